@@ -1,0 +1,257 @@
+"""The nouns of a rollout: releases, what is desired, what was observed, where the rollout is, what it asks for next.
+
+Everything is a frozen value. `advance` maps these to a `Turn`; `infra` fills `Observed` from Compute Engine and makes a
+`Target` true. What can be observed is never stored: `Rollout` holds only where we are, since when, and what people asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from rollout.spec import Spec
+
+Outcome = Literal["succeeded", "rolled_back", "superseded", "aborted", "refused", "retired"]
+Reason = Literal["unhealthy", "stock-out", "quota", "config", "timeout", "aborted", "superseded", "policy"]
+Colour = Literal["blue", "green"]
+Health = Literal["healthy", "unhealthy", "unknown"]
+Verb = Literal["pause", "resume", "promote", "abort", "rollback", "retire"]
+
+
+# ---- What people asked for
+
+
+@dataclass(frozen=True)
+class Release:
+    """One immutable version of a model. `template` is the instance template's name, fixed when the release was accepted, so
+    that a newer Slipway that would write the template differently does not silently roll a fleet."""
+
+    version: str
+    digest: str
+    template: str
+    spec: Spec
+    generation: int
+    released_at: datetime
+    event_id: str
+    requested_by: str = ""
+    reason: str = ""
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Command:
+    verb: Verb
+    event_id: str
+    given_at: datetime
+    release: Release | None = None  # for rollback: the kept release to go back to
+    requested_by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Desired:
+    """The release that should be serving (None: the model is retired) and the commands not yet carried out."""
+
+    release: Release | None = None
+    generation: int = 0
+    commands: tuple[Command, ...] = ()
+
+
+# ---- What Compute Engine said
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why Compute Engine could not do something: its own code, our class of it, and its own words."""
+
+    reason: Reason
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Instance:
+    """`health` is the load balancer's own verdict where the model is exposed, else the group's liveness check."""
+
+    name: str
+    zone: str
+    template: str | None
+    action: str
+    status: str
+    health: Health
+    problem: Problem | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        return self.action == "NONE" and self.status == "RUNNING"
+
+
+@dataclass(frozen=True)
+class VersionView:
+    template: str
+    size: int | None  # None: the rest of the group
+
+
+@dataclass(frozen=True)
+class GroupView:
+    colour: Colour
+    target_size: int
+    zones: int
+    is_stable: bool
+    version_reached: bool
+    versions: tuple[VersionView, ...]
+    instances: tuple[Instance, ...]
+    problems: tuple[Problem, ...] = ()  # of creations that failed lately
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The model's groups as read in this turn; a colour that is not there does not exist."""
+
+    groups: tuple[GroupView, ...] = ()
+
+    def group(self, colour: Colour) -> GroupView | None:
+        return next((group for group in self.groups if group.colour == colour), None)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the turn learned beside the world itself: actions of this turn that Compute Engine refused for good."""
+
+    refusals: tuple[Problem, ...] = ()
+
+
+# ---- Where the rollout is
+
+
+@dataclass(frozen=True)
+class Settled:
+    """No rollout: the stable release serves, or nothing does and nothing should."""
+
+
+@dataclass(frozen=True)
+class Stepping:
+    """The candidate takes over step by step; `step` counts from 0 in the strategy's ladder."""
+
+    step: int
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Baking:
+    """The candidate has everything; the stable template is kept until the bake time has passed in good health."""
+
+    since: datetime
+
+
+@dataclass(frozen=True)
+class GoingBack:
+    """The candidate is being removed; the outcome goes on record when none of it is left."""
+
+    outcome: Outcome
+    reason: Reason
+    why: str
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Retiring:
+    since: datetime
+    why: str
+
+
+Phase = Settled | Stepping | Baking | GoingBack | Retiring
+
+
+@dataclass(frozen=True)
+class Pause:
+    why: str
+    since: datetime
+    by: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The best the candidate has shown in this phase. `flaps` counts falls of its healthy instances below `healthy`."""
+
+    healthy: int
+    at: datetime
+    flaps: int = 0
+
+
+@dataclass(frozen=True)
+class Rollout:
+    phase: Phase = field(default_factory=Settled)
+    stable: Release | None = None
+    candidate: Release | None = None
+    previous: Release | None = None
+    ladder: str = ""  # hash of the candidate's steps
+    progress: Progress | None = None
+    paused: Pause | None = None
+    promoted: bool = False
+    failed: tuple[str, ...] = ()  # digests that went back; not rolled again unless forced
+
+
+# ---- What a turn answers
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many instances of a group run a release; None is the rest."""
+
+    release: Release
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class GroupTarget:
+    """One group: its releases (at most two), whose settings it carries, and the autoscaler's bounds for now."""
+
+    colour: Colour
+    shares: tuple[Share, ...]
+    settings: Release
+    min: int
+    max: int
+    may_scale_in: bool
+    surge: int
+    unavailable: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the model's whole world should be now. No group at all means: remove everything that is the model's."""
+
+    model: str
+    groups: tuple[GroupTarget, ...] = ()
+    kept_templates: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One step of the story, written to the log and published once: `from_` and `to` name phases or outcomes."""
+
+    release: str
+    from_: str
+    to: str
+    why: str
+    reason: Reason | None = None
+    outcome: Outcome | None = None
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Condition:
+    type: str
+    why: str
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Turn:
+    rollout: Rollout
+    desired: Desired
+    target: Target
+    wake_at: datetime | None
+    transitions: tuple[Transition, ...] = ()
+    conditions: tuple[Condition, ...] = ()
