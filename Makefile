@@ -1,0 +1,84 @@
+# Everything a developer or a machine does here, one command each; `make` alone lists them.
+# Only python3 (3.11 or newer, with venv and pip) and make are assumed. Every target first makes .venv with the pinned
+# packages, which costs nothing once .venv/.installed is newer than requirements-dev.txt.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+# The first interpreter that is new enough; PYTHON=... on the command line decides otherwise.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+
+# Tests that share one emulator carry the same xdist_group and so land on one worker.
+TEST_WORKERS ?= 2
+TEST_ARGS ?=
+DEMO_ARGS ?=
+BENCH_ARGS ?=
+SHELL_SCRIPTS := .ci/run $(wildcard deploy/*.sh)
+
+.PHONY: help setup test check lint format types imports schema-check schema shell-check demo bench lock clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with the pinned packages
+
+$(READY): requirements-dev.txt
+	@test -n "$(PYTHON)" || { echo "Slipway needs Python 3.11 or newer, and no python3 here is: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) has no venv or pip (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@echo "Making $(VENV) with the pinned packages (once; about half a minute) ..."
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+test: $(READY) ## run the tests (TEST_ARGS="tests/journeys -k retire")
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -rs $(TEST_ARGS)
+
+check: lint types imports schema-check shell-check ## lint, format, types, import contracts, schema, shell scripts
+
+lint: $(READY) ## ruff: lint, and is everything formatted?
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## ruff: format and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY) ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(READY) ## the import contracts: main -> handlers -> infra -> rollout
+	$(BIN)/lint-imports
+
+schema-check: $(READY) ## is the committed JSON Schema the one the types make?
+	$(BIN)/python -m rollout.schema --check
+
+schema: $(READY) ## write the JSON Schema from the types
+	$(BIN)/python -m rollout.schema
+
+shell-check: ## shell scripts: syntax, and shellcheck where it is installed
+	@for script in $(SHELL_SCRIPTS); do bash -n "$$script" || exit 1; done
+	@if command -v shellcheck >/dev/null; then shellcheck $(SHELL_SCRIPTS); \
+		else echo "shellcheck is not installed: shell scripts were checked for syntax only"; fi
+
+demo: $(READY) ## run the main job on this machine (DEMO_ARGS="--keep" leaves the stack running)
+	$(BIN)/python -m local.demo $(DEMO_ARGS)
+
+bench: $(READY) ## measure speed and size: a table and bench/results.json
+	$(BIN)/python -m bench $(BENCH_ARGS)
+
+lock: $(READY) ## move the pinned packages to their newest versions
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(UV_ARGS) --output-file requirements.txt requirements.in
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(UV_ARGS) --output-file requirements-dev.txt requirements-dev.in
+
+# 3.11 is the oldest Python the pins must hold for; universal pins carry markers instead of one machine's platform.
+UV_ARGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes
+
+clean: ## remove .venv and every cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
