@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, assert_never
 
 from rollout.spec import Spec
 
@@ -53,6 +53,7 @@ class Command:
 class Desired:
     """The release that should be serving (None: the model is retired) and the commands not yet carried out."""
 
+    model: str
     release: Release | None = None
     generation: int = 0
     commands: tuple[Command, ...] = ()
@@ -107,9 +108,11 @@ class GroupView:
 
 @dataclass(frozen=True)
 class Observed:
-    """The model's groups as read in this turn; a colour that is not there does not exist."""
+    """The model's groups as read in this turn; a colour that is not there does not exist. `leftovers` names what else of the
+    model's own resources still exists, so that "removed" can be seen and need not be believed."""
 
     groups: tuple[GroupView, ...] = ()
+    leftovers: tuple[str, ...] = ()
 
     def group(self, colour: Colour) -> GroupView | None:
         return next((group for group in self.groups if group.colour == colour), None)
@@ -117,9 +120,11 @@ class Observed:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the turn learned beside the world itself: actions of this turn that Compute Engine refused for good."""
+    """What the turn learned beside the groups: what Compute Engine refused for good, and `unmet`, the reasons of the changes
+    that are still to be made before the world equals the present target."""
 
     refusals: tuple[Problem, ...] = ()
+    unmet: tuple[str, ...] = ()
 
 
 # ---- Where the rollout is
@@ -164,20 +169,45 @@ class Retiring:
 Phase = Settled | Stepping | Baking | GoingBack | Retiring
 
 
+def name_of(phase: Phase) -> str:
+    """The phase's name in the log, in status events and for people."""
+    match phase:
+        case Settled():
+            return "settled"
+        case Stepping(step):
+            return step_name(step)
+        case Baking():
+            return "baking"
+        case GoingBack():
+            return "going_back"
+        case Retiring():
+            return "retiring"
+        case _:
+            assert_never(phase)
+
+
+def step_name(step: int) -> str:
+    return f"step_{step + 1}"
+
+
 @dataclass(frozen=True)
 class Pause:
+    """Why nothing moves on. `after_failure`: Slipway itself held a failed candidate, as `rollout.on_failure` asked."""
+
     why: str
     since: datetime
-    by: str
+    after_failure: bool = False
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The best the candidate has shown in this phase. `flaps` counts falls of its healthy instances below `healthy`."""
+    """The best the candidate has shown in this phase and when it last got better. `unwell_since` is set while it shows less
+    than that, and `flaps` counts how often it fell."""
 
     healthy: int
     at: datetime
     flaps: int = 0
+    unwell_since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -249,9 +279,12 @@ class Condition:
 
 @dataclass(frozen=True)
 class Turn:
+    """What `advance` answers. `waits` says what the present phase waits for; `wake_at` is None when nothing needs a look."""
+
     rollout: Rollout
     desired: Desired
     target: Target
     wake_at: datetime | None
+    waits: str = ""
     transitions: tuple[Transition, ...] = ()
     conditions: tuple[Condition, ...] = ()

@@ -1,0 +1,149 @@
+"""What people's commands change: `obey(rollout, desired, now)` takes the pending ones in order and says what each did.
+
+Called by `advance` before anything else. Pure. Invariant: every command is answered by a transition on record, also one that
+changes nothing, and a command never makes a phase claim that the world has not shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import assert_never
+
+from rollout.model import (
+    Baking,
+    Command,
+    Desired,
+    GoingBack,
+    Pause,
+    Release,
+    Retiring,
+    Rollout,
+    Settled,
+    Stepping,
+    Transition,
+    name_of,
+)
+
+
+@dataclass(frozen=True)
+class Obeyed:
+    rollout: Rollout
+    desired: Desired
+    transitions: tuple[Transition, ...] = ()
+
+
+def obey(rollout: Rollout, desired: Desired, now: datetime) -> Obeyed:
+    obeyed = Obeyed(rollout, replace(desired, commands=()))
+    for command in desired.commands:
+        one = _obey_one(obeyed.rollout, obeyed.desired, command, now)
+        obeyed = replace(one, transitions=(*obeyed.transitions, *one.transitions))
+    return obeyed
+
+
+def _obey_one(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> Obeyed:
+    match command.verb:
+        case "pause":
+            return _pause(rollout, desired, command, now)
+        case "resume":
+            return _resume(rollout, desired, command, now)
+        case "promote":
+            return _promote(rollout, desired, command)
+        case "abort":
+            return _abort(rollout, desired, command, now)
+        case "rollback":
+            return _rollback(rollout, desired, command, now)
+        case "retire":
+            return _retire(rollout, desired, command, now)
+        case _:
+            assert_never(command.verb)
+
+
+def _pause(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> Obeyed:
+    if not isinstance(rollout.phase, Stepping | Baking):
+        return _nothing(rollout, desired, command, "no release is on its way")
+    why = _said(command, "paused")
+    return _told(replace(rollout, paused=Pause(why, now)), desired, rollout, "paused", why)
+
+
+def _resume(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> Obeyed:
+    """Go on, with the progress deadline starting anew: the time of the pause was nobody's fault."""
+    if rollout.paused is None:
+        return _nothing(rollout, desired, command, "nothing is paused")
+    progress = replace(rollout.progress, at=now) if rollout.progress else None
+    return _told(
+        replace(rollout, paused=None, progress=progress), desired, rollout, name_of(rollout.phase), _said(command, "resumed")
+    )
+
+
+def _promote(rollout: Rollout, desired: Desired, command: Command) -> Obeyed:
+    """Skip what is left of pauses, steps and bake time. The health gates still hold."""
+    if not isinstance(rollout.phase, Stepping | Baking):
+        return _nothing(rollout, desired, command, "no release is on its way")
+    why = _said(command, "promoted")
+    return _told(replace(rollout, paused=None, promoted=True), desired, rollout, "promoted", why)
+
+
+def _abort(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> Obeyed:
+    if not isinstance(rollout.phase, Stepping | Baking):
+        return _nothing(rollout, desired, command, "no release is on its way")
+    return _turn_back(rollout, desired, _said(command, "aborted"), now)
+
+
+def _rollback(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> Obeyed:
+    """Back to a kept release: the named one, else what served before. In mid-rollout the way back is to abort. A kept release has
+    baked once, so it takes everything in one step, and its health is enough."""
+    goal = command.release
+    if isinstance(rollout.phase, Stepping | Baking):
+        if goal is None or (rollout.stable and goal.version == rollout.stable.version):
+            return _turn_back(rollout, desired, _said(command, "rolled back"), now)
+    elif goal is None and isinstance(rollout.phase, GoingBack):
+        return _nothing(rollout, desired, command, "it goes back already")
+    elif goal is None:
+        goal = rollout.previous
+    if goal is None:
+        return _nothing(rollout, desired, command, "no release served before this one")
+    if isinstance(rollout.phase, Retiring):
+        return _nothing(rollout, desired, command, "the model is being retired")
+    if rollout.stable and goal.version == rollout.stable.version:
+        return _nothing(rollout, desired, command, f"release {goal.version} serves already")
+    wanted = replace(goal, generation=desired.generation + 1, force=True)
+    desired = replace(desired, release=wanted, generation=wanted.generation)
+    why = f"{_said(command, 'rolled back')} to release {goal.version}"
+    if isinstance(rollout.phase, Settled):
+        rollout = replace(rollout, promoted=True)
+    return Obeyed(rollout, desired, (Transition(goal.version, name_of(rollout.phase), "asked", why),))
+
+
+def _retire(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> Obeyed:
+    why = _said(command, "retired")
+    if rollout.stable is None and rollout.candidate is None:
+        return _nothing(rollout, replace(desired, release=None), command, "nothing of the model exists")
+    retiring = replace(rollout, phase=Retiring(now, why), paused=None, progress=None, promoted=False)
+    return _told(retiring, replace(desired, release=None), rollout, "retiring", why)
+
+
+def _turn_back(rollout: Rollout, desired: Desired, why: str, now: datetime) -> Obeyed:
+    """The candidate goes. What is newer than it stays desired; otherwise the stable release is desired again."""
+    candidate = rollout.candidate
+    newer = desired.release and candidate and desired.release.generation != candidate.generation
+    turned = replace(rollout, phase=GoingBack("aborted", "aborted", why, now), progress=None, paused=None, promoted=False)
+    return _told(turned, desired if newer else replace(desired, release=rollout.stable), rollout, "going_back", why)
+
+
+def _nothing(rollout: Rollout, desired: Desired, command: Command, because: str) -> Obeyed:
+    return _told(rollout, desired, rollout, name_of(rollout.phase), f"{command.verb} changes nothing: {because}")
+
+
+def _told(after: Rollout, desired: Desired, before: Rollout, to: str, why: str) -> Obeyed:
+    return Obeyed(after, desired, (Transition(_subject(before), name_of(before.phase), to, why),))
+
+
+def _subject(rollout: Rollout) -> str:
+    release: Release | None = rollout.candidate or rollout.stable
+    return release.version if release else ""
+
+
+def _said(command: Command, done: str) -> str:
+    by = f" by {command.requested_by}" if command.requested_by else " on command"
+    return f"{done}{by}" + (f": {command.reason}" if command.reason else "")
