@@ -1,0 +1,83 @@
+"""What a health check knows about one VM: probes, thresholds and the moments at which its verdict changes.
+
+Called by `machine.py` (the group's own check) and `backends.py` (the backend service's check). Nothing is polled: the
+verdict at any moment, and the next moment it will change, are computed from when the VM answered well and when not.
+
+    app      ----bad----|------------good-------------|--bad--
+    probes   x   x   x   o   o   o   o   o   o   o   o   x   x
+    verdict  UNKNOWN | UNHEALTHY | HEALTHY (2nd o)             | UNHEALTHY (2nd x)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+UNKNOWN, HEALTHY, UNHEALTHY = "UNKNOWN", "HEALTHY", "UNHEALTHY"
+
+
+@dataclass(frozen=True)
+class Check:
+    """The numbers of a health check. Defaults as in the API."""
+
+    interval_seconds: float = 5.0
+    healthy_threshold: int = 2
+    unhealthy_threshold: int = 2
+
+
+@dataclass(frozen=True)
+class Answers:
+    """How a VM answers probes: badly from `since`, then turning at each moment of `turns` (good, bad, good ...)."""
+
+    since: float
+    turns: tuple[float, ...] = ()
+
+    def at(self, when: float) -> bool:
+        return sum(turn <= when for turn in self.turns) % 2 == 1
+
+
+def verdicts(answers: Answers, check: Check) -> Iterator[tuple[float, str]]:
+    """Each change of the verdict as (moment, verdict), in order. Starts with UNKNOWN, at the moment of `since`.
+
+    The n-th probe is sent at `since` + n x interval; a stretch of answers too short for its threshold changes nothing.
+    """
+    verdict = UNKNOWN
+    yield answers.since, verdict
+    bounds = [answers.since, *answers.turns, math.inf]
+    for index, (start, end) in enumerate(pairwise(bounds)):
+        is_good = index % 2 == 1
+        threshold = check.healthy_threshold if is_good else check.unhealthy_threshold
+        probes_before = max(1, math.ceil((start - answers.since) / check.interval_seconds))
+        moment = answers.since + (probes_before + threshold - 1) * check.interval_seconds
+        new = HEALTHY if is_good else UNHEALTHY
+        if new != verdict and moment < end:
+            verdict = new
+            yield moment, verdict
+
+
+def verdict_at(answers: Answers, check: Check, now: float) -> str:
+    """What the check says now."""
+    known = UNKNOWN
+    for moment, verdict in verdicts(answers, check):
+        if moment > now:
+            break
+        known = verdict
+    return known
+
+
+def was_healthy(answers: Answers, check: Check, now: float) -> bool:
+    """Whether the check has ever been satisfied up to now."""
+    return any(verdict == HEALTHY and moment <= now for moment, verdict in verdicts(answers, check))
+
+
+def next_change(answers: Answers, check: Check, now: float) -> float | None:
+    """When the verdict changes next, if nothing new happens to the VM."""
+    return next((moment for moment, _ in verdicts(answers, check) if moment > now), None)
+
+
+def turn_now(turns: Sequence[float], is_good: bool, now: float) -> tuple[float, ...]:
+    """The same answers up to now, and from now on only good ones (or only bad ones)."""
+    past = tuple(turn for turn in turns if turn <= now)
+    return past if (len(past) % 2 == 1) == is_good else (*past, now)
