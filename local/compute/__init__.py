@@ -1,0 +1,14 @@
+"""A stand-in for Compute Engine: the Compute v1 REST API with regional managed instance groups that act.
+
+It speaks to Google's own clients over HTTP (`serve`) or in process (`InProcessAdapter`). It stands by itself; see
+README.md.
+"""
+
+from __future__ import annotations
+
+from local.compute.clock import RealClock, ScaledClock, VirtualClock
+from local.compute.cloud import Cloud
+from local.compute.in_process import InProcessAdapter
+from local.compute.server import Server, serve
+
+__all__ = ["Cloud", "InProcessAdapter", "RealClock", "ScaledClock", "Server", "VirtualClock", "serve"]

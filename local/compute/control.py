@@ -1,0 +1,77 @@
+"""The knobs by URL, under `/control`, and the front door that tells them from the API and from batches.
+
+`GET /control` lists them all. Handlers register with `@controls`; they run under the cloud's lock after every event
+that was due.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from local.compute import wire
+from local.compute.cloud import Cloud
+from local.compute.errors import ApiError, BadRequest, JsonObject
+
+Query = dict[str, str]
+Control = Callable[[Cloud, Query, Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    run: Control
+    about: str
+
+
+CONTROLS: dict[tuple[str, str], Registered] = {}
+
+
+def controls(http: str, path: str, about: str) -> Callable[[Control], Control]:
+    """Register a control at `/control` + path. It is given the cloud, the query and the body's JSON, and returns JSON."""
+
+    def register(run: Control) -> Control:
+        CONTROLS[(http, path)] = Registered(run, about)
+        return run
+
+    return register
+
+
+def answer(cloud: Cloud, request: wire.Request) -> wire.Response:
+    """Any request the stand-in may get. Raises `Hangup` when a fault ends the connection."""
+    parts = urlsplit(request.target)
+    if not parts.path.startswith("/control"):
+        return wire.answer(cloud, request)
+    path = parts.path.removeprefix("/control").rstrip("/")
+    try:
+        body = json.loads(request.body) if request.body.strip() else None
+        return _json(200, _run(cloud, request.http, path, dict(parse_qsl(parts.query)), body))
+    except ApiError as refused:
+        return _json(refused.status, refused.body())
+    except (TypeError, ValueError) as wrong:
+        return _json(400, BadRequest(f"{request.http} /control{path}: {wrong}").body())
+
+
+def _run(cloud: Cloud, http: str, path: str, query: Query, body: Any) -> Any:
+    registered = CONTROLS.get((http, path))
+    if registered is None:
+        raise ApiError(f"no control {http} /control{path}; GET /control lists them", status=404, reason="notFound")
+    with cloud.lock:
+        cloud.advance()
+        return registered.run(cloud, query, body)
+
+
+def _json(status: int, body: Any) -> wire.Response:
+    return wire.Response(status, (json.dumps(body, indent=1) + "\n").encode())
+
+
+@controls("GET", "", "this list")
+def listing(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    return {
+        "controls": [
+            {"method": http, "path": f"/control{path}", "about": each.about}
+            for (http, path), each in sorted(CONTROLS.items(), key=lambda item: (item[0][1], item[0][0]))
+        ]
+    }

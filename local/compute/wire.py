@@ -1,0 +1,220 @@
+"""From an HTTP request to an HTTP answer: URL -> method -> checks -> handler -> body.
+
+`server` and `in_process` call `answer`; neither knows anything else of the API. The order of what may refuse a call is
+the API's: unknown URL (404), not built (501), fault on demand, parameters (400), body (400), then the handler's own
+rules.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from local.compute import collections, discovery, schema
+from local.compute.call import HANDLERS, Call
+from local.compute.call_log import LoggedCall
+from local.compute.cloud import Cloud
+from local.compute.discovery import Method, Parameter
+from local.compute.errors import ApiError, BadRequest, Hangup, Internal, Invalid, JsonObject, NotBuilt, NotFound, Required
+from local.compute.faults import Fault
+from local.compute.fields import select
+from local.compute.keys import Key
+
+collections.load()
+
+PREFIX = re.compile(r"^.*?/compute/v1/")
+IMAGE_PROJECTS = frozenset({"cos-cloud", "debian-cloud", "ubuntu-os-cloud", "deeplearning-platform-release"})
+SYSTEM_PARAMETERS = ("filter", "maxResults", "orderBy", "pageToken", "fields", "requestId")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`target` is the path with its query, or a full URL."""
+
+    http: str
+    target: str
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """`delay_seconds` (cloud time) is how long the answer is held back on its way, by a latency fault."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json; charset=UTF-8"
+    delay_seconds: float = 0.0
+
+
+def answer(cloud: Cloud, request: Request) -> Response:
+    """Raises `Hangup` when a fault ends the connection."""
+    parts = urlsplit(request.target)
+    found = PREFIX.match(parts.path)
+    if found is None:
+        return _json(404, NotFound(parts.path).body())
+    segments = [unquote(each) for each in parts.path[found.end() :].strip("/").split("/")]
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    with cloud.lock:
+        cloud.advance()
+        return _dispatch(cloud, request, segments, query)
+
+
+def _dispatch(cloud: Cloud, request: Request, segments: list[str], query: dict[str, str]) -> Response:
+    routed = discovery.route(request.http, segments)
+    if routed is None:
+        return _json(404, _unknown(request.http, segments).body())
+    method, taken = routed
+    fault: Fault | None = None
+    status, reason = 200, None
+    try:
+        if method.id not in HANDLERS:
+            raise NotBuilt(method.id)
+        call, fault = _read(cloud, request, method, taken, query)
+        body = _handle(call)
+    except ApiError as refused:
+        status, reason, body = refused.status, refused.reason, refused.body()
+    finally:
+        target = "/".join(segments[2:])
+        cloud.calls.record(LoggedCall(cloud.now(), method.id, request.http, target, status, reason), mutation=method.mutates)
+    if fault is not None and fault.kind == "drop_after":
+        raise Hangup(method.id)
+    if status == 200 and query.get("fields"):
+        body = select(body, query["fields"])
+    return _json(status, body, fault.seconds if fault is not None and fault.kind == "latency" else 0.0)
+
+
+def _read(
+    cloud: Cloud, request: Request, method: Method, taken: dict[str, str], query: dict[str, str]
+) -> tuple[Call, Fault | None]:
+    """The call, checked, and the fault that strikes it. Raises what refuses it."""
+    fault = cloud.faults.strike(method.id, taken.get(method.name_parameter or "", "") or _name_in(request.body))
+    if fault is not None and fault.kind == "drop_before":
+        raise Hangup(method.id)
+    if fault is not None and fault.kind == "error":
+        raise fault.error()
+    project = taken.get("project", cloud.project)
+    if project != cloud.project and not (project in IMAGE_PROJECTS and method.collection == "images"):
+        raise NotFound(f"projects/{project}")
+    params = _parameters(method, taken, query)
+    body = _body(method, request)
+    call = Call(cloud, method, project, _scope(method, taken), params, body, fault)
+    call.known_place()
+    return call, fault
+
+
+def _handle(call: Call) -> JsonObject:
+    """Replay, or fail by fault, or do."""
+    request_id = call.params.get("requestId")
+    if request_id:
+        _check_request_id(request_id)
+        earlier = call.cloud.operations.replayed(call.method.id, request_id)
+        if earlier is not None:
+            return earlier
+    fault = call.fault
+    if fault is not None and fault.kind == "operation_error" and call.method.mutates:
+        target = call.key if call.name else Key(call.scope, call.collection, str(call.body.get("name", "")))
+        return call.cloud.operations.start(
+            call.operation_type(), target, method_id=call.method.id, request_id=request_id, error=fault.error()
+        )
+    return HANDLERS[call.method.id](call)
+
+
+def _unknown(http: str, segments: list[str]) -> ApiError:
+    path = "/".join(segments)
+    if discovery.methods_of(http, segments):
+        return ApiError(f"{http} is not a method of '{path}'.", status=405, reason="httpMethodNotAllowed")
+    return ApiError(f"The requested URL '{path}' is not part of Compute v1.", status=404, reason="notFound")
+
+
+def _scope(method: Method, taken: dict[str, str]) -> str:
+    for place in ("region", "zone"):
+        if place in taken and place != method.name_parameter:
+            return f"{place}s/{taken[place]}"
+    return "aggregated" if "/aggregated/" in method.path else "global"
+
+
+def _parameters(method: Method, taken: dict[str, str], query: dict[str, str]) -> dict[str, Any]:
+    """Path and query, typed. What the method does not know is tolerated and dropped, except for those every list
+    understands.
+    """
+    params: dict[str, Any] = dict(taken)
+    for parameter in method.path_parameters:
+        given = taken[parameter.name]
+        if parameter.pattern is not None and not parameter.pattern.fullmatch(given):
+            raise Invalid(parameter.name, given, f"Must be a match of regex '{parameter.pattern.pattern}'")
+    for parameter in method.query:
+        if parameter.name in query:
+            params[parameter.name] = _typed(parameter, query[parameter.name])
+        elif parameter.required:
+            raise Required(parameter.name)
+    for name in SYSTEM_PARAMETERS:
+        if name in query and name not in params:
+            params[name] = query[name]
+    return params
+
+
+def _typed(parameter: Parameter, given: str) -> Any:
+    try:
+        match parameter.type:
+            case "integer":
+                number = int(given)
+                low, high = parameter.minimum, parameter.maximum
+                if (low is not None and number < low) or (high is not None and number > high):
+                    raise Invalid(parameter.name, given, f"Must be between {low} and {high}.")
+                return number
+            case "boolean":
+                return {"true": True, "false": False}[given.lower()]
+            case _:
+                return given
+    except (KeyError, ValueError) as wrong:
+        raise Invalid(parameter.name, given, f"Must be of type {parameter.type}.") from wrong
+
+
+def _body(method: Method, request: Request) -> JsonObject:
+    if method.request is None or not request.body:
+        given: Any = {}
+    else:
+        try:
+            given = json.loads(request.body)
+        except ValueError as wrong:
+            raise BadRequest(f"Invalid JSON payload received. {wrong}", reason="parseError") from wrong
+    if method.request is None:
+        return {}
+    body = schema.clean(method.request, given, merge=method.http == "PATCH")
+    if method.http == "POST":
+        for name in method.required:
+            if name not in body:
+                raise Required(f"resource.{name}")
+    return body
+
+
+def _name_in(body: bytes) -> str:
+    """The name that an insert's body gives, for faults that look for it."""
+    try:
+        return str(json.loads(body).get("name", "")) if body else ""
+    except (ValueError, AttributeError):
+        return ""
+
+
+def _check_request_id(given: str) -> None:
+    try:
+        zero = uuid.UUID(given).int == 0
+    except ValueError as wrong:
+        raise Invalid("requestId", given, "The request ID must be a valid UUID.") from wrong
+    if zero:
+        raise Invalid("requestId", given, "The zero UUID is not supported.")
+
+
+def _json(status: int, body: JsonObject, delay_seconds: float = 0.0) -> Response:
+    return Response(status, json.dumps(body, separators=(",", ":")).encode(), delay_seconds=delay_seconds)
+
+
+def failure(error: Exception) -> Response:
+    """The 500 for a mistake in the stand-in itself, naming it."""
+    return _json(500, Internal(f"the stand-in failed: {type(error).__name__}: {error}").body())
