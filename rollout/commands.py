@@ -42,6 +42,8 @@ def obey(rollout: Rollout, desired: Desired, now: datetime) -> Obeyed:
 
 
 def _obey_one(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> Obeyed:
+    if command.version and command.verb not in ("rollback", "retire") and command.version != _subject(rollout):
+        return _nothing(rollout, desired, command, f"release {command.version} is not the one on its way")
     match command.verb:
         case "pause":
             return _pause(rollout, desired, command, now)
@@ -108,11 +110,11 @@ def _rollback(rollout: Rollout, desired: Desired, command: Command, now: datetim
     if rollout.stable and goal.version == rollout.stable.version:
         return _nothing(rollout, desired, command, f"release {goal.version} serves already")
     wanted = replace(goal, generation=desired.generation + 1, force=True)
-    desired = replace(desired, release=wanted, generation=wanted.generation)
     why = f"{_said(command, 'rolled back')} to release {goal.version}"
+    told = (*displaced(rollout, desired, why), Transition(goal.version, name_of(rollout.phase), "asked", why))
     if isinstance(rollout.phase, Settled):
         rollout = replace(rollout, promoted=True)
-    return Obeyed(rollout, desired, (Transition(goal.version, name_of(rollout.phase), "asked", why),))
+    return Obeyed(rollout, replace(desired, release=wanted, generation=wanted.generation), told)
 
 
 def _retire(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> Obeyed:
@@ -120,7 +122,17 @@ def _retire(rollout: Rollout, desired: Desired, command: Command, now: datetime)
     if rollout.stable is None and rollout.candidate is None:
         return _nothing(rollout, replace(desired, release=None), command, "nothing of the model exists")
     retiring = replace(rollout, phase=Retiring(now, why), paused=None, progress=None, promoted=False)
-    return _told(retiring, replace(desired, release=None), rollout, "retiring", why)
+    told = _told(retiring, replace(desired, release=None), rollout, "retiring", why)
+    return replace(told, transitions=(*displaced(rollout, desired, why), *told.transitions))
+
+
+def displaced(rollout: Rollout, desired: Desired, why: str) -> tuple[Transition, ...]:
+    """The end of a desired release that something newer displaces before its rollout began; none that is on its way or serves."""
+    waiting = desired.release
+    begun = [release.generation for release in (rollout.stable, rollout.candidate) if release]
+    if waiting is None or waiting.generation in begun:
+        return ()
+    return (Transition(waiting.version, "desired", "superseded", why, "superseded", "superseded"),)
 
 
 def _turn_back(rollout: Rollout, desired: Desired, why: str, now: datetime) -> Obeyed:

@@ -98,7 +98,7 @@ def noted(progress: Progress, seen: Look, now: datetime) -> Progress:
 
 
 def step_gate(seen: Look, progress: Progress, evidence: Evidence, now: datetime) -> Verdict:
-    """May the step be left? The deadline counts from the last time the candidate got better, so a slow fleet is not a sick one."""
+    """May the step be left? The deadline counts from the last time the candidate got better, so slow is not sick."""
     hopeless = _hopeless(seen, evidence)
     if hopeless:
         return hopeless

@@ -1,14 +1,17 @@
-"""Policy: what no event may ask for, whatever it says. `violations(policy, spec)` is asked at validation and again by the turn just
-before it applies a plan, since the policy may have changed in between.
+"""Policy: what no event may ask for, whatever it says.
 
-Pure; the policy itself is the document `settings/policy`. Invariant: an empty policy allows what Compute Engine allows.
+`violations(policy, spec)` is asked when a release arrives and by every turn of its rollout, since policy may change between;
+`capped(policy, target)` holds for whatever a turn is about to apply.
+
+Pure; the policy is the document `settings/policy`. Invariant: an empty policy allows what Compute Engine allows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from rollout.model import Target
 from rollout.spec import Spec
 
 
@@ -50,6 +53,20 @@ def violations(policy: Policy, spec: Spec) -> tuple[str, ...]:
         else f"artifact.image: policy allows images that start with {', '.join(policy.images)}; got {image}",
     )
     return tuple(check for check in checks if check)
+
+
+def capped(policy: Policy, target: Target) -> Target:
+    """The target with no group larger than policy allows, surge included. A policy that was tightened later shrinks the bounds
+    of what serves already, but never below one instance: turning a model off is `retire`."""
+    if policy.max_instances is None:
+        return target
+    cap = policy.max_instances
+    groups = tuple(
+        replace(group, max=min(group.max, most), min=min(group.min, most))
+        for group in target.groups
+        for most in (max(1, cap - group.surge),)
+    )
+    return replace(target, groups=groups)
 
 
 def _capped(path: str, what: str, given: int, cap: int | None) -> str | None:

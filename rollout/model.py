@@ -24,8 +24,8 @@ Verb = Literal["pause", "resume", "promote", "abort", "rollback", "retire"]
 
 @dataclass(frozen=True)
 class Release:
-    """One immutable version of a model. `template` is the instance template's name, fixed when the release was accepted, so
-    that a newer Slipway that would write the template differently does not silently roll a fleet."""
+    """One immutable version of a model. `asked` is the hash of what the event itself said, `digest` that of the spec it resolved
+    to. `template` is the instance template's name, fixed when the release was accepted, so that a newer Slipway that would write the template differently does not silently roll a fleet."""
 
     version: str
     digest: str
@@ -34,6 +34,7 @@ class Release:
     generation: int
     released_at: datetime
     event_id: str
+    asked: str = ""
     requested_by: str = ""
     reason: str = ""
     force: bool = False
@@ -41,9 +42,12 @@ class Release:
 
 @dataclass(frozen=True)
 class Command:
+    """A person's word on a rollout. `version`, where given, must be the release on its way, or the command changes nothing."""
+
     verb: Verb
     event_id: str
     given_at: datetime
+    version: str = ""
     release: Release | None = None  # for rollback: the kept release to go back to
     requested_by: str = ""
     reason: str = ""

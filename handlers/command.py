@@ -1,0 +1,54 @@
+"""A command on `model-releases`: pause, resume, promote, abort, rollback or retire is recorded for the next turn.
+
+Called by `handlers/release.py`. Recording is all that happens here; `rollout/commands.py` decides what it changes, against the world
+as the turn then sees it. Invariant: a duplicate, or a command older than the release now desired, changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from infra.bus import Payload
+from rollout.events import CommandGiven
+
+from handlers import records
+from handlers.records import Refuse
+from infra.wiring import World
+from rollout.encode import State, release_from_document
+from rollout.model import Command, Release, Transition
+from rollout.spec import incompatible
+
+
+def record_command(world: World, asked: CommandGiven, sent: Payload, published_at: datetime) -> None:
+    held = records.read(world, asked.model)
+    if held is None:
+        raise Refuse(f"model: no model {asked.model} is known, so there is nothing to {asked.command}")
+    state = held.state
+    if sent.event_id in state.seen:
+        return
+    now = world.clock.now()
+    after = replace(records.remembered(state, sent.event_id), revision=state.revision + 1)
+    desired = state.desired
+    if desired.release and published_at < desired.release.released_at:
+        why = f"{asked.command} changes nothing: it was published before release {desired.release.version}"
+        told = records.told(after, (Transition(desired.release.version, "commanded", "ignored", why),), now, sent.event_id)
+    else:
+        goal = _kept(world, state, asked) if asked.command == "rollback" and asked.version else None
+        command = Command(asked.command, sent.event_id, published_at, asked.version or "", goal, asked.requested_by, asked.reason)
+        after = replace(after, desired=replace(desired, commands=(*desired.commands, command)), wake_at=now)
+        told = ()
+    world.store.commit(records.write_state(held, after), *told)
+    records.publish_outbox(world, told)
+
+
+def _kept(world: World, state: State, asked: CommandGiven) -> Release:
+    """The kept release that a rollback names: one that baked once, and that the present group can run."""
+    document = world.store.get(records.release_path(asked.model, asked.version or ""))
+    if document is None or document.data.get("outcome") not in ("succeeded", "retired"):
+        raise Refuse(f"version: release {asked.version} of {asked.model} never served; go back to one that did")
+    release = release_from_document(document.data)
+    problems = incompatible(state.rollout.stable.spec, release.spec) if state.rollout.stable else ()
+    if problems:
+        raise Refuse("; ".join(str(problem) for problem in problems))
+    return release

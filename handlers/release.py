@@ -1,0 +1,170 @@
+"""A message on `model-releases`: a model-release event becomes desired, a command is recorded, anything else is quarantined.
+
+Called by `main.on_release`. It never touches Compute Engine. Return means acknowledged, raise means redelivered: a message that can
+never be accepted is acknowledged after it is on record with its reason, and nothing is acknowledged before it is saved.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, assert_never
+
+from infra.bus import Message, Payload, Unreadable, payload, received
+from rollout.events import CommandGiven, Invalid, ReleaseRequested, decode_json, parse, resolve
+
+from handlers import records
+from handlers.command import record_command
+from handlers.records import Held, Refuse
+from infra.resources import instance_template
+from infra.store import Conflict, Create, Write
+from infra.wiring import World
+from rollout.commands import displaced
+from rollout.encode import State, release_from_document, release_to_document
+from rollout.guard import load_policy, violations
+from rollout.model import Desired, Release, Transition
+from rollout.spec import Spec, digest, incompatible
+
+RAW_CAP = 32 * 1024
+
+
+def handle(world: World, event: Any) -> None:
+    try:
+        message = received(event)
+    except Unreadable as unreadable:
+        quarantine(world, hashlib.sha256(unreadable.raw).hexdigest(), str(unreadable), unreadable.raw)
+        return
+    try:
+        model = accept(world, message)
+    except (Unreadable, Invalid, Refuse) as refusal:
+        quarantine(world, message.id, str(refusal), message.data)
+        return
+    records.wake(world, model)
+
+
+def accept(world: World, message: Message) -> str:
+    """The name of the model that the message is about, once what it asks is saved."""
+    sent = payload(message)
+    asked = parse(decode_json(sent.data))
+    match asked:
+        case ReleaseRequested():
+            records.until_saved(lambda: record_release(world, asked, sent, message.published_at))
+        case CommandGiven():
+            records.until_saved(lambda: record_command(world, asked, sent, message.published_at))
+        case _:
+            assert_never(asked)
+    return asked.model
+
+
+def record_release(world: World, asked: ReleaseRequested, sent: Payload, published_at: datetime) -> None:
+    """Make the release desired. Nothing changes for a duplicate; an older release than the desired one is put on record as
+    superseded; what cannot be accepted raises `Refuse`."""
+    path = records.release_path(asked.model, asked.version)
+    documents = world.store.get_many([records.model_path(asked.model), path, "settings/policy"])
+    held = records.held(documents.get(records.model_path(asked.model))) or Held(State(Desired(asked.model)), None)
+    state, known = held.state, documents.get(path)
+    if sent.event_id in state.seen:
+        return
+    before = release_from_document(known.data) if known else None
+    if before and before.asked != _hash(asked.patch):
+        raise Refuse(f"version: release {asked.version} of {asked.model} exists with other content; give this one a new version")
+    desired = state.desired.release
+    is_old = desired is not None and published_at < desired.released_at
+    if before and (is_old or not asked.force):
+        return  # known already: a new try at a version that ended needs "force": true
+    release = _release(state, asked, before.spec if before else None, sent, published_at)
+    if is_old and desired:
+        why = f"release {desired.version} was published later"
+        told = Transition(release.version, "published", "superseded", why, "superseded", "superseded")
+        _save(world, held, replace(state, revision=state.revision + 1), (told,), release, sent)
+        return
+    policy = documents.get("settings/policy")
+    _check(state, release, violations(load_policy(policy.data if policy else None), release.spec))
+    told = Transition(release.version, "published", "desired", _who(release))
+    ended = displaced(state.rollout, state.desired, f"release {release.version} is newer")
+    after = replace(
+        state,
+        desired=replace(state.desired, release=release, generation=release.generation),
+        wake_at=world.clock.now(),
+        revision=state.revision + 1,
+    )
+    _save(world, held, after, (*ended, told), release, sent)
+
+
+def _save(world: World, held: Held, state: State, transitions: tuple[Transition, ...], release: Release, sent: Payload) -> None:
+    now, model = world.clock.now(), state.desired.model
+    known = {known.version: known for known in (held.state.desired.release, release) if known}
+    record: Write = Create(records.release_path(model, release.version), release_to_document(release))
+    ends = [records.ended(model, known[told.release], told, now) for told in transitions if told.outcome]
+    if release.force or any(end.path == record.path for end in ends):
+        record = records.Put(record.path, record.data)
+    told = records.told(state, transitions, now, sent.event_id)
+    world.store.commit(records.write_state(held, records.remembered(state, sent.event_id)), *_last(record, *ends), *told)
+    records.publish_outbox(world, told)
+
+
+def _last(*writes: Write) -> tuple[Write, ...]:
+    """One write a path, the last one given."""
+    return tuple({write.path: write for write in writes}.values())
+
+
+def _release(state: State, asked: ReleaseRequested, spec: Spec | None, sent: Payload, published_at: datetime) -> Release:
+    base = state.desired.release.spec if state.desired.release else None
+    spec = spec or resolve(asked, base)
+    return Release(
+        version=asked.version,
+        digest=digest(spec),
+        template=instance_template.name(asked.model, spec),
+        spec=spec,
+        generation=state.desired.generation + 1,
+        released_at=published_at,
+        event_id=sent.event_id,
+        asked=_hash(asked.patch),
+        requested_by=asked.requested_by,
+        reason=asked.reason,
+        force=asked.force,
+    )
+
+
+def _check(state: State, release: Release, forbidden: tuple[str, ...]) -> None:
+    if forbidden:
+        raise Refuse("; ".join(forbidden))
+    if release.digest in state.rollout.failed and not release.force:
+        raise Refuse(f'release {release.version}: this content went back before; publish it with "force": true to try it again')
+    if state.rollout.stable:
+        problems = incompatible(state.rollout.stable.spec, release.spec)
+        if problems:
+            raise Refuse("; ".join(str(problem) for problem in problems))
+
+
+def quarantine(world: World, key: str, why: str, raw: bytes) -> None:
+    """Put a message on record that can never be accepted: once, however often it comes, with a dead letter and a status event."""
+    now = world.clock.now()
+    data = {"why": why, "raw": base64.b64encode(raw[:RAW_CAP]).decode(), "size": len(raw), "at": now}
+    notice = json.dumps({"why": why, "quarantine": key, "size": len(raw)}).encode()
+    outgoing = (
+        records.outgoing(
+            f"quarantine-{key}-dead", records.DEAD_LETTERS, raw[:RAW_CAP], {"why": why[:1000], "quarantine": key}, now
+        ),
+        records.outgoing(
+            f"quarantine-{key}-status", records.STATUS, notice, records.status_attributes(key, "", now, "quarantine"), now
+        ),
+    )
+    try:
+        world.store.commit(Create(f"quarantine/{key}", data), *outgoing)
+    except Conflict:
+        return
+    records.log_quarantine(key, why)
+    records.publish_outbox(world, outgoing)
+
+
+def _who(release: Release) -> str:
+    by = f" by {release.requested_by}" if release.requested_by else ""
+    return f"release {release.version} was published{by}" + (f": {release.reason}" if release.reason else "")
+
+
+def _hash(patch: Any) -> str:
+    return hashlib.sha256(json.dumps(patch, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

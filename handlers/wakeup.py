@@ -1,0 +1,50 @@
+"""A message on `model-wakeups`: a tick becomes a wake-up for each model that is due; any other wake-up gets its model a turn.
+
+Called by `main.on_wakeup`. A wake-up carries a model's name and nothing that a decision depends on, so a lost, doubled or late one
+costs at most time: the tick of every minute is the guarantee that each model with something to do is looked at.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from infra.bus import Unreadable, received
+from rollout.events import Invalid, decode_json
+
+from handlers import records
+from handlers.survey import survey
+from handlers.turn import turn
+from infra.wiring import World
+
+DUE_AT_ONCE = 200
+SURVEY_EVERY_MINUTES = 5
+
+log = logging.getLogger("slipway")
+
+
+def handle(world: World, event: Any) -> None:
+    try:
+        message = received(event)
+        asked = decode_json(message.data)
+    except (Unreadable, Invalid) as unreadable:
+        log.warning("wake-up not understood", extra={"fields": {"why": str(unreadable)}})
+        return
+    match asked:
+        case {"tick": True}:
+            tick(world)
+        case {"model": str(model)}:
+            turn(world, model, message.id)
+        case _:
+            log.warning("wake-up not understood", extra={"fields": {"why": "neither tick nor model", "event_id": message.id}})
+
+
+def tick(world: World) -> None:
+    """Wake what is due, send what a crash left unsent, and every few minutes look for drift among the settled models."""
+    now = world.clock.now()
+    for model in world.store.due(now, DUE_AT_ONCE):
+        records.wake(world, model)
+    records.publish_leftovers(world)
+    if now.minute % SURVEY_EVERY_MINUTES == 0:
+        for model in survey(world):
+            records.wake(world, model)

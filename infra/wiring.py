@@ -1,0 +1,137 @@
+"""Makes the World from the environment: clock, Compute Engine, store, bus. The only reader of `os.environ` and of the clock.
+
+Called by `main.py` (once per instance, lazily) and by tests and the local stack, which hand over a World of their own. Nothing is
+imported before it is needed: the intake never pays for the Compute client, and SQLite is only there in the embedded setup.
+
+Environment: `GOOGLE_CLOUD_PROJECT` · `SLIPWAY_STORE` (`firestore`, or `sqlite:PATH`) · `SLIPWAY_BUS` (`pubsub`) ·
+`SLIPWAY_COMPUTE_ENDPOINT` (empty: Google's) · `SLIPWAY_CLOCK` (`real`, or `scaled:SPEED:EPOCH`) · the emulators' own variables
+(`FIRESTORE_EMULATOR_HOST`, `PUBSUB_EMULATOR_HOST`).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Literal
+
+from infra.clock import Clock
+
+if TYPE_CHECKING:
+    from infra.bus import Bus
+    from infra.compute import Compute
+    from infra.store import Store
+
+
+class RealClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+@dataclass(frozen=True)
+class ScaledClock:
+    """Time that runs `speed` times as fast as the real one since the real instant `epoch` (seconds). For the local stack, where
+    the Compute Engine stand-in runs on the same scale."""
+
+    speed: float
+    epoch: float
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.epoch + (time.time() - self.epoch) * self.speed, UTC)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds / self.speed)
+
+
+class World:
+    """Everything outside that a handler may touch. Each part is made when first asked for, and then kept."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        store: Callable[[], Store],
+        bus: Callable[[], Bus],
+        compute: Callable[[], Compute],
+        new_token: Callable[[], str] = lambda: secrets.token_hex(8),
+    ) -> None:
+        self.clock = clock
+        self.new_token = new_token
+        self._make_store, self._make_bus, self._make_compute = store, bus, compute
+
+    def connect(self, *parts: Literal["store", "bus", "compute"]) -> None:
+        """Make these parts now, so that the first event does not wait for them."""
+        for part in parts:
+            getattr(self, part)
+
+    @cached_property
+    def store(self) -> Store:
+        return self._make_store()
+
+    @cached_property
+    def bus(self) -> Bus:
+        return self._make_bus()
+
+    @cached_property
+    def compute(self) -> Compute:
+        return self._make_compute()
+
+
+@cache
+def world() -> World:
+    """The World that the environment describes; the same one for the life of this instance."""
+    environment = dict(os.environ)
+    clock = _clock(environment.get("SLIPWAY_CLOCK", "real"))
+    project = environment.get("GOOGLE_CLOUD_PROJECT", "")
+    return World(
+        clock=clock,
+        store=lambda: _store(environment.get("SLIPWAY_STORE", "firestore"), project),
+        bus=lambda: _bus(project),
+        compute=lambda: _compute(project, clock, environment.get("SLIPWAY_COMPUTE_ENDPOINT") or None),
+    )
+
+
+def target() -> str:
+    """Which entry point this instance serves, as the functions platform says; empty when it does not say."""
+    return os.environ.get("FUNCTION_TARGET", "")
+
+
+def _clock(text: str) -> Clock:
+    kind, _, rest = text.partition(":")
+    if kind == "real":
+        return RealClock()
+    if kind == "scaled":
+        speed, _, epoch = rest.partition(":")
+        return ScaledClock(float(speed), float(epoch))
+    raise ValueError(f"SLIPWAY_CLOCK must be real or scaled:SPEED:EPOCH, got {text!r}")
+
+
+def _store(text: str, project: str) -> Store:
+    kind, _, path = text.partition(":")
+    if kind == "firestore":
+        from infra.stores.firestore import FirestoreStore
+
+        return FirestoreStore(project)
+    if kind == "sqlite" and path:
+        from infra.stores.sqlite import SqliteStore
+
+        return SqliteStore(path)
+    raise ValueError(f"SLIPWAY_STORE must be firestore or sqlite:PATH, got {text!r}")
+
+
+def _bus(project: str) -> Bus:
+    from infra.buses.pubsub import PubsubBus
+
+    return PubsubBus(project)
+
+
+def _compute(project: str, clock: Clock, endpoint: str | None) -> Compute:
+    from infra.compute import Compute
+
+    return Compute(project, clock, endpoint)
