@@ -24,13 +24,25 @@ References = Callable[[JsonObject], Iterable[str]]
 REFERENCES: dict[str, References] = {}
 """For each collection, the URLs of other resources that one of its resources holds on to. `Cloud.users_of` reads it."""
 
+GroupHealth = Callable[["Cloud", JsonObject, Key], list[JsonObject]]
+GROUP_HEALTH: dict[str, GroupHealth] = {}
+"""For each collection of groups: given a backend service and a group, the `healthStatus` entries of its instances."""
+
+Snapshot = Callable[["Cloud"], list[JsonObject]]
+SNAPSHOTS: list[Snapshot] = []
+"""Who knows instances: each gives a record an instance (`name`, `group`, `zone`, `template`, `version`, `status`, …).
+"""
+
+BEHAVIOUR_CHECKS: list[Callable[[list[JsonObject]], None]] = []
+"""Who understands behaviours: each raises ValueError for what it cannot use."""
+
 
 class Cloud(Timeline):
     """A project with regions, resources and operations. Deterministic for a given seed, clock and order of requests.
 
     `operation_seconds` is how long operations take (0: an operation is DONE in the very answer),
-    `operation_seconds_by_method` overrides it by glob of the method id. With `waits_pass_time` a `wait` on an operation
-    moves a virtual clock to its end.
+    `operation_seconds_by_method` overrides it by glob of the method id. `attached` says since when a group is a backend
+    of a backend service. With `waits_pass_time` a `wait` on an operation moves a virtual clock to its end.
     """
 
     def __init__(
@@ -57,6 +69,7 @@ class Cloud(Timeline):
         self.load: dict[str, JsonObject] = {}
         self.stock_outs: dict[str, JsonObject] = {}
         self.quotas: dict[str, float] = {}
+        self.attached: dict[tuple[Key, Key], float] = {}
         self._ids = random.Random(seed + 2)
         self._number = 0
 
@@ -130,6 +143,21 @@ class Cloud(Timeline):
         if region not in self.regions:
             raise NotFound(f"projects/{self.project}/regions/{region}")
         return self.regions[region]
+
+    # --- knobs and looks -------------------------------------------------------------------------------------------------
+
+    def set_behaviours(self, behaviours: Iterable[JsonObject]) -> None:
+        """Replace how instances behave, the first match wins. Raises ValueError for what cannot be understood."""
+        given = [dict(each) for each in behaviours]
+        for check in BEHAVIOUR_CHECKS:
+            check(given)
+        self.behaviours = given
+
+    def snapshot(self) -> list[JsonObject]:
+        """Every instance there is now, as plain records."""
+        with self.lock:
+            self.advance()
+            return [each for snapshot in SNAPSHOTS for each in snapshot(self)]
 
     # --- who holds on to whom --------------------------------------------------------------------------------------------
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from local.compute import wire
+from local.compute import batch, wire
 from local.compute.cloud import Cloud
 from local.compute.errors import ApiError, BadRequest, JsonObject
 
 Query = dict[str, str]
 Control = Callable[[Cloud, Query, Any], Any]
+Decorated = TypeVar("Decorated", bound=Control)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,10 @@ class Registered:
 CONTROLS: dict[tuple[str, str], Registered] = {}
 
 
-def controls(http: str, path: str, about: str) -> Callable[[Control], Control]:
+def controls(http: str, path: str, about: str) -> Callable[[Decorated], Decorated]:
     """Register a control at `/control` + path. It is given the cloud, the query and the body's JSON, and returns JSON."""
 
-    def register(run: Control) -> Control:
+    def register(run: Decorated) -> Decorated:
         CONTROLS[(http, path)] = Registered(run, about)
         return run
 
@@ -42,6 +43,8 @@ def controls(http: str, path: str, about: str) -> Callable[[Control], Control]:
 def answer(cloud: Cloud, request: wire.Request) -> wire.Response:
     """Any request the stand-in may get. Raises `Hangup` when a fault ends the connection."""
     parts = urlsplit(request.target)
+    if parts.path.startswith("/batch"):
+        return batch.answer(cloud, request)
     if not parts.path.startswith("/control"):
         return wire.answer(cloud, request)
     path = parts.path.removeprefix("/control").rstrip("/")

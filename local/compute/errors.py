@@ -1,4 +1,3 @@
-# ruff: noqa: N818 - the errors bear the names of the reasons the API gives
 """The errors of the Compute API: HTTP status, reason, operation error code and Google's wording.
 
 Handlers raise them; `wire` turns them into the error body, `operations` into the `error` of an operation. Both forms

@@ -57,7 +57,7 @@ def answer(cloud: Cloud, request: Request) -> Response:
     parts = urlsplit(request.target)
     found = PREFIX.match(parts.path)
     if found is None:
-        return _json(404, NotFound(parts.path).body())
+        return refusal(NotFound(parts.path))
     segments = [unquote(each) for each in parts.path[found.end() :].strip("/").split("/")]
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     with cloud.lock:
@@ -68,7 +68,7 @@ def answer(cloud: Cloud, request: Request) -> Response:
 def _dispatch(cloud: Cloud, request: Request, segments: list[str], query: dict[str, str]) -> Response:
     routed = discovery.route(request.http, segments)
     if routed is None:
-        return _json(404, _unknown(request.http, segments).body())
+        return refusal(_unknown(request.http, segments))
     method, taken = routed
     fault: Fault | None = None
     status, reason = 200, None
@@ -215,6 +215,11 @@ def _json(status: int, body: JsonObject, delay_seconds: float = 0.0) -> Response
     return Response(status, json.dumps(body, separators=(",", ":")).encode(), delay_seconds=delay_seconds)
 
 
+def refusal(refused: ApiError) -> Response:
+    """The answer that says why not."""
+    return _json(refused.status, refused.body())
+
+
 def failure(error: Exception) -> Response:
     """The 500 for a mistake in the stand-in itself, naming it."""
-    return _json(500, Internal(f"the stand-in failed: {type(error).__name__}: {error}").body())
+    return refusal(Internal(f"the stand-in failed: {type(error).__name__}: {error}"))

@@ -29,11 +29,22 @@ def no_references(resource: JsonObject) -> Iterable[str]:
     return ()
 
 
+def as_kept(cloud: Cloud, resource: JsonObject) -> JsonObject:
+    """For kinds that are answered as they are kept."""
+    return resource
+
+
+def ignored(cloud: Cloud, resource: JsonObject) -> None:
+    """For kinds of which nobody follows the changes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """`discovery` names the API's resources for it (global and regional), `word` the kind as messages write it.
 
-    `fingerprint`: `none`; `if_given` (must match when sent); `required` (an update without it is refused).
+    `view` makes the answer of what is kept; `removable` may refuse a delete; `written` and `removed` are told of each
+    change after it. `fingerprint`: `none`; `if_given` (must match when sent); `required` (an update without it is
+    refused).
     """
 
     collection: str
@@ -44,28 +55,35 @@ class Kind:
     references: Callable[[JsonObject], Iterable[str]] = no_references
     fingerprint: Literal["none", "if_given", "required"] = "none"
     patch_fingerprint: Literal["none", "if_given", "required"] | None = None
-    verbs: tuple[str, ...] = ("insert", "get", "list", "delete")
-    removed: Callable[[Cloud, JsonObject], None] = lambda cloud, resource: None
+    view: Callable[[Cloud, JsonObject], JsonObject] = as_kept
+    removable: Callable[[Call, JsonObject], None] = nothing
+    removed: Callable[[Cloud, JsonObject], None] = ignored
+    written: Callable[[Cloud, JsonObject], None] = ignored
+    labelled: bool = False
 
     def url_kind(self) -> str:
         return discovery.kind_of(self.schema)
 
 
 def register(kind: Kind) -> None:
-    """Handlers for every verb of a kind in each of its scopes, and its references."""
+    """Handlers for every such verb that the API has for a kind in each of its scopes, and its references."""
     REFERENCES[kind.collection] = kind.references
     verbs: dict[str, Callable[[Call], JsonObject]] = {
         "insert": lambda call: insert(kind, call),
-        "get": lambda call: call.resource(),
-        "list": lambda call: call.page(call.cloud.all_in(call.scope, call.collection)),
+        "get": lambda call: kind.view(call.cloud, call.resource()),
+        "list": lambda call: call.page([kind.view(call.cloud, each) for each in call.cloud.all_in(call.scope, call.collection)]),
         "delete": lambda call: delete(kind, call),
         "patch": lambda call: patch(kind, call),
         "update": lambda call: update(kind, call),
-        "aggregatedList": aggregated_list,
+        "aggregatedList": lambda call: aggregated_list(kind, call),
     }
+    known = discovery.methods()
     for resource in kind.discovery:
-        for verb in kind.verbs:
-            handles(f"compute.{resource}.{verb}")(verbs[verb])
+        for verb, handler in verbs.items():
+            if f"compute.{resource}.{verb}" in known:
+                handles(f"compute.{resource}.{verb}")(handler)
+        if kind.labelled:
+            handles(f"compute.{resource}.setLabels")(set_labels)
 
 
 def insert(kind: Kind, call: Call) -> JsonObject:
@@ -76,7 +94,9 @@ def insert(kind: Kind, call: Call) -> JsonObject:
     kind.complete(call, resource)
     if kind.fingerprint != "none":
         resource["fingerprint"] = call.cloud.new_fingerprint()
-    call.cloud.new(kind.url_kind(), key, resource)
+    if kind.labelled:
+        resource["labelFingerprint"] = call.cloud.new_fingerprint()
+    kind.written(call.cloud, call.cloud.new(kind.url_kind(), key, resource))
     return call.operation(target=key)
 
 
@@ -85,6 +105,7 @@ def delete(kind: Kind, call: Call) -> JsonObject:
     resource = call.resource_to_change()
     key = call.key
     refuse_in_use(call.cloud, key, kind.word)
+    kind.removable(call, resource)
 
     def remove() -> None:
         call.cloud.remove(key)
@@ -128,7 +149,9 @@ def _write(kind: Kind, call: Call, resource: JsonObject, changed: JsonObject) ->
     kind.complete(call, changed)
     if kind.fingerprint != "none":
         changed["fingerprint"] = call.cloud.new_fingerprint()
-    call.cloud.put(call.key, changed)
+    if kind.labelled:
+        changed["labelFingerprint"] = resource["labelFingerprint"]
+    kind.written(call.cloud, call.cloud.put(call.key, changed))
     return call.operation()
 
 
@@ -145,6 +168,19 @@ def merge(kept: JsonObject, patch_body: JsonObject) -> JsonObject:
     return kept
 
 
-def aggregated_list(call: Call) -> JsonObject:
+def aggregated_list(kind: Kind, call: Call) -> JsonObject:
     cloud, collection = call.cloud, call.collection
-    return call.aggregate({scope: cloud.all_in(scope, collection) for scope in cloud.scopes_with(collection)})
+    return call.aggregate(
+        {scope: [kind.view(cloud, each) for each in cloud.all_in(scope, collection)] for scope in cloud.scopes_with(collection)}
+    )
+
+
+def set_labels(call: Call) -> JsonObject:
+    """`setLabels` of any kind that has labels: replaces them all, against their own fingerprint."""
+    resource = call.resource_to_change()
+    given = call.body.get("labelFingerprint")
+    if given and given != resource.get("labelFingerprint"):
+        raise StaleFingerprint
+    resource["labels"] = call.body.get("labels", {})
+    resource["labelFingerprint"] = call.cloud.new_fingerprint()
+    return call.operation()

@@ -1,0 +1,120 @@
+"""`python -m local.compute`: the stand-in as a program of its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+from local.compute import Cloud, ScaledClock, Server, VirtualClock
+from local.compute.clock import Clock, RealClock
+from local.compute.faults import Fault
+from local.compute.knobs import coverage
+
+ABOUT = """\
+A stand-in for Google Compute Engine: regional managed instance groups that really act (boot, get healthy, surge, roll,
+heal, scale), with templates, health checks, load balancing and operations, spoken to by Google's own clients over the
+Compute v1 REST API.
+"""
+USE = """\
+with the Python client
+  compute_v1.RegionInstanceGroupManagersClient(
+      credentials=AnonymousCredentials(), client_options={"api_endpoint": "http://127.0.0.1:9100"})
+  Use the *_unary methods and poll operations with clients that have the same endpoint.
+
+with gcloud
+  export CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE=http://127.0.0.1:9100/compute/v1/
+  export CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true CLOUDSDK_CORE_PROJECT=demo CLOUDSDK_CORE_DISABLE_PROMPTS=1
+  gcloud compute instance-groups managed list --regions=us-central1
+
+its knobs
+  curl -s http://127.0.0.1:9100/control                                   what there is
+  curl -s http://127.0.0.1:9100/control/instances                         instances by template
+  curl -s -X POST http://127.0.0.1:9100/control/load -d '{"my-group": {"cpu": 0.9}}'
+  curl -s -X POST http://127.0.0.1:9100/control/stock-outs -d '{"us-central1-a": {}}'
+  curl -s -X POST http://127.0.0.1:9100/control/faults -d '{"kind": "error", "method": "compute.*.patch", "times": 1}'
+
+settings by file (--config), the same as the knobs take
+  {"behaviours": [{"image": "*broken*", "never_ready": true}], "load": {}, "stock_outs": {}, "quotas": {},
+   "faults": [], "operation_seconds": 2, "operation_seconds_by_method": {"compute.urlMaps.*": 30}}
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, format="%(asctime)s %(message)s")
+    if options.coverage:
+        _print_coverage()
+        return 0
+    cloud = Cloud(
+        project=options.project, clock=_clock(options.speed), seed=options.seed, operation_seconds=options.operation_seconds
+    )
+    try:
+        for path, member in ((options.config, None), (options.behaviours, "behaviours")):
+            if path is not None:
+                given = json.loads(path.read_text())
+                configure(cloud, given if member is None else {member: given})
+    except (OSError, TypeError, ValueError) as wrong:
+        print(f"cannot use the settings: {wrong}", file=sys.stderr)
+        return 2
+    with Server(cloud, options.port, options.host) as server:
+        print(f"Compute Engine stand-in for project {cloud.project} on {server.url} (knobs: {server.url}/control)", flush=True)
+        try:
+            server.join()
+        except KeyboardInterrupt:
+            print("stopped", flush=True)
+    return 0
+
+
+def configure(cloud: Cloud, settings: dict[str, object]) -> None:
+    """Apply the settings of a file. Raises ValueError naming a member that is none."""
+    for name, given in settings.items():
+        match name, given:
+            case "behaviours", list():
+                cloud.set_behaviours(given)
+            case (("load" | "stock_outs" | "quotas"), dict()):
+                getattr(cloud, name).update(given)
+            case "faults", list():
+                cloud.faults.active += [Fault.read(each) for each in given]
+            case "operation_seconds", int() | float():
+                cloud.operations.seconds = float(given)
+            case "operation_seconds_by_method", dict():
+                cloud.operations.seconds_by_method.update(given)
+            case _:
+                raise ValueError(f"{name}: unknown, or of a wrong type")
+
+
+def _clock(speed: float) -> Clock:
+    if speed == 0:
+        return VirtualClock()
+    return RealClock() if speed == 1 else ScaledClock(speed)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m local.compute", description=ABOUT, epilog=USE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--port", type=int, default=9100, help="port to listen on; 0 asks for a free one, which is printed (default 9100)")
+    add("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    add("--project", default="demo", help="the one project there is (default demo)")
+    add("--speed", type=float, default=1.0, help="seconds of cloud time in a real second; 0: POST /control/time (default 1)")
+    add("--operation-seconds", type=float, default=0.0, help="how long an operation takes, in cloud time (default 0)")
+    add("--seed", type=int, default=0, help="seed of everything random, such as instance names (default 0)")
+    add("--behaviours", type=Path, metavar="FILE", help="JSON list of how instances behave, as /control/behaviours takes it")
+    add("--config", type=Path, metavar="FILE", help="JSON settings, see below")
+    add("--coverage", action="store_true", help="print which methods of Compute v1 are built, and end")
+    add("--verbose", action="store_true", help="log every request")
+    return parser
+
+
+def _print_coverage() -> None:
+    for collection, methods in coverage().items():
+        missing = ", ".join(methods["missing"]) or "-"
+        print(f"{collection:32} built: {', '.join(methods['built'])}\n{'':32} not:   {missing}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Why a VM cannot be created now: no capacity in its zone, no quota, or a configuration that cannot work.
+
+Asked by `machine.py` before each attempt. Stock-outs and quotas are knobs of the `Cloud`:
+
+    cloud.stock_outs["us-central1-a"] = {}                                   a zone, a region or "*", until removed
+    cloud.stock_outs["us-central1"] = {"from": T1, "until": T2, "accelerator": "nvidia-l4", "machine_type": "g2-*"}
+    cloud.quotas["CPUS"] = 24        INSTANCES, CPUS, NVIDIA_L4_GPUS ... per region, GPUS_ALL_REGIONS for the project
+
+Codes and wording as Compute Engine's; see its documentation on resource errors and quotas.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from local.compute.errors import JsonObject
+
+STOCK_OUT = "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS"
+VCPUS = {"a2-highgpu": 12, "a2-ultragpu": 12, "a2-megagpu": 6, "a3-highgpu": 26}  # a GPU, for types that count GPUs
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A creation that failed, as `lastAttempt` and `listErrors` tell it."""
+
+    code: str
+    message: str
+    details: tuple[JsonObject, ...] = field(default=(), hash=False)
+
+    def as_error(self) -> JsonObject:
+        error: JsonObject = {"code": self.code, "message": self.message}
+        return error | ({"errorDetails": list(self.details)} if self.details else {})
+
+    @property
+    def is_stock_out(self) -> bool:
+        return "POOL_EXHAUSTED" in self.code
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a VM takes. `accelerators` maps a type such as `nvidia-l4` to its number."""
+
+    machine_type: str
+    accelerators: tuple[tuple[str, int], ...] = ()
+
+    @classmethod
+    def of(cls, properties: JsonObject) -> Need:
+        given = properties.get("guestAccelerators") or []
+        pairs = tuple((each.get("acceleratorType", ""), int(each.get("acceleratorCount", 0))) for each in given)
+        return cls(properties.get("machineType", ""), pairs)
+
+    @property
+    def vcpus(self) -> int:
+        """By the name of the type: `n1-standard-4` has 4, `a2-highgpu-2g` 2 x 12, shared-core types count as 2."""
+        family, _, last = self.machine_type.rpartition("-")
+        number = re.match(r"\d+", last)
+        if number is None:
+            return 2
+        return int(number[0]) * (VCPUS.get(family, 1) if last.endswith("g") else 1)
+
+
+def zones_without(stock_outs: dict[str, JsonObject], zones: Iterable[str], need: Need, now: float) -> frozenset[str]:
+    """The zones that have no capacity for such a VM now."""
+    return frozenset(zone for zone in zones if any(_strikes(at, rule, zone, need, now) for at, rule in stock_outs.items()))
+
+
+def _strikes(place: str, rule: JsonObject, zone: str, need: Need, now: float) -> bool:
+    if place not in ("*", zone, zone.rpartition("-")[0]):
+        return False
+    if not float(rule.get("from", "-inf")) <= now < float(rule.get("until", "inf")):
+        return False
+    if "accelerator" in rule and not any(fnmatchcase(kind, rule["accelerator"]) for kind, _ in need.accelerators):
+        return False
+    return fnmatchcase(need.machine_type, rule.get("machine_type", "*"))
+
+
+def stock_out(project: str, zone: str, need: Need, zones_available: Iterable[str] = ()) -> Failure:
+    attachment = ",".join(f"{kind}:{count}" for kind, count in need.accelerators)
+    with_accelerator = "".join(f" with {count} {kind} accelerator(s)" for kind, count in need.accelerators)
+    available = ",".join(zones_available)
+    metadatas = {"vmType": need.machine_type, "zone": zone, "attachment": attachment, "zonesAvailable": available}
+    hint = f" Consider trying your request in the {available} zone(s)." if available else ""
+    return Failure(
+        STOCK_OUT,
+        f"The zone 'projects/{project}/zones/{zone}' does not have enough resources available to fulfill the request. "
+        " Try a different zone, or try again later.",
+        (
+            {
+                "help": {
+                    "links": [{"description": "Troubleshooting", "url": "https://cloud.google.com/compute/docs/resource-error"}]
+                }
+            },
+            {
+                "localizedMessage": {
+                    "locale": "en-US",
+                    "message": f"A {need.machine_type} VM instance{with_accelerator} is currently unavailable in the {zone} zone.{hint}",
+                }
+            },
+            {"errorInfo": {"domain": "compute.googleapis.com", "reason": "resource_availability", "metadatas": metadatas}},
+        ),
+    )
+
+
+def quota(metric: str, limit: float, region: str) -> Failure:
+    everywhere = metric.endswith("_ALL_REGIONS")
+    where = "globally" if everywhere else f"in region {region}"
+    info: JsonObject = {
+        "metricName": f"compute.googleapis.com/{metric.lower()}",
+        "limitName": f"{metric.replace('_', '-')}-per-project{'' if everywhere else '-region'}",
+        "dimensions": {} if everywhere else {"region": region},
+        "limit": float(limit),
+    }
+    return Failure("QUOTA_EXCEEDED", f"Quota '{metric}' exceeded.  Limit: {float(limit)} {where}.", ({"quotaInfo": info},))
+
+
+def config(message: str | None) -> Failure:
+    return Failure("INVALID_FIELD_VALUE", message or "Invalid value for field 'resource.disks[0].initializeParams.sourceImage'.")
+
+
+def exceeded(
+    quotas: dict[str, float], region: str, need: Need, in_region: Iterable[Need], everywhere: Iterable[Need]
+) -> tuple[str, float] | None:
+    """The quota that one more such VM would exceed. `in_region` and `everywhere` are what already exists."""
+    used: dict[str, float] = {}
+    for other in in_region:
+        for metric, amount in _regional(other):
+            used[metric] = used.get(metric, 0) + amount
+    used["GPUS_ALL_REGIONS"] = sum(count for other in everywhere for _, count in other.accelerators)
+    asked = [*_regional(need), ("GPUS_ALL_REGIONS", sum(count for _, count in need.accelerators))]
+    for metric, amount in asked:
+        limit = quotas.get(f"{region}/{metric}", quotas.get(metric))
+        if limit is not None and amount and used.get(metric, 0) + amount > limit:
+            return metric, limit
+    return None
+
+
+def _regional(need: Need) -> Iterator[tuple[str, float]]:
+    yield "INSTANCES", 1
+    family = need.machine_type.partition("-")[0].upper()
+    yield ("CPUS" if family in ("N1", "E2", "F1", "G1", "") else f"{family}_CPUS"), need.vcpus
+    for kind, count in need.accelerators:
+        for_metric = kind.removeprefix("nvidia-").removeprefix("tesla-").upper().replace("-", "_")
+        yield f"NVIDIA_{for_metric}_GPUS", count

@@ -1,0 +1,127 @@
+"""Backend services, global and regional, and the health of their backends.
+
+The health itself comes from whoever runs the instances (`GROUP_HEALTH`). Source: Compute API reference,
+backendServices; load-balancing/docs/backend-service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from local.compute import keys
+from local.compute.call import Call, handles
+from local.compute.cloud import GROUP_HEALTH, Cloud
+from local.compute.collections.standard import Kind, register
+from local.compute.errors import Invalid, JsonObject, Required
+from local.compute.keys import Key
+
+GROUPS = ("instanceGroups", "networkEndpointGroups")
+HTTP_PROTOCOLS = ("HTTP", "HTTPS", "HTTP2", "H2C", "GRPC")
+DEFAULTS = {
+    "protocol": "HTTP",
+    "loadBalancingScheme": "EXTERNAL",
+    "timeoutSec": 30,
+    "sessionAffinity": "NONE",
+    "affinityCookieTtlSec": 0,
+}
+
+
+def complete(call: Call, resource: JsonObject) -> None:
+    for name, default in DEFAULTS.items():
+        resource.setdefault(name, default)
+    if resource["protocol"] in HTTP_PROTOCOLS:
+        resource.setdefault("portName", "http")
+    draining = resource.setdefault("connectionDraining", {}).setdefault("drainingTimeoutSec", 0)
+    if not 0 <= draining <= 3600:
+        raise Invalid("resource.connectionDraining.drainingTimeoutSec", draining, "Must be between 0 and 3600.")
+    _health_checks(call, resource)
+    seen: set[Key] = set()
+    for index, backend in enumerate(resource.get("backends") or []):
+        _backend(call, resource, backend, f"resource.backends[{index}]", seen)
+
+
+def _health_checks(call: Call, resource: JsonObject) -> None:
+    checks = resource.get("healthChecks") or []
+    if len(checks) > 1:
+        raise Invalid("resource.healthChecks", len(checks), "A backend service takes at most one health check.")
+    if not checks and resource.get("backends"):
+        raise Required("resource.healthChecks")
+    for index, url in enumerate(checks):
+        where = f"resource.healthChecks[{index}]"
+        key = call.cloud.refer(where, url, "healthChecks")
+        if call.scope == keys.GLOBAL and key.scope != keys.GLOBAL:
+            raise Invalid(where, url, "A global backend service takes a global health check.")
+        checks[index] = call.cloud.link(*key)
+
+
+def _backend(call: Call, resource: JsonObject, backend: JsonObject, where: str, seen: set[Key]) -> None:
+    if not backend.get("group"):
+        raise Required(f"{where}.group")
+    group = call.cloud.refer(f"{where}.group", backend["group"], *GROUPS)
+    if group in seen:
+        raise Invalid(f"{where}.group", backend["group"], "The same group must not be used twice.")
+    seen.add(group)
+    backend["group"] = call.cloud.link(*group)
+    mode = backend.setdefault("balancingMode", "UTILIZATION" if resource["protocol"] in HTTP_PROTOCOLS else "CONNECTION")
+    capacity = backend.setdefault("capacityScaler", 1.0)
+    if capacity != 0 and not 0.1 <= capacity <= 1:
+        raise Invalid(f"{where}.capacityScaler", capacity, "Must be 0 or between 0.1 and 1.")
+    if mode == "UTILIZATION":
+        if not 0 <= backend.setdefault("maxUtilization", 0.8) <= 1:
+            raise Invalid(f"{where}.maxUtilization", backend["maxUtilization"], "Must be between 0 and 1.")
+    elif mode == "RATE":
+        if not any(backend.get(name) for name in ("maxRate", "maxRatePerInstance", "maxRatePerEndpoint")):
+            raise Required(f"{where}.maxRatePerInstance")
+    elif mode == "CONNECTION" and resource["protocol"] in HTTP_PROTOCOLS:
+        raise Invalid(f"{where}.balancingMode", mode, f"Not allowed with protocol {resource['protocol']}.")
+
+
+def references(resource: JsonObject) -> Iterable[str]:
+    yield from resource.get("healthChecks") or []
+    for backend in resource.get("backends") or []:
+        yield backend["group"]
+
+
+def written(cloud: Cloud, resource: JsonObject) -> None:
+    """Keep since when each group is attached."""
+    service = cloud.key_of(resource["selfLink"])
+    groups = {cloud.key_of(backend["group"]) for backend in resource.get("backends") or []}
+    for pair in [pair for pair in cloud.attached if pair[0] == service and pair[1] not in groups]:
+        del cloud.attached[pair]
+    for group in groups:
+        cloud.attached.setdefault((service, group), cloud.now())
+
+
+def removed(cloud: Cloud, resource: JsonObject) -> None:
+    written(cloud, {"selfLink": resource["selfLink"]})
+
+
+register(
+    Kind(
+        collection="backendServices",
+        word="backend_service",
+        schema="BackendService",
+        discovery=("backendServices", "regionBackendServices"),
+        complete=complete,
+        references=references,
+        fingerprint="required",
+        written=written,
+        removed=removed,
+    )
+)
+
+
+@handles("compute.backendServices.getHealth", "compute.regionBackendServices.getHealth")
+def get_health(call: Call) -> JsonObject:
+    """The backend service's own view of one group; `healthStatus` is absent until something is known."""
+    service = call.resource()
+    given = call.body.get("group")
+    if not given:
+        raise Required("resource.group")
+    group = call.cloud.key_of(given)
+    if (call.key, group) not in call.cloud.attached:
+        raise Invalid("resource.group", given, "The group is not a backend of this backend service.")
+    health = GROUP_HEALTH.get(group.collection)
+    status = health(call.cloud, service, group) if health else []
+    answer: JsonObject = {"kind": "compute#backendServiceGroupHealth"}
+    return answer | ({"healthStatus": status} if status else {})

@@ -1,0 +1,82 @@
+"""Static addresses, global and regional, from the ranges kept for documentation so that no real host is ever meant."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from local.compute.call import Call
+from local.compute.cloud import Cloud
+from local.compute.collections.standard import Kind, register
+from local.compute.errors import AlreadyExists, InUse, Invalid, JsonObject
+from local.compute.keys import Key
+
+FIRST = int(ipaddress.IPv4Address("198.18.0.2"))
+"""Start of 198.18.0.0/15, set aside for tests by RFC 2544."""
+
+
+def allocate(cloud: Cloud) -> str:
+    """An address that nothing has."""
+    taken = {
+        each.get("address")
+        for (_, collection), table in cloud.tables.items()
+        if collection == "addresses"
+        for each in table.values()
+    }
+    taken |= {
+        each["IPAddress"]
+        for (_, collection), table in cloud.tables.items()
+        if collection == "forwardingRules"
+        for each in table.values()
+    }
+    number = FIRST
+    while str(ipaddress.IPv4Address(number)) in taken:
+        number += 1
+    return str(ipaddress.IPv4Address(number))
+
+
+def complete(call: Call, resource: JsonObject) -> None:
+    resource.setdefault("addressType", "EXTERNAL")
+    resource.setdefault("networkTier", "PREMIUM")
+    given = resource.get("address")
+    if given is None:
+        resource["address"] = allocate(call.cloud)
+    else:
+        try:
+            resource["address"] = str(ipaddress.ip_address(given))
+        except ValueError as wrong:
+            raise Invalid("resource.address", given, "Must be an IP address.") from wrong
+        for other in call.cloud.all_in(call.scope, call.collection):
+            if other["address"] == resource["address"]:
+                raise AlreadyExists(call.cloud.path(Key(call.scope, call.collection, other["name"])))
+    resource.pop("ipVersion", None)
+
+
+def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
+    users = _users(cloud, resource)
+    return resource | ({"status": "IN_USE", "users": users} if users else {"status": "RESERVED"})
+
+
+def _users(cloud: Cloud, resource: JsonObject) -> list[str]:
+    scope = cloud.key_of(resource["selfLink"]).scope
+    return [rule["selfLink"] for rule in cloud.all_in(scope, "forwardingRules") if rule["IPAddress"] == resource["address"]]
+
+
+def removable(call: Call, resource: JsonObject) -> None:
+    """Rules refer to an address by its IP, so the usual look for users does not see them."""
+    users = _users(call.cloud, resource)
+    if users:
+        raise InUse("address", call.cloud.path(call.key), call.cloud.path(call.cloud.key_of(users[0])))
+
+
+register(
+    Kind(
+        collection="addresses",
+        word="address",
+        schema="Address",
+        discovery=("globalAddresses", "addresses"),
+        complete=complete,
+        view=view,
+        removable=removable,
+        labelled=True,
+    )
+)

@@ -1,0 +1,39 @@
+"""SSL certificates, global and regional. Managed ones are active at once; private keys are taken and never given back."""
+
+from __future__ import annotations
+
+from local.compute.call import Call
+from local.compute.collections.standard import Kind, register
+from local.compute.errors import JsonObject, Required
+
+LIFE_SECONDS = 90 * 86_400.0
+
+
+def complete(call: Call, resource: JsonObject) -> None:
+    self_managed = resource.get("selfManaged") or {}
+    resource.setdefault("type", "MANAGED" if resource.get("managed") else "SELF_MANAGED")
+    resource["expireTime"] = call.cloud.timestamp(call.cloud.now() + LIFE_SECONDS)
+    if resource["type"] == "MANAGED":
+        domains = (resource.get("managed") or {}).get("domains") or []
+        if not domains:
+            raise Required("resource.managed.domains")
+        resource["managed"] |= {"status": "ACTIVE", "domainStatus": dict.fromkeys(domains, "ACTIVE")}
+        resource["subjectAlternativeNames"] = domains
+        return
+    certificate = resource.get("certificate") or self_managed.get("certificate")
+    if not certificate:
+        raise Required("resource.certificate")
+    if not (resource.pop("privateKey", None) or self_managed.pop("privateKey", None)):
+        raise Required("resource.privateKey")
+    resource |= {"certificate": certificate, "selfManaged": {"certificate": certificate}}
+
+
+register(
+    Kind(
+        collection="sslCertificates",
+        word="ssl_certificate",
+        schema="SslCertificate",
+        discovery=("sslCertificates", "regionSslCertificates"),
+        complete=complete,
+    )
+)
