@@ -161,7 +161,7 @@ tick() {
   local verb=create
   if exists gcloud scheduler jobs describe slipway-tick --location="$REGION" "${in_project[@]}"; then verb=update; fi
   run gcloud scheduler jobs "$verb" pubsub slipway-tick --location="$REGION" --schedule="* * * * *" --time-zone=Etc/UTC \
-    --topic="projects/$PROJECT/topics/$WAKEUPS" --message-body='{"kind":"tick"}' "${in_project[@]}"
+    --topic="projects/$PROJECT/topics/$WAKEUPS" --message-body='{"tick":true}' "${in_project[@]}"
 }
 
 # -- Firestore, network, services -------------------------------------------------------------------------------------
