@@ -1,7 +1,8 @@
 """The entry points of Slipway's functions; each hands its event to `handlers/` together with the World.
 
 An exception leaves the function: the platform answers with an error and Pub/Sub delivers the event again. What can never succeed
-is put on record by the handlers and returns. An instance imports and connects what its own entry point needs, before its first event.
+is put on record by the handlers and returns. An instance imports and connects what its own entry point needs, before its first
+event.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How handlers write: the model's document with its fence, the log, the releases' outcomes and the outbox, in one commit.
 
-Called by every handler that changes anything. Invariant: what happened and the message that tells of it are committed together, and
-`publish_outbox` sends such a message until it is known to be sent, under one event id, so that a receiver can drop a repeat.
+Called by every handler that changes anything. Invariant: what happened and the message that tells of it are committed together,
+and `publish_outbox` sends such a message until it is known to be sent, under one event id, so that a receiver can drop a repeat.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A message on `model-releases`: a model-release event becomes desired, a command is recorded, anything else is quarantined.
 
-Called by `main.on_release`. It never touches Compute Engine. Return means acknowledged, raise means redelivered: a message that can
-never be accepted is acknowledged after it is on record with its reason, and nothing is acknowledged before it is saved.
+Called by `main.on_release`. It never touches Compute Engine. Return means acknowledged, raise means redelivered: a message that
+can never be accepted is acknowledged after it is on record with its reason, and nothing is acknowledged before it is saved.
 """
 
 from __future__ import annotations

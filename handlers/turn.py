@@ -1,7 +1,8 @@
 """The loop: observe, advance, save, plan, apply, and look again while something is about to change.
 
-Called by `handlers/wakeup.py` with a model's name. One turn works on one model, for `BUDGET` at most, and may be repeated or cut off
-anywhere: a decision is saved before anything acts on it, so that a verdict once reached stands, and every action is idempotent.
+Called by `handlers/wakeup.py` with a model's name. One turn works on one model, for `BUDGET` at most, and may be repeated or cut
+off anywhere: a decision is saved before anything acts on it, so that a verdict once reached stands, and every action is
+idempotent.
 
     read ─> observe ─> advance ─> save (fenced, with the claim) ─> apply ─┐
       ^                                                                    │

@@ -1,7 +1,7 @@
 """A message on `model-wakeups`: a tick becomes a wake-up for each model that is due; any other wake-up gets its model a turn.
 
-Called by `main.on_wakeup`. A wake-up carries a model's name and nothing that a decision depends on, so a lost, doubled or late one
-costs at most time: the tick of every minute is the guarantee that each model with something to do is looked at.
+Called by `main.on_wakeup`. A wake-up carries a model's name and nothing that a decision depends on, so a lost, doubled or late
+one costs at most time: the tick of every minute is the guarantee that each model with something to do is looked at.
 """
 
 from __future__ import annotations

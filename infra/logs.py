@@ -1,4 +1,4 @@
-"""Log lines as Cloud Logging reads them: one JSON object a line, a constant message and fields. No secret, never a whole spec.
+"""Log lines as Cloud Logging reads them: a JSON object a line, a constant message and fields. No secret, never a whole spec.
 
 Set up once by `main.py`. Callers write `log.info("constant message", extra={"fields": {...}})`.
 """

@@ -25,7 +25,8 @@ Verb = Literal["pause", "resume", "promote", "abort", "rollback", "retire"]
 @dataclass(frozen=True)
 class Release:
     """One immutable version of a model. `asked` is the hash of what the event itself said, `digest` that of the spec it resolved
-    to. `template` is the instance template's name, fixed when the release was accepted, so that a newer Slipway that would write the template differently does not silently roll a fleet."""
+    to. `template` is the instance template's name, fixed when the release was accepted, so that a newer Slipway that would write
+    the template differently does not silently roll a fleet."""
 
     version: str
     digest: str
