@@ -12,7 +12,8 @@ source ./common.sh
 
 usage() {
   cat <<TEXT
-Usage: deploy/bootstrap.sh --project=ID [--region=REGION] [--firestore-location=LOCATION] [--network=NAME] [--dry-run]
+Usage: deploy/bootstrap.sh --project=ID [--region=REGION] [--firestore-location=LOCATION] [--network=NAME]
+                           [--only-model-account] [--dry-run]
 
 Makes topics, subscriptions, Firestore, service accounts with their roles, the minute tick and two empty Cloud Run
 services in a project. Safe to run again.
@@ -21,6 +22,9 @@ services in a project. Safe to run again.
   --region=REGION          where the functions run (default: us-central1)
   --firestore-location=L   where the documents are (default: the region); cannot be changed later
   --network=NAME           network of the models' instances, to let Google's health checks in (default: default)
+  --only-model-account     let Slipway start instances as slipway-model alone; every release must then name it as its
+                           machine.service_account. Otherwise also as the project's default Compute Engine account,
+                           which is what a release gets that names none.
   --dry-run                print every command and run none; needs neither gcloud nor a login
 TEXT
 }
@@ -28,10 +32,13 @@ TEXT
 parse_common "$@"
 FIRESTORE_LOCATION="$REGION"
 NETWORK=default
+ONLY_MODEL_ACCOUNT=false
+PROJECT_NUMBER=0
 for argument in ${REST[@]+"${REST[@]}"}; do
   case "$argument" in
     --firestore-location=*) FIRESTORE_LOCATION="${argument#*=}" ;;
     --network=*) NETWORK="${argument#*=}" ;;
+    --only-model-account) ONLY_MODEL_ACCOUNT=true ;;
     *) fail "unknown argument $argument; see --help" ;;
   esac
 done
@@ -57,8 +64,8 @@ project_role() { # identity, role, [condition]
     --condition="${3:-None}" "${quietly[@]:1}"
 }
 
-may_act_as() { # who, as whom
-  run gcloud iam service-accounts add-iam-policy-binding "$(identity "$2")" --member="serviceAccount:$(identity "$1")" \
+may_act_as() { # who, as whom (an address)
+  run gcloud iam service-accounts add-iam-policy-binding "$2" --member="serviceAccount:$(identity "$1")" \
     --role=roles/iam.serviceAccountUser "${quietly[@]}"
 }
 
@@ -89,7 +96,10 @@ roles() {
   project_role "$TURN" roles/compute.instanceAdmin.v1
   project_role "$TURN" roles/compute.loadBalancerAdmin
   project_role "$TURN" roles/monitoring.viewer
-  may_act_as "$TURN" slipway-model
+  may_act_as "$TURN" "$(identity slipway-model)"
+  if [ "$ONLY_MODEL_ACCOUNT" = false ]; then
+    may_act_as "$TURN" "$PROJECT_NUMBER-compute@developer.gserviceaccount.com"
+  fi
 
   may_publish "$(identity slipway-publisher)" "$RELEASES"
 
@@ -103,7 +113,7 @@ roles() {
   project_role slipway-deployer roles/run.builder
   project_role slipway-deployer roles/logging.logWriter
   for who in "$INTAKE" "$TURN" slipway-invoker slipway-deployer; do
-    may_act_as slipway-deployer "$who"
+    may_act_as slipway-deployer "$(identity "$who")"
   done
   may_publish "$(identity slipway-deployer)" "$RELEASES"
   for who in "$INTAKE_SUBSCRIPTION" "$TURN_SUBSCRIPTION"; do
@@ -114,9 +124,7 @@ roles() {
 
 # Pub/Sub's own identity signs the push tokens and moves dead letters.
 pubsub_agent() {
-  local number=PROJECT_NUMBER agent
-  if [ "$DRY_RUN" = false ]; then number="$(gcloud projects describe "$PROJECT" --format='value(projectNumber)')"; fi
-  agent="service-$number@gcp-sa-pubsub.iam.gserviceaccount.com"
+  local agent="service-$PROJECT_NUMBER@gcp-sa-pubsub.iam.gserviceaccount.com"
   run gcloud beta services identity create --service=pubsub.googleapis.com "${quietly[@]}"
   run gcloud iam service-accounts add-iam-policy-binding "$(identity slipway-invoker)" --member="serviceAccount:$agent" \
     --role=roles/iam.serviceAccountTokenCreator "${quietly[@]}"
@@ -170,6 +178,17 @@ documents() {
   exists gcloud firestore databases describe --database="(default)" "${in_project[@]}" ||
     run gcloud firestore databases create --database="(default)" --location="$FIRESTORE_LOCATION" --type=firestore-native \
       --delete-protection "${in_project[@]}"
+  # Models are asked for by name and by wake_at, both indexed without our doing. What is large and never asked for is taken
+  # out of the index, where it would cost time at every write.
+  local field
+  for field in candidate conditions desired outputs previous rollout seen stable; do unindexed models "$field"; done
+  unindexed releases spec
+  unindexed outbox data
+}
+
+unindexed() { # collection group, field
+  run gcloud firestore indexes fields update "$2" --collection-group="$1" --database="(default)" --disable-indexes --async \
+    "${quietly[@]}"
 }
 
 # Health checks and the load balancer reach the instances from these two ranges of Google's; without the rule no instance
@@ -189,6 +208,7 @@ service() {
     --member="serviceAccount:$(identity slipway-invoker)" --role=roles/run.invoker "${quietly[@]}"
 }
 
+if [ "$DRY_RUN" = false ]; then PROJECT_NUMBER="$(gcloud projects describe "$PROJECT" --format='value(projectNumber)')"; fi
 apis
 documents
 messages

@@ -78,6 +78,21 @@ def test_only_the_turn_may_change_compute_engine() -> None:
     assert ("roles/iam.serviceAccountUser", email("slipway-model")) in granted("slipway-turn")
 
 
+def test_instances_run_as_the_accounts_that_were_agreed_to() -> None:
+    def accounts(*arguments: str) -> set[str]:
+        commands = that_say("iam service-accounts add-iam-policy-binding", shown("bootstrap.sh", *arguments))
+        return {command[4] for command in commands if flag(command, "member") == f"serviceAccount:{email('slipway-turn')}"}
+
+    assert accounts("--only-model-account") == {email("slipway-model")}
+    assert accounts() == {email("slipway-model"), "0-compute@developer.gserviceaccount.com"}
+
+
+def test_what_the_tick_asks_for_stays_in_the_index() -> None:
+    exempt = that_say("firestore indexes fields update", shown("bootstrap.sh"))
+    assert ("models", "desired") in {(flag(command, "collection-group"), command[5]) for command in exempt}
+    assert ("models", "wake_at") not in {(flag(command, "collection-group"), command[5]) for command in exempt}
+
+
 def test_the_publisher_may_publish_releases_and_nothing_else() -> None:
     assert granted("slipway-publisher") == {("roles/pubsub.publisher", "model-releases")}
 
