@@ -1,0 +1,106 @@
+"""The build that deploys: is it a legal one, in the right order, and do its steps do what they say? Nothing is sent anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+BUILD: dict[str, Any] = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text())
+STEPS: dict[str, dict[str, Any]] = {step["id"]: step for step in BUILD["steps"]}
+EVERY_STEP = pytest.mark.parametrize("step", STEPS.values(), ids=list(STEPS))
+
+
+def test_the_build_is_one_that_cloud_build_accepts() -> None:
+    checked = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.cloudbuild", "cloudbuild.yaml"],
+        capture_output=True, text=True, cwd=ROOT, timeout=60,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stdout
+
+
+def before(step: str) -> set[str]:
+    """Every step that has ended when this one starts."""
+    direct = {name for name in STEPS[step]["waitFor"] if name != "-"}
+    return direct.union(*(before(name) for name in direct))
+
+
+def test_each_step_has_a_name_and_waits_for_steps_that_come_before_it() -> None:
+    names = list(STEPS)
+    assert len(names) == len(BUILD["steps"])
+    for position, name in enumerate(names):
+        assert set(STEPS[name]["waitFor"]) <= {"-", *names[:position]}, name
+
+
+def test_nothing_is_deployed_unchecked_and_nothing_published_before_all_is_deployed() -> None:
+    assert "make check test" in STEPS["check-and-test"]["script"]
+    deploys = {name for name in STEPS if name.startswith("deploy-")}
+    assert all({"check-and-test", "check-release"} <= before(name) for name in deploys)
+    assert deploys <= before("publish-release")
+    assert before("deploy-intake") == before("deploy-turn"), "the two deploy side by side"
+
+
+def test_every_substitution_is_declared_and_every_declared_one_is_used() -> None:
+    text = json.dumps({key: value for key, value in BUILD.items() if key != "substitutions"})
+    assert set(re.findall(r"\$\{?(_[A-Z_]+)", text)) == set(BUILD["substitutions"])
+
+
+@EVERY_STEP
+def test_a_step_runs_on_a_pinned_image(step: dict[str, Any]) -> None:
+    name, _, tag = step["name"].rpartition(":")
+    assert name
+    assert re.search(r"\d+\.\d+|_GCLOUD_VERSION", tag), step["name"]
+
+
+@EVERY_STEP
+def test_the_script_of_a_step_is_bash_and_uses_only_what_it_is_given(step: dict[str, Any]) -> None:
+    assert step["script"].startswith("#!/usr/bin/env bash\n")
+    assert subprocess.run(["bash", "-n"], input=step["script"], text=True, timeout=10).returncode == 0
+    given = {assignment.partition("=")[0] for assignment in step["env"]}
+    assert set(re.findall(r"\$\{?([A-Z][A-Z_]*)", step["script"])) <= given
+
+
+@EVERY_STEP
+def test_a_step_calls_files_that_are_here(step: dict[str, Any]) -> None:
+    called = re.findall(r"\b(deploy/\S+|schema/\S+)", step["script"])
+    assert [name for name in called if not (ROOT / name).is_file()] == []
+    assert [name for name in called if name.endswith(".sh") and not os.access(ROOT / name, os.X_OK)] == []
+
+
+def published(tmp_path: Path, release_file: str) -> list[str]:
+    """What the last step makes gcloud publish, with a gcloud that only writes it down."""
+    gcloud, messages = tmp_path / "gcloud", tmp_path / "messages"
+    messages.write_text("")
+    gcloud.write_text(f'#!/bin/bash\nprintf "%s\\0" "${{@: -1}}" >> {messages}\n')
+    gcloud.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PROJECT": "p", "RELEASE_FILE": release_file}
+    subprocess.run(["bash", "-c", STEPS["publish-release"]["script"]], env=environment, cwd=ROOT, check=True, timeout=10)
+    return messages.read_text().split("\0")[:-1]
+
+
+def test_a_build_without_a_release_file_publishes_nothing(tmp_path: Path) -> None:
+    assert published(tmp_path, "") == []
+
+
+def test_a_build_with_a_release_file_publishes_what_is_in_it(tmp_path: Path) -> None:
+    release = {"model": "tiny", "version": "1", "artifact": {"image": "registry.example/tiny@sha256:" + "0" * 64}}
+    file = tmp_path / "release.json"
+    file.write_text(json.dumps(release))
+    (message,) = published(tmp_path, str(file))
+    assert json.loads(message.removeprefix("--message=")) == release
+
+
+def test_the_build_runs_as_the_deployer_that_bootstrap_makes() -> None:
+    assert BUILD["serviceAccount"].endswith("/serviceAccounts/slipway-deployer@$PROJECT_ID.iam.gserviceaccount.com")
+    assert "service_account slipway-deployer" in (ROOT / "deploy/bootstrap.sh").read_text()
+    assert BUILD["options"]["logging"] == "CLOUD_LOGGING_ONLY", (
+        "a build with an identity of its own is refused without a choice of logs"
+    )

@@ -1,0 +1,188 @@
+"""The house itself: what a function loads, who may know the clock and Compute Engine, and what never stands in the tree.
+
+The directions between our packages are import contracts (pyproject.toml); here is what those cannot say.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from importlib.util import find_spec
+from pathlib import Path
+
+import pathspec
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DEPLOYED = ("handlers", "infra", "rollout")
+IGNORED = pathspec.GitIgnoreSpec.from_lines([*(ROOT / ".gitignore").read_text().splitlines(), ".git/"])
+
+# What only wiring may know: the environment, the clock, chance.
+AMBIENT = re.compile(
+    r"os\.(environ|getenv|putenv)|time\.(time|time_ns|monotonic|monotonic_ns|perf_counter|sleep)|datetime\.(date|datetime)\.(now|utcnow|today)"
+    r"|random\..*|secrets\..*|uuid\.uuid[14]"
+)
+
+# Costs that no function has a use for. `local` and what it needs, what tests need, and the embedded defaults.
+NEVER_LOADED = set(
+    "bench cronsim googleapiclient httplib2 hypothesis infra.stores.sqlite jsonschema local matplotlib pytest rich sqlite3"
+    " unittest xmlrpc yaml".split()
+)
+INTAKE_NEVER_LOADS = NEVER_LOADED | {
+    "google.cloud.compute",
+    "google.cloud.compute_v1",
+    "handlers.turn",
+    "infra.apply",
+    "infra.compute",
+    "infra.plan",
+}
+
+UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|HA" + r"CK)\b")
+ONE_MACHINE = re.compile(r"(?<![\w.$}])/(root|work|home/[a-z]\w*|Users/\w+)/")
+
+
+def deployed_files() -> list[Path]:
+    return [ROOT / "main.py", *sorted(path for folder in DEPLOYED for path in (ROOT / folder).rglob("*.py"))]
+
+
+def module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> set[str]:
+    """Every module or name that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def names_used(path: Path) -> Iterator[str]:
+    """Dotted names as they are called at home: `from os import environ as e; e["X"]` is a use of os.environ."""
+    tree = ast.parse(path.read_text())
+    home: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            home |= {
+                alias.asname or alias.name.split(".")[0]: alias.name if alias.asname else alias.name.split(".")[0]
+                for alias in node.names
+            }
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            home |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute | ast.Name) and (base := ast.unparse(node).split(".")[0]) in home:
+            yield ".".join([home[base], *ast.unparse(node).split(".")[1:]])
+
+
+def in_tree() -> list[Path]:
+    return [path for path in ROOT.rglob("*") if path.is_file() and not IGNORED.match_file(path.relative_to(ROOT))]
+
+
+# -- what a function loads --------------------------------------------------------------------------------------------
+
+
+def loaded_by(entry_point: str) -> set[str]:
+    """The modules in a fresh process that is ready for its first event."""
+    code = "import sys, main; print('\\n'.join(sys.modules), file=sys.stderr)"
+    environment = os.environ | {"FUNCTION_TARGET": entry_point, "GOOGLE_CLOUD_PROJECT": "house"}
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60)
+    assert process.returncode == 0, process.stderr
+    return set(process.stderr.splitlines())
+
+
+@pytest.mark.parametrize(("entry_point", "never"), [("on_release", INTAKE_NEVER_LOADS), ("on_wakeup", NEVER_LOADED)])
+def test_a_function_loads_nothing_it_has_no_use_for(entry_point: str, never: set[str]) -> None:
+    loaded = loaded_by(entry_point)
+    assert "main" in loaded
+    assert sorted(name for name in loaded if name in never or any(name.startswith(f"{each}.") for each in never)) == []
+
+
+def test_the_turn_loads_only_the_compute_services_that_it_calls() -> None:
+    services = {name.split(".")[4] for name in loaded_by("on_wakeup") if name.startswith("google.cloud.compute_v1.services.")}
+    assert services
+    assert len(services) <= 16, sorted(services)
+
+
+def test_the_entry_points_are_plain_functions_under_their_own_names() -> None:
+    import main
+
+    for name in ("on_release", "on_wakeup"):
+        entry_point = getattr(main, name)
+        assert inspect.isfunction(entry_point)
+        assert entry_point.__name__ == name
+
+
+@pytest.mark.parametrize("name", ["main", *DEPLOYED])
+def test_our_packages_are_the_ones_that_load(name: str) -> None:
+    assert name not in packages_distributions(), f"an installed package is called {name} too"
+    spec = find_spec(name)
+    assert spec is not None
+    assert Path(spec.origin or "").is_relative_to(ROOT)
+
+
+# -- who may know what ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", deployed_files(), ids=module)
+def test_only_wiring_knows_the_environment_the_clock_and_chance(path: Path) -> None:
+    if module(path) == "infra.wiring":
+        return
+    assert sorted({name for name in names_used(path) if AMBIENT.fullmatch(name)}) == []
+
+
+@pytest.mark.parametrize("path", deployed_files(), ids=module)
+def test_only_the_compute_module_imports_google_compute(path: Path) -> None:
+    if re.fullmatch(r"infra\.compute(_\w+)?(\.\w+)*", module(path)):
+        return
+    assert sorted(name for name in imports(path) if name.startswith(("google.cloud.compute", "googleapiclient"))) == []
+
+
+def test_main_hands_over_to_handlers_and_knows_wiring_and_logs_alone() -> None:
+    ours = {name for name in imports(ROOT / "main.py") if name.split(".")[0] in (*DEPLOYED, "local", "tests", "bench")}
+    assert {name for name in ours if not name.startswith("handlers.")} <= {"infra.logs", "infra.wiring"}
+
+
+def test_deployed_code_never_imports_main_the_tests_or_what_runs_only_here() -> None:
+    wrong = {(module(path), name) for path in deployed_files() for name in imports(path)}
+    assert sorted(pair for pair in wrong if pair[1].split(".")[0] in ("main", "local", "tests", "bench")) == []
+
+
+# -- what is deployed, and what never stands in the tree ----------------------------------------------------------------
+
+
+def test_a_function_is_uploaded_with_its_code_and_its_pins_and_nothing_else() -> None:
+    ignored = pathspec.GitIgnoreSpec.from_lines((ROOT / ".gcloudignore").read_text().splitlines())
+    uploaded = {path.relative_to(ROOT) for path in in_tree() if not ignored.match_file(path.relative_to(ROOT))}
+    inside = {path.relative_to(ROOT) for path in in_tree() if path.relative_to(ROOT).parts[0] in DEPLOYED}
+    assert uploaded == inside | {Path("main.py"), Path("requirements.txt")}
+
+
+def test_make_help_lists_every_command() -> None:
+    text = (ROOT / "Makefile").read_text()
+    commands = set(re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split())  # type: ignore[index]
+    listed = subprocess.run(["make"], capture_output=True, text=True, cwd=ROOT, timeout=20).stdout
+    assert set(re.findall(r"^  make (\S+)", listed, re.MULTILINE)) == commands
+
+
+def test_the_machine_that_judges_runs_the_commands_that_people_run() -> None:
+    commands = re.findall(r"^make .*?(\w+)(?: \|\|.*)?$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    assert commands == ["setup", "check", "test"]
+
+
+def test_no_file_holds_a_path_of_one_machine_or_a_mark_of_unfinished_work() -> None:
+    found = []
+    for path in in_tree():
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+            if ONE_MACHINE.search(line) or UNFINISHED.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}")
+    assert found == []
