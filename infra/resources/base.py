@@ -39,6 +39,19 @@ class Key:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What one observation is to read. `groups` are asked for their managed instances, `errors` for their creation errors,
+    `healths` (backend services) for the health of their instances; all of them stand in `keys` too. `templates_of`: list that
+    model's templates as well."""
+
+    keys: tuple[Key, ...]
+    groups: tuple[Key, ...] = ()
+    errors: tuple[Key, ...] = ()
+    healths: tuple[Key, ...] = ()
+    templates_of: str | None = None
+
+
+@dataclass(frozen=True)
 class Wanted:
     """A resource as it should be. `after` names what must exist before it does; None as body: it should not exist."""
 
@@ -62,7 +75,11 @@ class Snapshot:
 @dataclass(frozen=True)
 class Action:
     """One intended change to one resource. `after` names the actions (by key) it waits for within the same plan. `seen` is
-    the observed fingerprint or id the change was derived from, so that a repeat after new drift is a new request."""
+    the observed fingerprint or id the change was derived from, so that a repeat after new drift is a new request.
+
+    `after` speaks of earlier actions of the plan only. `reads_first`: the same plan inserts this very resource, so its
+    fingerprint is not known yet; whoever applies reads it after the insert and sends what `infra.plan.completed(action, body
+    read)` answers."""
 
     key: Key
     verb: Verb
@@ -70,11 +87,15 @@ class Action:
     why: str
     after: tuple[Key, ...] = ()
     seen: str = ""
+    reads_first: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
+    """Actions in an order in which they could be done one by one, and what stands in the way of the rest of the target."""
+
     actions: tuple[Action, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     @property
     def is_empty(self) -> bool:
