@@ -5,8 +5,8 @@ read-write transactions: on one hot document they queue behind each other's lock
 and tells the rest.
 
 A path is `collection/id` or deeper (`models/tiny/releases/7`). Data is a dict of JSON values and aware datetimes. Instants come
-back in UTC to the microsecond, maps in the order of their names. A list directly in a list is refused (Firestore has none), and so
-is a document above 1 MiB.
+back in UTC to the microsecond, maps in the order of their names. A list directly in a list is refused (Firestore has none), and
+so is a document above 1 MiB.
 """
 
 from __future__ import annotations
