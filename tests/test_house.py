@@ -30,10 +30,23 @@ AMBIENT = re.compile(
 )
 
 # Costs that no function has a use for. `local` and what it needs, what tests need, and the embedded defaults.
-NEVER_LOADED = set(
-    "bench cronsim googleapiclient httplib2 hypothesis infra.stores.sqlite jsonschema local matplotlib pytest rich sqlite3"
-    " unittest xmlrpc yaml".split()
-)
+NEVER_LOADED = {
+    "bench",
+    "cronsim",
+    "googleapiclient",
+    "httplib2",
+    "hypothesis",
+    "infra.stores.sqlite",
+    "jsonschema",
+    "local",
+    "matplotlib",
+    "pytest",
+    "rich",
+    "sqlite3",
+    "unittest",
+    "xmlrpc",
+    "yaml",
+}
 INTAKE_NEVER_LOADS = NEVER_LOADED | {
     "google.cloud.compute",
     "google.cloud.compute_v1",
