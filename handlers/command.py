@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from infra.bus import Payload
 from rollout.events import CommandGiven
 
 from handlers import records
 from handlers.records import Refuse
+from infra.bus import Payload
 from infra.wiring import World
 from rollout.encode import State, release_from_document
 from rollout.model import Command, Release, Transition
@@ -25,17 +25,17 @@ def record_command(world: World, asked: CommandGiven, sent: Payload, published_a
     if held is None:
         raise Refuse(f"model: no model {asked.model} is known, so there is nothing to {asked.command}")
     state = held.state
-    if sent.event_id in state.seen:
+    if sent.key in state.seen:
         return
     now = world.clock.now()
-    after = replace(records.remembered(state, sent.event_id), revision=state.revision + 1)
+    after = replace(records.remembered(state, sent.key), revision=state.revision + 1)
     desired = state.desired
     if desired.release and published_at < desired.release.released_at:
         why = f"{asked.command} changes nothing: it was published before release {desired.release.version}"
-        told = records.told(after, (Transition(desired.release.version, "commanded", "ignored", why),), now, sent.event_id)
+        told = records.told(after, (Transition(desired.release.version, "commanded", "ignored", why),), now, sent.key)
     else:
         goal = _kept(world, state, asked) if asked.command == "rollback" and asked.version else None
-        command = Command(asked.command, sent.event_id, published_at, asked.version or "", goal, asked.requested_by, asked.reason)
+        command = Command(asked.command, sent.key, published_at, asked.version or "", goal, asked.requested_by, asked.reason)
         after = replace(after, desired=replace(desired, commands=(*desired.commands, command)), wake_at=now)
         told = ()
     world.store.commit(records.write_state(held, after), *told)

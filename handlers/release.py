@@ -13,12 +13,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, assert_never
 
-from infra.bus import Message, Payload, Unreadable, payload, received
 from rollout.events import CommandGiven, Invalid, ReleaseRequested, decode_json, parse, resolve
 
 from handlers import records
 from handlers.command import record_command
 from handlers.records import Held, Refuse
+from infra.bus import Message, Payload, Unreadable, payload, received
 from infra.resources import instance_template
 from infra.store import Conflict, Create, Write
 from infra.wiring import World
@@ -66,7 +66,7 @@ def record_release(world: World, asked: ReleaseRequested, sent: Payload, publish
     documents = world.store.get_many([records.model_path(asked.model), path, "settings/policy"])
     held = records.held(documents.get(records.model_path(asked.model))) or Held(State(Desired(asked.model)), None)
     state, known = held.state, documents.get(path)
-    if sent.event_id in state.seen:
+    if sent.key in state.seen:
         return
     before = release_from_document(known.data) if known else None
     if before and before.asked != _hash(asked.patch):
@@ -101,8 +101,8 @@ def _save(world: World, held: Held, state: State, transitions: tuple[Transition,
     ends = [records.ended(model, known[told.release], told, now) for told in transitions if told.outcome]
     if release.force or any(end.path == record.path for end in ends):
         record = records.Put(record.path, record.data)
-    told = records.told(state, transitions, now, sent.event_id)
-    world.store.commit(records.write_state(held, records.remembered(state, sent.event_id)), *_last(record, *ends), *told)
+    told = records.told(state, transitions, now, sent.key)
+    world.store.commit(records.write_state(held, records.remembered(state, sent.key)), *_last(record, *ends), *told)
     records.publish_outbox(world, told)
 
 
@@ -121,7 +121,7 @@ def _release(state: State, asked: ReleaseRequested, spec: Spec | None, sent: Pay
         spec=spec,
         generation=state.desired.generation + 1,
         released_at=published_at,
-        event_id=sent.event_id,
+        event_id=sent.key,
         asked=_hash(asked.patch),
         requested_by=asked.requested_by,
         reason=asked.reason,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rollout.events import ReleaseRequested, resolve
+
 from rollout.model import GroupView, Health, Instance, Observed, Problem, Reason, Release, VersionView
 from rollout.spec import digest
 
@@ -32,7 +33,9 @@ def instances(of: Release, count: int, health: Health = "healthy", action: str =
 
 def stuck(of: Release, reason: Reason, message: str) -> Instance:
     """An instance that Compute Engine cannot create."""
-    return Instance(f"tiny-{of.version}-x", "us-central1-a", of.template, "CREATING", "", "unknown", Problem(reason, "CODE", message))
+    return Instance(
+        f"tiny-{of.version}-x", "us-central1-a", of.template, "CREATING", "", "unknown", Problem(reason, "CODE", message)
+    )
 
 
 def group(*members: Instance, versions: tuple[VersionView, ...] = (), **changes: Any) -> Observed:

@@ -1,0 +1,104 @@
+"""What people can say while a release is on its way, and afterwards."""
+
+from __future__ import annotations
+
+from tests.scenario import Scenario
+
+
+def in_mid_rollout(version: str = "2") -> Scenario:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released(version)
+    story.when_until("step_2")
+    return story
+
+
+def test_pause_keeps_the_step_until_resume() -> None:
+    story = in_mid_rollout()
+    story.when_commanded("pause", reason="on call is asleep")
+    story.when_minutes_pass(60)
+    assert story.healthy_by_version() == {"1": 1, "2": 2}
+    assert story.state().conditions[0].why == "paused on command: on call is asleep"
+    story.when_commanded("resume")
+    story.when_settled()
+    assert story.outcome("2") == "succeeded"
+
+
+def test_promote_takes_everything_now() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2", rollout={"bake_seconds": 86400})
+    story.when_until("baking")
+    story.when_commanded("promote")
+    story.when_minutes_pass(1)
+    assert story.outcome("2") == "succeeded"
+
+
+def test_abort_goes_back_to_the_stable_release() -> None:
+    story = in_mid_rollout()
+    story.when_commanded("abort", requested_by="ann")
+    story.when_settled()
+    assert (story.outcome("2"), story.why("2")) == ("aborted", "aborted by ann")
+    assert story.healthy_by_version() == {"1": 3}
+
+
+def test_rollback_returns_to_the_release_before() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.given_serving("2")
+    story.when_commanded("rollback")
+    story.when_settled()
+    assert story.serving_version() == "1"
+    assert story.healthy_by_version() == {"1": 3}
+
+
+def test_rollback_returns_to_any_kept_release_by_name() -> None:
+    story = Scenario()
+    for version in ("1", "2", "3"):
+        story.given_serving(version)
+    story.when_commanded("rollback", version="1")
+    story.when_settled()
+    assert story.healthy_by_version() == {"1": 3}
+
+
+def test_rollback_to_a_release_that_never_served_is_refused_with_the_reason() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_commanded("rollback", version="9")
+    assert "never served" in story.quarantine()[0]["why"]
+
+
+def test_retire_removes_all_that_is_the_models_and_nothing_else() -> None:
+    story = Scenario()
+    story.given_serving("1", model="large")
+    before = story.resources()
+    story.given_serving("1")
+    story.when_commanded("retire")
+    story.when_settled()
+    assert story.resources() == before
+    assert story.outcome("1") == "retired"
+    assert story.healthy_by_version("large") == {"1": 3}
+
+
+def test_retire_in_mid_rollout_ends_both_releases() -> None:
+    story = in_mid_rollout()
+    story.when_commanded("retire")
+    story.when_settled()
+    assert (story.outcome("1"), story.outcome("2")) == ("retired", "retired")
+    assert not [name for name in story.resources() if "/tiny-" in name]
+
+
+def test_a_retired_model_can_be_released_again() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_commanded("retire")
+    story.when_settled()
+    story.when_released("2", scaling={"min": 3, "max": 6}, traffic={"draining_seconds": 0})
+    story.when_settled()
+    assert story.healthy_by_version() == {"2": 3}
+
+
+def test_a_command_for_an_unknown_model_is_quarantined() -> None:
+    story = Scenario()
+    story.when_commanded("pause", model="ghost")
+    assert story.quarantine()[0]["why"] == "model: no model ghost is known, so there is nothing to pause"

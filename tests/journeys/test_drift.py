@@ -1,0 +1,63 @@
+"""What somebody else changes on what is ours is put back with a reason; what is theirs is left alone."""
+
+from __future__ import annotations
+
+from tests.scenario import Scenario
+
+
+def test_an_autoscaler_that_was_changed_by_hand_is_put_back_with_why() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.autoscaler()["maxNumReplicas"] = 50
+    story.when_minutes_pass(6)
+    assert story.autoscaler()["maxNumReplicas"] == 6
+    repaired = [entry["why"] for entry in story.log() if entry["to"] == "repaired"]
+    assert len(repaired) == 1
+    assert "50" in repaired[0]
+    assert story.state().wake_at is None
+
+
+def test_a_deleted_route_is_put_back() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.url_map()["pathMatchers"] = []
+    story.url_map()["hostRules"] = []
+    story.when_minutes_pass(6)
+    assert story.url_map()["pathMatchers"]
+
+
+def test_foreign_rules_in_the_shared_url_map_survive() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    service = story.url_map()["defaultService"]
+    foreign = {"name": "theirs", "defaultService": service}
+    story.url_map()["pathMatchers"].append(dict(foreign))
+    story.url_map()["hostRules"].append({"hosts": ["theirs.example.com"], "pathMatcher": "theirs"})
+    story.given_serving("2")
+    story.given_serving("1", model="large")
+    story.when_commanded("retire")
+    story.when_settled()
+    assert foreign in story.url_map()["pathMatchers"]
+
+
+def test_a_foreign_resource_with_our_name_is_not_touched() -> None:
+    story = Scenario()
+    story.given_foreign_health_check("tiny-ready")
+    story.when_released("1")
+    story.when_settled()
+    assert story.outcome("1") == "rolled_back"
+    assert story.reason("1") == "config"
+    assert "healthChecks/tiny-ready" in story.resources()
+
+
+def test_an_autoscaled_group_is_never_resized_by_us() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.given_load("tiny-blue", cpu=0.95)
+    story.when_minutes_pass(15)
+    grown = len(story.instances())
+    assert grown > 3
+    story.when_released("2")
+    story.when_settled()
+    assert len(story.instances()) >= grown
+    assert story.calls("regionInstanceGroupManagers.resize") == 0

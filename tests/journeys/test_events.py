@@ -1,0 +1,121 @@
+"""Events come twice, late, out of order and broken; none of that changes what should not change, and none of it is lost."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.scenario import IMAGE, Scenario
+
+
+def test_a_second_turn_over_a_settled_model_writes_nothing() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    before = story.everything_written()
+    for _ in range(3):
+        story.when_woken()
+    assert story.everything_written() == before
+
+
+def test_a_duplicate_release_changes_nothing() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    before = story.everything_written()
+    story.when_published(
+        {
+            "model": "tiny",
+            "version": "1",
+            "artifact": {"image": f"{IMAGE}:1"},
+            "scaling": {"min": 3, "max": 6},
+            "traffic": {"draining_seconds": 0},
+        }
+    )
+    story.when_minutes_pass(2)
+    assert story.everything_written() == before
+
+
+def test_an_old_release_that_comes_late_is_on_record_and_changes_no_fleet() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    late = story.publish_later({"model": "tiny", "version": "2", "artifact": {"image": f"{IMAGE}:2"}})
+    story.when_seconds_pass(1)
+    story.given_serving("3")
+    late()
+    story.when_minutes_pass(5)
+    assert (story.outcome("2"), story.serving_version()) == ("superseded", "3")
+    assert story.healthy_by_version() == {"3": 3}
+
+
+def test_the_same_version_with_other_content_is_refused() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_published({"model": "tiny", "version": "1", "artifact": {"image": f"{IMAGE}:other"}})
+    assert "exists with other content" in story.quarantine()[0]["why"]
+    assert story.healthy_by_version() == {"1": 3}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b'{"model":"tiny"}',
+        b'{"model":"Tiny!","version":"1"}',
+        b'{"model":"tiny","version":"1","scaling":{"max":1e309}}',
+    ],
+)
+def test_bad_input_is_acknowledged_quarantined_once_and_told(raw: bytes) -> None:
+    story = Scenario()
+    story.when_published(raw)
+    story.when_minutes_pass(2)
+    assert len(story.quarantine()) == 1
+    assert len(story.told("model-releases-dead")) == 1
+    assert [event["ce-type"] for event in story.told_attributes("model-rollout-status")] == ["io.slipway.quarantine.v1"]
+    assert story.resources() == set()
+
+
+def test_all_errors_of_a_message_are_reported_together_by_their_paths() -> None:
+    story = Scenario()
+    story.when_published(
+        {
+            "model": "tiny",
+            "version": "1",
+            "artifact": {"image": f"{IMAGE}:1", "colour": "red"},
+            "scaling": {"max": 0},
+            "serving": {"port": "x"},
+        }
+    )
+    why = story.quarantine()[0]["why"]
+    assert all(path in why for path in ("artifact.colour", "scaling.max", "serving.port"))
+
+
+def test_a_structured_cloud_event_is_accepted() -> None:
+    story = Scenario()
+    envelope = {
+        "specversion": "1.0",
+        "id": "a-1",
+        "source": "//ci",
+        "type": "io.slipway.model.release.v1",
+        "data": {"model": "tiny", "version": "1", "artifact": {"image": f"{IMAGE}:1"}},
+    }
+    story.when_published(envelope, **{"content-type": "application/cloudevents+json"})
+    story.when_settled()
+    assert story.outcome("1") == "succeeded"
+
+
+def test_every_transition_is_told_once_with_its_reason() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    told = [json.loads(data) for data in story.told("model-rollout-status")]
+    assert [event["to"] for event in told] == [entry["to"] for entry in story.log()]
+    assert all(event["why"] for event in told)
+
+
+def test_a_wake_up_that_is_garbage_or_about_nobody_is_acknowledged() -> None:
+    story = Scenario()
+    story.when_woken(b"{")
+    story.when_woken(b'{"model": "ghost"}')
+    assert story.resources() == set()

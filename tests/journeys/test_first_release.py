@@ -1,0 +1,66 @@
+"""From nothing to a running, autoscaled, load-balanced fleet by one event."""
+
+from __future__ import annotations
+
+from tests.scenario import IMAGE, Scenario
+
+
+def test_a_first_release_provisions_everything_and_serves() -> None:
+    story = Scenario()
+    story.when_released("1")
+    story.when_settled()
+    assert story.outcome("1") == "succeeded"
+    assert story.healthy_by_version() == {"1": 3}
+    assert {
+        "regionInstanceGroupManagers/tiny-blue",
+        "regionAutoscalers/tiny-blue",
+        "backendServices/tiny-blue",
+        "healthChecks/tiny-ready",
+        "healthChecks/tiny-live",
+        "urlMaps/slipway-gateway",
+        "targetHttpProxies/slipway-gateway-http",
+        "globalForwardingRules/slipway-gateway-http",
+        "globalAddresses/slipway-gateway",
+    } <= {name.replace("instanceGroupManagers", "regionInstanceGroupManagers") for name in story.resources()} | story.resources()
+
+
+def test_the_outputs_name_the_group_the_backend_service_and_the_address() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    outputs = story.state().outputs
+    assert outputs["instance_group_url"].endswith("regions/us-central1/instanceGroups/tiny-blue")
+    assert outputs["backend_service_url"].endswith("global/backendServices/tiny-blue")
+    assert outputs["address"]
+
+
+def test_the_smallest_message_serves_with_the_defaults() -> None:
+    story = Scenario()
+    story.when_published({"model": "tiny", "version": "1", "artifact": {"image": f"{IMAGE}:1"}})
+    story.when_settled()
+    assert story.healthy_by_version() == {"1": 1}
+
+
+def test_a_model_without_exposure_has_no_route_and_no_backend_service() -> None:
+    story = Scenario()
+    story.when_released("1", traffic={"exposure": "none"})
+    story.when_settled()
+    assert story.outcome("1") == "succeeded"
+    assert not [name for name in story.resources() if name.startswith(("backendServices/", "urlMaps/"))]
+
+
+def test_a_first_release_that_never_gets_healthy_leaves_nothing_running() -> None:
+    story = Scenario()
+    story.given_behaviour("1", never_ready=True)
+    story.when_released("1")
+    story.when_settled()
+    assert story.outcome("1") == "rolled_back"
+    assert "0 of 3 instances of release 1 are healthy" in story.why("1")
+    assert not [name for name in story.resources() if "/tiny-" in name]
+
+
+def test_two_models_share_the_gateway_and_nothing_else() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.given_serving("1", model="large")
+    assert story.healthy_by_version("tiny") == story.healthy_by_version("large") == {"1": 3}
+    assert len([name for name in story.resources() if name.startswith("urlMaps/")]) == 1

@@ -1,0 +1,90 @@
+"""A bad release goes back by itself, with the class of the reason and a sentence on record."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.scenario import Scenario
+
+
+def test_a_release_that_never_gets_healthy_goes_back_and_the_old_one_never_stopped() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.given_behaviour("2", never_ready=True)
+    healthy: list[int] = []
+    story.when_watched(lambda: healthy.append(story.healthy_by_version().get("1", 0)))
+    story.when_released("2")
+    story.when_settled()
+    assert (story.outcome("2"), story.reason("2")) == ("rolled_back", "unhealthy")
+    assert story.healthy_by_version() == {"1": 3}
+    assert min(healthy) >= 2
+
+
+def test_a_release_that_dies_while_it_bakes_goes_back() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.given_behaviour("2", unready_after_seconds=150)
+    story.when_released("2", rollout={"bake_seconds": 1800})
+    story.when_settled()
+    assert (story.outcome("2"), story.reason("2")) == ("rolled_back", "unhealthy")
+    assert story.healthy_by_version() == {"1": 3}
+
+
+def test_a_stock_out_in_mid_rollout_goes_back_at_the_deadline() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2")
+    story.when_until("step_2")
+    story.given_stock_out("us-central1")
+    story.when_settled()
+    assert (story.outcome("2"), story.reason("2")) == ("rolled_back", "stock-out")
+    assert sum(story.healthy_by_version().values()) >= 3
+
+
+def test_a_stock_out_that_ends_in_time_only_delays_the_release() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2")
+    story.when_until("step_2")
+    story.given_stock_out("us-central1")
+    story.when_minutes_pass(5)
+    assert any("resources" in condition.why for condition in story.state().conditions)
+    story.given_no_stock_out()
+    story.when_settled()
+    assert story.outcome("2") == "succeeded"
+
+
+@pytest.mark.parametrize(("kind", "reason"), [("quota", "quota"), ("config", "config")])
+def test_what_waiting_cannot_mend_goes_back_at_once(kind: str, reason: str) -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.given_behaviour("2", creation_error={"kind": kind})
+    start = story.clock.now()
+    story.when_released("2")
+    story.when_settled()
+    assert (story.outcome("2"), story.reason("2")) == ("rolled_back", reason)
+    assert (story.clock.now() - start).total_seconds() < 600
+    assert story.healthy_by_version() == {"1": 3}
+
+
+def test_a_digest_that_went_back_is_not_rolled_again_unless_forced() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.given_behaviour("2", never_ready=True)
+    story.when_released("2")
+    story.when_settled()
+    story.when_released("2b", artifact={"image": story.image("2")})
+    assert "went back before" in story.quarantine()[0]["why"]
+    story.given_no_behaviours()
+    story.when_released("2c", artifact={"image": story.image("2")}, force=True)
+    story.when_settled()
+    assert story.outcome("2c") == "succeeded"
+
+
+def test_an_autoscaler_that_was_held_is_free_again_after_the_way_back() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.given_behaviour("2", never_ready=True)
+    story.when_released("2")
+    story.when_settled()
+    assert story.autoscaler()["mode"] == "ON"

@@ -1,0 +1,89 @@
+"""A good release takes over step by step, and what it needs on the way is given back afterwards."""
+
+from __future__ import annotations
+
+from tests.scenario import IMAGE, Scenario
+
+
+def test_a_good_release_rolls_through_its_steps_and_bakes() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2")
+    story.when_settled()
+    assert story.outcome("2") == "succeeded"
+    assert [entry["to"] for entry in story.log() if entry["release"] == "2"] == [
+        "desired",
+        "step_1",
+        "step_2",
+        "step_3",
+        "baking",
+        "succeeded",
+    ]
+    assert story.healthy_by_version() == {"2": 3}
+
+
+def test_never_fewer_healthy_instances_than_the_floor_and_never_more_than_the_surge_allows() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    counts: list[tuple[int, int]] = []
+    story.when_watched(lambda: counts.append((sum(story.healthy_by_version().values()), len(story.instances()))))
+    story.when_released("2")
+    story.when_settled()
+    assert min(healthy for healthy, _ in counts) >= 3
+    assert max(total for _, total in counts) <= 3 + 3
+
+
+def test_scale_in_is_held_while_a_release_is_on_its_way_and_free_again_after() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2")
+    story.when_until("step_2")
+    assert story.autoscaler()["mode"] == "ONLY_SCALE_OUT"
+    story.when_settled()
+    assert story.autoscaler()["mode"] == "ON"
+
+
+def test_the_old_template_is_kept_until_the_release_has_baked_and_one_version_longer() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2")
+    story.when_until("baking")
+    assert len(story.templates()) == 2
+    story.when_settled()
+    story.when_released("3")
+    story.when_settled()
+    assert len(story.templates()) == 2
+
+
+def test_a_release_that_only_changes_scaling_swaps_no_instance() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    before = {instance.name for instance in story.instances()}
+    story.when_released("2", artifact={"image": f"{IMAGE}:1"}, scaling={"min": 3, "max": 9})
+    story.when_settled()
+    assert story.outcome("2") == "succeeded"
+    assert {instance.name for instance in story.instances()} == before
+    assert story.autoscaler()["maxNumReplicas"] == 9
+
+
+def test_what_a_later_release_leaves_out_is_inherited_and_null_returns_to_the_default() -> None:
+    story = Scenario()
+    story.given_serving("1", serving={"startup_seconds": 200})
+    story.given_serving("2")
+    assert story.spec().serving.startup_seconds == 200
+    story.given_serving("3", serving={"startup_seconds": None})
+    assert story.spec().serving.startup_seconds == 120
+
+
+def test_a_newer_release_supersedes_the_candidate() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2")
+    story.when_until("step_2")
+    versions: list[set[str]] = []
+    story.when_watched(lambda: versions.append({instance.version for instance in story.instances()}))
+    story.when_released("3")
+    story.when_settled()
+    assert (story.outcome("2"), story.outcome("3")) == ("superseded", "succeeded")
+    assert story.healthy_by_version() == {"3": 3}
+    assert max(len(live) for live in versions) == 2
