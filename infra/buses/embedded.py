@@ -1,8 +1,8 @@
 """The bus within one process: at-least-once delivery to handlers. For a machine without the Pub/Sub emulator; never deployed.
 
-A handler gets the same CloudEvent as in a deployed function, and means the same by it: return is acknowledged, raise is delivered
-again after a back-off that doubles, and after the last attempt the message goes to the subscription's dead-letter topic. Order is
-not promised. Two ways to run it: `pump` delivers what is due in the calling thread, always in the same order, for virtual time and
+A handler gets the same CloudEvent as in a deployed function, and means the same by it: return is acknowledged, raise is
+delivered again after a back-off that doubles, and after the last attempt the message goes to the dead-letter topic. Order is not
+promised. Two ways to run it: `pump` delivers what is due in the calling thread, always in the same order, for virtual time and
 tests; `start` and `stop` keep threads that deliver by themselves, for the local stack.
 """
 

@@ -1,0 +1,52 @@
+"""Makes topics and push subscriptions in Google's Pub/Sub emulator, as `deploy/` makes them in the cloud. Repeating is harmless.
+
+Used by the local stack and by the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+import grpc
+from google.api_core.exceptions import AlreadyExists
+from google.protobuf.duration_pb2 import Duration
+from google.pubsub_v1.services.publisher import PublisherClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.services.subscriber import SubscriberClient
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+from google.pubsub_v1.types import DeadLetterPolicy, ExpirationPolicy, PushConfig, RetryPolicy, Subscription
+
+
+def make_topics(address: str, project: str, topics: Iterable[str]) -> None:
+    """`address` is the emulator's `host:port`, topics are short names."""
+    with grpc.insecure_channel(address) as channel:
+        client = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+        for topic in topics:
+            with suppress(AlreadyExists):
+                client.create_topic(name=f"projects/{project}/topics/{topic}", timeout=10)
+
+
+def push_to(address: str, project: str, topic: str, url: str, dead_letter_topic: str | None = None, attempts: int = 20) -> str:
+    """Have the emulator post every message of the topic to `url`, and return the subscription's full name.
+
+    The emulator tries again after a second whatever the retry policy says, and sends no count of attempts. The topic goes into
+    the path of the URL, from where functions-framework takes it.
+    """
+    topic_name, name = f"projects/{project}/topics/{topic}", f"projects/{project}/subscriptions/{topic}-push"
+    wanted = Subscription(
+        name=name,
+        topic=topic_name,
+        push_config=PushConfig(push_endpoint=f"{url.rstrip('/')}/{topic_name}"),
+        ack_deadline_seconds=135,
+        retry_policy=RetryPolicy(minimum_backoff=Duration(seconds=10), maximum_backoff=Duration(seconds=600)),
+        expiration_policy=ExpirationPolicy(),
+    )
+    if dead_letter_topic:
+        where = f"projects/{project}/topics/{dead_letter_topic}"
+        wanted.dead_letter_policy = DeadLetterPolicy(dead_letter_topic=where, max_delivery_attempts=attempts)
+    with grpc.insecure_channel(address) as channel:
+        client = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
+        with suppress(AlreadyExists):
+            client.create_subscription(request=wanted, timeout=10)
+    return name
