@@ -28,6 +28,7 @@ DISTRIBUTIONS = {
     "google.pubsub_v1": "google-cloud-pubsub",
     "google.oauth2": "google-auth",
     "google.protobuf": "protobuf",
+    "grpc": "grpcio",
 }
 PACKAGES = ("handlers", "infra", "rollout")
 
