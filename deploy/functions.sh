@@ -30,12 +30,13 @@ deploy() { # service, function, concurrency, max instances
     --cpu=1 --memory=512Mi --cpu-boost --set-env-vars="GOOGLE_CLOUD_PROJECT=$PROJECT" --labels=app=slipway --quiet
 }
 
-push() { # subscription, service
-  local url="https://$2.example"
+# The path tells the function the topic; the token is for the service.
+push() { # subscription, topic, service
+  local url="https://$3.example"
   if [ "$DRY_RUN" = false ]; then
-    url="$(gcloud run services describe "$2" --region="$REGION" --project="$PROJECT" --format='value(status.url)')"
+    url="$(gcloud run services describe "$3" --region="$REGION" --project="$PROJECT" --format='value(status.url)')"
   fi
-  run gcloud pubsub subscriptions modify-push-config "$1" --project="$PROJECT" --push-endpoint="$url" \
+  run gcloud pubsub subscriptions modify-push-config "$1" --project="$PROJECT" --push-endpoint="$url/projects/$PROJECT/topics/$2" \
     --push-auth-service-account="$(identity slipway-invoker)" --push-auth-token-audience="$url"
 }
 
@@ -44,11 +45,11 @@ for part in "${REST[@]}"; do
   case "$part" in
     intake)
       deploy "$INTAKE" on_release 8 5
-      push "$INTAKE_SUBSCRIPTION" "$INTAKE"
+      push "$INTAKE_SUBSCRIPTION" "$RELEASES" "$INTAKE"
       ;;
     turn)
       deploy "$TURN" on_wakeup 4 10
-      push "$TURN_SUBSCRIPTION" "$TURN"
+      push "$TURN_SUBSCRIPTION" "$WAKEUPS" "$TURN"
       ;;
     *) fail "unknown argument $part; see --help" ;;
   esac

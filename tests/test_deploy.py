@@ -153,7 +153,11 @@ def test_pushes_are_signed_for_the_service_they_go_to(tmp_path: Path) -> None:
     assert [command[4] for command in pushes] == ["model-releases-intake", "model-wakeups-turn"]
     for command in pushes:
         assert flag(command, "push-auth-service-account") == email("slipway-invoker")
-        assert flag(command, "push-endpoint") == flag(command, "push-auth-token-audience") != ""
+        assert flag(command, "push-auth-token-audience") == "https://service.example"
+    topics = [
+        flag(command, "push-endpoint").removeprefix(f"https://service.example/projects/{PROJECT}/topics/") for command in pushes
+    ]
+    assert topics == ["model-releases", "model-wakeups"]
 
 
 def test_a_second_run_makes_nothing_anew(tmp_path: Path) -> None:
