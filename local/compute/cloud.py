@@ -54,6 +54,7 @@ class Cloud(Timeline):
         *,
         operation_seconds_by_method: Mapping[str, float] | None = None,
         waits_pass_time: bool = False,
+        check_answers: bool = False,
         regions: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         super().__init__(clock)
@@ -61,6 +62,7 @@ class Cloud(Timeline):
         self.random = random.Random(seed)
         self.regions = dict(places.REGIONS if regions is None else regions)
         self.waits_pass_time = waits_pass_time
+        self.check_answers = check_answers
         self.tables: dict[tuple[str, str], dict[str, JsonObject]] = {}
         self.operations = Operations(self, operation_seconds, operation_seconds_by_method or {})
         self.faults = Faults(random.Random(seed + 1))
@@ -69,6 +71,7 @@ class Cloud(Timeline):
         self.load: dict[str, JsonObject] = {}
         self.stock_outs: dict[str, JsonObject] = {}
         self.quotas: dict[str, float] = {}
+        self.acting: dict[Key, Any] = {}  # what gives a group or an autoscaler its life: `groups.Group`, `autoscaling.Autoscaler`
         self.attached: dict[tuple[Key, Key], float] = {}
         self._ids = random.Random(seed + 2)
         self._number = 0

@@ -1,8 +1,8 @@
 """Bodies held to the discovery document's schemas.
 
 `clean` checks a request body and gives it back as the server keeps it: output-only members dropped, 64-bit numbers as
-strings, 32-bit ones as numbers. Each schema is compiled once into nested functions, because this runs on every
-mutation. `problems` holds an answer to its schema and is for tests.
+strings, 32-bit ones as numbers, resource URLs on Google's host. Each schema is compiled once into nested functions,
+because this runs on every mutation.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from typing import Any
 
 from local.compute.discovery import document
 from local.compute.errors import BadRequest, Invalid, JsonObject
+from local.compute.keys import HOST
 
 Cleaner = Callable[[Any, str], Any]
 ACCEPTED_THOUGH_OUTPUT_ONLY = {("InstanceGroupManager", "namedPorts")}
 """Documented as output only, yet the API takes them on insert."""
+RESOURCE_URL = re.compile(r"https?://[^/\s]+/compute/(?:v1|beta)/(projects/\S+)")
 RANGES = {
     "int32": (-(2**31), 2**31 - 1),
     "uint32": (0, 2**32 - 1),
@@ -179,7 +181,8 @@ def _string(raw: JsonObject) -> Cleaner:
             raise Invalid(where, value, f"Must be a match of regex '{raw['pattern']}'")
         if is_bytes and not _is_base64(value):
             raise _wrong_type(where, value, "TYPE_BYTES")
-        return value
+        url = RESOURCE_URL.fullmatch(value) if value.startswith("http") else None
+        return value if url is None else HOST + url.group(1)
 
     return check
 

@@ -38,6 +38,9 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> Server:
+        """Starting a server that runs does nothing."""
+        if self._threads:
+            return self
         for run in (self._serve, self._tick):
             thread = threading.Thread(target=run, daemon=True, name=f"compute{run.__name__}")
             thread.start()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from local.compute import collections, discovery, schema
+from local.compute import answers, collections, discovery, schema
 from local.compute.call import HANDLERS, Call
 from local.compute.call_log import LoggedCall
 from local.compute.cloud import Cloud
@@ -29,6 +29,8 @@ collections.load()
 
 PREFIX = re.compile(r"^.*?/compute/v1/")
 IMAGE_PROJECTS = frozenset({"cos-cloud", "debian-cloud", "ubuntu-os-cloud", "deeplearning-platform-release"})
+MOST = {"maxResults": 500}
+"""Limits that the discovery document has only in words."""
 SYSTEM_PARAMETERS = ("filter", "maxResults", "orderBy", "pageToken", "fields", "requestId")
 
 
@@ -77,6 +79,8 @@ def _dispatch(cloud: Cloud, request: Request, segments: list[str], query: dict[s
             raise NotBuilt(method.id)
         call, fault = _read(cloud, request, method, taken, query)
         body = _handle(call)
+        if cloud.check_answers and method.response:
+            _hold(method.response, body)
     except ApiError as refused:
         status, reason, body = refused.status, refused.reason, refused.body()
     finally:
@@ -125,6 +129,12 @@ def _handle(call: Call) -> JsonObject:
     return HANDLERS[call.method.id](call)
 
 
+def _hold(response: str, body: JsonObject) -> None:
+    wrong = answers.problems(response, body)
+    if wrong:
+        raise Internal("the stand-in's answer breaks its schema: " + "; ".join(wrong[:5]))
+
+
 def _unknown(http: str, segments: list[str]) -> ApiError:
     path = "/".join(segments)
     if discovery.methods_of(http, segments):
@@ -164,7 +174,7 @@ def _typed(parameter: Parameter, given: str) -> Any:
         match parameter.type:
             case "integer":
                 number = int(given)
-                low, high = parameter.minimum, parameter.maximum
+                low, high = parameter.minimum, MOST.get(parameter.name, parameter.maximum)
                 if (low is not None and number < low) or (high is not None and number > high):
                     raise Invalid(parameter.name, given, f"Must be between {low} and {high}.")
                 return number

@@ -32,7 +32,6 @@ def complete(call: Call, resource: JsonObject) -> None:
         raise Required("resource.properties.machineType")
     if "/" in machine_type:
         raise Invalid("resource.properties.machineType", machine_type, "Must be the name of a machine type, not a URL.")
-    properties["kind"] = "compute#instanceProperties"
     _disks(properties)
     _network(properties)
     _accelerators(properties, machine_type)
