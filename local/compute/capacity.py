@@ -80,6 +80,7 @@ def _strikes(place: str, rule: JsonObject, zone: str, need: Need, now: float) ->
 def stock_out(project: str, zone: str, need: Need, zones_available: Iterable[str] = ()) -> Failure:
     attachment = ",".join(f"{kind}:{count}" for kind, count in need.accelerators)
     with_accelerator = "".join(f" with {count} {kind} accelerator(s)" for kind, count in need.accelerators)
+    vm = f"A {need.machine_type} VM instance{with_accelerator}"
     available = ",".join(zones_available)
     metadatas = {"vmType": need.machine_type, "zone": zone, "attachment": attachment, "zonesAvailable": available}
     hint = f" Consider trying your request in the {available} zone(s)." if available else ""
@@ -96,7 +97,7 @@ def stock_out(project: str, zone: str, need: Need, zones_available: Iterable[str
             {
                 "localizedMessage": {
                     "locale": "en-US",
-                    "message": f"A {need.machine_type} VM instance{with_accelerator} is currently unavailable in the {zone} zone.{hint}",
+                    "message": f"{vm} is currently unavailable in the {zone} zone.{hint}",
                 }
             },
             {"errorInfo": {"domain": "compute.googleapis.com", "reason": "resource_availability", "metadatas": metadatas}},

@@ -59,17 +59,17 @@ def verdicts(answers: Answers, check: Check) -> Iterator[tuple[float, str]]:
 
 def verdict_at(answers: Answers, check: Check, now: float) -> str:
     """What the check says now."""
-    known = UNKNOWN
+    return judged(answers, check, now)[0]
+
+
+def judged(answers: Answers, check: Check, now: float) -> tuple[str, bool]:
+    """What the check says now, and whether it has ever been satisfied."""
+    known, once = UNKNOWN, False
     for moment, verdict in verdicts(answers, check):
         if moment > now:
             break
-        known = verdict
-    return known
-
-
-def was_healthy(answers: Answers, check: Check, now: float) -> bool:
-    """Whether the check has ever been satisfied up to now."""
-    return any(verdict == HEALTHY and moment <= now for moment, verdict in verdicts(answers, check))
+        known, once = verdict, once or verdict == HEALTHY
+    return known, once
 
 
 def next_change(answers: Answers, check: Check, now: float) -> float | None:

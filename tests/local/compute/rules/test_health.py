@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from local.compute.rules.health import Answers, Check, next_change, turn_now, verdict_at, verdicts, was_healthy
+from local.compute.rules.health import Answers, Check, judged, next_change, turn_now, verdict_at, verdicts
 
 FIVE = Check(interval_seconds=5, healthy_threshold=2, unhealthy_threshold=3)
 
@@ -29,8 +29,8 @@ def test_a_failure_shorter_than_the_threshold_changes_nothing() -> None:
 def test_a_vm_that_dies_is_unhealthy_after_the_threshold_of_failed_probes() -> None:
     answers = Answers(0.0, turns=(1.0, 101.0))
     assert list(verdicts(answers, FIVE))[-1] == (115.0, "UNHEALTHY")
-    assert was_healthy(answers, FIVE, 500.0)
-    assert not was_healthy(answers, FIVE, 9.0)
+    assert judged(answers, FIVE, 500.0) == ("UNHEALTHY", True)
+    assert judged(answers, FIVE, 9.0) == ("UNKNOWN", False)
 
 
 def test_the_next_change_is_known_in_advance_and_there_is_none_when_all_is_said() -> None:

@@ -1,0 +1,110 @@
+"""From a group's resource to the plain values the updater decides on, and how far two templates differ.
+
+Called by `groups.py` and by the validation of groups. Resources are complete here: every default is filled in.
+"""
+
+from __future__ import annotations
+
+from local.compute.cloud import Cloud
+from local.compute.errors import JsonObject
+from local.compute.keys import Key, parse
+from local.compute.rules.group import Disruption, Healing, Intent, Revision, Version
+from local.compute.rules.health import Check
+from local.compute.rules.sizes import Size
+
+REFRESHABLE = frozenset({"metadata", "labels", "tags", "description"})
+RESTARTABLE = frozenset(
+    {
+        "machineType",
+        "minCpuPlatform",
+        "guestAccelerators",
+        "serviceAccounts",
+        "scheduling",
+        "shieldedInstanceConfig",
+        "advancedMachineFeatures",
+    }
+)
+
+
+def size_of(given: JsonObject | None) -> Size | None:
+    """A FixedOrPercent, or None when there is none."""
+    if not given or ("fixed" not in given and "percent" not in given):
+        return None
+    return Size(percent=given["percent"]) if given.get("percent") is not None else Size(fixed=given.get("fixed", 0))
+
+
+def intent_of(resource: JsonObject, zones: tuple[str, ...]) -> Intent:
+    """What a group's resource asks for."""
+    policy = resource["updatePolicy"]
+    distribution = resource["distributionPolicy"]
+    return Intent(
+        target_size=resource["targetSize"],
+        versions=tuple(
+            Version(Revision(version["instanceTemplate"], version.get("name")), size_of(version.get("targetSize")))
+            for version in resource["versions"]
+        ),
+        zones=zones,
+        is_proactive=policy["type"] == "PROACTIVE",
+        surge=size_of(policy["maxSurge"]) or Size(fixed=0),
+        unavailable=size_of(policy["maxUnavailable"]) or Size(fixed=0),
+        minimal=Disruption[policy["minimalAction"]],
+        most_disruptive=Disruption[policy["mostDisruptiveAllowedAction"]],
+        substitutes=policy["replacementMethod"] == "SUBSTITUTE",
+        shape=distribution["targetShape"],
+        redistributes=policy["instanceRedistributionType"] == "PROACTIVE",
+        healing=_healing(resource),
+    )
+
+
+def healing_policy(resource: JsonObject) -> JsonObject:
+    """The one auto-healing policy; `[{}]` and no list both mean none."""
+    policies = resource.get("autoHealingPolicies") or [{}]
+    found: JsonObject = policies[0]
+    return found
+
+
+def check_key(resource: JsonObject) -> Key | None:
+    url = healing_policy(resource).get("healthCheck")
+    return parse(url) if url else None
+
+
+def check_of(cloud: Cloud, key: Key | None) -> Check | None:
+    """The numbers of a health check; None when there is no such check."""
+    found = cloud.find(key) if key is not None else None
+    if found is None:
+        return None
+    return Check(float(found.get("checkIntervalSec", 5)), found.get("healthyThreshold", 2), found.get("unhealthyThreshold", 2))
+
+
+def disruption(cloud: Cloud, old: Revision, new: Revision) -> Disruption:
+    """What a VM of the old revision needs to become one of the new, by the template properties that differ."""
+    if old.template == new.template:
+        return Disruption.NONE
+    before, after = (_properties(cloud, revision) for revision in (old, new))
+    differing = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    if not differing:
+        return Disruption.NONE
+    if differing <= REFRESHABLE:
+        return Disruption.REFRESH
+    return Disruption.RESTART if differing <= REFRESHABLE | RESTARTABLE else Disruption.REPLACE
+
+
+def _properties(cloud: Cloud, revision: Revision) -> JsonObject:
+    key = parse(revision.template)
+    found = cloud.find(key) if key is not None else None
+    properties: JsonObject = (found or {}).get("properties", {})
+    return properties
+
+
+def _healing(resource: JsonObject) -> Healing:
+    lifecycle = resource["instanceLifecyclePolicy"]
+    repairs = lifecycle["defaultActionOnFailure"] == "REPAIR"
+    on_unhealthy = lifecycle["onFailedHealthCheck"]
+    policy = healing_policy(resource)
+    return Healing(
+        has_check=bool(policy.get("healthCheck")),
+        initial_delay_seconds=float(policy.get("initialDelaySec", 0)),
+        repairs_failed=repairs,
+        repairs_unhealthy=on_unhealthy == "REPAIR" or (on_unhealthy == "DEFAULT_ACTION" and repairs),
+        takes_newest=lifecycle["forceUpdateOnRepair"] == "YES",
+    )

@@ -1,0 +1,326 @@
+"""The life of one managed instance on the event heap, from its creation to its end.
+
+    CREATING            attempt -> [failed -> back-off -> attempt ...] -> STAGING -> RUNNING
+    VERIFYING -> NONE   when the group's check is satisfied (at once without a check)
+    DELETING            drain -> STOPPING -> gone           RECREATING   the same, then an attempt under the same name
+    RESTARTING          STOPPING -> STAGING -> RUNNING      REFRESHING   a moment
+
+Driven by `groups.Group`, which it tells of every change. Events of a phase that was left are void: each carries the
+phase's number. Health is never polled: the next change of the verdict is known in advance (`rules/health.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from local.compute import vm
+from local.compute.behaviour import DEFAULT, Behaviour
+from local.compute.capacity import Failure
+from local.compute.cloud import Cloud
+from local.compute.errors import JsonObject
+from local.compute.keys import Key
+from local.compute.rules.group import Disruption, Member, Revision
+from local.compute.rules.health import UNKNOWN, Answers, Check, judged, next_change, turn_now
+
+ATTEMPT_SECONDS = 3.0
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 10.0, 300.0
+PROVISIONING_SECONDS = 3.0
+REFRESH_SECONDS = 2.0
+ABANDON_SECONDS = 1.0
+
+
+class Owner(Protocol):
+    """What a machine asks of its group."""
+
+    cloud: Cloud
+    key: Key
+
+    def template(self, revision: Revision) -> JsonObject: ...
+    def behaviour(self, machine: Machine) -> Behaviour: ...
+    def creation_failure(self, machine: Machine) -> Failure | None: ...
+    def check(self) -> Check | None: ...
+    def drain_seconds(self) -> float: ...
+    def changed(self, machine: Machine) -> None: ...
+    def failed(self, machine: Machine, failure: Failure) -> None: ...
+    def gone(self, machine: Machine) -> None: ...
+
+
+class Machine:
+    """One managed instance. `resource` is the VM in the zone's table while it exists."""
+
+    __slots__ = (
+        "_attempts",
+        "_drain_until",
+        "_owner",
+        "_phase",
+        "_watch",
+        "action",
+        "alive_turns",
+        "behaviour",
+        "created_at",
+        "failure",
+        "is_failed",
+        "is_moving_in",
+        "is_replaced",
+        "name",
+        "ready_turns",
+        "resource",
+        "revision",
+        "running_since",
+        "zone",
+    )
+
+    def __init__(self, owner: Owner, name: str, zone: str, revision: Revision, is_moving_in: bool = False) -> None:
+        self._owner = owner
+        self.name, self.zone, self.revision = name, zone, revision
+        self.action = "CREATING"
+        self.is_failed = self.is_replaced = False
+        self.is_moving_in = is_moving_in
+        self.created_at = owner.cloud.now()
+        self.running_since = 0.0
+        self.alive_turns: tuple[float, ...] = ()
+        self.ready_turns: tuple[float, ...] = ()
+        self.behaviour = DEFAULT
+        self.failure: Failure | None = None
+        self.resource: JsonObject | None = None
+        self._attempts = 0
+        self._phase = 0
+        self._watch = 0
+        self._drain_until: float | None = None
+
+    # What others see
+
+    @property
+    def key(self) -> Key:
+        return Key(f"zones/{self.zone}", "instances", self.name)
+
+    @property
+    def status(self) -> str:
+        """The VM's status, empty while there is no VM."""
+        return str(self.resource["status"]) if self.resource is not None else ""
+
+    @property
+    def is_running(self) -> bool:
+        return self.status == "RUNNING" and not self.is_failed
+
+    @property
+    def is_draining(self) -> bool:
+        return self._drain_until is not None
+
+    def alive(self, check: Check | None) -> tuple[str, bool]:
+        """The group's check on it: the verdict, and whether it was ever healthy since it last started."""
+        if check is None or not self.running_since or self.resource is None:
+            return UNKNOWN, False
+        return judged(Answers(self.running_since, self.alive_turns), check, self._owner.cloud.now())
+
+    def ready(self, check: Check) -> str:
+        """The load balancer's check on it."""
+        if not self.running_since or not self.is_running:
+            return UNKNOWN
+        return judged(Answers(self.running_since, self.ready_turns), check, self._owner.cloud.now())[0]
+
+    def member(self) -> Member:
+        verdict, once = self.alive(self._owner.check())
+        return Member(
+            name=self.name,
+            zone=self.zone,
+            revision=self.revision,
+            action=self.action,
+            is_running=self.is_running,
+            health=verdict,
+            was_healthy=once,
+            is_failed=self.is_failed,
+            is_replaced=self.is_replaced,
+            is_moving_in=self.is_moving_in,
+            is_stranded=self.resource is None and self.failure is not None and self.failure.is_stock_out,
+            created_at=self.created_at,
+            running_since=self.running_since,
+        )
+
+    # What the group does to it
+
+    def create(self) -> None:
+        self._attempts = 0
+        self._new_phase()
+        self._attempt()
+
+    def delete(self, is_replaced: bool = False) -> None:
+        """Drain, stop, go. A creation that has made nothing yet goes at once."""
+        if self.action in ("DELETING", "ABANDONING"):
+            return
+        self.action, self.is_replaced = "DELETING", is_replaced
+        self._take_down(self._gone, drains=True)
+
+    def recreate(self, revision: Revision, is_repair: bool = False) -> None:
+        """Delete and create under the same name. A repair does not drain: nobody is served."""
+        self.action, self.revision, self.is_failed = "RECREATING", revision, False
+        self._take_down(self._begin_again, drains=not is_repair)
+
+    def update(self, revision: Revision, how: Disruption) -> None:
+        """Take on a revision without being replaced."""
+        self.revision = revision
+        if how is Disruption.RESTART:
+            self.action = "RESTARTING"
+            self._take_down(self._boot, drains=False)
+        elif how is Disruption.REFRESH:
+            self.action = "REFRESHING"
+            self._later(REFRESH_SECONDS, self._refreshed)
+
+    def abandon(self) -> None:
+        """Leave the group and go on running."""
+        self.action = "ABANDONING"
+        self._new_phase()
+        self._later(ABANDON_SECONDS, lambda: self._owner.gone(self))
+
+    # What happens to it
+
+    def stop_by_itself(self) -> None:
+        """The VM goes without the group's doing, as by Spot preemption or a failing host."""
+        if self.resource is None or self.action in ("DELETING", "ABANDONING"):
+            return
+        self._new_phase()
+        self.is_failed = True
+        self.running_since = 0.0
+        scheduling = self._owner.template(self.revision).get("properties", {}).get("scheduling", {})
+        if scheduling.get("instanceTerminationAction") == "DELETE":
+            self._remove_vm()
+        else:
+            self.resource["status"] = "TERMINATED"
+        if self.action != "NONE":
+            self.action = "NONE"
+        self._owner.changed(self)
+
+    def answer(self, alive: bool | None = None, ready: bool | None = None) -> None:
+        """From now on answer the group's check, or the load balancer's, well or badly."""
+        now = self._owner.cloud.now()
+        if alive is not None:
+            self.alive_turns = turn_now(self.alive_turns, alive, now)
+            self.watch()
+        if ready is not None:
+            self.ready_turns = turn_now(self.ready_turns, ready, now)
+        if alive is False:
+            self.ready_turns = turn_now(self.ready_turns, False, now)
+
+    def watch(self) -> None:
+        """See to it that the group hears of the next change of its check's verdict."""
+        self._watch += 1
+        check = self._owner.check()
+        if not self.is_running:
+            return
+        self._verify()
+        if check is None:
+            return
+        due = next_change(Answers(self.running_since, self.alive_turns), check, self._owner.cloud.now())
+        if due is not None:
+            watch = self._watch
+            self._owner.cloud.at(due, lambda: self._verdict_changed() if watch == self._watch else None)
+
+    # Phases
+
+    def _attempt(self) -> None:
+        self.behaviour = self._owner.behaviour(self)
+        failure = self._owner.creation_failure(self)
+        if failure is not None:
+            self._later(ATTEMPT_SECONDS, lambda: self._attempt_failed(failure))
+            return
+        self.failure = None
+        body = vm.body(self._owner.cloud, self._owner.key, self.zone, self._owner.template(self.revision))
+        self.resource = self._owner.cloud.new("compute#instance", self.key, body)
+        self._boot()
+
+    def _attempt_failed(self, failure: Failure) -> None:
+        """The group retries for ever; the pause doubles up to five minutes."""
+        self.failure = failure
+        pause = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._attempts, 10))
+        self._attempts += 1
+        self._later(pause, self._attempt)
+        self._owner.failed(self, failure)
+
+    def _boot(self) -> None:
+        self.running_since, self._drain_until = 0.0, None
+        behaviour = self.behaviour = self._owner.behaviour(self)
+        self._set_status("PROVISIONING")
+        self._later(min(PROVISIONING_SECONDS, behaviour.boot_seconds / 4), lambda: self._set_status("STAGING"))
+        self._later(behaviour.boot_seconds, self._running)
+
+    def _running(self) -> None:
+        cloud = self._owner.cloud
+        self.running_since = cloud.now()
+        self.alive_turns = self.behaviour.alive_turns(self.running_since)
+        self.ready_turns = self.behaviour.ready_turns(self.running_since)
+        self._set_status("RUNNING")
+        if self.resource is not None:
+            self.resource["lastStartTimestamp"] = cloud.timestamp()
+        self.action = "VERIFYING"
+        if self.behaviour.stops_after_seconds is not None:
+            self._later(self.behaviour.stops_after_seconds, self.stop_by_itself)
+        self.watch()
+        self._owner.changed(self)
+
+    def _verdict_changed(self) -> None:
+        self.watch()
+        self._owner.changed(self)
+
+    def _verify(self) -> None:
+        """VERIFYING ends when the check was satisfied; without a check there is nothing to wait for."""
+        check = self._owner.check()
+        if self.action == "VERIFYING" and (check is None or self.alive(check)[1]):
+            self.action = "NONE"
+            self.is_moving_in = False
+
+    def _refreshed(self) -> None:
+        if self.action == "REFRESHING":
+            self.action = "VERIFYING"
+            self._verify()
+            self._owner.changed(self)
+
+    def _take_down(self, then: Callable[[], None], drains: bool) -> None:
+        """Drain before stopping: the balancer sends to it until it has left every backend."""
+        self._new_phase()
+        was_serving = self.is_running
+        self.failure = None
+        if self.resource is None:
+            self._later(0.0, then)
+            return
+        drain = self._owner.drain_seconds() if drains and was_serving else 0.0
+        if self.behaviour.drain_seconds is not None:
+            drain = min(drain, self.behaviour.drain_seconds)
+        if drain > 0:
+            self._drain_until = self._owner.cloud.now() + drain
+            self._later(drain, lambda: self._stop(then))
+        else:
+            self._stop(then)
+
+    def _stop(self, then: Callable[[], None]) -> None:
+        self._drain_until = None
+        self.running_since = 0.0
+        self._set_status("STOPPING")
+        self._later(self.behaviour.delete_seconds, then)
+
+    def _begin_again(self) -> None:
+        self._remove_vm()
+        self.created_at = self._owner.cloud.now()
+        self._attempts = 0
+        self._attempt()
+
+    def _gone(self) -> None:
+        self._remove_vm()
+        self._owner.gone(self)
+
+    def _remove_vm(self) -> None:
+        if self.resource is not None:
+            self._owner.cloud.remove(self.key)
+            self.resource = None
+
+    def _set_status(self, status: str) -> None:
+        if self.resource is not None:
+            self.resource["status"] = status
+
+    def _new_phase(self) -> None:
+        self._phase += 1
+        self._watch += 1
+
+    def _later(self, seconds: float, run: Callable[[], None]) -> None:
+        phase = self._phase
+        self._owner.cloud.after(seconds, lambda: run() if phase == self._phase else None)
