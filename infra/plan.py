@@ -1,0 +1,192 @@
+"""From what should be and what was read to what is to be done: which resources to look at, and the plan that makes the target
+true.
+
+Called by the turn (and by a preview, which prints the same plan). Pure: the same target and snapshot give the same plan, and
+a snapshot that agrees with the target gives an empty one. Everything that can be made at the same time is; `after` says what
+must wait:
+
+    template, liveness check ──> group ──> autoscaler
+                  readiness check, group ──> backend service ──> route in the URL map
+    default backend service ──> URL map ──> proxy ──> forwarding rule <── address
+
+A target without groups is the same in reverse. What bears one of our names but not our description is left alone, with all
+that builds on it, and said in `Plan.problems`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from infra import removal
+from infra.resources import autoscaler, backend_service, gateway, health_check, instance_group, instance_template, names, url_map
+from infra.resources.base import Action, Body, Collection, Key, Look, Plan, Snapshot, Wanted
+from infra.views import outputs
+from rollout.model import Colour, GroupTarget, Problem, Release, Target
+
+__all__ = ["completed", "look", "outputs", "plan", "wishes"]
+
+# The colours that strategies swapping in place use; only a sweep looks at the other.
+IN_PLACE: tuple[Colour, ...] = ("blue",)
+
+Mend = Callable[[Wanted, Body], tuple[Action | Problem, ...]]
+
+_MEND: dict[Collection, Mend] = {
+    "instanceTemplates": lambda wanted, observed: (),
+    "healthChecks": health_check.mend,
+    "regionInstanceGroupManagers": instance_group.mend,
+    "regionAutoscalers": autoscaler.mend,
+    "backendServices": backend_service.mend,
+}
+_GATEWAY_COLLECTIONS = ("urlMaps", "globalAddresses", "targetHttpProxies", "targetHttpsProxies", "globalForwardingRules")
+
+
+# ---- What to read
+
+
+def look(
+    model: str, releases: Iterable[Release], *, sweep: bool = False, with_gateway: bool = True, with_errors: bool = False
+) -> Look:
+    """The resources that decide what is to be done for a model, whatever target the releases in play lead to.
+
+    `sweep` also looks for what may be left over: the other colour's group, and templates that nothing uses; a model that is
+    being retired needs it. `with_gateway` False leaves the gateway's shared parts out (but for the URL map): they change so
+    rarely that a settled model need not ask for them each time. `with_errors` asks for the groups' lists of errors, beside
+    the last error of each instance."""
+    known = tuple(releases)
+    regions = sorted({release.spec.placement.region for release in known})
+    colours = names.COLOURS if sweep else IN_PLACE
+    groups = tuple(names.group(model, colour, region) for region in regions for colour in colours)
+    services = tuple(names.backend_service(model, colour) for colour in colours)
+    exposed = [release.spec.traffic for release in known if release.spec.traffic.exposure == "external"]
+    certificate = next((traffic.certificate for traffic in exposed if traffic.certificate), None)
+    keys = (
+        *sorted(names.template(release.template) for release in known),
+        names.ready_check(model),
+        names.live_check(model),
+        *groups,
+        *(names.autoscaler(model, colour, region) for region in regions for colour in colours),
+        *services,
+        names.GATEWAY,
+        *(gateway.keys(certificate) if exposed and with_gateway else ()),
+    )
+    return Look(
+        keys=tuple(dict.fromkeys(keys)),
+        groups=groups,
+        errors=groups if with_errors else (),
+        healths=services if exposed else (),
+        templates_of=model if sweep else None,
+    )
+
+
+# ---- What should be
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """All of a target in Compute Engine's terms: resources in an order in which they could be made, and the route."""
+
+    resources: tuple[Wanted, ...]
+    route: url_map.Route | None
+
+
+def _exposed(target: Target) -> tuple[GroupTarget, ...]:
+    return tuple(group for group in target.groups if group.settings.spec.traffic.exposure == "external")
+
+
+def wishes(target: Target) -> Wishes:
+    """Templates, checks, groups, autoscalers, backend services and gateway of a target. Nothing here says what must go."""
+    model, exposed = target.model, _exposed(target)
+    resources: list[Wanted] = []
+    releases = {share.release.template: share.release for group in target.groups for share in group.shares}
+    resources += [instance_template.desired(model, release) for release in releases.values()]
+    if target.groups:
+        resources.append(health_check.live(model, target.groups[0].settings.spec.serving))
+    if exposed:
+        resources.append(health_check.ready(model, exposed[0].settings.spec.serving))
+        resources += gateway.desired(exposed[0].settings.spec.traffic.certificate)
+    resources += [instance_group.desired(model, group) for group in target.groups]
+    resources += [autoscaler.desired(model, group) for group in target.groups]
+    resources += [backend_service.desired(model, group) for group in exposed]
+    return Wishes(tuple(resources), url_map.desired(model, exposed[0]) if exposed else None)
+
+
+# ---- What is to be done
+
+
+@dataclass
+class _Draft:
+    """A plan in the making. `blocked` are keys that cannot be had, so that nothing is built on them."""
+
+    actions: list[Action] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    blocked: set[Key] = field(default_factory=set)
+
+    def add(self, *results: Action | Problem) -> None:
+        for result in results:
+            (self.actions if isinstance(result, Action) else self.problems).append(result)  # type: ignore[arg-type]
+
+    def changing(self, keys: Iterable[Key], *verbs: str) -> tuple[Key, ...]:
+        """Those of `keys` that this plan changes by one of `verbs`: only they are worth waiting for."""
+        return tuple(key for key in dict.fromkeys(keys) if any(each.key == key and each.verb in verbs for each in self.actions))
+
+
+def plan(target: Target, snapshot: Snapshot) -> Plan:
+    """What to do so that the target becomes true. Raises `KeyError` when the snapshot lacks something that decides it."""
+    wanted, draft = wishes(target), _Draft()
+    for each in wanted.resources:
+        _make_or_mend(draft, each, target.model, snapshot)
+    _route(draft, wanted.route, target.model, snapshot)
+    keys, changed = frozenset(each.key for each in wanted.resources), frozenset(each.key for each in draft.actions)
+    draft.add(*removal.deletions(target, keys, changed, snapshot))
+    if not target.groups:
+        draft.add(*(_foreign(key) for key in removal.foreign(target, keys, snapshot)))
+    return Plan(tuple(draft.actions), tuple(draft.problems))
+
+
+def _make_or_mend(draft: _Draft, wanted: Wanted, model: str, snapshot: Snapshot) -> None:
+    shared = _is_shared(wanted.key)
+    if shared and wanted.key not in snapshot.bodies:
+        return
+    observed = snapshot.bodies[wanted.key]
+    if draft.blocked & set(wanted.after):
+        draft.blocked.add(wanted.key)
+    elif observed is None:
+        draft.add(Action(wanted.key, "insert", wanted.body or {}, wanted.why, after=draft.changing(wanted.after, "insert")))
+    elif not (names.is_gateway(observed) if shared else names.is_owned(observed, model)):
+        draft.blocked.add(wanted.key)
+        draft.add(_foreign(wanted.key))
+    else:
+        mend = gateway.mend if shared else _MEND[wanted.key.collection]
+        after = draft.changing(wanted.after, "insert")
+        draft.add(*(replace(each, after=after) if isinstance(each, Action) else each for each in mend(wanted, observed)))
+
+
+def _is_shared(key: Key) -> bool:
+    return key.collection in _GATEWAY_COLLECTIONS or key == names.GATEWAY_DEFAULT
+
+
+def _foreign(key: Key) -> Problem:
+    message = f"{names.reference(key)} exists and is not Slipway's (its description does not say so); rename or remove it"
+    return Problem("config", "NOT_OURS", message)
+
+
+def _route(draft: _Draft, route: url_map.Route | None, model: str, snapshot: Snapshot) -> None:
+    """The model's route, after the map and the backend service it leads to exist."""
+    observed = snapshot.bodies[names.GATEWAY]
+    service = {key for key in draft.blocked if route and route.service == names.reference(key)}
+    if service or (names.GATEWAY in draft.blocked and not observed):
+        return
+    waits = [Key("backendServices", names.GLOBAL, route.service.rsplit("/", 1)[-1]), names.GATEWAY] if route else []
+    after = draft.changing(waits, "insert")
+    results: tuple[Action | Problem, ...] = ()
+    if observed is None:
+        results = (url_map.first(route),) if route else ()
+    elif names.is_gateway(observed):
+        results = url_map.mend(observed, model, route)
+    draft.add(*(replace(each, after=after) if isinstance(each, Action) else each for each in results))
+
+
+def completed(action: Action, observed: Body) -> Action | Problem | None:
+    """The action to send for one that `reads_first`, given the resource as read after its insert; None: nothing is left to do."""
+    done = url_map.completed(action, observed)
+    return replace(done, after=action.after) if isinstance(done, Action) else done

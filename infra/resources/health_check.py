@@ -1,0 +1,74 @@
+"""The two health checks of a model: whether an instance may get requests, and whether it must be replaced.
+
+They are apart on purpose: an instance that is busy or still loading its weights is not ready, and replacing it would make
+things worse. So liveness is laxer (a minute of silence), and only TCP unless the user names a path. Waits for nothing.
+Source: Compute Engine documentation, "Set up an application health check and autohealing"."""
+
+from __future__ import annotations
+
+from infra.resources import names
+from infra.resources.base import Action, Body, Wanted
+from infra.resources.drift import Changes, differences, sentence
+from rollout.spec import Serving
+
+_WORDS = {
+    "checkIntervalSec": "interval",
+    "timeoutSec": "timeout",
+    "healthyThreshold": "healthy threshold",
+    "unhealthyThreshold": "unhealthy threshold",
+    "type": "protocol",
+    "httpHealthCheck.port": "port",
+    "httpHealthCheck.requestPath": "path",
+    "tcpHealthCheck.port": "port",
+}
+
+
+def ready(model: str, serving: Serving) -> Wanted:
+    """Readiness: in after 10 s of good answers, out after 15 s of bad ones."""
+    body = _http(serving.port, serving.readiness_path) | {
+        "name": names.ready_check(model).name,
+        "description": names.description(model, "readiness check"),
+        "checkIntervalSec": 5,
+        "timeoutSec": 5,
+        "healthyThreshold": 2,
+        "unhealthyThreshold": 3,
+    }
+    return Wanted(names.ready_check(model), body, why="the model is exposed and has no readiness check yet")
+
+
+def live(model: str, serving: Serving) -> Wanted:
+    """Liveness: an instance is replaced after a minute without an answer."""
+    check = _http(serving.port, serving.liveness_path) if serving.liveness_path else _tcp(serving.port)
+    body = check | {
+        "name": names.live_check(model).name,
+        "description": names.description(model, "liveness check"),
+        "checkIntervalSec": 10,
+        "timeoutSec": 5,
+        "healthyThreshold": 1,
+        "unhealthyThreshold": 6,
+    }
+    return Wanted(names.live_check(model), body, why="the model has no liveness check yet")
+
+
+def _http(port: int, path: str) -> Body:
+    check = {"port": port, "portSpecification": "USE_FIXED_PORT", "requestPath": path}
+    return {"type": "HTTP", "httpHealthCheck": check}
+
+
+def _tcp(port: int) -> Body:
+    return {"type": "TCP", "tcpHealthCheck": {"port": port, "portSpecification": "USE_FIXED_PORT"}}
+
+
+def drift(wanted: Body, observed: Body) -> Changes:
+    return differences(wanted, observed)
+
+
+def mend(wanted: Wanted, observed: Body) -> tuple[Action, ...]:
+    """Written as a whole, since a change of protocol must take the other protocol's part away."""
+    body = wanted.body or {}
+    changes = drift(body, observed)
+    if not changes:
+        return ()
+    kept = {field: observed[field] for field in ("logConfig",) if field in observed}
+    why = sentence(f"health check {wanted.key.name}", changes, _WORDS)
+    return (Action(wanted.key, "update", kept | body, why),)

@@ -1,0 +1,221 @@
+"""The regional managed instance group: which instances there are, of which template, and how they are replaced.
+
+Its size is written once, when the group is made; from then on it belongs to the autoscaler. Waits for its templates and the
+liveness check. Source: Compute API reference, regionInstanceGroupManagers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from infra.resources import names
+from infra.resources.base import Action, Body, Key, Wanted
+from infra.resources.drift import Changes, differences, sentence
+from rollout.model import GroupTarget, Problem, Release, Share
+
+PORT_NAME = "http"
+_MAX_DELAY_SECONDS = 3600
+
+_WORDS = {
+    "updatePolicy.maxSurge": "surge",
+    "updatePolicy.maxUnavailable": "allowed unavailability",
+    "updatePolicy.type": "update type",
+    "updatePolicy.replacementMethod": "replacement method",
+    "updatePolicy.instanceRedistributionType": "redistribution",
+    "distributionPolicy.targetShape": "shape",
+    "autoHealingPolicies": "auto-healing",
+    "autoHealingPolicies[0].healthCheck": "auto-healing check",
+    "autoHealingPolicies[0].initialDelaySec": "auto-healing delay",
+}
+
+
+def desired(model: str, target: GroupTarget) -> Wanted:
+    """The group as it is made, and, but for its size, as it should stay."""
+    spec = target.settings.spec
+    key = names.group(model, target.colour, spec.placement.region)
+    live = names.live_check(model)
+    body = {
+        "name": key.name,
+        "description": names.description(model, "group"),
+        "baseInstanceName": key.name[:58],
+        "targetSize": target.min,
+        "versions": _versions(target.shares),
+        "updatePolicy": _update_policy(target),
+        "autoHealingPolicies": [
+            {"healthCheck": names.reference(live), "initialDelaySec": initial_delay_seconds(spec.serving.startup_seconds)}
+        ],
+        "distributionPolicy": _distribution(target.settings),
+        "instanceLifecyclePolicy": {"defaultActionOnFailure": "REPAIR", "forceUpdateOnRepair": "NO"},
+        "namedPorts": [{"name": PORT_NAME, "port": spec.serving.port}],
+    }
+    templates = tuple(names.template(share.release.template) for share in target.shares)
+    return Wanted(key, body, after=(*templates, live), why=f"the target asks for {_wording(target)}")
+
+
+def initial_delay_seconds(startup_seconds: int) -> int:
+    """How long auto-healing leaves a new instance alone: half as long again as it is expected to take, and a minute to boot.
+
+    120 s of start-up make 240 s. The first good answer ends the delay early, so a margin costs nothing in good times.
+    """
+    return min(_MAX_DELAY_SECONDS, startup_seconds * 3 // 2 + 60)
+
+
+def _wording(target: GroupTarget) -> str:
+    parts = [
+        f"{share.count} of the instances on release {share.release.version}"
+        if share.count is not None
+        else f"{'the rest' if len(target.shares) > 1 else 'all instances'} on release {share.release.version}"
+        for share in sorted(target.shares, key=lambda share: share.count is None)
+    ]
+    return f"{' and '.join(parts)} in group {target.colour}"
+
+
+def _versions(shares: tuple[Share, ...]) -> list[Body]:
+    """One version a template. Named by the template, because a version's new name alone makes the group replace its instances."""
+    versions: dict[str, Body] = {}
+    for share in sorted(shares, key=lambda share: share.count is not None):
+        template = share.release.template
+        version: Body = {"name": template, "instanceTemplate": names.reference(names.template(template))}
+        if share.count is not None:
+            version["targetSize"] = {"fixed": share.count}
+        versions.setdefault(template, version)
+    return list(versions.values())
+
+
+def _update_policy(target: GroupTarget) -> Body:
+    placement = target.settings.spec.placement
+    surge, unavailable = legal_budget(target.surge, target.unavailable, placement.zone_count)
+    return {
+        "type": "PROACTIVE",
+        "minimalAction": "REPLACE",
+        "mostDisruptiveAllowedAction": "REPLACE",
+        "replacementMethod": "SUBSTITUTE" if surge else "RECREATE",
+        "instanceRedistributionType": "NONE" if placement.target_shape == "balanced" else "PROACTIVE",
+        "maxSurge": {"fixed": surge},
+        "maxUnavailable": {"fixed": unavailable},
+    }
+
+
+def legal_budget(surge: int, unavailable: int, zones: int) -> tuple[int, int]:
+    """Surge and unavailability as a regional group takes them: each 0 or at least one a zone, and not both 0.
+
+    With 3 zones, (0, 0) becomes (3, 0), (1, 0) becomes (3, 0), (0, 1) becomes (0, 3), and (1, 1) becomes (3, 0): where there
+    is surge, an unavailability too small to be legal is left away rather than raised."""
+    if not surge and not unavailable:
+        return zones, 0
+    if surge:
+        return max(surge, zones), unavailable if unavailable >= zones else 0
+    return 0, max(unavailable, zones)
+
+
+def _distribution(settings: Release) -> Body:
+    placement = settings.spec.placement
+    policy: Body = {"targetShape": placement.target_shape.upper()}
+    if placement.zones:
+        policy["zones"] = [{"zone": f"zones/{zone}"} for zone in sorted(placement.zones)]
+    return policy
+
+
+def drift(wanted: Body, observed: Body) -> Changes:
+    """Without the size (the autoscaler's), what cannot change (see `moved`), and the named ports (see `ports`)."""
+    apart = ("name", "description", "baseInstanceName", "targetSize", "versions", "namedPorts", "distributionPolicy")
+    changes = differences({field: value for field, value in wanted.items() if field not in apart}, observed)
+    shape = {"distributionPolicy": {"targetShape": wanted["distributionPolicy"]["targetShape"]}}
+    seen, want = _sizes(observed.get("versions", [])), _sizes(merged_versions(wanted["versions"], observed.get("versions", [])))
+    return ({} if seen == want else {"versions": (seen, want)}) | changes | differences(shape, observed)
+
+
+def _sizes(versions: list[Body]) -> dict[str | None, Any]:
+    """Template to its part of the group: a number, a percentage as text, or `rest`."""
+    return {names.last(version.get("instanceTemplate")): _size(version.get("targetSize")) for version in versions}
+
+
+def _size(amount: Body | None) -> int | str:
+    if not amount:
+        return "rest"
+    return f"{amount['percent']}%" if amount.get("percent") is not None else int(amount.get("fixed", 0))
+
+
+def merged_versions(wanted: list[Body], observed: list[Body]) -> list[Body]:
+    """The versions to write over the observed ones: names of templates that stay are kept, and the same swap never goes
+    backwards.
+
+    A step's count is a part of the group's size, so it falls when only the size fell: 3 of 6 becomes 2 of 4. Instances that
+    already took over are not sent back for that. A way back is another set of versions, or a count of 0, and passes."""
+    seen = {names.last(version.get("instanceTemplate")): version for version in observed}
+    same = {template for template, size in _sizes(observed).items() if size == "rest"} == {
+        template for template, size in _sizes(wanted).items() if size == "rest"
+    }
+    return [_merged_version(version, seen.get(names.last(version["instanceTemplate"])), same) for version in wanted]
+
+
+def _merged_version(wanted: Body, observed: Body | None, is_same_swap: bool) -> Body:
+    if observed is None:
+        return wanted
+    version = {field: value for field, value in wanted.items() if field != "name"}
+    if observed.get("name"):
+        version["name"] = observed["name"]
+    want, seen = _size(wanted.get("targetSize")), _size(observed.get("targetSize"))
+    if is_same_swap and isinstance(want, int) and isinstance(seen, int) and 0 < want < seen:
+        version["targetSize"] = {"fixed": seen}
+    return version
+
+
+def ports(wanted: Body, observed: Body) -> list[Body] | None:
+    """The instance group's named ports with ours put right and other people's kept; None when ours is right."""
+    ours: list[Body] = wanted["namedPorts"]
+    seen: list[Body] = observed.get("namedPorts", [])
+    if all(any(differences(port, each) == {} for each in seen) for port in ours):
+        return None
+    return [port for port in seen if port.get("name") != PORT_NAME] + ours
+
+
+def moved(wanted: Body, observed: Body) -> Problem | None:
+    """A group's zones are fixed when it is made; None when they are as wanted or left to Compute Engine."""
+    want = {names.last(zone["zone"]) for zone in wanted["distributionPolicy"].get("zones", [])}
+    seen = {names.last(zone.get("zone")) for zone in observed.get("distributionPolicy", {}).get("zones", [])}
+    if not want or not seen or want == seen:
+        return None
+    message = f"group {wanted['name']} is in zones {_listed(seen)} and cannot move to {_listed(want)}; retire the model first"
+    return Problem("config", "ZONES_CANNOT_CHANGE", message)
+
+
+def _listed(zones: set[str | None]) -> str:
+    return ", ".join(sorted(zone for zone in zones if zone))
+
+
+def mend(wanted: Wanted, observed: Body) -> tuple[Action | Problem, ...]:
+    """One patch for all that differs in the group itself, one call for its named port."""
+    body = wanted.body or {}
+    if problem := moved(body, observed):
+        return (problem,)
+    fingerprint = observed.get("fingerprint", "")
+    actions: list[Action] = []
+    if changes := drift(body, observed):
+        patch = _patch(body, observed, changes) | ({"fingerprint": fingerprint} if fingerprint else {})
+        actions.append(Action(wanted.key, "patch", patch, _why(wanted, changes, observed), seen=fingerprint))
+    if (named := ports(body, observed)) is not None:
+        why = f"the group's port named {PORT_NAME} is not {body['namedPorts'][0]['port']}"
+        actions.append(Action(names.instances_of(wanted.key), "setNamedPorts", {"namedPorts": named}, why, seen=fingerprint))
+    return tuple(actions)
+
+
+def _patch(wanted: Body, observed: Body, changes: Changes) -> Body:
+    patch = {path.split(".")[0].split("[")[0]: None for path in changes}
+    body = {field: wanted[field] for field in patch}
+    if "versions" in body:
+        body["versions"] = merged_versions(wanted["versions"], observed.get("versions", []))
+    if "distributionPolicy" in body:
+        body["distributionPolicy"] = {"targetShape": wanted["distributionPolicy"]["targetShape"]}
+    return body
+
+
+def _why(wanted: Wanted, changes: Changes, observed: Body) -> str:
+    others = {path: change for path, change in changes.items() if path != "versions"}
+    swap = [f"{wanted.why}, which has {observed.get('targetSize', 0)}"] if "versions" in changes else []
+    return "; ".join(swap + ([sentence("the group", others, _WORDS)] if others else []))
+
+
+def uses(body: Body) -> frozenset[Key]:
+    """The templates that a group refers to."""
+    versions = [version.get("instanceTemplate") for version in body.get("versions", [])] + [body.get("instanceTemplate")]
+    return frozenset(names.template(name) for name in map(names.last, versions) if name)

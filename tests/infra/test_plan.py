@@ -1,0 +1,334 @@
+"""The plan makes the target true, in the right order, and then has nothing to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.plan import look, plan
+from infra.resources import names
+from infra.resources.base import Action, Key, Snapshot
+from rollout.model import Release, Share, Target
+from tests.infra import discovery
+from tests.infra.build import REGION, World, release, target
+
+GROUP = names.group("tiny", "blue", REGION)
+SERVICE = names.backend_service("tiny", "blue")
+AUTOSCALER = names.autoscaler("tiny", "blue", REGION)
+CERTIFICATE = "global/sslCertificates/main"
+
+KINDS = {
+    "the smallest": release(),
+    "a script": release(artifact={"image": None, "startup_script": "#!/bin/sh\nexit 0\n"}),
+    "a GPU with secrets": release(
+        artifact={"args": ["--model", ""], "secrets": {"TOKEN": "hf-token@3"}, "weights": "gs://bucket/w"},
+        machine={"type": "g2-standard-12", "accelerator": {"type": "nvidia-l4", "count": 1}, "disk": {"size_gb": 200}},
+        serving={"port": 8000, "liveness_path": "/live", "startup_seconds": 900},
+    ),
+    "spot on a subnetwork": release(
+        machine={
+            "spot": True,
+            "subnetwork": f"regions/{REGION}/subnetworks/s",
+            "external_ip": False,
+            "tags": ["llm"],
+            "labels": {"team": "x"},
+            "service_account": "m@p.iam.gserviceaccount.com",
+        },
+        placement={"zones": [f"{REGION}-a", f"{REGION}-b"], "target_shape": "balanced"},
+    ),
+    "every signal": release(
+        scaling={
+            "min": 0,
+            "max": 9,
+            "cpu": {"target": 0.7, "predictive": True},
+            "load_balancing": {"target": 0.5},
+            "metrics": [
+                {"name": "custom.googleapis.com/queue", "per_instance": 5, "filter": 'metric.labels.q = "x"'},
+                {"name": "custom.googleapis.com/busy", "target": 3, "type": "delta_per_second"},
+            ],
+            "schedules": {"day": {"cron": "0 8 * * *", "duration_seconds": 3600, "min": 2}},
+            "scale_in": {"max_percent": 10},
+            "cool_down_seconds": 0,
+        }
+    ),
+    "by rate over HTTPS": release(
+        traffic={
+            "host": "api.example.com",
+            "path": "/",
+            "balancing_mode": "rate",
+            "max_rate_per_instance": 10,
+            "certificate": CERTIFICATE,
+        }
+    ),
+    "not exposed": release(traffic={"exposure": "none"}),
+}
+
+
+def read(world: World, *releases: Release, sweep: bool = False, model: str = "tiny") -> Snapshot:
+    return world.snapshot(look(model, releases, sweep=sweep))
+
+
+def settled(*shares: Share | Release, world: World | None = None) -> World:
+    """A world in which that target is already true."""
+    made, wanted = world or World(), target(*shares)
+    releases = [share.release if isinstance(share, Share) else share for share in shares]
+    made.do(plan(wanted, read(made, *releases)))
+    return made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_plan_makes_everything_and_the_next_has_nothing_to_do(kind: str) -> None:
+    of, world = KINDS[kind], World()
+    world.do(plan(target(of), read(world, of)))
+    assert plan(target(of), read(world, of, sweep=True)) == plan(target(of), read(world, of))
+    assert plan(target(of), read(world, of)).is_empty
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_action_is_one_that_the_api_describes(kind: str) -> None:
+    first = plan(target(KINDS[kind]), read(World(), KINDS[kind]))
+    assert [fault for action in first.actions for fault in discovery.faults(action)] == []
+
+
+@pytest.mark.parametrize("before", KINDS)
+@pytest.mark.parametrize("after", KINDS)
+def test_any_release_becomes_any_other_in_one_plan(before: str, after: str) -> None:
+    old, new = KINDS[before], KINDS[after]
+    if old.spec.placement.zones != new.spec.placement.zones:
+        new = replace(new, spec=new.spec.model_copy(update={"placement": old.spec.placement}))
+    world, wanted = settled(old), target(new, kept=frozenset({old.template}))
+    swap = plan(wanted, read(world, old, new))
+    assert [fault for action in swap.actions for fault in discovery.faults(action)] == []
+    assert swap.problems == ()
+    world.do(swap)
+    assert plan(wanted, read(world, old, new)).is_empty
+
+
+def test_what_does_not_depend_on_each_other_is_made_at_the_same_time() -> None:
+    first = plan(target(KINDS["by rate over HTTPS"]), read(World(), KINDS["by rate over HTTPS"]))
+    assert {action.key.collection for action in first.actions if not action.after} == {
+        "instanceTemplates",
+        "healthChecks",
+        "globalAddresses",
+        "backendServices",
+    }
+    assert longest_wait(first.actions) == 4
+    assert waits(first.actions, GROUP) == {KINDS["by rate over HTTPS"].template, "tiny-live"}
+    assert waits(first.actions, AUTOSCALER) == {"tiny-blue"}
+    assert waits(first.actions, SERVICE) == {"tiny-blue", "tiny-ready"}
+    assert waits(first.actions, names.GATEWAY_HTTPS_RULE) == {"slipway-gateway-https", "slipway-gateway"}
+    route = next(action for action in first.actions if action.reads_first)
+    assert set(route.after) == {SERVICE, names.GATEWAY}
+
+
+def waits(actions: tuple[Action, ...], key: Key) -> set[str]:
+    return {each.name for action in actions if action.key == key for each in action.after}
+
+
+def longest_wait(actions: tuple[Action, ...]) -> int:
+    """Actions on the longest way through the plan; `after` speaks of earlier actions."""
+    depth: dict[Key, int] = {}
+    for action in actions:
+        depth[action.key] = 1 + max((depth[key] for key in action.after), default=0)
+    return max(depth.values())
+
+
+def test_a_step_of_a_swap_takes_at_most_two_changes() -> None:
+    old, new = release("1"), release("2")
+    world = settled(old)
+    begin = plan(target(old, Share(new, 1), may_scale_in=False), read(world, old, new))
+    assert [(action.key.collection, action.verb) for action in begin.actions] == [
+        ("instanceTemplates", "insert"),
+        ("regionInstanceGroupManagers", "patch"),
+        ("regionAutoscalers", "update"),
+    ]
+    world.do(begin)
+    step = plan(target(old, Share(new, 2), may_scale_in=False), read(world, old, new))
+    assert [action.key.collection for action in step.actions] == ["regionInstanceGroupManagers"]
+    assert "2 of the instances on release 2 and the rest on release 1" in step.actions[0].why
+
+
+def test_a_swap_waits_for_its_template() -> None:
+    old, new = release("1"), release("2")
+    world = settled(old)
+    begin = plan(target(new), read(world, old, new))
+    assert waits(begin.actions, GROUP) == {new.template}
+
+
+def test_the_size_is_never_written_after_the_group_is_made() -> None:
+    world = settled(release())
+    world.bodies[GROUP]["targetSize"] = 4
+    assert plan(target(release()), read(world, release())).is_empty
+    changed = release("2", serving={"port": 9000})
+    patches = plan(target(changed), read(world, release(), changed)).actions
+    assert all("targetSize" not in action.body for action in patches)
+
+
+def test_instances_that_took_over_are_not_sent_back_when_only_the_size_fell() -> None:
+    old, new = release("1"), release("2")
+    world = settled(old, Share(new, 3))
+    assert plan(target(old, Share(new, 2)), read(world, old, new)).is_empty
+    forward = plan(target(old, Share(new, 4)), read(world, old, new))
+    assert forward.actions[0].body["versions"][1]["targetSize"] == {"fixed": 4}
+
+
+def test_the_way_back_takes_the_candidate_out() -> None:
+    old, new = release("1"), release("2")
+    world = settled(old, Share(new, 3))
+    world.do(plan(target(old), read(world, old, new)))
+    assert [names.last(version["instanceTemplate"]) for version in world.bodies[GROUP]["versions"]] == [old.template]
+
+
+def test_a_name_that_somebody_gave_a_version_stays() -> None:
+    old, new = release("1"), release("2")
+    world = settled(old)
+    world.bodies[GROUP]["versions"][0]["name"] = "0/replaced by hand"
+    assert plan(target(old), read(world, old)).is_empty
+    step = plan(target(old, Share(new, 1)), read(world, old, new))
+    patch = next(action for action in step.actions if action.key == GROUP)
+    assert [version["name"] for version in patch.body["versions"]] == ["0/replaced by hand", new.template]
+
+
+def test_drift_is_put_back_with_the_reason() -> None:
+    asked = release(scaling={"max": 5})
+    world = settled(asked)
+    world.bodies[AUTOSCALER]["autoscalingPolicy"]["maxNumReplicas"] = 3
+    repair = plan(target(asked), read(world, asked))
+    assert [action.why for action in repair.actions] == ["the autoscaler's max is 3 and the release asks for 5"]
+    world.do(repair)
+    assert plan(target(asked), read(world, asked)).is_empty
+
+
+def test_a_signal_that_is_no_longer_asked_for_goes() -> None:
+    every, one = KINDS["every signal"], release("2")
+    world = settled(every)
+    world.do(plan(target(one), read(world, every, one)))
+    assert set(world.bodies[AUTOSCALER]["autoscalingPolicy"]) == {
+        "mode",
+        "minNumReplicas",
+        "maxNumReplicas",
+        "coolDownPeriodSec",
+        "cpuUtilization",
+    }
+
+
+def test_what_other_people_set_beside_ours_survives() -> None:
+    world = settled(release())
+    world.bodies[SERVICE] |= {"securityPolicy": "global/securityPolicies/armour", "timeoutSec": 1}
+    world.bodies[GROUP]["namedPorts"] = [{"name": "admin", "port": 9}, {"name": "http", "port": 1}]
+    world.do(plan(target(release()), read(world, release())))
+    assert world.bodies[SERVICE]["securityPolicy"] == "global/securityPolicies/armour"
+    assert world.bodies[SERVICE]["timeoutSec"] == 300
+    assert world.bodies[GROUP]["namedPorts"] == [{"name": "admin", "port": 9}, {"name": "http", "port": 8080}]
+
+
+@pytest.mark.parametrize("key", [GROUP, SERVICE, AUTOSCALER, names.live_check("tiny")])
+def test_a_resource_of_our_name_that_is_not_ours_is_left_alone_with_all_that_builds_on_it(key: Key) -> None:
+    world = World({key: {"name": key.name, "description": "by hand"}})
+    first = plan(target(release()), read(world, release()))
+    assert [problem.reason for problem in first.problems] == ["config"]
+    assert names.reference(key) in first.problems[0].message
+    touched = {action.key for action in first.actions}
+    assert key not in touched
+    assert all(key not in action.after for action in first.actions)
+    if key == GROUP:
+        assert touched.isdisjoint({AUTOSCALER, SERVICE})
+        assert not any(action.reads_first for action in first.actions)
+
+
+def test_zones_that_cannot_change_are_said_and_not_tried() -> None:
+    world = settled(KINDS["spot on a subnetwork"])
+    world.bodies[GROUP]["distributionPolicy"]["zones"] = [{"zone": f"zones/{REGION}-c"}]
+    answer = plan(target(KINDS["spot on a subnetwork"]), read(world, KINDS["spot on a subnetwork"]))
+    assert answer.is_empty
+    assert [problem.code for problem in answer.problems] == ["ZONES_CANNOT_CHANGE"]
+
+
+def test_a_retired_model_goes_in_reverse_and_takes_nothing_else_along() -> None:
+    old, new, other = release("1"), release("2"), release("1", model="tiny-2")
+    world = settled(old)
+    world.do(plan(target(other, model="tiny-2"), read(world, other, model="tiny-2")))
+    stays = dict(world.bodies)
+    world.do(plan(target(new), read(world, old, new)))
+    end = plan(target(), read(world, new, sweep=True))
+    kinds = [(action.key.collection, action.verb) for action in end.actions]
+    assert kinds[0] == ("urlMaps", "update")
+    assert waits(end.actions, SERVICE) == {"slipway-gateway"}
+    assert waits(end.actions, GROUP) == {"tiny-blue"}
+    assert waits(end.actions, names.ready_check("tiny")) == {"tiny-blue"}
+    assert waits(end.actions, names.template(new.template)) == {"tiny-blue"}
+    world.do(end)
+    gone = {key for key in stays if key.name.startswith("tiny-") and not key.name.startswith("tiny-2")}
+    assert set(world.bodies) == set(stays) - gone
+    assert world.bodies[names.backend_service("tiny-2", "blue")] == stays[names.backend_service("tiny-2", "blue")]
+    assert [rule["paths"][0] for rule in world.bodies[names.GATEWAY]["pathMatchers"][0]["pathRules"]] == ["/tiny-2"]
+    assert plan(target(), read(world, new, sweep=True)).is_empty
+
+
+def test_a_retired_model_leaves_what_only_bears_its_names_and_says_so() -> None:
+    world = settled(release())
+    world.bodies[names.ready_check("tiny")]["description"] = "by hand"
+    end = plan(target(), read(world, release(), sweep=True))
+    assert [problem.code for problem in end.problems] == ["NOT_OURS"]
+    world.do(end)
+    assert names.ready_check("tiny") in world.bodies
+
+
+def test_a_model_that_is_no_longer_exposed_loses_its_route_and_backend_and_keeps_its_group() -> None:
+    world, hidden = settled(release()), release("2", traffic={"exposure": "none"})
+    world.do(plan(target(hidden), read(world, release(), hidden)))
+    assert GROUP in world.bodies
+    assert SERVICE not in world.bodies
+    assert names.ready_check("tiny") not in world.bodies
+    assert "pathMatchers" not in world.bodies[names.GATEWAY]
+
+
+def test_templates_that_nothing_uses_go_and_those_in_use_or_kept_stay() -> None:
+    releases = [release(str(number)) for number in range(1, 5)]
+    world = World()
+    for each in releases:
+        world.do(plan(target(each), read(world, each)))
+    last, kept, straggler = releases[3], releases[2], releases[1]
+    seen = read(world, last, sweep=True)
+    instance = {"version": {"instanceTemplate": f"global/instanceTemplates/{straggler.template}"}}
+    seen = replace(seen, instances={GROUP: (instance,)})
+    tidy = plan(target(last, kept=frozenset({kept.template})), seen)
+    assert [(action.key.name, action.verb) for action in tidy.actions] == [(releases[0].template, "delete")]
+
+
+def test_the_shared_parts_of_the_gateway_may_be_left_out_of_a_look() -> None:
+    world = settled(release())
+    seen = world.snapshot(look("tiny", [release()], with_gateway=False))
+    assert names.GATEWAY_ADDRESS not in seen.bodies
+    assert plan(target(release()), seen).is_empty
+
+
+def test_a_second_certificate_joins_the_first() -> None:
+    one = release(traffic={"certificate": "global/sslCertificates/one"})
+    two = release("2", traffic={"certificate": "global/sslCertificates/two"})
+    world = settled(one)
+    world.do(plan(target(two), read(world, two)))
+    both = world.bodies[names.GATEWAY_HTTPS_PROXY]["sslCertificates"]
+    assert [names.last(certificate) for certificate in both] == ["one", "two"]
+    assert all("targetHttpsProxies" != action.key.collection for action in plan(target(one), read(world, one, two)).actions)
+
+
+def test_a_snapshot_that_did_not_look_is_not_an_empty_world() -> None:
+    with pytest.raises(KeyError):
+        plan(target(release()), Snapshot({}))
+
+
+@given(st.integers(1, 9), st.integers(0, 9), st.booleans(), st.integers(0, 6), st.integers(0, 6))
+def test_a_plan_that_was_carried_out_leaves_nothing_to_do(
+    count: int, least: int, free: bool, surge: int, unavailable: int
+) -> None:
+    old, new = release("1"), release("2")
+    world = settled(old)
+    wanted: Target = target(
+        old, Share(new, count), min=least, max=least + 1, may_scale_in=free, surge=surge, unavailable=unavailable
+    )
+    world.do(plan(wanted, read(world, old, new)))
+    assert plan(wanted, read(world, old, new)).is_empty
