@@ -91,8 +91,10 @@ def world() -> World:
     project = environment.get("GOOGLE_CLOUD_PROJECT", "")
     return World(
         clock=clock,
-        store=lambda: _store(environment.get("SLIPWAY_STORE", "firestore"), project),
-        bus=lambda: _bus(project),
+        store=lambda: _store(
+            environment.get("SLIPWAY_STORE", "firestore"), project, environment.get("FIRESTORE_EMULATOR_HOST") or None
+        ),
+        bus=lambda: _bus(project, environment.get("PUBSUB_EMULATOR_HOST") or None),
         compute=lambda: _compute(project, clock, environment.get("SLIPWAY_COMPUTE_ENDPOINT") or None),
     )
 
@@ -112,12 +114,12 @@ def _clock(text: str) -> Clock:
     raise ValueError(f"SLIPWAY_CLOCK must be real or scaled:SPEED:EPOCH, got {text!r}")
 
 
-def _store(text: str, project: str) -> Store:
+def _store(text: str, project: str, emulator: str | None) -> Store:
     kind, _, path = text.partition(":")
     if kind == "firestore":
         from infra.stores.firestore import FirestoreStore
 
-        return FirestoreStore(project)
+        return FirestoreStore(project, emulator=emulator)
     if kind == "sqlite" and path:
         from infra.stores.sqlite import SqliteStore
 
@@ -125,10 +127,10 @@ def _store(text: str, project: str) -> Store:
     raise ValueError(f"SLIPWAY_STORE must be firestore or sqlite:PATH, got {text!r}")
 
 
-def _bus(project: str) -> Bus:
+def _bus(project: str, emulator: str | None) -> Bus:
     from infra.buses.pubsub import PubsubBus
 
-    return PubsubBus(project)
+    return PubsubBus(project, emulator=emulator)
 
 
 def _compute(project: str, clock: Clock, endpoint: str | None) -> Compute:
