@@ -1,7 +1,8 @@
-"""Answers held to the discovery document, as requests are. For tests: `Cloud(check_answers=True)` turns a wrong answer into a 500.
+"""Answers held to the discovery document, as requests are. For tests: `Cloud(check_answers=True)` turns a wrong answer
+into a 500.
 
-Stricter than Google's clients, which pass over what they do not know: a member the schema lacks, a number where the API sends a string,
-or a resource without its `kind`, `id`, `selfLink` and `creationTimestamp` are mistakes.
+Stricter than Google's clients, which pass over what they do not know: a member the schema lacks, a number where the API
+sends a string, or a resource without its `kind`, `id`, `selfLink` and `creationTimestamp` are mistakes.
 """
 
 from __future__ import annotations

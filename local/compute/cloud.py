@@ -122,7 +122,7 @@ class Cloud(Timeline):
         return str(4_000_000_000_000_000_000 + self._number * 1_000_003 + self._ids.randrange(1_000_000))
 
     def new_fingerprint(self) -> str:
-        return base64.b64encode(self._ids.randbytes(8)).decode()
+        return base64.urlsafe_b64encode(self._ids.randbytes(8)).decode()
 
     # --- names -----------------------------------------------------------------------------------------------------------
 

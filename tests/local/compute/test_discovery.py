@@ -56,6 +56,11 @@ def test_resource_urls_are_kept_on_googles_host() -> None:
     assert cleaned["urlMap"] == "https://www.googleapis.com/compute/v1/projects/p/global/urlMaps/u"
 
 
+@pytest.mark.parametrize("sent", ["-_-_-_-_-_8=", "+/+/+/+/+/8="])
+def test_fingerprints_compare_in_either_alphabet(sent: str) -> None:
+    assert schema.clean("UrlMap", {"fingerprint": sent}) == {"fingerprint": "-_-_-_-_-_8="}
+
+
 def test_a_nested_mistake_names_its_place() -> None:
     with pytest.raises(BadRequest, match=r"resource\.updatePolicy\.maxSurge\.fixed"):
         schema.clean("InstanceGroupManager", {"updatePolicy": {"maxSurge": {"fixed": "three"}}})
