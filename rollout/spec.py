@@ -1,149 +1,366 @@
-"""What a user may ask for: the model-release event, its spec, the defaults and the rules that hold between fields.
+"""What a user may ask for, section by section: fields, their kinds, their plain defaults.
 
-Read by `handlers/release.py` (to accept an event) and by everything that looks at a release's spec. Nothing here knows about
-Google Cloud clients, the clock or the store. Invariant: a `Spec` that exists is legal on Compute Engine as far as it can be
-known without asking Compute Engine.
+Read by everything that looks at a release's spec. Rules between fields are in `rollout/rules.py`; defaults that depend on
+other fields are filled by `rollout/defaults.py`, so that in a resolved spec a None means "none". Nothing here knows Google
+Cloud clients, the clock or the store. The JSON Schema and `docs/spec.md` are generated from these types by
+`rollout/schema.py`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from rollout import names
+from rollout.checking import checked, frozen
+from rollout.names import Allowed, Otherwise
+from rollout.problems import Invalid, SpecProblem, shown
+
+Value = TypeVar("Value")
+ZONES_OF_A_REGION = 3  # a regional group that names no zones is spread over three
+
+
+def _in_name_order(values: dict[str, Value]) -> dict[str, Value]:
+    return dict(sorted(values.items()))
+
+
+def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("twice")
+    return values
+
+
+# A store may give a map's keys back in any order; what is built from a spec must not depend on it.
+InNameOrder = AfterValidator(_in_name_order)
+EachOnce = AfterValidator(_each_once)
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class Artifact(Section):
-    """What runs: a container image (Container-Optimized OS) or, without one, a start-up script on a plain boot image."""
+    """What runs: a container image (on Container-Optimized OS) or, without one, a start-up script on a plain boot image."""
 
-    image: str | None = None
-    startup_script: str | None = None
-    weights: str | None = None
-    args: tuple[str, ...] = ()
-    env: dict[str, str] = {}
-    secrets: dict[str, str] = {}
+    image: names.Image | None = Field(default=None, description="The container to run, by digest or by tag")
+    startup_script: names.Script | None = Field(
+        default=None, repr=False, description="The script to run at boot, instead of a container"
+    )
+    weights: names.Weights | None = Field(default=None, description="Where the model's weights are")
+    args: Annotated[tuple[names.Argument, ...], Field(max_length=200)] = Field(
+        default=(), repr=False, description="Arguments of the container's entry point"
+    )
+    env: Annotated[dict[names.EnvName, names.EnvValue], Field(max_length=100), InNameOrder] = Field(
+        default={}, repr=False, description="Environment variables; for anything secret use `secrets`"
+    )
+    secrets: Annotated[dict[names.EnvName, names.SecretName], Field(max_length=50), InNameOrder] = Field(
+        default={},
+        repr=False,
+        description="Environment variables filled from Secret Manager on the instance: variable to secret name",
+    )
 
 
 class Serving(Section):
-    port: Annotated[int, Field(ge=1, le=65535)] = 8080
-    readiness_path: str = "/health"
-    liveness_path: str | None = None
-    startup_seconds: Annotated[int, Field(ge=1, le=3600)] = 120
+    """How the model answers."""
+
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(default=8080, description="The port it serves HTTP on")
+    readiness_path: names.RequestPath = Field(default="/health", description="Answers 200 when the instance may get requests")
+    liveness_path: names.RequestPath | None = Field(
+        default=None, description="Answers 200 as long as the instance need not be replaced; without it, an open port is enough"
+    )
+    startup_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(default=120, description="Expected time from boot to ready")
 
 
 class Accelerator(Section):
-    type: str
-    count: Annotated[int, Field(ge=1, le=16)] = 1
+    """The GPUs of one instance."""
+
+    type: names.AcceleratorType = Field(description="The accelerator's type")
+    count: Annotated[int, Field(ge=1, le=16)] = Field(default=1, description="How many on each instance")
 
 
 class Disk(Section):
-    size_gb: Annotated[int, Field(ge=10, le=65536)] = 50
-    type: str = "pd-balanced"
+    """The boot disk."""
+
+    size_gb: Annotated[int, Field(ge=10, le=65536)] = Field(default=50, description="Its size")
+    type: Literal["pd-standard", "pd-balanced", "pd-ssd", "pd-extreme", "hyperdisk-balanced"] = Field(
+        default="pd-balanced", description="Its type"
+    )
 
 
 class ShieldedVm(Section):
-    secure_boot: bool = False
-    vtpm: bool = True
-    integrity_monitoring: bool = True
+    """Shielded VM settings, as Compute Engine has them."""
+
+    secure_boot: bool = Field(default=False, description="Refuse unsigned boot components")
+    vtpm: bool = Field(default=True, description="Give the instance a virtual trusted platform module")
+    integrity_monitoring: bool = Field(default=True, description="Compare each boot with a known good one")
 
 
 class Machine(Section):
-    type: str = "n1-standard-1"
-    accelerator: Accelerator | None = None
-    spot: bool = False
-    image: str | None = None
-    disk: Disk = Disk()
-    service_account: str | None = None
-    network: str = "global/networks/default"
-    subnetwork: str | None = None
-    external_ip: bool = True
-    tags: tuple[str, ...] = ()
-    labels: dict[str, str] = {}
-    shielded_vm: ShieldedVm = ShieldedVm()
+    """What it runs on."""
+
+    type: names.MachineType = Field(default="n1-standard-1", description="Machine type")
+    accelerator: (
+        Annotated[Accelerator, Otherwise("the GPUs that come with an accelerator-optimised machine type, else none")] | None
+    ) = Field(default=None, description="GPUs of each instance")
+    spot: bool = Field(default=False, description="Use Spot instances, which Compute Engine may take back")
+    image: (
+        Annotated[names.BootImage, Otherwise("the `cos-stable` family for a container, `debian-12` for a start-up script")] | None
+    ) = Field(default=None, description="Boot image or image family")
+    disk: Disk = Field(default=Disk(), description="The boot disk")
+    service_account: names.ServiceAccount | None = Field(
+        default=None, description="Whom the instances act as; none: the project's default account"
+    )
+    network: names.Network = Field(default="global/networks/default", description="VPC network")
+    subnetwork: names.Subnetwork | None = Field(
+        default=None, description="Subnetwork, in the model's region; none: the network's own choice"
+    )
+    external_ip: bool = Field(
+        default=True,
+        description="Give instances an external address; without one, images come through Cloud NAT or Private Google Access",
+    )
+    tags: Annotated[tuple[names.Tag, ...], Field(max_length=64), EachOnce, Allowed("at most 64 network tags, each once")] = Field(
+        default=(), description="Network tags, for firewall rules"
+    )
+    labels: Annotated[dict[names.LabelKey, names.LabelValue], Field(max_length=56), InNameOrder] = Field(
+        default={}, description="Labels of the instances; those that begin with `slipway` are Slipway's own"
+    )
+    shielded_vm: ShieldedVm = Field(default=ShieldedVm(), description="Shielded VM settings")
 
 
 class Placement(Section):
-    region: str = "us-central1"
-    zones: tuple[str, ...] = ()
-    target_shape: Literal["even", "balanced"] = "even"
+    """Where it runs."""
+
+    region: names.Region = Field(default="us-central1", description="Region of the managed group")
+    zones: Annotated[tuple[names.Zone, ...], Field(max_length=10), EachOnce, Allowed("at most 10 zones, each once")] = Field(
+        default=(), description="Zones of the region to use; none named: three of Compute Engine's choice"
+    )
+    target_shape: Literal["even", "balanced"] = Field(
+        default="even", description="`even` keeps zones within one instance of each other; `balanced` goes where capacity is"
+    )
+
+    @property
+    def zone_count(self) -> int:
+        return len(self.zones) or ZONES_OF_A_REGION
 
 
 class Cpu(Section):
-    target: Annotated[float, Field(gt=0, le=1)] = 0.6
-    predictive: bool = False
+    """Scale on CPU utilization."""
+
+    target: Annotated[float, Field(gt=0, le=1)] = Field(default=0.6, description="Utilization to hold")
+    predictive: bool = Field(default=False, description="Scale ahead of daily and weekly patterns")
 
 
 class LoadBalancing(Section):
-    target: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Scale on how full the load balancer finds the group."""
+
+    target: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.8, description="Fraction of the backend's serving capacity to hold"
+    )
 
 
 class Metric(Section):
-    """A custom Cloud Monitoring metric: `target` per instance (utilisation), or `per_instance` work of a per-group value."""
+    """Scale on a Cloud Monitoring metric: `target` is what each instance should show, `per_instance` the share of a whole group's
+    value that one instance handles (a queue of 100 with 5 per instance asks for 20 instances)."""
 
-    name: str
-    target: float | None = None
-    per_instance: float | None = None
-    type: Literal["gauge", "delta_per_second", "delta_per_minute"] = "gauge"
-    filter: str | None = None
+    name: names.MetricName = Field(description="Metric type")
+    target: Annotated[float, Field(gt=0)] | None = Field(default=None, description="Value to hold on each instance")
+    per_instance: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Share of the group's value for one instance"
+    )
+    type: Literal["gauge", "delta_per_second", "delta_per_minute"] = Field(default="gauge", description="How `target` is read")
+    filter: names.Filter | None = Field(default=None, description="Cloud Monitoring filter that picks the time series")
+
+    @model_validator(mode="after")
+    def _one_way_to_read_it(self) -> Self:
+        """Here and not among the rules: metrics are in a list, and lists are never merged, so each can be judged by itself."""
+        if (self.target is None) == (self.per_instance is None):
+            raise PydanticCustomError("rule", "needs exactly one of target and per_instance")
+        if self.per_instance is not None and self.type != "gauge":
+            raise PydanticCustomError("rule", "type must be left out beside per_instance: it says how target is read")
+        return self
 
 
 class Schedule(Section):
-    cron: str
-    timezone: str = "UTC"
-    duration_seconds: Annotated[int, Field(ge=300)]
-    min: Annotated[int, Field(ge=0)]
-    disabled: bool = False
-    description: str = ""
+    """More instances at set times."""
+
+    cron: names.Cron = Field(description="When it starts")
+    timezone: names.TimeZone = Field(default="UTC", description="Time zone of `cron`")
+    duration_seconds: Annotated[int, Field(ge=300, le=31536000)] = Field(description="How long it holds")
+    min: Annotated[int, Field(ge=0, le=2000)] = Field(description="Fewest instances meanwhile")
+    disabled: bool = Field(default=False, description="Keep it, but do not act on it")
+    description: names.Line = Field(default="", description="For people")
 
 
 class ScaleIn(Section):
-    max_instances: Annotated[int, Field(ge=0)] | None = None
-    max_percent: Annotated[int, Field(ge=0, le=100)] | None = None
-    window_seconds: Annotated[int, Field(ge=60, le=3600)] = 600
+    """How fast the group may shrink."""
+
+    max_instances: Annotated[int, Field(ge=0, le=2000)] | None = Field(
+        default=None, description="Most instances to remove within the window"
+    )
+    max_percent: Annotated[int, Field(ge=0, le=100)] | None = Field(
+        default=None, description="Most instances to remove within the window, in percent"
+    )
+    window_seconds: Annotated[int, Field(ge=60, le=3600)] = Field(default=600, description="The window")
 
 
 class Scaling(Section):
-    min: Annotated[int, Field(ge=0, le=2000)] = 1
-    max: Annotated[int, Field(ge=1, le=2000)] = 5
-    cpu: Cpu | None = None
-    load_balancing: LoadBalancing | None = None
-    metrics: tuple[Metric, ...] = ()
-    schedules: dict[str, Schedule] = {}
-    scale_in: ScaleIn | None = None
-    cool_down_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
+    """How many instances."""
+
+    min: Annotated[int, Field(ge=0, le=2000)] = Field(default=1, description="Fewest instances")
+    max: Annotated[int, Field(ge=1, le=2000)] = Field(
+        default=5, description="Most instances, not counting surge during a rollout"
+    )
+    cpu: Annotated[Cpu, Otherwise("target 0.6 when no other signal is named")] | None = Field(
+        default=None, description="CPU utilization"
+    )
+    load_balancing: LoadBalancing | None = Field(default=None, description="Load-balancing utilization")
+    metrics: Annotated[tuple[Metric, ...], Field(max_length=5)] = Field(
+        default=(), description="Cloud Monitoring metrics, each once"
+    )
+    schedules: Annotated[dict[names.ScheduleName, Schedule], Field(max_length=128), InNameOrder] = Field(
+        default={}, description="Schedules by name"
+    )
+    scale_in: ScaleIn | None = Field(default=None, description="Limits on shrinking")
+    cool_down_seconds: Annotated[int, Field(ge=0, le=3600), Otherwise("`serving.startup_seconds`")] | None = Field(
+        default=None, description="How long a new instance's numbers are not counted"
+    )
 
 
 class Traffic(Section):
-    exposure: Literal["external", "none"] = "external"
-    host: str = "*"
-    path: str | None = None
-    draining_seconds: Annotated[int, Field(ge=0, le=3600)] = 300
-    balancing_mode: Literal["utilization", "rate"] = "utilization"
-    max_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
-    max_rate_per_instance: Annotated[float, Field(gt=0)] | None = None
-    timeout_seconds: Annotated[int, Field(ge=1, le=86400)] = 300
-    certificate: str | None = None
+    """How requests reach it."""
+
+    exposure: Literal["external", "none"] = Field(
+        default="external", description="`external`: behind the shared external load balancer; `none`: no backend and no route"
+    )
+    host: names.Host = Field(default="*", description="Host the route answers for")
+    path: Annotated[names.RoutePath, Otherwise("`/<model>`")] | None = Field(
+        default=None, description="Path the route answers for, with everything below it; the model sees it as `/`"
+    )
+    draining_seconds: Annotated[int, Field(ge=0, le=3600)] = Field(
+        default=300, description="Time for requests in flight when an instance leaves"
+    )
+    balancing_mode: Literal["utilization", "rate"] = Field(
+        default="utilization", description="What tells the load balancer that an instance is full"
+    )
+    max_utilization: Annotated[float, Field(gt=0, le=1), Otherwise("0.8 when the balancing mode is `utilization`")] | None = (
+        Field(default=None, description="Backend utilization that counts as full")
+    )
+    max_rate_per_instance: Annotated[float, Field(gt=0, le=1_000_000)] | None = Field(
+        default=None, description="Requests a second that make one instance full"
+    )
+    timeout_seconds: Annotated[int, Field(ge=1, le=86400)] = Field(default=300, description="Longest time for one answer")
+    certificate: names.Certificate | None = Field(default=None, description="Certificate for HTTPS; none: HTTP only")
 
 
 class RolloutSpec(Section):
-    strategy: Literal["rolling"] = "rolling"
-    steps: tuple[Annotated[int, Field(ge=1, le=100)], ...] = (10, 50, 100)
-    surge: Annotated[int, Field(ge=0, le=2000)] | None = None
-    unavailable: Annotated[int, Field(ge=0, le=2000)] = 0
-    bake_seconds: Annotated[int, Field(ge=0, le=1209600)] = 300
-    progress_deadline_seconds: Annotated[int, Field(ge=60, le=86400)] = 900
-    on_failure: Literal["rollback", "pause"] = "rollback"
-    on_newer: Literal["supersede", "wait"] = "supersede"
+    """How the next release takes over."""
+
+    strategy: Literal["rolling"] = Field(default="rolling", description="`rolling`: replace instances step by step in one group")
+    steps: Annotated[tuple[Annotated[int, Field(ge=1, le=100)], ...], Field(min_length=1, max_length=20)] = Field(
+        default=(10, 50, 100), description="Percent of instances on the new release, step by step"
+    )
+    surge: Annotated[int, Field(ge=0, le=2000), Otherwise("the number of zones when `unavailable` is 0, else 0")] | None = Field(
+        default=None, description="Instances above the group's size while it is replaced"
+    )
+    unavailable: Annotated[int, Field(ge=0, le=2000)] = Field(
+        default=0, description="Instances that may be missing while it is replaced"
+    )
+    bake_seconds: Annotated[int, Field(ge=0, le=1209600)] = Field(
+        default=300, description="How long the new release must stay healthy at the end"
+    )
+    progress_deadline_seconds: Annotated[int, Field(ge=60, le=86400)] = Field(
+        default=900, description="Longest time without progress before it counts as failed"
+    )
+    on_failure: Literal["rollback", "pause"] = Field(default="rollback", description="What to do when it fails")
+    on_newer: Literal["supersede", "wait"] = Field(default="supersede", description="What to do with a newer release meanwhile")
 
 
-class Spec(Section):
+class Sections(Section):
+    """The parts of a spec that a message may name; `artifact` is required once nothing is there to inherit it from."""
+
+    artifact: Artifact = Field(default=Artifact(), description="What runs")
+    serving: Serving = Field(default=Serving(), description="How it answers")
+    machine: Machine = Field(default=Machine(), description="What it runs on")
+    placement: Placement = Field(default=Placement(), description="Where it runs")
+    scaling: Scaling = Field(default=Scaling(), description="How many instances")
+    traffic: Traffic = Field(default=Traffic(), description="How requests reach it")
+    rollout: RolloutSpec = Field(default=RolloutSpec(), description="How the next release takes over")
+
+
+class Spec(Sections):
+    """Everything about one release. Built by `rollout.events.resolve` or by `load`; one made by hand has only its plain defaults.
+
+    `defaulted` names the fields whose value nobody asked for and which followed from other fields: a later release works
+    them out again instead of inheriting them. They are not part of the digest.
+    """
+
     artifact: Artifact
-    serving: Serving = Serving()
-    machine: Machine = Machine()
-    placement: Placement = Placement()
-    scaling: Scaling = Scaling()
-    traffic: Traffic = Traffic()
-    rollout: RolloutSpec = RolloutSpec()
+    defaulted: tuple[str, ...] = ()
+
+
+# ---- As documents
+
+
+def dump(spec: Spec) -> dict[str, Any]:
+    """The whole spec as JSON values."""
+    return spec.model_dump(mode="json")
+
+
+def load(document: Mapping[str, Any]) -> Spec:
+    """What `dump` gave. Raises `Invalid` where the document is no spec. Rules between fields are not asked again: a spec that
+    was accepted once must stay readable when the rules get stricter."""
+    found = checked(Spec, frozen(document), partial=False)
+    if found.value is None or found.problems:
+        raise Invalid(found.problems)
+    return found.value
+
+
+def digest(spec: Spec) -> str:
+    """SHA-256 of the spec's canonical JSON, in hex: the same for the same values, whether asked for or defaulted."""
+    document = spec.model_dump(mode="json", exclude={"defaulted"})
+    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+# ---- What one group can take
+
+
+_FIXED = {
+    "placement.region": "a group cannot move to another region",
+    "placement.zones": "a group's zones are fixed when it is made",
+    "machine.network": "a group's templates must all use one network",
+    "machine.subnetwork": "a group's templates must all use one subnetwork",
+    "serving.port": "the group's named port is one for old and new instances",
+    "serving.readiness_path": "the readiness check is one for old and new instances",
+    "serving.liveness_path": "the liveness check is one for old and new instances",
+    "traffic.exposure": "health is judged by the load balancer or by the group, one for old and new instances",
+}
+
+
+def incompatible(stable: Spec, candidate: Spec) -> tuple[SpecProblem, ...]:
+    """What a rolling swap from `stable` to `candidate` cannot change, because both share one group for a while."""
+    return tuple(
+        SpecProblem(
+            path,
+            f"must stay {_told(path, before)} ({why}); retire the model first, or release it under another name",
+            _told(path, after),
+        )
+        for path, why in _FIXED.items()
+        for before, after in [(_at(stable, path), _at(candidate, path))]
+        if before != after
+    )
+
+
+def _at(spec: Spec, path: str) -> object:
+    section, field = path.split(".")
+    return getattr(getattr(spec, section), field)
+
+
+def _told(path: str, value: object) -> str:
+    if isinstance(value, tuple):
+        return json.dumps(sorted(value)) if value else "unnamed"
+    return "unset" if value is None else shown(path, value)
