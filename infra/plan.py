@@ -145,8 +145,8 @@ def plan(target: Target, snapshot: Snapshot) -> Plan:
 
 def _make_or_mend(draft: _Draft, wanted: Wanted, model: str, snapshot: Snapshot) -> None:
     shared = _is_shared(wanted.key)
-    if shared and wanted.key not in snapshot.bodies:
-        return
+    if shared and wanted.key not in snapshot.bodies and snapshot.bodies[names.GATEWAY] is not None:
+        return  # not looked at, which is allowed once the gateway stands
     observed = snapshot.bodies[wanted.key]
     if draft.blocked & set(wanted.after):
         draft.blocked.add(wanted.key)
@@ -172,6 +172,8 @@ def _foreign(key: Key) -> Problem:
 
 def _route(draft: _Draft, route: url_map.Route | None, model: str, snapshot: Snapshot) -> None:
     """The model's route, after the map and the backend service it leads to exist."""
+    if route is None and names.GATEWAY not in snapshot.bodies:
+        return
     observed = snapshot.bodies[names.GATEWAY]
     service = {key for key in draft.blocked if route and route.service == names.reference(key)}
     if service or (names.GATEWAY in draft.blocked and not observed):

@@ -71,7 +71,7 @@ def _compare(where: str, field: str, want: Any, seen: Any) -> Changes:
 
 def is_same(field: str, want: Any, seen: Any) -> bool:
     """Whether two values of a field mean the same."""
-    return _plain(field, want) == _plain(field, seen) or _is_close(want, seen)
+    return _plain(field, want) == _plain(field, seen) or _is_close(want, DEFAULTS.get(field) if seen is None else seen)
 
 
 def _plain(field: str, value: Any) -> Any:

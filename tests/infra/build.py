@@ -106,7 +106,7 @@ class World:
             "fingerprint": self.fingerprint(key),
             "creationTimestamp": "then",
         }
-        body = spelled(copy.deepcopy(self.bodies[key])) | added
+        body: Body = spelled(copy.deepcopy(self.bodies[key])) | added
         if key.collection == "regionInstanceGroupManagers":
             body |= {"instanceGroup": f"{SERVER}{names.reference(names.instances_of(key))}", "status": {"isStable": True}}
         return body

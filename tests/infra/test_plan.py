@@ -313,7 +313,7 @@ def test_a_second_certificate_joins_the_first() -> None:
     world.do(plan(target(two), read(world, two)))
     both = world.bodies[names.GATEWAY_HTTPS_PROXY]["sslCertificates"]
     assert [names.last(certificate) for certificate in both] == ["one", "two"]
-    assert all("targetHttpsProxies" != action.key.collection for action in plan(target(one), read(world, one, two)).actions)
+    assert all(action.key.collection != "targetHttpsProxies" for action in plan(target(one), read(world, one, two)).actions)
 
 
 def test_a_snapshot_that_did_not_look_is_not_an_empty_world() -> None:
@@ -332,3 +332,12 @@ def test_a_plan_that_was_carried_out_leaves_nothing_to_do(
     )
     world.do(plan(wanted, read(world, old, new)))
     assert plan(wanted, read(world, old, new)).is_empty
+
+
+def test_a_model_that_never_was_has_nothing_to_remove() -> None:
+    assert plan(target(), Snapshot({})).is_empty
+
+
+def test_a_look_without_the_gateway_does_not_pass_for_one_that_found_none() -> None:
+    with pytest.raises(KeyError):
+        plan(target(release()), World().snapshot(look("tiny", [release()], with_gateway=False)))

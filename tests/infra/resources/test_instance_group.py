@@ -1,0 +1,71 @@
+"""The group's update policy is one that Compute Engine takes, and its versions move one way."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.resources.base import Body
+from infra.resources.instance_group import desired, initial_delay_seconds, legal_budget
+from rollout.model import Share
+from tests.infra.build import group, release
+
+
+@pytest.mark.parametrize(
+    ("asked", "legal"),
+    [
+        ((0, 0), (3, 0)),
+        ((1, 0), (3, 0)),
+        ((5, 0), (5, 0)),
+        ((0, 1), (0, 3)),
+        ((1, 1), (3, 0)),
+        ((3, 3), (3, 3)),
+        ((0, 4), (0, 4)),
+    ],
+)
+def test_a_budget_becomes_legal(asked: tuple[int, int], legal: tuple[int, int]) -> None:
+    assert legal_budget(*asked, zones=3) == legal
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(1, 10))
+def test_every_budget_is_legal(surge: int, unavailable: int, zones: int) -> None:
+    most, missing = legal_budget(surge, unavailable, zones)
+    assert most + missing > 0
+    assert all(value == 0 or value >= zones for value in (most, missing))
+    assert surge == 0 or missing <= unavailable
+
+
+def body(*shares: Share, **placement: object) -> Body:
+    wanted = desired("tiny", group(*(shares or [Share(release("1", placement=placement))])))
+    return wanted.body or {}
+
+
+def test_without_surge_instances_are_made_again_in_place() -> None:
+    assert body()["updatePolicy"]["replacementMethod"] == "SUBSTITUTE"
+    in_place = desired("tiny", group(Share(release()), surge=0, unavailable=3)).body or {}
+    assert in_place["updatePolicy"]["replacementMethod"] == "RECREATE"
+    assert in_place["updatePolicy"]["maxSurge"] == {"fixed": 0}
+
+
+def test_a_balanced_group_is_not_rebalanced_behind_its_back() -> None:
+    assert body(target_shape="balanced")["updatePolicy"]["instanceRedistributionType"] == "NONE"
+    assert body()["updatePolicy"]["instanceRedistributionType"] == "PROACTIVE"
+
+
+def test_exactly_one_version_takes_the_rest() -> None:
+    old, new = release("1"), release("2")
+    for shares in ((Share(old), Share(new, 2)), (Share(new, 2), Share(old))):
+        versions = body(*shares)["versions"]
+        assert [version.get("targetSize") for version in versions] == [None, {"fixed": 2}]
+        assert versions[0]["instanceTemplate"].endswith(old.template)
+
+
+def test_two_releases_with_one_template_are_one_version() -> None:
+    one = release("1")
+    assert len(body(Share(one), Share(one, 2))["versions"]) == 1
+
+
+def test_auto_healing_waits_longer_than_a_start_is_expected_to_take() -> None:
+    assert initial_delay_seconds(120) == 240
+    assert initial_delay_seconds(3600) == 3600

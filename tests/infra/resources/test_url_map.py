@@ -1,0 +1,170 @@
+"""A model's route among other people's: put in, put right, taken out, and nothing else changed."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.resources import url_map
+from infra.resources.base import Action, Body
+from infra.resources.url_map import Route, completed, drift, first, matcher_name, merged
+from rollout.model import Problem
+
+SERVER = "https://www.googleapis.com/compute/v1/projects/p/"
+DEFAULT = f"{SERVER}global/backendServices/slipway-gateway-default"
+TINY = Route("tiny", "*", "/tiny", "global/backendServices/tiny-blue")
+FOREIGN: Body = {
+    "name": "slipway-gateway",
+    "description": "slipway gateway",
+    "fingerprint": "abc",
+    "defaultService": DEFAULT,
+    "hostRules": [{"hosts": ["shop.example.com"], "pathMatcher": "shop"}],
+    "pathMatchers": [
+        {
+            "name": "shop",
+            "defaultService": DEFAULT,
+            "pathRules": [{"paths": ["/pay/*"], "service": f"{SERVER}global/backendServices/pay"}],
+        }
+    ],
+    "tests": [{"host": "shop.example.com", "path": "/pay/x", "service": f"{SERVER}global/backendServices/pay"}],
+}
+
+
+def route(host: str = "*", path: str = "/tiny", model: str = "tiny") -> Route:
+    return Route(model, host, path, f"global/backendServices/{model}-blue")
+
+
+def with_(body: Body, of: Route) -> Body:
+    result = merged(body, of.model, of)
+    assert not isinstance(result, Problem)
+    return result
+
+
+def without(body: Body, model: str) -> Body:
+    result = merged(body, model, None)
+    assert not isinstance(result, Problem)
+    return result
+
+
+HOSTS = st.sampled_from(["*", "shop.example.com", "a.example.com", "a-example-com"])
+PATHS = st.sampled_from(["/", "/tiny", "/v1/tiny", "/pay2"])
+
+
+@given(HOSTS, PATHS)
+def test_a_route_that_came_and_went_leaves_the_map_as_it_was(host: str, path: str) -> None:
+    there = with_(FOREIGN, route(host, path))
+    assert without(there, "tiny") == FOREIGN
+
+
+@given(HOSTS, PATHS, HOSTS, PATHS)
+def test_a_route_that_moves_is_there_once_and_right(host: str, path: str, to_host: str, to_path: str) -> None:
+    moved = with_(with_(FOREIGN, route(host, path)), route(to_host, to_path))
+    assert drift(route(to_host, to_path), "tiny", moved) is None
+    assert without(moved, "tiny") == FOREIGN
+
+
+@given(st.permutations([route("*", "/a", "a"), route("*", "/b", "b"), route("h.example.com", "/", "c")]))
+def test_models_share_a_map_in_any_order(routes: list[Route]) -> None:
+    body = FOREIGN
+    for each in routes:
+        body = with_(body, each)
+    assert all(drift(each, each.model, body) is None for each in routes)
+    gone = without(body, routes[0].model)
+    assert all(drift(each, each.model, gone) is None for each in routes[1:])
+
+
+def test_the_path_is_taken_away_before_the_model_sees_it() -> None:
+    rules = with_(FOREIGN, TINY)["pathMatchers"][1]["pathRules"]
+    assert rules == [
+        {
+            "paths": ["/tiny", "/tiny/*"],
+            "service": "global/backendServices/tiny-blue",
+            "routeAction": {"urlRewrite": {"pathPrefixRewrite": "/"}},
+        }
+    ]
+
+
+def test_a_rule_that_somebody_changed_is_put_back() -> None:
+    there = with_(FOREIGN, TINY)
+    changed = copy.deepcopy(there)
+    changed["pathMatchers"][1]["pathRules"][0]["routeAction"] = {"urlRewrite": {"pathPrefixRewrite": "/v2"}}
+    assert drift(TINY, "tiny", changed)
+    assert with_(changed, TINY) == there
+
+
+def test_a_rewrite_that_nobody_asked_for_is_drift() -> None:
+    whole = route("tiny.example.com", "/")
+    changed = copy.deepcopy(with_(FOREIGN, whole))
+    changed["pathMatchers"][1]["pathRules"][0]["routeAction"] = {"urlRewrite": {"pathPrefixRewrite": "/x"}}
+    assert drift(whole, "tiny", changed)
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        (route("shop.example.com", "/pay"), "goes to pay already"),
+        (route("shared.example.com"), "together with other.example.com"),
+        (route("rules.example.com"), "route rules"),
+    ],
+)
+def test_what_is_taken_is_said_and_not_overwritten(of: Route, said: str) -> None:
+    body = copy.deepcopy(FOREIGN)
+    body["hostRules"] += [
+        {"hosts": ["shared.example.com", "other.example.com"], "pathMatcher": "both"},
+        {"hosts": ["rules.example.com"], "pathMatcher": "rules"},
+    ]
+    body["pathMatchers"] += [
+        {"name": "both", "defaultService": DEFAULT},
+        {"name": "rules", "defaultService": DEFAULT, "routeRules": [{"priority": 1, "service": DEFAULT}]},
+    ]
+    problem = merged(body, "tiny", of)
+    assert isinstance(problem, Problem)
+    assert problem.reason == "config"
+    assert said in problem.message
+
+
+def test_two_models_cannot_have_the_same_path() -> None:
+    problem = merged(with_(FOREIGN, TINY), "other", route("*", "/tiny", "other"))
+    assert isinstance(problem, Problem)
+    assert "goes to tiny-blue already" in problem.message
+
+
+def test_a_weighted_rule_is_the_models_too() -> None:
+    weighted: dict[str, Any] = {
+        "paths": ["/tiny"],
+        "routeAction": {
+            "weightedBackendServices": [{"backendService": f"{SERVER}global/backendServices/tiny-green", "weight": 1}]
+        },
+    }
+    assert url_map.owns("tiny", weighted)
+    assert not url_map.owns("tin", weighted)
+
+
+def test_a_route_waits_for_a_map_and_then_joins_who_came_in_between() -> None:
+    empty = {field: value for field, value in FOREIGN.items() if field not in ("hostRules", "pathMatchers", "tests")}
+    theirs = with_(empty, route("*", "/other", "other")) | {"fingerprint": "new"}
+    ready = completed(first(TINY), theirs)
+    assert isinstance(ready, Action)
+    assert ready.body["fingerprint"] == ready.seen == "new"
+    assert drift(TINY, "tiny", ready.body) is None
+    assert drift(route("*", "/other", "other"), "other", ready.body) is None
+    assert completed(first(TINY), ready.body) is None
+
+
+def test_a_host_that_somebody_added_to_our_matcher_keeps_it() -> None:
+    body = copy.deepcopy(with_(FOREIGN, TINY))
+    body["hostRules"].append({"hosts": ["theirs.example.com"], "pathMatcher": matcher_name("*")})
+    left = without(body, "tiny")
+    assert body["hostRules"] == left["hostRules"]
+    assert all("pathRules" not in matcher for matcher in left["pathMatchers"] if matcher["name"] == matcher_name("*"))
+
+
+@given(st.text("ab.-*", min_size=1, max_size=80), st.text("ab.-*", min_size=1, max_size=80))
+def test_each_host_has_a_legal_matcher_name_of_its_own(one: str, other: str) -> None:
+    assert 1 <= len(matcher_name(one)) <= 63
+    assert not matcher_name(one).endswith("-")
+    assert (matcher_name(one) == matcher_name(other)) == (one == other)
