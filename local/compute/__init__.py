@@ -6,6 +6,7 @@ README.md.
 
 from __future__ import annotations
 
+from local.compute import instance_controls as instance_controls
 from local.compute import knobs as knobs
 from local.compute.clock import RealClock, ScaledClock, VirtualClock
 from local.compute.cloud import Cloud

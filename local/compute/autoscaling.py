@@ -121,6 +121,7 @@ class Autoscaler:
             if group is not None:
                 group.autoscaler = self.key
                 group.listeners.append(self.decide_soon)
+                self.cloud.load.listeners.append(self.decide_soon)
                 # The size it finds is the first need, so that a group is not cut down before a window has passed.
                 self._history = History(needs=((self.cloud.now() - 1.0, group.intent.target_size),))
         self.decide_soon()
@@ -130,6 +131,7 @@ class Autoscaler:
         if self._group is not None:
             self._group.autoscaler = None
             self._group.listeners.remove(self.decide_soon)
+            self.cloud.load.listeners.remove(self.decide_soon)
             self._group = None
 
     def decide_soon(self) -> None:
@@ -257,10 +259,3 @@ def _value(metric: Metric, load: Mapping[str, Any], serving: int) -> float | Non
 
 def autoscaler_at(cloud: Cloud, key: Key | None) -> Autoscaler | None:
     return cast("Autoscaler | None", cloud.acting.get(key)) if key is not None else None
-
-
-def load_changed(cloud: Cloud) -> None:
-    """`cloud.load` was changed: every autoscaler decides anew."""
-    for acting in list(cloud.acting.values()):
-        if isinstance(acting, Autoscaler):
-            acting.decide_soon()

@@ -98,15 +98,12 @@ def _before(dies_after: float | None, turns: list[float], since: float) -> tuple
     return (*kept, death) if len(kept) % 2 else tuple(kept)
 
 
-def read(entries: Iterable[JsonObject]) -> list[JsonObject]:
-    """The entries, checked. Raises ValueError naming the entry, the member and what is allowed."""
-    kept = []
+def check(entries: Iterable[JsonObject]) -> None:
+    """Raises ValueError naming the entry, the member and what is allowed."""
     for index, entry in enumerate(entries):
         if not isinstance(entry, dict):
             raise ValueError(f"behaviours[{index}] must be an object, not {entry!r}")
         _parse(index, entry)
-        kept.append(entry)
-    return kept
 
 
 def behaviour_for(entries: Iterable[JsonObject], group: str, zone: str, template: JsonObject) -> Behaviour:

@@ -3,7 +3,8 @@
 Asked by `machine.py` before each attempt. Stock-outs and quotas are knobs of the `Cloud`:
 
     cloud.stock_outs["us-central1-a"] = {}                                   a zone, a region or "*", until removed
-    cloud.stock_outs["us-central1"] = {"from": T1, "until": T2, "accelerator": "nvidia-l4", "machine_type": "g2-*"}
+    cloud.stock_outs["us-central1"] = {"from": T1, "until": T2, "accelerator": "nvidia-l4", "machine_type": "g2-*",
+                                        "message": "instead of the usual one"}
     cloud.quotas["CPUS"] = 24        INSTANCES, CPUS, NVIDIA_L4_GPUS ... per region, GPUS_ALL_REGIONS for the project
 
 Codes and wording as Compute Engine's; see its documentation on resource errors and quotas.
@@ -12,7 +13,7 @@ Codes and wording as Compute Engine's; see its documentation on resource errors 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -62,9 +63,9 @@ class Need:
         return int(number[0]) * (VCPUS.get(family, 1) if last.endswith("g") else 1)
 
 
-def zones_without(stock_outs: dict[str, JsonObject], zones: Iterable[str], need: Need, now: float) -> frozenset[str]:
-    """The zones that have no capacity for such a VM now."""
-    return frozenset(zone for zone in zones if any(_strikes(at, rule, zone, need, now) for at, rule in stock_outs.items()))
+def sold_out(stock_outs: Mapping[str, JsonObject], zones: Iterable[str], need: Need, now: float) -> dict[str, JsonObject]:
+    """The zones that have no capacity for such a VM now, each with the rule that says so."""
+    return {zone: rule for zone in zones for at, rule in stock_outs.items() if _strikes(at, rule, zone, need, now)}
 
 
 def _strikes(place: str, rule: JsonObject, zone: str, need: Need, now: float) -> bool:
@@ -77,7 +78,7 @@ def _strikes(place: str, rule: JsonObject, zone: str, need: Need, now: float) ->
     return fnmatchcase(need.machine_type, rule.get("machine_type", "*"))
 
 
-def stock_out(project: str, zone: str, need: Need, zones_available: Iterable[str] = ()) -> Failure:
+def stock_out(project: str, zone: str, need: Need, zones_available: Iterable[str] = (), message: str | None = None) -> Failure:
     attachment = ",".join(f"{kind}:{count}" for kind, count in need.accelerators)
     with_accelerator = "".join(f" with {count} {kind} accelerator(s)" for kind, count in need.accelerators)
     vm = f"A {need.machine_type} VM instance{with_accelerator}"
@@ -86,7 +87,8 @@ def stock_out(project: str, zone: str, need: Need, zones_available: Iterable[str
     hint = f" Consider trying your request in the {available} zone(s)." if available else ""
     return Failure(
         STOCK_OUT,
-        f"The zone 'projects/{project}/zones/{zone}' does not have enough resources available to fulfill the request. "
+        message
+        or f"The zone 'projects/{project}/zones/{zone}' does not have enough resources available to fulfill the request. "
         " Try a different zone, or try again later.",
         (
             {
@@ -122,7 +124,7 @@ def config(message: str | None) -> Failure:
 
 
 def exceeded(
-    quotas: dict[str, float], region: str, need: Need, in_region: Iterable[Need], everywhere: Iterable[Need]
+    quotas: Mapping[str, float], region: str, need: Need, in_region: Iterable[Need], everywhere: Iterable[Need]
 ) -> tuple[str, float] | None:
     """The quota that one more such VM would exceed. `in_region` and `everywhere` are what already exists."""
     used: dict[str, float] = {}

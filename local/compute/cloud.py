@@ -19,6 +19,7 @@ from local.compute.faults import Faults
 from local.compute.keys import Key
 from local.compute.operations import Operations
 from local.compute.timeline import Timeline
+from local.compute.watched import Watched
 
 References = Callable[[JsonObject], Iterable[str]]
 REFERENCES: dict[str, References] = {}
@@ -68,9 +69,9 @@ class Cloud(Timeline):
         self.faults = Faults(random.Random(seed + 1))
         self.calls = CallLog()
         self.behaviours: list[JsonObject] = []
-        self.load: dict[str, JsonObject] = {}
-        self.stock_outs: dict[str, JsonObject] = {}
-        self.quotas: dict[str, float] = {}
+        self.load: Watched[JsonObject] = Watched()
+        self.stock_outs: Watched[JsonObject] = Watched()
+        self.quotas: Watched[float] = Watched()
         self.acting: dict[Key, Any] = {}  # what gives a group or an autoscaler its life: `groups.Group`, `autoscaling.Autoscaler`
         self.attached: dict[tuple[Key, Key], float] = {}
         self._ids = random.Random(seed + 2)

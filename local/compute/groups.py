@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import cast
 
 from local.compute.behaviour import Behaviour, CreationError, behaviour_for
-from local.compute.capacity import Failure, Need, config, exceeded, quota, stock_out, zones_without
+from local.compute.capacity import Failure, Need, config, exceeded, quota, sold_out, stock_out
 from local.compute.cloud import Cloud
 from local.compute.errors import JsonObject
 from local.compute.intents import check_key, check_of, disruption, intent_of
@@ -50,6 +50,7 @@ class Group:
         self._number = 0
         self.intent: Intent
         self._check_key: Key | None
+        cloud.stock_outs.listeners.append(self.look_soon)
         self.written()
 
     # What it is
@@ -160,6 +161,7 @@ class Group:
     def _end_if_empty(self) -> None:
         if not self.machines and self._at_end is not None:
             then, self._at_end = self._at_end, None
+            self.cloud.stock_outs.listeners.remove(self.look_soon)
             then()
 
     def _tell(self) -> None:
@@ -188,7 +190,7 @@ class Group:
         if not self.cloud.stock_outs:
             return frozenset()
         need = Need.of(self.template(self.intent.versions[0].revision).get("properties", {}))
-        return zones_without(self.cloud.stock_outs, self.intent.zones, need, self.cloud.now())
+        return frozenset(sold_out(self.cloud.stock_outs, self.intent.zones, need, self.cloud.now()))
 
     # What its machines ask and tell (machine.Owner)
 
@@ -209,9 +211,10 @@ class Group:
         """Why a VM cannot be made now."""
         cloud = self.cloud
         need = Need.of(self.template(machine.revision).get("properties", {}))
-        full = zones_without(cloud.stock_outs, self.intent.zones, need, cloud.now()) if cloud.stock_outs else frozenset()
+        full = sold_out(cloud.stock_outs, self.intent.zones, need, cloud.now()) if cloud.stock_outs else {}
         if machine.zone in full:
-            return stock_out(cloud.project, machine.zone, need, [zone for zone in self.intent.zones if zone not in full])
+            others = [zone for zone in self.intent.zones if zone not in full]
+            return stock_out(cloud.project, machine.zone, need, others, full[machine.zone].get("message"))
         if cloud.quotas:
             over = exceeded(cloud.quotas, self.region, need, needs_of(cloud, self.key.scope), needs_of(cloud))
             if over is not None:
