@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import timedelta
 
 import grpc
 from google.api_core.exceptions import AlreadyExists
@@ -27,11 +28,20 @@ def make_topics(address: str, project: str, topics: Iterable[str]) -> None:
                 client.create_topic(name=f"projects/{project}/topics/{topic}", timeout=10)
 
 
-def push_to(address: str, project: str, topic: str, url: str, dead_letter_topic: str | None = None, attempts: int = 20) -> str:
+def push_to(
+    address: str,
+    project: str,
+    topic: str,
+    url: str,
+    *,
+    dead_letter_topic: str | None = None,
+    attempts: int = 20,
+    first_backoff_seconds: float = 10.0,
+    longest_backoff_seconds: float = 600.0,
+) -> str:
     """Have the emulator post every message of the topic to `url`, and return the subscription's full name.
 
-    The emulator tries again after a second whatever the retry policy says, and sends no count of attempts. The topic goes into
-    the path of the URL, from where functions-framework takes it.
+    The emulator sends no count of attempts. The topic goes into the path of the URL, from where functions-framework takes it.
     """
     topic_name, name = f"projects/{project}/topics/{topic}", f"projects/{project}/subscriptions/{topic}-push"
     wanted = Subscription(
@@ -39,7 +49,9 @@ def push_to(address: str, project: str, topic: str, url: str, dead_letter_topic:
         topic=topic_name,
         push_config=PushConfig(push_endpoint=f"{url.rstrip('/')}/{topic_name}"),
         ack_deadline_seconds=135,
-        retry_policy=RetryPolicy(minimum_backoff=Duration(seconds=10), maximum_backoff=Duration(seconds=600)),
+        retry_policy=RetryPolicy(
+            minimum_backoff=_duration(first_backoff_seconds), maximum_backoff=_duration(longest_backoff_seconds)
+        ),
         expiration_policy=ExpirationPolicy(),
     )
     if dead_letter_topic:
@@ -50,3 +62,9 @@ def push_to(address: str, project: str, topic: str, url: str, dead_letter_topic:
         with suppress(AlreadyExists):
             client.create_subscription(request=wanted, timeout=10)
     return name
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromTimedelta(timedelta(seconds=seconds))
+    return duration
