@@ -19,19 +19,18 @@ import uuid
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from infra.apply import apply
-from infra.plan import look, outputs, plan
-from infra.views import observed
-
 from handlers import records
 from handlers.records import Held
+from infra.apply import apply
+from infra.plan import look, plan
 from infra.resources.base import Action, Applied, Failed, Pending, Plan, Result, Snapshot
-from infra.store import Conflict, Write
+from infra.store import Conflict, Unavailable, Write
+from infra.views import observed, outputs
 from infra.wiring import World
 from rollout.advance import advance, asked
 from rollout.encode import Claim, State
 from rollout.guard import Policy, capped, load_policy, violations
-from rollout.model import Condition, Evidence, Problem, Settled, Transition, Turn, name_of
+from rollout.model import Condition, Evidence, Problem, Settled, Target, Transition, Turn, name_of
 
 BUDGET = timedelta(seconds=45)
 CLAIM = timedelta(seconds=120)
@@ -53,7 +52,18 @@ class Decision:
 
 def turn(world: World, model: str, event_id: str = "") -> None:
     token, until = world.new_token(), world.clock.now() + BUDGET
+    try:
+        _work(world, model, token, event_id, until)
+    except Exception as error:
+        log.warning("turn broken off", extra={"fields": {"model": model, "event_id": event_id, "why": repr(error)}})
+        _release_claim(world, model, token)
+        raise
+    _release_claim(world, model, token)
+
+
+def _work(world: World, model: str, token: str, event_id: str, until: datetime) -> None:
     refusals: tuple[Problem, ...] = ()
+    tried = Plan()
     while True:
         documents = world.store.get_many([records.model_path(model), "settings/policy"])
         held = records.held(documents.get(records.model_path(model)))
@@ -66,20 +76,25 @@ def turn(world: World, model: str, event_id: str = "") -> None:
         except Conflict:
             continue
         refusals = tuple(result.problem for result in results if isinstance(result, Failed))
-        next_look = _next_look(decision, results, world.clock.now())
+        next_look = _next_look(decision, results, decision.plan == tried, world.clock.now())
+        tried = decision.plan
         if next_look is None or next_look > until:
-            break
+            return
         world.clock.sleep(max(0.0, (next_look - world.clock.now()).total_seconds()))
-    _release_claim(world, model, token)
 
 
 def _decide(world: World, state: State, policy: Policy, refusals: tuple[Problem, ...]) -> Decision:
     snapshot = _observe(world, state)
     seen, now = observed(snapshot, state.desired.model), world.clock.now()
-    unmet = plan(capped(policy, asked(state.rollout, state.desired, seen)), snapshot)
-    evidence = Evidence((*refusals, *_forbidden(policy, state)), tuple(action.why for action in unmet.actions))
+    unmet = _plan(capped(policy, asked(state.rollout, state.desired, seen)), snapshot)
+    refusals = (*refusals, *unmet.problems, *_forbidden(policy, state))
+    evidence = Evidence(refusals, tuple(action.why for action in unmet.actions))
     answer = advance(state.rollout, state.desired, seen, evidence, now)
-    return settle(state, answer, plan(capped(policy, answer.target), snapshot), outputs(snapshot, state.desired.model), now)
+    return settle(state, answer, _plan(capped(policy, answer.target), snapshot), outputs(snapshot, state.desired.model), now)
+
+
+def _plan(target: Target, snapshot: Snapshot) -> Plan:
+    return plan(target, snapshot) if snapshot.bodies else Plan()
 
 
 def settle(state: State, answer: Turn, planned: Plan, found: dict[str, str], now: datetime) -> Decision:
@@ -131,9 +146,12 @@ def request_id(state: State, action: Action) -> uuid.UUID:
 
 
 def _observe(world: World, state: State) -> Snapshot:
+    """All that any target of the releases in play could need. What is left over is looked for until the model has settled."""
     rollout = state.rollout
     releases = tuple(release for release in (rollout.stable, rollout.candidate, state.desired.release) if release)
-    return world.compute.observe(look(state.desired.model, releases)) if releases else Snapshot({})
+    if not releases:
+        return Snapshot({})
+    return world.compute.observe(look(state.desired.model, releases, sweep=state.wake_at is not None))
 
 
 def _forbidden(policy: Policy, state: State) -> tuple[Problem, ...]:
@@ -152,15 +170,16 @@ def _outcomes(before: State, answer: Turn, now: datetime) -> tuple[Write, ...]:
     )
 
 
-def _next_look(decision: Decision, results: tuple[Result, ...], now: datetime) -> datetime | None:
-    """At once after a change; a moment later when Compute Engine is busy; when `advance` asked for it otherwise."""
+def _next_look(decision: Decision, results: tuple[Result, ...], is_repeat: bool, now: datetime) -> datetime | None:
+    """At once after a change; a moment later when Compute Engine is busy, or when the very same change was made just before; when
+    `advance` asked for it otherwise."""
     pending = [result.retry_after_seconds for result in results if isinstance(result, Pending)]
     if pending:
         return now + max(RETRY, timedelta(seconds=max(seconds or 0 for seconds in pending)))
     if any(isinstance(result, Failed) for result in results) and isinstance(decision.state.rollout.phase, Settled):
         return now + SETTLED_RETRY
     if results or decision.turn.transitions:
-        return now
+        return now + RETRY if results and is_repeat else now
     return decision.turn.wake_at
 
 
@@ -203,12 +222,12 @@ def _claimed(claim: Claim | None, token: str, now: datetime) -> Claim:
 
 def _release_claim(world: World, model: str, token: str) -> None:
     """Let the next worker in. If somebody wrote meanwhile the claim goes with the next look at the model, or by expiry."""
-    last = records.read(world, model)
-    if last and _own(last.state.claim, token):
-        try:
+    try:
+        last = records.read(world, model)
+        if last and _own(last.state.claim, token):
             world.store.commit(records.write_state(last, replace(last.state, claim=None)))
-        except Conflict:
-            _log("claim left to expire", last.state, {})
+    except (Conflict, Unavailable) as error:
+        log.info("claim left to expire", extra={"fields": {"model": model, "why": str(error)}})
 
 
 def _log_result(state: State, result: Result) -> None:

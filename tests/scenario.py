@@ -295,9 +295,10 @@ class Scenario:
         """The model's instances that exist and are not being deleted."""
         versions = self._versions(model)
         found = []
-        for record in self.cloud.instances():
-            if record["group"].startswith(f"{model}-") and record["status"] not in ("STOPPING", "TERMINATED"):
-                found.append(Running(record["name"], versions.get(record["template"], "?"), record["healthy"], record["zone"]))
+        for record in self.cloud.snapshot():
+            if record["group"] == f"{model}-blue" and record["action"] != "DELETING" and record["status"]:
+                version = versions.get(record["template"], "?")
+                found.append(Running(record["name"], version, record["ready"], record["zone"]))
         return found
 
     def healthy_by_version(self, model: str = "tiny") -> dict[str, int]:

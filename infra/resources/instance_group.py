@@ -130,9 +130,13 @@ def _sizes(versions: list[Body]) -> dict[str | None, Any]:
 
 
 def _size(amount: Body | None) -> int | str:
-    if not amount:
-        return "rest"
-    return f"{amount['percent']}%" if amount.get("percent") is not None else int(amount.get("fixed", 0))
+    """What was asked for; an amount that only says what it was `calculated` to be was not asked for at all."""
+    match amount or {}:
+        case {"percent": percent}:
+            return f"{percent}%"
+        case {"fixed": fixed}:
+            return int(fixed)
+    return "rest"
 
 
 def merged_versions(wanted: list[Body], observed: list[Body]) -> list[Body]:
