@@ -226,7 +226,7 @@ class Machine:
             return
         self.failure = None
         body = vm.body(self._owner.cloud, self._owner.key, self.zone, self._owner.template(self.revision))
-        self.resource = self._owner.cloud.new("compute#instance", self.key, body)
+        self.resource = self._owner.cloud.new("compute#instance", self.key, {"name": self.name, **body})
         self._boot()
 
     def _attempt_failed(self, failure: Failure) -> None:
