@@ -52,10 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
         project=options.project, clock=_clock(options.speed), seed=options.seed, operation_seconds=options.operation_seconds
     )
     try:
-        for path, member in ((options.config, None), (options.behaviours, "behaviours")):
+        for path in (options.config, options.behaviours):
             if path is not None:
                 given = json.loads(path.read_text())
-                configure(cloud, given if member is None else {member: given})
+                configure(cloud, {"behaviours": given} if isinstance(given, list) else given)
     except (OSError, TypeError, ValueError) as wrong:
         print(f"cannot use the settings: {wrong}", file=sys.stderr)
         return 2
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--speed", type=float, default=1.0, help="seconds of cloud time in a real second; 0: POST /control/time (default 1)")
     add("--operation-seconds", type=float, default=0.0, help="how long an operation takes, in cloud time (default 0)")
     add("--seed", type=int, default=0, help="seed of everything random, such as instance names (default 0)")
-    add("--behaviours", type=Path, metavar="FILE", help="JSON list of how instances behave, as /control/behaviours takes it")
+    add("--behaviours", type=Path, metavar="FILE", help="how instances behave: JSON list, as /control/behaviours takes it")
     add("--config", type=Path, metavar="FILE", help="JSON settings, see below")
     add("--coverage", action="store_true", help="print which methods of Compute v1 are built, and end")
     add("--verbose", action="store_true", help="log every request")

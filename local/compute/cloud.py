@@ -110,7 +110,13 @@ class Cloud(Timeline):
         """
         if self.find(key) is not None:
             raise AlreadyExists(self.path(key))
-        resource: JsonObject = {"kind": kind, "id": self.new_id(), "creationTimestamp": self.timestamp(), **body}
+        resource: JsonObject = {
+            "kind": kind,
+            "id": self.new_id(),
+            "creationTimestamp": self.timestamp(),
+            "name": key.name,
+            **body,
+        }
         resource["selfLink"] = self.link(*key)
         place, _, name = key.scope.partition("/")
         if name:

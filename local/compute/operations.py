@@ -147,6 +147,8 @@ class Operations:
     def _forget_old(self) -> None:
         """Drop what is over from the old end: past 14 days, and past one hour when there are very many."""
         now = self._cloud.now()
+        while self._by_request_id and now - next(iter(self._by_request_id.values()))[0] > REPLAY_SECONDS:
+            del self._by_request_id[next(iter(self._by_request_id))]
         while self.table:
             where = next(iter(self.table))
             age = now - self._accepted[where]

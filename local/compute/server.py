@@ -74,7 +74,10 @@ class Server:
         cloud = self.cloud
         with cloud.lock:
             while not self._stopping.is_set():
-                cloud.advance()
+                try:
+                    cloud.advance()
+                except Exception:  # one event that fails must not stop time for all the others
+                    LOG.exception("an event failed")
                 upcoming = cloud.next_event_at()
                 pause = IDLE_SECONDS
                 if upcoming is not None and cloud.clock.speed:

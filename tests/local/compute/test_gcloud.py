@@ -19,7 +19,7 @@ Gcloud = Callable[..., str]
 
 @pytest.fixture
 def gcloud(tmp_path: Path) -> Iterator[Gcloud]:
-    with serve(Cloud(clock=ScaledClock(10), operation_seconds=1, check_answers=True)) as server:
+    with serve(Cloud(clock=ScaledClock(600), operation_seconds=10, check_answers=True)) as server:
         environment = os.environ | {
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{server.url}/compute/v1/",
             "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
@@ -98,3 +98,21 @@ def test_templates_are_created_listed_and_two_deleted_in_one_command(gcloud: Gcl
         "compute.instanceTemplates.insert",
         "compute.instanceTemplates.delete",
     }
+
+
+def test_a_group_is_made_rolled_to_a_new_template_and_deleted(gcloud: Gcloud) -> None:
+    here = "--region=us-central1"
+    for name in ("it-v1", "it-v2"):
+        gcloud(f"instance-templates create {name}")
+    gcloud(f"instance-groups managed create fleet {here} --size=3 --template=it-v1 --update-policy-type=proactive")
+    gcloud(f"instance-groups managed set-named-ports fleet {here} --named-ports=http:8000")
+    gcloud(f"instance-groups managed set-autoscaling fleet {here} --min-num-replicas=3 --max-num-replicas=5")
+    gcloud(f"instance-groups managed rolling-action start-update fleet {here} --version=template=it-v2")
+    for goal in ("--version-target-reached", "--stable"):
+        gcloud(f"instance-groups managed wait-until fleet {here} {goal} --timeout=120")
+    instances = json.loads(gcloud(f"instance-groups managed list-instances fleet {here}"))
+    assert [each["version"]["instanceTemplate"].rpartition("/")[2] for each in instances] == ["it-v2"] * 3
+    assert {each["instanceStatus"] for each in instances} == {"RUNNING"}
+    assert len(json.loads(gcloud("instances list"))) == 3
+    gcloud(f"instance-groups managed delete fleet {here} --quiet")
+    assert json.loads(gcloud("instances list")) == []
