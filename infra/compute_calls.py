@@ -128,12 +128,12 @@ def _settle(session: requests.Session, url: str) -> None:
 
 
 def _request(bound: Callable[..., Any], fields: Mapping[str, Any]) -> Any:
-    """The request message. A body that the API would not know is refused here, by the field's name."""
+    """The request message. Fields that the client does not know pass: the API judges them, and it may be the newer one."""
     message = _message(bound.__func__)  # type: ignore[attr-defined]
     try:
-        return message.wrap(json_format.ParseDict(fields, message.pb()()))
+        return message.wrap(json_format.ParseDict(fields, message.pb()(), ignore_unknown_fields=True))
     except json_format.ParseError as error:
-        raise Refused(Problem("config", "INVALID_BODY", str(error))) from error
+        raise Refused(Problem("config", "INVALID_BODY", str(error).splitlines()[0])) from error
 
 
 @cache

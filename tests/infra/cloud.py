@@ -1,0 +1,134 @@
+"""Compute Engine in process for the tests of `infra`: the stand-in under the real client, and virtual time that both share."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from infra.compute import Compute
+from infra.resources.base import Action, Body, Key
+from local.compute import Cloud, InProcessAdapter, VirtualClock
+
+REGION = "us-central1"
+CHECK = Key("healthChecks", "global", "tiny-ready")
+SERVICE = Key("backendServices", "global", "tiny-blue")
+TEMPLATE = Key("instanceTemplates", "global", "tiny-0123456789")
+GROUP = Key("regionInstanceGroupManagers", REGION, "tiny-blue")
+PORTS = Key("regionInstanceGroups", REGION, "tiny-blue")
+AUTOSCALER = Key("regionAutoscalers", REGION, "tiny-blue")
+URL_MAP = Key("urlMaps", "global", "slipway-gateway")
+HTTP_PROXY = Key("targetHttpProxies", "global", "slipway-gateway-http")
+HTTPS_PROXY = Key("targetHttpsProxies", "global", "slipway-gateway-https")
+RULE = Key("globalForwardingRules", "global", "slipway-gateway-http")
+ADDRESS = Key("globalAddresses", "global", "slipway-gateway")
+
+BODIES: dict[Key, Body] = {
+    CHECK: {"type": "HTTP", "httpHealthCheck": {"port": 8080, "requestPath": "/ready"}},
+    TEMPLATE: {
+        "properties": {
+            "machineType": "n1-standard-1",
+            "networkInterfaces": [{"network": "global/networks/default"}],
+            "disks": [
+                {
+                    "boot": True,
+                    "initializeParams": {"sourceImage": "projects/cos-cloud/global/images/family/cos-stable", "diskSizeGb": "20"},
+                }
+            ],
+            "metadata": {"items": [{"key": "target", "value": "global/networks/default"}]},
+        }
+    },
+    GROUP: {
+        "baseInstanceName": "tiny",
+        "targetSize": 3,
+        "namedPorts": [{"name": "http", "port": 8080}],
+        "versions": [{"name": "one", "instanceTemplate": "global/instanceTemplates/tiny-0123456789"}],
+        "distributionPolicy": {"zones": [{"zone": f"zones/{REGION}-{zone}"} for zone in "abc"]},
+    },
+    AUTOSCALER: {
+        "target": f"regions/{REGION}/instanceGroupManagers/tiny-blue",
+        "autoscalingPolicy": {"minNumReplicas": 3, "maxNumReplicas": 5, "cpuUtilization": {"utilizationTarget": 0.6}},
+    },
+    SERVICE: {
+        "loadBalancingScheme": "EXTERNAL_MANAGED",
+        "protocol": "HTTP",
+        "healthChecks": ["global/healthChecks/tiny-ready"],
+        "backends": [{"group": f"regions/{REGION}/instanceGroups/tiny-blue"}],
+    },
+    URL_MAP: {"defaultService": "global/backendServices/tiny-blue"},
+    HTTP_PROXY: {"urlMap": "global/urlMaps/slipway-gateway"},
+    HTTPS_PROXY: {"urlMap": "global/urlMaps/slipway-gateway", "sslCertificates": ["global/sslCertificates/first"]},
+    ADDRESS: {},
+    RULE: {
+        "loadBalancingScheme": "EXTERNAL_MANAGED",
+        "target": "global/targetHttpProxies/slipway-gateway-http",
+        "IPAddress": "global/addresses/slipway-gateway",
+        "portRange": "80",
+    },
+}
+"""A whole model and its gateway, smallest form, in an order in which they can be made."""
+
+
+class Clock:
+    """The stand-in's virtual time as infra's clock."""
+
+    def __init__(self, of: VirtualClock) -> None:
+        self._of = of
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._of(), UTC)
+
+    def sleep(self, seconds: float) -> None:
+        self._of.advance(seconds)
+
+
+class RealTime:
+    """For what is tested over a socket."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+@dataclass
+class World:
+    cloud: Cloud
+    clock: Clock
+    compute: Compute
+
+    def soon(self, seconds: float = 45) -> datetime:
+        return self.clock.now() + timedelta(seconds=seconds)
+
+    def do(self, action: Action, seconds: float = 45) -> Body:
+        """Send and see the operation through."""
+        finished = self.compute.wait(self.compute.send(action, request_id(action)), self.soon(seconds))
+        assert finished
+        assert "error" not in finished, finished
+        return finished
+
+    def make(self, *keys: Key) -> None:
+        for key in keys:
+            self.do(insert(key))
+
+
+def world(operation_seconds: float = 0.0, workers: int = 1, **options: Any) -> World:
+    hands = VirtualClock()
+    cloud = Cloud("demo", hands, operation_seconds=operation_seconds, **options)
+    clock = Clock(hands)
+    return World(cloud, clock, Compute("demo", clock, adapter=InProcessAdapter(cloud), workers=workers))
+
+
+def insert(key: Key, *after: Key, **changes: Any) -> Action:
+    return Action(key, "insert", {"name": key.name} | BODIES[key] | changes, f"{key.name} is not there", after)
+
+
+def delete(key: Key, *after: Key) -> Action:
+    return Action(key, "delete", {}, f"{key.name} is not needed", after)
+
+
+def request_id(action: Action) -> UUID:
+    return uuid5(NAMESPACE_URL, f"{action.verb} {action.key} {action.seen} {action.body}")
