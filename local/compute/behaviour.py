@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from random import Random
 from typing import Any
 
 from local.compute.errors import JsonObject
@@ -64,6 +65,14 @@ class Behaviour:
     delete_seconds: float = 10.0
     jitter: float = 0.0  # 0.2: boot and readiness take 0.8 to 1.2 times as long, by the cloud's seed
     creation_error: CreationError | None = None
+
+    def jittered(self, chance: Random) -> Behaviour:
+        """One VM's own share of the jitter."""
+        if not self.jitter:
+            return self
+        factor = 1 + self.jitter * chance.uniform(-1, 1)
+        scaled = {"boot_seconds": self.boot_seconds * factor, "ready_after_seconds": self.ready_after_seconds * factor}
+        return replace(self, jitter=0.0, **scaled)
 
     def alive_turns(self, since: float) -> tuple[float, ...]:
         """Moments at which the answers to the group's check turn good, bad, good ..."""

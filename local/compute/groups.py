@@ -219,7 +219,7 @@ class Group:
             over = exceeded(cloud.quotas, self.region, need, needs_of(cloud, self.key.scope), needs_of(cloud))
             if over is not None:
                 return quota(*over, self.region)
-        caused = self.behaviour(machine).creation_error
+        caused = machine.behaviour.creation_error
         return self._caused_failure(machine, caused, need) if caused is not None else None
 
     def _caused_failure(self, machine: Machine, caused: CreationError, need: Need) -> Failure | None:

@@ -161,7 +161,7 @@ class Machine:
         """Take on a revision without being replaced."""
         self.revision = revision
         if how is Disruption.RESTART:
-            self.action = "RESTARTING"
+            self.action, self.behaviour = "RESTARTING", self._owner.behaviour(self)
             self._take_down(self._boot, drains=False)
         elif how is Disruption.REFRESH:
             self.action = "REFRESHING"
@@ -239,7 +239,7 @@ class Machine:
 
     def _boot(self) -> None:
         self.running_since, self._drain_until = 0.0, None
-        behaviour = self.behaviour = self._owner.behaviour(self)
+        behaviour = self.behaviour = self.behaviour.jittered(self._owner.cloud.random)
         self._set_status("PROVISIONING")
         self._later(min(PROVISIONING_SECONDS, behaviour.boot_seconds / 4), lambda: self._set_status("STAGING"))
         self._later(behaviour.boot_seconds, self._running)
