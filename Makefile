@@ -55,10 +55,10 @@ types: $(READY) ## mypy, strict
 imports: $(READY) ## the import contracts: main -> handlers -> infra -> rollout
 	$(BIN)/lint-imports
 
-schema-check: $(READY) ## is the committed JSON Schema the one the types make?
+schema-check: $(READY) ## are the committed JSON Schema and docs/spec.md those the types make?
 	$(BIN)/python -m rollout.schema --check
 
-schema: $(READY) ## write the JSON Schema from the types
+schema: $(READY) ## write the JSON Schema and docs/spec.md from the types
 	$(BIN)/python -m rollout.schema
 
 shell-check: ## shell scripts: syntax, and shellcheck where it is installed

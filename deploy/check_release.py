@@ -1,0 +1,31 @@
+"""Says whether the intake would accept a file as a message, by the intake's own rules, before anything is deployed for it.
+
+    python -m deploy.check_release release.json
+
+What can only be seen beside the model's current release is left to the intake.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rollout.decode import decode_json
+from rollout.events import parse
+from rollout.problems import Invalid
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1:
+        print("usage: python -m deploy.check_release FILE", file=sys.stderr)
+        return 2
+    try:
+        parse(decode_json(Path(arguments[0]).read_bytes()))
+    except (Invalid, OSError) as refusal:
+        print(f"{arguments[0]}: {refusal}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
