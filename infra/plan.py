@@ -1,5 +1,4 @@
-"""From what should be and what was read to what is to be done: which resources to look at, and the plan that makes the target
-true.
+"""From what should be and what was read to what is to be done: what to look at, and the plan that makes the target true.
 
 Called by the turn (and by a preview, which prints the same plan). Pure: the same target and snapshot give the same plan, and
 a snapshot that agrees with the target gives an empty one. Everything that can be made at the same time is; `after` says what
@@ -133,6 +132,7 @@ class _Draft:
 def plan(target: Target, snapshot: Snapshot) -> Plan:
     """What to do so that the target becomes true. Raises `KeyError` when the snapshot lacks something that decides it."""
     wanted, draft = wishes(target), _Draft()
+    _refuse_moves(draft, target, snapshot)
     for each in wanted.resources:
         _make_or_mend(draft, each, target.model, snapshot)
     _route(draft, wanted.route, target.model, snapshot)
@@ -143,12 +143,24 @@ def plan(target: Target, snapshot: Snapshot) -> Plan:
     return Plan(tuple(draft.actions), tuple(draft.problems))
 
 
+def _refuse_moves(draft: _Draft, target: Target, snapshot: Snapshot) -> None:
+    """A group stays where it is: a release for another place is said at the first step, before any instance has gone."""
+    for group in target.groups:
+        draft.add(*(problem for share in group.shares if (problem := instance_group.immovable(group.settings, share.release))))
+        wanted = names.group(target.model, group.colour, group.settings.spec.placement.region)
+        for key, body in snapshot.bodies.items():
+            same = key.collection == wanted.collection and key.name == wanted.name and key.scope != wanted.scope
+            if same and body is not None and names.is_owned(body, target.model):
+                draft.blocked.add(wanted)
+                draft.add(instance_group.cannot_move(f"is in region {key.scope}", f"region {wanted.scope}"))
+
+
 def _make_or_mend(draft: _Draft, wanted: Wanted, model: str, snapshot: Snapshot) -> None:
     shared = _is_shared(wanted.key)
     if shared and wanted.key not in snapshot.bodies and snapshot.bodies[names.GATEWAY] is not None:
         return  # not looked at, which is allowed once the gateway stands
     observed = snapshot.bodies[wanted.key]
-    if draft.blocked & set(wanted.after):
+    if draft.blocked & {wanted.key, *wanted.after}:
         draft.blocked.add(wanted.key)
     elif observed is None:
         draft.add(Action(wanted.key, "insert", wanted.body or {}, wanted.why, after=draft.changing(wanted.after, "insert")))

@@ -47,8 +47,11 @@ def foreign(target: Target, wanted: frozenset[Key], snapshot: Snapshot) -> tuple
 def _leftovers(target: Target, wanted: frozenset[Key], snapshot: Snapshot) -> Iterator[Key]:
     """By name alone, ours or not. A template counts only when nothing that stays may still need it."""
     kept = _used_templates(wanted, snapshot) | {names.template(name) for name in target.kept_templates}
+    elsewhere = {(key.collection, key.name) for key in wanted if key.scope != names.GLOBAL}
     for key in snapshot.bodies:
-        if key not in wanted and key not in kept and names.is_of(target.model, key):
+        if key in wanted or key in kept or not names.is_of(target.model, key):
+            continue
+        if (key.collection, key.name) not in elsewhere:  # the same group in another region serves: `plan` refuses the move
             yield key
 
 

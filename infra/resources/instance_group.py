@@ -173,14 +173,35 @@ def ports(wanted: Body, observed: Body) -> list[Body] | None:
     return [port for port in seen if port.get("name") != PORT_NAME] + ours
 
 
+def immovable(settings: Release, release: Release) -> Problem | None:
+    """Why a release cannot run in the group that carries `settings`: place, network and port are the whole group's."""
+    here, there = settings.spec, release.spec
+    facts = {
+        "region": (here.placement.region, there.placement.region),
+        "zones": (_listed({*here.placement.zones}) or "any", _listed({*there.placement.zones}) or "any"),
+        "network": (here.machine.network, there.machine.network),
+        "subnetwork": (here.machine.subnetwork or "any", there.machine.subnetwork or "any"),
+        "port": (str(here.serving.port), str(there.serving.port)),
+    }
+    for what, (seen, want) in facts.items():
+        if seen != want:
+            return cannot_move(f"has {what} {seen}", f"{what} {want} of release {release.version}")
+    return None
+
+
+def cannot_move(seen: str, want: str) -> Problem:
+    return Problem(
+        "config", "GROUP_CANNOT_CHANGE", f"the model's group {seen} and cannot change to {want}; retire the model first"
+    )
+
+
 def moved(wanted: Body, observed: Body) -> Problem | None:
     """A group's zones are fixed when it is made; None when they are as wanted or left to Compute Engine."""
     want = {names.last(zone["zone"]) for zone in wanted["distributionPolicy"].get("zones", [])}
     seen = {names.last(zone.get("zone")) for zone in observed.get("distributionPolicy", {}).get("zones", [])}
     if not want or not seen or want == seen:
         return None
-    message = f"group {wanted['name']} is in zones {_listed(seen)} and cannot move to {_listed(want)}; retire the model first"
-    return Problem("config", "ZONES_CANNOT_CHANGE", message)
+    return cannot_move(f"is in zones {_listed(seen)}", f"zones {_listed(want)}")
 
 
 def _listed(zones: set[str | None]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -244,7 +245,7 @@ def test_zones_that_cannot_change_are_said_and_not_tried() -> None:
     world.bodies[GROUP]["distributionPolicy"]["zones"] = [{"zone": f"zones/{REGION}-c"}]
     answer = plan(target(KINDS["spot on a subnetwork"]), read(world, KINDS["spot on a subnetwork"]))
     assert answer.is_empty
-    assert [problem.code for problem in answer.problems] == ["ZONES_CANNOT_CHANGE"]
+    assert [problem.code for problem in answer.problems] == ["GROUP_CANNOT_CHANGE"]
 
 
 def test_a_retired_model_goes_in_reverse_and_takes_nothing_else_along() -> None:
@@ -341,3 +342,31 @@ def test_a_model_that_never_was_has_nothing_to_remove() -> None:
 def test_a_look_without_the_gateway_does_not_pass_for_one_that_found_none() -> None:
     with pytest.raises(KeyError):
         plan(target(release()), World().snapshot(look("tiny", [release()], with_gateway=False)))
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"placement": {"region": "europe-west4"}},
+        {"placement": {"zones": [f"{REGION}-a", f"{REGION}-b", f"{REGION}-f"]}},
+        {"machine": {"network": "global/networks/other"}},
+        {"serving": {"port": 9000}},
+    ],
+)
+def test_a_release_that_the_group_cannot_hold_is_said_at_the_first_step(sections: dict[str, Any]) -> None:
+    old, new = release("1"), release("2", **sections)
+    world = settled(old)
+    step = plan(target(old, Share(new, 1)), read(world, old, new))
+    assert [problem.code for problem in step.problems] == ["GROUP_CANNOT_CHANGE"]
+    assert "of release 2" in step.problems[0].message
+
+
+def test_a_group_in_another_region_is_not_taken_down_for_a_new_one() -> None:
+    old, new = release("1"), release("2", placement={"region": "europe-west4"})
+    world = settled(old)
+    answer = plan(target(new), read(world, old, new, sweep=True))
+    assert [problem.code for problem in answer.problems] == ["GROUP_CANNOT_CHANGE"]
+    world.do(answer)
+    assert {GROUP, AUTOSCALER, SERVICE} <= set(world.bodies)
+    assert names.group("tiny", "blue", "europe-west4") not in world.bodies
+    assert world.bodies[SERVICE]["backends"][0]["group"].startswith(f"regions/{REGION}/")

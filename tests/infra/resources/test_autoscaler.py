@@ -1,0 +1,65 @@
+"""The autoscaler has the signals that are asked for and no others, and holds scale-in by its mode."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from infra.resources.autoscaler import desired, drift
+from infra.resources.base import Body
+from rollout.model import Share
+from tests.infra.build import group, release
+
+FOREIGN: dict[str, Any] = {
+    "cpuUtilization": {"utilizationTarget": 0.6},
+    "loadBalancingUtilization": {"utilizationTarget": 0.8},
+    "customMetricUtilizations": [{"metric": "m", "utilizationTarget": 1}],
+    "scalingSchedules": {"night": {"schedule": "0 0 * * *", "durationSec": 300, "minRequiredReplicas": 0}},
+    "scaleInControl": {"maxScaledInReplicas": {"fixed": 1}, "timeWindowSec": 60},
+}
+BY_QUEUE: dict[str, Any] = {"metrics": [{"name": "custom.googleapis.com/queue", "per_instance": 5}]}
+
+
+def policy(may_scale_in: bool = True, **scaling: Any) -> Body:
+    return desired("tiny", group(Share(release(scaling=scaling)), may_scale_in=may_scale_in)).body or {}
+
+
+@pytest.mark.parametrize("signal", FOREIGN)
+def test_a_signal_that_nobody_asked_for_is_drift(signal: str) -> None:
+    asked = policy(**BY_QUEUE) if signal == "cpuUtilization" else policy()
+    observed = copy.deepcopy(asked)
+    observed["autoscalingPolicy"][signal] = FOREIGN[signal]
+    assert any(path.startswith(f"autoscalingPolicy.{signal}") for path in drift(asked, observed))
+
+
+def test_a_schedule_that_nobody_asked_for_is_drift_beside_one_that_is() -> None:
+    asked = policy(schedules={"day": {"cron": "0 8 * * *", "duration_seconds": 3600, "min": 2}})
+    observed = copy.deepcopy(asked)
+    observed["autoscalingPolicy"]["scalingSchedules"] |= FOREIGN["scalingSchedules"]
+    assert set(drift(asked, observed)) == {"autoscalingPolicy.scalingSchedules.night"}
+
+
+def test_the_order_of_metrics_means_nothing() -> None:
+    two = [{"name": "custom.googleapis.com/a", "target": 1}, {"name": "custom.googleapis.com/b", "per_instance": 2}]
+    assert drift(policy(metrics=two), policy(metrics=two[::-1])) == {}
+    changed = [two[0], two[1] | {"per_instance": 3}]
+    assert drift(policy(metrics=two), policy(metrics=changed))
+
+
+def test_settings_of_other_people_are_no_drift() -> None:
+    observed = copy.deepcopy(policy()) | {"recommendedSize": 3, "status": "ACTIVE"}
+    observed["autoscalingPolicy"]["stabilizationPeriodSec"] = 600
+    assert drift(policy(), observed) == {}
+
+
+def test_scale_in_is_held_by_the_mode() -> None:
+    assert policy(may_scale_in=False)["autoscalingPolicy"]["mode"] == "ONLY_SCALE_OUT"
+    assert policy()["autoscalingPolicy"]["mode"] == "ON"
+    assert set(drift(policy(), policy(may_scale_in=False))) == {"autoscalingPolicy.mode"}
+
+
+def test_with_no_signal_the_cpu_decides() -> None:
+    assert policy()["autoscalingPolicy"]["cpuUtilization"]["utilizationTarget"] == 0.6
+    assert "cpuUtilization" not in policy(**BY_QUEUE)["autoscalingPolicy"]
