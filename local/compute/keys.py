@@ -7,6 +7,7 @@ the full self link on Google's host.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 HOST = "https://www.googleapis.com/compute/v1/"
@@ -42,6 +43,7 @@ def project_of(url: str) -> str | None:
     return parts[1] if len(parts) > 1 and parts[0] == "projects" else None
 
 
+@lru_cache(maxsize=65_536)
 def parse(url: str) -> Key | None:
     """The key a URL stands for, or None when it names no resource."""
     parts = [part for part in relative(url).split("/") if part]
