@@ -5,12 +5,10 @@ liveness check. Source: Compute API reference, regionInstanceGroupManagers."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from infra.resources import names
+from infra.resources import names, versions
 from infra.resources.base import Action, Body, Key, Wanted
 from infra.resources.drift import Changes, differences, sentence
-from rollout.model import GroupTarget, Problem, Release, Share
+from rollout.model import GroupTarget, Problem, Release
 
 PORT_NAME = "http"
 _MAX_DELAY_SECONDS = 3600
@@ -38,7 +36,7 @@ def desired(model: str, target: GroupTarget) -> Wanted:
         "description": names.description(model, "group"),
         "baseInstanceName": key.name[:58],
         "targetSize": target.min,
-        "versions": _versions(target.shares),
+        "versions": versions.desired(target.shares),
         "updatePolicy": _update_policy(target),
         "autoHealingPolicies": [
             {"healthCheck": names.reference(live), "initialDelaySec": initial_delay_seconds(spec.serving.startup_seconds)}
@@ -67,18 +65,6 @@ def _wording(target: GroupTarget) -> str:
         for share in sorted(target.shares, key=lambda share: share.count is None)
     ]
     return f"{' and '.join(parts)} in group {target.colour}"
-
-
-def _versions(shares: tuple[Share, ...]) -> list[Body]:
-    """One version a template. Named by the template, because a version's new name alone makes the group replace its instances."""
-    versions: dict[str, Body] = {}
-    for share in sorted(shares, key=lambda share: share.count is not None):
-        template = share.release.template
-        version: Body = {"name": template, "instanceTemplate": names.reference(names.template(template))}
-        if share.count is not None:
-            version["targetSize"] = {"fixed": share.count}
-        versions.setdefault(template, version)
-    return list(versions.values())
 
 
 def _update_policy(target: GroupTarget) -> Body:
@@ -120,48 +106,11 @@ def drift(wanted: Body, observed: Body) -> Changes:
     apart = ("name", "description", "baseInstanceName", "targetSize", "versions", "namedPorts", "distributionPolicy")
     changes = differences({field: value for field, value in wanted.items() if field not in apart}, observed)
     shape = {"distributionPolicy": {"targetShape": wanted["distributionPolicy"]["targetShape"]}}
-    seen, want = _sizes(observed.get("versions", [])), _sizes(merged_versions(wanted["versions"], observed.get("versions", [])))
+    seen, want = (
+        versions.sizes(observed.get("versions", [])),
+        versions.sizes(versions.merged(wanted["versions"], observed.get("versions", []))),
+    )
     return ({} if seen == want else {"versions": (seen, want)}) | changes | differences(shape, observed)
-
-
-def _sizes(versions: list[Body]) -> dict[str | None, Any]:
-    """Template to its part of the group: a number, a percentage as text, or `rest`."""
-    return {names.last(version.get("instanceTemplate")): _size(version.get("targetSize")) for version in versions}
-
-
-def _size(amount: Body | None) -> int | str:
-    """What was asked for; an amount that only says what it was `calculated` to be was not asked for at all."""
-    match amount or {}:
-        case {"percent": percent}:
-            return f"{percent}%"
-        case {"fixed": fixed}:
-            return int(fixed)
-    return "rest"
-
-
-def merged_versions(wanted: list[Body], observed: list[Body]) -> list[Body]:
-    """The versions to write over the observed ones: names of templates that stay are kept, and the same swap never goes
-    backwards.
-
-    A step's count is a part of the group's size, so it falls when only the size fell: 3 of 6 becomes 2 of 4. Instances that
-    already took over are not sent back for that. A way back is another set of versions, or a count of 0, and passes."""
-    seen = {names.last(version.get("instanceTemplate")): version for version in observed}
-    same = {template for template, size in _sizes(observed).items() if size == "rest"} == {
-        template for template, size in _sizes(wanted).items() if size == "rest"
-    }
-    return [_merged_version(version, seen.get(names.last(version["instanceTemplate"])), same) for version in wanted]
-
-
-def _merged_version(wanted: Body, observed: Body | None, is_same_swap: bool) -> Body:
-    if observed is None:
-        return wanted
-    version = {field: value for field, value in wanted.items() if field != "name"}
-    if observed.get("name"):
-        version["name"] = observed["name"]
-    want, seen = _size(wanted.get("targetSize")), _size(observed.get("targetSize"))
-    if is_same_swap and isinstance(want, int) and isinstance(seen, int) and 0 < want < seen:
-        version["targetSize"] = {"fixed": seen}
-    return version
 
 
 def ports(wanted: Body, observed: Body) -> list[Body] | None:
@@ -228,7 +177,7 @@ def _patch(wanted: Body, observed: Body, changes: Changes) -> Body:
     patch = {path.split(".")[0].split("[")[0]: None for path in changes}
     body = {field: wanted[field] for field in patch}
     if "versions" in body:
-        body["versions"] = merged_versions(wanted["versions"], observed.get("versions", []))
+        body["versions"] = versions.merged(wanted["versions"], observed.get("versions", []))
     if "distributionPolicy" in body:
         body["distributionPolicy"] = {"targetShape": wanted["distributionPolicy"]["targetShape"]}
     return body
@@ -242,5 +191,5 @@ def _why(wanted: Wanted, changes: Changes, observed: Body) -> str:
 
 def uses(body: Body) -> frozenset[Key]:
     """The templates that a group refers to."""
-    versions = [version.get("instanceTemplate") for version in body.get("versions", [])] + [body.get("instanceTemplate")]
-    return frozenset(names.template(name) for name in map(names.last, versions) if name)
+    urls = [version.get("instanceTemplate") for version in body.get("versions", [])] + [body.get("instanceTemplate")]
+    return frozenset(names.template(name) for name in map(names.last, urls) if name)
