@@ -1,0 +1,104 @@
+"""What the demo says at its end: what came true, where everything is, and how to go on by hand. Pure text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from local.report import Report
+from local.story import FLOOR, IMAGE, MODEL
+
+OUTPUTS = {"instance_group_url": "instance group", "backend_service_url": "backend service", "address": "address"}
+
+
+def summary(report: Report, failure: str, logs: Path | None) -> str:
+    """A mark for each promise, the model's outputs, and where to look when something differs."""
+    lines = [""]
+    for promise in report.promises:
+        lines.append(f"  {'✗' if promise.differs else '✓'} {promise.text}")
+        if promise.differs:
+            lines.append(f"      but {promise.differs}")
+    lines.append("")
+    width = max(map(len, OUTPUTS.values()))
+    lines += [f"  {label:{width}}  {report.outputs[name]}" for name, label in OUTPUTS.items() if name in report.outputs]
+    on = "Google's emulators" if report.backend == "emulators" else "the embedded store and bus"
+    lines += ["", f"  {report.real_seconds:.0f} s on {on}, {sum(report.calls.values())} calls to Compute Engine"]
+    if failure:
+        lines.append(f"  {failure}")
+    if logs:
+        lines.append(f"  the logs of the parts are in {logs}")
+    return "\n".join(lines)
+
+
+def by_hand(environment: Mapping[str, str], pubsub: str, python: str, logs: Sequence[Path], pid: int) -> str:
+    """How to go on with a stack that keeps running. `pubsub` is where Pub/Sub's REST API is, emulator or not."""
+    project = environment["GOOGLE_CLOUD_PROJECT"]
+    event = f'{{"model":"{MODEL}","version":"4","artifact":{{"image":"{IMAGE}:4"}}}}'
+    pause = f'{{"model":"{MODEL}","command":"pause"}}'
+    second = f'{{"model":"second","version":"1","artifact":{{"image":"{IMAGE}:1"}},"scaling":{{"min":{FLOOR}}}}}'
+    compute = environment["SLIPWAY_COMPUTE_ENDPOINT"]
+    return f"""
+The stack keeps running. To stop it: Ctrl-C here, or kill {pid}
+
+Publish an event of your own, with gcloud
+  export CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB=http://{pubsub}/ CLOUDSDK_CORE_PROJECT={project} \\
+         CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true CLOUDSDK_CORE_DISABLE_PROMPTS=1
+  gcloud pubsub topics publish model-releases --message='{event}'
+  gcloud pubsub topics publish model-releases --message='{pause}'
+  gcloud pubsub topics publish model-releases --message='{second}'
+
+or in Python
+  {_python(environment, pubsub, python, event)}
+
+Look at what is desired, and what was decided
+{_documents(environment, python, logs[0].parent)}
+
+Look at Compute Engine, with gcloud or at the stand-in's own controls
+  export CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE={compute}/compute/v1/
+  gcloud compute instance-groups managed list
+  curl -s {compute}/control/instances
+  curl -s -X POST {compute}/control/instances -d '{{"effect": "kill", "group": "{MODEL}-blue", "most": 1}}'
+  curl -s {compute}/control
+
+What the functions log
+{chr(10).join(f"  tail -f {path}" for path in logs)}
+"""
+
+
+def _python(environment: Mapping[str, str], pubsub: str, python: str, event: str) -> str:
+    """The client honours PUBSUB_EMULATOR_HOST; without an emulator there is REST alone."""
+    project = environment["GOOGLE_CLOUD_PROJECT"]
+    if "PUBSUB_EMULATOR_HOST" in environment:
+        code = (
+            "from google.cloud import pubsub_v1; "
+            f"print(pubsub_v1.PublisherClient().publish('projects/{project}/topics/model-releases', b'''{event}''').result())"
+        )
+        return f'PUBSUB_EMULATOR_HOST={pubsub} {python} -c "{_quoted(code)}"'
+    code = (
+        "import base64, requests; "
+        f"print(requests.post('http://{pubsub}/v1/projects/{project}/topics/model-releases:publish', "
+        f"json={{'messages': [{{'data': base64.b64encode(b'''{event}''').decode()}}]}}).text)"
+    )
+    return f'{python} -c "{_quoted(code)}"'
+
+
+def _documents(environment: Mapping[str, str], python: str, folder: Path) -> str:
+    if "FIRESTORE_EMULATOR_HOST" in environment:
+        base = f"http://{environment['FIRESTORE_EMULATOR_HOST']}/v1/projects/{environment['GOOGLE_CLOUD_PROJECT']}"
+        documents = f"{base}/databases/(default)/documents"
+        return "\n".join(
+            f"  curl -s -H 'Authorization: Bearer owner' '{documents}/{path}'"
+            for path in (f"models/{MODEL}", f"models/{MODEL}/log")
+        )
+    code = (
+        "import json, sqlite3, sys; "
+        "print(*(json.dumps([p, json.loads(d)], indent=1) for p, d in sqlite3.connect(sys.argv[1]).execute("
+        "'SELECT path, data FROM documents WHERE path LIKE ?', [sys.argv[2]])), sep='\\n')"
+    )
+    return "\n".join(
+        f"  {python} -c \"{code}\" {folder}/slipway.sqlite '{path}'" for path in (f"models/{MODEL}", f"models/{MODEL}/log/%")
+    )
+
+
+def _quoted(code: str) -> str:
+    return code.replace('"', '\\"')

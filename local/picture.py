@@ -1,0 +1,233 @@
+"""Draws a report as one SVG: instances by version over time, and below them what phase each release was in. Pure.
+
+instances ┤ a stacked, stepped area: solid what is healthy, striped what starts, is unhealthy or leaves
+          └────────────────────────────────────────────────
+release 1 ▐ step 1 ▌ bake ▐ succeeded
+release 2              ▐ 1 ▌ 2 ▐ 3 ▌ bake ▐ succeeded
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+
+from local.report import Phase, Report, Sample, Story
+
+WIDTH, LEFT, RIGHT = 1000.0, 96.0, 24.0
+TOP, AREA, LANE, LANE_GAP = 92.0, 250.0, 26.0, 10.0
+INK, QUIET, LINE, PAPER = "#1f2933", "#66727f", "#e3e7eb", "#ffffff"
+COLOURS = ("#4c78b8", "#2f9e8f", "#e07a3f", "#8a63b8", "#b8923a")
+SHADES = {"desired": 0.12, "baking": 0.85, "going_back": 0.25, "retiring": 0.25}
+LETTER = 6.3  # an average letter of a 12 px text
+FONT = "font-family='Inter, system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif'"
+MARKS = {"succeeded": "✓ succeeded", "rolled_back": "↩ rolled back"}
+
+
+@dataclass(frozen=True)
+class Scales:
+    """From instants and counts to places in the picture."""
+
+    began: datetime
+    ends: datetime
+    most: int
+
+    def x(self, at: datetime) -> float:
+        part = (at - self.began).total_seconds() / max(1.0, (self.ends - self.began).total_seconds())
+        return LEFT + min(max(part, 0.0), 1.0) * (WIDTH - LEFT - RIGHT)
+
+    def y(self, count: float) -> float:
+        return TOP + AREA * (1 - count / self.most)
+
+
+def draw(report: Report) -> str:
+    """The picture as SVG text, the same for the same report."""
+    scales = _scales(report)
+    colours = {story.version: COLOURS[n % len(COLOURS)] for n, story in enumerate(report.releases)}
+    lanes_top = TOP + AREA + 34
+    axis = lanes_top + len(report.releases) * (LANE + LANE_GAP)
+    height = axis + 62
+    parts = [
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH:g} {height:g}' role='img' {FONT} fill='{INK}'>",
+        f"<title>{escape(_title(report))}</title>",
+        _hatches(colours),
+        f"<rect width='{WIDTH:g}' height='{height:g}' fill='{PAPER}'/>",
+        *_heading(report),
+        *_legend(colours),
+        *_grid(scales, axis),
+        *_area(report, scales, colours),
+        *_floor(report, scales),
+        *_lanes(report, scales, colours, lanes_top),
+        *_minutes(scales, axis),
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _scales(report: Report) -> Scales:
+    moments = [sample.at for sample in report.instances]
+    for story in report.releases:
+        for phase in story.phases:
+            moments += [phase.began, *((phase.ended,) if phase.ended else ())]
+    if not moments:
+        raise ValueError("there is nothing to draw: the report has no instances and no phases")
+    began = min((phase.began for story in report.releases for phase in story.phases), default=min(moments))
+    most = max((sum(sample.by_version.values()) for sample in report.instances), default=0)
+    return Scales(began, max(moments), max(most, report.floor) + 1)
+
+
+def _title(report: Report) -> str:
+    return f"Instances of the model {report.model} while {len(report.releases)} releases arrive"
+
+
+def _heading(report: Report) -> Iterator[str]:
+    where = "Google's Pub/Sub and Firestore emulators" if report.backend == "emulators" else "the embedded store and bus"
+    yield _text(LEFT - 72, 34, _title(report), size=19, weight=650)
+    what = f"One run of make demo: the functions on {where}, Compute Engine stood in for, time {report.speed:g} times as fast."
+    yield _text(LEFT - 72, 56, what, colour=QUIET)
+
+
+def _legend(colours: dict[str, str]) -> Iterator[str]:
+    x = LEFT
+    for version, colour in colours.items():
+        yield f"<rect x='{x:g}' y='70' width='12' height='12' rx='2' fill='{colour}'/>"
+        yield _text(x + 17, 80, f"release {version}", colour=QUIET)
+        x += 17 + LETTER * (8 + len(version)) + 20
+    yield f"<rect x='{x:g}' y='70' width='12' height='12' rx='2' fill='url(#pale-any)' stroke='{QUIET}' stroke-width='0.6'/>"
+    yield _text(x + 17, 80, "starting, unhealthy or leaving", colour=QUIET)
+
+
+def _hatches(colours: dict[str, str]) -> str:
+    """A pale, striped fill for each release: seen apart from the solid one without relying on colour."""
+    patterns = [_hatch(f"pale-{number}", colour) for number, colour in enumerate(colours.values())]
+    return f"<defs>{''.join(patterns)}{_hatch('pale-any', QUIET)}</defs>"
+
+
+def _hatch(name: str, colour: str) -> str:
+    ground = f"<rect width='6' height='6' fill='{colour}' fill-opacity='.16'/>"
+    stripe = f"<path d='M0 0V6' stroke='{colour}' stroke-width='1.8' stroke-opacity='.75'/>"
+    how = "width='6' height='6' patternUnits='userSpaceOnUse' patternTransform='rotate(45)'"
+    return f"<pattern id='{name}' {how}>{ground}{stripe}</pattern>"
+
+
+def _grid(scales: Scales, axis: float) -> Iterator[str]:
+    every = max(1, round(scales.most / 8))
+    for count in range(0, scales.most + 1, every):
+        y = scales.y(count)
+        yield f"<path d='M{LEFT:g} {y:.1f}H{WIDTH - RIGHT:g}' stroke='{LINE}'/>"
+        yield _text(LEFT - 8, y + 4, str(count), anchor="end", colour=QUIET)
+    middle = TOP + AREA / 2
+    yield f"<g transform='rotate(-90 36 {middle:g})'>{_text(36, middle, 'instances', anchor='middle', colour=QUIET)}</g>"
+    yield f"<path d='M{LEFT:g} {axis:g}H{WIDTH - RIGHT:g}' stroke='{QUIET}'/>"
+
+
+def _area(report: Report, scales: Scales, colours: dict[str, str]) -> Iterator[str]:
+    """Layers from the ground up: of each release what is healthy, then what is not."""
+    spans = list(_spans(report.instances, scales.ends))
+    under = [0] * len(spans)
+    for number, (version, colour) in enumerate(colours.items()):
+        for healthy, fill in ((True, colour), (False, f"url(#pale-{number})")):
+            over = [base + _count(sample, version, healthy) for base, (sample, _) in zip(under, spans, strict=True)]
+            path = _layer(spans, under, over, scales)
+            under = over
+            if path:
+                label = f"release {version}, {'healthy' if healthy else 'starting, unhealthy or leaving'}"
+                yield f"<path d='{path}' fill='{fill}'><title>{escape(label)}</title></path>"
+
+
+def _spans(samples: tuple[Sample, ...], ends: datetime) -> Iterator[tuple[Sample, datetime]]:
+    """Each sample with the moment until which the world was like that."""
+    for index, sample in enumerate(samples):
+        yield sample, samples[index + 1].at if index + 1 < len(samples) else ends
+
+
+def _count(sample: Sample, version: str, healthy: bool) -> int:
+    well = sample.healthy.get(version, 0)
+    return well if healthy else sample.by_version.get(version, 0) - well
+
+
+def _layer(spans: list[tuple[Sample, datetime]], under: list[int], over: list[int], scales: Scales) -> str:
+    """A rectangle a span where the layer has any height, joined with the one before where both edges are level."""
+    boxes: list[tuple[float, float, int, int]] = []
+    for (sample, until), low, high in zip(spans, under, over, strict=True):
+        left, right = scales.x(sample.at), scales.x(until)
+        if high <= low or right <= left:
+            continue
+        if boxes and boxes[-1][1:] == (left, low, high):
+            boxes[-1] = (boxes[-1][0], right, low, high)
+        else:
+            boxes.append((left, right, low, high))
+    return "".join(
+        f"M{left:.1f} {scales.y(low):.1f}V{scales.y(high):.1f}H{right:.1f}V{scales.y(low):.1f}Z"
+        for left, right, low, high in boxes
+    )
+
+
+def _floor(report: Report, scales: Scales) -> Iterator[str]:
+    y = scales.y(report.floor)
+    yield f"<path d='M{LEFT:g} {y:.1f}H{WIDTH - RIGHT:g}' stroke='{INK}' stroke-width='1.4' stroke-dasharray='5 4'/>"
+    text = f"floor: {report.floor} healthy"
+    width = LETTER * 0.87 * len(text) + 12
+    box = f"x='{WIDTH - RIGHT - width - 6:.1f}' y='{y + 5:.1f}' width='{width:.1f}' height='18' rx='3'"
+    yield f"<rect {box} fill='{PAPER}' fill-opacity='.88'/>"
+    yield _text(WIDTH - RIGHT - 12, y + 18, text, anchor="end")
+
+
+def _lanes(report: Report, scales: Scales, colours: dict[str, str], top: float) -> Iterator[str]:
+    for number, story in enumerate(report.releases):
+        y = top + number * (LANE + LANE_GAP)
+        colour = colours[story.version]
+        yield _text(LEFT - 8, y + LANE / 2 + 4, f"release {story.version}", anchor="end")
+        if story.phases:
+            x = scales.x(story.phases[0].began)
+            yield f"<path d='M{x:.1f} {TOP:g}V{y:g}' stroke='{colour}' stroke-width='1.2' stroke-dasharray='2 3'/>"
+        for phase in story.phases:
+            yield from _segment(phase, scales, colour, y)
+        yield from _ending(story, scales, colour, y)
+
+
+def _segment(phase: Phase, scales: Scales, colour: str, y: float) -> Iterator[str]:
+    left, right = scales.x(phase.began), scales.x(phase.ended or scales.ends)
+    shade = SHADES.get(phase.name, 0.55)
+    name = phase.name.replace("_", " ")
+    label = next((text for text in _shorter(name) if LETTER * len(text) + 8 <= right - left), "")
+    box = f"x='{left:.1f}' y='{y:g}' width='{max(right - left, 1):.1f}' height='{LANE:g}' rx='3'"
+    told = f"<title>{escape(f'{name}: {phase.why}')}</title>"
+    yield f"<rect {box} fill='{colour}' fill-opacity='{shade:g}' stroke='{PAPER}'>{told}</rect>"
+    if label:
+        ink = PAPER if shade > 0.8 else INK
+        yield _text((left + right) / 2, y + LANE / 2 + 4, label, anchor="middle", colour=ink)
+
+
+def _shorter(name: str) -> Iterable[str]:
+    return (name, "bake" if name == "baking" else name, name.removeprefix("step "))
+
+
+def _ending(story: Story, scales: Scales, colour: str, y: float) -> Iterator[str]:
+    """The outcome, behind the last phase where there is room, else before the first."""
+    if not story.outcome or not story.phases:
+        return
+    text = MARKS.get(story.outcome, story.outcome) + (f": {story.reason}" if story.reason else "")
+    width = LETTER * 1.1 * len(text) + 10
+    right = scales.x(story.phases[-1].ended or scales.ends)
+    fits = right + width <= WIDTH - RIGHT
+    x, anchor = (right + 8, "start") if fits else (scales.x(story.phases[0].began) - 8, "end")
+    halo = f"<g stroke='{PAPER}' stroke-width='5' stroke-linejoin='round' paint-order='stroke'>"
+    yield halo + _text(x, y + LANE / 2 + 4, text, anchor=anchor, weight=650, colour=colour) + "</g>"
+
+
+def _minutes(scales: Scales, axis: float) -> Iterator[str]:
+    total = (scales.ends - scales.began).total_seconds() / 60
+    every = next((step for step in (1, 2, 5, 10, 20, 30) if total / step <= 14), 60)
+    for minute in range(0, int(total) + 1, every):
+        x = LEFT + minute / max(total, 1 / 60) * (WIDTH - LEFT - RIGHT)
+        yield f"<path d='M{x:.1f} {axis:g}v5' stroke='{QUIET}'/>"
+        yield _text(x, axis + 19, str(minute), anchor="middle", colour=QUIET)
+    what = "minutes since the first release, in the run's own time"
+    yield _text((LEFT + WIDTH - RIGHT) / 2, axis + 42, what, anchor="middle", colour=QUIET)
+
+
+def _text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 12, weight: int = 400, colour: str = INK) -> str:
+    style = f"text-anchor='{anchor}' font-size='{size}' font-weight='{weight}' fill='{colour}'"
+    return f"<text x='{x:.1f}' y='{y:.1f}' {style}>{escape(text)}</text>"

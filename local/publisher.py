@@ -1,0 +1,65 @@
+"""Takes messages as Pub/Sub's REST API does: `POST /v1/projects/P/topics/T:publish`. For a stack without the emulator.
+
+So `gcloud pubsub topics publish` works the same with and without it. Used by `local/stack.py`; nothing else of Pub/Sub is here.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import threading
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+Publish = Callable[[str, bytes, Mapping[str, str]], str]
+_PATH = re.compile(r"/v1/projects/[^/]+/topics/([^/:]+):publish")
+
+
+class Publisher:
+    """Listens on loopback from `start` to `stop`, on a port that the system gives."""
+
+    def __init__(self, publish: Publish) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"publish": staticmethod(publish)}))
+        self._thread = threading.Thread(target=self._server.serve_forever, name="publisher", daemon=True)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    publish: Publish
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        topic = _PATH.fullmatch(self.path.partition("?")[0])
+        if topic is None:
+            self._answer(404, {"error": {"code": 404, "status": "NOT_FOUND", "message": "only topics/T:publish is here"}})
+            return
+        try:
+            messages = json.loads(body)["messages"]
+            ids = [self.publish(topic[1], base64.b64decode(m.get("data") or ""), m.get("attributes") or {}) for m in messages]
+        except Exception as error:  # whatever the caller sent, the server goes on
+            self._answer(400, {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": str(error)}})
+            return
+        self._answer(200, {"messageIds": ids})
+
+    def _answer(self, status: int, content: object) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass

@@ -1,0 +1,183 @@
+"""What a person sees while the demo runs: a live table on a terminal, plain lines everywhere else.
+
+`local/demo.py` tells either screen the same things: what is being started (`part`), and what the world looks like now (`show`).
+A screen keeps no opinion of its own; the plain one prints each thing once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from local.report import Entry, Sample, Story
+
+COLOURS = ("blue", "green", "dark_orange", "magenta")
+LATEST = 8
+MARKS = {"succeeded": "[green]✓ succeeded[/]", "rolled_back": "[yellow]↩ rolled back[/]"}
+
+
+@dataclass(frozen=True)
+class View:
+    """One look at the run. `began` is when its first release was published, on the run's own clock like `at`."""
+
+    began: datetime
+    at: datetime
+    stories: tuple[Story, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    sample: Sample | None = None
+    floor: int = 0
+    calls: Mapping[str, int] = field(default_factory=dict)
+    waits: str = ""
+
+
+class Screen(Protocol):
+    def part(self, name: str, state: str, done: bool = False) -> None:
+        """A part of the stack is being started; `done` once it is there."""
+        ...
+
+    def say(self, text: str) -> None: ...
+
+    def show(self, view: View) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def since(began: datetime, at: datetime) -> str:
+    """The run's own time since its first release, as minutes and seconds: `+03:20`."""
+    seconds = max(0, round((at - began).total_seconds()))
+    return f"+{seconds // 60:02d}:{seconds % 60:02d}"
+
+
+def named(phase: str) -> str:
+    """A phase or an outcome as a person says it: `step 2`, `going back`."""
+    return phase.replace("_", " ")
+
+
+class PlainScreen:
+    """Lines with the real seconds since the start, for logs and pipes."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out, self._started = out, time.monotonic()
+        self._told = 0
+        self._counted: tuple[Mapping[str, int], Mapping[str, int]] | None = None
+
+    def part(self, name: str, state: str, done: bool = False) -> None:
+        self.say(f"{name}: {state}")
+
+    def say(self, text: str) -> None:
+        print(f"{time.monotonic() - self._started:6.1f} s  {text}", file=self._out, flush=True)
+
+    def show(self, view: View) -> None:
+        for entry in view.entries[self._told :]:
+            reason = f" ({entry.reason})" if entry.reason else ""
+            self.say(f"{since(view.began, entry.at)}  release {entry.release}: {named(entry.to)}{reason}: {entry.why}")
+        self._told = len(view.entries)
+        if view.sample and (view.sample.by_version, view.sample.healthy) != self._counted:
+            self._counted = (view.sample.by_version, view.sample.healthy)
+            self.say(f"{since(view.began, view.sample.at)}  {_instances(view.sample)}")
+
+    def close(self) -> None:
+        self._out.flush()
+
+
+def _instances(sample: Sample) -> str:
+    each = [f"{sample.healthy.get(v, 0)} of {count} healthy on release {v}" for v, count in sorted(sample.by_version.items())]
+    return "instances: " + (", ".join(each) or "none")
+
+
+class LiveScreen:
+    """The whole run on one screen, redrawn four times a second; the last picture stays."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._started = console, time.monotonic()
+        self._parts: dict[str, tuple[str, bool]] = {}
+        self._view: View | None = None
+        self._spinner = Spinner("dots")
+        self._live = Live(get_renderable=self._draw, console=console, refresh_per_second=4)
+        self._live.start()
+
+    def part(self, name: str, state: str, done: bool = False) -> None:
+        self._parts[name] = (state, done)
+
+    def say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def show(self, view: View) -> None:
+        self._view = view
+
+    def close(self) -> None:
+        self._live.stop()
+
+    def _draw(self) -> RenderableType:
+        if self._view is None:
+            return self._starting()
+        return Group(
+            _heading(self._view, time.monotonic() - self._started), _releases(self._view), _bar(self._view), _log(self._view)
+        )
+
+    def _starting(self) -> RenderableType:
+        table = Table.grid(padding=(0, 1))
+        for name, (state, done) in self._parts.items():
+            table.add_row(Text("✓", "green") if done else self._spinner, name, Text(state, "dim"))
+        return table
+
+
+def _heading(view: View, real_seconds: float) -> RenderableType:
+    calls = f"{sum(view.calls.values())} Compute calls"
+    return Text.assemble(
+        ("Slipway", "bold"),
+        f"   {since(view.began, view.at)} of the run's own time, {real_seconds:.0f} s of yours   ",
+        (calls, "dim"),
+    )
+
+
+def _releases(view: View) -> RenderableType:
+    table = Table(expand=True, box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("release", width=9, no_wrap=True)
+    table.add_column("phase", width=11, no_wrap=True)
+    table.add_column("outcome", width=15, no_wrap=True)
+    table.add_column("why", ratio=1)
+    for number, story in enumerate(view.stories):
+        outcome = Text.from_markup(MARKS.get(story.outcome, story.outcome))
+        is_moving = number == len(view.stories) - 1 and not story.outcome
+        why = view.waits if is_moving and view.waits else story.why
+        if story.outcome and story.reason:
+            why = f"{story.reason}: {why}"
+        table.add_row(Text(f"■ {story.version}", _colour(story.version)), named(story.phase), outcome, Text(why))
+    return table
+
+
+def _bar(view: View) -> RenderableType:
+    """A square an instance: full when the balancer finds it healthy, empty when not (yet)."""
+    line = Text("\ninstances  ", "dim")
+    if view.sample is None or not view.sample.by_version:
+        return line.append("none yet\n")
+    for version, count in sorted(view.sample.by_version.items()):
+        healthy = view.sample.healthy.get(version, 0)
+        line.append("■ " * healthy + "□ " * (count - healthy), _colour(version))
+    line.append(f"  {view.sample.serving} healthy, never fewer than {view.floor} in a swap\n", "dim")
+    return line
+
+
+def _log(view: View) -> RenderableType:
+    table = Table(expand=True, box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("time", width=7, no_wrap=True)
+    table.add_column("release", width=9, no_wrap=True)
+    table.add_column("to", width=11, no_wrap=True)
+    table.add_column("decided, because", ratio=1)
+    for entry in view.entries[-LATEST:]:
+        table.add_row(since(view.began, entry.at), Text(entry.release, _colour(entry.release)), named(entry.to), Text(entry.why))
+    return table
+
+
+def _colour(version: str) -> str:
+    return COLOURS[(int(version) - 1) % len(COLOURS)] if version.isdigit() else "cyan"

@@ -1,0 +1,225 @@
+"""The whole of Slipway on this machine: emulators, the Compute Engine stand-in, the functions, and the minute tick.
+
+    publish ─> model-releases ─> on_release ─> model-wakeups ─> on_wakeup ─> Compute Engine stand-in
+                                                    ^ a tick every minute of the stack's own time
+
+With Google's emulators the functions run as they are deployed: functions-framework processes that Pub/Sub pushes to. Where the
+emulators are missing, the embedded store and bus take their place, and the handlers run in this process. Everything listens on
+loopback, on ports that the system gives, and ends with the `Stack`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import mkdtemp
+from types import TracebackType
+from typing import Any, Literal
+
+from infra.bus import Bus
+from infra.store import Store
+from infra.wiring import ScaledClock, World
+from local import compute, emulators
+from local.processes import Program, free_port
+from local.publisher import Publisher
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = "demo"
+RELEASES, WAKEUPS, DEAD_LETTERS = "model-releases", "model-wakeups", "model-releases-dead"
+TOPICS = (RELEASES, WAKEUPS, "model-rollout-status", DEAD_LETTERS)
+FUNCTIONS = {"on_release": RELEASES, "on_wakeup": WAKEUPS}
+MINUTE = 60.0
+
+Backend = Literal["emulators", "embedded"]
+Tell = Callable[[str, str, bool], None]
+"""Hears of the stack's parts: a part's name, what it is doing, and whether it is up."""
+
+
+class Stack:
+    """A context manager. `folder` holds the logs of the parts; it is removed at the end unless `keeps_logs`.
+
+    `speed` is how many seconds of the stack's own time pass in a real one, for the functions and for Compute Engine alike.
+    """
+
+    def __init__(self, speed: float, embedded: bool = False, tell: Tell = lambda name, state, done: None) -> None:
+        self.speed = speed
+        self.clock = ScaledClock(speed, time.time())
+        self.why_embedded = "it was asked for" if embedded else without_emulators()
+        self.backend: Backend = "embedded" if self.why_embedded else "emulators"
+        self.folder = Path(mkdtemp(prefix="slipway-"))
+        self.keeps_logs = False
+        self.environment: dict[str, str] = {}
+        self.programs: tuple[Program, ...] = ()
+        self.cloud: compute.Cloud
+        self.pubsub = ""  # host:port of Pub/Sub's REST API
+        self.store: Store
+        self.bus: Bus
+        self._tell = tell
+        self._parts = ExitStack()
+
+    def __enter__(self) -> Stack:
+        try:
+            self._start()
+        except BaseException:
+            self.keeps_logs = True
+            self._parts.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._parts.close()
+        if not self.keeps_logs:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def logs(self) -> tuple[Path, ...]:
+        """What the functions write."""
+        return tuple(program.log for program in self.programs) or (self.folder / "functions.log",)
+
+    def publish(self, topic: str, message: Mapping[str, Any]) -> str:
+        return self.bus.publish(topic, json.dumps(message).encode())
+
+    def _start(self) -> None:
+        self._tell("Compute Engine stand-in", "starts", False)
+        same_time = compute.ScaledClock(self.speed, self.clock.epoch, self.clock.epoch)
+        self.cloud = compute.Cloud(PROJECT, same_time, operation_seconds=1)
+        server = self._parts.enter_context(compute.Server(self.cloud))
+        self._tell("Compute Engine stand-in", f"on {server.url}", True)
+        self.environment = {
+            "GOOGLE_CLOUD_PROJECT": PROJECT,
+            "SLIPWAY_COMPUTE_ENDPOINT": server.url,
+            "SLIPWAY_CLOCK": f"scaled:{self.speed:g}:{self.clock.epoch}",
+        }
+        if self.backend == "emulators":
+            self._start_emulated()
+        else:
+            self._start_embedded(server.url)
+        ticker = Ticker(self)
+        self._parts.callback(ticker.stop)
+        ticker.start()
+
+    # ---- with Google's emulators
+
+    def _start_emulated(self) -> None:
+        addresses = self._start_emulators()
+        self.environment |= {
+            "PUBSUB_EMULATOR_HOST": addresses["pubsub"],
+            "FIRESTORE_EMULATOR_HOST": addresses["firestore"],
+        }
+        self.programs = tuple(self._function(target) for target in FUNCTIONS)
+        for program in self.programs:
+            self._tell(program.name, "starts", False)
+            self._parts.callback(program.stop)
+            program.start()
+        self.pubsub = addresses["pubsub"]
+        self._connect(addresses)  # while the functions come up
+        for program in self.programs:
+            program.wait_until_up()
+            self._tell(program.name, f"on {program.url}", True)
+
+    def _start_emulators(self) -> dict[emulators.Kind, str]:
+        """Both at once: they take a few seconds each, most of it Java's."""
+        kinds: tuple[emulators.Kind, ...] = ("pubsub", "firestore")
+        for kind in kinds:
+            self._tell(f"{kind} emulator", "starts", False)
+        with ThreadPoolExecutor(len(kinds)) as pool:
+            return dict(zip(kinds, pool.map(self._start_emulator, kinds), strict=True))
+
+    def _start_emulator(self, kind: emulators.Kind) -> str:
+        emulator = emulators.start(kind, self.folder / kind)
+        self._parts.callback(emulators.stop, emulator)
+        self._tell(f"{kind} emulator", f"on {emulator.address}", True)
+        return emulator.address
+
+    def _function(self, target: str) -> Program:
+        port = free_port()
+        command = (
+            *(sys.executable, "-m", "functions_framework", "--source", "main.py", "--target", target),
+            *("--signature-type", "cloudevent", "--host", "127.0.0.1", "--port", str(port)),
+        )
+        environment = self.environment | {"FUNCTION_TARGET": target, "PYTHONUNBUFFERED": "1"}
+        return Program(f"function {target}", command, port, self.folder / f"{target}.log", environment, ROOT, "/robots.txt")
+
+    def _connect(self, addresses: Mapping[emulators.Kind, str]) -> None:
+        from infra.buses.pubsub import PubsubBus
+        from infra.stores.firestore import FirestoreStore
+        from local import topics
+
+        self._tell("topics and push subscriptions", "are made", False)
+        topics.make_topics(self.pubsub, PROJECT, TOPICS)
+        for program, topic in zip(self.programs, FUNCTIONS.values(), strict=True):
+            dead_letters = DEAD_LETTERS if topic == RELEASES else None
+            topics.push_to(self.pubsub, PROJECT, topic, program.url, dead_letter_topic=dead_letters)
+        self._tell("topics and push subscriptions", f"{len(TOPICS)} topics, {len(FUNCTIONS)} subscriptions", True)
+        self.bus = PubsubBus(PROJECT, emulator=self.pubsub)
+        self.store = FirestoreStore(PROJECT, emulator=addresses["firestore"])
+
+    # ---- without
+
+    def _start_embedded(self, endpoint: str) -> None:
+        from handlers import release, wakeup
+        from infra.buses.embedded import EmbeddedBus
+        from infra.compute import Compute
+        from infra.logs import JsonLines
+        from infra.stores.sqlite import SqliteStore
+
+        self._tell("store and bus", "are embedded", False)
+        store, bus = SqliteStore(self.folder / "slipway.sqlite"), EmbeddedBus(self.clock, PROJECT)
+        self._parts.callback(store.close)
+        out = logging.FileHandler(self.folder / "functions.log")
+        out.setFormatter(JsonLines())
+        log = logging.getLogger("slipway")
+        log.handlers, log.propagate = [out], False
+        log.setLevel(logging.INFO)
+        client = Compute(PROJECT, self.clock, endpoint)
+        world = World(self.clock, lambda: store, lambda: bus, lambda: client)
+        bus.subscribe(RELEASES, lambda event: release.handle(world, event), dead_letter_topic=DEAD_LETTERS)
+        bus.subscribe(WAKEUPS, lambda event: wakeup.handle(world, event))
+        bus.start()
+        self._parts.callback(bus.stop)
+        publisher = Publisher(bus.publish)
+        publisher.start()
+        self._parts.callback(publisher.stop)
+        self.pubsub = publisher.address
+        self.store, self.bus = store, bus
+        self._tell("store and bus", "embedded: SQLite, and a bus in this process", True)
+
+
+class Ticker:
+    """Publishes the tick at every full minute of the stack's own time, as Cloud Scheduler does."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ticker", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        clock = self._stack.clock
+        while True:
+            rest = MINUTE - clock.now().timestamp() % MINUTE
+            if self._stopping.wait(rest / clock.speed):
+                return
+            try:
+                self._stack.publish(WAKEUPS, {"tick": True})
+            except Exception as error:  # a tick may be lost: the next one comes in a minute
+                logging.getLogger("local.stack").warning("a tick was lost: %s", error)
+
+
+def without_emulators() -> str:
+    """Why Google's emulators cannot be used here; empty if they can."""
+    return emulators.missing("pubsub") or emulators.missing("firestore") or ""

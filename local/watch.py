@@ -1,0 +1,133 @@
+"""Watches a run from outside: the model's documents in the store, and the stand-in's instances, many times a second.
+
+Used by `local/demo.py`. It only looks: the calls that the functions make to Compute Engine are counted without it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Protocol
+
+from local.compute import Cloud
+from local.report import Entry, Sample, Story, stories, with_sample
+
+EVERY_SECONDS = 0.05
+PAGE = 200
+LEAVING = ("DELETING", "ABANDONING")
+
+
+class Document(Protocol):
+    @property
+    def path(self) -> str: ...
+    @property
+    def data(self) -> dict[str, Any]: ...
+
+
+class Store(Protocol):
+    """What is needed of a store."""
+
+    def get(self, path: str) -> Document | None: ...
+    def list(self, collection_path: str, limit: int, after: str | None = None) -> Iterable[Document]: ...
+
+
+@dataclass(frozen=True)
+class Count:
+    """The instances of one template: all, and those that the balancer sends to."""
+
+    all: int
+    healthy: int
+
+
+class Watcher:
+    """Samples the instances in a thread of its own within a `with`; `look` reads what is new in the store."""
+
+    def __init__(self, cloud: Cloud, store: Store, model: str) -> None:
+        self._cloud, self._store, self._model = cloud, store, model
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._sample_on, name="watcher", daemon=True)
+        self._seen: list[tuple[datetime, dict[str, Count]]] = []
+        self._versions: dict[str, str] = {}
+        self._last: str | None = None
+        self.entries: tuple[Entry, ...] = ()
+        self.samples: tuple[Sample, ...] = ()
+        self.document: Mapping[str, Any] = {}
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    @property
+    def stories(self) -> tuple[Story, ...]:
+        return stories(self.entries)
+
+    @property
+    def calls(self) -> dict[str, int]:
+        return dict(self._cloud.calls.counts)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Nothing is on its way: no look is due, nobody works on the model, and every instance is healthy."""
+        last = self.samples[-1] if self.samples else None
+        well = bool(last and last.by_version == last.healthy)
+        return bool(self.document) and not self.document.get("wake_at") and not self.document.get("claim") and well
+
+    @property
+    def waits(self) -> str:
+        """What troubles or holds the rollout, if anything."""
+        return str(next((condition["why"] for condition in self.document.get("conditions", ())), ""))
+
+    def look(self) -> None:
+        for document in self._store.list(f"models/{self._model}/log", PAGE, self._last):
+            self._last = document.path.rpartition("/")[2]
+            self.entries = (*self.entries, _entry(document.data))
+        model = self._store.get(f"models/{self._model}")
+        self.document = model.data if model else {}
+        seen, self._seen = self._seen, []
+        self._name(template for _, counts in seen for template in counts)
+        for at, counts in seen:
+            self.samples = with_sample(self.samples, self._by_version(at, counts))
+
+    def _name(self, templates: Iterable[str]) -> None:
+        """Learn which release has which template, where there is one not heard of."""
+        if set(templates) - set(self._versions):
+            for release in self._store.list(f"models/{self._model}/releases", PAGE):
+                self._versions[release.data["template"]] = release.data["version"]
+
+    def _by_version(self, at: datetime, counts: Mapping[str, Count]) -> Sample:
+        everything: Counter[str] = Counter()
+        healthy: Counter[str] = Counter()
+        for template, count in counts.items():
+            version = self._versions.get(template, template)
+            everything[version] += count.all
+            healthy[version] += count.healthy
+        return Sample(at, dict(everything), {version: count for version, count in healthy.items() if count})
+
+    def _sample_on(self) -> None:
+        last: dict[str, Count] | None = None
+        while not self._stopping.wait(EVERY_SECONDS):
+            counts, at = self._counts(), datetime.fromtimestamp(self._cloud.now(), UTC)
+            if counts != last:
+                last = counts
+                self._seen.append((at, counts))
+
+    def _counts(self) -> dict[str, Count]:
+        """Instances by template. One that leaves gets no new requests, so it does not count as healthy."""
+        everything: Counter[str] = Counter()
+        healthy: Counter[str] = Counter()
+        for record in self._cloud.snapshot():
+            everything[record["template"]] += 1
+            healthy[record["template"]] += bool(record["ready"]) and record["action"] not in LEAVING
+        return {template: Count(count, healthy[template]) for template, count in everything.items()}
+
+
+def _entry(data: Mapping[str, Any]) -> Entry:
+    return Entry(data["at"], data["release"], data["from"], data["to"], data["why"], data.get("reason"), data.get("outcome"))
