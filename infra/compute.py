@@ -177,7 +177,7 @@ class Compute:
             fields[row.name] = key.name
         timeout = SEND_SECONDS if until is None else max(1.0, min(SEND_SECONDS, self._left(until)))
         operation = self._calls.call(row, METHODS[action.verb], fields, timeout, body_field)
-        if "name" not in operation:
+        if not isinstance(operation.get("name"), str):
             raise Retry(BACK_OFF_SECONDS, f"the answer to {action.verb} {key.collection}/{key.name} is no operation")
         return operation
 
