@@ -6,6 +6,7 @@ Schema that is published, which is made only when there is something to complain
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -90,6 +91,29 @@ def checked(kind: type[Model], data: Mapping[str, Any], partial: bool) -> Checke
     return Checked(None, problems, frozenset(broken))
 
 
+def misplaced(kind: type[BaseModel], value: object, path: Path = ()) -> tuple[SpecProblem, ...]:
+    """Nulls under names that mean nothing. A merge would lose them before anyone looks, and a misspelt name must be told."""
+    if not isinstance(value, dict):
+        return ()
+    told: list[SpecProblem] = []
+    for name, member in value.items():
+        place = (*path, name)
+        if member is None:
+            told += _misnamed(kind, place)
+        else:
+            told += misplaced(kind, member, place)
+    return tuple(told)
+
+
+def _misnamed(kind: type[BaseModel], place: Path) -> tuple[SpecProblem, ...]:
+    around, name = node_at(kind, place[:-1]), str(place[-1])
+    if "properties" in around:
+        return () if name in around["properties"] else (SpecProblem(path_of(place), _unknown(kind, place), "null"),)
+    if all(re.search(pattern, name) for pattern in around.get("patternProperties", {})):
+        return ()
+    return (_bad_name(kind, place, name),)
+
+
 def _may_be_inherited(detail: ErrorDetails) -> bool:
     """A message's own fields, such as its version, are not; nor is anything in a list."""
     location = detail["loc"]
@@ -125,9 +149,7 @@ def _remove(data: dict[str, Any], place: Path) -> None:
 def _problem(kind: type[BaseModel], detail: ErrorDetails) -> SpecProblem:
     location, given = detail["loc"], detail["input"]
     if location and location[-1] == KEY:
-        path = path_of(location[:-2])
-        words = node_at(kind, location[:-2]).get("propertyNames", {}).get("x-allowed", "plain text")
-        return SpecProblem(path, f"names must be {words}", shown(path, given))
+        return _bad_name(kind, location[:-1], given)
     path = path_of(location) or "message"
     match detail["type"]:
         case "missing":
@@ -139,6 +161,11 @@ def _problem(kind: type[BaseModel], detail: ErrorDetails) -> SpecProblem:
             return SpecProblem(path, detail["msg"])
         case _:
             return SpecProblem(path, f"must be {words_of(node_at(kind, location))}", shown(path, given))
+
+
+def _bad_name(kind: type[BaseModel], place: Path, given: object) -> SpecProblem:
+    path, node = path_of(place[:-1]), node_at(kind, place[:-1])
+    return SpecProblem(path, f"names must be {node.get('propertyNames', {}).get('x-allowed', 'plain text')}", shown(path, given))
 
 
 def _unknown(kind: type[BaseModel], location: Path) -> str:

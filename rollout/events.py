@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field
 
 from rollout import names
-from rollout.checking import checked, frozen
+from rollout.checking import checked, frozen, misplaced
 from rollout.decode import decode_json
 from rollout.defaults import asked_for, filled
 from rollout.merge import merge, without_nulls
@@ -74,14 +74,16 @@ def parse(payload: object) -> ReleaseRequested | CommandGiven:
     """The message in a JSON value. Raises `Invalid` with all problems that can be seen without the model's current release."""
     if not isinstance(payload, dict):
         raise Invalid([SpecProblem("message", "must be a JSON object", shown("artifact.env", payload))])
-    said = without_nulls(frozen(payload))
+    said = frozen(payload)
     return _command(said) if "command" in payload else _release(payload, said)
 
 
 def _release(payload: Mapping[str, Any], said: Mapping[str, Any]) -> ReleaseRequested:
     patch = {name: value for name, value in payload.items() if name in Sections.model_fields}
+    problems = misplaced(ReleaseMessage, said)
+    said = without_nulls(said)
     found = checked(ReleaseMessage, said, partial=True)
-    problems = found.problems
+    problems += found.problems
     # Judged without the message's other fields, so that a bad version hides nothing about the spec.
     sound = checked(Sections, {name: said[name] for name in patch if name in said}, partial=True)
     if sound.value:
@@ -93,8 +95,8 @@ def _release(payload: Mapping[str, Any], said: Mapping[str, Any]) -> ReleaseRequ
 
 
 def _command(said: Mapping[str, Any]) -> CommandGiven:
-    found = checked(CommandMessage, said, partial=True)
-    problems, message = found.problems, found.value
+    found = checked(CommandMessage, without_nulls(said), partial=True)
+    problems, message = misplaced(CommandMessage, said) + found.problems, found.value
     if message and message.version and message.command != "rollback":
         problems += (SpecProblem("version", f"must be left out: {message.command} takes no version, only rollback does"),)
     if message is None or problems:

@@ -87,7 +87,7 @@ def _weights(uri: str) -> str:
     return uri
 
 
-def _route(path: str) -> str:
+def _without_dots(path: str) -> str:
     if any(segment in (".", "..") for segment in path.split("/")):
         raise ValueError("segment")
     return path
@@ -184,13 +184,14 @@ SecretName = Annotated[
 
 RequestPath = Annotated[
     str,
-    Field(max_length=1024, pattern=r"^/([A-Za-z0-9._~!*+,;:@%&=?-][A-Za-z0-9._~!*+,;:@%&=?/-]*)?$"),
-    Allowed("a path that starts with one /, of letters, digits and . _ ~ ! * + , ; : @ % & = ? / -"),
+    Field(max_length=1024, pattern=r"^/([A-Za-z0-9._~+,:@%&=?-][A-Za-z0-9._~+,:@%&=?/-]*)?$"),
+    AfterValidator(_without_dots),
+    Allowed("a path that starts with one /, of letters, digits and . _ ~ + , : @ % & = ? / -, without dot segments"),
 ]
 RoutePath = Annotated[
     str,
     Field(max_length=255, pattern=r"^(/|(/[A-Za-z0-9._~-]+)+)$"),
-    AfterValidator(_route),
+    AfterValidator(_without_dots),
     Allowed("/ or /name/name of letters, digits and . _ ~ -, without *, query, empty or dot segments or a / at the end"),
 ]
 Host = Annotated[

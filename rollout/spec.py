@@ -71,7 +71,8 @@ class Serving(Section):
     port: Annotated[int, Field(ge=1, le=65535)] = Field(default=8080, description="The port it serves HTTP on")
     readiness_path: names.RequestPath = Field(default="/health", description="Answers 200 when the instance may get requests")
     liveness_path: names.RequestPath | None = Field(
-        default=None, description="Answers 200 as long as the instance need not be replaced; without it, an open port is enough"
+        default=None,
+        description="Answers 200 as long as the instance need not be replaced, and not before it can serve; unnamed: the readiness path",
     )
     startup_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(default=120, description="Expected time from boot to ready")
 
@@ -357,10 +358,11 @@ def incompatible(stable: Spec, candidate: Spec) -> tuple[SpecProblem, ...]:
 
 def _at(spec: Spec, path: str) -> object:
     section, field = path.split(".")
-    return getattr(getattr(spec, section), field)
+    value: object = getattr(getattr(spec, section), field)
+    return sorted(value) if isinstance(value, tuple) else value
 
 
 def _told(path: str, value: object) -> str:
-    if isinstance(value, tuple):
-        return json.dumps(sorted(value)) if value else "unnamed"
+    if isinstance(value, list):
+        return json.dumps(value) if value else "unnamed"
     return "unset" if value is None else shown(path, value)

@@ -17,11 +17,11 @@ from types import MappingProxyType
 from typing import Any
 
 import requests
-from infra.compute import Compute
 
 from handlers import records, release, wakeup
 from infra.bus import Bus, CloudEventLike, Message, received
 from infra.buses.embedded import EmbeddedBus
+from infra.compute import Compute
 from infra.store import Store, Write
 from infra.stores.sqlite import SqliteStore
 from infra.wiring import World
@@ -148,7 +148,7 @@ class Scenario:
 
     def given_serving(self, version: str, model: str = "tiny", **sections: Any) -> None:
         self.when_released(version, model, **sections)
-        self.when_settled()
+        self.when_settled(model)
         assert self.serving_version(model) == version
 
     def given_no_behaviours(self) -> None:
@@ -325,7 +325,7 @@ class Scenario:
         return self._resource("urlMaps", "slipway-gateway")
 
     def calls(self, method: str) -> int:
-        return self.cloud.calls.counts().get(f"compute.{method}", 0)
+        return self.cloud.calls.counts.get(f"compute.{method}", 0)
 
     def told(self, topic: str) -> list[bytes]:
         """What was published on a topic, in order."""

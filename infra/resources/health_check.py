@@ -1,7 +1,9 @@
 """The two health checks of a model: whether an instance may get requests, and whether it must be replaced.
 
-They are apart on purpose: an instance that is busy or still loading its weights is not ready, and replacing it would make
-things worse. So liveness is laxer (a minute of silence), and only TCP unless the user names a path. Waits for nothing.
+They are apart on purpose: an instance that is busy is not ready, and replacing it would make things worse, so liveness is far
+more patient. But the group also takes a new instance for available, and an old one away, when the liveness check first answers
+well. Hence liveness asks for the readiness path unless the user names another, and believes a good answer later than the load
+balancer does: an old instance goes only after the balancer sends to the new one. Waits for nothing.
 Source: Compute Engine documentation, "Set up an application health check and autohealing"."""
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ _WORDS = {
     "type": "protocol",
     "httpHealthCheck.port": "port",
     "httpHealthCheck.requestPath": "path",
-    "tcpHealthCheck.port": "port",
 }
 
 
@@ -37,15 +38,14 @@ def ready(model: str, serving: Serving) -> Wanted:
 
 
 def live(model: str, serving: Serving) -> Wanted:
-    """Liveness: an instance is replaced after a minute without an answer."""
-    check = _http(serving.port, serving.liveness_path) if serving.liveness_path else _tcp(serving.port)
-    body = check | {
+    """Liveness: an instance is available after 30 s of good answers, and replaced after 150 s of bad ones."""
+    body = _http(serving.port, serving.liveness_path or serving.readiness_path) | {
         "name": names.live_check(model).name,
         "description": names.description(model, "liveness check"),
-        "checkIntervalSec": 10,
+        "checkIntervalSec": 15,
         "timeoutSec": 5,
-        "healthyThreshold": 1,
-        "unhealthyThreshold": 6,
+        "healthyThreshold": 2,
+        "unhealthyThreshold": 10,
     }
     return Wanted(names.live_check(model), body, why="the model has no liveness check yet")
 
@@ -53,10 +53,6 @@ def live(model: str, serving: Serving) -> Wanted:
 def _http(port: int, path: str) -> Body:
     check = {"port": port, "portSpecification": "USE_FIXED_PORT", "requestPath": path}
     return {"type": "HTTP", "httpHealthCheck": check}
-
-
-def _tcp(port: int) -> Body:
-    return {"type": "TCP", "tcpHealthCheck": {"port": port, "portSpecification": "USE_FIXED_PORT"}}
 
 
 def drift(wanted: Body, observed: Body) -> Changes:

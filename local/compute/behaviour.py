@@ -71,8 +71,8 @@ class Behaviour:
         if not self.jitter:
             return self
         factor = 1 + self.jitter * chance.uniform(-1, 1)
-        scaled = {"boot_seconds": self.boot_seconds * factor, "ready_after_seconds": self.ready_after_seconds * factor}
-        return replace(self, jitter=0.0, **scaled)
+        boot, ready = self.boot_seconds * factor, self.ready_after_seconds * factor
+        return replace(self, jitter=0.0, boot_seconds=boot, ready_after_seconds=ready)
 
     def alive_turns(self, since: float) -> tuple[float, ...]:
         """Moments at which the answers to the group's check turn good, bad, good ..."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import cast
 
 from local.compute.behaviour import Behaviour, CreationError, behaviour_for
@@ -23,7 +24,7 @@ from local.compute.machine import Machine
 from local.compute.rules import updater
 from local.compute.rules.group import Create, Delete, Disruption, InPlace, Intent, Member, Plan, Recreate, Revision, Step
 from local.compute.rules.health import Check
-from local.compute.services import drain_seconds
+from local.compute.services import asks_readiness, drain_seconds
 
 KEPT_ERRORS = 500
 CARRIED = "_carried"
@@ -202,7 +203,10 @@ class Group:
         return behaviour_for(self.cloud.behaviours, self.key.name, machine.zone, self.template(machine.revision))
 
     def check(self) -> Check | None:
-        return check_of(self.cloud, self._check_key) if self._check_key is not None else None
+        check = check_of(self.cloud, self._check_key)
+        if check is None or self._check_key is None:
+            return None
+        return replace(check, asks_readiness=asks_readiness(self.cloud, self.group_key, self._check_key))
 
     def drain_seconds(self) -> float:
         return drain_seconds(self.cloud, self.group_key)

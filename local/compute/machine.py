@@ -112,7 +112,10 @@ class Machine:
         """The group's check on it: the verdict, and whether it was ever healthy since it last started."""
         if check is None or not self.running_since or self.resource is None:
             return UNKNOWN, False
-        return judged(Answers(self.running_since, self.alive_turns), check, self._owner.cloud.now())
+        return judged(self._answers(check), check, self._owner.cloud.now())
+
+    def _answers(self, check: Check) -> Answers:
+        return Answers(self.running_since, self.ready_turns if check.asks_readiness else self.alive_turns)
 
     def ready(self, check: Check) -> str:
         """The load balancer's check on it."""
@@ -211,7 +214,7 @@ class Machine:
         self._verify()
         if check is None:
             return
-        due = next_change(Answers(self.running_since, self.alive_turns), check, self._owner.cloud.now())
+        due = next_change(self._answers(check), check, self._owner.cloud.now())
         if due is not None:
             watch = self._watch
             self._owner.cloud.at(due, lambda: self._verdict_changed() if watch == self._watch else None)

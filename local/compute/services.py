@@ -6,11 +6,25 @@ from local.compute.cloud import Cloud
 from local.compute.errors import JsonObject
 from local.compute.keys import Key
 
+HTTP_CHECKS = ("httpHealthCheck", "httpsHealthCheck", "http2HealthCheck")
+
 
 def services_of(cloud: Cloud, group: Key) -> list[JsonObject]:
     """The backend services that list an instance group, by the key of the instance group (not of its manager)."""
     found = (cloud.find(service) for service, attached in cloud.attached if attached == group)
     return [service for service in found if service is not None]
+
+
+def asks_readiness(cloud: Cloud, group: Key, check: Key) -> bool:
+    """Whether a group's own check asks what a backend service's check asks: the same HTTP path gets the same answer."""
+    path = _path(cloud.find(check))
+    urls = (url for service in services_of(cloud, group) for url in service.get("healthChecks", ()))
+    return path is not None and path in [_path(cloud.find(cloud.key_of(url))) for url in urls]
+
+
+def _path(check: JsonObject | None) -> str | None:
+    found = check or {}
+    return next((found[kind].get("requestPath", "/") for kind in HTTP_CHECKS if kind in found), None)
 
 
 def drain_seconds(cloud: Cloud, group: Key) -> float:

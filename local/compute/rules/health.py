@@ -25,6 +25,7 @@ class Check:
     interval_seconds: float = 5.0
     healthy_threshold: int = 2
     unhealthy_threshold: int = 2
+    asks_readiness: bool = False  # a group's check that asks for the very path that a load balancer's check asks for
 
 
 @dataclass(frozen=True)

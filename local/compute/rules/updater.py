@@ -106,6 +106,7 @@ class _Draft:
         self.steps: list[Step] = []
         self.look_at: float | None = None
         self.blocked = False
+        self._available: int | None = None
 
     # What is there
 
@@ -119,32 +120,47 @@ class _Draft:
         return Counter(member.zone for member in self.staying())
 
     def available(self) -> int:
-        return sum(member.is_available(self.intent.healing.has_check) for member in self.staying())
+        if self._available is None:
+            self._available = sum(member.is_available(self.intent.healing.has_check) for member in self.staying())
+        return self._available
 
     def deficits(self) -> list[Revision]:
         """The revisions that lack VMs, each as often as it lacks one, in the order of the versions."""
         return list((self.wanted - self.counts()).elements())
 
     def excess(self) -> list[Member]:
-        """VMs of revisions that have too many, in the order in which they would leave: as many as are too many."""
+        """VMs of revisions that have too many, as many as are too many, in the order in which they would leave.
+
+        Foreign revisions first, then from the fullest zone, then what serves nobody, then the youngest.
+        """
         too_many = self.counts() - self.wanted
+        if not too_many:
+            return []
         zones = self.zone_counts()
+        queues = self._queues(too_many)
         chosen: list[Member] = []
-        pool = [member for member in self.staying() if too_many[member.revision]]
-        while pool and +too_many:
-            victim = min(pool, key=lambda member: self._leaving_order(member, zones))
-            pool.remove(victim)
+        while queues and too_many.total():
+            queue = min(queues, key=lambda each: (each[-1].revision in self.wanted, -zones[each[-1].zone], *self._rank(each[-1])))
+            victim = queue.pop()
+            queues = [each for each in queues if each]
             if too_many[victim.revision]:
                 too_many[victim.revision] -= 1
                 zones[victim.zone] -= 1
                 chosen.append(victim)
         return chosen
 
-    def _leaving_order(self, member: Member, zones: Counter[str]) -> tuple[bool, int, bool, float, str]:
-        """Foreign revisions first, then the fullest zone, then what serves nobody, then the youngest."""
-        available = member.is_available(self.intent.healing.has_check)
-        foreign = member.revision not in self.wanted
-        return (not foreign, -zones[member.zone], available, -member.created_at, member.name)
+    def _queues(self, too_many: Counter[Revision]) -> list[list[Member]]:
+        """Those who may leave, by zone and by whether their revision is wanted at all; who leaves first stands last."""
+        queues: dict[tuple[bool, str], list[Member]] = {}
+        for member in self.staying():
+            if too_many[member.revision]:
+                queues.setdefault((member.revision in self.wanted, member.zone), []).append(member)
+        for queue in queues.values():
+            queue.sort(key=self._rank, reverse=True)
+        return list(queues.values())
+
+    def _rank(self, member: Member) -> tuple[bool, float, str]:
+        return member.is_available(self.intent.healing.has_check), -member.created_at, member.name
 
     def moves(self, among: Collection[str] | None = None) -> list[tuple[Member, Revision, Disruption]]:
         """Outdated VMs with the revision each should get and what that does to it; forbidden updates are left out."""
@@ -290,6 +306,7 @@ class _Draft:
 
     def _change(self, member: Member, **changes: object) -> None:
         self.members[member.name] = replace(member, **changes)  # type: ignore[arg-type]
+        self._available = None
 
     def is_pending(self) -> bool:
         """Whether this draft still differs from what is wanted and the group may change that by itself."""

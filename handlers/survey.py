@@ -1,0 +1,71 @@
+"""Looks for drift among the settled models, all of them at once: whole collections by list calls, so that the cost grows with
+pages
+and not with models.
+
+Called by `handlers/wakeup.py` every few ticks. It changes nothing and decides nothing: a model whose plan is not empty gets a
+wake-up, and its turn reads it anew. Invariant: a model that is not settled is left to its own wake time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from infra.compute import EVERYWHERE
+from infra.plan import look, plan
+from infra.resources import names
+from infra.resources.base import Body, Collection, Key, Snapshot
+from infra.wiring import World
+from rollout.advance import asked
+from rollout.encode import State, UnknownSchema, from_document
+from rollout.guard import Policy, capped, load_policy
+from rollout.model import Observed, Settled
+
+PAGE = 200
+REGIONAL: tuple[Collection, ...] = ("regionInstanceGroupManagers", "regionAutoscalers")
+GLOBAL: tuple[Collection, ...] = ("instanceTemplates", "healthChecks", "backendServices", "urlMaps")
+
+
+def survey(world: World) -> tuple[str, ...]:
+    """The names of the settled models whose world is not what it should be."""
+    states = tuple(_settled(world))
+    if not states:
+        return ()
+    policy = world.store.get("settings/policy")
+    found = read_all(world)
+    return tuple(
+        state.desired.model for state in states if has_drifted(state, found, load_policy(policy.data if policy else None))
+    )
+
+
+def read_all(world: World) -> dict[Key, Body]:
+    """Every resource of the project that a model's plan may speak of, by key."""
+    found: dict[Key, Body] = {}
+    for collection in REGIONAL:
+        for body in world.compute.list(collection, EVERYWHERE):
+            found[Key(collection, names.last(body["region"]), body["name"])] = body
+    for collection in GLOBAL:
+        found |= {Key(collection, names.GLOBAL, body["name"]): body for body in world.compute.list(collection)}
+    return found
+
+
+def has_drifted(state: State, found: dict[Key, Body], policy: Policy) -> bool:
+    stable = state.rollout.stable
+    if stable is None:
+        return False
+    keys = look(state.desired.model, (stable,), with_gateway=False).keys
+    snapshot = Snapshot({key: found.get(key) for key in keys})
+    return not plan(capped(policy, asked(state.rollout, state.desired, Observed())), snapshot).is_empty
+
+
+def _settled(world: World) -> Iterator[State]:
+    """The states of all models with nothing under way. One that this Slipway cannot read is another's to look after."""
+    after: str | None = None
+    while page := world.store.list("models", PAGE, after):
+        for document in page:
+            try:
+                state = from_document(document.data)
+            except UnknownSchema:
+                continue
+            if isinstance(state.rollout.phase, Settled) and state.rollout.stable and state.wake_at is None:
+                yield state
+        after = page[-1].path.rpartition("/")[2]
