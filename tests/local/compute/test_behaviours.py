@@ -24,7 +24,11 @@ def named(name: str, text: str = "") -> dict[str, Any]:
 
 
 def test_the_first_entry_that_matches_decides() -> None:
-    entries = [{"template": "tiny-2*", "boot_seconds": 60}, {"group": "tiny", "zone": "*-a", "boot_seconds": 5}, {"jitter": 0.1}]
+    entries: list[dict[str, Any]] = [
+        {"template": "tiny-2*", "boot_seconds": 60},
+        {"group": "tiny", "zone": "*-a", "boot_seconds": 5},
+        {"jitter": 0.1},
+    ]
     assert behaviour_for(entries, "tiny", "r-a", named("tiny-2")).boot_seconds == 60
     assert behaviour_for(entries, "tiny", "r-a", named("tiny-1")).boot_seconds == 5
     assert behaviour_for(entries, "tiny", "r-b", named("tiny-1")) == Behaviour(jitter=0.1)
