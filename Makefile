@@ -37,7 +37,7 @@ $(READY): requirements-dev.txt
 	@touch $@
 
 test: $(READY) ## run the tests (TEST_ARGS="tests/journeys -k retire")
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -rs $(TEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -rfEs $(TEST_ARGS)
 
 check: lint types imports schema-check shell-check ## lint, format, types, import contracts, schema, shell scripts
 
