@@ -32,6 +32,7 @@ def _dependent(sections: Sections, model: str) -> dict[str, Any]:
     traffic, rollout = sections.traffic, sections.rollout
     is_exposed = traffic.exposure == "external"
     return {
+        "serving.liveness_path": sections.serving.readiness_path,
         "machine.image": CONTAINER_IMAGE if sections.artifact.image else SCRIPT_IMAGE,
         "machine.accelerator": fixed_accelerator(sections.machine.type),
         "scaling.cpu": Cpu() if _needs_cpu(sections) else None,

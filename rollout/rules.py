@@ -175,7 +175,7 @@ def balancing(case: Case) -> Iterator[SpecProblem]:
 
 
 def unexposed(case: Case) -> Iterator[SpecProblem]:
-    """With `traffic.exposure` `none`, nothing else of `traffic` and no `serving.readiness_path` is asked for."""
+    """With `traffic.exposure` `none`, nothing else of `traffic` is asked for."""
     if not case.knows("traffic.exposure") or case.spec.traffic.exposure == "external":
         return
     for field in Traffic.model_fields:
@@ -183,11 +183,6 @@ def unexposed(case: Case) -> Iterator[SpecProblem]:
             yield SpecProblem(
                 f"traffic.{field}", 'must be left out with traffic.exposure "none": there is no backend and no route'
             )
-    if case.gives("serving.readiness_path"):
-        yield SpecProblem(
-            "serving.readiness_path",
-            'must be left out with traffic.exposure "none": only the load balancer asks for it; use serving.liveness_path',
-        )
 
 
 def accelerators(case: Case) -> Iterator[SpecProblem]:

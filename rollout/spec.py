@@ -70,9 +70,8 @@ class Serving(Section):
 
     port: Annotated[int, Field(ge=1, le=65535)] = Field(default=8080, description="The port it serves HTTP on")
     readiness_path: names.RequestPath = Field(default="/health", description="Answers 200 when the instance may get requests")
-    liveness_path: names.RequestPath | None = Field(
-        default=None,
-        description="Answers 200 as long as the instance need not be replaced, and not before it can serve; unnamed: the readiness path",
+    liveness_path: Annotated[names.RequestPath, Otherwise("`serving.readiness_path`")] | None = Field(
+        default=None, description="Answers 200 as long as the instance need not be replaced, and not before it can serve"
     )
     startup_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(default=120, description="Expected time from boot to ready")
 

@@ -1,0 +1,207 @@
+"""What `parse` accepts, and what it says about everything else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollout.events import CommandGiven, Invalid, ReleaseRequested, decode_json, parse, resolve
+from rollout.spec import Spec
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+IMAGE = "us-docker.pkg.dev/p/r/tiny:1"
+
+
+def message(**sections: Any) -> dict[str, Any]:
+    return {"model": "tiny", "version": "1", "artifact": {"image": IMAGE}} | sections
+
+
+def complaints(payload: object) -> list[str]:
+    with pytest.raises(Invalid) as refused:
+        parse(payload)
+    return [str(problem) for problem in refused.value.problems]
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.json")), ids=lambda path: path.stem)
+def test_every_example_is_a_message_that_resolves(path: Path) -> None:
+    example = parse(decode_json(path.read_bytes()))
+    if isinstance(example, ReleaseRequested):
+        first = parse(decode_json((EXAMPLES / "cpu-metric-schedule.json").read_bytes()))
+        assert isinstance(first, ReleaseRequested)
+        base = resolve(first, None) if path.stem == "next-release" else None
+        assert isinstance(resolve(example, base), Spec)
+
+
+def test_there_is_an_example_of_each_kind() -> None:
+    kinds = {"smallest", "l4-vllm", "h100", "cpu-metric-schedule", "next-release", "command-rollback"}
+    assert {path.stem for path in EXAMPLES.glob("*.json")} == kinds
+
+
+def test_the_smallest_event_keeps_what_it_says() -> None:
+    assert parse(message()) == ReleaseRequested("tiny", "1", {"artifact": {"image": IMAGE}})
+
+
+def test_an_event_keeps_its_nulls_and_its_people() -> None:
+    said = message(rollout=None, scaling={"max": None}, force=True, requested_by="ann", reason="faster")
+    patch = {"artifact": {"image": IMAGE}, "rollout": None, "scaling": {"max": None}}
+    assert parse(said) == ReleaseRequested("tiny", "1", patch, force=True, requested_by="ann", reason="faster")
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "promote", "abort", "rollback", "retire"])
+def test_a_command_names_a_verb_and_a_model(verb: Any) -> None:
+    assert parse({"model": "tiny", "command": verb, "reason": "why not"}) == CommandGiven("tiny", verb, reason="why not")
+
+
+def test_only_a_rollback_names_a_version() -> None:
+    assert parse({"model": "tiny", "command": "rollback", "version": "3"}) == CommandGiven("tiny", "rollback", "3")
+    assert complaints({"model": "tiny", "command": "pause", "version": "3"}) == [
+        "version: must be left out: pause takes no version, only rollback does"
+    ]
+
+
+def test_a_command_takes_no_sections() -> None:
+    assert complaints({"model": "tiny", "command": "pause", "scaling": {"max": 3}})[0].startswith("scaling: is not a field here")
+
+
+def test_a_problem_names_the_field_what_is_allowed_and_what_was_given() -> None:
+    assert complaints(message(scaling={"max": "lots"})) == ['scaling.max: must be an integer from 1 to 2000, got "lots"']
+
+
+def test_all_problems_of_a_message_are_told_together_also_those_between_fields() -> None:
+    told = complaints(
+        {
+            "model": "Tiny",
+            "artifact": {"image": "untagged", "args": ["ok", 3], "env": {"1X": "v", "A": "two\nlines"}},
+            "machine": {"type": "g2-standard-12", "accelerator": {"type": "nvidia-tesla-t4"}, "spot": 1},
+            "placement": {"region": "us-central1", "zones": ["us-east1-b"]},
+            "scaling": {"min": 9, "max": 3, "maxx": 4, "metrics": [{"name": "a.b/c"}, {"target": 1}]},
+            "traffic": {"exposure": "none", "host": "example.com"},
+            "rollout": {"steps": [50, 10]},
+        }
+    )
+    assert {line.split(":")[0] for line in told} == {
+        "model",
+        "version",
+        "artifact.image",
+        "artifact.args[1]",
+        "artifact.env",
+        "artifact.env.A",
+        "machine.accelerator.type",
+        "machine.spot",
+        "placement.zones[0]",
+        "scaling.min",
+        "scaling.maxx",
+        "scaling.metrics[0]",
+        "scaling.metrics[1].name",
+        "traffic.host",
+        "rollout.steps",
+    }
+
+
+def test_a_null_under_a_name_that_means_nothing_is_an_error_too() -> None:
+    said = message(scaling={"maxx": None}, traffik=None) | {"artifact": {"image": IMAGE, "env": {"1X": None, "A": None}}}
+    assert [line.split(":")[0] for line in complaints(said)] == ["artifact.env", "scaling.maxx", "traffik"]
+    assert complaints({"model": "tiny", "command": "pause", "scaling": None})[0].startswith("scaling: is not a field here")
+
+
+def test_a_misspelt_field_is_guessed() -> None:
+    assert "did you mean liveness_path?" in complaints(message(serving={"livenes_path": "/live"}))[0]
+
+
+@pytest.mark.parametrize("payload", [None, 3, "text", [], [{}], True, 1.5])
+def test_what_is_no_object_is_refused(payload: object) -> None:
+    assert complaints(payload)[0].startswith("message: must be a JSON object")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (True, "true"),
+        (1.0, "1.0"),
+        ("3", '"3"'),
+        (float("nan"), "NaN"),
+        (2**63, "9223372036854775808"),
+        pytest.param(10**5000, "a number of more", id="huge"),
+    ],
+)
+def test_what_only_looks_like_an_integer_is_refused(value: object, told: str) -> None:
+    [complaint] = complaints(message(scaling={"max": value}))
+    assert complaint.startswith(f"scaling.max: must be an integer from 1 to 2000, got {told}")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, 0, -1, 1.01, "0.5"])
+def test_what_only_looks_like_a_fraction_is_refused(value: object) -> None:
+    assert complaints(message(scaling={"cpu": {"target": value}}))[0].startswith("scaling.cpu.target: must be a number above 0")
+
+
+SECRET = "hunter2hunter2"
+
+
+@pytest.mark.parametrize(
+    "artifact",
+    [
+        {"env": {"TOKEN": f"{SECRET}\n"}},
+        {"env": {f"TOKEN={SECRET}": ""}},
+        {"env": SECRET},
+        {"env": [SECRET]},
+        {"secrets": {"TOKEN": f"{SECRET}!"}},
+        {"args": [f"--token={SECRET}\n"]},
+        {"startup_script": f"export TOKEN={SECRET}\0"},
+        {"weights": f"https://user:{SECRET}@example.com/x"},
+        {"weights": f"https://example.com/x?signature={SECRET}"},
+        {"image": f"user:{SECRET}@example.com/x:1"},
+        {"token": SECRET},
+        SECRET,
+        [SECRET],
+    ],
+)
+def test_no_problem_repeats_what_may_be_a_secret(artifact: object) -> None:
+    told = complaints(message(artifact=artifact))
+    assert told
+    assert SECRET not in "".join(told)
+
+
+def test_a_long_value_is_cut() -> None:
+    told = complaints(message(reason="x" * 60000))
+    assert max(map(len, told)) < 300
+
+
+def test_a_message_full_of_problems_is_told_in_part() -> None:
+    told = complaints(message(scaling={f"x{number}": 1 for number in range(5000)}))
+    assert len(told) == 51
+    assert told[-1] == "message: has 4950 more problems"
+
+
+def test_marks_that_hide_or_reorder_text_are_refused_and_told_in_the_open() -> None:
+    assert complaints(message(reason="good\u202edab"))[0].endswith('got "good\\u202edab"')
+
+
+@pytest.mark.parametrize("payload", [message(artifact={"env": {"A": "\ud800"}}), message(artifact={"env": {"\ud800": "A"}})])
+def test_half_a_character_is_refused(payload: object) -> None:
+    json.dumps(complaints(payload)).encode()
+
+
+def test_nesting_beyond_any_use_is_refused() -> None:
+    deep: Any = 1
+    for _ in range(5000):
+        deep = {"a": deep}
+    assert complaints(message(scaling=deep))[0].endswith("must not be nested deeper than 16 levels")
+    assert len(complaints(deep)) == 1
+
+
+@pytest.mark.parametrize("model", ["", "-a", "a-", "A", "1a", "a" * 41, "a.b", "a_b", "\u0430", "a\n", "../a", 3, None])
+def test_a_model_is_named_so_that_every_resource_name_fits(model: object) -> None:
+    assert complaints(message() | {"model": model})[0].startswith("model: ")
+
+
+@pytest.mark.parametrize("version", ["1", "v1.2.3-rc.1+build_7", "2026-01-15", "a" * 63])
+def test_a_version_is_a_plain_word(version: str) -> None:
+    assert parse(message() | {"version": version})
+
+
+@pytest.mark.parametrize("version", ["", ".", "..", "__x__", "a/b", "a b", "a" * 64, "1\n", 1, 1.0])
+def test_a_version_that_could_be_no_document_id_is_refused(version: object) -> None:
+    assert complaints(message() | {"version": version})[0].startswith("version: ")

@@ -1,0 +1,374 @@
+"""Each rule between fields, with what breaks it and what keeps to it; and what the kinds of text take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from cronsim import CronSim
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rollout.cron import cron_problem
+from rollout.events import Invalid, ReleaseRequested, parse, resolve
+from rollout.rules import RULES
+from rollout.spec import Spec
+
+IMAGE = "us-docker.pkg.dev/p/r/tiny:1"
+SCRIPT = {"startup_script": "#!/bin/sh\nserve\n"}
+SCHEDULE = {"cron": "0 8 * * *", "duration_seconds": 3600, "min": 2}
+
+
+def asked(patch: dict[str, Any]) -> ReleaseRequested:
+    return ReleaseRequested("tiny", "1", {"artifact": {"image": IMAGE}} | patch)
+
+
+def told(call: Callable[[], object]) -> list[str]:
+    try:
+        call()
+    except Invalid as refused:
+        return [str(problem) for problem in refused.problems]
+    return []
+
+
+def problems(patch: dict[str, Any]) -> list[str]:
+    """What is said of a first release, whether by its message alone or once it is whole."""
+    request = asked(patch)
+    alone = told(lambda: parse({"model": "tiny", "version": "1", **request.patch}))
+    whole = told(lambda: resolve(request, None))
+    assert set(alone) <= set(whole), "a message alone is never judged harder than the whole"
+    return whole
+
+
+def metric(**fields: Any) -> dict[str, Any]:
+    return {"name": "custom.googleapis.com/queue", "target": 1} | fields
+
+
+BROKEN: list[tuple[dict[str, Any], str]] = [
+    ({"artifact": {}}, "artifact"),
+    ({"artifact": {"image": IMAGE, **SCRIPT}}, "artifact"),
+    ({"artifact": {**SCRIPT, "args": ["-v"]}}, "artifact.args"),
+    ({"artifact": {**SCRIPT, "secrets": {"A": "b"}}}, "artifact.secrets"),
+    ({"artifact": {"image": IMAGE, "env": {"A": "b"}, "secrets": {"A": "b"}}}, "artifact.env.A"),
+    ({"artifact": {"image": IMAGE, "env": {f"A{number}": "x" * 8000 for number in range(9)}}}, "artifact.env"),
+    ({"artifact": {"image": IMAGE, "args": ["x" * 4000] * 17}}, "artifact.args"),
+    ({"scaling": {"min": 6}}, "scaling.min"),
+    ({"scaling": {"min": 0}}, "scaling.min"),
+    ({"scaling": {"min": 0, "metrics": [metric()]}}, "scaling.min"),
+    ({"scaling": {"min": 0, "schedules": {"day": {**SCHEDULE, "disabled": True}}}}, "scaling.min"),
+    ({"scaling": {"schedules": {"day": {**SCHEDULE, "min": 6}}}}, "scaling.schedules.day.min"),
+    ({"scaling": {"schedules": {"day": {**SCHEDULE, "min": 0}}}}, "scaling.schedules.day.min"),
+    ({"scaling": {"metrics": [metric(), metric()]}}, "scaling.metrics[1].name"),
+    ({"scaling": {"metrics": [metric(per_instance=1)]}}, "scaling.metrics[0]"),
+    ({"scaling": {"metrics": [metric(target=None)]}}, "scaling.metrics[0]"),
+    ({"scaling": {"metrics": [metric(target=None, per_instance=1, type="delta_per_minute")]}}, "scaling.metrics[0]"),
+    ({"scaling": {"metrics": [metric(name=f"a.b/{number}") for number in range(6)]}}, "scaling.metrics"),
+    ({"scaling": {"scale_in": {}}}, "scaling.scale_in"),
+    ({"scaling": {"scale_in": {"max_instances": 1, "max_percent": 10}}}, "scaling.scale_in"),
+    ({"scaling": {"load_balancing": {}}, "traffic": {"exposure": "none"}}, "scaling.load_balancing"),
+    ({"traffic": {"balancing_mode": "rate"}}, "traffic.max_rate_per_instance"),
+    ({"traffic": {"max_rate_per_instance": 10}}, "traffic.max_rate_per_instance"),
+    ({"traffic": {"balancing_mode": "rate", "max_rate_per_instance": 9, "max_utilization": 0.5}}, "traffic.max_utilization"),
+    ({"traffic": {"exposure": "none", "host": "*"}}, "traffic.host"),
+    ({"traffic": {"exposure": "none", "path": "/x"}}, "traffic.path"),
+    ({"traffic": {"exposure": "none", "certificate": "c"}}, "traffic.certificate"),
+    ({"traffic": {"exposure": "none", "balancing_mode": "utilization"}}, "traffic.balancing_mode"),
+    ({"machine": {"accelerator": {"type": "nvidia-l4"}}}, "machine.accelerator.type"),
+    ({"machine": {"accelerator": {"type": "nvidia-tesla-t4", "count": 3}}}, "machine.accelerator.count"),
+    ({"machine": {"type": "e2-standard-4", "accelerator": {"type": "nvidia-tesla-t4"}}}, "machine.accelerator"),
+    ({"machine": {"type": "g2-standard-12", "accelerator": {"type": "nvidia-tesla-t4"}}}, "machine.accelerator.type"),
+    ({"machine": {"type": "g2-standard-24", "accelerator": {"type": "nvidia-l4"}}}, "machine.accelerator.count"),
+    ({"machine": {"type": "a2-highgpu-1g", "accelerator": {"type": "nvidia-a100-80gb"}}}, "machine.accelerator.type"),
+    ({"machine": {"type": "a3-highgpu-99g"}}, "machine.accelerator"),
+    ({"machine": {"subnetwork": "regions/us-east1/subnetworks/s"}}, "machine.subnetwork"),
+    ({"machine": {"shielded_vm": {"vtpm": False}}}, "machine.shielded_vm.integrity_monitoring"),
+    ({"machine": {"labels": {"slipway-model": "other"}}}, "machine.labels.slipway-model"),
+    ({"machine": {"tags": ["a", "a"]}}, "machine.tags"),
+    ({"placement": {"zones": ["us-east1-b"]}}, "placement.zones[0]"),
+    ({"placement": {"zones": ["us-central1-a", "us-central1-a"]}}, "placement.zones"),
+    ({"placement": {"target_shape": "any"}}, "placement.target_shape"),
+    ({"rollout": {"steps": []}}, "rollout.steps"),
+    ({"rollout": {"steps": [10, 50]}}, "rollout.steps"),
+    ({"rollout": {"steps": [50, 10, 100]}}, "rollout.steps"),
+    ({"rollout": {"steps": [10, 10, 100]}}, "rollout.steps"),
+    ({"rollout": {"steps": list(range(80, 101))}}, "rollout.steps"),
+    ({"rollout": {"surge": 2}}, "rollout.surge"),
+    ({"rollout": {"unavailable": 1}}, "rollout.unavailable"),
+    ({"rollout": {"surge": 0}}, "rollout.surge"),
+    ({"rollout": {"surge": 1}, "placement": {"zones": ["us-central1-a", "us-central1-b"]}}, "rollout.surge"),
+]
+
+SOUND: list[dict[str, Any]] = [
+    {"artifact": {"image": None, **SCRIPT}},
+    {"artifact": {**SCRIPT, "env": {"A": "b"}}},
+    {"scaling": {"min": 5}},
+    {"scaling": {"min": 0, "metrics": [metric(target=None, per_instance=5)]}},
+    {"scaling": {"min": 0, "schedules": {"day": SCHEDULE}}},
+    {"scaling": {"schedules": {"day": {**SCHEDULE, "min": 5, "timezone": "Europe/Berlin"}}}},
+    {"scaling": {"metrics": [metric(name=f"a.b/{number}") for number in range(5)]}},
+    {"scaling": {"scale_in": {"max_percent": 10}}},
+    {"scaling": {"load_balancing": {}}, "traffic": {"balancing_mode": "rate", "max_rate_per_instance": 10}},
+    {"traffic": {"exposure": "none"}, "serving": {"liveness_path": "/live"}},
+    {"traffic": {"exposure": "none", "host": None}},
+    {"machine": {"accelerator": {"type": "nvidia-tesla-v100", "count": 8}}},
+    {"machine": {"type": "a2-ultragpu-4g", "accelerator": {"type": "nvidia-a100-80gb", "count": 4}}},
+    {"machine": {"type": "a3-highgpu-99g", "accelerator": {"type": "nvidia-h100-80gb", "count": 9}}},
+    {"machine": {"subnetwork": "projects/host/regions/us-central1/subnetworks/s"}},
+    {"machine": {"shielded_vm": {"vtpm": False, "integrity_monitoring": False}}},
+    {"rollout": {"steps": [100]}},
+    {"rollout": {"steps": list(range(81, 101))}},
+    {"rollout": {"surge": 0, "unavailable": 3}},
+    {"rollout": {"surge": 2}, "placement": {"zones": ["us-central1-a", "us-central1-b"]}},
+    {"rollout": {"surge": 1}, "placement": {"zones": ["us-central1-a"]}},
+]
+
+
+@pytest.mark.parametrize(("patch", "path"), BROKEN, ids=str)
+def test_a_broken_rule_names_its_field(patch: dict[str, Any], path: str) -> None:
+    assert [line.partition(": ")[0] for line in problems(patch)] == [path]
+
+
+@pytest.mark.parametrize("patch", SOUND, ids=str)
+def test_a_kept_rule_says_nothing(patch: dict[str, Any]) -> None:
+    assert problems(patch) == []
+
+
+def test_every_rule_says_in_one_line_what_it_wants() -> None:
+    assert all(rule.__doc__ and rule.__doc__.strip().endswith(".") for rule in RULES)
+
+
+def test_a_message_alone_is_not_blamed_for_what_it_may_inherit() -> None:
+    for patch in (
+        {"scaling": {"min": 50}},
+        {"scaling": {"min": 0}},
+        {"scaling": {"schedules": {"day": {"min": 3}}}},
+        {"scaling": {"scale_in": {"window_seconds": 60}}},
+        {"traffic": {"balancing_mode": "rate"}},
+        {"machine": {"accelerator": {"count": 2}}},
+        {"artifact": {"args": ["-v"]}},
+        {"rollout": {"surge": 2}},
+    ):
+        assert parse({"model": "tiny", "version": "2", **patch})
+
+
+LINK_LOCAL = [
+    "169.254.169.254",
+    "169.254.169.254.",
+    "metadata.google.internal",
+    "METADATA.google.internal.",
+    "x.metadata.google.internal",
+    "metadata",
+    "2852039166",
+    "0xA9FEA9FE",
+    "0xa9.0xfe.0xa9.0xfe",
+    "0251.0376.0251.0376",
+    "169.16689662",
+    "169.254.1",
+    "0.0.0.0",
+    "[::ffff:169.254.169.254]",
+    "[fe80::1]",
+]
+
+
+@pytest.mark.parametrize("host", [*LINK_LOCAL, "localhost", "127.0.0.1", "127.1", "user@example.com", "user:pass@example.com"])
+def test_weights_do_not_come_from_where_an_instance_must_not_look(host: str) -> None:
+    assert problems({"artifact": {"image": IMAGE, "weights": f"https://{host}/x"}})
+    assert problems({"artifact": {"image": IMAGE, "weights": f"https://{host}:80/x"}})
+
+
+@pytest.mark.parametrize("host", LINK_LOCAL)
+def test_images_do_not_come_from_there_either(host: str) -> None:
+    if "." in host:
+        assert problems({"artifact": {"image": f"{host}/x:1"}})
+    assert problems({"artifact": {"image": f"{host}:80/x:1"}})
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        "http://example.com/x",
+        "file:///etc/passwd",
+        "gopher://example.com",
+        "gs://",
+        "gs://bucket/a b",
+        "gs://bucket/../other",
+        "gs://bucket/$(id)",
+        "https://example.com/x?y",
+        "https://example.com/#x",
+        "https://example.com\\@169.254.169.254/",
+        "HTTPS://example.com/x",
+        "gs://bucket/x\n",
+    ],
+)
+def test_other_weights_are_refused(weights: str) -> None:
+    assert problems({"artifact": {"image": IMAGE, "weights": weights}})
+
+
+@pytest.mark.parametrize(
+    "weights", ["gs://bucket-1/llama/8b/", "gs://bucket", "https://huggingface.co/org/m/resolve/main/w.safetensors"]
+)
+def test_usual_weights_are_taken(weights: str) -> None:
+    assert problems({"artifact": {"image": IMAGE, "weights": weights}}) == []
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "tiny:1",
+        "vllm/vllm-openai:v0.11.0",
+        "localhost:5000/tiny:1",
+        "10.0.0.7:5000/tiny:1",
+        "eu.gcr.io/p/a__b/c-d.e:1.0_x",
+        f"us-docker.pkg.dev/p/r/tiny@sha256:{'0' * 64}",
+        f"us-docker.pkg.dev/p/r/tiny:1@sha256:{'f' * 64}",
+    ],
+)
+def test_usual_images_are_taken(image: str) -> None:
+    assert problems({"artifact": {"image": image}}) == []
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "tiny",
+        "a/b",
+        "a/b:",
+        "a/b@sha256:12",
+        f"a/b@sha256:{'F' * 64}",
+        "a/B:1",
+        "a//b:1",
+        "/a:1",
+        "a:1 ",
+        "a:1\n",
+        "-a:1",
+        "a:$(id)",
+        "https://a/b:1",
+        "a/../b:1",
+    ],
+)
+def test_other_images_are_refused(image: str) -> None:
+    assert problems({"artifact": {"image": image}})
+
+
+HOSTILE = [
+    "$(id)",
+    "`id`",
+    "a;b",
+    "a b",
+    "a\nb",
+    "a\r\nb",
+    "a\0b",
+    "{{ x }}",
+    "../x",
+    "</script>",
+    "'",
+    '"',
+    "\\",
+    "\u202ex",
+    "\u0430",
+    "x" * 2000,
+]
+NAMED: list[tuple[str, str]] = [
+    ("serving", "readiness_path"),
+    ("serving", "liveness_path"),
+    ("machine", "type"),
+    ("machine", "image"),
+    ("machine", "service_account"),
+    ("machine", "network"),
+    ("machine", "subnetwork"),
+    ("placement", "region"),
+    ("traffic", "host"),
+    ("traffic", "path"),
+    ("traffic", "certificate"),
+    ("artifact", "image"),
+    ("artifact", "weights"),
+]
+
+
+@pytest.mark.parametrize(("section", "field"), NAMED)
+@pytest.mark.parametrize("start", ["", "/"])
+def test_names_paths_and_references_take_nothing_that_could_break_out(section: str, field: str, start: str) -> None:
+    for text in HOSTILE:
+        patch = {section: {field: start + text}}
+        assert any(line.startswith(f"{section}.{field}: ") for line in problems(patch)), text
+
+
+@pytest.mark.parametrize("path", ["x", "/x/", "//x", "/x?y", "/x*", "/*", "/x/../y", "/./x", "/x#y", "*", ""])
+def test_a_route_is_a_plain_path(path: str) -> None:
+    assert problems({"traffic": {"path": path}})
+
+
+@pytest.mark.parametrize("host", ["*", "models.example.com", "a"])
+def test_a_host_is_a_name_or_any(host: str) -> None:
+    assert problems({"traffic": {"host": host}}) == []
+
+
+@pytest.mark.parametrize("host", ["*.example.com", "a:80", "Example.com", "a..b", "-a", "https://a", "a/b", ""])
+def test_other_hosts_are_refused(host: str) -> None:
+    assert problems({"traffic": {"host": host}})
+
+
+@pytest.mark.parametrize("timezone", ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires", "Etc/GMT+5"])
+def test_a_time_zone_is_one_of_the_database(timezone: str) -> None:
+    assert problems({"scaling": {"schedules": {"day": {**SCHEDULE, "timezone": timezone}}}}) == []
+
+
+@pytest.mark.parametrize("timezone", ["Mars/Olympus", "Europe", "utc", "../etc/passwd", "/etc/localtime", "", "A" * 64])
+def test_other_time_zones_are_refused(timezone: str) -> None:
+    assert problems({"scaling": {"schedules": {"day": {**SCHEDULE, "timezone": timezone}}}})
+
+
+@pytest.mark.parametrize(
+    "cron", ["* * * * *", "*/15 0-6,22 1 JAN-mar SUN", "0 0 29 2 *", "0 0 31 2 1", "5/10 * * * *", "0 0 * * 7"]
+)
+def test_usual_cron_lines_are_taken(cron: str) -> None:
+    assert cron_problem(cron) is None
+
+
+@pytest.mark.parametrize(
+    "cron",
+    [
+        "",
+        "* * * *",
+        "* * * * * *",
+        "60 * * * *",
+        "* 24 * * *",
+        "* * 0 * *",
+        "* * * 13 *",
+        "* * * * 8",
+        "5-1 * * * *",
+        "*/0 * * * *",
+        "*/ * * * *",
+        ", * * * *",
+        "1, * * * *",
+        "1-2-3 * * * *",
+        "0 0 30 2 *",
+        "0 0 31 4,6,9,11 *",
+        "@daily",
+        "* * * FOO *",
+        "*  * * * *",
+    ],
+)
+def test_other_cron_lines_are_refused(cron: str) -> None:
+    assert cron_problem(cron)
+
+
+CRON_PART = st.one_of(
+    st.just("*"),
+    st.text("0123456789*,-/", min_size=1, max_size=6),
+    st.integers(0, 70).map(str),
+    st.sampled_from(["MON", "JAN", "1-5", "*/7"]),
+)
+
+
+@given(st.lists(CRON_PART, min_size=5, max_size=5).map(" ".join))
+def test_every_cron_line_that_is_taken_is_one_to_a_full_implementation(cron: str) -> None:
+    if cron_problem(cron) is None:
+        from datetime import datetime
+
+        assert next(CronSim(cron, datetime(2026, 1, 1)))  # noqa: DTZ001
+
+
+def test_a_resolved_spec_is_a_spec() -> None:
+    assert isinstance(resolve(asked({}), None), Spec)
