@@ -37,11 +37,11 @@ def push_to(
     dead_letter_topic: str | None = None,
     attempts: int = 20,
     first_backoff_seconds: float = 10.0,
-    longest_backoff_seconds: float = 600.0,
 ) -> str:
     """Have the emulator post every message of the topic to `url`, and return the subscription's full name.
 
-    The emulator sends no count of attempts. The topic goes into the path of the URL, from where functions-framework takes it.
+    The topic goes into the path of the URL, from where functions-framework takes it. Unlike the service, the emulator sends no
+    count of attempts, and comes again after about 1, 3, 3 ... seconds if the first back-off is shorter.
     """
     topic_name, name = f"projects/{project}/topics/{topic}", f"projects/{project}/subscriptions/{topic}-push"
     wanted = Subscription(
@@ -49,9 +49,7 @@ def push_to(
         topic=topic_name,
         push_config=PushConfig(push_endpoint=f"{url.rstrip('/')}/{topic_name}"),
         ack_deadline_seconds=135,
-        retry_policy=RetryPolicy(
-            minimum_backoff=_duration(first_backoff_seconds), maximum_backoff=_duration(longest_backoff_seconds)
-        ),
+        retry_policy=RetryPolicy(minimum_backoff=_duration(first_backoff_seconds), maximum_backoff=_duration(600)),
         expiration_policy=ExpirationPolicy(),
     )
     if dead_letter_topic:

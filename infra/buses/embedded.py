@@ -19,7 +19,8 @@ from types import MappingProxyType
 
 from cloudevents.http import CloudEvent
 
-from infra.bus import PUBLISHED, Message, check_outgoing
+from infra import untrusted
+from infra.bus import PUBLISHED, BusError, Message, check_outgoing
 from infra.clock import Clock
 
 Handler = Callable[[CloudEvent], None]
@@ -62,6 +63,8 @@ class EmbeddedBus:
     def subscribe(self, topic: str, handler: Handler, *, dead_letter_topic: str | None = None, attempts: int = 20) -> None:
         """From now on every message of the topic goes to `handler`. As with Pub/Sub, what was published before is not for it, and
         without a dead-letter topic a message is tried until it succeeds."""
+        self._topic_name(topic)
+        self._topic_name(dead_letter_topic or topic)
         with self._changed:
             name = f"projects/{self._project}/subscriptions/{topic}-{len(self._subscriptions) + 1}"
             self._subscriptions.append(_Subscription(name, topic, handler, dead_letter_topic, attempts))
@@ -119,7 +122,7 @@ class EmbeddedBus:
     def _accept(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
         with self._changed:
             self._published += 1
-            now, name = self._clock.now(), f"projects/{self._project}/topics/{topic}"
+            now, name = self._clock.now(), self._topic_name(topic)
             message = Message(str(self._published), data, dict(attributes), now, topic=name)
             for subscription in self._subscriptions:
                 if subscription.topic == topic:
@@ -169,6 +172,12 @@ class EmbeddedBus:
             data["deliveryAttempt"] = message.attempt
         context = {"id": message.id, "source": f"//pubsub.googleapis.com/{message.topic}", "type": PUBLISHED, "time": at}
         return CloudEvent({"specversion": "1.0", **context}, data)
+
+    def _topic_name(self, topic: str) -> str:
+        try:
+            return untrusted.resource_name(f"projects/{self._project}/topics/{topic}", "topics")
+        except ValueError as error:
+            raise BusError(str(error)) from error
 
     def _dead_letter(self, delivery: _Delivery) -> dict[str, str]:
         """What Pub/Sub adds to a message that it gives up on."""

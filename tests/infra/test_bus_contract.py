@@ -63,7 +63,6 @@ class PubsubLine:
             dead_letter_topic=dead_letter_topic,
             attempts=attempts,
             first_backoff_seconds=0.1,
-            longest_backoff_seconds=0.5,
         )
 
 
