@@ -52,12 +52,13 @@ class TimeUp(Exception):
 
 
 def main(arguments: list[str] | None = None) -> int:
+    began = time.monotonic()
     options = _parser().parse_args(arguments)
     screen: Screen = LiveScreen(Console()) if sys.stdout.isatty() else PlainScreen(sys.stdout)
     stack = Stack(options.speed, options.embedded, screen.part)
     try:
         with closing(screen), _signals(LIMIT_SECONDS), stack:
-            return _tour(stack, screen, options)
+            return _tour(stack, screen, options, began)
     except KeyboardInterrupt:
         print("Stopped.")
         return 130
@@ -83,8 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _tour(stack: Stack, screen: Screen, options: argparse.Namespace) -> int:
-    began = time.monotonic()
+def _tour(stack: Stack, screen: Screen, options: argparse.Namespace, began: float) -> int:
     if stack.backend == "embedded":
         screen.say(f"Without Google's emulators, on the embedded store and bus: {stack.why_embedded}.")
     with Watcher(stack.cloud, stack.store, story.MODEL) as watcher:

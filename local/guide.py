@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from local.report import Report
+from local.report import Report, changes
 from local.story import FLOOR, IMAGE, MODEL
 
 OUTPUTS = {"instance_group_url": "instance group", "backend_service_url": "backend service", "address": "address"}
@@ -22,7 +22,10 @@ def summary(report: Report, failure: str, logs: Path | None) -> str:
     width = max(map(len, OUTPUTS.values()))
     lines += [f"  {label:{width}}  {report.outputs[name]}" for name, label in OUTPUTS.items() if name in report.outputs]
     on = "Google's emulators" if report.backend == "emulators" else "the embedded store and bus"
-    lines += ["", f"  {report.real_seconds:.0f} s on {on}, {sum(report.calls.values())} calls to Compute Engine"]
+    lines += [
+        "",
+        f"  {report.real_seconds:.0f} s on {on}, {sum(report.calls.values())} calls to Compute Engine, {changes(report.calls)} of them changes",
+    ]
     if failure:
         lines.append(f"  {failure}")
     if logs:

@@ -123,17 +123,18 @@ def _grid(scales: Scales, axis: float) -> Iterator[str]:
 
 
 def _area(report: Report, scales: Scales, colours: dict[str, str]) -> Iterator[str]:
-    """Layers from the ground up: of each release what is healthy, then what is not."""
+    """Layers from the ground up: all that is healthy, release by release, and on top of it all that is not. So the upper edge
+    of what is solid is the number of healthy instances."""
     spans = list(_spans(report.instances, scales.ends))
     under = [0] * len(spans)
-    for number, (version, colour) in enumerate(colours.items()):
-        for healthy, fill in ((True, colour), (False, f"url(#pale-{number})")):
+    for healthy, what in ((True, "healthy"), (False, "starting, unhealthy or leaving")):
+        for number, (version, colour) in enumerate(colours.items()):
             over = [base + _count(sample, version, healthy) for base, (sample, _) in zip(under, spans, strict=True)]
             path = _layer(spans, under, over, scales)
             under = over
             if path:
-                label = f"release {version}, {'healthy' if healthy else 'starting, unhealthy or leaving'}"
-                yield f"<path d='{path}' fill='{fill}'><title>{escape(label)}</title></path>"
+                fill = colour if healthy else f"url(#pale-{number})"
+                yield f"<path d='{path}' fill='{fill}'><title>{escape(f'release {version}: {what}')}</title></path>"
 
 
 def _spans(samples: tuple[Sample, ...], ends: datetime) -> Iterator[tuple[Sample, datetime]]:
@@ -201,7 +202,7 @@ def _segment(phase: Phase, scales: Scales, colour: str, y: float) -> Iterator[st
 
 
 def _shorter(name: str) -> Iterable[str]:
-    return (name, "bake" if name == "baking" else name, name.removeprefix("step "))
+    return (name, {"baking": "bake", "going back": "back"}.get(name, name), name.removeprefix("step "))
 
 
 def _ending(story: Story, scales: Scales, colour: str, y: float) -> Iterator[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-OUTCOMES = ("succeeded", "rolled_back", "superseded", "aborted", "refused", "retired")
+LOOKS = ("get", "list", "aggregatedList", "wait")  # how the names of methods begin that change nothing
 PHASES = ("desired", "baking", "going_back", "retiring")  # beside step_1, step_2, ...
 
 
@@ -115,6 +115,11 @@ def with_sample(samples: tuple[Sample, ...], sample: Sample) -> tuple[Sample, ..
     last = samples[-1] if samples else None
     same = last and (last.by_version, last.healthy) == (sample.by_version, sample.healthy)
     return samples if same else (*samples, sample)
+
+
+def changes(calls: Mapping[str, int]) -> int:
+    """How many calls changed something; the others looked or waited."""
+    return sum(count for method, count in calls.items() if not method.rpartition(".")[2].startswith(LOOKS))
 
 
 def kept_promises(report: Report) -> tuple[Promise, ...]:

@@ -18,7 +18,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from local.report import Entry, Sample, Story
+from local.report import Entry, Sample, Story, changes
 
 COLOURS = ("blue", "green", "dark_orange", "magenta")
 LATEST = 8
@@ -112,6 +112,8 @@ class LiveScreen:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, view: View) -> None:
+        if self._view is None:
+            self._console.print(self._starting())  # stays above the live part
         self._view = view
 
     def close(self) -> None:
@@ -132,7 +134,7 @@ class LiveScreen:
 
 
 def _heading(view: View, real_seconds: float) -> RenderableType:
-    calls = f"{sum(view.calls.values())} Compute calls"
+    calls = f"{sum(view.calls.values())} Compute calls, {changes(view.calls)} of them changes"
     return Text.assemble(
         ("Slipway", "bold"),
         f"   {since(view.began, view.at)} of the run's own time, {real_seconds:.0f} s of yours   ",

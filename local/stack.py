@@ -115,9 +115,9 @@ class Stack:
             "FIRESTORE_EMULATOR_HOST": addresses["firestore"],
         }
         self.programs = tuple(self._function(target) for target in FUNCTIONS)
+        self._parts.callback(self._stop_functions)
         for program in self.programs:
             self._tell(program.name, "starts", False)
-            self._parts.callback(program.stop)
             program.start()
         self.pubsub = addresses["pubsub"]
         self._connect(addresses)  # while the functions come up
@@ -148,6 +148,10 @@ class Stack:
         environment = self.environment | {"FUNCTION_TARGET": target, "PYTHONUNBUFFERED": "1"}
         return Program(f"function {target}", command, port, self.folder / f"{target}.log", environment, ROOT, "/robots.txt")
 
+    def _stop_functions(self) -> None:
+        with ThreadPoolExecutor(len(self.programs)) as pool:
+            list(pool.map(Program.stop, self.programs))
+
     def _connect(self, addresses: Mapping[emulators.Kind, str]) -> None:
         from infra.buses.pubsub import PubsubBus
         from infra.stores.firestore import FirestoreStore
@@ -161,6 +165,7 @@ class Stack:
         self._tell("topics and push subscriptions", f"{len(TOPICS)} topics, {len(FUNCTIONS)} subscriptions", True)
         self.bus = PubsubBus(PROJECT, emulator=self.pubsub)
         self.store = FirestoreStore(PROJECT, emulator=addresses["firestore"])
+        self.store.get("settings/policy")  # the emulator's first answer is a slow one
 
     # ---- without
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 MODEL = "tiny"
-FLOOR = 4
+FLOOR = 6
 IMAGE = "us-docker.pkg.dev/demo/models/tiny"
 SICK = "3-broken"
 
@@ -18,7 +18,7 @@ RELEASES: dict[str, dict[str, Any]] = {
         "version": "1",
         "artifact": {"image": f"{IMAGE}:1"},
         "serving": {"startup_seconds": 60},
-        "scaling": {"min": FLOOR, "max": 8},
+        "scaling": {"min": FLOOR, "max": 10},
         "traffic": {"draining_seconds": 15},
         "rollout": {"steps": [10, 50, 100], "bake_seconds": 60},
         "reason": "the first release makes the fleet from nothing",
