@@ -7,15 +7,16 @@ Schema that is published, which is made only when there is something to complain
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rollout.problems import Invalid, SpecProblem, path_of, shown
+from rollout.problems import MOST_PROBLEMS, Invalid, SpecProblem, path_of, shown
 
 DEEPEST = 16
 KEY = "[key]"  # how pydantic ends the location of a map's key
@@ -73,7 +74,8 @@ def checked(kind: type[Model], data: Mapping[str, Any], partial: bool) -> Checke
         return Checked(kind.model_validate(data), (), frozenset())
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
-    problems = tuple(_problem(kind, detail) for detail in details if not (partial and _may_be_inherited(detail)))
+    faults = (detail for detail in details if not (partial and _may_be_inherited(detail)))
+    problems = tuple(_problem(kind, detail) for detail in islice(faults, MOST_PROBLEMS + 1))
     rest = _copy(data)
     broken: set[Path] = set()
     while details:
@@ -91,18 +93,18 @@ def checked(kind: type[Model], data: Mapping[str, Any], partial: bool) -> Checke
     return Checked(None, problems, frozenset(broken))
 
 
-def misplaced(kind: type[BaseModel], value: object, path: Path = ()) -> tuple[SpecProblem, ...]:
+def misplaced(kind: type[BaseModel], value: object) -> tuple[SpecProblem, ...]:
     """Nulls under names that mean nothing. A merge would lose them before anyone looks, and a misspelt name must be told."""
-    if not isinstance(value, dict):
-        return ()
-    told: list[SpecProblem] = []
-    for name, member in value.items():
-        place = (*path, name)
-        if member is None:
-            told += _misnamed(kind, place)
-        else:
-            told += misplaced(kind, member, place)
-    return tuple(told)
+    told = (problem for place in _nulls(value, ()) for problem in _misnamed(kind, place))
+    return tuple(islice(told, MOST_PROBLEMS + 1))
+
+
+def _nulls(value: object, path: Path) -> Iterator[Path]:
+    if value is None:
+        yield path
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            yield from _nulls(member, (*path, name))
 
 
 def _misnamed(kind: type[BaseModel], place: Path) -> tuple[SpecProblem, ...]:

@@ -16,7 +16,6 @@ MOST_SHOWN = 80
 
 # Fields whose values may hold a secret, or into which people paste one by mistake.
 _HIDDEN = re.compile(r"^artifact(\.(env|secrets|args|startup_script|weights)\b.*|\[.*)?$")
-_USER_INFO = re.compile(r"[^/@]:[^/@]*@|://[^/]*@")
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,12 @@ class SpecProblem:
 
 
 class Invalid(ValueError):
-    """A message, or a spec, that can never be accepted; `problems` are all that were found, in the order of the message."""
+    """A message, or a spec, that can never be accepted; `problems` are all that were found, up to a number nobody reads."""
 
     def __init__(self, problems: Iterable[SpecProblem]) -> None:
         found = tuple(dict.fromkeys(problems))
         if len(found) > MOST_PROBLEMS:
-            rest = SpecProblem("message", f"has {len(found) - MOST_PROBLEMS} more problems")
-            found = (*found[:MOST_PROBLEMS], rest)
+            found = (*found[:MOST_PROBLEMS], SpecProblem("message", "has more problems; put these right first"))
         self.problems = found
         super().__init__("; ".join(str(problem) for problem in found))
 
@@ -59,7 +57,7 @@ def shown(path: str, value: object) -> str:
             return f"an object with {len(value)} fields"
         case list() | tuple():
             return f"a list of {len(value)}"
-        case str() if _HIDDEN.match(path) or _USER_INFO.search(value):
+        case str() if _HIDDEN.match(path) or _has_user_info(value):
             return f"a text of {len(value)} characters"
         case str():
             return _quoted(value, MOST_SHOWN)
@@ -71,6 +69,11 @@ def shown(path: str, value: object) -> str:
             return "a number" if _HIDDEN.match(path) else json.dumps(value)
         case _:
             return f"a {type(value).__name__}"
+
+
+def _has_user_info(text: str) -> bool:
+    """Whether some part of a reference looks like `user:password@host`."""
+    return any(":" in part.rpartition("@")[0] for part in text.split("/"))
 
 
 def _quoted(text: str, most: int) -> str:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from rollout import names
@@ -35,6 +35,17 @@ def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def at_most(most: int) -> BeforeValidator:
+    """Count before looking at each, since pydantic's own limit does so after: a list of ten thousand has one thing wrong."""
+
+    def count(value: Any) -> Any:
+        if isinstance(value, (dict, tuple)) and len(value) > most:
+            raise ValueError("too many")
+        return value
+
+    return BeforeValidator(count)
+
+
 # A store may give a map's keys back in any order; what is built from a spec must not depend on it.
 InNameOrder = AfterValidator(_in_name_order)
 EachOnce = AfterValidator(_each_once)
@@ -52,13 +63,13 @@ class Artifact(Section):
         default=None, repr=False, description="The script to run at boot, instead of a container"
     )
     weights: names.Weights | None = Field(default=None, description="Where the model's weights are")
-    args: Annotated[tuple[names.Argument, ...], Field(max_length=200)] = Field(
+    args: Annotated[tuple[names.Argument, ...], Field(max_length=200), at_most(200)] = Field(
         default=(), repr=False, description="Arguments of the container's entry point"
     )
-    env: Annotated[dict[names.EnvName, names.EnvValue], Field(max_length=100), InNameOrder] = Field(
+    env: Annotated[dict[names.EnvName, names.EnvValue], Field(max_length=100), at_most(100), InNameOrder] = Field(
         default={}, repr=False, description="Environment variables; for anything secret use `secrets`"
     )
-    secrets: Annotated[dict[names.EnvName, names.SecretName], Field(max_length=50), InNameOrder] = Field(
+    secrets: Annotated[dict[names.EnvName, names.SecretName], Field(max_length=50), at_most(50), InNameOrder] = Field(
         default={},
         repr=False,
         description="Environment variables filled from Secret Manager on the instance: variable to secret name",
@@ -123,10 +134,10 @@ class Machine(Section):
         default=True,
         description="Give instances an external address; without one, images come through Cloud NAT or Private Google Access",
     )
-    tags: Annotated[tuple[names.Tag, ...], Field(max_length=64), EachOnce, Allowed("at most 64 network tags, each once")] = Field(
-        default=(), description="Network tags, for firewall rules"
-    )
-    labels: Annotated[dict[names.LabelKey, names.LabelValue], Field(max_length=56), InNameOrder] = Field(
+    tags: Annotated[
+        tuple[names.Tag, ...], Field(max_length=64), at_most(64), EachOnce, Allowed("at most 64 network tags, each once")
+    ] = Field(default=(), description="Network tags, for firewall rules")
+    labels: Annotated[dict[names.LabelKey, names.LabelValue], Field(max_length=56), at_most(56), InNameOrder] = Field(
         default={}, description="Labels of the instances; those that begin with `slipway` are Slipway's own"
     )
     shielded_vm: ShieldedVm = Field(default=ShieldedVm(), description="Shielded VM settings")
@@ -136,9 +147,9 @@ class Placement(Section):
     """Where it runs."""
 
     region: names.Region = Field(default="us-central1", description="Region of the managed group")
-    zones: Annotated[tuple[names.Zone, ...], Field(max_length=10), EachOnce, Allowed("at most 10 zones, each once")] = Field(
-        default=(), description="Zones of the region to use; none named: three of Compute Engine's choice"
-    )
+    zones: Annotated[
+        tuple[names.Zone, ...], Field(max_length=10), at_most(10), EachOnce, Allowed("at most 10 zones, each once")
+    ] = Field(default=(), description="Zones of the region to use; none named: three of Compute Engine's choice")
     target_shape: Literal["even", "balanced"] = Field(
         default="even", description="`even` keeps zones within one instance of each other; `balanced` goes where capacity is"
     )
@@ -219,10 +230,10 @@ class Scaling(Section):
         default=None, description="CPU utilization"
     )
     load_balancing: LoadBalancing | None = Field(default=None, description="Load-balancing utilization")
-    metrics: Annotated[tuple[Metric, ...], Field(max_length=5)] = Field(
+    metrics: Annotated[tuple[Metric, ...], Field(max_length=5), at_most(5)] = Field(
         default=(), description="Cloud Monitoring metrics, each once"
     )
-    schedules: Annotated[dict[names.ScheduleName, Schedule], Field(max_length=128), InNameOrder] = Field(
+    schedules: Annotated[dict[names.ScheduleName, Schedule], Field(max_length=128), at_most(128), InNameOrder] = Field(
         default={}, description="Schedules by name"
     )
     scale_in: ScaleIn | None = Field(default=None, description="Limits on shrinking")
@@ -261,7 +272,7 @@ class RolloutSpec(Section):
     """How the next release takes over."""
 
     strategy: Literal["rolling"] = Field(default="rolling", description="`rolling`: replace instances step by step in one group")
-    steps: Annotated[tuple[Annotated[int, Field(ge=1, le=100)], ...], Field(min_length=1, max_length=20)] = Field(
+    steps: Annotated[tuple[Annotated[int, Field(ge=1, le=100)], ...], Field(min_length=1, max_length=20), at_most(20)] = Field(
         default=(10, 50, 100), description="Percent of instances on the new release, step by step"
     )
     surge: Annotated[int, Field(ge=0, le=2000), Otherwise("the number of zones when `unavailable` is 0, else 0")] | None = Field(

@@ -172,7 +172,22 @@ def test_a_long_value_is_cut() -> None:
 def test_a_message_full_of_problems_is_told_in_part() -> None:
     told = complaints(message(scaling={f"x{number}": 1 for number in range(5000)}))
     assert len(told) == 51
-    assert told[-1] == "message: has 4950 more problems"
+    assert told[-1] == "message: has more problems; put these right first"
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"rollout": {"steps": [0] * 20000}},
+        {"scaling": {"metrics": [{}] * 15000}},
+        {"scaling": {"schedules": {f"s{number}": {"timezone": "A/b"} for number in range(2000)}}},
+        {"artifact": {"image": "tiny:1", "env": {f"{number}": "" for number in range(5000)}}},
+        {"machine": {"tags": ["A"] * 10000}},
+    ],
+    ids=lambda sections: next(iter(sections)),
+)
+def test_a_list_that_is_far_too_long_is_one_problem(sections: dict[str, Any]) -> None:
+    assert len(complaints(message(**sections))) == 1
 
 
 def test_marks_that_hide_or_reorder_text_are_refused_and_told_in_the_open() -> None:
