@@ -22,8 +22,8 @@ from datetime import datetime, timedelta
 from handlers import records
 from handlers.records import Held
 from infra.apply import apply
-from infra.plan import look, plan
-from infra.resources.base import Action, Applied, Failed, Pending, Plan, Result, Snapshot
+from infra.plan import glance, look, plan
+from infra.resources.base import Action, Applied, Failed, Pending, Plan, Result, Snapshot, merged
 from infra.store import Conflict, Unavailable, Write
 from infra.views import observed, outputs
 from infra.wiring import World
@@ -63,29 +63,46 @@ def turn(world: World, model: str, event_id: str = "") -> None:
 
 def _work(world: World, model: str, token: str, event_id: str, until: datetime) -> None:
     refusals: tuple[Problem, ...] = ()
-    tried = Plan()
+    tried, seen = Plan(), None
     while True:
         documents = world.store.get_many([records.model_path(model), "settings/policy"])
         held = records.held(documents.get(records.model_path(model)))
         if held is None or _is_others(held.state.claim, token, world.clock.now()):
             return
         policy = load_policy(documents["settings/policy"].data if "settings/policy" in documents else None)
-        decision = _decide(world, held.state, policy, refusals)
+        snapshot = _observe(world, held.state, seen)
+        decision = _decide(held.state, snapshot, policy, refusals, world.clock.now())
+        is_calm = decision.plan.is_empty and not decision.turn.transitions
+        if seen and not is_calm:
+            seen = None  # only a glance: look at everything before anything is decided
+            continue
         try:
             results = _carry_out(world, held, decision, token, event_id, until)
         except Conflict:
+            seen = None
             continue
         refusals = tuple(result.problem for result in results if isinstance(result, Failed))
         next_look = _next_look(decision, results, decision.plan == tried, world.clock.now())
-        tried = decision.plan
+        tried, seen = decision.plan, snapshot if is_calm else None
         if next_look is None or next_look > until:
             return
         world.clock.sleep(max(0.0, (next_look - world.clock.now()).total_seconds()))
 
 
-def _decide(world: World, state: State, policy: Policy, refusals: tuple[Problem, ...]) -> Decision:
-    snapshot = _observe(world, state)
-    seen, now = observed(snapshot, state.desired.model), world.clock.now()
+def _observe(world: World, state: State, seen: Snapshot | None) -> Snapshot:
+    """All that any target of the releases in play could need; what is left over is looked for until the model has settled. After a
+    calm look (`seen`) a glance is enough: only the groups and their instances' health can change while one waits for them."""
+    rollout, model = state.rollout, state.desired.model
+    releases = tuple(release for release in (rollout.stable, rollout.candidate, state.desired.release) if release)
+    if not releases:
+        return Snapshot({})
+    if seen:
+        return merged(seen, world.compute.observe(glance(model, releases)))
+    return world.compute.observe(look(model, releases, sweep=state.wake_at is not None))
+
+
+def _decide(state: State, snapshot: Snapshot, policy: Policy, refusals: tuple[Problem, ...], now: datetime) -> Decision:
+    seen = observed(snapshot, state.desired.model)
     unmet = _plan(capped(policy, asked(state.rollout, state.desired, seen)), snapshot)
     refusals = (*refusals, *unmet.problems, *_forbidden(policy, state))
     evidence = Evidence(refusals, tuple(action.why for action in unmet.actions))
@@ -143,15 +160,6 @@ def request_id(state: State, action: Action) -> uuid.UUID:
     key = action.key
     text = (state.desired.model, state.revision, action.verb, key.collection, key.scope, key.name, action.seen, action.body)
     return uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(text, sort_keys=True))
-
-
-def _observe(world: World, state: State) -> Snapshot:
-    """All that any target of the releases in play could need. What is left over is looked for until the model has settled."""
-    rollout = state.rollout
-    releases = tuple(release for release in (rollout.stable, rollout.candidate, state.desired.release) if release)
-    if not releases:
-        return Snapshot({})
-    return world.compute.observe(look(state.desired.model, releases, sweep=state.wake_at is not None))
 
 
 def _forbidden(policy: Policy, state: State) -> tuple[Problem, ...]:

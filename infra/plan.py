@@ -77,6 +77,16 @@ def look(
     )
 
 
+def glance(model: str, releases: Iterable[Release]) -> Look:
+    """What changes by itself while one waits for a group: the group, its instances, and their health by the balancer."""
+    known = tuple(releases)
+    regions = sorted({release.spec.placement.region for release in known})
+    groups = tuple(names.group(model, colour, region) for region in regions for colour in IN_PLACE)
+    is_exposed = any(release.spec.traffic.exposure == "external" for release in known)
+    services = tuple(names.backend_service(model, colour) for colour in IN_PLACE) if is_exposed else ()
+    return Look(keys=(*groups, *services), groups=groups, healths=services)
+
+
 # ---- What should be
 
 

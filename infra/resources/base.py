@@ -72,6 +72,16 @@ class Snapshot:
     health: Mapping[Key, tuple[Body, ...]] = field(default_factory=dict)  # by backendServices key
 
 
+def merged(before: Snapshot, after: Snapshot) -> Snapshot:
+    """An earlier snapshot with what a later look has read again."""
+    return Snapshot(
+        {**before.bodies, **after.bodies},
+        {**before.instances, **after.instances},
+        {**before.errors, **after.errors},
+        {**before.health, **after.health},
+    )
+
+
 @dataclass(frozen=True)
 class Action:
     """One intended change to one resource. `after` names the actions (by key) it waits for within the same plan. `seen` is
