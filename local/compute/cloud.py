@@ -42,8 +42,8 @@ class Cloud(Timeline):
     """A project with regions, resources and operations. Deterministic for a given seed, clock and order of requests.
 
     `operation_seconds` is how long operations take (0: an operation is DONE in the very answer),
-    `operation_seconds_by_method` overrides it by glob of the method id. `attached` says since when a group is a backend
-    of a backend service. With `waits_pass_time` a `wait` on an operation moves a virtual clock to its end.
+    `operation_seconds_by_method` overrides it by glob of the method id. `attached` says of each group since when it is a
+    backend of which service. With `waits_pass_time` a `wait` on an operation moves a virtual clock to its end.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Cloud(Timeline):
         self.stock_outs: Watched[JsonObject] = Watched()
         self.quotas: Watched[float] = Watched()
         self.acting: dict[Key, Any] = {}  # what gives a group or an autoscaler its life: `groups.Group`, `autoscaling.Autoscaler`
-        self.attached: dict[tuple[Key, Key], float] = {}
+        self.attached: dict[Key, dict[Key, float]] = {}
         self._ids = random.Random(seed + 2)
         self._number = 0
 

@@ -8,8 +8,9 @@ from collections import Counter
 from local.compute.cloud import Cloud
 from local.compute.errors import JsonObject
 from local.compute.groups import CARRIED, Group, group_at
-from local.compute.intents import size_of
+from local.compute.intents import healing_policy, size_of
 from local.compute.machine import Machine
+from local.compute.rules.health import Check
 from local.compute.rules.sizes import rounded_up, split
 from local.compute.rules.updater import is_version_target_reached
 
@@ -64,11 +65,11 @@ def _calculated(size: JsonObject, target: int) -> JsonObject:
 
 def managed_instances(group: Group) -> list[JsonObject]:
     """The managed instances by name, those that are being made and those that leave included."""
-    check = group.resource.get("autoHealingPolicies") or [{}]
-    return [_managed(group, group.machines[name], check[0].get("healthCheck")) for name in sorted(group.machines)]
+    check, url = group.check(), healing_policy(group.resource).get("healthCheck")
+    return [_managed(group, group.machines[name], check, url) for name in sorted(group.machines)]
 
 
-def _managed(group: Group, machine: Machine, check_url: str | None) -> JsonObject:
+def _managed(group: Group, machine: Machine, check: Check | None, check_url: str | None) -> JsonObject:
     cloud = group.cloud
     entry: JsonObject = {
         "name": machine.name,
@@ -81,7 +82,7 @@ def _managed(group: Group, machine: Machine, check_url: str | None) -> JsonObjec
     if machine.resource is not None:
         entry |= {"id": machine.resource["id"], "instanceStatus": machine.status}
         if check_url:
-            state = "DRAINING" if machine.is_draining else machine.alive(group.check())[0]
+            state = "DRAINING" if machine.is_draining else machine.alive(check)[0]
             entry["instanceHealth"] = [{"healthCheck": check_url, "detailedHealthState": state}]
     if machine.failure is not None:
         entry["lastAttempt"] = {"errors": {"errors": [machine.failure.as_error()]}}

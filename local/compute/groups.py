@@ -24,7 +24,7 @@ from local.compute.machine import Machine
 from local.compute.rules import updater
 from local.compute.rules.group import Create, Delete, Disruption, InPlace, Intent, Member, Plan, Recreate, Revision, Step
 from local.compute.rules.health import Check
-from local.compute.services import asks_readiness, drain_seconds
+from local.compute.services import asks_readiness, drain_seconds, readiness_checks
 
 KEPT_ERRORS = 500
 CARRIED = "_carried"
@@ -50,7 +50,7 @@ class Group:
         self._caused: Counter[tuple[str, CreationError]] = Counter()
         self._number = 0
         self.intent: Intent
-        self._check_key: Key | None
+        self.check_key: Key | None
         cloud.stock_outs.listeners.append(self.look_soon)
         self.written()
 
@@ -73,7 +73,8 @@ class Group:
         return self._at_end is not None
 
     def members(self) -> list[Member]:
-        return [machine.member() for machine in self.machines.values()]
+        check = self.check()
+        return [machine.member(check) for machine in self.machines.values()]
 
     def is_stable(self, members: list[Member] | None = None) -> bool:
         if self._is_look_due or self.is_being_deleted:
@@ -87,7 +88,11 @@ class Group:
         resource = self.resource
         zones = tuple(zone["zone"].rpartition("/")[2] for zone in resource["distributionPolicy"]["zones"])
         self.intent = intent_of(resource, zones)
-        self._check_key = check_key(resource)
+        self.check_key = check_key(resource)
+        self.checks_changed()
+
+    def checks_changed(self) -> None:
+        """What its check asks, or how often, may have changed."""
         for machine in self.machines.values():
             machine.watch()
         self._tell()
@@ -203,10 +208,10 @@ class Group:
         return behaviour_for(self.cloud.behaviours, self.key.name, machine.zone, self.template(machine.revision))
 
     def check(self) -> Check | None:
-        check = check_of(self.cloud, self._check_key)
-        if check is None or self._check_key is None:
+        check = check_of(self.cloud, self.check_key)
+        if check is None or self.check_key is None:
             return None
-        return replace(check, asks_readiness=asks_readiness(self.cloud, self.group_key, self._check_key))
+        return replace(check, asks_readiness=asks_readiness(self.cloud, self.group_key, self.check_key))
 
     def drain_seconds(self) -> float:
         return drain_seconds(self.cloud, self.group_key)
@@ -268,6 +273,20 @@ class Group:
 def group_at(cloud: Cloud, key: Key) -> Group | None:
     """The acting group of a manager's or of an instance group's key."""
     return cast("Group | None", cloud.acting.get(Key(key.scope, "instanceGroupManagers", key.name)))
+
+
+def service_written(cloud: Cloud, group: Key) -> None:
+    """A backend service began or ceased to use a group, or was changed."""
+    found = group_at(cloud, group)
+    if found is not None:
+        found.checks_changed()
+
+
+def check_written(cloud: Cloud, check: Key) -> None:
+    """A health check was written: the groups that it is asked for look anew at their VMs."""
+    for group in groups(cloud):
+        if check in (group.check_key, *readiness_checks(cloud, group.group_key)):
+            group.checks_changed()
 
 
 def groups(cloud: Cloud) -> list[Group]:

@@ -123,8 +123,9 @@ class Machine:
             return UNKNOWN
         return judged(Answers(self.running_since, self.ready_turns), check, self._owner.cloud.now())[0]
 
-    def member(self) -> Member:
-        verdict, once = self.alive(self._owner.check())
+    def member(self, check: Check | None) -> Member:
+        """What the updater sees of it, by the group's check."""
+        verdict, once = self.alive(check)
         return Member(
             name=self.name,
             zone=self.zone,

@@ -13,6 +13,7 @@ from local.compute.call import Call, handles
 from local.compute.cloud import GROUP_HEALTH, Cloud
 from local.compute.collections.standard import Kind, register
 from local.compute.errors import Invalid, JsonObject, Required
+from local.compute.groups import service_written
 from local.compute.keys import Key
 
 GROUPS = ("instanceGroups", "networkEndpointGroups")
@@ -83,13 +84,15 @@ def references(resource: JsonObject) -> Iterable[str]:
 
 
 def written(cloud: Cloud, resource: JsonObject) -> None:
-    """Keep since when each group is attached."""
+    """Keep since when each group is attached, and tell the groups: what their own checks mean may depend on it."""
     service = cloud.key_of(resource["selfLink"])
     groups = {cloud.key_of(backend["group"]) for backend in resource.get("backends") or []}
-    for pair in [pair for pair in cloud.attached if pair[0] == service and pair[1] not in groups]:
-        del cloud.attached[pair]
+    for group in [group for group, services in cloud.attached.items() if service in services and group not in groups]:
+        del cloud.attached[group][service]
+        service_written(cloud, group)
     for group in groups:
-        cloud.attached.setdefault((service, group), cloud.now())
+        cloud.attached.setdefault(group, {}).setdefault(service, cloud.now())
+        service_written(cloud, group)
 
 
 def removed(cloud: Cloud, resource: JsonObject) -> None:
@@ -119,7 +122,7 @@ def get_health(call: Call) -> JsonObject:
     if not given:
         raise Required("resource.group")
     group = call.cloud.key_of(given)
-    if (call.key, group) not in call.cloud.attached:
+    if call.key not in call.cloud.attached.get(group, ()):
         raise Invalid("resource.group", given, "The group is not a backend of this backend service.")
     health = GROUP_HEALTH.get(group.collection)
     status = health(call.cloud, service, group) if health else []

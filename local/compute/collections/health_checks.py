@@ -5,6 +5,7 @@ from __future__ import annotations
 from local.compute.call import Call
 from local.compute.collections.standard import Kind, register
 from local.compute.errors import Invalid, JsonObject, Required
+from local.compute.groups import check_written
 
 MEMBERS = {
     "TCP": "tcpHealthCheck",
@@ -68,5 +69,6 @@ register(
         schema="HealthCheck",
         discovery=("healthChecks", "regionHealthChecks"),
         complete=complete,
+        written=lambda cloud, resource: check_written(cloud, cloud.key_of(resource["selfLink"])),
     )
 )

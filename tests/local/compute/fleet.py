@@ -82,8 +82,8 @@ class Fleet:
         assert not done.error.errors, done.error
         return done
 
-    def serve(self, *, drain: int = 0, name: str = "bs", **members: Any) -> None:
-        """Put it behind a backend service with the check `ready`, and name its port."""
+    def serve(self, *, drain: int = 0, name: str = "bs", check: str = "ready", **members: Any) -> None:
+        """Put it behind a backend service with a check of its own, and name its port."""
         group = f"projects/{PROJECT}/{SCOPE}/instanceGroups/{self.name}"
         groups = self.clients.of(compute_v1.RegionInstanceGroupsClient)
         ports = compute_v1.RegionInstanceGroupsSetNamedPortsRequest(named_ports=[compute_v1.NamedPort(name="http", port=8080)])
@@ -97,7 +97,7 @@ class Fleet:
         )
         backend = compute_v1.Backend({"group": group} | members)
         draining = compute_v1.ConnectionDraining(draining_timeout_sec=drain)
-        service = backend_service(name, backends=[backend], connection_draining=draining)
+        service = backend_service(name, check, backends=[backend], connection_draining=draining)
         services = self.clients.of(compute_v1.BackendServicesClient)
         self.done(services.insert_unary(project=PROJECT, backend_service_resource=service))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from google.cloud import compute_v1
 
 from local.compute import VirtualClock
 from local.compute.instance_controls import affect
-from tests.local.compute.clients import Clients
+from tests.local.compute.clients import PROJECT, Clients
 from tests.local.compute.fleet import Fleet, version
 
 
@@ -85,4 +86,33 @@ def test_flapping_vms_flap_in_the_eyes_of_the_balancer_only(fleet: Fleet) -> Non
         fleet.run(15)
         seen.append(fleet.health().get("HEALTHY", 0))
     assert {0, 3} <= set(seen)
+    assert fleet.doing() == {"none": 3}
+
+
+def test_a_group_whose_check_asks_the_balancers_path_waits_for_readiness(fleet: Fleet) -> None:
+    fleet.cloud.set_behaviours([{"template": "v2", "never_ready": True, "alive_after_seconds": 0}])
+    heal = {"health_check": "global/healthChecks/ready", "initial_delay_sec": 3600}
+    fleet.create(size=3, auto_healing_policies=[compute_v1.InstanceGroupManagerAutoHealingPolicy(heal)])
+    fleet.serve()
+    fleet.settle()
+    fleet.versions(version("v2"))
+    fleet.run(300)
+    assert fleet.doing() == {"none": 3, "verifying": 3}
+    assert fleet.by_version() == {"v1": 3, "v2": 3}
+
+
+def test_a_health_check_that_is_mended_lets_waiting_vms_through(fleet: Fleet) -> None:
+    fleet.cloud.set_behaviours([{"never_ready": True, "alive_after_seconds": 0}])
+    heal = {"health_check": "global/healthChecks/ready", "initial_delay_sec": 3600}
+    fleet.create(size=3, auto_healing_policies=[compute_v1.InstanceGroupManagerAutoHealingPolicy(heal)])
+    fleet.serve()
+    fleet.run(300)
+    assert fleet.doing() == {"verifying": 3}
+    path = compute_v1.HealthCheck(http_health_check=compute_v1.HTTPHealthCheck(port=8080, request_path="/live"))
+    checks = fleet.clients.of(compute_v1.HealthChecksClient)
+    fleet.serve(name="other", check="alive")
+    services = fleet.clients.of(compute_v1.BackendServicesClient)
+    fleet.done(services.delete_unary(project=PROJECT, backend_service="bs"))
+    fleet.done(checks.patch_unary(project=PROJECT, health_check="ready", health_check_resource=path))
+    fleet.settle(60)
     assert fleet.doing() == {"none": 3}
