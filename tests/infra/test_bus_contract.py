@@ -26,7 +26,7 @@ from local.topics import make_topics, push_to
 from tests.infra.bus_function import take
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 40
+PATIENCE_SECONDS = 60
 
 
 class Line(Protocol):
