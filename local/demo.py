@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -101,7 +101,7 @@ def _tour(stack: Stack, screen: Screen, options: argparse.Namespace, began: floa
         print(f"  report: {options.json_report}, picture: {options.picture}", flush=True)
         if options.keep:
             print(guide.by_hand(stack.environment, stack.pubsub, sys.executable, stack.logs, os.getpid()), flush=True)
-            tour.go_on(PlainScreen(sys.stdout))
+            tour.go_on(PlainScreen(sys.stdout, told=len(watcher.entries)))
     return 0 if is_fine else 1
 
 
@@ -127,11 +127,12 @@ class Tour:
             return str(late)
         return ""
 
-    def go_on(self, screen: Screen) -> NoReturn:
+    def go_on(self, screen: Screen) -> None:
         """Tell what happens from now on, until somebody stops it."""
         self._screen = screen
-        while True:
-            self._look()
+        with suppress(KeyboardInterrupt):
+            while True:
+                self._look()
 
     def _look(self) -> None:
         time.sleep(LOOK_SECONDS)

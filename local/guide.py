@@ -22,10 +22,8 @@ def summary(report: Report, failure: str, logs: Path | None) -> str:
     width = max(map(len, OUTPUTS.values()))
     lines += [f"  {label:{width}}  {report.outputs[name]}" for name, label in OUTPUTS.items() if name in report.outputs]
     on = "Google's emulators" if report.backend == "emulators" else "the embedded store and bus"
-    lines += [
-        "",
-        f"  {report.real_seconds:.0f} s on {on}, {sum(report.calls.values())} calls to Compute Engine, {changes(report.calls)} of them changes",
-    ]
+    calls = f"{sum(report.calls.values())} calls to Compute Engine, {changes(report.calls)} of them changes"
+    lines += ["", f"  {report.real_seconds:.0f} s on {on}, {calls}"]
     if failure:
         lines.append(f"  {failure}")
     if logs:
@@ -101,6 +99,10 @@ def _documents(environment: Mapping[str, str], python: str, folder: Path) -> str
     return "\n".join(
         f"  {python} -c \"{code}\" {folder}/slipway.sqlite '{path}'" for path in (f"models/{MODEL}", f"models/{MODEL}/log/%")
     )
+
+
+def _only(*fields: str) -> str:
+    return "&".join(f"mask.fieldPaths={field}" for field in fields)
 
 
 def _quoted(code: str) -> str:

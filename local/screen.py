@@ -63,11 +63,11 @@ def named(phase: str) -> str:
 
 
 class PlainScreen:
-    """Lines with the real seconds since the start, for logs and pipes."""
+    """Lines with the real seconds since the start, for logs and pipes. `told`: how many entries of the log are known already."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, told: int = 0) -> None:
         self._out, self._started = out, time.monotonic()
-        self._told = 0
+        self._told = told
         self._counted: tuple[Mapping[str, int], Mapping[str, int]] | None = None
 
     def part(self, name: str, state: str, done: bool = False) -> None:
