@@ -41,9 +41,11 @@ def tell(fate: Fate) -> Scenario:
     """Provision, then swap."""
     story = Scenario()
     story.given_mortal_workers(fate.around, Death)
-    story.when_released("1", scaling={"min": 2, "max": 4})
+    story.when_released("1", scaling={"min": 2, "max": 4}, rollout={"steps": [50, 100], "bake_seconds": 60})
+    story.when_minutes_pass(1)  # the death of the intake is mended by redelivery alone
     story.when_settled()
-    story.when_released("2", rollout={"steps": [50, 100], "bake_seconds": 60})
+    story.when_released("2")
+    story.when_minutes_pass(1)
     story.when_settled()
     return story
 
