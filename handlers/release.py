@@ -147,7 +147,11 @@ def quarantine(world: World, key: str, why: str, raw: bytes) -> None:
     notice = json.dumps({"why": why, "quarantine": key, "size": len(raw)}).encode()
     outgoing = (
         records.outgoing(
-            f"quarantine-{key}-dead", records.DEAD_LETTERS, raw[:RAW_CAP], {"why": why[:1000], "quarantine": key}, now
+            f"quarantine-{key}-dead",
+            records.DEAD_LETTERS,
+            raw[:RAW_CAP],
+            {"why": why.encode(errors="replace")[:1000].decode(errors="ignore"), "quarantine": key},
+            now,
         ),
         records.outgoing(
             f"quarantine-{key}-status", records.STATUS, notice, records.status_attributes(key, "", now, "quarantine"), now

@@ -247,7 +247,6 @@ def test_a_cloud_event_is_the_same_event_in_either_mode(line: Line) -> None:
     ("data", "attributes", "why"),
     [
         (b"", {}, "needs data"),
-        (b"", {"a": "1"}, "needs data"),
         (b"x" * 10_000_001, {}, "10,000,001 bytes"),
         (b"x", {"a": "x" * 1025}, "1,025 bytes"),
         (b"x", {"a": "ü" * 513}, "1,026 bytes"),
