@@ -27,7 +27,9 @@ def version(name: str, fixed: int | None = None, percent: int | None = None, lab
 
 
 def policy(surge: int = 3, unavailable: int = 0, **members: Any) -> Any:
+    """A proactive policy. Every member is said, because a patch merges it with what the group had."""
     given = {"type_": "PROACTIVE", "max_surge": FIXED(fixed=surge), "max_unavailable": FIXED(fixed=unavailable)}
+    given |= {"replacement_method": "SUBSTITUTE"}
     return compute_v1.InstanceGroupManagerUpdatePolicy(given | members)
 
 
