@@ -39,9 +39,9 @@ def at_most(most: int) -> BeforeValidator:
     """Count before looking at each, since pydantic's own limit does so after: a list of ten thousand has one thing wrong."""
 
     def count(value: Any) -> Any:
-        if isinstance(value, (dict, tuple)) and len(value) > most:
+        if isinstance(value, (dict, tuple, list)) and len(value) > most:
             raise ValueError("too many")
-        return value
+        return tuple(value) if isinstance(value, list) else value
 
     return BeforeValidator(count)
 
