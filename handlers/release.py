@@ -20,7 +20,7 @@ from handlers.command import record_command
 from handlers.records import Held, Refuse
 from infra.bus import Message, Payload, Unreadable, payload, received
 from infra.resources import instance_template
-from infra.store import Conflict, Create, Write
+from infra.store import Conflict, Create, Unstorable, Write
 from infra.wiring import World
 from rollout.commands import displaced
 from rollout.encode import State, release_from_document, release_to_document
@@ -39,7 +39,7 @@ def handle(world: World, event: Any) -> None:
         return
     try:
         model = accept(world, message)
-    except (Unreadable, Invalid, Refuse) as refusal:
+    except (Unreadable, Invalid, Refuse, Unstorable) as refusal:
         quarantine(world, message.id, str(refusal), message.data)
         return
     records.wake(world, model)

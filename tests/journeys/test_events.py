@@ -65,6 +65,8 @@ def test_the_same_version_with_other_content_is_refused() -> None:
         b'{"model":"tiny"}',
         b'{"model":"Tiny!","version":"1"}',
         b'{"model":"tiny","version":"1","scaling":{"max":1e309}}',
+        b'{"model":"tiny","version":"1","artifact":{"image":"r/tiny:1","env":{"__NO_DOCUMENT_HAS_THIS_NAME__":"1"}}}',
+        '{"model":"tiny","version":"1","serving":"é"}'.replace("é", "é" * 2000).encode(),
     ],
 )
 def test_bad_input_is_acknowledged_quarantined_once_and_told(raw: bytes) -> None:
