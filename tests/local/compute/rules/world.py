@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
+from local.compute.rules.draft import DisruptionOf, always_replace
 from local.compute.rules.group import Create, Delete, Disruption, InPlace, Intent, Member, Plan, Recreate, Revision
-from local.compute.rules.updater import DisruptionOf, always_replace, is_stable, plan
+from local.compute.rules.updater import is_stable, plan
 
 
 class Group:
