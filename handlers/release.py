@@ -13,8 +13,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, assert_never
 
-from rollout.events import CommandGiven, Invalid, ReleaseRequested, decode_json, parse, resolve
-
 from handlers import records
 from handlers.command import record_command
 from handlers.records import Held, Refuse
@@ -24,11 +22,14 @@ from infra.store import Conflict, Create, Unstorable, Write
 from infra.wiring import World
 from rollout.commands import displaced
 from rollout.encode import State, release_from_document, release_to_document
+from rollout.events import CommandGiven, Invalid, ReleaseRequested, decode_json, parse, resolve
 from rollout.guard import load_policy, violations
 from rollout.model import Desired, Release, Transition
 from rollout.spec import Spec, digest, incompatible
 
 RAW_CAP = 32 * 1024
+HARMLESS = frozenset({"image", "secrets"})
+HIDDEN = "(hidden)"
 
 
 def handle(world: World, event: Any) -> None:
@@ -142,20 +143,14 @@ def _check(state: State, release: Release, forbidden: tuple[str, ...]) -> None:
 
 def quarantine(world: World, key: str, why: str, raw: bytes) -> None:
     """Put a message on record that can never be accepted: once, however often it comes, with a dead letter and a status event."""
-    now = world.clock.now()
-    data = {"why": why, "raw": base64.b64encode(raw[:RAW_CAP]).decode(), "size": len(raw), "at": now}
-    notice = json.dumps({"why": why, "quarantine": key, "size": len(raw)}).encode()
+    now, size, raw = world.clock.now(), len(raw), without_values(raw)[:RAW_CAP]
+    data = {"why": why, "raw": base64.b64encode(raw).decode(), "size": size, "at": now}
+    notice = json.dumps({"why": why, "quarantine": key, "size": size}).encode()
+    about = {"why": why.encode(errors="replace")[:1000].decode(errors="ignore"), "quarantine": key}
+    told = records.status_attributes(key, "", now, "quarantine")
     outgoing = (
-        records.outgoing(
-            f"quarantine-{key}-dead",
-            records.DEAD_LETTERS,
-            raw[:RAW_CAP],
-            {"why": why.encode(errors="replace")[:1000].decode(errors="ignore"), "quarantine": key},
-            now,
-        ),
-        records.outgoing(
-            f"quarantine-{key}-status", records.STATUS, notice, records.status_attributes(key, "", now, "quarantine"), now
-        ),
+        records.outgoing(f"quarantine-{key}-dead", records.DEAD_LETTERS, raw, about, now),
+        records.outgoing(f"quarantine-{key}-status", records.STATUS, notice, told, now),
     )
     try:
         world.store.commit(Create(f"quarantine/{key}", data), *outgoing)
@@ -163,6 +158,21 @@ def quarantine(world: World, key: str, why: str, raw: bytes) -> None:
         return
     records.log_quarantine(key, why)
     records.publish_outbox(world, outgoing)
+
+
+def without_values(raw: bytes) -> bytes:
+    """The message without the values that could be secrets pasted where they do not belong; as it is where it cannot be read."""
+    try:
+        body = decode_json(raw)
+    except Invalid:
+        return raw
+    artifact = body.get("artifact") if isinstance(body, dict) else None
+    if not isinstance(artifact, dict) or artifact.keys() <= HARMLESS:
+        return raw
+    hidden = {name: value if name in HARMLESS else HIDDEN for name, value in artifact.items()}
+    if isinstance(artifact.get("env"), dict):
+        hidden["env"] = dict.fromkeys(artifact["env"], HIDDEN)
+    return json.dumps(body | {"artifact": hidden}).encode()
 
 
 def _who(release: Release) -> str:

@@ -90,8 +90,8 @@ def _work(world: World, model: str, token: str, event_id: str, until: datetime) 
 
 
 def _observe(world: World, state: State, seen: Snapshot | None) -> Snapshot:
-    """All that any target of the releases in play could need; what is left over is looked for until the model has settled. After a
-    calm look (`seen`) a glance is enough: only the groups and their instances' health can change while one waits for them."""
+    """All that any target of the releases in play could need, and until the model has settled also what may be left over. After
+    a calm look (`seen`) a glance is enough: only the groups and their instances' health can change while one waits for them."""
     rollout, model = state.rollout, state.desired.model
     releases = tuple(release for release in (rollout.stable, rollout.candidate, state.desired.release) if release)
     if not releases:

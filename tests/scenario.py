@@ -22,7 +22,7 @@ from handlers import records, release, wakeup
 from infra.bus import Bus, CloudEventLike, Message, received
 from infra.buses.embedded import EmbeddedBus
 from infra.compute import Compute
-from infra.store import Store, Write
+from infra.store import Put, Store, Write
 from infra.stores.sqlite import SqliteStore
 from infra.wiring import World
 from local.compute import Cloud, InProcessAdapter
@@ -160,6 +160,15 @@ class Scenario:
 
     def given_no_stock_out(self) -> None:
         self.cloud.stock_outs.clear()
+
+    def given_policy(self, **policy: Any) -> None:
+        self.store.commit(Put("settings/policy", policy))
+
+    def given_fault(self, kind: str, **fault: Any) -> None:
+        self.cloud.faults.add(kind, fault.pop("method", "*"), **fault)
+
+    def given_no_faults(self) -> None:
+        self.cloud.faults.clear()
 
     def given_load(self, group: str, **load: float) -> None:
         self.cloud.load[group] = dict(load)
@@ -320,6 +329,9 @@ class Scenario:
         """The policy as the stand-in holds it; changing it is changing it behind Slipway's back."""
         policy: dict[str, Any] = self._resource("autoscalers", f"{model}-blue")["autoscalingPolicy"]
         return policy
+
+    def group(self, model: str = "tiny") -> dict[str, Any]:
+        return self._resource("instanceGroupManagers", f"{model}-blue")
 
     def url_map(self) -> dict[str, Any]:
         return self._resource("urlMaps", "slipway-gateway")
