@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from html import escape
 
 from local.report import Phase, Report, Sample, Story
@@ -70,8 +70,7 @@ def _scales(report: Report) -> Scales:
     for story in report.releases:
         for phase in story.phases:
             moments += [phase.began, *((phase.ended,) if phase.ended else ())]
-    if not moments:
-        raise ValueError("there is nothing to draw: the report has no instances and no phases")
+    moments = moments or [datetime(1970, 1, 1, tzinfo=UTC)]  # nothing was seen: an empty picture
     began = min((phase.began for story in report.releases for phase in story.phases), default=min(moments))
     most = max((sum(sample.by_version.values()) for sample in report.instances), default=0)
     return Scales(began, max(moments), max(most, report.floor) + 1)

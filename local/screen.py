@@ -77,16 +77,21 @@ class PlainScreen:
         print(f"{time.monotonic() - self._started:6.1f} s  {text}", file=self._out, flush=True)
 
     def show(self, view: View) -> None:
-        for entry in view.entries[self._told :]:
-            reason = f" ({entry.reason})" if entry.reason else ""
-            self.say(f"{since(view.began, entry.at)}  release {entry.release}: {named(entry.to)}{reason}: {entry.why}")
+        news = [(entry.at, _told(entry)) for entry in view.entries[self._told :]]
         self._told = len(view.entries)
         if view.sample and (view.sample.by_version, view.sample.healthy) != self._counted:
             self._counted = (view.sample.by_version, view.sample.healthy)
-            self.say(f"{since(view.began, view.sample.at)}  {_instances(view.sample)}")
+            news.append((view.sample.at, _instances(view.sample)))
+        for at, text in sorted(news):
+            self.say(f"{since(view.began, at)}  {text}")
 
     def close(self) -> None:
         self._out.flush()
+
+
+def _told(entry: Entry) -> str:
+    reason = f" ({entry.reason})" if entry.reason else ""
+    return f"release {entry.release}: {named(entry.to)}{reason}: {entry.why}"
 
 
 def _instances(sample: Sample) -> str:

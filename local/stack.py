@@ -14,7 +14,6 @@ import json
 import logging
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from infra.bus import Bus
 from infra.store import Store
 from infra.wiring import ScaledClock, World
 from local import compute, emulators
+from local.pace import StoppableClock, Ticker
 from local.processes import Program, free_port
 from local.publisher import Publisher
 
@@ -36,7 +36,6 @@ PROJECT = "demo"
 RELEASES, WAKEUPS, DEAD_LETTERS = "model-releases", "model-wakeups", "model-releases-dead"
 TOPICS = (RELEASES, WAKEUPS, "model-rollout-status", DEAD_LETTERS)
 FUNCTIONS = {"on_release": RELEASES, "on_wakeup": WAKEUPS}
-MINUTE = 60.0
 
 Backend = Literal["emulators", "embedded"]
 Tell = Callable[[str, str, bool], None]
@@ -102,7 +101,7 @@ class Stack:
             self._start_emulated()
         else:
             self._start_embedded(server.url)
-        ticker = Ticker(self)
+        ticker = Ticker(self.clock, lambda: self.publish(WAKEUPS, {"tick": True}))
         self._parts.callback(ticker.stop)
         ticker.start()
 
@@ -177,52 +176,27 @@ class Stack:
         from infra.stores.sqlite import SqliteStore
 
         self._tell("store and bus", "are embedded", False)
-        store, bus = SqliteStore(self.folder / "slipway.sqlite"), EmbeddedBus(self.clock, PROJECT)
+        clock = StoppableClock(self.clock)
+        store, bus = SqliteStore(self.folder / "slipway.sqlite"), EmbeddedBus(clock, PROJECT)
         self._parts.callback(store.close)
         out = logging.FileHandler(self.folder / "functions.log")
         out.setFormatter(JsonLines())
         log = logging.getLogger("slipway")
         log.handlers, log.propagate = [out], False
         log.setLevel(logging.INFO)
-        client = Compute(PROJECT, self.clock, endpoint)
-        world = World(self.clock, lambda: store, lambda: bus, lambda: client)
+        client = Compute(PROJECT, clock, endpoint)
+        world = World(clock, lambda: store, lambda: bus, lambda: client)
         bus.subscribe(RELEASES, lambda event: release.handle(world, event), dead_letter_topic=DEAD_LETTERS)
         bus.subscribe(WAKEUPS, lambda event: wakeup.handle(world, event))
         bus.start()
         self._parts.callback(bus.stop)
+        self._parts.callback(clock.stop)
         publisher = Publisher(bus.publish)
         publisher.start()
         self._parts.callback(publisher.stop)
         self.pubsub = publisher.address
         self.store, self.bus = store, bus
         self._tell("store and bus", "embedded: SQLite, and a bus in this process", True)
-
-
-class Ticker:
-    """Publishes the tick at every full minute of the stack's own time, as Cloud Scheduler does."""
-
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ticker", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        clock = self._stack.clock
-        while True:
-            rest = MINUTE - clock.now().timestamp() % MINUTE
-            if self._stopping.wait(rest / clock.speed):
-                return
-            try:
-                self._stack.publish(WAKEUPS, {"tick": True})
-            except Exception as error:  # a tick may be lost: the next one comes in a minute
-                logging.getLogger("local.stack").warning("a tick was lost: %s", error)
 
 
 def without_emulators() -> str:

@@ -1,0 +1,103 @@
+"""The demo as people start it: a program of its own, judged by its exit status, its words and its files."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from local.processes import answers
+
+ROOT = Path(__file__).resolve().parents[2]
+FAST = ("--embedded", "--speed", "80")
+
+
+def demo(folder: Path, *arguments: str, before: str = "pass") -> subprocess.Popen[str]:
+    """The program; `before` is code that runs in it first and may change what the module `demo` and its `story` say."""
+    files = ("--json-report", str(folder / "report.json"), "--picture", str(folder / "picture.svg"))
+    code = f"import sys; from local import demo; from local.demo import story; {before}; sys.exit(demo.main(sys.argv[1:]))"
+    command = [sys.executable, "-u", "-c", code, *files, *arguments]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def ended(program: subprocess.Popen[str]) -> tuple[int, str]:
+    try:
+        out, _ = program.communicate(timeout=110)
+    finally:
+        program.kill()
+    return program.returncode, out
+
+
+def read_until(program: subprocess.Popen[str], words: str) -> str:
+    assert program.stdout
+    text = ""
+    while words not in text:
+        line = program.stdout.readline()
+        assert line, f"the demo ended before it said {words!r}:\n{text}"
+        text += line
+    return text
+
+
+def test_three_releases_come_as_promised_and_are_put_on_paper(tmp_path: Path) -> None:
+    status, out = ended(demo(tmp_path, *FAST))
+    assert status == 0, out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [(told["version"], told["outcome"]) for told in report["releases"]] == [
+        ("1", "succeeded"),
+        ("2", "succeeded"),
+        ("3", "rolled_back"),
+    ]
+    assert [phase["phase"] for phase in report["releases"][1]["phases"]] == ["desired", "step_1", "step_2", "step_3", "baking"]
+    assert report["releases"][2]["reason"] == "unhealthy"
+    assert report["instances"][-1]["by_version"] == report["instances"][-1]["healthy"] == {"2": report["floor"]}
+    assert report["calls"]["compute.regionInstanceGroupManagers.insert"] == 1
+    assert report["backend"] == "embedded"
+    assert (tmp_path / "picture.svg").read_text().startswith("<svg")
+    for output in ("/instanceGroups/tiny-blue", "/backendServices/tiny-blue", "address  "):
+        assert output in out
+
+
+def test_a_world_other_than_promised_ends_with_status_1_and_what_differs(tmp_path: Path) -> None:
+    status, out = ended(demo(tmp_path, *FAST, before="story.BEHAVIOURS.pop(0)"))
+    assert status == 1
+    assert "but release 3 succeeded" in out
+    logs = re.search(r"the logs of the parts are in (\S+)", out)
+    assert logs
+    assert (Path(logs[1]) / "functions.log").stat().st_size
+
+
+def test_a_run_that_takes_too_long_is_ended_with_status_1_and_the_reason(tmp_path: Path) -> None:
+    status, out = ended(demo(tmp_path, "--embedded", "--speed", "1", before="demo.LIMIT_SECONDS = 3"))
+    assert status == 1
+    assert "it took longer than 3 s" in out
+    assert "release 1 has not ended" in out
+
+
+def test_a_stop_signal_in_mid_run_leaves_nothing_running(tmp_path: Path, pubsub_emulator: str, firestore_emulator: str) -> None:
+    program = demo(tmp_path)
+    text = read_until(program, "release 1: step 1")
+    program.send_signal(signal.SIGINT)
+    status, _ = ended(program)
+    assert status == 130
+    ports = [int(port) for port in re.findall(r"on (?:http://)?127\.0\.0\.1:(\d+)", text)]
+    assert len(ports) == 5
+    assert not any(answers(port, "/") for port in ports)
+
+
+def test_a_kept_stack_goes_on_until_it_is_stopped_and_says_how_to_use_it(tmp_path: Path) -> None:
+    program = demo(tmp_path, *FAST, "--keep")
+    text = read_until(program, "What the functions log")
+    command = re.search(r"^  (\S+ -c \"import base64, requests.*)$", text, re.MULTILINE)
+    assert command
+    subprocess.run(command[1], shell=True, check=True, timeout=30, cwd=ROOT)
+    read_until(program, "release 4: desired")
+    started = time.monotonic()
+    program.send_signal(signal.SIGTERM)
+    assert ended(program)[0] == 0
+    assert time.monotonic() - started < 60

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from io import StringIO
+
+from rich.console import Console
+
+from local.report import Sample, Story
+from local.screen import LiveScreen, PlainScreen, View
+from tests.local.runs import BEGAN, ENTRIES, FLOOR, SAMPLES, a_run, at
+
+
+def view(entries: int, sample: Sample | None = None) -> View:
+    stories: tuple[Story, ...] = a_run(ENTRIES[:entries]).releases
+    return View(BEGAN, at(12), stories, ENTRIES[:entries], sample, FLOOR, {"compute.urlMaps.get": 7, "compute.urlMaps.patch": 2})
+
+
+def lines(out: StringIO) -> list[str]:
+    return [line.split("s  ", 1)[1] for line in out.getvalue().splitlines()]
+
+
+def test_plain_lines_tell_each_thing_once() -> None:
+    out = StringIO()
+    screen = PlainScreen(out)
+    for _ in range(3):
+        screen.show(view(2, SAMPLES[1]))
+    screen.show(view(3, SAMPLES[2]))
+    assert lines(out) == [
+        "+00:00  release 1: desired: desired was due",
+        "+00:06  release 1: step 1: step_1 was due",
+        "+00:30  instances: 0 of 4 healthy on release 1",
+        "+01:30  instances: 4 of 4 healthy on release 1",
+        "+02:00  release 1: baking: baking was due",
+    ]
+
+
+def test_plain_lines_give_the_reason_of_a_release_that_went_back() -> None:
+    out = StringIO()
+    PlainScreen(out, told=len(ENTRIES) - 1).show(view(len(ENTRIES)))
+    assert lines(out) == ["+11:30  release 3: rolled back (unhealthy): rolled_back was due"]
+
+
+def test_the_live_screen_shows_releases_instances_decisions_and_calls() -> None:
+    out = StringIO()
+    screen = LiveScreen(Console(file=out, force_terminal=True, width=120, color_system=None))
+    screen.part("pubsub emulator", "starts")
+    screen.part("pubsub emulator", "on 127.0.0.1:1", done=True)
+    screen.show(view(len(ENTRIES), SAMPLES[7]))
+    screen.close()
+    shown = out.getvalue()
+    assert "✓ pubsub emulator" in shown
+    for text in (
+        "■ 3",
+        "↩ rolled back",
+        "unhealthy: rolled_back was due",
+        "■ ■ ■ ■ □",
+        "4 healthy, never fewer than 4 in a swap",
+    ):
+        assert text in shown
+    assert "9 Compute calls, 2 of them changes" in shown
+
+
+def test_the_live_screen_shows_what_is_being_started() -> None:
+    out = StringIO()
+    screen = LiveScreen(Console(file=out, force_terminal=True, width=120, color_system=None))
+    screen.part("firestore emulator", "starts")
+    screen.close()
+    assert "firestore emulator starts" in out.getvalue()
