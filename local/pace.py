@@ -47,7 +47,7 @@ class StoppableClock:
 
 
 class Ticker:
-    """Calls `tick` at every full minute of the clock, as Cloud Scheduler does. A tick that fails is lost, and the next one comes."""
+    """Calls `tick` at every full minute of the clock, as Cloud Scheduler does. A tick that fails is lost; the next one comes."""
 
     def __init__(self, clock: Clock, tick: Callable[[], object]) -> None:
         self._clock, self._tick = clock, tick

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from local.pace import Stopped, StoppableClock, Ticker
+from local.pace import StoppableClock, Stopped, Ticker
 
 
 class FastClock:
