@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from rollout.events import CommandGiven
-
 from handlers import records
 from handlers.records import Refuse
 from infra.bus import Payload
 from infra.wiring import World
 from rollout.encode import State, release_from_document
+from rollout.events import CommandGiven
 from rollout.model import Command, Release, Transition
 from rollout.spec import incompatible
 
@@ -30,13 +29,15 @@ def record_command(world: World, asked: CommandGiven, sent: Payload, published_a
     now = world.clock.now()
     after = replace(records.remembered(state, sent.key), revision=state.revision + 1)
     desired = state.desired
-    if desired.release and published_at < desired.release.released_at:
-        why = f"{asked.command} changes nothing: it was published before release {desired.release.version}"
-        told = records.told(after, (Transition(desired.release.version, "commanded", "ignored", why),), now, sent.key)
+    if desired.latest and published_at < desired.latest:
+        why = f"{asked.command} changes nothing: something newer was published before it came"
+        version = desired.release.version if desired.release else ""
+        told = records.told(after, (Transition(version, "commanded", "ignored", why),), now, sent.key)
     else:
         goal = _kept(world, state, asked) if asked.command == "rollback" and asked.version else None
         command = Command(asked.command, sent.key, published_at, asked.version or "", goal, asked.requested_by, asked.reason)
-        after = replace(after, desired=replace(desired, commands=(*desired.commands, command)), wake_at=now)
+        wanted = replace(desired, commands=(*desired.commands, command), latest=published_at)
+        after = replace(after, desired=wanted, wake_at=now)
         told = ()
     world.store.commit(records.write_state(held, after), *told)
     records.publish_outbox(world, told)

@@ -18,11 +18,13 @@ from typing import Any, TypeVar
 from infra.store import Conflict, Create, Delete, Document, Put, Replace, Write
 from infra.wiring import World
 from rollout.encode import State, from_document, release_to_document, to_document
+from rollout.guard import Policy, load_policy
 from rollout.model import Release, Transition
 
 WAKEUPS = "model-wakeups"
 STATUS = "model-rollout-status"
 DEAD_LETTERS = "model-releases-dead"
+POLICY = "settings/policy"
 REMEMBERED_EVENTS = 50
 OUTBOX_GRACE = timedelta(seconds=30)
 TRIES = 20
@@ -46,6 +48,12 @@ class Held:
 
 def held(document: Document | None) -> Held | None:
     return Held(from_document(document.data), document.version) if document else None
+
+
+def policy(documents: Mapping[str, Document]) -> Policy:
+    """The policy among documents that were read; none at all is one that caps nothing."""
+    document = documents.get(POLICY)
+    return load_policy(document.data if document else None)
 
 
 def read(world: World, model: str) -> Held | None:
@@ -137,7 +145,7 @@ def publish_outbox(world: World, writes: Iterable[Write]) -> None:
     """Send the outgoing messages among the writes just committed, and strike them off."""
     for write in writes:
         if isinstance(write, Put) and write.path.startswith("outbox/"):
-            send(world, Document(write.path, write.data, ""))
+            send(world, write.path, write.data)
 
 
 def publish_leftovers(world: World, limit: int = 100) -> None:
@@ -145,13 +153,12 @@ def publish_leftovers(world: World, limit: int = 100) -> None:
     latest = world.clock.now() - OUTBOX_GRACE
     for document in world.store.list("outbox", limit, None):
         if document.data["at"] <= latest:
-            send(world, document)
+            send(world, document.path, document.data)
 
 
-def send(world: World, document: Document) -> None:
-    body = document.data
+def send(world: World, path: str, body: Mapping[str, Any]) -> None:
     world.bus.publish(body["topic"], base64.b64decode(body["data"]), body["attributes"])
-    world.store.commit(Delete(document.path))
+    world.store.commit(Delete(path))
 
 
 def log_quarantine(key: str, why: str) -> None:

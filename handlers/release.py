@@ -18,12 +18,12 @@ from handlers.command import record_command
 from handlers.records import Held, Refuse
 from infra.bus import Message, Payload, Unreadable, payload, received
 from infra.resources import instance_template
-from infra.store import Conflict, Create, Unstorable, Write
+from infra.store import Conflict, Create, Put, Unstorable, Write
 from infra.wiring import World
 from rollout.commands import displaced
 from rollout.encode import State, release_from_document, release_to_document
 from rollout.events import CommandGiven, Invalid, ReleaseRequested, decode_json, parse, resolve
-from rollout.guard import load_policy, violations
+from rollout.guard import violations
 from rollout.model import Desired, Release, Transition
 from rollout.spec import Spec, digest, incompatible
 
@@ -64,7 +64,7 @@ def record_release(world: World, asked: ReleaseRequested, sent: Payload, publish
     """Make the release desired. Nothing changes for a duplicate; an older release than the desired one is put on record as
     superseded; what cannot be accepted raises `Refuse`."""
     path = records.release_path(asked.model, asked.version)
-    documents = world.store.get_many([records.model_path(asked.model), path, "settings/policy"])
+    documents = world.store.get_many([records.model_path(asked.model), path, records.POLICY])
     held = records.held(documents.get(records.model_path(asked.model))) or Held(State(Desired(asked.model)), None)
     state, known = held.state, documents.get(path)
     if sent.key in state.seen:
@@ -72,23 +72,22 @@ def record_release(world: World, asked: ReleaseRequested, sent: Payload, publish
     before = release_from_document(known.data) if known else None
     if before and before.asked != _hash(asked.patch):
         raise Refuse(f"version: release {asked.version} of {asked.model} exists with other content; give this one a new version")
-    desired = state.desired.release
-    is_old = desired is not None and published_at < desired.released_at
+    latest = state.desired.latest
+    is_old = latest is not None and published_at < latest
     if before and (is_old or not asked.force):
         return  # known already: a new try at a version that ended needs "force": true
     release = _release(state, asked, before.spec if before else None, sent, published_at)
-    if is_old and desired:
-        why = f"release {desired.version} was published later"
+    if is_old:
+        why = f"something newer than release {release.version} was published before it came"
         told = Transition(release.version, "published", "superseded", why, "superseded", "superseded")
         _save(world, held, replace(state, revision=state.revision + 1), (told,), release, sent)
         return
-    policy = documents.get("settings/policy")
-    _check(state, release, violations(load_policy(policy.data if policy else None), release.spec))
+    _check(state, release, violations(records.policy(documents), release.spec))
     told = Transition(release.version, "published", "desired", _who(release))
     ended = displaced(state.rollout, state.desired, f"release {release.version} is newer")
     after = replace(
         state,
-        desired=replace(state.desired, release=release, generation=release.generation),
+        desired=replace(state.desired, release=release, generation=release.generation, latest=published_at),
         wake_at=world.clock.now(),
         revision=state.revision + 1,
     )
@@ -97,19 +96,14 @@ def record_release(world: World, asked: ReleaseRequested, sent: Payload, publish
 
 def _save(world: World, held: Held, state: State, transitions: tuple[Transition, ...], release: Release, sent: Payload) -> None:
     now, model = world.clock.now(), state.desired.model
+    path, record = records.release_path(model, release.version), release_to_document(release)
     known = {known.version: known for known in (held.state.desired.release, release) if known}
-    record: Write = Create(records.release_path(model, release.version), release_to_document(release))
-    ends = [records.ended(model, known[told.release], told, now) for told in transitions if told.outcome]
-    if release.force or any(end.path == record.path for end in ends):
-        record = records.Put(record.path, record.data)
+    writes: list[Write] = [Put(path, record) if release.force else Create(path, record)]
+    writes += [records.ended(model, known[told.release], told, now) for told in transitions if told.outcome]
     told = records.told(state, transitions, now, sent.key)
-    world.store.commit(records.write_state(held, records.remembered(state, sent.key)), *_last(record, *ends), *told)
+    remembered = records.remembered(state, sent.key)
+    world.store.commit(records.write_state(held, remembered), *{write.path: write for write in writes}.values(), *told)
     records.publish_outbox(world, told)
-
-
-def _last(*writes: Write) -> tuple[Write, ...]:
-    """One write a path, the last one given."""
-    return tuple({write.path: write for write in writes}.values())
 
 
 def _release(state: State, asked: ReleaseRequested, spec: Spec | None, sent: Payload, published_at: datetime) -> Release:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from handlers import records
 from infra.compute import EVERYWHERE
 from infra.plan import look, plan
 from infra.resources import names
@@ -17,7 +18,7 @@ from infra.resources.base import Body, Collection, Key, Snapshot
 from infra.wiring import World
 from rollout.advance import asked
 from rollout.encode import State, UnknownSchema, from_document
-from rollout.guard import Policy, capped, load_policy
+from rollout.guard import Policy, capped
 from rollout.model import Observed, Settled
 
 PAGE = 200
@@ -30,11 +31,8 @@ def survey(world: World) -> tuple[str, ...]:
     states = tuple(_settled(world))
     if not states:
         return ()
-    policy = world.store.get("settings/policy")
-    found = read_all(world)
-    return tuple(
-        state.desired.model for state in states if has_drifted(state, found, load_policy(policy.data if policy else None))
-    )
+    policy, found = records.policy(world.store.get_many([records.POLICY])), read_all(world)
+    return tuple(state.desired.model for state in states if has_drifted(state, found, policy))
 
 
 def read_all(world: World) -> dict[Key, Body]:
@@ -42,7 +40,7 @@ def read_all(world: World) -> dict[Key, Body]:
     found: dict[Key, Body] = {}
     for collection in REGIONAL:
         for body in world.compute.list(collection, EVERYWHERE):
-            found[Key(collection, names.last(body["region"]), body["name"])] = body
+            found[Key(collection, names.last(body["region"]) or "", body["name"])] = body
     for collection in GLOBAL:
         found |= {Key(collection, names.GLOBAL, body["name"]): body for body in world.compute.list(collection)}
     return found

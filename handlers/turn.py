@@ -16,24 +16,24 @@ from __future__ import annotations
 import json
 import logging
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from handlers import records
+from handlers import claim, records
 from handlers.records import Held
 from infra.apply import apply
 from infra.plan import glance, look, plan
 from infra.resources.base import Action, Applied, Failed, Pending, Plan, Result, Snapshot, merged
-from infra.store import Conflict, Unavailable, Write
+from infra.store import Conflict, Write
 from infra.views import observed, outputs
 from infra.wiring import World
 from rollout.advance import advance, asked
-from rollout.encode import Claim, State
-from rollout.guard import Policy, capped, load_policy, violations
+from rollout.encode import State
+from rollout.guard import Policy, capped, violations
 from rollout.model import Condition, Evidence, Problem, Settled, Target, Transition, Turn, name_of
 
 BUDGET = timedelta(seconds=45)
-CLAIM = timedelta(seconds=120)
 RETRY = timedelta(seconds=5)
 DUE_FOR_GOOD = timedelta(seconds=120)
 SETTLED_RETRY = timedelta(seconds=60)
@@ -49,44 +49,77 @@ class Decision:
     plan: Plan
     turn: Turn
 
+    @property
+    def is_calm(self) -> bool:
+        return self.plan.is_empty and not self.turn.transitions
+
 
 def turn(world: World, model: str, event_id: str = "") -> None:
-    token, until = world.new_token(), world.clock.now() + BUDGET
+    worker = Worker(world, model, event_id)
     try:
-        _work(world, model, token, event_id, until)
+        worker.work()
     except Exception as error:
         log.warning("turn broken off", extra={"fields": {"model": model, "event_id": event_id, "why": repr(error)}})
-        _release_claim(world, model, token)
+        claim.release(world, model, worker.token, worker.revision)
         raise
-    _release_claim(world, model, token)
+    claim.release(world, model, worker.token, worker.revision)
 
 
-def _work(world: World, model: str, token: str, event_id: str, until: datetime) -> None:
-    refusals: tuple[Problem, ...] = ()
-    tried, seen = Plan(), None
-    while True:
-        documents = world.store.get_many([records.model_path(model), "settings/policy"])
-        held = records.held(documents.get(records.model_path(model)))
-        if held is None or _is_others(held.state.claim, token, world.clock.now()):
-            return
-        policy = load_policy(documents["settings/policy"].data if "settings/policy" in documents else None)
-        snapshot = _observe(world, held.state, seen)
-        decision = _decide(held.state, snapshot, policy, refusals, world.clock.now())
-        is_calm = decision.plan.is_empty and not decision.turn.transitions
-        if seen and not is_calm:
-            seen = None  # only a glance: look at everything before anything is decided
-            continue
+class Worker:
+    """One turn at work, and what it holds on to between its looks: the last revision it knows of, what it saw when nothing was to
+    be done, the plan it tried last, and what Compute Engine refused of that."""
+
+    def __init__(self, world: World, model: str, event_id: str) -> None:
+        self.world, self.model, self.event_id = world, model, event_id
+        self.token, self.until = world.new_token(), world.clock.now() + BUDGET
+        self.revision = 0
+        self._calm: Snapshot | None = None
+        self._tried = Plan()
+        self._refusals: tuple[Problem, ...] = ()
+
+    def work(self) -> None:
+        while (next_look := self._look()) and next_look <= self.until:
+            self.world.clock.sleep(max(0.0, (next_look - self.world.clock.now()).total_seconds()))
+
+    def _look(self) -> datetime | None:
+        """One pass. Answers when to look again; None when there is nothing to wait for."""
+        world, now = self.world, self.world.clock.now()
+        documents = world.store.get_many([records.model_path(self.model), records.POLICY])
+        held = records.held(documents.get(records.model_path(self.model)))
+        if held is None or claim.is_others(held.state.claim, self.token, now):
+            return None
+        self.revision = held.state.revision
+        snapshot = _observe(world, held.state, self._calm)
+        decision = _decide(held.state, snapshot, records.policy(documents), self._refusals, world.clock.now())
+        was_glance, self._calm = self._calm, snapshot if decision.is_calm else None
+        if was_glance and not decision.is_calm:
+            return now  # look at everything before anything is decided
         try:
-            results = _carry_out(world, held, decision, token, event_id, until)
+            results = self._carry_out(held, decision)
         except Conflict:
-            seen = None
-            continue
-        refusals = tuple(result.problem for result in results if isinstance(result, Failed))
-        next_look = _next_look(decision, results, decision.plan == tried, world.clock.now())
-        tried, seen = decision.plan, snapshot if is_calm else None
-        if next_look is None or next_look > until:
-            return
-        world.clock.sleep(max(0.0, (next_look - world.clock.now()).total_seconds()))
+            self._calm = None
+            return now  # somebody wrote in between: this look is worth nothing
+        is_repeat, self._tried = decision.plan == self._tried, decision.plan
+        self._refusals = tuple(result.problem for result in results if isinstance(result, Failed))
+        return _next_look(decision, results, is_repeat, world.clock.now())
+
+    def _carry_out(self, held: Held, decision: Decision) -> tuple[Result, ...]:
+        """Save the decision, then make the plan true."""
+        world, now = self.world, self.world.clock.now()
+        state = claimed(held.state, decision, self.token, now)
+        if state != held.state:
+            told = records.told(state, decision.turn.transitions, now, self.event_id)
+            world.store.commit(records.write_state(held, state), *told, *_outcomes(held.state, decision.turn, now))
+            self.revision = state.revision
+            records.publish_outbox(world, told)
+        for transition in decision.turn.transitions:
+            _log("transition", state, {"to": transition.to, "why": transition.why, "event_id": self.event_id})
+        if decision.plan.is_empty:
+            return ()
+        results = apply(decision.plan, world.compute, world.clock, lambda action: request_id(state, action), self.until)
+        for result in results:
+            _log_result(state, result)
+        return results
 
 
 def _observe(world: World, state: State, seen: Snapshot | None) -> Snapshot:
@@ -134,25 +167,14 @@ def settle(state: State, answer: Turn, planned: Plan, found: dict[str, str], now
     return Decision(after, planned, answer)
 
 
-def _carry_out(world: World, held: Held, decision: Decision, token: str, event_id: str, until: datetime) -> tuple[Result, ...]:
-    """Save the decision, then make the plan true. `Conflict`: somebody wrote in between, and this look is worth nothing."""
-    now, state = world.clock.now(), decision.state
-    works = not decision.plan.is_empty or not isinstance(state.rollout.phase, Settled)
-    state = replace(state, claim=_claimed(state.claim, token, now) if works else _own(state.claim, token))
-    if replace(state, claim=None) != replace(held.state, claim=None) or _expired(held.state.claim, now):
-        state = replace(state, revision=state.revision + 1)
-    if state != held.state:
-        told = records.told(state, decision.turn.transitions, now, event_id)
-        world.store.commit(records.write_state(held, state), *told, *_outcomes(held.state, decision.turn, now))
-        records.publish_outbox(world, told)
-    for transition in decision.turn.transitions:
-        _log("transition", state, {"to": transition.to, "why": transition.why, "event_id": event_id})
-    if decision.plan.is_empty:
-        return ()
-    results = apply(decision.plan, world.compute, world.clock, lambda action: request_id(state, action), until)
-    for result in results:
-        _log_result(state, result)
-    return results
+def claimed(before: State, decision: Decision, token: str, now: datetime) -> State:
+    """The state to save: claimed while there is work, and with a new revision if anything but the claim changes. Also a dead
+    worker's claim counts as a change, since what that worker did may not be known from the document."""
+    works = not decision.plan.is_empty or not isinstance(decision.state.rollout.phase, Settled)
+    mine = claim.taken(before.claim, token, now) if works else claim.own(before.claim, token)
+    after = replace(decision.state, claim=mine)
+    is_new = replace(after, claim=None) != replace(before, claim=None) or claim.has_expired(before.claim, now)
+    return replace(after, revision=before.revision + 1) if is_new else after
 
 
 def request_id(state: State, action: Action) -> uuid.UUID:
@@ -211,33 +233,6 @@ def _serving(answer: Turn) -> str:
     return answer.rollout.stable.version if answer.rollout.stable else ""
 
 
-def _is_others(claim: Claim | None, token: str, now: datetime) -> bool:
-    return claim is not None and claim.token != token and claim.expires > now
-
-
-def _expired(claim: Claim | None, now: datetime) -> bool:
-    return claim is not None and claim.expires <= now
-
-
-def _own(claim: Claim | None, token: str) -> Claim | None:
-    return claim if claim and claim.token == token else None
-
-
-def _claimed(claim: Claim | None, token: str, now: datetime) -> Claim:
-    mine = _own(claim, token)
-    return mine if mine and mine.expires - now > CLAIM / 2 else Claim(token, now + CLAIM)
-
-
-def _release_claim(world: World, model: str, token: str) -> None:
-    """Let the next worker in. If somebody wrote meanwhile the claim goes with the next look at the model, or by expiry."""
-    try:
-        last = records.read(world, model)
-        if last and _own(last.state.claim, token):
-            world.store.commit(records.write_state(last, replace(last.state, claim=None)))
-    except (Conflict, Unavailable) as error:
-        log.info("claim left to expire", extra={"fields": {"model": model, "why": str(error)}})
-
-
 def _log_result(state: State, result: Result) -> None:
     action = result.action
     fields = {"action": f"{action.verb} {action.key.collection}/{action.key.name}", "why": action.why}
@@ -250,7 +245,7 @@ def _log_result(state: State, result: Result) -> None:
             _log("action refused", state, fields | {"problem": problem.message, "reason": problem.reason})
 
 
-def _log(message: str, state: State, fields: dict[str, object]) -> None:
+def _log(message: str, state: State, fields: Mapping[str, object]) -> None:
     release = state.rollout.candidate or state.rollout.stable
     context = {"model": state.desired.model, "release": release.version if release else "", "phase": name_of(state.rollout.phase)}
-    log.info(message, extra={"fields": context | fields})
+    log.info(message, extra={"fields": {**context, **fields}})

@@ -70,6 +70,7 @@ def to_document(state: State) -> Json:
             "release": _release(state.desired.release),
             "generation": state.desired.generation,
             "commands": [_command(command) for command in state.desired.commands],
+            "latest": state.desired.latest,
         },
         "stable": _release(rollout.stable),
         "candidate": _release(rollout.candidate),
@@ -100,6 +101,7 @@ def from_document(document: Json) -> State:
             _read_release(desired["release"]),
             desired["generation"],
             tuple(_read_command(command) for command in desired["commands"]),
+            desired["latest"],
         ),
         rollout=Rollout(
             phase=_read_phase(rollout["phase"]),

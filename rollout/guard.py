@@ -33,7 +33,8 @@ def load_policy(document: dict[str, Any] | None) -> Policy:
     unknown = sorted(set(document or {}) - known)
     if unknown:
         raise ValueError(f"settings/policy has unknown fields {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-    return Policy(**{name: tuple(value) if isinstance(value, list) else value for name, value in (document or {}).items()})
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in (document or {}).items()}
+    return Policy(**given)
 
 
 def violations(policy: Policy, spec: Spec) -> tuple[str, ...]:

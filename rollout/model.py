@@ -56,12 +56,14 @@ class Command:
 
 @dataclass(frozen=True)
 class Desired:
-    """The release that should be serving (None: the model is retired) and the commands not yet carried out."""
+    """The release that should be serving (None: the model is retired) and the commands not yet carried out. `latest` is when the
+    newest event that was accepted was published: an older one that comes late changes nothing."""
 
     model: str
     release: Release | None = None
     generation: int = 0
     commands: tuple[Command, ...] = ()
+    latest: datetime | None = None
 
 
 # ---- What Compute Engine said
