@@ -43,7 +43,9 @@ class CommandMessage(Section):
     model: names.ModelName = Field(description="Which model")
     command: Verb = Field(description="What to do")
     version: names.Version | None = Field(
-        default=None, description="With `rollback` only: the version to go back to, else the one before"
+        default=None,
+        description="With `rollback` the version to go back to, else the one before; with the others a safeguard: the "
+        "command changes nothing unless this release is on its way",
     )
     requested_by: names.Line = Field(default="", description="Who gave it")
     reason: names.Line = Field(default="", description="Why")
@@ -97,8 +99,8 @@ def _release(payload: Mapping[str, Any], said: Mapping[str, Any]) -> ReleaseRequ
 def _command(said: Mapping[str, Any]) -> CommandGiven:
     found = checked(CommandMessage, without_nulls(said), partial=True)
     problems, message = misplaced(CommandMessage, said) + found.problems, found.value
-    if message and message.version and message.command != "rollback":
-        problems += (SpecProblem("version", f"must be left out: {message.command} takes no version, only rollback does"),)
+    if message and message.version and message.command == "retire":
+        problems += (SpecProblem("version", "must be left out: retire is about the model, with all its releases"),)
     if message is None or problems:
         raise Invalid(problems)
     return CommandGiven(message.model, message.command, message.version, message.requested_by, message.reason)

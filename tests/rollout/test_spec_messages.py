@@ -55,10 +55,14 @@ def test_a_command_names_a_verb_and_a_model(verb: Any) -> None:
     assert parse({"model": "tiny", "command": verb, "reason": "why not"}) == CommandGiven("tiny", verb, reason="why not")
 
 
-def test_only_a_rollback_names_a_version() -> None:
-    assert parse({"model": "tiny", "command": "rollback", "version": "3"}) == CommandGiven("tiny", "rollback", "3")
-    assert complaints({"model": "tiny", "command": "pause", "version": "3"}) == [
-        "version: must be left out: pause takes no version, only rollback does"
+@pytest.mark.parametrize("verb", ["pause", "resume", "promote", "abort", "rollback"])
+def test_a_command_may_name_the_release_it_is_about(verb: Any) -> None:
+    assert parse({"model": "tiny", "command": verb, "version": "3"}) == CommandGiven("tiny", verb, "3")
+
+
+def test_retire_is_about_no_single_release() -> None:
+    assert complaints({"model": "tiny", "command": "retire", "version": "3"}) == [
+        "version: must be left out: retire is about the model, with all its releases"
     ]
 
 
