@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rollout.events import ReleaseRequested, resolve
-
 from rollout.model import GroupView, Health, Instance, Observed, Problem, Reason, Release, VersionView
 from rollout.spec import digest
 
