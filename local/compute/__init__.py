@@ -12,5 +12,7 @@ from local.compute.clock import RealClock, ScaledClock, VirtualClock
 from local.compute.cloud import Cloud
 from local.compute.in_process import InProcessAdapter
 from local.compute.server import Server, serve
+from local.compute.traffic import controls as traffic_controls
 
+assert traffic_controls  # registers the controls of the data plane
 __all__ = ["Cloud", "InProcessAdapter", "RealClock", "ScaledClock", "Server", "VirtualClock", "serve"]

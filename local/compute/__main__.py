@@ -6,12 +6,14 @@ import argparse
 import json
 import logging
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from local.compute import Cloud, ScaledClock, Server, VirtualClock
 from local.compute.clock import Clock, RealClock
 from local.compute.faults import Fault
 from local.compute.knobs import coverage
+from local.compute.traffic.profile import check_entries
 
 ABOUT = """\
 A stand-in for Google Compute Engine: regional managed instance groups that really act (boot, get healthy, surge, roll,
@@ -34,6 +36,7 @@ its knobs
   curl -s http://127.0.0.1:9100/control/instances                         instances by template
   curl -s -X POST http://127.0.0.1:9100/control/load -d '{"my-group": {"cpu": 0.9}}'
   curl -s -X POST http://127.0.0.1:9100/control/stock-outs -d '{"us-central1-a": {}}'
+  curl -s -X POST http://127.0.0.1:9100/control/traffic -d '{"template": "v2*", "latency_seconds": 0.3, "error_rate": 0.1}'
   curl -s -X POST http://127.0.0.1:9100/control/faults -d '{"kind": "error", "method": "compute.*.patch", "times": 1}'
 
 settings by file (--config), the same as the knobs take
@@ -59,8 +62,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, TypeError, ValueError) as wrong:
         print(f"cannot use the settings: {wrong}", file=sys.stderr)
         return 2
-    with Server(cloud, options.port, options.host) as server:
+    with Server(cloud, options.port, options.host) as server, _data_plane(cloud, options):
         print(f"Compute Engine stand-in for project {cloud.project} on {server.url} (knobs: {server.url}/control)", flush=True)
+        if options.data_plane:
+            print(f"forwarding rules are served, each on a port of its own: {server.url}/control/data-plane", flush=True)
         try:
             server.join()
         except KeyboardInterrupt:
@@ -74,6 +79,9 @@ def configure(cloud: Cloud, settings: dict[str, object]) -> None:
         match name, given:
             case "behaviours", list():
                 cloud.set_behaviours(given)
+            case "traffic", list():
+                check_entries(given)
+                cloud.traffic = list(given)
             case (("load" | "stock_outs" | "quotas"), dict()):
                 getattr(cloud, name).update(given)
             case "faults", list():
@@ -84,6 +92,14 @@ def configure(cloud: Cloud, settings: dict[str, object]) -> None:
                 cloud.operations.seconds_by_method.update(given)
             case _:
                 raise ValueError(f"{name}: unknown, or of a wrong type")
+
+
+def _data_plane(cloud: Cloud, options: argparse.Namespace) -> AbstractContextManager[object]:
+    if not options.data_plane:
+        return nullcontext()
+    from local.compute.traffic.plane import DataPlane
+
+    return DataPlane(cloud, options.data_plane_host, options.seed)
 
 
 def _clock(speed: float) -> Clock:
@@ -105,6 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="seed of everything random, such as instance names (default 0)")
     add("--behaviours", type=Path, metavar="FILE", help="how instances behave: JSON list, as /control/behaviours takes it")
     add("--config", type=Path, metavar="FILE", help="JSON settings, see below")
+    add("--data-plane", action="store_true", help="serve traffic: forwarding rules and instances listen on ports of their own")
+    add("--data-plane-host", default="127.0.0.1", help="address those ports listen on (default 127.0.0.1)")
     add("--coverage", action="store_true", help="print which methods of Compute v1 are built, and end")
     add("--verbose", action="store_true", help="log every request")
     return parser

@@ -194,9 +194,11 @@ class Autoscaler:
 
 
 def load_of(group: Group) -> JsonObject:
-    """The load that was set for a group, by region and name or by name."""
-    load = group.cloud.load
-    return load.get(f"{group.region}/{group.key.name}") or load.get(group.key.name) or {}
+    """The load that was set for a group, by region and name or by name, over what a data plane measured."""
+    load, name = group.cloud.load, f"{group.region}/{group.key.name}"
+    given = load.get(name) or load.get(group.key.name) or {}
+    seen = group.cloud.measured.get(name)
+    return seen | given if seen else given
 
 
 def measured(group: Group, policy: Policy) -> Measured:

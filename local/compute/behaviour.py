@@ -24,6 +24,8 @@ from random import Random
 from typing import Any
 
 from local.compute.errors import JsonObject
+from local.compute.traffic import profile
+from local.compute.traffic.profile import Profile
 
 PATTERNS = ("group", "template", "image", "zone")
 ERROR_KINDS = ("stock_out", "quota", "config")
@@ -65,6 +67,7 @@ class Behaviour:
     delete_seconds: float = 10.0
     jitter: float = 0.0  # 0.2: boot and readiness take 0.8 to 1.2 times as long, by the cloud's seed
     creation_error: CreationError | None = None
+    profile: Profile = profile.DEFAULT  # how its app answers requests, where there is a data plane; its members are said flat
 
     def jittered(self, chance: Random) -> Behaviour:
         """One VM's own share of the jitter."""
@@ -144,7 +147,7 @@ def _image_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def _parse(index: int, entry: JsonObject) -> Behaviour:
-    known = {each.name for each in fields(Behaviour)}
+    known = {each.name for each in fields(Behaviour)} - {"profile"} | set(profile.MEMBERS)
     unknown = sorted(set(entry) - known - set(PATTERNS))
     if unknown:
         allowed = ", ".join([*PATTERNS, *sorted(known)])
@@ -155,8 +158,10 @@ def _parse(index: int, entry: JsonObject) -> Behaviour:
             raise ValueError(f"behaviours[{index}].{name} must be seconds (0 or more), not {value!r}")
         if name.startswith("never_") and not isinstance(value, bool):
             raise ValueError(f"behaviours[{index}].{name} must be true or false, not {value!r}")
+    profile.check(f"behaviours[{index}]", values)
     values["creation_error"] = _creation_error(index, values.get("creation_error"))
-    return Behaviour(**values)
+    own = {name: values.pop(name) for name in profile.MEMBERS if name in values}
+    return Behaviour(profile=Profile(**{name: value for name, value in own.items() if value is not None}), **values)
 
 
 def _creation_error(index: int, given: Any) -> CreationError | None:

@@ -72,6 +72,9 @@ class Cloud(Timeline):
         self.load: Watched[JsonObject] = Watched()
         self.stock_outs: Watched[JsonObject] = Watched()
         self.quotas: Watched[float] = Watched()
+        self.traffic: list[JsonObject] = []  # how instances answer, over what their behaviours say: `traffic/profile.py`
+        self.measured: dict[str, JsonObject] = {}  # load by `region/group` that a data plane saw; what `load` says goes before it
+        self.data_plane: Any = None  # the running `traffic.plane.DataPlane`
         self.acting: dict[Key, Any] = {}  # what gives a group or an autoscaler its life: `groups.Group`, `autoscaling.Autoscaler`
         self.attached: dict[Key, dict[Key, float]] = {}
         self._ids = random.Random(seed + 2)

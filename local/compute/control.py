@@ -15,7 +15,9 @@ from urllib.parse import parse_qsl, urlsplit
 from local.compute import batch, wire
 from local.compute.cloud import Cloud
 from local.compute.errors import ApiError, BadRequest, JsonObject
+from local.compute.traffic.metrics import CONTENT_TYPE
 
+METRICS_PATH = "/metrics"
 Query = dict[str, str]
 Control = Callable[[Cloud, Query, Any], Any]
 Decorated = TypeVar("Decorated", bound=Control)
@@ -28,6 +30,8 @@ class Registered:
 
 
 CONTROLS: dict[tuple[str, str], Registered] = {}
+EXPOSITION: list[Callable[[Cloud], bytes]] = []
+"""Who writes what Prometheus reads."""
 
 
 def controls(http: str, path: str, about: str) -> Callable[[Decorated], Decorated]:
@@ -45,6 +49,8 @@ def answer(cloud: Cloud, request: wire.Request) -> wire.Response:
     parts = urlsplit(request.target)
     if parts.path.startswith("/batch"):
         return batch.answer(cloud, request)
+    if parts.path == METRICS_PATH and request.http == "GET":
+        return wire.Response(200, EXPOSITION[0](cloud), content_type=CONTENT_TYPE)
     if not parts.path.startswith("/control"):
         return wire.answer(cloud, request)
     path = parts.path.removeprefix("/control").rstrip("/")

@@ -17,25 +17,26 @@ class Watched(dict[str, Value]):
 
     def __setitem__(self, name: str, value: Value) -> None:
         super().__setitem__(name, value)
-        self._tell()
+        self.tell()
 
     def __delitem__(self, name: str) -> None:
         super().__delitem__(name)
-        self._tell()
+        self.tell()
 
     def pop(self, *arguments: Any) -> Any:
         removed = super().pop(*arguments)
-        self._tell()
+        self.tell()
         return removed
 
     def update(self, *arguments: Any, **members: Any) -> None:
         super().update(*arguments, **members)
-        self._tell()
+        self.tell()
 
     def clear(self) -> None:
         super().clear()
-        self._tell()
+        self.tell()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Call every listener, as after a change."""
         for listener in list(self.listeners):
             listener()

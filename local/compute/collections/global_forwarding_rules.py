@@ -95,6 +95,14 @@ def references(resource: JsonObject) -> Iterable[str]:
     return [resource["target"]]
 
 
+def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
+    """A rule without a description tells where the data plane serves it: its address is nobody's."""
+    if cloud.data_plane is None or resource.get("description"):
+        return resource
+    url = cloud.data_plane.url_of(cloud.key_of(resource["selfLink"]))
+    return resource | {"description": f"served on {url}"} if url else resource
+
+
 register(
     Kind(
         collection="forwardingRules",
@@ -104,6 +112,7 @@ register(
         complete=complete,
         references=references,
         fingerprint="if_given",
+        view=view,
         labelled=True,
     )
 )
