@@ -1,0 +1,45 @@
+"""Every example event does what it says, from its message to a fleet that serves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scenario import Scenario
+
+EXAMPLES = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parents[2] / "examples").glob("*.json")}
+RELEASES = sorted(name for name, body in EXAMPLES.items() if "command" not in body and name != "next-release")
+FIRST = "cpu-metric-schedule"
+
+
+def published(*names: str) -> Scenario:
+    story = Scenario()
+    story.given_certificate("models-example-com")
+    for name in names:
+        story.when_published(EXAMPLES[name])
+        assert story.quarantine() == [], name
+        story.when_settled(EXAMPLES[name]["model"], within_minutes=300)
+    return story
+
+
+def serves(story: Scenario, body: dict[str, Any]) -> bool:
+    healthy = story.healthy_by_version(body["model"])
+    return story.outcome(body["version"], body["model"]) == "succeeded" and set(healthy) == {body["version"]}
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_an_example_release_serves(name: str) -> None:
+    assert serves(published(name), EXAMPLES[name])
+
+
+def test_the_next_release_example_follows_the_release_of_its_model() -> None:
+    following = EXAMPLES["next-release"]
+    assert serves(published(FIRST, "next-release"), following)
+
+
+def test_the_rollback_example_returns_to_a_release_that_served() -> None:
+    story = published(FIRST, "next-release", "command-rollback")
+    assert story.serving_version("ranker") == EXAMPLES["command-rollback"]["version"] == EXAMPLES[FIRST]["version"]
