@@ -102,6 +102,7 @@ def told(state: State, transitions: Iterable[Transition], now: datetime, event_i
             "at": now,
             "event_id": event_id,
             "generation": state.desired.generation,
+            "outputs": dict(state.outputs) if transition.outcome == "succeeded" else {},
         }
         writes.append(Put(f"models/{model}/log/{key}", entry))
         writes.append(_status(f"{model}-{key}", entry, now))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.scenario import IMAGE, Scenario
 
 
@@ -31,6 +33,7 @@ def test_the_outputs_name_the_group_the_backend_service_and_the_address() -> Non
     assert outputs["instance_group_url"].endswith("regions/us-central1/instanceGroups/tiny-blue")
     assert outputs["backend_service_url"].endswith("global/backendServices/tiny-blue")
     assert outputs["address"]
+    assert json.loads(story.told("model-rollout-status")[-1])["outputs"] == outputs
 
 
 def test_the_smallest_message_serves_with_the_defaults() -> None:
