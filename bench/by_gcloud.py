@@ -1,0 +1,204 @@
+"""The same first provision and the same swap, by Slipway and by a gcloud script, against the same stand-in.
+
+Both make the same resources, six instances, and swap them in the same three steps; instances and operations behave the same, over
+HTTP, in real time. Slipway runs as `make demo` runs it: a release is published to Pub/Sub, the deployed functions do the rest.
+The script is `by_gcloud.sh`. They run one after the other, so that neither takes the other's processor.
+
+    Slipway   release published ──> the model is settled: released, healthy, the autoscaler free again, nothing left to change
+    gcloud    script started    ──> it ends: it has seen the group stable, its version reached, all instances healthy
+
+The clock of each stops when it knows itself. When the instances were in fact all there and ready is told beside it, as seen from
+outside, the same way for both.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench.results import Row, row
+from bench.setting import IMAGE, MODEL, PROJECT, ROOT, clean_environment, release_message
+from handlers import records
+from infra.resources.instance_template import user_data
+from local.compute import Cloud, RealClock, Server
+from local.stack import Stack
+
+SCRIPT = ROOT / "bench" / "by_gcloud.sh"
+OPERATION_SECONDS = 1.0
+BEHAVIOUR = {"boot_seconds": 10.0, "ready_after_seconds": 5.0}
+SIZE, MOST = 6, 10
+PATIENCE_SECONDS = 600.0
+MISSING = "not measured: gcloud is missing"
+
+
+@dataclass(frozen=True)
+class Done:
+    """One job by one of the two. `seconds` until it knew, `there_after` until the instances were there; `calls` by method."""
+
+    seconds: float
+    there_after: float
+    calls: dict[str, int]
+    changes: int
+    looks: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "looks", sum(self.calls.values()) - self.changes)
+
+
+class Witness:
+    """Watches the stand-in's instances from outside, to tell when all are of one template, new since the last time, and ready."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud, self._template = cloud, ""
+
+    @contextmanager
+    def watching(self) -> Iterator[Callable[[], float]]:
+        began, there, ended = time.monotonic(), [0.0], threading.Event()
+
+        def watch() -> None:
+            while not ended.is_set():
+                if found := self._whole():
+                    self._template, there[0] = found, time.monotonic() - began
+                    return
+                ended.wait(0.1)
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield lambda: there[0]
+        finally:
+            ended.set()
+            thread.join()
+
+    def _whole(self) -> str:
+        with self._cloud.lock:
+            instances = [each for each in self._cloud.snapshot() if each["group"] == f"{MODEL}-blue"]
+        templates = {str(each["template"]) for each in instances} - {self._template}
+        is_whole = len(instances) == SIZE and all(each["ready"] and each["action"] == "NONE" for each in instances)
+        return templates.pop() if is_whole and len(templates) == 1 else ""
+
+
+def measure() -> tuple[Row, Row]:
+    if shutil.which("gcloud") is None:
+        return row("provision_vs_gcloud", None, MISSING), row("swap_vs_gcloud", None, MISSING)
+    ours, backend = _by_slipway()
+    theirs = _by_gcloud()
+    return _row("provision_vs_gcloud", "first provision", ours[0], theirs[0], backend), _row(
+        "swap_vs_gcloud", "swap in three steps", ours[1], theirs[1], backend
+    )
+
+
+def _row(name: str, what: str, ours: Done, theirs: Done, backend: str) -> Row:
+    how = (
+        f"{what} of {SIZE} instances, wall time of Slipway ({ours.seconds:.1f} s, {sum(ours.calls.values())} calls) over that of a "
+        f"gcloud script ({theirs.seconds:.1f} s, {sum(theirs.calls.values())} calls); {OPERATION_SECONDS:g} s an operation, "
+        f"{BEHAVIOUR['boot_seconds']:g} s to boot, {BEHAVIOUR['ready_after_seconds']:g} s more to be ready, real time, {backend}"
+    )
+    return row(name, ours.seconds / theirs.seconds, how, backend=backend, slipway=_told(ours), gcloud=_told(theirs))
+
+
+def _told(done: Done) -> dict[str, Any]:
+    return {
+        "seconds": round(done.seconds, 1),
+        "instances_there_after_seconds": round(done.there_after, 1),
+        "calls": sum(done.calls.values()),
+        "changes": done.changes,
+        "looks_and_waits": done.looks,
+        "by_method": done.calls,
+    }
+
+
+def _timed(cloud: Cloud, witness: Witness, job: Callable[[], None]) -> Done:
+    cloud.calls.clear()
+    began = time.monotonic()
+    with witness.watching() as there_after:
+        job()
+        seconds = time.monotonic() - began
+    with cloud.lock:
+        calls, changes = dict(sorted(cloud.calls.counts.items())), cloud.calls.mutations
+    return Done(seconds, there_after() or seconds, {name.removeprefix("compute."): n for name, n in calls.items()}, changes)
+
+
+# ---- Slipway
+
+
+def _by_slipway() -> tuple[tuple[Done, Done], str]:
+    with Stack(speed=1) as stack:
+        stack.cloud.operations.seconds = OPERATION_SECONDS
+        stack.cloud.set_behaviours([BEHAVIOUR])
+        witness = Witness(stack.cloud)
+
+        def release(version: str) -> Callable[[], None]:
+            def publish_and_wait() -> None:
+                stack.publish("model-releases", release_message(version))
+                _until_settled(stack, version)
+
+            return publish_and_wait
+
+        done = _timed(stack.cloud, witness, release("1")), _timed(stack.cloud, witness, release("2"))
+        return done, stack.backend
+
+
+def _until_settled(stack: Stack, version: str) -> None:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        document = stack.store.get(records.release_path(MODEL, version))
+        if document and document.data.get("outcome"):
+            if document.data["outcome"] != "succeeded":
+                raise RuntimeError(f"release {version}: {document.data['outcome']}: {document.data.get('why')}")
+            model = stack.store.get(records.model_path(MODEL))
+            if model and model.data.get("wake_at") is None:
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"release {version} is not settled after {PATIENCE_SECONDS:g} s")
+
+
+# ---- gcloud
+
+
+def _by_gcloud() -> tuple[Done, Done]:
+    cloud = Cloud(PROJECT, RealClock(), operation_seconds=OPERATION_SECONDS)
+    cloud.set_behaviours([BEHAVIOUR])
+    witness = Witness(cloud)
+    with Server(cloud) as server, TemporaryDirectory(prefix="slipway-bench-") as folder:
+        environment = _gcloud_environment(server.url, Path(folder))
+        return (
+            _timed(cloud, witness, lambda: _script(environment, "provision", "1")),
+            _timed(cloud, witness, lambda: _script(environment, "swap", "1", "2")),
+        )
+
+
+def _script(environment: dict[str, str], *arguments: str) -> None:
+    done = subprocess.run(
+        ["bash", str(SCRIPT), *arguments], env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"by_gcloud.sh {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
+
+
+def _gcloud_environment(url: str, folder: Path) -> dict[str, str]:
+    """gcloud asks nothing, calls nobody else, and leaves its user's own configuration alone."""
+    told = folder / "user-data.yaml"
+    told.write_text(user_data())
+    return clean_environment() | {
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{url}/compute/v1/",
+        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
+        "CLOUDSDK_CORE_PROJECT": PROJECT,
+        "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
+        "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "true",
+        "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "true",
+        "CLOUDSDK_CONFIG": str(folder / "gcloud"),
+        "MODEL": MODEL,
+        "SIZE": str(SIZE),
+        "MOST": str(MOST),
+        "IMAGE": IMAGE,
+        "USER_DATA": str(told),
+    }

@@ -1,0 +1,24 @@
+"""A function as functions-framework makes it from `main.py`, given one event once it is ready. Arguments: target, topic, data.
+
+Prints three moments (seconds of the system's monotonic clock): when functions-framework was imported, when the function was ready
+for its event, and when the event was answered, with the answer's status; then the peak of the process's memory in KiB. Used by
+`bench/cold_start.py`.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import sys
+import time
+
+import functions_framework
+
+imported = time.monotonic()
+target, topic, data = sys.argv[1:]
+app = functions_framework.create_app(target, os.environ["FUNCTION_SOURCE"], "cloudevent")
+ready = time.monotonic()
+message = {"messageId": f"bench-{time.time_ns()}", "publishTime": "2026-01-01T00:00:00Z", "data": base64.b64encode(data.encode()).decode()}
+push = {"message": message, "subscription": "projects/demo/subscriptions/bench"}
+answer = app.test_client().post(f"/projects/demo/topics/{topic}", json=push)
+print(imported, ready, time.monotonic(), answer.status_code, flush=True)

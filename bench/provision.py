@@ -1,0 +1,142 @@
+"""A first provision against the clock: how much longer it takes than its operations must.
+
+The stand-in runs in a process of its own, over HTTP, in real time, and lets each operation take exactly `LATENCY_SECONDS`. The plan
+of a first release is a graph of operations; its longest chain takes so long that no order and no parallelism could be faster:
+
+    template ─> group ─> backend service ─> route            4 operations, one after the other
+    default backend service ─> URL map ─> proxy ─> rule      the same, beside it
+
+The clock runs from the turn's start (so with the reading of the model and of all that could be there, with planning and saving) to
+the moment at which the turn says that the last of the plan's actions was applied.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from statistics import median
+
+from bench.results import Row, row
+from bench.setting import MODEL, PROJECT, ROOT, Setting, clean_environment, no_compute, release_message
+from handlers import records
+from handlers.turn import turn
+from infra.compute import Compute
+from infra.plan import look, plan
+from infra.resources.base import Plan
+from infra.views import observed
+from infra.wiring import RealClock, World
+from rollout.advance import advance
+from rollout.model import Evidence
+
+LATENCY_SECONDS = 1.0
+
+
+class Enough(Exception):
+    """The turn has done what is measured."""
+
+
+class Watch(logging.Handler):
+    """The World's clock and the reader of its log: breaks the turn off at its first pause after all of `count` actions were
+    applied, rather than let it wait for instances."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self._clock, self._left = RealClock(), count
+        self.finished_at = 0.0
+
+    @property
+    def is_done(self) -> bool:
+        return self._left == 0
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def sleep(self, seconds: float) -> None:
+        if self.is_done:
+            raise Enough
+        self._clock.sleep(seconds)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage() == "action applied":
+            self._left -= 1
+            self.finished_at = time.monotonic()
+
+
+def measure(setting: Setting, rounds: int) -> Row:
+    taken = [_provision(setting, f"{MODEL}-provision-{number}") for number in range(rounds)]
+    seconds = [each for each, _ in taken]
+    length, count = critical_length(taken[0][1]), len(taken[0][1].actions)
+    ratios = [each / (length * LATENCY_SECONDS) for each in seconds]
+    how = (
+        f"turn's start to the last of {count} actions applied, over {length} operations of {LATENCY_SECONDS:g} s that must follow "
+        f"each other; an instance that has its clients, {setting.kind}, stand-in over HTTP in real time; median of {rounds}"
+    )
+    return row(
+        "provision_over_critical_path", median(ratios), how, ratios=[round(each, 3) for each in ratios],
+        actions=count, critical_path_operations=length, operation_seconds=LATENCY_SECONDS, seconds=round(median(seconds), 3),
+    )  # fmt: skip
+
+
+def critical_length(planned: Plan) -> int:
+    """The operations in the longest chain of the plan: an action waits for the earlier ones on its own resource and for those on
+    the resources in `after`."""
+    lengths: list[int] = []
+    for action in planned.actions:
+        before = [length for length, each in zip(lengths, planned.actions, strict=False) if each.key in (action.key, *action.after)]
+        lengths.append(1 + max(before, default=0))
+    return max(lengths, default=0)
+
+
+def _provision(setting: Setting, model: str) -> tuple[float, Plan]:
+    """Seconds that it took, and the plan. Each has a Compute Engine of its own, where nothing is yet."""
+    setting.accept(setting.world(RealClock(), no_compute), release_message("1", model))
+    with stand_in(LATENCY_SECONDS) as url:
+        planned = _planned(setting.world(RealClock(), lambda: Compute(PROJECT, RealClock(), url)), model)
+        watch = Watch(len(planned.actions))
+        compute = Compute(PROJECT, watch, url)
+        world = setting.world(watch, lambda: compute)
+        world.connect("store", "bus", "compute")
+        log = logging.getLogger("slipway")
+        log.addHandler(watch)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+        began = time.monotonic()
+        try:
+            with suppress(Enough):
+                turn(world, model)
+        finally:
+            log.removeHandler(watch)
+    if not watch.is_done:
+        raise RuntimeError(f"the turn ended before all {len(planned.actions)} actions were applied")
+    return watch.finished_at - began, planned
+
+
+def _planned(world: World, model: str) -> Plan:
+    """What the turn is going to plan, by the same pure functions."""
+    held = records.read(world, model)
+    if held is None or held.state.desired.release is None:
+        raise RuntimeError(f"release 1 of {model} was not accepted")
+    state, releases = held.state, (held.state.desired.release,)
+    snapshot = world.compute.observe(look(model, releases, sweep=True))
+    answer = advance(state.rollout, state.desired, observed(snapshot, model), Evidence(), world.clock.now())
+    return plan(answer.target, snapshot)
+
+
+@contextmanager
+def stand_in(operation_seconds: float) -> Iterator[str]:
+    """The URL of a Compute Engine stand-in in a process of its own, in real time."""
+    command = (sys.executable, "-m", "local.compute", "--port", "0", "--project", PROJECT)
+    with subprocess.Popen(
+        (*command, "--operation-seconds", str(operation_seconds)),
+        cwd=ROOT, env=clean_environment() | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as process:  # fmt: skip
+        try:
+            first_line = process.stdout.readline() if process.stdout else ""
+            yield next(word for word in first_line.split() if word.startswith("http://"))
+        finally:
+            process.terminate()

@@ -1,0 +1,119 @@
+"""Where a measurement happens: the store and bus it uses, the environment of its programs, and the release it publishes.
+
+Used by all measurements that run the deployed functions. With Google's emulators the functions talk to Firestore and Pub/Sub as in
+the cloud. Where the emulators are missing, SQLite is the store and nothing listens for messages; the results say so.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from cloudevents.http import CloudEvent
+
+from handlers import release
+from infra.bus import PUBLISHED
+from infra.clock import Clock
+from infra.compute import Compute
+from infra.wiring import World
+from local import emulators
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT, MODEL = "demo", "tiny"
+IMAGE = "us-docker.pkg.dev/demo/models/tiny"
+TOPICS = ("model-releases", "model-wakeups", "model-rollout-status", "model-releases-dead")
+NOBODY = "127.0.0.1:1"  # a port where nothing listens
+
+_numbers = itertools.count(1)
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what would change how a program starts or where it connects."""
+    unwanted = ("PYTHON", "SLIPWAY_", "GOOGLE_", "FUNCTION_", "CLOUDSDK_")
+    return {name: text for name, text in os.environ.items() if not name.startswith(unwanted) and not name.endswith("_EMULATOR_HOST")}
+
+
+def release_message(version: str, model: str = MODEL) -> dict[str, Any]:
+    """Six instances of a small container, swapped in three steps; nothing bakes, so that the end is when all is healthy."""
+    return {
+        "model": model,
+        "version": version,
+        "artifact": {"image": f"{IMAGE}:{version}"},
+        "serving": {"startup_seconds": 60},
+        "scaling": {"min": 6, "max": 10},
+        "traffic": {"draining_seconds": 10},
+        "rollout": {"steps": [10, 50, 100], "bake_seconds": 0},
+    }
+
+
+def push_of(topic: str, body: object) -> dict[str, Any]:
+    """The request with which Pub/Sub brings a message."""
+    message = {
+        "messageId": f"bench-{next(_numbers)}-{time.time_ns()}",
+        "publishTime": datetime.now(UTC).isoformat(),
+        "data": base64.b64encode(json.dumps(body).encode()).decode(),
+    }
+    return {"message": message, "subscription": f"projects/{PROJECT}/subscriptions/{topic}-push"}
+
+
+def event_of(topic: str, body: object) -> CloudEvent:
+    """What functions-framework hands a function for it."""
+    context = {"type": PUBLISHED, "source": f"//pubsub.googleapis.com/projects/{PROJECT}/topics/{topic}"}
+    return CloudEvent(context, push_of(topic, body))
+
+
+def no_compute() -> Compute:
+    """Stands where a World of the intake has Compute Engine."""
+    raise RuntimeError("the intake asked for Compute Engine")
+
+
+class Setting:
+    """`environment` is what the functions need to find the store and the bus."""
+
+    def __init__(self, kind: str, environment: dict[str, str]) -> None:
+        self.kind = kind
+        self.environment = environment | {"GOOGLE_CLOUD_PROJECT": PROJECT, "FUNCTION_SOURCE": str(ROOT / "main.py")}
+        self.has_emulators = "FIRESTORE_EMULATOR_HOST" in environment
+
+    def world(self, clock: Clock, compute: Callable[[], Compute]) -> World:
+        """A function instance's World in this process, over the same store."""
+        from infra.buses.embedded import EmbeddedBus
+        from infra.buses.pubsub import PubsubBus
+        from infra.store import Store
+        from infra.stores.firestore import FirestoreStore
+        from infra.stores.sqlite import SqliteStore
+
+        store: Store
+        if self.has_emulators:
+            store = FirestoreStore(PROJECT, emulator=self.environment["FIRESTORE_EMULATOR_HOST"])
+            return World(clock, lambda: store, lambda: PubsubBus(PROJECT, emulator=self.environment["PUBSUB_EMULATOR_HOST"]), compute)
+        store = SqliteStore(self.environment["SLIPWAY_STORE"].removeprefix("sqlite:"))
+        return World(clock, lambda: store, lambda: EmbeddedBus(clock), compute)
+
+    def accept(self, world: World, body: object) -> None:
+        """Have a release recorded as desired, by the intake's own code."""
+        release.handle(world, event_of("model-releases", body))
+
+
+@contextmanager
+def setting() -> Iterator[Setting]:
+    """Lives as long as the block."""
+    if emulators.missing("firestore") or emulators.missing("pubsub"):
+        with TemporaryDirectory(prefix="slipway-bench-") as folder:
+            yield Setting("SQLite", {"SLIPWAY_STORE": f"sqlite:{folder}/store.sqlite", "PUBSUB_EMULATOR_HOST": NOBODY})
+        return
+    from local.topics import make_topics
+
+    with emulators.running("firestore", "pubsub") as addresses:
+        make_topics(addresses["pubsub"], PROJECT, TOPICS)
+        hosts = {"FIRESTORE_EMULATOR_HOST": addresses["firestore"], "PUBSUB_EMULATOR_HOST": addresses["pubsub"]}
+        yield Setting("Firestore emulator", hosts)
