@@ -170,6 +170,9 @@ class Scenario:
     def given_no_faults(self) -> None:
         self.cloud.faults.clear()
 
+    def given_operation_seconds(self, seconds: float) -> None:
+        self.cloud.operations.seconds = seconds
+
     def given_load(self, group: str, **load: float) -> None:
         self.cloud.load[group] = dict(load)
 

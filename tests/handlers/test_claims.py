@@ -1,0 +1,96 @@
+"""Two workers at once: one works, the other keeps off, and a dead or late one does no harm."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from handlers import records
+from handlers.turn import turn
+from rollout.encode import Claim
+from tests.scenario import Scenario
+
+
+def claimed(story: Scenario, token: str, seconds: float) -> None:
+    held = records.read(story.world, "tiny")
+    assert held
+    taken = Claim(token, story.clock.now() + timedelta(seconds=seconds))
+    story.store.commit(records.write_state(held, replace(held.state, claim=taken)))
+
+
+def test_a_second_worker_keeps_off_a_claimed_model() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2")
+    claimed(story, "somebody", 100)
+    before = story.everything_written()
+    turn(story.worker(), "tiny")
+    assert story.everything_written() == before
+
+
+def test_a_dead_workers_claim_expires_and_its_work_goes_on() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2")
+    claimed(story, "the-dead", 100)
+    story.when_minutes_pass(3)
+    claim = story.state().claim
+    assert claim is None or claim.token != "the-dead"
+    story.when_settled()
+    assert story.outcome("2") == "succeeded"
+
+
+def test_a_settled_model_with_a_dead_workers_claim_is_freed_once_and_then_left_alone() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    claimed(story, "the-dead", 1)
+    story.when_seconds_pass(60)
+    story.when_woken()
+    assert story.state().claim is None
+    before = story.everything_written()
+    story.when_woken()
+    assert story.everything_written() == before
+
+
+def test_what_comes_while_the_model_is_claimed_need_not_wait_for_the_tick() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2")
+    came = False
+
+    def come_in_the_last_seconds_of_the_turn() -> None:
+        nonlocal came
+        claim = story.state().claim
+        if claim and not came and (claim.expires - story.clock.now()).total_seconds() < 78:
+            came = True
+            story.bus.publish("model-releases", b'{"model": "tiny", "command": "pause"}')
+            story.bus.pump()  # the intake records it, and its wake-up finds the model claimed
+
+    story.when_watched(come_in_the_last_seconds_of_the_turn)
+    story.when_woken()
+    assert came
+    assert story.state().rollout.paused
+
+
+def test_the_claim_is_gone_when_the_turn_is_over() -> None:
+    story = Scenario()
+    story.when_released("1")
+    assert story.state().claim is None
+
+
+def test_a_turn_that_breaks_off_frees_the_model_for_the_next_one() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2")
+    story.given_fault("error", method="compute.regionInstanceGroupManagers.get", status=503)
+    story.when_woken()
+    assert story.state().claim is None
+
+
+def test_a_worker_whose_time_is_over_starts_nothing_more() -> None:
+    story = Scenario()
+    story.given_operation_seconds(30)
+    story.when_released("1")
+    assert "forwardingRules/slipway-gateway-http" not in story.resources()
+    story.when_settled()
+    assert story.outcome("1") == "succeeded"
