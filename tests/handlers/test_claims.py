@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from handlers import records
+from handlers import claim, records
 from handlers.turn import turn
 from rollout.encode import Claim
 from tests.scenario import Scenario
@@ -34,8 +34,8 @@ def test_a_dead_workers_claim_expires_and_its_work_goes_on() -> None:
     story.when_released("2")
     claimed(story, "the-dead", 100)
     story.when_minutes_pass(3)
-    claim = story.state().claim
-    assert claim is None or claim.token != "the-dead"
+    left = story.state().claim
+    assert left is None or left.token != "the-dead"
     story.when_settled()
     assert story.outcome("2") == "succeeded"
 
@@ -52,24 +52,25 @@ def test_a_settled_model_with_a_dead_workers_claim_is_freed_once_and_then_left_a
     assert story.everything_written() == before
 
 
-def test_what_comes_while_the_model_is_claimed_need_not_wait_for_the_tick() -> None:
+def test_what_came_while_the_model_was_claimed_is_looked_at_when_the_claim_goes() -> None:
     story = Scenario()
     story.given_serving("1")
-    story.when_released("2")
-    came = False
+    claimed(story, "mine", 100)
+    known = story.state().revision
+    story.when_commanded("pause")  # its wake-up finds the model claimed
+    assert story.state().desired.commands
+    claim.release(story.world, "tiny", "mine", known)
+    story.bus.pump()
+    assert story.state().desired.commands == ()
 
-    def come_in_the_last_seconds_of_the_turn() -> None:
-        nonlocal came
-        claim = story.state().claim
-        if claim and not came and (claim.expires - story.clock.now()).total_seconds() < 78:
-            came = True
-            story.bus.publish("model-releases", b'{"model": "tiny", "command": "pause"}')
-            story.bus.pump()  # the intake records it, and its wake-up finds the model claimed
 
-    story.when_watched(come_in_the_last_seconds_of_the_turn)
-    story.when_woken()
-    assert came
-    assert story.state().rollout.paused
+def test_a_claim_goes_quietly_when_nothing_came() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    claimed(story, "mine", 100)
+    claim.release(story.world, "tiny", "mine", story.state().revision)
+    assert story.bus.next_due() is None
+    assert story.state().claim is None
 
 
 def test_the_claim_is_gone_when_the_turn_is_over() -> None:
