@@ -97,7 +97,9 @@ def _tour(stack: Stack, screen: Screen, options: argparse.Namespace, began: floa
         options.json_report.write_text(json.dumps(to_json(report), indent=1, ensure_ascii=False) + "\n")
         options.picture.write_text(picture.draw(report))
         screen.close()
-        print(guide.summary(report, failure, None if is_fine else stack.folder))
+        print(guide.summary(report, failure, () if is_fine else stack.logs))
+        if not is_fine:
+            print(f"  the logs of all parts are in {stack.folder}")
         print(f"  report: {options.json_report}, picture: {options.picture}", flush=True)
         if options.keep:
             print(guide.by_hand(stack.environment, stack.pubsub, sys.executable, stack.logs, os.getpid()), flush=True)

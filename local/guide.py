@@ -1,4 +1,4 @@
-"""What the demo says at its end: what came true, where everything is, and how to go on by hand. Pure text."""
+"""What the demo says at its end: what came true, where everything is, and how to go on by hand."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 from local.report import Report, changes
 from local.story import FLOOR, IMAGE, MODEL
 
+LAST, LONG = 4, 300
 OUTPUTS = {"instance_group_url": "instance group", "backend_service_url": "backend service", "address": "address"}
 
 
-def summary(report: Report, failure: str, logs: Path | None) -> str:
-    """A mark for each promise, the model's outputs, and where to look when something differs."""
+def summary(report: Report, failure: str, logs: Sequence[Path] = ()) -> str:
+    """A mark for each promise, the model's outputs, and, when something differs, the ends of the functions' logs."""
     lines = [""]
     for promise in report.promises:
         lines.append(f"  {'✗' if promise.differs else '✓'} {promise.text}")
@@ -26,8 +27,9 @@ def summary(report: Report, failure: str, logs: Path | None) -> str:
     lines += ["", f"  {report.real_seconds:.0f} s on {on}, {calls}"]
     if failure:
         lines.append(f"  {failure}")
-    if logs:
-        lines.append(f"  the logs of the parts are in {logs}")
+    for log in logs:
+        ending = [line[:LONG] for line in log.read_text(errors="replace").splitlines()[-LAST:]] if log.exists() else []
+        lines += ["", f"  the end of {log}", *(f"    {line}" for line in ending)]
     return "\n".join(lines)
 
 

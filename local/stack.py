@@ -67,9 +67,9 @@ class Stack:
     def __enter__(self) -> Stack:
         try:
             self._start()
-        except BaseException:
-            self.keeps_logs = True
-            self._parts.close()
+        except BaseException as error:
+            self.keeps_logs = isinstance(error, Exception)  # and not that somebody stopped it
+            self.__exit__(None, None, None)
             raise
         return self
 

@@ -146,7 +146,7 @@ class EmbeddedBus:
 
     def _again(self, delivery: _Delivery, error: BaseException) -> None:
         subscription, message = delivery.subscription, delivery.message
-        fields = {"topic": subscription.topic, "message": message.id, "attempt": message.attempt, "why": repr(error)}
+        fields = {"topic": subscription.topic, "event_id": message.id, "attempt": message.attempt, "why": repr(error)}
         log.warning("message not acknowledged", extra={"fields": fields})
         if subscription.dead_letter_topic and message.attempt >= subscription.attempts:
             self._accept(subscription.dead_letter_topic, message.data, {**message.attributes, **self._dead_letter(delivery)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -22,7 +23,13 @@ def demo(folder: Path, *arguments: str, before: str = "pass") -> subprocess.Pope
     code = f"import sys; from local import demo; from local.demo import story; {before}; sys.exit(demo.main(sys.argv[1:]))"
     command = [sys.executable, "-u", "-c", code, *files, *arguments]
     return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(folder)},  # where logs are kept when something fails
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -67,7 +74,7 @@ def test_a_world_other_than_promised_ends_with_status_1_and_what_differs(tmp_pat
     status, out = ended(demo(tmp_path, *FAST, before="story.BEHAVIOURS.pop(0)"))
     assert status == 1
     assert "but release 3 succeeded" in out
-    logs = re.search(r"the logs of the parts are in (\S+)", out)
+    logs = re.search(r"the logs of all parts are in (\S+)", out)
     assert logs
     assert (Path(logs[1]) / "functions.log").stat().st_size
 
@@ -85,6 +92,7 @@ def test_a_stop_signal_in_mid_run_leaves_nothing_running(tmp_path: Path, pubsub_
     program.send_signal(signal.SIGINT)
     status, _ = ended(program)
     assert status == 130
+    assert not list(tmp_path.glob("slipway-*"))
     ports = [int(port) for port in re.findall(r"on (?:http://)?127\.0\.0\.1:(\d+)", text)]
     assert len(ports) == 5
     assert not any(answers(port, "/") for port in ports)
