@@ -84,6 +84,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _speed(text: str) -> float:
+    speed = float(text)
+    if not 1 <= speed <= 200:
+        raise argparse.ArgumentTypeError(f"must be 1 to 200, not {text}: the functions need real time for what they do")
+    return speed
+
+
 def _tour(stack: Stack, screen: Screen, options: argparse.Namespace, began: float) -> int:
     if stack.backend == "embedded":
         screen.say(f"Without Google's emulators, on the embedded store and bus: {stack.why_embedded}.")
