@@ -1,4 +1,5 @@
-"""Writes what is published about messages: `schemas/model-release.v1.json` and `docs/spec.md`, both made from the types.
+"""Writes what is published about messages: `schemas/model-release.v1.json`, `docs/spec.md`, and the tables of fields in
+`README.md`, all made from the types.
 
     python -m rollout.schema           writes them
     python -m rollout.schema --check   says which are stale, and fails if any is
@@ -23,7 +24,7 @@ from rollout.rules import RULES
 from rollout.spec import Sections
 
 ROOT = Path(__file__).parent.parent
-SCHEMA, PAGE = "schemas/model-release.v1.json", "docs/spec.md"
+SCHEMA, PAGE, README = "schemas/model-release.v1.json", "docs/spec.md", "README.md"
 ID = "urn:slipway:schemas:model-release:v1"
 NULL = {"type": "null"}
 
@@ -31,14 +32,25 @@ Node = dict[str, Any]
 _MARKUP = re.compile(r"[*_<~]")
 
 
-def published() -> dict[str, str]:
-    """The text of each generated file, by its path."""
-    return {SCHEMA: json.dumps(message_schema(), indent=2) + "\n", PAGE: page()}
+def published(root: Path) -> dict[str, str]:
+    """The text of each generated file, by its path; of the README, where there is one, the part between the marks is made."""
+    made = {SCHEMA: json.dumps(message_schema(), indent=2) + "\n", PAGE: page()}
+    readme = root / README
+    return made | ({README: inserted(readme.read_text("utf-8"), "fields", folded())} if readme.exists() else {})
+
+
+def inserted(text: str, mark: str, part: str) -> str:
+    """The text with `part` in place of what stands between `<!-- mark: ... -->` and `<!-- end of mark -->`."""
+    pattern = rf"(<!-- {mark}: [^>]*-->\n).*?(\n<!-- end of {mark} -->)"
+    found, times = re.subn(pattern, lambda marks: f"{marks[1]}\n{part}\n{marks[2]}", text, count=1, flags=re.DOTALL)
+    if not times:
+        raise ValueError(f"there is no place marked {mark}")
+    return found
 
 
 def stale(root: Path) -> tuple[str, ...]:
     return tuple(
-        path for path, text in published().items() if not (root / path).exists() or (root / path).read_text("utf-8") != text
+        path for path, text in published(root).items() if not (root / path).exists() or (root / path).read_text("utf-8") != text
     )
 
 
@@ -139,16 +151,35 @@ Fields that are unknown, or that mean nothing beside the others, are errors. All
 
 
 def page() -> str:
-    release, command = schema_of(ReleaseMessage), schema_of(CommandMessage)
+    tables = _tables()
+    parts = [_INTRODUCTION, "## The event", tables.pop("")[1]]
+    for section, (about, table) in tables.items():
+        parts += [f"## {section}", about, table]
+    rules = "\n".join(f"- {' '.join((rule.__doc__ or '').split())}" for rule in RULES)
+    command = schema_of(CommandMessage)
+    parts += ["## Rules between fields", rules, "## Commands", _table("", command["properties"], command)]
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def folded() -> str:
+    """The tables of the event and its sections, each behind a line that opens it."""
+    parts = []
+    for section, (about, table) in _tables().items():
+        title = f"<code>{section}</code>: {about}" if section else about
+        parts.append(f"<details>\n<summary>{title}</summary>\n\n{table}\n\n</details>")
+    return "\n".join(parts)
+
+
+def _tables() -> dict[str, tuple[str, str]]:
+    """What each section is about and its table; under no name, the event's own fields."""
+    release = schema_of(ReleaseMessage)
     envelope = {name: node for name, node in release["properties"].items() if name not in Sections.model_fields}
-    parts = [_INTRODUCTION, "## The event", _table("", envelope, release)]
+    tables = {"": ("The event itself.", _table("", envelope, release))}
     for section in Sections.model_fields:
         node = target_of(release["properties"][section], release)
         about = release["$defs"][type(Sections.model_fields[section].default).__name__]["description"]
-        parts += [f"## {section}", " ".join(about.split()), _table(f"{section}.", node["properties"], release)]
-    rules = "\n".join(f"- {' '.join((rule.__doc__ or '').split())}" for rule in RULES)
-    parts += ["## Rules between fields", rules, "## Commands", _table("", command["properties"], command)]
-    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+        tables[section] = (" ".join(about.split()), _table(f"{section}.", node["properties"], release))
+    return tables
 
 
 def _table(prefix: str, properties: Node, schema: Node) -> str:
@@ -203,7 +234,7 @@ def main(arguments: list[str]) -> int:
     if arguments:
         print("usage: python -m rollout.schema [--check]")
         return 2
-    for path, text in published().items():
+    for path, text in published(ROOT).items():
         (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
         (ROOT / path).write_text(text, "utf-8")
     return 0
