@@ -113,7 +113,8 @@ class Worker:
             self.revision = state.revision
             records.publish_outbox(world, told)
         for transition in decision.turn.transitions:
-            _log("transition", state, {"to": transition.to, "why": transition.why, "event_id": self.event_id})
+            told_of = {"release": transition.release, "to": transition.to, "why": transition.why}
+            _log("transition", state, {**told_of, "event_id": self.event_id})
         if decision.plan.is_empty:
             return ()
         results = apply(decision.plan, world.compute, world.clock, lambda action: request_id(state, action), self.until)
