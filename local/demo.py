@@ -76,7 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--keep", action="store_true", help="leave everything running afterwards, and print how to publish events of your own")
     add(
-        "--speed", type=float, default=SPEED, metavar="N", help=f"seconds of the run's own time in a real one (default {SPEED:g})"
+        "--speed",
+        type=_speed,
+        default=SPEED,
+        metavar="N",
+        help=f"seconds of the run's own time in a real one (default {SPEED:g})",
     )
     add("--embedded", action="store_true", help="use the embedded store and bus even where the emulators are installed")
     add("--json-report", type=Path, default=Path("demo-report.json"), metavar="FILE", help="default demo-report.json")

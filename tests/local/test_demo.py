@@ -109,3 +109,10 @@ def test_a_kept_stack_goes_on_until_it_is_stopped_and_says_how_to_use_it(tmp_pat
     program.send_signal(signal.SIGTERM)
     assert ended(program)[0] == 0
     assert time.monotonic() - started < 60
+
+
+def test_a_speed_at_which_the_functions_could_not_keep_up_is_refused(tmp_path: Path) -> None:
+    for speed in ("0", "5000"):
+        status, out = ended(demo(tmp_path, "--speed", speed))
+        assert status == 2
+        assert "must be 1 to 200" in out
