@@ -171,8 +171,8 @@ def _waits_for(seen: Look, evidence: Evidence) -> str:
 
 
 def _span(time: timedelta) -> str:
-    """A duration for people: `90 s`, `15 min`, `2 h`."""
+    """A duration for people: `150 s`, `15 min`, `2 h`."""
     seconds = round(time.total_seconds())
-    if seconds < 120:
+    if seconds < 300:
         return f"{seconds} s"
     return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
