@@ -29,11 +29,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MESSAGE = re.compile(r"--message='(\{.*?\})'", re.DOTALL)
 A_PATH = re.compile(r"(?:docs|deploy|handlers|infra|local|rollout|tests|schemas|bench|examples)/[\w./-]*\w|main\.py")
-NOT_YET = {
-    "tests/rollout/test_strategies.py",
-    "infra/resources/firewall.py",
-    "bench/results.json",
-}  # to be written by whoever reads
+NOT_YET = {"infra/resources/firewall.py", "bench/results.json"}  # made by whoever follows the page
 
 
 def text(page: Path) -> str:
@@ -104,12 +100,12 @@ def test_every_event_would_be_accepted(page: Path) -> None:
 def test_the_readmes_releases_follow_from_each_other() -> None:
     spec: Spec | None = None
     asked = [parse(decode_json(message.encode())) for message in messages(README)]
-    for release in asked:
-        if isinstance(release, ReleaseRequested):
-            spec = resolve(release, spec)
+    for each in asked:
+        if isinstance(each, ReleaseRequested):
+            spec = resolve(each, spec)
     assert spec
     assert (spec.scaling.max, spec.rollout.steps, spec.rollout.bake_seconds) == (12, (10, 50, 100), 1800)
-    assert {each.command for each in asked if isinstance(each, CommandGiven)} == {"pause", "rollback"}
+    assert {command.command for command in asked if isinstance(command, CommandGiven)} == {"pause", "rollback"}
 
 
 def test_the_readmes_speeds_are_those_measured() -> None:
@@ -167,7 +163,7 @@ def test_the_status_event_is_as_it_is_told() -> None:
     story.when_released("1")
     told = json.loads(story.told("model-rollout-status")[-1])
     shown = json.loads(example(OPERATIONS, "a status event of type io.slipway.rollout.v1"))
-    assert list(shown) == list(told)
+    assert set(shown) == set(told)
     assert story.told_attributes("model-rollout-status")[-1]["ce-type"] == "io.slipway.rollout.v1"
     assert set(story.log()[-1]) == set(told)
 
@@ -181,12 +177,11 @@ def test_every_reason_outcome_and_condition_is_explained() -> None:
 
 
 def test_every_log_message_is_one_that_is_written() -> None:
-    rows = re.findall(
-        r"^\| `([^`]+)`(?: \(warning\))? \| (?!what)", text(OPERATIONS).split("### Log lines")[1].split("###")[0], re.MULTILINE
-    )
+    section = text(OPERATIONS).split("### Log lines")[1].split("\n### ")[0]
+    rows = re.findall(r"^\| `([^`]+)`", section, re.MULTILINE)
     written = "\n".join(text(path) for folder in ("handlers", "infra") for path in (ROOT / folder).rglob("*.py"))
     assert len(rows) >= 8
-    assert all(f'"{row}"' in written for row in rows), rows
+    assert [row for row in rows if f'"{row}"' not in written] == []
 
 
 def test_the_models_document_has_the_fields_that_are_told() -> None:
