@@ -15,6 +15,7 @@ from infra.bus import Payload
 from infra.wiring import World
 from rollout.encode import State, release_from_document
 from rollout.events import CommandGiven
+from rollout.guard import violations
 from rollout.model import Command, Release, Transition
 from rollout.spec import incompatible
 
@@ -49,7 +50,10 @@ def _kept(world: World, state: State, asked: CommandGiven) -> Release:
     if document is None or document.data.get("outcome") not in ("succeeded", "retired"):
         raise Refuse(f"version: release {asked.version} of {asked.model} never served; go back to one that did")
     release = release_from_document(document.data)
-    problems = incompatible(state.rollout.stable.spec, release.spec) if state.rollout.stable else ()
-    if problems:
-        raise Refuse("; ".join(str(problem) for problem in problems))
+    stable = state.rollout.stable.spec if state.rollout.stable else None
+    problems = incompatible(stable, release.spec) if stable else ()
+    policy = records.policy(world, world.store.get_many([records.POLICY]))
+    why = (*map(str, problems), *violations(policy, release.spec, stable))
+    if why:
+        raise Refuse("; ".join(why))
     return release

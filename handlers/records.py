@@ -15,16 +15,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from infra.prices import default_prices
 from infra.store import Conflict, Create, Delete, Document, Put, Replace, Write
 from infra.wiring import World
 from rollout.encode import State, from_document, release_to_document, to_document
 from rollout.guard import Policy, load_policy
 from rollout.model import Release, Transition
+from rollout.prices import Prices, load_prices
 
 WAKEUPS = "model-wakeups"
 STATUS = "model-rollout-status"
 DEAD_LETTERS = "model-releases-dead"
 POLICY = "settings/policy"
+PRICES = "settings/prices"
 REMEMBERED_EVENTS = 50
 OUTBOX_GRACE = timedelta(seconds=30)
 TRIES = 20
@@ -50,10 +53,15 @@ def held(document: Document | None) -> Held | None:
     return Held(from_document(document.data), document.version) if document else None
 
 
-def policy(documents: Mapping[str, Document]) -> Policy:
-    """The policy among documents that were read; none at all is one that caps nothing."""
+def policy(world: World, documents: Mapping[str, Document]) -> Policy:
+    """The policy among documents that were read; none at all is one that caps nothing. Prices are read if it caps a cost."""
     document = documents.get(POLICY)
-    return load_policy(document.data if document else None)
+
+    def prices() -> Prices:
+        own = world.store.get(PRICES)
+        return load_prices(default_prices(), own.data if own else None)
+
+    return load_policy(document.data if document else None, prices)
 
 
 def read(world: World, model: str) -> Held | None:

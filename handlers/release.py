@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, assert_never
 
-from handlers import records
+from handlers import project, records
 from handlers.command import record_command
 from handlers.records import Held, Refuse
 from infra.bus import Message, Payload, Unreadable, payload, received
@@ -23,7 +23,7 @@ from infra.wiring import World
 from rollout.commands import displaced
 from rollout.encode import State, release_from_document, release_to_document
 from rollout.events import CommandGiven, Invalid, ReleaseRequested, decode_json, parse, resolve
-from rollout.guard import violations
+from rollout.guard import Policy, violations
 from rollout.model import Desired, Release, Transition
 from rollout.spec import Spec, digest, incompatible
 
@@ -82,7 +82,9 @@ def record_release(world: World, asked: ReleaseRequested, sent: Payload, publish
         told = Transition(release.version, "published", "superseded", why, "superseded", "superseded")
         _save(world, held, replace(state, revision=state.revision + 1), (told,), release, sent)
         return
-    _check(state, release, violations(records.policy(documents), release.spec))
+    policy = records.policy(world, documents)
+    last = project.last_admission(world, policy)
+    _check(state, release, (*_forbidden(policy, state, release), *project.no_room(world, policy, state, release)))
     told = Transition(release.version, "published", "desired", _who(release))
     ended = displaced(state.rollout, state.desired, f"release {release.version} is newer")
     after = replace(
@@ -91,10 +93,18 @@ def record_release(world: World, asked: ReleaseRequested, sent: Payload, publish
         wake_at=world.clock.now(),
         revision=state.revision + 1,
     )
-    _save(world, held, after, (*ended, told), release, sent)
+    _save(world, held, after, (*ended, told), release, sent, project.admit(policy, last, asked.model, release))
 
 
-def _save(world: World, held: Held, state: State, transitions: tuple[Transition, ...], release: Release, sent: Payload) -> None:
+def _save(
+    world: World,
+    held: Held,
+    state: State,
+    transitions: tuple[Transition, ...],
+    release: Release,
+    sent: Payload,
+    beside: tuple[Write, ...] = (),
+) -> None:
     now, model = world.clock.now(), state.desired.model
     path, record = records.release_path(model, release.version), release_to_document(release)
     known = {known.version: known for known in (held.state.desired.release, release) if known}
@@ -102,7 +112,7 @@ def _save(world: World, held: Held, state: State, transitions: tuple[Transition,
     writes += [records.ended(model, known[told.release], told, now) for told in transitions if told.outcome]
     told = records.told(state, transitions, now, sent.key)
     remembered = records.remembered(state, sent.key)
-    world.store.commit(records.write_state(held, remembered), *{write.path: write for write in writes}.values(), *told)
+    world.store.commit(records.write_state(held, remembered), *{write.path: write for write in writes}.values(), *told, *beside)
     records.publish_outbox(world, told)
 
 
@@ -122,6 +132,10 @@ def _release(state: State, asked: ReleaseRequested, spec: Spec | None, sent: Pay
         reason=asked.reason,
         force=asked.force,
     )
+
+
+def _forbidden(policy: Policy, state: State, release: Release) -> tuple[str, ...]:
+    return violations(policy, release.spec, state.rollout.stable.spec if state.rollout.stable else None)
 
 
 def _check(state: State, release: Release, forbidden: tuple[str, ...]) -> None:

@@ -31,7 +31,7 @@ def survey(world: World) -> tuple[str, ...]:
     states = tuple(_settled(world))
     if not states:
         return ()
-    policy, found = records.policy(world.store.get_many([records.POLICY])), read_all(world)
+    policy, found = records.policy(world, world.store.get_many([records.POLICY])), read_all(world)
     return tuple(state.desired.model for state in states if has_drifted(state, found, policy))
 
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from handlers import claim, records
+from handlers import claim, project, records
 from handlers.records import Held
 from infra.apply import apply
 from infra.plan import glance, look, plan
@@ -90,17 +90,21 @@ class Worker:
             return None
         self.revision = held.state.revision
         snapshot = _observe(world, held.state, self._calm)
-        decision = _decide(held.state, snapshot, records.policy(documents), self._refusals, world.clock.now())
+        policy = records.policy(world, documents)
+        decision = _decide(held.state, snapshot, policy, self._refusals, world.clock.now())
         was_glance, self._calm = self._calm, snapshot if decision.is_calm else None
         if was_glance and not decision.is_calm:
             return now  # look at everything before anything is decided
+        barred = _barred(world, policy, decision)
+        if barred:
+            decision = replace(decision, plan=Plan())
         try:
             results = self._carry_out(held, decision)
         except Conflict:
             self._calm = None
             return now  # somebody wrote in between: this look is worth nothing
         is_repeat, self._tried = decision.plan == self._tried, decision.plan
-        self._refusals = tuple(result.problem for result in results if isinstance(result, Failed))
+        self._refusals = (*barred, *(result.problem for result in results if isinstance(result, Failed)))
         return _next_look(decision, results, is_repeat, world.clock.now())
 
     def _carry_out(self, held: Held, decision: Decision) -> tuple[Result, ...]:
@@ -186,8 +190,21 @@ def request_id(state: State, action: Action) -> uuid.UUID:
 
 
 def _forbidden(policy: Policy, state: State) -> tuple[Problem, ...]:
-    candidate = state.rollout.candidate
-    return tuple(Problem("policy", "POLICY", why) for why in violations(policy, candidate.spec)) if candidate else ()
+    candidate, stable = state.rollout.candidate, state.rollout.stable
+    if candidate is None:
+        return ()
+    return tuple(Problem("policy", "POLICY", why) for why in violations(policy, candidate.spec, stable.spec if stable else None))
+
+
+def _barred(world: World, policy: Policy, decision: Decision) -> tuple[Problem, ...]:
+    """Why nothing of the candidate may be applied now, whatever was allowed when its release was accepted. The next look hears of
+    it as a refusal, and goes back. The way back itself, and what serves, is never barred."""
+    candidate = decision.state.rollout.candidate
+    is_asked = any(share.release == candidate for group in decision.turn.target.groups for share in group.shares)
+    if decision.plan.is_empty or not is_asked:
+        return ()
+    crowded = tuple(Problem("policy", "POLICY", why) for why in project.no_room_left(world, policy, decision.state))
+    return (*_forbidden(policy, decision.state), *crowded)
 
 
 def _outcomes(before: State, answer: Turn, now: datetime) -> tuple[Write, ...]:

@@ -1,0 +1,18 @@
+"""The price table that comes with Slipway, read when a policy first caps a cost.
+
+Called by `handlers/records.py`. Its numbers are rough and dated, as `rollout/prices.json` says itself; the document
+`settings/prices` goes before them.
+"""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+from functools import cache
+
+from rollout.prices import Prices, load_prices
+
+
+@cache
+def default_prices() -> Prices:
+    return load_prices(Prices(), json.loads(pkgutil.get_data("rollout", "prices.json") or b"{}"))
