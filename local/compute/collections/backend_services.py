@@ -16,6 +16,7 @@ from local.compute.errors import Invalid, JsonObject, Required
 from local.compute.groups import service_written
 from local.compute.keys import Key
 
+CHECKS = ("healthChecks", "httpHealthChecks")
 GROUPS = ("instanceGroups", "networkEndpointGroups")
 HTTP_PROTOCOLS = ("HTTP", "HTTPS", "HTTP2", "H2C", "GRPC")
 DEFAULTS = {
@@ -32,6 +33,7 @@ def complete(call: Call, resource: JsonObject) -> None:
         resource.setdefault(name, default)
     if resource["protocol"] in HTTP_PROTOCOLS:
         resource.setdefault("portName", "http")
+        resource.setdefault("port", 443 if resource["protocol"] in ("HTTPS", "HTTP2") else 80)  # told, used by nobody
     draining = resource.setdefault("connectionDraining", {}).setdefault("drainingTimeoutSec", 0)
     if not 0 <= draining <= 3600:
         raise Invalid("resource.connectionDraining.drainingTimeoutSec", draining, "Must be between 0 and 3600.")
@@ -49,7 +51,7 @@ def _health_checks(call: Call, resource: JsonObject) -> None:
         raise Required("resource.healthChecks")
     for index, url in enumerate(checks):
         where = f"resource.healthChecks[{index}]"
-        key = call.cloud.refer(where, url, "healthChecks")
+        key = call.cloud.refer(where, url, *CHECKS)
         if call.scope == keys.GLOBAL and key.scope != keys.GLOBAL:
             raise Invalid(where, url, "A global backend service takes a global health check.")
         checks[index] = call.cloud.link(*key)
@@ -128,3 +130,52 @@ def get_health(call: Call) -> JsonObject:
     status = health(call.cloud, service, group) if health else []
     answer: JsonObject = {"kind": "compute#backendServiceGroupHealth"}
     return answer | ({"healthStatus": status} if status else {})
+
+
+@handles("compute.backendServices.listUsable", "compute.regionBackendServices.listUsable")
+def list_usable(call: Call) -> JsonObject:
+    """Those of the project; nobody shares any with it."""
+    return call.page(call.cloud.all_in(call.scope, call.collection))
+
+
+@handles("compute.backendServices.setSecurityPolicy", "compute.regionBackendServices.setSecurityPolicy")
+def set_security_policy(call: Call) -> JsonObject:
+    return _set_member(call, "securityPolicy")
+
+
+@handles("compute.backendServices.setEdgeSecurityPolicy")
+def set_edge_security_policy(call: Call) -> JsonObject:
+    return _set_member(call, "edgeSecurityPolicy")
+
+
+def _set_member(call: Call, member: str) -> JsonObject:
+    """Kept as it is given, cleared when nothing is: security policies themselves are not modelled."""
+    service = call.resource_to_change()
+    service.pop(member, None)
+    if call.body.get("securityPolicy"):
+        service[member] = call.body["securityPolicy"]
+    service["fingerprint"] = call.cloud.new_fingerprint()
+    return call.operation()
+
+
+@handles("compute.backendServices.addSignedUrlKey")
+def add_signed_url_key(call: Call) -> JsonObject:
+    """Names of keys are shown, keys never."""
+    service = call.resource_to_change()
+    for name in ("keyName", "keyValue"):
+        if not call.body.get(name):
+            raise Required(f"resource.{name}")
+    names = service.setdefault("cdnPolicy", {}).setdefault("signedUrlKeyNames", [])
+    if call.body["keyName"] in names:
+        raise Invalid("resource.keyName", call.body["keyName"], "There is a key of this name already.")
+    names.append(call.body["keyName"])
+    return call.operation()
+
+
+@handles("compute.backendServices.deleteSignedUrlKey")
+def delete_signed_url_key(call: Call) -> JsonObject:
+    names = call.resource_to_change().get("cdnPolicy", {}).get("signedUrlKeyNames", [])
+    if call.params["keyName"] not in names:
+        raise Invalid("keyName", call.params["keyName"], "There is no key of this name.")
+    names.remove(call.params["keyName"])
+    return call.operation()

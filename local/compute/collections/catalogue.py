@@ -1,6 +1,4 @@
-"""What Google provides: regions, zones, machine types, accelerator types, images, networks, the project itself. Read
-only.
-"""
+"""What Google provides: regions, zones, machine types, accelerator types, the project itself. Read only."""
 
 from __future__ import annotations
 
@@ -48,7 +46,8 @@ def _id(*parts: str) -> str:
     return str(number)
 
 
-def _resource(kind: str, path: str, **members: object) -> JsonObject:
+def provided(kind: str, path: str, **members: object) -> JsonObject:
+    """A resource that was always there."""
     name = path.rpartition("/")[2]
     return {
         "kind": f"compute#{kind}",
@@ -64,7 +63,7 @@ def region(cloud: Cloud, name: str) -> JsonObject:
     path = f"projects/{cloud.project}"
     zones = [f"{HOST}{path}/zones/{zone}" for zone in cloud.zones_of(name)]
     quotas = [{"metric": metric, "limit": limit, "usage": 0.0} for metric, limit in sorted(cloud.quotas.items())]
-    return _resource("region", f"{path}/regions/{name}", status="UP", description=name, zones=zones, quotas=quotas)
+    return provided("region", f"{path}/regions/{name}", status="UP", description=name, zones=zones, quotas=quotas)
 
 
 def zone(cloud: Cloud, name: str) -> JsonObject:
@@ -72,10 +71,10 @@ def zone(cloud: Cloud, name: str) -> JsonObject:
     path = f"projects/{cloud.project}"
     if owner is None:
         raise NotFound(f"{path}/zones/{name}")
-    return _resource("zone", f"{path}/zones/{name}", status="UP", description=name, region=f"{HOST}{path}/regions/{owner}")
+    return provided("zone", f"{path}/zones/{name}", status="UP", description=name, region=f"{HOST}{path}/regions/{owner}")
 
 
-def _zones(cloud: Cloud) -> list[str]:
+def zone_names(cloud: Cloud) -> list[str]:
     return sorted(zone for zones in cloud.regions.values() for zone in zones)
 
 
@@ -96,7 +95,7 @@ def get_zone(call: Call) -> JsonObject:
 
 @handles("compute.zones.list")
 def list_zones(call: Call) -> JsonObject:
-    return call.page([zone(call.cloud, name) for name in _zones(call.cloud)])
+    return call.page([zone(call.cloud, name) for name in zone_names(call.cloud)])
 
 
 def _machine_type(call: Call, scope: str, name: str) -> JsonObject:
@@ -104,7 +103,7 @@ def _machine_type(call: Call, scope: str, name: str) -> JsonObject:
     if name not in MACHINE_TYPES:
         raise NotFound(path)
     cpus, memory = MACHINE_TYPES[name]
-    return _resource(
+    return provided(
         "machineType",
         path,
         description=f"{cpus} vCPUs, {memory / 1024:g} GB RAM",
@@ -122,7 +121,7 @@ def _accelerator_type(call: Call, scope: str, name: str) -> JsonObject:
     if name not in ACCELERATOR_TYPES:
         raise NotFound(path)
     place = f"{HOST}projects/{call.project}/{scope}"
-    return _resource("acceleratorType", path, description=ACCELERATOR_TYPES[name], zone=place, maximumCardsPerInstance=8)
+    return provided("acceleratorType", path, description=ACCELERATOR_TYPES[name], zone=place, maximumCardsPerInstance=8)
 
 
 @handles("compute.machineTypes.get")
@@ -137,7 +136,7 @@ def list_machine_types(call: Call) -> JsonObject:
 
 @handles("compute.machineTypes.aggregatedList")
 def aggregated_machine_types(call: Call) -> JsonObject:
-    scopes = [f"zones/{name}" for name in _zones(call.cloud)]
+    scopes = [f"zones/{name}" for name in zone_names(call.cloud)]
     return call.aggregate({scope: [_machine_type(call, scope, name) for name in sorted(MACHINE_TYPES)] for scope in scopes})
 
 
@@ -151,36 +150,19 @@ def list_accelerator_types(call: Call) -> JsonObject:
     return call.page([_accelerator_type(call, call.scope, name) for name in sorted(ACCELERATOR_TYPES)])
 
 
-def _image(call: Call, name: str, family: str) -> JsonObject:
-    return _resource(
-        "image",
-        f"projects/{call.project}/global/images/{name}",
-        family=family,
-        status="READY",
-        sourceType="RAW",
-        diskSizeGb="10",
-        archiveSizeBytes="1073741824",
-        architecture="X86_64",
+@handles("compute.acceleratorTypes.aggregatedList")
+def aggregated_accelerator_types(call: Call) -> JsonObject:
+    scopes = [f"zones/{name}" for name in zone_names(call.cloud)]
+    return call.aggregate(
+        {scope: [_accelerator_type(call, scope, name) for name in sorted(ACCELERATOR_TYPES)] for scope in scopes}
     )
-
-
-@handles("compute.images.getFromFamily")
-def get_image_from_family(call: Call) -> JsonObject:
-    """Any family exists, with one image."""
-    family = call.params["family"]
-    return _image(call, f"{family}-v20260101", family)
-
-
-@handles("compute.images.get")
-def get_image(call: Call) -> JsonObject:
-    return _image(call, call.name, call.name.rpartition("-v")[0] or call.name)
 
 
 @handles("compute.projects.get")
 def get_project(call: Call) -> JsonObject:
     path = f"projects/{call.cloud.project}"
     quotas = [{"metric": metric, "limit": limit, "usage": 0.0} for metric, limit in sorted(call.cloud.quotas.items())]
-    return _resource(
+    return provided(
         "project",
         path,
         defaultServiceAccount="stand-in@localhost",
@@ -188,20 +170,3 @@ def get_project(call: Call) -> JsonObject:
         commonInstanceMetadata={"kind": "compute#metadata"},
         quotas=quotas,
     )
-
-
-def _network(call: Call, name: str) -> JsonObject:
-    path = f"projects/{call.project}/global/networks/{name}"
-    if name != "default":
-        raise NotFound(path)
-    return _resource("network", path, autoCreateSubnetworks=True, routingConfig={"routingMode": "REGIONAL"})
-
-
-@handles("compute.networks.get")
-def get_network(call: Call) -> JsonObject:
-    return _network(call, call.name)
-
-
-@handles("compute.networks.list")
-def list_networks(call: Call) -> JsonObject:
-    return call.page([_network(call, "default")])

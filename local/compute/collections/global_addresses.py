@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 
-from local.compute.call import Call
+from local.compute.call import Call, handles
 from local.compute.cloud import Cloud
 from local.compute.collections.standard import Kind, register
-from local.compute.errors import AlreadyExists, InUse, Invalid, JsonObject
+from local.compute.errors import AlreadyExists, InUse, Invalid, JsonObject, Required
 from local.compute.keys import Key
 
 FIRST = int(ipaddress.IPv4Address("198.18.0.2"))
@@ -80,3 +80,28 @@ register(
         labelled=True,
     )
 )
+
+
+@handles("compute.addresses.move", "compute.globalAddresses.move")
+def move(call: Call) -> JsonObject:
+    """To another name or region; there is only one project. The IP goes along."""
+    kept = call.resource_to_change()
+    removable(call, kept)
+    given = call.body.get("destinationAddress")
+    if not given:
+        raise Required("resource.destinationAddress")
+    target = call.cloud.key_of(given)
+    if target.collection != "addresses" or (target.scope == "global") != (call.scope == "global"):
+        raise Invalid("resource.destinationAddress", given, "Must be an address of the same kind.")
+    if call.cloud.find(target) is not None:
+        raise AlreadyExists(call.cloud.path(target))
+    dropped = ("kind", "id", "creationTimestamp", "selfLink", "name", "region")
+    body = {name: value for name, value in kept.items() if name not in dropped}
+    if call.body.get("description"):
+        body["description"] = call.body["description"]
+
+    def end() -> None:
+        call.cloud.remove(call.key)
+        call.cloud.new("compute#address", target, body)
+
+    return call.operation(at_end=end)

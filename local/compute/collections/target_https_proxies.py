@@ -55,3 +55,28 @@ def set_ssl_certificates(call: Call) -> JsonObject:
     _certificates(call, changed)
     proxy |= {**changed, "fingerprint": call.cloud.new_fingerprint()}
     return call.operation()
+
+
+@handles("compute.targetHttpsProxies.setQuicOverride")
+def set_quic_override(call: Call) -> JsonObject:
+    return _set(call, "quicOverride")
+
+
+@handles("compute.targetHttpsProxies.setSslPolicy")
+def set_ssl_policy(call: Call) -> JsonObject:
+    return _set(call, "sslPolicy")
+
+
+@handles("compute.targetHttpsProxies.setCertificateMap")
+def set_certificate_map(call: Call) -> JsonObject:
+    return _set(call, "certificateMap")
+
+
+def _set(call: Call, member: str) -> JsonObject:
+    """Kept as it is given, cleared when nothing is."""
+    proxy = call.resource_to_change()
+    proxy.pop(member, None)
+    if call.body.get(member):
+        proxy[member] = call.body[member]
+    proxy["fingerprint"] = call.cloud.new_fingerprint()
+    return call.operation()

@@ -173,3 +173,10 @@ def _failure(url_map: JsonObject, test: JsonObject) -> JsonObject | None:
     if expected is None or keys.parse(expected) == keys.parse(actual):
         return None
     return {"host": test.get("host"), "path": test.get("path"), "expectedService": expected, "actualService": actual}
+
+
+@handles("compute.urlMaps.invalidateCache")
+def invalidate_cache(call: Call) -> JsonObject:
+    """Nothing is cached, so there is nothing to forget."""
+    call.resource_to_change()
+    return call.operation()
