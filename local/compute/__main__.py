@@ -11,8 +11,8 @@ from pathlib import Path
 
 from local.compute import Cloud, ScaledClock, Server, VirtualClock
 from local.compute.clock import Clock, RealClock
+from local.compute.coverage import as_markdown
 from local.compute.faults import Fault
-from local.compute.knobs import coverage
 from local.compute.traffic.profile import check_entries
 
 ABOUT = """\
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, format="%(asctime)s %(message)s")
     if options.coverage:
-        _print_coverage()
+        print(as_markdown(), end="")
         return 0
     cloud = Cloud(
         project=options.project, clock=_clock(options.speed), seed=options.seed, operation_seconds=options.operation_seconds
@@ -126,12 +126,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--coverage", action="store_true", help="print which methods of Compute v1 are built, and end")
     add("--verbose", action="store_true", help="log every request")
     return parser
-
-
-def _print_coverage() -> None:
-    for collection, methods in coverage().items():
-        missing = ", ".join(methods["missing"]) or "-"
-        print(f"{collection:32} built: {', '.join(methods['built'])}\n{'':32} not:   {missing}")
 
 
 if __name__ == "__main__":

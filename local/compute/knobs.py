@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from local.compute import collections, discovery, keys
-from local.compute.call import HANDLERS
+from local.compute import keys
 from local.compute.clock import VirtualClock
 from local.compute.cloud import Cloud
 from local.compute.control import Query, controls
+from local.compute.coverage import coverage
 from local.compute.errors import JsonObject
 from local.compute.faults import KINDS, Fault
 
@@ -201,14 +201,3 @@ def show_state(cloud: Cloud, query: Query, body: Any) -> JsonObject:
 @controls("GET", "/coverage", "which methods of Compute v1 are built, by collection")
 def show_coverage(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return coverage()
-
-
-def coverage() -> JsonObject:
-    """For every collection of which something is built: what is, and what is not."""
-    collections.load()
-    table: dict[str, dict[str, list[str]]] = {}
-    for method_id in sorted(discovery.methods()):
-        _, collection, verb = method_id.rsplit(".", 2)
-        entry = table.setdefault(collection, {"built": [], "missing": []})
-        entry["built" if method_id in HANDLERS else "missing"].append(verb)
-    return {name: entry for name, entry in table.items() if entry["built"]}

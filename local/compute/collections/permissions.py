@@ -13,7 +13,7 @@ from local.compute.keys import Key
 
 RESOURCES = (
     *("addresses", "globalAddresses", "backendServices", "regionBackendServices", "firewalls"),
-    *("healthChecks", "regionHealthChecks", "httpHealthChecks", "images", "instanceTemplates", "regionAutoscalers"),
+    *("healthChecks", "regionHealthChecks", "httpHealthChecks", "instanceTemplates", "regionAutoscalers"),
     *("regionInstanceGroups", "urlMaps", "instances"),
 )
 COLLECTION = "iamPolicies"
