@@ -39,6 +39,7 @@ def as_markdown() -> str:
         "|---|---|---|",
     ]
     for name, entry in table.items():
-        shown = name if entry["missing"] else f"**{name}**"
+        mark = "*" if name in EMPTY else "" if entry["missing"] else "**"
+        shown = f"{mark}{name}{mark}"
         lines.append(f"| {shown} | {', '.join(entry['built'])} | {', '.join(entry['missing'])} |")
     return HEAD + "\n".join(lines) + "\n"
