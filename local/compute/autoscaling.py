@@ -35,6 +35,7 @@ from local.compute.rules.autoscale import (
     Policy,
     decide,
 )
+from local.compute.rules.group import AWAY
 from local.compute.rules.schedules import Schedule
 
 BALANCING_TARGET = 0.8
@@ -172,25 +173,28 @@ class Autoscaler:
         failures = [m.failure for m in self._group.machines.values() if m.failure is not None]
         if any(failure.is_stock_out for failure in failures):
             found.append(Detail("ZONE_RESOURCE_STOCKOUT", "A zone of the group does not have enough resources."))
+            if self._group.full_zones() >= set(self._group.intent.zones):
+                found.append(Detail("REGION_RESOURCE_STOCKOUT", "No zone of the group has enough resources."))
         if any(failure.code == "QUOTA_EXCEEDED" for failure in failures):
             found.append(Detail("NOT_ENOUGH_QUOTA_AVAILABLE", "There is not enough quota to scale out."))
         return found + self._unhealthy() + self._scheduled(policy)
 
     def _unhealthy(self) -> list[Detail]:
-        check = self._group.check() if self._group is not None else None
-        machines = [m for m in self._group.machines.values() if m.is_running] if self._group is not None else []
-        if check is None or not machines or any(m.alive(check)[0] != "UNHEALTHY" for m in machines):
+        """Unhealthy here means: not RUNNING, whatever the group's check says. Source: API reference, statusDetails."""
+        machines = [m for m in self._group.machines.values() if not m.standby] if self._group is not None else []
+        if not machines or any(m.status == "RUNNING" for m in machines):
             return []
-        return [Detail("ALL_INSTANCES_UNHEALTHY", "All instances of the group are unhealthy.")]
+        return [Detail("ALL_INSTANCES_UNHEALTHY", "All instances of the group are unhealthy (not in RUNNING state).")]
 
     def _scheduled(self, policy: Policy) -> list[Detail]:
-        standings = self.decision.schedules if self.decision is not None else {}
-        required = [s.required for s in policy.schedules if s.name in standings and standings[s.name].state == "ACTIVE"]
+        """Schedules that the limits overrule, in force now or not. Source: API reference, statusDetails."""
+        required = [schedule.required for schedule in policy.schedules if not schedule.is_disabled]
+        found = []
         if any(count > policy.max_size for count in required):
-            return [Detail("SCHEDULED_INSTANCES_GREATER_THAN_AUTOSCALER_MAX", "A schedule asks for more than the maximum.")]
-        if required and max(required) < policy.min_size:
-            return [Detail("SCHEDULED_INSTANCES_LESS_THAN_AUTOSCALER_MIN", "A schedule asks for less than the minimum.")]
-        return []
+            found.append(Detail("SCHEDULED_INSTANCES_GREATER_THAN_AUTOSCALER_MAX", "A schedule asks for more than the maximum."))
+        if any(count < policy.min_size for count in required):
+            found.append(Detail("SCHEDULED_INSTANCES_LESS_THAN_AUTOSCALER_MIN", "A schedule asks for less than the minimum."))
+        return found
 
 
 def load_of(group: Group) -> JsonObject:
@@ -218,7 +222,7 @@ def _initialised(group: Group, cool_down: float) -> list[Machine]:
     return [
         machine
         for machine in group.machines.values()
-        if machine.is_running and machine.action not in ("DELETING", "ABANDONING") and machine.running_since + cool_down <= now
+        if machine.is_running and machine.action not in AWAY and machine.running_since + cool_down <= now
     ]
 
 

@@ -11,6 +11,7 @@ from local.compute.groups import Group, group_at
 from local.compute.intents import check_of
 from local.compute.keys import Key, parse
 from local.compute.machine import Machine
+from local.compute.rules.group import AWAY
 from local.compute.rules.health import HEALTHY, UNKNOWN, Check
 from local.compute.services import services_of
 
@@ -31,7 +32,7 @@ def group_health(cloud: Cloud, service: JsonObject, group: Key | str) -> list[Js
     entries = []
     for machine in found.machines.values():
         verdict = machine.ready(check) if check is not None else HEALTHY
-        if machine.action in ("DELETING", "ABANDONING") or not machine.is_running or verdict == UNKNOWN:
+        if machine.action in AWAY or not machine.is_running or verdict == UNKNOWN:
             continue
         entries.append(_entry(cloud, machine, "HEALTHY" if verdict == HEALTHY and port else "UNHEALTHY", port))
     return entries

@@ -129,23 +129,23 @@ class Call:
         verb = self.method.verb
         return f"compute.{self.collection}.{verb}" if self.collection in TYPED else verb
 
-    def page(self, items: list[JsonObject], member: str = "items") -> JsonObject:
-        """A list answer: filtered, ordered and cut to a page as the query asks."""
+    def page(self, items: list[JsonObject], member: str = "items", view: listing.View | None = None) -> JsonObject:
+        """A list answer: filtered, ordered and cut to a page as the query asks. `view` makes what is shown of an item."""
         answer: JsonObject = {
             "kind": discovery.kind_of(self.method.response or ""),
             "id": f"projects/{self.project}/{self.scope}/{self.collection}",
             "selfLink": self.cloud.link(self.scope, self.collection, "").rstrip("/"),
         }
-        return answer | listing.page(items, self.params, member)
+        return answer | listing.page(items, self.params, member, view)
 
-    def aggregate(self, items_by_scope: dict[str, list[JsonObject]]) -> JsonObject:
+    def aggregate(self, items_by_scope: dict[str, list[JsonObject]], view: listing.View | None = None) -> JsonObject:
         """An aggregated list answer, with the warning Google gives for scopes that have nothing."""
         answer: JsonObject = {
             "kind": discovery.kind_of(self.method.response or ""),
             "id": f"projects/{self.project}/aggregated/{self.collection}",
             "selfLink": self.cloud.link("aggregated", self.collection, "").rstrip("/"),
         }
-        return answer | listing.aggregate(items_by_scope, self.params, self.collection, self.scopes())
+        return answer | listing.aggregate(items_by_scope, self.params, self.collection, self.scopes(), view)
 
     def scopes(self) -> list[str]:
         return ["global", *(f"regions/{region}" for region in self.cloud.regions)]

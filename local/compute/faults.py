@@ -39,6 +39,7 @@ class Fault:
     code: str = "INTERNAL_ERROR"
     message: str = "The service is currently unavailable."
     seconds: float = 0.0
+    details: list[dict[str, Any]] = field(default_factory=list)
     matched: int = field(default=0, init=False)
     struck: int = field(default=0, init=False)
 
@@ -61,7 +62,7 @@ class Fault:
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def error(self) -> ApiError:
-        return ApiError(self.message, status=self.status, reason=self.reason, code=self.code)
+        return ApiError(self.message, status=self.status, reason=self.reason, code=self.code, details=self.details)
 
     def strikes(self, method_id: str, name: str, chance: random.Random) -> bool:
         """Count a call if it matches, and say whether the fault strikes it."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from local.compute import configs
 from local.compute.cloud import Cloud
 from local.compute.errors import JsonObject
 from local.compute.groups import CARRIED, Group, group_at
-from local.compute.intents import healing_policy, size_of
+from local.compute.intents import RESERVES, healing_policy, size_of
 from local.compute.machine import Machine
 from local.compute.rules.health import Check
 from local.compute.rules.sizes import rounded_up, split
@@ -18,6 +19,7 @@ ACTIONS = (
     *("none", "creating", "creatingWithoutRetries", "recreating", "deleting", "abandoning", "restarting"),
     *("refreshing", "verifying", "starting", "stopping", "suspending", "resuming"),
 )
+ACTION_NAMES = tuple((name, re.sub("(?=[A-Z])", "_", name).upper()) for name in ACTIONS)
 TARGET_STATUS = {"DELETING": "DELETED", "ABANDONING": "ABANDONED"}
 
 
@@ -37,17 +39,24 @@ def manager(cloud: Cloud, resource: JsonObject) -> JsonObject:
     if group.instance_group.get("namedPorts"):
         shown["namedPorts"] = group.instance_group["namedPorts"]
     members = group.members()
-    doing = Counter(member.action for member in members)
-    shown["currentActions"] = {name: doing.get(re.sub("(?=[A-Z])", "_", name).upper(), 0) for name in ACTIONS}
+    doing = Counter(machine.action for machine in group.machines.values())
+    shown["currentActions"] = {name: doing.get(action, 0) for name, action in ACTION_NAMES}
+    shown |= {name: resource.get(name, 0) for name in RESERVES}
     shown["status"] = {
         "isStable": group.is_stable(members),
         "versionTarget": {"isReached": is_version_target_reached(group.intent, members)},
-        "stateful": {"hasStatefulConfig": False, "perInstanceConfigs": {"allEffective": True}},
+        "stateful": _stateful(resource, group),
         "allInstancesConfig": {"effective": True},
     }
     if group.autoscaler is not None:
         shown["status"]["autoscaler"] = cloud.link(*group.autoscaler)
     return shown
+
+
+def _stateful(resource: JsonObject, group: Group) -> JsonObject:
+    policy = (resource.get("statefulPolicy") or {}).get("preservedState") or {}
+    effective = all(configs.status(group, name) == "EFFECTIVE" for name in group.configs)
+    return {"hasStatefulConfig": any(policy.values()) or bool(group.configs), "perInstanceConfigs": {"allEffective": effective}}
 
 
 def _versions(resource: JsonObject, target: int) -> list[JsonObject]:
@@ -75,7 +84,7 @@ def _managed(group: Group, machine: Machine, check: Check | None, check_url: str
         "name": machine.name,
         "instance": cloud.link(*machine.key),
         "currentAction": machine.action,
-        "targetStatus": TARGET_STATUS.get(machine.action, "RUNNING"),
+        "targetStatus": TARGET_STATUS.get(machine.action) or machine.standby or "RUNNING",
         "version": version(machine) if machine.action not in TARGET_STATUS else {},
         "lastAttempt": {},
     }
@@ -86,6 +95,10 @@ def _managed(group: Group, machine: Machine, check: Check | None, check_url: str
             entry["instanceHealth"] = [{"healthCheck": check_url, "detailedHealthState": state}]
     if machine.failure is not None:
         entry["lastAttempt"] = {"errors": {"errors": [machine.failure.as_error()]}}
+    if machine.applied:
+        entry["preservedStateFromConfig"] = machine.applied
+    if machine.terminates_at is not None:
+        entry["scheduling"] = {"terminationTimestamp": cloud.timestamp(machine.terminates_at)}
     return entry
 
 

@@ -12,19 +12,36 @@ import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
+from local.compute import configs
 from local.compute.behaviour import Behaviour, CreationError, behaviour_for
 from local.compute.capacity import Failure, Need, config, exceeded, quota, sold_out, stock_out
 from local.compute.cloud import Cloud
+from local.compute.configs import Config
 from local.compute.errors import JsonObject
 from local.compute.intents import check_key, check_of, disruption, intent_of
 from local.compute.keys import Key, parse
 from local.compute.machine import Machine
 from local.compute.rules import updater
-from local.compute.rules.group import Create, Delete, Disruption, InPlace, Intent, Member, Plan, Recreate, Revision, Step
+from local.compute.rules.group import (
+    SETTLED,
+    Create,
+    Delete,
+    Disruption,
+    InPlace,
+    Intent,
+    Member,
+    Plan,
+    Recreate,
+    Revision,
+    Step,
+)
 from local.compute.rules.health import Check
 from local.compute.services import asks_readiness, drain_seconds, readiness_checks
+
+if TYPE_CHECKING:
+    from local.compute.resize_requests import ResizeRequest
 
 KEPT_ERRORS = 500
 CARRIED = "_carried"
@@ -40,6 +57,8 @@ class Group:
         self.key = key
         self.group_key = Key(key.scope, "instanceGroups", key.name)
         self.machines: dict[str, Machine] = {}
+        self.configs: dict[str, Config] = {}
+        self.resize_requests: dict[str, ResizeRequest] = {}
         self.errors: deque[JsonObject] = deque(maxlen=KEPT_ERRORS)
         self.autoscaler: Key | None = None
         self.listeners: list[Callable[[], None]] = []
@@ -73,11 +92,16 @@ class Group:
         return self._at_end is not None
 
     def members(self) -> list[Member]:
-        check = self.check()
-        return [machine.member(check) for machine in self.machines.values()]
+        """The VMs that are meant to run; VMs in reserve are none of the updater's business."""
+        check, in_service = self.check(), [machine for machine in self.machines.values() if not machine.standby]
+        if not self.configs:
+            return [machine.member(check) for machine in in_service]
+        return [machine.member(check, configs.need(self, machine)) for machine in in_service]
 
     def is_stable(self, members: list[Member] | None = None) -> bool:
         if self._is_look_due or self.is_being_deleted:
+            return False
+        if any(machine.standby and machine.action != SETTLED for machine in self.machines.values()):
             return False
         return updater.is_stable(self.intent, self.members() if members is None else members, self.plan)
 
@@ -114,10 +138,15 @@ class Group:
             self._take(step)
         self.look_soon()
 
-    def create_named(self, name: str, zone: str) -> None:
+    def create_named(self, name: str, zone: str, is_held: bool = False) -> Machine:
+        """A VM of that name, of a version that lacks VMs. A held one is only a place in the group until its `create`."""
         revision = next(iter((self.intent.wanted() - Counter(m.revision for m in self.machines.values())).elements()), None)
-        self._add(Machine(self, name, zone, revision or self.intent.versions[0].revision))
+        machine = Machine(self, name, zone, revision or self.intent.versions[0].revision)
+        self.machines[name] = machine
+        if not is_held:
+            machine.create()
         self.look_soon()
+        return machine
 
     # Looking
 
@@ -204,6 +233,9 @@ class Group:
         key = parse(revision.template)
         return (self.cloud.find(key) if key is not None else None) or {}
 
+    def preserved(self, machine: Machine) -> JsonObject | None:
+        return configs.preserved(self, machine) if self.configs else None
+
     def behaviour(self, machine: Machine) -> Behaviour:
         return behaviour_for(self.cloud.behaviours, self.key.name, machine.zone, self.template(machine.revision))
 
@@ -216,16 +248,17 @@ class Group:
     def drain_seconds(self) -> float:
         return drain_seconds(self.cloud, self.group_key)
 
-    def creation_failure(self, machine: Machine) -> Failure | None:
-        """Why a VM cannot be made now."""
+    def creation_failure(self, machine: Machine, together: int = 1) -> Failure | None:
+        """Why a VM cannot be made now, or why not so many of its kind together."""
         cloud = self.cloud
         need = Need.of(self.template(machine.revision).get("properties", {}))
         full = sold_out(cloud.stock_outs, self.intent.zones, need, cloud.now()) if cloud.stock_outs else {}
         if machine.zone in full:
-            others = [zone for zone in self.intent.zones if zone not in full]
-            return stock_out(cloud.project, machine.zone, need, others, full[machine.zone].get("message"))
+            open_zones = [zone for zone in self.intent.zones if zone not in full]
+            return stock_out(cloud.project, machine.zone, need, open_zones, full[machine.zone].get("message"))
         if cloud.quotas:
-            over = exceeded(cloud.quotas, self.region, need, needs_of(cloud, self.key.scope), needs_of(cloud))
+            others = [need] * (together - 1)
+            over = exceeded(cloud.quotas, self.region, need, needs_of(cloud, self.key.scope) + others, needs_of(cloud) + others)
             if over is not None:
                 return quota(*over, self.region)
         caused = machine.behaviour.creation_error
@@ -267,6 +300,7 @@ class Group:
     def gone(self, machine: Machine) -> None:
         if self.machines.get(machine.name) is machine:
             del self.machines[machine.name]
+            self.configs.pop(machine.name, None)
         self.changed(machine)
 
 
@@ -301,5 +335,5 @@ def needs_of(cloud: Cloud, scope: str | None = None) -> list[Need]:
         for group in groups(cloud)
         if scope in (None, group.key.scope)
         for machine in group.machines.values()
-        if machine.resource is not None
+        if machine.resource is not None and not machine.standby
     ]

@@ -24,6 +24,8 @@ RESTARTABLE = frozenset(
         "advancedMachineFeatures",
     }
 )
+RESERVES = {"targetStoppedSize": "STOPPED", "targetSuspendedSize": "SUSPENDED"}
+"""The members that count VMs in reserve, and what those VMs are."""
 
 
 def size_of(given: JsonObject | None) -> Size | None:

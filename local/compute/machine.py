@@ -4,6 +4,8 @@
     VERIFYING -> NONE   when the group's check is satisfied (at once without a check)
     DELETING            drain -> STOPPING -> gone           RECREATING   the same, then an attempt under the same name
     RESTARTING          STOPPING -> STAGING -> RUNNING      REFRESHING   a moment
+    STOPPING            drain -> STOPPING -> TERMINATED     SUSPENDING   the same, to SUSPENDED: a VM in reserve
+    STARTING, RESUMING  from reserve to STAGING -> RUNNING -> VERIFYING
 
 Driven by `groups.Group`, which it tells of every change. Events of a phase that was left are void: each carries the
 phase's number. Health is never polled: the next change of the verdict is known in advance (`rules/health.py`).
@@ -20,7 +22,7 @@ from local.compute.capacity import Failure
 from local.compute.cloud import Cloud
 from local.compute.errors import JsonObject
 from local.compute.keys import Key
-from local.compute.rules.group import Disruption, Member, Revision
+from local.compute.rules.group import AWAY, Disruption, Member, Revision
 from local.compute.rules.health import UNKNOWN, Answers, Check, judged, next_change, turn_now
 
 ATTEMPT_SECONDS = 3.0
@@ -37,6 +39,7 @@ class Owner(Protocol):
     key: Key
 
     def template(self, revision: Revision) -> JsonObject: ...
+    def preserved(self, machine: Machine) -> JsonObject | None: ...
     def behaviour(self, machine: Machine) -> Behaviour: ...
     def creation_failure(self, machine: Machine) -> Failure | None: ...
     def check(self) -> Check | None: ...
@@ -57,6 +60,7 @@ class Machine:
         "_watch",
         "action",
         "alive_turns",
+        "applied",
         "behaviour",
         "created_at",
         "failure",
@@ -68,6 +72,8 @@ class Machine:
         "resource",
         "revision",
         "running_since",
+        "standby",
+        "terminates_at",
         "zone",
     )
 
@@ -84,6 +90,9 @@ class Machine:
         self.behaviour = DEFAULT
         self.failure: Failure | None = None
         self.resource: JsonObject | None = None
+        self.standby = ""  # STOPPED or SUSPENDED for a VM in reserve, from when it is told to be
+        self.applied: JsonObject | None = None  # what of its own config the VM has
+        self.terminates_at: float | None = None
         self._attempts = 0
         self._phase = 0
         self._watch = 0
@@ -123,7 +132,7 @@ class Machine:
             return UNKNOWN
         return judged(Answers(self.running_since, self.ready_turns), check, self._owner.cloud.now())[0]
 
-    def member(self, check: Check | None) -> Member:
+    def member(self, check: Check | None, config_need: Disruption = Disruption.NONE) -> Member:
         """What the updater sees of it, by the group's check."""
         verdict, once = self.alive(check)
         return Member(
@@ -140,6 +149,7 @@ class Machine:
             is_stranded=self.resource is None and self.failure is not None and self.failure.is_stock_out,
             created_at=self.created_at,
             running_since=self.running_since,
+            config_need=config_need,
         )
 
     # What the group does to it
@@ -171,6 +181,18 @@ class Machine:
             self.action = "REFRESHING"
             self._later(REFRESH_SECONDS, self._refreshed)
 
+    def stand_by(self, how: str, delay: float = 0.0) -> None:
+        """Stop (`how` is STOPPED) or suspend (SUSPENDED) after a delay, drained, and stay in the group in reserve."""
+        self.standby, self.action = how, "STOPPING" if how == "STOPPED" else "SUSPENDING"
+        self._later(delay, lambda: self._take_down(self._in_reserve, drains=True))
+
+    def wake(self) -> None:
+        """From reserve back to serving; verified as after a creation."""
+        self.action = "STARTING" if self.standby == "STOPPED" else "RESUMING"
+        self.standby, self.behaviour = "", self._owner.behaviour(self)
+        self._new_phase()
+        self._boot()
+
     def abandon(self) -> None:
         """Leave the group and go on running."""
         self.action = "ABANDONING"
@@ -181,7 +203,7 @@ class Machine:
 
     def stop_by_itself(self) -> None:
         """The VM goes without the group's doing, as by Spot preemption or a failing host."""
-        if self.resource is None or self.action in ("DELETING", "ABANDONING"):
+        if self.resource is None or self.action in AWAY:
             return
         self._new_phase()
         self.is_failed = True
@@ -229,9 +251,10 @@ class Machine:
             self._later(ATTEMPT_SECONDS, lambda: self._attempt_failed(failure))
             return
         self.failure = None
-        body = vm.body(self._owner.cloud, self._owner.key, self.zone, self._owner.template(self.revision))
+        self.applied = self._owner.preserved(self)
+        body = vm.body(self._owner.cloud, self._owner.key, self.zone, self._owner.template(self.revision), self.applied)
         self.resource = self._owner.cloud.new("compute#instance", self.key, {"name": self.name, **body})
-        self._boot()
+        self._boot(is_new=True)
 
     def _attempt_failed(self, failure: Failure) -> None:
         """The group retries for ever; the pause doubles up to five minutes."""
@@ -241,8 +264,10 @@ class Machine:
         self._later(pause, self._attempt)
         self._owner.failed(self, failure)
 
-    def _boot(self) -> None:
+    def _boot(self, is_new: bool = False) -> None:
         self.running_since, self._drain_until = 0.0, None
+        if not is_new:
+            self._describe()
         behaviour = self.behaviour = self.behaviour.jittered(self._owner.cloud.random)
         self._set_status("PROVISIONING")
         self._later(min(PROVISIONING_SECONDS, behaviour.boot_seconds / 4), lambda: self._set_status("STAGING"))
@@ -273,8 +298,21 @@ class Machine:
             self.action = "NONE"
             self.is_moving_in = False
 
+    def _describe(self) -> None:
+        """Give the VM what its revision and its own config say now."""
+        if self.resource is not None:
+            self.applied = self._owner.preserved(self)
+            template = self._owner.template(self.revision)
+            vm.describe(self.resource, self._owner.cloud, self._owner.key, self.zone, template, self.applied)
+
+    def _in_reserve(self) -> None:
+        self._set_status("TERMINATED" if self.standby == "STOPPED" else "SUSPENDED")
+        self.action = "NONE"
+        self._owner.changed(self)
+
     def _refreshed(self) -> None:
         if self.action == "REFRESHING":
+            self._describe()
             self.action = "VERIFYING"
             self._verify()
             self._owner.changed(self)
@@ -299,7 +337,7 @@ class Machine:
     def _stop(self, then: Callable[[], None]) -> None:
         self._drain_until = None
         self.running_since = 0.0
-        self._set_status("STOPPING")
+        self._set_status("SUSPENDING" if self.action == "SUSPENDING" else "STOPPING")
         self._later(self.behaviour.delete_seconds, then)
 
     def _begin_again(self) -> None:

@@ -171,7 +171,7 @@ def get(call: Call) -> JsonObject:
 
 @handles(METHOD + "list")
 def list_autoscalers(call: Call) -> JsonObject:
-    return call.page([view(call.cloud, each) for each in call.cloud.all_in(call.scope, call.collection)])
+    return standard.list_(KIND, call)
 
 
 @handles("compute.autoscalers.aggregatedList")

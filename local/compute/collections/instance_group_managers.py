@@ -14,14 +14,15 @@ from local.compute import group_view
 from local.compute.call import Call, handles
 from local.compute.cloud import REFERENCES, Cloud
 from local.compute.collections import standard
+from local.compute.errors import ApiError, ConditionNotMet, Invalid, JsonObject, Required
 from local.compute.errors import BadRequest as Refused
-from local.compute.errors import ConditionNotMet, Invalid, JsonObject, Required
 from local.compute.groups import CARRIED, Group, group_at
-from local.compute.intents import size_of
-from local.compute.keys import HOST, Key
+from local.compute.intents import RESERVES, check_key, size_of
+from local.compute.keys import HOST, Key, parse
 from local.compute.rules.sizes import Size, budgets_problem, versions_problem
 
-MOST_VMS = 2000
+MOST_VMS, MOST_VMS_IN_A_ZONE = 2000, 1000
+MOST_GROUPS_OF_A_CHECK = 50
 BASE_NAME = 58
 BASE_PATTERN = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?-?#*")
 DEFAULT_ZONES = 3
@@ -37,22 +38,24 @@ POLICY = {
 
 def complete(call: Call, resource: JsonObject) -> None:
     kept = call.cloud.find(Key(call.scope, "instanceGroupManagers", resource.get("name", "")))
-    _size(resource)
     _base_name(resource)
     zones = _zones(call, resource, kept)
+    _size(resource, zones)
     _versions(call, resource)
-    _healing(call, resource)
+    _network(call, resource)
+    _healing(call, resource, kept)
+    _reserve(call, resource, kept)
     resource["instanceLifecyclePolicy"] = LIFECYCLE | resource.get("instanceLifecyclePolicy", {})
     resource.setdefault("listManagedInstancesResults", "PAGELESS")
     _policy(resource, zones, checked=kept is None or "updatePolicy" in call.body)
 
 
-def _size(resource: JsonObject) -> None:
-    size = resource.get("targetSize")
+def _size(resource: JsonObject, zones: int) -> None:
+    size, most = resource.get("targetSize"), min(MOST_VMS, MOST_VMS_IN_A_ZONE * zones)
     if size is None:
         raise Required("resource.targetSize")
-    if not 0 <= size <= MOST_VMS:
-        raise Invalid("resource.targetSize", size, f"Must be between 0 and {MOST_VMS}.")
+    if not 0 <= size <= most:
+        raise Invalid("resource.targetSize", size, f"Must be between 0 and {most}.")
 
 
 def _base_name(resource: JsonObject) -> None:
@@ -101,7 +104,38 @@ def _versions(call: Call, resource: JsonObject) -> None:
     resource.pop("instanceTemplate", None)
 
 
-def _healing(call: Call, resource: JsonObject) -> None:
+def _network(call: Call, resource: JsonObject) -> None:
+    """All versions use one network and subnetwork, for a group's life: that of its instance group, else of the first version."""
+    kept = call.cloud.find(Key(call.scope, "instanceGroups", resource["name"]))
+    first = kept if kept is not None else _interface(call.cloud, resource["versions"][0])
+    for index, version in enumerate(resource["versions"]):
+        mine = _interface(call.cloud, version)
+        for name in ("network", "subnetwork"):
+            if parse(mine.get(name, "")) != parse(first.get(name, "")):
+                where = f"resource.versions[{index}].instanceTemplate"
+                raise Invalid(where, version["instanceTemplate"], f"The template must use the same {name} as the group.")
+
+
+def _interface(cloud: Cloud, version: JsonObject) -> JsonObject:
+    """The first network interface of a version's template."""
+    properties = cloud.get(cloud.key_of(version["instanceTemplate"]))["properties"]
+    found: JsonObject = (properties.get("networkInterfaces") or [{}])[0]
+    return found
+
+
+def _reserve(call: Call, resource: JsonObject, kept: JsonObject | None) -> None:
+    """The sizes of the reserve follow from stopping and suspending VMs; asking for them outright is not built."""
+    for name in RESERVES:
+        if name in call.body and call.body[name] != (kept or {}).get(name, 0):
+            raise ApiError(
+                f"Setting {name} is not part of this stand-in; stop or suspend instances.", status=501, reason="notImplemented"
+            )
+    delay = (resource.get("standbyPolicy") or {}).get("initialDelaySec", 0)
+    if not 0 <= delay <= 3600:
+        raise Invalid("resource.standbyPolicy.initialDelaySec", delay, "Must be between 0 and 3600.")
+
+
+def _healing(call: Call, resource: JsonObject, kept: JsonObject | None) -> None:
     policies = [policy for policy in resource.get("autoHealingPolicies") or [] if policy]
     if len(policies) > 1:
         raise Invalid("resource.autoHealingPolicies", len(policies), "At most one policy is allowed.")
@@ -111,10 +145,20 @@ def _healing(call: Call, resource: JsonObject) -> None:
             raise Invalid("resource.autoHealingPolicies[0].initialDelaySec", delay, "Must be between 0 and 3600.")
         if policy.get("healthCheck"):
             where = "resource.autoHealingPolicies[0].healthCheck"
-            policy["healthCheck"] = call.cloud.link(*call.cloud.refer(where, policy["healthCheck"], "healthChecks"))
+            key = call.cloud.refer(where, policy["healthCheck"], "healthChecks")
+            policy["healthCheck"] = call.cloud.link(*key)
+            if kept is None or key != check_key(kept):
+                _share(call.cloud, key, where)
     resource.pop("autoHealingPolicies", None)
     if policies:
         resource["autoHealingPolicies"] = policies
+
+
+def _share(cloud: Cloud, check: Key, where: str) -> None:
+    users = sum(key.collection == KIND.collection for key in cloud.users_of(check))
+    if users >= MOST_GROUPS_OF_A_CHECK:
+        most = f"A health check can be used by at most {MOST_GROUPS_OF_A_CHECK} managed instance groups."
+        raise Invalid(where, cloud.link(*check), most)
 
 
 def _policy(resource: JsonObject, zones: int, checked: bool) -> None:
@@ -157,8 +201,7 @@ def written(cloud: Cloud, resource: JsonObject) -> None:
         group.written()
         return
     named = resource.pop("namedPorts", [])
-    properties = cloud.get(cloud.key_of(resource["versions"][0]["instanceTemplate"]))["properties"]
-    network = (properties.get("networkInterfaces") or [{}])[0]
+    network = _interface(cloud, resource["versions"][0])
     body: JsonObject = {"name": key.name, "namedPorts": named, "fingerprint": cloud.new_fingerprint()}
     body |= {name: network[name] for name in ("network", "subnetwork") if name in network}
     cloud.new("compute#instanceGroup", Key(key.scope, "instanceGroups", key.name), body)
@@ -205,7 +248,7 @@ def get(call: Call) -> JsonObject:
 
 @handles("compute.regionInstanceGroupManagers.list")
 def list_groups(call: Call) -> JsonObject:
-    return call.page([group_view.manager(call.cloud, each) for each in call.cloud.all_in(call.scope, call.collection)])
+    return standard.list_(KIND, call)
 
 
 @handles("compute.instanceGroupManagers.aggregatedList")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from local.compute import backends, group_view, listing
 from local.compute.call import Call, handles
 from local.compute.cloud import REFERENCES
@@ -22,16 +24,15 @@ def get(call: Call) -> JsonObject:
 @handles(METHOD + "list")
 def list_groups(call: Call) -> JsonObject:
     cloud = call.cloud
-    return call.page([group_view.instance_group(cloud, each) for each in cloud.all_in(call.scope, call.collection)])
+    return call.page(cloud.all_in(call.scope, call.collection), view=partial(group_view.instance_group, cloud))
 
 
 @handles("compute.instanceGroups.aggregatedList")
 def aggregated_list(call: Call) -> JsonObject:
     cloud = call.cloud
     scopes = cloud.scopes_with("instanceGroups")
-    return call.aggregate(
-        {s: [group_view.instance_group(cloud, each) for each in cloud.all_in(s, "instanceGroups")] for s in scopes}
-    )
+    kept = {scope: cloud.all_in(scope, "instanceGroups") for scope in scopes}
+    return call.aggregate(kept, partial(group_view.instance_group, cloud))
 
 
 @handles(METHOD + "setNamedPorts")

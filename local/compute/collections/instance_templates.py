@@ -6,6 +6,8 @@ instanceTemplates; guest accelerators: compute/docs/instances/setting-vm-host-op
 
 from __future__ import annotations
 
+import re
+
 from local.compute.call import Call
 from local.compute.collections.standard import Kind, register
 from local.compute.errors import Invalid, JsonObject, Required
@@ -20,6 +22,8 @@ ACCELERATOR_OPTIMISED = {
     "a3-ultragpu-": "nvidia-h200-141gb",
     "a4-highgpu-": "nvidia-b200",
 }
+TAG = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
+LABEL_KEY, LABEL_VALUE = re.compile(r"[a-z][-_a-z0-9]{0,62}"), re.compile(r"[-_a-z0-9]{0,63}")
 VALUE_BYTES, TOTAL_BYTES = 262_144, 512 * 1024
 
 
@@ -37,6 +41,7 @@ def complete(call: Call, resource: JsonObject) -> None:
     _accelerators(properties, machine_type)
     _scheduling(properties)
     _metadata(properties)
+    _names(properties)
 
 
 def _disks(properties: JsonObject) -> None:
@@ -116,6 +121,19 @@ def _metadata(properties: JsonObject) -> None:
         total += size + len(key)
     if total >= TOTAL_BYTES:
         raise Invalid("resource.properties.metadata", f"{total} bytes", f"Metadata is too large, limit is {TOTAL_BYTES}.")
+
+
+def _names(properties: JsonObject) -> None:
+    """Tags and labels are names; a VM has at most one service account."""
+    for index, tag in enumerate((properties.get("tags") or {}).get("items") or []):
+        if not TAG.fullmatch(tag):
+            raise Invalid(f"resource.properties.tags.items[{index}]", tag, f"Must be a match of regex '{TAG.pattern}'")
+    for name, value in (properties.get("labels") or {}).items():
+        if not LABEL_KEY.fullmatch(name) or not LABEL_VALUE.fullmatch(value):
+            raise Invalid("resource.properties.labels", f"{name}: {value}", "Label keys and values must be lower case names.")
+    accounts = properties.get("serviceAccounts") or []
+    if len(accounts) > 1:
+        raise Invalid("resource.properties.serviceAccounts", len(accounts), "At most one service account is allowed.")
 
 
 register(

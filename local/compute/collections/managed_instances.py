@@ -11,12 +11,14 @@ from dataclasses import replace
 from local.compute import group_view, listing
 from local.compute.call import Call, handles
 from local.compute.collections.instance_group_managers import acting, rewrite
+from local.compute.configs import Config
 from local.compute.errors import ConditionNotMet, Invalid, JsonObject, Required
 from local.compute.groups import Group
+from local.compute.intents import RESERVES
 from local.compute.machine import Machine
 from local.compute.rules.group import LEAVING, Delete, Disruption, Recreate
 from local.compute.rules.placement import zone_for_new
-from local.compute.rules.updater import updates_for
+from local.compute.rules.updater import most_needed, updates_for
 
 METHOD = "compute.regionInstanceGroupManagers."
 MOST_INSTANCES = 1000
@@ -42,20 +44,14 @@ def list_errors(call: Call) -> JsonObject:
     return listing.page(list(reversed(group.errors)), params, "items")
 
 
-@handles(METHOD + "listPerInstanceConfigs")
-def list_per_instance_configs(call: Call) -> JsonObject:
-    """Groups are stateless here: there are none."""
-    call.resource()
-    return {}
-
-
 @handles(METHOD + "deleteInstances")
 def delete_instances(call: Call) -> JsonObject:
     """Deletes them and lowers the target size by as many."""
     group = acting(call)
-    chosen = [m for m in _chosen(call, group) if m.action not in LEAVING]
-    group.apply(Delete(machine.name, "asked for by name") for machine in chosen)
-    rewrite(call, targetSize=max(0, group.intent.target_size - len(chosen)))
+    leaving = [m for m in chosen(call, group) if m.action not in LEAVING]
+    fewer = _without(group, leaving)
+    group.apply(Delete(machine.name, "asked for by name") for machine in leaving)
+    rewrite(call, **fewer)
     return call.operation()
 
 
@@ -63,21 +59,32 @@ def delete_instances(call: Call) -> JsonObject:
 def abandon_instances(call: Call) -> JsonObject:
     """They leave the group, which shrinks by as many, and go on running."""
     group = acting(call)
-    chosen = [m for m in _chosen(call, group) if m.action not in LEAVING]
-    for machine in chosen:
+    leaving = [m for m in chosen(call, group) if m.action not in LEAVING]
+    fewer = _without(group, leaving)
+    for machine in leaving:
         machine.abandon()
-    rewrite(call, targetSize=max(0, group.intent.target_size - len(chosen)))
+    rewrite(call, **fewer)
     return call.operation()
+
+
+def _without(group: Group, leaving: list[Machine]) -> dict[str, int]:
+    """The group's sizes without these VMs: those that serve and those in reserve are counted apart."""
+    sizes = {"targetSize": max(0, group.intent.target_size - sum(not machine.standby for machine in leaving))}
+    for name, standby in RESERVES.items():
+        count = sum(machine.standby == standby for machine in leaving)
+        if count:
+            sizes[name] = max(0, group.resource.get(name, 0) - count)
+    return sizes
 
 
 @handles(METHOD + "recreateInstances")
 def recreate_instances(call: Call) -> JsonObject:
     """Deletes and creates them under their names, from the version they are meant to have now."""
     group = acting(call)
-    chosen = [m for m in _chosen(call, group) if m.action not in LEAVING]
+    again = [m for m in in_service(call, group) if m.action not in LEAVING]
     missing = list((group.intent.wanted() - Counter(m.revision for m in group.machines.values())).elements())
     steps = []
-    for machine in chosen:
+    for machine in again:
         outdated = machine.revision not in group.intent.wanted()
         revision = (missing.pop(0) if missing else group.intent.versions[0].revision) if outdated else machine.revision
         steps.append(Recreate(machine.name, revision, "asked for by name"))
@@ -87,21 +94,27 @@ def recreate_instances(call: Call) -> JsonObject:
 
 @handles(METHOD + "applyUpdatesToInstances")
 def apply_updates(call: Call) -> JsonObject:
-    """Updates the named VMs at once, outside of the budgets; the default is the mildest action that does it."""
+    """Updates the named VMs at once, outside of the budgets; the default is the mildest action that does it.
+
+    Refused when one of them needs more than is allowed.
+    """
     group = acting(call)
-    names = set(group.machines) if call.body.get("allInstances") else {m.name for m in _chosen(call, group)}
-    intent = replace(
-        group.intent,
-        minimal=Disruption[call.body.get("minimalAction", "NONE")],
-        most_disruptive=Disruption[call.body.get("mostDisruptiveAllowedAction", "REPLACE")],
-    )
-    group.apply(updates_for(intent, group.members(), names, group.disruption))
+    if call.body.get("allInstances") and call.body.get("instances"):
+        raise Invalid("instances", len(call.body["instances"]), "Must not be given together with allInstances.")
+    names = set(group.machines) if call.body.get("allInstances") else {m.name for m in in_service(call, group)}
+    allowed = Disruption[call.body.get("mostDisruptiveAllowedAction", "REPLACE")]
+    intent = replace(group.intent, minimal=Disruption[call.body.get("minimalAction", "NONE")], most_disruptive=Disruption.REPLACE)
+    members = group.members()
+    needed = most_needed(intent, members, names, group.disruption)
+    if needed > allowed:
+        raise Invalid("mostDisruptiveAllowedAction", allowed.name, f"The update requires {needed.name}.")
+    group.apply(updates_for(intent, members, names, group.disruption))
     return call.operation()
 
 
 @handles(METHOD + "createInstances")
 def create_instances(call: Call) -> JsonObject:
-    """Creates VMs of given names and raises the target size by as many."""
+    """Creates VMs of given names and raises the target size by as many. What they preserve becomes their config."""
     group = acting(call)
     intent = group.intent
     if intent.is_proactive and intent.substitutes:
@@ -109,29 +122,40 @@ def create_instances(call: Call) -> JsonObject:
             "CreateInstances cannot be used when UpdatePolicy type is set to PROACTIVE and replacementMethod to SUBSTITUTE. "
             "Set the type to OPPORTUNISTIC or the replacementMethod to RECREATE."
         )
-    names = [each.get("name") or group.new_name() for each in call.body.get("instances") or []]
-    for name in names:
+    given = [(each.get("name") or group.new_name(), each) for each in call.body.get("instances") or []]
+    for name, _ in given:
         if name in group.machines:
             raise Invalid("instances.name", name, "The group has an instance of this name.")
-    for name in names:
+    for name, each in given:
+        if any((each.get("preservedState") or {}).values()):
+            group.configs[name] = Config(each["preservedState"], call.cloud.new_fingerprint())
         zones = Counter(machine.zone for machine in group.machines.values() if machine.action not in LEAVING)
         group.create_named(name, zone_for_new(intent.shape, intent.zones, zones, {}, group.full_zones()))
-    rewrite(call, targetSize=intent.target_size + len(names))
+    rewrite(call, targetSize=intent.target_size + len(given))
     return call.operation()
 
 
-def _chosen(call: Call, group: Group) -> list[Machine]:
+def in_service(call: Call, group: Group) -> list[Machine]:
+    """As `chosen`, and none of them in reserve: those are first to be started or resumed. Raises `Invalid`."""
+    found = chosen(call, group)
+    for machine in found:
+        if machine.standby:
+            raise Invalid("instances", call.cloud.path(machine.key), f"The instance is {machine.standby.lower()}.")
+    return found
+
+
+def chosen(call: Call, group: Group) -> list[Machine]:
     """The machines that the body names by URL. Raises `Invalid` for one that is not of the group."""
     urls = call.body.get("instances") or []
     if not urls:
         raise Required("instances")
     if len(urls) > MOST_INSTANCES:
         raise Invalid("instances", len(urls), f"At most {MOST_INSTANCES} instances are allowed.")
-    chosen = {}
+    found = {}
     for index, url in enumerate(urls):
         machine = group.machines.get(url.rpartition("/")[2])
         if machine is not None:
-            chosen[machine.name] = machine
+            found[machine.name] = machine
         elif not call.body.get("skipInstancesOnValidationError"):
             raise Invalid(f"instances[{index}]", url, f"The instance is not a member of {group.key.name}.")
-    return list(chosen.values())
+    return list(found.values())

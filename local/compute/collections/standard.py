@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from local.compute import discovery
@@ -71,7 +72,7 @@ def register(kind: Kind) -> None:
     verbs: dict[str, Callable[[Call], JsonObject]] = {
         "insert": lambda call: insert(kind, call),
         "get": lambda call: kind.view(call.cloud, call.resource()),
-        "list": lambda call: call.page([kind.view(call.cloud, each) for each in call.cloud.all_in(call.scope, call.collection)]),
+        "list": lambda call: list_(kind, call),
         "delete": lambda call: delete(kind, call),
         "patch": lambda call: patch(kind, call),
         "update": lambda call: update(kind, call),
@@ -168,11 +169,14 @@ def merge(kept: JsonObject, patch_body: JsonObject) -> JsonObject:
     return kept
 
 
+def list_(kind: Kind, call: Call) -> JsonObject:
+    return call.page(call.cloud.all_in(call.scope, call.collection), view=partial(kind.view, call.cloud))
+
+
 def aggregated_list(kind: Kind, call: Call) -> JsonObject:
     cloud, collection = call.cloud, call.collection
-    return call.aggregate(
-        {scope: [kind.view(cloud, each) for each in cloud.all_in(scope, collection)] for scope in cloud.scopes_with(collection)}
-    )
+    kept = {scope: cloud.all_in(scope, collection) for scope in cloud.scopes_with(collection)}
+    return call.aggregate(kept, partial(kind.view, cloud))
 
 
 def set_labels(call: Call) -> JsonObject:

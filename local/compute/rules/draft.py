@@ -95,13 +95,23 @@ class Draft:
         return member.is_available(self.intent.healing.has_check), -member.created_at, member.name
 
     def moves(self, among: Collection[str] | None = None) -> list[tuple[Member, Revision, Disruption]]:
-        """Outdated VMs with the revision each should get and what that does to it; forbidden updates are left out."""
+        """Outdated VMs with the revision each should get and what that does to it; forbidden updates are left out.
+
+        Then those that keep their revision and lack only their own config. Such a VM has a name to keep, so it is never
+        replaced by another one: where that would be due, it is left out.
+        """
         candidates = [member for member in self.excess() if among is None or member.name in among]
         pairs: list[tuple[Member, Revision, Disruption]] = []
         for member, to in zip(candidates, self.deficits(), strict=False):
             action = action_for(self.intent, self.disruption(member.revision, to))
             if action is not None:
                 pairs.append((member, to, action))
+        moved = {member.name for member, _, _ in pairs}
+        for member in self.staying():
+            if member.config_need and member.name not in moved and (among is None or member.name in among):
+                action = action_for(self.intent, member.config_need)
+                if action is not None and not (action is Disruption.REPLACE and self.intent.substitutes):
+                    pairs.append((member, member.revision, action))
         return pairs
 
     # What an update may do

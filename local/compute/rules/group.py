@@ -84,6 +84,8 @@ class Intent:
 
 
 LEAVING = frozenset({"DELETING", "ABANDONING"})
+AWAY = LEAVING | {"STOPPING", "SUSPENDING"}
+"""What a VM does that is about to serve no more."""
 SETTLED = "NONE"
 
 
@@ -102,6 +104,7 @@ class Member:
     is_replaced: bool = False  # being deleted because an update replaces it, not because the group shrinks
     is_moving_in: bool = False  # made to balance the zones and never available yet
     is_stranded: bool = False  # its creation failed for want of capacity in its zone
+    config_need: Disruption = Disruption.NONE  # what it takes to give it its own config, where that has changed
     created_at: float = 0.0
     running_since: float = 0.0
 

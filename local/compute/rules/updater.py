@@ -80,6 +80,14 @@ def updates_for(
     return tuple(chosen)
 
 
+def most_needed(
+    intent: Intent, members: Sequence[Member], names: Collection[str], disruption: DisruptionOf = always_replace
+) -> Disruption:
+    """The most that bringing these VMs to their version does to one of them."""
+    draft = Draft(intent, members, disruption, ())
+    return max((action for _, _, action in draft.moves(among=names)), default=Disruption.NONE)
+
+
 # The steps, in the order in which they are considered
 
 
@@ -118,11 +126,11 @@ def _update_in_place(draft: Draft) -> None:
             continue
         if action is Disruption.REPLACE:
             draft.take(Recreate(member.name, to, "outdated: recreated under its name"))
-            draft.change(member, revision=to, action="RECREATING", is_running=False)
+            draft.change(member, revision=to, action="RECREATING", is_running=False, config_need=Disruption.NONE)
         else:
             draft.take(InPlace(member.name, to, action, f"outdated: {action.name.lower()} is enough"))
             doing = {Disruption.RESTART: "RESTARTING", Disruption.REFRESH: "REFRESHING"}.get(action, member.action)
-            draft.change(member, revision=to, action=doing)
+            draft.change(member, revision=to, action=doing, config_need=Disruption.NONE)
 
 
 def _delete(draft: Draft) -> None:
