@@ -119,8 +119,9 @@ def told(state: State, transitions: Iterable[Transition], now: datetime, event_i
 
 def ended(model: str, release: Release, transition: Transition, now: datetime) -> Write:
     """The release's record with how it ended. The rest of the record is what it was when the release was accepted."""
-    outcome = {"outcome": transition.outcome, "why": transition.why, "reason": transition.reason, "ended_at": now}
-    return Put(release_path(model, release.version), release_to_document(release) | outcome)
+    end = {"why": transition.why, "reason": transition.reason, "at": now}
+    record = release_to_document(release) | {"outcome": transition.outcome, "ended": end}
+    return Put(release_path(model, release.version), record)
 
 
 def outgoing(key: str, topic: str, data: bytes, attributes: Mapping[str, str], now: datetime) -> Write:

@@ -29,7 +29,7 @@ from rollout.spec import Spec, digest, incompatible
 
 RAW_CAP = 32 * 1024
 HARMLESS = frozenset({"image", "secrets"})
-HIDDEN = "(hidden)"
+HIDDEN = {"hidden": True}  # no legal value of any of these fields, so that a dead letter cannot be sent again by mistake
 
 
 def handle(world: World, event: Any) -> None:

@@ -51,8 +51,11 @@ def has_drifted(state: State, found: dict[Key, Body], policy: Policy) -> bool:
     if stable is None:
         return False
     keys = look(state.desired.model, (stable,), with_gateway=False).keys
-    snapshot = Snapshot({key: found.get(key) for key in keys})
-    return not plan(capped(policy, asked(state.rollout, state.desired, Observed())), snapshot).is_empty
+    # Only what was listed: of anything else "not found" would mean nothing, and the plan says so by a KeyError.
+    snapshot = Snapshot({key: found.get(key) for key in keys if key.collection in (*REGIONAL, *GLOBAL)})
+    planned = plan(capped(policy, asked(state.rollout, state.desired, Observed())), snapshot)
+    known = {condition.why for condition in state.conditions}
+    return not planned.is_empty or any(problem.message not in known for problem in planned.problems)
 
 
 def _settled(world: World) -> Iterator[State]:

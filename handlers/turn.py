@@ -17,6 +17,7 @@ import json
 import logging
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -25,13 +26,13 @@ from handlers.records import Held
 from infra.apply import apply
 from infra.plan import glance, look, plan
 from infra.resources.base import Action, Applied, Failed, Pending, Plan, Result, Snapshot, merged
-from infra.store import Conflict, Write
+from infra.store import Conflict, Unavailable, Write
 from infra.views import observed, outputs
 from infra.wiring import World
-from rollout.advance import advance, asked
+from rollout.advance import UNWATCHED, advance, asked
 from rollout.encode import State
 from rollout.guard import Policy, capped, violations
-from rollout.model import Condition, Evidence, Problem, Settled, Target, Transition, Turn, name_of
+from rollout.model import Condition, Evidence, Problem, Rollout, Settled, Target, Transition, Turn, name_of
 
 BUDGET = timedelta(seconds=45)
 RETRY = timedelta(seconds=5)
@@ -89,7 +90,11 @@ class Worker:
         if held is None or claim.is_others(held.state.claim, self.token, now):
             return None
         self.revision = held.state.revision
-        snapshot = _observe(world, held.state, self._calm)
+        try:
+            snapshot = _observe(world, held.state, self._calm)
+        except Unavailable as error:
+            self._tell_blindness(held, str(error), now)
+            raise
         policy = records.policy(world, documents)
         decision = _decide(held.state, snapshot, policy, self._refusals, world.clock.now())
         was_glance, self._calm = self._calm, snapshot if decision.is_calm else None
@@ -106,6 +111,22 @@ class Worker:
         is_repeat, self._tried = decision.plan == self._tried, decision.plan
         self._refusals = (*barred, *(result.problem for result in results if isinstance(result, Failed)))
         return _next_look(decision, results, is_repeat, world.clock.now())
+
+    def _tell_blindness(self, held: Held, why: str, now: datetime) -> None:
+        """Nobody could look at a rollout for a while: that is a condition on record, told once, until somebody can look again."""
+        rollout = held.state.rollout
+        is_told = any(condition.type == "Blind" for condition in held.state.conditions)
+        if is_told or rollout.watched_at is None or now - rollout.watched_at < UNWATCHED:
+            return
+        seen = replace(held.state, conditions=(*held.state.conditions, Condition("Blind", why, now)))
+        state = replace(seen, revision=seen.revision + 1)
+        phase = name_of(rollout.phase)
+        told = records.told(
+            state, (Transition(_under_way(rollout), phase, phase, f"nobody can look: {why}"),), now, self.event_id
+        )
+        with suppress(Conflict):
+            self.world.store.commit(records.write_state(held, state), *told)
+            records.publish_outbox(self.world, told)
 
     def _carry_out(self, held: Held, decision: Decision) -> tuple[Result, ...]:
         """Save the decision, then make the plan true."""
@@ -245,6 +266,11 @@ def _lasting(before: tuple[Condition, ...], after: tuple[Condition, ...]) -> tup
     """The conditions now, each since it first held."""
     since = {(condition.type, condition.why): condition.since for condition in before}
     return tuple(replace(condition, since=since.get((condition.type, condition.why), condition.since)) for condition in after)
+
+
+def _under_way(rollout: Rollout) -> str:
+    release = rollout.candidate or rollout.stable
+    return release.version if release else ""
 
 
 def _serving(answer: Turn) -> str:

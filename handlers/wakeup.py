@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from infra.bus import Unreadable, received
-from rollout.events import Invalid, decode_json
-
 from handlers import records
 from handlers.survey import survey
 from handlers.turn import turn
+from infra.bus import Unreadable, received
 from infra.wiring import World
+from rollout.events import Invalid, decode_json
+from rollout.names import is_model_name
 
 DUE_AT_ONCE = 200
 SURVEY_EVERY_MINUTES = 5
@@ -33,10 +33,13 @@ def handle(world: World, event: Any) -> None:
     match asked:
         case {"tick": True}:
             tick(world)
-        case {"model": str(model)}:
+        case {"model": str(model)} if is_model_name(model):
             turn(world, model, message.id)
         case _:
-            log.warning("wake-up not understood", extra={"fields": {"why": "neither tick nor model", "event_id": message.id}})
+            log.warning(
+                "wake-up not understood",
+                extra={"fields": {"why": "neither a tick nor the name of a model", "event_id": message.id}},
+            )
 
 
 def tick(world: World) -> None:

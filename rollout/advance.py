@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from rollout import gates, strategies
-from rollout.commands import obey
+from rollout.commands import later, obey
 from rollout.model import (
     Baking,
     Condition,
@@ -46,6 +46,8 @@ from rollout.spec import incompatible
 LOOK_AGAIN = timedelta(seconds=5)
 LOOK_AGAIN_BAKING = timedelta(seconds=15)
 LOOK_AGAIN_PAUSED = timedelta(seconds=60)
+WATCHED_EVERY = timedelta(seconds=60)
+UNWATCHED = timedelta(seconds=180)
 REMEMBERED_FAILURES = 20
 
 
@@ -61,7 +63,7 @@ class Next:
 
 
 def advance(rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime) -> Turn:
-    obeyed = obey(rollout, desired, now)
+    obeyed = obey(watched(rollout, now), desired, now)
     if obeyed.transitions:
         decided = Next(obeyed.rollout, obeyed.desired, obeyed.transitions)
     else:
@@ -75,6 +77,21 @@ def advance(rollout: Rollout, desired: Desired, observed: Observed, evidence: Ev
         transitions=decided.transitions,
         conditions=_conditions(decided, now),
     )
+
+
+def watched(rollout: Rollout, now: datetime) -> Rollout:
+    """The rollout as of this look. Time in which nobody looked counts for nothing, neither for the bake nor for a deadline:
+
+    bake        |#######|  nobody looked  |######|    the bake begins that much later than it did
+    """
+    if isinstance(rollout.phase, Settled):
+        return replace(rollout, watched_at=None)
+    if rollout.watched_at is None:
+        return replace(rollout, watched_at=now)
+    gap = now - rollout.watched_at
+    if gap < WATCHED_EVERY:
+        return rollout
+    return replace(later(rollout, gap) if gap > UNWATCHED else rollout, watched_at=now)
 
 
 def asked(rollout: Rollout, desired: Desired, observed: Observed) -> Target:

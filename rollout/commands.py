@@ -7,7 +7,7 @@ changes nothing, and a command never makes a phase claim that the world has not 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from rollout.model import (
@@ -69,13 +69,22 @@ def _pause(rollout: Rollout, desired: Desired, command: Command, now: datetime) 
 
 
 def _resume(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> Obeyed:
-    """Go on, with the progress deadline starting anew: the time of the pause was nobody's fault."""
+    """Go on. The time of the pause counts neither for the bake nor for a deadline."""
     if rollout.paused is None:
         return _nothing(rollout, desired, command, "nothing is paused")
-    progress = replace(rollout.progress, at=now) if rollout.progress else None
-    return _told(
-        replace(rollout, paused=None, progress=progress), desired, rollout, name_of(rollout.phase), _said(command, "resumed")
-    )
+    resumed = replace(later(rollout, now - rollout.paused.since), paused=None)
+    return _told(resumed, desired, rollout, name_of(rollout.phase), _said(command, "resumed"))
+
+
+def later(rollout: Rollout, span: timedelta) -> Rollout:
+    """The rollout as if its present phase had begun, and got on, that much later."""
+    phase, progress = rollout.phase, rollout.progress
+    if isinstance(phase, Stepping | Baking):
+        phase = replace(phase, since=phase.since + span)
+    if progress:
+        unwell = progress.unwell_since + span if progress.unwell_since else None
+        progress = replace(progress, at=progress.at + span, unwell_since=unwell)
+    return replace(rollout, phase=phase, progress=progress)
 
 
 def _promote(rollout: Rollout, desired: Desired, command: Command) -> Obeyed:

@@ -227,6 +227,7 @@ class Rollout:
     progress: Progress | None = None
     paused: Pause | None = None
     promoted: bool = False
+    watched_at: datetime | None = None  # when the rollout was last looked at, to within `advance.WATCHED_EVERY`
     failed: tuple[str, ...] = ()  # digests that went back; not rolled again unless forced
 
 

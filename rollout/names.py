@@ -111,13 +111,18 @@ def _timezone(name: str) -> str:
     return name
 
 
+def is_model_name(text: str) -> bool:
+    return re.fullmatch(_MODEL_NAME, text) is not None
+
+
 def _certificate(name: str) -> str:
     return name if "/" in name else f"global/sslCertificates/{name}"
 
 
+_MODEL_NAME = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
 ModelName = Annotated[
     str,
-    Field(pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"),
+    Field(pattern=_MODEL_NAME),
     Allowed("1 to 40 lower-case letters, digits and hyphens, starting with a letter and not ending in a hyphen"),
 ]
 Version = Annotated[

@@ -1,7 +1,7 @@
 """What each strategy's steps ask of the groups: a ladder of steps, and the group targets of one step.
 
-Called by `advance` alone. A strategy is two pure functions in `STRATEGIES`; a new one needs no change elsewhere. Invariant: the
-targets of one step name at most two releases, and those of the last step name the candidate alone.
+Called by `advance` alone. A strategy is two pure functions in `STRATEGIES`; a new one also needs its name in `rollout/spec.py`.
+Invariant: the targets of one step name at most two releases, and those of the last step name the candidate alone.
 """
 
 from __future__ import annotations

@@ -286,11 +286,11 @@ class Scenario:
 
     def why(self, version: str, model: str = "tiny") -> str:
         document = self.store.get(records.release_path(model, version))
-        return str(document.data.get("why")) if document else ""
+        return str(document.data["ended"]["why"]) if document and "ended" in document.data else ""
 
     def reason(self, version: str, model: str = "tiny") -> str:
         document = self.store.get(records.release_path(model, version))
-        return str(document.data.get("reason")) if document else ""
+        return str(document.data["ended"]["reason"]) if document and "ended" in document.data else ""
 
     def spec(self, model: str = "tiny") -> Spec:
         stable = self.state(model).rollout.stable

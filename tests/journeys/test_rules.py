@@ -145,6 +145,23 @@ def test_rule_9_no_health_data_is_never_healthy() -> None:
     assert story.outcome("2") is None
 
 
+def test_rule_9_nobody_being_able_to_look_is_on_record_and_counts_for_nothing() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2")
+    story.when_until("baking")
+    story.given_fault("error", method="compute.*", status=503)
+    story.when_minutes_pass(30)
+    assert [condition.type for condition in story.state().conditions] == ["Blind"]
+    assert sum("nobody can look" in entry["why"] for entry in story.log()) == 1
+    story.given_no_faults()
+    seen_again = story.clock.now()
+    story.when_settled()
+    assert (story.outcome("2"), story.state().conditions) == ("succeeded", ())
+    (done,) = [entry["at"] for entry in story.log() if entry["to"] == "succeeded" and entry["release"] == "2"]
+    assert (done - seen_again).total_seconds() > 200
+
+
 def test_rule_10_no_secret_leaves_through_logs_documents_dead_letters_or_errors(caplog: pytest.LogCaptureFixture) -> None:
     secret = "hunter2-do-not-tell"
     story = Scenario()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rollout.advance import advance
+from rollout import advance as rollouts
 from rollout.model import (
     Baking,
     Command,
@@ -33,6 +33,12 @@ from tests.rollout.build import NOON, at, group, instances, release, stuck
 ONE, TWO, THREE = release("1"), release("2"), release("3")
 NOTHING = Observed()
 CALM = Evidence()
+
+
+def advance(rollout: Rollout, wanted: Desired, seen: Observed, evidence: Evidence, now: datetime) -> Turn:
+    """One look at a rollout that somebody has been looking at all the time."""
+    turn = rollouts.advance(replace(rollout, watched_at=None), wanted, seen, evidence, now)
+    return replace(turn, rollout=replace(turn.rollout, watched_at=None))
 
 
 def desired(of: Release | None, *commands: Command) -> Desired:
@@ -194,6 +200,39 @@ def test_a_candidate_that_dies_while_it_bakes_goes_back_soon() -> None:
     turn = advance(fell, desired(TWO), ill, CALM, at(131))
     assert isinstance(turn.rollout.phase, GoingBack)
     assert shares(turn) == [("1", None)]
+
+
+def test_a_bake_is_not_passed_by_time_that_nobody_watched() -> None:
+    seen = group(*instances(TWO, 4))
+    watched = replace(baking(), watched_at=at(60))
+    turn = rollouts.advance(watched, desired(TWO), seen, CALM, at(1060))
+    assert turn.rollout.phase == Baking(at(1000))
+    assert turn.rollout.watched_at == at(1060)
+    assert rollouts.advance(turn.rollout, desired(TWO), seen, CALM, at(1110)).rollout.phase == Baking(at(1000))
+    assert (
+        rollouts.advance(replace(turn.rollout, watched_at=at(1290)), desired(TWO), seen, CALM, at(1300)).transitions[0].outcome
+        == "succeeded"
+    )
+
+
+def test_no_deadline_runs_while_nobody_can_look() -> None:
+    seen = group(*instances(ONE, 3), *instances(TWO, 1, "unhealthy"))
+    blind = replace(stepping(0), watched_at=at(100))
+    assert isinstance(rollouts.advance(blind, desired(TWO), seen, CALM, at(5000)).rollout.phase, Stepping)
+
+
+def test_a_settled_model_is_not_written_for_being_watched() -> None:
+    seen = group(*instances(ONE, 4))
+    assert rollouts.advance(serving(ONE), desired(ONE), seen, CALM, at(9999)).rollout == serving(ONE)
+
+
+def test_a_pause_counts_nothing_towards_the_bake() -> None:
+    seen = group(*instances(TWO, 4))
+    paused = rollouts.advance(baking(), desired(TWO, command("pause")), seen, CALM, at(100)).rollout
+    resumed = rollouts.advance(
+        replace(paused, watched_at=at(1050)), desired(TWO, command("resume")), seen, CALM, at(1100)
+    ).rollout
+    assert resumed.phase == Baking(at(1000))
 
 
 def test_going_back_ends_when_nothing_of_the_candidate_is_left() -> None:
