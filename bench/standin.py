@@ -1,0 +1,185 @@
+"""The speed and size of the Compute Engine stand-in: a rolling update, a long list, the memory of a group.
+
+`python -m bench.standin`. Everything in this process and in virtual time. The rolling update is driven by Google's unmodified
+client, from the patch until the group says that it is stable; the list is read page by page, answers parsed as JSON. CPU time
+is the process's, so that other work on the machine counts little; of several runs the median.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import compute_v1
+
+from bench.facts import facts
+from bench.results import Key, Row, show
+from local.compute import Cloud, InProcessAdapter, VirtualClock
+from local.compute.wire import Request, answer
+
+UPDATE = Key("standin_rolling_update_cpu_ms", "ms", 50)
+LIST = Key("standin_list_5000_groups_s", "s", 1)
+MEMORY = Key("standin_memory_per_group_kib", "KiB", 20)
+KEYS = (UPDATE, LIST, MEMORY)
+
+PROJECT, REGION = "demo", "us-central1"
+BASE = f"/compute/v1/projects/{PROJECT}"
+GROUPS = f"{BASE}/regions/{REGION}/instanceGroupManagers"
+RUNS, INSTANCES = 5, 10
+LISTED, WEIGHED, VMS = 5_000, 1_000, 3
+
+
+def measure() -> list[Row]:
+    """One row a key. Takes about half a minute of an idle core."""
+    return [rolling_update(), listing(), memory()]
+
+
+def rolling_update() -> Row:
+    """Ten instances swapped for ten of another template, three above the target at a time."""
+    runs = [_swap() for _ in range(RUNS)]
+    alone = [1000 * _swap(_until_calm)[0] for _ in range(RUNS)]
+    how = f"CPU time of a swap of {INSTANCES} instances by Google's client, from the patch until stable, median of {RUNS}"
+    milliseconds = sorted(1000 * cpu for cpu, _, _ in runs)
+    _, virtual, calls = runs[0]
+    value = round(statistics.median(milliseconds), 2)
+    detail = {"slowest_ms": round(milliseconds[-1], 2), "virtual_seconds": virtual, "calls": calls}
+    return Row(UPDATE, value, how, detail | {"without_polling_ms": round(statistics.median(alone), 2)})
+
+
+def listing() -> Row:
+    """All groups of a region, 500 a page."""
+    cloud = _cloud()
+    _make(cloud, LISTED)
+    began = time.process_time()
+    count = _listed(cloud)
+    seconds = time.process_time() - began
+    client = _managers(cloud)
+    began = time.process_time()
+    by_client = sum(1 for _ in client.list(project=PROJECT, region=REGION))
+    with_client = time.process_time() - began
+    if (count, by_client) != (LISTED, LISTED):
+        raise RuntimeError(f"{count} and {by_client} groups were listed instead of {LISTED}")
+    how = f"CPU time to list {LISTED} settled groups page by page, answers parsed as JSON"
+    return Row(LIST, round(seconds, 3), how, {"with_google_client_s": round(with_client, 3)})
+
+
+def memory() -> Row:
+    """What Python holds for a group, its instance group and the operation that made it, with and without VMs."""
+    how = f"traced memory (tracemalloc) of {WEIGHED} settled groups of {VMS} VMs each, divided by their number"
+    without, full = (_weight(size) for size in (0, VMS))
+    return Row(MEMORY, round(full, 2), how, {"without_vms_kib": round(without, 2), "vm_kib": round((full - without) / VMS, 2)})
+
+
+def _until_stable(client: Any, cloud: Cloud) -> None:
+    """Ask as wait-until does, every ten seconds."""
+    while not client.get(project=PROJECT, region=REGION, instance_group_manager="g-0").status.is_stable:
+        _pass(cloud, 10)
+
+
+def _until_calm(client: Any, cloud: Cloud) -> None:
+    """Ask nothing: go from event to event until nothing more will happen."""
+    cloud.advance()
+    while (upcoming := cloud.next_event_at()) is not None:
+        _pass(cloud, upcoming - cloud.now())
+
+
+def _pass(cloud: Cloud, seconds: float) -> None:
+    if isinstance(cloud.clock, VirtualClock):
+        cloud.clock.advance(seconds)
+    cloud.advance()
+
+
+def _swap(wait: Callable[[Any, Cloud], None] = _until_stable) -> tuple[float, float, int]:
+    """CPU seconds, virtual seconds and calls of one rolling update."""
+    cloud = Cloud(clock=VirtualClock(), operation_seconds_by_method={"*.patch": 2})
+    _templates(cloud)
+    _make(cloud, 1, INSTANCES)
+    client = _managers(cloud)
+    wait(client, cloud)
+    gc.collect()
+    calls, began, cpu = cloud.calls.counts.total(), cloud.now(), time.process_time()
+    version = compute_v1.InstanceGroupManagerVersion(instance_template="global/instanceTemplates/v2")
+    patch = compute_v1.InstanceGroupManager(versions=[version])
+    client.patch_unary(project=PROJECT, region=REGION, instance_group_manager="g-0", instance_group_manager_resource=patch)
+    wait(client, cloud)
+    spent = time.process_time() - cpu
+    swapped = [each["template"] for each in cloud.snapshot()]
+    if swapped != ["v2"] * INSTANCES:
+        raise RuntimeError(f"the update ended with {swapped}")
+    return spent, round(cloud.now() - began, 1), cloud.calls.counts.total() - calls
+
+
+def _weight(size: int) -> float:
+    """KiB a group."""
+    cloud = _cloud()
+    _make(cloud, 1, size, first=WEIGHED)
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    _make(cloud, WEIGHED, size)
+    gc.collect()
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return (after - before) / WEIGHED / 1024
+
+
+def _cloud() -> Cloud:
+    cloud = Cloud(clock=VirtualClock())
+    _templates(cloud)
+    return cloud
+
+
+def _managers(cloud: Cloud) -> Any:
+    client = compute_v1.RegionInstanceGroupManagersClient(credentials=AnonymousCredentials())
+    client.transport._session.mount("https://", InProcessAdapter(cloud))
+    return client
+
+
+def _templates(cloud: Cloud) -> None:
+    disk = {"boot": True, "initializeParams": {"sourceImage": "projects/cos-cloud/global/images/family/cos-121-lts"}}
+    network = {"network": "global/networks/default"}
+    properties = {"machineType": "n1-standard-1", "disks": [disk], "networkInterfaces": [network]}
+    for name in ("v1", "v2"):
+        _ask(cloud, "POST", f"{BASE}/global/instanceTemplates", {"name": name, "properties": properties})
+
+
+def _make(cloud: Cloud, count: int, size: int = 0, first: int = 0) -> None:
+    """Groups `g-0`, `g-1`, … of v1, settled when this returns."""
+    policy = {"type": "PROACTIVE", "maxSurge": {"fixed": 3}, "maxUnavailable": {"fixed": 0}}
+    for number in range(first, first + count):
+        body = {
+            "name": f"g-{number}",
+            "targetSize": size,
+            "instanceTemplate": "global/instanceTemplates/v1",
+            "updatePolicy": policy,
+        }
+        _ask(cloud, "POST", GROUPS, body)
+    _pass(cloud, 600)
+
+
+def _listed(cloud: Cloud) -> int:
+    count, token = 0, ""
+    while True:
+        page = _ask(cloud, "GET", f"{GROUPS}?maxResults=500" + (f"&pageToken={token}" if token else ""))
+        count += len(page["items"])
+        token = page.get("nextPageToken", "")
+        if not token:
+            return count
+
+
+def _ask(cloud: Cloud, http: str, target: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    answered = answer(cloud, Request(http, target, json.dumps(body).encode() if body is not None else b""))
+    if answered.status != 200:
+        raise RuntimeError(f"{http} {target}: {answered.body.decode()}")
+    found: dict[str, Any] = json.loads(answered.body)
+    return found
+
+
+if __name__ == "__main__":
+    show(measure(), facts())
