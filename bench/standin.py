@@ -31,7 +31,7 @@ KEYS = (UPDATE, LIST, MEMORY)
 PROJECT, REGION = "demo", "us-central1"
 BASE = f"/compute/v1/projects/{PROJECT}"
 GROUPS = f"{BASE}/regions/{REGION}/instanceGroupManagers"
-RUNS, INSTANCES = 5, 10
+RUNS, INSTANCES, POLL_SECONDS = 5, 10, 30
 LISTED, WEIGHED, VMS = 5_000, 1_000, 3
 
 
@@ -77,9 +77,9 @@ def memory() -> Row:
 
 
 def _until_stable(client: Any, cloud: Cloud) -> None:
-    """Ask as wait-until does, every ten seconds."""
+    """Ask every so many seconds, as a controller does."""
     while not client.get(project=PROJECT, region=REGION, instance_group_manager="g-0").status.is_stable:
-        _pass(cloud, 10)
+        _pass(cloud, POLL_SECONDS)
 
 
 def _until_calm(client: Any, cloud: Cloud) -> None:
