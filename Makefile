@@ -18,9 +18,10 @@ TEST_WORKERS ?= 2
 TEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+SOAK_ARGS ?=
 SHELL_SCRIPTS := .ci/run $(wildcard deploy/*.sh)
 
-.PHONY: help setup test check lint format types imports schema-check schema shell-check demo bench lock clean
+.PHONY: help setup test soak check lint format types imports schema-check schema shell-check demo bench lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +39,9 @@ $(READY): requirements-dev.txt
 
 test: $(READY) ## run the tests (TEST_ARGS="tests/journeys -k retire")
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -rfEs $(TEST_ARGS)
+
+soak: $(READY) ## run the simulation for long: 100,000 schedules, all double crashes, all frozen workers (SOAK_ARGS="--minutes 60")
+	$(BIN)/python -m tests.simulation --seeds 100000 --points --doubles --zombies $(SOAK_ARGS)
 
 check: lint types imports schema-check shell-check ## lint, format, types, import contracts, schema, shell scripts
 

@@ -1,0 +1,494 @@
+"""One seeded run: workers, messages, the store and Compute Engine under one scheduler in virtual time, with faults between them.
+
+Every external call of the deployed code passes `Simulation.boundary`: there time passes, faults strike, other workers get their
+turn, the rules are checked, and a line is added to the trace. Each delivery is a worker in a thread of its own, but only one
+thread ever runs: it hands the baton on where it would wait, so the same schedule is the same run to the last byte.
+
+    worker A  --call--call--wait 5 s---------------------call--(dies)
+    worker B                 \\--call--call--frozen 200 s----------------------\\--call: its claim has expired
+    scheduler                 next event by time: a delivery, a tick, a wait that is over, a disturbance
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import logging
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from functools import partial
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from handlers import records, release, wakeup
+from infra.buses.embedded import EmbeddedBus
+from infra.compute_errors import Trouble
+from infra.errors import Unavailable
+from infra.store import Conflict, Document, Write
+from infra.stores.sqlite import SqliteStore
+from infra.wiring import World
+from local.compute import Cloud, discovery, wire
+from local.compute import VirtualClock as CloudClock
+from local.compute.errors import Hangup
+from tests.simulation import schedule as schedules
+from tests.simulation.calls import compute_on
+from tests.simulation.schedule import ERRORS, OPERATION_ERRORS, Fault, Schedule
+
+PROJECT = "demo"
+LATENCY = {"compute": 0.03, "store": 0.01, "bus": 0.01}
+FUNCTION_TIMEOUT = 120.0
+ACK_DEADLINE = 60.0
+TICK = 60.0
+MAX_CALLS = 60_000
+BEHAVIOUR: dict[str, Any] = {"boot_seconds": 30, "ready_after_seconds": 10, "drain_seconds": 0}
+
+T = TypeVar("T")
+
+
+class Death(BaseException):
+    """The worker's process is gone. Not an `Exception`: no handler may survive it."""
+
+
+class Worker:
+    """One delivery being worked on. `lock` is held by the thread that may not run."""
+
+    def __init__(self, number: int, started: float, skew: float, redeliver: Callable[[float], None], backoff: float) -> None:
+        self.number, self.started, self.skew = number, started, skew
+        self.redeliver, self.backoff = redeliver, backoff
+        self.lock = threading.Lock()
+        self.lock.acquire()
+        self.is_frozen = self.is_done = self.is_doomed = False
+        self.calls = 0
+        self.failure: BaseException | None = None
+        self.thread: threading.Thread | None = None
+
+
+class WorkerClock:
+    """The clock of whichever worker runs, with its skew."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+
+    def now(self) -> datetime:
+        worker = self._simulation.current
+        return datetime.fromtimestamp(self._simulation.now() + (worker.skew if worker else 0.0), UTC)
+
+    def sleep(self, seconds: float) -> None:
+        self._simulation.pass_time(seconds)
+
+
+class Simulation:
+    def __init__(self, plan: Schedule, *, is_fast: bool = True) -> None:
+        self.plan = plan
+        self.cloud_clock = CloudClock()
+        self.began = self.cloud_clock()
+        self.cloud = Cloud(PROJECT, self.cloud_clock, operation_seconds=1)
+        self.cloud.set_behaviours([BEHAVIOUR])
+        self.store = SqliteStore(":memory:")
+        self.server_clock = ServerClock(self)
+        self.bus = EmbeddedBus(self.server_clock)
+        self.clock = WorkerClock(self)
+        self.compute = compute_on(self.line, PROJECT, self.clock, is_fast=is_fast)
+        self.handlers: dict[str, Callable[[World, Any], None]] = {
+            "model-releases": release.handle,
+            records.WAKEUPS: wakeup.handle,
+        }
+        for topic in (*self.handlers, records.STATUS, records.DEAD_LETTERS):
+            self.bus.subscribe(topic, partial(self._published, topic))
+        self.current: Worker | None = None
+        self.baton = threading.Lock()
+        self.baton.acquire()
+        self.heap: list[tuple[float, int, Callable[[], None]]] = []
+        self.count = self.messages = self.workers = self.calls = 0
+        self.alive: set[Worker] = set()
+        self.in_flight = 0  # deliveries that are not acknowledged, ticks apart
+        self.told: list[tuple[str, Any]] = []
+        self.armed = [
+            _Armed(fault) for fault in sorted(plan.faults, key=lambda fault: fault.at) if fault.kind in schedules.ON_CALLS
+        ]
+        self.on_messages = [_Armed(fault) for fault in plan.faults if fault.kind in schedules.ON_MESSAGES]
+        self.skews = [fault for fault in plan.faults if fault.kind in schedules.ON_WORKERS]
+        self.is_healed = False
+        self.skip_ticks_until = self.skipped = 0.0
+        self.trace = hashlib.blake2b(digest_size=8)
+        self.story: deque[str] = deque(maxlen=600)
+        self.struck: Counter[str] = Counter()
+        self.writes: Counter[str] = Counter()
+        self.points: list[str] = []
+        self.read_before: dict[str, deque[tuple[float, wire.Response]]] = {}
+        self.on_commit: list[Callable[[tuple[Write, ...]], None]] = []
+        self.after_write: list[Callable[[str, str], None]] = []
+        self.broken: list[str] = []
+
+    # ---- time and turns
+
+    def now(self) -> float:
+        return self.cloud_clock()
+
+    def at(self, when: float, do: Callable[[], None]) -> None:
+        self.count += 1
+        heapq.heappush(self.heap, (max(when, self.now()), self.count, do))
+
+    def step(self) -> bool:
+        """The next event. False when there is none."""
+        if not self.heap or self.broken:
+            return False
+        when, _, do = heapq.heappop(self.heap)
+        if when > self.now():
+            self.cloud_clock.advance(when - self.now())
+            self.cloud.advance()
+        do()
+        return not self.broken
+
+    def pass_time(self, seconds: float) -> None:
+        """The running worker waits: at once where nothing else happens meanwhile, else others go first."""
+        worker, wake = self._running(), self.now() + max(0.0, seconds)
+        if self.heap and self.heap[0][0] <= wake:
+            self.at(wake, lambda: self._go(worker))
+            self._hand_over(worker)
+        elif wake > self.now():
+            self.cloud_clock.advance(wake - self.now())
+            self.cloud.advance()
+        self._mortality(worker)
+
+    def _mortality(self, worker: Worker) -> None:
+        if worker.is_doomed or self.broken:
+            raise Death("the simulation is over")
+        if not worker.is_frozen and self.now() - worker.started > FUNCTION_TIMEOUT:
+            self.note(f"worker {worker.number} ran into the function's time-out")
+            self.struck["time-out"] += 1
+            raise Death("time-out")
+
+    def _resume(self, worker: Worker) -> None:
+        self.current = worker
+        worker.lock.release()
+        self.baton.acquire()
+        self.current = None
+
+    def _hand_over(self, worker: Worker) -> None:
+        self.baton.release()
+        worker.lock.acquire()
+
+    def _run(self, worker: Worker, work: Callable[[World], None]) -> None:
+        worker.lock.acquire()
+        try:
+            work(self._world(worker))
+        except BaseException as error:
+            worker.failure = error
+        worker.is_done = True
+        self.baton.release()
+
+    def _world(self, worker: Worker) -> World:
+        store, bus, compute = SimStore(self), SimBus(self), self.compute
+        return World(self.clock, lambda: store, lambda: bus, lambda: compute, lambda: f"worker-{worker.number}")
+
+    # ---- messages
+
+    def publish(self, topic: str, data: bytes, attributes: Mapping[str, str] = MappingProxyType({})) -> str:
+        published = self.bus.publish(topic, data, attributes)
+        self.bus.pump()
+        return published
+
+    def _published(self, topic: str, event: Any) -> None:
+        if topic not in self.handlers:
+            self.told.append((topic, event))
+            return
+        self.messages += 1
+        delays = [0.0]
+        for armed in self.on_messages:
+            fault = armed.fault
+            if armed.left > 0 and fault.at <= self.messages and not self.is_healed:
+                armed.left = 0
+                self.struck[fault.kind] += 1
+                self.note(f"message {self.messages} {fault.kind}")
+                match fault.kind:
+                    case "drop" if topic == records.WAKEUPS:
+                        return
+                    case "delay" | "drop":
+                        delays = [fault.seconds or 600.0]
+                    case "duplicate":
+                        delays += [fault.seconds * (number + 1) for number in range(fault.times)]
+        for delay in delays:
+            self._deliver(topic, event, 1, self.now() + delay)
+
+    def _deliver(self, topic: str, event: Any, attempt: int, when: float) -> None:
+        self.in_flight += 1
+        self.at(when, lambda: self._delivered(topic, event, attempt))
+
+    def _delivered(self, topic: str, event: Any, attempt: int) -> None:
+        self.workers += 1
+        skew = sum(fault.seconds for fault in self.skews if fault.at <= self.workers < fault.at + fault.times)
+        worker = Worker(
+            self.workers,
+            self.now(),
+            0.0 if self.is_healed else skew,
+            lambda after: self._deliver(topic, event, attempt + 1, self.now() + after),
+            min(10.0 * 2 ** min(attempt - 1, 20), 600.0),
+        )
+        worker.thread = threading.Thread(
+            target=self._run, args=(worker, lambda world: self.handlers[topic](world, event)), daemon=True
+        )
+        self.alive.add(worker)
+        worker.thread.start()
+        self._go(worker)
+
+    def _go(self, worker: Worker) -> None:
+        self._resume(worker)
+        self._look_after()
+
+    def _look_after(self) -> None:
+        """Somebody has handed the baton back: the messages of those that are over meet their fate."""
+        for each in [each for each in self.alive if each.is_done]:
+            self.alive.discard(each)
+            self.in_flight -= 1
+            self._over(each)
+
+    def _over(self, worker: Worker) -> None:
+        failure = worker.failure
+        if failure is None or worker.is_doomed:
+            return
+        if not isinstance(failure, Death | Unavailable | Conflict | Trouble):
+            self.break_off(f"uncaught {type(failure).__name__}: {failure}", failure)
+        if not worker.is_frozen:
+            worker.redeliver(worker.backoff)
+
+    def tick(self) -> None:
+        if self.now() >= self.skip_ticks_until:
+            self.publish(records.WAKEUPS, json.dumps({"tick": True}).encode())
+            self.at(self.now() + TICK, self.tick)
+        else:
+            self.skipped += self.skip_ticks_until - self.now()
+            self.at(self.skip_ticks_until, self.tick)
+
+    def skip_ticks(self) -> None:
+        """Nothing happens until a message that is late by hours: let those hours pass without a tick."""
+        late = [when for when, _, do in self.heap if when > self.now() + 2 * TICK]
+        if late and len(late) == len(self.heap) - 1:  # all but the next tick
+            self.skip_ticks_until = max(self.skip_ticks_until, min(late))
+
+    # ---- the boundary
+
+    def boundary(self, name: str, target: str, is_write: bool, do: Callable[[Fault | None], T]) -> T:
+        """One external call of the running worker. `do` has the effect; the fault that it gets is for it to play."""
+        worker = self._running()
+        self.calls += 1
+        number = self.calls
+        if is_write:
+            self.points.append(f"{number} {name} {target}")
+        if number > MAX_CALLS:
+            self.break_off(f"no end in sight after {MAX_CALLS} calls")
+        fault = self._strike(number, name, is_write)
+        kind = fault.kind if fault else ""
+        if fault and kind == "pause_before":
+            self._freeze(worker, fault.seconds)
+        self.pass_time(LATENCY[name.partition(".")[0]])
+        if kind in ("crash_before", "no_effect"):
+            self._line(number, worker, name, target, kind)
+            raise Death(name) if kind == "crash_before" else _no_answer(name)
+        answer = self._done(number, worker, name, target, is_write, partial(do, fault), fault)
+        if kind in ("crash_after", "lost_reply"):
+            raise Death(name) if kind == "crash_after" else _no_answer(name)
+        if fault and kind == "pause_after":
+            self._freeze(worker, fault.seconds)
+        return answer
+
+    def _done(
+        self, number: int, worker: Worker, name: str, target: str, is_write: bool, do: Callable[[], T], fault: Fault | None
+    ) -> T:
+        outcome = "well"
+        try:
+            return do()
+        except Exception as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            self._line(number, worker, name, target, f"{outcome} {fault.kind} {fault.code}" if fault else outcome)
+            if is_write:
+                self.writes[name] += 1
+                for look in self.after_write:
+                    look(name, target)
+
+    def _running(self) -> Worker:
+        if self.current is None:
+            raise AssertionError("outside of any worker")
+        return self.current
+
+    def _strike(self, number: int, name: str, is_write: bool) -> Fault | None:
+        if self.is_healed:
+            return None
+        for armed in self.armed:
+            if armed.fault.at > number:
+                return None
+            if armed.left > 0 and _fits(armed.fault, name, is_write) and (armed.fault.kind != "stale" or self._has_read(name)):
+                armed.left -= 1
+                self.struck[armed.fault.kind + (f":{armed.fault.code}" if armed.fault.code else "")] += 1
+                return armed.fault
+        return None
+
+    def _has_read(self, name: str) -> bool:
+        return bool(self.read_before)
+
+    def _freeze(self, worker: Worker, seconds: float) -> None:
+        """The worker stands still; beyond the acknowledgement deadline its message goes to another one meanwhile."""
+        self.note(f"worker {worker.number} freezes for {seconds:.0f} s")
+        if seconds >= ACK_DEADLINE and not worker.is_frozen:
+            worker.is_frozen = True
+            worker.redeliver(ACK_DEADLINE)
+        self.pass_time(seconds)
+        self.note(f"worker {worker.number} wakes")
+
+    def line(self, request: wire.Request) -> wire.Response:
+        """Compute Engine's end of the wire, for the real client's adapter and for the fast calls alike."""
+        path = wire.PREFIX.sub("", request.target.partition("?")[0])
+        routed = discovery.route(request.http, path.split("/"))
+        if routed is None:
+            raise AssertionError(f"no method for {request.http} {path}")
+        method, taken = routed
+        target = taken.get(method.name_parameter or "", "")
+        if method.mutates and not target:
+            target = str(json.loads(request.body).get("name", ""))
+        return self.boundary(method.id, target, method.mutates, lambda fault: self._answer(method, request, fault))
+
+    def _answer(self, method: discovery.Method, request: wire.Request, fault: Fault | None) -> wire.Response:
+        faults, kind = self.cloud.faults, fault.kind if fault else ""
+        if kind == "stale" and fault:
+            return self._stale(request, fault.seconds) or wire.answer(self.cloud, request)
+        if kind == "error" and fault:
+            status, reason = ERRORS[fault.code]
+            faults.add("error", method.id, times=1, status=status, reason=reason)
+        elif kind == "operation_error" and fault:
+            faults.add("operation_error", method.id, times=1, status=OPERATION_ERRORS[fault.code], code=fault.code)
+        elif kind == "operation_never":
+            faults.add("operation_never_ends", method.id, times=1)
+        answered = wire.answer(self.cloud, request)
+        faults.clear()
+        if kind == "garbled":
+            return wire.Response(200, b"<html>not what you wanted")
+        if not method.mutates and answered.status in (200, 404) and not method.id.endswith("Operations.wait"):
+            self._remember(request, answered)
+        return answered
+
+    def _remember(self, request: wire.Request, answered: wire.Response) -> None:
+        if any(armed.fault.kind == "stale" for armed in self.armed):
+            kept = self.read_before.setdefault(f"{request.http} {request.target} {request.body!r}", deque(maxlen=100))
+            kept.append((self.now(), answered))
+
+    def _stale(self, request: wire.Request, seconds: float) -> wire.Response | None:
+        """An answer that was right some time ago, at most `seconds`."""
+        kept = self.read_before.get(f"{request.http} {request.target} {request.body!r}", ())
+        return next((answered for at, answered in kept if at >= self.now() - seconds), None)
+
+    # ---- the record
+
+    def note(self, text: str) -> None:
+        self._tell(f"{self.now() - self.began:10.2f} -- {text}")
+
+    def _line(self, number: int, worker: Worker, name: str, target: str, outcome: str) -> None:
+        self._tell(f"{self.now() - self.began:10.2f} {number:5} w{worker.number:<3} {name} {target}: {outcome}")
+
+    def _tell(self, line: str) -> None:
+        self.trace.update(line.encode())
+        self.story.append(line)
+
+    def break_off(self, why: str, error: BaseException | None = None) -> None:
+        if error is not None:
+            import traceback
+
+            why += "\n" + "".join(traceback.format_exception(error)[-12:])
+        self.broken.append(f"at {self.now() - self.began:.2f} s, call {self.calls}: {why}")
+
+    def close(self) -> None:
+        """End every worker that still waits, so that no thread is left."""
+        for worker in list(self.alive):
+            worker.is_doomed = True
+            while not worker.is_done:
+                self._resume(worker)
+        self.store.close()
+
+
+class ServerClock:
+    """Pub/Sub's own clock."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._simulation.now(), UTC)
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError("nobody waits by this clock")
+
+
+class SimStore:
+    """The store of all workers, every call through the boundary."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+
+    def get(self, path: str) -> Document | None:
+        return self._simulation.boundary("store.get", path, False, lambda _: self._simulation.store.get(path))
+
+    def get_many(self, paths: Iterable[str]) -> dict[str, Document]:
+        wanted = tuple(paths)
+        return self._simulation.boundary("store.get_many", wanted[0], False, lambda _: self._simulation.store.get_many(wanted))
+
+    def due(self, now: datetime, limit: int) -> tuple[str, ...]:
+        return self._simulation.boundary("store.due", "", False, lambda _: self._simulation.store.due(now, limit))
+
+    def list(self, collection_path: str, limit: int, after: str | None = None) -> tuple[Document, ...]:
+        ask = self._simulation.store.list
+        return self._simulation.boundary("store.list", collection_path, False, lambda _: ask(collection_path, limit, after))
+
+    def commit(self, *writes: Write) -> dict[str, str]:
+        def do(_: Fault | None) -> dict[str, str]:
+            done = self._simulation.store.commit(*writes)
+            for look in self._simulation.on_commit:
+                look(writes)
+            return done
+
+        return self._simulation.boundary("store.commit", ",".join(write.path for write in writes[:2]), True, do)
+
+
+class SimBus:
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+
+    def publish(self, topic: str, data: bytes, attributes: Mapping[str, str] = MappingProxyType({})) -> str:
+        return self._simulation.boundary("bus.publish", topic, True, lambda _: self._simulation.publish(topic, data, attributes))
+
+
+class _Armed:
+    def __init__(self, fault: Fault) -> None:
+        self.fault, self.left = fault, fault.times
+
+
+def _fits(fault: Fault, name: str, is_write: bool) -> bool:
+    if fault.on != "*" and not fnmatchcase(name, fault.on):
+        return False
+    is_compute = name.startswith("compute.")
+    match fault.kind:
+        case "no_effect" | "crash_before" | "pause_before":
+            return is_write or fault.on != "*"
+        case "stale":
+            return is_compute and not is_write and not name.endswith("Operations.wait")
+        case "error" | "garbled":
+            return is_compute
+        case "operation_error" | "operation_never":
+            return is_compute and is_write
+    return is_write
+
+
+def _no_answer(name: str) -> Exception:
+    return Hangup(name) if name.startswith("compute.") else Unavailable(f"no answer to {name}")
+
+
+def quiet_logs() -> Callable[[], None]:
+    """Silence while simulations run; the answer ends it."""
+    logger = logging.getLogger("slipway")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    return lambda: logger.setLevel(before)
