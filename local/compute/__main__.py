@@ -13,6 +13,7 @@ from local.compute import Cloud, ScaledClock, Server, VirtualClock
 from local.compute.clock import Clock, RealClock
 from local.compute.coverage import as_markdown
 from local.compute.faults import Fault
+from local.compute.outages import take_down
 from local.compute.traffic.profile import check_entries
 
 ABOUT = """\
@@ -41,7 +42,8 @@ its knobs
 
 settings by file (--config), the same as the knobs take
   {"behaviours": [{"image": "*broken*", "never_ready": true}], "load": {}, "stock_outs": {}, "quotas": {},
-   "faults": [], "operation_seconds": 2, "operation_seconds_by_method": {"compute.urlMaps.*": 30}}
+   "faults": [], "traffic": [], "zones_down": [], "operation_seconds": 2,
+   "operation_seconds_by_method": {"compute.urlMaps.*": 30}}
 """
 
 
@@ -84,6 +86,9 @@ def configure(cloud: Cloud, settings: dict[str, object]) -> None:
                 cloud.traffic = list(given)
             case (("load" | "stock_outs" | "quotas"), dict()):
                 getattr(cloud, name).update(given)
+            case "zones_down", list():
+                for zone in given:
+                    take_down(cloud, zone)
             case "faults", list():
                 cloud.faults.active += [Fault.read(each) for each in given]
             case "operation_seconds", int() | float():

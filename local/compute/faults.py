@@ -21,7 +21,20 @@ KINDS = {
     "operation_error": "the call is accepted, its operation ends with code, status and message; nothing happens",
     "operation_latency": "the operation takes `seconds` instead of its usual time",
     "operation_never_ends": "the call has its effect, but its operation stays RUNNING",
+    "stale_read": "get and list answer as things were `versions` writes or `seconds` ago (writes since the fault was set)",
 }
+STALE = "stale_read"
+WORLD = {
+    "zone_down": ('POST /control/zones {"us-central1-a": "DOWN"}', "every VM of a zone is lost, none can be made until it is up"),
+    "stock_out": ('POST /control/stock-outs {"us-central1-a": {}}', "no VM can be made in a zone, a region or anywhere"),
+    "quota": ('POST /control/quotas {"CPUS": 24}', "no VM can be made beyond a limit"),
+    "preemption": ('POST /control/instances {"effect": "preempt"}', "Spot VMs are taken away"),
+    "host_error": ('POST /control/instances {"effect": "stop"}', "VMs are gone, whatever they are"),
+    "illness": ('POST /control/instances {"effect": "kill"}', "apps die (kill) or cease to be ready (unready) in VMs that run"),
+    "behaviour": ('POST /control/behaviours {"template": "v2*", "never_ready": true}', "what instances of a release are like"),
+    "bad_answers": ('POST /control/traffic {"template": "v2*", "error_rate": 0.1}', "wrong or slow answers to real requests"),
+}
+"""Faults of the world rather than of calls: how to cause one, and what it does."""
 
 
 @dataclass(slots=True)
@@ -39,6 +52,7 @@ class Fault:
     code: str = "INTERNAL_ERROR"
     message: str = "The service is currently unavailable."
     seconds: float = 0.0
+    versions: int = 0
     details: list[dict[str, Any]] = field(default_factory=list)
     matched: int = field(default=0, init=False)
     struck: int = field(default=0, init=False)
@@ -46,6 +60,8 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind: {self.kind!r} is none of {', '.join(KINDS)}")
+        if self.kind == STALE and not (self.versions > 0) != (self.seconds > 0):
+            raise ValueError("stale_read takes either versions or seconds, above 0")
 
     @classmethod
     def read(cls, given: dict[str, Any]) -> Fault:

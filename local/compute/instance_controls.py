@@ -3,7 +3,8 @@
     POST /control/instances {"effect": "stop", "group": "tiny", "zone": "us-central1-a"}
     affect(cloud, "unready", template="tiny-2*", most=1)                                     in process
 
-`stop` takes the VM away, as Spot preemption or a failing host does; the others change how the app in it answers from now on,
+`stop` takes the VM away, as a failing host does; `preempt` does so to Spot VMs alone, and leaves an operation
+`compute.instances.preempted` in the zone, as Google does; the others change how the app in it answers from now on,
 until it is created again.
 """
 
@@ -21,16 +22,18 @@ from local.compute.errors import JsonObject
 from local.compute.groups import Group, groups
 from local.compute.machine import Machine
 
+PREEMPT = "preempt"
 EFFECTS: dict[str, Callable[[Machine], None]] = {
     "stop": lambda machine: machine.stop_by_itself(),
+    PREEMPT: lambda machine: machine.stop_by_itself(),
     "kill": lambda machine: machine.answer(alive=False),
     "revive": lambda machine: machine.answer(alive=True, ready=True),
     "unready": lambda machine: machine.answer(ready=False),
     "ready": lambda machine: machine.answer(ready=True),
 }
 ABOUT = (
-    'do something to running instances: {"effect": "stop" (VM gone) | "kill" (neither alive nor ready) | "revive" | "unready" | '
-    '"ready"; optional globs "name", "group", "zone", "template"; "most": how many}'
+    'do something to running instances: {"effect": "stop" (VM gone) | "preempt" (Spot VMs only, gone) | "kill" (neither alive '
+    'nor ready) | "revive" | "unready" | "ready"; optional globs "name", "group", "zone", "template"; "most": how many}'
 )
 
 
@@ -54,11 +57,20 @@ def affect(
             machine
             for each in groups(cloud)
             for machine in sorted(each.machines.values(), key=lambda machine: machine.name)
-            if machine.is_running and all(fnmatchcase(value, wanted[what]) for what, value in _names(each, machine).items())
+            if machine.is_running
+            and (effect != PREEMPT or _is_spot(machine))
+            and all(fnmatchcase(value, wanted[what]) for what, value in _names(each, machine).items())
         ]
         for machine in found[:most]:
+            if effect == PREEMPT:
+                cloud.operations.start("compute.instances.preempted", machine.key, seconds=0.0)
             EFFECTS[effect](machine)
         return [machine.name for machine in found[:most]]
+
+
+def _is_spot(machine: Machine) -> bool:
+    scheduling = (machine.resource or {}).get("scheduling", {})
+    return bool(scheduling.get("preemptible")) or scheduling.get("provisioningModel") == "SPOT"
 
 
 def _names(group: Group, machine: Machine) -> dict[str, str]:

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from local.compute import answers, collections, discovery, schema
+from local.compute import answers, collections, discovery, schema, stale
 from local.compute.call import HANDLERS, Call
 from local.compute.call_log import LoggedCall
 from local.compute.cloud import Cloud
 from local.compute.discovery import Method, Parameter
 from local.compute.errors import ApiError, BadRequest, Hangup, Internal, Invalid, JsonObject, NotBuilt, NotFound, Required
-from local.compute.faults import Fault
+from local.compute.faults import STALE, Fault
 from local.compute.fields import select
 from local.compute.keys import Key
 
@@ -126,7 +126,18 @@ def _handle(call: Call) -> JsonObject:
         return call.cloud.operations.start(
             call.operation_type(), target, method_id=call.method.id, request_id=request_id, error=fault.error()
         )
+    stale.remember(call)
+    if fault is not None and fault.kind == STALE:
+        return _stale(call, fault)
     return HANDLERS[call.method.id](call)
+
+
+def _stale(call: Call, fault: Fault) -> JsonObject:
+    try:
+        fresh = HANDLERS[call.method.id](call)
+    except NotFound as gone:
+        return stale.aged_instead(call, fault, gone)
+    return stale.aged(call, fault, fresh)
 
 
 def _hold(response: str, body: JsonObject) -> None:

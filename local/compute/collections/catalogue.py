@@ -71,7 +71,13 @@ def zone(cloud: Cloud, name: str) -> JsonObject:
     path = f"projects/{cloud.project}"
     if owner is None:
         raise NotFound(f"{path}/zones/{name}")
-    return provided("zone", f"{path}/zones/{name}", status="UP", description=name, region=f"{HOST}{path}/regions/{owner}")
+    return provided(
+        "zone",
+        f"{path}/zones/{name}",
+        status="DOWN" if name in cloud.zones_down else "UP",
+        description=name,
+        region=f"{HOST}{path}/regions/{owner}",
+    )
 
 
 def zone_names(cloud: Cloud) -> list[str]:

@@ -15,10 +15,11 @@ from local.compute.errors import JsonObject
 from local.compute.groups import Group, group_at
 from local.compute.keys import Key, parse
 from local.compute.machine import Machine
+from local.compute.rules.group import AWAY
 from local.compute.rules.health import HEALTHY, Answers
 from local.compute.traffic.profile import Profile, changed
 
-LEAVING = ("DELETING", "ABANDONING", "RECREATING")
+LEAVING = AWAY | {"RECREATING"}
 PROXIES = ("targetHttpProxies", "targetHttpsProxies")
 
 

@@ -1,0 +1,67 @@
+"""Zones that are down: every VM in them is lost at once and none can be made until they are up again.
+
+    POST /control/zones {"us-central1-a": "DOWN"}       take_down(cloud, "us-central1-a")      in process
+    POST /control/zones {"us-central1-a": "UP"}         bring_up(cloud, "us-central1-a")
+
+A zone that is down says so in `zones.get`; creations in it fail as in a stock-out, and groups go on trying.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from local.compute.cloud import Cloud
+from local.compute.control import Query, controls
+from local.compute.errors import JsonObject
+from local.compute.groups import groups
+
+DOWN, UP = "DOWN", "UP"
+
+
+def take_down(cloud: Cloud, zone: str) -> list[str]:
+    """The VMs that were lost. Raises ValueError for a zone that is not."""
+    _known(cloud, zone)
+    with cloud.lock:
+        cloud.advance()
+        cloud.zones_down.add(zone)
+        cloud.stock_outs[zone] = {"message": f"The zone 'projects/{cloud.project}/zones/{zone}' is currently unavailable."}
+        lost = [machine for group in groups(cloud) for machine in group.machines.values() if machine.zone == zone]
+        for machine in lost:
+            machine.stop_by_itself()
+        return [machine.name for machine in lost]
+
+
+def bring_up(cloud: Cloud, zone: str) -> None:
+    """Groups repair what the zone lost. A stock-out that was set for the zone by hand is over, too."""
+    _known(cloud, zone)
+    with cloud.lock:
+        cloud.zones_down.discard(zone)
+        cloud.stock_outs.pop(zone, None)
+
+
+def _known(cloud: Cloud, zone: str) -> None:
+    if not any(zone in zones for zones in cloud.regions.values()):
+        raise ValueError(f"{zone!r} is no zone")
+
+
+@controls("GET", "/zones", "which zones are down")
+def show(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    return {zone: DOWN if zone in cloud.zones_down else UP for zones in cloud.regions.values() for zone in zones}
+
+
+@controls("POST", "/zones", 'take zones down, with every VM in them, or bring them up: {"us-central1-a": "DOWN"}')
+def change(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    if not isinstance(body, dict) or not set(body.values()) <= {DOWN, UP}:
+        raise ValueError(f"expected an object of zones, each {DOWN} or {UP}")
+    for zone in body:
+        _known(cloud, zone)
+    for zone, state in body.items():
+        take_down(cloud, zone) if state == DOWN else bring_up(cloud, zone)
+    return show(cloud, query, None)
+
+
+@controls("DELETE", "/zones", "all zones are up")
+def clear(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    for zone in sorted(cloud.zones_down):
+        bring_up(cloud, zone)
+    return show(cloud, query, None)

@@ -1,0 +1,119 @@
+"""Stale reads: answers as they were some writes, or some seconds, ago. The fault kind `stale_read` asks for them.
+
+    {"kind": "stale_read", "method": "compute.urlMaps.get", "versions": 1}     before the last write
+    {"kind": "stale_read", "method": "compute.*.list", "seconds": 30}          as of half a minute ago
+
+While such a fault is in force, `wire` keeps what a resource looked like before each write of the API. Writes from before that
+time are not known, and what happens by itself (instances coming and going) is always shown as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from local.compute.call import HANDLERS, Call
+from local.compute.discovery import methods
+from local.compute.errors import ApiError, JsonObject, NotFound
+from local.compute.faults import STALE, Fault
+from local.compute.keys import Key, parse
+
+KEPT = 20
+Before = tuple[float, JsonObject | None]
+"""When a write replaced it, and what it looked like; None where it did not exist."""
+NAME_PARAMETERS = ("autoscaler",)
+"""Query parameters that name what a PATCH or PUT without a name in its path changes."""
+
+
+def remember(call: Call) -> None:
+    """Keep what a call is about to change. Does nothing unless a stale read is asked for."""
+    if not any(fault.kind == STALE for fault in call.cloud.faults.active):
+        call.cloud.history.clear()
+        return
+    if not call.method.mutates:
+        return
+    key = _target(call)
+    if key is not None:
+        history: deque[Before] = call.cloud.history.setdefault(key, deque(maxlen=KEPT))
+        history.append((call.cloud.now(), _shown(call, key)))
+
+
+def aged(call: Call, fault: Fault, body: JsonObject) -> JsonObject:
+    """The answer to a read as a fault wants it. Raises `NotFound` for what did not exist then."""
+    if call.method.verb == "get":
+        known, before = _before(call, fault, call.key)
+        if known and before is None:
+            raise NotFound(call.cloud.path(call.key))
+        return before if before is not None else body
+    items = body.get("items")
+    if call.method.verb != "list" or (items is not None and not isinstance(items, list)):
+        return body
+    return body | {"items": aged_items} if (aged_items := _items(call, fault, items or [])) else _without_items(body)
+
+
+def aged_instead(call: Call, fault: Fault, refused: ApiError) -> JsonObject:
+    """For a resource that is gone: what it was. Raises `refused` when that is not known."""
+    known, before = _before(call, fault, call.key)
+    if call.method.verb != "get" or not known or before is None:
+        raise refused
+    return before
+
+
+def _items(call: Call, fault: Fault, items: list[JsonObject]) -> list[JsonObject]:
+    """Each as it was; what was not yet there is left out, what has gone since is back at the end."""
+    shown, seen = [], set()
+    for item in items:
+        key = parse(str(item.get("selfLink", "")))
+        if key is None:
+            shown.append(item)
+            continue
+        seen.add(key)
+        known, before = _before(call, fault, key)
+        if not known:
+            shown.append(item)
+        elif before is not None:
+            shown.append(before)
+    for key in call.cloud.history:
+        if (key.scope, key.collection) == (call.scope, call.collection) and key not in seen:
+            before = _before(call, fault, key)[1]
+            shown += [before] if before is not None and call.cloud.find(key) is None else []
+    return shown
+
+
+def _before(call: Call, fault: Fault, key: Key) -> tuple[bool, JsonObject | None]:
+    """Whether an older state is to be shown, and that state."""
+    history = call.cloud.history.get(key)
+    if not history:
+        return False, None
+    if fault.versions:
+        return True, copy.deepcopy(history[-min(fault.versions, len(history))][1])
+    moment = call.cloud.now() - fault.seconds
+    later = [before for at, before in history if at > moment]
+    return (True, copy.deepcopy(later[0])) if later else (False, None)
+
+
+def _target(call: Call) -> Key | None:
+    """What a mutation changes."""
+    if call.name:
+        return call.key
+    named = call.body.get("name") or next((call.params[each] for each in NAME_PARAMETERS if call.params.get(each)), None)
+    return Key(call.scope, call.collection, str(named)) if named else None
+
+
+def _shown(call: Call, key: Key) -> JsonObject | None:
+    """What `get` answers for a key now."""
+    method = methods().get(call.method.id.rpartition(".")[0] + ".get")
+    if method is None or method.id not in HANDLERS or method.name_parameter is None:
+        return None
+    place: Mapping[str, Any] = {name: value for name, value in call.params.items() if name in ("project", "region", "zone")}
+    read = Call(call.cloud, method, call.project, call.scope, {**place, method.name_parameter: key.name})
+    try:
+        return copy.deepcopy(HANDLERS[method.id](read))
+    except ApiError:
+        return None
+
+
+def _without_items(body: JsonObject) -> JsonObject:
+    return {name: value for name, value in body.items() if name != "items"}
