@@ -131,9 +131,19 @@ def test_the_state_shows_every_resource(cloud: Cloud, clients: Clients) -> None:
 
 
 def test_coverage_tells_what_is_built_and_what_is_not(cloud: Cloud) -> None:
-    shown = ask(cloud, "GET", "/coverage")[1]["urlMaps"]
-    assert "validate" in shown["built"]
-    assert "invalidateCache" in shown["missing"]
+    shown = ask(cloud, "GET", "/coverage")[1]["backendServices"]
+    assert "getHealth" in shown["built"]
+    assert shown["missing"] == ["getEffectiveSecurityPolicies"]
+
+
+def test_the_page_of_what_is_covered_is_current() -> None:
+    root = Path(__file__).parents[3]
+    printed = subprocess.run(
+        [sys.executable, "-m", "local.compute", "--coverage"], capture_output=True, text=True, check=True, cwd=root
+    ).stdout
+    assert (root / "docs" / "compute-coverage.md").read_text() == printed, (
+        "python -m local.compute --coverage > docs/compute-coverage.md"
+    )
 
 
 def test_a_file_sets_what_the_controls_set() -> None:

@@ -57,8 +57,8 @@ def test_a_refusal_carries_the_legacy_reason(either: Clients) -> None:
 
 
 def test_a_method_that_is_not_built_is_named(clients: Clients) -> None:
-    with pytest.raises(exceptions.MethodNotImplemented, match="compute\\.instanceTemplates\\.getIamPolicy"):
-        clients.of(compute_v1.InstanceTemplatesClient).get_iam_policy(project=PROJECT, resource="it-v1")
+    with pytest.raises(exceptions.MethodNotImplemented, match="compute\\.instances\\.reset"):
+        clients.of(compute_v1.InstancesClient).reset_unary(project=PROJECT, zone="us-central1-a", instance="vm")
 
 
 @pytest.mark.parametrize("host", ["", "https://compute.googleapis.com", "http://127.0.0.1:9"])
