@@ -2,7 +2,8 @@
 
 Both make the same resources, six instances, and swap them in the same three steps; instances and operations behave the same, over
 HTTP, in real time. Slipway runs as `make demo` runs it: a release is published to Pub/Sub, the deployed functions do the rest.
-The script is `by_gcloud.sh`. They run one after the other, so that neither takes the other's processor.
+The script is `by_gcloud.sh`. The two provisions, which are busy, run one after the other; the two swaps, which mostly wait, at
+the same time.
 
     Slipway   release published ──> the model is settled: released, healthy, the autoscaler free again, nothing left to change
     gcloud    script started    ──> it ends: it has seen the group stable, its version reached, all instances healthy
@@ -18,6 +19,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,9 +35,9 @@ from local.stack import Stack
 
 SCRIPT = ROOT / "bench" / "by_gcloud.sh"
 OPERATION_SECONDS = 1.0
-BEHAVIOUR = {"boot_seconds": 10.0, "ready_after_seconds": 5.0}
+BEHAVIOUR = {"boot_seconds": 5.0, "ready_after_seconds": 3.0, "drain_seconds": 0.0, "delete_seconds": 5.0}
 SIZE, MOST = 6, 10
-PATIENCE_SECONDS = 600.0
+PATIENCE_SECONDS = 300.0
 MISSING = "not measured: gcloud is missing"
 
 
@@ -81,25 +83,28 @@ class Witness:
     def _whole(self) -> str:
         with self._cloud.lock:
             instances = [each for each in self._cloud.snapshot() if each["group"] == f"{MODEL}-blue"]
-        templates = {str(each["template"]) for each in instances} - {self._template}
+        templates = {str(each["template"]) for each in instances}
         is_whole = len(instances) == SIZE and all(each["ready"] and each["action"] == "NONE" for each in instances)
-        return templates.pop() if is_whole and len(templates) == 1 else ""
+        return templates.pop() if is_whole and len(templates) == 1 and self._template not in templates else ""
 
 
 def measure() -> tuple[Row, Row]:
+    """The rows of the provision and of the swap."""
     if shutil.which("gcloud") is None:
         return row("provision_vs_gcloud", None, MISSING), row("swap_vs_gcloud", None, MISSING)
-    ours, backend = _by_slipway()
-    theirs = _by_gcloud()
-    return _row("provision_vs_gcloud", "first provision", ours[0], theirs[0], backend), _row(
-        "swap_vs_gcloud", "swap in three steps", ours[1], theirs[1], backend
-    )
+    with _slipway() as (ours, backend), _gcloud() as theirs:
+        made = ours("1"), theirs("provision", "1")
+        with ThreadPoolExecutor(2) as pool:
+            swapping = pool.submit(ours, "2"), pool.submit(theirs, "swap", "1", "2")
+            swapped = swapping[0].result(), swapping[1].result()
+    provision = _row("provision_vs_gcloud", "first provision", *made, backend)
+    return provision, _row("swap_vs_gcloud", "swap in three steps", *swapped, backend)
 
 
 def _row(name: str, what: str, ours: Done, theirs: Done, backend: str) -> Row:
     how = (
-        f"{what} of {SIZE} instances, wall time of Slipway ({ours.seconds:.1f} s, {sum(ours.calls.values())} calls) over that of a "
-        f"gcloud script ({theirs.seconds:.1f} s, {sum(theirs.calls.values())} calls); {OPERATION_SECONDS:g} s an operation, "
+        f"{what} of {SIZE} instances, wall time of Slipway ({ours.seconds:.1f} s, {sum(ours.calls.values())} calls) over "
+        f"that of a gcloud script ({theirs.seconds:.1f} s, {sum(theirs.calls.values())} calls); {OPERATION_SECONDS:g} s an operation, "
         f"{BEHAVIOUR['boot_seconds']:g} s to boot, {BEHAVIOUR['ready_after_seconds']:g} s more to be ready, real time, {backend}"
     )
     return row(name, ours.seconds / theirs.seconds, how, backend=backend, slipway=_told(ours), gcloud=_told(theirs))
@@ -130,21 +135,23 @@ def _timed(cloud: Cloud, witness: Witness, job: Callable[[], None]) -> Done:
 # ---- Slipway
 
 
-def _by_slipway() -> tuple[tuple[Done, Done], str]:
+@contextmanager
+def _slipway() -> Iterator[tuple[Callable[[str], Done], str]]:
+    """What publishes a version and waits for it, and whether it runs on the emulators or on the embedded defaults."""
     with Stack(speed=1) as stack:
         stack.cloud.operations.seconds = OPERATION_SECONDS
         stack.cloud.set_behaviours([BEHAVIOUR])
         witness = Witness(stack.cloud)
 
-        def release(version: str) -> Callable[[], None]:
-            def publish_and_wait() -> None:
-                stack.publish("model-releases", release_message(version))
-                _until_settled(stack, version)
+        def publish_and_wait(version: str) -> None:
+            stack.publish("model-releases", release_message(version))
+            _until_settled(stack, version)
 
-            return publish_and_wait
-
-        done = _timed(stack.cloud, witness, release("1")), _timed(stack.cloud, witness, release("2"))
-        return done, stack.backend
+        try:
+            yield lambda version: _timed(stack.cloud, witness, lambda: publish_and_wait(version)), stack.backend
+        except Exception:
+            stack.keeps_logs = True
+            raise
 
 
 def _until_settled(stack: Stack, version: str) -> None:
@@ -158,22 +165,21 @@ def _until_settled(stack: Stack, version: str) -> None:
             if model and model.data.get("wake_at") is None:
                 return
         time.sleep(0.1)
-    raise RuntimeError(f"release {version} is not settled after {PATIENCE_SECONDS:g} s")
+    raise RuntimeError(f"release {version} is not settled after {PATIENCE_SECONDS:g} s; the logs are in {stack.folder}")
 
 
 # ---- gcloud
 
 
-def _by_gcloud() -> tuple[Done, Done]:
+@contextmanager
+def _gcloud() -> Iterator[Callable[..., Done]]:
+    """What runs the script and waits for it, on a stand-in of its own."""
     cloud = Cloud(PROJECT, RealClock(), operation_seconds=OPERATION_SECONDS)
     cloud.set_behaviours([BEHAVIOUR])
     witness = Witness(cloud)
     with Server(cloud) as server, TemporaryDirectory(prefix="slipway-bench-") as folder:
         environment = _gcloud_environment(server.url, Path(folder))
-        return (
-            _timed(cloud, witness, lambda: _script(environment, "provision", "1")),
-            _timed(cloud, witness, lambda: _script(environment, "swap", "1", "2")),
-        )
+        yield lambda *arguments: _timed(cloud, witness, lambda: _script(environment, *arguments))
 
 
 def _script(environment: dict[str, str], *arguments: str) -> None:

@@ -134,7 +134,12 @@ def _run(door: Door, command: Sequence[str], environment: dict[str, str], *, is_
     door.forget()
     began = time.monotonic()
     with subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, env=environment | target, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment | target,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as process:
         arrived = door.first() if is_asking else 0.0
         out = process.communicate(timeout=PATIENCE_SECONDS)[0]

@@ -1,7 +1,8 @@
 """The memory of a function's instance at its peak, after its first whole turn: a first provision, its records and its messages.
 
-The function runs as it is deployed (`python -m functions_framework`, which starts gunicorn with one worker) over real HTTP and gRPC;
-time goes faster, which changes no size. The figure is the worker's peak of resident memory as the kernel counted it (`VmHWM`).
+The function runs as it is deployed (`python -m functions_framework`, which starts gunicorn with one worker) over real HTTP and
+gRPC; time goes faster, which changes no size. The figure is the worker's peak of resident memory as the kernel counted it (`VmHWM`).
+What gunicorn's arbiter takes besides is told beside it.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ def served(target: str, environment: dict[str, str]) -> Iterator[tuple[subproces
 def post(url: str, topic: str, body: object) -> int:
     """Push a message as Pub/Sub does, and wait for the answer's status."""
     request = urllib.request.Request(
-        f"{url}/projects/{PROJECT}/topics/{topic}", json.dumps(push_of(topic, body)).encode(), {"Content-Type": "application/json"}
+        f"{url}/projects/{PROJECT}/topics/{topic}",
+        json.dumps(push_of(topic, body)).encode(),
+        {"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
         return int(answer.status)
@@ -91,5 +94,3 @@ def _peak_kib(pid: int) -> int:
 
 def _kib(file: Path, name: str) -> int:
     return next(int(line.split()[1]) for line in file.read_text().splitlines() if line.startswith(name))
-
-

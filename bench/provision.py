@@ -1,13 +1,13 @@
 """A first provision against the clock: how much longer it takes than its operations must.
 
-The stand-in runs in a process of its own, over HTTP, in real time, and lets each operation take exactly `LATENCY_SECONDS`. The plan
-of a first release is a graph of operations; its longest chain takes so long that no order and no parallelism could be faster:
+The stand-in runs in a process of its own, over HTTP, in real time, and lets each operation take exactly `LATENCY_SECONDS`. The
+plan of a first release is a graph of operations; no order and no parallelism could be faster than its longest chain:
 
     template ─> group ─> backend service ─> route            4 operations, one after the other
     default backend service ─> URL map ─> proxy ─> rule      the same, beside it
 
-The clock runs from the turn's start (so with the reading of the model and of all that could be there, with planning and saving) to
-the moment at which the turn says that the last of the plan's actions was applied.
+The clock runs from the turn's start (so with the reading of the model and of all that could be there, with planning and saving)
+to the moment at which the turn says that the last of the plan's actions was applied.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def measure(setting: Setting, rounds: int) -> Row:
     length, count = critical_length(taken[0][1]), len(taken[0][1].actions)
     ratios = [each / (length * LATENCY_SECONDS) for each in seconds]
     how = (
-        f"turn's start to the last of {count} actions applied, over {length} operations of {LATENCY_SECONDS:g} s that must follow "
-        f"each other; an instance that has its clients, {setting.kind}, stand-in over HTTP in real time; median of {rounds}"
+        f"turn's start to the last of {count} actions applied, over {length} operations of {LATENCY_SECONDS:g} s that must "
+        f"follow each other; an instance that has its clients, {setting.kind}, stand-in over HTTP in real time; median of {rounds}"
     )
     return row(
         "provision_over_critical_path", median(ratios), how, ratios=[round(each, 3) for each in ratios],
@@ -87,7 +87,9 @@ def critical_length(planned: Plan) -> int:
     the resources in `after`."""
     lengths: list[int] = []
     for action in planned.actions:
-        before = [length for length, each in zip(lengths, planned.actions, strict=False) if each.key in (action.key, *action.after)]
+        before = [
+            length for length, each in zip(lengths, planned.actions, strict=False) if each.key in (action.key, *action.after)
+        ]
         lengths.append(1 + max(before, default=0))
     return max(lengths, default=0)
 
@@ -133,7 +135,8 @@ def stand_in(operation_seconds: float) -> Iterator[str]:
     command = (sys.executable, "-m", "local.compute", "--port", "0", "--project", PROJECT)
     with subprocess.Popen(
         (*command, "--operation-seconds", str(operation_seconds)),
-        cwd=ROOT, env=clean_environment() | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        cwd=ROOT, env=clean_environment() | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        text=True,
     ) as process:  # fmt: skip
         try:
             first_line = process.stdout.readline() if process.stdout else ""

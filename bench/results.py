@@ -6,7 +6,7 @@ Each measurement makes a `Row` with `row`; `bench/__main__.py` collects them. Th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,12 @@ class Key:
     name: str
     unit: str
     at_most: float | None
+
+    @property
+    def target(self) -> str | None:
+        if self.at_most is None:
+            return None
+        return f"<= {self.at_most:g}" if self.at_most else "= 0"
 
 
 KEYS = (
@@ -52,8 +58,7 @@ class Row:
         return self.value <= self.key.at_most
 
     def as_json(self) -> dict[str, Any]:
-        target = None if self.key.at_most is None else f"<= {self.key.at_most:g}"
-        known = {"value": self.value, "unit": self.key.unit, "target": target, "met": self.met, "how": self.how}
+        known = {"value": self.value, "unit": self.key.unit, "target": self.key.target, "met": self.met, "how": self.how}
         return known | {"detail": dict(self.detail)}
 
 
@@ -68,20 +73,21 @@ def written(rows: Iterable[Row], facts: Mapping[str, Any]) -> str:
     return json.dumps({"machine": dict(facts), "results": found}, indent=2, ensure_ascii=False) + "\n"
 
 
-def show(rows: Iterable[Row], facts: Mapping[str, Any]) -> None:
-    """The table on the terminal, as plain lines when there is none."""
+def show(rows: Sequence[Row], facts: Mapping[str, Any]) -> None:
+    """The table on the terminal, and below it how each figure came about."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Slipway's speed and size", caption=", ".join(f"{name} {fact}" for name, fact in facts.items()))
+    console, table = Console(highlight=False), Table(title="Slipway's speed and size")
     table.add_column("key", no_wrap=True)
     for name in ("value", "target"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("met", no_wrap=True)
-    table.add_column("how", ratio=1)
     for each in rows:
         value = "-" if each.value is None else f"{each.value:g} {each.key.unit}"
         met = {True: "[green]yes[/]", False: "[red]no[/]", None: ""}[each.met]
-        target = "" if each.key.at_most is None else f"<= {each.key.at_most:g}"
-        table.add_row(each.key.name, value, target, met, each.how)
-    Console().print(table)
+        table.add_row(each.key.name, value, each.key.target or "", met)
+    console.print(table)
+    for each in rows:
+        console.print(f"[bold]{each.key.name}[/]: {each.how}")
+    console.print(", ".join(f"{name} {fact}" for name, fact in facts.items()), style="dim")

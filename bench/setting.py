@@ -1,7 +1,7 @@
 """Where a measurement happens: the store and bus it uses, the environment of its programs, and the release it publishes.
 
-Used by all measurements that run the deployed functions. With Google's emulators the functions talk to Firestore and Pub/Sub as in
-the cloud. Where the emulators are missing, SQLite is the store and nothing listens for messages; the results say so.
+Used by all measurements that run the deployed functions. With Google's emulators the functions talk to Firestore and Pub/Sub as
+in the cloud. Where the emulators are missing, SQLite is the store and nothing listens for messages; the results say so.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ _numbers = itertools.count(1)
 def clean_environment() -> dict[str, str]:
     """This process's environment without what would change how a program starts or where it connects."""
     unwanted = ("PYTHON", "SLIPWAY_", "GOOGLE_", "FUNCTION_", "CLOUDSDK_")
-    return {name: text for name, text in os.environ.items() if not name.startswith(unwanted) and not name.endswith("_EMULATOR_HOST")}
+    return {
+        name: text for name, text in os.environ.items() if not name.startswith(unwanted) and not name.endswith("_EMULATOR_HOST")
+    }
 
 
 def release_message(version: str, model: str = MODEL) -> dict[str, Any]:
@@ -95,7 +97,9 @@ class Setting:
         store: Store
         if self.has_emulators:
             store = FirestoreStore(PROJECT, emulator=self.environment["FIRESTORE_EMULATOR_HOST"])
-            return World(clock, lambda: store, lambda: PubsubBus(PROJECT, emulator=self.environment["PUBSUB_EMULATOR_HOST"]), compute)
+            return World(
+                clock, lambda: store, lambda: PubsubBus(PROJECT, emulator=self.environment["PUBSUB_EMULATOR_HOST"]), compute
+            )
         store = SqliteStore(self.environment["SLIPWAY_STORE"].removeprefix("sqlite:"))
         return World(clock, lambda: store, lambda: EmbeddedBus(clock), compute)
 

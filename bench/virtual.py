@@ -40,7 +40,7 @@ def swap() -> Row:
     if scenario.serving_version() != "2" or len(made) - len(counted) != 1:
         raise RuntimeError("the swap did not go as expected:\n" + scenario.story())
     by_phase = Counter([phase for at, phase in entered if at <= call.at][-1] for call in counted)
-    how = f"stand-in's call log over a whole swap in {len(steps)} steps: changes beside the template's insert, by steps; virtual time"
+    how = f"stand-in's log of a whole swap in {len(steps)} steps: changes beside the template's insert, over steps; virtual time"
     return row(
         "swap_mutations_per_step", len(counted) / len(steps), how, most_in_a_step=max(by_phase[step] for step in steps),
         by_phase=dict(by_phase), changes=[f"{call.http} {call.target}" for call in made],

@@ -18,7 +18,11 @@ imported = time.monotonic()
 target, topic, data = sys.argv[1:]
 app = functions_framework.create_app(target, os.environ["FUNCTION_SOURCE"], "cloudevent")
 ready = time.monotonic()
-message = {"messageId": f"bench-{time.time_ns()}", "publishTime": "2026-01-01T00:00:00Z", "data": base64.b64encode(data.encode()).decode()}
+message = {
+    "messageId": f"bench-{time.time_ns()}",
+    "publishTime": "2026-01-01T00:00:00Z",
+    "data": base64.b64encode(data.encode()).decode(),
+}
 push = {"message": message, "subscription": "projects/demo/subscriptions/bench"}
 answer = app.test_client().post(f"/projects/demo/topics/{topic}", json=push)
 print(imported, ready, time.monotonic(), answer.status_code, flush=True)
