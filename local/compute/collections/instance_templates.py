@@ -113,6 +113,8 @@ def _metadata(properties: JsonObject) -> None:
     for index, item in enumerate(metadata.get("items") or []):
         where = f"resource.properties.metadata.items[{index}]"
         key, size = item.get("key", ""), len(item.get("value", "").encode())
+        if not key:
+            raise Required(f"{where}.key")
         if key in seen:
             raise Invalid(f"{where}.key", key, "Metadata keys must be unique.")
         seen.add(key)

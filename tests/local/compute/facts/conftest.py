@@ -1,0 +1,23 @@
+"""Groups to try facts on."""
+
+from __future__ import annotations
+
+import pytest
+
+from local.compute import VirtualClock
+from tests.local.compute.clients import Clients
+from tests.local.compute.fleet import Fleet
+
+
+@pytest.fixture
+def fleet(clients: Clients, clock: VirtualClock) -> Fleet:
+    """Templates and health checks, no group yet."""
+    return Fleet(clients, clock)
+
+
+@pytest.fixture
+def six(fleet: Fleet) -> Fleet:
+    """Six VMs of v1, verified, in three zones; surge 3, unavailable 0."""
+    fleet.create()
+    fleet.settle()
+    return fleet
