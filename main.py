@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import functions_framework
 from cloudevents.http import CloudEvent
+from flask import request
 
 from infra import logs, wiring
+
+PUSHED = "google.cloud.pubsub.topic.v1.messagePublished"
 
 logs.set_up()
 
@@ -27,6 +30,16 @@ def on_wakeup(event: CloudEvent) -> None:
     from handlers import wakeup
 
     wakeup.handle(wiring.world(), event)
+
+
+@functions_framework.errorhandler(400)
+def on_refused(refusal: Exception) -> str:
+    """A push request that functions-framework takes for no event, such as that of a message with attributes alone. Its 400 would
+    bring the message again for hours; so it goes to the handler like any other, to be put on record."""
+    handle = on_wakeup if wiring.target() == "on_wakeup" else on_release
+    body = request.get_json(silent=True) or request.get_data()
+    handle(CloudEvent({"type": PUSHED, "source": "//pubsub.googleapis.com/"}, body))
+    return "OK"
 
 
 match wiring.target():

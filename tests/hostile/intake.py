@@ -31,7 +31,6 @@ from infra.compute import Compute
 from infra.store import Create, Delete, Write
 from infra.stores.sqlite import SqliteStore
 from infra.wiring import World
-from tests.scenario import VirtualClock
 
 MAIN = Path(__file__).parents[2] / "main.py"
 TOPIC = "projects/demo/topics/model-releases"
@@ -75,10 +74,7 @@ def connecting_nowhere() -> Iterator[None]:
 # ---- The intake
 
 
-class FixedClock(VirtualClock):
-    def __init__(self) -> None:
-        self.watchers = []
-
+class FixedClock:
     def now(self) -> datetime:
         return NOON
 
