@@ -39,11 +39,26 @@ def _identity(raw: JsonObject, body: JsonObject, where: str) -> Iterator[str]:
     if {"selfLink", "creationTimestamp", "name"} <= set(members):
         needed = IDENTITY if "insertTime" not in members else IDENTITY[:-1]  # operations have a time of their own
         yield from (f"{where}.{name}: missing" for name in needed if name in members and not body.get(name))
+    yield from _scopes(members, body.get("items"), where)
     items = body.get("items")
     reference = members.get("items", {}).get("items", {}).get("$ref")
     if reference and isinstance(items, list):
         for index, item in enumerate(items):
             yield from _identity(document()["schemas"][reference], item, f"{where}.items[{index}]")
+
+
+def _scopes(members: JsonObject, items: Any, where: str) -> Iterator[str]:
+    """The resources within an aggregated list."""
+    reference = members.get("items", {}).get("additionalProperties", {}).get("$ref")
+    if not reference or not isinstance(items, dict):
+        return
+    for name, raw in document()["schemas"][reference]["properties"].items():
+        kind = raw.get("items", {}).get("$ref")
+        for scope, scoped in items.items():
+            for index, item in enumerate(
+                scoped.get(name, ()) if kind and "kind" in document()["schemas"][kind]["properties"] else ()
+            ):
+                yield from _identity(document()["schemas"][kind], item, f"{where}.items[{scope}].{name}[{index}]")
 
 
 def _value(raw: JsonObject, value: Any, where: str) -> Iterator[str]:

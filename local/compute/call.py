@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from local.compute import discovery, listing
 from local.compute.cloud import Cloud
 from local.compute.discovery import Method
-from local.compute.errors import JsonObject, NotFound, Required
+from local.compute.errors import JsonObject, NotFound, Required, Unreachable
 from local.compute.faults import Fault
 from local.compute.keys import Key
 
@@ -96,6 +96,8 @@ class Call:
         }
         if name and name not in known[place]:
             raise NotFound(f"projects/{self.project}/{self.scope}")
+        if place == "zones" and name in self.cloud.zones_unreachable:
+            raise Unreachable(self.scope)
 
     def operation(
         self,
@@ -139,13 +141,32 @@ class Call:
         return answer | listing.page(items, self.params, member, view)
 
     def aggregate(self, items_by_scope: dict[str, list[JsonObject]], view: listing.View | None = None) -> JsonObject:
-        """An aggregated list answer, with the warning Google gives for scopes that have nothing."""
+        """An aggregated list answer, with the warning Google gives for scopes that have nothing.
+
+        Zones that cannot be reached fail it (503) unless `returnPartialSuccess` is asked for.
+        """
+        scopes = self.scopes()
+        unreachable = sorted(scopes & {f"zones/{zone}" for zone in self.cloud.zones_unreachable})
+        if unreachable and str(self.params.get("returnPartialSuccess", "")).lower() != "true":
+            raise Unreachable(unreachable[0])
         answer: JsonObject = {
             "kind": discovery.kind_of(self.method.response or ""),
             "id": f"projects/{self.project}/aggregated/{self.collection}",
             "selfLink": self.cloud.link("aggregated", self.collection, "").rstrip("/"),
         }
-        return answer | listing.aggregate(items_by_scope, self.params, self.collection, self.scopes(), view)
+        if unreachable:
+            answer["unreachables"] = [f"projects/{self.project}/{scope}" for scope in unreachable]
+        shown = sorted(scopes)
+        return answer | listing.aggregate(items_by_scope, self.params, self.collection, shown, view, unreachable)
 
-    def scopes(self) -> list[str]:
-        return ["global", *(f"regions/{region}" for region in self.cloud.regions)]
+    def scopes(self) -> set[str]:
+        """Where the collection may be: all scopes of its kinds, or of every kind if `includeAllScopes` says so."""
+        kinds = discovery.places_of(self.collection)
+        if self.params.get("includeAllScopes"):
+            kinds = frozenset(("global", "regions", "zones"))
+        found = {"global"} if "global" in kinds else set()
+        if "regions" in kinds:
+            found |= {f"regions/{region}" for region in self.cloud.regions}
+        if "zones" in kinds:
+            found |= {f"zones/{zone}" for zones in self.cloud.regions.values() for zone in zones}
+        return found

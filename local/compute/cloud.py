@@ -76,6 +76,7 @@ class Cloud(Timeline):
         self.measured: dict[str, JsonObject] = {}  # load by `region/group` that a data plane saw; what `load` says goes before it
         self.data_plane: Any = None  # the running `traffic.plane.DataPlane`
         self.zones_down: set[str] = set()
+        self.zones_unreachable: set[str] = set()  # their VMs run, but calls about them fail
         self.history: dict[Key, Any] = {}  # what resources looked like before each write, for stale reads: `stale.py`
         self.acting: dict[Key, Any] = {}  # what gives a group or an autoscaler its life: `groups.Group`, `autoscaling.Autoscaler`
         self.attached: dict[Key, dict[Key, float]] = {}

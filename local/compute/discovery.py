@@ -111,6 +111,15 @@ def kind_of(schema: str) -> str:
     return str(document()["schemas"][schema]["properties"].get("kind", {}).get("default", ""))
 
 
+@cache
+def places_of(collection: str) -> frozenset[str]:
+    """In which kinds of scope a collection's resources are listed: `global`, `regions`, `zones`."""
+    listed = [
+        method.path.split("/") for method in methods().values() if method.verb == "list" and method.collection == collection
+    ]
+    return frozenset(path[2] for path in listed if len(path) > 3)
+
+
 def _walk(node: Node, http: str, segments: list[str], at: int) -> tuple[Method, tuple[str, ...]] | None:
     if at == len(segments):
         method = node.methods.get(http)

@@ -161,6 +161,13 @@ class Unavailable(ApiError):
     status, reason, code = 503, "backendError", "SERVICE_UNAVAILABLE"
 
 
+class Unreachable(Unavailable):
+    """A zone that does not answer. `scope` is such as `zones/us-central1-a`."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"The scope '{scope}' cannot be reached. Please try again later.")
+
+
 class Internal(ApiError):
     status, reason, code = 500, "internalError", "INTERNAL_ERROR"
 

@@ -26,6 +26,7 @@ KINDS = {
 STALE = "stale_read"
 WORLD = {
     "zone_down": ('POST /control/zones {"us-central1-a": "DOWN"}', "every VM of a zone is lost, none can be made until it is up"),
+    "zone_unreachable": ('POST /control/zones {"us-central1-a": "UNREACHABLE"}', "calls about a zone fail, its VMs go on"),
     "stock_out": ('POST /control/stock-outs {"us-central1-a": {}}', "no VM can be made in a zone, a region or anywhere"),
     "quota": ('POST /control/quotas {"CPUS": 24}', "no VM can be made beyond a limit"),
     "preemption": ('POST /control/instances {"effect": "preempt"}', "Spot VMs are taken away"),

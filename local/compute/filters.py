@@ -83,8 +83,11 @@ class _Reader:
         return parts[0] if len(parts) == 1 else lambda item: all(part(item) for part in parts)
 
     def _one(self) -> Matcher:
-        if self._peek() in ("NOT", "-"):
-            self._next()
+        if self._peek() == "NOT" or self._peek().startswith("-"):
+            kind, sign = self._next()
+            if len(sign) > 1 and sign != "NOT":  # `-name=x` is `NOT name=x`
+                self.at -= 1
+                self.tokens[self.at] = (kind, sign[1:])
             inner = self._one()
             return lambda item: not inner(item)
         if self._peek() == "(":
@@ -98,8 +101,8 @@ class _Reader:
     def _comparison(self) -> Matcher:
         kind, name = self._next()
         sign = self._next()[1]
-        _, value = self._next()
-        if kind != "word":
+        value_kind, value = self._next()
+        if kind != "word" or value_kind not in ("word", "quoted"):
             raise self.wrong()
         if value[:1] in "\"'":
             value = re.sub(r"\\(.)", r"\1", value[1:-1]) if sign not in ("eq", "ne") else value[1:-1]

@@ -1,10 +1,15 @@
-"""Lists as the API pages them: filter, order, cut, token. Also the aggregated form, which maps scopes to lists."""
+"""Lists as the API pages them: filter, order, cut, token. Also the aggregated form, which maps scopes to lists.
+
+A page token names the last item shown, so that what comes or goes between two pages neither repeats nor hides another.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from local.compute.errors import Invalid, JsonObject
@@ -20,14 +25,14 @@ def page(items: list[JsonObject], params: dict[str, Any], member: str, view: Vie
     `view` makes what is shown of what is kept. It is asked only for what is on the page, unless a filter needs to see all.
     """
     kept = _ordered(_filtered(*_seen(items, params, view)), params)
-    start = _start(params)
+    start = _start(params, [_label(item) for item in kept] if params.get("pageToken") else ())
     size = params.get("maxResults") or PAGE
     cut = kept[start : start + size]
     if view is not None and not params.get("filter"):
         cut = [view(item) for item in cut]
     answer: JsonObject = {member: cut} if cut else {}
     if start + size < len(kept):
-        answer["nextPageToken"] = _token(start + size)
+        answer["nextPageToken"] = _token(start + size, _label(kept[start + size - 1]))
     return answer
 
 
@@ -40,34 +45,42 @@ def aggregate(
     items_by_scope: dict[str, list[JsonObject]],
     params: dict[str, Any],
     collection: str,
-    scopes: list[str],
+    scopes: Sequence[str],
     view: View | None = None,
+    unreachable: Collection[str] = (),
 ) -> JsonObject:
-    """All scopes on the pages, items cut across them; scopes with nothing carry a warning unless only part was asked
-    for. `view` as in `page`.
+    """Items of all scopes, cut to pages across them; `scopes` with nothing on the page say so by a warning, and those of
+    `unreachable` too. `view` as in `page`.
     """
-    flat = [(scope, item) for scope, items in items_by_scope.items() for item in _filtered(*_seen(items, params, view))]
-    start = _start(params)
+    flat = [
+        (scope, item)
+        for scope in sorted(items_by_scope)
+        if scope not in unreachable
+        for item in _ordered(_filtered(*_seen(items_by_scope[scope], params, view)), params)
+    ]
+    labels = [[scope, *_label(item)] for scope, item in flat] if params.get("pageToken") else ()
+    start = _start(params, labels)
     size = params.get("maxResults") or PAGE
     found: dict[str, JsonObject] = {}
     for scope, item in flat[start : start + size]:
         shown = view(item) if view is not None and not params.get("filter") else item
         found.setdefault(scope, {collection: []})[collection].append(shown)
     for scope in scopes:
-        if scope not in found and (params.get("includeAllScopes") or not found):
-            found[scope] = {"warning": _nothing(scope)}
+        if scope in unreachable:
+            found[scope] = {"warning": _warning("UNREACHABLE", f"The scope '{scope}' cannot be reached.", scope)}
+        elif scope not in found:
+            found[scope] = {
+                "warning": _warning("NO_RESULTS_ON_PAGE", f"There are no results for scope '{scope}' on this page.", scope)
+            }
     answer: JsonObject = {"items": found}
     if start + size < len(flat):
-        answer["nextPageToken"] = _token(start + size)
+        scope, item = flat[start + size - 1]
+        answer["nextPageToken"] = _token(start + size, [scope, *_label(item)])
     return answer
 
 
-def _nothing(scope: str) -> JsonObject:
-    return {
-        "code": "NO_RESULTS_ON_PAGE",
-        "message": f"There are no results for scope '{scope}' on this page.",
-        "data": [{"key": "scope", "value": scope}],
-    }
+def _warning(code: str, message: str, scope: str) -> JsonObject:
+    return {"code": code, "message": message, "data": [{"key": "scope", "value": scope}]}
 
 
 def _filtered(items: list[JsonObject], params: dict[str, Any]) -> list[JsonObject]:
@@ -80,23 +93,43 @@ def _filtered(items: list[JsonObject], params: dict[str, Any]) -> list[JsonObjec
 
 def _ordered(items: list[JsonObject], params: dict[str, Any]) -> list[JsonObject]:
     match params.get("orderBy"):
-        case None | "" | "name":
+        case None | "":
             return items
+        case "name" | "name asc":
+            return sorted(items, key=lambda item: str(item.get("name", "")))
         case "creationTimestamp desc":
-            return sorted(items, key=lambda item: str(item.get("creationTimestamp", "")), reverse=True)
+            return sorted(items, key=_made, reverse=True)
         case other:
             raise Invalid("orderBy", other, "Only name and creationTimestamp desc are supported.")
 
 
-def _token(start: int) -> str:
-    return base64.urlsafe_b64encode(f"at:{start}".encode()).decode()
+def _made(item: JsonObject) -> str:
+    """Operations have no time of creation, but one of insertion."""
+    return str(item.get("creationTimestamp") or item.get("insertTime", ""))
 
 
-def _start(params: dict[str, Any]) -> int:
+def _label(item: JsonObject) -> list[str]:
+    return [str(item.get("name") or item.get("instance", ""))]
+
+
+def _token(start: int, label: list[str]) -> str:
+    return base64.urlsafe_b64encode(json.dumps([start, *label]).encode()).decode()
+
+
+def _start(params: dict[str, Any], labels: Sequence[list[str]]) -> int:
+    """Where the page begins: after the item the token names. If that is gone, where it would be in a sorted list, else at
+    the number the token has.
+    """
     token = params.get("pageToken")
     if not token:
         return 0
     try:
-        return int(base64.urlsafe_b64decode(token).decode().removeprefix("at:"))
-    except (binascii.Error, ValueError) as wrong:
+        start, *label = json.loads(base64.urlsafe_b64decode(token))
+        if not isinstance(start, int):
+            raise ValueError(token)
+    except (binascii.Error, ValueError, TypeError) as wrong:
         raise Invalid("pageToken", token, "The page token is not one of this list.") from wrong
+    ordered = list(labels)
+    if label in ordered:
+        return ordered.index(label) + 1
+    return bisect_right(ordered, label) if ordered == sorted(ordered) else start

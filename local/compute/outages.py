@@ -2,8 +2,11 @@
 
     POST /control/zones {"us-central1-a": "DOWN"}       take_down(cloud, "us-central1-a")      in process
     POST /control/zones {"us-central1-a": "UP"}         bring_up(cloud, "us-central1-a")
+    POST /control/zones {"us-central1-a": "UNREACHABLE"}
 
-A zone that is down says so in `zones.get`; creations in it fail as in a stock-out, and groups go on trying.
+A zone that is down says so in `zones.get`; creations in it fail as in a stock-out, and groups go on trying. In one that is
+unreachable everything runs, but calls about it fail with 503; aggregated lists fail too, unless `returnPartialSuccess`
+asks for the rest.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from local.compute.control import Query, controls
 from local.compute.errors import JsonObject
 from local.compute.groups import groups
 
-DOWN, UP = "DOWN", "UP"
+DOWN, UP, UNREACHABLE = "DOWN", "UP", "UNREACHABLE"
 
 
 def take_down(cloud: Cloud, zone: str) -> list[str]:
@@ -35,8 +38,10 @@ def bring_up(cloud: Cloud, zone: str) -> None:
     """Groups repair what the zone lost. A stock-out that was set for the zone by hand is over, too."""
     _known(cloud, zone)
     with cloud.lock:
-        cloud.zones_down.discard(zone)
-        cloud.stock_outs.pop(zone, None)
+        cloud.zones_unreachable.discard(zone)
+        if zone in cloud.zones_down:
+            cloud.zones_down.discard(zone)
+            cloud.stock_outs.pop(zone, None)
 
 
 def _known(cloud: Cloud, zone: str) -> None:
@@ -44,24 +49,36 @@ def _known(cloud: Cloud, zone: str) -> None:
         raise ValueError(f"{zone!r} is no zone")
 
 
-@controls("GET", "/zones", "which zones are down")
+def _state(cloud: Cloud, zone: str) -> str:
+    if zone in cloud.zones_unreachable:
+        return UNREACHABLE
+    return DOWN if zone in cloud.zones_down else UP
+
+
+@controls("GET", "/zones", "which zones are down or unreachable")
 def show(cloud: Cloud, query: Query, body: Any) -> JsonObject:
-    return {zone: DOWN if zone in cloud.zones_down else UP for zones in cloud.regions.values() for zone in zones}
+    return {zone: _state(cloud, zone) for zones in cloud.regions.values() for zone in zones}
 
 
 @controls("POST", "/zones", 'take zones down, with every VM in them, or bring them up: {"us-central1-a": "DOWN"}')
 def change(cloud: Cloud, query: Query, body: Any) -> JsonObject:
-    if not isinstance(body, dict) or not set(body.values()) <= {DOWN, UP}:
-        raise ValueError(f"expected an object of zones, each {DOWN} or {UP}")
+    if not isinstance(body, dict) or not all(state in (DOWN, UP, UNREACHABLE) for state in body.values()):
+        raise ValueError(f"expected an object of zones, each {DOWN}, {UNREACHABLE} or {UP}")
     for zone in body:
         _known(cloud, zone)
     for zone, state in body.items():
-        take_down(cloud, zone) if state == DOWN else bring_up(cloud, zone)
+        match state:
+            case "DOWN":
+                take_down(cloud, zone)
+            case "UP":
+                bring_up(cloud, zone)
+            case _:
+                cloud.zones_unreachable.add(zone)
     return show(cloud, query, None)
 
 
 @controls("DELETE", "/zones", "all zones are up")
 def clear(cloud: Cloud, query: Query, body: Any) -> JsonObject:
-    for zone in sorted(cloud.zones_down):
+    for zone in sorted(cloud.zones_down | cloud.zones_unreachable):
         bring_up(cloud, zone)
     return show(cloud, query, None)

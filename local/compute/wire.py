@@ -31,7 +31,7 @@ PREFIX = re.compile(r"^.*?/compute/v1/")
 IMAGE_PROJECTS = frozenset({"cos-cloud", "debian-cloud", "ubuntu-os-cloud", "deeplearning-platform-release"})
 MOST = {"maxResults": 500}
 """Limits that the discovery document has only in words."""
-SYSTEM_PARAMETERS = ("filter", "maxResults", "orderBy", "pageToken", "fields", "requestId")
+SYSTEM_PARAMETERS = ("filter", "maxResults", "orderBy", "pageToken", "fields", "requestId", "returnPartialSuccess")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,8 @@ def _dispatch(cloud: Cloud, request: Request, segments: list[str], query: dict[s
         body = _handle(call)
         if cloud.check_answers and method.response:
             _hold(method.response, body)
+        if query.get("fields"):
+            body = select(body, query["fields"], method.response)
     except ApiError as refused:
         status, reason, body = refused.status, refused.reason, refused.body()
     finally:
@@ -88,8 +90,6 @@ def _dispatch(cloud: Cloud, request: Request, segments: list[str], query: dict[s
         cloud.calls.record(LoggedCall(cloud.now(), method.id, request.http, target, status, reason), mutation=method.mutates)
     if fault is not None and fault.kind == "drop_after":
         raise Hangup(method.id)
-    if status == 200 and query.get("fields"):
-        body = select(body, query["fields"])
     return _json(status, body, fault.seconds if fault is not None and fault.kind == "latency" else 0.0)
 
 
