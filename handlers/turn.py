@@ -155,9 +155,10 @@ def _observe(world: World, state: State, seen: Snapshot | None) -> Snapshot:
     releases = tuple(release for release in (rollout.stable, rollout.candidate, state.desired.release) if release)
     if not releases:
         return Snapshot({})
-    if seen:
+    everything = look(model, releases, sweep=state.wake_at is not None)
+    if seen and seen.bodies.keys() >= set(everything.keys):  # no release came that nothing was read for
         return merged(seen, world.compute.observe(glance(model, releases)))
-    return world.compute.observe(look(model, releases, sweep=state.wake_at is not None))
+    return world.compute.observe(everything)
 
 
 def _decide(state: State, snapshot: Snapshot, policy: Policy, refusals: tuple[Problem, ...], now: datetime) -> Decision:

@@ -11,6 +11,7 @@ thread ever runs: it hands the baton on where it would wait, so the same schedul
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import heapq
 import json
@@ -43,6 +44,8 @@ LATENCY = {"compute": 0.03, "store": 0.01, "bus": 0.01}
 FUNCTION_TIMEOUT = 120.0
 ACK_DEADLINE = 60.0
 TICK = 60.0
+TICK_MESSAGE = b'{"tick": true}'
+TICK_DATA = base64.b64encode(TICK_MESSAGE).decode()
 MAX_CALLS = 60_000
 BEHAVIOUR: dict[str, Any] = {"boot_seconds": 30, "ready_after_seconds": 10, "drain_seconds": 0}
 
@@ -61,7 +64,7 @@ class Worker:
         self.redeliver, self.backoff = redeliver, backoff
         self.lock = threading.Lock()
         self.lock.acquire()
-        self.is_frozen = self.is_done = self.is_doomed = False
+        self.is_frozen = self.is_done = self.is_doomed = self.is_tick = False
         self.calls = 0
         self.failure: BaseException | None = None
         self.thread: threading.Thread | None = None
@@ -216,7 +219,7 @@ class Simulation:
             self._deliver(topic, event, 1, self.now() + delay)
 
     def _deliver(self, topic: str, event: Any, attempt: int, when: float) -> None:
-        self.in_flight += 1
+        self.in_flight += not _is_tick(event)
         self.at(when, lambda: self._delivered(topic, event, attempt))
 
     def _delivered(self, topic: str, event: Any, attempt: int) -> None:
@@ -229,6 +232,7 @@ class Simulation:
             lambda after: self._deliver(topic, event, attempt + 1, self.now() + after),
             min(10.0 * 2 ** min(attempt - 1, 20), 600.0),
         )
+        worker.is_tick = _is_tick(event)
         worker.thread = threading.Thread(
             target=self._run, args=(worker, lambda world: self.handlers[topic](world, event)), daemon=True
         )
@@ -244,7 +248,7 @@ class Simulation:
         """Somebody has handed the baton back: the messages of those that are over meet their fate."""
         for each in [each for each in self.alive if each.is_done]:
             self.alive.discard(each)
-            self.in_flight -= 1
+            self.in_flight -= not each.is_tick
             self._over(each)
 
     def _over(self, worker: Worker) -> None:
@@ -258,7 +262,7 @@ class Simulation:
 
     def tick(self) -> None:
         if self.now() >= self.skip_ticks_until:
-            self.publish(records.WAKEUPS, json.dumps({"tick": True}).encode())
+            self.publish(records.WAKEUPS, TICK_MESSAGE)
             self.at(self.now() + TICK, self.tick)
         else:
             self.skipped += self.skip_ticks_until - self.now()
@@ -480,6 +484,10 @@ def _fits(fault: Fault, name: str, is_write: bool) -> bool:
         case "operation_error" | "operation_never":
             return is_compute and is_write
     return is_write
+
+
+def _is_tick(event: Any) -> bool:
+    return bool(event.data["message"]["data"] == TICK_DATA)
 
 
 def _no_answer(name: str) -> Exception:

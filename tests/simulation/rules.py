@@ -5,7 +5,8 @@ broken ends the run (`Simulation.break_off`).
 
     floor           healthy serving instances >= the fewest that the releases in play ask for, but for losses the run caused
     ceiling         instances <= the most that the releases in play ask for, surge included
-    versions        at most two of them live; one whose end is on record has no instance
+    versions        at most two of them live; one whose end is on record has no instance, unless nothing served before it and a
+                    newer one takes its place at once
     way back        the stable release's template stays while there is a candidate
     ours            only names of the workload's models and of the gateway are written; nobody writes a group's size
     monotone        generation and revision never go down; a Replace never loses to an older one (the store sees to it)
@@ -77,7 +78,8 @@ class Rules:
 
     def _release(self, model: str, record: Mapping[str, Any]) -> None:
         version = str(record["version"])
-        if record.get("outcome") in ENDED_BADLY:
+        held = self.documents.get(model)
+        if record.get("outcome") in ENDED_BADLY and (held is None or held["stable"] or record["outcome"] != "superseded"):
             self.ended[model][version] = str(record["template"])
         else:
             self.ended[model].pop(version, None)
@@ -148,9 +150,9 @@ class Rules:
                     and any(machine.ready(check) == "HEALTHY" for check in checks)
                     for machine in group.machines.values()
                 )
-        if healthy >= floor:
+        if healthy >= floor and self._simulation.is_healed:
             self.excused.discard(model)
-        elif model not in self.excused:
+        elif healthy < floor and model not in self.excused:
             self._broken(f"{model}: {healthy} healthy instances, floor {floor}")
 
     def _foreign_rules(self) -> None:

@@ -126,13 +126,13 @@ def drawn(seed: int, workloads: tuple[str, ...], calls: dict[str, int], *, with_
     """The schedule of a seed. `calls` says how many external calls each workload makes undisturbed."""
     chance = random.Random(seed)
     workload = workloads[seed % len(workloads)]
-    faults = tuple(_drawn_fault(chance, calls[workload], with_world) for _ in range(chance.choice((1, 2, 3, 4, 6, 8))))
+    faults = tuple(_drawn_fault(chance, calls[workload], with_world) for _ in range(chance.choice((1, 2, 3, 4, 6, 8, 12, 20))))
     return Schedule(workload, faults, chance.choice((300.0, 900.0, 1800.0)), note=f"seed {seed}")
 
 
 def _drawn_fault(chance: random.Random, calls: int, with_world: bool) -> Fault:
     family = chance.choices(
-        ("writes", "reads", "compute", "operations", "messages", "workers", "world"), (8, 3, 5, 3, 4, 1, 3 * with_world)
+        ("writes", "reads", "compute", "operations", "messages", "workers", "world"), (8, 3, 5, 3, 5, 1, 4 * with_world)
     )[0]
     at = chance.randint(1, calls)
     match family:

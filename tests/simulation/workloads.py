@@ -27,13 +27,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Workload:
-    """`is_racy`: what it ends with depends on how fast things go, so that delays alone may change it."""
+    """`is_racy`: how it gets to its end depends on how fast things go, so that delays alone may change that; `serves` is then the
+    release that has to serve in the end, where one has to."""
 
     name: str
     steps: tuple[Step, ...]
     models: tuple[str, ...] = ("tiny",)
     bad: dict[str, dict[str, Any]] = field(default_factory=dict)
     is_racy: bool = False
+    serves: str = ""
 
 
 def release(when: str | float, version: str, model: str = "tiny", **sections: Any) -> Step:
@@ -50,6 +52,7 @@ def command(when: str | float, verb: str, model: str = "tiny", **fields: Any) ->
 
 
 SETTLED = "settled"
+SECONDS = 5.0
 NEVER = {"never_ready": True}
 WORKLOADS: dict[str, Workload] = {
     each.name: each
@@ -77,6 +80,33 @@ WORKLOADS: dict[str, Workload] = {
         Workload("busy", (first(), Step(SETTLED, do="load"), release(60.0, "2"))),
         Workload("stock-out", (first(), Step(SETTLED, do="stock_out"), release(1.0, "2"), Step(300.0, do="stock_in"))),
         Workload("unexposed", (first(traffic={"exposure": "none"}), release(SETTLED, "2"))),
+        Workload("burst", (first(), release(SETTLED, "2"), release(3.0, "3"), release(20.0, "4")), is_racy=True, serves="4"),
+        Workload(
+            "hurry",
+            (
+                first(),
+                release(1.0, "2"),
+                command(1.0, "pause"),
+                release(SECONDS, "3"),
+                command(2.0, "promote"),
+                release(60.0, "4"),
+            ),
+            is_racy=True,
+            serves="4",
+        ),
+        Workload(
+            "again",
+            (first(), release(SETTLED, "2"), release(SETTLED, "2", force=True), command(30.0, "rollback", version="1")),
+            bad={"2": NEVER},
+            is_racy=True,
+            serves="1",
+        ),
+        Workload(
+            "wait",
+            (first(rollout={"on_newer": "wait", "bake_seconds": 60}), release(SETTLED, "2"), release("step_1", "3")),
+            is_racy=True,
+            serves="3",
+        ),
         Workload("in-place", (first(rollout={"unavailable": 3, "steps": [100], "bake_seconds": 60}), release(SETTLED, "2"))),
     )
 }
