@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from google.api_core import exceptions
-from google.pubsub_v1.services.publisher import PublisherClient
-from google.pubsub_v1.types import PubsubMessage
 
 from infra.bus import BusError, Unavailable, check_outgoing
+from infra.lean_import import lean_import
+
+_DEFERRED = ("google.pubsub_v1", "google.pubsub_v1.services.publisher")
+publisher, pubsub = lean_import(_DEFERRED, "google.pubsub_v1.services.publisher.client", "google.pubsub_v1.types.pubsub")
 
 _REFUSED = (exceptions.InvalidArgument, exceptions.NotFound, exceptions.PermissionDenied, exceptions.Unauthenticated)
 
@@ -23,13 +26,13 @@ class PubsubBus:
 
     def __init__(self, project: str, *, emulator: str | None = None, timeout_seconds: float = 10.0) -> None:
         self._project = project
-        self._client = _emulator_client(emulator) if emulator else PublisherClient()
+        self._client = _emulator_client(emulator) if emulator else publisher.PublisherClient()
         self._timeout_seconds = timeout_seconds
 
     def publish(self, topic: str, data: bytes, attributes: Mapping[str, str] = MappingProxyType({})) -> str:
         check_outgoing(data, attributes)
         name = f"projects/{self._project}/topics/{topic}"
-        message = PubsubMessage(data=data, attributes=dict(attributes))
+        message = pubsub.PubsubMessage(data=data, attributes=dict(attributes))
         try:
             answer = self._client.publish(topic=name, messages=[message], retry=None, timeout=self._timeout_seconds)
         except _REFUSED as error:
@@ -39,8 +42,7 @@ class PubsubBus:
         return str(answer.message_ids[0])
 
 
-def _emulator_client(address: str) -> PublisherClient:
+def _emulator_client(address: str) -> Any:
     import grpc
-    from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 
-    return PublisherClient(transport=PublisherGrpcTransport(channel=grpc.insecure_channel(address)))
+    return publisher.PublisherClient(transport=publisher.PublisherGrpcTransport(channel=grpc.insecure_channel(address)))

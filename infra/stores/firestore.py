@@ -15,12 +15,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.api_core import exceptions
-from google.cloud.firestore_v1.services.firestore import FirestoreClient
-from google.cloud.firestore_v1.types import common, document, firestore, query, write
 
 from infra.errors import Unavailable
+from infra.lean_import import lean_import
 from infra.store import MODELS, WAKE_AT, Conflict, Create, Delete, Document, Put, Replace, StoreError, Write
 from infra.stores.fit import check_path, checked
+
+_V1 = "google.cloud.firestore_v1"
+_DEFERRED = (_V1, f"{_V1}.services.firestore")
+_TYPES = (f"{_V1}.types.{name}" for name in ("common", "document", "firestore", "query", "write"))
+client, common, document, firestore, query, write = lean_import(_DEFERRED, f"{_V1}.services.firestore.client", *_TYPES)
 
 _Document, _Value, _Write = document.Document.pb(), document.Value.pb(), write.Write.pb()
 _Precondition, _Query = common.Precondition.pb(), query.StructuredQuery.pb()
@@ -46,7 +50,7 @@ class FirestoreStore:
     ) -> None:
         self._database = f"projects/{project}/databases/{database}"
         self._root = f"{self._database}/documents/"
-        self._client = _emulator_client(emulator) if emulator else FirestoreClient()
+        self._client = _emulator_client(emulator) if emulator else client.FirestoreClient()
         metadata = [("google-cloud-resource-prefix", self._database)]
         if emulator:
             metadata.append(("authorization", "Bearer owner"))  # past the emulator's security rules
@@ -123,11 +127,10 @@ class FirestoreStore:
         return Document(found.name.removeprefix(self._root), _decoded_fields(found.fields), _version(found.update_time))
 
 
-def _emulator_client(address: str) -> FirestoreClient:
+def _emulator_client(address: str) -> Any:
     import grpc
-    from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcTransport
 
-    return FirestoreClient(transport=FirestoreGrpcTransport(channel=grpc.insecure_channel(address)))
+    return client.FirestoreClient(transport=client.FirestoreGrpcTransport(channel=grpc.insecure_channel(address)))
 
 
 @contextmanager
