@@ -19,7 +19,7 @@ TEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 SOAK_ARGS ?=
-SHELL_SCRIPTS := .ci/run $(wildcard deploy/*.sh)
+SHELL_SCRIPTS := .ci/run $(wildcard bench/*.sh deploy/*.sh)
 
 .PHONY: help setup test soak check lint format types imports schema-check schema shell-check demo bench lock clean
 

@@ -1,4 +1,4 @@
-"""`python -m bench`: measures everything in about six minutes, shows a table and writes `bench/results.json`.
+"""`python -m bench`: measures everything in about six minutes, shows a table, writes `bench/results.json` and README's table.
 
 With `--only` a part is measured and shown, and nothing is written. The exit status is 1 when a target was missed.
 """
@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from bench import by_gcloud, cold_start, facts, memory, provision, results, virtual
+from bench import by_gcloud, cold_start, facts, memory, provision, readme, results, virtual
 from bench.results import Row
 from bench.setting import Setting, setting
 
@@ -34,8 +34,9 @@ def main() -> int:
     rows = list(_measured(options.only or list(PARTS), options.pairs))
     results.show(rows, known)
     if not options.only:
-        results.FILE.write_text(results.written(rows, known))
-        print(f"written to {results.FILE.name} in {results.FILE.parent}")
+        results.FILE.write_text(results.written(rows, known), "utf-8")
+        readme.main([])
+        print(f"written to {results.FILE}, and from there into README.md")
     return int(any(row.met is False for row in rows))
 
 

@@ -18,10 +18,11 @@ import shutil
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,16 +44,13 @@ MISSING = "not measured: gcloud is missing"
 
 @dataclass(frozen=True)
 class Done:
-    """One job by one of the two. `seconds` until it knew, `there_after` until the instances were there; `calls` by method."""
+    """One job by one of the two. `seconds` until it knew, `there_after` until the instances were there; `calls` by method, of
+    which `changes` change something."""
 
     seconds: float
     there_after: float
-    calls: dict[str, int]
+    calls: Counter[str]
     changes: int
-    looks: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "looks", sum(self.calls.values()) - self.changes)
 
 
 class Witness:
@@ -102,10 +100,11 @@ def measure() -> tuple[Row, Row]:
 
 
 def _row(name: str, what: str, ours: Done, theirs: Done, backend: str) -> Row:
+    boot, ready = BEHAVIOUR["boot_seconds"], BEHAVIOUR["ready_after_seconds"]
     how = (
-        f"{what} of {SIZE} instances, wall time of Slipway ({ours.seconds:.1f} s, {sum(ours.calls.values())} calls) over "
-        f"that of a gcloud script ({theirs.seconds:.1f} s, {sum(theirs.calls.values())} calls); {OPERATION_SECONDS:g} s an operation, "
-        f"{BEHAVIOUR['boot_seconds']:g} s to boot, {BEHAVIOUR['ready_after_seconds']:g} s more to be ready, real time, {backend}"
+        f"{what} of {SIZE} instances, wall time of Slipway ({ours.seconds:.1f} s, {ours.calls.total()} calls) over that of a "
+        f"gcloud script ({theirs.seconds:.1f} s, {theirs.calls.total()} calls); {OPERATION_SECONDS:g} s an operation, "
+        f"{boot:g} s to boot, {ready:g} s more to be ready, real time, {backend}"
     )
     return row(name, ours.seconds / theirs.seconds, how, backend=backend, slipway=_told(ours), gcloud=_told(theirs))
 
@@ -114,10 +113,9 @@ def _told(done: Done) -> dict[str, Any]:
     return {
         "seconds": round(done.seconds, 1),
         "instances_there_after_seconds": round(done.there_after, 1),
-        "calls": sum(done.calls.values()),
+        "calls": done.calls.total(),
         "changes": done.changes,
-        "looks_and_waits": done.looks,
-        "by_method": done.calls,
+        "by_method": dict(sorted(done.calls.items())),
     }
 
 
@@ -128,8 +126,9 @@ def _timed(cloud: Cloud, witness: Witness, job: Callable[[], None]) -> Done:
         job()
         seconds = time.monotonic() - began
     with cloud.lock:
-        calls, changes = dict(sorted(cloud.calls.counts.items())), cloud.calls.mutations
-    return Done(seconds, there_after() or seconds, {name.removeprefix("compute."): n for name, n in calls.items()}, changes)
+        calls, changes = dict(cloud.calls.counts), cloud.calls.mutations
+    named = Counter({name.removeprefix("compute."): count for name, count in calls.items()})
+    return Done(seconds, there_after() or seconds, named, changes)
 
 
 # ---- Slipway

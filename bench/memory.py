@@ -1,8 +1,8 @@
 """The memory of a function's instance at its peak, after its first whole turn: a first provision, its records and its messages.
 
 The function runs as it is deployed (`python -m functions_framework`, which starts gunicorn with one worker) over real HTTP and
-gRPC; time goes faster, which changes no size. The figure is the worker's peak of resident memory as the kernel counted it (`VmHWM`).
-What gunicorn's arbiter takes besides is told beside it.
+gRPC; time goes faster, which changes no size. The figure is the worker's peak of resident memory as the kernel counted it
+(`VmHWM`). What gunicorn's arbiter takes besides is told beside it.
 """
 
 from __future__ import annotations

@@ -74,7 +74,8 @@ def measure(setting: Setting, rounds: int) -> Row:
     ratios = [each / (length * LATENCY_SECONDS) for each in seconds]
     how = (
         f"turn's start to the last of {count} actions applied, over {length} operations of {LATENCY_SECONDS:g} s that must "
-        f"follow each other; an instance that has its clients, {setting.kind}, stand-in over HTTP in real time; median of {rounds}"
+        f"follow each other; an instance that has its clients, {setting.kind}, stand-in over HTTP in real time; "
+        f"median of {rounds}"
     )
     return row(
         "provision_over_critical_path", median(ratios), how, ratios=[round(each, 3) for each in ratios],

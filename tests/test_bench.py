@@ -1,0 +1,70 @@
+"""The committed results of the bench are whole and agree with themselves. Nothing is timed in here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from bench.provision import critical_length
+from bench.results import FILE, KEYS, Key, row, written
+from infra.resources.base import Action, Plan
+from infra.resources.base import Key as Resource
+
+NAMES = [
+    *("cold_start_ratio", "cold_start_intake_ratio", "memory_mib", "provision_over_critical_path", "swap_mutations_per_step"),
+    *("settled_turn_writes", "settled_turn_cpu_ms", "provision_vs_gcloud", "swap_vs_gcloud"),
+]
+
+
+@pytest.fixture(scope="module")
+def committed() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
+    return found
+
+
+def test_the_results_have_every_key_in_order(committed: dict[str, Any]) -> None:
+    assert [key.name for key in KEYS] == NAMES
+    assert list(committed["results"]) == NAMES
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
+def test_each_result_says_its_value_unit_target_and_how_it_was_measured(committed: dict[str, Any], key: Key) -> None:
+    result = committed["results"][key.name]
+    assert set(result) == {"value", "unit", "target", "met", "how", "detail"}
+    assert (result["unit"], result["target"]) == (key.unit, key.target)
+    assert len(result["how"]) > 20
+    if result["value"] is None:
+        assert result["how"].startswith("not measured: ")
+
+
+def test_what_is_met_follows_from_value_and_target(committed: dict[str, Any]) -> None:
+    for key in KEYS:
+        result = committed["results"][key.name]
+        measured = result["value"] is not None and key.at_most is not None
+        assert result["met"] == (result["value"] <= key.at_most if measured else None), key.name
+
+
+def test_the_results_say_on_what_they_were_measured(committed: dict[str, Any]) -> None:
+    assert {"at", "system", "processor", "cores", "memory_gib", "load_before", "python"} <= set(committed["machine"])
+
+
+def test_a_value_above_its_target_is_told_as_missed() -> None:
+    told = json.loads(written([row("memory_mib", 161, "weighed"), row("settled_turn_writes", 0, "counted")], {}))
+    assert [result["met"] for result in told["results"].values()] == [False, True]
+    assert told["results"]["settled_turn_writes"]["target"] == "= 0"
+
+
+def test_the_critical_path_is_the_longest_chain_of_waiting_and_not_the_number_of_actions() -> None:
+    first, second, third = (Resource("healthChecks", "global", name) for name in "abc")
+    plan = Plan(
+        (
+            Action(first, "insert", {}, "it is missing"),
+            Action(second, "insert", {}, "it is missing"),
+            Action(third, "insert", {}, "it is missing", after=(first,)),
+            Action(third, "update", {}, "it differs"),
+        )
+    )
+    assert critical_length(plan) == 3
+    assert critical_length(Plan()) == 0
