@@ -38,6 +38,16 @@ SOURCE = f"//pubsub.googleapis.com/{TOPIC}"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SMALL: dict[str, Any] = {"model": "tiny", "version": "1", "artifact": {"image": "tiny:1"}}
 
+# What the fullest legal message of tests/hostile/shapes.py just keeps to.
+FULL_POLICY = {
+    "max_instances": 11,
+    "max_accelerators": 22,
+    "max_cost_per_hour": 6,
+    "max_project_instances": 20,
+    "max_project_accelerators": 40,
+    "max_project_cost_per_hour": 10,
+}
+
 
 def scaled(commit: int, soak: int) -> int:
     """How many of something to try: the first for every commit, the second when SLIPWAY_SOAK is set (`make soak`)."""
