@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from local.compute.call import Call, handles
 from local.compute.collections.instance_group_managers import acting
+from local.compute.configs import Config
 from local.compute.errors import AlreadyExists, ConditionNotMet, Invalid, JsonObject, NotFound, Required
 from local.compute.groups import Group
 from local.compute.keys import Key
@@ -41,13 +42,16 @@ def insert(call: Call) -> JsonObject:
         "selfLink": call.cloud.link(*key),
     }
     resource["selfLinkWithId"] = f"{resource['selfLink'].rpartition('/')[0]}/{resource['id']}"
+    for each in body.get("instances") or []:
+        if any((each.get("preservedState") or {}).values()):
+            group.configs[each["name"]] = Config(each["preservedState"], call.cloud.new_fingerprint())
     group.resize_requests[body["name"]] = ResizeRequest(group, resource, names, seconds)
     return call.operation(TYPE + "createResizeRequest", key)
 
 
 def _names(group: Group, body: JsonObject) -> list[str]:
     """The names of the VMs to make: `instances` gives them, `resizeBy` only their number."""
-    given: list[str] = body.get("instances") or []
+    given: list[str] = [each.get("name", "") for each in body.get("instances") or []]
     if not given and "resizeBy" not in body:
         raise Required("resource.resizeBy")
     count: int = body.get("resizeBy", len(given))
@@ -56,8 +60,10 @@ def _names(group: Group, body: JsonObject) -> list[str]:
     if count <= 0:
         raise Invalid("resource.resizeBy", count, "Must be greater than 0.")
     for index, name in enumerate(given):
+        if not name:
+            raise Required(f"resource.instances[{index}].name")
         if name in group.machines or name in given[:index]:
-            raise Invalid(f"resource.instances[{index}]", name, "The group has an instance of this name.")
+            raise Invalid(f"resource.instances[{index}].name", name, "The group has an instance of this name.")
     names = list(given)
     while len(names) < count:
         name = group.new_name()

@@ -42,7 +42,8 @@ class Answers:
 def verdicts(answers: Answers, check: Check) -> Iterator[tuple[float, str]]:
     """Each change of the verdict as (moment, verdict), in order. Starts with UNKNOWN, at the moment of `since`.
 
-    The n-th probe is sent at `since` + n x interval; a stretch of answers too short for its threshold changes nothing.
+    The n-th probe is sent at `since` + n x interval; a stretch of answers too short for its threshold changes nothing. The probe at
+    the very moment of a turn to bad answers is the last good one too, so that such a turn cannot unmake a verdict of that moment.
     """
     verdict = UNKNOWN
     yield answers.since, verdict
@@ -53,7 +54,7 @@ def verdicts(answers: Answers, check: Check) -> Iterator[tuple[float, str]]:
         probes_before = max(1, math.ceil((start - answers.since) / check.interval_seconds))
         moment = answers.since + (probes_before + threshold - 1) * check.interval_seconds
         new = HEALTHY if is_good else UNHEALTHY
-        if new != verdict and moment < end:
+        if new != verdict and (moment < end or (is_good and moment == end)):
             verdict = new
             yield moment, verdict
 

@@ -43,6 +43,8 @@ def plan(
     """The next steps of the group, within its budgets."""
     draft = Draft(intent, members, disruption, full_zones)
     _leave_full_zones(draft)
+    if intent.healing.takes_newest:
+        _repair_all(draft, now)  # such a repair is an update of its own, and not held to the budgets
     _create(draft)
     _update_in_place(draft)
     _delete(draft)

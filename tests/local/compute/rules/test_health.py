@@ -43,3 +43,9 @@ def test_what_is_decided_now_replaces_the_future_and_keeps_the_past() -> None:
     assert turn_now((10.0, 50.0), is_good=False, now=20.0) == (10.0, 20.0)
     assert turn_now((10.0, 50.0), is_good=True, now=20.0) == (10.0,)
     assert turn_now((10.0, 50.0), is_good=True, now=60.0) == (10.0, 50.0, 60.0)
+
+
+def test_a_turn_at_the_moment_of_a_verdict_does_not_unmake_it() -> None:
+    check = Check(interval_seconds=5.0, healthy_threshold=2, unhealthy_threshold=2)
+    assert judged(Answers(0.0, (10.0, 15.0)), check, 15.0) == ("HEALTHY", True)
+    assert judged(Answers(0.0, (10.0, 15.0)), check, 20.0) == ("UNHEALTHY", True)
