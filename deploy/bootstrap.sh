@@ -82,6 +82,13 @@ identities() {
   service_account slipway-model "Slipway model: what the models' instances run as"
 }
 
+# Exactly what the turn's calls ask for, and no more (tests/test_roles.py).
+turn_role() {
+  local verb=create
+  if exists gcloud iam roles describe "$TURN_ROLE" "${in_project[@]}"; then verb=update; fi
+  run gcloud iam roles "$verb" "$TURN_ROLE" --file=roles/turn.yaml "${quietly[@]}"
+}
+
 roles() {
   local this_database="expression=resource.name==\"projects/$PROJECT/databases/(default)\",title=slipway-documents"
   local who
@@ -93,9 +100,8 @@ roles() {
     may_publish "$(identity "$who")" "$STATUS"
     may_publish "$(identity "$who")" "$DEAD"
   done
-  project_role "$TURN" roles/compute.instanceAdmin.v1
-  project_role "$TURN" roles/compute.loadBalancerAdmin
-  project_role "$TURN" roles/monitoring.viewer
+  turn_role
+  project_role "$TURN" "projects/$PROJECT/roles/$TURN_ROLE"
   may_act_as "$TURN" "$(identity slipway-model)"
   if [ "$ONLY_MODEL_ACCOUNT" = false ]; then
     may_act_as "$TURN" "$PROJECT_NUMBER-compute@developer.gserviceaccount.com"

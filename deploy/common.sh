@@ -17,6 +17,9 @@ DEAD_SUBSCRIPTION=model-releases-dead-kept
 INTAKE=slipway-intake
 TURN=slipway-turn
 
+# The custom role of the turn's identity; role names take no dashes.
+TURN_ROLE=slipwayTurn
+
 # The function's own limit, and what Pub/Sub waits for it: longer, or one slow turn would be started twice.
 TIMEOUT_SECONDS=120
 ACK_DEADLINE_SECONDS=135

@@ -72,10 +72,20 @@ def test_the_intake_holds_no_compute_permission_and_nothing_on_the_project_but_i
 
 def test_only_the_turn_may_change_compute_engine() -> None:
     identities = [command[4] for command in that_say("iam service-accounts create", shown("bootstrap.sh"))]
-    assert [name for name in identities if any(role.startswith("roles/compute.") for role, _ in granted(name))] == [
-        "slipway-turn"
-    ]
+    may = {name: {role for role, _ in granted(name) if "compute" in role or "/slipway" in role} for name in identities}
+    assert {name: roles for name, roles in may.items() if roles} == {"slipway-turn": {f"projects/{PROJECT}/roles/slipwayTurn"}}
     assert ("roles/iam.serviceAccountUser", email("slipway-model")) in granted("slipway-turn")
+
+
+def test_the_turns_role_is_made_from_its_file_before_it_is_given_and_set_again_by_a_second_run(tmp_path: Path) -> None:
+    commands = shown("bootstrap.sh")
+    (made,) = that_say("iam roles create", commands)
+    given = [command for command in commands if flag(command, "role").endswith("/slipwayTurn")]
+    assert made[4] == "slipwayTurn"
+    assert (DEPLOY / flag(made, "file")).exists()
+    assert commands.index(made) < commands.index(given[0])
+    (again,) = that_say("iam roles update", with_every_resource_there(tmp_path, "bootstrap.sh"))
+    assert again[4:] == made[4:]
 
 
 def test_instances_run_as_the_accounts_that_were_agreed_to() -> None:

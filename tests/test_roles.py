@@ -1,0 +1,147 @@
+"""The turn's role grants what its calls ask for, and nothing that no call asks for. The calls are those that stories were seen to
+make of the Compute Engine stand-in, among them every repair of what somebody else changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.permissions import PERMISSIONS
+from handlers import release
+from infra.buses.embedded import EmbeddedBus
+from infra.wiring import World
+from tests.scenario import Scenario
+
+ROLE = Path(__file__).parents[1] / "deploy/roles/turn.yaml"
+
+
+def life_of_a_model(story: Scenario) -> None:
+    story.given_serving("1")
+    story.given_serving("2")
+    story.when_minutes_pass(6)  # a survey
+    story.when_commanded("retire")
+    story.when_settled()
+
+
+def a_release_that_fails(story: Scenario) -> None:
+    story.given_serving("1")
+    story.given_stock_out("us-central1")
+    story.when_released("2")
+    story.when_settled()
+
+
+def a_model_behind_https(story: Scenario) -> None:
+    story.given_certificate("models-example-com")
+    story.given_serving("1", traffic={"certificate": "models-example-com", "host": "models.example.com", "draining_seconds": 0})
+    story.given_certificate("others-example-com")
+    story.given_serving("2", traffic={"certificate": "others-example-com", "host": "models.example.com", "draining_seconds": 0})
+
+
+def everything_changed_by_hand(story: Scenario) -> None:
+    story.given_serving("1")
+    story.autoscaler()["maxNumReplicas"] = 50
+    story.group()["updatePolicy"]["maxSurge"] = {"fixed": 9}
+    change(story, "instanceGroups", "tiny-blue", namedPorts=[])
+    change(story, "backendServices", "tiny-blue", timeoutSec=7)
+    change(story, "healthChecks", "tiny-ready", checkIntervalSec=99)
+    theirs = copy(story, "urlMaps", "slipway-gateway", "theirs")
+    change(story, "targetHttpProxies", "slipway-gateway-http", urlMap=theirs)
+    change(
+        story,
+        "forwardingRules",
+        "slipway-gateway-http",
+        target=copy(story, "targetHttpProxies", "slipway-gateway-http", "theirs"),
+    )
+    story.url_map()["hostRules"], story.url_map()["pathMatchers"] = [], []
+    story.given_serving("2")
+
+
+def change(story: Scenario, collection: str, name: str, **fields: Any) -> None:
+    resource(story, collection, name).update(fields)
+
+
+def copy(story: Scenario, collection: str, name: str, to: str) -> str:
+    """Somebody else's resource of the same kind; answers its link."""
+    found = resource(story, collection, name)
+    link: str = found["selfLink"].rpartition("/")[0] + f"/{to}"
+    table_of(story, collection, name)[to] = {**json.loads(json.dumps(found)), "name": to, "selfLink": link}
+    return link
+
+
+def resource(story: Scenario, collection: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = table_of(story, collection, name)[name]
+    return found
+
+
+def table_of(story: Scenario, collection: str, name: str) -> dict[str, Any]:
+    return next(table for (_, kept), table in story.cloud.tables.items() if kept == collection and name in table)
+
+
+STORIES: tuple[Callable[[Scenario], None], ...] = (
+    life_of_a_model,
+    a_release_that_fails,
+    a_model_behind_https,
+    everything_changed_by_hand,
+)
+BY_THE_STORIES = {"compute.sslCertificates.insert"}  # what a story itself asks of the stand-in
+
+
+@cache
+def used() -> frozenset[str]:
+    """The methods that were called."""
+    methods: set[str] = set()
+    for tell in STORIES:
+        story = Scenario()
+        tell(story)
+        methods |= story.cloud.calls.counts.keys()
+    return frozenset(methods - BY_THE_STORIES)
+
+
+@cache
+def granted() -> frozenset[str]:
+    role: Mapping[str, Any] = yaml.safe_load(ROLE.read_text())
+    return frozenset(role["includedPermissions"])
+
+
+def test_it_is_known_of_each_method_that_is_called_what_it_asks_for() -> None:
+    assert sorted(used() - PERMISSIONS.keys()) == []
+
+
+def test_no_method_stands_in_the_table_that_is_never_called() -> None:
+    assert sorted(PERMISSIONS.keys() - used()) == []
+
+
+def test_each_call_has_its_permissions() -> None:
+    asked = {permission: method for method in used() for permission in PERMISSIONS.get(method, ())}
+    assert {permission: method for permission, method in asked.items() if permission not in granted()} == {}
+
+
+def test_each_permission_has_its_call() -> None:
+    asked = {permission for method in used() for permission in PERMISSIONS.get(method, ())}
+    assert sorted(granted() - asked) == []
+
+
+@pytest.mark.parametrize("word", ["setIamPolicy", "actAs", "osLogin", "firewalls", "projects", "serviceAccounts.", "ssh", "*"])
+def test_the_role_holds_nothing_that_would_lead_further(word: str) -> None:
+    assert [permission for permission in granted() if word in permission] == []
+
+
+def test_the_intake_does_its_work_without_compute_engine() -> None:
+    story = Scenario()
+    bus = EmbeddedBus(story.clock)
+    world = World(story.clock, lambda: story.store, lambda: bus, lambda: pytest.fail("the intake reached for Compute Engine"))
+    bus.subscribe("model-releases", lambda event: release.handle(world, event))
+    for body in ({"version": "1", "artifact": {"image": "i:1"}}, {"command": "retire"}, {"version": "bad version"}):
+        bus.publish("model-releases", json.dumps({"model": "tiny", **body}).encode())
+        bus.pump()
+    desired = story.state().desired
+    assert desired.release
+    assert [command.verb for command in desired.commands] == ["retire"]
+    assert len(story.quarantine()) == 1
