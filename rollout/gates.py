@@ -153,7 +153,8 @@ def _overdue(seen: Look, evidence: Evidence, deadline: timedelta) -> Verdict:
         return Failed(problem.reason, f"no instance could be created for {span}: {problem.message}")
     if seen.has_no_data:
         return Inconclusive(f"no health answer for release {seen.release.version} for {span}")
-    if any(instance.is_settled or instance.action in ("VERIFYING", "RECREATING") for instance in seen.instances):
+    is_sick = not seen.is_well  # where all are well something else is in the way, and that is what to tell
+    if is_sick and any(instance.is_settled or instance.action in ("VERIFYING", "RECREATING") for instance in seen.instances):
         return Failed("unhealthy", f"{seen}, and none got better for {span}")
     return Failed("timeout", f"no progress for {span}: {_waits_for(seen, evidence)}")
 

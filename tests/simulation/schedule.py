@@ -69,7 +69,7 @@ class Fault:
         """Whether an honest Slipway may end elsewhere because of it, as by going back for a refusal."""
         if self.kind in ("error", "operation_error"):
             return self.code not in SAME_IN_THE_END
-        return self.kind in ON_THE_WORLD and self.kind != "slow_operations"
+        return self.kind == "operation_never" or (self.kind in ON_THE_WORLD and self.kind != "slow_operations")
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ class Schedule:
     faults: tuple[Fault, ...] = ()
     chaos_seconds: float = 1800.0
     note: str = ""
+    forgives_orphans: bool = True  # see `limits/`
 
     @property
     def may_show(self) -> bool:
