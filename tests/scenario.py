@@ -19,7 +19,7 @@ from typing import Any
 import requests
 
 from handlers import records, release, wakeup
-from infra.bus import Bus, CloudEventLike, Message, received
+from infra.bus import RELEASE_TYPE, Bus, CloudEventLike, Message, received
 from infra.buses.embedded import EmbeddedBus
 from infra.compute import Compute
 from infra.store import Put, Store, Write
@@ -70,6 +70,8 @@ Around = Callable[[Callable[[], Any]], Any]
 
 class MortalStore(SqliteStore):
     """The real store, with every commit handed to `around`."""
+
+    _around: Around
 
     def __init__(self, store: SqliteStore, around: Around) -> None:
         self.__dict__ = {**store.__dict__, "_around": around}
@@ -221,17 +223,24 @@ class Scenario:
 
     def publish_later(self, body: object) -> Callable[[], None]:
         """Publish now, but deliver only when the answer is called."""
-        self.bus.publish("model-releases", json.dumps(body).encode())
-        return self.bus.pump
+        slow = EmbeddedBus(self.clock)
+        slow.subscribe("model-releases", lambda event: release.handle(self.world, event))
+        context = {"ce-id": "late", "ce-source": "//ci", "ce-type": RELEASE_TYPE, "ce-specversion": "1.0"}
+        slow.publish("model-releases", json.dumps(body).encode(), context)
+
+        def deliver() -> None:
+            assert slow.pump() == 1
+            self.bus.pump()
+
+        return deliver
 
     def when_released(self, version: str, model: str = "tiny", **sections: Any) -> None:
         """Publish a release and let the functions work on it as far as they get without a tick."""
-        artifact = {"artifact": {"image": f"{IMAGE}:{version}"}} if "artifact" not in sections else {}
+        artifact: dict[str, Any] = {} if "artifact" in sections else {"artifact": {"image": f"{IMAGE}:{version}"}}
         fields = {name: sections.pop(name) for name in ("force", "requested_by", "reason") if name in sections}
-        defaults = {"scaling": {"min": 3, "max": 6}, "traffic": QUICK}
-        body = {"model": model, "version": version, **artifact, **fields}
         known = self.store.get(records.model_path(model))
-        self.when_published(body | ({} if known else defaults) | sections)
+        defaults: dict[str, Any] = {} if known else {"scaling": {"min": 3, "max": 6}, "traffic": QUICK}
+        self.when_published({"model": model, "version": version, **artifact, **fields, **defaults, **sections})
 
     def when_commanded(self, command: str, model: str = "tiny", **fields: Any) -> None:
         self.when_published({"model": model, "command": command, **fields})
