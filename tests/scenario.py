@@ -240,7 +240,8 @@ class Scenario:
         fields = {name: sections.pop(name) for name in ("force", "requested_by", "reason") if name in sections}
         known = self.store.get(records.model_path(model))
         defaults: dict[str, Any] = {} if known else {"scaling": {"min": 3, "max": 6}, "traffic": QUICK}
-        self.when_published({"model": model, "version": version, **artifact, **fields, **defaults, **sections})
+        body: dict[str, Any] = {"model": model, "version": version}
+        self.when_published(body | artifact | fields | defaults | sections)
 
     def when_commanded(self, command: str, model: str = "tiny", **fields: Any) -> None:
         self.when_published({"model": model, "command": command, **fields})
