@@ -42,7 +42,7 @@ class Program:
         return f"http://{HOST}:{self.port}"
 
     def start(self) -> None:
-        with self.log.open("wb") as out:
+        with self.log.open("ab") as out:
             self._process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
@@ -65,18 +65,27 @@ class Program:
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-TAIL:] if self.log.exists() else ""
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the whole group; nothing happens where it has ended."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+    def kill(self) -> None:
+        """End the whole group at once, as a machine's failure does: nothing in it gets to know. It may be started again."""
+        self.signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+
     def stop(self, patience_seconds: float = 5.0) -> None:
         """End the whole group: asked first, then forced. Safe to repeat."""
         if self._process is None:
             return
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(patience_seconds)
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._process = None
+        self.kill()
 
 
 def free_port() -> int:

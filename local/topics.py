@@ -37,6 +37,7 @@ def push_to(
     dead_letter_topic: str | None = None,
     attempts: int = 20,
     first_backoff_seconds: float = 10.0,
+    ack_deadline_seconds: int = 135,
 ) -> str:
     """Have the emulator post every message of the topic to `url`, and return the subscription's full name.
 
@@ -48,7 +49,7 @@ def push_to(
         name=name,
         topic=topic_name,
         push_config=PushConfig(push_endpoint=f"{url.rstrip('/')}/{topic_name}"),
-        ack_deadline_seconds=135,
+        ack_deadline_seconds=ack_deadline_seconds,
         retry_policy=RetryPolicy(minimum_backoff=_duration(first_backoff_seconds), maximum_backoff=_duration(600)),
         expiration_policy=ExpirationPolicy(),
     )

@@ -39,6 +39,16 @@ def test_a_program_is_up_when_it_answers_and_gone_after_stop(tmp_path: Path) -> 
     assert not answers(server.port, "/anything")
 
 
+def test_a_program_that_was_killed_starts_again_where_it_was_and_keeps_its_log(tmp_path: Path) -> None:
+    server = program("print('hello', flush=True); " + SERVE, tmp_path)
+    for _ in range(2):
+        server.start()
+        server.wait_until_up()
+        server.kill()
+        assert not answers(server.port, "/anything")
+    assert server.tail().count("hello") == 2
+
+
 def test_a_program_that_ends_at_once_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
     broken = program("import os; raise SystemExit('no bread ' + os.environ['WORD'])", tmp_path)
     broken.start()

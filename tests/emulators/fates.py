@@ -1,0 +1,64 @@
+"""What happens to each delivery on its way from Pub/Sub to a function. A seed decides everything. Pure.
+
+A schedule is the list of fates of one model's messages: the n-th delivery of a message about a model on a topic meets the same
+fate in every run of that seed. After `LAST` of them nothing goes wrong any more, so that a run can be asked to converge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+Kind = Literal["well", "lost", "refused", "late", "overtaken", "ack lost", "doubled", "repeated", "killed", "frozen"]
+Envelope = Literal["binary", "structured", "push"]
+
+LAST = 20
+GOOGLES_DEADLINE_SECONDS = 10  # the shortest that Pub/Sub knows
+HINTS: dict[Kind, int] = {
+    "well": 40,
+    "lost": 6,
+    "refused": 6,
+    "late": 8,
+    "overtaken": 8,
+    "ack lost": 8,
+    "doubled": 8,
+    "repeated": 6,
+    "killed": 8,
+    "frozen": 2,
+}
+RECORDS: dict[Kind, int] = HINTS | {"lost": 0}  # Pub/Sub loses no release; a wake-up it may drop when its retention is over
+ENVELOPES: tuple[Envelope, ...] = ("binary", "binary", "structured", "push")
+SECONDS: dict[Kind, tuple[float, float]] = {
+    "late": (0.2, 3.0),
+    "overtaken": (2.0, 2.0),
+    "doubled": (0.0, 0.3),
+    "repeated": (0.5, 4.0),
+    "killed": (0.0, 0.8),
+    "frozen": (0.0, 0.2),
+}
+
+
+@dataclass(frozen=True)
+class Fate:
+    """`seconds` are real ones: how late, or how long into the work. `is_hasty`: the ack deadline is the shortest there is, on the
+    stack's own time, so that a turn outlasts it."""
+
+    kind: Kind
+    seconds: float
+    envelope: Envelope
+    is_hasty: bool
+
+
+WELL = Fate("well", 0.0, "push", False)
+
+
+def fate(seed: int, topic: str, model: str, number: int) -> Fate:
+    """Of the delivery with that number, from 1, of messages about the model on the topic."""
+    chance = Random(f"{seed} {topic} {model} {number}")
+    envelope = chance.choice(ENVELOPES)
+    if number > LAST:
+        return Fate("well", 0.0, envelope, False)
+    weights = HINTS if topic.endswith("wakeups") else RECORDS
+    kind = chance.choices(tuple(weights), tuple(weights.values()))[0]
+    return Fate(kind, chance.uniform(*SECONDS.get(kind, (0.0, 0.0))), envelope, chance.random() < 0.5)

@@ -1,0 +1,135 @@
+"""The stories that the schedules disturb: what is published about a model, when, and how each release may end.
+
+How a story ends when nothing goes wrong is not written here but lived: `undisturbed` tells it to the same code in one process, in
+virtual time, without any fault.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from local.compute import Cloud
+from tests.scenario import DEFAULT_BEHAVIOUR, IMAGE, Scenario
+
+Ends = Mapping[str, tuple[str, ...]]
+FLOOR = 2
+CEILING = 2 + 3  # the floor and a surge of one for each zone
+VOLATILE = ("id", "creationTimestamp", "fingerprint", "labelFingerprint", "selfLink", "selfLinkWithId")
+ROLLOUT = {"steps": [50, 100], "bake_seconds": 60, "progress_deadline_seconds": 1800}
+GONE = "gone"
+NEVER_READY = {"image": f"*{IMAGE}:sick*", "never_ready": True, "alive_after_seconds": 10} | {"boot_seconds": 30}
+BEHAVIOURS: list[dict[str, Any]] = [NEVER_READY, DEFAULT_BEHAVIOUR]
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """`events` are published one after the other; the next chapter begins when each release in `ends` has ended in one of its
+    ways, or `stepping` is on its way."""
+
+    events: tuple[Mapping[str, Any], ...]
+    ends: Ends
+    stepping: str = ""
+
+
+Story = tuple[Chapter, ...]
+
+
+def release(version: str, image: str = "", **rollout: Any) -> dict[str, Any]:
+    """All of the spec, so that it does not matter which of several releases comes first."""
+    return {
+        "version": version,
+        "artifact": {"image": f"{IMAGE}:{image or version}"},
+        "serving": {"startup_seconds": 60},
+        "scaling": {"min": FLOOR, "max": 4},
+        "traffic": {"draining_seconds": 0},
+        "rollout": ROLLOUT | rollout,
+    }
+
+
+def ends(**outcomes: str) -> Ends:
+    return {name.removeprefix("v"): tuple(outcome.split("_or_")) for name, outcome in outcomes.items()}
+
+
+FIRST = Chapter((release("1"),), ends(v1="succeeded"))
+SECOND = Chapter((release("2"),), ends(v2="succeeded"))
+BURST = Chapter(
+    (release("1"), release("2"), release("3")),
+    ends(v1="succeeded_or_superseded", v2="succeeded_or_superseded", v3="succeeded"),
+)
+SICK = Chapter((release("2", "sick", progress_deadline_seconds=120),), ends(v2="rolled_back"))
+LINGERING = Chapter((release("2", "sick", progress_deadline_seconds=86400),), {}, stepping="2")
+ABORT = Chapter(({"command": "abort"},), ends(v2="aborted"))
+BACK = Chapter(({"command": "rollback", "version": "1"},), ends(v1="succeeded"))
+RETIRE = Chapter(({"command": "retire"},), ends(v1="retired"))
+AGAIN = Chapter((release("1"), release("2"), release("1")), ends(v1="succeeded", v2="succeeded"))
+
+STORIES: Mapping[str, Story] = {
+    "swap": (FIRST, SECOND),
+    "burst": (BURST,),
+    "sick": (FIRST, SICK),
+    "abort": (FIRST, LINGERING, ABORT),
+    "retire": (FIRST, RETIRE),
+    "replay": (FIRST, SECOND, AGAIN),
+    "back": (FIRST, SECOND, BACK),
+}
+
+
+@dataclass(frozen=True)
+class End:
+    """What stands on Compute Engine when a story is over, and what was made and removed on the way, how often."""
+
+    standing: Mapping[str, str]
+    effects: Mapping[str, int]
+
+
+def undisturbed(story: Story, model: str) -> End:
+    world = Scenario()
+    world.cloud.set_behaviours(BEHAVIOURS)
+    for chapter in story:
+        for event in chapter.events:
+            world.bus.publish("model-releases", json.dumps({"model": model, **event}).encode())
+            world.clock.sleep(0.01)
+        world.bus.pump()
+        if chapter.stepping:
+            world.when_until("step_1", model)
+        else:
+            world.when_settled(model)
+    return end(world.cloud, model)
+
+
+def end(cloud: Cloud, model: str) -> End:
+    with cloud.lock:
+        cloud.advance()
+        return End(_standing(cloud, model), _effects(cloud, model))
+
+
+def _effects(cloud: Cloud, model: str) -> dict[str, int]:
+    """How often each of the model's resources was made and removed."""
+    done = Counter(
+        f"{operation['operationType'].rpartition('.')[2]} {operation['targetLink'].rpartition('/projects/')[2].partition('/')[2]}"
+        for operation in cloud.operations.table.values()
+        if "error" not in operation
+    )
+    return {what: count for what, count in done.items() if what.startswith(("insert", "delete")) and f"/{model}-" in what}
+
+
+def _standing(cloud: Cloud, model: str) -> dict[str, str]:
+    """The model's resources and its routes, without what no two worlds have in common."""
+    found: dict[str, str] = {}
+    for (scope, collection), table in cloud.tables.items():
+        for name, body in table.items() if collection != "instances" else ():
+            if name.startswith(f"{model}-"):
+                found[f"{scope}/{collection}/{name}"] = _text(body, cloud.project)
+            for matcher in body.get("pathMatchers", ()):
+                rules = [rule for rule in matcher.get("pathRules", ()) if f"/{model}-" in json.dumps(rule)]
+                found |= {f"route of {name} {number}": _text(rule, cloud.project) for number, rule in enumerate(rules)}
+    return found
+
+
+def _text(body: Mapping[str, Any], project: str) -> str:
+    kept = {name: value for name, value in body.items() if name not in VOLATILE}
+    return json.dumps(kept, sort_keys=True, default=str).replace(f"/{project}/", "/P/")
