@@ -29,6 +29,10 @@ PATIENCE_SECONDS = 60.0
 def measure(setting: Setting) -> Row:
     if not Path("/proc/self/smaps_rollup").exists():
         return row("memory_mib", None, "not measured: this system has no /proc, where Linux tells what a process takes")
+    if not setting.has_emulators:
+        return row(
+            "memory_mib", None, "not measured: without the emulators of Firestore and Pub/Sub a turn has nobody to talk to"
+        )
     model = f"{MODEL}-memory"
     setting.accept(setting.world(RealClock(), no_compute), release_message("1", model))
     epoch = time.time()

@@ -84,7 +84,7 @@ class Setting:
     def __init__(self, kind: str, environment: dict[str, str]) -> None:
         self.kind = kind
         self.environment = environment | {"GOOGLE_CLOUD_PROJECT": PROJECT, "FUNCTION_SOURCE": str(ROOT / "main.py")}
-        self.has_emulators = "FIRESTORE_EMULATOR_HOST" in environment
+        self.has_emulators = "SLIPWAY_STORE" not in environment
 
     def world(self, clock: Clock, compute: Callable[[], Compute]) -> World:
         """A function instance's World in this process, over the same store."""
@@ -113,7 +113,8 @@ def setting() -> Iterator[Setting]:
     """Lives as long as the block."""
     if emulators.missing("firestore") or emulators.missing("pubsub"):
         with TemporaryDirectory(prefix="slipway-bench-") as folder:
-            yield Setting("SQLite", {"SLIPWAY_STORE": f"sqlite:{folder}/store.sqlite", "PUBSUB_EMULATOR_HOST": NOBODY})
+            nowhere = {"FIRESTORE_EMULATOR_HOST": NOBODY, "PUBSUB_EMULATOR_HOST": NOBODY}
+            yield Setting("SQLite", {"SLIPWAY_STORE": f"sqlite:{folder}/store.sqlite"} | nowhere)
         return
     from local.topics import make_topics
 
