@@ -8,8 +8,8 @@ window, a scale-in window or a schedule is due. Otherwise it sleeps. Load is a k
       "cpu_demand": 3.2,                           work in VMs' worth: shared by the VMs that serve
       "rps": 250,                                  requests/s to the whole group, for load-balancing utilisation
       "balancing": 0.7,                            or that utilisation itself
-      "metrics": {"custom.googleapis.com/q": 40}   the group's total, or {"mean": 4} for a mean per VM
-    }
+      "metrics": {"custom.googleapis.com/q": 40}   the group's total, or {"mean": 4} for a mean per VM;
+    }                                              "invalid" (there is no such metric) or "sparse" (too few points)
 """
 
 from __future__ import annotations
@@ -40,8 +40,13 @@ from local.compute.rules.schedules import Schedule
 
 BALANCING_TARGET = 0.8
 UTILIZATION = 0.8  # a backend's maxUtilization when it names none
+UNUSABLE = {
+    "invalid": Detail("CUSTOM_METRIC_INVALID", "The custom metric does not exist or does not have the necessary labels."),
+    "sparse": Detail("CUSTOM_METRIC_DATA_POINTS_TOO_SPARSE", "The custom metric is not exported often enough."),
+}
 ERRORS = frozenset(
     {
+        "CUSTOM_METRIC_INVALID",
         "SCALING_TARGET_DOES_NOT_EXIST",
         "BACKEND_SERVICE_DOES_NOT_EXIST",
         "MORE_THAN_ONE_BACKEND_SERVICE",
@@ -167,6 +172,8 @@ class Autoscaler:
             return [Detail("SCALING_TARGET_DOES_NOT_EXIST", "The managed instance group does not exist.")]
         found = list(self.decision.details) if self.decision is not None else []
         policy = policy_of(self.resource)
+        given = load_of(self._group).get("metrics", {})
+        found += [UNUSABLE[how] for metric in policy.metrics if isinstance(how := given.get(metric.name), str)]
         if policy.balancing_target is not None:
             problem = balancing(self._group, load_of(self._group), 1)[1]
             found += [problem] if problem is not None else []
@@ -256,7 +263,7 @@ def balancing(group: Group, load: Mapping[str, Any], serving: int) -> tuple[floa
 
 def _value(metric: Metric, load: Mapping[str, Any], serving: int) -> float | None:
     given = load.get("metrics", {}).get(metric.name)
-    if given is None:
+    if given is None or isinstance(given, str):
         return None
     if isinstance(given, Mapping):
         return float(given["mean"]) * (serving if metric.is_per_group else 1)

@@ -39,9 +39,12 @@ def preserved(group: Group, machine: Machine) -> JsonObject | None:
 
 
 def need(group: Group, machine: Machine) -> Disruption:
-    """What it takes to give a VM its config: metadata reaches a running VM, disks and addresses need a restart."""
+    """What it takes to give a VM its config: metadata reaches a running VM, disks and addresses need a restart.
+
+    A VM that is being changed takes its config at the end of that change.
+    """
     config = group.configs.get(machine.name)
-    if config is None or machine.resource is None:
+    if config is None or machine.resource is None or machine.action not in (SETTLED, "VERIFYING"):
         return Disruption.NONE
     wanted, has = {} if config.is_deleted else config.preserved, machine.applied or {}
     differing = {name for name in wanted.keys() | has.keys() if wanted.get(name) != has.get(name)}

@@ -23,6 +23,7 @@ from local.compute.rules.sizes import Size, budgets_problem, versions_problem
 
 MOST_VMS, MOST_VMS_IN_A_ZONE = 2000, 1000
 MOST_GROUPS_OF_A_CHECK = 50
+AUTOSCALED_SHAPES = ("EVEN", "BALANCED")
 BASE_NAME = 58
 BASE_PATTERN = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?-?#*")
 DEFAULT_ZONES = 3
@@ -48,6 +49,7 @@ def complete(call: Call, resource: JsonObject) -> None:
     resource["instanceLifecyclePolicy"] = LIFECYCLE | resource.get("instanceLifecyclePolicy", {})
     resource.setdefault("listManagedInstancesResults", "PAGELESS")
     _policy(resource, zones, checked=kept is None or "updatePolicy" in call.body)
+    _shape(call, resource)
 
 
 def _size(resource: JsonObject, zones: int) -> None:
@@ -176,6 +178,13 @@ def _policy(resource: JsonObject, zones: int, checked: bool) -> None:
     if shape in ("BALANCED", "ANY_SINGLE_ZONE") and redistribution != "NONE":
         where = "resource.updatePolicy.instanceRedistributionType"
         raise Invalid(where, redistribution, f"Must be NONE when the target shape is {shape}.")
+
+
+def _shape(call: Call, resource: JsonObject) -> None:
+    shape = resource["distributionPolicy"]["targetShape"]
+    group = group_at(call.cloud, Key(call.scope, KIND.collection, resource["name"]))
+    if group is not None and group.autoscaler is not None and shape not in AUTOSCALED_SHAPES:
+        raise Invalid("resource.distributionPolicy.targetShape", shape, "An autoscaled group is EVEN or BALANCED.")
 
 
 def _budget(policy: JsonObject, name: str, default: int) -> Size:

@@ -42,8 +42,8 @@ class Answers:
 def verdicts(answers: Answers, check: Check) -> Iterator[tuple[float, str]]:
     """Each change of the verdict as (moment, verdict), in order. Starts with UNKNOWN, at the moment of `since`.
 
-    The n-th probe is sent at `since` + n x interval; a stretch of answers too short for its threshold changes nothing. The probe at
-    the very moment of a turn to bad answers is the last good one too, so that such a turn cannot unmake a verdict of that moment.
+    The n-th probe is sent at `since` + n x interval; a stretch of answers too short for its threshold changes nothing. The
+    probe at the very moment of a turn to bad answers is the last good one too: such a turn unmakes no verdict of that moment.
     """
     verdict = UNKNOWN
     yield answers.since, verdict

@@ -1,0 +1,459 @@
+"""Facts about regional autoscalers: what a policy may say, how the size is reckoned, what is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from google.api_core import exceptions
+from google.cloud import compute_v1
+
+from local.compute.instance_controls import affect
+from local.compute.rules.autoscale import History, Measured, Metric, Policy, decide, proportional
+from local.compute.rules.schedules import Schedule
+from local.compute.rules.sizes import Size
+from tests.local.compute.clients import PROJECT, REGION
+from tests.local.compute.facts.asking import BASE, TINY, ask, details, refusal
+from tests.local.compute.facts.source import fact
+from tests.local.compute.fleet import SCOPE, Fleet, policy, version
+
+CPU = compute_v1.AutoscalingPolicyCpuUtilization
+BALANCING = compute_v1.AutoscalingPolicyLoadBalancingUtilization
+METRIC = compute_v1.AutoscalingPolicyCustomMetricUtilization
+SCHEDULE = compute_v1.AutoscalingPolicyScalingSchedule
+CONTROL = compute_v1.AutoscalingPolicyScaleInControl
+SCALERS = f"{BASE}/regions/{REGION}/autoscalers"
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC).timestamp()
+MINUTE = 60.0
+
+
+@pytest.fixture
+def three(fleet: Fleet) -> Fleet:
+    """Three VMs past their initialisation, no autoscaler yet."""
+    fleet.create(size=3)
+    fleet.settle()
+    fleet.run(120)
+    return fleet
+
+
+def patch(fleet: Fleet, **members: Any) -> None:
+    resource = compute_v1.Autoscaler(autoscaling_policy=compute_v1.AutoscalingPolicy(members))
+    given = {"project": PROJECT, "region": REGION, "autoscaler": "auto", "autoscaler_resource": resource}
+    scalers = fleet.clients.of(compute_v1.RegionAutoscalersClient)
+    fleet.done(scalers.patch_unary(compute_v1.PatchRegionAutoscalerRequest(given)))
+    fleet.run(1)
+
+
+def size(fleet: Fleet, **load: Any) -> int:
+    """The target a moment after the load was set."""
+    fleet.cloud.load["tiny"] = load
+    fleet.run(1)
+    return int(fleet.get().target_size)
+
+
+# The resource
+
+
+@fact("API reference, regionAutoscalers: no fingerprint; which one is a query parameter; PATCH merges and PUT replaces")
+def test_an_autoscaler_is_patched_and_put_by_a_query_parameter(three: Fleet) -> None:
+    three.autoscale(cool_down_period_sec=90)
+    assert "fingerprint" not in ask(three.cloud, "GET", f"{SCALERS}/auto")[1]
+    assert ask(three.cloud, "PATCH", f"{SCALERS}?autoscaler=auto", {"autoscalingPolicy": {"mode": "OFF"}})[0] == 200
+    kept = three.autoscaler().autoscaling_policy
+    assert (kept.mode, kept.cool_down_period_sec) == ("OFF", 90)
+    body = {"name": "auto", "autoscalingPolicy": {"maxNumReplicas": 7}}
+    assert ask(three.cloud, "PUT", SCALERS, body)[0] == 200  # without the parameter the body's name counts
+    kept = three.autoscaler().autoscaling_policy
+    assert (kept.mode, kept.cool_down_period_sec, kept.max_num_replicas) == ("ON", 60, 7)
+
+
+@fact(
+    "Observed with gcloud 528, which looks for the one autoscaler of a group",
+    assumed="400 resourceInUseByAnotherResource for a second",
+)
+def test_a_group_has_one_autoscaler(three: Fleet) -> None:
+    three.autoscale()
+    body = {"name": "second", "target": f"{SCOPE}/instanceGroupManagers/tiny", "autoscalingPolicy": {"maxNumReplicas": 3}}
+    status, reason, message = refusal(three.cloud, "POST", SCALERS, body)
+    assert (status, reason) == (400, "resourceInUseByAnotherResource")
+    assert message.endswith("is already being used by 'projects/demo/regions/us-central1/autoscalers/auto'")
+
+
+@fact("API reference, autoscaler target: must exist")
+def test_the_target_of_an_autoscaler_must_exist(three: Fleet) -> None:
+    body = {"name": "auto", "target": f"{SCOPE}/instanceGroupManagers/none", "autoscalingPolicy": {"maxNumReplicas": 3}}
+    assert refusal(three.cloud, "POST", SCALERS, body)[:2] == (404, "notFound")
+
+
+@fact("Observed in terraform-google-modules/terraform-google-vm#64, with its wording")
+def test_an_autoscaled_group_is_not_resized_by_hand(three: Fleet) -> None:
+    three.autoscale()
+    assert refusal(three.cloud, "POST", f"{TINY}/resize?size=5") == (
+        412,
+        "conditionNotMet",
+        "Resizing of autoscaled regional managed instance groups is not allowed. If you want to manually adjust target size "
+        "remove the autoscaler or set autoscaling policy mode to OFF.",
+    )
+    patch(three, mode="OFF")
+    assert ask(three.cloud, "POST", f"{TINY}/resize?size=5")[0] == 200
+
+
+@fact("API reference, maxNumReplicas: required, at least minNumReplicas", assumed="the wording")
+@pytest.mark.parametrize(
+    "limits", [{}, {"maxNumReplicas": 0}, {"maxNumReplicas": 3, "minNumReplicas": 4}, {"maxNumReplicas": 3, "minNumReplicas": -1}]
+)
+def test_the_limits_of_a_policy_must_fit(three: Fleet, limits: dict[str, int]) -> None:
+    given: dict[str, Any] = {"mode": "ON"} | limits
+    body = {"name": "auto", "target": f"{SCOPE}/instanceGroupManagers/tiny", "autoscalingPolicy": given}
+    assert refusal(three.cloud, "POST", SCALERS, body)[0] == 400
+
+
+@fact("API reference, minNumReplicas: 'autoscaler chooses a default value'", assumed="2, or the maximum where that is less")
+@pytest.mark.parametrize(("most", "least"), [(10, 2), (1, 1)])
+def test_an_omitted_minimum_is_chosen(three: Fleet, most: int, least: int) -> None:
+    three.autoscale(min_num_replicas=None, max_num_replicas=most)
+    assert three.autoscaler().autoscaling_policy.min_num_replicas == least
+
+
+@fact("API reference, coolDownPeriodSec 60, mode ON, utilizationTarget of CPU 0.6; documentation: no signal means CPU")
+def test_a_policy_has_its_defaults(three: Fleet) -> None:
+    three.autoscale()
+    kept = three.autoscaler().autoscaling_policy
+    assert (kept.cool_down_period_sec, kept.mode, kept.cpu_utilization.utilization_target) == (60, "ON", 0.6)
+
+
+@fact("Documentation, multiple signals: at most five custom metrics, each once; 128 schedules")
+def test_a_policy_has_at_most_five_metrics_and_128_schedules(three: Fleet) -> None:
+    def metrics(*names: str) -> list[Any]:
+        return [METRIC(metric=f"custom.googleapis.com/{name}", single_instance_assignment=5) for name in names]
+
+    def schedules(count: int) -> dict[str, Any]:
+        return {f"s{n}": SCHEDULE(schedule="0 1 * * *", duration_sec=300, min_required_replicas=2) for n in range(count)}
+
+    for wrong in (
+        {"custom_metric_utilizations": metrics(*"abcdef")},
+        {"custom_metric_utilizations": metrics("a", "a")},
+        {"scaling_schedules": schedules(129)},
+    ):
+        with pytest.raises(exceptions.BadRequest):
+            three.autoscale(**wrong)
+    three.autoscale(custom_metric_utilizations=metrics(*"abcde"), scaling_schedules=schedules(128))
+
+
+@fact("API reference, scalingSchedules[].durationSec: at least 300; schedule: a cron expression, optionally with a year")
+def test_a_schedule_is_a_cron_expression_of_at_least_five_minutes(three: Fleet) -> None:
+    for cron, seconds in [("0 25 * * *", 300), ("0 1 * * *", 299), ("nonsense", 300)]:
+        with pytest.raises(exceptions.BadRequest):
+            three.autoscale(scaling_schedules={"s": SCHEDULE(schedule=cron, duration_sec=seconds, min_required_replicas=1)})
+    three.autoscale(scaling_schedules={"s": SCHEDULE(schedule="0 1 * * * 2030", duration_sec=300, min_required_replicas=1)})
+
+
+@fact("Documentation, target distribution shape: an autoscaled group is EVEN or BALANCED", assumed="the wording")
+def test_an_autoscaled_group_is_even_or_balanced(fleet: Fleet) -> None:
+    still = policy(instance_redistribution_type="NONE")
+    fleet.create(size=1, distribution_policy=compute_v1.DistributionPolicy(target_shape="ANY"), update_policy=still)
+    with pytest.raises(exceptions.BadRequest, match="ANY"):
+        fleet.autoscale()
+    fleet.patch(distribution_policy=compute_v1.DistributionPolicy(target_shape="BALANCED"))
+    fleet.autoscale()
+    with pytest.raises(exceptions.BadRequest, match="EVEN or BALANCED"):
+        fleet.patch(distribution_policy=compute_v1.DistributionPolicy(target_shape="ANY_SINGLE_ZONE"))
+
+
+# The size
+
+
+@fact("Documentation, multiple signals: ten VMs; 7 by CPU, 7 by load balancing, 11 and 14 by metrics, 15 by schedule: 15")
+def test_the_largest_need_of_all_signals_counts(fleet: Fleet) -> None:
+    fleet.create(size=10)
+    fleet.serve(balancing_mode="RATE", max_rate_per_instance=100)
+    fleet.settle()
+    fleet.run(120)
+    metrics = [METRIC(metric=f"m/{n}", utilization_target=1000 * n, utilization_target_type="GAUGE") for n in (1, 2)]
+    signals = {"cpu_utilization": CPU(utilization_target=0.8), "custom_metric_utilizations": metrics}
+    signals["load_balancing_utilization"] = BALANCING(utilization_target=0.6)
+    load = {"cpu": 0.5, "balancing": 0.4, "metrics": {"m/1": {"mean": 1100}, "m/2": {"mean": 2700}}}
+    fleet.cloud.load["tiny"] = load
+    noon = SCHEDULE(schedule="* * * * *", duration_sec=600, min_required_replicas=15)
+    fleet.autoscale(max_num_replicas=20, stabilization_period_sec=0, **signals)
+    fleet.run(1)
+    assert (fleet.get().target_size, fleet.autoscaler().recommended_size) == (14, 14)
+    patch(fleet, scaling_schedules={"noon": noon})
+    fleet.run(60)
+    assert fleet.get().target_size == 15
+
+
+@fact("Documentation, autoscaler decisions: VMs times utilisation by target; 1.5 more become 2, 1.5 fewer become 1")
+@pytest.mark.parametrize(
+    ("serving", "value", "target", "need"),
+    [(10, 0.5, 0.8, 7), (10, 0.4, 0.6, 7), (10, 0.69, 0.6, 12), (10, 0.51, 0.6, 9), (3, 0.6, 0.6, 3)],
+)
+def test_the_need_is_rounded_to_the_safe_side(serving: int, value: float, target: float, need: int) -> None:
+    assert proportional(serving, value, target) == need
+
+
+@fact("Documentation, scaling by a metric of the group: 100 by 5 a VM are 20")
+def test_a_metric_of_the_group_is_divided_by_the_work_of_a_vm(three: Fleet) -> None:
+    queue = METRIC(metric="m/queue", single_instance_assignment=5)
+    three.autoscale(max_num_replicas=50, custom_metric_utilizations=[queue])
+    assert size(three, metrics={"m/queue": 100}) == 20
+
+
+@fact("API reference, stabilizationPeriodSec: scale-in waits for it, scale-out does not; default 600")
+def test_scale_in_waits_for_the_stabilisation_period(three: Fleet) -> None:
+    three.autoscale()
+    assert size(three, cpu_demand=3.0) == 5
+    three.settle()
+    three.run(100)
+    assert size(three, cpu_demand=0.1) == 5
+    three.run(590)
+    assert three.get().target_size == 5
+    three.run(20)
+    assert three.get().target_size == 1
+
+
+@fact(
+    "Documentation, stabilisation (older): the longer of ten minutes and the initialisation period",
+    assumed="holds where no period is given",
+)
+def test_a_long_initialisation_lengthens_the_stabilisation(three: Fleet) -> None:
+    three.autoscale(cool_down_period_sec=1200)
+    three.run(1200)  # all are initialised, and now seem idle
+    assert size(three) == 3
+    three.run(900)
+    assert three.get().target_size == 3
+    three.run(300)
+    assert three.get().target_size == 1
+
+
+@fact("Documentation, stabilisation: the peak of the window counts")
+def test_the_peak_of_the_window_counts() -> None:
+    plain = Policy(1, 20)
+    now, history = NOON, History()
+    for cpu in (0.6, 0.3, 0.54, 0.1):
+        decision = decide(plain, Measured(10, cpu=cpu), 10, history, now)
+        assert decision.size == 10
+        history, now = decision.history, now + 2 * MINUTE
+    assert decide(plain, Measured(10, cpu=0.1), 10, history, NOON + 10 * MINUTE).size == 10
+    assert decide(plain, Measured(10, cpu=0.1), 10, history, NOON + 13 * MINUTE).size == 9
+
+
+@fact(
+    "API reference, scaleInControl: never more than so many below the highest size of the window",
+    assumed="after the limits, before the mode",
+)
+@pytest.mark.parametrize(("limit", "sizes"), [(Size(fixed=2), (8, 6)), (Size(percent=50), (5, 2)), (Size(percent=15), (8, 6))])
+def test_scale_in_control_lets_down_by_steps(limit: Size, sizes: tuple[int, int]) -> None:
+    controlled = Policy(1, 20, stabilization_seconds=0, scale_in_limit=limit, scale_in_seconds=600)
+    first = decide(controlled, Measured(10), 10, History(), NOON)
+    held = decide(controlled, Measured(first.size), first.size, first.history, NOON + 9 * MINUTE)
+    then = decide(controlled, Measured(first.size), first.size, held.history, NOON + 10 * MINUTE)
+    assert (first.size, held.size, then.size) == (sizes[0], *sizes)
+
+
+@fact("API reference, autoscalingPolicy.mode and recommendedSize: what is recommended is told in every mode")
+@pytest.mark.parametrize(("mode", "up", "down"), [("ON", 5, 1), ("ONLY_SCALE_OUT", 5, 5), ("OFF", 3, 3)])
+def test_the_mode_decides_what_is_done_about_a_recommendation(three: Fleet, mode: str, up: int, down: int) -> None:
+    three.cloud.load["tiny"] = {"cpu": 0.6}
+    three.autoscale(stabilization_period_sec=0, mode=mode)
+    assert (size(three, cpu_demand=3.0), three.autoscaler().recommended_size) == (up, 5)
+    three.settle()
+    three.run(100)
+    assert (size(three), three.autoscaler().recommended_size) == (down, 1)
+
+
+@fact("API reference, mode ONLY_UP: deprecated for ONLY_SCALE_OUT", assumed="accepted, and the same")
+def test_only_up_is_only_scale_out() -> None:
+    only = Policy(1, 10, mode="ONLY_UP", stabilization_seconds=0)
+    assert decide(only, Measured(5), 5, History(), NOON).size == 5
+    assert decide(only, Measured(5, cpu=1.0), 5, History(), NOON).size == 9
+
+
+@fact("API reference, coolDownPeriodSec: data of VMs that still initialise is ignored when scaling out")
+def test_vms_that_initialise_do_not_call_for_more(three: Fleet) -> None:
+    three.autoscale(cool_down_period_sec=300, max_num_replicas=20)
+    three.run(300)
+    assert size(three, cpu=0.9) == 5
+    three.run(250)
+    assert three.get().target_size == 5
+    three.run(150)
+    assert three.get().target_size == 8
+
+
+@fact("Documentation, scale to zero (older): a signal per VM neither leaves one VM nor wakes a group that has none")
+def test_a_signal_per_vm_keeps_one_vm_and_raises_none() -> None:
+    by_cpu = Policy(0, 5, stabilization_seconds=0)
+    assert decide(by_cpu, Measured(2), 2, History(), NOON).size == 1
+    assert decide(by_cpu, Measured(0, cpu=1.0), 0, History(), NOON).size == 0
+
+
+@fact("Documentation, scale to zero (older): with a minimum of 0 and a metric of the group, or a schedule")
+def test_a_metric_of_the_group_and_a_schedule_go_to_zero_and_back() -> None:
+    queue = (Metric("queue", 10.0, is_per_group=True),)
+    by_queue = Policy(0, 5, stabilization_seconds=0, cpu_target=None, metrics=queue)
+    assert decide(by_queue, Measured(2, metrics={"queue": 0.0}), 2, History(), NOON).size == 0
+    assert decide(by_queue, Measured(0, metrics={"queue": 11.0}), 0, History(), NOON).size == 2
+    by_clock = Policy(0, 5, stabilization_seconds=0, cpu_target=None, schedules=(Schedule("noon", "0 12 * * *", 3600, 2),))
+    assert decide(by_clock, Measured(0), 0, History(), NOON).size == 2
+
+
+@fact("API reference, scalingSchedules: the greatest of those that overlap; in their own time zone; none when disabled")
+def test_the_greatest_of_overlapping_schedules_counts() -> None:
+    small, large = Schedule("small", "0 11 * * *", 7200, 3), Schedule("large", "0 13 * * *", 3600, 6, "Europe/Berlin")
+    plain = Policy(1, 10, stabilization_seconds=0, schedules=(small, large))  # 13:00 in Berlin is noon UTC in March
+    assert decide(plain, Measured(1), 1, History(), NOON - MINUTE).size == 3
+    both = decide(plain, Measured(1), 1, History(), NOON)
+    assert (both.size, {name: each.state for name, each in both.schedules.items()}) == (6, {"small": "ACTIVE", "large": "ACTIVE"})
+    off = replace(plain, schedules=(replace(small, is_disabled=True), large))
+    before = decide(off, Measured(1), 1, History(), NOON - MINUTE)
+    assert (before.size, before.schedules["small"].state, before.schedules["large"].state) == (1, "DISABLED", "READY")
+
+
+@fact("API reference, scalingScheduleStatus: OBSOLETE when the schedule never starts again")
+def test_a_schedule_of_a_past_year_is_obsolete() -> None:
+    past = Policy(1, 10, schedules=(Schedule("past", "0 1 * * * 2020", 300, 5),))
+    assert decide(past, Measured(1), 1, History(), NOON).schedules["past"].state == "OBSOLETE"
+
+
+@fact("Documentation, scaling by load balancing: 100 a second and VM at a target of 0.8 are 80")
+def test_requests_scale_by_the_rate_of_the_backend(three: Fleet) -> None:
+    three.serve(balancing_mode="RATE", max_rate_per_instance=100)
+    three.autoscale(load_balancing_utilization=BALANCING(utilization_target=0.8))
+    assert size(three, rps=400) == 5
+    assert size(three, rps=401) == 6
+
+
+@fact("API reference, loadBalancingUtilization.utilizationTarget: 0.8 by default; capacityScaler lowers what a backend can do")
+def test_the_capacity_scaler_lowers_what_a_vm_can_do(three: Fleet) -> None:
+    three.serve(balancing_mode="RATE", max_rate_per_instance=100, capacity_scaler=0.5)
+    three.autoscale(load_balancing_utilization=BALANCING())
+    assert size(three, rps=200) == 5
+
+
+@fact("Documentation, autoscaler: it owns the target size; an update goes on around the new size")
+def test_the_budget_of_an_update_follows_the_autoscaler(three: Fleet) -> None:
+    three.autoscale()
+    three.versions(version("v2"), update_policy=policy(3, 0))
+    three.run(5)
+    assert size(three, cpu_demand=3.0) == 5
+    three.settle()
+    assert three.by_version() == {"v2": 5}
+
+
+@fact(
+    "Open which VMs are counted during an update",
+    assumed="all that serve and are past their initialisation, those of the surge too",
+)
+def test_surge_vms_count_as_serving(three: Fleet) -> None:
+    three.cloud.set_behaviours([{"template": "v2", "never_alive": True}])
+    three.autoscale(cool_down_period_sec=15)
+    three.versions(version("v2"))
+    three.run(100)
+    assert sum(three.doing().values()) == 6
+    assert size(three, cpu=0.6) == 6
+
+
+@fact("Open how often an autoscaler decides", assumed="at once whenever load, policy or group change")
+def test_an_autoscaler_decides_at_once(three: Fleet) -> None:
+    three.autoscale()
+    three.cloud.load["tiny"] = {"cpu_demand": 3.0}
+    three.cloud.advance()
+    assert three.get().target_size == 5
+
+
+# What is told
+
+
+@fact("API reference, statusDetails: CAPPED_AT_MAX_NUM_REPLICAS, MIN_EQUALS_MAX, MODE_OFF, MODE_ONLY_SCALE_OUT")
+def test_limits_and_modes_are_told(three: Fleet) -> None:
+    three.cloud.load["tiny"] = {"cpu": 1.0}
+    three.autoscale(max_num_replicas=4, stabilization_period_sec=0)
+    size(three, cpu=1.0)
+    assert details(three) == ["CAPPED_AT_MAX_NUM_REPLICAS"]
+    three.cloud.load.clear()
+    patch(three, min_num_replicas=4, max_num_replicas=4)
+    assert details(three) == ["MIN_EQUALS_MAX"]
+    patch(three, min_num_replicas=1, mode="OFF")
+    assert details(three) == ["MODE_OFF"]
+    patch(three, mode="ONLY_SCALE_OUT")
+    assert details(three) == ["MODE_ONLY_SCALE_OUT"]
+    assert three.autoscaler().status == "ACTIVE"
+
+
+@fact("API reference, statusDetails of load balancing: no service, more than one, a rate of the whole group, no data")
+def test_what_keeps_load_balancing_from_scaling_is_told(three: Fleet) -> None:
+    three.autoscale(load_balancing_utilization=BALANCING(utilization_target=0.8))
+    three.run(1)
+    assert details(three)[-1] == "BACKEND_SERVICE_DOES_NOT_EXIST"
+    three.serve(name="one", balancing_mode="RATE", max_rate=100)
+    assert details(three)[-1] == "UNSUPPORTED_MAX_RATE_LOAD_BALANCING_CONFIGURATION"
+    three.serve(name="two", balancing_mode="RATE", max_rate_per_instance=100)
+    assert details(three)[-1] == "MORE_THAN_ONE_BACKEND_SERVICE"
+    assert three.autoscaler().status == "ERROR"
+
+
+@fact(
+    "API reference, statusDetails of metrics: missing, invalid, too sparse",
+    assumed="the size is kept while a metric says nothing",
+)
+@pytest.mark.parametrize(
+    ("metrics", "told", "status"),
+    [
+        ({}, "MISSING_CUSTOM_METRIC_DATA_POINTS", "ACTIVE"),
+        ({"m/q": "sparse"}, "CUSTOM_METRIC_DATA_POINTS_TOO_SPARSE", "ACTIVE"),
+        ({"m/q": "invalid"}, "CUSTOM_METRIC_INVALID", "ERROR"),
+    ],
+)
+def test_a_metric_without_use_is_told_and_keeps_the_size(three: Fleet, metrics: Any, told: str, status: str) -> None:
+    three.autoscale(custom_metric_utilizations=[METRIC(metric="m/q", utilization_target=10)], stabilization_period_sec=0)
+    assert size(three, metrics=metrics) == 3
+    assert told in details(three)
+    assert three.autoscaler().status == status
+
+
+@fact("API reference, statusDetails: ALL_INSTANCES_UNHEALTHY means that none is RUNNING")
+def test_all_instances_are_unhealthy_when_none_runs(three: Fleet) -> None:
+    three.autoscale(min_num_replicas=3)
+    affect(three.cloud, "kill")
+    three.run(3)
+    assert "ALL_INSTANCES_UNHEALTHY" not in details(three)
+    affect(three.cloud, "stop")
+    three.run(1)
+    assert "ALL_INSTANCES_UNHEALTHY" in details(three)
+
+
+@fact("API reference, statusDetails: ZONE_RESOURCE_STOCKOUT, REGION_RESOURCE_STOCKOUT, NOT_ENOUGH_QUOTA_AVAILABLE")
+def test_want_of_capacity_is_told(three: Fleet) -> None:
+    three.autoscale()
+    three.cloud.stock_outs["us-central1-a"] = {}
+    size(three, cpu_demand=5.0)
+    three.run(30)
+    assert details(three) == ["ZONE_RESOURCE_STOCKOUT"]
+    three.cloud.stock_outs["us-central1"] = {}
+    three.run(30)
+    assert details(three) == ["ZONE_RESOURCE_STOCKOUT", "REGION_RESOURCE_STOCKOUT"]
+    three.cloud.stock_outs.clear()
+    three.cloud.quotas["CPUS"] = 3
+    three.run(600)
+    assert "NOT_ENOUGH_QUOTA_AVAILABLE" in details(three)
+
+
+@fact("API reference, statusDetails: schedules that ask for more than the maximum or less than the minimum")
+def test_schedules_beyond_the_limits_are_told(three: Fleet) -> None:
+    def at(hour: int, required: int) -> Any:
+        return SCHEDULE(schedule=f"0 {hour} * * *", duration_sec=300, min_required_replicas=required)
+
+    three.autoscale(min_num_replicas=2, max_num_replicas=4, scaling_schedules={"high": at(5, 9), "low": at(6, 1)})
+    three.run(1)
+    assert details(three) == ["SCHEDULED_INSTANCES_GREATER_THAN_AUTOSCALER_MAX", "SCHEDULED_INSTANCES_LESS_THAN_AUTOSCALER_MIN"]
+
+
+@fact("API reference, status PENDING: the configuration has not been read yet")
+def test_a_new_autoscaler_is_pending_until_it_has_decided(three: Fleet) -> None:
+    body = {"name": "auto", "target": f"{SCOPE}/instanceGroupManagers/tiny", "autoscalingPolicy": {"maxNumReplicas": 3}}
+    assert ask(three.cloud, "POST", SCALERS, body)[0] == 200
+    kept = three.cloud.acting[next(key for key in three.cloud.acting if key.collection == "autoscalers")]
+    assert kept.decision is None
+    assert ask(three.cloud, "GET", f"{SCALERS}/auto")[1]["status"] == "ACTIVE"
