@@ -103,7 +103,7 @@ def test_a_step_is_kept_while_an_instance_is_unhealthy() -> None:
 
 
 @pytest.mark.parametrize("trouble", [{"is_stable": False}, {"version_reached": False}])
-def test_a_step_is_kept_until_the_group_is_stable_on_its_versions(trouble: dict[str, bool]) -> None:
+def test_a_step_is_kept_until_the_group_is_stable_on_its_versions(trouble: dict[str, Any]) -> None:
     seen = group(*instances(ONE, 3), *instances(TWO, 1), **trouble)
     assert advance(stepping(0), desired(TWO), seen, CALM, at(10)).rollout.phase == Stepping(0, NOON)
 
@@ -219,6 +219,13 @@ def test_no_deadline_runs_while_nobody_can_look() -> None:
     seen = group(*instances(ONE, 3), *instances(TWO, 1, "unhealthy"))
     blind = replace(stepping(0), watched_at=at(100))
     assert isinstance(rollouts.advance(blind, desired(TWO), seen, CALM, at(5000)).rollout.phase, Stepping)
+
+
+def test_a_rollout_is_watched_from_its_first_moment_on() -> None:
+    """Whoever began it may have died right after, and nobody come for an hour: that hour is not the candidate's."""
+    first = rollouts.advance(Rollout(stable=ONE), desired(TWO), NOTHING, CALM, NOON).rollout
+    later = rollouts.advance(first, desired(TWO), group(*instances(ONE, 4)), CALM, at(3600))
+    assert isinstance(later.rollout.phase, Stepping), later.transitions
 
 
 def test_a_settled_model_is_not_written_for_being_watched() -> None:
