@@ -164,6 +164,7 @@ def _begin(rollout: Rollout, desired: Desired, now: datetime) -> Next:
         ladder=strategies.fingerprint(ladder),
         progress=Progress(0, now),
         paused=None,
+        watched_at=now,
     )
     origin = f"release {rollout.stable.version} serves" if rollout.stable else "nothing serves yet"
     why = f"{origin}; step 1 of {len(ladder)} asks for {ladder[first].percent} % on release {release.version}"
