@@ -78,6 +78,11 @@ STORIES: Mapping[str, Story] = {
 }
 
 
+THIRD = Chapter((release("3"),), ends(v3="succeeded"))
+SAME_ENDS: Mapping[str, tuple[Story, ...]] = {"burst": ((FIRST, THIRD), (SECOND, THIRD))}
+"""Which release serves when the next one comes is a matter of speed, and its template is kept one release longer."""
+
+
 @dataclass(frozen=True)
 class End:
     """What stands on Compute Engine when a story is over, and what was made and removed on the way, how often."""
