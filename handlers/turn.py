@@ -198,7 +198,7 @@ def claimed(before: State, decision: Decision, token: str, now: datetime) -> Sta
     """The state to save: claimed while there is work, and with a new revision if anything but the claim changes. Also a dead
     worker's claim counts as a change, since what that worker did may not be known from the document."""
     works = not decision.plan.is_empty or not isinstance(decision.state.rollout.phase, Settled)
-    mine = claim.taken(before.claim, token, now) if works else claim.own(before.claim, token)
+    mine = claim.taken(before.claim, token, now) if works else None
     after = replace(decision.state, claim=mine)
     is_new = replace(after, claim=None) != replace(before, claim=None) or claim.has_expired(before.claim, now)
     return replace(after, revision=before.revision + 1) if is_new else after
