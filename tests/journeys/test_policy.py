@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -123,9 +124,9 @@ def test_when_there_is_no_room_left_for_two_the_first_goes_on_and_the_second_goe
     story.mortally = tighten_when_both_are_accepted
     for model in ("two", "one"):
         body = {"model": model, "version": "1", "artifact": {"image": f"{IMAGE}:1"}, "scaling": CALM}
-        deliver = story.publish_later(body)
+        story.bus.publish("model-releases", json.dumps(body).encode())
         story.clock.sleep(1)
-    deliver()
+    story.bus.pump()
     story.when_settled("one")
     story.when_settled("two")
     assert (story.outcome("1", "two"), story.outcome("1", "one")) == ("succeeded", "rolled_back")
