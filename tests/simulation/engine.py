@@ -204,7 +204,7 @@ class Simulation:
         delays = [0.0]
         for armed in self.on_messages:
             fault = armed.fault
-            if armed.left > 0 and fault.at <= self.messages and not self.is_healed:
+            if armed.left > 0 and fault.at <= self.messages and not self.is_healed and fnmatchcase(topic, fault.on):
                 armed.left = 0
                 self.struck[fault.kind] += 1
                 self.note(f"message {self.messages} {fault.kind}")

@@ -371,7 +371,10 @@ class Story:
 
 def _plain(body: Any) -> Any:
     if isinstance(body, dict):
-        return {name: _plain(value) for name, value in sorted(body.items()) if name not in SERVER_SET}
+        plain = {name: _plain(value) for name, value in sorted(body.items()) if name not in SERVER_SET}
+        if "pathRules" in plain:  # in the order in which models came
+            plain["pathRules"].sort(key=str)
+        return plain
     if isinstance(body, list):
         return [_plain(value) for value in body]
     return body

@@ -1,7 +1,8 @@
 """What goes wrong in one run, as plain values: a workload's name and a list of faults. A file of it replays the run for ever.
 
 A fault's `at` counts what its family counts, from 1: external calls, published messages, workers, or seconds since the start.
-A fault on a call strikes the first call from `at` on that it fits (`on` is a glob over its name), as often as `times` says.
+A fault on a call strikes the first call from `at` on that it fits (`on` is a glob over its name), as often as `times` says;
+a fault on a message likewise the first one from `at` on whose topic `on` fits, once (`times` is then how many copies come).
 """
 
 from __future__ import annotations
