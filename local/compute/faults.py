@@ -21,7 +21,7 @@ KINDS = {
     "operation_error": "the call is accepted, its operation ends with code, status and message; nothing happens",
     "operation_latency": "the operation takes `seconds` instead of its usual time",
     "operation_never_ends": "the call has its effect, but its operation stays RUNNING",
-    "stale_read": "get and list answer as things were `versions` writes or `seconds` ago (writes since the fault was set)",
+    "stale_read": "get and list answer as things were `versions` writes or `seconds` ago",
 }
 STALE = "stale_read"
 WORLD = {

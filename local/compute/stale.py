@@ -3,41 +3,43 @@
     {"kind": "stale_read", "method": "compute.urlMaps.get", "versions": 1}     before the last write
     {"kind": "stale_read", "method": "compute.*.list", "seconds": 30}          as of half a minute ago
 
-While such a fault is in force, `wire` keeps what a resource looked like before each write of the API. Writes from before that
-time are not known, and what happens by itself (instances coming and going) is always shown as it is.
+`wire` keeps what a resource looked like before each write of the API, computed members included: the last 20 versions of each of
+the 500 resources that were written last. What happens by itself (instances coming and going) is always shown as it is.
 """
 
 from __future__ import annotations
 
-import copy
-from collections import deque
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from local.compute.call import HANDLERS, Call
 from local.compute.discovery import methods
 from local.compute.errors import ApiError, JsonObject, NotFound
-from local.compute.faults import STALE, Fault
+from local.compute.faults import Fault
 from local.compute.keys import Key, parse
 
-KEPT = 20
-Before = tuple[float, JsonObject | None]
-"""When a write replaced it, and what it looked like; None where it did not exist."""
+VERSIONS, RESOURCES = 20, 500
+Before = tuple[float, bytes | None]
+"""When a write replaced it, and what it looked like, as JSON to be small; None where it did not exist."""
 NAME_PARAMETERS = ("autoscaler",)
 """Query parameters that name what a PATCH or PUT without a name in its path changes."""
 
 
 def remember(call: Call) -> None:
-    """Keep what a call is about to change. Does nothing unless a stale read is asked for."""
-    if not any(fault.kind == STALE for fault in call.cloud.faults.active):
-        call.cloud.history.clear()
+    """Keep what a call is about to change."""
+    key = _target(call) if call.method.mutates else None
+    if key is None:
         return
-    if not call.method.mutates:
-        return
-    key = _target(call)
-    if key is not None:
-        history: deque[Before] = call.cloud.history.setdefault(key, deque(maxlen=KEPT))
-        history.append((call.cloud.now(), _shown(call, key)))
+    kept: dict[Key, list[Before]] = call.cloud.history
+    versions = kept.pop(key, [])  # put back at the end: the resource that was written least recently comes first
+    shown = _shown(call, key)
+    if versions and versions[-1][1] == shown:
+        versions.pop()  # the write before this one was refused, or changed nothing
+    versions.append((call.cloud.now(), shown))
+    kept[key] = versions[-VERSIONS:]
+    if len(kept) > RESOURCES:
+        del kept[next(iter(kept))]
 
 
 def aged(call: Call, fault: Fault, body: JsonObject) -> JsonObject:
@@ -84,14 +86,20 @@ def _items(call: Call, fault: Fault, items: list[JsonObject]) -> list[JsonObject
 
 def _before(call: Call, fault: Fault, key: Key) -> tuple[bool, JsonObject | None]:
     """Whether an older state is to be shown, and that state."""
-    history = call.cloud.history.get(key)
+    history: list[Before] = call.cloud.history.get(key, [])
     if not history:
         return False, None
     if fault.versions:
-        return True, copy.deepcopy(history[-min(fault.versions, len(history))][1])
+        return True, _read(history[-min(fault.versions, len(history))])
     moment = call.cloud.now() - fault.seconds
-    later = [before for at, before in history if at > moment]
-    return (True, copy.deepcopy(later[0])) if later else (False, None)
+    later = [each for each in history if each[0] > moment]
+    return (True, _read(later[0])) if later else (False, None)
+
+
+def _read(before: Before) -> JsonObject | None:
+    text = before[1]
+    found: JsonObject | None = json.loads(text) if text is not None else None
+    return found
 
 
 def _target(call: Call) -> Key | None:
@@ -102,15 +110,17 @@ def _target(call: Call) -> Key | None:
     return Key(call.scope, call.collection, str(named)) if named else None
 
 
-def _shown(call: Call, key: Key) -> JsonObject | None:
+def _shown(call: Call, key: Key) -> bytes | None:
     """What `get` answers for a key now."""
+    if call.cloud.find(key) is None:
+        return None
     method = methods().get(call.method.id.rpartition(".")[0] + ".get")
     if method is None or method.id not in HANDLERS or method.name_parameter is None:
         return None
     place: Mapping[str, Any] = {name: value for name, value in call.params.items() if name in ("project", "region", "zone")}
     read = Call(call.cloud, method, call.project, call.scope, {**place, method.name_parameter: key.name})
     try:
-        return copy.deepcopy(HANDLERS[method.id](read))
+        return json.dumps(HANDLERS[method.id](read), separators=(",", ":")).encode()
     except ApiError:
         return None
 

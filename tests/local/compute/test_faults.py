@@ -11,7 +11,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from local.compute import Cloud, VirtualClock, control, wire
+from local.compute import Cloud, VirtualClock, control, stale, wire
 from local.compute.__main__ import configure
 from local.compute.faults import KINDS, WORLD
 from local.compute.instance_controls import affect
@@ -147,6 +147,7 @@ def test_a_read_may_be_so_many_writes_old(clients: Clients, versions: int, seen:
 
 def test_a_read_may_be_so_many_seconds_old(clients: Clients, clock: VirtualClock) -> None:
     make(clients)
+    clock.advance(60)
     clients.cloud.faults.add("stale_read", "compute.healthChecks.*", seconds=60)
     write(clients, 10)
     clock.advance(40)
@@ -158,8 +159,43 @@ def test_a_read_may_be_so_many_seconds_old(clients: Clients, clock: VirtualClock
     assert intervals(clients) == 20
 
 
-def test_what_was_just_made_is_not_there_yet_and_what_was_just_deleted_is_there_still(clients: Clients) -> None:
+def test_a_stale_read_knows_writes_from_before_it_was_asked_for(clients: Clients, clock: VirtualClock) -> None:
     make(clients)
+    write(clients, 10, 20)
+    clock.advance(30)
+    clients.cloud.faults.add("stale_read", "compute.healthChecks.get", versions=2, times=1)
+    assert intervals(clients) == 5
+    clients.cloud.faults.add("stale_read", "compute.healthChecks.get", seconds=20)
+    assert intervals(clients) == 20
+
+
+def test_a_refused_write_is_no_version_of_its_own(clients: Clients) -> None:
+    make(clients)
+    write(clients, 10)
+    with pytest.raises(exceptions.BadRequest):
+        write(clients, 301)
+    clients.cloud.faults.add("stale_read", "compute.healthChecks.get", versions=2)
+    write(clients, 20)
+    assert intervals(clients) == 5
+
+
+def test_what_is_kept_for_stale_reads_is_bounded(clients: Clients) -> None:
+    make(clients)
+    write(clients, *range(10, 10 + 2 * stale.VERSIONS))
+    for number in range(stale.RESOURCES):
+        make(clients, f"hc-{number}")
+    assert len(clients.cloud.history) == stale.RESOURCES
+    clients.cloud.faults.add("stale_read", "compute.healthChecks.get", versions=1)
+    assert intervals(clients) == 9 + 2 * stale.VERSIONS  # how it was before is forgotten
+    write(clients, *range(10, 10 + 2 * stale.VERSIONS))
+    assert max(len(versions) for versions in clients.cloud.history.values()) == stale.VERSIONS
+
+
+def test_what_was_just_made_is_not_there_yet_and_what_was_just_deleted_is_there_still(
+    clients: Clients, clock: VirtualClock
+) -> None:
+    make(clients)
+    clock.advance(60)
     clients.cloud.faults.add("stale_read", "compute.healthChecks.*", seconds=60)
     checks = clients.of(compute_v1.HealthChecksClient)
     make(clients, "new")
@@ -174,14 +210,16 @@ def test_a_write_upon_a_stale_read_is_refused_by_its_fingerprint(fleet: Fleet) -
     fleet.create(3)
     fleet.serve()
     services = fleet.clients.of(compute_v1.BackendServicesClient)
-    fleet.cloud.faults.add("stale_read", "compute.backendServices.get", versions=1)
-    for seconds in (40, 50):
+
+    def change(seconds: int) -> Any:
         kept = services.get(project=PROJECT, backend_service="bs")
-        change = compute_v1.BackendService(timeout_sec=seconds, fingerprint=kept.fingerprint)
-        if seconds == 40:
-            fleet.done(services.patch_unary(project=PROJECT, backend_service="bs", backend_service_resource=change))
+        body = compute_v1.BackendService(timeout_sec=seconds, fingerprint=kept.fingerprint)
+        return services.patch_unary(project=PROJECT, backend_service="bs", backend_service_resource=body)
+
+    fleet.done(change(40))
+    fleet.cloud.faults.add("stale_read", "compute.backendServices.get", versions=1)
     with pytest.raises(exceptions.PreconditionFailed):
-        services.patch_unary(project=PROJECT, backend_service="bs", backend_service_resource=change)
+        change(50)
 
 
 def test_a_group_is_read_as_it_was_before_the_last_patch(fleet: Fleet) -> None:
