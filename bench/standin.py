@@ -1,8 +1,9 @@
 """The speed and size of the Compute Engine stand-in: a rolling update, a long list, the memory of a group.
 
-`python -m bench.standin`. Everything in this process and in virtual time. The rolling update is driven by Google's unmodified
-client, from the patch until the group says that it is stable; the list is read page by page, answers parsed as JSON. CPU time
-is the process's, so that other work on the machine counts little; of several runs the median.
+`python -m bench --only standin`. Everything in this process and in virtual time. The rolling update is driven by Google's
+unmodified client, from the patch until the group says that it is stable; the list is read page by page, answers parsed as JSON. CPU time
+is the process's, so that other work on the machine counts little; of several runs the median. What passes through its load
+balancers is measured by `bench/traffic.py`.
 """
 
 from __future__ import annotations
@@ -18,15 +19,10 @@ from typing import Any
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import compute_v1
 
-from bench.facts import facts
-from bench.results import Key, Row, show
+from bench import traffic
+from bench.results import Row, row
 from local.compute import Cloud, InProcessAdapter, VirtualClock
 from local.compute.wire import Request, answer
-
-UPDATE = Key("standin_rolling_update_cpu_ms", "ms", 50)
-LIST = Key("standin_list_5000_groups_s", "s", 1)
-MEMORY = Key("standin_memory_per_group_kib", "KiB", 20)
-KEYS = (UPDATE, LIST, MEMORY)
 
 PROJECT, REGION = "demo", "us-central1"
 BASE = f"/compute/v1/projects/{PROJECT}"
@@ -35,9 +31,9 @@ RUNS, INSTANCES, POLL_SECONDS = 5, 10, 30
 LISTED, WEIGHED, VMS = 5_000, 1_000, 3
 
 
-def measure() -> list[Row]:
-    """One row a key. Takes about half a minute of an idle core."""
-    return [rolling_update(), listing(), memory()]
+def measure() -> tuple[Row, ...]:
+    """One row a key. Takes about a minute of an idle core."""
+    return rolling_update(), listing(), memory(), traffic.requests_per_second()
 
 
 def rolling_update() -> Row:
@@ -47,9 +43,9 @@ def rolling_update() -> Row:
     how = f"CPU time of a swap of {INSTANCES} instances by Google's client, from the patch until stable, median of {RUNS}"
     milliseconds = sorted(1000 * cpu for cpu, _, _ in runs)
     _, virtual, calls = runs[0]
-    value = round(statistics.median(milliseconds), 2)
     detail = {"slowest_ms": round(milliseconds[-1], 2), "virtual_seconds": virtual, "calls": calls}
-    return Row(UPDATE, value, how, detail | {"without_polling_ms": round(statistics.median(alone), 2)})
+    detail["without_polling_ms"] = round(statistics.median(alone), 2)
+    return row("standin_rolling_update_cpu_ms", statistics.median(milliseconds), how, **detail)
 
 
 def listing() -> Row:
@@ -66,14 +62,15 @@ def listing() -> Row:
     if (count, by_client) != (LISTED, LISTED):
         raise RuntimeError(f"{count} and {by_client} groups were listed instead of {LISTED}")
     how = f"CPU time to list {LISTED} settled groups page by page, answers parsed as JSON"
-    return Row(LIST, round(seconds, 3), how, {"with_google_client_s": round(with_client, 3)})
+    return row("standin_list_5000_groups_s", seconds, how, with_google_client_s=round(with_client, 3))
 
 
 def memory() -> Row:
     """What Python holds for a group, its instance group and the operation that made it, with and without VMs."""
     how = f"traced memory (tracemalloc) of {WEIGHED} settled groups of {VMS} VMs each, divided by their number"
     without, full = (_weight(size) for size in (0, VMS))
-    return Row(MEMORY, round(full, 2), how, {"without_vms_kib": round(without, 2), "vm_kib": round((full - without) / VMS, 2)})
+    detail = {"without_vms_kib": round(without, 2), "vm_kib": round((full - without) / VMS, 2)}
+    return row("standin_memory_per_group_kib", full, how, **detail)
 
 
 def _until_stable(client: Any, cloud: Cloud) -> None:
@@ -179,7 +176,3 @@ def _ask(cloud: Cloud, http: str, target: str, body: dict[str, Any] | None = Non
         raise RuntimeError(f"{http} {target}: {answered.body.decode()}")
     found: dict[str, Any] = json.loads(answered.body)
     return found
-
-
-if __name__ == "__main__":
-    show(measure(), facts())

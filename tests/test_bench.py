@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from bench.provision import critical_length
-from bench.results import FILE, KEYS, Key, row, written
+from bench.results import FILE, KEYS, Key, merged, row, written
 from infra.resources.base import Action, Plan
 from infra.resources.base import Key as Resource
 
 NAMES = [
     *("cold_start_ratio", "cold_start_intake_ratio", "memory_mib", "provision_over_critical_path", "swap_mutations_per_step"),
     *("settled_turn_writes", "settled_turn_cpu_ms", "provision_vs_gcloud", "swap_vs_gcloud"),
+    *("standin_rolling_update_cpu_ms", "standin_list_5000_groups_s", "standin_memory_per_group_kib"),
+    "standin_requests_per_second",
 ]
 
 
@@ -42,8 +44,7 @@ def test_each_result_says_its_value_unit_target_and_how_it_was_measured(committe
 def test_what_is_met_follows_from_value_and_target(committed: dict[str, Any]) -> None:
     for key in KEYS:
         result = committed["results"][key.name]
-        measured = result["value"] is not None and key.at_most is not None
-        assert result["met"] == (result["value"] <= key.at_most if measured else None), key.name
+        assert result["met"] == key.met(result["value"]), key.name
 
 
 def test_the_results_say_on_what_they_were_measured(committed: dict[str, Any]) -> None:
@@ -54,6 +55,22 @@ def test_a_value_above_its_target_is_told_as_missed() -> None:
     told = json.loads(written([row("memory_mib", 161, "weighed"), row("settled_turn_writes", 0, "counted")], {}))
     assert [result["met"] for result in told["results"].values()] == [False, True]
     assert told["results"]["settled_turn_writes"]["target"] == "= 0"
+
+
+@pytest.mark.parametrize(("value", "met"), [(999.0, False), (1000.0, True), (None, None)])
+def test_a_value_may_also_have_to_be_large_enough(value: float | None, met: bool | None) -> None:
+    found = row("standin_requests_per_second", value, "counted")
+    assert (found.key.target, found.met) == (">= 1000", met)
+
+
+def test_a_part_measured_anew_replaces_its_rows_and_leaves_the_others(committed: dict[str, Any]) -> None:
+    anew = row("memory_mib", 12, "weighed anew", pages=3)
+    told = json.loads(merged(committed, [anew], {"at": "now", "load_before": 0.1, "cores": 64}))
+    assert told["results"]["memory_mib"]["value"] == 12
+    assert told["results"]["memory_mib"]["detail"] == {"pages": 3, "measured": {"at": "now", "load_before": 0.1}}
+    told["results"]["memory_mib"] = committed["results"]["memory_mib"]
+    assert told == committed
+    assert list(told["results"]) == list(committed["results"])
 
 
 def test_the_critical_path_is_the_longest_chain_of_waiting_and_not_the_number_of_actions() -> None:
