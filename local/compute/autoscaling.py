@@ -180,7 +180,7 @@ class Autoscaler:
         failures = [m.failure for m in self._group.machines.values() if m.failure is not None]
         if any(failure.is_stock_out for failure in failures):
             found.append(Detail("ZONE_RESOURCE_STOCKOUT", "A zone of the group does not have enough resources."))
-            if self._group.full_zones() >= set(self._group.intent.zones):
+            if self._group.supply.full_zones() >= set(self._group.intent.zones):
                 found.append(Detail("REGION_RESOURCE_STOCKOUT", "No zone of the group has enough resources."))
         if any(failure.code == "QUOTA_EXCEEDED" for failure in failures):
             found.append(Detail("NOT_ENOUGH_QUOTA_AVAILABLE", "There is not enough quota to scale out."))
@@ -229,7 +229,7 @@ def _initialised(group: Group, cool_down: float) -> list[Machine]:
     return [
         machine
         for machine in group.machines.values()
-        if machine.is_running and machine.action not in AWAY and machine.running_since + cool_down <= now
+        if machine.is_running and not machine.standby and machine.action not in AWAY and machine.running_since + cool_down <= now
     ]
 
 

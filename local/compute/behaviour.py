@@ -23,12 +23,12 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
+from local.compute.capacity import ERROR_KINDS
 from local.compute.errors import JsonObject
 from local.compute.traffic import profile
 from local.compute.traffic.profile import Profile
 
 PATTERNS = ("group", "template", "image", "zone")
-ERROR_KINDS = ("stock_out", "quota", "config")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """Why a VM cannot be created now: no capacity in its zone, no quota, or a configuration that cannot work.
 
-Asked by `machine.py` before each attempt. Stock-outs and quotas are knobs of the `Cloud`:
+Asked through `supply.py` before each attempt. Stock-outs and quotas are knobs of the `Cloud`:
 
     cloud.stock_outs["us-central1-a"] = {}                                   a zone, a region or "*", until removed
     cloud.stock_outs["us-central1"] = {"from": T1, "until": T2, "accelerator": "nvidia-l4", "machine_type": "g2-*",
-                                        "message": "instead of the usual one"}
+                                        "message": "instead of the usual one", "code": "ZONE_RESOURCE_POOL_EXHAUSTED"}
     cloud.quotas["CPUS"] = 24        INSTANCES, CPUS, NVIDIA_L4_GPUS ... per region, GPUS_ALL_REGIONS for the project
 
 Codes and wording as Compute Engine's; see its documentation on resource errors and quotas.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from local.compute.errors import JsonObject
@@ -53,6 +53,10 @@ class Need:
         pairs = tuple((each.get("acceleratorType", ""), int(each.get("acceleratorCount", 0))) for each in given)
         return cls(properties.get("machineType", ""), pairs)
 
+    def of_type(self, machine_type: str) -> Need:
+        """The same on another machine type; empty: as it is."""
+        return replace(self, machine_type=machine_type) if machine_type else self
+
     @property
     def vcpus(self) -> int:
         """By the name of the type: `n1-standard-4` has 4, `a2-highgpu-2g` 2 x 12, shared-core types count as 2."""
@@ -78,7 +82,14 @@ def _strikes(place: str, rule: JsonObject, zone: str, need: Need, now: float) ->
     return fnmatchcase(need.machine_type, rule.get("machine_type", "*"))
 
 
-def stock_out(project: str, zone: str, need: Need, zones_available: Iterable[str] = (), message: str | None = None) -> Failure:
+def stock_out(
+    project: str,
+    zone: str,
+    need: Need,
+    zones_available: Iterable[str] = (),
+    message: str | None = None,
+    code: str | None = None,
+) -> Failure:
     attachment = ",".join(f"{kind}:{count}" for kind, count in need.accelerators)
     with_accelerator = "".join(f" with {count} {kind} accelerator(s)" for kind, count in need.accelerators)
     vm = f"A {need.machine_type} VM instance{with_accelerator}"
@@ -86,7 +97,7 @@ def stock_out(project: str, zone: str, need: Need, zones_available: Iterable[str
     metadatas = {"vmType": need.machine_type, "zone": zone, "attachment": attachment, "zonesAvailable": available}
     hint = f" Consider trying your request in the {available} zone(s)." if available else ""
     return Failure(
-        STOCK_OUT,
+        code or STOCK_OUT,
         message
         or f"The zone 'projects/{project}/zones/{zone}' does not have enough resources available to fulfill the request. "
         " Try a different zone, or try again later.",
@@ -119,8 +130,28 @@ def quota(metric: str, limit: float, region: str) -> Failure:
     return Failure("QUOTA_EXCEEDED", f"Quota '{metric}' exceeded.  Limit: {float(limit)} {where}.", ({"quotaInfo": info},))
 
 
-def config(message: str | None) -> Failure:
-    return Failure("INVALID_FIELD_VALUE", message or "Invalid value for field 'resource.disks[0].initializeParams.sourceImage'.")
+def caused(kind: str, message: str | None, project: str, region: str, zone: str, need: Need) -> Failure:
+    """What a behaviour's `creation_error` of a kind makes a creation fail with."""
+    if kind == "stock_out":
+        return stock_out(project, zone, need, message=message)
+    if kind == "quota":
+        return quota("CPUS", 0.0, region)
+    code, usual = OTHER_ERRORS[kind]
+    return Failure(code, message or usual.format(project=project))
+
+
+OTHER_ERRORS = {
+    "config": ("INVALID_FIELD_VALUE", "Invalid value for field 'resource.disks[0].initializeParams.sourceImage'."),
+    "addresses": ("IP_SPACE_EXHAUSTED", "IP space of the subnetwork is exhausted."),
+    "permissions": ("PERMISSIONS_ERROR", "Required 'compute.instances.create' permission for 'projects/{project}'."),
+    "org_policy": (
+        "CONDITION_NOT_MET",
+        "Constraint constraints/compute.vmExternalIpAccess violated for project {project}. Add instance to the constraint to use "
+        "external IP with it.",
+    ),
+}
+"""Kinds of errors that are neither a stock-out nor a quota, each with its code and its usual message."""
+ERROR_KINDS = ("stock_out", "quota", *OTHER_ERRORS)
 
 
 def exceeded(

@@ -10,14 +10,10 @@ Source: Compute API reference, PerInstanceConfig; compute/docs/instance-groups/u
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from local.compute.errors import JsonObject
+from local.compute.instance import Instance
 from local.compute.rules.group import SETTLED, Disruption
-
-if TYPE_CHECKING:
-    from local.compute.groups import Group
-    from local.compute.machine import Machine
 
 
 @dataclass(frozen=True)
@@ -29,21 +25,25 @@ class Config:
     is_deleted: bool = False
 
 
-def preserved(group: Group, machine: Machine) -> JsonObject | None:
+Configs = dict[str, Config]
+"""A group's configs by the names of their VMs."""
+
+
+def preserved(configs: Configs, machine: Instance) -> JsonObject | None:
     """What a VM is given of its own when it is made or updated now. A config marked as deleted ends here."""
-    config = group.configs.get(machine.name)
+    config = configs.get(machine.name)
     if config is not None and config.is_deleted:
-        del group.configs[machine.name]
+        del configs[machine.name]
         return None
     return config.preserved if config is not None else None
 
 
-def need(group: Group, machine: Machine) -> Disruption:
+def need(configs: Configs, machine: Instance) -> Disruption:
     """What it takes to give a VM its config: metadata reaches a running VM, disks and addresses need a restart.
 
     A VM that is being changed takes its config at the end of that change.
     """
-    config = group.configs.get(machine.name)
+    config = configs.get(machine.name)
     if config is None or machine.resource is None or machine.action not in (SETTLED, "VERIFYING"):
         return Disruption.NONE
     wanted, has = {} if config.is_deleted else config.preserved, machine.applied or {}
@@ -53,9 +53,8 @@ def need(group: Group, machine: Machine) -> Disruption:
     return Disruption.REFRESH if differing == {"metadata"} else Disruption.RESTART
 
 
-def status(group: Group, name: str) -> str:
+def status(config: Config, machine: Instance | None) -> str:
     """How far a config has come, in the API's words."""
-    config, machine = group.configs[name], group.machines.get(name)
     is_busy = machine is not None and machine.action not in (SETTLED, "VERIFYING")
     if config.is_deleted:
         return "DELETING" if is_busy else "UNAPPLIED_DELETION"
@@ -64,6 +63,6 @@ def status(group: Group, name: str) -> str:
     return "APPLYING" if is_busy else "UNAPPLIED"
 
 
-def shown(group: Group, name: str) -> JsonObject:
-    config = group.configs[name]
-    return {"name": name, "preservedState": config.preserved, "fingerprint": config.fingerprint, "status": status(group, name)}
+def shown(name: str, config: Config, machine: Instance | None) -> JsonObject:
+    state = {"preservedState": config.preserved, "fingerprint": config.fingerprint}
+    return {"name": name, **state, "status": status(config, machine)}

@@ -55,7 +55,7 @@ def manager(cloud: Cloud, resource: JsonObject) -> JsonObject:
 
 def _stateful(resource: JsonObject, group: Group) -> JsonObject:
     policy = (resource.get("statefulPolicy") or {}).get("preservedState") or {}
-    effective = all(configs.status(group, name) == "EFFECTIVE" for name in group.configs)
+    effective = all(configs.status(config, group.machines.get(name)) == "EFFECTIVE" for name, config in group.configs.items())
     return {"hasStatefulConfig": any(policy.values()) or bool(group.configs), "perInstanceConfigs": {"allEffective": effective}}
 
 

@@ -8,37 +8,32 @@ moment share one look. A settled group schedules nothing.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from local.compute import configs
-from local.compute.behaviour import Behaviour, CreationError, behaviour_for
-from local.compute.capacity import Failure, Need, config, exceeded, quota, sold_out, stock_out
+from local.compute import reserve
+from local.compute.capacity import Failure
 from local.compute.cloud import Cloud
-from local.compute.configs import Config
 from local.compute.errors import JsonObject
-from local.compute.intents import check_key, check_of, disruption, intent_of
-from local.compute.keys import Key, parse
+from local.compute.keys import Key
 from local.compute.machine import Machine
+from local.compute.names import Names
+from local.compute.roster import Roster
 from local.compute.rules import updater
 from local.compute.rules.group import (
     SETTLED,
     Create,
     Delete,
-    Disruption,
     InPlace,
-    Intent,
     Member,
     Plan,
     Recreate,
-    Revision,
     Step,
 )
-from local.compute.rules.health import Check
-from local.compute.services import asks_readiness, drain_seconds, readiness_checks
+from local.compute.services import readiness_checks
+from local.compute.supply import Supply, error_entry
+from local.compute.together import Bulk
 
 if TYPE_CHECKING:
     from local.compute.resize_requests import ResizeRequest
@@ -46,18 +41,14 @@ if TYPE_CHECKING:
 KEPT_ERRORS = 500
 CARRIED = "_carried"
 """Member of the kept resource, never shown: the templates that VMs still carry, which keeps those templates in use."""
-ALPHABET = "0123456789bcdfghjklmnpqrstvwxz"
 
 
-class Group:
-    """One managed instance group in action. Its resource in the cloud's table is what it is asked to be."""
+class Group(Roster):
+    """One managed instance group in action."""
 
     def __init__(self, cloud: Cloud, key: Key) -> None:
-        self.cloud = cloud
-        self.key = key
-        self.group_key = Key(key.scope, "instanceGroups", key.name)
-        self.machines: dict[str, Machine] = {}
-        self.configs: dict[str, Config] = {}
+        super().__init__(cloud, key)
+        self.supply = Supply(self)
         self.resize_requests: dict[str, ResizeRequest] = {}
         self.errors: deque[JsonObject] = deque(maxlen=KEPT_ERRORS)
         self.autoscaler: Key | None = None
@@ -66,37 +57,16 @@ class Group:
         self._at_end: Callable[[], None] | None = None
         self._is_look_due = False
         self._look_at: float | None = None
-        self._caused: Counter[tuple[str, CreationError]] = Counter()
-        self._number = 0
-        self.intent: Intent
-        self.check_key: Key | None
+        self._names = Names(cloud.random)
+        self._bulk = Bulk(self)
         cloud.stock_outs.listeners.append(self.look_soon)
-        self.written()
+        self.checks_changed()
 
     # What it is
 
     @property
-    def resource(self) -> JsonObject:
-        return self.cloud.get(self.key)
-
-    @property
-    def instance_group(self) -> JsonObject:
-        return self.cloud.get(self.group_key)
-
-    @property
-    def region(self) -> str:
-        return self.key.scope.removeprefix("regions/")
-
-    @property
     def is_being_deleted(self) -> bool:
         return self._at_end is not None
-
-    def members(self) -> list[Member]:
-        """The VMs that are meant to run; VMs in reserve are none of the updater's business."""
-        check, in_service = self.check(), [machine for machine in self.machines.values() if not machine.standby]
-        if not self.configs:
-            return [machine.member(check) for machine in in_service]
-        return [machine.member(check, configs.need(self, machine)) for machine in in_service]
 
     def is_stable(self, members: list[Member] | None = None) -> bool:
         if self._is_look_due or self.is_being_deleted:
@@ -109,10 +79,7 @@ class Group:
 
     def written(self) -> None:
         """Its resource was written: take the new intent."""
-        resource = self.resource
-        zones = tuple(zone["zone"].rpartition("/")[2] for zone in resource["distributionPolicy"]["zones"])
-        self.intent = intent_of(resource, zones)
-        self.check_key = check_key(resource)
+        self.read()
         self.checks_changed()
 
     def checks_changed(self) -> None:
@@ -141,7 +108,7 @@ class Group:
     def create_named(self, name: str, zone: str, is_held: bool = False) -> Machine:
         """A VM of that name, of a version that lacks VMs. A held one is only a place in the group until its `create`."""
         revision = next(iter((self.intent.wanted() - Counter(m.revision for m in self.machines.values())).elements()), None)
-        machine = Machine(self, name, zone, revision or self.intent.versions[0].revision)
+        machine = Machine(self.cloud, self, name, zone, revision or self.intent.versions[0].revision)
         self.machines[name] = machine
         if not is_held:
             machine.create()
@@ -163,9 +130,11 @@ class Group:
             return
         if self.cloud.acting.get(self.key) is not self:
             return
-        self.plan = updater.plan(self.intent, self.members(), self.cloud.now(), self.disruption, self.full_zones())
+        reserve.tend(self)
+        self.plan = updater.plan(self.intent, self.members(), self.cloud.now(), self.disruption, self.supply.full_zones())
         for step in self.plan.steps:
             self._take(step)
+        self._bulk.tend()
         self.resource[CARRIED] = sorted({machine.revision.template for machine in self.machines.values()})
         if any(isinstance(step, InPlace) for step in self.plan.steps):
             self.look_soon()  # what is done in no time has no event of its own
@@ -181,7 +150,7 @@ class Group:
     def _take(self, step: Step) -> None:
         match step:
             case Create(zone, revision, _, is_move):
-                self._add(Machine(self, self.new_name(), zone, revision, is_move))
+                self._add(Machine(self.cloud, self, self.new_name(), zone, revision, is_move))
             case Delete(name, _, is_replaced):
                 self.machines[name].delete(is_replaced)
             case Recreate(name, revision, _, is_repair):
@@ -191,7 +160,10 @@ class Group:
 
     def _add(self, machine: Machine) -> None:
         self.machines[machine.name] = machine
-        machine.create()
+        if self.is_bulk:
+            self._bulk.add(machine)
+        else:
+            machine.create()
 
     def _end_if_empty(self) -> None:
         if not self.machines and self._at_end is not None:
@@ -204,94 +176,19 @@ class Group:
         for listener in self.listeners:
             listener()
 
-    def new_name(self) -> str:
-        """Base name and four random characters, or the next number where the base ends in `#` signs."""
-        base: str = self.resource["baseInstanceName"]
-        hashes = re.search(r"#+$", base)
-        while True:
-            if hashes:
-                self._number += 1
-                name = base[: hashes.start()] + str(self._number).zfill(len(hashes[0]))
-            else:
-                name = f"{base}-" + "".join(self.cloud.random.choices(ALPHABET, k=4))
-            if name not in self.machines:
-                return name
-
-    def disruption(self, old: Revision, new: Revision) -> Disruption:
-        return disruption(self.cloud, old, new)
-
-    def full_zones(self) -> frozenset[str]:
-        """Zones without capacity for the group's VMs now."""
-        if not self.cloud.stock_outs:
-            return frozenset()
-        need = Need.of(self.template(self.intent.versions[0].revision).get("properties", {}))
-        return frozenset(sold_out(self.cloud.stock_outs, self.intent.zones, need, self.cloud.now()))
-
     # What its machines ask and tell (machine.Owner)
 
-    def template(self, revision: Revision) -> JsonObject:
-        key = parse(revision.template)
-        return (self.cloud.find(key) if key is not None else None) or {}
+    def new_name(self) -> str:
+        return self._names.new(self.resource["baseInstanceName"], self.machines)
 
-    def preserved(self, machine: Machine) -> JsonObject | None:
-        return configs.preserved(self, machine) if self.configs else None
+    def creation_failure(self, machine: Machine) -> Failure | None:
+        return self.supply.failure(machine)
 
-    def behaviour(self, machine: Machine) -> Behaviour:
-        return behaviour_for(self.cloud.behaviours, self.key.name, machine.zone, self.template(machine.revision))
-
-    def check(self) -> Check | None:
-        check = check_of(self.cloud, self.check_key)
-        if check is None or self.check_key is None:
-            return None
-        return replace(check, asks_readiness=asks_readiness(self.cloud, self.group_key, self.check_key))
-
-    def drain_seconds(self) -> float:
-        return drain_seconds(self.cloud, self.group_key)
-
-    def creation_failure(self, machine: Machine, together: int = 1) -> Failure | None:
-        """Why a VM cannot be made now, or why not so many of its kind together."""
-        cloud = self.cloud
-        need = Need.of(self.template(machine.revision).get("properties", {}))
-        full = sold_out(cloud.stock_outs, self.intent.zones, need, cloud.now()) if cloud.stock_outs else {}
-        if machine.zone in full:
-            open_zones = [zone for zone in self.intent.zones if zone not in full]
-            return stock_out(cloud.project, machine.zone, need, open_zones, full[machine.zone].get("message"))
-        if cloud.quotas:
-            others = [need] * (together - 1)
-            over = exceeded(cloud.quotas, self.region, need, needs_of(cloud, self.key.scope) + others, needs_of(cloud) + others)
-            if over is not None:
-                return quota(*over, self.region)
-        caused = machine.behaviour.creation_error
-        return self._caused_failure(machine, caused, need) if caused is not None else None
-
-    def _caused_failure(self, machine: Machine, caused: CreationError, need: Need) -> Failure | None:
-        where = (machine.revision.template, caused)
-        self._caused[where] += 1
-        if caused.times is not None and self._caused[where] > caused.times:
-            return None
-        match caused.kind:
-            case "stock_out":
-                return stock_out(self.cloud.project, machine.zone, need)
-            case "quota":
-                return quota("CPUS", 0.0, self.region)
-            case _:
-                return config(caused.message)
+    def repair_zone(self, machine: Machine) -> str:
+        return self.supply.repair_zone(machine)
 
     def failed(self, machine: Machine, failure: Failure) -> None:
-        version = {"instanceTemplate": machine.revision.template}
-        if machine.revision.name:
-            version["name"] = machine.revision.name
-        self.errors.append(
-            {
-                "timestamp": self.cloud.timestamp(),
-                "error": {"code": failure.code, "message": f"Instance '{machine.name}' creation failed: {failure.message}"},
-                "instanceActionDetails": {
-                    "action": machine.action,
-                    "instance": self.cloud.link(*machine.key),
-                    "version": version,
-                },
-            }
-        )
+        self.errors.append(error_entry(machine, failure))
         self.changed(machine)
 
     def changed(self, machine: Machine) -> None:
@@ -326,14 +223,3 @@ def check_written(cloud: Cloud, check: Key) -> None:
 def groups(cloud: Cloud) -> list[Group]:
     """Every acting group."""
     return [acting for acting in cloud.acting.values() if isinstance(acting, Group)]
-
-
-def needs_of(cloud: Cloud, scope: str | None = None) -> list[Need]:
-    """What the managed VMs that exist take, of a region or of the whole project."""
-    return [
-        Need.of(group.template(machine.revision).get("properties", {}))
-        for group in groups(cloud)
-        if scope in (None, group.key.scope)
-        for machine in group.machines.values()
-        if machine.resource is not None and not machine.standby
-    ]

@@ -8,7 +8,8 @@ from __future__ import annotations
 from local.compute.cloud import Cloud
 from local.compute.errors import JsonObject
 from local.compute.keys import Key, parse
-from local.compute.rules.group import Disruption, Healing, Intent, Revision, Version
+from local.compute.rules.flexibility import Selection, preferred
+from local.compute.rules.group import Disruption, Healing, Intent, Overrides, Revision, Version
 from local.compute.rules.health import Check
 from local.compute.rules.sizes import Size
 
@@ -39,10 +40,11 @@ def intent_of(resource: JsonObject, zones: tuple[str, ...]) -> Intent:
     """What a group's resource asks for."""
     policy = resource["updatePolicy"]
     distribution = resource["distributionPolicy"]
+    overrides = overrides_of(resource)
     return Intent(
         target_size=resource["targetSize"],
         versions=tuple(
-            Version(Revision(version["instanceTemplate"], version.get("name")), size_of(version.get("targetSize")))
+            Version(Revision(version["instanceTemplate"], version.get("name"), overrides), size_of(version.get("targetSize")))
             for version in resource["versions"]
         ),
         zones=zones,
@@ -56,6 +58,22 @@ def intent_of(resource: JsonObject, zones: tuple[str, ...]) -> Intent:
         redistributes=policy["instanceRedistributionType"] == "PROACTIVE",
         healing=_healing(resource),
     )
+
+
+def overrides_of(resource: JsonObject) -> Overrides | None:
+    """What the all-instances configuration puts before the templates; None where it says nothing."""
+    properties = (resource.get("allInstancesConfig") or {}).get("properties") or {}
+    metadata, labels = (tuple(sorted((properties.get(name) or {}).items())) for name in ("metadata", "labels"))
+    return Overrides(metadata, labels) if metadata or labels else None
+
+
+def flexible_types(resource: JsonObject) -> tuple[str, ...]:
+    """The machine types that the group's VMs may have, the preferred first; none: their template's."""
+    policy = resource.get("instanceFlexibilityPolicy")
+    if not policy:
+        return ()
+    given = (policy.get("instanceSelections") or {}).values()
+    return preferred(Selection(tuple(each.get("machineTypes") or ()), each.get("rank", 0)) for each in given)
 
 
 def healing_policy(resource: JsonObject) -> JsonObject:
@@ -81,10 +99,10 @@ def check_of(cloud: Cloud, key: Key | None) -> Check | None:
 def disruption(cloud: Cloud, old: Revision, new: Revision) -> Disruption:
     """What a VM of the old revision needs to become one of the new, by the template properties that differ."""
     if old.template == new.template:
-        return Disruption.NONE
+        return Disruption.NONE if old.overrides == new.overrides else Disruption.REFRESH
     before, after = (_properties(cloud, revision) for revision in (old, new))
     differing = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    if not differing:
+    if not differing and old.overrides == new.overrides:
         return Disruption.NONE
     if differing <= REFRESHABLE:
         return Disruption.REFRESH
@@ -109,4 +127,5 @@ def _healing(resource: JsonObject) -> Healing:
         repairs_failed=repairs,
         repairs_unhealthy=on_unhealthy == "REPAIR" or (on_unhealthy == "DEFAULT_ACTION" and repairs),
         takes_newest=lifecycle["forceUpdateOnRepair"] == "YES",
+        changes_zone=(lifecycle.get("onRepair") or {}).get("allowChangingZone") == "YES",
     )

@@ -7,8 +7,9 @@
     STOPPING            drain -> STOPPING -> TERMINATED     SUSPENDING   the same, to SUSPENDED: a VM in reserve
     STARTING, RESUMING  from reserve to STAGING -> RUNNING -> VERIFYING
 
-Driven by `groups.Group`, which it tells of every change. Events of a phase that was left are void: each carries the
-phase's number. Health is never polled: the next change of the verdict is known in advance (`rules/health.py`).
+Driven by `groups.Group`, which it tells of every change; what others see of it is in `instance.py`. Events of a phase that was
+left are void: each carries the phase's number. Health is never polled: the next change of the verdict is known in advance
+(`rules/health.py`).
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from local.compute import vm
-from local.compute.behaviour import DEFAULT, Behaviour
+from local.compute.behaviour import Behaviour
 from local.compute.capacity import Failure
 from local.compute.cloud import Cloud
 from local.compute.errors import JsonObject
+from local.compute.instance import Instance
 from local.compute.keys import Key
-from local.compute.rules.group import AWAY, Disruption, Member, Revision
-from local.compute.rules.health import UNKNOWN, Answers, Check, judged, next_change, turn_now
+from local.compute.rules.group import AWAY, Disruption, Revision
+from local.compute.rules.health import Check, next_change, turn_now
 
 ATTEMPT_SECONDS = 3.0
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 10.0, 300.0
@@ -33,15 +35,16 @@ ABANDON_SECONDS = 1.0
 
 
 class Owner(Protocol):
-    """What a machine asks of its group."""
+    """What a machine asks of its group, and tells it."""
 
-    cloud: Cloud
     key: Key
 
     def template(self, revision: Revision) -> JsonObject: ...
     def preserved(self, machine: Machine) -> JsonObject | None: ...
+    def stateful_policy(self) -> JsonObject: ...
     def behaviour(self, machine: Machine) -> Behaviour: ...
     def creation_failure(self, machine: Machine) -> Failure | None: ...
+    def repair_zone(self, machine: Machine) -> str: ...
     def check(self) -> Check | None: ...
     def drain_seconds(self) -> float: ...
     def changed(self, machine: Machine) -> None: ...
@@ -49,108 +52,21 @@ class Owner(Protocol):
     def gone(self, machine: Machine) -> None: ...
 
 
-class Machine:
-    """One managed instance. `resource` is the VM in the zone's table while it exists."""
+class Machine(Instance):
+    """One managed instance in action."""
 
-    __slots__ = (
-        "_attempts",
-        "_drain_until",
-        "_owner",
-        "_phase",
-        "_watch",
-        "action",
-        "alive_turns",
-        "applied",
-        "behaviour",
-        "created_at",
-        "failure",
-        "is_failed",
-        "is_moving_in",
-        "is_replaced",
-        "name",
-        "ready_turns",
-        "resource",
-        "revision",
-        "running_since",
-        "standby",
-        "terminates_at",
-        "zone",
-    )
+    __slots__ = ("_attempts", "_is_repair", "_owner", "_phase", "_watch")
 
-    def __init__(self, owner: Owner, name: str, zone: str, revision: Revision, is_moving_in: bool = False) -> None:
+    def __init__(self, cloud: Cloud, owner: Owner, name: str, zone: str, revision: Revision, is_moving_in: bool = False) -> None:
+        super().__init__(cloud, name, zone, revision, is_moving_in)
         self._owner = owner
-        self.name, self.zone, self.revision = name, zone, revision
-        self.action = "CREATING"
-        self.is_failed = self.is_replaced = False
-        self.is_moving_in = is_moving_in
-        self.created_at = owner.cloud.now()
-        self.running_since = 0.0
-        self.alive_turns: tuple[float, ...] = ()
-        self.ready_turns: tuple[float, ...] = ()
-        self.behaviour = DEFAULT
-        self.failure: Failure | None = None
-        self.resource: JsonObject | None = None
-        self.standby = ""  # STOPPED or SUSPENDED for a VM in reserve, from when it is told to be
-        self.applied: JsonObject | None = None  # what of its own config the VM has
-        self.terminates_at: float | None = None
-        self._attempts = 0
-        self._phase = 0
-        self._watch = 0
-        self._drain_until: float | None = None
-
-    # What others see
+        self._attempts = self._phase = self._watch = 0
+        self._is_repair = False
 
     @property
-    def key(self) -> Key:
-        return Key(f"zones/{self.zone}", "instances", self.name)
-
-    @property
-    def status(self) -> str:
-        """The VM's status, empty while there is no VM."""
-        return str(self.resource["status"]) if self.resource is not None else ""
-
-    @property
-    def is_running(self) -> bool:
-        return self.status == "RUNNING" and not self.is_failed
-
-    @property
-    def is_draining(self) -> bool:
-        return self._drain_until is not None
-
-    def alive(self, check: Check | None) -> tuple[str, bool]:
-        """The group's check on it: the verdict, and whether it was ever healthy since it last started."""
-        if check is None or not self.running_since or self.resource is None:
-            return UNKNOWN, False
-        return judged(self._answers(check), check, self._owner.cloud.now())
-
-    def _answers(self, check: Check) -> Answers:
-        return Answers(self.running_since, self.ready_turns if check.asks_readiness else self.alive_turns)
-
-    def ready(self, check: Check) -> str:
-        """The load balancer's check on it."""
-        if not self.running_since or not self.is_running:
-            return UNKNOWN
-        return judged(Answers(self.running_since, self.ready_turns), check, self._owner.cloud.now())[0]
-
-    def member(self, check: Check | None, config_need: Disruption = Disruption.NONE) -> Member:
-        """What the updater sees of it, by the group's check."""
-        verdict, once = self.alive(check)
-        return Member(
-            name=self.name,
-            zone=self.zone,
-            revision=self.revision,
-            action=self.action,
-            is_running=self.is_running,
-            health=verdict,
-            was_healthy=once,
-            is_failed=self.is_failed,
-            is_replaced=self.is_replaced,
-            is_moving_in=self.is_moving_in,
-            is_stranded=self.resource is None and self.failure is not None and self.failure.is_stock_out,
-            created_at=self.created_at,
-            running_since=self.running_since,
-            config_need=config_need,
-        )
+    def is_held(self) -> bool:
+        """Only a place in the group so far: nobody has asked to make it."""
+        return self._phase == 0
 
     # What the group does to it
 
@@ -168,7 +84,7 @@ class Machine:
 
     def recreate(self, revision: Revision, is_repair: bool = False) -> None:
         """Delete and create under the same name. A repair does not drain: nobody is served."""
-        self.action, self.revision, self.is_failed = "RECREATING", revision, False
+        self.action, self.revision, self.is_failed, self._is_repair = "RECREATING", revision, False, is_repair
         self._take_down(self._begin_again, drains=not is_repair)
 
     def update(self, revision: Revision, how: Disruption) -> None:
@@ -219,7 +135,7 @@ class Machine:
 
     def answer(self, alive: bool | None = None, ready: bool | None = None) -> None:
         """From now on answer the group's check, or the load balancer's, well or badly."""
-        now = self._owner.cloud.now()
+        now = self.cloud.now()
         if alive is not None:
             self.alive_turns = turn_now(self.alive_turns, alive, now)
             self.watch()
@@ -237,14 +153,16 @@ class Machine:
         self._verify()
         if check is None:
             return
-        due = next_change(self._answers(check), check, self._owner.cloud.now())
+        due = next_change(self.answers(check), check, self.cloud.now())
         if due is not None:
             watch = self._watch
-            self._owner.cloud.at(due, lambda: self._verdict_changed() if watch == self._watch else None)
+            self.cloud.at(due, lambda: self._verdict_changed() if watch == self._watch else None)
 
     # Phases
 
     def _attempt(self) -> None:
+        if self._is_repair:
+            self.zone = self._owner.repair_zone(self)
         self.behaviour = self._owner.behaviour(self)
         failure = self._owner.creation_failure(self)
         if failure is not None:
@@ -252,9 +170,15 @@ class Machine:
             return
         self.failure = None
         self.applied = self._owner.preserved(self)
-        body = vm.body(self._owner.cloud, self._owner.key, self.zone, self._owner.template(self.revision), self.applied)
-        self.resource = self._owner.cloud.new("compute#instance", self.key, {"name": self.name, **body})
+        body = vm.body(self.cloud, self._owner.key, self.zone, self._made_of())
+        self.resource = self.cloud.new("compute#instance", self.key, {"name": self.name, **body})
+        policy = self._owner.stateful_policy()
+        self.kept = vm.kept(policy, self.resource) if policy else None
         self._boot(is_new=True)
+
+    def _made_of(self) -> vm.MadeOf:
+        template = self._owner.template(self.revision)
+        return vm.MadeOf(template, self.revision.overrides, self.machine_type, self.applied, self.kept)
 
     def _attempt_failed(self, failure: Failure) -> None:
         """The group retries for ever; the pause doubles up to five minutes."""
@@ -268,13 +192,13 @@ class Machine:
         self.running_since, self._drain_until = 0.0, None
         if not is_new:
             self._describe()
-        behaviour = self.behaviour = self.behaviour.jittered(self._owner.cloud.random)
+        behaviour = self.behaviour = self.behaviour.jittered(self.cloud.random)
         self._set_status("PROVISIONING")
         self._later(min(PROVISIONING_SECONDS, behaviour.boot_seconds / 4), lambda: self._set_status("STAGING"))
         self._later(behaviour.boot_seconds, self._running)
 
     def _running(self) -> None:
-        cloud = self._owner.cloud
+        cloud = self.cloud
         self.running_since = cloud.now()
         self.alive_turns = self.behaviour.alive_turns(self.running_since)
         self.ready_turns = self.behaviour.ready_turns(self.running_since)
@@ -302,8 +226,7 @@ class Machine:
         """Give the VM what its revision and its own config say now."""
         if self.resource is not None:
             self.applied = self._owner.preserved(self)
-            template = self._owner.template(self.revision)
-            vm.describe(self.resource, self._owner.cloud, self._owner.key, self.zone, template, self.applied)
+            vm.describe(self.resource, self.cloud, self._owner.key, self.zone, self._made_of())
 
     def _in_reserve(self) -> None:
         self._set_status("TERMINATED" if self.standby == "STOPPED" else "SUSPENDED")
@@ -329,7 +252,7 @@ class Machine:
         if self.behaviour.drain_seconds is not None:
             drain = min(drain, self.behaviour.drain_seconds)
         if drain > 0:
-            self._drain_until = self._owner.cloud.now() + drain
+            self._drain_until = self.cloud.now() + drain
             self._later(drain, lambda: self._stop(then))
         else:
             self._stop(then)
@@ -342,7 +265,7 @@ class Machine:
 
     def _begin_again(self) -> None:
         self._remove_vm()
-        self.created_at = self._owner.cloud.now()
+        self.created_at = self.cloud.now()
         self._attempts = 0
         self._attempt()
 
@@ -352,7 +275,7 @@ class Machine:
 
     def _remove_vm(self) -> None:
         if self.resource is not None:
-            self._owner.cloud.remove(self.key)
+            self.cloud.remove(self.key)
             self.resource = None
 
     def _set_status(self, status: str) -> None:
@@ -365,4 +288,4 @@ class Machine:
 
     def _later(self, seconds: float, run: Callable[[], None]) -> None:
         phase = self._phase
-        self._owner.cloud.after(seconds, lambda: run() if phase == self._phase else None)
+        self.cloud.after(seconds, lambda: run() if phase == self._phase else None)

@@ -10,16 +10,13 @@ Source: Compute API reference, InstanceGroupManagerResizeRequest; compute/docs/i
 
 from __future__ import annotations
 
-from collections import Counter
-
 from local.compute.errors import JsonObject
 from local.compute.groups import Group
 from local.compute.machine import Machine
 from local.compute.rules.group import LEAVING
-from local.compute.rules.placement import zone_for_new
+from local.compute.together import RETRY_SECONDS, obstacle
 
 ACCEPT_SECONDS = 1.0
-RETRY_SECONDS = 30.0
 ACTIVE = frozenset({"CREATING", "ACCEPTED"})
 
 
@@ -32,7 +29,7 @@ class ResizeRequest:
         self.run_seconds = run_seconds
         self.machines: list[Machine] = []
         for name in names:
-            self.machines.append(group.create_named(name, self._zone(), is_held=True))
+            self.machines.append(group.create_named(name, group.supply.zone_for_new(), is_held=True))
         group.resize(group.intent.target_size + len(names))
         resource["state"] = "CREATING"
         group.cloud.after(ACCEPT_SECONDS, self._accepted)
@@ -56,11 +53,9 @@ class ResizeRequest:
             return
         waiting = self._waiting()
         for machine in waiting:
-            if machine.zone in self.group.full_zones():
-                machine.zone = self._zone()
-            machine.behaviour = self.group.behaviour(machine)
-        failures = (self.group.creation_failure(machine, len(waiting)) for machine in waiting)
-        failure = next((found for found in failures if found is not None), None)
+            if machine.zone in self.group.supply.full_zones():
+                machine.zone = self.group.supply.zone_for_new()
+        failure = obstacle(self.group, waiting)
         if failure is None:
             self._succeed(waiting)
         elif failure.is_stock_out or failure.code == "QUOTA_EXCEEDED":
@@ -98,8 +93,3 @@ class ResizeRequest:
     def _waiting(self) -> list[Machine]:
         """Its VMs that are still in the group."""
         return [machine for machine in self.machines if self.group.machines.get(machine.name) is machine]
-
-    def _zone(self) -> str:
-        group = self.group
-        zones = Counter(machine.zone for machine in group.machines.values() if machine.action not in LEAVING)
-        return zone_for_new(group.intent.shape, group.intent.zones, zones, {}, group.full_zones())

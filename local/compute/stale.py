@@ -10,8 +10,6 @@ the 500 resources that were written last. What happens by itself (instances comi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from local.compute.call import HANDLERS, Call
 from local.compute.discovery import methods
@@ -22,6 +20,7 @@ from local.compute.keys import Key, parse
 VERSIONS, RESOURCES = 20, 500
 Before = tuple[float, bytes | None]
 """When a write replaced it, and what it looked like, as JSON to be small; None where it did not exist."""
+PLACES = ("project", "region", "zone")
 NAME_PARAMETERS = ("autoscaler",)
 """Query parameters that name what a PATCH or PUT without a name in its path changes."""
 
@@ -29,11 +28,12 @@ NAME_PARAMETERS = ("autoscaler",)
 def remember(call: Call) -> None:
     """Keep what a call is about to change."""
     key = _target(call) if call.method.mutates else None
-    if key is None:
+    read = _reading(call, key) if key is not None else None
+    if key is None or read is None:
         return
     kept: dict[Key, list[Before]] = call.cloud.history
     versions = kept.pop(key, [])  # put back at the end: the resource that was written least recently comes first
-    shown = _shown(call, key)
+    shown = _shown(read) if call.cloud.find(key) is not None else None
     if versions and versions[-1][1] == shown:
         versions.pop()  # the write before this one was refused, or changed nothing
     versions.append((call.cloud.now(), shown))
@@ -110,17 +110,20 @@ def _target(call: Call) -> Key | None:
     return Key(call.scope, call.collection, str(named)) if named else None
 
 
-def _shown(call: Call, key: Key) -> bytes | None:
-    """What `get` answers for a key now."""
-    if call.cloud.find(key) is None:
-        return None
+def _reading(call: Call, key: Key) -> Call | None:
+    """The `get` of what a call changes; None where there is none, as for what lies within a resource."""
     method = methods().get(call.method.id.rpartition(".")[0] + ".get")
     if method is None or method.id not in HANDLERS or method.name_parameter is None:
         return None
-    place: Mapping[str, Any] = {name: value for name, value in call.params.items() if name in ("project", "region", "zone")}
-    read = Call(call.cloud, method, call.project, call.scope, {**place, method.name_parameter: key.name})
+    params = {name: call.params[name] for name in PLACES if name in call.params} | {method.name_parameter: key.name}
+    if any(parameter.name not in params for parameter in method.path_parameters):
+        return None
+    return Call(call.cloud, method, call.project, call.scope, params)
+
+
+def _shown(read: Call) -> bytes | None:
     try:
-        return json.dumps(HANDLERS[method.id](read), separators=(",", ":")).encode()
+        return json.dumps(HANDLERS[read.method.id](read), separators=(",", ":")).encode()
     except ApiError:
         return None
 

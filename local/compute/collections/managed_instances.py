@@ -17,7 +17,6 @@ from local.compute.groups import Group
 from local.compute.intents import RESERVES
 from local.compute.machine import Machine
 from local.compute.rules.group import LEAVING, Delete, Disruption, Recreate
-from local.compute.rules.placement import zone_for_new
 from local.compute.rules.updater import most_needed, updates_for
 
 METHOD = "compute.regionInstanceGroupManagers."
@@ -129,8 +128,7 @@ def create_instances(call: Call) -> JsonObject:
     for name, each in given:
         if any((each.get("preservedState") or {}).values()):
             group.configs[name] = Config(each["preservedState"], call.cloud.new_fingerprint())
-        zones = Counter(machine.zone for machine in group.machines.values() if machine.action not in LEAVING)
-        group.create_named(name, zone_for_new(intent.shape, intent.zones, zones, {}, group.full_zones()))
+        group.create_named(name, group.supply.zone_for_new())
     rewrite(call, targetSize=intent.target_size + len(given))
     return call.operation()
 

@@ -23,7 +23,8 @@ from local.compute.rules.group import LEAVING
 def list_per_instance_configs(call: Call) -> JsonObject:
     call.resource()
     group: Group = call.cloud.acting[call.key]
-    return listing.page([configs.shown(group, name) for name in sorted(group.configs)], call.params, "items")
+    shown = [configs.shown(name, group.configs[name], group.machines.get(name)) for name in sorted(group.configs)]
+    return listing.page(shown, call.params, "items")
 
 
 @handles(METHOD + "updatePerInstanceConfigs", METHOD + "patchPerInstanceConfigs")

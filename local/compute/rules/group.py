@@ -22,11 +22,25 @@ class Disruption(IntEnum):
 
 
 @dataclass(frozen=True)
+class Overrides:
+    """What a group's all-instances configuration puts before its templates."""
+
+    metadata: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Revision:
     """What a VM is made from. Two revisions of one template differ by version name: that is how a restart is asked for."""
 
     template: str
     name: str | None = None
+    overrides: Overrides | None = None
+
+    @property
+    def version(self) -> tuple[str, str | None]:
+        """What `versions` say of it. The all-instances configuration is asked for and told of apart from them."""
+        return self.template, self.name
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,7 @@ class Healing:
     repairs_failed: bool = True
     repairs_unhealthy: bool = True
     takes_newest: bool = False  # forceUpdateOnRepair
+    changes_zone: bool = False  # onRepair.allowChangingZone
 
 
 THREE = Size(fixed=3)
@@ -72,6 +87,13 @@ class Intent:
         for version, n in zip(self.versions, split([v.size for v in self.versions], self.target_size), strict=True):
             counts[version.revision] += n
         return counts
+
+    def wanted_versions(self) -> Counter[tuple[str, str | None]]:
+        """VMs per version, those of none left out."""
+        counts: Counter[tuple[str, str | None]] = Counter()
+        for revision, n in self.wanted().items():
+            counts[revision.version] += n
+        return +counts
 
     @property
     def max_surge(self) -> int:

@@ -62,8 +62,8 @@ def is_stable(intent: Intent, members: Sequence[Member], outcome: Plan) -> bool:
 def is_version_target_reached(intent: Intent, members: Iterable[Member]) -> bool:
     """Every VM runs the version meant for it, in the wished split. VMs still to verify count, VMs still to boot do not."""
     staying = [member for member in members if not member.is_leaving]
-    running = Counter(member.revision for member in staying if member.is_running)
-    return running == +intent.wanted() and len(staying) == intent.target_size
+    running = Counter(member.revision.version for member in staying if member.is_running)
+    return running == intent.wanted_versions() and len(staying) == intent.target_size
 
 
 def updates_for(

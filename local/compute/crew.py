@@ -1,0 +1,32 @@
+"""What the parts of a group (`reserve.py`, `together.py`) ask of it. `groups.Group` is one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from local.compute.behaviour import Behaviour
+from local.compute.capacity import Failure
+from local.compute.cloud import Cloud
+from local.compute.errors import JsonObject
+from local.compute.machine import Machine
+from local.compute.rules.group import Intent
+from local.compute.supply import Supply
+
+
+class Crew(Protocol):
+    """A group and its machines."""
+
+    cloud: Cloud
+    intent: Intent
+    machines: dict[str, Machine]
+    supply: Supply
+
+    @property
+    def resource(self) -> JsonObject: ...
+    @property
+    def is_bulk(self) -> bool: ...
+
+    def behaviour(self, machine: Machine) -> Behaviour: ...
+    def failed(self, machine: Machine, failure: Failure) -> None: ...
+    def new_name(self) -> str: ...
+    def create_named(self, name: str, zone: str) -> Machine: ...

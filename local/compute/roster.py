@@ -1,0 +1,103 @@
+"""A managed instance group as it stands: what it is asked to be, which machines it has, what it tells them. All questions.
+
+What it does is in `groups.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from local.compute import configs
+from local.compute.behaviour import Behaviour, behaviour_for
+from local.compute.cloud import Cloud
+from local.compute.configs import Configs
+from local.compute.errors import JsonObject
+from local.compute.intents import check_key, check_of, disruption, flexible_types, intent_of
+from local.compute.keys import Key, parse
+from local.compute.machine import Machine
+from local.compute.rules.group import Disruption, Intent, Member, Overrides, Revision
+from local.compute.rules.health import Check
+from local.compute.services import asks_readiness, drain_seconds
+
+
+class Roster:
+    """One group and its machines. Its resource in the cloud's table is what it is asked to be."""
+
+    def __init__(self, cloud: Cloud, key: Key) -> None:
+        self.cloud = cloud
+        self.key = key
+        self.group_key = Key(key.scope, "instanceGroups", key.name)
+        self.machines: dict[str, Machine] = {}
+        self.configs: Configs = {}
+        self.configured_at = ""  # when the all-instances configuration was last changed, as a timestamp
+        self.intent: Intent
+        self.overrides: Overrides | None = None
+        self.check_key: Key | None
+        self.read()
+
+    def read(self) -> None:
+        """Take the intent from its resource."""
+        resource = self.resource
+        zones = tuple(zone["zone"].rpartition("/")[2] for zone in resource["distributionPolicy"]["zones"])
+        self.intent = intent_of(resource, zones)
+        overrides = self.intent.versions[0].revision.overrides
+        if overrides != self.overrides:
+            self.overrides, self.configured_at = overrides, self.cloud.timestamp()
+        self.check_key = check_key(resource)
+
+    @property
+    def resource(self) -> JsonObject:
+        return self.cloud.get(self.key)
+
+    @property
+    def instance_group(self) -> JsonObject:
+        return self.cloud.get(self.group_key)
+
+    @property
+    def region(self) -> str:
+        return self.key.scope.removeprefix("regions/")
+
+    @property
+    def machine_types(self) -> tuple[str, ...]:
+        """Those that its VMs may have, the preferred first; none: the template's."""
+        return flexible_types(self.resource)
+
+    @property
+    def is_bulk(self) -> bool:
+        """Whether its VMs are made all at once."""
+        return bool((self.resource.get("targetSizePolicy") or {}).get("mode") == "BULK")
+
+    def members(self) -> list[Member]:
+        """The VMs that are meant to run; VMs in reserve are none of the updater's business."""
+        check, in_service = self.check(), [machine for machine in self.machines.values() if not machine.standby]
+        if not self.configs:
+            return [machine.member(check) for machine in in_service]
+        return [machine.member(check, configs.need(self.configs, machine)) for machine in in_service]
+
+    def disruption(self, old: Revision, new: Revision) -> Disruption:
+        return disruption(self.cloud, old, new)
+
+    # What its machines ask
+
+    def template(self, revision: Revision) -> JsonObject:
+        key = parse(revision.template)
+        return (self.cloud.find(key) if key is not None else None) or {}
+
+    def preserved(self, machine: Machine) -> JsonObject | None:
+        return configs.preserved(self.configs, machine) if self.configs else None
+
+    def stateful_policy(self) -> JsonObject:
+        policy: JsonObject = (self.resource.get("statefulPolicy") or {}).get("preservedState") or {}
+        return policy
+
+    def behaviour(self, machine: Machine) -> Behaviour:
+        return behaviour_for(self.cloud.behaviours, self.key.name, machine.zone, self.template(machine.revision))
+
+    def check(self) -> Check | None:
+        check = check_of(self.cloud, self.check_key)
+        if check is None or self.check_key is None:
+            return None
+        return replace(check, asks_readiness=asks_readiness(self.cloud, self.group_key, self.check_key))
+
+    def drain_seconds(self) -> float:
+        return drain_seconds(self.cloud, self.group_key)
