@@ -9,9 +9,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 DOCUMENT = "discovery_cache/documents/compute.v1.json"
@@ -92,16 +94,17 @@ def methods() -> dict[str, Method]:
     return found
 
 
-def route(http: str, segments: list[str]) -> tuple[Method, dict[str, str]] | None:
+@lru_cache(maxsize=4096)
+def route(http: str, segments: tuple[str, ...]) -> tuple[Method, Mapping[str, str]] | None:
     """The method a request means and its path parameters; None when there is none. `segments` follow `/compute/v1/`."""
     found = _walk(_tree(), http, segments, 0)
     if found is None:
         return None
     method, taken = found
-    return method, dict(zip(method.names, taken, strict=True))
+    return method, MappingProxyType(dict(zip(method.names, taken, strict=True)))
 
 
-def methods_of(http: str, segments: list[str]) -> bool:
+def methods_of(http: str, segments: tuple[str, ...]) -> bool:
     """Whether any HTTP method is known for a path."""
     return any(_walk(_tree(), each, segments, 0) for each in ("GET", "POST", "PUT", "PATCH", "DELETE") if each != http)
 
@@ -120,7 +123,7 @@ def places_of(collection: str) -> frozenset[str]:
     return frozenset(path[2] for path in listed if len(path) > 3)
 
 
-def _walk(node: Node, http: str, segments: list[str], at: int) -> tuple[Method, tuple[str, ...]] | None:
+def _walk(node: Node, http: str, segments: tuple[str, ...], at: int) -> tuple[Method, tuple[str, ...]] | None:
     if at == len(segments):
         method = node.methods.get(http)
         return None if method is None else (method, ())

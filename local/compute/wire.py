@@ -12,8 +12,12 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+import orjson
 
 from local.compute import answers, collections, discovery, schema, stale
 from local.compute.call import HANDLERS, Call
@@ -56,18 +60,24 @@ class Response:
 
 def answer(cloud: Cloud, request: Request) -> Response:
     """Raises `Hangup` when a fault ends the connection."""
-    parts = urlsplit(request.target)
-    found = PREFIX.match(parts.path)
-    if found is None:
-        return refusal(NotFound(parts.path))
-    segments = [unquote(each) for each in parts.path[found.end() :].strip("/").split("/")]
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    path, segments, query = _parts(request.target)
+    if segments is None:
+        return refusal(NotFound(path))
     with cloud.lock:
         cloud.advance()
         return _dispatch(cloud, request, segments, query)
 
 
-def _dispatch(cloud: Cloud, request: Request, segments: list[str], query: dict[str, str]) -> Response:
+@lru_cache(maxsize=4096)  # pollers ask for the same few things again and again
+def _parts(target: str) -> tuple[str, tuple[str, ...] | None, Mapping[str, str]]:
+    """A target's path, the segments of it after `/compute/v1/` (None: there is no such part), and its query."""
+    parts = urlsplit(target)
+    found = PREFIX.match(parts.path)
+    segments = tuple(unquote(each) for each in parts.path[found.end() :].strip("/").split("/")) if found else None
+    return parts.path, segments, MappingProxyType(dict(parse_qsl(parts.query, keep_blank_values=True)))
+
+
+def _dispatch(cloud: Cloud, request: Request, segments: tuple[str, ...], query: Mapping[str, str]) -> Response:
     routed = discovery.route(request.http, segments)
     if routed is None:
         return refusal(_unknown(request.http, segments))
@@ -94,7 +104,7 @@ def _dispatch(cloud: Cloud, request: Request, segments: list[str], query: dict[s
 
 
 def _read(
-    cloud: Cloud, request: Request, method: Method, taken: dict[str, str], query: dict[str, str]
+    cloud: Cloud, request: Request, method: Method, taken: Mapping[str, str], query: Mapping[str, str]
 ) -> tuple[Call, Fault | None]:
     """The call, checked, and the fault that strikes it. Raises what refuses it."""
     fault = cloud.faults.strike(method.id, taken.get(method.name_parameter or "", "") or _name_in(request.body))
@@ -146,21 +156,21 @@ def _hold(response: str, body: JsonObject) -> None:
         raise Internal("the stand-in's answer breaks its schema: " + "; ".join(wrong[:5]))
 
 
-def _unknown(http: str, segments: list[str]) -> ApiError:
+def _unknown(http: str, segments: tuple[str, ...]) -> ApiError:
     path = "/".join(segments)
     if discovery.methods_of(http, segments):
         return ApiError(f"{http} is not a method of '{path}'.", status=405, reason="httpMethodNotAllowed")
     return ApiError(f"The requested URL '{path}' is not part of Compute v1.", status=404, reason="notFound")
 
 
-def _scope(method: Method, taken: dict[str, str]) -> str:
+def _scope(method: Method, taken: Mapping[str, str]) -> str:
     for place in ("region", "zone"):
         if place in taken and place != method.name_parameter:
             return f"{place}s/{taken[place]}"
     return "aggregated" if "/aggregated/" in method.path else "global"
 
 
-def _parameters(method: Method, taken: dict[str, str], query: dict[str, str]) -> dict[str, Any]:
+def _parameters(method: Method, taken: Mapping[str, str], query: Mapping[str, str]) -> dict[str, Any]:
     """Path and query, typed. What the method does not know is tolerated and dropped, except for those every list
     understands.
     """
@@ -233,7 +243,14 @@ def _check_request_id(given: str) -> None:
 
 
 def _json(status: int, body: JsonObject, delay_seconds: float = 0.0) -> Response:
-    return Response(status, json.dumps(body, separators=(",", ":")).encode(), delay_seconds=delay_seconds)
+    return Response(status, _encoded(body), delay_seconds=delay_seconds)
+
+
+def _encoded(body: JsonObject) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:  # half a surrogate pair, or a number beyond 64 bits, that somebody has sent
+        return json.dumps(body, separators=(",", ":")).encode()
 
 
 def refusal(refused: ApiError) -> Response:

@@ -1,4 +1,4 @@
-"""What every store promises, tried on each of them: Firestore (its emulator), a SQLite file, SQLite in memory."""
+"""What every store promises, tried on each of them: Firestore (its emulator), a SQLite file, SQLite in memory, and the simulation's."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import pytest
 from infra.store import Conflict, Create, Delete, Put, Replace, Store, Unstorable, Write
 from infra.stores.firestore import FirestoreStore
 from infra.stores.sqlite import SqliteStore
+from tests.simulation.memory import MemoryStore
 
 Open = Callable[[], Store]
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 
-@pytest.fixture(params=["firestore", "sqlite", "memory"])
+@pytest.fixture(params=["firestore", "sqlite", "sqlite in memory", "dictionaries"])
 def another(request: pytest.FixtureRequest, project: str, tmp_path: Path) -> Open:
     """Opens one more handle to the same documents."""
     if request.param == "firestore":
@@ -26,7 +27,7 @@ def another(request: pytest.FixtureRequest, project: str, tmp_path: Path) -> Ope
         return lambda: FirestoreStore(project, emulator=address)
     if request.param == "sqlite":
         return lambda: SqliteStore(tmp_path / "store.db")
-    only = SqliteStore(":memory:")
+    only: Store = SqliteStore(":memory:") if request.param == "sqlite in memory" else MemoryStore()
     return lambda: only
 
 

@@ -7,13 +7,12 @@ holds both to the same trace.
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
+import orjson
 import requests
 from requests.adapters import BaseAdapter
 
@@ -71,7 +70,6 @@ class _Teacher(LineAdapter):
 _TEACHER = _Teacher()
 _REAL: dict[str, Calls] = {}
 _LEARNT: dict[tuple[str, ...], tuple[str, str]] = {}
-_LOCK = threading.Lock()
 
 
 class FastCalls:
@@ -87,13 +85,13 @@ class FastCalls:
         http, target = self._learnt(row, method, tuple(marked), body_field)
         for number, value in enumerate(marked.values()):
             target = target.replace(_mark(number), quote(str(value), safe=""))
-        body = json.dumps(fields[body_field]).encode() if body_field else b""
+        body = orjson.dumps(fields[body_field]) if body_field else b""
         try:
             answered = self._line(Request(http, target, body))
         except Hangup as cut:
             raise Retry(BACK_OFF_SECONDS, f"no answer to {method} on {row.service}: {cut}") from cut
         try:
-            found = json.loads(answered.body)
+            found = orjson.loads(answered.body)
         except ValueError as error:
             if answered.status == 200:
                 raise Retry(BACK_OFF_SECONDS, f"garbled answer to {method} on {row.service}: {error}") from error
@@ -105,8 +103,7 @@ class FastCalls:
     def _learnt(self, row: Row, method: str, names: tuple[str, ...], body_field: str) -> tuple[str, str]:
         key = (row.service, method, body_field, *names)
         if key not in _LEARNT:
-            with _LOCK:
-                _LEARNT[key] = _learn(self.project, self._clock, row, method, names, body_field)
+            _LEARNT[key] = _learn(self.project, self._clock, row, method, names, body_field)
         return _LEARNT[key]
 
 

@@ -1,8 +1,8 @@
 """One seeded run: workers, messages, the store and Compute Engine under one scheduler in virtual time, with faults between them.
 
 Every external call of the deployed code passes `Simulation.boundary`: there time passes, faults strike, other workers get their
-turn, the rules are checked, and a line is added to the trace. Each delivery is a worker in a thread of its own, but only one
-thread ever runs: it hands the baton on where it would wait, so the same schedule is the same run to the last byte.
+turn, the rules are checked, and a line is added to the trace. Each delivery is a worker in a greenlet of its own, which
+hands over where it would wait and nowhere else, so the same schedule is the same run to the last byte.
 
     worker A  --call--call--wait 5 s---------------------call--(dies)
     worker B                 \\--call--call--frozen 200 s----------------------\\--call: its claim has expired
@@ -16,7 +16,6 @@ import hashlib
 import heapq
 import json
 import logging
-import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -25,18 +24,20 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from greenlet import greenlet
+
 from handlers import records, release, wakeup
 from infra.buses.embedded import EmbeddedBus
 from infra.compute_errors import Trouble
 from infra.errors import Unavailable
 from infra.store import Conflict, Document, Write
-from infra.stores.sqlite import SqliteStore
 from infra.wiring import World
 from local.compute import Cloud, discovery, wire
 from local.compute import VirtualClock as CloudClock
 from local.compute.errors import Hangup
 from tests.simulation import schedule as schedules
 from tests.simulation.calls import compute_on
+from tests.simulation.memory import MemoryStore
 from tests.simulation.schedule import ERRORS, OPERATION_ERRORS, Fault, Schedule
 
 PROJECT = "demo"
@@ -57,17 +58,23 @@ class Death(BaseException):
 
 
 class Worker:
-    """One delivery being worked on. `lock` is held by the thread that may not run."""
+    """One delivery being worked on."""
 
-    def __init__(self, number: int, started: float, skew: float, redeliver: Callable[[float], None], backoff: float) -> None:
+    def __init__(
+        self,
+        number: int,
+        started: float,
+        skew: float,
+        work: Callable[[Worker], None],
+        redeliver: Callable[[float], None],
+        backoff: float,
+    ) -> None:
+        self.greenlet = greenlet(partial(work, self))
         self.number, self.started, self.skew = number, started, skew
         self.redeliver, self.backoff = redeliver, backoff
-        self.lock = threading.Lock()
-        self.lock.acquire()
         self.is_frozen = self.is_done = self.is_doomed = self.is_tick = False
         self.calls = 0
         self.failure: BaseException | None = None
-        self.thread: threading.Thread | None = None
 
 
 class WorkerClock:
@@ -91,7 +98,7 @@ class Simulation:
         self.began = self.cloud_clock()
         self.cloud = Cloud(PROJECT, self.cloud_clock, operation_seconds=1)
         self.cloud.set_behaviours([BEHAVIOUR])
-        self.store = SqliteStore(":memory:")
+        self.store = MemoryStore()
         self.server_clock = ServerClock(self)
         self.bus = EmbeddedBus(self.server_clock)
         self.clock = WorkerClock(self)
@@ -103,8 +110,6 @@ class Simulation:
         for topic in (*self.handlers, records.STATUS, records.DEAD_LETTERS):
             self.bus.subscribe(topic, partial(self._published, topic))
         self.current: Worker | None = None
-        self.baton = threading.Lock()
-        self.baton.acquire()
         self.heap: list[tuple[float, int, Callable[[], None]]] = []
         self.count = self.messages = self.workers = self.calls = 0
         self.alive: set[Worker] = set()
@@ -152,7 +157,7 @@ class Simulation:
         worker, wake = self._running(), self.now() + max(0.0, seconds)
         if self.heap and self.heap[0][0] <= wake:
             self.at(wake, lambda: self._go(worker))
-            self._hand_over(worker)
+            worker.greenlet.parent.switch()
         elif wake > self.now():
             self.cloud_clock.advance(wake - self.now())
             self.cloud.advance()
@@ -168,22 +173,15 @@ class Simulation:
 
     def _resume(self, worker: Worker) -> None:
         self.current = worker
-        worker.lock.release()
-        self.baton.acquire()
+        worker.greenlet.switch()
         self.current = None
 
-    def _hand_over(self, worker: Worker) -> None:
-        self.baton.release()
-        worker.lock.acquire()
-
     def _run(self, worker: Worker, work: Callable[[World], None]) -> None:
-        worker.lock.acquire()
         try:
             work(self._world(worker))
         except BaseException as error:
             worker.failure = error
         worker.is_done = True
-        self.baton.release()
 
     def _world(self, worker: Worker) -> World:
         store, bus, compute = SimStore(self), SimBus(self), self.compute
@@ -229,15 +227,12 @@ class Simulation:
             self.workers,
             self.now(),
             0.0 if self.is_healed else skew,
+            partial(self._run, work=lambda world: self.handlers[topic](world, event)),
             lambda after: self._deliver(topic, event, attempt + 1, self.now() + after),
             min(10.0 * 2 ** min(attempt - 1, 20), 600.0),
         )
         worker.is_tick = _is_tick(event)
-        worker.thread = threading.Thread(
-            target=self._run, args=(worker, lambda world: self.handlers[topic](world, event)), daemon=True
-        )
         self.alive.add(worker)
-        worker.thread.start()
         self._go(worker)
 
     def _go(self, worker: Worker) -> None:
@@ -245,7 +240,7 @@ class Simulation:
         self._look_after()
 
     def _look_after(self) -> None:
-        """Somebody has handed the baton back: the messages of those that are over meet their fate."""
+        """Somebody has handed over: the messages of those that are over meet their fate."""
         for each in [each for each in self.alive if each.is_done]:
             self.alive.discard(each)
             self.in_flight -= not each.is_tick
@@ -348,7 +343,7 @@ class Simulation:
     def line(self, request: wire.Request) -> wire.Response:
         """Compute Engine's end of the wire, for the real client's adapter and for the fast calls alike."""
         path = wire.PREFIX.sub("", request.target.partition("?")[0])
-        routed = discovery.route(request.http, path.split("/"))
+        routed = discovery.route(request.http, tuple(path.split("/")))
         if routed is None:
             raise AssertionError(f"no method for {request.http} {path}")
         method, taken = routed
@@ -406,7 +401,7 @@ class Simulation:
         self.broken.append(f"at {self.now() - self.began:.2f} s, call {self.calls}: {why}")
 
     def close(self) -> None:
-        """End every worker that still waits, so that no thread is left."""
+        """End every worker that still waits, so that nothing is left half done."""
         for worker in list(self.alive):
             worker.is_doomed = True
             while not worker.is_done:
