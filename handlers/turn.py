@@ -163,11 +163,14 @@ def _observe(world: World, state: State, seen: Snapshot | None) -> Snapshot:
 
 def _decide(state: State, snapshot: Snapshot, policy: Policy, refusals: tuple[Problem, ...], now: datetime) -> Decision:
     seen = observed(snapshot, state.desired.model)
-    unmet = _plan(capped(policy, asked(state.rollout, state.desired, seen)), snapshot)
+    sought = capped(policy, asked(state.rollout, state.desired, seen))
+    unmet = _plan(sought, snapshot)
     refusals = (*refusals, *unmet.problems, *_forbidden(policy, state))
     evidence = Evidence(refusals, tuple(action.why for action in unmet.actions))
     answer = advance(state.rollout, state.desired, seen, evidence, now)
-    return settle(state, answer, _plan(capped(policy, answer.target), snapshot), outputs(snapshot, state.desired.model), now)
+    target = capped(policy, answer.target)
+    planned = unmet if target == sought else _plan(target, snapshot)
+    return settle(state, answer, planned, outputs(snapshot, state.desired.model), now)
 
 
 def _plan(target: Target, snapshot: Snapshot) -> Plan:

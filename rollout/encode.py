@@ -96,19 +96,21 @@ def from_document(document: Json) -> State:
     if document.get("schema") != SCHEMA:
         raise UnknownSchema(f"model document {document.get('model')!r} has schema {document.get('schema')!r}, not {SCHEMA}")
     desired, rollout = document["desired"], document["rollout"]
+    places = (desired["release"], document["stable"], document["candidate"], document["previous"])
+    release, stable, candidate, previous = _read_releases(places)
     return State(
         desired=Desired(
             document["model"],
-            _read_release(desired["release"]),
+            release,
             desired["generation"],
             tuple(_read_command(command) for command in desired["commands"]),
             desired["latest"],
         ),
         rollout=Rollout(
             phase=_read_phase(rollout["phase"]),
-            stable=_read_release(document["stable"]),
-            candidate=_read_release(document["candidate"]),
-            previous=_read_release(document["previous"]),
+            stable=stable,
+            candidate=candidate,
+            previous=previous,
             ladder=rollout["ladder"],
             progress=Progress(**rollout["progress"]) if rollout["progress"] else None,
             paused=Pause(**rollout["paused"]) if rollout["paused"] else None,
@@ -140,6 +142,15 @@ def _release(release: Release | None) -> Json | None:
 
 def _read_release(document: Json | None) -> Release | None:
     return release_from_document(document) if document else None
+
+
+def _read_releases(documents: tuple[Json | None, ...]) -> list[Release | None]:
+    """Most of them are one release in several places: it is read once."""
+    found: list[Release | None] = []
+    for number, document in enumerate(documents):
+        at = documents.index(document)
+        found.append(found[at] if at < number else _read_release(document))
+    return found
 
 
 def _command(command: Command) -> Json:

@@ -47,8 +47,9 @@ def differences(wanted: Mapping[str, Any], observed: Mapping[str, Any], path: st
     """The fields of `wanted` that `observed` does not agree with, by dotted path."""
     changes: Changes = {}
     for field, want in wanted.items():
-        where = f"{path}.{field}" if path else field
-        changes |= _compare(where, field, want, observed.get(field))
+        seen = observed.get(field)
+        if want != seen:  # what is equal as it stands, as most fields are, needs no reading
+            changes |= _compare(f"{path}.{field}" if path else field, field, want, seen)
     return changes
 
 

@@ -48,7 +48,7 @@ TICK = 60.0
 TICK_MESSAGE = b'{"tick": true}'
 TICK_DATA = base64.b64encode(TICK_MESSAGE).decode()
 MAX_CALLS = 60_000
-BEHAVIOUR: dict[str, Any] = {"boot_seconds": 30, "ready_after_seconds": 10, "drain_seconds": 0}
+BEHAVIOUR: dict[str, Any] = {"boot_seconds": 12, "ready_after_seconds": 5, "drain_seconds": 0}
 
 T = TypeVar("T")
 

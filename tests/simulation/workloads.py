@@ -13,7 +13,7 @@ IMAGE = "us-docker.pkg.dev/p/r/tiny"
 BASE: dict[str, Any] = {
     "scaling": {"min": 3, "max": 6},
     "traffic": {"draining_seconds": 0},
-    "rollout": {"steps": [50, 100], "bake_seconds": 60},
+    "rollout": {"steps": [50, 100], "bake_seconds": 20},
 }
 
 
@@ -60,7 +60,7 @@ WORKLOADS: dict[str, Workload] = {
         Workload("create", (first(),)),
         Workload("swap", (first(), release(SETTLED, "2"))),
         Workload(
-            "roll", (first(rollout={"steps": [10, 50, 100], "bake_seconds": 60}), release(SETTLED, "2"), release(SETTLED, "3"))
+            "roll", (first(rollout={"steps": [10, 50, 100], "bake_seconds": 20}), release(SETTLED, "2"), release(SETTLED, "3"))
         ),
         Workload(
             "scale",
@@ -103,10 +103,10 @@ WORKLOADS: dict[str, Workload] = {
         ),
         Workload(
             "wait",
-            (first(rollout={"on_newer": "wait", "bake_seconds": 60}), release(SETTLED, "2"), release("step_1", "3")),
+            (first(rollout={"on_newer": "wait", "bake_seconds": 20}), release(SETTLED, "2"), release("step_1", "3")),
             is_racy=True,
             serves="3",
         ),
-        Workload("in-place", (first(rollout={"unavailable": 3, "steps": [100], "bake_seconds": 60}), release(SETTLED, "2"))),
+        Workload("in-place", (first(rollout={"unavailable": 3, "steps": [100], "bake_seconds": 20}), release(SETTLED, "2"))),
     )
 }
