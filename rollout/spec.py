@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -325,6 +326,18 @@ def dump(spec: Spec) -> dict[str, Any]:
 def load(document: Mapping[str, Any]) -> Spec:
     """What `dump` gave. Raises `Invalid` where the document is no spec. Rules between fields are not asked again: a spec that
     was accepted once must stay readable when the rules get stricter."""
+    try:
+        return _loaded(json.dumps(document, sort_keys=True))
+    except (TypeError, ValueError, RecursionError):  # no JSON: `frozen` says where
+        return _read(document)
+
+
+@lru_cache(maxsize=64)  # a turn reads the same few releases at every look
+def _loaded(document: str) -> Spec:
+    return _read(json.loads(document))
+
+
+def _read(document: object) -> Spec:
     found = checked(Spec, frozen(document), partial=False)
     if found.value is None or found.problems:
         raise Invalid(found.problems)

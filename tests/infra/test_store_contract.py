@@ -1,4 +1,4 @@
-"""What every store promises, tried on each of them: Firestore (its emulator), a SQLite file, SQLite in memory, and the simulation's."""
+"""What every store promises, tried on each: Firestore (its emulator), SQLite in a file and in memory, the simulation's dictionaries."""
 
 from __future__ import annotations
 

@@ -24,13 +24,14 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from greenlet import greenlet
+from greenlet import getcurrent, greenlet
 
 from handlers import records, release, wakeup
 from infra.buses.embedded import EmbeddedBus
 from infra.compute_errors import Trouble
 from infra.errors import Unavailable
 from infra.store import Conflict, Document, Write
+from infra.stores.sqlite import SqliteStore
 from infra.wiring import World
 from local.compute import Cloud, discovery, wire
 from local.compute import VirtualClock as CloudClock
@@ -92,13 +93,13 @@ class WorkerClock:
 
 
 class Simulation:
-    def __init__(self, plan: Schedule, *, is_fast: bool = True) -> None:
+    def __init__(self, plan: Schedule, store: MemoryStore | SqliteStore, *, is_fast: bool = True) -> None:
         self.plan = plan
         self.cloud_clock = CloudClock()
         self.began = self.cloud_clock()
         self.cloud = Cloud(PROJECT, self.cloud_clock, operation_seconds=1)
         self.cloud.set_behaviours([BEHAVIOUR])
-        self.store = MemoryStore()
+        self.store = store
         self.server_clock = ServerClock(self)
         self.bus = EmbeddedBus(self.server_clock)
         self.clock = WorkerClock(self)
@@ -110,6 +111,7 @@ class Simulation:
         for topic in (*self.handlers, records.STATUS, records.DEAD_LETTERS):
             self.bus.subscribe(topic, partial(self._published, topic))
         self.current: Worker | None = None
+        self.scheduler = getcurrent()
         self.heap: list[tuple[float, int, Callable[[], None]]] = []
         self.count = self.messages = self.workers = self.calls = 0
         self.alive: set[Worker] = set()
@@ -157,7 +159,7 @@ class Simulation:
         worker, wake = self._running(), self.now() + max(0.0, seconds)
         if self.heap and self.heap[0][0] <= wake:
             self.at(wake, lambda: self._go(worker))
-            worker.greenlet.parent.switch()
+            self.scheduler.switch()
         elif wake > self.now():
             self.cloud_clock.advance(wake - self.now())
             self.cloud.advance()

@@ -7,6 +7,7 @@ every release with an outcome, and the model's world what its stable release ask
 
 from __future__ import annotations
 
+import gc
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -14,11 +15,13 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
 
+from infra.stores.sqlite import SqliteStore
 from local.compute.instance_controls import affect
 from local.compute.wire import Request, answer
 from rollout.encode import from_document
 from tests.simulation import schedule as schedules
 from tests.simulation.engine import BEHAVIOUR, Simulation, quiet_logs
+from tests.simulation.memory import MemoryStore
 from tests.simulation.rules import SECRET, Rules
 from tests.simulation.schedule import Fault, Schedule
 from tests.simulation.workloads import IMAGE, WORKLOADS, Step
@@ -62,9 +65,12 @@ class Result:
         return "; ".join(self.broken)
 
 
-def run(schedule: Schedule, *, is_fast: bool = True, is_reference: bool = False) -> Result:
+def run(
+    schedule: Schedule, *, is_fast: bool = True, is_reference: bool = False, store: MemoryStore | SqliteStore | None = None
+) -> Result:
     unmute = quiet_logs()
-    story = Story(schedule, is_fast)
+    gc.disable()  # a run is short, and a third of its time would go into looking through the libraries' objects
+    story = Story(schedule, is_fast, store or MemoryStore())
     try:
         story.tell()
         if not is_reference and not story.simulation.broken:
@@ -72,6 +78,7 @@ def run(schedule: Schedule, *, is_fast: bool = True, is_reference: bool = False)
         return story.result()
     finally:
         story.simulation.close()
+        gc.enable()
         unmute()
 
 
@@ -85,9 +92,9 @@ def reference(workload: str) -> Result:
 
 
 class Story:
-    def __init__(self, schedule: Schedule, is_fast: bool) -> None:
+    def __init__(self, schedule: Schedule, is_fast: bool, store: MemoryStore | SqliteStore) -> None:
         self.schedule, self.workload = schedule, WORKLOADS[schedule.workload]
-        self.simulation = Simulation(schedule, is_fast=is_fast)
+        self.simulation = Simulation(schedule, store, is_fast=is_fast)
         self.rules = Rules(self.simulation, self.workload.models)
         self.cloud = self.simulation.cloud
         bad = [{"image": f"*{IMAGE}:{version}*", **BEHAVIOUR, **how} for version, how in self.workload.bad.items()]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from infra.stores.sqlite import SqliteStore
 from tests.simulation import schedule as schedules
+from tests.simulation.memory import MemoryStore
 from tests.simulation.run import reference, run
 from tests.simulation.schedule import Fault, Schedule
 from tests.simulation.workloads import WORKLOADS
@@ -49,3 +51,9 @@ def test_a_failing_schedule_shrinks_to_the_faults_that_it_needs() -> None:
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_every_workload_ends_well_when_nothing_goes_wrong(workload: str) -> None:
     assert reference(workload).broken == ()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_store_of_dictionaries_makes_the_very_run_that_sqlite_makes(seed: int) -> None:
+    plan = drawn(seed)
+    assert run(plan, store=MemoryStore()).story == run(plan, store=SqliteStore(":memory:")).story

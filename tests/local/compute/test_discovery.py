@@ -27,7 +27,7 @@ def test_every_handler_is_a_method_of_the_api() -> None:
     ],
 )
 def test_a_url_finds_its_method(http: str, path: str, method: str) -> None:
-    found = discovery.route(http, path.split("/"))
+    found = discovery.route(http, tuple(path.split("/")))
     assert found is not None
     assert found[0].id == method
 
