@@ -1,4 +1,4 @@
-"""What every store promises, tried on each: Firestore (its emulator), SQLite in a file and in memory, the simulation's dictionaries."""
+"""What every store promises, tried on each: Firestore (its emulator), SQLite in a file and in memory, the simulation's own."""
 
 from __future__ import annotations
 
