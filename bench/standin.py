@@ -1,9 +1,9 @@
 """The speed and size of the Compute Engine stand-in: a rolling update, a long list, the memory of a group.
 
 `python -m bench --only standin`. Everything in this process and in virtual time. The rolling update is driven by Google's
-unmodified client, from the patch until the group says that it is stable; the list is read page by page, answers parsed as JSON. CPU time
-is the process's, so that other work on the machine counts little; of several runs the median. What passes through its load
-balancers is measured by `bench/traffic.py`.
+unmodified client, from the patch until the group says that it is stable; the list is read page by page, answers parsed as
+JSON. CPU time is the process's, so that other work on the machine counts little; of several runs the median. What passes
+through its load balancers is measured by `bench/traffic.py`.
 """
 
 from __future__ import annotations

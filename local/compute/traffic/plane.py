@@ -10,6 +10,7 @@ that runs.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import threading
 import time
@@ -48,7 +49,8 @@ class DataPlane:
         self._fronts: dict[Key, Front] = {}
         self._loop = asyncio.new_event_loop()
         self._stopping = threading.Event()
-        self._refreshing = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._taken, self._taking = 0, asyncio.Lock()
         self._threads: list[threading.Thread] = []
         self._measured_at = time.monotonic()
 
@@ -80,12 +82,14 @@ class DataPlane:
         self.stop()
 
     def refresh(self) -> None:
-        """Take over what the cloud is now. The watcher does it by itself; this returns when it is done."""
-        with self._refreshing:
-            with self.cloud.lock:
-                self.cloud.advance()
-                scene = scene_of(self.cloud)
-            self._on_loop(self._take(scene))
+        """Take over what the cloud is now. The watcher does it by itself; this returns when it is done.
+
+        No lock but the cloud's: a control that calls this holds it, and the watcher must not hold what that one waits for.
+        """
+        with self.cloud.lock:
+            self.cloud.advance()
+            number, scene = next(self._numbers), scene_of(self.cloud)
+        self._on_loop(self._take_in_turn(number, scene))
 
     def url_of(self, rule: Key) -> str | None:
         """Where a forwarding rule is served; None while it is not."""
@@ -132,6 +136,13 @@ class DataPlane:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
 
     # On the loop
+
+    async def _take_in_turn(self, number: int, scene: Scene) -> None:
+        """One at a time; of scenes that overtook each other the newest stays."""
+        async with self._taking:
+            if number > self._taken:
+                await self._take(scene)
+                self._taken = number
 
     async def _take(self, scene: Scene) -> None:
         """New ports first, then the new scene, then the old ports: nobody is sent to a port that is not there."""

@@ -77,7 +77,7 @@ class Site:
         return url
 
     def get(self, path: str = "/", **members: Any) -> requests.Response:
-        return requests.get(self.url + path, timeout=30, allow_redirects=False, **members)
+        return requests.get(self.url + path, timeout=120, allow_redirects=False, **members)
 
     def releases(self, count: int, path: str = "/") -> Counter[str]:
         """How many of so many requests each release answered."""

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from google.cloud import compute_v1
 
 from local.compute import Cloud, VirtualClock, control, wire
 from local.compute.instance_controls import affect
+from local.compute.traffic.plane import LOOK_SECONDS
 from tests.local.compute.clients import PROJECT, Clients
 from tests.local.compute.fleet import Fleet, version
 from tests.local.compute.site import SERVICES, Site, site, until
@@ -252,7 +254,8 @@ def test_what_is_in_flight_when_the_draining_ends_is_cut_off(here: Site) -> None
         default_service=SERVICES + "bs",
         default_route_action=compute_v1.HttpRouteAction(retry_policy=compute_v1.HttpRetryPolicy(num_retries=0)),
     )
-    ask(here.cloud, "PUT", "/traffic", [{"latency_seconds": 25}])
+    here.change_service(timeout_sec=3600)
+    ask(here.cloud, "PUT", "/traffic", [{"latency_seconds": 3600}])  # no answer comes before the end
     answers: list[requests.Response] = []
     threads = [threading.Thread(target=lambda: answers.append(here.get())) for _ in range(3)]
     for thread in threads:
@@ -327,6 +330,17 @@ def test_busy_workers_are_the_cpu_of_a_group(here: Site) -> None:
     here.fleet.autoscale(cpu_utilization=compute_v1.AutoscalingPolicyCpuUtilization(utilization_target=0.5))
     here.run(120)
     assert here.fleet.get().target_size <= 3  # what a person says goes before what was measured
+
+
+# --- beside other work ---------------------------------------------------------------------------------------------------
+
+
+def test_whoever_holds_the_cloud_may_ask_for_the_newest_scene_while_the_watcher_does(here: Site) -> None:
+    for latency in (0.001, 0.002, 0.003):
+        with here.cloud.lock:
+            time.sleep(3 * LOOK_SECONDS)  # the watcher comes by and waits for the lock
+            ask(here.cloud, "PUT", "/traffic", [{"latency_seconds": latency}])
+    assert here.get().status_code == 200
 
 
 # --- by itself -----------------------------------------------------------------------------------------------------------
