@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from local.compute.call import Call
+from local.compute.cloud import Cloud
 from local.compute.collections.standard import Kind, register
 from local.compute.errors import JsonObject, Required
+from local.compute.keys import Key
 
 LIFE_SECONDS = 90 * 86_400.0
 
@@ -23,9 +25,15 @@ def complete(call: Call, resource: JsonObject) -> None:
     certificate = resource.get("certificate") or self_managed.get("certificate")
     if not certificate:
         raise Required("resource.certificate")
-    if not (resource.pop("privateKey", None) or self_managed.pop("privateKey", None)):
+    private = resource.pop("privateKey", None) or self_managed.pop("privateKey", None)
+    if not private:
         raise Required("resource.privateKey")
+    call.cloud.private_keys[Key(call.scope, call.collection, resource["name"])] = private
     resource |= {"certificate": certificate, "selfManaged": {"certificate": certificate}}
+
+
+def removed(cloud: Cloud, resource: JsonObject) -> None:
+    cloud.private_keys.pop(cloud.key_of(resource["selfLink"]), None)
 
 
 register(
@@ -35,5 +43,6 @@ register(
         schema="SslCertificate",
         discovery=("sslCertificates", "regionSslCertificates"),
         complete=complete,
+        removed=removed,
     )
 )

@@ -57,7 +57,7 @@ class Balancer:
         host = request.headers.get("host", "")
         destination = route(rule.url_map, host, request.target, request.headers)
         if destination.redirect is not None:
-            return redirection(destination.redirect, destination.matched, host, request.target)
+            return redirection(destination.redirect, destination.matched, host, request.target, rule.is_https)
         service, headers = self._service(destination)
         if service is None:
             return refusal(404, "no backend service for this request", is_classic=False)

@@ -1,4 +1,6 @@
-"""A forwarding rule's listening port: requests in, answers out, one after the other on each connection."""
+"""A forwarding rule's listening port: requests in, answers out, one after the other on each connection. With TLS for a rule
+whose target is an HTTPS proxy.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +8,23 @@ import asyncio
 import logging
 from typing import cast
 
+from local.compute.errors import JsonObject
 from local.compute.keys import Key
 from local.compute.traffic.balancer import Balancer
 from local.compute.traffic.http import BadMessage, Reader, Request, Response
 from local.compute.traffic.scene import Rule
+from local.compute.traffic.tls import Identities
 
 LOG = logging.getLogger("local.compute")
 
 
 class Front:
-    """The port of one rule. `rule` is replaced as its URL map changes."""
+    """The port of one rule. What the rule is may change, but not whether it speaks TLS (`become`)."""
 
     def __init__(self, rule: Rule, balancer: Balancer) -> None:
         self.rule, self._balancer = rule, balancer
         self.port = 0
+        self.shown = Identities(rule.certificates) if rule.is_https else None
         self._server: asyncio.Server | None = None
         self._clients: set[_Client] = set()
 
@@ -27,9 +32,28 @@ class Front:
     def key(self) -> Key:
         return self.rule.key
 
+    @property
+    def scheme(self) -> str:
+        return "https" if self.rule.is_https else "http"
+
+    def become(self, rule: Rule) -> None:
+        """Connections that are open keep the certificate that they were shown."""
+        if self.shown is not None and rule.certificates != self.rule.certificates:
+            self.shown.become(rule.certificates)
+        self.rule = rule
+
+    def state(self, host: str) -> JsonObject:
+        """Where it is served and, for TLS, what a client has to trust."""
+        told: JsonObject = {"url": f"{self.scheme}://{host}:{self.port}"}
+        if self.shown is None:
+            return told
+        said = [{"names": each.names, "pem": each.chain} | ({"why": each.why} if each.why else {}) for each in self.shown.all]
+        return told | {"certificates": said}
+
     async def start(self, host: str) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Client(self), host, 0, backlog=512)
+        context = self.shown.context if self.shown is not None else None
+        self._server = await loop.create_server(lambda: _Client(self), host, 0, backlog=512, ssl=context)
         self.port = int(self._server.sockets[0].getsockname()[1])
 
     def stop(self) -> None:

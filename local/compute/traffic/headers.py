@@ -44,14 +44,14 @@ def _apply(headers: dict[str, str], added: list[JsonObject] | None, removed: lis
         headers[name] = value if each.get("replace") or name not in headers else f"{headers[name]}, {value}"
 
 
-def redirection(redirect: JsonObject, matched: str, host: str, target: str) -> Response:
-    """The answer of a `urlRedirect`."""
+def redirection(redirect: JsonObject, matched: str, host: str, target: str, is_https: bool = False) -> Response:
+    """The answer of a `urlRedirect`. Without a word on it the scheme stays."""
     path, mark, query = target.partition("?")
     if redirect.get("pathRedirect"):
         path = redirect["pathRedirect"]
     elif redirect.get("prefixRedirect"):
         path = redirect["prefixRedirect"] + path.removeprefix(matched)
-    scheme = "https" if redirect.get("httpsRedirect") else "http"
+    scheme = "https" if redirect.get("httpsRedirect") or is_https else "http"
     rest = "" if redirect.get("stripQuery") else mark + query
     status = REDIRECTS.get(redirect.get("redirectResponseCode", ""), 301)
     return Response(status, {"location": f"{scheme}://{redirect.get('hostRedirect') or host}{path}{rest}", "via": VIA})

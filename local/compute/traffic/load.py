@@ -1,7 +1,7 @@
 """A small load generator: `python -m local.compute.traffic.load URL --seconds 5 --connections 32 [--rate 200]`.
 
 A number of kept connections that each send as soon as they were answered, or at a common rate; it ends by itself. It tells
-answers by status and by release, and how long they took.
+answers by status and by release, and how long they took. Of an https address it believes any certificate.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import ssl
 import sys
 import time
 from collections import Counter
@@ -60,7 +61,8 @@ async def load(
 ) -> Report:
     """Load a URL until `seconds` have passed or `most` requests were sent."""
     parts = urlsplit(url)
-    upstream = Upstream(parts.hostname or "127.0.0.1", parts.port or 80)
+    tls = _believing() if parts.scheme == "https" else None
+    upstream = Upstream(parts.hostname or "127.0.0.1", parts.port or (443 if tls else 80), tls)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     report, began, sent = Report(), time.monotonic(), 0
 
@@ -84,6 +86,12 @@ async def load(
     report.seconds = time.monotonic() - began
     upstream.close()
     return report
+
+
+def _believing() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def main(arguments: list[str] | None = None) -> int:

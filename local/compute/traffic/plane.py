@@ -94,7 +94,7 @@ class DataPlane:
     def url_of(self, rule: Key) -> str | None:
         """Where a forwarding rule is served; None while it is not."""
         front = self._fronts.get(rule)
-        return f"http://{_shown(self.host)}:{front.port}" if front is not None and front.port else None
+        return str(front.state(_shown(self.host))["url"]) if front is not None and front.port else None
 
     def measure(self) -> None:
         """Tell the autoscalers what the groups did since the last time: mean busy share of workers, requests/s."""
@@ -155,10 +155,13 @@ class DataPlane:
             apps[key].become(vm)
         rules = {rule.key: rule for rule in scene.rules}
         for name, rule in rules.items():
-            if name not in self._fronts:
-                self._fronts[name] = Front(rule, self._balancer)
-                await self._fronts[name].start(self.host)
-            self._fronts[name].rule = rule
+            front = self._fronts.get(name)
+            if front is None or front.rule.is_https != rule.is_https:
+                if front is not None:
+                    front.stop()
+                front = self._fronts[name] = Front(rule, self._balancer)
+                await front.start(self.host)
+            front.become(rule)
         self._balancer.scene = scene
         for gone in apps.keys() - scene.vms.keys():
             apps.pop(gone).stop()
@@ -199,7 +202,8 @@ class DataPlane:
             ]
             for key, service in sorted(self._balancer.scene.services.items())
         }
-        rules = {self.cloud.path(key): {"url": self.url_of(key)} for key in sorted(self._fronts)}
+        host = _shown(self.host)
+        rules = {self.cloud.path(key): self._fronts[key].state(host) for key in sorted(self._fronts)}
         return {"on": True, "forwarding_rules": rules, "backend_services": services, "measured": dict(self.cloud.measured)}
 
     async def _close(self) -> None:

@@ -18,6 +18,7 @@ from local.compute.machine import Machine
 from local.compute.rules.group import AWAY
 from local.compute.rules.health import HEALTHY, Answers
 from local.compute.traffic.profile import Profile, changed
+from local.compute.traffic.tls import Certificate
 
 LEAVING = AWAY | {"RECREATING"}
 PROXIES = ("targetHttpProxies", "targetHttpsProxies")
@@ -72,11 +73,12 @@ class Service:
 
 @dataclass(frozen=True)
 class Rule:
-    """A forwarding rule that leads to a URL map."""
+    """A forwarding rule that leads to a URL map; with `certificates` if it speaks TLS."""
 
     key: Key
     is_https: bool
     url_map: JsonObject = field(repr=False)
+    certificates: tuple[Certificate, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,23 @@ def _rules(cloud: Cloud) -> Iterator[Rule]:
             proxy = parse(rule["target"])
             if proxy is None or proxy.collection not in PROXIES:
                 continue
-            url_map = parse((cloud.find(proxy) or {}).get("urlMap", ""))
+            resource = cloud.find(proxy) or {}
+            url_map = parse(resource.get("urlMap", ""))
             found = cloud.find(url_map) if url_map is not None else None
             if found is not None:
-                yield Rule(cloud.key_of(rule["selfLink"]), proxy.collection == "targetHttpsProxies", found)
+                is_https = proxy.collection == "targetHttpsProxies"
+                yield Rule(cloud.key_of(rule["selfLink"]), is_https, found, tuple(_certificates(cloud, resource)))
+
+
+def _certificates(cloud: Cloud, proxy: JsonObject) -> Iterator[Certificate]:
+    """In the order of the proxy; the first is its primary one."""
+    for url in proxy.get("sslCertificates") or []:
+        key = cloud.key_of(url)
+        found = cloud.find(key) or {}
+        if found.get("type") == "MANAGED":
+            yield Certificate(domains=tuple(found["managed"]["domains"]))
+        elif found:
+            yield Certificate(found["certificate"], cloud.private_keys.get(key, ""))
 
 
 def _service(cloud: Cloud, key: Key, resource: JsonObject, vms: dict[tuple[int, float], Vm]) -> Service:

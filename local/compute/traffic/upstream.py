@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import cast
 
 from local.compute.traffic.http import BadMessage, Reader, Request, Response
@@ -15,8 +16,8 @@ class Broken(Exception):
 class Upstream:
     """The connections to one port."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        self._host, self._port, self._tls = host, port, tls
         self._idle: list[_Connection] = []
         self.in_flight = 0
 
@@ -43,7 +44,7 @@ class Upstream:
             if connection.is_open:
                 return connection
         try:
-            _, made = await asyncio.get_running_loop().create_connection(_Connection, self._host, self._port)
+            _, made = await asyncio.get_running_loop().create_connection(_Connection, self._host, self._port, ssl=self._tls)
         except OSError as refused:
             raise Broken(f"connection refused: {refused}") from refused
         return made
