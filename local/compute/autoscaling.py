@@ -14,6 +14,7 @@ window, a scale-in window or a schedule is due. Otherwise it sleeps. Load is a k
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -34,6 +35,7 @@ from local.compute.rules.autoscale import (
     Metric,
     Policy,
     decide,
+    surplus_over,
 )
 from local.compute.rules.group import AWAY
 from local.compute.rules.schedules import Schedule
@@ -215,11 +217,12 @@ def load_of(group: Group) -> JsonObject:
 def measured(group: Group, policy: Policy) -> Measured:
     """What the signals say about the VMs that serve and are past their initialisation."""
     serving = _initialised(group, policy.cool_down_seconds)
-    load = load_of(group)
+    load, zones = load_of(group), Counter(machine.zone for machine in serving)
     return Measured(
         serving=len(serving),
         cpu=cpu(load, len(serving)),
         balancing=balancing(group, load, len(serving))[0],
+        surplus=surplus_over([zones[zone] for zone in group.intent.zones]),
         metrics={metric.name: value for metric in policy.metrics if (value := _value(metric, load, len(serving))) is not None},
     )
 

@@ -46,11 +46,17 @@ def manager(cloud: Cloud, resource: JsonObject) -> JsonObject:
         "isStable": group.is_stable(members),
         "versionTarget": {"isReached": is_version_target_reached(group.intent, members)},
         "stateful": _stateful(resource, group),
-        "allInstancesConfig": {"effective": True},
+        "allInstancesConfig": _configured(group),
     }
     if group.autoscaler is not None:
         shown["status"]["autoscaler"] = cloud.link(*group.autoscaler)
     return shown
+
+
+def _configured(group: Group) -> JsonObject:
+    """Whether every VM has the all-instances configuration, and since when that is what it is."""
+    effective = all(machine.revision.overrides == group.overrides for machine in group.machines.values())
+    return {"effective": effective} | ({"currentRevision": group.configured_at} if group.configured_at else {})
 
 
 def _stateful(resource: JsonObject, group: Group) -> JsonObject:
@@ -97,6 +103,10 @@ def _managed(group: Group, machine: Machine, check: Check | None, check_url: str
         entry["lastAttempt"] = {"errors": {"errors": [machine.failure.as_error()]}}
     if machine.applied:
         entry["preservedStateFromConfig"] = machine.applied
+    if machine.kept:
+        entry["preservedStateFromPolicy"] = machine.kept
+    if machine.machine_type:
+        entry["propertiesFromFlexibilityPolicy"] = {"machineType": machine.machine_type}
     if machine.terminates_at is not None:
         entry["scheduling"] = {"terminationTimestamp": cloud.timestamp(machine.terminates_at)}
     return entry

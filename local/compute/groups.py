@@ -80,6 +80,8 @@ class Group(Roster):
     def written(self) -> None:
         """Its resource was written: take the new intent."""
         self.read()
+        for machine in self.machines.values():
+            machine.keep()
         self.checks_changed()
 
     def checks_changed(self) -> None:

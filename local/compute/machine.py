@@ -109,6 +109,12 @@ class Machine(Instance):
         self._new_phase()
         self._boot()
 
+    def keep(self) -> None:
+        """Note what the group's stateful policy keeps of the VM there is, for when it is made anew."""
+        policy = self._owner.stateful_policy()
+        if self.resource is not None:
+            self.kept = vm.kept(policy, self.resource) if policy else None
+
     def abandon(self) -> None:
         """Leave the group and go on running."""
         self.action = "ABANDONING"
@@ -172,8 +178,7 @@ class Machine(Instance):
         self.applied = self._owner.preserved(self)
         body = vm.body(self.cloud, self._owner.key, self.zone, self._made_of())
         self.resource = self.cloud.new("compute#instance", self.key, {"name": self.name, **body})
-        policy = self._owner.stateful_policy()
-        self.kept = vm.kept(policy, self.resource) if policy else None
+        self.keep()
         self._boot(is_new=True)
 
     def _made_of(self) -> vm.MadeOf:

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from threading import Condition, RLock
+from typing import Protocol
 
 from local.compute.errors import ApiError, JsonObject, NotFound
 from local.compute.keys import HOST, Key
-
-if TYPE_CHECKING:
-    from local.compute.cloud import Cloud
 
 REPLAY_SECONDS = 3600.0
 RETENTION_SECONDS = 14 * 86_400.0
@@ -24,10 +22,25 @@ KEPT_AT_LEAST_SECONDS = 3600.0
 KEPT_AT_MOST = 20_000
 
 
+class Home(Protocol):
+    """What operations need of the project that they belong to: `cloud.Cloud` is one."""
+
+    project: str
+    lock: RLock
+    changed: Condition
+
+    def now(self) -> float: ...
+    def timestamp(self) -> str: ...
+    def after(self, seconds: float, run: Callable[[], None]) -> None: ...
+    def new_id(self) -> str: ...
+    def find(self, key: Key) -> JsonObject | None: ...
+    def link(self, scope: str, collection: str, name: str) -> str: ...
+
+
 class Operations:
     """The project's operations by (scope, name), oldest first."""
 
-    def __init__(self, cloud: Cloud, seconds: float, seconds_by_method: Mapping[str, float]) -> None:
+    def __init__(self, cloud: Home, seconds: float, seconds_by_method: Mapping[str, float]) -> None:
         self._cloud = cloud
         self.seconds = seconds
         self.seconds_by_method = dict(seconds_by_method)

@@ -13,6 +13,7 @@ from local.compute.call import Call, handles
 from local.compute.cloud import REFERENCES, Cloud
 from local.compute.collections import standard
 from local.compute.errors import InUse, Invalid, JsonObject, NotFound, Required
+from local.compute.group_policies import is_stateful
 from local.compute.groups import group_at
 from local.compute.keys import Key
 from local.compute.rules.schedules import schedule_problem
@@ -51,6 +52,8 @@ def _target(call: Call, resource: JsonObject) -> None:
     shape = call.cloud.get(key)["distributionPolicy"]["targetShape"]
     if shape not in ("EVEN", "BALANCED"):
         raise Invalid("resource.target", resource["target"], f"A group of target shape {shape} cannot be autoscaled.")
+    if group is not None and is_stateful(group):
+        raise Invalid("resource.target", resource["target"], "A stateful group cannot be autoscaled.")
     resource["target"] = call.cloud.link(*key)
 
 
@@ -121,7 +124,8 @@ def removed(cloud: Cloud, resource: JsonObject) -> None:
 
 def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
     """With its recommendation, its status, and how its schedules stand."""
-    acting = autoscaler_at(cloud, cloud.key_of(resource["selfLink"]))
+    key = cloud.key_of(resource["selfLink"])
+    acting = autoscaler_at(cloud, key)
     if acting is None:
         return resource
     details = [{"type": each.type, "message": each.message} for each in acting.details()]
@@ -129,6 +133,8 @@ def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
     shown = resource | {"status": "PENDING" if decision is None else "ACTIVE"}
     if any(each["type"] in ERRORS for each in details):
         shown["status"] = "ERROR"
+    if _is_being_deleted(cloud, key):
+        shown["status"] = "DELETING"
     if details:
         shown["statusDetails"] = details
     if decision is None:
@@ -142,6 +148,11 @@ def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
             for name, each in decision.schedules.items()
         }
     return shown
+
+
+def _is_being_deleted(cloud: Cloud, key: Key) -> bool:
+    under_way = cloud.operations.under_way.get(key)
+    return under_way is not None and str(cloud.operations.table[under_way]["operationType"]).endswith("delete")
 
 
 KIND = standard.Kind(

@@ -15,6 +15,7 @@ from local.compute.collections.managed_instances import METHOD
 from local.compute.collections.standard import merge
 from local.compute.configs import Config
 from local.compute.errors import Invalid, JsonObject, Required, StaleFingerprint
+from local.compute.group_policies import check_apart
 from local.compute.groups import Group
 from local.compute.rules.group import LEAVING
 
@@ -54,6 +55,10 @@ def _check(group: Group, given: JsonObject, where: str) -> None:
     if machine is None or machine.action in LEAVING:
         raise Invalid(f"{where}.name", given["name"], f"The instance is not a member of {group.key.name}.")
     kept = group.configs.get(given["name"])
+    if group.autoscaler is not None:
+        raise Invalid(where, given["name"], "An autoscaled group cannot be stateful.")
+    overrides = dict(group.overrides.metadata) if group.overrides is not None else {}
+    check_apart(overrides, given.get("preservedState") or {}, f"{where}.preservedState.metadata")
     if kept is not None and given.get("fingerprint") not in (None, kept.fingerprint):
         raise StaleFingerprint
 

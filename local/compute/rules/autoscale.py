@@ -11,7 +11,7 @@ Source: Compute documentation, "Understanding autoscaler decisions" and "Using m
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from local.compute.rules.schedules import Schedule, Standing, standing
@@ -58,12 +58,14 @@ class Measured:
     """What the signals say. `serving` counts VMs past their initialisation; utilisations are means over them.
 
     A metric that is absent has no data points. `metrics` hold the mean per VM or the group's total, as their policy asks.
+    `surplus` counts VMs above their zone's even share (see `surplus_over`).
     """
 
     serving: int
     cpu: float = 0.0
     balancing: float | None = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
+    surplus: int = 0
 
 
 @dataclass(frozen=True)
@@ -147,13 +149,13 @@ def _need(policy: Policy, measured: Measured, size: int, standings: Mapping[str,
 def _needs(policy: Policy, measured: Measured, details: list[Detail]) -> Iterator[tuple[int, str]]:
     serving = measured.serving
     if policy.cpu_target is not None and serving:
-        yield proportional(serving, measured.cpu, policy.cpu_target), f"CPU {measured.cpu:.2f} of {policy.cpu_target:g}"
+        yield _for_vms(measured, measured.cpu, policy.cpu_target), f"CPU {measured.cpu:.2f} of {policy.cpu_target:g}"
     if policy.balancing_target is not None and serving:
         if measured.balancing is None:
             details.append(Detail("MISSING_LOAD_BALANCING_DATA_POINTS", "There is no load balancing data to scale by."))
         else:
             share = f"{measured.balancing:.2f} of {policy.balancing_target:g}"
-            yield proportional(serving, measured.balancing, policy.balancing_target), f"load balancing {share}"
+            yield _for_vms(measured, measured.balancing, policy.balancing_target), f"load balancing {share}"
     for metric in policy.metrics:
         value = measured.metrics.get(metric.name)
         if value is None:
@@ -162,12 +164,26 @@ def _needs(policy: Policy, measured: Measured, details: list[Detail]) -> Iterato
         elif metric.is_per_group:
             yield proportional(1, value, metric.target), f"{metric.name} {value:g} by {metric.target:g} a VM"
         elif serving:
-            yield proportional(serving, value, metric.target), f"{metric.name} {value:g} of {metric.target:g}"
+            yield _for_vms(measured, value, metric.target), f"{metric.name} {value:g} of {metric.target:g}"
 
 
 def proportional(serving: int, value: float, target: float) -> int:
     """VMs at which the mean would be `target`: 10 VMs at 0.5 of 0.8 need 7. Rounded up, blind to float dust."""
     return math.ceil(serving * value / target - 1e-9)
+
+
+def surplus_over(zones: Sequence[int]) -> int:
+    """VMs above the even share of their zone, rounded up: of 4, 1 and 1 VMs two are, of 2, 1 and 1 none is."""
+    share = math.ceil(sum(zones) / len(zones)) if zones else 0
+    return sum(max(0, count - share) for count in zones)
+
+
+def _for_vms(measured: Measured, value: float, target: float) -> int:
+    """The need by a signal per VM. VMs above their zone's even share are no capacity to scale in by: they come on top, though
+    never for more than there is.
+    """
+    need = proportional(measured.serving, value, target)
+    return max(need, min(measured.serving, need + measured.surplus))
 
 
 def _limited(policy: Policy, recommended: int, sizes: Points, now: float) -> tuple[int, float | None]:

@@ -6,7 +6,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from tests.local.compute.facts.asking import TINY, on_instances, refusal, statuses, urls
+from tests.local.compute.facts.asking import on_instances, statuses, urls
 from tests.local.compute.facts.source import fact
 from tests.local.compute.fleet import Fleet, policy, version
 
@@ -131,12 +131,6 @@ def test_vms_in_reserve_are_first_to_be_started(six: Fleet, verb: str) -> None:
     six.settle()
     with pytest.raises(exceptions.BadRequest, match="The instance is stopped"):
         on_instances(six, verb, one)
-
-
-@fact("API reference, targetStoppedSize: may be patched", assumed="not modelled: 501 names what is missing")
-def test_the_size_of_the_reserve_is_not_asked_for_outright(six: Fleet) -> None:
-    assert refusal(six.cloud, "PATCH", TINY, {"targetStoppedSize": 2})[:2] == (501, "notImplemented")
-    six.patch(target_stopped_size=0)
 
 
 @fact("Documentation, autoscaler: it counts VMs that serve", assumed="VMs in reserve do not")
