@@ -258,8 +258,9 @@ def balancing(group: Group, load: Mapping[str, Any], serving: int) -> tuple[floa
         return float(load["balancing"]), None
     capacity = backend.get("capacityScaler", 1.0)
     if backend.get("balancingMode") == "RATE":
-        most = backend["maxRatePerInstance"] * capacity
-        return (float(load.get("rps", 0.0)) / serving / most if serving and most else 0.0), None
+        most, rate = backend["maxRatePerInstance"] * capacity, float(load.get("rps", 0.0))
+        silent = None if rate else Detail("MISSING_LOAD_BALANCING_DATA_POINTS", "The group has not received any requests.")
+        return (rate / serving / most if serving and most else 0.0), silent
     most = backend.get("maxUtilization", UTILIZATION) * capacity
     return (cpu(load, serving) / most if most else 0.0), None
 

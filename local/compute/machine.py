@@ -116,10 +116,10 @@ class Machine(Instance):
             self.kept = vm.kept(policy, self.resource) if policy else None
 
     def abandon(self) -> None:
-        """Leave the group and go on running."""
+        """Leave the group, drained, and go on running."""
         self.action = "ABANDONING"
         self._new_phase()
-        self._later(ABANDON_SECONDS, lambda: self._owner.gone(self))
+        self._later(max(ABANDON_SECONDS, self._begin_to_drain()), lambda: self._owner.gone(self))
 
     # What happens to it
 
@@ -248,19 +248,24 @@ class Machine(Instance):
     def _take_down(self, then: Callable[[], None], drains: bool) -> None:
         """Drain before stopping: the balancer sends to it until it has left every backend."""
         self._new_phase()
-        was_serving = self.is_running
         self.failure = None
         if self.resource is None:
             self._later(0.0, then)
             return
-        drain = self._owner.drain_seconds() if drains and was_serving else 0.0
+        drain = self._begin_to_drain() if drains else 0.0
+        if drain > 0:
+            self._later(drain, lambda: self._stop(then))
+        else:
+            self._stop(then)
+
+    def _begin_to_drain(self) -> float:
+        """The seconds that it takes; none for a VM that serves nobody."""
+        drain = self._owner.drain_seconds() if self.is_running else 0.0
         if self.behaviour.drain_seconds is not None:
             drain = min(drain, self.behaviour.drain_seconds)
         if drain > 0:
             self._drain_until = self.cloud.now() + drain
-            self._later(drain, lambda: self._stop(then))
-        else:
-            self._stop(then)
+        return drain
 
     def _stop(self, then: Callable[[], None]) -> None:
         self._drain_until = None

@@ -11,11 +11,11 @@ from google.api_core import exceptions
 from google.cloud import compute_v1
 
 from local.compute.instance_controls import affect
-from local.compute.rules.autoscale import History, Measured, Metric, Policy, decide, proportional
+from local.compute.rules.autoscale import History, Measured, Metric, Policy, decide, proportional, surplus_over
 from local.compute.rules.schedules import Schedule
 from local.compute.rules.sizes import Size
 from tests.local.compute.clients import PROJECT, REGION
-from tests.local.compute.facts.asking import BASE, TINY, ask, details, refusal
+from tests.local.compute.facts.asking import BASE, TINY, ask, details, on_instances, refusal, urls
 from tests.local.compute.facts.source import fact
 from tests.local.compute.fleet import SCOPE, Fleet, policy, version
 
@@ -355,6 +355,42 @@ def test_surge_vms_count_as_serving(three: Fleet) -> None:
     assert size(three, cpu=0.6) == 6
 
 
+@fact(
+    "Documentation, autoscaling regional groups: VMs of zones with more than the average keep an uneven group larger than needed",
+    assumed="they come on top of the need by a signal per VM, up to the VMs there are",
+)
+def test_an_uneven_group_is_kept_larger_than_its_load_needs(three: Fleet) -> None:
+    three.patch(update_policy=policy(3, 0, instance_redistribution_type="NONE"))
+    three.resize(12)
+    three.settle()
+    three.run(120)
+    on_instances(three, "delete", [url for url in urls(three) if "/zones/us-central1-c/" in url])
+    three.settle()
+    assert three.zones() == {"a": 4, "b": 4}
+    three.cloud.load["tiny"] = {"cpu_demand": 2.4}
+    three.autoscale(stabilization_period_sec=0)
+    three.run(1)
+    assert three.get().target_size == 6  # four for the load, and of each of two zones one above the even share of three
+    three.settle()
+    assert (three.zones(), three.get().target_size) == ({"a": 3, "b": 3}, 6)
+    three.patch(update_policy=policy(3, 0, instance_redistribution_type="PROACTIVE"))
+    three.run(600)
+    assert three.get().target_size == 4  # evened out, nothing stands in the way
+
+
+@fact("Documentation, autoscaling regional groups", assumed="of 4, 1 and 1 VMs two are above the even share, rounded up")
+@pytest.mark.parametrize(("zones", "above"), [([2, 2, 2], 0), ([2, 1, 1], 0), ([4, 1, 1], 2), ([3, 3, 0], 2), ([], 0)])
+def test_the_even_share_of_a_zone_is_rounded_up(zones: list[int], above: int) -> None:
+    assert surplus_over(zones) == above
+
+
+@fact("Documentation, autoscaling regional groups", assumed="an uneven group scales out no further than its load needs")
+def test_unevenness_never_scales_out() -> None:
+    uneven = Measured(6, cpu=0.6, surplus=2)
+    assert decide(Policy(1, 20), uneven, 6, History(), NOON).size == 6
+    assert decide(Policy(1, 20), replace(uneven, cpu=0.9), 6, History(), NOON).size == 9
+
+
 @fact("Open how often an autoscaler decides", assumed="at once whenever load, policy or group change")
 def test_an_autoscaler_decides_at_once(three: Fleet) -> None:
     three.autoscale()
@@ -457,3 +493,23 @@ def test_a_new_autoscaler_is_pending_until_it_has_decided(three: Fleet) -> None:
     kept = three.cloud.acting[next(key for key in three.cloud.acting if key.collection == "autoscalers")]
     assert kept.decision is None
     assert ask(three.cloud, "GET", f"{SCALERS}/auto")[1]["status"] == "ACTIVE"
+
+
+@fact("API reference, status DELETING: while the operation that deletes it runs")
+def test_an_autoscaler_that_is_being_deleted_says_so(three: Fleet) -> None:
+    three.autoscale()
+    three.cloud.operations.seconds = 30
+    assert ask(three.cloud, "DELETE", f"{SCALERS}/auto")[0] == 200
+    assert three.autoscaler().status == "DELETING"
+    three.run(31)
+    assert refusal(three.cloud, "GET", f"{SCALERS}/auto")[0] == 404
+
+
+@fact("API reference, statusDetails MISSING_LOAD_BALANCING_DATA_POINTS: the group has not received any requests")
+def test_a_group_without_requests_says_so(three: Fleet) -> None:
+    three.serve(balancing_mode="RATE", max_rate_per_instance=100)
+    three.autoscale(load_balancing_utilization=BALANCING())
+    three.run(1)
+    assert details(three) == ["MISSING_LOAD_BALANCING_DATA_POINTS"]
+    size(three, rps=100)
+    assert details(three) == []

@@ -87,6 +87,35 @@ def test_a_quota_tells_metric_limit_and_place(fleet: Fleet, quota: str, limit: i
     assert fleet.errors()[0].error.message.startswith("Instance 'tiny-")
 
 
+@fact("Observed in kubernetes/autoscaler: stock-outs come with several codes, all of them *POOL_EXHAUSTED*")
+@pytest.mark.parametrize("code", ["ZONE_RESOURCE_POOL_EXHAUSTED", "RESOURCE_POOL_EXHAUSTED"])
+def test_a_stock_out_may_have_another_code(fleet: Fleet, code: str) -> None:
+    fleet.cloud.stock_outs["us-central1"] = {"code": code}
+    fleet.create(size=3)
+    fleet.run(10)
+    assert attempt(fleet)["code"] == code
+    fleet.cloud.stock_outs.clear()
+    fleet.settle()
+
+
+@fact("Observed in kubernetes/autoscaler: addresses, permissions and organisation policies fail creations too", assumed="wording")
+@pytest.mark.parametrize(
+    ("kind", "code", "says"),
+    [
+        ("addresses", "IP_SPACE_EXHAUSTED", "exhausted"),
+        ("permissions", "PERMISSIONS_ERROR", "permission"),
+        ("org_policy", "CONDITION_NOT_MET", "vmExternalIpAccess"),
+    ],
+)
+def test_a_creation_fails_for_other_reasons_than_capacity(fleet: Fleet, kind: str, code: str, says: str) -> None:
+    fleet.cloud.set_behaviours([{"creation_error": {"kind": kind, "times": 3}}])
+    fleet.create(size=3)
+    fleet.run(5)
+    assert attempt(fleet)["code"] == code
+    assert says in fleet.errors()[0].error.message
+    fleet.settle()
+
+
 @fact("API reference, resize: its operation never fails for want of capacity; the group tries for ever and is not stable")
 @pytest.mark.parametrize("cause", ["stock-out", "quota"])
 def test_want_of_capacity_fails_no_operation_and_ends_no_attempt(six: Fleet, cause: str) -> None:

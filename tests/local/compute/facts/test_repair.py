@@ -8,6 +8,7 @@ import pytest
 from google.cloud import compute_v1
 
 from local.compute.instance_controls import affect
+from local.compute.outages import bring_up, take_down
 from tests.local.compute.facts.asking import on_instances, statuses, urls
 from tests.local.compute.facts.source import fact
 from tests.local.compute.fleet import Fleet, policy, version
@@ -177,3 +178,32 @@ def test_an_abandoned_vm_is_not_repaired(six: Fleet) -> None:
     affect(six.cloud, "stop")
     six.settle()
     assert len(urls(six)) == 5
+
+
+@fact("API reference, onRepair.allowChangingZone: NO by default, the VM is repaired where it was; with YES in another zone")
+@pytest.mark.parametrize(("allowed", "zones"), [("NO", {"a": 2, "b": 2, "c": 2}), ("YES", {"a": 3, "b": 3})])
+def test_a_repair_may_change_the_zone_when_that_is_allowed(six: Fleet, allowed: str, zones: dict[str, int]) -> None:
+    on_repair = compute_v1.InstanceGroupManagerInstanceLifecyclePolicyOnRepair(allow_changing_zone=allowed)
+    six.patch(instance_lifecycle_policy=LIFECYCLE(on_repair=on_repair))
+    before = {each.name for each in six.instances()}
+    take_down(six.cloud, "us-central1-c")
+    six.run(600)
+    assert six.zones() == zones
+    assert six.by_version() == {"v1": 4 if allowed == "NO" else 6}
+    assert {each.name for each in six.instances()} == before
+
+
+@fact(
+    "API reference, onRepair.allowChangingZone", assumed="only when its own zone has no capacity; redistribution brings it back"
+)
+def test_a_repair_stays_in_a_zone_that_has_capacity(six: Fleet) -> None:
+    on_repair = compute_v1.InstanceGroupManagerInstanceLifecyclePolicyOnRepair(allow_changing_zone="YES")
+    six.patch(instance_lifecycle_policy=LIFECYCLE(on_repair=on_repair))
+    affect(six.cloud, "stop", zone="us-central1-c")
+    six.settle()
+    assert six.zones() == {"a": 2, "b": 2, "c": 2}
+    take_down(six.cloud, "us-central1-c")
+    six.run(600)
+    bring_up(six.cloud, "us-central1-c")
+    six.settle()
+    assert six.zones() == {"a": 2, "b": 2, "c": 2}

@@ -350,13 +350,16 @@ def test_a_resize_keeps_the_split_of_the_versions(six: Fleet) -> None:
 
 
 @fact("Documentation, connection draining: it applies to every removal by the group")
-@pytest.mark.parametrize("removal", ["resize", "delete", "recreate", "update"])
+@pytest.mark.parametrize("removal", ["resize", "delete", "recreate", "update", "autoscaler"])
 def test_every_removal_by_the_group_drains(six: Fleet, removal: str) -> None:
     six.serve(drain=100)
     six.run(30)
     match removal:
         case "resize":
             six.resize(5)
+        case "autoscaler":
+            six.autoscale(max_num_replicas=5)
+            six.run(1)
         case "update":
             six.versions(version("v2"), update_policy=policy(0, 3))
         case verb:
@@ -368,6 +371,20 @@ def test_every_removal_by_the_group_drains(six: Fleet, removal: str) -> None:
     assert {each.instance_health[0].detailed_health_state for each in leaving} == {"DRAINING"}
     six.run(15)
     assert "RUNNING" not in {each.instance_status for each in six.instances() if each.name in {one.name for one in leaving}}
+
+
+@fact("API reference, abandonInstances: a VM that leaves is drained first, and goes on running")
+def test_an_abandoned_vm_is_drained(six: Fleet) -> None:
+    six.serve(drain=100)
+    six.run(30)
+    [one] = urls(six, 1)
+    on_instances(six, "abandon", [one])
+    six.run(90)
+    [leaving] = [each for each in six.instances() if each.instance == one]
+    assert (leaving.current_action, leaving.instance_health[0].detailed_health_state) == ("ABANDONING", "DRAINING")
+    assert six.health() == {"HEALTHY": 5}
+    six.run(15)
+    assert one not in urls(six)
 
 
 @fact("API reference, delete: up to 60 s may pass beyond the draining time-out", assumed="none do")
