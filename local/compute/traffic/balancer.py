@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from local.compute.errors import JsonObject
 from local.compute.keys import Key, parse
 from local.compute.routing import Destination, rewritten, route
+from local.compute.traffic.affinity import Session, answered_by, session_of
 from local.compute.traffic.app import App
 from local.compute.traffic.choice import Chooser, by_weights, retries, retry_policy, seconds
 from local.compute.traffic.headers import redirection, refusal, with_request_headers, with_response_headers
@@ -29,6 +30,16 @@ from local.compute.traffic.scene import Backend, Rule, Scene, Service
 from local.compute.traffic.upstream import Broken, Upstream
 
 NOBODY = ("", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A request on its way to one of a service's VMs."""
+
+    service: Service
+    request: Request
+    policy: JsonObject = field(default_factory=dict)
+    session: Session | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +80,14 @@ class Balancer:
         onward = with_request_headers(request, actions, client, rule.is_https)
         onward.target, onward.headers["host"] = rewritten(destination, request.target, host)
         self._mirror(destination.action.get("requestMirrorPolicy") or {}, onward)
-        last = await self._send(service, destination.action, onward)
+        # a split by weights goes before affinity: the next request may belong to another service
+        session = session_of(service, request, client, self._chance) if len(destination.weights) == 1 else None
+        policy = retry_policy(destination.action, service, bool(request.body))
+        last = await self._send(Errand(service, onward, policy, session), destination.action)
         self._metrics.answered(_labels(service, last.backend), last.response.status, time.monotonic() - began)
-        return with_response_headers(last.response, actions)
+        response = with_response_headers(last.response, actions)
+        cookie = answered_by(session, last.backend) if session is not None and last.backend is not None else ""
+        return replace(response, headers=response.headers | {"set-cookie": cookie}) if cookie else response
 
     def _service(self, destination: Destination) -> tuple[Service | None, tuple[JsonObject, ...]]:
         if not destination.weights:
@@ -90,35 +106,36 @@ class Balancer:
             return refusal(int(abort.get("httpStatus", 503)), "fault filter abort", is_classic=False)
         return None
 
-    async def _send(self, service: Service, action: JsonObject, request: Request) -> Try:
+    async def _send(self, errand: Errand, action: JsonObject) -> Try:
         """Try, and try again as the retry policy says, all within the time-out."""
-        policy = retry_policy(action, service, bool(request.body))
+        service, policy = errand.service, errand.policy
         deadline = time.monotonic() + seconds(action.get("timeout"), service.timeout_seconds)
         left = int(policy.get("numRetries", 0))
-        last = await self._try(service, request, deadline, policy, None)
+        last = await self._try(errand, deadline, None)
         while left > 0 and last.backend is not None and time.monotonic() < deadline:
             if not retries(policy, last.response.status, last.failure):
                 break
             left -= 1
             self._metrics.retried(_labels(service, last.backend))
-            last = await self._try(service, request, deadline, policy, last.backend)
+            last = await self._try(errand, deadline, last.backend)
         return last
 
-    async def _try(self, service: Service, request: Request, deadline: float, policy: JsonObject, tried: Backend | None) -> Try:
+    async def _try(self, errand: Errand, deadline: float, tried: Backend | None) -> Try:
+        service, policy, now = errand.service, errand.policy, time.monotonic()
         chooser = self._choosers.get(service.key)
         if chooser is None:
             chooser = self._choosers[service.key] = Chooser(self._chance)
         # the newest scene counts, also for a request that was held by a delay or is tried again
-        backend = chooser.choose(self.scene.services.get(service.key, service), self._load, tried)
+        backend = chooser.choose(self.scene.services.get(service.key, service), self._load, now, tried, errand.session)
         upstream = self.upstreams.get(backend.vm.key) if backend is not None else None
         if backend is None or upstream is None:
             return Try(refusal(503, "no healthy upstream", service.is_classic), None, "nobody")
         self.sent[backend.group] += 1
-        limit = max(0.0, deadline - time.monotonic())
+        limit = max(0.0, deadline - now)
         if policy.get("perTryTimeout"):
             limit = min(limit, seconds(policy["perTryTimeout"], limit))
         try:
-            return Try(await upstream.send(request, limit), backend)
+            return Try(await upstream.send(errand.request, limit), backend)
         except TimeoutError:
             return Try(refusal(504, "upstream request timeout", service.is_classic), backend, "timeout")
         except Broken as broken:
@@ -141,7 +158,7 @@ class Balancer:
         task.add_done_callback(self._mirrors.discard)
 
     async def _shadow(self, service: Service, request: Request) -> None:
-        last = await self._try(service, request, time.monotonic() + service.timeout_seconds, {}, None)
+        last = await self._try(Errand(service, request), time.monotonic() + service.timeout_seconds, None)
         self._metrics.mirror(_labels(service, last.backend))
 
 

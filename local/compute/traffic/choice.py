@@ -1,15 +1,19 @@
 """Which VM gets the next request, and which requests are sent again. Pure apart from the cursor a chooser keeps.
 
-Round robin over the healthy VMs, by weight where weights differ; `LEAST_REQUEST` takes the less busy of the next two,
-`RANDOM` any. Source: Compute API reference, backendServices.localityLbPolicy, urlMaps.retryPolicy.
+A request of a session goes where its session is (`affinity.py`). The others round robin over the healthy VMs, by weight where
+weights differ; `LEAST_REQUEST` takes the less busy of the next two, `RANDOM` any. Where a service's backends are tiers that are
+filled up one after the other, only those whose turn it is (`room.py`). Source: Compute API reference,
+backendServices.localityLbPolicy, urlMaps.retryPolicy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from local.compute.errors import JsonObject
+from local.compute.traffic.affinity import Session, chosen
+from local.compute.traffic.room import Room
 from local.compute.traffic.scene import Backend, Service
 
 GATEWAY_ERRORS = (502, 503, 504)
@@ -24,28 +28,41 @@ class Chooser:
         self._chance = chance
         self._turn = 0
         self._credit: dict[tuple[int, float], float] = {}
+        self._room = Room()
 
-    def choose(self, service: Service, load: Load, tried: Backend | None = None) -> Backend | None:
+    def choose(
+        self, service: Service, load: Load, now: float, tried: Backend | None = None, session: Session | None = None
+    ) -> Backend | None:
         """None when no VM may be sent to. Another one than `tried`, if there is another."""
-        backends = service.backends
+        if len(service.tiers) < 2:
+            return self._among(service.backends, service.policy, load, tried, session)
+        backend = self._among(self._room.pool(service, load, now), service.policy, load, tried, session)
+        if backend is not None:
+            self._room.sent(backend)
+        return backend
+
+    def _among(
+        self, backends: Sequence[Backend], policy: str, load: Load, tried: Backend | None, session: Session | None
+    ) -> Backend | None:
         if not backends:
             return None
+        if session is not None and (found := chosen(session, _able(backends, tried))) is not None:
+            return found
         if any(each.weight != backends[0].weight for each in backends):
-            return self._by_weight(service, tried)
-        if service.policy == "RANDOM":
+            return self._by_weight(backends, tried)
+        if policy == "RANDOM":
             self._turn = self._chance.randrange(len(backends))
-        first = self._next(service, tried)
-        if first is not None and service.policy == "LEAST_REQUEST":
-            second = self._next(service, tried)
+        first = self._next(backends, tried)
+        if first is not None and policy == "LEAST_REQUEST":
+            second = self._next(backends, tried)
             return second if second is not None and load(second) < load(first) else first
         return first
 
-    def _next(self, service: Service, tried: Backend | None) -> Backend | None:
-        backends, count = service.backends, len(service.backends)
-        fallback = None
+    def _next(self, backends: Sequence[Backend], tried: Backend | None) -> Backend | None:
+        fallback, count = None, len(backends)
         for step in range(count):
             backend = backends[(self._turn + step) % count]
-            if not can_take(backend):
+            if not backend.can_take:
                 continue
             if tried is not None and backend.vm.key == tried.vm.key:
                 fallback = backend
@@ -54,11 +71,9 @@ class Chooser:
             return backend
         return fallback
 
-    def _by_weight(self, service: Service, tried: Backend | None) -> Backend | None:
+    def _by_weight(self, backends: Sequence[Backend], tried: Backend | None) -> Backend | None:
         """Smooth weighted round robin: each earns its weight at every turn, the richest pays for all."""
-        able = [each for each in service.backends if can_take(each)]
-        others = [each for each in able if tried is None or each.vm.key != tried.vm.key]
-        able = others or able
+        able = _able(backends, tried)
         if not able:
             return None
         self._credit = {each.vm.key: self._credit.get(each.vm.key, 0.0) + each.weight for each in able}
@@ -67,9 +82,11 @@ class Chooser:
         return best
 
 
-def can_take(backend: Backend) -> bool:
-    """Whether new requests go to it: healthy, with capacity, neither draining nor leaving."""
-    return backend.is_healthy and backend.weight > 0 and backend.vm.takes_requests
+def _able(backends: Sequence[Backend], tried: Backend | None) -> list[Backend]:
+    """Those that may be sent to; without the one that was tried, if there are others."""
+    able = [each for each in backends if each.can_take]
+    others = [each for each in able if tried is None or each.vm.key != tried.vm.key]
+    return others or able
 
 
 def by_weights(weights: tuple[tuple[str, int], ...], chance: Random) -> int:

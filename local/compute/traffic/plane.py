@@ -25,7 +25,6 @@ from local.compute.errors import JsonObject
 from local.compute.keys import Key
 from local.compute.traffic.app import App
 from local.compute.traffic.balancer import Balancer
-from local.compute.traffic.choice import can_take
 from local.compute.traffic.front import Front
 from local.compute.traffic.metrics import Metrics
 from local.compute.traffic.scene import Scene, scene_of
@@ -192,7 +191,7 @@ class DataPlane:
                     **backend.vm.names,
                     "url": f"http://{_shown(self.host)}:{apps[backend.vm.key].port}",
                     "healthy": backend.is_healthy,
-                    "takes_requests": can_take(backend),
+                    "takes_requests": backend.can_take,
                     "weight": backend.weight,
                     "in_flight": apps[backend.vm.key].in_flight,
                     "requests": apps[backend.vm.key].requests,

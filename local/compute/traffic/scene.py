@@ -51,23 +51,34 @@ class Vm:
 
 @dataclass(frozen=True)
 class Backend:
-    """A VM behind a backend service. `weight` is its share of the service's requests."""
+    """A VM behind a backend service. `weight` is its share of the service's requests; `settings` are those of the entry in the
+    service that names its group.
+    """
 
     vm: Vm
     group: str
     weight: float
     is_healthy: bool
+    settings: JsonObject = field(repr=False, default_factory=dict)
+
+    @property
+    def can_take(self) -> bool:
+        """Whether new requests go to it: healthy, with capacity, neither draining nor leaving."""
+        return self.is_healthy and self.weight > 0 and self.vm.takes_requests
 
 
 @dataclass(frozen=True)
 class Service:
-    """A backend service. `is_classic`: of the load balancer that answers its own errors with 502."""
+    """A backend service. `is_classic`: of the load balancer that answers its own errors with 502. `tiers` are its backends in the
+    order in which they are filled up: `room.py`.
+    """
 
     key: Key
     timeout_seconds: float
     policy: str
     is_classic: bool
     backends: tuple[Backend, ...]
+    tiers: tuple[tuple[Backend, ...], ...]
     resource: JsonObject = field(repr=False)
 
 
@@ -128,28 +139,38 @@ def _certificates(cloud: Cloud, proxy: JsonObject) -> Iterator[Certificate]:
 
 def _service(cloud: Cloud, key: Key, resource: JsonObject, vms: dict[tuple[int, float], Vm]) -> Service:
     backends: list[Backend] = []
-    check = service_check(cloud, resource)
+    tiers: dict[tuple[bool, str], list[Backend]] = {}
     for each in resource.get("backends") or []:
         group = group_at(cloud, cloud.key_of(each["group"]))
-        if group is None:
-            continue
-        share = float(each.get("capacityScaler", 1.0)) * float(each.get("maxRatePerInstance") or 1.0)
-        port = named_port(group, resource)
-        for machine in group.machines.values():
-            if not machine.is_running or not machine.running_since:
-                continue
-            vm = _vm(cloud, group, machine)
-            vm = vms.setdefault(vm.key, vm)
-            is_healthy = bool(port) and (check is None or machine.ready(check) == HEALTHY)
-            backends.append(Backend(vm, f"{group.region}/{group.key.name}", share, is_healthy))
+        if group is not None:
+            found = _backends(cloud, resource, each, group, vms)
+            backends += found
+            tiers.setdefault((each.get("preference") != "PREFERRED", group.region), []).extend(found)
+    ordered = sorted(tiers, key=lambda tier: tier[0])  # preferred first; of each, regions in the order of the service
     return Service(
         key=key,
         timeout_seconds=float(resource.get("timeoutSec", 30)),
         policy=resource.get("localityLbPolicy", "ROUND_ROBIN"),
         is_classic=resource.get("loadBalancingScheme") == "EXTERNAL",
         backends=tuple(backends),
+        tiers=tuple(tuple(tiers[tier]) for tier in ordered),
         resource=resource,
     )
+
+
+def _backends(
+    cloud: Cloud, service: JsonObject, settings: JsonObject, group: Group, vms: dict[tuple[int, float], Vm]
+) -> list[Backend]:
+    """The VMs of one of a service's backends, put into `vms` too."""
+    check, port = service_check(cloud, service), named_port(group, service)
+    running = [machine for machine in group.machines.values() if machine.is_running and machine.running_since]
+    found = []
+    for machine in running:
+        vm = _vm(cloud, group, machine)
+        vm = vms.setdefault(vm.key, vm)
+        found.append((vm, bool(port) and (check is None or machine.ready(check) == HEALTHY)))
+    weight = weight_of(settings, sum(is_healthy and vm.takes_requests for vm, is_healthy in found))
+    return [Backend(vm, f"{group.region}/{group.key.name}", weight, is_healthy, settings) for vm, is_healthy in found]
 
 
 def _vm(cloud: Cloud, group: Group, machine: Machine) -> Vm:
@@ -161,3 +182,18 @@ def _vm(cloud: Cloud, group: Group, machine: Machine) -> Vm:
         "name": machine.name,
     }
     return Vm(cloud, machine, names, changed(machine.behaviour.profile, cloud.traffic, names))
+
+
+def rate_of(settings: JsonObject, count: int) -> float | None:
+    """Requests a second that a backend of so many VMs is meant for; None without a limit."""
+    scaler = float(settings.get("capacityScaler", 1.0))
+    whole, each = settings.get("maxRate"), settings.get("maxRatePerInstance")
+    limits = [float(limit) * scaler for limit in (whole, each and float(each) * count) if limit]
+    return min(limits, default=None)
+
+
+def weight_of(settings: JsonObject, count: int) -> float:
+    """A VM's share of its service's requests. Without a rate all VMs are worth the same, but for the scaler."""
+    if settings.get("balancingMode") == "RATE" and count:
+        return (rate_of(settings, count) or 0.0) / count
+    return float(settings.get("capacityScaler", 1.0))
