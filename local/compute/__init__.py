@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from local.compute import instance_controls as instance_controls
 from local.compute import knobs as knobs
+from local.compute import later as later
 from local.compute import outages as outages
 from local.compute.clock import RealClock, ScaledClock, VirtualClock
 from local.compute.cloud import Cloud

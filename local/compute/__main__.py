@@ -12,9 +12,7 @@ from pathlib import Path
 from local.compute import Cloud, ScaledClock, Server, VirtualClock
 from local.compute.clock import Clock, RealClock
 from local.compute.coverage import as_markdown
-from local.compute.faults import Fault
-from local.compute.outages import take_down
-from local.compute.traffic.profile import check_entries
+from local.compute.settings import configure
 
 ABOUT = """\
 A stand-in for Google Compute Engine: regional managed instance groups that really act (boot, get healthy, surge, roll,
@@ -42,8 +40,11 @@ its knobs
 
 settings by file (--config), the same as the knobs take
   {"behaviours": [{"image": "*broken*", "never_ready": true}], "load": {}, "stock_outs": {}, "quotas": {},
-   "faults": [], "traffic": [], "zones_down": [], "operation_seconds": 2,
-   "operation_seconds_by_method": {"compute.urlMaps.*": 30}}
+   "faults": [{"kind": "error", "error_class": "rate_limited", "method": "compute.*.patch", "nth": 3, "times": 1}],
+   "traffic": [], "zones": {"us-central1-a": "DOWN"}, "operation_seconds": 2,
+   "operation_seconds_by_method": {"compute.urlMaps.*": 30},
+   "later": [{"after_seconds": 600, "post": "/instances", "body": {"effect": "preempt", "most": 2}}]}
+  Every fault there is, by URL and by file: curl -s http://127.0.0.1:9100/control
 """
 
 
@@ -73,30 +74,6 @@ def main(arguments: list[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("stopped", flush=True)
     return 0
-
-
-def configure(cloud: Cloud, settings: dict[str, object]) -> None:
-    """Apply the settings of a file. Raises ValueError naming a member that is none."""
-    for name, given in settings.items():
-        match name, given:
-            case "behaviours", list():
-                cloud.set_behaviours(given)
-            case "traffic", list():
-                check_entries(given)
-                cloud.traffic = list(given)
-            case (("load" | "stock_outs" | "quotas"), dict()):
-                getattr(cloud, name).update(given)
-            case "zones_down", list():
-                for zone in given:
-                    take_down(cloud, zone)
-            case "faults", list():
-                cloud.faults.active += [Fault.read(each) for each in given]
-            case "operation_seconds", int() | float():
-                cloud.operations.seconds = float(given)
-            case "operation_seconds_by_method", dict():
-                cloud.operations.seconds_by_method.update(given)
-            case _:
-                raise ValueError(f"{name}: unknown, or of a wrong type")
 
 
 def _data_plane(cloud: Cloud, options: argparse.Namespace) -> AbstractContextManager[object]:

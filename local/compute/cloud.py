@@ -75,6 +75,7 @@ class Cloud(Timeline):
         self.traffic: list[JsonObject] = []  # how instances answer, over what their behaviours say: `traffic/profile.py`
         self.measured: dict[str, JsonObject] = {}  # load by `region/group` that a data plane saw; what `load` says goes before it
         self.data_plane: Any = None  # the running `traffic.plane.DataPlane`
+        self.planned: list[JsonObject] = []  # what controls will do at a later time: `later.py`
         self.private_keys: dict[Key, str] = {}  # of SSL certificates, which never give them back; the data plane serves with them
         self.zones_down: set[str] = set()
         self.zones_unreachable: set[str] = set()  # their VMs run, but calls about them fail

@@ -15,7 +15,8 @@ from urllib.parse import parse_qsl, urlsplit
 from local.compute import batch, wire
 from local.compute.cloud import Cloud
 from local.compute.errors import ApiError, BadRequest, JsonObject
-from local.compute.faults import KINDS, WORLD
+from local.compute.fault_list import listing as every_fault
+from local.compute.faults import CLASSES
 from local.compute.traffic.metrics import CONTENT_TYPE
 
 METRICS_PATH = "/metrics"
@@ -77,18 +78,13 @@ def _json(status: int, body: Any) -> wire.Response:
     return wire.Response(status, (json.dumps(body, indent=1) + "\n").encode())
 
 
-@controls("GET", "", "this list, and every fault there is")
+@controls("GET", "", "this list, every fault there is with how to cause it by URL and by file, and the classes of errors")
 def listing(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return {
         "controls": [
             {"method": http, "path": f"/control{path}", "about": each.about}
             for (http, path), each in sorted(CONTROLS.items(), key=lambda item: (item[0][1], item[0][0]))
         ],
-        "faults": [
-            *(
-                {"fault": kind, "how": f'POST /control/faults {{"kind": "{kind}"}}', "about": about}
-                for kind, about in KINDS.items()
-            ),
-            *({"fault": kind, "how": how, "about": about} for kind, (how, about) in WORLD.items()),
-        ],
+        "faults": every_fault(),
+        "error_classes": CLASSES,
     }

@@ -24,27 +24,40 @@ KINDS = {
     "stale_read": "get and list answer as things were `versions` writes or `seconds` ago",
 }
 STALE = "stale_read"
-WORLD = {
-    "zone_down": ('POST /control/zones {"us-central1-a": "DOWN"}', "every VM of a zone is lost, none can be made until it is up"),
-    "zone_unreachable": ('POST /control/zones {"us-central1-a": "UNREACHABLE"}', "calls about a zone fail, its VMs go on"),
-    "stock_out": ('POST /control/stock-outs {"us-central1-a": {}}', "no VM can be made in a zone, a region or anywhere"),
-    "quota": ('POST /control/quotas {"CPUS": 24}', "no VM can be made beyond a limit"),
-    "preemption": ('POST /control/instances {"effect": "preempt"}', "Spot VMs are taken away"),
-    "host_error": ('POST /control/instances {"effect": "stop"}', "VMs are gone, whatever they are"),
-    "illness": ('POST /control/instances {"effect": "kill"}', "apps die (kill) or cease to be ready (unready) in VMs that run"),
-    "behaviour": ('POST /control/behaviours {"template": "v2*", "never_ready": true}', "what instances of a release are like"),
-    "bad_answers": ('POST /control/traffic {"template": "v2*", "error_rate": 0.1}', "wrong or slow answers to real requests"),
+CLASSES = {
+    name: {"status": status, "reason": reason, "code": code, "message": message}
+    for name, status, reason, code, message in (
+        ("rate_limited", 403, "rateLimitExceeded", "RATE_LIMIT_EXCEEDED", "Rate Limit Exceeded"),
+        ("throttled", 429, "rateLimitExceeded", "RATE_LIMIT_EXCEEDED", "Rate Limit Exceeded"),
+        ("quota", 403, "quotaExceeded", "QUOTA_EXCEEDED", "Quota 'CPUS' exceeded. Limit: 0.0"),
+        ("denied", 403, "forbidden", "PERMISSIONS_ERROR", "The permission is missing."),
+        ("not_found", 404, "notFound", "RESOURCE_NOT_FOUND", "The resource was not found"),
+        ("already_exists", 409, "alreadyExists", "RESOURCE_ALREADY_EXISTS", "The resource already exists"),
+        ("in_progress", 409, "operationInProgress", "RESOURCE_OPERATION_IN_PROGRESS", "Another operation is in progress."),
+        ("stale_fingerprint", 412, "conditionNotMet", "CONDITION_NOT_MET", "Invalid fingerprint."),
+        ("not_ready", 400, "resourceNotReady", "RESOURCE_NOT_READY", "The resource is not ready"),
+        ("in_use", 400, "resourceInUseByAnotherResource", "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE", "It is already being used"),
+        ("internal", 500, "internalError", "INTERNAL_ERROR", "Internal error."),
+        ("bad_gateway", 502, "backendError", "SERVICE_UNAVAILABLE", "Bad gateway"),
+        ("unavailable", 503, "backendError", "SERVICE_UNAVAILABLE", "The service is currently unavailable."),
+        ("gateway_timeout", 504, "backendError", "SERVICE_UNAVAILABLE", "Gateway timeout"),
+        ("stock_out", 503, "backendError", "ZONE_RESOURCE_POOL_EXHAUSTED", "The zone does not have enough resources available."),
+    )
 }
-"""Faults of the world rather than of calls: how to cause one, and what it does."""
+"""What `error_class` stands for: status and reason of a refused call, code of an operation that fails."""
 
 
 @dataclass(slots=True)
 class Fault:
-    """`nth` counts from 1; `times` None means for ever; `chance` is the probability that a match in range strikes."""
+    """`nth` counts from 1; `times` None means for ever; `chance` is the probability that a match in range strikes.
+
+    `error_class` (one of `CLASSES`) says status, reason, code and message together; what is said beside it goes before it.
+    """
 
     kind: str
     method: str = "*"
     name: str = "*"
+    error_class: str = ""
     nth: int = 1
     times: int | None = None
     chance: float = 1.0
@@ -63,6 +76,15 @@ class Fault:
             raise ValueError(f"kind: {self.kind!r} is none of {', '.join(KINDS)}")
         if self.kind == STALE and not (self.versions > 0) != (self.seconds > 0):
             raise ValueError("stale_read takes either versions or seconds, above 0")
+        if self.error_class:
+            self._take_class()
+
+    def _take_class(self) -> None:
+        if self.error_class not in CLASSES:
+            raise ValueError(f"error_class: {self.error_class!r} is none of {', '.join(CLASSES)}")
+        for each in fields(self):
+            if each.name in CLASSES[self.error_class] and getattr(self, each.name) == each.default:
+                setattr(self, each.name, CLASSES[self.error_class][each.name])
 
     @classmethod
     def read(cls, given: dict[str, Any]) -> Fault:

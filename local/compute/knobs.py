@@ -16,7 +16,7 @@ from local.compute.cloud import Cloud
 from local.compute.control import Query, controls
 from local.compute.coverage import coverage
 from local.compute.errors import JsonObject
-from local.compute.faults import KINDS, Fault
+from local.compute.faults import CLASSES, KINDS, Fault
 
 
 def _objects(body: Any) -> list[JsonObject]:
@@ -103,7 +103,7 @@ _map_controls("/quotas", "quotas", 'limits by metric: {"CPUS": 24}')
 
 @controls("GET", "/faults", "the faults in force with their counts, and the kinds there are")
 def show_faults(cloud: Cloud, query: Query, body: Any) -> JsonObject:
-    return {"faults": [each.as_dict() for each in cloud.faults.active], "kinds": KINDS}
+    return {"faults": [each.as_dict() for each in cloud.faults.active], "kinds": KINDS, "error_classes": sorted(CLASSES)}
 
 
 @controls("POST", "/faults", 'add a fault: {"kind": "error", "method": "compute.urlMaps.*", "nth": 1, "times": 2, "status": 503}')

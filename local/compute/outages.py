@@ -44,6 +44,22 @@ def bring_up(cloud: Cloud, zone: str) -> None:
             cloud.stock_outs.pop(zone, None)
 
 
+def set_states(cloud: Cloud, states: Any) -> None:
+    """All of them, or none when one is wrong. Raises ValueError."""
+    if not isinstance(states, dict) or not all(state in (DOWN, UP, UNREACHABLE) for state in states.values()):
+        raise ValueError(f"expected an object of zones, each {DOWN}, {UNREACHABLE} or {UP}")
+    for zone in states:
+        _known(cloud, zone)
+    for zone, state in states.items():
+        match state:
+            case "DOWN":
+                take_down(cloud, zone)
+            case "UP":
+                bring_up(cloud, zone)
+            case _:
+                cloud.zones_unreachable.add(zone)
+
+
 def _known(cloud: Cloud, zone: str) -> None:
     if not any(zone in zones for zones in cloud.regions.values()):
         raise ValueError(f"{zone!r} is no zone")
@@ -62,18 +78,7 @@ def show(cloud: Cloud, query: Query, body: Any) -> JsonObject:
 
 @controls("POST", "/zones", 'take zones down, with every VM in them, or bring them up: {"us-central1-a": "DOWN"}')
 def change(cloud: Cloud, query: Query, body: Any) -> JsonObject:
-    if not isinstance(body, dict) or not all(state in (DOWN, UP, UNREACHABLE) for state in body.values()):
-        raise ValueError(f"expected an object of zones, each {DOWN}, {UNREACHABLE} or {UP}")
-    for zone in body:
-        _known(cloud, zone)
-    for zone, state in body.items():
-        match state:
-            case "DOWN":
-                take_down(cloud, zone)
-            case "UP":
-                bring_up(cloud, zone)
-            case _:
-                cloud.zones_unreachable.add(zone)
+    set_states(cloud, body)
     return show(cloud, query, None)
 
 

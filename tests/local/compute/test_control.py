@@ -14,9 +14,9 @@ from google.api_core import exceptions
 from google.cloud import compute_v1
 
 from local.compute import Cloud, VirtualClock, control, serve, wire
-from local.compute.__main__ import configure
 from local.compute.cloud import SNAPSHOTS
 from local.compute.errors import JsonObject
+from local.compute.settings import configure
 from tests.local.compute.clients import PROJECT, Clients, health_check
 
 

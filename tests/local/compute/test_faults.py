@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from pathlib import Path
@@ -12,9 +13,10 @@ from google.api_core import exceptions
 from google.cloud import compute_v1
 
 from local.compute import Cloud, VirtualClock, control, stale, wire
-from local.compute.__main__ import configure
-from local.compute.faults import KINDS, WORLD
+from local.compute.fault_list import WORLD, listing
+from local.compute.faults import CLASSES, KINDS
 from local.compute.instance_controls import affect
+from local.compute.settings import configure
 from tests.local.compute.clients import PROJECT, REGION, Clients, health_check
 from tests.local.compute.fleet import Fleet, policy, version
 
@@ -41,13 +43,142 @@ def running(fleet: Fleet) -> Counter[str]:
 # --- what is listed ------------------------------------------------------------------------------------------------------
 
 
-def test_every_fault_is_listed_at_the_control_and_in_the_readme(cloud: Cloud) -> None:
-    listed = ask(cloud, "GET", "")["faults"]
-    assert {each["fault"] for each in listed} == set(KINDS) | set(WORLD)
-    assert all(each["about"] and each["how"].startswith("POST /control/") for each in listed)
-    readme = (Path(__file__).parents[3] / "local" / "compute" / "README.md").read_text()
-    assert [kind for kind in KINDS if f"`{kind}`" not in readme] == []
-    assert [kind for kind in WORLD if kind.replace("_", " ") not in readme] == []
+README = (Path(__file__).parents[3] / "local" / "compute" / "README.md").read_text()
+LISTED = listing()
+
+
+def table_of(heading: str) -> list[list[str]]:
+    """The cells of a table of the README, row by row, by the beginning of its first line."""
+    lines = README[README.index(heading) :].splitlines()
+    rows = itertools.takewhile(lambda line: line.startswith("|"), lines[2:])
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+
+
+def test_the_faults_that_are_built_listed_at_the_control_and_told_in_the_readme_are_the_same(cloud: Cloud) -> None:
+    listed = {each["fault"]: each for each in ask(cloud, "GET", "")["faults"]}
+    assert list(listed) == [*KINDS, *WORLD]
+    assert all(each["about"] for each in listed.values())
+    assert [row[0].strip("`") for row in table_of("| kind | effect |")] == list(KINDS)
+    of_the_world = table_of("| fault | effect |")
+    assert [row[0].replace(" ", "_") for row in of_the_world] == list(WORLD)
+    for name, _, how, member in of_the_world:
+        fault = listed[name.replace(" ", "_")]
+        assert (how.strip("`"), [member.strip("`")]) == (fault["how"], list(fault["file"]))
+
+
+def test_the_classes_of_errors_are_told_in_the_readme_and_at_the_control(cloud: Cloud) -> None:
+    assert ask(cloud, "GET", "")["error_classes"] == CLASSES
+    assert ", ".join(f"`{name}`" for name in CLASSES) in " ".join(README.split())
+
+
+def stage() -> Fleet:
+    """Six Spot VMs that run."""
+    clock = VirtualClock()
+    fleet = Fleet(Clients(Cloud(clock=clock, waits_pass_time=True)), clock)
+    scheduling = compute_v1.Scheduling(provisioning_model="SPOT", instance_termination_action="DELETE")
+    fleet.template("spot", scheduling=scheduling)
+    return fleet
+
+
+def standing(fleet: Fleet) -> Any:
+    """All that a fault may change."""
+    cloud = fleet.cloud
+    knobs = (cloud.behaviours, cloud.traffic, dict(cloud.load), dict(cloud.stock_outs), dict(cloud.quotas))
+    faults = [each.as_dict() | {"matched": 0} for each in cloud.faults.active]
+    instances = [(each["zone"], each["status"], each["alive"], each["ready"]) for each in cloud.snapshot()]
+    operations = sorted(each["operationType"] for each in cloud.operations.table.values())
+    return knobs, faults, cloud.zones_down, cloud.zones_unreachable, instances, operations
+
+
+@pytest.mark.parametrize("fault", LISTED, ids=lambda fault: fault["fault"])
+def test_a_fault_is_the_same_by_url_and_by_file(fault: dict[str, Any]) -> None:
+    def run(settings: dict[str, Any], by_url: str) -> Any:
+        fleet = stage()
+        until = fleet.clock.now() + 600
+        later = {name: each for name, each in settings.items() if name == "later"}
+        configure(fleet.cloud, later)  # the time of these counts from here
+        fleet.create(6, versions=[version("spot")])
+        fleet.clock.advance(until - fleet.clock.now())
+        fleet.cloud.advance()
+        configure(fleet.cloud, {name: each for name, each in settings.items() if name != "later"})
+        if by_url:
+            http, path, body = by_url.split(" ", 2)
+            assert "error" not in ask(fleet.cloud, http, path.removeprefix("/control"), json.loads(body))
+        fleet.clock.advance(30)  # checks need a while to notice
+        fleet.cloud.advance()
+        return standing(fleet)
+
+    by_url, by_file = run({}, fault["how"]), run(fault["file"], "")
+    assert by_file == by_url
+    assert by_url != run({}, "")
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_an_error_of_every_class_strikes_the_nth_call_of_a_method(clients: Clients, name: str) -> None:
+    fault = {"kind": "error", "error_class": name, "method": "compute.zones.get", "nth": 2, "times": 1}
+    configure(clients.cloud, {"faults": [fault]})
+    zones = clients.of(compute_v1.ZonesClient)
+    zones.get(project=PROJECT, zone=ZONE)
+    with pytest.raises(exceptions.GoogleAPICallError) as refused:
+        zones.get(project=PROJECT, zone=ZONE, retry=None)
+    assert (refused.value.code, refused.value.errors[0]["reason"]) == (CLASSES[name]["status"], CLASSES[name]["reason"])
+    zones.get(project=PROJECT, zone=ZONE)
+    with pytest.raises(ValueError, match="error_class"):
+        clients.cloud.faults.add("error", error_class="cosmic_ray")
+
+
+def test_an_operation_fails_with_the_code_of_a_class(clients: Clients) -> None:
+    clients.cloud.faults.add("operation_error", "compute.healthChecks.insert", error_class="stock_out", message="Sold out.")
+    checks = clients.of(compute_v1.HealthChecksClient)
+    failed = clients.done(checks.insert_unary(project=PROJECT, health_check_resource=health_check("hc")))
+    assert [(each.code, each.message) for each in failed.error.errors] == [("ZONE_RESOURCE_POOL_EXHAUSTED", "Sold out.")]
+
+
+# --- what is planned -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_planned_happens_at_its_time_and_not_before(cloud: Cloud, clock: VirtualClock) -> None:
+    planned = [
+        {"after_seconds": 100, "post": "/zones", "body": {ZONE: "DOWN"}},
+        {"after_seconds": 200, "delete": "/zones"},
+    ]
+    assert [each["state"] for each in ask(cloud, "POST", "/later", planned)] == ["WAITING", "WAITING"]
+    for seconds, state in ((99, "UP"), (1, "DOWN"), (99, "DOWN"), (1, "UP")):
+        clock.advance(seconds)
+        assert ask(cloud, "GET", "/zones")[ZONE] == state
+    assert [each["state"] for each in ask(cloud, "GET", "/later")] == ["DONE", "DONE"]
+
+
+def test_what_is_called_off_does_not_happen(cloud: Cloud, clock: VirtualClock) -> None:
+    ask(cloud, "POST", "/later", {"after_seconds": 100, "post": "/zones", "body": {ZONE: "DOWN"}})
+    assert ask(cloud, "DELETE", "/later") == []
+    clock.advance(200)
+    assert ask(cloud, "GET", "/zones")[ZONE] == "UP"
+
+
+def test_what_a_control_refuses_when_its_time_comes_is_told(cloud: Cloud, clock: VirtualClock) -> None:
+    ask(cloud, "POST", "/later", {"after_seconds": 1, "post": "/zones", "body": {"mars-1": "DOWN"}})
+    clock.advance(2)
+    (told,) = ask(cloud, "GET", "/later")
+    assert (told["state"], told["why"]) == ("REFUSED", "'mars-1' is no zone")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"after_seconds": 1},
+        {"post": "/zones", "body": {}},
+        {"after_seconds": -1, "post": "/zones"},
+        {"after_seconds": 1, "post": "/weather"},
+        {"after_seconds": 1, "post": "/later", "body": {}},
+        {"after_seconds": 1, "post": "/zones", "delete": "/zones"},
+        {"after_seconds": 1, "post": "/zones", "colour": "red"},
+        7,
+    ],
+)
+def test_what_no_control_does_cannot_be_planned(cloud: Cloud, wrong: Any) -> None:
+    assert ask(cloud, "POST", "/later", [{"after_seconds": 1, "delete": "/zones"}, wrong])["error"]["code"] == 400
+    assert ask(cloud, "GET", "/later") == []
 
 
 # --- zones that are down -------------------------------------------------------------------------------------------------
