@@ -97,8 +97,7 @@ def _managed(group: Group, machine: Machine, check: Check | None, check_url: str
     if machine.resource is not None:
         entry |= {"id": machine.resource["id"], "instanceStatus": machine.status}
         if check_url:
-            state = "DRAINING" if machine.is_draining else machine.alive(check)[0]
-            entry["instanceHealth"] = [{"healthCheck": check_url, "detailedHealthState": state}]
+            entry["instanceHealth"] = [{"healthCheck": check_url, "detailedHealthState": machine.detailed_health(check)}]
     if machine.failure is not None:
         entry["lastAttempt"] = {"errors": {"errors": [machine.failure.as_error()]}}
     if machine.applied:

@@ -11,7 +11,7 @@ from local.compute.cloud import Cloud
 from local.compute.errors import JsonObject
 from local.compute.keys import Key
 from local.compute.rules.group import Disruption, Member, Revision
-from local.compute.rules.health import UNKNOWN, Answers, Check, judged
+from local.compute.rules.health import UNHEALTHY, UNKNOWN, Answers, Check, judged
 
 
 class Instance:
@@ -83,6 +83,14 @@ class Instance:
         if check is None or not self.running_since or self.resource is None:
             return UNKNOWN, False
         return judged(self.answers(check), check, self.cloud.now())
+
+    def detailed_health(self, check: Check | None) -> str:
+        """The group's check on it in the API's words. UNHEALTHY: its app answers badly, TIMEOUT: it does not answer."""
+        if self.is_draining:
+            return "DRAINING"
+        verdict = self.alive(check)[0]
+        is_there = Answers(self.running_since, self.alive_turns).at(self.cloud.now())
+        return "TIMEOUT" if verdict == UNHEALTHY and not is_there else verdict
 
     def answers(self, check: Check) -> Answers:
         return Answers(self.running_since, self.ready_turns if check.asks_readiness else self.alive_turns)

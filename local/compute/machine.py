@@ -1,6 +1,6 @@
 """The life of one managed instance on the event heap, from its creation to its end.
 
-    CREATING            attempt -> [failed -> back-off -> attempt ...] -> STAGING -> RUNNING
+    CREATING            attempt -> [failed -> back-off -> attempt ...] -> STAGING -> RUNNING    (flex-start: PENDING, no failure)
     VERIFYING -> NONE   when the group's check is satisfied (at once without a check)
     DELETING            drain -> STOPPING -> gone           RECREATING   the same, then an attempt under the same name
     RESTARTING          STOPPING -> STAGING -> RUNNING      REFRESHING   a moment
@@ -32,6 +32,7 @@ FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 10.0, 300.0
 PROVISIONING_SECONDS = 3.0
 REFRESH_SECONDS = 2.0
 ABANDON_SECONDS = 1.0
+PENDING_SECONDS = 30.0
 
 
 class Owner(Protocol):
@@ -130,8 +131,7 @@ class Machine(Instance):
         self._new_phase()
         self.is_failed = True
         self.running_since = 0.0
-        scheduling = self._owner.template(self.revision).get("properties", {}).get("scheduling", {})
-        if scheduling.get("instanceTerminationAction") == "DELETE":
+        if self._scheduling().get("instanceTerminationAction") == "DELETE":
             self._remove_vm()
         else:
             self.resource["status"] = "TERMINATED"
@@ -171,15 +171,28 @@ class Machine(Instance):
             self.zone = self._owner.repair_zone(self)
         self.behaviour = self._owner.behaviour(self)
         failure = self._owner.creation_failure(self)
-        if failure is not None:
+        if failure is None:
+            self._make()
+            self._boot(is_new=True)
+        elif failure.is_stock_out and self._scheduling().get("provisioningModel") == "FLEX_START":
+            self._make()
+            self._set_status("PENDING")
+            self._later(PENDING_SECONDS, self._attempt)
+        else:
             self._later(ATTEMPT_SECONDS, lambda: self._attempt_failed(failure))
-            return
+
+    def _make(self) -> None:
         self.failure = None
+        if self.resource is not None:
+            return
         self.applied = self._owner.preserved(self)
         body = vm.body(self.cloud, self._owner.key, self.zone, self._made_of())
         self.resource = self.cloud.new("compute#instance", self.key, {"name": self.name, **body})
         self.keep()
-        self._boot(is_new=True)
+
+    def _scheduling(self) -> JsonObject:
+        found: JsonObject = self._owner.template(self.revision).get("properties", {}).get("scheduling", {})
+        return found
 
     def _made_of(self) -> vm.MadeOf:
         template = self._owner.template(self.revision)
@@ -213,6 +226,10 @@ class Machine(Instance):
         self.action = "VERIFYING"
         if self.behaviour.stops_after_seconds is not None:
             self._later(self.behaviour.stops_after_seconds, self.stop_by_itself)
+        longest = self._scheduling().get("maxRunDuration")
+        if longest:
+            self.terminates_at = self.running_since + float(longest.get("seconds", 0))
+            self._later(float(longest.get("seconds", 0)), self.stop_by_itself)
         self.watch()
         self._owner.changed(self)
 

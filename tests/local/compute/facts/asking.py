@@ -55,3 +55,19 @@ def statuses(fleet: Fleet) -> dict[str, tuple[str, str]]:
 def details(fleet: Fleet) -> list[str]:
     """What the autoscaler has to say about itself."""
     return [each.type_ for each in fleet.autoscaler().status_details]
+
+
+def change_autoscaler(fleet: Fleet, **members: Any) -> None:
+    """PATCH its policy, and let it decide."""
+    resource = compute_v1.Autoscaler(autoscaling_policy=compute_v1.AutoscalingPolicy(members))
+    given = {"project": PROJECT, "region": REGION, "autoscaler": "auto", "autoscaler_resource": resource}
+    scalers = fleet.clients.of(compute_v1.RegionAutoscalersClient)
+    fleet.done(scalers.patch_unary(compute_v1.PatchRegionAutoscalerRequest(given)))
+    fleet.run(1)
+
+
+def size_under(fleet: Fleet, **load: Any) -> int:
+    """The group's target a moment after the load was set."""
+    fleet.cloud.load["tiny"] = load
+    fleet.run(1)
+    return int(fleet.get().target_size)

@@ -21,3 +21,12 @@ def six(fleet: Fleet) -> Fleet:
     fleet.create()
     fleet.settle()
     return fleet
+
+
+@pytest.fixture
+def three(fleet: Fleet) -> Fleet:
+    """Three VMs past their initialisation, no autoscaler yet."""
+    fleet.create(size=3)
+    fleet.settle()
+    fleet.run(120)
+    return fleet

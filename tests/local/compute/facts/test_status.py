@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 from google.cloud import compute_v1
 
+from local.compute.instance_controls import affect
 from tests.local.compute.clients import PROJECT, REGION
 from tests.local.compute.facts.asking import TINY, ask, on_instances, urls
 from tests.local.compute.facts.source import fact
@@ -160,7 +162,21 @@ def test_the_health_of_an_instance_is_that_of_the_groups_check(fleet: Fleet) -> 
         health = fleet.instances()[0].instance_health[0].detailed_health_state
         seen += [health] if health not in seen else []
         fleet.run(1)
-    assert seen == ["UNKNOWN", "UNHEALTHY", "HEALTHY"]
+    assert seen == ["UNKNOWN", "TIMEOUT", "UNHEALTHY", "HEALTHY"]
+
+
+@fact(
+    "API reference, detailedHealthState: UNHEALTHY is reachable but not as the check wants it, TIMEOUT is not reachable",
+    assumed="an app that starts or has died does not listen; one that is not ready answers badly",
+)
+def test_an_app_that_answers_badly_is_told_from_one_that_does_not_answer(six: Fleet) -> None:
+    six.serve(check="alive")  # the balancer asks what the group asks: both see readiness
+    six.patch(instance_lifecycle_policy={"default_action_on_failure": "DO_NOTHING"})
+    affect(six.cloud, "unready", most=2)
+    affect(six.cloud, "kill", most=1)
+    six.run(60)
+    states = Counter(each.instance_health[0].detailed_health_state for each in six.instances())
+    assert states == {"HEALTHY": 4, "UNHEALTHY": 1, "TIMEOUT": 1}
 
 
 @fact("API reference, currentAction VERIFYING: after every creation, until the group's check is HEALTHY")
