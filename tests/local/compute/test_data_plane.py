@@ -113,6 +113,27 @@ def test_a_path_and_a_header_choose_the_backend_and_rewrites_reach_it(here: Site
     assert chosen.headers["x-seen"] == "1"
 
 
+def test_the_host_and_the_longest_path_choose_the_backend(here: Site) -> None:
+    here.second()
+    paths = [
+        compute_v1.PathRule(paths=["/models/*"], service=SERVICES + "bs2"),
+        compute_v1.PathRule(paths=["/models/old/*"], service=SERVICES + "bs"),
+        compute_v1.PathRule(
+            paths=["/gone"], url_redirect=compute_v1.HttpRedirectAction(path_redirect="/models/", strip_query=True)
+        ),
+    ]
+    here.route(
+        default_service=SERVICES + "bs",
+        host_rules=[compute_v1.HostRule(hosts=["*.two.example"], path_matcher="pm")],
+        path_matchers=[compute_v1.PathMatcher(name="pm", default_service=SERVICES + "bs", path_rules=paths)],
+    )
+    host = {"host": "api.two.example"}
+    assert here.get("/models/x").json()["release"] == "v1"  # by its address, which no host rule names
+    assert here.get("/models/x", headers=host).json()["release"] == "v2"
+    assert here.get("/models/old/x", headers=host).json()["release"] == "v1"
+    assert here.get("/gone?now=1", headers=host).headers["location"] == "http://api.two.example/models/"
+
+
 def test_a_redirect_is_answered_by_the_balancer_itself(here: Site) -> None:
     redirect = compute_v1.HttpRedirectAction(https_redirect=True, redirect_response_code="PERMANENT_REDIRECT")
     here.route(default_url_redirect=redirect)
@@ -303,33 +324,6 @@ def test_backends_share_by_their_capacity(here: Site) -> None:
         ]
     )
     assert here.releases(150) == {"v1": 120, "v2": 30}
-
-
-# --- measured load -------------------------------------------------------------------------------------------------------
-
-
-def test_the_autoscaler_follows_the_requests_that_really_come(fleet: Fleet) -> None:
-    with site(fleet, size=1, balancing_mode="RATE", max_rate_per_instance=10) as here:
-        fleet.autoscale(load_balancing_utilization=compute_v1.AutoscalingPolicyLoadBalancingUtilization(utilization_target=1.0))
-        here.run(120)
-        here.plane.measure()
-        here.load(rate=60, most=120, seconds=60)
-        here.plane.measure()
-        here.run(1)
-        assert here.cloud.measured["us-central1/tiny"]["rps"] > 10
-        assert fleet.get().target_size > 1
-
-
-def test_busy_workers_are_the_cpu_of_a_group(here: Site) -> None:
-    ask(here.cloud, "PUT", "/traffic", [{"latency_seconds": 0.1, "concurrency": 2}])
-    here.plane.measure()
-    here.load(seconds=1, connections=12)
-    here.plane.measure()
-    assert here.cloud.measured["us-central1/tiny"]["cpu"] > 0.4
-    ask(here.cloud, "POST", "/load", {"tiny": {"cpu": 0.01}})
-    here.fleet.autoscale(cpu_utilization=compute_v1.AutoscalingPolicyCpuUtilization(utilization_target=0.5))
-    here.run(120)
-    assert here.fleet.get().target_size <= 3  # what a person says goes before what was measured
 
 
 # --- beside other work ---------------------------------------------------------------------------------------------------

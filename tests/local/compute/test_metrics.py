@@ -6,20 +6,23 @@ import math
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from google.cloud import compute_v1
 from prometheus_client.parser import text_string_to_metric_families
 
 from local.compute import Cloud, VirtualClock, serve
 from local.compute.traffic import metrics
 from tests.local.compute.clients import Clients
 from tests.local.compute.fleet import Fleet
-from tests.local.compute.site import Site, site, until
+from tests.local.compute.site import SERVICES, Site, site, until
 
 
 @pytest.fixture
@@ -75,33 +78,77 @@ def test_what_labels_hold_is_escaped() -> None:
     assert read(text)["odd"][0].labels == {"name": 'a"b\\c\nd'}
 
 
-@pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
-def test_prometheus_itself_scrapes_requests_by_release(here: Site, tmp_path: Path) -> None:
-    here.load(most=50, seconds=60)
+HAS_PROMETHEUS = pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
+
+
+@contextmanager
+def prometheus(cloud: Cloud, folder: Path) -> Iterator[str]:
+    """The address of a Prometheus that scrapes a cloud."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    with serve(here.cloud) as server:
+    with serve(cloud) as server:
         target = server.url.removeprefix("http://")
-        settings = tmp_path / "prometheus.yml"
+        settings = folder / "prometheus.yml"
         settings.write_text(
-            f"scrape_configs: [{{job_name: stand-in, scrape_interval: 200ms, scrape_timeout: 200ms, "
+            f"scrape_configs: [{{job_name: stand-in, scrape_interval: 500ms, scrape_timeout: 500ms, "
             f"static_configs: [{{targets: ['{target}']}}]}}]\n"
         )
         command = [
             "prometheus",
             f"--config.file={settings}",
-            f"--storage.tsdb.path={tmp_path}",
+            f"--storage.tsdb.path={folder}",
             f"--web.listen-address={address}",
         ]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
             try:
-                until(lambda: _asked(address, "sum by (release) (lb_requests_total)") == [("v1", "50")])
-                assert _asked(address, "sum by (release) (lb_request_errors_total)") == [("v1", "0")]
-                quantile = "histogram_quantile(0.5, sum by (release, le) (lb_request_duration_seconds_bucket))"
-                assert float(_asked(address, quantile)[0][1]) > 0
+                yield address
             finally:
                 program.terminate()
+
+
+@contextmanager
+def steady_load(here: Site) -> Iterator[None]:
+    """Requests until the block ends."""
+    ended = threading.Event()
+
+    def send() -> None:
+        while not ended.is_set():
+            here.load(most=40, rate=80, seconds=60)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@HAS_PROMETHEUS
+def test_prometheus_itself_scrapes_requests_by_release(here: Site, tmp_path: Path) -> None:
+    here.load(most=50, seconds=60)
+    with prometheus(here.cloud, tmp_path) as address:
+        until(lambda: _asked(address, "sum by (release) (lb_requests_total)") == [("v1", "50")])
+        assert _asked(address, "sum by (release) (lb_request_errors_total)") == [("v1", "0")]
+        quantile = "histogram_quantile(0.5, sum by (release, le) (lb_request_duration_seconds_bucket))"
+        assert float(_asked(address, quantile)[0][1]) > 0
+
+
+@HAS_PROMETHEUS
+def test_prometheus_tells_rate_errors_and_quantile_of_two_releases_apart(here: Site, tmp_path: Path) -> None:
+    here.second()
+    weighted = [compute_v1.WeightedBackendService(backend_service=SERVICES + name, weight=50) for name in ("bs", "bs2")]
+    here.route(default_route_action=compute_v1.HttpRouteAction(weighted_backend_services=weighted))
+    here.cloud.traffic = [{"template": "v2", "latency_seconds": 0.3, "error_rate": 1.0}]
+    here.plane.refresh()
+    with prometheus(here.cloud, tmp_path) as address, steady_load(here):
+        rate = "sum by (release) (rate(lb_requests_total[1m]))"
+        until(lambda: len(both := _asked(address, rate)) == 2 and all(float(value) > 1 for _, value in both))
+        share = f"sum by (release) (rate(lb_request_errors_total[1m])) / {rate}"
+        assert {release: float(value) for release, value in _asked(address, share)} == {"v1": 0.0, "v2": 1.0}
+        quantile = "histogram_quantile(0.9, sum by (release, le) (rate(lb_request_duration_seconds_bucket[1m])))"
+        assert float(dict(_asked(address, quantile))["v2"]) > 0.25  # the bucket of 0.3 s begins there
 
 
 def _asked(address: str, query: str) -> list[tuple[str, str]]:
