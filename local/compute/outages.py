@@ -53,6 +53,7 @@ def set_states(cloud: Cloud, states: Any) -> None:
     for zone, state in states.items():
         match state:
             case "DOWN":
+                cloud.zones_unreachable.discard(zone)
                 take_down(cloud, zone)
             case "UP":
                 bring_up(cloud, zone)

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from local.compute.traffic.scene import Backend, Service, rate_of
+from local.compute.traffic.rates import rate_of
+from local.compute.traffic.scene import Backend, Service
 
 BURST_SECONDS = 1.0
 """A second's worth of requests may come at once before a backend counts as full."""

@@ -18,6 +18,7 @@ from local.compute.machine import Machine
 from local.compute.rules.group import AWAY
 from local.compute.rules.health import HEALTHY, Answers
 from local.compute.traffic.profile import Profile, changed
+from local.compute.traffic.rates import weight_of
 from local.compute.traffic.tls import Certificate
 
 LEAVING = AWAY | {"RECREATING"}
@@ -182,18 +183,3 @@ def _vm(cloud: Cloud, group: Group, machine: Machine) -> Vm:
         "name": machine.name,
     }
     return Vm(cloud, machine, names, changed(machine.behaviour.profile, cloud.traffic, names))
-
-
-def rate_of(settings: JsonObject, count: int) -> float | None:
-    """Requests a second that a backend of so many VMs is meant for; None without a limit."""
-    scaler = float(settings.get("capacityScaler", 1.0))
-    whole, each = settings.get("maxRate"), settings.get("maxRatePerInstance")
-    limits = [float(limit) * scaler for limit in (whole, each and float(each) * count) if limit]
-    return min(limits, default=None)
-
-
-def weight_of(settings: JsonObject, count: int) -> float:
-    """A VM's share of its service's requests. Without a rate all VMs are worth the same, but for the scaler."""
-    if settings.get("balancingMode") == "RATE" and count:
-        return (rate_of(settings, count) or 0.0) / count
-    return float(settings.get("capacityScaler", 1.0))

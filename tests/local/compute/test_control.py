@@ -173,3 +173,32 @@ def test_the_program_serves_until_it_is_stopped() -> None:
         finally:
             program.terminate()
     assert named == "p"
+
+
+def test_the_program_begins_as_its_file_says(tmp_path: Path) -> None:
+    file = tmp_path / "settings.json"
+    fault = {"kind": "error", "error_class": "throttled", "method": "compute.zones.get", "nth": 2}
+    planned = {"after_seconds": 3600, "post": "/instances", "body": {"effect": "preempt"}}
+    file.write_text(json.dumps({"faults": [fault], "zones": {"us-central1-a": "DOWN"}, "later": [planned]}))
+    command = [sys.executable, "-m", "local.compute", "--port", "0", "--config", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as program:
+        assert program.stdout is not None
+        url = program.stdout.readline().split()[-1].removesuffix("/control)")
+        try:
+            zone = f"{url}/compute/v1/projects/demo/zones/us-central1-a"
+            assert requests.get(zone, timeout=10).json()["status"] == "DOWN"
+            assert requests.get(zone, timeout=10).status_code == 429
+            (waiting,) = requests.get(f"{url}/control/later", timeout=10).json()
+        finally:
+            program.terminate()
+    assert waiting.items() >= ({"state": "WAITING"} | planned).items()
+
+
+@pytest.mark.parametrize("text", ['{"weather": "fine"}', '{"zones": {"mars-1": "DOWN"}}', '{"later": [{"post": "/zones"}]}', "{"])
+def test_a_file_that_cannot_be_used_is_refused_before_anything_is_served(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text(text)
+    command = [sys.executable, "-m", "local.compute", "--port", "0", "--config", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("cannot use the settings: ")

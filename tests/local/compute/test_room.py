@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from random import Random
@@ -10,11 +11,12 @@ from typing import Any, cast
 import pytest
 from google.cloud import compute_v1
 
-from local.compute import VirtualClock
+from local.compute import VirtualClock, wire
 from local.compute.keys import Key
 from local.compute.traffic.choice import Chooser
 from local.compute.traffic.profile import Profile
-from local.compute.traffic.scene import Backend, Service, Vm, weight_of
+from local.compute.traffic.rates import weight_of
+from local.compute.traffic.scene import Backend, Service, Vm
 from tests.local.compute.clients import PROJECT, Clients
 from tests.local.compute.fleet import Fleet
 from tests.local.compute.site import Site, site
@@ -122,3 +124,28 @@ def test_a_preferred_backend_is_filled_up_before_the_other_one(here: Site) -> No
     assert found["v1"] > 0
     assert found["v2"] > 0
     assert found.total() == 400
+
+
+def call(here: Site, http: str, path: str, body: Any) -> None:
+    target = f"/compute/v1/projects/{PROJECT}/{path}"
+    answered = wire.answer(here.cloud, wire.Request(http, target, json.dumps(body).encode()))
+    assert answered.status == 200, answered.body
+
+
+def test_the_region_that_the_service_lists_first_is_filled_up_before_the_next(here: Site) -> None:
+    far = {"name": "far", "targetSize": 2, "instanceTemplate": "global/instanceTemplates/v2"}
+    far |= {"namedPorts": [{"name": "http", "port": 8080}]}
+    call(here, "POST", "regions/europe-west1/instanceGroupManagers", far)
+    here.change_service(
+        backends=[
+            compute_v1.Backend(group=GROUPS + here.fleet.name, balancing_mode="RATE", max_rate_per_instance=10),
+            compute_v1.Backend(
+                group=f"projects/{PROJECT}/regions/europe-west1/instanceGroups/far", balancing_mode="RATE", max_rate=1000
+            ),
+        ]
+    )
+    here.run(120)
+    assert {each["name"].partition("-")[0]: each["healthy"] for each in here.served()} == {"tiny": True, "far": True}
+    assert here.load(rate=15, most=30, seconds=60).releases == {"v1": 30}
+    found = here.load(most=300, seconds=60).releases
+    assert found["v2"] > found["v1"] > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import subprocess
@@ -15,6 +16,7 @@ from google.cloud import compute_v1
 
 from local.compute import VirtualClock
 from local.compute.keys import Key
+from local.compute.traffic.load import load
 from tests.local.compute.clients import PROJECT, Clients
 from tests.local.compute.fleet import Fleet
 from tests.local.compute.site import Site, site
@@ -117,6 +119,13 @@ def test_requests_pass_as_they_do_without_and_the_instance_is_told(secure: Secur
     with pytest.raises(requests.ConnectionError):
         requests.get(secure.url.replace("https", "http"), timeout=60)
     assert secure.here.get().status_code == 200
+
+
+def test_the_load_generator_speaks_tls_too(secure: Secure) -> None:
+    secure.certificate("theirs", managed=compute_v1.SslCertificateManagedSslCertificate(domains=["models.example"]))
+    secure.serve("theirs")
+    report = asyncio.run(load(secure.url, most=40, seconds=60))
+    assert (report.statuses, report.releases) == ({200: 40}, {"v1": 40})
 
 
 def test_a_managed_certificate_stands_in_for_its_domains_and_the_control_says_what_to_trust(
