@@ -45,8 +45,6 @@ def _of_the_world(cloud: Cloud, name: str, given: Any) -> None:
     match name, given:
         case "zones", dict():
             outages.set_states(cloud, given)
-        case "zones_down", list():
-            outages.set_states(cloud, dict.fromkeys(given, outages.DOWN))
         case "later", list():
             for each in given:
                 later.plan(cloud, each)

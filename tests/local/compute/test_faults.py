@@ -220,7 +220,7 @@ def test_a_zone_that_is_none_is_refused(cloud: Cloud) -> None:
 
 def test_a_file_may_begin_with_a_zone_down() -> None:
     cloud = Cloud(clock=VirtualClock())
-    configure(cloud, {"zones_down": [ZONE], "traffic": [{"error_rate": 0.5}]})
+    configure(cloud, {"zones": {ZONE: "DOWN"}, "traffic": [{"error_rate": 0.5}]})
     assert ask(cloud, "GET", "/zones")[ZONE] == "DOWN"
     assert cloud.traffic == [{"error_rate": 0.5}]
 
