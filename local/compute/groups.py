@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from local.compute import reserve
 from local.compute.capacity import Failure
 from local.compute.cloud import Cloud
 from local.compute.errors import JsonObject
+from local.compute.instance import Instance
 from local.compute.keys import Key
 from local.compute.machine import Machine
 from local.compute.names import Names
+from local.compute.resize_requests import ResizeRequest
 from local.compute.roster import Roster
 from local.compute.rules import updater
 from local.compute.rules.group import (
@@ -34,9 +36,6 @@ from local.compute.rules.group import (
 from local.compute.services import readiness_checks
 from local.compute.supply import Supply, error_entry
 from local.compute.together import Bulk
-
-if TYPE_CHECKING:
-    from local.compute.resize_requests import ResizeRequest
 
 KEPT_ERRORS = 500
 CARRIED = "_carried"
@@ -183,20 +182,20 @@ class Group(Roster):
     def new_name(self) -> str:
         return self._names.new(self.resource["baseInstanceName"], self.machines)
 
-    def creation_failure(self, machine: Machine) -> Failure | None:
+    def creation_failure(self, machine: Instance) -> Failure | None:
         return self.supply.failure(machine)
 
-    def repair_zone(self, machine: Machine) -> str:
+    def repair_zone(self, machine: Instance) -> str:
         return self.supply.repair_zone(machine)
 
-    def failed(self, machine: Machine, failure: Failure) -> None:
+    def failed(self, machine: Instance, failure: Failure) -> None:
         self.errors.append(error_entry(machine, failure))
         self.changed(machine)
 
-    def changed(self, machine: Machine) -> None:
+    def changed(self, machine: Instance) -> None:
         self._tell()
 
-    def gone(self, machine: Machine) -> None:
+    def gone(self, machine: Instance) -> None:
         if self.machines.get(machine.name) is machine:
             del self.machines[machine.name]
             self.configs.pop(machine.name, None)

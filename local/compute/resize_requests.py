@@ -10,8 +10,8 @@ Source: Compute API reference, InstanceGroupManagerResizeRequest; compute/docs/i
 
 from __future__ import annotations
 
+from local.compute.crew import Crew
 from local.compute.errors import JsonObject
-from local.compute.groups import Group
 from local.compute.machine import Machine
 from local.compute.rules.group import LEAVING
 from local.compute.together import RETRY_SECONDS, obstacle
@@ -23,7 +23,7 @@ ACTIVE = frozenset({"CREATING", "ACCEPTED"})
 class ResizeRequest:
     """One request of a group. `resource` is how it is answered."""
 
-    def __init__(self, group: Group, resource: JsonObject, names: list[str], run_seconds: float | None) -> None:
+    def __init__(self, group: Crew, resource: JsonObject, names: list[str], run_seconds: float | None) -> None:
         self.group = group
         self.resource = resource
         self.run_seconds = run_seconds

@@ -12,6 +12,7 @@ from local.compute.behaviour import Behaviour, behaviour_for
 from local.compute.cloud import Cloud
 from local.compute.configs import Configs
 from local.compute.errors import JsonObject
+from local.compute.instance import Instance
 from local.compute.intents import check_key, check_of, disruption, flexible_types, intent_of
 from local.compute.keys import Key, parse
 from local.compute.machine import Machine
@@ -83,14 +84,14 @@ class Roster:
         key = parse(revision.template)
         return (self.cloud.find(key) if key is not None else None) or {}
 
-    def preserved(self, machine: Machine) -> JsonObject | None:
+    def preserved(self, machine: Instance) -> JsonObject | None:
         return configs.preserved(self.configs, machine) if self.configs else None
 
     def stateful_policy(self) -> JsonObject:
         policy: JsonObject = (self.resource.get("statefulPolicy") or {}).get("preservedState") or {}
         return policy
 
-    def behaviour(self, machine: Machine) -> Behaviour:
+    def behaviour(self, machine: Instance) -> Behaviour:
         return behaviour_for(self.cloud.behaviours, self.key.name, machine.zone, self.template(machine.revision))
 
     def check(self) -> Check | None:

@@ -11,7 +11,7 @@ from local.compute.behaviour import CreationError
 from local.compute.capacity import Failure, Need, caused, exceeded, quota, sold_out, stock_out
 from local.compute.cloud import Cloud
 from local.compute.errors import JsonObject
-from local.compute.machine import Machine
+from local.compute.instance import Instance
 from local.compute.roster import Roster
 from local.compute.rules.flexibility import choose
 from local.compute.rules.group import LEAVING, Revision
@@ -44,7 +44,7 @@ class Supply:
         zones = Counter(machine.zone for machine in self._group.machines.values() if machine.action not in LEAVING)
         return zone_for_new(self._group.intent.shape, self._group.intent.zones, zones, {}, self.full_zones())
 
-    def repair_zone(self, machine: Machine) -> str:
+    def repair_zone(self, machine: Instance) -> str:
         """Where a VM is repaired: where it was, unless that zone has no capacity and the group may change it."""
         full = self.full_zones() if self._group.intent.healing.changes_zone else frozenset()
         if machine.zone not in full or full >= set(self._group.intent.zones):
@@ -52,7 +52,7 @@ class Supply:
         zones = Counter(each.zone for each in self._group.machines.values() if each.action not in LEAVING)
         return zone_for_new("BALANCED", self._group.intent.zones, zones, {}, full)
 
-    def failure(self, machine: Machine, together: int = 1) -> Failure | None:
+    def failure(self, machine: Instance, together: int = 1) -> Failure | None:
         """Why a VM cannot be made now, or why not so many of its kind together. Settles its machine type."""
         need = _need(self._group, machine.revision)
         if self._group.machine_types:
@@ -78,7 +78,7 @@ class Supply:
                 return quota(*over, region)
         return None
 
-    def _behaves_badly(self, machine: Machine, error: CreationError, need: Need) -> Failure | None:
+    def _behaves_badly(self, machine: Instance, error: CreationError, need: Need) -> Failure | None:
         where = (machine.revision.template, error)
         self._caused[where] += 1
         if error.times is not None and self._caused[where] > error.times:
@@ -102,7 +102,7 @@ def needs_of(cloud: Cloud, scope: str | None = None) -> list[Need]:
     ]
 
 
-def error_entry(machine: Machine, failure: Failure) -> JsonObject:
+def error_entry(machine: Instance, failure: Failure) -> JsonObject:
     """An entry of `listErrors` for a creation that failed now."""
     version = {"instanceTemplate": machine.revision.template}
     if machine.revision.name:

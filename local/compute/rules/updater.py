@@ -48,6 +48,8 @@ def plan(
     _create(draft)
     _update_in_place(draft)
     _delete(draft)
+    if draft.steps and not intent.substitutes:
+        _update_in_place(draft)  # who leaves a group that shrinks may make it another one's turn
     _repair_all(draft, now)
     _balance(draft)
     return Plan(tuple(draft.steps), _is_pending(draft), draft.look_at, tuple(step.why for step in draft.steps))
