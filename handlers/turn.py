@@ -24,6 +24,7 @@ from datetime import datetime, timedelta
 from handlers import claim, project, records
 from handlers.records import Held
 from infra.apply import apply
+from infra.census import leftovers
 from infra.plan import glance, look, plan
 from infra.resources.base import Action, Applied, Failed, Pending, Plan, Result, Snapshot, merged
 from infra.store import Conflict, Unavailable, Write
@@ -149,13 +150,13 @@ class Worker:
 
 
 def _observe(world: World, state: State, seen: Snapshot | None) -> Snapshot:
-    """All that any target of the releases in play could need, and until the model has settled also what may be left over. After
-    a calm look (`seen`) a glance is enough: only the groups and their instances' health can change while one waits for them."""
+    """All that any target of the releases in play could need, and what may be left over. After a calm look (`seen`) a glance is
+    enough: only the groups and their instances' health can change while one waits for them."""
     rollout, model = state.rollout, state.desired.model
     releases = tuple(release for release in (rollout.stable, rollout.candidate, state.desired.release) if release)
     if not releases:
-        return Snapshot({})
-    everything = look(model, releases, sweep=state.wake_at is not None)
+        return leftovers(world.compute, model)
+    everything = look(model, releases, sweep=True)
     if seen and seen.bodies.keys() >= set(everything.keys):  # no release came that nothing was read for
         return merged(seen, world.compute.observe(glance(model, releases)))
     return world.compute.observe(everything)

@@ -180,16 +180,19 @@ class Scenario:
 
     def given_foreign_health_check(self, name: str) -> None:
         """Somebody else's health check that bears one of our names."""
-        self._insert("healthChecks", {"name": name, "type": "TCP", "tcpHealthCheck": {"port": 1}, "description": "theirs"})
+        self.given_resource(
+            "global/healthChecks", {"name": name, "type": "TCP", "tcpHealthCheck": {"port": 1}, "description": "theirs"}
+        )
 
     def given_certificate(self, name: str) -> None:
         managed = {"name": name, "type": "MANAGED", "managed": {"domains": ["models.example.com"]}}
-        self._insert("sslCertificates", managed)
+        self.given_resource("global/sslCertificates", managed)
 
-    def _insert(self, collection: str, body: dict[str, Any]) -> None:
+    def given_resource(self, collection: str, body: dict[str, Any]) -> None:
+        """Made by whoever; `collection` is with its scope, as in `global/healthChecks`."""
         session = requests.Session()
         session.mount("http://", InProcessAdapter(self.cloud))
-        answer = session.post(f"http://compute.local/compute/v1/projects/{PROJECT}/global/{collection}", json=body)
+        answer = session.post(f"http://compute.local/compute/v1/projects/{PROJECT}/{collection}", json=body)
         assert answer.ok, answer.text
 
     def given_mortal_workers(self, around: Callable[[Callable[[], Any]], Any], death: type[BaseException]) -> None:

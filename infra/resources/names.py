@@ -84,7 +84,13 @@ def description(model: str, what: str) -> str:
 
 
 def is_owned(body: Body, model: str) -> bool:
-    return str(body.get("description", "")).startswith(f"slipway model={model} ")
+    return owner(body) == model
+
+
+def owner(body: Body) -> str | None:
+    """The model that a resource's description says it is of."""
+    found = re.match(r"slipway model=(\S+) ", str(body.get("description", "")))
+    return found[1] if found else None
 
 
 def is_gateway(body: Body) -> bool:

@@ -303,8 +303,7 @@ class Story:
         if open_ends:
             complain(f"{model}: releases {open_ends} have no outcome")
         bodies = {name: body for name, body in resources.items() if name.rpartition("/")[2].startswith(f"{model}-")}
-        was_frozen = any(kind.startswith("pause") for kind in self.simulation.struck)
-        if end["serves"] is None and bodies and not (was_frozen and self.schedule.forgives_orphans):
+        if end["serves"] is None and bodies:
             complain(f"{model}: nothing serves and {sorted(bodies)} exist")
         if end["serves"] is not None:
             if set(end["healthy"]) != {end["serves"]}:

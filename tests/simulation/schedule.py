@@ -81,7 +81,6 @@ class Schedule:
     faults: tuple[Fault, ...] = ()
     chaos_seconds: float = 1800.0
     note: str = ""
-    forgives_orphans: bool = True  # see `limits/`
 
     @property
     def may_show(self) -> bool:

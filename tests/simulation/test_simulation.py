@@ -15,7 +15,6 @@ from tests.simulation.schedule import ERRORS, OPERATION_ERRORS, Fault, Schedule
 from tests.simulation.workloads import WORKLOADS
 
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.json"))
-LIMITS = sorted((Path(__file__).parent / "limits").glob("*.json"))
 MAIN = ("create", "swap", "retire", "two-models", "unexposed")
 DEATHS = ("crash_before", "crash_after", "lost_reply", "no_effect", "pause_before", "pause_after")
 SHARES = 4
@@ -31,12 +30,6 @@ def check(*plans: Schedule) -> None:
 
 @pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
 def test_what_failed_once_never_fails_again(path: Path) -> None:
-    check(schedules.read(path))
-
-
-@pytest.mark.xfail(strict=True, reason="known limits: when one of these ends well, its file moves to regressions")
-@pytest.mark.parametrize("path", LIMITS, ids=lambda path: path.stem)
-def test_known_limits(path: Path) -> None:
     check(schedules.read(path))
 
 
