@@ -1,4 +1,4 @@
-"""What Compute Engine makes after its model has ended, as when it carries out a dead worker's insert late, is found and removed."""
+"""What Compute Engine makes after its model has ended, as when it carries out a late insert, is found and removed."""
 
 from __future__ import annotations
 
