@@ -46,10 +46,7 @@ def plan(
     if intent.healing.takes_newest:
         _repair_all(draft, now)  # such a repair is an update of its own, and not held to the budgets
     _create(draft)
-    _update_in_place(draft)
-    _delete(draft)
-    if draft.steps and not intent.substitutes:
-        _update_in_place(draft)  # who leaves a group that shrinks may make it another one's turn
+    _update(draft)
     _repair_all(draft, now)
     _balance(draft)
     return Plan(tuple(draft.steps), _is_pending(draft), draft.look_at, tuple(step.why for step in draft.steps))
@@ -116,6 +113,15 @@ def _create(draft: Draft) -> None:
     for index, revision in enumerate(draft.deficits()[: max(0, min(room, missing + substitutions))]):
         why = "the group is smaller than its target" if index < missing else "surge: made before an old one goes"
         draft.create(revision, why)
+
+
+def _update(draft: Draft) -> None:
+    """Until nothing more follows: who changes or leaves may make it another one's turn."""
+    before = -1
+    while len(draft.steps) != before:
+        before, draft.blocked = len(draft.steps), False
+        _update_in_place(draft)
+        _delete(draft)
 
 
 def _update_in_place(draft: Draft) -> None:
