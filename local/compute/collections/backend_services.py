@@ -69,6 +69,8 @@ def _backend(call: Call, resource: JsonObject, backend: JsonObject, where: str, 
     capacity = backend.setdefault("capacityScaler", 1.0)
     if capacity != 0 and not 0.1 <= capacity <= 1:
         raise Invalid(f"{where}.capacityScaler", capacity, "Must be 0 or between 0.1 and 1.")
+    if capacity == 0 and len(resource["backends"]) == 1:
+        raise Invalid(f"{where}.capacityScaler", capacity, "Must not be 0 for the only backend.")
     if mode == "UTILIZATION":
         if not 0 <= backend.setdefault("maxUtilization", 0.8) <= 1:
             raise Invalid(f"{where}.maxUtilization", backend["maxUtilization"], "Must be between 0 and 1.")

@@ -75,6 +75,8 @@ def _paths(matcher: JsonObject, where: str) -> None:
 
 def _priorities(matcher: JsonObject, where: str) -> None:
     given = [rule.get("priority", 0) for rule in matcher.get("routeRules") or []]
+    if any(not 0 <= priority < 2**31 for priority in given):
+        raise Invalid(f"{where}.routeRules", given, "Priorities must be between 0 and 2147483647.")
     if given != sorted(set(given)):
         raise Invalid(f"{where}.routeRules", given, "Priorities must be unique and in ascending order.")
 

@@ -1,0 +1,135 @@
+"""Facts about URL maps, proxies and forwarding rules, and about how a chain of them fits together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.local.compute.facts.asking import BASE, ask, refusal
+from tests.local.compute.facts.source import fact
+from tests.local.compute.facts.test_balancing import GROUP, MAPS, SERVICES, service, settled
+from tests.local.compute.fleet import Fleet
+
+GLOBAL = f"{BASE}/global"
+A, B = "global/backendServices/a", "global/backendServices/b"
+
+
+@pytest.fixture
+def two(fleet: Fleet) -> Fleet:
+    """Two backend services, `a` and `b`."""
+    for name in ("a", "b"):
+        assert service(fleet, name) == 200
+    settled(fleet)
+    return fleet
+
+
+def matched(**members: Any) -> dict[str, Any]:
+    """A URL map whose one matcher has these members."""
+    matcher = {"name": "pm", "defaultService": A} | members
+    return {"name": "um", "defaultService": A, "hostRules": [{"hosts": ["*"], "pathMatcher": "pm"}], "pathMatchers": [matcher]}
+
+
+def ruled(*priorities: int) -> list[dict[str, Any]]:
+    return [{"priority": each, "matchRules": [{"prefixMatch": f"/{each}"}], "service": B} for each in priorities]
+
+
+@fact("API reference, urlMaps: a default service, redirect or weighted action, exactly one of them", assumed="the wording")
+@pytest.mark.parametrize(
+    ("default", "status"),
+    [
+        ({"defaultService": A}, 200),
+        ({"defaultUrlRedirect": {"httpsRedirect": True}}, 200),
+        ({"defaultRouteAction": {"weightedBackendServices": [{"backendService": A, "weight": 1}]}}, 200),
+        ({}, 400),
+        ({"defaultService": A, "defaultUrlRedirect": {"httpsRedirect": True}}, 400),
+    ],
+)
+def test_a_url_map_has_one_default(two: Fleet, default: dict[str, Any], status: int) -> None:
+    assert ask(two.cloud, "POST", MAPS, {"name": "um"} | default)[0] == status
+
+
+@fact("API reference, pathMatchers: path rules or route rules, not both", assumed="the wording")
+def test_a_matcher_has_path_rules_or_route_rules(two: Fleet) -> None:
+    both = matched(pathRules=[{"paths": ["/x"], "service": B}], routeRules=ruled(1))
+    assert refusal(two.cloud, "POST", MAPS, both)[0] == 400
+
+
+@fact("API reference, routeRules[].priority: 0 to 2147483647, each once, in ascending order", assumed="the wording")
+@pytest.mark.parametrize(("priorities", "status"), [((1, 2), 200), ((1, 1), 400), ((2, 1), 400), ((-1,), 400)])
+def test_priorities_of_route_rules_ascend(two: Fleet, priorities: tuple[int, ...], status: int) -> None:
+    assert ask(two.cloud, "POST", MAPS, matched(routeRules=ruled(*priorities)))[0] == status
+
+
+@fact("API reference, pathRules[].paths: an asterisk only at the end and after a slash", assumed="the wording")
+@pytest.mark.parametrize(("path", "status"), [("/x/*", 200), ("/x", 200), ("/x*", 400), ("/*/x", 400), ("x", 400)])
+def test_an_asterisk_ends_a_path(two: Fleet, path: str, status: int) -> None:
+    assert ask(two.cloud, "POST", MAPS, matched(pathRules=[{"paths": [path], "service": B}]))[0] == status
+
+
+@fact("API reference, backendServices.delete: refused while a URL map refers to it, by whichever way")
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": "um", "defaultService": B},
+        {"name": "um", "defaultRouteAction": {"weightedBackendServices": [{"backendService": B, "weight": 1}]}},
+        matched(defaultService=B),
+        matched(pathRules=[{"paths": ["/x"], "service": B}]),
+        matched(routeRules=ruled(1)),
+    ],
+)
+def test_a_service_that_a_url_map_names_is_not_deleted(two: Fleet, body: dict[str, Any]) -> None:
+    assert ask(two.cloud, "POST", MAPS, body)[0] == 200
+    settled(two)
+    assert refusal(two.cloud, "DELETE", f"{SERVICES}/b")[:2] == (400, "resourceInUseByAnotherResource")
+
+
+@fact("API reference, backends[].capacityScaler: 0 only where there is more than one backend", assumed="the wording")
+def test_the_only_backend_is_not_scaled_to_nothing(six: Fleet) -> None:
+    assert service(six, backends=[{"group": GROUP, "capacityScaler": 0.0}]) == 400
+
+
+@fact("API reference, targetHttpProxies.setUrlMap: the map is changed by its own method")
+def test_a_proxy_is_led_to_another_map(two: Fleet) -> None:
+    for name in ("one", "two"):
+        assert ask(two.cloud, "POST", MAPS, {"name": name, "defaultService": A})[0] == 200
+    settled(two)
+    assert ask(two.cloud, "POST", f"{GLOBAL}/targetHttpProxies", {"name": "tp", "urlMap": "global/urlMaps/one"})[0] == 200
+    settled(two)
+    path = GLOBAL.replace("/global", "/targetHttpProxies/tp/setUrlMap")
+    assert ask(two.cloud, "POST", path, {"urlMap": "global/urlMaps/two"})[0] == 200
+    assert ask(two.cloud, "GET", f"{GLOBAL}/targetHttpProxies/tp")[1]["urlMap"].endswith("urlMaps/two")
+
+
+@fact("API reference, globalForwardingRules: an address is found where none is given; the target is changed by setTarget")
+def test_a_forwarding_rule_has_an_address_and_may_be_led_elsewhere(two: Fleet) -> None:
+    assert ask(two.cloud, "POST", MAPS, {"name": "um", "defaultService": A})[0] == 200
+    settled(two)
+    for name in ("one", "two"):
+        assert ask(two.cloud, "POST", f"{GLOBAL}/targetHttpProxies", {"name": name, "urlMap": "global/urlMaps/um"})[0] == 200
+    settled(two)
+    rule = {"name": "fr", "target": "global/targetHttpProxies/one", "portRange": "80", "loadBalancingScheme": "EXTERNAL_MANAGED"}
+    assert ask(two.cloud, "POST", f"{GLOBAL}/forwardingRules", rule)[0] == 200
+    settled(two)
+    made = ask(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]
+    assert (bool(made["IPAddress"]), made["IPProtocol"], made["networkTier"]) == (True, "TCP", "PREMIUM")
+    path = f"{GLOBAL}/forwardingRules/fr/setTarget"
+    assert ask(two.cloud, "POST", path, {"target": "global/targetHttpProxies/two"})[0] == 200
+    assert ask(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]["target"].endswith("two")
+
+
+@fact("Documentation, health checks: the check of a global service is global, that of a regional one regional", assumed="wording")
+def test_a_global_service_takes_a_global_check(fleet: Fleet) -> None:
+    region = f"{BASE}/regions/us-central1"
+    check = {"name": "near", "type": "HTTP", "httpHealthCheck": {"port": 80}}
+    assert ask(fleet.cloud, "POST", f"{region}/healthChecks", check)[0] == 200
+    settled(fleet)
+    assert service(fleet, healthChecks=["regions/us-central1/healthChecks/near"]) == 400
+
+
+@fact("API reference, urlMaps.validate: what would be refused, and whether the map's own tests pass")
+def test_a_url_map_is_validated_without_being_made(two: Fleet) -> None:
+    given = {"name": "um", "defaultService": A, "tests": [{"host": "h", "path": "/", "service": B}]}
+    status, answer = ask(two.cloud, "POST", f"{MAPS}/um/validate", {"resource": given})
+    assert (status, answer["result"]["loadSucceeded"], answer["result"]["testPassed"]) == (200, True, False)
+    assert refusal(two.cloud, "GET", f"{MAPS}/um")[0] == 404
