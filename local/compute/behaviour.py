@@ -1,6 +1,6 @@
 """How instances behave: when they boot, get ready, turn bad or die, chosen by group, template name or container image.
 
-`machine.py` asks for the behaviour of each VM it creates, anew at every creation. The list is read from a file or set by URL:
+`phases.py` asks for the behaviour of each VM it creates, anew at every creation. The list is read from a file or set by URL:
 
     {"behaviours": [
       {"template": "tiny-bad-*", "never_ready": true},

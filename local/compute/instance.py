@@ -1,6 +1,6 @@
 """One managed instance as others see it: what it is, how it does, what the updater is told of it. All questions, no doing.
 
-Its life, from creation to end, is in `machine.py`.
+Its life, from creation to end, is in `phases.py`.
 """
 
 from __future__ import annotations

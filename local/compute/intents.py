@@ -1,6 +1,6 @@
 """From a group's resource to the plain values the updater decides on, and how far two templates differ.
 
-Called by `groups.py` and by the validation of groups. Resources are complete here: every default is filled in.
+Called by `roster.py` and by the validation of groups. Resources are complete here: every default is filled in.
 """
 
 from __future__ import annotations

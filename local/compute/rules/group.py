@@ -1,6 +1,6 @@
 """The words between a managed instance group and its updater: what is wanted, what is there, what to do next.
 
-Built by `groups.py` from resources and machines, read by `updater.py`. Plain frozen values.
+Built by `roster.py` from resources and machines, read by `updater.py`. Plain frozen values.
 """
 
 from __future__ import annotations

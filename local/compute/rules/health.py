@@ -1,6 +1,6 @@
 """What a health check knows about one VM: probes, thresholds and the moments at which its verdict changes.
 
-Called by `machine.py` (the group's own check) and `backends.py` (the backend service's check). Nothing is polled: the
+Called by `instance.py` (the group's own check) and `backends.py` (the backend service's check). Nothing is polled: the
 verdict at any moment, and the next moment it will change, are computed from when the VM answered well and when not.
 
     app      ----bad----|------------good-------------|--bad--

@@ -211,7 +211,7 @@ def _balance(draft: Draft) -> None:
 
 
 def _is_pending(draft: Draft) -> bool:
-    """Whether this draft still differs from what is wanted and the group may change that by itdraft."""
+    """Whether this draft still differs from what is wanted and the group may change that by itself."""
     if draft.blocked or draft.look_at is not None or len(draft.members) != draft.intent.target_size:
         return True
     return draft.intent.is_proactive and bool(draft.moves())
