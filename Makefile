@@ -41,7 +41,7 @@ test: $(READY) ## run the tests (TEST_ARGS="tests/journeys -k retire")
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -rfEs $(TEST_ARGS)
 
 soak: $(READY) ## simulate 100,000 schedules, all double crashes, all frozen workers (SOAK_ARGS="--minutes 60"); 200 behind the emulators
-	$(BIN)/python -m tests.simulation --seeds 100000 --points --doubles --zombies $(SOAK_ARGS)
+	$(BIN)/python -m tests.simulation --seeds 100000 --deaths --doubles --zombies $(SOAK_ARGS)
 	SLIPWAY_SCHEDULES=200 $(BIN)/python -m pytest -q tests/emulators
 
 check: lint types imports schema-check shell-check ## lint, format, types, import contracts, schema, shell scripts

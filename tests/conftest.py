@@ -21,6 +21,7 @@ from local.emulators import Emulator, EmulatorError, Kind, missing, start, stop
 
 RUN_FOLDER = "SLIPWAY_TEST_RUN"  # shared by the workers of one run; they inherit the variable
 NOT_RUN = "NOT RUN, no emulator: "
+SIMULATED = "simulated"  # a test's property: how many schedules it ran, and in how many seconds of a processor
 _started: list[Emulator] = []
 
 
@@ -64,6 +65,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("TESTS THAT WERE NOT RUN", sep="!", red=True, bold=True)
         for reason, count in counts.items():
             terminalreporter.line(f"{count} tests: {reason}", red=True)
+    _tell_speed(terminalreporter)
+
+
+def _tell_speed(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
+    told = [value for report in reports for name, value in report.user_properties if name == SIMULATED]
+    if told:
+        ran, seconds = sum(count for count, _ in told), sum(seconds for _, seconds in told)
+        line = f"simulation: {ran:,} schedules in {seconds:,.0f} s of a processor's time, {ran / seconds:.1f} a second"
+        terminalreporter.line(line)
 
 
 def _shared(kind: Kind) -> str:

@@ -74,7 +74,6 @@ class Worker:
         self.number, self.started, self.skew = number, started, skew
         self.redeliver, self.backoff = redeliver, backoff
         self.is_frozen = self.is_done = self.is_doomed = self.is_tick = False
-        self.calls = 0
         self.failure: BaseException | None = None
 
 
@@ -113,7 +112,7 @@ class Simulation:
         self.current: Worker | None = None
         self.scheduler = getcurrent()
         self.heap: list[tuple[float, int, Callable[[], None]]] = []
-        self.count = self.messages = self.workers = self.calls = 0
+        self.count = self.messages = self.workers = 0
         self.alive: set[Worker] = set()
         self.in_flight = 0  # deliveries that are not acknowledged, ticks apart
         self.told: list[tuple[str, Any]] = []
@@ -128,7 +127,7 @@ class Simulation:
         self.story: deque[str] = deque(maxlen=600)
         self.struck: Counter[str] = Counter()
         self.writes: Counter[str] = Counter()
-        self.points: list[str] = []
+        self.names: list[str] = []  # of every call, in order
         self.read_before: dict[str, deque[tuple[float, wire.Response]]] = {}
         self.on_commit: list[Callable[[tuple[Write, ...]], None]] = []
         self.after_write: list[Callable[[str, str], None]] = []
@@ -205,7 +204,9 @@ class Simulation:
         for armed in self.on_messages:
             fault = armed.fault
             if armed.left > 0 and fault.at <= self.messages and not self.is_healed and fnmatchcase(topic, fault.on):
-                armed.left = 0
+                if fault.kind == "drop" and _is_tick(event):
+                    continue  # the clock ticks on
+                armed.left -= 1 if fault.kind == "drop" else armed.left
                 self.struck[fault.kind] += 1
                 self.note(f"message {self.messages} {fault.kind}")
                 match fault.kind:
@@ -276,10 +277,8 @@ class Simulation:
     def boundary(self, name: str, target: str, is_write: bool, do: Callable[[Fault | None], T]) -> T:
         """One external call of the running worker. `do` has the effect; the fault that it gets is for it to play."""
         worker = self._running()
-        self.calls += 1
-        number = self.calls
-        if is_write:
-            self.points.append(f"{number} {name} {target}")
+        number = len(self.names) + 1
+        self.names.append(name)
         if number > MAX_CALLS:
             self.break_off(f"no end in sight after {MAX_CALLS} calls")
         fault = self._strike(number, name, is_write)
@@ -400,7 +399,7 @@ class Simulation:
             import traceback
 
             why += "\n" + "".join(traceback.format_exception(error)[-12:])
-        self.broken.append(f"at {self.now() - self.began:.2f} s, call {self.calls}: {why}")
+        self.broken.append(f"at {self.now() - self.began:.2f} s, call {len(self.names)}: {why}")
 
     def close(self) -> None:
         """End every worker that still waits, so that nothing is left half done."""

@@ -52,12 +52,12 @@ class Result:
     broken: tuple[str, ...] = ()
     end: dict[str, Any] = field(default_factory=dict)
     effects: Counter[str] = field(default_factory=Counter)
-    calls: int = 0
-    writes: int = 0
+    calls: tuple[str, ...] = ()  # the name of every external call, in order
+    write_names: frozenset[str] = frozenset()
+    steps: tuple[int, ...] = ()  # how many calls had been made when each step of the workload was taken
     messages: int = 0
     seconds: float = 0.0
     struck: Counter[str] = field(default_factory=Counter)
-    points: tuple[str, ...] = ()
     story: tuple[str, ...] = ()
 
     @property
@@ -102,6 +102,7 @@ class Story:
         self.waiting = list(self.workload.steps)
         self.since = self.simulation.now()
         self.seen = 0
+        self.steps: list[int] = []
         self.settled_after = 0.0
         self.restless = 0.0
         self.gave_up = False
@@ -150,6 +151,7 @@ class Story:
     def _step_when_due(self) -> None:
         if self.waiting and self._has_come(self.waiting[0]):
             step = self.waiting.pop(0)
+            self.steps.append(len(self.simulation.names))
             self.since, self.seen = self.simulation.now(), len(self.rules.entered[step.model])
             self.simulation.note(f"step: {step.do or json.dumps(step.body)[:80]}")
             if step.do:
@@ -226,12 +228,12 @@ class Story:
             broken=tuple(simulation.broken),
             end=self.end() if not simulation.broken else {},
             effects=self.effects(),
-            calls=simulation.calls,
-            writes=sum(simulation.writes.values()),
+            calls=tuple(simulation.names),
+            write_names=frozenset(simulation.writes),
+            steps=tuple(self.steps),
             messages=simulation.messages,
             seconds=self.settled_after,
             struck=simulation.struck,
-            points=tuple(simulation.points),
             story=tuple(simulation.story),
         )
 

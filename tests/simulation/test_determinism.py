@@ -15,13 +15,14 @@ NAMES = ("swap", "two-models", "supersede")
 
 
 def drawn(seed: int) -> Schedule:
-    return schedules.drawn(seed, NAMES, {name: reference(name).calls for name in NAMES})
+    workload = NAMES[seed % len(NAMES)]
+    return schedules.drawn(seed, workload, len(reference(workload).calls))
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_same_seed_is_the_same_run_to_the_last_call(seed: int) -> None:
     once, again = run(drawn(seed)), run(drawn(seed))
-    assert once.calls > 100
+    assert len(once.calls) > 100
     assert (once.trace, once.story) == (again.trace, again.story)
 
 

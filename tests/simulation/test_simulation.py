@@ -1,4 +1,4 @@
-"""Everything goes wrong: the runs of every commit. `make soak` makes many more; README.md says how to read and replay one.
+"""What failed once, and single kinds of trouble. README.md says how to read and replay a run.
 
 A run that fails says its schedule as a file; shrink it with `python -m tests.simulation FILE` and keep it in `regressions/`.
 """
@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation import plans
 from tests.simulation import schedule as schedules
-from tests.simulation.run import Result, reference, run
-from tests.simulation.schedule import ERRORS, OPERATION_ERRORS, Fault, Schedule
-from tests.simulation.workloads import WORKLOADS
+from tests.simulation.conftest import Survive
+from tests.simulation.run import reference, run
+from tests.simulation.schedule import Fault, Schedule
 
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.json"))
+<<<<<<< HEAD
 MAIN = ("create", "swap", "retire", "two-models", "unexposed")
 DEATHS = ("crash_before", "crash_after", "lost_reply", "no_effect", "pause_before", "pause_after")
 SHARES = 4
@@ -64,15 +66,33 @@ def test_an_operation_that_fails_is_an_action_that_did_not_happen(code: str) -> 
 def test_an_operation_that_never_ends_holds_nothing_up_for_ever() -> None:
     writes = [point.split() for point in reference("swap").points if " compute." in point]
     check(*(Schedule("swap", (Fault("operation_never", int(at), name),)) for at, name, _ in writes[::3]))
+=======
+
+
+@pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
+def test_what_failed_once_never_fails_again(survive: Survive, path: Path) -> None:
+    survive([schedules.read(path)])
+>>>>>>> 35bae43 (Simulate every death of 14 workloads, a matrix of 1,275 errors and 2,000 seeds with every commit)
 
 
 @pytest.mark.parametrize("workload", ["pause", "rollback", "again", "recreate", "scale"])
-def test_what_people_say_twice_or_late_is_said_once(workload: str) -> None:
-    messages = reference(workload).messages // 2
-    copies = [
-        Fault("duplicate", at, "model-releases", 2, seconds) for at in (1, 4, 8, 14) if at < messages for seconds in (0.0, 200.0)
-    ]
-    check(*(Schedule(workload, (copy,)) for copy in copies))
+def test_what_people_say_twice_or_late_is_said_once(survive: Survive, workload: str) -> None:
+    """Each message of people once more, one to five times, at once and much later."""
+    messages = reference(workload).messages
+    survive(
+        Schedule(workload, (Fault("duplicate", at, "model-releases", copies, seconds),))
+        for at in range(1, messages // 2, 4)
+        for copies, seconds in ((1, 0.0), (4, 200.0))
+    )
+
+
+@pytest.mark.parametrize("workload", ["swap", "rollback"])
+def test_any_wake_up_may_be_lost(survive: Survive, workload: str) -> None:
+    survive(Schedule(workload, (Fault("drop", at, "model-wakeups"),)) for at in range(1, reference(workload).messages - 50))
+
+
+def test_all_wake_ups_may_be_lost_while_the_clock_ticks(survive: Survive) -> None:
+    survive([Schedule(workload, (Fault("drop", 1, "model-wakeups", plans.FOR_EVER),)) for workload in ("swap", "rollback")])
 
 
 def test_what_compute_engine_refuses_for_good_sends_the_release_back_with_the_reason() -> None:
@@ -81,10 +101,3 @@ def test_what_compute_engine_refuses_for_good_sends_the_release_back_with_the_re
     result = run(plan)
     assert not result.broken, result.why
     assert result.end["tiny"]["outcomes"] == {"1": "succeeded", "2": "rolled_back"}
-
-
-@pytest.mark.parametrize("share", range(SHARES))
-def test_random_trouble_is_survived(share: int) -> None:
-    names = tuple(WORKLOADS)
-    calls = {name: reference(name).calls for name in names}
-    check(*(schedules.drawn(seed, names, calls) for seed in range(share, SEEDS, SHARES)))

@@ -13,7 +13,7 @@ IMAGE = "us-docker.pkg.dev/p/r/tiny"
 BASE: dict[str, Any] = {
     "scaling": {"min": 3, "max": 6},
     "traffic": {"draining_seconds": 0},
-    "rollout": {"steps": [50, 100], "bake_seconds": 20},
+    "rollout": {"steps": [50, 100], "bake_seconds": 20, "progress_deadline_seconds": 600},
 }
 
 
@@ -44,7 +44,7 @@ def release(when: str | float, version: str, model: str = "tiny", **sections: An
 
 
 def first(model: str = "tiny", version: str = "1", when: str | float = 0.0, **sections: Any) -> Step:
-    return release(when, version, model, **BASE | sections)
+    return release(when, version, model, **{name: BASE.get(name, {}) | sections.get(name, {}) for name in {**BASE, **sections}})
 
 
 def command(when: str | float, verb: str, model: str = "tiny", **fields: Any) -> Step:
@@ -59,9 +59,7 @@ WORKLOADS: dict[str, Workload] = {
     for each in (
         Workload("create", (first(),)),
         Workload("swap", (first(), release(SETTLED, "2"))),
-        Workload(
-            "roll", (first(rollout={"steps": [10, 50, 100], "bake_seconds": 20}), release(SETTLED, "2"), release(SETTLED, "3"))
-        ),
+        Workload("roll", (first(rollout={"steps": [10, 50, 100]}), release(SETTLED, "2"), release(SETTLED, "3"))),
         Workload(
             "scale",
             (first(), release(SETTLED, "2", scaling={"min": 4, "max": 8}), release(SETTLED, "3", scaling={"min": 2, "max": 4})),
@@ -103,10 +101,10 @@ WORKLOADS: dict[str, Workload] = {
         ),
         Workload(
             "wait",
-            (first(rollout={"on_newer": "wait", "bake_seconds": 20}), release(SETTLED, "2"), release("step_1", "3")),
+            (first(rollout={"on_newer": "wait"}), release(SETTLED, "2"), release("step_1", "3")),
             is_racy=True,
             serves="3",
         ),
-        Workload("in-place", (first(rollout={"unavailable": 3, "steps": [100], "bake_seconds": 20}), release(SETTLED, "2"))),
+        Workload("in-place", (first(rollout={"unavailable": 3, "steps": [100]}), release(SETTLED, "2"))),
     )
 }

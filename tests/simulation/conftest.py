@@ -1,0 +1,32 @@
+"""`survive` runs schedules, and tells the run's end how many there were in how much of a processor's time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from tests.conftest import SIMULATED
+from tests.simulation import schedule as schedules
+from tests.simulation.run import Result, run
+from tests.simulation.schedule import Schedule
+
+Survive = Callable[[Iterable[Schedule]], list[Result]]
+
+
+@pytest.fixture
+def survive(record_property: Callable[[str, object], None]) -> Survive:
+    """Runs them all, and fails with the story of those that did."""
+
+    def survive(plans: Iterable[Schedule]) -> list[Result]:
+        began = time.process_time()
+        results = [run(plan) for plan in plans]
+        record_property(SIMULATED, (len(results), time.process_time() - began))
+        assert results, "there is no schedule to run"
+        failed = [result for result in results if result.broken]
+        told = [f"{result.why}\n{schedules.dump(result.schedule)}" + "\n".join(result.story[-15:]) for result in failed[:3]]
+        assert not failed, f"{len(failed)} of {len(results)} runs failed\n" + "\n\n".join(told)
+        return results
+
+    return survive
