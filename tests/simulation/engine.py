@@ -49,6 +49,7 @@ TICK = 60.0
 TICK_MESSAGE = b'{"tick": true}'
 TICK_DATA = base64.b64encode(TICK_MESSAGE).decode()
 MAX_CALLS = 60_000
+MOST_CALLS = 500  # of one delivery
 BEHAVIOUR: dict[str, Any] = {"boot_seconds": 12, "ready_after_seconds": 5, "drain_seconds": 0}
 
 T = TypeVar("T")
@@ -73,6 +74,7 @@ class Worker:
         self.greenlet = greenlet(partial(work, self))
         self.number, self.started, self.skew = number, started, skew
         self.redeliver, self.backoff = redeliver, backoff
+        self.calls = self.wakeups = 0
         self.is_frozen = self.is_done = self.is_doomed = self.is_tick = False
         self.failure: BaseException | None = None
 
@@ -279,8 +281,7 @@ class Simulation:
         worker = self._running()
         number = len(self.names) + 1
         self.names.append(name)
-        if number > MAX_CALLS:
-            self.break_off(f"no end in sight after {MAX_CALLS} calls")
+        self._count(worker, name, target)
         fault = self._strike(number, name, is_write)
         kind = fault.kind if fault else ""
         if fault and kind == "pause_before":
@@ -295,6 +296,16 @@ class Simulation:
         if fault and kind == "pause_after":
             self._freeze(worker, fault.seconds)
         return answer
+
+    def _count(self, worker: Worker, name: str, target: str) -> None:
+        worker.calls += 1
+        worker.wakeups += name == "bus.publish" and target == records.WAKEUPS
+        if worker.wakeups > 1 and not worker.is_tick:
+            self.break_off(f"one delivery published {worker.wakeups} wake-ups")
+        if worker.calls > MOST_CALLS:
+            self.break_off(f"one delivery made more than {MOST_CALLS} calls")
+        if len(self.names) > MAX_CALLS:
+            self.break_off(f"no end in sight after {MAX_CALLS} calls")
 
     def _done(
         self, number: int, worker: Worker, name: str, target: str, is_write: bool, do: Callable[[], T], fault: Fault | None

@@ -284,7 +284,7 @@ class Story:
         if self.schedule.may_show or self.simulation.broken:
             return
         wanted = self.workload.serves
-        if wanted and end["tiny"]["serves"] != wanted:
+        if wanted and not self.gave_up and end["tiny"]["serves"] != wanted:
             self.simulation.break_off(f"release {end['tiny']['serves']} serves and not {wanted}: {end['tiny']['outcomes']}")
         if self.workload.is_racy or self.gave_up:
             return

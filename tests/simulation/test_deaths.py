@@ -12,7 +12,6 @@ WORKLOADS = (
     "swap",
     "roll",
     "scale",
-    "settings",
     "abort",
     "rollback",
     "retire",
@@ -21,7 +20,6 @@ WORKLOADS = (
     "two-models",
     "busy",
     "stock-out",
-    "unexposed",
 )
 
 
