@@ -145,6 +145,13 @@ def set_security_policy(call: Call) -> JsonObject:
     return _set_member(call, "securityPolicy")
 
 
+@handles("compute.backendServices.getEffectiveSecurityPolicies")
+def get_effective_security_policies(call: Call) -> JsonObject:
+    """Compute v1 gives this answer no schema, so that nothing can be told in it."""
+    call.resource()
+    return {}
+
+
 @handles("compute.backendServices.setEdgeSecurityPolicy")
 def set_edge_security_policy(call: Call) -> JsonObject:
     return _set_member(call, "edgeSecurityPolicy")

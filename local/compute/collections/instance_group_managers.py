@@ -114,6 +114,15 @@ def set_instance_template(call: Call) -> JsonObject:
     return call.operation()
 
 
+@handles("compute.regionInstanceGroupManagers.setTargetPools")
+def set_target_pools(call: Call) -> JsonObject:
+    """Kept with the group. There are no pools here for its VMs to join."""
+    acting(call)
+    standard.check_fingerprint("if_given", call, call.resource())
+    rewrite(call, targetPools=call.body.get("targetPools") or [])
+    return call.operation()
+
+
 @handles("compute.regionInstanceGroupManagers.resize")
 def resize(call: Call) -> JsonObject:
     group = acting(call)

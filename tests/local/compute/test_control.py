@@ -131,9 +131,10 @@ def test_the_state_shows_every_resource(cloud: Cloud, clients: Clients) -> None:
 
 
 def test_coverage_tells_what_is_built_and_what_is_not(cloud: Cloud) -> None:
-    shown = ask(cloud, "GET", "/coverage")[1]["backendServices"]
-    assert "getHealth" in shown["built"]
-    assert shown["missing"] == ["getEffectiveSecurityPolicies"]
+    shown = ask(cloud, "GET", "/coverage")[1]
+    assert "getHealth" in shown["backendServices"]["built"]
+    assert shown["backendServices"]["missing"] == []
+    assert "insert" in shown["instances"]["missing"]
 
 
 def test_the_page_of_what_is_covered_is_current() -> None:

@@ -129,8 +129,8 @@ def test_a_group_is_gone_when_its_delete_has_ended(six: Fleet) -> None:
         managers.get(project=PROJECT, region=REGION, instance_group_manager="tiny")
 
 
-@fact("API reference, compute.v1: setTargetPools is part of it", assumed="not modelled: 501 names the method")
+@fact("API reference, compute.v1: startWithEncryptionKey is part of it", assumed="not modelled: 501 names the method")
 def test_a_method_that_is_not_built_says_so(six: Fleet) -> None:
-    status, reason, message = refusal(six.cloud, "POST", f"{TINY}/setTargetPools", {"targetPools": []})
+    status, reason, message = refusal(six.cloud, "POST", f"{BASE}/zones/us-central1-a/instances/x/startWithEncryptionKey", {})
     assert (status, reason) == (501, "notImplemented")
-    assert "compute.regionInstanceGroupManagers.setTargetPools" in message
+    assert "compute.instances.startWithEncryptionKey" in message
