@@ -132,10 +132,10 @@ def decide(rollout: Rollout, desired: Desired, observed: Observed, evidence: Evi
             begun = _begin(rollout, desired, now)
             return replace(begun, troubles=tuple(problem.message for problem in evidence.refusals))
         case Stepping(step):
-            newer = _give_way(rollout, desired, now)
+            newer = _give_way(rollout, desired, observed, now)
             return newer or _leave_step(rollout, desired, step, _seen(rollout, observed), evidence, now)
         case Baking(since):
-            newer = _give_way(rollout, desired, now)
+            newer = _give_way(rollout, desired, observed, now)
             return newer or _leave_bake(rollout, desired, since, _seen(rollout, observed), evidence, now)
         case GoingBack():
             return _arrive_back(rollout, desired, rollout.phase, observed, evidence)
@@ -171,7 +171,7 @@ def _begin(rollout: Rollout, desired: Desired, now: datetime) -> Next:
     return Next(begun, desired, (Transition(release.version, "settled", step_name(first), why),))
 
 
-def _give_way(rollout: Rollout, desired: Desired, now: datetime) -> Next | None:
+def _give_way(rollout: Rollout, desired: Desired, observed: Observed, now: datetime) -> Next | None:
     """A newer desired release ends the present rollout, unless the candidate asked to be finished first."""
     candidate, newer = _candidate(rollout), desired.release
     if newer is None or newer.generation == candidate.generation or candidate.spec.rollout.on_newer == "wait":
@@ -179,9 +179,12 @@ def _give_way(rollout: Rollout, desired: Desired, now: datetime) -> Next | None:
     why = f"release {newer.version} is newer"
     if rollout.stable:
         return _go_back(rollout, desired, "superseded", "superseded", why, now)
-    # With nothing to go back to, the newer release takes over at once, unless it cannot live in the same group.
+    # With nothing to go back to, the newer release takes over at once, unless it cannot live in the same group, or a release
+    # before the candidate has instances yet: a third version has to wait until those have gone.
     if incompatible(candidate.spec, newer.spec):
         return _go_back(rollout, desired, "superseded", "superseded", why, now)
+    if any(instance.template != candidate.template for group in observed.groups for instance in group.instances):
+        return None
     ended = Transition(candidate.version, name_of(rollout.phase), "superseded", why, "superseded", "superseded")
     begun = _begin(replace(rollout, phase=Settled(), candidate=None, promoted=False), desired, now)
     return replace(begun, transitions=(ended, *begun.transitions))

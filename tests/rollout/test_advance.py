@@ -287,6 +287,14 @@ def test_a_newer_first_release_takes_over_without_removing_the_fleet() -> None:
     assert shares(turn) == [("2", None)]
 
 
+def test_a_third_first_release_waits_for_the_instances_of_the_first() -> None:
+    rollout, mixed = begun(TWO), group(*instances(ONE, 2), *instances(TWO, 1))
+    waits = advance(rollout, desired(THREE), mixed, CALM, at(10))
+    assert waits.rollout.candidate == TWO
+    taken = advance(waits.rollout, desired(THREE), group(*instances(TWO, 3)), CALM, at(20))
+    assert taken.rollout.candidate == THREE
+
+
 def test_a_newer_release_waits_where_the_candidate_asks_for_it() -> None:
     patient = release("2", rollout={"on_newer": "wait"})
     rollout = replace(stepping(0), candidate=patient)

@@ -27,7 +27,9 @@ from typing import Any
 from infra.store import Create, Put, Replace, Write
 from local.compute.backends import service_check
 from local.compute.groups import Group, group_at
+from local.compute.instance import Instance
 from local.compute.keys import Key
+from local.compute.rules.health import Check
 from local.compute.services import services_of
 from tests.simulation.engine import Simulation
 
@@ -119,8 +121,9 @@ class Rules:
             ceiling = max(
                 release["spec"]["scaling"]["max"] + max(3, release["spec"]["rollout"]["surge"] or 0) for release in in_play
             )
-            if len(members) > ceiling:
-                self._broken(f"{model}: {len(members)} instances, ceiling {ceiling}")
+            staying = sum(machine.action != "DELETING" for machine in members)  # one that leaves is not counted in a group's size
+            if staying > ceiling:
+                self._broken(f"{model}: {staying} instances, ceiling {ceiling}")
         used = {release["template"] for release in (stable, candidate, desired) if release}
         for version, template in self.ended[model].items():
             if template in live and template not in used:
@@ -137,25 +140,12 @@ class Rules:
 
     def _floor(self, model: str, in_play: list[Mapping[str, Any]], group: Group) -> None:
         floor = min(_floor_of(release["spec"]) for release in in_play)
-        if len(group.machines) < floor:
-            healthy = -1
-        else:
-            checks = [
-                check for service in services_of(self._cloud, group.group_key) if (check := service_check(self._cloud, service))
-            ]
-            if not checks:
-                check = group.check()
-                healthy = sum(machine.is_running and machine.alive(check)[0] == "HEALTHY" for machine in group.machines.values())
-            else:
-                healthy = sum(
-                    machine.is_running
-                    and not machine.is_draining
-                    and machine.action != "DELETING"
-                    and any(machine.ready(check) == "HEALTHY" for check in checks)
-                    for machine in group.machines.values()
-                )
-        steady = sum(machine.is_running and machine.action == "NONE" for machine in group.machines.values())
-        if min(healthy, steady) >= floor and self._simulation.is_healed:
+        checks = [
+            check for service in services_of(self._cloud, group.group_key) if (check := service_check(self._cloud, service))
+        ]
+        serving = [machine for machine in group.machines.values() if _is_serving(machine, checks, group.check())]
+        healthy, steady = len(serving), sum(machine.action == "NONE" for machine in serving)
+        if steady >= floor and self._simulation.is_healed:
             self.excused.discard(model)
         elif healthy < floor and model not in self.excused:
             self._broken(f"{model}: {healthy} healthy instances, floor {floor}")
@@ -169,6 +159,16 @@ class Rules:
 
     def _broken(self, why: str) -> None:
         self._simulation.break_off(why)
+
+
+def _is_serving(machine: Instance, checks: list[Check], liveness: Check | None) -> bool:
+    """Healthy to a backend service; in a group that no service knows yet, to the group's own check."""
+    if not machine.is_running:
+        return False
+    if not checks:
+        return machine.alive(liveness)[0] == "HEALTHY"
+    is_staying = not machine.is_draining and machine.action != "DELETING"
+    return is_staying and any(machine.ready(check) == "HEALTHY" for check in checks)
 
 
 def _rules(url_map: Mapping[str, Any]) -> list[Any]:

@@ -178,7 +178,7 @@ class Story:
     def _is_at_rest(self) -> bool:
         """Settled and idle, and so for a survey's time: the late call of a frozen worker is drift, mended by a survey."""
         now = self.simulation.now()
-        if not (self._is_settled() and self._is_idle()):
+        if not (self._is_idle() and self._is_settled()):  # in this order: to be idle skips the ticks before a late message
             self.restless = now
         return now - self.restless > SURVEY_SECONDS
 
