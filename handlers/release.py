@@ -15,6 +15,7 @@ from typing import Any, assert_never
 
 from handlers import project, records
 from handlers.command import record_command
+from handlers.hiding import without_values
 from handlers.records import Held, Refuse
 from infra.bus import Message, Payload, Unreadable, payload, received
 from infra.resources import instance_template
@@ -28,8 +29,6 @@ from rollout.model import Desired, Release, Transition
 from rollout.spec import Spec, digest, incompatible
 
 RAW_CAP = 32 * 1024
-HARMLESS = frozenset({"image", "secrets"})
-HIDDEN = {"hidden": True}  # no legal value of any of these fields, so that a dead letter cannot be sent again by mistake
 
 
 def handle(world: World, event: Any) -> None:
@@ -166,21 +165,6 @@ def quarantine(world: World, key: str, why: str, raw: bytes) -> None:
         return
     records.log_quarantine(key, why)
     records.publish_outbox(world, outgoing)
-
-
-def without_values(raw: bytes) -> bytes:
-    """The message without the values that could be secrets pasted where they do not belong; as it is where it cannot be read."""
-    try:
-        body = decode_json(raw)
-    except Invalid:
-        return raw
-    artifact = body.get("artifact") if isinstance(body, dict) else None
-    if not isinstance(artifact, dict) or artifact.keys() <= HARMLESS:
-        return raw
-    hidden = {name: value if name in HARMLESS else HIDDEN for name, value in artifact.items()}
-    if isinstance(artifact.get("env"), dict):
-        hidden["env"] = dict.fromkeys(artifact["env"], HIDDEN)
-    return json.dumps(body | {"artifact": hidden}).encode()
 
 
 def _who(release: Release) -> str:
