@@ -9,6 +9,8 @@ them reach. tests/hostile/test_corpus.py holds each of those to the property at 
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -23,6 +25,7 @@ EXAMPLES = ROOT / "examples"
 FOUND = ROOT / ".fuzz"
 SCHEMA = ROOT / "schemas" / "model-release.v1.json"
 INSTRUMENTED = ["rollout", "infra.bus", "infra.untrusted", "infra.resources", "handlers.hiding"]
+AGAIN = "SLIPWAY_FUZZ"  # by what name libFuzzer may start itself again, where it does
 LONGEST = 4096  # of what is tried; nothing is to be learned from more
 IN_JSON = 0.6  # of all changes are made within a message's JSON, the others to its bytes
 ENVELOPE = (
@@ -62,25 +65,37 @@ def fuzz(arguments: list[str]) -> None:
         words.write("\n".join(sorted(_words(json.loads(SCHEMA.read_text("utf-8"))) | _quoted(ENVELOPE))))
         words.flush()
         options = [f"-dict={words.name}", f"-max_len={LONGEST}", f"-artifact_prefix={FOUND}/broken-"]
-        is_given = any(not argument.startswith("-") for argument in arguments) or "-merge=1" in arguments
+        is_given = any(not argument.startswith("-") for argument in arguments)
         folders = [] if is_given else [str(folder) for folder in (FOUND, CORPUS, EXAMPLES)]
-        atheris.Setup([sys.argv[0], *options, *arguments, *folders], lambda data: check(data) and None, custom_mutator=mutated)
+        atheris.Setup(
+            [os.environ.get(AGAIN, sys.argv[0]), *options, *arguments, *folders],
+            lambda data: check(data) and None,
+            custom_mutator=mutated,
+        )
         atheris.Fuzz()
 
 
 def keep() -> None:
     """A file that broke something is kept under its own name, once it breaks nothing any more; until then nothing is kept."""
     broken = sorted(FOUND.glob("broken-*"))
-    with tempfile.TemporaryDirectory() as fresh:
-        this = [sys.executable, "-m", "tests.hostile.fuzz"]
+    with tempfile.TemporaryDirectory() as made:
+        fresh = Path(made, "corpus")
+        fresh.mkdir()
+        # libFuzzer starts itself again by this name when a file breaks something while it merges.
+        again = Path(made, "fuzz")
+        again.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m tests.hostile.fuzz "$@"\n')
+        again.chmod(0o755)
         if broken:
-            subprocess.run([*this, *map(str, broken)], check=True, cwd=ROOT)
-        folders = [str(folder) for folder in (fresh, CORPUS, FOUND, EXAMPLES) if Path(folder).exists()]
-        subprocess.run([*this, "-merge=1", "-set_cover_merge=1", *folders], check=True, cwd=ROOT)
+            subprocess.run([again, *broken], check=True, cwd=ROOT)
+        folders = [folder for folder in (fresh, CORPUS, FOUND, EXAMPLES) if folder.exists()]
+        subprocess.run([again, "-set_cover_merge=1", *folders], check=True, cwd=ROOT, env=os.environ | {AGAIN: str(again)})
+        kept = [*fresh.iterdir(), *broken]
+        if not kept:
+            sys.exit("nothing was kept, the corpus is as it was")
         for file in CORPUS.iterdir():
             if not file.name.startswith("broken-"):
                 file.unlink()
-        for file in (*Path(fresh).iterdir(), *broken):
+        for file in kept:
             shutil.copy(file, CORPUS)
     print(f"{len(list(CORPUS.iterdir()))} files in {CORPUS.relative_to(ROOT)}")
 

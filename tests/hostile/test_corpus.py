@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from random import Random
+
 import pytest
 
-from tests.hostile.fuzz import CORPUS
-from tests.hostile.intake import Intake
+from tests.hostile.fuzz import CORPUS, EXAMPLES
+from tests.hostile.intake import Intake, scaled
+from tests.hostile.mutation import Mutator
 from tests.hostile.parsing import check
 
 FILES = sorted(CORPUS.iterdir())
@@ -23,3 +27,13 @@ def test_every_file_of_the_corpus_is_taken_or_refused_by_the_function(part: int)
         data = file.read_bytes()
         found = Intake().take(data)
         assert check(data) or found.why, file.name
+
+
+def test_a_message_with_some_fields_changed_is_taken_or_refused() -> None:
+    """What the fuzzer does to messages, without what leads it: some of them must get past the checks, or it would learn nothing."""
+    seeds = [file.read_bytes() for file in sorted(EXAMPLES.iterdir())]
+    mutator = Mutator([*seeds, *(file.read_bytes() for file in FILES)], lambda text: text[::-1])
+    made = [mutator.changed(seeds[number % len(seeds)], Random(number)) for number in range(scaled(200, 20_000))]
+    assert all(isinstance(json.loads(message), dict) for message in made if message)
+    found = [check(message) for message in made if message]
+    assert 0.05 < found.count(True) / len(found) < 0.8
