@@ -275,6 +275,15 @@ for verb in ("pause", "promote", "abort", "rollback", "retire"):
 MOMENTS["pending-rollback-to-a-version"] = _pending("rollback", version="1")
 
 
+@moment("pending-resume")
+def _(story: Scenario) -> None:
+    settled(story, "1")
+    story.when_released("2")
+    story.when_until("step_2")
+    story.when_commanded("pause")
+    unheard(story, lambda: story.when_commanded("resume"))
+
+
 @moment("pending-two-commands")
 def _(story: Scenario) -> None:
     settled(story, "1", "2")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from handlers.turn import turn
 from rollout.encode import SCHEMA, UnknownSchema
+from rollout.model import Phase, Verb
 from tests.golden.histories import carried_on, ending, files, read, resumed
 from tests.golden.stories import MOMENTS
 from tests.scenario import Scenario
@@ -22,6 +25,21 @@ def test_every_moment_of_the_present_schema_has_its_history() -> None:
     there = {file.stem for file in files() if file.parent.name == f"v{SCHEMA}"}
     assert set(MOMENTS) <= there, "run `make golden`"
     assert len(files()) >= 40
+
+
+def test_every_phase_has_its_histories_and_so_has_each_thing_that_may_be_pending() -> None:
+    """What the code can read, told by its types, is in the files of the present schema; a new phase without one is noticed."""
+    documents = [read(file)["documents"].get(NAME) for file in files() if file.parent.name == f"v{SCHEMA}"]
+    there = [document for document in documents if document]
+    phases = {re.sub("(?<!^)(?=[A-Z])", "_", kind.__name__).lower() for kind in get_args(Phase)}
+    assert {document["rollout"]["phase"]["name"] for document in there} == phases
+    assert {command["verb"] for document in there for command in document["desired"]["commands"]} == set(get_args(Verb))
+    steps = {document["rollout"]["phase"]["step"] for document in there if document["rollout"]["phase"]["name"] == "stepping"}
+    assert len(steps) >= 3
+    for place in ("stable", "candidate", "previous", "claim", "wake_at"):
+        assert {bool(document[place]) for document in there} == {True, False}, place
+    for thing in ("paused", "promoted", "failed", "progress", "watched_at"):
+        assert any(document["rollout"][thing] for document in there), thing
 
 
 @pytest.mark.parametrize("file", files(), ids=lambda file: f"{file.parent.name}-{file.stem}")
@@ -57,8 +75,11 @@ def from_a_newer_slipway(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("which", range(5))
 @pytest.mark.parametrize("name", ["swapping-step_2", "retiring"])
-def test_what_a_newer_slipway_wrote_is_not_touched_and_the_message_stays(name: str, which: int) -> None:
-    """No write, no call to Compute Engine, and the message comes again: perhaps to a Slipway that can read it."""
+def test_what_a_newer_slipway_wrote_is_not_touched_and_the_message_stays(
+    name: str, which: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No write, no call to Compute Engine, a line of the log for each try, and the message comes again: perhaps to a Slipway
+    that can read it."""
     history = read(Path(__file__).parent / f"v{SCHEMA}" / f"{name}.json")
     history["documents"][NAME] = from_a_newer_slipway(history["documents"][NAME])[which]
     story = resumed(history)
@@ -71,8 +92,10 @@ def test_what_a_newer_slipway_wrote_is_not_touched_and_the_message_stays(name: s
     for tell in tells:
         tell()
         assert story.bus.next_due() is not None, "the message was acknowledged"
-    with pytest.raises(UnknownSchema):
+    with caplog.at_level(logging.WARNING, "slipway"), pytest.raises(UnknownSchema):
         turn(story.world, "tiny")
+    lines = [getattr(record, "fields", {}) for record in caplog.records if record.getMessage() == "turn broken off"]
+    assert [(line["model"], "UnknownSchema" in line["why"]) for line in lines] == [("tiny", True)] * 2
     story.when_minutes_pass(11)  # ticks and surveys go on for the others
     assert written(story) == before
     assert story.quarantine() == []

@@ -30,7 +30,7 @@ def test_every_file_of_the_corpus_is_taken_or_refused_by_the_function(part: int)
 
 
 def test_a_message_with_some_fields_changed_is_taken_or_refused() -> None:
-    """What the fuzzer does to messages, without what leads it: some of them must get past the checks, or it would learn nothing."""
+    """What the fuzzer does to messages, without what leads it. Some must get past the checks, or it would learn nothing."""
     seeds = [file.read_bytes() for file in sorted(EXAMPLES.iterdir())]
     mutator = Mutator([*seeds, *(file.read_bytes() for file in FILES)], lambda text: text[::-1])
     made = [mutator.changed(seeds[number % len(seeds)], Random(number)) for number in range(scaled(200, 20_000))]
