@@ -117,6 +117,27 @@ def test_only_the_push_identity_may_call_the_functions() -> None:
     assert all("--no-allow-unauthenticated" in command and "--ingress=internal" in command for command in deploys)
 
 
+def test_nothing_that_deploys_can_open_a_function_to_strangers_on_any_path_of_it() -> None:
+    """Also what no dry run comes by, and what the build says: there is no word for it in any of these files."""
+    files = [
+        ROOT / "cloudbuild.yaml",
+        *(path for path in DEPLOY.rglob("*") if path.is_file() and path.suffix in (".sh", ".yaml", ".py")),
+    ]
+    assert len(files) >= 5
+    words = re.compile(r"allUsers|allAuthenticatedUsers|(?<!no-)allow-unauthenticated|ingress=all|invoker-iam-check|domain:")
+    assert [(path.name, found[0]) for path in files if (found := words.search(path.read_text()))] == []
+
+
+def test_nobody_but_pub_sub_gets_a_token_that_calls_the_functions() -> None:
+    """Cloud Run judges each token before a function is reached. The deployer may say whose tokens pushes carry; it gets none."""
+    everything = [*shown("bootstrap.sh"), *shown("functions.sh")]
+    about = [command for command in everything if "add-iam-policy-binding" in command and email("slipway-invoker") in command]
+    may = {(flag(command, "role").removeprefix("roles/iam."), flag(command, "member").partition("@")[2]) for command in about}
+    assert {who for role, who in may if role == "serviceAccountTokenCreator"} == {"gcp-sa-pubsub.iam.gserviceaccount.com"}
+    assert {role for role, _ in may} == {"serviceAccountTokenCreator", "serviceAccountUser"}
+    assert not that_say("iam service-accounts keys", everything)
+
+
 def test_each_function_runs_as_its_own_identity() -> None:
     deploys = that_say("run deploy", shown("functions.sh"))
     assert {flag(command, "function"): flag(command, "service-account") for command in deploys} == {

@@ -20,6 +20,7 @@ from infra.wiring import World
 from tests.scenario import Scenario
 
 ROLE = Path(__file__).parents[1] / "deploy/roles/turn.yaml"
+MATRIX = Path(__file__).parent / "simulation/matrix.json"  # by each kind of call that the simulation was seen to make
 
 
 def life_of_a_model(story: Scenario) -> None:
@@ -126,6 +127,12 @@ def test_each_call_has_its_permissions() -> None:
 def test_each_permission_has_its_call() -> None:
     asked = {permission for method in used() for permission in PERMISSIONS.get(method, ())}
     assert sorted(granted() - asked) == []
+
+
+def test_what_the_simulation_calls_in_any_trouble_has_its_permissions_too() -> None:
+    asked = {method: set(PERMISSIONS.get(method, ())) for method in json.loads(MATRIX.read_text())}
+    assert len(asked) > 20
+    assert {method: permissions for method, permissions in asked.items() if not permissions or permissions - granted()} == {}
 
 
 @pytest.mark.parametrize("word", ["setIamPolicy", "actAs", "osLogin", "firewalls", "projects", "serviceAccounts.", "ssh", "*"])
