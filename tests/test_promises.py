@@ -30,7 +30,7 @@ def section(rule: int) -> str:
 
 def promises() -> dict[str, str]:
     """What is promised: each section of a rule, and each row of a table, by how it begins."""
-    found = {}
+    found: dict[str, str] = {}
     for part in re.split(r"^#+ ", PAGE, flags=re.MULTILINE)[1:]:
         title, _, text = part.partition("\n")
         rows = [row for row in text.splitlines() if row.startswith("| ") and not row.startswith("| |")]
