@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 from collections import deque
+from collections.abc import Callable
 from random import Random
 from typing import cast
 
@@ -18,10 +19,11 @@ from local.compute.traffic.scene import Vm
 
 
 class App:
-    """One VM's app. What the VM is, and how its app behaves, may change while it runs (`become`)."""
+    """One VM's app. `clock` is the cloud's. What the VM is, and how its app behaves, may change while it runs (`become`)."""
 
-    def __init__(self, vm: Vm, chance: Random) -> None:
+    def __init__(self, vm: Vm, clock: Callable[[], float], chance: Random) -> None:
         self.become(vm)
+        self._clock = clock
         self.port = 0
         self.requests = 0
         self.working = 0
@@ -64,7 +66,7 @@ class App:
 
     def given(self, connection: _Connection, request: Request) -> None:
         self.requests += 1
-        is_alive, is_ready = self.vm.answers()
+        is_alive, is_ready = self.vm.answers(self._clock())
         if not is_alive:
             connection.cut()
         elif not is_ready:

@@ -148,7 +148,7 @@ class DataPlane:
         apps, upstreams = self._balancer.apps, self._balancer.upstreams
         for key, vm in scene.vms.items():
             if key not in apps:
-                apps[key] = App(vm, self._chance)
+                apps[key] = App(vm, self.cloud.clock, self._chance)
                 await apps[key].start(self.host)
                 upstreams[key] = Upstream(self.host, apps[key].port)
             apps[key].become(vm)

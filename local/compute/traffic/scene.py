@@ -1,6 +1,7 @@
 """What there is to serve, read from a cloud under its lock: rules with their URL maps, backend services with their VMs.
 
-A scene is a still picture; whether a VM may still be sent to is asked again for each request (`Vm.takes_requests`).
+A scene is a still picture, and whole: requests go by one scene until the next one is there, and the VMs that leave with it
+answer until then. To mix it with what the cloud has become meanwhile would show VMs that leave without those that replace them.
 """
 
 from __future__ import annotations
@@ -27,45 +28,36 @@ PROXIES = ("targetHttpProxies", "targetHttpsProxies")
 
 @dataclass(frozen=True, eq=False)
 class Vm:
-    """A managed instance whose VM runs; after a restart it is another one."""
+    """A managed instance whose VM runs; after a restart it is another one, by `key`.
 
-    cloud: Cloud
-    machine: Machine
+    `takes_requests`: new requests go to it no more once it drains or leaves.
+    """
+
+    key: tuple[int, float]
     names: dict[str, str]
     profile: Profile
+    takes_requests: bool
+    alive: Answers
+    ready: Answers
 
-    @property
-    def key(self) -> tuple[int, float]:
-        return id(self.machine), self.machine.running_since
-
-    def answers(self) -> tuple[bool, bool]:
-        """Whether the app in it is alive and ready at this very moment."""
-        now, since = self.cloud.clock(), self.machine.running_since
-        is_ready = Answers(since, self.machine.ready_turns).at(now)
-        return is_ready or Answers(since, self.machine.alive_turns).at(now), is_ready
-
-    @property
-    def takes_requests(self) -> bool:
-        """New requests go to it no more once it drains or leaves."""
-        return self.machine.is_running and not self.machine.is_draining and self.machine.action not in LEAVING
+    def answers(self, now: float) -> tuple[bool, bool]:
+        """Whether the app in it is alive and ready. `now` by the cloud's clock."""
+        is_ready = self.ready.at(now)
+        return is_ready or self.alive.at(now), is_ready
 
 
 @dataclass(frozen=True)
 class Backend:
-    """A VM behind a backend service. `weight` is its share of the service's requests; `settings` are those of the entry in the
-    service that names its group.
+    """A VM behind a backend service. `weight` is its share of the service's requests; `can_take` tells whether new ones go to it:
+    healthy, with capacity, neither draining nor leaving. `settings` are those of the entry in the service that names its group.
     """
 
     vm: Vm
     group: str
     weight: float
     is_healthy: bool
+    can_take: bool
     settings: JsonObject = field(repr=False, default_factory=dict)
-
-    @property
-    def can_take(self) -> bool:
-        """Whether new requests go to it: healthy, with capacity, neither draining nor leaving."""
-        return self.is_healthy and self.weight > 0 and self.vm.takes_requests
 
 
 @dataclass(frozen=True)
@@ -164,14 +156,17 @@ def _backends(
 ) -> list[Backend]:
     """The VMs of one of a service's backends, put into `vms` too."""
     check, port = service_check(cloud, service), named_port(group, service)
-    running = [machine for machine in group.machines.values() if machine.is_running and machine.running_since]
     found = []
-    for machine in running:
-        vm = _vm(cloud, group, machine)
-        vm = vms.setdefault(vm.key, vm)
-        found.append((vm, bool(port) and (check is None or machine.ready(check) == HEALTHY)))
-    weight = weight_of(settings, sum(is_healthy and vm.takes_requests for vm, is_healthy in found))
-    return [Backend(vm, f"{group.region}/{group.key.name}", weight, is_healthy, settings) for vm, is_healthy in found]
+    for machine in group.machines.values():
+        if machine.is_running and machine.running_since:
+            vm = vms.setdefault(_key(machine), _vm(cloud, group, machine))
+            found.append((vm, bool(port) and (check is None or machine.ready(check) == HEALTHY)))
+    able = [is_healthy and vm.takes_requests for vm, is_healthy in found]
+    weight, name = weight_of(settings, sum(able)), f"{group.region}/{group.key.name}"
+    return [
+        Backend(vm, name, weight, is_healthy, can_take and weight > 0, settings)
+        for (vm, is_healthy), can_take in zip(found, able, strict=True)
+    ]
 
 
 def _vm(cloud: Cloud, group: Group, machine: Machine) -> Vm:
@@ -182,4 +177,16 @@ def _vm(cloud: Cloud, group: Group, machine: Machine) -> Vm:
         "zone": machine.zone,
         "name": machine.name,
     }
-    return Vm(cloud, machine, names, changed(machine.behaviour.profile, cloud.traffic, names))
+    since = machine.running_since
+    return Vm(
+        key=_key(machine),
+        names=names,
+        profile=changed(machine.behaviour.profile, cloud.traffic, names),
+        takes_requests=not machine.is_draining and machine.action not in LEAVING,
+        alive=Answers(since, machine.alive_turns),
+        ready=Answers(since, machine.ready_turns),
+    )
+
+
+def _key(machine: Machine) -> tuple[int, float]:
+    return id(machine), machine.running_since

@@ -302,6 +302,16 @@ def test_a_roll_out_under_load_fails_no_request(here: Site) -> None:
     assert here.releases(9) == {"v2": 9}
 
 
+def test_until_the_next_scene_the_old_one_serves_whatever_has_become_of_its_instances(here: Site) -> None:
+    with here.cloud.lock:  # the watcher cannot look
+        here.fleet.versions(version("v2"))
+        here.fleet.run(600)
+        assert here.fleet.get().status.is_stable
+        assert here.releases(9) == {"v1": 9}
+    here.plane.refresh()
+    assert here.releases(9) == {"v2": 9}
+
+
 def test_a_backend_without_capacity_gets_nothing(here: Site) -> None:
     other = here.second()
     groups = f"projects/{PROJECT}/regions/us-central1/instanceGroups/"

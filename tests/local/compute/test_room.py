@@ -6,13 +6,14 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from random import Random
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from google.cloud import compute_v1
 
 from local.compute import VirtualClock, wire
 from local.compute.keys import Key
+from local.compute.rules.health import Answers
 from local.compute.traffic.choice import Chooser
 from local.compute.traffic.profile import Profile
 from local.compute.traffic.rates import weight_of
@@ -24,19 +25,16 @@ from tests.local.compute.site import Site, site
 GROUPS = f"projects/{PROJECT}/regions/us-central1/instanceGroups/"
 
 
-class Standing:
+def standing(name: str) -> Vm:
     """A VM that always takes requests, eight at once."""
-
-    takes_requests, profile = True, Profile(concurrency=8)
-
-    def __init__(self, name: str) -> None:
-        self.names, self.key = {"name": name, "zone": "z"}, (hash(name), 0.0)
+    always = Answers(0.0, (0.0,))
+    return Vm((hash(name), 0.0), {"name": name, "zone": "z"}, Profile(concurrency=8), True, always, always)
 
 
 def backends(group: str, count: int, **settings: Any) -> tuple[Backend, ...]:
     weight = weight_of(settings, count)
-    vms = [cast(Vm, Standing(f"{group}-{number}")) for number in range(count)]
-    return tuple(Backend(vm, group, weight, True, settings) for vm in vms)
+    vms = [standing(f"{group}-{number}") for number in range(count)]
+    return tuple(Backend(vm, group, weight, True, True, settings) for vm in vms)
 
 
 def by_rate(group: str, count: int, **settings: Any) -> tuple[Backend, ...]:
@@ -97,7 +95,7 @@ def test_a_backend_by_utilisation_is_full_when_its_workers_are_busy(busy: int, g
 
 def test_a_tier_without_a_healthy_vm_is_passed_over() -> None:
     (ill,) = by_rate("near", 1, maxRate=100)
-    near = (Backend(ill.vm, "near", ill.weight, False, ill.settings),)
+    near = (Backend(ill.vm, "near", ill.weight, False, False, ill.settings),)
     assert sent(service(near, by_rate("far", 1, maxRate=1)), 10) == {"far": 10}
 
 
