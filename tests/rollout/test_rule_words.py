@@ -1,0 +1,209 @@
+"""What each rule between fields tells whoever broke it: the field to change, what it may be, and what was given.
+
+These sentences are all that a sender gets, so each is read whole here, once for every way to break a rule.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rollout.events import Invalid, ReleaseRequested, parse, resolve
+
+IMAGE = "us-docker.pkg.dev/p/r/tiny:1"
+SCRIPT = {"startup_script": "#!/bin/sh\nserve\n"}
+SCHEDULE = {"cron": "0 8 * * *", "duration_seconds": 3600, "min": 2}
+METRIC = {"name": "custom.googleapis.com/queue", "target": 1}
+T4 = {"type": "nvidia-tesla-t4"}
+
+
+def complaints(patch: dict[str, Any]) -> list[str]:
+    with pytest.raises(Invalid) as refused:
+        resolve(ReleaseRequested("tiny", "1", {"artifact": {"image": IMAGE}} | patch), None)
+    return [str(problem) for problem in refused.value.problems]
+
+
+WORDS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"artifact": {"image": IMAGE, **SCRIPT}},
+        "artifact: needs exactly one of image and startup_script; give null for the one to drop, got both",
+    ),
+    ({"artifact": {"args": ["-v"]}}, "artifact: is required, with exactly one of image and startup_script, got neither"),
+    (
+        {"artifact": {**SCRIPT, "args": ["-v"]}},
+        "artifact.args: must be left out, or null, beside startup_script; it goes with image only",
+    ),
+    (
+        {"artifact": {**SCRIPT, "secrets": {"A": "b"}}},
+        "artifact.secrets: must be left out, or null, beside startup_script; it goes with image only",
+    ),
+    (
+        {"artifact": {"image": IMAGE, "env": {"A": "b", "B": "c"}, "secrets": {"B": "b"}}},
+        "artifact.env.B: must be left out, as artifact.secrets.B sets the same variable",
+    ),
+    ({"scaling": {"min": 6}}, "scaling.min: must be at most scaling.max (5), got 6"),
+    (
+        {"scaling": {"min": 0}},
+        "scaling.min: must be at least 1 unless scaling.metrics has a metric with per_instance, or scaling.schedules an enabled"
+        " schedule, got 0",
+    ),
+    (
+        {"scaling": {"schedules": {"day": {**SCHEDULE, "min": 6}}}},
+        "scaling.schedules.day.min: must be at most scaling.max (5), got 6",
+    ),
+    (
+        {"scaling": {"schedules": {"day": {**SCHEDULE, "min": 0}}}},
+        "scaling.schedules.day.min: must be at least scaling.min (1), got 0",
+    ),
+    (
+        {"scaling": {"metrics": [METRIC, {**METRIC, "name": "a.b/c"}, METRIC]}},
+        'scaling.metrics[2].name: must be named only once in scaling.metrics, got "custom.googleapis.com/queue"',
+    ),
+    (
+        {"scaling": {"scale_in": {"max_instances": 0, "max_percent": 0}}},
+        "scaling.scale_in: needs exactly one of max_instances and max_percent; give null for the other, got both",
+    ),
+    ({"scaling": {"scale_in": {}}}, "scaling.scale_in: needs exactly one of max_instances and max_percent, got neither"),
+    (
+        {"scaling": {"load_balancing": {}}, "traffic": {"exposure": "none"}},
+        'scaling.load_balancing: must be left out, or null, with traffic.exposure "none": there is no backend',
+    ),
+    (
+        {"traffic": {"max_rate_per_instance": 10}},
+        'traffic.max_rate_per_instance: must be left out, or null, unless traffic.balancing_mode is "rate"',
+    ),
+    (
+        {"traffic": {"balancing_mode": "rate"}},
+        'traffic.max_rate_per_instance: is required with traffic.balancing_mode "rate"',
+    ),
+    (
+        {"traffic": {"balancing_mode": "rate", "max_rate_per_instance": 9, "max_utilization": 0.5}},
+        'traffic.max_utilization: must be left out, or null, with traffic.balancing_mode "rate"',
+    ),
+    (
+        {"traffic": {"exposure": "none", "host": "*"}},
+        'traffic.host: must be left out with traffic.exposure "none": there is no backend and no route',
+    ),
+    (
+        {"machine": {"type": "e2-standard-4", "accelerator": T4}},
+        "machine.accelerator: must be left out: e2-standard-4 takes none (n1 takes some, g2, g4, a2, a3, a4, a4x bring theirs),"
+        ' got "nvidia-tesla-t4 x 1"',
+    ),
+    (
+        {"machine": {"type": "g2-standard-12", "accelerator": T4}},
+        'machine.accelerator.type: must be nvidia-l4 or left out, as g2-standard-12 brings its own, got "nvidia-tesla-t4"',
+    ),
+    (
+        {"machine": {"type": "g2-standard-24", "accelerator": {"type": "nvidia-l4", "count": 1}}},
+        "machine.accelerator.count: must be 2 or left out, as g2-standard-24 brings its own, got 1",
+    ),
+    (
+        {"machine": {"type": "g2-standard-999"}},
+        "machine.accelerator: is required: it is not known here how many GPUs g2-standard-999 has",
+    ),
+    (
+        {"machine": {"accelerator": {"type": "nvidia-l4"}}},
+        "machine.accelerator.type: must be one that n1-standard-1 takes: nvidia-tesla-t4, nvidia-tesla-v100, nvidia-tesla-p4,"
+        ' nvidia-tesla-p100, got "nvidia-l4"',
+    ),
+    (
+        {"machine": {"accelerator": {**T4, "count": 3}}},
+        "machine.accelerator.count: must be 1, 2, 4 for nvidia-tesla-t4, got 3",
+    ),
+    (
+        {"placement": {"zones": ["us-central1-a", "us-central2-b"]}},
+        'placement.zones[1]: must be a zone of placement.region (us-central1), got "us-central2-b"',
+    ),
+    (
+        {"machine": {"subnetwork": "regions/us-east1/subnetworks/s"}},
+        'machine.subnetwork: must be in placement.region (us-central1), got "regions/us-east1/subnetworks/s"',
+    ),
+    ({"rollout": {"surge": 2}}, "rollout.surge: must be 0 or at least 3, the number of zones, got 2"),
+    ({"rollout": {"unavailable": 1}}, "rollout.unavailable: must be 0 or at least 3, the number of zones, got 1"),
+    (
+        {"rollout": {"surge": 0, "unavailable": 0}},
+        "rollout.surge: must be at least 3 when rollout.unavailable is 0: one of them must leave room, got 0",
+    ),
+    ({"rollout": {"steps": [50, 10, 100]}}, "rollout.steps: must rise strictly and end at 100, got [50, 10, 100]"),
+    (
+        {"machine": {"shielded_vm": {"vtpm": False}}},
+        "machine.shielded_vm.integrity_monitoring: must be false when machine.shielded_vm.vtpm is false",
+    ),
+    (
+        {"machine": {"labels": {"team": "a", "slipway-x": "1"}}},
+        "machine.labels.slipway-x: must not begin with slipway; Slipway sets such labels itself",
+    ),
+    (
+        {"scaling": {"metrics": [{"name": "a.b/c"}]}},
+        "scaling.metrics[0]: needs exactly one of target and per_instance",
+    ),
+    (
+        {"scaling": {"metrics": [{"name": "a.b/c", "per_instance": 1, "type": "delta_per_minute"}]}},
+        "scaling.metrics[0]: type must be left out beside per_instance: it says how target is read",
+    ),
+]
+
+
+@pytest.mark.parametrize(("patch", "told"), WORDS, ids=[told.split(":")[0] for _, told in WORDS])
+def test_whoever_breaks_a_rule_is_told_what_to_change(patch: dict[str, Any], told: str) -> None:
+    assert complaints(patch) == [told]
+
+
+def env_of(size: int) -> dict[str, str]:
+    """Variables that take this many bytes, with two more for each as they are written: `A=x` and a line's end."""
+    full, rest = divmod(size - 10, 8004)
+    return {f"A{number}": "x" * 8000 for number in range(full)} | {"LAST": "é" * (rest // 2) + "x" * (rest % 2 + 4)}
+
+
+@pytest.mark.parametrize(("over", "is_told"), [(0, False), (1, True)])
+def test_variables_and_arguments_are_counted_in_bytes_to_the_last_one(over: int, is_told: bool) -> None:
+    limit = 65536
+    env = env_of(limit + over)
+    assert sum(len(name.encode()) + len(value.encode()) + 2 for name, value in env.items()) == limit + over
+    args = ["x" * 4094] * 16 if not over else ["x" * 4094] * 15 + ["é" * 2047 + "x"]
+    for field, value in (("env", env), ("args", args)):
+        patch = {"artifact": {"image": IMAGE, field: value}}
+        if is_told:
+            assert complaints(patch) == [f"artifact.{field}: must be at most 65536 bytes in all, got 65537"]
+        else:
+            assert resolve(ReleaseRequested("tiny", "1", patch), None)
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"scaling": {"min": 5}},
+        {"scaling": {"schedules": {"day": {**SCHEDULE, "min": 5}, "night": {**SCHEDULE, "min": 1}}}},
+        {"scaling": {"min": 0, "metrics": [{"name": "a.b/c", "per_instance": 1}]}},
+        {"scaling": {"min": 0, "schedules": {"off": {**SCHEDULE, "disabled": True}, "day": SCHEDULE}}},
+        {"scaling": {"min": 0, "schedules": {"none": {**SCHEDULE, "min": 0}, "day": {**SCHEDULE, "min": 1}}}},
+        {"rollout": {"surge": 3}},
+        {"rollout": {"surge": 0, "unavailable": 3}},
+        {"machine": {"shielded_vm": {"integrity_monitoring": False}}},
+        {"machine": {"labels": {"my-slipway": "1"}}},
+        {"machine": {"type": "g2-standard-999", "accelerator": {"type": "nvidia-l4", "count": 5}}},
+    ],
+    ids=str,
+)
+def test_at_the_very_bound_a_rule_is_kept(patch: dict[str, Any]) -> None:
+    assert resolve(ReleaseRequested("tiny", "1", {"artifact": {"image": IMAGE}} | patch), None)
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"scaling": {"max": 3}},
+        {"scaling": {"min": 4, "max": None}},
+        {"rollout": {"surge": 2, "unavailable": 0}},
+        {"placement": {"zones": ["us-east1-b"]}},
+        {"machine": {"subnetwork": "regions/us-east1/subnetworks/s"}},
+        {"artifact": {**SCRIPT, "args": ["-v"]}},
+        {"scaling": {"load_balancing": {}}},
+        {"machine": {"shielded_vm": {"vtpm": False}}},
+    ],
+    ids=str,
+)
+def test_a_message_alone_is_not_judged_by_what_it_leaves_out(patch: dict[str, Any]) -> None:
+    """What it leaves out may be inherited with a value that puts it right."""
+    assert parse({"model": "tiny", "version": "2", **patch})
