@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from infra.resources.base import Action
+from infra.resources.base import Action, Key
 
 _SCHEMAS = {
     "instanceTemplates": "InstanceTemplate",
@@ -43,6 +43,11 @@ def faults(action: Action) -> list[str]:
         return []
     schema = "TargetReference" if action.verb == "setTarget" else _SCHEMAS[action.key.collection]
     return list(_faults(schema, {"$ref": schema}, action.body))
+
+
+def has_fingerprint(key: Key) -> bool:
+    """Whether the API can tell a change that was made for an older state of the resource."""
+    return "fingerprint" in document()["schemas"][_SCHEMAS[key.collection]]["properties"]
 
 
 def _faults(where: str, schema: dict[str, Any], value: Any) -> Iterator[str]:

@@ -226,6 +226,18 @@ def test_what_other_people_set_beside_ours_survives() -> None:
     assert world.bodies[GROUP]["namedPorts"] == [{"name": "admin", "port": 9}, {"name": "http", "port": 8080}]
 
 
+@pytest.mark.parametrize("after", ["spot on a subnetwork", "by rate over HTTPS", "not exposed"])
+def test_a_change_says_which_state_of_the_resource_it_was_made_for(after: str) -> None:
+    """What somebody else changes in between is then a conflict, and not lost."""
+    old, new = release(), replace(KINDS[after], spec=KINDS[after].spec.model_copy(update={"placement": release().spec.placement}))
+    world = settled(old)
+    swap = plan(target(new, surge=5, kept=frozenset({old.template})), read(world, old, new))
+    changed = {action.key: action.body.get("fingerprint") for action in swap.actions if action.verb in ("patch", "update")}
+    printed = {key: given for key, given in changed.items() if discovery.has_fingerprint(key)}
+    assert GROUP in printed
+    assert printed == {key: world.fingerprint(key) for key in printed}
+
+
 @pytest.mark.parametrize("key", [GROUP, SERVICE, AUTOSCALER, names.live_check("tiny")])
 def test_a_resource_of_our_name_that_is_not_ours_is_left_alone_with_all_that_builds_on_it(key: Key) -> None:
     world = World({key: {"name": key.name, "description": "by hand"}})

@@ -61,3 +61,14 @@ def test_an_autoscaled_group_is_never_resized_by_us() -> None:
     story.when_settled()
     assert len(story.instances()) >= grown
     assert story.calls("regionInstanceGroupManagers.resize") == 0
+
+
+def test_what_is_changed_in_the_same_way_again_is_put_back_again() -> None:
+    """The second time is no repeat of the first one's request, for all that the request would be the same."""
+    story = Scenario()
+    story.given_serving("1")
+    for _ in range(3):
+        story.autoscaler()["maxNumReplicas"] = 50
+        story.when_minutes_pass(6)
+        assert story.autoscaler()["maxNumReplicas"] == 6
+    assert len([entry for entry in story.log() if entry["to"] == "repaired"]) == 3

@@ -1,0 +1,91 @@
+"""What comes first: the save before what it decides, what others saved before what one decided, the record before the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from handlers import records
+from handlers.turn import turn
+from infra.store import Delete, Unavailable
+from rollout.encode import Claim
+from tests.scenario import MortalStore, Scenario
+
+Commit = Callable[[], Any]
+
+
+def given_a_release_that_no_turn_has_seen() -> Scenario:
+    """Release 1 serves, 2 is desired: its wake-up found the model claimed, and now the claim is gone."""
+    story = Scenario()
+    story.given_serving("1")
+    claim(story, Claim("somebody", story.clock.now() + timedelta(seconds=100)))
+    story.when_released("2")
+    claim(story, None)
+    return story
+
+
+def claim(story: Scenario, held_by: Claim | None) -> None:
+    held = records.read(story.world, "tiny")
+    assert held
+    story.store.commit(records.write_state(held, replace(held.state, claim=held_by)))
+
+
+def test_nothing_is_done_before_its_decision_is_saved() -> None:
+    story = given_a_release_that_no_turn_has_seen()
+    before, seen = story.resources(), []
+
+    def watched(commit: Commit) -> Any:
+        seen.append(story.resources())
+        return commit()
+
+    turn(story.worker(MortalStore(story.store, watched)), "tiny")
+    assert seen[0] == before
+    assert story.resources() > before
+
+
+def test_a_decision_that_was_overtaken_is_neither_saved_nor_carried_out() -> None:
+    story = given_a_release_that_no_turn_has_seen()
+    overtaken = []
+
+    def late(commit: Commit) -> Any:
+        if not overtaken:
+            story.when_commanded("retire")
+            overtaken.append(story.state().revision)
+        return commit()
+
+    turn(story.worker(MortalStore(story.store, late)), "tiny")
+    assert story.state().revision >= overtaken[0]
+    story.when_settled()
+    assert story.instances() == []
+    assert (story.outcome("1"), story.outcome("2")) == ("retired", "superseded")
+    assert "step_1" not in [entry["to"] for entry in story.log() if entry["release"] == "2"]
+
+
+def test_a_release_that_could_not_be_saved_comes_again() -> None:
+    story = Scenario()
+    failures = ["no answer", "no answer"]
+
+    def down(commit: Commit) -> Any:
+        if failures:
+            raise Unavailable(failures.pop())
+        return commit()
+
+    story.world = story.worker(MortalStore(story.store, down))
+    story.when_released("1")
+    assert story.store.get("models/tiny") is None
+    story.when_minutes_pass(2)
+    story.when_settled()
+    assert story.serving_version() == "1"
+
+
+def test_a_wake_up_for_a_model_whose_document_is_not_there_takes_nothing_down() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    before = story.resources()
+    story.store.commit(Delete("models/tiny"))
+    story.when_woken()
+    story.when_minutes_pass(12)
+    assert story.resources() == before
+    assert len(story.instances()) == 3

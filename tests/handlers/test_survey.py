@@ -1,0 +1,20 @@
+"""The survey: every settled model is looked at, and what differs is found."""
+
+from __future__ import annotations
+
+from handlers import survey
+from infra.store import Put
+from rollout.encode import State, to_document
+from rollout.model import Desired
+from tests.scenario import Scenario
+
+
+def test_a_model_is_found_however_many_come_before_it() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    for number in range(2 * survey.PAGE):
+        name = f"a-{number:03d}"
+        story.store.commit(Put(f"models/{name}", to_document(State(Desired(name)))))
+    assert survey.survey(story.world) == ()
+    story.autoscaler()["maxNumReplicas"] = 50
+    assert survey.survey(story.world) == ("tiny",)
