@@ -162,3 +162,19 @@ def test_what_serves_is_never_stopped_by_a_policy_on_machines_or_costs() -> None
     story.given_policy(machine_types=["e2-standard-4"], max_cost_per_hour=0.01, max_accelerators=0, max_project_instances=0)
     story.when_minutes_pass(20)
     assert story.healthy_by_version() == {"1": 3}
+
+
+def test_a_fleet_that_had_grown_before_the_cap_came_down_keeps_within_it_with_the_surge_of_a_swap() -> None:
+    story = Scenario()
+    story.given_serving("1", scaling=CALM)
+    story.given_load("tiny-blue", cpu=0.95)
+    story.when_minutes_pass(15)
+    assert len(story.instances()) == 6
+    story.given_policy(max_instances=6)
+    story.when_minutes_pass(20)
+    counts: list[int] = []
+    story.when_watched(lambda: counts.append(len(story.instances())))
+    story.when_released("2", scaling={"max": 3})
+    story.when_settled()
+    assert story.outcome("2") == "succeeded"
+    assert max(counts) <= 6
