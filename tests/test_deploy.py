@@ -165,6 +165,18 @@ def test_a_release_that_cannot_be_delivered_is_kept() -> None:
     }
 
 
+def test_a_release_outlasts_an_outage_of_half_a_day() -> None:
+    """As often as Pub/Sub tries before it gives up, with pauses that double up to the longest."""
+    (intake,) = (
+        command
+        for command in that_say("pubsub subscriptions create", shown("bootstrap.sh"))
+        if command[4] == "model-releases-intake"
+    )
+    attempts = int(flag(intake, "max-delivery-attempts"))
+    first, longest = (int(flag(intake, f"{which}-retry-delay").removesuffix("s")) for which in ("min", "max"))
+    assert sum(min(first * 2**number, longest) for number in range(attempts - 1)) >= 12 * 3600
+
+
 def test_the_tick_of_every_minute_is_a_wake_up() -> None:
     (tick,) = that_say("scheduler jobs", shown("bootstrap.sh"))
     assert flag(tick, "schedule") == "* * * * *"
