@@ -29,7 +29,7 @@ from tests.rollout.build import NOON, at, release
 ONE, TWO, THREE = release("1"), release("2"), release("3")
 STEPPING, BAKING = Stepping(1, NOON), Baking(NOON)
 BACK, RETIRING = GoingBack("rolled_back", "unhealthy", "it was sick", NOON), Retiring(NOON, "retired")
-ON_THE_WAY: tuple[Phase, ...] = (STEPPING, BAKING)
+ON_THE_WAY = (STEPPING, BAKING)
 OTHER_PHASES: tuple[Phase, ...] = (Settled(), BACK, RETIRING)
 NOW = at(100)
 PAUSED = Pause("paused by ann", at(40))
@@ -84,7 +84,7 @@ def test_what_is_told_of_a_command_names_who_and_why_where_they_are_known(fields
 
 
 @pytest.mark.parametrize("phase", ON_THE_WAY)
-def test_resume_goes_on_as_if_the_pause_had_not_been(phase: Phase) -> None:
+def test_resume_goes_on_as_if_the_pause_had_not_been(phase: Stepping | Baking) -> None:
     found = obeyed(swapping(phase, paused=PAUSED, progress=Progress(1, at(10), 1, at(20))), command("resume"))
     assert found.rollout.paused is None
     assert found.rollout.phase == replace(phase, since=at(60))

@@ -153,7 +153,8 @@ def test_each_part_of_a_phase_is_stored_under_its_name() -> None:
 
 @pytest.mark.parametrize("place", ["stable", "candidate", "previous"])
 def test_a_release_in_one_place_alone_is_read_there_and_nowhere_else(place: str) -> None:
-    state = State(Desired("tiny"), replace(Rollout(), **{place: TWO}))
+    places: dict[str, Any] = {place: TWO}
+    state = State(Desired("tiny"), Rollout(**places))
     assert from_document(to_document(state)) == state
 
 
