@@ -56,7 +56,9 @@ def _base_name(resource: JsonObject) -> None:
 def _zones(call: Call, resource: JsonObject, kept: JsonObject | None) -> int:
     """Where the VMs go: three zones of the region unless asked otherwise; fixed for the life of the group."""
     cloud, region = call.cloud, call.scope.removeprefix("regions/")
-    policy = resource.setdefault("distributionPolicy", {})
+    policy = resource.setdefault("distributionPolicy", {"targetShape": "EVEN"})
+    if not policy.get("zones") and not policy.get("targetShape"):
+        raise Invalid("resource.distributionPolicy", "", "Distribution policy cannot be empty.")
     policy.setdefault("targetShape", "EVEN")
     known = cloud.zones_of(region)
     asked = [zone.get("zone", "").rpartition("/")[2] for zone in policy.get("zones") or []] or list(known[:DEFAULT_ZONES])

@@ -11,7 +11,12 @@ from local.compute.rules.group import Overrides
 
 RW = "READ_WRITE"
 INTERFACE = "nic0"
-COPIED = ("tags", "serviceAccounts", "scheduling", "guestAccelerators", "canIpForward", "shieldedInstanceConfig")
+COPIED = (
+    *("tags", "serviceAccounts", "scheduling", "guestAccelerators", "canIpForward", "minCpuPlatform"),
+    *("advancedMachineFeatures", "confidentialInstanceConfig"),
+)
+SHIELDED = {"enableSecureBoot": False, "enableVtpm": True, "enableIntegrityMonitoring": True}
+ANY_RESERVATION = {"consumeReservationType": "ANY_RESERVATION"}
 NO_OVERRIDES = Overrides()
 
 
@@ -36,9 +41,17 @@ def body(cloud: Cloud, group: Key, zone: str, made_of: MadeOf) -> JsonObject:
     interface["networkIP"] = f"10.{128 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
     if made_of.kept:
         interface["networkIP"] = _address(made_of.kept, "internalIPs") or interface["networkIP"]
+    if interface.get("accessConfigs"):
+        interface["accessConfigs"] = [_access(config, number) for config in interface["accessConfigs"]]
     resource: JsonObject = {"status": "PROVISIONING", "networkInterfaces": [interface], "fingerprint": cloud.new_fingerprint()}
     describe(resource, cloud, group, zone, made_of)
     return resource
+
+
+def _access(config: JsonObject, number: int) -> JsonObject:
+    """An access configuration with its address, of the block that RFC 2544 keeps for benchmarks: nobody's on the Internet."""
+    usual = {"kind": "compute#accessConfig", "type": "ONE_TO_ONE_NAT", "name": "External NAT", "networkTier": "PREMIUM"}
+    return usual | {"natIP": f"198.{18 + (number >> 16 & 1)}.{number >> 8 & 255}.{number & 255}"} | config
 
 
 def describe(resource: JsonObject, cloud: Cloud, group: Key, zone: str, made_of: MadeOf) -> None:
@@ -61,6 +74,9 @@ def describe(resource: JsonObject, cloud: Cloud, group: Key, zone: str, made_of:
             resource[name] = given[name]
         else:
             resource.pop(name, None)
+    shielded, reservations = given.get("shieldedInstanceConfig"), given.get("reservationAffinity")
+    resource["shieldedInstanceConfig"] = SHIELDED | shielded if shielded else SHIELDED
+    resource["reservationAffinity"] = reservations or ANY_RESERVATION
     disks = ((made_of.preserved or {}).get("disks") or {}) | ((made_of.kept or {}).get("disks") or {})
     if disks:
         resource["disks"] = [

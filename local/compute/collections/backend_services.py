@@ -19,6 +19,8 @@ from local.compute.keys import Key
 CHECKS = ("healthChecks", "httpHealthChecks")
 GROUPS = ("instanceGroups", "networkEndpointGroups")
 HTTP_PROTOCOLS = ("HTTP", "HTTPS", "HTTP2", "H2C", "GRPC")
+MANAGED_SCHEMES = ("EXTERNAL_MANAGED", "INTERNAL_MANAGED")
+"""Of Application Load Balancers: a regional one takes regional health checks. The older passthrough ones take either."""
 DEFAULTS = {
     "protocol": "HTTP",
     "loadBalancingScheme": "EXTERNAL",
@@ -52,9 +54,13 @@ def _health_checks(call: Call, resource: JsonObject) -> None:
     for index, url in enumerate(checks):
         where = f"resource.healthChecks[{index}]"
         key = call.cloud.refer(where, url, *CHECKS)
-        if call.scope == keys.GLOBAL and key.scope != keys.GLOBAL:
-            raise Invalid(where, url, "A global backend service takes a global health check.")
+        if key.scope != call.scope and (call.scope == keys.GLOBAL or resource["loadBalancingScheme"] in MANAGED_SCHEMES):
+            raise Invalid(where, url, f"A {_place(call.scope)} backend service takes a {_place(call.scope)} health check.")
         checks[index] = call.cloud.link(*key)
+
+
+def _place(scope: str) -> str:
+    return "global" if scope == keys.GLOBAL else "regional"
 
 
 def _backend(call: Call, resource: JsonObject, backend: JsonObject, where: str, seen: set[Key]) -> None:

@@ -23,6 +23,7 @@ MACHINE_TYPES: dict[str, tuple[int, int]] = {
     "a3-megagpu-8g": (208, 1_916_928),
     "a3-ultragpu-8g": (224, 3_021_824),
     "a4-highgpu-8g": (224, 4_063_232),
+    **{f"g4-standard-{48 * n}": (48 * n, n * 184_320) for n in (1, 2, 4, 8)},
 }
 """Name: virtual CPUs and memory in MB."""
 ACCELERATOR_TYPES = {
@@ -34,6 +35,7 @@ ACCELERATOR_TYPES = {
     "nvidia-h100-80gb": "NVIDIA H100 80GB",
     "nvidia-h200-141gb": "NVIDIA H200 141GB",
     "nvidia-b200": "NVIDIA B200 180GB",
+    "nvidia-rtx-pro-6000": "NVIDIA RTX PRO 6000 96GB",
 }
 CREATED = "2020-01-01T00:00:00.000+00:00"
 

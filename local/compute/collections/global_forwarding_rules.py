@@ -1,4 +1,4 @@
-"""Forwarding rules, global and regional: address and port to target proxy. Only target and labels can change.
+"""Forwarding rules, global and regional: address and port to target proxy. Only target, labels and switches can change.
 
 Source: Compute API reference, globalForwardingRules and forwardingRules.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
+from local.compute import keys
 from local.compute.call import Call, handles
 from local.compute.cloud import Cloud
 from local.compute.collections.global_addresses import allocate
@@ -18,18 +19,33 @@ from local.compute.keys import Key
 
 PROXIES = ("targetHttpProxies", "targetHttpsProxies")
 TARGETS = (*PROXIES, "targetTcpProxies", "targetSslProxies", "targetGrpcProxies")
+FIXED = ("IPAddress", "IPProtocol", "portRange", "target", "loadBalancingScheme", "network", "subnetwork")
+"""What a PATCH may say again and not change; the target goes by setTarget."""
 
 
 def complete(call: Call, resource: JsonObject) -> None:
+    tier = resource.setdefault("networkTier", "PREMIUM")
+    if call.scope == keys.GLOBAL and tier != "PREMIUM":
+        raise Invalid("resource.networkTier", tier, "Must be PREMIUM for a global forwarding rule.")
     if "selfLink" in resource:
-        return  # only labels and switches without rules can be patched; the target goes by setTarget
+        _refuse_changes(call, resource)
+        return
     resource.setdefault("IPProtocol", "TCP")
     resource.setdefault("loadBalancingScheme", "EXTERNAL")
-    resource.setdefault("networkTier", "PREMIUM")
     resource["portRange"] = _ports(resource)
     resource["target"] = _target(call, resource.get("target"), resource["loadBalancingScheme"])
     resource["IPAddress"] = _address(call, resource.get("IPAddress"))
     _refuse_taken(call, resource)
+
+
+def _refuse_changes(call: Call, resource: JsonObject) -> None:
+    """For a rule that is patched: another address, port or target is another rule."""
+    kept = call.resource()
+    resource["portRange"] = _ports(resource)
+    resource["target"] = call.cloud.link(*call.cloud.refer("resource.target", resource.get("target"), *TARGETS))
+    for name in FIXED:
+        if resource.get(name) != kept.get(name):
+            raise Invalid(f"resource.{name}", resource.get(name), "Must not be changed; insert another forwarding rule.")
 
 
 def _ports(resource: JsonObject) -> str:

@@ -21,6 +21,7 @@ ACCELERATOR_OPTIMISED = {
     "a3-megagpu-": "nvidia-h100-mega-80gb",
     "a3-ultragpu-": "nvidia-h200-141gb",
     "a4-highgpu-": "nvidia-b200",
+    "g4-standard-": "nvidia-rtx-pro-6000",
 }
 TAG = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 LABEL_KEY, LABEL_VALUE = re.compile(r"[a-z][-_a-z0-9]{0,62}"), re.compile(r"[-_a-z0-9]{0,63}")
@@ -40,6 +41,7 @@ def complete(call: Call, resource: JsonObject) -> None:
     _network(properties)
     _accelerators(properties, machine_type)
     _scheduling(properties)
+    _reservation(properties)
     _metadata(properties)
     _names(properties)
 
@@ -104,6 +106,20 @@ def _scheduling(properties: JsonObject) -> None:
     scheduling.setdefault("provisioningModel", "STANDARD")
 
 
+def _reservation(properties: JsonObject) -> None:
+    """A specific reservation is named, the other kinds name none."""
+    affinity = properties.get("reservationAffinity")
+    if affinity is None:
+        return
+    where = "resource.properties.reservationAffinity"
+    kind = affinity.setdefault("consumeReservationType", "ANY_RESERVATION")
+    for name in ("key", "values"):
+        if kind == "SPECIFIC_RESERVATION" and not affinity.get(name):
+            raise Required(f"{where}.{name}")
+        if kind != "SPECIFIC_RESERVATION" and affinity.get(name):
+            raise Invalid(f"{where}.{name}", affinity[name], f"Must not be set with {kind}.")
+
+
 def _metadata(properties: JsonObject) -> None:
     metadata = properties.get("metadata")
     if metadata is None:
@@ -126,7 +142,11 @@ def _metadata(properties: JsonObject) -> None:
 
 
 def _names(properties: JsonObject) -> None:
-    """Tags and labels are names; a VM has at most one service account."""
+    """Tags, labels and resource policies are names; a VM has at most one service account."""
+    for index, policy in enumerate(properties.get("resourcePolicies") or []):
+        if "/" in policy:
+            where = f"resource.properties.resourcePolicies[{index}]"
+            raise Invalid(where, policy, "Must be the name of a resource policy, not a URL.")
     for index, tag in enumerate((properties.get("tags") or {}).get("items") or []):
         if not TAG.fullmatch(tag):
             raise Invalid(f"resource.properties.tags.items[{index}]", tag, f"Must be a match of regex '{TAG.pattern}'")

@@ -1,7 +1,7 @@
 """URL maps, global and regional, and their `validate`.
 
-A PATCH may come without a fingerprint (`gcloud compute url-maps import` sends none), a PUT may not. Source: Compute API
-reference, urlMaps; load-balancing/docs/url-map-concepts.
+A PATCH may come without a fingerprint (`gcloud compute url-maps import` sends none), a PUT may not. A map is kept only if the
+tests that it carries pass. Source: Compute API reference, urlMaps; load-balancing/docs/url-map-concepts.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from local.compute import keys
+from local.compute import url_map_tests
 from local.compute.call import Call, handles
 from local.compute.collections.standard import Kind, register
 from local.compute.errors import ApiError, Invalid, JsonObject, Required
-from local.compute.routing import route
 
 ACTIONS = ("defaultRouteAction", "routeAction")
 Place = tuple[JsonObject, str, str]
@@ -21,6 +20,14 @@ Place = tuple[JsonObject, str, str]
 
 
 def complete(call: Call, resource: JsonObject) -> None:
+    _load(call, resource)
+    failed = url_map_tests.failures(resource)
+    if failed:
+        raise Invalid("resource.tests", "", url_map_tests.in_words(failed[0]))
+
+
+def _load(call: Call, resource: JsonObject) -> None:
+    """Complete a map, or refuse it for what cannot be in any."""
     _one_default(resource, "resource", must=True)
     for holder, member, where in _services(resource, "resource"):
         key = call.cloud.refer(where, holder[member], "backendServices", "backendBuckets")
@@ -31,6 +38,7 @@ def complete(call: Call, resource: JsonObject) -> None:
     _host_rules(resource)
     for node, where in _nodes(resource, "resource"):
         _weights(call, node, where)
+    url_map_tests.check(resource)
 
 
 def _one_default(node: JsonObject, where: str, *, must: bool) -> None:
@@ -162,19 +170,12 @@ def validate(call: Call) -> JsonObject:
     """Whether a map would load, and whether its own tests pass."""
     given = call.body.get("resource") or {}
     try:
-        complete(call, given)
+        _load(call, given)
     except ApiError as refused:
         return {"result": {"loadSucceeded": False, "loadErrors": [refused.message], "testPassed": False}}
-    failures = [failure for test in given.get("tests") or [] if (failure := _failure(given, test))]
+    failures = url_map_tests.failures(given)
     result: JsonObject = {"loadSucceeded": True, "testPassed": not failures}
     return {"result": result | ({"testFailures": failures} if failures else {})}
-
-
-def _failure(url_map: JsonObject, test: JsonObject) -> JsonObject | None:
-    expected, actual = test.get("service"), route(url_map, test.get("host", ""), test.get("path", "/")).service
-    if expected is None or keys.parse(expected) == keys.parse(actual):
-        return None
-    return {"host": test.get("host"), "path": test.get("path"), "expectedService": expected, "actualService": actual}
 
 
 @handles("compute.urlMaps.invalidateCache")

@@ -97,6 +97,17 @@ def test_a_group_takes_three_zones_of_its_region(fleet: Fleet) -> None:
     assert len(fleet.get().distribution_policy.zones) == 3
 
 
+@fact("Observed in spinnaker/clouddriver#4469, with its wording")
+@pytest.mark.parametrize(("policy", "refused"), [({}, True), ({"zones": []}, True), ({"targetShape": "EVEN"}, False)])
+def test_a_distribution_policy_is_not_empty(fleet: Fleet, policy: dict[str, Any], refused: bool) -> None:
+    body = {"name": "spread", "targetSize": 1, "instanceTemplate": "global/instanceTemplates/v1", "distributionPolicy": policy}
+    if not refused:
+        assert ask(fleet.cloud, "POST", GROUPS, body)[0] == 200
+        return
+    message = "Invalid value for field 'resource.distributionPolicy': ''. Distribution policy cannot be empty."
+    assert refusal(fleet.cloud, "POST", GROUPS, body) == (400, "invalid", message)
+
+
 @fact("Observed with terraform-provider-google: another set of zones needs a new group", assumed="the wording")
 def test_the_zones_of_a_group_never_change(six: Fleet) -> None:
     fewer = SHAPE(zones=[compute_v1.DistributionPolicyZoneConfiguration(zone="zones/us-central1-a")])

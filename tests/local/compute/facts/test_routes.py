@@ -12,6 +12,7 @@ from tests.local.compute.facts.test_balancing import GROUP, MAPS, SERVICES, serv
 from tests.local.compute.fleet import Fleet
 
 GLOBAL = f"{BASE}/global"
+IN_REGION, NEAR = f"{BASE}/regions/us-central1", "regions/us-central1/healthChecks/near"
 A, B = "global/backendServices/a", "global/backendServices/b"
 
 
@@ -118,13 +119,70 @@ def test_a_forwarding_rule_has_an_address_and_may_be_led_elsewhere(two: Fleet) -
     assert ask(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]["target"].endswith("two")
 
 
-@fact("Documentation, health checks: the check of a global service is global, that of a regional one regional", assumed="wording")
+@fact("API reference, globalForwardingRules.patch: only the network tier", assumed="and switches such as allowGlobalAccess")
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"allowGlobalAccess": True}, 200),
+        ({"portRange": "80"}, 200),  # it is that already
+        ({"portRange": "81"}, 400),
+        ({"IPAddress": "203.0.113.9"}, 400),
+        ({"IPProtocol": "UDP"}, 400),
+        ({"loadBalancingScheme": "EXTERNAL"}, 400),
+        ({"target": "global/targetHttpProxies/two"}, 400),
+        ({"networkTier": "STANDARD"}, 400),  # a global rule is PREMIUM
+    ],
+)
+def test_a_forwarding_rule_is_not_made_another(two: Fleet, change: dict[str, Any], status: int) -> None:
+    assert ask(two.cloud, "POST", MAPS, {"name": "um", "defaultService": A})[0] == 200
+    settled(two)
+    for name in ("one", "two"):
+        assert ask(two.cloud, "POST", f"{GLOBAL}/targetHttpProxies", {"name": name, "urlMap": "global/urlMaps/um"})[0] == 200
+    settled(two)
+    rule = {"name": "fr", "target": "global/targetHttpProxies/one", "portRange": "80", "loadBalancingScheme": "EXTERNAL_MANAGED"}
+    assert ask(two.cloud, "POST", f"{GLOBAL}/forwardingRules", rule)[0] == 200
+    settled(two)
+    before = ask(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]
+    assert ask(two.cloud, "PATCH", f"{GLOBAL}/forwardingRules/fr", change)[0] == status
+    after = ask(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]
+    assert {name for name in change if before.get(name) != after.get(name)} == {"allowGlobalAccess"} & change.keys()
+
+
+@fact("API reference, ForwardingRule.networkTier: PREMIUM for a global rule", assumed="the wording")
+def test_a_global_rule_is_of_the_premium_tier(two: Fleet) -> None:
+    rule = {"name": "fr", "target": "global/targetHttpProxies/one", "portRange": "80", "networkTier": "STANDARD"}
+    assert "networkTier" in refusal(two.cloud, "POST", f"{GLOBAL}/forwardingRules", rule)[2]
+
+
+@fact("Documentation, health checks: the check of a global service is global", assumed="wording")
 def test_a_global_service_takes_a_global_check(fleet: Fleet) -> None:
-    region = f"{BASE}/regions/us-central1"
+    regional_check(fleet)
+    assert service(fleet, healthChecks=[NEAR]) == 400
+
+
+@fact("Documentation, health checks: the check of a regional Application Load Balancer is regional", assumed="wording")
+@pytest.mark.parametrize(
+    ("scheme", "check", "status"),
+    [
+        ("EXTERNAL_MANAGED", "near", 200),
+        ("EXTERNAL_MANAGED", "far", 400),
+        ("INTERNAL_MANAGED", "far", 400),
+        ("INTERNAL", "far", 200),  # passthrough balancers take either
+    ],
+)
+def test_a_regional_service_takes_a_regional_check(fleet: Fleet, scheme: str, check: str, status: int) -> None:
+    regional_check(fleet)
+    url = {"near": NEAR, "far": "global/healthChecks/ready"}[check]
+    body = {"name": "bs", "protocol": "HTTP", "loadBalancingScheme": scheme, "healthChecks": [url]}
+    if scheme == "INTERNAL":
+        body["protocol"] = "TCP"
+    assert ask(fleet.cloud, "POST", f"{IN_REGION}/backendServices", body)[0] == status
+
+
+def regional_check(fleet: Fleet) -> None:
     check = {"name": "near", "type": "HTTP", "httpHealthCheck": {"port": 80}}
-    assert ask(fleet.cloud, "POST", f"{region}/healthChecks", check)[0] == 200
+    assert ask(fleet.cloud, "POST", f"{IN_REGION}/healthChecks", check)[0] == 200
     settled(fleet)
-    assert service(fleet, healthChecks=["regions/us-central1/healthChecks/near"]) == 400
 
 
 @fact("API reference, urlMaps.validate: what would be refused, and whether the map's own tests pass")

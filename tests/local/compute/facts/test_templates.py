@@ -14,7 +14,6 @@ from tests.local.compute.facts.asking import ask
 from tests.local.compute.facts.source import fact
 from tests.local.compute.fleet import Fleet, policy, version
 
-L4 = [compute_v1.AcceleratorConfig(accelerator_type="nvidia-l4", accelerator_count=1)]
 T4 = [compute_v1.AcceleratorConfig(accelerator_type="nvidia-tesla-t4", accelerator_count=1)]
 STOPS = compute_v1.Scheduling(on_host_maintenance="TERMINATE")
 
@@ -109,6 +108,38 @@ def test_an_accelerator_type_is_a_name_and_not_a_url(clients: Clients) -> None:
         insert(clients, template(machine_type="g2-standard-4", guest_accelerators=url, scheduling=STOPS))
 
 
+@fact("API reference, InstanceProperties.resourcePolicies: names, not URLs", assumed="the wording")
+def test_a_resource_policy_is_a_name_and_not_a_url(clients: Clients) -> None:
+    assert insert(clients, template("named", resource_policies=["nightly"])).resource_policies == ["nightly"]
+    with pytest.raises(exceptions.BadRequest, match="resourcePolicies"):
+        insert(clients, template(resource_policies=[f"regions/{REGION}/resourcePolicies/nightly"]))
+
+
+@fact(
+    "API reference, ReservationAffinity: ANY_RESERVATION by default; a SPECIFIC_RESERVATION is named by key and values",
+    assumed="the other kinds name none; the wording",
+)
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        ({}, ""),
+        ({"consume_reservation_type": "NO_RESERVATION"}, ""),
+        ({"consume_reservation_type": "SPECIFIC_RESERVATION", "key": "k", "values": ["mine"]}, ""),
+        ({"consume_reservation_type": "SPECIFIC_RESERVATION", "values": ["mine"]}, "key"),
+        ({"consume_reservation_type": "SPECIFIC_RESERVATION", "key": "k"}, "values"),
+        ({"key": "k", "values": ["mine"]}, "key"),
+    ],
+)
+def test_only_a_specific_reservation_is_named(clients: Clients, given: dict[str, Any], refused: str) -> None:
+    made = template(reservation_affinity=compute_v1.ReservationAffinity(given))
+    if refused:
+        with pytest.raises(exceptions.BadRequest, match=f"reservationAffinity.{refused}"):
+            insert(clients, made)
+        return
+    wanted = given.get("consume_reservation_type", "ANY_RESERVATION")
+    assert insert(clients, made).reservation_affinity.consume_reservation_type == wanted
+
+
 @fact("API reference, initializeParams.sourceImage; observed with gcloud 528: the family's URL is sent, not the image's")
 def test_a_disk_may_name_an_image_family(clients: Clients) -> None:
     kept = insert(clients, template()).disks[0].initialize_params.source_image
@@ -178,11 +209,26 @@ def test_a_vm_with_a_gpu_cannot_migrate(clients: Clients, members: dict[str, Any
 
 
 @fact("Documentation, GPU machine types", assumed="the built-in GPU may be named or left out; another one is refused")
-def test_an_accelerator_optimised_type_brings_its_own_gpu(clients: Clients) -> None:
-    insert(clients, template("left-out", machine_type="g2-standard-4", scheduling=STOPS))
-    insert(clients, template("named", machine_type="g2-standard-4", guest_accelerators=L4, scheduling=STOPS))
-    with pytest.raises(exceptions.BadRequest, match="comes with nvidia-l4"):
-        insert(clients, template("other", machine_type="g2-standard-4", guest_accelerators=T4, scheduling=STOPS))
+@pytest.mark.parametrize(
+    ("machine_type", "gpu"),
+    [
+        ("g2-standard-4", "nvidia-l4"),
+        ("g4-standard-48", "nvidia-rtx-pro-6000"),
+        ("a2-highgpu-1g", "nvidia-tesla-a100"),
+        ("a2-megagpu-16g", "nvidia-tesla-a100"),
+        ("a2-ultragpu-1g", "nvidia-a100-80gb"),
+        ("a3-highgpu-8g", "nvidia-h100-80gb"),
+        ("a3-ultragpu-8g", "nvidia-h200-141gb"),
+        ("a4-highgpu-8g", "nvidia-b200"),
+    ],
+)
+def test_an_accelerator_optimised_type_brings_its_own_gpu(clients: Clients, machine_type: str, gpu: str) -> None:
+    given: dict[str, Any] = {"machine_type": machine_type, "scheduling": STOPS}
+    own = [compute_v1.AcceleratorConfig(accelerator_type=gpu, accelerator_count=1)]
+    insert(clients, template("left-out", **given))
+    insert(clients, template("named", guest_accelerators=own, **given))
+    with pytest.raises(exceptions.BadRequest, match=f"comes with {gpu}"):
+        insert(clients, template("other", guest_accelerators=T4, **given))
 
 
 @fact("Documentation, container start-up agent: deprecated", assumed="a template with its metadata is still accepted")
