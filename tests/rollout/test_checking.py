@@ -1,0 +1,273 @@
+"""What is said, field by field, of values that do not fit a section, and what is left of a value once those are taken out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+
+from rollout.checking import DEEPEST, checked, frozen, misplaced, node_at, target_of, value_of, words_of
+from rollout.events import CommandMessage, ReleaseMessage
+from rollout.problems import MOST_PROBLEMS, Invalid
+from rollout.spec import Scaling, Sections, Spec
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    size: Annotated[int, Field(ge=1, le=9)] = 3
+    word: str
+
+
+class Whole(BaseModel):
+    """A small section of every kind of field."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: str
+    part: Part = Part(word="x")
+    items: tuple[Part, ...] = ()
+    plain: dict[str, int] = {}
+
+
+def said(data: dict[str, Any], partial: bool = False) -> list[str]:
+    return [str(problem) for problem in checked(Whole, data, partial).problems]
+
+
+# ---- JSON and nothing else
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def refusal(value: object) -> str:
+    with pytest.raises(Invalid) as refused:
+        frozen(value)
+    return str(refused.value)
+
+
+def test_lists_become_tuples_and_the_rest_stays() -> None:
+    value = {"a": [1, {"b": [True, None, 0.5, "é"]}], "c": (2,)}
+    assert frozen(value) == {"a": (1, {"b": (True, None, 0.5, "é")}), "c": (2,)}
+
+
+def test_sixteen_levels_are_enough_for_anybody() -> None:
+    assert DEEPEST == 16
+    assert frozen(nested(DEEPEST)) == nested(DEEPEST)
+    assert refusal(nested(DEEPEST + 1)) == "a.a.a.a: must not be nested deeper than 16 levels"
+    deep: Any = 1
+    for _ in range(DEEPEST + 1):
+        deep = [deep]
+    assert refusal({"a": deep}) == "a[0][0][0]: must not be nested deeper than 16 levels"
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (b"x", "message: must be JSON, got a bytes"),
+        ({"a": [1, {1, 2}]}, "a[1]: must be JSON, got a set"),
+        ({1: "x"}, "message: must have texts as names, got 1"),
+        ({"a": {None: 1}}, "a: must have texts as names, got null"),
+        ("\ud800", "message: must not hold half of a surrogate pair"),
+        ({"a": ["\udfff"]}, "a[0]: must not hold half of a surrogate pair"),
+        ({"a": {"\ud800": 1}}, "a: must not hold half of a surrogate pair"),
+    ],
+)
+def test_what_is_no_json_is_told_by_its_place(value: object, told: str) -> None:
+    assert refusal(value) == told
+
+
+# ---- Checking
+
+
+def test_what_fits_has_no_problems() -> None:
+    found = checked(Whole, {"name": "a"}, partial=False)
+    assert (found.value, found.problems, found.broken) == (Whole(name="a"), (), frozenset())
+
+
+@pytest.mark.parametrize(
+    ("data", "told", "left", "broken"),
+    [
+        (
+            {"name": "a", "part": {"word": "w", "size": 99}},
+            ["part.size: must be an integer from 1 to 9, got 99"],
+            3,
+            {("part", "size")},
+        ),
+        ({"name": "a", "part": "w"}, ['part: must be an object, got "w"'], 3, {("part",)}),
+        ({"name": "a", "part": {"size": 1}}, ["part.word: is required; must be a text"], 3, {("part",)}),
+        (
+            {"name": "a", "part": {"word": "w", "size": 4, "wrod": "x"}},
+            ["part.wrod: is not a field here; did you mean word? (there are size, word), got a text of 1 characters"],
+            4,
+            {("part", "wrod")},
+        ),
+        (
+            {"name": "a", "part": {"word": "w", "qq": 5}},
+            ["part.qq: is not a field here (there are size, word), got a number"],
+            3,
+            {("part", "qq")},
+        ),
+        (
+            {"name": "a", "items": [{"word": "w"}, {"word": 1}, {}], "part": {"word": "w", "size": 4}},
+            ["items: must be a list, got a list of 3"],
+            4,
+            {("items",)},
+        ),
+        (
+            {"name": "a", "items": ({"word": "w"}, {"word": 1}, {}), "part": {"word": "w", "size": 4}},
+            ["items[1].word: must be a text, got 1", "items[2].word: is required; must be a text"],
+            4,
+            {("items",)},
+        ),
+        (
+            {"name": "a", "plain": {"b": "x"}, "part": {"word": "w", "size": 0}},
+            ["part.size: must be an integer from 1 to 9, got 0", 'plain.b: must be an integer, got "x"'],
+            3,
+            {("plain", "b"), ("part", "size")},
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_and_taken_out_and_the_rest_is_kept(
+    data: dict[str, Any], told: list[str], left: int, broken: set[tuple[str, ...]]
+) -> None:
+    found = checked(Whole, data, partial=False)
+    assert [str(problem) for problem in found.problems] == told
+    assert found.value
+    assert (found.value.name, found.value.part.size) == ("a", left)
+    assert found.broken == broken
+
+
+def test_of_what_lacks_something_of_its_own_nothing_is_left() -> None:
+    found = checked(Whole, {"part": {"word": "w"}}, partial=False)
+    assert (found.value, [str(problem) for problem in found.problems]) == (None, ["name: is required; must be a text"])
+
+
+def test_checking_leaves_the_value_itself_as_it_was() -> None:
+    data = {"name": "a", "part": {"word": "w", "size": 99}}
+    checked(Whole, data, partial=False)
+    assert data == {"name": "a", "part": {"word": "w", "size": 99}}
+
+
+def test_what_a_message_leaves_out_may_be_inherited_but_not_in_a_list_nor_its_own_name() -> None:
+    assert said({"name": "a", "part": {"size": 1}}, partial=True) == []
+    assert said({"part": {"size": 1}}, partial=True) == ["name: is required; must be a text"]
+    assert said({"name": "a", "items": ({},)}, partial=True) == ["items[0].word: is required; must be a text"]
+    assert said({"name": "a", "part": {"size": 0}}, partial=True) == ["part.size: must be an integer from 1 to 9, got 0"]
+
+
+def test_no_more_problems_are_told_than_anybody_reads() -> None:
+    many = {"name": "a", "plain": {f"b{number}": "x" for number in range(MOST_PROBLEMS + 30)}}
+    assert len(said(many)) == MOST_PROBLEMS + 1
+    nulls = {"name": "a", "part": {f"b{number}": None for number in range(MOST_PROBLEMS + 30)}}
+    assert len(misplaced(Whole, nulls)) == MOST_PROBLEMS + 1
+
+
+# ---- Nulls under names that mean nothing
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({"name": None, "part": None}, []),
+        ({"part": {"size": None}}, []),
+        ({"parts": None}, ["parts: is not a field here; did you mean part? (there are items, name, part, plain), got null"]),
+        ({"part": {"qq": None}}, ["part.qq: is not a field here (there are size, word), got null"]),
+        ({"plain": {"anything": None}}, []),
+        ({"items": [{"qq": None}]}, []),
+    ],
+)
+def test_a_null_is_told_where_its_name_means_nothing(value: object, told: list[str]) -> None:
+    assert [str(problem) for problem in misplaced(Whole, value)] == told
+
+
+def test_a_null_in_a_map_needs_a_name_that_the_map_takes() -> None:
+    env = {"artifact": {"env": {"GOOD": None, "1BAD": None}}}
+    assert [str(problem) for problem in misplaced(ReleaseMessage, env)] == [
+        "artifact.env: names must be letters, digits and _, not starting with a digit, got a text of 4 characters"
+    ]
+    schedule = {"scaling": {"schedules": {"Day": None}}}
+    assert [str(problem) for problem in misplaced(ReleaseMessage, schedule)] == [
+        'scaling.schedules: names must be 1 to 63 lower-case letters, digits and hyphens, starting with a letter, got "Day"'
+    ]
+
+
+def test_a_name_that_a_map_does_not_take_is_told_at_the_map() -> None:
+    found = checked(Sections, {"machine": {"labels": {"Team": "a", "ok": "b"}}}, partial=True)
+    assert [str(problem) for problem in found.problems] == [
+        'machine.labels: names must be 1 to 63 lower-case letters, digits, _ and -, starting with a letter, got "Team"'
+    ]
+    assert found.value
+    assert found.value.machine.labels == {"ok": "b"}
+
+
+# ---- Schemas in words
+
+
+def test_a_place_is_found_through_sections_lists_and_maps() -> None:
+    assert node_at(Spec, ())["type"] == "object"
+    assert node_at(Spec, ("scaling", "max"))["maximum"] == 2000
+    assert node_at(Spec, ("scaling", "metrics", 0, "type"))["enum"] == ["gauge", "delta_per_second", "delta_per_minute"]
+    assert node_at(Spec, ("scaling", "schedules", "day", "duration_seconds"))["minimum"] == 300
+    assert node_at(Spec, ("artifact", "env", "A"))["maxLength"] == 8192
+    assert node_at(Spec, ("scaling", "nothing")) == {}
+    assert node_at(CommandMessage, ("version",))["x-allowed"].startswith("1 to 63 letters")
+
+
+def test_what_is_said_beside_a_reference_counts_too() -> None:
+    schema = {"$defs": {"Inner": {"type": "integer", "description": "inner", "minimum": 1}}}
+    either = {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/Inner"}], "description": "outer"}
+    assert target_of(either, schema) == {"type": "integer", "description": "outer", "minimum": 1}
+    assert target_of({"$ref": "#/$defs/Inner", "minimum": 5}, schema)["minimum"] == 5
+    plain = {"type": "string"}
+    assert target_of(plain, schema) == plain
+    assert target_of(plain, schema) is not plain
+
+
+@pytest.mark.parametrize(
+    ("node", "values"),
+    [
+        ({"patternProperties": {"^a$": {"type": "string"}}, "additionalProperties": False}, {"type": "string"}),
+        ({"additionalProperties": {"type": "integer"}}, {"type": "integer"}),
+        ({"additionalProperties": False}, {}),
+        ({"additionalProperties": True}, {}),
+        ({}, {}),
+    ],
+)
+def test_the_values_of_a_map_are_under_its_pattern_or_beside_it(node: dict[str, Any], values: dict[str, Any]) -> None:
+    assert value_of(node) == values
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ({"x-allowed": "a name", "enum": ["a"]}, "a name"),
+        ({"enum": ["a", "b"]}, '"a" or "b"'),
+        ({"const": "a"}, '"a"'),
+        ({"type": "integer"}, "an integer"),
+        ({"type": "integer", "minimum": 0, "maximum": 0}, "an integer from 0 to 0"),
+        ({"type": "integer", "minimum": 1}, "an integer"),
+        ({"type": "integer", "maximum": 1}, "an integer"),
+        ({"type": "number", "minimum": 0.5, "maximum": 2}, "a number from 0.5 to 2"),
+        ({"type": "number", "exclusiveMinimum": 0}, "a number above 0"),
+        ({"type": "number", "exclusiveMinimum": 0, "maximum": 0}, "a number above 0 and up to 0"),
+        ({"type": "boolean"}, "true or false"),
+        ({"type": "array"}, "a list"),
+        ({"type": "array", "maxItems": 5}, "a list of at most 5"),
+        ({"type": "array", "minItems": 1, "maxItems": 5}, "a list of 1 to 5"),
+        ({"type": "array", "minItems": 1}, "a list"),
+        ({"type": "object"}, "an object"),
+        ({"type": "object", "maxProperties": 3}, "an object of at most 3"),
+        ({"type": "string"}, "a text"),
+        ({}, "a text"),
+    ],
+)
+def test_a_schema_is_told_in_words(node: dict[str, Any], words: str) -> None:
+    assert words_of(node) == words
+
+
+def test_a_section_of_its_own_is_told_as_well() -> None:
+    assert words_of(node_at(Scaling, ("cpu", "target"))) == "a number above 0 and up to 1"
