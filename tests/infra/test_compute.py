@@ -273,6 +273,18 @@ def test_without_an_answer_nothing_is_known(world: World, kind: str) -> None:
     assert there(world, CHECK)
 
 
+@pytest.mark.parametrize("key", [CHECK, GROUP, TEMPLATE])
+@pytest.mark.parametrize("kind", ["drop_before", "error"])
+def test_what_cannot_be_read_is_not_taken_for_absent(model: World, kind: str, key: Key) -> None:
+    model.cloud.faults.add(kind, "compute.*.get", times=1)
+    with pytest.raises(Retry):
+        model.compute.get(key)
+    model.cloud.faults.add(kind, "compute.*.get", times=1)
+    with pytest.raises(Retry):
+        model.compute.observe(Look((key,)))
+    assert there(model, key)
+
+
 @pytest.mark.parametrize(
     "garbled", [b"", b"<html>", b"[]", b"null", b'{"kind": "compute#healthCheck", "id": "1"}', b'{"name": 5']
 )

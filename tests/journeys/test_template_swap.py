@@ -87,3 +87,15 @@ def test_a_newer_release_supersedes_the_candidate() -> None:
     assert (story.outcome("2"), story.outcome("3")) == ("superseded", "succeeded")
     assert story.healthy_by_version() == {"3": 3}
     assert max(len(live) for live in versions) == 2
+
+
+def test_a_fleet_that_may_be_empty_is_not_while_a_release_has_to_prove_itself() -> None:
+    """Where nothing runs nothing is sick, and that proves nothing."""
+    queue = {"name": "custom.googleapis.com/queue", "per_instance": 5}
+    story = Scenario()
+    story.given_behaviour("2", never_ready=True)
+    story.given_serving("1", scaling={"min": 0, "max": 3, "metrics": [queue]})
+    story.when_released("2", rollout={"steps": [100]})
+    story.when_settled()
+    assert story.outcome("2") == "rolled_back"
+    assert story.reason("2") == "unhealthy"

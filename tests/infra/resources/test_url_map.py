@@ -163,6 +163,15 @@ def test_a_host_that_somebody_added_to_our_matcher_keeps_it() -> None:
     assert all("pathRules" not in matcher for matcher in left["pathMatchers"] if matcher["name"] == matcher_name("*"))
 
 
+def test_a_matcher_that_somebody_left_without_rules_is_nobodys_to_remove() -> None:
+    """It may send its host somewhere by its default alone. All of no rules are ours, and none is."""
+    body = copy.deepcopy(with_(FOREIGN, route("a.example.com", "/", "large")))
+    emptied = next(matcher for matcher in body["pathMatchers"] if matcher["name"] == matcher_name("a.example.com"))
+    del emptied["pathRules"]
+    emptied["defaultService"] = f"{SERVER}global/backendServices/theirs"
+    assert without(with_(body, TINY), "tiny") == body
+
+
 @given(st.text("ab.-*", min_size=1, max_size=80), st.text("ab.-*", min_size=1, max_size=80))
 def test_each_host_has_a_legal_matcher_name_of_its_own(one: str, other: str) -> None:
     assert 1 <= len(matcher_name(one)) <= 63
