@@ -139,9 +139,7 @@ class _Connection(asyncio.Protocol):
     def answer(self, request: Request, response: Response) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        if request.method == "HEAD":
-            response = Response(response.status, response.headers)
-        self._transport.write(response.encoded(keeps_alive=request.keeps_alive))
+        self._transport.write(response.encoded_for(request))
         self._is_busy = False
         if not request.keeps_alive:
             self._transport.close()

@@ -1,6 +1,7 @@
 """HTTP/1.1 as far as the data plane needs it: whole messages out of bytes, and bytes out of messages. Pure.
 
-Bodies are held whole (Content-Length or chunked); names of headers are in lower case.
+Bodies are held whole (Content-Length or chunked); names of headers are in lower case. Clients that speak HTTP/1.0 are understood:
+`ab -k`, for one, waits for ever unless it is told that its connection is kept.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ class BadMessage(Exception):
 
 @dataclass(slots=True)
 class Request:
-    """`target` is the path with its query."""
+    """`target` is the path with its query. `asks_to_keep`: the client has said itself that the connection is to be kept."""
 
     method: str
     target: str
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     keeps_alive: bool = True
+    asks_to_keep: bool = False
 
     def encoded(self) -> bytes:
         return _message(f"{self.method} {self.target} HTTP/1.1", self.headers, self.body)
@@ -40,14 +42,37 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
 
-    def encoded(self, *, keeps_alive: bool = True) -> bytes:
-        headers = self.headers if keeps_alive else self.headers | {"connection": "close"}
-        return _message(f"HTTP/1.1 {self.status} {responses.get(self.status, 'Unknown')}", headers, self.body)
+    def encoded(self) -> bytes:
+        return _message(self._start, self.headers, b"" if self.status in NO_BODY else self.body, self.status not in NO_BODY)
+
+    def encoded_for(self, request: Request) -> bytes:
+        """As the answer to a request: without a body where it asked for none, and with a word on the connection."""
+        headers = self.headers
+        if not request.keeps_alive:
+            headers = headers | {"connection": "close"}
+        elif request.asks_to_keep:
+            headers = headers | {"connection": "keep-alive"}
+        body = b"" if request.method == "HEAD" else self.body
+        return Response(self.status, headers, body).encoded()
+
+    @property
+    def _start(self) -> str:
+        return f"HTTP/1.1 {self.status} {responses.get(self.status, 'Unknown')}"
 
 
-def _message(start: str, headers: dict[str, str], body: bytes) -> bytes:
-    lines = [start, *(f"{name}: {value}" for name, value in headers.items()), f"content-length: {len(body)}", "", ""]
+def _message(start: str, headers: dict[str, str], body: bytes, tells_length: bool = True) -> bytes:
+    lines = [start, *(f"{name}: {value}" for name, value in headers.items())]
+    lines += [f"content-length: {len(body)}", "", ""] if tells_length else ["", ""]
     return "\r\n".join(lines).encode("latin-1", "replace") + body
+
+
+def _in_absolute_form(target: str, headers: dict[str, str]) -> str:
+    """`http://host/path`, as to a proxy: its host goes before the header. Source: RFC 9112, 3.2.2."""
+    scheme, mark, rest = target.partition("://")
+    if not mark or scheme.lower() not in ("http", "https"):
+        return target
+    headers["host"], slash, path = rest.partition("/")
+    return slash + path or "/"
 
 
 class Reader:
@@ -79,9 +104,11 @@ class Reader:
         parts = start.split(" ")
         if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
             raise BadMessage("the request line is malformed")
-        connection = headers.pop("connection", "").lower()
-        keeps = connection == "keep-alive" if parts[2] == "HTTP/1.0" else connection != "close"
-        return Request(parts[0], parts[1], headers, body, keeps)
+        said = {each.strip() for each in headers.pop("connection", "").lower().split(",")}
+        asks = "keep-alive" in said
+        keeps = "close" not in said and (asks or parts[2] != "HTTP/1.0")
+        target = parts[1] if parts[1].startswith("/") else _in_absolute_form(parts[1], headers)
+        return Request(parts[0], target, headers, body, keeps, asks)
 
     def response(self) -> Response | None:
         taken = self._take()

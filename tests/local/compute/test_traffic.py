@@ -67,15 +67,58 @@ def test_what_is_no_http_is_told_apart(sent: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "connection", "keeps"),
-    [("1.1", None, True), ("1.1", "close", False), ("1.0", None, False), ("1.0", "keep-alive", True)],
+    ("version", "connection", "keeps", "told"),
+    [
+        ("1.1", None, True, None),
+        ("1.1", "close", False, "close"),
+        ("1.1", "TE, Close", False, "close"),
+        ("1.1", "keep-alive", True, "keep-alive"),
+        ("1.0", None, False, "close"),
+        ("1.0", "Keep-Alive", True, "keep-alive"),  # whoever speaks 1.0 takes silence for the end
+    ],
 )
-def test_a_connection_is_kept_as_the_client_asks(version: str, connection: str | None, keeps: bool) -> None:
+def test_a_connection_is_kept_as_the_client_asks_and_is_told(
+    version: str, connection: str | None, keeps: bool, told: str | None
+) -> None:
     reader = Reader()
     reader.feed(f"GET / HTTP/{version}\r\n{f'connection: {connection}' if connection else 'a: b'}\r\n\r\n".encode())
     found = reader.request()
     assert found is not None
     assert found.keeps_alive is keeps
+    lines = Response(200, {}, b"x").encoded_for(found).lower().split(b"\r\n")
+    assert [line for line in lines if line.startswith(b"connection")] == ([f"connection: {told}".encode()] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "head", "body"),
+    [
+        ("GET", 200, b"content-length: 3", b"abc"),
+        ("HEAD", 200, b"content-length: 0", b""),
+        ("GET", 204, b"", b""),
+        ("GET", 304, b"", b""),
+    ],
+)
+def test_an_answer_has_a_body_only_where_it_may(method: str, status: int, head: bytes, body: bytes) -> None:
+    sent = Response(status, {"via": "x"}, b"abc").encoded_for(Request(method, "/"))
+    start, _, rest = sent.partition(b"\r\n\r\n")
+    assert (start.split(b"\r\n")[2:], rest) == ([head] if head else [], body)
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "host"),
+    [
+        ("http://one.example/a?b=c", "/a?b=c", "one.example"),
+        ("HTTP://one.example:81", "/", "one.example:81"),
+        ("/a://b", "/a://b", "two.example"),
+        ("*", "*", "two.example"),
+    ],
+)
+def test_a_target_may_be_a_whole_url(target: str, path: str, host: str) -> None:
+    reader = Reader()
+    reader.feed(f"GET {target} HTTP/1.1\r\nhost: two.example\r\n\r\n".encode())
+    found = reader.request()
+    assert found is not None
+    assert (found.target, found.headers["host"]) == (path, host)
 
 
 def test_a_sender_that_waits_is_told_once_to_go_on() -> None:
