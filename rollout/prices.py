@@ -45,10 +45,12 @@ def load_prices(base: Prices, document: Mapping[str, Any] | None) -> Prices:
 
 
 def an_hour(prices: Prices, spec: Spec) -> float:
-    """The estimate for one instance; infinite where the table lacks something that the instance has.
+    """The estimate for one instance; infinite where the table lacks something that the instance has, whatever the factors.
 
     Two T4 on an n1-standard-4 with 50 GB of pd-balanced in us-central1: 4 x 0.048 + 2 x 0.35 + 50 x 0.1 / 730 = 0.90.
     """
+    if unpriced(prices, spec):
+        return math.inf  # not by sums: infinity times a factor of 0 is no number, and no number is above a cap
     machine = spec.machine
     running = (_machine(prices, machine) + _accelerators(prices, machine)) * (prices.spot if machine.spot else 1)
     disk = machine.disk.size_gb * prices.disks.get(machine.disk.type, math.inf) / HOURS_A_MONTH

@@ -52,6 +52,13 @@ def test_what_has_no_price_costs_more_than_any_cap(machine: dict[str, Any], lack
     assert math.isinf(an_hour(default_prices(), spec(**machine))) == bool(lacking)
 
 
+@pytest.mark.parametrize("factor", ["spot", "elsewhere"])
+def test_a_factor_of_nothing_makes_nothing_of_what_has_no_price(factor: str) -> None:
+    """Infinity times nothing is no number, and a number that is none breaks no cap."""
+    prices = load_prices(default_prices(), {factor: 0})
+    assert an_hour(prices, spec(type="z9-standard-4", spot=True, region="mars-north1")) == math.inf
+
+
 def test_an_empty_table_has_no_price_for_anything() -> None:
     assert unpriced(Prices(), spec()) == "machine type n1-standard-1"
     assert unpriced(Prices(per_vcpu={"n1-standard": 1}), spec()) == "disk type pd-balanced"
