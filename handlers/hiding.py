@@ -16,7 +16,9 @@ from rollout.events import CommandMessage, Invalid, ReleaseMessage, decode_json
 from rollout.spec import Section, Sections
 
 HIDDEN = {"hidden": True}  # no legal value of any of these fields, so that a dead letter cannot be sent again by mistake
-SECRETIVE = frozenset({"args", "startup_script", "weights", "data_base64"})
+SECRETIVE = frozenset(
+    {"args", "startup_script", "weights", "data_base64"} | {"signature"}
+)  # the last, for a key put there instead
 # Around a release: a sender's own CloudEvent, and what Pub/Sub pushes.
 ENVELOPE = frozenset(
     {"id", "source", "type", "specversion", "time", "datacontenttype", "subscription", "deliveryAttempt", "attributes"}

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from infra.prices import default_prices
+from infra.signatures import is_signed
 from infra.store import Conflict, Create, Delete, Document, Put, Replace, Write
 from infra.wiring import World
 from rollout.encode import State, from_document, release_to_document, to_document
@@ -61,7 +62,7 @@ def policy(world: World, documents: Mapping[str, Document]) -> Policy:
         own = world.store.get(PRICES)
         return load_prices(default_prices(), own.data if own else None)
 
-    return load_policy(document.data if document else None, prices)
+    return load_policy(document.data if document else None, prices, is_signed)
 
 
 def read(world: World, model: str) -> Held | None:

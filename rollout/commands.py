@@ -118,7 +118,8 @@ def _rollback(rollout: Rollout, desired: Desired, command: Command, now: datetim
         return _nothing(rollout, desired, command, "the model is being retired")
     if rollout.stable and goal.version == rollout.stable.version:
         return _nothing(rollout, desired, command, f"release {goal.version} serves already")
-    wanted = replace(goal, generation=desired.generation + 1, force=True)
+    # It is asked for now: a project's room goes to whoever asked first, and not to whoever served long ago.
+    wanted = replace(goal, generation=desired.generation + 1, force=True, released_at=command.given_at)
     why = f"{_said(command, 'rolled back')} to release {goal.version}"
     told = (*displaced(rollout, desired, why), Transition(goal.version, name_of(rollout.phase), "asked", why))
     if isinstance(rollout.phase, Settled):

@@ -15,16 +15,27 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
+from rollout.defaults import CONTAINER_IMAGE, SCRIPT_IMAGE
+from rollout.machines import is_of_unknown_series
 from rollout.model import Desired, Release, Rollout, Target
 from rollout.prices import Prices, an_hour, unpriced
-from rollout.spec import Spec
+from rollout.spec import Artifact, Spec
+
+IsSigned = Callable[[str, str, tuple[str, ...]], bool]
+"""Whether the signature (base64) is one of the image's name, digest and all, by one of the public keys."""
+
+
+def nobody_signed(image: str, signature: str, signers: tuple[str, ...]) -> bool:
+    return False
 
 
 @dataclass(frozen=True)
 class Policy:
     """Caps and allow-lists. Empty tuple or None: no limit. The caps of a project are on the sum over its models.
 
-    Images match by prefix, up to a `/`, `:` or `@` (`gcr.io/p` is not `gcr.io/pirates`); the others by their whole name.
+    Images match by prefix, up to a `/`, `:` or `@` (`gcr.io/p` is not `gcr.io/pirates`); the others by their whole name. The
+    list is for boot images too, except those that Slipway takes by itself. `signers` are public keys (PEM): with any, an image
+    is run only if its release brings one's signature of it, and a start-up script, which nobody can sign, is not run at all.
     """
 
     max_instances: int | None = None
@@ -37,7 +48,9 @@ class Policy:
     machine_types: tuple[str, ...] = ()
     accelerator_types: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
+    signers: tuple[str, ...] = ()
     prices: Prices = field(default_factory=Prices)
+    is_signed: IsSigned = field(default=nobody_signed, compare=False)
 
     @property
     def is_about_the_project(self) -> bool:
@@ -71,13 +84,17 @@ class Cap:
 
 
 _COSTS = ("max_cost_per_hour", "max_project_cost_per_hour")
+_NOT_IN_THE_DOCUMENT = ("prices", "is_signed")
+OWN_BOOT_IMAGES = (CONTAINER_IMAGE, SCRIPT_IMAGE)
 
 
-def load_policy(document: Mapping[str, Any] | None, prices: Callable[[], Prices] = Prices) -> Policy:
+def load_policy(
+    document: Mapping[str, Any] | None, prices: Callable[[], Prices] = Prices, is_signed: IsSigned = nobody_signed
+) -> Policy:
     """The policy in a document; `prices` is asked for only if it caps a cost. An unknown field or a value of another kind is an
     error: a cap that is misspelt must not read as no cap."""
     given = document or {}
-    known = {each.name: each.default for each in fields(Policy) if each.name != "prices"}
+    known = {each.name: each.default for each in fields(Policy) if each.name not in _NOT_IN_THE_DOCUMENT}
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise ValueError(f"settings/policy has unknown fields {', '.join(unknown)}; known are {', '.join(sorted(known))}")
@@ -85,7 +102,10 @@ def load_policy(document: Mapping[str, Any] | None, prices: Callable[[], Prices]
         name: _names(name, value) if known[name] == () else _number(name, value) for name, value in given.items()
     }
     has_cost = any(read.get(name) is not None for name in _COSTS)
-    return Policy(**read, prices=prices()) if has_cost else Policy(**read)
+    policy = Policy(**read, is_signed=is_signed)
+    if policy.signers:
+        is_signed("", "", policy.signers)  # a signer that is no key is an error now, and not when somebody has signed
+    return replace(policy, prices=prices()) if has_cost else policy
 
 
 def violations(policy: Policy, spec: Spec, stable: Spec | None = None) -> tuple[str, ...]:
@@ -97,7 +117,10 @@ def violations(policy: Policy, spec: Spec, stable: Spec | None = None) -> tuple[
         _listed("placement.region", spec.placement.region, policy.regions),
         _listed("machine.type", spec.machine.type, policy.machine_types),
         _listed("machine.accelerator.type", kind, policy.accelerator_types) if kind else None,
-        _from(spec.artifact.image, policy.images),
+        _countable(policy, spec.machine.type),
+        _from("artifact.image", spec.artifact.image, policy.images),
+        None if spec.machine.image in OWN_BOOT_IMAGES else _from("machine.image", spec.machine.image, policy.images),
+        _signed(policy, spec.artifact),
     )
     return tuple(check for check in checks if check)
 
@@ -211,10 +234,33 @@ def _listed(path: str, given: str, allowed: tuple[str, ...]) -> str | None:
     return None if not allowed or given in allowed else f"{path}: policy allows {', '.join(allowed)}; got {given}"
 
 
-def _from(image: str | None, prefixes: tuple[str, ...]) -> str | None:
+def _from(path: str, image: str | None, prefixes: tuple[str, ...]) -> str | None:
     if not prefixes or (image and any(_is_below(image, prefix) for prefix in prefixes)):
         return None
-    return f"artifact.image: policy allows images that start with {', '.join(prefixes)}; got {image}"
+    return f"{path}: policy allows images that start with {', '.join(prefixes)}; got {image}"
+
+
+def _countable(policy: Policy, machine_type: str) -> str | None:
+    """What may bring any number of accelerators is not taken to bring none, unless policy names that very type."""
+    caps = (policy.max_accelerators, policy.max_project_accelerators, policy.accelerator_types or None)
+    is_limited = any(cap is not None for cap in caps)
+    if not is_limited or machine_type in policy.machine_types or not is_of_unknown_series(machine_type):
+        return None
+    return f"machine.type: policy limits accelerators, and it is not known here how many {machine_type} has"
+
+
+def _signed(policy: Policy, artifact: Artifact) -> str | None:
+    if not policy.signers:
+        return None
+    if artifact.image is None:
+        return "artifact.startup_script: policy wants what runs to be signed, and only an image can be"
+    if "@sha256:" not in artifact.image:
+        return f"artifact.image: policy wants the image to be signed, and so by its digest; got {artifact.image}"
+    if artifact.signature is None:
+        return "artifact.signature: policy wants the image to be signed; got no signature"
+    if policy.is_signed(artifact.image, artifact.signature, policy.signers):
+        return None
+    return f"artifact.signature: policy wants one of {artifact.image} by one of its {len(policy.signers)} signers; got another"
 
 
 def _is_below(image: str, prefix: str) -> bool:

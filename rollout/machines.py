@@ -1,6 +1,6 @@
 """Which GPUs go with which machine types: fixed by accelerator-optimised types, chosen on N1, none elsewhere.
 
-Used by `rollout/rules.py` (to refuse a mismatch) and `rollout/resolve.py` (to fill in what a type fixes).
+Used by `rollout/rules.py` (to refuse a mismatch), `rollout/defaults.py` (to fill in what a type fixes) and `rollout/guard.py`.
 Source: Compute Engine documentation, "GPU machine types" and "GPUs on N1".
 """
 
@@ -26,6 +26,11 @@ FIXED: dict[str, tuple[str, int]] = {
     "a4x-highgpu-4g": ("nvidia-gb200", 4),
 }
 OPTIMISED_FAMILIES = ("g2", "g4", "a2", "a3", "a4", "a4x")
+# Series that have no GPUs or TPUs of their own. Source: Compute Engine documentation, "Machine families resource and comparison".
+PLAIN_FAMILIES = frozenset(
+    {"c2", "c2d", "c3", "c3d", "c4", "c4a", "c4d", "e2", "f1", "g1", "h3", "h4d", "m1", "m2", "m3", "m4"}
+    | {"n1", "n2", "n2d", "n4", "n4a", "n4d", "t2a", "t2d", "x4", "z3"}
+)
 CHOSEN: dict[str, tuple[int, ...]] = {  # on N1: accelerator type and the counts it comes in
     "nvidia-tesla-t4": (1, 2, 4),
     "nvidia-tesla-v100": (1, 2, 4, 8),
@@ -38,6 +43,12 @@ def fixed_accelerator(machine_type: str) -> Accelerator | None:
     """What the machine type brings, where it is known to bring something."""
     known = FIXED.get(machine_type)
     return Accelerator(type=known[0], count=known[1]) if known else None
+
+
+def is_of_unknown_series(machine_type: str) -> bool:
+    """Whether nothing here says how many accelerators such a machine brings, none or eight."""
+    family = machine_type.partition("-")[0]
+    return family not in PLAIN_FAMILIES and family not in OPTIMISED_FAMILIES
 
 
 def accelerator_problem(machine: Machine) -> tuple[str, str] | None:

@@ -150,6 +150,11 @@ Image = Annotated[
     AfterValidator(_image),
     Allowed("a container image with a digest or a tag: host/path@sha256:<64 hex> or host/path:tag, not on a metadata server"),
 ]
+Signature = Annotated[
+    str,
+    Field(min_length=64, max_length=200, pattern=r"^[A-Za-z0-9+/]+={0,2}$"),
+    Allowed("a signature in base64, of 64 to 200 characters"),
+]
 Script = Annotated[
     str,
     Field(min_length=1, max_length=49152, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$"),

@@ -60,6 +60,10 @@ class Artifact(Section):
     """What runs: a container image (on Container-Optimized OS) or, without one, a start-up script on a plain boot image."""
 
     image: names.Image | None = Field(default=None, description="The container to run, by digest or by tag")
+    signature: names.Signature | None = Field(
+        default=None,
+        description="Somebody's signature of `image` as it stands here, where the policy names signers",
+    )
     startup_script: names.Script | None = Field(
         default=None, repr=False, description="The script to run at boot, instead of a container"
     )
@@ -345,8 +349,9 @@ def _read(document: object) -> Spec:
 
 
 def digest(spec: Spec) -> str:
-    """SHA-256 of the spec's canonical JSON, in hex: the same for the same values, whether asked for or defaulted."""
-    document = spec.model_dump(mode="json", exclude={"defaulted"})
+    """SHA-256 of the spec's canonical JSON, in hex: the same for the same values, whether asked for or defaulted, and whoever
+    signed them."""
+    document = spec.model_dump(mode="json", exclude={"defaulted": True, "artifact": {"signature"}})
     return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

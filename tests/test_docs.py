@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
+import shutil
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from dataclasses import fields
 from pathlib import Path
@@ -14,10 +17,11 @@ import pytest
 
 from bench.readme import updated
 from infra.resources import names
+from infra.signatures import is_signed
 from rollout import model, strategies
 from rollout.encode import State, to_document
 from rollout.events import CommandGiven, ReleaseRequested, decode_json, parse, resolve
-from rollout.guard import Policy, load_policy
+from rollout.guard import Policy, load_policy, violations
 from rollout.spec import Spec
 from tests.rollout.build import release
 from tests.scenario import Scenario
@@ -195,10 +199,26 @@ def test_the_policys_examples_are_policies() -> None:
     policy = load_policy(json.loads(example(OPERATIONS, "a policy")))
     assert policy.max_instances == 20
     section = text(OPERATIONS).split("## The policy")[1].split("\n## ")[0]
-    assert [field.name for field in fields(Policy) if field.name not in section] == []
+    in_the_document = {field.name for field in fields(Policy)} - {"prices", "is_signed"}
+    assert [name for name in sorted(in_the_document) if f"`{name}`" not in section] == []
     command = example(OPERATIONS, "a policy in Firestore's form")
     stored = json.loads(command.split("-d '")[1].rsplit("'", 1)[0])["fields"]
     assert load_policy({name: plain(value) for name, value in stored.items()}).max_instances == 20
+
+
+def test_an_image_that_was_signed_as_the_page_says_is_signed(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        assert not os.environ.get("CI"), "openssl is not installed"
+        pytest.skip("openssl is not installed")
+    commands = example(OPERATIONS, "signing an image")
+    done = subprocess.run(["bash", "-euc", commands], cwd=tmp_path, capture_output=True, text=True, check=True)
+    image = commands.partition("IMAGE=")[2].split()[0]
+    signers = ((tmp_path / "signer.pub").read_text(),)
+    assert is_signed(image, done.stdout, signers)
+    assert not is_signed(image[:-1], done.stdout, signers)
+    with_policy = load_policy({"signers": list(signers)}, is_signed=is_signed)
+    signed = {"image": image, "signature": done.stdout}
+    assert violations(with_policy, resolve(ReleaseRequested("tiny", "1", {"artifact": signed}), None)) == ()
 
 
 def plain(value: dict[str, Any]) -> Any:

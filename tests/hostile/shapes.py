@@ -31,6 +31,7 @@ FULL: dict[str, Any] = {
     "reason": "to see",
     "artifact": {
         "image": "eu-docker.pkg.dev/p/r/tiny:1",
+        "signature": "c2lnbmVk" * 12,
         "weights": "gs://bucket/tiny",
         "args": ["--serve"],
         "env": {"WORKERS": "8"},

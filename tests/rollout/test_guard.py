@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.guard import Load, Policy, capped, counted, crowded, in_play, load_policy, peak, violations
+from rollout.guard import OWN_BOOT_IMAGES, Load, Policy, capped, counted, crowded, in_play, load_policy, peak, violations
 from rollout.model import Baking, Command, Desired, Rollout, Stepping, Target
 from rollout.prices import Prices, an_hour, load_prices
 from rollout.spec import Spec
@@ -49,6 +49,16 @@ def spec(least: int = 3, most: int = 6, kind: str = "n1-standard-2", **patch: An
             Policy(accelerator_types=("nvidia-tesla-t4",)),
             {"kind": "g2-standard-12"},
             "machine.accelerator.type: policy allows nvidia-tesla-t4; got nvidia-l4",
+        ),
+        (
+            Policy(max_accelerators=99),
+            {"kind": "a9-highgpu-8g"},
+            "machine.type: policy limits accelerators, and it is not known here how many a9-highgpu-8g has",
+        ),
+        (
+            Policy(signers=("a key",)),
+            {"artifact": {"image": f"host/app@sha256:{'0' * 64}", "signature": "A" * 88}},
+            f"artifact.signature: policy wants one of host/app@sha256:{'0' * 64} by one of its 1 signers; got another",
         ),
         (
             Policy(images=("gcr.io/", "eu.gcr.io/")),
@@ -103,6 +113,23 @@ def test_an_image_is_below_a_prefix_only_by_whole_parts(prefix: str, is_allowed:
 def test_a_start_up_script_is_no_allowed_image() -> None:
     script = release("1", artifact={"startup_script": "true"}).spec
     assert violations(Policy(images=("gcr.io/",)), script)[0].endswith("got None")
+
+
+def test_boot_images_that_slipway_takes_by_itself_need_no_place_on_the_list() -> None:
+    policy = Policy(images=("eu-docker.pkg.dev/p/",))
+    for name in OWN_BOOT_IMAGES:
+        assert violations(policy, spec_with_boot_image(name)) == ()
+    assert violations(policy, spec_with_boot_image("projects/cos-cloud/global/images/family/cos-stable-evil")) != ()
+
+
+def spec_with_boot_image(name: str) -> Spec:
+    return release("1", machine={"image": name}).spec
+
+
+def test_a_policy_that_knows_nobody_who_could_check_takes_no_signature() -> None:
+    signed = release("1", artifact={"image": f"host/app@sha256:{'0' * 64}", "signature": "A" * 88}).spec
+    assert violations(replace(Policy(signers=("a key",)), is_signed=lambda *given: True), signed) == ()
+    assert violations(Policy(signers=("a key",)), signed) != ()
 
 
 # ---- A swap, while which both releases are there
@@ -225,6 +252,7 @@ def test_a_policy_is_read_from_its_document_and_prices_only_when_a_cost_is_cappe
         ({"max_cost_per_hour": float("nan")}, "max_cost_per_hour must be a number"),
         ({"max_cost_per_hour": float("inf")}, "max_cost_per_hour must be a number"),
         ({"regions": "us-central1"}, "regions must be a list of names, got 'us-central1'"),
+        ({"signers": "ann"}, "signers must be a list of names, got 'ann'"),
         ({"images": [""]}, "images must be a list of names"),
         ({"images": [None]}, "images must be a list of names"),
     ],

@@ -1,0 +1,263 @@
+"""Each cap of the policy holds when a release arrives and again just before anything is made of it, and nothing leads around it:
+not force, not promotion, not a pause, not a rollback. And none of them stands in the way of what makes a model smaller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from infra.store import Put
+from rollout.guard import Policy
+from tests.scenario import Scenario
+from tests.signing import Signer
+
+CALM = {"min": 3, "max": 6}  # with the surge of a swap over three zones: 9 instances
+GPUS = {"type": "g2-standard-12"}
+SIGNER, STRANGER = Signer(), Signer()
+DIGEST = "us-docker.pkg.dev/p/r/tiny@sha256:" + "0123456789abcdef" * 4
+# For each field of the policy: one that the release of `given_release` breaks, and the field that is to blame for it.
+CAPS: dict[str, tuple[Any, str]] = {
+    "max_instances": (8, "scaling.max"),
+    "max_accelerators": (8, "machine.accelerator"),
+    "max_cost_per_hour": (5, "machine"),
+    "max_project_instances": (8, "scaling.max"),
+    "max_project_accelerators": (8, "machine.accelerator"),
+    "max_project_cost_per_hour": (5, "machine"),
+    "regions": (["europe-west4"], "placement.region"),
+    "machine_types": (["g2-standard-4"], "machine.type"),
+    "accelerator_types": (["nvidia-tesla-t4"], "machine.accelerator.type"),
+    "images": (["us-docker.pkg.dev/p/other"], "artifact.image"),
+    "signers": ([STRANGER.public_key], "artifact.signature"),
+}
+POLICIES = [pytest.param({name: value}, path, id=name) for name, (value, path) in CAPS.items()]
+SIGNED = {"image": DIGEST, "signature": SIGNER.signature(DIGEST)}
+
+
+def released(story: Scenario, version: str = "1", **more: Any) -> None:
+    story.when_released(version, artifact=SIGNED, scaling=CALM, machine=GPUS, **more)
+
+
+def then_tightened(story: Scenario, policy: dict[str, Any]) -> Callable[[Callable[[], None]], None]:
+    """As soon as the intake has accepted a release, before any turn."""
+
+    def handled(handle: Callable[[], None]) -> None:
+        handle()
+        story.given_policy(**policy)
+
+    return handled
+
+
+def test_every_field_of_the_policy_is_tried_here() -> None:
+    assert set(CAPS) == {field.name for field in fields(Policy)} - {"prices", "is_signed"}
+
+
+@pytest.mark.parametrize(("policy", "path"), POLICIES)
+def test_a_cap_holds_when_a_release_arrives_forced_or_not(policy: dict[str, Any], path: str) -> None:
+    story = Scenario()
+    story.given_policy(**policy)
+    released(story)
+    released(story, force=True)
+    assert [refused["why"].partition(": policy ")[0] for refused in story.quarantine()] == [path, path]
+    assert story.resources() == set()
+
+
+@pytest.mark.parametrize(("policy", "path"), POLICIES)
+def test_a_cap_holds_again_just_before_anything_is_made(policy: dict[str, Any], path: str) -> None:
+    story = Scenario()
+    story.mortally = then_tightened(story, policy)
+    released(story)
+    story.when_settled()
+    assert (story.outcome("1"), story.reason("1")) == ("rolled_back", "policy")
+    assert f"{path}: policy " in story.why("1")
+    assert story.calls("instanceTemplates.insert") == story.calls("regionInstanceGroupManagers.insert") == 0
+
+
+@pytest.mark.parametrize(("policy", "path"), POLICIES[::5])
+def test_a_release_that_waits_when_it_fails_is_not_helped_by_promotion(policy: dict[str, Any], path: str) -> None:
+    story = Scenario()
+    story.mortally = then_tightened(story, policy)
+    released(story, rollout={"on_failure": "pause"})
+    for command in ("promote", "resume", "promote"):
+        story.when_commanded(command)
+        story.when_minutes_pass(3)
+    assert f"{path}: policy " in story.state().conditions[0].why
+    assert story.calls("instanceTemplates.insert") == story.calls("regionInstanceGroupManagers.insert") == 0
+
+
+def test_a_policy_that_all_of_this_keeps_to_lets_it_pass() -> None:
+    story = Scenario()
+    story.given_policy(
+        **{name: 9 for name in CAPS if name.startswith("max_") and "cost" not in name},
+        **{name: 9.2 for name in CAPS if "cost" in name},
+        regions=["us-central1"],
+        machine_types=["g2-standard-12"],
+        accelerator_types=["nvidia-l4"],
+        images=["us-docker.pkg.dev/p/r"],
+        signers=[STRANGER.public_key, SIGNER.public_key],
+    )
+    released(story)
+    story.when_settled()
+    assert story.serving_version() == "1"
+
+
+# ---- Rollbacks
+
+
+@pytest.mark.parametrize(
+    ("how", "phase"), [({}, "step_1"), ({"version": "1"}, "baking")], ids=["to the one before", "to a version"]
+)
+def test_a_rollback_to_a_larger_release_takes_no_room_that_another_model_s_release_was_given(
+    how: dict[str, Any], phase: str
+) -> None:
+    """What a rollback goes back to was published before everything else; the rollback was not."""
+    story = Scenario()
+    story.given_serving("1", "one", scaling={"min": 3, "max": 10})
+    story.given_serving("2", "one", scaling={"min": 1, "max": 1})
+    story.given_policy(max_project_instances=20)
+    story.when_released("1", "two", scaling={"min": 3, "max": 10}, rollout={"bake_seconds": 900})
+    story.when_until(phase, "two")
+    story.when_commanded("rollback", "one", **how)
+    story.when_settled("one")
+    story.when_settled("two")
+    assert (story.serving_version("one"), story.serving_version("two")) == ("2", "1")
+    told = [refused["why"] for refused in story.quarantine()] + [entry["why"] for entry in story.log("one")]
+    assert [why for why in told if "in the project; got 26, of which other models may use 13" in why]
+
+
+def test_a_rollback_that_fits_beside_the_others_goes_back() -> None:
+    story = Scenario()
+    story.given_serving("1", "one", scaling={"min": 3, "max": 10}, rollout={"bake_seconds": 0})
+    story.given_serving("2", "one", scaling={"min": 1, "max": 1})
+    story.given_policy(max_project_instances=26)
+    story.given_serving("1", "two", scaling={"min": 3, "max": 10})
+    story.when_commanded("rollback", "one", version="1")
+    story.when_settled("one")
+    assert story.serving_version("one") == "1"
+
+
+# ---- Machines, prices and images that are not what they seem
+
+
+@pytest.mark.parametrize(
+    "policy", [{"max_accelerators": 0}, {"max_project_accelerators": 8}, {"accelerator_types": ["nvidia-l4"]}], ids=str
+)
+def test_a_machine_of_a_series_that_nobody_knows_is_not_taken_to_bring_no_accelerators(policy: dict[str, Any]) -> None:
+    story = Scenario()
+    story.given_policy(**policy)
+    story.when_released("1", machine={"type": "a9-ultragpu-8g"})
+    assert "it is not known here how many a9-ultragpu-8g has" in story.quarantine()[0]["why"]
+    story.given_policy(**policy, machine_types=["a9-ultragpu-8g"])  # named by whoever keeps the policy
+    story.when_released("1", machine={"type": "a9-ultragpu-8g"})
+    assert len(story.quarantine()) == 1
+
+
+@pytest.mark.parametrize("factors", [{"spot": 0}, {"elsewhere": 0, "regions": {"us-central1": 0}}], ids=["spot", "region"])
+def test_what_has_no_price_is_not_free_where_a_factor_is_nothing(factors: dict[str, Any]) -> None:
+    story = Scenario()
+    story.given_policy(max_cost_per_hour=1000)
+    story.store.commit(Put("settings/prices", factors))
+    story.when_released("1", machine={"type": "z9-standard-4", "spot": True})
+    assert "settings/prices has no price for machine type z9-standard-4" in story.quarantine()[0]["why"]
+
+
+def test_a_list_of_images_is_one_of_boot_images_too() -> None:
+    """Whoever may choose the boot image chooses what runs, whatever the container is."""
+    story = Scenario()
+    story.given_policy(images=["us-docker.pkg.dev/p/r", "projects/demo/global/images/"])
+    for number, (image, is_allowed) in enumerate(
+        (
+            ("projects/evil/global/images/miner", False),
+            ("projects/demo-evil/global/images/miner", False),
+            ("global/images/family/own", False),
+            ("projects/demo/global/images/family/own", True),
+            ("projects/cos-cloud/global/images/family/cos-stable", True),
+        )
+    ):
+        before = len(story.quarantine())
+        story.when_released("1", f"m{number}", machine={"image": image})
+        refused = story.quarantine()[before:] if not is_allowed else []
+        assert len(story.quarantine()) - before == (0 if is_allowed else 1), image
+        assert all("machine.image: policy allows images that start with" in each["why"] for each in refused)
+
+
+# ---- Signers
+
+
+def test_a_signature_is_asked_for_of_the_image_as_it_is_now() -> None:
+    story = Scenario()
+    story.given_policy(signers=[SIGNER.public_key])
+    other, tagged = DIGEST.replace("tiny@", "other@"), DIGEST.partition("@")[0] + ":1"
+    unsigned: dict[str, dict[str, Any]] = {
+        "artifact.signature: policy wants the image to be signed; got no signature": {"image": DIGEST},
+        f"artifact.signature: policy wants one of {other} by one of its 1 signers; got another": SIGNED | {"image": other},
+        f"artifact.signature: policy wants one of {DIGEST} by": SIGNED | {"signature": STRANGER.signature(DIGEST)},
+        "artifact.startup_script: policy wants what runs to be signed": {"startup_script": "true"},
+        "artifact.image: policy wants the image to be signed, and so by its digest": {
+            "image": tagged,
+            "signature": SIGNER.signature(tagged),
+        },
+    }
+    for number, (why, artifact) in enumerate(unsigned.items()):
+        story.when_released(f"no-{number}", f"m{number}", artifact=artifact)
+        assert [refused["why"] for refused in story.quarantine() if why in refused["why"]], why
+    assert len(story.quarantine()) == len(unsigned)
+    story.given_serving("1", artifact=SIGNED)
+    story.when_released("2", artifact={"image": other})  # the signature that is inherited is of the image before
+    assert len(story.quarantine()) == len(unsigned) + 1
+    story.given_serving("3", artifact={"args": ["--fast"]})
+
+
+def test_a_signer_who_is_struck_off_ends_the_rollouts_of_what_only_that_one_signed() -> None:
+    story = Scenario()
+    story.given_policy(signers=[SIGNER.public_key, STRANGER.public_key])
+    second = DIGEST.replace("tiny@", "other@")
+    story.given_serving("1", artifact={"image": second, "signature": STRANGER.signature(second)})
+    released(story, "2", rollout={"bake_seconds": 600})
+    story.when_until("step_2")
+    story.given_policy(signers=[STRANGER.public_key])
+    story.when_settled()
+    assert (story.serving_version(), story.reason("2")) == ("1", "policy")
+
+
+# ---- What makes a model smaller is always allowed
+
+NOTHING_IS_ALLOWED = {name: 0 if name.startswith("max_") else value for name, (value, _) in CAPS.items()}
+BROKEN = ({"max_instance": 5}, {"max_instances": "5"}, {"signers": ["ann"]})
+
+
+@pytest.mark.parametrize("policy", [NOTHING_IS_ALLOWED, *BROKEN], ids=["nothing is allowed", "misspelt", "a text", "no key"])
+@pytest.mark.parametrize("phase", ["settled", "step_2"])
+def test_a_model_can_be_retired_under_any_policy_also_one_that_cannot_be_read(phase: str, policy: dict[str, Any]) -> None:
+    story = Scenario()
+    released(story)
+    story.when_settled()
+    if phase != "settled":
+        story.when_released("2", artifact=SIGNED, machine={"type": "g2-standard-8"})
+        story.when_until(phase)
+    story.given_policy(**policy)
+    story.when_commanded("retire")
+    story.when_settled()
+    assert not story.instances()
+    assert story.outcome("1") == "retired"
+
+
+def test_a_release_can_be_aborted_while_the_policy_cannot_be_read_and_none_begins() -> None:
+    story = Scenario()
+    released(story)
+    story.when_settled()
+    story.when_released("2", artifact=SIGNED, machine={"type": "g2-standard-8"})
+    story.when_until("step_2")
+    story.given_policy(signers=["ann"])
+    story.when_commanded("abort")
+    story.when_minutes_pass(10)
+    assert story.outcome("2") == "aborted"
+    assert story.healthy_by_version() == {"1": 3}
+    story.when_released("3", artifact=SIGNED, machine={"type": "g2-standard-4"})
+    story.when_minutes_pass(10)
+    assert story.healthy_by_version() == {"1": 3}
+    story.given_policy()
+    story.when_minutes_pass(25)
+    assert story.serving_version() == "3"
