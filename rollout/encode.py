@@ -26,6 +26,7 @@ from rollout.model import (
     Settled,
     Stepping,
 )
+from rollout.problems import Invalid
 from rollout.spec import dump, load
 
 SCHEMA = 1
@@ -133,7 +134,12 @@ def release_to_document(release: Release) -> Json:
 
 def release_from_document(document: Json) -> Release:
     fields = {name: document[name] for name in Release.__dataclass_fields__ if name in document}
-    return Release(**fields | {"spec": load(document["spec"])})
+    try:
+        return Release(**fields | {"spec": load(document["spec"])})
+    except Invalid as strange:  # by no fault of the message that is being handled, which must not be refused for it
+        raise UnknownSchema(
+            f"release {document.get('version')!r} on record has a spec that is not known here: {strange}"
+        ) from strange
 
 
 def _release(release: Release | None) -> Json | None:

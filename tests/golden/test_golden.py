@@ -64,16 +64,17 @@ def written(story: Scenario) -> tuple[Any, ...]:
 
 
 def from_a_newer_slipway(document: dict[str, Any]) -> list[dict[str, Any]]:
-    strange = [copy.deepcopy(document) for _ in range(5)]
+    strange = [copy.deepcopy(document) for _ in range(6)]
     strange[0]["schema"] = SCHEMA + 1
     strange[1]["schema"] = str(SCHEMA)
     strange[2]["schema"] = None
     del strange[3]["schema"]
     strange[4]["rollout"]["phase"] = {"name": "shadowing", "since": None}
+    strange[5]["stable"]["spec"]["machine"]["sole_tenant"] = True
     return strange
 
 
-@pytest.mark.parametrize("which", range(5))
+@pytest.mark.parametrize("which", range(6))
 @pytest.mark.parametrize("name", ["swapping-step_2", "retiring"])
 def test_what_a_newer_slipway_wrote_is_not_touched_and_the_message_stays(
     name: str, which: int, caplog: pytest.LogCaptureFixture
