@@ -301,6 +301,34 @@ def test_an_unbalanced_group_without_redistribution_stays_as_it_is() -> None:
     assert group.look().steps == ()
 
 
+def test_a_move_takes_no_vm_that_the_floor_needs() -> None:
+    """Without surge a move is a loss first: beside three ill VMs that nobody repairs the budget of three has nothing left."""
+    ill_stay = replace(CHECKED, repairs_unhealthy=False)
+    group = Group(replace(SURGE_3, surge=Size(fixed=0), unavailable=Size(fixed=3), substitutes=False, healing=ill_stay))
+    for number in range(6):
+        health = "HEALTHY" if number < 3 else "UNHEALTHY"
+        group.members[f"vm-{number}"] = Member(f"vm-{number}", "a", X, health=health, was_healthy=True)
+    assert group.look().steps == ()
+    group.change("vm-3", health="HEALTHY")
+    assert [type(step) for step in group.look().steps] == [Delete]
+
+
+def test_a_vm_too_many_keeps_the_version_target_from_being_reached() -> None:
+    group = settled(SURGE_3)
+    assert is_version_target_reached(group.intent, group.members.values())
+    group.members["left-over"] = Member("left-over", "a", Y, is_running=False)
+    assert not is_version_target_reached(group.intent, group.members.values())
+
+
+def test_a_group_with_a_repair_to_come_is_not_stable() -> None:
+    """As when a check is attached to VMs that never answer it: until the initial delay is over nothing happens to them."""
+    group = Group(replace(SURGE_3, target_size=1))
+    group.members["old"] = Member("old", "a", X, health="UNHEALTHY", running_since=-100.0)
+    assert (group.look().steps, group.is_stable()) == ((), False)
+    group.now = 200.0
+    assert [type(step) for step in group.look().steps] == [Recreate]
+
+
 budgets = st.sampled_from([(3, 0), (0, 3), (3, 3), (4, 0), (5, 4)])
 
 
