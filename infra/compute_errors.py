@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from infra.errors import Unavailable
@@ -212,6 +213,7 @@ def _mappings(value: Any) -> list[Mapping[str, Any]]:
     return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
+@lru_cache(maxsize=256)
 def _word(reason: str) -> str:
     """`quotaExceeded` as `QUOTA_EXCEEDED`; `resource_availability` in upper case."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", reason).upper()

@@ -25,8 +25,7 @@ def observed(snapshot: Snapshot, model: str, since: datetime | None = None) -> O
     groups = tuple(
         _group(snapshot, model, colour, key, since)
         for colour in names.COLOURS
-        for key in sorted(snapshot.bodies)
-        if _is_group(snapshot, model, colour, key)
+        for key in sorted(key for key in snapshot.bodies if _is_group(snapshot, model, colour, key))
     )
     return Observed(groups, tuple(_leftovers(snapshot, model)))
 
@@ -40,13 +39,19 @@ def _is_group(snapshot: Snapshot, model: str, colour: Colour, key: Key) -> bool:
 
 def _leftovers(snapshot: Snapshot, model: str) -> Iterator[str]:
     """What of the model's exists beside its groups."""
-    for key, body in sorted(snapshot.bodies.items()):
-        if body is None or key.collection == "regionInstanceGroupManagers":
-            continue
-        if names.is_of(model, key) and names.is_owned(body, model):
-            yield names.reference(key)
-        elif key == names.GATEWAY and url_map.drift(None, model, body):
-            yield f"route in {names.reference(key)}"
+    found = {key: body for key, body in _of(snapshot, model) if key.collection != "regionInstanceGroupManagers"}
+    gateway = snapshot.bodies.get(names.GATEWAY)
+    if gateway is not None and url_map.drift(None, model, gateway):
+        found[names.GATEWAY] = gateway
+    for key in sorted(found):
+        yield f"route in {names.reference(key)}" if key == names.GATEWAY else names.reference(key)
+
+
+def _of(snapshot: Snapshot, model: str) -> Iterator[tuple[Key, Body]]:
+    """What exists under one of the model's names and is its own."""
+    for key, body in snapshot.bodies.items():
+        if body is not None and names.is_of(model, key) and names.is_owned(body, model):
+            yield key, body
 
 
 def _group(snapshot: Snapshot, model: str, colour: Colour, key: Key, since: datetime | None) -> GroupView:
@@ -133,9 +138,7 @@ def _creation_problems(errors: tuple[Body, ...], since: datetime | None) -> Iter
 def outputs(snapshot: Snapshot, model: str) -> dict[str, str]:
     """Where the model is, as far as it exists: `instance_group_url`, `backend_service_url`, and the gateway's `address`."""
     found: dict[str, str] = {}
-    for key, body in sorted(snapshot.bodies.items()):
-        if body is None or not names.is_of(model, key) or not names.is_owned(body, model):
-            continue
+    for key, body in sorted(_of(snapshot, model), key=lambda each: each[0]):
         if key.collection == "regionInstanceGroupManagers" and body.get("instanceGroup"):
             found.setdefault("instance_group_url", str(body["instanceGroup"]))
         elif key.collection == "backendServices" and body.get("selfLink"):

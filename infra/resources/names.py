@@ -7,6 +7,7 @@ that bears the right name but not our description is somebody else's and is neve
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import get_args
 
 from infra.resources.base import Body, Collection, Key
@@ -69,6 +70,7 @@ def reference(key: Key) -> str:
     return f"{scope}/{_IN_URLS.get(key.collection, key.collection)}/{key.name}"
 
 
+@lru_cache(maxsize=4096)  # the same few references stand in every body of every look
 def canonical(url: str) -> str:
     """A reference however it is spelled, as what follows the project: full URL on any host, `projects/...`, or partial."""
     return re.sub(r"^projects/[^/]+/", "", re.sub(r"^.*/compute/[^/]+/", "", url))
@@ -89,7 +91,12 @@ def is_owned(body: Body, model: str) -> bool:
 
 def owner(body: Body) -> str | None:
     """The model that a resource's description says it is of."""
-    found = re.match(r"slipway model=(\S+) ", str(body.get("description", "")))
+    return _model_of(str(body.get("description", "")))
+
+
+@lru_cache(maxsize=1024)
+def _model_of(described: str) -> str | None:
+    found = re.match(r"slipway model=(\S+) ", described)
     return found[1] if found else None
 
 
@@ -102,6 +109,7 @@ def is_template_of(model: str, name: str) -> bool:
     return re.fullmatch(rf"{re.escape(model)}-[0-9a-f]{{10}}", name) is not None
 
 
+@lru_cache(maxsize=4096)
 def is_of(model: str, key: Key) -> bool:
     """Whether a key is one that a model's resource would have; the gateway's parts are nobody's."""
     match key.collection:

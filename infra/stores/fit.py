@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from infra.store import Delete, Unstorable, Write
@@ -96,6 +97,7 @@ def _text_bytes(text: str, where: str) -> int:
         raise Unstorable(where, f"the text is not Unicode that can be written down: {error.reason}") from error
 
 
+@lru_cache(maxsize=1024)  # documents have few names, and each of them in every commit
 def _name_trouble(name: str) -> str | None:
     if not name:
         return "is empty"

@@ -90,11 +90,8 @@ class Call:
     def known_place(self) -> None:
         """Raises `NotFound` for a region or zone that is not."""
         place, _, name = self.scope.partition("/")
-        known = {
-            "regions": self.cloud.regions,
-            "zones": {zone for zones in self.cloud.regions.values() for zone in zones},
-        }
-        if name and name not in known[place]:
+        regions = self.cloud.regions
+        if name and not (name in regions if place == "regions" else any(name in zones for zones in regions.values())):
             raise NotFound(f"projects/{self.project}/{self.scope}")
         if place == "zones" and name in self.cloud.zones_unreachable:
             raise Unreachable(self.scope)

@@ -88,12 +88,17 @@ def check_key(resource: JsonObject) -> Key | None:
     return parse(url) if url else None
 
 
-def check_of(cloud: Cloud, key: Key | None) -> Check | None:
+def check_of(cloud: Cloud, key: Key | None, *, asks_readiness: bool = False) -> Check | None:
     """The numbers of a health check; None when there is no such check."""
     found = cloud.find(key) if key is not None else None
     if found is None:
         return None
-    return Check(float(found.get("checkIntervalSec", 5)), found.get("healthyThreshold", 2), found.get("unhealthyThreshold", 2))
+    interval, healthy, unhealthy = (
+        found.get("checkIntervalSec", 5),
+        found.get("healthyThreshold", 2),
+        found.get("unhealthyThreshold", 2),
+    )
+    return Check(float(interval), healthy, unhealthy, asks_readiness)
 
 
 def disruption(cloud: Cloud, old: Revision, new: Revision) -> Disruption:

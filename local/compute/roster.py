@@ -5,8 +5,6 @@ What it does is in `groups.py`.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from local.compute import configs
 from local.compute.behaviour import Behaviour, behaviour_for
 from local.compute.cloud import Cloud
@@ -95,10 +93,8 @@ class Roster:
         return behaviour_for(self.cloud.behaviours, self.key.name, machine.zone, self.template(machine.revision))
 
     def check(self) -> Check | None:
-        check = check_of(self.cloud, self.check_key)
-        if check is None or self.check_key is None:
-            return None
-        return replace(check, asks_readiness=asks_readiness(self.cloud, self.group_key, self.check_key))
+        key = self.check_key
+        return check_of(self.cloud, key, asks_readiness=key is not None and asks_readiness(self.cloud, self.group_key, key))
 
     def drain_seconds(self) -> float:
         return drain_seconds(self.cloud, self.group_key)

@@ -87,7 +87,7 @@ def _dispatch(cloud: Cloud, request: Request, segments: tuple[str, ...], query: 
     try:
         if method.id not in HANDLERS:
             raise NotBuilt(method.id)
-        call, fault = _read(cloud, request, method, taken, query)
+        call, fault = _read(cloud, request, method, taken)
         body = _handle(call)
         if cloud.check_answers and method.response:
             _hold(method.response, body)
@@ -103,9 +103,7 @@ def _dispatch(cloud: Cloud, request: Request, segments: tuple[str, ...], query: 
     return _json(status, body, fault.seconds if fault is not None and fault.kind == "latency" else 0.0)
 
 
-def _read(
-    cloud: Cloud, request: Request, method: Method, taken: Mapping[str, str], query: Mapping[str, str]
-) -> tuple[Call, Fault | None]:
+def _read(cloud: Cloud, request: Request, method: Method, taken: Mapping[str, str]) -> tuple[Call, Fault | None]:
     """The call, checked, and the fault that strikes it. Raises what refuses it."""
     fault = cloud.faults.strike(method.id, taken.get(method.name_parameter or "", "") or _name_in(request.body))
     if fault is not None and fault.kind == "drop_before":
@@ -115,7 +113,7 @@ def _read(
     project = taken.get("project", cloud.project)
     if project != cloud.project and not (project in IMAGE_PROJECTS and method.collection == "images"):
         raise NotFound(f"projects/{project}")
-    params = _parameters(method, taken, query)
+    params = dict(_parameters(request.http, request.target))
     body = _body(method, request)
     call = Call(cloud, method, project, _scope(method, taken), params, body, fault)
     call.known_place()
@@ -170,10 +168,16 @@ def _scope(method: Method, taken: Mapping[str, str]) -> str:
     return "aggregated" if "/aggregated/" in method.path else "global"
 
 
-def _parameters(method: Method, taken: Mapping[str, str], query: Mapping[str, str]) -> dict[str, Any]:
-    """Path and query, typed. What the method does not know is tolerated and dropped, except for those every list
-    understands.
+@lru_cache(maxsize=4096)  # as for `_parts`; what is refused is not kept
+def _parameters(http: str, target: str) -> Mapping[str, Any]:
+    """Path and query of a request that has a method, typed. What the method does not know is tolerated and dropped, except for
+    those every list understands.
     """
+    _, segments, query = _parts(target)
+    routed = discovery.route(http, segments or ())
+    if routed is None:
+        raise NotFound(target)
+    method, taken = routed
     params: dict[str, Any] = dict(taken)
     for parameter in method.path_parameters:
         given = taken[parameter.name]
@@ -187,7 +191,7 @@ def _parameters(method: Method, taken: Mapping[str, str], query: Mapping[str, st
     for name in SYSTEM_PARAMETERS:
         if name in query and name not in params:
             params[name] = query[name]
-    return params
+    return MappingProxyType(params)
 
 
 def _typed(parameter: Parameter, given: str) -> Any:

@@ -72,7 +72,7 @@ def _chosen(asked: argparse.Namespace) -> Iterator[Schedule]:
 
 
 def _one(path: Path) -> int:
-    result = run(schedules.read(path))
+    result = run(schedules.read(path), is_told=True)
     print("\n".join(result.story[-80:]))
     print(result.why or "ends well")
     return 1 if result.broken else 0
@@ -93,7 +93,7 @@ def _matrix(workers: int) -> int:
 
 def _keep(result: Result) -> None:
     small = schedules.shrunk(result.schedule, lambda each: bool(run(each).broken))
-    path = REGRESSIONS / f"{small.workload}-{(result.schedule.note or run(small).trace).replace(' ', '-')}.json"
+    path = REGRESSIONS / f"{small.workload}-{(result.schedule.note or run(small, is_told=True).trace).replace(' ', '-')}.json"
     path.write_text(schedules.dump(small))
     print(f"shrunk to {len(small.faults)} faults: {path}")
 

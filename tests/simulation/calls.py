@@ -78,13 +78,12 @@ class FastCalls:
     def __init__(self, project: str, clock: Clock, line: Line) -> None:
         self.project = project
         self._clock, self._line = clock, line
+        self._requests: dict[tuple[Any, ...], tuple[str, str]] = {}
         self.in_full = Calls(project, clock, ENDPOINT, None, _TEACHER).in_full
 
     def call(self, row: Row, method: str, fields: Mapping[str, Any], timeout_seconds: float, body_field: str = "") -> Body:
-        marked = {name: value for name, value in fields.items() if name != body_field}
-        http, target = self._learnt(row, method, tuple(marked), body_field)
-        for number, value in enumerate(marked.values()):
-            target = target.replace(_mark(number), quote(str(value), safe=""))
+        key = (row.service, method, *(item for item in fields.items() if item[0] != body_field))
+        http, target = self._requests.get(key) or self._requests.setdefault(key, self._request(row, method, fields, body_field))
         body = orjson.dumps(fields[body_field]) if body_field else b""
         try:
             answered = self._line(Request(http, target, body))
@@ -100,11 +99,15 @@ class FastCalls:
             raise trouble(from_answer(answered.status, found), self._clock.now())
         return dict(found)
 
-    def _learnt(self, row: Row, method: str, names: tuple[str, ...], body_field: str) -> tuple[str, str]:
-        key = (row.service, method, body_field, *names)
+    def _request(self, row: Row, method: str, fields: Mapping[str, Any], body_field: str) -> tuple[str, str]:
+        marked = {name: value for name, value in fields.items() if name != body_field}
+        key = (row.service, method, body_field, *marked)
         if key not in _LEARNT:
-            _LEARNT[key] = _learn(self.project, self._clock, row, method, names, body_field)
-        return _LEARNT[key]
+            _LEARNT[key] = _learn(self.project, self._clock, row, method, tuple(marked), body_field)
+        http, target = _LEARNT[key]
+        for number, value in enumerate(marked.values()):
+            target = target.replace(_mark(number), quote(str(value), safe=""))
+        return http, target
 
 
 def _mark(number: int) -> str:

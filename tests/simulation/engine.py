@@ -12,7 +12,6 @@ hands over where it would wait and nowhere else, so the same schedule is the sam
 from __future__ import annotations
 
 import base64
-import hashlib
 import heapq
 import json
 import logging
@@ -20,7 +19,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -33,7 +32,7 @@ from infra.errors import Unavailable
 from infra.store import Conflict, Document, Write
 from infra.stores.sqlite import SqliteStore
 from infra.wiring import World
-from local.compute import Cloud, discovery, wire
+from local.compute import Cloud, discovery, places, wire
 from local.compute import VirtualClock as CloudClock
 from local.compute.errors import Hangup
 from tests.simulation import schedule as schedules
@@ -42,6 +41,7 @@ from tests.simulation.memory import MemoryStore
 from tests.simulation.schedule import ERRORS, OPERATION_ERRORS, Fault, Schedule
 
 PROJECT = "demo"
+REGIONS = {name: places.REGIONS[name] for name in ("us-central1", "europe-west4")}
 LATENCY = {"compute": 0.03, "store": 0.01, "bus": 0.01}
 FUNCTION_TIMEOUT = 120.0
 ACK_DEADLINE = 60.0
@@ -98,7 +98,7 @@ class Simulation:
         self.plan = plan
         self.cloud_clock = CloudClock()
         self.began = self.cloud_clock()
-        self.cloud = Cloud(PROJECT, self.cloud_clock, operation_seconds=1)
+        self.cloud = Cloud(PROJECT, self.cloud_clock, operation_seconds=1, regions=REGIONS)
         self.cloud.set_behaviours([BEHAVIOUR])
         self.store = store
         self.server_clock = ServerClock(self)
@@ -121,12 +121,12 @@ class Simulation:
         self.armed = [
             _Armed(fault) for fault in sorted(plan.faults, key=lambda fault: fault.at) if fault.kind in schedules.ON_CALLS
         ]
+        self.has_stale_reads = any(armed.fault.kind == "stale" for armed in self.armed)
         self.on_messages = [_Armed(fault) for fault in plan.faults if fault.kind in schedules.ON_MESSAGES]
         self.skews = [fault for fault in plan.faults if fault.kind in schedules.ON_WORKERS]
         self.is_healed = False
         self.skip_ticks_until = self.skipped = 0.0
-        self.trace = hashlib.blake2b(digest_size=8)
-        self.story: deque[str] = deque(maxlen=600)
+        self.lines: list[tuple[Any, ...]] = []  # every call and note; `told` makes text of them
         self.struck: Counter[str] = Counter()
         self.writes: Counter[str] = Counter()
         self.names: list[str] = []  # of every call, in order
@@ -157,19 +157,22 @@ class Simulation:
 
     def pass_time(self, seconds: float) -> None:
         """The running worker waits: at once where nothing else happens meanwhile, else others go first."""
-        worker, wake = self._running(), self.now() + max(0.0, seconds)
+        worker, now = self._running(), self.now()
+        wake = now + max(0.0, seconds)
         if self.heap and self.heap[0][0] <= wake:
             self.at(wake, lambda: self._go(worker))
             self.scheduler.switch()
-        elif wake > self.now():
-            self.cloud_clock.advance(wake - self.now())
+        elif wake > now:
+            self.cloud_clock.advance(wake - now)
             self.cloud.advance()
-        self._mortality(worker)
+        if worker.is_doomed or self.broken or wake - worker.started > FUNCTION_TIMEOUT:
+            self._end(worker)
 
-    def _mortality(self, worker: Worker) -> None:
+    def _end(self, worker: Worker) -> None:
+        """The worker's time is over, or the simulation's. One that stands still is not seen to be late."""
         if worker.is_doomed or self.broken:
             raise Death("the simulation is over")
-        if not worker.is_frozen and self.now() - worker.started > FUNCTION_TIMEOUT:
+        if not worker.is_frozen:
             self.note(f"worker {worker.number} ran into the function's time-out")
             self.struck["time-out"] += 1
             raise Death("time-out")
@@ -354,12 +357,7 @@ class Simulation:
 
     def line(self, request: wire.Request) -> wire.Response:
         """Compute Engine's end of the wire, for the real client's adapter and for the fast calls alike."""
-        path = wire.PREFIX.sub("", request.target.partition("?")[0])
-        routed = discovery.route(request.http, tuple(path.split("/")))
-        if routed is None:
-            raise AssertionError(f"no method for {request.http} {path}")
-        method, taken = routed
-        target = taken.get(method.name_parameter or "", "")
+        method, target = _asked(request.http, request.target)
         if method.mutates and not target:
             target = str(json.loads(request.body).get("name", ""))
         return self.boundary(method.id, target, method.mutates, lambda fault: self._answer(method, request, fault))
@@ -384,7 +382,7 @@ class Simulation:
         return answered
 
     def _remember(self, request: wire.Request, answered: wire.Response) -> None:
-        if any(armed.fault.kind == "stale" for armed in self.armed):
+        if self.has_stale_reads:
             kept = self.read_before.setdefault(f"{request.http} {request.target} {request.body!r}", deque(maxlen=100))
             kept.append((self.now(), answered))
 
@@ -396,14 +394,14 @@ class Simulation:
     # ---- the record
 
     def note(self, text: str) -> None:
-        self._tell(f"{self.now() - self.began:10.2f} -- {text}")
+        self.lines.append((self.now() - self.began, text))
 
     def _line(self, number: int, worker: Worker, name: str, target: str, outcome: str) -> None:
-        self._tell(f"{self.now() - self.began:10.2f} {number:5} w{worker.number:<3} {name} {target}: {outcome}")
+        self.lines.append((self.now() - self.began, number, worker.number, name, target, outcome))
 
-    def _tell(self, line: str) -> None:
-        self.trace.update(line.encode())
-        self.story.append(line)
+    def story(self) -> list[str]:
+        """All that happened, a line each."""
+        return [_said(*line) for line in self.lines]
 
     def break_off(self, why: str, error: BaseException | None = None) -> None:
         if error is not None:
@@ -419,6 +417,17 @@ class Simulation:
             while not worker.is_done:
                 self._resume(worker)
         self.store.close()
+
+
+@lru_cache(maxsize=4096)
+def _asked(http: str, target: str) -> tuple[discovery.Method, str]:
+    """The method of a request, and the name in its path."""
+    path = wire.PREFIX.sub("", target.partition("?")[0])
+    routed = discovery.route(http, tuple(path.split("/")))
+    if routed is None:
+        raise AssertionError(f"no method for {http} {path}")
+    method, taken = routed
+    return method, taken.get(method.name_parameter or "", "")
 
 
 class ServerClock:
@@ -491,6 +500,15 @@ def _fits(fault: Fault, name: str, is_write: bool) -> bool:
         case "operation_error" | "operation_never":
             return is_compute and is_write
     return is_write
+
+
+def _said(at: float, *what: Any) -> str:
+    match what:
+        case (text,):
+            return f"{at:10.2f} -- {text}"
+        case (number, worker, name, target, outcome):
+            return f"{at:10.2f} {number:5} w{worker:<3} {name} {target}: {outcome}"
+    raise AssertionError(f"no line of a story: {what}")
 
 
 def _is_tick(event: Any) -> bool:

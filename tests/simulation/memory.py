@@ -19,6 +19,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._documents: dict[str, Document] = {}
+        self._names: dict[str, set[str]] = {}  # by collection
         self._commits = 0
 
     def close(self) -> None:
@@ -41,22 +42,15 @@ class MemoryStore:
         return {write.path: version for write in fit if (version := self._carry_out(write)) is not None}
 
     def due(self, now: datetime, limit: int) -> tuple[str, ...]:
-        held = [
-            (document.data[WAKE_AT], _name(path).encode())
-            for path, document in self._documents.items()
-            if _collection(path) == MODELS and isinstance(document.data.get(WAKE_AT), datetime)
-        ]
+        models = ((name, self._documents[f"{MODELS}/{name}"].data.get(WAKE_AT)) for name in self._names.get(MODELS, ()))
+        held = [(at, name.encode()) for name, at in models if isinstance(at, datetime)]
         return tuple(name.decode() for at, name in sorted(held)[:limit] if at <= now)
 
     def list(self, collection_path: str, limit: int, after: str | None = None) -> tuple[Document, ...]:
         check_path(collection_path, collection=True)
         first = (after or "").encode()
-        found = sorted(
-            (name, path)
-            for path in self._documents
-            if _collection(path) == collection_path and (name := _name(path).encode()) > first
-        )
-        return tuple(self._documents[path] for _, path in found[:limit])
+        found = sorted(name.encode() for name in self._names.get(collection_path, ()) if name.encode() > first)
+        return tuple(self._documents[f"{collection_path}/{name.decode()}"] for name in found[:limit])
 
     def _refusal(self, write: Write) -> str | None:
         there = self._documents.get(write.path)
@@ -70,9 +64,12 @@ class MemoryStore:
         return None
 
     def _carry_out(self, write: Write) -> str | None:
+        collection, _, name = write.path.rpartition("/")
         if isinstance(write, Delete):
             self._documents.pop(write.path, None)
+            self._names.get(collection, set()).discard(name)
             return None
+        self._names.setdefault(collection, set()).add(name)
         there, data = self._documents.get(write.path), _stored(write.data)
         if there is None or there.data != data:
             there = self._documents[write.path] = Document(write.path, data, str(self._commits))
@@ -90,11 +87,3 @@ def _stored(value: Any) -> Any:
         case list() | tuple():
             return [_stored(item) for item in value]
     return value
-
-
-def _collection(path: str) -> str:
-    return path.rpartition("/")[0]
-
-
-def _name(path: str) -> str:
-    return path.rpartition("/")[2]

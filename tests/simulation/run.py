@@ -8,6 +8,7 @@ every release with an outcome, and the model's world what its stable release ask
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -30,6 +31,7 @@ PATIENCE = 3600.0  # for a step's moment to come
 BOUND = 3 * 3600.0  # from mended to settled
 SURVEY_SECONDS = 330.0
 QUIET_TICKS = 50
+TOLD_LINES = 600  # the last ones
 SERVER_SET = {
     "labelFingerprint",
     "id",
@@ -66,11 +68,17 @@ class Result:
 
 
 def run(
-    schedule: Schedule, *, is_fast: bool = True, is_reference: bool = False, store: MemoryStore | SqliteStore | None = None
+    schedule: Schedule,
+    *,
+    is_fast: bool = True,
+    is_reference: bool = False,
+    is_told: bool = False,
+    store: MemoryStore | SqliteStore | None = None,
 ) -> Result:
+    """`is_told`: with `trace` and `story` also where nothing is broken; to write them down takes time."""
     unmute = quiet_logs()
     gc.disable()  # a run is short, and a third of its time would go into looking through the libraries' objects
-    story = Story(schedule, is_fast, store or MemoryStore())
+    story = Story(schedule, is_fast, is_told, store or MemoryStore())
     try:
         story.tell()
         if not is_reference and not story.simulation.broken:
@@ -92,7 +100,8 @@ def reference(workload: str) -> Result:
 
 
 class Story:
-    def __init__(self, schedule: Schedule, is_fast: bool, store: MemoryStore | SqliteStore) -> None:
+    def __init__(self, schedule: Schedule, is_fast: bool, is_told: bool, store: MemoryStore | SqliteStore) -> None:
+        self.is_told = is_told
         self.schedule, self.workload = schedule, WORKLOADS[schedule.workload]
         self.simulation = Simulation(schedule, store, is_fast=is_fast)
         self.rules = Rules(self.simulation, self.workload.models)
@@ -222,9 +231,10 @@ class Story:
 
     def result(self) -> Result:
         simulation = self.simulation
+        story = simulation.story() if self.is_told or simulation.broken else []
         return Result(
             schedule=self.schedule,
-            trace=simulation.trace.hexdigest(),
+            trace=hashlib.blake2b("\n".join(story).encode(), digest_size=8).hexdigest() if story else "",
             broken=tuple(simulation.broken),
             end=self.end() if not simulation.broken else {},
             effects=self.effects(),
@@ -234,7 +244,7 @@ class Story:
             messages=simulation.messages,
             seconds=self.settled_after,
             struck=simulation.struck,
-            story=tuple(simulation.story),
+            story=tuple(story[-TOLD_LINES:]),
         )
 
     def end(self) -> dict[str, Any]:
