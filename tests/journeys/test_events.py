@@ -35,6 +35,22 @@ def test_a_duplicate_release_changes_nothing() -> None:
     assert story.everything_written() == before
 
 
+def test_a_forced_release_that_comes_twice_is_tried_once_more_and_not_twice() -> None:
+    story = Scenario()
+    story.given_behaviour("2", never_ready=True)
+    story.given_serving("1")
+    soon = {"progress_deadline_seconds": 60}
+    story.when_released("2", rollout=soon)
+    story.when_settled()
+    forced = {"model": "tiny", "version": "2", "artifact": {"image": f"{IMAGE}:2"}, "rollout": soon, "force": True}
+    context = {"ce-id": "again", "ce-source": "//ci", "ce-type": "io.slipway.model.release.v1", "ce-specversion": "1.0"}
+    for _ in range(2):
+        story.when_published(forced, **context)
+        story.when_settled()
+    assert story.outcome("2") == "rolled_back"
+    assert [entry["to"] for entry in story.log() if entry["release"] == "2"].count("step_1") == 2
+
+
 def test_an_old_release_that_comes_late_is_on_record_and_changes_no_fleet() -> None:
     story = Scenario()
     story.given_serving("1")

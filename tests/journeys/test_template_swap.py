@@ -99,3 +99,13 @@ def test_a_fleet_that_may_be_empty_is_not_while_a_release_has_to_prove_itself() 
     story.when_settled()
     assert story.outcome("2") == "rolled_back"
     assert story.reason("2") == "unhealthy"
+
+
+def test_a_swap_to_a_smaller_floor_keeps_the_larger_one_until_it_is_over() -> None:
+    story = Scenario()
+    story.given_serving("1", scaling={"min": 4, "max": 6})
+    story.when_released("2", scaling={"min": 2})
+    story.when_until("step_2")
+    assert story.autoscaler()["minNumReplicas"] == 4
+    story.when_settled()
+    assert story.autoscaler()["minNumReplicas"] == 2

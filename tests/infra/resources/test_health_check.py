@@ -1,0 +1,24 @@
+"""Two checks of one instance: the balancer's is quick, the group's patient."""
+
+from __future__ import annotations
+
+from infra.resources import health_check
+from infra.resources.base import Body
+from tests.infra.build import spec
+
+SERVING = spec().serving
+READY, LIVE = health_check.ready("tiny", SERVING).body or {}, health_check.live("tiny", SERVING).body or {}
+
+
+def seconds(check: Body, threshold: str) -> int:
+    """Until the check believes what it sees."""
+    return int(check["checkIntervalSec"]) * int(check[threshold])
+
+
+def test_a_busy_instance_is_spared_requests_for_minutes_before_it_is_replaced() -> None:
+    assert seconds(READY, "unhealthyThreshold") <= 20
+    assert seconds(LIVE, "unhealthyThreshold") - seconds(READY, "unhealthyThreshold") >= 120
+
+
+def test_the_balancer_sends_to_a_new_instance_before_an_old_one_goes_for_it() -> None:
+    assert seconds(READY, "healthyThreshold") < seconds(LIVE, "healthyThreshold")
