@@ -33,7 +33,7 @@ RAW_CAP = 32 * 1024
 
 def handle(world: World, event: Any) -> None:
     try:
-        message = received(event)
+        message = received(event, world.project)
     except Unreadable as unreadable:
         quarantine(world, hashlib.sha256(unreadable.raw).hexdigest(), str(unreadable), unreadable.raw)
         return

@@ -25,7 +25,7 @@ log = logging.getLogger("slipway")
 
 def handle(world: World, event: Any) -> None:
     try:
-        message = received(event)
+        message = received(event, world.project)
         asked = decode_json(message.data)
     except (Unreadable, Invalid) as unreadable:
         log.warning("wake-up not understood", extra={"fields": {"why": str(unreadable)}})

@@ -118,10 +118,11 @@ def check_outgoing(data: bytes, attributes: Mapping[str, str]) -> None:
             raise BusError(f"the attribute {name} takes {len(text.encode()):,} bytes, at most 1,024 are possible")
 
 
-def received(event: CloudEventLike) -> Message:
+def received(event: CloudEventLike, project: str = "") -> Message:
     """The Pub/Sub message in an event, however it came: through Eventarc in binary or structured form, or as a push request that
     functions-framework converted, which drops the subscription and takes the topic from the URL.
 
+    One that names the topic or the subscription of another project than `project`, if that is given, is not for this function.
     Source: googleapis/google-cloudevents, MessagePublishedData; Pub/Sub, "Push subscriptions".
     """
     data = event.data
@@ -140,8 +141,8 @@ def received(event: CloudEventLike) -> Message:
                 message.get("publishTime") or message.get("publish_time") or event.get("time"), "publishTime"
             ),
             attempt=untrusted.count(data.get("deliveryAttempt")),
-            subscription=untrusted.resource_name(data.get("subscription") or "", "subscriptions"),
-            topic=_topic(event.get("source")),
+            subscription=_of(project, untrusted.resource_name(data.get("subscription") or "", "subscriptions")),
+            topic=_of(project, _topic(event.get("source"))),
         )
     except ValueError as error:
         raise Unreadable(f"not a Pub/Sub message: {error}", _raw(data)) from error
@@ -191,6 +192,14 @@ def _event(context: Mapping[str, Any], data: bytes, content_type: str, published
         raise ValueError(f"the data must be application/json, not {shown(content_type)}")
     at = untrusted.moment(context["time"], "time") if context.get("time") else published_at
     return Payload(data, context["id"], context["source"], context["type"], at)
+
+
+def _of(project: str, name: str) -> str:
+    """The full name, if it may be one of this project: by its id, or by a number, which nobody here knows."""
+    theirs = name.split("/")[1] if name else project
+    if project and theirs != project and not theirs.isdecimal():
+        raise ValueError(f"it is from project {theirs}, and this is {project}")
+    return name
 
 
 def _topic(source: Any) -> str:

@@ -51,7 +51,8 @@ class ScaledClock:
 
 
 class World:
-    """Everything outside that a handler may touch. Each part is made when first asked for, and then kept."""
+    """Everything outside that a handler may touch. Each part is made when first asked for, and then kept. `project` is the one
+    whose messages are handled; empty: any."""
 
     def __init__(
         self,
@@ -60,8 +61,10 @@ class World:
         bus: Callable[[], Bus],
         compute: Callable[[], Compute],
         new_token: Callable[[], str] = lambda: secrets.token_hex(8),
+        project: str = "",
     ) -> None:
         self.clock = clock
+        self.project = project
         self.new_token = new_token
         self._make_store, self._make_bus, self._make_compute = store, bus, compute
 
@@ -96,6 +99,7 @@ def world() -> World:
         ),
         bus=lambda: _bus(project, environment.get("PUBSUB_EMULATOR_HOST") or None),
         compute=lambda: _compute(project, clock, environment.get("SLIPWAY_COMPUTE_ENDPOINT") or None),
+        project=project,
     )
 
 

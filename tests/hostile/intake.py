@@ -114,7 +114,7 @@ class Intake:
         self.bus.subscribe("model-wakeups", lambda event: self.woken.append(_data(event)["model"]))
         for topic in ("model-releases-dead", "model-rollout-status"):
             self.bus.subscribe(topic, lambda event: self.told.append(base64.b64decode(event.data["message"]["data"])))
-        self.world = World(clock, lambda: self.store, lambda: self.bus, _no_compute)
+        self.world = World(clock, lambda: self.store, lambda: self.bus, _no_compute, project="demo")
         self._numbers = itertools.count(1)
 
     def take(self, body: object, attributes: Mapping[str, str] | None = None) -> Outcome:

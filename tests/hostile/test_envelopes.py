@@ -208,6 +208,28 @@ def test_a_subscription_that_is_none_is_refused(subscription: object) -> None:
     assert "projects/P/subscriptions/NAME" in Intake().post(pushed(GOOD, "42") | {"subscription": subscription}, BINARY).why
 
 
+ANOTHER_S = ("evil", "demo-evil", "example.com:demo", "demo1")
+
+
+@pytest.mark.parametrize("project", ANOTHER_S)
+@pytest.mark.parametrize("mode", ["binary", "structured"])
+def test_an_event_from_another_project_is_refused(mode: str, project: str) -> None:
+    push, source = pushed(GOOD, "42"), f"//pubsub.googleapis.com/projects/{project}/topics/model-releases"
+    body, headers, path = request(mode, push)
+    if mode == "binary":
+        forged: tuple[object, dict[str, str]] = body, headers | {"ce-source": source}
+    else:
+        forged = dict(body) | {"source": source}, headers  # type: ignore[call-overload]
+    assert f"it is from project {project}, and this is demo" in Intake().post(*forged, path).why
+    theirs = push | {"subscription": f"projects/{project}/subscriptions/model-releases"}
+    assert f"it is from project {project}, and this is demo" in Intake().post(*request(mode, theirs)).why
+
+
+def test_a_project_that_is_given_by_its_number_may_be_this_one() -> None:
+    push = pushed(GOOD, "42") | {"subscription": "projects/123456789012/subscriptions/eventarc-us-central1-intake-sub-123"}
+    assert Intake().post(*request("binary", push)).model == "tiny"
+
+
 CONTEXT = {"ce-id": "7", "ce-source": "//ci/builds", "ce-type": RELEASE_TYPE, "ce-specversion": "1.0"}
 
 
@@ -252,8 +274,30 @@ def test_an_event_sent_under_the_wrong_type_is_still_judged_by_what_it_says() ->
 
 
 def test_the_path_of_a_push_decides_nothing() -> None:
-    for path in ("/projects/evil/topics/other", "/a/../b", "/%00", "/%2e%2e/x", "/robots.txt", "/?a=b"):
+    for path in ("/projects/demo/topics/other", "/a/../b", "/%00", "/%2e%2e/x", "/robots.txt", "/?a=b"):
         assert Intake().post(pushed(GOOD, "42"), RAW, path).model == "tiny", path
+
+
+@pytest.mark.parametrize("project", ANOTHER_S[:2])
+def test_a_push_whose_path_names_another_project_is_refused(project: str) -> None:
+    why = Intake().post(pushed(GOOD, "42"), RAW, f"/projects/{project}/topics/model-releases").why
+    assert f"it is from project {project}" in why
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"ce-id": None}, {"ce-specversion": "9.9"}, {"ce-specversion": None}, {"ce-type": None}, {"ce-source": None}],
+    ids=str,
+)
+def test_an_event_that_lacks_what_makes_it_one_is_taken_for_a_push_and_its_headers_decide_nothing(
+    changes: dict[str, str | None],
+) -> None:
+    """functions-framework falls back to the form of a push; type and source are then its own, whatever the headers say."""
+    strange = BINARY | {"ce-source": "//pubsub.googleapis.com/projects/evil/topics/other"} | changes
+    headers = {name: text for name, text in strange.items() if text is not None}
+    intake = Intake()
+    assert intake.post(pushed(GOOD, "42"), headers).model == "tiny"
+    assert intake.store.get("models/tiny")
 
 
 def test_anything_but_a_post_is_turned_away_before_it_is_read() -> None:

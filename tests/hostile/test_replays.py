@@ -200,6 +200,18 @@ def test_a_request_that_holds_no_wake_up_is_acknowledged(data: Any) -> None:
     assert story.cloud.calls.counts == {}
 
 
+def test_a_wake_up_from_another_project_wakes_nobody() -> None:
+    story = settled("1")
+    story.world.project = "demo"
+    calls = dict(story.cloud.calls.counts)
+    theirs = pushed(b'{"model": "tiny"}', "1") | {"subscription": "projects/evil/subscriptions/model-wakeups"}
+    wakeup.handle(story.world, FakeEvent(PUBLISHED, SOURCE, theirs))
+    wakeup.handle(story.world, FakeEvent(PUBLISHED, SOURCE.replace("/demo/", "/evil/"), pushed(b'{"model": "tiny"}', "2")))
+    assert dict(story.cloud.calls.counts) == calls
+    wakeup.handle(story.world, FakeEvent(PUBLISHED, SOURCE, pushed(b'{"model": "tiny"}', "3")))
+    assert dict(story.cloud.calls.counts) != calls
+
+
 def test_a_wake_up_carries_nothing_that_a_turn_believes() -> None:
     story = settled("1")
     written = story.everything_written()
