@@ -25,9 +25,10 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 SOAK_ARGS ?=
 FUZZ_ARGS ?= -max_total_time=600
+MUTATION_ARGS ?=
 SHELL_SCRIPTS := .ci/run $(wildcard bench/*.sh deploy/*.sh)
 
-.PHONY: help setup test soak fuzz fuzz-keep golden check lint format types imports schema-check schema shell-check demo bench lock clean
+.PHONY: help setup test mutation soak fuzz fuzz-keep golden check lint format types imports schema-check schema shell-check demo bench lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +46,9 @@ $(READY): requirements-dev.txt
 
 test: $(READY) ## run the tests (TEST_ARGS="tests/journeys -k retire")
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -rfEs $(TEST_ARGS)
+
+mutation: $(READY) ## change the pure core in thousands of ways; which do its tests notice? (MUTATION_ARGS="--only 'rollout.gates*'")
+	$(BIN)/python -m tests.mutation $(MUTATION_ARGS)
 
 soak: $(READY) ## simulate 100,000 schedules, all double crashes, all frozen workers (SOAK_ARGS="--minutes 60"); 200 behind the emulators
 	$(BIN)/python -m tests.simulation --seeds 100000 --deaths --doubles --zombies $(SOAK_ARGS)
@@ -112,5 +116,5 @@ lock: $(READY) ## move the pinned packages to their newest versions
 UV_ARGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes
 
 clean: ## remove .venv and every cache
-	rm -rf $(VENV) $(FUZZ_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(FUZZ_VENV) mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
