@@ -57,6 +57,20 @@ def test_the_autoscaler_follows_the_requests_that_really_come(fleet: Fleet) -> N
         under_load(here, lambda: fleet.get().target_size > 1, rate=60, most=120)
 
 
+def test_the_autoscaler_lets_vms_go_when_the_requests_have_ended(fleet: Fleet) -> None:
+    with site(fleet, size=1, balancing_mode="RATE", max_rate_per_instance=10) as here:
+        fleet.autoscale(load_balancing_utilization=compute_v1.AutoscalingPolicyLoadBalancingUtilization(utilization_target=1.0))
+        here.run(120)
+        under_load(here, lambda: fleet.get().target_size > 1, rate=60, most=120)
+        here.plane.measure()  # what came since the last time
+        here.plane.measure()
+        assert here.cloud.measured[GROUP]["rps"] == 0
+        here.run(550)
+        assert fleet.get().target_size > 1  # the peak holds for ten minutes
+        here.run(200)
+        assert fleet.get().target_size == 1
+
+
 def test_the_autoscaler_follows_the_workers_that_are_really_busy(here: Site) -> None:
     answering(here, latency_seconds=0.1, concurrency=1)
     here.fleet.autoscale(min_num_replicas=3, cpu_utilization=cpu_target(0.1))

@@ -48,10 +48,10 @@ def tenths(count: int) -> compute_v1.Duration:
 
 def test_a_route_has_a_time_out_of_its_own(here: Site) -> None:
     answering(here, {"latency_seconds": NEVER})
-    act(here, timeout=tenths(3))  # the service's is 30 s
+    act(here, timeout=tenths(3))
     began = time.monotonic()
     assert here.get().status_code == 504
-    assert time.monotonic() - began >= 0.3
+    assert 0.3 <= time.monotonic() - began < 29  # the service's is 30 s
 
 
 def test_each_try_may_have_a_time_out_of_its_own(here: Site) -> None:

@@ -213,6 +213,16 @@ def test_surge_vms_count_as_serving(three: Fleet) -> None:
     assert size_under(three, cpu=0.6) == 6
 
 
+@fact("Documentation, autoscaler decisions: the mean over VMs that serve", assumed="a VM that leaves is not one of them")
+def test_a_vm_that_leaves_does_not_count(three: Fleet) -> None:
+    three.serve(drain=600)
+    three.autoscale(stabilization_period_sec=0, min_num_replicas=2)
+    three.cloud.load["tiny"] = {"cpu": 0.6}
+    on_instances(three, "delete", urls(three, 1))
+    assert three.doing() == {"none": 2, "deleting": 1}
+    assert size_under(three, cpu=0.9) == 3  # two at 0.9 of 0.6; three would need five
+
+
 @fact(
     "Documentation, autoscaling regional groups: VMs of zones with more than the average keep an uneven group larger than needed",
     assumed="they come on top of the need by a signal per VM, up to the VMs there are",
