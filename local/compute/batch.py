@@ -24,17 +24,29 @@ def answer(cloud: Cloud, request: wire.Request) -> wire.Response:
     whole = BytesParser().parsebytes(f"Content-Type: {content_type}\r\n\r\n".encode() + request.body)
     if not whole.is_multipart():
         return wire.refusal(BadRequest("A batch must be multipart/mixed."))
-    parts = [_part(cloud, part) for part in whole.get_payload() if isinstance(part, Message)]
-    body = b"".join(f"--{BOUNDARY}\r\n".encode() + part + b"\r\n" for part in parts) + f"--{BOUNDARY}--\r\n".encode()
-    return wire.Response(200, body, content_type=f'multipart/mixed; boundary="{BOUNDARY}"')
+    answered = [(part, _answer(cloud, part)) for part in whole.get_payload() if isinstance(part, Message)]
+    parts = [f"--{BOUNDARY}\r\n".encode() + _written(part, response) + b"\r\n" for part, response in answered]
+    return wire.Response(
+        200,
+        b"".join(parts) + f"--{BOUNDARY}--\r\n".encode(),
+        content_type=f'multipart/mixed; boundary="{BOUNDARY}"',
+        delay_seconds=max((response.delay_seconds for _, response in answered), default=0.0),
+    )
 
 
-def _part(cloud: Cloud, part: Message) -> bytes:
-    content_id = str(part.get("Content-ID", "")).strip("<>")
+def _answer(cloud: Cloud, part: Message) -> wire.Response:
     try:
-        response = wire.answer(cloud, _request(part))
+        request = _request(part)
+    except ValueError:
+        return wire.refusal(BadRequest("A part of a batch must be an HTTP request: GET /compute/v1/... HTTP/1.1"))
+    try:
+        return wire.answer(cloud, request)
     except Hangup:
-        response = wire.refusal(Unavailable("The connection of this part ended without an answer."))
+        return wire.refusal(Unavailable("The connection of this part ended without an answer."))
+
+
+def _written(part: Message, response: wire.Response) -> bytes:
+    content_id = str(part.get("Content-ID", "")).strip("<>")
     head = (
         f"Content-Type: application/http\r\nContent-ID: <response-{content_id}>\r\n\r\n"
         f"HTTP/1.1 {response.status} {responses.get(response.status, 'Error')}\r\n"

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from local.compute import batch, wire
+from local.compute.arriving import arrived
 from local.compute.cloud import Cloud
 from local.compute.errors import ApiError, BadRequest, JsonObject
 from local.compute.fault_list import listing as every_fault
@@ -48,12 +49,18 @@ def controls(http: str, path: str, about: str) -> Callable[[Decorated], Decorate
 
 def answer(cloud: Cloud, request: wire.Request) -> wire.Response:
     """Any request the stand-in may get. Raises `Hangup` when a fault ends the connection."""
-    parts = urlsplit(request.target)
-    if parts.path.startswith("/batch"):
+    try:
+        request = arrived(request)
+        parts = urlsplit(request.target)
+    except ApiError as refused:
+        return wire.refusal(refused)
+    except ValueError as wrong:
+        return wire.refusal(BadRequest(f"The URL cannot be read: {wrong}"))
+    if parts.path == "/batch" or parts.path.startswith("/batch/"):
         return batch.answer(cloud, request)
     if parts.path == METRICS_PATH and request.http == "GET":
         return wire.Response(200, EXPOSITION[0](cloud), content_type=CONTENT_TYPE)
-    if not parts.path.startswith("/control"):
+    if parts.path != "/control" and not parts.path.startswith("/control/"):
         return wire.answer(cloud, request)
     path = parts.path.removeprefix("/control").rstrip("/")
     try:

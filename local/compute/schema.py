@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 from collections.abc import Callable
 from functools import cache
@@ -162,9 +163,12 @@ def _number(value: Any, where: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise _wrong_type(where, value, "TYPE_DOUBLE")
     try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError as wrong:
+        number = float(value)
+    except (ValueError, OverflowError) as wrong:
         raise _wrong_type(where, value, "TYPE_DOUBLE") from wrong
+    if not math.isfinite(number):
+        raise _wrong_type(where, value, "TYPE_DOUBLE")
+    return number if isinstance(value, str) else value
 
 
 def _string(raw: JsonObject) -> Cleaner:

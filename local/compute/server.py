@@ -5,24 +5,28 @@ requests.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
+from typing import Any
 
 from local.compute import control, wire
+from local.compute.arriving import Garbled, Request, received
 from local.compute.cloud import Cloud
-from local.compute.errors import Hangup
+from local.compute.errors import BadRequest, Hangup
 
 LOG = logging.getLogger("local.compute")
 IDLE_SECONDS = 1.0
 
 
 class Server:
-    """Serves a cloud on 127.0.0.1 until stopped. A context manager; port 0 asks the system for a free one."""
+    """Serves a cloud on an address of IPv4 until stopped. A context manager; port 0 asks the system for a free one."""
 
     def __init__(self, cloud: Cloud, port: int = 0, host: str = "127.0.0.1") -> None:
         self.cloud = cloud
+        self._host = host
         handler = type("Handler", (_Handler,), {"cloud": cloud})
         self._http = _Http((host, port), handler)
         self._stopping = threading.Event()
@@ -35,7 +39,8 @@ class Server:
     @property
     def url(self) -> str:
         """Without a path or a final slash: what `api_endpoint` takes."""
-        return f"http://127.0.0.1:{self.port}"
+        host = "127.0.0.1" if self._host in ("0.0.0.0", "localhost", "") else self._host
+        return f"http://{host}:{self.port}"
 
     def start(self) -> Server:
         """Starting a server that runs does nothing."""
@@ -94,6 +99,13 @@ class _Http(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is no mistake of ours."""
+        if isinstance(sys.exc_info()[1], ConnectionError):
+            LOG.debug("%s went away", client_address)
+        else:
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     """One connection, kept open. The answer goes out in one write, so that nothing waits for an acknowledgement."""
@@ -104,27 +116,43 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1
 
     def _answer(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length) if length else b""
-        request = wire.Request(self.command, self.path, body, dict(self.headers.items()))
         try:
-            response = control.answer(self.cloud, request)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            response = control.answer(self.cloud, Request(self.command, self.path, received(self.rfile, headers), headers))
         except Hangup:
             self.close_connection = True
             return
+        except Garbled as refused:  # where the next request would begin is not known
+            self.close_connection = True
+            response = wire.refusal(refused)
+        except ConnectionError:
+            raise
         except Exception as failed:  # the server must survive its own mistakes and name them to the caller
             LOG.exception("failed on %s %s", self.command, self.path)
             response = wire.failure(failed)
         if response.delay_seconds and self.cloud.clock.speed:
             time.sleep(response.delay_seconds / self.cloud.clock.speed)
+        self._send(response)
+
+    def _send(self, response: wire.Response) -> None:
         self.send_response(response.status)
         self.send_header("Content-Type", response.content_type)
         self.send_header("Content-Length", str(len(response.body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(response.body)
+        if self.command != "HEAD":
+            self.wfile.write(response.body)
         self.wfile.flush()
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815 - named by http.server
+    do_HEAD = do_OPTIONS = do_TRACE = _answer  # noqa: N815
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What is no HTTP, refused in the API's shape rather than in HTML."""
+        self.close_connection = True
+        self.command, self.request_version = getattr(self, "command", None) or "", self.protocol_version
+        self._send(wire.refusal(BadRequest(message or "The request cannot be read.", status=int(code))))
 
     def log_message(self, format: str, *args: object) -> None:
         LOG.debug("%s " + format, self.address_string(), *args)

@@ -11,15 +11,16 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import orjson
 
 from local.compute import answers, collections, discovery, schema, stale
+from local.compute.arriving import Request as Request
 from local.compute.call import HANDLERS, Call
 from local.compute.call_log import LoggedCall
 from local.compute.cloud import Cloud
@@ -36,16 +37,6 @@ IMAGE_PROJECTS = frozenset({"cos-cloud", "debian-cloud", "ubuntu-os-cloud", "dee
 MOST = {"maxResults": 500}
 """Limits that the discovery document has only in words."""
 SYSTEM_PARAMETERS = ("filter", "maxResults", "orderBy", "pageToken", "fields", "requestId", "returnPartialSuccess")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """`target` is the path with its query, or a full URL."""
-
-    http: str
-    target: str
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +78,7 @@ def _dispatch(cloud: Cloud, request: Request, segments: tuple[str, ...], query: 
     try:
         if method.id not in HANDLERS:
             raise NotBuilt(method.id)
+        _check_format(query)
         call, fault = _read(cloud, request, method, taken)
         body = _handle(call)
         if cloud.check_answers and method.response:
@@ -100,7 +92,15 @@ def _dispatch(cloud: Cloud, request: Request, segments: tuple[str, ...], query: 
         cloud.calls.record(LoggedCall(cloud.now(), method.id, request.http, target, status, reason), mutation=method.mutates)
     if fault is not None and fault.kind == "drop_after":
         raise Hangup(method.id)
-    return _json(status, body, fault.seconds if fault is not None and fault.kind == "latency" else 0.0)
+    late = fault.seconds if fault is not None and fault.kind == "latency" else 0.0
+    return _json(status, body, late, pretty=query.get("prettyPrint") == "true")
+
+
+def _check_format(query: Mapping[str, str]) -> None:
+    """Answers are JSON, whatever else the document's `alt` may ask for."""
+    for name in ("alt", "$alt"):
+        if query.get(name, "json").partition(";")[0] != "json":
+            raise Invalid(name, query[name], "Must be json.")
 
 
 def _read(cloud: Cloud, request: Request, method: Method, taken: Mapping[str, str]) -> tuple[Call, Fault | None]:
@@ -169,9 +169,9 @@ def _scope(method: Method, taken: Mapping[str, str]) -> str:
 
 
 @lru_cache(maxsize=4096)  # as for `_parts`; what is refused is not kept
-def _parameters(http: str, target: str) -> Mapping[str, Any]:
+def _parameters(http: str, target: str) -> dict[str, Any]:
     """Path and query of a request that has a method, typed. What the method does not know is tolerated and dropped, except for
-    those every list understands.
+    those every list understands. The answer is shared: copy it.
     """
     _, segments, query = _parts(target)
     routed = discovery.route(http, segments or ())
@@ -191,7 +191,7 @@ def _parameters(http: str, target: str) -> Mapping[str, Any]:
     for name in SYSTEM_PARAMETERS:
         if name in query and name not in params:
             params[name] = query[name]
-    return MappingProxyType(params)
+    return params
 
 
 def _typed(parameter: Parameter, given: str) -> Any:
@@ -216,8 +216,8 @@ def _body(method: Method, request: Request) -> JsonObject:
         given: Any = {}
     else:
         try:
-            given = json.loads(request.body)
-        except ValueError as wrong:
+            given = json.loads(request.body, parse_constant=_no_json)
+        except (ValueError, RecursionError) as wrong:
             raise BadRequest(f"Invalid JSON payload received. {wrong}", reason="parseError") from wrong
     if method.request is None:
         return {}
@@ -229,11 +229,16 @@ def _body(method: Method, request: Request) -> JsonObject:
     return body
 
 
+def _no_json(word: str) -> NoReturn:
+    """Python reads NaN and Infinity as numbers, JSON has no such."""
+    raise ValueError(f"Unexpected token {word}")
+
+
 def _name_in(body: bytes) -> str:
     """The name that an insert's body gives, for faults that look for it."""
     try:
         return str(json.loads(body).get("name", "")) if body else ""
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return ""
 
 
@@ -246,13 +251,13 @@ def _check_request_id(given: str) -> None:
         raise Invalid("requestId", given, "The zero UUID is not supported.")
 
 
-def _json(status: int, body: JsonObject, delay_seconds: float = 0.0) -> Response:
-    return Response(status, _encoded(body), delay_seconds=delay_seconds)
+def _json(status: int, body: JsonObject, delay_seconds: float = 0.0, *, pretty: bool = False) -> Response:
+    return Response(status, _encoded(body, pretty), delay_seconds=delay_seconds)
 
 
-def _encoded(body: JsonObject) -> bytes:
+def _encoded(body: JsonObject, pretty: bool) -> bytes:
     try:
-        return orjson.dumps(body)
+        return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE if pretty else None)
     except orjson.JSONEncodeError:  # half a surrogate pair, or a number beyond 64 bits, that somebody has sent
         return json.dumps(body, separators=(",", ":")).encode()
 
