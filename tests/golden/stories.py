@@ -313,6 +313,17 @@ for at in (1, 2, 3, 4, 6, 8):
         MOMENTS[f"worker-died-{'after' if after else 'before'}-its-write-{at}"] = _dead(at, after)
 
 
+def _dead_on_the_way_back(at: int) -> Moment:
+    def tell(story: Scenario) -> None:
+        settled(story, "1")
+        story.when_released("2", rollout=SLOW)
+        story.when_until("step_2")
+        unheard(story, lambda: story.when_commanded("abort"))
+        dying(story, at, True, lambda: story.when_woken())
+
+    return tell
+
+
 @moment("claim-long-expired")
 def _(story: Scenario) -> None:
     _dead(4, True)(story)
@@ -324,3 +335,127 @@ def _(story: Scenario) -> None:
     settled(story, "1")
     story.autoscaler()["maxNumReplicas"] = 50
     story.when_minutes_pass(4)
+
+
+# ---- Other specs, other troubles
+
+
+def _at_each_step(until: str) -> Moment:
+    """A large fleet on five steps, which leave both releases instances of their own all along."""
+
+    def tell(story: Scenario) -> None:
+        settled(story, "1", scaling={"min": 10, "max": 20})
+        story.when_released("2", rollout={**SLOW, "steps": [5, 20, 40, 80, 100], "surge": 6})
+        story.when_until(until)
+
+    return tell
+
+
+for step in (2, 3, 4, 5):
+    MOMENTS[f"large-step_{step}-of-5"] = _at_each_step(f"step_{step}")
+
+
+@moment("swapping-by-what-may-be-missing")
+def _(story: Scenario) -> None:
+    settled(story, "1", scaling={"min": 6, "max": 9})
+    story.when_released("2", rollout={**SLOW, "surge": 0, "unavailable": 3})
+    story.when_until("step_2")
+
+
+@moment("swapping-on-spot-with-a-script")
+def _(story: Scenario) -> None:
+    script = {"image": None, "startup_script": "#!/bin/sh\nserve\n"}
+    settled(story, "1", artifact={"startup_script": "#!/bin/sh\nserve --old\n"}, machine={"spot": True, "type": "e2-standard-2"})
+    story.when_released("2", artifact=script, rollout=SLOW)
+    story.when_until("step_2")
+
+
+@moment("swapping-a-signed-image-under-a-policy")
+def _(story: Scenario) -> None:
+    story.given_policy(max_instances=12, regions=["us-central1"], images=[f"{IMAGE}"], max_project_instances=20)
+    settled(story, "1", artifact={"image": f"{IMAGE}@sha256:{'1' * 64}", "signature": "A" * 88})
+    story.when_released("2", artifact={"image": f"{IMAGE}@sha256:{'2' * 64}", "signature": "B" * 88}, rollout=SLOW)
+    story.when_until("step_2")
+
+
+@moment("swapping-behind-https")
+def _(story: Scenario) -> None:
+    story.given_certificate("models-example-com")
+    settled(story, "1", traffic={"certificate": "models-example-com", "host": "models.example.com", "draining_seconds": 0})
+    story.when_released("2", rollout=SLOW)
+    story.when_until("step_2")
+
+
+@moment("going-back-policy")
+def _(story: Scenario) -> None:
+    settled(story, "1")
+    story.when_released("2", rollout=SLOW)
+    story.when_until("step_2")
+    story.given_policy(machine_types=["e2-standard-2"])
+    stopping_at("going_back", story, lambda: story.when_woken())
+
+
+@moment("going-back-stock-out")
+def _(story: Scenario) -> None:
+    settled(story, "1")
+    story.given_stock_out("us-central1")
+    stopping_at("going_back", story, lambda: story.when_released("2", rollout={"progress_deadline_seconds": 300}))
+    story.given_no_stock_out()
+
+
+@moment("stepping-without-capacity")
+def _(story: Scenario) -> None:
+    settled(story, "1")
+    story.given_stock_out("us-central1")
+    story.when_released("2", rollout={**SLOW, "progress_deadline_seconds": 7200})
+    story.when_minutes_pass(3)
+    story.given_no_stock_out()
+
+
+@moment("stepping-and-nobody-can-look")
+def _(story: Scenario) -> None:
+    settled(story, "1")
+    story.when_released("2", rollout=SLOW)
+    story.when_until("step_2")
+    story.given_fault("error", status=503)
+    story.when_minutes_pass(5)
+    story.given_no_faults()
+
+
+@moment("baking-with-a-newer-one-that-waits")
+def _(story: Scenario) -> None:
+    settled(story, "1")
+    story.when_released("2", rollout={**SLOW, "on_newer": "wait"})
+    story.when_until("baking")
+    unheard(story, lambda: story.when_released("3"))
+
+
+@moment("first-release-superseded")
+def _(story: Scenario) -> None:
+    story.when_released("1")
+    story.when_until("baking")
+    story.when_released("2")
+
+
+@moment("released-again-after-retirement")
+def _(story: Scenario) -> None:
+    settled(story, "1")
+    story.when_commanded("retire")
+    story.when_settled()
+    story.when_released("2", scaling={"min": 2, "max": 4}, traffic={"path": "/again", "draining_seconds": 0})
+    story.when_until("baking")
+
+
+@moment("forced-once-more")
+def _(story: Scenario) -> None:
+    settled(story, "1")
+    story.given_behaviour("2", never_ready=True)
+    story.when_released("2", rollout={**SLOW, "progress_deadline_seconds": 120})
+    story.when_settled()
+    story.given_no_behaviours()
+    story.when_released("2", rollout={**SLOW, "progress_deadline_seconds": 120}, force=True)
+    story.when_until("step_2")
+
+
+for at in (3, 5):
+    MOMENTS[f"worker-died-going-back-after-its-write-{at}"] = _dead_on_the_way_back(at)
