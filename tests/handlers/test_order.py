@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -11,9 +13,9 @@ from handlers import records
 from handlers.turn import turn
 from infra.store import Delete, Unavailable
 from rollout.encode import Claim
-from tests.scenario import MortalStore, Scenario
+from tests.scenario import MortalBus, MortalStore, Scenario
 
-Commit = Callable[[], Any]
+Call = Callable[[], Any]
 
 
 def given_a_release_that_no_turn_has_seen() -> Scenario:
@@ -36,7 +38,7 @@ def test_nothing_is_done_before_its_decision_is_saved() -> None:
     story = given_a_release_that_no_turn_has_seen()
     before, seen = story.resources(), []
 
-    def watched(commit: Commit) -> Any:
+    def watched(commit: Call) -> Any:
         seen.append(story.resources())
         return commit()
 
@@ -49,7 +51,7 @@ def test_a_decision_that_was_overtaken_is_neither_saved_nor_carried_out() -> Non
     story = given_a_release_that_no_turn_has_seen()
     made: list[int] = []
 
-    def late(commit: Commit) -> Any:
+    def late(commit: Call) -> Any:
         if not made:
             story.when_commanded("retire")
             made.append(story.calls("instanceTemplates.insert"))
@@ -67,7 +69,7 @@ def test_a_release_that_could_not_be_saved_comes_again() -> None:
     story = Scenario()
     failures = ["no answer", "no answer"]
 
-    def down(commit: Commit) -> Any:
+    def down(commit: Call) -> Any:
         if failures:
             raise Unavailable(failures.pop())
         return commit()
@@ -89,3 +91,22 @@ def test_a_wake_up_for_a_model_whose_document_is_not_there_takes_nothing_down() 
     story.when_minutes_pass(12)
     assert story.resources() == before
     assert len(story.instances()) == 3
+
+
+def test_what_happened_is_told_though_the_bus_was_down_at_that_moment() -> None:
+    story = Scenario()
+    published = itertools.count()
+
+    def shaky(publish: Call) -> Any:
+        if next(published) % 2 == 0:
+            raise Unavailable("no answer")
+        return publish()
+
+    story.world = story.worker(bus=MortalBus(story.bus, shaky))
+    story.when_released("1")
+    story.when_minutes_pass(2)
+    story.when_settled()
+    story.when_minutes_pass(1)
+    told = [json.loads(data)["to"] for data in story.told("model-rollout-status")]
+    assert sorted(told) == sorted(entry["to"] for entry in story.log())
+    assert story.leftovers() == ()

@@ -334,6 +334,14 @@ def test_a_snapshot_that_did_not_look_is_not_an_empty_world() -> None:
         plan(target(release()), Snapshot({}))
 
 
+@pytest.mark.parametrize("key", [GROUP, AUTOSCALER, SERVICE, names.live_check("tiny"), names.ready_check("tiny"), names.GATEWAY])
+def test_what_a_snapshot_did_not_look_at_is_not_taken_for_absent(key: Key) -> None:
+    world = settled(release())
+    seen = {each: body for each, body in read(world, release()).bodies.items() if each != key}
+    with pytest.raises(KeyError):
+        plan(target(release()), Snapshot(seen))
+
+
 @given(st.integers(1, 9), st.integers(0, 9), st.booleans(), st.integers(0, 6), st.integers(0, 6))
 def test_a_plan_that_was_carried_out_leaves_nothing_to_do(
     count: int, least: int, free: bool, surge: int, unavailable: int

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from handlers import records
 from tests.scenario import Scenario
 
 
@@ -50,6 +51,14 @@ def tell(fate: Fate) -> Scenario:
     return story
 
 
+def told(story: Scenario) -> set[str]:
+    return {attributes["ce-id"] for attributes in story.told_attributes(records.STATUS)}
+
+
+def logged(story: Scenario) -> set[str]:
+    return {f"tiny-{entry.path.rpartition('/')[2]}" for entry in story.store.list("models/tiny/log", 1000)}
+
+
 REFERENCE = Fate()
 WORLD = tell(REFERENCE)
 
@@ -65,3 +74,4 @@ def test_a_death_at_any_write_changes_nothing_in_the_end(share: int, after: bool
         assert story.resources() == WORLD.resources(), context
         assert story.autoscaler()["mode"] == "ON", context
         assert story.leftovers() == (), context
+        assert told(story) == logged(story), context

@@ -95,6 +95,17 @@ def test_bad_input_is_acknowledged_quarantined_once_and_told(raw: bytes) -> None
     assert story.resources() == set()
 
 
+def test_a_release_that_the_present_group_cannot_run_is_refused_when_it_arrives() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    before = story.resources()
+    story.when_released("2", serving={"port": 9000})
+    assert "serving.port" in story.quarantine()[0]["why"]
+    assert "retire" in story.quarantine()[0]["why"]
+    assert story.outcome("2") is None
+    assert story.resources() == before
+
+
 def test_all_errors_of_a_message_are_reported_together_by_their_paths() -> None:
     story = Scenario()
     story.when_published(
@@ -136,4 +147,5 @@ def test_a_wake_up_that_is_garbage_or_about_nobody_is_acknowledged() -> None:
     story = Scenario()
     story.when_woken(b"{")
     story.when_woken(b'{"model": "ghost"}')
+    assert story.bus.next_due() is None  # what is not acknowledged would come again
     assert story.resources() == set()
