@@ -37,6 +37,7 @@ SECONDS: dict[Kind, tuple[float, float]] = {
     "killed": (0.0, 0.8),
     "frozen": (0.0, 0.2),
 }
+RECORDS_SECONDS = SECONDS | {"killed": (0.0, 0.1)}  # a turn takes a second or so, an intake a tenth of one
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,6 @@ def fate(seed: int, topic: str, model: str, number: int) -> Fate:
     envelope = chance.choice(ENVELOPES)
     if number > LAST:
         return Fate("well", 0.0, envelope, False)
-    weights = HINTS if topic.endswith("wakeups") else RECORDS
+    weights, seconds = (HINTS, SECONDS) if topic.endswith("wakeups") else (RECORDS, RECORDS_SECONDS)
     kind = chance.choices(tuple(weights), tuple(weights.values()))[0]
-    return Fate(kind, chance.uniform(*SECONDS.get(kind, (0.0, 0.0))), envelope, chance.random() < 0.5)
+    return Fate(kind, chance.uniform(*seconds.get(kind, (0.0, 0.0))), envelope, chance.random() < 0.5)

@@ -1,6 +1,6 @@
 """Stands between Google's Pub/Sub emulator and the functions, and lets each delivery meet its fate.
 
-    emulator ──push──> proxy ──fate, real envelope──> a function's process
+    emulator ──push, after the back-off──> proxy ──fate, real envelope──> a function's process
         ^                │
         └─ answer ───────┘   not always the function's
 
@@ -24,12 +24,14 @@ from types import TracebackType
 from typing import Any
 
 from local.processes import HOST
+from tests.emulators.backoff import Backoffs
 from tests.emulators.envelopes import enveloped
 from tests.emulators.fates import GOOGLES_DEADLINE_SECONDS, Fate
 from tests.emulators.workers import LONGEST_SECONDS, Worker, Workers
 
 FROZEN_SECONDS = GOOGLES_DEADLINE_SECONDS + 4.0  # long enough for the repeat to come
 ACKNOWLEDGED = range(200, 300)
+TOO_EARLY = NO_INSTANCE = 429
 AGAIN_SECONDS = 0.5
 COLD_START_SECONDS = 8.0
 
@@ -39,9 +41,10 @@ Judge = Callable[[str, str, int], Fate]
 
 @dataclass(frozen=True)
 class Delivery:
-    """One push of one message. `began` and `ended` are monotonic seconds."""
+    """One push of one message. `published` is the emulator's own time stamp; `began` and `ended` are monotonic seconds."""
 
     message: str
+    published: str
     model: str
     topic: str
     fate: Fate
@@ -57,6 +60,7 @@ class Proxy:
     def __init__(self, targets: Mapping[str, Workers], judge: Judge, speed: float) -> None:
         self._targets, self._judge = targets, judge
         self._hasty_seconds = GOOGLES_DEADLINE_SECONDS / speed
+        self.backoffs = Backoffs(speed)
         self._pool = ThreadPoolExecutor(64, thread_name_prefix="proxy")
         self._server = _server(self._push)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -113,11 +117,17 @@ class Proxy:
         if topic not in self._targets:
             self.heard.append(push["message"])
             return 204
-        model = _model(push["message"])
+        model, message = _model(push["message"]), push["message"]["messageId"]
         with self._lock:
+            if self.backoffs.is_early(message, time.monotonic()):
+                return TOO_EARLY
             self._numbers[topic, model] += 1
             number = self._numbers[topic, model]
-        return self._meet(Push(push, topic_name, topic, model), self._judge(topic, model, number))
+        status = self._meet(Push(push, topic_name, topic, model), self._judge(topic, model, number))
+        if status not in ACKNOWLEDGED:
+            with self._lock:
+                self.backoffs.failed(topic, message, time.monotonic())
+        return status
 
     def _meet(self, push: Push, fate: Fate) -> int:
         match fate.kind:
@@ -164,14 +174,15 @@ class Proxy:
             attempt = self._attempts[message["messageId"]]
         headers, body = enveloped(push.body, push.topic_name, attempt, fate.envelope)
         worker = self._targets[push.topic].next(COLD_START_SECONDS)
-        status = 503
+        status = NO_INSTANCE
         if worker:
             self._harm(worker, fate)
             status = worker.call(f"/{push.topic_name}", headers, body)
         self._passing[push.topic].set()
         if status in ACKNOWLEDGED:
             self.acknowledged.add(message["messageId"])
-        self.deliveries.append(Delivery(message["messageId"], push.model, push.topic, fate, began, time.monotonic(), status))
+        which = (message["messageId"], message["publishTime"], push.model, push.topic)
+        self.deliveries.append(Delivery(*which, fate, began, time.monotonic(), status))
         return status
 
     def _harm(self, worker: Worker, fate: Fate) -> None:

@@ -17,10 +17,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.emulators.backoff import FIRST_SECONDS
+from tests.emulators.envelopes import SECRET
 from tests.emulators.fates import GOOGLES_DEADLINE_SECONDS, HINTS, WELL, Fate, fate
-from tests.emulators.proxy import Delivery
+from tests.emulators.proxy import ACKNOWLEDGED, Delivery
 from tests.emulators.rig import RELEASES, Rig, eventually, running
 from tests.emulators.stories import SAME_ENDS, STORIES, Chapter, end, release, undisturbed
+from tests.emulators.workers import GONE
 
 SPEED, SLOW = 30.0, 3.0
 AT_ONCE = 10
@@ -67,6 +70,10 @@ def test_every_schedule_ends_where_the_undisturbed_story_ends(rig: Rig, first: i
     assert not rig.proxy.troubles
     assert {delivery.fate.kind for delivery in rig.proxy.deliveries} >= set(HINTS) - {"lost", "refused"}
     assert overlapping(rig, 0), "no message was delivered again while it was worked on"
+    assert reordered(rig), "no message came before one that was published earlier"
+    assert len(struck(rig)) >= 2, "no process was killed in the middle of its work"
+    assert max(rig.proxy.backoffs.waits) >= FIRST_SECONDS * 2, "no message waited longer each time"
+    assert not kept_secrets(rig), "the token of a push was kept"
 
 
 def test_a_turn_that_outlasts_the_ack_deadline_is_delivered_again_meanwhile_and_its_work_is_done_once(
@@ -92,6 +99,38 @@ def overlapping(rig: Rig, after_seconds: float) -> list[str]:
         for message, times in by_message.items()
         if any(a.began + after_seconds <= b.began < a.ended for a in times for b in times if a is not b)
     ]
+
+
+def reordered(rig: Rig) -> list[tuple[str, str]]:
+    """Pairs of messages about one model on one topic of which the later one was taken first."""
+    first: dict[tuple[str, str, str], Delivery] = {}
+    for delivery in rig.proxy.deliveries:
+        if delivery.status in ACKNOWLEDGED and delivery.model:
+            first.setdefault((delivery.topic, delivery.model, delivery.message), delivery)
+    taken = sorted(first.values(), key=lambda delivery: delivery.ended)
+    return [
+        (early.message, late.message)
+        for number, late in enumerate(taken)
+        for early in taken[number + 1 :]
+        if (early.topic, early.model) == (late.topic, late.model) and early.published < late.published
+    ]
+
+
+def struck(rig: Rig) -> list[float]:
+    """How long into its work each process was that was killed in the middle of it: the request never got an answer."""
+    return [
+        delivery.fate.seconds for delivery in rig.proxy.deliveries if delivery.fate.kind == "killed" and delivery.status == GONE
+    ]
+
+
+def kept_secrets(rig: Rig) -> list[str]:
+    """Where the token of a push is to be found: in a log, or in a document."""
+    texts = {log.name: log.read_text(errors="replace") for log in rig.folder.glob("*.log")}
+    assert len(texts) >= 3
+    texts |= {
+        each.path: str(each.data) for name in ("models", "quarantine", "outbox") for each in rig.store.list(name, 1000, None)
+    }
+    return [name for name, text in texts.items() if SECRET in text]
 
 
 def lived(rig: Rig, seed: int) -> str:

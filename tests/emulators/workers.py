@@ -16,6 +16,7 @@ from local.processes import HOST, Program, free_port
 
 ROOT = Path(__file__).parents[2]
 LONGEST_SECONDS = 120
+GONE = 503  # no function answers so by itself
 
 
 @dataclass
@@ -63,13 +64,13 @@ class Worker:
             self.program.stop()
 
     def call(self, path: str, headers: Mapping[str, str], body: bytes) -> int:
-        """The status that it answers; 503 where it does not, or is gone in the middle of it."""
+        """The status that it answers; `GONE` where it does not, or is gone in the middle of it."""
         connection = http.client.HTTPConnection(HOST, self.program.port, timeout=LONGEST_SECONDS)
         try:
             connection.request("POST", path, body, dict(headers))
             return connection.getresponse().status
         except (OSError, http.client.HTTPException):
-            return 503
+            return GONE
         finally:
             connection.close()
 
