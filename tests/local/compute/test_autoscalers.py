@@ -187,6 +187,15 @@ def test_a_metric_per_vm_scales_by_its_mean_and_its_absence_is_told(fleet: Fleet
     assert fleet.get().target_size == 6
 
 
+@pytest.mark.parametrize(("given", "size"), [(40, 8), ({"mean": 4}, 3), ({"mean": 10}, 6)])
+def test_a_metric_of_the_group_may_be_said_as_a_mean_of_its_vms(fleet: Fleet, given: Any, size: int) -> None:
+    queue = METRIC(metric="custom.googleapis.com/queue", single_instance_assignment=5)
+    fleet.autoscale(custom_metric_utilizations=[queue], stabilization_period_sec=0)
+    fleet.cloud.load["tiny"] = {"metrics": {"custom.googleapis.com/queue": given}}
+    fleet.run(1)
+    assert fleet.get().target_size == size
+
+
 def test_a_schedule_lifts_the_group_for_its_time(fleet: Fleet) -> None:
     # The clock starts at midnight UTC; operations and booting have taken a few minutes.
     night = compute_v1.AutoscalingPolicyScalingSchedule(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from google.cloud import compute_v1
@@ -188,6 +189,17 @@ def test_the_capacity_scaler_lowers_what_a_vm_can_do(three: Fleet) -> None:
     three.serve(balancing_mode="RATE", max_rate_per_instance=100, capacity_scaler=0.5)
     three.autoscale(load_balancing_utilization=BALANCING())
     assert size_under(three, rps=200) == 5
+
+
+@fact(
+    "Documentation, scaling by load balancing: in mode UTILIZATION a backend is full at its maxUtilization",
+    assumed="0.8 where it names none",
+)
+@pytest.mark.parametrize(("members", "size"), [({"max_utilization": 0.5}, 4), ({}, 3), ({"capacity_scaler": 0.5}, 5)])
+def test_utilisation_is_measured_against_what_the_backend_may_have(three: Fleet, members: Any, size: int) -> None:
+    three.serve(balancing_mode="UTILIZATION", **members)
+    three.autoscale(load_balancing_utilization=BALANCING(utilization_target=0.8), min_num_replicas=3)
+    assert size_under(three, cpu=0.5) == size
 
 
 @fact("Documentation, autoscaler: it owns the target size; an update goes on around the new size")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -101,6 +102,20 @@ def test_schedules_beyond_the_limits_are_told(three: Fleet) -> None:
     three.autoscale(min_num_replicas=2, max_num_replicas=4, scaling_schedules={"high": at(5, 9), "low": at(6, 1)})
     three.run(1)
     assert details(three) == ["SCHEDULED_INSTANCES_GREATER_THAN_AUTOSCALER_MAX", "SCHEDULED_INSTANCES_LESS_THAN_AUTOSCALER_MIN"]
+
+
+@fact("API reference, scalingScheduleStatus: READY or ACTIVE, when it started last and when it starts next")
+def test_a_schedule_tells_when_it_started_and_when_it_starts_next(three: Fleet) -> None:
+    start = datetime.fromtimestamp(three.clock.now(), UTC).replace(second=0, microsecond=0) + timedelta(minutes=2)
+    daily = SCHEDULE(schedule=f"{start.minute} {start.hour} * * *", duration_sec=300, min_required_replicas=5)
+    three.autoscale(scaling_schedules={"peak": daily})
+    waits = three.autoscaler().scaling_schedule_status["peak"]
+    assert (waits.state, waits.last_start_time, datetime.fromisoformat(waits.next_start_time)) == ("READY", "", start)
+    three.run(130)
+    told = three.autoscaler().scaling_schedule_status["peak"]
+    starts = (datetime.fromisoformat(told.last_start_time), datetime.fromisoformat(told.next_start_time))
+    assert (told.state, starts) == ("ACTIVE", (start, start + timedelta(days=1)))
+    assert three.get().target_size == 5
 
 
 @fact("API reference, status PENDING: the configuration has not been read yet")

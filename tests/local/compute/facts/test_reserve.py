@@ -144,6 +144,21 @@ def test_an_autoscaler_does_not_count_vms_in_reserve(six: Fleet) -> None:
     assert sizes(six) == (3, 3, 0)
 
 
+@fact("Documentation, autoscaler: it counts VMs that serve", assumed="a VM on its way into the reserve is none of them")
+@pytest.mark.parametrize(("never_alive", "doing"), [(False, "stopping"), (True, "verifying")])
+def test_an_autoscaler_does_not_count_vms_that_will_be_reserve(six: Fleet, never_alive: bool, doing: str) -> None:
+    six.cloud.set_behaviours([{"never_alive": never_alive}])
+    waits = compute_v1.InstanceGroupManagerStandbyPolicy(initial_delay_sec=3600)
+    six.patch(target_stopped_size=2, standby_policy=waits)
+    six.run(200)
+    assert six.doing() == {"none": 6, doing: 2}
+    assert {each.instance_status for each in six.instances()} == {"RUNNING"}
+    six.cloud.load["tiny"] = {"cpu": 0.6}
+    six.autoscale()
+    six.run(1)
+    assert sizes(six) == (6, 2, 0)
+
+
 @fact("API reference, backendServices.getHealth: VMs that serve")
 def test_a_vm_in_reserve_is_behind_no_backend_service(six: Fleet) -> None:
     six.serve()
