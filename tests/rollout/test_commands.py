@@ -31,12 +31,12 @@ STEPPING, BAKING = Stepping(1, NOON), Baking(NOON)
 BACK, RETIRING = GoingBack("rolled_back", "unhealthy", "it was sick", NOON), Retiring(NOON, "retired")
 ON_THE_WAY = (STEPPING, BAKING)
 OTHER_PHASES: tuple[Phase, ...] = (Settled(), BACK, RETIRING)
-NOW = at(100)
+GIVEN, NOW = at(90), at(100)
 PAUSED = Pause("paused by ann", at(40))
 
 
 def command(verb: Verb, **fields: Any) -> Command:
-    return Command(verb, f"event-{verb}", NOON, **fields)
+    return Command(verb, f"event-{verb}", GIVEN, **fields)
 
 
 def desired(of: Release | None = TWO, *commands: Command) -> Desired:
@@ -172,7 +172,7 @@ def test_a_command_that_names_another_release_changes_nothing(verb: Verb) -> Non
 
 def test_rollback_of_a_settled_model_wants_what_served_before_and_by_one_step() -> None:
     found = obeyed(Rollout(stable=TWO, previous=ONE), command("rollback", requested_by="ann"))
-    wanted = replace(ONE, generation=3, force=True)
+    wanted = replace(ONE, generation=3, force=True, released_at=GIVEN)
     assert found.desired == Desired("tiny", wanted, 3)
     assert found.rollout == Rollout(stable=TWO, previous=ONE, promoted=True)
     assert told(found) == [("1", "settled", "asked", "rolled back by ann to release 1")]
@@ -180,7 +180,7 @@ def test_rollback_of_a_settled_model_wants_what_served_before_and_by_one_step() 
 
 def test_rollback_goes_to_the_release_it_names() -> None:
     found = obeyed(Rollout(stable=TWO, previous=ONE), command("rollback", version="3", release=THREE))
-    assert found.desired.release == replace(THREE, generation=3, force=True)
+    assert found.desired.release == replace(THREE, generation=3, force=True, released_at=GIVEN)
     assert told(found) == [("3", "settled", "asked", "rolled back on command to release 3")]
 
 
@@ -201,7 +201,7 @@ def test_rollback_of_a_first_release_on_its_way_is_to_abort_it() -> None:
 def test_rollback_to_a_third_release_in_mid_rollout_lets_the_rollout_give_way_to_it(stable: Release | None) -> None:
     found = obeyed(swapping(stable=stable), command("rollback", version="3", release=THREE))
     assert found.rollout == swapping(stable=stable)
-    assert found.desired == Desired("tiny", replace(THREE, generation=3, force=True), 3)
+    assert found.desired == Desired("tiny", replace(THREE, generation=3, force=True, released_at=GIVEN), 3)
     assert told(found) == [("3", "step_2", "asked", "rolled back on command to release 3")]
 
 
@@ -231,7 +231,7 @@ def test_a_rollback_to_nowhere_changes_nothing_and_says_why(rollout: Rollout, fi
 
 def test_a_rollback_to_a_named_release_is_taken_while_another_goes_back() -> None:
     found = obeyed(swapping(BACK), command("rollback", version="3", release=THREE))
-    assert found.desired.release == replace(THREE, generation=3, force=True)
+    assert found.desired.release == replace(THREE, generation=3, force=True, released_at=GIVEN)
     assert not found.rollout.promoted
 
 

@@ -294,6 +294,7 @@ def test_a_bake_that_is_over_waits_for_those_that_just_fell() -> None:
     [
         (seen(0, sick=4), SICK_MAJORITY_SECONDS),
         (seen(1, sick=3), SICK_MAJORITY_SECONDS),
+        (seen(2, sick=3), SICK_MAJORITY_SECONDS),
         (seen(2, sick=2), 240),
         (seen(3, sick=1), 240),
     ],
