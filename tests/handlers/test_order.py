@@ -10,9 +10,13 @@ from datetime import timedelta
 from typing import Any
 
 from handlers import records
-from handlers.turn import turn
+from handlers.turn import request_id, turn
+from infra.resources import names
+from infra.resources.base import Action
 from infra.store import Delete, Unavailable
-from rollout.encode import Claim
+from rollout.encode import Claim, State
+from rollout.model import Desired
+from tests.infra.build import NOON
 from tests.scenario import MortalBus, MortalStore, Scenario
 
 Call = Callable[[], Any]
@@ -110,3 +114,12 @@ def test_what_happened_is_told_though_the_bus_was_down_at_that_moment() -> None:
     told = [json.loads(data)["to"] for data in story.told("model-rollout-status")]
     assert sorted(told) == sorted(entry["to"] for entry in story.log())
     assert story.leftovers() == ()
+
+
+def test_a_change_that_is_asked_for_again_is_the_same_request_until_something_new_is_saved() -> None:
+    """So Compute Engine knows the repeat of a worker that died from the same change after new drift."""
+    state, action = State(Desired("tiny"), revision=7), Action(names.live_check("tiny"), "update", {"port": 1}, "why")
+    asked = request_id(state, action)
+    assert request_id(replace(state, claim=Claim("another", NOON)), replace(action, why="put otherwise")) == asked
+    others = (replace(state, revision=8), action), (state, replace(action, seen="x")), (state, replace(action, body={"port": 2}))
+    assert asked not in {request_id(*other) for other in others}
