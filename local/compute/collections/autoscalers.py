@@ -98,6 +98,8 @@ def _schedules(policy: JsonObject) -> None:
     if len(schedules) > MOST_SCHEDULES:
         raise Invalid(f"{POLICY}.scalingSchedules", len(schedules), f"At most {MOST_SCHEDULES} schedules are allowed.")
     for name, given in schedules.items():
+        if "minRequiredReplicas" not in given:
+            raise Required(f"{POLICY}.scalingSchedules[{name}].minRequiredReplicas")
         problem = schedule_problem(schedule_of(name, given))
         if problem:
             raise Invalid(f"{POLICY}.scalingSchedules[{name}]", given.get("schedule", ""), problem)

@@ -14,6 +14,7 @@ from tests.local.compute.fleet import FIXED, SCOPE, Fleet, policy, version
 
 CPU = compute_v1.AutoscalingPolicyCpuUtilization
 METRIC = compute_v1.AutoscalingPolicyCustomMetricUtilization
+SCHEDULE = compute_v1.AutoscalingPolicyScalingSchedule
 
 
 @pytest.fixture
@@ -241,9 +242,12 @@ def test_scaling_out_in_the_middle_of_an_update_keeps_the_budgets_of_the_new_siz
         ({"cpu_utilization": CPU(utilization_target=1.5)}, "utilizationTarget"),
         ({"custom_metric_utilizations": [METRIC(metric="m")]}, "Exactly one of utilizationTarget"),
         (
-            {"scaling_schedules": {"s": compute_v1.AutoscalingPolicyScalingSchedule(schedule="0 25 * * *", duration_sec=600)}},
+            {"scaling_schedules": {"s": SCHEDULE(schedule="0 25 * * *", duration_sec=600, min_required_replicas=1)}},
             "Not a cron expression",
         ),
+        ({"scaling_schedules": {"s": SCHEDULE(schedule="0 1 * * *", duration_sec=600)}}, "minRequiredReplicas"),
+        ({"scale_in_control": compute_v1.AutoscalingPolicyScaleInControl(time_window_sec=59)}, "timeWindowSec"),
+        ({"scale_in_control": compute_v1.AutoscalingPolicyScaleInControl(time_window_sec=3601)}, "timeWindowSec"),
     ],
 )
 def test_what_a_policy_may_not_ask_for_is_refused_at_once(fleet: Fleet, members: dict[str, Any], message: str) -> None:

@@ -9,7 +9,7 @@ from google.cloud import compute_v1
 
 from local.compute.instance_controls import affect
 from tests.local.compute.clients import PROJECT
-from tests.local.compute.facts.asking import on_instances
+from tests.local.compute.facts.asking import on_instances, urls
 from tests.local.compute.facts.source import fact
 from tests.local.compute.fleet import FIXED, Fleet, policy, version
 
@@ -145,6 +145,18 @@ def test_a_rolling_restart_keeps_the_vms(six: Fleet) -> None:
     assert six.doing() == {"none": 3, "restarting": 3}
     six.settle()
     assert {each.id for each in six.instances()} == before
+
+
+@fact("API reference, currentAction VERIFYING: after a restart and after a recreation, as after a creation")
+@pytest.mark.parametrize("how", ["restarting", "recreating"])
+def test_a_vm_is_verified_again_after_it_was_down(six: Fleet, how: str) -> None:
+    six.cloud.operations.seconds = 0.0
+    if how == "restarting":
+        six.versions(version("v1", label="again"), update_policy=policy(3, 3, minimal_action="RESTART"))
+    else:
+        on_instances(six, "recreate", urls(six, 3))
+    seen = [doing for doing in watched(six, 100) if doing != {"none": 6}]
+    assert seen[:2] == [{"none": 3, how: 3}, {"none": 3, "verifying": 3}]
 
 
 @fact("Observed with gcloud 528, `rolling-action replace`: a fresh version name with minimalAction REPLACE replaces every VM")
