@@ -68,6 +68,21 @@ def test_rollback_to_a_release_that_never_served_is_refused_with_the_reason() ->
     assert "never served" in story.quarantine()[0]["why"]
 
 
+def test_rollback_to_a_release_that_went_back_itself_is_refused_too() -> None:
+    story = Scenario()
+    story.given_behaviour("2", never_ready=True)
+    story.given_serving("1")
+    story.when_released("2", rollout={"progress_deadline_seconds": 60})
+    story.when_settled()
+    story.given_serving("3", rollout={"progress_deadline_seconds": 900})
+    before = story.log()
+    story.when_commanded("rollback", version="2")
+    assert "never served" in story.quarantine()[0]["why"]
+    story.when_minutes_pass(5)
+    assert story.log() == before
+    assert story.serving_version() == "3"
+
+
 def test_retire_removes_all_that_is_the_models_and_nothing_else() -> None:
     story = Scenario()
     story.given_serving("1", model="large")
