@@ -81,6 +81,21 @@ def test_jitter_spreads_the_boots_and_the_same_seed_spreads_them_alike() -> None
     assert len(set(runs[0])) == 6
 
 
+@pytest.mark.parametrize(("seconds", "timeout", "lasts"), [(20, 600, 20), (600, 40, 40), (0, 600, 0)])
+def test_connections_last_as_long_as_they_are_told_and_the_time_out_lets_them(
+    fleet: Fleet, seconds: int, timeout: int, lasts: int
+) -> None:
+    fleet.cloud.set_behaviours([{"drain_seconds": seconds}])
+    fleet.create(size=1)
+    fleet.serve(drain=timeout)
+    fleet.settle()
+    fleet.resize(0)
+    began = fleet.clock.now()
+    while fleet.instances()[0].instance_status == "RUNNING":
+        fleet.run(1)
+    assert fleet.clock.now() - began == pytest.approx(lasts, abs=3)  # the operation of the resize takes two
+
+
 def test_a_vm_that_dies_after_a_while_is_healed_again_and_again(fleet: Fleet) -> None:
     fleet.cloud.set_behaviours([{"dies_after_seconds": 200}])
     fleet.create(size=3)

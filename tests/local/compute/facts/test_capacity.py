@@ -8,6 +8,7 @@ import pytest
 from google.cloud import compute_v1
 
 from local.compute.capacity import Need, stock_out
+from local.compute.instance_controls import affect
 from tests.local.compute.clients import PROJECT
 from tests.local.compute.facts.asking import TINY, ask
 from tests.local.compute.facts.source import fact
@@ -140,6 +141,20 @@ def test_attempts_are_made_with_growing_pauses(fleet: Fleet) -> None:
         counts.append(len(fleet.errors()))
     tries = [later - earlier for earlier, later in zip([0, *counts], counts, strict=False)]
     assert tries[0] > tries[1] >= tries[2] >= tries[3] >= 1
+
+
+@fact("API reference, currentAction RECREATING: the group tries again", assumed="the pauses begin at 10 s with each recreation")
+def test_the_pauses_begin_anew_with_a_recreation(fleet: Fleet) -> None:
+    fleet.cloud.stock_outs["*"] = {}
+    fleet.create(size=1)
+    fleet.run(600)
+    fleet.cloud.stock_outs.clear()
+    fleet.settle()
+    before = len(fleet.errors())
+    fleet.cloud.stock_outs["*"] = {}
+    affect(fleet.cloud, "stop")
+    fleet.run(30)
+    assert len(fleet.errors()) - before == 2  # after 3 s, and 13 s later
 
 
 # Resize requests

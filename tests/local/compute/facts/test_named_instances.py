@@ -121,6 +121,17 @@ def test_every_removal_by_the_group_drains(six: Fleet, removal: str) -> None:
     assert "RUNNING" not in {each.instance_status for each in six.instances() if each.name in {one.name for one in leaving}}
 
 
+@fact("Documentation, connection draining: it is for requests in flight", assumed="a VM that has never served goes at once")
+def test_a_vm_that_does_not_run_yet_does_not_drain(six: Fleet) -> None:
+    six.serve(drain=600)
+    six.resize(9)
+    six.run(10)
+    assert six.doing() == {"none": 6, "creating": 3}
+    six.resize(6)
+    six.run(30)
+    assert six.doing() == {"none": 6}
+
+
 @fact("API reference, abandonInstances: a VM that leaves is drained first, and goes on running")
 def test_an_abandoned_vm_is_drained(six: Fleet) -> None:
     six.serve(drain=100)
