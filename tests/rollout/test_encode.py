@@ -209,3 +209,13 @@ def test_a_release_written_before_a_field_was_there_has_its_default() -> None:
     document = release_to_document(ONE)
     del document["asked"], document["force"]
     assert release_from_document(document) == ONE
+
+
+def test_a_release_whose_spec_cannot_be_read_is_another_slipways_and_no_fault_of_a_message() -> None:
+    document = release_to_document(TWO)
+    document["spec"] = document["spec"] | {"scaling": {"max": "lots"}}
+    with pytest.raises(UnknownSchema) as refused:
+        release_from_document(document)
+    assert str(refused.value) == (
+        "release '2' on record has a spec that is not known here: scaling.max: must be an integer from 1 to 2000, got \"lots\""
+    )

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from rollout.events import Invalid, ReleaseRequested, parse, resolve
+from rollout.rules import Case
+from rollout.spec import Sections
 
 IMAGE = "us-docker.pkg.dev/p/r/tiny:1"
 SCRIPT = {"startup_script": "#!/bin/sh\nserve\n"}
@@ -207,3 +209,50 @@ def test_at_the_very_bound_a_rule_is_kept(patch: dict[str, Any]) -> None:
 def test_a_message_alone_is_not_judged_by_what_it_leaves_out(patch: dict[str, Any]) -> None:
     """What it leaves out may be inherited with a value that puts it right."""
     assert parse({"model": "tiny", "version": "2", **patch})
+
+
+def test_a_wrong_command_is_told_all_that_is_wrong_with_it() -> None:
+    with pytest.raises(Invalid) as refused:
+        parse({"model": "tiny", "command": "retire", "version": "3", "reason": "two\nlines", "force": True})
+    assert [str(problem) for problem in refused.value.problems] == [
+        'reason: must be one line of at most 500 printable characters, got "two\\nlines"',
+        "force: is not a field here (there are command, model, reason, requested_by, version), got true",
+        "version: must be left out: retire is about the model, with all its releases",
+    ]
+
+
+def said(given: dict[str, Any], whole: bool = False, broken: tuple[tuple[str, ...], ...] = ()) -> Case:
+    return Case(Sections(), given, whole, frozenset(broken))
+
+
+@pytest.mark.parametrize(
+    ("given", "gives", "knows"),
+    [
+        ({"traffic": {"host": "a"}}, True, True),
+        ({"traffic": {"host": None}}, False, True),
+        ({"traffic": {"path": "/"}}, False, False),
+        ({"traffic": None}, False, True),
+        ({"traffic": 3}, False, False),
+        ({}, False, False),
+    ],
+)
+def test_what_a_message_gives_and_what_is_known_by_it(given: dict[str, Any], gives: bool, knows: bool) -> None:
+    assert said(given).gives("traffic.host") is gives
+    assert said(given).knows("traffic.host") is knows
+    assert said(given, whole=True).knows("traffic.host", "traffic.path")
+    assert said(given).knows("traffic.host", "machine.type") is False
+
+
+@pytest.mark.parametrize(
+    ("broken", "knows"),
+    [
+        (("traffic", "host"), False),
+        (("traffic",), False),
+        (("traffic", "host", "more"), False),
+        (("traffic", "path"), True),
+        (("machine",), True),
+    ],
+)
+def test_what_is_broken_in_part_or_around_is_not_known(broken: tuple[str, ...], knows: bool) -> None:
+    assert said({"traffic": {"host": "a"}}, broken=(broken,)).knows("traffic.host") is knows
+    assert said({}, whole=True, broken=(broken,)).knows("traffic.host") is knows

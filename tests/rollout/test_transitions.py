@@ -137,6 +137,14 @@ def test_the_last_step_leads_to_the_bake() -> None:
     assert turn.transitions == (Transition("2", "step_3", "baking", f"{why}; bakes for 300 s", evidence=(why,)),)
 
 
+@pytest.mark.parametrize(("step", "seen"), [(1, both(2, 2)), (2, HEALTHY_BAKE)])
+def test_what_comes_next_begins_with_a_clean_record(step: int, seen: Observed) -> None:
+    """Falls and time belong to the step in which they were."""
+    healthy = 2 * step
+    turn = looked(on_its_way(Stepping(step, NOON), progress=Progress(healthy, NOON, 2, at(5))), TWO, seen)
+    assert turn.rollout.progress == Progress(healthy, NOW)
+
+
 def test_a_rollout_whose_ladder_has_changed_begins_it_again() -> None:
     turn = looked(on_its_way(Stepping(2, NOON), ladder="of old"), TWO, both(2, 2))
     assert turn.rollout == on_its_way(Stepping(0, NOW), progress=Progress(2, NOW))
