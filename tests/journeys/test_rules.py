@@ -31,7 +31,6 @@ def test_rule_2_never_below_the_floor_and_never_above_the_cap_whatever_happens()
     story.given_policy(max_instances=9)
     story.given_serving("1", scaling={"min": 3, "max": 6})
     story.given_behaviour("3", never_ready=True)
-    story.given_behaviour("4", unready_after_seconds=200)
     counts: list[tuple[int, int]] = []
     story.when_watched(lambda: counts.append((sum(story.healthy_by_version().values()), len(story.instances()))))
     for version in ("2", "3"):
