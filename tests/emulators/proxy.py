@@ -31,7 +31,7 @@ from tests.emulators.workers import LONGEST_SECONDS, Worker, Workers
 
 FROZEN_SECONDS = GOOGLES_DEADLINE_SECONDS + 4.0  # long enough for the repeat to come
 ACKNOWLEDGED = range(200, 300)
-TOO_EARLY = NO_INSTANCE = 429
+TOO_EARLY, NO_INSTANCE = 425, 429
 AGAIN_SECONDS = 0.5
 COLD_START_SECONDS = 8.0
 

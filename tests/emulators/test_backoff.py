@@ -1,0 +1,84 @@
+"""What the proxy adds to the emulator: Pub/Sub's back-off, and the real envelope of a delivery."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any, cast
+
+import pytest
+import requests
+
+from infra.bus import PUBLISHED, payload, received
+from tests.emulators.backoff import Backoffs, backoff_seconds
+from tests.emulators.envelopes import SECRET, enveloped
+from tests.emulators.fates import ENVELOPES, WELL, Envelope
+from tests.emulators.proxy import NO_INSTANCE, TOO_EARLY, Proxy
+from tests.emulators.workers import Worker, Workers
+
+TOPIC = "projects/demo/topics/model-wakeups"
+PUSH = {
+    "message": {"data": base64.b64encode(b'{"model": "m0"}').decode(), "messageId": "7", "publishTime": "2026-03-01T12:00:00Z"},
+    "subscription": "projects/demo/subscriptions/model-wakeups-push",
+}
+
+
+class Nobody:
+    """Workers of which none is up."""
+
+    def next(self, patience_seconds: float) -> Worker | None:
+        return None
+
+
+class Heard:
+    """The event that functions-framework makes of a binary request."""
+
+    def __init__(self, headers: dict[str, str], body: bytes) -> None:
+        self.context = {name.removeprefix("ce-"): text for name, text in headers.items() if name.startswith("ce-")}
+        self.data: Any = json.loads(body)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.context.get(key, default)
+
+
+def test_a_message_waits_twice_as_long_after_each_failure_up_to_its_subscription_s_longest() -> None:
+    assert [backoff_seconds("model-releases", failures) for failures in (1, 2, 3, 7, 99)] == [10, 20, 40, 600, 600]
+    assert [backoff_seconds("model-wakeups", failures) for failures in (1, 2, 3, 7, 99)] == [10, 20, 40, 60, 60]
+
+
+def test_whoever_comes_before_the_back_off_is_over_is_early_and_other_messages_are_not() -> None:
+    backoffs = Backoffs(speed=10)
+    assert not backoffs.is_early("a", 100.0)
+    backoffs.failed("model-releases", "a", 100.0)
+    assert [backoffs.is_early("a", now) for now in (100.0, 100.9, 101.0)] == [True, True, False]
+    backoffs.failed("model-releases", "a", 101.0)
+    assert [backoffs.is_early("a", now) for now in (102.9, 103.0)] == [True, False]
+    assert not backoffs.is_early("b", 101.0)
+
+
+def test_the_proxy_sends_a_message_away_that_comes_again_too_early() -> None:
+    with Proxy({"model-wakeups": cast("Workers", Nobody())}, lambda topic, model, number: WELL, speed=1) as proxy:
+        answers = [requests.post(f"{proxy.url}/{TOPIC}", json=PUSH, timeout=10).status_code for _ in range(3)]
+        assert len(proxy.deliveries) == 1
+    assert answers == [NO_INSTANCE, TOO_EARLY, TOO_EARLY]
+
+
+@pytest.mark.parametrize("envelope", sorted(set(ENVELOPES)))
+def test_an_envelope_has_what_the_service_sends_and_the_emulator_does_not(envelope: Envelope) -> None:
+    headers, body = enveloped(PUSH, TOPIC, 3, envelope)
+    whole = json.loads(body)
+    data = whole["data"] if envelope == "structured" else whole
+    assert (data["deliveryAttempt"], data["subscription"]) == (3, PUSH["subscription"])
+    assert {"messageId", "message_id", "publishTime", "publish_time", "orderingKey"} <= data["message"].keys()
+    scheme, token = headers["Authorization"].split()
+    assert (scheme, token.count(".")) == ("Bearer", 2)
+    assert SECRET in token
+
+
+def test_a_binary_envelope_is_read_as_the_message_it_holds() -> None:
+    headers, body = enveloped(PUSH, TOPIC, 3, "binary")
+    message = received(Heard(headers, body), "demo")
+    assert (message.id, message.attempt, message.topic) == ("7", 3, TOPIC)
+    assert message.subscription == PUSH["subscription"]
+    assert payload(message).data == b'{"model": "m0"}'
+    assert Heard(headers, body).get("type") == PUBLISHED
