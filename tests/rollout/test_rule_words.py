@@ -11,7 +11,7 @@ import pytest
 
 from rollout.events import Invalid, ReleaseRequested, parse, resolve
 from rollout.rules import Case
-from rollout.spec import Sections
+from rollout.spec import Sections, Spec, incompatible
 
 IMAGE = "us-docker.pkg.dev/p/r/tiny:1"
 SCRIPT = {"startup_script": "#!/bin/sh\nserve\n"}
@@ -256,3 +256,54 @@ def test_what_a_message_gives_and_what_is_known_by_it(given: dict[str, Any], giv
 def test_what_is_broken_in_part_or_around_is_not_known(broken: tuple[str, ...], knows: bool) -> None:
     assert said({"traffic": {"host": "a"}}, broken=(broken,)).knows("traffic.host") is knows
     assert said({}, whole=True, broken=(broken,)).knows("traffic.host") is knows
+
+
+def whole(**patch: Any) -> Spec:
+    return resolve(ReleaseRequested("tiny", "1", {"artifact": {"image": IMAGE}} | patch), None)
+
+
+WAY_OUT = "; retire the model first, or release it under another name"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (
+            {},
+            {"placement": {"region": "us-east1"}},
+            'placement.region: must stay "us-central1" (a group cannot move to another region)~, got "us-east1"',
+        ),
+        (
+            {"placement": {"zones": ["us-central1-b", "us-central1-a"]}},
+            {},
+            'placement.zones: must stay ["us-central1-a", "us-central1-b"] (a group\'s zones are fixed when it is made)~, got unnamed',
+        ),
+        (
+            {},
+            {"placement": {"zones": ["us-central1-a"]}},
+            'placement.zones: must stay unnamed (a group\'s zones are fixed when it is made)~, got ["us-central1-a"]',
+        ),
+        (
+            {"machine": {"subnetwork": "regions/us-central1/subnetworks/s"}},
+            {},
+            'machine.subnetwork: must stay "regions/us-central1/subnetworks/s" (a group\'s templates must all use one subnetwork)~,'
+            " got unset",
+        ),
+        (
+            {},
+            {"machine": {"subnetwork": "regions/us-central1/subnetworks/s"}},
+            "machine.subnetwork: must stay unset (a group's templates must all use one subnetwork)~,"
+            ' got "regions/us-central1/subnetworks/s"',
+        ),
+        (
+            {"serving": {"port": 8000}},
+            {"serving": {"port": 9000}},
+            "serving.port: must stay 8000 (the group's named port is one for old and new instances)~, got 9000",
+        ),
+    ],
+)
+def test_what_a_shared_group_cannot_change_is_told_with_both_values(
+    before: dict[str, Any], after: dict[str, Any], told: str
+) -> None:
+    problems = incompatible(whole(**before), whole(**after))
+    assert [str(problem) for problem in problems] == [told.replace("~", WAY_OUT)]
