@@ -276,7 +276,8 @@ WAY_OUT = "; retire the model first, or release it under another name"
         (
             {"placement": {"zones": ["us-central1-b", "us-central1-a"]}},
             {},
-            'placement.zones: must stay ["us-central1-a", "us-central1-b"] (a group\'s zones are fixed when it is made)~, got unnamed',
+            'placement.zones: must stay ["us-central1-a", "us-central1-b"] (a group\'s zones are fixed when it is made)~,'
+            " got unnamed",
         ),
         (
             {},
@@ -286,8 +287,8 @@ WAY_OUT = "; retire the model first, or release it under another name"
         (
             {"machine": {"subnetwork": "regions/us-central1/subnetworks/s"}},
             {},
-            'machine.subnetwork: must stay "regions/us-central1/subnetworks/s" (a group\'s templates must all use one subnetwork)~,'
-            " got unset",
+            'machine.subnetwork: must stay "regions/us-central1/subnetworks/s" (a group\'s templates must all use one subnetwork)'
+            "~, got unset",
         ),
         (
             {},
