@@ -116,6 +116,7 @@ def test_a_model_uses_as_many_as_its_bounds_and_its_surge_and_the_dearest_of_its
     assert peak(PRICES, ()) == Load(0, 0, 0)
     assert peak(PRICES, (release("1", rollout={"unavailable": 3, "surge": 0}, scaling={"max": 2}).spec,)).instances == 2
     assert Load(1, 2, 3.0) + Load(10, 20, 30.0) == Load(11, 22, 33.0)
+    assert Load() == Load(0, 0, 0)
 
 
 def test_what_may_come_to_run_is_what_serves_what_is_on_its_way_and_what_is_asked_for() -> None:

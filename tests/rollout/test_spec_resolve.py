@@ -6,7 +6,7 @@ import json
 from typing import Any, get_args
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from rollout.events import Invalid, ReleaseRequested, resolve
 from rollout.merge import merge
@@ -198,8 +198,16 @@ def test_a_document_that_is_no_spec_is_refused() -> None:
 
 
 def test_a_spec_does_not_print_what_may_be_secret() -> None:
-    spec = first(artifact={"image": IMAGE, "env": {"TOKEN": "hunter2"}, "args": ["--token=hunter2"]})
-    assert "hunter2" not in f"{spec!r} {spec}"
+    spec = first(artifact={"image": IMAGE, "env": {"TOKEN": "hunter2"}, "args": ["--token=hunter2"], "secrets": {"A": "hunter2"}})
+    script = first(artifact={"startup_script": "export TOKEN=hunter2"})
+    assert "hunter2" not in f"{spec!r} {spec} {script!r} {script}"
+
+
+def test_a_spec_cannot_be_changed() -> None:
+    spec = first()
+    with pytest.raises(ValidationError, match="frozen"):
+        spec.scaling.max = 9
+    assert spec == first()
 
 
 def test_a_field_that_may_be_none_has_none_as_its_default() -> None:
