@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
+import re
+import signal
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from local.compute import Cloud, ScaledClock, Server, VirtualClock
 from local.compute.clock import Clock, RealClock
 from local.compute.coverage import as_markdown
+from local.compute.discovery import document
 from local.compute.settings import configure
 
 ABOUT = """\
@@ -49,6 +54,7 @@ settings by file (--config), the same as the knobs take
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """0 when it was stopped by Ctrl-C or SIGTERM, 2 when it cannot begin, saying why."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, format="%(asctime)s %(message)s")
     if options.coverage:
@@ -58,22 +64,45 @@ def main(arguments: list[str] | None = None) -> int:
         project=options.project, clock=_clock(options.speed), seed=options.seed, operation_seconds=options.operation_seconds
     )
     try:
-        for path in (options.config, options.behaviours):
+        for path, name in ((options.config, ""), (options.behaviours, "behaviours")):
             if path is not None:
-                given = json.loads(path.read_text())
-                configure(cloud, {"behaviours": given} if isinstance(given, list) else given)
-    except (OSError, TypeError, ValueError) as wrong:
-        print(f"cannot use the settings: {wrong}", file=sys.stderr)
+                _read(cloud, path, name)
+        server = Server(cloud, options.port, options.host)
+    except _Unusable as wrong:
+        print(wrong, file=sys.stderr)
         return 2
-    with Server(cloud, options.port, options.host) as server, _data_plane(cloud, options):
-        print(f"Compute Engine stand-in for project {cloud.project} on {server.url} (knobs: {server.url}/control)", flush=True)
-        if options.data_plane:
-            print(f"forwarding rules are served, each on a port of its own: {server.url}/control/data-plane", flush=True)
-        try:
-            server.join()
-        except KeyboardInterrupt:
-            print("stopped", flush=True)
+    except OSError as wrong:
+        print(f"cannot listen on {options.host}:{options.port}: {wrong}; --port 0 takes a free port", file=sys.stderr)
+        return 2
+    _serve(server, options)
     return 0
+
+
+class _Unusable(Exception):
+    """A file of settings that cannot be used, and why."""
+
+
+def _read(cloud: Cloud, path: Path, member: str) -> None:
+    """A file of settings; with `member` it may be that member's value alone."""
+    try:
+        given = json.loads(path.read_text())
+        configure(cloud, {member: given} if member and isinstance(given, list) else given)
+    except (OSError, ValueError) as wrong:
+        raise _Unusable(f"cannot use the settings in {path}: {wrong}") from wrong
+
+
+def _serve(server: Server, options: argparse.Namespace) -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a container stops as a terminal does
+    try:
+        with server, _data_plane(server.cloud, options):
+            print(
+                f"Compute Engine stand-in for project {options.project} on {server.url} (knobs: {server.url}/control)", flush=True
+            )
+            if options.data_plane:
+                print(f"forwarding rules are served, each on a port of its own: {server.url}/control/data-plane", flush=True)
+            server.join()
+    except KeyboardInterrupt:
+        print("stopped", flush=True)
 
 
 def _data_plane(cloud: Cloud, options: argparse.Namespace) -> AbstractContextManager[object]:
@@ -90,16 +119,43 @@ def _clock(speed: float) -> Clock:
     return RealClock() if speed == 1 else ScaledClock(speed)
 
 
+def _number(low: float, high: float = math.inf, kind: Callable[[str], float] = float) -> Callable[[str], float]:
+    """A type of argument: a number from `low` to `high`."""
+
+    def read(text: str) -> float:
+        number = kind(text)
+        if not low <= number <= high or not math.isfinite(number):
+            raise argparse.ArgumentTypeError(f"{text} is not {f'from {low} to {high}' if high < math.inf else f'{low} or more'}")
+        return number
+
+    read.__name__ = "number"  # argparse names it when the text is none
+    return read
+
+
+def _project(text: str) -> str:
+    pattern = document()["resources"]["zones"]["methods"]["get"]["parameters"]["project"]["pattern"]
+    if not re.fullmatch(pattern, text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no project id: letters, digits and hyphens, such as demo or example.com:demo"
+        )
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m local.compute", description=ABOUT, epilog=USE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--port", type=int, default=9100, help="port to listen on; 0 asks for a free one, which is printed (default 9100)")
+    add(
+        "--port",
+        type=_number(0, 65535, int),
+        default=9100,
+        help="port to listen on; 0 asks for a free one, which is printed (default 9100)",
+    )
     add("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
-    add("--project", default="demo", help="the one project there is (default demo)")
-    add("--speed", type=float, default=1.0, help="seconds of cloud time in a real second; 0: POST /control/time (default 1)")
-    add("--operation-seconds", type=float, default=0.0, help="how long an operation takes, in cloud time (default 0)")
+    add("--project", type=_project, default="demo", help="the one project there is (default demo)")
+    add("--speed", type=_number(0), default=1.0, help="seconds of cloud time in a real second; 0: POST /control/time (default 1)")
+    add("--operation-seconds", type=_number(0), default=0.0, help="how long an operation takes, in cloud time (default 0)")
     add("--seed", type=int, default=0, help="seed of everything random, such as instance names (default 0)")
     add("--behaviours", type=Path, metavar="FILE", help="how instances behave: JSON list, as /control/behaviours takes it")
     add("--config", type=Path, metavar="FILE", help="JSON settings, see below")

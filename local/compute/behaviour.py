@@ -23,6 +23,7 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
+from local.compute import sound
 from local.compute.capacity import ERROR_KINDS
 from local.compute.errors import JsonObject
 from local.compute.traffic import profile
@@ -153,22 +154,35 @@ def _parse(index: int, entry: JsonObject) -> Behaviour:
         allowed = ", ".join([*PATTERNS, *sorted(known)])
         raise ValueError(f"behaviours[{index}]: unknown member {unknown[0]!r}; known are {allowed}")
     values: dict[str, Any] = {name: value for name, value in entry.items() if name in known}
-    for name, value in values.items():
-        if name.endswith("_seconds") and value is not None and not (isinstance(value, int | float) and value >= 0):
-            raise ValueError(f"behaviours[{index}].{name} must be seconds (0 or more), not {value!r}")
-        if name.startswith("never_") and not isinstance(value, bool):
-            raise ValueError(f"behaviours[{index}].{name} must be true or false, not {value!r}")
+    _check(f"behaviours[{index}]", entry)
     profile.check(f"behaviours[{index}]", values)
     values["creation_error"] = _creation_error(index, values.get("creation_error"))
     own = {name: values.pop(name) for name in profile.MEMBERS if name in values}
     return Behaviour(profile=Profile(**{name: value for name, value in own.items() if value is not None}), **values)
 
 
+def _check(where: str, entry: JsonObject) -> None:
+    for name, value in entry.items():
+        if name in PATTERNS and not isinstance(value, str):
+            raise ValueError(f"{where}.{name} must be a glob, not {value!r}")
+        if name.endswith("_seconds") and value is not None and name not in profile.MEMBERS:
+            sound.number(f"{where}.{name}", value, unit="seconds")
+        if name.startswith("never_") and not isinstance(value, bool):
+            raise ValueError(f"{where}.{name} must be true or false, not {value!r}")
+    sound.number(f"{where}.jitter", entry.get("jitter", 0.0), high=1)
+
+
 def _creation_error(index: int, given: Any) -> CreationError | None:
     if given is None:
         return None
-    members = {"kind": given} if isinstance(given, str) else dict(given)
-    if members.get("kind") not in ERROR_KINDS or not set(members) <= {"kind", "times", "message"}:
+    members = {"kind": given} if isinstance(given, str) else given
+    if not isinstance(members, dict) or members.get("kind") not in ERROR_KINDS or not _only(members):
         wanted = f"one of {', '.join(ERROR_KINDS)}, or an object of kind, times, message"
         raise ValueError(f"behaviours[{index}].creation_error must be {wanted}, not {given!r}")
     return CreationError(**members)
+
+
+def _only(members: JsonObject) -> bool:
+    times, message = members.get("times"), members.get("message")
+    known = set(members) <= {"kind", "times", "message"}
+    return known and (times is None or type(times) is int) and (message is None or isinstance(message, str))

@@ -20,6 +20,9 @@ from fnmatch import fnmatchcase
 from local.compute.errors import JsonObject
 
 STOCK_OUT = "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS"
+ALL_REGIONS = "GPUS_ALL_REGIONS"
+METRIC = re.compile(rf"INSTANCES|CPUS|{ALL_REGIONS}|(?!PREEMPTIBLE_|COMMITTED_)([A-Z0-9]+_CPUS|NVIDIA_[A-Z0-9_]+_GPUS)")
+"""The metrics of quotas that a VM counts towards."""
 VCPUS = {"a2-highgpu": 12, "a2-ultragpu": 12, "a2-megagpu": 6, "a3-highgpu": 26}  # a GPU, for types that count GPUs
 
 
@@ -119,7 +122,7 @@ def stock_out(
 
 
 def quota(metric: str, limit: float, region: str) -> Failure:
-    everywhere = metric.endswith("_ALL_REGIONS")
+    everywhere = metric == ALL_REGIONS
     where = "globally" if everywhere else f"in region {region}"
     info: JsonObject = {
         "metricName": f"compute.googleapis.com/{metric.lower()}",
@@ -158,17 +161,27 @@ def exceeded(
     quotas: Mapping[str, float], region: str, need: Need, in_region: Iterable[Need], everywhere: Iterable[Need]
 ) -> tuple[str, float] | None:
     """The quota that one more such VM would exceed. `in_region` and `everywhere` are what already exists."""
-    used: dict[str, float] = {}
-    for other in in_region:
-        for metric, amount in _regional(other):
-            used[metric] = used.get(metric, 0) + amount
-    used["GPUS_ALL_REGIONS"] = sum(count for other in everywhere for _, count in other.accelerators)
-    asked = [*_regional(need), ("GPUS_ALL_REGIONS", sum(count for _, count in need.accelerators))]
-    for metric, amount in asked:
-        limit = quotas.get(f"{region}/{metric}", quotas.get(metric))
-        if limit is not None and amount and used.get(metric, 0) + amount > limit:
+    taken, taken_everywhere = used(in_region), used(everywhere)
+    for metric, amount in used([need]).items():
+        limit = limit_of(quotas, region, metric)
+        so_far = (taken_everywhere if metric == ALL_REGIONS else taken).get(metric, 0)
+        if limit is not None and amount and so_far + amount > limit:
             return metric, limit
     return None
+
+
+def limit_of(quotas: Mapping[str, float], region: str, metric: str) -> float | None:
+    """The limit of a metric in a region; one that was set for the region goes before that for all."""
+    return quotas.get(f"{region}/{metric}", quotas.get(metric))
+
+
+def used(needs: Iterable[Need]) -> dict[str, float]:
+    """What VMs take together, by metric."""
+    total: dict[str, float] = {}
+    for need in needs:
+        for metric, amount in [*_regional(need), (ALL_REGIONS, sum(count for _, count in need.accelerators))]:
+            total[metric] = total.get(metric, 0) + amount
+    return total
 
 
 def _regional(need: Need) -> Iterator[tuple[str, float]]:

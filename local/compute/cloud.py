@@ -166,10 +166,10 @@ class Cloud(Timeline):
 
     def set_behaviours(self, behaviours: Iterable[JsonObject]) -> None:
         """Replace how instances behave, the first match wins. Raises ValueError for what cannot be understood."""
-        given = [dict(each) for each in behaviours]
+        given = list(behaviours)
         for check in BEHAVIOUR_CHECKS:
             check(given)
-        self.behaviours = given
+        self.behaviours = [dict(each) for each in given]
 
     def snapshot(self) -> list[JsonObject]:
         """Every instance there is now, as plain records."""

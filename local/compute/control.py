@@ -75,6 +75,9 @@ def answer(cloud: Cloud, request: wire.Request) -> wire.Response:
 def _run(cloud: Cloud, http: str, path: str, query: Query, body: Any) -> Any:
     registered = CONTROLS.get((http, path))
     if registered is None:
+        verbs = ", ".join(sorted(verb for verb, each in CONTROLS if each == path))
+        if verbs:
+            raise ApiError(f"{http} is no method of /control{path}; {verbs} are", status=405, reason="httpMethodNotAllowed")
         raise ApiError(f"no control {http} /control{path}; GET /control lists them", status=404, reason="notFound")
     with cloud.lock:
         cloud.advance()

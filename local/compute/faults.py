@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from typing import Any
 
+from local.compute import discovery
 from local.compute.errors import ApiError
+from local.compute.sound import number, pattern
 
 KINDS = {
     "error": "the call is refused with status, reason and message; nothing happens",
@@ -74,10 +76,28 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind: {self.kind!r} is none of {', '.join(KINDS)}")
+        self._check_numbers()
         if self.kind == STALE and not (self.versions > 0) != (self.seconds > 0):
             raise ValueError("stale_read takes either versions or seconds, above 0")
+        if self.kind == "latency" and not self.seconds:
+            raise ValueError("latency takes seconds, above 0")
         if self.error_class:
             self._take_class()
+
+    def _check_numbers(self) -> None:
+        for name in ("method", "name", "error_class", "reason", "code", "message"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} must be a text, not {getattr(self, name)!r}")
+        for name, low in (("nth", 1), ("times", 0), ("versions", 0)):
+            value = getattr(self, name)
+            if (value is not None or name != "times") and (type(value) is not int or value < low):
+                raise ValueError(f"{name} must be a whole number, {low} or more, not {value!r}")
+        number("chance", self.chance, high=1)
+        number("seconds", self.seconds)
+        if type(self.status) is not int or not 400 <= self.status <= 599:
+            raise ValueError(f"status must be an HTTP status from 400 to 599, not {self.status!r}")
+        if not isinstance(self.details, list) or not all(isinstance(each, dict) for each in self.details):
+            raise ValueError(f"details must be a list of objects, not {self.details!r}")
 
     def _take_class(self) -> None:
         if self.error_class not in CLASSES:
@@ -87,15 +107,19 @@ class Fault:
                 setattr(self, each.name, CLASSES[self.error_class][each.name])
 
     @classmethod
-    def read(cls, given: dict[str, Any]) -> Fault:
-        """A fault from JSON. Raises ValueError naming what is wrong."""
+    def read(cls, given: Any) -> Fault:
+        """A fault from JSON. Raises ValueError naming what is wrong, a method that there is not too."""
+        if not isinstance(given, dict):
+            raise ValueError(f"a fault must be an object, not {given!r}")
         known = {each.name for each in fields(cls) if each.init}
         unknown = sorted(set(given) - known)
         if unknown:
             raise ValueError(f"unknown member {unknown[0]!r}; known are {', '.join(sorted(known))}")
         if "kind" not in given:
             raise ValueError(f"kind is missing; it is one of {', '.join(KINDS)}")
-        return cls(**given)
+        fault = cls(**given)
+        pattern("method", fault.method, discovery.methods())
+        return fault
 
     def as_dict(self) -> dict[str, Any]:
         return {each.name: getattr(self, each.name) for each in fields(self)}

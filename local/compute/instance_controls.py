@@ -14,7 +14,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
-from local.compute import behaviour
+from local.compute import behaviour, sound
 from local.compute.backends import service_check, services_of
 from local.compute.cloud import BEHAVIOUR_CHECKS, SNAPSHOTS, Cloud
 from local.compute.control import Query, controls
@@ -23,6 +23,7 @@ from local.compute.groups import Group, groups
 from local.compute.machine import Machine
 
 PREEMPT = "preempt"
+GLOBS = ("name", "group", "zone", "template")
 EFFECTS: dict[str, Callable[[Machine], None]] = {
     "stop": lambda machine: machine.stop_by_itself(),
     PREEMPT: lambda machine: machine.stop_by_itself(),
@@ -82,7 +83,13 @@ def _names(group: Group, machine: Machine) -> dict[str, str]:
 def affect_instances(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     if not isinstance(body, dict) or "effect" not in body:
         raise ValueError(f"expected an object with the member effect, one of {', '.join(EFFECTS)}")
-    return {"instances": affect(cloud, **body)}
+    given = sound.members("instances", body, ("effect", *GLOBS, "most"))
+    for name in GLOBS:
+        if not isinstance(given.get(name, "*"), str):
+            raise ValueError(f"{name} must be a glob, not {given[name]!r}")
+    if given.get("most") is not None and (type(given["most"]) is not int or given["most"] < 0):
+        raise ValueError(f"most must be a whole number, 0 or more, not {given['most']!r}")
+    return {"instances": affect(cloud, **given)}
 
 
 def snapshot(cloud: Cloud) -> list[JsonObject]:

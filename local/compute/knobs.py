@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from local.compute import keys
+from local.compute import keys, sound
 from local.compute.clock import VirtualClock
 from local.compute.cloud import Cloud
 from local.compute.control import Query, controls
 from local.compute.coverage import coverage
+from local.compute.discovery import methods
 from local.compute.errors import JsonObject
 from local.compute.faults import CLASSES, KINDS, Fault
 
@@ -25,12 +26,6 @@ def _objects(body: Any) -> list[JsonObject]:
     if not all(isinstance(each, dict) for each in given):
         raise ValueError("expected a JSON object or a list of objects")
     return given
-
-
-def _object(body: Any) -> JsonObject:
-    if not isinstance(body, dict):
-        raise ValueError("expected a JSON object")
-    return body
 
 
 # --- behaviours ----------------------------------------------------------------------------------------------------------
@@ -69,14 +64,14 @@ def _map_controls(path: str, member: str, about: str) -> None:
         return getattr(cloud, member)
 
     def replace(cloud: Cloud, query: Query, body: Any) -> Any:
-        given = _object(body)
+        given = sound.entries(cloud.regions, member, body)
         getattr(cloud, member).clear()
         getattr(cloud, member).update(given)
         return show(cloud, query, body)
 
     def add(cloud: Cloud, query: Query, body: Any) -> Any:
         table = getattr(cloud, member)
-        for name, value in _object(body).items():
+        for name, value in sound.entries(cloud.regions, member, body, removable=True).items():
             if value is None:
                 table.pop(name, None)
             else:
@@ -131,9 +126,10 @@ def show_operation_seconds(cloud: Cloud, query: Query, body: Any) -> JsonObject:
 
 @controls("PUT", "/operation-seconds", 'set it: {"default": 2, "by_method": {"compute.urlMaps.*": 30}}')
 def set_operation_seconds(cloud: Cloud, query: Query, body: Any) -> JsonObject:
-    given = _object(body)
-    cloud.operations.seconds = float(given.get("default", cloud.operations.seconds))
-    cloud.operations.seconds_by_method = {name: float(each) for name, each in given.get("by_method", {}).items()}
+    given = sound.members("operation-seconds", body, ("default", "by_method"))
+    default = sound.number("default", given.get("default", cloud.operations.seconds))
+    by_method = sound.seconds_by_method("by_method", given.get("by_method", {}), methods())
+    cloud.operations.seconds, cloud.operations.seconds_by_method = default, by_method
     return show_operation_seconds(cloud, query, None)
 
 
@@ -155,7 +151,8 @@ def show_time(cloud: Cloud, query: Query, body: Any) -> JsonObject:
 def pass_time(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     if not isinstance(cloud.clock, VirtualClock):
         raise ValueError("this cloud's time passes by itself; start it with --speed 0 to turn it by hand")
-    cloud.clock.advance(float(_object(body)["advance"]))
+    given = sound.members("time", body, ("advance",))
+    cloud.clock.advance(sound.number("advance", given.get("advance")))
     cloud.advance()
     return show_time(cloud, query, None)
 
@@ -177,7 +174,10 @@ def clear_calls(cloud: Cloud, query: Query, body: Any) -> JsonObject:
 
 @controls("GET", "/calls/log", "the last calls one by one; ?last=N")
 def show_call_log(cloud: Cloud, query: Query, body: Any) -> Any:
-    return [each.as_dict() for each in list(cloud.calls.log)[-int(query.get("last", 1000)) :]]
+    last = query.get("last", "1000")
+    if not (last.isascii() and last.isdigit()):
+        raise ValueError(f"last must be a whole number, not {last!r}")
+    return [each.as_dict() for each in list(cloud.calls.log)[-int(last) :] if last != "0"]
 
 
 @controls("GET", "/instances", "instances with template, version and state, and counts by template; ?group=NAME")

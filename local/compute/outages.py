@@ -27,7 +27,7 @@ def take_down(cloud: Cloud, zone: str) -> list[str]:
     with cloud.lock:
         cloud.advance()
         cloud.zones_down.add(zone)
-        cloud.stock_outs[zone] = {"message": f"The zone 'projects/{cloud.project}/zones/{zone}' is currently unavailable."}
+        cloud.stock_outs.tell()
         lost = [machine for group in groups(cloud) for machine in group.machines.values() if machine.zone == zone]
         for machine in lost:
             machine.stop_by_itself()
@@ -35,19 +35,18 @@ def take_down(cloud: Cloud, zone: str) -> list[str]:
 
 
 def bring_up(cloud: Cloud, zone: str) -> None:
-    """Groups repair what the zone lost. A stock-out that was set for the zone by hand is over, too."""
+    """Groups repair what the zone lost. A stock-out that was set for the zone by hand goes on."""
     _known(cloud, zone)
     with cloud.lock:
         cloud.zones_unreachable.discard(zone)
-        if zone in cloud.zones_down:
-            cloud.zones_down.discard(zone)
-            cloud.stock_outs.pop(zone, None)
+        cloud.zones_down.discard(zone)
+        cloud.stock_outs.tell()
 
 
 def set_states(cloud: Cloud, states: Any) -> None:
     """All of them, or none when one is wrong. Raises ValueError."""
     if not isinstance(states, dict) or not all(state in (DOWN, UP, UNREACHABLE) for state in states.values()):
-        raise ValueError(f"expected an object of zones, each {DOWN}, {UNREACHABLE} or {UP}")
+        raise ValueError(f"zones: expected an object of zones, each {DOWN}, {UNREACHABLE} or {UP}")
     for zone in states:
         _known(cloud, zone)
     for zone, state in states.items():
@@ -63,7 +62,7 @@ def set_states(cloud: Cloud, states: Any) -> None:
 
 def _known(cloud: Cloud, zone: str) -> None:
     if not any(zone in zones for zones in cloud.regions.values()):
-        raise ValueError(f"{zone!r} is no zone")
+        raise ValueError(f"zones: {zone!r} is no zone; GET /control/zones shows those there are")
 
 
 def _state(cloud: Cloud, zone: str) -> str:

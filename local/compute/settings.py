@@ -9,44 +9,75 @@ Each member takes what the control of its name takes by PUT, `zones` and `later`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
-from local.compute import later, outages
+from local.compute import later, outages, sound
 from local.compute.cloud import Cloud
+from local.compute.discovery import methods
 from local.compute.faults import Fault
 from local.compute.traffic.profile import check_entries
 
-MAPS = ("load", "stock_outs", "quotas")
+SETTERS: dict[str, Callable[[Cloud, Any], None]] = {}
 
 
-def configure(cloud: Cloud, settings: Mapping[str, Any]) -> None:
-    """Raises ValueError naming a member that is none."""
+def configure(cloud: Cloud, settings: Any) -> None:
+    """Raises ValueError naming the member that is none, or cannot be what it is."""
+    if not isinstance(settings, dict):
+        raise ValueError(f"settings are an object with members such as {', '.join(SETTERS)}, not {settings!r}")
+    unknown = sorted(set(settings) - set(SETTERS))
+    if unknown:
+        raise ValueError(f"unknown member {unknown[0]!r}; known are {', '.join(SETTERS)}")
     for name, given in settings.items():
-        match name, given:
-            case "behaviours", list():
-                cloud.set_behaviours(given)
-            case "traffic", list():
-                check_entries(given)
-                cloud.traffic = list(given)
-            case member, dict() if member in MAPS:
-                getattr(cloud, member).update(given)
-            case "faults", list():
-                cloud.faults.active += [Fault.read(each) for each in given]
-            case "operation_seconds", int() | float():
-                cloud.operations.seconds = float(given)
-            case "operation_seconds_by_method", dict():
-                cloud.operations.seconds_by_method.update(given)
-            case _:
-                _of_the_world(cloud, name, given)
+        SETTERS[name](cloud, given)
 
 
-def _of_the_world(cloud: Cloud, name: str, given: Any) -> None:
-    match name, given:
-        case "zones", dict():
-            outages.set_states(cloud, given)
-        case "later", list():
-            for each in given:
-                later.plan(cloud, each)
-        case _:
-            raise ValueError(f"{name}: unknown, or of a wrong type")
+def _listed(name: str, given: Any) -> list[Any]:
+    if not isinstance(given, list):
+        raise ValueError(f"{name} must be a list, not {given!r}")
+    return given
+
+
+def _traffic(cloud: Cloud, given: Any) -> None:
+    check_entries(_listed("traffic", given))
+    cloud.traffic = list(given)
+
+
+def _faults(cloud: Cloud, given: Any) -> None:
+    for index, each in enumerate(_listed("faults", given)):
+        try:
+            cloud.faults.active.append(Fault.read(each))
+        except ValueError as wrong:
+            raise ValueError(f"faults[{index}]: {wrong}") from wrong
+
+
+def _later(cloud: Cloud, given: Any) -> None:
+    for index, each in enumerate(_listed("later", given)):
+        try:
+            later.plan(cloud, each)
+        except ValueError as wrong:
+            raise ValueError(f"later[{index}]: {wrong}") from wrong
+
+
+def _operation_seconds(cloud: Cloud, given: Any) -> None:
+    cloud.operations.seconds = sound.number("operation_seconds", given)
+
+
+def _operation_seconds_by_method(cloud: Cloud, given: Any) -> None:
+    cloud.operations.seconds_by_method.update(sound.seconds_by_method("operation_seconds_by_method", given, methods()))
+
+
+def _map(name: str) -> Callable[[Cloud, Any], None]:
+    return lambda cloud, given: getattr(cloud, name).update(sound.entries(cloud.regions, name, given))
+
+
+SETTERS |= {
+    "behaviours": lambda cloud, given: cloud.set_behaviours(_listed("behaviours", given)),
+    "traffic": _traffic,
+    **{name: _map(name) for name in sound.MAPS},
+    "faults": _faults,
+    "zones": outages.set_states,
+    "operation_seconds": _operation_seconds,
+    "operation_seconds_by_method": _operation_seconds_by_method,
+    "later": _later,
+}

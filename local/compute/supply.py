@@ -6,6 +6,7 @@ Asked by `groups.py` on behalf of its machines before each attempt to make one. 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from local.compute.behaviour import CreationError
 from local.compute.capacity import Failure, Need, caused, exceeded, quota, sold_out, stock_out
@@ -30,11 +31,12 @@ class Supply:
     def full_zones(self) -> frozenset[str]:
         """Zones without capacity for the group's VMs now, of whichever machine type it allows."""
         group, cloud = self._group, self._group.cloud
-        if not cloud.stock_outs:
+        stock_outs = _stock_outs(cloud)
+        if not stock_outs:
             return frozenset()
         need = _need(group, group.intent.versions[0].revision)
         full = [
-            frozenset(sold_out(cloud.stock_outs, group.intent.zones, need.of_type(each), cloud.now()))
+            frozenset(sold_out(stock_outs, group.intent.zones, need.of_type(each), cloud.now()))
             for each in group.machine_types or ("",)
         ]
         return frozenset.intersection(*full)
@@ -66,7 +68,8 @@ class Supply:
     def _short(self, need: Need, zone: str, together: int) -> Failure | None:
         """Want of capacity or quota."""
         group, cloud = self._group, self._group.cloud
-        full = sold_out(cloud.stock_outs, group.intent.zones, need, cloud.now()) if cloud.stock_outs else {}
+        stock_outs = _stock_outs(cloud)
+        full = sold_out(stock_outs, group.intent.zones, need, cloud.now()) if stock_outs else {}
         if zone in full:
             open_zones = [each for each in group.intent.zones if each not in full]
             rule = full[zone]
@@ -85,6 +88,14 @@ class Supply:
             return None
         cloud, region = self._group.cloud, self._group.key.scope.removeprefix("regions/")
         return caused(error.kind, error.message, cloud.project, region, machine.zone, need)
+
+
+def _stock_outs(cloud: Cloud) -> Mapping[str, JsonObject]:
+    """Those that were set, and zones that are down, which go before."""
+    if not cloud.zones_down:
+        return cloud.stock_outs
+    down = "The zone 'projects/{}/zones/{}' is currently unavailable."
+    return cloud.stock_outs | {zone: {"message": down.format(cloud.project, zone)} for zone in sorted(cloud.zones_down)}
 
 
 def _need(group: Roster, revision: Revision) -> Need:

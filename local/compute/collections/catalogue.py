@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from local.compute.call import Call, handles
+from local.compute.capacity import ALL_REGIONS, limit_of, used
 from local.compute.cloud import Cloud
+from local.compute.discovery import document
 from local.compute.errors import JsonObject, NotFound
 from local.compute.keys import HOST
+from local.compute.supply import needs_of
 
 MACHINE_TYPES: dict[str, tuple[int, int]] = {
     "e2-micro": (2, 1024),
@@ -61,10 +64,25 @@ def provided(kind: str, path: str, **members: object) -> JsonObject:
     }
 
 
+def _quotas(cloud: Cloud, region: str = "") -> list[JsonObject]:
+    """The limits that were set, with what VMs take of them: of a region, or of the project. Those of which the document has no
+    word, such as `G2_CPUS`, hold as well, but cannot be told.
+    """
+    told = document()["schemas"]["Quota"]["properties"]["metric"]["enum"]
+    limits = {each.rpartition("/")[2] for each in cloud.quotas}
+    metrics = sorted(each for each in limits if each in told and (each == ALL_REGIONS) is not bool(region))
+    taken = used(needs_of(cloud, f"regions/{region}" if region else None)) if metrics else {}
+    return [
+        {"metric": metric, "limit": float(limit), "usage": float(taken.get(metric, 0))}
+        for metric in metrics
+        if (limit := limit_of(cloud.quotas, region, metric)) is not None
+    ]
+
+
 def region(cloud: Cloud, name: str) -> JsonObject:
     path = f"projects/{cloud.project}"
     zones = [f"{HOST}{path}/zones/{zone}" for zone in cloud.zones_of(name)]
-    quotas = [{"metric": metric, "limit": limit, "usage": 0.0} for metric, limit in sorted(cloud.quotas.items())]
+    quotas = _quotas(cloud, name)
     return provided("region", f"{path}/regions/{name}", status="UP", description=name, zones=zones, quotas=quotas)
 
 
@@ -169,7 +187,7 @@ def aggregated_accelerator_types(call: Call) -> JsonObject:
 @handles("compute.projects.get")
 def get_project(call: Call) -> JsonObject:
     path = f"projects/{call.cloud.project}"
-    quotas = [{"metric": metric, "limit": limit, "usage": 0.0} for metric, limit in sorted(call.cloud.quotas.items())]
+    quotas = _quotas(call.cloud)
     return provided(
         "project",
         path,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from tests.local.compute.clients import PROJECT, Clients
+from local.compute import VirtualClock
+from tests.local.compute.clients import PROJECT, REGION, Clients
+from tests.local.compute.fleet import Fleet
 
 
 def test_regions_know_their_zones(clients: Clients) -> None:
@@ -16,6 +20,23 @@ def test_regions_know_their_zones(clients: Clients) -> None:
     assert zone.region == region.self_link
     with pytest.raises(exceptions.NotFound):
         clients.of(compute_v1.RegionsClient).get(project=PROJECT, region="moon-1")
+
+
+def test_a_region_tells_its_quotas_and_what_its_vms_take_of_them(clients: Clients, clock: VirtualClock) -> None:
+    limits = {"CPUS": 24, f"{REGION}/CPUS": 8, "INSTANCES": 100, "N2_CPUS": 4, "G2_CPUS": 4, "GPUS_ALL_REGIONS": 1}
+    clients.cloud.quotas.update(limits)
+    fleet = Fleet(clients, clock)
+    fleet.create(3)
+    fleet.settle()
+
+    def told(resource: Any) -> dict[str, tuple[float, float]]:
+        return {each.metric: (each.limit, each.usage) for each in resource.quotas}
+
+    regions = clients.of(compute_v1.RegionsClient)
+    here, elsewhere = (regions.get(project=PROJECT, region=name) for name in (REGION, "us-east1"))
+    assert told(here) == {"CPUS": (8, 3), "INSTANCES": (100, 3), "N2_CPUS": (4, 0)}
+    assert told(elsewhere) == {"CPUS": (24, 0), "INSTANCES": (100, 0), "N2_CPUS": (4, 0)}
+    assert told(clients.of(compute_v1.ProjectsClient).get(project=PROJECT)) == {"GPUS_ALL_REGIONS": (1, 0)}
 
 
 def test_machine_types_have_their_size(clients: Clients) -> None:

@@ -160,7 +160,7 @@ def test_what_a_control_refuses_when_its_time_comes_is_told(cloud: Cloud, clock:
     ask(cloud, "POST", "/later", {"after_seconds": 1, "post": "/zones", "body": {"mars-1": "DOWN"}})
     clock.advance(2)
     (told,) = ask(cloud, "GET", "/later")
-    assert (told["state"], told["why"]) == ("REFUSED", "'mars-1' is no zone")
+    assert (told["state"], told["why"]) == ("REFUSED", "zones: 'mars-1' is no zone; GET /control/zones shows those there are")
 
 
 @pytest.mark.parametrize(
@@ -210,6 +210,21 @@ def test_vms_that_are_being_made_go_down_with_their_zone_too(fleet: Fleet) -> No
     ask(fleet.cloud, "DELETE", "/zones")
     fleet.settle()
     assert sum(running(fleet).values()) == 6
+
+
+def test_a_zone_stays_down_and_a_stock_out_stays_whatever_is_said_of_the_other(fleet: Fleet) -> None:
+    ask(fleet.cloud, "POST", "/zones", {ZONE: "DOWN"})
+    assert ask(fleet.cloud, "DELETE", "/stock-outs") == {}
+    fleet.create(6)
+    fleet.run(600)
+    assert running(fleet)[ZONE] == 0
+    ask(fleet.cloud, "POST", "/stock-outs", {ZONE: {}})
+    ask(fleet.cloud, "POST", "/zones", {ZONE: "UP"})
+    fleet.run(1800)
+    assert running(fleet)[ZONE] == 0
+    ask(fleet.cloud, "DELETE", "/stock-outs")
+    fleet.settle()
+    assert running(fleet)[ZONE] == 2
 
 
 def test_a_zone_that_is_none_is_refused(cloud: Cloud) -> None:
