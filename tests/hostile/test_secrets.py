@@ -51,6 +51,8 @@ WRONG: dict[str, Any] = {
     "deep variables": release(artifact={"image": "tiny:1", "env": {"A": {"B": SECRET}}}),
     "another case": SMALL | {"Artifact": {"Env": {"TOKEN": SECRET}}},
     "a secret for a secret's name": release(artifact={"image": "tiny:1", "secrets": {"TOKEN": f"{SECRET}=="}}),
+    "a key for a signature": release(artifact={"image": "tiny:1", "signature": f"-----BEGIN PRIVATE KEY-----\n{SECRET}"}),
+    "a bad field beside a signature": SMALL | {"artifact": {"image": "tiny:1", "signature": SECRET * 4}, "scaling": {"max": -1}},
     "a password in the image": release(artifact={"image": f"https://user:{SECRET}@registry.example.com/tiny:1"}),
     "an unknown field": SMALL | {"token": SECRET},
     "an unknown field of a section": SMALL | {"machine": {"metadata": {"items": [{"key": "token", "value": SECRET}]}}},

@@ -222,6 +222,19 @@ def test_a_signer_who_is_struck_off_ends_the_rollouts_of_what_only_that_one_sign
     assert (story.serving_version(), story.reason("2")) == ("1", "policy")
 
 
+def test_what_went_back_does_not_come_again_because_somebody_else_signed_it() -> None:
+    story = Scenario()
+    released(story, rollout={"bake_seconds": 0})
+    story.when_settled()
+    story.given_stock_out("us-central1")
+    other = DIGEST.replace("tiny@", "other@")
+    soon = {"progress_deadline_seconds": 60}
+    story.when_released("2", artifact={"image": other, "signature": SIGNER.signature(other)}, rollout=soon)
+    story.when_settled()
+    story.when_released("3", artifact={"image": other, "signature": STRANGER.signature(other)}, rollout=soon)
+    assert "this content went back before" in story.quarantine()[0]["why"]
+
+
 # ---- What makes a model smaller is always allowed
 
 NOTHING_IS_ALLOWED = {name: 0 if name.startswith("max_") else value for name, (value, _) in CAPS.items()}
