@@ -8,7 +8,7 @@ moment share one look. A settled group schedules nothing.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import cast
 
@@ -108,8 +108,7 @@ class Group(Roster):
 
     def create_named(self, name: str, zone: str, is_held: bool = False) -> Machine:
         """A VM of that name, of a version that lacks VMs. A held one is only a place in the group until its `create`."""
-        revision = next(iter((self.intent.wanted() - Counter(m.revision for m in self.machines.values())).elements()), None)
-        machine = Machine(self.cloud, self, name, zone, revision or self.intent.versions[0].revision)
+        machine = Machine(self.cloud, self, name, zone, self.revision_for_new())
         self.machines[name] = machine
         if not is_held:
             machine.create()

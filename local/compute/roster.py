@@ -5,6 +5,9 @@ What it does is in `groups.py`.
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 from local.compute import configs
 from local.compute.behaviour import Behaviour, behaviour_for
 from local.compute.cloud import Cloud
@@ -14,7 +17,7 @@ from local.compute.instance import Instance
 from local.compute.intents import check_key, check_of, disruption, flexible_types, intent_of
 from local.compute.keys import Key, parse
 from local.compute.machine import Machine
-from local.compute.rules.group import Disruption, Intent, Member, Overrides, Revision
+from local.compute.rules.group import LEAVING, Disruption, Intent, Member, Overrides, Revision
 from local.compute.rules.health import Check
 from local.compute.services import asks_readiness, drain_seconds
 
@@ -72,6 +75,13 @@ class Roster:
         if not self.configs:
             return [machine.member(check) for machine in in_service]
         return [machine.member(check, configs.need(self.configs, machine)) for machine in in_service]
+
+    def revision_for_new(self) -> Revision:
+        """The version that lacks a VM once there is one more: what is made beside the updater's plans keeps the split too."""
+        staying = [machine for machine in self.machines.values() if not machine.standby and machine.action not in LEAVING]
+        wanted = replace(self.intent, target_size=max(self.intent.target_size, len(staying) + 1)).wanted()
+        lacking = wanted - Counter(machine.revision for machine in staying)
+        return next(iter(lacking.elements()), self.intent.versions[0].revision)
 
     def disruption(self, old: Revision, new: Revision) -> Disruption:
         return disruption(self.cloud, old, new)

@@ -85,6 +85,16 @@ def test_instances_made_by_name_raise_the_target(six: Fleet) -> None:
     assert "special" in {each.name for each in six.instances()}
 
 
+@fact("API reference, createInstances: from the group's current configuration", assumed="they keep the split of the versions")
+def test_instances_made_by_name_keep_the_split_of_the_versions(fleet: Fleet) -> None:
+    split = [version("v1"), version("v2", percent=50)]
+    fleet.create(size=2, versions=split, update_policy=policy(type_="OPPORTUNISTIC"))
+    fleet.settle()
+    on_instances(fleet, "create", [{"name": f"special-{n}"} for n in range(4)])
+    fleet.settle()
+    assert (fleet.get().target_size, fleet.by_version()) == (6, {"v1": 3, "v2": 3})
+
+
 @fact("API reference, resize: the group makes VMs by its versions, and chooses itself which ones go")
 def test_a_resize_keeps_the_split_of_the_versions(six: Fleet) -> None:
     six.versions(version("v1"), version("v2", fixed=2))

@@ -44,6 +44,17 @@ def test_a_resize_request_makes_its_vms(six: Fleet) -> None:
     assert six.by_version() == {"v1": 9}
 
 
+@fact("Documentation, resize requests: they add VMs to the group", assumed="its VMs keep the split of the versions")
+def test_vms_of_a_resize_request_keep_the_split_of_the_versions(six: Fleet) -> None:
+    six.versions(version("v1"), version("v2", percent=50))
+    six.settle()
+    made = {each.name for each in six.instances()}
+    request(six, resize_by=4)
+    six.settle()
+    assert six.by_version() == {"v1": 5, "v2": 5}
+    assert made < {each.name for each in six.instances()}  # nobody was replaced for it
+
+
 @fact("Documentation, resize requests: managed instances are CREATING while the request waits, and are then made all at once")
 def test_vms_of_a_resize_request_are_made_all_at_once(six: Fleet) -> None:
     six.cloud.quotas["CPUS"] = 8
