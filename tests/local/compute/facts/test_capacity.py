@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1
 
-from local.compute.capacity import Need, stock_out
+from local.compute.capacity import Need, exceeded, stock_out
 from local.compute.instance_controls import affect
 from tests.local.compute.clients import PROJECT
-from tests.local.compute.facts.asking import TINY, ask
+from tests.local.compute.facts.asking import TINY, ask, on_instances, urls
 from tests.local.compute.facts.source import fact
 from tests.local.compute.fleet import Fleet, version
 
@@ -81,6 +81,55 @@ def test_a_quota_tells_metric_limit_and_place(fleet: Fleet, quota: str, limit: i
     info = error["errorDetails"][0]["quotaInfo"]
     assert (info["limit"], info["dimensions"]) == (limit, dimensions)
     assert fleet.errors()[0].error.message.startswith("Instance 'tiny-")
+
+
+@fact("Documentation, allocation quotas: CPUs and GPUs a region, GPUS_ALL_REGIONS the project", assumed="CPUs by the type's name")
+def test_a_quota_counts_in_its_own_place() -> None:
+    t4 = Need("n1-standard-4", (("nvidia-tesla-t4", 1),))
+    assert exceeded({"CPUS": 8}, "here", t4, [t4], [t4]) is None
+    assert exceeded({"CPUS": 7}, "here", t4, [t4], [t4]) == ("CPUS", 7)
+    assert exceeded({"CPUS": 8, "here/CPUS": 4}, "here", t4, [t4], [t4]) == ("CPUS", 4)
+    assert exceeded({"CPUS": 8, "there/CPUS": 4}, "here", t4, [t4], [t4]) is None
+    assert exceeded({"NVIDIA_T4_GPUS": 1}, "here", t4, [], [t4]) is None
+    assert exceeded({"GPUS_ALL_REGIONS": 1}, "here", t4, [], [t4]) == ("GPUS_ALL_REGIONS", 1)
+    assert exceeded({"GPUS_ALL_REGIONS": 0}, "here", Need("n1-standard-4"), [], []) is None
+
+
+@fact("Documentation, machine types: how many virtual CPUs they have")
+@pytest.mark.parametrize(
+    ("machine_type", "cpus"),
+    [
+        ("e2-medium", 2),
+        ("n1-standard-4", 4),
+        ("g2-standard-96", 96),
+        ("a2-highgpu-2g", 24),
+        ("a2-megagpu-16g", 96),
+        ("a2-ultragpu-1g", 12),
+        ("a3-highgpu-8g", 208),
+    ],
+)
+def test_a_machine_type_has_its_number_of_cpus(machine_type: str, cpus: int) -> None:
+    assert Need(machine_type).vcpus == cpus
+
+
+@fact("Documentation, stopped VMs: they use no CPU quota", assumed="nor do suspended ones")
+def test_vms_in_reserve_use_no_quota(six: Fleet) -> None:
+    on_instances(six, "stop", urls(six, 2))
+    six.settle()
+    six.cloud.quotas["CPUS"] = 6
+    six.resize(6)
+    six.settle()
+    assert six.by_version() == {"v1": 6}
+
+
+@fact("Observed in kubernetes/k8s.io#9834: zonesAvailable", assumed="the zones of the group that are not sold out as well")
+def test_a_stock_out_names_only_zones_that_have_more(fleet: Fleet) -> None:
+    for zone in "ab":
+        fleet.cloud.stock_outs[f"us-central1-{zone}"] = {}
+    fleet.create(size=1)
+    fleet.run(10)
+    [told] = [each["errorInfo"] for each in attempt(fleet)["errorDetails"] if "errorInfo" in each]
+    assert (told["metadatas"]["zone"], told["metadatas"]["zonesAvailable"]) == ("us-central1-a", "us-central1-c")
 
 
 @fact("Observed in kubernetes/autoscaler: stock-outs come with several codes, all of them *POOL_EXHAUSTED*")
