@@ -46,6 +46,19 @@ def test_the_machine_type_of_the_lowest_rank_is_taken_while_there_is_any(fleet: 
     assert types(fleet) == {"g2-standard-4": 3, "n2-standard-4": 2}
 
 
+@fact("API reference, targetShape BALANCED with instanceSelections", assumed="a zone has capacity while it has any of the types")
+@pytest.mark.parametrize(("sold_out", "zones"), [("n2-*", {"a": 2, "b": 2, "c": 2}), ("*", {"b": 3, "c": 3})])
+def test_a_zone_is_full_when_it_has_none_of_the_types(fleet: Fleet, sold_out: str, zones: dict[str, int]) -> None:
+    fleet.cloud.stock_outs["us-central1-a"] = {"machine_type": sold_out}
+    balanced = {
+        "distribution_policy": compute_v1.DistributionPolicy(target_shape="BALANCED"),
+        "update_policy": policy(instance_redistribution_type="NONE"),
+    }
+    fleet.create(6, instance_flexibility_policy=flexible((1, ["n2-standard-4"]), (2, ["g2-standard-4"])), **balanced)
+    fleet.settle()
+    assert fleet.zones() == zones
+
+
 @fact("API reference, managedInstances[].propertiesFromFlexibilityPolicy.machineType: what was chosen")
 def test_a_managed_instance_tells_the_machine_type_it_was_given(fleet: Fleet) -> None:
     fleet.create(3, instance_flexibility_policy=flexible((0, ["n2-standard-4", "n2-standard-8"])))
