@@ -15,7 +15,7 @@ MOST_PROBLEMS = 50
 MOST_SHOWN = 80
 
 # Fields whose values may hold a secret, or into which people paste one by mistake.
-_HIDDEN = re.compile(r"^artifact(\.(env|secrets|args|startup_script|weights)\b.*|\[.*)?$")
+_HIDDEN = re.compile(r"^artifact(\.(env|secrets|signature|args|startup_script|weights)\b.*|\[.*)?$")
 
 
 @dataclass(frozen=True)
