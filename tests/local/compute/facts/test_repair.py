@@ -133,10 +133,12 @@ def test_an_update_waits_for_the_repair_of_others(six: Fleet) -> None:
     assert six.by_version() == {"v1": 3}
 
 
-@fact("Documentation, Spot VMs: terminationAction STOP leaves a TERMINATED VM, which the group recreates")
-@pytest.mark.parametrize(("action", "left"), [("STOP", "TERMINATED"), ("DELETE", "")])
-def test_a_preempted_spot_vm_is_stopped_or_deleted_and_then_recreated(fleet: Fleet, action: str, left: str) -> None:
-    spot = compute_v1.Scheduling(provisioning_model="SPOT", instance_termination_action=action)
+@fact("Documentation, Spot VMs: terminationAction STOP, the default, leaves a TERMINATED VM, which the group recreates")
+@pytest.mark.parametrize(("action", "left"), [(None, "TERMINATED"), ("STOP", "TERMINATED"), ("DELETE", "")])
+def test_a_preempted_spot_vm_is_stopped_or_deleted_and_then_recreated(fleet: Fleet, action: str | None, left: str) -> None:
+    spot = compute_v1.Scheduling(provisioning_model="SPOT")
+    if action is not None:
+        spot.instance_termination_action = action
     fleet.template("spot", scheduling=spot)
     given = lifecycle(default_action_on_failure="DO_NOTHING")
     fleet.create(size=3, versions=[version("spot")], instance_lifecycle_policy=given)
