@@ -87,6 +87,8 @@ class Worker:
         self.world, self.model, self.event_id = world, model, event_id
         self.token, self.until = world.new_token(), world.clock.now() + BUDGET
         self.revision = 0
+        self._held: Held | None = None
+        self._planner = Planner()
         self._calm: Snapshot | None = None
         self._tried = Plan()
         self._refusals: tuple[Problem, ...] = ()
@@ -99,7 +101,7 @@ class Worker:
         """One pass. Answers when to look again; None when there is nothing to wait for."""
         world, now = self.world, self.world.clock.now()
         documents = world.store.get_many([records.model_path(self.model), records.POLICY])
-        held = records.held(documents.get(records.model_path(self.model)))
+        held = self._read(documents.get(records.model_path(self.model)))
         if held is None or claim.is_others(held.state.claim, self.token, now):
             return None
         self.revision = held.state.revision
@@ -109,7 +111,7 @@ class Worker:
             self._tell_blindness(held, str(error), now)
             raise
         policy = _policy(world, documents, held.state)
-        decision = _decide(held.state, snapshot, policy, self._refusals, world.clock.now())
+        decision = _decide(held.state, snapshot, policy, self._refusals, self._planner, world.clock.now())
         was_glance, self._calm = self._calm, snapshot if decision.is_calm else None
         if was_glance and not decision.is_calm:
             return now  # look at everything before anything is decided
@@ -124,6 +126,12 @@ class Worker:
         is_repeat, self._tried = decision.plan == self._tried, decision.plan
         self._refusals = (*barred, *(result.problem for result in results if isinstance(result, Failed)))
         return _next_look(decision, results, is_repeat, world.clock.now())
+
+    def _read(self, document: Document | None) -> Held | None:
+        """The state in a document; not read again while that is the one of the look before."""
+        if document is None or self._held is None or document.version != self._held.version:
+            self._held = records.held(document)
+        return self._held
 
     def _tell_blindness(self, held: Held, why: str, now: datetime) -> None:
         """Nobody could look at a rollout for a while: that is a condition on record, told once, until somebody can look again."""
@@ -174,20 +182,33 @@ def _observe(world: World, state: State, seen: Snapshot | None) -> Snapshot:
     return world.compute.observe(everything)
 
 
-def _decide(state: State, snapshot: Snapshot, policy: Policy, refusals: tuple[Problem, ...], now: datetime) -> Decision:
+def _decide(
+    state: State, snapshot: Snapshot, policy: Policy, refusals: tuple[Problem, ...], planner: Planner, now: datetime
+) -> Decision:
     seen = observed(snapshot, state.desired.model)
     sought = capped(policy, asked(state.rollout, state.desired, seen))
-    unmet = _plan(sought, snapshot)
+    unmet = planner.plan(sought, snapshot)
     refusals = (*refusals, *unmet.problems, *_forbidden(policy, state))
     evidence = Evidence(refusals, tuple(action.why for action in unmet.actions))
     answer = advance(state.rollout, state.desired, seen, evidence, now)
     target = capped(policy, answer.target)
-    planned = unmet if target == sought else _plan(target, snapshot)
+    planned = unmet if target == sought else planner.plan(target, snapshot)
     return settle(state, answer, planned, outputs(snapshot, state.desired.model), now)
 
 
-def _plan(target: Target, snapshot: Snapshot) -> Plan:
-    return plan(target, snapshot) if snapshot.bodies else Plan()
+class Planner:
+    """`plan`, with the last two results at hand: while nothing that was read changes, nor does the plan of the same target."""
+
+    def __init__(self) -> None:
+        self._known: tuple[tuple[Target, Snapshot, Plan], ...] = ()
+
+    def plan(self, target: Target, snapshot: Snapshot) -> Plan:
+        for known, seen, made in self._known:
+            if known == target and seen == snapshot:
+                return made
+        made = plan(target, snapshot) if snapshot.bodies else Plan()
+        self._known = ((target, snapshot, made), *self._known[:1])
+        return made
 
 
 def settle(state: State, answer: Turn, planned: Plan, found: dict[str, str], now: datetime) -> Decision:

@@ -59,14 +59,14 @@ def _document_bytes(path: str, data: Mapping[str, Any]) -> int:
 
 def _value_bytes(value: object, where: str, depth: int) -> int:
     match value:
+        case str():  # first, since most are
+            return _text_bytes(value, where)
         case None | bool():
             return 1
         case int() if -(2**63) <= value < 2**63:
             return 8
         case float() if math.isfinite(value):
             return 8
-        case str():
-            return _text_bytes(value, where)
         case datetime() if value.tzinfo is not None:
             return 8
         case Mapping() if depth <= MAX_DEPTH:

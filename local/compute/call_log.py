@@ -5,12 +5,10 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedCall:
+class LoggedCall(NamedTuple):
     """One request. `at` is cloud time in epoch seconds; `target` the path behind `projects/P/`."""
 
     at: float
@@ -21,7 +19,7 @@ class LoggedCall:
     reason: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return self._asdict()
 
 
 class CallLog:
