@@ -145,8 +145,9 @@ def peak(prices: Prices, specs: Iterable[Spec]) -> Load:
 
 
 def in_play(rollout: Rollout, desired: Desired) -> tuple[Release, ...]:
-    """The releases that a model may run before it is settled."""
-    asked = (command.release for command in desired.commands)
+    """The releases that a model may run before it is settled. A rollback that names none is one to the release before."""
+    rollbacks = (command for command in desired.commands if command.verb == "rollback")
+    asked = (command.release or rollout.previous for command in rollbacks)
     return tuple(release for release in (rollout.stable, rollout.candidate, desired.release, *asked) if release)
 
 

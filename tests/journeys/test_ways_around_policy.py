@@ -3,6 +3,7 @@ not force, not promotion, not a pause, not a rollback. And none of them stands i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
@@ -125,6 +126,40 @@ def test_a_rollback_to_a_larger_release_takes_no_room_that_another_model_s_relea
     assert (story.serving_version("one"), story.serving_version("two")) == ("2", "1")
     told = [refused["why"] for refused in story.quarantine()] + [entry["why"] for entry in story.log("one")]
     assert [why for why in told if "in the project; got 26, of which other models may use 13" in why]
+
+
+@pytest.mark.parametrize("how", [{}, {"version": "1"}], ids=["to the one before", "to a version"])
+def test_a_rollback_that_comes_late_finds_the_room_taken_by_what_was_accepted_meanwhile(how: dict[str, Any]) -> None:
+    """It was asked for before the other release was published, and comes when that one only bakes and asks for nothing more."""
+    story = Scenario()
+    story.given_serving("1", "one", scaling={"min": 3, "max": 10}, rollout={"bake_seconds": 0})
+    story.given_serving("2", "one", scaling={"min": 1, "max": 1})
+    story.given_policy(max_project_instances=20)
+    late = story.publish_later({"model": "one", "command": "rollback", **how})
+    story.when_seconds_pass(1)
+    story.when_released("1", "two", scaling={"min": 3, "max": 10}, rollout={"bake_seconds": 600})
+    story.when_until("baking", "two")
+    late()
+    assert "got 26, of which other models may use 13" in story.quarantine()[0]["why"]
+    story.when_settled("one")
+    story.when_settled("two")
+    assert (story.serving_version("one"), story.serving_version("two")) == ("2", "1")
+
+
+def test_a_release_finds_no_room_that_a_rollback_was_given_before_its_turn() -> None:
+    story = Scenario()
+    story.given_serving("1", "one", scaling={"min": 3, "max": 10}, rollout={"bake_seconds": 0})
+    story.given_serving("2", "one", scaling={"min": 1, "max": 1})
+    story.given_policy(max_project_instances=20)
+    other = {"model": "two", "version": "1", "artifact": {"image": DIGEST}, "scaling": {"min": 3, "max": 10}}
+    for body in ({"model": "one", "command": "rollback"}, other):
+        story.bus.publish("model-releases", json.dumps(body).encode())
+        story.clock.sleep(1)
+    story.bus.pump(most=2)  # both are heard before any turn
+    assert "got 26, of which other models may use 13" in story.quarantine()[0]["why"]
+    story.bus.pump()
+    story.when_settled("one")
+    assert story.serving_version("one") == "1"
 
 
 def test_a_rollback_that_fits_beside_the_others_goes_back() -> None:
