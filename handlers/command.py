@@ -1,7 +1,8 @@
 """A command on `model-releases`: pause, resume, promote, abort, rollback or retire is recorded for the next turn.
 
-Called by `handlers/release.py`. Recording is all that happens here, of what the policy has room for; `rollout/commands.py` decides
-what it changes, against the world as the turn then sees it. Invariant: a duplicate, or a command older than the release now desired, changes nothing.
+Called by `handlers/release.py`. Recording is all that happens here, if policy has room for it; `rollout/commands.py` decides what
+it changes, against the world as the turn then sees it. Invariant: a duplicate, or a command older than the release now desired,
+changes nothing.
 """
 
 from __future__ import annotations
