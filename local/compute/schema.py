@@ -31,13 +31,6 @@ RANGES = {
 }
 
 
-class Dropped:
-    """Stands for a member that is not kept."""
-
-
-DROPPED = Dropped()
-
-
 def clean(schema: str, body: Any, *, merge: bool = False) -> JsonObject:
     """A request body checked and made canonical. `merge` (PATCH) keeps `null`, which there means "clear". Raises
     `Invalid`.
@@ -81,13 +74,20 @@ def is_output_only(raw: JsonObject) -> bool:
     return bool(raw.get("readOnly")) or raw.get("description", "").lower().startswith(("[output only]", "output only"))
 
 
+def _members(raw: JsonObject, schema: str, merge: bool) -> dict[str, Cleaner | None]:
+    """What checks each member of an object; None for those that are ignored."""
+    found: dict[str, Cleaner | None] = {}
+    for name, each in raw.get("properties", {}).items():
+        ignored = is_output_only(each) and (schema, name) not in ACCEPTED_THOUGH_OUTPUT_ONLY
+        found[name] = None if ignored else _cleaner(each, merge)
+    return found
+
+
 def _object(raw: JsonObject, schema: str, merge: bool) -> Cleaner:
     if "additionalProperties" in raw:
         return _map(_cleaner(raw["additionalProperties"], merge), merge)
-    members: dict[str, Cleaner | None] = {}
-    for name, each in raw.get("properties", {}).items():
-        ignored = is_output_only(each) and (schema, name) not in ACCEPTED_THOUGH_OUTPUT_ONLY
-        members[name] = None if ignored else _cleaner(each, merge)
+    members = _members(raw, schema, merge)
+    maps = {name for name, each in raw.get("properties", {}).items() if "additionalProperties" in each}
 
     def check(value: Any, where: str) -> Any:
         if not isinstance(value, dict):
@@ -106,7 +106,9 @@ def _object(raw: JsonObject, schema: str, merge: bool) -> Cleaner:
                 if merge:
                     kept[name] = None
                 continue
-            kept[name] = member(given, f"{where}.{name}")
+            cleaned = member(given, f"{where}.{name}")
+            if cleaned or name not in maps:  # a map without entries is none, in the API's messages
+                kept[name] = cleaned
         return kept
 
     return check

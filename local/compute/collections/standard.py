@@ -157,15 +157,18 @@ def _write(kind: Kind, call: Call, resource: JsonObject, changed: JsonObject) ->
 
 
 def merge(kept: JsonObject, patch_body: JsonObject) -> JsonObject:
-    """RFC 7396 on `kept`, in place."""
+    """RFC 7396 on `kept`, in place. A list without items, or an object that has lost its last member, is none, as in the API."""
     for name, value in patch_body.items():
-        if value is None:
-            kept.pop(name, None)
-        elif isinstance(value, dict):
+        if isinstance(value, dict):
             inner = kept.get(name)
-            kept[name] = merge(inner if isinstance(inner, dict) else {}, value)
+            merged = merge(inner if isinstance(inner, dict) else {}, value)
+            is_there = bool(merged) or not value
         else:
-            kept[name] = value
+            merged, is_there = value, value is not None and value != []
+        if is_there:
+            kept[name] = merged
+        else:
+            kept.pop(name, None)
     return kept
 
 
