@@ -145,6 +145,20 @@ def test_a_group_behind_a_backend_service_is_not_deleted(six: Fleet) -> None:
     assert refusal(six.cloud, "DELETE", TINY)[:2] == (400, "resourceInUseByAnotherResource")
 
 
+@fact("API reference, delete: all VMs are deleted with the group", assumed="the operation ends when the last of them is gone")
+def test_the_delete_of_a_group_ends_with_its_last_vm(six: Fleet) -> None:
+    operations = six.clients.of(compute_v1.RegionOperationsClient)
+    name = six.call("delete_unary").name
+    for seconds, status, left in [(5, "RUNNING", 6), (10, "DONE", 0)]:  # a VM takes ten seconds to go
+        six.clock.advance(seconds)
+        six.cloud.advance()
+        told = operations.get(project=PROJECT, region=REGION, operation=name)
+        vms = six.clients.of(compute_v1.InstancesClient).aggregated_list(project=PROJECT)
+        assert (told.status.name, sum(len(scoped.instances) for _, scoped in vms)) == (status, left)
+    with pytest.raises(exceptions.NotFound):
+        six.get()
+
+
 @fact("gcloud, Terraform and Spinnaker delete the autoscaler first", assumed="the API refuses to delete an autoscaled group")
 def test_a_group_with_an_autoscaler_is_not_deleted(six: Fleet) -> None:
     six.autoscale()

@@ -69,6 +69,19 @@ def test_a_budget_in_percent_needs_ten_instances(fleet: Fleet, name: str) -> Non
     fleet.create(size=10, update_policy=given)
 
 
+@fact(
+    "API reference, updatePolicy.maxSurge.percent", assumed="it may stay when the group becomes smaller, and rounds up as before"
+)
+def test_a_budget_in_percent_stays_when_the_group_becomes_smaller(fleet: Fleet) -> None:
+    fleet.create(size=10, update_policy=policy(3, 3, max_surge=FIXED(percent=20)))
+    fleet.settle()
+    fleet.resize(6)
+    fleet.versions(version("v2"))
+    fleet.settle()
+    surge = fleet.get().update_policy.max_surge
+    assert (surge.percent, surge.calculated) == (20, 2)
+
+
 @fact("API reference, maxSurge: 'rounded if necessary'; older text: up", assumed="percentages of both budgets round up")
 @pytest.mark.parametrize(("size", "percent", "calculated"), [(10, 25, 3), (10, 20, 2), (11, 1, 1), (100, 33, 33)])
 def test_a_budget_in_percent_rounds_up(fleet: Fleet, size: int, percent: int, calculated: int) -> None:
@@ -164,6 +177,8 @@ def test_a_health_check_serves_at_most_fifty_groups(fleet: Fleet) -> None:
     healing = [{"healthCheck": "global/healthChecks/alive"}]
     bodies = [{"name": f"g-{n}", "targetSize": 0, "instanceTemplate": V1, "autoHealingPolicies": healing} for n in range(51)]
     assert [ask(fleet.cloud, "POST", GROUPS, body)[0] for body in bodies] == [200] * 50 + [400]
+    fleet.clock.advance(10)
+    assert ask(fleet.cloud, "PATCH", f"{GROUPS}/g-0", {"description": "one of the fifty"})[0] == 200
 
 
 @fact("API reference, instanceLifecyclePolicy: REPAIR, DEFAULT_ACTION and NO by default")
