@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infra.prices import default_prices
-from rollout.machines import CHOSEN
+from rollout.machines import CHOSEN, is_of_unknown_series
 from rollout.prices import Prices, an_hour, load_prices, unpriced
 from rollout.spec import Spec
 from tests.rollout.build import release
@@ -89,3 +89,10 @@ def test_the_table_that_comes_along_has_every_disk_and_every_accelerator_of_n1()
 def test_a_table_with_something_else_than_prices_is_an_error(document: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="settings/prices"):
         load_prices(default_prices(), document)
+
+
+def test_each_machine_that_has_a_price_is_of_a_series_that_is_known() -> None:
+    """Else a cap on accelerators would refuse what costs are known of."""
+    prices = default_prices()
+    assert [name for name in (*prices.machine_types, *prices.per_vcpu) if is_of_unknown_series(name)] == []
+    assert is_of_unknown_series("ct5lp-hightpu-4t")
