@@ -26,9 +26,10 @@ BENCH_ARGS ?=
 SOAK_ARGS ?=
 FUZZ_ARGS ?= -max_total_time=600
 MUTATION_ARGS ?=
+MUTANTS_ARGS ?=
 SHELL_SCRIPTS := .ci/run $(wildcard bench/*.sh deploy/*.sh)
 
-.PHONY: help setup test mutation soak fuzz fuzz-keep golden check lint format types imports schema-check schema shell-check demo bench lock clean
+.PHONY: help setup test mutation mutants soak fuzz fuzz-keep golden check lint format types imports schema-check schema shell-check demo bench lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +50,9 @@ test: $(READY) ## run the tests (TEST_ARGS="tests/journeys -k retire")
 
 mutation: $(READY) ## change the pure core in thousands of ways; which do its tests notice? (MUTATION_ARGS="--only 'rollout.gates*'")
 	$(BIN)/python -m tests.mutation $(MUTATION_ARGS)
+
+mutants: $(READY) ## make one mistake after another in the code; which test notices? (MUTANTS_ARGS="--only 'no-*' --workers 2 --anew")
+	$(BIN)/python -m tests.mutants $(MUTANTS_ARGS)
 
 soak: $(READY) ## simulate 100,000 schedules, all double crashes, all frozen workers (SOAK_ARGS="--minutes 60"); 200 behind the emulators
 	$(BIN)/python -m tests.simulation --seeds 100000 --deaths --doubles --zombies $(SOAK_ARGS)
