@@ -14,7 +14,7 @@ from rollout.rules import Case
 from rollout.spec import Sections, Spec, incompatible
 
 IMAGE = "us-docker.pkg.dev/p/r/tiny:1"
-SCRIPT = {"startup_script": "#!/bin/sh\nserve\n"}
+SCRIPT = {"startup_script": "exec serve"}
 SCHEDULE = {"cron": "0 8 * * *", "duration_seconds": 3600, "min": 2}
 METRIC = {"name": "custom.googleapis.com/queue", "target": 1}
 T4 = {"type": "nvidia-tesla-t4"}

@@ -16,7 +16,7 @@ from rollout.rules import RULES
 from rollout.spec import Spec
 
 IMAGE = "us-docker.pkg.dev/p/r/tiny:1"
-SCRIPT = {"startup_script": "#!/bin/sh\nserve\n"}
+SCRIPT = {"startup_script": "exec serve"}
 SCHEDULE = {"cron": "0 8 * * *", "duration_seconds": 3600, "min": 2}
 
 
