@@ -75,6 +75,7 @@ class Worker:
         self.number, self.started, self.skew = number, started, skew
         self.redeliver, self.backoff = redeliver, backoff
         self.calls = self.wakeups = 0
+        self.stood_still = 0.0
         self.is_frozen = self.is_done = self.is_doomed = self.is_tick = False
         self.failure: BaseException | None = None
 
@@ -188,6 +189,9 @@ class Simulation:
         except BaseException as error:
             worker.failure = error
         worker.is_done = True
+        at_work = self.now() - worker.started - worker.stood_still
+        if at_work > ACK_DEADLINE and not worker.is_doomed:
+            self.break_off(f"worker {worker.number} was at work for {at_work:.0f} s")
 
     def _world(self, worker: Worker) -> World:
         store, bus, compute = SimStore(self), SimBus(self), self.compute
@@ -352,14 +356,18 @@ class Simulation:
         if seconds >= ACK_DEADLINE and not worker.is_frozen:
             worker.is_frozen = True
             worker.redeliver(ACK_DEADLINE)
+        worker.stood_still += seconds
         self.pass_time(seconds)
         self.note(f"worker {worker.number} wakes")
 
     def line(self, request: wire.Request) -> wire.Response:
         """Compute Engine's end of the wire, for the real client's adapter and for the fast calls alike."""
         method, target = _asked(request.http, request.target)
-        if method.mutates and not target:
-            target = str(json.loads(request.body).get("name", ""))
+        if method.mutates and request.body:
+            body = json.loads(request.body)
+            target = target or str(body.get("name", ""))
+            if "targetSize" in body and method.verb != "insert":
+                self.break_off(f"{method.id} writes the size of {target}")
         return self.boundary(method.id, target, method.mutates, lambda fault: self._answer(method, request, fault))
 
     def _answer(self, method: discovery.Method, request: wire.Request, fault: Fault | None) -> wire.Response:

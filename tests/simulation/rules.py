@@ -8,10 +8,13 @@ broken ends the run (`Simulation.break_off`).
     I4  versions    at most two of them live; one whose end is on record has no instance, unless nothing served before it and a
                     newer one takes its place at once
         way back    the stable release's template stays while there is a candidate
-    I6  ours        only names of the workload's models and of the gateway are written; nobody writes a group's size
+    I6  ours        only names of the workload's models and of the gateway are written, and what others put into the URL map
+                    stays; nobody writes a group's size
     I8  monotone    generation and revision never go down; a Replace never loses to an older one (the store sees to it)
     I10 wake-up     a model that is not settled has a time to be looked at
-    I11 bounded     no delivery but a tick publishes more than one wake-up, none makes more than MOST_CALLS calls
+    I11 bounded     no delivery but a tick publishes more than one wake-up, none makes more than MOST_CALLS calls or lasts for
+                    longer than ACK_DEADLINE by itself
+    I12 bad input   what was refused is on record once, and no more (`run.py`, at the end)
     I13 secrets     what is marked as secret is in no message
 
 The end of a run (`run.py`) holds I1 (it converges, and stays for 50 ticks without a write), I5 (nothing is left over) and I7 (as
@@ -33,7 +36,6 @@ from local.compute.rules.health import Check
 from local.compute.services import services_of
 from tests.simulation.engine import Simulation
 
-SECRET = "hunter2-do-not-tell"
 REGION = "regions/us-central1"
 ENDED_BADLY = ("aborted", "rolled_back", "superseded")
 GATEWAY = re.compile(r"slipway-gateway(-\w+)?")
@@ -48,7 +50,7 @@ class Rules:
         self.excused: set[str] = set()  # models that the run itself has taken instances from
         self.entered: dict[str, list[str]] = {model: [] for model in models}
         self.commits = 0
-        self.foreign: list[dict[str, Any]] = []
+        self.foreign: list[dict[str, Any]] = []  # rules in the gateway's URL map that are somebody else's
         names = "|".join(re.escape(model) for model in models)
         self._ours = re.compile(rf"({names})-(blue|green|live|ready|[0-9a-f]{{10}})")
         simulation.on_commit.append(self.committed)

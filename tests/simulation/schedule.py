@@ -87,6 +87,11 @@ class Schedule:
     note: str = ""
 
     @property
+    def is_one_death(self) -> bool:
+        """Then not even an update may be made more or less often: what is asked again is asked by the same request id."""
+        return [fault.kind for fault in self.faults] in (["crash_before"], ["crash_after"], ["lost_reply"])
+
+    @property
     def may_show(self) -> bool:
         return any(fault.may_show for fault in self.faults)
 

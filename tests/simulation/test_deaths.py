@@ -15,6 +15,7 @@ WORKLOADS = (
     "abort",
     "rollback",
     "retire",
+    "nonsense",
     "recreate",
     "supersede",
     "two-models",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 IMAGE = "us-docker.pkg.dev/p/r/tiny"
+SECRET = "hunter2-do-not-tell"
 BASE: dict[str, Any] = {
     "scaling": {"min": 3, "max": 6},
     "traffic": {"draining_seconds": 0},
@@ -39,7 +40,7 @@ class Workload:
 
 
 def release(when: str | float, version: str, model: str = "tiny", **sections: Any) -> Step:
-    artifact = {"image": f"{IMAGE}:{version}", "env": {"TOKEN": "hunter2-do-not-tell"}}
+    artifact = {"image": f"{IMAGE}:{version}", "env": {"TOKEN": SECRET}}
     return Step(when, {"model": model, "version": version, "artifact": artifact, **sections}, model=model)
 
 
@@ -64,13 +65,26 @@ WORKLOADS: dict[str, Workload] = {
             "scale",
             (first(), release(SETTLED, "2", scaling={"min": 4, "max": 8}), release(SETTLED, "3", scaling={"min": 2, "max": 4})),
         ),
-        Workload("settings", (first(), release(SETTLED, "2", traffic={"path": "/other"}, rollout={"surge": 4}))),
+        Workload(
+            "settings", (first(), Step(SETTLED, do="others"), release(1.0, "2", traffic={"path": "/other"}, rollout={"surge": 4}))
+        ),
+        Workload(
+            "nonsense",
+            (
+                first(),
+                Step(SETTLED, {"model": "tiny", "version": "2", "scaling": {"min": -1}, "artifact": {"env": {"TOKEN": SECRET}}}),
+                Step(SETTLED, {"model": "tiny", "command": "fly"}),
+                release(SETTLED, "2"),
+                Step(SETTLED, {"model": "tiny", "version": "2", "scaling": {"min": 5}}),
+                command(SETTLED, "rollback", version="7"),
+            ),
+        ),
         Workload("abort", (first(), release(SETTLED, "2"), command("step_1", "abort")), is_racy=True),
         Workload("pause", (first(), release(SETTLED, "2"), command("step_1", "pause"), command(120.0, "resume")), is_racy=True),
         Workload("rollback", (first(), release(SETTLED, "2"), command(SETTLED, "rollback"))),
         Workload("bad", (first(), release(SETTLED, "2"), release(SETTLED, "3")), bad={"2": NEVER}),
         Workload("bad-first", (first(), release(SETTLED, "2")), bad={"1": NEVER}),
-        Workload("retire", (first(), command(SETTLED, "retire"))),
+        Workload("retire", (first(), Step(SETTLED, do="others"), command(1.0, "retire"))),
         Workload("recreate", (first(), command(SETTLED, "retire"), first(version="2", when=SETTLED))),
         Workload("retire-midway", (first(), release(SETTLED, "2"), command("step_1", "retire")), is_racy=True),
         Workload("supersede", (first(), release(SETTLED, "2"), release("step_2", "3")), is_racy=True),
