@@ -68,6 +68,26 @@ def test_an_asterisk_ends_a_path(two: Fleet, path: str, status: int) -> None:
     assert ask(two.cloud, "POST", MAPS, matched(pathRules=[{"paths": [path], "service": B}]))[0] == status
 
 
+@fact("API reference, weightedBackendServices[].weight: 0 to 1000; the share is the weight over their sum", assumed="the wording")
+@pytest.mark.parametrize(
+    ("weights", "status"), [((1, 0), 200), ((1000, 1), 200), ((0, 0), 400), ((1001, 1), 400), ((-1, 1), 400)]
+)
+def test_weights_have_a_sum_to_be_a_share_of(two: Fleet, weights: tuple[int, int], status: int) -> None:
+    split = [{"backendService": name, "weight": weight} for name, weight in zip((A, B), weights, strict=True)]
+    body = {"name": "um", "defaultRouteAction": {"weightedBackendServices": split}}
+    assert ask(two.cloud, "POST", MAPS, body)[0] == status
+
+
+@fact("API reference, hostRules[].hosts: a host is named once", assumed="the wording")
+def test_a_host_goes_one_way(two: Fleet) -> None:
+    rule = {"hosts": ["one.example"], "pathMatcher": "pm"}
+    assert (
+        ask(two.cloud, "POST", MAPS, matched() | {"hostRules": [rule, {"hosts": ["two.example"], "pathMatcher": "pm"}]})[0] == 200
+    )
+    twice = matched() | {"name": "twice", "hostRules": [rule, rule]}
+    assert "hostRules[1].hosts" in refusal(two.cloud, "POST", MAPS, twice)[2]
+
+
 @fact("API reference, backendServices.delete: refused while a URL map refers to it, by whichever way")
 @pytest.mark.parametrize(
     "body",
