@@ -21,7 +21,9 @@ from local.emulators import Emulator, EmulatorError, Kind, missing, start, stop
 
 RUN_FOLDER = "SLIPWAY_TEST_RUN"  # shared by the workers of one run; they inherit the variable
 NOT_RUN = "NOT RUN, no emulator: "
-SIMULATED = "simulated"  # a test's property: how many schedules it ran, and in how many seconds of a processor
+SIMULATED = (
+    "simulated"  # a test's property: how many schedules it ran, with how many rollouts, in how many seconds of a processor
+)
 _started: list[Emulator] = []
 
 
@@ -72,9 +74,9 @@ def _tell_speed(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
     told = [value for report in reports for name, value in report.user_properties if name == SIMULATED]
     if told:
-        ran, seconds = sum(count for count, _ in told), sum(seconds for _, seconds in told)
-        line = f"simulation: {ran:,} schedules in {seconds:,.0f} s of a processor's time, {ran / seconds:.1f} a second"
-        terminalreporter.line(line)
+        ran, rollouts, seconds = (sum(column) for column in zip(*told, strict=True))
+        speed = f"{ran / seconds:.1f} schedules, {rollouts / seconds:.1f} rollouts a second"
+        terminalreporter.line(f"simulation: {ran:,} schedules in {seconds:,.0f} s of a processor's time, {speed}")
 
 
 def _shared(kind: Kind) -> str:

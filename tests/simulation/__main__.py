@@ -1,7 +1,7 @@
 """Run many schedules, or files: `python -m tests.simulation [--seeds N] [--deaths] [--zombies] ... [--minutes M] [FILE ...]`.
 
 A schedule that fails is shrunk to the faults that it needs and written to `regressions/`, where every test run replays it. At the
-end it says how many schedules a second ran, and which trouble struck how often.
+end it says how many schedules and rollouts a second ran, and which trouble struck how often.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def main() -> int:
     if asked.matrix:
         return _matrix(asked.workers)
     began, told, until = time.monotonic(), time.monotonic(), time.monotonic() + asked.minutes * 60
-    ran, failed, struck = 0, list[Result](), Counter[str]()
+    ran, rollouts, failed, struck = 0, 0, list[Result](), Counter[str]()
     with Pool(asked.workers) as pool:
         for result in pool.imap_unordered(run, _chosen(asked), chunksize=4):
-            ran, struck = ran + 1, struck + result.struck
+            ran, rollouts, struck = ran + 1, rollouts + result.rollouts, struck + result.struck
             if result.broken:
                 failed.append(result)
                 print(f"FAILED {result.schedule.note or result.schedule}: {result.why[:400]}", flush=True)
@@ -48,7 +48,8 @@ def main() -> int:
                 pool.terminate()
                 break
     seconds = time.monotonic() - began
-    print(f"{ran} schedules in {seconds:.0f} s, {ran / seconds:.1f} a second, {len(failed)} failed")
+    speed = f"{ran / seconds:.1f} schedules, {rollouts / seconds:.1f} rollouts a second"
+    print(f"{ran} schedules in {seconds:.0f} s with {asked.workers} workers, {speed}, {len(failed)} failed")
     print("struck: " + ", ".join(f"{kind} {count}" for kind, count in sorted(struck.items())))
     for result in failed[:SHRUNK]:
         _keep(result)

@@ -22,7 +22,8 @@ def survive(record_property: Callable[[str, object], None]) -> Survive:
     def survive(plans: Iterable[Schedule]) -> list[Result]:
         began = time.process_time()
         results = [run(plan) for plan in plans]
-        record_property(SIMULATED, (len(results), time.process_time() - began))
+        rollouts = sum(result.rollouts for result in results)
+        record_property(SIMULATED, (len(results), rollouts, time.process_time() - began))
         assert results, "there is no schedule to run"
         failed = [result for result in results if result.broken]
         told = [f"{result.why}\n{schedules.dump(result.schedule)}" + "\n".join(result.story[-15:]) for result in failed[:3]]

@@ -59,6 +59,7 @@ class Result:
     write_names: frozenset[str] = frozenset()
     steps: tuple[int, ...] = ()  # how many calls had been made when each step of the workload was taken
     messages: int = 0
+    rollouts: int = 0  # how often a release set out, the first of a model too
     seconds: float = 0.0
     struck: Counter[str] = field(default_factory=Counter)
     story: tuple[str, ...] = ()
@@ -243,6 +244,7 @@ class Story:
             write_names=frozenset(simulation.writes),
             steps=tuple(self.steps),
             messages=simulation.messages,
+            rollouts=sum(entered.count("step_1") for entered in self.rules.entered.values()),
             seconds=self.settled_after,
             struck=simulation.struck,
             story=tuple(story[-TOLD_LINES:]),
