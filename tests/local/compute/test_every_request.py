@@ -110,7 +110,8 @@ def test_no_method_takes_a_body_that_is_none_or_has_unknown_members_or_lacks_wha
 ) -> None:
     method = discovery.methods()[method_id]
     assert "Unknown name \"colour\" at 'resource'" in refused(cloud, method, {"colour": "red"})["message"]
-    for body in ([], 7, "text", None):
+    none: tuple[Any, ...] = ([], 7, "text", None)
+    for body in none:
         assert refused(cloud, method, body)["code"] == 400
     required = [
         name

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +11,10 @@ from google.cloud import compute_v1
 
 from local.compute import Cloud, ScaledClock, Server, serve
 from tests.local.compute.clients import PROJECT, REGION, Clients, health_check, template
+from tests.local.compute.commandline import GROUPS, MARKS, Commandline
 from tests.local.compute.fleet import version
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which("gcloud") is None and not os.environ.get("CI"), reason="gcloud is not installed"),
-    pytest.mark.timeout(600),  # every command starts an interpreter of its own
-]
-Gcloud = Callable[..., str]
+pytestmark = MARKS
 
 
 @pytest.fixture
@@ -30,32 +24,11 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def gcloud(server: Server, tmp_path: Path) -> Gcloud:
-    environment = os.environ | {
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{server.url}/compute/v1/",
-        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
-        "CLOUDSDK_CORE_PROJECT": "demo",
-        "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
-        "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "true",
-        "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "true",
-        "CLOUDSDK_CONFIG": str(tmp_path / "gcloud"),
-    }
-
-    def run(command: str, *, fails: bool = False) -> str:
-        done = subprocess.run(
-            ["gcloud", "compute", *command.split(), "--format=json"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode != 0) is fails, done.stderr
-        return done.stderr if fails else done.stdout
-
-    return run
+def gcloud(server: Server, tmp_path: Path) -> Commandline:
+    return Commandline(server.url, tmp_path)
 
 
-def test_a_load_balancer_is_built_changed_and_taken_down(gcloud: Gcloud, tmp_path: Path) -> None:
+def test_a_load_balancer_is_built_changed_and_taken_down(gcloud: Commandline, tmp_path: Path) -> None:
     gcloud("health-checks create http hc --port=8000 --request-path=/healthz")
     for name in ("bs1", "bs2"):
         gcloud(
@@ -94,7 +67,7 @@ def test_a_load_balancer_is_built_changed_and_taken_down(gcloud: Gcloud, tmp_pat
     assert json.loads(gcloud("health-checks list --global")) == []
 
 
-def test_templates_are_created_listed_and_two_deleted_in_one_command(gcloud: Gcloud) -> None:
+def test_templates_are_created_listed_and_two_deleted_in_one_command(gcloud: Commandline) -> None:
     gcloud(
         "instance-templates create gpu --machine-type=g2-standard-4 --accelerator=type=nvidia-l4,count=1 "
         "--maintenance-policy=TERMINATE --image-family=cos-121-lts --image-project=cos-cloud --labels=app=llm "
@@ -111,7 +84,7 @@ def test_templates_are_created_listed_and_two_deleted_in_one_command(gcloud: Gcl
     }
 
 
-def test_a_group_is_made_rolled_to_a_new_template_and_deleted(gcloud: Gcloud) -> None:
+def test_a_group_is_made_rolled_to_a_new_template_and_deleted(gcloud: Commandline) -> None:
     here = "--region=us-central1"
     for name in ("it-v1", "it-v2"):
         gcloud(f"instance-templates create {name}")
@@ -130,7 +103,6 @@ def test_a_group_is_made_rolled_to_a_new_template_and_deleted(gcloud: Gcloud) ->
 
 
 HERE = "--region=us-central1"
-GROUPS = "instance-groups managed"
 
 
 @pytest.fixture
@@ -157,13 +129,13 @@ def group(server: Server) -> str:
     return "g"
 
 
-def instances(gcloud: Gcloud) -> dict[str, str]:
+def instances(gcloud: Commandline) -> dict[str, str]:
     """Names of the group's instances with their templates."""
     listed = json.loads(gcloud(f"{GROUPS} list-instances g {HERE}"))
     return {each["name"]: each["version"]["instanceTemplate"].rpartition("/")[2] for each in listed}
 
 
-def test_a_group_is_described_listed_changed_and_autoscaled(gcloud: Gcloud, group: str) -> None:
+def test_a_group_is_described_listed_changed_and_autoscaled(gcloud: Commandline, group: str) -> None:
     assert json.loads(gcloud("instance-templates describe it-v1"))["properties"]["machineType"]
     gcloud(f"{GROUPS} update g {HERE} --initial-delay=600 --update-policy-max-surge=4")
     gcloud(f"{GROUPS} set-autoscaling g {HERE} --min-num-replicas=3 --max-num-replicas=5 --cool-down-period=90 --mode=on")
@@ -179,7 +151,7 @@ def test_a_group_is_described_listed_changed_and_autoscaled(gcloud: Gcloud, grou
         assert [(each["name"], each["autoscaled"], each["targetSize"]) for each in listed] == [("g", "no", 3)]
 
 
-def test_instances_are_rolled_by_canary_replaced_and_restarted(gcloud: Gcloud, group: str) -> None:
+def test_instances_are_rolled_by_canary_replaced_and_restarted(gcloud: Commandline, group: str) -> None:
     gcloud(
         f"{GROUPS} rolling-action start-update g {HERE} --version=template=it-v1 "
         "--canary-version=template=it-v2,target-size=1 --max-surge=3 --max-unavailable=0"
@@ -199,7 +171,7 @@ def test_instances_are_rolled_by_canary_replaced_and_restarted(gcloud: Gcloud, g
     assert json.loads(gcloud(f"{GROUPS} describe g {HERE}"))["updatePolicy"]["type"] == "OPPORTUNISTIC"
 
 
-def test_single_instances_are_recreated_updated_taken_out_and_resized(gcloud: Gcloud, group: str) -> None:
+def test_single_instances_are_recreated_updated_taken_out_and_resized(gcloud: Commandline, group: str) -> None:
     first, second, third = sorted(instances(gcloud))
     gcloud(f"{GROUPS} recreate-instances g {HERE} --instances={first}")
     gcloud(f"{GROUPS} update-instances g {HERE} --instances={second} --minimal-action=restart")
@@ -216,7 +188,7 @@ def test_single_instances_are_recreated_updated_taken_out_and_resized(gcloud: Gc
     assert second in [each["name"] for each in json.loads(gcloud("instances list"))]
 
 
-def test_backends_are_added_looked_at_and_taken_out(gcloud: Gcloud, group: str) -> None:
+def test_backends_are_added_looked_at_and_taken_out(gcloud: Commandline, group: str) -> None:
     backend = "--global --instance-group=g --instance-group-region=us-central1"
     gcloud(
         "backend-services create bs --global --protocol=HTTP --port-name=http --health-checks=alive --timeout=600s "
@@ -235,7 +207,7 @@ def test_backends_are_added_looked_at_and_taken_out(gcloud: Gcloud, group: str) 
     assert json.loads(gcloud("backend-services list")) == []
 
 
-def test_url_maps_and_what_leads_to_them_are_edited(gcloud: Gcloud, tmp_path: Path) -> None:
+def test_url_maps_and_what_leads_to_them_are_edited(gcloud: Commandline, tmp_path: Path) -> None:
     gcloud("health-checks create http hc --port=80")
     gcloud("health-checks update http hc --check-interval=9s")
     assert json.loads(gcloud("health-checks describe hc --global"))["checkIntervalSec"] == 9
@@ -260,7 +232,7 @@ def test_url_maps_and_what_leads_to_them_are_edited(gcloud: Gcloud, tmp_path: Pa
     assert "already being used" in gcloud("addresses delete front --global --quiet", fails=True)
 
 
-def test_places_and_operations_are_listed_and_described(gcloud: Gcloud) -> None:
+def test_places_and_operations_are_listed_and_described(gcloud: Commandline) -> None:
     assert "us-central1" in [each["name"] for each in json.loads(gcloud("regions list"))]
     assert json.loads(gcloud("zones describe us-central1-a"))["status"] == "UP"
     types = json.loads(gcloud("machine-types list --zones=us-central1-a --filter=name=e2-small"))
