@@ -325,7 +325,9 @@ def test_a_refused_write_is_no_version_of_its_own(clients: Clients) -> None:
     assert intervals(clients) == 5
 
 
-def test_what_is_kept_for_stale_reads_is_bounded(clients: Clients) -> None:
+def test_what_is_kept_for_stale_reads_is_bounded(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (stale.VERSIONS, stale.RESOURCES) == (20, 500)  # as the README says
+    monkeypatch.setattr(stale, "RESOURCES", 50)  # as many again would take ten seconds
     make(clients)
     write(clients, *range(10, 10 + 2 * stale.VERSIONS))
     for number in range(stale.RESOURCES):
