@@ -1,7 +1,8 @@
-"""Pub/Sub's back-off, which its emulator does not have: it comes again after a second or three, however often it was turned away.
+"""Pub/Sub's back-off: a message that was not acknowledged comes again after a time that doubles with each failure.
 
-A message that was not acknowledged may come again only after its back-off, which doubles with each failure; whoever comes before
-is sent away. Source: Pub/Sub, RetryPolicy; how long is what `deploy/bootstrap.sh` asks for. Pure.
+The emulator has none: it comes again after a second or a few, and when the machine was busy it was seen never to bring a message
+again that had been refused twice. So the proxy brings again what failed. Source: Pub/Sub, RetryPolicy; how long is what
+`deploy/bootstrap.sh` asks for. Pure.
 """
 
 from __future__ import annotations
@@ -20,18 +21,14 @@ def backoff_seconds(topic: str, failures: int) -> float:
 
 @dataclass
 class Backoffs:
-    """By message. Times are real seconds on any clock; `speed` is how much faster the stack's own time runs."""
+    """By message. `speed` is how much faster than the real one the stack's own time runs."""
 
     speed: float
-    waits: list[float] = field(default_factory=list)  # what each repeat waited at least, in the stack's seconds
+    waits: list[float] = field(default_factory=list)  # what each repeat waited, in the stack's seconds
     _failures: Counter[str] = field(default_factory=Counter)
-    _due: dict[str, float] = field(default_factory=dict)
 
-    def is_early(self, message: str, now: float) -> bool:
-        return now < self._due.get(message, now)
-
-    def failed(self, topic: str, message: str, now: float) -> None:
+    def after_failure(self, topic: str, message: str) -> float:
+        """Real seconds until the message may come again."""
         self._failures[message] += 1
-        wait = backoff_seconds(topic, self._failures[message])
-        self.waits.append(wait)
-        self._due[message] = now + wait / self.speed
+        self.waits.append(backoff_seconds(topic, self._failures[message]))
+        return self.waits[-1] / self.speed

@@ -1,11 +1,11 @@
 """Stands between Google's Pub/Sub emulator and the functions, and lets each delivery meet its fate.
 
-    emulator ──push, after the back-off──> proxy ──fate, real envelope──> a function's process
-        ^                │
-        └─ answer ───────┘   not always the function's
+    emulator ──push──> proxy ──fate, real envelope──> a function's process
+        ^               │ ^
+        └─ taken over ──┘ └── again, after Pub/Sub's back-off, until it is acknowledged
 
-What the proxy answers with success without having delivered it, it has taken over: it delivers that itself, later, until a
-function takes it. So only what is meant to be lost is lost.
+What the proxy answers for, it has taken over: what failed it delivers again itself, as the service would, until a function takes
+it. So only what is meant to be lost is lost. Past its ack deadline the emulator comes again by itself, whatever is under way.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.emulators.workers import LONGEST_SECONDS, Worker, Workers
 
 FROZEN_SECONDS = GOOGLES_DEADLINE_SECONDS + 4.0  # long enough for the repeat to come
 ACKNOWLEDGED = range(200, 300)
-TOO_EARLY, NO_INSTANCE = 425, 429
+NO_INSTANCE = 429
 AGAIN_SECONDS = 0.5
 COLD_START_SECONDS = 8.0
 
@@ -62,6 +62,7 @@ class Proxy:
         self._hasty_seconds = GOOGLES_DEADLINE_SECONDS / speed
         self.backoffs = Backoffs(speed)
         self._pool = ThreadPoolExecutor(64, thread_name_prefix="proxy")
+        self._repeats = ThreadPoolExecutor(64, thread_name_prefix="again")  # of its own, since a repeat waits for the others
         self._server = _server(self._push)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._lock = threading.Lock()
@@ -74,7 +75,7 @@ class Proxy:
         self.deliveries: list[Delivery] = []
         self.heard: list[dict[str, Any]] = []
         self.troubles: list[str] = []
-        self._is_closing = False
+        self._closing = threading.Event()
 
     @property
     def url(self) -> str:
@@ -85,10 +86,11 @@ class Proxy:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._is_closing = True
+        self._closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        self._repeats.shutdown(wait=True, cancel_futures=True)
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     @property
@@ -97,10 +99,10 @@ class Proxy:
         with self._lock:
             return self._waiting == 0
 
-    def _submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    def _submit(self, work: Callable[..., Any], *arguments: Any, pool: ThreadPoolExecutor | None = None) -> Future[Any]:
         with self._lock:
             self._waiting += 1
-        future = self._pool.submit(work, *arguments)
+        future = (pool or self._pool).submit(work, *arguments)
         future.add_done_callback(self._done)
         return future
 
@@ -111,23 +113,30 @@ class Proxy:
             self.troubles.append(repr(trouble))
 
     def _push(self, path: str, body: bytes) -> int:
-        """What the emulator gets to hear of its push."""
+        """What the emulator gets to hear of its push, once it is known whether it has to come again."""
         push, topic_name = json.loads(body), path.strip("/")
         topic = topic_name.rpartition("/")[2]
         if topic not in self._targets:
             self.heard.append(push["message"])
             return 204
-        model, message = _model(push["message"]), push["message"]["messageId"]
+        taken = Push(push, topic_name, topic, _model(push["message"]))
+        if self._tried(taken) not in ACKNOWLEDGED:
+            self._submit(self._again, taken, pool=self._repeats)
+        return 204
+
+    def _tried(self, push: Push) -> int:
         with self._lock:
-            if self.backoffs.is_early(message, time.monotonic()):
-                return TOO_EARLY
-            self._numbers[topic, model] += 1
-            number = self._numbers[topic, model]
-        status = self._meet(Push(push, topic_name, topic, model), self._judge(topic, model, number))
-        if status not in ACKNOWLEDGED:
+            self._numbers[push.topic, push.model] += 1
+            number = self._numbers[push.topic, push.model]
+        return self._meet(push, self._judge(push.topic, push.model, number))
+
+    def _again(self, push: Push) -> None:
+        """Until it is acknowledged, ever more seldom."""
+        is_over = False
+        while not is_over:
             with self._lock:
-                self.backoffs.failed(topic, message, time.monotonic())
-        return status
+                wait = self.backoffs.after_failure(push.topic, push.body["message"]["messageId"])
+            is_over = self._closing.wait(wait) or self._tried(push) in ACKNOWLEDGED
 
     def _meet(self, push: Push, fate: Fate) -> int:
         match fate.kind:
@@ -164,7 +173,7 @@ class Proxy:
 
     def _later(self, push: Push, fate: Fate, wait: Callable[[], object]) -> None:
         wait()
-        while self._deliver(push, fate) not in ACKNOWLEDGED and not self._is_closing:
+        while self._deliver(push, fate) not in ACKNOWLEDGED and not self._closing.is_set():
             time.sleep(AGAIN_SECONDS)
 
     def _deliver(self, push: Push, fate: Fate) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import time
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -13,7 +15,7 @@ from infra.bus import PUBLISHED, payload, received
 from tests.emulators.backoff import Backoffs, backoff_seconds
 from tests.emulators.envelopes import SECRET, enveloped
 from tests.emulators.fates import ENVELOPES, WELL, Envelope
-from tests.emulators.proxy import NO_INSTANCE, TOO_EARLY, Proxy
+from tests.emulators.proxy import NO_INSTANCE, Proxy
 from tests.emulators.workers import Worker, Workers
 
 TOPIC = "projects/demo/topics/model-wakeups"
@@ -46,21 +48,24 @@ def test_a_message_waits_twice_as_long_after_each_failure_up_to_its_subscription
     assert [backoff_seconds("model-wakeups", failures) for failures in (1, 2, 3, 7, 99)] == [10, 20, 40, 60, 60]
 
 
-def test_whoever_comes_before_the_back_off_is_over_is_early_and_other_messages_are_not() -> None:
+def test_each_message_has_a_back_off_of_its_own_in_the_time_of_the_stack() -> None:
     backoffs = Backoffs(speed=10)
-    assert not backoffs.is_early("a", 100.0)
-    backoffs.failed("model-releases", "a", 100.0)
-    assert [backoffs.is_early("a", now) for now in (100.0, 100.9, 101.0)] == [True, True, False]
-    backoffs.failed("model-releases", "a", 101.0)
-    assert [backoffs.is_early("a", now) for now in (102.9, 103.0)] == [True, False]
-    assert not backoffs.is_early("b", 101.0)
+    assert [backoffs.after_failure("model-releases", message) for message in "aaba"] == [1, 2, 1, 4]
+    assert backoffs.waits == [10, 20, 10, 40]
 
 
-def test_the_proxy_sends_a_message_away_that_comes_again_too_early() -> None:
-    with Proxy({"model-wakeups": cast("Workers", Nobody())}, lambda topic, model, number: WELL, speed=1) as proxy:
-        answers = [requests.post(f"{proxy.url}/{TOPIC}", json=PUSH, timeout=10).status_code for _ in range(3)]
-        assert len(proxy.deliveries) == 1
-    assert answers == [NO_INSTANCE, TOO_EARLY, TOO_EARLY]
+def test_what_failed_comes_again_ever_more_seldom_and_the_emulator_need_not_bring_it() -> None:
+    with Proxy({"model-wakeups": cast("Workers", Nobody())}, lambda topic, model, number: WELL, speed=2000) as proxy:
+        began = time.monotonic()
+        assert requests.post(f"{proxy.url}/{TOPIC}", json=PUSH, timeout=10).status_code == 204
+        while len(proxy.deliveries) < 6 and time.monotonic() < began + 30:
+            time.sleep(0.01)
+        assert not proxy.is_idle
+    times = [delivery.began for delivery in proxy.deliveries[:6]]
+    waits = [later - earlier for earlier, later in pairwise(times)]
+    assert all(wait >= least / 2000 for wait, least in zip(waits, (10, 20, 40, 60, 60), strict=True))
+    assert [delivery.status for delivery in proxy.deliveries[:6]] == [NO_INSTANCE] * 6
+    assert proxy.backoffs.waits[:5] == [10, 20, 40, 60, 60]
 
 
 @pytest.mark.parametrize("envelope", sorted(set(ENVELOPES)))
