@@ -191,11 +191,12 @@ def test_a_connection_is_kept_through_refusals(server: Server) -> None:
         ("OPTIONS", f"{PATH}/zones", None),
         ("POST", CHECKS, b"{"),
         ("POST", CHECKS, iter([b"[", b"]"])),
+        ("HEAD", f"{PATH}/zones", None),
         ("GET", "/control/none", None),
-        ("HEAD", "/control/time", None),
     ):
         line.request(verb, path, body)
-        line.getresponse().read()
+        answered = line.getresponse()
+        assert answered.read() or verb == "HEAD"
         assert line.sock is opened, (verb, path)
     line.close()
 
