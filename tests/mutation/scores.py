@@ -1,4 +1,4 @@
-"""How many mutants of each file of `rollout/` the tests killed: read from mutmut's work folder, told as a table, kept in a page.
+"""How many mutants of each file of `rollout/` the tests killed: read from a run's results, told as a table, kept in a page.
 
 `tests/mutation/__main__.py` calls this after a run.
 """
@@ -12,12 +12,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/mutation.md"
-RESULTS = ROOT / "mutants/rollout"
+MUTANTS = ROOT / "mutants"
+RESULTS = MUTANTS / "results.json"
 LEAST = 80.0
 LEAST_OF_A_FILE = 75.0
 
-# The exit status of a mutant's test run, as mutmut keeps it. Everything else (no test at all, a crash) counts as survived.
-KILLED, TIMED_OUT, REFUSED, NOT_RUN = {1, 3}, {-24, 24, 36, 152, 255}, {37}, {None, 2}
+# How the tests of a mutant ended: pytest's exit status, a signal as a negative number, or one of these. A crash is no kill.
+KILLED, TIMED_OUT, REFUSED, NO_TEST, NOT_TRIED = 1, -24, 37, 33, None
 
 
 class Unfinished(Exception):
@@ -26,13 +27,15 @@ class Unfinished(Exception):
 
 @dataclass(frozen=True)
 class Score:
-    """What became of a file's mutants. `refused` are those that mypy refuses, so that no test is asked about them."""
+    """What became of a file's mutants. `refused` are those that mypy refuses, so that no test is asked about them; `left` are
+    those that a run of some only did not try."""
 
     file: str
     killed: int = 0
     survived: int = 0
     timed_out: int = 0
     refused: int = 0
+    left: int = 0
 
     @property
     def total(self) -> int:
@@ -50,6 +53,7 @@ class Score:
             self.survived + other.survived,
             self.timed_out + other.timed_out,
             self.refused + other.refused,
+            self.left + other.left,
         )
 
 
@@ -59,17 +63,16 @@ def files() -> list[str]:
 
 
 def measured(results: Path = RESULTS) -> list[Score]:
-    return [_measured(file, results / f"{Path(file).name}.meta") for file in files()]
+    """A score for each file. Raises `Unfinished` where none of a file's mutants was tried."""
+    ends: dict[str, int | None] = json.loads(results.read_text("utf-8")) if results.exists() else {}
+    return [_measured(file, [end for key, end in ends.items() if key.split(".")[1] == Path(file).stem]) for file in files()]
 
 
-def _measured(file: str, record: Path) -> Score:
-    if not record.exists():
-        raise Unfinished(f"{file} has no mutants yet")
-    ends = list(json.loads(record.read_text("utf-8"))["exit_code_by_key"].values())
-    if any(end in NOT_RUN for end in ends):
-        raise Unfinished(f"not every mutant of {file} was tried")
-    killed, timed_out, refused = (sum(end in kind for end in ends) for kind in (KILLED, TIMED_OUT, REFUSED))
-    return Score(file, killed, len(ends) - killed - timed_out - refused, timed_out, refused)
+def _measured(file: str, ends: list[int | None]) -> Score:
+    killed, timed_out, refused, left = (ends.count(kind) for kind in (KILLED, TIMED_OUT, REFUSED, NOT_TRIED))
+    if refused + left == len(ends):
+        raise Unfinished(f"no mutant of {file} was tried")
+    return Score(file, killed, len(ends) - killed - timed_out - refused - left, timed_out, refused, left)
 
 
 def total(scores: Iterable[Score]) -> Score:
@@ -79,12 +82,12 @@ def total(scores: Iterable[Score]) -> Score:
 def table(scores: Iterable[Score]) -> str:
     found = list(scores)
     rows = [_row(f"`{score.file}`", score) for score in found] + [_row("**all**", total(found))]
-    head = "| file | killed | survived | timed out | tried | score | refused by mypy |\n|---|--:|--:|--:|--:|--:|--:|"
-    return "\n".join([head, *rows])
+    head = "| file | killed | survived | timed out | tried | score | refused by mypy | not tried |"
+    return "\n".join([head, "|---" + "|--:" * 7 + "|", *rows])
 
 
 def _row(name: str, score: Score) -> str:
-    numbers = (score.killed, score.survived, score.timed_out, score.total, f"{score.percent:.1f} %", score.refused)
+    numbers = (score.killed, score.survived, score.timed_out, score.total, f"{score.percent:.1f} %", score.refused, score.left)
     return f"| {name} | " + " | ".join(map(str, numbers)) + " |"
 
 
@@ -98,5 +101,5 @@ def missed(scores: Iterable[Score]) -> list[str]:
 def read(page: str) -> list[Score]:
     """The scores that a page shows, the total last."""
     rows = [[cell.strip(" `*") for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| ")]
-    numbers = [cells for cells in rows if len(cells) == 7 and cells[1].isdigit()]
-    return [Score(cells[0], int(cells[1]), int(cells[2]), int(cells[3]), int(cells[6])) for cells in numbers]
+    numbers = [cells for cells in rows if len(cells) == 8 and cells[1].isdigit()]
+    return [Score(cells[0], int(cells[1]), int(cells[2]), int(cells[3]), int(cells[6]), int(cells[7])) for cells in numbers]
