@@ -170,7 +170,7 @@ def _end(session: pytest.Session, key: str, tests: list[int], seconds: float, no
     """The exit status of the tests on this mutant, or the signal that ended them as a negative number."""
     if child := os.fork():
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    status = 1
+    status = 70  # unless a test fails or all pass: no kill
     try:
         from mutmut.mutation.trampoline import set_mutant_under_test
 
