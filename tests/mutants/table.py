@@ -21,9 +21,10 @@ _PAGE = """# Would the tests notice?
 
 Each patch in [tests/mutants](../tests/mutants) puts one mistake that somebody could make into the code that is deployed, and
 breaks a promise of [promises.md](promises.md). `make mutants` puts them one at a time into a copy of the tree and runs first the
-tests that the patch names, then all that run with every commit, but for those that only read texts and tables. A mistake counts
-as found only by a test that fails with it and passes without it. What cannot be imported, or takes too long, counts as nothing.
-They are mistakes of design, chosen by people who know the promises; `make mutation` changes the pure core line by line instead.
+tests that the patch names, then all that run with every commit, but for those that only read texts and tables or try the stand-in
+alone. A mistake counts as found only by a test that fails with it and passes without it. What cannot be imported, or takes too
+long, counts as nothing. They are mistakes of design, chosen by people who know the promises; `make mutation` changes the pure
+core line by line instead.
 
 **{killed} of {all} were found ({share:.1f} %).** {rest}
 
