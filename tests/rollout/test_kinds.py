@@ -14,7 +14,7 @@ from rollout.events import ReleaseRequested, resolve
 from rollout.machines import CHOSEN, FIXED, accelerator_problem, fixed_accelerator, is_of_unknown_series
 from rollout.merge import merge, without_nulls
 from rollout.model import Baking, GoingBack, Phase, Retiring, Settled, Stepping, name_of, step_name
-from rollout.names import is_model_name
+from rollout.names import Allowed, Otherwise, is_model_name
 from rollout.problems import Invalid
 from rollout.schema import inserted
 from rollout.spec import Accelerator, Machine, Placement, Sections, Spec, at_most, dump
@@ -266,3 +266,34 @@ def test_a_part_takes_the_place_of_what_stands_between_its_marks_once() -> None:
     assert inserted(made, "x", "new \\1") == made
     with pytest.raises(ValueError, match=r"^there is no place marked z$"):
         inserted(text, "z", "new")
+
+
+# ---- References
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "given", "read"),
+    [
+        ("traffic", "certificate", "mine", "global/sslCertificates/mine"),
+        ("traffic", "certificate", "global/sslCertificates/mine", "global/sslCertificates/mine"),
+        ("artifact", "weights", "https://example.com:443/a/b", "https://example.com:443/a/b"),
+    ],
+)
+def test_a_reference_is_read_as_it_stands_or_filled_up(section: str, field: str, given: str, read: str) -> None:
+    image = {"image": "tiny:1"} if section == "artifact" else {}
+    assert getattr(getattr(whole(**{section: image | {field: given}}), section), field) == read
+
+
+@pytest.mark.parametrize(
+    "weights", ["https://169.254.169.254/a/b", "https://localhost/a/b", "gs://bucket/./a", "gs://bucket/../a"]
+)
+def test_weights_are_looked_at_host_by_host_and_step_by_step(weights: str) -> None:
+    with pytest.raises(Invalid, match="weights"):
+        whole(artifact={"image": "tiny:1", "weights": weights})
+
+
+def test_what_is_said_of_a_default_is_in_the_schema() -> None:
+    core: Any = "any"
+    handler: Any = dict(any={"type": "any"}).get
+    assert Otherwise("as it was").__get_pydantic_json_schema__(core, handler) == {"type": "any", "x-default": "as it was"}
+    assert Allowed("a word").__get_pydantic_json_schema__(core, handler) == {"type": "any", "x-allowed": "a word"}

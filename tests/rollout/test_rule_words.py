@@ -308,3 +308,24 @@ def test_what_a_shared_group_cannot_change_is_told_with_both_values(
 ) -> None:
     problems = incompatible(whole(**before), whole(**after))
     assert [str(problem) for problem in problems] == [told.replace("~", WAY_OUT)]
+
+
+@pytest.mark.parametrize(
+    ("patch", "path"),
+    [
+        ({"artifact": {"startup_script": "x", "image": "untagged", "args": ["-v"]}}, "artifact.image"),
+        ({"artifact": {"image": IMAGE, "env": {"A": "b"}, "secrets": {"A": "!"}}}, "artifact.secrets.A"),
+        ({"scaling": {"max": 0, "schedules": {"day": {**SCHEDULE, "min": 9}}}}, "scaling.max"),
+        ({"scaling": {"min": 0, "schedules": {"day": {**SCHEDULE, "cron": "x"}}}}, "scaling.schedules.day.cron"),
+        ({"scaling": {"load_balancing": {"target": 2}}, "traffic": {"exposure": "none"}}, "scaling.load_balancing.target"),
+        ({"traffic": {"balancing_mode": "both", "max_rate_per_instance": 5}}, "traffic.balancing_mode"),
+        ({"machine": {"type": "N1", "accelerator": {"type": "nvidia-l4"}}}, "machine.type"),
+        ({"placement": {"region": "us-east1", "zones": ["us-central1-a", "x"]}}, "placement.zones[1]"),
+        ({"placement": {"region": "nowhere"}, "machine": {"subnetwork": "regions/us-east1/subnetworks/s"}}, "placement.region"),
+        ({"placement": {"zones": ["x"]}, "rollout": {"surge": 2}}, "placement.zones[0]"),
+        ({"rollout": {"surge": -1, "unavailable": 0}}, "rollout.surge"),
+    ],
+    ids=str,
+)
+def test_a_field_that_is_broken_by_itself_breaks_no_rule_as_well(patch: dict[str, Any], path: str) -> None:
+    assert [told.partition(": ")[0] for told in complaints(patch)] == [path]
