@@ -43,7 +43,7 @@ class Score:
 
     @property
     def percent(self) -> float:
-        """Of the mutants that the tests were asked about; a file without any has nothing that survived."""
+        """Of the mutants that the tests were asked about; where none was tried nothing survived."""
         return 100 * (self.killed + self.timed_out) / self.total if self.total else 100.0
 
     def __add__(self, other: Score) -> Score:
@@ -63,15 +63,15 @@ def files() -> list[str]:
 
 
 def measured(results: Path = RESULTS) -> list[Score]:
-    """A score for each file. Raises `Unfinished` where none of a file's mutants was tried."""
+    """A score for each file. Raises `Unfinished` where no mutants were made of one."""
     ends: dict[str, int | None] = json.loads(results.read_text("utf-8")) if results.exists() else {}
     return [_measured(file, [end for key, end in ends.items() if key.split(".")[1] == Path(file).stem]) for file in files()]
 
 
 def _measured(file: str, ends: list[int | None]) -> Score:
     killed, timed_out, refused, left = (ends.count(kind) for kind in (KILLED, TIMED_OUT, REFUSED, NOT_TRIED))
-    if refused + left == len(ends):
-        raise Unfinished(f"no mutant of {file} was tried")
+    if not ends:
+        raise Unfinished(f"no mutant was made of {file}")
     return Score(file, killed, len(ends) - killed - timed_out - refused - left, timed_out, refused, left)
 
 
@@ -87,14 +87,15 @@ def table(scores: Iterable[Score]) -> str:
 
 
 def _row(name: str, score: Score) -> str:
-    numbers = (score.killed, score.survived, score.timed_out, score.total, f"{score.percent:.1f} %", score.refused, score.left)
+    percent = f"{score.percent:.1f} %" if score.total else "none tried"
+    numbers = (score.killed, score.survived, score.timed_out, score.total, percent, score.refused, score.left)
     return f"| {name} | " + " | ".join(map(str, numbers)) + " |"
 
 
 def missed(scores: Iterable[Score]) -> list[str]:
-    """What is below its bar, in words; empty when all is well."""
+    """What is below its bar, in words; empty when all is well. A file is held to its own once all of its mutants were tried."""
     found = list(scores)
-    bars = [(total(found), LEAST), *((score, LEAST_OF_A_FILE) for score in found)]
+    bars = [(total(found), LEAST), *((score, LEAST_OF_A_FILE) for score in found if not score.left)]
     return [f"{score.file}: {score.percent:.1f} % is less than {least:.0f} %" for score, least in bars if score.percent < least]
 
 
