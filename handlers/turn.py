@@ -188,7 +188,8 @@ def _decide(
     seen = observed(snapshot, state.desired.model)
     sought = capped(policy, asked(state.rollout, state.desired, seen))
     unmet = planner.plan(sought, snapshot)
-    refusals = (*refusals, *unmet.problems, *_forbidden(policy, state))
+    earlier = refusals if unmet.actions else ()  # what was refused is wanted no more, or has come about by itself
+    refusals = (*earlier, *unmet.problems, *_forbidden(policy, state))
     evidence = Evidence(refusals, tuple(action.why for action in unmet.actions))
     answer = advance(state.rollout, state.desired, seen, evidence, now)
     target = capped(policy, answer.target)

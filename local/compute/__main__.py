@@ -92,7 +92,8 @@ def _read(cloud: Cloud, path: Path, member: str) -> None:
 
 
 def _serve(server: Server, options: argparse.Namespace) -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a container stops as a terminal does
+    for each in (signal.SIGTERM, signal.SIGINT):  # the first by containers; the second is ignored in a script's background
+        signal.signal(each, signal.default_int_handler)
     try:
         with server, _data_plane(server.cloud, options):
             print(

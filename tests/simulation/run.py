@@ -340,8 +340,7 @@ class Story:
         """Another team gives its host a route of its own in the shared URL map."""
         held = self.cloud.find(Key("global", "urlMaps", "slipway-gateway"))
         if held is None:
-            assert self.gave_up, "there is no URL map yet"
-            return
+            return  # nothing serves, which the end will show where it may not be
         rule = {"paths": ["/theirs"], "service": held["defaultService"]}
         matcher = {"name": "theirs", "defaultService": held["defaultService"], "pathRules": [rule]}
         self._ask(

@@ -73,10 +73,10 @@ WORKLOADS: dict[str, Workload] = {
             (
                 first(),
                 Step(SETTLED, {"model": "tiny", "version": "2", "scaling": {"min": -1}, "artifact": {"env": {"TOKEN": SECRET}}}),
-                Step(SETTLED, {"model": "tiny", "command": "fly"}),
+                Step(1.0, {"model": "tiny", "command": "fly"}),
                 release(SETTLED, "2"),
                 Step(SETTLED, {"model": "tiny", "version": "2", "scaling": {"min": 5}}),
-                command(SETTLED, "rollback", version="7"),
+                command(1.0, "rollback", version="7"),
             ),
         ),
         Workload("abort", (first(), release(SETTLED, "2"), command("step_1", "abort")), is_racy=True),
