@@ -120,14 +120,14 @@ def test_a_body_may_be_gzipped_or_come_in_chunks_on_one_connection(server: Serve
 @pytest.mark.parametrize(
     ("body", "headers", "status"),
     [
-        (b"{", {}, 400),
-        (b'{"name": "hc", "type": "TCP", "timeoutSec": NaN}', {}, 400),
-        (b'{"name": "h\xff", "type": "TCP"}', {}, 400),
-        (b"[" * 100_000, {}, 400),
-        (b"null", {}, 400),
-        (b"no gzip", {"Content-Encoding": "gzip"}, 400),
-        (gzip.compress(b'{"name": "hc"}')[:-6], {"Content-Encoding": "gzip"}, 400),
-        (b"{}", {"Content-Encoding": "br"}, 415),
+        pytest.param(b"{", {}, 400, id="not-closed"),
+        pytest.param(b'{"name": "hc", "type": "TCP", "timeoutSec": NaN}', {}, 400, id="not-a-number"),
+        pytest.param(b'{"name": "h\xff", "type": "TCP"}', {}, 400, id="not-utf-8"),
+        pytest.param(b"[" * 100_000, {}, 400, id="too-deep"),
+        pytest.param(b"null", {}, 400, id="null"),
+        pytest.param(b"no gzip", {"Content-Encoding": "gzip"}, 400, id="not-gzip"),
+        pytest.param(gzip.compress(b'{"name": "hc"}')[:-6], {"Content-Encoding": "gzip"}, 400, id="gzip-cut-short"),
+        pytest.param(b"{}", {"Content-Encoding": "br"}, 415, id="not-a-known-encoding"),
     ],
 )
 def test_a_body_that_cannot_be_read_is_refused_and_nothing_is_made(
