@@ -16,9 +16,7 @@ import heapq
 import json
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -29,14 +27,15 @@ from handlers import records, release, wakeup
 from infra.buses.embedded import EmbeddedBus
 from infra.compute_errors import Trouble
 from infra.errors import Unavailable
-from infra.store import Conflict, Document, Write
+from infra.store import Conflict, Write
 from infra.stores.sqlite import SqliteStore
 from infra.wiring import World
 from local.compute import Cloud, discovery, places, wire
 from local.compute import VirtualClock as CloudClock
 from local.compute.errors import Hangup
-from tests.simulation import schedule as schedules
 from tests.simulation.calls import compute_on
+from tests.simulation.edges import ServerClock, SimBus, SimStore, WorkerClock
+from tests.simulation.faults import Faults
 from tests.simulation.memory import MemoryStore
 from tests.simulation.schedule import ERRORS, OPERATION_ERRORS, Fault, Schedule
 
@@ -80,31 +79,35 @@ class Worker:
         self.failure: BaseException | None = None
 
 
-class WorkerClock:
-    """The clock of whichever worker runs, with its skew."""
+class Before:
+    """Hears of everything at which a fault may strike, before it is asked which one does. Most runs have nobody listen."""
 
-    def __init__(self, simulation: Simulation) -> None:
-        self._simulation = simulation
+    def call(self, number: int, name: str, is_write: bool, has_read: bool) -> None: ...
 
-    def now(self) -> datetime:
-        worker = self._simulation.current
-        return datetime.fromtimestamp(self._simulation.now() + (worker.skew if worker else 0.0), UTC)
+    def message(self, number: int, topic: str, is_tick: bool) -> None: ...
 
-    def sleep(self, seconds: float) -> None:
-        self._simulation.pass_time(seconds)
+    def worker(self, number: int) -> None: ...
+
+    def time(self, seconds: float) -> None:
+        """Time is about to pass, to so many seconds from the start."""
+
+    def mending(self, waited: float, is_settled: bool) -> None:
+        """There has been chaos for so many seconds after the workload's last step; it may be time to mend everything."""
 
 
 class Simulation:
-    def __init__(self, plan: Schedule, store: MemoryStore | SqliteStore, *, is_fast: bool = True) -> None:
-        self.plan = plan
+    def __init__(
+        self, plan: Schedule, store: MemoryStore | SqliteStore, disturb: Callable[[Fault], None], *, is_fast: bool = True
+    ) -> None:
+        """`disturb` does what a fault of the world is."""
+        self.before = Before()
         self.cloud_clock = CloudClock()
         self.began = self.cloud_clock()
         self.cloud = Cloud(PROJECT, self.cloud_clock, operation_seconds=1, regions=REGIONS)
         self.cloud.set_behaviours([BEHAVIOUR])
         self.store = store
-        self.server_clock = ServerClock(self)
-        self.bus = EmbeddedBus(self.server_clock)
-        self.clock = WorkerClock(self)
+        self.bus = EmbeddedBus(ServerClock(self.now))
+        self.clock = WorkerClock(self._worker_time, self.pass_time)
         self.compute = compute_on(self.line, PROJECT, self.clock, is_fast=is_fast)
         self.handlers: dict[str, Callable[[World, Any], None]] = {
             "model-releases": release.handle,
@@ -119,12 +122,6 @@ class Simulation:
         self.alive: set[Worker] = set()
         self.in_flight = 0  # deliveries that are not acknowledged, ticks apart
         self.told: list[tuple[str, Any]] = []
-        self.armed = [
-            _Armed(fault) for fault in sorted(plan.faults, key=lambda fault: fault.at) if fault.kind in schedules.ON_CALLS
-        ]
-        self.has_stale_reads = any(armed.fault.kind == "stale" for armed in self.armed)
-        self.on_messages = [_Armed(fault) for fault in plan.faults if fault.kind in schedules.ON_MESSAGES]
-        self.skews = [fault for fault in plan.faults if fault.kind in schedules.ON_WORKERS]
         self.is_healed = False
         self.skip_ticks_until = self.skipped = 0.0
         self.lines: list[tuple[Any, ...]] = []  # every call and note; `told` makes text of them
@@ -135,20 +132,37 @@ class Simulation:
         self.on_commit: list[Callable[[tuple[Write, ...]], None]] = []
         self.after_write: list[Callable[[str, str], None]] = []
         self.broken: list[str] = []
+        self._disturb = disturb
+        self._store, self._bus = SimStore(self.boundary, store, self.on_commit), SimBus(self.boundary, self.publish)
+        self.suffer(plan)
+
+    def suffer(self, plan: Schedule) -> None:
+        """From now on the faults of this schedule strike. What befalls the world comes before whatever else happens then."""
+        self.faults = Faults(plan)
+        disturbances = self.faults.on_the_world
+        for number, fault in enumerate(disturbances, -len(disturbances)):
+            self._push(self.began + fault.at, number, partial(self._disturb, fault))
 
     # ---- time and turns
 
     def now(self) -> float:
         return self.cloud_clock()
 
+    def _worker_time(self) -> float:
+        return self.now() + (self.current.skew if self.current else 0.0)
+
     def at(self, when: float, do: Callable[[], None]) -> None:
         self.count += 1
-        heapq.heappush(self.heap, (max(when, self.now()), self.count, do))
+        self._push(max(when, self.now()), self.count, do)
+
+    def _push(self, when: float, number: int, do: Callable[[], None]) -> None:
+        heapq.heappush(self.heap, (when, number, do))
 
     def step(self) -> bool:
         """The next event. False when there is none."""
         if not self.heap or self.broken:
             return False
+        self.before.time(self.heap[0][0] - self.began)
         when, _, do = heapq.heappop(self.heap)
         if when > self.now():
             self.cloud_clock.advance(when - self.now())
@@ -160,6 +174,7 @@ class Simulation:
         """The running worker waits: at once where nothing else happens meanwhile, else others go first."""
         worker, now = self._running(), self.now()
         wake = now + max(0.0, seconds)
+        self.before.time(wake - self.began)
         if self.heap and self.heap[0][0] <= wake:
             self.at(wake, lambda: self._go(worker))
             self.scheduler.switch()
@@ -194,8 +209,7 @@ class Simulation:
             self.break_off(f"worker {worker.number} was at work for {at_work:.0f} s")
 
     def _world(self, worker: Worker) -> World:
-        store, bus, compute = SimStore(self), SimBus(self), self.compute
-        return World(self.clock, lambda: store, lambda: bus, lambda: compute, lambda: f"worker-{worker.number}")
+        return World(self.clock, lambda: self._store, lambda: self._bus, lambda: self.compute, lambda: f"worker-{worker.number}")
 
     # ---- messages
 
@@ -210,23 +224,27 @@ class Simulation:
             return
         self.messages += 1
         delays = [0.0]
-        for armed in self.on_messages:
-            fault = armed.fault
-            if armed.left > 0 and fault.at <= self.messages and not self.is_healed and fnmatchcase(topic, fault.on):
-                if fault.kind == "drop" and _is_tick(event):
-                    continue  # the clock ticks on
-                armed.left -= 1 if fault.kind == "drop" else armed.left
-                self.struck[fault.kind] += 1
-                self.note(f"message {self.messages} {fault.kind}")
-                match fault.kind:
-                    case "drop" if topic == records.WAKEUPS:
-                        return
-                    case "delay" | "drop":
-                        delays = [fault.seconds or 600.0]
-                    case "duplicate":
-                        delays += [fault.seconds * (number + 1) for number in range(fault.times)]
+        for fault in self._befalling(topic, _is_tick(event)):
+            match fault.kind:
+                case "drop" if topic == records.WAKEUPS:
+                    return
+                case "delay" | "drop":
+                    delays = [fault.seconds or 600.0]
+                case "duplicate":
+                    delays += [fault.seconds * (number + 1) for number in range(fault.times)]
         for delay in delays:
             self._deliver(topic, event, 1, self.now() + delay)
+
+    def _befalling(self, topic: str, is_tick: bool) -> list[Fault]:
+        """The faults that strike the message that has just been counted."""
+        if self.is_healed:
+            return []
+        self.before.message(self.messages, topic, is_tick)
+        struck = self.faults.of_message(self.messages, topic, is_tick)
+        for fault in struck:
+            self.struck[fault.kind] += 1
+            self.note(f"message {self.messages} {fault.kind}")
+        return struck
 
     def _deliver(self, topic: str, event: Any, attempt: int, when: float) -> None:
         self.in_flight += not _is_tick(event)
@@ -234,11 +252,11 @@ class Simulation:
 
     def _delivered(self, topic: str, event: Any, attempt: int) -> None:
         self.workers += 1
-        skew = sum(fault.seconds for fault in self.skews if fault.at <= self.workers < fault.at + fault.times)
+        self.before.worker(self.workers)
         worker = Worker(
             self.workers,
             self.now(),
-            0.0 if self.is_healed else skew,
+            0.0 if self.is_healed else self.faults.skew(self.workers),
             partial(self._run, work=lambda world: self.handlers[topic](world, event)),
             lambda after: self._deliver(topic, event, attempt + 1, self.now() + after),
             min(10.0 * 2 ** min(attempt - 1, 20), 600.0),
@@ -338,17 +356,12 @@ class Simulation:
     def _strike(self, number: int, name: str, is_write: bool) -> Fault | None:
         if self.is_healed:
             return None
-        for armed in self.armed:
-            if armed.fault.at > number:
-                return None
-            if armed.left > 0 and _fits(armed.fault, name, is_write) and (armed.fault.kind != "stale" or self._has_read(name)):
-                armed.left -= 1
-                self.struck[armed.fault.kind + (f":{armed.fault.code}" if armed.fault.code else "")] += 1
-                return armed.fault
-        return None
-
-    def _has_read(self, name: str) -> bool:
-        return bool(self.read_before)
+        has_read = bool(self.read_before)
+        self.before.call(number, name, is_write, has_read)
+        fault = self.faults.of_call(number, name, is_write, has_read)
+        if fault:
+            self.struck[fault.kind + (f":{fault.code}" if fault.code else "")] += 1
+        return fault
 
     def _freeze(self, worker: Worker, seconds: float) -> None:
         """The worker stands still; beyond the acknowledgement deadline its message goes to another one meanwhile."""
@@ -390,7 +403,7 @@ class Simulation:
         return answered
 
     def _remember(self, request: wire.Request, answered: wire.Response) -> None:
-        if self.has_stale_reads:
+        if self.faults.has_stale_reads:
             kept = self.read_before.setdefault(f"{request.http} {request.target} {request.body!r}", deque(maxlen=100))
             kept.append((self.now(), answered))
 
@@ -436,78 +449,6 @@ def _asked(http: str, target: str) -> tuple[discovery.Method, str]:
         raise AssertionError(f"no method for {http} {path}")
     method, taken = routed
     return method, taken.get(method.name_parameter or "", "")
-
-
-class ServerClock:
-    """Pub/Sub's own clock."""
-
-    def __init__(self, simulation: Simulation) -> None:
-        self._simulation = simulation
-
-    def now(self) -> datetime:
-        return datetime.fromtimestamp(self._simulation.now(), UTC)
-
-    def sleep(self, seconds: float) -> None:
-        raise AssertionError("nobody waits by this clock")
-
-
-class SimStore:
-    """The store of all workers, every call through the boundary."""
-
-    def __init__(self, simulation: Simulation) -> None:
-        self._simulation = simulation
-
-    def get(self, path: str) -> Document | None:
-        return self._simulation.boundary("store.get", path, False, lambda _: self._simulation.store.get(path))
-
-    def get_many(self, paths: Iterable[str]) -> dict[str, Document]:
-        wanted = tuple(paths)
-        return self._simulation.boundary("store.get_many", wanted[0], False, lambda _: self._simulation.store.get_many(wanted))
-
-    def due(self, now: datetime, limit: int) -> tuple[str, ...]:
-        return self._simulation.boundary("store.due", "", False, lambda _: self._simulation.store.due(now, limit))
-
-    def list(self, collection_path: str, limit: int, after: str | None = None) -> tuple[Document, ...]:
-        ask = self._simulation.store.list
-        return self._simulation.boundary("store.list", collection_path, False, lambda _: ask(collection_path, limit, after))
-
-    def commit(self, *writes: Write) -> dict[str, str]:
-        def do(_: Fault | None) -> dict[str, str]:
-            done = self._simulation.store.commit(*writes)
-            for look in self._simulation.on_commit:
-                look(writes)
-            return done
-
-        return self._simulation.boundary("store.commit", ",".join(write.path for write in writes[:2]), True, do)
-
-
-class SimBus:
-    def __init__(self, simulation: Simulation) -> None:
-        self._simulation = simulation
-
-    def publish(self, topic: str, data: bytes, attributes: Mapping[str, str] = MappingProxyType({})) -> str:
-        return self._simulation.boundary("bus.publish", topic, True, lambda _: self._simulation.publish(topic, data, attributes))
-
-
-class _Armed:
-    def __init__(self, fault: Fault) -> None:
-        self.fault, self.left = fault, fault.times
-
-
-def _fits(fault: Fault, name: str, is_write: bool) -> bool:
-    if fault.on != "*" and not fnmatchcase(name, fault.on):
-        return False
-    is_compute = name.startswith("compute.")
-    match fault.kind:
-        case "no_effect" | "crash_before" | "pause_before":
-            return is_write or fault.on != "*"
-        case "stale":
-            return is_compute and not is_write and not name.endswith("Operations.wait")
-        case "error" | "garbled":
-            return is_compute
-        case "operation_error" | "operation_never":
-            return is_compute and is_write
-    return is_write
 
 
 def _said(at: float, *what: Any) -> str:
