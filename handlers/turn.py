@@ -81,7 +81,7 @@ def turn(world: World, model: str, event_id: str = "") -> None:
 
 class Worker:
     """One turn at work, and what it holds on to between its looks: the last revision it knows of, what it saw when nothing was to
-    be done, the plan it tried last, and what Compute Engine refused of that."""
+    be done, the plan it tried last and how often again, and what Compute Engine refused of that."""
 
     def __init__(self, world: World, model: str, event_id: str) -> None:
         self.world, self.model, self.event_id = world, model, event_id
@@ -90,7 +90,7 @@ class Worker:
         self._held: Held | None = None
         self._planner = Planner()
         self._calm: Snapshot | None = None
-        self._tried = Plan()
+        self._tried, self._repeats = Plan(), 0
         self._refusals: tuple[Problem, ...] = ()
 
     def work(self) -> None:
@@ -123,9 +123,10 @@ class Worker:
         except Conflict:
             self._calm = None
             return now  # somebody wrote in between: this look is worth nothing
-        is_repeat, self._tried = decision.plan == self._tried, decision.plan
+        self._repeats = self._repeats + 1 if decision.plan == self._tried else 0
+        self._tried = decision.plan
         self._refusals = (*barred, *(result.problem for result in results if isinstance(result, Failed)))
-        return _next_look(decision, results, is_repeat, world.clock.now())
+        return _next_look(decision, results, self._repeats, world.clock.now())
 
     def _read(self, document: Document | None) -> Held | None:
         """The state in a document; not read again while that is the one of the look before."""
@@ -290,16 +291,17 @@ def _outcomes(before: State, answer: Turn, now: datetime) -> tuple[Write, ...]:
     )
 
 
-def _next_look(decision: Decision, results: tuple[Result, ...], is_repeat: bool, now: datetime) -> datetime | None:
-    """At once after a change; a moment later when Compute Engine is busy, or when the very same change was made just before; when
-    `advance` asked for it otherwise."""
+def _next_look(decision: Decision, results: tuple[Result, ...], repeats: int, now: datetime) -> datetime | None:
+    """At once after a change; later when Compute Engine is busy, or when the very same change has been made before, twice as much
+    later with each further time; when `advance` asked for it otherwise."""
+    back_off = RETRY * 2 ** (repeats - 1) if repeats else timedelta(0)
     pending = [result.retry_after_seconds for result in results if isinstance(result, Pending)]
     if pending:
-        return now + max(RETRY, timedelta(seconds=max(seconds or 0 for seconds in pending)))
+        return now + max(RETRY, back_off, timedelta(seconds=max(seconds or 0 for seconds in pending)))
     if any(isinstance(result, Failed) for result in results) and isinstance(decision.state.rollout.phase, Settled):
         return now + SETTLED_RETRY
     if results or decision.turn.transitions:
-        return now + RETRY if results and is_repeat else now
+        return now + back_off if results else now
     return decision.turn.wake_at
 
 

@@ -51,18 +51,31 @@ def check_path(path: str, *, collection: bool = False) -> None:
 
 
 def _document_bytes(path: str, data: Mapping[str, Any]) -> int:
-    size = 48 + sum(_text_bytes(part, path) for part in path.split("/")) + _value_bytes(data, path, 0)
+    try:
+        size = 48 + sum(_text_bytes(part) for part in path.split("/")) + _value_bytes(data, 0)
+    except _Unfit as unfit:
+        raise Unstorable(f"{path}{unfit.where}", unfit.why) from unfit
     if size > MAX_DOCUMENT_BYTES:
         raise Unstorable(path, f"the document takes {size:,} bytes, at most {MAX_DOCUMENT_BYTES:,} are possible")
     return size
 
 
-def _value_bytes(value: object, where: str, depth: int) -> int:
+class _Unfit(Exception):
+    """A value that cannot be stored. It learns on its way up where that is: most never need to be told."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why, self.where = why, ""
+
+
+def _value_bytes(value: object, depth: int) -> int:
+    if type(value) is str:  # first, since most are
+        return _text_bytes(value)
     match value:
-        case str():  # first, since most are
-            return _text_bytes(value, where)
         case None | bool():
             return 1
+        case str():
+            return _text_bytes(value)
         case int() if -(2**63) <= value < 2**63:
             return 8
         case float() if math.isfinite(value):
@@ -70,31 +83,46 @@ def _value_bytes(value: object, where: str, depth: int) -> int:
         case datetime() if value.tzinfo is not None:
             return 8
         case Mapping() if depth <= MAX_DEPTH:
-            return sum(_field_bytes(name, item, where, depth) for name, item in value.items())
+            return _fields_bytes(value, depth)
         case list() | tuple() if depth <= MAX_DEPTH:
-            return sum(_item_bytes(item, f"{where}[{index}]", depth) for index, item in enumerate(value))
-    raise Unstorable(where, _value_trouble(value))
+            return _items_bytes(value, depth)
+    raise _Unfit(_value_trouble(value))
 
 
-def _field_bytes(name: object, value: object, where: str, depth: int) -> int:
-    if not isinstance(name, str):
-        raise Unstorable(where, f"a field's name must be text, not {type(name).__name__}")
-    if why := _name_trouble(name):
-        raise Unstorable(where, f"the field name {name!r} {why}")
-    return _text_bytes(name, where) + _value_bytes(value, f"{where}.{name}", depth + 1)
+def _fields_bytes(fields: Mapping[Any, object], depth: int) -> int:
+    size = 0
+    for name, value in fields.items():
+        if not isinstance(name, str):
+            raise _Unfit(f"a field's name must be text, not {type(name).__name__}")
+        if why := _name_trouble(name):
+            raise _Unfit(f"the field name {name!r} {why}")
+        size += _text_bytes(name)
+        try:
+            size += _value_bytes(value, depth + 1)
+        except _Unfit as unfit:
+            unfit.where = f".{name}{unfit.where}"
+            raise
+    return size
 
 
-def _item_bytes(item: object, where: str, depth: int) -> int:
-    if isinstance(item, list | tuple):
-        raise Unstorable(where, "a list directly in a list cannot be stored; put a map between them")
-    return _value_bytes(item, where, depth + 1)
+def _items_bytes(items: Iterable[object], depth: int) -> int:
+    size = 0
+    for index, item in enumerate(items):
+        try:
+            if isinstance(item, list | tuple):
+                raise _Unfit("a list directly in a list cannot be stored; put a map between them")
+            size += _value_bytes(item, depth + 1)
+        except _Unfit as unfit:
+            unfit.where = f"[{index}]{unfit.where}"
+            raise
+    return size
 
 
-def _text_bytes(text: str, where: str) -> int:
+def _text_bytes(text: str) -> int:
     try:
         return len(text.encode()) + 1
     except UnicodeEncodeError as error:
-        raise Unstorable(where, f"the text is not Unicode that can be written down: {error.reason}") from error
+        raise _Unfit(f"the text is not Unicode that can be written down: {error.reason}") from error
 
 
 @lru_cache(maxsize=1024)  # documents have few names, and each of them in every commit

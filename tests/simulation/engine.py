@@ -47,6 +47,7 @@ ACK_DEADLINE = 60.0
 TICK = 60.0
 TICK_MESSAGE = b'{"tick": true}'
 TICK_DATA = base64.b64encode(TICK_MESSAGE).decode()
+WAIT_SECONDS = 4.0  # within which `operations.wait` answers: in two minutes, or "on a best-effort basis" sooner
 MAX_CALLS = 60_000
 MOST_CALLS = 500  # of one delivery
 BEHAVIOUR: dict[str, Any] = {"boot_seconds": 12, "ready_after_seconds": 5, "drain_seconds": 0}
@@ -79,28 +80,11 @@ class Worker:
         self.failure: BaseException | None = None
 
 
-class Before:
-    """Hears of everything at which a fault may strike, before it is asked which one does. Most runs have nobody listen."""
-
-    def call(self, number: int, name: str, is_write: bool, has_read: bool) -> None: ...
-
-    def message(self, number: int, topic: str, is_tick: bool) -> None: ...
-
-    def worker(self, number: int) -> None: ...
-
-    def time(self, seconds: float) -> None:
-        """Time is about to pass, to so many seconds from the start."""
-
-    def mending(self, waited: float, is_settled: bool) -> None:
-        """There has been chaos for so many seconds after the workload's last step; it may be time to mend everything."""
-
-
 class Simulation:
     def __init__(
         self, plan: Schedule, store: MemoryStore | SqliteStore, disturb: Callable[[Fault], None], *, is_fast: bool = True
     ) -> None:
         """`disturb` does what a fault of the world is."""
-        self.before = Before()
         self.cloud_clock = CloudClock()
         self.began = self.cloud_clock()
         self.cloud = Cloud(PROJECT, self.cloud_clock, operation_seconds=1, regions=REGIONS)
@@ -132,16 +116,11 @@ class Simulation:
         self.on_commit: list[Callable[[tuple[Write, ...]], None]] = []
         self.after_write: list[Callable[[str, str], None]] = []
         self.broken: list[str] = []
-        self._disturb = disturb
         self._store, self._bus = SimStore(self.boundary, store, self.on_commit), SimBus(self.boundary, self.publish)
-        self.suffer(plan)
-
-    def suffer(self, plan: Schedule) -> None:
-        """From now on the faults of this schedule strike. What befalls the world comes before whatever else happens then."""
         self.faults = Faults(plan)
         disturbances = self.faults.on_the_world
-        for number, fault in enumerate(disturbances, -len(disturbances)):
-            self._push(self.began + fault.at, number, partial(self._disturb, fault))
+        for number, fault in enumerate(disturbances, -len(disturbances)):  # before whatever else happens then
+            self._push(self.began + fault.at, number, partial(disturb, fault))
 
     # ---- time and turns
 
@@ -162,7 +141,6 @@ class Simulation:
         """The next event. False when there is none."""
         if not self.heap or self.broken:
             return False
-        self.before.time(self.heap[0][0] - self.began)
         when, _, do = heapq.heappop(self.heap)
         if when > self.now():
             self.cloud_clock.advance(when - self.now())
@@ -174,7 +152,6 @@ class Simulation:
         """The running worker waits: at once where nothing else happens meanwhile, else others go first."""
         worker, now = self._running(), self.now()
         wake = now + max(0.0, seconds)
-        self.before.time(wake - self.began)
         if self.heap and self.heap[0][0] <= wake:
             self.at(wake, lambda: self._go(worker))
             self.scheduler.switch()
@@ -239,8 +216,7 @@ class Simulation:
         """The faults that strike the message that has just been counted."""
         if self.is_healed:
             return []
-        self.before.message(self.messages, topic, is_tick)
-        struck = self.faults.of_message(self.messages, topic, is_tick)
+        struck = self.faults.of_message(self.messages, topic, is_tick=is_tick)
         for fault in struck:
             self.struck[fault.kind] += 1
             self.note(f"message {self.messages} {fault.kind}")
@@ -252,7 +228,6 @@ class Simulation:
 
     def _delivered(self, topic: str, event: Any, attempt: int) -> None:
         self.workers += 1
-        self.before.worker(self.workers)
         worker = Worker(
             self.workers,
             self.now(),
@@ -356,9 +331,7 @@ class Simulation:
     def _strike(self, number: int, name: str, is_write: bool) -> Fault | None:
         if self.is_healed:
             return None
-        has_read = bool(self.read_before)
-        self.before.call(number, name, is_write, has_read)
-        fault = self.faults.of_call(number, name, is_write, has_read)
+        fault = self.faults.of_call(number, name, is_write, has_read=bool(self.read_before))
         if fault:
             self.struck[fault.kind + (f":{fault.code}" if fault.code else "")] += 1
         return fault
@@ -385,6 +358,8 @@ class Simulation:
 
     def _answer(self, method: discovery.Method, request: wire.Request, fault: Fault | None) -> wire.Response:
         faults, kind = self.cloud.faults, fault.kind if fault else ""
+        if not fault and _is_wait(method):
+            self._wait_for(_asked(request.http, request.target)[1])
         if kind == "stale" and fault:
             return self._stale(request, fault.seconds) or wire.answer(self.cloud, request)
         if kind == "error" and fault:
@@ -398,9 +373,17 @@ class Simulation:
         faults.clear()
         if kind == "garbled":
             return wire.Response(200, b"<html>not what you wanted")
-        if not method.mutates and answered.status in (200, 404) and not method.id.endswith("Operations.wait"):
+        if not method.mutates and answered.status in (200, 404) and not _is_wait(method):
             self._remember(request, answered)
         return answered
+
+    def _wait_for(self, name: str) -> None:
+        """Until the operation is over, but not for long. Source: regionOperations.wait."""
+        until = self.now() + WAIT_SECONDS
+        held = next((held for (_, called), held in self.cloud.operations.table.items() if called == name), None)
+        while held and held["status"] != "DONE" and self.now() < until:
+            upcoming = self.cloud.next_event_at()
+            self.pass_time(min(until, until if upcoming is None else upcoming) - self.now())
 
     def _remember(self, request: wire.Request, answered: wire.Response) -> None:
         if self.faults.has_stale_reads:
@@ -438,6 +421,10 @@ class Simulation:
             while not worker.is_done:
                 self._resume(worker)
         self.store.close()
+
+
+def _is_wait(method: discovery.Method) -> bool:
+    return method.id.endswith("Operations.wait")
 
 
 @lru_cache(maxsize=4096)

@@ -1,8 +1,4 @@
-"""Which fault of a schedule strikes what happens now, and how often it still may.
-
-`strikes_*` only asks, `of_*` also takes: the first is for a run that many schedules share until one of them strikes
-(`branches.py`), the second for the run that is struck.
-"""
+"""Which fault of a schedule strikes what happens now, and how often it still may."""
 
 from __future__ import annotations
 
@@ -29,55 +25,26 @@ class Faults:
         self.on_the_world = [fault for fault in schedule.faults if fault.kind in schedules.ON_THE_WORLD]
         self.has_stale_reads = any(armed.fault.kind == "stale" for armed in self._on_calls)
 
-    def of_call(self, number: int, name: str, is_write: bool, has_read: bool) -> Fault | None:
+    def of_call(self, number: int, name: str, is_write: bool, *, has_read: bool) -> Fault | None:
         """The one fault that strikes this call."""
-        armed = self._at_call(number, name, is_write, has_read)
-        if armed is None:
-            return None
-        armed.left -= 1
-        return armed.fault
-
-    def strikes_call(self, number: int, name: str, is_write: bool, has_read: bool) -> bool:
-        return self._at_call(number, name, is_write, has_read) is not None
-
-    def _at_call(self, number: int, name: str, is_write: bool, has_read: bool) -> _Armed | None:
         for armed in self._on_calls:
             if armed.fault.at > number:
                 return None
             if armed.left > 0 and _fits(armed.fault, name, is_write) and (armed.fault.kind != "stale" or has_read):
-                return armed
+                armed.left -= 1
+                return armed.fault
         return None
 
-    def of_message(self, number: int, topic: str, is_tick: bool) -> list[Fault]:
+    def of_message(self, number: int, topic: str, *, is_tick: bool) -> list[Fault]:
         """All that strikes this message. Each strikes one message only, but for a drop that is to be repeated."""
-        struck = self._at_message(number, topic, is_tick)
+        struck = [armed for armed in self._on_messages if armed.left > 0 and _befalls(armed.fault, number, topic, is_tick)]
         for armed in struck:
             armed.left -= 1 if armed.fault.kind == "drop" else armed.left
         return [armed.fault for armed in struck]
 
-    def strikes_message(self, number: int, topic: str, is_tick: bool) -> bool:
-        return bool(self._at_message(number, topic, is_tick))
-
-    def _at_message(self, number: int, topic: str, is_tick: bool) -> list[_Armed]:
-        return [
-            armed
-            for armed in self._on_messages
-            if armed.left > 0
-            and armed.fault.at <= number
-            and fnmatchcase(topic, armed.fault.on)
-            and not (armed.fault.kind == "drop" and is_tick)  # the clock ticks on
-        ]
-
     def skew(self, worker: int) -> float:
         """Seconds by which this worker's clock is wrong."""
         return sum(fault.seconds for fault in self._on_workers if fault.at <= worker < fault.at + fault.times)
-
-    def strikes_worker(self, worker: int) -> bool:
-        return any(fault.at <= worker < fault.at + fault.times for fault in self._on_workers)
-
-    def strikes_world(self, seconds: float) -> bool:
-        """Whether anything befalls the world up to so many seconds from the start."""
-        return any(fault.at <= seconds for fault in self.on_the_world)
 
 
 def _fits(fault: Fault, name: str, is_write: bool) -> bool:
@@ -94,3 +61,8 @@ def _fits(fault: Fault, name: str, is_write: bool) -> bool:
         case "operation_error" | "operation_never":
             return is_compute and is_write
     return is_write
+
+
+def _befalls(fault: Fault, number: int, topic: str, is_tick: bool) -> bool:
+    is_spared = fault.kind == "drop" and is_tick  # the clock ticks on
+    return fault.at <= number and not is_spared and fnmatchcase(topic, fault.on)

@@ -14,11 +14,12 @@ broken ends the run (`Simulation.break_off`).
     I10 wake-up     a model that is not settled has a time to be looked at
     I11 bounded     no delivery but a tick publishes more than one wake-up, none makes more than MOST_CALLS calls or lasts for
                     longer than ACK_DEADLINE by itself
-    I12 bad input   what was refused is on record once, and no more (`run.py`, at the end)
+    I12 bad input   what was refused is on record once, and no more (`oracles.py`, at the end)
     I13 secrets     what is marked as secret is in no message
 
-The end of a run (`run.py`) holds I1 (it converges, and stays for 50 ticks without a write), I5 (nothing is left over) and I7 (as
-many resources made and deleted as without faults); I9 is I7 with workers that froze; I15 is `test_determinism.py`.
+The end of a run (`run.py`, `oracles.py`) holds I1 (it converges, and stays for 50 ticks without a write; for 12 after a single
+fault), I5 (nothing is left over) and I7 (as many resources made and deleted as without faults); I9 is I7 with workers that froze;
+I15 is `test_determinism.py`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from tests.simulation.conftest import Survive
 WORKLOADS = (
     "create",
     "swap",
-    "roll",
     "scale",
     "abort",
     "rollback",
