@@ -23,10 +23,10 @@ from datetime import datetime, timedelta
 
 from handlers import claim, project, records
 from handlers.records import Held
+from handlers.sight import Sight
 from infra.apply import apply
-from infra.census import leftovers
-from infra.plan import glance, look, plan
-from infra.resources.base import Action, Applied, Failed, Pending, Plan, Result, Snapshot, merged
+from infra.plan import plan
+from infra.resources.base import Action, Applied, Failed, Pending, Plan, Result, Snapshot
 from infra.store import Conflict, Document, Unavailable, Write
 from infra.views import observed, outputs
 from infra.wiring import World
@@ -80,8 +80,8 @@ def turn(world: World, model: str, event_id: str = "") -> None:
 
 
 class Worker:
-    """One turn at work, and what it holds on to between its looks: the last revision it knows of, what it saw when nothing was to
-    be done, the plan it tried last and how often again, and what Compute Engine refused of that."""
+    """One turn at work, and what it holds on to between its looks: the last revision it knows of, what it has seen, the plan it
+    tried last and how often again, and what Compute Engine refused of that."""
 
     def __init__(self, world: World, model: str, event_id: str) -> None:
         self.world, self.model, self.event_id = world, model, event_id
@@ -89,7 +89,7 @@ class Worker:
         self.revision = 0
         self._held: Held | None = None
         self._planner = Planner()
-        self._calm: Snapshot | None = None
+        self._sight = Sight()
         self._tried, self._repeats = Plan(), 0
         self._refusals: tuple[Problem, ...] = ()
 
@@ -106,23 +106,24 @@ class Worker:
             return None
         self.revision = held.state.revision
         try:
-            snapshot = _observe(world, held.state, self._calm)
+            snapshot = self._sight.look(world.compute, held.state)
         except Unavailable as error:
             self._tell_blindness(held, str(error), now)
             raise
         policy = _policy(world, documents, held.state)
         decision = _decide(held.state, snapshot, policy, self._refusals, self._planner, world.clock.now())
-        was_glance, self._calm = self._calm, snapshot if decision.is_calm else None
-        if was_glance and not decision.is_calm:
-            return now  # look at everything before anything is decided
+        self._sight.is_calm = decision.is_calm
+        if self._sight.was_glance and not decision.is_calm:
+            return now  # look at all that moves before anything is decided
         barred = _barred(world, policy, decision)
         if barred:
             decision = replace(decision, plan=Plan())
         try:
             results = self._carry_out(held, decision)
         except Conflict:
-            self._calm = None
+            self._sight = Sight()
             return now  # somebody wrote in between: this look is worth nothing
+        self._sight.changed(action.key for action in decision.plan.actions)
         self._repeats = self._repeats + 1 if decision.plan == self._tried else 0
         self._tried = decision.plan
         self._refusals = (*barred, *(result.problem for result in results if isinstance(result, Failed)))
@@ -168,19 +169,6 @@ class Worker:
         for result in results:
             _log_result(state, result)
         return results
-
-
-def _observe(world: World, state: State, seen: Snapshot | None) -> Snapshot:
-    """All that any target of the releases in play could need, and what may be left over. After a calm look (`seen`) a glance is
-    enough: only the groups and their instances' health can change while one waits for them."""
-    rollout, model = state.rollout, state.desired.model
-    releases = tuple(release for release in (rollout.stable, rollout.candidate, state.desired.release) if release)
-    if not releases:
-        return leftovers(world.compute, model)
-    everything = look(model, releases, sweep=True)
-    if seen and seen.bodies.keys() >= set(everything.keys):  # no release came that nothing was read for
-        return merged(seen, world.compute.observe(glance(model, releases)))
-    return world.compute.observe(everything)
 
 
 def _decide(

@@ -26,7 +26,7 @@ from tests.simulation.rules import Rules
 from tests.simulation.schedule import Fault, Schedule
 from tests.simulation.workloads import IMAGE, WORKLOADS, Step
 
-PATIENCE = 1800.0  # for a step's moment to come: three times as long as a release may take
+PATIENCE = 1200.0  # for a step's moment to come: twice as long as a release may take
 BOUND = 3 * 3600.0  # from mended to settled
 SURVEY_SECONDS = 330.0
 LESS_PATIENCE = 600.0  # when one never came

@@ -1,7 +1,7 @@
 """What people ask for in a run: steps, each taken when the story has come so far. Faults come on top.
 
 A step waits for the one before it and then for its own moment: `settled`, a phase's name in the model's log, or seconds. A moment
-that never comes is given up after half an hour, as a person would.
+that never comes is given up after twenty minutes, as a person would.
 """
 
 from __future__ import annotations
