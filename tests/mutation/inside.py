@@ -9,6 +9,7 @@ cannot find a name again (one with a backslash in it) the mutant counts as kille
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import os
 import random
@@ -26,6 +27,8 @@ from typing import Any
 import pytest
 
 from tests.mutation.scores import KILLED, MUTANTS, NO_TEST, REFUSED, RESULTS, ROOT
+
+OF = MUTANTS / "of.txt"  # the digest of what they were made of and are tried by
 
 ARGUMENTS = (
     "-q",
@@ -56,6 +59,22 @@ def make() -> dict[str, int]:
             raise RuntimeError(f"mypy complains about more than mutants: {error}")
         refused.update(dict.fromkeys(inside, REFUSED))
     return refused
+
+
+def is_of_now() -> bool:
+    """Whether the mutants that are there were made of the code as it is, and tried by the tests as they are."""
+    return OF.exists() and OF.read_text("utf-8") == _digest()
+
+
+def mark() -> None:
+    """Keep what the mutants were made of, so that a run may be gone on with."""
+    OF.write_text(_digest(), "utf-8")
+
+
+def _digest() -> str:
+    files = sorted([*(ROOT / "rollout").rglob("*.py"), *(ROOT / "tests/rollout").rglob("*.py")])
+    text = "".join(f"{path.relative_to(ROOT)}\n{path.read_text('utf-8')}" for path in files)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def generate() -> None:
@@ -118,7 +137,7 @@ class _Loop:
         ordered = {function: sorted(tests, key=lambda at: seconds[at]) for function, tests in reach.items()}
         for number, key in enumerate(self.keys, 1):
             tests = ordered.get(key.rpartition("__mutmut_")[0], [])
-            self.ends[key] = _end(session, key, tests, sum(seconds), self.noticed) if tests else NO_TEST
+            self.ends[key] = _end(session, key, tests, sum(seconds[at] for at in tests), self.noticed) if tests else NO_TEST
             if self.ends[key] == KILLED and (at := int.from_bytes(self.noticed[:4], "big")) in tests:
                 tests.remove(at)
                 tests.insert(0, at)  # what noticed one mutant of a function is likely to notice the next
@@ -174,7 +193,7 @@ def _end(session: pytest.Session, key: str, tests: list[int], seconds: float, no
     try:
         from mutmut.mutation.trampoline import set_mutant_under_test
 
-        limit = 15 + round(3 * seconds + time.process_time())
+        limit = 5 + round(3 * seconds + time.process_time())
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
         _fail_at_once(session)
         set_mutant_under_test(key)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import SIMULATED
 from tests.simulation import schedule as schedules
-from tests.simulation.run import Result, run
+from tests.simulation.run import FEW_QUIET_TICKS, Result, run
 from tests.simulation.schedule import Schedule
 
 Survive = Callable[[Iterable[Schedule]], list[Result]]
@@ -21,7 +21,7 @@ def survive(record_property: Callable[[str, object], None]) -> Survive:
 
     def survive(plans: Iterable[Schedule]) -> list[Result]:
         began = time.process_time()
-        results = [run(plan) for plan in plans]
+        results = [run(plan, quiet_ticks=FEW_QUIET_TICKS) for plan in plans]
         rollouts = sum(result.rollouts for result in results)
         record_property(SIMULATED, (len(results), rollouts, time.process_time() - began))
         assert results, "there is no schedule to run"

@@ -17,6 +17,7 @@ class Outside:
     def __init__(self, simulation: Simulation, rules: Rules) -> None:
         self.simulation, self.rules = simulation, rules
         self.cloud = simulation.cloud
+        self.was_refused = False  # a step was, by Compute Engine
 
     def do(self, step: str) -> None:
         """A step of a workload that is no message."""
@@ -32,15 +33,14 @@ class Outside:
             return  # nothing serves, which the end will show where it may not be
         rule = {"paths": ["/theirs"], "service": held["defaultService"]}
         matcher = {"name": "theirs", "defaultService": held["defaultService"], "pathRules": [rule]}
-        self._ask(
-            "PATCH",
-            "global/urlMaps/slipway-gateway",
-            {
-                "hostRules": [*held.get("hostRules", []), {"hosts": ["theirs.example.com"], "pathMatcher": "theirs"}],
-                "pathMatchers": [*held.get("pathMatchers", []), matcher],
-            },
-        )
-        self.rules.foreign.append(rule)
+        asked = {
+            "hostRules": [*held.get("hostRules", []), {"hosts": ["theirs.example.com"], "pathMatcher": "theirs"}],
+            "pathMatchers": [*held.get("pathMatchers", []), matcher],
+        }
+        if self._ask("PATCH", "global/urlMaps/slipway-gateway", asked) == 200:
+            self.rules.foreign.append(rule)
+        else:
+            self.was_refused = True  # the map was not ready
 
     def _stock_out(self) -> None:
         self.cloud.stock_outs["us-central1"] = {}
@@ -98,7 +98,8 @@ class Outside:
         self.rules.excused |= {*self.rules.models}
         self._ask(http, path, body)
 
-    def _ask(self, http: str, path: str, body: Any) -> None:
+    def _ask(self, http: str, path: str, body: Any) -> int:
         data = json.dumps(body).encode() if body is not None else b""
         answered = answer(self.cloud, Request(http, f"/compute/v1/projects/demo/{path}", data))
         self.simulation.note(f"somebody: {http} {path}: {answered.status}")
+        return answered.status

@@ -30,8 +30,7 @@ PATIENCE = 1200.0  # for a step's moment to come: twice as long as a release may
 BOUND = 3 * 3600.0  # from mended to settled
 SURVEY_SECONDS = 330.0
 LESS_PATIENCE = 600.0  # when one never came
-QUIET_TICKS = 50
-QUIET_TICKS_AFTER_ONE_FAULT = 12  # two surveys; what it ends in is held to a run that was quiet for longer
+QUIET_TICKS, FEW_QUIET_TICKS = 50, 12  # the fewer have two surveys among them
 TOLD_LINES = 600  # the last ones
 
 
@@ -62,11 +61,13 @@ def run(
     is_fast: bool = True,
     is_reference: bool = False,
     is_told: bool = False,
+    quiet_ticks: int = QUIET_TICKS,
     store: MemoryStore | SqliteStore | None = None,
 ) -> Result:
-    """`is_told`: with `trace` and `story` also where nothing is broken; to write them down takes time."""
+    """`is_told`: with `trace` and `story` also where nothing is broken; to write them down takes time. `quiet_ticks`: for how
+    long nothing may be written once all is settled."""
     with quietly():
-        story = Story(schedule, is_fast, store or MemoryStore())
+        story = Story(schedule, is_fast, quiet_ticks, store or MemoryStore())
         try:
             story.tell()
             if not is_reference:
@@ -99,7 +100,8 @@ def reference(workload: str) -> Result:
 
 
 class Story:
-    def __init__(self, schedule: Schedule, is_fast: bool, store: MemoryStore | SqliteStore) -> None:
+    def __init__(self, schedule: Schedule, is_fast: bool, quiet_ticks: int, store: MemoryStore | SqliteStore) -> None:
+        self.quiet_ticks = quiet_ticks
         self.schedule, self.workload = schedule, WORKLOADS[schedule.workload]
         self.simulation = Simulation(schedule, store, self._disturb, is_fast=is_fast)
         self.rules = Rules(self.simulation, self.workload.models)
@@ -114,7 +116,7 @@ class Story:
         self.taken_after = 0.0  # when all steps had been taken
         self.settled_after = 0.0
         self.restless = 0.0
-        self.gave_up = False
+        self.gave_up = False  # what was asked for next was asked of another world
 
     def _disturb(self, fault: Fault) -> None:
         self.outside.disturb(fault)
@@ -168,6 +170,7 @@ class Story:
             self.simulation.note(f"step: {step.do or json.dumps(step.body)[:80]}")
             if step.do:
                 self.outside.do(step.do)
+                self.gave_up = self.gave_up or self.outside.was_refused
             else:
                 self.simulation.publish("model-releases", json.dumps(step.body).encode())
 
@@ -176,7 +179,7 @@ class Story:
         if not isinstance(step.when, str):
             return waited >= step.when
         if waited > (LESS_PATIENCE if self.gave_up else PATIENCE):
-            self.gave_up = True  # what was asked for next was asked of another world
+            self.gave_up = True
             return True
         if step.when == "settled":
             return self._is_settled() and self._is_idle()
@@ -223,13 +226,12 @@ class Story:
         if simulation.broken:
             return
         before = Counter(simulation.writes)
-        ticks = QUIET_TICKS_AFTER_ONE_FAULT if len(self.schedule.faults) == 1 else QUIET_TICKS
-        end = simulation.now() + ticks * 60.0
+        end = simulation.now() + self.quiet_ticks * 60.0
         while simulation.now() < end and simulation.step():
             pass
         done = simulation.writes - before
         if done:
-            simulation.break_off(f"{dict(done)} writes in {ticks} ticks after everything had settled")
+            simulation.break_off(f"{dict(done)} writes in {self.quiet_ticks} ticks after everything had settled")
 
     # ---- the end
 
