@@ -39,9 +39,9 @@ class Sight:
         if not releases:
             return leftovers(compute, model)
         everything, moving = look(model, releases, sweep=True), look(model, releases, with_gateway=False)
-        elsewhere = self._changed - {*moving.keys}
-        is_known = self._seen is not None and self._seen.bodies.keys() >= {*everything.keys}
-        if self._seen is None or not is_known or elsewhere & {*everything.groups}:
+        known = self._seen.bodies.keys() if self._seen else set[Key]()
+        elsewhere = (self._changed & known) - {*moving.keys}
+        if self._seen is None or not known >= {*everything.keys} or elsewhere & {*everything.groups}:
             self._seen, self._changed = compute.observe(everything), set()
         elif self.is_calm:
             self._seen, self.was_glance = merged(self._seen, compute.observe(glance(model, releases))), True

@@ -74,28 +74,28 @@ def _image(reference: str) -> str:
         and ("." in first or ":" in first or first == "localhost")
         and not _reachable(first.partition(":")[0], loopback=True)
     ):
-        raise ValueError("host")
+        raise ValueError
     return reference
 
 
 def _weights(uri: str) -> str:
     scheme, _, rest = uri.partition("://")
     if scheme == "https" and not _reachable(rest.partition("/")[0].partition(":")[0], loopback=False):
-        raise ValueError("host")
+        raise ValueError
     if any(segment in (".", "..") for segment in rest.split("/")):
-        raise ValueError("segment")
+        raise ValueError
     return uri
 
 
 def _without_dots(path: str) -> str:
     if any(segment in (".", "..") for segment in path.split("/")):
-        raise ValueError("segment")
+        raise ValueError
     return path
 
 
 def _cron(text: str) -> str:
-    if problem := cron_problem(text):
-        raise ValueError(problem)
+    if cron_problem(text):
+        raise ValueError
     return text
 
 
@@ -107,7 +107,7 @@ def _timezone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError) as why:
-        raise ValueError("unknown") from why
+        raise ValueError from why
     return name
 
 
