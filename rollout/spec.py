@@ -32,7 +32,7 @@ def _in_name_order(values: dict[str, Value]) -> dict[str, Value]:
 
 def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(values)) < len(values):
-        raise ValueError("twice")
+        raise ValueError
     return values
 
 

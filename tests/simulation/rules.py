@@ -17,7 +17,7 @@ broken ends the run (`Simulation.break_off`).
     I12 bad input   what was refused is on record once, and no more (`oracles.py`, at the end)
     I13 secrets     what is marked as secret is in no message
 
-The end of a run (`run.py`, `oracles.py`) holds I1 (it converges, with no write for 50 ticks, or 12 with every commit),
+The end of a run (`run.py`, `oracles.py`) holds I1 (it converges, with no write for 50 ticks, or 6 with every commit),
 I5 (nothing is left over) and I7 (as many resources made and deleted as without faults); I9 is I7 with workers that froze; I15 is
 `test_determinism.py`.
 """

@@ -16,10 +16,10 @@ WORKLOADS = (
     "retire",
     "nonsense",
     "recreate",
-    "supersede",
     "two-models",
     "busy",
-    "stock-out",
+    "in-place",
+    "unexposed",
 )
 
 

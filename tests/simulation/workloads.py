@@ -1,7 +1,7 @@
 """What people ask for in a run: steps, each taken when the story has come so far. Faults come on top.
 
 A step waits for the one before it and then for its own moment: `settled`, a phase's name in the model's log, or seconds. A moment
-that never comes is given up after twenty minutes, as a person would.
+that never comes is given up after a quarter of an hour, as a person would.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ SECRET = "hunter2-do-not-tell"
 BASE: dict[str, Any] = {
     "scaling": {"min": 3, "max": 6},
     "traffic": {"draining_seconds": 0},
-    "rollout": {"steps": [50, 100], "bake_seconds": 20, "progress_deadline_seconds": 600},
+    "rollout": {"steps": [50, 100], "bake_seconds": 15, "progress_deadline_seconds": 420},
 }
 
 
