@@ -69,13 +69,11 @@ class _Unfit(Exception):
 
 
 def _value_bytes(value: object, depth: int) -> int:
-    if type(value) is str:  # first, since most are
-        return _text_bytes(value)
     match value:
+        case str():  # first, since most are
+            return _text_bytes(value)
         case None | bool():
             return 1
-        case str():
-            return _text_bytes(value)
         case int() if -(2**63) <= value < 2**63:
             return 8
         case float() if math.isfinite(value):

@@ -383,7 +383,7 @@ class Simulation:
         held = next((held for (_, called), held in self.cloud.operations.table.items() if called == name), None)
         while held and held["status"] != "DONE" and self.now() < until:
             upcoming = self.cloud.next_event_at()
-            self.pass_time(min(until, until if upcoming is None else upcoming) - self.now())
+            self.pass_time((until if upcoming is None else min(until, upcoming)) - self.now())
 
     def _remember(self, request: wire.Request, answered: wire.Response) -> None:
         if self.faults.has_stale_reads:
