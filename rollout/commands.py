@@ -128,11 +128,12 @@ def _rollback(rollout: Rollout, desired: Desired, command: Command, now: datetim
 
 
 def _retire(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> Obeyed:
-    why = _said(command, "retired")
+    why, unwanted = _said(command, "retired"), replace(desired, release=None)
     if rollout.stable is None and rollout.candidate is None:
-        return _nothing(rollout, replace(desired, release=None), command, "nothing of the model exists")
-    retiring = replace(rollout, phase=Retiring(now, why), paused=None, progress=None, promoted=False)
-    told = _told(retiring, replace(desired, release=None), rollout, "retiring", why)
+        told = _nothing(rollout, unwanted, command, "nothing of the model exists")
+    else:
+        retiring = replace(rollout, phase=Retiring(now, why), paused=None, progress=None, promoted=False)
+        told = _told(retiring, unwanted, rollout, "retiring", why)
     return replace(told, transitions=(*displaced(rollout, desired, why), *told.transitions))
 
 

@@ -253,9 +253,19 @@ def test_retire_names_a_version_in_vain_since_it_is_about_the_model() -> None:
 
 
 def test_retiring_nothing_leaves_nothing_wanted() -> None:
-    found = obeyed(Rollout(failed=("d",)), command("retire"))
+    found = obeyed(Rollout(failed=("d",)), command("retire"), of=None)
     assert (found.rollout, found.desired) == (Rollout(failed=("d",)), desired(None))
     assert told(found) == [("", "settled", "settled", "retire changes nothing: nothing of the model exists")]
+
+
+def test_a_release_that_waits_for_its_first_turn_ends_superseded_when_its_model_is_retired() -> None:
+    found = obeyed(Rollout(), command("retire", requested_by="ann"), of=TWO)
+    assert (found.rollout, found.desired) == (Rollout(), desired(None))
+    assert told(found) == [
+        ("2", "desired", "superseded", "retired by ann"),
+        ("", "settled", "settled", "retire changes nothing: nothing of the model exists"),
+    ]
+    assert [each.outcome for each in found.transitions] == ["superseded", None]
 
 
 # ---- Several, and what they displace

@@ -107,7 +107,7 @@ class Simulation:
         self.in_flight = 0  # deliveries that are not acknowledged, ticks apart
         self.told: list[tuple[str, Any]] = []
         self.is_healed = False
-        self.skip_ticks_until = self.skipped = 0.0
+        self.skipped = 0.0  # seconds that passed at once, since nothing could happen in them
         self.lines: list[tuple[Any, ...]] = []  # every call and note; `told` makes text of them
         self.struck: Counter[str] = Counter()
         self.writes: Counter[str] = Counter()
@@ -127,6 +127,10 @@ class Simulation:
     def now(self) -> float:
         return self.cloud_clock()
 
+    def lived(self) -> float:
+        """Seconds since the beginning, without those that were skipped."""
+        return self.now() - self.began - self.skipped
+
     def _worker_time(self) -> float:
         return self.now() + (self.current.skew if self.current else 0.0)
 
@@ -143,8 +147,7 @@ class Simulation:
             return False
         when, _, do = heapq.heappop(self.heap)
         if when > self.now():
-            self.cloud_clock.advance(when - self.now())
-            self.cloud.advance()
+            self._advance(when - self.now())
         do()
         return not self.broken
 
@@ -156,10 +159,13 @@ class Simulation:
             self.at(wake, lambda: self._go(worker))
             self.scheduler.switch()
         elif wake > now:
-            self.cloud_clock.advance(wake - now)
-            self.cloud.advance()
+            self._advance(wake - now)
         if worker.is_doomed or self.broken or wake - worker.started > FUNCTION_TIMEOUT:
             self._end(worker)
+
+    def _advance(self, seconds: float) -> None:
+        self.cloud_clock.advance(seconds)
+        self.cloud.advance()
 
     def _end(self, worker: Worker) -> None:
         """The worker's time is over, or the simulation's. One that stands still is not seen to be late."""
@@ -261,18 +267,16 @@ class Simulation:
             worker.redeliver(worker.backoff)
 
     def tick(self) -> None:
-        if self.now() >= self.skip_ticks_until:
-            self.publish(records.WAKEUPS, TICK_MESSAGE)
-            self.at(self.now() + TICK, self.tick)
-        else:
-            self.skipped += self.skip_ticks_until - self.now()
-            self.at(self.skip_ticks_until, self.tick)
+        self.publish(records.WAKEUPS, TICK_MESSAGE)
+        self.at(self.now() + TICK, self.tick)
 
-    def skip_ticks(self) -> None:
-        """Nothing happens until a message that is late by hours: let those hours pass without a tick."""
-        late = [when for when, _, do in self.heap if when > self.now() + 2 * TICK]
+    def skip(self) -> None:
+        """Nothing happens until a message that is late by hours: let those hours pass at once, without a tick."""
+        late = [when for when, _, _ in self.heap if when > self.now() + 2 * TICK]
         if late and len(late) == len(self.heap) - 1:  # all but the next tick
-            self.skip_ticks_until = max(self.skip_ticks_until, min(late))
+            span = min(late) - self.now()
+            self.skipped += span
+            self._advance(span)
 
     # ---- the boundary
 

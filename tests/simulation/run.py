@@ -112,7 +112,7 @@ class Story:
         bad = [{"image": f"*{IMAGE}:{version}*", **BEHAVIOUR, **how} for version, how in self.workload.bad.items()]
         self.cloud.set_behaviours([*bad, BEHAVIOUR])
         self.waiting = list(self.workload.steps)
-        self.since = self.simulation.now()
+        self.since = 0.0  # when the last step was taken, in seconds of life
         self.seen = 0
         self.steps: list[int] = []
         self.taken_after = 0.0  # when all steps had been taken
@@ -129,7 +129,7 @@ class Story:
         simulation = self.simulation
         simulation.tick()
         self._until(lambda: not self.waiting, PATIENCE * (len(self.workload.steps) + 1), "the workload's steps")
-        self.taken_after = simulation.now() - simulation.began - simulation.skipped
+        self.taken_after = simulation.lived()
         self._until(self._is_to_be_mended, math.inf, "the end of chaos")
         self.mend()
         self.restless = simulation.now()
@@ -139,9 +139,9 @@ class Story:
 
     def _until(self, reached: Callable[[], bool], seconds: float, what: str) -> None:
         simulation = self.simulation
-        began = simulation.now() - simulation.skipped
+        began = simulation.lived()
         while not reached():
-            if simulation.now() - simulation.skipped > began + seconds:
+            if simulation.lived() > began + seconds:
                 simulation.break_off(f"{what} not reached after {seconds:.0f} s: {self._state()}")
                 return
             self._step_when_due()
@@ -153,9 +153,8 @@ class Story:
         """Whether everything is settled and no disturbance to come, or there has been chaos for long enough."""
         simulation, is_settled = self.simulation, self._is_settled()
         now = simulation.now() - simulation.began
-        waited = now - simulation.skipped - self.taken_after
         is_calm = is_settled and not any(fault.at >= now for fault in simulation.faults.on_the_world)
-        return is_calm or waited > self.schedule.chaos_seconds
+        return is_calm or simulation.lived() - self.taken_after > self.schedule.chaos_seconds
 
     def _state(self) -> str:
         told = {
@@ -168,7 +167,7 @@ class Story:
         if self.waiting and self._has_come(self.waiting[0]):
             step = self.waiting.pop(0)
             self.steps.append(len(self.simulation.names))
-            self.since, self.seen = self.simulation.now(), len(self.rules.entered[step.model])
+            self.since, self.seen = self.simulation.lived(), len(self.rules.entered[step.model])
             self.simulation.note(f"step: {step.do or json.dumps(step.body)[:80]}")
             if step.do:
                 self.outside.do(step.do)
@@ -177,7 +176,7 @@ class Story:
                 self.simulation.publish("model-releases", json.dumps(step.body).encode())
 
     def _has_come(self, step: Step) -> bool:
-        waited = self.simulation.now() - self.since
+        waited = self.simulation.lived() - self.since
         if not isinstance(step.when, str):
             return waited >= step.when
         if waited > (LESS_PATIENCE if self.gave_up else PATIENCE):
@@ -194,10 +193,9 @@ class Story:
 
     def _is_at_rest(self) -> bool:
         """Settled and idle, and so for a survey's time: the late call of a frozen worker is drift, mended by a survey."""
-        now = self.simulation.now()
-        if not (self._is_idle() and self._is_settled()):  # in this order: to be idle skips the ticks before a late message
-            self.restless = now
-        return now - self.restless > SURVEY_SECONDS
+        if not (self._is_idle() and self._is_settled()):
+            self.restless = self.simulation.now()
+        return self.simulation.now() - self.restless > SURVEY_SECONDS
 
     def _taken(self) -> tuple[Step, ...]:
         return self.workload.steps[: len(self.workload.steps) - len(self.waiting)]
@@ -207,7 +205,7 @@ class Story:
         if simulation.alive or simulation.store.list("outbox", 1, None):
             return False
         if simulation.in_flight:
-            simulation.skip_ticks()
+            simulation.skip()
         return not simulation.in_flight
 
     def mend(self) -> None:
