@@ -44,7 +44,7 @@ from rollout.model import (
 from rollout.spec import incompatible
 
 LOOK_AGAIN = timedelta(seconds=5)
-LOOK_AGAIN_BAKING = timedelta(seconds=15)
+LOOK_AGAIN_LATER = timedelta(seconds=15)  # where a step has taken two minutes, and while a release bakes
 LOOK_AGAIN_PAUSED = timedelta(seconds=60)
 WATCHED_EVERY = timedelta(seconds=60)
 UNWATCHED = timedelta(seconds=180)
@@ -340,18 +340,25 @@ def _candidate(rollout: Rollout) -> Release:
 
 def _wake_at(decided: Next, now: datetime) -> datetime | None:
     rollout = decided.rollout
-    match rollout.phase:
-        case Settled():
-            return now if decided.transitions else None
-        case Baking():
-            pause = LOOK_AGAIN_BAKING
-        case Stepping() | GoingBack() | Retiring():
-            pause = LOOK_AGAIN
-        case _:
-            assert_never(rollout.phase)
     if decided.transitions:
         return now
-    return now + (LOOK_AGAIN_PAUSED if rollout.paused else pause)
+    match rollout.phase:
+        case Settled():
+            return None
+        case _ if rollout.paused:
+            return now + LOOK_AGAIN_PAUSED
+        case Baking():
+            return now + LOOK_AGAIN_LATER
+        case Stepping() | GoingBack() | Retiring():
+            return now + _pause_after(now - rollout.phase.since)
+        case _:
+            assert_never(rollout.phase)
+
+
+def _pause_after(taken: timedelta) -> timedelta:
+    """Until the next look at what has taken so long: an eighth of that. Every look costs some of the project's quota, and what has
+    taken long may take a little longer."""
+    return min(LOOK_AGAIN_LATER, max(LOOK_AGAIN, taken / 8))
 
 
 def _conditions(decided: Next, now: datetime) -> tuple[Condition, ...]:

@@ -80,7 +80,7 @@ def _value_bytes(value: object, depth: int) -> int:
             return 8
         case datetime() if value.tzinfo is not None:
             return 8
-        case Mapping() if depth <= MAX_DEPTH:
+        case dict() | Mapping() if depth <= MAX_DEPTH:  # of most mappings the first is told sooner
             return _fields_bytes(value, depth)
         case list() | tuple() if depth <= MAX_DEPTH:
             return _items_bytes(value, depth)
@@ -90,11 +90,7 @@ def _value_bytes(value: object, depth: int) -> int:
 def _fields_bytes(fields: Mapping[Any, object], depth: int) -> int:
     size = 0
     for name, value in fields.items():
-        if not isinstance(name, str):
-            raise _Unfit(f"a field's name must be text, not {type(name).__name__}")
-        if why := _name_trouble(name):
-            raise _Unfit(f"the field name {name!r} {why}")
-        size += _text_bytes(name)
+        size += _name_bytes(name)
         try:
             size += _value_bytes(value, depth + 1)
         except _Unfit as unfit:
@@ -124,6 +120,15 @@ def _text_bytes(text: str) -> int:
 
 
 @lru_cache(maxsize=1024)  # documents have few names, and each of them in every commit
+def _name_bytes(name: object) -> int:
+    if not isinstance(name, str):
+        raise _Unfit(f"a field's name must be text, not {type(name).__name__}")
+    if why := _name_trouble(name):
+        raise _Unfit(f"the field name {name!r} {why}")
+    return _text_bytes(name)
+
+
+@lru_cache(maxsize=1024)
 def _name_trouble(name: str) -> str | None:
     if not name:
         return "is empty"

@@ -8,7 +8,7 @@ import pytest
 
 from rollout.advance import (
     LOOK_AGAIN,
-    LOOK_AGAIN_BAKING,
+    LOOK_AGAIN_LATER,
     LOOK_AGAIN_PAUSED,
     UNWATCHED,
     WATCHED_EVERY,
@@ -24,6 +24,8 @@ from rollout.model import (
     Phase,
     Problem,
     Progress,
+    Release,
+    Retiring,
     Rollout,
     Share,
     Stepping,
@@ -254,10 +256,19 @@ def test_a_bake_that_waits_looks_again_less_often() -> None:
     turn = looked(on_its_way(Baking(NOON), healthy=4), TWO, HEALTHY_BAKE)
     assert (turn.waits, turn.wake_at) == (
         "bakes for another 290 s; 4 of 4 instances of release 2 are healthy",
-        NOW + LOOK_AGAIN_BAKING,
+        NOW + LOOK_AGAIN_LATER,
     )
 
 
+@pytest.mark.parametrize(("taken", "pause"), [(0, 5), (40, 5), (64, 8), (119, 14.875), (121, 15), (900, 15)])
+@pytest.mark.parametrize(
+    ("phase", "of"), [(Stepping(1, NOON), TWO), (GoingBack("aborted", "aborted", "", NOON), ONE), (Retiring(NOON, ""), None)]
+)
+def test_what_takes_long_is_looked_at_less_often(phase: Phase, of: Release | None, taken: float, pause: float) -> None:
+    turn = looked(on_its_way(phase, watched_at=at(taken)), of, both(2, 2, sick=1), now=at(taken))
+    assert turn.wake_at == at(taken + pause)
+
+
 def test_how_often_each_phase_is_looked_at() -> None:
-    spans = (LOOK_AGAIN, LOOK_AGAIN_BAKING, LOOK_AGAIN_PAUSED, WATCHED_EVERY, UNWATCHED)
+    spans = (LOOK_AGAIN, LOOK_AGAIN_LATER, LOOK_AGAIN_PAUSED, WATCHED_EVERY, UNWATCHED)
     assert [span.total_seconds() for span in spans] == [5, 15, 60, 60, 180]

@@ -70,6 +70,7 @@ class _Teacher(LineAdapter):
 _TEACHER = _Teacher()
 _REAL: dict[str, Calls] = {}
 _LEARNT: dict[tuple[str, ...], tuple[str, str]] = {}
+_REQUESTS: dict[tuple[Any, ...], tuple[str, str]] = {}  # those that were made before, by project, method and fields
 
 
 class FastCalls:
@@ -78,12 +79,13 @@ class FastCalls:
     def __init__(self, project: str, clock: Clock, line: Line) -> None:
         self.project = project
         self._clock, self._line = clock, line
-        self._requests: dict[tuple[Any, ...], tuple[str, str]] = {}
         self.in_full = Calls(project, clock, ENDPOINT, None, _TEACHER).in_full
 
     def call(self, row: Row, method: str, fields: Mapping[str, Any], timeout_seconds: float, body_field: str = "") -> Body:
-        key = (row.service, method, *(item for item in fields.items() if item[0] != body_field))
-        http, target = self._requests.get(key) or self._requests.setdefault(key, self._request(row, method, fields, body_field))
+        key = (self.project, row.service, method, *(item for item in fields.items() if item[0] != body_field))
+        http, target = _REQUESTS.get(key) or self._request(row, method, fields, body_field)
+        if "requestId" not in fields:
+            _REQUESTS[key] = http, target
         body = orjson.dumps(fields[body_field]) if body_field else b""
         try:
             answered = self._line(Request(http, target, body))

@@ -82,7 +82,7 @@ def _stored(value: Any) -> Any:
             return value
         case datetime():
             return value.astimezone(UTC)
-        case Mapping():
+        case dict() | Mapping():
             return {name: _stored(value[name]) for name in sorted(value)}
         case list() | tuple():
             return [_stored(item) for item in value]

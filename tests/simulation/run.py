@@ -82,14 +82,18 @@ def quietly() -> Iterator[None]:
     """Nothing is logged, and no garbage collected: a run is short, and a third of its time would go into looking through the
     libraries' objects. Those that are there before the first run are not looked through between runs either."""
     unmute = quiet_logs()
-    if not gc.get_freeze_count():
-        gc.freeze()
+    _spare_libraries()
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
         unmute()
+
+
+@cache
+def _spare_libraries() -> None:
+    gc.freeze()
 
 
 @cache
@@ -117,7 +121,7 @@ class Story:
         self.steps: list[int] = []
         self.taken_after = 0.0  # when all steps had been taken
         self.settled_after = 0.0
-        self.restless = 0.0
+        self.restless, self.written = 0.0, 0  # when there was last anything to do, and how many writes there had been by then
         self.gave_up = False  # what was asked for next was asked of another world
 
     def _disturb(self, fault: Fault) -> None:
@@ -132,7 +136,7 @@ class Story:
         self.taken_after = simulation.lived()
         self._until(self._is_to_be_mended, math.inf, "the end of chaos")
         self.mend()
-        self.restless = simulation.now()
+        self._stir()
         self._until(self._is_at_rest, BOUND, "the end")
         self.settled_after = simulation.now() - simulation.began
         self._be_quiet()
@@ -192,10 +196,13 @@ class Story:
         return all(document is not None and document.data["wake_at"] is None for document in held)
 
     def _is_at_rest(self) -> bool:
-        """Settled and idle, and so for a survey's time: the late call of a frozen worker is drift, mended by a survey."""
-        if not (self._is_idle() and self._is_settled()):
-            self.restless = self.simulation.now()
+        """Settled and idle, and so for a survey's time without a write: the late call of a frozen worker is drift, mended by a survey."""
+        if self.simulation.writes.total() != self.written or not (self._is_idle() and self._is_settled()):
+            self._stir()
         return self.simulation.now() - self.restless > SURVEY_SECONDS
+
+    def _stir(self) -> None:
+        self.restless, self.written = self.simulation.now(), self.simulation.writes.total()
 
     def _taken(self) -> tuple[Step, ...]:
         return self.workload.steps[: len(self.workload.steps) - len(self.waiting)]
@@ -225,13 +232,12 @@ class Story:
         simulation = self.simulation
         if simulation.broken:
             return
-        before = Counter(simulation.writes)
-        end = simulation.now() + self.quiet_ticks * 60.0
+        end = self.restless + self.quiet_ticks * 60.0
         while simulation.now() < end and simulation.step():
             pass
-        done = simulation.writes - before
+        done = simulation.writes.total() - self.written
         if done:
-            simulation.break_off(f"{dict(done)} writes in {self.quiet_ticks} ticks after everything had settled")
+            simulation.break_off(f"{done} writes in {self.quiet_ticks} ticks after everything had settled")
 
     # ---- the end
 
