@@ -50,7 +50,7 @@ TICK_DATA = base64.b64encode(TICK_MESSAGE).decode()
 WAIT_SECONDS = 4.0  # within which `operations.wait` answers: in two minutes, or "on a best-effort basis" sooner
 MAX_CALLS = 60_000
 MOST_CALLS = 500  # of one delivery
-BEHAVIOUR: dict[str, Any] = {"boot_seconds": 12, "ready_after_seconds": 5, "drain_seconds": 0}
+BEHAVIOUR: dict[str, Any] = {"boot_seconds": 5, "ready_after_seconds": 2, "drain_seconds": 0}
 
 T = TypeVar("T")
 
@@ -147,7 +147,7 @@ class Simulation:
             return False
         when, _, do = heapq.heappop(self.heap)
         if when > self.now():
-            self._advance(when - self.now())
+            self.let_pass(when - self.now())
         do()
         return not self.broken
 
@@ -159,11 +159,12 @@ class Simulation:
             self.at(wake, lambda: self._go(worker))
             self.scheduler.switch()
         elif wake > now:
-            self._advance(wake - now)
+            self.let_pass(wake - now)
         if worker.is_doomed or self.broken or wake - worker.started > FUNCTION_TIMEOUT:
             self._end(worker)
 
-    def _advance(self, seconds: float) -> None:
+    def let_pass(self, seconds: float) -> None:
+        """Time passes, and what it brings about at Compute Engine happens; nobody works meanwhile."""
         self.cloud_clock.advance(seconds)
         self.cloud.advance()
 
@@ -276,7 +277,7 @@ class Simulation:
         if late and len(late) == len(self.heap) - 1:  # all but the next tick
             span = min(late) - self.now()
             self.skipped += span
-            self._advance(span)
+            self.let_pass(span)
 
     # ---- the boundary
 

@@ -30,6 +30,7 @@ PATIENCE = 900.0  # for a step's moment to come: twice as long as a release may 
 BOUND = 3 * 3600.0  # from mended to settled
 SURVEY_SECONDS = 330.0
 LESS_PATIENCE = 450.0  # when one never came
+HELD_SECONDS = 690.0  # for so long an autoscaler may hold on to instances that it no longer needs
 QUIET_TICKS, FEW_QUIET_TICKS = 50, 6  # the fewer have a survey among them
 TOLD_LINES = 600  # the last ones
 
@@ -238,6 +239,7 @@ class Story:
         done = simulation.writes.total() - self.written
         if done:
             simulation.break_off(f"{done} writes in {self.quiet_ticks} ticks after everything had settled")
+        simulation.let_pass(max(0.0, self.restless + HELD_SECONDS - simulation.now()))
 
     # ---- the end
 
