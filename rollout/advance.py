@@ -356,8 +356,8 @@ def _wake_at(decided: Next, now: datetime) -> datetime | None:
 
 
 def _pause_after(taken: timedelta) -> timedelta:
-    """Until the next look at what has taken so long: an eighth of that. Every look costs some of the project's quota, and what has
-    taken long may take a little longer."""
+    """Until the next look at what has taken so long: an eighth of that. Every look costs some of the project's quota, and what
+    has taken long may take a little longer."""
     return min(LOOK_AGAIN_LATER, max(LOOK_AGAIN, taken / 8))
 
 

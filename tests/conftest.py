@@ -18,6 +18,7 @@ from tempfile import mkdtemp
 import pytest
 
 from local.emulators import Emulator, EmulatorError, Kind, missing, start, stop
+from tests.pages import use_large_pages
 
 RUN_FOLDER = "SLIPWAY_TEST_RUN"  # shared by the workers of one run; they inherit the variable
 NOT_RUN = "NOT RUN, no emulator: "
@@ -47,6 +48,10 @@ def project() -> str:
 def pytest_configure(config: pytest.Config) -> None:
     if not _is_worker(config):
         os.environ[RUN_FOLDER] = mkdtemp(prefix="slipway-tests-")
+
+
+def pytest_collection_finish() -> None:
+    use_large_pages()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from multiprocessing import Pool
 from pathlib import Path
 
+from tests.pages import use_large_pages
 from tests.simulation import plans
 from tests.simulation import schedule as schedules
 from tests.simulation.run import Result, run
@@ -35,7 +36,7 @@ def main() -> int:
         return _matrix(asked.workers)
     began, told, until = time.monotonic(), time.monotonic(), time.monotonic() + asked.minutes * 60
     ran, rollouts, failed, struck = 0, 0, list[Result](), Counter[str]()
-    with Pool(asked.workers) as pool:
+    with Pool(asked.workers, use_large_pages) as pool:
         for result in pool.imap_unordered(run, _chosen(asked), chunksize=4):
             ran, rollouts, struck = ran + 1, rollouts + result.rollouts, struck + result.struck
             if result.broken:
@@ -63,13 +64,13 @@ def _chosen(asked: argparse.Namespace) -> Iterator[Schedule]:
         (asked.deaths, plans.freezes),
         (asked.zombies, plans.zombies),
     )
-    seeds = range(asked.first, asked.first + asked.seeds)
-    yield from (plans.of_seed(seed) for seed in seeds if plans.workload_of(seed) in workloads)
+    if asked.doubles:
+        yield from plans.double_deaths(plans.MAIN)
     for is_wanted, make in wanted:
         if is_wanted:
             yield from itertools.chain.from_iterable(make(workload) for workload in workloads)
-    if asked.doubles:
-        yield from plans.double_deaths(plans.MAIN)
+    seeds = range(asked.first, asked.first + asked.seeds)  # last, since those are the ones of which fewer will do
+    yield from (plans.of_seed(seed) for seed in seeds if plans.workload_of(seed) in workloads)
 
 
 def _one(path: Path) -> int:
@@ -82,7 +83,7 @@ def _one(path: Path) -> int:
 def _matrix(workers: int) -> int:
     """Write down what each cell ends in now. Whoever commits it has read what changed."""
     cells = {(site, cell): plan for site in plans.sites() for cell, plan in plans.matrix(site).items()}
-    with Pool(workers) as pool:
+    with Pool(workers, use_large_pages) as pool:
         results = pool.map(run, cells.values(), chunksize=8)
     found: dict[str, dict[str, str]] = {site: {} for site in plans.sites()}
     for (site, cell), result in zip(cells, results, strict=True):

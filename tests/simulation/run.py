@@ -197,7 +197,8 @@ class Story:
         return all(document is not None and document.data["wake_at"] is None for document in held)
 
     def _is_at_rest(self) -> bool:
-        """Settled and idle, and so for a survey's time without a write: the late call of a frozen worker is drift, mended by a survey."""
+        """Settled and idle, and so for a survey's time without a write: what a frozen worker does late is drift, and a survey
+        mends it."""
         if self.simulation.writes.total() != self.written or not (self._is_idle() and self._is_settled()):
             self._stir()
         return self.simulation.now() - self.restless > SURVEY_SECONDS

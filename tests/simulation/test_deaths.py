@@ -10,7 +10,7 @@ from tests.simulation.conftest import Survive
 WORKLOADS = (
     "create",
     "swap",
-    "scale",
+    "settings",
     "abort",
     "rollback",
     "retire",
