@@ -25,12 +25,12 @@ def test_what_failed_once_never_fails_again(survive: Survive, path: Path) -> Non
 
 @pytest.mark.parametrize("workload", ["pause", "rollback", "again", "recreate", "scale"])
 def test_what_people_say_twice_or_late_is_said_once(survive: Survive, workload: str) -> None:
-    """Each message of people once more, one to five times, at once and much later."""
+    """Each message of people once more at once, and thrice more much later: an even number of rollbacks would undo itself."""
     messages = reference(workload).messages
     survive(
         Schedule(workload, (Fault("duplicate", at, "model-releases", copies, seconds),))
         for at in range(1, messages // 2, 4)
-        for copies, seconds in ((1, 0.0), (4, 200.0))
+        for copies, seconds in ((1, 0.0), (3, 200.0))
     )
 
 
