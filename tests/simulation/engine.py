@@ -103,6 +103,7 @@ class Simulation:
         self.scheduler = getcurrent()
         self.heap: list[tuple[float, int, Callable[[], None]]] = []
         self.count = self.messages = self.workers = 0
+        self.said: list[int] = []  # the numbers of the messages that people sent
         self.alive: set[Worker] = set()
         self.in_flight = 0  # deliveries that are not acknowledged, ticks apart
         self.told: list[tuple[str, Any]] = []
@@ -207,6 +208,8 @@ class Simulation:
             self.told.append((topic, event))
             return
         self.messages += 1
+        if topic == "model-releases":
+            self.said.append(self.messages)
         delays = [0.0]
         for fault in self._befalling(topic, _is_tick(event)):
             match fault.kind:

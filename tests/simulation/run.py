@@ -46,6 +46,7 @@ class Result:
     write_names: frozenset[str] = frozenset()
     steps: tuple[int, ...] = ()  # how many calls had been made when each step of the workload was taken
     messages: int = 0
+    said: tuple[int, ...] = ()  # which of them people sent
     rollouts: int = 0  # how often a release set out, the first of a model too
     seconds: float = 0.0
     struck: Counter[str] = field(default_factory=Counter)
@@ -263,6 +264,7 @@ class Story:
             write_names=frozenset(simulation.writes),
             steps=tuple(self.steps),
             messages=simulation.messages,
+            said=tuple(simulation.said),
             rollouts=sum(entered.count("step_1") for entered in self.rules.entered.values()),
             seconds=self.settled_after,
             struck=simulation.struck,
