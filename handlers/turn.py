@@ -95,7 +95,10 @@ class Worker:
 
     def work(self) -> None:
         while (next_look := self._look()) and next_look <= self.until:
-            self.world.clock.sleep(max(0.0, (next_look - self.world.clock.now()).total_seconds()))
+            pause = (next_look - self.world.clock.now()).total_seconds()
+            if pause > 0:
+                self.world.clock.sleep(pause)
+                self._sight.fade()
 
     def _look(self) -> datetime | None:
         """One pass. Answers when to look again; None when there is nothing to wait for."""
@@ -114,7 +117,7 @@ class Worker:
         decision = _decide(held.state, snapshot, policy, self._refusals, self._planner, world.clock.now())
         self._sight.is_calm = decision.is_calm
         if self._sight.was_glance and not decision.is_calm:
-            return now  # look at all that moves before anything is decided
+            return now  # look at the rest too before anything is decided
         barred = _barred(world, policy, decision)
         if barred:
             decision = replace(decision, plan=Plan())

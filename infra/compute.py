@@ -72,9 +72,9 @@ class Compute:
         wanted = tuple(dict.fromkeys(keys))
         return dict(zip(wanted, self._all([partial(self.get, key) for key in wanted]), strict=True))
 
-    def observe(self, look: Look) -> Snapshot:
+    def observe(self, look: Look, known: Snapshot | None = None) -> Snapshot:
         """Everything that a look asks for, read side by side. Only the health of backends is asked for afterwards,
-        since a backend service says which groups it has."""
+        since a backend service says which groups it has; one that is not looked at is taken as it is `known`."""
         keys = tuple(dict.fromkeys(look.keys))
         templates = (
             [partial(self.list, "instanceTemplates", filter=names.template_filter(look.templates_of))]
@@ -93,7 +93,7 @@ class Compute:
         errors = {key: next(answers) for key in look.errors}
         listed = next(answers, ())
         bodies = {Key("instanceTemplates", names.GLOBAL, body["name"]): body for body in listed} | bodies
-        return Snapshot(bodies, instances, errors, self._healths(look.healths, bodies))
+        return Snapshot(bodies, instances, errors, self._healths(look.healths, {**(known.bodies if known else {}), **bodies}))
 
     def list(self, collection: Collection, scope: str = names.GLOBAL, filter: str = "") -> Bodies:
         """A whole collection in `global`, in a region, or `EVERYWHERE`, by pages of 500."""

@@ -77,14 +77,25 @@ def look(
     )
 
 
+def moving(model: str, releases: Iterable[Release]) -> Look:
+    """What a rollout moves, and what moves with it: groups, autoscalers, backend services and routes, instances and their health.
+    Templates and checks stay as they are once made."""
+    known = tuple(releases)
+    asked = glance(model, known)
+    scalers = (names.autoscaler(model, colour, key.scope) for key in asked.groups for colour in IN_PLACE)
+    services = (names.backend_service(model, colour) for colour in IN_PLACE)
+    return replace(asked, keys=(*asked.keys, *dict.fromkeys(scalers), *services, names.GATEWAY))
+
+
 def glance(model: str, releases: Iterable[Release]) -> Look:
-    """What changes by itself while one waits for a group: the group, its instances, and their health by the balancer."""
+    """What changes by itself while one waits: the groups, their instances, and those's health by the balancer. Which groups a
+    backend service has is to be known."""
     known = tuple(releases)
     regions = sorted({release.spec.placement.region for release in known})
     groups = tuple(names.group(model, colour, region) for region in regions for colour in IN_PLACE)
     is_exposed = any(release.spec.traffic.exposure == "external" for release in known)
     services = tuple(names.backend_service(model, colour) for colour in IN_PLACE) if is_exposed else ()
-    return Look(keys=(*groups, *services), groups=groups, healths=services)
+    return Look(keys=groups, groups=groups, healths=services)
 
 
 # ---- What should be

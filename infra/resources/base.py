@@ -41,8 +41,8 @@ class Key:
 @dataclass(frozen=True)
 class Look:
     """What one observation is to read. `groups` are asked for their managed instances, `errors` for their creation errors,
-    `healths` (backend services) for the health of their instances; all of them stand in `keys` too. `templates_of`: list that
-    model's templates as well."""
+    `healths` (backend services) for the health of their instances; all of them stand in `keys` too, but for backend services that
+    are known from an earlier look. `templates_of`: list that model's templates as well."""
 
     keys: tuple[Key, ...]
     groups: tuple[Key, ...] = ()

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 
+from handlers.sight import Sight
+from infra.resources import names
 from tests.scenario import Scenario
 
 GATEWAY_PART = "compute.targetHttpProxies.get"
+TEMPLATES = "compute.instanceTemplates.list"
 CHECK = "compute.healthChecks.get"
+SERVICE = "compute.backendServices.get"
 GROUP = "compute.regionInstanceGroupManagers.get"
+INSTANCES = "compute.regionInstanceGroupManagers.listManagedInstances"
+HEALTH = "compute.backendServices.getHealth"
 
 
 def reads(story: Scenario) -> Counter[str]:
@@ -22,8 +28,35 @@ def test_a_turn_reads_everything_once_then_what_moves_and_while_it_waits_only_gr
     before = reads(story)
     story.when_woken()
     read = reads(story) - before
-    assert (read[GATEWAY_PART], read["compute.instanceTemplates.list"]) == (1, 1)
-    assert read[GATEWAY_PART] * 2 < read[CHECK] < read[GROUP]
+    assert (read[GATEWAY_PART], read[TEMPLATES], read[CHECK]) == (1, 1, 2)
+    assert 1 < read[SERVICE] < read[GROUP]
+    assert read[GROUP] == read[INSTANCES] == read[HEALTH] + 1, "the other colour's group has no backend service"
+
+
+def test_each_further_look_reads_no_more_than_may_have_changed_since_the_last() -> None:
+    story, sight = Scenario(), Sight()
+    story.given_serving("1")
+    state, compute = story.state(), story.worker().compute
+
+    def looked() -> set[str]:
+        before = reads(story)
+        sight.look(compute, state)
+        return {*(reads(story) - before)}
+
+    moving = {GROUP, INSTANCES, HEALTH, SERVICE, "compute.regionAutoscalers.get", "compute.urlMaps.get"}
+    assert looked() > {*moving, GATEWAY_PART, CHECK, TEMPLATES}
+    assert looked() == set(), "after a decision that changed nothing"
+    sight.is_calm = True
+    sight.fade()
+    assert (looked(), sight.was_glance) == ({GROUP, INSTANCES, HEALTH}, True)
+    sight.is_calm = False
+    assert (looked(), sight.was_glance) == (moving - {GROUP, INSTANCES, HEALTH}, False), "the glance found something to do"
+    sight.changed([names.live_check("tiny")])
+    assert looked() == {*moving, CHECK}
+    sight.changed([names.group("tiny", "blue", "us-central1")])
+    assert looked() == moving
+    sight.fade()
+    assert looked() == moving, "time has passed, and nobody knows that there was nothing to do"
 
 
 def test_what_a_turn_has_made_it_reads_again() -> None:

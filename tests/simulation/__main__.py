@@ -37,7 +37,8 @@ def main() -> int:
     began, told, until = time.monotonic(), time.monotonic(), time.monotonic() + asked.minutes * 60
     ran, rollouts, failed, struck = 0, 0, list[Result](), Counter[str]()
     with Pool(asked.workers, use_large_pages) as pool:
-        for result in pool.imap_unordered(run, _chosen(asked), chunksize=4):
+        part, parts = asked.part
+        for result in pool.imap_unordered(run, itertools.islice(_chosen(asked), part - 1, None, parts), chunksize=4):
             ran, rollouts, struck = ran + 1, rollouts + result.rollouts, struck + result.struck
             if result.broken:
                 failed.append(result)
@@ -110,9 +111,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--zombies", action="store_true", help="a freeze at every call, reads too")
     parser.add_argument("--matrix", action="store_true", help="write matrix.json anew: what every error at every call ends in")
     parser.add_argument("--workloads", default="", help="some instead of all, parted by commas")
+    parser.add_argument("--part", type=_part, default=(1, 1), help="of all these the first, second ... of so many parts, as 2/4")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=600.0, help="stop after this long")
     return parser.parse_args()
+
+
+def _part(text: str) -> tuple[int, int]:
+    try:
+        part, parts = (int(number) for number in text.split("/"))
+    except ValueError:
+        part = parts = 0
+    if not 1 <= part <= parts:
+        raise argparse.ArgumentTypeError(f"{text!r} is no part: --part 2/4 runs the second of four")
+    return part, parts
 
 
 if __name__ == "__main__":

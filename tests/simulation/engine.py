@@ -411,6 +411,11 @@ class Simulation:
     def _line(self, number: int, worker: Worker, name: str, target: str, outcome: str) -> None:
         self.lines.append((self.now() - self.began, number, worker.number, name, target, outcome))
 
+    def made(self) -> tuple[tuple[float, int], ...]:
+        """When each call was made, in the order of `names`, and by which worker."""
+        calls = sorted((line[1], line[0], line[2]) for line in self.lines if len(line) > 2)
+        return tuple((at, worker) for _, at, worker in calls)
+
     def story(self) -> list[str]:
         """All that happened, a line each."""
         return [_said(*line) for line in self.lines]

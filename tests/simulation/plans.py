@@ -20,27 +20,65 @@ FROZEN_SECONDS = 200.0
 ZOMBIE_SECONDS = (70.0, 130.0, 400.0)
 FOR_EVER = 1_000_000
 
-MAIN = "swap"
+MAIN, BEGINNING = "swap", "create"
 MATRIX = Path(__file__).with_name("matrix.json")
 CHAOS_SECONDS = 300.0  # after the release has come; what is still refused then is mended
 MOMENTS = ("first", "midway", "persistent")
 AT_READS = (*ERRORS, "garbled", "no_effect")
+LONG = ("roll", "scale", "nonsense", "bad", "supersede", "two-models", "again")
+SHORT = tuple(name for name in WORKLOADS if name not in LONG)
+DRAWN = (*WORKLOADS, *SHORT, *SHORT)  # a long one a third as often: in its time two others run
+AT_ONCE = 1.0  # seconds in which no operation ends
 AT_WRITES = (*AT_READS, "lost_reply", *OPERATION_ERRORS, "operation_never")
 
 
 def workload_of(seed: int) -> str:
-    return tuple(WORKLOADS)[seed % len(WORKLOADS)]
+    return DRAWN[seed % len(DRAWN)]
 
 
 def of_seed(seed: int) -> Schedule:
     workload = workload_of(seed)
-    return schedules.drawn(seed, workload, len(reference(workload).calls))
+    return schedules.drawn(seed, workload, until_rest(workload))
+
+
+def until_rest(workload: str) -> int:
+    """How many calls the run without faults makes until all is settled and a survey has been there. The same ticks follow."""
+    found = reference(workload)
+    return sum(at <= found.seconds for at, _ in found.made)
 
 
 def deaths(workload: str, kinds: tuple[str, ...] = DEATHS) -> Iterator[Schedule]:
     """Every kind of death at every external write."""
     for (at, _), kind in itertools.product(writes(workload), kinds):
         yield Schedule(workload, (Fault(kind, at),))
+
+
+def distinct_deaths(workload: str, kinds: tuple[str, ...] = DEATHS) -> Iterator[Schedule]:
+    """Those of them that leave a world which no other one leaves.
+
+    Left out are those in a beginning that is, to the last call, the story of `BEGINNING`, which has them; and a death before a
+    write at once after another write of the same worker, which is the death after that one."""
+    begun, made = _begun_alike(workload), reference(workload).made
+    found = writes(workload)
+    before = {at: earlier for (earlier, _), (at, _) in itertools.pairwise(found)}
+    for (at, _), kind in itertools.product(found, kinds):
+        earlier = before.get(at)
+        is_same = kind == "crash_before" and earlier is not None and _is_at_once(made[earlier - 1 : at])
+        if at > begun and not is_same:
+            yield Schedule(workload, (Fault(kind, at),))
+
+
+def _is_at_once(made: tuple[tuple[float, int], ...]) -> bool:
+    """Whether one worker made all these calls, and no operation can have ended meanwhile."""
+    return len({worker for _, worker in made}) == 1 and made[-1][0] - made[0][0] < AT_ONCE
+
+
+def _begun_alike(workload: str) -> int:
+    """How many calls a workload makes as `BEGINNING` makes them, before anything else is asked for."""
+    mine, theirs = reference(workload), reference(BEGINNING)
+    until = mine.steps[1] if workload != BEGINNING and len(mine.steps) > 1 else 0
+    is_alike = WORKLOADS[workload].steps[:1] == WORKLOADS[BEGINNING].steps and mine.calls[:until] == theirs.calls[:until]
+    return until if is_alike and mine.made[:until] == theirs.made[:until] else 0
 
 
 def freezes(workload: str) -> Iterator[Schedule]:
@@ -55,8 +93,10 @@ def double_deaths(workload: str) -> Iterator[Schedule]:
 
 
 def zombies(workload: str) -> Iterator[Schedule]:
-    """A worker that stands still at any call, a read too, for shorter and longer than its claim lasts."""
-    for at, seconds in itertools.product(range(1, len(reference(workload).calls) + 1), ZOMBIE_SECONDS):
+    """A worker that stands still at any call, a read too, for shorter and longer than its claim lasts. Calls of a beginning that
+    is the story of `BEGINNING` are left to that one."""
+    points = range(_begun_alike(workload) + 1, until_rest(workload) + 1)
+    for at, seconds in itertools.product(points, ZOMBIE_SECONDS):
         yield Schedule(workload, (Fault("pause_before", at, "*.*", seconds=seconds),))
 
 

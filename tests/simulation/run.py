@@ -43,6 +43,7 @@ class Result:
     end: dict[str, Any] = field(default_factory=dict)
     effects: Counter[str] = field(default_factory=Counter)
     calls: tuple[str, ...] = ()  # the name of every external call, in order
+    made: tuple[tuple[float, int], ...] = ()  # when each of them was, in seconds, and by which worker; of a run without faults
     write_names: frozenset[str] = frozenset()
     steps: tuple[int, ...] = ()  # how many calls had been made when each step of the workload was taken
     messages: int = 0
@@ -261,6 +262,7 @@ class Story:
             end={} if simulation.broken else oracles.end_of(simulation, self.workload.models),
             effects=oracles.effects_on(self.cloud),
             calls=tuple(simulation.names),
+            made=() if self.schedule.faults else simulation.made(),
             write_names=frozenset(simulation.writes),
             steps=tuple(self.steps),
             messages=simulation.messages,
