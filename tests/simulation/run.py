@@ -46,7 +46,7 @@ class Result:
     made: tuple[tuple[float, int], ...] = ()  # when each of them was, in seconds, and by which worker; of a run without faults
     write_names: frozenset[str] = frozenset()
     steps: tuple[int, ...] = ()  # how many calls had been made when each step of the workload was taken
-    messages: int = 0
+    messages: int = 0  # until all was at rest
     said: tuple[int, ...] = ()  # which of them people sent
     rollouts: int = 0  # how often a release set out, the first of a model too
     seconds: float = 0.0
@@ -123,7 +123,7 @@ class Story:
         self.seen = 0
         self.steps: list[int] = []
         self.taken_after = 0.0  # when all steps had been taken
-        self.settled_after = 0.0
+        self.settled_after, self.messages = 0.0, 0
         self.restless, self.written = 0.0, 0  # when there was last anything to do, and how many writes there had been by then
         self.gave_up = False  # what was asked for next was asked of another world
 
@@ -141,7 +141,7 @@ class Story:
         self.mend()
         self._stir()
         self._until(self._is_at_rest, BOUND, "the end")
-        self.settled_after = simulation.now() - simulation.began
+        self.settled_after, self.messages = simulation.now() - simulation.began, simulation.messages
         self._be_quiet()
 
     def _until(self, reached: Callable[[], bool], seconds: float, what: str) -> None:
@@ -236,12 +236,12 @@ class Story:
         simulation = self.simulation
         if simulation.broken:
             return
-        end = self.restless + self.quiet_ticks * 60.0
+        before, end = simulation.writes.copy(), self.restless + self.quiet_ticks * 60.0
         while simulation.now() < end and simulation.step():
             pass
-        done = simulation.writes.total() - self.written
+        done = simulation.writes - before
         if done:
-            simulation.break_off(f"{done} writes in {self.quiet_ticks} ticks after everything had settled")
+            simulation.break_off(f"writes in {self.quiet_ticks} ticks after everything had settled: {dict(done)}")
         simulation.let_pass(max(0.0, self.restless + HELD_SECONDS - simulation.now()))
 
     # ---- the end
@@ -265,7 +265,7 @@ class Story:
             made=() if self.schedule.faults else simulation.made(),
             write_names=frozenset(simulation.writes),
             steps=tuple(self.steps),
-            messages=simulation.messages,
+            messages=self.messages,
             said=tuple(simulation.said),
             rollouts=sum(entered.count("step_1") for entered in self.rules.entered.values()),
             seconds=self.settled_after,
