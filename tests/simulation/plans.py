@@ -16,19 +16,19 @@ from tests.simulation.schedule import ERRORS, OPERATION_ERRORS, Fault, Schedule
 from tests.simulation.workloads import WORKLOADS
 
 DEATHS = ("crash_before", "crash_after", "lost_reply")
+AT_ONCE = 1.0  # seconds in which no operation ends
 FROZEN_SECONDS = 200.0
 ZOMBIE_SECONDS = (70.0, 130.0, 400.0)
 FOR_EVER = 1_000_000
 
 MAIN, BEGINNING = "swap", "create"
+LONG = ("roll", "scale", "nonsense", "bad", "supersede", "two-models", "again")
+SHORT = tuple(name for name in WORKLOADS if name not in LONG)
+DRAWN = (*WORKLOADS, *SHORT, *SHORT)  # a long one a third as often: in its time two others run
 MATRIX = Path(__file__).with_name("matrix.json")
 CHAOS_SECONDS = 300.0  # after the release has come; what is still refused then is mended
 MOMENTS = ("first", "midway", "persistent")
 AT_READS = (*ERRORS, "garbled", "no_effect")
-LONG = ("roll", "scale", "nonsense", "bad", "supersede", "two-models", "again")
-SHORT = tuple(name for name in WORKLOADS if name not in LONG)
-DRAWN = (*WORKLOADS, *SHORT, *SHORT)  # a long one a third as often: in its time two others run
-AT_ONCE = 1.0  # seconds in which no operation ends
 AT_WRITES = (*AT_READS, "lost_reply", *OPERATION_ERRORS, "operation_never")
 
 

@@ -32,8 +32,8 @@ def test_trouble_at_any_external_write_changes_nothing_in_the_end(survive: Survi
 
 
 def test_only_deaths_that_leave_the_same_world_as_another_one_are_left_to_the_soak() -> None:
-    """`create` has every write of the others' beginning; a death after any write is there, and one before it, or it would come
-    within a second after the one after the write before."""
+    """Each that is left out is in the story of `create`, or comes less than a second after one that is there: the death after the
+    write before."""
     assert [*plans.distinct_deaths("create", ("crash_after",))] == [*plans.deaths("create", ("crash_after",))]
     assert len(plans.writes("create")) >= 25
     for workload in WORKLOADS:
