@@ -88,8 +88,8 @@ def moving(model: str, releases: Iterable[Release]) -> Look:
 
 
 def glance(model: str, releases: Iterable[Release]) -> Look:
-    """What changes by itself while one waits: the groups, their instances, and those's health by the balancer. Which groups a
-    backend service has is to be known."""
+    """What changes by itself while one waits: the groups, their instances, and how healthy the balancer finds these. Which groups
+    a backend service has is to be known."""
     known = tuple(releases)
     regions = sorted({release.spec.placement.region for release in known})
     groups = tuple(names.group(model, colour, region) for region in regions for colour in IN_PLACE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation import plans
+from tests.simulation import plans, workloads
 from tests.simulation.conftest import Survive
 from tests.simulation.run import reference
 
@@ -33,21 +33,37 @@ def test_trouble_at_any_external_write_changes_nothing_in_the_end(survive: Survi
 
 def test_only_deaths_that_leave_the_same_world_as_another_one_are_left_to_the_soak() -> None:
     """Each that is left out is in the story of `create`, or comes less than a second after one that is there: the death after the
-    write before."""
+    same worker's write before."""
     assert [*plans.distinct_deaths("create", ("crash_after",))] == [*plans.deaths("create", ("crash_after",))]
     assert len(plans.writes("create")) >= 25
     for workload in WORKLOADS:
-        found = reference(workload)
+        made = reference(workload).made
         all_of_them, tried = {*plans.deaths(workload)}, {*plans.distinct_deaths(workload)}
+        after = [int(each.faults[0].at) for each in tried if each.faults[0].kind == "crash_after"]
         assert tried < all_of_them
-        for schedule in all_of_them - tried:
-            (fault,) = schedule.faults
+        for (fault,) in (schedule.faults for schedule in all_of_them - tried):
             at = int(fault.at)
-            is_of_create = found.calls[:at] == reference("create").calls[:at] and found.made[:at] == reference("create").made[:at]
-            twin = [each for each in tried if each.faults[0].kind == "crash_after" and each.faults[0].at < at]
-            nearest = max((int(each.faults[0].at) for each in twin), default=0)
-            is_at_once = nearest and found.made[at - 1][0] - found.made[nearest - 1][0] < 1.0
-            assert is_of_create or (fault.kind == "crash_before" and is_at_once), schedule
+            earlier = max((each for each in after if each < at), default=at)
+            workers = {worker for _, worker in made[earlier - 1 : at]}
+            is_at_once = earlier < at and len(workers) == 1 and made[at - 1][0] - made[earlier - 1][0] < 1.0
+            assert is_of_create(workload, at) or (fault.kind == "crash_before" and is_at_once), (workload, fault)
+
+
+def test_a_worker_freezes_at_every_call_until_rest_that_is_not_of_the_story_of_create() -> None:
+    for workload in WORKLOADS:
+        frozen = {int(schedule.faults[0].at) for schedule in plans.zombies(workload)}
+        calls = {*range(1, plans.until_rest(workload) + 1)}
+        assert max(at for at, _ in plans.writes(workload)) in calls
+        assert frozen <= calls
+        assert all(is_of_create(workload, at) for at in calls - frozen), workload
+
+
+def is_of_create(workload: str, at: int) -> bool:
+    """Whether a workload's story is that of `create` up to a call, and another one's."""
+    found, create = reference(workload), reference("create")
+    is_asked_alike = workloads.WORKLOADS[workload].steps[:1] == workloads.WORKLOADS["create"].steps
+    is_first = len(found.steps) > 1 and at <= found.steps[1]
+    return is_asked_alike and is_first and (found.calls[:at], found.made[:at]) == (create.calls[:at], create.made[:at])
 
 
 @pytest.mark.parametrize("kind", ["pause_before", "pause_after"])
