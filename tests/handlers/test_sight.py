@@ -59,6 +59,26 @@ def test_each_further_look_reads_no_more_than_may_have_changed_since_the_last() 
     assert looked() == moving, "time has passed, and nobody knows that there was nothing to do"
 
 
+def test_a_step_is_not_left_on_a_glance_alone() -> None:
+    """Somebody changes the autoscaler while a turn waits for instances: the step is over when that is put back."""
+    story = Scenario()
+    story.given_behaviour("1", boot_seconds=5, ready_after_seconds=2)
+    story.given_operation_seconds(1)
+    changed: list[float] = []
+
+    def change_it() -> None:
+        if not changed and story.calls("regionAutoscalers.insert") and len(story.instances()) == 3:
+            story.autoscaler()["maxNumReplicas"] = 99
+            changed.append(story.clock.now().timestamp())
+
+    story.when_watched(change_it)
+    story.when_released("1", traffic={"exposure": "none"})
+    story.when_settled()
+    put_back = next(call.at for call in story.cloud.calls.log if call.method.endswith("regionAutoscalers.update"))
+    (baking,) = (entry["at"].timestamp() for entry in story.log() if entry["to"] == "baking")
+    assert changed[0] < put_back < baking
+
+
 def test_what_a_turn_has_made_it_reads_again() -> None:
     """Else it would ask for it at every further look, and not know the address."""
     story = Scenario()
