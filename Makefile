@@ -4,6 +4,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+export PYTHONPATH := emulator/src
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ READY := $(VENV)/.installed
 # Atheris has wheels for Linux and some Pythons alone, so that it gets a place of its own, made when it is first asked for.
 FUZZ_VENV := .venv-fuzz
 FUZZ_READY := $(FUZZ_VENV)/.installed
-FUZZ_PINS := tests/hostile/requirements-fuzz.txt
+FUZZ_PINS := tests/assurance/hostile/requirements-fuzz.txt
 
 # The first interpreter that is new enough; PYTHON=... on the command line decides otherwise.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -48,22 +49,22 @@ $(READY): requirements-dev.txt
 test: $(READY) ## run the tests (TEST_ARGS="tests/journeys -k retire")
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -rfEs $(TEST_ARGS)
 
-mutation: $(READY) ## change the pure core in thousands of ways; which do its tests notice? (MUTATION_ARGS="--only 'rollout.gates*'")
-	$(BIN)/python -m tests.mutation $(MUTATION_ARGS)
+mutation: $(READY) ## change the pure core in thousands of ways; which do its tests notice? (MUTATION_ARGS="--only 'rollout.gates.health*'")
+	$(BIN)/python -m tests.assurance.mutation $(MUTATION_ARGS)
 
 mutants: $(READY) ## make one mistake after another in the code; which test notices? (MUTANTS_ARGS="--only 'no-*' --workers 2 --anew")
-	$(BIN)/python -m tests.mutants $(MUTANTS_ARGS)
+	$(BIN)/python -m tests.assurance.mutants $(MUTANTS_ARGS)
 
 soak: $(READY) ## simulate 100,000 schedules, all double crashes, all frozen workers (SOAK_ARGS="--minutes 60"); 200 behind the emulators
-	$(BIN)/python -m tests.simulation --seeds 100000 --deaths --doubles --zombies $(SOAK_ARGS)
+	$(BIN)/python -m tests.assurance.simulation --seeds 100000 --deaths --doubles --zombies $(SOAK_ARGS)
 	SLIPWAY_SCHEDULES=200 $(BIN)/python -m pytest -q tests/emulators
-	SLIPWAY_SOAK=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --timeout 3600 tests/hostile
+	SLIPWAY_SOAK=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --timeout 3600 tests/assurance/hostile
 
 fuzz: $(FUZZ_READY) ## look for bytes that break decoding or validation (FUZZ_ARGS="-max_total_time=600"); what it finds goes to .fuzz
-	$(FUZZ_VENV)/bin/python -m tests.hostile.fuzz $(FUZZ_ARGS)
+	$(FUZZ_VENV)/bin/python -m tests.assurance.hostile.fuzz $(FUZZ_ARGS)
 
 fuzz-keep: $(FUZZ_READY) ## make the corpus that the tests replay anew, of itself and .fuzz: the fewest files that reach as much
-	$(FUZZ_VENV)/bin/python -m tests.hostile.fuzz --keep
+	$(FUZZ_VENV)/bin/python -m tests.assurance.hostile.fuzz --keep
 
 $(FUZZ_READY): requirements.txt $(FUZZ_PINS)
 	@test -n "$(PYTHON)" || { echo "Slipway needs Python 3.11 or newer, and no python3 here is: make fuzz PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -76,7 +77,7 @@ $(FUZZ_READY): requirements.txt $(FUZZ_PINS)
 	@touch $@
 
 golden: $(READY) ## keep a history of each moment that has none yet; those that are there stay as an older release wrote them
-	$(BIN)/python -m tests.golden.make
+	$(BIN)/python -m tests.assurance.golden.make
 
 check: lint types imports schema-check shell-check ## lint, format, types, import contracts, schema, shell scripts
 
@@ -95,10 +96,10 @@ imports: $(READY) ## the import contracts: main -> handlers -> infra -> rollout
 	$(BIN)/lint-imports
 
 schema-check: $(READY) ## are the committed JSON Schema and docs/spec.md those the types make?
-	$(BIN)/python -m rollout.schema --check
+	$(BIN)/python -m schemas.generate --check
 
 schema: $(READY) ## write the JSON Schema and docs/spec.md from the types
-	$(BIN)/python -m rollout.schema
+	$(BIN)/python -m schemas.generate
 
 shell-check: ## shell scripts: syntax, and shellcheck where it is installed
 	@for script in $(SHELL_SCRIPTS); do bash -n "$$script" || exit 1; done

@@ -1,1 +1,2 @@
-"""Measures Slipway's speed and size: `make bench` prints a table and writes `bench/results.json`. See docs/bench.md."""
+"""Measures Slipway's speed and size: `make bench` prints a table and writes `bench/results.json`.
+See docs/bench.md."""

@@ -1,8 +1,9 @@
-"""`python -m bench`: measures everything in about seven minutes, shows a table, writes `bench/results.json` and README's table.
+"""`python -m bench`: measures everything in about seven minutes, shows a table, writes
+`bench/results.json` and README's table.
 
-With `--only` some parts are measured and shown, and nothing is written; with `--write` too, their rows take the place of the
-old ones and the others stay. The exit status is 1 when a target was missed.
-"""
+With `--only` some parts are measured and shown, and nothing is written; with `--write` too, their
+rows take the place of the old ones and the others stay. The exit status is 1 when a target was
+missed."""
 
 from __future__ import annotations
 
@@ -24,17 +25,28 @@ IN_SETTING: dict[str, Callable[[Setting, int], tuple[Row, ...]]] = {
     "provision": lambda where, runs: (provision.measure(where, 3),),
     "virtual": lambda where, runs: (virtual.swap(), *virtual.settled()),
 }
-ALONE: dict[str, Callable[[], tuple[Row, ...]]] = {"gcloud": by_gcloud.measure, "standin": standin.measure}
+ALONE: dict[str, Callable[[], tuple[Row, ...]]] = {
+    "gcloud": by_gcloud.measure,
+    "standin": standin.measure,
+}
 """They bring all that they need, and have no use for the emulators of a `Setting`."""
 
 PARTS = (*IN_SETTING, *ALONE)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser("python -m bench", description="Measures Slipway's speed and size; see docs/bench.md.")
-    parser.add_argument("--only", nargs="+", choices=PARTS, help="measure these parts, and write nothing")
-    parser.add_argument("--write", action="store_true", help="with --only: put the new figures among the old ones")
-    parser.add_argument("--pairs", type=int, default=9, help="how many pairs of cold starts (default 9)")
+    parser = argparse.ArgumentParser(
+        "python -m bench", description="Measures Slipway's speed and size; see docs/bench.md."
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, help="measure these parts, and write nothing"
+    )
+    parser.add_argument(
+        "--write", action="store_true", help="with --only: put the new figures among the old ones"
+    )
+    parser.add_argument(
+        "--pairs", type=int, default=9, help="how many pairs of cold starts (default 9)"
+    )
     options = parser.parse_args()
     logging.getLogger("slipway").setLevel(logging.ERROR)
     known = facts.facts()
@@ -55,7 +67,11 @@ def _measured(parts: list[str], pairs: int) -> Iterator[Row]:
         for name in parts:
             began = time.monotonic()
             print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
-            rows = IN_SETTING[name](where, pairs) if where is not None and name in IN_SETTING else ALONE[name]()
+            rows = (
+                IN_SETTING[name](where, pairs)
+                if where is not None and name in IN_SETTING
+                else ALONE[name]()
+            )
             print(f"{time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
             yield from rows
 

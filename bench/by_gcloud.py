@@ -1,16 +1,17 @@
-"""The same first provision and the same swap, by Slipway and by a gcloud script, against the same stand-in.
+"""The same first provision and the same swap, by Slipway and by a gcloud script, against the same
+stand-in.
 
-Both make the same resources, six instances, and swap them in the same three steps; instances and operations behave the same, over
-HTTP, in real time. Slipway runs as `make demo` runs it: a release is published to Pub/Sub, the deployed functions do the rest.
-The script is `by_gcloud.sh`. The two provisions, which are busy, run one after the other; the two swaps, which mostly wait, at
-the same time.
+Both make the same resources, six instances, and swap them in the same three steps; instances and
+operations behave the same, over HTTP, in real time. Slipway runs as `make demo` runs it: a release
+is published to Pub/Sub, the deployed functions do the rest. The script is `by_gcloud.sh`. The two
+provisions, which are busy, run one after the other; the two swaps, which mostly wait, at the same
+time.
 
     Slipway   release published ──> the model is settled: released, healthy, the autoscaler free again, nothing left to change
     gcloud    script started    ──> it ends: it has seen the group stable, its version reached, all instances healthy
 
-The clock of each stops when it knows itself. When the instances were in fact all there and ready is told beside it, as seen from
-outside, the same way for both.
-"""
+The clock of each stops when it knows itself. When the instances were in fact all there and ready is
+told beside it, as seen from outside, the same way for both."""
 
 from __future__ import annotations
 
@@ -29,14 +30,19 @@ from typing import Any
 
 from bench.results import Row, row
 from bench.setting import IMAGE, MODEL, PROJECT, ROOT, clean_environment, release_message
-from handlers import records
-from infra.resources.instance_template import user_data
-from local.compute import Cloud, RealClock, Server
+from compute_emulator import Cloud, RealClock, Server
+from infra.fleet.resources.instance_template import user_data
+from infra.store import repository
 from local.stack import Stack
 
 SCRIPT = ROOT / "bench" / "by_gcloud.sh"
 OPERATION_SECONDS = 1.0
-BEHAVIOUR = {"boot_seconds": 5.0, "ready_after_seconds": 3.0, "drain_seconds": 0.0, "delete_seconds": 5.0}
+BEHAVIOUR = {
+    "boot_seconds": 5.0,
+    "ready_after_seconds": 3.0,
+    "drain_seconds": 0.0,
+    "delete_seconds": 5.0,
+}
 SIZE, MOST = 6, 10
 PATIENCE_SECONDS = 300.0
 MISSING = "not measured: gcloud is missing"
@@ -44,8 +50,8 @@ MISSING = "not measured: gcloud is missing"
 
 @dataclass(frozen=True)
 class Done:
-    """One job by one of the two. `seconds` until it knew, `there_after` until the instances were there; `calls` by method, of
-    which `changes` change something."""
+    """One job by one of the two. `seconds` until it knew, `there_after` until the instances were
+    there; `calls` by method, of which `changes` change something."""
 
     seconds: float
     there_after: float
@@ -54,7 +60,8 @@ class Done:
 
 
 class Witness:
-    """Watches the stand-in's instances from outside, to tell when all are of one template, new since the last time, and ready."""
+    """Watches the stand-in's instances from outside, to tell when all are of one template, new
+    since the last time, and ready."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud, self._template = cloud, ""
@@ -80,10 +87,18 @@ class Witness:
 
     def _whole(self) -> str:
         with self._cloud.lock:
-            instances = [each for each in self._cloud.snapshot() if each["group"] == f"{MODEL}-blue"]
+            instances = [
+                each for each in self._cloud.snapshot() if each["group"] == f"{MODEL}-blue"
+            ]
         templates = {str(each["template"]) for each in instances}
-        is_whole = len(instances) == SIZE and all(each["ready"] and each["action"] == "NONE" for each in instances)
-        return templates.pop() if is_whole and len(templates) == 1 and self._template not in templates else ""
+        is_whole = len(instances) == SIZE and all(
+            each["ready"] and each["action"] == "NONE" for each in instances
+        )
+        return (
+            templates.pop()
+            if is_whole and len(templates) == 1 and self._template not in templates
+            else ""
+        )
 
 
 def measure() -> tuple[Row, Row]:
@@ -102,11 +117,19 @@ def measure() -> tuple[Row, Row]:
 def _row(name: str, what: str, ours: Done, theirs: Done, backend: str) -> Row:
     boot, ready = BEHAVIOUR["boot_seconds"], BEHAVIOUR["ready_after_seconds"]
     how = (
-        f"{what} of {SIZE} instances, wall time of Slipway ({ours.seconds:.1f} s, {ours.calls.total()} calls) over that of a "
-        f"gcloud script ({theirs.seconds:.1f} s, {theirs.calls.total()} calls); {OPERATION_SECONDS:g} s an operation, "
-        f"{boot:g} s to boot, {ready:g} s more to be ready, real time, {backend}"
+        f"{what} of {SIZE} instances, wall time of Slipway ({ours.seconds:.1f} s,"
+        f" {ours.calls.total()} calls) over that of a gcloud script ({theirs.seconds:.1f} s,"
+        f" {theirs.calls.total()} calls); {OPERATION_SECONDS:g} s an operation, {boot:g} s to boot,"
+        f" {ready:g} s more to be ready, real time, {backend}"
     )
-    return row(name, ours.seconds / theirs.seconds, how, backend=backend, slipway=_told(ours), gcloud=_told(theirs))
+    return row(
+        name,
+        ours.seconds / theirs.seconds,
+        how,
+        backend=backend,
+        slipway=_told(ours),
+        gcloud=_told(theirs),
+    )
 
 
 def _told(done: Done) -> dict[str, Any]:
@@ -136,7 +159,8 @@ def _timed(cloud: Cloud, witness: Witness, job: Callable[[], None]) -> Done:
 
 @contextmanager
 def _slipway() -> Iterator[tuple[Callable[[str], Done], str]]:
-    """What publishes a version and waits for it, and whether it runs on the emulators or on the embedded defaults."""
+    """What publishes a version and waits for it, and whether it runs on the emulators or on the
+    embedded defaults."""
     with Stack(speed=1) as stack:
         stack.cloud.operations.seconds = OPERATION_SECONDS
         stack.cloud.set_behaviours([BEHAVIOUR])
@@ -147,7 +171,10 @@ def _slipway() -> Iterator[tuple[Callable[[str], Done], str]]:
             _until_settled(stack, version)
 
         try:
-            yield lambda version: _timed(stack.cloud, witness, lambda: publish_and_wait(version)), stack.backend
+            yield (
+                lambda version: _timed(stack.cloud, witness, lambda: publish_and_wait(version)),
+                stack.backend,
+            )
         except Exception:
             stack.keeps_logs = True
             raise
@@ -156,15 +183,20 @@ def _slipway() -> Iterator[tuple[Callable[[str], Done], str]]:
 def _until_settled(stack: Stack, version: str) -> None:
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
-        document = stack.store.get(records.release_path(MODEL, version))
+        document = stack.store.get(repository.release_path(MODEL, version))
         if document and document.data.get("outcome"):
             if document.data["outcome"] != "succeeded":
-                raise RuntimeError(f"release {version}: {document.data['outcome']}: {document.data.get('why')}")
-            model = stack.store.get(records.model_path(MODEL))
+                raise RuntimeError(
+                    f"release {version}: {document.data['outcome']}: {document.data.get('why')}"
+                )
+            model = stack.store.get(repository.model_path(MODEL))
             if model and model.data.get("wake_at") is None:
                 return
         time.sleep(0.1)
-    raise RuntimeError(f"release {version} is not settled after {PATIENCE_SECONDS:g} s; the logs are in {stack.folder}")
+    raise RuntimeError(
+        f"release {version} is not settled after {PATIENCE_SECONDS:g} s; the logs are in"
+        f" {stack.folder}"
+    )
 
 
 # ---- gcloud
@@ -183,7 +215,12 @@ def _gcloud() -> Iterator[Callable[..., Done]]:
 
 def _script(environment: dict[str, str], *arguments: str) -> None:
     done = subprocess.run(
-        ["bash", str(SCRIPT), *arguments], env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        ["bash", str(SCRIPT), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
     )
     if done.returncode != 0:
         raise RuntimeError(f"by_gcloud.sh {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")

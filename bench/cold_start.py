@@ -1,16 +1,18 @@
-"""Cold starts: from a process's start to its first word with Compute Engine, and to being ready for an event.
+"""Cold starts: from a process's start to its first word with Compute Engine, and to being ready for
+an event.
 
-Each function is compared with `programs/plain.py`, which does at its top what functions usually do. The programs take turns, so
-that whatever else the machine does meets all of them alike, and the median of the pairs' own ratios counts. All run on compiled
-modules (the first round, which compiles them, is not counted) and start from nothing else: no server, no warm connection.
+Each function is compared with `programs/plain.py`, which does at its top what functions usually do.
+The programs take turns, so that whatever else the machine does meets all of them alike, and the
+median of the pairs' own ratios counts. All run on compiled modules (the first round, which compiles
+them, is not counted) and start from nothing else: no server, no warm connection.
 
     turn      start ── imports, app, clients ── event posted ── model read from the store ──> first request at Compute Engine
     intake    start ── imports, app, clients, ready ──> (event posted, answered)
     plain     start ── imports, clients ─────────────────────────────────────────────────────> its request at Compute Engine
 
-Nothing is moved past the finish: the turn's way includes the Firestore read before its first request, and the intake's ends after
-its clients are made; what it still costs to answer the first event is told beside it.
-"""
+Nothing is moved past the finish: the turn's way includes the Firestore read before its first
+request, and the intake's ends after its clients are made; what it still costs to answer the first
+event is told beside it."""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ PATIENCE_SECONDS = 60
 
 
 class Door:
-    """Where requests to Compute Engine arrive; each is answered with 503, and the moment of the first is kept."""
+    """Where requests to Compute Engine arrive; each is answered with 503, and the moment of the
+    first is kept."""
 
     def __init__(self) -> None:
         self._came = threading.Event()
@@ -100,18 +103,30 @@ def measure(setting: Setting, pairs: int) -> tuple[Row, Row]:
     door = Door()
     setting.accept(setting.world(RealClock(), no_compute), release_message("1"))
     with door.open():
-        environment = clean_environment() | setting.environment | {"SLIPWAY_COMPUTE_ENDPOINT": door.url}
-        rounds = [_round(door, environment, number, setting.has_emulators) for number in range(pairs + 1)][1:]
+        environment = (
+            clean_environment() | setting.environment | {"SLIPWAY_COMPUTE_ENDPOINT": door.url}
+        )
+        rounds = [
+            _round(door, environment, number, setting.has_emulators) for number in range(pairs + 1)
+        ][1:]
     return _turn_row(rounds, setting.kind), _intake_row(rounds, setting.has_emulators)
 
 
 def _round(door: Door, environment: dict[str, str], number: int, has_emulators: bool) -> Round:
-    began, said, asked = _run(door, [str(PROGRAMS / "plain.py"), door.url], environment, is_asking=True)
+    began, said, asked = _run(
+        door, [str(PROGRAMS / "plain.py"), door.url], environment, is_asking=True
+    )
     wakeup = json.dumps({"model": MODEL})
-    turn_began, turn_said, turn_asked = _run(door, _function("on_wakeup", wakeup), environment, is_asking=True)
+    turn_began, turn_said, turn_asked = _run(
+        door, _function("on_wakeup", wakeup), environment, is_asking=True
+    )
     release = json.dumps(release_message("1", f"cold-{number}"))
-    connecting = environment | {"SLIPWAY_STORE": "firestore"}  # its client is made, whether or not anybody is there to answer
-    intake_began, intake_said, _ = _run(door, _function("on_release", release), connecting, is_asking=False)
+    connecting = environment | {
+        "SLIPWAY_STORE": "firestore"
+    }  # its client is made, whether or not anybody is there to answer
+    intake_began, intake_said, _ = _run(
+        door, _function("on_release", release), connecting, is_asking=False
+    )
     if has_emulators and intake_said[3] != 200:
         raise RuntimeError(f"on_release answered its event with {intake_said[3]:g}")
     return Round(
@@ -131,8 +146,11 @@ def _function(target: str, data: str) -> list[str]:
     return [str(PROGRAMS / "function.py"), target, topic, data]
 
 
-def _run(door: Door, command: Sequence[str], environment: dict[str, str], *, is_asking: bool) -> tuple[float, list[float], float]:
-    """When the program started, the numbers that it printed, and when its request arrived (0: it sends none)."""
+def _run(
+    door: Door, command: Sequence[str], environment: dict[str, str], *, is_asking: bool
+) -> tuple[float, list[float], float]:
+    """When the program started, the numbers that it printed, and when its request arrived (0: it
+    sends none)."""
     target = {"FUNCTION_TARGET": command[1]} if "function.py" in command[0] else {}
     door.forget()
     began = time.monotonic()
@@ -155,8 +173,9 @@ def _run(door: Door, command: Sequence[str], environment: dict[str, str], *, is_
 def _turn_row(rounds: list[Round], store: str) -> Row:
     ratios = [each.turn_asked / each.plain_asked for each in rounds]
     how = (
-        f"on_wakeup, process start to its first Compute request (functions-framework app, one wake-up, {store} read), over a "
-        f"program with the usual imports and one request; median of {len(rounds)} pairs"
+        "on_wakeup, process start to its first Compute request (functions-framework app, one"
+        f" wake-up, {store} read), over a program with the usual imports and one request; median of"
+        f" {len(rounds)} pairs"
     )
     return row(
         "cold_start_ratio", median(ratios), how, store=store, ratios=_rounded(ratios),
@@ -168,10 +187,14 @@ def _intake_row(rounds: list[Round], has_emulators: bool) -> Row:
     """Without the emulators nobody answers the event, and how long that takes says nothing."""
     ratios = [each.intake_ready / each.plain_asked for each in rounds]
     how = (
-        f"on_release, process start to ready for its event (imports, app, Firestore and Pub/Sub clients), over the same program; "
-        f"median of {len(rounds)} pairs"
+        "on_release, process start to ready for its event (imports, app, Firestore and Pub/Sub"
+        f" clients), over the same program; median of {len(rounds)} pairs"
     )
-    to_answer = round(median(each.intake_answered / each.plain_asked for each in rounds), 3) if has_emulators else None
+    to_answer = (
+        round(median(each.intake_answered / each.plain_asked for each in rounds), 3)
+        if has_emulators
+        else None
+    )
     of_processor_time = round(median(each.intake_to_plain_processor_time for each in rounds), 3)
     to_clients = median(each.intake_ready / each.plain_connected for each in rounds)
     return row(
@@ -187,4 +210,7 @@ def _rounded(values: list[float]) -> list[float]:
 
 
 def _seconds(rounds: list[Round], *names: str) -> dict[str, Any]:
-    return {f"{name}_seconds": round(median(getattr(each, name) for each in rounds), 3) for name in names}
+    return {
+        f"{name}_seconds": round(median(getattr(each, name) for each in rounds), 3)
+        for name in names
+    }

@@ -9,7 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("functions-framework", "google-cloud-compute", "google-cloud-firestore", "google-cloud-pubsub")
+PACKAGES = (
+    "functions-framework",
+    "google-cloud-compute",
+    "google-cloud-firestore",
+    "google-cloud-pubsub",
+)
 
 
 def facts() -> dict[str, Any]:
@@ -28,4 +33,7 @@ def facts() -> dict[str, Any]:
 def _processor() -> str:
     known = Path("/proc/cpuinfo")
     lines = known.read_text().splitlines() if known.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )

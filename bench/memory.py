@@ -1,9 +1,10 @@
-"""The memory of a function's instance at its peak, after its first whole turn: a first provision, its records and its messages.
+"""The memory of a function's instance at its peak, after its first whole turn: a first provision,
+its records and its messages.
 
-The function runs as it is deployed (`python -m functions_framework`, which starts gunicorn with one worker) over real HTTP and
-gRPC; time goes faster, which changes no size. The figure is the worker's peak of resident memory as the kernel counted it
-(`VmHWM`). What gunicorn's arbiter takes besides is told beside it.
-"""
+The function runs as it is deployed (`python -m functions_framework`, which starts gunicorn with one
+worker) over real HTTP and gRPC; time goes faster, which changes no size. The figure is the worker's
+peak of resident memory as the kernel counted it (`VmHWM`). What gunicorn's arbiter takes besides is
+told beside it."""
 
 from __future__ import annotations
 
@@ -17,9 +18,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.results import Row, row
-from bench.setting import MODEL, PROJECT, ROOT, Setting, clean_environment, no_compute, push_of, release_message
+from bench.setting import (
+    MODEL,
+    PROJECT,
+    ROOT,
+    Setting,
+    clean_environment,
+    no_compute,
+    push_of,
+    release_message,
+)
+from compute_emulator import Cloud, ScaledClock, Server
 from infra.wiring import RealClock
-from local.compute import Cloud, ScaledClock, Server
 from local.processes import answers, free_port
 
 SPEED = 20.0
@@ -28,26 +38,44 @@ PATIENCE_SECONDS = 60.0
 
 def measure(setting: Setting) -> Row:
     if not Path("/proc/self/smaps_rollup").exists():
-        return row("memory_mib", None, "not measured: this system has no /proc, where Linux tells what a process takes")
+        return row(
+            "memory_mib",
+            None,
+            "not measured: this system has no /proc, where Linux tells what a process takes",
+        )
     if not setting.has_emulators:
         return row(
-            "memory_mib", None, "not measured: without the emulators of Firestore and Pub/Sub a turn has nobody to talk to"
+            "memory_mib",
+            None,
+            "not measured: without the emulators of Firestore and Pub/Sub a turn has nobody to"
+            " talk to",
         )
     model = f"{MODEL}-memory"
     setting.accept(setting.world(RealClock(), no_compute), release_message("1", model))
     epoch = time.time()
     cloud = Cloud(PROJECT, ScaledClock(SPEED, epoch, epoch), operation_seconds=1)
     with Server(cloud) as server:
-        where = {"SLIPWAY_COMPUTE_ENDPOINT": server.url, "SLIPWAY_CLOCK": f"scaled:{SPEED:g}:{epoch}"}
-        with served("on_wakeup", clean_environment() | setting.environment | where) as (process, url):
+        where = {
+            "SLIPWAY_COMPUTE_ENDPOINT": server.url,
+            "SLIPWAY_CLOCK": f"scaled:{SPEED:g}:{epoch}",
+        }
+        with served("on_wakeup", clean_environment() | setting.environment | where) as (
+            process,
+            url,
+        ):
             before = max(_peak_kib(each) for each in _family(process.pid))
             status = post(url, "model-wakeups", {"model": model})
             if status != 200 or not cloud.calls.mutations:
-                raise RuntimeError(f"the turn answered {status} after {cloud.calls.mutations} changes")
+                raise RuntimeError(
+                    f"the turn answered {status} after {cloud.calls.mutations} changes"
+                )
             family = _family(process.pid)
             peak = max(_peak_kib(each) for each in family)
             shared_out = sum(_kib(Path(f"/proc/{each}/smaps_rollup"), "Pss:") for each in family)
-    how = f"peak resident memory (VmHWM) of on_wakeup's worker under functions-framework, after a first provision; {setting.kind}"
+    how = (
+        "peak resident memory (VmHWM) of on_wakeup's worker under functions-framework, after a"
+        f" first provision; {setting.kind}"
+    )
     return row(
         "memory_mib", peak / 1024, how, store=setting.kind, before_the_first_event_mib=round(before / 1024, 1),
         all_processes_of_the_instance_mib=round(shared_out / 1024, 1), processes=len(family), calls=cloud.calls.counts.total(),
@@ -55,13 +83,36 @@ def measure(setting: Setting) -> Row:
 
 
 @contextmanager
-def served(target: str, environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A function as it is deployed, on loopback, from when it answers until the end of the block."""
+def served(
+    target: str, environment: dict[str, str]
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A function as it is deployed, on loopback, from when it answers until the end of the
+    block."""
     port = free_port()
-    where = ("--source", str(ROOT / "main.py"), "--target", target, "--signature-type", "cloudevent")
-    command = (sys.executable, "-m", "functions_framework", *where, "--host", "127.0.0.1", "--port", str(port))
+    where = (
+        "--source",
+        str(ROOT / "main.py"),
+        "--target",
+        target,
+        "--signature-type",
+        "cloudevent",
+    )
+    command = (
+        sys.executable,
+        "-m",
+        "functions_framework",
+        *where,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    )
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment | {"FUNCTION_TARGET": target}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        cwd=ROOT,
+        env=environment | {"FUNCTION_TARGET": target},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         until = time.monotonic() + PATIENCE_SECONDS
@@ -97,4 +148,6 @@ def _peak_kib(pid: int) -> int:
 
 
 def _kib(file: Path, name: str) -> int:
-    return next(int(line.split()[1]) for line in file.read_text().splitlines() if line.startswith(name))
+    return next(
+        int(line.split()[1]) for line in file.read_text().splitlines() if line.startswith(name)
+    )

@@ -1,14 +1,15 @@
 """A first provision against the clock: how much longer it takes than its operations must.
 
-The stand-in runs in a process of its own, over HTTP, in real time, and lets each operation take exactly `LATENCY_SECONDS`. The
-plan of a first release is a graph of operations; no order and no parallelism could be faster than its longest chain:
+The stand-in runs in a process of its own, over HTTP, in real time, and lets each operation take
+exactly `LATENCY_SECONDS`. The plan of a first release is a graph of operations; no order and no
+parallelism could be faster than its longest chain:
 
     template ─> group ─> backend service ─> route            4 operations, one after the other
     default backend service ─> URL map ─> proxy ─> rule      the same, beside it
 
-The clock runs from the turn's start (so with the reading of the model and of all that could be there, with planning and saving)
-to the moment at which the turn says that the last of the plan's actions was applied.
-"""
+The clock runs from the turn's start (so with the reading of the model and of all that could be
+there, with planning and saving) to the moment at which the turn says that the last of the plan's
+actions was applied."""
 
 from __future__ import annotations
 
@@ -22,13 +23,21 @@ from datetime import datetime
 from statistics import median
 
 from bench.results import Row, row
-from bench.setting import MODEL, PROJECT, ROOT, Setting, clean_environment, no_compute, release_message
-from handlers import records
-from handlers.turn import turn
-from infra.compute import Compute
-from infra.plan import look, plan
-from infra.resources.base import Plan
-from infra.views import observed
+from bench.setting import (
+    MODEL,
+    PROJECT,
+    ROOT,
+    Setting,
+    clean_environment,
+    no_compute,
+    release_message,
+)
+from handlers.reconcile.loop import turn
+from infra.compute.client import Compute
+from infra.fleet.model import Plan
+from infra.fleet.observe import observed
+from infra.fleet.plan import look, plan
+from infra.store import repository
 from infra.wiring import RealClock, World
 from rollout.advance import advance
 from rollout.model import Evidence
@@ -41,8 +50,8 @@ class Enough(Exception):
 
 
 class Watch(logging.Handler):
-    """The World's clock and the reader of its log: breaks the turn off at its first pause after all of `count` actions were
-    applied, rather than let it wait for instances."""
+    """The World's clock and the reader of its log: breaks the turn off at its first pause after all
+    of `count` actions were applied, rather than let it wait for instances."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -73,9 +82,9 @@ def measure(setting: Setting, rounds: int) -> Row:
     length, count = critical_length(taken[0][1]), len(taken[0][1].actions)
     ratios = [each / (length * LATENCY_SECONDS) for each in seconds]
     how = (
-        f"turn's start to the last of {count} actions applied, over {length} operations of {LATENCY_SECONDS:g} s that must "
-        f"follow each other; an instance that has its clients, {setting.kind}, stand-in over HTTP in real time; "
-        f"median of {rounds}"
+        f"turn's start to the last of {count} actions applied, over {length} operations of"
+        f" {LATENCY_SECONDS:g} s that must follow each other; an instance that has its clients,"
+        f" {setting.kind}, stand-in over HTTP in real time; median of {rounds}"
     )
     return row(
         "provision_over_critical_path", median(ratios), how, ratios=[round(each, 3) for each in ratios],
@@ -84,22 +93,27 @@ def measure(setting: Setting, rounds: int) -> Row:
 
 
 def critical_length(planned: Plan) -> int:
-    """The operations in the longest chain of the plan: an action waits for the earlier ones on its own resource and for those on
-    the resources in `after`."""
+    """The operations in the longest chain of the plan: an action waits for the earlier ones on its
+    own resource and for those on the resources in `after`."""
     lengths: list[int] = []
     for action in planned.actions:
         before = [
-            length for length, each in zip(lengths, planned.actions, strict=False) if each.key in (action.key, *action.after)
+            length
+            for length, each in zip(lengths, planned.actions, strict=False)
+            if each.key in (action.key, *action.after)
         ]
         lengths.append(1 + max(before, default=0))
     return max(lengths, default=0)
 
 
 def _provision(setting: Setting, model: str) -> tuple[float, Plan]:
-    """Seconds that it took, and the plan. Each has a Compute Engine of its own, where nothing is yet."""
+    """Seconds that it took, and the plan. Each has a Compute Engine of its own, where nothing is
+    yet."""
     setting.accept(setting.world(RealClock(), no_compute), release_message("1", model))
     with stand_in(LATENCY_SECONDS) as url:
-        planned = _planned(setting.world(RealClock(), lambda: Compute(PROJECT, RealClock(), url)), model)
+        planned = _planned(
+            setting.world(RealClock(), lambda: Compute(PROJECT, RealClock(), url)), model
+        )
         watch = Watch(len(planned.actions))
         compute = Compute(PROJECT, watch, url)
         world = setting.world(watch, lambda: compute)
@@ -121,19 +135,21 @@ def _provision(setting: Setting, model: str) -> tuple[float, Plan]:
 
 def _planned(world: World, model: str) -> Plan:
     """What the turn is going to plan, by the same pure functions."""
-    held = records.read(world, model)
+    held = repository.read(world, model)
     if held is None or held.state.desired.release is None:
         raise RuntimeError(f"release 1 of {model} was not accepted")
     state, releases = held.state, (held.state.desired.release,)
     snapshot = world.compute.observe(look(model, releases, sweep=True))
-    answer = advance(state.rollout, state.desired, observed(snapshot, model), Evidence(), world.clock.now())
+    answer = advance(
+        state.rollout, state.desired, observed(snapshot, model), Evidence(), world.clock.now()
+    )
     return plan(answer.target, snapshot)
 
 
 @contextmanager
 def stand_in(operation_seconds: float) -> Iterator[str]:
     """The URL of a Compute Engine stand-in in a process of its own, in real time."""
-    command = (sys.executable, "-m", "local.compute", "--port", "0", "--project", PROJECT)
+    command = (sys.executable, "-m", "compute_emulator", "--port", "0", "--project", PROJECT)
     with subprocess.Popen(
         (*command, "--operation-seconds", str(operation_seconds)),
         cwd=ROOT, env=clean_environment() | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

@@ -1,4 +1,5 @@
-"""Writes the table of speed and size in `README.md` from what was measured, so that no number stands there that nobody measured.
+"""Writes the table of speed and size in `README.md` from what was measured, so that no number
+stands there that nobody measured.
 
     python -m bench.readme           writes it
     python -m bench.readme --check   says whether it is stale, and fails if it is
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rollout.schema import inserted
+from schemas.generate import inserted
 
 ROOT = Path(__file__).parent.parent
 README, RESULTS = ROOT / "README.md", ROOT / "bench/results.json"
@@ -34,7 +35,9 @@ def _row(key: str, result: Mapping[str, Any]) -> str:
     value = "not measured" if result["value"] is None else f"{result['value']:g} {result['unit']}"
     missed = " (missed)" if result.get("met") is False else ""
     cells = (f"`{key}`", f"{value}{missed}", result["target"] or "none: to know", result["how"])
-    return "| " + " | ".join(" ".join(str(cell).replace("|", "\\|").split()) for cell in cells) + " |"
+    return (
+        "| " + " | ".join(" ".join(str(cell).replace("|", "\\|").split()) for cell in cells) + " |"
+    )
 
 
 def updated(readme: str) -> str:

@@ -1,7 +1,8 @@
-"""What was measured, as values: the keys with their targets, the file they are written to, and the table they are shown in.
+"""What was measured, as values: the keys with their targets, the file they are written to, and the
+table they are shown in.
 
-Each measurement makes a `Row` with `row`; `bench/__main__.py` collects them. The targets are here and nowhere else.
-"""
+Each measurement makes a `Row` with `row`; `bench/__main__.py` collects them. The targets are here
+and nowhere else."""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ KEYS = (
 
 @dataclass(frozen=True)
 class Row:
-    """`value` is None where it could not be measured, and `how` says why; `detail` is what the value was made from."""
+    """`value` is None where it could not be measured, and `how` says why; `detail` is what the
+    value was made from."""
 
     key: Key
     value: float | None
@@ -69,7 +71,13 @@ class Row:
         return self.key.met(self.value)
 
     def as_json(self) -> dict[str, Any]:
-        known = {"value": self.value, "unit": self.key.unit, "target": self.key.target, "met": self.met, "how": self.how}
+        known = {
+            "value": self.value,
+            "unit": self.key.unit,
+            "target": self.key.target,
+            "met": self.met,
+            "how": self.how,
+        }
         return known | {"detail": dict(self.detail)}
 
 
@@ -84,16 +92,22 @@ def written(rows: Iterable[Row], facts: Mapping[str, Any]) -> str:
 
 
 def merged(kept: Mapping[str, Any], rows: Iterable[Row], facts: Mapping[str, Any]) -> str:
-    """The file's text with some rows measured anew: the others and the machine stay, and the new ones say when they were made."""
+    """The file's text with some rows measured anew: the others and the machine stay, and the new
+    ones say when they were made."""
     when = {name: facts[name] for name in ("at", "load_before") if name in facts}
     found = dict(kept["results"])
     for row in rows:
-        found[row.key.name] = (known := row.as_json()) | {"detail": known["detail"] | {"measured": when}}
+        found[row.key.name] = (known := row.as_json()) | {
+            "detail": known["detail"] | {"measured": when}
+        }
     return _text({key.name: found[key.name] for key in KEYS if key.name in found}, kept["machine"])
 
 
 def _text(results: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    return json.dumps({"machine": dict(facts), "results": dict(results)}, indent=2, ensure_ascii=False) + "\n"
+    return (
+        json.dumps({"machine": dict(facts), "results": dict(results)}, indent=2, ensure_ascii=False)
+        + "\n"
+    )
 
 
 def show(rows: Sequence[Row], facts: Mapping[str, Any]) -> None:

@@ -1,8 +1,9 @@
-"""Where a measurement happens: the store and bus it uses, the environment of its programs, and the release it publishes.
+"""Where a measurement happens: the store and bus it uses, the environment of its programs, and the
+release it publishes.
 
-Used by all measurements that run the deployed functions. With Google's emulators the functions talk to Firestore and Pub/Sub as
-in the cloud. Where the emulators are missing, SQLite is the store and nothing listens for messages; the results say so.
-"""
+Used by all measurements that run the deployed functions. With Google's emulators the functions talk
+to Firestore and Pub/Sub as in the cloud. Where the emulators are missing, SQLite is the store and
+nothing listens for messages; the results say so."""
 
 from __future__ import annotations
 
@@ -21,9 +22,9 @@ from typing import Any
 from cloudevents.http import CloudEvent
 
 from handlers import release
-from infra.bus import PUBLISHED
+from infra.bus.envelope import PUBLISHED
 from infra.clock import Clock
-from infra.compute import Compute
+from infra.compute.client import Compute
 from infra.wiring import World
 from local import emulators
 
@@ -37,15 +38,19 @@ _numbers = itertools.count(1)
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without what would change how a program starts or where it connects."""
+    """This process's environment without what would change how a program starts or where it
+    connects."""
     unwanted = ("PYTHON", "SLIPWAY_", "GOOGLE_", "FUNCTION_", "CLOUDSDK_")
     return {
-        name: text for name, text in os.environ.items() if not name.startswith(unwanted) and not name.endswith("_EMULATOR_HOST")
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith(unwanted) and not name.endswith("_EMULATOR_HOST")
     }
 
 
 def release_message(version: str, model: str = MODEL) -> dict[str, Any]:
-    """Six instances of a small container, swapped in three steps; nothing bakes, so that the end is when all is healthy."""
+    """Six instances of a small container, swapped in three steps; nothing bakes, so that the end is
+    when all is healthy."""
     return {
         "model": model,
         "version": version,
@@ -69,7 +74,10 @@ def push_of(topic: str, body: object) -> dict[str, Any]:
 
 def event_of(topic: str, body: object) -> CloudEvent:
     """What functions-framework hands a function for it."""
-    context = {"type": PUBLISHED, "source": f"//pubsub.googleapis.com/projects/{PROJECT}/topics/{topic}"}
+    context = {
+        "type": PUBLISHED,
+        "source": f"//pubsub.googleapis.com/projects/{PROJECT}/topics/{topic}",
+    }
     return CloudEvent(context, push_of(topic, body))
 
 
@@ -83,22 +91,28 @@ class Setting:
 
     def __init__(self, kind: str, environment: dict[str, str]) -> None:
         self.kind = kind
-        self.environment = environment | {"GOOGLE_CLOUD_PROJECT": PROJECT, "FUNCTION_SOURCE": str(ROOT / "main.py")}
+        self.environment = environment | {
+            "GOOGLE_CLOUD_PROJECT": PROJECT,
+            "FUNCTION_SOURCE": str(ROOT / "main.py"),
+        }
         self.has_emulators = "SLIPWAY_STORE" not in environment
 
     def world(self, clock: Clock, compute: Callable[[], Compute]) -> World:
         """A function instance's World in this process, over the same store."""
-        from infra.buses.embedded import EmbeddedBus
-        from infra.buses.pubsub import PubsubBus
-        from infra.store import Store
-        from infra.stores.firestore import FirestoreStore
-        from infra.stores.sqlite import SqliteStore
+        from infra.bus.embedded import EmbeddedBus
+        from infra.bus.pubsub import PubsubBus
+        from infra.store.firestore import FirestoreStore
+        from infra.store.port import Store
+        from infra.store.sqlite import SqliteStore
 
         store: Store
         if self.has_emulators:
             store = FirestoreStore(PROJECT, emulator=self.environment["FIRESTORE_EMULATOR_HOST"])
             return World(
-                clock, lambda: store, lambda: PubsubBus(PROJECT, emulator=self.environment["PUBSUB_EMULATOR_HOST"]), compute
+                clock,
+                lambda: store,
+                lambda: PubsubBus(PROJECT, emulator=self.environment["PUBSUB_EMULATOR_HOST"]),
+                compute,
             )
         store = SqliteStore(self.environment["SLIPWAY_STORE"].removeprefix("sqlite:"))
         return World(clock, lambda: store, lambda: EmbeddedBus(clock), compute)
@@ -120,5 +134,8 @@ def setting() -> Iterator[Setting]:
 
     with emulators.running("firestore", "pubsub") as addresses:
         make_topics(addresses["pubsub"], PROJECT, TOPICS)
-        hosts = {"FIRESTORE_EMULATOR_HOST": addresses["firestore"], "PUBSUB_EMULATOR_HOST": addresses["pubsub"]}
+        hosts = {
+            "FIRESTORE_EMULATOR_HOST": addresses["firestore"],
+            "PUBSUB_EMULATOR_HOST": addresses["pubsub"],
+        }
         yield Setting("Firestore emulator", hosts)

@@ -1,10 +1,11 @@
-"""The speed and size of the Compute Engine stand-in: a rolling update, a long list, the memory of a group.
+"""The speed and size of the Compute Engine stand-in: a rolling update, a long list, the memory of a
+group.
 
-`python -m bench --only standin`. Everything in this process and in virtual time. The rolling update is driven by Google's
-unmodified client, from the patch until the group says that it is stable; the list is read page by page, answers parsed as
-JSON. CPU time is the process's, so that other work on the machine counts little; of several runs the median. What passes
-through its load balancers is measured by `bench/traffic.py`.
-"""
+`python -m bench --only standin`. Everything in this process and in virtual time. The rolling update
+is driven by Google's unmodified client, from the patch until the group says that it is stable; the
+list is read page by page, answers parsed as JSON. CPU time is the process's, so that other work on
+the machine counts little; of several runs the median. What passes through its load balancers is
+measured by `bench/traffic.py`."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ from google.cloud import compute_v1
 
 from bench import traffic
 from bench.results import Row, row
-from local.compute import Cloud, InProcessAdapter, VirtualClock
-from local.compute.wire import Request, answer
+from compute_emulator import Cloud, InProcessAdapter, VirtualClock
+from compute_emulator.wire import Request, answer
 
 PROJECT, REGION = "demo", "us-central1"
 BASE = f"/compute/v1/projects/{PROJECT}"
@@ -40,7 +41,10 @@ def rolling_update() -> Row:
     """Ten instances swapped for ten of another template, three above the target at a time."""
     runs = [_swap() for _ in range(RUNS)]
     alone = [1000 * _swap(_until_calm)[0] for _ in range(RUNS)]
-    how = f"CPU time of a swap of {INSTANCES} instances by Google's client, from the patch until stable, median of {RUNS}"
+    how = (
+        f"CPU time of a swap of {INSTANCES} instances by Google's client, from the patch until"
+        f" stable, median of {RUNS}"
+    )
     milliseconds = sorted(1000 * cpu for cpu, _, _ in runs)
     _, virtual, calls = runs[0]
     detail = {"slowest_ms": round(milliseconds[-1], 2), "virtual_seconds": virtual, "calls": calls}
@@ -62,12 +66,18 @@ def listing() -> Row:
     if (count, by_client) != (LISTED, LISTED):
         raise RuntimeError(f"{count} and {by_client} groups were listed instead of {LISTED}")
     how = f"CPU time to list {LISTED} settled groups page by page, answers parsed as JSON"
-    return row("standin_list_5000_groups_s", seconds, how, with_google_client_s=round(with_client, 3))
+    return row(
+        "standin_list_5000_groups_s", seconds, how, with_google_client_s=round(with_client, 3)
+    )
 
 
 def memory() -> Row:
-    """What Python holds for a group, its instance group and the operation that made it, with and without VMs."""
-    how = f"traced memory (tracemalloc) of {WEIGHED} settled groups of {VMS} VMs each, divided by their number"
+    """What Python holds for a group, its instance group and the operation that made it, with and
+    without VMs."""
+    how = (
+        f"traced memory (tracemalloc) of {WEIGHED} settled groups of {VMS} VMs each, divided by"
+        " their number"
+    )
     without, full = (_weight(size) for size in (0, VMS))
     detail = {"without_vms_kib": round(without, 2), "vm_kib": round((full - without) / VMS, 2)}
     return row("standin_memory_per_group_kib", full, how, **detail)
@@ -75,7 +85,9 @@ def memory() -> Row:
 
 def _until_stable(client: Any, cloud: Cloud) -> None:
     """Ask every so many seconds, as a controller does."""
-    while not client.get(project=PROJECT, region=REGION, instance_group_manager="g-0").status.is_stable:
+    while not client.get(
+        project=PROJECT, region=REGION, instance_group_manager="g-0"
+    ).status.is_stable:
         _pass(cloud, POLL_SECONDS)
 
 
@@ -101,9 +113,16 @@ def _swap(wait: Callable[[Any, Cloud], None] = _until_stable) -> tuple[float, fl
     wait(client, cloud)
     gc.collect()
     calls, began, cpu = cloud.calls.counts.total(), cloud.now(), time.process_time()
-    version = compute_v1.InstanceGroupManagerVersion(instance_template="global/instanceTemplates/v2")
+    version = compute_v1.InstanceGroupManagerVersion(
+        instance_template="global/instanceTemplates/v2"
+    )
     patch = compute_v1.InstanceGroupManager(versions=[version])
-    client.patch_unary(project=PROJECT, region=REGION, instance_group_manager="g-0", instance_group_manager_resource=patch)
+    client.patch_unary(
+        project=PROJECT,
+        region=REGION,
+        instance_group_manager="g-0",
+        instance_group_manager_resource=patch,
+    )
     wait(client, cloud)
     spent = time.process_time() - cpu
     swapped = [each["template"] for each in cloud.snapshot()]
@@ -139,11 +158,19 @@ def _managers(cloud: Cloud) -> Any:
 
 
 def _templates(cloud: Cloud) -> None:
-    disk = {"boot": True, "initializeParams": {"sourceImage": "projects/cos-cloud/global/images/family/cos-121-lts"}}
+    disk = {
+        "boot": True,
+        "initializeParams": {"sourceImage": "projects/cos-cloud/global/images/family/cos-121-lts"},
+    }
     network = {"network": "global/networks/default"}
     properties = {"machineType": "n1-standard-1", "disks": [disk], "networkInterfaces": [network]}
     for name in ("v1", "v2"):
-        _ask(cloud, "POST", f"{BASE}/global/instanceTemplates", {"name": name, "properties": properties})
+        _ask(
+            cloud,
+            "POST",
+            f"{BASE}/global/instanceTemplates",
+            {"name": name, "properties": properties},
+        )
 
 
 def _make(cloud: Cloud, count: int, size: int = 0, first: int = 0) -> None:
@@ -163,15 +190,21 @@ def _make(cloud: Cloud, count: int, size: int = 0, first: int = 0) -> None:
 def _listed(cloud: Cloud) -> int:
     count, token = 0, ""
     while True:
-        page = _ask(cloud, "GET", f"{GROUPS}?maxResults=500" + (f"&pageToken={token}" if token else ""))
+        page = _ask(
+            cloud, "GET", f"{GROUPS}?maxResults=500" + (f"&pageToken={token}" if token else "")
+        )
         count += len(page["items"])
         token = page.get("nextPageToken", "")
         if not token:
             return count
 
 
-def _ask(cloud: Cloud, http: str, target: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    answered = answer(cloud, Request(http, target, json.dumps(body).encode() if body is not None else b""))
+def _ask(
+    cloud: Cloud, http: str, target: str, body: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    answered = answer(
+        cloud, Request(http, target, json.dumps(body).encode() if body is not None else b"")
+    )
     if answered.status != 200:
         raise RuntimeError(f"{http} {target}: {answered.body.decode()}")
     found: dict[str, Any] = json.loads(answered.body)

@@ -1,10 +1,10 @@
 """How many requests a second pass through the stand-in's load balancers.
 
-The stand-in runs as a program of its own, with its data plane on; a group of small instances stands behind a forwarding rule,
-each a server on a port of its own, and a load generator in a third process keeps a number of connections busy. Every answer
-must be 200. What is counted are answers that the load generator has got; the processor time that the stand-in spent on them
-is told beside it.
-"""
+The stand-in runs as a program of its own, with its data plane on; a group of small instances stands
+behind a forwarding rule, each a server on a port of its own, and a load generator in a third
+process keeps a number of connections busy. Every answer must be 200. What is counted are answers
+that the load generator has got; the processor time that the stand-in spent on them is told beside
+it."""
 
 from __future__ import annotations
 
@@ -43,18 +43,35 @@ def requests_per_second() -> Row:
     if set(report["statuses"]) != {"200"}:
         raise RuntimeError(f"the load was answered with {report['statuses']}")
     how = (
-        f"answers a second of one forwarding rule with {INSTANCES} instances behind it, through URL map and backend service, to "
-        f"a load generator in another process with {CONNECTIONS} connections, for {SECONDS:g} s of real time"
+        f"answers a second of one forwarding rule with {INSTANCES} instances behind it, through URL"
+        f" map and backend service, to a load generator in another process with {CONNECTIONS}"
+        f" connections, for {SECONDS:g} s of real time"
     )
-    detail = {"milliseconds": report["milliseconds"], "cpu_ms_per_request": round(1000 * spent / report["requests"], 3)}
-    return row("standin_requests_per_second", report["rps"], how, requests=report["requests"], **detail)
+    detail = {
+        "milliseconds": report["milliseconds"],
+        "cpu_ms_per_request": round(1000 * spent / report["requests"], 3),
+    }
+    return row(
+        "standin_requests_per_second", report["rps"], how, requests=report["requests"], **detail
+    )
 
 
 @contextmanager
 def _program() -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The stand-in's address, and its process."""
-    command = [sys.executable, "-m", "local.compute", "--port", "0", "--speed", str(SPEED), "--data-plane"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT) as process:
+    command = [
+        sys.executable,
+        "-m",
+        "compute_emulator",
+        "--port",
+        "0",
+        "--speed",
+        str(SPEED),
+        "--data-plane",
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
+    ) as process:
         try:
             assert process.stdout is not None
             yield process.stdout.readline().split()[-1].removesuffix("/control)"), process
@@ -65,23 +82,48 @@ def _program() -> Iterator[tuple[str, subprocess.Popen[str]]]:
 def _build(url: str) -> None:
     """A group and a load balancer before it, of `INSTANCES`."""
     everywhere, here = "global/", f"regions/{REGION}/"
-    disk = {"boot": True, "initializeParams": {"sourceImage": "projects/cos-cloud/global/images/family/cos-121-lts"}}
+    disk = {
+        "boot": True,
+        "initializeParams": {"sourceImage": "projects/cos-cloud/global/images/family/cos-121-lts"},
+    }
     network = {"network": "global/networks/default"}
     properties = {"machineType": "n1-standard-1", "disks": [disk], "networkInterfaces": [network]}
-    group = {"name": "g", "targetSize": INSTANCES, "instanceTemplate": "global/instanceTemplates/v1"}
+    group = {
+        "name": "g",
+        "targetSize": INSTANCES,
+        "instanceTemplate": "global/instanceTemplates/v1",
+    }
     backend = {"group": f"projects/{PROJECT}/{here}instanceGroups/g"}
-    service = {"name": "bs", "loadBalancingScheme": "EXTERNAL_MANAGED", "healthChecks": ["global/healthChecks/hc"]}
-    rule = {"name": "fr", "target": "global/targetHttpProxies/tp", "portRange": "80", "loadBalancingScheme": "EXTERNAL_MANAGED"}
+    service = {
+        "name": "bs",
+        "loadBalancingScheme": "EXTERNAL_MANAGED",
+        "healthChecks": ["global/healthChecks/hc"],
+    }
+    rule = {
+        "name": "fr",
+        "target": "global/targetHttpProxies/tp",
+        "portRange": "80",
+        "loadBalancingScheme": "EXTERNAL_MANAGED",
+    }
     for collection, body in (
         (f"{everywhere}instanceTemplates", {"name": "v1", "properties": properties}),
-        (f"{everywhere}healthChecks", {"name": "hc", "type": "HTTP", "httpHealthCheck": {"port": 8080, "requestPath": "/ready"}}),
+        (
+            f"{everywhere}healthChecks",
+            {
+                "name": "hc",
+                "type": "HTTP",
+                "httpHealthCheck": {"port": 8080, "requestPath": "/ready"},
+            },
+        ),
         (f"{here}instanceGroupManagers", group | {"namedPorts": [{"name": "http", "port": 8080}]}),
         (f"{everywhere}backendServices", service | {"backends": [backend]}),
         (f"{everywhere}urlMaps", {"name": "um", "defaultService": "global/backendServices/bs"}),
         (f"{everywhere}targetHttpProxies", {"name": "tp", "urlMap": "global/urlMaps/um"}),
         (f"{everywhere}forwardingRules", rule),
     ):
-        answered = requests.post(f"{url}/compute/v1/projects/{PROJECT}/{collection}", json=body, timeout=30)
+        answered = requests.post(
+            f"{url}/compute/v1/projects/{PROJECT}/{collection}", json=body, timeout=30
+        )
         if not answered.ok:
             raise RuntimeError(f"{collection}: {answered.text}")
     requests.put(f"{url}/control/traffic", json=[SHORTEST], timeout=30).raise_for_status()
@@ -100,7 +142,14 @@ def _served(url: str) -> str:
 
 
 def _load(url: str, seconds: float) -> dict[str, Any]:
-    command = [sys.executable, "-m", "local.compute.traffic.load", url, "--seconds", str(seconds)]
+    command = [
+        sys.executable,
+        "-m",
+        "compute_emulator.traffic.load",
+        url,
+        "--seconds",
+        str(seconds),
+    ]
     command += ["--connections", str(CONNECTIONS)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     found: dict[str, Any] = json.loads(done.stdout)
@@ -108,6 +157,7 @@ def _load(url: str, seconds: float) -> dict[str, Any]:
 
 
 def _processor_seconds(process: int) -> float:
-    """What a process has spent so far, in user and system time. Source: man 5 proc, stat, fields 14 and 15."""
+    """What a process has spent so far, in user and system time. Source: man 5 proc, stat, fields 14
+    and 15."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

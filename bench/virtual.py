@@ -1,7 +1,8 @@
-"""What a swap and a settled turn cost, counted in virtual time: the journeys' own world, with Compute Engine in this process.
+"""What a swap and a settled turn cost, counted in virtual time: the journeys' own world, with
+Compute Engine in this process.
 
-Calls are read from the stand-in's log of a whole swap; writes are counted at the store, the bus and Compute Engine's transport.
-"""
+Calls are read from the stand-in's log of a whole swap; writes are counted at the store, the bus and
+Compute Engine's transport."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from typing import Any
 
 from bench.results import Row, row
 from bench.setting import release_message
-from handlers.turn import turn
-from local.compute.call_log import LoggedCall
+from compute_emulator.call_log import LoggedCall
+from handlers.reconcile.loop import turn
 from tests.scenario import MortalAdapter, MortalBus, MortalStore, Scenario
 
 TURNS, BATCHES = 40, 5
@@ -27,7 +28,8 @@ def changes(calls: list[LoggedCall]) -> list[LoggedCall]:
 
 
 def swap() -> Row:
-    """Mutating calls from the publishing of the second release until nothing is under way, without its template's insert."""
+    """Mutating calls from the publishing of the second release until nothing is under way, without
+    its template's insert."""
     scenario = _serving()
     scenario.cloud.calls.clear()
     began = scenario.clock.now()
@@ -35,12 +37,17 @@ def swap() -> Row:
     scenario.when_settled()
     made = changes(list(scenario.cloud.calls.log))
     counted = [call for call in made if call.method != "compute.instanceTemplates.insert"]
-    entered = [(entry["at"].timestamp(), entry["to"]) for entry in scenario.log() if entry["at"] >= began]
+    entered = [
+        (entry["at"].timestamp(), entry["to"]) for entry in scenario.log() if entry["at"] >= began
+    ]
     steps = [phase for _, phase in entered if phase.startswith("step_")]
     if scenario.serving_version() != "2" or len(made) - len(counted) != 1:
         raise RuntimeError("the swap did not go as expected:\n" + scenario.story())
     by_phase = Counter([phase for at, phase in entered if at <= call.at][-1] for call in counted)
-    how = f"stand-in's log of a whole swap in {len(steps)} steps: changes beside the template's insert, over steps; virtual time"
+    how = (
+        f"stand-in's log of a whole swap in {len(steps)} steps: changes beside the template's"
+        " insert, over steps; virtual time"
+    )
     return row(
         "swap_mutations_per_step", len(counted) / len(steps), how, most_in_a_step=max(by_phase[step] for step in steps),
         by_phase=dict(by_phase), changes=[f"{call.http} {call.target}" for call in made],
@@ -49,7 +56,8 @@ def swap() -> Row:
 
 
 def settled() -> tuple[Row, Row]:
-    """Turns over a model that is settled and due for nothing: what they write, and the CPU time of this process for each."""
+    """Turns over a model that is settled and due for nothing: what they write, and the CPU time of
+    this process for each."""
     scenario = _serving()
     written: list[str] = []
 
@@ -60,7 +68,10 @@ def settled() -> tuple[Row, Row]:
 
         return around
 
-    store, bus = MortalStore(scenario.store, counting("store")), MortalBus(scenario.bus, counting("bus"))
+    store, bus = (
+        MortalStore(scenario.store, counting("store")),
+        MortalBus(scenario.bus, counting("bus")),
+    )
     world = scenario.worker(store, bus, MortalAdapter(scenario.cloud, counting("compute")))
     turn(world, "tiny")  # makes its clients
     scenario.cloud.calls.clear()
@@ -74,11 +85,23 @@ def settled() -> tuple[Row, Row]:
     is_still = not changes(list(scenario.cloud.calls.log)) and scenario.cloud.calls.mutations == 0
     if not is_still and "compute" not in written:
         raise RuntimeError("the stand-in saw changes that the transport did not")
-    how = f"{TURNS * BATCHES} turns over a settled model: commits to the store, messages to the bus, changes at Compute Engine"
-    cpu = f"CPU time of a turn over a settled model, with the stand-in's own, in process; median of {BATCHES} batches of {TURNS}"
+    how = (
+        f"{TURNS * BATCHES} turns over a settled model: commits to the store, messages to the bus,"
+        " changes at Compute Engine"
+    )
+    cpu = (
+        "CPU time of a turn over a settled model, with the stand-in's own, in process; median of"
+        f" {BATCHES} batches of {TURNS}"
+    )
     return (
         row("settled_turn_writes", len(written), how, **dict(Counter(written))),
-        row("settled_turn_cpu_ms", median(spent), cpu, batches=[round(each, 2) for each in spent], calls_a_turn=calls),
+        row(
+            "settled_turn_cpu_ms",
+            median(spent),
+            cpu,
+            batches=[round(each, 2) for each in spent],
+            calls_a_turn=calls,
+        ),
     )
 
 

@@ -1,4 +1,5 @@
-"""Says whether the intake would accept a file as a message, by the intake's own rules, before anything is deployed for it.
+"""Says whether the intake would accept a file as a message, by the intake's own rules, before
+anything is deployed for it.
 
     python -m deploy.check_release release.json
 
@@ -10,9 +11,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rollout.decode import decode_json
-from rollout.events import parse
-from rollout.problems import Invalid
+from rollout.spec.message import parse
+from rollout.spec.problems import Invalid
+from rollout.spec.strict_json import decode_json
 
 
 def main(arguments: list[str]) -> int:

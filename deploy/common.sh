@@ -2,7 +2,7 @@
 # The names and the few helpers that bootstrap.sh and functions.sh share; sourced, never run.
 # shellcheck disable=SC2034  # the names are used by the two scripts
 
-# Topics; infra/bus.py speaks of the same ones (tests/test_cloudbuild.py compares).
+# Topics; infra/bus/envelope.py speaks of the same ones (tests/test_cloudbuild.py compares).
 RELEASES=model-releases
 WAKEUPS=model-wakeups
 STATUS=model-rollout-status

@@ -1,10 +1,11 @@
-"""Which permissions each method of the Compute API asks for, of those that the turn may call. A table, no behaviour.
+"""Which permissions each method of the Compute API asks for, of those that the turn may call. A
+table, no behaviour.
 
-`deploy/roles/turn.yaml` grants exactly these, and `tests/test_roles.py` holds both to the methods that stories were seen to call.
-Source: Compute API reference, "IAM permissions" of each method and of the fields that name other resources. A group starts
-instances in its owner's name, so making or changing one asks for what its instances ask for; that it may act as their service
-account is granted on that account alone.
-"""
+`deploy/roles/turn.yaml` grants exactly these, and `tests/test_roles.py` holds both to the methods
+that stories were seen to call. Source: Compute API reference, "IAM permissions" of each method and
+of the fields that name other resources. A group starts instances in its owner's name, so making or
+changing one asks for what its instances ask for; that it may act as their service account is
+granted on that account alone."""
 
 from __future__ import annotations
 
@@ -32,7 +33,11 @@ PERMISSIONS: Mapping[str, tuple[str, ...]] = {
     "compute.backendServices.getHealth": ("compute.backendServices.get",),
     "compute.backendServices.insert": ("compute.backendServices.create", *_BACKENDS),
     "compute.backendServices.list": ("compute.backendServices.list",),
-    "compute.backendServices.patch": ("compute.backendServices.get", "compute.backendServices.update", *_BACKENDS),
+    "compute.backendServices.patch": (
+        "compute.backendServices.get",
+        "compute.backendServices.update",
+        *_BACKENDS,
+    ),
     "compute.globalAddresses.get": ("compute.globalAddresses.get",),
     "compute.globalAddresses.insert": ("compute.globalAddresses.create",),
     "compute.globalForwardingRules.get": ("compute.globalForwardingRules.get",),
@@ -60,9 +65,18 @@ PERMISSIONS: Mapping[str, tuple[str, ...]] = {
     "compute.instanceTemplates.list": ("compute.instanceTemplates.list",),
     "compute.regionAutoscalers.delete": ("compute.autoscalers.delete",),
     "compute.regionAutoscalers.get": ("compute.autoscalers.get",),
-    "compute.regionAutoscalers.insert": ("compute.autoscalers.create", "compute.instanceGroupManagers.use"),
-    "compute.regionAutoscalers.update": ("compute.autoscalers.update", "compute.instanceGroupManagers.use"),
-    "compute.regionInstanceGroupManagers.delete": ("compute.instanceGroupManagers.delete", "compute.instanceGroups.delete"),
+    "compute.regionAutoscalers.insert": (
+        "compute.autoscalers.create",
+        "compute.instanceGroupManagers.use",
+    ),
+    "compute.regionAutoscalers.update": (
+        "compute.autoscalers.update",
+        "compute.instanceGroupManagers.use",
+    ),
+    "compute.regionInstanceGroupManagers.delete": (
+        "compute.instanceGroupManagers.delete",
+        "compute.instanceGroups.delete",
+    ),
     "compute.regionInstanceGroupManagers.get": ("compute.instanceGroupManagers.get",),
     "compute.regionInstanceGroupManagers.insert": (
         "compute.healthChecks.useReadOnly",
@@ -70,9 +84,18 @@ PERMISSIONS: Mapping[str, tuple[str, ...]] = {
         "compute.instanceGroups.create",
         *_INSTANCES,
     ),
-    "compute.regionInstanceGroupManagers.listManagedInstances": ("compute.instanceGroupManagers.get",),
-    "compute.regionInstanceGroupManagers.patch": ("compute.healthChecks.useReadOnly", *_GROUP_UPDATE, *_INSTANCES),
-    "compute.regionInstanceGroups.setNamedPorts": ("compute.instanceGroupManagers.update", "compute.instanceGroups.update"),
+    "compute.regionInstanceGroupManagers.listManagedInstances": (
+        "compute.instanceGroupManagers.get",
+    ),
+    "compute.regionInstanceGroupManagers.patch": (
+        "compute.healthChecks.useReadOnly",
+        *_GROUP_UPDATE,
+        *_INSTANCES,
+    ),
+    "compute.regionInstanceGroups.setNamedPorts": (
+        "compute.instanceGroupManagers.update",
+        "compute.instanceGroups.update",
+    ),
     "compute.regionOperations.wait": ("compute.regionOperations.get",),
     "compute.targetHttpProxies.get": ("compute.targetHttpProxies.get",),
     "compute.targetHttpProxies.insert": ("compute.targetHttpProxies.create", "compute.urlMaps.use"),

@@ -1,8 +1,9 @@
-"""A message on `model-releases`: a model-release event becomes desired, a command is recorded, anything else is quarantined.
+"""A message on `model-releases`: a model-release event becomes desired, a command is recorded,
+anything else is quarantined.
 
-Called by `main.on_release`. It never touches Compute Engine. Return means acknowledged, raise means redelivered: a message that
-can never be accepted is acknowledged after it is on record with its reason, and nothing is acknowledged before it is saved.
-"""
+Called by `main.on_release`. It never touches Compute Engine. Return means acknowledged, raise means
+redelivered: a message that can never be accepted is acknowledged after it is on record with its
+reason, and nothing is acknowledged before it is saved."""
 
 from __future__ import annotations
 
@@ -13,20 +14,28 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, assert_never
 
-from handlers import project, records
+from handlers import admission
 from handlers.command import record_command
-from handlers.hiding import without_values
-from handlers.records import Held, Refuse
-from infra.bus import Message, Payload, Unreadable, payload, received
-from infra.resources import instance_template
-from infra.store import Conflict, Create, Put, Unstorable, Write
+from handlers.redaction import without_values
+from infra.bus.envelope import Message, Payload, Unreadable, payload, received
+from infra.fleet.resources import instance_template
+from infra.store import repository
+from infra.store.documents import State, release_from_document, release_to_document
+from infra.store.port import Conflict, Create, Put, Unstorable, Write
+from infra.store.repository import Held, Refuse
 from infra.wiring import World
 from rollout.commands import displaced
-from rollout.encode import State, release_from_document, release_to_document
-from rollout.events import CommandGiven, Invalid, ReleaseRequested, decode_json, parse, resolve
-from rollout.guard import Policy, violations
 from rollout.model import Desired, Release, Transition
-from rollout.spec import Spec, digest, incompatible
+from rollout.policy.policy import Policy, violations
+from rollout.spec.message import (
+    CommandGiven,
+    Invalid,
+    ReleaseRequested,
+    decode_json,
+    parse,
+    resolve,
+)
+from rollout.spec.model import Spec, digest, incompatible
 
 RAW_CAP = 32 * 1024
 
@@ -35,14 +44,16 @@ def handle(world: World, event: Any) -> None:
     try:
         message = received(event, world.project)
     except Unreadable as unreadable:
-        quarantine(world, hashlib.sha256(unreadable.raw).hexdigest(), str(unreadable), unreadable.raw)
+        quarantine(
+            world, hashlib.sha256(unreadable.raw).hexdigest(), str(unreadable), unreadable.raw
+        )
         return
     try:
         model = accept(world, message)
     except (Unreadable, Invalid, Refuse, Unstorable) as refusal:
         quarantine(world, message.id, str(refusal), message.data)
         return
-    records.wake(world, model)
+    repository.wake(world, model)
 
 
 def accept(world: World, message: Message) -> str:
@@ -51,26 +62,33 @@ def accept(world: World, message: Message) -> str:
     asked = parse(decode_json(sent.data))
     match asked:
         case ReleaseRequested():
-            records.until_saved(lambda: record_release(world, asked, sent, message.published_at))
+            repository.until_saved(lambda: record_release(world, asked, sent, message.published_at))
         case CommandGiven():
-            records.until_saved(lambda: record_command(world, asked, sent, message.published_at))
+            repository.until_saved(lambda: record_command(world, asked, sent, message.published_at))
         case _:
             assert_never(asked)
     return asked.model
 
 
-def record_release(world: World, asked: ReleaseRequested, sent: Payload, published_at: datetime) -> None:
-    """Make the release desired. Nothing changes for a duplicate; an older release than the desired one is put on record as
-    superseded; what cannot be accepted raises `Refuse`."""
-    path = records.release_path(asked.model, asked.version)
-    documents = world.store.get_many([records.model_path(asked.model), path, records.POLICY])
-    held = records.held(documents.get(records.model_path(asked.model))) or Held(State(Desired(asked.model)), None)
+def record_release(
+    world: World, asked: ReleaseRequested, sent: Payload, published_at: datetime
+) -> None:
+    """Make the release desired. Nothing changes for a duplicate; an older release than the desired
+    one is put on record as superseded; what cannot be accepted raises `Refuse`."""
+    path = repository.release_path(asked.model, asked.version)
+    documents = world.store.get_many([repository.model_path(asked.model), path, repository.POLICY])
+    held = repository.held(documents.get(repository.model_path(asked.model))) or Held(
+        State(Desired(asked.model)), None
+    )
     state, known = held.state, documents.get(path)
     if sent.key in state.seen:
         return
     before = release_from_document(known.data) if known else None
     if before and before.asked != _hash(asked.patch):
-        raise Refuse(f"version: release {asked.version} of {asked.model} exists with other content; give this one a new version")
+        raise Refuse(
+            f"version: release {asked.version} of {asked.model} exists with other content; give"
+            " this one a new version"
+        )
     latest = state.desired.latest
     is_old = latest is not None and published_at < latest
     if before and (is_old or not asked.force):
@@ -78,21 +96,37 @@ def record_release(world: World, asked: ReleaseRequested, sent: Payload, publish
     release = _release(state, asked, before.spec if before else None, sent, published_at)
     if is_old:
         why = f"something newer than release {release.version} was published before it came"
-        told = Transition(release.version, "published", "superseded", why, "superseded", "superseded")
+        told = Transition(
+            release.version, "published", "superseded", why, "superseded", "superseded"
+        )
         _save(world, held, replace(state, revision=state.revision + 1), (told,), release, sent)
         return
-    policy = records.policy(world, documents)
-    last = project.last_admission(world, policy)
-    _check(state, release, (*_forbidden(policy, state, release), *project.no_room(world, policy, state, release)))
+    policy = repository.policy(world, documents)
+    last = admission.last_admission(world, policy)
+    _check(
+        state,
+        release,
+        (*_forbidden(policy, state, release), *admission.no_room(world, policy, state, release)),
+    )
     told = Transition(release.version, "published", "desired", _who(release))
     ended = displaced(state.rollout, state.desired, f"release {release.version} is newer")
     after = replace(
         state,
-        desired=replace(state.desired, release=release, generation=release.generation, latest=published_at),
+        desired=replace(
+            state.desired, release=release, generation=release.generation, latest=published_at
+        ),
         wake_at=world.clock.now(),
         revision=state.revision + 1,
     )
-    _save(world, held, after, (*ended, told), release, sent, project.admit(policy, last, asked.model, release))
+    _save(
+        world,
+        held,
+        after,
+        (*ended, told),
+        release,
+        sent,
+        admission.admit(policy, last, asked.model, release),
+    )
 
 
 def _save(
@@ -105,17 +139,28 @@ def _save(
     beside: tuple[Write, ...] = (),
 ) -> None:
     now, model = world.clock.now(), state.desired.model
-    path, record = records.release_path(model, release.version), release_to_document(release)
+    path, record = repository.release_path(model, release.version), release_to_document(release)
     known = {known.version: known for known in (held.state.desired.release, release) if known}
     writes: list[Write] = [Put(path, record) if release.force else Create(path, record)]
-    writes += [records.ended(model, known[told.release], told, now) for told in transitions if told.outcome]
-    told = records.told(state, transitions, now, sent.key)
-    remembered = records.remembered(state, sent.key)
-    world.store.commit(records.write_state(held, remembered), *{write.path: write for write in writes}.values(), *told, *beside)
-    records.publish_outbox(world, told)
+    writes += [
+        repository.ended(model, known[told.release], told, now)
+        for told in transitions
+        if told.outcome
+    ]
+    told = repository.told(state, transitions, now, sent.key)
+    remembered = repository.remembered(state, sent.key)
+    world.store.commit(
+        repository.write_state(held, remembered),
+        *{write.path: write for write in writes}.values(),
+        *told,
+        *beside,
+    )
+    repository.publish_outbox(world, told)
 
 
-def _release(state: State, asked: ReleaseRequested, spec: Spec | None, sent: Payload, published_at: datetime) -> Release:
+def _release(
+    state: State, asked: ReleaseRequested, spec: Spec | None, sent: Payload, published_at: datetime
+) -> Release:
     base = state.desired.release.spec if state.desired.release else None
     spec = spec or resolve(asked, base)
     return Release(
@@ -134,14 +179,19 @@ def _release(state: State, asked: ReleaseRequested, spec: Spec | None, sent: Pay
 
 
 def _forbidden(policy: Policy, state: State, release: Release) -> tuple[str, ...]:
-    return violations(policy, release.spec, state.rollout.stable.spec if state.rollout.stable else None)
+    return violations(
+        policy, release.spec, state.rollout.stable.spec if state.rollout.stable else None
+    )
 
 
 def _check(state: State, release: Release, forbidden: tuple[str, ...]) -> None:
     if forbidden:
         raise Refuse("; ".join(forbidden))
     if release.digest in state.rollout.failed and not release.force:
-        raise Refuse(f'release {release.version}: this content went back before; publish it with "force": true to try it again')
+        raise Refuse(
+            f'release {release.version}: this content went back before; publish it with "force":'
+            " true to try it again"
+        )
     if state.rollout.stable:
         problems = incompatible(state.rollout.stable.spec, release.spec)
         if problems:
@@ -149,28 +199,33 @@ def _check(state: State, release: Release, forbidden: tuple[str, ...]) -> None:
 
 
 def quarantine(world: World, key: str, why: str, raw: bytes) -> None:
-    """Put a message on record that can never be accepted: once, however often it comes, with a dead letter and a status event."""
+    """Put a message on record that can never be accepted: once, however often it comes, with a dead
+    letter and a status event."""
     now, size, raw = world.clock.now(), len(raw), without_values(raw)[:RAW_CAP]
     data = {"why": why, "raw": base64.b64encode(raw).decode(), "size": size, "at": now}
     notice = json.dumps({"why": why, "quarantine": key, "size": size}).encode()
     about = {"why": why.encode(errors="replace")[:1000].decode(errors="ignore"), "quarantine": key}
-    told = records.status_attributes(key, "", now, "quarantine")
+    told = repository.status_attributes(key, "", now, "quarantine")
     outgoing = (
-        records.outgoing(f"quarantine-{key}-dead", records.DEAD_LETTERS, raw, about, now),
-        records.outgoing(f"quarantine-{key}-status", records.STATUS, notice, told, now),
+        repository.outgoing(f"quarantine-{key}-dead", repository.DEAD_LETTERS, raw, about, now),
+        repository.outgoing(f"quarantine-{key}-status", repository.STATUS, notice, told, now),
     )
     try:
         world.store.commit(Create(f"quarantine/{key}", data), *outgoing)
     except Conflict:
         return
-    records.log_quarantine(key, why)
-    records.publish_outbox(world, outgoing)
+    repository.log_quarantine(key, why)
+    repository.publish_outbox(world, outgoing)
 
 
 def _who(release: Release) -> str:
     by = f" by {release.requested_by}" if release.requested_by else ""
-    return f"release {release.version} was published{by}" + (f": {release.reason}" if release.reason else "")
+    return f"release {release.version} was published{by}" + (
+        f": {release.reason}" if release.reason else ""
+    )
 
 
 def _hash(patch: Any) -> str:
-    return hashlib.sha256(json.dumps(patch, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(patch, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()

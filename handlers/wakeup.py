@@ -1,21 +1,22 @@
-"""A message on `model-wakeups`: a tick becomes a wake-up for each model that is due; any other wake-up gets its model a turn.
+"""A message on `model-wakeups`: a tick becomes a wake-up for each model that is due; any other
+wake-up gets its model a turn.
 
-Called by `main.on_wakeup`. A wake-up carries a model's name and nothing that a decision depends on, so a lost, doubled or late
-one costs at most time: the tick of every minute is the guarantee that each model with something to do is looked at.
-"""
+Called by `main.on_wakeup`. A wake-up carries a model's name and nothing that a decision depends on,
+so a lost, doubled or late one costs at most time: the tick of every minute is the guarantee that
+each model with something to do is looked at."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-from handlers import records
-from handlers.survey import survey
-from handlers.turn import turn
-from infra.bus import Unreadable, received
+from handlers.reconcile.drift_scan import survey
+from handlers.reconcile.loop import turn
+from infra.bus.envelope import Unreadable, received
+from infra.store import repository
 from infra.wiring import World
-from rollout.events import Invalid, decode_json
-from rollout.names import is_model_name
+from rollout.spec.message import Invalid, decode_json
+from rollout.spec.types import is_model_name
 
 DUE_AT_ONCE = 200
 SURVEY_EVERY_MINUTES = 5
@@ -38,16 +39,22 @@ def handle(world: World, event: Any) -> None:
         case _:
             log.warning(
                 "wake-up not understood",
-                extra={"fields": {"why": "neither a tick nor the name of a model", "event_id": message.id}},
+                extra={
+                    "fields": {
+                        "why": "neither a tick nor the name of a model",
+                        "event_id": message.id,
+                    }
+                },
             )
 
 
 def tick(world: World) -> None:
-    """Wake what is due, send what a crash left unsent, and every few minutes look for drift among the settled models."""
+    """Wake what is due, send what a crash left unsent, and every few minutes look for drift among
+    the settled models."""
     now = world.clock.now()
     for model in world.store.due(now, DUE_AT_ONCE):
-        records.wake(world, model)
-    records.publish_leftovers(world)
+        repository.wake(world, model)
+    repository.publish_leftovers(world)
     if now.minute % SURVEY_EVERY_MINUTES == 0:
         for model in survey(world):
-            records.wake(world, model)
+            repository.wake(world, model)

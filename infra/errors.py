@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 class Unavailable(Exception):
-    """The service did not answer, or not in time: nothing is known of the outcome. Try again later; never assume done."""
+    """The service did not answer, or not in time: nothing is known of the outcome. Try again later;
+    never assume done."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)

@@ -1,15 +1,17 @@
-"""Imports single modules of a Google client library without what its packages' `__init__` files import besides.
+"""Imports single modules of a Google client library without what its packages' `__init__` files
+import besides.
 
-A client library's packages import everything they have: each service with its asynchronous twin, and helpers for other styles of
-use. A function that makes one client pays for all of it at every cold start. Here the `__init__` of a package is put off until
-somebody asks the package for a name that is none of its submodules; then it runs, in place, and the library is whole:
+A client library's packages import everything they have: each service with its asynchronous twin,
+and helpers for other styles of use. A function that makes one client pays for all of it at every
+cold start. Here the `__init__` of a package is put off until somebody asks the package for a name
+that is none of its submodules; then it runs, in place, and the library is whole:
 
     lean_import(("lib",), "lib.services.one.client")     lib/__init__.py does not run
     from lib import One                                  now it does; its One is the one imported before
 
-Used by `infra/buses/pubsub.py` and `infra/stores/firestore.py`. A library that is imported already is used as it is. Unlike
-`infra/compute_loader.py`, which takes a file of messages apart, this changes no code and keeps no second copy.
-"""
+Used by `infra/bus/pubsub.py` and `infra/store/firestore.py`. A library that is imported already is
+used as it is. Unlike `infra/compute/loader.py`, which takes a file of messages apart, this changes
+no code and keeps no second copy."""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ _OF_THE_WHOLE = ("__all__", "__version__")
 
 
 def lean_import(deferred: Sequence[str], *names: str) -> tuple[Any, ...]:
-    """The modules `names`; the `__init__` files of the packages `deferred`, outer ones first, are not run for them."""
+    """The modules `names`; the `__init__` files of the packages `deferred`, outer ones first, are
+    not run for them."""
     with _lock:
         for package in deferred:
             if package not in sys.modules:
@@ -38,7 +41,8 @@ class _Deferred(ModuleType):
     """A package whose `__init__` has not run yet."""
 
     def __getattr__(self, name: str) -> Any:
-        """Asked for what is not there: a submodule is imported, for anything else the package becomes whole."""
+        """Asked for what is not there: a submodule is imported, for anything else the package
+        becomes whole."""
         if name.startswith("__") and name not in _OF_THE_WHOLE:
             raise AttributeError(name)
         with _lock:
@@ -51,7 +55,8 @@ class _Deferred(ModuleType):
 
 
 def _defer(name: str) -> None:
-    """Put the package in its place, as importing it would, without running it. One that is no package is left to the import."""
+    """Put the package in its place, as importing it would, without running it. One that is no
+    package is left to the import."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         return

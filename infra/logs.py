@@ -1,4 +1,5 @@
-"""Log lines as Cloud Logging reads them: a JSON object a line, a constant message and fields. No secret, never a whole spec.
+"""Log lines as Cloud Logging reads them: a JSON object a line, a constant message and fields. No
+secret, never a whole spec.
 
 Set up once by `main.py`. Callers write `log.info("constant message", extra={"fields": {...}})`.
 """
@@ -12,7 +13,11 @@ import sys
 
 class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        line = {"severity": record.levelname, "message": record.getMessage(), **getattr(record, "fields", {})}
+        line = {
+            "severity": record.levelname,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
         if record.exc_info:
             line["stack_trace"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)

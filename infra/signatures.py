@@ -1,9 +1,10 @@
-"""Checks who signed an image: ECDSA over SHA-256 (P-256, as Cloud KMS, cosign and openssl make it) or Ed25519.
+"""Checks who signed an image: ECDSA over SHA-256 (P-256, as Cloud KMS, cosign and openssl make it)
+or Ed25519.
 
-Called through `rollout/guard.py` by way of `handlers/records.py`, for a policy that names signers. What is signed is the image's
-name as the release has it, up to its digest; nobody is asked over the network. The library is imported when first needed.
-Invariant: whatever is not a good signature is none, and a key that cannot be read is an error, not a signer less.
-"""
+Called through `rollout/policy/policy.py` by way of `infra/store/repository.py`, for a policy that
+names signers. What is signed is the image's name as the release has it, up to its digest; nobody is
+asked over the network. The library is imported when first needed. Invariant: whatever is not a good
+signature is none, and a key that cannot be read is an error, not a signer less."""
 
 from __future__ import annotations
 
@@ -50,11 +51,15 @@ def _key(number: int, signer: str) -> EllipticCurvePublicKey | Ed25519PublicKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    why = f"settings/policy: signers[{number}] must be a public key in PEM form, of P-256 or Ed25519"
+    why = (
+        f"settings/policy: signers[{number}] must be a public key in PEM form, of P-256 or Ed25519"
+    )
     try:
         key = load_pem_public_key(signer.encode())
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ValueError(why) from error
-    if isinstance(key, Ed25519PublicKey) or (isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)):
+    if isinstance(key, Ed25519PublicKey) or (
+        isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)
+    ):
         return key
     raise ValueError(why)

@@ -1,12 +1,14 @@
-"""Makes the World from the environment: clock, Compute Engine, store, bus. The only reader of `os.environ` and of the clock.
+"""Makes the World from the environment: clock, Compute Engine, store, bus. The only reader of
+`os.environ` and of the clock.
 
-Called by `main.py` (once per instance, lazily) and by tests and the local stack, which hand over a World of their own. Nothing is
-imported before it is needed: the intake never pays for the Compute client, and SQLite is only there in the embedded setup.
+Called by `main.py` (once per instance, lazily) and by tests and the local stack, which hand over a
+World of their own. Nothing is imported before it is needed: the intake never pays for the Compute
+client, and SQLite is only there in the embedded setup.
 
-Environment: `GOOGLE_CLOUD_PROJECT` · `SLIPWAY_STORE` (`firestore`, or `sqlite:PATH`) · `SLIPWAY_BUS` (`pubsub`) ·
-`SLIPWAY_COMPUTE_ENDPOINT` (empty: Google's) · `SLIPWAY_CLOCK` (`real`, or `scaled:SPEED:EPOCH`) · the emulators' own variables
-(`FIRESTORE_EMULATOR_HOST`, `PUBSUB_EMULATOR_HOST`).
-"""
+Environment: `GOOGLE_CLOUD_PROJECT` · `SLIPWAY_STORE` (`firestore`, or `sqlite:PATH`) ·
+`SLIPWAY_BUS` (`pubsub`) · `SLIPWAY_COMPUTE_ENDPOINT` (empty: Google's) · `SLIPWAY_CLOCK` (`real`,
+or `scaled:SPEED:EPOCH`) · the emulators' own variables (`FIRESTORE_EMULATOR_HOST`,
+`PUBSUB_EMULATOR_HOST`)."""
 
 from __future__ import annotations
 
@@ -22,9 +24,9 @@ from typing import TYPE_CHECKING, Literal
 from infra.clock import Clock
 
 if TYPE_CHECKING:
-    from infra.bus import Bus
-    from infra.compute import Compute
-    from infra.store import Store
+    from infra.bus.envelope import Bus
+    from infra.compute.client import Compute
+    from infra.store.port import Store
 
 
 class RealClock:
@@ -37,8 +39,8 @@ class RealClock:
 
 @dataclass(frozen=True)
 class ScaledClock:
-    """Time that runs `speed` times as fast as the real one since the real instant `epoch` (seconds). For the local stack, where
-    the Compute Engine stand-in runs on the same scale."""
+    """Time that runs `speed` times as fast as the real one since the real instant `epoch`
+    (seconds). For the local stack, where the Compute Engine stand-in runs on the same scale."""
 
     speed: float
     epoch: float
@@ -51,8 +53,8 @@ class ScaledClock:
 
 
 class World:
-    """Everything outside that a handler may touch. Each part is made when first asked for, and then kept. `project` is the one
-    whose messages are handled; empty: any."""
+    """Everything outside that a handler may touch. Each part is made when first asked for, and then
+    kept. `project` is the one whose messages are handled; empty: any."""
 
     def __init__(
         self,
@@ -95,16 +97,21 @@ def world() -> World:
     return World(
         clock=clock,
         store=lambda: _store(
-            environment.get("SLIPWAY_STORE", "firestore"), project, environment.get("FIRESTORE_EMULATOR_HOST") or None
+            environment.get("SLIPWAY_STORE", "firestore"),
+            project,
+            environment.get("FIRESTORE_EMULATOR_HOST") or None,
         ),
         bus=lambda: _bus(project, environment.get("PUBSUB_EMULATOR_HOST") or None),
-        compute=lambda: _compute(project, clock, environment.get("SLIPWAY_COMPUTE_ENDPOINT") or None),
+        compute=lambda: _compute(
+            project, clock, environment.get("SLIPWAY_COMPUTE_ENDPOINT") or None
+        ),
         project=project,
     )
 
 
 def target() -> str:
-    """Which entry point this instance serves, as the functions platform says; empty when it does not say."""
+    """Which entry point this instance serves, as the functions platform says; empty when it does
+    not say."""
     return os.environ.get("FUNCTION_TARGET", "")
 
 
@@ -121,23 +128,23 @@ def _clock(text: str) -> Clock:
 def _store(text: str, project: str, emulator: str | None) -> Store:
     kind, _, path = text.partition(":")
     if kind == "firestore":
-        from infra.stores.firestore import FirestoreStore
+        from infra.store.firestore import FirestoreStore
 
         return FirestoreStore(project, emulator=emulator)
     if kind == "sqlite" and path:
-        from infra.stores.sqlite import SqliteStore
+        from infra.store.sqlite import SqliteStore
 
         return SqliteStore(path)
     raise ValueError(f"SLIPWAY_STORE must be firestore or sqlite:PATH, got {text!r}")
 
 
 def _bus(project: str, emulator: str | None) -> Bus:
-    from infra.buses.pubsub import PubsubBus
+    from infra.bus.pubsub import PubsubBus
 
     return PubsubBus(project, emulator=emulator)
 
 
 def _compute(project: str, clock: Clock, endpoint: str | None) -> Compute:
-    from infra.compute import Compute
+    from infra.compute.client import Compute
 
     return Compute(project, clock, endpoint)

@@ -1,9 +1,10 @@
-"""`python -m local.demo`: the guided tour. Three releases of one model go through the whole of Slipway on this machine.
+"""`python -m local.demo`: the guided tour. Three releases of one model go through the whole of
+Slipway on this machine.
 
-Release 1 makes the fleet from nothing, release 2 takes over step by step, release 3 never gets healthy and goes back by itself.
-Ends with status 0 only if all of that is seen to be true; otherwise it says what differs. What was seen is written to
-`demo-report.json` and drawn in `demo-report.svg`.
-"""
+Release 1 makes the fleet from nothing, release 2 takes over step by step, release 3 never gets
+healthy and goes back by itself. Ends with status 0 only if all of that is seen to be true;
+otherwise it says what differs. What was seen is written to `demo-report.json` and drawn in
+`demo-report.svg`."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ from local.watch import Watcher
 SPEED = 20.0
 LIMIT_SECONDS = 108  # what is left of two minutes is for stopping
 LOOK_SECONDS = 0.25
-REST = timedelta(minutes=5)  # of the run's own time: how long the world may take to come to rest after the last release has ended
+REST = timedelta(
+    minutes=5
+)  # of the run's own time: how long the world may take to come to rest after the last release has ended
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ABOUT = """\
 Runs Slipway's main job on this machine: Pub/Sub and Firestore (Google's emulators, where they are installed), a stand-in for
@@ -71,10 +74,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m local.demo", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+        "python -m local.demo",
+        description=ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--keep", action="store_true", help="leave everything running afterwards, and print how to publish events of your own")
+    add(
+        "--keep",
+        action="store_true",
+        help="leave everything running afterwards, and print how to publish events of your own",
+    )
     add(
         "--speed",
         type=_speed,
@@ -82,22 +91,42 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"seconds of the run's own time in a real one (default {SPEED:g})",
     )
-    add("--embedded", action="store_true", help="use the embedded store and bus even where the emulators are installed")
-    add("--json-report", type=Path, default=Path("demo-report.json"), metavar="FILE", help="default demo-report.json")
-    add("--picture", type=Path, default=Path("demo-report.svg"), metavar="FILE", help="default demo-report.svg")
+    add(
+        "--embedded",
+        action="store_true",
+        help="use the embedded store and bus even where the emulators are installed",
+    )
+    add(
+        "--json-report",
+        type=Path,
+        default=Path("demo-report.json"),
+        metavar="FILE",
+        help="default demo-report.json",
+    )
+    add(
+        "--picture",
+        type=Path,
+        default=Path("demo-report.svg"),
+        metavar="FILE",
+        help="default demo-report.svg",
+    )
     return parser
 
 
 def _speed(text: str) -> float:
     speed = float(text)
     if not 1 <= speed <= 200:
-        raise argparse.ArgumentTypeError(f"must be 1 to 200, not {text}: the functions need real time for what they do")
+        raise argparse.ArgumentTypeError(
+            f"must be 1 to 200, not {text}: the functions need real time for what they do"
+        )
     return speed
 
 
 def _tour(stack: Stack, screen: Screen, options: argparse.Namespace, began: float) -> int:
     if stack.backend == "embedded":
-        screen.say(f"Without Google's emulators, on the embedded store and bus: {stack.why_embedded}.")
+        screen.say(
+            f"Without Google's emulators, on the embedded store and bus: {stack.why_embedded}."
+        )
     with Watcher(stack.cloud, stack.store, story.MODEL) as watcher:
         tour = Tour(stack, watcher, screen)
         failure = tour.run()
@@ -105,7 +134,9 @@ def _tour(stack: Stack, screen: Screen, options: argparse.Namespace, began: floa
         report = _report(stack, watcher, time.monotonic() - began)
         is_fine = not failure and not any(promise.differs for promise in report.promises)
         stack.keeps_logs = not is_fine
-        options.json_report.write_text(json.dumps(to_json(report), indent=1, ensure_ascii=False) + "\n")
+        options.json_report.write_text(
+            json.dumps(to_json(report), indent=1, ensure_ascii=False) + "\n"
+        )
         options.picture.write_text(picture.draw(report))
         screen.close()
         print(guide.summary(report, failure, () if is_fine else stack.logs))
@@ -113,13 +144,19 @@ def _tour(stack: Stack, screen: Screen, options: argparse.Namespace, began: floa
             print(f"  the logs of all parts are in {stack.folder}")
         print(f"  report: {options.json_report}, picture: {options.picture}", flush=True)
         if options.keep:
-            print(guide.by_hand(stack.environment, stack.pubsub, sys.executable, stack.logs, os.getpid()), flush=True)
+            print(
+                guide.by_hand(
+                    stack.environment, stack.pubsub, sys.executable, stack.logs, os.getpid()
+                ),
+                flush=True,
+            )
             tour.go_on(PlainScreen(sys.stdout, told=len(watcher.entries)))
     return 0 if is_fine else 1
 
 
 class Tour:
-    """Publishes the story's releases one after the other, and shows the world until each has ended."""
+    """Publishes the story's releases one after the other, and shows the world until each has
+    ended."""
 
     def __init__(self, stack: Stack, watcher: Watcher, screen: Screen) -> None:
         self._stack, self._watcher, self._screen = stack, watcher, screen
@@ -153,7 +190,16 @@ class Tour:
         watcher.look()
         at, sample = self._stack.clock.now(), watcher.samples[-1] if watcher.samples else None
         self._screen.show(
-            View(self._began, at, watcher.stories, watcher.entries, sample, story.FLOOR, watcher.calls, watcher.waits)
+            View(
+                self._began,
+                at,
+                watcher.stories,
+                watcher.entries,
+                sample,
+                story.FLOOR,
+                watcher.calls,
+                watcher.waits,
+            )
         )
 
     def _has_ended(self, version: str) -> bool:
@@ -177,7 +223,8 @@ def _report(stack: Stack, watcher: Watcher, real_seconds: float) -> Report:
 
 @contextmanager
 def _signals(limit_seconds: int) -> Iterator[None]:
-    """Ask politely once: the first stop signal ends the run, and what comes then does not disturb the clearing up."""
+    """Ask politely once: the first stop signal ends the run, and what comes then does not disturb
+    the clearing up."""
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         for each in STOPS:
@@ -185,9 +232,14 @@ def _signals(limit_seconds: int) -> Iterator[None]:
         raise KeyboardInterrupt
 
     def late(number: int, frame: FrameType | None) -> NoReturn:
-        raise TimeUp(f"it took longer than {limit_seconds} s, which leaves no time to stop within two minutes")
+        raise TimeUp(
+            f"it took longer than {limit_seconds} s, which leaves no time to stop within two"
+            " minutes"
+        )
 
-    before = {number: signal.signal(number, stop) for number in STOPS} | {signal.SIGALRM: signal.signal(signal.SIGALRM, late)}
+    before = {number: signal.signal(number, stop) for number in STOPS} | {
+        signal.SIGALRM: signal.signal(signal.SIGALRM, late)
+    }
     signal.alarm(limit_seconds)
     try:
         yield

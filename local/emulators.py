@@ -1,8 +1,9 @@
-"""Starts and stops Google's own Pub/Sub and Firestore emulators, each on a port that the system picks, as gcloud ships them.
+"""Starts and stops Google's own Pub/Sub and Firestore emulators, each on a port that the system
+picks, as gcloud ships them.
 
-Used by the local stack and by the tests. They come up in a few seconds, keep their data in memory and what they write in the
-folder given. Whoever starts one stops it: `stop` ends the process group that `start` made, and no other process.
-"""
+Used by the local stack and by the tests. They come up in a few seconds, keep their data in memory
+and what they write in the folder given. Whoever starts one stops it: `stop` ends the process group
+that `start` made, and no other process."""
 
 from __future__ import annotations
 
@@ -23,7 +24,10 @@ from typing import Literal
 Kind = Literal["pubsub", "firestore"]
 
 _HOST = "127.0.0.1"
-_COMPONENTS: dict[Kind, str] = {"pubsub": "pubsub-emulator", "firestore": "cloud-firestore-emulator"}
+_COMPONENTS: dict[Kind, str] = {
+    "pubsub": "pubsub-emulator",
+    "firestore": "cloud-firestore-emulator",
+}
 _TRIES = 3  # another process may take the port between our asking for it and the emulator's
 
 
@@ -33,7 +37,8 @@ class EmulatorError(Exception):
 
 @dataclass(frozen=True)
 class Emulator:
-    """`address` is `host:port`, as the clients take it; `group` is what to stop; `process` is known to the starter alone."""
+    """`address` is `host:port`, as the clients take it; `group` is what to stop; `process` is known
+    to the starter alone."""
 
     kind: Kind
     address: str
@@ -45,7 +50,9 @@ def missing(kind: Kind) -> str | None:
     """Why the emulator cannot be started here and what to do about it; None if it can."""
     gcloud = shutil.which("gcloud")
     if not gcloud:
-        return f"gcloud is not installed (https://cloud.google.com/sdk); its {kind} emulator is needed"
+        return (
+            f"gcloud is not installed (https://cloud.google.com/sdk); its {kind} emulator is needed"
+        )
     if not shutil.which("java"):
         return f"java is not installed; the {kind} emulator needs a Java runtime, 11 or newer"
     if not (_sdk_root(gcloud) / "platform" / _COMPONENTS[kind]).is_dir():
@@ -78,11 +85,14 @@ def start(kind: Kind, folder: Path, patience_seconds: float = 60.0) -> Emulator:
             raise
         stop(emulator)
         why = log.read_text(errors="replace")[-2000:]
-    raise EmulatorError(f"the {kind} emulator did not come up within {patience_seconds:g} s:\n{why}")
+    raise EmulatorError(
+        f"the {kind} emulator did not come up within {patience_seconds:g} s:\n{why}"
+    )
 
 
 def stop(emulator: Emulator, patience_seconds: float = 10.0) -> None:
-    """End the emulator's process group; safe to repeat, and safe from another process than the one that started it."""
+    """End the emulator's process group; safe to repeat, and safe from another process than the one
+    that started it."""
     with suppress(ProcessLookupError):
         os.killpg(emulator.group, signal.SIGTERM)
     until = time.monotonic() + patience_seconds
@@ -96,7 +106,8 @@ def stop(emulator: Emulator, patience_seconds: float = 10.0) -> None:
 
 @contextmanager
 def running(*kinds: Kind) -> Iterator[dict[Kind, str]]:
-    """The addresses of emulators that live as long as the block. They start side by side and take about three seconds."""
+    """The addresses of emulators that live as long as the block. They start side by side and take
+    about three seconds."""
     from concurrent.futures import ThreadPoolExecutor
 
     started: list[Emulator] = []
@@ -126,7 +137,8 @@ def _command(kind: Kind, address: str, folder: Path) -> list[str]:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """gcloud neither asks, nor calls home, nor touches the configuration of the person at the keyboard."""
+    """gcloud neither asks, nor calls home, nor touches the configuration of the person at the
+    keyboard."""
     return os.environ | {
         "CLOUDSDK_CONFIG": str(folder / "gcloud"),
         "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
@@ -166,6 +178,10 @@ def _sdk_root(gcloud: str) -> Path:
     root = Path(gcloud).resolve().parent.parent
     if (root / "platform").is_dir():
         return root
-    asked = ["gcloud", "info", "--format=value(installation.sdk_root)"]  # slow: where gcloud is a wrapper somewhere else
+    asked = [
+        "gcloud",
+        "info",
+        "--format=value(installation.sdk_root)",
+    ]  # slow: where gcloud is a wrapper somewhere else
     answer = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
     return Path(answer.stdout.strip() or root)

@@ -9,11 +9,16 @@ from local.report import Report, changes
 from local.story import FLOOR, IMAGE, MODEL
 
 LAST, LONG = 4, 300
-OUTPUTS = {"instance_group_url": "instance group", "backend_service_url": "backend service", "address": "address"}
+OUTPUTS = {
+    "instance_group_url": "instance group",
+    "backend_service_url": "backend service",
+    "address": "address",
+}
 
 
 def summary(report: Report, failure: str, logs: Sequence[Path] = ()) -> str:
-    """A mark for each promise, the model's outputs, and, when something differs, the ends of the functions' logs."""
+    """A mark for each promise, the model's outputs, and, when something differs, the ends of the
+    functions' logs."""
     lines = [""]
     for promise in report.promises:
         lines.append(f"  {'✗' if promise.differs else '✓'} {promise.text}")
@@ -21,20 +26,34 @@ def summary(report: Report, failure: str, logs: Sequence[Path] = ()) -> str:
             lines.append(f"      but {promise.differs}")
     lines.append("")
     width = max(map(len, OUTPUTS.values()))
-    lines += [f"  {label:{width}}  {report.outputs[name]}" for name, label in OUTPUTS.items() if name in report.outputs]
+    lines += [
+        f"  {label:{width}}  {report.outputs[name]}"
+        for name, label in OUTPUTS.items()
+        if name in report.outputs
+    ]
     on = "Google's emulators" if report.backend == "emulators" else "the embedded store and bus"
-    calls = f"{sum(report.calls.values())} calls to Compute Engine, {changes(report.calls)} of them changes"
+    calls = (
+        f"{sum(report.calls.values())} calls to Compute Engine, {changes(report.calls)} of them"
+        " changes"
+    )
     lines += ["", f"  {report.real_seconds:.0f} s on {on}, {calls}"]
     if failure:
         lines.append(f"  {failure}")
     for log in logs:
-        ending = [line[:LONG] for line in log.read_text(errors="replace").splitlines()[-LAST:]] if log.exists() else []
+        ending = (
+            [line[:LONG] for line in log.read_text(errors="replace").splitlines()[-LAST:]]
+            if log.exists()
+            else []
+        )
         lines += ["", f"  the end of {log}", *(f"    {line}" for line in ending)]
     return "\n".join(lines)
 
 
-def by_hand(environment: Mapping[str, str], pubsub: str, python: str, logs: Sequence[Path], pid: int) -> str:
-    """How to go on with a stack that keeps running. `pubsub` is where Pub/Sub's REST API is, emulator or not."""
+def by_hand(
+    environment: Mapping[str, str], pubsub: str, python: str, logs: Sequence[Path], pid: int
+) -> str:
+    """How to go on with a stack that keeps running. `pubsub` is where Pub/Sub's REST API is,
+    emulator or not."""
     project = environment["GOOGLE_CLOUD_PROJECT"]
     event = f'{{"model":"{MODEL}","version":"4","artifact":{{"image":"{IMAGE}:4"}}}}'
     pause = f'{{"model":"{MODEL}","command":"pause"}}'
@@ -73,14 +92,15 @@ def _python(environment: Mapping[str, str], pubsub: str, python: str, event: str
     project = environment["GOOGLE_CLOUD_PROJECT"]
     if "PUBSUB_EMULATOR_HOST" in environment:
         code = (
-            "from google.cloud import pubsub_v1; "
-            f"print(pubsub_v1.PublisherClient().publish('projects/{project}/topics/model-releases', b'''{event}''').result())"
+            "from google.cloud import pubsub_v1;"
+            f" print(pubsub_v1.PublisherClient().publish('projects/{project}/topics/model-releases',"
+            f" b'''{event}''').result())"
         )
         return f'PUBSUB_EMULATOR_HOST={pubsub} {python} -c "{_quoted(code)}"'
     code = (
-        "import base64, requests; "
-        f"print(requests.post('http://{pubsub}/v1/projects/{project}/topics/model-releases:publish', "
-        f"json={{'messages': [{{'data': base64.b64encode(b'''{event}''').decode()}}]}}).text)"
+        "import base64, requests;"
+        f" print(requests.post('http://{pubsub}/v1/projects/{project}/topics/model-releases:publish',"
+        f" json={{'messages': [{{'data': base64.b64encode(b'''{event}''').decode()}}]}}).text)"
     )
     return f'{python} -c "{_quoted(code)}"'
 
@@ -94,12 +114,13 @@ def _documents(environment: Mapping[str, str], python: str, folder: Path) -> str
             for path in (f"models/{MODEL}", f"models/{MODEL}/log")
         )
     code = (
-        "import json, sqlite3, sys; "
-        "print(*(json.dumps([p, json.loads(d)], indent=1) for p, d in sqlite3.connect(sys.argv[1]).execute("
-        "'SELECT path, data FROM documents WHERE path LIKE ?', [sys.argv[2]])), sep='\\n')"
+        "import json, sqlite3, sys; print(*(json.dumps([p, json.loads(d)], indent=1) for p, d in"
+        " sqlite3.connect(sys.argv[1]).execute('SELECT path, data FROM documents WHERE path LIKE"
+        " ?', [sys.argv[2]])), sep='\\n')"
     )
     return "\n".join(
-        f"  {python} -c \"{code}\" {folder}/slipway.sqlite '{path}'" for path in (f"models/{MODEL}", f"models/{MODEL}/log/%")
+        f"  {python} -c \"{code}\" {folder}/slipway.sqlite '{path}'"
+        for path in (f"models/{MODEL}", f"models/{MODEL}/log/%")
     )
 
 

@@ -1,7 +1,8 @@
-"""The local stack's time: the tick of every minute, and a clock whose sleepers wake when the stack ends.
+"""The local stack's time: the tick of every minute, and a clock whose sleepers wake when the stack
+ends.
 
-Used by `local/stack.py`. The clock handed over may run faster than the real one; minutes and sleeps are its own.
-"""
+Used by `local/stack.py`. The clock handed over may run faster than the real one; minutes and sleeps
+are its own."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class Stopped(Exception):
 
 
 class StoppableClock:
-    """The stack's clock for handlers in this process, which may be in the middle of a turn when the stack ends."""
+    """The stack's clock for handlers in this process, which may be in the middle of a turn when the
+    stack ends."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -47,7 +49,8 @@ class StoppableClock:
 
 
 class Ticker:
-    """Calls `tick` at every full minute of the clock, as Cloud Scheduler does. A tick that fails is lost; the next one comes."""
+    """Calls `tick` at every full minute of the clock, as Cloud Scheduler does. A tick that fails is
+    lost; the next one comes."""
 
     def __init__(self, clock: Clock, tick: Callable[[], object]) -> None:
         self._clock, self._tick = clock, tick
@@ -62,7 +65,9 @@ class Ticker:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopping.wait((MINUTE - self._clock.now().timestamp() % MINUTE) / self._clock.speed):
+        while not self._stopping.wait(
+            (MINUTE - self._clock.now().timestamp() % MINUTE) / self._clock.speed
+        ):
             try:
                 self._tick()
             except Exception as error:

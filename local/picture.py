@@ -1,4 +1,5 @@
-"""Draws a report as one SVG: instances by version over time, and below them what phase each release was in. Pure.
+"""Draws a report as one SVG: instances by version over time, and below them what phase each release
+was in. Pure.
 
 instances ┤ a stacked, stepped area: solid what is healthy, striped what starts, is unhealthy or leaves
           └────────────────────────────────────────────────
@@ -34,7 +35,9 @@ class Scales:
     most: int
 
     def x(self, at: datetime) -> float:
-        part = (at - self.began).total_seconds() / max(1.0, (self.ends - self.began).total_seconds())
+        part = (at - self.began).total_seconds() / max(
+            1.0, (self.ends - self.began).total_seconds()
+        )
         return LEFT + min(max(part, 0.0), 1.0) * (WIDTH - LEFT - RIGHT)
 
     def y(self, count: float) -> float:
@@ -49,7 +52,10 @@ def draw(report: Report) -> str:
     axis = lanes_top + len(report.releases) * (LANE + LANE_GAP)
     height = axis + 62
     parts = [
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH:g} {height:g}' role='img' {FONT} fill='{INK}'>",
+        (
+            f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH:g} {height:g}' role='img'"
+            f" {FONT} fill='{INK}'>"
+        ),
         f"<title>{escape(_title(report))}</title>",
         _hatches(colours),
         f"<rect width='{WIDTH:g}' height='{height:g}' fill='{PAPER}'/>",
@@ -71,7 +77,9 @@ def _scales(report: Report) -> Scales:
         for phase in story.phases:
             moments += [phase.began, *((phase.ended,) if phase.ended else ())]
     moments = moments or [datetime(1970, 1, 1, tzinfo=UTC)]  # nothing was seen: an empty picture
-    began = min((phase.began for story in report.releases for phase in story.phases), default=min(moments))
+    began = min(
+        (phase.began for story in report.releases for phase in story.phases), default=min(moments)
+    )
     most = max((sum(sample.by_version.values()) for sample in report.instances), default=0)
     return Scales(began, max(moments), max(most, report.floor) + 1)
 
@@ -81,9 +89,16 @@ def _title(report: Report) -> str:
 
 
 def _heading(report: Report) -> Iterator[str]:
-    where = "Google's Pub/Sub and Firestore emulators" if report.backend == "emulators" else "the embedded store and bus"
+    where = (
+        "Google's Pub/Sub and Firestore emulators"
+        if report.backend == "emulators"
+        else "the embedded store and bus"
+    )
     yield _text(LEFT - 72, 34, _title(report), size=19, weight=650)
-    what = f"One run of make demo: the functions on {where}, Compute Engine stood in for, time {report.speed:g} times as fast."
+    what = (
+        f"One run of make demo: the functions on {where}, Compute Engine stood in for, time"
+        f" {report.speed:g} times as fast."
+    )
     yield _text(LEFT - 72, 56, what, colour=QUIET)
 
 
@@ -93,12 +108,16 @@ def _legend(colours: dict[str, str]) -> Iterator[str]:
         yield f"<rect x='{x:g}' y='70' width='12' height='12' rx='2' fill='{colour}'/>"
         yield _text(x + 17, 80, f"release {version}", colour=QUIET)
         x += 17 + LETTER * (8 + len(version)) + 20
-    yield f"<rect x='{x:g}' y='70' width='12' height='12' rx='2' fill='url(#pale-any)' stroke='{QUIET}' stroke-width='0.6'/>"
+    yield (
+        f"<rect x='{x:g}' y='70' width='12' height='12' rx='2' fill='url(#pale-any)'"
+        f" stroke='{QUIET}' stroke-width='0.6'/>"
+    )
     yield _text(x + 17, 80, "starting, unhealthy or leaving", colour=QUIET)
 
 
 def _hatches(colours: dict[str, str]) -> str:
-    """A pale, striped fill for each release: seen apart from the solid one without relying on colour."""
+    """A pale, striped fill for each release: seen apart from the solid one without relying on
+    colour."""
     patterns = [_hatch(f"pale-{number}", colour) for number, colour in enumerate(colours.values())]
     return f"<defs>{''.join(patterns)}{_hatch('pale-any', QUIET)}</defs>"
 
@@ -117,23 +136,32 @@ def _grid(scales: Scales, axis: float) -> Iterator[str]:
         yield f"<path d='M{LEFT:g} {y:.1f}H{WIDTH - RIGHT:g}' stroke='{LINE}'/>"
         yield _text(LEFT - 8, y + 4, str(count), anchor="end", colour=QUIET)
     middle = TOP + AREA / 2
-    yield f"<g transform='rotate(-90 36 {middle:g})'>{_text(36, middle, 'instances', anchor='middle', colour=QUIET)}</g>"
+    yield (
+        "<g transform='rotate(-90 36"
+        f" {middle:g})'>{_text(36, middle, 'instances', anchor='middle', colour=QUIET)}</g>"
+    )
     yield f"<path d='M{LEFT:g} {axis:g}H{WIDTH - RIGHT:g}' stroke='{QUIET}'/>"
 
 
 def _area(report: Report, scales: Scales, colours: dict[str, str]) -> Iterator[str]:
-    """Layers from the ground up: all that is healthy, release by release, and on top of it all that is not. So the upper edge
-    of what is solid is the number of healthy instances."""
+    """Layers from the ground up: all that is healthy, release by release, and on top of it all that
+    is not. So the upper edge of what is solid is the number of healthy instances."""
     spans = list(_spans(report.instances, scales.ends))
     under = [0] * len(spans)
     for healthy, what in ((True, "healthy"), (False, "starting, unhealthy or leaving")):
         for number, (version, colour) in enumerate(colours.items()):
-            over = [base + _count(sample, version, healthy) for base, (sample, _) in zip(under, spans, strict=True)]
+            over = [
+                base + _count(sample, version, healthy)
+                for base, (sample, _) in zip(under, spans, strict=True)
+            ]
             path = _layer(spans, under, over, scales)
             under = over
             if path:
                 fill = colour if healthy else f"url(#pale-{number})"
-                yield f"<path d='{path}' fill='{fill}'><title>{escape(f'release {version}: {what}')}</title></path>"
+                yield (
+                    f"<path d='{path}'"
+                    f" fill='{fill}'><title>{escape(f'release {version}: {what}')}</title></path>"
+                )
 
 
 def _spans(samples: tuple[Sample, ...], ends: datetime) -> Iterator[tuple[Sample, datetime]]:
@@ -147,8 +175,11 @@ def _count(sample: Sample, version: str, healthy: bool) -> int:
     return well if healthy else sample.by_version.get(version, 0) - well
 
 
-def _layer(spans: list[tuple[Sample, datetime]], under: list[int], over: list[int], scales: Scales) -> str:
-    """A rectangle a span where the layer has any height, joined with the one before where both edges are level."""
+def _layer(
+    spans: list[tuple[Sample, datetime]], under: list[int], over: list[int], scales: Scales
+) -> str:
+    """A rectangle a span where the layer has any height, joined with the one before where both
+    edges are level."""
     boxes: list[tuple[float, float, int, int]] = []
     for (sample, until), low, high in zip(spans, under, over, strict=True):
         left, right = scales.x(sample.at), scales.x(until)
@@ -166,10 +197,16 @@ def _layer(spans: list[tuple[Sample, datetime]], under: list[int], over: list[in
 
 def _floor(report: Report, scales: Scales) -> Iterator[str]:
     y = scales.y(report.floor)
-    yield f"<path d='M{LEFT:g} {y:.1f}H{WIDTH - RIGHT:g}' stroke='{INK}' stroke-width='1.4' stroke-dasharray='5 4'/>"
+    yield (
+        f"<path d='M{LEFT:g} {y:.1f}H{WIDTH - RIGHT:g}' stroke='{INK}' stroke-width='1.4'"
+        " stroke-dasharray='5 4'/>"
+    )
     text = f"floor: {report.floor} healthy"
     width = LETTER * 0.87 * len(text) + 12
-    box = f"x='{WIDTH - RIGHT - width - 6:.1f}' y='{y + 5:.1f}' width='{width:.1f}' height='18' rx='3'"
+    box = (
+        f"x='{WIDTH - RIGHT - width - 6:.1f}' y='{y + 5:.1f}' width='{width:.1f}' height='18'"
+        " rx='3'"
+    )
     yield f"<rect {box} fill='{PAPER}' fill-opacity='.88'/>"
     yield _text(WIDTH - RIGHT - 12, y + 18, text, anchor="end")
 
@@ -181,7 +218,10 @@ def _lanes(report: Report, scales: Scales, colours: dict[str, str], top: float) 
         yield _text(LEFT - 8, y + LANE / 2 + 4, f"release {story.version}", anchor="end")
         if story.phases:
             x = scales.x(story.phases[0].began)
-            yield f"<path d='M{x:.1f} {TOP:g}V{y:g}' stroke='{colour}' stroke-width='1.2' stroke-dasharray='2 3'/>"
+            yield (
+                f"<path d='M{x:.1f} {TOP:g}V{y:g}' stroke='{colour}' stroke-width='1.2'"
+                " stroke-dasharray='2 3'/>"
+            )
         for phase in story.phases:
             yield from _segment(phase, scales, colour, y)
         yield from _ending(story, scales, colour, y)
@@ -201,7 +241,11 @@ def _segment(phase: Phase, scales: Scales, colour: str, y: float) -> Iterator[st
 
 
 def _shorter(name: str) -> Iterable[str]:
-    return (name, {"baking": "bake", "going back": "back"}.get(name, name), name.removeprefix("step "))
+    return (
+        name,
+        {"baking": "bake", "going back": "back"}.get(name, name),
+        name.removeprefix("step "),
+    )
 
 
 def _ending(story: Story, scales: Scales, colour: str, y: float) -> Iterator[str]:
@@ -228,6 +272,15 @@ def _minutes(scales: Scales, axis: float) -> Iterator[str]:
     yield _text((LEFT + WIDTH - RIGHT) / 2, axis + 42, what, anchor="middle", colour=QUIET)
 
 
-def _text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 12, weight: int = 400, colour: str = INK) -> str:
+def _text(
+    x: float,
+    y: float,
+    text: str,
+    *,
+    anchor: str = "start",
+    size: int = 12,
+    weight: int = 400,
+    colour: str = INK,
+) -> str:
     style = f"text-anchor='{anchor}' font-size='{size}' font-weight='{weight}' fill='{colour}'"
     return f"<text x='{x:.1f}' y='{y:.1f}' {style}>{escape(text)}</text>"

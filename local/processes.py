@@ -1,7 +1,8 @@
-"""Programs of the local stack: each in a process group of its own, its output in a file, up when it answers over HTTP.
+"""Programs of the local stack: each in a process group of its own, its output in a file, up when it
+answers over HTTP.
 
-Used by `local/stack.py`. Whoever starts one stops it: `stop` ends the group that was made here, and no other process.
-"""
+Used by `local/stack.py`. Whoever starts one stops it: `stop` ends the group that was made here, and
+no other process."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ class DidNotStart(Exception):
 
 @dataclass
 class Program:
-    """A program that serves HTTP on `port`. `probe` is a path that answers, however, once it serves."""
+    """A program that serves HTTP on `port`. `probe` is a path that answers, however, once it
+    serves."""
 
     name: str
     command: Sequence[str]
@@ -72,7 +74,8 @@ class Program:
                 os.killpg(self._process.pid, number)
 
     def kill(self) -> None:
-        """End the whole group at once, as a machine's failure does: nothing in it gets to know. It may be started again."""
+        """End the whole group at once, as a machine's failure does: nothing in it gets to know. It
+        may be started again."""
         self.signal(signal.SIGKILL)
         if self._process is not None:
             self._process.wait()

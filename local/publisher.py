@@ -1,7 +1,8 @@
-"""Takes messages as Pub/Sub's REST API does: `POST /v1/projects/P/topics/T:publish`. For a stack without the emulator.
+"""Takes messages as Pub/Sub's REST API does: `POST /v1/projects/P/topics/T:publish`. For a stack
+without the emulator.
 
-So `gcloud pubsub topics publish` works the same with and without it. Used by `local/stack.py`; nothing else of Pub/Sub is here.
-"""
+So `gcloud pubsub topics publish` works the same with and without it. Used by `local/stack.py`;
+nothing else of Pub/Sub is here."""
 
 from __future__ import annotations
 
@@ -20,8 +21,12 @@ class Publisher:
     """Listens on loopback from `start` to `stop`, on a port that the system gives."""
 
     def __init__(self, publish: Publish) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"publish": staticmethod(publish)}))
-        self._thread = threading.Thread(target=self._server.serve_forever, name="publisher", daemon=True)
+        self._server = ThreadingHTTPServer(
+            ("127.0.0.1", 0), type("Handler", (_Handler,), {"publish": staticmethod(publish)})
+        )
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="publisher", daemon=True
+        )
 
     @property
     def address(self) -> str:
@@ -43,13 +48,29 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         topic = _PATH.fullmatch(self.path.partition("?")[0])
         if topic is None:
-            self._answer(404, {"error": {"code": 404, "status": "NOT_FOUND", "message": "only topics/T:publish is here"}})
+            self._answer(
+                404,
+                {
+                    "error": {
+                        "code": 404,
+                        "status": "NOT_FOUND",
+                        "message": "only topics/T:publish is here",
+                    }
+                },
+            )
             return
         try:
             messages = json.loads(body)["messages"]
-            ids = [self.publish(topic[1], base64.b64decode(m.get("data") or ""), m.get("attributes") or {}) for m in messages]
+            ids = [
+                self.publish(
+                    topic[1], base64.b64decode(m.get("data") or ""), m.get("attributes") or {}
+                )
+                for m in messages
+            ]
         except Exception as error:  # whatever the caller sent, the server goes on
-            self._answer(400, {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": str(error)}})
+            self._answer(
+                400, {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": str(error)}}
+            )
             return
         self._answer(200, {"messageIds": ids})
 

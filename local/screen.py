@@ -1,8 +1,8 @@
 """What a person sees while the demo runs: a live table on a terminal, plain lines everywhere else.
 
-`local/demo.py` tells either screen the same things: what is being started (`part`), and what the world looks like now (`show`).
-A screen keeps no opinion of its own; the plain one prints each thing once.
-"""
+`local/demo.py` tells either screen the same things: what is being started (`part`), and what the
+world looks like now (`show`). A screen keeps no opinion of its own; the plain one prints each thing
+once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ MARKS = {"succeeded": "[green]✓ succeeded[/]", "rolled_back": "[yellow]↩ rol
 
 @dataclass(frozen=True)
 class View:
-    """One look at the run. `began` is when its first release was published, on the run's own clock like `at`."""
+    """One look at the run. `began` is when its first release was published, on the run's own clock
+    like `at`."""
 
     began: datetime
     at: datetime
@@ -63,7 +64,8 @@ def named(phase: str) -> str:
 
 
 class PlainScreen:
-    """Lines with the real seconds since the start, for logs and pipes. `told`: how many entries of the log are known already."""
+    """Lines with the real seconds since the start, for logs and pipes. `told`: how many entries of
+    the log are known already."""
 
     def __init__(self, out: TextIO, told: int = 0) -> None:
         self._out, self._started = out, time.monotonic()
@@ -95,7 +97,10 @@ def _told(entry: Entry) -> str:
 
 
 def _instances(sample: Sample) -> str:
-    each = [f"{sample.healthy.get(v, 0)} of {count} healthy on release {v}" for v, count in sorted(sample.by_version.items())]
+    each = [
+        f"{sample.healthy.get(v, 0)} of {count} healthy on release {v}"
+        for v, count in sorted(sample.by_version.items())
+    ]
     return "instances: " + (", ".join(each) or "none")
 
 
@@ -128,7 +133,10 @@ class LiveScreen:
         if self._view is None:
             return self._starting()
         return Group(
-            _heading(self._view, time.monotonic() - self._started), _releases(self._view), _bar(self._view), _log(self._view)
+            _heading(self._view, time.monotonic() - self._started),
+            _releases(self._view),
+            _bar(self._view),
+            _log(self._view),
         )
 
     def _starting(self) -> RenderableType:
@@ -159,7 +167,12 @@ def _releases(view: View) -> RenderableType:
         why = view.waits if is_moving and view.waits else story.why
         if story.outcome and story.reason:
             why = f"{story.reason}: {why}"
-        table.add_row(Text(f"■ {story.version}", _colour(story.version)), named(story.phase), outcome, Text(why))
+        table.add_row(
+            Text(f"■ {story.version}", _colour(story.version)),
+            named(story.phase),
+            outcome,
+            Text(why),
+        )
     return table
 
 
@@ -171,7 +184,9 @@ def _bar(view: View) -> RenderableType:
     for version, count in sorted(view.sample.by_version.items()):
         healthy = view.sample.healthy.get(version, 0)
         line.append("■ " * healthy + "□ " * (count - healthy), _colour(version))
-    line.append(f"  {view.sample.serving} healthy, never fewer than {view.floor} in a swap\n", "dim")
+    line.append(
+        f"  {view.sample.serving} healthy, never fewer than {view.floor} in a swap\n", "dim"
+    )
     return line
 
 
@@ -182,7 +197,12 @@ def _log(view: View) -> RenderableType:
     table.add_column("to", width=11, no_wrap=True)
     table.add_column("decided, because", ratio=1)
     for entry in view.entries[-LATEST:]:
-        table.add_row(since(view.began, entry.at), Text(entry.release, _colour(entry.release)), named(entry.to), Text(entry.why))
+        table.add_row(
+            since(view.began, entry.at),
+            Text(entry.release, _colour(entry.release)),
+            named(entry.to),
+            Text(entry.why),
+        )
     return table
 
 

@@ -1,12 +1,13 @@
-"""The whole of Slipway on this machine: emulators, the Compute Engine stand-in, the functions, and the minute tick.
+"""The whole of Slipway on this machine: emulators, the Compute Engine stand-in, the functions, and
+the minute tick.
 
     publish ─> model-releases ─> on_release ─> model-wakeups ─> on_wakeup ─> Compute Engine stand-in
                                                     ^ a tick every minute of the stack's own time
 
-With Google's emulators the functions run as they are deployed: functions-framework processes that Pub/Sub pushes to. Where the
-emulators are missing, the embedded store and bus take their place, and the handlers run in this process. Everything listens on
-loopback, on ports that the system gives, and ends with the `Stack`.
-"""
+With Google's emulators the functions run as they are deployed: functions-framework processes that
+Pub/Sub pushes to. Where the emulators are missing, the embedded store and bus take their place, and
+the handlers run in this process. Everything listens on loopback, on ports that the system gives,
+and ends with the `Stack`."""
 
 from __future__ import annotations
 
@@ -23,10 +24,11 @@ from tempfile import mkdtemp
 from types import TracebackType
 from typing import Any, Literal
 
-from infra.bus import Bus
-from infra.store import Store
+import compute_emulator
+from infra.bus.envelope import Bus
+from infra.store.port import Store
 from infra.wiring import ScaledClock, World
-from local import compute, emulators
+from local import emulators
 from local.pace import StoppableClock, Ticker
 from local.processes import Program, free_port
 from local.publisher import Publisher
@@ -43,12 +45,15 @@ Tell = Callable[[str, str, bool], None]
 
 
 class Stack:
-    """A context manager. `folder` holds the logs of the parts; it is removed at the end unless `keeps_logs`.
+    """A context manager. `folder` holds the logs of the parts; it is removed at the end unless
+    `keeps_logs`.
 
-    `speed` is how many seconds of the stack's own time pass in a real one, for the functions and for Compute Engine alike.
-    """
+    `speed` is how many seconds of the stack's own time pass in a real one, for the functions and
+    for Compute Engine alike."""
 
-    def __init__(self, speed: float, embedded: bool = False, tell: Tell = lambda name, state, done: None) -> None:
+    def __init__(
+        self, speed: float, embedded: bool = False, tell: Tell = lambda name, state, done: None
+    ) -> None:
         self.speed = speed
         self.clock = ScaledClock(speed, time.time())
         self.why_embedded = "it was asked for" if embedded else without_emulators()
@@ -57,7 +62,7 @@ class Stack:
         self.keeps_logs = False
         self.environment: dict[str, str] = {}
         self.programs: tuple[Program, ...] = ()
-        self.cloud: compute.Cloud
+        self.cloud: compute_emulator.Cloud
         self.pubsub = ""  # host:port of Pub/Sub's REST API
         self.store: Store
         self.bus: Bus
@@ -73,7 +78,12 @@ class Stack:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._parts.close()
         if not self.keeps_logs:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -88,9 +98,9 @@ class Stack:
 
     def _start(self) -> None:
         self._tell("Compute Engine stand-in", "starts", False)
-        same_time = compute.ScaledClock(self.speed, self.clock.epoch, self.clock.epoch)
-        self.cloud = compute.Cloud(PROJECT, same_time, operation_seconds=1)
-        server = self._parts.enter_context(compute.Server(self.cloud))
+        same_time = compute_emulator.ScaledClock(self.speed, self.clock.epoch, self.clock.epoch)
+        self.cloud = compute_emulator.Cloud(PROJECT, same_time, operation_seconds=1)
+        server = self._parts.enter_context(compute_emulator.Server(self.cloud))
         self._tell("Compute Engine stand-in", f"on {server.url}", True)
         self.environment = {
             "GOOGLE_CLOUD_PROJECT": PROJECT,
@@ -141,19 +151,35 @@ class Stack:
     def _function(self, target: str) -> Program:
         port = free_port()
         command = (
-            *(sys.executable, "-m", "functions_framework", "--source", "main.py", "--target", target),
+            *(
+                sys.executable,
+                "-m",
+                "functions_framework",
+                "--source",
+                "main.py",
+                "--target",
+                target,
+            ),
             *("--signature-type", "cloudevent", "--host", "127.0.0.1", "--port", str(port)),
         )
         environment = self.environment | {"FUNCTION_TARGET": target, "PYTHONUNBUFFERED": "1"}
-        return Program(f"function {target}", command, port, self.folder / f"{target}.log", environment, ROOT, "/robots.txt")
+        return Program(
+            f"function {target}",
+            command,
+            port,
+            self.folder / f"{target}.log",
+            environment,
+            ROOT,
+            "/robots.txt",
+        )
 
     def _stop_functions(self) -> None:
         with ThreadPoolExecutor(len(self.programs)) as pool:
             list(pool.map(Program.stop, self.programs))
 
     def _connect(self, addresses: Mapping[emulators.Kind, str]) -> None:
-        from infra.buses.pubsub import PubsubBus
-        from infra.stores.firestore import FirestoreStore
+        from infra.bus.pubsub import PubsubBus
+        from infra.store.firestore import FirestoreStore
         from local import topics
 
         self._tell("topics and push subscriptions", "are made", False)
@@ -161,7 +187,11 @@ class Stack:
         for program, topic in zip(self.programs, FUNCTIONS.values(), strict=True):
             dead_letters = DEAD_LETTERS if topic == RELEASES else None
             topics.push_to(self.pubsub, PROJECT, topic, program.url, dead_letter_topic=dead_letters)
-        self._tell("topics and push subscriptions", f"{len(TOPICS)} topics, {len(FUNCTIONS)} subscriptions", True)
+        self._tell(
+            "topics and push subscriptions",
+            f"{len(TOPICS)} topics, {len(FUNCTIONS)} subscriptions",
+            True,
+        )
         self.bus = PubsubBus(PROJECT, emulator=self.pubsub)
         self.store = FirestoreStore(PROJECT, emulator=addresses["firestore"])
         self.store.get("settings/policy")  # the emulator's first answer is a slow one
@@ -170,10 +200,10 @@ class Stack:
 
     def _start_embedded(self, endpoint: str) -> None:
         from handlers import release, wakeup
-        from infra.buses.embedded import EmbeddedBus
-        from infra.compute import Compute
+        from infra.bus.embedded import EmbeddedBus
+        from infra.compute.client import Compute
         from infra.logs import JsonLines
-        from infra.stores.sqlite import SqliteStore
+        from infra.store.sqlite import SqliteStore
 
         self._tell("store and bus", "are embedded", False)
         clock = StoppableClock(self.clock)
@@ -186,7 +216,9 @@ class Stack:
         log.setLevel(logging.INFO)
         client = Compute(PROJECT, clock, endpoint)
         world = World(clock, lambda: store, lambda: bus, lambda: client)
-        bus.subscribe(RELEASES, lambda event: release.handle(world, event), dead_letter_topic=DEAD_LETTERS)
+        bus.subscribe(
+            RELEASES, lambda event: release.handle(world, event), dead_letter_topic=DEAD_LETTERS
+        )
         bus.subscribe(WAKEUPS, lambda event: wakeup.handle(world, event))
         bus.start()
         self._parts.callback(bus.stop)

@@ -1,7 +1,8 @@
-"""The story that the demo tells: three releases of one model, and how the instances of each behave. Pure.
+"""The story that the demo tells: three releases of one model, and how the instances of each behave.
+Pure.
 
-Steps, checks and gates are those of any release; only the times are short ones, so that the whole story fits in a minute.
-"""
+Steps, checks and gates are those of any release; only the times are short ones, so that the whole
+story fits in a minute."""
 
 from __future__ import annotations
 
@@ -40,7 +41,14 @@ RELEASES: dict[str, dict[str, Any]] = {
 """What is published, by version. What releases 2 and 3 leave out they inherit."""
 
 BEHAVIOURS: list[dict[str, Any]] = [
-    {"image": f"*{SICK}*", "boot_seconds": 30, "never_ready": True, "alive_after_seconds": 10, "jitter": 0.2},
+    {
+        "image": f"*{SICK}*",
+        "boot_seconds": 30,
+        "never_ready": True,
+        "alive_after_seconds": 10,
+        "jitter": 0.2,
+    },
     {"boot_seconds": 30, "ready_after_seconds": 10, "jitter": 0.2},
 ]
-"""How the stand-in lets instances behave, the first match wins: the third release runs, answers, and is never ready to serve."""
+"""How the stand-in lets instances behave, the first match wins: the third release runs, answers,
+and is never ready to serve."""

@@ -1,7 +1,8 @@
-"""Watches a run from outside: the model's documents in the store, and the stand-in's instances, many times a second.
+"""Watches a run from outside: the model's documents in the store, and the stand-in's instances,
+many times a second.
 
-Used by `local/demo.py`. It only looks: the calls that the functions make to Compute Engine are counted without it.
-"""
+Used by `local/demo.py`. It only looks: the calls that the functions make to Compute Engine are
+counted without it."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Protocol
 
-from local.compute import Cloud
+from compute_emulator import Cloud
 from local.report import Entry, Sample, Story, stories, with_sample
 
 EVERY_SECONDS = 0.05
@@ -32,7 +33,9 @@ class Store(Protocol):
     """What is needed of a store."""
 
     def get(self, path: str) -> Document | None: ...
-    def list(self, collection_path: str, limit: int, after: str | None = None) -> Iterable[Document]: ...
+    def list(
+        self, collection_path: str, limit: int, after: str | None = None
+    ) -> Iterable[Document]: ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Count:
 
 
 class Watcher:
-    """Samples the instances in a thread of its own within a `with`; `look` reads what is new in the store."""
+    """Samples the instances in a thread of its own within a `with`; `look` reads what is new in the
+    store."""
 
     def __init__(self, cloud: Cloud, store: Store, model: str) -> None:
         self._cloud, self._store, self._model = cloud, store, model
@@ -61,7 +65,12 @@ class Watcher:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._stopping.set()
         self._thread.join()
 
@@ -75,15 +84,23 @@ class Watcher:
 
     @property
     def is_at_rest(self) -> bool:
-        """Nothing is on its way: no look is due, nobody works on the model, and every instance is healthy."""
+        """Nothing is on its way: no look is due, nobody works on the model, and every instance is
+        healthy."""
         last = self.samples[-1] if self.samples else None
         well = bool(last and last.by_version == last.healthy)
-        return bool(self.document) and not self.document.get("wake_at") and not self.document.get("claim") and well
+        return (
+            bool(self.document)
+            and not self.document.get("wake_at")
+            and not self.document.get("claim")
+            and well
+        )
 
     @property
     def waits(self) -> str:
         """What troubles or holds the rollout, if anything."""
-        return str(next((condition["why"] for condition in self.document.get("conditions", ())), ""))
+        return str(
+            next((condition["why"] for condition in self.document.get("conditions", ())), "")
+        )
 
     def look(self) -> None:
         for document in self._store.list(f"models/{self._model}/log", PAGE, self._last):
@@ -109,7 +126,9 @@ class Watcher:
             version = self._versions.get(template, template)
             everything[version] += count.all
             healthy[version] += count.healthy
-        return Sample(at, dict(everything), {version: count for version, count in healthy.items() if count})
+        return Sample(
+            at, dict(everything), {version: count for version, count in healthy.items() if count}
+        )
 
     def _sample_on(self) -> None:
         last: dict[str, Count] | None = None
@@ -120,7 +139,8 @@ class Watcher:
                 self._seen.append((at, counts))
 
     def _counts(self) -> dict[str, Count]:
-        """Instances by template. One that leaves gets no new requests, so it does not count as healthy."""
+        """Instances by template. One that leaves gets no new requests, so it does not count as
+        healthy."""
         everything: Counter[str] = Counter()
         healthy: Counter[str] = Counter()
         for record in self._cloud.snapshot():
@@ -130,4 +150,12 @@ class Watcher:
 
 
 def _entry(data: Mapping[str, Any]) -> Entry:
-    return Entry(data["at"], data["release"], data["from"], data["to"], data["why"], data.get("reason"), data.get("outcome"))
+    return Entry(
+        data["at"],
+        data["release"],
+        data["from"],
+        data["to"],
+        data["why"],
+        data.get("reason"),
+        data.get("outcome"),
+    )

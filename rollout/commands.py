@@ -1,8 +1,9 @@
-"""What people's commands change: `obey(rollout, desired, now)` takes the pending ones in order and says what each did.
+"""What people's commands change: `obey(rollout, desired, now)` takes the pending ones in order and
+says what each did.
 
-Called by `advance` before anything else. Pure. Invariant: every command is answered by a transition on record, also one that
-changes nothing, and a command never makes a phase claim that the world has not shown.
-"""
+Called by `advance` before anything else. Pure. Invariant: every command is answered by a transition
+on record, also one that changes nothing, and a command never makes a phase claim that the world has
+not shown."""
 
 from __future__ import annotations
 
@@ -42,8 +43,14 @@ def obey(rollout: Rollout, desired: Desired, now: datetime) -> Obeyed:
 
 
 def _obey_one(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> Obeyed:
-    if command.version and command.verb not in ("rollback", "retire") and command.version != _subject(rollout):
-        return _nothing(rollout, desired, command, f"release {command.version} is not the one on its way")
+    if (
+        command.version
+        and command.verb not in ("rollback", "retire")
+        and command.version != _subject(rollout)
+    ):
+        return _nothing(
+            rollout, desired, command, f"release {command.version} is not the one on its way"
+        )
     match command.verb:
         case "pause":
             return _pause(rollout, desired, command, now)
@@ -102,8 +109,9 @@ def _abort(rollout: Rollout, desired: Desired, command: Command, now: datetime) 
 
 
 def _rollback(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> Obeyed:
-    """Back to a kept release: the named one, else what served before. In mid-rollout the way back is to abort. A kept release has
-    baked once, so it takes everything in one step, and its health is enough."""
+    """Back to a kept release: the named one, else what served before. In mid-rollout the way back
+    is to abort. A kept release has baked once, so it takes everything in one step, and its health
+    is enough."""
     goal = command.release
     if isinstance(rollout.phase, Stepping | Baking):
         if goal is None or (rollout.stable and goal.version == rollout.stable.version):
@@ -118,10 +126,16 @@ def _rollback(rollout: Rollout, desired: Desired, command: Command, now: datetim
         return _nothing(rollout, desired, command, "the model is being retired")
     if rollout.stable and goal.version == rollout.stable.version:
         return _nothing(rollout, desired, command, f"release {goal.version} serves already")
-    # It is asked for now: a project's room goes to whoever asked first, and not to whoever served long ago.
-    wanted = replace(goal, generation=desired.generation + 1, force=True, released_at=command.given_at)
+    # It is asked for now: a project's room goes to whoever asked first, and not to whoever served
+    # long ago.
+    wanted = replace(
+        goal, generation=desired.generation + 1, force=True, released_at=command.given_at
+    )
     why = f"{_said(command, 'rolled back')} to release {goal.version}"
-    told = (*displaced(rollout, desired, why), Transition(goal.version, name_of(rollout.phase), "asked", why))
+    told = (
+        *displaced(rollout, desired, why),
+        Transition(goal.version, name_of(rollout.phase), "asked", why),
+    )
     if isinstance(rollout.phase, Settled):
         rollout = replace(rollout, promoted=True)
     return Obeyed(rollout, replace(desired, release=wanted, generation=wanted.generation), told)
@@ -132,13 +146,16 @@ def _retire(rollout: Rollout, desired: Desired, command: Command, now: datetime)
     if rollout.stable is None and rollout.candidate is None:
         told = _nothing(rollout, unwanted, command, "nothing of the model exists")
     else:
-        retiring = replace(rollout, phase=Retiring(now, why), paused=None, progress=None, promoted=False)
+        retiring = replace(
+            rollout, phase=Retiring(now, why), paused=None, progress=None, promoted=False
+        )
         told = _told(retiring, unwanted, rollout, "retiring", why)
     return replace(told, transitions=(*displaced(rollout, desired, why), *told.transitions))
 
 
 def displaced(rollout: Rollout, desired: Desired, why: str) -> tuple[Transition, ...]:
-    """The end of a desired release that something newer displaces before its rollout began; none that is on its way or serves."""
+    """The end of a desired release that something newer displaces before its rollout began; none
+    that is on its way or serves."""
     waiting = desired.release
     begun = [release.generation for release in (rollout.stable, rollout.candidate) if release]
     if waiting is None or waiting.generation in begun:
@@ -147,15 +164,34 @@ def displaced(rollout: Rollout, desired: Desired, why: str) -> tuple[Transition,
 
 
 def _turn_back(rollout: Rollout, desired: Desired, why: str, now: datetime) -> Obeyed:
-    """The candidate goes. What is newer than it stays desired; otherwise the stable release is desired again."""
+    """The candidate goes. What is newer than it stays desired; otherwise the stable release is
+    desired again."""
     candidate = rollout.candidate
     newer = desired.release and candidate and desired.release.generation != candidate.generation
-    turned = replace(rollout, phase=GoingBack("aborted", "aborted", why, now), progress=None, paused=None, promoted=False)
-    return _told(turned, desired if newer else replace(desired, release=rollout.stable), rollout, "going_back", why)
+    turned = replace(
+        rollout,
+        phase=GoingBack("aborted", "aborted", why, now),
+        progress=None,
+        paused=None,
+        promoted=False,
+    )
+    return _told(
+        turned,
+        desired if newer else replace(desired, release=rollout.stable),
+        rollout,
+        "going_back",
+        why,
+    )
 
 
 def _nothing(rollout: Rollout, desired: Desired, command: Command, because: str) -> Obeyed:
-    return _told(rollout, desired, rollout, name_of(rollout.phase), f"{command.verb} changes nothing: {because}")
+    return _told(
+        rollout,
+        desired,
+        rollout,
+        name_of(rollout.phase),
+        f"{command.verb} changes nothing: {because}",
+    )
 
 
 def _told(after: Rollout, desired: Desired, before: Rollout, to: str, why: str) -> Obeyed:

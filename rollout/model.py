@@ -1,8 +1,9 @@
-"""The nouns of a rollout: releases, what is desired, what was observed, where the rollout is, what it asks for next.
+"""The nouns of a rollout: releases, what is desired, what was observed, where the rollout is, what
+it asks for next.
 
-Everything is a frozen value. `advance` maps these to a `Turn`; `infra` fills `Observed` from Compute Engine and makes a
-`Target` true. What can be observed is never stored: `Rollout` holds only where we are, since when, and what people asked.
-"""
+Everything is a frozen value. `advance` maps these to a `Turn`; `infra` fills `Observed` from
+Compute Engine and makes a `Target` true. What can be observed is never stored: `Rollout` holds only
+where we are, since when, and what people asked."""
 
 from __future__ import annotations
 
@@ -10,10 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, assert_never
 
-from rollout.spec import Spec
+from rollout.spec.model import Spec
 
 Outcome = Literal["succeeded", "rolled_back", "superseded", "aborted", "refused", "retired"]
-Reason = Literal["unhealthy", "stock-out", "quota", "config", "timeout", "aborted", "superseded", "policy"]
+Reason = Literal[
+    "unhealthy", "stock-out", "quota", "config", "timeout", "aborted", "superseded", "policy"
+]
 Colour = Literal["blue", "green"]
 Health = Literal["healthy", "unhealthy", "unknown"]
 Verb = Literal["pause", "resume", "promote", "abort", "rollback", "retire"]
@@ -24,9 +27,10 @@ Verb = Literal["pause", "resume", "promote", "abort", "rollback", "retire"]
 
 @dataclass(frozen=True)
 class Release:
-    """One immutable version of a model. `asked` is the hash of what the event itself said, `digest` that of the spec it resolved
-    to. `template` is the instance template's name, fixed when the release was accepted, so that a newer Slipway that would write
-    the template differently does not silently roll a fleet."""
+    """One immutable version of a model. `asked` is the hash of what the event itself said, `digest`
+    that of the spec it resolved to. `template` is the instance template's name, fixed when the
+    release was accepted, so that a newer Slipway that would write the template differently does not
+    silently roll a fleet."""
 
     version: str
     digest: str
@@ -43,7 +47,8 @@ class Release:
 
 @dataclass(frozen=True)
 class Command:
-    """A person's word on a rollout. `version`, where given, must be the release on its way, or the command changes nothing."""
+    """A person's word on a rollout. `version`, where given, must be the release on its way, or the
+    command changes nothing."""
 
     verb: Verb
     event_id: str
@@ -56,8 +61,9 @@ class Command:
 
 @dataclass(frozen=True)
 class Desired:
-    """The release that should be serving (None: the model is retired) and the commands not yet carried out. `latest` is when the
-    newest event that was accepted was published: an older one that comes late changes nothing."""
+    """The release that should be serving (None: the model is retired) and the commands not yet
+    carried out. `latest` is when the newest event that was accepted was published: an older one
+    that comes late changes nothing."""
 
     model: str
     release: Release | None = None
@@ -71,7 +77,8 @@ class Desired:
 
 @dataclass(frozen=True)
 class Problem:
-    """Why Compute Engine could not do something: its own code, our class of it, and its own words."""
+    """Why Compute Engine could not do something: its own code, our class of it, and its own
+    words."""
 
     reason: Reason
     code: str
@@ -80,7 +87,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class Instance:
-    """`health` is the load balancer's own verdict where the model is exposed, else the group's liveness check."""
+    """`health` is the load balancer's own verdict where the model is exposed, else the group's
+    liveness check."""
 
     name: str
     zone: str
@@ -115,8 +123,9 @@ class GroupView:
 
 @dataclass(frozen=True)
 class Observed:
-    """The model's groups as read in this turn; a colour that is not there does not exist. `leftovers` names what else of the
-    model's own resources still exists, so that "removed" can be seen and need not be believed."""
+    """The model's groups as read in this turn; a colour that is not there does not exist.
+    `leftovers` names what else of the model's own resources still exists, so that "removed" can be
+    seen and need not be believed."""
 
     groups: tuple[GroupView, ...] = ()
     leftovers: tuple[str, ...] = ()
@@ -127,8 +136,9 @@ class Observed:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the turn learned beside the groups: what Compute Engine refused for good, and `unmet`, the reasons of the changes
-    that are still to be made before the world equals the present target."""
+    """What the turn learned beside the groups: what Compute Engine refused for good, and `unmet`,
+    the reasons of the changes that are still to be made before the world equals the present
+    target."""
 
     refusals: tuple[Problem, ...] = ()
     unmet: tuple[str, ...] = ()
@@ -152,7 +162,8 @@ class Stepping:
 
 @dataclass(frozen=True)
 class Baking:
-    """The candidate has everything; the stable template is kept until the bake time has passed in good health."""
+    """The candidate has everything; the stable template is kept until the bake time has passed in
+    good health."""
 
     since: datetime
 
@@ -199,7 +210,8 @@ def step_name(step: int) -> str:
 
 @dataclass(frozen=True)
 class Pause:
-    """Why nothing moves on. `after_failure`: Slipway itself held a failed candidate, as `rollout.on_failure` asked."""
+    """Why nothing moves on. `after_failure`: Slipway itself held a failed candidate, as
+    `rollout.on_failure` asked."""
 
     why: str
     since: datetime
@@ -208,8 +220,8 @@ class Pause:
 
 @dataclass(frozen=True)
 class Progress:
-    """The best the candidate has shown in this phase and when it last got better. `unwell_since` is set while it shows less
-    than that, and `flaps` counts how often it fell."""
+    """The best the candidate has shown in this phase and when it last got better. `unwell_since` is
+    set while it shows less than that, and `flaps` counts how often it fell."""
 
     healthy: int
     at: datetime
@@ -227,7 +239,9 @@ class Rollout:
     progress: Progress | None = None
     paused: Pause | None = None
     promoted: bool = False
-    watched_at: datetime | None = None  # when the rollout was last looked at, to within `advance.WATCHED_EVERY`
+    watched_at: datetime | None = (
+        None  # when the rollout was last looked at, to within `advance.WATCHED_EVERY`
+    )
     failed: tuple[str, ...] = ()  # digests that went back; not rolled again unless forced
 
 
@@ -244,7 +258,8 @@ class Share:
 
 @dataclass(frozen=True)
 class GroupTarget:
-    """One group: its releases (at most two), whose settings it carries, and the autoscaler's bounds for now."""
+    """One group: its releases (at most two), whose settings it carries, and the autoscaler's bounds
+    for now."""
 
     colour: Colour
     shares: tuple[Share, ...]
@@ -258,7 +273,8 @@ class GroupTarget:
 
 @dataclass(frozen=True)
 class Target:
-    """What the model's whole world should be now. No group at all means: remove everything that is the model's."""
+    """What the model's whole world should be now. No group at all means: remove everything that is
+    the model's."""
 
     model: str
     groups: tuple[GroupTarget, ...] = ()
@@ -267,7 +283,8 @@ class Target:
 
 @dataclass(frozen=True)
 class Transition:
-    """One step of the story, written to the log and published once: `from_` and `to` name phases or outcomes."""
+    """One step of the story, written to the log and published once: `from_` and `to` name phases or
+    outcomes."""
 
     release: str
     from_: str
@@ -287,7 +304,8 @@ class Condition:
 
 @dataclass(frozen=True)
 class Turn:
-    """What `advance` answers. `waits` says what the present phase waits for; `wake_at` is None when nothing needs a look."""
+    """What `advance` answers. `waits` says what the present phase waits for; `wake_at` is None when
+    nothing needs a look."""
 
     rollout: Rollout
     desired: Desired

@@ -1,8 +1,9 @@
-"""Google's emulators for the tests that need them: started when first asked for, once for all workers, stopped when the run ends.
+"""Google's emulators for the tests that need them: started when first asked for, once for all
+workers, stopped when the run ends.
 
-Where an emulator is not installed its tests are skipped and the end of the run says so; with CI=true they fail instead, so that
-nothing goes untested where it counts. Each test takes a project of its own (`project`): emulators keep projects apart.
-"""
+Where an emulator is not installed its tests are skipped and the end of the run says so; with
+CI=true they fail instead, so that nothing goes untested where it counts. Each test takes a project
+of its own (`project`): emulators keep projects apart."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ from tests.pages import use_large_pages
 
 RUN_FOLDER = "SLIPWAY_TEST_RUN"  # shared by the workers of one run; they inherit the variable
 NOT_RUN = "NOT RUN, no emulator: "
-SIMULATED = (
-    "simulated"  # a test's property: how many schedules it ran, with how many rollouts, in how many seconds of a processor
+SIMULATED = (  # a test's property: how many schedules it ran, with how many rollouts, in how many seconds of a processor
+    "simulated"
 )
 _started: list[Emulator] = []
 
@@ -67,7 +68,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
-    counts = Counter(reason.partition(NOT_RUN)[2].rstrip("')") for reason in reasons if NOT_RUN in reason)
+    counts = Counter(
+        reason.partition(NOT_RUN)[2].rstrip("')") for reason in reasons if NOT_RUN in reason
+    )
     if counts:
         terminalreporter.section("TESTS THAT WERE NOT RUN", sep="!", red=True, bold=True)
         for reason, count in counts.items():
@@ -76,18 +79,31 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _tell_speed(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
-    told = [value for report in reports for name, value in report.user_properties if name == SIMULATED]
+    reports = [
+        report
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+    ]
+    told = [
+        value for report in reports for name, value in report.user_properties if name == SIMULATED
+    ]
     if told:
         ran, rollouts, seconds = (sum(column) for column in zip(*told, strict=True))
         speed = f"{ran / seconds:.1f} schedules, {rollouts / seconds:.1f} rollouts a second"
-        terminalreporter.line(f"simulation: {ran:,} schedules in {seconds:,.0f} s of a processor's time, {speed}")
+        terminalreporter.line(
+            f"simulation: {ran:,} schedules in {seconds:,.0f} s of a processor's time, {speed}"
+        )
 
 
 def _shared(kind: Kind) -> str:
-    """The address of this run's emulator. The first worker that asks starts it, under a lock, and leaves a note for others."""
+    """The address of this run's emulator. The first worker that asks starts it, under a lock, and
+    leaves a note for others."""
     if why := missing(kind):
-        pytest.fail(f"with CI=true every emulator must be there: {why}") if _in_ci() else pytest.skip(NOT_RUN + why)
+        (
+            pytest.fail(f"with CI=true every emulator must be there: {why}")
+            if _in_ci()
+            else pytest.skip(NOT_RUN + why)
+        )
     folder = Path(os.environ[RUN_FOLDER])
     note = folder / f"{kind}.json"
     with (folder / f"{kind}.lock").open("w") as lock:

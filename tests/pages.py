@@ -1,8 +1,9 @@
-"""Large pages for the memory that a process has by now, where Linux has them to give (6.1 or newer).
+"""Large pages for the memory that a process has by now, where Linux has them to give (6.1 or
+newer).
 
-Called by whatever runs tests or simulations, once all is imported: code and data that are used again and again, from all over
-the memory, are found about a tenth faster. Elsewhere, or where the kernel has none free, nothing changes.
-"""
+Called by whatever runs tests or simulations, once all is imported: code and data that are used
+again and again, from all over the memory, are found about a tenth faster. Elsewhere, or where the
+kernel has none free, nothing changes."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def use_large_pages() -> None:
 
 
 def _anonymous(maps: str) -> Iterator[tuple[int, int]]:
-    """Where this process keeps what it has made itself: writable, and of no file. Source: proc_pid_maps(5)."""
+    """Where this process keeps what it has made itself: writable, and of no file. Source:
+    proc_pid_maps(5)."""
     for line in maps.splitlines():
         place, may, _, _, inode, *_ = line.split()
         if may.startswith("rw-p") and inode == "0":

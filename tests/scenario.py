@@ -1,8 +1,9 @@
-"""The words journeys are told in: given a world, when an event comes and time passes, then this is what exists and serves.
+"""The words journeys are told in: given a world, when an event comes and time passes, then this is
+what exists and serves.
 
-Everything is the deployed code: events go through the entry points' handlers, the real Compute client speaks to the stand-in
-mounted in process, and time is virtual, so that an hour passes in a moment. Journeys assert the world, never the calls.
-"""
+Everything is the deployed code: events go through the entry points' handlers, the real Compute
+client speaks to the stand-in mounted in process, and time is virtual, so that an hour passes in a
+moment. Journeys assert the world, never the calls."""
 
 from __future__ import annotations
 
@@ -18,26 +19,32 @@ from typing import Any
 
 import requests
 
-from handlers import records, release, wakeup
-from infra.bus import RELEASE_TYPE, Bus, CloudEventLike, Message, received
-from infra.buses.embedded import EmbeddedBus
-from infra.compute import Compute
-from infra.store import Put, Store, Write
-from infra.stores.sqlite import SqliteStore
+from compute_emulator import Cloud, InProcessAdapter
+from compute_emulator import VirtualClock as CloudClock
+from handlers import release, wakeup
+from infra.bus.embedded import EmbeddedBus
+from infra.bus.envelope import RELEASE_TYPE, Bus, CloudEventLike, Message, received
+from infra.compute.client import Compute
+from infra.store import repository
+from infra.store.documents import State, from_document
+from infra.store.port import Put, Store, Write
+from infra.store.sqlite import SqliteStore
 from infra.wiring import World
-from local.compute import Cloud, InProcessAdapter
-from local.compute import VirtualClock as CloudClock
-from rollout.encode import State, from_document
-from rollout.spec import Spec
+from rollout.spec.model import Spec
 
 PROJECT = "demo"
 IMAGE = "us-docker.pkg.dev/p/r/tiny"
 QUICK = {"draining_seconds": 0}
-DEFAULT_BEHAVIOUR: dict[str, Any] = {"boot_seconds": 30, "ready_after_seconds": 10, "drain_seconds": 0}
+DEFAULT_BEHAVIOUR: dict[str, Any] = {
+    "boot_seconds": 30,
+    "ready_after_seconds": 10,
+    "drain_seconds": 0,
+}
 
 
 class VirtualClock:
-    """The stand-in's virtual time as the World's clock: whoever sleeps lets the cloud live on, in view of the watchers."""
+    """The stand-in's virtual time as the World's clock: whoever sleeps lets the cloud live on, in
+    view of the watchers."""
 
     def __init__(self, cloud_clock: CloudClock) -> None:
         self._cloud_clock = cloud_clock
@@ -88,7 +95,9 @@ class MortalBus:
     def __init__(self, bus: Bus, around: Around) -> None:
         self._bus, self._around = bus, around
 
-    def publish(self, topic: str, data: bytes, attributes: Mapping[str, str] = MappingProxyType({})) -> str:
+    def publish(
+        self, topic: str, data: bytes, attributes: Mapping[str, str] = MappingProxyType({})
+    ) -> str:
         published: str = self._around(lambda: self._bus.publish(topic, data, attributes))
         return published
 
@@ -100,9 +109,13 @@ class MortalAdapter(InProcessAdapter):
         super().__init__(cloud)
         self._around = around
 
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> requests.Response:
         path = str(request.url).partition("?")[0]
-        is_read = request.method == "GET" or path.endswith(("/wait", "/getHealth", "/listManagedInstances"))
+        is_read = request.method == "GET" or path.endswith(
+            ("/wait", "/getHealth", "/listManagedInstances")
+        )
         send = super().send
         if is_read:
             return send(request, *args, **kwargs)
@@ -122,17 +135,38 @@ class Scenario:
         self.world = self.worker()
         self.mortally: Callable[[Callable[[], None]], None] = lambda work: work()
         self.published: list[tuple[str, Message]] = []
-        self.bus.subscribe("model-releases", lambda event: self.mortally(lambda: release.handle(self.world, event)))
-        self.bus.subscribe(records.WAKEUPS, lambda event: self.mortally(lambda: wakeup.handle(self.world, event)))
-        for topic in (records.STATUS, records.DEAD_LETTERS):
+        self.bus.subscribe(
+            "model-releases", lambda event: self.mortally(lambda: release.handle(self.world, event))
+        )
+        self.bus.subscribe(
+            repository.WAKEUPS,
+            lambda event: self.mortally(lambda: wakeup.handle(self.world, event)),
+        )
+        for topic in (repository.STATUS, repository.DEAD_LETTERS):
             self.bus.subscribe(topic, partial(self._receive, topic))
 
     def _mortal(self, around: Callable[[Callable[[], Any]], Any]) -> World:
-        return self.worker(MortalStore(self.store, around), MortalBus(self.bus, around), MortalAdapter(self.cloud, around))
+        return self.worker(
+            MortalStore(self.store, around),
+            MortalBus(self.bus, around),
+            MortalAdapter(self.cloud, around),
+        )
 
-    def worker(self, store: Store | None = None, bus: Bus | None = None, adapter: InProcessAdapter | None = None) -> World:
-        """A function instance: its own World over the shared store, bus and cloud. Its tokens count up, so that runs repeat."""
-        compute = Compute(PROJECT, self.clock, "http://compute.local", adapter=adapter or InProcessAdapter(self.cloud), workers=1)
+    def worker(
+        self,
+        store: Store | None = None,
+        bus: Bus | None = None,
+        adapter: InProcessAdapter | None = None,
+    ) -> World:
+        """A function instance: its own World over the shared store, bus and cloud. Its tokens count
+        up, so that runs repeat."""
+        compute = Compute(
+            PROJECT,
+            self.clock,
+            "http://compute.local",
+            adapter=adapter or InProcessAdapter(self.cloud),
+            workers=1,
+        )
         return World(
             self.clock,
             lambda: store or self.store,
@@ -181,7 +215,8 @@ class Scenario:
     def given_foreign_health_check(self, name: str) -> None:
         """Somebody else's health check that bears one of our names."""
         self.given_resource(
-            "global/healthChecks", {"name": name, "type": "TCP", "tcpHealthCheck": {"port": 1}, "description": "theirs"}
+            "global/healthChecks",
+            {"name": name, "type": "TCP", "tcpHealthCheck": {"port": 1}, "description": "theirs"},
         )
 
     def given_certificate(self, name: str) -> None:
@@ -192,12 +227,18 @@ class Scenario:
         """Made by whoever; `collection` is with its scope, as in `global/healthChecks`."""
         session = requests.Session()
         session.mount("http://", InProcessAdapter(self.cloud))
-        answer = session.post(f"http://compute.local/compute/v1/projects/{PROJECT}/{collection}", json=body)
+        answer = session.post(
+            f"http://compute.emulator/src/compute_emulator/v1/projects/{PROJECT}/{collection}",
+            json=body,
+        )
         assert answer.ok, answer.text
 
-    def given_mortal_workers(self, around: Callable[[Callable[[], Any]], Any], death: type[BaseException]) -> None:
-        """Workers that can die at any external write: `around` gets each write to the store, to Compute Engine and to the bus. A
-        dead worker's message is delivered again, to a new worker."""
+    def given_mortal_workers(
+        self, around: Callable[[Callable[[], Any]], Any], death: type[BaseException]
+    ) -> None:
+        """Workers that can die at any external write: `around` gets each write to the store, to
+        Compute Engine and to the bus. A dead worker's message is delivered again, to a new
+        worker."""
 
         def live(work: Callable[[], None]) -> None:
             try:
@@ -221,14 +262,19 @@ class Scenario:
         self.clock.watchers.append(look)
 
     def when_woken(self, data: bytes = b'{"model": "tiny"}') -> None:
-        self.bus.publish(records.WAKEUPS, data)
+        self.bus.publish(repository.WAKEUPS, data)
         self.bus.pump()
 
     def publish_later(self, body: object) -> Callable[[], None]:
         """Publish now, but deliver only when the answer is called."""
         slow = EmbeddedBus(self.clock)
         slow.subscribe("model-releases", lambda event: release.handle(self.world, event))
-        context = {"ce-id": "late", "ce-source": "//ci", "ce-type": RELEASE_TYPE, "ce-specversion": "1.0"}
+        context = {
+            "ce-id": "late",
+            "ce-source": "//ci",
+            "ce-type": RELEASE_TYPE,
+            "ce-specversion": "1.0",
+        }
         slow.publish("model-releases", json.dumps(body).encode(), context)
 
         def deliver() -> None:
@@ -239,10 +285,18 @@ class Scenario:
 
     def when_released(self, version: str, model: str = "tiny", **sections: Any) -> None:
         """Publish a release and let the functions work on it as far as they get without a tick."""
-        artifact: dict[str, Any] = {} if "artifact" in sections else {"artifact": {"image": f"{IMAGE}:{version}"}}
-        fields = {name: sections.pop(name) for name in ("force", "requested_by", "reason") if name in sections}
-        known = self.store.get(records.model_path(model))
-        defaults: dict[str, Any] = {} if known else {"scaling": {"min": 3, "max": 6}, "traffic": QUICK}
+        artifact: dict[str, Any] = (
+            {} if "artifact" in sections else {"artifact": {"image": f"{IMAGE}:{version}"}}
+        )
+        fields = {
+            name: sections.pop(name)
+            for name in ("force", "requested_by", "reason")
+            if name in sections
+        }
+        known = self.store.get(repository.model_path(model))
+        defaults: dict[str, Any] = (
+            {} if known else {"scaling": {"min": 3, "max": 6}, "traffic": QUICK}
+        )
         body: dict[str, Any] = {"model": model, "version": version}
         self.when_published(body | artifact | fields | defaults | sections)
 
@@ -259,20 +313,24 @@ class Scenario:
             self.when_seconds_pass(60)
 
     def when_seconds_pass(self, seconds: float) -> None:
-        """Time goes on, with the tick of every full minute and everything the functions do on it."""
+        """Time goes on, with the tick of every full minute and everything the functions do on
+        it."""
         end = self.clock.now() + timedelta(seconds=seconds)
         while self.clock.now() < end:
             self.clock.sleep(min(60.0, (end - self.clock.now()).total_seconds()))
-            self.bus.publish(records.WAKEUPS, json.dumps({"tick": True}).encode())
+            self.bus.publish(repository.WAKEUPS, json.dumps({"tick": True}).encode())
             self.bus.pump()
 
     def when_settled(self, model: str = "tiny", within_minutes: int = 120) -> None:
-        """Let time pass until nothing is under way for the model. Fails, with the story so far, when that takes too long."""
+        """Let time pass until nothing is under way for the model. Fails, with the story so far,
+        when that takes too long."""
         for _ in range(within_minutes):
             if self.state(model).wake_at is None:
                 return
             self.when_minutes_pass(1)
-        raise AssertionError(f"{model} is not settled after {within_minutes} minutes:\n" + self.story(model))
+        raise AssertionError(
+            f"{model} is not settled after {within_minutes} minutes:\n" + self.story(model)
+        )
 
     def when_until(self, phase: str, model: str = "tiny", within_seconds: int = 3600) -> None:
         """Let time pass until the model's log says that this phase was entered."""
@@ -285,7 +343,7 @@ class Scenario:
     # ---- then
 
     def state(self, model: str = "tiny") -> State:
-        document = self.store.get(records.model_path(model))
+        document = self.store.get(repository.model_path(model))
         assert document, f"no document for {model}"
         return from_document(document.data)
 
@@ -294,16 +352,18 @@ class Scenario:
         return stable.version if stable else None
 
     def outcome(self, version: str, model: str = "tiny") -> str | None:
-        document = self.store.get(records.release_path(model, version))
+        document = self.store.get(repository.release_path(model, version))
         return document.data.get("outcome") if document else None
 
     def why(self, version: str, model: str = "tiny") -> str:
-        document = self.store.get(records.release_path(model, version))
+        document = self.store.get(repository.release_path(model, version))
         return str(document.data["ended"]["why"]) if document and "ended" in document.data else ""
 
     def reason(self, version: str, model: str = "tiny") -> str:
-        document = self.store.get(records.release_path(model, version))
-        return str(document.data["ended"]["reason"]) if document and "ended" in document.data else ""
+        document = self.store.get(repository.release_path(model, version))
+        return (
+            str(document.data["ended"]["reason"]) if document and "ended" in document.data else ""
+        )
 
     def spec(self, model: str = "tiny") -> Spec:
         stable = self.state(model).rollout.stable
@@ -318,7 +378,8 @@ class Scenario:
 
     def story(self, model: str = "tiny") -> str:
         return "\n".join(
-            f"{entry['at']:%H:%M:%S} {entry['release']} {entry['from']} -> {entry['to']}: {entry['why']}"
+            f"{entry['at']:%H:%M:%S} {entry['release']} {entry['from']} -> {entry['to']}:"
+            f" {entry['why']}"
             for entry in self.log(model)
         )
 
@@ -327,13 +388,19 @@ class Scenario:
         versions = self._versions(model)
         found = []
         for record in self.cloud.snapshot():
-            if record["group"] == f"{model}-blue" and record["action"] != "DELETING" and record["status"]:
+            if (
+                record["group"] == f"{model}-blue"
+                and record["action"] != "DELETING"
+                and record["status"]
+            ):
                 version = versions.get(record["template"], "?")
                 found.append(Running(record["name"], version, record["ready"], record["zone"]))
         return found
 
     def healthy_by_version(self, model: str = "tiny") -> dict[str, int]:
-        return dict(Counter(instance.version for instance in self.instances(model) if instance.healthy))
+        return dict(
+            Counter(instance.version for instance in self.instances(model) if instance.healthy)
+        )
 
     def resources(self) -> set[str]:
         """Everything that exists in the project, as `collection/name`."""
@@ -381,11 +448,16 @@ class Scenario:
         return [document.data for document in self.store.list("quarantine", 1000, None)]
 
     def everything_written(self) -> tuple[Any, ...]:
-        """All documents and all of Compute Engine: what must be equal before and after something that changes nothing."""
+        """All documents and all of Compute Engine: what must be equal before and after something
+        that changes nothing."""
         paths = ["models", "outbox", "quarantine", "models/tiny/log", "models/tiny/releases"]
         documents = [document for path in paths for document in self.store.list(path, 1000, None)]
         tables = {key: table for key, table in self.cloud.tables.items() if key[1] != "operations"}
-        return (documents, json.dumps(list(tables.values()), sort_keys=True, default=str), len(self.published))
+        return (
+            documents,
+            json.dumps(list(tables.values()), sort_keys=True, default=str),
+            len(self.published),
+        )
 
     def leftovers(self) -> tuple[str, ...]:
         """Messages that were committed and never sent."""

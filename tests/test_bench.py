@@ -1,4 +1,5 @@
-"""The committed results of the bench are whole and agree with themselves. Nothing is timed in here."""
+"""The committed results of the bench are whole and agree with themselves. Nothing is timed in
+here."""
 
 from __future__ import annotations
 
@@ -9,13 +10,23 @@ import pytest
 
 from bench.provision import critical_length
 from bench.results import FILE, KEYS, Key, merged, row, written
-from infra.resources.base import Action, Plan
-from infra.resources.base import Key as Resource
+from infra.fleet.model import Action, Plan
+from infra.fleet.model import Key as Resource
 
 NAMES = [
-    *("cold_start_ratio", "cold_start_intake_ratio", "memory_mib", "provision_over_critical_path", "swap_mutations_per_step"),
+    *(
+        "cold_start_ratio",
+        "cold_start_intake_ratio",
+        "memory_mib",
+        "provision_over_critical_path",
+        "swap_mutations_per_step",
+    ),
     *("settled_turn_writes", "settled_turn_cpu_ms", "provision_vs_gcloud", "swap_vs_gcloud"),
-    *("standin_rolling_update_cpu_ms", "standin_list_5000_groups_s", "standin_memory_per_group_kib"),
+    *(
+        "standin_rolling_update_cpu_ms",
+        "standin_list_5000_groups_s",
+        "standin_memory_per_group_kib",
+    ),
     "standin_requests_per_second",
 ]
 
@@ -32,7 +43,9 @@ def test_the_results_have_every_key_in_order(committed: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
-def test_each_result_says_its_value_unit_target_and_how_it_was_measured(committed: dict[str, Any], key: Key) -> None:
+def test_each_result_says_its_value_unit_target_and_how_it_was_measured(
+    committed: dict[str, Any], key: Key
+) -> None:
     result = committed["results"][key.name]
     assert set(result) == {"value", "unit", "target", "met", "how", "detail"}
     assert (result["unit"], result["target"]) == (key.unit, key.target)
@@ -48,11 +61,15 @@ def test_what_is_met_follows_from_value_and_target(committed: dict[str, Any]) ->
 
 
 def test_the_results_say_on_what_they_were_measured(committed: dict[str, Any]) -> None:
-    assert {"at", "system", "processor", "cores", "memory_gib", "load_before", "python"} <= set(committed["machine"])
+    assert {"at", "system", "processor", "cores", "memory_gib", "load_before", "python"} <= set(
+        committed["machine"]
+    )
 
 
 def test_a_value_above_its_target_is_told_as_missed() -> None:
-    told = json.loads(written([row("memory_mib", 161, "weighed"), row("settled_turn_writes", 0, "counted")], {}))
+    told = json.loads(
+        written([row("memory_mib", 161, "weighed"), row("settled_turn_writes", 0, "counted")], {})
+    )
     assert [result["met"] for result in told["results"].values()] == [False, True]
     assert told["results"]["settled_turn_writes"]["target"] == "= 0"
 
@@ -63,11 +80,16 @@ def test_a_value_may_also_have_to_be_large_enough(value: float | None, met: bool
     assert (found.key.target, found.met) == (">= 1000", met)
 
 
-def test_a_part_measured_anew_replaces_its_rows_and_leaves_the_others(committed: dict[str, Any]) -> None:
+def test_a_part_measured_anew_replaces_its_rows_and_leaves_the_others(
+    committed: dict[str, Any],
+) -> None:
     anew = row("memory_mib", 12, "weighed anew", pages=3)
     told = json.loads(merged(committed, [anew], {"at": "now", "load_before": 0.1, "cores": 64}))
     assert told["results"]["memory_mib"]["value"] == 12
-    assert told["results"]["memory_mib"]["detail"] == {"pages": 3, "measured": {"at": "now", "load_before": 0.1}}
+    assert told["results"]["memory_mib"]["detail"] == {
+        "pages": 3,
+        "measured": {"at": "now", "load_before": 0.1},
+    }
     told["results"]["memory_mib"] = committed["results"]["memory_mib"]
     assert told == committed
     assert list(told["results"]) == list(committed["results"])

@@ -1,4 +1,5 @@
-"""The build that deploys: is it a legal one, in the right order, and do its steps do what they say? Nothing is sent anywhere."""
+"""The build that deploys: is it a legal one, in the right order, and do its steps do what they say?
+Nothing is sent anywhere."""
 
 from __future__ import annotations
 
@@ -63,7 +64,9 @@ def test_a_step_runs_on_a_pinned_image(step: dict[str, Any]) -> None:
 @EVERY_STEP
 def test_the_script_of_a_step_is_bash_and_uses_only_what_it_is_given(step: dict[str, Any]) -> None:
     assert step["script"].startswith("#!/usr/bin/env bash\n")
-    assert subprocess.run(["bash", "-n"], input=step["script"], text=True, timeout=10).returncode == 0
+    assert (
+        subprocess.run(["bash", "-n"], input=step["script"], text=True, timeout=10).returncode == 0
+    )
     given = {assignment.partition("=")[0] for assignment in step["env"]}
     assert set(re.findall(r"\$\{?([A-Z][A-Z_]*)", step["script"])) <= given
 
@@ -75,14 +78,26 @@ def test_the_steps_call_scripts_that_are_here() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "accepted"), [('{"model":"tiny","command":"pause"}', True), ('{"model":"tiny","wish":1}', False), ("", False)]
+    ("text", "accepted"),
+    [
+        ('{"model":"tiny","command":"pause"}', True),
+        ('{"model":"tiny","wish":1}', False),
+        ("", False),
+    ],
 )
-def test_a_build_stops_at_a_release_that_the_intake_would_refuse(text: str, accepted: bool, tmp_path: Path) -> None:
+def test_a_build_stops_at_a_release_that_the_intake_would_refuse(
+    text: str, accepted: bool, tmp_path: Path
+) -> None:
     file = tmp_path / "release.json"
     file.write_text(text)
     script = STEPS["check-release"]["script"].replace(".venv/bin/python", sys.executable)
     step = subprocess.run(
-        ["bash", "-c", script], env=os.environ | {"RELEASE_FILE": str(file)}, cwd=ROOT, capture_output=True, text=True, timeout=30
+        ["bash", "-c", script],
+        env=os.environ | {"RELEASE_FILE": str(file)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
     assert (step.returncode == 0) is accepted, step.stderr
     assert accepted or str(file) in step.stderr
@@ -94,8 +109,18 @@ def published(tmp_path: Path, release_file: str) -> list[str]:
     messages.write_text("")
     gcloud.write_text(f'#!/bin/bash\nprintf "%s\\0" "${{@: -1}}" >> {messages}\n')
     gcloud.chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PROJECT": "p", "RELEASE_FILE": release_file}
-    subprocess.run(["bash", "-c", STEPS["publish-release"]["script"]], env=environment, cwd=ROOT, check=True, timeout=10)
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "PROJECT": "p",
+        "RELEASE_FILE": release_file,
+    }
+    subprocess.run(
+        ["bash", "-c", STEPS["publish-release"]["script"]],
+        env=environment,
+        cwd=ROOT,
+        check=True,
+        timeout=10,
+    )
     return messages.read_text().split("\0")[:-1]
 
 
@@ -104,7 +129,11 @@ def test_a_build_without_a_release_file_publishes_nothing(tmp_path: Path) -> Non
 
 
 def test_a_build_with_a_release_file_publishes_what_is_in_it(tmp_path: Path) -> None:
-    release = {"model": "tiny", "version": "1", "artifact": {"image": "registry.example/tiny@sha256:" + "0" * 64}}
+    release = {
+        "model": "tiny",
+        "version": "1",
+        "artifact": {"image": "registry.example/tiny@sha256:" + "0" * 64},
+    }
     file = tmp_path / "release.json"
     file.write_text(json.dumps(release))
     (message,) = published(tmp_path, str(file))
@@ -112,7 +141,9 @@ def test_a_build_with_a_release_file_publishes_what_is_in_it(tmp_path: Path) -> 
 
 
 def test_the_build_runs_as_the_deployer_that_bootstrap_makes() -> None:
-    assert BUILD["serviceAccount"].endswith("/serviceAccounts/slipway-deployer@$PROJECT_ID.iam.gserviceaccount.com")
+    assert BUILD["serviceAccount"].endswith(
+        "/serviceAccounts/slipway-deployer@$PROJECT_ID.iam.gserviceaccount.com"
+    )
     assert "service_account slipway-deployer" in (ROOT / "deploy/bootstrap.sh").read_text()
     assert BUILD["options"]["logging"] == "CLOUD_LOGGING_ONLY", (
         "a build with an identity of its own is refused without a choice of logs"

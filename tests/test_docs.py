@@ -1,4 +1,5 @@
-"""What the README and the pages of docs/ say is true: links lead somewhere, events are accepted, names are those of the code."""
+"""What the README and the pages of docs/ say is true: links lead somewhere, events are accepted,
+names are those of the code."""
 
 from __future__ import annotations
 
@@ -16,24 +17,34 @@ from typing import Any, get_args
 import pytest
 
 from bench.readme import updated
-from infra.resources import names
+from infra.fleet import naming
 from infra.signatures import is_signed
-from rollout import model, strategies
-from rollout.encode import State, to_document
-from rollout.events import CommandGiven, ReleaseRequested, decode_json, parse, resolve
-from rollout.guard import Policy, load_policy, violations
-from rollout.spec import Spec
+from infra.store.documents import State, to_document
+from rollout import model
+from rollout.policy.policy import Policy, load_policy, violations
+from rollout.spec.message import CommandGiven, ReleaseRequested, decode_json, parse, resolve
+from rollout.spec.model import Spec
+from rollout.strategies import rolling
 from tests.rollout.build import release
 from tests.scenario import Scenario
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "local/compute/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "emulator/src/compute_emulator/README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 README, OPERATIONS = PAGES[0], ROOT / "docs/operations.md"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MESSAGE = re.compile(r"--message='(\{.*?\})'", re.DOTALL)
-A_PATH = re.compile(r"(?:docs|deploy|handlers|infra|local|rollout|tests|schemas|bench|examples)/[\w./-]*\w|main\.py")
-NOT_YET = {"infra/resources/firewall.py", "bench/results.json"}  # made by whoever follows the page
+A_PATH = re.compile(
+    r"(?:docs|deploy|handlers|infra|local|rollout|tests|schemas|bench|examples)/[\w./-]*\w|main\.py"
+)
+NOT_YET = {
+    "infra/fleet/resources/firewall.py",
+    "bench/results.json",
+}  # made by whoever follows the page
 
 
 def text(page: Path) -> str:
@@ -53,7 +64,9 @@ def messages(page: Path) -> list[str]:
     """What the page would have people publish on `model-releases`."""
     published = [found for found in MESSAGE.findall(text(page)) if "$" not in found]
     bodies = [json.loads(block) for block in blocks(page, "json")]
-    return published + [json.dumps(body) for body in bodies if "model" in body and "from" not in body]
+    return published + [
+        json.dumps(body) for body in bodies if "model" in body and "from" not in body
+    ]
 
 
 def anchors(page: Path) -> set[str]:
@@ -92,7 +105,10 @@ def test_every_make_command_is_one(page: Path) -> None:
 
 
 def test_two_commands_do_everything() -> None:
-    assert [line.split(" #")[0].strip() for line in blocks(README, "sh")[0].splitlines()] == ["make demo", "make test"]
+    assert [line.split(" #")[0].strip() for line in blocks(README, "sh")[0].splitlines()] == [
+        "make demo",
+        "make test",
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
@@ -108,8 +124,15 @@ def test_the_readmes_releases_follow_from_each_other() -> None:
         if isinstance(each, ReleaseRequested):
             spec = resolve(each, spec)
     assert spec
-    assert (spec.scaling.max, spec.rollout.steps, spec.rollout.bake_seconds) == (12, (10, 50, 100), 1800)
-    assert {command.command for command in asked if isinstance(command, CommandGiven)} == {"pause", "rollback"}
+    assert (spec.scaling.max, spec.rollout.steps, spec.rollout.bake_seconds) == (
+        12,
+        (10, 50, 100),
+        1800,
+    )
+    assert {command.command for command in asked if isinstance(command, CommandGiven)} == {
+        "pause",
+        "rollback",
+    }
 
 
 def test_the_readmes_speeds_are_those_measured() -> None:
@@ -117,24 +140,45 @@ def test_the_readmes_speeds_are_those_measured() -> None:
 
 
 def test_the_readmes_strategy_works_as_it_stands() -> None:
-    space: dict[str, Any] = dict(vars(strategies))
+    space: dict[str, Any] = dict(vars(rolling))
     exec(blocks(README, "python")[0], space)
     ladder = space["STRATEGIES"]["probe"].ladder
-    assert [step.percent for step in ladder(strategies.Swap(release("1"), release("2")))] == [1, 100]
-    assert [step.percent for step in ladder(strategies.Swap(None, release("2")))] == [100]
+    assert [step.percent for step in ladder(rolling.Swap(release("1"), release("2")))] == [1, 100]
+    assert [step.percent for step in ladder(rolling.Swap(None, release("2")))] == [100]
 
 
-@pytest.mark.parametrize("hop", re.findall(r"`(\w+)`(?: asks)? (?:in|of) \[([\w/]+)\.py\]", text(README)), ids=lambda hop: hop)
+@pytest.mark.parametrize(
+    "hop",
+    re.findall(r"`(\w+)`(?: asks)? (?:in|of) \[([\w/]+)\.py\]", text(README)),
+    ids=lambda hop: hop,
+)
 def test_every_function_that_the_readme_points_at_is_there(hop: tuple[str, str]) -> None:
     function, path = hop
-    assert re.search(rf"^\s*(?:def|class) {function}\b|^{function}\b", text(ROOT / f"{path}.py"), re.MULTILINE), hop
+    assert re.search(
+        rf"^\s*(?:def|class) {function}\b|^{function}\b", text(ROOT / f"{path}.py"), re.MULTILINE
+    ), hop
 
 
 def test_the_names_on_compute_engine_are_those_that_are_made() -> None:
     keys = (
-        *(names.group("tiny", "blue", "r"), names.autoscaler("tiny", "blue", "r"), names.backend_service("tiny", "blue")),
-        *(names.ready_check("tiny"), names.live_check("tiny"), names.GATEWAY, names.GATEWAY_DEFAULT, names.GATEWAY_ADDRESS),
-        *(names.GATEWAY_HTTP_PROXY, names.GATEWAY_HTTP_RULE, names.GATEWAY_HTTPS_PROXY, names.GATEWAY_HTTPS_RULE),
+        *(
+            naming.group("tiny", "blue", "r"),
+            naming.autoscaler("tiny", "blue", "r"),
+            naming.backend_service("tiny", "blue"),
+        ),
+        *(
+            naming.ready_check("tiny"),
+            naming.live_check("tiny"),
+            naming.GATEWAY,
+            naming.GATEWAY_DEFAULT,
+            naming.GATEWAY_ADDRESS,
+        ),
+        *(
+            naming.GATEWAY_HTTP_PROXY,
+            naming.GATEWAY_HTTP_RULE,
+            naming.GATEWAY_HTTPS_PROXY,
+            naming.GATEWAY_HTTPS_RULE,
+        ),
     )
     assert {key.name for key in keys} <= set(re.findall(r"`([^`\n]+)`", text(README)))
 
@@ -142,13 +186,19 @@ def test_the_names_on_compute_engine_are_those_that_are_made() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
 def test_topics_and_subscriptions_are_those_of_the_deployment(page: Path) -> None:
     known = set(re.findall(r"^[A-Z_]+=([\w-]+)$", text(ROOT / "deploy/common.sh"), re.MULTILINE))
-    named = re.findall(r"(?<![\w./-])model-(?:releases|wakeups|rollout)[\w-]*(?![\w.-]*\.json)", text(page))
+    named = re.findall(
+        r"(?<![\w./-])model-(?:releases|wakeups|rollout)[\w-]*(?![\w.-]*\.json)", text(page)
+    )
     assert {name.rstrip("-") for name in named} - {"model-release"} <= known
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
 def test_every_test_that_is_named_is_there(page: Path) -> None:
-    there = set(re.findall(r"def (test_\w+)", "\n".join(text(path) for path in (ROOT / "tests").rglob("test_*.py"))))
+    there = set(
+        re.findall(
+            r"def (test_\w+)", "\n".join(text(path) for path in (ROOT / "tests").rglob("test_*.py"))
+        )
+    )
     assert set(re.findall(r"`(test_\w+)`", text(page))) <= there
 
 
@@ -173,8 +223,18 @@ def test_the_status_event_is_as_it_is_told() -> None:
 
 
 def test_every_reason_outcome_and_condition_is_explained() -> None:
-    conditions = set(re.findall(r'Condition\("(\w+)"', text(ROOT / "rollout/advance.py") + text(ROOT / "handlers/turn.py")))
-    cells = {name for line in text(OPERATIONS).splitlines() if line.startswith("|") for name in re.findall(r"`([^`]+)`", line)}
+    conditions = set(
+        re.findall(
+            r'Condition\("(\w+)"',
+            text(ROOT / "rollout/advance.py") + text(ROOT / "handlers/reconcile/loop.py"),
+        )
+    )
+    cells = {
+        name
+        for line in text(OPERATIONS).splitlines()
+        if line.startswith("|")
+        for name in re.findall(r"`([^`]+)`", line)
+    }
     assert conditions
     assert {*get_args(model.Reason), *get_args(model.Verb), *conditions} <= cells
     assert set(get_args(model.Outcome)) <= set(re.findall(r"`([^`\n]+)`", text(README)))
@@ -183,13 +243,17 @@ def test_every_reason_outcome_and_condition_is_explained() -> None:
 def test_every_log_message_is_one_that_is_written() -> None:
     section = text(OPERATIONS).split("### Log lines")[1].split("\n### ")[0]
     rows = re.findall(r"^\| `([^`]+)`", section, re.MULTILINE)
-    written = "\n".join(text(path) for folder in ("handlers", "infra") for path in (ROOT / folder).rglob("*.py"))
+    written = "\n".join(
+        text(path) for folder in ("handlers", "infra") for path in (ROOT / folder).rglob("*.py")
+    )
     assert len(rows) >= 8
     assert [row for row in rows if f'"{row}"' not in written] == []
 
 
 def test_the_models_document_has_the_fields_that_are_told() -> None:
-    row = next(line for line in text(OPERATIONS).splitlines() if line.startswith("| `models/{model}` |"))
+    row = next(
+        line for line in text(OPERATIONS).splitlines() if line.startswith("| `models/{model}` |")
+    )
     document = to_document(State(model.Desired("tiny")))
     told = set(re.findall(r"`(\w+)`", row))
     assert told | {"model"} >= set(document) | set(document["rollout"]) | set(document["desired"])
@@ -211,14 +275,19 @@ def test_an_image_that_was_signed_as_the_page_says_is_signed(tmp_path: Path) -> 
         assert not os.environ.get("CI"), "openssl is not installed"
         pytest.skip("openssl is not installed")
     commands = example(OPERATIONS, "signing an image")
-    done = subprocess.run(["bash", "-euc", commands], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["bash", "-euc", commands], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     image = commands.partition("IMAGE=")[2].split()[0]
     signers = ((tmp_path / "signer.pub").read_text(),)
     assert is_signed(image, done.stdout, signers)
     assert not is_signed(image[:-1], done.stdout, signers)
     with_policy = load_policy({"signers": list(signers)}, is_signed=is_signed)
     signed = {"image": image, "signature": done.stdout}
-    assert violations(with_policy, resolve(ReleaseRequested("tiny", "1", {"artifact": signed}), None)) == ()
+    assert (
+        violations(with_policy, resolve(ReleaseRequested("tiny", "1", {"artifact": signed}), None))
+        == ()
+    )
 
 
 def plain(value: dict[str, Any]) -> Any:

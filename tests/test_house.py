@@ -1,7 +1,8 @@
-"""The house itself: what a function loads, who may know the clock and Compute Engine, and what never stands in the tree.
+"""The house itself: what a function loads, who may know the clock and Compute Engine, and what
+never stands in the tree.
 
-The directions between our packages are import contracts (pyproject.toml); here is what those cannot say.
-"""
+The directions between our packages are import contracts (pyproject.toml); here is what those cannot
+say."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DEPLOYED = ("handlers", "infra", "rollout")
-IGNORED = pathspec.GitIgnoreSpec.from_lines([*(ROOT / ".gitignore").read_text().splitlines(), ".git/"])
+IGNORED = pathspec.GitIgnoreSpec.from_lines(
+    [*(ROOT / ".gitignore").read_text().splitlines(), ".git/"]
+)
 
 # What only wiring may know: the environment, the clock, chance.
 AMBIENT = re.compile(
@@ -29,14 +32,15 @@ AMBIENT = re.compile(
     r"|random\..*|secrets\..*|uuid\.uuid[14]"
 )
 
-# Costs that no function has a use for. `local` and what it needs, what tests need, and the embedded defaults.
+# Costs that no function has a use for. `local` and what it needs, what tests need, and the embedded
+# defaults.
 NEVER_LOADED = {
     "bench",
     "cronsim",
     "googleapiclient",
     "httplib2",
     "hypothesis",
-    "infra.stores.sqlite",
+    "infra.store.sqlite",
     "jsonschema",
     "local",
     "matplotlib",
@@ -50,10 +54,10 @@ NEVER_LOADED = {
 INTAKE_NEVER_LOADS = NEVER_LOADED | {
     "google.cloud.compute",
     "google.cloud.compute_v1",
-    "handlers.turn",
-    "infra.apply",
-    "infra.compute",
-    "infra.plan",
+    "handlers.reconcile.loop",
+    "infra.compute.apply",
+    "infra.compute.client",
+    "infra.fleet.plan",
 }
 
 UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|HA" + r"CK)\b")
@@ -61,7 +65,10 @@ ONE_MACHINE = re.compile(r"(?<![\w.$}])/(root|work|home/[a-z]\w*|Users/\w+)/")
 
 
 def deployed_files() -> list[Path]:
-    return [ROOT / "main.py", *sorted(path for folder in DEPLOYED for path in (ROOT / folder).rglob("*.py"))]
+    return [
+        ROOT / "main.py",
+        *sorted(path for folder in DEPLOYED for path in (ROOT / folder).rglob("*.py")),
+    ]
 
 
 def module(path: Path) -> str:
@@ -81,30 +88,43 @@ def imports(path: Path) -> set[str]:
 
 
 def names_used(path: Path) -> Iterator[str]:
-    """Dotted names as they are called at home: `from os import environ as e; e["X"]` is a use of os.environ."""
+    """Dotted names as they are called at home: `from os import environ as e; e["X"]` is a use of
+    os.environ."""
     tree = ast.parse(path.read_text())
     home: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             home |= {
-                alias.asname or alias.name.split(".")[0]: alias.name if alias.asname else alias.name.split(".")[0]
+                alias.asname or alias.name.split(".")[0]: (
+                    alias.name if alias.asname else alias.name.split(".")[0]
+                )
                 for alias in node.names
             }
         elif isinstance(node, ast.ImportFrom) and node.module:
-            home |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            home |= {
+                alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names
+            }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute | ast.Name) and (base := ast.unparse(node).split(".")[0]) in home:
+        if (
+            isinstance(node, ast.Attribute | ast.Name)
+            and (base := ast.unparse(node).split(".")[0]) in home
+        ):
             yield ".".join([home[base], *ast.unparse(node).split(".")[1:]])
 
 
 def in_tree() -> list[Path]:
-    return [path for path in ROOT.rglob("*") if path.is_file() and not IGNORED.match_file(path.relative_to(ROOT))]
+    return [
+        path
+        for path in ROOT.rglob("*")
+        if path.is_file() and not IGNORED.match_file(path.relative_to(ROOT))
+    ]
 
 
 # -- what a function loads --------------------------------------------------------------------------------------------
 
 
-# Addresses that nobody is asked at, since no event comes; with them the clients look for no credentials.
+# Addresses that nobody is asked at, since no event comes; with them the clients look for no
+# credentials.
 NOWHERE = {
     "FIRESTORE_EMULATOR_HOST": "127.0.0.1:9",
     "PUBSUB_EMULATOR_HOST": "127.0.0.1:9",
@@ -113,26 +133,44 @@ NOWHERE = {
 
 
 def loaded_by(entry_point: str, then: str = "") -> set[str]:
-    """Every module that a fresh process has imported when it is ready for its first event, whether it kept it or not."""
-    environment = os.environ | {"FUNCTION_TARGET": entry_point, "GOOGLE_CLOUD_PROJECT": "house"} | NOWHERE
+    """Every module that a fresh process has imported when it is ready for its first event, whether
+    it kept it or not."""
+    environment = (
+        os.environ | {"FUNCTION_TARGET": entry_point, "GOOGLE_CLOUD_PROJECT": "house"} | NOWHERE
+    )
     command = [sys.executable, "-X", "importtime", "-c", f"import main\n{then}"]
-    process = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60)
+    process = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60
+    )
     assert process.returncode == 0, process.stderr[-2000:]
-    return {line.rpartition("|")[2].strip() for line in process.stderr.splitlines() if line.startswith("import time:")}
+    return {
+        line.rpartition("|")[2].strip()
+        for line in process.stderr.splitlines()
+        if line.startswith("import time:")
+    }
 
 
-@pytest.mark.parametrize(("entry_point", "never"), [("on_release", INTAKE_NEVER_LOADS), ("on_wakeup", NEVER_LOADED)])
+@pytest.mark.parametrize(
+    ("entry_point", "never"), [("on_release", INTAKE_NEVER_LOADS), ("on_wakeup", NEVER_LOADED)]
+)
 def test_a_function_loads_nothing_it_has_no_use_for(entry_point: str, never: set[str]) -> None:
     loaded = loaded_by(entry_point)
     assert "main" in loaded
-    assert sorted(name for name in loaded if name in never or any(name.startswith(f"{each}.") for each in never)) == []
+    assert (
+        sorted(
+            name
+            for name in loaded
+            if name in never or any(name.startswith(f"{each}.") for each in never)
+        )
+        == []
+    )
 
 
 ASK_FOR_A_GROUP = """
 from contextlib import suppress
 from infra import wiring
-from infra.compute_errors import Retry
-from infra.resources.base import Key
+from infra.compute.errors import Retry
+from infra.fleet.model import Key
 with suppress(Retry):
     wiring.world().compute.get(Key("regionInstanceGroupManagers", "us-central1", "tiny-blue"))
 """
@@ -140,7 +178,11 @@ with suppress(Retry):
 
 def test_the_turn_loads_the_compute_services_that_it_calls_and_not_the_client_as_a_whole() -> None:
     loaded = loaded_by("on_wakeup", then=ASK_FOR_A_GROUP)
-    services = {name.split(".")[4] for name in loaded if name.startswith("google.cloud.compute_v1.services.")}
+    services = {
+        name.split(".")[4]
+        for name in loaded
+        if name.startswith("google.cloud.compute_v1.services.")
+    }
     assert "region_instance_group_managers" in services
     assert len(services) <= 20, "the client has some 130"
     assert "google.cloud.compute_v1" not in loaded
@@ -177,17 +219,36 @@ def test_only_wiring_knows_the_environment_the_clock_and_chance(path: Path) -> N
 def test_only_the_compute_module_imports_google_compute(path: Path) -> None:
     if re.fullmatch(r"infra\.compute(_\w+)?(\.\w+)*", module(path)):
         return
-    assert sorted(name for name in imports(path) if name.startswith(("google.cloud.compute", "googleapiclient"))) == []
+    assert (
+        sorted(
+            name
+            for name in imports(path)
+            if name.startswith(("google.cloud.compute", "googleapiclient"))
+        )
+        == []
+    )
 
 
 def test_main_hands_over_to_handlers_and_knows_wiring_and_logs_alone() -> None:
-    ours = {name for name in imports(ROOT / "main.py") if name.split(".")[0] in (*DEPLOYED, "local", "tests", "bench")}
-    assert {name for name in ours if not name.startswith("handlers.")} <= {"infra.logs", "infra.wiring"}
+    ours = {
+        name
+        for name in imports(ROOT / "main.py")
+        if name.split(".")[0] in (*DEPLOYED, "local", "tests", "bench")
+    }
+    assert {name for name in ours if not name.startswith("handlers.")} <= {
+        "infra.logs",
+        "infra.wiring",
+    }
 
 
 def test_deployed_code_never_imports_main_the_tests_or_what_runs_only_here() -> None:
     wrong = {(module(path), name) for path in deployed_files() for name in imports(path)}
-    assert sorted(pair for pair in wrong if pair[1].split(".")[0] in ("main", "local", "tests", "bench")) == []
+    assert (
+        sorted(
+            pair for pair in wrong if pair[1].split(".")[0] in ("main", "local", "tests", "bench")
+        )
+        == []
+    )
 
 
 # -- what is deployed, and what never stands in the tree ----------------------------------------------------------------
@@ -195,8 +256,14 @@ def test_deployed_code_never_imports_main_the_tests_or_what_runs_only_here() -> 
 
 def test_a_function_is_uploaded_with_its_code_and_its_pins_and_nothing_else() -> None:
     ignored = pathspec.GitIgnoreSpec.from_lines((ROOT / ".gcloudignore").read_text().splitlines())
-    uploaded = {path.relative_to(ROOT) for path in in_tree() if not ignored.match_file(path.relative_to(ROOT))}
-    inside = {path.relative_to(ROOT) for path in in_tree() if path.relative_to(ROOT).parts[0] in DEPLOYED}
+    uploaded = {
+        path.relative_to(ROOT)
+        for path in in_tree()
+        if not ignored.match_file(path.relative_to(ROOT))
+    }
+    inside = {
+        path.relative_to(ROOT) for path in in_tree() if path.relative_to(ROOT).parts[0] in DEPLOYED
+    }
     assert uploaded == inside | {Path("main.py"), Path("requirements.txt")}
 
 
@@ -208,7 +275,9 @@ def test_make_help_lists_every_command() -> None:
 
 
 def test_the_machine_that_judges_runs_the_commands_that_people_run() -> None:
-    commands = re.findall(r"^make .*?(\w+)(?: \|\|.*)?$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    commands = re.findall(
+        r"^make .*?(\w+)(?: \|\|.*)?$", (ROOT / ".ci/run").read_text(), re.MULTILINE
+    )
     assert commands == ["setup", "check", "test"]
 
 

@@ -1,5 +1,5 @@
-"""What docs/promises.md says is shown is shown by a test of that name; nothing is promised without one, and no rule's test is
-missing on the page."""
+"""What docs/promises.md says is shown is shown by a test of that name; nothing is promised without
+one, and no rule's test is missing on the page."""
 
 from __future__ import annotations
 
@@ -16,17 +16,28 @@ PAGE = (ROOT / "docs/promises.md").read_text()
 TEST = r"`(tests/[\w/]+\.py)::(\w+)`"
 NAMED = re.findall(TEST, PAGE)
 RULES = "tests/journeys/test_rules.py"
-UNSHOWN = ("Under which faults", "What is known not to hold", "What is not shown here")  # sections whose lines promise nothing
+UNSHOWN = (
+    "Under which faults",
+    "What is known not to hold",
+    "What is not shown here",
+)  # sections whose lines promise nothing
 LABELS = [*(f"I{number}" for number in range(1, 16)), *(f"S{number}" for number in range(1, 12))]
 
 
 @cache
 def defined_in(path: str) -> frozenset[str]:
-    """The tests of a file that are run: one that is skipped whatever happens shows nothing, nor does one that another hides."""
-    tests = [each for each in ast.parse((ROOT / path).read_text()).body if isinstance(each, ast.FunctionDef)]
+    """The tests of a file that are run: one that is skipped whatever happens shows nothing, nor
+    does one that another hides."""
+    tests = [
+        each
+        for each in ast.parse((ROOT / path).read_text()).body
+        if isinstance(each, ast.FunctionDef)
+    ]
     names = Counter(each.name for each in tests)
     unrun = {
-        each.name for each in tests if any(re.search(r"\b(skip|xfail)\b", ast.unparse(mark)) for mark in each.decorator_list)
+        each.name
+        for each in tests
+        if any(re.search(r"\b(skip|xfail)\b", ast.unparse(mark)) for mark in each.decorator_list)
     }
     return frozenset(name for name, times in names.items() if times == 1 and name not in unrun)
 
@@ -40,7 +51,9 @@ def promises() -> dict[str, str]:
     found: dict[str, str] = {}
     for part in re.split(r"^#+ ", PAGE, flags=re.MULTILINE)[1:]:
         title, _, text = part.partition("\n")
-        rows = [row for row in text.splitlines() if row.startswith("| ") and not row.startswith("| |")]
+        rows = [
+            row for row in text.splitlines() if row.startswith("| ") and not row.startswith("| |")
+        ]
         if title not in UNSHOWN:
             found |= {f"{title}: {row[:60]}": row for row in rows}
             found |= {title: text} if title.startswith("Rule ") else {}
@@ -60,7 +73,9 @@ def test_nothing_is_promised_without_a_test() -> None:
 
 
 def test_each_label_stands_for_one_promise() -> None:
-    rows = [row.split("|")[1].strip() for row in PAGE.splitlines() if re.match(r"\| [IS]\d+ \|", row)]
+    rows = [
+        row.split("|")[1].strip() for row in PAGE.splitlines() if re.match(r"\| [IS]\d+ \|", row)
+    ]
     assert rows == LABELS
 
 
@@ -79,4 +94,8 @@ def test_each_rule_names_every_test_of_it(rule: int) -> None:
 
 def test_the_page_says_what_is_not_shown() -> None:
     missing = PAGE.split("## What is not shown here")[1]
-    assert [word for word in ("IAM", "quota", "back-off", "lock waits", "requestId", "wording") if word not in missing] == []
+    assert [
+        word
+        for word in ("IAM", "quota", "back-off", "lock waits", "requestId", "wording")
+        if word not in missing
+    ] == []

@@ -1,4 +1,5 @@
-"""The pinned packages: what the functions carry, and that the pins are those of the lists they were made from."""
+"""The pinned packages: what the functions carry, and that the pins are those of the lists they were
+made from."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)(?: ; (?P<marker>[^\\]+))?", re.MULTILINE)
+PIN = re.compile(
+    r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)(?: ; (?P<marker>[^\\]+))?", re.MULTILINE
+)
 LOCKS = pytest.mark.parametrize("lock", ["requirements", "requirements-dev"])
 
 # Import names whose distribution is called otherwise.
@@ -44,7 +47,10 @@ def blocks(lock: str) -> dict[str, str]:
     text = (ROOT / f"{lock}.txt").read_text()
     starts = [*PIN.finditer(text)]
     ends = [match.start() for match in starts[1:]] + [len(text)]
-    return {canonicalize_name(match["name"]): text[match.start() : end] for match, end in zip(starts, ends, strict=True)}
+    return {
+        canonicalize_name(match["name"]): text[match.start() : end]
+        for match, end in zip(starts, ends, strict=True)
+    }
 
 
 def pins(lock: str) -> dict[str, str]:
@@ -57,7 +63,9 @@ def test_the_pins_are_those_of_the_list_they_were_made_from(lock: str) -> None:
     asked = asked_for(f"{lock}.in")
     direct = {name for name, block in blocks(lock).items() if re.search(rf"-r {lock}\.in\b", block)}
     assert direct == set(asked), f"{lock}.in and {lock}.txt disagree: run `make lock`"
-    assert all(requirement.specifier.contains(pins(lock)[name]) for name, requirement in asked.items())
+    assert all(
+        requirement.specifier.contains(pins(lock)[name]) for name, requirement in asked.items()
+    )
 
 
 @LOCKS
@@ -72,37 +80,58 @@ def test_development_runs_on_the_versions_that_are_deployed() -> None:
 
 def test_the_environment_of_this_test_run_has_the_pinned_versions() -> None:
     text = (ROOT / "requirements-dev.txt").read_text()
-    here = [match for match in PIN.finditer(text) if not match["marker"] or Marker(match["marker"].strip()).evaluate()]
+    here = [
+        match
+        for match in PIN.finditer(text)
+        if not match["marker"] or Marker(match["marker"].strip()).evaluate()
+    ]
     different = {
-        match["name"]: (version(match["name"]), match["version"]) for match in here if version(match["name"]) != match["version"]
+        match["name"]: (version(match["name"]), match["version"])
+        for match in here
+        if version(match["name"]) != match["version"]
     }
     assert different == {}, "installed and pinned versions differ: run `make setup`"
 
 
 def test_what_deployed_code_imports_is_asked_for_by_name() -> None:
     asked = set(asked_for("requirements.in"))
-    missing = {f"{path.relative_to(ROOT)}: {name}" for path, name in third_party_imports() if distribution(name) not in asked}
+    missing = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path, name in third_party_imports()
+        if distribution(name) not in asked
+    }
     assert missing == set(), "add the package to requirements.in and run `make lock`"
 
 
 def third_party_imports() -> set[tuple[Path, str]]:
     deployed = [
         *ROOT.glob("main.py"),
-        *(path for folder in ("handlers", "infra", "rollout") for path in (ROOT / folder).rglob("*.py")),
+        *(
+            path
+            for folder in ("handlers", "infra", "rollout")
+            for path in (ROOT / folder).rglob("*.py")
+        ),
     ]
     found = {(path, name) for path in deployed for name in imported(path)}
-    return {(path, name) for path, name in found if name.split(".")[0] not in {*PACKAGES, *sys.stdlib_module_names}}
+    return {
+        (path, name)
+        for path, name in found
+        if name.split(".")[0] not in {*PACKAGES, *sys.stdlib_module_names}
+    }
 
 
 def imported(path: Path) -> set[str]:
-    """The modules that a file imports; `from google.cloud import firestore` counts as google.cloud.firestore."""
+    """The modules that a file imports; `from google.cloud import firestore` counts as
+    google.cloud.firestore."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             inside = node.module in ("google", "google.cloud")
-            names |= {f"{node.module}.{alias.name}" if inside else node.module for alias in node.names}
+            names |= {
+                f"{node.module}.{alias.name}" if inside else node.module for alias in node.names
+            }
     return names
 
 

@@ -1,6 +1,6 @@
-"""The turn's role grants what its calls ask for, and nothing that no call asks for. The calls are those that stories were seen to
-make of the Compute Engine stand-in, among them every repair of what somebody else changed.
-"""
+"""The turn's role grants what its calls ask for, and nothing that no call asks for. The calls are
+those that stories were seen to make of the Compute Engine stand-in, among them every repair of what
+somebody else changed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ import yaml
 
 from deploy.permissions import PERMISSIONS
 from handlers import release
-from infra.buses.embedded import EmbeddedBus
+from infra.bus.embedded import EmbeddedBus
 from infra.wiring import World
 from tests.scenario import Scenario
 
 ROLE = Path(__file__).parents[1] / "deploy/roles/turn.yaml"
-MATRIX = Path(__file__).parent / "simulation/matrix.json"  # by each kind of call that the simulation was seen to make
+MATRIX = (
+    Path(__file__).parent / "simulation/matrix.json"
+)  # by each kind of call that the simulation was seen to make
 
 
 def life_of_a_model(story: Scenario) -> None:
@@ -40,9 +42,23 @@ def a_release_that_fails(story: Scenario) -> None:
 
 def a_model_behind_https(story: Scenario) -> None:
     story.given_certificate("models-example-com")
-    story.given_serving("1", traffic={"certificate": "models-example-com", "host": "models.example.com", "draining_seconds": 0})
+    story.given_serving(
+        "1",
+        traffic={
+            "certificate": "models-example-com",
+            "host": "models.example.com",
+            "draining_seconds": 0,
+        },
+    )
     story.given_certificate("others-example-com")
-    story.given_serving("2", traffic={"certificate": "others-example-com", "host": "models.example.com", "draining_seconds": 0})
+    story.given_serving(
+        "2",
+        traffic={
+            "certificate": "others-example-com",
+            "host": "models.example.com",
+            "draining_seconds": 0,
+        },
+    )
 
 
 def everything_changed_by_hand(story: Scenario) -> None:
@@ -72,7 +88,11 @@ def copy(story: Scenario, collection: str, name: str, to: str) -> str:
     """Somebody else's resource of the same kind; answers its link."""
     found = resource(story, collection, name)
     link: str = found["selfLink"].rpartition("/")[0] + f"/{to}"
-    table_of(story, collection, name)[to] = {**json.loads(json.dumps(found)), "name": to, "selfLink": link}
+    table_of(story, collection, name)[to] = {
+        **json.loads(json.dumps(found)),
+        "name": to,
+        "selfLink": link,
+    }
     return link
 
 
@@ -82,7 +102,11 @@ def resource(story: Scenario, collection: str, name: str) -> dict[str, Any]:
 
 
 def table_of(story: Scenario, collection: str, name: str) -> dict[str, Any]:
-    return next(table for (_, kept), table in story.cloud.tables.items() if kept == collection and name in table)
+    return next(
+        table
+        for (_, kept), table in story.cloud.tables.items()
+        if kept == collection and name in table
+    )
 
 
 STORIES: tuple[Callable[[Scenario], None], ...] = (
@@ -121,7 +145,9 @@ def test_no_method_stands_in_the_table_that_is_never_called() -> None:
 
 def test_each_call_has_its_permissions() -> None:
     asked = {permission: method for method in used() for permission in PERMISSIONS.get(method, ())}
-    assert {permission: method for permission, method in asked.items() if permission not in granted()} == {}
+    assert {
+        permission: method for permission, method in asked.items() if permission not in granted()
+    } == {}
 
 
 def test_each_permission_has_its_call() -> None:
@@ -132,10 +158,17 @@ def test_each_permission_has_its_call() -> None:
 def test_what_the_simulation_calls_in_any_trouble_has_its_permissions_too() -> None:
     asked = {method: set(PERMISSIONS.get(method, ())) for method in json.loads(MATRIX.read_text())}
     assert len(asked) > 20
-    assert {method: permissions for method, permissions in asked.items() if not permissions or permissions - granted()} == {}
+    assert {
+        method: permissions
+        for method, permissions in asked.items()
+        if not permissions or permissions - granted()
+    } == {}
 
 
-@pytest.mark.parametrize("word", ["setIamPolicy", "actAs", "osLogin", "firewalls", "projects", "serviceAccounts.", "ssh", "*"])
+@pytest.mark.parametrize(
+    "word",
+    ["setIamPolicy", "actAs", "osLogin", "firewalls", "projects", "serviceAccounts.", "ssh", "*"],
+)
 def test_the_role_holds_nothing_that_would_lead_further(word: str) -> None:
     assert [permission for permission in granted() if word in permission] == []
 
@@ -143,9 +176,18 @@ def test_the_role_holds_nothing_that_would_lead_further(word: str) -> None:
 def test_the_intake_does_its_work_without_compute_engine() -> None:
     story = Scenario()
     bus = EmbeddedBus(story.clock)
-    world = World(story.clock, lambda: story.store, lambda: bus, lambda: pytest.fail("the intake reached for Compute Engine"))
+    world = World(
+        story.clock,
+        lambda: story.store,
+        lambda: bus,
+        lambda: pytest.fail("the intake reached for Compute Engine"),
+    )
     bus.subscribe("model-releases", lambda event: release.handle(world, event))
-    for body in ({"version": "1", "artifact": {"image": "i:1"}}, {"command": "retire"}, {"version": "bad version"}):
+    for body in (
+        {"version": "1", "artifact": {"image": "i:1"}},
+        {"command": "retire"},
+        {"version": "bad version"},
+    ):
         bus.publish("model-releases", json.dumps({"model": "tiny", **body}).encode())
         bus.pump()
     desired = story.state().desired

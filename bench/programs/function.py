@@ -1,9 +1,9 @@
-"""A function as functions-framework makes it from `main.py`, given one event once it is ready. Arguments: target, topic, data.
+"""A function as functions-framework makes it from `main.py`, given one event once it is ready.
+Arguments: target, topic, data.
 
-Prints three moments (seconds of the system's monotonic clock): when functions-framework was imported, when the function was ready
-for its event, and when the event was answered; then the answer's status, and the processor time until it was ready. Used by
-`bench/cold_start.py`.
-"""
+Prints three moments (seconds of the system's monotonic clock): when functions-framework was
+imported, when the function was ready for its event, and when the event was answered; then the
+answer's status, and the processor time until it was ready. Used by `bench/cold_start.py`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What cold starts are compared with: a function's usual imports at the top, and one request to Compute Engine.
+"""What cold starts are compared with: a function's usual imports at the top, and one request to
+Compute Engine.
 
-Prints the moments (seconds of the system's monotonic clock) at which its imports were done and its clients were made, and the
-processor time until then. When its request was sent is known to the server that it reaches. Nothing of Slipway is in here. Used
-by `bench/cold_start.py`.
-"""
+Prints the moments (seconds of the system's monotonic clock) at which its imports were done and its
+clients were made, and the processor time until then. When its request was sent is known to the
+server that it reaches. Nothing of Slipway is in here. Used by `bench/cold_start.py`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Pub/Sub's back-off: a message that was not acknowledged comes again after a time that doubles with each failure.
+"""Pub/Sub's back-off: a message that was not acknowledged comes again after a time that doubles
+with each failure.
 
-The emulator has none: it comes again after a second or a few, and when the machine was busy it was seen never to bring a message
-again that had been refused twice. So the proxy brings again what failed. Source: Pub/Sub, RetryPolicy; how long is what
-`deploy/bootstrap.sh` asks for. Pure.
-"""
+The emulator has none: it comes again after a second or a few, and when the machine was busy it was
+seen never to bring a message again that had been refused twice. So the proxy brings again what
+failed. Source: Pub/Sub, RetryPolicy; how long is what `deploy/bootstrap.sh` asks for. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ class Backoffs:
     """By message. `speed` is how much faster than the real one the stack's own time runs."""
 
     speed: float
-    waits: list[float] = field(default_factory=list)  # what each repeat waited, in the stack's seconds
+    waits: list[float] = field(
+        default_factory=list
+    )  # what each repeat waited, in the stack's seconds
     _failures: Counter[str] = field(default_factory=Counter)
 
     def after_failure(self, topic: str, message: str) -> float:

@@ -1,9 +1,10 @@
-"""The forms in which Google brings a Pub/Sub message to a function, made of what its emulator sends. Pure.
+"""The forms in which Google brings a Pub/Sub message to a function, made of what its emulator
+sends. Pure.
 
-The emulator's push lacks what the service sends: the count of deliveries, the ordering key, the signed token of the push
-identity. Source: googleapis/google-cloudevents, MessagePublishedData; Pub/Sub, "Push subscriptions" and "Authentication for push
-subscriptions"; CloudEvents, "HTTP Protocol Binding".
-"""
+The emulator's push lacks what the service sends: the count of deliveries, the ordering key, the
+signed token of the push identity. Source: googleapis/google-cloudevents, MessagePublishedData;
+Pub/Sub, "Push subscriptions" and "Authentication for push subscriptions"; CloudEvents, "HTTP
+Protocol Binding"."""
 
 from __future__ import annotations
 
@@ -15,11 +16,15 @@ from typing import Any, assert_never
 from tests.emulators.fates import Envelope
 
 Headers = dict[str, str]
-SECRET = "c2lnbmVkLWJ5LW5vYm9keS1mb3ItdGhlLXRlc3Rz"  # the token's signature: whoever reads it could call the functions
+SECRET = (  # the token's signature: whoever reads it could call the functions
+    "c2lnbmVkLWJ5LW5vYm9keS1mb3ItdGhlLXRlc3Rz"
+)
 TYPE = "google.cloud.pubsub.topic.v1.messagePublished"
 
 
-def enveloped(push: Mapping[str, Any], topic: str, attempt: int, envelope: Envelope) -> tuple[Headers, bytes]:
+def enveloped(
+    push: Mapping[str, Any], topic: str, attempt: int, envelope: Envelope
+) -> tuple[Headers, bytes]:
     """`push` is the emulator's body, `topic` the full name."""
     given = push["message"]
     twins = {"message_id": given["messageId"], "publish_time": given["publishTime"]}
@@ -38,21 +43,28 @@ def enveloped(push: Mapping[str, Any], topic: str, attempt: int, envelope: Envel
             return {**token, "Content-Type": "application/json"}, json.dumps(body).encode()
         case "binary":
             headers = {f"ce-{name}": text for name, text in context.items()}
-            return {**token, "Content-Type": "application/json", **headers}, json.dumps(body).encode()
+            return {**token, "Content-Type": "application/json", **headers}, json.dumps(
+                body
+            ).encode()
         case "structured":
             whole = {**context, "datacontenttype": "application/json", "data": body}
-            return {**token, "Content-Type": "application/cloudevents+json"}, json.dumps(whole).encode()
+            return {**token, "Content-Type": "application/cloudevents+json"}, json.dumps(
+                whole
+            ).encode()
         case _:
             assert_never(envelope)
 
 
 def _token(topic: str) -> str:
-    """In the form of the one that Google signs. Cloud Run looks at it before a function does; no function may keep it."""
+    """In the form of the one that Google signs. Cloud Run looks at it before a function does; no
+    function may keep it."""
     claims = {
         "aud": f"https://example/{topic}",
         "email": "slipway-invoker@example.iam.gserviceaccount.com",
         "email_verified": True,
     }
     parts = ({"alg": "RS256", "typ": "JWT"}, {**claims, "iss": "https://accounts.google.com"})
-    encoded = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
+    encoded = (
+        base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts
+    )
     return ".".join((*encoded, SECRET))

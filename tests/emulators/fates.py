@@ -1,8 +1,9 @@
-"""What happens to each delivery on its way from Pub/Sub to a function. A seed decides everything. Pure.
+"""What happens to each delivery on its way from Pub/Sub to a function. A seed decides everything.
+Pure.
 
-A schedule is the list of fates of one model's messages: the n-th delivery of a message about a model on a topic meets the same
-fate in every run of that seed. After `LAST` of them nothing goes wrong any more, so that a run can be asked to converge.
-"""
+A schedule is the list of fates of one model's messages: the n-th delivery of a message about a
+model on a topic meets the same fate in every run of that seed. After `LAST` of them nothing goes
+wrong any more, so that a run can be asked to converge."""
 
 from __future__ import annotations
 
@@ -10,7 +11,18 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-Kind = Literal["well", "lost", "refused", "late", "overtaken", "ack lost", "doubled", "repeated", "killed", "frozen"]
+Kind = Literal[
+    "well",
+    "lost",
+    "refused",
+    "late",
+    "overtaken",
+    "ack lost",
+    "doubled",
+    "repeated",
+    "killed",
+    "frozen",
+]
 Envelope = Literal["binary", "structured", "push"]
 
 LAST = 20
@@ -27,7 +39,9 @@ HINTS: dict[Kind, int] = {
     "killed": 8,
     "frozen": 2,
 }
-RECORDS: dict[Kind, int] = HINTS | {"lost": 0}  # Pub/Sub loses no release; a wake-up it may drop when its retention is over
+RECORDS: dict[Kind, int] = HINTS | {
+    "lost": 0
+}  # Pub/Sub loses no release; a wake-up it may drop when its retention is over
 ENVELOPES: tuple[Envelope, ...] = ("binary", "binary", "structured", "push")
 SECONDS: dict[Kind, tuple[float, float]] = {
     "late": (0.2, 3.0),
@@ -37,13 +51,15 @@ SECONDS: dict[Kind, tuple[float, float]] = {
     "killed": (0.0, 0.8),
     "frozen": (0.0, 0.2),
 }
-RECORDS_SECONDS = SECONDS | {"killed": (0.0, 0.1)}  # a turn takes a second or so, an intake a tenth of one
+RECORDS_SECONDS = SECONDS | {
+    "killed": (0.0, 0.1)
+}  # a turn takes a second or so, an intake a tenth of one
 
 
 @dataclass(frozen=True)
 class Fate:
-    """`seconds` are real ones: how late, or how long into the work. `is_hasty`: the ack deadline is the shortest there is, on the
-    stack's own time, so that a turn outlasts it."""
+    """`seconds` are real ones: how late, or how long into the work. `is_hasty`: the ack deadline is
+    the shortest there is, on the stack's own time, so that a turn outlasts it."""
 
     kind: Kind
     seconds: float
@@ -62,4 +78,6 @@ def fate(seed: int, topic: str, model: str, number: int) -> Fate:
         return Fate("well", 0.0, envelope, False)
     weights, seconds = (HINTS, SECONDS) if topic.endswith("wakeups") else (RECORDS, RECORDS_SECONDS)
     kind = chance.choices(tuple(weights), tuple(weights.values()))[0]
-    return Fate(kind, chance.uniform(*seconds.get(kind, (0.0, 0.0))), envelope, chance.random() < 0.5)
+    return Fate(
+        kind, chance.uniform(*seconds.get(kind, (0.0, 0.0))), envelope, chance.random() < 0.5
+    )

@@ -4,9 +4,9 @@
         ^               │ ^
         └─ taken over ──┘ └── again, after Pub/Sub's back-off, until it is acknowledged
 
-What the proxy answers for, it has taken over: what failed it delivers again itself, as the service would, until a function takes
-it. So only what is meant to be lost is lost. Past its ack deadline the emulator comes again by itself, whatever is under way.
-"""
+What the proxy answers for, it has taken over: what failed it delivers again itself, as the service
+would, until a function takes it. So only what is meant to be lost is lost. Past its ack deadline
+the emulator comes again by itself, whatever is under way."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ Judge = Callable[[str, str, int], Fate]
 
 @dataclass(frozen=True)
 class Delivery:
-    """One push of one message. `published` is the emulator's own time stamp; `began` and `ended` are monotonic seconds."""
+    """One push of one message. `published` is the emulator's own time stamp; `began` and `ended`
+    are monotonic seconds."""
 
     message: str
     published: str
@@ -54,17 +55,22 @@ class Delivery:
 
 
 class Proxy:
-    """`targets` says which workers get which topic; a topic without any is read by the proxy itself, into `heard`. The ids of the
-    messages that a function took at least once are in `acknowledged`; `troubles` are the proxy's own."""
+    """`targets` says which workers get which topic; a topic without any is read by the proxy
+    itself, into `heard`. The ids of the messages that a function took at least once are in
+    `acknowledged`; `troubles` are the proxy's own."""
 
     def __init__(self, targets: Mapping[str, Workers], judge: Judge, speed: float) -> None:
         self._targets, self._judge = targets, judge
         self._hasty_seconds = GOOGLES_DEADLINE_SECONDS / speed
         self.backoffs = Backoffs(speed)
         self._pool = ThreadPoolExecutor(64, thread_name_prefix="proxy")
-        self._repeats = ThreadPoolExecutor(64, thread_name_prefix="again")  # of its own, since a repeat waits for the others
+        self._repeats = ThreadPoolExecutor(
+            64, thread_name_prefix="again"
+        )  # of its own, since a repeat waits for the others
         self._server = _server(self._push)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
         self._lock = threading.Lock()
         self._numbers: Counter[tuple[str, str]] = Counter()
         self._attempts: Counter[str] = Counter()
@@ -85,7 +91,12 @@ class Proxy:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._closing.set()
         self._server.shutdown()
         self._server.server_close()
@@ -99,7 +110,9 @@ class Proxy:
         with self._lock:
             return self._waiting == 0
 
-    def _submit(self, work: Callable[..., Any], *arguments: Any, pool: ThreadPoolExecutor | None = None) -> Future[Any]:
+    def _submit(
+        self, work: Callable[..., Any], *arguments: Any, pool: ThreadPoolExecutor | None = None
+    ) -> Future[Any]:
         with self._lock:
             self._waiting += 1
         future = (pool or self._pool).submit(work, *arguments)
@@ -113,7 +126,8 @@ class Proxy:
             self.troubles.append(repr(trouble))
 
     def _push(self, path: str, body: bytes) -> int:
-        """What the emulator gets to hear of its push, once it is known whether it has to come again."""
+        """What the emulator gets to hear of its push, once it is known whether it has to come
+        again."""
         push, topic_name = json.loads(body), path.strip("/")
         topic = topic_name.rpartition("/")[2]
         if topic not in self._targets:
@@ -163,9 +177,11 @@ class Proxy:
                 return self._answer(self._submit(self._deliver, push, fate), fate)
 
     def _answer(self, delivery: Future[int], fate: Fate) -> int:
-        """The function's answer, or that it took too long: the function goes on all the same. Whoever is frozen is left to the
-        emulator's own deadline."""
-        patience = self._hasty_seconds if fate.is_hasty and fate.kind != "frozen" else LONGEST_SECONDS
+        """The function's answer, or that it took too long: the function goes on all the same.
+        Whoever is frozen is left to the emulator's own deadline."""
+        patience = (
+            self._hasty_seconds if fate.is_hasty and fate.kind != "frozen" else LONGEST_SECONDS
+        )
         try:
             return delivery.result(patience)
         except Overdue:

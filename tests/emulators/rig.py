@@ -1,7 +1,8 @@
-"""Everything that the schedules need, running: the stand-in, the functions' processes, the proxy, the tick, and a watch.
+"""Everything that the schedules need, running: the stand-in, the functions' processes, the proxy,
+the tick, and a watch.
 
-ticks, events ─> Pub/Sub emulator ─push─> proxy ─> functions ─> Firestore emulator, Compute Engine stand-in <─ watch
-"""
+ticks, events ─> Pub/Sub emulator ─push─> proxy ─> functions ─> Firestore emulator, Compute Engine
+stand-in <─ watch"""
 
 from __future__ import annotations
 
@@ -17,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from infra.buses.pubsub import PubsubBus
-from infra.stores.firestore import FirestoreStore
+import compute_emulator
+from infra.bus.pubsub import PubsubBus
+from infra.store.firestore import FirestoreStore
 from infra.wiring import ScaledClock
-from local import compute
 from local.pace import Ticker
 from local.topics import make_topics, push_to
 from tests.emulators.fates import GOOGLES_DEADLINE_SECONDS
@@ -28,17 +29,23 @@ from tests.emulators.proxy import Judge, Proxy
 from tests.emulators.stories import BEHAVIOURS, CEILING, FLOOR
 from tests.emulators.workers import Workers
 
-RELEASES, WAKEUPS, STATUS, DEAD = "model-releases", "model-wakeups", "model-rollout-status", "model-releases-dead"
+RELEASES, WAKEUPS, STATUS, DEAD = (
+    "model-releases",
+    "model-wakeups",
+    "model-rollout-status",
+    "model-releases-dead",
+)
 LEAVING = ("DELETING", "ABANDONING")
 WATCH_SECONDS = 0.05
 
 
 @dataclass
 class Watch:
-    """Looks at the stand-in's instances all the time. `wrongs` are models of `serving`, those with a release that baked, below
-    their floor unless they are `retired`; and any model above its ceiling or with more than two versions."""
+    """Looks at the stand-in's instances all the time. `wrongs` are models of `serving`, those with
+    a release that baked, below their floor unless they are `retired`; and any model above its
+    ceiling or with more than two versions."""
 
-    cloud: compute.Cloud
+    cloud: compute_emulator.Cloud
     serving: set[str] = field(default_factory=set)
     retired: set[str] = field(default_factory=set)
     wrongs: list[str] = field(default_factory=list)
@@ -67,9 +74,13 @@ class Watch:
         seen = f"{healthy} healthy of {dict(versions)}"
         if seen != self._last.get(model):
             self._last[model] = seen
-            self.histories[model].append(f"{datetime.fromtimestamp(self.cloud.now(), UTC):%H:%M:%S} {seen}")
+            self.histories[model].append(
+                f"{datetime.fromtimestamp(self.cloud.now(), UTC):%H:%M:%S} {seen}"
+            )
         if model in self.serving - self.retired and healthy < FLOOR:
-            self.wrongs.append(f"{model} has {healthy} healthy instances of {dict(versions)}; the floor is {FLOOR}")
+            self.wrongs.append(
+                f"{model} has {healthy} healthy instances of {dict(versions)}; the floor is {FLOOR}"
+            )
         if len(instances) > CEILING:
             self.wrongs.append(f"{model} has {len(instances)} instances; the ceiling is {CEILING}")
         if len(versions) > 2:
@@ -78,7 +89,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Rig:
-    cloud: compute.Cloud
+    cloud: compute_emulator.Cloud
     clock: ScaledClock
     store: FirestoreStore
     bus: PubsubBus
@@ -96,7 +107,10 @@ class Rig:
         return document.data.get("outcome") if document else None
 
     def log(self, model: str) -> list[dict[str, Any]]:
-        return [document.data | {"id": document.path} for document in self.store.list(f"models/{model}/log", 1000, None)]
+        return [
+            document.data | {"id": document.path}
+            for document in self.store.list(f"models/{model}/log", 1000, None)
+        ]
 
     def untold(self, model: str) -> set[str]:
         """The ids of the status events that are on record and reached nobody."""
@@ -105,20 +119,29 @@ class Rig:
         return told - heard
 
     def is_at_rest(self, model: str) -> bool:
-        """Nothing is due, claimed or unsent. A worker that died after its last save leaves a claim behind, which holds nobody up
-        once it has expired."""
+        """Nothing is due, claimed or unsent. A worker that died after its last save leaves a claim
+        behind, which holds nobody up once it has expired."""
         document = self.store.get(f"models/{model}")
         if document is None or document.data["wake_at"]:
             return False
         if document.data["claim"] and document.data["claim"]["expires"] > self.clock.now():
             return False
-        return not [left for left in self.store.list("outbox", 1000, None) if f"/{model}-" in left.path]
+        return not [
+            left for left in self.store.list("outbox", 1000, None) if f"/{model}-" in left.path
+        ]
 
     def tell(self, model: str) -> str:
         """All that is known of a model, for whoever reads of a failure."""
         document = self.store.get(f"models/{model}")
-        lines = [f"{entry['at']:%H:%M:%S} {entry['release']} {entry['to']}: {entry['why']}" for entry in self.log(model)]
-        lines += [f"{each.topic} {each.fate} -> {each.status}" for each in self.proxy.deliveries if each.model == model]
+        lines = [
+            f"{entry['at']:%H:%M:%S} {entry['release']} {entry['to']}: {entry['why']}"
+            for entry in self.log(model)
+        ]
+        lines += [
+            f"{each.topic} {each.fate} -> {each.status}"
+            for each in self.proxy.deliveries
+            if each.model == model
+        ]
         lines += self.watch.histories[model]
         lines.append(f"document: {document.data if document else None}")
         lines += [f"the ends of the functions' logs are in {self.folder}"]
@@ -133,14 +156,16 @@ def eventually(found: Callable[[], Any], seconds: float) -> Any:
 
 
 @contextmanager
-def running(addresses: Mapping[str, str], project: str, folder: Path, speed: float, turns: int, judge: Judge) -> Iterator[Rig]:
+def running(
+    addresses: Mapping[str, str], project: str, folder: Path, speed: float, turns: int, judge: Judge
+) -> Iterator[Rig]:
     """`addresses` of the emulators by their kind; `turns` is how many processes serve wake-ups."""
     with ExitStack() as parts:
         clock = ScaledClock(speed, time.time())
-        same = compute.ScaledClock(speed, clock.epoch, clock.epoch)
-        cloud = compute.Cloud(project, same, operation_seconds=1)
+        same = compute_emulator.ScaledClock(speed, clock.epoch, clock.epoch)
+        cloud = compute_emulator.Cloud(project, same, operation_seconds=1)
         cloud.set_behaviours(BEHAVIOURS)
-        server = parts.enter_context(compute.Server(cloud))
+        server = parts.enter_context(compute_emulator.Server(cloud))
         environment = {
             "GOOGLE_CLOUD_PROJECT": project,
             "SLIPWAY_COMPUTE_ENDPOINT": server.url,
@@ -164,7 +189,15 @@ def running(addresses: Mapping[str, str], project: str, folder: Path, speed: flo
         thread.start()
         parts.callback(thread.join)
         parts.callback(watch.stop)
-        rig = Rig(cloud, clock, FirestoreStore(project, emulator=addresses["firestore"]), bus, proxy, watch, folder)
+        rig = Rig(
+            cloud,
+            clock,
+            FirestoreStore(project, emulator=addresses["firestore"]),
+            bus,
+            proxy,
+            watch,
+            folder,
+        )
         ticker = Ticker(clock, lambda: rig.publish(WAKEUPS, {"tick": True}))
         ticker.start()
         parts.callback(ticker.stop)
@@ -174,4 +207,11 @@ def running(addresses: Mapping[str, str], project: str, folder: Path, speed: flo
 def _connect(pubsub: str, project: str, url: str) -> None:
     make_topics(pubsub, project, (RELEASES, WAKEUPS, STATUS, DEAD))
     for topic in (RELEASES, WAKEUPS, STATUS):
-        push_to(pubsub, project, topic, url, first_backoff_seconds=0.1, ack_deadline_seconds=GOOGLES_DEADLINE_SECONDS)
+        push_to(
+            pubsub,
+            project,
+            topic,
+            url,
+            first_backoff_seconds=0.1,
+            ack_deadline_seconds=GOOGLES_DEADLINE_SECONDS,
+        )

@@ -1,8 +1,8 @@
-"""The stories that the schedules disturb: what is published about a model, when, and how each release may end.
+"""The stories that the schedules disturb: what is published about a model, when, and how each
+release may end.
 
-How a story ends when nothing goes wrong is not written here but lived: `undisturbed` tells it to the same code in one process, in
-virtual time, without any fault.
-"""
+How a story ends when nothing goes wrong is not written here but lived: `undisturbed` tells it to
+the same code in one process, in virtual time, without any fault."""
 
 from __future__ import annotations
 
@@ -12,23 +12,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from local.compute import Cloud
+from compute_emulator import Cloud
 from tests.scenario import DEFAULT_BEHAVIOUR, IMAGE, Scenario
 
 Ends = Mapping[str, tuple[str, ...]]
 FLOOR = 2
 CEILING = 2 + 3  # the floor and a surge of one for each zone
-VOLATILE = ("id", "creationTimestamp", "fingerprint", "labelFingerprint", "selfLink", "selfLinkWithId")
+VOLATILE = (
+    "id",
+    "creationTimestamp",
+    "fingerprint",
+    "labelFingerprint",
+    "selfLink",
+    "selfLinkWithId",
+)
 ROLLOUT = {"steps": [50, 100], "bake_seconds": 60, "progress_deadline_seconds": 1800}
 GONE = "gone"
-NEVER_READY = {"image": f"*{IMAGE}:sick*", "never_ready": True, "alive_after_seconds": 10} | {"boot_seconds": 30}
+NEVER_READY = {"image": f"*{IMAGE}:sick*", "never_ready": True, "alive_after_seconds": 10} | {
+    "boot_seconds": 30
+}
 BEHAVIOURS: list[dict[str, Any]] = [NEVER_READY, DEFAULT_BEHAVIOUR]
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """`events` are published one after the other; the next chapter begins when each release in `ends` has ended in one of its
-    ways, or `stepping` is on its way."""
+    """`events` are published one after the other; the next chapter begins when each release in
+    `ends` has ended in one of its ways, or `stepping` is on its way."""
 
     events: tuple[Mapping[str, Any], ...]
     ends: Ends
@@ -51,7 +60,9 @@ def release(version: str, image: str = "", **rollout: Any) -> dict[str, Any]:
 
 
 def ends(**outcomes: str) -> Ends:
-    return {name.removeprefix("v"): tuple(outcome.split("_or_")) for name, outcome in outcomes.items()}
+    return {
+        name.removeprefix("v"): tuple(outcome.split("_or_")) for name, outcome in outcomes.items()
+    }
 
 
 FIRST = Chapter((release("1"),), ends(v1="succeeded"))
@@ -80,12 +91,14 @@ STORIES: Mapping[str, Story] = {
 
 THIRD = Chapter((release("3"),), ends(v3="succeeded"))
 SAME_ENDS: Mapping[str, tuple[Story, ...]] = {"burst": ((FIRST, THIRD), (SECOND, THIRD))}
-"""Which release serves when the next one comes is a matter of speed, and its template is kept one release longer."""
+"""Which release serves when the next one comes is a matter of speed, and its template is kept one
+release longer."""
 
 
 @dataclass(frozen=True)
 class End:
-    """What stands on Compute Engine when a story is over, and what was made and removed on the way, how often."""
+    """What stands on Compute Engine when a story is over, and what was made and removed on the way,
+    how often."""
 
     standing: Mapping[str, str]
     effects: Mapping[str, int]
@@ -115,11 +128,16 @@ def end(cloud: Cloud, model: str) -> End:
 def _effects(cloud: Cloud, model: str) -> dict[str, int]:
     """How often each of the model's resources was made and removed."""
     done = Counter(
-        f"{operation['operationType'].rpartition('.')[2]} {operation['targetLink'].rpartition('/projects/')[2].partition('/')[2]}"
+        f"{operation['operationType'].rpartition('.')[2]}"
+        f" {operation['targetLink'].rpartition('/projects/')[2].partition('/')[2]}"
         for operation in cloud.operations.table.values()
         if "error" not in operation
     )
-    return {what: count for what, count in done.items() if what.startswith(("insert", "delete")) and f"/{model}-" in what}
+    return {
+        what: count
+        for what, count in done.items()
+        if what.startswith(("insert", "delete")) and f"/{model}-" in what
+    }
 
 
 def _standing(cloud: Cloud, model: str) -> dict[str, str]:
@@ -130,8 +148,15 @@ def _standing(cloud: Cloud, model: str) -> dict[str, str]:
             if name.startswith(f"{model}-"):
                 found[f"{scope}/{collection}/{name}"] = _text(body, cloud.project)
             for matcher in body.get("pathMatchers", ()):
-                rules = [rule for rule in matcher.get("pathRules", ()) if f"/{model}-" in json.dumps(rule)]
-                found |= {f"route of {name} {number}": _text(rule, cloud.project) for number, rule in enumerate(rules)}
+                rules = [
+                    rule
+                    for rule in matcher.get("pathRules", ())
+                    if f"/{model}-" in json.dumps(rule)
+                ]
+                found |= {
+                    f"route of {name} {number}": _text(rule, cloud.project)
+                    for number, rule in enumerate(rules)
+                }
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 import requests
 
-from infra.bus import PUBLISHED, payload, received
+from infra.bus.envelope import PUBLISHED, payload, received
 from tests.emulators.backoff import Backoffs, backoff_seconds
 from tests.emulators.envelopes import SECRET, enveloped
 from tests.emulators.fates import ENVELOPES, WELL, Envelope
@@ -20,7 +20,11 @@ from tests.emulators.workers import Worker, Workers
 
 TOPIC = "projects/demo/topics/model-wakeups"
 PUSH = {
-    "message": {"data": base64.b64encode(b'{"model": "m0"}').decode(), "messageId": "7", "publishTime": "2026-03-01T12:00:00Z"},
+    "message": {
+        "data": base64.b64encode(b'{"model": "m0"}').decode(),
+        "messageId": "7",
+        "publishTime": "2026-03-01T12:00:00Z",
+    },
     "subscription": "projects/demo/subscriptions/model-wakeups-push",
 }
 
@@ -36,16 +40,34 @@ class Heard:
     """The event that functions-framework makes of a binary request."""
 
     def __init__(self, headers: dict[str, str], body: bytes) -> None:
-        self.context = {name.removeprefix("ce-"): text for name, text in headers.items() if name.startswith("ce-")}
+        self.context = {
+            name.removeprefix("ce-"): text
+            for name, text in headers.items()
+            if name.startswith("ce-")
+        }
         self.data: Any = json.loads(body)
 
     def get(self, key: str, default: Any = None) -> Any:
         return self.context.get(key, default)
 
 
-def test_a_message_waits_twice_as_long_after_each_failure_up_to_its_subscription_s_longest() -> None:
-    assert [backoff_seconds("model-releases", failures) for failures in (1, 2, 3, 7, 99)] == [10, 20, 40, 600, 600]
-    assert [backoff_seconds("model-wakeups", failures) for failures in (1, 2, 3, 7, 99)] == [10, 20, 40, 60, 60]
+def test_a_message_waits_twice_as_long_after_each_failure_up_to_its_subscription_s_longest() -> (
+    None
+):
+    assert [backoff_seconds("model-releases", failures) for failures in (1, 2, 3, 7, 99)] == [
+        10,
+        20,
+        40,
+        600,
+        600,
+    ]
+    assert [backoff_seconds("model-wakeups", failures) for failures in (1, 2, 3, 7, 99)] == [
+        10,
+        20,
+        40,
+        60,
+        60,
+    ]
 
 
 def test_each_message_has_a_back_off_of_its_own_in_the_time_of_the_stack() -> None:
@@ -55,7 +77,9 @@ def test_each_message_has_a_back_off_of_its_own_in_the_time_of_the_stack() -> No
 
 
 def test_what_failed_comes_again_ever_more_seldom_and_the_emulator_need_not_bring_it() -> None:
-    with Proxy({"model-wakeups": cast("Workers", Nobody())}, lambda topic, model, number: WELL, speed=2000) as proxy:
+    with Proxy(
+        {"model-wakeups": cast("Workers", Nobody())}, lambda topic, model, number: WELL, speed=2000
+    ) as proxy:
         began = time.monotonic()
         assert requests.post(f"{proxy.url}/{TOPIC}", json=PUSH, timeout=10).status_code == 204
         while len(proxy.deliveries) < 6 and time.monotonic() < began + 30:
@@ -63,18 +87,24 @@ def test_what_failed_comes_again_ever_more_seldom_and_the_emulator_need_not_brin
         assert not proxy.is_idle
     times = [delivery.began for delivery in proxy.deliveries[:6]]
     waits = [later - earlier for earlier, later in pairwise(times)]
-    assert all(wait >= least / 2000 for wait, least in zip(waits, (10, 20, 40, 60, 60), strict=True))
+    assert all(
+        wait >= least / 2000 for wait, least in zip(waits, (10, 20, 40, 60, 60), strict=True)
+    )
     assert [delivery.status for delivery in proxy.deliveries[:6]] == [NO_INSTANCE] * 6
     assert proxy.backoffs.waits[:5] == [10, 20, 40, 60, 60]
 
 
 @pytest.mark.parametrize("envelope", sorted(set(ENVELOPES)))
-def test_an_envelope_has_what_the_service_sends_and_the_emulator_does_not(envelope: Envelope) -> None:
+def test_an_envelope_has_what_the_service_sends_and_the_emulator_does_not(
+    envelope: Envelope,
+) -> None:
     headers, body = enveloped(PUSH, TOPIC, 3, envelope)
     whole = json.loads(body)
     data = whole["data"] if envelope == "structured" else whole
     assert (data["deliveryAttempt"], data["subscription"]) == (3, PUSH["subscription"])
-    assert {"messageId", "message_id", "publishTime", "publish_time", "orderingKey"} <= data["message"].keys()
+    assert {"messageId", "message_id", "publishTime", "publish_time", "orderingKey"} <= data[
+        "message"
+    ].keys()
     scheme, token = headers["Authorization"].split()
     assert (scheme, token.count(".")) == ("Bearer", 2)
     assert SECRET in token

@@ -1,4 +1,5 @@
-"""The functions as they are deployed: functions-framework processes, several of a kind, that can be killed and frozen."""
+"""The functions as they are deployed: functions-framework processes, several of a kind, that can be
+killed and frozen."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ GONE = 503  # no function answers so by itself
 
 @dataclass
 class Worker:
-    """One instance of a function. `life` counts its starts, so that whoever means to kill it kills no successor."""
+    """One instance of a function. `life` counts its starts, so that whoever means to kill it kills
+    no successor."""
 
     program: Program
     life: int = 0
@@ -78,17 +80,29 @@ class Worker:
 class Workers:
     """The instances of one function, taken in turn."""
 
-    def __init__(self, target: str, count: int, environment: Mapping[str, str], folder: Path) -> None:
-        self.all = tuple(Worker(_program(target, number, environment, folder)) for number in range(count))
+    def __init__(
+        self, target: str, count: int, environment: Mapping[str, str], folder: Path
+    ) -> None:
+        self.all = tuple(
+            Worker(_program(target, number, environment, folder)) for number in range(count)
+        )
         self._turns = itertools.cycle(self.all)
         self._lock = threading.Lock()
 
     def next(self, patience_seconds: float) -> Worker | None:
-        """One that is up; as the platform does it, a request waits a while for an instance that is coming up."""
+        """One that is up; as the platform does it, a request waits a while for an instance that is
+        coming up."""
         until = time.monotonic() + patience_seconds
         while True:
             with self._lock:
-                found = next((worker for worker in itertools.islice(self._turns, len(self.all)) if worker.is_up), None)
+                found = next(
+                    (
+                        worker
+                        for worker in itertools.islice(self._turns, len(self.all))
+                        if worker.is_up
+                    ),
+                    None,
+                )
             if found or time.monotonic() > until:
                 return found
             time.sleep(0.05)
@@ -102,4 +116,6 @@ def _program(target: str, number: int, environment: Mapping[str, str], folder: P
     )
     log = folder / f"{target}-{number}.log"
     variables = {**environment, "FUNCTION_TARGET": target, "PYTHONUNBUFFERED": "1"}
-    return Program(f"function {target} {number}", command, port, log, variables, ROOT, "/robots.txt")
+    return Program(
+        f"function {target} {number}", command, port, log, variables, ROOT, "/robots.txt"
+    )

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from handlers import claim, records
-from handlers.turn import turn
-from rollout.encode import Claim
+from handlers.reconcile import lease
+from handlers.reconcile.loop import turn
+from infra.store import repository
+from infra.store.documents import Claim
 from tests.scenario import Scenario
 
 
 def claimed(story: Scenario, token: str, seconds: float) -> None:
-    held = records.read(story.world, "tiny")
+    held = repository.read(story.world, "tiny")
     assert held
     taken = Claim(token, story.clock.now() + timedelta(seconds=seconds))
-    story.store.commit(records.write_state(held, replace(held.state, claim=taken)))
+    story.store.commit(repository.write_state(held, replace(held.state, claim=taken)))
 
 
 def test_a_second_worker_keeps_off_a_claimed_model() -> None:
@@ -59,7 +60,7 @@ def test_what_came_while_the_model_was_claimed_is_looked_at_when_the_claim_goes(
     known = story.state().revision
     story.when_commanded("pause")  # its wake-up finds the model claimed
     assert story.state().desired.commands
-    claim.release(story.world, "tiny", "mine", known)
+    lease.release(story.world, "tiny", "mine", known)
     story.bus.pump()
     assert story.state().desired.commands == ()
 
@@ -68,7 +69,7 @@ def test_a_claim_goes_quietly_when_nothing_came() -> None:
     story = Scenario()
     story.given_serving("1")
     claimed(story, "mine", 100)
-    claim.release(story.world, "tiny", "mine", story.state().revision)
+    lease.release(story.world, "tiny", "mine", story.state().revision)
     assert story.bus.next_due() is None
     assert story.state().claim is None
 

@@ -1,4 +1,5 @@
-"""What comes first: the save before what it decides, what others saved before what one decided, the record before the answer."""
+"""What comes first: the save before what it decides, what others saved before what one decided, the
+record before the answer."""
 
 from __future__ import annotations
 
@@ -9,13 +10,13 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-from handlers import records
-from handlers.turn import request_id, turn
-from infra.bus import Bus
-from infra.resources import names
-from infra.resources.base import Action
-from infra.store import Delete, Unavailable
-from rollout.encode import Claim, State
+from handlers.reconcile.loop import request_id, turn
+from infra.bus.envelope import Bus
+from infra.fleet import naming
+from infra.fleet.model import Action
+from infra.store import repository
+from infra.store.documents import Claim, State
+from infra.store.port import Delete, Unavailable
 from rollout.model import Desired
 from tests.infra.build import NOON
 from tests.scenario import MortalStore, Scenario
@@ -24,7 +25,8 @@ Call = Callable[[], Any]
 
 
 def given_a_release_that_no_turn_has_seen() -> Scenario:
-    """Release 1 serves, 2 is desired: its wake-up found the model claimed, and now the claim is gone."""
+    """Release 1 serves, 2 is desired: its wake-up found the model claimed, and now the claim is
+    gone."""
     story = Scenario()
     story.given_serving("1")
     claim(story, Claim("somebody", story.clock.now() + timedelta(seconds=100)))
@@ -34,9 +36,9 @@ def given_a_release_that_no_turn_has_seen() -> Scenario:
 
 
 def claim(story: Scenario, held_by: Claim | None) -> None:
-    held = records.read(story.world, "tiny")
+    held = repository.read(story.world, "tiny")
     assert held
-    story.store.commit(records.write_state(held, replace(held.state, claim=held_by)))
+    story.store.commit(repository.write_state(held, replace(held.state, claim=held_by)))
 
 
 def test_nothing_is_done_before_its_decision_is_saved() -> None:
@@ -105,8 +107,10 @@ class ShakyBus:
         self._bus = bus
         self.failed: set[str] = set()
 
-    def publish(self, topic: str, data: bytes, attributes: Mapping[str, str] = MappingProxyType({})) -> str:
-        if topic == records.STATUS and attributes["ce-id"] not in self.failed:
+    def publish(
+        self, topic: str, data: bytes, attributes: Mapping[str, str] = MappingProxyType({})
+    ) -> str:
+        if topic == repository.STATUS and attributes["ce-id"] not in self.failed:
             self.failed.add(attributes["ce-id"])
             raise Unavailable("no answer")
         return self._bus.publish(topic, data, attributes)
@@ -120,16 +124,31 @@ def test_what_happened_is_told_though_the_bus_was_down_at_that_moment() -> None:
     story.when_minutes_pass(2)
     story.when_settled()
     story.when_minutes_pass(2)
-    told = [json.loads(data)["to"] for data in story.told(records.STATUS)]
+    told = [json.loads(data)["to"] for data in story.told(repository.STATUS)]
     assert sorted(told) == sorted(entry["to"] for entry in story.log())
     assert len(shaky.failed) == len(told)
     assert story.leftovers() == ()
 
 
-def test_a_change_that_is_asked_for_again_is_the_same_request_until_something_new_is_saved() -> None:
-    """So Compute Engine knows the repeat of a worker that died from the same change after new drift."""
-    state, action = State(Desired("tiny"), revision=7), Action(names.live_check("tiny"), "update", {"port": 1}, "why")
+def test_a_change_that_is_asked_for_again_is_the_same_request_until_something_new_is_saved() -> (
+    None
+):
+    """So Compute Engine knows the repeat of a worker that died from the same change after new
+    drift."""
+    state, action = (
+        State(Desired("tiny"), revision=7),
+        Action(naming.live_check("tiny"), "update", {"port": 1}, "why"),
+    )
     asked = request_id(state, action)
-    assert request_id(replace(state, claim=Claim("another", NOON)), replace(action, why="put otherwise")) == asked
-    others = (replace(state, revision=8), action), (state, replace(action, seen="x")), (state, replace(action, body={"port": 2}))
+    assert (
+        request_id(
+            replace(state, claim=Claim("another", NOON)), replace(action, why="put otherwise")
+        )
+        == asked
+    )
+    others = (
+        (replace(state, revision=8), action),
+        (state, replace(action, seen="x")),
+        (state, replace(action, body={"port": 2})),
+    )
     assert asked not in {request_id(*other) for other in others}

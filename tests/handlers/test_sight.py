@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from handlers.sight import Sight
-from infra.resources import names
+from handlers.reconcile.observe import Sight
+from infra.fleet import naming
 from tests.scenario import Scenario
 
 GATEWAY_PART = "compute.targetHttpProxies.get"
@@ -18,10 +18,18 @@ HEALTH = "compute.backendServices.getHealth"
 
 
 def reads(story: Scenario) -> Counter[str]:
-    return Counter({name: count for name, count in story.cloud.calls.counts.items() if ".get" in name or ".list" in name})
+    return Counter(
+        {
+            name: count
+            for name, count in story.cloud.calls.counts.items()
+            if ".get" in name or ".list" in name
+        }
+    )
 
 
-def test_a_turn_reads_everything_once_then_what_moves_and_while_it_waits_only_groups_and_health() -> None:
+def test_a_turn_reads_everything_once_then_what_moves_and_while_it_waits_only_groups_and_health() -> (
+    None
+):
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
@@ -30,7 +38,9 @@ def test_a_turn_reads_everything_once_then_what_moves_and_while_it_waits_only_gr
     read = reads(story) - before
     assert (read[GATEWAY_PART], read[TEMPLATES], read[CHECK]) == (1, 1, 2)
     assert 1 < read[SERVICE] < read[GROUP]
-    assert read[GROUP] == read[INSTANCES] == read[HEALTH] + 1, "the other colour's group has no backend service"
+    assert read[GROUP] == read[INSTANCES] == read[HEALTH] + 1, (
+        "the other colour's group has no backend service"
+    )
 
 
 def test_each_further_look_reads_no_more_than_may_have_changed_since_the_last() -> None:
@@ -43,24 +53,35 @@ def test_each_further_look_reads_no_more_than_may_have_changed_since_the_last() 
         sight.look(compute, state)
         return {*(reads(story) - before)}
 
-    moving = {GROUP, INSTANCES, HEALTH, SERVICE, "compute.regionAutoscalers.get", "compute.urlMaps.get"}
+    moving = {
+        GROUP,
+        INSTANCES,
+        HEALTH,
+        SERVICE,
+        "compute.regionAutoscalers.get",
+        "compute.urlMaps.get",
+    }
     assert looked() > {*moving, GATEWAY_PART, CHECK, TEMPLATES}
     assert looked() == set(), "after a decision that changed nothing"
     sight.is_calm = True
     sight.fade()
     assert (looked(), sight.was_glance) == ({GROUP, INSTANCES, HEALTH}, True)
     sight.is_calm = False
-    assert (looked(), sight.was_glance) == (moving - {GROUP, INSTANCES, HEALTH}, False), "the glance found something to do"
-    sight.changed([names.live_check("tiny")])
+    assert (looked(), sight.was_glance) == (
+        moving - {GROUP, INSTANCES, HEALTH},
+        False,
+    ), "the glance found something to do"
+    sight.changed([naming.live_check("tiny")])
     assert looked() == {*moving, CHECK}
-    sight.changed([names.group("tiny", "blue", "us-central1")])
+    sight.changed([naming.group("tiny", "blue", "us-central1")])
     assert looked() == moving
     sight.fade()
     assert looked() == moving, "time has passed, and nobody knows that there was nothing to do"
 
 
 def test_a_step_is_not_left_on_a_glance_alone() -> None:
-    """Somebody changes the autoscaler while a turn waits for instances: the step is over when that is put back."""
+    """Somebody changes the autoscaler while a turn waits for instances: the step is over when that
+    is put back."""
     story = Scenario()
     story.given_behaviour("1", boot_seconds=5, ready_after_seconds=2)
     story.given_operation_seconds(1)
@@ -74,7 +95,11 @@ def test_a_step_is_not_left_on_a_glance_alone() -> None:
     story.when_watched(change_it)
     story.when_released("1", traffic={"exposure": "none"})
     story.when_settled()
-    put_back = next(call.at for call in story.cloud.calls.log if call.method.endswith("regionAutoscalers.update"))
+    put_back = next(
+        call.at
+        for call in story.cloud.calls.log
+        if call.method.endswith("regionAutoscalers.update")
+    )
     (baking,) = (entry["at"].timestamp() for entry in story.log() if entry["to"] == "baking")
     assert changed[0] < put_back < baking
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from handlers import survey
-from infra.store import Put
-from rollout.encode import State, to_document
+from handlers.reconcile import drift_scan
+from infra.store.documents import State, to_document
+from infra.store.port import Put
 from rollout.model import Desired
 from tests.scenario import Scenario
 
@@ -12,9 +12,9 @@ from tests.scenario import Scenario
 def test_a_model_is_found_however_many_come_before_it() -> None:
     story = Scenario()
     story.given_serving("1")
-    for number in range(2 * survey.PAGE):
+    for number in range(2 * drift_scan.PAGE):
         name = f"a-{number:03d}"
         story.store.commit(Put(f"models/{name}", to_document(State(Desired(name)))))
-    assert survey.survey(story.world) == ()
+    assert drift_scan.survey(story.world) == ()
     story.autoscaler()["maxNumReplicas"] = 50
-    assert survey.survey(story.world) == ("tiny",)
+    assert drift_scan.survey(story.world) == ("tiny",)

@@ -1,4 +1,5 @@
-"""Releases, targets and a small world of resources for the tests of planning, in as few words as the sentence of a test needs."""
+"""Releases, targets and a small world of resources for the tests of planning, in as few words as
+the sentence of a test needs."""
 
 from __future__ import annotations
 
@@ -7,11 +8,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from infra.plan import completed
-from infra.resources import instance_template, names
-from infra.resources.base import Action, Body, Key, Look, Plan, Snapshot
+from infra.fleet import naming
+from infra.fleet.model import Action, Body, Key, Look, Plan, Snapshot
+from infra.fleet.plan import completed
+from infra.fleet.resources import instance_template
 from rollout.model import GroupTarget, Problem, Release, Share, Target
-from rollout.spec import Spec
+from rollout.spec.model import Spec
 
 REGION = "us-central1"
 SERVER = "https://www.googleapis.com/compute/v1/projects/p/"
@@ -20,7 +22,9 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 def spec(**sections: Any) -> Spec:
     return Spec.model_validate_json(
-        Spec.model_validate({"artifact": {"image": "host/app:1"}} | sections, strict=False).model_dump_json()
+        Spec.model_validate(
+            {"artifact": {"image": "host/app:1"}} | sections, strict=False
+        ).model_dump_json()
     )
 
 
@@ -29,17 +33,36 @@ def release(version: str = "1", model: str = "tiny", **sections: Any) -> Release
     env = {"RELEASE": version} | sections.get("artifact", {}).get("env", {})
     artifact = {"image": "host/app:1"} | sections.get("artifact", {}) | {"env": env}
     asked = spec(**(sections | {"artifact": artifact}))
-    return Release(version, f"digest-{version}", instance_template.name(model, asked), asked, int(version), NOON, "event")
+    return Release(
+        version,
+        f"digest-{version}",
+        instance_template.name(model, asked),
+        asked,
+        int(version),
+        NOON,
+        "event",
+    )
 
 
 def group(*shares: Share, **changes: Any) -> GroupTarget:
     settings = shares[0].release
     scaling = settings.spec.scaling
-    fields: dict[str, Any] = {"min": scaling.min, "max": scaling.max, "may_scale_in": True, "surge": 3, "unavailable": 0}
+    fields: dict[str, Any] = {
+        "min": scaling.min,
+        "max": scaling.max,
+        "may_scale_in": True,
+        "surge": 3,
+        "unavailable": 0,
+    }
     return GroupTarget("blue", shares, settings, **(fields | changes))
 
 
-def target(*shares: Share | Release, model: str = "tiny", kept: frozenset[str] = frozenset(), **changes: Any) -> Target:
+def target(
+    *shares: Share | Release,
+    model: str = "tiny",
+    kept: frozenset[str] = frozenset(),
+    **changes: Any,
+) -> Target:
     """A target with one blue group; without shares, one that asks for nothing to be left."""
     if not shares:
         return Target(model, (), kept)
@@ -49,7 +72,8 @@ def target(*shares: Share | Release, model: str = "tiny", kept: frozenset[str] =
 
 @dataclass
 class World:
-    """Resources by key, changed by plans the way Compute Engine's verbs do, and read back as a server spells them."""
+    """Resources by key, changed by plans the way Compute Engine's verbs do, and read back as a
+    server spells them."""
 
     bodies: dict[Key, Body] = field(default_factory=dict)
     writes: int = 0
@@ -59,7 +83,9 @@ class World:
         done: set[Key] = set()
         for action in plan.actions:
             known = {each.key for each in plan.actions}
-            assert set(action.after) <= known & done | {key for key in action.after if key not in known}
+            assert set(action.after) <= known & done | {
+                key for key in action.after if key not in known
+            }
             self._do(action)
             done.add(action.key)
 
@@ -69,7 +95,9 @@ class World:
             assert isinstance(ready, Action)
             action = ready
         self.writes += 1
-        body = copy.deepcopy({field: value for field, value in action.body.items() if field != "fingerprint"})
+        body = copy.deepcopy(
+            {field: value for field, value in action.body.items() if field != "fingerprint"}
+        )
         match action.verb:
             case "insert":
                 assert action.key not in self.bodies
@@ -98,7 +126,7 @@ class World:
     def read(self, key: Key) -> Body | None:
         if key not in self.bodies:
             return None
-        link = f"{SERVER}{names.reference(key)}"
+        link = f"{SERVER}{naming.reference(key)}"
         added = {
             "id": "123",
             "kind": "compute#thing",
@@ -108,11 +136,18 @@ class World:
         }
         body: Body = spelled(copy.deepcopy(self.bodies[key])) | added
         if key.collection == "regionInstanceGroupManagers":
-            body |= {"instanceGroup": f"{SERVER}{names.reference(names.instances_of(key))}", "status": {"isStable": True}}
+            body |= {
+                "instanceGroup": f"{SERVER}{naming.reference(naming.instances_of(key))}",
+                "status": {"isStable": True},
+            }
         return body
 
     def snapshot(self, look: Look) -> Snapshot:
-        listed = [key for key in self.bodies if look.templates_of and names.is_template_of(look.templates_of, key.name)]
+        listed = [
+            key
+            for key in self.bodies
+            if look.templates_of and naming.is_template_of(look.templates_of, key.name)
+        ]
         return Snapshot({key: self.read(key) for key in (*look.keys, *listed)})
 
 
@@ -133,10 +168,15 @@ _INT64 = ("diskSizeGb",)
 
 
 def spelled(value: Any, name: str = "") -> Any:
-    """A value as a server gives it back: full links, int64 as text, port ranges, float32, no false and no empty text."""
+    """A value as a server gives it back: full links, int64 as text, port ranges, float32, no false
+    and no empty text."""
     match value:
         case dict():
-            return {key: spelled(each, key) for key, each in value.items() if each is not False and each != ""}
+            return {
+                key: spelled(each, key)
+                for key, each in value.items()
+                if each is not False and each != ""
+            }
         case list():
             return [spelled(each, name) for each in value]
         case str() if value.startswith(("global/", "regions/", "zones/")):

@@ -1,8 +1,8 @@
-"""A function as it is deployed, which writes down what reaches it. The bus tests serve it over HTTP, or call `take`.
+"""A function as it is deployed, which writes down what reaches it. The bus tests serve it over
+HTTP, or call `take`.
 
-A line of the journal is a delivery. A message fails as often as its attribute `fail` says before it is taken; a body that cannot
-be read is acknowledged, as the handlers do it.
-"""
+A line of the journal is a delivery. A message fails as often as its attribute `fail` says before it
+is taken; a body that cannot be read is acknowledged, as the handlers do it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import functions_framework
 from cloudevents.http import CloudEvent
 
-from infra.bus import CloudEventLike, Unreadable, received
+from infra.bus.envelope import CloudEventLike, Unreadable, received
 
 _deliveries: Counter[tuple[str, str]] = Counter()
 _lock = threading.Lock()

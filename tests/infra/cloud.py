@@ -1,4 +1,5 @@
-"""Compute Engine in process for the tests of `infra`: the stand-in under the real client, and virtual time that both share."""
+"""Compute Engine in process for the tests of `infra`: the stand-in under the real client, and
+virtual time that both share."""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from infra.compute import Compute
-from infra.resources.base import Action, Body, Key
-from local.compute import Cloud, InProcessAdapter, VirtualClock
+from compute_emulator import Cloud, InProcessAdapter, VirtualClock
+from infra.compute.client import Compute
+from infra.fleet.model import Action, Body, Key
 
 REGION = "us-central1"
 CHECK = Key("healthChecks", "global", "tiny-ready")
@@ -34,7 +35,10 @@ BODIES: dict[Key, Body] = {
             "disks": [
                 {
                     "boot": True,
-                    "initializeParams": {"sourceImage": "projects/cos-cloud/global/images/family/cos-stable", "diskSizeGb": "20"},
+                    "initializeParams": {
+                        "sourceImage": "projects/cos-cloud/global/images/family/cos-stable",
+                        "diskSizeGb": "20",
+                    },
                 }
             ],
             "metadata": {"items": [{"key": "target", "value": "global/networks/default"}]},
@@ -44,12 +48,18 @@ BODIES: dict[Key, Body] = {
         "baseInstanceName": "tiny",
         "targetSize": 3,
         "namedPorts": [{"name": "http", "port": 8080}],
-        "versions": [{"name": "one", "instanceTemplate": "global/instanceTemplates/tiny-0123456789"}],
+        "versions": [
+            {"name": "one", "instanceTemplate": "global/instanceTemplates/tiny-0123456789"}
+        ],
         "distributionPolicy": {"zones": [{"zone": f"zones/{REGION}-{zone}"} for zone in "abc"]},
     },
     AUTOSCALER: {
         "target": f"regions/{REGION}/instanceGroupManagers/tiny-blue",
-        "autoscalingPolicy": {"minNumReplicas": 3, "maxNumReplicas": 5, "cpuUtilization": {"utilizationTarget": 0.6}},
+        "autoscalingPolicy": {
+            "minNumReplicas": 3,
+            "maxNumReplicas": 5,
+            "cpuUtilization": {"utilizationTarget": 0.6},
+        },
     },
     SERVICE: {
         "loadBalancingScheme": "EXTERNAL_MANAGED",
@@ -59,7 +69,10 @@ BODIES: dict[Key, Body] = {
     },
     URL_MAP: {"defaultService": "global/backendServices/tiny-blue"},
     HTTP_PROXY: {"urlMap": "global/urlMaps/slipway-gateway"},
-    HTTPS_PROXY: {"urlMap": "global/urlMaps/slipway-gateway", "sslCertificates": ["global/sslCertificates/first"]},
+    HTTPS_PROXY: {
+        "urlMap": "global/urlMaps/slipway-gateway",
+        "sslCertificates": ["global/sslCertificates/first"],
+    },
     ADDRESS: {},
     RULE: {
         "loadBalancingScheme": "EXTERNAL_MANAGED",
@@ -105,7 +118,9 @@ class World:
 
     def do(self, action: Action, seconds: float = 45) -> Body:
         """Send and see the operation through."""
-        finished = self.compute.wait(self.compute.send(action, request_id(action)), self.soon(seconds))
+        finished = self.compute.wait(
+            self.compute.send(action, request_id(action)), self.soon(seconds)
+        )
         assert finished
         assert "error" not in finished, finished
         return finished
@@ -119,11 +134,15 @@ def world(operation_seconds: float = 0.0, workers: int = 1, **options: Any) -> W
     hands = VirtualClock()
     cloud = Cloud("demo", hands, operation_seconds=operation_seconds, **options)
     clock = Clock(hands)
-    return World(cloud, clock, Compute("demo", clock, adapter=InProcessAdapter(cloud), workers=workers))
+    return World(
+        cloud, clock, Compute("demo", clock, adapter=InProcessAdapter(cloud), workers=workers)
+    )
 
 
 def insert(key: Key, *after: Key, **changes: Any) -> Action:
-    return Action(key, "insert", {"name": key.name} | BODIES[key] | changes, f"{key.name} is not there", after)
+    return Action(
+        key, "insert", {"name": key.name} | BODIES[key] | changes, f"{key.name} is not there", after
+    )
 
 
 def delete(key: Key, *after: Key) -> Action:

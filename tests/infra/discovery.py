@@ -1,4 +1,5 @@
-"""Checks a body against the official discovery document that google-api-python-client ships: fields, types and enums."""
+"""Checks a body against the official discovery document that google-api-python-client ships:
+fields, types and enums."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from infra.resources.base import Action, Key
+from infra.fleet.model import Action, Key
 
 _SCHEMAS = {
     "instanceTemplates": "InstanceTemplate",
@@ -29,7 +30,9 @@ _ACCEPTED = {"InstanceGroupManager.namedPorts"}
 
 @cache
 def document() -> dict[str, Any]:
-    text = (files("googleapiclient.discovery_cache.documents") / "compute.v1.json").read_text("utf-8")
+    text = (files("googleapiclient.discovery_cache.documents") / "compute.v1.json").read_text(
+        "utf-8"
+    )
     loaded: dict[str, Any] = json.loads(text)
     return loaded
 
@@ -92,7 +95,9 @@ def _is_output(schema: dict[str, Any]) -> bool:
 def _scalar(where: str, kind: str, schema: dict[str, Any], value: Any) -> Iterator[str]:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     fits = {
-        "string": isinstance(value, str) or (is_number and schema.get("format") in ("int64", "uint64")),
+        "string": (
+            isinstance(value, str) or (is_number and schema.get("format") in ("int64", "uint64"))
+        ),
         "integer": isinstance(value, int) and not isinstance(value, bool),
         "number": is_number,
         "boolean": isinstance(value, bool),

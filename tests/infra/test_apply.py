@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import requests
 
-from infra.apply import apply
-from infra.compute import Compute
-from infra.resources import names
-from infra.resources.base import Action, Failed, Key, Pending, Plan, Result
-from local.compute import Cloud, InProcessAdapter, RealClock, serve
+from compute_emulator import Cloud, InProcessAdapter, RealClock, serve
+from infra.compute.apply import apply
+from infra.compute.client import Compute
+from infra.fleet import naming
+from infra.fleet.model import Action, Failed, Key, Pending, Plan, Result
 from tests.infra import cloud as given
 from tests.infra.cloud import (
     AUTOSCALER,
@@ -71,7 +71,8 @@ def test_an_empty_plan_asks_for_nothing() -> None:
 
 
 def test_what_does_not_depend_runs_at_the_same_time_and_what_does_comes_after() -> None:
-    """Operations that never end by themselves: an end is given to them only once all that could run at all is running."""
+    """Operations that never end by themselves: an end is given to them only once all that could run
+    at all is running."""
     meeting = _Meeting(Cloud("demo", RealClock()), {"t", "c"})
     compute, clock = Compute("demo", given.RealTime(), adapter=meeting, workers=4), given.RealTime()
     first, second = Key("instanceTemplates", "global", "t"), Key("healthChecks", "global", "c")
@@ -90,7 +91,11 @@ def test_what_does_not_depend_runs_at_the_same_time_and_what_does_comes_after() 
 def test_one_worker_does_one_thing_after_the_other_in_the_plans_order() -> None:
     world = given.world(operation_seconds=2)
     carry_out(world, FLEET)
-    assert [call.method.split(".")[1] for call in world.cloud.calls.log if call.method.endswith("insert")] == [
+    assert [
+        call.method.split(".")[1]
+        for call in world.cloud.calls.log
+        if call.method.endswith("insert")
+    ] == [
         "instanceTemplates",
         "healthChecks",
         "regionInstanceGroupManagers",
@@ -145,11 +150,22 @@ def test_an_operation_that_never_ends_holds_up_nothing_but_what_waits_for_it() -
 
 def test_a_refusal_fails_its_action_and_holds_back_what_waits_for_it() -> None:
     world = given.world()
-    world.cloud.faults.add("error", "compute.instanceTemplates.insert", status=403, reason="forbidden", message="no permission")
+    world.cloud.faults.add(
+        "error",
+        "compute.instanceTemplates.insert",
+        status=403,
+        reason="forbidden",
+        message="no permission",
+    )
     template, check, group, autoscaler, service = carry_out(world, FLEET)
     assert isinstance(template, Failed)
     assert (template.problem.reason, template.problem.message) == ("config", "no permission")
-    assert kinds((check, group, autoscaler, service)) == ["Applied", "Pending", "Pending", "Pending"]
+    assert kinds((check, group, autoscaler, service)) == [
+        "Applied",
+        "Pending",
+        "Pending",
+        "Pending",
+    ]
     assert isinstance(autoscaler, Pending)
     assert "no permission" in autoscaler.why
     assert there(world) == {CHECK}
@@ -163,17 +179,35 @@ def test_a_refusal_fails_its_action_and_holds_back_what_waits_for_it() -> None:
         ("INVALID_USAGE", 400, "config"),
     ],
 )
-def test_an_operation_that_ends_badly_fails_with_its_reason(code: str, status: int, reason: str) -> None:
+def test_an_operation_that_ends_badly_fails_with_its_reason(
+    code: str, status: int, reason: str
+) -> None:
     world = given.world(operation_seconds=1)
-    world.cloud.faults.add("operation_error", "compute.healthChecks.insert", code=code, status=status, message="its own words")
+    world.cloud.faults.add(
+        "operation_error",
+        "compute.healthChecks.insert",
+        code=code,
+        status=status,
+        message="its own words",
+    )
     (result,) = carry_out(world, Plan((insert(CHECK),)))
     assert isinstance(result, Failed)
-    assert (result.problem.reason, result.problem.code, result.problem.message) == (reason, code, "its own words")
+    assert (result.problem.reason, result.problem.code, result.problem.message) == (
+        reason,
+        code,
+        "its own words",
+    )
 
 
 def test_a_rate_limit_is_pending_until_the_next_minute() -> None:
     world = given.world()
-    world.cloud.faults.add("error", "compute.healthChecks.insert", status=403, reason="rateLimitExceeded", message="per minute")
+    world.cloud.faults.add(
+        "error",
+        "compute.healthChecks.insert",
+        status=403,
+        reason="rateLimitExceeded",
+        message="per minute",
+    )
     (result,) = carry_out(world, Plan((insert(CHECK),)))
     assert isinstance(result, Pending)
     assert result.retry_after_seconds == 61
@@ -205,7 +239,9 @@ def test_a_delete_of_what_is_gone_is_applied() -> None:
 def test_a_change_to_what_changed_meanwhile_is_to_be_read_again() -> None:
     world = given.world()
     world.make(CHECK, TEMPLATE, GROUP, SERVICE, URL_MAP)
-    stale = Action(URL_MAP, "patch", {"description": "x", "fingerprint": "c3RhbGU="}, "", seen="stale")
+    stale = Action(
+        URL_MAP, "patch", {"description": "x", "fingerprint": "c3RhbGU="}, "", seen="stale"
+    )
     (result,) = carry_out(world, Plan((stale,)))
     assert isinstance(result, Pending)
     assert there(world) >= {URL_MAP}
@@ -219,10 +255,14 @@ def test_what_is_still_in_use_is_tried_again_later() -> None:
     assert result.retry_after_seconds
 
 
-def test_an_action_that_failed_in_an_earlier_turn_is_asked_for_anew_though_its_request_id_is_the_same() -> None:
+def test_an_action_that_failed_in_an_earlier_turn_is_asked_for_anew_though_its_request_id_is_the_same() -> (
+    None
+):
     """The id brings back the old operation for an hour, and with it the old error."""
     world = given.world(operation_seconds=1)
-    world.cloud.faults.add("operation_error", "compute.healthChecks.insert", code="RESOURCE_NOT_READY", times=1)
+    world.cloud.faults.add(
+        "operation_error", "compute.healthChecks.insert", code="RESOURCE_NOT_READY", times=1
+    )
     plan = Plan((insert(CHECK),))
     assert kinds(carry_out(world, plan)) == ["Pending"]
     world.clock.sleep(10)
@@ -238,23 +278,41 @@ def test_an_action_that_worked_in_an_earlier_turn_is_not_done_twice() -> None:
     assert len(world.cloud.operations.table) == 1
 
 
-def test_a_route_into_a_url_map_of_the_same_plan_is_completed_with_what_the_map_has_become() -> None:
+def test_a_route_into_a_url_map_of_the_same_plan_is_completed_with_what_the_map_has_become() -> (
+    None
+):
     world = given.world()
     world.make(CHECK, TEMPLATE, GROUP, SERVICE)
-    default = Key("backendServices", names.GLOBAL, "slipway-gateway-default")
-    made = Action(default, "insert", {"name": default.name, "loadBalancingScheme": "EXTERNAL_MANAGED", "protocol": "HTTP"}, "")
-    url_map = insert(URL_MAP, default, defaultService="global/backendServices/slipway-gateway-default")
+    default = Key("backendServices", naming.GLOBAL, "slipway-gateway-default")
+    made = Action(
+        default,
+        "insert",
+        {"name": default.name, "loadBalancingScheme": "EXTERNAL_MANAGED", "protocol": "HTTP"},
+        "",
+    )
+    url_map = insert(
+        URL_MAP, default, defaultService="global/backendServices/slipway-gateway-default"
+    )
     route = {
         "hostRules": [{"hosts": ["*"], "pathMatcher": "m"}],
         "pathMatchers": [
             {
                 "name": "m",
                 "defaultService": "global/backendServices/slipway-gateway-default",
-                "pathRules": [{"paths": ["/tiny", "/tiny/*"], "service": "global/backendServices/tiny-blue"}],
+                "pathRules": [
+                    {"paths": ["/tiny", "/tiny/*"], "service": "global/backendServices/tiny-blue"}
+                ],
             }
         ],
     }
-    into = Action(URL_MAP, "update", {"name": URL_MAP.name, **route}, "the route is not there", (URL_MAP,), reads_first=True)
+    into = Action(
+        URL_MAP,
+        "update",
+        {"name": URL_MAP.name, **route},
+        "the route is not there",
+        (URL_MAP,),
+        reads_first=True,
+    )
     results = carry_out(world, Plan((made, url_map, into)))
     assert kinds(results) == ["Applied"] * 3
     body = world.compute.get(URL_MAP)
@@ -265,21 +323,26 @@ def test_a_route_into_a_url_map_of_the_same_plan_is_completed_with_what_the_map_
 def test_a_mistake_of_our_own_is_raised() -> None:
     for workers in (1, 4):
         with pytest.raises(ValueError, match="has no update"):
-            carry_out(given.world(workers=workers), Plan((insert(CHECK), Action(GROUP, "update", {}, ""))))
+            carry_out(
+                given.world(workers=workers), Plan((insert(CHECK), Action(GROUP, "update", {}, "")))
+            )
 
 
 # ---- Means
 
 
 class _Meeting(InProcessAdapter):
-    """Lets nobody's insert through before all the awaited ones have come, and no delete before that."""
+    """Lets nobody's insert through before all the awaited ones have come, and no delete before
+    that."""
 
     def __init__(self, cloud: Cloud, awaited: set[str]) -> None:
         super().__init__(cloud)
         self._barrier = threading.Barrier(len(awaited))
         self.met = False
 
-    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, **options: Any
+    ) -> requests.Response:
         if request.method == "POST" and "operations" not in (request.url or ""):
             self._barrier.wait(timeout=20)
             self.met = True

@@ -1,4 +1,5 @@
-"""What every bus promises, tried on each: Pub/Sub (its emulator pushes to functions-framework over HTTP) and the embedded one."""
+"""What every bus promises, tried on each: Pub/Sub (its emulator pushes to functions-framework over
+HTTP) and the embedded one."""
 
 from __future__ import annotations
 
@@ -19,9 +20,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from infra.bus import RELEASE_TYPE, Bus, BusError, Message, Unavailable, payload
-from infra.buses.embedded import EmbeddedBus
-from infra.buses.pubsub import PubsubBus
+from infra.bus.embedded import EmbeddedBus
+from infra.bus.envelope import RELEASE_TYPE, Bus, BusError, Message, Unavailable, payload
+from infra.bus.pubsub import PubsubBus
 from local.topics import make_topics, push_to
 from tests.infra.bus_function import take
 
@@ -37,7 +38,9 @@ class Line(Protocol):
     @property
     def bus(self) -> Bus: ...
 
-    def connect(self, topic: str, dead_letter_topic: str | None = None, attempts: int = 5) -> None: ...
+    def connect(
+        self, topic: str, dead_letter_topic: str | None = None, attempts: int = 5
+    ) -> None: ...
 
     @property
     def journal(self) -> Path: ...
@@ -54,7 +57,9 @@ class PubsubLine:
         self.bus: Bus = PubsubBus(self.project, emulator=self.address)
 
     def connect(self, topic: str, dead_letter_topic: str | None = None, attempts: int = 5) -> None:
-        make_topics(self.address, self.project, [name for name in (topic, dead_letter_topic) if name])
+        make_topics(
+            self.address, self.project, [name for name in (topic, dead_letter_topic) if name]
+        )
         push_to(
             self.address,
             self.project,
@@ -84,7 +89,12 @@ class EmbeddedLine:
         self.bus = EmbeddedBus(RealClock(), self.project, first_backoff_seconds=0.02)
 
     def connect(self, topic: str, dead_letter_topic: str | None = None, attempts: int = 5) -> None:
-        self.bus.subscribe(topic, lambda event: take(event, self.journal), dead_letter_topic=dead_letter_topic, attempts=attempts)
+        self.bus.subscribe(
+            topic,
+            lambda event: take(event, self.journal),
+            dead_letter_topic=dead_letter_topic,
+            attempts=attempts,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +107,13 @@ def function(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pa
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     source = Path(__file__).with_name("bus_function.py")
-    command = [sys.executable, "-m", "functions_framework", "--target=on_message", f"--source={source}"]
+    command = [
+        sys.executable,
+        "-m",
+        "functions_framework",
+        "--target=on_message",
+        f"--source={source}",
+    ]
     environment = os.environ | {"BUS_JOURNAL": str(journal), "PYTHONPATH": str(ROOT)}
     with log.open("wb") as out:
         server = subprocess.Popen(
@@ -109,7 +125,10 @@ def function(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pa
             start_new_session=True,
         )
     try:
-        wait_until(lambda: answers(port), lambda: f"functions-framework did not come up:\n{log.read_text()}")
+        wait_until(
+            lambda: answers(port),
+            lambda: f"functions-framework did not come up:\n{log.read_text()}",
+        )
         yield f"http://127.0.0.1:{port}", journal
     finally:
         os.killpg(server.pid, signal.SIGTERM)
@@ -146,13 +165,19 @@ def deliveries(line: Line, topic: str) -> list[Message]:
     for text in line.journal.read_text().splitlines():
         told = json.loads(text)
         if told.get("topic") == f"projects/{line.project}/topics/{topic}":
-            told |= {"data": base64.b64decode(told["data"]), "published_at": datetime.fromisoformat(told["published_at"])}
+            told |= {
+                "data": base64.b64decode(told["data"]),
+                "published_at": datetime.fromisoformat(told["published_at"]),
+            }
             found.append(Message(**told))
     return found
 
 
 def awaited(line: Line, topic: str, count: int) -> list[Message]:
-    wait_until(lambda: len(deliveries(line, topic)) >= count, lambda: f"only these came to {topic}: {deliveries(line, topic)}")
+    wait_until(
+        lambda: len(deliveries(line, topic)) >= count,
+        lambda: f"only these came to {topic}: {deliveries(line, topic)}",
+    )
     return deliveries(line, topic)
 
 
@@ -165,7 +190,11 @@ def test_a_message_reaches_the_function_as_it_was_published(line: Line) -> None:
     (message,) = awaited(line, "model-wakeups", 1)
 
     assert (message.id, message.data, message.attributes) == (sent, data, attributes)
-    assert before - timedelta(seconds=5) <= message.published_at <= datetime.now(UTC) + timedelta(seconds=5)
+    assert (
+        before - timedelta(seconds=5)
+        <= message.published_at
+        <= datetime.now(UTC) + timedelta(seconds=5)
+    )
 
 
 def test_messages_of_another_topic_do_not_arrive(line: Line) -> None:
@@ -184,14 +213,20 @@ def test_every_message_of_many_publishers_arrives(line: Line) -> None:
     sent: list[str] = []
 
     def publish(publisher: int) -> None:
-        sent.extend(line.bus.publish("model-wakeups", f"{publisher}-{number}".encode()) for number in range(10))
+        sent.extend(
+            line.bus.publish("model-wakeups", f"{publisher}-{number}".encode())
+            for number in range(10)
+        )
 
     threads = [threading.Thread(target=publish, args=(publisher,)) for publisher in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    wait_until(lambda: len({each.data for each in deliveries(line, "model-wakeups")}) == 40, lambda: "some never came")
+    wait_until(
+        lambda: len({each.data for each in deliveries(line, "model-wakeups")}) == 40,
+        lambda: "some never came",
+    )
 
     assert {message.data for message in deliveries(line, "model-wakeups")} == {
         f"{p}-{n}".encode() for p in range(4) for n in range(10)
@@ -205,9 +240,13 @@ def test_a_message_whose_handler_raises_comes_again_until_it_returns(line: Line)
 
     sent = line.bus.publish("model-wakeups", b"stubborn", {"fail": "2"})
     line.bus.publish("model-wakeups", b"easy")
-    wait_until(lambda: len(deliveries(line, "model-wakeups")) >= 4, lambda: "not delivered three times")
+    wait_until(
+        lambda: len(deliveries(line, "model-wakeups")) >= 4, lambda: "not delivered three times"
+    )
 
-    assert [message.id for message in deliveries(line, "model-wakeups") if message.data == b"stubborn"] == [sent] * 3
+    assert [
+        message.id for message in deliveries(line, "model-wakeups") if message.data == b"stubborn"
+    ] == [sent] * 3
 
 
 def test_a_message_given_up_on_goes_to_the_dead_letter_topic_with_its_source(line: Line) -> None:
@@ -219,7 +258,11 @@ def test_a_message_given_up_on_goes_to_the_dead_letter_topic_with_its_source(lin
 
     assert len(deliveries(line, "model-releases")) >= 5
     assert (dead.data, dead.attributes["mine"]) == (b"hopeless", "1")
-    source = {name: text for name, text in dead.attributes.items() if name.startswith("CloudPubSubDeadLetterSource")}
+    source = {
+        name: text
+        for name, text in dead.attributes.items()
+        if name.startswith("CloudPubSubDeadLetterSource")
+    }
     assert source["CloudPubSubDeadLetterSourceDeliveryCount"] == "5"
     assert source["CloudPubSubDeadLetterSourceSubscription"].startswith("model-releases-")
     assert source["CloudPubSubDeadLetterSourceSubscriptionProject"] == line.project
@@ -227,12 +270,22 @@ def test_a_message_given_up_on_goes_to_the_dead_letter_topic_with_its_source(lin
 
 def test_a_cloud_event_is_the_same_event_in_either_mode(line: Line) -> None:
     line.connect("model-releases")
-    context = {"specversion": "1.0", "id": "7", "source": "//ci", "type": RELEASE_TYPE, "time": "2026-03-01T12:00:00Z"}
+    context = {
+        "specversion": "1.0",
+        "id": "7",
+        "source": "//ci",
+        "type": RELEASE_TYPE,
+        "time": "2026-03-01T12:00:00Z",
+    }
     body = {"model": "tiny", "version": "1"}
 
     structured = {"content-type": "application/cloudevents+json; charset=utf-8"}
     line.bus.publish("model-releases", json.dumps(context | {"data": body}).encode(), structured)
-    line.bus.publish("model-releases", json.dumps(body).encode(), {f"ce-{name}": text for name, text in context.items()})
+    line.bus.publish(
+        "model-releases",
+        json.dumps(body).encode(),
+        {f"ce-{name}": text for name, text in context.items()},
+    )
     found = [payload(message) for message in awaited(line, "model-releases", 2)]
 
     assert len({message.id for message in deliveries(line, "model-releases")}) == 2
@@ -255,7 +308,9 @@ def test_a_cloud_event_is_the_same_event_in_either_mode(line: Line) -> None:
         (b"x", {str(number): "x" for number in range(101)}, "101 attributes"),
     ],
 )
-def test_what_pubsub_would_not_take_is_refused_everywhere(line: Line, data: bytes, attributes: dict[str, str], why: str) -> None:
+def test_what_pubsub_would_not_take_is_refused_everywhere(
+    line: Line, data: bytes, attributes: dict[str, str], why: str
+) -> None:
     line.connect("model-wakeups")
 
     with pytest.raises(BusError, match=why):
@@ -265,7 +320,9 @@ def test_what_pubsub_would_not_take_is_refused_everywhere(line: Line, data: byte
 # ---- Pub/Sub alone
 
 
-def test_a_topic_that_does_not_exist_is_an_error_for_a_person(pubsub_emulator: str, project: str) -> None:
+def test_a_topic_that_does_not_exist_is_an_error_for_a_person(
+    pubsub_emulator: str, project: str
+) -> None:
     with pytest.raises(BusError, match=f"projects/{project}/topics/nowhere"):
         PubsubBus(project, emulator=pubsub_emulator).publish("nowhere", b"x")
 
@@ -274,9 +331,13 @@ def test_pubsub_that_is_not_there_is_unavailable() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         with pytest.raises(Unavailable):
-            PubsubBus("p", emulator=f"127.0.0.1:{silent.getsockname()[1]}", timeout_seconds=0.5).publish("t", b"x")
+            PubsubBus(
+                "p", emulator=f"127.0.0.1:{silent.getsockname()[1]}", timeout_seconds=0.5
+            ).publish("t", b"x")
 
 
 def test_pubsub_that_does_not_answer_is_unavailable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unavailable):
-        PubsubBus("p", emulator=f"127.0.0.1:{silent.getsockname()[1]}", timeout_seconds=0.5).publish("t", b"x")
+        PubsubBus(
+            "p", emulator=f"127.0.0.1:{silent.getsockname()[1]}", timeout_seconds=0.5
+        ).publish("t", b"x")

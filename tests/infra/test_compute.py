@@ -1,4 +1,5 @@
-"""Compute Engine's verbs against the stand-in in process: what is there afterwards, and what the trouble is when it is not."""
+"""Compute Engine's verbs against the stand-in in process: what is there afterwards, and what the
+trouble is when it is not."""
 
 from __future__ import annotations
 
@@ -11,14 +12,26 @@ import pytest
 import requests
 from requests.adapters import BaseAdapter
 
-from infra.compute import EVERYWHERE, Compute
-from infra.compute_errors import AlreadyExists, Conflict, NotFound, Refused, Retry
-from infra.compute_table import ROWS
-from infra.resources.base import Action, Body, Collection, Key, Look
-from local.compute import Cloud, InProcessAdapter, RealClock, serve
-from local.compute.keys import Key as CloudKey
+from compute_emulator import Cloud, InProcessAdapter, RealClock, serve
+from compute_emulator.keys import Key as CloudKey
+from infra.compute.client import EVERYWHERE, Compute
+from infra.compute.endpoints import ROWS
+from infra.compute.errors import AlreadyExists, Conflict, NotFound, Refused, Retry
+from infra.fleet.model import Action, Body, Collection, Key, Look
 from tests.infra import cloud as given
-from tests.infra.cloud import BODIES, CHECK, GROUP, REGION, SERVICE, TEMPLATE, URL_MAP, World, delete, insert, request_id
+from tests.infra.cloud import (
+    BODIES,
+    CHECK,
+    GROUP,
+    REGION,
+    SERVICE,
+    TEMPLATE,
+    URL_MAP,
+    World,
+    delete,
+    insert,
+    request_id,
+)
 
 
 def change(key: Key, verb: str, body: Body) -> Action:
@@ -77,17 +90,31 @@ def test_fields_that_the_client_does_not_know_are_read_and_written_back() -> Non
 
 def test_one_look_reads_bodies_instances_errors_templates_and_health(model: World) -> None:
     model.clock.sleep(120)
-    look = Look((GROUP, SERVICE, CHECK), groups=(GROUP,), errors=(GROUP,), healths=(SERVICE,), templates_of="tiny")
+    look = Look(
+        (GROUP, SERVICE, CHECK),
+        groups=(GROUP,),
+        errors=(GROUP,),
+        healths=(SERVICE,),
+        templates_of="tiny",
+    )
     seen = model.compute.observe(look)
     assert {key for key, body in seen.bodies.items() if body} == {GROUP, SERVICE, CHECK, TEMPLATE}
     assert [each["instanceStatus"] for each in seen.instances[GROUP]] == ["RUNNING"] * 3
     assert seen.errors[GROUP] == ()
-    assert [each["healthState"] for each in seen.health[SERVICE][0]["healthStatus"]] == ["HEALTHY"] * 3
+    assert [each["healthState"] for each in seen.health[SERVICE][0]["healthStatus"]] == [
+        "HEALTHY"
+    ] * 3
 
 
 def test_a_look_at_nothing_that_exists_finds_nothing(world: World) -> None:
     seen = world.compute.observe(
-        Look((GROUP, SERVICE), groups=(GROUP,), errors=(GROUP,), healths=(SERVICE,), templates_of="tiny")
+        Look(
+            (GROUP, SERVICE),
+            groups=(GROUP,),
+            errors=(GROUP,),
+            healths=(SERVICE,),
+            templates_of="tiny",
+        )
     )
     assert (dict(seen.bodies), seen.instances, seen.errors, seen.health) == (
         {GROUP: None, SERVICE: None},
@@ -116,9 +143,16 @@ def test_reading_side_by_side_finds_the_same(workers: int) -> None:
 def test_long_lists_are_read_to_their_end(world: World) -> None:
     for number in range(501):
         name = f"check-{number:04}"
-        world.cloud.new("compute#healthCheck", CloudKey("global", "healthChecks", name), {"name": name, "type": "TCP"})
+        world.cloud.new(
+            "compute#healthCheck",
+            CloudKey("global", "healthChecks", name),
+            {"name": name, "type": "TCP"},
+        )
     assert len(world.compute.list("healthChecks")) == 501
-    assert [body["name"] for body in world.compute.list("healthChecks", filter='name eq "check-000[3-5]"')] == [
+    assert [
+        body["name"]
+        for body in world.compute.list("healthChecks", filter='name eq "check-000[3-5]"')
+    ] == [
         "check-0003",
         "check-0004",
         "check-0005",
@@ -128,21 +162,30 @@ def test_long_lists_are_read_to_their_end(world: World) -> None:
 def test_regional_collections_are_listed_in_one_region_or_everywhere(world: World) -> None:
     elsewhere = Key("regionInstanceGroupManagers", "europe-west4", "tiny-blue")
     world.make(TEMPLATE, GROUP)
-    zones = {"distributionPolicy": {"zones": [{"zone": f"zones/europe-west4-{zone}"} for zone in "abc"]}}
+    zones = {
+        "distributionPolicy": {"zones": [{"zone": f"zones/europe-west4-{zone}"} for zone in "abc"]}
+    }
     world.do(Action(elsewhere, "insert", {"name": elsewhere.name} | BODIES[GROUP] | zones, "made"))
     world.make(given.AUTOSCALER)
     assert len(world.compute.list("regionInstanceGroupManagers", REGION)) == 1
-    assert {body["region"].rsplit("/")[-1] for body in world.compute.list("regionInstanceGroupManagers", EVERYWHERE)} == {
+    assert {
+        body["region"].rsplit("/")[-1]
+        for body in world.compute.list("regionInstanceGroupManagers", EVERYWHERE)
+    } == {
         REGION,
         "europe-west4",
     }
-    assert [body["name"] for body in world.compute.list("regionAutoscalers", EVERYWHERE)] == ["tiny-blue"]
+    assert [body["name"] for body in world.compute.list("regionAutoscalers", EVERYWHERE)] == [
+        "tiny-blue"
+    ]
 
 
 def test_a_list_that_lacks_a_region_is_no_list() -> None:
     part = {"warning": {"code": "UNREACHABLE", "message": "region is down"}}
     with pytest.raises(Retry, match="region is down"):
-        canned(Canned({"items": {"regions/us-central1": part}})).list("regionInstanceGroupManagers", EVERYWHERE)
+        canned(Canned({"items": {"regions/us-central1": part}})).list(
+            "regionInstanceGroupManagers", EVERYWHERE
+        )
 
 
 # ---- Changing
@@ -158,8 +201,18 @@ def test_every_collection_can_be_made_and_removed(model: World) -> None:
 
 CHANGES: list[tuple[Key, str, Body, Body]] = [
     (CHECK, "patch", {"checkIntervalSec": 7}, {"checkIntervalSec": 7}),
-    (CHECK, "update", {"name": CHECK.name, "type": "TCP", "tcpHealthCheck": {"port": 1}}, {"type": "TCP"}),
-    (GROUP, "patch", {"updatePolicy": {"maxSurge": {"fixed": 3}, "maxUnavailable": {"fixed": 0}}}, {}),
+    (
+        CHECK,
+        "update",
+        {"name": CHECK.name, "type": "TCP", "tcpHealthCheck": {"port": 1}},
+        {"type": "TCP"},
+    ),
+    (
+        GROUP,
+        "patch",
+        {"updatePolicy": {"maxSurge": {"fixed": 3}, "maxUnavailable": {"fixed": 0}}},
+        {},
+    ),
     (
         given.PORTS,
         "setNamedPorts",
@@ -167,30 +220,61 @@ CHANGES: list[tuple[Key, str, Body, Body]] = [
         {"namedPorts": [{"name": "http", "port": 8080}]},
     ),
     (given.AUTOSCALER, "patch", {"autoscalingPolicy": {"mode": "ONLY_SCALE_OUT"}}, {}),
-    (given.AUTOSCALER, "update", {"name": "tiny-blue", **BODIES[given.AUTOSCALER], "description": "new"}, {"description": "new"}),
+    (
+        given.AUTOSCALER,
+        "update",
+        {"name": "tiny-blue", **BODIES[given.AUTOSCALER], "description": "new"},
+        {"description": "new"},
+    ),
     (SERVICE, "patch", {"timeoutSec": 77}, {"timeoutSec": 77}),
-    (SERVICE, "update", {"name": SERVICE.name, **BODIES[SERVICE], "timeoutSec": 78}, {"timeoutSec": 78}),
+    (
+        SERVICE,
+        "update",
+        {"name": SERVICE.name, **BODIES[SERVICE], "timeoutSec": 78},
+        {"timeoutSec": 78},
+    ),
     (URL_MAP, "patch", {"description": "new"}, {"description": "new"}),
-    (URL_MAP, "update", {"name": URL_MAP.name, **BODIES[URL_MAP], "description": "newer"}, {"description": "newer"}),
+    (
+        URL_MAP,
+        "update",
+        {"name": URL_MAP.name, **BODIES[URL_MAP], "description": "newer"},
+        {"description": "newer"},
+    ),
     (
         given.HTTPS_PROXY,
         "setSslCertificates",
         {"sslCertificates": ["global/sslCertificates/second"]},
-        {"sslCertificates": ["https://www.googleapis.com/compute/v1/projects/demo/global/sslCertificates/second"]},
+        {
+            "sslCertificates": [
+                "https://www.googleapis.com/compute/v1/projects/demo/global/sslCertificates/second"
+            ]
+        },
     ),
     (
         given.RULE,
         "setTarget",
         {"target": "global/targetHttpProxies/slipway-gateway-http"},
-        {"target": "https://www.googleapis.com/compute/v1/projects/demo/global/targetHttpProxies/slipway-gateway-http"},
+        {
+            "target": (
+                "https://www.googleapis.com/compute/v1/projects/demo/global/targetHttpProxies/slipway-gateway-http"
+            )
+        },
     ),
 ]
 
 
-@pytest.mark.parametrize(("key", "verb", "body", "then"), CHANGES, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("key", "verb", "body", "then"),
+    CHANGES,
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_a_change_is_made(model: World, key: Key, verb: str, body: Body, then: Body) -> None:
     seen = there(model, key)
-    fingerprint = {"fingerprint": seen["fingerprint"]} if "fingerprint" in seen and verb in ("patch", "update") else {}
+    fingerprint = (
+        {"fingerprint": seen["fingerprint"]}
+        if "fingerprint" in seen and verb in ("patch", "update")
+        else {}
+    )
     model.do(change(key, verb, body | fingerprint))
     after = there(model, key)
     assert {field: after[field] for field in then} == then
@@ -201,18 +285,30 @@ def test_every_verb_of_the_table_is_tried_above() -> None:
         (key.collection, verb) for key in BODIES for verb in ("insert", "delete")
     }
     patched: set[Collection] = {"targetHttpProxies", "targetHttpsProxies", "globalForwardingRules"}
-    assert {(collection, verb) for collection, row in ROWS.items() for verb in row.verbs} - tried == {
-        (each, "patch") for each in patched
-    }
+    assert {
+        (collection, verb) for collection, row in ROWS.items() for verb in row.verbs
+    } - tried == {(each, "patch") for each in patched}
 
 
 def test_a_patch_can_clear_a_member_and_empty_a_list(model: World) -> None:
     """The client's own messages can say neither."""
     there(model, SERVICE)
-    model.do(change(SERVICE, "patch", {"backends": [], "fingerprint": there(model, SERVICE)["fingerprint"]}))
+    model.do(
+        change(
+            SERVICE, "patch", {"backends": [], "fingerprint": there(model, SERVICE)["fingerprint"]}
+        )
+    )
     assert there(model, SERVICE).get("backends", []) == []
     model.do(
-        change(GROUP, "patch", {"autoHealingPolicies": [{"healthCheck": "global/healthChecks/tiny-ready", "initialDelaySec": 9}]})
+        change(
+            GROUP,
+            "patch",
+            {
+                "autoHealingPolicies": [
+                    {"healthCheck": "global/healthChecks/tiny-ready", "initialDelaySec": 9}
+                ]
+            },
+        )
     )
     model.do(change(GROUP, "patch", {"autoHealingPolicies": None}))
     assert not there(model, GROUP).get("autoHealingPolicies")
@@ -232,9 +328,15 @@ def test_references_go_out_in_full_and_nothing_else_is_touched() -> None:
 
 def test_a_partial_reference_of_any_scope_becomes_full() -> None:
     answers = Canned({"name": "operation-1", "status": "DONE"})
-    body = BODIES[GROUP] | {"versions": [{"instanceTemplate": "https://x/compute/v1/projects/o/global/instanceTemplates/t"}]}
+    body = BODIES[GROUP] | {
+        "versions": [
+            {"instanceTemplate": "https://x/compute/v1/projects/o/global/instanceTemplates/t"}
+        ]
+    }
     canned(answers).send(change(GROUP, "insert", body), request_id(insert(GROUP)))
-    assert answers.sent["distributionPolicy"]["zones"][0]["zone"].endswith("/compute/v1/projects/demo/zones/us-central1-a")
+    assert answers.sent["distributionPolicy"]["zones"][0]["zone"].endswith(
+        "/compute/v1/projects/demo/zones/us-central1-a"
+    )
     assert answers.sent["versions"] == body["versions"]
 
 
@@ -286,7 +388,8 @@ def test_what_cannot_be_read_is_not_taken_for_absent(model: World, kind: str, ke
 
 
 @pytest.mark.parametrize(
-    "garbled", [b"", b"<html>", b"[]", b"null", b'{"kind": "compute#healthCheck", "id": "1"}', b'{"name": 5']
+    "garbled",
+    [b"", b"<html>", b"[]", b"null", b'{"kind": "compute#healthCheck", "id": "1"}', b'{"name": 5'],
 )
 def test_a_garbled_answer_to_a_change_is_no_answer(garbled: bytes) -> None:
     with pytest.raises(Retry):
@@ -315,7 +418,9 @@ def test_an_operation_that_does_not_end_in_time_is_left_alone(key: Key) -> None:
     world.make(TEMPLATE)
     world.cloud.operations.seconds = 300
     until = world.soon(20)
-    assert world.compute.wait(world.compute.send(insert(key), request_id(insert(key))), until) is None
+    assert (
+        world.compute.wait(world.compute.send(insert(key), request_id(insert(key))), until) is None
+    )
     assert world.clock.now() == until
 
 
@@ -345,10 +450,15 @@ def test_the_same_works_over_http_with_many_workers_and_no_credentials(endpoint:
     until = clock.now() + timedelta(seconds=30)
     keys = [Key("healthChecks", "global", f"check-{number}") for number in range(12)]
     operations = [
-        compute.send(Action(key, "insert", {"name": key.name} | BODIES[CHECK], ""), request_id(delete(key))) for key in keys
+        compute.send(
+            Action(key, "insert", {"name": key.name} | BODIES[CHECK], ""), request_id(delete(key))
+        )
+        for key in keys
     ]
     assert all(compute.wait(operation, until) for operation in operations)
-    assert [body["name"] for body in compute.read(keys).values() if body] == [key.name for key in keys]
+    assert [body["name"] for body in compute.read(keys).values() if body] == [
+        key.name for key in keys
+    ]
 
 
 # ---- Answers by hand, where the stand-in is too well behaved
@@ -366,7 +476,9 @@ class Canned(BaseAdapter):
         self.sent = json.loads(request.body) if request.body else {}
         response = requests.Response()
         response.status_code = 200
-        response._content = self._answer if isinstance(self._answer, bytes) else json.dumps(self._answer).encode()
+        response._content = (
+            self._answer if isinstance(self._answer, bytes) else json.dumps(self._answer).encode()
+        )
         response.request = request
         return response
 

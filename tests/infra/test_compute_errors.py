@@ -1,4 +1,5 @@
-"""Compute Engine's errors and what they mean, as tables. Sources are named with the rows; texts are those seen in the field."""
+"""Compute Engine's errors and what they mean, as tables. Sources are named with the rows; texts are
+those seen in the field."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.compute_errors import (
+from infra.compute.errors import (
     AlreadyExists,
     Busy,
     Conflict,
@@ -22,17 +23,29 @@ from infra.compute_errors import (
 )
 
 NOW = datetime(2026, 1, 1, 12, 0, 40, tzinfo=UTC)
-STOCK_OUT = "The zone 'projects/p/zones/z' does not have enough resources available to fulfill the request."
+STOCK_OUT = (
+    "The zone 'projects/p/zones/z' does not have enough resources available to fulfill the request."
+)
 PER_MINUTE = (
-    "Quota exceeded for quota metric 'Read requests' and limit 'Read requests per minute' of service 'compute.googleapis.com'"
+    "Quota exceeded for quota metric 'Read requests' and limit 'Read requests per minute' of"
+    " service 'compute.googleapis.com'"
 )
 
 
 def error(reason: str, message: str = "", telling: str = "") -> dict[str, Any]:
-    """An error body in the shape of the API; `telling` is the reason of its ErrorInfo, which newer errors have."""
-    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": telling}] if telling else []
+    """An error body in the shape of the API; `telling` is the reason of its ErrorInfo, which newer
+    errors have."""
+    details = (
+        [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": telling}]
+        if telling
+        else []
+    )
     return {
-        "error": {"message": message, "errors": [{"reason": reason, "message": message, "domain": "global"}], "details": details}
+        "error": {
+            "message": message,
+            "errors": [{"reason": reason, "message": message, "domain": "global"}],
+            "details": details,
+        }
     }
 
 
@@ -44,23 +57,58 @@ def meaning(said: Trouble) -> str:
     ("status", "reason", "message", "means"),
     [
         # Compute API: common answers
-        (404, "notFound", "The resource 'projects/p/global/healthChecks/h' was not found", "NotFound"),
-        (409, "alreadyExists", "The resource 'projects/p/global/instanceTemplates/t' already exists", "AlreadyExists"),
+        (
+            404,
+            "notFound",
+            "The resource 'projects/p/global/healthChecks/h' was not found",
+            "NotFound",
+        ),
+        (
+            409,
+            "alreadyExists",
+            "The resource 'projects/p/global/instanceTemplates/t' already exists",
+            "AlreadyExists",
+        ),
         (409, "operationInProgress", "", "Busy"),
-        (400, "resourceNotReady", "The resource 'projects/p/global/healthChecks/h' is not ready", "Busy"),
-        (400, "resourceInUseByAnotherResource", "The instance_template resource 'a' is already being used by 'b'", "Busy"),
+        (
+            400,
+            "resourceNotReady",
+            "The resource 'projects/p/global/healthChecks/h' is not ready",
+            "Busy",
+        ),
+        (
+            400,
+            "resourceInUseByAnotherResource",
+            "The instance_template resource 'a' is already being used by 'b'",
+            "Busy",
+        ),
         (412, "conditionNotMet", "Invalid fingerprint.", "Conflict"),
         (400, "required", "Required field 'resource.fingerprint' not specified", "config"),
         (400, "invalid", "Invalid value for field 'resource.distributionPolicy': ''.", "config"),
-        (403, "forbidden", "Required 'compute.instanceTemplates.create' permission for 'projects/p'", "config"),
+        (
+            403,
+            "forbidden",
+            "Required 'compute.instanceTemplates.create' permission for 'projects/p'",
+            "config",
+        ),
         (403, "quotaExceeded", "Quota 'HEALTH_CHECKS' exceeded. Limit: 75.0 globally.", "quota"),
         # API rate quotas: 403, not 429, and filled again with the minute
         (403, "rateLimitExceeded", PER_MINUTE, "Retry"),
         (403, "quotaExceeded", PER_MINUTE, "Retry"),
         (429, "rateLimitExceeded", "", "Retry"),
         # Organization policies: a condition that is not met, which no reading again will mend
-        (412, "conditionNotMet", "Constraint constraints/compute.vmExternalIpAccess violated for project p", "policy"),
-        (403, "forbidden", "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: x", "policy"),
+        (
+            412,
+            "conditionNotMet",
+            "Constraint constraints/compute.vmExternalIpAccess violated for project p",
+            "policy",
+        ),
+        (
+            403,
+            "forbidden",
+            "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: x",
+            "policy",
+        ),
         # No verdict: what Terraform's provider and Google's clients retry
         (500, "internalError", "", "Retry"),
         (502, "backendError", "", "Retry"),
@@ -74,7 +122,9 @@ def test_an_http_error_means(status: int, reason: str, message: str, means: str)
     assert meaning(trouble(from_answer(status, error(reason, message)), NOW)) == means
 
 
-@pytest.mark.parametrize("body", [None, "<html>502</html>", [], {}, {"error": "invalid_grant"}, {"error": {"code": 404}}])
+@pytest.mark.parametrize(
+    "body", [None, "<html>502</html>", [], {}, {"error": "invalid_grant"}, {"error": {"code": 404}}]
+)
 @pytest.mark.parametrize("status", [400, 403, 404, 500, 502])
 def test_an_answer_that_is_not_compute_engines_says_nothing(status: int, body: Any) -> None:
     assert meaning(trouble(from_answer(status, body), NOW)) == "Retry"
@@ -92,8 +142,11 @@ def test_a_rate_quota_is_waited_for_until_the_minute_is_over() -> None:
 
 
 def test_too_many_operations_at_once_are_waited_for_briefly() -> None:
-    """Source: "Concurrent operations quota" in the Compute docs; the telling reason is in the ErrorInfo."""
-    body = error("rateLimitExceeded", "Rate Limit Exceeded", telling="CONCURRENT_OPERATIONS_QUOTA_EXCEEDED")
+    """Source: "Concurrent operations quota" in the Compute docs; the telling reason is in the
+    ErrorInfo."""
+    body = error(
+        "rateLimitExceeded", "Rate Limit Exceeded", telling="CONCURRENT_OPERATIONS_QUOTA_EXCEEDED"
+    )
     limited = trouble(from_answer(403, body), NOW)
     assert isinstance(limited, Retry)
     assert limited.after_seconds == 15
@@ -107,9 +160,19 @@ OPERATION_ERRORS = [
     # hashicorp/nomad-autoscaler#839
     ("QUOTA_EXCEEDED", 403, "Quota 'GPUS_ALL_REGIONS' exceeded.  Limit: 0.0 globally.", "quota"),
     # Cluster Autoscaler's GCE provider
-    ("IP_SPACE_EXHAUSTED", 0, "IP space of 'projects/p/regions/r/subnetworks/s' is exhausted.", "quota"),
+    (
+        "IP_SPACE_EXHAUSTED",
+        0,
+        "IP space of 'projects/p/regions/r/subnetworks/s' is exhausted.",
+        "quota",
+    ),
     ("PERMISSIONS_ERROR", 403, "Required 'compute.images.useReadOnly' permission", "config"),
-    ("CONDITION_NOT_MET", 412, "Constraint constraints/compute.vmExternalIpAccess violated", "policy"),
+    (
+        "CONDITION_NOT_MET",
+        412,
+        "Constraint constraints/compute.vmExternalIpAccess violated",
+        "policy",
+    ),
     # Terraform's Google provider
     ("RESOURCE_NOT_READY", 400, "", "Busy"),
     ("RESOURCE_IN_USE_BY_ANOTHER_RESOURCE", 400, "", "Busy"),
@@ -128,7 +191,10 @@ OPERATION_ERRORS = [
 def test_a_failed_operation_is_judged_by_its_code_with_or_without_an_http_status(
     code: str, status: int, message: str, means: str, with_status: bool
 ) -> None:
-    operation: dict[str, Any] = {"status": "DONE", "error": {"errors": [{"code": code, "message": message}]}}
+    operation: dict[str, Any] = {
+        "status": "DONE",
+        "error": {"errors": [{"code": code, "message": message}]},
+    }
     if with_status:
         operation |= {"httpErrorStatusCode": status}
     said = from_operation(operation)
@@ -137,7 +203,9 @@ def test_a_failed_operation_is_judged_by_its_code_with_or_without_an_http_status
 
 
 def test_an_operation_that_has_only_an_http_status_has_failed_too() -> None:
-    said = from_operation({"status": "DONE", "httpErrorStatusCode": 400, "httpErrorMessage": "BAD REQUEST"})
+    said = from_operation(
+        {"status": "DONE", "httpErrorStatusCode": 400, "httpErrorMessage": "BAD REQUEST"}
+    )
     assert said
     assert meaning(trouble(said, NOW)) == "config"
 
@@ -149,20 +217,41 @@ def test_an_empty_error_in_an_operation_is_still_an_error_of_unknown_meaning() -
 
 
 def test_an_operation_without_errors_went_well() -> None:
-    assert from_operation({"status": "DONE", "warnings": [{"code": "NEXT_HOP_NOT_RUNNING"}]}) is None
+    assert (
+        from_operation({"status": "DONE", "warnings": [{"code": "NEXT_HOP_NOT_RUNNING"}]}) is None
+    )
 
 
 @pytest.mark.parametrize(
     ("code", "message", "reason"),
     [
         ("ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS", STOCK_OUT, "stock-out"),
-        ("QUOTA_EXCEEDED", "Instance 'i' creation failed: Quota 'CPUS' exceeded.  Limit: 24.0 in region us-central1.", "quota"),
+        (
+            "QUOTA_EXCEEDED",
+            (
+                "Instance 'i' creation failed: Quota 'CPUS' exceeded.  Limit: 24.0 in region"
+                " us-central1."
+            ),
+            "quota",
+        ),
         ("PERMISSIONS_ERROR", "The user does not have access to service account 'x'", "config"),
-        ("RESOURCE_NOT_FOUND", "The resource 'projects/p/global/images/gone' was not found", "config"),
+        (
+            "RESOURCE_NOT_FOUND",
+            "The resource 'projects/p/global/images/gone' was not found",
+            "config",
+        ),
         ("INVALID_USAGE", "Machine type with name 'n9' does not exist in zone 'z'", "config"),
-        ("CONDITION_NOT_MET", "Constraint constraints/compute.requireShieldedVm violated", "policy"),
+        (
+            "CONDITION_NOT_MET",
+            "Constraint constraints/compute.requireShieldedVm violated",
+            "policy",
+        ),
         ("RATE_LIMIT_EXCEEDED", "", "timeout"),
-        ("INTERNAL_ERROR", "Internal error. Please try again or contact Google Support.", "timeout"),
+        (
+            "INTERNAL_ERROR",
+            "Internal error. Please try again or contact Google Support.",
+            "timeout",
+        ),
         ("SOMETHING_NEW", "", "timeout"),
     ],
 )
@@ -173,7 +262,12 @@ def test_why_an_instance_could_not_be_made(code: str, message: str, reason: str)
 
 def test_every_trouble_says_why_in_compute_engines_words() -> None:
     kinds = {NotFound: 404, AlreadyExists: 409, Busy: 409, Conflict: 412}
-    reasons = {NotFound: "notFound", AlreadyExists: "alreadyExists", Busy: "operationInProgress", Conflict: "conditionNotMet"}
+    reasons = {
+        NotFound: "notFound",
+        AlreadyExists: "alreadyExists",
+        Busy: "operationInProgress",
+        Conflict: "conditionNotMet",
+    }
     for kind, status in kinds.items():
         said = trouble(from_answer(status, error(reasons[kind], "the very words")), NOW)
         assert type(said) is kind

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from infra.bus import BusError, CloudEventLike, Message, received
-from infra.buses.embedded import EmbeddedBus
+from infra.bus.embedded import EmbeddedBus
+from infra.bus.envelope import BusError, CloudEventLike, Message, received
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -43,7 +43,8 @@ class Crash(BaseException):
 
 
 def live_through(bus: EmbeddedBus, clock: Clock) -> list[float]:
-    """Let time pass from one delivery to the next, and return when each came, in seconds after noon."""
+    """Let time pass from one delivery to the next, and return when each came, in seconds after
+    noon."""
     times: list[float] = []
     while (due := bus.next_due()) and len(times) < 1000:
         clock.time = max(clock.time, due)

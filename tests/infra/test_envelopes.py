@@ -1,4 +1,5 @@
-"""What strangers can post to a function, through functions-framework as deployed: read as a message, or refused with a reason."""
+"""What strangers can post to a function, through functions-framework as deployed: read as a
+message, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -14,7 +15,17 @@ from cloudevents.http import CloudEvent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.bus import COMMAND_TYPE, MAX_DATA_BYTES, PUBLISHED, RELEASE_TYPE, Message, Payload, Unreadable, payload, received
+from infra.bus.envelope import (
+    COMMAND_TYPE,
+    MAX_DATA_BYTES,
+    PUBLISHED,
+    RELEASE_TYPE,
+    Message,
+    Payload,
+    Unreadable,
+    payload,
+    received,
+)
 
 SOURCE = "//pubsub.googleapis.com/projects/p/topics/model-releases"
 SUBSCRIPTION = "projects/p/subscriptions/releases"
@@ -43,9 +54,13 @@ class Poster:
     def __init__(self, journal: Path) -> None:
         source = Path(__file__).with_name("bus_function.py")
         self._journal = journal
-        self._client = functions_framework.create_app("on_message", str(source), "cloudevent").test_client()
+        self._client = functions_framework.create_app(
+            "on_message", str(source), "cloudevent"
+        ).test_client()
 
-    def post(self, body: Any, headers: dict[str, str], path: str = "/") -> tuple[int, dict[str, Any]]:
+    def post(
+        self, body: Any, headers: dict[str, str], path: str = "/"
+    ) -> tuple[int, dict[str, Any]]:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         status = self._client.post(path, data=data, headers=headers).status_code
         return status, json.loads(self._journal.read_text()) if self._journal.exists() else {}
@@ -68,7 +83,13 @@ READ = {
 @pytest.mark.parametrize(
     ("body", "headers", "path", "rest"),
     [
-        pytest.param(BODY, BINARY, "/", (3, SUBSCRIPTION, "projects/p/topics/model-releases"), id="Eventarc, binary"),
+        pytest.param(
+            BODY,
+            BINARY,
+            "/",
+            (3, SUBSCRIPTION, "projects/p/topics/model-releases"),
+            id="Eventarc, binary",
+        ),
         pytest.param(
             {"specversion": "1.0", "id": "42", "source": SOURCE, "type": PUBLISHED, "data": BODY},
             {"content-type": "application/cloudevents+json"},
@@ -77,10 +98,26 @@ READ = {
             id="structured",
         ),
         pytest.param(BODY, RAW, "/", (0, "", ""), id="push"),
-        pytest.param(BODY, RAW, "/projects/p/topics/t-1", (0, "", "projects/p/topics/t-1"), id="push with the topic in its path"),
-        pytest.param(BODY, BINARY | {"ce-specversion": "9.9"}, "/", (0, "", ""), id="unknown version, read as a push"),
         pytest.param(
-            BODY, {name: text for name, text in BINARY.items() if name != "ce-id"}, "/", (0, "", ""), id="no id, read as a push"
+            BODY,
+            RAW,
+            "/projects/p/topics/t-1",
+            (0, "", "projects/p/topics/t-1"),
+            id="push with the topic in its path",
+        ),
+        pytest.param(
+            BODY,
+            BINARY | {"ce-specversion": "9.9"},
+            "/",
+            (0, "", ""),
+            id="unknown version, read as a push",
+        ),
+        pytest.param(
+            BODY,
+            {name: text for name, text in BINARY.items() if name != "ce-id"},
+            "/",
+            (0, "", ""),
+            id="no id, read as a push",
         ),
         pytest.param(
             {
@@ -108,7 +145,9 @@ def test_each_envelope_of_a_message_is_read(
 
 
 def message_with(**changes: Any) -> dict[str, Any]:
-    return BODY | {"message": {name: value for name, value in (MESSAGE | changes).items() if value is not None}}
+    return BODY | {
+        "message": {name: value for name, value in (MESSAGE | changes).items() if value is not None}
+    }
 
 
 @pytest.mark.parametrize(
@@ -117,12 +156,29 @@ def message_with(**changes: Any) -> dict[str, Any]:
         pytest.param(b"{", BINARY, "does not hold a Pub/Sub message", id="no JSON"),
         pytest.param(b"", BINARY, "does not hold a Pub/Sub message", id="no body"),
         pytest.param([1], BINARY, "does not hold a Pub/Sub message", id="a list"),
-        pytest.param({"message": "hello"}, BINARY, "does not hold a Pub/Sub message", id="a text for a message"),
-        pytest.param(BODY, BINARY | {"ce-type": "io.evil.v1"}, "type must be google", id="another type"),
-        pytest.param(BODY, BINARY | {"ce-source": "//evil.example/x"}, "source must be", id="another source"),
-        pytest.param(BODY, BINARY | {"ce-source": SOURCE + "/../x"}, "projects/P/topics/NAME", id="a source that climbs"),
         pytest.param(
-            BODY, BINARY | {"ce-source": SOURCE.replace("topics", "snapshots")}, "projects/P/topics/NAME", id="no topic"
+            {"message": "hello"},
+            BINARY,
+            "does not hold a Pub/Sub message",
+            id="a text for a message",
+        ),
+        pytest.param(
+            BODY, BINARY | {"ce-type": "io.evil.v1"}, "type must be google", id="another type"
+        ),
+        pytest.param(
+            BODY, BINARY | {"ce-source": "//evil.example/x"}, "source must be", id="another source"
+        ),
+        pytest.param(
+            BODY,
+            BINARY | {"ce-source": SOURCE + "/../x"},
+            "projects/P/topics/NAME",
+            id="a source that climbs",
+        ),
+        pytest.param(
+            BODY,
+            BINARY | {"ce-source": SOURCE.replace("topics", "snapshots")},
+            "projects/P/topics/NAME",
+            id="no topic",
         ),
         pytest.param(
             {"specversion": "1.0", "id": "1", "source": "x", "type": "y", "data": BODY},
@@ -131,25 +187,74 @@ def message_with(**changes: Any) -> dict[str, Any]:
             id="structured, of the caller's making",
         ),
         pytest.param(
-            BODY | {"subscription": "projects/p/topics/t-1"}, BINARY, "projects/P/subscriptions/NAME", id="no subscription"
+            BODY | {"subscription": "projects/p/topics/t-1"},
+            BINARY,
+            "projects/P/subscriptions/NAME",
+            id="no subscription",
         ),
-        pytest.param(BODY | {"subscription": 7}, BINARY, "projects/P/subscriptions/NAME", id="a number for a subscription"),
+        pytest.param(
+            BODY | {"subscription": 7},
+            BINARY,
+            "projects/P/subscriptions/NAME",
+            id="a number for a subscription",
+        ),
         pytest.param(message_with(messageId=None), BINARY, "messageId", id="no message id"),
-        pytest.param(message_with(messageId="../../settings/policy"), BINARY, "messageId", id="an id that is a path"),
-        pytest.param(message_with(messageId="."), BINARY, "messageId", id="an id that no document can have"),
+        pytest.param(
+            message_with(messageId="../../settings/policy"),
+            BINARY,
+            "messageId",
+            id="an id that is a path",
+        ),
+        pytest.param(
+            message_with(messageId="."), BINARY, "messageId", id="an id that no document can have"
+        ),
         pytest.param(message_with(messageId="4" * 129), BINARY, "messageId", id="a long id"),
         pytest.param(message_with(messageId=42), BINARY, "messageId", id="a number for an id"),
         pytest.param(message_with(data="aGVsbG8"), BINARY, "not base64", id="cut base64"),
-        pytest.param(message_with(data="aGVs\nbG8="), BINARY, "not base64", id="base64 with a line break"),
+        pytest.param(
+            message_with(data="aGVs\nbG8="), BINARY, "not base64", id="base64 with a line break"
+        ),
         pytest.param(message_with(data="ü"), BINARY, "not base64", id="no ASCII"),
-        pytest.param(message_with(data={"model": "tiny"}), BINARY, "must be base64 text", id="an object for data"),
-        pytest.param(message_with(data="!" * (MAX_DATA_BYTES * 2)), BINARY, "larger than 256 KiB", id="too large"),
-        pytest.param(message_with(attributes=["a"]), BINARY, "attributes must be a map", id="a list for attributes"),
-        pytest.param(message_with(attributes={"a": 1}), BINARY, "map text to text", id="a number for an attribute"),
-        pytest.param(message_with(attributes={str(n): "" for n in range(101)}), BINARY, "at most 100", id="too many attributes"),
+        pytest.param(
+            message_with(data={"model": "tiny"}),
+            BINARY,
+            "must be base64 text",
+            id="an object for data",
+        ),
+        pytest.param(
+            message_with(data="!" * (MAX_DATA_BYTES * 2)),
+            BINARY,
+            "larger than 256 KiB",
+            id="too large",
+        ),
+        pytest.param(
+            message_with(attributes=["a"]),
+            BINARY,
+            "attributes must be a map",
+            id="a list for attributes",
+        ),
+        pytest.param(
+            message_with(attributes={"a": 1}),
+            BINARY,
+            "map text to text",
+            id="a number for an attribute",
+        ),
+        pytest.param(
+            message_with(attributes={str(n): "" for n in range(101)}),
+            BINARY,
+            "at most 100",
+            id="too many attributes",
+        ),
         pytest.param(message_with(publishTime="yesterday"), BINARY, "RFC 3339", id="no time"),
-        pytest.param(message_with(publishTime="2026-03-01T12:00:00"), BINARY, "time zone", id="no time zone"),
-        pytest.param(message_with(publishTime="0001-01-01T00:00:00+23:00"), BINARY, "RFC 3339", id="before all time"),
+        pytest.param(
+            message_with(publishTime="2026-03-01T12:00:00"), BINARY, "time zone", id="no time zone"
+        ),
+        pytest.param(
+            message_with(publishTime="0001-01-01T00:00:00+23:00"),
+            BINARY,
+            "RFC 3339",
+            id="before all time",
+        ),
         pytest.param(message_with(publishTime=12), BINARY, "RFC 3339", id="a number for a time"),
     ],
 )
@@ -191,7 +296,9 @@ CONTEXT = {"id": "7", "source": "//ci/builds", "type": RELEASE_TYPE, "specversio
 
 
 def binary(**changes: str | None) -> Message:
-    attributes = {f"ce-{name}": text for name, text in (CONTEXT | changes).items() if text is not None}
+    attributes = {
+        f"ce-{name}": text for name, text in (CONTEXT | changes).items() if text is not None
+    }
     return Message("42", BARE.data, attributes, NOON)
 
 
@@ -204,7 +311,12 @@ def test_bare_data_is_known_by_its_message() -> None:
     found = payload(BARE)
 
     assert found == Payload(BARE.data, "42", "//pubsub.googleapis.com", "", NOON)
-    assert found.key == payload(Message("42", b"other", {"content-type": "application/json", "x": "y"}, NOON)).key
+    assert (
+        found.key
+        == payload(
+            Message("42", b"other", {"content-type": "application/json", "x": "y"}, NOON)
+        ).key
+    )
     assert found.key != payload(Message("43", BARE.data, {}, NOON)).key
 
 
@@ -227,7 +339,9 @@ def test_a_cloud_events_own_time_counts() -> None:
 def test_structured_data_comes_as_json_or_base64() -> None:
     encoded = base64.b64encode(b'{"a":1}').decode()
 
-    assert json.loads(payload(structured(CONTEXT | {"data": {"a": [1, None, "ü"]}})).data) == {"a": [1, None, "ü"]}
+    assert json.loads(payload(structured(CONTEXT | {"data": {"a": [1, None, "ü"]}})).data) == {
+        "a": [1, None, "ü"]
+    }
     assert payload(structured(CONTEXT | {"data_base64": encoded})).data == b'{"a":1}'
 
 
@@ -240,15 +354,29 @@ def test_structured_data_comes_as_json_or_base64() -> None:
         pytest.param(binary(type=None), "type must be", id="no type"),
         pytest.param(binary(specversion=None), "specversion must be", id="no specversion"),
         pytest.param(binary(specversion="0.3"), "specversion must be 1.0", id="an old specversion"),
-        pytest.param(binary(type="io.slipway.model.release.v2"), "type must be io.slipway.model.release.v1", id="unknown type"),
+        pytest.param(
+            binary(type="io.slipway.model.release.v2"),
+            "type must be io.slipway.model.release.v1",
+            id="unknown type",
+        ),
         pytest.param(binary(time="noon"), "time must be", id="no time"),
         pytest.param(binary(id="a\nb"), "printable", id="a line break in the id"),
-        pytest.param(structured(CONTEXT | {"id": "\ud800"}), "printable", id="half a character in the id"),
+        pytest.param(
+            structured(CONTEXT | {"id": "\ud800"}), "printable", id="half a character in the id"
+        ),
         pytest.param(structured(CONTEXT | {"id": "x" * 1025}), "id must be", id="a long id"),
         pytest.param(structured(CONTEXT | {"id": 7}), "id must be", id="a number for an id"),
-        pytest.param(structured(CONTEXT, "application/cloudevents-batch+json"), "content-type must be", id="a batch"),
-        pytest.param(structured(CONTEXT, "application/cloudevents+avro"), "content-type must be", id="Avro"),
-        pytest.param(structured(CONTEXT | {"datacontenttype": "text/xml"}), "application/json", id="XML"),
+        pytest.param(
+            structured(CONTEXT, "application/cloudevents-batch+json"),
+            "content-type must be",
+            id="a batch",
+        ),
+        pytest.param(
+            structured(CONTEXT, "application/cloudevents+avro"), "content-type must be", id="Avro"
+        ),
+        pytest.param(
+            structured(CONTEXT | {"datacontenttype": "text/xml"}), "application/json", id="XML"
+        ),
         pytest.param(structured(CONTEXT | {"data": 1, "data_base64": ""}), "both", id="data twice"),
         pytest.param(structured(CONTEXT | {"data_base64": "!"}), "base64", id="bad base64"),
         pytest.param(structured(b"[]"), "JSON object", id="a list"),
@@ -257,11 +385,15 @@ def test_structured_data_comes_as_json_or_base64() -> None:
         pytest.param(structured(b'{"id":"1","id":"2"}'), "given twice", id="a name given twice"),
         pytest.param(structured(b'{"data":NaN}'), "no JSON number", id="NaN"),
         pytest.param(structured(b'{"data":1e999}'), "too large", id="a number beyond all numbers"),
-        pytest.param(structured(b'{"data":' + b"9" * 5000 + b"}"), "CloudEvent", id="a number of 5000 digits"),
+        pytest.param(
+            structured(b'{"data":' + b"9" * 5000 + b"}"), "CloudEvent", id="a number of 5000 digits"
+        ),
         pytest.param(structured(b'{"data":' + b"[" * 100_000), "too deep", id="a very deep list"),
     ],
 )
-def test_a_cloud_event_that_is_none_of_ours_is_refused_with_a_reason(message: Message, why: str) -> None:
+def test_a_cloud_event_that_is_none_of_ours_is_refused_with_a_reason(
+    message: Message, why: str
+) -> None:
     with pytest.raises(Unreadable, match=why) as refused:
         payload(message)
 
@@ -275,20 +407,32 @@ JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
 NEAR_MESSAGE = st.fixed_dictionaries(
-    {}, optional={name: JSON | st.just(value) for name, value in (MESSAGE | {"message_id": "42", "publish_time": "x"}).items()}
+    {},
+    optional={
+        name: JSON | st.just(value)
+        for name, value in (MESSAGE | {"message_id": "42", "publish_time": "x"}).items()
+    },
 )
-NEAR_BODY = st.fixed_dictionaries({"message": NEAR_MESSAGE}, optional={"subscription": JSON, "deliveryAttempt": JSON})
+NEAR_BODY = st.fixed_dictionaries(
+    {"message": NEAR_MESSAGE}, optional={"subscription": JSON, "deliveryAttempt": JSON}
+)
 
 
 @settings(deadline=None)
 @given(JSON | NEAR_BODY | st.binary(), st.text() | st.just(SOURCE), st.text() | st.just(PUBLISHED))
 def test_whatever_comes_is_a_message_or_unreadable(data: Any, source: str, kind: str) -> None:
-    event = CloudEvent({"type": kind, "source": source, "id": "1", "time": "2026-03-01T12:00:00Z"}, data)
+    event = CloudEvent(
+        {"type": kind, "source": source, "id": "1", "time": "2026-03-01T12:00:00Z"}, data
+    )
     try:
         found = received(event)
     except Unreadable:
         return
-    assert (kind, isinstance(found.data, bytes), isinstance(found.attempt, int)) == (PUBLISHED, True, True)
+    assert (kind, isinstance(found.data, bytes), isinstance(found.attempt, int)) == (
+        PUBLISHED,
+        True,
+        True,
+    )
 
 
 @settings(deadline=None)
@@ -298,10 +442,17 @@ def test_whatever_comes_is_a_message_or_unreadable(data: Any, source: str, kind:
     | st.dictionaries(st.sampled_from([*CONTEXT, "data", "time"]), JSON).map(
         lambda envelope: json.dumps(CONTEXT | envelope).encode()
     ),
-    st.dictionaries(st.sampled_from(["content-type", "ce-id", "ce-source", "ce-type", "ce-specversion", "ce-time"]), st.text())
+    st.dictionaries(
+        st.sampled_from(
+            ["content-type", "ce-id", "ce-source", "ce-type", "ce-specversion", "ce-time"]
+        ),
+        st.text(),
+    )
     | st.just({"content-type": "application/cloudevents+json"}),
 )
-def test_whatever_is_in_a_message_is_a_payload_or_unreadable(data: bytes, attributes: dict[str, str]) -> None:
+def test_whatever_is_in_a_message_is_a_payload_or_unreadable(
+    data: bytes, attributes: dict[str, str]
+) -> None:
     try:
         found = payload(Message("42", data, attributes, NOON))
     except Unreadable:

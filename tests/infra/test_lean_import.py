@@ -11,14 +11,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def said_by(program: str) -> str:
     """What a program prints in a process of its own, where nothing is imported yet."""
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip() + done.stderr.strip()
 
 
 def test_the_store_and_the_bus_leave_the_rest_of_their_libraries_out() -> None:
     program = """
-import sys, infra.buses.pubsub, infra.stores.firestore
+import sys, infra.bus.pubsub, infra.store.firestore
 unwanted = ("google.cloud.firestore_v1.async_client", "google.pubsub_v1.services.subscriber.client",
             "google.pubsub_v1.services.schema_service.client", "google.pubsub_v1.services.publisher.async_client")
 print([name for name in unwanted if name in sys.modules])
@@ -28,7 +30,7 @@ print([name for name in unwanted if name in sys.modules])
 
 def test_a_plain_import_after_a_lean_one_is_whole_and_has_the_same_classes() -> None:
     program = """
-import infra.buses.pubsub as bus, infra.stores.firestore as store
+import infra.bus.pubsub as bus, infra.store.firestore as store
 from google import pubsub_v1
 from google.cloud import firestore, firestore_v1
 from google.cloud.firestore_v1.services.firestore import FirestoreClient
@@ -45,7 +47,7 @@ print("whole")
 def test_a_library_that_is_imported_already_is_used_as_it_is() -> None:
     program = """
 from google import pubsub_v1
-import infra.buses.pubsub as bus
+import infra.bus.pubsub as bus
 assert pubsub_v1.PublisherClient is bus.publisher.PublisherClient
 print("same")
 """
@@ -63,7 +65,7 @@ print(found.JSONDecoder.__name__)
 
 def test_a_name_that_a_whole_package_lacks_is_still_an_error() -> None:
     program = """
-import infra.buses.pubsub
+import infra.bus.pubsub
 from google import pubsub_v1
 try:
     pubsub_v1.nothing_like_that

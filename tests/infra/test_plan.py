@@ -9,24 +9,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.plan import look, plan
-from infra.resources import names
-from infra.resources.base import Action, Key, Snapshot
+from infra.fleet import naming
+from infra.fleet.model import Action, Key, Snapshot
+from infra.fleet.plan import look, plan
 from rollout.model import Release, Share, Target
 from tests.infra import discovery
 from tests.infra.build import REGION, World, release, target
 
-GROUP = names.group("tiny", "blue", REGION)
-SERVICE = names.backend_service("tiny", "blue")
-AUTOSCALER = names.autoscaler("tiny", "blue", REGION)
+GROUP = naming.group("tiny", "blue", REGION)
+SERVICE = naming.backend_service("tiny", "blue")
+AUTOSCALER = naming.autoscaler("tiny", "blue", REGION)
 CERTIFICATE = "global/sslCertificates/main"
 
 KINDS = {
     "the smallest": release(),
     "a script": release(artifact={"image": None, "startup_script": "#!/bin/sh\nexit 0\n"}),
     "a GPU with secrets": release(
-        artifact={"args": ["--model", ""], "secrets": {"TOKEN": "hf-token@3"}, "weights": "gs://bucket/w"},
-        machine={"type": "g2-standard-12", "accelerator": {"type": "nvidia-l4", "count": 1}, "disk": {"size_gb": 200}},
+        artifact={
+            "args": ["--model", ""],
+            "secrets": {"TOKEN": "hf-token@3"},
+            "weights": "gs://bucket/w",
+        },
+        machine={
+            "type": "g2-standard-12",
+            "accelerator": {"type": "nvidia-l4", "count": 1},
+            "disk": {"size_gb": 200},
+        },
         serving={"port": 8000, "liveness_path": "/live", "startup_seconds": 900},
     ),
     "spot on a subnetwork": release(
@@ -47,7 +55,11 @@ KINDS = {
             "cpu": {"target": 0.7, "predictive": True},
             "load_balancing": {"target": 0.5},
             "metrics": [
-                {"name": "custom.googleapis.com/queue", "per_instance": 5, "filter": 'metric.labels.q = "x"'},
+                {
+                    "name": "custom.googleapis.com/queue",
+                    "per_instance": 5,
+                    "filter": 'metric.labels.q = "x"',
+                },
                 {"name": "custom.googleapis.com/busy", "target": 3, "type": "delta_per_second"},
             ],
             "schedules": {"day": {"cron": "0 8 * * *", "duration_seconds": 3600, "min": 2}},
@@ -120,9 +132,12 @@ def test_what_does_not_depend_on_each_other_is_made_at_the_same_time() -> None:
     assert waits(first.actions, GROUP) == {KINDS["by rate over HTTPS"].template, "tiny-live"}
     assert waits(first.actions, AUTOSCALER) == {"tiny-blue"}
     assert waits(first.actions, SERVICE) == {"tiny-blue", "tiny-ready"}
-    assert waits(first.actions, names.GATEWAY_HTTPS_RULE) == {"slipway-gateway-https", "slipway-gateway"}
+    assert waits(first.actions, naming.GATEWAY_HTTPS_RULE) == {
+        "slipway-gateway-https",
+        "slipway-gateway",
+    }
     route = next(action for action in first.actions if action.reads_first)
-    assert set(route.after) == {SERVICE, names.GATEWAY}
+    assert set(route.after) == {SERVICE, naming.GATEWAY}
 
 
 def waits(actions: tuple[Action, ...], key: Key) -> set[str]:
@@ -180,7 +195,9 @@ def test_the_way_back_takes_the_candidate_out() -> None:
     old, new = release("1"), release("2")
     world = settled(old, Share(new, 3))
     world.do(plan(target(old), read(world, old, new)))
-    assert [names.last(version["instanceTemplate"]) for version in world.bodies[GROUP]["versions"]] == [old.template]
+    assert [
+        naming.last(version["instanceTemplate"]) for version in world.bodies[GROUP]["versions"]
+    ] == [old.template]
 
 
 def test_a_name_that_somebody_gave_a_version_stays() -> None:
@@ -190,7 +207,10 @@ def test_a_name_that_somebody_gave_a_version_stays() -> None:
     assert plan(target(old), read(world, old)).is_empty
     step = plan(target(old, Share(new, 1)), read(world, old, new))
     patch = next(action for action in step.actions if action.key == GROUP)
-    assert [version["name"] for version in patch.body["versions"]] == ["0/replaced by hand", new.template]
+    assert [version["name"] for version in patch.body["versions"]] == [
+        "0/replaced by hand",
+        new.template,
+    ]
 
 
 def test_drift_is_put_back_with_the_reason() -> None:
@@ -198,7 +218,9 @@ def test_drift_is_put_back_with_the_reason() -> None:
     world = settled(asked)
     world.bodies[AUTOSCALER]["autoscalingPolicy"]["maxNumReplicas"] = 3
     repair = plan(target(asked), read(world, asked))
-    assert [action.why for action in repair.actions] == ["the autoscaler's max is 3 and the release asks for 5"]
+    assert [action.why for action in repair.actions] == [
+        "the autoscaler's max is 3 and the release asks for 5"
+    ]
     world.do(repair)
     assert plan(target(asked), read(world, asked)).is_empty
 
@@ -223,27 +245,42 @@ def test_what_other_people_set_beside_ours_survives() -> None:
     world.do(plan(target(release()), read(world, release())))
     assert world.bodies[SERVICE]["securityPolicy"] == "global/securityPolicies/armour"
     assert world.bodies[SERVICE]["timeoutSec"] == 300
-    assert world.bodies[GROUP]["namedPorts"] == [{"name": "admin", "port": 9}, {"name": "http", "port": 8080}]
+    assert world.bodies[GROUP]["namedPorts"] == [
+        {"name": "admin", "port": 9},
+        {"name": "http", "port": 8080},
+    ]
 
 
 @pytest.mark.parametrize("after", ["spot on a subnetwork", "by rate over HTTPS", "not exposed"])
 def test_a_change_says_which_state_of_the_resource_it_was_made_for(after: str) -> None:
     """What somebody else changes in between is then a conflict, and not lost."""
-    old, new = release(), replace(KINDS[after], spec=KINDS[after].spec.model_copy(update={"placement": release().spec.placement}))
+    old, new = (
+        release(),
+        replace(
+            KINDS[after],
+            spec=KINDS[after].spec.model_copy(update={"placement": release().spec.placement}),
+        ),
+    )
     world = settled(old)
     swap = plan(target(new, surge=5, kept=frozenset({old.template})), read(world, old, new))
-    changed = {action.key: action.body.get("fingerprint") for action in swap.actions if action.verb in ("patch", "update")}
+    changed = {
+        action.key: action.body.get("fingerprint")
+        for action in swap.actions
+        if action.verb in ("patch", "update")
+    }
     printed = {key: given for key, given in changed.items() if discovery.has_fingerprint(key)}
     assert GROUP in printed
     assert printed == {key: world.fingerprint(key) for key in printed}
 
 
-@pytest.mark.parametrize("key", [GROUP, SERVICE, AUTOSCALER, names.live_check("tiny")])
-def test_a_resource_of_our_name_that_is_not_ours_is_left_alone_with_all_that_builds_on_it(key: Key) -> None:
+@pytest.mark.parametrize("key", [GROUP, SERVICE, AUTOSCALER, naming.live_check("tiny")])
+def test_a_resource_of_our_name_that_is_not_ours_is_left_alone_with_all_that_builds_on_it(
+    key: Key,
+) -> None:
     world = World({key: {"name": key.name, "description": "by hand"}})
     first = plan(target(release()), read(world, release()))
     assert [problem.reason for problem in first.problems] == ["config"]
-    assert names.reference(key) in first.problems[0].message
+    assert naming.reference(key) in first.problems[0].message
     touched = {action.key for action in first.actions}
     assert key not in touched
     assert all(key not in action.after for action in first.actions)
@@ -271,32 +308,41 @@ def test_a_retired_model_goes_in_reverse_and_takes_nothing_else_along() -> None:
     assert kinds[0] == ("urlMaps", "update")
     assert waits(end.actions, SERVICE) == {"slipway-gateway"}
     assert waits(end.actions, GROUP) == {"tiny-blue"}
-    assert waits(end.actions, names.ready_check("tiny")) == {"tiny-blue"}
-    assert waits(end.actions, names.template(new.template)) == {"tiny-blue"}
+    assert waits(end.actions, naming.ready_check("tiny")) == {"tiny-blue"}
+    assert waits(end.actions, naming.template(new.template)) == {"tiny-blue"}
     world.do(end)
-    gone = {key for key in stays if key.name.startswith("tiny-") and not key.name.startswith("tiny-2")}
+    gone = {
+        key for key in stays if key.name.startswith("tiny-") and not key.name.startswith("tiny-2")
+    }
     assert set(world.bodies) == set(stays) - gone
-    assert world.bodies[names.backend_service("tiny-2", "blue")] == stays[names.backend_service("tiny-2", "blue")]
-    assert [rule["paths"][0] for rule in world.bodies[names.GATEWAY]["pathMatchers"][0]["pathRules"]] == ["/tiny-2"]
+    assert (
+        world.bodies[naming.backend_service("tiny-2", "blue")]
+        == stays[naming.backend_service("tiny-2", "blue")]
+    )
+    assert [
+        rule["paths"][0] for rule in world.bodies[naming.GATEWAY]["pathMatchers"][0]["pathRules"]
+    ] == ["/tiny-2"]
     assert plan(target(), read(world, new, sweep=True)).is_empty
 
 
 def test_a_retired_model_leaves_what_only_bears_its_names_and_says_so() -> None:
     world = settled(release())
-    world.bodies[names.ready_check("tiny")]["description"] = "by hand"
+    world.bodies[naming.ready_check("tiny")]["description"] = "by hand"
     end = plan(target(), read(world, release(), sweep=True))
     assert [problem.code for problem in end.problems] == ["NOT_OURS"]
     world.do(end)
-    assert names.ready_check("tiny") in world.bodies
+    assert naming.ready_check("tiny") in world.bodies
 
 
-def test_a_model_that_is_no_longer_exposed_loses_its_route_and_backend_and_keeps_its_group() -> None:
+def test_a_model_that_is_no_longer_exposed_loses_its_route_and_backend_and_keeps_its_group() -> (
+    None
+):
     world, hidden = settled(release()), release("2", traffic={"exposure": "none"})
     world.do(plan(target(hidden), read(world, release(), hidden)))
     assert GROUP in world.bodies
     assert SERVICE not in world.bodies
-    assert names.ready_check("tiny") not in world.bodies
-    assert "pathMatchers" not in world.bodies[names.GATEWAY]
+    assert naming.ready_check("tiny") not in world.bodies
+    assert "pathMatchers" not in world.bodies[naming.GATEWAY]
 
 
 def test_templates_that_nothing_uses_go_and_those_in_use_or_kept_stay() -> None:
@@ -309,13 +355,15 @@ def test_templates_that_nothing_uses_go_and_those_in_use_or_kept_stay() -> None:
     instance = {"version": {"instanceTemplate": f"global/instanceTemplates/{straggler.template}"}}
     seen = replace(seen, instances={GROUP: (instance,)})
     tidy = plan(target(last, kept=frozenset({kept.template})), seen)
-    assert [(action.key.name, action.verb) for action in tidy.actions] == [(releases[0].template, "delete")]
+    assert [(action.key.name, action.verb) for action in tidy.actions] == [
+        (releases[0].template, "delete")
+    ]
 
 
 def test_the_shared_parts_of_the_gateway_may_be_left_out_of_a_look() -> None:
     world = settled(release())
     seen = world.snapshot(look("tiny", [release()], with_gateway=False))
-    assert names.GATEWAY_ADDRESS not in seen.bodies
+    assert naming.GATEWAY_ADDRESS not in seen.bodies
     assert plan(target(release()), seen).is_empty
 
 
@@ -324,9 +372,12 @@ def test_a_second_certificate_joins_the_first() -> None:
     two = release("2", traffic={"certificate": "global/sslCertificates/two"})
     world = settled(one)
     world.do(plan(target(two), read(world, two)))
-    both = world.bodies[names.GATEWAY_HTTPS_PROXY]["sslCertificates"]
-    assert [names.last(certificate) for certificate in both] == ["one", "two"]
-    assert all(action.key.collection != "targetHttpsProxies" for action in plan(target(one), read(world, one, two)).actions)
+    both = world.bodies[naming.GATEWAY_HTTPS_PROXY]["sslCertificates"]
+    assert [naming.last(certificate) for certificate in both] == ["one", "two"]
+    assert all(
+        action.key.collection != "targetHttpsProxies"
+        for action in plan(target(one), read(world, one, two)).actions
+    )
 
 
 def test_a_snapshot_that_did_not_look_is_not_an_empty_world() -> None:
@@ -334,7 +385,17 @@ def test_a_snapshot_that_did_not_look_is_not_an_empty_world() -> None:
         plan(target(release()), Snapshot({}))
 
 
-@pytest.mark.parametrize("key", [GROUP, AUTOSCALER, SERVICE, names.live_check("tiny"), names.ready_check("tiny"), names.GATEWAY])
+@pytest.mark.parametrize(
+    "key",
+    [
+        GROUP,
+        AUTOSCALER,
+        SERVICE,
+        naming.live_check("tiny"),
+        naming.ready_check("tiny"),
+        naming.GATEWAY,
+    ],
+)
 def test_what_a_snapshot_did_not_look_at_is_not_taken_for_absent(key: Key) -> None:
     world = settled(release())
     seen = {each: body for each, body in read(world, release()).bodies.items() if each != key}
@@ -349,7 +410,13 @@ def test_a_plan_that_was_carried_out_leaves_nothing_to_do(
     old, new = release("1"), release("2")
     world = settled(old)
     wanted: Target = target(
-        old, Share(new, count), min=least, max=least + 1, may_scale_in=free, surge=surge, unavailable=unavailable
+        old,
+        Share(new, count),
+        min=least,
+        max=least + 1,
+        may_scale_in=free,
+        surge=surge,
+        unavailable=unavailable,
     )
     world.do(plan(wanted, read(world, old, new)))
     assert plan(wanted, read(world, old, new)).is_empty
@@ -373,7 +440,9 @@ def test_a_look_without_the_gateway_does_not_pass_for_one_that_found_none() -> N
         {"serving": {"port": 9000}},
     ],
 )
-def test_a_release_that_the_group_cannot_hold_is_said_at_the_first_step(sections: dict[str, Any]) -> None:
+def test_a_release_that_the_group_cannot_hold_is_said_at_the_first_step(
+    sections: dict[str, Any],
+) -> None:
     old, new = release("1"), release("2", **sections)
     world = settled(old)
     step = plan(target(old, Share(new, 1)), read(world, old, new))
@@ -388,5 +457,5 @@ def test_a_group_in_another_region_is_not_taken_down_for_a_new_one() -> None:
     assert [problem.code for problem in answer.problems] == ["GROUP_CANNOT_CHANGE"]
     world.do(answer)
     assert {GROUP, AUTOSCALER, SERVICE} <= set(world.bodies)
-    assert names.group("tiny", "blue", "europe-west4") not in world.bodies
+    assert naming.group("tiny", "blue", "europe-west4") not in world.bodies
     assert world.bodies[SERVICE]["backends"][0]["group"].startswith(f"regions/{REGION}/")

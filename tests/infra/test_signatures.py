@@ -1,4 +1,5 @@
-"""Who signed an image. The signatures were made by openssl, as docs/operations.md says to make them."""
+"""Who signed an image. The signatures were made by openssl, as docs/operations.md says to make
+them."""
 
 from __future__ import annotations
 
@@ -21,15 +22,21 @@ P256 = pem(
 )
 ED25519 = pem("MCowBQYDK2VwAyEAyHKtjUHVWdq0xc0umjqQPgYeDcsZjvETJBNygzgt99M=")
 BY_P256 = "MEYCIQCe/dIqT42zGXrV7V3vBZPmGcIQYhd2cvRAKWTmcKkM8gIhAK6g6knx89jORYkuAJkUnNVLWrfRQlUiE6YeHbMaxn+3"
-BY_ED25519 = "I/blBZVUA5qdrSy0/xSQxU0RHHCt0veZ14x8d8O8u6Y/B4LShCLscJI39Lyt7COuq4bbThrCjzVEDQcE/IuADg=="
+BY_ED25519 = (
+    "I/blBZVUA5qdrSy0/xSQxU0RHHCt0veZ14x8d8O8u6Y/B4LShCLscJI39Lyt7COuq4bbThrCjzVEDQcE/IuADg=="
+)
 P384 = pem(
     "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEp5r1bgYzaDA1pfcqUqPddZ766KqsQuPMqb9htKtsxK7NtordoWgBZVtyZo+qFEk/z51YI+hjKNCRGa0p3IICrjnS1hrOGo5n"
     "onQexIeU3MdRywvICQu/9UrHIp4Nym14"
 )
 
 
-@pytest.mark.parametrize(("key", "signature"), [(P256, BY_P256), (ED25519, BY_ED25519)], ids=["P-256", "Ed25519"])
-def test_a_signature_that_openssl_made_is_good_for_that_image_by_that_key_and_no_other(key: str, signature: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "signature"), [(P256, BY_P256), (ED25519, BY_ED25519)], ids=["P-256", "Ed25519"]
+)
+def test_a_signature_that_openssl_made_is_good_for_that_image_by_that_key_and_no_other(
+    key: str, signature: str
+) -> None:
     other = ED25519 if key == P256 else P256
     assert is_signed(IMAGE, signature, (key,))
     assert is_signed(IMAGE, signature, (other, key))
@@ -40,7 +47,9 @@ def test_a_signature_that_openssl_made_is_good_for_that_image_by_that_key_and_no
     assert not is_signed(IMAGE + "\n", signature, (key,))
 
 
-@pytest.mark.parametrize("signature", ["", "A" * 88, "A" * 89, BY_P256[:-4], BY_P256[4:], "*" * 96, BY_P256 + "AAAA"])
+@pytest.mark.parametrize(
+    "signature", ["", "A" * 88, "A" * 89, BY_P256[:-4], BY_P256[4:], "*" * 96, BY_P256 + "AAAA"]
+)
 def test_what_is_no_signature_is_no_error_and_not_good(signature: str) -> None:
     assert not is_signed(IMAGE, signature, (P256, ED25519))
 
@@ -58,7 +67,10 @@ def test_a_key_made_here_signs_too() -> None:
     assert not is_signed(IMAGE, Signer().signature(IMAGE), (signer.public_key,))
 
 
-@pytest.mark.parametrize("signer", ["", "ann@example.com", P256[:60], P384, pem("AAAA"), P256.replace("PUBLIC", "PRIVATE")])
+@pytest.mark.parametrize(
+    "signer",
+    ["", "ann@example.com", P256[:60], P384, pem("AAAA"), P256.replace("PUBLIC", "PRIVATE")],
+)
 def test_a_signer_that_is_no_key_is_an_error_that_says_which(signer: str) -> None:
     with pytest.raises(ValueError, match=r"settings/policy: signers\[1\] must be a public key"):
         is_signed(IMAGE, BY_P256, (P256, signer))

@@ -1,4 +1,5 @@
-"""What every store promises, tried on each: Firestore (its emulator), SQLite in a file and in memory, the simulation's own."""
+"""What every store promises, tried on each: Firestore (its emulator), SQLite in a file and in
+memory, the simulation's own."""
 
 from __future__ import annotations
 
@@ -10,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from infra.store import Conflict, Create, Delete, Put, Replace, Store, Unstorable, Write
-from infra.stores.firestore import FirestoreStore
-from infra.stores.sqlite import SqliteStore
-from tests.simulation.memory import MemoryStore
+from infra.store.firestore import FirestoreStore
+from infra.store.port import Conflict, Create, Delete, Put, Replace, Store, Unstorable, Write
+from infra.store.sqlite import SqliteStore
+from tests.assurance.simulation.memory import MemoryStore
 
 Open = Callable[[], Store]
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -54,10 +55,32 @@ def data_of(store: Store, path: str) -> dict[str, Any] | None:
     "data",
     [
         {},
-        {"text": "", "number": 0, "half": 0.5, "whole": 1.0, "yes": True, "no": False, "nothing": None},
+        {
+            "text": "",
+            "number": 0,
+            "half": 0.5,
+            "whole": 1.0,
+            "yes": True,
+            "no": False,
+            "nothing": None,
+        },
         {"most": 2**63 - 1, "least": -(2**63), "small": -1e-300, "large": 1.7e308},
-        {"list": [], "map": {}, "maps": [{}, {"a": [1, {"b": []}]}], "mixed": [1, "1", 1.0, None, True]},
-        {"$at": "2026-01-01T00:00:00Z", "$": {"$at": 1, "$$at": "x"}, "a.b": 1, "`": 2, "a/b": 3, "1": 4, "__x": 5, "ä ": 6},
+        {
+            "list": [],
+            "map": {},
+            "maps": [{}, {"a": [1, {"b": []}]}],
+            "mixed": [1, "1", 1.0, None, True],
+        },
+        {
+            "$at": "2026-01-01T00:00:00Z",
+            "$": {"$at": 1, "$$at": "x"},
+            "a.b": 1,
+            "`": 2,
+            "a/b": 3,
+            "1": 4,
+            "__x": 5,
+            "ä ": 6,
+        },
         {"text": "naïve 東京 🚢 \n\t\x00 \\ \" '"},
     ],
 )
@@ -117,7 +140,10 @@ def test_what_does_not_exist_is_none_and_left_out_of_many(store: Store) -> None:
     found = store.get_many(["models/a", "models/none", "models/a/releases/1", "models/a"])
 
     assert store.get("models/none") is None
-    assert {path: document.data for path, document in found.items()} == {"models/a": {"n": 1}, "models/a/releases/1": {"n": 2}}
+    assert {path: document.data for path, document in found.items()} == {
+        "models/a": {"n": 1},
+        "models/a/releases/1": {"n": 2},
+    }
     assert store.get_many([]) == {}
 
 
@@ -161,8 +187,12 @@ def test_replacing_a_version_that_was_overtaken_conflicts(store: Store) -> None:
     assert data_of(store, "models/tiny") == {"n": 2}
 
 
-@pytest.mark.parametrize("between", [[Delete("models/tiny")], [Delete("models/tiny"), Create("models/tiny", {"n": 1})]])
-def test_replacing_what_was_deleted_meanwhile_conflicts_even_if_it_was_made_anew(store: Store, between: list[Write]) -> None:
+@pytest.mark.parametrize(
+    "between", [[Delete("models/tiny")], [Delete("models/tiny"), Create("models/tiny", {"n": 1})]]
+)
+def test_replacing_what_was_deleted_meanwhile_conflicts_even_if_it_was_made_anew(
+    store: Store, between: list[Write]
+) -> None:
     store.commit(Create("models/tiny", {"n": 1}))
     stale = version_of(store, "models/tiny")
     for write in between:
@@ -231,7 +261,10 @@ def test_a_commit_with_one_conflict_writes_nothing_at_all(store: Store) -> None:
         )
 
     assert "models/gone" in conflict.value.path
-    assert store.get_many(["models/first", "models/there/log/1", "models/doomed/log/1", "models/gone"]) == {}
+    assert (
+        store.get_many(["models/first", "models/there/log/1", "models/doomed/log/1", "models/gone"])
+        == {}
+    )
     assert version_of(store, "models/there") == before
     assert data_of(store, "models/doomed") == {"n": 1}
 
@@ -323,16 +356,27 @@ def test_models_are_due_when_their_time_has_come_longest_due_first(store: Store)
 
     assert store.due(NOON, 10) == ("latest", "late", "now-a", "now-b")
     assert store.due(NOON, 2) == ("latest", "late")
-    assert store.due(NOON.astimezone(timezone(timedelta(hours=5))), 10) == ("latest", "late", "now-a", "now-b")
+    assert store.due(NOON.astimezone(timezone(timedelta(hours=5))), 10) == (
+        "latest",
+        "late",
+        "now-a",
+        "now-b",
+    )
     assert store.due(NOON - timedelta(days=1), 10) == ()
 
 
 def test_a_model_is_no_longer_due_once_its_time_is_moved_or_taken_away(store: Store) -> None:
     store.commit(
-        Create("models/a", {"wake_at": NOON}), Create("models/b", {"wake_at": NOON}), Create("models/c", {"wake_at": NOON})
+        Create("models/a", {"wake_at": NOON}),
+        Create("models/b", {"wake_at": NOON}),
+        Create("models/c", {"wake_at": NOON}),
     )
 
-    store.commit(Put("models/a", {"wake_at": NOON + timedelta(hours=1)}), Put("models/b", {"wake_at": None}), Delete("models/c"))
+    store.commit(
+        Put("models/a", {"wake_at": NOON + timedelta(hours=1)}),
+        Put("models/b", {"wake_at": None}),
+        Delete("models/c"),
+    )
 
     assert store.due(NOON, 10) == ()
     assert store.due(NOON + timedelta(hours=1), 10) == ("a",)
@@ -357,11 +401,16 @@ def test_a_collection_is_listed_in_the_order_of_ids_page_by_page(store: Store) -
 
 def test_a_list_holds_one_collection_and_nothing_below_or_beside_it(store: Store) -> None:
     store.commit(
-        Create("models/a", {}), Create("models/a/releases/1", {}), Create("models/b/releases/2", {}), Create("modelsx/c", {})
+        Create("models/a", {}),
+        Create("models/a/releases/1", {}),
+        Create("models/b/releases/2", {}),
+        Create("modelsx/c", {}),
     )
 
     assert [document.path for document in store.list("models", 10)] == ["models/a"]
-    assert [document.path for document in store.list("models/b/releases", 10)] == ["models/b/releases/2"]
+    assert [document.path for document in store.list("models/b/releases", 10)] == [
+        "models/b/releases/2"
+    ]
     assert store.list("models/a/log", 10) == ()
 
 
@@ -369,14 +418,17 @@ def test_a_list_holds_one_collection_and_nothing_below_or_beside_it(store: Store
 
 
 def test_a_document_above_one_mebibyte_is_refused_with_its_size(store: Store) -> None:
-    with pytest.raises(Unstorable, match=r"models/tiny: the document takes 1,200,\d\d\d bytes, at most 1,048,576"):
+    with pytest.raises(
+        Unstorable, match=r"models/tiny: the document takes 1,200,\d\d\d bytes, at most 1,048,576"
+    ):
         store.commit(Put("models/small", {}), Put("models/tiny", {"text": "ü" * 600_000}))
 
     assert store.get_many(["models/small", "models/tiny"]) == {}
 
 
 def test_a_document_of_exactly_one_mebibyte_is_stored(store: Store) -> None:
-    # The name models/tiny costs 28 bytes, the document 32, each field's name 2 and its text's end 1.
+    # The name models/tiny costs 28 bytes, the document 32, each field's name 2 and its text's end
+    # 1.
     most = 1_048_576 - 28 - 32 - 2 * 3
     data = {"a": "x" * 500_000, "b": "x" * (most - 500_000)}
 
@@ -426,7 +478,9 @@ def test_twenty_levels_of_maps_are_stored(store: Store) -> None:
         ({"m": {"x" * 1501: 1}}, r"longer than 1500"),
     ],
 )
-def test_what_has_no_place_in_a_document_is_refused_with_the_field(store: Store, data: dict[str, Any], why: str) -> None:
+def test_what_has_no_place_in_a_document_is_refused_with_the_field(
+    store: Store, data: dict[str, Any], why: str
+) -> None:
     with pytest.raises(Unstorable, match=why):
         store.commit(Put("models/other", {}), Put("models/tiny", data))
 
@@ -434,7 +488,18 @@ def test_what_has_no_place_in_a_document_is_refused_with_the_field(store: Store,
 
 
 @pytest.mark.parametrize(
-    "path", ["", "models", "models/", "/models", "models/a/b", "models/..", "models/.", "models/__a__", "models//a/b"]
+    "path",
+    [
+        "",
+        "models",
+        "models/",
+        "/models",
+        "models/a/b",
+        "models/..",
+        "models/.",
+        "models/__a__",
+        "models//a/b",
+    ],
 )
 def test_what_is_no_path_of_a_document_is_refused(store: Store, path: str) -> None:
     with pytest.raises(Unstorable):

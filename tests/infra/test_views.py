@@ -6,19 +6,23 @@ from typing import Any
 
 import pytest
 
-from infra.plan import look, outputs, plan
-from infra.resources import names
-from infra.resources.base import Body, Snapshot
-from infra.views import observed
+from infra.fleet import naming
+from infra.fleet.model import Body, Snapshot
+from infra.fleet.observe import observed
+from infra.fleet.plan import look, outputs, plan
 from rollout.model import Health, VersionView
 from tests.infra.build import NOON, REGION, SERVER, World, release, target
 
-GROUP = names.group("tiny", "blue", REGION)
-SERVICE = names.backend_service("tiny", "blue")
+GROUP = naming.group("tiny", "blue", REGION)
+SERVICE = naming.backend_service("tiny", "blue")
 
 
 def manager(**fields: Any) -> Body:
-    return {"name": "tiny-blue", "description": "slipway model=tiny group", "targetSize": 4} | fields
+    return {
+        "name": "tiny-blue",
+        "description": "slipway model=tiny group",
+        "targetSize": 4,
+    } | fields
 
 
 def managed(number: int, **fields: Any) -> Body:
@@ -30,13 +34,22 @@ def managed(number: int, **fields: Any) -> Body:
     } | fields
 
 
-def seen(body: Body | None, *instances: Body, health: list[Body] | None = None, errors: tuple[Body, ...] = ()) -> Snapshot:
+def seen(
+    body: Body | None,
+    *instances: Body,
+    health: list[Body] | None = None,
+    errors: tuple[Body, ...] = (),
+) -> Snapshot:
     answers = {} if health is None else {SERVICE: tuple(health)}
     return Snapshot({GROUP: body}, {GROUP: instances}, {GROUP: errors}, answers)
 
 
 def healths(snapshot: Snapshot) -> list[Health]:
-    return [instance.health for group in observed(snapshot, "tiny").groups for instance in group.instances]
+    return [
+        instance.health
+        for group in observed(snapshot, "tiny").groups
+        for instance in group.instances
+    ]
 
 
 def test_a_group_that_is_not_there_is_not_seen() -> None:
@@ -56,37 +69,72 @@ def test_a_group_without_a_status_is_neither_stable_nor_done() -> None:
 def test_a_group_is_what_its_manager_says() -> None:
     body = manager(
         status={"isStable": True, "versionTarget": {"isReached": True}},
-        distributionPolicy={"zones": [{"zone": f"{SERVER}zones/us-central1-a"}, {"zone": f"{SERVER}zones/us-central1-b"}]},
+        distributionPolicy={
+            "zones": [
+                {"zone": f"{SERVER}zones/us-central1-a"},
+                {"zone": f"{SERVER}zones/us-central1-b"},
+            ]
+        },
         versions=[
             {"instanceTemplate": f"{SERVER}global/instanceTemplates/tiny-old"},
-            {"instanceTemplate": f"{SERVER}global/instanceTemplates/tiny-new", "targetSize": {"fixed": 2, "calculated": 2}},
+            {
+                "instanceTemplate": f"{SERVER}global/instanceTemplates/tiny-new",
+                "targetSize": {"fixed": 2, "calculated": 2},
+            },
         ],
     )
     group = observed(seen(body), "tiny").groups[0]
-    assert (group.colour, group.target_size, group.zones, group.is_stable, group.version_reached) == ("blue", 4, 2, True, True)
+    assert (
+        group.colour,
+        group.target_size,
+        group.zones,
+        group.is_stable,
+        group.version_reached,
+    ) == ("blue", 4, 2, True, True)
     assert group.versions == (VersionView("tiny-old", None), VersionView("tiny-new", 2))
 
 
-@pytest.mark.parametrize(("amount", "count"), [({"percent": 50}, 2), ({"percent": 10}, 0), ({"percent": 10, "calculated": 1}, 1)])
+@pytest.mark.parametrize(
+    ("amount", "count"),
+    [({"percent": 50}, 2), ({"percent": 10}, 0), ({"percent": 10, "calculated": 1}, 1)],
+)
 def test_a_percentage_that_somebody_set_is_counted(amount: Body, count: int) -> None:
-    body = manager(versions=[{"instanceTemplate": "t"}, {"instanceTemplate": "u", "targetSize": amount}])
+    body = manager(
+        versions=[{"instanceTemplate": "t"}, {"instanceTemplate": "u", "targetSize": amount}]
+    )
     assert observed(seen(body), "tiny").groups[0].versions[1].size == count
 
 
 def test_the_balancers_word_counts_where_it_was_asked_and_silence_is_unknown() -> None:
-    instances = [managed(number, instanceHealth=[{"detailedHealthState": "HEALTHY"}]) for number in range(4)]
+    instances = [
+        managed(number, instanceHealth=[{"detailedHealthState": "HEALTHY"}]) for number in range(4)
+    ]
     status = [
         {"instance": managed(0)["instance"], "healthState": "HEALTHY"},
-        {"instance": managed(1)["instance"].replace("www.googleapis.com", "compute.googleapis.com"), "healthState": "UNHEALTHY"},
+        {
+            "instance": (
+                managed(1)["instance"].replace("www.googleapis.com", "compute.googleapis.com")
+            ),
+            "healthState": "UNHEALTHY",
+        },
         {"instance": managed(2)["instance"], "healthState": "DRAINING"},
     ]
     expected = ["healthy", "unhealthy", "unknown", "unknown"]
     assert (
-        healths(seen(manager(), *instances, health=[{"kind": "compute#backendServiceGroupHealth", "healthStatus": status}]))
+        healths(
+            seen(
+                manager(),
+                *instances,
+                health=[{"kind": "compute#backendServiceGroupHealth", "healthStatus": status}],
+            )
+        )
         == expected
     )
     assert healths(seen(manager(), *instances, health=status)) == expected
-    assert healths(seen(manager(), *instances, health=[{"kind": "compute#backendServiceGroupHealth"}])) == ["unknown"] * 4
+    assert (
+        healths(seen(manager(), *instances, health=[{"kind": "compute#backendServiceGroupHealth"}]))
+        == ["unknown"] * 4
+    )
     assert healths(seen(manager(), *instances, health=[])) == ["unknown"] * 4
 
 
@@ -102,7 +150,9 @@ def test_the_balancers_word_counts_where_it_was_asked_and_silence_is_unknown() -
     ],
 )
 def test_without_a_balancer_the_liveness_check_counts(state: str, health: Health) -> None:
-    assert healths(seen(manager(), managed(0, instanceHealth=[{"detailedHealthState": state}]))) == [health]
+    assert healths(
+        seen(manager(), managed(0, instanceHealth=[{"detailedHealthState": state}]))
+    ) == [health]
 
 
 def test_an_instance_nobody_checks_is_unknown() -> None:
@@ -111,9 +161,15 @@ def test_an_instance_nobody_checks_is_unknown() -> None:
 
 def test_an_instance_that_cannot_be_made_says_why() -> None:
     errors = [{"code": "ZONE_RESOURCE_POOL_EXHAUSTED", "message": "no more of those"}]
-    stuck = managed(1, currentAction="CREATING", instanceStatus="", lastAttempt={"errors": {"errors": errors}})
+    stuck = managed(
+        1, currentAction="CREATING", instanceStatus="", lastAttempt={"errors": {"errors": errors}}
+    )
     instance = observed(seen(manager(), stuck), "tiny").groups[0].instances[0]
-    assert (instance.name, instance.zone, instance.template) == ("tiny-blue-1", "us-central1-b", "tiny-0123456789")
+    assert (instance.name, instance.zone, instance.template) == (
+        "tiny-blue-1",
+        "us-central1-b",
+        "tiny-0123456789",
+    )
     assert instance.problem is not None
     assert (instance.problem.reason, instance.problem.message) == ("stock-out", "no more of those")
     assert not instance.is_settled
@@ -126,8 +182,14 @@ def test_an_instance_on_its_way_out_has_no_template() -> None:
 
 def test_errors_from_before_are_left_out() -> None:
     errors = (
-        {"timestamp": "2026-01-01T03:59:59.000-08:00", "error": {"code": "QUOTA_EXCEEDED", "message": "old"}},
-        {"timestamp": "2026-01-01T12:00:01.000+00:00", "error": {"code": "QUOTA_EXCEEDED", "message": "new"}},
+        {
+            "timestamp": "2026-01-01T03:59:59.000-08:00",
+            "error": {"code": "QUOTA_EXCEEDED", "message": "old"},
+        },
+        {
+            "timestamp": "2026-01-01T12:00:01.000+00:00",
+            "error": {"code": "QUOTA_EXCEEDED", "message": "new"},
+        },
     )
     group = observed(seen(manager(), errors=errors), "tiny", since=NOON).groups[0]
     assert [(problem.reason, problem.message) for problem in group.problems] == [("quota", "new")]
@@ -155,7 +217,7 @@ def test_outputs_say_where_the_model_is() -> None:
     world, of = World(), release()
     assert outputs(world.snapshot(look("tiny", [of])), "tiny") == {}
     world.do(plan(target(of), world.snapshot(look("tiny", [of]))))
-    world.bodies[names.GATEWAY_ADDRESS]["address"] = "203.0.113.7"
+    world.bodies[naming.GATEWAY_ADDRESS]["address"] = "203.0.113.7"
     assert outputs(world.snapshot(look("tiny", [of])), "tiny") == {
         "instance_group_url": f"{SERVER}regions/{REGION}/instanceGroups/tiny-blue",
         "backend_service_url": f"{SERVER}global/backendServices/tiny-blue",
@@ -166,8 +228,8 @@ def test_outputs_say_where_the_model_is() -> None:
 
 def test_a_sweep_looks_for_what_may_be_left_over() -> None:
     usual, sweep = look("tiny", [release()]), look("tiny", [release()], sweep=True)
-    assert names.group("tiny", "green", REGION) not in usual.keys
-    assert names.group("tiny", "green", REGION) in sweep.keys
+    assert naming.group("tiny", "green", REGION) not in usual.keys
+    assert naming.group("tiny", "green", REGION) in sweep.keys
     assert (usual.templates_of, sweep.templates_of) == (None, "tiny")
     assert set(sweep.groups) | set(sweep.healths) <= set(sweep.keys)
     assert look("tiny", [release(traffic={"exposure": "none"})]).healths == ()

@@ -116,4 +116,7 @@ def test_a_retired_model_can_be_released_again() -> None:
 def test_a_command_for_an_unknown_model_is_quarantined() -> None:
     story = Scenario()
     story.when_commanded("pause", model="ghost")
-    assert story.quarantine()[0]["why"] == "model: no model ghost is known, so there is nothing to pause"
+    assert (
+        story.quarantine()[0]["why"]
+        == "model: no model ghost is known, so there is nothing to pause"
+    )

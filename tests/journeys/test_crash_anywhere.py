@@ -1,8 +1,9 @@
-"""A worker dies between any two lines: at every write to the store, every change on Compute Engine, every publish.
+"""A worker dies between any two lines: at every write to the store, every change on Compute Engine,
+every publish.
 
-The reference run counts the external writes; then the same story is told once for each of them with a death before it or right
-after it took effect. Whatever the moment, the world ends as if nothing had happened.
-"""
+The reference run counts the external writes; then the same story is told once for each of them with
+a death before it or right after it took effect. Whatever the moment, the world ends as if nothing
+had happened."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from handlers import records
+from infra.store import repository
 from tests.scenario import Scenario
 
 
@@ -22,7 +23,8 @@ class Death(BaseException):
 
 @dataclass
 class Fate:
-    """Counts external writes and ends the worker at one of them: `at` = 0 never, `after` once it took effect."""
+    """Counts external writes and ends the worker at one of them: `at` = 0 never, `after` once it
+    took effect."""
 
     at: int = 0
     after: bool = False
@@ -42,7 +44,9 @@ def tell(fate: Fate) -> Scenario:
     """Provision, then swap."""
     story = Scenario()
     story.given_mortal_workers(fate.around, Death)
-    story.when_released("1", scaling={"min": 2, "max": 4}, rollout={"steps": [50, 100], "bake_seconds": 60})
+    story.when_released(
+        "1", scaling={"min": 2, "max": 4}, rollout={"steps": [50, 100], "bake_seconds": 60}
+    )
     story.when_minutes_pass(1)  # the death of the intake is mended by redelivery alone
     story.when_settled()
     story.when_released("2")
@@ -52,11 +56,14 @@ def tell(fate: Fate) -> Scenario:
 
 
 def told(story: Scenario) -> set[str]:
-    return {attributes["ce-id"] for attributes in story.told_attributes(records.STATUS)}
+    return {attributes["ce-id"] for attributes in story.told_attributes(repository.STATUS)}
 
 
 def logged(story: Scenario) -> set[str]:
-    return {f"tiny-{entry.path.rpartition('/')[2]}" for entry in story.store.list("models/tiny/log", 1000)}
+    return {
+        f"tiny-{entry.path.rpartition('/')[2]}"
+        for entry in story.store.list("models/tiny/log", 1000)
+    }
 
 
 REFERENCE = Fate()

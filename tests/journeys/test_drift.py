@@ -1,4 +1,5 @@
-"""What somebody else changes on what is ours is put back with a reason; what is theirs is left alone."""
+"""What somebody else changes on what is ours is put back with a reason; what is theirs is left
+alone."""
 
 from __future__ import annotations
 
@@ -64,7 +65,8 @@ def test_an_autoscaled_group_is_never_resized_by_us() -> None:
 
 
 def test_what_is_changed_in_the_same_way_again_is_put_back_again() -> None:
-    """The second time is no repeat of the first one's request, for all that the request would be the same."""
+    """The second time is no repeat of the first one's request, for all that the request would be
+    the same."""
     story = Scenario()
     story.given_serving("1")
     for _ in range(3):

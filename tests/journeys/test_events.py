@@ -1,4 +1,5 @@
-"""Events come twice, late, out of order and broken; none of that changes what should not change, and none of it is lost."""
+"""Events come twice, late, out of order and broken; none of that changes what should not change,
+and none of it is lost."""
 
 from __future__ import annotations
 
@@ -42,8 +43,19 @@ def test_a_forced_release_that_comes_twice_is_tried_once_more_and_not_twice() ->
     soon = {"progress_deadline_seconds": 60}
     story.when_released("2", rollout=soon)
     story.when_settled()
-    forced = {"model": "tiny", "version": "2", "artifact": {"image": f"{IMAGE}:2"}, "rollout": soon, "force": True}
-    context = {"ce-id": "again", "ce-source": "//ci", "ce-type": "io.slipway.model.release.v1", "ce-specversion": "1.0"}
+    forced = {
+        "model": "tiny",
+        "version": "2",
+        "artifact": {"image": f"{IMAGE}:2"},
+        "rollout": soon,
+        "force": True,
+    }
+    context = {
+        "ce-id": "again",
+        "ce-source": "//ci",
+        "ce-type": "io.slipway.model.release.v1",
+        "ce-specversion": "1.0",
+    }
     for _ in range(2):
         story.when_published(forced, **context)
         story.when_settled()
@@ -54,7 +66,9 @@ def test_a_forced_release_that_comes_twice_is_tried_once_more_and_not_twice() ->
 def test_an_old_release_that_comes_late_is_on_record_and_changes_no_fleet() -> None:
     story = Scenario()
     story.given_serving("1")
-    late = story.publish_later({"model": "tiny", "version": "2", "artifact": {"image": f"{IMAGE}:2"}})
+    late = story.publish_later(
+        {"model": "tiny", "version": "2", "artifact": {"image": f"{IMAGE}:2"}}
+    )
     story.when_seconds_pass(1)
     story.given_serving("3")
     late()
@@ -91,7 +105,9 @@ def test_bad_input_is_acknowledged_quarantined_once_and_told(raw: bytes) -> None
     story.when_minutes_pass(2)
     assert len(story.quarantine()) == 1
     assert len(story.told("model-releases-dead")) == 1
-    assert [event["ce-type"] for event in story.told_attributes("model-rollout-status")] == ["io.slipway.quarantine.v1"]
+    assert [event["ce-type"] for event in story.told_attributes("model-rollout-status")] == [
+        "io.slipway.quarantine.v1"
+    ]
     assert story.resources() == set()
 
 

@@ -10,8 +10,13 @@ import pytest
 
 from tests.scenario import Scenario
 
-EXAMPLES = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parents[2] / "examples").glob("*.json")}
-RELEASES = sorted(name for name, body in EXAMPLES.items() if "command" not in body and name != "next-release")
+EXAMPLES = {
+    path.stem: json.loads(path.read_text())
+    for path in (Path(__file__).parents[2] / "examples").glob("*.json")
+}
+RELEASES = sorted(
+    name for name, body in EXAMPLES.items() if "command" not in body and name != "next-release"
+)
 FIRST = "cpu-metric-schedule"
 
 
@@ -27,7 +32,9 @@ def published(*names: str) -> Scenario:
 
 def serves(story: Scenario, body: dict[str, Any]) -> bool:
     healthy = story.healthy_by_version(body["model"])
-    return story.outcome(body["version"], body["model"]) == "succeeded" and set(healthy) == {body["version"]}
+    return story.outcome(body["version"], body["model"]) == "succeeded" and set(healthy) == {
+        body["version"]
+    }
 
 
 @pytest.mark.parametrize("name", RELEASES)
@@ -42,4 +49,8 @@ def test_the_next_release_example_follows_the_release_of_its_model() -> None:
 
 def test_the_rollback_example_returns_to_a_release_that_served() -> None:
     story = published(FIRST, "next-release", "command-rollback")
-    assert story.serving_version("ranker") == EXAMPLES["command-rollback"]["version"] == EXAMPLES[FIRST]["version"]
+    assert (
+        story.serving_version("ranker")
+        == EXAMPLES["command-rollback"]["version"]
+        == EXAMPLES[FIRST]["version"]
+    )

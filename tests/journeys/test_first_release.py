@@ -48,7 +48,9 @@ def test_a_model_without_exposure_has_no_route_and_no_backend_service() -> None:
     story.when_released("1", traffic={"exposure": "none"})
     story.when_settled()
     assert story.outcome("1") == "succeeded"
-    assert not [name for name in story.resources() if name.startswith(("backendServices/", "urlMaps/"))]
+    assert not [
+        name for name in story.resources() if name.startswith(("backendServices/", "urlMaps/"))
+    ]
 
 
 def test_a_first_release_that_never_gets_healthy_leaves_nothing_running() -> None:

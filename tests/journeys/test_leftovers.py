@@ -1,4 +1,5 @@
-"""What Compute Engine makes after its model has ended, as when it carries out a late insert, is found and removed."""
+"""What Compute Engine makes after its model has ended, as when it carries out a late insert, is
+found and removed."""
 
 from __future__ import annotations
 
@@ -11,7 +12,14 @@ from tests.scenario import Scenario
 OURS = "slipway model=tiny late"
 PROPERTIES = {
     "machineType": "e2-small",
-    "disks": [{"boot": True, "initializeParams": {"sourceImage": "projects/cos-cloud/global/images/family/cos-stable"}}],
+    "disks": [
+        {
+            "boot": True,
+            "initializeParams": {
+                "sourceImage": "projects/cos-cloud/global/images/family/cos-stable"
+            },
+        }
+    ],
     "networkInterfaces": [{"network": "global/networks/default"}],
 }
 LATE: dict[str, dict[str, Any]] = {
@@ -34,8 +42,12 @@ LATE: dict[str, dict[str, Any]] = {
 def given_late(story: Scenario, collection: str, **changed: Any) -> str:
     """The resource's `collection/name`, made as if by a worker of ours."""
     if collection != "global/healthChecks":
-        story.given_resource("global/healthChecks", {"name": "theirs", "type": "TCP", "tcpHealthCheck": {"port": 80}})
-        story.given_resource("global/instanceTemplates", {"name": "theirs", "properties": PROPERTIES})
+        story.given_resource(
+            "global/healthChecks", {"name": "theirs", "type": "TCP", "tcpHealthCheck": {"port": 80}}
+        )
+        story.given_resource(
+            "global/instanceTemplates", {"name": "theirs", "properties": PROPERTIES}
+        )
         story.when_seconds_pass(5)
     body = LATE[collection] | {"description": OURS} | changed
     story.given_resource(collection, body)
@@ -84,7 +96,11 @@ def test_models_whose_names_begin_alike_are_not_confused() -> None:
     story.when_commanded("retire")
     story.when_settled()
     given_late(story, "global/instanceTemplates")
-    before = {resource for resource in story.resources() if "/tiny-blue-" in resource or "/tiny-x-" in resource}
+    before = {
+        resource
+        for resource in story.resources()
+        if "/tiny-blue-" in resource or "/tiny-x-" in resource
+    }
     story.when_minutes_pass(12)
     assert before <= story.resources()
     assert {story.serving_version("tiny-blue"), story.serving_version("tiny-x")} == {"1"}

@@ -1,4 +1,5 @@
-"""Policy from end to end: what is refused when it arrives, and what is stopped just before anything is made of it."""
+"""Policy from end to end: what is refused when it arrives, and what is stopped just before anything
+is made of it."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infra.store import Put
+from infra.store.port import Put
 from tests.scenario import IMAGE, Scenario
 
 GPUS = {"type": "g2-standard-12"}
@@ -19,14 +20,19 @@ def test_a_release_that_costs_too_much_is_refused_with_the_estimate() -> None:
     story = Scenario()
     story.given_policy(max_cost_per_hour=2)
     story.when_released("1", machine=GPUS)
-    assert "policy allows 2 USD an hour with the surge of a swap; got 9.06" in story.quarantine()[0]["why"]
+    assert (
+        "policy allows 2 USD an hour with the surge of a swap; got 9.06"
+        in story.quarantine()[0]["why"]
+    )
     assert story.resources() == set()
 
 
 def test_prices_of_ones_own_decide() -> None:
     story = Scenario()
     story.given_policy(max_cost_per_hour=2)
-    story.store.commit(Put("settings/prices", {"machine_types": {"g2-standard-12": 0.1}, "currency": "EUR"}))
+    story.store.commit(
+        Put("settings/prices", {"machine_types": {"g2-standard-12": 0.1}, "currency": "EUR"})
+    )
     story.given_serving("1", machine=GPUS)
     story.when_released("2", scaling={"max": 60})
     assert "policy allows 2 EUR an hour" in story.quarantine()[0]["why"]
@@ -36,7 +42,10 @@ def test_a_machine_without_a_price_is_refused_under_a_cost_cap() -> None:
     story = Scenario()
     story.given_policy(max_cost_per_hour=1000)
     story.when_released("1", machine={"type": "z9-standard-4"})
-    assert "settings/prices has no price for machine type z9-standard-4" in story.quarantine()[0]["why"]
+    assert (
+        "settings/prices has no price for machine type z9-standard-4"
+        in story.quarantine()[0]["why"]
+    )
 
 
 def test_a_model_too_many_for_the_project_is_refused_and_fits_once_another_has_gone() -> None:
@@ -45,13 +54,18 @@ def test_a_model_too_many_for_the_project_is_refused_and_fits_once_another_has_g
     story.given_serving("1", "one", scaling=CALM)
     story.given_serving("1", "two", scaling=CALM)
     story.when_released("1", "three", scaling=CALM)
-    assert "policy allows 20 instances in the project; got 27, of which other models may use 18" in story.quarantine()[0]["why"]
+    assert (
+        "policy allows 20 instances in the project; got 27, of which other models may use 18"
+        in story.quarantine()[0]["why"]
+    )
     story.when_commanded("retire", "one")
     story.when_settled("one")
     story.given_serving("2", "three", scaling=CALM)
 
 
-def test_a_release_that_asks_for_no_more_than_before_passes_in_a_project_that_is_too_large() -> None:
+def test_a_release_that_asks_for_no_more_than_before_passes_in_a_project_that_is_too_large() -> (
+    None
+):
     story = Scenario()
     story.given_serving("1", "one", scaling=CALM)
     story.given_serving("1", "two", scaling=CALM)
@@ -65,7 +79,8 @@ def test_of_two_releases_accepted_at_once_only_one_finds_room() -> None:
     story = Scenario()
     story.given_policy(max_project_instances=10)
     one, other = (
-        {"model": model, "version": "1", "artifact": {"image": f"{IMAGE}:1"}, "scaling": CALM} for model in ("one", "two")
+        {"model": model, "version": "1", "artifact": {"image": f"{IMAGE}:1"}, "scaling": CALM}
+        for model in ("one", "two")
     )
     is_between = False
 
@@ -98,7 +113,9 @@ def test_of_two_releases_accepted_at_once_only_one_finds_room() -> None:
     ],
     ids=lambda policy: next(iter(policy)),
 )
-def test_nothing_is_made_of_a_release_when_policy_changed_after_it_was_accepted(tighter: dict[str, Any]) -> None:
+def test_nothing_is_made_of_a_release_when_policy_changed_after_it_was_accepted(
+    tighter: dict[str, Any],
+) -> None:
     story = Scenario()
 
     def then_tighten(handle: Callable[[], None]) -> None:
@@ -110,7 +127,11 @@ def test_nothing_is_made_of_a_release_when_policy_changed_after_it_was_accepted(
     story.when_settled()
     assert (story.outcome("1"), story.reason("1")) == ("rolled_back", "policy")
     assert "policy allows" in story.why("1")
-    assert story.calls("instanceTemplates.insert") == story.calls("regionInstanceGroupManagers.insert") == 0
+    assert (
+        story.calls("instanceTemplates.insert")
+        == story.calls("regionInstanceGroupManagers.insert")
+        == 0
+    )
 
 
 def test_when_there_is_no_room_left_for_two_the_first_goes_on_and_the_second_goes_back() -> None:
@@ -123,7 +144,12 @@ def test_when_there_is_no_room_left_for_two_the_first_goes_on_and_the_second_goe
 
     story.mortally = tighten_when_both_are_accepted
     for model in ("two", "one"):
-        body = {"model": model, "version": "1", "artifact": {"image": f"{IMAGE}:1"}, "scaling": CALM}
+        body = {
+            "model": model,
+            "version": "1",
+            "artifact": {"image": f"{IMAGE}:1"},
+            "scaling": CALM,
+        }
         story.bus.publish("model-releases", json.dumps(body).encode())
         story.clock.sleep(1)
     story.bus.pump()
@@ -140,7 +166,10 @@ def test_a_rollback_to_a_release_that_policy_no_longer_allows_is_refused() -> No
     story.given_serving("2", machine={"type": "e2-standard-4"})
     story.given_policy(machine_types=["e2-standard-4"])
     story.when_commanded("rollback", version="1")
-    assert "machine.type: policy allows e2-standard-4; got g2-standard-12" in story.quarantine()[0]["why"]
+    assert (
+        "machine.type: policy allows e2-standard-4; got g2-standard-12"
+        in story.quarantine()[0]["why"]
+    )
 
 
 def test_a_rollback_to_the_release_before_is_stopped_in_the_turn() -> None:
@@ -159,12 +188,19 @@ def test_a_rollback_to_the_release_before_is_stopped_in_the_turn() -> None:
 def test_what_serves_is_never_stopped_by_a_policy_on_machines_or_costs() -> None:
     story = Scenario()
     story.given_serving("1", machine=GPUS)
-    story.given_policy(machine_types=["e2-standard-4"], max_cost_per_hour=0.01, max_accelerators=0, max_project_instances=0)
+    story.given_policy(
+        machine_types=["e2-standard-4"],
+        max_cost_per_hour=0.01,
+        max_accelerators=0,
+        max_project_instances=0,
+    )
     story.when_minutes_pass(20)
     assert story.healthy_by_version() == {"1": 3}
 
 
-def test_a_fleet_that_had_grown_before_the_cap_came_down_keeps_within_it_with_the_surge_of_a_swap() -> None:
+def test_a_fleet_that_had_grown_before_the_cap_came_down_keeps_within_it_with_the_surge_of_a_swap() -> (
+    None
+):
     story = Scenario()
     story.given_serving("1", scaling=CALM)
     story.given_load("tiny-blue", cpu=0.95)

@@ -1,4 +1,5 @@
-"""The ten rules that nobody may break, each as the story of an attempt. The numbers are those of the list in docs/promises.md."""
+"""The ten rules that nobody may break, each as the story of an attempt. The numbers are those of
+the list in docs/promises.md."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ import logging
 
 import pytest
 
-from handlers import records
-from infra.store import Put
+from infra.store import repository
+from infra.store.port import Put
 from tests.scenario import IMAGE, Scenario
 
 
@@ -22,7 +23,10 @@ def test_rule_1_every_accepted_release_ends_with_an_outcome_and_a_reason() -> No
     story.when_settled()
     story.when_commanded("retire")
     story.when_settled()
-    ends = {version: (story.outcome(version), bool(story.why(version))) for version in ("1", "2", "3", "4", "5")}
+    ends = {
+        version: (story.outcome(version), bool(story.why(version)))
+        for version in ("1", "2", "3", "4", "5")
+    }
     assert all(outcome and why for outcome, why in ends.values()), ends
 
 
@@ -32,7 +36,9 @@ def test_rule_2_never_below_the_floor_and_never_above_the_cap_whatever_happens()
     story.given_serving("1", scaling={"min": 3, "max": 6})
     story.given_behaviour("3", never_ready=True)
     counts: list[tuple[int, int]] = []
-    story.when_watched(lambda: counts.append((sum(story.healthy_by_version().values()), len(story.instances()))))
+    story.when_watched(
+        lambda: counts.append((sum(story.healthy_by_version().values()), len(story.instances())))
+    )
     for version in ("2", "3"):
         story.when_released(version)
         story.when_settled()
@@ -42,7 +48,9 @@ def test_rule_2_never_below_the_floor_and_never_above_the_cap_whatever_happens()
     assert max(total for _, total in counts) <= 9
 
 
-def test_rule_3_at_most_two_versions_live_and_an_aborted_one_is_gone_when_its_end_is_on_record() -> None:
+def test_rule_3_at_most_two_versions_live_and_an_aborted_one_is_gone_when_its_end_is_on_record() -> (
+    None
+):
     story = Scenario()
     story.given_serving("1")
     live: list[set[str]] = []
@@ -78,7 +86,9 @@ def test_rule_4_the_way_back_exists_until_the_candidate_has_baked() -> None:
 def test_rule_5_a_duplicate_an_old_or_a_replayed_event_changes_nothing() -> None:
     story = Scenario()
     story.given_serving("1")
-    first, second = ({"model": "tiny", "version": v, "artifact": {"image": f"{IMAGE}:{v}"}} for v in ("2", "3"))
+    first, second = (
+        {"model": "tiny", "version": v, "artifact": {"image": f"{IMAGE}:{v}"}} for v in ("2", "3")
+    )
     story.when_published(first)
     story.when_settled()
     story.when_published(second)
@@ -157,22 +167,42 @@ def test_rule_9_nobody_being_able_to_look_is_on_record_and_counts_for_nothing() 
     seen_again = story.clock.now()
     story.when_settled()
     assert (story.outcome("2"), story.state().conditions) == ("succeeded", ())
-    (done,) = [entry["at"] for entry in story.log() if entry["to"] == "succeeded" and entry["release"] == "2"]
+    (done,) = [
+        entry["at"]
+        for entry in story.log()
+        if entry["to"] == "succeeded" and entry["release"] == "2"
+    ]
     assert (done - seen_again).total_seconds() > 200
 
 
-def test_rule_10_no_secret_leaves_through_logs_documents_dead_letters_or_errors(caplog: pytest.LogCaptureFixture) -> None:
+def test_rule_10_no_secret_leaves_through_logs_documents_dead_letters_or_errors(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     secret = "hunter2-do-not-tell"
     story = Scenario()
     logging.getLogger("slipway").propagate = True
     with caplog.at_level(logging.INFO, "slipway"):
-        artifact = {"image": f"{IMAGE}:1", "env": {"TOKEN": secret, "bad name": secret}, "args": [secret], "colour": secret}
+        artifact = {
+            "image": f"{IMAGE}:1",
+            "env": {"TOKEN": secret, "bad name": secret},
+            "args": [secret],
+            "colour": secret,
+        }
         story.when_published({"model": "tiny", "version": "1", "artifact": artifact})
         story.when_released("2", artifact={"image": f"{IMAGE}:2", "env": {"TOKEN": secret}})
         story.when_settled()
-    told = [json.dumps(getattr(record, "fields", {}), default=str) + record.getMessage() for record in caplog.records]
-    documents = [str(document) for document in story.quarantine()] + [str(entry) for entry in story.log()]
-    letters = [data.decode() for topic in (records.DEAD_LETTERS, records.STATUS) for data in story.told(topic)]
+    told = [
+        json.dumps(getattr(record, "fields", {}), default=str) + record.getMessage()
+        for record in caplog.records
+    ]
+    documents = [str(document) for document in story.quarantine()] + [
+        str(entry) for entry in story.log()
+    ]
+    letters = [
+        data.decode()
+        for topic in (repository.DEAD_LETTERS, repository.STATUS)
+        for data in story.told(topic)
+    ]
     assert len(told) > 10
     assert len(letters) > 3
     assert not [text for text in (*told, *documents, *letters) if secret in text]
@@ -182,7 +212,9 @@ def test_rule_10_caps_hold_when_a_release_arrives() -> None:
     story = Scenario()
     story.given_policy(max_instances=5, regions=["europe-west4"])
     story.when_released("1")
-    assert "policy allows 5 instances with the surge of a swap; got 9" in story.quarantine()[0]["why"]
+    assert (
+        "policy allows 5 instances with the surge of a swap; got 9" in story.quarantine()[0]["why"]
+    )
     assert "policy allows europe-west4; got us-central1" in story.quarantine()[0]["why"]
     assert story.resources() == set()
 

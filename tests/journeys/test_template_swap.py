@@ -22,11 +22,15 @@ def test_a_good_release_rolls_through_its_steps_and_bakes() -> None:
     assert story.healthy_by_version() == {"2": 3}
 
 
-def test_never_fewer_healthy_instances_than_the_floor_and_never_more_than_the_surge_allows() -> None:
+def test_never_fewer_healthy_instances_than_the_floor_and_never_more_than_the_surge_allows() -> (
+    None
+):
     story = Scenario()
     story.given_serving("1")
     counts: list[tuple[int, int]] = []
-    story.when_watched(lambda: counts.append((sum(story.healthy_by_version().values()), len(story.instances()))))
+    story.when_watched(
+        lambda: counts.append((sum(story.healthy_by_version().values()), len(story.instances())))
+    )
     story.when_released("2")
     story.when_settled()
     assert min(healthy for healthy, _ in counts) >= 3
@@ -81,7 +85,9 @@ def test_a_newer_release_supersedes_the_candidate() -> None:
     story.when_released("2")
     story.when_until("step_2")
     versions: list[set[str]] = []
-    story.when_watched(lambda: versions.append({instance.version for instance in story.instances()}))
+    story.when_watched(
+        lambda: versions.append({instance.version for instance in story.instances()})
+    )
     story.when_released("3")
     story.when_settled()
     assert (story.outcome("2"), story.outcome("3")) == ("superseded", "succeeded")

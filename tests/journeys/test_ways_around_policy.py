@@ -1,5 +1,6 @@
-"""Each cap of the policy holds when a release arrives and again just before anything is made of it, and nothing leads around it:
-not force, not promotion, not a pause, not a rollback. And none of them stands in the way of what makes a model smaller."""
+"""Each cap of the policy holds when a release arrives and again just before anything is made of it,
+and nothing leads around it: not force, not promotion, not a pause, not a rollback. And none of them
+stands in the way of what makes a model smaller."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from infra.store import Put
-from rollout.guard import Policy
+from infra.store.port import Put
+from rollout.policy.policy import Policy
 from tests.scenario import Scenario
 from tests.signing import Signer
 
@@ -19,7 +20,8 @@ CALM = {"min": 3, "max": 6}  # with the surge of a swap over three zones: 9 inst
 GPUS = {"type": "g2-standard-12"}
 SIGNER, STRANGER = Signer(), Signer()
 DIGEST = "us-docker.pkg.dev/p/r/tiny@sha256:" + "0123456789abcdef" * 4
-# For each field of the policy: one that the release of `given_release` breaks, and the field that is to blame for it.
+# For each field of the policy: one that the release of `given_release` breaks, and the field that
+# is to blame for it.
 CAPS: dict[str, tuple[Any, str]] = {
     "max_instances": (8, "scaling.max"),
     "max_accelerators": (8, "machine.accelerator"),
@@ -56,12 +58,17 @@ def test_every_field_of_the_policy_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize(("policy", "path"), POLICIES)
-def test_a_cap_holds_when_a_release_arrives_forced_or_not(policy: dict[str, Any], path: str) -> None:
+def test_a_cap_holds_when_a_release_arrives_forced_or_not(
+    policy: dict[str, Any], path: str
+) -> None:
     story = Scenario()
     story.given_policy(**policy)
     released(story)
     released(story, force=True)
-    assert [refused["why"].partition(": policy ")[0] for refused in story.quarantine()] == [path, path]
+    assert [refused["why"].partition(": policy ")[0] for refused in story.quarantine()] == [
+        path,
+        path,
+    ]
     assert story.resources() == set()
 
 
@@ -73,11 +80,17 @@ def test_a_cap_holds_again_just_before_anything_is_made(policy: dict[str, Any], 
     story.when_settled()
     assert (story.outcome("1"), story.reason("1")) == ("rolled_back", "policy")
     assert f"{path}: policy " in story.why("1")
-    assert story.calls("instanceTemplates.insert") == story.calls("regionInstanceGroupManagers.insert") == 0
+    assert (
+        story.calls("instanceTemplates.insert")
+        == story.calls("regionInstanceGroupManagers.insert")
+        == 0
+    )
 
 
 @pytest.mark.parametrize(("policy", "path"), POLICIES[::5])
-def test_a_release_that_waits_when_it_fails_is_not_helped_by_promotion(policy: dict[str, Any], path: str) -> None:
+def test_a_release_that_waits_when_it_fails_is_not_helped_by_promotion(
+    policy: dict[str, Any], path: str
+) -> None:
     story = Scenario()
     story.mortally = then_tightened(story, policy)
     released(story, rollout={"on_failure": "pause"})
@@ -85,7 +98,11 @@ def test_a_release_that_waits_when_it_fails_is_not_helped_by_promotion(policy: d
         story.when_commanded(command)
         story.when_minutes_pass(3)
     assert f"{path}: policy " in story.state().conditions[0].why
-    assert story.calls("instanceTemplates.insert") == story.calls("regionInstanceGroupManagers.insert") == 0
+    assert (
+        story.calls("instanceTemplates.insert")
+        == story.calls("regionInstanceGroupManagers.insert")
+        == 0
+    )
 
 
 def test_a_policy_that_all_of_this_keeps_to_lets_it_pass() -> None:
@@ -108,7 +125,9 @@ def test_a_policy_that_all_of_this_keeps_to_lets_it_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "phase"), [({}, "step_1"), ({"version": "1"}, "baking")], ids=["to the one before", "to a version"]
+    ("how", "phase"),
+    [({}, "step_1"), ({"version": "1"}, "baking")],
+    ids=["to the one before", "to a version"],
 )
 def test_a_rollback_to_a_larger_release_takes_no_room_that_another_model_s_release_was_given(
     how: dict[str, Any], phase: str
@@ -124,13 +143,20 @@ def test_a_rollback_to_a_larger_release_takes_no_room_that_another_model_s_relea
     story.when_settled("one")
     story.when_settled("two")
     assert (story.serving_version("one"), story.serving_version("two")) == ("2", "1")
-    told = [refused["why"] for refused in story.quarantine()] + [entry["why"] for entry in story.log("one")]
-    assert [why for why in told if "in the project; got 26, of which other models may use 13" in why]
+    told = [refused["why"] for refused in story.quarantine()] + [
+        entry["why"] for entry in story.log("one")
+    ]
+    assert [
+        why for why in told if "in the project; got 26, of which other models may use 13" in why
+    ]
 
 
 @pytest.mark.parametrize("how", [{}, {"version": "1"}], ids=["to the one before", "to a version"])
-def test_a_rollback_that_comes_late_finds_the_room_taken_by_what_was_accepted_meanwhile(how: dict[str, Any]) -> None:
-    """It was asked for before the other release was published, and comes when that one only bakes and asks for nothing more."""
+def test_a_rollback_that_comes_late_finds_the_room_taken_by_what_was_accepted_meanwhile(
+    how: dict[str, Any],
+) -> None:
+    """It was asked for before the other release was published, and comes when that one only bakes
+    and asks for nothing more."""
     story = Scenario()
     story.given_serving("1", "one", scaling={"min": 3, "max": 10}, rollout={"bake_seconds": 0})
     story.given_serving("2", "one", scaling={"min": 1, "max": 1})
@@ -151,7 +177,12 @@ def test_a_release_finds_no_room_that_a_rollback_was_given_before_its_turn() -> 
     story.given_serving("1", "one", scaling={"min": 3, "max": 10}, rollout={"bake_seconds": 0})
     story.given_serving("2", "one", scaling={"min": 1, "max": 1})
     story.given_policy(max_project_instances=20)
-    other = {"model": "two", "version": "1", "artifact": {"image": DIGEST}, "scaling": {"min": 3, "max": 10}}
+    other = {
+        "model": "two",
+        "version": "1",
+        "artifact": {"image": DIGEST},
+        "scaling": {"min": 3, "max": 10},
+    }
     for body in ({"model": "one", "command": "rollback"}, other):
         story.bus.publish("model-releases", json.dumps(body).encode())
         story.clock.sleep(1)
@@ -177,25 +208,42 @@ def test_a_rollback_that_fits_beside_the_others_goes_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "policy", [{"max_accelerators": 0}, {"max_project_accelerators": 8}, {"accelerator_types": ["nvidia-l4"]}], ids=str
+    "policy",
+    [
+        {"max_accelerators": 0},
+        {"max_project_accelerators": 8},
+        {"accelerator_types": ["nvidia-l4"]},
+    ],
+    ids=str,
 )
-def test_a_machine_of_a_series_that_nobody_knows_is_not_taken_to_bring_no_accelerators(policy: dict[str, Any]) -> None:
+def test_a_machine_of_a_series_that_nobody_knows_is_not_taken_to_bring_no_accelerators(
+    policy: dict[str, Any],
+) -> None:
     story = Scenario()
     story.given_policy(**policy)
     story.when_released("1", machine={"type": "a9-ultragpu-8g"})
     assert "it is not known here how many a9-ultragpu-8g has" in story.quarantine()[0]["why"]
-    story.given_policy(**policy, machine_types=["a9-ultragpu-8g"])  # named by whoever keeps the policy
+    story.given_policy(
+        **policy, machine_types=["a9-ultragpu-8g"]
+    )  # named by whoever keeps the policy
     story.when_released("1", machine={"type": "a9-ultragpu-8g"})
     assert len(story.quarantine()) == 1
 
 
-@pytest.mark.parametrize("factors", [{"spot": 0}, {"elsewhere": 0, "regions": {"us-central1": 0}}], ids=["spot", "region"])
+@pytest.mark.parametrize(
+    "factors",
+    [{"spot": 0}, {"elsewhere": 0, "regions": {"us-central1": 0}}],
+    ids=["spot", "region"],
+)
 def test_what_has_no_price_is_not_free_where_a_factor_is_nothing(factors: dict[str, Any]) -> None:
     story = Scenario()
     story.given_policy(max_cost_per_hour=1000)
     story.store.commit(Put("settings/prices", factors))
     story.when_released("1", machine={"type": "z9-standard-4", "spot": True})
-    assert "settings/prices has no price for machine type z9-standard-4" in story.quarantine()[0]["why"]
+    assert (
+        "settings/prices has no price for machine type z9-standard-4"
+        in story.quarantine()[0]["why"]
+    )
 
 
 def test_a_list_of_images_is_one_of_boot_images_too() -> None:
@@ -215,7 +263,9 @@ def test_a_list_of_images_is_one_of_boot_images_too() -> None:
         story.when_released("1", f"m{number}", machine={"image": image})
         refused = story.quarantine()[before:] if not is_allowed else []
         assert len(story.quarantine()) - before == (0 if is_allowed else 1), image
-        assert all("machine.image: policy allows images that start with" in each["why"] for each in refused)
+        assert all(
+            "machine.image: policy allows images that start with" in each["why"] for each in refused
+        )
 
 
 # ---- Signers
@@ -226,9 +276,15 @@ def test_a_signature_is_asked_for_of_the_image_as_it_is_now() -> None:
     story.given_policy(signers=[SIGNER.public_key])
     other, tagged = DIGEST.replace("tiny@", "other@"), DIGEST.partition("@")[0] + ":1"
     unsigned: dict[str, dict[str, Any]] = {
-        "artifact.signature: policy wants the image to be signed; got no signature": {"image": DIGEST},
-        f"artifact.signature: policy wants one of {other} by one of its 1 signers; got another": SIGNED | {"image": other},
-        f"artifact.signature: policy wants one of {DIGEST} by": SIGNED | {"signature": STRANGER.signature(DIGEST)},
+        "artifact.signature: policy wants the image to be signed; got no signature": {
+            "image": DIGEST
+        },
+        f"artifact.signature: policy wants one of {other} by one of its 1 signers; got another": (
+            SIGNED | {"image": other}
+        ),
+        f"artifact.signature: policy wants one of {DIGEST} by": (
+            SIGNED | {"signature": STRANGER.signature(DIGEST)}
+        ),
         "artifact.startup_script: policy wants what runs to be signed": {"startup_script": "true"},
         "artifact.image: policy wants the image to be signed, and so by its digest": {
             "image": tagged,
@@ -240,7 +296,9 @@ def test_a_signature_is_asked_for_of_the_image_as_it_is_now() -> None:
         assert [refused["why"] for refused in story.quarantine() if why in refused["why"]], why
     assert len(story.quarantine()) == len(unsigned)
     story.given_serving("1", artifact=SIGNED)
-    story.when_released("2", artifact={"image": other})  # the signature that is inherited is of the image before
+    story.when_released(
+        "2", artifact={"image": other}
+    )  # the signature that is inherited is of the image before
     assert len(story.quarantine()) == len(unsigned) + 1
     story.given_serving("3", artifact={"args": ["--fast"]})
 
@@ -264,21 +322,33 @@ def test_what_went_back_does_not_come_again_because_somebody_else_signed_it() ->
     story.given_stock_out("us-central1")
     other = DIGEST.replace("tiny@", "other@")
     soon = {"progress_deadline_seconds": 60}
-    story.when_released("2", artifact={"image": other, "signature": SIGNER.signature(other)}, rollout=soon)
+    story.when_released(
+        "2", artifact={"image": other, "signature": SIGNER.signature(other)}, rollout=soon
+    )
     story.when_settled()
-    story.when_released("3", artifact={"image": other, "signature": STRANGER.signature(other)}, rollout=soon)
+    story.when_released(
+        "3", artifact={"image": other, "signature": STRANGER.signature(other)}, rollout=soon
+    )
     assert "this content went back before" in story.quarantine()[0]["why"]
 
 
 # ---- What makes a model smaller is always allowed
 
-NOTHING_IS_ALLOWED = {name: 0 if name.startswith("max_") else value for name, (value, _) in CAPS.items()}
+NOTHING_IS_ALLOWED = {
+    name: 0 if name.startswith("max_") else value for name, (value, _) in CAPS.items()
+}
 BROKEN = ({"max_instance": 5}, {"max_instances": "5"}, {"signers": ["ann"]})
 
 
-@pytest.mark.parametrize("policy", [NOTHING_IS_ALLOWED, *BROKEN], ids=["nothing is allowed", "misspelt", "a text", "no key"])
+@pytest.mark.parametrize(
+    "policy",
+    [NOTHING_IS_ALLOWED, *BROKEN],
+    ids=["nothing is allowed", "misspelt", "a text", "no key"],
+)
 @pytest.mark.parametrize("phase", ["settled", "step_2"])
-def test_a_model_can_be_retired_under_any_policy_also_one_that_cannot_be_read(phase: str, policy: dict[str, Any]) -> None:
+def test_a_model_can_be_retired_under_any_policy_also_one_that_cannot_be_read(
+    phase: str, policy: dict[str, Any]
+) -> None:
     story = Scenario()
     released(story)
     story.when_settled()

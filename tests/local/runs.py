@@ -14,7 +14,14 @@ def at(minute: float) -> datetime:
     return BEGAN + timedelta(minutes=minute)
 
 
-def told(minute: float, release: str, from_: str, to: str, reason: str | None = None, outcome: str | None = None) -> Entry:
+def told(
+    minute: float,
+    release: str,
+    from_: str,
+    to: str,
+    reason: str | None = None,
+    outcome: str | None = None,
+) -> Entry:
     return Entry(at(minute), release, from_, to, f"{to} was due", reason, outcome)
 
 
@@ -22,7 +29,11 @@ def seen(minute: float, healthy: dict[str, int], others: dict[str, int] | None =
     """`others` are the instances that are there and not healthy."""
     others = others or {}
     versions = sorted({*healthy, *others})
-    return Sample(at(minute), {version: healthy.get(version, 0) + others.get(version, 0) for version in versions}, healthy)
+    return Sample(
+        at(minute),
+        {version: healthy.get(version, 0) + others.get(version, 0) for version in versions},
+        healthy,
+    )
 
 
 ENTRIES = (
@@ -55,7 +66,9 @@ SAMPLES = (
 
 
 def a_run(entries: tuple[Entry, ...] = ENTRIES, samples: tuple[Sample, ...] = SAMPLES) -> Report:
-    return Report("emulators", "tiny", 20.0, FLOOR, stories(entries), samples, {"compute.urlMaps.get": 7})
+    return Report(
+        "emulators", "tiny", 20.0, FLOOR, stories(entries), samples, {"compute.urlMaps.get": 7}
+    )
 
 
 def differing(report: Report) -> list[str]:

@@ -1,4 +1,5 @@
-"""The demo as people start it: a program of its own, judged by its exit status, its words and its files."""
+"""The demo as people start it: a program of its own, judged by its exit status, its words and its
+files."""
 
 from __future__ import annotations
 
@@ -18,9 +19,13 @@ FAST = ("--embedded", "--speed", "80")
 
 
 def demo(folder: Path, *arguments: str, before: str = "pass") -> subprocess.Popen[str]:
-    """The program; `before` is code that runs in it first and may change what the module `demo` and its `story` say."""
+    """The program; `before` is code that runs in it first and may change what the module `demo` and
+    its `story` say."""
     files = ("--json-report", str(folder / "report.json"), "--picture", str(folder / "picture.svg"))
-    code = f"import sys; from local import demo; from local.demo import story; {before}; sys.exit(demo.main(sys.argv[1:]))"
+    code = (
+        f"import sys; from local import demo; from local.demo import story; {before};"
+        " sys.exit(demo.main(sys.argv[1:]))"
+    )
     command = [sys.executable, "-u", "-c", code, *files, *arguments]
     return subprocess.Popen(
         command,
@@ -60,9 +65,19 @@ def test_three_releases_come_as_promised_and_are_put_on_paper(tmp_path: Path) ->
         ("2", "succeeded"),
         ("3", "rolled_back"),
     ]
-    assert [phase["phase"] for phase in report["releases"][1]["phases"]] == ["desired", "step_1", "step_2", "step_3", "baking"]
+    assert [phase["phase"] for phase in report["releases"][1]["phases"]] == [
+        "desired",
+        "step_1",
+        "step_2",
+        "step_3",
+        "baking",
+    ]
     assert report["releases"][2]["reason"] == "unhealthy"
-    assert report["instances"][-1]["by_version"] == report["instances"][-1]["healthy"] == {"2": report["floor"]}
+    assert (
+        report["instances"][-1]["by_version"]
+        == report["instances"][-1]["healthy"]
+        == {"2": report["floor"]}
+    )
     assert report["calls"]["compute.regionInstanceGroupManagers.insert"] == 1
     assert report["backend"] == "embedded"
     assert (tmp_path / "picture.svg").read_text().startswith("<svg")
@@ -80,13 +95,17 @@ def test_a_world_other_than_promised_ends_with_status_1_and_what_differs(tmp_pat
 
 
 def test_a_run_that_takes_too_long_is_ended_with_status_1_and_the_reason(tmp_path: Path) -> None:
-    status, out = ended(demo(tmp_path, "--embedded", "--speed", "1", before="demo.LIMIT_SECONDS = 3"))
+    status, out = ended(
+        demo(tmp_path, "--embedded", "--speed", "1", before="demo.LIMIT_SECONDS = 3")
+    )
     assert status == 1
     assert "it took longer than 3 s" in out
     assert "release 1 has not ended" in out
 
 
-def test_a_stop_signal_in_mid_run_leaves_nothing_running(tmp_path: Path, pubsub_emulator: str, firestore_emulator: str) -> None:
+def test_a_stop_signal_in_mid_run_leaves_nothing_running(
+    tmp_path: Path, pubsub_emulator: str, firestore_emulator: str
+) -> None:
     program = demo(tmp_path)
     text = read_until(program, "release 1: step 1")
     program.send_signal(signal.SIGINT)

@@ -21,8 +21,14 @@ def texts(report: Report) -> list[str]:
 
 def edges(report: Report, layer: str) -> list[float]:
     """The heights at which the rectangles of a layer begin and end."""
-    path = next(p.attrib["d"] for p in drawn(report).iter(f"{SVG}path") if p.findtext(f"{SVG}title") == layer)
-    return sorted({float(y) for box in path.split("M")[1:] for y in re.findall(r"(?:^\S+ |V)([\d.]+)", box)})
+    path = next(
+        p.attrib["d"]
+        for p in drawn(report).iter(f"{SVG}path")
+        if p.findtext(f"{SVG}title") == layer
+    )
+    return sorted(
+        {float(y) for box in path.split("M")[1:] for y in re.findall(r"(?:^\S+ |V)([\d.]+)", box)}
+    )
 
 
 def test_the_same_report_gives_the_same_picture() -> None:
@@ -31,13 +37,28 @@ def test_the_same_report_gives_the_same_picture() -> None:
 
 def test_every_release_is_named_with_its_phases_and_its_outcome() -> None:
     found = texts(a_run())
-    for text in ("release 1", "release 2", "release 3", "step 1", "step 3", "baking", "✓ succeeded", "↩ rolled back: unhealthy"):
+    for text in (
+        "release 1",
+        "release 2",
+        "release 3",
+        "step 1",
+        "step 3",
+        "baking",
+        "✓ succeeded",
+        "↩ rolled back: unhealthy",
+    ):
         assert text in found
 
 
 def test_both_axes_and_the_floor_are_labelled() -> None:
     found = texts(a_run())
-    for text in ("instances", "minutes since the first release, in the run's own time", "floor: 4 healthy", "0", "11"):
+    for text in (
+        "instances",
+        "minutes since the first release, in the run's own time",
+        "floor: 4 healthy",
+        "0",
+        "11",
+    ):
         assert text in found
 
 

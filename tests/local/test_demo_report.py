@@ -12,8 +12,17 @@ def test_a_run_that_came_as_promised_differs_in_nothing() -> None:
 
 def test_a_story_has_its_phases_one_after_the_other_and_its_outcome() -> None:
     second = a_run().releases[1]
-    assert [phase.name for phase in second.phases] == ["desired", "step_1", "step_2", "step_3", "baking"]
-    assert all(phase.ended == following.began for phase, following in zip(second.phases, second.phases[1:], strict=False))
+    assert [phase.name for phase in second.phases] == [
+        "desired",
+        "step_1",
+        "step_2",
+        "step_3",
+        "baking",
+    ]
+    assert all(
+        phase.ended == following.began
+        for phase, following in zip(second.phases, second.phases[1:], strict=False)
+    )
     assert (second.outcome, second.phase) == ("succeeded", "")
 
 
@@ -32,7 +41,9 @@ def test_a_release_that_was_never_heard_of_is_told() -> None:
 
 
 def test_a_release_that_has_not_ended_is_told_with_its_phase() -> None:
-    assert differing(a_run(ENTRIES[:-2])) == ["release 3 has not ended; it is in step_1: step_1 was due"]
+    assert differing(a_run(ENTRIES[:-2])) == [
+        "release 3 has not ended; it is in step_1: step_1 was due"
+    ]
 
 
 def test_a_bad_release_that_succeeds_is_told() -> None:
@@ -41,12 +52,17 @@ def test_a_bad_release_that_succeeds_is_told() -> None:
 
 
 def test_going_back_for_another_reason_is_told() -> None:
-    entries = (*ENTRIES[:-1], told(11.5, "3", "going_back", "rolled_back", "timeout", "rolled_back"))
+    entries = (
+        *ENTRIES[:-1],
+        told(11.5, "3", "going_back", "rolled_back", "timeout", "rolled_back"),
+    )
     assert differing(a_run(entries)) == ["release 3 rolled_back (timeout): rolled_back was due"]
 
 
 def test_one_instance_below_the_floor_in_a_swap_is_told_with_its_time() -> None:
-    samples = tuple(sorted((*SAMPLES, seen(5, {"1": 2, "2": 1}, {"2": 1})), key=lambda sample: sample.at))
+    samples = tuple(
+        sorted((*SAMPLES, seen(5, {"1": 2, "2": 1}, {"2": 1})), key=lambda sample: sample.at)
+    )
     assert differing(a_run(samples=samples)) == ["3 at 12:05:00"]
 
 
@@ -62,7 +78,9 @@ def test_a_sick_instance_at_the_end_is_told() -> None:
 
 def test_an_instance_of_another_release_at_the_end_is_told() -> None:
     found = differing(a_run(samples=(*SAMPLES, seen(12, {"2": 4, "3": 1}))))
-    assert found == ["there are 4 of release 2, 1 of release 3; healthy are 4 of release 2, 1 of release 3"]
+    assert found == [
+        "there are 4 of release 2, 1 of release 3; healthy are 4 of release 2, 1 of release 3"
+    ]
 
 
 def test_a_run_in_which_nothing_was_seen_keeps_no_promise() -> None:
@@ -90,7 +108,11 @@ def test_only_calls_that_change_something_are_changes() -> None:
 def test_the_written_report_holds_what_was_seen() -> None:
     written = json.loads(json.dumps(to_json(a_run())))
     third = written["releases"][2]
-    assert (third["version"], third["outcome"], third["reason"]) == ("3", "rolled_back", "unhealthy")
+    assert (third["version"], third["outcome"], third["reason"]) == (
+        "3",
+        "rolled_back",
+        "unhealthy",
+    )
     assert third["phases"][-1] == {
         "phase": "going_back",
         "began": "2026-01-01T12:11:00.000Z",

@@ -11,7 +11,15 @@ from tests.local.runs import BEGAN, ENTRIES, FLOOR, SAMPLES, a_run, at
 
 def view(entries: int, sample: Sample | None = None) -> View:
     stories: tuple[Story, ...] = a_run(ENTRIES[:entries]).releases
-    return View(BEGAN, at(12), stories, ENTRIES[:entries], sample, FLOOR, {"compute.urlMaps.get": 7, "compute.urlMaps.patch": 2})
+    return View(
+        BEGAN,
+        at(12),
+        stories,
+        ENTRIES[:entries],
+        sample,
+        FLOOR,
+        {"compute.urlMaps.get": 7, "compute.urlMaps.patch": 2},
+    )
 
 
 def lines(out: StringIO) -> list[str]:

@@ -1,4 +1,5 @@
-"""The stack as a whole: an event goes in where people publish, and the release is on record and acted on."""
+"""The stack as a whole: an event goes in where people publish, and the release is on record and
+acted on."""
 
 from __future__ import annotations
 
@@ -13,7 +14,12 @@ import requests
 from local.processes import answers
 from local.stack import RELEASES, Stack
 
-EVENT = {"model": "tiny", "version": "1", "artifact": {"image": "us-docker.pkg.dev/demo/models/tiny:1"}, "scaling": {"min": 2}}
+EVENT = {
+    "model": "tiny",
+    "version": "1",
+    "artifact": {"image": "us-docker.pkg.dev/demo/models/tiny:1"},
+    "scaling": {"min": 2},
+}
 FAST = 100.0
 
 
@@ -30,8 +36,14 @@ def succeeded(stack: Stack, version: str) -> bool:
 
 
 def ports(stack: Stack) -> list[int]:
-    addresses = [stack.pubsub, *(stack.environment[name] for name in stack.environment if name.endswith("_EMULATOR_HOST"))]
-    urls = [stack.environment["SLIPWAY_COMPUTE_ENDPOINT"], *(program.url for program in stack.programs)]
+    addresses = [
+        stack.pubsub,
+        *(stack.environment[name] for name in stack.environment if name.endswith("_EMULATOR_HOST")),
+    ]
+    urls = [
+        stack.environment["SLIPWAY_COMPUTE_ENDPOINT"],
+        *(program.url for program in stack.programs),
+    ]
     return [int(address.rpartition(":")[2]) for address in (*addresses, *urls)]
 
 
@@ -63,13 +75,15 @@ def test_with_googles_emulators_an_event_becomes_a_serving_fleet_and_nothing_is_
 def test_embedded_a_message_may_come_the_way_gcloud_sends_it() -> None:
     with Stack(FAST, embedded=True) as stack:
         url = f"http://{stack.pubsub}/v1/projects/demo/topics/{RELEASES}:publish"
-        assert requests.post(url, json={"messages": [{"data": "eyJtb2RlbCI6IjEifQ=="}]}, timeout=5).json() == {
-            "messageIds": ["1"]
-        }
+        assert requests.post(
+            url, json={"messages": [{"data": "eyJtb2RlbCI6IjEifQ=="}]}, timeout=5
+        ).json() == {"messageIds": ["1"]}
         assert eventually(lambda: stack.store.list("quarantine", 10))
 
 
-def test_without_emulators_the_stack_is_embedded_and_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_emulators_the_stack_is_embedded_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     stack = Stack(FAST)
     assert stack.backend == "embedded"
@@ -77,7 +91,9 @@ def test_without_emulators_the_stack_is_embedded_and_says_why(monkeypatch: pytes
     stack.folder.rmdir()
 
 
-def test_a_stack_that_fails_to_start_stops_what_it_started_and_keeps_its_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stack_that_fails_to_start_stops_what_it_started_and_keeps_its_logs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     stack = Stack(FAST, embedded=True)
     monkeypatch.setattr(stack, "_start_embedded", lambda endpoint: 1 / 0)
     with pytest.raises(ZeroDivisionError), stack:

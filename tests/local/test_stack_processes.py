@@ -9,16 +9,26 @@ import pytest
 
 from local.processes import DidNotStart, Program, answers, free_port
 
-SERVE = "import http.server, sys; http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind='127.0.0.1')"
+SERVE = (
+    "import http.server, sys; http.server.test(http.server.SimpleHTTPRequestHandler,"
+    " port=int(sys.argv[1]), bind='127.0.0.1')"
+)
 WITH_A_CHILD = (
-    "import os, subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
-    "print(child.pid, flush=True); " + SERVE
+    "import os, subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'import time;"
+    " time.sleep(60)']); print(child.pid, flush=True); " + SERVE
 )
 
 
 def program(code: str, folder: Path) -> Program:
     port = free_port()
-    return Program("a program", [sys.executable, "-u", "-c", code, str(port)], port, folder / "log", {"WORD": "here"}, folder)
+    return Program(
+        "a program",
+        [sys.executable, "-u", "-c", code, str(port)],
+        port,
+        folder / "log",
+        {"WORD": "here"},
+        folder,
+    )
 
 
 def is_alive(pid: int) -> bool:
@@ -39,7 +49,9 @@ def test_a_program_is_up_when_it_answers_and_gone_after_stop(tmp_path: Path) -> 
     assert not answers(server.port, "/anything")
 
 
-def test_a_program_that_was_killed_starts_again_where_it_was_and_keeps_its_log(tmp_path: Path) -> None:
+def test_a_program_that_was_killed_starts_again_where_it_was_and_keeps_its_log(
+    tmp_path: Path,
+) -> None:
     server = program("print('hello', flush=True); " + SERVE, tmp_path)
     for _ in range(2):
         server.start()

@@ -30,17 +30,28 @@ def topics(published: list[Published]) -> Iterator[str]:
     publisher.stop()
 
 
-def test_messages_are_published_in_order_and_their_ids_returned(topics: str, published: list[Published]) -> None:
+def test_messages_are_published_in_order_and_their_ids_returned(
+    topics: str, published: list[Published]
+) -> None:
     data = base64.b64encode(b"hello").decode()
     answer = requests.post(
-        f"{topics}/greetings:publish", json={"messages": [{"data": data}, {"attributes": {"a": "b"}}]}, timeout=5
+        f"{topics}/greetings:publish",
+        json={"messages": [{"data": data}, {"attributes": {"a": "b"}}]},
+        timeout=5,
     )
     assert answer.json() == {"messageIds": ["1", "2"]}
     assert published == [("greetings", b"hello", {}), ("greetings", b"", {"a": "b"})]
 
 
-def test_what_is_no_publish_request_is_refused_and_the_publisher_goes_on(topics: str, published: list[Published]) -> None:
+def test_what_is_no_publish_request_is_refused_and_the_publisher_goes_on(
+    topics: str, published: list[Published]
+) -> None:
     assert requests.post(f"{topics}/greetings:pull", json={}, timeout=5).status_code == 404
     assert requests.post(f"{topics}/greetings:publish", data="{", timeout=5).status_code == 400
-    assert requests.post(f"{topics}/greetings:publish", json={"messages": [{"data": "aGk="}]}, timeout=5).status_code == 200
+    assert (
+        requests.post(
+            f"{topics}/greetings:publish", json={"messages": [{"data": "aGk="}]}, timeout=5
+        ).status_code
+        == 200
+    )
     assert published == [("greetings", b"hi", {})]

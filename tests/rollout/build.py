@@ -1,4 +1,5 @@
-"""Releases and observed groups for the pure tests, in as few words as the sentence of a test needs."""
+"""Releases and observed groups for the pure tests, in as few words as the sentence of a test
+needs."""
 
 from __future__ import annotations
 
@@ -6,9 +7,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rollout.events import ReleaseRequested, resolve
-from rollout.model import GroupView, Health, Instance, Observed, Problem, Reason, Release, VersionView
-from rollout.spec import digest
+from rollout.model import (
+    GroupView,
+    Health,
+    Instance,
+    Observed,
+    Problem,
+    Reason,
+    Release,
+    VersionView,
+)
+from rollout.spec.message import ReleaseRequested, resolve
+from rollout.spec.model import digest
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -18,14 +28,28 @@ def at(seconds: float) -> datetime:
 
 
 def release(version: str, generation: int | None = None, **patch: Any) -> Release:
-    sections: dict[str, Any] = {"artifact": {"image": f"eu-docker.pkg.dev/p/r/tiny:{version}"}} | patch
+    sections: dict[str, Any] = {
+        "artifact": {"image": f"eu-docker.pkg.dev/p/r/tiny:{version}"}
+    } | patch
     spec = resolve(ReleaseRequested(model="tiny", version=version, patch=sections), None)
-    return Release(version, digest(spec), f"tiny-{version}", spec, generation or int(version), NOON, f"event-{version}")
+    return Release(
+        version,
+        digest(spec),
+        f"tiny-{version}",
+        spec,
+        generation or int(version),
+        NOON,
+        f"event-{version}",
+    )
 
 
-def instances(of: Release, count: int, health: Health = "healthy", action: str = "NONE", start: int = 0) -> tuple[Instance, ...]:
+def instances(
+    of: Release, count: int, health: Health = "healthy", action: str = "NONE", start: int = 0
+) -> tuple[Instance, ...]:
     return tuple(
-        Instance(f"tiny-{of.version}-{number}", "us-central1-a", of.template, action, "RUNNING", health)
+        Instance(
+            f"tiny-{of.version}-{number}", "us-central1-a", of.template, action, "RUNNING", health
+        )
         for number in range(start, start + count)
     )
 
@@ -33,7 +57,13 @@ def instances(of: Release, count: int, health: Health = "healthy", action: str =
 def stuck(of: Release, reason: Reason, message: str) -> Instance:
     """An instance that Compute Engine cannot create."""
     return Instance(
-        f"tiny-{of.version}-x", "us-central1-a", of.template, "CREATING", "", "unknown", Problem(reason, "CODE", message)
+        f"tiny-{of.version}-x",
+        "us-central1-a",
+        of.template,
+        "CREATING",
+        "",
+        "unknown",
+        Problem(reason, "CODE", message),
     )
 
 

@@ -7,15 +7,27 @@ from datetime import datetime
 from typing import Any
 
 from rollout.advance import advance
-from rollout.model import Desired, Evidence, Observed, Phase, Problem, Progress, Release, Rollout, Turn
-from rollout.strategies import Step, fingerprint
+from rollout.model import (
+    Desired,
+    Evidence,
+    Observed,
+    Phase,
+    Problem,
+    Progress,
+    Release,
+    Rollout,
+    Turn,
+)
+from rollout.strategies.rolling import Step, fingerprint
 from tests.rollout.build import NOON, at, group, instances, release
 
 ONE, TWO, THREE = release("1"), release("2"), release("3")
 NOTHING, CALM = Observed(), Evidence()
 LADDER = fingerprint((Step(10), Step(50), Step(100)))
 ONE_STEP = fingerprint((Step(100),))
-REFUSED = Evidence((Problem("stock-out", "CODE", "none left"), Problem("timeout", "CODE", "too slow")))
+REFUSED = Evidence(
+    (Problem("stock-out", "CODE", "none left"), Problem("timeout", "CODE", "too slow"))
+)
 NOW = at(10)
 
 
@@ -25,16 +37,26 @@ def desired(of: Release | None) -> Desired:
 
 def on_its_way(phase: Phase, healthy: int = 0, **fields: Any) -> Rollout:
     """Release 2 over release 1, looked at a moment ago."""
-    rollout = Rollout(phase, ONE, TWO, ladder=LADDER, progress=Progress(healthy, NOON), watched_at=NOON)
+    rollout = Rollout(
+        phase, ONE, TWO, ladder=LADDER, progress=Progress(healthy, NOON), watched_at=NOON
+    )
     return replace(rollout, **fields)
 
 
-def looked(rollout: Rollout, of: Release | None, seen: Observed, evidence: Evidence = CALM, now: datetime = NOW) -> Turn:
+def looked(
+    rollout: Rollout,
+    of: Release | None,
+    seen: Observed,
+    evidence: Evidence = CALM,
+    now: datetime = NOW,
+) -> Turn:
     return advance(rollout, desired(of), seen, evidence, now)
 
 
 def both(old: int, new: int, sick: int = 0) -> Observed:
-    return group(*instances(ONE, old), *instances(TWO, new), *instances(TWO, sick, "unhealthy", start=new))
+    return group(
+        *instances(ONE, old), *instances(TWO, new), *instances(TWO, sick, "unhealthy", start=new)
+    )
 
 
 HEALTHY_STEP, HEALTHY_BAKE = both(3, 1), both(0, 4)

@@ -1,4 +1,5 @@
-"""The way of a rollout, decided from values alone: which phase follows, why, and what target it asks for."""
+"""The way of a rollout, decided from values alone: which phase follows, why, and what target it
+asks for."""
 
 from __future__ import annotations
 
@@ -35,7 +36,9 @@ NOTHING = Observed()
 CALM = Evidence()
 
 
-def advance(rollout: Rollout, wanted: Desired, seen: Observed, evidence: Evidence, now: datetime) -> Turn:
+def advance(
+    rollout: Rollout, wanted: Desired, seen: Observed, evidence: Evidence, now: datetime
+) -> Turn:
     """One look at a rollout that somebody has been looking at all the time."""
     turn = rollouts.advance(replace(rollout, watched_at=None), wanted, seen, evidence, now)
     return replace(turn, rollout=replace(turn.rollout, watched_at=None))
@@ -92,7 +95,9 @@ def test_a_settled_model_wants_no_look_and_changes_nothing() -> None:
 @pytest.mark.parametrize(("step", "count"), [(0, 1), (1, 2)])
 def test_a_step_is_left_when_its_instances_are_healthy(step: int, count: int) -> None:
     seen = group(*instances(ONE, 4 - count), *instances(TWO, count))
-    assert advance(stepping(step), desired(TWO), seen, CALM, at(10)).rollout.phase == Stepping(step + 1, at(10))
+    assert advance(stepping(step), desired(TWO), seen, CALM, at(10)).rollout.phase == Stepping(
+        step + 1, at(10)
+    )
 
 
 def test_a_step_is_kept_while_an_instance_is_unhealthy() -> None:
@@ -110,7 +115,9 @@ def test_a_step_is_kept_until_the_group_is_stable_on_its_versions(trouble: dict[
 
 def test_a_step_is_kept_while_a_change_it_asks_for_is_unmet() -> None:
     seen = group(*instances(ONE, 3), *instances(TWO, 1))
-    turn = advance(stepping(0), desired(TWO), seen, Evidence(unmet=("the route is missing",)), at(10))
+    turn = advance(
+        stepping(0), desired(TWO), seen, Evidence(unmet=("the route is missing",)), at(10)
+    )
     assert (turn.rollout.phase, turn.waits) == (Stepping(0, NOON), "the route is missing")
 
 
@@ -178,13 +185,19 @@ def test_a_stock_out_is_waited_for_until_the_deadline() -> None:
 
 def test_a_refused_change_goes_back_with_its_class() -> None:
     refusal = Problem("config", "invalid", "Invalid value for field 'resource.name'")
-    phase = advance(stepping(0), desired(TWO), group(*instances(ONE, 4)), Evidence((refusal,)), at(5)).rollout.phase
+    phase = advance(
+        stepping(0), desired(TWO), group(*instances(ONE, 4)), Evidence((refusal,)), at(5)
+    ).rollout.phase
     assert isinstance(phase, GoingBack)
     assert phase.reason == "config"
 
 
 def test_a_candidate_that_flaps_goes_back() -> None:
-    rollout, well, ill = stepping(1), group(*instances(ONE, 2), *instances(TWO, 2), is_stable=False), None
+    rollout, well, ill = (
+        stepping(1),
+        group(*instances(ONE, 2), *instances(TWO, 2), is_stable=False),
+        None,
+    )
     ill = group(*instances(ONE, 2), *instances(TWO, 1), *instances(TWO, 1, "unhealthy", start=1))
     for second in range(0, 50, 10):
         rollout = advance(rollout, desired(TWO), well, CALM, at(second)).rollout
@@ -208,9 +221,15 @@ def test_a_bake_is_not_passed_by_time_that_nobody_watched() -> None:
     turn = rollouts.advance(watched, desired(TWO), seen, CALM, at(1060))
     assert turn.rollout.phase == Baking(at(1000))
     assert turn.rollout.watched_at == at(1060)
-    assert rollouts.advance(turn.rollout, desired(TWO), seen, CALM, at(1110)).rollout.phase == Baking(at(1000))
+    assert rollouts.advance(
+        turn.rollout, desired(TWO), seen, CALM, at(1110)
+    ).rollout.phase == Baking(at(1000))
     assert (
-        rollouts.advance(replace(turn.rollout, watched_at=at(1290)), desired(TWO), seen, CALM, at(1300)).transitions[0].outcome
+        rollouts.advance(
+            replace(turn.rollout, watched_at=at(1290)), desired(TWO), seen, CALM, at(1300)
+        )
+        .transitions[0]
+        .outcome
         == "succeeded"
     )
 
@@ -218,11 +237,14 @@ def test_a_bake_is_not_passed_by_time_that_nobody_watched() -> None:
 def test_no_deadline_runs_while_nobody_can_look() -> None:
     seen = group(*instances(ONE, 3), *instances(TWO, 1, "unhealthy"))
     blind = replace(stepping(0), watched_at=at(100))
-    assert isinstance(rollouts.advance(blind, desired(TWO), seen, CALM, at(5000)).rollout.phase, Stepping)
+    assert isinstance(
+        rollouts.advance(blind, desired(TWO), seen, CALM, at(5000)).rollout.phase, Stepping
+    )
 
 
 def test_a_rollout_is_watched_from_its_first_moment_on() -> None:
-    """Whoever began it may have died right after, and nobody come for an hour: that hour is not the candidate's."""
+    """Whoever began it may have died right after, and nobody come for an hour: that hour is not the
+    candidate's."""
     first = rollouts.advance(Rollout(stable=ONE), desired(TWO), NOTHING, CALM, NOON).rollout
     later = rollouts.advance(first, desired(TWO), group(*instances(ONE, 4)), CALM, at(3600))
     assert isinstance(later.rollout.phase, Stepping), later.transitions
@@ -230,7 +252,9 @@ def test_a_rollout_is_watched_from_its_first_moment_on() -> None:
 
 def test_a_settled_model_is_not_written_for_being_watched() -> None:
     seen = group(*instances(ONE, 4))
-    assert rollouts.advance(serving(ONE), desired(ONE), seen, CALM, at(9999)).rollout == serving(ONE)
+    assert rollouts.advance(serving(ONE), desired(ONE), seen, CALM, at(9999)).rollout == serving(
+        ONE
+    )
 
 
 def test_a_pause_counts_nothing_towards_the_bake() -> None:
@@ -247,7 +271,11 @@ def test_going_back_ends_when_nothing_of_the_candidate_is_left() -> None:
     still = group(*instances(ONE, 3), *instances(TWO, 1, "unhealthy"))
     assert isinstance(advance(back, desired(ONE), still, CALM, at(10)).rollout.phase, GoingBack)
     turn = advance(back, desired(ONE), group(*instances(ONE, 4)), CALM, at(20))
-    assert (turn.rollout.phase, turn.rollout.stable, turn.rollout.candidate) == (Settled(), ONE, None)
+    assert (turn.rollout.phase, turn.rollout.stable, turn.rollout.candidate) == (
+        Settled(),
+        ONE,
+        None,
+    )
     assert (turn.transitions[0].outcome, turn.transitions[0].why) == ("rolled_back", "it was sick")
 
 
@@ -271,14 +299,21 @@ def test_a_failed_candidate_is_held_where_the_release_asks_for_it() -> None:
 
 
 def test_a_newer_release_sends_the_candidate_back_before_it_begins() -> None:
-    turn = advance(stepping(1), desired(THREE), group(*instances(ONE, 2), *instances(TWO, 2)), CALM, at(10))
+    turn = advance(
+        stepping(1), desired(THREE), group(*instances(ONE, 2), *instances(TWO, 2)), CALM, at(10)
+    )
     assert isinstance(turn.rollout.phase, GoingBack)
     assert turn.rollout.phase.outcome == "superseded"
     assert turn.desired.release == THREE
     assert shares(turn) == [("1", None)]
     back = advance(turn.rollout, turn.desired, group(*instances(ONE, 4)), CALM, at(20))
     assert back.transitions[0].outcome == "superseded"
-    assert advance(back.rollout, back.desired, group(*instances(ONE, 4)), CALM, at(21)).rollout.candidate == THREE
+    assert (
+        advance(
+            back.rollout, back.desired, group(*instances(ONE, 4)), CALM, at(21)
+        ).rollout.candidate
+        == THREE
+    )
 
 
 def test_a_newer_first_release_takes_over_without_removing_the_fleet() -> None:
@@ -308,7 +343,9 @@ def test_a_release_that_went_back_is_refused_unless_forced() -> None:
     refused = advance(rollout, desired(TWO), group(*instances(ONE, 4)), CALM, NOON)
     assert refused.transitions[0].outcome == "refused"
     assert refused.desired.release == ONE
-    forced = advance(rollout, desired(replace(TWO, force=True)), group(*instances(ONE, 4)), CALM, NOON)
+    forced = advance(
+        rollout, desired(replace(TWO, force=True)), group(*instances(ONE, 4)), CALM, NOON
+    )
     assert forced.rollout.phase == Stepping(0, NOON)
 
 
@@ -328,7 +365,9 @@ def test_pause_holds_a_step_that_could_be_left_and_resume_lets_it_go() -> None:
     held = advance(paused.rollout, paused.desired, seen, CALM, at(5000))
     assert held.rollout.phase == Stepping(0, NOON)
     resumed = advance(held.rollout, desired(TWO, command("resume")), seen, CALM, at(5001))
-    assert advance(resumed.rollout, resumed.desired, seen, CALM, at(5002)).rollout.phase == Stepping(1, at(5002))
+    assert advance(
+        resumed.rollout, resumed.desired, seen, CALM, at(5002)
+    ).rollout.phase == Stepping(1, at(5002))
 
 
 def test_no_deadline_runs_while_paused() -> None:
@@ -341,14 +380,27 @@ def test_promote_skips_the_steps_and_the_bake_but_not_the_health() -> None:
     ill = group(*instances(ONE, 3), *instances(TWO, 1, "unhealthy"))
     rollout = advance(stepping(0), desired(TWO, command("promote")), ill, CALM, at(1)).rollout
     assert advance(rollout, desired(TWO), ill, CALM, at(2)).rollout.phase == Stepping(0, NOON)
-    rollout = advance(rollout, desired(TWO), group(*instances(ONE, 3), *instances(TWO, 1)), CALM, at(3)).rollout
+    rollout = advance(
+        rollout, desired(TWO), group(*instances(ONE, 3), *instances(TWO, 1)), CALM, at(3)
+    ).rollout
     assert rollout.phase == Stepping(2, at(3))
     rollout = advance(rollout, desired(TWO), group(*instances(TWO, 4)), CALM, at(4)).rollout
-    assert advance(rollout, desired(TWO), group(*instances(TWO, 4)), CALM, at(5)).transitions[0].outcome == "succeeded"
+    assert (
+        advance(rollout, desired(TWO), group(*instances(TWO, 4)), CALM, at(5))
+        .transitions[0]
+        .outcome
+        == "succeeded"
+    )
 
 
 def test_abort_goes_back_and_does_not_remember_the_release_as_failed() -> None:
-    turn = advance(stepping(1), desired(TWO, command("abort", reason="wrong weights")), group(*instances(ONE, 4)), CALM, at(1))
+    turn = advance(
+        stepping(1),
+        desired(TWO, command("abort", reason="wrong weights")),
+        group(*instances(ONE, 4)),
+        CALM,
+        at(1),
+    )
     assert isinstance(turn.rollout.phase, GoingBack)
     assert turn.rollout.phase.why == "aborted on command: wrong weights"
     assert turn.rollout.failed == ()
@@ -357,20 +409,30 @@ def test_abort_goes_back_and_does_not_remember_the_release_as_failed() -> None:
 
 def test_rollback_returns_to_what_served_before_in_one_step() -> None:
     rollout = serving(TWO, previous=ONE)
-    turn = advance(rollout, desired(TWO, command("rollback")), group(*instances(TWO, 4)), CALM, at(1))
+    turn = advance(
+        rollout, desired(TWO, command("rollback")), group(*instances(TWO, 4)), CALM, at(1)
+    )
     begun_back = advance(turn.rollout, turn.desired, group(*instances(TWO, 4)), CALM, at(2))
     assert begun_back.rollout.phase == Stepping(2, at(2))
     assert shares(begun_back) == [("1", None)]
 
 
 def test_retire_removes_everything_and_ends_when_nothing_is_left() -> None:
-    turn = advance(serving(ONE), desired(ONE, command("retire")), group(*instances(ONE, 4)), CALM, at(1))
+    turn = advance(
+        serving(ONE), desired(ONE, command("retire")), group(*instances(ONE, 4)), CALM, at(1)
+    )
     assert isinstance(turn.rollout.phase, Retiring)
     assert turn.target.groups == ()
-    left = advance(turn.rollout, turn.desired, Observed(leftovers=("health check tiny-live",)), CALM, at(2))
+    left = advance(
+        turn.rollout, turn.desired, Observed(leftovers=("health check tiny-live",)), CALM, at(2)
+    )
     assert left.waits == "health check tiny-live still there"
     gone = advance(turn.rollout, turn.desired, NOTHING, CALM, at(3))
-    assert (gone.rollout.phase, gone.rollout.stable, gone.transitions[0].outcome) == (Settled(), None, "retired")
+    assert (gone.rollout.phase, gone.rollout.stable, gone.transitions[0].outcome) == (
+        Settled(),
+        None,
+        "retired",
+    )
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "promote", "abort"])
@@ -381,15 +443,32 @@ def test_a_command_with_nothing_to_do_says_so_and_changes_nothing(verb: Verb) ->
 
 
 def test_a_command_for_another_release_changes_nothing() -> None:
-    turn = advance(stepping(0), desired(TWO, command("abort", version="9")), group(*instances(ONE, 4)), CALM, NOON)
+    turn = advance(
+        stepping(0),
+        desired(TWO, command("abort", version="9")),
+        group(*instances(ONE, 4)),
+        CALM,
+        NOON,
+    )
     assert turn.rollout == stepping(0)
 
 
 def test_a_release_that_never_began_ends_superseded_when_the_model_is_retired() -> None:
-    turn = advance(stepping(0), desired(THREE, command("retire")), group(*instances(ONE, 4)), CALM, NOON)
-    assert [(told.release, told.outcome) for told in turn.transitions] == [("3", "superseded"), ("2", None)]
+    turn = advance(
+        stepping(0), desired(THREE, command("retire")), group(*instances(ONE, 4)), CALM, NOON
+    )
+    assert [(told.release, told.outcome) for told in turn.transitions] == [
+        ("3", "superseded"),
+        ("2", None),
+    ]
 
 
 def test_the_group_view_of_versions_is_not_needed_to_judge_health() -> None:
-    seen = group(*instances(ONE, 3), *instances(TWO, 1), versions=(VersionView("tiny-1", None), VersionView("tiny-2", 1)))
-    assert advance(stepping(0), desired(TWO), seen, CALM, at(10)).rollout.phase == Stepping(1, at(10))
+    seen = group(
+        *instances(ONE, 3),
+        *instances(TWO, 1),
+        versions=(VersionView("tiny-1", None), VersionView("tiny-2", 1)),
+    )
+    assert advance(stepping(0), desired(TWO), seen, CALM, at(10)).rollout.phase == Stepping(
+        1, at(10)
+    )

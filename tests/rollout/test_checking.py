@@ -1,4 +1,5 @@
-"""What is said, field by field, of values that do not fit a section, and what is left of a value once those are taken out."""
+"""What is said, field by field, of values that do not fit a section, and what is left of a value
+once those are taken out."""
 
 from __future__ import annotations
 
@@ -7,10 +8,19 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from rollout.checking import DEEPEST, checked, frozen, misplaced, node_at, target_of, value_of, words_of
-from rollout.events import CommandMessage, ReleaseMessage
-from rollout.problems import MOST_PROBLEMS, Invalid
-from rollout.spec import Scaling, Sections, Spec
+from rollout.spec.message import CommandMessage, ReleaseMessage
+from rollout.spec.model import Scaling, Sections, Spec
+from rollout.spec.problems import MOST_PROBLEMS, Invalid
+from rollout.spec.validation import (
+    DEEPEST,
+    checked,
+    frozen,
+    misplaced,
+    node_at,
+    target_of,
+    value_of,
+    words_of,
+)
 
 
 class Part(BaseModel):
@@ -98,10 +108,18 @@ def test_what_fits_has_no_problems() -> None:
             {("part", "size")},
         ),
         ({"name": "a", "part": "w"}, ['part: must be an object, got "w"'], 3, {("part",)}),
-        ({"name": "a", "part": {"size": 1}}, ["part.word: is required; must be a text"], 3, {("part",)}),
+        (
+            {"name": "a", "part": {"size": 1}},
+            ["part.word: is required; must be a text"],
+            3,
+            {("part",)},
+        ),
         (
             {"name": "a", "part": {"word": "w", "size": 4, "wrod": "x"}},
-            ["part.wrod: is not a field here; did you mean word? (there are size, word), got a text of 1 characters"],
+            [
+                "part.wrod: is not a field here; did you mean word? (there are size, word), got a"
+                " text of 1 characters"
+            ],
             4,
             {("part", "wrod")},
         ),
@@ -112,20 +130,31 @@ def test_what_fits_has_no_problems() -> None:
             {("part", "qq")},
         ),
         (
-            {"name": "a", "items": [{"word": "w"}, {"word": 1}, {}], "part": {"word": "w", "size": 4}},
+            {
+                "name": "a",
+                "items": [{"word": "w"}, {"word": 1}, {}],
+                "part": {"word": "w", "size": 4},
+            },
             ["items: must be a list, got a list of 3"],
             4,
             {("items",)},
         ),
         (
-            {"name": "a", "items": ({"word": "w"}, {"word": 1}, {}), "part": {"word": "w", "size": 4}},
+            {
+                "name": "a",
+                "items": ({"word": "w"}, {"word": 1}, {}),
+                "part": {"word": "w", "size": 4},
+            },
             ["items[1].word: must be a text, got 1", "items[2].word: is required; must be a text"],
             4,
             {("items",)},
         ),
         (
             {"name": "a", "plain": {"b": "x"}, "part": {"word": "w", "size": 0}},
-            ["part.size: must be an integer from 1 to 9, got 0", 'plain.b: must be an integer, got "x"'],
+            [
+                "part.size: must be an integer from 1 to 9, got 0",
+                'plain.b: must be an integer, got "x"',
+            ],
             3,
             {("plain", "b"), ("part", "size")},
         ),
@@ -143,7 +172,10 @@ def test_what_is_wrong_is_told_and_taken_out_and_the_rest_is_kept(
 
 def test_of_what_lacks_something_of_its_own_nothing_is_left() -> None:
     found = checked(Whole, {"part": {"word": "w"}}, partial=False)
-    assert (found.value, [str(problem) for problem in found.problems]) == (None, ["name: is required; must be a text"])
+    assert (found.value, [str(problem) for problem in found.problems]) == (
+        None,
+        ["name: is required; must be a text"],
+    )
 
 
 def test_checking_leaves_the_value_itself_as_it_was() -> None:
@@ -155,8 +187,12 @@ def test_checking_leaves_the_value_itself_as_it_was() -> None:
 def test_what_a_message_leaves_out_may_be_inherited_but_not_in_a_list_nor_its_own_name() -> None:
     assert said({"name": "a", "part": {"size": 1}}, partial=True) == []
     assert said({"part": {"size": 1}}, partial=True) == ["name: is required; must be a text"]
-    assert said({"name": "a", "items": ({},)}, partial=True) == ["items[0].word: is required; must be a text"]
-    assert said({"name": "a", "part": {"size": 0}}, partial=True) == ["part.size: must be an integer from 1 to 9, got 0"]
+    assert said({"name": "a", "items": ({},)}, partial=True) == [
+        "items[0].word: is required; must be a text"
+    ]
+    assert said({"name": "a", "part": {"size": 0}}, partial=True) == [
+        "part.size: must be an integer from 1 to 9, got 0"
+    ]
 
 
 def test_no_more_problems_are_told_than_anybody_reads() -> None:
@@ -174,7 +210,13 @@ def test_no_more_problems_are_told_than_anybody_reads() -> None:
     [
         ({"name": None, "part": None}, []),
         ({"part": {"size": None}}, []),
-        ({"parts": None}, ["parts: is not a field here; did you mean part? (there are items, name, part, plain), got null"]),
+        (
+            {"parts": None},
+            [
+                "parts: is not a field here; did you mean part? (there are items, name, part,"
+                " plain), got null"
+            ],
+        ),
         ({"part": {"qq": None}}, ["part.qq: is not a field here (there are size, word), got null"]),
         ({"plain": {"anything": None}}, []),
         ({"items": [{"qq": None}]}, []),
@@ -187,18 +229,21 @@ def test_a_null_is_told_where_its_name_means_nothing(value: object, told: list[s
 def test_a_null_in_a_map_needs_a_name_that_the_map_takes() -> None:
     env = {"artifact": {"env": {"GOOD": None, "1BAD": None}}}
     assert [str(problem) for problem in misplaced(ReleaseMessage, env)] == [
-        "artifact.env: names must be letters, digits and _, not starting with a digit, got a text of 4 characters"
+        "artifact.env: names must be letters, digits and _, not starting with a digit, got a text"
+        " of 4 characters"
     ]
     schedule = {"scaling": {"schedules": {"Day": None}}}
     assert [str(problem) for problem in misplaced(ReleaseMessage, schedule)] == [
-        'scaling.schedules: names must be 1 to 63 lower-case letters, digits and hyphens, starting with a letter, got "Day"'
+        "scaling.schedules: names must be 1 to 63 lower-case letters, digits and hyphens, starting"
+        ' with a letter, got "Day"'
     ]
 
 
 def test_a_name_that_a_map_does_not_take_is_told_at_the_map() -> None:
     found = checked(Sections, {"machine": {"labels": {"Team": "a", "ok": "b"}}}, partial=True)
     assert [str(problem) for problem in found.problems] == [
-        'machine.labels: names must be 1 to 63 lower-case letters, digits, _ and -, starting with a letter, got "Team"'
+        "machine.labels: names must be 1 to 63 lower-case letters, digits, _ and -, starting with a"
+        ' letter, got "Team"'
     ]
     assert found.value
     assert found.value.machine.labels == {"ok": "b"}
@@ -210,7 +255,11 @@ def test_a_name_that_a_map_does_not_take_is_told_at_the_map() -> None:
 def test_a_place_is_found_through_sections_lists_and_maps() -> None:
     assert node_at(Spec, ())["type"] == "object"
     assert node_at(Spec, ("scaling", "max"))["maximum"] == 2000
-    assert node_at(Spec, ("scaling", "metrics", 0, "type"))["enum"] == ["gauge", "delta_per_second", "delta_per_minute"]
+    assert node_at(Spec, ("scaling", "metrics", 0, "type"))["enum"] == [
+        "gauge",
+        "delta_per_second",
+        "delta_per_minute",
+    ]
     assert node_at(Spec, ("scaling", "schedules", "day", "duration_seconds"))["minimum"] == 300
     assert node_at(Spec, ("artifact", "env", "A"))["maxLength"] == 8192
     assert node_at(Spec, ("scaling", "nothing")) == {}
@@ -230,14 +279,19 @@ def test_what_is_said_beside_a_reference_counts_too() -> None:
 @pytest.mark.parametrize(
     ("node", "values"),
     [
-        ({"patternProperties": {"^a$": {"type": "string"}}, "additionalProperties": False}, {"type": "string"}),
+        (
+            {"patternProperties": {"^a$": {"type": "string"}}, "additionalProperties": False},
+            {"type": "string"},
+        ),
         ({"additionalProperties": {"type": "integer"}}, {"type": "integer"}),
         ({"additionalProperties": False}, {}),
         ({"additionalProperties": True}, {}),
         ({}, {}),
     ],
 )
-def test_the_values_of_a_map_are_under_its_pattern_or_beside_it(node: dict[str, Any], values: dict[str, Any]) -> None:
+def test_the_values_of_a_map_are_under_its_pattern_or_beside_it(
+    node: dict[str, Any], values: dict[str, Any]
+) -> None:
     assert value_of(node) == values
 
 

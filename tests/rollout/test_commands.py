@@ -28,7 +28,10 @@ from tests.rollout.build import NOON, at, release
 
 ONE, TWO, THREE = release("1"), release("2"), release("3")
 STEPPING, BAKING = Stepping(1, NOON), Baking(NOON)
-BACK, RETIRING = GoingBack("rolled_back", "unhealthy", "it was sick", NOON), Retiring(NOON, "retired")
+BACK, RETIRING = (
+    GoingBack("rolled_back", "unhealthy", "it was sick", NOON),
+    Retiring(NOON, "retired"),
+)
 ON_THE_WAY = (STEPPING, BAKING)
 OTHER_PHASES: tuple[Phase, ...] = (Settled(), BACK, RETIRING)
 GIVEN, NOW = at(90), at(100)
@@ -64,7 +67,9 @@ def told(found: Obeyed) -> list[tuple[str, str, str, str]]:
 
 @pytest.mark.parametrize(("phase", "name"), [(STEPPING, "step_2"), (BAKING, "baking")])
 def test_pause_holds_a_release_on_its_way_and_says_who_asked(phase: Phase, name: str) -> None:
-    found = obeyed(swapping(phase, promoted=True), command("pause", requested_by="ann", reason="look first"))
+    found = obeyed(
+        swapping(phase, promoted=True), command("pause", requested_by="ann", reason="look first")
+    )
     why = "paused by ann: look first"
     assert found.rollout == swapping(phase, promoted=True, paused=Pause(why, NOW))
     assert told(found) == [("2", name, "paused", why)]
@@ -79,13 +84,17 @@ def test_pause_holds_a_release_on_its_way_and_says_who_asked(phase: Phase, name:
         ({"reason": "look first"}, "paused on command: look first"),
     ],
 )
-def test_what_is_told_of_a_command_names_who_and_why_where_they_are_known(fields: dict[str, str], why: str) -> None:
+def test_what_is_told_of_a_command_names_who_and_why_where_they_are_known(
+    fields: dict[str, str], why: str
+) -> None:
     assert told(obeyed(swapping(), command("pause", **fields))) == [("2", "step_2", "paused", why)]
 
 
 @pytest.mark.parametrize("phase", ON_THE_WAY)
 def test_resume_goes_on_as_if_the_pause_had_not_been(phase: Stepping | Baking) -> None:
-    found = obeyed(swapping(phase, paused=PAUSED, progress=Progress(1, at(10), 1, at(20))), command("resume"))
+    found = obeyed(
+        swapping(phase, paused=PAUSED, progress=Progress(1, at(10), 1, at(20))), command("resume")
+    )
     assert found.rollout.paused is None
     assert found.rollout.phase == replace(phase, since=at(60))
     assert found.rollout.progress == Progress(1, at(70), 1, at(80))
@@ -121,7 +130,9 @@ def test_promote_ends_a_pause_and_marks_the_rollout(phase: Phase) -> None:
 
 @pytest.mark.parametrize("phase", ON_THE_WAY)
 def test_abort_turns_back_and_wants_the_stable_release_again(phase: Phase) -> None:
-    found = obeyed(swapping(phase, paused=PAUSED, promoted=True), command("abort", reason="wrong weights"))
+    found = obeyed(
+        swapping(phase, paused=PAUSED, promoted=True), command("abort", reason="wrong weights")
+    )
     why = "aborted on command: wrong weights"
     assert found.rollout == swapping(GoingBack("aborted", "aborted", why, NOW), progress=None)
     assert found.desired == desired(ONE)
@@ -145,7 +156,9 @@ def test_abort_wants_the_stable_release_also_where_nothing_was_wanted() -> None:
 
 @pytest.mark.parametrize("verb", ["pause", "promote", "abort"])
 @pytest.mark.parametrize("phase", OTHER_PHASES)
-def test_where_no_release_is_on_its_way_a_command_for_one_changes_nothing(verb: Verb, phase: Phase) -> None:
+def test_where_no_release_is_on_its_way_a_command_for_one_changes_nothing(
+    verb: Verb, phase: Phase
+) -> None:
     before = swapping(phase)
     found = obeyed(before, command(verb))
     assert (found.rollout, found.desired) == (before, desired())
@@ -179,7 +192,9 @@ def test_rollback_of_a_settled_model_wants_what_served_before_and_by_one_step() 
 
 
 def test_rollback_goes_to_the_release_it_names() -> None:
-    found = obeyed(Rollout(stable=TWO, previous=ONE), command("rollback", version="3", release=THREE))
+    found = obeyed(
+        Rollout(stable=TWO, previous=ONE), command("rollback", version="3", release=THREE)
+    )
     assert found.desired.release == replace(THREE, generation=3, force=True, released_at=GIVEN)
     assert told(found) == [("3", "settled", "asked", "rolled back on command to release 3")]
 
@@ -198,10 +213,14 @@ def test_rollback_of_a_first_release_on_its_way_is_to_abort_it() -> None:
 
 
 @pytest.mark.parametrize("stable", [ONE, None])
-def test_rollback_to_a_third_release_in_mid_rollout_lets_the_rollout_give_way_to_it(stable: Release | None) -> None:
+def test_rollback_to_a_third_release_in_mid_rollout_lets_the_rollout_give_way_to_it(
+    stable: Release | None,
+) -> None:
     found = obeyed(swapping(stable=stable), command("rollback", version="3", release=THREE))
     assert found.rollout == swapping(stable=stable)
-    assert found.desired == Desired("tiny", replace(THREE, generation=3, force=True, released_at=GIVEN), 3)
+    assert found.desired == Desired(
+        "tiny", replace(THREE, generation=3, force=True, released_at=GIVEN), 3
+    )
     assert told(found) == [("3", "step_2", "asked", "rolled back on command to release 3")]
 
 
@@ -218,11 +237,17 @@ def test_rollback_displaces_a_release_that_never_began() -> None:
         (Rollout(stable=TWO), {}, "no release served before this one"),
         (swapping(RETIRING, previous=ONE), {}, "the model is being retired"),
         (swapping(RETIRING), {"version": "3", "release": THREE}, "the model is being retired"),
-        (Rollout(stable=TWO, previous=ONE), {"version": "2", "release": TWO}, "release 2 serves already"),
+        (
+            Rollout(stable=TWO, previous=ONE),
+            {"version": "2", "release": TWO},
+            "release 2 serves already",
+        ),
         (swapping(BACK), {"version": "1", "release": ONE}, "release 1 serves already"),
     ],
 )
-def test_a_rollback_to_nowhere_changes_nothing_and_says_why(rollout: Rollout, fields: dict[str, Any], why: str) -> None:
+def test_a_rollback_to_nowhere_changes_nothing_and_says_why(
+    rollout: Rollout, fields: dict[str, Any], why: str
+) -> None:
     found = obeyed(rollout, command("rollback", **fields))
     assert (found.rollout, found.desired) == (rollout, desired())
     [(version, came, went, said)] = told(found)
@@ -238,27 +263,37 @@ def test_a_rollback_to_a_named_release_is_taken_while_another_goes_back() -> Non
 # ---- Retire
 
 
-@pytest.mark.parametrize("rollout", [swapping(paused=PAUSED, promoted=True), Rollout(stable=TWO), swapping(stable=None)])
+@pytest.mark.parametrize(
+    "rollout", [swapping(paused=PAUSED, promoted=True), Rollout(stable=TWO), swapping(stable=None)]
+)
 def test_retire_removes_whatever_there_is(rollout: Rollout) -> None:
     found = obeyed(rollout, command("retire", requested_by="ann", reason="unused"))
     why = "retired by ann: unused"
-    assert found.rollout == replace(rollout, phase=Retiring(NOW, why), paused=None, progress=None, promoted=False)
+    assert found.rollout == replace(
+        rollout, phase=Retiring(NOW, why), paused=None, progress=None, promoted=False
+    )
     assert found.desired == desired(None)
     [(version, _, after, said)] = told(found)
     assert (version, after, said) == ("2", "retiring", why)
 
 
 def test_retire_names_a_version_in_vain_since_it_is_about_the_model() -> None:
-    assert isinstance(obeyed(Rollout(stable=TWO), command("retire", version="9")).rollout.phase, Retiring)
+    assert isinstance(
+        obeyed(Rollout(stable=TWO), command("retire", version="9")).rollout.phase, Retiring
+    )
 
 
 def test_retiring_nothing_leaves_nothing_wanted() -> None:
     found = obeyed(Rollout(failed=("d",)), command("retire"), of=None)
     assert (found.rollout, found.desired) == (Rollout(failed=("d",)), desired(None))
-    assert told(found) == [("", "settled", "settled", "retire changes nothing: nothing of the model exists")]
+    assert told(found) == [
+        ("", "settled", "settled", "retire changes nothing: nothing of the model exists")
+    ]
 
 
-def test_a_release_that_waits_for_its_first_turn_ends_superseded_when_its_model_is_retired() -> None:
+def test_a_release_that_waits_for_its_first_turn_ends_superseded_when_its_model_is_retired() -> (
+    None
+):
     found = obeyed(Rollout(), command("retire", requested_by="ann"), of=TWO)
     assert (found.rollout, found.desired) == (Rollout(), desired(None))
     assert told(found) == [
@@ -272,8 +307,15 @@ def test_a_release_that_waits_for_its_first_turn_ends_superseded_when_its_model_
 
 
 def test_commands_are_obeyed_in_order_and_each_is_told() -> None:
-    found = obeyed(swapping(), command("pause"), command("resume"), command("abort"), command("promote"))
-    assert [each.to for each in found.transitions] == ["paused", "step_2", "going_back", "going_back"]
+    found = obeyed(
+        swapping(), command("pause"), command("resume"), command("abort"), command("promote")
+    )
+    assert [each.to for each in found.transitions] == [
+        "paused",
+        "step_2",
+        "going_back",
+        "going_back",
+    ]
     assert isinstance(found.rollout.phase, GoingBack)
 
 
@@ -281,7 +323,9 @@ def test_without_commands_nothing_is_told() -> None:
     assert obeyed(swapping()) == Obeyed(swapping(), desired())
 
 
-@pytest.mark.parametrize(("waiting", "is_told"), [(None, False), (ONE, False), (TWO, False), (THREE, True)])
+@pytest.mark.parametrize(
+    ("waiting", "is_told"), [(None, False), (ONE, False), (TWO, False), (THREE, True)]
+)
 def test_only_what_never_began_is_displaced(waiting: Release | None, is_told: bool) -> None:
     end = Transition("3", "desired", "superseded", "because", "superseded", "superseded")
     assert displaced(swapping(), desired(waiting), "because") == ((end,) if is_told else ())

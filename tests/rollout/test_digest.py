@@ -1,4 +1,5 @@
-"""A release's digest: what names its template, so that it may change with what is asked for and with nothing else."""
+"""A release's digest: what names its template, so that it may change with what is asked for and
+with nothing else."""
 
 from __future__ import annotations
 
@@ -23,15 +24,22 @@ DIGEST = f"host/app@sha256:{'0' * 64}"
     ],
     ids=["plain", "rich"],
 )
-def test_the_same_spec_has_the_same_digest_for_ever(artifact: dict[str, object], expected: str) -> None:
-    """Another value here would give every model that serves a new template at its next release, though nothing was asked for."""
+def test_the_same_spec_has_the_same_digest_for_ever(
+    artifact: dict[str, object], expected: str
+) -> None:
+    """Another value here would give every model that serves a new template at its next release,
+    though nothing was asked for."""
     assert release("1", artifact=artifact).digest == expected
 
 
 def test_who_signed_an_image_changes_no_digest_and_the_image_does() -> None:
     plain, signed, other = (
         release("1", artifact=artifact).digest
-        for artifact in ({"image": DIGEST}, {"image": DIGEST, "signature": "A" * 88}, {"image": f"{DIGEST[:-1]}1"})
+        for artifact in (
+            {"image": DIGEST},
+            {"image": DIGEST, "signature": "A" * 88},
+            {"image": f"{DIGEST[:-1]}1"},
+        )
     )
     assert plain == signed
     assert plain != other

@@ -1,4 +1,5 @@
-"""A model's state as the document that the store keeps: what is written is read back equal, and what is not known is refused."""
+"""A model's state as the document that the store keeps: what is written is read back equal, and
+what is not known is refused."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rollout.encode import (
+from infra.store.documents import (
     Claim,
     State,
     UnknownSchema,
@@ -31,10 +32,14 @@ from rollout.model import (
     Settled,
     Stepping,
 )
-from rollout.spec import dump
+from rollout.spec.model import dump
 from tests.rollout.build import NOON, at, release
 
-ONE, TWO, THREE = release("1"), release("2"), replace(release("3"), asked="abc", requested_by="ann", reason="why not", force=True)
+ONE, TWO, THREE = (
+    release("1"),
+    release("2"),
+    replace(release("3"), asked="abc", requested_by="ann", reason="why not", force=True),
+)
 PHASES: dict[str, Phase] = {
     "settled": Settled(),
     "stepping": Stepping(2, at(1)),
@@ -43,7 +48,9 @@ PHASES: dict[str, Phase] = {
     "retiring": Retiring(at(4), "retired by ann"),
 }
 FULL = State(
-    desired=Desired("tiny", THREE, 7, (Command("rollback", "event-9", at(5), "1", ONE, "bob", "slow"),), at(6)),
+    desired=Desired(
+        "tiny", THREE, 7, (Command("rollback", "event-9", at(5), "1", ONE, "bob", "slow"),), at(6)
+    ),
     rollout=Rollout(
         phase=PHASES["stepping"],
         stable=TWO,
@@ -141,12 +148,21 @@ def test_what_is_written_is_read_back_equal_in_every_phase(name: str) -> None:
 
 
 def test_each_part_of_a_phase_is_stored_under_its_name() -> None:
-    stored_phases = [to_document(State(Desired("tiny"), Rollout(phase)))["rollout"]["phase"] for phase in PHASES.values()]
+    stored_phases = [
+        to_document(State(Desired("tiny"), Rollout(phase)))["rollout"]["phase"]
+        for phase in PHASES.values()
+    ]
     assert stored_phases == [
         {"name": "settled"},
         {"name": "stepping", "step": 2, "since": at(1)},
         {"name": "baking", "since": at(2)},
-        {"name": "going_back", "outcome": "rolled_back", "reason": "unhealthy", "why": "it was sick", "since": at(3)},
+        {
+            "name": "going_back",
+            "outcome": "rolled_back",
+            "reason": "unhealthy",
+            "why": "it was sick",
+            "since": at(3),
+        },
         {"name": "retiring", "since": at(4), "why": "retired by ann"},
     ]
 
@@ -180,7 +196,9 @@ def test_writing_shares_nothing_with_what_was_written() -> None:
 
 
 @pytest.mark.parametrize("schema", [0, 2, "1", None])
-def test_a_document_of_another_schema_is_refused_with_its_model_and_its_schema(schema: object) -> None:
+def test_a_document_of_another_schema_is_refused_with_its_model_and_its_schema(
+    schema: object,
+) -> None:
     with pytest.raises(UnknownSchema) as refused:
         from_document(to_document(FULL) | {"schema": schema})
     assert str(refused.value) == f"model document 'tiny' has schema {schema!r}, not 1"
@@ -211,11 +229,15 @@ def test_a_release_written_before_a_field_was_there_has_its_default() -> None:
     assert release_from_document(document) == ONE
 
 
-def test_a_release_whose_spec_cannot_be_read_is_another_slipways_and_no_fault_of_a_message() -> None:
+def test_a_release_whose_spec_cannot_be_read_is_another_slipways_and_no_fault_of_a_message() -> (
+    None
+):
     document = release_to_document(TWO)
     document["spec"] = document["spec"] | {"scaling": {"max": "lots"}}
     with pytest.raises(UnknownSchema) as refused:
         release_from_document(document)
-    assert str(refused.value) == (
-        "release '2' on record has a spec that is not known here: scaling.max: must be an integer from 1 to 2000, got \"lots\""
+    assert (
+        str(refused.value)
+        == "release '2' on record has a spec that is not known here: scaling.max: must be an"
+        ' integer from 1 to 2000, got "lots"'
     )

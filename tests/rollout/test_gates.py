@@ -1,4 +1,5 @@
-"""The gates of a step and of the bake: each of the four verdicts, at the very second and instance where it changes."""
+"""The gates of a step and of the bake: each of the four verdicts, at the very second and instance
+where it changes."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rollout.gates import (
+from rollout.gates.health import (
     MAX_FLAPS,
     SICK_MAJORITY_SECONDS,
     Failed,
@@ -21,8 +22,18 @@ from rollout.gates import (
     noted,
     step_gate,
 )
-from rollout.model import Evidence, GroupTarget, GroupView, Health, Instance, Problem, Progress, Reason, Share
-from rollout.strategies import standing
+from rollout.model import (
+    Evidence,
+    GroupTarget,
+    GroupView,
+    Health,
+    Instance,
+    Problem,
+    Progress,
+    Reason,
+    Share,
+)
+from rollout.strategies.rolling import standing
 from tests.rollout.build import NOON, at, group, instances, release, stuck
 
 ONE, TWO = release("1"), release("2")
@@ -39,25 +50,44 @@ def view(*members: Instance, **changes: Any) -> GroupView:
     return group(*members, **changes).groups[0]
 
 
-def seen(healthy: int, needed: int | None = None, sick: int = 0, health: Health = "unhealthy", **changes: Any) -> Look:
-    """A look at release 2 that has everything: `needed` of it are asked for and `healthy` of these are."""
+def seen(
+    healthy: int,
+    needed: int | None = None,
+    sick: int = 0,
+    health: Health = "unhealthy",
+    **changes: Any,
+) -> Look:
+    """A look at release 2 that has everything: `needed` of it are asked for and `healthy` of these
+    are."""
     members = (*instances(TWO, healthy), *instances(TWO, sick, health, start=healthy))
-    return look(target(healthy + sick if needed is None else needed), TWO, view(*instances(ONE, 5), *members, **changes))
+    return look(
+        target(healthy + sick if needed is None else needed),
+        TWO,
+        view(*instances(ONE, 5), *members, **changes),
+    )
 
 
-def step(at_a_look: Look, seconds: float, progress: Progress = BEGUN, evidence: Evidence = CALM) -> Verdict:
+def step(
+    at_a_look: Look, seconds: float, progress: Progress = BEGUN, evidence: Evidence = CALM
+) -> Verdict:
     return step_gate(at_a_look, progress, evidence, at(seconds))
 
 
-def bake(at_a_look: Look, seconds: float, progress: Progress = BEGUN, evidence: Evidence = CALM) -> Verdict:
+def bake(
+    at_a_look: Look, seconds: float, progress: Progress = BEGUN, evidence: Evidence = CALM
+) -> Verdict:
     return bake_gate(at_a_look, progress, evidence, NOON, at(seconds))
 
 
 # ---- A look
 
 
-@pytest.mark.parametrize(("asked", "size", "needed"), [(2, 4, 2), (9, 4, 4), (None, 4, 4), (0, 4, 0)])
-def test_a_release_needs_what_is_asked_for_but_no_more_than_the_group_has(asked: int | None, size: int, needed: int) -> None:
+@pytest.mark.parametrize(
+    ("asked", "size", "needed"), [(2, 4, 2), (9, 4, 4), (None, 4, 4), (0, 4, 0)]
+)
+def test_a_release_needs_what_is_asked_for_but_no_more_than_the_group_has(
+    asked: int | None, size: int, needed: int
+) -> None:
     assert look(target(asked), TWO, view(*instances(ONE, size))).needed == needed
 
 
@@ -71,7 +101,10 @@ def test_without_a_group_the_least_is_needed_and_at_least_one(least: int, needed
     assert (found.needed, found.instances, found.group, found.release) == (needed, (), None, TWO)
 
 
-@pytest.mark.parametrize(("action", "counts"), [("NONE", True), ("RESTARTING", True), ("DELETING", False), ("ABANDONING", False)])
+@pytest.mark.parametrize(
+    ("action", "counts"),
+    [("NONE", True), ("RESTARTING", True), ("DELETING", False), ("ABANDONING", False)],
+)
 def test_what_is_being_deleted_no_longer_counts(action: str, counts: bool) -> None:
     found = look(target(1), TWO, view(*instances(ONE, 3), *instances(TWO, 1, action=action)))
     assert len(found.instances) == counts
@@ -100,7 +133,9 @@ def test_only_what_runs_and_is_healthy_by_the_balancers_own_word_is_healthy() ->
         (seen(0), True),
     ],
 )
-def test_a_release_is_well_when_it_has_enough_and_none_of_it_is_sick(found: Look, is_well: bool) -> None:
+def test_a_release_is_well_when_it_has_enough_and_none_of_it_is_sick(
+    found: Look, is_well: bool
+) -> None:
     assert found.is_well == is_well
 
 
@@ -114,7 +149,9 @@ def test_a_release_is_well_when_it_has_enough_and_none_of_it_is_sick(found: Look
         (look(replace(target(0), min=0), TWO, None), False),
     ],
 )
-def test_a_target_is_reached_when_the_group_says_so_and_the_balancer_too(found: Look, is_reached: bool) -> None:
+def test_a_target_is_reached_when_the_group_says_so_and_the_balancer_too(
+    found: Look, is_reached: bool
+) -> None:
     assert found.is_reached is is_reached
 
 
@@ -171,15 +208,23 @@ def test_what_may_mend_is_waited_for(reason: Reason) -> None:
 
 
 def test_an_instance_that_cannot_be_made_for_good_fails_the_step_in_compute_engines_words() -> None:
-    found = look(target(2), TWO, view(*instances(ONE, 2), *instances(TWO, 1), stuck(TWO, "quota", "Quota 'GPUS' exceeded")))
+    found = look(
+        target(2),
+        TWO,
+        view(*instances(ONE, 2), *instances(TWO, 1), stuck(TWO, "quota", "Quota 'GPUS' exceeded")),
+    )
     assert step(found, 1) == Failed("quota", "Quota 'GPUS' exceeded")
 
 
-@pytest.mark.parametrize(("flaps", "fails"), [(MAX_FLAPS - 1, False), (MAX_FLAPS, True), (MAX_FLAPS + 1, True)])
+@pytest.mark.parametrize(
+    ("flaps", "fails"), [(MAX_FLAPS - 1, False), (MAX_FLAPS, True), (MAX_FLAPS + 1, True)]
+)
 def test_the_third_fall_fails_a_step_and_a_bake(flaps: int, fails: bool) -> None:
     fell = Progress(2, NOON, flaps)
     why = f"release 2 lost healthy instances {flaps} times"
-    assert step(seen(2), 1, fell) == (Failed("unhealthy", f"{why} in this step") if fails else Passed(str(seen(2))))
+    assert step(seen(2), 1, fell) == (
+        Failed("unhealthy", f"{why} in this step") if fails else Passed(str(seen(2)))
+    )
     assert isinstance(bake(seen(2), 1, fell), Failed) == fails
     if fails:
         assert bake(seen(2), 1, fell) == Failed("unhealthy", f"{why} while it baked")
@@ -193,64 +238,120 @@ def test_three_falls_are_too_many() -> None:
     ("found", "evidence", "why"),
     [
         (seen(1, needed=2), CALM, "1 of 2 instances of release 2 are healthy"),
-        (seen(2, is_stable=False), CALM, "2 of 2 instances of release 2 are healthy; the group is still changing"),
+        (
+            seen(2, is_stable=False),
+            CALM,
+            "2 of 2 instances of release 2 are healthy; the group is still changing",
+        ),
         (seen(2), Evidence(unmet=("the route is missing", "another")), "the route is missing"),
         (look(target(1), TWO, None), CALM, "the group does not exist yet"),
         (
-            look(target(2), TWO, view(*instances(TWO, 1), stuck(TWO, "stock-out", "us-central1-a has none"))),
+            look(
+                target(2),
+                TWO,
+                view(*instances(TWO, 1), stuck(TWO, "stock-out", "us-central1-a has none")),
+            ),
             Evidence(unmet=("the route is missing",)),
             "1 of 2 instances of release 2 are healthy; us-central1-a has none",
         ),
     ],
 )
-def test_until_the_deadline_a_step_waits_and_says_for_what(found: Look, evidence: Evidence, why: str) -> None:
+def test_until_the_deadline_a_step_waits_and_says_for_what(
+    found: Look, evidence: Evidence, why: str
+) -> None:
     assert step(found, DEADLINE - 1, evidence=evidence) == Waiting(why)
 
 
 @pytest.mark.parametrize(
     ("found", "evidence", "verdict"),
     [
-        (seen(1, sick=1), CALM, Failed("unhealthy", "1 of 2 instances of release 2 are healthy, and none got better for 15 min")),
-        (seen(0, sick=2, health="unknown"), CALM, Inconclusive("no health answer for release 2 for 15 min")),
+        (
+            seen(1, sick=1),
+            CALM,
+            Failed(
+                "unhealthy",
+                "1 of 2 instances of release 2 are healthy, and none got better for 15 min",
+            ),
+        ),
+        (
+            seen(0, sick=2, health="unknown"),
+            CALM,
+            Inconclusive("no health answer for release 2 for 15 min"),
+        ),
         (
             seen(1, needed=3),
             CALM,
-            Failed("unhealthy", "1 of 3 instances of release 2 are healthy, and none got better for 15 min"),
+            Failed(
+                "unhealthy",
+                "1 of 3 instances of release 2 are healthy, and none got better for 15 min",
+            ),
         ),
-        (seen(0, needed=2), CALM, Failed("timeout", "no progress for 15 min: 0 of 2 instances of release 2 are healthy")),
-        (seen(2), Evidence(unmet=("the route is missing",)), Failed("timeout", "no progress for 15 min: the route is missing")),
+        (
+            seen(0, needed=2),
+            CALM,
+            Failed("timeout", "no progress for 15 min: 0 of 2 instances of release 2 are healthy"),
+        ),
+        (
+            seen(2),
+            Evidence(unmet=("the route is missing",)),
+            Failed("timeout", "no progress for 15 min: the route is missing"),
+        ),
         (
             seen(2, is_stable=False),
             CALM,
-            Passed("2 of 2 instances of release 2 are healthy; the rest of the group does not get stable"),
+            Passed(
+                "2 of 2 instances of release 2 are healthy; the rest of the group does not get"
+                " stable"
+            ),
         ),
         (
             seen(2, is_stable=False, version_reached=False),
             CALM,
-            Failed("timeout", "no progress for 15 min: 2 of 2 instances of release 2 are healthy; the group is still changing"),
+            Failed(
+                "timeout",
+                "no progress for 15 min: 2 of 2 instances of release 2 are healthy; the group is"
+                " still changing",
+            ),
         ),
         (
             seen(2, is_stable=False),
             Evidence(unmet=("the route is missing",)),
             Failed("timeout", "no progress for 15 min: the route is missing"),
         ),
-        (look(target(1), TWO, None), CALM, Failed("timeout", "no progress for 15 min: the group does not exist yet")),
         (
-            look(target(2), TWO, view(*instances(TWO, 1), stuck(TWO, "stock-out", "us-central1-a has none"))),
+            look(target(1), TWO, None),
+            CALM,
+            Failed("timeout", "no progress for 15 min: the group does not exist yet"),
+        ),
+        (
+            look(
+                target(2),
+                TWO,
+                view(*instances(TWO, 1), stuck(TWO, "stock-out", "us-central1-a has none")),
+            ),
             CALM,
             Failed("stock-out", "no instance could be created for 15 min: us-central1-a has none"),
         ),
     ],
 )
-def test_at_the_deadline_a_step_says_what_it_is_that_made_no_progress(found: Look, evidence: Evidence, verdict: Verdict) -> None:
+def test_at_the_deadline_a_step_says_what_it_is_that_made_no_progress(
+    found: Look, evidence: Evidence, verdict: Verdict
+) -> None:
     assert step(found, DEADLINE, evidence=evidence) == verdict
 
 
 @pytest.mark.parametrize(
     ("action", "reason"),
-    [("VERIFYING", "unhealthy"), ("RECREATING", "unhealthy"), ("CREATING", "timeout"), ("RESTARTING", "timeout")],
+    [
+        ("VERIFYING", "unhealthy"),
+        ("RECREATING", "unhealthy"),
+        ("CREATING", "timeout"),
+        ("RESTARTING", "timeout"),
+    ],
 )
-def test_an_instance_that_is_checked_or_made_again_for_so_long_is_sick(action: str, reason: str) -> None:
+def test_an_instance_that_is_checked_or_made_again_for_so_long_is_sick(
+    action: str, reason: str
+) -> None:
     verdict = step(look(target(1), TWO, view(*instances(TWO, 1, action=action))), DEADLINE)
     assert isinstance(verdict, Failed)
     assert verdict.reason == reason
@@ -286,7 +387,9 @@ def test_a_bake_passes_at_its_very_end(seconds: float, verdict: Verdict) -> None
 
 
 def test_a_bake_that_is_over_waits_for_those_that_just_fell() -> None:
-    assert bake(seen(1, sick=1), BAKE) == Waiting("baked, but only 1 of 2 instances of release 2 are healthy")
+    assert bake(seen(1, sick=1), BAKE) == Waiting(
+        "baked, but only 1 of 2 instances of release 2 are healthy"
+    )
 
 
 @pytest.mark.parametrize(
@@ -299,16 +402,25 @@ def test_a_bake_that_is_over_waits_for_those_that_just_fell() -> None:
         (seen(3, sick=1), 240),
     ],
 )
-def test_a_sick_majority_is_not_waited_for_and_a_few_have_twice_their_start_up_time(found: Look, patience: int) -> None:
+def test_a_sick_majority_is_not_waited_for_and_a_few_have_twice_their_start_up_time(
+    found: Look, patience: int
+) -> None:
     unwell = Progress(4, NOON, 1, NOON)
     assert isinstance(bake(found, patience - 1, unwell), Waiting)
-    assert bake(found, patience, unwell) == Failed("unhealthy", f"{found}, for {patience} s of its bake time")
+    assert bake(found, patience, unwell) == Failed(
+        "unhealthy", f"{found}, for {patience} s of its bake time"
+    )
 
 
 @pytest.mark.parametrize(("startup", "patience"), [(1, 60), (30, 60), (31, 62), (300, 600)])
 def test_a_few_have_at_least_a_minute(startup: int, patience: int) -> None:
     quick = release("2", serving={"startup_seconds": startup}, rollout={"bake_seconds": 3600})
-    found = Look(quick, 2, (*instances(quick, 1), *instances(quick, 1, "unhealthy", start=1)), view(*instances(quick, 2)))
+    found = Look(
+        quick,
+        2,
+        (*instances(quick, 1), *instances(quick, 1, "unhealthy", start=1)),
+        view(*instances(quick, 2)),
+    )
     unwell = Progress(2, NOON, 1, NOON)
     assert isinstance(bake(found, patience - 1, unwell), Waiting)
     assert isinstance(bake(found, patience, unwell), Failed)

@@ -1,4 +1,5 @@
-"""Policy: what a spec breaks, what the sum over a project's models breaks, and which policies are none."""
+"""Policy: what a spec breaks, what the sum over a project's models breaks, and which policies are
+none."""
 
 from __future__ import annotations
 
@@ -10,14 +11,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.guard import OWN_BOOT_IMAGES, Load, Policy, capped, counted, crowded, in_play, load_policy, peak, violations
 from rollout.model import Baking, Command, Desired, Rollout, Stepping, Target
-from rollout.prices import Prices, an_hour, load_prices
-from rollout.spec import Spec
-from rollout.strategies import Step, Swap, standing, swapping
+from rollout.policy.policy import (
+    OWN_BOOT_IMAGES,
+    Load,
+    Policy,
+    capped,
+    counted,
+    crowded,
+    in_play,
+    load_policy,
+    peak,
+    violations,
+)
+from rollout.policy.prices import Prices, an_hour, load_prices
+from rollout.spec.model import Spec
+from rollout.strategies.rolling import Step, Swap, standing, swapping
 from tests.rollout.build import NOON, release
 
-PRICES = Prices({"g2-standard-12": 1.0}, {"n1-standard": 0.05}, {"nvidia-tesla-t4": 0.35}, {"pd-balanced": 0.0})
+PRICES = Prices(
+    {"g2-standard-12": 1.0}, {"n1-standard": 0.05}, {"nvidia-tesla-t4": 0.35}, {"pd-balanced": 0.0}
+)
 
 
 def spec(least: int = 3, most: int = 6, kind: str = "n1-standard-2", **patch: Any) -> Spec:
@@ -27,7 +41,11 @@ def spec(least: int = 3, most: int = 6, kind: str = "n1-standard-2", **patch: An
 @pytest.mark.parametrize(
     ("policy", "patch", "why"),
     [
-        (Policy(max_instances=8), {}, "scaling.max: policy allows 8 instances with the surge of a swap; got 9"),
+        (
+            Policy(max_instances=8),
+            {},
+            "scaling.max: policy allows 8 instances with the surge of a swap; got 9",
+        ),
         (
             Policy(max_accelerators=8),
             {"kind": "g2-standard-12"},
@@ -41,10 +59,21 @@ def spec(least: int = 3, most: int = 6, kind: str = "n1-standard-2", **patch: An
         (
             Policy(max_cost_per_hour=0.5, prices=PRICES),
             {"kind": "e2-standard-2"},
-            "machine: policy caps the cost, and settings/prices has no price for machine type e2-standard-2",
+            (
+                "machine: policy caps the cost, and settings/prices has no price for machine type"
+                " e2-standard-2"
+            ),
         ),
-        (Policy(regions=("europe-west4",)), {}, "placement.region: policy allows europe-west4; got us-central1"),
-        (Policy(machine_types=("n1-standard-1",)), {}, "machine.type: policy allows n1-standard-1; got n1-standard-2"),
+        (
+            Policy(regions=("europe-west4",)),
+            {},
+            "placement.region: policy allows europe-west4; got us-central1",
+        ),
+        (
+            Policy(machine_types=("n1-standard-1",)),
+            {},
+            "machine.type: policy allows n1-standard-1; got n1-standard-2",
+        ),
         (
             Policy(accelerator_types=("nvidia-tesla-t4",)),
             {"kind": "g2-standard-12"},
@@ -53,21 +82,32 @@ def spec(least: int = 3, most: int = 6, kind: str = "n1-standard-2", **patch: An
         (
             Policy(max_accelerators=99),
             {"kind": "a9-highgpu-8g"},
-            "machine.type: policy limits accelerators, and it is not known here how many a9-highgpu-8g has",
+            (
+                "machine.type: policy limits accelerators, and it is not known here how many"
+                " a9-highgpu-8g has"
+            ),
         ),
         (
             Policy(signers=("a key",)),
             {"artifact": {"image": f"host/app@sha256:{'0' * 64}", "signature": "A" * 88}},
-            f"artifact.signature: policy wants one of host/app@sha256:{'0' * 64} by one of its 1 signers; got another",
+            (
+                f"artifact.signature: policy wants one of host/app@sha256:{'0' * 64} by one of its"
+                " 1 signers; got another"
+            ),
         ),
         (
             Policy(images=("gcr.io/", "eu.gcr.io/")),
             {},
-            "artifact.image: policy allows images that start with gcr.io/, eu.gcr.io/; got eu-docker.pkg.dev/p/r/tiny:1",
+            (
+                "artifact.image: policy allows images that start with gcr.io/, eu.gcr.io/; got"
+                " eu-docker.pkg.dev/p/r/tiny:1"
+            ),
         ),
     ],
 )
-def test_what_a_spec_breaks_is_said_with_what_is_allowed(policy: Policy, patch: dict[str, Any], why: str) -> None:
+def test_what_a_spec_breaks_is_said_with_what_is_allowed(
+    policy: Policy, patch: dict[str, Any], why: str
+) -> None:
     assert violations(policy, spec(**patch)) == (why,)
 
 
@@ -119,7 +159,12 @@ def test_boot_images_that_slipway_takes_by_itself_need_no_place_on_the_list() ->
     policy = Policy(images=("eu-docker.pkg.dev/p/",))
     for name in OWN_BOOT_IMAGES:
         assert violations(policy, spec_with_boot_image(name)) == ()
-    assert violations(policy, spec_with_boot_image("projects/cos-cloud/global/images/family/cos-stable-evil")) != ()
+    assert (
+        violations(
+            policy, spec_with_boot_image("projects/cos-cloud/global/images/family/cos-stable-evil")
+        )
+        != ()
+    )
 
 
 def spec_with_boot_image(name: str) -> Spec:
@@ -127,21 +172,29 @@ def spec_with_boot_image(name: str) -> Spec:
 
 
 def test_a_policy_that_knows_nobody_who_could_check_takes_no_signature() -> None:
-    signed = release("1", artifact={"image": f"host/app@sha256:{'0' * 64}", "signature": "A" * 88}).spec
-    assert violations(replace(Policy(signers=("a key",)), is_signed=lambda *given: True), signed) == ()
+    signed = release(
+        "1", artifact={"image": f"host/app@sha256:{'0' * 64}", "signature": "A" * 88}
+    ).spec
+    assert (
+        violations(replace(Policy(signers=("a key",)), is_signed=lambda *given: True), signed) == ()
+    )
     assert violations(Policy(signers=("a key",)), signed) != ()
 
 
 # ---- A swap, while which both releases are there
 
 
-def test_a_swap_that_could_run_many_of_the_dear_machine_is_refused_though_each_release_fits() -> None:
+def test_a_swap_that_could_run_many_of_the_dear_machine_is_refused_though_each_release_fits() -> (
+    None
+):
     policy = Policy(max_cost_per_hour=10, prices=PRICES)
     many, dear = spec(most=50), spec(most=5, kind="g2-standard-12")
     assert violations(policy, many) == violations(policy, dear) == ()
     assert violations(policy, dear, many) == (
-        "machine: policy allows 10 USD an hour with the surge of a swap; got up to 53 while up to 50 instances are swapped;"
-        " lower scaling.max in a release of its own first",
+        (
+            "machine: policy allows 10 USD an hour with the surge of a swap; got up to 53 while up"
+            " to 50 instances are swapped; lower scaling.max in a release of its own first"
+        ),
     )
 
 
@@ -151,7 +204,12 @@ def test_what_serves_above_a_cap_that_came_later_can_be_made_smaller() -> None:
 
 
 LISTED = st.sampled_from(["n1-standard-2", "g2-standard-12", "n1-standard-16"])
-SPECS = st.builds(lambda least, span, kind: spec(least, least + span, kind), st.integers(1, 9), st.integers(1, 40), LISTED)
+SPECS = st.builds(
+    lambda least, span, kind: spec(least, least + span, kind),
+    st.integers(1, 9),
+    st.integers(1, 40),
+    LISTED,
+)
 
 
 @given(SPECS, SPECS, st.integers(1, 60), st.sampled_from([10, 50, 100]))
@@ -167,19 +225,36 @@ def test_no_target_of_a_swap_that_policy_allows_can_cost_more_than_the_cap(
         instances, specs = group.max + group.surge, [share.release.spec for share in group.shares]
         assert instances <= cap
         assert instances * max(an_hour(PRICES, each) for each in specs) <= cap + 1e-6
-        assert instances * max(each.machine.accelerator.count if each.machine.accelerator else 0 for each in specs) <= cap
+        assert (
+            instances
+            * max(
+                each.machine.accelerator.count if each.machine.accelerator else 0 for each in specs
+            )
+            <= cap
+        )
 
 
 # ---- A project
 
 
 def test_the_sum_over_a_project_is_held_to_its_caps() -> None:
-    policy = Policy(max_project_instances=20, max_project_accelerators=4, max_project_cost_per_hour=10)
+    policy = Policy(
+        max_project_instances=20, max_project_accelerators=4, max_project_cost_per_hour=10
+    )
     found = crowded(policy, Load(), Load(9, 3, 4.5), Load(12, 2, 6.0))
     assert found == (
-        "scaling.max: policy allows 20 instances in the project; got 21, of which other models may use 12",
-        "machine.accelerator: policy allows 4 accelerators in the project; got 5, of which other models may use 2",
-        "machine: policy allows 10 USD an hour in the project; got 10.50, of which other models may use 6",
+        (
+            "scaling.max: policy allows 20 instances in the project; got 21, of which other models"
+            " may use 12"
+        ),
+        (
+            "machine.accelerator: policy allows 4 accelerators in the project; got 5, of which"
+            " other models may use 2"
+        ),
+        (
+            "machine: policy allows 10 USD an hour in the project; got 10.50, of which other models"
+            " may use 6"
+        ),
     )
 
 
@@ -193,8 +268,10 @@ def test_an_unpriced_machine_of_another_model_leaves_no_room_under_a_cost_cap() 
     policy = Policy(max_project_cost_per_hour=1000, prices=PRICES)
     others = peak(PRICES, (spec(kind="e2-standard-2"),))
     assert crowded(policy, Load(), Load(1, 0, 0.1), others) == (
-        "machine: policy allows 1000 USD an hour in the project; got more than settings/prices can tell, of which other"
-        " models may use more than settings/prices can tell",
+        (
+            "machine: policy allows 1000 USD an hour in the project; got more than settings/prices"
+            " can tell, of which other models may use more than settings/prices can tell"
+        ),
     )
 
 
@@ -202,7 +279,9 @@ def test_a_model_may_use_the_widest_and_dearest_of_what_is_in_play() -> None:
     stable, candidate, wanted, back = (
         replace(release(version), spec=made)
         for version, made in zip(
-            "1234", (spec(most=6), spec(most=4), spec(most=3, kind="g2-standard-12"), spec(most=8)), strict=True
+            "1234",
+            (spec(most=6), spec(most=4), spec(most=3, kind="g2-standard-12"), spec(most=8)),
+            strict=True,
         )
     )
     rollout = Rollout(Stepping(0, NOON), stable, candidate)
@@ -236,7 +315,9 @@ def test_a_policy_is_read_from_its_document_and_prices_only_when_a_cost_is_cappe
     assert load_policy({"max_instances": 5.0, "regions": ["us-central1"]}, never) == Policy(
         max_instances=5, regions=("us-central1",)
     )
-    assert load_policy({"max_project_cost_per_hour": 5}, lambda: PRICES) == Policy(max_project_cost_per_hour=5, prices=PRICES)
+    assert load_policy({"max_project_cost_per_hour": 5}, lambda: PRICES) == Policy(
+        max_project_cost_per_hour=5, prices=PRICES
+    )
 
 
 @pytest.mark.parametrize(
@@ -257,14 +338,20 @@ def test_a_policy_is_read_from_its_document_and_prices_only_when_a_cost_is_cappe
         ({"images": [None]}, "images must be a list of names"),
     ],
 )
-def test_a_policy_that_is_none_is_an_error_and_not_no_cap(document: dict[str, Any], why: str) -> None:
+def test_a_policy_that_is_none_is_an_error_and_not_no_cap(
+    document: dict[str, Any], why: str
+) -> None:
     with pytest.raises(ValueError, match="settings/policy") as refused:
         load_policy(document)
     assert why in str(refused.value)
 
 
 def test_prices_of_ones_own_go_before_those_that_come_along() -> None:
-    own = load_prices(PRICES, {"per_vcpu": {"n1-standard": 0.01}, "currency": "EUR", "as_of": "today"})
+    own = load_prices(
+        PRICES, {"per_vcpu": {"n1-standard": 0.01}, "currency": "EUR", "as_of": "today"}
+    )
     policy = Policy(max_cost_per_hour=0.1, prices=own)
-    assert violations(policy, spec()) == ("machine: policy allows 0.10 EUR an hour with the surge of a swap; got 0.18",)
+    assert violations(policy, spec()) == (
+        "machine: policy allows 0.10 EUR an hour with the surge of a swap; got 0.18",
+    )
     assert own.machine_types == PRICES.machine_types

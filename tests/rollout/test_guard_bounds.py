@@ -1,4 +1,5 @@
-"""Policy at its very bounds: one instance, one accelerator, one cent more; whole sentences; signatures; what still serves."""
+"""Policy at its very bounds: one instance, one accelerator, one cent more; whole sentences;
+signatures; what still serves."""
 
 from __future__ import annotations
 
@@ -8,18 +9,30 @@ from typing import Any
 
 import pytest
 
-from rollout.guard import Load, Policy, capped, counted, crowded, in_play, load_policy, peak, violations
 from rollout.model import Command, Desired, Rollout, Target
-from rollout.prices import Prices
-from rollout.spec import Spec
-from rollout.strategies import standing
+from rollout.policy.policy import (
+    Load,
+    Policy,
+    capped,
+    counted,
+    crowded,
+    in_play,
+    load_policy,
+    peak,
+    violations,
+)
+from rollout.policy.prices import Prices
+from rollout.spec.model import Spec
+from rollout.strategies.rolling import standing
 from tests.rollout.build import NOON, release
 
-PRICES = Prices({"g2-standard-12": 1.0}, {"n1-standard": 0.05}, {"nvidia-tesla-t4": 0.35}, {"pd-balanced": 0.0})
+PRICES = Prices(
+    {"g2-standard-12": 1.0}, {"n1-standard": 0.05}, {"nvidia-tesla-t4": 0.35}, {"pd-balanced": 0.0}
+)
 DIGEST = f"eu-docker.pkg.dev/p/r/tiny@sha256:{'0' * 64}"
 KNOWN = (
-    "accelerator_types, images, machine_types, max_accelerators, max_cost_per_hour, max_instances, max_project_accelerators,"
-    " max_project_cost_per_hour, max_project_instances, regions, signers"
+    "accelerator_types, images, machine_types, max_accelerators, max_cost_per_hour, max_instances,"
+    " max_project_accelerators, max_project_cost_per_hour, max_project_instances, regions, signers"
 )
 
 
@@ -38,13 +51,19 @@ def spec(most: int = 6, kind: str = "n1-standard-2", **sections: Any) -> Spec:
             Policy(max_project_instances=20),
             Load(1),
             Load(9),
-            "scaling.max: policy allows 20 instances in the project; got 21, of which other models may use 12",
+            (
+                "scaling.max: policy allows 20 instances in the project; got 21, of which other"
+                " models may use 12"
+            ),
         ),
         (
             Policy(max_project_instances=0),
             Load(1),
             Load(9),
-            "scaling.max: policy allows 0 instances in the project; got 21, of which other models may use 12",
+            (
+                "scaling.max: policy allows 0 instances in the project; got 21, of which other"
+                " models may use 12"
+            ),
         ),
         (Policy(max_project_accelerators=4), Load(0, 1), Load(0, 2), ""),
         (Policy(max_project_accelerators=4), Load(0, 3), Load(0, 3), ""),
@@ -52,26 +71,38 @@ def spec(most: int = 6, kind: str = "n1-standard-2", **sections: Any) -> Spec:
             Policy(max_project_accelerators=4),
             Load(0, 2),
             Load(0, 3),
-            "machine.accelerator: policy allows 4 accelerators in the project; got 5, of which other models may use 2",
+            (
+                "machine.accelerator: policy allows 4 accelerators in the project; got 5, of which"
+                " other models may use 2"
+            ),
         ),
         (Policy(max_project_cost_per_hour=10), Load(), Load(0, 0, 4.0), ""),
         (
             Policy(max_project_cost_per_hour=10),
             Load(),
             Load(0, 0, 4.01),
-            "machine: policy allows 10 USD an hour in the project; got 10.01, of which other models may use 6",
+            (
+                "machine: policy allows 10 USD an hour in the project; got 10.01, of which other"
+                " models may use 6"
+            ),
         ),
     ],
 )
-def test_a_project_is_full_at_its_cap_and_not_below(policy: Policy, before: Load, after: Load, told: str) -> None:
+def test_a_project_is_full_at_its_cap_and_not_below(
+    policy: Policy, before: Load, after: Load, told: str
+) -> None:
     assert crowded(policy, before, after, Load(12, 2, 6.0)) == ((told,) if told else ())
 
 
-@pytest.mark.parametrize("cap", ["max_project_instances", "max_project_accelerators", "max_project_cost_per_hour"])
+@pytest.mark.parametrize(
+    "cap", ["max_project_instances", "max_project_accelerators", "max_project_cost_per_hour"]
+)
 def test_a_policy_is_about_the_project_with_any_cap_on_it(cap: str) -> None:
     limits: dict[str, Any] = {cap: 0}
     assert Policy(**limits).is_about_the_project
-    assert not Policy(max_instances=1, max_accelerators=1, max_cost_per_hour=1.0).is_about_the_project
+    assert not Policy(
+        max_instances=1, max_accelerators=1, max_cost_per_hour=1.0
+    ).is_about_the_project
 
 
 # ---- Caps of a model
@@ -99,22 +130,33 @@ def test_a_swap_may_come_to_what_the_cap_allows_and_to_what_served_before() -> N
     many, dear = spec(8), spec(1, "g2-standard-12")
     assert violations(Policy(max_cost_per_hour=11, prices=PRICES), dear, many) == ()
     assert violations(Policy(max_cost_per_hour=10.99, prices=PRICES), dear, many) == (
-        "machine: policy allows 10.99 USD an hour with the surge of a swap; got up to 11 while up to 8 instances are swapped;"
-        " lower scaling.max in a release of its own first",
+        (
+            "machine: policy allows 10.99 USD an hour with the surge of a swap; got up to 11 while"
+            " up to 8 instances are swapped; lower scaling.max in a release of its own first"
+        ),
     )
     assert violations(Policy(max_accelerators=11), dear, many) == ()
-    assert violations(Policy(max_accelerators=10), dear, many)[0].startswith("machine.accelerator: policy allows 10 accelerators")
+    assert violations(Policy(max_accelerators=10), dear, many)[0].startswith(
+        "machine.accelerator: policy allows 10 accelerators"
+    )
     dearer = spec(20, "g2-standard-12")
     assert violations(Policy(max_cost_per_hour=10, prices=PRICES), spec(6), dearer) == ()
     assert violations(Policy(max_instances=10), spec(6), spec(50)) == ()
 
 
 def test_a_model_uses_as_many_as_its_bounds_and_its_surge_and_the_dearest_of_its_machines() -> None:
-    t4 = release("1", machine={"accelerator": {"type": "nvidia-tesla-t4", "count": 2}}, scaling={"max": 2}).spec
+    t4 = release(
+        "1", machine={"accelerator": {"type": "nvidia-tesla-t4", "count": 2}}, scaling={"max": 2}
+    ).spec
     assert peak(PRICES, (t4, spec(6))) == Load(9, 18, 9 * (0.05 + 0.7))
     assert peak(PRICES, (spec(1),)) == Load(4, 0, 4 * 0.1)
     assert peak(PRICES, ()) == Load(0, 0, 0)
-    assert peak(PRICES, (release("1", rollout={"unavailable": 3, "surge": 0}, scaling={"max": 2}).spec,)).instances == 2
+    assert (
+        peak(
+            PRICES, (release("1", rollout={"unavailable": 3, "surge": 0}, scaling={"max": 2}).spec,)
+        ).instances
+        == 2
+    )
     assert Load(1, 2, 3.0) + Load(10, 20, 30.0) == Load(11, 22, 33.0)
     assert Load() == Load(0, 0, 0)
 
@@ -127,9 +169,12 @@ def test_what_may_come_to_run_is_what_serves_what_is_on_its_way_and_what_is_aske
 
 
 @pytest.mark.parametrize(
-    ("published", "model", "counts"), [(-1, "z", True), (0, "a", True), (0, "b", False), (0, "c", False), (1, "a", False)]
+    ("published", "model", "counts"),
+    [(-1, "z", True), (0, "a", True), (0, "b", False), (0, "c", False), (1, "a", False)],
 )
-def test_of_two_at_the_same_moment_the_first_by_name_counts(published: int, model: str, counts: bool) -> None:
+def test_of_two_at_the_same_moment_the_first_by_name_counts(
+    published: int, model: str, counts: bool
+) -> None:
     theirs = replace(release("1"), released_at=NOON + timedelta(seconds=published))
     assert bool(counted(Rollout(candidate=theirs), Desired(model), (NOON, "b"))) == counts
 
@@ -138,12 +183,25 @@ def test_of_two_at_the_same_moment_the_first_by_name_counts(published: int, mode
 
 
 @pytest.mark.parametrize(
-    ("most", "bounds"), [(None, (2, 8)), (100, (2, 8)), (11, (2, 8)), (10, (2, 7)), (5, (2, 2)), (4, (1, 1)), (0, (1, 1))]
+    ("most", "bounds"),
+    [
+        (None, (2, 8)),
+        (100, (2, 8)),
+        (11, (2, 8)),
+        (10, (2, 7)),
+        (5, (2, 2)),
+        (4, (1, 1)),
+        (0, (1, 1)),
+    ],
 )
-def test_a_group_is_held_to_a_cap_that_came_later_but_never_turned_off(most: int | None, bounds: tuple[int, int]) -> None:
+def test_a_group_is_held_to_a_cap_that_came_later_but_never_turned_off(
+    most: int | None, bounds: tuple[int, int]
+) -> None:
     group = standing(release("1", scaling={"min": 2, "max": 8}))
     target = Target("tiny", (group,), frozenset({"tiny-1"}))
-    assert capped(Policy(max_instances=most), target) == replace(target, groups=(replace(group, min=bounds[0], max=bounds[1]),))
+    assert capped(Policy(max_instances=most), target) == replace(
+        target, groups=(replace(group, min=bounds[0], max=bounds[1]),)
+    )
 
 
 # ---- Lists and signatures
@@ -164,9 +222,15 @@ def test_a_prefix_ends_where_a_part_of_a_name_ends(end: str) -> None:
 def test_a_boot_image_of_ones_own_needs_a_place_on_the_list() -> None:
     given = release("1", machine={"image": "projects/ours/global/images/mine"}).spec
     assert violations(Policy(images=("eu-docker.pkg.dev/p",)), given) == (
-        "machine.image: policy allows images that start with eu-docker.pkg.dev/p; got projects/ours/global/images/mine",
+        (
+            "machine.image: policy allows images that start with eu-docker.pkg.dev/p; got"
+            " projects/ours/global/images/mine"
+        ),
     )
-    assert violations(Policy(images=("eu-docker.pkg.dev/p", "projects/ours/global/images")), given) == ()
+    assert (
+        violations(Policy(images=("eu-docker.pkg.dev/p", "projects/ours/global/images")), given)
+        == ()
+    )
 
 
 @pytest.mark.parametrize(
@@ -181,10 +245,23 @@ def test_a_boot_image_of_ones_own_needs_a_place_on_the_list() -> None:
         ({"max_instances": 99}, False),
     ],
 )
-def test_a_machine_of_an_unknown_series_is_not_taken_to_bring_no_accelerators(limits: dict[str, Any], is_refused: bool) -> None:
-    told = "machine.type: policy limits accelerators, and it is not known here how many z9-standard-4 has"
-    assert violations(Policy(**limits), spec(kind="z9-standard-4")) == ((told,) if is_refused else ())
-    assert violations(Policy(max_accelerators=99, accelerator_types=("nvidia-l4",)), spec(kind="g2-standard-12")) == ()
+def test_a_machine_of_an_unknown_series_is_not_taken_to_bring_no_accelerators(
+    limits: dict[str, Any], is_refused: bool
+) -> None:
+    told = (
+        "machine.type: policy limits accelerators, and it is not known here how many"
+        " z9-standard-4 has"
+    )
+    assert violations(Policy(**limits), spec(kind="z9-standard-4")) == (
+        (told,) if is_refused else ()
+    )
+    assert (
+        violations(
+            Policy(max_accelerators=99, accelerator_types=("nvidia-l4",)),
+            spec(kind="g2-standard-12"),
+        )
+        == ()
+    )
 
 
 def signed(image: str, signature: str | None = "x" * 88) -> Spec:
@@ -213,7 +290,10 @@ def test_what_could_not_be_signed_is_refused_by_what_it_lacks() -> None:
     )
     tagged = release("1").spec
     assert violations(policy, tagged) == (
-        "artifact.image: policy wants the image to be signed, and so by its digest; got eu-docker.pkg.dev/p/r/tiny:1",
+        (
+            "artifact.image: policy wants the image to be signed, and so by its digest; got"
+            " eu-docker.pkg.dev/p/r/tiny:1"
+        ),
     )
     script = release("1", artifact={"startup_script": "true"}).spec
     assert violations(policy, script) == (
@@ -230,12 +310,30 @@ def test_what_could_not_be_signed_is_refused_by_what_it_lacks() -> None:
     [
         ({"b": 1, "a": 1}, f"settings/policy has unknown fields a, b; known are {KNOWN}"),
         ({"is_signed": True}, f"settings/policy has unknown fields is_signed; known are {KNOWN}"),
-        ({"max_instances": "5"}, "settings/policy: max_instances must be a whole number from 0 on, got '5'"),
-        ({"max_instances": 0.5}, "settings/policy: max_instances must be a whole number from 0 on, got 0.5"),
-        ({"max_cost_per_hour": -0.5}, "settings/policy: max_cost_per_hour must be a number from 0 on, got -0.5"),
-        ({"max_project_cost_per_hour": True}, "settings/policy: max_project_cost_per_hour must be a number from 0 on, got True"),
-        ({"regions": "us-central1"}, "settings/policy: regions must be a list of names, got 'us-central1'"),
-        ({"regions": ["us-central1", 5]}, "settings/policy: regions must be a list of names, got ['us-central1', 5]"),
+        (
+            {"max_instances": "5"},
+            "settings/policy: max_instances must be a whole number from 0 on, got '5'",
+        ),
+        (
+            {"max_instances": 0.5},
+            "settings/policy: max_instances must be a whole number from 0 on, got 0.5",
+        ),
+        (
+            {"max_cost_per_hour": -0.5},
+            "settings/policy: max_cost_per_hour must be a number from 0 on, got -0.5",
+        ),
+        (
+            {"max_project_cost_per_hour": True},
+            "settings/policy: max_project_cost_per_hour must be a number from 0 on, got True",
+        ),
+        (
+            {"regions": "us-central1"},
+            "settings/policy: regions must be a list of names, got 'us-central1'",
+        ),
+        (
+            {"regions": ["us-central1", 5]},
+            "settings/policy: regions must be a list of names, got ['us-central1', 5]",
+        ),
     ],
 )
 def test_what_is_no_policy_is_told_whole(document: dict[str, Any], told: str) -> None:
@@ -245,8 +343,20 @@ def test_what_is_no_policy_is_told_whole(document: dict[str, Any], told: str) ->
 
 
 def test_numbers_are_read_as_what_they_are() -> None:
-    read = load_policy({"max_instances": 0, "max_accelerators": 3.0, "max_cost_per_hour": 0, "max_project_instances": None})
-    assert (read.max_instances, read.max_accelerators, read.max_cost_per_hour, read.max_project_instances) == (0, 3, 0, None)
+    read = load_policy(
+        {
+            "max_instances": 0,
+            "max_accelerators": 3.0,
+            "max_cost_per_hour": 0,
+            "max_project_instances": None,
+        }
+    )
+    assert (
+        read.max_instances,
+        read.max_accelerators,
+        read.max_cost_per_hour,
+        read.max_project_instances,
+    ) == (0, 3, 0, None)
     kinds = (type(read.max_instances), type(read.max_accelerators), type(read.max_cost_per_hour))
     assert kinds == (int, int, float)
     assert load_policy({"max_cost_per_hour": 0.5}).max_cost_per_hour == 0.5

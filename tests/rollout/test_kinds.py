@@ -1,4 +1,5 @@
-"""The kinds of value that a spec is made of, each asked by itself: limits that count first, names, machines, cron, decoding."""
+"""The kinds of value that a spec is made of, each asked by itself: limits that count first, names,
+machines, cron, decoding."""
 
 from __future__ import annotations
 
@@ -7,17 +8,23 @@ from typing import Any
 
 import pytest
 
-from rollout.cron import cron_problem
-from rollout.decode import MOST_BYTES, MOST_DIGITS, decode_json
-from rollout.defaults import asked_for, filled
-from rollout.events import ReleaseRequested, resolve
-from rollout.machines import CHOSEN, FIXED, accelerator_problem, fixed_accelerator, is_of_unknown_series
-from rollout.merge import merge, without_nulls
 from rollout.model import Baking, GoingBack, Phase, Retiring, Settled, Stepping, name_of, step_name
-from rollout.names import Allowed, Otherwise, is_model_name
-from rollout.problems import Invalid
-from rollout.schema import inserted
-from rollout.spec import Accelerator, Machine, Placement, Sections, Spec, at_most, dump
+from rollout.spec.cron import cron_problem
+from rollout.spec.defaults import asked_for, filled
+from rollout.spec.machines import (
+    CHOSEN,
+    FIXED,
+    accelerator_problem,
+    fixed_accelerator,
+    is_of_unknown_series,
+)
+from rollout.spec.merge import merge, without_nulls
+from rollout.spec.message import ReleaseRequested, resolve
+from rollout.spec.model import Accelerator, Machine, Placement, Sections, Spec, at_most, dump
+from rollout.spec.problems import Invalid
+from rollout.spec.strict_json import MOST_BYTES, MOST_DIGITS, decode_json
+from rollout.spec.types import Allowed, Otherwise, is_model_name
+from schemas.generate import inserted
 from tests.rollout.build import NOON, instances, release
 
 # ---- Limits
@@ -42,7 +49,15 @@ def test_a_limit_is_about_lists_and_maps_alone(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "is_one"), [("tiny", True), ("a" * 40, True), ("a" * 41, False), ("Tiny", False), ("tiny-", False), ("", False)]
+    ("name", "is_one"),
+    [
+        ("tiny", True),
+        ("a" * 40, True),
+        ("a" * 41, False),
+        ("Tiny", False),
+        ("tiny-", False),
+        ("", False),
+    ],
 )
 def test_a_models_name_is_one_by_itself_too(name: str, is_one: bool) -> None:
     assert is_model_name(name) is is_one
@@ -73,7 +88,9 @@ def test_a_phase_is_called_as_people_know_it(phase: Phase, name: str) -> None:
     ("action", "status", "is_settled"),
     [("NONE", "RUNNING", True), ("NONE", "STAGING", False), ("VERIFYING", "RUNNING", False)],
 )
-def test_an_instance_is_settled_when_it_runs_and_nothing_is_done_to_it(action: str, status: str, is_settled: bool) -> None:
+def test_an_instance_is_settled_when_it_runs_and_nothing_is_done_to_it(
+    action: str, status: str, is_settled: bool
+) -> None:
     [one] = instances(release("1"), 1, action=action)
     assert replace(one, status=status).is_settled == is_settled
 
@@ -110,7 +127,12 @@ def test_n1_takes_accelerators_by_the_counts_they_come_in(kind: str) -> None:
 
 def test_a_machine_that_brings_accelerators_may_be_given_the_very_same() -> None:
     for machine_type, (kind, count) in FIXED.items():
-        assert accelerator_problem(Machine(type=machine_type, accelerator=Accelerator(type=kind, count=count))) is None
+        assert (
+            accelerator_problem(
+                Machine(type=machine_type, accelerator=Accelerator(type=kind, count=count))
+            )
+            is None
+        )
         assert accelerator_problem(Machine(type=machine_type)) is None
 
 
@@ -150,8 +172,25 @@ def test_what_is_wrong_with_a_cron_line_is_said(line: str, problem: str) -> None
 @pytest.mark.parametrize(
     "line",
     [
-        *("59 23 31 12 7", "0 0 1 1 0", "00 00 01 01 00", "5-5 * * * *", "0-59 * * * *", "0/59 * * * *", "1,2,3 * * * *"),
-        *("0 0 29 2 *", "0 0 29 FEB *", "0 0 31 dec Sat", "0 0 31 JAN *", "0 0 31 3 *", "0 0 31 5 *", "0 0 31 7 *", "0 0 31 8 *"),
+        *(
+            "59 23 31 12 7",
+            "0 0 1 1 0",
+            "00 00 01 01 00",
+            "5-5 * * * *",
+            "0-59 * * * *",
+            "0/59 * * * *",
+            "1,2,3 * * * *",
+        ),
+        *(
+            "0 0 29 2 *",
+            "0 0 29 FEB *",
+            "0 0 31 dec Sat",
+            "0 0 31 JAN *",
+            "0 0 31 3 *",
+            "0 0 31 5 *",
+            "0 0 31 7 *",
+            "0 0 31 8 *",
+        ),
         *(
             "0 0 31 10 *",
             "0 0 30 4,2 *",
@@ -186,13 +225,19 @@ def refusal(data: bytes) -> str:
 def test_a_message_of_just_the_size_is_read_and_a_byte_more_is_not() -> None:
     assert MOST_BYTES == 65536
     assert decode_json(b" " * (MOST_BYTES - 2) + b"{}") == {}
-    assert refusal(b" " * (MOST_BYTES - 1) + b"{}") == "message: must be at most 65536 bytes, got 65537"
+    assert (
+        refusal(b" " * (MOST_BYTES - 1) + b"{}")
+        == "message: must be at most 65536 bytes, got 65537"
+    )
 
 
 def test_numbers_of_just_the_length_are_read_and_a_digit_more_is_not() -> None:
     assert MOST_DIGITS == 18
     assert decode_json(b"-" + b"9" * 18) == -(10**18 - 1)
-    assert refusal(b"-" + b"9" * 19) == "message: must hold no integer of more than 18 digits, got one of 20"
+    assert (
+        refusal(b"-" + b"9" * 19)
+        == "message: must hold no integer of more than 18 digits, got one of 20"
+    )
     assert decode_json(b"1.5e10") == 1.5e10
     assert refusal(b"[-1e309]") == "message: must hold no number beyond 1.8e308"
 
@@ -200,11 +245,20 @@ def test_numbers_of_just_the_length_are_read_and_a_digit_more_is_not() -> None:
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b'{"a": 1,\n "b" 2}', "message: must be JSON: Expecting ':' delimiter at line 2, column 6"),
+        (
+            b'{"a": 1,\n "b" 2}',
+            "message: must be JSON: Expecting ':' delimiter at line 2, column 6",
+        ),
         (b'"ab\xc3"', "message: must be UTF-8, got byte 0xc3 at 3"),
         (b'"\x05"', "message: must be JSON: Invalid control character at at line 1, column 2"),
-        (b'{"a": 1, "b": 2, "c": 3, "b": 4, "a": 5}', "message: must not name a field twice in one object: a"),
-        (b'{"\\u202e": 1, "\\u202e": 2}', 'message: must not name a field twice in one object: "\\u202e"'),
+        (
+            b'{"a": 1, "b": 2, "c": 3, "b": 4, "a": 5}',
+            "message: must not name a field twice in one object: a",
+        ),
+        (
+            b'{"\\u202e": 1, "\\u202e": 2}',
+            'message: must not name a field twice in one object: "\\u202e"',
+        ),
         (b"[NaN]", "message: must hold only JSON numbers, got NaN"),
         (b"[" * 60000, "message: must not be nested deeper than 16 levels"),
     ],
@@ -245,14 +299,24 @@ def test_what_is_set_is_left_alone() -> None:
     assert (spec.traffic.path, spec.traffic.max_utilization) == ("/x", 0.5)
     assert "traffic.path" not in spec.defaulted
     assert "machine.accelerator" in spec.defaulted
-    assert filled(Sections(**{name: getattr(spec, name) for name in Sections.model_fields}), "other").defaulted == ()
+    assert (
+        filled(
+            Sections(**{name: getattr(spec, name) for name in Sections.model_fields}), "other"
+        ).defaulted
+        == ()
+    )
     assert dump(spec)["defaulted"] == list(spec.defaulted)
 
 
 def test_merging_goes_into_objects_alone() -> None:
-    assert merge({"a": {"b": 1, "c": 2}}, {"a": {"b": None, "d": {"e": None, "f": 3}}}) == {"a": {"c": 2, "d": {"f": 3}}}
+    assert merge({"a": {"b": 1, "c": 2}}, {"a": {"b": None, "d": {"e": None, "f": 3}}}) == {
+        "a": {"c": 2, "d": {"f": 3}}
+    }
     assert merge({"a": 1}, {"b": None}) == {"a": 1}
-    assert without_nulls({"a": None, "b": {"c": None}, "d": [None, {"e": None}]}) == {"b": {}, "d": [None, {"e": None}]}
+    assert without_nulls({"a": None, "b": {"c": None}, "d": [None, {"e": None}]}) == {
+        "b": {},
+        "d": [None, {"e": None}],
+    }
     assert without_nulls(3) == 3
 
 
@@ -260,9 +324,16 @@ def test_merging_goes_into_objects_alone() -> None:
 
 
 def test_a_part_takes_the_place_of_what_stands_between_its_marks_once() -> None:
-    text = "a\n<!-- x: by hand -->\nold\n\nolder\n<!-- end of x -->\nb\n<!-- y: -->\n\n<!-- end of y -->\n"
+    text = (
+        "a\n<!-- x: by hand -->\nold\n\nolder\n<!-- end of x -->\nb\n<!-- y: -->\n\n<!-- end of y"
+        " -->\n"
+    )
     made = inserted(text, "x", "new \\1")
-    assert made == "a\n<!-- x: by hand -->\n\nnew \\1\n\n<!-- end of x -->\nb\n<!-- y: -->\n\n<!-- end of y -->\n"
+    assert (
+        made
+        == "a\n<!-- x: by hand -->\n\nnew \\1\n\n<!-- end of x -->\nb\n<!-- y: -->\n\n<!-- end of y"
+        " -->\n"
+    )
     assert inserted(made, "x", "new \\1") == made
     with pytest.raises(ValueError, match=r"^there is no place marked z$"):
         inserted(text, "z", "new")
@@ -279,13 +350,16 @@ def test_a_part_takes_the_place_of_what_stands_between_its_marks_once() -> None:
         ("artifact", "weights", "https://example.com:443/a/b", "https://example.com:443/a/b"),
     ],
 )
-def test_a_reference_is_read_as_it_stands_or_filled_up(section: str, field: str, given: str, read: str) -> None:
+def test_a_reference_is_read_as_it_stands_or_filled_up(
+    section: str, field: str, given: str, read: str
+) -> None:
     image = {"image": "tiny:1"} if section == "artifact" else {}
     assert getattr(getattr(whole(**{section: image | {field: given}}), section), field) == read
 
 
 @pytest.mark.parametrize(
-    "weights", ["https://169.254.169.254/a/b", "https://localhost/a/b", "gs://bucket/./a", "gs://bucket/../a"]
+    "weights",
+    ["https://169.254.169.254/a/b", "https://localhost/a/b", "gs://bucket/./a", "gs://bucket/../a"],
 )
 def test_weights_are_looked_at_host_by_host_and_step_by_step(weights: str) -> None:
     with pytest.raises(Invalid, match="weights"):
@@ -295,5 +369,11 @@ def test_weights_are_looked_at_host_by_host_and_step_by_step(weights: str) -> No
 def test_what_is_said_of_a_default_is_in_the_schema() -> None:
     core: Any = "any"
     handler: Any = dict(any={"type": "any"}).get
-    assert Otherwise("as it was").__get_pydantic_json_schema__(core, handler) == {"type": "any", "x-default": "as it was"}
-    assert Allowed("a word").__get_pydantic_json_schema__(core, handler) == {"type": "any", "x-allowed": "a word"}
+    assert Otherwise("as it was").__get_pydantic_json_schema__(core, handler) == {
+        "type": "any",
+        "x-default": "as it was",
+    }
+    assert Allowed("a word").__get_pydantic_json_schema__(core, handler) == {
+        "type": "any",
+        "x-allowed": "a word",
+    }

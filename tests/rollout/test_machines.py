@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rollout.machines import CHOSEN, FIXED
+from rollout.spec.machines import CHOSEN, FIXED
 
 # Source: Compute Engine documentation, "GPU machine types": type, then its GPUs.
 LISTED = """

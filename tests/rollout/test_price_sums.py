@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rollout.prices import HOURS_A_MONTH, Prices, an_hour, load_prices, unpriced
-from rollout.spec import Spec
+from rollout.policy.prices import HOURS_A_MONTH, Prices, an_hour, load_prices, unpriced
+from rollout.spec.model import Spec
 from tests.rollout.build import release
 
 TABLE = Prices(
@@ -23,7 +23,9 @@ TABLE = Prices(
 )
 
 
-def spec(region: str = "us-east1", gigabytes: int = 100, disk: str = "pd-balanced", **machine: Any) -> Spec:
+def spec(
+    region: str = "us-east1", gigabytes: int = 100, disk: str = "pd-balanced", **machine: Any
+) -> Spec:
     given = {"type": "n1-standard-4", "disk": {"size_gb": gigabytes, "type": disk}} | machine
     return release("1", machine=given, placement={"region": region}).spec
 
@@ -39,12 +41,17 @@ def spec(region: str = "us-east1", gigabytes: int = 100, disk: str = "pd-balance
         (spec(type="g2-standard-12"), (7 + 1) * 2),
         (spec(accelerator={"type": "nvidia-tesla-t4", "count": 4}), (4 * 0.5 + 4 * 3 + 1) * 2),
         (spec(spot=True), (4 * 0.5 * 0.1 + 1) * 2),
-        (spec(spot=True, accelerator={"type": "nvidia-tesla-t4", "count": 4}), ((4 * 0.5 + 4 * 3) * 0.1 + 1) * 2),
+        (
+            spec(spot=True, accelerator={"type": "nvidia-tesla-t4", "count": 4}),
+            ((4 * 0.5 + 4 * 3) * 0.1 + 1) * 2,
+        ),
         (spec("us-central1"), (4 * 0.5 + 1) * 1.5),
         (spec("us-west1"), 0),
     ],
 )
-def test_an_hour_is_the_machine_its_accelerators_and_its_disk_by_the_regions_factor(given: Spec, cost: float) -> None:
+def test_an_hour_is_the_machine_its_accelerators_and_its_disk_by_the_regions_factor(
+    given: Spec, cost: float
+) -> None:
     assert an_hour(TABLE, given) == pytest.approx(cost)
     assert unpriced(TABLE, given) == ""
 
@@ -64,13 +71,22 @@ def test_a_month_has_730_hours() -> None:
         (spec("us-west1", disk="pd-extreme"), "disk type pd-extreme"),
     ],
 )
-def test_what_the_table_lacks_is_named_and_costs_more_than_anything(given: Spec, lacking: str) -> None:
+def test_what_the_table_lacks_is_named_and_costs_more_than_anything(
+    given: Spec, lacking: str
+) -> None:
     assert unpriced(TABLE, given) == lacking
     assert math.isinf(an_hour(TABLE, given))
 
 
 def test_a_document_goes_before_the_table_name_by_name_and_its_notes_are_no_prices() -> None:
-    document = {"about": "ours", "as_of": "today", "disks": {"pd-ssd": 1, "new": 2}, "spot": 0, "elsewhere": 3, "currency": "CHF"}
+    document = {
+        "about": "ours",
+        "as_of": "today",
+        "disks": {"pd-ssd": 1, "new": 2},
+        "spot": 0,
+        "elsewhere": 3,
+        "currency": "CHF",
+    }
     assert load_prices(TABLE, document) == Prices(
         machine_types=TABLE.machine_types,
         per_vcpu=TABLE.per_vcpu,
@@ -90,16 +106,24 @@ def test_a_document_goes_before_the_table_name_by_name_and_its_notes_are_no_pric
     [
         (
             {"disk": {}},
-            "settings/prices has an unknown field disk; known are machine_types, per_vcpu, accelerators, disks, regions,"
-            " elsewhere, spot, currency",
+            (
+                "settings/prices has an unknown field disk; known are machine_types, per_vcpu,"
+                " accelerators, disks, regions, elsewhere, spot, currency"
+            ),
         ),
         ({"currency": 5}, "settings/prices: currency must be a text, got 5"),
         ({"currency": ""}, "settings/prices: currency must be a text, got ''"),
         ({"disks": [1]}, "settings/prices: disks must map names to prices, got [1]"),
-        ({"disks": {"pd-ssd": "1"}}, "settings/prices: disks.pd-ssd must be a number from 0 on, got '1'"),
+        (
+            {"disks": {"pd-ssd": "1"}},
+            "settings/prices: disks.pd-ssd must be a number from 0 on, got '1'",
+        ),
         ({"elsewhere": -0.5}, "settings/prices: elsewhere must be a number from 0 on, got -0.5"),
         ({"spot": True}, "settings/prices: spot must be a number from 0 on, got True"),
-        ({"regions": {"us-east1": math.inf}}, "settings/prices: regions.us-east1 must be a number from 0 on, got inf"),
+        (
+            {"regions": {"us-east1": math.inf}},
+            "settings/prices: regions.us-east1 must be a number from 0 on, got inf",
+        ),
     ],
 )
 def test_what_is_no_price_is_told_by_its_place(document: dict[str, Any], told: str) -> None:

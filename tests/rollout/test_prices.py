@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from infra.prices import default_prices
-from rollout.machines import CHOSEN, is_of_unknown_series
-from rollout.prices import Prices, an_hour, load_prices, unpriced
-from rollout.spec import Spec
+from infra.settings import default_prices
+from rollout.policy.prices import Prices, an_hour, load_prices, unpriced
+from rollout.spec.machines import CHOSEN, is_of_unknown_series
+from rollout.spec.model import Spec
 from tests.rollout.build import release
 
 
@@ -30,7 +30,11 @@ def test_a_machine_costs_its_cpus_its_gpus_and_its_disk() -> None:
 
 
 def test_gpus_that_come_with_a_machine_are_in_its_own_price() -> None:
-    assert cost(type="g2-standard-12") == cost(type="g2-standard-12", accelerator={"type": "nvidia-l4"}) == 1.01
+    assert (
+        cost(type="g2-standard-12")
+        == cost(type="g2-standard-12", accelerator={"type": "nvidia-l4"})
+        == 1.01
+    )
 
 
 def test_spot_is_cheaper_and_far_away_is_dearer() -> None:
@@ -94,5 +98,7 @@ def test_a_table_with_something_else_than_prices_is_an_error(document: dict[str,
 def test_each_machine_that_has_a_price_is_of_a_series_that_is_known() -> None:
     """Else a cap on accelerators would refuse what costs are known of."""
     prices = default_prices()
-    assert [name for name in (*prices.machine_types, *prices.per_vcpu) if is_of_unknown_series(name)] == []
+    assert [
+        name for name in (*prices.machine_types, *prices.per_vcpu) if is_of_unknown_series(name)
+    ] == []
     assert is_of_unknown_series("ct5lp-hightpu-4t")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rollout.problems import MOST_PROBLEMS, Invalid, SpecProblem, path_of, shown
+from rollout.spec.problems import MOST_PROBLEMS, Invalid, SpecProblem, path_of, shown
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,9 @@ def test_a_path_names_each_step_and_hides_no_mark(steps: tuple[str | int, ...], 
         ("https://example.com/a:b@c@d", "a text of 27 characters"),
     ],
 )
-def test_a_value_is_shown_where_it_is_short_and_harmless_and_else_told_by_its_kind(value: object, told: str) -> None:
+def test_a_value_is_shown_where_it_is_short_and_harmless_and_else_told_by_its_kind(
+    value: object, told: str
+) -> None:
     assert shown("serving.port", value) == told
 
 
@@ -76,7 +78,9 @@ def test_where_a_secret_may_be_neither_text_nor_number_is_shown(path: str) -> No
     assert shown(path, True) == "true"
 
 
-@pytest.mark.parametrize("path", ["artifact.image", "artifacts.env", "my.artifact.env", "artifact.environment", ""])
+@pytest.mark.parametrize(
+    "path", ["artifact.image", "artifacts.env", "my.artifact.env", "artifact.environment", ""]
+)
 def test_elsewhere_it_is(path: str) -> None:
     assert (shown(path, "hunter2"), shown(path, 1234)) == ('"hunter2"', "1234")
 
@@ -100,4 +104,7 @@ def test_each_problem_is_told_once_in_the_order_in_which_they_were_found() -> No
 def test_what_nobody_would_read_is_cut_and_that_is_told() -> None:
     assert Invalid(problems(MOST_PROBLEMS)).problems == tuple(problems(50))
     more = Invalid(problems(MOST_PROBLEMS + 1)).problems
-    assert more == (*problems(50), SpecProblem("message", "has more problems; put these right first"))
+    assert more == (
+        *problems(50),
+        SpecProblem("message", "has more problems; put these right first"),
+    )

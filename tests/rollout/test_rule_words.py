@@ -1,7 +1,8 @@
-"""What each rule between fields tells whoever broke it: the field to change, what it may be, and what was given.
+"""What each rule between fields tells whoever broke it: the field to change, what it may be, and
+what was given.
 
-These sentences are all that a sender gets, so each is read whole here, once for every way to break a rule.
-"""
+These sentences are all that a sender gets, so each is read whole here, once for every way to break
+a rule."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from rollout.events import Invalid, ReleaseRequested, parse, resolve
-from rollout.rules import Case
-from rollout.spec import Sections, Spec, incompatible
+from rollout.spec.message import Invalid, ReleaseRequested, parse, resolve
+from rollout.spec.model import Sections, Spec, incompatible
+from rollout.spec.rules import Case
 
 IMAGE = "us-docker.pkg.dev/p/r/tiny:1"
 SCRIPT = {"startup_script": "exec serve"}
@@ -29,16 +30,25 @@ def complaints(patch: dict[str, Any]) -> list[str]:
 WORDS: list[tuple[dict[str, Any], str]] = [
     (
         {"artifact": {"image": IMAGE, **SCRIPT}},
-        "artifact: needs exactly one of image and startup_script; give null for the one to drop, got both",
+        (
+            "artifact: needs exactly one of image and startup_script; give null for the one to"
+            " drop, got both"
+        ),
     ),
-    ({"artifact": {"args": ["-v"]}}, "artifact: is required, with exactly one of image and startup_script, got neither"),
+    (
+        {"artifact": {"args": ["-v"]}},
+        "artifact: is required, with exactly one of image and startup_script, got neither",
+    ),
     (
         {"artifact": {**SCRIPT, "args": ["-v"]}},
         "artifact.args: must be left out, or null, beside startup_script; it goes with image only",
     ),
     (
         {"artifact": {**SCRIPT, "secrets": {"A": "b"}}},
-        "artifact.secrets: must be left out, or null, beside startup_script; it goes with image only",
+        (
+            "artifact.secrets: must be left out, or null, beside startup_script; it goes with image"
+            " only"
+        ),
     ),
     (
         {"artifact": {"image": IMAGE, "env": {"A": "b", "B": "c"}, "secrets": {"B": "b"}}},
@@ -47,8 +57,10 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     ({"scaling": {"min": 6}}, "scaling.min: must be at most scaling.max (5), got 6"),
     (
         {"scaling": {"min": 0}},
-        "scaling.min: must be at least 1 unless scaling.metrics has a metric with per_instance, or scaling.schedules an enabled"
-        " schedule, got 0",
+        (
+            "scaling.min: must be at least 1 unless scaling.metrics has a metric with per_instance,"
+            " or scaling.schedules an enabled schedule, got 0"
+        ),
     ),
     (
         {"scaling": {"schedules": {"day": {**SCHEDULE, "min": 6}}}},
@@ -60,20 +72,35 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"scaling": {"metrics": [METRIC, {**METRIC, "name": "a.b/c"}, METRIC]}},
-        'scaling.metrics[2].name: must be named only once in scaling.metrics, got "custom.googleapis.com/queue"',
+        (
+            "scaling.metrics[2].name: must be named only once in scaling.metrics, got"
+            ' "custom.googleapis.com/queue"'
+        ),
     ),
     (
         {"scaling": {"scale_in": {"max_instances": 0, "max_percent": 0}}},
-        "scaling.scale_in: needs exactly one of max_instances and max_percent; give null for the other, got both",
+        (
+            "scaling.scale_in: needs exactly one of max_instances and max_percent; give null for"
+            " the other, got both"
+        ),
     ),
-    ({"scaling": {"scale_in": {}}}, "scaling.scale_in: needs exactly one of max_instances and max_percent, got neither"),
+    (
+        {"scaling": {"scale_in": {}}},
+        "scaling.scale_in: needs exactly one of max_instances and max_percent, got neither",
+    ),
     (
         {"scaling": {"load_balancing": {}}, "traffic": {"exposure": "none"}},
-        'scaling.load_balancing: must be left out, or null, with traffic.exposure "none": there is no backend',
+        (
+            'scaling.load_balancing: must be left out, or null, with traffic.exposure "none": there'
+            " is no backend"
+        ),
     ),
     (
         {"traffic": {"max_rate_per_instance": 10}},
-        'traffic.max_rate_per_instance: must be left out, or null, unless traffic.balancing_mode is "rate"',
+        (
+            "traffic.max_rate_per_instance: must be left out, or null, unless"
+            ' traffic.balancing_mode is "rate"'
+        ),
     ),
     (
         {"traffic": {"balancing_mode": "rate"}},
@@ -85,16 +112,24 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"traffic": {"exposure": "none", "host": "*"}},
-        'traffic.host: must be left out with traffic.exposure "none": there is no backend and no route',
+        (
+            'traffic.host: must be left out with traffic.exposure "none": there is no backend and'
+            " no route"
+        ),
     ),
     (
         {"machine": {"type": "e2-standard-4", "accelerator": T4}},
-        "machine.accelerator: must be left out: e2-standard-4 takes none (n1 takes some, g2, g4, a2, a3, a4, a4x bring theirs),"
-        ' got "nvidia-tesla-t4 x 1"',
+        (
+            "machine.accelerator: must be left out: e2-standard-4 takes none (n1 takes some, g2,"
+            ' g4, a2, a3, a4, a4x bring theirs), got "nvidia-tesla-t4 x 1"'
+        ),
     ),
     (
         {"machine": {"type": "g2-standard-12", "accelerator": T4}},
-        'machine.accelerator.type: must be nvidia-l4 or left out, as g2-standard-12 brings its own, got "nvidia-tesla-t4"',
+        (
+            "machine.accelerator.type: must be nvidia-l4 or left out, as g2-standard-12 brings its"
+            ' own, got "nvidia-tesla-t4"'
+        ),
     ),
     (
         {"machine": {"type": "g2-standard-24", "accelerator": {"type": "nvidia-l4", "count": 1}}},
@@ -106,8 +141,10 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"machine": {"accelerator": {"type": "nvidia-l4"}}},
-        "machine.accelerator.type: must be one that n1-standard-1 takes: nvidia-tesla-t4, nvidia-tesla-v100, nvidia-tesla-p4,"
-        ' nvidia-tesla-p100, got "nvidia-l4"',
+        (
+            "machine.accelerator.type: must be one that n1-standard-1 takes: nvidia-tesla-t4,"
+            ' nvidia-tesla-v100, nvidia-tesla-p4, nvidia-tesla-p100, got "nvidia-l4"'
+        ),
     ),
     (
         {"machine": {"accelerator": {**T4, "count": 3}}},
@@ -119,18 +156,36 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"machine": {"subnetwork": "regions/us-east1/subnetworks/s"}},
-        'machine.subnetwork: must be in placement.region (us-central1), got "regions/us-east1/subnetworks/s"',
+        (
+            "machine.subnetwork: must be in placement.region (us-central1), got"
+            ' "regions/us-east1/subnetworks/s"'
+        ),
     ),
-    ({"rollout": {"surge": 2}}, "rollout.surge: must be 0 or at least 3, the number of zones, got 2"),
-    ({"rollout": {"unavailable": 1}}, "rollout.unavailable: must be 0 or at least 3, the number of zones, got 1"),
+    (
+        {"rollout": {"surge": 2}},
+        "rollout.surge: must be 0 or at least 3, the number of zones, got 2",
+    ),
+    (
+        {"rollout": {"unavailable": 1}},
+        "rollout.unavailable: must be 0 or at least 3, the number of zones, got 1",
+    ),
     (
         {"rollout": {"surge": 0, "unavailable": 0}},
-        "rollout.surge: must be at least 3 when rollout.unavailable is 0: one of them must leave room, got 0",
+        (
+            "rollout.surge: must be at least 3 when rollout.unavailable is 0: one of them must"
+            " leave room, got 0"
+        ),
     ),
-    ({"rollout": {"steps": [50, 10, 100]}}, "rollout.steps: must rise strictly and end at 100, got [50, 10, 100]"),
+    (
+        {"rollout": {"steps": [50, 10, 100]}},
+        "rollout.steps: must rise strictly and end at 100, got [50, 10, 100]",
+    ),
     (
         {"machine": {"shielded_vm": {"vtpm": False}}},
-        "machine.shielded_vm.integrity_monitoring: must be false when machine.shielded_vm.vtpm is false",
+        (
+            "machine.shielded_vm.integrity_monitoring: must be false when machine.shielded_vm.vtpm"
+            " is false"
+        ),
     ),
     (
         {"machine": {"labels": {"team": "a", "slipway-x": "1"}}},
@@ -141,7 +196,11 @@ WORDS: list[tuple[dict[str, Any], str]] = [
         "scaling.metrics[0]: needs exactly one of target and per_instance",
     ),
     (
-        {"scaling": {"metrics": [{"name": "a.b/c", "per_instance": 1, "type": "delta_per_minute"}]}},
+        {
+            "scaling": {
+                "metrics": [{"name": "a.b/c", "per_instance": 1, "type": "delta_per_minute"}]
+            }
+        },
         "scaling.metrics[0]: type must be left out beside per_instance: it says how target is read",
     ),
 ]
@@ -153,21 +212,31 @@ def test_whoever_breaks_a_rule_is_told_what_to_change(patch: dict[str, Any], tol
 
 
 def env_of(size: int) -> dict[str, str]:
-    """Variables that take this many bytes, with two more for each as they are written: `A=x` and a line's end."""
+    """Variables that take this many bytes, with two more for each as they are written: `A=x` and a
+    line's end."""
     full, rest = divmod(size - 10, 8004)
-    return {f"A{number}": "x" * 8000 for number in range(full)} | {"LAST": "é" * (rest // 2) + "x" * (rest % 2 + 4)}
+    return {f"A{number}": "x" * 8000 for number in range(full)} | {
+        "LAST": "é" * (rest // 2) + "x" * (rest % 2 + 4)
+    }
 
 
 @pytest.mark.parametrize(("over", "is_told"), [(0, False), (1, True)])
-def test_variables_and_arguments_are_counted_in_bytes_to_the_last_one(over: int, is_told: bool) -> None:
+def test_variables_and_arguments_are_counted_in_bytes_to_the_last_one(
+    over: int, is_told: bool
+) -> None:
     limit = 65536
     env = env_of(limit + over)
-    assert sum(len(name.encode()) + len(value.encode()) + 2 for name, value in env.items()) == limit + over
+    assert (
+        sum(len(name.encode()) + len(value.encode()) + 2 for name, value in env.items())
+        == limit + over
+    )
     args = ["x" * 4094] * 16 if not over else ["x" * 4094] * 15 + ["é" * 2047 + "x"]
     for field, value in (("env", env), ("args", args)):
         patch = {"artifact": {"image": IMAGE, field: value}}
         if is_told:
-            assert complaints(patch) == [f"artifact.{field}: must be at most 65536 bytes in all, got 65537"]
+            assert complaints(patch) == [
+                f"artifact.{field}: must be at most 65536 bytes in all, got 65537"
+            ]
         else:
             assert resolve(ReleaseRequested("tiny", "1", patch), None)
 
@@ -176,10 +245,24 @@ def test_variables_and_arguments_are_counted_in_bytes_to_the_last_one(over: int,
     "patch",
     [
         {"scaling": {"min": 5}},
-        {"scaling": {"schedules": {"day": {**SCHEDULE, "min": 5}, "night": {**SCHEDULE, "min": 1}}}},
+        {
+            "scaling": {
+                "schedules": {"day": {**SCHEDULE, "min": 5}, "night": {**SCHEDULE, "min": 1}}
+            }
+        },
         {"scaling": {"min": 0, "metrics": [{"name": "a.b/c", "per_instance": 1}]}},
-        {"scaling": {"min": 0, "schedules": {"off": {**SCHEDULE, "disabled": True}, "day": SCHEDULE}}},
-        {"scaling": {"min": 0, "schedules": {"none": {**SCHEDULE, "min": 0}, "day": {**SCHEDULE, "min": 1}}}},
+        {
+            "scaling": {
+                "min": 0,
+                "schedules": {"off": {**SCHEDULE, "disabled": True}, "day": SCHEDULE},
+            }
+        },
+        {
+            "scaling": {
+                "min": 0,
+                "schedules": {"none": {**SCHEDULE, "min": 0}, "day": {**SCHEDULE, "min": 1}},
+            }
+        },
         {"rollout": {"surge": 3}},
         {"rollout": {"surge": 0, "unavailable": 3}},
         {"machine": {"shielded_vm": {"integrity_monitoring": False}}},
@@ -213,15 +296,28 @@ def test_a_message_alone_is_not_judged_by_what_it_leaves_out(patch: dict[str, An
 
 def test_a_wrong_command_is_told_all_that_is_wrong_with_it() -> None:
     with pytest.raises(Invalid) as refused:
-        parse({"model": "tiny", "command": "retire", "version": "3", "reason": "two\nlines", "force": True})
+        parse(
+            {
+                "model": "tiny",
+                "command": "retire",
+                "version": "3",
+                "reason": "two\nlines",
+                "force": True,
+            }
+        )
     assert [str(problem) for problem in refused.value.problems] == [
         'reason: must be one line of at most 500 printable characters, got "two\\nlines"',
-        "force: is not a field here (there are command, model, reason, requested_by, version), got true",
+        (
+            "force: is not a field here (there are command, model, reason, requested_by, version),"
+            " got true"
+        ),
         "version: must be left out: retire is about the model, with all its releases",
     ]
 
 
-def said(given: dict[str, Any], whole: bool = False, broken: tuple[tuple[str, ...], ...] = ()) -> Case:
+def said(
+    given: dict[str, Any], whole: bool = False, broken: tuple[tuple[str, ...], ...] = ()
+) -> Case:
     return Case(Sections(), given, whole, frozenset(broken))
 
 
@@ -236,7 +332,9 @@ def said(given: dict[str, Any], whole: bool = False, broken: tuple[tuple[str, ..
         ({}, False, False),
     ],
 )
-def test_what_a_message_gives_and_what_is_known_by_it(given: dict[str, Any], gives: bool, knows: bool) -> None:
+def test_what_a_message_gives_and_what_is_known_by_it(
+    given: dict[str, Any], gives: bool, knows: bool
+) -> None:
     assert said(given).gives("traffic.host") is gives
     assert said(given).knows("traffic.host") is knows
     assert said(given, whole=True).knows("traffic.host", "traffic.path")
@@ -253,7 +351,9 @@ def test_what_a_message_gives_and_what_is_known_by_it(given: dict[str, Any], giv
         (("machine",), True),
     ],
 )
-def test_what_is_broken_in_part_or_around_is_not_known(broken: tuple[str, ...], knows: bool) -> None:
+def test_what_is_broken_in_part_or_around_is_not_known(
+    broken: tuple[str, ...], knows: bool
+) -> None:
     assert said({"traffic": {"host": "a"}}, broken=(broken,)).knows("traffic.host") is knows
     assert said({}, whole=True, broken=(broken,)).knows("traffic.host") is knows
 
@@ -271,35 +371,50 @@ WAY_OUT = "; retire the model first, or release it under another name"
         (
             {},
             {"placement": {"region": "us-east1"}},
-            'placement.region: must stay "us-central1" (a group cannot move to another region)~, got "us-east1"',
+            (
+                'placement.region: must stay "us-central1" (a group cannot move to another'
+                ' region)~, got "us-east1"'
+            ),
         ),
         (
             {"placement": {"zones": ["us-central1-b", "us-central1-a"]}},
             {},
-            'placement.zones: must stay ["us-central1-a", "us-central1-b"] (a group\'s zones are fixed when it is made)~,'
-            " got unnamed",
+            (
+                'placement.zones: must stay ["us-central1-a", "us-central1-b"] (a group\'s zones'
+                " are fixed when it is made)~, got unnamed"
+            ),
         ),
         (
             {},
             {"placement": {"zones": ["us-central1-a"]}},
-            'placement.zones: must stay unnamed (a group\'s zones are fixed when it is made)~, got ["us-central1-a"]',
+            (
+                "placement.zones: must stay unnamed (a group's zones are fixed when it is made)~,"
+                ' got ["us-central1-a"]'
+            ),
         ),
         (
             {"machine": {"subnetwork": "regions/us-central1/subnetworks/s"}},
             {},
-            'machine.subnetwork: must stay "regions/us-central1/subnetworks/s" (a group\'s templates must all use one subnetwork)'
-            "~, got unset",
+            (
+                'machine.subnetwork: must stay "regions/us-central1/subnetworks/s" (a group\'s'
+                " templates must all use one subnetwork)~, got unset"
+            ),
         ),
         (
             {},
             {"machine": {"subnetwork": "regions/us-central1/subnetworks/s"}},
-            "machine.subnetwork: must stay unset (a group's templates must all use one subnetwork)~,"
-            ' got "regions/us-central1/subnetworks/s"',
+            (
+                "machine.subnetwork: must stay unset (a group's templates must all use one"
+                ' subnetwork)~, got "regions/us-central1/subnetworks/s"'
+            ),
         ),
         (
             {"serving": {"port": 8000}},
             {"serving": {"port": 9000}},
-            "serving.port: must stay 8000 (the group's named port is one for old and new instances)~, got 9000",
+            (
+                "serving.port: must stay 8000 (the group's named port is one for old and new"
+                " instances)~, got 9000"
+            ),
         ),
     ],
 )
@@ -313,19 +428,45 @@ def test_what_a_shared_group_cannot_change_is_told_with_both_values(
 @pytest.mark.parametrize(
     ("patch", "path"),
     [
-        ({"artifact": {"startup_script": "x", "image": "untagged", "args": ["-v"]}}, "artifact.image"),
-        ({"artifact": {"image": IMAGE, "env": {"A": "b"}, "secrets": {"A": "!"}}}, "artifact.secrets.A"),
+        (
+            {"artifact": {"startup_script": "x", "image": "untagged", "args": ["-v"]}},
+            "artifact.image",
+        ),
+        (
+            {"artifact": {"image": IMAGE, "env": {"A": "b"}, "secrets": {"A": "!"}}},
+            "artifact.secrets.A",
+        ),
         ({"scaling": {"max": 0, "schedules": {"day": {**SCHEDULE, "min": 9}}}}, "scaling.max"),
-        ({"scaling": {"min": 0, "schedules": {"day": {**SCHEDULE, "cron": "x"}}}}, "scaling.schedules.day.cron"),
-        ({"scaling": {"load_balancing": {"target": 2}}, "traffic": {"exposure": "none"}}, "scaling.load_balancing.target"),
-        ({"traffic": {"balancing_mode": "both", "max_rate_per_instance": 5}}, "traffic.balancing_mode"),
+        (
+            {"scaling": {"min": 0, "schedules": {"day": {**SCHEDULE, "cron": "x"}}}},
+            "scaling.schedules.day.cron",
+        ),
+        (
+            {"scaling": {"load_balancing": {"target": 2}}, "traffic": {"exposure": "none"}},
+            "scaling.load_balancing.target",
+        ),
+        (
+            {"traffic": {"balancing_mode": "both", "max_rate_per_instance": 5}},
+            "traffic.balancing_mode",
+        ),
         ({"machine": {"type": "N1", "accelerator": {"type": "nvidia-l4"}}}, "machine.type"),
-        ({"placement": {"region": "us-east1", "zones": ["us-central1-a", "x"]}}, "placement.zones[1]"),
-        ({"placement": {"region": "nowhere"}, "machine": {"subnetwork": "regions/us-east1/subnetworks/s"}}, "placement.region"),
+        (
+            {"placement": {"region": "us-east1", "zones": ["us-central1-a", "x"]}},
+            "placement.zones[1]",
+        ),
+        (
+            {
+                "placement": {"region": "nowhere"},
+                "machine": {"subnetwork": "regions/us-east1/subnetworks/s"},
+            },
+            "placement.region",
+        ),
         ({"placement": {"zones": ["x"]}, "rollout": {"surge": 2}}, "placement.zones[0]"),
         ({"rollout": {"surge": -1, "unavailable": 0}}, "rollout.surge"),
     ],
     ids=str,
 )
-def test_a_field_that_is_broken_by_itself_breaks_no_rule_as_well(patch: dict[str, Any], path: str) -> None:
+def test_a_field_that_is_broken_by_itself_breaks_no_rule_as_well(
+    patch: dict[str, Any], path: str
+) -> None:
     assert [told.partition(": ")[0] for told in complaints(patch)] == [path]

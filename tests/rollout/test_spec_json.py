@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.decode import MOST_BYTES
-from rollout.events import Invalid, decode_json
+from rollout.spec.message import Invalid, decode_json
+from rollout.spec.strict_json import MOST_BYTES
 
 JSON = st.recursive(
     st.none()
@@ -18,7 +18,9 @@ JSON = st.recursive(
     | st.integers(-(10**17), 10**17)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
@@ -55,7 +57,10 @@ def test_any_bytes_are_json_or_refused(data: bytes) -> None:
         (b"[-Infinity]", "must hold only JSON numbers, got -Infinity"),
         (b"[1e309]", "must hold no number beyond 1.8e308"),
         (b"[" + b"9" * 19 + b"]", "must hold no integer of more than 18 digits, got one of 19"),
-        (b"[" + b"9" * 60000 + b"]", "must hold no integer of more than 18 digits, got one of 60000"),
+        (
+            b"[" + b"9" * 60000 + b"]",
+            "must hold no integer of more than 18 digits, got one of 60000",
+        ),
         (b'{"a": "\\ud800"}', "must not hold half of a surrogate pair"),
         (b"[" * 20 + b"]" * 20, "must not be nested deeper than 16 levels"),
         (b"[" * MOST_BYTES, "must not be nested deeper than 16 levels"),
@@ -64,7 +69,9 @@ def test_any_bytes_are_json_or_refused(data: bytes) -> None:
     ],
     ids=lambda part: repr(part)[:40].replace("\\", "/"),
 )
-def test_what_readers_of_json_may_disagree_on_is_refused_with_the_reason(data: bytes, why: str) -> None:
+def test_what_readers_of_json_may_disagree_on_is_refused_with_the_reason(
+    data: bytes, why: str
+) -> None:
     assert why in refusal(data)
 
 

@@ -8,8 +8,15 @@ from typing import Any
 
 import pytest
 
-from rollout.events import CommandGiven, Invalid, ReleaseRequested, decode_json, parse, resolve
-from rollout.spec import Spec
+from rollout.spec.message import (
+    CommandGiven,
+    Invalid,
+    ReleaseRequested,
+    decode_json,
+    parse,
+    resolve,
+)
+from rollout.spec.model import Spec
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 IMAGE = "us-docker.pkg.dev/p/r/tiny:1"
@@ -36,7 +43,14 @@ def test_every_example_is_a_message_that_resolves(path: Path) -> None:
 
 
 def test_there_is_an_example_of_each_kind() -> None:
-    kinds = {"smallest", "l4-vllm", "h100", "cpu-metric-schedule", "next-release", "command-rollback"}
+    kinds = {
+        "smallest",
+        "l4-vllm",
+        "h100",
+        "cpu-metric-schedule",
+        "next-release",
+        "command-rollback",
+    }
     assert {path.stem for path in EXAMPLES.glob("*.json")} == kinds
 
 
@@ -45,19 +59,27 @@ def test_the_smallest_event_keeps_what_it_says() -> None:
 
 
 def test_an_event_keeps_its_nulls_and_its_people() -> None:
-    said = message(rollout=None, scaling={"max": None}, force=True, requested_by="ann", reason="faster")
+    said = message(
+        rollout=None, scaling={"max": None}, force=True, requested_by="ann", reason="faster"
+    )
     patch = {"artifact": {"image": IMAGE}, "rollout": None, "scaling": {"max": None}}
-    assert parse(said) == ReleaseRequested("tiny", "1", patch, force=True, requested_by="ann", reason="faster")
+    assert parse(said) == ReleaseRequested(
+        "tiny", "1", patch, force=True, requested_by="ann", reason="faster"
+    )
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "promote", "abort", "rollback", "retire"])
 def test_a_command_names_a_verb_and_a_model(verb: Any) -> None:
-    assert parse({"model": "tiny", "command": verb, "reason": "why not"}) == CommandGiven("tiny", verb, reason="why not")
+    assert parse({"model": "tiny", "command": verb, "reason": "why not"}) == CommandGiven(
+        "tiny", verb, reason="why not"
+    )
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "promote", "abort", "rollback"])
 def test_a_command_may_name_the_release_it_is_about(verb: Any) -> None:
-    assert parse({"model": "tiny", "command": verb, "version": "3"}) == CommandGiven("tiny", verb, "3")
+    assert parse({"model": "tiny", "command": verb, "version": "3"}) == CommandGiven(
+        "tiny", verb, "3"
+    )
 
 
 def test_retire_is_about_no_single_release() -> None:
@@ -67,21 +89,38 @@ def test_retire_is_about_no_single_release() -> None:
 
 
 def test_a_command_takes_no_sections() -> None:
-    assert complaints({"model": "tiny", "command": "pause", "scaling": {"max": 3}})[0].startswith("scaling: is not a field here")
+    assert complaints({"model": "tiny", "command": "pause", "scaling": {"max": 3}})[0].startswith(
+        "scaling: is not a field here"
+    )
 
 
 def test_a_problem_names_the_field_what_is_allowed_and_what_was_given() -> None:
-    assert complaints(message(scaling={"max": "lots"})) == ['scaling.max: must be an integer from 1 to 2000, got "lots"']
+    assert complaints(message(scaling={"max": "lots"})) == [
+        'scaling.max: must be an integer from 1 to 2000, got "lots"'
+    ]
 
 
 def test_all_problems_of_a_message_are_told_together_also_those_between_fields() -> None:
     told = complaints(
         {
             "model": "Tiny",
-            "artifact": {"image": "untagged", "args": ["ok", 3], "env": {"1X": "v", "A": "two\nlines"}},
-            "machine": {"type": "g2-standard-12", "accelerator": {"type": "nvidia-tesla-t4"}, "spot": 1},
+            "artifact": {
+                "image": "untagged",
+                "args": ["ok", 3],
+                "env": {"1X": "v", "A": "two\nlines"},
+            },
+            "machine": {
+                "type": "g2-standard-12",
+                "accelerator": {"type": "nvidia-tesla-t4"},
+                "spot": 1,
+            },
             "placement": {"region": "us-central1", "zones": ["us-east1-b"]},
-            "scaling": {"min": 9, "max": 3, "maxx": 4, "metrics": [{"name": "a.b/c"}, {"target": 1}]},
+            "scaling": {
+                "min": 9,
+                "max": 3,
+                "maxx": 4,
+                "metrics": [{"name": "a.b/c"}, {"target": 1}],
+            },
             "traffic": {"exposure": "none", "host": "example.com"},
             "rollout": {"steps": [50, 10]},
         }
@@ -106,13 +145,23 @@ def test_all_problems_of_a_message_are_told_together_also_those_between_fields()
 
 
 def test_a_null_under_a_name_that_means_nothing_is_an_error_too() -> None:
-    said = message(scaling={"maxx": None}, traffik=None) | {"artifact": {"image": IMAGE, "env": {"1X": None, "A": None}}}
-    assert [line.split(":")[0] for line in complaints(said)] == ["artifact.env", "scaling.maxx", "traffik"]
-    assert complaints({"model": "tiny", "command": "pause", "scaling": None})[0].startswith("scaling: is not a field here")
+    said = message(scaling={"maxx": None}, traffik=None) | {
+        "artifact": {"image": IMAGE, "env": {"1X": None, "A": None}}
+    }
+    assert [line.split(":")[0] for line in complaints(said)] == [
+        "artifact.env",
+        "scaling.maxx",
+        "traffik",
+    ]
+    assert complaints({"model": "tiny", "command": "pause", "scaling": None})[0].startswith(
+        "scaling: is not a field here"
+    )
 
 
 def test_a_misspelt_field_is_guessed() -> None:
-    assert "did you mean liveness_path?" in complaints(message(serving={"livenes_path": "/live"}))[0]
+    assert (
+        "did you mean liveness_path?" in complaints(message(serving={"livenes_path": "/live"}))[0]
+    )
 
 
 @pytest.mark.parametrize("payload", [None, 3, "text", [], [{}], True, 1.5])
@@ -138,7 +187,9 @@ def test_what_only_looks_like_an_integer_is_refused(value: object, told: str) ->
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), True, 0, -1, 1.01, "0.5"])
 def test_what_only_looks_like_a_fraction_is_refused(value: object) -> None:
-    assert complaints(message(scaling={"cpu": {"target": value}}))[0].startswith("scaling.cpu.target: must be a number above 0")
+    assert complaints(message(scaling={"cpu": {"target": value}}))[0].startswith(
+        "scaling.cpu.target: must be a number above 0"
+    )
 
 
 SECRET = "hunter2hunter2"
@@ -198,7 +249,10 @@ def test_marks_that_hide_or_reorder_text_are_refused_and_told_in_the_open() -> N
     assert complaints(message(reason="good\u202edab"))[0].endswith('got "good\\u202edab"')
 
 
-@pytest.mark.parametrize("payload", [message(artifact={"env": {"A": "\ud800"}}), message(artifact={"env": {"\ud800": "A"}})])
+@pytest.mark.parametrize(
+    "payload",
+    [message(artifact={"env": {"A": "\ud800"}}), message(artifact={"env": {"\ud800": "A"}})],
+)
 def test_half_a_character_is_refused(payload: object) -> None:
     json.dumps(complaints(payload)).encode()
 
@@ -211,7 +265,9 @@ def test_nesting_beyond_any_use_is_refused() -> None:
     assert len(complaints(deep)) == 1
 
 
-@pytest.mark.parametrize("model", ["", "-a", "a-", "A", "1a", "a" * 41, "a.b", "a_b", "\u0430", "a\n", "../a", 3, None])
+@pytest.mark.parametrize(
+    "model", ["", "-a", "a-", "A", "1a", "a" * 41, "a.b", "a_b", "\u0430", "a\n", "../a", 3, None]
+)
 def test_a_model_is_named_so_that_every_resource_name_fits(model: object) -> None:
     assert complaints(message() | {"model": model})[0].startswith("model: ")
 

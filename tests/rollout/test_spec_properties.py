@@ -1,4 +1,5 @@
-"""Laws that hold for any message: merging, documents, and that nothing but `Invalid` is ever raised."""
+"""Laws that hold for any message: merging, documents, and that nothing but `Invalid` is ever
+raised."""
 
 from __future__ import annotations
 
@@ -10,15 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from rollout.events import Invalid, ReleaseRequested, parse, resolve
-from rollout.merge import merge
-from rollout.schema import message_schema
-from rollout.spec import Sections, Spec, digest, dump, load
+from rollout.spec.merge import merge
+from rollout.spec.message import Invalid, ReleaseRequested, parse, resolve
+from rollout.spec.model import Sections, Spec, digest, dump, load
+from schemas.generate import message_schema
 
 SAYS = Draft202012Validator(message_schema())
 LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 JSON = st.recursive(
-    LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3), max_leaves=10
+    LEAF,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
+    ),
+    max_leaves=10,
 )
 OBJECT = st.dictionaries(st.sampled_from("abc"), JSON, max_size=3)
 
@@ -41,14 +46,18 @@ def shaped(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
         return st.one_of(st.lists(shaped(schema["items"]), max_size=3), NESTED)
     if isinstance(schema.get("additionalProperties"), dict):
         names = st.sampled_from(["a", "A", "day", "slipway-x", "", "1", "[key]", "a.b"])
-        return st.one_of(st.dictionaries(names, shaped(schema["additionalProperties"]), max_size=3), NESTED)
+        return st.one_of(
+            st.dictionaries(names, shaped(schema["additionalProperties"]), max_size=3), NESTED
+        )
     if "integer" in schema["type"]:
         return st.one_of(st.integers(0, 12), st.integers(), NESTED)
     return st.one_of(st.floats(0.1, 1), NESTED)
 
 
 RELEASE = message_schema()["else"]
-PATCH = st.fixed_dictionaries({}, optional={name: shaped(RELEASE["properties"][name]) for name in Sections.model_fields})
+PATCH = st.fixed_dictionaries(
+    {}, optional={name: shaped(RELEASE["properties"][name]) for name in Sections.model_fields}
+)
 
 
 def sound_patches() -> st.SearchStrategy[dict[str, Any]]:
@@ -58,7 +67,12 @@ def sound_patches() -> st.SearchStrategy[dict[str, Any]]:
         optional={
             "min": st.none() | st.integers(1, 4),
             "max": st.none() | st.integers(4, 9),
-            "cpu": st.none() | st.fixed_dictionaries({}, optional={"target": st.floats(0.1, 1), "predictive": st.booleans()}),
+            "cpu": (
+                st.none()
+                | st.fixed_dictionaries(
+                    {}, optional={"target": st.floats(0.1, 1), "predictive": st.booleans()}
+                )
+            ),
             "load_balancing": st.none() | st.just({}),
             "cool_down_seconds": st.none() | st.integers(0, 600),
         },
@@ -67,15 +81,28 @@ def sound_patches() -> st.SearchStrategy[dict[str, Any]]:
         {},
         optional={
             "type": st.sampled_from([None, "g2-standard-12", "a2-highgpu-2g", "e2-standard-4"]),
-            "labels": st.none() | st.dictionaries(st.sampled_from(["a", "b"]), st.none() | st.sampled_from(["1", "2"])),
+            "labels": (
+                st.none()
+                | st.dictionaries(
+                    st.sampled_from(["a", "b"]), st.none() | st.sampled_from(["1", "2"])
+                )
+            ),
         },
     )
     rollout = st.fixed_dictionaries(
-        {}, optional={"unavailable": st.sampled_from([None, 0, 3]), "steps": st.sampled_from([None, [100]])}
+        {},
+        optional={
+            "unavailable": st.sampled_from([None, 0, 3]),
+            "steps": st.sampled_from([None, [100]]),
+        },
     )
-    serving = st.fixed_dictionaries({}, optional={"startup_seconds": st.none() | st.integers(1, 3600)})
+    serving = st.fixed_dictionaries(
+        {}, optional={"startup_seconds": st.none() | st.integers(1, 3600)}
+    )
     sections = {"scaling": scaling, "machine": machine, "rollout": rollout, "serving": serving}
-    return st.fixed_dictionaries({}, optional={name: st.none() | section for name, section in sections.items()})
+    return st.fixed_dictionaries(
+        {}, optional={name: st.none() | section for name, section in sections.items()}
+    )
 
 
 def first() -> Spec:
@@ -100,7 +127,9 @@ def test_an_empty_patch_changes_nothing(target: dict[str, Any]) -> None:
 
 
 @given(JSON, OBJECT)
-def test_a_patch_applied_twice_is_a_patch_applied_once(target: object, patch: dict[str, Any]) -> None:
+def test_a_patch_applied_twice_is_a_patch_applied_once(
+    target: object, patch: dict[str, Any]
+) -> None:
     once = merge(target, patch)
     assert repr(merge(once, patch)) == repr(once)
 
@@ -111,7 +140,9 @@ def test_a_patch_that_is_no_object_replaces(target: object, patch: object) -> No
 
 
 @given(OBJECT, OBJECT)
-def test_what_a_patch_does_not_name_stays_and_what_it_nulls_goes(target: dict[str, Any], patch: dict[str, Any]) -> None:
+def test_what_a_patch_does_not_name_stays_and_what_it_nulls_goes(
+    target: dict[str, Any], patch: dict[str, Any]
+) -> None:
     merged = merge(target, patch)
     assert all(merged[name] is target[name] for name in target if name not in patch)
     assert not any(name in merged for name, value in patch.items() if value is None)
@@ -154,7 +185,9 @@ def test_what_parse_takes_the_schema_takes(patch: dict[str, Any]) -> None:
 def test_a_spec_survives_its_document_its_digest_does_too_and_inheriting_changes_nothing(
     one: dict[str, Any], other: dict[str, Any]
 ) -> None:
-    spec = resolve(ReleaseRequested("tiny", "2", other), resolve(ReleaseRequested("tiny", "2", one), first()))
+    spec = resolve(
+        ReleaseRequested("tiny", "2", other), resolve(ReleaseRequested("tiny", "2", one), first())
+    )
     again = load(dump(spec))
     assert again == spec
     assert digest(again) == digest(spec)
@@ -162,8 +195,12 @@ def test_a_spec_survives_its_document_its_digest_does_too_and_inheriting_changes
 
 
 @given(sound_patches(), sound_patches())
-def test_two_releases_in_turn_are_one_release_of_both(one: dict[str, Any], other: dict[str, Any]) -> None:
+def test_two_releases_in_turn_are_one_release_of_both(
+    one: dict[str, Any], other: dict[str, Any]
+) -> None:
     """What was defaulted on the way leaves no trace."""
-    in_turn = resolve(ReleaseRequested("tiny", "3", other), resolve(ReleaseRequested("tiny", "2", one), first()))
+    in_turn = resolve(
+        ReleaseRequested("tiny", "3", other), resolve(ReleaseRequested("tiny", "2", one), first())
+    )
     stated = merge(merge({"artifact": {"image": "tiny:1"}}, one), other)
     assert resolve(ReleaseRequested("tiny", "3", stated), None) == in_turn

@@ -1,4 +1,5 @@
-"""What a release resolves to: inheritance, defaults, digest, documents, and what a rolling swap cannot change."""
+"""What a release resolves to: inheritance, defaults, digest, documents, and what a rolling swap
+cannot change."""
 
 from __future__ import annotations
 
@@ -8,9 +9,19 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from rollout.events import Invalid, ReleaseRequested, resolve
-from rollout.merge import merge
-from rollout.spec import Accelerator, Cpu, Schedule, Sections, Spec, digest, dump, incompatible, load
+from rollout.spec.merge import merge
+from rollout.spec.message import Invalid, ReleaseRequested, resolve
+from rollout.spec.model import (
+    Accelerator,
+    Cpu,
+    Schedule,
+    Sections,
+    Spec,
+    digest,
+    dump,
+    incompatible,
+    load,
+)
 
 IMAGE = "us-docker.pkg.dev/p/r/tiny:1"
 
@@ -50,7 +61,9 @@ def refused(base: Spec | None, **patch: Any) -> list[str]:
         ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
     ],
 )
-def test_merging_follows_the_examples_of_the_standard(target: object, patch: object, merged: object) -> None:
+def test_merging_follows_the_examples_of_the_standard(
+    target: object, patch: object, merged: object
+) -> None:
     assert merge(target, patch) == merged
 
 
@@ -64,12 +77,22 @@ def test_the_smallest_release_has_the_defaults_of_the_reference() -> None:
     assert spec.placement.region == "us-central1"
     assert (spec.machine.type, spec.machine.network) == ("n1-standard-1", "global/networks/default")
     assert (spec.scaling.min, spec.scaling.max, spec.scaling.cpu) == (1, 5, Cpu(target=0.6))
-    assert (spec.traffic.exposure, spec.traffic.host, spec.traffic.path) == ("external", "*", "/tiny")
-    assert (spec.rollout.steps, spec.rollout.surge, spec.rollout.unavailable) == ((10, 50, 100), 3, 0)
+    assert (spec.traffic.exposure, spec.traffic.host, spec.traffic.path) == (
+        "external",
+        "*",
+        "/tiny",
+    )
+    assert (spec.rollout.steps, spec.rollout.surge, spec.rollout.unavailable) == (
+        (10, 50, 100),
+        3,
+        0,
+    )
 
 
 def test_what_a_release_leaves_out_is_inherited() -> None:
-    base = first(scaling={"max": 9}, machine={"labels": {"a": "1", "b": "2"}}, rollout={"steps": [100]})
+    base = first(
+        scaling={"max": 9}, machine={"labels": {"a": "1", "b": "2"}}, rollout={"steps": [100]}
+    )
     spec = after(base, artifact={"image": "tiny:2"}, machine={"labels": {"a": None, "c": "3"}})
     assert spec.artifact.image == "tiny:2"
     assert spec.scaling.max == 9
@@ -96,7 +119,9 @@ def test_a_release_that_says_nothing_resolves_to_its_base() -> None:
 
 
 def test_a_schedule_can_be_changed_in_part_but_not_begun_in_part() -> None:
-    base = first(scaling={"schedules": {"day": {"cron": "0 8 * * *", "duration_seconds": 3600, "min": 2}}})
+    base = first(
+        scaling={"schedules": {"day": {"cron": "0 8 * * *", "duration_seconds": 3600, "min": 2}}}
+    )
     changed = after(base, scaling={"schedules": {"day": {"min": 4}}}).scaling.schedules["day"]
     assert changed == Schedule(cron="0 8 * * *", duration_seconds=3600, min=4)
     assert refused(base, scaling={"schedules": {"night": {"min": 2}}}) == [
@@ -107,45 +132,89 @@ def test_a_schedule_can_be_changed_in_part_but_not_begun_in_part() -> None:
 
 def test_a_rule_broken_by_what_is_inherited_is_refused() -> None:
     assert refused(first(), scaling={"min": 7}) == ["scaling.min"]
-    assert refused(first(artifact={"image": IMAGE, "args": ["-v"]}), artifact={"image": None, "startup_script": "x"}) == [
-        "artifact.args"
-    ]
+    assert refused(
+        first(artifact={"image": IMAGE, "args": ["-v"]}),
+        artifact={"image": None, "startup_script": "x"},
+    ) == ["artifact.args"]
 
 
 @pytest.mark.parametrize(
     ("asked", "field", "expected"),
     [
         ({"serving": {"startup_seconds": 600}}, "scaling.cool_down_seconds", 600),
-        ({"serving": {"startup_seconds": 600}, "scaling": {"cool_down_seconds": 0}}, "scaling.cool_down_seconds", 0),
+        (
+            {"serving": {"startup_seconds": 600}, "scaling": {"cool_down_seconds": 0}},
+            "scaling.cool_down_seconds",
+            0,
+        ),
         ({"serving": {"readiness_path": "/ready"}}, "serving.liveness_path", "/ready"),
         ({"scaling": {"load_balancing": {}}}, "scaling.cpu", None),
         ({"scaling": {"metrics": [{"name": "a.b/c", "target": 1}]}}, "scaling.cpu", None),
-        ({"scaling": {"metrics": [{"name": "a.b/c", "target": 1}], "cpu": {}}}, "scaling.cpu", Cpu()),
-        ({"scaling": {"schedules": {"a": {"cron": "0 8 * * *", "duration_seconds": 300, "min": 2}}}}, "scaling.cpu", Cpu()),
         (
-            {"scaling": {"min": 0, "schedules": {"a": {"cron": "0 8 * * *", "duration_seconds": 300, "min": 2}}}},
+            {"scaling": {"metrics": [{"name": "a.b/c", "target": 1}], "cpu": {}}},
+            "scaling.cpu",
+            Cpu(),
+        ),
+        (
+            {
+                "scaling": {
+                    "schedules": {"a": {"cron": "0 8 * * *", "duration_seconds": 300, "min": 2}}
+                }
+            },
+            "scaling.cpu",
+            Cpu(),
+        ),
+        (
+            {
+                "scaling": {
+                    "min": 0,
+                    "schedules": {"a": {"cron": "0 8 * * *", "duration_seconds": 300, "min": 2}},
+                }
+            },
             "scaling.cpu",
             None,
         ),
         ({"traffic": {"path": "/"}}, "traffic.path", "/"),
         ({"traffic": {"exposure": "none"}}, "traffic.path", None),
         ({"traffic": {"exposure": "none"}}, "traffic.max_utilization", None),
-        ({"traffic": {"balancing_mode": "rate", "max_rate_per_instance": 5}}, "traffic.max_utilization", None),
+        (
+            {"traffic": {"balancing_mode": "rate", "max_rate_per_instance": 5}},
+            "traffic.max_utilization",
+            None,
+        ),
         ({}, "traffic.max_utilization", 0.8),
-        ({"traffic": {"certificate": "mine"}}, "traffic.certificate", "global/sslCertificates/mine"),
+        (
+            {"traffic": {"certificate": "mine"}},
+            "traffic.certificate",
+            "global/sslCertificates/mine",
+        ),
         ({}, "machine.image", "projects/cos-cloud/global/images/family/cos-stable"),
-        ({"artifact": {"startup_script": "x"}}, "machine.image", "projects/debian-cloud/global/images/family/debian-12"),
+        (
+            {"artifact": {"startup_script": "x"}},
+            "machine.image",
+            "projects/debian-cloud/global/images/family/debian-12",
+        ),
         ({"machine": {"image": "global/images/mine"}}, "machine.image", "global/images/mine"),
         ({}, "machine.accelerator", None),
-        ({"machine": {"type": "a3-highgpu-8g"}}, "machine.accelerator", Accelerator(type="nvidia-h100-80gb", count=8)),
-        ({"machine": {"type": "g2-standard-24"}}, "machine.accelerator", Accelerator(type="nvidia-l4", count=2)),
+        (
+            {"machine": {"type": "a3-highgpu-8g"}},
+            "machine.accelerator",
+            Accelerator(type="nvidia-h100-80gb", count=8),
+        ),
+        (
+            {"machine": {"type": "g2-standard-24"}},
+            "machine.accelerator",
+            Accelerator(type="nvidia-l4", count=2),
+        ),
         ({"placement": {"zones": ["us-central1-f"]}}, "rollout.surge", 1),
         ({"rollout": {"unavailable": 4}}, "rollout.surge", 0),
         ({"rollout": {"unavailable": 4, "surge": 4}}, "rollout.surge", 4),
     ],
     ids=str,
 )
-def test_a_default_follows_from_other_fields(asked: dict[str, Any], field: str, expected: object) -> None:
+def test_a_default_follows_from_other_fields(
+    asked: dict[str, Any], field: str, expected: object
+) -> None:
     section, name = field.split(".")
     assert getattr(getattr(first(**asked), section), name) == expected
 
@@ -166,8 +235,18 @@ def test_a_value_that_was_asked_for_stays_even_where_it_equals_the_default() -> 
 
 
 def test_a_model_that_is_taken_off_the_balancer_keeps_nothing_of_its_traffic() -> None:
-    base = first(traffic={"host": "example.com", "path": "/x", "balancing_mode": "rate", "max_rate_per_instance": 5})
-    assert after(base, traffic={"exposure": "none"}).traffic == first(traffic={"exposure": "none"}).traffic
+    base = first(
+        traffic={
+            "host": "example.com",
+            "path": "/x",
+            "balancing_mode": "rate",
+            "max_rate_per_instance": 5,
+        }
+    )
+    assert (
+        after(base, traffic={"exposure": "none"}).traffic
+        == first(traffic={"exposure": "none"}).traffic
+    )
     hidden = first(traffic={"exposure": "none"})
     assert refused(hidden, traffic={"host": "example.com"}) == ["traffic.host"]
 
@@ -185,8 +264,14 @@ def test_the_digest_tells_content_apart_and_nothing_else() -> None:
 
 
 def test_the_order_in_which_a_store_gives_names_back_changes_nothing() -> None:
-    one = first(artifact={"image": IMAGE, "env": {"B": "2", "A": "1"}}, machine={"labels": {"b": "2", "a": "1"}})
-    other = first(artifact={"image": IMAGE, "env": {"A": "1", "B": "2"}}, machine={"labels": {"a": "1", "b": "2"}})
+    one = first(
+        artifact={"image": IMAGE, "env": {"B": "2", "A": "1"}},
+        machine={"labels": {"b": "2", "a": "1"}},
+    )
+    other = first(
+        artifact={"image": IMAGE, "env": {"A": "1", "B": "2"}},
+        machine={"labels": {"a": "1", "b": "2"}},
+    )
     assert json.dumps(dump(one)) == json.dumps(dump(other))
 
 
@@ -198,7 +283,14 @@ def test_a_document_that_is_no_spec_is_refused() -> None:
 
 
 def test_a_spec_does_not_print_what_may_be_secret() -> None:
-    spec = first(artifact={"image": IMAGE, "env": {"TOKEN": "hunter2"}, "args": ["--token=hunter2"], "secrets": {"A": "hunter2"}})
+    spec = first(
+        artifact={
+            "image": IMAGE,
+            "env": {"TOKEN": "hunter2"},
+            "args": ["--token=hunter2"],
+            "secrets": {"A": "hunter2"},
+        }
+    )
     script = first(artifact={"startup_script": "export TOKEN=hunter2"})
     assert "hunter2" not in f"{spec!r} {spec} {script!r} {script}"
 
@@ -229,14 +321,22 @@ def test_a_field_that_may_be_none_has_none_as_its_default() -> None:
         ({"placement": {"region": "us-east1"}}, "placement.region"),
         ({"placement": {"zones": ["us-central1-a"]}}, "placement.zones"),
         ({"machine": {"network": "global/networks/other"}}, "machine.network"),
-        ({"machine": {"subnetwork": "regions/us-central1/subnetworks/other"}}, "machine.subnetwork"),
+        (
+            {"machine": {"subnetwork": "regions/us-central1/subnetworks/other"}},
+            "machine.subnetwork",
+        ),
         ({"serving": {"port": 8000}}, "serving.port"),
-        ({"serving": {"readiness_path": "/ready", "liveness_path": "/health"}}, "serving.readiness_path"),
+        (
+            {"serving": {"readiness_path": "/ready", "liveness_path": "/health"}},
+            "serving.readiness_path",
+        ),
         ({"serving": {"liveness_path": "/live"}}, "serving.liveness_path"),
         ({"traffic": {"exposure": "none"}}, "traffic.exposure"),
     ],
 )
-def test_what_a_shared_group_cannot_change_is_named_with_the_way_out(patch: dict[str, Any], path: str) -> None:
+def test_what_a_shared_group_cannot_change_is_named_with_the_way_out(
+    patch: dict[str, Any], path: str
+) -> None:
     stable = first()
     [problem] = incompatible(stable, after(stable, **patch))
     assert problem.path == path
@@ -248,7 +348,11 @@ def test_the_rest_can_change_in_place() -> None:
     stable = first()
     assert incompatible(stable, stable) == ()
     changed = after(
-        stable, machine={"type": "g2-standard-4"}, scaling={"max": 50}, traffic={"path": "/x"}, rollout={"steps": [100]}
+        stable,
+        machine={"type": "g2-standard-4"},
+        scaling={"max": 50},
+        traffic={"path": "/x"},
+        rollout={"steps": [100]},
     )
     assert incompatible(stable, changed) == ()
 

@@ -1,4 +1,5 @@
-"""Each rule between fields, with what breaks it and what keeps to it; and what the kinds of text take."""
+"""Each rule between fields, with what breaks it and what keeps to it; and what the kinds of text
+take."""
 
 from __future__ import annotations
 
@@ -10,10 +11,10 @@ from cronsim import CronSim
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.cron import cron_problem
-from rollout.events import Invalid, ReleaseRequested, parse, resolve
-from rollout.rules import RULES
-from rollout.spec import Spec
+from rollout.spec.cron import cron_problem
+from rollout.spec.message import Invalid, ReleaseRequested, parse, resolve
+from rollout.spec.model import Spec
+from rollout.spec.rules import RULES
 
 IMAGE = "us-docker.pkg.dev/p/r/tiny:1"
 SCRIPT = {"startup_script": "exec serve"}
@@ -51,7 +52,10 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"artifact": {**SCRIPT, "args": ["-v"]}}, "artifact.args"),
     ({"artifact": {**SCRIPT, "secrets": {"A": "b"}}}, "artifact.secrets"),
     ({"artifact": {"image": IMAGE, "env": {"A": "b"}, "secrets": {"A": "b"}}}, "artifact.env.A"),
-    ({"artifact": {"image": IMAGE, "env": {f"A{number}": "x" * 8000 for number in range(9)}}}, "artifact.env"),
+    (
+        {"artifact": {"image": IMAGE, "env": {f"A{number}": "x" * 8000 for number in range(9)}}},
+        "artifact.env",
+    ),
     ({"artifact": {"image": IMAGE, "args": ["x" * 4000] * 17}}, "artifact.args"),
     ({"scaling": {"min": 6}}, "scaling.min"),
     ({"scaling": {"min": 0}}, "scaling.min"),
@@ -62,24 +66,51 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"scaling": {"metrics": [metric(), metric()]}}, "scaling.metrics[1].name"),
     ({"scaling": {"metrics": [metric(per_instance=1)]}}, "scaling.metrics[0]"),
     ({"scaling": {"metrics": [metric(target=None)]}}, "scaling.metrics[0]"),
-    ({"scaling": {"metrics": [metric(target=None, per_instance=1, type="delta_per_minute")]}}, "scaling.metrics[0]"),
-    ({"scaling": {"metrics": [metric(name=f"a.b/{number}") for number in range(6)]}}, "scaling.metrics"),
+    (
+        {"scaling": {"metrics": [metric(target=None, per_instance=1, type="delta_per_minute")]}},
+        "scaling.metrics[0]",
+    ),
+    (
+        {"scaling": {"metrics": [metric(name=f"a.b/{number}") for number in range(6)]}},
+        "scaling.metrics",
+    ),
     ({"scaling": {"scale_in": {}}}, "scaling.scale_in"),
     ({"scaling": {"scale_in": {"max_instances": 1, "max_percent": 10}}}, "scaling.scale_in"),
-    ({"scaling": {"load_balancing": {}}, "traffic": {"exposure": "none"}}, "scaling.load_balancing"),
+    (
+        {"scaling": {"load_balancing": {}}, "traffic": {"exposure": "none"}},
+        "scaling.load_balancing",
+    ),
     ({"traffic": {"balancing_mode": "rate"}}, "traffic.max_rate_per_instance"),
     ({"traffic": {"max_rate_per_instance": 10}}, "traffic.max_rate_per_instance"),
-    ({"traffic": {"balancing_mode": "rate", "max_rate_per_instance": 9, "max_utilization": 0.5}}, "traffic.max_utilization"),
+    (
+        {"traffic": {"balancing_mode": "rate", "max_rate_per_instance": 9, "max_utilization": 0.5}},
+        "traffic.max_utilization",
+    ),
     ({"traffic": {"exposure": "none", "host": "*"}}, "traffic.host"),
     ({"traffic": {"exposure": "none", "path": "/x"}}, "traffic.path"),
     ({"traffic": {"exposure": "none", "certificate": "c"}}, "traffic.certificate"),
     ({"traffic": {"exposure": "none", "balancing_mode": "utilization"}}, "traffic.balancing_mode"),
     ({"machine": {"accelerator": {"type": "nvidia-l4"}}}, "machine.accelerator.type"),
-    ({"machine": {"accelerator": {"type": "nvidia-tesla-t4", "count": 3}}}, "machine.accelerator.count"),
-    ({"machine": {"type": "e2-standard-4", "accelerator": {"type": "nvidia-tesla-t4"}}}, "machine.accelerator"),
-    ({"machine": {"type": "g2-standard-12", "accelerator": {"type": "nvidia-tesla-t4"}}}, "machine.accelerator.type"),
-    ({"machine": {"type": "g2-standard-24", "accelerator": {"type": "nvidia-l4"}}}, "machine.accelerator.count"),
-    ({"machine": {"type": "a2-highgpu-1g", "accelerator": {"type": "nvidia-a100-80gb"}}}, "machine.accelerator.type"),
+    (
+        {"machine": {"accelerator": {"type": "nvidia-tesla-t4", "count": 3}}},
+        "machine.accelerator.count",
+    ),
+    (
+        {"machine": {"type": "e2-standard-4", "accelerator": {"type": "nvidia-tesla-t4"}}},
+        "machine.accelerator",
+    ),
+    (
+        {"machine": {"type": "g2-standard-12", "accelerator": {"type": "nvidia-tesla-t4"}}},
+        "machine.accelerator.type",
+    ),
+    (
+        {"machine": {"type": "g2-standard-24", "accelerator": {"type": "nvidia-l4"}}},
+        "machine.accelerator.count",
+    ),
+    (
+        {"machine": {"type": "a2-highgpu-1g", "accelerator": {"type": "nvidia-a100-80gb"}}},
+        "machine.accelerator.type",
+    ),
     ({"machine": {"type": "a3-highgpu-99g"}}, "machine.accelerator"),
     ({"machine": {"subnetwork": "regions/us-east1/subnetworks/s"}}, "machine.subnetwork"),
     ({"machine": {"shielded_vm": {"vtpm": False}}}, "machine.shielded_vm.integrity_monitoring"),
@@ -96,7 +127,10 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"rollout": {"surge": 2}}, "rollout.surge"),
     ({"rollout": {"unavailable": 1}}, "rollout.unavailable"),
     ({"rollout": {"surge": 0}}, "rollout.surge"),
-    ({"rollout": {"surge": 1}, "placement": {"zones": ["us-central1-a", "us-central1-b"]}}, "rollout.surge"),
+    (
+        {"rollout": {"surge": 1}, "placement": {"zones": ["us-central1-a", "us-central1-b"]}},
+        "rollout.surge",
+    ),
 ]
 
 SOUND: list[dict[str, Any]] = [
@@ -108,12 +142,25 @@ SOUND: list[dict[str, Any]] = [
     {"scaling": {"schedules": {"day": {**SCHEDULE, "min": 5, "timezone": "Europe/Berlin"}}}},
     {"scaling": {"metrics": [metric(name=f"a.b/{number}") for number in range(5)]}},
     {"scaling": {"scale_in": {"max_percent": 10}}},
-    {"scaling": {"load_balancing": {}}, "traffic": {"balancing_mode": "rate", "max_rate_per_instance": 10}},
+    {
+        "scaling": {"load_balancing": {}},
+        "traffic": {"balancing_mode": "rate", "max_rate_per_instance": 10},
+    },
     {"traffic": {"exposure": "none"}, "serving": {"liveness_path": "/live"}},
     {"traffic": {"exposure": "none", "host": None}},
     {"machine": {"accelerator": {"type": "nvidia-tesla-v100", "count": 8}}},
-    {"machine": {"type": "a2-ultragpu-4g", "accelerator": {"type": "nvidia-a100-80gb", "count": 4}}},
-    {"machine": {"type": "a3-highgpu-99g", "accelerator": {"type": "nvidia-h100-80gb", "count": 9}}},
+    {
+        "machine": {
+            "type": "a2-ultragpu-4g",
+            "accelerator": {"type": "nvidia-a100-80gb", "count": 4},
+        }
+    },
+    {
+        "machine": {
+            "type": "a3-highgpu-99g",
+            "accelerator": {"type": "nvidia-h100-80gb", "count": 9},
+        }
+    },
     {"machine": {"subnetwork": "projects/host/regions/us-central1/subnetworks/s"}},
     {"machine": {"shielded_vm": {"vtpm": False, "integrity_monitoring": False}}},
     {"rollout": {"steps": [100]}},
@@ -171,7 +218,10 @@ LINK_LOCAL = [
 ]
 
 
-@pytest.mark.parametrize("host", [*LINK_LOCAL, "localhost", "127.0.0.1", "127.1", "user@example.com", "user:pass@example.com"])
+@pytest.mark.parametrize(
+    "host",
+    [*LINK_LOCAL, "localhost", "127.0.0.1", "127.1", "user@example.com", "user:pass@example.com"],
+)
 def test_weights_do_not_come_from_where_an_instance_must_not_look(host: str) -> None:
     assert problems({"artifact": {"image": IMAGE, "weights": f"https://{host}/x"}})
     assert problems({"artifact": {"image": IMAGE, "weights": f"https://{host}:80/x"}})
@@ -206,7 +256,12 @@ def test_other_weights_are_refused(weights: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "weights", ["gs://bucket-1/llama/8b/", "gs://bucket", "https://huggingface.co/org/m/resolve/main/w.safetensors"]
+    "weights",
+    [
+        "gs://bucket-1/llama/8b/",
+        "gs://bucket",
+        "https://huggingface.co/org/m/resolve/main/w.safetensors",
+    ],
 )
 def test_usual_weights_are_taken(weights: str) -> None:
     assert problems({"artifact": {"image": IMAGE, "weights": weights}}) == []
@@ -288,13 +343,17 @@ NAMED: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("section", "field"), NAMED)
 @pytest.mark.parametrize("start", ["", "/"])
-def test_names_paths_and_references_take_nothing_that_could_break_out(section: str, field: str, start: str) -> None:
+def test_names_paths_and_references_take_nothing_that_could_break_out(
+    section: str, field: str, start: str
+) -> None:
     for text in HOSTILE:
         patch = {section: {field: start + text}}
         assert any(line.startswith(f"{section}.{field}: ") for line in problems(patch)), text
 
 
-@pytest.mark.parametrize("path", ["x", "/x/", "//x", "/x?y", "/x*", "/*", "/x/../y", "/./x", "/x#y", "*", ""])
+@pytest.mark.parametrize(
+    "path", ["x", "/x/", "//x", "/x?y", "/x*", "/*", "/x/../y", "/./x", "/x#y", "*", ""]
+)
 def test_a_route_is_a_plain_path(path: str) -> None:
     assert problems({"traffic": {"path": path}})
 
@@ -304,23 +363,37 @@ def test_a_host_is_a_name_or_any(host: str) -> None:
     assert problems({"traffic": {"host": host}}) == []
 
 
-@pytest.mark.parametrize("host", ["*.example.com", "a:80", "Example.com", "a..b", "-a", "https://a", "a/b", ""])
+@pytest.mark.parametrize(
+    "host", ["*.example.com", "a:80", "Example.com", "a..b", "-a", "https://a", "a/b", ""]
+)
 def test_other_hosts_are_refused(host: str) -> None:
     assert problems({"traffic": {"host": host}})
 
 
-@pytest.mark.parametrize("timezone", ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires", "Etc/GMT+5"])
+@pytest.mark.parametrize(
+    "timezone", ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires", "Etc/GMT+5"]
+)
 def test_a_time_zone_is_one_of_the_database(timezone: str) -> None:
     assert problems({"scaling": {"schedules": {"day": {**SCHEDULE, "timezone": timezone}}}}) == []
 
 
-@pytest.mark.parametrize("timezone", ["Mars/Olympus", "Europe", "utc", "../etc/passwd", "/etc/localtime", "", "A" * 64])
+@pytest.mark.parametrize(
+    "timezone", ["Mars/Olympus", "Europe", "utc", "../etc/passwd", "/etc/localtime", "", "A" * 64]
+)
 def test_other_time_zones_are_refused(timezone: str) -> None:
     assert problems({"scaling": {"schedules": {"day": {**SCHEDULE, "timezone": timezone}}}})
 
 
 @pytest.mark.parametrize(
-    "cron", ["* * * * *", "*/15 0-6,22 1 JAN-mar SUN", "0 0 29 2 *", "0 0 31 2 1", "5/10 * * * *", "0 0 * * 7"]
+    "cron",
+    [
+        "* * * * *",
+        "*/15 0-6,22 1 JAN-mar SUN",
+        "0 0 29 2 *",
+        "0 0 31 2 1",
+        "5/10 * * * *",
+        "0 0 * * 7",
+    ],
 )
 def test_usual_cron_lines_are_taken(cron: str) -> None:
     assert cron_problem(cron) is None

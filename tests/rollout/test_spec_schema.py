@@ -10,15 +10,15 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
-from rollout.events import CommandMessage, ReleaseMessage
-from rollout.schema import PAGE, ROOT, SCHEMA, main, message_schema, stale
+from rollout.spec.message import CommandMessage, ReleaseMessage
+from schemas.generate import PAGE, ROOT, SCHEMA, main, message_schema, stale
 
 SAYS = Draft202012Validator(message_schema())
 SMALL = {"model": "tiny", "version": "1", "artifact": {"image": "tiny:1"}}
 
 
 def test_what_is_committed_is_what_the_types_say() -> None:
-    assert stale(ROOT) == (), "run python -m rollout.schema"
+    assert stale(ROOT) == (), "run python -m schemas.generate"
 
 
 def test_a_stale_file_is_named(tmp_path: Path) -> None:
@@ -39,7 +39,9 @@ def test_the_schema_is_a_schema_and_says_which() -> None:
     assert "x-allowed" not in json.dumps(schema)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "examples").glob("*.json")), ids=lambda path: path.stem
+)
 def test_the_schema_takes_every_example(path: Path) -> None:
     SAYS.validate(json.loads(path.read_text("utf-8")))
 
@@ -88,7 +90,9 @@ def fields(kind: type[BaseModel]) -> dict[str, Any]:
     for name, field in kind.model_fields.items():
         found[name] = field
         if isinstance(field.default, BaseModel):
-            found |= {f"{name}.{inner}": value for inner, value in fields(type(field.default)).items()}
+            found |= {
+                f"{name}.{inner}": value for inner, value in fields(type(field.default)).items()
+            }
     return found
 
 

@@ -1,4 +1,5 @@
-"""What the steps of a rollout ask of the group: how many of each release, within which bounds, with whose settings."""
+"""What the steps of a rollout ask of the group: how many of each release, within which bounds, with
+whose settings."""
 
 from __future__ import annotations
 
@@ -7,17 +8,39 @@ from dataclasses import replace
 import pytest
 
 from rollout.model import GroupTarget, Observed, Release, Share
-from rollout.strategies import STRATEGIES, Step, Swap, fingerprint, instances_of, rolling_ladder, standing, swapping
+from rollout.strategies.rolling import (
+    STRATEGIES,
+    Step,
+    Swap,
+    fingerprint,
+    instances_of,
+    rolling_ladder,
+    standing,
+    swapping,
+)
 from tests.rollout.build import group, instances, release
 
 ONE = release("1", scaling={"min": 2, "max": 8})
-TWO = release("2", scaling={"min": 4, "max": 6}, rollout={"steps": [20, 100], "surge": 4, "unavailable": 3})
+TWO = release(
+    "2", scaling={"min": 4, "max": 6}, rollout={"steps": [20, 100], "surge": 4, "unavailable": 3}
+)
 SAME = replace(TWO, template=ONE.template)
 
 
 @pytest.mark.parametrize(
     ("percent", "size", "count"),
-    [(10, 3, 1), (50, 3, 2), (10, 25, 3), (100, 7, 7), (1, 1000, 10), (1, 1, 1), (50, 4, 2), (51, 4, 3), (0, 4, 1), (50, 0, 1)],
+    [
+        (10, 3, 1),
+        (50, 3, 2),
+        (10, 25, 3),
+        (100, 7, 7),
+        (1, 1000, 10),
+        (1, 1, 1),
+        (50, 4, 2),
+        (51, 4, 3),
+        (0, 4, 1),
+        (50, 0, 1),
+    ],
 )
 def test_a_share_is_rounded_up_and_at_least_one(percent: int, size: int, count: int) -> None:
     assert instances_of(percent, size) == count
@@ -37,7 +60,12 @@ def test_a_release_that_stands_has_its_own_bounds_and_may_shrink() -> None:
 
 
 def test_a_release_without_a_surge_asks_for_none() -> None:
-    bare = replace(ONE, spec=ONE.spec.model_copy(update={"rollout": ONE.spec.rollout.model_copy(update={"surge": None})}))
+    bare = replace(
+        ONE,
+        spec=ONE.spec.model_copy(
+            update={"rollout": ONE.spec.rollout.model_copy(update={"surge": None})}
+        ),
+    )
     assert standing(bare).surge == 0
     assert swapping(Swap(None, bare), Step(100), None).surge == 0
 
@@ -45,8 +73,12 @@ def test_a_release_without_a_surge_asks_for_none() -> None:
 def test_a_swap_has_the_wider_bounds_of_both_and_the_stable_releases_settings() -> None:
     seen = group(*instances(ONE, 5)).group("blue")
     shares = (Share(ONE), Share(TWO, 1))
-    assert swapping(Swap(ONE, TWO), Step(20), seen) == GroupTarget("blue", shares, ONE, 4, 8, False, 4, 3)
-    assert swapping(Swap(TWO, ONE), Step(20), seen) == GroupTarget("blue", (Share(TWO), Share(ONE, 1)), TWO, 4, 8, False, 3, 0)
+    assert swapping(Swap(ONE, TWO), Step(20), seen) == GroupTarget(
+        "blue", shares, ONE, 4, 8, False, 4, 3
+    )
+    assert swapping(Swap(TWO, ONE), Step(20), seen) == GroupTarget(
+        "blue", (Share(TWO), Share(ONE, 1)), TWO, 4, 8, False, 3, 0
+    )
 
 
 @pytest.mark.parametrize(("percent", "count"), [(20, 1), (40, 2), (99, 5)])
@@ -66,7 +98,9 @@ def test_the_last_step_gives_the_candidate_everything_with_its_own_settings() ->
 
 
 @pytest.mark.parametrize("stable", [None, replace(ONE, template=TWO.template)])
-def test_where_nothing_is_swapped_the_candidate_has_everything_at_once(stable: Release | None) -> None:
+def test_where_nothing_is_swapped_the_candidate_has_everything_at_once(
+    stable: Release | None,
+) -> None:
     target = swapping(Swap(stable, TWO), Step(20), None)
     assert (target.shares, target.settings, target.may_scale_in) == ((Share(TWO),), TWO, False)
 
@@ -82,12 +116,19 @@ def test_the_strategy_looks_at_the_group_there_is() -> None:
     rolling = STRATEGIES["rolling"]
     observed = group(*instances(ONE, 5))
     assert rolling.ladder(Swap(ONE, TWO)) == (Step(20), Step(100))
-    assert rolling.groups(Swap(ONE, TWO), Step(40), observed)[0].shares == (Share(ONE), Share(TWO, 2))
-    assert rolling.groups(Swap(ONE, TWO), Step(40), Observed())[0].shares == (Share(ONE), Share(TWO, 1))
+    assert rolling.groups(Swap(ONE, TWO), Step(40), observed)[0].shares == (
+        Share(ONE),
+        Share(TWO, 2),
+    )
+    assert rolling.groups(Swap(ONE, TWO), Step(40), Observed())[0].shares == (
+        Share(ONE),
+        Share(TWO, 1),
+    )
     assert len(rolling.groups(Swap(ONE, TWO), Step(40), observed)) == 1
 
 
 def test_a_ladders_hash_tells_ladders_apart_and_stays_the_same_for_ever() -> None:
-    """It is stored in mid-rollout: were it made otherwise, every rollout under way would begin its ladder again."""
+    """It is stored in mid-rollout: were it made otherwise, every rollout under way would begin its
+    ladder again."""
     assert fingerprint((Step(10), Step(50), Step(100))) == "9b674113c20d"
     assert fingerprint((Step(10), Step(100))) != fingerprint((Step(10), Step(50), Step(100)))

@@ -1,4 +1,5 @@
-"""Every way onward from one phase to the next, whole: what goes on record, what the rollout becomes, when to look again."""
+"""Every way onward from one phase to the next, whole: what goes on record, what the rollout
+becomes, when to look again."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ from rollout.model import (
     Transition,
     Turn,
 )
-from rollout.strategies import standing
+from rollout.strategies.rolling import standing
 from tests.rollout.build import NOON, at, group, instances, release, stuck
 from tests.rollout.swap import (
     HEALTHY_BAKE,
@@ -56,17 +57,35 @@ from tests.rollout.swap import (
 def test_a_first_release_begins() -> None:
     turn = looked(Rollout(failed=("d",)), ONE, NOTHING)
     assert turn == Turn(
-        rollout=Rollout(Stepping(0, NOW), None, ONE, None, ONE_STEP, Progress(0, NOW), watched_at=NOW, failed=("d",)),
+        rollout=Rollout(
+            Stepping(0, NOW),
+            None,
+            ONE,
+            None,
+            ONE_STEP,
+            Progress(0, NOW),
+            watched_at=NOW,
+            failed=("d",),
+        ),
         desired=desired(ONE),
         target=asked(turn.rollout, desired(ONE), NOTHING),
         wake_at=NOW,
-        transitions=(Transition("1", "settled", "step_1", "nothing serves yet; step 1 of 1 asks for 100 % on release 1"),),
+        transitions=(
+            Transition(
+                "1",
+                "settled",
+                "step_1",
+                "nothing serves yet; step 1 of 1 asks for 100 % on release 1",
+            ),
+        ),
     )
 
 
 def test_a_second_release_begins_with_the_first_step_of_its_ladder() -> None:
     turn = looked(Rollout(stable=ONE, paused=Pause("old", NOON)), TWO, group(*instances(ONE, 4)))
-    assert turn.rollout == Rollout(Stepping(0, NOW), ONE, TWO, None, LADDER, Progress(0, NOW), watched_at=NOW)
+    assert turn.rollout == Rollout(
+        Stepping(0, NOW), ONE, TWO, None, LADDER, Progress(0, NOW), watched_at=NOW
+    )
     why = "release 1 serves; step 1 of 3 asks for 10 % on release 2"
     assert turn.transitions == (Transition("2", "settled", "step_1", why),)
     assert turn.target.kept_templates == {"tiny-1", "tiny-2"}
@@ -91,19 +110,29 @@ def test_what_went_back_before_is_refused_and_the_stable_release_desired_again()
 
 def test_what_went_back_before_is_tried_again_where_that_is_forced() -> None:
     forced = replace(TWO, force=True)
-    assert looked(Rollout(stable=ONE, failed=(TWO.digest,)), forced, NOTHING).rollout.candidate == forced
+    assert (
+        looked(Rollout(stable=ONE, failed=(TWO.digest,)), forced, NOTHING).rollout.candidate
+        == forced
+    )
 
 
 def test_a_settled_model_tells_all_that_compute_engine_refuses() -> None:
     turn = looked(Rollout(stable=ONE), ONE, group(*instances(ONE, 4)), REFUSED)
-    assert turn.conditions == (Condition("Troubled", "none left", NOW), Condition("Troubled", "too slow", NOW))
+    assert turn.conditions == (
+        Condition("Troubled", "none left", NOW),
+        Condition("Troubled", "too slow", NOW),
+    )
     assert (turn.wake_at, turn.transitions, turn.waits) == (None, (), "")
     assert turn.target.groups == (standing(ONE),)
 
 
 def test_a_settled_model_without_a_release_wants_nothing_at_all() -> None:
     turn = looked(Rollout(), None, NOTHING)
-    assert (turn.rollout, turn.target.groups, turn.target.kept_templates) == (Rollout(), (), frozenset())
+    assert (turn.rollout, turn.target.groups, turn.target.kept_templates) == (
+        Rollout(),
+        (),
+        frozenset(),
+    )
 
 
 # ---- Stepping
@@ -121,7 +150,9 @@ def test_a_step_leads_to_the_next(step: int, seen: Observed, why: str) -> None:
     healthy = step + 1
     assert turn.rollout == on_its_way(Stepping(step + 1, NOW), progress=Progress(healthy, NOW))
     evidence = (why.split(";")[0],)
-    assert turn.transitions == (Transition("2", f"step_{step + 1}", f"step_{step + 2}", why, evidence=evidence),)
+    assert turn.transitions == (
+        Transition("2", f"step_{step + 1}", f"step_{step + 2}", why, evidence=evidence),
+    )
     assert (turn.wake_at, turn.waits, turn.conditions) == (NOW, "", ())
 
 
@@ -136,14 +167,18 @@ def test_the_last_step_leads_to_the_bake() -> None:
     turn = looked(on_its_way(Stepping(2, NOON)), TWO, HEALTHY_BAKE)
     assert turn.rollout == on_its_way(Baking(NOW), progress=Progress(4, NOW))
     why = "4 of 4 instances of release 2 are healthy"
-    assert turn.transitions == (Transition("2", "step_3", "baking", f"{why}; bakes for 300 s", evidence=(why,)),)
+    assert turn.transitions == (
+        Transition("2", "step_3", "baking", f"{why}; bakes for 300 s", evidence=(why,)),
+    )
 
 
 @pytest.mark.parametrize(("step", "seen"), [(1, both(2, 2)), (2, HEALTHY_BAKE)])
 def test_what_comes_next_begins_with_a_clean_record(step: int, seen: Observed) -> None:
     """Falls and time belong to the step in which they were."""
     healthy = 2 * step
-    turn = looked(on_its_way(Stepping(step, NOON), progress=Progress(healthy, NOON, 2, at(5))), TWO, seen)
+    turn = looked(
+        on_its_way(Stepping(step, NOON), progress=Progress(healthy, NOON, 2, at(5))), TWO, seen
+    )
     assert turn.rollout.progress == Progress(healthy, NOW)
 
 
@@ -151,7 +186,11 @@ def test_a_rollout_whose_ladder_has_changed_begins_it_again() -> None:
     turn = looked(on_its_way(Stepping(2, NOON), ladder="of old"), TWO, both(2, 2))
     assert turn.rollout == on_its_way(Stepping(0, NOW), progress=Progress(2, NOW))
     evidence = ("2 of 4 instances of release 2 are healthy",)
-    assert turn.transitions == (Transition("2", "step_3", "step_1", "the steps of its strategy have changed", evidence=evidence),)
+    assert turn.transitions == (
+        Transition(
+            "2", "step_3", "step_1", "the steps of its strategy have changed", evidence=evidence
+        ),
+    )
 
 
 def test_a_step_beyond_the_ladder_is_its_last() -> None:
@@ -162,7 +201,11 @@ def test_a_step_beyond_the_ladder_is_its_last() -> None:
 def test_a_step_that_waits_says_for_what_and_looks_again_soon() -> None:
     turn = looked(on_its_way(Stepping(1, NOON)), TWO, both(2, 1, sick=1))
     assert turn.rollout == on_its_way(Stepping(1, NOON), progress=Progress(1, NOW))
-    assert (turn.waits, turn.transitions, turn.conditions) == ("1 of 2 instances of release 2 are healthy", (), ())
+    assert (turn.waits, turn.transitions, turn.conditions) == (
+        "1 of 2 instances of release 2 are healthy",
+        (),
+        (),
+    )
     assert turn.wake_at == NOW + LOOK_AGAIN
     assert turn.desired == desired(TWO)
 
@@ -180,7 +223,9 @@ def test_a_step_that_waits_tells_its_first_trouble_alone_and_once() -> None:
 
 def test_progress_that_was_never_noted_begins_now() -> None:
     for phase in (Stepping(1, NOON), Baking(NOON)):
-        assert looked(on_its_way(phase, progress=None), TWO, both(2, 0, sick=2)).rollout.progress == Progress(0, NOW)
+        assert looked(
+            on_its_way(phase, progress=None), TWO, both(2, 0, sick=2)
+        ).rollout.progress == Progress(0, NOW)
 
 
 # ---- Pauses
@@ -197,7 +242,12 @@ def test_a_pause_holds_what_could_be_left_and_says_why(phase: Phase) -> None:
 
 def test_a_failure_that_is_to_pause_is_told_as_a_pause() -> None:
     held = release("2", rollout={"on_failure": "pause"})
-    turn = looked(on_its_way(Stepping(0, NOON), candidate=held, watched_at=at(890)), held, both(3, 0, sick=1), now=at(900))
+    turn = looked(
+        on_its_way(Stepping(0, NOON), candidate=held, watched_at=at(890)),
+        held,
+        both(3, 0, sick=1),
+        now=at(900),
+    )
     why = "0 of 1 instances of release 2 are healthy, and none got better for 15 min"
     assert turn.transitions == (Transition("2", "step_1", "paused", why),)
     assert turn.rollout.paused == Pause(why, at(900), True)
@@ -205,11 +255,19 @@ def test_a_failure_that_is_to_pause_is_told_as_a_pause() -> None:
     assert turn.conditions == (Condition("Paused", why, at(900)),)
 
 
-def test_a_failure_that_slipway_paused_for_stays_paused_and_one_that_a_person_paused_goes_back() -> None:
+def test_a_failure_that_slipway_paused_for_stays_paused_and_one_that_a_person_paused_goes_back() -> (
+    None
+):
     refused = Evidence((Problem("quota", "CODE", "no quota"),))
-    by_slipway = on_its_way(Stepping(0, NOON), paused=Pause("it was sick", NOON, after_failure=True))
+    by_slipway = on_its_way(
+        Stepping(0, NOON), paused=Pause("it was sick", NOON, after_failure=True)
+    )
     turn = looked(by_slipway, TWO, HEALTHY_STEP, refused)
-    assert (turn.rollout.phase, turn.rollout.paused, turn.waits) == (Stepping(0, NOON), by_slipway.paused, "it was sick")
+    assert (turn.rollout.phase, turn.rollout.paused, turn.waits) == (
+        Stepping(0, NOON),
+        by_slipway.paused,
+        "it was sick",
+    )
     by_ann = on_its_way(Stepping(0, NOON), paused=Pause("paused by ann", NOON))
     assert isinstance(looked(by_ann, TWO, HEALTHY_STEP, refused).rollout.phase, GoingBack)
 
@@ -221,24 +279,46 @@ def test_no_answer_pauses_once_and_is_then_a_trouble_beside_the_pause() -> None:
     assert first.rollout.paused == Pause(why, at(900), False)
     assert first.transitions == (Transition("2", "step_1", "paused", why),)
     unwell = Progress(4, NOON, 1, NOON)
-    paused = on_its_way(Baking(NOON), progress=unwell, paused=Pause("paused by ann", NOON), watched_at=at(50))
+    paused = on_its_way(
+        Baking(NOON), progress=unwell, paused=Pause("paused by ann", NOON), watched_at=at(50)
+    )
     turn = looked(paused, TWO, group(*instances(TWO, 4, "unknown")), now=at(60))
     why = "no health answer for release 2 for 60 s"
-    assert turn.conditions == (Condition("Paused", "paused by ann", NOON), Condition("Troubled", why, at(60)))
-    assert (turn.waits, turn.transitions, turn.rollout.paused) == (why, (), Pause("paused by ann", NOON))
+    assert turn.conditions == (
+        Condition("Paused", "paused by ann", NOON),
+        Condition("Troubled", why, at(60)),
+    )
+    assert (turn.waits, turn.transitions, turn.rollout.paused) == (
+        why,
+        (),
+        Pause("paused by ann", NOON),
+    )
 
 
 # ---- Baking
 
 
 def test_a_bake_that_is_over_makes_the_candidate_the_stable_release() -> None:
-    before = on_its_way(Baking(NOON), healthy=4, failed=("d", TWO.digest), paused=None, promoted=False, watched_at=at(290))
+    before = on_its_way(
+        Baking(NOON),
+        healthy=4,
+        failed=("d", TWO.digest),
+        paused=None,
+        promoted=False,
+        watched_at=at(290),
+    )
     turn = looked(before, TWO, HEALTHY_BAKE, now=at(300))
     assert turn.rollout == Rollout(stable=TWO, previous=ONE, failed=("d",), watched_at=at(290))
     seen = "4 of 4 instances of release 2 are healthy"
     why = f"baked for 5 min; {seen}"
-    assert turn.transitions == (Transition("2", "baking", "succeeded", why, outcome="succeeded", evidence=(seen,)),)
-    assert (turn.target.groups, turn.wake_at, turn.desired) == ((standing(TWO),), at(300), desired(TWO))
+    assert turn.transitions == (
+        Transition("2", "baking", "succeeded", why, outcome="succeeded", evidence=(seen,)),
+    )
+    assert (turn.target.groups, turn.wake_at, turn.desired) == (
+        (standing(TWO),),
+        at(300),
+        desired(TWO),
+    )
 
 
 def test_a_first_release_that_baked_leaves_what_was_before_it_on_record() -> None:
@@ -260,11 +340,20 @@ def test_a_bake_that_waits_looks_again_less_often() -> None:
     )
 
 
-@pytest.mark.parametrize(("taken", "pause"), [(0, 5), (40, 5), (64, 8), (119, 14.875), (121, 15), (900, 15)])
 @pytest.mark.parametrize(
-    ("phase", "of"), [(Stepping(1, NOON), TWO), (GoingBack("aborted", "aborted", "", NOON), ONE), (Retiring(NOON, ""), None)]
+    ("taken", "pause"), [(0, 5), (40, 5), (64, 8), (119, 14.875), (121, 15), (900, 15)]
 )
-def test_what_takes_long_is_looked_at_less_often(phase: Phase, of: Release | None, taken: float, pause: float) -> None:
+@pytest.mark.parametrize(
+    ("phase", "of"),
+    [
+        (Stepping(1, NOON), TWO),
+        (GoingBack("aborted", "aborted", "", NOON), ONE),
+        (Retiring(NOON, ""), None),
+    ],
+)
+def test_what_takes_long_is_looked_at_less_often(
+    phase: Phase, of: Release | None, taken: float, pause: float
+) -> None:
     turn = looked(on_its_way(phase, watched_at=at(taken)), of, both(2, 2, sick=1), now=at(taken))
     assert turn.wake_at == at(taken + pause)
 

@@ -1,4 +1,5 @@
-"""Every way that is not onward, whole: giving way to a newer release, going back, retiring, and time that nobody watched."""
+"""Every way that is not onward, whole: giving way to a newer release, going back, retiring, and
+time that nobody watched."""
 
 from __future__ import annotations
 
@@ -6,13 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from rollout.advance import (
-    LOOK_AGAIN,
-    REMEMBERED_FAILURES,
-    advance,
-    asked,
-    watched,
-)
+from rollout.advance import LOOK_AGAIN, REMEMBERED_FAILURES, advance, asked, watched
 from rollout.model import (
     Baking,
     Command,
@@ -32,7 +27,7 @@ from rollout.model import (
     Transition,
     Turn,
 )
-from rollout.strategies import standing
+from rollout.strategies.rolling import standing
 from tests.rollout.build import NOON, at, group, instances, release
 from tests.rollout.swap import (
     CALM,
@@ -56,11 +51,18 @@ from tests.rollout.swap import (
 
 @pytest.mark.parametrize("phase", [Stepping(1, NOON), Baking(NOON)])
 def test_a_newer_release_turns_a_swap_round(phase: Phase) -> None:
-    turn = looked(on_its_way(phase, paused=Pause("paused by ann", NOON), promoted=True), THREE, both(2, 2))
+    turn = looked(
+        on_its_way(phase, paused=Pause("paused by ann", NOON), promoted=True), THREE, both(2, 2)
+    )
     back = GoingBack("superseded", "superseded", "release 3 is newer", NOW)
     assert turn.rollout == on_its_way(back, progress=None)
     [told] = turn.transitions
-    assert (told.release, told.to, told.reason, told.outcome) == ("2", "going_back", "superseded", None)
+    assert (told.release, told.to, told.reason, told.outcome) == (
+        "2",
+        "going_back",
+        "superseded",
+        None,
+    )
     assert told.why == "release 3 is newer; goes back to release 1"
     assert turn.desired == desired(THREE)
     assert turn.target.kept_templates == {"tiny-1", "tiny-2", "tiny-3"}
@@ -75,26 +77,44 @@ def test_a_release_that_is_to_be_finished_first_is_finished(phase: Phase) -> Non
 
 
 def test_a_newer_first_release_takes_over_at_once_and_both_are_told() -> None:
-    first = Rollout(Baking(NOON), None, TWO, ladder=ONE_STEP, progress=Progress(1, NOON), promoted=True, watched_at=NOON)
+    first = Rollout(
+        Baking(NOON),
+        None,
+        TWO,
+        ladder=ONE_STEP,
+        progress=Progress(1, NOON),
+        promoted=True,
+        watched_at=NOON,
+    )
     turn = looked(first, THREE, group(*instances(TWO, 3)))
-    assert turn.rollout == Rollout(Stepping(0, NOW), None, THREE, None, ONE_STEP, Progress(0, NOW), watched_at=NOW)
+    assert turn.rollout == Rollout(
+        Stepping(0, NOW), None, THREE, None, ONE_STEP, Progress(0, NOW), watched_at=NOW
+    )
     assert turn.transitions == (
         Transition("2", "baking", "superseded", "release 3 is newer", "superseded", "superseded"),
-        Transition("3", "settled", "step_1", "nothing serves yet; step 1 of 1 asks for 100 % on release 3"),
+        Transition(
+            "3", "settled", "step_1", "nothing serves yet; step 1 of 1 asks for 100 % on release 3"
+        ),
     )
 
 
 def test_a_newer_first_release_that_cannot_live_in_the_group_waits_until_that_is_gone() -> None:
     elsewhere = release("3", placement={"region": "us-east1"})
-    first = Rollout(Stepping(0, NOON), None, TWO, ladder=ONE_STEP, progress=Progress(0, NOON), watched_at=NOON)
+    first = Rollout(
+        Stepping(0, NOON), None, TWO, ladder=ONE_STEP, progress=Progress(0, NOON), watched_at=NOON
+    )
     turn = looked(first, elsewhere, group(*instances(TWO, 3)))
     assert turn.rollout.phase == GoingBack("superseded", "superseded", "release 3 is newer", NOW)
-    assert turn.transitions[0].why == "release 3 is newer; removes it, since no release was before it"
+    assert (
+        turn.transitions[0].why == "release 3 is newer; removes it, since no release was before it"
+    )
     assert (turn.target.groups, turn.desired.release) == ((), elsewhere)
 
 
 def test_a_third_first_release_waits_until_the_instances_of_the_first_have_gone() -> None:
-    first = Rollout(Stepping(0, NOON), None, TWO, ladder=ONE_STEP, progress=Progress(0, NOON), watched_at=NOON)
+    first = Rollout(
+        Stepping(0, NOON), None, TWO, ladder=ONE_STEP, progress=Progress(0, NOON), watched_at=NOON
+    )
     turn = looked(first, THREE, group(*instances(ONE, 1), *instances(TWO, 2)))
     assert (turn.rollout.candidate, turn.transitions) == (TWO, ())
 
@@ -104,23 +124,37 @@ def test_a_third_first_release_waits_until_the_instances_of_the_first_have_gone(
 
 def failed_step(failed: tuple[str, ...] = (), of: Release | None = TWO) -> Turn:
     return looked(
-        on_its_way(Stepping(0, NOON), failed=failed), of, HEALTHY_STEP, Evidence((Problem("quota", "CODE", "no quota"),))
+        on_its_way(Stepping(0, NOON), failed=failed),
+        of,
+        HEALTHY_STEP,
+        Evidence((Problem("quota", "CODE", "no quota"),)),
     )
 
 
 def test_a_failed_step_goes_back_with_why_and_whereto() -> None:
     turn = failed_step(("d", TWO.digest, "e"))
     assert turn.rollout == on_its_way(
-        GoingBack("rolled_back", "quota", "no quota", NOW), progress=None, failed=("d", "e", TWO.digest)
+        GoingBack("rolled_back", "quota", "no quota", NOW),
+        progress=None,
+        failed=("d", "e", TWO.digest),
     )
-    assert turn.transitions == (Transition("2", "step_1", "going_back", "no quota; goes back to release 1", "quota"),)
+    assert turn.transitions == (
+        Transition("2", "step_1", "going_back", "no quota; goes back to release 1", "quota"),
+    )
     assert turn.desired == replace(desired(TWO), release=ONE)
     assert turn.wake_at == NOW
 
 
 def test_a_failed_bake_goes_back_too() -> None:
-    turn = looked(on_its_way(Baking(NOON), healthy=4), TWO, HEALTHY_BAKE, Evidence((Problem("config", "CODE", "bad"),)))
-    assert turn.transitions == (Transition("2", "baking", "going_back", "bad; goes back to release 1", "config"),)
+    turn = looked(
+        on_its_way(Baking(NOON), healthy=4),
+        TWO,
+        HEALTHY_BAKE,
+        Evidence((Problem("config", "CODE", "bad"),)),
+    )
+    assert turn.transitions == (
+        Transition("2", "baking", "going_back", "bad; goes back to release 1", "config"),
+    )
 
 
 def test_of_the_failures_the_latest_twenty_are_remembered() -> None:
@@ -141,7 +175,9 @@ def test_a_failure_takes_no_newer_release_off_what_is_desired() -> None:
 BACK = GoingBack("rolled_back", "unhealthy", "it was sick", NOON)
 
 
-def test_going_back_asks_for_the_stable_release_alone_and_holds_the_group_as_wide_as_it_may_be() -> None:
+def test_going_back_asks_for_the_stable_release_alone_and_holds_the_group_as_wide_as_it_may_be() -> (
+    None
+):
     target = asked(on_its_way(BACK), desired(ONE), both(2, 2))
     assert target.groups == (replace(standing(ONE), may_scale_in=False),)
 
@@ -160,10 +196,16 @@ def moving(of: Release, count: int) -> tuple[Instance, ...]:
             "3 of 4 instances of release 1 are healthy; the group gets stable again",
         ),
         (NOTHING, CALM, "0 of 1 instances of release 1 are healthy; the group gets stable again"),
-        (group(*instances(ONE, 4)), Evidence(unmet=("the route is missing", "other")), "the route is missing"),
+        (
+            group(*instances(ONE, 4)),
+            Evidence(unmet=("the route is missing", "other")),
+            "the route is missing",
+        ),
     ],
 )
-def test_going_back_waits_until_all_is_as_it_was(seen: Observed, evidence: Evidence, waits: str) -> None:
+def test_going_back_waits_until_all_is_as_it_was(
+    seen: Observed, evidence: Evidence, waits: str
+) -> None:
     before = on_its_way(BACK)
     turn = looked(before, ONE, seen, evidence)
     assert (turn.rollout, turn.waits, turn.transitions, turn.conditions) == (before, waits, (), ())
@@ -177,14 +219,22 @@ def test_going_back_tells_its_troubles() -> None:
 
 def test_having_gone_back_the_model_is_settled_as_before() -> None:
     turn = looked(on_its_way(BACK, previous=THREE, failed=("d",)), ONE, group(*instances(ONE, 4)))
-    assert turn.rollout == Rollout(Settled(), ONE, None, THREE, progress=Progress(0, NOON), watched_at=NOON, failed=("d",))
-    assert turn.transitions == (Transition("2", "going_back", "rolled_back", "it was sick", "unhealthy", "rolled_back"),)
+    assert turn.rollout == Rollout(
+        Settled(), ONE, None, THREE, progress=Progress(0, NOON), watched_at=NOON, failed=("d",)
+    )
+    assert turn.transitions == (
+        Transition("2", "going_back", "rolled_back", "it was sick", "unhealthy", "rolled_back"),
+    )
     assert turn.target.groups == (standing(ONE),)
 
 
 def test_a_first_release_is_gone_when_nothing_of_it_is_left() -> None:
     first = on_its_way(BACK, stable=None)
-    left = looked(first, None, Observed(both(0, 1).groups, ("health check a", "health check b", "health check c")))
+    left = looked(
+        first,
+        None,
+        Observed(both(0, 1).groups, ("health check a", "health check b", "health check c")),
+    )
     assert left.waits == "the blue group, health check a, health check b still there"
     route = looked(first, None, NOTHING, Evidence(unmet=("the route is still there",)))
     assert (route.waits, route.rollout) == ("the route is still there", first)
@@ -203,13 +253,23 @@ RETIRING = Retiring(NOON, "retired by ann")
     [
         (both(1, 0), CALM, "the blue group still there"),
         (Observed(leftovers=("health check a",)), CALM, "health check a still there"),
-        (NOTHING, Evidence(unmet=("the route is still there", "other")), "the route is still there"),
+        (
+            NOTHING,
+            Evidence(unmet=("the route is still there", "other")),
+            "the route is still there",
+        ),
     ],
 )
-def test_retiring_waits_until_nothing_is_left(seen: Observed, evidence: Evidence, waits: str) -> None:
+def test_retiring_waits_until_nothing_is_left(
+    seen: Observed, evidence: Evidence, waits: str
+) -> None:
     turn = looked(on_its_way(RETIRING), None, seen, evidence)
     assert (turn.rollout, turn.waits, turn.transitions) == (on_its_way(RETIRING), waits, ())
-    assert (turn.target.groups, turn.target.kept_templates, turn.wake_at) == ((), frozenset(), NOW + LOOK_AGAIN)
+    assert (turn.target.groups, turn.target.kept_templates, turn.wake_at) == (
+        (),
+        frozenset(),
+        NOW + LOOK_AGAIN,
+    )
 
 
 def test_retiring_tells_its_troubles() -> None:
@@ -221,9 +281,13 @@ def test_having_retired_each_release_has_its_end_and_what_failed_is_remembered()
     turn = looked(on_its_way(RETIRING, failed=("d",), promoted=True), None, NOTHING)
     assert turn.rollout == Rollout(failed=("d",))
     assert turn.transitions == tuple(
-        Transition(version, "retiring", "retired", "retired by ann", outcome="retired") for version in ("2", "1")
+        Transition(version, "retiring", "retired", "retired by ann", outcome="retired")
+        for version in ("2", "1")
     )
-    assert [each.release for each in looked(on_its_way(RETIRING, stable=None), None, NOTHING).transitions] == ["2"]
+    assert [
+        each.release
+        for each in looked(on_its_way(RETIRING, stable=None), None, NOTHING).transitions
+    ] == ["2"]
 
 
 # ---- Commands, and time in which nobody looked
@@ -231,16 +295,25 @@ def test_having_retired_each_release_has_its_end_and_what_failed_is_remembered()
 
 def test_a_turn_with_a_command_decides_nothing_else() -> None:
     pause = Command("pause", "event", NOON)
-    turn = advance(on_its_way(Stepping(0, NOON)), replace(desired(TWO), commands=(pause,)), HEALTHY_STEP, CALM, NOW)
+    turn = advance(
+        on_its_way(Stepping(0, NOON)),
+        replace(desired(TWO), commands=(pause,)),
+        HEALTHY_STEP,
+        CALM,
+        NOW,
+    )
     assert turn.rollout == on_its_way(Stepping(0, NOON), paused=Pause("paused on command", NOW))
     assert (turn.desired, turn.wake_at, turn.waits) == (desired(TWO), NOW, "")
     assert [told.to for told in turn.transitions] == ["paused"]
 
 
 @pytest.mark.parametrize(
-    ("gap", "shift", "noted"), [(59, 0, False), (60, 0, True), (180, 0, True), (181, 181, True), (4000, 4000, True)]
+    ("gap", "shift", "noted"),
+    [(59, 0, False), (60, 0, True), (180, 0, True), (181, 181, True), (4000, 4000, True)],
 )
-def test_a_gap_is_noted_after_a_minute_and_counts_for_nothing_beyond_three(gap: int, shift: int, noted: bool) -> None:
+def test_a_gap_is_noted_after_a_minute_and_counts_for_nothing_beyond_three(
+    gap: int, shift: int, noted: bool
+) -> None:
     before = on_its_way(Baking(NOON))
     after = watched(before, at(gap))
     assert after.phase == Baking(at(shift))
@@ -249,7 +322,9 @@ def test_a_gap_is_noted_after_a_minute_and_counts_for_nothing_beyond_three(gap: 
 
 
 def test_a_rollout_that_nobody_looked_at_yet_is_watched_from_now_on() -> None:
-    assert watched(on_its_way(Baking(NOON), watched_at=None), NOW) == on_its_way(Baking(NOON), watched_at=NOW)
+    assert watched(on_its_way(Baking(NOON), watched_at=None), NOW) == on_its_way(
+        Baking(NOON), watched_at=NOW
+    )
 
 
 def test_a_settled_model_is_not_watched() -> None:
@@ -262,6 +337,11 @@ def test_a_rollout_on_its_way_without_a_candidate_is_an_error_that_names_the_pha
 
 
 def test_no_template_is_kept_for_a_model_that_goes() -> None:
-    assert asked(on_its_way(RETIRING, previous=THREE), desired(None), NOTHING).kept_templates == frozenset()
-    kept = asked(on_its_way(Baking(NOON), previous=THREE), desired(release("4")), HEALTHY_BAKE).kept_templates
+    assert (
+        asked(on_its_way(RETIRING, previous=THREE), desired(None), NOTHING).kept_templates
+        == frozenset()
+    )
+    kept = asked(
+        on_its_way(Baking(NOON), previous=THREE), desired(release("4")), HEALTHY_BAKE
+    ).kept_templates
     assert kept == {"tiny-1", "tiny-2", "tiny-3", "tiny-4"}

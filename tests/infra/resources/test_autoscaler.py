@@ -1,4 +1,5 @@
-"""The autoscaler has the signals that are asked for and no others, and holds scale-in by its mode."""
+"""The autoscaler has the signals that are asked for and no others, and holds scale-in by its
+mode."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from infra.resources.autoscaler import desired, drift
-from infra.resources.base import Body
+from infra.fleet.model import Body
+from infra.fleet.resources.autoscaler import desired, drift
 from rollout.model import Share
 from tests.infra.build import group, release
 
@@ -16,14 +17,19 @@ FOREIGN: dict[str, Any] = {
     "cpuUtilization": {"utilizationTarget": 0.6},
     "loadBalancingUtilization": {"utilizationTarget": 0.8},
     "customMetricUtilizations": [{"metric": "m", "utilizationTarget": 1}],
-    "scalingSchedules": {"night": {"schedule": "0 0 * * *", "durationSec": 300, "minRequiredReplicas": 0}},
+    "scalingSchedules": {
+        "night": {"schedule": "0 0 * * *", "durationSec": 300, "minRequiredReplicas": 0}
+    },
     "scaleInControl": {"maxScaledInReplicas": {"fixed": 1}, "timeWindowSec": 60},
 }
 BY_QUEUE: dict[str, Any] = {"metrics": [{"name": "custom.googleapis.com/queue", "per_instance": 5}]}
 
 
 def policy(may_scale_in: bool = True, **scaling: Any) -> Body:
-    return desired("tiny", group(Share(release(scaling=scaling)), may_scale_in=may_scale_in)).body or {}
+    return (
+        desired("tiny", group(Share(release(scaling=scaling)), may_scale_in=may_scale_in)).body
+        or {}
+    )
 
 
 @pytest.mark.parametrize("signal", FOREIGN)
@@ -42,7 +48,10 @@ def test_a_schedule_that_nobody_asked_for_is_drift_beside_one_that_is() -> None:
 
 
 def test_the_order_of_metrics_means_nothing() -> None:
-    two = [{"name": "custom.googleapis.com/a", "target": 1}, {"name": "custom.googleapis.com/b", "per_instance": 2}]
+    two = [
+        {"name": "custom.googleapis.com/a", "target": 1},
+        {"name": "custom.googleapis.com/b", "per_instance": 2},
+    ]
     assert drift(policy(metrics=two), policy(metrics=two[::-1])) == {}
     changed = [two[0], two[1] | {"per_instance": 3}]
     assert drift(policy(metrics=two), policy(metrics=changed))

@@ -1,4 +1,5 @@
-"""The backend service leads to its one group, and limits it in the way that was asked for and no other."""
+"""The backend service leads to its one group, and limits it in the way that was asked for and no
+other."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from infra.resources.backend_service import desired, drift
-from infra.resources.base import Body
+from infra.fleet.model import Body
+from infra.fleet.resources.backend_service import desired, drift
 from rollout.model import Share
 from tests.infra.build import group, release
 
@@ -17,7 +18,9 @@ def body(**traffic: Any) -> Body:
     return desired("tiny", group(Share(release(traffic=traffic)))).body or {}
 
 
-@pytest.mark.parametrize(("field", "value"), [("maxRatePerInstance", 10.0), ("maxRate", 10), ("capacityScaler", 0.0)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("maxRatePerInstance", 10.0), ("maxRate", 10), ("capacityScaler", 0.0)]
+)
 def test_a_limit_that_nobody_asked_for_is_drift(field: str, value: float) -> None:
     observed = copy.deepcopy(body())
     observed["backends"][0][field] = value

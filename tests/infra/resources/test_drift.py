@@ -1,4 +1,5 @@
-"""Two bodies that mean the same do not differ, however a server spells them; two that do not, do."""
+"""Two bodies that mean the same do not differ, however a server spells them; two that do not,
+do."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra.resources.drift import differences, exactly, sentence
+from infra.fleet.resources.drift import differences, exactly, sentence
 
 SAME = [
     (
@@ -37,7 +38,11 @@ SAME = [
 ]
 
 OTHER: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-    ({"healthCheck": "global/healthChecks/x"}, {"healthCheck": "regions/r/healthChecks/x"}, "healthCheck"),
+    (
+        {"healthCheck": "global/healthChecks/x"},
+        {"healthCheck": "regions/r/healthChecks/x"},
+        "healthCheck",
+    ),
     ({"mode": "ON"}, {"mode": "OFF"}, "mode"),
     ({"mode": "ONLY_SCALE_OUT"}, {}, "mode"),
     ({"coolDownPeriodSec": 0}, {}, "coolDownPeriodSec"),
@@ -55,12 +60,16 @@ OTHER: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("wanted", "observed"), SAME)
-def test_the_same_said_differently_is_no_drift(wanted: dict[str, Any], observed: dict[str, Any]) -> None:
+def test_the_same_said_differently_is_no_drift(
+    wanted: dict[str, Any], observed: dict[str, Any]
+) -> None:
     assert differences(wanted, observed) == {}
 
 
 @pytest.mark.parametrize(("wanted", "observed", "path"), OTHER)
-def test_drift_is_named_by_its_path(wanted: dict[str, Any], observed: dict[str, Any], path: str) -> None:
+def test_drift_is_named_by_its_path(
+    wanted: dict[str, Any], observed: dict[str, Any], path: str
+) -> None:
     assert set(differences(wanted, observed)) == {path}
 
 
@@ -70,8 +79,14 @@ def test_what_is_left_out_can_be_asked_to_be_absent() -> None:
 
 
 def test_a_reason_names_two_changes_and_counts_the_rest() -> None:
-    changes = {"x.max": (3, 5), "x.check": (None, "projects/p/global/healthChecks/h"), "c": (1, 2), "d": (1, 2)}
-    assert sentence("the autoscaler", changes, {"x.max": "max", "x.check": "check"}) == (
-        "the autoscaler's max is 3 and the release asks for 5; "
+    changes = {
+        "x.max": (3, 5),
+        "x.check": (None, "projects/p/global/healthChecks/h"),
+        "c": (1, 2),
+        "d": (1, 2),
+    }
+    assert (
+        sentence("the autoscaler", changes, {"x.max": "max", "x.check": "check"})
+        == "the autoscaler's max is 3 and the release asks for 5; "
         "the autoscaler's check is none and the release asks for global/healthChecks/h (and 2 more)"
     )

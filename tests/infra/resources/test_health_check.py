@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from infra.resources import health_check
-from infra.resources.base import Body
+from infra.fleet.model import Body
+from infra.fleet.resources import health_check
 from tests.infra.build import spec
 
 SERVING = spec().serving
-READY, LIVE = health_check.ready("tiny", SERVING).body or {}, health_check.live("tiny", SERVING).body or {}
+READY, LIVE = (
+    health_check.ready("tiny", SERVING).body or {},
+    health_check.live("tiny", SERVING).body or {},
+)
 
 
 def seconds(check: Body, threshold: str) -> int:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.resources.base import Body
-from infra.resources.instance_group import desired, initial_delay_seconds, legal_budget
+from infra.fleet.model import Body
+from infra.fleet.resources.instance_group import desired, initial_delay_seconds, legal_budget
 from rollout.model import Share
 from tests.infra.build import group, release
 

@@ -1,4 +1,5 @@
-"""One machine of a release: its content names it, and nothing a user gives can become code on it."""
+"""One machine of a release: its content names it, and nothing a user gives can become code on
+it."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.resources.base import Body
-from infra.resources.instance_template import desired, metadata, name, user_data
-from rollout.spec import Artifact
+from infra.fleet.model import Body
+from infra.fleet.resources.instance_template import desired, metadata, name, user_data
+from rollout.spec.model import Artifact
 from tests.infra.build import release, spec
 
 LINE = st.text(st.characters(exclude_characters="\n\r\0", exclude_categories=["Cs"]), max_size=40)
@@ -47,23 +48,38 @@ def test_a_version_is_a_legal_label() -> None:
     }
 
 
-@given(LINE, st.lists(LINE, max_size=5), st.dictionaries(ENV_NAME, LINE, max_size=4), st.dictionaries(ENV_NAME, LINE, max_size=3))
+@given(
+    LINE,
+    st.lists(LINE, max_size=5),
+    st.dictionaries(ENV_NAME, LINE, max_size=4),
+    st.dictionaries(ENV_NAME, LINE, max_size=3),
+)
 def test_nothing_a_user_gives_changes_the_start_up_text(
     image: str, args: list[str], env: dict[str, str], secrets: dict[str, str]
 ) -> None:
     plain = user_data()
     artifact = Artifact.model_construct(
-        image=image or "x", args=tuple(args), env=env, secrets=secrets, weights=None, startup_script=None
+        image=image or "x",
+        args=tuple(args),
+        env=env,
+        secrets=secrets,
+        weights=None,
+        startup_script=None,
     )
     items = metadata(spec().model_copy(update={"artifact": artifact}))
     assert items["user-data"] == plain == user_data()
     told = items.get("slipway-args", "").split("\n") if args else []
     assert [line.removeprefix("=") for line in told] == args
-    assert dict(line.split("=", 1) for line in items["slipway-env"].split("\n")) == {"PORT": "8080"} | env
+    assert (
+        dict(line.split("=", 1) for line in items["slipway-env"].split("\n"))
+        == {"PORT": "8080"} | env
+    )
 
 
 def test_a_line_break_cannot_be_smuggled_in() -> None:
-    artifact = Artifact.model_construct(image="x", args=("a\nb",), env={}, secrets={}, weights=None, startup_script=None)
+    artifact = Artifact.model_construct(
+        image="x", args=("a\nb",), env={}, secrets={}, weights=None, startup_script=None
+    )
     with pytest.raises(ValueError, match="line breaks"):
         metadata(spec().model_copy(update={"artifact": artifact}))
 
@@ -100,8 +116,13 @@ def test_the_cloud_config_is_yaml_that_holds_the_script_and_the_unit_as_they_are
 def test_machines_with_gpus_do_not_move_between_hosts() -> None:
     gpu = properties(machine={"accelerator": {"type": "nvidia-tesla-t4"}})
     assert gpu["scheduling"]["onHostMaintenance"] == "TERMINATE"
-    assert gpu["guestAccelerators"] == [{"acceleratorType": "nvidia-tesla-t4", "acceleratorCount": 1}]
-    assert properties(machine={"type": "a2-highgpu-1g"})["scheduling"]["onHostMaintenance"] == "TERMINATE"
+    assert gpu["guestAccelerators"] == [
+        {"acceleratorType": "nvidia-tesla-t4", "acceleratorCount": 1}
+    ]
+    assert (
+        properties(machine={"type": "a2-highgpu-1g"})["scheduling"]["onHostMaintenance"]
+        == "TERMINATE"
+    )
     assert properties()["scheduling"]["onHostMaintenance"] == "MIGRATE"
 
 
@@ -117,11 +138,13 @@ def test_spot_machines_end_for_good_when_they_are_taken_back() -> None:
 
 def test_a_subnetwork_is_not_contradicted_by_the_default_network() -> None:
     subnetwork = "regions/us-central1/subnetworks/s"
-    assert properties(machine={"subnetwork": subnetwork, "external_ip": False})["networkInterfaces"] == [
-        {"subnetwork": subnetwork}
-    ]
+    assert properties(machine={"subnetwork": subnetwork, "external_ip": False})[
+        "networkInterfaces"
+    ] == [{"subnetwork": subnetwork}]
     both = {"subnetwork": subnetwork, "network": "global/networks/n", "external_ip": False}
-    assert properties(machine=both)["networkInterfaces"] == [{"subnetwork": subnetwork, "network": "global/networks/n"}]
+    assert properties(machine=both)["networkInterfaces"] == [
+        {"subnetwork": subnetwork, "network": "global/networks/n"}
+    ]
 
 
 def test_the_metadata_fits_into_what_a_machine_may_have() -> None:

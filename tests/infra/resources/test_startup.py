@@ -1,4 +1,5 @@
-"""The start-up script itself, run with stand-ins for the metadata server's client, Docker and the GPU installer."""
+"""The start-up script itself, run with stand-ins for the metadata server's client, Docker and the
+GPU installer."""
 
 from __future__ import annotations
 
@@ -8,10 +9,10 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from infra.resources.instance_template import metadata
+from infra.fleet.resources.instance_template import metadata
 from tests.infra.build import spec
 
-SCRIPT = Path(__file__).parents[3] / "infra" / "resources" / "startup" / "serve.sh"
+SCRIPT = Path(__file__).parents[3] / "infra" / "fleet" / "resources" / "startup" / "serve.sh"
 
 # Answers from files: one for each metadata attribute, and one for each secret.
 CURL = """#!/bin/bash
@@ -43,11 +44,16 @@ printf '%s ' "$(basename "$0")" "$@" >>"$WORLD/calls"
 
 
 class Machine:
-    """A directory that plays the machine: its metadata, its secrets, and the commands the script calls."""
+    """A directory that plays the machine: its metadata, its secrets, and the commands the script
+    calls."""
 
-    def __init__(self, at: Path, items: Mapping[str, str], secrets: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, at: Path, items: Mapping[str, str], secrets: Mapping[str, str] | None = None
+    ) -> None:
         self.at, self.run = at, at / "run"
-        commands = {"curl": CURL, "docker": DOCKER} | dict.fromkeys(("cos-extensions", "mount", "docker-credential-gcr"), NOTHING)
+        commands = {"curl": CURL, "docker": DOCKER} | dict.fromkeys(
+            ("cos-extensions", "mount", "docker-credential-gcr"), NOTHING
+        )
         for folder in ("attributes", "secrets", "bin"):
             (at / folder).mkdir()
         for command, text in commands.items():
@@ -64,27 +70,47 @@ class Machine:
         world = {"WORLD": str(self.at), "RUN": str(self.run), "HOME": str(self.at / "home")}
         path = f"{self.at / 'bin'}:{os.environ['PATH']}"
         return subprocess.run(
-            ["/bin/bash", str(script)], env=world | {"PATH": path}, capture_output=True, text=True, timeout=60, check=False
+            ["/bin/bash", str(script)],
+            env=world | {"PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     def read(self, file: str) -> list[str]:
         return (self.at / file).read_text().split("\0")[:-1] if (self.at / file).exists() else []
 
 
-def asked(artifact: Mapping[str, object], machine: Mapping[str, object] | None = None) -> dict[str, str]:
-    return metadata(spec(artifact={"image": "eu-docker.pkg.dev/p/r/app:1", **artifact}, machine=machine or {}))
+def asked(
+    artifact: Mapping[str, object], machine: Mapping[str, object] | None = None
+) -> dict[str, str]:
+    return metadata(
+        spec(artifact={"image": "eu-docker.pkg.dev/p/r/app:1", **artifact}, machine=machine or {})
+    )
 
 
 def test_hostile_values_reach_the_container_word_for_word_and_run_nothing(tmp_path: Path) -> None:
-    args = ["$(touch pwned)", "`touch pwned`", "", "a b  c", '"; touch pwned; "', "--rm", "*", "\\n", "=", "'"]
+    args = [
+        "$(touch pwned)",
+        "`touch pwned`",
+        "",
+        "a b  c",
+        '"; touch pwned; "',
+        "--rm",
+        "*",
+        "\\n",
+        "=",
+        "'",
+    ]
     env = {"A": "$(touch pwned)", "B": "`x` $HOME * 'q\" #", "EMPTY": "", "C": " spaced "}
     machine = Machine(tmp_path, asked({"args": args, "env": env}))
     assert machine.boot().returncode == 0
     run = machine.read("docker-run")
     assert run[run.index("eu-docker.pkg.dev/p/r/app:1") + 1 :] == args
-    assert set((tmp_path / "env-file").read_text().split("\n")) == {f"{key}={value}" for key, value in env.items()} | {
-        "PORT=8080"
-    }
+    assert set((tmp_path / "env-file").read_text().split("\n")) == {
+        f"{key}={value}" for key, value in env.items()
+    } | {"PORT=8080"}
     assert not list(tmp_path.rglob("pwned"))
 
 
@@ -117,7 +143,12 @@ def test_a_secret_goes_to_the_container_and_nowhere_else(tmp_path: Path) -> None
     assert environment["KEY"] == "k3y"
     run = machine.read("docker-run")
     assert [run[place + 1] for place, word in enumerate(run) if word == "--env"] == ["KEY", "TOKEN"]
-    for told in (result.stdout, result.stderr, *run, *((file.read_text()) for file in machine.run.iterdir())):
+    for told in (
+        result.stdout,
+        result.stderr,
+        *run,
+        *((file.read_text()) for file in machine.run.iterdir()),
+    ):
         assert "s3cret" not in told
         assert base64.b64encode(b"k3y").decode() not in told
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.resources import url_map
-from infra.resources.base import Action, Body
-from infra.resources.url_map import Route, completed, drift, first, matcher_name, merged
+from infra.fleet.model import Action, Body
+from infra.fleet.resources import url_map
+from infra.fleet.resources.url_map import Route, completed, drift, first, matcher_name, merged
 from rollout.model import Problem
 
 SERVER = "https://www.googleapis.com/compute/v1/projects/p/"
@@ -30,7 +30,13 @@ FOREIGN: Body = {
             "pathRules": [{"paths": ["/pay/*"], "service": f"{SERVER}global/backendServices/pay"}],
         }
     ],
-    "tests": [{"host": "shop.example.com", "path": "/pay/x", "service": f"{SERVER}global/backendServices/pay"}],
+    "tests": [
+        {
+            "host": "shop.example.com",
+            "path": "/pay/x",
+            "service": f"{SERVER}global/backendServices/pay",
+        }
+    ],
 }
 
 
@@ -61,13 +67,19 @@ def test_a_route_that_came_and_went_leaves_the_map_as_it_was(host: str, path: st
 
 
 @given(HOSTS, PATHS, HOSTS, PATHS)
-def test_a_route_that_moves_is_there_once_and_right(host: str, path: str, to_host: str, to_path: str) -> None:
+def test_a_route_that_moves_is_there_once_and_right(
+    host: str, path: str, to_host: str, to_path: str
+) -> None:
     moved = with_(with_(FOREIGN, route(host, path)), route(to_host, to_path))
     assert drift(route(to_host, to_path), "tiny", moved) is None
     assert without(moved, "tiny") == FOREIGN
 
 
-@given(st.permutations([route("*", "/a", "a"), route("*", "/b", "b"), route("h.example.com", "/", "c")]))
+@given(
+    st.permutations(
+        [route("*", "/a", "a"), route("*", "/b", "b"), route("h.example.com", "/", "c")]
+    )
+)
 def test_models_share_a_map_in_any_order(routes: list[Route]) -> None:
     body = FOREIGN
     for each in routes:
@@ -91,7 +103,9 @@ def test_the_path_is_taken_away_before_the_model_sees_it() -> None:
 def test_a_rule_that_somebody_changed_is_put_back() -> None:
     there = with_(FOREIGN, TINY)
     changed = copy.deepcopy(there)
-    changed["pathMatchers"][1]["pathRules"][0]["routeAction"] = {"urlRewrite": {"pathPrefixRewrite": "/v2"}}
+    changed["pathMatchers"][1]["pathRules"][0]["routeAction"] = {
+        "urlRewrite": {"pathPrefixRewrite": "/v2"}
+    }
     assert drift(TINY, "tiny", changed)
     assert with_(changed, TINY) == there
 
@@ -99,7 +113,9 @@ def test_a_rule_that_somebody_changed_is_put_back() -> None:
 def test_a_rewrite_that_nobody_asked_for_is_drift() -> None:
     whole = route("tiny.example.com", "/")
     changed = copy.deepcopy(with_(FOREIGN, whole))
-    changed["pathMatchers"][1]["pathRules"][0]["routeAction"] = {"urlRewrite": {"pathPrefixRewrite": "/x"}}
+    changed["pathMatchers"][1]["pathRules"][0]["routeAction"] = {
+        "urlRewrite": {"pathPrefixRewrite": "/x"}
+    }
     assert drift(whole, "tiny", changed)
 
 
@@ -119,7 +135,11 @@ def test_what_is_taken_is_said_and_not_overwritten(of: Route, said: str) -> None
     ]
     body["pathMatchers"] += [
         {"name": "both", "defaultService": DEFAULT},
-        {"name": "rules", "defaultService": DEFAULT, "routeRules": [{"priority": 1, "service": DEFAULT}]},
+        {
+            "name": "rules",
+            "defaultService": DEFAULT,
+            "routeRules": [{"priority": 1, "service": DEFAULT}],
+        },
     ]
     problem = merged(body, "tiny", of)
     assert isinstance(problem, Problem)
@@ -137,7 +157,9 @@ def test_a_weighted_rule_is_the_models_too() -> None:
     weighted: dict[str, Any] = {
         "paths": ["/tiny"],
         "routeAction": {
-            "weightedBackendServices": [{"backendService": f"{SERVER}global/backendServices/tiny-green", "weight": 1}]
+            "weightedBackendServices": [
+                {"backendService": f"{SERVER}global/backendServices/tiny-green", "weight": 1}
+            ]
         },
     }
     assert url_map.owns("tiny", weighted)
@@ -145,7 +167,11 @@ def test_a_weighted_rule_is_the_models_too() -> None:
 
 
 def test_a_route_waits_for_a_map_and_then_joins_who_came_in_between() -> None:
-    empty = {field: value for field, value in FOREIGN.items() if field not in ("hostRules", "pathMatchers", "tests")}
+    empty = {
+        field: value
+        for field, value in FOREIGN.items()
+        if field not in ("hostRules", "pathMatchers", "tests")
+    }
     theirs = with_(empty, route("*", "/other", "other")) | {"fingerprint": "new"}
     ready = completed(first(TINY), theirs)
     assert isinstance(ready, Action)
@@ -160,13 +186,22 @@ def test_a_host_that_somebody_added_to_our_matcher_keeps_it() -> None:
     body["hostRules"].append({"hosts": ["theirs.example.com"], "pathMatcher": matcher_name("*")})
     left = without(body, "tiny")
     assert body["hostRules"] == left["hostRules"]
-    assert all("pathRules" not in matcher for matcher in left["pathMatchers"] if matcher["name"] == matcher_name("*"))
+    assert all(
+        "pathRules" not in matcher
+        for matcher in left["pathMatchers"]
+        if matcher["name"] == matcher_name("*")
+    )
 
 
 def test_a_matcher_that_somebody_left_without_rules_is_nobodys_to_remove() -> None:
-    """It may send its host somewhere by its default alone. All of no rules are ours, and none is."""
+    """It may send its host somewhere by its default alone. All of no rules are ours, and none
+    is."""
     body = copy.deepcopy(with_(FOREIGN, route("a.example.com", "/", "large")))
-    emptied = next(matcher for matcher in body["pathMatchers"] if matcher["name"] == matcher_name("a.example.com"))
+    emptied = next(
+        matcher
+        for matcher in body["pathMatchers"]
+        if matcher["name"] == matcher_name("a.example.com")
+    )
     del emptied["pathRules"]
     emptied["defaultService"] = f"{SERVER}global/backendServices/theirs"
     assert without(with_(body, TINY), "tiny") == body

@@ -1,0 +1,228 @@
+"""`python -m compute_emulator`: the stand-in as a program of its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import re
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from compute_emulator import Cloud, ScaledClock, Server, VirtualClock
+from compute_emulator.clock import Clock, RealClock
+from compute_emulator.coverage import as_markdown
+from compute_emulator.discovery import document
+from compute_emulator.settings import configure
+
+ABOUT = """\
+A stand-in for Google Compute Engine: regional managed instance groups that really act (boot, get healthy, surge, roll,
+heal, scale), with templates, health checks, load balancing and operations, spoken to by Google's own clients over the
+Compute v1 REST API.
+"""
+USE = """\
+with the Python client
+  compute_v1.RegionInstanceGroupManagersClient(
+      credentials=AnonymousCredentials(), client_options={"api_endpoint": "http://127.0.0.1:9100"})
+  Use the *_unary methods and poll operations with clients that have the same endpoint.
+
+with gcloud
+  export CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE=http://127.0.0.1:9100/compute/v1/
+  export CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true CLOUDSDK_CORE_PROJECT=demo CLOUDSDK_CORE_DISABLE_PROMPTS=1
+  gcloud compute instance-groups managed list --regions=us-central1
+
+its knobs
+  curl -s http://127.0.0.1:9100/control                                   what there is
+  curl -s http://127.0.0.1:9100/control/instances                         instances by template
+  curl -s -X POST http://127.0.0.1:9100/control/load -d '{"my-group": {"cpu": 0.9}}'
+  curl -s -X POST http://127.0.0.1:9100/control/stock-outs -d '{"us-central1-a": {}}'
+  curl -s -X POST http://127.0.0.1:9100/control/traffic -d '{"template": "v2*", "latency_seconds": 0.3, "error_rate": 0.1}'
+  curl -s -X POST http://127.0.0.1:9100/control/faults -d '{"kind": "error", "method": "compute.*.patch", "times": 1}'
+
+settings by file (--config), the same as the knobs take
+  {"behaviours": [{"image": "*broken*", "never_ready": true}], "load": {}, "stock_outs": {}, "quotas": {},
+   "faults": [{"kind": "error", "error_class": "rate_limited", "method": "compute.*.patch", "nth": 3, "times": 1}],
+   "traffic": [], "zones": {"us-central1-a": "DOWN"}, "operation_seconds": 2,
+   "operation_seconds_by_method": {"compute.urlMaps.*": 30},
+   "later": [{"after_seconds": 600, "post": "/instances", "body": {"effect": "preempt", "most": 2}}]}
+  Every fault there is, by URL and by file: curl -s http://127.0.0.1:9100/control
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 when it was stopped by Ctrl-C or SIGTERM, 2 when it cannot begin, saying why."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.DEBUG if options.verbose else logging.INFO, format="%(asctime)s %(message)s"
+    )
+    if options.coverage:
+        print(as_markdown(), end="")
+        return 0
+    cloud = Cloud(
+        project=options.project,
+        clock=_clock(options.speed),
+        seed=options.seed,
+        operation_seconds=options.operation_seconds,
+    )
+    try:
+        for path, name in ((options.config, ""), (options.behaviours, "behaviours")):
+            if path is not None:
+                _read(cloud, path, name)
+        server = Server(cloud, options.port, options.host)
+    except _Unusable as wrong:
+        print(wrong, file=sys.stderr)
+        return 2
+    except OSError as wrong:
+        print(
+            f"cannot listen on {options.host}:{options.port}: {wrong}; --port 0 takes a free port",
+            file=sys.stderr,
+        )
+        return 2
+    _serve(server, options)
+    return 0
+
+
+class _Unusable(Exception):
+    """A file of settings that cannot be used, and why."""
+
+
+def _read(cloud: Cloud, path: Path, member: str) -> None:
+    """A file of settings; with `member` it may be that member's value alone."""
+    try:
+        given = json.loads(path.read_text())
+        configure(cloud, {member: given} if member and isinstance(given, list) else given)
+    except (OSError, ValueError) as wrong:
+        raise _Unusable(f"cannot use the settings in {path}: {wrong}") from wrong
+
+
+def _serve(server: Server, options: argparse.Namespace) -> None:
+    for each in (
+        signal.SIGTERM,
+        signal.SIGINT,
+    ):  # the first by containers; the second is ignored in a script's background
+        signal.signal(each, signal.default_int_handler)
+    try:
+        with server, _data_plane(server.cloud, options):
+            print(
+                f"Compute Engine stand-in for project {options.project} on {server.url} (knobs:"
+                f" {server.url}/control)",
+                flush=True,
+            )
+            if options.data_plane:
+                print(
+                    "forwarding rules are served, each on a port of its own:"
+                    f" {server.url}/control/data-plane",
+                    flush=True,
+                )
+            server.join()
+    except KeyboardInterrupt:
+        print("stopped", flush=True)
+
+
+def _data_plane(cloud: Cloud, options: argparse.Namespace) -> AbstractContextManager[object]:
+    if not options.data_plane:
+        return nullcontext()
+    from compute_emulator.traffic.plane import DataPlane
+
+    return DataPlane(cloud, options.data_plane_host, options.seed)
+
+
+def _clock(speed: float) -> Clock:
+    if speed == 0:
+        return VirtualClock()
+    return RealClock() if speed == 1 else ScaledClock(speed)
+
+
+def _number(
+    low: float, high: float = math.inf, kind: Callable[[str], float] = float
+) -> Callable[[str], float]:
+    """A type of argument: a number from `low` to `high`."""
+
+    def read(text: str) -> float:
+        number = kind(text)
+        if not low <= number <= high or not math.isfinite(number):
+            raise argparse.ArgumentTypeError(
+                f"{text} is not {f'from {low} to {high}' if high < math.inf else f'{low} or more'}"
+            )
+        return number
+
+    read.__name__ = "number"  # argparse names it when the text is none
+    return read
+
+
+def _project(text: str) -> str:
+    pattern = document()["resources"]["zones"]["methods"]["get"]["parameters"]["project"]["pattern"]
+    if not re.fullmatch(pattern, text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no project id: letters, digits and hyphens, such as demo or"
+            " example.com:demo"
+        )
+    return text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m compute_emulator",
+        description=ABOUT,
+        epilog=USE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add(
+        "--port",
+        type=_number(0, 65535, int),
+        default=9100,
+        help="port to listen on; 0 asks for a free one, which is printed (default 9100)",
+    )
+    add("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    add("--project", type=_project, default="demo", help="the one project there is (default demo)")
+    add(
+        "--speed",
+        type=_number(0),
+        default=1.0,
+        help="seconds of cloud time in a real second; 0: POST /control/time (default 1)",
+    )
+    add(
+        "--operation-seconds",
+        type=_number(0),
+        default=0.0,
+        help="how long an operation takes, in cloud time (default 0)",
+    )
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of everything random, such as instance names (default 0)",
+    )
+    add(
+        "--behaviours",
+        type=Path,
+        metavar="FILE",
+        help="how instances behave: JSON list, as /control/behaviours takes it",
+    )
+    add("--config", type=Path, metavar="FILE", help="JSON settings, see below")
+    add(
+        "--data-plane",
+        action="store_true",
+        help="serve traffic: forwarding rules and instances listen on ports of their own",
+    )
+    add(
+        "--data-plane-host",
+        default="127.0.0.1",
+        help="address those ports listen on (default 127.0.0.1)",
+    )
+    add(
+        "--coverage",
+        action="store_true",
+        help="print which methods of Compute v1 are built, and end",
+    )
+    add("--verbose", action="store_true", help="log every request")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

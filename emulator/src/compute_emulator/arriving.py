@@ -1,0 +1,142 @@
+"""A request as it was meant, from what came in: HEAD, the overriding of methods, compressed bodies
+and bodies in chunks.
+
+`server` reads bodies with `received`; `control.answer` calls `arrived` on every request, so that
+all who answer see plain ones. google-api-python-client relies on it: it sends a GET whose URL is
+long as a POST with `X-HTTP-Method-Override: GET` and the query in the body."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from compute_emulator.errors import ApiError, BadRequest
+
+OVERRIDE = "x-http-method-override"
+FORM = "application/x-www-form-urlencoded"
+VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+LARGEST_BODY = 64 * 2**20
+"""Beyond it a body is refused, before and after it was unpacked."""
+
+
+class Garbled(BadRequest):
+    """A body of which nobody can say where it ends."""
+
+
+class Stream(Protocol):
+    """What bodies are read from."""
+
+    def read(self, size: int, /) -> bytes: ...
+    def readline(self, size: int, /) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`target` is the path with its query, or a full URL. `headers` are found in lower case."""
+
+    http: str
+    target: str
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def arrived(request: Request) -> Request:
+    """Raises `ApiError` for a body that cannot be unpacked or a method that is none."""
+    if request.http == "HEAD":
+        return replace(request, http="GET")
+    if request.body and request.headers.get("content-encoding", "identity").lower() != "identity":
+        request = replace(
+            request, body=_unpacked(request.body, request.headers["content-encoding"].lower())
+        )
+    given = request.headers.get(OVERRIDE)
+    return (
+        request if given is None or request.http != "POST" else _overridden(request, given.upper())
+    )
+
+
+def received(stream: Stream, headers: Mapping[str, str]) -> bytes:
+    """A request's body. Raises `Garbled` when its length is none, or more than is taken."""
+    if "chunked" in headers.get("transfer-encoding", "").lower():
+        return b"".join(_chunks(stream))
+    given = headers.get("content-length", "0").strip()
+    if not (given.isascii() and given.isdigit() and len(given) < 16):
+        raise Garbled(f"Content-Length '{given}' is not a number.")
+    return _exactly(stream, int(given))
+
+
+def _chunks(stream: Stream) -> Iterator[bytes]:
+    """Source: RFC 9112, 7.1."""
+    total = 0
+    while True:
+        line = stream.readline(1024).partition(b";")[0].strip()
+        try:
+            size = int(line, 16)
+        except ValueError as wrong:
+            raise Garbled(f"The length of a chunk is no number: {line!r}") from wrong
+        total += size
+        if size < 0 or total > LARGEST_BODY:
+            raise Garbled(
+                f"A body must not be larger than {LARGEST_BODY} bytes.",
+                status=413,
+                reason="uploadTooLarge",
+            )
+        if size == 0:
+            while stream.readline(65536).strip():
+                """A trailer says nothing that is wanted."""
+            return
+        yield _exactly(stream, size)
+        stream.readline(1024)
+
+
+def _exactly(stream: Stream, size: int) -> bytes:
+    if size > LARGEST_BODY:
+        raise Garbled(
+            f"A body must not be larger than {LARGEST_BODY} bytes.",
+            status=413,
+            reason="uploadTooLarge",
+        )
+    body = stream.read(size) if size else b""
+    if len(body) < size:
+        raise ConnectionAbortedError(f"{len(body)} of {size} bytes came")
+    return body
+
+
+def _overridden(request: Request, http: str) -> Request:
+    """The body of a form is the query."""
+    if http not in VERBS:
+        raise BadRequest(f"{OVERRIDE}: '{http}' is none of {', '.join(VERBS)}.")
+    if not request.headers.get("content-type", "").startswith(FORM):
+        return replace(request, http=http)
+    joint = "&" if urlsplit(request.target).query else "?"
+    return replace(
+        request,
+        http=http,
+        target=f"{request.target}{joint}{request.body.decode('latin-1')}",
+        body=b"",
+    )
+
+
+def _unpacked(body: bytes, coding: str) -> bytes:
+    if coding not in ("gzip", "x-gzip"):
+        raise ApiError(
+            f"Content-Encoding '{coding}' is not known; gzip is.",
+            status=415,
+            reason="unsupportedMediaType",
+        )
+    try:
+        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        unpacked = unpacker.decompress(body, LARGEST_BODY)
+    except zlib.error as wrong:
+        raise BadRequest(f"The body is not gzip: {wrong}", reason="parseError") from wrong
+    if unpacker.unconsumed_tail:
+        raise BadRequest(
+            f"A body must not be larger than {LARGEST_BODY} bytes.",
+            status=413,
+            reason="uploadTooLarge",
+        )
+    if not unpacker.eof:
+        raise BadRequest("The body is not gzip: it ends too early.", reason="parseError")
+    return unpacked

@@ -1,0 +1,92 @@
+"""Where the stand-in's time comes from: the wall, the wall sped up, or a hand that turns it.
+
+A clock is called for the time (epoch seconds) and says through `speed` how many of its seconds pass
+in one real second. `VirtualClock` has speed 0: its time passes only by `advance`, so nothing may
+block on it."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What a `Cloud` asks of a clock."""
+
+    @property
+    def speed(self) -> float: ...
+
+    def __call__(self) -> float: ...
+
+
+class RealClock:
+    """The wall clock."""
+
+    speed = 1.0
+
+    def now(self) -> float:
+        return time.time()
+
+    def __call__(self) -> float:
+        return self.now()
+
+
+class ScaledClock:
+    """The wall clock `speed` times as fast, from `sim_epoch` on (default: now). At speed 60 a
+    minute passes in a second."""
+
+    def __init__(
+        self, speed: float, real_epoch: float | None = None, sim_epoch: float | None = None
+    ) -> None:
+        if speed <= 0:
+            raise ValueError(
+                f"speed must be above 0, not {speed}; for time turned by hand use VirtualClock"
+            )
+        self.speed = speed
+        self._monotonic_epoch = time.monotonic() - (
+            0.0 if real_epoch is None else time.time() - real_epoch
+        )
+        self._sim_epoch = time.time() if sim_epoch is None else sim_epoch
+
+    def now(self) -> float:
+        return self._sim_epoch + (time.monotonic() - self._monotonic_epoch) * self.speed
+
+    def __call__(self) -> float:
+        return self.now()
+
+
+class VirtualClock:
+    """Time that passes only by `advance`. Starts at 2026-01-01T00:00:00Z unless told otherwise."""
+
+    speed = 0.0
+
+    def __init__(self, start: float = 1_767_225_600.0) -> None:
+        self._now = start
+
+    def now(self) -> float:
+        return self._now
+
+    def __call__(self) -> float:
+        return self._now
+
+    def advance(self, seconds: float) -> float:
+        """Let time pass and return the new time. Due events run at the next request, or by
+        `Cloud.advance`."""
+        if seconds < 0:
+            raise ValueError(f"time does not run backwards: {seconds}")
+        self._now += seconds
+        return self._now
+
+
+class PlainClock:
+    """Any callable that gives epoch seconds, taken to run at the pace of the wall."""
+
+    speed = 1.0
+
+    def __init__(self, now: object) -> None:
+        if not callable(now):
+            raise TypeError(f"a clock must be callable, not {now!r}")
+        self._now = now
+
+    def __call__(self) -> float:
+        return float(self._now())

@@ -1,0 +1,178 @@
+"""Operations: what a mutation answers with, how long it takes, how it ends, and the replay of a
+request id.
+
+    accepted ---- RUNNING ---- operation_seconds ---- at_end() ---- DONE (or DONE with error)
+
+The effect of a mutation is there when it is accepted, unless its handler says otherwise with
+`at_end`. While an insert or a delete runs its target is `under_way`: others may read it, but not
+use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from threading import Condition, RLock
+from typing import Protocol
+
+from compute_emulator.errors import ApiError, JsonObject, NotFound
+from compute_emulator.keys import HOST, Key
+
+REPLAY_SECONDS = 3600.0
+RETENTION_SECONDS = 14 * 86_400.0
+KEPT_AT_LEAST_SECONDS = 3600.0
+KEPT_AT_MOST = 20_000
+
+
+class Home(Protocol):
+    """What operations need of the project that they belong to: `cloud.Cloud` is one."""
+
+    project: str
+    lock: RLock
+    changed: Condition
+
+    def now(self) -> float: ...
+    def timestamp(self) -> str: ...
+    def after(self, seconds: float, run: Callable[[], None]) -> None: ...
+    def new_id(self) -> str: ...
+    def find(self, key: Key) -> JsonObject | None: ...
+    def link(self, scope: str, collection: str, name: str) -> str: ...
+
+
+class Operations:
+    """The project's operations by (scope, name), oldest first."""
+
+    def __init__(self, cloud: Home, seconds: float, seconds_by_method: Mapping[str, float]) -> None:
+        self._cloud = cloud
+        self.seconds = seconds
+        self.seconds_by_method = dict(seconds_by_method)
+        self.table: dict[tuple[str, str], JsonObject] = {}
+        self.under_way: dict[Key, tuple[str, str]] = {}
+        self._accepted: dict[tuple[str, str], float] = {}
+        self._at_end: dict[tuple[str, str], Callable[[], None]] = {}
+        self._by_request_id: dict[tuple[str, str], tuple[float, tuple[str, str]]] = {}
+        self._number = 0
+
+    def start(
+        self,
+        operation_type: str,
+        target: Key,
+        *,
+        method_id: str = "",
+        request_id: str | None = None,
+        seconds: float | None = None,
+        at_end: Callable[[], None] | None = None,
+        held: bool = False,
+        error: ApiError | None = None,
+    ) -> JsonObject:
+        """A new operation. `held` ones run until `finish`; `error` is how it is bound to end;
+        `at_end` may raise `ApiError` to fail it."""
+        self._forget_old()
+        name = self._new_name()
+        where = (target.scope, name)
+        resource = self._new(name, operation_type, target)
+        self.table[where] = resource
+        self._accepted[where] = self._cloud.now()
+        if request_id:
+            resource["clientOperationId"] = request_id
+            self._by_request_id[(method_id, request_id)] = (self._cloud.now(), where)
+        if operation_type.endswith(("insert", "delete")):
+            self.under_way[target] = where
+        if at_end is not None:
+            self._at_end[where] = at_end
+        takes = self._takes(method_id) if seconds is None else seconds
+        if held:
+            return resource
+        if takes <= 0:
+            self.finish(where, error)
+        else:
+            self._cloud.after(takes, lambda: self.finish(where, error))
+        return resource
+
+    def finish(self, where: tuple[str, str], error: ApiError | None = None) -> None:
+        """End an operation. Ending it twice, or one that is no longer kept, does nothing."""
+        resource = self.table.get(where)
+        if resource is None or resource["status"] == "DONE":
+            return
+        for key in [key for key, by in self.under_way.items() if by == where]:
+            del self.under_way[key]
+        at_end = self._at_end.pop(where, None)
+        if at_end is not None and error is None:
+            try:
+                at_end()
+            except ApiError as refused:
+                error = refused
+        resource |= {"status": "DONE", "progress": 100, "endTime": self._cloud.timestamp()}
+        if error is not None:
+            resource |= error.in_operation()
+        with self._cloud.lock:
+            self._cloud.changed.notify_all()
+
+    def find(self, scope: str, name_or_id: str) -> JsonObject:
+        """Raises `NotFound`, as for one that is over and no longer kept."""
+        found = self.table.get((scope, name_or_id))
+        if found is None and name_or_id.isdigit():
+            found = next(
+                (o for (at, _), o in self.table.items() if at == scope and o["id"] == name_or_id),
+                None,
+            )
+        if found is None:
+            raise NotFound(f"projects/{self._cloud.project}/{scope}/operations/{name_or_id}")
+        return found
+
+    def forget(self, scope: str, name: str) -> None:
+        self.table.pop((scope, name), None)
+        self._accepted.pop((scope, name), None)
+
+    def replayed(self, method_id: str, request_id: str) -> JsonObject | None:
+        """The operation that the first request with this id has started, within 60 minutes."""
+        at, where = self._by_request_id.get((method_id, request_id), (float("-inf"), ("", "")))
+        return self.table.get(where) if self._cloud.now() - at <= REPLAY_SECONDS else None
+
+    def _takes(self, method_id: str) -> float:
+        for pattern, seconds in self.seconds_by_method.items():
+            if fnmatchcase(method_id, pattern):
+                return seconds
+        return self.seconds
+
+    def _new_name(self) -> str:
+        self._number += 1
+        return f"operation-{int(self._cloud.now() * 1000)}-{self._number:013x}-{self._number * 2654435761 % 2**32:08x}"
+
+    def _new(self, name: str, operation_type: str, target: Key) -> JsonObject:
+        cloud = self._cloud
+        now = cloud.timestamp()
+        resource: JsonObject = {
+            "kind": "compute#operation",
+            "id": cloud.new_id(),
+            "name": name,
+            "operationType": operation_type,
+            "targetLink": cloud.link(*target),
+            "targetId": (cloud.find(target) or {}).get("id") or cloud.new_id(),
+            "status": "RUNNING",
+            "user": "stand-in@localhost",
+            "progress": 0,
+            "insertTime": now,
+            "startTime": now,
+            "selfLink": cloud.link(target.scope, "operations", name),
+        }
+        place, _, place_name = target.scope.partition("/")
+        if place_name:
+            resource[place.removesuffix("s")] = f"{HOST}projects/{cloud.project}/{target.scope}"
+        return resource
+
+    def _forget_old(self) -> None:
+        """Drop what is over from the old end: past 14 days, and past one hour when there are very
+        many."""
+        now = self._cloud.now()
+        while (
+            self._by_request_id
+            and now - next(iter(self._by_request_id.values()))[0] > REPLAY_SECONDS
+        ):
+            del self._by_request_id[next(iter(self._by_request_id))]
+        while self.table:
+            where = next(iter(self.table))
+            age = now - self._accepted[where]
+            crowded = len(self.table) > KEPT_AT_MOST and age > KEPT_AT_LEAST_SECONDS
+            if self.table[where]["status"] != "DONE" or not (crowded or age > RETENTION_SECONDS):
+                return
+            self.forget(*where)

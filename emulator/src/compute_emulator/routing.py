@@ -1,0 +1,227 @@
+"""Which backend services a URL map sends a request to, and what it asks to be done on the way.
+Pure.
+
+    host -> host rule -> path matcher -> path rule (longest path) or route rule (first by priority) -> service or
+    weights, with rewrites, header changes, a mirror, a time-out, retries, faults on purpose
+
+Used by `urlMaps.validate` and by `traffic/`. Source: load-balancing/docs/url-map-concepts; Compute
+API reference, urlMaps."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from urllib.parse import parse_qs
+
+from compute_emulator.errors import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """`weights` are (backend service URL, weight); a plain service has one entry. Or a `redirect`,
+    as the map writes it.
+
+    `action` is the route action that holds there; `matched` is the part of the path that a rewrite
+    replaces; `header_actions` are in the order in which they apply, the entry's own for its weight
+    last (`service_headers`)."""
+
+    weights: tuple[tuple[str, int], ...] = ()
+    redirect: JsonObject | None = None
+    action: JsonObject = field(default_factory=dict)
+    matched: str = "/"
+    template: str | None = None
+    header_actions: tuple[JsonObject, ...] = ()
+    service_headers: tuple[JsonObject, ...] = ()
+
+    @property
+    def service(self) -> str:
+        """The heaviest service, empty for a redirect."""
+        return max(self.weights, key=lambda entry: entry[1])[0] if self.weights else ""
+
+
+def route(
+    url_map: JsonObject, host: str, path: str, headers: dict[str, str] | None = None
+) -> Destination:
+    """`host` with or without port, `path` with or without query; header names in lower case."""
+    path, _, query = path.partition("?")
+    path = path or "/"
+    top = _header_actions(url_map)
+    name = _host(url_map, host.partition(":")[0])
+    matcher = (
+        next((each for each in url_map.get("pathMatchers") or [] if each["name"] == name), None)
+        if name
+        else None
+    )
+    if matcher is None:
+        return replace(_default(url_map), header_actions=top)
+    found, own = _within(matcher, path, query, headers or {})
+    return replace(found, header_actions=(*own, *_header_actions(matcher), *top))
+
+
+def _within(
+    matcher: JsonObject, path: str, query: str, headers: dict[str, str]
+) -> tuple[Destination, tuple[JsonObject, ...]]:
+    """Where a path matcher leads, and the header actions of the rule that decided."""
+    for rule in matcher.get("routeRules") or []:  # held to ascending priorities when written
+        for match in rule.get("matchRules") or []:
+            if _route_matches(match, path, headers, query):
+                found = _destination(rule, "service", "routeAction", "urlRedirect")
+                found = (
+                    found
+                    if found.weights or found.redirect
+                    else replace(_default(matcher), action=found.action)
+                )
+                return replace(
+                    found, matched=_matched(match, path), template=match.get("pathTemplateMatch")
+                ), _header_actions(rule)
+    best: tuple[int, str, JsonObject] | None = None
+    for rule in matcher.get("pathRules") or []:
+        for pattern in rule.get("paths") or []:
+            if (best is None or len(pattern) > best[0]) and _path_matches(pattern, path):
+                best = (len(pattern), pattern, rule)
+    if best is None:
+        return _default(matcher), ()
+    pattern = best[1].removesuffix("*")
+    matched = pattern if path.startswith(pattern) else path
+    return (
+        replace(_destination(best[2], "service", "routeAction", "urlRedirect"), matched=matched),
+        (),
+    )
+
+
+def rewritten(destination: Destination, path: str, host: str) -> tuple[str, str]:
+    """Path (with its query) and host as the backend sees them."""
+    rewrite = destination.action.get("urlRewrite") or {}
+    plain, mark, query = path.partition("?")
+    if rewrite.get("pathTemplateRewrite") and destination.template:
+        plain = _fill(destination.template, rewrite["pathTemplateRewrite"], plain)
+    elif rewrite.get("pathPrefixRewrite"):
+        plain = rewrite["pathPrefixRewrite"] + plain.removeprefix(destination.matched)
+        plain = plain if plain.startswith("/") else f"/{plain}"
+    return plain + mark + query, rewrite.get("hostRewrite") or host
+
+
+def _matched(match: JsonObject, path: str) -> str:
+    prefix = match.get("prefixMatch")
+    return path[: len(prefix)] if prefix else path
+
+
+def _header_actions(node: JsonObject) -> tuple[JsonObject, ...]:
+    return (node["headerAction"],) if node.get("headerAction") else ()
+
+
+def _host(url_map: JsonObject, host: str) -> str | None:
+    """The path matcher for a host: an exact name, then the longest wildcard, then `*`."""
+    best: tuple[int, str] | None = None
+    for rule in url_map.get("hostRules") or []:
+        for pattern in rule.get("hosts") or []:
+            score = _host_score(pattern.partition(":")[0].lower(), host.lower())
+            if score and (best is None or score > best[0]):
+                best = (score, rule.get("pathMatcher", ""))
+    return best[1] if best else None
+
+
+def _host_score(pattern: str, host: str) -> int:
+    if pattern == host:
+        return 10_000
+    if pattern == "*":
+        return 1
+    return 1 + len(pattern) if pattern.startswith("*") and host.endswith(pattern[1:]) else 0
+
+
+def _path_matches(pattern: str, path: str) -> bool:
+    if pattern.endswith("/*"):
+        return path == pattern[:-2] or path.startswith(pattern[:-1])
+    return path == pattern
+
+
+def _route_matches(match: JsonObject, path: str, headers: dict[str, str], query: str) -> bool:
+    given = path.lower() if match.get("ignoreCase") else path
+    for name, test in (("prefixMatch", given.startswith), ("fullPathMatch", given.__eq__)):
+        wanted = match.get(name)
+        if wanted is not None and not test(wanted.lower() if match.get("ignoreCase") else wanted):
+            return False
+    if match.get("regexMatch") is not None and not re.fullmatch(match["regexMatch"], given):
+        return False
+    if match.get("pathTemplateMatch") is not None and not _template(
+        match["pathTemplateMatch"]
+    ).fullmatch(path):
+        return False
+    if not all(_query_matches(each, query) for each in match.get("queryParameterMatches") or []):
+        return False
+    return all(_header_matches(each, headers) for each in match.get("headerMatches") or [])
+
+
+def _query_matches(match: JsonObject, query: str) -> bool:
+    values = parse_qs(query, keep_blank_values=True).get(match.get("name", ""))
+    if values is None:
+        return False
+    if "exactMatch" in match:
+        return bool(values[0] == match["exactMatch"])
+    if "regexMatch" in match:
+        return re.fullmatch(match["regexMatch"], values[0]) is not None
+    return bool(match.get("presentMatch", True))
+
+
+@lru_cache(maxsize=256)
+def _template(pattern: str) -> re.Pattern[str]:
+    """`/models/{name=*}/**` as a regular expression with a group for each variable."""
+    built = ""
+    for part in re.split(r"(\{\w+(?:=[^}]*)?\}|\*\*|\*)", pattern):
+        named = re.fullmatch(r"\{(\w+)(?:=([^}]*))?\}", part)
+        if named is not None:
+            built += f"(?P<{named[1]}>{_wild(named[2] or '*')})"
+        else:
+            built += _wild(part)
+    return re.compile(built)
+
+
+def _wild(pattern: str) -> str:
+    return {"*": "[^/]+", "**": ".*"}.get(pattern) or "".join(
+        {"*": "[^/]+", "**": ".*"}.get(each, re.escape(each))
+        for each in re.split(r"(\*\*|\*)", pattern)
+    )
+
+
+def _fill(template: str, rewrite: str, path: str) -> str:
+    found = _template(template).fullmatch(path)
+    values = found.groupdict() if found is not None else {}
+    return re.sub(r"\{(\w+)\}", lambda each: values.get(each[1], ""), rewrite)
+
+
+def _header_matches(match: JsonObject, headers: dict[str, str]) -> bool:
+    value = headers.get(match.get("headerName", "").lower())
+    found = value is not None and _value_matches(match, value)
+    return found != bool(match.get("invertMatch"))
+
+
+def _value_matches(match: JsonObject, value: str) -> bool:
+    if "exactMatch" in match:
+        return bool(value == match["exactMatch"])
+    if "prefixMatch" in match:
+        return value.startswith(match["prefixMatch"])
+    if "suffixMatch" in match:
+        return value.endswith(match["suffixMatch"])
+    if "regexMatch" in match:
+        return re.fullmatch(match["regexMatch"], value) is not None
+    return bool(match.get("presentMatch", True))
+
+
+def _default(node: JsonObject) -> Destination:
+    return _destination(node, "defaultService", "defaultRouteAction", "defaultUrlRedirect")
+
+
+def _destination(node: JsonObject, service: str, action: str, redirect: str) -> Destination:
+    given = node.get(action) or {}
+    weighted = given.get("weightedBackendServices")
+    if weighted:
+        weights = tuple((each["backendService"], int(each.get("weight", 0))) for each in weighted)
+        return Destination(
+            weights,
+            action=given,
+            service_headers=tuple(each.get("headerAction") or {} for each in weighted),
+        )
+    if node.get(redirect):
+        return Destination(redirect=node[redirect])
+    return Destination(((node[service], 1),) if node.get(service) else (), action=given)

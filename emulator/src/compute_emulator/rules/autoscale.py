@@ -1,0 +1,282 @@
+"""How large an autoscaler wants its group: one pure function from policy, measurements and history
+to a decision.
+
+Called by `autoscaling.py` when load, policy or the group changed and when a window or a schedule is
+due.
+
+need per signal -> max over signals -> peak over the stabilisation window -> [min, max] -> scale-in
+control -> mode
+
+Nothing is sampled periodically: need and size are steps in time, kept as (moment, value) until they
+leave their window. Source: Compute documentation, "Understanding autoscaler decisions" and "Using
+multiple autoscaling signals"."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from compute_emulator.rules.schedules import Schedule, Standing, standing
+from compute_emulator.rules.sizes import Size, rounded_up
+
+Points = tuple[tuple[float, int], ...]
+CPU_TARGET = 0.6
+STABILIZATION_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A custom metric. Per VM: `target` is the mean to keep. Per group: `target` is the work one VM
+    is given."""
+
+    name: str
+    target: float
+    is_per_group: bool = False
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the autoscaler's resource asks for, defaults filled in."""
+
+    min_size: int
+    max_size: int
+    mode: str = "ON"
+    cool_down_seconds: float = 60.0
+    stabilization_seconds: float = STABILIZATION_SECONDS
+    cpu_target: float | None = CPU_TARGET
+    balancing_target: float | None = None
+    metrics: tuple[Metric, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
+    scale_in_limit: Size | None = None
+    scale_in_seconds: float = 0.0
+
+    @property
+    def has_signal_per_vm(self) -> bool:
+        per_vm = any(not metric.is_per_group for metric in self.metrics)
+        return self.cpu_target is not None or self.balancing_target is not None or per_vm
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the signals say. `serving` counts VMs past their initialisation; utilisations are means
+    over them.
+
+    A metric that is absent has no data points. `metrics` hold the mean per VM or the group's total,
+    as their policy asks. `surplus` counts VMs above their zone's even share (see `surplus_over`).
+    """
+
+    serving: int
+    cpu: float = 0.0
+    balancing: float | None = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    surplus: int = 0
+
+
+@dataclass(frozen=True)
+class History:
+    """Steps in time, oldest first: a value holds until the next one."""
+
+    needs: Points = ()
+    sizes: Points = ()
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One of the API's statusDetails."""
+
+    type: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`size` is what the group is set to, `recommended` what it would be in mode ON. `look_at`:
+    when to decide again."""
+
+    recommended: int
+    size: int
+    history: History
+    details: tuple[Detail, ...] = ()
+    look_at: float | None = None
+    schedules: Mapping[str, Standing] = field(default_factory=dict)
+    why: str = ""
+
+
+def decide(policy: Policy, measured: Measured, size: int, history: History, now: float) -> Decision:
+    """The group's next size. `size` is its target now."""
+    standings = {schedule.name: standing(schedule, now) for schedule in policy.schedules}
+    need, why, details = _need(policy, measured, size, standings)
+    earlier = tuple(
+        point for point in history.needs if point[0] < now
+    )  # what was measured at this moment is superseded
+    needs = extended(earlier, now, need)
+    sizes = extended(history.sizes, now, size)
+    window = policy.stabilization_seconds
+    stable, stable_until = peak(needs, window, now)
+    if stable > need:
+        why = f"{why}; kept at the peak of the last {window:g} s"
+    recommended = min(policy.max_size, max(policy.min_size, stable))
+    if stable > policy.max_size:
+        details.append(
+            Detail(
+                "CAPPED_AT_MAX_NUM_REPLICAS", "The autoscaling group has reached its maximum size."
+            )
+        )
+    limited, limited_until = _limited(policy, recommended, sizes, now)
+    if limited > recommended:
+        why = f"{why}; scale-in control keeps {limited}"
+    chosen = {"OFF": size, "ONLY_SCALE_OUT": max(size, limited), "ONLY_UP": max(size, limited)}.get(
+        policy.mode, limited
+    )
+    details += _standing_details(policy)
+    due = [
+        stable_until if stable > need else None,
+        limited_until,
+        *(each.changes_at for each in standings.values()),
+    ]
+    return Decision(
+        recommended=limited,
+        size=chosen,
+        history=History(
+            forgetting(needs, window, now),
+            forgetting(extended(sizes, now, chosen), policy.scale_in_seconds, now),
+        ),
+        details=tuple(details),
+        look_at=min(
+            (moment for moment in due if moment is not None and moment > now), default=None
+        ),
+        schedules=standings,
+        why=why,
+    )
+
+
+def _need(
+    policy: Policy, measured: Measured, size: int, standings: Mapping[str, Standing]
+) -> tuple[int, str, list[Detail]]:
+    """The largest need of all signals, in words too. A signal without data asks to stay as it
+    is."""
+    details: list[Detail] = []
+    needs = list(_needs(policy, measured, details))
+    if details or not needs:
+        needs.append((size, "no data: the size is kept"))
+    if policy.has_signal_per_vm and measured.serving:
+        needs.append((1, "a signal per VM needs a VM"))
+    for schedule in policy.schedules:
+        if standings[schedule.name].state == "ACTIVE":
+            needs.append((schedule.required, f"schedule {schedule.name}"))
+    need, why = max(needs, key=lambda each: each[0])
+    return need, f"{why} asks for {need}", details
+
+
+def _needs(policy: Policy, measured: Measured, details: list[Detail]) -> Iterator[tuple[int, str]]:
+    serving = measured.serving
+    if policy.cpu_target is not None and serving:
+        yield (
+            _for_vms(measured, measured.cpu, policy.cpu_target),
+            f"CPU {measured.cpu:.2f} of {policy.cpu_target:g}",
+        )
+    if policy.balancing_target is not None and serving:
+        if measured.balancing is None:
+            details.append(
+                Detail(
+                    "MISSING_LOAD_BALANCING_DATA_POINTS",
+                    "There is no load balancing data to scale by.",
+                )
+            )
+        else:
+            share = f"{measured.balancing:.2f} of {policy.balancing_target:g}"
+            yield (
+                _for_vms(measured, measured.balancing, policy.balancing_target),
+                f"load balancing {share}",
+            )
+    for metric in policy.metrics:
+        value = measured.metrics.get(metric.name)
+        if value is None:
+            message = f"There are no data points of {metric.name}."
+            details.append(Detail("MISSING_CUSTOM_METRIC_DATA_POINTS", message))
+        elif metric.is_per_group:
+            yield (
+                proportional(1, value, metric.target),
+                f"{metric.name} {value:g} by {metric.target:g} a VM",
+            )
+        elif serving:
+            yield (
+                _for_vms(measured, value, metric.target),
+                f"{metric.name} {value:g} of {metric.target:g}",
+            )
+
+
+def proportional(serving: int, value: float, target: float) -> int:
+    """VMs at which the mean would be `target`: 10 VMs at 0.5 of 0.8 need 7. Rounded up, blind to
+    float dust."""
+    return math.ceil(serving * value / target - 1e-9)
+
+
+def surplus_over(zones: Sequence[int]) -> int:
+    """VMs above the even share of their zone, rounded up: of 4, 1 and 1 VMs two are, of 2, 1 and 1
+    none is."""
+    share = math.ceil(sum(zones) / len(zones)) if zones else 0
+    return sum(max(0, count - share) for count in zones)
+
+
+def _for_vms(measured: Measured, value: float, target: float) -> int:
+    """The need by a signal per VM. VMs above their zone's even share are no capacity to scale in
+    by: they come on top, though never for more than there is."""
+    need = proportional(measured.serving, value, target)
+    return max(need, min(measured.serving, need + measured.surplus))
+
+
+def _limited(
+    policy: Policy, recommended: int, sizes: Points, now: float
+) -> tuple[int, float | None]:
+    """The recommendation held up by scale-in control, and until when that holds. The maximum is
+    above it."""
+    if policy.scale_in_limit is None:
+        return recommended, None
+    highest, until = peak(sizes, policy.scale_in_seconds, now)
+    lowest = highest - rounded_up(policy.scale_in_limit, highest)
+    if recommended >= lowest:
+        return recommended, None
+    if until is None and lowest < highest:
+        until = now + policy.scale_in_seconds  # the peak is in force until this very decision
+    return min(policy.max_size, lowest), until
+
+
+def _standing_details(policy: Policy) -> Iterator[Detail]:
+    match policy.mode:
+        case "OFF":
+            yield Detail(
+                "MODE_OFF", "Autoscaling is turned off; the recommended size is not applied."
+            )
+        case "ONLY_SCALE_OUT" | "ONLY_UP":
+            yield Detail("MODE_ONLY_SCALE_OUT", "The autoscaler only adds VMs.")
+    if policy.min_size == policy.max_size:
+        yield Detail(
+            "MIN_EQUALS_MAX",
+            "The minimum number of replicas equals the maximum; the size cannot change.",
+        )
+
+
+def extended(points: Points, now: float, value: int) -> Points:
+    """The steps with `value` in force from now on. What was in force only at this very moment is
+    kept: it may be a peak."""
+    return points if points and points[-1][1] == value else (*points, (now, value))
+
+
+def peak(points: Points, window: float, now: float) -> tuple[int, float | None]:
+    """The highest value in force at any time of the window, and when it drops out (None: it is in
+    force now)."""
+    ends = [*(moment for moment, _ in points[1:]), math.inf]
+    inside = [
+        (value, end) for (_, value), end in zip(points, ends, strict=True) if end + window > now
+    ]
+    highest = max(value for value, _ in inside)
+    until = max(end for value, end in inside if value == highest) + window
+    return highest, None if math.isinf(until) else until
+
+
+def forgetting(points: Points, window: float, now: float) -> Points:
+    """Without the steps that left the window."""
+    ends = [*(moment for moment, _ in points[1:]), math.inf]
+    return tuple(point for point, end in zip(points, ends, strict=True) if end + window > now)

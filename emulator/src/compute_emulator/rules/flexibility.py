@@ -1,0 +1,42 @@
+"""Which machine type a new VM takes where a group allows several.
+
+Asked by `supply.py` before each attempt. Source: API reference,
+instanceFlexibilityPolicy.instanceSelections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+Reason = TypeVar("Reason")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Machine types of one rank; a lower rank goes first."""
+
+    machine_types: tuple[str, ...]
+    rank: int = 0
+
+
+def preferred(selections: Iterable[Selection]) -> tuple[str, ...]:
+    """All types in the order in which they are tried. Those of one rank are alike: they keep the
+    order they are named in."""
+    ranked = sorted(selections, key=lambda selection: selection.rank)
+    return tuple(dict.fromkeys(name for selection in ranked for name in selection.machine_types))
+
+
+def choose(
+    types: Iterable[str], refused: Callable[[str], Reason | None]
+) -> tuple[str, Reason | None]:
+    """The first type that can be had, else the one that was wanted most and why it cannot. `types`
+    are not empty."""
+    first: tuple[str, Reason | None] | None = None
+    for name in types:
+        reason = refused(name)
+        if reason is None:
+            return name, None
+        first = first or (name, reason)
+    assert first is not None
+    return first

@@ -1,0 +1,91 @@
+"""What a health check knows about one VM: probes, thresholds and the moments at which its verdict
+changes.
+
+Called by `instance.py` (the group's own check) and `backends.py` (the backend service's check).
+Nothing is polled: the verdict at any moment, and the next moment it will change, are computed from
+when the VM answered well and when not.
+
+    app      ----bad----|------------good-------------|--bad--
+    probes   x   x   x   o   o   o   o   o   o   o   o   x   x
+    verdict  UNKNOWN | UNHEALTHY | HEALTHY (2nd o)             | UNHEALTHY (2nd x)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+UNKNOWN, HEALTHY, UNHEALTHY = "UNKNOWN", "HEALTHY", "UNHEALTHY"
+
+
+@dataclass(frozen=True)
+class Check:
+    """The numbers of a health check. Defaults as in the API."""
+
+    interval_seconds: float = 5.0
+    healthy_threshold: int = 2
+    unhealthy_threshold: int = 2
+    asks_readiness: bool = (
+        False  # a group's check that asks for the very path that a load balancer's check asks for
+    )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """How a VM answers probes: badly from `since`, then turning at each moment of `turns` (good,
+    bad, good ...)."""
+
+    since: float
+    turns: tuple[float, ...] = ()
+
+    def at(self, when: float) -> bool:
+        return sum(turn <= when for turn in self.turns) % 2 == 1
+
+
+def verdicts(answers: Answers, check: Check) -> Iterator[tuple[float, str]]:
+    """Each change of the verdict as (moment, verdict), in order. Starts with UNKNOWN, at the moment
+    of `since`.
+
+    The n-th probe is sent at `since` + n x interval; a stretch of answers too short for its
+    threshold changes nothing. The probe at the very moment of a turn to bad answers is the last
+    good one too: such a turn unmakes no verdict of that moment."""
+    verdict = UNKNOWN
+    yield answers.since, verdict
+    bounds = [answers.since, *answers.turns, math.inf]
+    for index, (start, end) in enumerate(pairwise(bounds)):
+        is_good = index % 2 == 1
+        threshold = check.healthy_threshold if is_good else check.unhealthy_threshold
+        probes_before = max(1, math.ceil((start - answers.since) / check.interval_seconds))
+        moment = answers.since + (probes_before + threshold - 1) * check.interval_seconds
+        new = HEALTHY if is_good else UNHEALTHY
+        if new != verdict and (moment < end or (is_good and moment == end)):
+            verdict = new
+            yield moment, verdict
+
+
+def verdict_at(answers: Answers, check: Check, now: float) -> str:
+    """What the check says now."""
+    return judged(answers, check, now)[0]
+
+
+def judged(answers: Answers, check: Check, now: float) -> tuple[str, bool]:
+    """What the check says now, and whether it has ever been satisfied."""
+    known, once = UNKNOWN, False
+    for moment, verdict in verdicts(answers, check):
+        if moment > now:
+            break
+        known, once = verdict, once or verdict == HEALTHY
+    return known, once
+
+
+def next_change(answers: Answers, check: Check, now: float) -> float | None:
+    """When the verdict changes next, if nothing new happens to the VM."""
+    return next((moment for moment, _ in verdicts(answers, check) if moment > now), None)
+
+
+def turn_now(turns: Sequence[float], is_good: bool, now: float) -> tuple[float, ...]:
+    """The same answers up to now, and from now on only good ones (or only bad ones)."""
+    past = tuple(turn for turn in turns if turn <= now)
+    return past if (len(past) % 2 == 1) == is_good else (*past, now)

@@ -1,0 +1,47 @@
+"""The reserve of a group, its standby pool: which VMs come back from it when the group grows, and
+how it is filled up again.
+
+Called by `reserve.py`. Source: API reference, standbyPolicy.mode, targetStoppedSize,
+targetSuspendedSize."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+STOPPED, SUSPENDED = "STOPPED", "SUSPENDED"
+QUICKEST_FIRST = (SUSPENDED, STOPPED)
+
+
+@dataclass(frozen=True)
+class Spare:
+    """A VM in reserve, or on its way there. `is_there`: it has arrived and does nothing."""
+
+    name: str
+    kind: str
+    is_there: bool = True
+    created_at: float = 0.0
+
+
+def drawn(spares: Sequence[Spare], missing: int) -> list[str]:
+    """The VMs that come back for what the group lacks: suspended ones before stopped ones, the
+    oldest first."""
+    ready = [spare for spare in spares if spare.is_there]
+    ready.sort(key=lambda spare: (QUICKEST_FIRST.index(spare.kind), spare.created_at, spare.name))
+    return [spare.name for spare in ready[: max(0, missing)]]
+
+
+def lacking(spares: Sequence[Spare], targets: Mapping[str, int]) -> Counter[str]:
+    """How many VMs of each kind are to be made for the reserve."""
+    return Counter(targets) - Counter(spare.kind for spare in spares)
+
+
+def beyond(spares: Sequence[Spare], targets: Mapping[str, int]) -> list[str]:
+    """The VMs that the reserve has too many: those on their way first, then the youngest."""
+    gone: list[str] = []
+    for kind in QUICKEST_FIRST:
+        mine = [spare for spare in spares if spare.kind == kind]
+        mine.sort(key=lambda spare: (spare.is_there, -spare.created_at, spare.name))
+        gone += [spare.name for spare in mine[: max(0, len(mine) - targets.get(kind, 0))]]
+    return gone

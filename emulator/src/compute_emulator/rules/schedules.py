@@ -1,0 +1,105 @@
+"""When a scaling schedule asks for VMs: the starts of a cron expression in a time zone, and whether
+one is in force.
+
+Called by `autoscale.py` and by the validation of autoscalers. A schedule is in force from each
+start for its duration. Source: Compute documentation, "Scaling based on schedules": five cron
+fields and an optional year."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+
+LAST_YEAR = 2099
+SHORTEST_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Schedule:
+    name: str
+    cron: str
+    duration_seconds: float
+    required: int
+    time_zone: str = "UTC"
+    is_disabled: bool = False
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a schedule stands at a moment. `changes_at`: the next start or end; None when nothing
+    more comes."""
+
+    state: str  # ACTIVE, READY, DISABLED, OBSOLETE: the API's words
+    last_start: float | None = None
+    next_start: float | None = None
+    changes_at: float | None = None
+
+
+def schedule_problem(schedule: Schedule) -> str | None:
+    """Why a schedule is refused, as the explanation that follows the field and its value."""
+    if schedule.duration_seconds < SHORTEST_SECONDS:
+        return f"durationSec must be at least {SHORTEST_SECONDS}."
+    try:
+        next(_starts(schedule, datetime(2026, 1, 1, tzinfo=ZoneInfo(schedule.time_zone))), None)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return f"Unknown time zone '{schedule.time_zone}' or malformed year."
+    except CronSimError as wrong:
+        return f"Not a cron expression: {wrong}."
+    return None
+
+
+def standing(schedule: Schedule, now: float) -> Standing:
+    """Whether the schedule is in force at `now`, and when that changes."""
+    if schedule.is_disabled:
+        return Standing("DISABLED")
+    zone = ZoneInfo(schedule.time_zone)
+    # A start exactly one duration ago is over, and the iteration begins just after the moment it is
+    # given.
+    since = datetime.fromtimestamp(now, UTC).astimezone(zone) - timedelta(
+        seconds=schedule.duration_seconds
+    )
+    last: float | None = None
+    upcoming: float | None = None
+    for start in _starts(schedule, since):
+        moment = start.timestamp()
+        if moment > now:
+            upcoming = moment
+            break
+        last = moment
+    if last is not None:
+        end = last + schedule.duration_seconds
+        return Standing("ACTIVE", last, upcoming, end if upcoming is None else min(end, upcoming))
+    if upcoming is None:
+        return Standing("OBSOLETE")
+    return Standing("READY", None, upcoming, upcoming)
+
+
+def _starts(schedule: Schedule, since: datetime) -> Iterator[datetime]:
+    """Starts after `since`, in order, in the years that are allowed."""
+    fields = schedule.cron.split()
+    years = _years(fields.pop()) if len(fields) == 6 else range(since.year, LAST_YEAR + 1)
+    begin = since
+    for year in years:
+        if year < since.year:
+            continue
+        if year > begin.year:
+            begin = datetime(year, 1, 1, tzinfo=since.tzinfo) - timedelta(minutes=1)
+        for start in CronSim(" ".join(fields), begin):
+            if start.year != year:
+                break
+            begin = start
+            yield start
+
+
+def _years(text: str) -> list[int]:
+    """`2026`, `2026-2028`, `2026,2030`, `*` and steps such as `2026-2032/2`. Raises ValueError."""
+    allowed: set[int] = set()
+    for part in text.split(","):
+        span, _, step = part.partition("/")
+        low, _, high = ("1970", "-", str(LAST_YEAR)) if span == "*" else span.partition("-")
+        allowed.update(range(int(low), int(high or low) + 1, int(step or 1)))
+    return sorted(allowed)

@@ -1,0 +1,130 @@
+"""Session affinity: which requests belong together, and which VM they go to as long as it takes
+requests. Pure.
+
+    CLIENT_IP                the client's address
+    HEADER_FIELD             a header's value; a request without it goes anywhere
+    HTTP_COOKIE              the value of a cookie that the service names; made when the client brings none
+    GENERATED_COOKIE         the same, with the balancer's own cookie: GCLB of global, GCILB of regional ones
+    STRONG_COOKIE_AFFINITY   the cookie names the VM itself
+
+All but the last hash what they found, so a VM that comes or goes moves only the sessions that it
+gains or loses. A URL map that splits by weights goes before all of them. Source: Compute API
+reference, backendServices.sessionAffinity, consistentHash and strongSessionAffinityCookie,
+urlMaps.weightedBackendServices; load-balancing/docs/backend-service, session affinity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from http.cookies import CookieError, SimpleCookie
+from random import Random
+
+from compute_emulator.errors import JsonObject
+from compute_emulator.traffic.http import Request
+from compute_emulator.traffic.scene import Backend, Service
+
+CLIENT = ("CLIENT_IP", "CLIENT_IP_NO_DESTINATION")
+HASHING = ("MAGLEV", "RING_HASH")
+STRONG = "STRONG_COOKIE_AFFINITY"
+
+
+@dataclass(frozen=True)
+class Session:
+    """What requests that belong together have in common: `value` is hashed, or with `is_strong`
+    names a VM.
+
+    `cookie` is the one to hand out with the answer, as far as it is known before (`{}` is where a
+    strong one has its value)."""
+
+    value: str
+    is_strong: bool = False
+    cookie: str = ""
+
+
+def session_of(service: Service, request: Request, client: str, chance: Random) -> Session | None:
+    """None where any VM will do."""
+    kind, resource = service.resource.get("sessionAffinity", "NONE"), service.resource
+    hashing: JsonObject = resource.get("consistentHash") or {}
+    has_hash = resource.get("localityLbPolicy", HASHING[0]) in HASHING
+    if kind in CLIENT:
+        return Session(client)
+    if kind == "HEADER_FIELD" and has_hash:
+        value = request.headers.get(str(hashing.get("httpHeaderName", "")).lower())
+        return Session(value) if value is not None else None
+    if kind == "HTTP_COOKIE" and has_hash:
+        return _by_cookie(hashing.get("httpCookie") or {}, request, chance)
+    if kind == "GENERATED_COOKIE":
+        name = "GCLB" if service.key.scope == "global" else "GCILB"
+        return _by_cookie(
+            {"name": name, "ttl": {"seconds": resource.get("affinityCookieTtlSec") or 0}},
+            request,
+            chance,
+        )
+    if kind == STRONG:
+        given = resource.get("strongSessionAffinityCookie") or {}
+        return Session(_brought(request, given.get("name", "")), True, _handed_out(given, "{}"))
+    return None
+
+
+def answered_by(session: Session, backend: Backend) -> str:
+    """The `Set-Cookie` header that goes with the answer of a VM; empty for none."""
+    if not session.is_strong:
+        return session.cookie
+    return "" if session.value == tag(backend) else session.cookie.format(tag(backend))
+
+
+def chosen(session: Session, able: Sequence[Backend]) -> Backend | None:
+    """The VM of a session among those that may be sent to. None: a strong session that has none
+    yet, or has lost it.
+
+    Rendezvous hashing: of scores made from session and VM the best wins, each in proportion to its
+    weight."""
+    if session.is_strong:
+        return next((each for each in able if tag(each) == session.value), None)
+    return max(able, key=lambda each: _score(session.value, each), default=None)
+
+
+def tag(backend: Backend) -> str:
+    """A VM's name in a cookie."""
+    return _hash(f"{backend.vm.names['zone']}/{backend.vm.names['name']}").hex()
+
+
+def _score(value: str, backend: Backend) -> float:
+    """Weight w over an exponentially distributed number: the chance to be the largest is w of the
+    sum of weights."""
+    point = (
+        int.from_bytes(_hash(f"{value}\n{backend.vm.names['zone']}/{backend.vm.names['name']}")) + 1
+    ) / 2**64
+    return backend.weight / -math.log(point) if point < 1 else math.inf
+
+
+def _hash(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
+
+
+def _by_cookie(cookie: JsonObject, request: Request, chance: Random) -> Session | None:
+    name = str(cookie.get("name", ""))
+    if not name:
+        return None
+    brought = _brought(request, name)
+    if brought:
+        return Session(brought)
+    made = f"{chance.getrandbits(64):016x}"
+    return Session(made, cookie=_handed_out(cookie, made))
+
+
+def _handed_out(cookie: JsonObject, value: str) -> str:
+    """Without a life, or with one of nothing, a cookie ends with the browser's session."""
+    seconds = int((cookie.get("ttl") or {}).get("seconds") or 0)
+    life = f"; Max-Age={seconds}" if seconds else ""
+    return f"{cookie.get('name', '')}={value}{life}; Path={cookie.get('path') or '/'}; HttpOnly"
+
+
+def _brought(request: Request, name: str) -> str:
+    try:
+        brought = SimpleCookie(request.headers.get("cookie", "")).get(name)
+    except CookieError:
+        return ""
+    return brought.value if brought is not None else ""

@@ -1,0 +1,215 @@
+"""One request through a load balancer: URL map, backend service, VM, and what is answered when
+there is none.
+
+    no VM to send to     503 no healthy upstream        (classic: 502)
+    connection refused   503 upstream connect error     (classic: 502)
+    connection cut       502 upstream connect error     (classic: 502)
+    too late             504 upstream request timeout   (classic: 502)
+
+Classic is the load balancing scheme EXTERNAL. Source: load-balancing/docs, logging of Application
+Load Balancers, proxyStatus and statusDetails. Runs on the data plane's loop, like all of this
+package."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from compute_emulator.errors import JsonObject
+from compute_emulator.keys import Key, parse
+from compute_emulator.routing import Destination, rewritten, route
+from compute_emulator.traffic.affinity import Session, answered_by, session_of
+from compute_emulator.traffic.app import App
+from compute_emulator.traffic.choice import Chooser, by_weights, retries, retry_policy, seconds
+from compute_emulator.traffic.headers import (
+    redirection,
+    refusal,
+    with_request_headers,
+    with_response_headers,
+)
+from compute_emulator.traffic.http import Request, Response
+from compute_emulator.traffic.metrics import Labels, Metrics
+from compute_emulator.traffic.scene import Backend, Rule, Scene, Service
+from compute_emulator.traffic.upstream import Broken, Upstream
+
+NOBODY = ("", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A request on its way to one of a service's VMs."""
+
+    service: Service
+    request: Request
+    policy: JsonObject = field(default_factory=dict)
+    session: Session | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One attempt: what came back, from whom, and how it failed if it did (`connect`, `reset`,
+    `timeout`, `nobody`)."""
+
+    response: Response
+    backend: Backend | None = None
+    failure: str = ""
+
+
+class Balancer:
+    """`apps` and `upstreams` are those of the VMs of the `scene`; `plane.py` keeps them so."""
+
+    def __init__(self, metrics: Metrics, chance: Random) -> None:
+        self.scene = Scene()
+        self.apps: dict[tuple[int, float], App] = {}
+        self.upstreams: dict[tuple[int, float], Upstream] = {}
+        self.sent: Counter[str] = Counter()
+        self._metrics, self._chance = metrics, chance
+        self._choosers: dict[Key, Chooser] = {}
+        self._mirrors: set[asyncio.Task[None]] = set()
+
+    async def answer(self, rule: Rule, request: Request, client: str) -> Response:
+        began = time.monotonic()
+        host = request.headers.get("host", "")
+        destination = route(rule.url_map, host, request.target, request.headers)
+        if destination.redirect is not None:
+            return redirection(
+                destination.redirect, destination.matched, host, request.target, rule.is_https
+            )
+        service, headers = self._service(destination)
+        if service is None:
+            return refusal(404, "no backend service for this request", is_classic=False)
+        actions = (*headers, *destination.header_actions)
+        injected = await self._inject(destination.action.get("faultInjectionPolicy") or {})
+        if injected is not None:
+            self._metrics.answered(
+                (service.key.name, *NOBODY), injected.status, time.monotonic() - began
+            )
+            return injected
+        onward = with_request_headers(request, actions, client, rule.is_https)
+        onward.target, onward.headers["host"] = rewritten(destination, request.target, host)
+        self._mirror(destination.action.get("requestMirrorPolicy") or {}, onward)
+        # a split by weights goes before affinity: the next request may belong to another service
+        session = (
+            session_of(service, request, client, self._chance)
+            if len(destination.weights) == 1
+            else None
+        )
+        policy = retry_policy(destination.action, service, bool(request.body))
+        last = await self._send(Errand(service, onward, policy, session), destination.action)
+        self._metrics.answered(
+            _labels(service, last.backend), last.response.status, time.monotonic() - began
+        )
+        response = with_response_headers(last.response, actions)
+        cookie = (
+            answered_by(session, last.backend)
+            if session is not None and last.backend is not None
+            else ""
+        )
+        return (
+            replace(response, headers=response.headers | {"set-cookie": cookie})
+            if cookie
+            else response
+        )
+
+    def _service(self, destination: Destination) -> tuple[Service | None, tuple[JsonObject, ...]]:
+        if not destination.weights:
+            return None, ()
+        index = by_weights(destination.weights, self._chance)
+        key = parse(destination.weights[index][0])
+        headers = destination.service_headers[index : index + 1]
+        return (self.scene.services.get(key) if key is not None else None), headers
+
+    async def _inject(self, policy: JsonObject) -> Response | None:
+        """Delay and abort on purpose."""
+        delay, abort = policy.get("delay") or {}, policy.get("abort") or {}
+        if delay and self._chance.uniform(0, 100) < delay.get("percentage", 0):
+            await asyncio.sleep(seconds(delay.get("fixedDelay"), 0.0))
+        if abort and self._chance.uniform(0, 100) < abort.get("percentage", 0):
+            return refusal(
+                int(abort.get("httpStatus", 503)), "fault filter abort", is_classic=False
+            )
+        return None
+
+    async def _send(self, errand: Errand, action: JsonObject) -> Try:
+        """Try, and try again as the retry policy says, all within the time-out."""
+        service, policy = errand.service, errand.policy
+        deadline = time.monotonic() + seconds(action.get("timeout"), service.timeout_seconds)
+        left = int(policy.get("numRetries", 0))
+        last = await self._try(errand, deadline, None)
+        while left > 0 and last.backend is not None and time.monotonic() < deadline:
+            if not retries(policy, last.response.status, last.failure):
+                break
+            left -= 1
+            self._metrics.retried(_labels(service, last.backend))
+            last = await self._try(errand, deadline, last.backend)
+        return last
+
+    async def _try(self, errand: Errand, deadline: float, tried: Backend | None) -> Try:
+        service, policy, now = errand.service, errand.policy, time.monotonic()
+        chooser = self._choosers.get(service.key)
+        if chooser is None:
+            chooser = self._choosers[service.key] = Chooser(self._chance)
+        # the newest scene counts, also for a request that was held by a delay or is tried again
+        backend = chooser.choose(
+            self.scene.services.get(service.key, service), self._load, now, tried, errand.session
+        )
+        upstream = self.upstreams.get(backend.vm.key) if backend is not None else None
+        if backend is None or upstream is None:
+            return Try(refusal(503, "no healthy upstream", service.is_classic), None, "nobody")
+        self.sent[backend.group] += 1
+        limit = max(0.0, deadline - now)
+        if policy.get("perTryTimeout"):
+            limit = min(limit, seconds(policy["perTryTimeout"], limit))
+        try:
+            return Try(await upstream.send(errand.request, limit), backend)
+        except TimeoutError:
+            return Try(
+                refusal(504, "upstream request timeout", service.is_classic), backend, "timeout"
+            )
+        except Broken as broken:
+            return _broken(broken, service, backend)
+
+    def _load(self, backend: Backend) -> int:
+        upstream = self.upstreams.get(backend.vm.key)
+        return upstream.in_flight if upstream is not None else 0
+
+    def _mirror(self, policy: JsonObject, request: Request) -> None:
+        """A copy whose answer nobody waits for. The host gets `-shadow`, so that a server can
+        tell."""
+        key = parse(policy.get("backendService") or "")
+        service = self.scene.services.get(key) if key is not None else None
+        if service is None or self._chance.uniform(0, 100) >= float(
+            policy.get("mirrorPercent", 100)
+        ):
+            return
+        copied = Request(request.method, request.target, dict(request.headers), request.body)
+        copied.headers["host"] = f"{copied.headers.get('host', '')}-shadow"
+        task = asyncio.get_running_loop().create_task(self._shadow(service, copied))
+        self._mirrors.add(task)
+        task.add_done_callback(self._mirrors.discard)
+
+    async def _shadow(self, service: Service, request: Request) -> None:
+        last = await self._try(
+            Errand(service, request), time.monotonic() + service.timeout_seconds, None
+        )
+        self._metrics.mirror(_labels(service, last.backend))
+
+
+def _broken(broken: Broken, service: Service, backend: Backend) -> Try:
+    is_refused = "refused" in str(broken)
+    text = f"upstream connect error or disconnect/reset before headers ({broken})"
+    return Try(
+        refusal(503 if is_refused else 502, text, service.is_classic),
+        backend,
+        "connect" if is_refused else "reset",
+    )
+
+
+def _labels(service: Service, backend: Backend | None) -> Labels:
+    if backend is None:
+        return (service.key.name, *NOBODY)
+    names = backend.vm.names
+    return service.key.name, names["group"], names["template"], names["version"]

@@ -1,0 +1,116 @@
+"""The data plane by URL: what is served where, how instances answer, and what Prometheus reads.
+Imports no event loop."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from compute_emulator.cloud import Cloud
+from compute_emulator.control import EXPOSITION, Query, controls
+from compute_emulator.errors import JsonObject
+from compute_emulator.traffic import metrics, profile
+
+
+@controls(
+    "GET",
+    "/data-plane",
+    "where each forwarding rule and instance listens, what is healthy, and the load that was"
+    " measured",
+)
+def show_data_plane(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    if cloud.data_plane is None:
+        return {
+            "on": False,
+            "why": (
+                "start with --data-plane, or with compute_emulator.traffic.plane.DataPlane in a"
+                " program"
+            ),
+        }
+    shown: JsonObject = cloud.data_plane.state()
+    return shown
+
+
+@controls("GET", "/traffic", "how instances answer, over what their behaviours say")
+def show_traffic(cloud: Cloud, query: Query, body: Any) -> Any:
+    return cloud.traffic
+
+
+@controls("PUT", "/traffic", "replace it: a list of entries")
+def replace_traffic(cloud: Cloud, query: Query, body: Any) -> Any:
+    return _set(cloud, _entries(body))
+
+
+@controls(
+    "POST",
+    "/traffic",
+    'put an entry (or a list) first: {"template": "v2*", "latency_seconds": 0.3, "error_rate":'
+    " 0.1}",
+)
+def add_traffic(cloud: Cloud, query: Query, body: Any) -> Any:
+    return _set(cloud, _entries(body) + cloud.traffic)
+
+
+@controls("DELETE", "/traffic", "instances answer as their behaviours say")
+def clear_traffic(cloud: Cloud, query: Query, body: Any) -> Any:
+    return _set(cloud, [])
+
+
+def _entries(body: Any) -> list[Any]:
+    return body if isinstance(body, list) else [body]
+
+
+def _set(cloud: Cloud, entries: list[Any]) -> list[JsonObject]:
+    """In force when this returns. Raises ValueError."""
+    profile.check_entries(entries)
+    cloud.traffic = entries
+    if cloud.data_plane is not None:
+        cloud.data_plane.refresh()
+    return cloud.traffic
+
+
+def exposition(cloud: Cloud) -> bytes:
+    """Everything at `/metrics`: the world as gauges, calls of the API, and the traffic where there
+    is a data plane."""
+    instances = Counter(
+        (each["group"], each["template"], each["version"] or "", each["status"])
+        for each in cloud.snapshot()
+    )
+    labels = ("group", "release", "version", "status")
+    families = [
+        metrics.family(
+            "compute_instances",
+            "gauge",
+            "Managed instances by group, release and status.",
+            [
+                ("", dict(zip(labels, key, strict=True)), count)
+                for key, count in sorted(instances.items())
+            ],
+        ),
+        metrics.family(
+            "compute_calls_total",
+            "counter",
+            "Calls of the Compute API by method.",
+            [
+                ("", {"method": method}, count)
+                for method, count in sorted(cloud.calls.counts.items())
+            ],
+        ),
+    ]
+    for name in ("cpu", "rps"):
+        found = sorted((group, load[name]) for group, load in cloud.measured.items())
+        samples = [
+            ("", {"group": group.partition("/")[2], "region": group.partition("/")[0]}, value)
+            for group, value in found
+        ]
+        about = {
+            "cpu": "Mean share of busy workers of a group.",
+            "rps": "Requests a second to a group.",
+        }[name]
+        families.append(metrics.family(f"compute_group_{name}", "gauge", about, samples))
+    if cloud.data_plane is not None:
+        families += cloud.data_plane.metrics.families()
+    return "".join(families).encode()
+
+
+EXPOSITION.append(exposition)

@@ -1,0 +1,100 @@
+"""How an instance's app answers requests: how fast, how often wrongly, how many at once. Pure.
+
+It comes from the instance's behaviour (`behaviour.py`), and from `/control/traffic`, which changes
+it while it runs:
+
+    [{"template": "tiny-2*", "latency_seconds": 0.4, "error_rate": 0.05}, {"concurrency": 2}]
+
+Patterns are globs on `group`, `template`, `version`, `zone` and `name`. Of the entries that match,
+the first that says a member decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from fnmatch import fnmatchcase
+from random import Random
+from typing import Any
+
+PATTERNS = ("group", "template", "version", "zone", "name")
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """`latency_seconds` is what one request takes once it is worked on, in real time;
+    `latency_spread` 0.2 means 0.8 to 1.2 times as long. Up to `concurrency` requests are worked on
+    at once; others wait, and beyond `queue` of them the app answers 503. An `error_rate` of 0.05
+    answers every twentieth with `error_status`."""
+
+    latency_seconds: float = 0.005
+    latency_spread: float = 0.0
+    error_rate: float = 0.0
+    error_status: int = 500
+    concurrency: int = 16
+    queue: int = 1000
+
+    def latency(self, chance: Random) -> float:
+        if not self.latency_spread:
+            return self.latency_seconds
+        return max(0.0, self.latency_seconds * (1 + self.latency_spread * chance.uniform(-1, 1)))
+
+
+DEFAULT = Profile()
+MEMBERS = tuple(each.name for each in fields(Profile))
+
+
+def check(where: str, entry: Mapping[str, Any]) -> None:
+    """Raises ValueError naming the member of an entry's profile that cannot be."""
+    for name in MEMBERS:
+        value = entry.get(name)
+        if value is None:
+            continue
+        whole = name in ("concurrency", "queue", "error_status")
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int if whole else int | float)
+            or value < 0
+        ):
+            raise ValueError(
+                f"{where}.{name} must be a {'whole ' if whole else ''}number, 0 or more, not"
+                f" {value!r}"
+            )
+    if entry.get("concurrency") == 0:
+        raise ValueError(f"{where}.concurrency must be at least 1")
+    if not 0 <= (entry.get("error_rate") or 0) <= 1:
+        raise ValueError(f"{where}.error_rate must be from 0 to 1, not {entry['error_rate']!r}")
+    if not 200 <= (entry.get("error_status") or 500) <= 599:
+        raise ValueError(
+            f"{where}.error_status must be an HTTP status from 200 to 599, not"
+            f" {entry['error_status']!r}"
+        )
+
+
+def check_entries(entries: Iterable[Any]) -> None:
+    """Raises ValueError for a list of `/control/traffic` that cannot be used."""
+    for index, entry in enumerate(entries):
+        where = f"traffic[{index}]"
+        if not isinstance(entry, dict):
+            raise ValueError(f"{where} must be an object, not {entry!r}")
+        unknown = sorted(set(entry) - set(MEMBERS) - set(PATTERNS))
+        if unknown:
+            raise ValueError(
+                f"{where}: unknown member {unknown[0]!r}; known are"
+                f" {', '.join([*PATTERNS, *MEMBERS])}"
+            )
+        check(where, entry)
+
+
+def changed(
+    profile: Profile, entries: Iterable[Mapping[str, Any]], names: Mapping[str, str]
+) -> Profile:
+    """A profile after the entries that match an instance's `names`."""
+    said: dict[str, Any] = {}
+    for entry in entries:
+        if all(
+            fnmatchcase(names.get(pattern, ""), entry[pattern])
+            for pattern in PATTERNS
+            if pattern in entry
+        ):
+            said = {name: entry[name] for name in MEMBERS if entry.get(name) is not None} | said
+    return replace(profile, **said) if said else profile

@@ -1,0 +1,160 @@
+"""What an HTTPS rule shows its clients: the proxy's own certificates where they can be used, else
+one made here.
+
+A self-managed certificate is served with the key it came with. Managed ones have no key that anyone
+could give, and a text that is no certificate cannot be served: in both cases the client gets a
+self-signed certificate for the managed domains, `localhost` and 127.0.0.1, made once a process. The
+certificate that fits the name a client asks for is chosen, else the proxy's first. Source:
+load-balancing/docs/ssl-certificates, multiple SSL certificates."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from functools import cache
+from ipaddress import ip_address
+from tempfile import NamedTemporaryFile
+
+LIFE = timedelta(days=90)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A chain and its key as PEM. Both are empty for a managed certificate, which has `domains`
+    instead."""
+
+    chain: str = ""
+    key: str = ""
+    domains: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A certificate that can be served; `why` says what was wrong with the one it stands for, if it
+    is not that one."""
+
+    names: tuple[str, ...]
+    chain: str
+    context: ssl.SSLContext
+    why: str = ""
+
+
+class Identities:
+    """What one rule shows. `context` is for the listening socket; its choice follows when the
+    certificates change."""
+
+    def __init__(self, certificates: Sequence[Certificate]) -> None:
+        self.context = _context()
+        self.become(certificates)
+        self.context.sni_callback = self._choose
+
+    def become(self, certificates: Sequence[Certificate]) -> None:
+        self.all = tuple(identity(each) for each in certificates) or (identity(Certificate()),)
+
+    def named(self, server: str | None) -> Identity:
+        """The one for a name that a client asks for; the first for a name that nobody has."""
+        wanted = (server or "").lower()
+        return next(
+            (each for each in self.all if any(_covers(name, wanted) for name in each.names)),
+            self.all[0],
+        )
+
+    def _choose(
+        self, connection: ssl.SSLSocket | ssl.SSLObject, server: str | None, context: ssl.SSLContext
+    ) -> None:
+        connection.context = self.named(server).context
+
+
+def _covers(name: str, wanted: str) -> bool:
+    """`*.example.com` covers one label."""
+    return fnmatchcase(wanted, name) and wanted.count(".") == name.count(".")
+
+
+@cache
+def identity(certificate: Certificate) -> Identity:
+    """The certificate as it will be served."""
+    if not certificate.chain:
+        return self_signed(certificate.domains)
+    try:
+        return Identity(
+            _names(certificate.chain),
+            certificate.chain,
+            _loaded(certificate.chain, certificate.key),
+        )
+    except (ValueError, OSError) as wrong:  # SSLError is an OSError
+        made = self_signed(certificate.domains)
+        return Identity(
+            made.names, made.chain, made.context, f"a self-signed certificate is served: {wrong}"
+        )
+
+
+@cache
+def self_signed(domains: tuple[str, ...]) -> Identity:
+    """Made here: an elliptic curve key costs a millisecond, an RSA key up to a second."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+    from cryptography.x509.oid import NameOID
+
+    key, names, now = (
+        ec.generate_private_key(ec.SECP256R1()),
+        (*domains, "localhost"),
+        datetime.now(UTC),
+    )
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
+    alternatives = [x509.DNSName(name) for name in (*domains, "localhost")] + [
+        x509.IPAddress(ip_address("127.0.0.1"))
+    ]
+    made = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + LIFE)
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, SHA256())
+    )
+    chain = made.public_bytes(Encoding.PEM).decode()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return Identity(names, chain, _loaded(chain, private))
+
+
+def _names(chain: str) -> tuple[str, ...]:
+    """The names a certificate is for. Raises ValueError for what is none."""
+    from cryptography import x509
+
+    found = x509.load_pem_x509_certificate(chain.encode())
+    try:
+        said = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(name.lower() for name in said.get_values_for_type(x509.DNSName))
+
+
+def _context() -> ssl.SSLContext:
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.set_alpn_protocols(["http/1.1"])
+    return made
+
+
+def _loaded(chain: str, key: str) -> ssl.SSLContext:
+    """A context that shows a certificate. The ssl module reads files only; these are gone when this
+    returns."""
+    context = _context()
+    with (
+        NamedTemporaryFile("w", suffix=".pem") as chain_file,
+        NamedTemporaryFile("w", suffix=".pem") as key_file,
+    ):
+        for file, text in ((chain_file, chain), (key_file, key)):
+            file.write(text)
+            file.flush()
+        context.load_cert_chain(chain_file.name, key_file.name, password=_nobody)
+    return context
+
+
+def _nobody() -> str:
+    """Asked for the password of an encrypted key: there is nobody to type one."""
+    raise ValueError("the private key is encrypted")

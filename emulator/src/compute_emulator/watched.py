@@ -1,0 +1,43 @@
+"""A dict of settings that tells whoever depends on it when it is changed, so that nobody has to
+look at it again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Value = TypeVar("Value")
+
+
+class Watched(dict[str, Value]):
+    """Each change of an entry calls every listener. Changes within a value are not seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listeners: list[Callable[[], None]] = []
+
+    def __setitem__(self, name: str, value: Value) -> None:
+        super().__setitem__(name, value)
+        self.tell()
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        self.tell()
+
+    def pop(self, *arguments: Any) -> Any:
+        removed = super().pop(*arguments)
+        self.tell()
+        return removed
+
+    def update(self, *arguments: Any, **members: Any) -> None:
+        super().update(*arguments, **members)
+        self.tell()
+
+    def clear(self) -> None:
+        super().clear()
+        self.tell()
+
+    def tell(self) -> None:
+        """Call every listener, as after a change."""
+        for listener in list(self.listeners):
+            listener()

@@ -1,0 +1,83 @@
+"""Short ways to ask the stand-in by hand and to name what Google's client wants spelled out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from google.cloud import compute_v1
+
+from compute_emulator import Cloud, wire
+from emulator.tests.clients import PROJECT, REGION
+from emulator.tests.fleet import Fleet
+
+BASE = f"/compute/v1/projects/{PROJECT}"
+GROUPS = f"{BASE}/regions/{REGION}/instanceGroupManagers"
+TINY = f"{GROUPS}/tiny"
+MANAGERS = "region_instance_group_managers"
+
+
+def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, Any]:
+    """A request by hand, for what Google's client would not send. Status and JSON."""
+    answered = wire.answer(
+        cloud, wire.Request(http, path, json.dumps(body).encode() if body is not None else b"")
+    )
+    return answered.status, json.loads(answered.body)
+
+
+def refusal(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, str, str]:
+    """Status, reason and message of a request that is refused."""
+    status, answer = ask(cloud, http, path, body)
+    return status, answer["error"]["errors"][0]["reason"], answer["error"]["message"]
+
+
+def on_instances(fleet: Fleet, verb: str, instances: Any, **members: Any) -> Any:
+    """One of the methods that act on named instances, done: `on_instances(fleet, "stop",
+    [...])`."""
+    kinds = {
+        "apply_updates_to": ("ApplyUpdates", "apply_updates"),
+        "recreate": ("Recreate", "recreate"),
+        "create": ("CreateInstances", "create_instances"),
+    }
+    name, field = kinds.get(verb, (f"{verb.title()}Instances", f"{verb}_instances"))
+    request = getattr(compute_v1, f"RegionInstanceGroupManagers{name}Request")(
+        {"instances": instances} | members
+    )
+    method = f"{verb}_instances_unary"
+    return fleet.done(fleet.call(method, **{f"{MANAGERS}_{field}_request_resource": request}))
+
+
+def urls(fleet: Fleet, count: int | None = None) -> list[str]:
+    """The first instances by name."""
+    return [each.instance for each in fleet.instances()][:count]
+
+
+def statuses(fleet: Fleet) -> dict[str, tuple[str, str]]:
+    """By name: the VM's status and what the group does to it."""
+    return {each.name: (each.instance_status, each.current_action) for each in fleet.instances()}
+
+
+def details(fleet: Fleet) -> list[str]:
+    """What the autoscaler has to say about itself."""
+    return [each.type_ for each in fleet.autoscaler().status_details]
+
+
+def change_autoscaler(fleet: Fleet, **members: Any) -> None:
+    """PATCH its policy, and let it decide."""
+    resource = compute_v1.Autoscaler(autoscaling_policy=compute_v1.AutoscalingPolicy(members))
+    given = {
+        "project": PROJECT,
+        "region": REGION,
+        "autoscaler": "auto",
+        "autoscaler_resource": resource,
+    }
+    scalers = fleet.clients.of(compute_v1.RegionAutoscalersClient)
+    fleet.done(scalers.patch_unary(compute_v1.PatchRegionAutoscalerRequest(given)))
+    fleet.run(1)
+
+
+def size_under(fleet: Fleet, **load: Any) -> int:
+    """The group's target a moment after the load was set."""
+    fleet.cloud.load["tiny"] = load
+    fleet.run(1)
+    return int(fleet.get().target_size)

@@ -1,0 +1,32 @@
+"""Groups to try facts on."""
+
+from __future__ import annotations
+
+import pytest
+
+from compute_emulator import VirtualClock
+from emulator.tests.clients import Clients
+from emulator.tests.fleet import Fleet
+
+
+@pytest.fixture
+def fleet(clients: Clients, clock: VirtualClock) -> Fleet:
+    """Templates and health checks, no group yet."""
+    return Fleet(clients, clock)
+
+
+@pytest.fixture
+def six(fleet: Fleet) -> Fleet:
+    """Six VMs of v1, verified, in three zones; surge 3, unavailable 0."""
+    fleet.create()
+    fleet.settle()
+    return fleet
+
+
+@pytest.fixture
+def three(fleet: Fleet) -> Fleet:
+    """Three VMs past their initialisation, no autoscaler yet."""
+    fleet.create(size=3)
+    fleet.settle()
+    fleet.run(120)
+    return fleet

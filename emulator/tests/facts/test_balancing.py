@@ -1,0 +1,348 @@
+"""Facts about load balancing as a group meets it: health checks, backend services, URL maps,
+draining, order of deletion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.cloud import compute_v1
+
+from compute_emulator.instance_controls import affect
+from emulator.tests.clients import PROJECT
+from emulator.tests.facts.asking import BASE, ask, refusal
+from emulator.tests.facts.source import fact
+from emulator.tests.fleet import SCOPE, Fleet, version
+
+CHECKS, SERVICES, MAPS = (
+    f"{BASE}/global/{name}" for name in ("healthChecks", "backendServices", "urlMaps")
+)
+GROUP = f"projects/{PROJECT}/{SCOPE}/instanceGroups/tiny"
+MANAGED = {
+    "protocol": "HTTP",
+    "loadBalancingScheme": "EXTERNAL_MANAGED",
+    "healthChecks": ["global/healthChecks/ready"],
+}
+
+
+def service(fleet: Fleet, name: str = "bs", **members: Any) -> int:
+    return ask(fleet.cloud, "POST", SERVICES, {"name": name} | MANAGED | members)[0]
+
+
+def settled(fleet: Fleet) -> None:
+    """Let every operation that runs come to its end."""
+    fleet.clock.advance(10)
+    fleet.cloud.advance()
+
+
+# Health checks
+
+
+@fact("API reference, healthChecks: interval and time-out 5 s, both thresholds 2, port 80, path /")
+def test_a_health_check_has_its_defaults(fleet: Fleet) -> None:
+    assert ask(fleet.cloud, "POST", CHECKS, {"name": "plain", "type": "HTTP"})[0] == 200
+    kept = ask(fleet.cloud, "GET", f"{CHECKS}/plain")[1]
+    numbers = [
+        kept[name]
+        for name in ("checkIntervalSec", "timeoutSec", "healthyThreshold", "unhealthyThreshold")
+    ]
+    assert (numbers, kept["httpHealthCheck"]["port"], kept["httpHealthCheck"]["requestPath"]) == (
+        [5, 5, 2, 2],
+        80,
+        "/",
+    )
+
+
+@fact("API reference, port: 80 for HTTP and TCP, 443 for HTTPS, SSL and HTTP2")
+@pytest.mark.parametrize(
+    ("kind", "port"), [("TCP", 80), ("HTTP", 80), ("HTTPS", 443), ("SSL", 443), ("HTTP2", 443)]
+)
+def test_the_port_of_a_check_follows_its_type(fleet: Fleet, kind: str, port: int) -> None:
+    assert ask(fleet.cloud, "POST", CHECKS, {"name": "plain", "type": kind})[0] == 200
+    assert (
+        ask(fleet.cloud, "GET", f"{CHECKS}/plain")[1][f"{kind.lower()}HealthCheck"]["port"] == port
+    )
+
+
+@fact("API reference, healthChecks: what does not fit together", assumed="the wording")
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"timeoutSec": 6},
+        {"tcpHealthCheck": {"port": 80}},
+        {"httpHealthCheck": {"portSpecification": "USE_NAMED_PORT"}},
+        {"httpHealthCheck": {"port": 70_000}},
+    ],
+)
+def test_a_health_check_that_cannot_be_is_refused(fleet: Fleet, wrong: dict[str, Any]) -> None:
+    assert refusal(fleet.cloud, "POST", CHECKS, {"name": "wrong", "type": "HTTP"} | wrong)[:2] == (
+        400,
+        "invalid",
+    )
+
+
+@fact("API reference, healthChecks: no fingerprint; refused while in use")
+def test_a_health_check_in_use_stays(six: Fleet) -> None:
+    assert "fingerprint" not in ask(six.cloud, "GET", f"{CHECKS}/alive")[1]
+    assert refusal(six.cloud, "DELETE", f"{CHECKS}/alive")[:2] == (
+        400,
+        "resourceInUseByAnotherResource",
+    )
+
+
+@fact("API reference, healthyThreshold and unhealthyThreshold: so many answers in a row")
+def test_a_verdict_changes_after_its_threshold(fleet: Fleet) -> None:
+    change = {"checkIntervalSec": 10, "healthyThreshold": 3, "unhealthyThreshold": 2}
+    assert ask(fleet.cloud, "PATCH", f"{CHECKS}/ready", change)[0] == 200
+    fleet.cloud.set_behaviours([{"ready_after_seconds": 0}])
+    fleet.create(size=1, healing=False)
+    fleet.serve()
+    fleet.settle()
+    fleet.run(28)
+    assert fleet.health() == {}
+    fleet.run(2)
+    assert fleet.health() == {"HEALTHY": 1}
+    affect(fleet.cloud, "unready")
+    fleet.run(9)
+    assert fleet.health() == {"HEALTHY": 1}
+    fleet.run(12)
+    assert fleet.health() == {"UNHEALTHY": 1}
+
+
+# Backend services
+
+
+@fact(
+    "API reference, getHealth; observed in ingress-gce#554 and #1398: healthStatus is absent until"
+    " something is known"
+)
+def test_health_is_unknown_at_first_and_that_is_not_unhealthy(fleet: Fleet) -> None:
+    fleet.create(size=1)
+    fleet.serve()
+    status, answer = ask(fleet.cloud, "POST", f"{SERVICES}/bs/getHealth", {"group": GROUP})
+    assert (status, answer) == (200, {"kind": "compute#backendServiceGroupHealth"})
+
+
+@fact("API reference, getHealth: state, instance, address and port of each instance")
+def test_health_names_instance_address_and_port(six: Fleet) -> None:
+    six.serve()
+    six.run(30)
+    entries = ask(six.cloud, "POST", f"{SERVICES}/bs/getHealth", {"group": GROUP})[1][
+        "healthStatus"
+    ]
+    assert {each["instance"] for each in entries} == {each.instance for each in six.instances()}
+    assert all(
+        each["healthState"] == "HEALTHY" and each["port"] == 8080 and each["ipAddress"]
+        for each in entries
+    )
+
+
+@fact(
+    "API reference, backendServices.portName: the group has a named port of that name, else nothing"
+    " is healthy"
+)
+def test_without_the_named_port_nothing_is_healthy(six: Fleet) -> None:
+    assert service(six, portName="grpc", backends=[{"group": GROUP}]) == 200
+    six.run(60)
+    assert six.health() == {"UNHEALTHY": 6}
+
+
+@fact(
+    "API reference, backends[].group: the instance group, not its manager; healthChecks: at"
+    " most one",
+    assumed="the wording",
+)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"backends": [{"group": f"{SCOPE}/instanceGroupManagers/tiny"}]},
+        {"healthChecks": ["global/healthChecks/alive", "global/healthChecks/ready"]},
+        {"backends": [{"group": GROUP, "capacityScaler": 0.05}]},
+        {"backends": [{"group": GROUP, "capacityScaler": 1.5}]},
+        {"backends": [{"group": GROUP, "balancingMode": "RATE"}]},
+        {"backends": [{"group": GROUP, "balancingMode": "CONNECTION"}]},
+        {"backends": [{"group": GROUP, "balancingMode": "UTILIZATION", "maxUtilization": 1.1}]},
+        {"connectionDraining": {"drainingTimeoutSec": 3601}},
+    ],
+)
+def test_a_backend_service_that_cannot_be_is_refused(six: Fleet, wrong: dict[str, Any]) -> None:
+    assert service(six, **wrong) == 400
+
+
+@fact(
+    "API reference, backendServices: timeoutSec 30", assumed="no draining where none is asked for"
+)
+def test_a_backend_service_has_its_defaults(fleet: Fleet) -> None:
+    assert service(fleet) == 200
+    kept = ask(fleet.cloud, "GET", f"{SERVICES}/bs")[1]
+    assert (
+        kept["timeoutSec"],
+        kept["portName"],
+        kept["connectionDraining"]["drainingTimeoutSec"],
+    ) == (30, "http", 0)
+
+
+@fact(
+    "Observed in ansible#70230 and k8s-multicluster-ingress#70: an update without a fingerprint is"
+    " 400 required, a stale one 412"
+)
+@pytest.mark.parametrize("http", ["PUT", "PATCH"])
+def test_a_backend_service_is_changed_against_its_fingerprint(fleet: Fleet, http: str) -> None:
+    service(fleet)
+    settled(fleet)
+    path = f"{SERVICES}/bs"
+    kept = ask(fleet.cloud, "GET", path)[1]
+    body = {name: kept[name] for name in ("name", *MANAGED)}
+    missing = (400, "required", "Required field 'resource.fingerprint' not specified")
+    assert refusal(fleet.cloud, http, path, body) == missing
+    given = body | {"fingerprint": kept["fingerprint"]}
+    assert ask(fleet.cloud, http, path, given)[0] == 200
+    assert refusal(fleet.cloud, http, path, given) == (
+        412,
+        "conditionNotMet",
+        "Invalid fingerprint.",
+    )
+
+
+@fact("Observed with gcloud 528, `remove-backend`: a PUT without backends empties the list")
+def test_a_put_without_backends_takes_the_last_one_out(six: Fleet) -> None:
+    six.serve()
+    kept = ask(six.cloud, "GET", f"{SERVICES}/bs")[1]
+    del kept["backends"]
+    assert ask(six.cloud, "PUT", f"{SERVICES}/bs", kept)[0] == 200
+    settled(six)
+    assert "backends" not in ask(six.cloud, "GET", f"{SERVICES}/bs")[1]
+    six.done(six.call("delete_unary"))
+
+
+@fact(
+    "Documentation, connection draining: of several services of a group the longest time-out"
+    " applies"
+)
+def test_the_longest_draining_of_a_groups_services_applies(six: Fleet) -> None:
+    six.serve(name="short", drain=20)
+    six.serve(name="long", drain=200)
+    six.run(30)
+    six.resize(5)
+    six.run(190)
+    assert six.doing() == {"none": 5, "deleting": 1}
+    six.run(30)
+    assert six.doing() == {"none": 5}
+
+
+@fact("Documentation, connection draining: an instance that drains gets no new requests")
+def test_a_vm_that_drains_is_behind_the_service_no_more(six: Fleet) -> None:
+    six.serve(drain=200)
+    six.run(30)
+    six.versions(version("v2"))
+    six.settle()
+    six.run(30)
+    six.resize(3)
+    six.run(5)
+    assert six.health() == {"HEALTHY": 3}
+
+
+# URL maps and what hangs on them
+
+
+@fact(
+    "API reference, weightedBackendServices: EXTERNAL_MANAGED splits by weights from 0 to 1000; the"
+    " classic scheme does not"
+)
+def test_traffic_is_split_by_weights_on_the_managed_scheme_only(fleet: Fleet) -> None:
+    for name, scheme in [("a", "EXTERNAL_MANAGED"), ("b", "EXTERNAL_MANAGED"), ("old", "EXTERNAL")]:
+        assert service(fleet, name, loadBalancingScheme=scheme) == 200
+    settled(fleet)
+
+    def split(*weights: tuple[str, int]) -> int:
+        parts = [
+            {"backendService": f"global/backendServices/{name}", "weight": weight}
+            for name, weight in weights
+        ]
+        body = {
+            "name": f"map-{len(weights)}-{weights[0][0]}",
+            "defaultRouteAction": {"weightedBackendServices": parts},
+        }
+        return ask(fleet.cloud, "POST", MAPS, body)[0]
+
+    assert [split(("a", 95), ("b", 5)), split(("a", 1001)), split(("old", 1), ("b", 1))] == [
+        200,
+        400,
+        400,
+    ]
+
+
+@fact(
+    "API reference, urlMaps fingerprint; observed with gcloud 528, `url-maps import`: PATCH"
+    " without one",
+    assumed="a PATCH without one is accepted",
+)
+def test_a_url_map_is_put_with_a_fingerprint_and_may_be_patched_without(fleet: Fleet) -> None:
+    service(fleet)
+    settled(fleet)
+    body = {"name": "um", "defaultService": "global/backendServices/bs"}
+    assert ask(fleet.cloud, "POST", MAPS, body)[0] == 200
+    settled(fleet)
+    assert refusal(fleet.cloud, "PUT", f"{MAPS}/um", body)[:2] == (400, "required")
+    assert ask(fleet.cloud, "PATCH", f"{MAPS}/um", {"description": "x"})[0] == 200
+    assert refusal(fleet.cloud, "PATCH", f"{MAPS}/um", {"fingerprint": "AAAAAAAAAAA="})[:2] == (
+        412,
+        "conditionNotMet",
+    )
+
+
+@fact("API reference, forwardingRules.portRange: a single port is answered as a range")
+def test_a_chain_is_made_in_order_and_taken_down_in_reverse(six: Fleet) -> None:
+    six.serve()
+    glob = f"{BASE}/global"
+    steps = [
+        ("urlMaps", {"name": "um", "defaultService": "global/backendServices/bs"}),
+        ("targetHttpProxies", {"name": "tp", "urlMap": "global/urlMaps/um"}),
+        (
+            "forwardingRules",
+            {
+                "name": "fr",
+                "target": "global/targetHttpProxies/tp",
+                "portRange": "80",
+                "loadBalancingScheme": "EXTERNAL_MANAGED",
+            },
+        ),
+    ]
+    for collection, body in steps:
+        assert ask(six.cloud, "POST", f"{glob}/{collection}", body)[0] == 200
+        settled(six)
+    assert ask(six.cloud, "GET", f"{glob}/forwardingRules/fr")[1]["portRange"] == "80-80"
+    in_use = [
+        f"{glob}/targetHttpProxies/tp",
+        f"{glob}/urlMaps/um",
+        f"{glob}/backendServices/bs",
+        f"{CHECKS}/ready",
+    ]
+    for path in in_use:
+        assert refusal(six.cloud, "DELETE", path)[:2] == (400, "resourceInUseByAnotherResource")
+    for path in [f"{glob}/forwardingRules/fr", *in_use]:
+        assert ask(six.cloud, "DELETE", path)[0] == 200
+        settled(six)
+    six.done(six.call("delete_unary"))
+
+
+@fact(
+    "Documentation, global changes: propagated within minutes, how many is open", assumed="at once"
+)
+def test_a_backend_is_probed_as_soon_as_it_is_attached(six: Fleet) -> None:
+    six.serve()
+    assert six.health() == {"HEALTHY": 6}
+
+
+@fact(
+    "API reference, regionInstanceGroups.setNamedPorts: against the instance group's fingerprint,"
+    " not the manager's"
+)
+def test_named_ports_are_set_against_the_fingerprint_of_the_instance_group(six: Fleet) -> None:
+    path = f"{BASE}/{SCOPE}/instanceGroups/tiny/setNamedPorts"
+    manager = six.get().fingerprint
+    body = {"namedPorts": [{"name": "http", "port": 8080}], "fingerprint": manager}
+    assert refusal(six.cloud, "POST", path, body)[:2] == (412, "conditionNotMet")
+    groups = six.clients.of(compute_v1.RegionInstanceGroupsClient)
+    own = groups.get(project=PROJECT, region="us-central1", instance_group="tiny").fingerprint
+    assert ask(six.cloud, "POST", path, body | {"fingerprint": own})[0] == 200

@@ -1,0 +1,340 @@
+"""Facts about URL maps, proxies and forwarding rules, and about how a chain of them fits
+together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from emulator.tests.facts.asking import BASE, ask, refusal
+from emulator.tests.facts.source import fact
+from emulator.tests.facts.test_balancing import GROUP, MAPS, SERVICES, service, settled
+from emulator.tests.fleet import Fleet
+
+GLOBAL = f"{BASE}/global"
+IN_REGION, NEAR = f"{BASE}/regions/us-central1", "regions/us-central1/healthChecks/near"
+A, B = "global/backendServices/a", "global/backendServices/b"
+
+
+@pytest.fixture
+def two(fleet: Fleet) -> Fleet:
+    """Two backend services, `a` and `b`."""
+    for name in ("a", "b"):
+        assert service(fleet, name) == 200
+    settled(fleet)
+    return fleet
+
+
+def matched(**members: Any) -> dict[str, Any]:
+    """A URL map whose one matcher has these members."""
+    matcher = {"name": "pm", "defaultService": A} | members
+    return {
+        "name": "um",
+        "defaultService": A,
+        "hostRules": [{"hosts": ["*"], "pathMatcher": "pm"}],
+        "pathMatchers": [matcher],
+    }
+
+
+def ruled(*priorities: int) -> list[dict[str, Any]]:
+    return [
+        {"priority": each, "matchRules": [{"prefixMatch": f"/{each}"}], "service": B}
+        for each in priorities
+    ]
+
+
+@fact(
+    "API reference, urlMaps: a default service, redirect or weighted action, exactly one of them",
+    assumed="the wording",
+)
+@pytest.mark.parametrize(
+    ("default", "status"),
+    [
+        ({"defaultService": A}, 200),
+        ({"defaultUrlRedirect": {"httpsRedirect": True}}, 200),
+        (
+            {
+                "defaultRouteAction": {
+                    "weightedBackendServices": [{"backendService": A, "weight": 1}]
+                }
+            },
+            200,
+        ),
+        ({}, 400),
+        ({"defaultService": A, "defaultUrlRedirect": {"httpsRedirect": True}}, 400),
+    ],
+)
+def test_a_url_map_has_one_default(two: Fleet, default: dict[str, Any], status: int) -> None:
+    assert ask(two.cloud, "POST", MAPS, {"name": "um"} | default)[0] == status
+
+
+@fact("API reference, pathMatchers: path rules or route rules, not both", assumed="the wording")
+def test_a_matcher_has_path_rules_or_route_rules(two: Fleet) -> None:
+    both = matched(pathRules=[{"paths": ["/x"], "service": B}], routeRules=ruled(1))
+    assert refusal(two.cloud, "POST", MAPS, both)[0] == 400
+
+
+@fact(
+    "API reference, routeRules[].priority: 0 to 2147483647, each once, in ascending order",
+    assumed="the wording",
+)
+@pytest.mark.parametrize(
+    ("priorities", "status"), [((1, 2), 200), ((1, 1), 400), ((2, 1), 400), ((-1,), 400)]
+)
+def test_priorities_of_route_rules_ascend(
+    two: Fleet, priorities: tuple[int, ...], status: int
+) -> None:
+    assert ask(two.cloud, "POST", MAPS, matched(routeRules=ruled(*priorities)))[0] == status
+
+
+@fact(
+    "API reference, pathRules[].paths: an asterisk only at the end and after a slash",
+    assumed="the wording",
+)
+@pytest.mark.parametrize(
+    ("path", "status"), [("/x/*", 200), ("/x", 200), ("/x*", 400), ("/*/x", 400), ("x", 400)]
+)
+def test_an_asterisk_ends_a_path(two: Fleet, path: str, status: int) -> None:
+    assert (
+        ask(two.cloud, "POST", MAPS, matched(pathRules=[{"paths": [path], "service": B}]))[0]
+        == status
+    )
+
+
+@fact(
+    "API reference, weightedBackendServices[].weight: 0 to 1000; the share is the weight over"
+    " their sum",
+    assumed="the wording",
+)
+@pytest.mark.parametrize(
+    ("weights", "status"),
+    [((1, 0), 200), ((1000, 1), 200), ((0, 0), 400), ((1001, 1), 400), ((-1, 1), 400)],
+)
+def test_weights_have_a_sum_to_be_a_share_of(
+    two: Fleet, weights: tuple[int, int], status: int
+) -> None:
+    split = [
+        {"backendService": name, "weight": weight}
+        for name, weight in zip((A, B), weights, strict=True)
+    ]
+    body = {"name": "um", "defaultRouteAction": {"weightedBackendServices": split}}
+    assert ask(two.cloud, "POST", MAPS, body)[0] == status
+
+
+@fact("API reference, hostRules[].hosts: a host is named once", assumed="the wording")
+def test_a_host_goes_one_way(two: Fleet) -> None:
+    rule = {"hosts": ["one.example"], "pathMatcher": "pm"}
+    assert (
+        ask(
+            two.cloud,
+            "POST",
+            MAPS,
+            matched() | {"hostRules": [rule, {"hosts": ["two.example"], "pathMatcher": "pm"}]},
+        )[0]
+        == 200
+    )
+    twice = matched() | {"name": "twice", "hostRules": [rule, rule]}
+    assert "hostRules[1].hosts" in refusal(two.cloud, "POST", MAPS, twice)[2]
+
+
+@fact(
+    "API reference, backendServices.delete: refused while a URL map refers to it, by whichever way"
+)
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": "um", "defaultService": B},
+        {
+            "name": "um",
+            "defaultRouteAction": {"weightedBackendServices": [{"backendService": B, "weight": 1}]},
+        },
+        matched(defaultService=B),
+        matched(pathRules=[{"paths": ["/x"], "service": B}]),
+        matched(routeRules=ruled(1)),
+    ],
+)
+def test_a_service_that_a_url_map_names_is_not_deleted(two: Fleet, body: dict[str, Any]) -> None:
+    assert ask(two.cloud, "POST", MAPS, body)[0] == 200
+    settled(two)
+    assert refusal(two.cloud, "DELETE", f"{SERVICES}/b")[:2] == (
+        400,
+        "resourceInUseByAnotherResource",
+    )
+
+
+@fact(
+    "API reference, backends[].capacityScaler: 0 only where there is more than one backend",
+    assumed="the wording",
+)
+def test_the_only_backend_is_not_scaled_to_nothing(six: Fleet) -> None:
+    assert service(six, backends=[{"group": GROUP, "capacityScaler": 0.0}]) == 400
+
+
+@fact("API reference, targetHttpProxies.setUrlMap: the map is changed by its own method")
+def test_a_proxy_is_led_to_another_map(two: Fleet) -> None:
+    for name in ("one", "two"):
+        assert ask(two.cloud, "POST", MAPS, {"name": name, "defaultService": A})[0] == 200
+    settled(two)
+    assert (
+        ask(
+            two.cloud,
+            "POST",
+            f"{GLOBAL}/targetHttpProxies",
+            {"name": "tp", "urlMap": "global/urlMaps/one"},
+        )[0]
+        == 200
+    )
+    settled(two)
+    path = GLOBAL.replace("/global", "/targetHttpProxies/tp/setUrlMap")
+    assert ask(two.cloud, "POST", path, {"urlMap": "global/urlMaps/two"})[0] == 200
+    assert ask(two.cloud, "GET", f"{GLOBAL}/targetHttpProxies/tp")[1]["urlMap"].endswith(
+        "urlMaps/two"
+    )
+
+
+@fact(
+    "API reference, globalForwardingRules: an address is found where none is given; the target is"
+    " changed by setTarget"
+)
+def test_a_forwarding_rule_has_an_address_and_may_be_led_elsewhere(two: Fleet) -> None:
+    assert ask(two.cloud, "POST", MAPS, {"name": "um", "defaultService": A})[0] == 200
+    settled(two)
+    for name in ("one", "two"):
+        assert (
+            ask(
+                two.cloud,
+                "POST",
+                f"{GLOBAL}/targetHttpProxies",
+                {"name": name, "urlMap": "global/urlMaps/um"},
+            )[0]
+            == 200
+        )
+    settled(two)
+    rule = {
+        "name": "fr",
+        "target": "global/targetHttpProxies/one",
+        "portRange": "80",
+        "loadBalancingScheme": "EXTERNAL_MANAGED",
+    }
+    assert ask(two.cloud, "POST", f"{GLOBAL}/forwardingRules", rule)[0] == 200
+    settled(two)
+    made = ask(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]
+    assert (bool(made["IPAddress"]), made["IPProtocol"], made["networkTier"]) == (
+        True,
+        "TCP",
+        "PREMIUM",
+    )
+    path = f"{GLOBAL}/forwardingRules/fr/setTarget"
+    assert ask(two.cloud, "POST", path, {"target": "global/targetHttpProxies/two"})[0] == 200
+    assert ask(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]["target"].endswith("two")
+
+
+@fact(
+    "API reference, globalForwardingRules.patch: only the network tier",
+    assumed="and switches such as allowGlobalAccess",
+)
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"allowGlobalAccess": True}, 200),
+        ({"portRange": "80"}, 200),  # it is that already
+        ({"portRange": "81"}, 400),
+        ({"IPAddress": "203.0.113.9"}, 400),
+        ({"IPProtocol": "UDP"}, 400),
+        ({"loadBalancingScheme": "EXTERNAL"}, 400),
+        ({"target": "global/targetHttpProxies/two"}, 400),
+        ({"networkTier": "STANDARD"}, 400),  # a global rule is PREMIUM
+    ],
+)
+def test_a_forwarding_rule_is_not_made_another(
+    two: Fleet, change: dict[str, Any], status: int
+) -> None:
+    assert ask(two.cloud, "POST", MAPS, {"name": "um", "defaultService": A})[0] == 200
+    settled(two)
+    for name in ("one", "two"):
+        assert (
+            ask(
+                two.cloud,
+                "POST",
+                f"{GLOBAL}/targetHttpProxies",
+                {"name": name, "urlMap": "global/urlMaps/um"},
+            )[0]
+            == 200
+        )
+    settled(two)
+    rule = {
+        "name": "fr",
+        "target": "global/targetHttpProxies/one",
+        "portRange": "80",
+        "loadBalancingScheme": "EXTERNAL_MANAGED",
+    }
+    assert ask(two.cloud, "POST", f"{GLOBAL}/forwardingRules", rule)[0] == 200
+    settled(two)
+    before = ask(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]
+    assert ask(two.cloud, "PATCH", f"{GLOBAL}/forwardingRules/fr", change)[0] == status
+    after = ask(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]
+    assert {name for name in change if before.get(name) != after.get(name)} == {
+        "allowGlobalAccess"
+    } & change.keys()
+
+
+@fact("API reference, ForwardingRule.networkTier: PREMIUM for a global rule", assumed="the wording")
+def test_a_global_rule_is_of_the_premium_tier(two: Fleet) -> None:
+    rule = {
+        "name": "fr",
+        "target": "global/targetHttpProxies/one",
+        "portRange": "80",
+        "networkTier": "STANDARD",
+    }
+    assert "networkTier" in refusal(two.cloud, "POST", f"{GLOBAL}/forwardingRules", rule)[2]
+
+
+@fact("Documentation, health checks: the check of a global service is global", assumed="wording")
+def test_a_global_service_takes_a_global_check(fleet: Fleet) -> None:
+    regional_check(fleet)
+    assert service(fleet, healthChecks=[NEAR]) == 400
+
+
+@fact(
+    "Documentation, health checks: the check of a regional Application Load Balancer is regional",
+    assumed="wording",
+)
+@pytest.mark.parametrize(
+    ("scheme", "check", "status"),
+    [
+        ("EXTERNAL_MANAGED", "near", 200),
+        ("EXTERNAL_MANAGED", "far", 400),
+        ("INTERNAL_MANAGED", "far", 400),
+        ("INTERNAL", "far", 200),  # passthrough balancers take either
+    ],
+)
+def test_a_regional_service_takes_a_regional_check(
+    fleet: Fleet, scheme: str, check: str, status: int
+) -> None:
+    regional_check(fleet)
+    url = {"near": NEAR, "far": "global/healthChecks/ready"}[check]
+    body = {"name": "bs", "protocol": "HTTP", "loadBalancingScheme": scheme, "healthChecks": [url]}
+    if scheme == "INTERNAL":
+        body["protocol"] = "TCP"
+    assert ask(fleet.cloud, "POST", f"{IN_REGION}/backendServices", body)[0] == status
+
+
+def regional_check(fleet: Fleet) -> None:
+    check = {"name": "near", "type": "HTTP", "httpHealthCheck": {"port": 80}}
+    assert ask(fleet.cloud, "POST", f"{IN_REGION}/healthChecks", check)[0] == 200
+    settled(fleet)
+
+
+@fact(
+    "API reference, urlMaps.validate: what would be refused, and whether the map's own tests pass"
+)
+def test_a_url_map_is_validated_without_being_made(two: Fleet) -> None:
+    given = {"name": "um", "defaultService": A, "tests": [{"host": "h", "path": "/", "service": B}]}
+    status, answer = ask(two.cloud, "POST", f"{MAPS}/um/validate", {"resource": given})
+    assert (status, answer["result"]["loadSucceeded"], answer["result"]["testPassed"]) == (
+        200,
+        True,
+        False,
+    )
+    assert refusal(two.cloud, "GET", f"{MAPS}/um")[0] == 404

@@ -1,0 +1,95 @@
+"""Facts about the VMs that a group makes: what of its template a VM shows, and what it has without
+being told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.cloud import compute_v1
+
+from emulator.tests.clients import PROJECT
+from emulator.tests.facts.source import fact
+from emulator.tests.fleet import Fleet, version
+
+
+def vm_of(fleet: Fleet, **properties: Any) -> Any:
+    """The one VM of a group whose template has these properties."""
+    fleet.template("special", **properties)
+    fleet.create(size=1, versions=[version("special")])
+    fleet.settle()
+    [made] = fleet.instances()
+    zone, name = made.instance.split("/zones/")[1].split("/instances/")
+    return fleet.clients.of(compute_v1.InstancesClient).get(
+        project=PROJECT, zone=zone, instance=name
+    )
+
+
+@fact(
+    "API reference, ShieldedInstanceConfig: enableSecureBoot false, enableVtpm and"
+    " enableIntegrityMonitoring true by default"
+)
+def test_a_vm_has_a_vtpm_and_is_monitored_by_default(fleet: Fleet) -> None:
+    kept = vm_of(
+        fleet, shielded_instance_config=compute_v1.ShieldedInstanceConfig(enable_secure_boot=True)
+    )
+    shielded = kept.shielded_instance_config
+    assert (
+        shielded.enable_secure_boot,
+        shielded.enable_vtpm,
+        shielded.enable_integrity_monitoring,
+    ) == (True, True, True)
+    assert kept.reservation_affinity.consume_reservation_type == "ANY_RESERVATION"
+
+
+@fact("API reference, ShieldedInstanceConfig.enableSecureBoot: false by default")
+def test_a_vm_boots_what_it_likes_by_default(fleet: Fleet) -> None:
+    shielded = vm_of(fleet).shielded_instance_config
+    assert (
+        shielded.enable_secure_boot,
+        shielded.enable_vtpm,
+        shielded.enable_integrity_monitoring,
+    ) == (False, True, True)
+
+
+@fact(
+    "API reference, networkInterfaces[].accessConfigs: with one the VM has an external address,"
+    " without it has none"
+)
+@pytest.mark.parametrize(
+    ("asked", "types"), [([compute_v1.AccessConfig()], ["ONE_TO_ONE_NAT"]), ([], [])]
+)
+def test_a_vm_has_an_external_address_only_if_it_is_asked_for(
+    fleet: Fleet, asked: list[Any], types: list[str]
+) -> None:
+    interface = compute_v1.NetworkInterface(network="global/networks/default", access_configs=asked)
+    configs = vm_of(fleet, network_interfaces=[interface]).network_interfaces[0].access_configs
+    assert [each.type_ for each in configs] == types
+    assert all(each.nat_i_p for each in configs)
+
+
+@fact(
+    "API reference, InstanceProperties: minCpuPlatform, advancedMachineFeatures,"
+    " confidentialInstanceConfig, reservationAffinity"
+)
+def test_a_vm_has_what_its_template_says(fleet: Fleet) -> None:
+    affinity = compute_v1.ReservationAffinity(
+        consume_reservation_type="SPECIFIC_RESERVATION",
+        key="compute.googleapis.com/reservation-name",
+        values=["mine"],
+    )
+    kept = vm_of(
+        fleet,
+        min_cpu_platform="Intel Skylake",
+        advanced_machine_features=compute_v1.AdvancedMachineFeatures(threads_per_core=1),
+        confidential_instance_config=compute_v1.ConfidentialInstanceConfig(
+            enable_confidential_compute=True
+        ),
+        reservation_affinity=affinity,
+    )
+    assert (kept.min_cpu_platform, kept.advanced_machine_features.threads_per_core) == (
+        "Intel Skylake",
+        1,
+    )
+    assert kept.confidential_instance_config.enable_confidential_compute
+    assert kept.reservation_affinity == affinity

@@ -1,0 +1,165 @@
+"""A toy group for the updater's tests: it takes steps, and the test says which VM gets on when."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+from compute_emulator.rules.draft import DisruptionOf, always_replace
+from compute_emulator.rules.group import (
+    Create,
+    Delete,
+    Disruption,
+    InPlace,
+    Intent,
+    Member,
+    Plan,
+    Recreate,
+    Revision,
+)
+from compute_emulator.rules.updater import is_stable, plan
+
+
+class Group:
+    """Members by name; every look checks that the steps keep to the budgets."""
+
+    def __init__(self, intent: Intent, disruption: DisruptionOf = always_replace) -> None:
+        self.intent = intent
+        self.disruption = disruption
+        self.members: dict[str, Member] = {}
+        self.now = 0.0
+        self.full_zones: set[str] = set()
+        self.shrinking = (
+            0  # VMs being deleted because the group shrinks: they are outside the budgets
+        )
+        self._number = 0
+
+    @property
+    def has_check(self) -> bool:
+        return self.intent.healing.has_check
+
+    def look(self) -> Plan:
+        """Take the next steps, until there are none. There must be none the second time."""
+        outcome = plan(
+            self.intent, list(self.members.values()), self.now, self.disruption, self.full_zones
+        )
+        available = self.available()
+        for step in outcome.steps:
+            self.take(step)
+        if (
+            self.members
+            and any(not isinstance(step, Create) for step in outcome.steps)
+            and self.is_update()
+        ):
+            lost = available - self.available()
+            assert lost <= 0 or self.available() >= self.intent.floor, outcome.why
+        if any(isinstance(step, Create) for step in outcome.steps):
+            counted = [m for m in self.members.values() if not m.is_leaving or m.is_replaced]
+            cap = self.intent.target_size + max(
+                self.intent.max_surge, sum(m.is_moving_in for m in counted)
+            )
+            assert len(counted) <= cap, outcome.why
+        again = plan(
+            self.intent, list(self.members.values()), self.now, self.disruption, self.full_zones
+        )
+        assert not again.steps, (outcome.why, again.why)
+        return outcome
+
+    def is_update(self) -> bool:
+        return self.intent.is_proactive and len(set(self.counts()) | set(+self.intent.wanted())) > 1
+
+    def take(self, step: Create | Delete | Recreate | InPlace) -> None:
+        match step:
+            case Create():
+                self._number += 1
+                name = f"vm-{self._number:03}"
+                self.members[name] = Member(
+                    name,
+                    step.zone,
+                    step.revision,
+                    "CREATING",
+                    is_running=False,
+                    is_moving_in=step.is_move,
+                    created_at=self.now,
+                )
+            case Delete() if self.members[step.name].is_stranded:
+                del self.members[step.name]
+            case Delete():
+                self.change(step.name, action="DELETING", is_replaced=step.is_replaced)
+            case Recreate():
+                self.change(
+                    step.name,
+                    action="RECREATING",
+                    revision=step.revision,
+                    is_running=False,
+                    is_failed=False,
+                )
+            case InPlace(how=Disruption.RESTART):
+                self.change(
+                    step.name,
+                    action="RESTARTING",
+                    revision=step.revision,
+                    was_healthy=False,
+                    health="UNKNOWN",
+                )
+            case InPlace():
+                self.change(step.name, revision=step.revision)
+
+    def change(self, name: str, **changes: object) -> None:
+        self.members[name] = replace(self.members[name], **changes)  # type: ignore[arg-type]
+
+    def get_on(self, name: str, healthy: bool = True) -> None:
+        """The next thing happens to one VM: gone, booted, or verified."""
+        member = self.members[name]
+        if member.is_leaving:
+            del self.members[name]
+        elif member.action in ("CREATING", "RECREATING", "RESTARTING"):
+            after = "VERIFYING" if self.has_check else "NONE"
+            self.change(
+                name,
+                action=after,
+                is_running=True,
+                health="UNKNOWN",
+                was_healthy=False,
+                running_since=self.now,
+                is_moving_in=member.is_moving_in and self.has_check,
+            )
+        elif member.action == "VERIFYING" and healthy:
+            self.change(name, action="NONE", health="HEALTHY", was_healthy=True, is_moving_in=False)
+        elif member.action == "VERIFYING":
+            self.change(name, health="UNHEALTHY")
+
+    def settle(
+        self, is_healthy: Callable[[Member], bool] = lambda member: True, rounds: int = 200
+    ) -> Plan:
+        """All VMs get on, round by round, until nothing changes any more. Returns the last look's
+        plan."""
+        outcome = self.look()
+        for _ in range(rounds):
+            before = dict(self.members)
+            for name, member in before.items():
+                self.get_on(name, is_healthy(member))
+            outcome = self.look()
+            if self.members == before:
+                return outcome
+        raise AssertionError(f"no rest after {rounds} rounds: {self.members}")
+
+    def counts(self) -> Counter[Revision]:
+        return Counter(member.revision for member in self.members.values() if not member.is_leaving)
+
+    def zones(self) -> Counter[str]:
+        return Counter(member.zone for member in self.members.values() if not member.is_leaving)
+
+    def available(self) -> int:
+        return sum(
+            m.is_available(self.has_check) for m in self.members.values() if not m.is_leaving
+        )
+
+    def is_stable(self) -> bool:
+        members = list(self.members.values())
+        return is_stable(
+            self.intent,
+            members,
+            plan(self.intent, members, self.now, self.disruption, self.full_zones),
+        )

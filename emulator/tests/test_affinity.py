@@ -1,0 +1,176 @@
+"""Requests that belong together stay together, and backends that are full pass on what comes: by
+real requests."""
+
+from __future__ import annotations
+
+import http.client
+from collections import Counter
+from collections.abc import Iterator
+from http.cookies import SimpleCookie
+from random import Random
+from typing import Any
+
+import pytest
+import requests
+from google.cloud import compute_v1
+
+from compute_emulator import VirtualClock
+from compute_emulator.keys import Key
+from compute_emulator.traffic.affinity import chosen, session_of
+from compute_emulator.traffic.http import Request
+from emulator.tests.clients import Clients
+from emulator.tests.fleet import Fleet
+from emulator.tests.site import SERVICES, Site, site
+
+COOKIE = {"name": "mine", "path": "/api"}
+
+
+@pytest.fixture
+def here(clients: Clients, clock: VirtualClock) -> Iterator[Site]:
+    with site(Fleet(clients, clock), size=5) as made:
+        yield made
+
+
+def who(here: Site, **members: Any) -> str:
+    """The instance that answers."""
+    return here.get("/", **members).headers["x-instance"]
+
+
+def cookie_of(answer: requests.Response) -> str:
+    """Name and value of the cookie that came with an answer."""
+    (each,) = SimpleCookie(answer.headers["set-cookie"]).values()
+    return f"{each.key}={each.value}"
+
+
+# --- session affinity ----------------------------------------------------------------------------------------------------
+
+
+def test_a_client_address_stays_with_one_instance(here: Site) -> None:
+    here.change_service(session_affinity="CLIENT_IP")
+    port = int(here.url.rpartition(":")[2])
+
+    def asked_from(address: str) -> str:
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", port, timeout=60, source_address=(address, 0)
+        )
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        return str(answer.headers["x-instance"])
+
+    seen = {
+        address: {asked_from(address) for _ in range(3)}
+        for address in (f"127.0.0.{number}" for number in range(2, 22))
+    }
+    assert all(len(instances) == 1 for instances in seen.values())
+    assert len(set.union(*seen.values())) > 2
+
+
+def test_the_balancer_makes_a_cookie_and_follows_it(here: Site) -> None:
+    here.change_service(session_affinity="GENERATED_COOKIE", affinity_cookie_ttl_sec=120)
+    first = here.get()
+    cookie = cookie_of(first)
+    assert cookie.startswith("GCLB=")
+    assert "Max-Age=120" in first.headers["set-cookie"]
+    followed = [here.get(headers={"cookie": cookie}) for _ in range(5)]
+    assert {each.headers["x-instance"] for each in followed} == {first.headers["x-instance"]}
+    assert all("set-cookie" not in each.headers for each in followed)
+    assert len({who(here) for _ in range(40)}) == 5  # each without a cookie is a session of its own
+
+
+def test_a_cookie_of_the_services_own_is_hashed_and_made_when_there_is_none(here: Site) -> None:
+    here.change_service(
+        session_affinity="HTTP_COOKIE",
+        locality_lb_policy="RING_HASH",
+        consistent_hash=compute_v1.ConsistentHashLoadBalancerSettings(
+            http_cookie=compute_v1.ConsistentHashLoadBalancerSettingsHttpCookie(
+                {**COOKIE, "ttl": compute_v1.Duration(seconds=60)}
+            )
+        ),
+    )
+    brought = {who(here, headers={"cookie": "other=1; mine=abc"}) for _ in range(5)}
+    assert len(brought) == 1
+    first = here.get()
+    assert first.headers["set-cookie"].endswith("Max-Age=60; Path=/api; HttpOnly")
+    assert who(here, headers={"cookie": cookie_of(first)}) == first.headers["x-instance"]
+
+
+@pytest.mark.parametrize(("policy", "stays"), [("MAGLEV", True), ("ROUND_ROBIN", False)])
+def test_a_header_keeps_requests_together_where_the_policy_hashes(
+    here: Site, policy: str, stays: bool
+) -> None:
+    here.change_service(
+        session_affinity="HEADER_FIELD",
+        locality_lb_policy=policy,
+        consistent_hash=compute_v1.ConsistentHashLoadBalancerSettings(http_header_name="X-User"),
+    )
+    assert (len({who(here, headers={"x-user": "ada"}) for _ in range(10)}) == 1) is stays
+    assert len({who(here) for _ in range(10)}) == 5
+
+
+def test_a_strong_cookie_names_the_instance_and_is_renewed_when_that_is_gone(here: Site) -> None:
+    here.change_service(
+        session_affinity="STRONG_COOKIE_AFFINITY",
+        strong_session_affinity_cookie=compute_v1.BackendServiceHttpCookie(COOKIE),
+    )
+    first = here.get()
+    cookie, instance = cookie_of(first), first.headers["x-instance"]
+    assert {who(here, headers={"cookie": cookie}) for _ in range(7)} == {instance}
+    operation = here.fleet.call(
+        "delete_instances_unary",
+        region_instance_group_managers_delete_instances_request_resource=compute_v1.RegionInstanceGroupManagersDeleteInstancesRequest(
+            instances=[each.instance for each in here.fleet.instances() if each.name == instance]
+        ),
+    )
+    here.fleet.done(operation)
+    here.settle()
+    moved = here.get(headers={"cookie": cookie})
+    assert moved.headers["x-instance"] != instance
+    assert who(here, headers={"cookie": cookie_of(moved)}) == moved.headers["x-instance"]
+
+
+def test_an_instance_that_goes_takes_only_its_own_sessions_with_it(here: Site) -> None:
+    here.change_service(session_affinity="GENERATED_COOKIE")
+    users = [f"GCLB={number}" for number in range(40)]
+    before = {user: who(here, headers={"cookie": user}) for user in users}
+    here.fleet.resize(4)
+    here.plane.refresh()
+    after = {user: who(here, headers={"cookie": user}) for user in users}
+    (gone,) = set(before.values()) - set(after.values())
+    assert all(after[user] == before[user] for user in users if before[user] != gone)
+
+
+def test_a_split_by_weights_goes_before_affinity(here: Site) -> None:
+    here.second()
+    for service in ("bs", "bs2"):
+        here.change_service(service, session_affinity="CLIENT_IP")
+    weighted = [
+        compute_v1.WeightedBackendService(backend_service=SERVICES + name, weight=50)
+        for name in ("bs", "bs2")
+    ]
+    here.route(default_route_action=compute_v1.HttpRouteAction(weighted_backend_services=weighted))
+    assert len({who(here) for _ in range(80)}) == 8  # all instances of both
+
+
+def test_sessions_are_shared_out_by_weight(here: Site) -> None:
+    here.change_service(session_affinity="GENERATED_COOKIE")
+    service = here.plane._balancer.scene.services[Key("global", "backendServices", "bs")]
+    from dataclasses import replace
+
+    heavy = [
+        replace(each, weight=6.0 if index == 0 else 1.0)
+        for index, each in enumerate(service.backends)
+    ]
+    found: Counter[str] = Counter()
+    for number in range(2000):
+        session = session_of(
+            service, Request("GET", "/", {"cookie": f"GCLB={number}"}), "", Random(1)
+        )
+        assert session is not None
+        backend = chosen(session, heavy)
+        assert backend is not None
+        found[backend.vm.names["name"]] += 1
+    assert (
+        1080 <= found[heavy[0].vm.names["name"]] <= 1320
+    )  # 1200, five standard deviations around it

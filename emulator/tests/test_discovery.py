@@ -1,0 +1,87 @@
+"""The API's own description decides what is a method, and every handler is one of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from compute_emulator import answers, collections, discovery, schema
+from compute_emulator.call import HANDLERS
+from compute_emulator.errors import BadRequest, Invalid
+
+
+def test_every_handler_is_a_method_of_the_api() -> None:
+    collections.load()
+    assert set(HANDLERS) <= set(discovery.methods())
+
+
+@pytest.mark.parametrize(
+    ("http", "path", "method"),
+    [
+        ("GET", "projects/p", "compute.projects.get"),
+        ("GET", "projects/p/regions/r", "compute.regions.get"),
+        ("GET", "projects/p/global/images/family/f", "compute.images.getFromFamily"),
+        ("POST", "projects/p/targetHttpProxies/x/setUrlMap", "compute.targetHttpProxies.setUrlMap"),
+        ("POST", "projects/p/regions/r/operations/o/wait", "compute.regionOperations.wait"),
+        ("PATCH", "projects/p/regions/r/autoscalers", "compute.regionAutoscalers.patch"),
+        (
+            "POST",
+            "projects/p/regions/r/instanceGroupManagers/m/resize",
+            "compute.regionInstanceGroupManagers.resize",
+        ),
+    ],
+)
+def test_a_url_finds_its_method(http: str, path: str, method: str) -> None:
+    found = discovery.route(http, tuple(path.split("/")))
+    assert found is not None
+    assert found[0].id == method
+
+
+def test_a_methods_subject_is_read_from_its_url() -> None:
+    resize = discovery.methods()["compute.regionInstanceGroupManagers.resize"]
+    assert (resize.collection, resize.name_parameter) == (
+        "instanceGroupManagers",
+        "instanceGroupManager",
+    )
+    patch = discovery.methods()["compute.regionAutoscalers.patch"]
+    assert (patch.collection, patch.name_parameter) == ("autoscalers", None)
+    get = discovery.methods()["compute.regions.get"]
+    assert (get.collection, get.name_parameter) == ("regions", "region")
+
+
+def test_sixty_four_bit_numbers_become_strings_and_nulls_are_dropped() -> None:
+    body = {"properties": {"disks": [{"initializeParams": {"diskSizeGb": 50}, "source": None}]}}
+    cleaned = schema.clean("InstanceTemplate", body)
+    assert cleaned["properties"]["disks"] == [{"initializeParams": {"diskSizeGb": "50"}}]
+
+
+def test_a_patch_keeps_nulls_because_they_clear() -> None:
+    assert schema.clean("UrlMap", {"defaultService": None}, merge=True) == {"defaultService": None}
+
+
+def test_resource_urls_are_kept_on_googles_host() -> None:
+    cleaned = schema.clean(
+        "TargetHttpProxy",
+        {"urlMap": "http://127.0.0.1:9100/compute/v1/projects/p/global/urlMaps/u"},
+    )
+    assert cleaned["urlMap"] == "https://www.googleapis.com/compute/v1/projects/p/global/urlMaps/u"
+
+
+@pytest.mark.parametrize("sent", ["-_-_-_-_-_8=", "+/+/+/+/+/8="])
+def test_fingerprints_compare_in_either_alphabet(sent: str) -> None:
+    assert schema.clean("UrlMap", {"fingerprint": sent}) == {"fingerprint": "-_-_-_-_-_8="}
+
+
+def test_a_nested_mistake_names_its_place() -> None:
+    with pytest.raises(BadRequest, match=r"resource\.updatePolicy\.maxSurge\.fixed"):
+        schema.clean("InstanceGroupManager", {"updatePolicy": {"maxSurge": {"fixed": "three"}}})
+    with pytest.raises(Invalid, match=r"resource\.updatePolicy\.type"):
+        schema.clean("InstanceGroupManager", {"updatePolicy": {"type": "EAGER"}})
+
+
+def test_a_wrong_answer_is_seen() -> None:
+    wrong = answers.problems(
+        "HealthCheck", {"kind": "compute#healthCheck", "id": 7, "colour": "red", "name": "hc"}
+    )
+    assert any("HealthCheck.id" in each for each in wrong)
+    assert any("HealthCheck.colour: not in the schema" in each for each in wrong)
+    assert any("HealthCheck.selfLink: missing" in each for each in wrong)

@@ -1,0 +1,462 @@
+"""Faults of the world and of reads: zones that are down, Spot VMs taken away, answers that are
+old."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.api_core import exceptions
+from google.cloud import compute_v1
+
+from compute_emulator import Cloud, VirtualClock, control, stale, wire
+from compute_emulator.fault_list import WORLD, listing
+from compute_emulator.faults import CLASSES, KINDS
+from compute_emulator.instance_controls import affect
+from compute_emulator.settings import configure
+from emulator.tests.clients import PROJECT, REGION, Clients, health_check
+from emulator.tests.fleet import Fleet, policy, version
+
+ZONE = f"{REGION}-a"
+
+
+@pytest.fixture
+def fleet(clients: Clients, clock: VirtualClock) -> Fleet:
+    return Fleet(clients, clock)
+
+
+def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> Any:
+    sent = b"" if body is None else json.dumps(body).encode()
+    return json.loads(control.answer(cloud, wire.Request(http, f"/control{path}", sent)).body)
+
+
+def running(fleet: Fleet) -> Counter[str]:
+    """Running VMs by zone."""
+    return Counter(
+        each.instance.split("/zones/")[1].split("/")[0]
+        for each in fleet.instances()
+        if each.instance_status == "RUNNING"
+    )
+
+
+# --- what is listed ------------------------------------------------------------------------------------------------------
+
+
+README = (
+    Path(__file__).parents[2] / "emulator" / "src" / "compute_emulator" / "README.md"
+).read_text()
+LISTED = listing()
+
+
+def table_of(heading: str) -> list[list[str]]:
+    """The cells of a table of the README, row by row, by the beginning of its first line."""
+    lines = README[README.index(heading) :].splitlines()
+    rows = itertools.takewhile(lambda line: line.startswith("|"), lines[2:])
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+
+
+def test_the_faults_that_are_built_listed_at_the_control_and_told_in_the_readme_are_the_same(
+    cloud: Cloud,
+) -> None:
+    listed = {each["fault"]: each for each in ask(cloud, "GET", "")["faults"]}
+    assert list(listed) == [*KINDS, *WORLD]
+    assert all(each["about"] for each in listed.values())
+    assert [row[0].strip("`") for row in table_of("| kind | effect |")] == list(KINDS)
+    of_the_world = table_of("| fault | effect |")
+    assert [row[0].replace(" ", "_") for row in of_the_world] == list(WORLD)
+    for name, _, how, member in of_the_world:
+        fault = listed[name.replace(" ", "_")]
+        assert (how.strip("`"), [member.strip("`")]) == (fault["how"], list(fault["file"]))
+
+
+def test_the_classes_of_errors_are_told_in_the_readme_and_at_the_control(cloud: Cloud) -> None:
+    assert ask(cloud, "GET", "")["error_classes"] == CLASSES
+    assert ", ".join(f"`{name}`" for name in CLASSES) in " ".join(README.split())
+
+
+def stage() -> Fleet:
+    """Six Spot VMs that run."""
+    clock = VirtualClock()
+    fleet = Fleet(Clients(Cloud(clock=clock, waits_pass_time=True)), clock)
+    scheduling = compute_v1.Scheduling(
+        provisioning_model="SPOT", instance_termination_action="DELETE"
+    )
+    fleet.template("spot", scheduling=scheduling)
+    return fleet
+
+
+def standing(fleet: Fleet) -> Any:
+    """All that a fault may change."""
+    cloud = fleet.cloud
+    knobs = (
+        cloud.behaviours,
+        cloud.traffic,
+        dict(cloud.load),
+        dict(cloud.stock_outs),
+        dict(cloud.quotas),
+    )
+    faults = [each.as_dict() | {"matched": 0} for each in cloud.faults.active]
+    instances = [
+        (each["zone"], each["status"], each["alive"], each["ready"]) for each in cloud.snapshot()
+    ]
+    operations = sorted(each["operationType"] for each in cloud.operations.table.values())
+    return knobs, faults, cloud.zones_down, cloud.zones_unreachable, instances, operations
+
+
+@pytest.mark.parametrize("fault", LISTED, ids=lambda fault: fault["fault"])
+def test_a_fault_is_the_same_by_url_and_by_file(fault: dict[str, Any]) -> None:
+    def run(settings: dict[str, Any], by_url: str) -> Any:
+        fleet = stage()
+        until = fleet.clock.now() + 600
+        later = {name: each for name, each in settings.items() if name == "later"}
+        configure(fleet.cloud, later)  # the time of these counts from here
+        fleet.create(6, versions=[version("spot")])
+        fleet.clock.advance(until - fleet.clock.now())
+        fleet.cloud.advance()
+        configure(fleet.cloud, {name: each for name, each in settings.items() if name != "later"})
+        if by_url:
+            http, path, body = by_url.split(" ", 2)
+            assert "error" not in ask(
+                fleet.cloud, http, path.removeprefix("/control"), json.loads(body)
+            )
+        fleet.clock.advance(30)  # checks need a while to notice
+        fleet.cloud.advance()
+        return standing(fleet)
+
+    by_url, by_file = run({}, fault["how"]), run(fault["file"], "")
+    assert by_file == by_url
+    assert by_url != run({}, "")
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_an_error_of_every_class_strikes_the_nth_call_of_a_method(
+    clients: Clients, name: str
+) -> None:
+    fault = {
+        "kind": "error",
+        "error_class": name,
+        "method": "compute.zones.get",
+        "nth": 2,
+        "times": 1,
+    }
+    configure(clients.cloud, {"faults": [fault]})
+    zones = clients.of(compute_v1.ZonesClient)
+    zones.get(project=PROJECT, zone=ZONE)
+    with pytest.raises(exceptions.GoogleAPICallError) as refused:
+        zones.get(project=PROJECT, zone=ZONE, retry=None)
+    assert (refused.value.code, refused.value.errors[0]["reason"]) == (
+        CLASSES[name]["status"],
+        CLASSES[name]["reason"],
+    )
+    zones.get(project=PROJECT, zone=ZONE)
+    with pytest.raises(ValueError, match="error_class"):
+        clients.cloud.faults.add("error", error_class="cosmic_ray")
+
+
+def test_an_operation_fails_with_the_code_of_a_class(clients: Clients) -> None:
+    clients.cloud.faults.add(
+        "operation_error",
+        "compute.healthChecks.insert",
+        error_class="stock_out",
+        message="Sold out.",
+    )
+    checks = clients.of(compute_v1.HealthChecksClient)
+    failed = clients.done(
+        checks.insert_unary(project=PROJECT, health_check_resource=health_check("hc"))
+    )
+    assert [(each.code, each.message) for each in failed.error.errors] == [
+        ("ZONE_RESOURCE_POOL_EXHAUSTED", "Sold out.")
+    ]
+
+
+# --- what is planned -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_planned_happens_at_its_time_and_not_before(
+    cloud: Cloud, clock: VirtualClock
+) -> None:
+    planned = [
+        {"after_seconds": 100, "post": "/zones", "body": {ZONE: "DOWN"}},
+        {"after_seconds": 200, "delete": "/zones"},
+    ]
+    assert [each["state"] for each in ask(cloud, "POST", "/later", planned)] == [
+        "WAITING",
+        "WAITING",
+    ]
+    for seconds, state in ((99, "UP"), (1, "DOWN"), (99, "DOWN"), (1, "UP")):
+        clock.advance(seconds)
+        assert ask(cloud, "GET", "/zones")[ZONE] == state
+    assert [each["state"] for each in ask(cloud, "GET", "/later")] == ["DONE", "DONE"]
+
+
+def test_what_is_called_off_does_not_happen(cloud: Cloud, clock: VirtualClock) -> None:
+    ask(cloud, "POST", "/later", {"after_seconds": 100, "post": "/zones", "body": {ZONE: "DOWN"}})
+    assert ask(cloud, "DELETE", "/later") == []
+    clock.advance(200)
+    assert ask(cloud, "GET", "/zones")[ZONE] == "UP"
+
+
+def test_what_a_control_refuses_when_its_time_comes_is_told(
+    cloud: Cloud, clock: VirtualClock
+) -> None:
+    ask(cloud, "POST", "/later", {"after_seconds": 1, "post": "/zones", "body": {"mars-1": "DOWN"}})
+    clock.advance(2)
+    (told,) = ask(cloud, "GET", "/later")
+    assert (told["state"], told["why"]) == (
+        "REFUSED",
+        "zones: 'mars-1' is no zone; GET /control/zones shows those there are",
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"after_seconds": 1},
+        {"post": "/zones", "body": {}},
+        {"after_seconds": -1, "post": "/zones"},
+        {"after_seconds": 1, "post": "/weather"},
+        {"after_seconds": 1, "post": "/later", "body": {}},
+        {"after_seconds": 1, "post": "/zones", "delete": "/zones"},
+        {"after_seconds": 1, "post": "/zones", "colour": "red"},
+        7,
+    ],
+)
+def test_what_no_control_does_cannot_be_planned(cloud: Cloud, wrong: Any) -> None:
+    assert (
+        ask(cloud, "POST", "/later", [{"after_seconds": 1, "delete": "/zones"}, wrong])["error"][
+            "code"
+        ]
+        == 400
+    )
+    assert ask(cloud, "GET", "/later") == []
+
+
+# --- zones that are down -------------------------------------------------------------------------------------------------
+
+
+def test_a_zone_that_goes_down_takes_its_vms_and_makes_none_until_it_is_up(fleet: Fleet) -> None:
+    fleet.create(6)
+    fleet.settle()
+    before = {each.name for each in fleet.instances() if f"/{ZONE}/" in each.instance}
+    ask(fleet.cloud, "POST", "/zones", {ZONE: "DOWN"})
+    zones = fleet.clients.of(compute_v1.ZonesClient)
+    assert zones.get(project=PROJECT, zone=ZONE).status == "DOWN"
+    fleet.run(1800)
+    assert running(fleet)[ZONE] == 0
+    assert sum(running(fleet).values()) == 4
+    assert any("unavailable" in each.error.message for each in fleet.errors())
+    ask(fleet.cloud, "POST", "/zones", {ZONE: "UP"})
+    assert zones.get(project=PROJECT, zone=ZONE).status == "UP"
+    fleet.settle()
+    assert running(fleet)[ZONE] == len(before) == 2
+
+
+def test_vms_that_are_being_made_go_down_with_their_zone_too(fleet: Fleet) -> None:
+    fleet.create(6)
+    fleet.run(5)
+    ask(fleet.cloud, "POST", "/zones", {ZONE: "DOWN"})
+    fleet.run(600)
+    assert running(fleet)[ZONE] == 0
+    ask(fleet.cloud, "DELETE", "/zones")
+    fleet.settle()
+    assert sum(running(fleet).values()) == 6
+
+
+def test_a_zone_stays_down_and_a_stock_out_stays_whatever_is_said_of_the_other(
+    fleet: Fleet,
+) -> None:
+    ask(fleet.cloud, "POST", "/zones", {ZONE: "DOWN"})
+    assert ask(fleet.cloud, "DELETE", "/stock-outs") == {}
+    fleet.create(6)
+    fleet.run(600)
+    assert running(fleet)[ZONE] == 0
+    ask(fleet.cloud, "POST", "/stock-outs", {ZONE: {}})
+    ask(fleet.cloud, "POST", "/zones", {ZONE: "UP"})
+    fleet.run(1800)
+    assert running(fleet)[ZONE] == 0
+    ask(fleet.cloud, "DELETE", "/stock-outs")
+    fleet.settle()
+    assert running(fleet)[ZONE] == 2
+
+
+def test_a_zone_that_is_none_is_refused(cloud: Cloud) -> None:
+    assert ask(cloud, "POST", "/zones", {"mars-1": "DOWN"})["error"]["code"] == 400
+    assert ask(cloud, "POST", "/zones", {ZONE: "SIDEWAYS"})["error"]["code"] == 400
+    assert set(ask(cloud, "GET", "/zones").values()) == {"UP"}
+
+
+def test_a_file_may_begin_with_a_zone_down() -> None:
+    cloud = Cloud(clock=VirtualClock())
+    configure(cloud, {"zones": {ZONE: "DOWN"}, "traffic": [{"error_rate": 0.5}]})
+    assert ask(cloud, "GET", "/zones")[ZONE] == "DOWN"
+    assert cloud.traffic == [{"error_rate": 0.5}]
+
+
+# --- preemption ----------------------------------------------------------------------------------------------------------
+
+
+def test_only_spot_vms_are_preempted_and_the_group_makes_them_anew(fleet: Fleet) -> None:
+    fleet.template(
+        "spot",
+        scheduling=compute_v1.Scheduling(
+            provisioning_model="SPOT", instance_termination_action="DELETE"
+        ),
+    )
+    fleet.create(6, versions=[version("v1"), version("spot", fixed=3)], update_policy=policy())
+    fleet.settle()
+    spot = {
+        each.name for each in fleet.instances() if each.version.instance_template.endswith("/spot")
+    }
+    taken = affect(fleet.cloud, "preempt", most=2)
+    assert set(taken) < spot
+    operations = fleet.clients.of(compute_v1.ZoneOperationsClient)
+    told = [
+        each.target_link.rpartition("/")[2]
+        for zone in fleet.cloud.zones_of(REGION)
+        for each in operations.list(project=PROJECT, zone=zone)
+        if each.operation_type == "compute.instances.preempted"
+    ]
+    assert sorted(told) == sorted(taken)
+    fleet.settle()
+    assert fleet.by_version() == {"v1": 3, "spot": 3}
+
+
+# --- stale reads ---------------------------------------------------------------------------------------------------------
+
+
+def intervals(clients: Clients) -> int:
+    return int(
+        clients.of(compute_v1.HealthChecksClient)
+        .get(project=PROJECT, health_check="hc")
+        .check_interval_sec
+    )
+
+
+def write(clients: Clients, *seconds: int) -> None:
+    checks = clients.of(compute_v1.HealthChecksClient)
+    for each in seconds:
+        change = compute_v1.HealthCheck(check_interval_sec=each)
+        clients.done(
+            checks.patch_unary(project=PROJECT, health_check="hc", health_check_resource=change)
+        )
+
+
+def make(clients: Clients, name: str = "hc") -> None:
+    checks = clients.of(compute_v1.HealthChecksClient)
+    clients.done(checks.insert_unary(project=PROJECT, health_check_resource=health_check(name)))
+
+
+@pytest.mark.parametrize(("versions", "seen"), [(1, 20), (2, 10), (3, 5)])
+def test_a_read_may_be_so_many_writes_old(clients: Clients, versions: int, seen: int) -> None:
+    make(clients)
+    clients.cloud.faults.add("stale_read", "compute.healthChecks.get", versions=versions)
+    write(clients, 10, 20, 30)
+    assert intervals(clients) == seen
+    clients.cloud.faults.clear()
+    assert intervals(clients) == 30
+
+
+def test_a_read_may_be_so_many_seconds_old(clients: Clients, clock: VirtualClock) -> None:
+    make(clients)
+    clock.advance(60)
+    clients.cloud.faults.add("stale_read", "compute.healthChecks.*", seconds=60)
+    write(clients, 10)
+    clock.advance(40)
+    write(clients, 20)
+    assert intervals(clients) == 5
+    clock.advance(30)
+    assert intervals(clients) == 10
+    clock.advance(60)
+    assert intervals(clients) == 20
+
+
+def test_a_stale_read_knows_writes_from_before_it_was_asked_for(
+    clients: Clients, clock: VirtualClock
+) -> None:
+    make(clients)
+    write(clients, 10, 20)
+    clock.advance(30)
+    clients.cloud.faults.add("stale_read", "compute.healthChecks.get", versions=2, times=1)
+    assert intervals(clients) == 5
+    clients.cloud.faults.add("stale_read", "compute.healthChecks.get", seconds=20)
+    assert intervals(clients) == 20
+
+
+def test_a_refused_write_is_no_version_of_its_own(clients: Clients) -> None:
+    make(clients)
+    write(clients, 10)
+    with pytest.raises(exceptions.BadRequest):
+        write(clients, 301)
+    clients.cloud.faults.add("stale_read", "compute.healthChecks.get", versions=2)
+    write(clients, 20)
+    assert intervals(clients) == 5
+
+
+def test_what_is_kept_for_stale_reads_is_bounded(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (stale.VERSIONS, stale.RESOURCES) == (20, 500)  # as the README says
+    monkeypatch.setattr(stale, "RESOURCES", 50)  # as many again would take ten seconds
+    make(clients)
+    write(clients, *range(10, 10 + 2 * stale.VERSIONS))
+    for number in range(stale.RESOURCES):
+        make(clients, f"hc-{number}")
+    assert len(clients.cloud.history) == stale.RESOURCES
+    clients.cloud.faults.add("stale_read", "compute.healthChecks.get", versions=1)
+    assert intervals(clients) == 9 + 2 * stale.VERSIONS  # how it was before is forgotten
+    write(clients, *range(10, 10 + 2 * stale.VERSIONS))
+    assert max(len(versions) for versions in clients.cloud.history.values()) == stale.VERSIONS
+
+
+def test_what_was_just_made_is_not_there_yet_and_what_was_just_deleted_is_there_still(
+    clients: Clients, clock: VirtualClock
+) -> None:
+    make(clients)
+    clock.advance(60)
+    clients.cloud.faults.add("stale_read", "compute.healthChecks.*", seconds=60)
+    checks = clients.of(compute_v1.HealthChecksClient)
+    make(clients, "new")
+    clients.done(checks.delete_unary(project=PROJECT, health_check="hc"))
+    with pytest.raises(exceptions.NotFound):
+        checks.get(project=PROJECT, health_check="new")
+    assert intervals(clients) == 5
+    assert [each.name for each in checks.list(project=PROJECT)] == ["hc"]
+
+
+def test_a_write_upon_a_stale_read_is_refused_by_its_fingerprint(fleet: Fleet) -> None:
+    fleet.create(3)
+    fleet.serve()
+    services = fleet.clients.of(compute_v1.BackendServicesClient)
+
+    def change(seconds: int) -> Any:
+        kept = services.get(project=PROJECT, backend_service="bs")
+        body = compute_v1.BackendService(timeout_sec=seconds, fingerprint=kept.fingerprint)
+        return services.patch_unary(
+            project=PROJECT, backend_service="bs", backend_service_resource=body
+        )
+
+    fleet.done(change(40))
+    fleet.cloud.faults.add("stale_read", "compute.backendServices.get", versions=1)
+    with pytest.raises(exceptions.PreconditionFailed):
+        change(50)
+
+
+def test_a_group_is_read_as_it_was_before_the_last_patch(fleet: Fleet) -> None:
+    fleet.create(3)
+    fleet.settle()
+    fleet.cloud.faults.add(
+        "stale_read", "compute.regionInstanceGroupManagers.get", versions=1, times=1
+    )
+    fleet.versions(version("v2"))
+    assert fleet.get().versions[0].instance_template.endswith("/v1")
+    assert fleet.get().versions[0].instance_template.endswith("/v2")
+
+
+@pytest.mark.parametrize("members", [{}, {"versions": 1, "seconds": 1}])
+def test_a_stale_read_says_either_writes_or_seconds(cloud: Cloud, members: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="either versions or seconds"):
+        cloud.faults.add("stale_read", **members)

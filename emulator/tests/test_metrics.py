@@ -1,0 +1,190 @@
+"""What Prometheus reads of the stand-in, by Prometheus's own parser and, where it is installed, by
+Prometheus itself."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from google.cloud import compute_v1
+from prometheus_client.parser import text_string_to_metric_families
+
+from compute_emulator import Cloud, VirtualClock, serve
+from compute_emulator.traffic import metrics
+from emulator.tests.clients import Clients
+from emulator.tests.fleet import Fleet
+from emulator.tests.site import SERVICES, Site, site, until
+
+
+@pytest.fixture
+def here(clients: Clients, clock: VirtualClock) -> Iterator[Site]:
+    with site(Fleet(clients, clock)) as made:
+        yield made
+
+
+def read(text: str) -> dict[str, list[Any]]:
+    """Samples by name."""
+    found: dict[str, list[Any]] = {}
+    for family in text_string_to_metric_families(text):
+        assert family.type != "unknown"
+        assert family.documentation
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append(sample)
+    return found
+
+
+def test_counts_errors_and_durations_by_release_are_what_the_clients_saw(here: Site) -> None:
+    here.second()
+    here.cloud.traffic = [{"template": "v1", "error_rate": 0.3}]
+    here.plane.refresh()
+    report = here.load(most=200, seconds=60)
+    with serve(here.cloud) as server:
+        answer = requests.get(f"{server.url}/metrics", timeout=10)
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    samples = read(answer.text)
+    by_code = {int(each.labels["code"]): each.value for each in samples["lb_requests_total"]}
+    assert by_code == dict(report.statuses)
+    assert {each.labels["release"] for each in samples["lb_requests_total"]} == {"v1"}
+    assert [each.value for each in samples["lb_request_errors_total"]] == [report.statuses[500]]
+    buckets = samples["lb_request_duration_seconds_bucket"]
+    assert all(before.value <= after.value for before, after in pairwise(buckets))
+    assert (float(buckets[-1].labels["le"]), buckets[-1].value) == (math.inf, 200)
+    assert samples["lb_request_duration_seconds_count"][0].value == 200
+    assert 0 < samples["lb_request_duration_seconds_sum"][0].value <= sum(report.durations)
+
+
+def test_instances_are_gauges_by_release_even_without_traffic(
+    cloud: Cloud, clients: Clients, clock: VirtualClock
+) -> None:
+    fleet = Fleet(clients, clock)
+    fleet.create(4)
+    fleet.settle()
+    with serve(cloud) as server:
+        samples = read(requests.get(f"{server.url}/metrics", timeout=10).text)
+    running = [each for each in samples["compute_instances"] if each.labels["status"] == "RUNNING"]
+    assert [(each.labels["group"], each.labels["release"], each.value) for each in running] == [
+        ("tiny", "v1", 4.0)
+    ]
+    assert "lb_requests_total" not in samples
+
+
+def test_what_labels_hold_is_escaped() -> None:
+    text = metrics.family("odd", "gauge", "Odd.", [("", {"name": 'a"b\\c\nd'}, 1.5)])
+    assert read(text)["odd"][0].labels == {"name": 'a"b\\c\nd'}
+
+
+HAS_PROMETHEUS = pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="prometheus is not installed"
+)
+
+
+@contextmanager
+def prometheus(cloud: Cloud, folder: Path) -> Iterator[str]:
+    """The address of a Prometheus that scrapes a cloud."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with serve(cloud) as server:
+        target = server.url.removeprefix("http://")
+        settings = folder / "prometheus.yml"
+        settings.write_text(
+            "scrape_configs: [{job_name: stand-in, scrape_interval: 500ms, scrape_timeout: 500ms,"
+            f" static_configs: [{{targets: ['{target}']}}]}}]\n"
+        )
+        command = [
+            "prometheus",
+            f"--config.file={settings}",
+            f"--storage.tsdb.path={folder}",
+            f"--web.listen-address={address}",
+        ]
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as program:
+            try:
+                yield address
+            finally:
+                program.terminate()
+
+
+@contextmanager
+def steady_load(here: Site) -> Iterator[None]:
+    """Requests until the block ends."""
+    ended = threading.Event()
+
+    def send() -> None:
+        while not ended.is_set():
+            here.load(most=40, rate=80, seconds=60)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@HAS_PROMETHEUS
+def test_prometheus_itself_scrapes_requests_by_release(here: Site, tmp_path: Path) -> None:
+    here.load(most=50, seconds=60)
+    with prometheus(here.cloud, tmp_path) as address:
+        until(lambda: _asked(address, "sum by (release) (lb_requests_total)") == [("v1", "50")])
+        assert _asked(address, "sum by (release) (lb_request_errors_total)") == [("v1", "0")]
+        quantile = (
+            "histogram_quantile(0.5, sum by (release, le) (lb_request_duration_seconds_bucket))"
+        )
+        assert float(_asked(address, quantile)[0][1]) > 0
+
+
+@HAS_PROMETHEUS
+def test_prometheus_tells_rate_errors_and_quantile_of_two_releases_apart(
+    here: Site, tmp_path: Path
+) -> None:
+    here.second()
+    weighted = [
+        compute_v1.WeightedBackendService(backend_service=SERVICES + name, weight=50)
+        for name in ("bs", "bs2")
+    ]
+    here.route(default_route_action=compute_v1.HttpRouteAction(weighted_backend_services=weighted))
+    here.cloud.traffic = [{"template": "v2", "latency_seconds": 0.3, "error_rate": 1.0}]
+    here.plane.refresh()
+    with prometheus(here.cloud, tmp_path) as address, steady_load(here):
+        rate = "sum by (release) (rate(lb_requests_total[1m]))"
+        until(
+            lambda: (
+                len(both := _asked(address, rate)) == 2
+                and all(float(value) > 1 for _, value in both)
+            )
+        )
+        share = f"sum by (release) (rate(lb_request_errors_total[1m])) / {rate}"
+        assert {release: float(value) for release, value in _asked(address, share)} == {
+            "v1": 0.0,
+            "v2": 1.0,
+        }
+        quantile = (
+            "histogram_quantile(0.9, sum by (release, le)"
+            " (rate(lb_request_duration_seconds_bucket[1m])))"
+        )
+        assert (
+            float(dict(_asked(address, quantile))["v2"]) > 0.25
+        )  # the bucket of 0.3 s begins there
+
+
+def _asked(address: str, query: str) -> list[tuple[str, str]]:
+    """Release and value of each result; empty while Prometheus is not up or has nothing."""
+    try:
+        answer = requests.get(f"http://{address}/api/v1/query", params={"query": query}, timeout=10)
+        found = answer.json().get("data", {}).get("result", []) if answer.ok else []
+    except requests.RequestException:
+        return []
+    return [(each["metric"].get("release", ""), each["value"][1]) for each in found]

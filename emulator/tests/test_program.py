@@ -1,0 +1,303 @@
+"""The stand-in as a program: how it begins, what it refuses to begin with, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from compute_emulator import Cloud, serve
+from compute_emulator.__main__ import USE, _read, main
+from compute_emulator.settings import SETTERS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "emulator" / "src" / "compute_emulator" / "README.md").read_text()
+
+
+@contextmanager
+def program(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The running program and its URL."""
+    command = [sys.executable, "-m", "compute_emulator", "--port", "0", *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as running:
+        assert running.stdout is not None
+        try:
+            yield running, running.stdout.readline().split()[-1].removesuffix("/control)")
+        finally:
+            running.kill()
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_it_is_told_to_stop_and_ends_well(by: signal.Signals) -> None:
+    with program("--speed", "60", "--project", "p") as (running, url):
+        assert requests.get(f"{url}/compute/v1/projects/p", timeout=10).json()["name"] == "p"
+        running.send_signal(by)
+        stdout, stderr = running.communicate(timeout=30)
+    assert (running.returncode, stdout, stderr) == (0, "stopped\n", "")
+
+
+def test_it_begins_as_its_file_says(tmp_path: Path) -> None:
+    file = tmp_path / "settings.json"
+    fault = {"kind": "error", "error_class": "throttled", "method": "compute.zones.get", "nth": 2}
+    planned = {"after_seconds": 3600, "post": "/instances", "body": {"effect": "preempt"}}
+    file.write_text(
+        json.dumps({"faults": [fault], "zones": {"us-central1-a": "DOWN"}, "later": [planned]})
+    )
+    with program("--config", str(file)) as (_, url):
+        zone = f"{url}/compute/v1/projects/demo/zones/us-central1-a"
+        assert requests.get(zone, timeout=10).json()["status"] == "DOWN"
+        assert requests.get(zone, timeout=10).status_code == 429
+        (waiting,) = requests.get(f"{url}/control/later", timeout=10).json()
+    assert waiting.items() >= ({"state": "WAITING"} | planned).items()
+
+
+# --- what cannot be ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--port 65536",
+        "--port -1",
+        "--port http",
+        "--speed -1",
+        "--speed nan",
+        "--operation-seconds -1",
+        "--project No/Name",
+        "--colour red",
+    ],
+)
+def test_an_argument_that_cannot_be_is_named(
+    arguments: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments.split())
+    assert ended.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert all(word in last for word in arguments.split())
+
+
+def test_a_port_that_is_taken_is_named_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert main(["--port", str(port)]) == 2
+    said = capsys.readouterr().err
+    assert f"cannot listen on 127.0.0.1:{port}" in said
+    assert "--port 0" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "line 1 column 2"),
+        ("7", "settings are an object with members such as behaviours"),
+        ('{"weather": "fine"}', "unknown member 'weather'; known are behaviours, "),
+        ('{"behaviours": {}}', "behaviours must be a list"),
+        ('{"behaviours": [7]}', "behaviours[0] must be an object, not 7"),
+        ('{"behaviours": [{"template": 7}]}', "behaviours[0].template must be a glob, not 7"),
+        (
+            '{"behaviours": [{"boot_seconds": true}]}',
+            "behaviours[0].boot_seconds must be seconds (0 or more), not True",
+        ),
+        (
+            '{"behaviours": [{"jitter": 2}]}',
+            "behaviours[0].jitter must be a number from 0 to 1, not 2",
+        ),
+        (
+            '{"behaviours": [{"creation_error": 7}]}',
+            "behaviours[0].creation_error must be one of stock_out, quota",
+        ),
+        (
+            '{"behaviours": [{"creation_error": {"kind": "quota", "times": "x"}}]}',
+            "creation_error must be one of",
+        ),
+        ('{"load": []}', "load: expected a JSON object, not []"),
+        ('{"load": {"g": 7}}', "load[g] must be an object, not 7"),
+        (
+            '{"load": {"g": {"cpu": "high"}}}',
+            "load[g].cpu must be a number (0 or more), not 'high'",
+        ),
+        (
+            '{"load": {"g": {"cpus": 1}}}',
+            "load[g]: unknown member 'cpus'; known are cpu, cpu_demand, rps, balancing, metrics",
+        ),
+        (
+            '{"load": {"g": {"metrics": {"q": "lots"}}}}',
+            'load[g].metrics[q] must be a number, {"mean": number} or one of',
+        ),
+        (
+            '{"stock_outs": {"mars-1": {}}}',
+            "stock_outs[mars-1]: 'mars-1' is neither a zone, a region nor *",
+        ),
+        (
+            '{"stock_outs": {"*": {"machine": "n1-*"}}}',
+            "stock_outs[*]: unknown member 'machine'; known are from, until, acc",
+        ),
+        (
+            '{"stock_outs": {"*": {"until": "noon"}}}',
+            "stock_outs[*].until must be a number (0 or more), not 'noon'",
+        ),
+        (
+            '{"quotas": {"CPU": 4}}',
+            "quotas[CPU]: no VM counts towards 'CPU'; they count towards INSTANCES, CPUS",
+        ),
+        ('{"quotas": {"mars/CPUS": 4}}', "quotas[mars/CPUS]: 'mars' is no region"),
+        ('{"quotas": {"CPUS": -4}}', "quotas[CPUS] must be a number (0 or more), not -4"),
+        ('{"faults": {"kind": "error"}}', "faults must be a list"),
+        ('{"faults": [7]}', "faults[0]: a fault must be an object, not 7"),
+        ('{"faults": [{"kind": "latency"}]}', "faults[0]: latency takes seconds, above 0"),
+        (
+            '{"faults": [{"kind": "error", "nth": 0}]}',
+            "faults[0]: nth must be a whole number, 1 or more, not 0",
+        ),
+        (
+            '{"faults": [{"kind": "error", "status": 200}]}',
+            "faults[0]: status must be an HTTP status from 400 to 599, not 200",
+        ),
+        (
+            '{"faults": [{"kind": "error", "chance": 7}]}',
+            "faults[0]: chance must be a number from 0 to 1, not 7",
+        ),
+        (
+            '{"faults": [{"kind": "error", "method": "compute.clouds.*"}]}',
+            "method: 'compute.clouds.*' matches no method",
+        ),
+        (
+            '{"faults": [{"kind": "error"}, {"kind": "error", "error_class": "x"}]}',
+            "faults[1]: error_class: 'x' is none of",
+        ),
+        (
+            '{"zones": {"mars-1": "DOWN"}}',
+            "zones: 'mars-1' is no zone; GET /control/zones shows those there are",
+        ),
+        (
+            '{"zones": {"us-central1-a": "LOST"}}',
+            "zones: expected an object of zones, each DOWN, UNREACHABLE or UP",
+        ),
+        ('{"operation_seconds": "2"}', "operation_seconds must be a number (0 or more), not '2'"),
+        (
+            '{"operation_seconds_by_method": {"compute.*": -2}}',
+            "operation_seconds_by_method[compute.*] must be a number",
+        ),
+        (
+            '{"operation_seconds_by_method": {"clouds": 2}}',
+            "operation_seconds_by_method: 'clouds' matches no method",
+        ),
+        ('{"traffic": [{"error_rate": 7}]}', "traffic[0].error_rate must be from 0 to 1, not 7"),
+        (
+            '{"later": [{"post": "/zones"}]}',
+            "later[0]: after_seconds must be a number, 0 or more, not None",
+        ),
+        (
+            '{"later": [{"after_seconds": 1, "post": "/moon"}]}',
+            "later[0]: POST /moon is no control that can be planned",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_naming_the_member_and_what_it_may_be(
+    tmp_path: Path, text: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text(text)
+    assert main(["--port", "0", "--config", str(file)]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.startswith(f"cannot use the settings in {file}: ")) == ("", True)
+    assert words in said.err
+
+
+def test_behaviours_may_be_a_file_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "behaviours.json"
+    for text in ('[{"boot_seconds": 7}]', '{"behaviours": [{"boot_seconds": 7}]}'):
+        file.write_text(text)
+        cloud = Cloud()
+        _read(cloud, file, "behaviours")
+        assert cloud.behaviours == [{"boot_seconds": 7}]
+    file.write_text("[]")
+    assert main(["--port", "0", "--config", str(file)]) == 2
+    assert "settings are an object" in capsys.readouterr().err
+
+
+# --- what the help and the README show -----------------------------------------------------------------------------------
+
+
+def test_the_settings_that_the_help_shows_can_be_used_and_are_all_there_are(tmp_path: Path) -> None:
+    shown = re.search(r"^  (\{\"behaviours\".*?\}\]\})$", USE, re.DOTALL | re.MULTILINE)
+    assert shown is not None
+    file = tmp_path / "settings.json"
+    file.write_text(shown[1])
+    _read(Cloud(), file, "")
+    assert set(json.loads(shown[1])) == set(SETTERS)
+
+
+def test_the_settings_that_the_readme_shows_can_be_used(tmp_path: Path) -> None:
+    file = tmp_path / "settings.json"
+    blocks = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        file.write_text(block)
+        _read(Cloud(), file, "")
+
+
+def test_the_knobs_that_the_help_shows_work_as_they_are_typed() -> None:
+    lines = [
+        line.split("   ")[0].strip()
+        for line in USE.splitlines()
+        if line.strip().startswith("curl ")
+    ]
+    assert len(lines) >= 6
+    with program("--speed", "60") as (_, url):
+        for line in lines:
+            typed = line.replace("http://127.0.0.1:9100", url)
+            done = subprocess.run(
+                ["bash", "-c", f"{typed} --fail-with-body"],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, (line, done.stdout)
+            json.loads(done.stdout)
+
+
+def test_the_commands_of_the_readme_are_options_of_the_program(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    helped = capsys.readouterr().out
+    for command in re.findall(r"^python -m local\.compute (.*)$", README, re.MULTILINE):
+        assert all(word in helped for word in command.split() if word.startswith("--"))
+
+
+def run_python_of_the_readme(word: str, url: str = "") -> dict[str, Any]:
+    """What the block that has this word leaves behind."""
+    block = next(
+        each for each in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if word in each
+    )
+    names: dict[str, Any] = {}
+    exec(block.replace("http://127.0.0.1:9100", url), names)
+    return names
+
+
+def test_googles_client_over_http_as_the_readme_shows_it() -> None:
+    with serve(Cloud()) as server:
+        names = run_python_of_the_readme("insert_unary", server.url)
+        assert [each.name for each in names["templates"].list(project="demo")] == ["v1"]
+
+
+def test_in_process_as_the_readme_shows_it() -> None:
+    names = run_python_of_the_readme("InProcessAdapter")
+    assert list(names["client"].list(project="demo")) == []
+    assert names["cloud"].now() == names["clock"].now()

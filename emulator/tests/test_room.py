@@ -1,0 +1,160 @@
+"""How full backends are, and who gets what they have no room for."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import pytest
+from google.cloud import compute_v1
+
+from compute_emulator import VirtualClock, wire
+from compute_emulator.keys import Key
+from compute_emulator.rules.health import Answers
+from compute_emulator.traffic.choice import Chooser
+from compute_emulator.traffic.profile import Profile
+from compute_emulator.traffic.rates import weight_of
+from compute_emulator.traffic.scene import Backend, Service, Vm
+from emulator.tests.clients import PROJECT, Clients
+from emulator.tests.fleet import Fleet
+from emulator.tests.site import Site, site
+
+GROUPS = f"projects/{PROJECT}/regions/us-central1/instanceGroups/"
+
+
+def standing(name: str) -> Vm:
+    """A VM that always takes requests, eight at once."""
+    always = Answers(0.0, (0.0,))
+    return Vm(
+        (hash(name), 0.0), {"name": name, "zone": "z"}, Profile(concurrency=8), True, always, always
+    )
+
+
+def backends(group: str, count: int, **settings: Any) -> tuple[Backend, ...]:
+    weight = weight_of(settings, count)
+    vms = [standing(f"{group}-{number}") for number in range(count)]
+    return tuple(Backend(vm, group, weight, True, True, settings) for vm in vms)
+
+
+def by_rate(group: str, count: int, **settings: Any) -> tuple[Backend, ...]:
+    return backends(group, count, balancingMode="RATE", **settings)
+
+
+def service(*tiers: tuple[Backend, ...]) -> Service:
+    everyone = tuple(backend for tier in tiers for backend in tier)
+    return Service(
+        Key("global", "backendServices", "bs"), 30.0, "ROUND_ROBIN", False, everyone, tiers, {}
+    )
+
+
+def sent(served: Service, rate: float, seconds: float = 20.0, load: int = 0) -> Counter[str]:
+    """Requests a second to each group at a steady rate, once the first burst is over."""
+    chooser, found = Chooser(Random(1)), Counter[str]()
+    for number in range(int(rate * (seconds + 5))):
+        backend = chooser.choose(served, lambda _: load, number / rate)
+        assert backend is not None
+        if number / rate >= 5:
+            found[backend.group] += 1
+    return Counter({group: round(count / seconds) for group, count in found.items()})
+
+
+def test_what_is_beyond_the_first_regions_rate_goes_to_the_next() -> None:
+    near, far = (
+        by_rate("near", 3, maxRatePerInstance=10),
+        by_rate("far", 2, maxRate=50),
+    )
+    assert sent(service(near, far), 20) == {"near": 20}
+    assert sent(service(near, far), 60) == {"near": 30, "far": 30}
+
+
+def test_when_all_are_full_everyone_gets_more_in_proportion() -> None:
+    near, far = by_rate("near", 2, maxRate=20), by_rate("far", 2, maxRate=60)
+    found = sent(service(near, far), 400)
+    assert found["near"] > 80
+    assert found["far"] > 2 * found["near"]
+
+
+def test_a_scaler_makes_a_backend_smaller() -> None:
+    near = by_rate("near", 2, maxRate=40, capacityScaler=0.5)
+    assert sent(service(near, by_rate("far", 2, maxRate=100)), 50) == {"near": 20, "far": 30}
+
+
+def test_backends_of_one_tier_share_by_their_rates() -> None:
+    first = (
+        by_rate("first", 2, maxRate=90),
+        by_rate("second", 3, maxRatePerInstance=10),
+    )
+    assert sent(service(first[0] + first[1]), 80) == {"first": 60, "second": 20}
+
+
+@pytest.mark.parametrize(("busy", "group"), [(0, "near"), (6, "near"), (7, "far")])
+def test_a_backend_by_utilisation_is_full_when_its_workers_are_busy(busy: int, group: str) -> None:
+    near = backends("near", 2, balancingMode="UTILIZATION", maxUtilization=0.8)
+    far = by_rate("far", 2, maxRate=1000)
+    assert sent(service(near, far), 10, load=busy) == {group: 10}
+
+
+def test_a_tier_without_a_healthy_vm_is_passed_over() -> None:
+    (ill,) = by_rate("near", 1, maxRate=100)
+    near = (Backend(ill.vm, "near", ill.weight, False, False, ill.settings),)
+    assert sent(service(near, by_rate("far", 1, maxRate=1)), 10) == {"far": 10}
+
+
+# --- with real requests --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(clients: Clients, clock: VirtualClock) -> Iterator[Site]:
+    with site(Fleet(clients, clock)) as made:
+        yield made
+
+
+def test_a_preferred_backend_is_filled_up_before_the_other_one(here: Site) -> None:
+    other = here.second()
+    rate = {"balancing_mode": "RATE", "max_rate": 40}
+    here.change_service(
+        backends=[
+            compute_v1.Backend(group=GROUPS + other.name, **rate),
+            compute_v1.Backend(group=GROUPS + here.fleet.name, preference="PREFERRED", **rate),
+        ]
+    )
+    assert here.load(rate=20, most=40, seconds=60).releases == {"v1": 40}
+    found = here.load(most=400, seconds=60).releases
+    assert found["v1"] > 0
+    assert found["v2"] > 0
+    assert found.total() == 400
+
+
+def call(here: Site, http: str, path: str, body: Any) -> None:
+    target = f"/compute/v1/projects/{PROJECT}/{path}"
+    answered = wire.answer(here.cloud, wire.Request(http, target, json.dumps(body).encode()))
+    assert answered.status == 200, answered.body
+
+
+def test_the_region_that_the_service_lists_first_is_filled_up_before_the_next(here: Site) -> None:
+    far = {"name": "far", "targetSize": 2, "instanceTemplate": "global/instanceTemplates/v2"}
+    far |= {"namedPorts": [{"name": "http", "port": 8080}]}
+    call(here, "POST", "regions/europe-west1/instanceGroupManagers", far)
+    here.change_service(
+        backends=[
+            compute_v1.Backend(
+                group=GROUPS + here.fleet.name, balancing_mode="RATE", max_rate_per_instance=10
+            ),
+            compute_v1.Backend(
+                group=f"projects/{PROJECT}/regions/europe-west1/instanceGroups/far",
+                balancing_mode="RATE",
+                max_rate=1000,
+            ),
+        ]
+    )
+    here.run(120)
+    assert {each["name"].partition("-")[0]: each["healthy"] for each in here.served()} == {
+        "tiny": True,
+        "far": True,
+    }
+    assert here.load(rate=15, most=30, seconds=60).releases == {"v1": 30}
+    found = here.load(most=300, seconds=60).releases
+    assert found["v2"] > found["v1"] > 0

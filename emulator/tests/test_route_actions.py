@@ -1,0 +1,146 @@
+"""What a URL map's route action does with real requests besides choosing where they go: time-outs,
+retries, delays, mirrors."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+import requests
+from google.cloud import compute_v1
+
+from compute_emulator import VirtualClock, control, wire
+from compute_emulator.traffic.choice import Chooser
+from compute_emulator.traffic.profile import Profile
+from compute_emulator.traffic.scene import Backend
+from emulator.tests.clients import Clients
+from emulator.tests.fleet import Fleet
+from emulator.tests.site import SERVICES, Site, site, until
+from emulator.tests.test_room import backends, service
+
+NEVER = 3600
+"""Seconds: no answer comes before the end of the test."""
+
+
+@pytest.fixture
+def here(clients: Clients, clock: VirtualClock) -> Iterator[Site]:
+    with site(Fleet(clients, clock)) as made:
+        yield made
+
+
+def answering(here: Site, *entries: dict[str, Any]) -> None:
+    request = wire.Request("PUT", "/control/traffic", json.dumps(entries).encode())
+    assert control.answer(here.cloud, request).status == 200
+
+
+def act(here: Site, **members: Any) -> None:
+    here.route(
+        default_service=SERVICES + "bs", default_route_action=compute_v1.HttpRouteAction(members)
+    )
+
+
+def tenths(count: int) -> compute_v1.Duration:
+    return compute_v1.Duration(nanos=count * 100_000_000)
+
+
+def test_a_route_has_a_time_out_of_its_own(here: Site) -> None:
+    answering(here, {"latency_seconds": NEVER})
+    act(here, timeout=tenths(3))
+    began = time.monotonic()
+    assert here.get().status_code == 504
+    assert 0.3 <= time.monotonic() - began < 29  # the service's is 30 s
+
+
+def test_each_try_may_have_a_time_out_of_its_own(here: Site) -> None:
+    answering(here, {"name": here.served()[0]["name"], "latency_seconds": NEVER})
+    retry = {"num_retries": 1, "per_try_timeout": tenths(3), "retry_conditions": ["gateway-error"]}
+    act(here, retry_policy=compute_v1.HttpRetryPolicy(retry))
+    assert here.load(most=6, seconds=60, connections=3).statuses == {200: 6}
+    assert sum(here.plane.metrics.retries.values()) >= 1
+
+
+def test_a_delay_on_purpose_comes_before_the_answer(here: Site) -> None:
+    delay = compute_v1.HttpFaultDelay(fixed_delay=tenths(3), percentage=100)
+    act(here, fault_injection_policy=compute_v1.HttpFaultInjection(delay=delay))
+    began = time.monotonic()
+    assert here.get().status_code == 200
+    assert time.monotonic() - began >= 0.3
+
+
+@pytest.mark.parametrize(
+    ("percent", "least", "most"), [(100.0, 100, 100), (40.0, 15, 65), (0.0, 0, 0)]
+)
+def test_a_mirror_gets_its_share(here: Site, percent: float, least: int, most: int) -> None:
+    here.second()
+    act(
+        here,
+        request_mirror_policy=compute_v1.RequestMirrorPolicy(
+            backend_service=SERVICES + "bs2", mirror_percent=percent
+        ),
+    )
+    assert here.load(most=100, seconds=60).statuses == {200: 100}
+    until(lambda: sum(each["in_flight"] for each in here.served("bs2")) == 0)
+    assert (
+        least <= sum(each["requests"] for each in here.served("bs2")) <= most
+    )  # of 40 %, five standard deviations
+
+
+@pytest.mark.parametrize(("policy", "of_the_busy_one"), [("LEAST_REQUEST", 0), ("ROUND_ROBIN", 10)])
+def test_the_less_busy_of_two_gets_the_next_request_where_the_policy_says_so(
+    policy: str, of_the_busy_one: int
+) -> None:
+    three = backends("g", 3)
+    served = replace(service(three), policy=policy)
+
+    def load(backend: Backend) -> int:
+        return 5 if backend is three[0] else 0
+
+    chooser = Chooser(Random(1))
+    found = [chooser.choose(served, load, float(number)) for number in range(30)]
+    assert found.count(three[0]) == of_the_busy_one
+    assert None not in found
+
+
+def test_latencies_are_spread_around_their_mean() -> None:
+    chance, spread = Random(1), Profile(latency_seconds=2.0, latency_spread=0.25)
+    found = [spread.latency(chance) for _ in range(200)]
+    assert (min(found) >= 1.5, max(found) <= 2.5, max(found) - min(found) > 0.5) == (
+        True,
+        True,
+        True,
+    )
+    assert Profile(latency_seconds=2.0).latency(chance) == 2.0
+
+
+def test_requests_in_flight_are_cut_off_when_their_backend_is_taken_out_of_the_service(
+    here: Site,
+) -> None:
+    """Draining is for VMs that leave their group. Source:
+    load-balancing/docs/enabling-connection-draining, as of 2026."""
+    act(here, retry_policy=compute_v1.HttpRetryPolicy(num_retries=0))
+    answering(here, {"latency_seconds": NEVER})
+    here.change_service(timeout_sec=NEVER)
+    answers: list[requests.Response] = []
+    thread = threading.Thread(target=lambda: answers.append(here.get()))
+    thread.start()
+    until(lambda: sum(each["in_flight"] for each in here.served()) == 1)
+    put_without_backends(here)
+    thread.join()
+    assert answers[0].status_code == 502
+    assert here.get().status_code == 503
+
+
+def put_without_backends(here: Site) -> None:
+    services = here.clients.of(compute_v1.BackendServicesClient)
+    kept = services.get(project="demo", backend_service="bs")
+    kept.backends = []
+    here.fleet.done(
+        services.update_unary(project="demo", backend_service="bs", backend_service_resource=kept)
+    )
+    here.plane.refresh()

@@ -1,0 +1,120 @@
+"""Reads single values that a stranger sent: each function returns the value in a safe form or
+raises ValueError with a reason.
+
+Pure. Called by `infra/bus/envelope.py` on the parts of an envelope. Sizes are checked before
+anything is decoded, and a reason shows at most the first characters of what was given."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+MAX_NAMES = 100  # as many attributes as Pub/Sub allows
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_RESOURCE = re.compile(
+    r"projects/[a-z0-9][a-z0-9.:-]{0,127}/([a-z]+)/[A-Za-z][A-Za-z0-9_.~+%-]{2,254}"
+)
+
+
+def identifier(given: Any, name: str) -> str:
+    """Fit to be the id of a document."""
+    if not isinstance(given, str) or not _IDENTIFIER.fullmatch(given):
+        raise ValueError(f"{name} is missing or malformed: {shown(given)}")
+    return given
+
+
+def base64_bytes(given: Any, name: str, most: int) -> bytes:
+    if not isinstance(given, str):
+        raise ValueError(f"{name} must be base64 text, not {shown(given)}")
+    if len(given) > (most + 2) // 3 * 4:
+        raise ValueError(f"{name} is larger than {most // 1024} KiB")
+    try:
+        return base64.b64decode(given, validate=True)
+    except ValueError as error:
+        raise ValueError(f"{name} is not base64: {error}") from error
+
+
+def texts_by_name(given: Any, name: str) -> Mapping[str, str]:
+    if given is None:
+        return {}
+    if not isinstance(given, dict) or len(given) > MAX_NAMES:
+        raise ValueError(f"{name} must be a map of at most {MAX_NAMES} entries")
+    if not all(isinstance(text, str) for text in given.values()):
+        raise ValueError(f"{name} must map text to text")
+    return given
+
+
+def moment(given: Any, name: str) -> datetime:
+    """An RFC 3339 time, in UTC. Parts below a microsecond are cut off."""
+    try:
+        at = datetime.fromisoformat(given)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} must be an RFC 3339 time, not {shown(given)}") from error
+    raise ValueError(f"{name} has no time zone: {shown(given)}")
+
+
+def count(given: Any) -> int:
+    """A count from 1 on, or 0 where there is none to be had: nothing may hang on it."""
+    return given if isinstance(given, int) and 0 < given < 2**31 else 0
+
+
+def resource_name(given: Any, collection: str) -> str:
+    """A full name such as `projects/P/topics/T`, or nothing."""
+    if given == "":
+        return ""
+    found = _RESOURCE.fullmatch(given) if isinstance(given, str) else None
+    if not found or found[1] != collection:
+        raise ValueError(f"the name must be projects/P/{collection}/NAME, not {shown(given)}")
+    return found[0]
+
+
+def json_object(given: bytes) -> dict[str, Any]:
+    """A JSON object in which every name is given once and every number is one."""
+    try:
+        found = json.loads(
+            given,
+            object_pairs_hook=_without_doubles,
+            parse_constant=_no_number,
+            parse_float=_finite,
+        )
+    except RecursionError as error:
+        raise ValueError("the JSON is nested too deep") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"a JSON object is expected, not {shown(found)}")
+    return found
+
+
+def shown(given: Any) -> str:
+    """A stranger's value, for a reason: short, on one line, and never all of it."""
+    return (
+        repr(given[:80])
+        if isinstance(given, str)
+        else "nothing"
+        if given is None
+        else f"a {type(given).__name__}"
+    )
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is given twice in one JSON object")
+    return found
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return number

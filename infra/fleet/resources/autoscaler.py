@@ -1,0 +1,158 @@
+"""The regional autoscaler: the bounds and signals that decide the group's size.
+
+A rollout holds scale-in by the mode, never by the group's size, so that a crash leaves a fleet that
+is too big and not one that is too small. Written as a whole, since a signal that is no longer asked
+for must go. Waits for its group. Source: Compute API reference, regionAutoscalers."""
+
+from __future__ import annotations
+
+from infra.fleet import naming
+from infra.fleet.model import Action, Body, Wanted
+from infra.fleet.resources.drift import Changes, differences, exactly, sentence
+from rollout.model import GroupTarget
+from rollout.spec.model import Metric, ScaleIn, Scaling, Schedule, Spec
+
+CPU_TARGET = 0.6
+
+# What is not ours in a policy (`stabilizationPeriodSec`) is no drift, but gone with the next
+# change.
+_OURS = (
+    "cpuUtilization",
+    "loadBalancingUtilization",
+    "customMetricUtilizations",
+    "scalingSchedules",
+    "scaleInControl",
+)
+_METRIC_FIELDS = ("filter", "utilizationTarget", "singleInstanceAssignment")
+_WORDS = {
+    "autoscalingPolicy.minNumReplicas": "min",
+    "autoscalingPolicy.maxNumReplicas": "max",
+    "autoscalingPolicy.mode": "mode",
+    "autoscalingPolicy.coolDownPeriodSec": "cool-down",
+    "autoscalingPolicy.cpuUtilization": "CPU signal",
+    "autoscalingPolicy.cpuUtilization.utilizationTarget": "CPU target",
+    "autoscalingPolicy.cpuUtilization.predictiveMethod": "predictive method",
+    "autoscalingPolicy.loadBalancingUtilization": "load-balancing signal",
+    "autoscalingPolicy.loadBalancingUtilization.utilizationTarget": "load-balancing target",
+    "autoscalingPolicy.customMetricUtilizations": "list of metrics",
+    "autoscalingPolicy.scaleInControl": "scale-in control",
+}
+
+
+def desired(model: str, target: GroupTarget) -> Wanted:
+    spec = target.settings.spec
+    key = naming.autoscaler(model, target.colour, spec.placement.region)
+    group = naming.group(model, target.colour, spec.placement.region)
+    body = {
+        "name": key.name,
+        "description": naming.description(model, "autoscaler"),
+        "target": naming.reference(group),
+        "autoscalingPolicy": {
+            "mode": "ON" if target.may_scale_in else "ONLY_SCALE_OUT",
+            "minNumReplicas": target.min,
+            "maxNumReplicas": target.max,
+            "coolDownPeriodSec": cool_down_seconds(spec),
+            **_signals(spec.scaling),
+        },
+    }
+    return Wanted(key, body, after=(group,), why=f"group {group.name} has no autoscaler yet")
+
+
+def cool_down_seconds(spec: Spec) -> int:
+    """What is asked for, or the expected start-up time: until then, a new instance's load says
+    nothing."""
+    asked = spec.scaling.cool_down_seconds
+    return spec.serving.startup_seconds if asked is None else asked
+
+
+def _signals(scaling: Scaling) -> Body:
+    """All signals asked for; CPU alone when there is none, as Compute Engine itself would."""
+    signals: Body = {}
+    if scaling.cpu:
+        method = "OPTIMIZE_AVAILABILITY" if scaling.cpu.predictive else "NONE"
+        signals["cpuUtilization"] = {
+            "utilizationTarget": scaling.cpu.target,
+            "predictiveMethod": method,
+        }
+    if scaling.load_balancing:
+        signals["loadBalancingUtilization"] = {"utilizationTarget": scaling.load_balancing.target}
+    if scaling.metrics:
+        signals["customMetricUtilizations"] = [_metric(metric) for metric in scaling.metrics]
+    if not signals:
+        signals["cpuUtilization"] = {"utilizationTarget": CPU_TARGET, "predictiveMethod": "NONE"}
+    if scaling.schedules:
+        signals["scalingSchedules"] = {
+            name: _schedule(schedule) for name, schedule in scaling.schedules.items()
+        }
+    if scaling.scale_in:
+        signals["scaleInControl"] = _scale_in(scaling.scale_in)
+    return signals
+
+
+def _metric(metric: Metric) -> Body:
+    body: Body = {"metric": metric.name}
+    if metric.filter:
+        body["filter"] = metric.filter
+    if metric.per_instance is not None:
+        return body | {"singleInstanceAssignment": metric.per_instance}
+    return body | {"utilizationTarget": metric.target, "utilizationTargetType": metric.type.upper()}
+
+
+def _schedule(schedule: Schedule) -> Body:
+    return {
+        "schedule": schedule.cron,
+        "timeZone": schedule.timezone,
+        "durationSec": schedule.duration_seconds,
+        "minRequiredReplicas": schedule.min,
+        "disabled": schedule.disabled,
+        "description": schedule.description,
+    }
+
+
+def _scale_in(control: ScaleIn) -> Body:
+    most = (
+        {"percent": control.max_percent}
+        if control.max_instances is None
+        else {"fixed": control.max_instances}
+    )
+    return {"maxScaledInReplicas": most, "timeWindowSec": control.window_seconds}
+
+
+def drift(wanted: Body, observed: Body) -> Changes:
+    policy, seen = wanted["autoscalingPolicy"], observed.get("autoscalingPolicy", {})
+    policy = exactly(policy, seen, _OURS)
+    if policy["scalingSchedules"]:
+        policy["scalingSchedules"] = exactly(
+            policy["scalingSchedules"], seen.get("scalingSchedules", {})
+        )
+    metrics = [
+        exactly(metric, {}, _METRIC_FIELDS) for metric in policy["customMetricUtilizations"] or []
+    ]
+    policy["customMetricUtilizations"] = sorted(metrics, key=_by_metric) or None
+    ordered = seen | {
+        "customMetricUtilizations": sorted(seen.get("customMetricUtilizations", []), key=_by_metric)
+    }
+    return differences(
+        {"target": wanted["target"], "autoscalingPolicy": policy},
+        observed | {"autoscalingPolicy": ordered},
+    )
+
+
+def _by_metric(metric: Body) -> tuple[str, str]:
+    return str(metric.get("metric", "")), str(metric.get("filter") or "")
+
+
+def mend(wanted: Wanted, observed: Body) -> tuple[Action, ...]:
+    body = wanted.body or {}
+    changes = drift(body, observed)
+    if not changes:
+        return ()
+    return (
+        Action(
+            wanted.key,
+            "update",
+            body,
+            sentence("the autoscaler", changes, _WORDS),
+            seen=str(observed.get("id", "")),
+        ),
+    )

@@ -1,0 +1,105 @@
+"""The backend service of a group: how the load balancer reaches its instances, and how it lets them
+go.
+
+One for each group, never two on one group: a group in two backend services cannot be scaled by
+load. Other people's settings on it (security policy, IAP, CDN, headers, timeouts we do not set)
+stay, under the fingerprint. Waits for its group and the readiness check. Source: Compute API
+reference, backendServices."""
+
+from __future__ import annotations
+
+from infra.fleet import naming
+from infra.fleet.model import Action, Body, Wanted
+from infra.fleet.resources.drift import Changes, differences, sentence
+from infra.fleet.resources.instance_group import PORT_NAME
+from rollout.model import GroupTarget
+from rollout.spec.model import Traffic
+
+SCHEME = "EXTERNAL_MANAGED"
+USUAL_UTILIZATION = 0.8
+USUAL_RATE_PER_INSTANCE = 100.0
+
+_WORDS = {
+    "timeoutSec": "timeout",
+    "portName": "port name",
+    "healthChecks": "list of health checks",
+    "connectionDraining.drainingTimeoutSec": "draining time",
+    "backends": "list of backends",
+    "backends[0].group": "group",
+    "backends[0].balancingMode": "balancing mode",
+    "backends[0].maxUtilization": "utilisation limit",
+    "backends[0].maxRatePerInstance": "rate limit",
+    "backends[0].capacityScaler": "capacity scaler",
+    "logConfig.enable": "logging",
+}
+
+
+def desired(model: str, target: GroupTarget) -> Wanted:
+    spec = target.settings.spec
+    key = naming.backend_service(model, target.colour)
+    group = naming.group(model, target.colour, spec.placement.region)
+    ready = naming.ready_check(model)
+    body = {
+        "name": key.name,
+        "description": naming.description(model, "backend service"),
+        "loadBalancingScheme": SCHEME,
+        "protocol": "HTTP",
+        "portName": PORT_NAME,
+        "healthChecks": [naming.reference(ready)],
+        "timeoutSec": spec.traffic.timeout_seconds,
+        "connectionDraining": {"drainingTimeoutSec": spec.traffic.draining_seconds},
+        "backends": [
+            {
+                "group": naming.reference(naming.instances_of(group)),
+                "capacityScaler": 1.0,
+                **_balancing(spec.traffic),
+            }
+        ],
+        "logConfig": {"enable": False},
+    }
+    return Wanted(
+        key,
+        body,
+        after=(group, ready),
+        why=f"group {group.name} is exposed and has no backend service yet",
+    )
+
+
+def _balancing(traffic: Traffic) -> Body:
+    if traffic.balancing_mode == "rate":
+        return {
+            "balancingMode": "RATE",
+            "maxRatePerInstance": traffic.max_rate_per_instance or USUAL_RATE_PER_INSTANCE,
+        }
+    return {
+        "balancingMode": "UTILIZATION",
+        "maxUtilization": traffic.max_utilization or USUAL_UTILIZATION,
+    }
+
+
+def drift(wanted: Body, observed: Body) -> Changes:
+    """A rate limit beside utilisation balancing counts; a utilisation limit beside rate balancing
+    is ignored by the balancer."""
+    backends = [
+        {"maxRatePerInstance": None, "maxRate": None} | backend for backend in wanted["backends"]
+    ]
+    return differences(wanted | {"backends": backends}, observed)
+
+
+def mend(wanted: Wanted, observed: Body) -> tuple[Action, ...]:
+    body = wanted.body or {}
+    changes = drift(body, observed)
+    if not changes:
+        return ()
+    fingerprint = observed.get("fingerprint", "")
+    fields = {path.split(".")[0].split("[")[0]: None for path in changes}
+    patch = {field: body[field] for field in fields} | {"fingerprint": fingerprint}
+    return (
+        Action(
+            wanted.key,
+            "patch",
+            patch,
+            sentence(f"backend service {wanted.key.name}", changes, _WORDS),
+            seen=fingerprint,
+        ),
+    )

@@ -1,0 +1,139 @@
+"""The shared gateway: one address, its forwarding rules and proxies, one URL map, and a backend
+service without backends behind it all.
+
+Made when the first exposed model needs it and never taken down by a model. Requests that match no
+route go to the empty backend service and get an error, rather than some model. Of its parts only
+what is ours alone is put right: a proxy's map, a rule's target, and that a named certificate is in
+the list; the list's other certificates, and the map's default, belong to whoever set them.
+
+    default backend service ──> url map ──> proxy ──> forwarding rule
+                                         address ──┘
+"""
+
+from __future__ import annotations
+
+from infra.fleet import naming
+from infra.fleet.model import Action, Body, Key, Wanted
+from infra.fleet.resources.backend_service import SCHEME
+from infra.fleet.resources.drift import Changes, differences, is_same
+from rollout.model import Problem
+
+MOST_CERTIFICATES = 15
+
+
+def desired(certificate: str | None) -> tuple[Wanted, ...]:
+    """The gateway's parts; those for HTTPS only where a certificate is named."""
+    plain = (
+        _wanted(naming.GATEWAY_ADDRESS, {"ipVersion": "IPV4"}),
+        _wanted(naming.GATEWAY_DEFAULT, {"loadBalancingScheme": SCHEME, "protocol": "HTTP"}),
+        _wanted(
+            naming.GATEWAY,
+            {"defaultService": naming.reference(naming.GATEWAY_DEFAULT)},
+            naming.GATEWAY_DEFAULT,
+        ),
+        _wanted(
+            naming.GATEWAY_HTTP_PROXY, {"urlMap": naming.reference(naming.GATEWAY)}, naming.GATEWAY
+        ),
+        _rule(naming.GATEWAY_HTTP_RULE, naming.GATEWAY_HTTP_PROXY, "80"),
+    )
+    if not certificate:
+        return plain
+    proxy = {"urlMap": naming.reference(naming.GATEWAY), "sslCertificates": [certificate]}
+    return (
+        *plain,
+        _wanted(naming.GATEWAY_HTTPS_PROXY, proxy, naming.GATEWAY),
+        _rule(naming.GATEWAY_HTTPS_RULE, naming.GATEWAY_HTTPS_PROXY, "443"),
+    )
+
+
+def keys(certificate: str | None) -> tuple[Key, ...]:
+    return tuple(wanted.key for wanted in desired(certificate))
+
+
+def _wanted(key: Key, body: Body, *after: Key) -> Wanted:
+    named = {"name": key.name, "description": naming.GATEWAY_DESCRIPTION} | body
+    return Wanted(key, named, after, f"the gateway's {key.collection} {key.name} is not there yet")
+
+
+def _rule(key: Key, proxy: Key, port: str) -> Wanted:
+    body = {
+        "target": naming.reference(proxy),
+        "portRange": port,
+        "IPProtocol": "TCP",
+        "IPAddress": naming.reference(naming.GATEWAY_ADDRESS),
+        "loadBalancingScheme": SCHEME,
+        "networkTier": "PREMIUM",
+    }
+    return _wanted(key, body, proxy, naming.GATEWAY_ADDRESS)
+
+
+def drift(wanted: Body, observed: Body) -> Changes:
+    """What of a shared part is not as it must be. A rule answers with its address as a number, so
+    that is not compared."""
+    ours = {
+        field: value
+        for field, value in wanted.items()
+        if field in ("urlMap", "target", "portRange", "loadBalancingScheme", "protocol")
+    }
+    changes = differences(ours, observed)
+    missing = [each for each in wanted.get("sslCertificates", []) if not _has(observed, each)]
+    if missing:
+        changes["sslCertificates"] = (observed.get("sslCertificates"), missing)
+    return changes
+
+
+def _has(observed: Body, certificate: str) -> bool:
+    return any(
+        is_same("sslCertificates", certificate, each)
+        for each in observed.get("sslCertificates", [])
+    )
+
+
+def mend(wanted: Wanted, observed: Body) -> tuple[Action | Problem, ...]:
+    """Proxies and rules are put right where the API can; the rest cannot change in place and is
+    said."""
+    body = wanted.body or {}
+    changes = drift(body, observed)
+    fingerprint = observed.get("fingerprint", "")
+    match wanted.key.collection:
+        case _ if not changes:
+            return ()
+        case "globalForwardingRules" if set(changes) == {"target"}:
+            why = f"forwarding rule {wanted.key.name} does not lead to the gateway's proxy"
+            return (
+                Action(wanted.key, "setTarget", {"target": body["target"]}, why, seen=fingerprint),
+            )
+        case "targetHttpProxies" | "targetHttpsProxies":
+            return _proxy(wanted, observed, changes, fingerprint)
+    what = ", ".join(changes)
+    return (
+        Problem(
+            "config",
+            "CANNOT_CHANGE_IN_PLACE",
+            f"{wanted.key.collection} {wanted.key.name} differs in {what}; delete it to have it"
+            " remade",
+        ),
+    )
+
+
+def _proxy(
+    wanted: Wanted, observed: Body, changes: Changes, fingerprint: str
+) -> tuple[Action | Problem, ...]:
+    patch: Body = {"fingerprint": fingerprint} if fingerprint else {}
+    reasons = []
+    if "urlMap" in changes:
+        patch["urlMap"] = changes["urlMap"][1]
+        reasons.append(f"proxy {wanted.key.name} does not lead to the gateway's URL map")
+    if "sslCertificates" in changes:
+        seen, missing = changes["sslCertificates"]
+        patch["sslCertificates"] = [*(seen or []), *missing]
+        reasons.append(
+            f"proxy {wanted.key.name} does not have certificate {naming.last(missing[0])} yet"
+        )
+        if len(patch["sslCertificates"]) > MOST_CERTIFICATES:
+            message = (
+                f"proxy {wanted.key.name} has {len(seen)} certificates, and {MOST_CERTIFICATES} are"
+                " the most it can have"
+            )
+            return (Problem("config", "TOO_MANY_CERTIFICATES", message),)
+    return (Action(wanted.key, "patch", patch, "; ".join(reasons), seen=fingerprint),)

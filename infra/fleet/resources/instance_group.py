@@ -1,0 +1,260 @@
+"""The regional managed instance group: which instances there are, of which template, and how they
+are replaced.
+
+Its size is written once, when the group is made; from then on it belongs to the autoscaler. Waits
+for its templates and the liveness check. Source: Compute API reference,
+regionInstanceGroupManagers."""
+
+from __future__ import annotations
+
+from infra.fleet import naming
+from infra.fleet.model import Action, Body, Key, Wanted
+from infra.fleet.resources import versions
+from infra.fleet.resources.drift import Changes, differences, sentence
+from rollout.model import GroupTarget, Problem, Release
+
+PORT_NAME = "http"
+_MAX_DELAY_SECONDS = 3600
+
+_WORDS = {
+    "updatePolicy.maxSurge": "surge",
+    "updatePolicy.maxUnavailable": "allowed unavailability",
+    "updatePolicy.type": "update type",
+    "updatePolicy.replacementMethod": "replacement method",
+    "updatePolicy.instanceRedistributionType": "redistribution",
+    "distributionPolicy.targetShape": "shape",
+    "autoHealingPolicies": "auto-healing",
+    "autoHealingPolicies[0].healthCheck": "auto-healing check",
+    "autoHealingPolicies[0].initialDelaySec": "auto-healing delay",
+}
+
+
+def desired(model: str, target: GroupTarget) -> Wanted:
+    """The group as it is made, and, but for its size, as it should stay."""
+    spec = target.settings.spec
+    key = naming.group(model, target.colour, spec.placement.region)
+    live = naming.live_check(model)
+    body = {
+        "name": key.name,
+        "description": naming.description(model, "group"),
+        "baseInstanceName": key.name[:58],
+        "targetSize": target.min,
+        "versions": versions.desired(target.shares),
+        "updatePolicy": _update_policy(target),
+        "autoHealingPolicies": [
+            {
+                "healthCheck": naming.reference(live),
+                "initialDelaySec": initial_delay_seconds(spec.serving.startup_seconds),
+            }
+        ],
+        "distributionPolicy": _distribution(target.settings),
+        "instanceLifecyclePolicy": {
+            "defaultActionOnFailure": "REPAIR",
+            "forceUpdateOnRepair": "NO",
+        },
+        "namedPorts": [{"name": PORT_NAME, "port": spec.serving.port}],
+    }
+    templates = tuple(naming.template(share.release.template) for share in target.shares)
+    return Wanted(
+        key, body, after=(*templates, live), why=f"the target asks for {_wording(target)}"
+    )
+
+
+def initial_delay_seconds(startup_seconds: int) -> int:
+    """How long auto-healing leaves a new instance alone: half as long again as it is expected to
+    take, and a minute to boot.
+
+    120 s of start-up make 240 s. The first good answer ends the delay early, so a margin costs
+    nothing in good times."""
+    return min(_MAX_DELAY_SECONDS, startup_seconds * 3 // 2 + 60)
+
+
+def _wording(target: GroupTarget) -> str:
+    parts = [
+        (
+            f"{share.count} of the instances on release {share.release.version}"
+            if share.count is not None
+            else (
+                f"{'the rest' if len(target.shares) > 1 else 'all instances'} on release"
+                f" {share.release.version}"
+            )
+        )
+        for share in sorted(target.shares, key=lambda share: share.count is None)
+    ]
+    return f"{' and '.join(parts)} in group {target.colour}"
+
+
+def _update_policy(target: GroupTarget) -> Body:
+    placement = target.settings.spec.placement
+    surge, unavailable = legal_budget(target.surge, target.unavailable, placement.zone_count)
+    return {
+        "type": "PROACTIVE",
+        "minimalAction": "REPLACE",
+        "mostDisruptiveAllowedAction": "REPLACE",
+        "replacementMethod": "SUBSTITUTE" if surge else "RECREATE",
+        "instanceRedistributionType": (
+            "NONE" if placement.target_shape == "balanced" else "PROACTIVE"
+        ),
+        "maxSurge": {"fixed": surge},
+        "maxUnavailable": {"fixed": unavailable},
+    }
+
+
+def legal_budget(surge: int, unavailable: int, zones: int) -> tuple[int, int]:
+    """Surge and unavailability as a regional group takes them: each 0 or at least one a zone, and
+    not both 0.
+
+    With 3 zones, (0, 0) becomes (3, 0), (1, 0) becomes (3, 0), (0, 1) becomes (0, 3), and (1, 1)
+    becomes (3, 0): where there is surge, an unavailability too small to be legal is left away
+    rather than raised."""
+    if not surge and not unavailable:
+        return zones, 0
+    if surge:
+        return max(surge, zones), unavailable if unavailable >= zones else 0
+    return 0, max(unavailable, zones)
+
+
+def _distribution(settings: Release) -> Body:
+    placement = settings.spec.placement
+    policy: Body = {"targetShape": placement.target_shape.upper()}
+    if placement.zones:
+        policy["zones"] = [{"zone": f"zones/{zone}"} for zone in sorted(placement.zones)]
+    return policy
+
+
+def drift(wanted: Body, observed: Body) -> Changes:
+    """Without the size (the autoscaler's), what cannot change (see `moved`), and the named ports
+    (see `ports`)."""
+    apart = (
+        "name",
+        "description",
+        "baseInstanceName",
+        "targetSize",
+        "versions",
+        "namedPorts",
+        "distributionPolicy",
+    )
+    changes = differences(
+        {field: value for field, value in wanted.items() if field not in apart}, observed
+    )
+    shape = {"distributionPolicy": {"targetShape": wanted["distributionPolicy"]["targetShape"]}}
+    seen, want = (
+        versions.sizes(observed.get("versions", [])),
+        versions.sizes(versions.merged(wanted["versions"], observed.get("versions", []))),
+    )
+    return (
+        ({} if seen == want else {"versions": (seen, want)})
+        | changes
+        | differences(shape, observed)
+    )
+
+
+def ports(wanted: Body, observed: Body) -> list[Body] | None:
+    """The instance group's named ports with ours put right and other people's kept; None when ours
+    is right."""
+    ours: list[Body] = wanted["namedPorts"]
+    seen: list[Body] = observed.get("namedPorts", [])
+    if all(any(differences(port, each) == {} for each in seen) for port in ours):
+        return None
+    return [port for port in seen if port.get("name") != PORT_NAME] + ours
+
+
+def immovable(settings: Release, release: Release) -> Problem | None:
+    """Why a release cannot run in the group that carries `settings`: place, network and port are
+    the whole group's."""
+    here, there = settings.spec, release.spec
+    facts = {
+        "region": (here.placement.region, there.placement.region),
+        "zones": (
+            _listed({*here.placement.zones}) or "any",
+            _listed({*there.placement.zones}) or "any",
+        ),
+        "network": (here.machine.network, there.machine.network),
+        "subnetwork": (here.machine.subnetwork or "any", there.machine.subnetwork or "any"),
+        "port": (str(here.serving.port), str(there.serving.port)),
+    }
+    for what, (seen, want) in facts.items():
+        if seen != want:
+            return cannot_move(f"has {what} {seen}", f"{what} {want} of release {release.version}")
+    return None
+
+
+def cannot_move(seen: str, want: str) -> Problem:
+    return Problem(
+        "config",
+        "GROUP_CANNOT_CHANGE",
+        f"the model's group {seen} and cannot change to {want}; retire the model first",
+    )
+
+
+def moved(wanted: Body, observed: Body) -> Problem | None:
+    """A group's zones are fixed when it is made; None when they are as wanted or left to Compute
+    Engine."""
+    want = {naming.last(zone["zone"]) for zone in wanted["distributionPolicy"].get("zones", [])}
+    seen = {
+        naming.last(zone.get("zone"))
+        for zone in observed.get("distributionPolicy", {}).get("zones", [])
+    }
+    if not want or not seen or want == seen:
+        return None
+    return cannot_move(f"is in zones {_listed(seen)}", f"zones {_listed(want)}")
+
+
+def _listed(zones: set[str | None]) -> str:
+    return ", ".join(sorted(zone for zone in zones if zone))
+
+
+def mend(wanted: Wanted, observed: Body) -> tuple[Action | Problem, ...]:
+    """One patch for all that differs in the group itself, one call for its named port."""
+    body = wanted.body or {}
+    if problem := moved(body, observed):
+        return (problem,)
+    fingerprint = observed.get("fingerprint", "")
+    actions: list[Action] = []
+    if changes := drift(body, observed):
+        patch = _patch(body, observed, changes) | (
+            {"fingerprint": fingerprint} if fingerprint else {}
+        )
+        actions.append(
+            Action(wanted.key, "patch", patch, _why(wanted, changes, observed), seen=fingerprint)
+        )
+    if (named := ports(body, observed)) is not None:
+        why = f"the group's port named {PORT_NAME} is not {body['namedPorts'][0]['port']}"
+        actions.append(
+            Action(
+                naming.instances_of(wanted.key),
+                "setNamedPorts",
+                {"namedPorts": named},
+                why,
+                seen=fingerprint,
+            )
+        )
+    return tuple(actions)
+
+
+def _patch(wanted: Body, observed: Body, changes: Changes) -> Body:
+    patch = {path.split(".")[0].split("[")[0]: None for path in changes}
+    body = {field: wanted[field] for field in patch}
+    if "versions" in body:
+        body["versions"] = versions.merged(wanted["versions"], observed.get("versions", []))
+    if "distributionPolicy" in body:
+        body["distributionPolicy"] = {"targetShape": wanted["distributionPolicy"]["targetShape"]}
+    return body
+
+
+def _why(wanted: Wanted, changes: Changes, observed: Body) -> str:
+    others = {path: change for path, change in changes.items() if path != "versions"}
+    swap = (
+        [f"{wanted.why}, which has {observed.get('targetSize', 0)}"]
+        if "versions" in changes
+        else []
+    )
+    return "; ".join(swap + ([sentence("the group", others, _WORDS)] if others else []))
+
+
+def uses(body: Body) -> frozenset[Key]:
+    """The templates that a group refers to."""
+    urls = [version.get("instanceTemplate") for version in body.get("versions", [])] + [
+        body.get("instanceTemplate")
+    ]
+    return frozenset(naming.template(name) for name in map(naming.last, urls) if name)

@@ -1,0 +1,191 @@
+"""The instance template: what one machine of a release is. Immutable, so its name is the hash of
+its content and it has no drift.
+
+A container runs on Container-Optimized OS through cloud-init; a start-up script runs on a plain
+image. The text of `startup/` is the same on every machine: what a user gave travels in metadata
+items of its own and is read on the machine, so no input can become shell or YAML. Waits for
+nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pkgutil
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from infra.fleet import naming
+from infra.fleet.model import Body, Wanted
+from rollout.model import Release
+from rollout.spec.model import Artifact, Machine, Spec
+
+CONTAINER_IMAGE = "projects/cos-cloud/global/images/family/cos-stable"
+SCRIPT_IMAGE = "projects/debian-cloud/global/images/family/debian-12"
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+DEFAULT_NETWORK = "global/networks/default"
+
+# Families whose machine types come with their GPUs. Source: Compute Engine documentation, "GPU
+# machine types".
+_GPU_FAMILIES = ("a2-", "a3-", "a4-", "a4x-", "g2-", "g4-")
+
+
+def name(model: str, spec: Spec) -> str:
+    """`tiny-1f2e3d4c5b`: the same for two releases that would make the same machine, whatever they
+    are called."""
+    text = json.dumps(_properties(model, spec), sort_keys=True, separators=(",", ":"))
+    return f"{model}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def desired(model: str, release: Release) -> Wanted:
+    """The template under the name that the release was accepted with, even if today's content would
+    hash to another."""
+    properties = _properties(model, release.spec)
+    properties["labels"]["slipway-release"] = naming.label_value(release.version)
+    body = {
+        "name": release.template,
+        "description": naming.description(model, "template"),
+        "properties": properties,
+    }
+    return Wanted(
+        naming.template(release.template),
+        body,
+        why=f"release {release.version} has no template yet",
+    )
+
+
+def _properties(model: str, spec: Spec) -> Body:
+    machine, artifact = spec.machine, spec.artifact
+    properties: Body = {
+        "machineType": machine.type,
+        "disks": [_boot_disk(machine, CONTAINER_IMAGE if artifact.image else SCRIPT_IMAGE)],
+        "networkInterfaces": [_network(machine)],
+        "serviceAccounts": [{"email": machine.service_account or "default", "scopes": [SCOPE]}],
+        "scheduling": _scheduling(machine),
+        "shieldedInstanceConfig": {
+            "enableSecureBoot": machine.shielded_vm.secure_boot,
+            "enableVtpm": machine.shielded_vm.vtpm,
+            "enableIntegrityMonitoring": machine.shielded_vm.integrity_monitoring,
+        },
+        "labels": {**machine.labels, "slipway-model": model},
+        "metadata": {
+            "items": [{"key": key, "value": value} for key, value in sorted(metadata(spec).items())]
+        },
+    }
+    if machine.accelerator:
+        accelerator = {
+            "acceleratorType": machine.accelerator.type,
+            "acceleratorCount": machine.accelerator.count,
+        }
+        properties["guestAccelerators"] = [accelerator]
+    if machine.tags:
+        properties["tags"] = {"items": list(machine.tags)}
+    return properties
+
+
+def has_gpu(machine: Machine) -> bool:
+    return machine.accelerator is not None or machine.type.startswith(_GPU_FAMILIES)
+
+
+def _boot_disk(machine: Machine, image: str) -> Body:
+    size, kind = str(machine.disk.size_gb), machine.disk.type
+    source = {"sourceImage": machine.image or image, "diskSizeGb": size, "diskType": kind}
+    return {
+        "boot": True,
+        "autoDelete": True,
+        "mode": "READ_WRITE",
+        "type": "PERSISTENT",
+        "initializeParams": source,
+    }
+
+
+def _network(machine: Machine) -> Body:
+    """A subnetwork says which network it is in, so beside one the default network is left out: it
+    may be the wrong one."""
+    interface: Body = {}
+    if machine.subnetwork:
+        interface["subnetwork"] = machine.subnetwork
+    if not machine.subnetwork or naming.canonical(machine.network) != DEFAULT_NETWORK:
+        interface["network"] = machine.network
+    if machine.external_ip:
+        interface["accessConfigs"] = [{"name": "external-nat", "type": "ONE_TO_ONE_NAT"}]
+    return interface
+
+
+def _scheduling(machine: Machine) -> Body:
+    """Machines with GPUs cannot move between hosts; spot machines cannot either and do not come
+    back by themselves."""
+    if machine.spot:
+        return {
+            "provisioningModel": "SPOT",
+            "preemptible": True,
+            "automaticRestart": False,
+            "onHostMaintenance": "TERMINATE",
+            "instanceTerminationAction": "DELETE",
+        }
+    moves = "TERMINATE" if has_gpu(machine) else "MIGRATE"
+    return {"provisioningModel": "STANDARD", "automaticRestart": True, "onHostMaintenance": moves}
+
+
+def metadata(spec: Spec) -> dict[str, str]:
+    """The machine's metadata: the constant start-up text, and what the user gave in items of its
+    own."""
+    artifact = spec.artifact
+    items = {
+        "slipway-port": str(spec.serving.port),
+        "slipway-args": _lines(f"={argument}" for argument in artifact.args),
+        "slipway-env": _lines(
+            _pairs({"PORT": str(spec.serving.port), **_weights(artifact), **artifact.env})
+        ),
+        "slipway-secrets": _lines(_pairs(artifact.secrets)),
+        "slipway-gpu": "true" if has_gpu(spec.machine) else "",
+    }
+    if artifact.image:
+        items |= {
+            "slipway-image": artifact.image,
+            "user-data": user_data(),
+            "google-logging-enabled": "true",
+            "google-monitoring-enabled": "true",
+        }
+    elif artifact.startup_script:
+        items["startup-script"] = artifact.startup_script
+    return {key: value for key, value in items.items() if value}
+
+
+def _weights(artifact: Artifact) -> dict[str, str]:
+    return {"MODEL_WEIGHTS": artifact.weights} if artifact.weights else {}
+
+
+def _pairs(values: Mapping[str, str]) -> Iterable[str]:
+    return (f"{key}={value}" for key, value in sorted(values.items()))
+
+
+def _lines(items: Iterable[str]) -> str:
+    lines = list(items)
+    if any(character in line for line in lines for character in "\n\r\0"):
+        raise ValueError(
+            "args, env and secrets are handed over line by line and cannot hold line breaks;"
+            " validation refuses them"
+        )
+    return "\n".join(lines)
+
+
+@cache
+def user_data() -> str:
+    """The cloud-config of every machine with a container, put together from `startup/`. A constant:
+    it takes no argument."""
+    text = _text("cloud-config.yaml")
+    for part in ("serve.sh", "slipway.service"):
+        text = text.replace(
+            f"      @{part}@\n", "".join(_indented(line) for line in _text(part).splitlines())
+        )
+    return text
+
+
+def _indented(line: str) -> str:
+    return f"      {line}\n" if line else "\n"
+
+
+def _text(file: str) -> str:
+    content: Any = pkgutil.get_data(__package__, f"startup/{file}")
+    return str(content, "utf-8")

@@ -1,1 +1,0 @@
-"""The stores behind `infra/store.py`, one file each. Import the one in use, no other: that keeps cold starts short."""

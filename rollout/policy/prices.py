@@ -1,0 +1,120 @@
+"""What an instance costs an hour, roughly: the estimate that the cost caps of a policy are held
+against.
+
+Called by `rollout/policy/policy.py`. Pure: the table comes from `prices.json` (read by
+`infra/settings.py`), and what the document `settings/prices` names goes before it. Invariant: what
+has no price is never free, it costs more than any cap."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from rollout.spec.machines import FIXED
+from rollout.spec.model import Machine, Spec
+
+HOURS_A_MONTH = 730
+NOTES = ("about", "as_of")
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Money per hour in `currency`, except for disks, which are per GB and month.
+
+    A machine type's own price covers the GPUs that come with it; a type without one costs its vCPUs
+    times the price of its series (`n1-standard-4` is 4 x `n1-standard`). `regions` and `spot` are
+    factors; `elsewhere` is that of every other region."""
+
+    machine_types: Mapping[str, float] = field(default_factory=dict)
+    per_vcpu: Mapping[str, float] = field(default_factory=dict)
+    accelerators: Mapping[str, float] = field(default_factory=dict)
+    disks: Mapping[str, float] = field(default_factory=dict)
+    regions: Mapping[str, float] = field(default_factory=dict)
+    elsewhere: float = 1.0
+    spot: float = 1.0
+    currency: str = "USD"
+
+
+def load_prices(base: Prices, document: Mapping[str, Any] | None) -> Prices:
+    """The base table with what the document names in place of its own. Raises ValueError for
+    anything that is no price: a misspelt one must not leave a rough one standing unseen."""
+    given = {name: value for name, value in (document or {}).items() if name not in NOTES}
+    changes = {name: _read(base, name, value) for name, value in given.items()}
+    return replace(base, **changes)
+
+
+def an_hour(prices: Prices, spec: Spec) -> float:
+    """The estimate for one instance; infinite where the table lacks something that the instance
+    has, whatever the factors.
+
+    Two T4 on an n1-standard-4 with 50 GB of pd-balanced in us-central1: 4 x 0.048 + 2 x 0.35 + 50 x
+    0.1 / 730 = 0.90."""
+    if unpriced(prices, spec):
+        return (
+            math.inf
+        )  # not by sums: infinity times a factor of 0 is no number, and no number is above a cap
+    machine = spec.machine
+    running = (_machine(prices, machine) + _accelerators(prices, machine)) * (
+        prices.spot if machine.spot else 1
+    )
+    disk = machine.disk.size_gb * prices.disks.get(machine.disk.type, math.inf) / HOURS_A_MONTH
+    return (running + disk) * prices.regions.get(spec.placement.region, prices.elsewhere)
+
+
+def unpriced(prices: Prices, spec: Spec) -> str:
+    """What the table has no price for; empty when there is an estimate."""
+    machine = spec.machine
+    if math.isinf(_machine(prices, machine)):
+        return f"machine type {machine.type}"
+    if machine.accelerator and math.isinf(_accelerators(prices, machine)):
+        return f"accelerator {machine.accelerator.type}"
+    return "" if machine.disk.type in prices.disks else f"disk type {machine.disk.type}"
+
+
+def _machine(prices: Prices, machine: Machine) -> float:
+    whole = prices.machine_types.get(machine.type)
+    if whole is not None:
+        return whole
+    series, _, vcpus = machine.type.rpartition("-")
+    each = prices.per_vcpu.get(series)
+    return math.inf if each is None or not vcpus.isdecimal() else each * int(vcpus)
+
+
+def _accelerators(prices: Prices, machine: Machine) -> float:
+    """Those beside the machine; those that come with it are in its own price."""
+    if machine.accelerator is None or machine.type in FIXED:
+        return 0
+    return machine.accelerator.count * prices.accelerators.get(machine.accelerator.type, math.inf)
+
+
+def _read(base: Prices, name: str, value: Any) -> Any:
+    known = [each.name for each in fields(Prices)]
+    if name not in known:
+        raise ValueError(
+            f"settings/prices has an unknown field {name}; known are {', '.join(known)}"
+        )
+    if name == "currency":
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"settings/prices: currency must be a text, got {value!r}")
+        return value
+    if name in ("elsewhere", "spot"):
+        return _price(name, value)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"settings/prices: {name} must map names to prices, got {value!r}")
+    return {
+        **getattr(base, name),
+        **{key: _price(f"{name}.{key}", price) for key, price in value.items()},
+    }
+
+
+def _price(path: str, value: Any) -> float:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+        or value < 0
+    ):
+        raise ValueError(f"settings/prices: {path} must be a number from 0 on, got {value!r}")
+    return float(value)

@@ -1,0 +1,73 @@
+"""Defaults that depend on other fields: filled in when a release is accepted, and forgotten before
+the next one inherits from it.
+
+Used by `rollout/spec/message.py`. Invariant: nobody reads a None in a resolved spec as "decide for
+me"; and a value that nobody asked for follows the fields it came from. A cool-down taken from the
+start-up time moves with a new start-up time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rollout.spec.machines import fixed_accelerator
+from rollout.spec.model import Cpu, Sections, Spec, dump
+
+CONTAINER_IMAGE = "projects/cos-cloud/global/images/family/cos-stable"
+SCRIPT_IMAGE = "projects/debian-cloud/global/images/family/debian-12"
+UTILIZATION = 0.8
+
+
+def filled(sections: Sections, model: str) -> Spec:
+    """The sections with every dependent default worked out, and which ones were."""
+    values = {name: getattr(sections, name) for name in Sections.model_fields}
+    defaulted = []
+    for path, value in sorted(_dependent(sections, model).items()):
+        section, field = path.split(".")
+        if value is not None and getattr(values[section], field) is None:
+            values[section] = values[section].model_copy(update={field: value})
+            defaulted.append(path)
+    return Spec(**values, defaulted=tuple(defaulted))
+
+
+def _dependent(sections: Sections, model: str) -> dict[str, Any]:
+    traffic, rollout = sections.traffic, sections.rollout
+    is_exposed = traffic.exposure == "external"
+    return {
+        "serving.liveness_path": sections.serving.readiness_path,
+        "machine.image": CONTAINER_IMAGE if sections.artifact.image else SCRIPT_IMAGE,
+        "machine.accelerator": fixed_accelerator(sections.machine.type),
+        "scaling.cpu": Cpu() if _needs_cpu(sections) else None,
+        "scaling.cool_down_seconds": sections.serving.startup_seconds,
+        "traffic.path": f"/{model}" if is_exposed else None,
+        "traffic.max_utilization": (
+            UTILIZATION if is_exposed and traffic.balancing_mode == "utilization" else None
+        ),
+        "rollout.surge": 0 if rollout.unavailable else sections.placement.zone_count,
+    }
+
+
+def _needs_cpu(sections: Sections) -> bool:
+    """CPU is the signal of last resort, but not for a model that schedules take to zero: CPU never
+    goes below one instance."""
+    scaling = sections.scaling
+    return not (
+        scaling.load_balancing or scaling.metrics or (scaling.min == 0 and scaling.schedules)
+    )
+
+
+def asked_for(spec: Spec) -> dict[str, Any]:
+    """What a later release inherits: the spec as JSON without what followed from other fields."""
+    document = dump(spec)
+    for path in document.pop("defaulted"):
+        section, field = path.split(".")
+        document[section][field] = None
+    return _stated(document)
+
+
+def _stated(value: dict[str, Any]) -> dict[str, Any]:
+    # A field that may be None has None as its default, so leaving it out says the same.
+    return {
+        key: _stated(member) if isinstance(member, dict) else member
+        for key, member in value.items()
+        if member is not None
+    }

@@ -1,0 +1,117 @@
+"""Which GPUs go with which machine types: fixed by accelerator-optimised types, chosen on N1, none
+elsewhere.
+
+Used by `rollout/spec/rules.py` (to refuse a mismatch), `rollout/spec/defaults.py` (to fill in what
+a type fixes) and `rollout/policy/policy.py`. Source: Compute Engine documentation, "GPU machine
+types" and "GPUs on N1"."""
+
+from __future__ import annotations
+
+from rollout.spec.model import Accelerator, Machine
+
+# Machine type: accelerator type and count.
+FIXED: dict[str, tuple[str, int]] = {
+    **{
+        f"g2-standard-{cpus}": ("nvidia-l4", count)
+        for cpus, count in ((4, 1), (8, 1), (12, 1), (16, 1), (32, 1), (24, 2), (48, 4), (96, 8))
+    },
+    **{
+        f"g4-standard-{cpus}": ("nvidia-rtx-pro-6000", count)
+        for cpus, count in ((48, 1), (96, 2), (192, 4), (384, 8))
+    },
+    **{f"a2-highgpu-{count}g": ("nvidia-tesla-a100", count) for count in (1, 2, 4, 8)},
+    "a2-megagpu-16g": ("nvidia-tesla-a100", 16),
+    **{f"a2-ultragpu-{count}g": ("nvidia-a100-80gb", count) for count in (1, 2, 4, 8)},
+    **{f"a3-highgpu-{count}g": ("nvidia-h100-80gb", count) for count in (1, 2, 4, 8)},
+    "a3-edgegpu-8g": ("nvidia-h100-80gb", 8),
+    "a3-megagpu-8g": ("nvidia-h100-mega-80gb", 8),
+    "a3-ultragpu-8g": ("nvidia-h200-141gb", 8),
+    "a4-highgpu-8g": ("nvidia-b200", 8),
+    "a4x-highgpu-4g": ("nvidia-gb200", 4),
+}
+OPTIMISED_FAMILIES = ("g2", "g4", "a2", "a3", "a4", "a4x")
+# Series that have no GPUs or TPUs of their own. Source: Compute Engine documentation, "Machine
+# families resource and comparison".
+PLAIN_FAMILIES = frozenset(
+    {
+        "c2",
+        "c2d",
+        "c3",
+        "c3d",
+        "c4",
+        "c4a",
+        "c4d",
+        "e2",
+        "f1",
+        "g1",
+        "h3",
+        "h4d",
+        "m1",
+        "m2",
+        "m3",
+        "m4",
+    }
+    | {"n1", "n2", "n2d", "n4", "n4a", "n4d", "t2a", "t2d", "x4", "z3"}
+)
+CHOSEN: dict[str, tuple[int, ...]] = {  # on N1: accelerator type and the counts it comes in
+    "nvidia-tesla-t4": (1, 2, 4),
+    "nvidia-tesla-v100": (1, 2, 4, 8),
+    "nvidia-tesla-p4": (1, 2, 4),
+    "nvidia-tesla-p100": (1, 2, 4),
+}
+
+
+def fixed_accelerator(machine_type: str) -> Accelerator | None:
+    """What the machine type brings, where it is known to bring something."""
+    known = FIXED.get(machine_type)
+    return Accelerator(type=known[0], count=known[1]) if known else None
+
+
+def is_of_unknown_series(machine_type: str) -> bool:
+    """Whether nothing here says how many accelerators such a machine brings, none or eight."""
+    family = machine_type.partition("-")[0]
+    return family not in PLAIN_FAMILIES and family not in OPTIMISED_FAMILIES
+
+
+def accelerator_problem(machine: Machine) -> tuple[str, str] | None:
+    """Which field of `machine.accelerator` does not go with the machine type, and what would; None
+    when they go together."""
+    family, given, known = (
+        machine.type.partition("-")[0],
+        machine.accelerator,
+        FIXED.get(machine.type),
+    )
+    if family in OPTIMISED_FAMILIES:
+        return _beside_fixed(machine.type, given, known)
+    if given is None:
+        return None
+    if family != "n1":
+        return (
+            "",
+            (
+                f"must be left out: {machine.type} takes none (n1 takes some,"
+                f" {', '.join(OPTIMISED_FAMILIES)} bring theirs)"
+            ),
+        )
+    counts = CHOSEN.get(given.type)
+    if counts is None:
+        return ".type", f"must be one that {machine.type} takes: {', '.join(CHOSEN)}"
+    if given.count not in counts:
+        return ".count", f"must be {', '.join(map(str, counts))} for {given.type}"
+    return None
+
+
+def _beside_fixed(
+    machine_type: str, given: Accelerator | None, known: tuple[str, int] | None
+) -> tuple[str, str] | None:
+    if given is None:
+        return (
+            None
+            if known
+            else ("", f"is required: it is not known here how many GPUs {machine_type} has")
+        )
+    if known and given.type != known[0]:
+        return ".type", f"must be {known[0]} or left out, as {machine_type} brings its own"
+    if known and given.count != known[1]:
+        return ".count", f"must be {known[1]} or left out, as {machine_type} brings its own"
+    return None

@@ -1,0 +1,73 @@
+"""Strict JSON for what strangers may send: small, shallow, without the corners in which readers of
+JSON disagree.
+
+Called by `handlers/` through `rollout/spec/message.py`. Invariant: it answers within milliseconds
+or refuses, whatever the bytes are."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from typing import Any, NoReturn
+
+from rollout.spec.problems import Invalid, SpecProblem, path_of
+from rollout.spec.validation import DEEPEST, frozen
+
+MOST_BYTES = 65536
+MOST_DIGITS = 18  # what fits in 64 bits whatever the digits are
+
+
+def decode_json(data: bytes) -> Any:
+    """The JSON value in the bytes. Raises `Invalid` for more than 64 KB, bad UTF-8, a name given
+    twice, deep nesting, numbers that do not fit (NaN, Infinity, 1e309, more than 18 digits) and
+    half characters."""
+    if len(data) > MOST_BYTES:
+        _refuse(f"must be at most {MOST_BYTES} bytes", f"{len(data)}")
+    try:
+        value = json.loads(
+            data.decode(),
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_number,
+            parse_constant=_constant,
+        )
+    except UnicodeDecodeError as error:
+        _refuse("must be UTF-8", f"byte 0x{data[error.start]:02x} at {error.start}")
+    except json.JSONDecodeError as error:
+        _refuse(f"must be JSON: {error.msg} at line {error.lineno}, column {error.colno}")
+    except RecursionError:
+        _refuse(f"must not be nested deeper than {DEEPEST} levels")
+    frozen(value)
+    return value
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) < len(members):
+        twice = next(
+            name for name, times in Counter(name for name, _ in members).items() if times > 1
+        )
+        _refuse(f"must not name a field twice in one object: {path_of([twice])}")
+    return found
+
+
+def _integer(digits: str) -> int:
+    if len(digits.lstrip("-")) > MOST_DIGITS:
+        _refuse(f"must hold no integer of more than {MOST_DIGITS} digits", f"one of {len(digits)}")
+    return int(digits)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        _refuse("must hold no number beyond 1.8e308")
+    return value
+
+
+def _constant(name: str) -> NoReturn:
+    _refuse("must hold only JSON numbers", name)
+
+
+def _refuse(allowed: str, given: str | None = None) -> NoReturn:
+    raise Invalid([SpecProblem("message", allowed, given)]) from None

@@ -1,0 +1,345 @@
+"""The kinds of text a spec holds: names, paths, references, each with its grammar and the words
+that explain it.
+
+Used by the sections in `rollout/spec/model.py` and the messages in `rollout/spec/message.py`.
+Names, paths and references take so few characters that they are inert wherever they travel; free
+text (arguments, values, reasons) is one line without control characters."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler
+from pydantic_core import CoreSchema
+
+from rollout.spec.cron import cron_problem
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a value may be, in words; read by the schema, the documentation and every error
+    message."""
+
+    words: str
+
+    def __get_pydantic_json_schema__(
+        self, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(core), "x-allowed": self.words}
+
+
+@dataclass(frozen=True)
+class Otherwise:
+    """The default of a field whose default depends on other fields, in words."""
+
+    words: str
+
+    def __get_pydantic_json_schema__(
+        self, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(core), "x-default": self.words}
+
+
+METADATA_HOSTS = frozenset(
+    {"metadata", "metadata.google.internal", "metadata.goog", "instance-data"}
+)
+
+# Control characters, line separators, and the marks that reorder text on a screen.
+_UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_RFC1035 = r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
+_PROJECT = r"(projects/[a-z0-9][a-z0-9.:-]{1,99}/)?"
+
+
+def _reachable(host: str, loopback: bool) -> bool:
+    """Whether an instance may be sent to this host: not the metadata server, not a link-local or
+    unspecified address.
+
+    A name that ends in a number is an address, as in the WHATWG URL standard, and only the
+    dotted-quad form is taken, so that the octal, hex and one-number spellings of 169.254.169.254 do
+    not pass. Names that resolve to such an address cannot be seen here."""
+    name = host.lower().rstrip(".")
+    if name in METADATA_HOSTS or name.endswith(".metadata.google.internal"):
+        return False
+    if name == "localhost" or name.endswith(".localhost"):
+        return loopback
+    if not re.fullmatch(r"[0-9]+|0x[0-9a-f]*", name.rsplit(".", 1)[-1]):
+        return True
+    try:
+        address = IPv4Address(name)
+    except AddressValueError:
+        return False
+    return not (
+        address.is_link_local
+        or address.is_unspecified
+        or address.is_multicast
+        or (address.is_loopback and not loopback)
+    )
+
+
+def _image(reference: str) -> str:
+    first, slash, _ = reference.partition("/")
+    if (
+        slash
+        and ("." in first or ":" in first or first == "localhost")
+        and not _reachable(first.partition(":")[0], loopback=True)
+    ):
+        raise ValueError
+    return reference
+
+
+def _weights(uri: str) -> str:
+    scheme, _, rest = uri.partition("://")
+    if scheme == "https" and not _reachable(
+        rest.partition("/")[0].partition(":")[0], loopback=False
+    ):
+        raise ValueError
+    if any(segment in (".", "..") for segment in rest.split("/")):
+        raise ValueError
+    return uri
+
+
+def _without_dots(path: str) -> str:
+    if any(segment in (".", "..") for segment in path.split("/")):
+        raise ValueError
+    return path
+
+
+def _cron(text: str) -> str:
+    if cron_problem(text):
+        raise ValueError
+    return text
+
+
+def _timezone(name: str) -> str:
+    if name == "UTC":
+        return name
+    from zoneinfo import ZoneInfo  # only a release with a schedule pays for it
+
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as why:
+        raise ValueError from why
+    return name
+
+
+def is_model_name(text: str) -> bool:
+    return re.fullmatch(_MODEL_NAME, text) is not None
+
+
+def _certificate(name: str) -> str:
+    return name if "/" in name else f"global/sslCertificates/{name}"
+
+
+_MODEL_NAME = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
+ModelName = Annotated[
+    str,
+    Field(pattern=_MODEL_NAME),
+    Allowed(
+        "1 to 40 lower-case letters, digits and hyphens, starting with a letter and not ending in a"
+        " hyphen"
+    ),
+]
+Version = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,62}$"),
+    Allowed("1 to 63 letters, digits and . _ + -, starting with a letter or digit"),
+]
+Line = Annotated[
+    str,
+    Field(max_length=500, pattern=f"^[^{_UNPRINTABLE}]*$"),
+    Allowed("one line of at most 500 printable characters"),
+]
+Filter = Annotated[
+    str,
+    Field(min_length=1, max_length=2000, pattern=f"^[^{_UNPRINTABLE}]*$"),
+    Allowed("one line of 1 to 2000 printable characters"),
+]
+
+_IMAGE_PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+Image = Annotated[
+    str,
+    Field(
+        max_length=512,
+        pattern=rf"^(([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(:[0-9]{{1,5}})?/)?{_IMAGE_PART}(/{_IMAGE_PART})*"
+        r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?@sha256:[0-9a-f]{64})$",
+    ),
+    AfterValidator(_image),
+    Allowed(
+        "a container image with a digest or a tag: host/path@sha256:<64 hex> or host/path:tag, not"
+        " on a metadata server"
+    ),
+]
+Signature = Annotated[
+    str,
+    Field(min_length=64, max_length=200, pattern=r"^[A-Za-z0-9+/]+={0,2}$"),
+    Allowed("a signature in base64, of 64 to 200 characters"),
+]
+Script = Annotated[
+    str,
+    Field(min_length=1, max_length=49152, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$"),
+    Allowed(
+        "a script of 1 to 49152 characters, without control characters other than tab and line feed"
+    ),
+]
+Weights = Annotated[
+    str,
+    Field(
+        max_length=1024,
+        pattern=rf"^(gs://[a-z0-9][a-z0-9._-]{{1,220}}[a-z0-9]|https://({_LABEL}\.)*{_LABEL}\.?(:[0-9]{{1,5}})?)(/[A-Za-z0-9._~+=,@%/-]*)?$",
+    ),
+    AfterValidator(_weights),
+    Allowed(
+        "gs://bucket/path or https://host/path, of plain characters, without user info or query"
+        " and not on a link-local, loopback or metadata host"
+    ),
+]
+Argument = Annotated[
+    str,
+    Field(max_length=4096, pattern=f"^[^{_UNPRINTABLE}]*$"),
+    Allowed("one line of at most 4096 printable characters"),
+]
+EnvName = Annotated[
+    str,
+    Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"),
+    Allowed("letters, digits and _, not starting with a digit"),
+]
+EnvValue = Annotated[
+    str,
+    Field(
+        max_length=8192,
+        pattern=r"^[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*$",
+    ),
+    Allowed("one line of at most 8192 characters, without NUL"),
+]
+SecretName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9_-]{1,255}(@(latest|[1-9][0-9]{0,9}))?$"),
+    Allowed(
+        "the name of a secret in Secret Manager, with @version if not the latest, such as hf-token"
+        " or hf-token@3"
+    ),
+]
+
+RequestPath = Annotated[
+    str,
+    Field(max_length=1024, pattern=r"^/([A-Za-z0-9._~+,:@%&=?-][A-Za-z0-9._~+,:@%&=?/-]*)?$"),
+    AfterValidator(_without_dots),
+    Allowed(
+        "a path that starts with one /, of letters, digits and . _ ~ + , : @ % & = ? / -, without"
+        " dot segments"
+    ),
+]
+RoutePath = Annotated[
+    str,
+    Field(max_length=255, pattern=r"^(/|(/[A-Za-z0-9._~-]+)+)$"),
+    AfterValidator(_without_dots),
+    Allowed(
+        "/ or /name/name of letters, digits and . _ ~ -, without *, query, empty or dot segments or"
+        " a / at the end"
+    ),
+]
+Host = Annotated[
+    str,
+    Field(max_length=253, pattern=rf"^(\*|{_LABEL}(\.{_LABEL})*)$"),
+    Allowed("a lower-case host name without port, or * for any host"),
+]
+Certificate = Annotated[
+    str,
+    Field(pattern=rf"^({_PROJECT}global/sslCertificates/)?{_RFC1035}$"),
+    AfterValidator(_certificate),
+    Allowed("the name of a global SSL certificate, or global/sslCertificates/<name>"),
+]
+
+MachineType = Annotated[
+    str,
+    Field(max_length=63, pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)+$"),
+    Allowed("a machine type's bare name, such as g2-standard-12"),
+]
+AcceleratorType = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
+    Allowed("an accelerator type's bare name, such as nvidia-l4"),
+]
+BootImage = Annotated[
+    str,
+    Field(pattern=rf"^{_PROJECT}global/images/(family/)?{_RFC1035}$"),
+    Allowed(
+        "projects/<project>/global/images/<name> or projects/<project>/global/images/family/<name>"
+    ),
+]
+ServiceAccount = Annotated[
+    str,
+    Field(
+        max_length=254,
+        pattern=(
+            r"^[a-z0-9][a-z0-9.-]{0,62}@([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+gserviceaccount\.com$"
+        ),
+    ),
+    Allowed("a service account's e-mail address, <name>@<project>.iam.gserviceaccount.com"),
+]
+Network = Annotated[
+    str,
+    Field(pattern=rf"^{_PROJECT}global/networks/{_RFC1035}$"),
+    Allowed("global/networks/<name>, with projects/<project>/ before it if shared"),
+]
+Subnetwork = Annotated[
+    str,
+    Field(pattern=rf"^{_PROJECT}regions/[a-z]+-[a-z]+[0-9]+/subnetworks/{_RFC1035}$"),
+    Allowed("regions/<region>/subnetworks/<name>, with projects/<project>/ before it if shared"),
+]
+Tag = Annotated[
+    str,
+    Field(pattern=rf"^{_RFC1035}$"),
+    Allowed("1 to 63 lower-case letters, digits and hyphens, starting with a letter"),
+]
+LabelKey = Annotated[
+    str,
+    Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$"),
+    Allowed("1 to 63 lower-case letters, digits, _ and -, starting with a letter"),
+]
+LabelValue = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9_-]{0,63}$"),
+    Allowed("at most 63 lower-case letters, digits, _ and -"),
+]
+
+Region = Annotated[
+    str,
+    Field(pattern=r"^[a-z]{2,20}-[a-z]{2,20}[0-9]{1,2}$"),
+    Allowed("a Compute Engine region, such as us-central1"),
+]
+Zone = Annotated[
+    str,
+    Field(pattern=r"^[a-z]{2,20}-[a-z]{2,20}[0-9]{1,2}-[a-z][a-z0-9]{0,5}$"),
+    Allowed("a Compute Engine zone, such as us-central1-a"),
+]
+
+MetricName = Annotated[
+    str,
+    Field(max_length=200, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/[A-Za-z0-9_.:-]+)+$"),
+    Allowed("a Cloud Monitoring metric type, such as custom.googleapis.com/queue_depth"),
+]
+ScheduleName = Annotated[
+    str,
+    Field(pattern=rf"^{_RFC1035}$"),
+    Allowed("1 to 63 lower-case letters, digits and hyphens, starting with a letter"),
+]
+Cron = Annotated[
+    str,
+    Field(max_length=200, pattern=r"^[0-9A-Za-z*,/ -]+$"),
+    AfterValidator(_cron),
+    Allowed(
+        "five cron fields (minute, hour, day of month, month, day of week) that can ever come true,"
+        " such as 0 8 * * MON-FRI"
+    ),
+]
+TimeZone = Annotated[
+    str,
+    Field(max_length=64, pattern=r"^[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"),
+    AfterValidator(_timezone),
+    Allowed("a time zone of the IANA database, such as Europe/Berlin"),
+]

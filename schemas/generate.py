@@ -1,0 +1,298 @@
+"""Writes what is published about messages: `schemas/model-release.v1.json`, `docs/spec.md`, and the
+tables of fields in `README.md`, all made from the types.
+
+    python -m rollout.schema           writes them
+    python -m rollout.schema --check   says which are stale, and fails if any is
+
+Never part of the deployed functions. The schema describes messages, not stored specs: every field
+may be left out or null."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from rollout.spec.message import CommandMessage, ReleaseMessage
+from rollout.spec.model import Sections
+from rollout.spec.rules import RULES
+from rollout.spec.validation import schema_of, target_of, value_of, words_of
+
+ROOT = Path(__file__).parent.parent
+SCHEMA, PAGE, README = "schemas/model-release.v1.json", "docs/spec.md", "README.md"
+ID = "urn:slipway:schemas:model-release:v1"
+NULL = {"type": "null"}
+
+Node = dict[str, Any]
+_MARKUP = re.compile(r"[*_<~]")
+
+
+def published(root: Path) -> dict[str, str]:
+    """The text of each generated file, by its path; of the README, where there is one, the part
+    between the marks is made."""
+    made = {SCHEMA: json.dumps(message_schema(), indent=2) + "\n", PAGE: page()}
+    readme = root / README
+    return made | (
+        {README: inserted(readme.read_text("utf-8"), "fields", folded())} if readme.exists() else {}
+    )
+
+
+def inserted(text: str, mark: str, part: str) -> str:
+    """The text with `part` in place of what stands between `<!-- mark: ... -->` and `<!-- end of
+    mark -->`."""
+    pattern = rf"(<!-- {mark}: [^>]*-->\n).*?(\n<!-- end of {mark} -->)"
+    found, times = re.subn(
+        pattern, lambda marks: f"{marks[1]}\n{part}\n{marks[2]}", text, count=1, flags=re.DOTALL
+    )
+    if not times:
+        raise ValueError(f"there is no place marked {mark}")
+    return found
+
+
+def stale(root: Path) -> tuple[str, ...]:
+    return tuple(
+        path
+        for path, text in published(root).items()
+        if not (root / path).exists() or (root / path).read_text("utf-8") != text
+    )
+
+
+# ---- The JSON Schema
+
+
+def message_schema() -> Node:
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": ID,
+        "title": "Slipway message",
+        "description": (
+            "What may be published on the topic model-releases: a model-release event or, with"
+            " `command`, a command."
+        ),
+        "type": "object",
+        "if": {"required": ["command"]},
+        "then": _message(CommandMessage),
+        "else": _message(ReleaseMessage),
+    }
+
+
+def _message(kind: type[BaseModel]) -> Node:
+    schema = schema_of(kind)
+    whole = _published(schema, schema, is_merged=True, is_message=True)
+    return {**whole, "type": "object", "required": schema["required"]}
+
+
+_REPLACED = {
+    "$defs",
+    "const",
+    "enum",
+    "title",
+    "x-allowed",
+    "x-default",
+    "properties",
+    "patternProperties",
+    "propertyNames",
+    "required",
+    "default",
+}
+
+
+def _published(
+    node: Mapping[str, Any], schema: Node, is_merged: bool, is_message: bool = False
+) -> Node:
+    """A node of pydantic's schema as it is published: references put in place, our own words as
+    description, and, where messages are merged, nothing required and null for "the default"."""
+    whole = target_of(node, schema)
+    made: Node = {key: value for key, value in whole.items() if key not in _REPLACED} | _told(whole)
+    values = whole.get("enum") or ([whole["const"]] if "const" in whole else [])
+    if is_merged or NULL in node.get("anyOf", []):
+        made["type"] = [whole["type"], "null"]
+        values = [*values, None] if values else []
+    if values:
+        made["enum"] = values
+    if whole["type"] == "object":
+        made |= _object(whole, schema, is_merged, is_message)
+    elif whole["type"] == "array":
+        made["items"] = _published(whole["items"], schema, is_merged=False)
+    return made
+
+
+def _told(node: Node) -> Node:
+    """What people are told of a field, and its default where that is one plain value."""
+    allowed, otherwise, default = (node.get(key) for key in ("x-allowed", "x-default", "default"))
+    parts = (
+        node.get("description"),
+        allowed and f"Allowed: {allowed}",
+        otherwise and f"Default: {otherwise}",
+    )
+    text = {"description": ". ".join(part for part in parts if part)} if any(parts) else {}
+    return text if default is None or isinstance(default, dict) else text | {"default": default}
+
+
+def _object(node: Node, schema: Node, is_merged: bool, is_message: bool) -> Node:
+    required = node.get("required", [])
+    if "properties" not in node:
+        names = {
+            key: value
+            for key, value in node.get("propertyNames", {}).items()
+            if not key.startswith("x-")
+        }
+        names["pattern"] = next(iter(node["patternProperties"]))  # every kind of name has a pattern
+        return {
+            "propertyNames": names,
+            "additionalProperties": _published(value_of(node), schema, is_merged),
+        }
+    properties = {
+        name: _published(member, schema, is_merged and not (is_message and name in required))
+        for name, member in node["properties"].items()
+    }
+    kept = {"required": required} if required and not is_merged else {}
+    return {"properties": properties, **kept, "additionalProperties": False}
+
+
+# ---- The page
+
+_INTRODUCTION = """\
+<!-- Made by `python -m schemas.generate` from rollout/spec/model.py, rollout/spec/message.py and rollout/spec/rules.py. Change those, not this. -->
+# Messages
+
+A message on the topic `model-releases` is a JSON object of at most 64 KB: a **model-release event** or a **command**. The same is
+in [model-release.v1.json](../schemas/model-release.v1.json) as a JSON Schema; [examples](../examples) holds whole messages.
+
+What an event leaves out is inherited from the model's current release, by JSON Merge Patch (RFC 7396): objects are merged
+field by field, lists are replaced whole, and `null` returns a field to its default. The first event of a model inherits
+nothing and needs `artifact`. A default that follows from other fields is worked out anew with each release.
+
+Fields that are unknown, or that mean nothing beside the others, are errors. All errors of a message are reported together:
+
+    scaling.max: must be an integer from 1 to 2000, got "lots"
+"""
+
+
+def page() -> str:
+    tables = _tables()
+    parts = [_INTRODUCTION, "## The event", tables.pop("")[1]]
+    for section, (about, table) in tables.items():
+        parts += [f"## {section}", about, table]
+    rules = "\n".join(f"- {' '.join((rule.__doc__ or '').split())}" for rule in RULES)
+    command = schema_of(CommandMessage)
+    parts += [
+        "## Rules between fields",
+        rules,
+        "## Commands",
+        _table("", command["properties"], command),
+    ]
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def folded() -> str:
+    """The tables of the event and its sections, each behind a line that opens it."""
+    parts = []
+    for section, (about, table) in _tables().items():
+        title = f"<code>{section}</code>: {about}" if section else about
+        parts.append(f"<details>\n<summary>{title}</summary>\n\n{table}\n\n</details>")
+    return "\n".join(parts)
+
+
+def _tables() -> dict[str, tuple[str, str]]:
+    """What each section is about and its table; under no name, the event's own fields."""
+    release = schema_of(ReleaseMessage)
+    envelope = {
+        name: node
+        for name, node in release["properties"].items()
+        if name not in Sections.model_fields
+    }
+    tables = {"": ("The event itself.", _table("", envelope, release))}
+    for section in Sections.model_fields:
+        node = target_of(release["properties"][section], release)
+        about = release["$defs"][type(Sections.model_fields[section].default).__name__][
+            "description"
+        ]
+        tables[section] = (
+            " ".join(about.split()),
+            _table(f"{section}.", node["properties"], release),
+        )
+    return tables
+
+
+def _table(prefix: str, properties: Node, schema: Node) -> str:
+    required = set(schema["required"]) if not prefix else set()
+    rows = [
+        row
+        for name, node in properties.items()
+        for row in _rows(f"{prefix}{name}", node, schema, name in required)
+    ]
+    return "\n".join(["| field | allowed | default | meaning |", "|---|---|---|---|", *rows])
+
+
+def _rows(path: str, node: Node, schema: Node, is_required: bool) -> Iterator[str]:
+    """A row for the field and, where it holds objects, rows for what is in them."""
+    whole = target_of(node, schema)
+    inner = whole
+    if whole.get("type") == "array":
+        inner, path_of_inner = target_of(whole["items"], schema), f"{path}[]"
+    elif "properties" not in whole and whole.get("type") == "object":
+        inner, path_of_inner = target_of(value_of(whole), schema), f"{path}.<name>"
+    else:
+        path_of_inner = path
+    cells = (
+        f"`{path}`",
+        _allowed(whole, schema),
+        _default(whole, is_required),
+        whole.get("description", ""),
+    )
+    yield "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
+    for name, member in inner.get("properties", {}).items():
+        yield from _rows(
+            f"{path_of_inner}.{name}", member, schema, name in inner.get("required", ())
+        )
+
+
+def _allowed(node: Node, schema: Node) -> str:
+    words = words_of(node)
+    if node.get("type") == "array" and "x-allowed" not in node:
+        words += f", each {words_of(target_of(node['items'], schema))}"
+    elif node.get("type") == "object" and "properties" not in node:
+        names, value = (
+            node.get("propertyNames", {}).get("x-allowed", ""),
+            target_of(value_of(node), schema),
+        )
+        words += f"; names: {names}" + (
+            "" if "properties" in value else f"; values: {words_of(value)}"
+        )
+    return _MARKUP.sub(r"\\\g<0>", words)
+
+
+def _default(node: Node, is_required: bool) -> str:
+    if is_required:
+        return "required"
+    if "x-default" in node:
+        return str(node["x-default"])
+    value = node.get("default")
+    if value is None:
+        return "none"
+    return "see below" if isinstance(value, dict) and value else f"`{json.dumps(value)}`"
+
+
+def main(arguments: list[str]) -> int:
+    if arguments == ["--check"]:
+        old = stale(ROOT)
+        for path in old:
+            print(f"{path} is stale; run python -m schemas.generate")
+        return 1 if old else 0
+    if arguments:
+        print("usage: python -m schemas.generate [--check]")
+        return 2
+    for path, text in published(ROOT).items():
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(text, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,120 @@
+"""The seeded defects: what a patch says of itself, and how it is put into a copy of the tree. Pure,
+but for reading the files.
+
+A patch is a head and a unified diff, which `git apply --unidiff-zero` takes as well:
+
+    What is wrong with the code then, in a sentence or two.
+
+    Breaks: rule 5, and in what way
+    Killed by: a test that should notice, as pytest names it (one a line; the likeliest first)
+    Survives: why no test can notice, where none can
+
+    --- a/handlers/records.py
+    ...
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+ROOT = FOLDER.parents[2]
+DEPLOYED = ("main.py", "handlers/", "rollout/", "infra/", "deploy/")
+LABEL = re.compile(r"rule (?:10|[1-9])|I(?:1[0-5]|[1-9])|S(?:1[01]|[1-9])")
+_FIELD = re.compile(r"^(Breaks|Killed by|Survives): (.+)$", re.MULTILINE)
+_HUNK = re.compile(r"^@@ .*?@@.*$", re.MULTILINE)
+
+
+class DoesNotApply(Exception):
+    """The code that a patch changes is not there, or there more than once: the patch has to be made
+    anew."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One place of a file: `old` must stand in it exactly once."""
+
+    path: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Patch:
+    name: str
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """Of the mistake itself: not of what is said of it, nor of the line on which it stands
+        today."""
+        text = repr([(edit.path, edit.old, edit.new) for edit in self.edits])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def what(self) -> str:
+        """What is wrong with the code then."""
+        return " ".join(self._head.split("\n\n")[0].split())
+
+    @property
+    def breaks(self) -> str:
+        return "; ".join(self._field("Breaks"))
+
+    @property
+    def killers(self) -> tuple[str, ...]:
+        return self._field("Killed by")
+
+    @property
+    def survives(self) -> str:
+        """Why no test can notice; empty where one should."""
+        return " ".join(self._field("Survives"))
+
+    @cached_property
+    def edits(self) -> tuple[Edit, ...]:
+        found = []
+        for part in re.split(r"^--- a/", self.text, flags=re.MULTILINE)[1:]:
+            path, _, rest = part.partition("\n")
+            if not rest.startswith(f"+++ b/{path}\n"):
+                raise DoesNotApply(
+                    f"{self.name}: {path} is not followed by the same path as +++ b/"
+                )
+            found += [
+                Edit(path, _side(hunk, "-"), _side(hunk, "+")) for hunk in _HUNK.split(rest)[1:]
+            ]
+        return tuple(found)
+
+    @property
+    def _head(self) -> str:
+        return self.text.partition("\n--- a/")[0]
+
+    def _field(self, name: str) -> tuple[str, ...]:
+        return tuple(text.strip() for field, text in _FIELD.findall(self._head) if field == name)
+
+
+def _side(hunk: str, sign: str) -> str:
+    """The lines of a hunk before the change (`-`) or after it (`+`)."""
+    return "".join(f"{line[1:]}\n" for line in hunk.splitlines() if line[:1] in (" ", sign))
+
+
+def patches() -> tuple[Patch, ...]:
+    return tuple(
+        Patch(path.stem, path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.patch"))
+    )
+
+
+def patched(patch: Patch, folder: Path) -> dict[Path, str]:
+    """The changed files' new text. Raises `DoesNotApply`; writes nothing."""
+    found: dict[Path, str] = {}
+    for edit in patch.edits:
+        path = folder / edit.path
+        text = found.get(path) or path.read_text("utf-8")
+        if edit.old == edit.new or text.count(edit.old) != 1:
+            raise DoesNotApply(
+                f"{patch.name}: what it changes stands {text.count(edit.old)} times in {edit.path}"
+            )
+        found[path] = text.replace(edit.old, edit.new)
+    return found

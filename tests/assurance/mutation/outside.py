@@ -1,0 +1,184 @@
+"""Mutants of what mutmut leaves alone: what runs when a module is imported, class bodies, and
+functions with a decorator.
+
+mutmut puts all mutants of a function side by side in one module, which only a function can bear.
+Here each mutant is a copy of the whole file, imported anew by a fork of this process in a tree of
+its own. The changes are mutmut's, of numbers, comparisons, `and`, `or`, `not`, `in`, `is`, True and
+False; texts, types and decorators are left as they are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import libcst
+from libcst.metadata import MetadataWrapper, PositionProvider
+from mutmut.mutation import mutators
+
+from tests.assurance.mutation.scores import ROOT, Score, files
+
+NEEDED = (
+    "docs",
+    "examples",
+    "infra",
+    "rollout",
+    "schemas",
+    "tests/rollout",
+    "README.md",
+    "pyproject.toml",
+)
+OURS = ("handlers", "infra", "local", "rollout", "tests")
+LONGEST_SECONDS = 300
+ARGUMENTS = (
+    "-x",
+    "-q",
+    "--noconftest",
+    "-p",
+    "no:xdist",
+    "-p",
+    "no:cacheprovider",
+    "--hypothesis-profile=ci",
+)
+# Those that look at many things for little time come first; the slow ones, which try many values,
+# last.
+FIRST, LAST = (
+    ("test_spec_schema.py", "test_kinds.py", "test_gates.py"),
+    (
+        "test_spec_json.py",
+        "test_spec_properties.py",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    file: str
+    line: int
+    change: str
+    source: str
+
+
+def mutants(file: str, source: str) -> list[Mutant]:
+    wrapper = MetadataWrapper(libcst.parse_module(source))
+    found = _Outside()
+    wrapper.visit(found)
+    module = wrapper.module
+    return [
+        Mutant(
+            file,
+            line,
+            " -> ".join(module.code_for_node(node).strip() for node in (before, after)),
+            libcst.ensure_type(module.deep_replace(before, after), libcst.Module).code,
+        )
+        for line, before, after in found.changes
+    ]
+
+
+class _Outside(libcst.CSTVisitor):
+    """Gathers what may be changed: each node with what mutmut makes of it."""
+
+    METADATA_DEPENDENCIES = (PositionProvider,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes: list[tuple[int, libcst.CSTNode, libcst.CSTNode]] = []
+
+    def on_visit(self, node: libcst.CSTNode) -> bool:
+        if isinstance(node, libcst.Decorator) or (
+            isinstance(node, libcst.FunctionDef) and not node.decorators
+        ):
+            return False
+        for after in _changed(node):
+            line = self.get_metadata(PositionProvider, node).start.line
+            self.changes.append((line, node, after))
+        return True
+
+
+def _changed(node: libcst.CSTNode) -> Iterator[libcst.CSTNode]:
+    if isinstance(node, libcst.BaseNumber):
+        yield from mutators.operator_number(node)
+    elif isinstance(node, libcst.Name):
+        yield from mutators.operator_name(node)
+    elif isinstance(node, libcst.BooleanOperation):
+        yield from mutators.operator_swap_op(node)
+    elif isinstance(node, libcst.ComparisonTarget):
+        yield from mutators.operator_swap_op(node)
+        yield from (
+            node.with_changes(operator=operator)
+            for operator in mutators.operator_keywords(node.operator)
+        )
+    elif isinstance(node, libcst.UnaryOperation):
+        yield from mutators.operator_remove_unary_ops(node)
+
+
+def tried(told: bool = True) -> list[Score]:
+    """A score for each file that has anything outside of functions to change; what survives is
+    printed."""
+    with TemporaryDirectory() as folder:
+        tree = _tree(Path(folder))
+        if _end_of_tests(tree) != 0:
+            raise RuntimeError("the tests of tests/rollout fail on the code as it is")
+        return [score for file in files() if (score := _tried(file, tree, told)).total]
+
+
+def _tree(tree: Path) -> Path:
+    for name in NEEDED:
+        there = tree / name
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, there, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, there)
+    return tree
+
+
+def _tried(file: str, tree: Path, told: bool) -> Score:
+    source = (tree / file).read_text("utf-8")
+    score = Score(file)
+    for mutant in mutants(file, source):
+        (tree / file).write_text(mutant.source, "utf-8")
+        end = _end_of_tests(tree)
+        if end == 0 and told:
+            print(f"survived: {file}:{mutant.line}: {mutant.change}", flush=True)
+        score += Score(file, killed=int(end > 0), survived=int(end == 0), timed_out=int(end < 0))
+    (tree / file).write_text(source, "utf-8")
+    return score
+
+
+def _end_of_tests(tree: Path) -> int:
+    """pytest's exit status in a fork of this process, or the signal that ended it as a negative
+    number."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = 70
+    try:
+        status = _tests_of(tree)
+    finally:
+        os._exit(status)
+
+
+def _tests_of(tree: Path) -> int:
+    import pytest
+
+    signal.alarm(LONGEST_SECONDS)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+    os.chdir(tree)
+    sys.dont_write_bytecode = True
+    sys.path[:] = [str(tree), *(path for path in sys.path if path not in ("", str(ROOT)))]
+    for name in [name for name in sys.modules if name.split(".")[0] in OURS]:
+        del sys.modules[name]
+    every = sorted(path.name for path in (tree / "tests/rollout").glob("test_*.py"))
+    ordered = [*FIRST, *(name for name in every if name not in FIRST + LAST), *LAST]
+    return int(
+        pytest.main(
+            [*ARGUMENTS, f"--rootdir={tree}", *(f"tests/rollout/{name}" for name in ordered)]
+        )
+    )

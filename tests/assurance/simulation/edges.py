@@ -1,0 +1,111 @@
+"""What handlers get instead of the real thing: clocks, a store and a bus, each call through
+`Simulation.boundary`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Protocol, TypeVar
+
+from infra.store.port import Document, Write
+from infra.store.sqlite import SqliteStore
+from tests.assurance.simulation.memory import MemoryStore
+from tests.assurance.simulation.schedule import Fault
+
+T = TypeVar("T")
+
+
+class Boundary(Protocol):
+    """The part of a simulation that the edges know."""
+
+    def __call__(
+        self, name: str, target: str, is_write: bool, do: Callable[[Fault | None], T]
+    ) -> T: ...
+
+
+class WorkerClock:
+    """The clock of whichever worker runs, with its skew."""
+
+    def __init__(self, now: Callable[[], float], sleep: Callable[[float], None]) -> None:
+        self._now, self._sleep = now, sleep
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._now(), UTC)
+
+    def sleep(self, seconds: float) -> None:
+        self._sleep(seconds)
+
+
+class ServerClock:
+    """Pub/Sub's own clock."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._now(), UTC)
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError("nobody waits by this clock")
+
+
+class SimStore:
+    """The store of all workers. `committed` hears of every commit that was made."""
+
+    def __init__(
+        self,
+        boundary: Boundary,
+        store: MemoryStore | SqliteStore,
+        committed: list[Callable[[tuple[Write, ...]], None]],
+    ) -> None:
+        self._boundary, self._store, self._committed = boundary, store, committed
+
+    def get(self, path: str) -> Document | None:
+        return self._boundary("store.get", path, False, lambda _: self._store.get(path))
+
+    def get_many(self, paths: Iterable[str]) -> dict[str, Document]:
+        wanted = tuple(paths)
+        return self._boundary(
+            "store.get_many", wanted[0], False, lambda _: self._store.get_many(wanted)
+        )
+
+    def due(self, now: datetime, limit: int) -> tuple[str, ...]:
+        return self._boundary("store.due", "", False, lambda _: self._store.due(now, limit))
+
+    def list(
+        self, collection_path: str, limit: int, after: str | None = None
+    ) -> tuple[Document, ...]:
+        return self._boundary(
+            "store.list",
+            collection_path,
+            False,
+            lambda _: self._store.list(collection_path, limit, after),
+        )
+
+    def commit(self, *writes: Write) -> dict[str, str]:
+        def do(_: Fault | None) -> dict[str, str]:
+            done = self._store.commit(*writes)
+            for look in self._committed:
+                look(writes)
+            return done
+
+        return self._boundary(
+            "store.commit", ",".join(write.path for write in writes[:2]), True, do
+        )
+
+
+class SimBus:
+    """The bus of all workers."""
+
+    def __init__(
+        self, boundary: Boundary, publish: Callable[[str, bytes, Mapping[str, str]], str]
+    ) -> None:
+        self._boundary, self._publish = boundary, publish
+
+    def publish(
+        self, topic: str, data: bytes, attributes: Mapping[str, str] = MappingProxyType({})
+    ) -> str:
+        return self._boundary(
+            "bus.publish", topic, True, lambda _: self._publish(topic, data, attributes)
+        )

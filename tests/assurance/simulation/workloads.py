@@ -1,0 +1,189 @@
+"""What people ask for in a run: steps, each taken when the story has come so far. Faults come on
+top.
+
+A step waits for the one before it and then for its own moment: `settled`, a phase's name in the
+model's log, or seconds. A moment that never comes is given up after a quarter of an hour, as a
+person would."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+IMAGE = "us-docker.pkg.dev/p/r/tiny"
+SECRET = "hunter2-do-not-tell"
+BASE: dict[str, Any] = {
+    "scaling": {"min": 3, "max": 6},
+    "traffic": {"draining_seconds": 0},
+    "rollout": {"steps": [50, 100], "bake_seconds": 15, "progress_deadline_seconds": 420},
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    when: str | float
+    body: dict[str, Any] = field(default_factory=dict)
+    do: str = ""
+    model: str = "tiny"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """`is_racy`: how it gets to its end depends on how fast things go, so that delays alone may
+    change that; `serves` is then the release that has to serve in the end, where one has to."""
+
+    name: str
+    steps: tuple[Step, ...]
+    models: tuple[str, ...] = ("tiny",)
+    bad: dict[str, dict[str, Any]] = field(default_factory=dict)
+    is_racy: bool = False
+    serves: str = ""
+
+
+def release(when: str | float, version: str, model: str = "tiny", **sections: Any) -> Step:
+    artifact = {"image": f"{IMAGE}:{version}", "env": {"TOKEN": SECRET}}
+    return Step(
+        when, {"model": model, "version": version, "artifact": artifact, **sections}, model=model
+    )
+
+
+def first(
+    model: str = "tiny", version: str = "1", when: str | float = 0.0, **sections: Any
+) -> Step:
+    return release(
+        when,
+        version,
+        model,
+        **{name: BASE.get(name, {}) | sections.get(name, {}) for name in {**BASE, **sections}},
+    )
+
+
+def command(when: str | float, verb: str, model: str = "tiny", **fields: Any) -> Step:
+    return Step(when, {"model": model, "command": verb, **fields}, model=model)
+
+
+SETTLED = "settled"
+SECONDS = 5.0
+NEVER = {"never_ready": True}
+WORKLOADS: dict[str, Workload] = {
+    each.name: each
+    for each in (
+        Workload("create", (first(),)),
+        Workload("swap", (first(), release(SETTLED, "2"))),
+        Workload(
+            "roll",
+            (first(rollout={"steps": [10, 50, 100]}), release(SETTLED, "2"), release(SETTLED, "3")),
+        ),
+        Workload(
+            "scale",
+            (
+                first(),
+                release(SETTLED, "2", scaling={"min": 4, "max": 8}),
+                release(SETTLED, "3", scaling={"min": 2, "max": 4}),
+            ),
+        ),
+        Workload(
+            "settings",
+            (
+                first(),
+                Step(SETTLED, do="others"),
+                release(1.0, "2", traffic={"path": "/other"}, rollout={"surge": 4}),
+            ),
+        ),
+        Workload(
+            "nonsense",
+            (
+                first(),
+                Step(
+                    SETTLED,
+                    {
+                        "model": "tiny",
+                        "version": "2",
+                        "scaling": {"min": -1},
+                        "artifact": {"env": {"TOKEN": SECRET}},
+                    },
+                ),
+                Step(1.0, {"model": "tiny", "command": "fly"}),
+                release(SETTLED, "2"),
+                Step(SETTLED, {"model": "tiny", "version": "2", "scaling": {"min": 5}}),
+                command(1.0, "rollback", version="7"),
+            ),
+        ),
+        Workload(
+            "abort", (first(), release(SETTLED, "2"), command("step_1", "abort")), is_racy=True
+        ),
+        Workload(
+            "pause",
+            (first(), release(SETTLED, "2"), command("step_1", "pause"), command(120.0, "resume")),
+            is_racy=True,
+        ),
+        Workload("rollback", (first(), release(SETTLED, "2"), command(SETTLED, "rollback"))),
+        Workload("bad", (first(), release(SETTLED, "2"), release(SETTLED, "3")), bad={"2": NEVER}),
+        Workload("bad-first", (first(), release(SETTLED, "2")), bad={"1": NEVER}),
+        Workload("retire", (first(), Step(SETTLED, do="others"), command(1.0, "retire"))),
+        Workload(
+            "recreate", (first(), command(SETTLED, "retire"), first(version="2", when=SETTLED))
+        ),
+        Workload(
+            "retire-midway",
+            (first(), release(SETTLED, "2"), command("step_1", "retire")),
+            is_racy=True,
+        ),
+        Workload(
+            "supersede", (first(), release(SETTLED, "2"), release("step_2", "3")), is_racy=True
+        ),
+        Workload(
+            "two-models",
+            (first(), first("other", when=1.0), release(SETTLED, "2")),
+            ("tiny", "other"),
+        ),
+        Workload("busy", (first(), Step(SETTLED, do="load"), release(60.0, "2"))),
+        # It ends long before the release's deadline, also for a worker that stands still meanwhile:
+        # else going back is honest.
+        Workload(
+            "stock-out",
+            (first(), Step(SETTLED, do="stock_out"), release(1.0, "2"), Step(120.0, do="stock_in")),
+        ),
+        Workload("unexposed", (first(traffic={"exposure": "none"}), release(SETTLED, "2"))),
+        Workload(
+            "burst",
+            (first(), release(SETTLED, "2"), release(3.0, "3"), release(20.0, "4")),
+            is_racy=True,
+            serves="4",
+        ),
+        Workload(
+            "hurry",
+            (
+                first(),
+                release(1.0, "2"),
+                command(1.0, "pause"),
+                release(SECONDS, "3"),
+                command(2.0, "promote"),
+                release(60.0, "4"),
+            ),
+            is_racy=True,
+            serves="4",
+        ),
+        Workload(
+            "again",
+            (
+                first(),
+                release(SETTLED, "2"),
+                release(SETTLED, "2", force=True),
+                command(30.0, "rollback", version="1"),
+            ),
+            bad={"2": NEVER},
+            is_racy=True,
+            serves="1",
+        ),
+        Workload(
+            "wait",
+            (first(rollout={"on_newer": "wait"}), release(SETTLED, "2"), release("step_1", "3")),
+            is_racy=True,
+            serves="3",
+        ),
+        Workload(
+            "in-place", (first(rollout={"unavailable": 3, "steps": [100]}), release(SETTLED, "2"))
+        ),
+    )
+}
