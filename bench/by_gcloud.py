@@ -190,7 +190,7 @@ def _until_settled(stack: Stack, version: str) -> None:
                     f"release {version}: {document.data['outcome']}: {document.data.get('why')}"
                 )
             model = stack.store.get(repository.model_path(MODEL))
-            if model and model.data.get("wake_at") is None:
+            if model and model.data.get("requeue_at") is None:
                 return
         time.sleep(0.1)
     raise RuntimeError(

@@ -32,11 +32,11 @@ from bench.setting import (
     no_compute,
     release_message,
 )
-from handlers.reconcile.loop import turn
+from handlers.reconcile.loop import reconcile
 from infra.compute.client import Compute
 from infra.fleet.model import Plan
-from infra.fleet.observe import observed
-from infra.fleet.plan import look, plan
+from infra.fleet.observe import observe
+from infra.fleet.plan import full_reads, plan
 from infra.store import repository
 from infra.wiring import RealClock, World
 from rollout.advance import advance
@@ -125,7 +125,7 @@ def _provision(setting: Setting, model: str) -> tuple[float, Plan]:
         began = time.monotonic()
         try:
             with suppress(Enough):
-                turn(world, model)
+                reconcile(world, model)
         finally:
             log.removeHandler(watch)
     if not watch.is_done:
@@ -135,13 +135,13 @@ def _provision(setting: Setting, model: str) -> tuple[float, Plan]:
 
 def _planned(world: World, model: str) -> Plan:
     """What the turn is going to plan, by the same pure functions."""
-    held = repository.read(world, model)
+    held = repository.load_state(world, model)
     if held is None or held.state.desired.release is None:
         raise RuntimeError(f"release 1 of {model} was not accepted")
     state, releases = held.state, (held.state.desired.release,)
-    snapshot = world.compute.observe(look(model, releases, sweep=True))
+    snapshot = world.compute.observe(full_reads(model, releases, sweep=True))
     answer = advance(
-        state.rollout, state.desired, observed(snapshot, model), Evidence(), world.clock.now()
+        state.rollout, state.desired, observe(snapshot, model), Evidence(), world.clock.now()
     )
     return plan(answer.target, snapshot)
 

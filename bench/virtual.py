@@ -15,7 +15,7 @@ from typing import Any
 from bench.results import Row, row
 from bench.setting import release_message
 from compute_emulator.call_log import LoggedCall
-from handlers.reconcile.loop import turn
+from handlers.reconcile.loop import reconcile
 from tests.scenario import MortalAdapter, MortalBus, MortalStore, Scenario
 
 TURNS, BATCHES = 40, 5
@@ -73,13 +73,13 @@ def settled() -> tuple[Row, Row]:
         MortalBus(scenario.bus, counting("bus")),
     )
     world = scenario.worker(store, bus, MortalAdapter(scenario.cloud, counting("compute")))
-    turn(world, "tiny")  # makes its clients
+    reconcile(world, "tiny")  # makes its clients
     scenario.cloud.calls.clear()
     spent = []
     for _ in range(BATCHES):
         began = time.process_time()
         for _ in range(TURNS):
-            turn(world, "tiny")
+            reconcile(world, "tiny")
         spent.append((time.process_time() - began) / TURNS * 1000)
     calls = scenario.cloud.calls.counts.total() / (TURNS * BATCHES)
     is_still = not changes(list(scenario.cloud.calls.log)) and scenario.cloud.calls.mutations == 0

@@ -15,7 +15,14 @@ from infra.store.documents import State, from_document
 from infra.store.port import Create, Document, Replace, Write
 from infra.wiring import World
 from rollout.model import Release
-from rollout.policy.policy import Load, Policy, counted, crowded, in_play, peak
+from rollout.policy.policy import (
+    Policy,
+    Usage,
+    competing,
+    live_releases,
+    max_usage,
+    quota_violations,
+)
 from rollout.spec.model import Spec
 
 PAGE = 200
@@ -25,14 +32,16 @@ ADMISSION = "settings/admission"
 Specs = tuple[Spec, ...]
 
 
-def no_room(world: World, policy: Policy, state: State, release: Release) -> tuple[str, ...]:
+def admission_violations(
+    world: World, policy: Policy, state: State, release: Release
+) -> tuple[str, ...]:
     """Why a release that arrived may not be accepted beside everything else that was; nothing where
     it may."""
     before = _specs(state)
     return _crowded(world, policy, state, (before, (*before, release.spec)), _specs)
 
 
-def no_room_left(world: World, policy: Policy, state: State) -> tuple[str, ...]:
+def candidate_violations(world: World, policy: Policy, state: State) -> tuple[str, ...]:
     """Why the candidate may not go on. Of other models' releases on their way only those count that
     were published before it, so that when there is no longer room for both, one goes back and not
     both."""
@@ -47,12 +56,12 @@ def no_room_left(world: World, policy: Policy, state: State) -> tuple[str, ...]:
         policy,
         state,
         (before, after),
-        lambda other: counted(other.rollout, other.desired, since),
+        lambda other: competing(other.rollout, other.desired, since),
     )
 
 
 def last_admission(world: World, policy: Policy) -> Document | None:
-    """The record of the release that was let in last. It is read before `no_room` adds up, and
+    """The record of the release that was let in last. It is read before `quota_violations` adds up, and
     replaced together with the model's document: of two releases that are accepted at once only one
     is, and the other is looked at anew."""
     return world.store.get(ADMISSION) if policy.is_about_the_project else None
@@ -82,9 +91,12 @@ def _crowded(
                 " cannot be added up"
             ),
         )
-    before, after = (peak(policy.prices, specs) for specs in grows)
-    return crowded(
-        policy, before, after, sum((peak(policy.prices, counts(other)) for other in others), Load())
+    before, after = (max_usage(policy.prices, specs) for specs in grows)
+    return quota_violations(
+        policy,
+        before,
+        after,
+        sum((max_usage(policy.prices, counts(other)) for other in others), Usage()),
     )
 
 
@@ -103,4 +115,4 @@ def _others(world: World, model: str) -> Iterator[State]:
 
 
 def _specs(state: State) -> Specs:
-    return tuple(release.spec for release in in_play(state.rollout, state.desired))
+    return tuple(release.spec for release in live_releases(state.rollout, state.desired))

@@ -25,7 +25,7 @@ from rollout.spec.model import incompatible
 def record_command(
     world: World, asked: CommandGiven, sent: Payload, published_at: datetime
 ) -> None:
-    held = repository.read(world, asked.model)
+    held = repository.load_state(world, asked.model)
     if held is None:
         raise Refuse(
             f"model: no model {asked.model} is known, so there is nothing to {asked.command}"
@@ -34,12 +34,12 @@ def record_command(
     if sent.key in state.seen:
         return
     now = world.clock.now()
-    after = replace(repository.remembered(state, sent.key), revision=state.revision + 1)
+    after = replace(repository.with_event_id(state, sent.key), revision=state.revision + 1)
     desired = state.desired
     if desired.latest and published_at < desired.latest:
         why = f"{asked.command} changes nothing: something newer was published before it came"
         version = desired.release.version if desired.release else ""
-        beside = repository.told(
+        beside = repository.record_transitions(
             after, (Transition(version, "commanded", "ignored", why),), now, sent.key
         )
     else:
@@ -56,7 +56,7 @@ def record_command(
             asked.reason,
         )
         wanted = replace(desired, commands=(*desired.commands, command), latest=published_at)
-        after = replace(after, desired=wanted, wake_at=now)
+        after = replace(after, desired=wanted, requeue_at=now)
         beside = admission.admit(policy, last, asked.model, grows) if grows else ()
     world.store.commit(repository.write_state(held, after), *beside)
     repository.publish_outbox(world, beside)
@@ -85,7 +85,7 @@ def _goals(
     )
     is_to_the_last = asked.command == "rollback" and isinstance(state.rollout.phase, Settled)
     grows = goal or (state.rollout.previous if is_to_the_last else None)
-    crowded = admission.no_room(world, policy, state, grows) if grows else ()
+    crowded = admission.admission_violations(world, policy, state, grows) if grows else ()
     if crowded:
         raise Refuse("; ".join(crowded))
     return goal, grows

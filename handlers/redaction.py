@@ -47,7 +47,7 @@ _IMAGE = re.compile(r"[^@]*(@sha256:[0-9a-f]*)?")  # no user:password@host
 _WORD = re.compile(rb"[A-Za-z0-9_\x80-\xff]+")
 
 
-def without_values(raw: bytes) -> bytes:
+def redact_message(raw: bytes) -> bytes:
     """The message without the values that could be secrets. One that is no JSON keeps its length
     and its punctuation, so that the place of a mistake can be found, and of its words the names of
     fields alone."""

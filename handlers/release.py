@@ -16,15 +16,15 @@ from typing import Any, assert_never
 
 from handlers import admission
 from handlers.command import record_command
-from handlers.redaction import without_values
+from handlers.redaction import redact_message
 from infra.bus.envelope import Message, Payload, Unreadable, payload, received
 from infra.fleet.resources import instance_template
 from infra.store import repository
 from infra.store.documents import State, release_from_document, release_to_document
 from infra.store.port import Conflict, Create, Put, Unstorable, Write
-from infra.store.repository import Held, Refuse
+from infra.store.repository import Refuse, StoredState
 from infra.wiring import World
-from rollout.commands import displaced
+from rollout.commands import superseded
 from rollout.model import Desired, Release, Transition
 from rollout.policy.policy import Policy, violations
 from rollout.spec.message import (
@@ -62,9 +62,13 @@ def accept(world: World, message: Message) -> str:
     asked = parse(decode_json(sent.data))
     match asked:
         case ReleaseRequested():
-            repository.until_saved(lambda: record_release(world, asked, sent, message.published_at))
+            repository.retry_on_conflict(
+                lambda: record_release(world, asked, sent, message.published_at)
+            )
         case CommandGiven():
-            repository.until_saved(lambda: record_command(world, asked, sent, message.published_at))
+            repository.retry_on_conflict(
+                lambda: record_command(world, asked, sent, message.published_at)
+            )
         case _:
             assert_never(asked)
     return asked.model
@@ -77,9 +81,9 @@ def record_release(
     one is put on record as superseded; what cannot be accepted raises `Refuse`."""
     path = repository.release_path(asked.model, asked.version)
     documents = world.store.get_many([repository.model_path(asked.model), path, repository.POLICY])
-    held = repository.held(documents.get(repository.model_path(asked.model))) or Held(
-        State(Desired(asked.model)), None
-    )
+    held = repository.stored_state(
+        documents.get(repository.model_path(asked.model))
+    ) or StoredState(State(Desired(asked.model)), None)
     state, known = held.state, documents.get(path)
     if sent.key in state.seen:
         return
@@ -106,16 +110,19 @@ def record_release(
     _check(
         state,
         release,
-        (*_forbidden(policy, state, release), *admission.no_room(world, policy, state, release)),
+        (
+            *_forbidden(policy, state, release),
+            *admission.admission_violations(world, policy, state, release),
+        ),
     )
     told = Transition(release.version, "published", "desired", _who(release))
-    ended = displaced(state.rollout, state.desired, f"release {release.version} is newer")
+    ended = superseded(state.rollout, state.desired, f"release {release.version} is newer")
     after = replace(
         state,
         desired=replace(
             state.desired, release=release, generation=release.generation, latest=published_at
         ),
-        wake_at=world.clock.now(),
+        requeue_at=world.clock.now(),
         revision=state.revision + 1,
     )
     _save(
@@ -131,7 +138,7 @@ def record_release(
 
 def _save(
     world: World,
-    held: Held,
+    held: StoredState,
     state: State,
     transitions: tuple[Transition, ...],
     release: Release,
@@ -143,12 +150,12 @@ def _save(
     known = {known.version: known for known in (held.state.desired.release, release) if known}
     writes: list[Write] = [Put(path, record) if release.force else Create(path, record)]
     writes += [
-        repository.ended(model, known[told.release], told, now)
+        repository.release_outcome(model, known[told.release], told, now)
         for told in transitions
         if told.outcome
     ]
-    told = repository.told(state, transitions, now, sent.key)
-    remembered = repository.remembered(state, sent.key)
+    told = repository.record_transitions(state, transitions, now, sent.key)
+    remembered = repository.with_event_id(state, sent.key)
     world.store.commit(
         repository.write_state(held, remembered),
         *{write.path: write for write in writes}.values(),
@@ -201,14 +208,16 @@ def _check(state: State, release: Release, forbidden: tuple[str, ...]) -> None:
 def quarantine(world: World, key: str, why: str, raw: bytes) -> None:
     """Put a message on record that can never be accepted: once, however often it comes, with a dead
     letter and a status event."""
-    now, size, raw = world.clock.now(), len(raw), without_values(raw)[:RAW_CAP]
+    now, size, raw = world.clock.now(), len(raw), redact_message(raw)[:RAW_CAP]
     data = {"why": why, "raw": base64.b64encode(raw).decode(), "size": size, "at": now}
     notice = json.dumps({"why": why, "quarantine": key, "size": size}).encode()
     about = {"why": why.encode(errors="replace")[:1000].decode(errors="ignore"), "quarantine": key}
     told = repository.status_attributes(key, "", now, "quarantine")
     outgoing = (
-        repository.outgoing(f"quarantine-{key}-dead", repository.DEAD_LETTERS, raw, about, now),
-        repository.outgoing(f"quarantine-{key}-status", repository.STATUS, notice, told, now),
+        repository.outbox_message(
+            f"quarantine-{key}-dead", repository.DEAD_LETTERS, raw, about, now
+        ),
+        repository.outbox_message(f"quarantine-{key}-status", repository.STATUS, notice, told, now),
     )
     try:
         world.store.commit(Create(f"quarantine/{key}", data), *outgoing)

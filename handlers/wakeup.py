@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from handlers.reconcile.drift_scan import survey
-from handlers.reconcile.loop import turn
+from handlers.reconcile.drift_scan import find_drifted
+from handlers.reconcile.loop import reconcile
 from infra.bus.envelope import Unreadable, received
 from infra.store import repository
 from infra.wiring import World
@@ -35,7 +35,7 @@ def handle(world: World, event: Any) -> None:
         case {"tick": True}:
             tick(world)
         case {"model": str(model)} if is_model_name(model):
-            turn(world, model, message.id)
+            reconcile(world, model, message.id)
         case _:
             log.warning(
                 "wake-up not understood",
@@ -54,7 +54,7 @@ def tick(world: World) -> None:
     now = world.clock.now()
     for model in world.store.due(now, DUE_AT_ONCE):
         repository.wake(world, model)
-    repository.publish_leftovers(world)
+    repository.publish_unsent(world)
     if now.minute % SURVEY_EVERY_MINUTES == 0:
-        for model in survey(world):
+        for model in find_drifted(world):
             repository.wake(world, model)

@@ -20,7 +20,7 @@ WIDTH, LEFT, RIGHT = 1000.0, 96.0, 24.0
 TOP, AREA, LANE, LANE_GAP = 92.0, 250.0, 26.0, 10.0
 INK, QUIET, LINE, PAPER = "#1f2933", "#66727f", "#e3e7eb", "#ffffff"
 COLOURS = ("#4c78b8", "#2f9e8f", "#e07a3f", "#8a63b8", "#b8923a")
-SHADES = {"desired": 0.12, "baking": 0.85, "going_back": 0.25, "retiring": 0.25}
+SHADES = {"desired": 0.12, "baking": 0.85, "rolling_back": 0.25, "retiring": 0.25}
 LETTER = 6.3  # an average letter of a 12 px text
 FONT = "font-family='Inter, system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif'"
 MARKS = {"succeeded": "✓ succeeded", "rolled_back": "↩ rolled back"}

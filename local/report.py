@@ -18,7 +18,7 @@ LOOKS = (
     "aggregatedList",
     "wait",
 )  # how the names of methods begin that change nothing
-PHASES = ("desired", "baking", "going_back", "retiring")  # beside step_1, step_2, ...
+PHASES = ("desired", "baking", "rolling_back", "retiring")  # beside step_1, step_2, ...
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class View:
     sample: Sample | None = None
     floor: int = 0
     calls: Mapping[str, int] = field(default_factory=dict)
-    waits: str = ""
+    waiting_for: str = ""
 
 
 class Screen(Protocol):
@@ -164,7 +164,7 @@ def _releases(view: View) -> RenderableType:
     for number, story in enumerate(view.stories):
         outcome = Text.from_markup(MARKS.get(story.outcome, story.outcome))
         is_moving = number == len(view.stories) - 1 and not story.outcome
-        why = view.waits if is_moving and view.waits else story.why
+        why = view.waiting_for if is_moving and view.waiting_for else story.why
         if story.outcome and story.reason:
             why = f"{story.reason}: {why}"
         table.add_row(

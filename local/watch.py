@@ -90,7 +90,7 @@ class Watcher:
         well = bool(last and last.by_version == last.healthy)
         return (
             bool(self.document)
-            and not self.document.get("wake_at")
+            and not self.document.get("requeue_at")
             and not self.document.get("claim")
             and well
         )

@@ -17,14 +17,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from rollout.commands import later, obey
+from rollout.commands import apply_commands, shift
 from rollout.gates import health
 from rollout.model import (
     Baking,
     Condition,
+    Decision,
     Desired,
     Evidence,
-    GoingBack,
     GroupTarget,
     Observed,
     Outcome,
@@ -33,75 +33,75 @@ from rollout.model import (
     Reason,
     Release,
     Retiring,
+    RollingBack,
     Rollout,
     Settled,
     Stepping,
     Target,
     Transition,
-    Turn,
-    name_of,
+    phase_name,
     step_name,
 )
 from rollout.spec.model import incompatible
 from rollout.strategies import rolling
 
-LOOK_AGAIN = timedelta(seconds=5)
-LOOK_AGAIN_LATER = timedelta(
+REQUEUE_AFTER = timedelta(seconds=5)
+REQUEUE_AFTER_LONG = timedelta(
     seconds=15
 )  # where a step has taken two minutes, and while a release bakes
-LOOK_AGAIN_PAUSED = timedelta(seconds=60)
-WATCHED_EVERY = timedelta(seconds=60)
-UNWATCHED = timedelta(seconds=180)
-REMEMBERED_FAILURES = 20
+REQUEUE_AFTER_PAUSED = timedelta(seconds=60)
+OBSERVED_EVERY = timedelta(seconds=60)
+OBSERVATION_GAP = timedelta(seconds=180)
+MAX_FAILED_DIGESTS = 20
 
 
 @dataclass(frozen=True)
-class Next:
+class PhaseChange:
     """One decision before its target is drawn up."""
 
     rollout: Rollout
     desired: Desired
     transitions: tuple[Transition, ...] = ()
-    waits: str = ""
-    troubles: tuple[str, ...] = ()
+    waiting_for: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def advance(
     rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime
-) -> Turn:
-    obeyed = obey(watched(rollout, now), desired, now)
+) -> Decision:
+    obeyed = apply_commands(mark_observed(rollout, now), desired, now)
     if obeyed.transitions:
-        decided = Next(obeyed.rollout, obeyed.desired, obeyed.transitions)
+        decided = PhaseChange(obeyed.rollout, obeyed.desired, obeyed.transitions)
     else:
         decided = decide(obeyed.rollout, obeyed.desired, observed, evidence, now)
-    return Turn(
+    return Decision(
         rollout=decided.rollout,
         desired=decided.desired,
-        target=asked(decided.rollout, decided.desired, observed),
-        wake_at=_wake_at(decided, now),
-        waits=decided.waits,
+        target=target_of(decided.rollout, decided.desired, observed),
+        requeue_at=_wake_at(decided, now),
+        waiting_for=decided.waiting_for,
         transitions=decided.transitions,
         conditions=_conditions(decided, now),
     )
 
 
-def watched(rollout: Rollout, now: datetime) -> Rollout:
+def mark_observed(rollout: Rollout, now: datetime) -> Rollout:
     """The rollout as of this look. Time in which nobody looked counts for nothing, neither for the
     bake nor for a deadline:
 
     bake        |#######|  nobody looked  |######|    the bake begins that much later than it did
     """
     if isinstance(rollout.phase, Settled):
-        return replace(rollout, watched_at=None)
-    if rollout.watched_at is None:
-        return replace(rollout, watched_at=now)
-    gap = now - rollout.watched_at
-    if gap < WATCHED_EVERY:
+        return replace(rollout, last_observed_at=None)
+    if rollout.last_observed_at is None:
+        return replace(rollout, last_observed_at=now)
+    gap = now - rollout.last_observed_at
+    if gap < OBSERVED_EVERY:
         return rollout
-    return replace(later(rollout, gap) if gap > UNWATCHED else rollout, watched_at=now)
+    return replace(shift(rollout, gap) if gap > OBSERVATION_GAP else rollout, last_observed_at=now)
 
 
-def asked(rollout: Rollout, desired: Desired, observed: Observed) -> Target:
+def target_of(rollout: Rollout, desired: Desired, observed: Observed) -> Target:
     """The target of the phase the rollout is in. Unlike `advance` it decides nothing; the turn
     calls it to see what is unmet."""
     groups = _groups(rollout, observed)
@@ -112,18 +112,18 @@ def asked(rollout: Rollout, desired: Desired, observed: Observed) -> Target:
 def _groups(rollout: Rollout, observed: Observed) -> tuple[GroupTarget, ...]:
     match rollout.phase:
         case Settled():
-            return (rolling.standing(rollout.stable),) if rollout.stable else ()
+            return (rolling.steady_group(rollout.stable),) if rollout.stable else ()
         case Stepping(step):
             swap, strategy = _swap(rollout)
-            return strategy.groups(swap, _step(strategy.ladder(swap), step), observed)
+            return strategy.groups(swap, _step(strategy.steps(swap), step), observed)
         case Baking():
             swap, strategy = _swap(rollout)
-            return strategy.groups(swap, strategy.ladder(swap)[-1], observed)
-        case GoingBack():
+            return strategy.groups(swap, strategy.steps(swap)[-1], observed)
+        case RollingBack():
             if rollout.stable is None:
                 return ()
             back = rolling.Swap(None, rollout.stable)
-            return (rolling.swapping(back, rolling.Step(100), observed.group("blue")),)
+            return (rolling.swap_group(back, rolling.Step(100), observed.group("blue")),)
         case Retiring():
             return ()
         case _:
@@ -136,11 +136,11 @@ def _step(ladder: tuple[rolling.Step, ...], index: int) -> rolling.Step:
 
 def decide(
     rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime
-) -> Next:
+) -> PhaseChange:
     match rollout.phase:
         case Settled():
             begun = _begin(rollout, desired, now)
-            return replace(begun, troubles=tuple(problem.message for problem in evidence.refusals))
+            return replace(begun, warnings=tuple(problem.message for problem in evidence.refusals))
         case Stepping(step):
             newer = _give_way(rollout, desired, observed, now)
             return newer or _leave_step(
@@ -151,7 +151,7 @@ def decide(
             return newer or _leave_bake(
                 rollout, desired, since, _seen(rollout, observed), evidence, now
             )
-        case GoingBack():
+        case RollingBack():
             return _arrive_back(rollout, desired, rollout.phase, observed, evidence)
         case Retiring():
             return _finish_retiring(rollout, desired, rollout.phase, observed, evidence)
@@ -159,44 +159,48 @@ def decide(
             assert_never(rollout.phase)
 
 
-def _begin(rollout: Rollout, desired: Desired, now: datetime) -> Next:
+def _begin(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
     """Start towards the desired release, unless it is the stable one, or one that failed and was
     not forced."""
     release = desired.release
     if release is None or (rollout.stable and release.version == rollout.stable.version):
-        return Next(rollout, desired)
+        return PhaseChange(rollout, desired)
     if release.digest in rollout.failed and not release.force:
         why = (
             f'release {release.version} went back before; publish it with "force": true to try it'
             " again"
         )
         back = replace(desired, release=rollout.stable)
-        return Next(
+        return PhaseChange(
             rollout,
             back,
             (Transition(release.version, "settled", "refused", why, outcome="refused"),),
         )
     swap = rolling.Swap(rollout.stable, release)
-    ladder = rolling.STRATEGIES[release.spec.rollout.strategy].ladder(swap)
+    ladder = rolling.STRATEGIES[release.spec.rollout.strategy].steps(swap)
     first = len(ladder) - 1 if rollout.promoted else 0
     begun = replace(
         rollout,
         phase=Stepping(first, now),
         candidate=release,
-        ladder=rolling.fingerprint(ladder),
+        steps=rolling.steps_digest(ladder),
         progress=Progress(0, now),
         paused=None,
-        watched_at=now,
+        last_observed_at=now,
     )
     origin = f"release {rollout.stable.version} serves" if rollout.stable else "nothing serves yet"
     why = (
         f"{origin}; step 1 of {len(ladder)} asks for {ladder[first].percent} % on release"
         f" {release.version}"
     )
-    return Next(begun, desired, (Transition(release.version, "settled", step_name(first), why),))
+    return PhaseChange(
+        begun, desired, (Transition(release.version, "settled", step_name(first), why),)
+    )
 
 
-def _give_way(rollout: Rollout, desired: Desired, observed: Observed, now: datetime) -> Next | None:
+def _give_way(
+    rollout: Rollout, desired: Desired, observed: Observed, now: datetime
+) -> PhaseChange | None:
     """A newer desired release ends the present rollout, unless the candidate asked to be finished
     first."""
     candidate, newer = _candidate(rollout), desired.release
@@ -221,7 +225,7 @@ def _give_way(rollout: Rollout, desired: Desired, observed: Observed, now: datet
     ):
         return None
     ended = Transition(
-        candidate.version, name_of(rollout.phase), "superseded", why, "superseded", "superseded"
+        candidate.version, phase_name(rollout.phase), "superseded", why, "superseded", "superseded"
     )
     begun = _begin(replace(rollout, phase=Settled(), candidate=None, promoted=False), desired, now)
     return replace(begun, transitions=(ended, *begun.transitions))
@@ -231,19 +235,19 @@ def _leave_step(
     rollout: Rollout,
     desired: Desired,
     step: int,
-    seen: health.Look,
+    seen: health.ReleaseHealth,
     evidence: Evidence,
     now: datetime,
-) -> Next:
+) -> PhaseChange:
     swap, strategy = _swap(rollout)
-    ladder = strategy.ladder(swap)
-    if rolling.fingerprint(ladder) != rollout.ladder:
+    ladder = strategy.steps(swap)
+    if rolling.steps_digest(ladder) != rollout.steps:
         why = "the steps of its strategy have changed"
         return _enter_step(
-            replace(rollout, ladder=rolling.fingerprint(ladder)), desired, 0, seen, why, now
+            replace(rollout, steps=rolling.steps_digest(ladder)), desired, 0, seen, why, now
         )
     rollout = replace(
-        rollout, progress=health.noted(rollout.progress or Progress(0, now), seen, now)
+        rollout, progress=health.update_progress(rollout.progress or Progress(0, now), seen, now)
     )
     verdict = health.step_gate(seen, _judged(rollout, now), evidence, now)
     if not isinstance(verdict, health.Passed) or rollout.paused:
@@ -264,29 +268,34 @@ def _leave_step(
         f"{verdict.why}; bakes for {bake} s",
         evidence=(verdict.why,),
     )
-    return Next(baking, desired, (told,))
+    return PhaseChange(baking, desired, (told,))
 
 
 def _enter_step(
-    rollout: Rollout, desired: Desired, step: int, seen: health.Look, why: str, now: datetime
-) -> Next:
+    rollout: Rollout,
+    desired: Desired,
+    step: int,
+    seen: health.ReleaseHealth,
+    why: str,
+    now: datetime,
+) -> PhaseChange:
     entered = replace(rollout, phase=Stepping(step, now), progress=Progress(seen.healthy, now))
     told = Transition(
-        seen.release.version, name_of(rollout.phase), step_name(step), why, evidence=(str(seen),)
+        seen.release.version, phase_name(rollout.phase), step_name(step), why, evidence=(str(seen),)
     )
-    return Next(entered, desired, (told,))
+    return PhaseChange(entered, desired, (told,))
 
 
 def _leave_bake(
     rollout: Rollout,
     desired: Desired,
     since: datetime,
-    seen: health.Look,
+    seen: health.ReleaseHealth,
     evidence: Evidence,
     now: datetime,
-) -> Next:
+) -> PhaseChange:
     rollout = replace(
-        rollout, progress=health.noted(rollout.progress or Progress(0, now), seen, now)
+        rollout, progress=health.update_progress(rollout.progress or Progress(0, now), seen, now)
     )
     began = datetime.min.replace(tzinfo=now.tzinfo) if rollout.promoted else since
     verdict = health.bake_gate(seen, _judged(rollout, now), evidence, began, now)
@@ -299,7 +308,7 @@ def _leave_bake(
         stable=candidate,
         candidate=None,
         previous=rollout.stable or rollout.previous,
-        ladder="",
+        steps="",
         progress=None,
         paused=None,
         promoted=False,
@@ -309,7 +318,7 @@ def _leave_bake(
     told = Transition(
         candidate.version, "baking", "succeeded", why, outcome="succeeded", evidence=(str(seen),)
     )
-    return Next(done, desired, (told,))
+    return PhaseChange(done, desired, (told,))
 
 
 def _judged(rollout: Rollout, now: datetime) -> Progress:
@@ -319,8 +328,12 @@ def _judged(rollout: Rollout, now: datetime) -> Progress:
 
 
 def _hold(
-    rollout: Rollout, desired: Desired, verdict: health.Verdict, seen: health.Look, now: datetime
-) -> Next:
+    rollout: Rollout,
+    desired: Desired,
+    verdict: health.Verdict,
+    seen: health.ReleaseHealth,
+    now: datetime,
+) -> PhaseChange:
     """Stay, go back, or wait for a person, as the verdict says. A pause holds the way forward only:
     a sick candidate goes back all the same, except where Slipway paused because
     `rollout.on_failure` asked for that."""
@@ -328,21 +341,21 @@ def _hold(
     match verdict:
         case health.Failed(reason, why):
             if rollout.paused and rollout.paused.after_failure:
-                return Next(rollout, desired, waits=rollout.paused.why)
+                return PhaseChange(rollout, desired, waiting_for=rollout.paused.why)
             if candidate.spec.rollout.on_failure == "pause":
                 return _pause(rollout, desired, why, True, now)
             return _go_back(rollout, desired, "rolled_back", reason, why, now)
         case health.Inconclusive(why):
             if rollout.paused:
-                return Next(rollout, desired, waits=why, troubles=(why,))
+                return PhaseChange(rollout, desired, waiting_for=why, warnings=(why,))
             return _pause(rollout, desired, why, False, now)
         case health.Waiting(why) | health.Passed(why):
             troubles = tuple(dict.fromkeys(problem.message for problem in seen.problems))[:1]
-            return Next(
+            return PhaseChange(
                 rollout,
                 desired,
-                waits=rollout.paused.why if rollout.paused else why,
-                troubles=troubles,
+                waiting_for=rollout.paused.why if rollout.paused else why,
+                warnings=troubles,
             )
         case _:
             assert_never(verdict)
@@ -350,24 +363,24 @@ def _hold(
 
 def _pause(
     rollout: Rollout, desired: Desired, why: str, after_failure: bool, now: datetime
-) -> Next:
+) -> PhaseChange:
     version = _candidate(rollout).version
-    told = Transition(version, name_of(rollout.phase), "paused", why)
-    return Next(
-        replace(rollout, paused=Pause(why, now, after_failure)), desired, (told,), waits=why
+    told = Transition(version, phase_name(rollout.phase), "paused", why)
+    return PhaseChange(
+        replace(rollout, paused=Pause(why, now, after_failure)), desired, (told,), waiting_for=why
     )
 
 
 def _go_back(
     rollout: Rollout, desired: Desired, outcome: Outcome, reason: Reason, why: str, now: datetime
-) -> Next:
+) -> PhaseChange:
     """Turn round: from now on the target is the stable release alone, and the candidate's digest is
     remembered if it failed."""
     candidate = _candidate(rollout)
     failed = rollout.failed
     if outcome == "rolled_back":
         failed = (*(digest for digest in failed if digest != candidate.digest), candidate.digest)[
-            -REMEMBERED_FAILURES:
+            -MAX_FAILED_DIGESTS:
         ]
     keeps = (
         desired.release
@@ -376,7 +389,7 @@ def _go_back(
     )
     turned = replace(
         rollout,
-        phase=GoingBack(outcome, reason, why, now),
+        phase=RollingBack(outcome, reason, why, now),
         progress=None,
         paused=None,
         promoted=False,
@@ -388,19 +401,19 @@ def _go_back(
         else "removes it, since no release was before it"
     )
     told = Transition(
-        candidate.version, name_of(rollout.phase), "going_back", f"{why}; {goal}", reason
+        candidate.version, phase_name(rollout.phase), "rolling_back", f"{why}; {goal}", reason
     )
-    return Next(turned, replace(desired, release=keeps), (told,))
+    return PhaseChange(turned, replace(desired, release=keeps), (told,))
 
 
 def _arrive_back(
-    rollout: Rollout, desired: Desired, phase: GoingBack, observed: Observed, evidence: Evidence
-) -> Next:
+    rollout: Rollout, desired: Desired, phase: RollingBack, observed: Observed, evidence: Evidence
+) -> PhaseChange:
     candidate, group = _candidate(rollout), observed.group("blue")
     if rollout.stable is None:
         waits = _still_there(observed)
     else:
-        seen = health.look(rolling.standing(rollout.stable), rollout.stable, group)
+        seen = health.observe_release(rolling.steady_group(rollout.stable), rollout.stable, group)
         strangers = (
             [i for i in group.instances if i.template != rollout.stable.template] if group else []
         )
@@ -410,38 +423,40 @@ def _arrive_back(
             else ""
         )
         waits = waits or ("" if seen.is_reached else f"{seen}; the group gets stable again")
-    waits = waits or (evidence.unmet[0] if evidence.unmet else "")
+    waits = waits or (evidence.pending_changes[0] if evidence.pending_changes else "")
     if waits:
-        return Next(
+        return PhaseChange(
             rollout,
             desired,
-            waits=waits,
-            troubles=tuple(problem.message for problem in evidence.refusals),
+            waiting_for=waits,
+            warnings=tuple(problem.message for problem in evidence.refusals),
         )
-    settled = replace(rollout, phase=Settled(), candidate=None, ladder="")
+    settled = replace(rollout, phase=Settled(), candidate=None, steps="")
     told = Transition(
-        candidate.version, "going_back", phase.outcome, phase.why, phase.reason, phase.outcome
+        candidate.version, "rolling_back", phase.outcome, phase.why, phase.reason, phase.outcome
     )
-    return Next(settled, desired, (told,))
+    return PhaseChange(settled, desired, (told,))
 
 
 def _finish_retiring(
     rollout: Rollout, desired: Desired, phase: Retiring, observed: Observed, evidence: Evidence
-) -> Next:
-    waits = _still_there(observed) or (evidence.unmet[0] if evidence.unmet else "")
+) -> PhaseChange:
+    waits = _still_there(observed) or (
+        evidence.pending_changes[0] if evidence.pending_changes else ""
+    )
     if waits:
-        return Next(
+        return PhaseChange(
             rollout,
             desired,
-            waits=waits,
-            troubles=tuple(problem.message for problem in evidence.refusals),
+            waiting_for=waits,
+            warnings=tuple(problem.message for problem in evidence.refusals),
         )
     ended = [release for release in (rollout.candidate, rollout.stable) if release]
     told = tuple(
         Transition(release.version, "retiring", "retired", phase.why, outcome="retired")
         for release in ended
     )
-    return Next(Rollout(failed=rollout.failed), desired, told)
+    return PhaseChange(Rollout(failed=rollout.failed), desired, told)
 
 
 def _still_there(observed: Observed) -> str:
@@ -449,9 +464,9 @@ def _still_there(observed: Observed) -> str:
     return f"{', '.join(names[:3])} still there" if names else ""
 
 
-def _seen(rollout: Rollout, observed: Observed) -> health.Look:
+def _seen(rollout: Rollout, observed: Observed) -> health.ReleaseHealth:
     group = _groups(rollout, observed)[0]
-    return health.look(group, _candidate(rollout), observed.group(group.colour))
+    return health.observe_release(group, _candidate(rollout), observed.group(group.colour))
 
 
 def _swap(rollout: Rollout) -> tuple[rolling.Swap, rolling.Strategy]:
@@ -464,11 +479,11 @@ def _swap(rollout: Rollout) -> tuple[rolling.Swap, rolling.Strategy]:
 
 def _candidate(rollout: Rollout) -> Release:
     if rollout.candidate is None:
-        raise ValueError(f"a rollout in phase {name_of(rollout.phase)} has no candidate")
+        raise ValueError(f"a rollout in phase {phase_name(rollout.phase)} has no candidate")
     return rollout.candidate
 
 
-def _wake_at(decided: Next, now: datetime) -> datetime | None:
+def _wake_at(decided: PhaseChange, now: datetime) -> datetime | None:
     rollout = decided.rollout
     if decided.transitions:
         return now
@@ -476,10 +491,10 @@ def _wake_at(decided: Next, now: datetime) -> datetime | None:
         case Settled():
             return None
         case _ if rollout.paused:
-            return now + LOOK_AGAIN_PAUSED
+            return now + REQUEUE_AFTER_PAUSED
         case Baking():
-            return now + LOOK_AGAIN_LATER
-        case Stepping() | GoingBack() | Retiring():
+            return now + REQUEUE_AFTER_LONG
+        case Stepping() | RollingBack() | Retiring():
             return now + _pause_after(now - rollout.phase.since)
         case _:
             assert_never(rollout.phase)
@@ -488,10 +503,10 @@ def _wake_at(decided: Next, now: datetime) -> datetime | None:
 def _pause_after(taken: timedelta) -> timedelta:
     """Until the next look at what has taken so long: an eighth of that. Every look costs some of
     the project's quota, and what has taken long may take a little longer."""
-    return min(LOOK_AGAIN_LATER, max(LOOK_AGAIN, taken / 8))
+    return min(REQUEUE_AFTER_LONG, max(REQUEUE_AFTER, taken / 8))
 
 
-def _conditions(decided: Next, now: datetime) -> tuple[Condition, ...]:
+def _conditions(decided: PhaseChange, now: datetime) -> tuple[Condition, ...]:
     paused = decided.rollout.paused
     held = (Condition("Paused", paused.why, paused.since),) if paused else ()
-    return held + tuple(Condition("Troubled", why, now) for why in decided.troubles)
+    return held + tuple(Condition("Degraded", why, now) for why in decided.warnings)

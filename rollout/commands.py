@@ -1,4 +1,4 @@
-"""What people's commands change: `obey(rollout, desired, now)` takes the pending ones in order and
+"""What people's commands change: `apply_commands(rollout, desired, now)` takes the pending ones in order and
 says what each did.
 
 Called by `advance` before anything else. Pure. Invariant: every command is answered by a transition
@@ -15,34 +15,34 @@ from rollout.model import (
     Baking,
     Command,
     Desired,
-    GoingBack,
     Pause,
     Release,
     Retiring,
+    RollingBack,
     Rollout,
     Settled,
     Stepping,
     Transition,
-    name_of,
+    phase_name,
 )
 
 
 @dataclass(frozen=True)
-class Obeyed:
+class CommandResult:
     rollout: Rollout
     desired: Desired
     transitions: tuple[Transition, ...] = ()
 
 
-def obey(rollout: Rollout, desired: Desired, now: datetime) -> Obeyed:
-    obeyed = Obeyed(rollout, replace(desired, commands=()))
+def apply_commands(rollout: Rollout, desired: Desired, now: datetime) -> CommandResult:
+    obeyed = CommandResult(rollout, replace(desired, commands=()))
     for command in desired.commands:
         one = _obey_one(obeyed.rollout, obeyed.desired, command, now)
         obeyed = replace(one, transitions=(*obeyed.transitions, *one.transitions))
     return obeyed
 
 
-def _obey_one(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> Obeyed:
+def _obey_one(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> CommandResult:
     if (
         command.version
         and command.verb not in ("rollback", "retire")
@@ -68,33 +68,33 @@ def _obey_one(rollout: Rollout, desired: Desired, command: Command, now: datetim
             assert_never(command.verb)
 
 
-def _pause(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> Obeyed:
+def _pause(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> CommandResult:
     if not isinstance(rollout.phase, Stepping | Baking):
         return _nothing(rollout, desired, command, "no release is on its way")
     why = _said(command, "paused")
     return _told(replace(rollout, paused=Pause(why, now)), desired, rollout, "paused", why)
 
 
-def _resume(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> Obeyed:
+def _resume(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> CommandResult:
     """Go on. The time of the pause counts neither for the bake nor for a deadline."""
     if rollout.paused is None:
         return _nothing(rollout, desired, command, "nothing is paused")
-    resumed = replace(later(rollout, now - rollout.paused.since), paused=None)
-    return _told(resumed, desired, rollout, name_of(rollout.phase), _said(command, "resumed"))
+    resumed = replace(shift(rollout, now - rollout.paused.since), paused=None)
+    return _told(resumed, desired, rollout, phase_name(rollout.phase), _said(command, "resumed"))
 
 
-def later(rollout: Rollout, span: timedelta) -> Rollout:
+def shift(rollout: Rollout, span: timedelta) -> Rollout:
     """The rollout as if its present phase had begun, and got on, that much later."""
     phase, progress = rollout.phase, rollout.progress
     if isinstance(phase, Stepping | Baking):
         phase = replace(phase, since=phase.since + span)
     if progress:
-        unwell = progress.unwell_since + span if progress.unwell_since else None
-        progress = replace(progress, at=progress.at + span, unwell_since=unwell)
+        unwell = progress.degraded_since + span if progress.degraded_since else None
+        progress = replace(progress, at=progress.at + span, degraded_since=unwell)
     return replace(rollout, phase=phase, progress=progress)
 
 
-def _promote(rollout: Rollout, desired: Desired, command: Command) -> Obeyed:
+def _promote(rollout: Rollout, desired: Desired, command: Command) -> CommandResult:
     """Skip what is left of pauses, steps and bake time. The health gates still hold."""
     if not isinstance(rollout.phase, Stepping | Baking):
         return _nothing(rollout, desired, command, "no release is on its way")
@@ -102,13 +102,13 @@ def _promote(rollout: Rollout, desired: Desired, command: Command) -> Obeyed:
     return _told(replace(rollout, paused=None, promoted=True), desired, rollout, "promoted", why)
 
 
-def _abort(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> Obeyed:
+def _abort(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> CommandResult:
     if not isinstance(rollout.phase, Stepping | Baking):
         return _nothing(rollout, desired, command, "no release is on its way")
     return _turn_back(rollout, desired, _said(command, "aborted"), now)
 
 
-def _rollback(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> Obeyed:
+def _rollback(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> CommandResult:
     """Back to a kept release: the named one, else what served before. In mid-rollout the way back
     is to abort. A kept release has baked once, so it takes everything in one step, and its health
     is enough."""
@@ -116,7 +116,7 @@ def _rollback(rollout: Rollout, desired: Desired, command: Command, now: datetim
     if isinstance(rollout.phase, Stepping | Baking):
         if goal is None or (rollout.stable and goal.version == rollout.stable.version):
             return _turn_back(rollout, desired, _said(command, "rolled back"), now)
-    elif goal is None and isinstance(rollout.phase, GoingBack):
+    elif goal is None and isinstance(rollout.phase, RollingBack):
         return _nothing(rollout, desired, command, "it goes back already")
     elif goal is None:
         goal = rollout.previous
@@ -133,15 +133,17 @@ def _rollback(rollout: Rollout, desired: Desired, command: Command, now: datetim
     )
     why = f"{_said(command, 'rolled back')} to release {goal.version}"
     told = (
-        *displaced(rollout, desired, why),
-        Transition(goal.version, name_of(rollout.phase), "asked", why),
+        *superseded(rollout, desired, why),
+        Transition(goal.version, phase_name(rollout.phase), "asked", why),
     )
     if isinstance(rollout.phase, Settled):
         rollout = replace(rollout, promoted=True)
-    return Obeyed(rollout, replace(desired, release=wanted, generation=wanted.generation), told)
+    return CommandResult(
+        rollout, replace(desired, release=wanted, generation=wanted.generation), told
+    )
 
 
-def _retire(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> Obeyed:
+def _retire(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> CommandResult:
     why, unwanted = _said(command, "retired"), replace(desired, release=None)
     if rollout.stable is None and rollout.candidate is None:
         told = _nothing(rollout, unwanted, command, "nothing of the model exists")
@@ -150,10 +152,10 @@ def _retire(rollout: Rollout, desired: Desired, command: Command, now: datetime)
             rollout, phase=Retiring(now, why), paused=None, progress=None, promoted=False
         )
         told = _told(retiring, unwanted, rollout, "retiring", why)
-    return replace(told, transitions=(*displaced(rollout, desired, why), *told.transitions))
+    return replace(told, transitions=(*superseded(rollout, desired, why), *told.transitions))
 
 
-def displaced(rollout: Rollout, desired: Desired, why: str) -> tuple[Transition, ...]:
+def superseded(rollout: Rollout, desired: Desired, why: str) -> tuple[Transition, ...]:
     """The end of a desired release that something newer displaces before its rollout began; none
     that is on its way or serves."""
     waiting = desired.release
@@ -163,14 +165,14 @@ def displaced(rollout: Rollout, desired: Desired, why: str) -> tuple[Transition,
     return (Transition(waiting.version, "desired", "superseded", why, "superseded", "superseded"),)
 
 
-def _turn_back(rollout: Rollout, desired: Desired, why: str, now: datetime) -> Obeyed:
+def _turn_back(rollout: Rollout, desired: Desired, why: str, now: datetime) -> CommandResult:
     """The candidate goes. What is newer than it stays desired; otherwise the stable release is
     desired again."""
     candidate = rollout.candidate
     newer = desired.release and candidate and desired.release.generation != candidate.generation
     turned = replace(
         rollout,
-        phase=GoingBack("aborted", "aborted", why, now),
+        phase=RollingBack("aborted", "aborted", why, now),
         progress=None,
         paused=None,
         promoted=False,
@@ -179,23 +181,25 @@ def _turn_back(rollout: Rollout, desired: Desired, why: str, now: datetime) -> O
         turned,
         desired if newer else replace(desired, release=rollout.stable),
         rollout,
-        "going_back",
+        "rolling_back",
         why,
     )
 
 
-def _nothing(rollout: Rollout, desired: Desired, command: Command, because: str) -> Obeyed:
+def _nothing(rollout: Rollout, desired: Desired, command: Command, because: str) -> CommandResult:
     return _told(
         rollout,
         desired,
         rollout,
-        name_of(rollout.phase),
+        phase_name(rollout.phase),
         f"{command.verb} changes nothing: {because}",
     )
 
 
-def _told(after: Rollout, desired: Desired, before: Rollout, to: str, why: str) -> Obeyed:
-    return Obeyed(after, desired, (Transition(_subject(before), name_of(before.phase), to, why),))
+def _told(after: Rollout, desired: Desired, before: Rollout, to: str, why: str) -> CommandResult:
+    return CommandResult(
+        after, desired, (Transition(_subject(before), phase_name(before.phase), to, why),)
+    )
 
 
 def _subject(rollout: Rollout) -> str:

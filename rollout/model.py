@@ -1,7 +1,7 @@
 """The nouns of a rollout: releases, what is desired, what was observed, where the rollout is, what
 it asks for next.
 
-Everything is a frozen value. `advance` maps these to a `Turn`; `infra` fills `Observed` from
+Everything is a frozen value. `advance` maps these to a `Decision`; `infra` fills `Observed` from
 Compute Engine and makes a `Target` true. What can be observed is never stored: `Rollout` holds only
 where we are, since when, and what people asked."""
 
@@ -136,12 +136,12 @@ class Observed:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the turn learned beside the groups: what Compute Engine refused for good, and `unmet`,
+    """What the turn learned beside the groups: what Compute Engine refused for good, and `pending_changes`,
     the reasons of the changes that are still to be made before the world equals the present
     target."""
 
     refusals: tuple[Problem, ...] = ()
-    unmet: tuple[str, ...] = ()
+    pending_changes: tuple[str, ...] = ()
 
 
 # ---- Where the rollout is
@@ -169,7 +169,7 @@ class Baking:
 
 
 @dataclass(frozen=True)
-class GoingBack:
+class RollingBack:
     """The candidate is being removed; the outcome goes on record when none of it is left."""
 
     outcome: Outcome
@@ -184,10 +184,10 @@ class Retiring:
     why: str
 
 
-Phase = Settled | Stepping | Baking | GoingBack | Retiring
+Phase = Settled | Stepping | Baking | RollingBack | Retiring
 
 
-def name_of(phase: Phase) -> str:
+def phase_name(phase: Phase) -> str:
     """The phase's name in the log, in status events and for people."""
     match phase:
         case Settled():
@@ -196,8 +196,8 @@ def name_of(phase: Phase) -> str:
             return step_name(step)
         case Baking():
             return "baking"
-        case GoingBack():
-            return "going_back"
+        case RollingBack():
+            return "rolling_back"
         case Retiring():
             return "retiring"
         case _:
@@ -220,13 +220,13 @@ class Pause:
 
 @dataclass(frozen=True)
 class Progress:
-    """The best the candidate has shown in this phase and when it last got better. `unwell_since` is
+    """The best the candidate has shown in this phase and when it last got better. `degraded_since` is
     set while it shows less than that, and `flaps` counts how often it fell."""
 
     healthy: int
     at: datetime
     flaps: int = 0
-    unwell_since: datetime | None = None
+    degraded_since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -235,11 +235,11 @@ class Rollout:
     stable: Release | None = None
     candidate: Release | None = None
     previous: Release | None = None
-    ladder: str = ""  # hash of the candidate's steps
+    steps: str = ""  # hash of the candidate's steps
     progress: Progress | None = None
     paused: Pause | None = None
     promoted: bool = False
-    watched_at: datetime | None = (
+    last_observed_at: datetime | None = (
         None  # when the rollout was last looked at, to within `advance.WATCHED_EVERY`
     )
     failed: tuple[str, ...] = ()  # digests that went back; not rolled again unless forced
@@ -303,14 +303,14 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What `advance` answers. `waits` says what the present phase waits for; `wake_at` is None when
+class Decision:
+    """What `advance` answers. `waiting_for` says what the present phase waits for; `requeue_at` is None when
     nothing needs a look."""
 
     rollout: Rollout
     desired: Desired
     target: Target
-    wake_at: datetime | None
-    waits: str = ""
+    requeue_at: datetime | None
+    waiting_for: str = ""
     transitions: tuple[Transition, ...] = ()
     conditions: tuple[Condition, ...] = ()

@@ -325,7 +325,7 @@ class Scenario:
         """Let time pass until nothing is under way for the model. Fails, with the story so far,
         when that takes too long."""
         for _ in range(within_minutes):
-            if self.state(model).wake_at is None:
+            if self.state(model).requeue_at is None:
                 return
             self.when_minutes_pass(1)
         raise AssertionError(

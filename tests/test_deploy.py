@@ -146,7 +146,7 @@ def test_what_the_tick_asks_for_stays_in_the_index() -> None:
     assert ("models", "desired") in {
         (flag(command, "collection-group"), command[5]) for command in exempt
     }
-    assert ("models", "wake_at") not in {
+    assert ("models", "requeue_at") not in {
         (flag(command, "collection-group"), command[5]) for command in exempt
     }
 

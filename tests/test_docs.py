@@ -142,7 +142,7 @@ def test_the_readmes_speeds_are_those_measured() -> None:
 def test_the_readmes_strategy_works_as_it_stands() -> None:
     space: dict[str, Any] = dict(vars(rolling))
     exec(blocks(README, "python")[0], space)
-    ladder = space["STRATEGIES"]["probe"].ladder
+    ladder = space["STRATEGIES"]["probe"].steps
     assert [step.percent for step in ladder(rolling.Swap(release("1"), release("2")))] == [1, 100]
     assert [step.percent for step in ladder(rolling.Swap(None, release("2")))] == [100]
 

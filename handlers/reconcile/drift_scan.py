@@ -10,29 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from infra.fleet.inventory import GLOBAL, REGIONAL, census, owned
+from infra.fleet.inventory import GLOBAL, REGIONAL, list_inventory, owned_by_model
 from infra.fleet.model import Body, Key, Snapshot
-from infra.fleet.plan import look, plan
+from infra.fleet.plan import full_reads, plan
 from infra.store import repository
 from infra.store.documents import State, UnknownSchema, from_document
 from infra.wiring import World
-from rollout.advance import asked
+from rollout.advance import target_of
 from rollout.model import Observed, Settled
-from rollout.policy.policy import Policy, capped
+from rollout.policy.policy import Policy, clamp
 
 PAGE = 200
 
 
-def survey(world: World) -> tuple[str, ...]:
+def find_drifted(world: World) -> tuple[str, ...]:
     """The names of the settled models whose world is not what it should be."""
     states = tuple(_settled(world))
     if not states:
         return ()
     policy, found = (
         repository.policy(world, world.store.get_many([repository.POLICY])),
-        census(world.compute),
+        list_inventory(world.compute),
     )
-    owns = owned(found, (state.desired.model for state in states))
+    owns = owned_by_model(found, (state.desired.model for state in states))
     return tuple(
         state.desired.model
         for state in states
@@ -44,12 +44,13 @@ def has_drifted(
     state: State, found: Mapping[Key, Body], own: Mapping[Key, Body], policy: Policy
 ) -> bool:
     stable = state.rollout.stable
-    keys = look(state.desired.model, (stable,) if stable else (), with_gateway=False).keys
+    keys = full_reads(state.desired.model, (stable,) if stable else (), with_gateway=False).keys
     # Only what was listed: of anything else "not found" would mean nothing, and the plan says so by
     # a KeyError.
     listed = {key: found.get(key) for key in keys if key.collection in (*REGIONAL, *GLOBAL)}
     planned = plan(
-        capped(policy, asked(state.rollout, state.desired, Observed())), Snapshot({**listed, **own})
+        clamp(policy, target_of(state.rollout, state.desired, Observed())),
+        Snapshot({**listed, **own}),
     )
     known = {condition.why for condition in state.conditions}
     return not planned.is_empty or any(problem.message not in known for problem in planned.problems)
@@ -65,6 +66,6 @@ def _settled(world: World) -> Iterator[State]:
                 state = from_document(document.data)
             except UnknownSchema:
                 continue
-            if isinstance(state.rollout.phase, Settled) and state.wake_at is None:
+            if isinstance(state.rollout.phase, Settled) and state.requeue_at is None:
                 yield state
         after = page[-1].path.rpartition("/")[2]

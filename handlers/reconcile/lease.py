@@ -12,32 +12,32 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from infra.store import repository
-from infra.store.documents import Claim
+from infra.store.documents import Lease
 from infra.store.port import Conflict, Unavailable
 from infra.wiring import World
 
-LASTS = timedelta(seconds=120)
+DURATION = timedelta(seconds=120)
 
 log = logging.getLogger("slipway")
 
 
-def is_others(claim: Claim | None, token: str, now: datetime) -> bool:
+def is_held_by_other(claim: Lease | None, token: str, now: datetime) -> bool:
     return claim is not None and claim.token != token and claim.expires > now
 
 
-def has_expired(claim: Claim | None, now: datetime) -> bool:
+def has_expired(claim: Lease | None, now: datetime) -> bool:
     return claim is not None and claim.expires <= now
 
 
-def own(claim: Claim | None, token: str) -> Claim | None:
+def own(claim: Lease | None, token: str) -> Lease | None:
     """The claim if it is this worker's."""
     return claim if claim and claim.token == token else None
 
 
-def taken(claim: Claim | None, token: str, now: datetime) -> Claim:
+def acquired(claim: Lease | None, token: str, now: datetime) -> Lease:
     """This worker's claim: the one it has while that lasts long enough, else a new one."""
     mine = own(claim, token)
-    return mine if mine and mine.expires - now > LASTS / 2 else Claim(token, now + LASTS)
+    return mine if mine and mine.expires - now > DURATION / 2 else Lease(token, now + DURATION)
 
 
 def release(world: World, model: str, token: str, known_revision: int) -> None:
@@ -45,10 +45,10 @@ def release(world: World, model: str, token: str, known_revision: int) -> None:
     found the model claimed, so another one is sent for it. If the release itself fails, the claim
     expires and the next tick finds the model due."""
     try:
-        last = repository.read(world, model)
-        if last is None or own(last.state.claim, token) is None:
+        last = repository.load_state(world, model)
+        if last is None or own(last.state.lease, token) is None:
             return
-        world.store.commit(repository.write_state(last, replace(last.state, claim=None)))
+        world.store.commit(repository.write_state(last, replace(last.state, lease=None)))
         if last.state.revision > known_revision:
             repository.wake(world, model)
     except (Conflict, Unavailable) as error:

@@ -6,7 +6,7 @@ that a verdict once reached stands, and every action is idempotent.
 
     read ─> observe ─> advance ─> save (fenced, with the claim) ─> apply ─┐
       ^                                                                    │
-      └────────────── at once after a change, else at wake_at ────────────┘
+      └────────────── at once after a change, else at requeue_at ────────────┘
 
 Invariant: a turn over a settled model writes nothing anywhere.
 """
@@ -26,28 +26,28 @@ from handlers.reconcile import lease
 from handlers.reconcile.observe import Sight
 from infra.compute.apply import apply
 from infra.fleet.model import Action, Applied, Failed, Pending, Plan, Result, Snapshot
-from infra.fleet.observe import observed, outputs
+from infra.fleet.observe import observe, outputs
 from infra.fleet.plan import plan
 from infra.store import repository
 from infra.store.documents import State
 from infra.store.port import Conflict, Document, Unavailable, Write
-from infra.store.repository import Held
+from infra.store.repository import StoredState
 from infra.wiring import World
-from rollout.advance import UNWATCHED, advance, asked
+from rollout.advance import OBSERVATION_GAP, advance, target_of
 from rollout.model import (
     Condition,
+    Decision,
     Evidence,
-    GoingBack,
     Problem,
     Retiring,
+    RollingBack,
     Rollout,
     Settled,
     Target,
     Transition,
-    Turn,
-    name_of,
+    phase_name,
 )
-from rollout.policy.policy import Policy, capped, violations
+from rollout.policy.policy import Policy, clamp, violations
 
 BUDGET = timedelta(seconds=45)
 RETRY = timedelta(seconds=5)
@@ -58,19 +58,19 @@ log = logging.getLogger("slipway")
 
 
 @dataclass(frozen=True)
-class Decision:
+class PassDecision:
     """What one look decided: the state to save, the plan to apply, what to tell."""
 
     state: State
     plan: Plan
-    turn: Turn
+    turn: Decision
 
     @property
     def is_calm(self) -> bool:
         return self.plan.is_empty and not self.turn.transitions
 
 
-def turn(world: World, model: str, event_id: str = "") -> None:
+def reconcile(world: World, model: str, event_id: str = "") -> None:
     worker = Worker(world, model, event_id)
     try:
         worker.work()
@@ -93,7 +93,7 @@ class Worker:
         self.world, self.model, self.event_id = world, model, event_id
         self.token, self.until = world.new_token(), world.clock.now() + BUDGET
         self.revision = 0
-        self._held: Held | None = None
+        self._held: StoredState | None = None
         self._planner = Planner()
         self._sight = Sight()
         self._tried, self._repeats = Plan(), 0
@@ -111,7 +111,7 @@ class Worker:
         world, now = self.world, self.world.clock.now()
         documents = world.store.get_many([repository.model_path(self.model), repository.POLICY])
         held = self._read(documents.get(repository.model_path(self.model)))
-        if held is None or lease.is_others(held.state.claim, self.token, now):
+        if held is None or lease.is_held_by_other(held.state.lease, self.token, now):
             return None
         self.revision = held.state.revision
         try:
@@ -143,25 +143,30 @@ class Worker:
         )
         return _next_look(decision, results, self._repeats, world.clock.now())
 
-    def _read(self, document: Document | None) -> Held | None:
+    def _read(self, document: Document | None) -> StoredState | None:
         """The state in a document; not read again while that is the one of the look before."""
         if document is None or self._held is None or document.version != self._held.version:
-            self._held = repository.held(document)
+            self._held = repository.stored_state(document)
         return self._held
 
-    def _tell_blindness(self, held: Held, why: str, now: datetime) -> None:
+    def _tell_blindness(self, held: StoredState, why: str, now: datetime) -> None:
         """Nobody could look at a rollout for a while: that is a condition on record, told once,
         until somebody can look again."""
         rollout = held.state.rollout
-        is_told = any(condition.type == "Blind" for condition in held.state.conditions)
-        if is_told or rollout.watched_at is None or now - rollout.watched_at < UNWATCHED:
+        is_told = any(condition.type == "ObservationFailed" for condition in held.state.conditions)
+        if (
+            is_told
+            or rollout.last_observed_at is None
+            or now - rollout.last_observed_at < OBSERVATION_GAP
+        ):
             return
         seen = replace(
-            held.state, conditions=(*held.state.conditions, Condition("Blind", why, now))
+            held.state,
+            conditions=(*held.state.conditions, Condition("ObservationFailed", why, now)),
         )
         state = replace(seen, revision=seen.revision + 1)
-        phase = name_of(rollout.phase)
-        told = repository.told(
+        phase = phase_name(rollout.phase)
+        told = repository.record_transitions(
             state,
             (Transition(_under_way(rollout), phase, phase, f"nobody can look: {why}"),),
             now,
@@ -171,12 +176,14 @@ class Worker:
             self.world.store.commit(repository.write_state(held, state), *told)
             repository.publish_outbox(self.world, told)
 
-    def _carry_out(self, held: Held, decision: Decision) -> tuple[Result, ...]:
+    def _carry_out(self, held: StoredState, decision: PassDecision) -> tuple[Result, ...]:
         """Save the decision, then make the plan true."""
         world, now = self.world, self.world.clock.now()
-        state = claimed(held.state, decision, self.token, now)
+        state = with_lease(held.state, decision, self.token, now)
         if state != held.state:
-            told = repository.told(state, decision.turn.transitions, now, self.event_id)
+            told = repository.record_transitions(
+                state, decision.turn.transitions, now, self.event_id
+            )
             world.store.commit(
                 repository.write_state(held, state),
                 *told,
@@ -208,9 +215,9 @@ def _decide(
     refusals: tuple[Problem, ...],
     planner: Planner,
     now: datetime,
-) -> Decision:
-    seen = observed(snapshot, state.desired.model)
-    sought = capped(policy, asked(state.rollout, state.desired, seen))
+) -> PassDecision:
+    seen = observe(snapshot, state.desired.model)
+    sought = clamp(policy, target_of(state.rollout, state.desired, seen))
     unmet = planner.plan(sought, snapshot)
     earlier = (
         refusals if unmet.actions else ()
@@ -218,7 +225,7 @@ def _decide(
     refusals = (*earlier, *unmet.problems, *_forbidden(policy, state))
     evidence = Evidence(refusals, tuple(action.why for action in unmet.actions))
     answer = advance(state.rollout, state.desired, seen, evidence, now)
-    target = capped(policy, answer.target)
+    target = clamp(policy, answer.target)
     planned = unmet if target == sought else planner.plan(target, snapshot)
     return settle(state, answer, planned, outputs(snapshot, state.desired.model), now)
 
@@ -240,14 +247,14 @@ class Planner:
 
 
 def settle(
-    state: State, answer: Turn, planned: Plan, found: dict[str, str], now: datetime
-) -> Decision:
+    state: State, answer: Decision, planned: Plan, found: dict[str, str], now: datetime
+) -> PassDecision:
     """The state after one look. A model is due for another look until it is settled and nothing is
     left to change; what has to be changed on a model that was not due is drift, and is told as
     such."""
     if isinstance(answer.rollout.phase, Settled) and not planned.is_empty:
-        answer = replace(answer, wake_at=now)
-        if state.wake_at is None and not answer.transitions:
+        answer = replace(answer, requeue_at=now)
+        if state.requeue_at is None and not answer.transitions:
             why = "; ".join(action.why for action in planned.actions)
             told = Transition(_serving(answer), "settled", "repaired", why)
             answer = replace(
@@ -261,20 +268,20 @@ def settle(
         rollout=answer.rollout,
         conditions=_lasting(state.conditions, answer.conditions),
         outputs=found or ({} if answer.rollout.stable is None else state.outputs),
-        wake_at=_due(state.wake_at, answer.wake_at, now),
+        requeue_at=_due(state.requeue_at, answer.requeue_at, now),
     )
-    return Decision(after, planned, answer)
+    return PassDecision(after, planned, answer)
 
 
-def claimed(before: State, decision: Decision, token: str, now: datetime) -> State:
+def with_lease(before: State, decision: PassDecision, token: str, now: datetime) -> State:
     """The state to save: claimed while there is work, and with a new revision if anything but the
     claim changes. Also a dead worker's claim counts as a change, since what that worker did may not
     be known from the document."""
     works = not decision.plan.is_empty or not isinstance(decision.state.rollout.phase, Settled)
-    mine = lease.taken(before.claim, token, now) if works else None
-    after = replace(decision.state, claim=mine)
-    is_new = replace(after, claim=None) != replace(before, claim=None) or lease.has_expired(
-        before.claim, now
+    mine = lease.acquired(before.lease, token, now) if works else None
+    after = replace(decision.state, lease=mine)
+    is_new = replace(after, lease=None) != replace(before, lease=None) or lease.has_expired(
+        before.lease, now
     )
     return replace(after, revision=before.revision + 1) if is_new else after
 
@@ -303,7 +310,7 @@ def _policy(world: World, documents: Mapping[str, Document], state: State) -> Po
         return repository.policy(world, documents)
     except ValueError:
         rollout, desired = state.rollout, state.desired
-        is_leaving = isinstance(rollout.phase, GoingBack | Retiring) or (
+        is_leaving = isinstance(rollout.phase, RollingBack | Retiring) or (
             rollout,
             desired.release,
         ) == (Rollout(), None)
@@ -322,7 +329,7 @@ def _forbidden(policy: Policy, state: State) -> tuple[Problem, ...]:
     )
 
 
-def _barred(world: World, policy: Policy, decision: Decision) -> tuple[Problem, ...]:
+def _barred(world: World, policy: Policy, decision: PassDecision) -> tuple[Problem, ...]:
     """Why nothing of the candidate may be applied now, whatever was allowed when its release was
     accepted. The next look hears of it as a refusal, and goes back. The way back itself, and what
     serves, is never barred."""
@@ -336,24 +343,24 @@ def _barred(world: World, policy: Policy, decision: Decision) -> tuple[Problem, 
         return ()
     crowded = tuple(
         Problem("policy", "POLICY", why)
-        for why in admission.no_room_left(world, policy, decision.state)
+        for why in admission.candidate_violations(world, policy, decision.state)
     )
     return (*_forbidden(policy, decision.state), *crowded)
 
 
-def _outcomes(before: State, answer: Turn, now: datetime) -> tuple[Write, ...]:
+def _outcomes(before: State, answer: Decision, now: datetime) -> tuple[Write, ...]:
     rollout = before.rollout
     releases = (rollout.candidate, rollout.stable, before.desired.release)
     known = {release.version: release for release in releases if release}
     return tuple(
-        repository.ended(before.desired.model, known[transition.release], transition, now)
+        repository.release_outcome(before.desired.model, known[transition.release], transition, now)
         for transition in answer.transitions
         if transition.outcome and transition.release in known
     )
 
 
 def _next_look(
-    decision: Decision, results: tuple[Result, ...], repeats: int, now: datetime
+    decision: PassDecision, results: tuple[Result, ...], repeats: int, now: datetime
 ) -> datetime | None:
     """At once after a change; later when Compute Engine is busy, or when the very same change has
     been made before, twice as much later with each further time; when `advance` asked for it
@@ -370,7 +377,7 @@ def _next_look(
         return now + SETTLED_RETRY
     if results or decision.turn.transitions:
         return now + back_off if results else now
-    return decision.turn.wake_at
+    return decision.turn.requeue_at
 
 
 def _due(stored: datetime | None, asked_for: datetime | None, now: datetime) -> datetime | None:
@@ -397,7 +404,7 @@ def _under_way(rollout: Rollout) -> str:
     return release.version if release else ""
 
 
-def _serving(answer: Turn) -> str:
+def _serving(answer: Decision) -> str:
     return answer.rollout.stable.version if answer.rollout.stable else ""
 
 
@@ -425,6 +432,6 @@ def _log(message: str, state: State, fields: Mapping[str, object]) -> None:
     context = {
         "model": state.desired.model,
         "release": release.version if release else "",
-        "phase": name_of(state.rollout.phase),
+        "phase": phase_name(state.rollout.phase),
     }
     log.info(message, extra={"fields": {**context, **fields}})

@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from infra.compute.client import Compute
-from infra.fleet.inventory import leftovers
-from infra.fleet.model import Key, Look, Snapshot, merged
-from infra.fleet.plan import glance, look, moving
+from infra.fleet.inventory import list_owned
+from infra.fleet.model import Key, ReadSet, Snapshot, merge_snapshots
+from infra.fleet.plan import full_reads, group_reads, volatile_reads
 from infra.store.documents import State
 
 
@@ -54,8 +54,8 @@ class Sight:
         )
         if not releases:
             self.was_glance = False
-            return leftovers(compute, model)
-        everything, moved = look(model, releases, sweep=True), moving(model, releases)
+            return list_owned(compute, model)
+        everything, moved = full_reads(model, releases, sweep=True), volatile_reads(model, releases)
         known = self._seen.bodies.keys() if self._seen else set[Key]()
         elsewhere = (self._changed & known) - {*moved.keys}
         if (
@@ -70,12 +70,13 @@ class Sight:
             return seen
         if self.is_calm:
             return self._saw(
-                merged(seen, compute.observe(glance(model, releases), seen)), is_glance=True
+                merge_snapshots(seen, compute.observe(group_reads(model, releases), seen)),
+                is_glance=True,
             )
         asked = replace(moved, keys=(*moved.keys, *sorted(elsewhere)))
         if self._is_fresh:
-            asked = _without(asked, glance(model, releases))
-        seen = merged(seen, compute.observe(asked, seen))
+            asked = _without(asked, group_reads(model, releases))
+        seen = merge_snapshots(seen, compute.observe(asked, seen))
         self._changed = set()
         return self._saw(seen)
 
@@ -84,7 +85,7 @@ class Sight:
         return seen
 
 
-def _without(asked: Look, known: Look) -> Look:
+def _without(asked: ReadSet, known: ReadSet) -> ReadSet:
     """What of a look is still to be read."""
     return replace(
         asked,

@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from infra.bus import validators
-from infra.bus.validators import shown
+from infra.bus.validators import display
 from infra.errors import Unavailable
 
 __all__ = [
@@ -157,7 +157,7 @@ def received(event: CloudEventLike, project: str = "") -> Message:
     try:
         kind = event.get("type")
         if kind != PUBLISHED:
-            raise ValueError(f"the event's type must be {PUBLISHED}, not {shown(kind)}")
+            raise ValueError(f"the event's type must be {PUBLISHED}, not {display(kind)}")
         if not isinstance(data, dict) or not isinstance(data.get("message"), dict):
             raise ValueError("the event does not hold a Pub/Sub message")
         message = data["message"]
@@ -206,7 +206,7 @@ def payload(message: Message) -> Payload:
 
 def _structured(message: Message, content_type: str) -> Payload:
     if content_type.partition(";")[0].strip() != f"{_STRUCTURED}+json":
-        raise ValueError(f"content-type must be {_STRUCTURED}+json, not {shown(content_type)}")
+        raise ValueError(f"content-type must be {_STRUCTURED}+json, not {display(content_type)}")
     envelope = validators.json_object(message.data)
     if "data" in envelope and "data_base64" in envelope:
         raise ValueError("the envelope has both data and data_base64")
@@ -231,16 +231,16 @@ def _event(
         ):
             raise ValueError(
                 f"{name} must be a text of 1 to {_MAX_CONTEXT_TEXT} printable characters, not"
-                f" {shown(text)}"
+                f" {display(text)}"
             )
     if context["specversion"] != "1.0":
-        raise ValueError(f"specversion must be 1.0, not {shown(context['specversion'])}")
+        raise ValueError(f"specversion must be 1.0, not {display(context['specversion'])}")
     if context["type"] not in (RELEASE_TYPE, COMMAND_TYPE):
         raise ValueError(
-            f"type must be {RELEASE_TYPE} or {COMMAND_TYPE}, not {shown(context['type'])}"
+            f"type must be {RELEASE_TYPE} or {COMMAND_TYPE}, not {display(context['type'])}"
         )
     if content_type and content_type.partition(";")[0].strip() != "application/json":
-        raise ValueError(f"the data must be application/json, not {shown(content_type)}")
+        raise ValueError(f"the data must be application/json, not {display(content_type)}")
     at = validators.moment(context["time"], "time") if context.get("time") else published_at
     return Payload(data, context["id"], context["source"], context["type"], at)
 
@@ -256,7 +256,7 @@ def _of(project: str, name: str) -> str:
 
 def _topic(source: Any) -> str:
     if not isinstance(source, str) or not source.startswith(_SERVICE):
-        raise ValueError(f"source must be {_SERVICE}projects/P/topics/T, not {shown(source)}")
+        raise ValueError(f"source must be {_SERVICE}projects/P/topics/T, not {display(source)}")
     return validators.resource_name(source.removeprefix(_SERVICE), "topics")
 
 

@@ -24,13 +24,13 @@ _RESOURCE = re.compile(
 def identifier(given: Any, name: str) -> str:
     """Fit to be the id of a document."""
     if not isinstance(given, str) or not _IDENTIFIER.fullmatch(given):
-        raise ValueError(f"{name} is missing or malformed: {shown(given)}")
+        raise ValueError(f"{name} is missing or malformed: {display(given)}")
     return given
 
 
 def base64_bytes(given: Any, name: str, most: int) -> bytes:
     if not isinstance(given, str):
-        raise ValueError(f"{name} must be base64 text, not {shown(given)}")
+        raise ValueError(f"{name} must be base64 text, not {display(given)}")
     if len(given) > (most + 2) // 3 * 4:
         raise ValueError(f"{name} is larger than {most // 1024} KiB")
     try:
@@ -56,8 +56,8 @@ def moment(given: Any, name: str) -> datetime:
         if at.tzinfo is not None:
             return at.astimezone(UTC)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} must be an RFC 3339 time, not {shown(given)}") from error
-    raise ValueError(f"{name} has no time zone: {shown(given)}")
+        raise ValueError(f"{name} must be an RFC 3339 time, not {display(given)}") from error
+    raise ValueError(f"{name} has no time zone: {display(given)}")
 
 
 def count(given: Any) -> int:
@@ -71,7 +71,7 @@ def resource_name(given: Any, collection: str) -> str:
         return ""
     found = _RESOURCE.fullmatch(given) if isinstance(given, str) else None
     if not found or found[1] != collection:
-        raise ValueError(f"the name must be projects/P/{collection}/NAME, not {shown(given)}")
+        raise ValueError(f"the name must be projects/P/{collection}/NAME, not {display(given)}")
     return found[0]
 
 
@@ -87,11 +87,11 @@ def json_object(given: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("the JSON is nested too deep") from error
     if not isinstance(found, dict):
-        raise ValueError(f"a JSON object is expected, not {shown(found)}")
+        raise ValueError(f"a JSON object is expected, not {display(found)}")
     return found
 
 
-def shown(given: Any) -> str:
+def display(given: Any) -> str:
     """A stranger's value, for a reason: short, on one line, and never all of it."""
     return (
         repr(given[:80])

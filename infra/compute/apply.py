@@ -25,13 +25,13 @@ from infra.compute.errors import (
     BACK_OFF_SECONDS,
     AlreadyExists,
     Busy,
+    ComputeError,
     Conflict,
     NotFound,
     Refused,
     Retry,
-    Trouble,
+    classify_error,
     from_operation,
-    trouble,
 )
 from infra.fleet.model import Action, Applied, Body, Failed, Pending, Plan, Result
 from infra.fleet.plan import completed
@@ -131,7 +131,7 @@ def _run(
         finished = compute.wait(_sent(complete, compute, clock, request_id(complete), until), until)
         said = from_operation(finished) if finished else None
         if said:
-            raise trouble(said, clock.now())
+            raise classify_error(said, clock.now())
     except (Retry, NotFound, AlreadyExists, Busy, Conflict, Refused) as error:
         return _result(action, error)
     return Applied(action) if finished else Pending(action, "its operation still runs")
@@ -162,7 +162,7 @@ def _sent(
     return operation
 
 
-def _result(action: Action, error: Trouble) -> Result:
+def _result(action: Action, error: ComputeError) -> Result:
     match error:
         case Refused(problem=problem):
             return Failed(action, problem)

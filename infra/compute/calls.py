@@ -27,13 +27,13 @@ from requests.adapters import BaseAdapter
 from infra.clock import Clock
 from infra.compute.endpoints import (
     AGGREGATED,
+    ENDPOINTS,
     GLOBAL_OPERATIONS,
     REFERENCES,
     REGION_OPERATIONS,
-    ROWS,
-    Row,
+    Endpoint,
 )
-from infra.compute.errors import BACK_OFF_SECONDS, Refused, Retry, from_answer, trouble
+from infra.compute.errors import BACK_OFF_SECONDS, Refused, Retry, classify_error, from_response
 from infra.compute.loader import Library
 from infra.fleet.model import Body
 from rollout.model import Problem
@@ -41,7 +41,9 @@ from rollout.model import Problem
 HOST = "https://www.googleapis.com/compute/v1/"
 _PARTIAL = re.compile(r"(?:projects/[^/]+/)?(?:global/[a-zA-Z]+|regions/[^/]+|zones)/[^/]+")
 
-_services = Library(row.service for row in (*ROWS.values(), GLOBAL_OPERATIONS, REGION_OPERATIONS))
+_services = Library(
+    row.service for row in (*ENDPOINTS.values(), GLOBAL_OPERATIONS, REGION_OPERATIONS)
+)
 _survey = Library(row.service for row, _ in AGGREGATED.values())
 
 
@@ -77,7 +79,7 @@ class Calls:
 
     def call(
         self,
-        row: Row,
+        row: Endpoint,
         method: str,
         fields: Mapping[str, Any],
         timeout_seconds: float,
@@ -93,8 +95,8 @@ class Calls:
             bound(request=request, retry=None, timeout=timeout_seconds)
             return _object(exchange.content)
         except GoogleAPICallError as error:
-            raise trouble(
-                from_answer(exchange.status, _json(exchange.content)), self._clock.now()
+            raise classify_error(
+                from_response(exchange.status, _json(exchange.content)), self._clock.now()
             ) from error
         except (requests.RequestException, GoogleAuthError) as error:
             raise Retry(
@@ -118,13 +120,13 @@ class Calls:
             )
         return body
 
-    def _client(self, row: Row) -> Any:
+    def _client(self, row: Endpoint) -> Any:
         with self._lock:
             if row.service not in self._clients:
                 self._clients[row.service] = self._make(row)
             return self._clients[row.service]
 
-    def _make(self, row: Row) -> Any:
+    def _make(self, row: Endpoint) -> Any:
         library = _services if row.service in _services else _survey
         make = getattr(library.service(row.service), row.client)
         client = make(

@@ -19,10 +19,16 @@ from requests.adapters import BaseAdapter
 
 from infra.clock import Clock
 from infra.compute.calls import Calls
-from infra.compute.endpoints import AGGREGATED, GLOBAL_OPERATIONS, METHODS, REGION_OPERATIONS, ROWS
+from infra.compute.endpoints import (
+    AGGREGATED,
+    ENDPOINTS,
+    GLOBAL_OPERATIONS,
+    METHODS,
+    REGION_OPERATIONS,
+)
 from infra.compute.errors import BACK_OFF_SECONDS, NotFound, Refused, Retry
 from infra.fleet import naming
-from infra.fleet.model import Action, Body, Collection, Key, Look, Snapshot
+from infra.fleet.model import Action, Body, Collection, Key, ReadSet, Snapshot
 
 EVERYWHERE = "aggregated"
 """The scope that means all regions, for `Compute.list` of a regional collection."""
@@ -63,7 +69,7 @@ class Compute:
 
     def get(self, key: Key) -> Body | None:
         """The resource; None when it is not there."""
-        row = ROWS[key.collection]
+        row = ENDPOINTS[key.collection]
         try:
             return self._calls.call(
                 row, "get", _place(key.scope) | {row.name: key.name}, READ_SECONDS
@@ -75,7 +81,7 @@ class Compute:
         wanted = tuple(dict.fromkeys(keys))
         return dict(zip(wanted, self._all([partial(self.get, key) for key in wanted]), strict=True))
 
-    def observe(self, look: Look, known: Snapshot | None = None) -> Snapshot:
+    def observe(self, look: ReadSet, known: Snapshot | None = None) -> Snapshot:
         """Everything that a look asks for, read side by side. Only the health of backends is asked
         for afterwards, since a backend service says which groups it has; one that is not looked at
         is taken as it is `known`."""
@@ -118,7 +124,7 @@ class Compute:
         options = {"filter": filter} if filter else {}
         if scope == EVERYWHERE:
             return self._aggregated(collection, options)
-        pages = self._pages(ROWS[collection], "list", _place(scope) | options)
+        pages = self._pages(ENDPOINTS[collection], "list", _place(scope) | options)
         return tuple(body for page in pages for body in page.get("items", ()))
 
     def _aggregated(self, collection: Collection, options: Mapping[str, Any]) -> Bodies:
@@ -140,7 +146,7 @@ class Compute:
 
     def _of_group(self, group: Key, method: str, member: str) -> Bodies:
         """What the group answers, page by page; nothing when there is no such group."""
-        row = ROWS[group.collection]
+        row = ENDPOINTS[group.collection]
         try:
             pages = self._pages(row, method, _place(group.scope) | {row.name: group.name})
             return tuple(body for page in pages for body in page.get(member, ()))
@@ -179,7 +185,7 @@ class Compute:
     def _health(self, service: Key, group: str) -> Bodies:
         """No answer at all where the group is, by now, none of the service's: no data is not a
         verdict."""
-        row = ROWS[service.collection]
+        row = ENDPOINTS[service.collection]
         fields = {row.name: service.name, "resourceGroupReferenceResource": {"group": group}}
         try:
             return (
@@ -199,7 +205,7 @@ class Compute:
     def send(self, action: Action, request_id: UUID, until: datetime | None = None) -> Body:
         """Ask for one change; answers its operation, which has most likely only begun. The same
         `request_id` is the same change."""
-        row, key = ROWS[action.key.collection], action.key
+        row, key = ENDPOINTS[action.key.collection], action.key
         if action.verb not in row.verbs:
             raise ValueError(f"{key.collection} has no {action.verb}")
         fields: dict[str, Any] = _place(key.scope) | {"requestId": str(request_id)}

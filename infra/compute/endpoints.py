@@ -15,7 +15,7 @@ from infra.fleet.model import Collection, Verb
 
 
 @dataclass(frozen=True)
-class Row:
+class Endpoint:
     """`body` is where inserts, updates and patches take the resource; `bodies` are the verbs that
     take something else instead."""
 
@@ -28,21 +28,21 @@ class Row:
     is_regional: bool = False
 
 
-ROWS: Mapping[Collection, Row] = {
-    "instanceTemplates": Row(
+ENDPOINTS: Mapping[Collection, Endpoint] = {
+    "instanceTemplates": Endpoint(
         service="instance_templates",
         client="InstanceTemplatesClient",
         name="instanceTemplate",
         body="instanceTemplateResource",
     ),
-    "healthChecks": Row(
+    "healthChecks": Endpoint(
         service="health_checks",
         client="HealthChecksClient",
         name="healthCheck",
         body="healthCheckResource",
         verbs=("insert", "update", "patch", "delete"),
     ),
-    "regionInstanceGroupManagers": Row(
+    "regionInstanceGroupManagers": Endpoint(
         service="region_instance_group_managers",
         client="RegionInstanceGroupManagersClient",
         name="instanceGroupManager",
@@ -50,7 +50,7 @@ ROWS: Mapping[Collection, Row] = {
         verbs=("insert", "patch", "delete"),
         is_regional=True,
     ),
-    "regionInstanceGroups": Row(
+    "regionInstanceGroups": Endpoint(
         service="region_instance_groups",
         client="RegionInstanceGroupsClient",
         name="instanceGroup",
@@ -58,7 +58,7 @@ ROWS: Mapping[Collection, Row] = {
         bodies={"setNamedPorts": "regionInstanceGroupsSetNamedPortsRequestResource"},
         is_regional=True,
     ),
-    "regionAutoscalers": Row(
+    "regionAutoscalers": Endpoint(
         service="region_autoscalers",
         client="RegionAutoscalersClient",
         name="autoscaler",  # of updates and patches in the query, not in the path: the request message sees to it
@@ -66,28 +66,28 @@ ROWS: Mapping[Collection, Row] = {
         verbs=("insert", "update", "patch", "delete"),
         is_regional=True,
     ),
-    "backendServices": Row(
+    "backendServices": Endpoint(
         service="backend_services",
         client="BackendServicesClient",
         name="backendService",
         body="backendServiceResource",
         verbs=("insert", "update", "patch", "delete"),
     ),
-    "urlMaps": Row(
+    "urlMaps": Endpoint(
         service="url_maps",
         client="UrlMapsClient",
         name="urlMap",
         body="urlMapResource",
         verbs=("insert", "update", "patch", "delete"),
     ),
-    "targetHttpProxies": Row(
+    "targetHttpProxies": Endpoint(
         service="target_http_proxies",
         client="TargetHttpProxiesClient",
         name="targetHttpProxy",
         body="targetHttpProxyResource",
         verbs=("insert", "patch", "delete"),
     ),
-    "targetHttpsProxies": Row(
+    "targetHttpsProxies": Endpoint(
         service="target_https_proxies",
         client="TargetHttpsProxiesClient",
         name="targetHttpsProxy",
@@ -95,7 +95,7 @@ ROWS: Mapping[Collection, Row] = {
         verbs=("insert", "patch", "delete", "setSslCertificates"),
         bodies={"setSslCertificates": "targetHttpsProxiesSetSslCertificatesRequestResource"},
     ),
-    "globalForwardingRules": Row(
+    "globalForwardingRules": Endpoint(
         service="global_forwarding_rules",
         client="GlobalForwardingRulesClient",
         name="forwardingRule",
@@ -103,7 +103,7 @@ ROWS: Mapping[Collection, Row] = {
         verbs=("insert", "patch", "delete", "setTarget"),
         bodies={"setTarget": "targetReferenceResource"},
     ),
-    "globalAddresses": Row(
+    "globalAddresses": Endpoint(
         service="global_addresses",
         client="GlobalAddressesClient",
         name="address",
@@ -111,20 +111,20 @@ ROWS: Mapping[Collection, Row] = {
     ),
 }
 
-GLOBAL_OPERATIONS = Row(
+GLOBAL_OPERATIONS = Endpoint(
     service="global_operations", client="GlobalOperationsClient", name="operation"
 )
-REGION_OPERATIONS = Row(
+REGION_OPERATIONS = Endpoint(
     service="region_operations", client="RegionOperationsClient", name="operation", is_regional=True
 )
 
-AGGREGATED: Mapping[Collection, tuple[Row, str]] = {
+AGGREGATED: Mapping[Collection, tuple[Endpoint, str]] = {
     "regionInstanceGroupManagers": (
-        Row(service="instance_group_managers", client="InstanceGroupManagersClient", name=""),
+        Endpoint(service="instance_group_managers", client="InstanceGroupManagersClient", name=""),
         "instanceGroupManagers",
     ),
     "regionAutoscalers": (
-        Row(service="autoscalers", client="AutoscalersClient", name=""),
+        Endpoint(service="autoscalers", client="AutoscalersClient", name=""),
         "autoscalers",
     ),
 }

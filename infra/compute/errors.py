@@ -65,18 +65,18 @@ class Conflict(_Answered):
 
 
 class Refused(_Answered):
-    """No, for good or until somebody changes something; `problem` has the class of it."""
+    """No, for good or until somebody changes something; `instance_problem` has the class of it."""
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(f"{problem.code}: {problem.message}")
-        self.problem = problem
+    def __init__(self, instance_problem: Problem) -> None:
+        super().__init__(f"{instance_problem.code}: {instance_problem.message}")
+        self.problem = instance_problem
 
 
-Trouble = Retry | NotFound | AlreadyExists | Busy | Conflict | Refused
+ComputeError = Retry | NotFound | AlreadyExists | Busy | Conflict | Refused
 
 
 @dataclass(frozen=True)
-class Said:
+class ApiError:
     """An error as Compute Engine put it: HTTP status (0: none given), codes and reasons from the
     most to the least telling one."""
 
@@ -92,7 +92,7 @@ class Said:
 # ---- The classification
 
 
-def trouble(said: Said, now: datetime) -> Trouble:
+def classify_error(said: ApiError, now: datetime) -> ComputeError:
     """What an error means. The only place that decides it."""
     why = f"{said.code}: {said.message}" if said.message else said.code
     codes = " ".join(said.codes)
@@ -113,11 +113,11 @@ def trouble(said: Said, now: datetime) -> Trouble:
     return Retry(BACK_OFF_SECONDS, why)
 
 
-def problem(code: str, message: str) -> Problem:
+def instance_problem(code: str, message: str) -> Problem:
     """Why a managed instance could not be made, from its `lastAttempt` or from `listErrors`.
     `timeout` for what may well pass by itself: the group tries for ever, so only our own deadline
     ends that."""
-    said = Said(0, (_word(code),), message)
+    said = ApiError(0, (_word(code),), message)
     words = " ".join(said.codes)
     if _is_rate(said, words):
         return Problem("timeout", code, message)
@@ -162,7 +162,7 @@ _CONFIG = re.compile(
 _UNSURE = (0, 401, 408, 425, 429)
 
 
-def _is_rate(said: Said, codes: str) -> bool:
+def _is_rate(said: ApiError, codes: str) -> bool:
     return (
         said.status == 429
         or bool(_RATE.search(codes))
@@ -170,7 +170,7 @@ def _is_rate(said: Said, codes: str) -> bool:
     )
 
 
-def _reason(said: Said, codes: str) -> Reason | None:
+def _reason(said: ApiError, codes: str) -> Reason | None:
     if _STOCK_OUT.search(codes):
         return "stock-out"
     if _QUOTA.search(codes):
@@ -179,7 +179,7 @@ def _reason(said: Said, codes: str) -> Reason | None:
     return "policy" if _POLICY.search(codes) or is_about_policy else None
 
 
-def _is_config(said: Said, codes: str) -> bool:
+def _is_config(said: ApiError, codes: str) -> bool:
     """A request that will be refused however often it is sent. An answer without any code is not
     Compute Engine's (a proxy's, say)."""
     return (bool(codes) and 400 <= said.status < 500 and said.status not in _UNSURE) or bool(
@@ -196,12 +196,12 @@ def _to_next_minute(now: datetime) -> float:
 # ---- Reading what was said
 
 
-def from_answer(status: int, body: Any) -> Said:
+def from_response(status: int, body: Any) -> ApiError:
     """An HTTP error's JSON body; anything else than Google's shape counts as no more than its
     status."""
     error = body.get("error") if isinstance(body, Mapping) else None
     if not isinstance(error, Mapping):
-        return Said(status, (), str(error or ""))
+        return ApiError(status, (), str(error or ""))
     details = [
         each
         for each in _mappings(error.get("details"))
@@ -212,12 +212,12 @@ def from_answer(status: int, body: Any) -> Said:
         *(each.get("reason") for each in _mappings(error.get("errors"))),
     ]
     codes = [reason for reason in reasons if reason] or [error.get("status")]
-    return Said(
+    return ApiError(
         status, tuple(_word(str(code)) for code in codes if code), str(error.get("message", ""))
     )
 
 
-def from_operation(operation: Mapping[str, Any]) -> Said | None:
+def from_operation(operation: Mapping[str, Any]) -> ApiError | None:
     """A finished operation's error; None when it went well. An error list counts even where the
     HTTP fields are missing, and the HTTP fields where the list is."""
     error = operation.get("error")
@@ -232,7 +232,7 @@ def from_operation(operation: Mapping[str, Any]) -> Said | None:
     message = (
         "; ".join(str(entry["message"]) for entry in entries if entry.get("message")) or spelled_out
     )
-    return Said(int(status), tuple(_word(code) for code in codes if code), message)
+    return ApiError(int(status), tuple(_word(code) for code in codes if code), message)
 
 
 def _mappings(value: Any) -> list[Mapping[str, Any]]:

@@ -49,7 +49,9 @@ def deletions(
     return tuple(actions)
 
 
-def foreign(target: Target, wanted: frozenset[Key], snapshot: Snapshot) -> tuple[Key, ...]:
+def foreign_resources(
+    target: Target, wanted: frozenset[Key], snapshot: Snapshot
+) -> tuple[Key, ...]:
     """What bears a name of ours and would have to go, but is somebody else's."""
     seen = {key: snapshot.bodies[key] for key in _leftovers(target, wanted, snapshot)}
     return tuple(

@@ -17,7 +17,7 @@ REGIONAL: tuple[Collection, ...] = ("regionInstanceGroupManagers", "regionAutosc
 GLOBAL: tuple[Collection, ...] = ("instanceTemplates", "healthChecks", "backendServices", "urlMaps")
 
 
-def census(compute: Compute) -> dict[Key, Body]:
+def list_inventory(compute: Compute) -> dict[Key, Body]:
     found: dict[Key, Body] = {}
     for collection in REGIONAL:
         for body in compute.list(collection, EVERYWHERE):
@@ -29,7 +29,7 @@ def census(compute: Compute) -> dict[Key, Body]:
     return found
 
 
-def owned(found: Mapping[Key, Body], models: Iterable[str]) -> dict[str, dict[Key, Body]]:
+def owned_by_model(found: Mapping[Key, Body], models: Iterable[str]) -> dict[str, dict[Key, Body]]:
     """What is each model's: by its name and its description, both."""
     by_model: dict[str, dict[Key, Body]] = {model: {} for model in models}
     for key, body in found.items():
@@ -39,7 +39,9 @@ def owned(found: Mapping[Key, Body], models: Iterable[str]) -> dict[str, dict[Ke
     return by_model
 
 
-def leftovers(compute: Compute, model: str) -> Snapshot:
+def list_owned(compute: Compute, model: str) -> Snapshot:
     """All that is the model's, and the URL map, in which it may have a route."""
-    found = census(compute)
-    return Snapshot({**owned(found, [model])[model], naming.GATEWAY: found.get(naming.GATEWAY)})
+    found = list_inventory(compute)
+    return Snapshot(
+        {**owned_by_model(found, [model])[model], naming.GATEWAY: found.get(naming.GATEWAY)}
+    )

@@ -41,7 +41,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Look:
+class ReadSet:
     """What one observation is to read. `groups` are asked for their managed instances, `errors` for
     their creation errors, `healths` (backend services) for the health of their instances; all of
     them stand in `keys` too, but for backend services that are known from an earlier look.
@@ -55,7 +55,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DesiredResource:
     """A resource as it should be. `after` names what must exist before it does; None as body: it
     should not exist."""
 
@@ -81,7 +81,7 @@ class Snapshot:
     health: Mapping[Key, tuple[Body, ...]] = field(default_factory=dict)  # by backendServices key
 
 
-def merged(before: Snapshot, after: Snapshot) -> Snapshot:
+def merge_snapshots(before: Snapshot, after: Snapshot) -> Snapshot:
     """An earlier snapshot with what a later look has read again."""
     return Snapshot(
         {**before.bodies, **after.bodies},

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from infra.compute.errors import problem
+from infra.compute.errors import instance_problem
 from infra.fleet import naming
 from infra.fleet.model import Body, Key, Snapshot
 from infra.fleet.resources import url_map
@@ -26,7 +26,7 @@ _LIVENESS_HEALTH: Mapping[str, Health] = {
 }
 
 
-def observed(snapshot: Snapshot, model: str, since: datetime | None = None) -> Observed:
+def observe(snapshot: Snapshot, model: str, since: datetime | None = None) -> Observed:
     """The model's groups in what was read. Creation errors older than `since` are left out."""
     groups = tuple(
         _group(snapshot, model, colour, key, since)
@@ -121,7 +121,7 @@ def _instance(managed: Body, health: Mapping[str, Health] | None) -> Instance:
 
 
 def _problem(error: Body) -> Problem:
-    return problem(str(error.get("code", "")), str(error.get("message", "")))
+    return instance_problem(str(error.get("code", "")), str(error.get("message", "")))
 
 
 def _balancer_health(snapshot: Snapshot, service: Key) -> dict[str, Health] | None:

@@ -18,7 +18,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from infra.fleet import deletions, naming
-from infra.fleet.model import Action, Body, Collection, Key, Look, Plan, Snapshot, Wanted
+from infra.fleet.model import (
+    Action,
+    Body,
+    Collection,
+    DesiredResource,
+    Key,
+    Plan,
+    ReadSet,
+    Snapshot,
+)
 from infra.fleet.observe import outputs
 from infra.fleet.resources import (
     autoscaler,
@@ -36,14 +45,14 @@ __all__ = ["completed", "look", "outputs", "plan", "wishes"]
 # The colours that strategies swapping in place use; only a sweep looks at the other.
 IN_PLACE: tuple[Colour, ...] = ("blue",)
 
-Mend = Callable[[Wanted, Body], tuple[Action | Problem, ...]]
+Mend = Callable[[DesiredResource, Body], tuple[Action | Problem, ...]]
 
 _MEND: dict[Collection, Mend] = {
     "instanceTemplates": lambda wanted, observed: (),
-    "healthChecks": health_check.mend,
-    "regionInstanceGroupManagers": instance_group.mend,
-    "regionAutoscalers": autoscaler.mend,
-    "backendServices": backend_service.mend,
+    "healthChecks": health_check.update,
+    "regionInstanceGroupManagers": instance_group.update,
+    "regionAutoscalers": autoscaler.update,
+    "backendServices": backend_service.update,
 }
 _GATEWAY_COLLECTIONS = (
     "urlMaps",
@@ -57,14 +66,14 @@ _GATEWAY_COLLECTIONS = (
 # ---- What to read
 
 
-def look(
+def full_reads(
     model: str,
     releases: Iterable[Release],
     *,
     sweep: bool = False,
     with_gateway: bool = True,
     with_errors: bool = False,
-) -> Look:
+) -> ReadSet:
     """The resources that decide what is to be done for a model, whatever target the releases in
     play lead to.
 
@@ -92,7 +101,7 @@ def look(
         naming.GATEWAY,
         *(gateway.keys(certificate) if exposed and with_gateway else ()),
     )
-    return Look(
+    return ReadSet(
         keys=tuple(dict.fromkeys(keys)),
         groups=groups,
         errors=groups if with_errors else (),
@@ -101,11 +110,11 @@ def look(
     )
 
 
-def moving(model: str, releases: Iterable[Release]) -> Look:
+def volatile_reads(model: str, releases: Iterable[Release]) -> ReadSet:
     """What a rollout moves, and what moves with it: groups, autoscalers, backend services and
     routes, instances and their health. Templates and checks stay as they are once made."""
     known = tuple(releases)
-    asked = glance(model, known)
+    asked = group_reads(model, known)
     scalers = (
         naming.autoscaler(model, colour, key.scope) for key in asked.groups for colour in IN_PLACE
     )
@@ -113,7 +122,7 @@ def moving(model: str, releases: Iterable[Release]) -> Look:
     return replace(asked, keys=(*asked.keys, *dict.fromkeys(scalers), *services, naming.GATEWAY))
 
 
-def glance(model: str, releases: Iterable[Release]) -> Look:
+def group_reads(model: str, releases: Iterable[Release]) -> ReadSet:
     """What changes by itself while one waits: the groups, their instances, and how healthy the
     balancer finds these. Which groups a backend service has is to be known."""
     known = tuple(releases)
@@ -123,18 +132,18 @@ def glance(model: str, releases: Iterable[Release]) -> Look:
     services = (
         tuple(naming.backend_service(model, colour) for colour in IN_PLACE) if is_exposed else ()
     )
-    return Look(keys=groups, groups=groups, healths=services)
+    return ReadSet(keys=groups, groups=groups, healths=services)
 
 
 # ---- What should be
 
 
 @dataclass(frozen=True)
-class Wishes:
+class DesiredFleet:
     """All of a target in Compute Engine's terms: resources in an order in which they could be made,
     and the route."""
 
-    resources: tuple[Wanted, ...]
+    resources: tuple[DesiredResource, ...]
     route: url_map.Route | None
 
 
@@ -144,11 +153,11 @@ def _exposed(target: Target) -> tuple[GroupTarget, ...]:
     )
 
 
-def wishes(target: Target) -> Wishes:
+def desired_fleet(target: Target) -> DesiredFleet:
     """Templates, checks, groups, autoscalers, backend services and gateway of a target. Nothing
     here says what must go."""
     model, exposed = target.model, _exposed(target)
-    resources: list[Wanted] = []
+    resources: list[DesiredResource] = []
     releases = {
         share.release.template: share.release for group in target.groups for share in group.shares
     }
@@ -161,7 +170,7 @@ def wishes(target: Target) -> Wishes:
     resources += [instance_group.desired(model, group) for group in target.groups]
     resources += [autoscaler.desired(model, group) for group in target.groups]
     resources += [backend_service.desired(model, group) for group in exposed]
-    return Wishes(tuple(resources), url_map.desired(model, exposed[0]) if exposed else None)
+    return DesiredFleet(tuple(resources), url_map.desired(model, exposed[0]) if exposed else None)
 
 
 # ---- What is to be done
@@ -193,7 +202,7 @@ class _Draft:
 def plan(target: Target, snapshot: Snapshot) -> Plan:
     """What to do so that the target becomes true. Raises `KeyError` when the snapshot lacks
     something that decides it."""
-    wanted, draft = wishes(target), _Draft()
+    wanted, draft = desired_fleet(target), _Draft()
     _refuse_moves(draft, target, snapshot)
     for each in wanted.resources:
         _make_or_mend(draft, each, target.model, snapshot)
@@ -204,7 +213,7 @@ def plan(target: Target, snapshot: Snapshot) -> Plan:
     )
     draft.add(*deletions.deletions(target, keys, changed, snapshot))
     if not target.groups:
-        draft.add(*(_foreign(key) for key in deletions.foreign(target, keys, snapshot)))
+        draft.add(*(_foreign(key) for key in deletions.foreign_resources(target, keys, snapshot)))
     return Plan(tuple(draft.actions), tuple(draft.problems))
 
 
@@ -235,7 +244,7 @@ def _refuse_moves(draft: _Draft, target: Target, snapshot: Snapshot) -> None:
                 )
 
 
-def _make_or_mend(draft: _Draft, wanted: Wanted, model: str, snapshot: Snapshot) -> None:
+def _make_or_mend(draft: _Draft, wanted: DesiredResource, model: str, snapshot: Snapshot) -> None:
     shared = _is_shared(wanted.key)
     if shared and wanted.key not in snapshot.bodies and snapshot.bodies[naming.GATEWAY] is not None:
         return  # not looked at, which is allowed once the gateway stands
@@ -256,7 +265,7 @@ def _make_or_mend(draft: _Draft, wanted: Wanted, model: str, snapshot: Snapshot)
         draft.blocked.add(wanted.key)
         draft.add(_foreign(wanted.key))
     else:
-        mend = gateway.mend if shared else _MEND[wanted.key.collection]
+        mend = gateway.update if shared else _MEND[wanted.key.collection]
         after = draft.changing(wanted.after, "insert")
         draft.add(
             *(
@@ -296,7 +305,7 @@ def _route(draft: _Draft, route: url_map.Route | None, model: str, snapshot: Sna
     if observed is None:
         results = (url_map.first(route),) if route else ()
     elif naming.is_gateway(observed):
-        results = url_map.mend(observed, model, route)
+        results = url_map.update(observed, model, route)
     draft.add(
         *(replace(each, after=after) if isinstance(each, Action) else each for each in results)
     )

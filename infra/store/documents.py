@@ -16,12 +16,12 @@ from rollout.model import (
     Command,
     Condition,
     Desired,
-    GoingBack,
     Pause,
     Phase,
     Progress,
     Release,
     Retiring,
+    RollingBack,
     Rollout,
     Settled,
     Stepping,
@@ -29,7 +29,7 @@ from rollout.model import (
 from rollout.spec.model import dump, load
 from rollout.spec.problems import Invalid
 
-SCHEMA = 1
+SCHEMA = 2
 
 Json = dict[str, Any]
 
@@ -39,7 +39,7 @@ class UnknownSchema(Exception):
 
 
 @dataclass(frozen=True)
-class Claim:
+class Lease:
     """Who is working on the model, and until when others keep off. A claim is for efficiency; the
     fence is compare-and-set."""
 
@@ -57,8 +57,8 @@ class State:
     rollout: Rollout = field(default_factory=Rollout)
     conditions: tuple[Condition, ...] = ()
     outputs: Mapping[str, str] = field(default_factory=dict)
-    claim: Claim | None = None
-    wake_at: datetime | None = None
+    lease: Lease | None = None
+    requeue_at: datetime | None = None
     revision: int = 0
     seen: tuple[str, ...] = ()
 
@@ -80,17 +80,17 @@ def to_document(state: State) -> Json:
         "previous": _release(rollout.previous),
         "rollout": {
             "phase": _phase(rollout.phase),
-            "ladder": rollout.ladder,
+            "ladder": rollout.steps,
             "progress": vars(rollout.progress) | {} if rollout.progress else None,
             "paused": vars(rollout.paused) | {} if rollout.paused else None,
             "promoted": rollout.promoted,
-            "watched_at": rollout.watched_at,
+            "last_observed_at": rollout.last_observed_at,
             "failed": list(rollout.failed),
         },
         "conditions": [vars(condition) | {} for condition in state.conditions],
         "outputs": dict(state.outputs),
-        "claim": vars(state.claim) | {} if state.claim else None,
-        "wake_at": state.wake_at,
+        "claim": vars(state.lease) | {} if state.lease else None,
+        "requeue_at": state.requeue_at,
         "seen": list(state.seen),
     }
 
@@ -117,17 +117,17 @@ def from_document(document: Json) -> State:
             stable=stable,
             candidate=candidate,
             previous=previous,
-            ladder=rollout["ladder"],
+            steps=rollout["ladder"],
             progress=Progress(**rollout["progress"]) if rollout["progress"] else None,
             paused=Pause(**rollout["paused"]) if rollout["paused"] else None,
             promoted=rollout["promoted"],
-            watched_at=rollout["watched_at"],
+            last_observed_at=rollout["last_observed_at"],
             failed=tuple(rollout["failed"]),
         ),
         conditions=tuple(Condition(**condition) for condition in document["conditions"]),
         outputs=document["outputs"],
-        claim=Claim(**document["claim"]) if document["claim"] else None,
-        wake_at=document["wake_at"],
+        lease=Lease(**document["claim"]) if document["claim"] else None,
+        requeue_at=document["requeue_at"],
         revision=document["revision"],
         seen=tuple(document["seen"]),
     )
@@ -181,9 +181,9 @@ def _phase(phase: Phase) -> Json:
             return {"name": "stepping", "step": step, "since": since}
         case Baking(since):
             return {"name": "baking", "since": since}
-        case GoingBack(outcome, reason, why, since):
+        case RollingBack(outcome, reason, why, since):
             return {
-                "name": "going_back",
+                "name": "rolling_back",
                 "outcome": outcome,
                 "reason": reason,
                 "why": why,
@@ -200,7 +200,7 @@ def _read_phase(document: Json) -> Phase:
         "settled": Settled,
         "stepping": Stepping,
         "baking": Baking,
-        "going_back": GoingBack,
+        "rolling_back": RollingBack,
         "retiring": Retiring,
     }
     name = document["name"]

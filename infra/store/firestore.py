@@ -19,10 +19,10 @@ from google.api_core import exceptions
 
 from infra.errors import Unavailable
 from infra.lean_import import lean_import
-from infra.store.limits import check_path, checked
+from infra.store.limits import check_path, check_writes
 from infra.store.port import (
     MODELS,
-    WAKE_AT,
+    REQUEUE_AT,
     Conflict,
     Create,
     Delete,
@@ -102,7 +102,7 @@ class FirestoreStore:
         return {each.path: each for each in found}
 
     def commit(self, *writes: Write) -> dict[str, str]:
-        fit = checked(writes)
+        fit = check_writes(writes)
         if not fit:
             return {}
         request = firestore.CommitRequest.pb()(
@@ -121,14 +121,14 @@ class FirestoreStore:
         }
 
     def due(self, now: datetime, limit: int) -> tuple[str, ...]:
-        wake_at = _Query.FieldReference(field_path=WAKE_AT)
+        requeue_at = _Query.FieldReference(field_path=REQUEUE_AT)
         until = _Query.FieldFilter(
-            field=wake_at, op=_Query.FieldFilter.LESS_THAN_OR_EQUAL, value=_encoded(now)
+            field=requeue_at, op=_Query.FieldFilter.LESS_THAN_OR_EQUAL, value=_encoded(now)
         )
         asked = _Query(
             select=_Query.Projection(fields=[_by_name().field]),
             where=_Query.Filter(field_filter=until),
-            order_by=[_Query.Order(field=wake_at, direction=_Query.ASCENDING), _by_name()],
+            order_by=[_Query.Order(field=requeue_at, direction=_Query.ASCENDING), _by_name()],
         )
         return tuple(each.path.rpartition("/")[2] for each in self._query(MODELS, asked, limit))
 

@@ -26,7 +26,7 @@ MAX_NAME_BYTES = 1500
 _RESERVED = re.compile(r"__.*__", re.DOTALL)
 
 
-def checked(writes: Iterable[Write]) -> tuple[Write, ...]:
+def check_writes(writes: Iterable[Write]) -> tuple[Write, ...]:
     """The writes, all fit to be stored; raises `Unstorable` at the first that is not."""
     found: dict[str, Write] = {}
     total = 0

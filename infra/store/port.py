@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 MODELS = "models"  # the collection that `due` looks at
-WAKE_AT = "wake_at"  # the field that says when
+REQUEUE_AT = "requeue_at"  # the field that says when
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Store(Protocol):
         ...
 
     def due(self, now: datetime, limit: int) -> tuple[str, ...]:
-        """The names of the models whose `wake_at` has come, longest due first. Needs no index
+        """The names of the models whose `requeue_at` has come, longest due first. Needs no index
         beyond the automatic ones."""
         ...
 

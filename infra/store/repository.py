@@ -30,7 +30,7 @@ STATUS = "model-rollout-status"
 DEAD_LETTERS = "model-releases-dead"
 POLICY = "settings/policy"
 PRICES = "settings/prices"
-REMEMBERED_EVENTS = 50
+MAX_RECENT_EVENTS = 50
 OUTBOX_GRACE = timedelta(seconds=30)
 TRIES = 20
 
@@ -44,15 +44,15 @@ class Refuse(Exception):
 
 
 @dataclass(frozen=True)
-class Held:
+class StoredState:
     """A model's state and the document version it was read at: what a later write is fenced by."""
 
     state: State
     version: str | None
 
 
-def held(document: Document | None) -> Held | None:
-    return Held(from_document(document.data), document.version) if document else None
+def stored_state(document: Document | None) -> StoredState | None:
+    return StoredState(from_document(document.data), document.version) if document else None
 
 
 def policy(world: World, documents: Mapping[str, Document]) -> Policy:
@@ -67,20 +67,20 @@ def policy(world: World, documents: Mapping[str, Document]) -> Policy:
     return load_policy(document.data if document else None, prices, is_signed)
 
 
-def read(world: World, model: str) -> Held | None:
-    return held(world.store.get(model_path(model)))
+def load_state(world: World, model: str) -> StoredState | None:
+    return stored_state(world.store.get(model_path(model)))
 
 
-def write_state(before: Held, state: State) -> Write:
+def write_state(before: StoredState, state: State) -> Write:
     path, data = model_path(state.desired.model), to_document(state)
     return Create(path, data) if before.version is None else Replace(path, data, before.version)
 
 
-def remembered(state: State, event_id: str) -> State:
-    return replace(state, seen=(*state.seen, event_id)[-REMEMBERED_EVENTS:])
+def with_event_id(state: State, event_id: str) -> State:
+    return replace(state, seen=(*state.seen, event_id)[-MAX_RECENT_EVENTS:])
 
 
-def until_saved(attempt: Callable[[], T]) -> T:
+def retry_on_conflict(attempt: Callable[[], T]) -> T:
     """Repeat a read-decide-write until no other writer got in between. So many lost races in a row
     are left to redelivery."""
     for _ in range(TRIES - 1):
@@ -97,7 +97,7 @@ def release_path(model: str, version: str) -> str:
     return f"models/{model}/releases/{version}"
 
 
-def told(
+def record_transitions(
     state: State, transitions: Iterable[Transition], now: datetime, event_id: str
 ) -> tuple[Write, ...]:
     """The writes that put transitions on record: log entries, the releases' outcomes, status events
@@ -124,7 +124,7 @@ def told(
     return tuple(writes)
 
 
-def ended(model: str, release: Release, transition: Transition, now: datetime) -> Write:
+def release_outcome(model: str, release: Release, transition: Transition, now: datetime) -> Write:
     """The release's record with how it ended. The rest of the record is what it was when the
     release was accepted."""
     end = {"why": transition.why, "reason": transition.reason, "at": now}
@@ -132,7 +132,7 @@ def ended(model: str, release: Release, transition: Transition, now: datetime) -
     return Put(release_path(model, release.version), record)
 
 
-def outgoing(
+def outbox_message(
     key: str, topic: str, data: bytes, attributes: Mapping[str, str], now: datetime
 ) -> Write:
     """A message to be sent. Its key makes it the same message however often the commit is
@@ -147,7 +147,7 @@ def outgoing(
 
 
 def _status(key: str, entry: Mapping[str, Any], now: datetime) -> Write:
-    return outgoing(
+    return outbox_message(
         key,
         STATUS,
         json.dumps(entry, default=_iso).encode(),
@@ -180,7 +180,7 @@ def publish_outbox(world: World, writes: Iterable[Write]) -> None:
             send(world, write.path, write.data)
 
 
-def publish_leftovers(world: World, limit: int = 100) -> None:
+def publish_unsent(world: World, limit: int = 100) -> None:
     """Send what a crash left in the outbox. What is younger than a moment is still its own writer's
     to send."""
     latest = world.clock.now() - OUTBOX_GRACE

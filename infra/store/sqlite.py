@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import Unavailable
-from infra.store.limits import check_path, checked
+from infra.store.limits import check_path, check_writes
 from infra.store.port import (
     MODELS,
-    WAKE_AT,
+    REQUEUE_AT,
     Conflict,
     Create,
     Delete,
@@ -32,10 +32,10 @@ from infra.store.port import (
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS documents (
-    path TEXT PRIMARY KEY, collection TEXT NOT NULL, id TEXT NOT NULL, data TEXT NOT NULL, version INTEGER NOT NULL, wake_at TEXT
+    path TEXT PRIMARY KEY, collection TEXT NOT NULL, id TEXT NOT NULL, data TEXT NOT NULL, version INTEGER NOT NULL, requeue_at TEXT
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS in_order ON documents (collection, id);
-CREATE INDEX IF NOT EXISTS due ON documents (collection, wake_at, id) WHERE wake_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS due ON documents (collection, requeue_at, id) WHERE requeue_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS commits (number INTEGER NOT NULL);
 INSERT INTO commits SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM commits);
 """
@@ -74,7 +74,7 @@ class SqliteStore:
         return {document.path: document for document in map(_document, rows)}
 
     def commit(self, *writes: Write) -> dict[str, str]:
-        fit = checked(writes)
+        fit = check_writes(writes)
         with self._locked() as database:
             database.execute("BEGIN IMMEDIATE")
             try:
@@ -90,7 +90,7 @@ class SqliteStore:
 
     def due(self, now: datetime, limit: int) -> tuple[str, ...]:
         rows = self._rows(
-            "SELECT id FROM documents WHERE collection = ? AND wake_at <= ? ORDER BY wake_at, id"
+            "SELECT id FROM documents WHERE collection = ? AND requeue_at <= ? ORDER BY requeue_at, id"
             " LIMIT ?",
             MODELS,
             _instant(now),
@@ -142,14 +142,14 @@ def _carry_out(database: sqlite3.Connection, write: Write, number: int) -> int |
     if there and there[1] == data:
         return int(there[0])
     collection, _, name = write.path.rpartition("/")
-    wake_at = write.data.get(WAKE_AT)
+    requeue_at = write.data.get(REQUEUE_AT)
     row = (
         write.path,
         collection,
         name,
         data,
         number,
-        _instant(wake_at) if isinstance(wake_at, datetime) else None,
+        _instant(requeue_at) if isinstance(requeue_at, datetime) else None,
     )
     database.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?, ?, ?)", row)
     return number

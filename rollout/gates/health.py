@@ -22,7 +22,7 @@ from rollout.model import (
 )
 
 MAX_FLAPS = 3
-HOPELESS: frozenset[Reason] = frozenset({"quota", "config", "policy"})
+NON_RETRYABLE: frozenset[Reason] = frozenset({"quota", "config", "policy"})
 SICK_MAJORITY_SECONDS = 30
 
 
@@ -51,7 +51,7 @@ Verdict = Passed | Waiting | Failed | Inconclusive
 
 
 @dataclass(frozen=True)
-class Look:
+class ReleaseHealth:
     """One look at a release in its group: how many instances it should have, has, and has
     healthy."""
 
@@ -95,11 +95,13 @@ class Look:
         )
 
 
-def look(target: GroupTarget, release: Release, group: GroupView | None) -> Look:
+def observe_release(
+    target: GroupTarget, release: Release, group: GroupView | None
+) -> ReleaseHealth:
     """What the group shows of the release against what the target asks. Deletions no longer count
     as the release's."""
     if group is None:
-        return Look(release, max(1, target.min), (), None)
+        return ReleaseHealth(release, max(1, target.min), (), None)
     asked = next(
         (share.count for share in target.shares if share.release.template == release.template), None
     )
@@ -109,22 +111,24 @@ def look(target: GroupTarget, release: Release, group: GroupView | None) -> Look
         for i in group.instances
         if i.template == release.template and i.action not in ("DELETING", "ABANDONING")
     )
-    return Look(release, needed, running, group)
+    return ReleaseHealth(release, needed, running, group)
 
 
-def noted(progress: Progress, seen: Look, now: datetime) -> Progress:
+def update_progress(progress: Progress, seen: ReleaseHealth, now: datetime) -> Progress:
     """The progress with this look taken in. It changes only when something got better or fell, so
     that it is seldom written."""
     if seen.healthy > progress.healthy:
         return Progress(seen.healthy, now, progress.flaps)
     if seen.healthy < progress.healthy:
-        if progress.unwell_since:
+        if progress.degraded_since:
             return progress
-        return replace(progress, flaps=progress.flaps + 1, unwell_since=now)
-    return replace(progress, unwell_since=None)
+        return replace(progress, flaps=progress.flaps + 1, degraded_since=now)
+    return replace(progress, degraded_since=None)
 
 
-def step_gate(seen: Look, progress: Progress, evidence: Evidence, now: datetime) -> Verdict:
+def step_gate(
+    seen: ReleaseHealth, progress: Progress, evidence: Evidence, now: datetime
+) -> Verdict:
     """May the step be left? The deadline counts from the last time the candidate got better, so
     slow is not sick."""
     hopeless = _hopeless(seen, evidence)
@@ -136,7 +140,7 @@ def step_gate(seen: Look, progress: Progress, evidence: Evidence, now: datetime)
             f"release {seen.release.version} lost healthy instances {progress.flaps} times in this"
             " step",
         )
-    if seen.is_reached and not evidence.unmet:
+    if seen.is_reached and not evidence.pending_changes:
         return Passed(str(seen))
     deadline = timedelta(seconds=seen.release.spec.rollout.progress_deadline_seconds)
     if now - progress.at < deadline:
@@ -145,7 +149,7 @@ def step_gate(seen: Look, progress: Progress, evidence: Evidence, now: datetime)
 
 
 def bake_gate(
-    seen: Look, progress: Progress, evidence: Evidence, since: datetime, now: datetime
+    seen: ReleaseHealth, progress: Progress, evidence: Evidence, since: datetime, now: datetime
 ) -> Verdict:
     """Has the candidate been well for its whole bake time? Instances that start (the group grew)
     are given their start-up time; when most of them are sick at once there is no waiting for
@@ -160,12 +164,12 @@ def bake_gate(
             " baked",
         )
     spec = seen.release.spec
-    if progress.unwell_since:
+    if progress.degraded_since:
         sick_majority = seen.healthy * 2 < seen.needed
         patience = (
             SICK_MAJORITY_SECONDS if sick_majority else max(60, 2 * spec.serving.startup_seconds)
         )
-        sick_for = now - progress.unwell_since
+        sick_for = now - progress.degraded_since
         if sick_for >= timedelta(seconds=patience):
             if seen.has_no_data:
                 return Inconclusive(
@@ -182,18 +186,18 @@ def bake_gate(
     )
 
 
-def _hopeless(seen: Look, evidence: Evidence) -> Failed | None:
+def _hopeless(seen: ReleaseHealth, evidence: Evidence) -> Failed | None:
     for problem in (*evidence.refusals, *seen.problems):
-        if problem.reason in HOPELESS:
+        if problem.reason in NON_RETRYABLE:
             return Failed(problem.reason, problem.message)
     return None
 
 
-def _overdue(seen: Look, evidence: Evidence, deadline: timedelta) -> Verdict:
+def _overdue(seen: ReleaseHealth, evidence: Evidence, deadline: timedelta) -> Verdict:
     """What it is that made no progress. A candidate that is all there and well passes even now:
     then it is the old release that keeps the group from being stable, and waiting for that would
     keep the bad one."""
-    if seen.is_well and seen.group and seen.group.version_reached and not evidence.unmet:
+    if seen.is_well and seen.group and seen.group.version_reached and not evidence.pending_changes:
         return Passed(f"{seen}; the rest of the group does not get stable")
     span = _span(deadline)
     if seen.problems:
@@ -212,11 +216,11 @@ def _overdue(seen: Look, evidence: Evidence, deadline: timedelta) -> Verdict:
     return Failed("timeout", f"no progress for {span}: {_waits_for(seen, evidence)}")
 
 
-def _waits_for(seen: Look, evidence: Evidence) -> str:
+def _waits_for(seen: ReleaseHealth, evidence: Evidence) -> str:
     if seen.problems:
         return f"{seen}; {seen.problems[0].message}"
-    if evidence.unmet:
-        return evidence.unmet[0]
+    if evidence.pending_changes:
+        return evidence.pending_changes[0]
     if seen.group is None:
         return "the group does not exist yet"
     if not seen.is_well:

@@ -1,8 +1,8 @@
 """Policy: what no event may ask for, whatever it says.
 
 `violations(policy, spec)` is asked when a release arrives and by every turn of its rollout, since
-policy may change between; `crowded(policy, ...)` adds up all models of the project, when a release
-arrives and before a turn applies anything of it; `capped(policy, target)` holds for whatever a turn
+policy may change between; `quota_violations(policy, ...)` adds up all models of the project, when a release
+arrives and before a turn applies anything of it; `clamp(policy, target)` holds for whatever a turn
 is about to apply.
 
 Pure; the policy is the document `settings/policy`. Invariant: an empty policy allows what Compute
@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from rollout.model import Desired, Release, Rollout, Target
-from rollout.policy.prices import Prices, an_hour, unpriced
+from rollout.policy.prices import Prices, cost_per_hour, missing_price
 from rollout.spec.defaults import CONTAINER_IMAGE, SCRIPT_IMAGE
 from rollout.spec.machines import is_of_unknown_series
 from rollout.spec.model import Artifact, Spec
@@ -66,15 +66,15 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Load:
+class Usage:
     """What something may use at most, surge included; `cost` is an estimate per hour."""
 
     instances: int = 0
     accelerators: int = 0
     cost: float = 0
 
-    def __add__(self, other: Load) -> Load:
-        return Load(
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
             self.instances + other.instances,
             self.accelerators + other.accelerators,
             self.cost + other.cost,
@@ -89,9 +89,9 @@ class Cap:
     path: str
     words: str
     most: float | None
-    of: Callable[[Load], float]
+    of: Callable[[Usage], float]
 
-    def is_broken(self, load: Load) -> bool:
+    def is_broken(self, load: Usage) -> bool:
         return self.most is not None and self.of(load) > self.most
 
 
@@ -152,7 +152,7 @@ def violations(policy: Policy, spec: Spec, stable: Spec | None = None) -> tuple[
     return tuple(check for check in checks if check)
 
 
-def crowded(policy: Policy, before: Load, after: Load, others: Load) -> tuple[str, ...]:
+def quota_violations(policy: Policy, before: Usage, after: Usage, others: Usage) -> tuple[str, ...]:
     """Each cap of the project that a model breaks by growing from `before` to `after` beside the
     `others`. What does not grow passes also where the sum is above the cap already: it is not what
     makes it so."""
@@ -165,7 +165,7 @@ def crowded(policy: Policy, before: Load, after: Load, others: Load) -> tuple[st
     )
 
 
-def peak(prices: Prices, specs: Iterable[Spec]) -> Load:
+def max_usage(prices: Prices, specs: Iterable[Spec]) -> Usage:
     """What a model may use while releases with these specs share its group: the widest bounds and
     the dearest machine of them."""
     found = tuple(specs)
@@ -175,7 +175,7 @@ def peak(prices: Prices, specs: Iterable[Spec]) -> Load:
     return _of_each(prices, instances, found)
 
 
-def in_play(rollout: Rollout, desired: Desired) -> tuple[Release, ...]:
+def live_releases(rollout: Rollout, desired: Desired) -> tuple[Release, ...]:
     """The releases that a model may run before it is settled. A rollback that names none is one to
     the release before."""
     rollbacks = (command for command in desired.commands if command.verb == "rollback")
@@ -187,19 +187,19 @@ def in_play(rollout: Rollout, desired: Desired) -> tuple[Release, ...]:
     )
 
 
-def counted(rollout: Rollout, desired: Desired, since: tuple[datetime, str]) -> tuple[Spec, ...]:
+def competing(rollout: Rollout, desired: Desired, since: tuple[datetime, str]) -> tuple[Spec, ...]:
     """The specs of a model that count against another model's release, published at `since` (with
     that model's name): of two that want the same room the one that was published first has it, so
     that not both go back."""
     stable = rollout.stable
     return tuple(
         release.spec
-        for release in in_play(rollout, desired)
+        for release in live_releases(rollout, desired)
         if release == stable or (release.released_at, desired.model) < since
     )
 
 
-def capped(policy: Policy, target: Target) -> Target:
+def clamp(policy: Policy, target: Target) -> Target:
     """The target with no group larger than policy allows, surge included. A policy that was
     tightened later shrinks the bounds of what serves already, but never below one instance: turning
     a model off is `retire`. Accelerators and costs shrink nothing that serves; they are asked about
@@ -215,12 +215,12 @@ def capped(policy: Policy, target: Target) -> Target:
     return replace(target, groups=groups)
 
 
-def _of_each(prices: Prices, instances: int, specs: tuple[Spec, ...]) -> Load:
+def _of_each(prices: Prices, instances: int, specs: tuple[Spec, ...]) -> Usage:
     accelerators = max(
         (spec.machine.accelerator.count for spec in specs if spec.machine.accelerator), default=0
     )
-    cost = max((an_hour(prices, spec) for spec in specs), default=0.0)
-    return Load(instances, instances * accelerators, instances * cost if instances else 0)
+    cost = max((cost_per_hour(prices, spec) for spec in specs), default=0.0)
+    return Usage(instances, instances * accelerators, instances * cost if instances else 0)
 
 
 def _caps(policy: Policy) -> tuple[Cap, ...]:
@@ -272,19 +272,21 @@ def _project_caps(policy: Policy) -> tuple[Cap, ...]:
 
 
 def _over(policy: Policy, cap: Cap, spec: Spec, stable: Spec | None) -> str | None:
-    given = cap.of(peak(policy.prices, (spec,)))
+    given = cap.of(max_usage(policy.prices, (spec,)))
     if cap.most is None:
         return None
     if math.isinf(given):
         return (
             f"{cap.path}: policy caps the cost, and settings/prices has no price for"
-            f" {unpriced(policy.prices, spec)}"
+            f" {missing_price(policy.prices, spec)}"
         )
     if given > cap.most:
         return f"{cap.path}: policy allows {_amount(cap.most)} {cap.words}; got {_amount(given)}"
     if stable is None or cap.path == "scaling.max":
-        return None  # `capped` sees to the instances of a swap
-    before, swap = (cap.of(peak(policy.prices, specs)) for specs in ((stable,), (stable, spec)))
+        return None  # `clamp` sees to the instances of a swap
+    before, swap = (
+        cap.of(max_usage(policy.prices, specs)) for specs in ((stable,), (stable, spec))
+    )
     if swap <= max(cap.most, before):
         return None
     return (

@@ -45,13 +45,13 @@ def load_prices(base: Prices, document: Mapping[str, Any] | None) -> Prices:
     return replace(base, **changes)
 
 
-def an_hour(prices: Prices, spec: Spec) -> float:
+def cost_per_hour(prices: Prices, spec: Spec) -> float:
     """The estimate for one instance; infinite where the table lacks something that the instance
     has, whatever the factors.
 
     Two T4 on an n1-standard-4 with 50 GB of pd-balanced in us-central1: 4 x 0.048 + 2 x 0.35 + 50 x
     0.1 / 730 = 0.90."""
-    if unpriced(prices, spec):
+    if missing_price(prices, spec):
         return (
             math.inf
         )  # not by sums: infinity times a factor of 0 is no number, and no number is above a cap
@@ -63,7 +63,7 @@ def an_hour(prices: Prices, spec: Spec) -> float:
     return (running + disk) * prices.regions.get(spec.placement.region, prices.elsewhere)
 
 
-def unpriced(prices: Prices, spec: Spec) -> str:
+def missing_price(prices: Prices, spec: Spec) -> str:
     """What the table has no price for; empty when there is an estimate."""
     machine = spec.machine
     if math.isinf(_machine(prices, machine)):

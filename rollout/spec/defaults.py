@@ -17,7 +17,7 @@ SCRIPT_IMAGE = "projects/debian-cloud/global/images/family/debian-12"
 UTILIZATION = 0.8
 
 
-def filled(sections: Sections, model: str) -> Spec:
+def fill_defaults(sections: Sections, model: str) -> Spec:
     """The sections with every dependent default worked out, and which ones were."""
     values = {name: getattr(sections, name) for name in Sections.model_fields}
     defaulted = []
@@ -55,7 +55,7 @@ def _needs_cpu(sections: Sections) -> bool:
     )
 
 
-def asked_for(spec: Spec) -> dict[str, Any]:
+def inheritable(spec: Spec) -> dict[str, Any]:
     """What a later release inherits: the spec as JSON without what followed from other fields."""
     document = dump(spec)
     for path in document.pop("defaulted"):

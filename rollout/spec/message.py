@@ -14,13 +14,13 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field
 
 from rollout.spec import types
-from rollout.spec.defaults import asked_for, filled
+from rollout.spec.defaults import fill_defaults, inheritable
 from rollout.spec.merge import merge, without_nulls
 from rollout.spec.model import Section, Sections, Spec
-from rollout.spec.problems import Invalid, SpecProblem, shown
-from rollout.spec.rules import Case, judged
+from rollout.spec.problems import Invalid, SpecProblem, redact
+from rollout.spec.rules import RuleContext, check_rules
 from rollout.spec.strict_json import decode_json
-from rollout.spec.validation import checked, frozen, misplaced
+from rollout.spec.validation import freeze, misplaced_nulls, validate
 
 __all__ = [
     "CommandGiven",
@@ -93,22 +93,22 @@ def parse(payload: object) -> ReleaseRequested | CommandGiven:
     model's current release."""
     if not isinstance(payload, dict):
         raise Invalid(
-            [SpecProblem("message", "must be a JSON object", shown("artifact.env", payload))]
+            [SpecProblem("message", "must be a JSON object", redact("artifact.env", payload))]
         )
-    said = frozen(payload)
+    said = freeze(payload)
     return _command(said) if "command" in payload else _release(payload, said)
 
 
 def _release(payload: Mapping[str, Any], said: Mapping[str, Any]) -> ReleaseRequested:
     patch = {name: value for name, value in payload.items() if name in Sections.model_fields}
-    problems = misplaced(ReleaseMessage, said)
+    problems = misplaced_nulls(ReleaseMessage, said)
     said = without_nulls(said)
-    found = checked(ReleaseMessage, said, partial=True)
+    found = validate(ReleaseMessage, said, partial=True)
     problems += found.problems
     # Judged without the message's other fields, so that a bad version hides nothing about the spec.
-    sound = checked(Sections, {name: said[name] for name in patch if name in said}, partial=True)
+    sound = validate(Sections, {name: said[name] for name in patch if name in said}, partial=True)
     if sound.value:
-        problems += judged(Case(sound.value, patch, whole=False, broken=sound.broken))
+        problems += check_rules(RuleContext(sound.value, patch, whole=False, broken=sound.broken))
     if found.value is None or problems:
         raise Invalid(problems)
     message = found.value
@@ -118,8 +118,8 @@ def _release(payload: Mapping[str, Any], said: Mapping[str, Any]) -> ReleaseRequ
 
 
 def _command(said: Mapping[str, Any]) -> CommandGiven:
-    found = checked(CommandMessage, without_nulls(said), partial=True)
-    problems, message = misplaced(CommandMessage, said) + found.problems, found.value
+    found = validate(CommandMessage, without_nulls(said), partial=True)
+    problems, message = misplaced_nulls(CommandMessage, said) + found.problems, found.value
     if message and message.version and message.command == "retire":
         problems += (
             SpecProblem(
@@ -139,20 +139,20 @@ def resolve(request: ReleaseRequested, base: Spec | None) -> Spec:
 
     Without a base there is nothing to inherit: the model is new, or retired.
     """
-    patch = frozen(request.patch)
-    found = checked(Sections, _merged(patch, base), partial=False)
+    patch = freeze(request.patch)
+    found = validate(Sections, _merged(patch, base), partial=False)
     problems = found.problems
     if found.value:
-        problems += judged(Case(found.value, patch, whole=True, broken=found.broken))
+        problems += check_rules(RuleContext(found.value, patch, whole=True, broken=found.broken))
     if found.value is None or problems:
         raise Invalid(problems)
-    return filled(found.value, request.model)
+    return fill_defaults(found.value, request.model)
 
 
 def _merged(patch: Mapping[str, Any], base: Spec | None) -> dict[str, Any]:
     """Of an inherited `traffic`, a release that is not exposed keeps nothing: the fields mean
     nothing to it."""
-    inherited = frozen(asked_for(base)) if base else {}
+    inherited = freeze(inheritable(base)) if base else {}
     merged: dict[str, Any] = merge(inherited, patch)
     traffic = merged.get("traffic")
     if isinstance(traffic, dict) and traffic.get("exposure") == "none":

@@ -18,9 +18,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from rollout.spec import types
-from rollout.spec.problems import Invalid, SpecProblem, shown
+from rollout.spec.problems import Invalid, SpecProblem, redact
 from rollout.spec.types import Allowed, Otherwise
-from rollout.spec.validation import checked, frozen
+from rollout.spec.validation import freeze, validate
 
 Value = TypeVar("Value")
 ZONES_OF_A_REGION = 3  # a regional group that names no zones is spread over three
@@ -450,7 +450,7 @@ def load(document: Mapping[str, Any]) -> Spec:
     stricter."""
     try:
         return _loaded(json.dumps(document, sort_keys=True))
-    except (TypeError, ValueError, RecursionError):  # no JSON: `frozen` says where
+    except (TypeError, ValueError, RecursionError):  # no JSON: `freeze` says where
         return _read(document)
 
 
@@ -460,7 +460,7 @@ def _loaded(document: str) -> Spec:
 
 
 def _read(document: object) -> Spec:
-    found = checked(Spec, frozen(document), partial=False)
+    found = validate(Spec, freeze(document), partial=False)
     if found.value is None or found.problems:
         raise Invalid(found.problems)
     return found.value
@@ -517,4 +517,4 @@ def _at(spec: Spec, path: str) -> object:
 def _told(path: str, value: object) -> str:
     if isinstance(value, list):
         return json.dumps(value) if value else "unnamed"
-    return "unset" if value is None else shown(path, value)
+    return "unset" if value is None else redact(path, value)

@@ -56,7 +56,7 @@ def path_of(steps: Iterable[str | int]) -> str:
     return text
 
 
-def shown(path: str, value: object) -> str:
+def redact(path: str, value: object) -> str:
     """The value as JSON where that is short and harmless, else what kind of value it is."""
     match value:
         case dict():

@@ -15,14 +15,14 @@ from typing import Any
 
 from rollout.spec.machines import accelerator_problem
 from rollout.spec.model import Sections, Traffic
-from rollout.spec.problems import SpecProblem, shown
+from rollout.spec.problems import SpecProblem, redact
 from rollout.spec.validation import Path
 
 MOST_TEXT_BYTES = 65536  # of all arguments, and of all variables: metadata holds 262144 bytes a value and 524288 in all
 
 
 @dataclass(frozen=True)
-class Case:
+class RuleContext:
     """What the rules judge. `given` is what the message says; unless `whole`, only that is known.
     `broken` was taken out."""
 
@@ -57,14 +57,14 @@ class Case:
         return any(place[: len(steps)] == steps[: len(place)] for place in self.broken)
 
 
-Rule = Callable[[Case], Iterator[SpecProblem]]
+Rule = Callable[[RuleContext], Iterator[SpecProblem]]
 
 
-def judged(case: Case) -> tuple[SpecProblem, ...]:
+def check_rules(case: RuleContext) -> tuple[SpecProblem, ...]:
     return tuple(problem for rule in RULES for problem in rule(case))
 
 
-def one_artifact(case: Case) -> Iterator[SpecProblem]:
+def one_artifact(case: RuleContext) -> Iterator[SpecProblem]:
     """`artifact` has exactly one of `image` and `startup_script`."""
     artifact = case.spec.artifact
     if artifact.image and artifact.startup_script:
@@ -81,7 +81,7 @@ def one_artifact(case: Case) -> Iterator[SpecProblem]:
         )
 
 
-def container_fields(case: Case) -> Iterator[SpecProblem]:
+def container_fields(case: RuleContext) -> Iterator[SpecProblem]:
     """`artifact.args` and `artifact.secrets` go with an image only: a script has no arguments and
     fetches its own secrets."""
     artifact = case.spec.artifact
@@ -98,7 +98,7 @@ def container_fields(case: Case) -> Iterator[SpecProblem]:
             )
 
 
-def variables(case: Case) -> Iterator[SpecProblem]:
+def variables(case: RuleContext) -> Iterator[SpecProblem]:
     """A variable is in `artifact.env` or in `artifact.secrets`, not in both; all of `env`, and all
     of `args`, fit in 64 KiB."""
     artifact = case.spec.artifact
@@ -121,7 +121,7 @@ def variables(case: Case) -> Iterator[SpecProblem]:
             )
 
 
-def bounds(case: Case) -> Iterator[SpecProblem]:
+def bounds(case: RuleContext) -> Iterator[SpecProblem]:
     """`scaling.min` is at most `scaling.max`."""
     scaling = case.spec.scaling
     if case.knows("scaling.min", "scaling.max") and scaling.min > scaling.max:
@@ -130,7 +130,7 @@ def bounds(case: Case) -> Iterator[SpecProblem]:
         )
 
 
-def schedule_bounds(case: Case) -> Iterator[SpecProblem]:
+def schedule_bounds(case: RuleContext) -> Iterator[SpecProblem]:
     """A schedule's `min` is from `scaling.min` to `scaling.max`."""
     scaling = case.spec.scaling
     for name, schedule in scaling.schedules.items():
@@ -145,7 +145,7 @@ def schedule_bounds(case: Case) -> Iterator[SpecProblem]:
             )
 
 
-def metrics_once(case: Case) -> Iterator[SpecProblem]:
+def metrics_once(case: RuleContext) -> Iterator[SpecProblem]:
     """Each metric is named once in `scaling.metrics`, with exactly one of `target` and
     `per_instance`."""
     names = [metric.name for metric in case.spec.scaling.metrics]
@@ -154,11 +154,11 @@ def metrics_once(case: Case) -> Iterator[SpecProblem]:
             yield SpecProblem(
                 f"scaling.metrics[{index}].name",
                 "must be named only once in scaling.metrics",
-                shown("", name),
+                redact("", name),
             )
 
 
-def scale_in_limit(case: Case) -> Iterator[SpecProblem]:
+def scale_in_limit(case: RuleContext) -> Iterator[SpecProblem]:
     """`scaling.scale_in` has exactly one of `max_instances` and `max_percent`."""
     limits = case.spec.scaling.scale_in
     if limits is None:
@@ -178,7 +178,7 @@ def scale_in_limit(case: Case) -> Iterator[SpecProblem]:
         )
 
 
-def from_zero(case: Case) -> Iterator[SpecProblem]:
+def from_zero(case: RuleContext) -> Iterator[SpecProblem]:
     """`scaling.min` is 0 only with something that brings instances back: a metric with
     `per_instance`, or an enabled schedule."""
     scaling = case.spec.scaling
@@ -200,7 +200,7 @@ def from_zero(case: Case) -> Iterator[SpecProblem]:
         )
 
 
-def balancer_signal(case: Case) -> Iterator[SpecProblem]:
+def balancer_signal(case: RuleContext) -> Iterator[SpecProblem]:
     """`scaling.load_balancing` goes with `traffic.exposure` `external` only."""
     is_asked = (
         case.knows("scaling.load_balancing", "traffic.exposure")
@@ -213,7 +213,7 @@ def balancer_signal(case: Case) -> Iterator[SpecProblem]:
         )
 
 
-def balancing(case: Case) -> Iterator[SpecProblem]:
+def balancing(case: RuleContext) -> Iterator[SpecProblem]:
     """Balancing mode `rate` needs `traffic.max_rate_per_instance` and no `max_utilization`;
     `utilization` the other way round."""
     traffic = case.spec.traffic
@@ -239,7 +239,7 @@ def balancing(case: Case) -> Iterator[SpecProblem]:
         )
 
 
-def unexposed(case: Case) -> Iterator[SpecProblem]:
+def unexposed(case: RuleContext) -> Iterator[SpecProblem]:
     """With `traffic.exposure` `none`, nothing else of `traffic` is asked for."""
     if not case.knows("traffic.exposure") or case.spec.traffic.exposure == "external":
         return
@@ -251,7 +251,7 @@ def unexposed(case: Case) -> Iterator[SpecProblem]:
             )
 
 
-def accelerators(case: Case) -> Iterator[SpecProblem]:
+def accelerators(case: RuleContext) -> Iterator[SpecProblem]:
     """GPUs go with the machine type: fixed for accelerator-optimised types (best left out), a
     choice on N1, none elsewhere."""
     machine = case.spec.machine
@@ -264,11 +264,11 @@ def accelerators(case: Case) -> Iterator[SpecProblem]:
     given = machine.accelerator
     value = getattr(given, part[1:]) if part else given and f"{given.type} x {given.count}"
     yield SpecProblem(
-        "machine.accelerator" + part, allowed, None if value is None else shown("", value)
+        "machine.accelerator" + part, allowed, None if value is None else redact("", value)
     )
 
 
-def zones_of_region(case: Case) -> Iterator[SpecProblem]:
+def zones_of_region(case: RuleContext) -> Iterator[SpecProblem]:
     """Each of `placement.zones` is in `placement.region`."""
     placement = case.spec.placement
     if not case.knows("placement.region", "placement.zones"):
@@ -277,11 +277,11 @@ def zones_of_region(case: Case) -> Iterator[SpecProblem]:
         if not zone.startswith(f"{placement.region}-"):
             path = f"placement.zones[{index}]"
             yield SpecProblem(
-                path, f"must be a zone of placement.region ({placement.region})", shown("", zone)
+                path, f"must be a zone of placement.region ({placement.region})", redact("", zone)
             )
 
 
-def subnetwork_of_region(case: Case) -> Iterator[SpecProblem]:
+def subnetwork_of_region(case: RuleContext) -> Iterator[SpecProblem]:
     """`machine.subnetwork` is in `placement.region`."""
     subnetwork, region = case.spec.machine.subnetwork, case.spec.placement.region
     if (
@@ -290,11 +290,11 @@ def subnetwork_of_region(case: Case) -> Iterator[SpecProblem]:
         and f"regions/{region}/" not in subnetwork
     ):
         yield SpecProblem(
-            "machine.subnetwork", f"must be in placement.region ({region})", shown("", subnetwork)
+            "machine.subnetwork", f"must be in placement.region ({region})", redact("", subnetwork)
         )
 
 
-def budget(case: Case) -> Iterator[SpecProblem]:
+def budget(case: RuleContext) -> Iterator[SpecProblem]:
     """`rollout.surge` and `rollout.unavailable` are 0 or at least the number of zones (3 if none
     are named), and not both 0."""
     rollout, zones = case.spec.rollout, case.spec.placement.zone_count
@@ -316,7 +316,7 @@ def budget(case: Case) -> Iterator[SpecProblem]:
         )
 
 
-def rising_steps(case: Case) -> Iterator[SpecProblem]:
+def rising_steps(case: RuleContext) -> Iterator[SpecProblem]:
     """`rollout.steps` rise strictly and end at 100."""
     steps = case.spec.rollout.steps
     if case.knows("rollout.steps") and (
@@ -326,7 +326,7 @@ def rising_steps(case: Case) -> Iterator[SpecProblem]:
         yield SpecProblem("rollout.steps", "must rise strictly and end at 100", f"[{given}]")
 
 
-def trusted_module(case: Case) -> Iterator[SpecProblem]:
+def trusted_module(case: RuleContext) -> Iterator[SpecProblem]:
     """`machine.shielded_vm.integrity_monitoring` needs `vtpm`."""
     shielded, path = case.spec.machine.shielded_vm, "machine.shielded_vm.integrity_monitoring"
     if (
@@ -337,7 +337,7 @@ def trusted_module(case: Case) -> Iterator[SpecProblem]:
         yield SpecProblem(path, "must be false when machine.shielded_vm.vtpm is false")
 
 
-def own_labels(case: Case) -> Iterator[SpecProblem]:
+def own_labels(case: RuleContext) -> Iterator[SpecProblem]:
     """`machine.labels` does not name labels that begin with `slipway`, which are Slipway's own."""
     for name in case.spec.machine.labels:
         if name.startswith("slipway"):

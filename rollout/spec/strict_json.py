@@ -12,7 +12,7 @@ from collections import Counter
 from typing import Any, NoReturn
 
 from rollout.spec.problems import Invalid, SpecProblem, path_of
-from rollout.spec.validation import DEEPEST, frozen
+from rollout.spec.validation import DEEPEST, freeze
 
 MOST_BYTES = 65536
 MOST_DIGITS = 18  # what fits in 64 bits whatever the digits are
@@ -38,7 +38,7 @@ def decode_json(data: bytes) -> Any:
         _refuse(f"must be JSON: {error.msg} at line {error.lineno}, column {error.colno}")
     except RecursionError:
         _refuse(f"must not be nested deeper than {DEEPEST} levels")
-    frozen(value)
+    freeze(value)
     return value
 
 

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rollout.spec.problems import MOST_PROBLEMS, Invalid, SpecProblem, path_of, shown
+from rollout.spec.problems import MOST_PROBLEMS, Invalid, SpecProblem, path_of, redact
 
 DEEPEST = 16
 KEY = "[key]"  # how pydantic ends the location of a map's key
@@ -27,7 +27,7 @@ Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Checked(Generic[Model]):
+class Validated(Generic[Model]):
     """`value` is what is left once the broken parts are taken out; None where nothing is."""
 
     value: Model | None
@@ -35,7 +35,7 @@ class Checked(Generic[Model]):
     broken: frozenset[Path]
 
 
-def frozen(value: object, path: Path = ()) -> Any:
+def freeze(value: object, path: Path = ()) -> Any:
     """The JSON value with tuples for lists, as the sections hold them; `Invalid` for what is not
     JSON or has no UTF-8 form."""
     if len(path) > DEEPEST:
@@ -44,16 +44,16 @@ def frozen(value: object, path: Path = ()) -> Any:
         )
     match value:
         case dict():
-            return {_text(key, path): frozen(member, (*path, key)) for key, member in value.items()}
+            return {_text(key, path): freeze(member, (*path, key)) for key, member in value.items()}
         case list() | tuple():
-            return tuple(frozen(item, (*path, index)) for index, item in enumerate(value))
+            return tuple(freeze(item, (*path, index)) for index, item in enumerate(value))
         case str():
             return _text(value, path)
         case None | bool() | int() | float():
             return value
         case _:
             raise Invalid(
-                [SpecProblem(path_of(path) or "message", "must be JSON", shown("", value))]
+                [SpecProblem(path_of(path) or "message", "must be JSON", redact("", value))]
             )
 
 
@@ -71,18 +71,18 @@ def _text(value: object, path: Path) -> str:
             ) from None
         return value
     raise Invalid(
-        [SpecProblem(path_of(path) or "message", "must have texts as names", shown("", value))]
+        [SpecProblem(path_of(path) or "message", "must have texts as names", redact("", value))]
     )
 
 
-def checked(kind: type[Model], data: Mapping[str, Any], partial: bool) -> Checked[Model]:
-    """`data` (already `frozen`) as a model, with everything wrong in it. Partial: what is missing
+def validate(kind: type[Model], data: Mapping[str, Any], partial: bool) -> Validated[Model]:
+    """`data` (already `freeze`) as a model, with everything wrong in it. Partial: what is missing
     may still be inherited, except in lists, which are never merged.
 
     Whatever is wrong is taken out and the rest checked again, so that rules between fields can
     still be judged on what is sound."""
     try:
-        return Checked(kind.model_validate(data), (), frozenset())
+        return Validated(kind.model_validate(data), (), frozenset())
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
     faults = (detail for detail in details if not (partial and _may_be_inherited(detail)))
@@ -98,13 +98,13 @@ def checked(kind: type[Model], data: Mapping[str, Any], partial: bool) -> Checke
             _remove(rest, place)
         broken |= places
         try:
-            return Checked(kind.model_validate(rest), problems, frozenset(broken))
+            return Validated(kind.model_validate(rest), problems, frozenset(broken))
         except ValidationError as error:
             details = error.errors(include_url=False, include_context=False)
-    return Checked(None, problems, frozenset(broken))
+    return Validated(None, problems, frozenset(broken))
 
 
-def misplaced(kind: type[BaseModel], value: object) -> tuple[SpecProblem, ...]:
+def misplaced_nulls(kind: type[BaseModel], value: object) -> tuple[SpecProblem, ...]:
     """Nulls under names that mean nothing. A merge would lose them before anyone looks, and a
     misspelt name must be told."""
     told = (problem for place in _nulls(value, ()) for problem in _misnamed(kind, place))
@@ -179,12 +179,12 @@ def _problem(kind: type[BaseModel], detail: ErrorDetails) -> SpecProblem:
             return SpecProblem(path, f"is required; must be {words_of(node_at(kind, location))}")
         case "extra_forbidden":
             # What people write under a name that is not known may be anything, also a secret.
-            return SpecProblem(path, _unknown(kind, location), shown("artifact.env", given))
+            return SpecProblem(path, _unknown(kind, location), redact("artifact.env", given))
         case "rule":
             return SpecProblem(path, detail["msg"])
         case _:
             return SpecProblem(
-                path, f"must be {words_of(node_at(kind, location))}", shown(path, given)
+                path, f"must be {words_of(node_at(kind, location))}", redact(path, given)
             )
 
 
@@ -193,7 +193,7 @@ def _bad_name(kind: type[BaseModel], place: Path, given: object) -> SpecProblem:
     return SpecProblem(
         path,
         f"names must be {node.get('propertyNames', {}).get('x-allowed', 'plain text')}",
-        shown(path, given),
+        redact(path, given),
     )
 
 

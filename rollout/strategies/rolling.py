@@ -31,11 +31,11 @@ class Swap:
 
 @dataclass(frozen=True)
 class Strategy:
-    ladder: Callable[[Swap], tuple[Step, ...]]
+    steps: Callable[[Swap], tuple[Step, ...]]
     groups: Callable[[Swap, Step, Observed], tuple[GroupTarget, ...]]
 
 
-def rolling_ladder(swap: Swap) -> tuple[Step, ...]:
+def rolling_steps(swap: Swap) -> tuple[Step, ...]:
     """The steps asked for; one step when there is nothing to swap (a first release, or the same
     template as before)."""
     if swap.stable is None or swap.stable.template == swap.candidate.template:
@@ -45,19 +45,19 @@ def rolling_ladder(swap: Swap) -> tuple[Step, ...]:
 
 def rolling_groups(swap: Swap, step: Step, observed: Observed) -> tuple[GroupTarget, ...]:
     """One group, swapped in place through the two versions of its managed instance group."""
-    return (swapping(swap, step, observed.group("blue")),)
+    return (swap_group(swap, step, observed.group("blue")),)
 
 
-def swapping(swap: Swap, step: Step, group: GroupView | None) -> GroupTarget:
+def swap_group(swap: Swap, step: Step, group: GroupView | None) -> GroupTarget:
     """The group in mid-swap: it may grow but not shrink, within the wider of the two releases'
     bounds, and keeps the stable release's settings until the candidate has everything. It holds at
     least one instance, since an empty group proves nothing."""
     stable, candidate = swap.stable, swap.candidate
     if stable is None or step.percent == 100 or stable.template == candidate.template:
-        target = standing(candidate)
+        target = steady_group(candidate)
     else:
         count = instances_of(step.percent, group.target_size if group else stable.spec.scaling.min)
-        target = replace(standing(stable), shares=(Share(stable), Share(candidate, count)))
+        target = replace(steady_group(stable), shares=(Share(stable), Share(candidate, count)))
     both = [release.spec.scaling for release in (stable, candidate) if release]
     rollout = candidate.spec.rollout
     return replace(
@@ -70,7 +70,7 @@ def swapping(swap: Swap, step: Step, group: GroupView | None) -> GroupTarget:
     )
 
 
-def standing(release: Release) -> GroupTarget:
+def steady_group(release: Release) -> GroupTarget:
     """The group as it should be with no rollout under way: one release, its own bounds, free to
     scale in."""
     spec = release.spec
@@ -94,9 +94,9 @@ def instances_of(percent: int, size: int) -> int:
     return max(1, min(size, -(-percent * size // 100)))
 
 
-def fingerprint(ladder: tuple[Step, ...]) -> str:
+def steps_digest(ladder: tuple[Step, ...]) -> str:
     """A ladder's short hash: a rollout whose stored hash differs starts its ladder again."""
     return hashlib.sha256(repr(ladder).encode()).hexdigest()[:12]
 
 
-STRATEGIES = {"rolling": Strategy(rolling_ladder, rolling_groups)}
+STRATEGIES = {"rolling": Strategy(rolling_steps, rolling_groups)}

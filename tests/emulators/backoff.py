@@ -24,7 +24,7 @@ class Backoffs:
     """By message. `speed` is how much faster than the real one the stack's own time runs."""
 
     speed: float
-    waits: list[float] = field(
+    waiting_for: list[float] = field(
         default_factory=list
     )  # what each repeat waited, in the stack's seconds
     _failures: Counter[str] = field(default_factory=Counter)
@@ -32,5 +32,5 @@ class Backoffs:
     def after_failure(self, topic: str, message: str) -> float:
         """Real seconds until the message may come again."""
         self._failures[message] += 1
-        self.waits.append(backoff_seconds(topic, self._failures[message]))
-        return self.waits[-1] / self.speed
+        self.waiting_for.append(backoff_seconds(topic, self._failures[message]))
+        return self.waiting_for[-1] / self.speed

@@ -57,7 +57,7 @@ class Delivery:
 class Proxy:
     """`targets` says which workers get which topic; a topic without any is read by the proxy
     itself, into `heard`. The ids of the messages that a function took at least once are in
-    `acknowledged`; `troubles` are the proxy's own."""
+    `acknowledged`; `warnings` are the proxy's own."""
 
     def __init__(self, targets: Mapping[str, Workers], judge: Judge, speed: float) -> None:
         self._targets, self._judge = targets, judge
@@ -80,7 +80,7 @@ class Proxy:
         self.acknowledged: set[str] = set()
         self.deliveries: list[Delivery] = []
         self.heard: list[dict[str, Any]] = []
-        self.troubles: list[str] = []
+        self.warnings: list[str] = []
         self._closing = threading.Event()
 
     @property
@@ -123,7 +123,7 @@ class Proxy:
         with self._lock:
             self._waiting -= 1
         if not future.cancelled() and (trouble := future.exception()):
-            self.troubles.append(repr(trouble))
+            self.warnings.append(repr(trouble))
 
     def _push(self, path: str, body: bytes) -> int:
         """What the emulator gets to hear of its push, once it is known whether it has to come

@@ -122,7 +122,7 @@ class Rig:
         """Nothing is due, claimed or unsent. A worker that died after its last save leaves a claim
         behind, which holds nobody up once it has expired."""
         document = self.store.get(f"models/{model}")
-        if document is None or document.data["wake_at"]:
+        if document is None or document.data["requeue_at"]:
             return False
         if document.data["claim"] and document.data["claim"]["expires"] > self.clock.now():
             return False

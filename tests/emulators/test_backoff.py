@@ -73,7 +73,7 @@ def test_a_message_waits_twice_as_long_after_each_failure_up_to_its_subscription
 def test_each_message_has_a_back_off_of_its_own_in_the_time_of_the_stack() -> None:
     backoffs = Backoffs(speed=10)
     assert [backoffs.after_failure("model-releases", message) for message in "aaba"] == [1, 2, 1, 4]
-    assert backoffs.waits == [10, 20, 10, 40]
+    assert backoffs.waiting_for == [10, 20, 10, 40]
 
 
 def test_what_failed_comes_again_ever_more_seldom_and_the_emulator_need_not_bring_it() -> None:
@@ -91,7 +91,7 @@ def test_what_failed_comes_again_ever_more_seldom_and_the_emulator_need_not_brin
         wait >= least / 2000 for wait, least in zip(waits, (10, 20, 40, 60, 60), strict=True)
     )
     assert [delivery.status for delivery in proxy.deliveries[:6]] == [NO_INSTANCE] * 6
-    assert proxy.backoffs.waits[:5] == [10, 20, 40, 60, 60]
+    assert proxy.backoffs.waiting_for[:5] == [10, 20, 40, 60, 60]
 
 
 @pytest.mark.parametrize("envelope", sorted(set(ENVELOPES)))

@@ -6,17 +6,17 @@ from dataclasses import replace
 from datetime import timedelta
 
 from handlers.reconcile import lease
-from handlers.reconcile.loop import turn
+from handlers.reconcile.loop import reconcile
 from infra.store import repository
-from infra.store.documents import Claim
+from infra.store.documents import Lease
 from tests.scenario import Scenario
 
 
 def claimed(story: Scenario, token: str, seconds: float) -> None:
-    held = repository.read(story.world, "tiny")
+    held = repository.load_state(story.world, "tiny")
     assert held
-    taken = Claim(token, story.clock.now() + timedelta(seconds=seconds))
-    story.store.commit(repository.write_state(held, replace(held.state, claim=taken)))
+    taken = Lease(token, story.clock.now() + timedelta(seconds=seconds))
+    story.store.commit(repository.write_state(held, replace(held.state, lease=taken)))
 
 
 def test_a_second_worker_keeps_off_a_claimed_model() -> None:
@@ -25,7 +25,7 @@ def test_a_second_worker_keeps_off_a_claimed_model() -> None:
     story.when_released("2")
     claimed(story, "somebody", 100)
     before = story.everything_written()
-    turn(story.worker(), "tiny")
+    reconcile(story.worker(), "tiny")
     assert story.everything_written() == before
 
 
@@ -35,7 +35,7 @@ def test_a_dead_workers_claim_expires_and_its_work_goes_on() -> None:
     story.when_released("2")
     claimed(story, "the-dead", 100)
     story.when_minutes_pass(3)
-    left = story.state().claim
+    left = story.state().lease
     assert left is None or left.token != "the-dead"
     story.when_settled()
     assert story.outcome("2") == "succeeded"
@@ -47,7 +47,7 @@ def test_a_settled_model_with_a_dead_workers_claim_is_freed_once_and_then_left_a
     claimed(story, "the-dead", 1)
     story.when_seconds_pass(60)
     story.when_woken()
-    assert story.state().claim is None
+    assert story.state().lease is None
     before = story.everything_written()
     story.when_woken()
     assert story.everything_written() == before
@@ -71,13 +71,13 @@ def test_a_claim_goes_quietly_when_nothing_came() -> None:
     claimed(story, "mine", 100)
     lease.release(story.world, "tiny", "mine", story.state().revision)
     assert story.bus.next_due() is None
-    assert story.state().claim is None
+    assert story.state().lease is None
 
 
 def test_the_claim_is_gone_when_the_turn_is_over() -> None:
     story = Scenario()
     story.when_released("1")
-    assert story.state().claim is None
+    assert story.state().lease is None
 
 
 def test_a_turn_that_breaks_off_frees_the_model_for_the_next_one() -> None:
@@ -86,7 +86,7 @@ def test_a_turn_that_breaks_off_frees_the_model_for_the_next_one() -> None:
     story.when_released("2")
     story.given_fault("error", method="compute.regionInstanceGroupManagers.get", status=503)
     story.when_woken()
-    assert story.state().claim is None
+    assert story.state().lease is None
 
 
 def test_a_worker_whose_time_is_over_starts_nothing_more() -> None:

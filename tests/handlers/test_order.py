@@ -10,12 +10,12 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-from handlers.reconcile.loop import request_id, turn
+from handlers.reconcile.loop import reconcile, request_id
 from infra.bus.envelope import Bus
 from infra.fleet import naming
 from infra.fleet.model import Action
 from infra.store import repository
-from infra.store.documents import Claim, State
+from infra.store.documents import Lease, State
 from infra.store.port import Delete, Unavailable
 from rollout.model import Desired
 from tests.infra.build import NOON
@@ -29,16 +29,16 @@ def given_a_release_that_no_turn_has_seen() -> Scenario:
     gone."""
     story = Scenario()
     story.given_serving("1")
-    claim(story, Claim("somebody", story.clock.now() + timedelta(seconds=100)))
+    claim(story, Lease("somebody", story.clock.now() + timedelta(seconds=100)))
     story.when_released("2")
     claim(story, None)
     return story
 
 
-def claim(story: Scenario, held_by: Claim | None) -> None:
-    held = repository.read(story.world, "tiny")
+def claim(story: Scenario, held_by: Lease | None) -> None:
+    held = repository.load_state(story.world, "tiny")
     assert held
-    story.store.commit(repository.write_state(held, replace(held.state, claim=held_by)))
+    story.store.commit(repository.write_state(held, replace(held.state, lease=held_by)))
 
 
 def test_nothing_is_done_before_its_decision_is_saved() -> None:
@@ -49,7 +49,7 @@ def test_nothing_is_done_before_its_decision_is_saved() -> None:
         seen.append(story.resources())
         return commit()
 
-    turn(story.worker(MortalStore(story.store, watched)), "tiny")
+    reconcile(story.worker(MortalStore(story.store, watched)), "tiny")
     assert seen[0] == before
     assert story.resources() > before
 
@@ -64,7 +64,7 @@ def test_a_decision_that_was_overtaken_is_neither_saved_nor_carried_out() -> Non
             made.append(story.calls("instanceTemplates.insert"))
         return commit()
 
-    turn(story.worker(MortalStore(story.store, late)), "tiny")
+    reconcile(story.worker(MortalStore(story.store, late)), "tiny")
     assert made == [story.calls("instanceTemplates.insert")]
     story.when_settled()
     assert story.instances() == []
@@ -142,7 +142,7 @@ def test_a_change_that_is_asked_for_again_is_the_same_request_until_something_ne
     asked = request_id(state, action)
     assert (
         request_id(
-            replace(state, claim=Claim("another", NOON)), replace(action, why="put otherwise")
+            replace(state, lease=Lease("another", NOON)), replace(action, why="put otherwise")
         )
         == asked
     )

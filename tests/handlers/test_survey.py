@@ -15,6 +15,6 @@ def test_a_model_is_found_however_many_come_before_it() -> None:
     for number in range(2 * drift_scan.PAGE):
         name = f"a-{number:03d}"
         story.store.commit(Put(f"models/{name}", to_document(State(Desired(name)))))
-    assert drift_scan.survey(story.world) == ()
+    assert drift_scan.find_drifted(story.world) == ()
     story.autoscaler()["maxNumReplicas"] = 50
-    assert drift_scan.survey(story.world) == ("tiny",)
+    assert drift_scan.find_drifted(story.world) == ("tiny",)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from infra.fleet import naming
-from infra.fleet.model import Action, Body, Key, Look, Plan, Snapshot
+from infra.fleet.model import Action, Body, Key, Plan, ReadSet, Snapshot
 from infra.fleet.plan import completed
 from infra.fleet.resources import instance_template
 from rollout.model import GroupTarget, Problem, Release, Share, Target
@@ -142,7 +142,7 @@ class World:
             }
         return body
 
-    def snapshot(self, look: Look) -> Snapshot:
+    def snapshot(self, look: ReadSet) -> Snapshot:
         listed = [
             key
             for key in self.bodies

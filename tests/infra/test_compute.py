@@ -15,9 +15,9 @@ from requests.adapters import BaseAdapter
 from compute_emulator import Cloud, InProcessAdapter, RealClock, serve
 from compute_emulator.keys import Key as CloudKey
 from infra.compute.client import EVERYWHERE, Compute
-from infra.compute.endpoints import ROWS
+from infra.compute.endpoints import ENDPOINTS
 from infra.compute.errors import AlreadyExists, Conflict, NotFound, Refused, Retry
-from infra.fleet.model import Action, Body, Collection, Key, Look
+from infra.fleet.model import Action, Body, Collection, Key, ReadSet
 from tests.infra import cloud as given
 from tests.infra.cloud import (
     BODIES,
@@ -90,7 +90,7 @@ def test_fields_that_the_client_does_not_know_are_read_and_written_back() -> Non
 
 def test_one_look_reads_bodies_instances_errors_templates_and_health(model: World) -> None:
     model.clock.sleep(120)
-    look = Look(
+    look = ReadSet(
         (GROUP, SERVICE, CHECK),
         groups=(GROUP,),
         errors=(GROUP,),
@@ -108,7 +108,7 @@ def test_one_look_reads_bodies_instances_errors_templates_and_health(model: Worl
 
 def test_a_look_at_nothing_that_exists_finds_nothing(world: World) -> None:
     seen = world.compute.observe(
-        Look(
+        ReadSet(
             (GROUP, SERVICE),
             groups=(GROUP,),
             errors=(GROUP,),
@@ -128,7 +128,7 @@ def test_creation_errors_are_read_when_asked_for(world: World) -> None:
     world.cloud.stock_outs[REGION] = {}
     world.make(CHECK, TEMPLATE, GROUP)
     world.clock.sleep(60)
-    seen = world.compute.observe(Look((GROUP,), groups=(GROUP,), errors=(GROUP,)))
+    seen = world.compute.observe(ReadSet((GROUP,), groups=(GROUP,), errors=(GROUP,)))
     assert "POOL_EXHAUSTED" in seen.errors[GROUP][0]["error"]["code"]
 
 
@@ -286,7 +286,7 @@ def test_every_verb_of_the_table_is_tried_above() -> None:
     }
     patched: set[Collection] = {"targetHttpProxies", "targetHttpsProxies", "globalForwardingRules"}
     assert {
-        (collection, verb) for collection, row in ROWS.items() for verb in row.verbs
+        (collection, verb) for collection, row in ENDPOINTS.items() for verb in row.verbs
     } - tried == {(each, "patch") for each in patched}
 
 
@@ -383,7 +383,7 @@ def test_what_cannot_be_read_is_not_taken_for_absent(model: World, kind: str, ke
         model.compute.get(key)
     model.cloud.faults.add(kind, "compute.*.get", times=1)
     with pytest.raises(Retry):
-        model.compute.observe(Look((key,)))
+        model.compute.observe(ReadSet((key,)))
     assert there(model, key)
 
 

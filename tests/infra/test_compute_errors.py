@@ -11,15 +11,15 @@ import pytest
 from infra.compute.errors import (
     AlreadyExists,
     Busy,
+    ComputeError,
     Conflict,
     NotFound,
     Refused,
     Retry,
-    Trouble,
-    from_answer,
+    classify_error,
     from_operation,
-    problem,
-    trouble,
+    from_response,
+    instance_problem,
 )
 
 NOW = datetime(2026, 1, 1, 12, 0, 40, tzinfo=UTC)
@@ -49,7 +49,7 @@ def error(reason: str, message: str = "", telling: str = "") -> dict[str, Any]:
     }
 
 
-def meaning(said: Trouble) -> str:
+def meaning(said: ComputeError) -> str:
     return said.problem.reason if isinstance(said, Refused) else type(said).__name__
 
 
@@ -119,7 +119,7 @@ def meaning(said: Trouble) -> str:
     ],
 )
 def test_an_http_error_means(status: int, reason: str, message: str, means: str) -> None:
-    assert meaning(trouble(from_answer(status, error(reason, message)), NOW)) == means
+    assert meaning(classify_error(from_response(status, error(reason, message)), NOW)) == means
 
 
 @pytest.mark.parametrize(
@@ -127,16 +127,16 @@ def test_an_http_error_means(status: int, reason: str, message: str, means: str)
 )
 @pytest.mark.parametrize("status", [400, 403, 404, 500, 502])
 def test_an_answer_that_is_not_compute_engines_says_nothing(status: int, body: Any) -> None:
-    assert meaning(trouble(from_answer(status, body), NOW)) == "Retry"
+    assert meaning(classify_error(from_response(status, body), NOW)) == "Retry"
 
 
 def test_the_newer_shape_without_a_list_of_errors_is_read_by_its_status() -> None:
     newer = {"error": {"code": 404, "status": "NOT_FOUND", "message": "gone"}}
-    assert meaning(trouble(from_answer(404, newer), NOW)) == "NotFound"
+    assert meaning(classify_error(from_response(404, newer), NOW)) == "NotFound"
 
 
 def test_a_rate_quota_is_waited_for_until_the_minute_is_over() -> None:
-    limited = trouble(from_answer(403, error("rateLimitExceeded", PER_MINUTE)), NOW)
+    limited = classify_error(from_response(403, error("rateLimitExceeded", PER_MINUTE)), NOW)
     assert isinstance(limited, Retry)
     assert limited.after_seconds == 21
 
@@ -147,7 +147,7 @@ def test_too_many_operations_at_once_are_waited_for_briefly() -> None:
     body = error(
         "rateLimitExceeded", "Rate Limit Exceeded", telling="CONCURRENT_OPERATIONS_QUOTA_EXCEEDED"
     )
-    limited = trouble(from_answer(403, body), NOW)
+    limited = classify_error(from_response(403, body), NOW)
     assert isinstance(limited, Retry)
     assert limited.after_seconds == 15
 
@@ -199,7 +199,7 @@ def test_a_failed_operation_is_judged_by_its_code_with_or_without_an_http_status
         operation |= {"httpErrorStatusCode": status}
     said = from_operation(operation)
     assert said
-    assert meaning(trouble(said, NOW)) == means
+    assert meaning(classify_error(said, NOW)) == means
 
 
 def test_an_operation_that_has_only_an_http_status_has_failed_too() -> None:
@@ -207,13 +207,13 @@ def test_an_operation_that_has_only_an_http_status_has_failed_too() -> None:
         {"status": "DONE", "httpErrorStatusCode": 400, "httpErrorMessage": "BAD REQUEST"}
     )
     assert said
-    assert meaning(trouble(said, NOW)) == "config"
+    assert meaning(classify_error(said, NOW)) == "config"
 
 
 def test_an_empty_error_in_an_operation_is_still_an_error_of_unknown_meaning() -> None:
     said = from_operation({"status": "DONE", "error": {"errors": [{}]}})
     assert said
-    assert meaning(trouble(said, NOW)) == "Retry"
+    assert meaning(classify_error(said, NOW)) == "Retry"
 
 
 def test_an_operation_without_errors_went_well() -> None:
@@ -256,7 +256,7 @@ def test_an_operation_without_errors_went_well() -> None:
     ],
 )
 def test_why_an_instance_could_not_be_made(code: str, message: str, reason: str) -> None:
-    found = problem(code, message)
+    found = instance_problem(code, message)
     assert (found.reason, found.code, found.message) == (reason, code, message)
 
 
@@ -269,6 +269,6 @@ def test_every_trouble_says_why_in_compute_engines_words() -> None:
         Conflict: "conditionNotMet",
     }
     for kind, status in kinds.items():
-        said = trouble(from_answer(status, error(reasons[kind], "the very words")), NOW)
+        said = classify_error(from_response(status, error(reasons[kind], "the very words")), NOW)
         assert type(said) is kind
         assert "the very words" in str(said)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from infra.fleet import naming
 from infra.fleet.model import Action, Key, Snapshot
-from infra.fleet.plan import look, plan
+from infra.fleet.plan import full_reads, plan
 from rollout.model import Release, Share, Target
 from tests.infra import discovery
 from tests.infra.build import REGION, World, release, target
@@ -81,7 +81,7 @@ KINDS = {
 
 
 def read(world: World, *releases: Release, sweep: bool = False, model: str = "tiny") -> Snapshot:
-    return world.snapshot(look(model, releases, sweep=sweep))
+    return world.snapshot(full_reads(model, releases, sweep=sweep))
 
 
 def settled(*shares: Share | Release, world: World | None = None) -> World:
@@ -362,7 +362,7 @@ def test_templates_that_nothing_uses_go_and_those_in_use_or_kept_stay() -> None:
 
 def test_the_shared_parts_of_the_gateway_may_be_left_out_of_a_look() -> None:
     world = settled(release())
-    seen = world.snapshot(look("tiny", [release()], with_gateway=False))
+    seen = world.snapshot(full_reads("tiny", [release()], with_gateway=False))
     assert naming.GATEWAY_ADDRESS not in seen.bodies
     assert plan(target(release()), seen).is_empty
 
@@ -428,7 +428,9 @@ def test_a_model_that_never_was_has_nothing_to_remove() -> None:
 
 def test_a_look_without_the_gateway_does_not_pass_for_one_that_found_none() -> None:
     with pytest.raises(KeyError):
-        plan(target(release()), World().snapshot(look("tiny", [release()], with_gateway=False)))
+        plan(
+            target(release()), World().snapshot(full_reads("tiny", [release()], with_gateway=False))
+        )
 
 
 @pytest.mark.parametrize(

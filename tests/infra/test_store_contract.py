@@ -340,7 +340,7 @@ def in_threads(work: Callable[[int], None], count: int) -> None:
 
 def test_models_are_due_when_their_time_has_come_longest_due_first(store: Store) -> None:
     def at(seconds: float) -> dict[str, Any]:
-        return {"wake_at": NOON + timedelta(seconds=seconds)}
+        return {"requeue_at": NOON + timedelta(seconds=seconds)}
 
     store.commit(
         Create("models/late", at(-1)),
@@ -348,7 +348,7 @@ def test_models_are_due_when_their_time_has_come_longest_due_first(store: Store)
         Create("models/now-b", at(0)),
         Create("models/now-a", at(0)),
         Create("models/soon", at(0.000001)),
-        Create("models/settled", {"wake_at": None}),
+        Create("models/settled", {"requeue_at": None}),
         Create("models/silent", {}),
         Create("models/late/releases/1", at(-7200)),
         Create("outbox/1", at(-7200)),
@@ -367,14 +367,14 @@ def test_models_are_due_when_their_time_has_come_longest_due_first(store: Store)
 
 def test_a_model_is_no_longer_due_once_its_time_is_moved_or_taken_away(store: Store) -> None:
     store.commit(
-        Create("models/a", {"wake_at": NOON}),
-        Create("models/b", {"wake_at": NOON}),
-        Create("models/c", {"wake_at": NOON}),
+        Create("models/a", {"requeue_at": NOON}),
+        Create("models/b", {"requeue_at": NOON}),
+        Create("models/c", {"requeue_at": NOON}),
     )
 
     store.commit(
-        Put("models/a", {"wake_at": NOON + timedelta(hours=1)}),
-        Put("models/b", {"wake_at": None}),
+        Put("models/a", {"requeue_at": NOON + timedelta(hours=1)}),
+        Put("models/b", {"requeue_at": None}),
         Delete("models/c"),
     )
 

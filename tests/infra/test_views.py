@@ -8,8 +8,8 @@ import pytest
 
 from infra.fleet import naming
 from infra.fleet.model import Body, Snapshot
-from infra.fleet.observe import observed
-from infra.fleet.plan import look, outputs, plan
+from infra.fleet.observe import observe
+from infra.fleet.plan import full_reads, outputs, plan
 from rollout.model import Health, VersionView
 from tests.infra.build import NOON, REGION, SERVER, World, release, target
 
@@ -47,22 +47,22 @@ def seen(
 def healths(snapshot: Snapshot) -> list[Health]:
     return [
         instance.health
-        for group in observed(snapshot, "tiny").groups
+        for group in observe(snapshot, "tiny").groups
         for instance in group.instances
     ]
 
 
 def test_a_group_that_is_not_there_is_not_seen() -> None:
-    assert observed(seen(None), "tiny").groups == ()
+    assert observe(seen(None), "tiny").groups == ()
 
 
 def test_a_group_of_our_name_that_is_not_ours_is_not_seen() -> None:
-    assert observed(seen(manager(description="by hand")), "tiny").groups == ()
-    assert observed(seen(manager(description="slipway model=tiny-2 group")), "tiny").groups == ()
+    assert observe(seen(manager(description="by hand")), "tiny").groups == ()
+    assert observe(seen(manager(description="slipway model=tiny-2 group")), "tiny").groups == ()
 
 
 def test_a_group_without_a_status_is_neither_stable_nor_done() -> None:
-    group = observed(seen(manager()), "tiny").groups[0]
+    group = observe(seen(manager()), "tiny").groups[0]
     assert (group.is_stable, group.version_reached, group.zones) == (False, False, 3)
 
 
@@ -83,7 +83,7 @@ def test_a_group_is_what_its_manager_says() -> None:
             },
         ],
     )
-    group = observed(seen(body), "tiny").groups[0]
+    group = observe(seen(body), "tiny").groups[0]
     assert (
         group.colour,
         group.target_size,
@@ -102,7 +102,7 @@ def test_a_percentage_that_somebody_set_is_counted(amount: Body, count: int) -> 
     body = manager(
         versions=[{"instanceTemplate": "t"}, {"instanceTemplate": "u", "targetSize": amount}]
     )
-    assert observed(seen(body), "tiny").groups[0].versions[1].size == count
+    assert observe(seen(body), "tiny").groups[0].versions[1].size == count
 
 
 def test_the_balancers_word_counts_where_it_was_asked_and_silence_is_unknown() -> None:
@@ -164,7 +164,7 @@ def test_an_instance_that_cannot_be_made_says_why() -> None:
     stuck = managed(
         1, currentAction="CREATING", instanceStatus="", lastAttempt={"errors": {"errors": errors}}
     )
-    instance = observed(seen(manager(), stuck), "tiny").groups[0].instances[0]
+    instance = observe(seen(manager(), stuck), "tiny").groups[0].instances[0]
     assert (instance.name, instance.zone, instance.template) == (
         "tiny-blue-1",
         "us-central1-b",
@@ -177,7 +177,7 @@ def test_an_instance_that_cannot_be_made_says_why() -> None:
 
 def test_an_instance_on_its_way_out_has_no_template() -> None:
     leaving = managed(0, currentAction="DELETING", version={})
-    assert observed(seen(manager(), leaving), "tiny").groups[0].instances[0].template is None
+    assert observe(seen(manager(), leaving), "tiny").groups[0].instances[0].template is None
 
 
 def test_errors_from_before_are_left_out() -> None:
@@ -191,14 +191,14 @@ def test_errors_from_before_are_left_out() -> None:
             "error": {"code": "QUOTA_EXCEEDED", "message": "new"},
         },
     )
-    group = observed(seen(manager(), errors=errors), "tiny", since=NOON).groups[0]
+    group = observe(seen(manager(), errors=errors), "tiny", since=NOON).groups[0]
     assert [(problem.reason, problem.message) for problem in group.problems] == [("quota", "new")]
 
 
 def test_what_is_left_beside_the_groups_is_named_until_nothing_is() -> None:
     world, of = World(), release()
-    world.do(plan(target(of), world.snapshot(look("tiny", [of]))))
-    left = observed(world.snapshot(look("tiny", [of], sweep=True)), "tiny").leftovers
+    world.do(plan(target(of), world.snapshot(full_reads("tiny", [of]))))
+    left = observe(world.snapshot(full_reads("tiny", [of], sweep=True)), "tiny").leftovers
     assert set(left) == {
         f"global/instanceTemplates/{of.template}",
         "global/healthChecks/tiny-live",
@@ -207,29 +207,29 @@ def test_what_is_left_beside_the_groups_is_named_until_nothing_is() -> None:
         "global/backendServices/tiny-blue",
         "route in global/urlMaps/slipway-gateway",
     }
-    world.do(plan(target(), world.snapshot(look("tiny", [of], sweep=True))))
-    end = observed(world.snapshot(look("tiny", [of], sweep=True)), "tiny")
+    world.do(plan(target(), world.snapshot(full_reads("tiny", [of], sweep=True))))
+    end = observe(world.snapshot(full_reads("tiny", [of], sweep=True)), "tiny")
     assert end.leftovers == ()
     assert end.groups == ()
 
 
 def test_outputs_say_where_the_model_is() -> None:
     world, of = World(), release()
-    assert outputs(world.snapshot(look("tiny", [of])), "tiny") == {}
-    world.do(plan(target(of), world.snapshot(look("tiny", [of]))))
+    assert outputs(world.snapshot(full_reads("tiny", [of])), "tiny") == {}
+    world.do(plan(target(of), world.snapshot(full_reads("tiny", [of]))))
     world.bodies[naming.GATEWAY_ADDRESS]["address"] = "203.0.113.7"
-    assert outputs(world.snapshot(look("tiny", [of])), "tiny") == {
+    assert outputs(world.snapshot(full_reads("tiny", [of])), "tiny") == {
         "instance_group_url": f"{SERVER}regions/{REGION}/instanceGroups/tiny-blue",
         "backend_service_url": f"{SERVER}global/backendServices/tiny-blue",
         "address": "203.0.113.7",
     }
-    assert outputs(world.snapshot(look("other", [of])), "other") == {}
+    assert outputs(world.snapshot(full_reads("other", [of])), "other") == {}
 
 
 def test_a_sweep_looks_for_what_may_be_left_over() -> None:
-    usual, sweep = look("tiny", [release()]), look("tiny", [release()], sweep=True)
+    usual, sweep = full_reads("tiny", [release()]), full_reads("tiny", [release()], sweep=True)
     assert naming.group("tiny", "green", REGION) not in usual.keys
     assert naming.group("tiny", "green", REGION) in sweep.keys
     assert (usual.templates_of, sweep.templates_of) == (None, "tiny")
     assert set(sweep.groups) | set(sweep.healths) <= set(sweep.keys)
-    assert look("tiny", [release(traffic={"exposure": "none"})]).healths == ()
+    assert full_reads("tiny", [release(traffic={"exposure": "none"})]).healths == ()

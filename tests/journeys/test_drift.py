@@ -15,7 +15,7 @@ def test_an_autoscaler_that_was_changed_by_hand_is_put_back_with_why() -> None:
     repaired = [entry["why"] for entry in story.log() if entry["to"] == "repaired"]
     assert len(repaired) == 1
     assert "50" in repaired[0]
-    assert story.state().wake_at is None
+    assert story.state().requeue_at is None
 
 
 def test_a_deleted_route_is_put_back() -> None:

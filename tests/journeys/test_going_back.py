@@ -36,7 +36,7 @@ def test_a_stock_out_in_mid_rollout_goes_back_at_the_deadline() -> None:
     story.when_released("2")
     story.when_until("step_2")
     story.given_stock_out("us-central1")
-    story.when_until("going_back")
+    story.when_until("rolling_back")
     assert sum(story.healthy_by_version().values()) == 3
     story.given_no_stock_out()
     story.when_settled()

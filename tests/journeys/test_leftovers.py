@@ -64,7 +64,7 @@ def test_what_appears_after_a_model_was_retired_is_removed(collection: str) -> N
     assert late in story.resources()
     story.when_minutes_pass(12)
     assert late not in story.resources()
-    assert story.state().wake_at is None
+    assert story.state().requeue_at is None
     assert [entry["why"] for entry in story.log() if entry["to"] == "repaired"]
 
 

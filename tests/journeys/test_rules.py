@@ -161,7 +161,7 @@ def test_rule_9_nobody_being_able_to_look_is_on_record_and_counts_for_nothing() 
     story.when_until("baking")
     story.given_fault("error", method="compute.*", status=503)
     story.when_minutes_pass(30)
-    assert [condition.type for condition in story.state().conditions] == ["Blind"]
+    assert [condition.type for condition in story.state().conditions] == ["ObservationFailed"]
     assert sum("nobody can look" in entry["why"] for entry in story.log()) == 1
     story.given_no_faults()
     seen_again = story.clock.now()

@@ -49,8 +49,8 @@ ENTRIES = (
     told(8.5, "2", "baking", "succeeded", outcome="succeeded"),
     told(8.6, "3", "published", "desired"),
     told(8.7, "3", "settled", "step_1"),
-    told(11, "3", "step_1", "going_back", "unhealthy"),
-    told(11.5, "3", "going_back", "rolled_back", "unhealthy", "rolled_back"),
+    told(11, "3", "step_1", "rolling_back", "unhealthy"),
+    told(11.5, "3", "rolling_back", "rolled_back", "unhealthy", "rolled_back"),
 )
 SAMPLES = (
     seen(0, {}),

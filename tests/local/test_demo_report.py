@@ -54,7 +54,7 @@ def test_a_bad_release_that_succeeds_is_told() -> None:
 def test_going_back_for_another_reason_is_told() -> None:
     entries = (
         *ENTRIES[:-1],
-        told(11.5, "3", "going_back", "rolled_back", "timeout", "rolled_back"),
+        told(11.5, "3", "rolling_back", "rolled_back", "timeout", "rolled_back"),
     )
     assert differing(a_run(entries)) == ["release 3 rolled_back (timeout): rolled_back was due"]
 
@@ -114,10 +114,10 @@ def test_the_written_report_holds_what_was_seen() -> None:
         "unhealthy",
     )
     assert third["phases"][-1] == {
-        "phase": "going_back",
+        "phase": "rolling_back",
         "began": "2026-01-01T12:11:00.000Z",
         "ended": "2026-01-01T12:11:30.000Z",
-        "why": "going_back was due",
+        "why": "rolling_back was due",
     }
     assert written["instances"][3] == {
         "at": at(3.3).isoformat(timespec="milliseconds").replace("+00:00", "Z"),

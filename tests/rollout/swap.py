@@ -8,6 +8,7 @@ from typing import Any
 
 from rollout.advance import advance
 from rollout.model import (
+    Decision,
     Desired,
     Evidence,
     Observed,
@@ -16,15 +17,14 @@ from rollout.model import (
     Progress,
     Release,
     Rollout,
-    Turn,
 )
-from rollout.strategies.rolling import Step, fingerprint
+from rollout.strategies.rolling import Step, steps_digest
 from tests.rollout.build import NOON, at, group, instances, release
 
 ONE, TWO, THREE = release("1"), release("2"), release("3")
 NOTHING, CALM = Observed(), Evidence()
-LADDER = fingerprint((Step(10), Step(50), Step(100)))
-ONE_STEP = fingerprint((Step(100),))
+LADDER = steps_digest((Step(10), Step(50), Step(100)))
+ONE_STEP = steps_digest((Step(100),))
 REFUSED = Evidence(
     (Problem("stock-out", "CODE", "none left"), Problem("timeout", "CODE", "too slow"))
 )
@@ -38,7 +38,7 @@ def desired(of: Release | None) -> Desired:
 def on_its_way(phase: Phase, healthy: int = 0, **fields: Any) -> Rollout:
     """Release 2 over release 1, looked at a moment ago."""
     rollout = Rollout(
-        phase, ONE, TWO, ladder=LADDER, progress=Progress(healthy, NOON), watched_at=NOON
+        phase, ONE, TWO, steps=LADDER, progress=Progress(healthy, NOON), last_observed_at=NOON
     )
     return replace(rollout, **fields)
 
@@ -49,7 +49,7 @@ def looked(
     seen: Observed,
     evidence: Evidence = CALM,
     now: datetime = NOW,
-) -> Turn:
+) -> Decision:
     return advance(rollout, desired(of), seen, evidence, now)
 
 

@@ -13,19 +13,19 @@ from rollout import advance as rollouts
 from rollout.model import (
     Baking,
     Command,
+    Decision,
     Desired,
     Evidence,
-    GoingBack,
     Observed,
     Problem,
     Progress,
     Reason,
     Release,
     Retiring,
+    RollingBack,
     Rollout,
     Settled,
     Stepping,
-    Turn,
     Verb,
     VersionView,
 )
@@ -38,10 +38,10 @@ CALM = Evidence()
 
 def advance(
     rollout: Rollout, wanted: Desired, seen: Observed, evidence: Evidence, now: datetime
-) -> Turn:
+) -> Decision:
     """One look at a rollout that somebody has been looking at all the time."""
-    turn = rollouts.advance(replace(rollout, watched_at=None), wanted, seen, evidence, now)
-    return replace(turn, rollout=replace(turn.rollout, watched_at=None))
+    turn = rollouts.advance(replace(rollout, last_observed_at=None), wanted, seen, evidence, now)
+    return replace(turn, rollout=replace(turn.rollout, last_observed_at=None))
 
 
 def desired(of: Release | None, *commands: Command) -> Desired:
@@ -69,7 +69,7 @@ def baking(since: datetime = NOON, healthy: int = 4) -> Rollout:
     return replace(begun(TWO, ONE), phase=Baking(since), progress=Progress(healthy, since))
 
 
-def shares(turn: Turn) -> list[tuple[str, int | None]]:
+def shares(turn: Decision) -> list[tuple[str, int | None]]:
     return [(share.release.version, share.count) for share in turn.target.groups[0].shares]
 
 
@@ -88,7 +88,7 @@ def test_a_second_release_takes_a_tenth_first_and_holds_scale_in() -> None:
 
 def test_a_settled_model_wants_no_look_and_changes_nothing() -> None:
     turn = advance(serving(ONE), desired(ONE), group(*instances(ONE, 4)), CALM, NOON)
-    assert (turn.rollout, turn.wake_at, turn.transitions) == (serving(ONE), None, ())
+    assert (turn.rollout, turn.requeue_at, turn.transitions) == (serving(ONE), None, ())
     assert turn.target.groups[0].may_scale_in
 
 
@@ -104,7 +104,7 @@ def test_a_step_is_kept_while_an_instance_is_unhealthy() -> None:
     seen = group(*instances(ONE, 2), *instances(TWO, 1), *instances(TWO, 1, "unhealthy", start=1))
     turn = advance(stepping(1), desired(TWO), seen, CALM, at(10))
     assert turn.rollout.phase == Stepping(1, NOON)
-    assert turn.waits == "1 of 2 instances of release 2 are healthy"
+    assert turn.waiting_for == "1 of 2 instances of release 2 are healthy"
 
 
 @pytest.mark.parametrize("trouble", [{"is_stable": False}, {"version_reached": False}])
@@ -116,9 +116,9 @@ def test_a_step_is_kept_until_the_group_is_stable_on_its_versions(trouble: dict[
 def test_a_step_is_kept_while_a_change_it_asks_for_is_unmet() -> None:
     seen = group(*instances(ONE, 3), *instances(TWO, 1))
     turn = advance(
-        stepping(0), desired(TWO), seen, Evidence(unmet=("the route is missing",)), at(10)
+        stepping(0), desired(TWO), seen, Evidence(pending_changes=("the route is missing",)), at(10)
     )
-    assert (turn.rollout.phase, turn.waits) == (Stepping(0, NOON), "the route is missing")
+    assert (turn.rollout.phase, turn.waiting_for) == (Stepping(0, NOON), "the route is missing")
 
 
 def test_health_that_nobody_answered_is_never_healthy() -> None:
@@ -151,7 +151,7 @@ def test_the_way_back_is_kept_until_the_candidate_has_baked() -> None:
 def test_a_release_that_never_gets_healthy_goes_back_at_the_deadline() -> None:
     seen = group(*instances(ONE, 3), *instances(TWO, 1, "unhealthy"))
     turn = advance(stepping(0), desired(TWO), seen, CALM, at(900))
-    assert isinstance(turn.rollout.phase, GoingBack)
+    assert isinstance(turn.rollout.phase, RollingBack)
     assert (turn.rollout.phase.outcome, turn.rollout.phase.reason) == ("rolled_back", "unhealthy")
     assert shares(turn) == [("1", None)]
     assert turn.desired.release == ONE
@@ -162,14 +162,16 @@ def test_the_deadline_counts_from_the_last_time_the_candidate_got_better() -> No
     seen = group(*instances(ONE, 2), *instances(TWO, 1), *instances(TWO, 1, "unhealthy", start=1))
     better = advance(stepping(1), desired(TWO), seen, CALM, at(800)).rollout
     assert advance(better, desired(TWO), seen, CALM, at(1600)).rollout.phase == Stepping(1, NOON)
-    assert isinstance(advance(better, desired(TWO), seen, CALM, at(1700)).rollout.phase, GoingBack)
+    assert isinstance(
+        advance(better, desired(TWO), seen, CALM, at(1700)).rollout.phase, RollingBack
+    )
 
 
 @pytest.mark.parametrize("reason", ["quota", "config"])
 def test_what_compute_engine_will_not_mend_goes_back_at_once(reason: Reason) -> None:
     seen = group(*instances(ONE, 3), stuck(TWO, reason, "Quota 'GPUS' exceeded"))
     phase = advance(stepping(0), desired(TWO), seen, CALM, at(10)).rollout.phase
-    assert isinstance(phase, GoingBack)
+    assert isinstance(phase, RollingBack)
     assert (phase.reason, phase.why) == (reason, "Quota 'GPUS' exceeded")
 
 
@@ -179,7 +181,7 @@ def test_a_stock_out_is_waited_for_until_the_deadline() -> None:
     assert early.rollout.phase == Stepping(0, NOON)
     assert early.conditions[0].why == "us-central1-a has none"
     late = advance(stepping(0), desired(TWO), seen, CALM, at(900)).rollout.phase
-    assert isinstance(late, GoingBack)
+    assert isinstance(late, RollingBack)
     assert late.reason == "stock-out"
 
 
@@ -188,7 +190,7 @@ def test_a_refused_change_goes_back_with_its_class() -> None:
     phase = advance(
         stepping(0), desired(TWO), group(*instances(ONE, 4)), Evidence((refusal,)), at(5)
     ).rollout.phase
-    assert isinstance(phase, GoingBack)
+    assert isinstance(phase, RollingBack)
     assert phase.reason == "config"
 
 
@@ -202,7 +204,7 @@ def test_a_candidate_that_flaps_goes_back() -> None:
     for second in range(0, 50, 10):
         rollout = advance(rollout, desired(TWO), well, CALM, at(second)).rollout
         rollout = advance(rollout, desired(TWO), ill, CALM, at(second + 5)).rollout
-    assert isinstance(rollout.phase, GoingBack)
+    assert isinstance(rollout.phase, RollingBack)
     assert rollout.phase.reason == "unhealthy"
 
 
@@ -211,22 +213,22 @@ def test_a_candidate_that_dies_while_it_bakes_goes_back_soon() -> None:
     fell = advance(baking(), desired(TWO), ill, CALM, at(100)).rollout
     assert fell.phase == Baking(NOON)
     turn = advance(fell, desired(TWO), ill, CALM, at(131))
-    assert isinstance(turn.rollout.phase, GoingBack)
+    assert isinstance(turn.rollout.phase, RollingBack)
     assert shares(turn) == [("1", None)]
 
 
 def test_a_bake_is_not_passed_by_time_that_nobody_watched() -> None:
     seen = group(*instances(TWO, 4))
-    watched = replace(baking(), watched_at=at(60))
+    watched = replace(baking(), last_observed_at=at(60))
     turn = rollouts.advance(watched, desired(TWO), seen, CALM, at(1060))
     assert turn.rollout.phase == Baking(at(1000))
-    assert turn.rollout.watched_at == at(1060)
+    assert turn.rollout.last_observed_at == at(1060)
     assert rollouts.advance(
         turn.rollout, desired(TWO), seen, CALM, at(1110)
     ).rollout.phase == Baking(at(1000))
     assert (
         rollouts.advance(
-            replace(turn.rollout, watched_at=at(1290)), desired(TWO), seen, CALM, at(1300)
+            replace(turn.rollout, last_observed_at=at(1290)), desired(TWO), seen, CALM, at(1300)
         )
         .transitions[0]
         .outcome
@@ -236,7 +238,7 @@ def test_a_bake_is_not_passed_by_time_that_nobody_watched() -> None:
 
 def test_no_deadline_runs_while_nobody_can_look() -> None:
     seen = group(*instances(ONE, 3), *instances(TWO, 1, "unhealthy"))
-    blind = replace(stepping(0), watched_at=at(100))
+    blind = replace(stepping(0), last_observed_at=at(100))
     assert isinstance(
         rollouts.advance(blind, desired(TWO), seen, CALM, at(5000)).rollout.phase, Stepping
     )
@@ -261,15 +263,19 @@ def test_a_pause_counts_nothing_towards_the_bake() -> None:
     seen = group(*instances(TWO, 4))
     paused = rollouts.advance(baking(), desired(TWO, command("pause")), seen, CALM, at(100)).rollout
     resumed = rollouts.advance(
-        replace(paused, watched_at=at(1050)), desired(TWO, command("resume")), seen, CALM, at(1100)
+        replace(paused, last_observed_at=at(1050)),
+        desired(TWO, command("resume")),
+        seen,
+        CALM,
+        at(1100),
     ).rollout
     assert resumed.phase == Baking(at(1000))
 
 
 def test_going_back_ends_when_nothing_of_the_candidate_is_left() -> None:
-    back = replace(stepping(0), phase=GoingBack("rolled_back", "unhealthy", "it was sick", NOON))
+    back = replace(stepping(0), phase=RollingBack("rolled_back", "unhealthy", "it was sick", NOON))
     still = group(*instances(ONE, 3), *instances(TWO, 1, "unhealthy"))
-    assert isinstance(advance(back, desired(ONE), still, CALM, at(10)).rollout.phase, GoingBack)
+    assert isinstance(advance(back, desired(ONE), still, CALM, at(10)).rollout.phase, RollingBack)
     turn = advance(back, desired(ONE), group(*instances(ONE, 4)), CALM, at(20))
     assert (turn.rollout.phase, turn.rollout.stable, turn.rollout.candidate) == (
         Settled(),
@@ -281,7 +287,7 @@ def test_going_back_ends_when_nothing_of_the_candidate_is_left() -> None:
 
 def test_a_first_release_that_fails_is_removed() -> None:
     turn = advance(begun(ONE), desired(ONE), group(*instances(ONE, 1, "unhealthy")), CALM, at(900))
-    assert isinstance(turn.rollout.phase, GoingBack)
+    assert isinstance(turn.rollout.phase, RollingBack)
     assert turn.target.groups == ()
     assert turn.target.kept_templates == frozenset()
     gone = advance(turn.rollout, turn.desired, NOTHING, CALM, at(950))
@@ -302,7 +308,7 @@ def test_a_newer_release_sends_the_candidate_back_before_it_begins() -> None:
     turn = advance(
         stepping(1), desired(THREE), group(*instances(ONE, 2), *instances(TWO, 2)), CALM, at(10)
     )
-    assert isinstance(turn.rollout.phase, GoingBack)
+    assert isinstance(turn.rollout.phase, RollingBack)
     assert turn.rollout.phase.outcome == "superseded"
     assert turn.desired.release == THREE
     assert shares(turn) == [("1", None)]
@@ -401,7 +407,7 @@ def test_abort_goes_back_and_does_not_remember_the_release_as_failed() -> None:
         CALM,
         at(1),
     )
-    assert isinstance(turn.rollout.phase, GoingBack)
+    assert isinstance(turn.rollout.phase, RollingBack)
     assert turn.rollout.phase.why == "aborted on command: wrong weights"
     assert turn.rollout.failed == ()
     assert turn.desired.release == ONE
@@ -426,7 +432,7 @@ def test_retire_removes_everything_and_ends_when_nothing_is_left() -> None:
     left = advance(
         turn.rollout, turn.desired, Observed(leftovers=("health check tiny-live",)), CALM, at(2)
     )
-    assert left.waits == "health check tiny-live still there"
+    assert left.waiting_for == "health check tiny-live still there"
     gone = advance(turn.rollout, turn.desired, NOTHING, CALM, at(3))
     assert (gone.rollout.phase, gone.rollout.stable, gone.transitions[0].outcome) == (
         Settled(),

@@ -13,11 +13,11 @@ from rollout.spec.model import Scaling, Sections, Spec
 from rollout.spec.problems import MOST_PROBLEMS, Invalid
 from rollout.spec.validation import (
     DEEPEST,
-    checked,
-    frozen,
-    misplaced,
+    freeze,
+    misplaced_nulls,
     node_at,
     target_of,
+    validate,
     value_of,
     words_of,
 )
@@ -40,7 +40,7 @@ class Whole(BaseModel):
 
 
 def said(data: dict[str, Any], partial: bool = False) -> list[str]:
-    return [str(problem) for problem in checked(Whole, data, partial).problems]
+    return [str(problem) for problem in validate(Whole, data, partial).problems]
 
 
 # ---- JSON and nothing else
@@ -55,18 +55,18 @@ def nested(levels: int) -> Any:
 
 def refusal(value: object) -> str:
     with pytest.raises(Invalid) as refused:
-        frozen(value)
+        freeze(value)
     return str(refused.value)
 
 
 def test_lists_become_tuples_and_the_rest_stays() -> None:
     value = {"a": [1, {"b": [True, None, 0.5, "é"]}], "c": (2,)}
-    assert frozen(value) == {"a": (1, {"b": (True, None, 0.5, "é")}), "c": (2,)}
+    assert freeze(value) == {"a": (1, {"b": (True, None, 0.5, "é")}), "c": (2,)}
 
 
 def test_sixteen_levels_are_enough_for_anybody() -> None:
     assert DEEPEST == 16
-    assert frozen(nested(DEEPEST)) == nested(DEEPEST)
+    assert freeze(nested(DEEPEST)) == nested(DEEPEST)
     assert refusal(nested(DEEPEST + 1)) == "a.a.a.a: must not be nested deeper than 16 levels"
     deep: Any = 1
     for _ in range(DEEPEST + 1):
@@ -94,7 +94,7 @@ def test_what_is_no_json_is_told_by_its_place(value: object, told: str) -> None:
 
 
 def test_what_fits_has_no_problems() -> None:
-    found = checked(Whole, {"name": "a"}, partial=False)
+    found = validate(Whole, {"name": "a"}, partial=False)
     assert (found.value, found.problems, found.broken) == (Whole(name="a"), (), frozenset())
 
 
@@ -163,7 +163,7 @@ def test_what_fits_has_no_problems() -> None:
 def test_what_is_wrong_is_told_and_taken_out_and_the_rest_is_kept(
     data: dict[str, Any], told: list[str], left: int, broken: set[tuple[str, ...]]
 ) -> None:
-    found = checked(Whole, data, partial=False)
+    found = validate(Whole, data, partial=False)
     assert [str(problem) for problem in found.problems] == told
     assert found.value
     assert (found.value.name, found.value.part.size) == ("a", left)
@@ -171,7 +171,7 @@ def test_what_is_wrong_is_told_and_taken_out_and_the_rest_is_kept(
 
 
 def test_of_what_lacks_something_of_its_own_nothing_is_left() -> None:
-    found = checked(Whole, {"part": {"word": "w"}}, partial=False)
+    found = validate(Whole, {"part": {"word": "w"}}, partial=False)
     assert (found.value, [str(problem) for problem in found.problems]) == (
         None,
         ["name: is required; must be a text"],
@@ -180,7 +180,7 @@ def test_of_what_lacks_something_of_its_own_nothing_is_left() -> None:
 
 def test_checking_leaves_the_value_itself_as_it_was() -> None:
     data = {"name": "a", "part": {"word": "w", "size": 99}}
-    checked(Whole, data, partial=False)
+    validate(Whole, data, partial=False)
     assert data == {"name": "a", "part": {"word": "w", "size": 99}}
 
 
@@ -199,7 +199,7 @@ def test_no_more_problems_are_told_than_anybody_reads() -> None:
     many = {"name": "a", "plain": {f"b{number}": "x" for number in range(MOST_PROBLEMS + 30)}}
     assert len(said(many)) == MOST_PROBLEMS + 1
     nulls = {"name": "a", "part": {f"b{number}": None for number in range(MOST_PROBLEMS + 30)}}
-    assert len(misplaced(Whole, nulls)) == MOST_PROBLEMS + 1
+    assert len(misplaced_nulls(Whole, nulls)) == MOST_PROBLEMS + 1
 
 
 # ---- Nulls under names that mean nothing
@@ -223,24 +223,24 @@ def test_no_more_problems_are_told_than_anybody_reads() -> None:
     ],
 )
 def test_a_null_is_told_where_its_name_means_nothing(value: object, told: list[str]) -> None:
-    assert [str(problem) for problem in misplaced(Whole, value)] == told
+    assert [str(problem) for problem in misplaced_nulls(Whole, value)] == told
 
 
 def test_a_null_in_a_map_needs_a_name_that_the_map_takes() -> None:
     env = {"artifact": {"env": {"GOOD": None, "1BAD": None}}}
-    assert [str(problem) for problem in misplaced(ReleaseMessage, env)] == [
+    assert [str(problem) for problem in misplaced_nulls(ReleaseMessage, env)] == [
         "artifact.env: names must be letters, digits and _, not starting with a digit, got a text"
         " of 4 characters"
     ]
     schedule = {"scaling": {"schedules": {"Day": None}}}
-    assert [str(problem) for problem in misplaced(ReleaseMessage, schedule)] == [
+    assert [str(problem) for problem in misplaced_nulls(ReleaseMessage, schedule)] == [
         "scaling.schedules: names must be 1 to 63 lower-case letters, digits and hyphens, starting"
         ' with a letter, got "Day"'
     ]
 
 
 def test_a_name_that_a_map_does_not_take_is_told_at_the_map() -> None:
-    found = checked(Sections, {"machine": {"labels": {"Team": "a", "ok": "b"}}}, partial=True)
+    found = validate(Sections, {"machine": {"labels": {"Team": "a", "ok": "b"}}}, partial=True)
     assert [str(problem) for problem in found.problems] == [
         "machine.labels: names must be 1 to 63 lower-case letters, digits, _ and -, starting with a"
         ' letter, got "Team"'

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from rollout.commands import Obeyed, displaced, later, obey
+from rollout.commands import CommandResult, apply_commands, shift, superseded
 from rollout.model import (
     Baking,
     Command,
     Desired,
-    GoingBack,
     Pause,
     Phase,
     Progress,
     Release,
     Retiring,
+    RollingBack,
     Rollout,
     Settled,
     Stepping,
@@ -29,7 +29,7 @@ from tests.rollout.build import NOON, at, release
 ONE, TWO, THREE = release("1"), release("2"), release("3")
 STEPPING, BAKING = Stepping(1, NOON), Baking(NOON)
 BACK, RETIRING = (
-    GoingBack("rolled_back", "unhealthy", "it was sick", NOON),
+    RollingBack("rolled_back", "unhealthy", "it was sick", NOON),
     Retiring(NOON, "retired"),
 )
 ON_THE_WAY = (STEPPING, BAKING)
@@ -48,17 +48,17 @@ def desired(of: Release | None = TWO, *commands: Command) -> Desired:
 
 def swapping(phase: Phase = STEPPING, **fields: Any) -> Rollout:
     """Release 2 on its way over release 1, with everything set that a command may clear."""
-    rollout = Rollout(phase, ONE, TWO, ladder="abc", progress=Progress(1, NOON), failed=("d",))
+    rollout = Rollout(phase, ONE, TWO, steps="abc", progress=Progress(1, NOON), failed=("d",))
     return replace(rollout, **fields)
 
 
-def obeyed(rollout: Rollout, *commands: Command, of: Release | None = TWO) -> Obeyed:
-    found = obey(rollout, desired(of, *commands), NOW)
+def obeyed(rollout: Rollout, *commands: Command, of: Release | None = TWO) -> CommandResult:
+    found = apply_commands(rollout, desired(of, *commands), NOW)
     assert found.desired.commands == ()
     return found
 
 
-def told(found: Obeyed) -> list[tuple[str, str, str, str]]:
+def told(found: CommandResult) -> list[tuple[str, str, str, str]]:
     return [(each.release, each.from_, each.to, each.why) for each in found.transitions]
 
 
@@ -104,15 +104,15 @@ def test_resume_goes_on_as_if_the_pause_had_not_been(phase: Stepping | Baking) -
 
 def test_later_moves_what_runs_and_leaves_what_does_not() -> None:
     span = at(30) - NOON
-    assert later(swapping(progress=None), span) == swapping(Stepping(1, at(30)), progress=None)
-    assert later(swapping(), span).progress == Progress(1, at(30))
+    assert shift(swapping(progress=None), span) == swapping(Stepping(1, at(30)), progress=None)
+    assert shift(swapping(), span).progress == Progress(1, at(30))
     for phase in OTHER_PHASES:
-        assert later(swapping(phase, progress=None), span) == swapping(phase, progress=None)
+        assert shift(swapping(phase, progress=None), span) == swapping(phase, progress=None)
 
 
 def test_resume_changes_nothing_where_nothing_is_paused() -> None:
     found = obeyed(swapping(), command("resume"))
-    assert found == Obeyed(swapping(), desired(), found.transitions)
+    assert found == CommandResult(swapping(), desired(), found.transitions)
     assert told(found) == [("2", "step_2", "step_2", "resume changes nothing: nothing is paused")]
 
 
@@ -134,10 +134,10 @@ def test_abort_turns_back_and_wants_the_stable_release_again(phase: Phase) -> No
         swapping(phase, paused=PAUSED, promoted=True), command("abort", reason="wrong weights")
     )
     why = "aborted on command: wrong weights"
-    assert found.rollout == swapping(GoingBack("aborted", "aborted", why, NOW), progress=None)
+    assert found.rollout == swapping(RollingBack("aborted", "aborted", why, NOW), progress=None)
     assert found.desired == desired(ONE)
     [(version, _, after, said)] = told(found)
-    assert (version, after, said) == ("2", "going_back", why)
+    assert (version, after, said) == ("2", "rolling_back", why)
 
 
 def test_abort_leaves_a_newer_release_wanted() -> None:
@@ -147,7 +147,7 @@ def test_abort_leaves_a_newer_release_wanted() -> None:
 def test_an_aborted_first_release_leaves_nothing_wanted() -> None:
     found = obeyed(swapping(stable=None), command("abort"))
     assert found.desired.release is None
-    assert found.rollout.phase == GoingBack("aborted", "aborted", "aborted on command", NOW)
+    assert found.rollout.phase == RollingBack("aborted", "aborted", "aborted on command", NOW)
 
 
 def test_abort_wants_the_stable_release_also_where_nothing_was_wanted() -> None:
@@ -203,13 +203,13 @@ def test_rollback_goes_to_the_release_it_names() -> None:
 @pytest.mark.parametrize("phase", ON_THE_WAY)
 def test_rollback_in_mid_rollout_is_to_abort(phase: Phase, fields: dict[str, Any]) -> None:
     found = obeyed(swapping(phase), command("rollback", **fields))
-    assert found.rollout.phase == GoingBack("aborted", "aborted", "rolled back on command", NOW)
+    assert found.rollout.phase == RollingBack("aborted", "aborted", "rolled back on command", NOW)
     assert found.desired == desired(ONE)
 
 
 def test_rollback_of_a_first_release_on_its_way_is_to_abort_it() -> None:
     found = obeyed(swapping(stable=None), command("rollback"))
-    assert found.rollout.phase == GoingBack("aborted", "aborted", "rolled back on command", NOW)
+    assert found.rollout.phase == RollingBack("aborted", "aborted", "rolled back on command", NOW)
 
 
 @pytest.mark.parametrize("stable", [ONE, None])
@@ -313,14 +313,14 @@ def test_commands_are_obeyed_in_order_and_each_is_told() -> None:
     assert [each.to for each in found.transitions] == [
         "paused",
         "step_2",
-        "going_back",
-        "going_back",
+        "rolling_back",
+        "rolling_back",
     ]
-    assert isinstance(found.rollout.phase, GoingBack)
+    assert isinstance(found.rollout.phase, RollingBack)
 
 
 def test_without_commands_nothing_is_told() -> None:
-    assert obeyed(swapping()) == Obeyed(swapping(), desired())
+    assert obeyed(swapping()) == CommandResult(swapping(), desired())
 
 
 @pytest.mark.parametrize(
@@ -328,8 +328,8 @@ def test_without_commands_nothing_is_told() -> None:
 )
 def test_only_what_never_began_is_displaced(waiting: Release | None, is_told: bool) -> None:
     end = Transition("3", "desired", "superseded", "because", "superseded", "superseded")
-    assert displaced(swapping(), desired(waiting), "because") == ((end,) if is_told else ())
+    assert superseded(swapping(), desired(waiting), "because") == ((end,) if is_told else ())
 
 
 def test_where_nothing_began_whatever_is_wanted_is_displaced() -> None:
-    assert [each.release for each in displaced(Rollout(), desired(ONE), "because")] == ["1"]
+    assert [each.release for each in superseded(Rollout(), desired(ONE), "because")] == ["1"]

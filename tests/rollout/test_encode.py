@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from infra.store.documents import (
-    Claim,
+    Lease,
     State,
     UnknownSchema,
     from_document,
@@ -23,11 +23,11 @@ from rollout.model import (
     Command,
     Condition,
     Desired,
-    GoingBack,
     Pause,
     Phase,
     Progress,
     Retiring,
+    RollingBack,
     Rollout,
     Settled,
     Stepping,
@@ -44,7 +44,7 @@ PHASES: dict[str, Phase] = {
     "settled": Settled(),
     "stepping": Stepping(2, at(1)),
     "baking": Baking(at(2)),
-    "going_back": GoingBack("rolled_back", "unhealthy", "it was sick", at(3)),
+    "rolling_back": RollingBack("rolled_back", "unhealthy", "it was sick", at(3)),
     "retiring": Retiring(at(4), "retired by ann"),
 }
 FULL = State(
@@ -56,17 +56,17 @@ FULL = State(
         stable=TWO,
         candidate=THREE,
         previous=ONE,
-        ladder="0123456789ab",
+        steps="0123456789ab",
         progress=Progress(3, at(7), 2, at(8)),
         paused=Pause("paused by ann", at(9), True),
         promoted=True,
-        watched_at=at(10),
+        last_observed_at=at(10),
         failed=("d1", "d2"),
     ),
     conditions=(Condition("Paused", "paused by ann", at(9)),),
     outputs={"group": "https://example.com/group"},
-    claim=Claim("token", at(11)),
-    wake_at=at(12),
+    lease=Lease("token", at(11)),
+    requeue_at=at(12),
     revision=41,
     seen=("event-1", "event-2"),
 )
@@ -116,16 +116,16 @@ def test_the_document_of_a_model_has_the_fields_that_other_slipways_read() -> No
         "rollout": {
             "phase": {"name": "stepping", "step": 2, "since": at(1)},
             "ladder": "0123456789ab",
-            "progress": {"healthy": 3, "at": at(7), "flaps": 2, "unwell_since": at(8)},
+            "progress": {"healthy": 3, "at": at(7), "flaps": 2, "degraded_since": at(8)},
             "paused": {"why": "paused by ann", "since": at(9), "after_failure": True},
             "promoted": True,
-            "watched_at": at(10),
+            "last_observed_at": at(10),
             "failed": ["d1", "d2"],
         },
         "conditions": [{"type": "Paused", "why": "paused by ann", "since": at(9)}],
         "outputs": {"group": "https://example.com/group"},
         "claim": {"token": "token", "expires": at(11)},
-        "wake_at": at(12),
+        "requeue_at": at(12),
         "seen": ["event-1", "event-2"],
     }
 
@@ -134,7 +134,7 @@ def test_a_model_of_which_nothing_is_known_has_a_document_as_well() -> None:
     document = to_document(State(Desired("tiny")))
     assert from_document(document) == State(Desired("tiny"))
     empty = {name for name, value in document.items() if value is None}
-    assert empty == {"stable", "candidate", "previous", "claim", "wake_at"}
+    assert empty == {"stable", "candidate", "previous", "claim", "requeue_at"}
     assert document["desired"] == {"release": None, "generation": 0, "commands": [], "latest": None}
     assert (document["rollout"]["progress"], document["rollout"]["paused"]) == (None, None)
 
@@ -157,7 +157,7 @@ def test_each_part_of_a_phase_is_stored_under_its_name() -> None:
         {"name": "stepping", "step": 2, "since": at(1)},
         {"name": "baking", "since": at(2)},
         {
-            "name": "going_back",
+            "name": "rolling_back",
             "outcome": "rolled_back",
             "reason": "unhealthy",
             "why": "it was sick",

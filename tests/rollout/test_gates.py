@@ -13,14 +13,14 @@ from rollout.gates.health import (
     SICK_MAJORITY_SECONDS,
     Failed,
     Inconclusive,
-    Look,
     Passed,
+    ReleaseHealth,
     Verdict,
     Waiting,
     bake_gate,
-    look,
-    noted,
+    observe_release,
     step_gate,
+    update_progress,
 )
 from rollout.model import (
     Evidence,
@@ -33,7 +33,7 @@ from rollout.model import (
     Reason,
     Share,
 )
-from rollout.strategies.rolling import standing
+from rollout.strategies.rolling import steady_group
 from tests.rollout.build import NOON, at, group, instances, release, stuck
 
 ONE, TWO = release("1"), release("2")
@@ -43,7 +43,7 @@ BEGUN = Progress(0, NOON)
 
 
 def target(count: int | None) -> GroupTarget:
-    return replace(standing(ONE), shares=(Share(ONE), Share(TWO, count)))
+    return replace(steady_group(ONE), shares=(Share(ONE), Share(TWO, count)))
 
 
 def view(*members: Instance, **changes: Any) -> GroupView:
@@ -56,11 +56,11 @@ def seen(
     sick: int = 0,
     health: Health = "unhealthy",
     **changes: Any,
-) -> Look:
+) -> ReleaseHealth:
     """A look at release 2 that has everything: `needed` of it are asked for and `healthy` of these
     are."""
     members = (*instances(TWO, healthy), *instances(TWO, sick, health, start=healthy))
-    return look(
+    return observe_release(
         target(healthy + sick if needed is None else needed),
         TWO,
         view(*instances(ONE, 5), *members, **changes),
@@ -68,13 +68,13 @@ def seen(
 
 
 def step(
-    at_a_look: Look, seconds: float, progress: Progress = BEGUN, evidence: Evidence = CALM
+    at_a_look: ReleaseHealth, seconds: float, progress: Progress = BEGUN, evidence: Evidence = CALM
 ) -> Verdict:
     return step_gate(at_a_look, progress, evidence, at(seconds))
 
 
 def bake(
-    at_a_look: Look, seconds: float, progress: Progress = BEGUN, evidence: Evidence = CALM
+    at_a_look: ReleaseHealth, seconds: float, progress: Progress = BEGUN, evidence: Evidence = CALM
 ) -> Verdict:
     return bake_gate(at_a_look, progress, evidence, NOON, at(seconds))
 
@@ -88,16 +88,16 @@ def bake(
 def test_a_release_needs_what_is_asked_for_but_no_more_than_the_group_has(
     asked: int | None, size: int, needed: int
 ) -> None:
-    assert look(target(asked), TWO, view(*instances(ONE, size))).needed == needed
+    assert observe_release(target(asked), TWO, view(*instances(ONE, size))).needed == needed
 
 
 def test_a_release_that_no_share_names_needs_the_whole_group() -> None:
-    assert look(standing(ONE), TWO, view(*instances(ONE, 4))).needed == 4
+    assert observe_release(steady_group(ONE), TWO, view(*instances(ONE, 4))).needed == 4
 
 
 @pytest.mark.parametrize(("least", "needed"), [(3, 3), (1, 1), (0, 1)])
 def test_without_a_group_the_least_is_needed_and_at_least_one(least: int, needed: int) -> None:
-    found = look(replace(target(2), min=least), TWO, None)
+    found = observe_release(replace(target(2), min=least), TWO, None)
     assert (found.needed, found.instances, found.group, found.release) == (needed, (), None, TWO)
 
 
@@ -106,7 +106,9 @@ def test_without_a_group_the_least_is_needed_and_at_least_one(least: int, needed
     [("NONE", True), ("RESTARTING", True), ("DELETING", False), ("ABANDONING", False)],
 )
 def test_what_is_being_deleted_no_longer_counts(action: str, counts: bool) -> None:
-    found = look(target(1), TWO, view(*instances(ONE, 3), *instances(TWO, 1, action=action)))
+    found = observe_release(
+        target(1), TWO, view(*instances(ONE, 3), *instances(TWO, 1, action=action))
+    )
     assert len(found.instances) == counts
 
 
@@ -118,7 +120,7 @@ def test_only_what_runs_and_is_healthy_by_the_balancers_own_word_is_healthy() ->
         *instances(TWO, 1, action="VERIFYING", start=4),
         *(replace(each, status="STAGING") for each in instances(TWO, 1, start=5)),
     ]
-    found = look(target(6), TWO, view(*kinds))
+    found = observe_release(target(6), TWO, view(*kinds))
     assert (found.healthy, len(found.instances)) == (2, 6)
     assert str(found) == "2 of 6 instances of release 2 are healthy"
 
@@ -134,7 +136,7 @@ def test_only_what_runs_and_is_healthy_by_the_balancers_own_word_is_healthy() ->
     ],
 )
 def test_a_release_is_well_when_it_has_enough_and_none_of_it_is_sick(
-    found: Look, is_well: bool
+    found: ReleaseHealth, is_well: bool
 ) -> None:
     assert found.is_well == is_well
 
@@ -146,11 +148,11 @@ def test_a_release_is_well_when_it_has_enough_and_none_of_it_is_sick(
         (seen(1, is_stable=False), False),
         (seen(1, version_reached=False), False),
         (seen(1, sick=1), False),
-        (look(replace(target(0), min=0), TWO, None), False),
+        (observe_release(replace(target(0), min=0), TWO, None), False),
     ],
 )
 def test_a_target_is_reached_when_the_group_says_so_and_the_balancer_too(
-    found: Look, is_reached: bool
+    found: ReleaseHealth, is_reached: bool
 ) -> None:
     assert found.is_reached is is_reached
 
@@ -161,10 +163,15 @@ def test_a_target_is_reached_when_the_group_says_so_and_the_balancer_too(
         (seen(0, sick=2, health="unknown"), True),
         (seen(1, sick=1, health="unknown"), False),
         (seen(0), False),
-        (look(target(1), TWO, view(*instances(TWO, 1, "unknown", action="CREATING"))), False),
+        (
+            observe_release(target(1), TWO, view(*instances(TWO, 1, "unknown", action="CREATING"))),
+            False,
+        ),
     ],
 )
-def test_there_is_no_data_when_all_that_run_have_no_answer(found: Look, has_no_data: bool) -> None:
+def test_there_is_no_data_when_all_that_run_have_no_answer(
+    found: ReleaseHealth, has_no_data: bool
+) -> None:
     assert found.has_no_data == has_no_data
 
 
@@ -172,18 +179,18 @@ def test_there_is_no_data_when_all_that_run_have_no_answer(found: Look, has_no_d
 
 
 def test_getting_better_starts_the_time_anew_and_keeps_the_count_of_falls() -> None:
-    assert noted(Progress(1, NOON, 2, at(5)), seen(2), at(9)) == Progress(2, at(9), 2)
+    assert update_progress(Progress(1, NOON, 2, at(5)), seen(2), at(9)) == Progress(2, at(9), 2)
 
 
 def test_staying_as_it_was_changes_nothing_but_the_end_of_an_illness() -> None:
-    assert noted(Progress(2, NOON, 1), seen(2), at(9)) == Progress(2, NOON, 1)
-    assert noted(Progress(2, NOON, 1, at(5)), seen(2), at(9)) == Progress(2, NOON, 1)
+    assert update_progress(Progress(2, NOON, 1), seen(2), at(9)) == Progress(2, NOON, 1)
+    assert update_progress(Progress(2, NOON, 1, at(5)), seen(2), at(9)) == Progress(2, NOON, 1)
 
 
 def test_a_fall_is_counted_once_however_long_it_lasts() -> None:
-    fallen = noted(Progress(2, NOON, 1), seen(1, sick=1), at(9))
+    fallen = update_progress(Progress(2, NOON, 1), seen(1, sick=1), at(9))
     assert fallen == Progress(2, NOON, 2, at(9))
-    assert noted(fallen, seen(0, sick=2), at(20)) == fallen
+    assert update_progress(fallen, seen(0, sick=2), at(20)) == fallen
 
 
 # ---- The gate of a step
@@ -208,7 +215,7 @@ def test_what_may_mend_is_waited_for(reason: Reason) -> None:
 
 
 def test_an_instance_that_cannot_be_made_for_good_fails_the_step_in_compute_engines_words() -> None:
-    found = look(
+    found = observe_release(
         target(2),
         TWO,
         view(*instances(ONE, 2), *instances(TWO, 1), stuck(TWO, "quota", "Quota 'GPUS' exceeded")),
@@ -243,21 +250,25 @@ def test_three_falls_are_too_many() -> None:
             CALM,
             "2 of 2 instances of release 2 are healthy; the group is still changing",
         ),
-        (seen(2), Evidence(unmet=("the route is missing", "another")), "the route is missing"),
-        (look(target(1), TWO, None), CALM, "the group does not exist yet"),
         (
-            look(
+            seen(2),
+            Evidence(pending_changes=("the route is missing", "another")),
+            "the route is missing",
+        ),
+        (observe_release(target(1), TWO, None), CALM, "the group does not exist yet"),
+        (
+            observe_release(
                 target(2),
                 TWO,
                 view(*instances(TWO, 1), stuck(TWO, "stock-out", "us-central1-a has none")),
             ),
-            Evidence(unmet=("the route is missing",)),
+            Evidence(pending_changes=("the route is missing",)),
             "1 of 2 instances of release 2 are healthy; us-central1-a has none",
         ),
     ],
 )
 def test_until_the_deadline_a_step_waits_and_says_for_what(
-    found: Look, evidence: Evidence, why: str
+    found: ReleaseHealth, evidence: Evidence, why: str
 ) -> None:
     assert step(found, DEADLINE - 1, evidence=evidence) == Waiting(why)
 
@@ -293,7 +304,7 @@ def test_until_the_deadline_a_step_waits_and_says_for_what(
         ),
         (
             seen(2),
-            Evidence(unmet=("the route is missing",)),
+            Evidence(pending_changes=("the route is missing",)),
             Failed("timeout", "no progress for 15 min: the route is missing"),
         ),
         (
@@ -315,16 +326,16 @@ def test_until_the_deadline_a_step_waits_and_says_for_what(
         ),
         (
             seen(2, is_stable=False),
-            Evidence(unmet=("the route is missing",)),
+            Evidence(pending_changes=("the route is missing",)),
             Failed("timeout", "no progress for 15 min: the route is missing"),
         ),
         (
-            look(target(1), TWO, None),
+            observe_release(target(1), TWO, None),
             CALM,
             Failed("timeout", "no progress for 15 min: the group does not exist yet"),
         ),
         (
-            look(
+            observe_release(
                 target(2),
                 TWO,
                 view(*instances(TWO, 1), stuck(TWO, "stock-out", "us-central1-a has none")),
@@ -335,7 +346,7 @@ def test_until_the_deadline_a_step_waits_and_says_for_what(
     ],
 )
 def test_at_the_deadline_a_step_says_what_it_is_that_made_no_progress(
-    found: Look, evidence: Evidence, verdict: Verdict
+    found: ReleaseHealth, evidence: Evidence, verdict: Verdict
 ) -> None:
     assert step(found, DEADLINE, evidence=evidence) == verdict
 
@@ -352,14 +363,16 @@ def test_at_the_deadline_a_step_says_what_it_is_that_made_no_progress(
 def test_an_instance_that_is_checked_or_made_again_for_so_long_is_sick(
     action: str, reason: str
 ) -> None:
-    verdict = step(look(target(1), TWO, view(*instances(TWO, 1, action=action))), DEADLINE)
+    verdict = step(
+        observe_release(target(1), TWO, view(*instances(TWO, 1, action=action))), DEADLINE
+    )
     assert isinstance(verdict, Failed)
     assert verdict.reason == reason
 
 
 def test_the_deadline_is_the_releases_own_and_counts_from_the_last_time_it_got_better() -> None:
     patient = release("2", rollout={"progress_deadline_seconds": 7200})
-    found = Look(patient, 2, instances(patient, 1), view(*instances(patient, 1)))
+    found = ReleaseHealth(patient, 2, instances(patient, 1), view(*instances(patient, 1)))
     better = Progress(1, at(100))
     assert isinstance(step(found, 7299, better), Waiting)
     assert step(found, 7300, better) == Failed(
@@ -403,7 +416,7 @@ def test_a_bake_that_is_over_waits_for_those_that_just_fell() -> None:
     ],
 )
 def test_a_sick_majority_is_not_waited_for_and_a_few_have_twice_their_start_up_time(
-    found: Look, patience: int
+    found: ReleaseHealth, patience: int
 ) -> None:
     unwell = Progress(4, NOON, 1, NOON)
     assert isinstance(bake(found, patience - 1, unwell), Waiting)
@@ -415,7 +428,7 @@ def test_a_sick_majority_is_not_waited_for_and_a_few_have_twice_their_start_up_t
 @pytest.mark.parametrize(("startup", "patience"), [(1, 60), (30, 60), (31, 62), (300, 600)])
 def test_a_few_have_at_least_a_minute(startup: int, patience: int) -> None:
     quick = release("2", serving={"startup_seconds": startup}, rollout={"bake_seconds": 3600})
-    found = Look(
+    found = ReleaseHealth(
         quick,
         2,
         (*instances(quick, 1), *instances(quick, 1, "unhealthy", start=1)),

@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 from rollout.model import Baking, Command, Desired, Rollout, Stepping, Target
 from rollout.policy.policy import (
     OWN_BOOT_IMAGES,
-    Load,
     Policy,
-    capped,
-    counted,
-    crowded,
-    in_play,
+    Usage,
+    clamp,
+    competing,
+    live_releases,
     load_policy,
-    peak,
+    max_usage,
+    quota_violations,
     violations,
 )
-from rollout.policy.prices import Prices, an_hour, load_prices
+from rollout.policy.prices import Prices, cost_per_hour, load_prices
 from rollout.spec.model import Spec
-from rollout.strategies.rolling import Step, Swap, standing, swapping
+from rollout.strategies.rolling import Step, Swap, steady_group, swap_group
 from tests.rollout.build import NOON, release
 
 PRICES = Prices(
@@ -127,7 +127,7 @@ def test_a_spec_at_every_limit_breaks_none() -> None:
 
 def test_without_a_policy_anything_goes() -> None:
     assert violations(Policy(), spec(most=2000)) == ()
-    assert crowded(Policy(), Load(), Load(10**6, 10**6, 1e9), Load()) == ()
+    assert quota_violations(Policy(), Usage(), Usage(10**6, 10**6, 1e9), Usage()) == ()
 
 
 def test_a_list_of_accelerators_says_nothing_of_machines_without_any() -> None:
@@ -220,11 +220,14 @@ def test_no_target_of_a_swap_that_policy_allows_can_cost_more_than_the_cap(
     if violations(policy, before) or violations(policy, after, before):
         return
     stable, candidate = replace(release("1"), spec=before), replace(release("2"), spec=after)
-    for group in (swapping(Swap(stable, candidate), Step(percent), None), standing(candidate)):
-        (group,) = capped(policy, Target("tiny", (group,))).groups
+    for group in (
+        swap_group(Swap(stable, candidate), Step(percent), None),
+        steady_group(candidate),
+    ):
+        (group,) = clamp(policy, Target("tiny", (group,))).groups
         instances, specs = group.max + group.surge, [share.release.spec for share in group.shares]
         assert instances <= cap
-        assert instances * max(an_hour(PRICES, each) for each in specs) <= cap + 1e-6
+        assert instances * max(cost_per_hour(PRICES, each) for each in specs) <= cap + 1e-6
         assert (
             instances
             * max(
@@ -241,7 +244,7 @@ def test_the_sum_over_a_project_is_held_to_its_caps() -> None:
     policy = Policy(
         max_project_instances=20, max_project_accelerators=4, max_project_cost_per_hour=10
     )
-    found = crowded(policy, Load(), Load(9, 3, 4.5), Load(12, 2, 6.0))
+    found = quota_violations(policy, Usage(), Usage(9, 3, 4.5), Usage(12, 2, 6.0))
     assert found == (
         (
             "scaling.max: policy allows 20 instances in the project; got 21, of which other models"
@@ -260,14 +263,14 @@ def test_the_sum_over_a_project_is_held_to_its_caps() -> None:
 
 def test_what_does_not_grow_passes_also_where_the_project_is_too_large_already() -> None:
     policy = Policy(max_project_instances=20)
-    assert crowded(policy, Load(9), Load(9), Load(30)) == ()
-    assert crowded(policy, Load(9), Load(10), Load(30)) != ()
+    assert quota_violations(policy, Usage(9), Usage(9), Usage(30)) == ()
+    assert quota_violations(policy, Usage(9), Usage(10), Usage(30)) != ()
 
 
 def test_an_unpriced_machine_of_another_model_leaves_no_room_under_a_cost_cap() -> None:
     policy = Policy(max_project_cost_per_hour=1000, prices=PRICES)
-    others = peak(PRICES, (spec(kind="e2-standard-2"),))
-    assert crowded(policy, Load(), Load(1, 0, 0.1), others) == (
+    others = max_usage(PRICES, (spec(kind="e2-standard-2"),))
+    assert quota_violations(policy, Usage(), Usage(1, 0, 0.1), others) == (
         (
             "machine: policy allows 1000 USD an hour in the project; got more than settings/prices"
             " can tell, of which other models may use more than settings/prices can tell"
@@ -286,22 +289,22 @@ def test_a_model_may_use_the_widest_and_dearest_of_what_is_in_play() -> None:
     )
     rollout = Rollout(Stepping(0, NOON), stable, candidate)
     desired = Desired("tiny", wanted, commands=(Command("rollback", "e", NOON, release=back),))
-    found = in_play(rollout, desired)
+    found = live_releases(rollout, desired)
     assert found == (stable, candidate, wanted, back)
-    assert peak(PRICES, (each.spec for each in found)) == Load(11, 11, 11.0)
+    assert max_usage(PRICES, (each.spec for each in found)) == Usage(11, 11, 11.0)
 
 
 def test_of_two_on_their_way_only_the_one_published_first_counts_against_the_other() -> None:
     first = replace(release("1"), released_at=NOON)
     later = replace(release("2"), released_at=NOON + timedelta(seconds=1))
     one, other = (Rollout(Baking(NOON), None, each) for each in (first, later))
-    assert counted(one, Desired("a", first), (later.released_at, "b")) == (first.spec, first.spec)
-    assert counted(other, Desired("b", later), (first.released_at, "a")) == ()
+    assert competing(one, Desired("a", first), (later.released_at, "b")) == (first.spec, first.spec)
+    assert competing(other, Desired("b", later), (first.released_at, "a")) == ()
 
 
 def test_what_serves_counts_whenever_it_was_published() -> None:
     later = replace(release("2"), released_at=NOON + timedelta(days=1))
-    assert counted(Rollout(stable=later), Desired("b", later), (NOON, "a"))
+    assert competing(Rollout(stable=later), Desired("b", later), (NOON, "a"))
 
 
 # ---- Documents

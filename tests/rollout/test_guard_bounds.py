@@ -11,19 +11,19 @@ import pytest
 
 from rollout.model import Command, Desired, Rollout, Target
 from rollout.policy.policy import (
-    Load,
     Policy,
-    capped,
-    counted,
-    crowded,
-    in_play,
+    Usage,
+    clamp,
+    competing,
+    live_releases,
     load_policy,
-    peak,
+    max_usage,
+    quota_violations,
     violations,
 )
 from rollout.policy.prices import Prices
 from rollout.spec.model import Spec
-from rollout.strategies.rolling import standing
+from rollout.strategies.rolling import steady_group
 from tests.rollout.build import NOON, release
 
 PRICES = Prices(
@@ -46,11 +46,11 @@ def spec(most: int = 6, kind: str = "n1-standard-2", **sections: Any) -> Spec:
 @pytest.mark.parametrize(
     ("policy", "before", "after", "told"),
     [
-        (Policy(max_project_instances=20), Load(1), Load(8), ""),
+        (Policy(max_project_instances=20), Usage(1), Usage(8), ""),
         (
             Policy(max_project_instances=20),
-            Load(1),
-            Load(9),
+            Usage(1),
+            Usage(9),
             (
                 "scaling.max: policy allows 20 instances in the project; got 21, of which other"
                 " models may use 12"
@@ -58,29 +58,29 @@ def spec(most: int = 6, kind: str = "n1-standard-2", **sections: Any) -> Spec:
         ),
         (
             Policy(max_project_instances=0),
-            Load(1),
-            Load(9),
+            Usage(1),
+            Usage(9),
             (
                 "scaling.max: policy allows 0 instances in the project; got 21, of which other"
                 " models may use 12"
             ),
         ),
-        (Policy(max_project_accelerators=4), Load(0, 1), Load(0, 2), ""),
-        (Policy(max_project_accelerators=4), Load(0, 3), Load(0, 3), ""),
+        (Policy(max_project_accelerators=4), Usage(0, 1), Usage(0, 2), ""),
+        (Policy(max_project_accelerators=4), Usage(0, 3), Usage(0, 3), ""),
         (
             Policy(max_project_accelerators=4),
-            Load(0, 2),
-            Load(0, 3),
+            Usage(0, 2),
+            Usage(0, 3),
             (
                 "machine.accelerator: policy allows 4 accelerators in the project; got 5, of which"
                 " other models may use 2"
             ),
         ),
-        (Policy(max_project_cost_per_hour=10), Load(), Load(0, 0, 4.0), ""),
+        (Policy(max_project_cost_per_hour=10), Usage(), Usage(0, 0, 4.0), ""),
         (
             Policy(max_project_cost_per_hour=10),
-            Load(),
-            Load(0, 0, 4.01),
+            Usage(),
+            Usage(0, 0, 4.01),
             (
                 "machine: policy allows 10 USD an hour in the project; got 10.01, of which other"
                 " models may use 6"
@@ -89,9 +89,9 @@ def spec(most: int = 6, kind: str = "n1-standard-2", **sections: Any) -> Spec:
     ],
 )
 def test_a_project_is_full_at_its_cap_and_not_below(
-    policy: Policy, before: Load, after: Load, told: str
+    policy: Policy, before: Usage, after: Usage, told: str
 ) -> None:
-    assert crowded(policy, before, after, Load(12, 2, 6.0)) == ((told,) if told else ())
+    assert quota_violations(policy, before, after, Usage(12, 2, 6.0)) == ((told,) if told else ())
 
 
 @pytest.mark.parametrize(
@@ -148,24 +148,24 @@ def test_a_model_uses_as_many_as_its_bounds_and_its_surge_and_the_dearest_of_its
     t4 = release(
         "1", machine={"accelerator": {"type": "nvidia-tesla-t4", "count": 2}}, scaling={"max": 2}
     ).spec
-    assert peak(PRICES, (t4, spec(6))) == Load(9, 18, 9 * (0.05 + 0.7))
-    assert peak(PRICES, (spec(1),)) == Load(4, 0, 4 * 0.1)
-    assert peak(PRICES, ()) == Load(0, 0, 0)
+    assert max_usage(PRICES, (t4, spec(6))) == Usage(9, 18, 9 * (0.05 + 0.7))
+    assert max_usage(PRICES, (spec(1),)) == Usage(4, 0, 4 * 0.1)
+    assert max_usage(PRICES, ()) == Usage(0, 0, 0)
     assert (
-        peak(
+        max_usage(
             PRICES, (release("1", rollout={"unavailable": 3, "surge": 0}, scaling={"max": 2}).spec,)
         ).instances
         == 2
     )
-    assert Load(1, 2, 3.0) + Load(10, 20, 30.0) == Load(11, 22, 33.0)
-    assert Load() == Load(0, 0, 0)
+    assert Usage(1, 2, 3.0) + Usage(10, 20, 30.0) == Usage(11, 22, 33.0)
+    assert Usage() == Usage(0, 0, 0)
 
 
 def test_what_may_come_to_run_is_what_serves_what_is_on_its_way_and_what_is_asked_for() -> None:
     one, two, three = release("1"), release("2"), release("3")
     pause = Command("pause", "e", NOON)
-    assert in_play(Rollout(stable=one), Desired("tiny", None, commands=(pause,))) == (one,)
-    assert in_play(Rollout(candidate=two), Desired("tiny", three)) == (two, three)
+    assert live_releases(Rollout(stable=one), Desired("tiny", None, commands=(pause,))) == (one,)
+    assert live_releases(Rollout(candidate=two), Desired("tiny", three)) == (two, three)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_of_two_at_the_same_moment_the_first_by_name_counts(
     published: int, model: str, counts: bool
 ) -> None:
     theirs = replace(release("1"), released_at=NOON + timedelta(seconds=published))
-    assert bool(counted(Rollout(candidate=theirs), Desired(model), (NOON, "b"))) == counts
+    assert bool(competing(Rollout(candidate=theirs), Desired(model), (NOON, "b"))) == counts
 
 
 # ---- What still serves
@@ -197,9 +197,9 @@ def test_of_two_at_the_same_moment_the_first_by_name_counts(
 def test_a_group_is_held_to_a_cap_that_came_later_but_never_turned_off(
     most: int | None, bounds: tuple[int, int]
 ) -> None:
-    group = standing(release("1", scaling={"min": 2, "max": 8}))
+    group = steady_group(release("1", scaling={"min": 2, "max": 8}))
     target = Target("tiny", (group,), frozenset({"tiny-1"}))
-    assert capped(Policy(max_instances=most), target) == replace(
+    assert clamp(Policy(max_instances=most), target) == replace(
         target, groups=(replace(group, min=bounds[0], max=bounds[1]),)
     )
 

@@ -8,9 +8,18 @@ from typing import Any
 
 import pytest
 
-from rollout.model import Baking, GoingBack, Phase, Retiring, Settled, Stepping, name_of, step_name
+from rollout.model import (
+    Baking,
+    Phase,
+    Retiring,
+    RollingBack,
+    Settled,
+    Stepping,
+    phase_name,
+    step_name,
+)
 from rollout.spec.cron import cron_problem
-from rollout.spec.defaults import asked_for, filled
+from rollout.spec.defaults import fill_defaults, inheritable
 from rollout.spec.machines import (
     CHOSEN,
     FIXED,
@@ -75,12 +84,12 @@ def test_a_group_that_names_no_zones_has_three() -> None:
         (Stepping(0, NOON), "step_1"),
         (Stepping(11, NOON), "step_12"),
         (Baking(NOON), "baking"),
-        (GoingBack("aborted", "aborted", "", NOON), "going_back"),
+        (RollingBack("aborted", "aborted", "", NOON), "rolling_back"),
         (Retiring(NOON, ""), "retiring"),
     ],
 )
 def test_a_phase_is_called_as_people_know_it(phase: Phase, name: str) -> None:
-    assert name_of(phase) == name
+    assert phase_name(phase) == name
     assert step_name(4) == "step_5"
 
 
@@ -285,7 +294,7 @@ def test_what_followed_from_other_fields_is_named_and_not_inherited() -> None:
         "traffic.max_utilization",
         "traffic.path",
     )
-    inherited = asked_for(spec)
+    inherited = inheritable(spec)
     assert "defaulted" not in inherited
     for path in spec.defaulted:
         section, field = path.split(".")
@@ -300,7 +309,7 @@ def test_what_is_set_is_left_alone() -> None:
     assert "traffic.path" not in spec.defaulted
     assert "machine.accelerator" in spec.defaulted
     assert (
-        filled(
+        fill_defaults(
             Sections(**{name: getattr(spec, name) for name in Sections.model_fields}), "other"
         ).defaulted
         == ()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rollout.policy.prices import HOURS_A_MONTH, Prices, an_hour, load_prices, unpriced
+from rollout.policy.prices import HOURS_A_MONTH, Prices, cost_per_hour, load_prices, missing_price
 from rollout.spec.model import Spec
 from tests.rollout.build import release
 
@@ -52,8 +52,8 @@ def spec(
 def test_an_hour_is_the_machine_its_accelerators_and_its_disk_by_the_regions_factor(
     given: Spec, cost: float
 ) -> None:
-    assert an_hour(TABLE, given) == pytest.approx(cost)
-    assert unpriced(TABLE, given) == ""
+    assert cost_per_hour(TABLE, given) == pytest.approx(cost)
+    assert missing_price(TABLE, given) == ""
 
 
 def test_a_month_has_730_hours() -> None:
@@ -74,8 +74,8 @@ def test_a_month_has_730_hours() -> None:
 def test_what_the_table_lacks_is_named_and_costs_more_than_anything(
     given: Spec, lacking: str
 ) -> None:
-    assert unpriced(TABLE, given) == lacking
-    assert math.isinf(an_hour(TABLE, given))
+    assert missing_price(TABLE, given) == lacking
+    assert math.isinf(cost_per_hour(TABLE, given))
 
 
 def test_a_document_goes_before_the_table_name_by_name_and_its_notes_are_no_prices() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infra.settings import default_prices
-from rollout.policy.prices import Prices, an_hour, load_prices, unpriced
+from rollout.policy.prices import Prices, cost_per_hour, load_prices, missing_price
 from rollout.spec.machines import CHOSEN, is_of_unknown_series
 from rollout.spec.model import Spec
 from tests.rollout.build import release
@@ -20,7 +20,7 @@ def spec(**machine: Any) -> Spec:
 
 
 def cost(**machine: Any) -> float:
-    return round(an_hour(default_prices(), spec(**machine)), 2)
+    return round(cost_per_hour(default_prices(), spec(**machine)), 2)
 
 
 def test_a_machine_costs_its_cpus_its_gpus_and_its_disk() -> None:
@@ -52,22 +52,28 @@ def test_spot_is_cheaper_and_far_away_is_dearer() -> None:
     ],
 )
 def test_what_has_no_price_costs_more_than_any_cap(machine: dict[str, Any], lacking: str) -> None:
-    assert unpriced(default_prices(), spec(**machine)) == lacking
-    assert math.isinf(an_hour(default_prices(), spec(**machine))) == bool(lacking)
+    assert missing_price(default_prices(), spec(**machine)) == lacking
+    assert math.isinf(cost_per_hour(default_prices(), spec(**machine))) == bool(lacking)
 
 
 @pytest.mark.parametrize("factor", ["spot", "elsewhere"])
 def test_a_factor_of_nothing_makes_nothing_of_what_has_no_price(factor: str) -> None:
     """Infinity times nothing is no number, and a number that is none breaks no cap."""
     prices = load_prices(default_prices(), {factor: 0})
-    assert an_hour(prices, spec(type="z9-standard-4", spot=True, region="mars-north1")) == math.inf
+    assert (
+        cost_per_hour(prices, spec(type="z9-standard-4", spot=True, region="mars-north1"))
+        == math.inf
+    )
 
 
 def test_an_empty_table_has_no_price_for_anything() -> None:
-    assert unpriced(Prices(), spec()) == "machine type n1-standard-1"
-    assert unpriced(Prices(per_vcpu={"n1-standard": 1}), spec()) == "disk type pd-balanced"
+    assert missing_price(Prices(), spec()) == "machine type n1-standard-1"
+    assert missing_price(Prices(per_vcpu={"n1-standard": 1}), spec()) == "disk type pd-balanced"
     with_gpu = spec(accelerator={"type": "nvidia-tesla-t4"})
-    assert unpriced(Prices(per_vcpu={"n1-standard": 1}), with_gpu) == "accelerator nvidia-tesla-t4"
+    assert (
+        missing_price(Prices(per_vcpu={"n1-standard": 1}), with_gpu)
+        == "accelerator nvidia-tesla-t4"
+    )
 
 
 def test_the_table_that_comes_along_has_every_disk_and_every_accelerator_of_n1() -> None:

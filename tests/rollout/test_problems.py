@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rollout.spec.problems import MOST_PROBLEMS, Invalid, SpecProblem, path_of, shown
+from rollout.spec.problems import MOST_PROBLEMS, Invalid, SpecProblem, path_of, redact
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_path_names_each_step_and_hides_no_mark(steps: tuple[str | int, ...], 
 def test_a_value_is_shown_where_it_is_short_and_harmless_and_else_told_by_its_kind(
     value: object, told: str
 ) -> None:
-    assert shown("serving.port", value) == told
+    assert redact("serving.port", value) == told
 
 
 @pytest.mark.parametrize(
@@ -73,16 +73,16 @@ def test_a_value_is_shown_where_it_is_short_and_harmless_and_else_told_by_its_ki
     ],
 )
 def test_where_a_secret_may_be_neither_text_nor_number_is_shown(path: str) -> None:
-    assert shown(path, "hunter2") == "a text of 7 characters"
-    assert shown(path, 1234) == shown(path, 12.5) == "a number"
-    assert shown(path, True) == "true"
+    assert redact(path, "hunter2") == "a text of 7 characters"
+    assert redact(path, 1234) == redact(path, 12.5) == "a number"
+    assert redact(path, True) == "true"
 
 
 @pytest.mark.parametrize(
     "path", ["artifact.image", "artifacts.env", "my.artifact.env", "artifact.environment", ""]
 )
 def test_elsewhere_it_is(path: str) -> None:
-    assert (shown(path, "hunter2"), shown(path, 1234)) == ('"hunter2"', "1234")
+    assert (redact(path, "hunter2"), redact(path, 1234)) == ('"hunter2"', "1234")
 
 
 def test_a_problem_says_what_was_given_where_there_is_anything_to_say() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from rollout.spec.message import Invalid, ReleaseRequested, parse, resolve
 from rollout.spec.model import Sections, Spec, incompatible
-from rollout.spec.rules import Case
+from rollout.spec.rules import RuleContext
 
 IMAGE = "us-docker.pkg.dev/p/r/tiny:1"
 SCRIPT = {"startup_script": "exec serve"}
@@ -317,8 +317,8 @@ def test_a_wrong_command_is_told_all_that_is_wrong_with_it() -> None:
 
 def said(
     given: dict[str, Any], whole: bool = False, broken: tuple[tuple[str, ...], ...] = ()
-) -> Case:
-    return Case(Sections(), given, whole, frozenset(broken))
+) -> RuleContext:
+    return RuleContext(Sections(), given, whole, frozenset(broken))
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,18 @@ from dataclasses import replace
 import pytest
 
 from rollout.advance import (
-    LOOK_AGAIN,
-    LOOK_AGAIN_LATER,
-    LOOK_AGAIN_PAUSED,
-    UNWATCHED,
-    WATCHED_EVERY,
-    asked,
+    OBSERVATION_GAP,
+    OBSERVED_EVERY,
+    REQUEUE_AFTER,
+    REQUEUE_AFTER_LONG,
+    REQUEUE_AFTER_PAUSED,
+    target_of,
 )
 from rollout.model import (
     Baking,
     Condition,
+    Decision,
     Evidence,
-    GoingBack,
     Observed,
     Pause,
     Phase,
@@ -27,13 +27,13 @@ from rollout.model import (
     Progress,
     Release,
     Retiring,
+    RollingBack,
     Rollout,
     Share,
     Stepping,
     Transition,
-    Turn,
 )
-from rollout.strategies.rolling import standing
+from rollout.strategies.rolling import steady_group
 from tests.rollout.build import NOON, at, group, instances, release, stuck
 from tests.rollout.swap import (
     HEALTHY_BAKE,
@@ -56,7 +56,7 @@ from tests.rollout.swap import (
 
 def test_a_first_release_begins() -> None:
     turn = looked(Rollout(failed=("d",)), ONE, NOTHING)
-    assert turn == Turn(
+    assert turn == Decision(
         rollout=Rollout(
             Stepping(0, NOW),
             None,
@@ -64,12 +64,12 @@ def test_a_first_release_begins() -> None:
             None,
             ONE_STEP,
             Progress(0, NOW),
-            watched_at=NOW,
+            last_observed_at=NOW,
             failed=("d",),
         ),
         desired=desired(ONE),
-        target=asked(turn.rollout, desired(ONE), NOTHING),
-        wake_at=NOW,
+        target=target_of(turn.rollout, desired(ONE), NOTHING),
+        requeue_at=NOW,
         transitions=(
             Transition(
                 "1",
@@ -84,7 +84,7 @@ def test_a_first_release_begins() -> None:
 def test_a_second_release_begins_with_the_first_step_of_its_ladder() -> None:
     turn = looked(Rollout(stable=ONE, paused=Pause("old", NOON)), TWO, group(*instances(ONE, 4)))
     assert turn.rollout == Rollout(
-        Stepping(0, NOW), ONE, TWO, None, LADDER, Progress(0, NOW), watched_at=NOW
+        Stepping(0, NOW), ONE, TWO, None, LADDER, Progress(0, NOW), last_observed_at=NOW
     )
     why = "release 1 serves; step 1 of 3 asks for 10 % on release 2"
     assert turn.transitions == (Transition("2", "settled", "step_1", why),)
@@ -105,7 +105,7 @@ def test_what_went_back_before_is_refused_and_the_stable_release_desired_again()
     assert turn.transitions == (Transition("2", "settled", "refused", why, outcome="refused"),)
     assert turn.rollout == Rollout(stable=ONE, failed=("d", TWO.digest))
     assert turn.desired == replace(desired(TWO), release=ONE)
-    assert turn.wake_at == NOW
+    assert turn.requeue_at == NOW
 
 
 def test_what_went_back_before_is_tried_again_where_that_is_forced() -> None:
@@ -119,11 +119,11 @@ def test_what_went_back_before_is_tried_again_where_that_is_forced() -> None:
 def test_a_settled_model_tells_all_that_compute_engine_refuses() -> None:
     turn = looked(Rollout(stable=ONE), ONE, group(*instances(ONE, 4)), REFUSED)
     assert turn.conditions == (
-        Condition("Troubled", "none left", NOW),
-        Condition("Troubled", "too slow", NOW),
+        Condition("Degraded", "none left", NOW),
+        Condition("Degraded", "too slow", NOW),
     )
-    assert (turn.wake_at, turn.transitions, turn.waits) == (None, (), "")
-    assert turn.target.groups == (standing(ONE),)
+    assert (turn.requeue_at, turn.transitions, turn.waiting_for) == (None, (), "")
+    assert turn.target.groups == (steady_group(ONE),)
 
 
 def test_a_settled_model_without_a_release_wants_nothing_at_all() -> None:
@@ -153,7 +153,7 @@ def test_a_step_leads_to_the_next(step: int, seen: Observed, why: str) -> None:
     assert turn.transitions == (
         Transition("2", f"step_{step + 1}", f"step_{step + 2}", why, evidence=evidence),
     )
-    assert (turn.wake_at, turn.waits, turn.conditions) == (NOW, "", ())
+    assert (turn.requeue_at, turn.waiting_for, turn.conditions) == (NOW, "", ())
 
 
 def test_a_promoted_rollout_leads_from_any_step_to_the_last() -> None:
@@ -183,7 +183,7 @@ def test_what_comes_next_begins_with_a_clean_record(step: int, seen: Observed) -
 
 
 def test_a_rollout_whose_ladder_has_changed_begins_it_again() -> None:
-    turn = looked(on_its_way(Stepping(2, NOON), ladder="of old"), TWO, both(2, 2))
+    turn = looked(on_its_way(Stepping(2, NOON), steps="of old"), TWO, both(2, 2))
     assert turn.rollout == on_its_way(Stepping(0, NOW), progress=Progress(2, NOW))
     evidence = ("2 of 4 instances of release 2 are healthy",)
     assert turn.transitions == (
@@ -194,19 +194,19 @@ def test_a_rollout_whose_ladder_has_changed_begins_it_again() -> None:
 
 
 def test_a_step_beyond_the_ladder_is_its_last() -> None:
-    target = asked(on_its_way(Stepping(7, NOON)), desired(TWO), HEALTHY_BAKE)
+    target = target_of(on_its_way(Stepping(7, NOON)), desired(TWO), HEALTHY_BAKE)
     assert target.groups[0].shares == (Share(TWO),)
 
 
 def test_a_step_that_waits_says_for_what_and_looks_again_soon() -> None:
     turn = looked(on_its_way(Stepping(1, NOON)), TWO, both(2, 1, sick=1))
     assert turn.rollout == on_its_way(Stepping(1, NOON), progress=Progress(1, NOW))
-    assert (turn.waits, turn.transitions, turn.conditions) == (
+    assert (turn.waiting_for, turn.transitions, turn.conditions) == (
         "1 of 2 instances of release 2 are healthy",
         (),
         (),
     )
-    assert turn.wake_at == NOW + LOOK_AGAIN
+    assert turn.requeue_at == NOW + REQUEUE_AFTER
     assert turn.desired == desired(TWO)
 
 
@@ -218,7 +218,7 @@ def test_a_step_that_waits_tells_its_first_trouble_alone_and_once() -> None:
         stuck(TWO, "stock-out", "nor there"),
     )
     turn = looked(on_its_way(Stepping(1, NOON)), TWO, seen)
-    assert turn.conditions == (Condition("Troubled", "none left", NOW),)
+    assert turn.conditions == (Condition("Degraded", "none left", NOW),)
 
 
 def test_progress_that_was_never_noted_begins_now() -> None:
@@ -235,15 +235,15 @@ def test_progress_that_was_never_noted_begins_now() -> None:
 def test_a_pause_holds_what_could_be_left_and_says_why(phase: Phase) -> None:
     paused = on_its_way(phase, healthy=1, paused=Pause("paused by ann", at(5)))
     turn = looked(paused, TWO, HEALTHY_STEP if isinstance(phase, Stepping) else HEALTHY_BAKE)
-    assert (turn.rollout.phase, turn.waits, turn.transitions) == (phase, "paused by ann", ())
+    assert (turn.rollout.phase, turn.waiting_for, turn.transitions) == (phase, "paused by ann", ())
     assert turn.conditions == (Condition("Paused", "paused by ann", at(5)),)
-    assert turn.wake_at == NOW + LOOK_AGAIN_PAUSED
+    assert turn.requeue_at == NOW + REQUEUE_AFTER_PAUSED
 
 
 def test_a_failure_that_is_to_pause_is_told_as_a_pause() -> None:
     held = release("2", rollout={"on_failure": "pause"})
     turn = looked(
-        on_its_way(Stepping(0, NOON), candidate=held, watched_at=at(890)),
+        on_its_way(Stepping(0, NOON), candidate=held, last_observed_at=at(890)),
         held,
         both(3, 0, sick=1),
         now=at(900),
@@ -251,7 +251,7 @@ def test_a_failure_that_is_to_pause_is_told_as_a_pause() -> None:
     why = "0 of 1 instances of release 2 are healthy, and none got better for 15 min"
     assert turn.transitions == (Transition("2", "step_1", "paused", why),)
     assert turn.rollout.paused == Pause(why, at(900), True)
-    assert (turn.waits, turn.desired, turn.wake_at) == (why, desired(held), at(900))
+    assert (turn.waiting_for, turn.desired, turn.requeue_at) == (why, desired(held), at(900))
     assert turn.conditions == (Condition("Paused", why, at(900)),)
 
 
@@ -263,32 +263,34 @@ def test_a_failure_that_slipway_paused_for_stays_paused_and_one_that_a_person_pa
         Stepping(0, NOON), paused=Pause("it was sick", NOON, after_failure=True)
     )
     turn = looked(by_slipway, TWO, HEALTHY_STEP, refused)
-    assert (turn.rollout.phase, turn.rollout.paused, turn.waits) == (
+    assert (turn.rollout.phase, turn.rollout.paused, turn.waiting_for) == (
         Stepping(0, NOON),
         by_slipway.paused,
         "it was sick",
     )
     by_ann = on_its_way(Stepping(0, NOON), paused=Pause("paused by ann", NOON))
-    assert isinstance(looked(by_ann, TWO, HEALTHY_STEP, refused).rollout.phase, GoingBack)
+    assert isinstance(looked(by_ann, TWO, HEALTHY_STEP, refused).rollout.phase, RollingBack)
 
 
 def test_no_answer_pauses_once_and_is_then_a_trouble_beside_the_pause() -> None:
     silent = group(*instances(ONE, 3), *instances(TWO, 1, "unknown"))
     why = "no health answer for release 2 for 15 min"
-    first = looked(on_its_way(Stepping(0, NOON), watched_at=at(890)), TWO, silent, now=at(900))
+    first = looked(
+        on_its_way(Stepping(0, NOON), last_observed_at=at(890)), TWO, silent, now=at(900)
+    )
     assert first.rollout.paused == Pause(why, at(900), False)
     assert first.transitions == (Transition("2", "step_1", "paused", why),)
     unwell = Progress(4, NOON, 1, NOON)
     paused = on_its_way(
-        Baking(NOON), progress=unwell, paused=Pause("paused by ann", NOON), watched_at=at(50)
+        Baking(NOON), progress=unwell, paused=Pause("paused by ann", NOON), last_observed_at=at(50)
     )
     turn = looked(paused, TWO, group(*instances(TWO, 4, "unknown")), now=at(60))
     why = "no health answer for release 2 for 60 s"
     assert turn.conditions == (
         Condition("Paused", "paused by ann", NOON),
-        Condition("Troubled", why, at(60)),
+        Condition("Degraded", why, at(60)),
     )
-    assert (turn.waits, turn.transitions, turn.rollout.paused) == (
+    assert (turn.waiting_for, turn.transitions, turn.rollout.paused) == (
         why,
         (),
         Pause("paused by ann", NOON),
@@ -305,24 +307,28 @@ def test_a_bake_that_is_over_makes_the_candidate_the_stable_release() -> None:
         failed=("d", TWO.digest),
         paused=None,
         promoted=False,
-        watched_at=at(290),
+        last_observed_at=at(290),
     )
     turn = looked(before, TWO, HEALTHY_BAKE, now=at(300))
-    assert turn.rollout == Rollout(stable=TWO, previous=ONE, failed=("d",), watched_at=at(290))
+    assert turn.rollout == Rollout(
+        stable=TWO, previous=ONE, failed=("d",), last_observed_at=at(290)
+    )
     seen = "4 of 4 instances of release 2 are healthy"
     why = f"baked for 5 min; {seen}"
     assert turn.transitions == (
         Transition("2", "baking", "succeeded", why, outcome="succeeded", evidence=(seen,)),
     )
-    assert (turn.target.groups, turn.wake_at, turn.desired) == (
-        (standing(TWO),),
+    assert (turn.target.groups, turn.requeue_at, turn.desired) == (
+        (steady_group(TWO),),
         at(300),
         desired(TWO),
     )
 
 
 def test_a_first_release_that_baked_leaves_what_was_before_it_on_record() -> None:
-    before = on_its_way(Baking(NOON), healthy=4, stable=None, previous=ONE, watched_at=at(290))
+    before = on_its_way(
+        Baking(NOON), healthy=4, stable=None, previous=ONE, last_observed_at=at(290)
+    )
     assert looked(before, TWO, HEALTHY_BAKE, now=at(300)).rollout.previous == ONE
 
 
@@ -334,9 +340,9 @@ def test_a_promoted_bake_is_over_at_once_and_says_so() -> None:
 
 def test_a_bake_that_waits_looks_again_less_often() -> None:
     turn = looked(on_its_way(Baking(NOON), healthy=4), TWO, HEALTHY_BAKE)
-    assert (turn.waits, turn.wake_at) == (
+    assert (turn.waiting_for, turn.requeue_at) == (
         "bakes for another 290 s; 4 of 4 instances of release 2 are healthy",
-        NOW + LOOK_AGAIN_LATER,
+        NOW + REQUEUE_AFTER_LONG,
     )
 
 
@@ -347,17 +353,25 @@ def test_a_bake_that_waits_looks_again_less_often() -> None:
     ("phase", "of"),
     [
         (Stepping(1, NOON), TWO),
-        (GoingBack("aborted", "aborted", "", NOON), ONE),
+        (RollingBack("aborted", "aborted", "", NOON), ONE),
         (Retiring(NOON, ""), None),
     ],
 )
 def test_what_takes_long_is_looked_at_less_often(
     phase: Phase, of: Release | None, taken: float, pause: float
 ) -> None:
-    turn = looked(on_its_way(phase, watched_at=at(taken)), of, both(2, 2, sick=1), now=at(taken))
-    assert turn.wake_at == at(taken + pause)
+    turn = looked(
+        on_its_way(phase, last_observed_at=at(taken)), of, both(2, 2, sick=1), now=at(taken)
+    )
+    assert turn.requeue_at == at(taken + pause)
 
 
 def test_how_often_each_phase_is_looked_at() -> None:
-    spans = (LOOK_AGAIN, LOOK_AGAIN_LATER, LOOK_AGAIN_PAUSED, WATCHED_EVERY, UNWATCHED)
+    spans = (
+        REQUEUE_AFTER,
+        REQUEUE_AFTER_LONG,
+        REQUEUE_AFTER_PAUSED,
+        OBSERVED_EVERY,
+        OBSERVATION_GAP,
+    )
     assert [span.total_seconds() for span in spans] == [5, 15, 60, 60, 180]

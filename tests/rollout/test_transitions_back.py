@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from rollout.advance import LOOK_AGAIN, REMEMBERED_FAILURES, advance, asked, watched
+from rollout.advance import MAX_FAILED_DIGESTS, REQUEUE_AFTER, advance, mark_observed, target_of
 from rollout.model import (
     Baking,
     Command,
+    Decision,
     Evidence,
-    GoingBack,
     Instance,
     Observed,
     Pause,
@@ -21,13 +21,13 @@ from rollout.model import (
     Progress,
     Release,
     Retiring,
+    RollingBack,
     Rollout,
     Settled,
     Stepping,
     Transition,
-    Turn,
 )
-from rollout.strategies.rolling import standing
+from rollout.strategies.rolling import steady_group
 from tests.rollout.build import NOON, at, group, instances, release
 from tests.rollout.swap import (
     CALM,
@@ -54,12 +54,12 @@ def test_a_newer_release_turns_a_swap_round(phase: Phase) -> None:
     turn = looked(
         on_its_way(phase, paused=Pause("paused by ann", NOON), promoted=True), THREE, both(2, 2)
     )
-    back = GoingBack("superseded", "superseded", "release 3 is newer", NOW)
+    back = RollingBack("superseded", "superseded", "release 3 is newer", NOW)
     assert turn.rollout == on_its_way(back, progress=None)
     [told] = turn.transitions
     assert (told.release, told.to, told.reason, told.outcome) == (
         "2",
-        "going_back",
+        "rolling_back",
         "superseded",
         None,
     )
@@ -72,7 +72,7 @@ def test_a_newer_release_turns_a_swap_round(phase: Phase) -> None:
 def test_a_release_that_is_to_be_finished_first_is_finished(phase: Phase) -> None:
     patient = release("2", rollout={"on_newer": "wait"})
     turn = looked(on_its_way(phase, candidate=patient), THREE, both(2, 2))
-    assert not isinstance(turn.rollout.phase, GoingBack)
+    assert not isinstance(turn.rollout.phase, RollingBack)
     assert turn.rollout.candidate == patient
 
 
@@ -81,14 +81,14 @@ def test_a_newer_first_release_takes_over_at_once_and_both_are_told() -> None:
         Baking(NOON),
         None,
         TWO,
-        ladder=ONE_STEP,
+        steps=ONE_STEP,
         progress=Progress(1, NOON),
         promoted=True,
-        watched_at=NOON,
+        last_observed_at=NOON,
     )
     turn = looked(first, THREE, group(*instances(TWO, 3)))
     assert turn.rollout == Rollout(
-        Stepping(0, NOW), None, THREE, None, ONE_STEP, Progress(0, NOW), watched_at=NOW
+        Stepping(0, NOW), None, THREE, None, ONE_STEP, Progress(0, NOW), last_observed_at=NOW
     )
     assert turn.transitions == (
         Transition("2", "baking", "superseded", "release 3 is newer", "superseded", "superseded"),
@@ -101,10 +101,15 @@ def test_a_newer_first_release_takes_over_at_once_and_both_are_told() -> None:
 def test_a_newer_first_release_that_cannot_live_in_the_group_waits_until_that_is_gone() -> None:
     elsewhere = release("3", placement={"region": "us-east1"})
     first = Rollout(
-        Stepping(0, NOON), None, TWO, ladder=ONE_STEP, progress=Progress(0, NOON), watched_at=NOON
+        Stepping(0, NOON),
+        None,
+        TWO,
+        steps=ONE_STEP,
+        progress=Progress(0, NOON),
+        last_observed_at=NOON,
     )
     turn = looked(first, elsewhere, group(*instances(TWO, 3)))
-    assert turn.rollout.phase == GoingBack("superseded", "superseded", "release 3 is newer", NOW)
+    assert turn.rollout.phase == RollingBack("superseded", "superseded", "release 3 is newer", NOW)
     assert (
         turn.transitions[0].why == "release 3 is newer; removes it, since no release was before it"
     )
@@ -113,7 +118,12 @@ def test_a_newer_first_release_that_cannot_live_in_the_group_waits_until_that_is
 
 def test_a_third_first_release_waits_until_the_instances_of_the_first_have_gone() -> None:
     first = Rollout(
-        Stepping(0, NOON), None, TWO, ladder=ONE_STEP, progress=Progress(0, NOON), watched_at=NOON
+        Stepping(0, NOON),
+        None,
+        TWO,
+        steps=ONE_STEP,
+        progress=Progress(0, NOON),
+        last_observed_at=NOON,
     )
     turn = looked(first, THREE, group(*instances(ONE, 1), *instances(TWO, 2)))
     assert (turn.rollout.candidate, turn.transitions) == (TWO, ())
@@ -122,7 +132,7 @@ def test_a_third_first_release_waits_until_the_instances_of_the_first_have_gone(
 # ---- Going back
 
 
-def failed_step(failed: tuple[str, ...] = (), of: Release | None = TWO) -> Turn:
+def failed_step(failed: tuple[str, ...] = (), of: Release | None = TWO) -> Decision:
     return looked(
         on_its_way(Stepping(0, NOON), failed=failed),
         of,
@@ -134,15 +144,15 @@ def failed_step(failed: tuple[str, ...] = (), of: Release | None = TWO) -> Turn:
 def test_a_failed_step_goes_back_with_why_and_whereto() -> None:
     turn = failed_step(("d", TWO.digest, "e"))
     assert turn.rollout == on_its_way(
-        GoingBack("rolled_back", "quota", "no quota", NOW),
+        RollingBack("rolled_back", "quota", "no quota", NOW),
         progress=None,
         failed=("d", "e", TWO.digest),
     )
     assert turn.transitions == (
-        Transition("2", "step_1", "going_back", "no quota; goes back to release 1", "quota"),
+        Transition("2", "step_1", "rolling_back", "no quota; goes back to release 1", "quota"),
     )
     assert turn.desired == replace(desired(TWO), release=ONE)
-    assert turn.wake_at == NOW
+    assert turn.requeue_at == NOW
 
 
 def test_a_failed_bake_goes_back_too() -> None:
@@ -153,12 +163,12 @@ def test_a_failed_bake_goes_back_too() -> None:
         Evidence((Problem("config", "CODE", "bad"),)),
     )
     assert turn.transitions == (
-        Transition("2", "baking", "going_back", "bad; goes back to release 1", "config"),
+        Transition("2", "baking", "rolling_back", "bad; goes back to release 1", "config"),
     )
 
 
 def test_of_the_failures_the_latest_twenty_are_remembered() -> None:
-    assert REMEMBERED_FAILURES == 20
+    assert MAX_FAILED_DIGESTS == 20
     many = tuple(f"d{number}" for number in range(20))
     assert failed_step(many).rollout.failed == (*many[1:], TWO.digest)
     assert failed_step(many[1:]).rollout.failed == (*many[1:], TWO.digest)
@@ -172,14 +182,14 @@ def test_a_failure_takes_no_newer_release_off_what_is_desired() -> None:
     assert looked(on_its_way(Stepping(0, NOON)), None, HEALTHY_STEP, quota).desired.release == ONE
 
 
-BACK = GoingBack("rolled_back", "unhealthy", "it was sick", NOON)
+BACK = RollingBack("rolled_back", "unhealthy", "it was sick", NOON)
 
 
 def test_going_back_asks_for_the_stable_release_alone_and_holds_the_group_as_wide_as_it_may_be() -> (
     None
 ):
-    target = asked(on_its_way(BACK), desired(ONE), both(2, 2))
-    assert target.groups == (replace(standing(ONE), may_scale_in=False),)
+    target = target_of(on_its_way(BACK), desired(ONE), both(2, 2))
+    assert target.groups == (replace(steady_group(ONE), may_scale_in=False),)
 
 
 def moving(of: Release, count: int) -> tuple[Instance, ...]:
@@ -198,7 +208,7 @@ def moving(of: Release, count: int) -> tuple[Instance, ...]:
         (NOTHING, CALM, "0 of 1 instances of release 1 are healthy; the group gets stable again"),
         (
             group(*instances(ONE, 4)),
-            Evidence(unmet=("the route is missing", "other")),
+            Evidence(pending_changes=("the route is missing", "other")),
             "the route is missing",
         ),
     ],
@@ -208,8 +218,13 @@ def test_going_back_waits_until_all_is_as_it_was(
 ) -> None:
     before = on_its_way(BACK)
     turn = looked(before, ONE, seen, evidence)
-    assert (turn.rollout, turn.waits, turn.transitions, turn.conditions) == (before, waits, (), ())
-    assert turn.wake_at == NOW + LOOK_AGAIN
+    assert (turn.rollout, turn.waiting_for, turn.transitions, turn.conditions) == (
+        before,
+        waits,
+        (),
+        (),
+    )
+    assert turn.requeue_at == NOW + REQUEUE_AFTER
 
 
 def test_going_back_tells_its_troubles() -> None:
@@ -220,12 +235,18 @@ def test_going_back_tells_its_troubles() -> None:
 def test_having_gone_back_the_model_is_settled_as_before() -> None:
     turn = looked(on_its_way(BACK, previous=THREE, failed=("d",)), ONE, group(*instances(ONE, 4)))
     assert turn.rollout == Rollout(
-        Settled(), ONE, None, THREE, progress=Progress(0, NOON), watched_at=NOON, failed=("d",)
+        Settled(),
+        ONE,
+        None,
+        THREE,
+        progress=Progress(0, NOON),
+        last_observed_at=NOON,
+        failed=("d",),
     )
     assert turn.transitions == (
-        Transition("2", "going_back", "rolled_back", "it was sick", "unhealthy", "rolled_back"),
+        Transition("2", "rolling_back", "rolled_back", "it was sick", "unhealthy", "rolled_back"),
     )
-    assert turn.target.groups == (standing(ONE),)
+    assert turn.target.groups == (steady_group(ONE),)
 
 
 def test_a_first_release_is_gone_when_nothing_of_it_is_left() -> None:
@@ -235,11 +256,11 @@ def test_a_first_release_is_gone_when_nothing_of_it_is_left() -> None:
         None,
         Observed(both(0, 1).groups, ("health check a", "health check b", "health check c")),
     )
-    assert left.waits == "the blue group, health check a, health check b still there"
-    route = looked(first, None, NOTHING, Evidence(unmet=("the route is still there",)))
-    assert (route.waits, route.rollout) == ("the route is still there", first)
+    assert left.waiting_for == "the blue group, health check a, health check b still there"
+    route = looked(first, None, NOTHING, Evidence(pending_changes=("the route is still there",)))
+    assert (route.waiting_for, route.rollout) == ("the route is still there", first)
     gone = looked(first, None, NOTHING)
-    assert (gone.rollout.phase, gone.rollout.candidate, gone.waits) == (Settled(), None, "")
+    assert (gone.rollout.phase, gone.rollout.candidate, gone.waiting_for) == (Settled(), None, "")
 
 
 # ---- Retiring
@@ -255,7 +276,7 @@ RETIRING = Retiring(NOON, "retired by ann")
         (Observed(leftovers=("health check a",)), CALM, "health check a still there"),
         (
             NOTHING,
-            Evidence(unmet=("the route is still there", "other")),
+            Evidence(pending_changes=("the route is still there", "other")),
             "the route is still there",
         ),
     ],
@@ -264,11 +285,11 @@ def test_retiring_waits_until_nothing_is_left(
     seen: Observed, evidence: Evidence, waits: str
 ) -> None:
     turn = looked(on_its_way(RETIRING), None, seen, evidence)
-    assert (turn.rollout, turn.waits, turn.transitions) == (on_its_way(RETIRING), waits, ())
-    assert (turn.target.groups, turn.target.kept_templates, turn.wake_at) == (
+    assert (turn.rollout, turn.waiting_for, turn.transitions) == (on_its_way(RETIRING), waits, ())
+    assert (turn.target.groups, turn.target.kept_templates, turn.requeue_at) == (
         (),
         frozenset(),
-        NOW + LOOK_AGAIN,
+        NOW + REQUEUE_AFTER,
     )
 
 
@@ -303,7 +324,7 @@ def test_a_turn_with_a_command_decides_nothing_else() -> None:
         NOW,
     )
     assert turn.rollout == on_its_way(Stepping(0, NOON), paused=Pause("paused on command", NOW))
-    assert (turn.desired, turn.wake_at, turn.waits) == (desired(TWO), NOW, "")
+    assert (turn.desired, turn.requeue_at, turn.waiting_for) == (desired(TWO), NOW, "")
     assert [told.to for told in turn.transitions] == ["paused"]
 
 
@@ -315,33 +336,33 @@ def test_a_gap_is_noted_after_a_minute_and_counts_for_nothing_beyond_three(
     gap: int, shift: int, noted: bool
 ) -> None:
     before = on_its_way(Baking(NOON))
-    after = watched(before, at(gap))
+    after = mark_observed(before, at(gap))
     assert after.phase == Baking(at(shift))
     assert after.progress == Progress(0, at(shift))
-    assert after.watched_at == (at(gap) if noted else NOON)
+    assert after.last_observed_at == (at(gap) if noted else NOON)
 
 
 def test_a_rollout_that_nobody_looked_at_yet_is_watched_from_now_on() -> None:
-    assert watched(on_its_way(Baking(NOON), watched_at=None), NOW) == on_its_way(
-        Baking(NOON), watched_at=NOW
+    assert mark_observed(on_its_way(Baking(NOON), last_observed_at=None), NOW) == on_its_way(
+        Baking(NOON), last_observed_at=NOW
     )
 
 
 def test_a_settled_model_is_not_watched() -> None:
-    assert watched(Rollout(stable=ONE, watched_at=NOON), at(1)) == Rollout(stable=ONE)
+    assert mark_observed(Rollout(stable=ONE, last_observed_at=NOON), at(1)) == Rollout(stable=ONE)
 
 
 def test_a_rollout_on_its_way_without_a_candidate_is_an_error_that_names_the_phase() -> None:
     with pytest.raises(ValueError, match=r"^a rollout in phase step_2 has no candidate$"):
-        asked(Rollout(Stepping(1, NOON), ONE), desired(ONE), NOTHING)
+        target_of(Rollout(Stepping(1, NOON), ONE), desired(ONE), NOTHING)
 
 
 def test_no_template_is_kept_for_a_model_that_goes() -> None:
     assert (
-        asked(on_its_way(RETIRING, previous=THREE), desired(None), NOTHING).kept_templates
+        target_of(on_its_way(RETIRING, previous=THREE), desired(None), NOTHING).kept_templates
         == frozenset()
     )
-    kept = asked(
+    kept = target_of(
         on_its_way(Baking(NOON), previous=THREE), desired(release("4")), HEALTHY_BAKE
     ).kept_templates
     assert kept == {"tiny-1", "tiny-2", "tiny-3", "tiny-4"}

@@ -7,7 +7,7 @@ for must go. Waits for its group. Source: Compute API reference, regionAutoscale
 from __future__ import annotations
 
 from infra.fleet import naming
-from infra.fleet.model import Action, Body, Wanted
+from infra.fleet.model import Action, Body, DesiredResource
 from infra.fleet.resources.drift import Changes, differences, exactly, sentence
 from rollout.model import GroupTarget
 from rollout.spec.model import Metric, ScaleIn, Scaling, Schedule, Spec
@@ -39,7 +39,7 @@ _WORDS = {
 }
 
 
-def desired(model: str, target: GroupTarget) -> Wanted:
+def desired(model: str, target: GroupTarget) -> DesiredResource:
     spec = target.settings.spec
     key = naming.autoscaler(model, target.colour, spec.placement.region)
     group = naming.group(model, target.colour, spec.placement.region)
@@ -55,7 +55,9 @@ def desired(model: str, target: GroupTarget) -> Wanted:
             **_signals(spec.scaling),
         },
     }
-    return Wanted(key, body, after=(group,), why=f"group {group.name} has no autoscaler yet")
+    return DesiredResource(
+        key, body, after=(group,), why=f"group {group.name} has no autoscaler yet"
+    )
 
 
 def cool_down_seconds(spec: Spec) -> int:
@@ -142,7 +144,7 @@ def _by_metric(metric: Body) -> tuple[str, str]:
     return str(metric.get("metric", "")), str(metric.get("filter") or "")
 
 
-def mend(wanted: Wanted, observed: Body) -> tuple[Action, ...]:
+def update(wanted: DesiredResource, observed: Body) -> tuple[Action, ...]:
     body = wanted.body or {}
     changes = drift(body, observed)
     if not changes:

@@ -9,7 +9,7 @@ reference, backendServices."""
 from __future__ import annotations
 
 from infra.fleet import naming
-from infra.fleet.model import Action, Body, Wanted
+from infra.fleet.model import Action, Body, DesiredResource
 from infra.fleet.resources.drift import Changes, differences, sentence
 from infra.fleet.resources.instance_group import PORT_NAME
 from rollout.model import GroupTarget
@@ -34,7 +34,7 @@ _WORDS = {
 }
 
 
-def desired(model: str, target: GroupTarget) -> Wanted:
+def desired(model: str, target: GroupTarget) -> DesiredResource:
     spec = target.settings.spec
     key = naming.backend_service(model, target.colour)
     group = naming.group(model, target.colour, spec.placement.region)
@@ -57,7 +57,7 @@ def desired(model: str, target: GroupTarget) -> Wanted:
         ],
         "logConfig": {"enable": False},
     }
-    return Wanted(
+    return DesiredResource(
         key,
         body,
         after=(group, ready),
@@ -86,7 +86,7 @@ def drift(wanted: Body, observed: Body) -> Changes:
     return differences(wanted | {"backends": backends}, observed)
 
 
-def mend(wanted: Wanted, observed: Body) -> tuple[Action, ...]:
+def update(wanted: DesiredResource, observed: Body) -> tuple[Action, ...]:
     body = wanted.body or {}
     changes = drift(body, observed)
     if not changes:

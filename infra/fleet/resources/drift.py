@@ -141,10 +141,10 @@ def sentence(thing: str, changes: Changes, words: Mapping[str, str]) -> str:
 
 
 def _clause(thing: str, what: str, seen: Any, want: Any) -> str:
-    return f"{thing}'s {what} is {shown(seen)} and the release asks for {shown(want)}"
+    return f"{thing}'s {what} is {display(seen)} and the release asks for {display(want)}"
 
 
-def shown(value: Any) -> str:
+def display(value: Any) -> str:
     """A value as a person reads it: `none`, `3`, `50%`, `UTILIZATION`,
     `global/healthChecks/tiny-live`."""
     match value:
@@ -157,7 +157,7 @@ def shown(value: Any) -> str:
         case str():
             return canonical(value)
         case Mapping():
-            return ", ".join(f"{key} {shown(each)}" for key, each in value.items())
+            return ", ".join(f"{key} {display(each)}" for key, each in value.items())
         case list():
-            return ", ".join(shown(each) for each in value)
+            return ", ".join(display(each) for each in value)
     return str(value)

@@ -13,7 +13,7 @@ the list; the list's other certificates, and the map's default, belong to whoeve
 from __future__ import annotations
 
 from infra.fleet import naming
-from infra.fleet.model import Action, Body, Key, Wanted
+from infra.fleet.model import Action, Body, DesiredResource, Key
 from infra.fleet.resources.backend_service import SCHEME
 from infra.fleet.resources.drift import Changes, differences, is_same
 from rollout.model import Problem
@@ -21,7 +21,7 @@ from rollout.model import Problem
 MOST_CERTIFICATES = 15
 
 
-def desired(certificate: str | None) -> tuple[Wanted, ...]:
+def desired(certificate: str | None) -> tuple[DesiredResource, ...]:
     """The gateway's parts; those for HTTPS only where a certificate is named."""
     plain = (
         _wanted(naming.GATEWAY_ADDRESS, {"ipVersion": "IPV4"}),
@@ -50,12 +50,14 @@ def keys(certificate: str | None) -> tuple[Key, ...]:
     return tuple(wanted.key for wanted in desired(certificate))
 
 
-def _wanted(key: Key, body: Body, *after: Key) -> Wanted:
+def _wanted(key: Key, body: Body, *after: Key) -> DesiredResource:
     named = {"name": key.name, "description": naming.GATEWAY_DESCRIPTION} | body
-    return Wanted(key, named, after, f"the gateway's {key.collection} {key.name} is not there yet")
+    return DesiredResource(
+        key, named, after, f"the gateway's {key.collection} {key.name} is not there yet"
+    )
 
 
-def _rule(key: Key, proxy: Key, port: str) -> Wanted:
+def _rule(key: Key, proxy: Key, port: str) -> DesiredResource:
     body = {
         "target": naming.reference(proxy),
         "portRange": port,
@@ -89,7 +91,7 @@ def _has(observed: Body, certificate: str) -> bool:
     )
 
 
-def mend(wanted: Wanted, observed: Body) -> tuple[Action | Problem, ...]:
+def update(wanted: DesiredResource, observed: Body) -> tuple[Action | Problem, ...]:
     """Proxies and rules are put right where the API can; the rest cannot change in place and is
     said."""
     body = wanted.body or {}
@@ -117,7 +119,7 @@ def mend(wanted: Wanted, observed: Body) -> tuple[Action | Problem, ...]:
 
 
 def _proxy(
-    wanted: Wanted, observed: Body, changes: Changes, fingerprint: str
+    wanted: DesiredResource, observed: Body, changes: Changes, fingerprint: str
 ) -> tuple[Action | Problem, ...]:
     patch: Body = {"fingerprint": fingerprint} if fingerprint else {}
     reasons = []

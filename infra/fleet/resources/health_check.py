@@ -11,7 +11,7 @@ Engine documentation, "Set up an application health check and autohealing"."""
 from __future__ import annotations
 
 from infra.fleet import naming
-from infra.fleet.model import Action, Body, Wanted
+from infra.fleet.model import Action, Body, DesiredResource
 from infra.fleet.resources.drift import Changes, differences, sentence
 from rollout.spec.model import Serving
 
@@ -26,7 +26,7 @@ _WORDS = {
 }
 
 
-def ready(model: str, serving: Serving) -> Wanted:
+def ready(model: str, serving: Serving) -> DesiredResource:
     """Readiness: in after 10 s of good answers, out after 15 s of bad ones."""
     body = _http(serving.port, serving.readiness_path) | {
         "name": naming.ready_check(model).name,
@@ -36,12 +36,12 @@ def ready(model: str, serving: Serving) -> Wanted:
         "healthyThreshold": 2,
         "unhealthyThreshold": 3,
     }
-    return Wanted(
+    return DesiredResource(
         naming.ready_check(model), body, why="the model is exposed and has no readiness check yet"
     )
 
 
-def live(model: str, serving: Serving) -> Wanted:
+def live(model: str, serving: Serving) -> DesiredResource:
     """Liveness: an instance is available after 30 s of good answers, and replaced after 150 s of
     bad ones."""
     body = _http(serving.port, serving.liveness_path or serving.readiness_path) | {
@@ -52,7 +52,9 @@ def live(model: str, serving: Serving) -> Wanted:
         "healthyThreshold": 2,
         "unhealthyThreshold": 10,
     }
-    return Wanted(naming.live_check(model), body, why="the model has no liveness check yet")
+    return DesiredResource(
+        naming.live_check(model), body, why="the model has no liveness check yet"
+    )
 
 
 def _http(port: int, path: str) -> Body:
@@ -64,7 +66,7 @@ def drift(wanted: Body, observed: Body) -> Changes:
     return differences(wanted, observed)
 
 
-def mend(wanted: Wanted, observed: Body) -> tuple[Action, ...]:
+def update(wanted: DesiredResource, observed: Body) -> tuple[Action, ...]:
     """Written as a whole, since a change of protocol must take the other protocol's part away."""
     body = wanted.body or {}
     changes = drift(body, observed)

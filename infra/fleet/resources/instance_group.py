@@ -8,7 +8,7 @@ regionInstanceGroupManagers."""
 from __future__ import annotations
 
 from infra.fleet import naming
-from infra.fleet.model import Action, Body, Key, Wanted
+from infra.fleet.model import Action, Body, DesiredResource, Key
 from infra.fleet.resources import versions
 from infra.fleet.resources.drift import Changes, differences, sentence
 from rollout.model import GroupTarget, Problem, Release
@@ -29,7 +29,7 @@ _WORDS = {
 }
 
 
-def desired(model: str, target: GroupTarget) -> Wanted:
+def desired(model: str, target: GroupTarget) -> DesiredResource:
     """The group as it is made, and, but for its size, as it should stay."""
     spec = target.settings.spec
     key = naming.group(model, target.colour, spec.placement.region)
@@ -55,7 +55,7 @@ def desired(model: str, target: GroupTarget) -> Wanted:
         "namedPorts": [{"name": PORT_NAME, "port": spec.serving.port}],
     }
     templates = tuple(naming.template(share.release.template) for share in target.shares)
-    return Wanted(
+    return DesiredResource(
         key, body, after=(*templates, live), why=f"the target asks for {_wording(target)}"
     )
 
@@ -123,7 +123,7 @@ def _distribution(settings: Release) -> Body:
 
 
 def drift(wanted: Body, observed: Body) -> Changes:
-    """Without the size (the autoscaler's), what cannot change (see `moved`), and the named ports
+    """Without the size (the autoscaler's), what cannot change (see `immovable_zones`), and the named ports
     (see `ports`)."""
     apart = (
         "name",
@@ -187,7 +187,7 @@ def cannot_move(seen: str, want: str) -> Problem:
     )
 
 
-def moved(wanted: Body, observed: Body) -> Problem | None:
+def immovable_zones(wanted: Body, observed: Body) -> Problem | None:
     """A group's zones are fixed when it is made; None when they are as wanted or left to Compute
     Engine."""
     want = {naming.last(zone["zone"]) for zone in wanted["distributionPolicy"].get("zones", [])}
@@ -204,10 +204,10 @@ def _listed(zones: set[str | None]) -> str:
     return ", ".join(sorted(zone for zone in zones if zone))
 
 
-def mend(wanted: Wanted, observed: Body) -> tuple[Action | Problem, ...]:
+def update(wanted: DesiredResource, observed: Body) -> tuple[Action | Problem, ...]:
     """One patch for all that differs in the group itself, one call for its named port."""
     body = wanted.body or {}
-    if problem := moved(body, observed):
+    if problem := immovable_zones(body, observed):
         return (problem,)
     fingerprint = observed.get("fingerprint", "")
     actions: list[Action] = []
@@ -242,7 +242,7 @@ def _patch(wanted: Body, observed: Body, changes: Changes) -> Body:
     return body
 
 
-def _why(wanted: Wanted, changes: Changes, observed: Body) -> str:
+def _why(wanted: DesiredResource, changes: Changes, observed: Body) -> str:
     others = {path: change for path, change in changes.items() if path != "versions"}
     swap = (
         [f"{wanted.why}, which has {observed.get('targetSize', 0)}"]

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 from infra.fleet import naming
-from infra.fleet.model import Body, Wanted
+from infra.fleet.model import Body, DesiredResource
 from rollout.model import Release
 from rollout.spec.model import Artifact, Machine, Spec
 
@@ -37,7 +37,7 @@ def name(model: str, spec: Spec) -> str:
     return f"{model}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
-def desired(model: str, release: Release) -> Wanted:
+def desired(model: str, release: Release) -> DesiredResource:
     """The template under the name that the release was accepted with, even if today's content would
     hash to another."""
     properties = _properties(model, release.spec)
@@ -47,7 +47,7 @@ def desired(model: str, release: Release) -> Wanted:
         "description": naming.description(model, "template"),
         "properties": properties,
     }
-    return Wanted(
+    return DesiredResource(
         naming.template(release.template),
         body,
         why=f"release {release.version} has no template yet",

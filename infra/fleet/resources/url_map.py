@@ -241,7 +241,7 @@ def _conflict(message: str) -> Problem:
     return Problem("config", "ROUTE_TAKEN", message)
 
 
-def mend(observed: Body, model: str, route: Route | None) -> tuple[Action | Problem, ...]:
+def update(observed: Body, model: str, route: Route | None) -> tuple[Action | Problem, ...]:
     """One update of the whole map, or nothing."""
     why = drift(route, model, observed)
     if why is None:
@@ -268,4 +268,4 @@ def completed(action: Action, observed: Body) -> Action | Problem | None:
     model = str(naming.last(rule["service"])).rsplit("-", 1)[0]
     path = rule["paths"][0].removesuffix("*")
     route = Route(model, action.body["hostRules"][0]["hosts"][0], path, rule["service"])
-    return next(iter(mend(observed, model, route)), None)
+    return next(iter(update(observed, model, route)), None)

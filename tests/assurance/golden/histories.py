@@ -87,7 +87,7 @@ def ending(story: Scenario) -> Ending:
 def carried_on(story: Scenario) -> Ending:
     """Let the story come to its end: settled, or where a person's word is awaited, an hour on."""
     for _ in range(60):
-        if story.state().wake_at is None:
+        if story.state().requeue_at is None:
             break
         story.when_minutes_pass(1)
     story.when_minutes_pass(6)

@@ -219,14 +219,14 @@ def _(story: Scenario) -> None:
     settled(story, "1")
     story.when_released("2")
     story.when_until("step_2")
-    stopping_at("going_back", story, lambda: story.when_released("3"))
+    stopping_at("rolling_back", story, lambda: story.when_released("3"))
 
 
 @moment("going-back-unhealthy")
 def _(story: Scenario) -> None:
     settled(story, "1")
     story.given_behaviour("2", never_ready=True)
-    stopping_at("going_back", story, lambda: story.when_released("2", rollout=SLOW))
+    stopping_at("rolling_back", story, lambda: story.when_released("2", rollout=SLOW))
 
 
 @moment("going-back-aborted")
@@ -235,14 +235,14 @@ def _(story: Scenario) -> None:
     story.when_released("2")
     story.when_until("step_2")
     stopping_at(
-        "going_back", story, lambda: story.when_commanded("abort", reason="second thoughts")
+        "rolling_back", story, lambda: story.when_commanded("abort", reason="second thoughts")
     )
 
 
 @moment("going-back-to-nothing")
 def _(story: Scenario) -> None:
     story.given_behaviour("1", never_ready=True)
-    stopping_at("going_back", story, lambda: story.when_released("1", rollout=SLOW))
+    stopping_at("rolling_back", story, lambda: story.when_released("1", rollout=SLOW))
 
 
 @moment("retiring")
@@ -433,7 +433,7 @@ def _(story: Scenario) -> None:
     story.when_released("2", rollout=SLOW)
     story.when_until("step_2")
     story.given_policy(machine_types=["e2-standard-2"])
-    stopping_at("going_back", story, lambda: story.when_woken())
+    stopping_at("rolling_back", story, lambda: story.when_woken())
 
 
 @moment("going-back-stock-out")
@@ -441,7 +441,7 @@ def _(story: Scenario) -> None:
     settled(story, "1")
     story.given_stock_out("us-central1")
     stopping_at(
-        "going_back",
+        "rolling_back",
         story,
         lambda: story.when_released("2", rollout={"progress_deadline_seconds": 300}),
     )

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import pytest
 
-from handlers.reconcile.loop import turn
+from handlers.reconcile.loop import reconcile
 from infra.store.documents import SCHEMA, UnknownSchema
 from rollout.model import Phase, Verb
 from tests.assurance.golden.histories import carried_on, ending, files, read, resumed
@@ -46,9 +46,9 @@ def test_every_phase_has_its_histories_and_so_has_each_thing_that_may_be_pending
         if document["rollout"]["phase"]["name"] == "stepping"
     }
     assert len(steps) >= 3
-    for place in ("stable", "candidate", "previous", "claim", "wake_at"):
+    for place in ("stable", "candidate", "previous", "claim", "requeue_at"):
         assert {bool(document[place]) for document in there} == {True, False}, place
-    for thing in ("paused", "promoted", "failed", "progress", "watched_at"):
+    for thing in ("paused", "promoted", "failed", "progress", "last_observed_at"):
         assert any(document["rollout"][thing] for document in there), thing
 
 
@@ -68,7 +68,7 @@ def test_a_golden_history_is_carried_on_to_the_end_it_had(file: Path) -> None:
     )
     before = story.everything_written()
     story.when_minutes_pass(7)
-    assert story.state().wake_at or story.everything_written() == before, (
+    assert story.state().requeue_at or story.everything_written() == before, (
         "it does not stay as it is"
     )
     assert vars(ending(story)) == history["ends"], "it does not stay as it is"
@@ -115,7 +115,7 @@ def test_what_a_newer_slipway_wrote_is_not_touched_and_the_message_stays(
         tell()
         assert story.bus.next_due() is not None, "the message was acknowledged"
     with caplog.at_level(logging.WARNING, "slipway"), pytest.raises(UnknownSchema):
-        turn(story.world, "tiny")
+        reconcile(story.world, "tiny")
     lines = [
         getattr(record, "fields", {})
         for record in caplog.records

@@ -13,7 +13,7 @@ import re
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from handlers.redaction import without_values
+from handlers.redaction import redact_message
 from infra.bus.envelope import (
     COMMAND_TYPE,
     PUBLISHED,
@@ -83,7 +83,7 @@ def _is_legible(refused: Invalid, data: bytes) -> bool:
     ones. What is kept of it is made without trouble too."""
     assert refused.problems
     assert 0 < len(str(refused).encode()) < 60_000
-    without_values(data)
+    redact_message(data)
     return False
 
 

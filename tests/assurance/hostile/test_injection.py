@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from infra.fleet.plan import look, plan
+from infra.fleet.plan import full_reads, plan
 from infra.fleet.resources import instance_template
 from infra.fleet.resources.instance_template import metadata, user_data
 from rollout.model import Release, Target
 from rollout.spec.message import Invalid, ReleaseRequested, decode_json, parse, resolve
 from rollout.spec.model import Spec, digest, dump, load
-from rollout.strategies.rolling import standing
+from rollout.strategies.rolling import steady_group
 from tests.assurance.hostile.intake import NOON, Intake, scaled
 from tests.assurance.hostile.shapes import Path_, fields, texts, with_key, with_value
 from tests.infra.build import World
@@ -235,9 +235,9 @@ def asked_of_compute(spec: Spec) -> Iterator[tuple[str, str]]:
     release = Release(
         "1", digest(spec), instance_template.name("tiny", spec), spec, 1, NOON, "event"
     )
-    world, target = World(), Target("tiny", (standing(release),), frozenset({release.template}))
+    world, target = World(), Target("tiny", (steady_group(release),), frozenset({release.template}))
     for _ in range(9):
-        todo = plan(target, world.snapshot(look("tiny", (release,))))
+        todo = plan(target, world.snapshot(full_reads("tiny", (release,))))
         if todo.is_empty:
             break
         world.do(todo)

@@ -21,8 +21,8 @@ from compute_emulator.wire import Request, Response
 from infra.clock import Clock
 from infra.compute.calls import Calls
 from infra.compute.client import Compute
-from infra.compute.endpoints import Row
-from infra.compute.errors import BACK_OFF_SECONDS, Retry, from_answer, trouble
+from infra.compute.endpoints import Endpoint
+from infra.compute.errors import BACK_OFF_SECONDS, Retry, classify_error, from_response
 from infra.fleet.model import Body
 
 ENDPOINT = "http://compute.local"
@@ -95,7 +95,7 @@ class FastCalls:
 
     def call(
         self,
-        row: Row,
+        row: Endpoint,
         method: str,
         fields: Mapping[str, Any],
         timeout_seconds: float,
@@ -124,11 +124,11 @@ class FastCalls:
                 ) from error
             found = None
         if answered.status != 200:
-            raise trouble(from_answer(answered.status, found), self._clock.now())
+            raise classify_error(from_response(answered.status, found), self._clock.now())
         return dict(found)
 
     def _request(
-        self, row: Row, method: str, fields: Mapping[str, Any], body_field: str
+        self, row: Endpoint, method: str, fields: Mapping[str, Any], body_field: str
     ) -> tuple[str, str]:
         marked = {name: value for name, value in fields.items() if name != body_field}
         key = (row.service, method, body_field, *marked)
@@ -147,7 +147,7 @@ def _mark(number: int) -> str:
 
 
 def _learn(
-    project: str, clock: Clock, row: Row, method: str, names: tuple[str, ...], body_field: str
+    project: str, clock: Clock, row: Endpoint, method: str, names: tuple[str, ...], body_field: str
 ) -> tuple[str, str]:
     real = _REAL.setdefault(project, Calls(project, clock, ENDPOINT, None, _TEACHER))
     fields: dict[str, Any] = {

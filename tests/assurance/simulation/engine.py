@@ -30,7 +30,7 @@ from compute_emulator import VirtualClock as CloudClock
 from compute_emulator.errors import Hangup
 from handlers import release, wakeup
 from infra.bus.embedded import EmbeddedBus
-from infra.compute.errors import Trouble
+from infra.compute.errors import ComputeError
 from infra.errors import Unavailable
 from infra.store import repository
 from infra.store.port import Conflict, Write
@@ -289,7 +289,7 @@ class Simulation:
         failure = worker.failure
         if failure is None or worker.is_doomed:
             return
-        if not isinstance(failure, Death | Unavailable | Conflict | Trouble):
+        if not isinstance(failure, Death | Unavailable | Conflict | ComputeError):
             self.break_off(f"uncaught {type(failure).__name__}: {failure}", failure)
         if not worker.is_frozen:
             worker.redeliver(worker.backoff)

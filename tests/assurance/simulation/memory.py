@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from infra.store.limits import check_path, checked
-from infra.store.port import MODELS, WAKE_AT, Conflict, Create, Delete, Document, Replace, Write
+from infra.store.limits import check_path, check_writes
+from infra.store.port import MODELS, REQUEUE_AT, Conflict, Create, Delete, Document, Replace, Write
 
 
 class MemoryStore:
@@ -35,7 +35,7 @@ class MemoryStore:
         return {path: document for path, document in found.items() if document is not None}
 
     def commit(self, *writes: Write) -> dict[str, str]:
-        fit = checked(writes)
+        fit = check_writes(writes)
         for write in fit:
             if why := self._refusal(write):
                 raise Conflict(write.path, why)
@@ -46,7 +46,7 @@ class MemoryStore:
 
     def due(self, now: datetime, limit: int) -> tuple[str, ...]:
         models = (
-            (name, self._documents[f"{MODELS}/{name}"].data.get(WAKE_AT))
+            (name, self._documents[f"{MODELS}/{name}"].data.get(REQUEUE_AT))
             for name in self._names.get(MODELS, ())
         )
         held = [(at, name.encode()) for name, at in models if isinstance(at, datetime)]

@@ -89,7 +89,7 @@ class Rules:
         release, stable = new["desired"]["release"], new["stable"]
         waits = bool(new["desired"]["commands"]) or new["rollout"]["phase"]["name"] != "settled"
         waits = waits or bool(release and (not stable or stable["version"] != release["version"]))
-        if waits and new["wake_at"] is None:
+        if waits and new["requeue_at"] is None:
             self._broken(
                 f"{model}: in phase {new['rollout']['phase']['name']} with nothing to wake it"
             )

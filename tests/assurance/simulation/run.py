@@ -188,7 +188,7 @@ class Story:
         told = {
             model: (
                 doc["rollout"]["phase"],
-                doc["wake_at"] and str(doc["wake_at"]),
+                doc["requeue_at"] and str(doc["requeue_at"]),
                 doc["conditions"],
             )
             for model, doc in self.rules.documents.items()
@@ -221,7 +221,9 @@ class Story:
     def _is_settled(self) -> bool:
         store = self.simulation.store
         held = [store.get(f"models/{model}") for model in {step.model for step in self._taken()}]
-        return all(document is not None and document.data["wake_at"] is None for document in held)
+        return all(
+            document is not None and document.data["requeue_at"] is None for document in held
+        )
 
     def _is_at_rest(self) -> bool:
         """Settled and idle, and so for a survey's time without a write: what a frozen worker does
