@@ -118,7 +118,6 @@ class GroupView:
     version_reached: bool
     versions: tuple[VersionView, ...]
     instances: tuple[Instance, ...]
-    problems: tuple[Problem, ...] = ()  # of creations that failed lately
 
 
 @dataclass(frozen=True)

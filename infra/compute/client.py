@@ -77,10 +77,6 @@ class Compute:
         except NotFound:
             return None
 
-    def read(self, keys: Iterable[Key]) -> dict[Key, Body | None]:
-        wanted = tuple(dict.fromkeys(keys))
-        return dict(zip(wanted, self._all([partial(self.get, key) for key in wanted]), strict=True))
-
     def observe(self, look: ReadSet, known: Snapshot | None = None) -> Snapshot:
         """Everything that a look asks for, read side by side. Only the health of backends is asked
         for afterwards, since a backend service says which groups it has; one that is not looked at
@@ -101,13 +97,11 @@ class Compute:
                 partial(self._of_group, key, "list_managed_instances", "managedInstances")
                 for key in look.groups
             ),
-            *(partial(self._of_group, key, "list_errors", "items") for key in look.errors),
             *templates,
         ]
         answers = iter(self._all(first))
         bodies: dict[Key, Body | None] = {key: next(answers) for key in keys}
         instances = {key: next(answers) for key in look.groups}
-        errors = {key: next(answers) for key in look.errors}
         listed = next(answers, ())
         bodies = {
             Key("instanceTemplates", naming.GLOBAL, body["name"]): body for body in listed
@@ -115,7 +109,6 @@ class Compute:
         return Snapshot(
             bodies,
             instances,
-            errors,
             self._healths(look.healths, {**(known.bodies if known else {}), **bodies}),
         )
 

@@ -114,7 +114,7 @@ def classify_error(said: ApiError, now: datetime) -> ComputeError:
 
 
 def instance_problem(code: str, message: str) -> Problem:
-    """Why a managed instance could not be made, from its `lastAttempt` or from `listErrors`.
+    """Why a managed instance could not be made, from its `lastAttempt`.
     `timeout` for what may well pass by itself: the group tries for ever, so only our own deadline
     ends that."""
     said = ApiError(0, (_word(code),), message)

@@ -42,14 +42,13 @@ class Key:
 
 @dataclass(frozen=True)
 class ReadSet:
-    """What one observation is to read. `groups` are asked for their managed instances, `errors` for
-    their creation errors, `healths` (backend services) for the health of their instances; all of
-    them stand in `keys` too, but for backend services that are known from an earlier look.
-    `templates_of`: list that model's templates as well."""
+    """What one observation reads: the bodies of `keys`, the managed instances of `groups`, and the
+    health of the backends of `healths` (backend services). The groups are in `keys` too, and so are
+    the backend services, unless an earlier observation read them. `templates_of`: the model whose
+    templates are listed as well."""
 
     keys: tuple[Key, ...]
     groups: tuple[Key, ...] = ()
-    errors: tuple[Key, ...] = ()
     healths: tuple[Key, ...] = ()
     templates_of: str | None = None
 
@@ -67,15 +66,11 @@ class DesiredResource:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one observation read: bodies by key (None: looked for and not there; absent: not looked
-    at), the managed instances and creation errors of each group, and each backend service's health
-    answers by group."""
+    """What one observation read: bodies by key (None: does not exist; absent: not read), the managed
+    instances of each group, and the health answers of each backend service, one per group."""
 
     bodies: Mapping[Key, Body | None]
     instances: Mapping[Key, tuple[Body, ...]] = field(
-        default_factory=dict
-    )  # by regionInstanceGroupManagers key
-    errors: Mapping[Key, tuple[Body, ...]] = field(
         default_factory=dict
     )  # by regionInstanceGroupManagers key
     health: Mapping[Key, tuple[Body, ...]] = field(default_factory=dict)  # by backendServices key
@@ -86,7 +81,6 @@ def merge_snapshots(before: Snapshot, after: Snapshot) -> Snapshot:
     return Snapshot(
         {**before.bodies, **after.bodies},
         {**before.instances, **after.instances},
-        {**before.errors, **after.errors},
         {**before.health, **after.health},
     )
 

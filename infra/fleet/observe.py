@@ -7,7 +7,6 @@ that nobody vouched for is `unknown`, and a group without a status is neither st
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 
 from infra.compute.errors import instance_problem
 from infra.fleet import naming
@@ -26,10 +25,10 @@ _LIVENESS_HEALTH: Mapping[str, Health] = {
 }
 
 
-def observe(snapshot: Snapshot, model: str, since: datetime | None = None) -> Observed:
-    """The model's groups in what was read. Creation errors older than `since` are left out."""
+def observe(snapshot: Snapshot, model: str) -> Observed:
+    """The model's groups in what was read."""
     groups = tuple(
-        _group(snapshot, model, colour, key, since)
+        _group(snapshot, model, colour, key)
         for colour in naming.COLOURS
         for key in sorted(key for key in snapshot.bodies if _is_group(snapshot, model, colour, key))
     )
@@ -67,9 +66,7 @@ def _of(snapshot: Snapshot, model: str) -> Iterator[tuple[Key, Body]]:
             yield key, body
 
 
-def _group(
-    snapshot: Snapshot, model: str, colour: Colour, key: Key, since: datetime | None
-) -> GroupView:
+def _group(snapshot: Snapshot, model: str, colour: Colour, key: Key) -> GroupView:
     body = snapshot.bodies[key] or {}
     status, size = body.get("status", {}), int(body.get("targetSize", 0))
     health = _balancer_health(snapshot, naming.backend_service(model, colour))
@@ -83,7 +80,6 @@ def _group(
         instances=tuple(
             _instance(instance, health) for instance in snapshot.instances.get(key, ())
         ),
-        problems=tuple(_creation_problems(snapshot.errors.get(key, ()), since)),
     )
 
 
@@ -148,13 +144,6 @@ def _liveness_health(managed: Body) -> Health:
         for each in managed.get("instanceHealth", [])
     ]
     return states[0] if states else "unknown"
-
-
-def _creation_problems(errors: tuple[Body, ...], since: datetime | None) -> Iterator[Problem]:
-    for item in errors:
-        at = item.get("timestamp")
-        if since is None or not at or datetime.fromisoformat(str(at)) >= since:
-            yield _problem(item.get("error", {}))
 
 
 def outputs(snapshot: Snapshot, model: str) -> dict[str, str]:

@@ -40,7 +40,15 @@ from infra.fleet.resources import (
 )
 from rollout.model import Colour, GroupTarget, Problem, Release, Target
 
-__all__ = ["completed", "look", "outputs", "plan", "wishes"]
+__all__ = [
+    "completed",
+    "desired_fleet",
+    "full_reads",
+    "group_reads",
+    "outputs",
+    "plan",
+    "volatile_reads",
+]
 
 # The colours that strategies swapping in place use; only a sweep looks at the other.
 IN_PLACE: tuple[Colour, ...] = ("blue",)
@@ -72,16 +80,17 @@ def full_reads(
     *,
     sweep: bool = False,
     with_gateway: bool = True,
-    with_errors: bool = False,
 ) -> ReadSet:
-    """The resources that decide what is to be done for a model, whatever target the releases in
+    (
+        """The resources that decide what is to be done for a model, whatever target the releases in
     play lead to.
 
     `sweep` also looks for what may be left over: the other colour's group, and templates that
     nothing uses; a model that is being retired needs it. `with_gateway` False leaves the gateway's
     shared parts out (but for the URL map): they change so rarely that a settled model need not ask
-    for them each time. `with_errors` asks for the groups' lists of errors, beside the last error of
-    each instance."""
+    for them each time."""
+        ""
+    )
     known = tuple(releases)
     regions = sorted({release.spec.placement.region for release in known})
     colours = naming.COLOURS if sweep else IN_PLACE
@@ -104,7 +113,6 @@ def full_reads(
     return ReadSet(
         keys=tuple(dict.fromkeys(keys)),
         groups=groups,
-        errors=groups if with_errors else (),
         healths=services if exposed else (),
         templates_of=model if sweep else None,
     )

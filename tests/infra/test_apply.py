@@ -13,7 +13,7 @@ from compute_emulator import Cloud, InProcessAdapter, RealClock, serve
 from infra.compute.apply import apply
 from infra.compute.client import Compute
 from infra.fleet import naming
-from infra.fleet.model import Action, Failed, Key, Pending, Plan, Result
+from infra.fleet.model import Action, Failed, Key, Pending, Plan, ReadSet, Result
 from tests.infra import cloud as given
 from tests.infra.cloud import (
     AUTOSCALER,
@@ -49,7 +49,9 @@ def kinds(results: tuple[Result, ...]) -> list[str]:
 
 
 def there(world: World) -> set[Key]:
-    return {key for key, body in world.compute.read(BODIES).items() if body}
+    return {
+        key for key, body in world.compute.observe(ReadSet(tuple(BODIES))).bodies.items() if body
+    }
 
 
 @pytest.mark.parametrize("workers", [1, 4])

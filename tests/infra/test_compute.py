@@ -67,7 +67,7 @@ def model(world: World) -> World:
 
 
 def test_what_is_not_there_is_none(world: World) -> None:
-    assert world.compute.read([CHECK, GROUP]) == {CHECK: None, GROUP: None}
+    assert world.compute.observe(ReadSet((CHECK, GROUP))).bodies == {CHECK: None, GROUP: None}
 
 
 def test_a_body_is_read_as_the_api_gives_it(model: World) -> None:
@@ -88,19 +88,17 @@ def test_fields_that_the_client_does_not_know_are_read_and_written_back() -> Non
     assert answers.sent == read
 
 
-def test_one_look_reads_bodies_instances_errors_templates_and_health(model: World) -> None:
+def test_one_observation_reads_bodies_instances_templates_and_health(model: World) -> None:
     model.clock.sleep(120)
     look = ReadSet(
         (GROUP, SERVICE, CHECK),
         groups=(GROUP,),
-        errors=(GROUP,),
         healths=(SERVICE,),
         templates_of="tiny",
     )
     seen = model.compute.observe(look)
     assert {key for key, body in seen.bodies.items() if body} == {GROUP, SERVICE, CHECK, TEMPLATE}
     assert [each["instanceStatus"] for each in seen.instances[GROUP]] == ["RUNNING"] * 3
-    assert seen.errors[GROUP] == ()
     assert [each["healthState"] for each in seen.health[SERVICE][0]["healthStatus"]] == [
         "HEALTHY"
     ] * 3
@@ -111,25 +109,15 @@ def test_a_look_at_nothing_that_exists_finds_nothing(world: World) -> None:
         ReadSet(
             (GROUP, SERVICE),
             groups=(GROUP,),
-            errors=(GROUP,),
             healths=(SERVICE,),
             templates_of="tiny",
         )
     )
-    assert (dict(seen.bodies), seen.instances, seen.errors, seen.health) == (
+    assert (dict(seen.bodies), seen.instances, seen.health) == (
         {GROUP: None, SERVICE: None},
-        {GROUP: ()},
         {GROUP: ()},
         {},
     )
-
-
-def test_creation_errors_are_read_when_asked_for(world: World) -> None:
-    world.cloud.stock_outs[REGION] = {}
-    world.make(CHECK, TEMPLATE, GROUP)
-    world.clock.sleep(60)
-    seen = world.compute.observe(ReadSet((GROUP,), groups=(GROUP,), errors=(GROUP,)))
-    assert "POOL_EXHAUSTED" in seen.errors[GROUP][0]["error"]["code"]
 
 
 @pytest.mark.parametrize("workers", [1, 8])
@@ -137,7 +125,8 @@ def test_reading_side_by_side_finds_the_same(workers: int) -> None:
     world = given.world(workers=workers)
     world.make(CHECK, TEMPLATE, GROUP)
     keys = (GROUP, CHECK, SERVICE, TEMPLATE)
-    assert [bool(body) for body in world.compute.read(keys).values()] == [True, True, False, True]
+    seen = world.compute.observe(ReadSet(keys)).bodies
+    assert [bool(body) for body in seen.values()] == [True, True, False, True]
 
 
 def test_long_lists_are_read_to_their_end(world: World) -> None:
@@ -192,11 +181,12 @@ def test_a_list_that_lacks_a_region_is_no_list() -> None:
 
 
 def test_every_collection_can_be_made_and_removed(model: World) -> None:
-    assert all(model.compute.read(BODIES).values())
+    everything = ReadSet(tuple(BODIES))
+    assert all(model.compute.observe(everything).bodies.values())
     for key in reversed(BODIES):
         model.do(delete(key))
         model.clock.sleep(120)
-    assert not any(model.compute.read(BODIES).values())
+    assert not any(model.compute.observe(everything).bodies.values())
 
 
 CHANGES: list[tuple[Key, str, Body, Body]] = [
@@ -456,9 +446,8 @@ def test_the_same_works_over_http_with_many_workers_and_no_credentials(endpoint:
         for key in keys
     ]
     assert all(compute.wait(operation, until) for operation in operations)
-    assert [body["name"] for body in compute.read(keys).values() if body] == [
-        key.name for key in keys
-    ]
+    seen = compute.observe(ReadSet(tuple(keys))).bodies
+    assert [body["name"] for body in seen.values() if body] == [key.name for key in keys]
 
 
 # ---- Answers by hand, where the stand-in is too well behaved

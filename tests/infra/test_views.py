@@ -11,7 +11,7 @@ from infra.fleet.model import Body, Snapshot
 from infra.fleet.observe import observe
 from infra.fleet.plan import full_reads, outputs, plan
 from rollout.model import Health, VersionView
-from tests.infra.build import NOON, REGION, SERVER, World, release, target
+from tests.infra.build import REGION, SERVER, World, release, target
 
 GROUP = naming.group("tiny", "blue", REGION)
 SERVICE = naming.backend_service("tiny", "blue")
@@ -38,10 +38,9 @@ def seen(
     body: Body | None,
     *instances: Body,
     health: list[Body] | None = None,
-    errors: tuple[Body, ...] = (),
 ) -> Snapshot:
     answers = {} if health is None else {SERVICE: tuple(health)}
-    return Snapshot({GROUP: body}, {GROUP: instances}, {GROUP: errors}, answers)
+    return Snapshot({GROUP: body}, {GROUP: instances}, answers)
 
 
 def healths(snapshot: Snapshot) -> list[Health]:
@@ -178,21 +177,6 @@ def test_an_instance_that_cannot_be_made_says_why() -> None:
 def test_an_instance_on_its_way_out_has_no_template() -> None:
     leaving = managed(0, currentAction="DELETING", version={})
     assert observe(seen(manager(), leaving), "tiny").groups[0].instances[0].template is None
-
-
-def test_errors_from_before_are_left_out() -> None:
-    errors = (
-        {
-            "timestamp": "2026-01-01T03:59:59.000-08:00",
-            "error": {"code": "QUOTA_EXCEEDED", "message": "old"},
-        },
-        {
-            "timestamp": "2026-01-01T12:00:01.000+00:00",
-            "error": {"code": "QUOTA_EXCEEDED", "message": "new"},
-        },
-    )
-    group = observe(seen(manager(), errors=errors), "tiny", since=NOON).groups[0]
-    assert [(problem.reason, problem.message) for problem in group.problems] == [("quota", "new")]
 
 
 def test_what_is_left_beside_the_groups_is_named_until_nothing_is() -> None:

@@ -49,7 +49,6 @@ def changes_made(story: Scenario) -> dict[str, int]:
         ".aggregatedList",
         ".getHealth",
         ".listManagedInstances",
-        ".listErrors",
         ".wait",
     )
     return {
