@@ -15,8 +15,8 @@ from infra.store.documents import State, from_document
 from infra.store.port import Create, Document, Replace, Write
 from infra.wiring import World
 from rollout.model import Release
-from rollout.policy.policy import (
-    Policy,
+from rollout.policy.policy import Policy
+from rollout.policy.usage import (
     Usage,
     competing,
     live_releases,
@@ -64,11 +64,11 @@ def last_admission(world: World, policy: Policy) -> Document | None:
     """The record of the release that was let in last. It is read before `quota_violations` adds up, and
     replaced together with the model's document: of two releases that are accepted at once only one
     is, and the other is looked at anew."""
-    return world.store.get(ADMISSION) if policy.is_about_the_project else None
+    return world.store.get(ADMISSION) if policy.has_project_caps else None
 
 
 def admit(policy: Policy, last: Document | None, model: str, release: Release) -> tuple[Write, ...]:
-    if not policy.is_about_the_project:
+    if not policy.has_project_caps:
         return ()
     data = {"model": model, "generation": release.generation, "event_id": release.event_id}
     return (Replace(ADMISSION, data, last.version) if last else Create(ADMISSION, data),)
@@ -81,7 +81,7 @@ def _crowded(
     grows: tuple[Specs, Specs],
     counts: Callable[[State], Specs],
 ) -> tuple[str, ...]:
-    if not policy.is_about_the_project:
+    if not policy.has_project_caps:
         return ()
     others = tuple(_others(world, state.desired.model))
     if len(others) > MOST_MODELS:

@@ -12,14 +12,16 @@ from datetime import datetime
 
 from handlers import admission
 from infra.bus.envelope import Payload
+from infra.settings import POLICY, load_project_policy
 from infra.store import repository
 from infra.store.documents import State, release_from_document
 from infra.store.repository import Refuse
 from infra.wiring import World
 from rollout.model import Command, Release, Settled, Transition
-from rollout.policy.policy import Policy, violations
+from rollout.policy.caps import violations
+from rollout.policy.policy import Policy
+from rollout.spec.compatibility import incompatible
 from rollout.spec.message import CommandGiven
-from rollout.spec.model import incompatible
 
 
 def record_command(
@@ -68,9 +70,7 @@ def _policy(world: World, state: State, asked: CommandGiven) -> Policy:
     is_held = asked.command == "rollback" and (
         asked.version or isinstance(state.rollout.phase, Settled)
     )
-    return (
-        repository.policy(world, world.store.get_many([repository.POLICY])) if is_held else Policy()
-    )
+    return load_project_policy(world.store, world.store.get_many([POLICY])) if is_held else Policy()
 
 
 def _goals(

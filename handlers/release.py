@@ -19,6 +19,7 @@ from handlers.command import record_command
 from handlers.redaction import redact_message
 from infra.bus.envelope import Message, Payload, Unreadable, payload, received
 from infra.fleet.resources import instance_template
+from infra.settings import POLICY, load_project_policy
 from infra.store import repository
 from infra.store.documents import State, release_from_document, release_to_document
 from infra.store.port import Conflict, Create, Put, Unstorable, Write
@@ -26,7 +27,9 @@ from infra.store.repository import Refuse, StoredState
 from infra.wiring import World
 from rollout.commands import superseded
 from rollout.model import Desired, Release, Transition
-from rollout.policy.policy import Policy, violations
+from rollout.policy.caps import violations
+from rollout.policy.policy import Policy
+from rollout.spec.compatibility import incompatible
 from rollout.spec.message import (
     CommandGiven,
     Invalid,
@@ -35,7 +38,7 @@ from rollout.spec.message import (
     parse,
     resolve,
 )
-from rollout.spec.model import Spec, digest, incompatible
+from rollout.spec.model import Spec, digest
 
 RAW_CAP = 32 * 1024
 
@@ -80,7 +83,7 @@ def record_release(
     """Make the release desired. Nothing changes for a duplicate; an older release than the desired
     one is put on record as superseded; what cannot be accepted raises `Refuse`."""
     path = repository.release_path(asked.model, asked.version)
-    documents = world.store.get_many([repository.model_path(asked.model), path, repository.POLICY])
+    documents = world.store.get_many([repository.model_path(asked.model), path, POLICY])
     held = repository.stored_state(
         documents.get(repository.model_path(asked.model))
     ) or StoredState(State(Desired(asked.model)), None)
@@ -105,7 +108,7 @@ def record_release(
         )
         _save(world, held, replace(state, revision=state.revision + 1), (told,), release, sent)
         return
-    policy = repository.policy(world, documents)
+    policy = load_project_policy(world.store, documents)
     last = admission.last_admission(world, policy)
     _check(
         state,

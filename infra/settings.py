@@ -1,19 +1,38 @@
-"""The price table that comes with Slipway, read when a policy first caps a cost.
+"""Loads the project's policy and prices from the documents `settings/policy` and `settings/prices`.
 
-Called by `infra/store/repository.py`. Its numbers are rough and dated, as
-`rollout/policy/prices.json` says itself; the document `settings/prices` goes before them."""
+Called by the handlers that check a policy. The price table that ships with Slipway
+(`rollout/policy/prices.json`) is rough and dated; `settings/prices` overrides it."""
 
 from __future__ import annotations
 
 import json
 import pkgutil
+from collections.abc import Mapping
 from functools import cache
 
+from infra.signatures import is_signed
+from infra.store.port import Document, Store
+from rollout.policy.policy import Policy, load_policy
 from rollout.policy.prices import Prices, load_prices
+
+POLICY = "settings/policy"
+PRICES = "settings/prices"
+
+
+def load_project_policy(store: Store, documents: Mapping[str, Document]) -> Policy:
+    """The policy among documents already read; without one, nothing is capped. Prices are read only
+    if the policy caps a cost."""
+    document = documents.get(POLICY)
+
+    def prices() -> Prices:
+        overrides = store.get(PRICES)
+        return load_prices(default_prices(), overrides.data if overrides else None)
+
+    return load_policy(document.data if document else None, prices, is_signed)
 
 
 @cache
 def default_prices() -> Prices:
-    return load_prices(
-        Prices(), json.loads(pkgutil.get_data("rollout.policy", "prices.json") or b"{}")
-    )
+    """The price table that ships with Slipway."""
+    data = pkgutil.get_data("rollout.policy", "prices.json") or b"{}"
+    return load_prices(Prices(), json.loads(data))

@@ -42,7 +42,7 @@ from rollout.model import (
     phase_name,
     step_name,
 )
-from rollout.spec.model import incompatible
+from rollout.spec.compatibility import incompatible
 from rollout.strategies import rolling
 
 REQUEUE_AFTER = timedelta(seconds=5)

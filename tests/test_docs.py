@@ -21,7 +21,8 @@ from infra.fleet import naming
 from infra.signatures import is_signed
 from infra.store.documents import State, to_document
 from rollout import model
-from rollout.policy.policy import Policy, load_policy, violations
+from rollout.policy.caps import violations
+from rollout.policy.policy import Policy, load_policy
 from rollout.spec.message import CommandGiven, ReleaseRequested, decode_json, parse, resolve
 from rollout.spec.model import Spec
 from rollout.strategies import rolling

@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 from infra.fleet.inventory import GLOBAL, REGIONAL, list_inventory, owned_by_model
 from infra.fleet.model import Body, Key, Snapshot
 from infra.fleet.plan import full_reads, plan
-from infra.store import repository
+from infra.settings import POLICY, load_project_policy
 from infra.store.documents import State, UnknownSchema, from_document
 from infra.wiring import World
 from rollout.advance import target_of
 from rollout.model import Observed, Settled
-from rollout.policy.policy import Policy, clamp
+from rollout.policy.caps import clamp
+from rollout.policy.policy import Policy
 
 PAGE = 200
 
@@ -29,7 +30,7 @@ def find_drifted(world: World) -> tuple[str, ...]:
     if not states:
         return ()
     policy, found = (
-        repository.policy(world, world.store.get_many([repository.POLICY])),
+        load_project_policy(world.store, world.store.get_many([POLICY])),
         list_inventory(world.compute),
     )
     owns = owned_by_model(found, (state.desired.model for state in states))

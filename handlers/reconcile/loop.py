@@ -28,6 +28,7 @@ from infra.compute.apply import apply
 from infra.fleet.model import Action, Applied, Failed, Pending, Plan, Result, Snapshot
 from infra.fleet.observe import observe, outputs
 from infra.fleet.plan import plan
+from infra.settings import POLICY, load_project_policy
 from infra.store import repository
 from infra.store.documents import State
 from infra.store.port import Conflict, Document, Unavailable, Write
@@ -47,7 +48,8 @@ from rollout.model import (
     Transition,
     phase_name,
 )
-from rollout.policy.policy import Policy, clamp, violations
+from rollout.policy.caps import clamp, violations
+from rollout.policy.policy import Policy
 
 BUDGET = timedelta(seconds=45)
 RETRY = timedelta(seconds=5)
@@ -109,7 +111,7 @@ class Worker:
     def _look(self) -> datetime | None:
         """One pass. Answers when to look again; None when there is nothing to wait for."""
         world, now = self.world, self.world.clock.now()
-        documents = world.store.get_many([repository.model_path(self.model), repository.POLICY])
+        documents = world.store.get_many([repository.model_path(self.model), POLICY])
         held = self._read(documents.get(repository.model_path(self.model)))
         if held is None or lease.is_held_by_other(held.state.lease, self.token, now):
             return None
@@ -307,7 +309,7 @@ def _policy(world: World, documents: Mapping[str, Document], state: State) -> Po
     """A policy that cannot be read stops every turn but those on the way back and out: what those
     ask for, none forbids."""
     try:
-        return repository.policy(world, documents)
+        return load_project_policy(world.store, documents)
     except ValueError:
         rollout, desired = state.rollout, state.desired
         is_leaving = isinstance(rollout.phase, RollingBack | Retiring) or (

@@ -16,20 +16,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from infra.settings import default_prices
-from infra.signatures import is_signed
 from infra.store.documents import State, from_document, release_to_document, to_document
 from infra.store.port import Conflict, Create, Delete, Document, Put, Replace, Write
 from infra.wiring import World
 from rollout.model import Release, Transition
-from rollout.policy.policy import Policy, load_policy
-from rollout.policy.prices import Prices, load_prices
 
 WAKEUPS = "model-wakeups"
 STATUS = "model-rollout-status"
 DEAD_LETTERS = "model-releases-dead"
-POLICY = "settings/policy"
-PRICES = "settings/prices"
 MAX_RECENT_EVENTS = 50
 OUTBOX_GRACE = timedelta(seconds=30)
 TRIES = 20
@@ -53,18 +47,6 @@ class StoredState:
 
 def stored_state(document: Document | None) -> StoredState | None:
     return StoredState(from_document(document.data), document.version) if document else None
-
-
-def policy(world: World, documents: Mapping[str, Document]) -> Policy:
-    """The policy among documents that were read; none at all is one that caps nothing. Prices are
-    read if it caps a cost."""
-    document = documents.get(POLICY)
-
-    def prices() -> Prices:
-        own = world.store.get(PRICES)
-        return load_prices(default_prices(), own.data if own else None)
-
-    return load_policy(document.data if document else None, prices, is_signed)
 
 
 def load_state(world: World, model: str) -> StoredState | None:

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from rollout.spec import types
-from rollout.spec.problems import Invalid, SpecProblem, redact
+from rollout.spec.problems import Invalid
 from rollout.spec.types import Allowed, Otherwise
 from rollout.spec.validation import freeze, validate
 
@@ -473,48 +473,3 @@ def digest(spec: Spec) -> str:
     return hashlib.sha256(
         json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
     ).hexdigest()
-
-
-# ---- What one group can take
-
-
-_FIXED = {
-    "placement.region": "a group cannot move to another region",
-    "placement.zones": "a group's zones are fixed when it is made",
-    "machine.network": "a group's templates must all use one network",
-    "machine.subnetwork": "a group's templates must all use one subnetwork",
-    "serving.port": "the group's named port is one for old and new instances",
-    "serving.readiness_path": "the readiness check is one for old and new instances",
-    "serving.liveness_path": "the liveness check is one for old and new instances",
-    "traffic.exposure": (
-        "health is judged by the load balancer or by the group, one for old and new instances"
-    ),
-}
-
-
-def incompatible(stable: Spec, candidate: Spec) -> tuple[SpecProblem, ...]:
-    """What a rolling swap from `stable` to `candidate` cannot change, because both share one group
-    for a while."""
-    return tuple(
-        SpecProblem(
-            path,
-            f"must stay {_told(path, before)} ({why}); retire the model first, or release it under"
-            " another name",
-            _told(path, after),
-        )
-        for path, why in _FIXED.items()
-        for before, after in [(_at(stable, path), _at(candidate, path))]
-        if before != after
-    )
-
-
-def _at(spec: Spec, path: str) -> object:
-    section, field = path.split(".")
-    value: object = getattr(getattr(spec, section), field)
-    return sorted(value) if isinstance(value, tuple) else value
-
-
-def _told(path: str, value: object) -> str:
-    if isinstance(value, list):
-        return json.dumps(value) if value else "unnamed"
-    return "unset" if value is None else redact(path, value)

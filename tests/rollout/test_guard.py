@@ -12,19 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.model import Baking, Command, Desired, Rollout, Stepping, Target
-from rollout.policy.policy import (
-    OWN_BOOT_IMAGES,
-    Policy,
+from rollout.policy.caps import DEFAULT_BOOT_IMAGES, clamp, violations
+from rollout.policy.policy import Policy, load_policy
+from rollout.policy.prices import Prices, cost_per_hour, load_prices
+from rollout.policy.usage import (
     Usage,
-    clamp,
     competing,
     live_releases,
-    load_policy,
     max_usage,
     quota_violations,
-    violations,
 )
-from rollout.policy.prices import Prices, cost_per_hour, load_prices
 from rollout.spec.model import Spec
 from rollout.strategies.rolling import Step, Swap, steady_group, swap_group
 from tests.rollout.build import NOON, release
@@ -157,7 +154,7 @@ def test_a_start_up_script_is_no_allowed_image() -> None:
 
 def test_boot_images_that_slipway_takes_by_itself_need_no_place_on_the_list() -> None:
     policy = Policy(images=("eu-docker.pkg.dev/p/",))
-    for name in OWN_BOOT_IMAGES:
+    for name in DEFAULT_BOOT_IMAGES:
         assert violations(policy, spec_with_boot_image(name)) == ()
     assert (
         violations(

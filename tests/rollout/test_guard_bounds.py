@@ -10,18 +10,16 @@ from typing import Any
 import pytest
 
 from rollout.model import Command, Desired, Rollout, Target
-from rollout.policy.policy import (
-    Policy,
+from rollout.policy.caps import clamp, violations
+from rollout.policy.policy import Policy, load_policy
+from rollout.policy.prices import Prices
+from rollout.policy.usage import (
     Usage,
-    clamp,
     competing,
     live_releases,
-    load_policy,
     max_usage,
     quota_violations,
-    violations,
 )
-from rollout.policy.prices import Prices
 from rollout.spec.model import Spec
 from rollout.strategies.rolling import steady_group
 from tests.rollout.build import NOON, release
@@ -97,12 +95,10 @@ def test_a_project_is_full_at_its_cap_and_not_below(
 @pytest.mark.parametrize(
     "cap", ["max_project_instances", "max_project_accelerators", "max_project_cost_per_hour"]
 )
-def test_a_policy_is_about_the_project_with_any_cap_on_it(cap: str) -> None:
+def test_a_policy_has_project_caps_with_any_cap_on_it(cap: str) -> None:
     limits: dict[str, Any] = {cap: 0}
-    assert Policy(**limits).is_about_the_project
-    assert not Policy(
-        max_instances=1, max_accelerators=1, max_cost_per_hour=1.0
-    ).is_about_the_project
+    assert Policy(**limits).has_project_caps
+    assert not Policy(max_instances=1, max_accelerators=1, max_cost_per_hour=1.0).has_project_caps
 
 
 # ---- Caps of a model

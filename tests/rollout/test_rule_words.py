@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from rollout.spec.compatibility import incompatible
 from rollout.spec.message import Invalid, ReleaseRequested, parse, resolve
-from rollout.spec.model import Sections, Spec, incompatible
+from rollout.spec.model import Sections, Spec
 from rollout.spec.rules import RuleContext
 
 IMAGE = "us-docker.pkg.dev/p/r/tiny:1"

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from rollout.spec.compatibility import incompatible
 from rollout.spec.merge import merge
 from rollout.spec.message import Invalid, ReleaseRequested, resolve
 from rollout.spec.model import (
@@ -19,7 +20,6 @@ from rollout.spec.model import (
     Spec,
     digest,
     dump,
-    incompatible,
     load,
 )
 

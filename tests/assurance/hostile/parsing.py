@@ -25,8 +25,9 @@ from infra.bus.envelope import (
 )
 from infra.fleet.resources import instance_template
 from infra.fleet.resources.instance_template import metadata, user_data
+from rollout.spec.compatibility import incompatible
 from rollout.spec.message import Invalid, ReleaseRequested, decode_json, parse, resolve
-from rollout.spec.model import Spec, digest, dump, incompatible, load
+from rollout.spec.model import Spec, digest, dump, load
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STRUCTURED = {"content-type": "application/cloudevents+json; charset=utf-8"}
