@@ -23,7 +23,7 @@ from google.cloud import compute_v1
 from bench import traffic
 from bench.results import Row, row
 from compute_emulator import Cloud, InProcessAdapter, VirtualClock
-from compute_emulator.wire import Request, answer
+from compute_emulator.api.wire import Request, answer
 
 PROJECT, REGION = "demo", "us-central1"
 BASE = f"/compute/v1/projects/{PROJECT}"

@@ -145,7 +145,7 @@ def _load(url: str, seconds: float) -> dict[str, Any]:
     command = [
         sys.executable,
         "-m",
-        "compute_emulator.traffic.load",
+        "compute_emulator.traffic.load_generator",
         url,
         "--seconds",
         str(seconds),

@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.results import Row, row
 from bench.setting import release_message
-from compute_emulator.call_log import LoggedCall
+from compute_emulator.engine.call_log import LoggedCall
 from handlers.reconcile.loop import reconcile
 from tests.scenario import MortalAdapter, MortalBus, MortalStore, Scenario
 

@@ -228,7 +228,7 @@ class Scenario:
         session = requests.Session()
         session.mount("http://", InProcessAdapter(self.cloud))
         answer = session.post(
-            f"http://compute.emulator/src/compute_emulator/v1/projects/{PROJECT}/{collection}",
+            f"http://compute.local/compute/v1/projects/{PROJECT}/{collection}",
             json=body,
         )
         assert answer.ok, answer.text

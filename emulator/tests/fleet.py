@@ -9,7 +9,7 @@ from typing import Any
 from google.cloud import compute_v1
 
 from compute_emulator import Cloud, VirtualClock
-from compute_emulator.groups import Group, group_at
+from compute_emulator.engine.groups import Group, group_at
 from compute_emulator.keys import Key
 from emulator.tests.clients import PROJECT, REGION, Clients, backend_service, health_check, template
 

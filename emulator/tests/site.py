@@ -15,8 +15,8 @@ import requests
 from google.cloud import compute_v1
 
 from compute_emulator.keys import Key
-from compute_emulator.traffic.load import Report, load
-from compute_emulator.traffic.plane import DataPlane
+from compute_emulator.traffic.data_plane import DataPlane
+from compute_emulator.traffic.load_generator import Report, load
 from emulator.tests.clients import PROJECT
 from emulator.tests.fleet import Fleet
 

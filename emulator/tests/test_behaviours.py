@@ -9,8 +9,8 @@ import pytest
 from google.cloud import compute_v1
 
 from compute_emulator import Cloud, VirtualClock
-from compute_emulator.behaviour import Behaviour, behaviour_for
-from compute_emulator.instance_controls import affect
+from compute_emulator.control.behaviours import Behaviour, behaviour_for
+from compute_emulator.control.instances import affect
 from emulator.tests.clients import Clients
 from emulator.tests.fleet import Fleet, policy, version
 

@@ -11,17 +11,19 @@ import requests
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from compute_emulator import Cloud, VirtualClock, control, serve, wire
+from compute_emulator import Cloud, VirtualClock, serve
 from compute_emulator.__main__ import main
-from compute_emulator.cloud import SNAPSHOTS
+from compute_emulator.api import wire
+from compute_emulator.control import dispatch
+from compute_emulator.control.config_file import configure
+from compute_emulator.engine.cloud import SNAPSHOTS
 from compute_emulator.errors import JsonObject
-from compute_emulator.settings import configure
 from emulator.tests.clients import PROJECT, Clients, health_check
 
 
 def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, Any]:
     sent = b"" if body is None else json.dumps(body).encode()
-    answered = control.answer(cloud, wire.Request(http, f"/control{path}", sent))
+    answered = dispatch.answer(cloud, wire.Request(http, f"/control{path}", sent))
     return answered.status, json.loads(answered.body)
 
 
@@ -223,7 +225,7 @@ def test_instances_are_counted_by_template(cloud: Cloud, monkeypatch: pytest.Mon
         {"name": "b", "group": "fleet", "template": "v2"},
         {"name": "c", "group": "other", "template": "v2"},
     ]
-    monkeypatch.setattr("compute_emulator.cloud.SNAPSHOTS", [lambda cloud: records])
+    monkeypatch.setattr("compute_emulator.engine.cloud.SNAPSHOTS", [lambda cloud: records])
     assert SNAPSHOTS is not None
     assert ask(cloud, "GET", "/instances")[1]["by_template"] == {"v1": 1, "v2": 2}
     assert ask(cloud, "GET", "/instances?group=fleet")[1]["by_template"] == {"v1": 1, "v2": 1}

@@ -15,9 +15,11 @@ import pytest
 import requests
 from google.cloud import compute_v1
 
-from compute_emulator import Cloud, VirtualClock, control, wire
-from compute_emulator.instance_controls import affect
-from compute_emulator.traffic.plane import LOOK_SECONDS
+from compute_emulator import Cloud, VirtualClock
+from compute_emulator.api import wire
+from compute_emulator.control import dispatch
+from compute_emulator.control.instances import affect
+from compute_emulator.traffic.data_plane import LOOK_SECONDS
 from emulator.tests.clients import PROJECT, Clients
 from emulator.tests.fleet import Fleet, version
 from emulator.tests.site import SERVICES, Site, site, until
@@ -36,7 +38,7 @@ def here(fleet: Fleet) -> Iterator[Site]:
 
 def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> Any:
     sent = b"" if body is None else json.dumps(body).encode()
-    return json.loads(control.answer(cloud, wire.Request(http, f"/control{path}", sent)).body)
+    return json.loads(dispatch.answer(cloud, wire.Request(http, f"/control{path}", sent)).body)
 
 
 def matcher(**members: Any) -> dict[str, Any]:
@@ -441,7 +443,7 @@ def test_the_load_generator_reports_what_came_back(here: Site) -> None:
     command = [
         sys.executable,
         "-m",
-        "compute_emulator.traffic.load",
+        "compute_emulator.traffic.load_generator",
         here.url,
         "--seconds",
         "0.5",

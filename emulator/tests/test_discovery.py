@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from compute_emulator import answers, collections, discovery, schema
-from compute_emulator.call import HANDLERS
+from compute_emulator.api import collections, discovery, request_schema, response_schema
+from compute_emulator.api.call import HANDLERS
 from compute_emulator.errors import BadRequest, Invalid
 
 
@@ -50,16 +50,18 @@ def test_a_methods_subject_is_read_from_its_url() -> None:
 
 def test_sixty_four_bit_numbers_become_strings_and_nulls_are_dropped() -> None:
     body = {"properties": {"disks": [{"initializeParams": {"diskSizeGb": 50}, "source": None}]}}
-    cleaned = schema.clean("InstanceTemplate", body)
+    cleaned = request_schema.clean("InstanceTemplate", body)
     assert cleaned["properties"]["disks"] == [{"initializeParams": {"diskSizeGb": "50"}}]
 
 
 def test_a_patch_keeps_nulls_because_they_clear() -> None:
-    assert schema.clean("UrlMap", {"defaultService": None}, merge=True) == {"defaultService": None}
+    assert request_schema.clean("UrlMap", {"defaultService": None}, merge=True) == {
+        "defaultService": None
+    }
 
 
 def test_resource_urls_are_kept_on_googles_host() -> None:
-    cleaned = schema.clean(
+    cleaned = request_schema.clean(
         "TargetHttpProxy",
         {"urlMap": "http://127.0.0.1:9100/compute/v1/projects/p/global/urlMaps/u"},
     )
@@ -68,18 +70,20 @@ def test_resource_urls_are_kept_on_googles_host() -> None:
 
 @pytest.mark.parametrize("sent", ["-_-_-_-_-_8=", "+/+/+/+/+/8="])
 def test_fingerprints_compare_in_either_alphabet(sent: str) -> None:
-    assert schema.clean("UrlMap", {"fingerprint": sent}) == {"fingerprint": "-_-_-_-_-_8="}
+    assert request_schema.clean("UrlMap", {"fingerprint": sent}) == {"fingerprint": "-_-_-_-_-_8="}
 
 
 def test_a_nested_mistake_names_its_place() -> None:
     with pytest.raises(BadRequest, match=r"resource\.updatePolicy\.maxSurge\.fixed"):
-        schema.clean("InstanceGroupManager", {"updatePolicy": {"maxSurge": {"fixed": "three"}}})
+        request_schema.clean(
+            "InstanceGroupManager", {"updatePolicy": {"maxSurge": {"fixed": "three"}}}
+        )
     with pytest.raises(Invalid, match=r"resource\.updatePolicy\.type"):
-        schema.clean("InstanceGroupManager", {"updatePolicy": {"type": "EAGER"}})
+        request_schema.clean("InstanceGroupManager", {"updatePolicy": {"type": "EAGER"}})
 
 
 def test_a_wrong_answer_is_seen() -> None:
-    wrong = answers.problems(
+    wrong = response_schema.problems(
         "HealthCheck", {"kind": "compute#healthCheck", "id": 7, "colour": "red", "name": "hc"}
     )
     assert any("HealthCheck.id" in each for each in wrong)

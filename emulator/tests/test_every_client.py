@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1
 
-from compute_emulator import VirtualClock, discovery
-from compute_emulator.call import HANDLERS
-from compute_emulator.instance_controls import affect
+from compute_emulator import VirtualClock
+from compute_emulator.api import discovery
+from compute_emulator.api.call import HANDLERS
+from compute_emulator.control.instances import affect
 from emulator.tests import test_every_group_method, test_every_method
 from emulator.tests.clients import PROJECT, Clients
 from emulator.tests.fleet import Fleet, version

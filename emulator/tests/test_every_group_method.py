@@ -12,7 +12,8 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from compute_emulator import VirtualClock, discovery
+from compute_emulator import VirtualClock
+from compute_emulator.api import discovery
 from emulator.tests.clients import PROJECT, REGION, Clients
 from emulator.tests.fleet import Fleet, policy, version
 

@@ -14,9 +14,10 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from compute_emulator import Cloud, VirtualClock, discovery
-from compute_emulator.call import HANDLERS
-from compute_emulator.wire import Request, answer
+from compute_emulator import Cloud, VirtualClock
+from compute_emulator.api import discovery
+from compute_emulator.api.call import HANDLERS
+from compute_emulator.api.wire import Request, answer
 from emulator.tests.clients import PROJECT, REGION, Clients, backend_service, health_check, template
 from emulator.tests.fleet import Fleet
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from compute_emulator import Cloud, VirtualClock, discovery, wire
-from compute_emulator.call import HANDLERS
-from compute_emulator.discovery import Method
+from compute_emulator import Cloud, VirtualClock
+from compute_emulator.api import discovery, wire
+from compute_emulator.api.call import HANDLERS
+from compute_emulator.api.discovery import Method
 from emulator.tests.clients import PROJECT, REGION
 
 SCHEMAS = discovery.document()["schemas"]

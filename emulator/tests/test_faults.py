@@ -13,11 +13,13 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from compute_emulator import Cloud, VirtualClock, control, stale, wire
-from compute_emulator.fault_list import WORLD, listing
-from compute_emulator.faults import CLASSES, KINDS
-from compute_emulator.instance_controls import affect
-from compute_emulator.settings import configure
+from compute_emulator import Cloud, VirtualClock
+from compute_emulator.api import stale_reads, wire
+from compute_emulator.control import dispatch
+from compute_emulator.control.config_file import configure
+from compute_emulator.control.fault_catalogue import WORLD, listing
+from compute_emulator.control.faults import CLASSES, KINDS
+from compute_emulator.control.instances import affect
 from emulator.tests.clients import PROJECT, REGION, Clients, health_check
 from emulator.tests.fleet import Fleet, policy, version
 
@@ -31,7 +33,7 @@ def fleet(clients: Clients, clock: VirtualClock) -> Fleet:
 
 def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> Any:
     sent = b"" if body is None else json.dumps(body).encode()
-    return json.loads(control.answer(cloud, wire.Request(http, f"/control{path}", sent)).body)
+    return json.loads(dispatch.answer(cloud, wire.Request(http, f"/control{path}", sent)).body)
 
 
 def running(fleet: Fleet) -> Counter[str]:
@@ -399,17 +401,17 @@ def test_a_refused_write_is_no_version_of_its_own(clients: Clients) -> None:
 def test_what_is_kept_for_stale_reads_is_bounded(
     clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (stale.VERSIONS, stale.RESOURCES) == (20, 500)  # as the README says
-    monkeypatch.setattr(stale, "RESOURCES", 50)  # as many again would take ten seconds
+    assert (stale_reads.VERSIONS, stale_reads.RESOURCES) == (20, 500)  # as the README says
+    monkeypatch.setattr(stale_reads, "RESOURCES", 50)  # as many again would take ten seconds
     make(clients)
-    write(clients, *range(10, 10 + 2 * stale.VERSIONS))
-    for number in range(stale.RESOURCES):
+    write(clients, *range(10, 10 + 2 * stale_reads.VERSIONS))
+    for number in range(stale_reads.RESOURCES):
         make(clients, f"hc-{number}")
-    assert len(clients.cloud.history) == stale.RESOURCES
+    assert len(clients.cloud.history) == stale_reads.RESOURCES
     clients.cloud.faults.add("stale_read", "compute.healthChecks.get", versions=1)
-    assert intervals(clients) == 9 + 2 * stale.VERSIONS  # how it was before is forgotten
-    write(clients, *range(10, 10 + 2 * stale.VERSIONS))
-    assert max(len(versions) for versions in clients.cloud.history.values()) == stale.VERSIONS
+    assert intervals(clients) == 9 + 2 * stale_reads.VERSIONS  # how it was before is forgotten
+    write(clients, *range(10, 10 + 2 * stale_reads.VERSIONS))
+    assert max(len(versions) for versions in clients.cloud.history.values()) == stale_reads.VERSIONS
 
 
 def test_what_was_just_made_is_not_there_yet_and_what_was_just_deleted_is_there_still(

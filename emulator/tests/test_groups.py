@@ -10,7 +10,7 @@ from google.api_core import exceptions
 from google.cloud import compute_v1
 
 from compute_emulator import Cloud, VirtualClock
-from compute_emulator.instance_controls import affect
+from compute_emulator.control.instances import affect
 from emulator.tests.clients import PROJECT, REGION, Clients
 from emulator.tests.fleet import FIXED, Fleet, policy, version
 

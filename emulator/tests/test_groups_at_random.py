@@ -8,7 +8,7 @@ import random
 import pytest
 
 from compute_emulator import Cloud, VirtualClock
-from compute_emulator.instance_controls import affect
+from compute_emulator.control.instances import affect
 from emulator.tests.clients import Clients
 from emulator.tests.fleet import Fleet, policy, version
 

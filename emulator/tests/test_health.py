@@ -6,7 +6,7 @@ import pytest
 from google.cloud import compute_v1
 
 from compute_emulator import VirtualClock
-from compute_emulator.instance_controls import affect
+from compute_emulator.control.instances import affect
 from emulator.tests.clients import PROJECT, Clients
 from emulator.tests.fleet import Fleet, version
 

@@ -20,7 +20,8 @@ from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from googleapiclient.discovery import build
 
-from compute_emulator import Cloud, ScaledClock, Server, arriving, serve
+from compute_emulator import Cloud, ScaledClock, Server, serve
+from compute_emulator.api import request
 from emulator.tests.clients import PROJECT
 
 PATH = f"/compute/v1/projects/{PROJECT}"
@@ -177,7 +178,7 @@ def test_a_body_that_cannot_be_read_is_refused_and_nothing_is_made(
 def test_a_body_that_is_too_large_is_refused_packed_or_not(
     server: Server, monkeypatch: pytest.MonkeyPatch, packed: bool
 ) -> None:
-    monkeypatch.setattr(arriving, "LARGEST_BODY", 1000)
+    monkeypatch.setattr(request, "LARGEST_BODY", 1000)
     for size, status in ((900, 200), (1001, 413)):
         body = json.dumps({"name": f"hc-{size}", "type": "TCP"}).encode().ljust(size)
         sent, headers = (

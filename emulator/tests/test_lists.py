@@ -13,10 +13,12 @@ from google.cloud import compute_v1
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compute_emulator import Cloud, VirtualClock, answers, control, wire
-from compute_emulator.call import HANDLERS
-from compute_emulator.discovery import methods
-from compute_emulator.listing import page
+from compute_emulator import Cloud, VirtualClock
+from compute_emulator.api import response_schema, wire
+from compute_emulator.api.call import HANDLERS
+from compute_emulator.api.discovery import methods
+from compute_emulator.api.listing import page
+from compute_emulator.control import dispatch
 from emulator.tests.clients import PROJECT, REGION, Clients, health_check
 from emulator.tests.fleet import Fleet
 
@@ -31,7 +33,7 @@ def get(cloud: Cloud, path: str) -> tuple[int, Any]:
 
 def zones(cloud: Cloud, states: dict[str, str]) -> None:
     body = json.dumps(states).encode()
-    assert control.answer(cloud, wire.Request("POST", "/control/zones", body)).status == 200
+    assert dispatch.answer(cloud, wire.Request("POST", "/control/zones", body)).status == 200
 
 
 @pytest.fixture
@@ -267,7 +269,7 @@ def test_a_zone_that_cannot_be_reached_fails_the_whole_unless_a_part_is_enough(
     ],
 )
 def test_an_answer_that_breaks_its_schema_is_noticed(schema: str, body: dict[str, Any]) -> None:
-    assert answers.problems(schema, body)
+    assert response_schema.problems(schema, body)
 
 
 def test_every_list_that_is_built_answers_in_its_schema_with_nothing_and_with_something(

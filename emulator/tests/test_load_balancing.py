@@ -9,7 +9,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from compute_emulator.cloud import GROUP_HEALTH, Cloud
+from compute_emulator.engine.cloud import GROUP_HEALTH, Cloud
 from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key
 from emulator.tests.clients import PROJECT, REGION, Clients, backend_service, health_check

@@ -18,7 +18,7 @@ import requests
 
 from compute_emulator import Cloud, serve
 from compute_emulator.__main__ import USE, _read, main
-from compute_emulator.settings import SETTERS
+from compute_emulator.control.config_file import SETTERS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "emulator" / "src" / "compute_emulator" / "README.md").read_text()

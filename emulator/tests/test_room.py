@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1
 
-from compute_emulator import VirtualClock, wire
+from compute_emulator import VirtualClock
+from compute_emulator.api import wire
 from compute_emulator.keys import Key
 from compute_emulator.rules.health import Answers
-from compute_emulator.traffic.choice import Chooser
-from compute_emulator.traffic.profile import Profile
-from compute_emulator.traffic.rates import weight_of
-from compute_emulator.traffic.scene import Backend, Service, Vm
+from compute_emulator.traffic.backend_rates import weight_of
+from compute_emulator.traffic.instance_choice import Chooser
+from compute_emulator.traffic.response_profile import Profile
+from compute_emulator.traffic.topology import Backend, Service, Vm
 from emulator.tests.clients import PROJECT, Clients
 from emulator.tests.fleet import Fleet
 from emulator.tests.site import Site, site

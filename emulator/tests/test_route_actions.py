@@ -15,10 +15,12 @@ import pytest
 import requests
 from google.cloud import compute_v1
 
-from compute_emulator import VirtualClock, control, wire
-from compute_emulator.traffic.choice import Chooser
-from compute_emulator.traffic.profile import Profile
-from compute_emulator.traffic.scene import Backend
+from compute_emulator import VirtualClock
+from compute_emulator.api import wire
+from compute_emulator.control import dispatch
+from compute_emulator.traffic.instance_choice import Chooser
+from compute_emulator.traffic.response_profile import Profile
+from compute_emulator.traffic.topology import Backend
 from emulator.tests.clients import Clients
 from emulator.tests.fleet import Fleet
 from emulator.tests.site import SERVICES, Site, site, until
@@ -36,7 +38,7 @@ def here(clients: Clients, clock: VirtualClock) -> Iterator[Site]:
 
 def answering(here: Site, *entries: dict[str, Any]) -> None:
     request = wire.Request("PUT", "/control/traffic", json.dumps(entries).encode())
-    assert control.answer(here.cloud, request).status == 200
+    assert dispatch.answer(here.cloud, request).status == 200
 
 
 def act(here: Site, **members: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compute_emulator.routing import route
+from compute_emulator.traffic.routing import route
 
 URL_MAP = {
     "defaultService": "default",

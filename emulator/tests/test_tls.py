@@ -16,7 +16,7 @@ from google.cloud import compute_v1
 
 from compute_emulator import VirtualClock
 from compute_emulator.keys import Key
-from compute_emulator.traffic.load import load
+from compute_emulator.traffic.load_generator import load
 from emulator.tests.clients import PROJECT, Clients
 from emulator.tests.fleet import Fleet
 from emulator.tests.site import Site, site

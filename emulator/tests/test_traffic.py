@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute_emulator.routing import rewritten, route
-from compute_emulator.traffic.choice import by_weights, retries, seconds
 from compute_emulator.traffic.headers import redirection
 from compute_emulator.traffic.http import BadMessage, Reader, Request, Response
-from compute_emulator.traffic.profile import Profile, changed
+from compute_emulator.traffic.instance_choice import by_weights, retries, seconds
+from compute_emulator.traffic.response_profile import Profile, changed
+from compute_emulator.traffic.routing import rewritten, route
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(1, 40), max_size=20))

@@ -10,8 +10,10 @@ import requests
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from compute_emulator import Cloud, VirtualClock, batch, control, serve, wire
-from compute_emulator.clock import ScaledClock
+from compute_emulator import Cloud, VirtualClock, serve
+from compute_emulator.api import batch, wire
+from compute_emulator.control import dispatch
+from compute_emulator.engine.clock import ScaledClock
 from compute_emulator.errors import Hangup
 from emulator.tests.clients import PROJECT, Clients, backend_service, health_check, template
 
@@ -20,7 +22,7 @@ PREFIX = f"/compute/v1/projects/{PROJECT}"
 
 def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, Any]:
     """A request by hand, for what Google's client would not send."""
-    answered = control.answer(
+    answered = dispatch.answer(
         cloud, wire.Request(http, path, json.dumps(body).encode() if body is not None else b"")
     )
     return answered.status, json.loads(answered.body)

@@ -6,11 +6,11 @@ by itself; see README.md."""
 
 from __future__ import annotations
 
-from compute_emulator import instance_controls, knobs, later, outages  # noqa: F401
-from compute_emulator.clock import RealClock, ScaledClock, VirtualClock
-from compute_emulator.cloud import Cloud
-from compute_emulator.in_process import InProcessAdapter
-from compute_emulator.server import Server, serve
+from compute_emulator.api.in_process import InProcessAdapter
+from compute_emulator.api.server import Server, serve
+from compute_emulator.control import instances, outages, scheduled, settings  # noqa: F401
+from compute_emulator.engine.clock import RealClock, ScaledClock, VirtualClock
+from compute_emulator.engine.cloud import Cloud
 from compute_emulator.traffic import controls as traffic_controls
 
 assert traffic_controls  # registers the controls of the data plane

@@ -14,10 +14,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from compute_emulator import Cloud, ScaledClock, Server, VirtualClock
-from compute_emulator.clock import Clock, RealClock
-from compute_emulator.coverage import as_markdown
-from compute_emulator.discovery import document
-from compute_emulator.settings import configure
+from compute_emulator.api.coverage import as_markdown
+from compute_emulator.api.discovery import document
+from compute_emulator.control.config_file import configure
+from compute_emulator.engine.clock import Clock, RealClock
 
 ABOUT = """\
 A stand-in for Google Compute Engine: regional managed instance groups that really act (boot, get healthy, surge, roll,
@@ -126,7 +126,7 @@ def _serve(server: Server, options: argparse.Namespace) -> None:
 def _data_plane(cloud: Cloud, options: argparse.Namespace) -> AbstractContextManager[object]:
     if not options.data_plane:
         return nullcontext()
-    from compute_emulator.traffic.plane import DataPlane
+    from compute_emulator.traffic.data_plane import DataPlane
 
     return DataPlane(cloud, options.data_plane_host, options.seed)
 

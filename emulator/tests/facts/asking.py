@@ -7,7 +7,8 @@ from typing import Any
 
 from google.cloud import compute_v1
 
-from compute_emulator import Cloud, wire
+from compute_emulator import Cloud
+from compute_emulator.api import wire
 from emulator.tests.clients import PROJECT, REGION
 from emulator.tests.fleet import Fleet
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1
 
-from compute_emulator.instance_controls import affect
+from compute_emulator.control.instances import affect
 from emulator.tests.clients import REGION
 from emulator.tests.facts.asking import BASE, ask, change_autoscaler, details, refusal, size_under
 from emulator.tests.facts.source import fact

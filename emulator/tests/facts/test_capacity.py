@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1
 
-from compute_emulator.capacity import Need, exceeded, stock_out
-from compute_emulator.instance_controls import affect
+from compute_emulator.control.instances import affect
+from compute_emulator.engine.capacity import Need, exceeded, stock_out
 from emulator.tests.clients import PROJECT
 from emulator.tests.facts.asking import TINY, ask, on_instances, urls
 from emulator.tests.facts.source import fact

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1
 
-from compute_emulator.instance_controls import affect
+from compute_emulator.control.instances import affect
 from emulator.tests.facts.asking import on_instances
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import Fleet, policy, version

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1
 
-from compute_emulator.instance_controls import affect
-from compute_emulator.outages import bring_up, take_down
+from compute_emulator.control.instances import affect
+from compute_emulator.control.outages import bring_up, take_down
 from emulator.tests.facts.asking import on_instances, statuses, urls
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import Fleet, policy, version

@@ -8,7 +8,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from compute_emulator import discovery
+from compute_emulator.api import discovery
 from emulator.tests.clients import PROJECT, REGION, Clients, template
 from emulator.tests.facts.asking import ask
 from emulator.tests.facts.source import fact

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from compute_emulator.rules.reserve import Spare, beyond, drawn, lacking
+from compute_emulator.rules.standby_pool import Spare, beyond, drawn, lacking
 
 STOPPED = [Spare("s-old", "STOPPED", created_at=1), Spare("s-young", "STOPPED", created_at=2)]
 SUSPENDED = [Spare("z-old", "SUSPENDED", created_at=3), Spare("z-young", "SUSPENDED", created_at=4)]

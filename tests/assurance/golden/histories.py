@@ -178,7 +178,7 @@ def _asked(story: Scenario, method: str, path: str, body: dict[str, Any]) -> Non
     session.mount("http://", InProcessAdapter(story.cloud))
     answer = session.request(
         method,
-        f"http://compute.emulator/src/compute_emulator/v1/projects/{PROJECT}/{path}",
+        f"http://compute.local/compute/v1/projects/{PROJECT}/{path}",
         json=body,
     )
     assert answer.ok, (method, path, answer.text)

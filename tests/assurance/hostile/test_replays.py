@@ -359,7 +359,7 @@ def test_what_bears_our_name_and_is_another_s_is_never_written(
     story = Scenario()
     session = requests.Session()
     session.mount("http://", InProcessAdapter(story.cloud))
-    url = f"http://compute.emulator/src/compute_emulator/v1/projects/{PROJECT}/{collection}"
+    url = f"http://compute.local/compute/v1/projects/{PROJECT}/{collection}"
     assert session.post(url, json=body | {"name": name, "description": description}).ok
     story.when_seconds_pass(5)
     before = session.get(f"{url}/{name}").json()

@@ -25,8 +25,10 @@ from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet
 
-from compute_emulator import Cloud, discovery, places, wire
+from compute_emulator import Cloud
 from compute_emulator import VirtualClock as CloudClock
+from compute_emulator.api import discovery, wire
+from compute_emulator.engine import regions
 from compute_emulator.errors import Hangup
 from handlers import release, wakeup
 from infra.bus.embedded import EmbeddedBus
@@ -43,7 +45,7 @@ from tests.assurance.simulation.memory import MemoryStore
 from tests.assurance.simulation.schedule import ERRORS, OPERATION_ERRORS, Fault, Schedule
 
 PROJECT = "demo"
-REGIONS = {name: places.REGIONS[name] for name in ("us-central1", "europe-west4")}
+REGIONS = {name: regions.REGIONS[name] for name in ("us-central1", "europe-west4")}
 LATENCY = {"compute": 0.03, "store": 0.01, "bus": 0.01}
 FUNCTION_TIMEOUT = 120.0
 ACK_DEADLINE = 60.0

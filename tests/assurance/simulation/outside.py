@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from compute_emulator.instance_controls import affect
+from compute_emulator.api.wire import Request, answer
+from compute_emulator.control.instances import affect
 from compute_emulator.keys import Key
-from compute_emulator.wire import Request, answer
 from tests.assurance.simulation.engine import Simulation
 from tests.assurance.simulation.rules import Rules
 from tests.assurance.simulation.schedule import Fault

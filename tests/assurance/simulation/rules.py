@@ -28,12 +28,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from compute_emulator.backends import service_check
-from compute_emulator.groups import Group, group_at
-from compute_emulator.instance import Instance
+from compute_emulator.engine.attached_services import services_of
+from compute_emulator.engine.backends import service_check
+from compute_emulator.engine.groups import Group, group_at
+from compute_emulator.engine.instance import Instance
 from compute_emulator.keys import Key
 from compute_emulator.rules.health import Check
-from compute_emulator.services import services_of
 from infra.store.port import Create, Put, Replace, Write
 from tests.assurance.simulation.engine import Simulation
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from compute_emulator.instance_controls import affect
+from compute_emulator.control.instances import affect
 from infra.store.sqlite import SqliteStore
 from tests.assurance.simulation import oracles
 from tests.assurance.simulation.engine import BEHAVIOUR, Simulation, quiet_logs

@@ -23,7 +23,7 @@ from random import Random
 
 from compute_emulator.errors import JsonObject
 from compute_emulator.traffic.http import Request
-from compute_emulator.traffic.scene import Backend, Service
+from compute_emulator.traffic.topology import Backend, Service
 
 CLIENT = ("CLIENT_IP", "CLIENT_IP_NO_DESTINATION")
 HASHING = ("MAGLEV", "RING_HASH")

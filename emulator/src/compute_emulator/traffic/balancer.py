@@ -20,10 +20,7 @@ from random import Random
 
 from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key, parse
-from compute_emulator.routing import Destination, rewritten, route
 from compute_emulator.traffic.affinity import Session, answered_by, session_of
-from compute_emulator.traffic.app import App
-from compute_emulator.traffic.choice import Chooser, by_weights, retries, retry_policy, seconds
 from compute_emulator.traffic.headers import (
     redirection,
     refusal,
@@ -31,8 +28,17 @@ from compute_emulator.traffic.headers import (
     with_response_headers,
 )
 from compute_emulator.traffic.http import Request, Response
+from compute_emulator.traffic.instance_app import App
+from compute_emulator.traffic.instance_choice import (
+    Chooser,
+    by_weights,
+    retries,
+    retry_policy,
+    seconds,
+)
 from compute_emulator.traffic.metrics import Labels, Metrics
-from compute_emulator.traffic.scene import Backend, Rule, Scene, Service
+from compute_emulator.traffic.routing import Destination, rewritten, route
+from compute_emulator.traffic.topology import Backend, Rule, Scene, Service
 from compute_emulator.traffic.upstream import Broken, Upstream
 
 NOBODY = ("", "", "")

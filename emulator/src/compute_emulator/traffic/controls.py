@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from compute_emulator.cloud import Cloud
-from compute_emulator.control import EXPOSITION, Query, controls
+from compute_emulator.control.dispatch import EXPOSITION, Query, controls
+from compute_emulator.engine.cloud import Cloud
 from compute_emulator.errors import JsonObject
-from compute_emulator.traffic import metrics, profile
+from compute_emulator.traffic import metrics, response_profile
 
 
 @controls(
@@ -23,7 +23,7 @@ def show_data_plane(cloud: Cloud, query: Query, body: Any) -> JsonObject:
         return {
             "on": False,
             "why": (
-                "start with --data-plane, or with compute_emulator.traffic.plane.DataPlane in a"
+                "start with --data-plane, or with compute_emulator.traffic.data_plane.DataPlane in a"
                 " program"
             ),
         }
@@ -62,7 +62,7 @@ def _entries(body: Any) -> list[Any]:
 
 def _set(cloud: Cloud, entries: list[Any]) -> list[JsonObject]:
     """In force when this returns. Raises ValueError."""
-    profile.check_entries(entries)
+    response_profile.check_entries(entries)
     cloud.traffic = entries
     if cloud.data_plane is not None:
         cloud.data_plane.refresh()

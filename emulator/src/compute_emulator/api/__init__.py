@@ -1,0 +1,1 @@
+"""The Compute v1 REST API: requests in, responses out, over HTTP or in process."""

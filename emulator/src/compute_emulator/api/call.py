@@ -1,0 +1,184 @@
+"""What a handler is given, and how it says which method it handles.
+
+    @handles("compute.regionAutoscalers.insert")
+    def insert(call: Call) -> JsonObject:
+        call.cloud.new("compute#autoscaler", call.key_in_body(), call.body)
+        return call.operation(target=call.key_in_body())
+
+A handler runs under the cloud's lock, after every event that was due, with parameters and body
+already held to the discovery document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from compute_emulator.api import discovery, listing
+from compute_emulator.api.discovery import Method
+from compute_emulator.control.faults import Fault
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.errors import JsonObject, NotFound, Required, Unreachable
+from compute_emulator.keys import Key
+
+Handler = Callable[["Call"], JsonObject]
+Decorated = TypeVar("Decorated", bound=Handler)
+HANDLERS: dict[str, Handler] = {}
+TYPED = ("instanceTemplates", "instanceGroupManagers", "instanceGroups")
+"""Collections whose operations are named in full, `compute.instanceTemplates.insert`; the others
+use the bare verb."""
+
+
+def handles(*method_ids: str) -> Callable[[Decorated], Decorated]:
+    """Register a handler for methods by their discovery id."""
+
+    def register(handler: Decorated) -> Decorated:
+        for method_id in method_ids:
+            if method_id in HANDLERS:
+                raise ValueError(f"{method_id} has a handler already")
+            HANDLERS[method_id] = handler
+        return handler
+
+    return register
+
+
+@dataclass(slots=True)
+class Call:
+    """One request. `scope` is `global`, `aggregated`, `regions/R` or `zones/Z`; `params` hold path
+    and query, typed."""
+
+    cloud: Cloud
+    method: Method
+    project: str
+    scope: str
+    params: dict[str, Any]
+    body: JsonObject = field(default_factory=dict)
+    fault: Fault | None = None
+
+    @property
+    def collection(self) -> str:
+        """The collection's word in URLs: `instanceGroupManagers`, for regional groups too."""
+        return self.method.collection
+
+    @property
+    def name(self) -> str:
+        """The resource named in the path, or empty."""
+        parameter = self.method.name_parameter
+        return str(self.params[parameter]) if parameter else ""
+
+    @property
+    def key(self) -> Key:
+        """The resource named in the path."""
+        return Key(self.scope, self.collection, self.name)
+
+    def key_in_body(self) -> Key:
+        """The resource that an insert names in its body. Raises `Required`."""
+        name = self.body.get("name")
+        if not name:
+            raise Required("resource.name")
+        return Key(self.scope, self.collection, name)
+
+    def resource(self) -> JsonObject:
+        """The resource named in the path, itself. Raises `NotFound`."""
+        return self.cloud.get(self.key)
+
+    def resource_to_change(self) -> JsonObject:
+        """As `resource`, but raises `NotReady` while an insert or delete of it still runs."""
+        resource = self.cloud.get(self.key)
+        self.cloud.ready(self.key)
+        return resource
+
+    def known_place(self) -> None:
+        """Raises `NotFound` for a region or zone that is not."""
+        place, _, name = self.scope.partition("/")
+        regions = self.cloud.regions
+        if name and not (
+            name in regions
+            if place == "regions"
+            else any(name in zones for zones in regions.values())
+        ):
+            raise NotFound(f"projects/{self.project}/{self.scope}")
+        if place == "zones" and name in self.cloud.zones_unreachable:
+            raise Unreachable(self.scope)
+
+    def operation(
+        self,
+        operation_type: str | None = None,
+        target: Key | None = None,
+        *,
+        effect: Callable[[], object] | None = None,
+        at_end: Callable[[], None] | None = None,
+        held: bool = False,
+    ) -> JsonObject:
+        """The operation that answers a mutation.
+
+        The type defaults to the method's (see `TYPED`), the target to the resource in the path.
+        `effect` happens now, `at_end` when the operation ends (an `ApiError` it raises fails the
+        operation). A `held` operation runs until `cloud.operations.finish((target.scope,
+        operation["name"]))`."""
+        if effect is not None:
+            effect()
+        fault = self.fault
+        return self.cloud.operations.start(
+            operation_type or self.operation_type(),
+            target or self.key,
+            method_id=self.method.id,
+            request_id=self.params.get("requestId"),
+            seconds=(
+                fault.seconds if fault is not None and fault.kind == "operation_latency" else None
+            ),
+            at_end=at_end,
+            held=held or (fault is not None and fault.kind == "operation_never_ends"),
+        )
+
+    def operation_type(self) -> str:
+        verb = self.method.verb
+        return f"compute.{self.collection}.{verb}" if self.collection in TYPED else verb
+
+    def page(
+        self, items: list[JsonObject], member: str = "items", view: listing.View | None = None
+    ) -> JsonObject:
+        """A list answer: filtered, ordered and cut to a page as the query asks. `view` makes what
+        is shown of an item."""
+        answer: JsonObject = {
+            "kind": discovery.kind_of(self.method.response or ""),
+            "id": f"projects/{self.project}/{self.scope}/{self.collection}",
+            "selfLink": self.cloud.link(self.scope, self.collection, "").rstrip("/"),
+        }
+        return answer | listing.page(items, self.params, member, view)
+
+    def aggregate(
+        self, items_by_scope: dict[str, list[JsonObject]], view: listing.View | None = None
+    ) -> JsonObject:
+        """An aggregated list answer, with the warning Google gives for scopes that have nothing.
+
+        Zones that cannot be reached fail it (503) unless `returnPartialSuccess` is asked for.
+        """
+        scopes = self.scopes()
+        unreachable = sorted(scopes & {f"zones/{zone}" for zone in self.cloud.zones_unreachable})
+        if unreachable and str(self.params.get("returnPartialSuccess", "")).lower() != "true":
+            raise Unreachable(unreachable[0])
+        answer: JsonObject = {
+            "kind": discovery.kind_of(self.method.response or ""),
+            "id": f"projects/{self.project}/aggregated/{self.collection}",
+            "selfLink": self.cloud.link("aggregated", self.collection, "").rstrip("/"),
+        }
+        if unreachable:
+            answer["unreachables"] = [f"projects/{self.project}/{scope}" for scope in unreachable]
+        shown = sorted(scopes)
+        return answer | listing.aggregate(
+            items_by_scope, self.params, self.collection, shown, view, unreachable
+        )
+
+    def scopes(self) -> set[str]:
+        """Where the collection may be: all scopes of its kinds, or of every kind if
+        `includeAllScopes` says so."""
+        kinds = discovery.places_of(self.collection)
+        if self.params.get("includeAllScopes"):
+            kinds = frozenset(("global", "regions", "zones"))
+        found = {"global"} if "global" in kinds else set()
+        if "regions" in kinds:
+            found |= {f"regions/{region}" for region in self.cloud.regions}
+        if "zones" in kinds:
+            found |= {f"zones/{zone}" for zones in self.cloud.regions.values() for zone in zones}
+        return found

@@ -1,0 +1,263 @@
+"""Regional autoscalers: the resource, its defaults, and what a policy may not ask for. One
+autoscaler a group.
+
+What an autoscaler then does is in `autoscaling.py`. Source: Compute API reference,
+regionAutoscalers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+from compute_emulator.api.call import Call, handles
+from compute_emulator.api.collections import standard
+from compute_emulator.api.group_policies import is_stateful
+from compute_emulator.engine.autoscaling import ERRORS, Autoscaler, autoscaler_at, schedule_of
+from compute_emulator.engine.cloud import REFERENCES, Cloud
+from compute_emulator.engine.groups import group_at
+from compute_emulator.errors import InUse, Invalid, JsonObject, NotFound, Required
+from compute_emulator.keys import Key
+from compute_emulator.rules.schedules import schedule_problem
+
+MOST_METRICS, MOST_SCHEDULES = 5, 128
+DEFAULT_MIN = 2
+POLICY = "resource.autoscalingPolicy"
+
+
+def complete(call: Call, resource: JsonObject) -> None:
+    _target(call, resource)
+    policy = resource.get("autoscalingPolicy")
+    if not policy:
+        raise Required(POLICY)
+    _limits(policy)
+    policy.setdefault("coolDownPeriodSec", 60)
+    policy.setdefault("mode", "ON")
+    _signals(policy)
+    _schedules(policy)
+    window = (policy.get("scaleInControl") or {}).get("timeWindowSec")
+    if window is not None and not 60 <= window <= 3600:
+        raise Invalid(
+            f"{POLICY}.scaleInControl.timeWindowSec", window, "Must be between 60 and 3600."
+        )
+
+
+def _target(call: Call, resource: JsonObject) -> None:
+    """The group must exist in the region and have no other autoscaler."""
+    if not resource.get("target"):
+        raise Required("resource.target")
+    key = call.cloud.refer("resource.target", resource["target"], "instanceGroupManagers")
+    if key.scope != call.scope:
+        raise Invalid(
+            "resource.target", resource["target"], "The group must be in the autoscaler's region."
+        )
+    group = group_at(call.cloud, key)
+    other = group.autoscaler if group is not None else None
+    if other is not None and other.name != resource["name"]:
+        raise InUse("instance_group_manager", call.cloud.path(key), call.cloud.path(other))
+    shape = call.cloud.get(key)["distributionPolicy"]["targetShape"]
+    if shape not in ("EVEN", "BALANCED"):
+        raise Invalid(
+            "resource.target",
+            resource["target"],
+            f"A group of target shape {shape} cannot be autoscaled.",
+        )
+    if group is not None and is_stateful(group):
+        raise Invalid(
+            "resource.target", resource["target"], "A stateful group cannot be autoscaled."
+        )
+    resource["target"] = call.cloud.link(*key)
+
+
+def _limits(policy: JsonObject) -> None:
+    most = policy.get("maxNumReplicas")
+    if most is None:
+        raise Required(f"{POLICY}.maxNumReplicas")
+    if most <= 0:
+        raise Invalid(f"{POLICY}.maxNumReplicas", most, "Must be greater than 0.")
+    least = policy.setdefault("minNumReplicas", min(DEFAULT_MIN, most))
+    if not 0 <= least <= most:
+        raise Invalid(
+            f"{POLICY}.minNumReplicas", least, f"Must be between 0 and maxNumReplicas ({most})."
+        )
+
+
+def _signals(policy: JsonObject) -> None:
+    metrics = policy.get("customMetricUtilizations") or []
+    if len(metrics) > MOST_METRICS:
+        raise Invalid(
+            f"{POLICY}.customMetricUtilizations",
+            len(metrics),
+            f"At most {MOST_METRICS} metrics are allowed.",
+        )
+    for index, metric in enumerate(metrics):
+        where = f"{POLICY}.customMetricUtilizations[{index}]"
+        if not metric.get("metric"):
+            raise Required(f"{where}.metric")
+        given = [
+            name for name in ("utilizationTarget", "singleInstanceAssignment") if metric.get(name)
+        ]
+        if len(given) != 1:
+            raise Invalid(
+                where,
+                metric["metric"],
+                "Exactly one of utilizationTarget and singleInstanceAssignment must be set.",
+            )
+        if metric[given[0]] <= 0:
+            raise Invalid(f"{where}.{given[0]}", metric[given[0]], "Must be greater than 0.")
+    names = [(metric["metric"], metric.get("filter")) for metric in metrics]
+    if len(set(names)) < len(names):
+        raise Invalid(
+            f"{POLICY}.customMetricUtilizations", names[-1][0], "Each metric can be used once."
+        )
+    has_balancing = "loadBalancingUtilization" in policy
+    if (
+        not metrics
+        and not has_balancing
+        and not policy.get("scalingSchedules")
+        and "cpuUtilization" not in policy
+    ):
+        policy["cpuUtilization"] = {"utilizationTarget": 0.6}
+    for name in ("cpuUtilization", "loadBalancingUtilization"):
+        target = policy.get(name, {}).get("utilizationTarget")
+        if target is not None and not 0 < target <= 1:
+            raise Invalid(
+                f"{POLICY}.{name}.utilizationTarget",
+                target,
+                "Must be greater than 0 and at most 1.",
+            )
+
+
+def _schedules(policy: JsonObject) -> None:
+    schedules = policy.get("scalingSchedules") or {}
+    if len(schedules) > MOST_SCHEDULES:
+        raise Invalid(
+            f"{POLICY}.scalingSchedules",
+            len(schedules),
+            f"At most {MOST_SCHEDULES} schedules are allowed.",
+        )
+    for name, given in schedules.items():
+        if "minRequiredReplicas" not in given:
+            raise Required(f"{POLICY}.scalingSchedules[{name}].minRequiredReplicas")
+        problem = schedule_problem(schedule_of(name, given))
+        if problem:
+            raise Invalid(f"{POLICY}.scalingSchedules[{name}]", given.get("schedule", ""), problem)
+
+
+def references(resource: JsonObject) -> Iterable[str]:
+    yield resource["target"]
+
+
+def written(cloud: Cloud, resource: JsonObject) -> None:
+    key = cloud.key_of(resource["selfLink"])
+    acting = autoscaler_at(cloud, key)
+    if acting is None:
+        cloud.acting[key] = Autoscaler(cloud, key)
+    else:
+        acting.written()
+
+
+def removed(cloud: Cloud, resource: JsonObject) -> None:
+    acting = cloud.acting.pop(cloud.key_of(resource["selfLink"]), None)
+    if isinstance(acting, Autoscaler):
+        acting.leave()
+
+
+def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
+    """With its recommendation, its status, and how its schedules stand."""
+    key = cloud.key_of(resource["selfLink"])
+    acting = autoscaler_at(cloud, key)
+    if acting is None:
+        return resource
+    details = [{"type": each.type, "message": each.message} for each in acting.details()]
+    decision = acting.decision
+    shown = resource | {"status": "PENDING" if decision is None else "ACTIVE"}
+    if any(each["type"] in ERRORS for each in details):
+        shown["status"] = "ERROR"
+    if _is_being_deleted(cloud, key):
+        shown["status"] = "DELETING"
+    if details:
+        shown["statusDetails"] = details
+    if decision is None:
+        return shown
+    shown["recommendedSize"] = decision.recommended
+    if decision.schedules:
+        shown["scalingScheduleStatus"] = {
+            name: (
+                {"state": each.state}
+                | ({"nextStartTime": cloud.timestamp(each.next_start)} if each.next_start else {})
+                | ({"lastStartTime": cloud.timestamp(each.last_start)} if each.last_start else {})
+            )
+            for name, each in decision.schedules.items()
+        }
+    return shown
+
+
+def _is_being_deleted(cloud: Cloud, key: Key) -> bool:
+    under_way = cloud.operations.under_way.get(key)
+    return under_way is not None and str(
+        cloud.operations.table[under_way]["operationType"]
+    ).endswith("delete")
+
+
+KIND = standard.Kind(
+    collection="autoscalers",
+    word="autoscaler",
+    schema="Autoscaler",
+    discovery=("regionAutoscalers",),
+    complete=complete,
+    references=references,
+    view=view,
+    written=written,
+    removed=removed,
+)
+REFERENCES[KIND.collection] = references
+METHOD = "compute.regionAutoscalers."
+
+
+@handles(METHOD + "insert")
+def insert(call: Call) -> JsonObject:
+    return standard.insert(KIND, call)
+
+
+@handles(METHOD + "get")
+def get(call: Call) -> JsonObject:
+    return view(call.cloud, call.resource())
+
+
+@handles(METHOD + "list")
+def list_autoscalers(call: Call) -> JsonObject:
+    return standard.list_(KIND, call)
+
+
+@handles("compute.autoscalers.aggregatedList")
+def aggregated_list(call: Call) -> JsonObject:
+    return standard.aggregated_list(KIND, call)
+
+
+@handles(METHOD + "delete")
+def delete(call: Call) -> JsonObject:
+    return standard.delete(KIND, call)
+
+
+@handles(METHOD + "patch", METHOD + "update")
+def change(call: Call) -> JsonObject:
+    """PATCH merges, PUT replaces. Which autoscaler: the query's `autoscaler`, else the name in the
+    body."""
+    name = call.params.get("autoscaler") or call.body.get("name")
+    if not name:
+        raise Required("autoscaler")
+    key = Key(call.scope, call.collection, name)
+    kept = call.cloud.find(key)
+    if kept is None:
+        raise NotFound(call.cloud.path(key))
+    call.cloud.ready(key)
+    changed = (
+        standard.merge(copy.deepcopy(kept), call.body)
+        if call.method.verb == "patch"
+        else dict(call.body)
+    )
+    changed.setdefault("target", kept["target"])
+    changed |= {member: kept[member] for member in standard.SERVER_SET if member in kept}
+    complete(call, changed)
+    written(call.cloud, call.cloud.put(key, changed))
+    return call.operation(target=key)

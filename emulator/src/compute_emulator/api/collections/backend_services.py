@@ -1,0 +1,236 @@
+"""Backend services, global and regional, and the health of their backends.
+
+The health itself comes from whoever runs the instances (`GROUP_HEALTH`). Source: Compute API
+reference, backendServices; load-balancing/docs/backend-service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from compute_emulator import keys
+from compute_emulator.api.call import Call, handles
+from compute_emulator.api.collections.standard import Kind, register
+from compute_emulator.engine.cloud import GROUP_HEALTH, Cloud
+from compute_emulator.engine.groups import service_written
+from compute_emulator.errors import Invalid, JsonObject, Required
+from compute_emulator.keys import Key
+
+CHECKS = ("healthChecks", "httpHealthChecks")
+GROUPS = ("instanceGroups", "networkEndpointGroups")
+HTTP_PROTOCOLS = ("HTTP", "HTTPS", "HTTP2", "H2C", "GRPC")
+MANAGED_SCHEMES = ("EXTERNAL_MANAGED", "INTERNAL_MANAGED")
+"""Of Application Load Balancers: a regional one takes regional health checks. The older passthrough
+ones take either."""
+DEFAULTS = {
+    "protocol": "HTTP",
+    "loadBalancingScheme": "EXTERNAL",
+    "timeoutSec": 30,
+    "sessionAffinity": "NONE",
+    "affinityCookieTtlSec": 0,
+}
+
+
+def complete(call: Call, resource: JsonObject) -> None:
+    for name, default in DEFAULTS.items():
+        resource.setdefault(name, default)
+    if resource["protocol"] in HTTP_PROTOCOLS:
+        resource.setdefault("portName", "http")
+        resource.setdefault(
+            "port", 443 if resource["protocol"] in ("HTTPS", "HTTP2") else 80
+        )  # told, used by nobody
+    draining = resource.setdefault("connectionDraining", {}).setdefault("drainingTimeoutSec", 0)
+    if not 0 <= draining <= 3600:
+        raise Invalid(
+            "resource.connectionDraining.drainingTimeoutSec",
+            draining,
+            "Must be between 0 and 3600.",
+        )
+    _health_checks(call, resource)
+    seen: set[Key] = set()
+    for index, backend in enumerate(resource.get("backends") or []):
+        _backend(call, resource, backend, f"resource.backends[{index}]", seen)
+
+
+def _health_checks(call: Call, resource: JsonObject) -> None:
+    checks = resource.get("healthChecks") or []
+    if len(checks) > 1:
+        raise Invalid(
+            "resource.healthChecks",
+            len(checks),
+            "A backend service takes at most one health check.",
+        )
+    if not checks and resource.get("backends"):
+        raise Required("resource.healthChecks")
+    for index, url in enumerate(checks):
+        where = f"resource.healthChecks[{index}]"
+        key = call.cloud.refer(where, url, *CHECKS)
+        if key.scope != call.scope and (
+            call.scope == keys.GLOBAL or resource["loadBalancingScheme"] in MANAGED_SCHEMES
+        ):
+            raise Invalid(
+                where,
+                url,
+                f"A {_place(call.scope)} backend service takes a {_place(call.scope)} health"
+                " check.",
+            )
+        checks[index] = call.cloud.link(*key)
+
+
+def _place(scope: str) -> str:
+    return "global" if scope == keys.GLOBAL else "regional"
+
+
+def _backend(
+    call: Call, resource: JsonObject, backend: JsonObject, where: str, seen: set[Key]
+) -> None:
+    if not backend.get("group"):
+        raise Required(f"{where}.group")
+    group = call.cloud.refer(f"{where}.group", backend["group"], *GROUPS)
+    if group in seen:
+        raise Invalid(f"{where}.group", backend["group"], "The same group must not be used twice.")
+    seen.add(group)
+    backend["group"] = call.cloud.link(*group)
+    mode = backend.setdefault(
+        "balancingMode", "UTILIZATION" if resource["protocol"] in HTTP_PROTOCOLS else "CONNECTION"
+    )
+    capacity = backend.setdefault("capacityScaler", 1.0)
+    if capacity != 0 and not 0.1 <= capacity <= 1:
+        raise Invalid(f"{where}.capacityScaler", capacity, "Must be 0 or between 0.1 and 1.")
+    if capacity == 0 and len(resource["backends"]) == 1:
+        raise Invalid(f"{where}.capacityScaler", capacity, "Must not be 0 for the only backend.")
+    if mode == "UTILIZATION":
+        if not 0 <= backend.setdefault("maxUtilization", 0.8) <= 1:
+            raise Invalid(
+                f"{where}.maxUtilization", backend["maxUtilization"], "Must be between 0 and 1."
+            )
+    elif mode == "RATE":
+        if not any(
+            backend.get(name) for name in ("maxRate", "maxRatePerInstance", "maxRatePerEndpoint")
+        ):
+            raise Required(f"{where}.maxRatePerInstance")
+    elif mode == "CONNECTION" and resource["protocol"] in HTTP_PROTOCOLS:
+        raise Invalid(
+            f"{where}.balancingMode", mode, f"Not allowed with protocol {resource['protocol']}."
+        )
+
+
+def references(resource: JsonObject) -> Iterable[str]:
+    yield from resource.get("healthChecks") or []
+    for backend in resource.get("backends") or []:
+        yield backend["group"]
+
+
+def written(cloud: Cloud, resource: JsonObject) -> None:
+    """Keep since when each group is attached, and tell the groups: what their own checks mean may
+    depend on it."""
+    service = cloud.key_of(resource["selfLink"])
+    groups = {cloud.key_of(backend["group"]) for backend in resource.get("backends") or []}
+    for group in [
+        group
+        for group, services in cloud.attached.items()
+        if service in services and group not in groups
+    ]:
+        del cloud.attached[group][service]
+        service_written(cloud, group)
+    for group in groups:
+        cloud.attached.setdefault(group, {}).setdefault(service, cloud.now())
+        service_written(cloud, group)
+
+
+def removed(cloud: Cloud, resource: JsonObject) -> None:
+    written(cloud, {"selfLink": resource["selfLink"]})
+
+
+register(
+    Kind(
+        collection="backendServices",
+        word="backend_service",
+        schema="BackendService",
+        discovery=("backendServices", "regionBackendServices"),
+        complete=complete,
+        references=references,
+        fingerprint="required",
+        written=written,
+        removed=removed,
+    )
+)
+
+
+@handles("compute.backendServices.getHealth", "compute.regionBackendServices.getHealth")
+def get_health(call: Call) -> JsonObject:
+    """The backend service's own view of one group; `healthStatus` is absent until something is
+    known."""
+    service = call.resource()
+    given = call.body.get("group")
+    if not given:
+        raise Required("resource.group")
+    group = call.cloud.key_of(given)
+    if call.key not in call.cloud.attached.get(group, ()):
+        raise Invalid(
+            "resource.group", given, "The group is not a backend of this backend service."
+        )
+    health = GROUP_HEALTH.get(group.collection)
+    status = health(call.cloud, service, group) if health else []
+    answer: JsonObject = {"kind": "compute#backendServiceGroupHealth"}
+    return answer | ({"healthStatus": status} if status else {})
+
+
+@handles("compute.backendServices.listUsable", "compute.regionBackendServices.listUsable")
+def list_usable(call: Call) -> JsonObject:
+    """Those of the project; nobody shares any with it."""
+    return call.page(call.cloud.all_in(call.scope, call.collection))
+
+
+@handles(
+    "compute.backendServices.setSecurityPolicy", "compute.regionBackendServices.setSecurityPolicy"
+)
+def set_security_policy(call: Call) -> JsonObject:
+    return _set_member(call, "securityPolicy")
+
+
+@handles("compute.backendServices.getEffectiveSecurityPolicies")
+def get_effective_security_policies(call: Call) -> JsonObject:
+    """Compute v1 gives this answer no schema, so that nothing can be told in it."""
+    call.resource()
+    return {}
+
+
+@handles("compute.backendServices.setEdgeSecurityPolicy")
+def set_edge_security_policy(call: Call) -> JsonObject:
+    return _set_member(call, "edgeSecurityPolicy")
+
+
+def _set_member(call: Call, member: str) -> JsonObject:
+    """Kept as it is given, cleared when nothing is: security policies themselves are not
+    modelled."""
+    service = call.resource_to_change()
+    service.pop(member, None)
+    if call.body.get("securityPolicy"):
+        service[member] = call.body["securityPolicy"]
+    service["fingerprint"] = call.cloud.new_fingerprint()
+    return call.operation()
+
+
+@handles("compute.backendServices.addSignedUrlKey")
+def add_signed_url_key(call: Call) -> JsonObject:
+    """Names of keys are shown, keys never."""
+    service = call.resource_to_change()
+    for name in ("keyName", "keyValue"):
+        if not call.body.get(name):
+            raise Required(f"resource.{name}")
+    names = service.setdefault("cdnPolicy", {}).setdefault("signedUrlKeyNames", [])
+    if call.body["keyName"] in names:
+        raise Invalid(
+            "resource.keyName", call.body["keyName"], "There is a key of this name already."
+        )
+    names.append(call.body["keyName"])
+    return call.operation()
+
+
+@handles("compute.backendServices.deleteSignedUrlKey")
+def delete_signed_url_key(call: Call) -> JsonObject:
+    names = call.resource_to_change().get("cdnPolicy", {}).get("signedUrlKeyNames", [])
+    if call.params["keyName"] not in names:
+        raise Invalid("keyName", call.params["keyName"], "There is no key of this name.")
+    names.remove(call.params["keyName"])
+    return call.operation()

@@ -1,0 +1,223 @@
+"""What Google provides: regions, zones, machine types, accelerator types, the project itself. Read
+only."""
+
+from __future__ import annotations
+
+from compute_emulator.api.call import Call, handles
+from compute_emulator.api.discovery import document
+from compute_emulator.engine.capacity import ALL_REGIONS, limit_of, used
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.engine.supply import needs_of
+from compute_emulator.errors import JsonObject, NotFound
+from compute_emulator.keys import HOST
+
+MACHINE_TYPES: dict[str, tuple[int, int]] = {
+    "e2-micro": (2, 1024),
+    "e2-small": (2, 2048),
+    "e2-medium": (2, 4096),
+    **{f"e2-standard-{n}": (n, n * 4096) for n in (2, 4, 8, 16, 32)},
+    **{f"n1-standard-{n}": (n, n * 3840) for n in (1, 2, 4, 8, 16, 32, 64, 96)},
+    **{f"n1-highmem-{n}": (n, n * 6656) for n in (2, 4, 8, 16, 32, 64, 96)},
+    **{f"n2-standard-{n}": (n, n * 4096) for n in (2, 4, 8, 16, 32, 48, 64, 80)},
+    **{f"c3-standard-{n}": (n, n * 4096) for n in (4, 8, 22, 44, 88, 176)},
+    **{f"g2-standard-{n}": (n, n * 4096) for n in (4, 8, 12, 16, 24, 32, 48, 96)},
+    **{f"a2-highgpu-{n}g": (12 * n, n * 87_040) for n in (1, 2, 4, 8)},
+    **{f"a2-ultragpu-{n}g": (12 * n, n * 174_080) for n in (1, 2, 4, 8)},
+    **{f"a3-highgpu-{n}g": (26 * n, n * 239_616) for n in (1, 2, 4, 8)},
+    "a3-megagpu-8g": (208, 1_916_928),
+    "a3-ultragpu-8g": (224, 3_021_824),
+    "a4-highgpu-8g": (224, 4_063_232),
+    **{f"g4-standard-{48 * n}": (48 * n, n * 184_320) for n in (1, 2, 4, 8)},
+}
+"""Name: virtual CPUs and memory in MB."""
+ACCELERATOR_TYPES = {
+    "nvidia-tesla-t4": "NVIDIA T4",
+    "nvidia-l4": "NVIDIA L4",
+    "nvidia-tesla-v100": "NVIDIA V100",
+    "nvidia-tesla-a100": "NVIDIA A100 40GB",
+    "nvidia-a100-80gb": "NVIDIA A100 80GB",
+    "nvidia-h100-80gb": "NVIDIA H100 80GB",
+    "nvidia-h200-141gb": "NVIDIA H200 141GB",
+    "nvidia-b200": "NVIDIA B200 180GB",
+    "nvidia-rtx-pro-6000": "NVIDIA RTX PRO 6000 96GB",
+}
+CREATED = "2020-01-01T00:00:00.000+00:00"
+
+
+def _id(*parts: str) -> str:
+    """A steady number for something that was never inserted."""
+    number = 5381
+    for sign in "/".join(parts):
+        number = (number * 33 + ord(sign)) % 2**61
+    return str(number)
+
+
+def provided(kind: str, path: str, **members: object) -> JsonObject:
+    """A resource that was always there."""
+    name = path.rpartition("/")[2]
+    return {
+        "kind": f"compute#{kind}",
+        "id": _id(path),
+        "creationTimestamp": CREATED,
+        "name": name,
+        "selfLink": HOST + path,
+        **members,
+    }
+
+
+def _quotas(cloud: Cloud, region: str = "") -> list[JsonObject]:
+    """The limits that were set, with what VMs take of them: of a region, or of the project. Those
+    of which the document has no word, such as `G2_CPUS`, hold as well, but cannot be told."""
+    told = document()["schemas"]["Quota"]["properties"]["metric"]["enum"]
+    limits = {each.rpartition("/")[2] for each in cloud.quotas}
+    metrics = sorted(
+        each for each in limits if each in told and (each == ALL_REGIONS) is not bool(region)
+    )
+    taken = used(needs_of(cloud, f"regions/{region}" if region else None)) if metrics else {}
+    return [
+        {"metric": metric, "limit": float(limit), "usage": float(taken.get(metric, 0))}
+        for metric in metrics
+        if (limit := limit_of(cloud.quotas, region, metric)) is not None
+    ]
+
+
+def region(cloud: Cloud, name: str) -> JsonObject:
+    path = f"projects/{cloud.project}"
+    zones = [f"{HOST}{path}/zones/{zone}" for zone in cloud.zones_of(name)]
+    quotas = _quotas(cloud, name)
+    return provided(
+        "region",
+        f"{path}/regions/{name}",
+        status="UP",
+        description=name,
+        zones=zones,
+        quotas=quotas,
+    )
+
+
+def zone(cloud: Cloud, name: str) -> JsonObject:
+    owner = next((region for region, zones in cloud.regions.items() if name in zones), None)
+    path = f"projects/{cloud.project}"
+    if owner is None:
+        raise NotFound(f"{path}/zones/{name}")
+    return provided(
+        "zone",
+        f"{path}/zones/{name}",
+        status="DOWN" if name in cloud.zones_down else "UP",
+        description=name,
+        region=f"{HOST}{path}/regions/{owner}",
+    )
+
+
+def zone_names(cloud: Cloud) -> list[str]:
+    return sorted(zone for zones in cloud.regions.values() for zone in zones)
+
+
+@handles("compute.regions.get")
+def get_region(call: Call) -> JsonObject:
+    return region(call.cloud, call.name)
+
+
+@handles("compute.regions.list")
+def list_regions(call: Call) -> JsonObject:
+    return call.page([region(call.cloud, name) for name in sorted(call.cloud.regions)])
+
+
+@handles("compute.zones.get")
+def get_zone(call: Call) -> JsonObject:
+    return zone(call.cloud, call.name)
+
+
+@handles("compute.zones.list")
+def list_zones(call: Call) -> JsonObject:
+    return call.page([zone(call.cloud, name) for name in zone_names(call.cloud)])
+
+
+def _machine_type(call: Call, scope: str, name: str) -> JsonObject:
+    path = f"projects/{call.project}/{scope}/machineTypes/{name}"
+    if name not in MACHINE_TYPES:
+        raise NotFound(path)
+    cpus, memory = MACHINE_TYPES[name]
+    return provided(
+        "machineType",
+        path,
+        description=f"{cpus} vCPUs, {memory / 1024:g} GB RAM",
+        guestCpus=cpus,
+        memoryMb=memory,
+        zone=scope.removeprefix("zones/"),
+        isSharedCpu=name in ("e2-micro", "e2-small", "e2-medium"),
+        maximumPersistentDisks=128,
+        maximumPersistentDisksSizeGb="263168",
+    )
+
+
+def _accelerator_type(call: Call, scope: str, name: str) -> JsonObject:
+    path = f"projects/{call.project}/{scope}/acceleratorTypes/{name}"
+    if name not in ACCELERATOR_TYPES:
+        raise NotFound(path)
+    place = f"{HOST}projects/{call.project}/{scope}"
+    return provided(
+        "acceleratorType",
+        path,
+        description=ACCELERATOR_TYPES[name],
+        zone=place,
+        maximumCardsPerInstance=8,
+    )
+
+
+@handles("compute.machineTypes.get")
+def get_machine_type(call: Call) -> JsonObject:
+    return _machine_type(call, call.scope, call.name)
+
+
+@handles("compute.machineTypes.list")
+def list_machine_types(call: Call) -> JsonObject:
+    return call.page([_machine_type(call, call.scope, name) for name in sorted(MACHINE_TYPES)])
+
+
+@handles("compute.machineTypes.aggregatedList")
+def aggregated_machine_types(call: Call) -> JsonObject:
+    scopes = [f"zones/{name}" for name in zone_names(call.cloud)]
+    return call.aggregate(
+        {
+            scope: [_machine_type(call, scope, name) for name in sorted(MACHINE_TYPES)]
+            for scope in scopes
+        }
+    )
+
+
+@handles("compute.acceleratorTypes.get")
+def get_accelerator_type(call: Call) -> JsonObject:
+    return _accelerator_type(call, call.scope, call.name)
+
+
+@handles("compute.acceleratorTypes.list")
+def list_accelerator_types(call: Call) -> JsonObject:
+    return call.page(
+        [_accelerator_type(call, call.scope, name) for name in sorted(ACCELERATOR_TYPES)]
+    )
+
+
+@handles("compute.acceleratorTypes.aggregatedList")
+def aggregated_accelerator_types(call: Call) -> JsonObject:
+    scopes = [f"zones/{name}" for name in zone_names(call.cloud)]
+    return call.aggregate(
+        {
+            scope: [_accelerator_type(call, scope, name) for name in sorted(ACCELERATOR_TYPES)]
+            for scope in scopes
+        }
+    )
+
+
+@handles("compute.projects.get")
+def get_project(call: Call) -> JsonObject:
+    path = f"projects/{call.cloud.project}"
+    quotas = _quotas(call.cloud)
+    return provided(
+        "project",
+        path,
+        defaultServiceAccount="stand-in@localhost",
+        defaultNetworkTier="PREMIUM",
+        commonInstanceMetadata={"kind": "compute#metadata"},
+        quotas=quotas,
+    )

@@ -1,0 +1,51 @@
+"""Types of disks. Read only; disks themselves are not modelled."""
+
+from __future__ import annotations
+
+from compute_emulator.api.call import Call, handles
+from compute_emulator.api.collections.catalogue import provided, zone_names
+from compute_emulator.errors import JsonObject, NotFound
+from compute_emulator.keys import HOST
+
+DISK_TYPES = {
+    "hyperdisk-balanced": ("Hyperdisk Balanced", "100", "4GB-65536GB"),
+    "local-ssd": ("Local SSD", "375", "375GB-375GB"),
+    "pd-balanced": ("Balanced Persistent Disk", "100", "10GB-65536GB"),
+    "pd-ssd": ("SSD Persistent Disk", "100", "10GB-65536GB"),
+    "pd-standard": ("Standard Persistent Disk", "500", "10GB-65536GB"),
+}
+"""Name: description, default size and sizes allowed."""
+
+
+def _disk_type(call: Call, scope: str, name: str) -> JsonObject:
+    path = f"projects/{call.project}/{scope}/diskTypes/{name}"
+    if name not in DISK_TYPES:
+        raise NotFound(path)
+    about, default, sizes = DISK_TYPES[name]
+    zone = f"{HOST}projects/{call.project}/{scope}"
+    return provided(
+        "diskType",
+        path,
+        description=about,
+        defaultDiskSizeGb=default,
+        validDiskSize=sizes,
+        zone=zone,
+    )
+
+
+@handles("compute.diskTypes.get")
+def get(call: Call) -> JsonObject:
+    return _disk_type(call, call.scope, call.name)
+
+
+@handles("compute.diskTypes.list")
+def list_(call: Call) -> JsonObject:
+    return call.page([_disk_type(call, call.scope, name) for name in DISK_TYPES])
+
+
+@handles("compute.diskTypes.aggregatedList")
+def aggregated_list(call: Call) -> JsonObject:
+    scopes = [f"zones/{name}" for name in zone_names(call.cloud)]
+    return call.aggregate(
+        {scope: [_disk_type(call, scope, name) for name in DISK_TYPES] for scope in scopes}
+    )

@@ -1,0 +1,20 @@
+"""Firewall rules: kept and answered, not enforced. They are here because every load-balancer
+tutorial makes one."""
+
+from __future__ import annotations
+
+from compute_emulator.api.call import Call
+from compute_emulator.api.collections.standard import Kind, register
+from compute_emulator.errors import Invalid, JsonObject
+
+
+def complete(call: Call, resource: JsonObject) -> None:
+    resource.setdefault("network", call.cloud.link("global", "networks", "default"))
+    resource.setdefault("priority", 1000)
+    resource.setdefault("direction", "INGRESS")
+    resource.setdefault("disabled", False)
+    if bool(resource.get("allowed")) == bool(resource.get("denied")):
+        raise Invalid("resource.allowed", "", "Exactly one of allowed and denied must be set.")
+
+
+register(Kind("firewalls", "firewall", "Firewall", ("firewalls",), complete))

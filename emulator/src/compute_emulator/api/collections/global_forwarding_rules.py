@@ -1,0 +1,161 @@
+"""Forwarding rules, global and regional: address and port to target proxy. Only target, labels and
+switches can change.
+
+Source: Compute API reference, globalForwardingRules and forwardingRules.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+from compute_emulator import keys
+from compute_emulator.api.call import Call, handles
+from compute_emulator.api.collections.global_addresses import allocate
+from compute_emulator.api.collections.standard import Kind, register
+from compute_emulator.api.collections.url_maps import references as services_of
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.errors import ApiError, Invalid, JsonObject, Required
+from compute_emulator.keys import Key
+
+PROXIES = ("targetHttpProxies", "targetHttpsProxies")
+TARGETS = (*PROXIES, "targetTcpProxies", "targetSslProxies", "targetGrpcProxies")
+FIXED = (
+    "IPAddress",
+    "IPProtocol",
+    "portRange",
+    "target",
+    "loadBalancingScheme",
+    "network",
+    "subnetwork",
+)
+"""What a PATCH may say again and not change; the target goes by setTarget."""
+
+
+def complete(call: Call, resource: JsonObject) -> None:
+    tier = resource.setdefault("networkTier", "PREMIUM")
+    if call.scope == keys.GLOBAL and tier != "PREMIUM":
+        raise Invalid("resource.networkTier", tier, "Must be PREMIUM for a global forwarding rule.")
+    if "selfLink" in resource:
+        _refuse_changes(call, resource)
+        return
+    resource.setdefault("IPProtocol", "TCP")
+    resource.setdefault("loadBalancingScheme", "EXTERNAL")
+    resource["portRange"] = _ports(resource)
+    resource["target"] = _target(call, resource.get("target"), resource["loadBalancingScheme"])
+    resource["IPAddress"] = _address(call, resource.get("IPAddress"))
+    _refuse_taken(call, resource)
+
+
+def _refuse_changes(call: Call, resource: JsonObject) -> None:
+    """For a rule that is patched: another address, port or target is another rule."""
+    kept = call.resource()
+    resource["portRange"] = _ports(resource)
+    resource["target"] = call.cloud.link(
+        *call.cloud.refer("resource.target", resource.get("target"), *TARGETS)
+    )
+    for name in FIXED:
+        if resource.get(name) != kept.get(name):
+            raise Invalid(
+                f"resource.{name}",
+                resource.get(name),
+                "Must not be changed; insert another forwarding rule.",
+            )
+
+
+def _ports(resource: JsonObject) -> str:
+    """`80` is answered as `80-80`."""
+    given = str(resource.get("portRange") or "")
+    if not given:
+        raise Required("resource.portRange")
+    first, _, last = given.partition("-")
+    last = last or first
+    if not (first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last) <= 65535):
+        raise Invalid("resource.portRange", given, "Must be a port or a range of ports.")
+    return f"{int(first)}-{int(last)}"
+
+
+def _target(call: Call, given: object, scheme: str) -> str:
+    if not given:
+        raise Required("resource.target")
+    key = call.cloud.refer("resource.target", given, *TARGETS)
+    if key.scope != call.scope:
+        raise Invalid(
+            "resource.target", given, "The forwarding rule and its target must be of one scope."
+        )
+    for service in _services_behind(call.cloud, key):
+        if service.get("loadBalancingScheme") != scheme:
+            raise Invalid(
+                "resource.loadBalancingScheme",
+                scheme,
+                f"Backend service '{service['name']}' behind the target has"
+                f" {service.get('loadBalancingScheme')}.",
+            )
+    return call.cloud.link(*key)
+
+
+def _services_behind(cloud: Cloud, proxy: Key) -> list[JsonObject]:
+    url_map = cloud.find(cloud.key_of(cloud.get(proxy).get("urlMap", "")))
+    found = (cloud.find(cloud.key_of(url)) for url in (services_of(url_map) if url_map else ()))
+    return [service for service in found if service is not None]
+
+
+def _address(call: Call, given: str | None) -> str:
+    """An IP: as given, of the named address resource, or a fresh one."""
+    if not given:
+        return allocate(call.cloud)
+    try:
+        return str(ipaddress.ip_address(given))
+    except ValueError:
+        pass
+    url = given if "/" in given else call.cloud.link(call.scope, "addresses", given)
+    return str(call.cloud.get(call.cloud.refer("resource.IPAddress", url, "addresses"))["address"])
+
+
+def _refuse_taken(call: Call, resource: JsonObject) -> None:
+    """One rule for one address and port."""
+    first, last = map(int, resource["portRange"].split("-"))
+    for other in call.cloud.all_in(call.scope, call.collection):
+        low, high = map(int, other["portRange"].split("-"))
+        if other["IPAddress"] == resource["IPAddress"] and low <= last and first <= high:
+            raise ApiError(
+                f"Invalid value for field 'resource.IPAddress': '{resource['IPAddress']}'. "
+                "Specified IP address is in-use and would result in a conflict.",
+                code="IP_IN_USE_BY_ANOTHER_RESOURCE",
+            )
+
+
+def references(resource: JsonObject) -> Iterable[str]:
+    return [resource["target"]]
+
+
+def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
+    """A rule without a description tells where the data plane serves it: its address is
+    nobody's."""
+    if cloud.data_plane is None or resource.get("description"):
+        return resource
+    url = cloud.data_plane.url_of(cloud.key_of(resource["selfLink"]))
+    return resource | {"description": f"served on {url}"} if url else resource
+
+
+register(
+    Kind(
+        collection="forwardingRules",
+        word="forwarding_rule",
+        schema="ForwardingRule",
+        discovery=("globalForwardingRules", "forwardingRules"),
+        complete=complete,
+        references=references,
+        fingerprint="if_given",
+        view=view,
+        labelled=True,
+    )
+)
+
+
+@handles("compute.globalForwardingRules.setTarget", "compute.forwardingRules.setTarget")
+def set_target(call: Call) -> JsonObject:
+    rule = call.resource_to_change()
+    rule["target"] = _target(call, call.body.get("target"), rule["loadBalancingScheme"])
+    rule["fingerprint"] = call.cloud.new_fingerprint()
+    return call.operation()

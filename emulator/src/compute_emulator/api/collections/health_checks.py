@@ -1,0 +1,89 @@
+"""Health checks, global and regional. Source: Compute API reference, healthChecks."""
+
+from __future__ import annotations
+
+from compute_emulator.api.call import Call
+from compute_emulator.api.collections.standard import Kind, register
+from compute_emulator.engine.groups import check_written
+from compute_emulator.errors import Invalid, JsonObject, Required
+
+MEMBERS = {
+    "TCP": "tcpHealthCheck",
+    "SSL": "sslHealthCheck",
+    "HTTP": "httpHealthCheck",
+    "HTTPS": "httpsHealthCheck",
+    "HTTP2": "http2HealthCheck",
+    "GRPC": "grpcHealthCheck",
+    "GRPC_WITH_TLS": "grpcTlsHealthCheck",
+}
+PORTS = {"TCP": 80, "HTTP": 80, "SSL": 443, "HTTPS": 443, "HTTP2": 443}
+NUMBERS = {
+    "checkIntervalSec": (5, 300),
+    "timeoutSec": (5, 300),
+    "healthyThreshold": (2, 10),
+    "unhealthyThreshold": (2, 10),
+}
+"""Default and largest value; the smallest is 1."""
+
+
+def complete(call: Call, resource: JsonObject) -> None:
+    kind = resource.get("type")
+    if not kind:
+        raise Required("resource.type")
+    for name, (default, most) in NUMBERS.items():
+        value = resource.setdefault(name, default)
+        if not 1 <= value <= most:
+            raise Invalid(f"resource.{name}", value, f"Must be between 1 and {most}.")
+    if resource["timeoutSec"] > resource["checkIntervalSec"]:
+        raise Invalid(
+            "resource.timeoutSec",
+            resource["timeoutSec"],
+            "Must not be greater than checkIntervalSec.",
+        )
+    _probe(resource, kind)
+
+
+def _probe(resource: JsonObject, kind: str) -> None:
+    """Only the member of the check's own type, with its defaults."""
+    for other, member in MEMBERS.items():
+        if other != kind and resource.pop(member, None):
+            raise Invalid(f"resource.{member}", "", f"Not allowed with type {kind}.")
+    probe = resource.setdefault(MEMBERS[kind], {})
+    _port(probe, kind, f"resource.{MEMBERS[kind]}")
+    if not kind.startswith("GRPC"):
+        probe.setdefault("proxyHeader", "NONE")
+    if kind.startswith("HTTP") and not probe.setdefault("requestPath", "/").startswith("/"):
+        raise Invalid(
+            f"resource.{MEMBERS[kind]}.requestPath", probe["requestPath"], "Must start with /."
+        )
+
+
+def _port(probe: JsonObject, kind: str, where: str) -> None:
+    specification = probe.get("portSpecification")
+    if specification == "USE_NAMED_PORT":
+        raise Invalid(
+            f"{where}.portSpecification",
+            specification,
+            "Must be USE_FIXED_PORT or USE_SERVING_PORT.",
+        )
+    if specification == "USE_SERVING_PORT":
+        if "port" in probe:
+            raise Invalid(f"{where}.port", probe["port"], "Must not be set with USE_SERVING_PORT.")
+    elif kind in PORTS:
+        probe.setdefault("port", PORTS[kind])
+    elif "port" not in probe:
+        raise Required(f"{where}.port")
+    if not 1 <= probe.get("port", 1) <= 65535:
+        raise Invalid(f"{where}.port", probe["port"], "Must be between 1 and 65535.")
+
+
+register(
+    Kind(
+        collection="healthChecks",
+        word="health_check",
+        schema="HealthCheck",
+        discovery=("healthChecks", "regionHealthChecks"),
+        complete=complete,
+        written=lambda cloud, resource: check_written(cloud, cloud.key_of(resource["selfLink"])),
+    )
+)

@@ -1,0 +1,40 @@
+"""Legacy HTTP health checks, which Libcloud makes. A backend service takes them as it takes others.
+
+Source: Compute API reference, httpHealthChecks.
+"""
+
+from __future__ import annotations
+
+from compute_emulator.api.call import Call
+from compute_emulator.api.collections.health_checks import NUMBERS
+from compute_emulator.api.collections.standard import Kind, register
+from compute_emulator.engine.groups import check_written
+from compute_emulator.errors import Invalid, JsonObject
+
+
+def complete(call: Call, resource: JsonObject) -> None:
+    for name, (default, most) in NUMBERS.items():
+        if not 1 <= resource.setdefault(name, default) <= most:
+            raise Invalid(f"resource.{name}", resource[name], f"Must be between 1 and {most}.")
+    if resource["timeoutSec"] > resource["checkIntervalSec"]:
+        raise Invalid(
+            "resource.timeoutSec",
+            resource["timeoutSec"],
+            "Must not be greater than checkIntervalSec.",
+        )
+    if not 1 <= resource.setdefault("port", 80) <= 65535:
+        raise Invalid("resource.port", resource["port"], "Must be between 1 and 65535.")
+    if not resource.setdefault("requestPath", "/").startswith("/"):
+        raise Invalid("resource.requestPath", resource["requestPath"], "Must start with /.")
+
+
+register(
+    Kind(
+        collection="httpHealthChecks",
+        word="http_health_check",
+        schema="HttpHealthCheck",
+        discovery=("httpHealthChecks",),
+        complete=complete,
+        written=lambda cloud, resource: check_written(cloud, cloud.key_of(resource["selfLink"])),
+    )
+)

@@ -1,0 +1,164 @@
+"""Regional managed instance groups: insert, get, list, patch, resize, delete.
+
+What a group may ask for is in `group_fields.py`, what it then does in `groups.py`; acting on single
+instances is in `managed_instances.py`. Source: Compute API reference, regionInstanceGroupManagers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from compute_emulator.api import group_fields, group_view
+from compute_emulator.api.call import Call, handles
+from compute_emulator.api.collections import standard
+from compute_emulator.api.group_fields import interface_of
+from compute_emulator.engine.cloud import REFERENCES, Cloud
+from compute_emulator.engine.groups import CARRIED, Group, group_at
+from compute_emulator.errors import ConditionNotMet, JsonObject
+from compute_emulator.keys import Key
+
+
+def references(resource: JsonObject) -> Iterable[str]:
+    for version in resource["versions"]:
+        yield version["instanceTemplate"]
+    yield from resource.get(CARRIED, ())
+    for policy in resource.get("autoHealingPolicies") or []:
+        if policy.get("healthCheck"):
+            yield policy["healthCheck"]
+
+
+def written(cloud: Cloud, resource: JsonObject) -> None:
+    """Give a new group its instance group and its life; tell an old one of its new intent."""
+    key = cloud.key_of(resource["selfLink"])
+    group = group_at(cloud, key)
+    if group is not None:
+        group.written()
+        return
+    named = resource.pop("namedPorts", [])
+    network = interface_of(cloud, resource["versions"][0])
+    body: JsonObject = {
+        "name": key.name,
+        "namedPorts": named,
+        "fingerprint": cloud.new_fingerprint(),
+    }
+    body |= {name: network[name] for name in ("network", "subnetwork") if name in network}
+    cloud.new("compute#instanceGroup", Key(key.scope, "instanceGroups", key.name), body)
+    cloud.acting[key] = Group(cloud, key)
+
+
+KIND = standard.Kind(
+    collection="instanceGroupManagers",
+    word="instance_group_manager",
+    schema="InstanceGroupManager",
+    discovery=("regionInstanceGroupManagers",),
+    complete=group_fields.complete,
+    references=references,
+    fingerprint="if_given",
+    view=group_view.manager,
+    written=written,
+)
+REFERENCES[KIND.collection] = references
+
+
+def acting(call: Call) -> Group:
+    """The group named in the path, fit to be changed."""
+    call.resource_to_change()
+    return call.cloud.acting[call.key]  # type: ignore[no-any-return]
+
+
+def rewrite(call: Call, **members: Any) -> None:
+    """Change members of the kept group by another way than PATCH, under the same rules."""
+    changed = call.resource() | members
+    group_fields.complete(call, changed)
+    changed["fingerprint"] = call.cloud.new_fingerprint()
+    written(call.cloud, call.cloud.put(call.key, changed))
+
+
+@handles("compute.regionInstanceGroupManagers.insert")
+def insert(call: Call) -> JsonObject:
+    return standard.insert(KIND, call)
+
+
+@handles("compute.regionInstanceGroupManagers.get")
+def get(call: Call) -> JsonObject:
+    return group_view.manager(call.cloud, call.resource())
+
+
+@handles("compute.regionInstanceGroupManagers.list")
+def list_groups(call: Call) -> JsonObject:
+    return standard.list_(KIND, call)
+
+
+@handles("compute.instanceGroupManagers.aggregatedList")
+def aggregated_list(call: Call) -> JsonObject:
+    return standard.aggregated_list(KIND, call)
+
+
+@handles("compute.regionInstanceGroupManagers.patch")
+def patch(call: Call) -> JsonObject:
+    """A template alone replaces all versions; of a fixed and a percent size the one that was sent
+    wins."""
+    call.resource_to_change()
+    if call.body.get("instanceTemplate") and not call.body.get("versions"):
+        call.body["versions"] = [{"instanceTemplate": call.body["instanceTemplate"]}]
+    policy = call.body.get("updatePolicy") or {}
+    for name in ("maxSurge", "maxUnavailable"):
+        sent = {member for member, value in (policy.get(name) or {}).items() if value is not None}
+        if len(sent & {"fixed", "percent"}) == 1:
+            policy[name] |= {"fixed": None, "percent": None} | {
+                member: policy[name][member] for member in sent
+            }
+    call.body.pop("namedPorts", None)
+    return standard.patch(KIND, call)
+
+
+@handles("compute.regionInstanceGroupManagers.setInstanceTemplate")
+def set_instance_template(call: Call) -> JsonObject:
+    acting(call)
+    rewrite(call, versions=[{"instanceTemplate": call.body.get("instanceTemplate")}])
+    return call.operation()
+
+
+@handles("compute.regionInstanceGroupManagers.setTargetPools")
+def set_target_pools(call: Call) -> JsonObject:
+    """Kept with the group. There are no pools here for its VMs to join."""
+    acting(call)
+    standard.check_fingerprint("if_given", call, call.resource())
+    rewrite(call, targetPools=call.body.get("targetPools") or [])
+    return call.operation()
+
+
+@handles("compute.regionInstanceGroupManagers.resize")
+def resize(call: Call) -> JsonObject:
+    group = acting(call)
+    autoscaler = call.cloud.find(group.autoscaler) if group.autoscaler is not None else None
+    if autoscaler is not None and autoscaler["autoscalingPolicy"]["mode"] != "OFF":
+        raise ConditionNotMet(
+            "Resizing of autoscaled regional managed instance groups is not allowed. If you want to"
+            " manually adjust target size remove the autoscaler or set autoscaling policy mode to"
+            " OFF."
+        )
+    rewrite(call, targetSize=call.params["size"])
+    return call.operation()
+
+
+@handles("compute.regionInstanceGroupManagers.delete")
+def delete(call: Call) -> JsonObject:
+    """Refused while an autoscaler or a backend service uses the group; done when the last VM has
+    drained and gone."""
+    cloud, key, group = call.cloud, call.key, acting(call)
+    standard.refuse_in_use(cloud, key, KIND.word)
+    standard.refuse_in_use(cloud, group.group_key, "instance_group")
+
+    def remove() -> None:
+        cloud.acting.pop(key, None)
+        cloud.remove(group.group_key)
+        cloud.remove(key)
+
+    if not group.machines:
+        group.end(lambda: None)
+        return call.operation(at_end=remove)
+    operation = call.operation(at_end=remove, held=True)
+    group.end(lambda: cloud.operations.finish((key.scope, operation["name"])))
+    return operation

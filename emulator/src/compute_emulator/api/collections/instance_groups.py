@@ -1,0 +1,81 @@
+"""The instance groups that managers own: named ports, size, members. Source: Compute API reference,
+regionInstanceGroups."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from compute_emulator.api import group_view, listing
+from compute_emulator.api.call import Call, handles
+from compute_emulator.api.collections.standard import no_references
+from compute_emulator.engine import backends
+from compute_emulator.engine.cloud import REFERENCES
+from compute_emulator.engine.groups import group_at
+from compute_emulator.errors import Invalid, JsonObject, StaleFingerprint
+
+assert backends  # registers the health of groups for backend services
+REFERENCES["instanceGroups"] = no_references
+METHOD = "compute.regionInstanceGroups."
+
+
+@handles(METHOD + "get")
+def get(call: Call) -> JsonObject:
+    return group_view.instance_group(call.cloud, call.resource())
+
+
+@handles(METHOD + "list")
+def list_groups(call: Call) -> JsonObject:
+    cloud = call.cloud
+    return call.page(
+        cloud.all_in(call.scope, call.collection), view=partial(group_view.instance_group, cloud)
+    )
+
+
+@handles("compute.instanceGroups.aggregatedList")
+def aggregated_list(call: Call) -> JsonObject:
+    cloud = call.cloud
+    scopes = cloud.scopes_with("instanceGroups")
+    kept = {scope: cloud.all_in(scope, "instanceGroups") for scope in scopes}
+    return call.aggregate(kept, partial(group_view.instance_group, cloud))
+
+
+@handles(METHOD + "setNamedPorts")
+def set_named_ports(call: Call) -> JsonObject:
+    """Replaces them all. A fingerprint, when given, is the instance group's own."""
+    resource = call.resource_to_change()
+    given = call.body.get("fingerprint")
+    if given and given != resource["fingerprint"]:
+        raise StaleFingerprint
+    ports = call.body.get("namedPorts") or []
+    for index, named in enumerate(ports):
+        if not named.get("name") or not 1 <= named.get("port", 0) <= 65535:
+            raise Invalid(
+                f"namedPorts[{index}]", named, "A named port has a name and a port from 1 to 65535."
+            )
+    resource["namedPorts"] = ports
+    resource["fingerprint"] = call.cloud.new_fingerprint()
+    return call.operation()
+
+
+@handles(METHOD + "listInstances")
+def list_instances(call: Call) -> JsonObject:
+    """Its members; with `instanceState` RUNNING only those that run."""
+    resource = call.resource()
+    group = group_at(call.cloud, call.key)
+    machines = group_view.in_group(group) if group is not None else []
+    only_running = call.body.get("instanceState") == "RUNNING"
+    items: list[JsonObject] = [
+        {
+            "instance": call.cloud.link(*machine.key),
+            "status": machine.status,
+            "namedPorts": resource.get("namedPorts", []),
+        }
+        for machine in sorted(machines, key=lambda each: each.name)
+        if machine.is_running or not only_running
+    ]
+    answer: JsonObject = {
+        "kind": "compute#regionInstanceGroupsListInstances",
+        "id": f"projects/{call.project}/{call.scope}/instanceGroups/{call.name}/listInstances",
+        "selfLink": f"{resource['selfLink']}/listInstances",
+    }
+    return answer | listing.page(items, call.params, "items")

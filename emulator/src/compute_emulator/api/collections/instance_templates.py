@@ -1,0 +1,197 @@
+"""Instance templates, global and regional. They never change: a new one has a new name.
+
+What a template may say is checked here, because Compute Engine checks it on insert. Source: Compute
+API reference, instanceTemplates; guest accelerators:
+compute/docs/instances/setting-vm-host-options."""
+
+from __future__ import annotations
+
+import re
+
+from compute_emulator.api.call import Call
+from compute_emulator.api.collections.standard import Kind, register
+from compute_emulator.errors import Invalid, JsonObject, Required
+
+ACCELERATOR_OPTIMISED = {
+    "g2-": "nvidia-l4",
+    "a2-highgpu-": "nvidia-tesla-a100",
+    "a2-megagpu-": "nvidia-tesla-a100",
+    "a2-ultragpu-": "nvidia-a100-80gb",
+    "a3-highgpu-": "nvidia-h100-80gb",
+    "a3-megagpu-": "nvidia-h100-mega-80gb",
+    "a3-ultragpu-": "nvidia-h200-141gb",
+    "a4-highgpu-": "nvidia-b200",
+    "g4-standard-": "nvidia-rtx-pro-6000",
+}
+TAG = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
+LABEL_KEY, LABEL_VALUE = re.compile(r"[a-z][-_a-z0-9]{0,62}"), re.compile(r"[-_a-z0-9]{0,63}")
+VALUE_BYTES, TOTAL_BYTES = 262_144, 512 * 1024
+
+
+def complete(call: Call, resource: JsonObject) -> None:
+    properties = resource.get("properties")
+    if properties is None:
+        raise Required("resource.properties")
+    machine_type = properties.get("machineType")
+    if not machine_type:
+        raise Required("resource.properties.machineType")
+    if "/" in machine_type:
+        raise Invalid(
+            "resource.properties.machineType",
+            machine_type,
+            "Must be the name of a machine type, not a URL.",
+        )
+    _disks(properties)
+    _network(properties)
+    _accelerators(properties, machine_type)
+    _scheduling(properties)
+    _reservation(properties)
+    _metadata(properties)
+    _names(properties)
+
+
+def _disks(properties: JsonObject) -> None:
+    disks = properties.get("disks") or []
+    if not disks:
+        raise Required("resource.properties.disks")
+    if not any(disk.get("boot") for disk in disks):
+        raise Invalid("resource.properties.disks", "", "At least one disk must be a boot disk.")
+    for index, disk in enumerate(disks):
+        disk |= {"kind": "compute#attachedDisk", "index": index}
+        disk.setdefault("type", "PERSISTENT")
+        disk.setdefault("mode", "READ_WRITE")
+
+
+def _network(properties: JsonObject) -> None:
+    interfaces = properties.get("networkInterfaces") or []
+    if not interfaces:
+        raise Required("resource.properties.networkInterfaces")
+    for index, interface in enumerate(interfaces):
+        interface |= {"kind": "compute#networkInterface"}
+        interface.setdefault("name", f"nic{index}")
+
+
+def _accelerators(properties: JsonObject, machine_type: str) -> None:
+    given = properties.get("guestAccelerators") or []
+    built_in = next(
+        (kind for family, kind in ACCELERATOR_OPTIMISED.items() if machine_type.startswith(family)),
+        None,
+    )
+    for index, accelerator in enumerate(given):
+        kind = accelerator.get("acceleratorType", "")
+        where = f"resource.properties.guestAccelerators[{index}].acceleratorType"
+        if "/" in kind:
+            raise Invalid(where, kind, "Must be the name of an accelerator type, not a URL.")
+        if built_in is not None and kind.removesuffix("-vws") != built_in:
+            raise Invalid(where, kind, f"Machine type {machine_type} comes with {built_in}.")
+    maintenance = (properties.get("scheduling") or {}).get("onHostMaintenance", "MIGRATE")
+    if (given or built_in) and maintenance != "TERMINATE":
+        raise Invalid(
+            "resource.properties.scheduling.onHostMaintenance",
+            maintenance,
+            "Instances with guest accelerators do not support live migration.",
+        )
+
+
+def _scheduling(properties: JsonObject) -> None:
+    scheduling = properties.setdefault("scheduling", {})
+    spot = scheduling.get("provisioningModel") == "SPOT" or scheduling.get("preemptible")
+    if spot:
+        scheduling |= {"preemptible": True}
+        scheduling.setdefault("automaticRestart", False)
+        scheduling.setdefault("onHostMaintenance", "TERMINATE")
+        scheduling.setdefault("provisioningModel", "SPOT")
+        if scheduling["automaticRestart"] or scheduling["onHostMaintenance"] != "TERMINATE":
+            raise Invalid(
+                "resource.properties.scheduling",
+                "",
+                "Scheduling must have automaticRestart false and onHostMaintenance TERMINATE for"
+                " preemptible instances.",
+            )
+    scheduling.setdefault("automaticRestart", True)
+    scheduling.setdefault("onHostMaintenance", "MIGRATE")
+    scheduling.setdefault("preemptible", False)
+    scheduling.setdefault("provisioningModel", "STANDARD")
+
+
+def _reservation(properties: JsonObject) -> None:
+    """A specific reservation is named, the other kinds name none."""
+    affinity = properties.get("reservationAffinity")
+    if affinity is None:
+        return
+    where = "resource.properties.reservationAffinity"
+    kind = affinity.setdefault("consumeReservationType", "ANY_RESERVATION")
+    for name in ("key", "values"):
+        if kind == "SPECIFIC_RESERVATION" and not affinity.get(name):
+            raise Required(f"{where}.{name}")
+        if kind != "SPECIFIC_RESERVATION" and affinity.get(name):
+            raise Invalid(f"{where}.{name}", affinity[name], f"Must not be set with {kind}.")
+
+
+def _metadata(properties: JsonObject) -> None:
+    metadata = properties.get("metadata")
+    if metadata is None:
+        return
+    metadata["kind"] = "compute#metadata"
+    total, seen = 0, set()
+    for index, item in enumerate(metadata.get("items") or []):
+        where = f"resource.properties.metadata.items[{index}]"
+        key, size = item.get("key", ""), len(item.get("value", "").encode())
+        if not key:
+            raise Required(f"{where}.key")
+        if key in seen:
+            raise Invalid(f"{where}.key", key, "Metadata keys must be unique.")
+        seen.add(key)
+        if size > VALUE_BYTES:
+            raise Invalid(
+                f"{where}.value",
+                f"{size} bytes",
+                f"Metadata value is too large, limit is {VALUE_BYTES} bytes.",
+            )
+        total += size + len(key)
+    if total >= TOTAL_BYTES:
+        raise Invalid(
+            "resource.properties.metadata",
+            f"{total} bytes",
+            f"Metadata is too large, limit is {TOTAL_BYTES}.",
+        )
+
+
+def _names(properties: JsonObject) -> None:
+    """Tags, labels and resource policies are names; a VM has at most one service account."""
+    for index, policy in enumerate(properties.get("resourcePolicies") or []):
+        if "/" in policy:
+            where = f"resource.properties.resourcePolicies[{index}]"
+            raise Invalid(where, policy, "Must be the name of a resource policy, not a URL.")
+    for index, tag in enumerate((properties.get("tags") or {}).get("items") or []):
+        if not TAG.fullmatch(tag):
+            raise Invalid(
+                f"resource.properties.tags.items[{index}]",
+                tag,
+                f"Must be a match of regex '{TAG.pattern}'",
+            )
+    for name, value in (properties.get("labels") or {}).items():
+        if not LABEL_KEY.fullmatch(name) or not LABEL_VALUE.fullmatch(value):
+            raise Invalid(
+                "resource.properties.labels",
+                f"{name}: {value}",
+                "Label keys and values must be lower case names.",
+            )
+    accounts = properties.get("serviceAccounts") or []
+    if len(accounts) > 1:
+        raise Invalid(
+            "resource.properties.serviceAccounts",
+            len(accounts),
+            "At most one service account is allowed.",
+        )
+
+
+register(
+    Kind(
+        collection="instanceTemplates",
+        word="instance_template",
+        schema="InstanceTemplate",
+        discovery=("instanceTemplates", "regionInstanceTemplates"),
+        complete=complete,
+    )
+)

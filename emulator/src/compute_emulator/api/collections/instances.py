@@ -1,0 +1,47 @@
+"""Instances as the API shows them: get, list, aggregatedList. Their life is run by the groups; here
+they are only read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compute_emulator.api.call import Call, handles
+from compute_emulator.errors import JsonObject
+
+
+def shown(resource: JsonObject) -> JsonObject:
+    """With the members that every instance has, whatever its template says; clients such as
+    Libcloud count on them."""
+    fingerprint = resource.get("fingerprint", "")
+    added: dict[str, Any] = {
+        "tags": {"fingerprint": fingerprint} | resource.get("tags", {}),
+        "labelFingerprint": fingerprint,
+        "metadata": (
+            {"kind": "compute#metadata", "fingerprint": fingerprint} | resource.get("metadata", {})
+        ),
+        "scheduling": resource.get("scheduling", {}),
+        "disks": resource.get("disks", []),
+        "canIpForward": resource.get("canIpForward", False),
+        "cpuPlatform": "Unknown CPU Platform",
+        "startRestricted": False,
+        "deletionProtection": False,
+    }
+    return resource | added
+
+
+@handles("compute.instances.get")
+def get(call: Call) -> JsonObject:
+    return shown(call.resource())
+
+
+@handles("compute.instances.list")
+def list_(call: Call) -> JsonObject:
+    return call.page([shown(each) for each in call.cloud.all_in(call.scope, call.collection)])
+
+
+@handles("compute.instances.aggregatedList")
+def aggregated_list(call: Call) -> JsonObject:
+    cloud, scopes = call.cloud, call.cloud.scopes_with(call.collection)
+    return call.aggregate(
+        {scope: [shown(each) for each in cloud.all_in(scope, call.collection)] for scope in scopes}
+    )

@@ -1,0 +1,201 @@
+"""Acting on single instances of a managed group, and looking at them one by one.
+
+Source: Compute API reference, regionInstanceGroupManagers: listManagedInstances, listErrors, and
+the *Instances methods."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from compute_emulator.api import group_view, listing
+from compute_emulator.api.call import Call, handles
+from compute_emulator.api.collections.instance_group_managers import acting, rewrite
+from compute_emulator.engine.group_intent import RESERVES
+from compute_emulator.engine.groups import Group
+from compute_emulator.engine.managed_instance import Machine
+from compute_emulator.engine.per_instance_configs import Config
+from compute_emulator.errors import ConditionNotMet, Invalid, JsonObject, Required
+from compute_emulator.rules.group import LEAVING, Delete, Disruption, Recreate
+from compute_emulator.rules.updater import most_needed, updates_for
+
+METHOD = "compute.regionInstanceGroupManagers."
+MOST_INSTANCES = 1000
+
+
+@handles(METHOD + "listManagedInstances")
+def list_managed_instances(call: Call) -> JsonObject:
+    """All of them in one answer, unless the group asks for pages."""
+    resource = call.resource()
+    items = group_view.managed_instances(call.cloud.acting[call.key])
+    params = call.params
+    if resource["listManagedInstancesResults"] == "PAGELESS":
+        params = {name: value for name, value in params.items() if name == "filter"} | {
+            "maxResults": len(items) or 1
+        }
+    return listing.page(items, params, "managedInstances")
+
+
+@handles(METHOD + "listErrors")
+def list_errors(call: Call) -> JsonObject:
+    """The latest errors, newest first. `filter` and `orderBy` have no effect, as in the API."""
+    call.resource()
+    group: Group = call.cloud.acting[call.key]
+    params = {
+        name: value for name, value in call.params.items() if name not in ("filter", "orderBy")
+    }
+    return listing.page(list(reversed(group.errors)), params, "items")
+
+
+@handles(METHOD + "deleteInstances")
+def delete_instances(call: Call) -> JsonObject:
+    """Deletes them and lowers the target size by as many."""
+    group = acting(call)
+    leaving = [m for m in chosen(call, group) if m.action not in LEAVING]
+    fewer = _without(group, leaving)
+    group.apply(Delete(machine.name, "asked for by name") for machine in leaving)
+    rewrite(call, **fewer)
+    return call.operation()
+
+
+@handles(METHOD + "abandonInstances")
+def abandon_instances(call: Call) -> JsonObject:
+    """They leave the group, which shrinks by as many, and go on running."""
+    group = acting(call)
+    leaving = [m for m in chosen(call, group) if m.action not in LEAVING]
+    fewer = _without(group, leaving)
+    for machine in leaving:
+        machine.abandon()
+    rewrite(call, **fewer)
+    return call.operation()
+
+
+def _without(group: Group, leaving: list[Machine]) -> dict[str, int]:
+    """The group's sizes without these VMs: those that serve and those in reserve are counted
+    apart."""
+    sizes = {
+        "targetSize": max(
+            0, group.intent.target_size - sum(not machine.standby for machine in leaving)
+        )
+    }
+    for name, standby in RESERVES.items():
+        count = sum(machine.standby == standby for machine in leaving)
+        if count:
+            sizes[name] = max(0, group.resource.get(name, 0) - count)
+    return sizes
+
+
+@handles(METHOD + "recreateInstances")
+def recreate_instances(call: Call) -> JsonObject:
+    """Deletes and creates them under their names, from the version they are meant to have now."""
+    group = acting(call)
+    again = [m for m in in_service(call, group) if m.action not in LEAVING]
+    missing = list(
+        (group.intent.wanted() - Counter(m.revision for m in group.machines.values())).elements()
+    )
+    steps = []
+    for machine in again:
+        outdated = machine.revision not in group.intent.wanted()
+        revision = (
+            (missing.pop(0) if missing else group.intent.versions[0].revision)
+            if outdated
+            else machine.revision
+        )
+        steps.append(Recreate(machine.name, revision, "asked for by name"))
+    group.apply(steps)
+    return call.operation()
+
+
+@handles(METHOD + "applyUpdatesToInstances")
+def apply_updates(call: Call) -> JsonObject:
+    """Updates the named VMs at once, outside of the budgets; the default is the mildest action that
+    does it.
+
+    Refused when one of them needs more than is allowed.
+    """
+    group = acting(call)
+    if call.body.get("allInstances") and call.body.get("instances"):
+        raise Invalid(
+            "instances",
+            len(call.body["instances"]),
+            "Must not be given together with allInstances.",
+        )
+    names = (
+        set(group.machines)
+        if call.body.get("allInstances")
+        else {m.name for m in in_service(call, group)}
+    )
+    allowed = Disruption[call.body.get("mostDisruptiveAllowedAction", "REPLACE")]
+    intent = replace(
+        group.intent,
+        minimal=Disruption[call.body.get("minimalAction", "NONE")],
+        most_disruptive=Disruption.REPLACE,
+    )
+    members = group.members()
+    needed = most_needed(intent, members, names, group.disruption)
+    if needed > allowed:
+        raise Invalid(
+            "mostDisruptiveAllowedAction", allowed.name, f"The update requires {needed.name}."
+        )
+    group.apply(updates_for(intent, members, names, group.disruption))
+    return call.operation()
+
+
+@handles(METHOD + "createInstances")
+def create_instances(call: Call) -> JsonObject:
+    """Creates VMs of given names and raises the target size by as many. What they preserve becomes
+    their config."""
+    group = acting(call)
+    intent = group.intent
+    if intent.is_proactive and intent.substitutes:
+        raise ConditionNotMet(
+            "CreateInstances cannot be used when UpdatePolicy type is set to PROACTIVE and"
+            " replacementMethod to SUBSTITUTE. Set the type to OPPORTUNISTIC or the"
+            " replacementMethod to RECREATE."
+        )
+    given = [
+        (each.get("name") or group.new_name(), each) for each in call.body.get("instances") or []
+    ]
+    for name, _ in given:
+        if name in group.machines:
+            raise Invalid("instances.name", name, "The group has an instance of this name.")
+    for name, each in given:
+        if any((each.get("preservedState") or {}).values()):
+            group.configs[name] = Config(each["preservedState"], call.cloud.new_fingerprint())
+        group.create_named(name, group.supply.zone_for_new())
+    rewrite(call, targetSize=intent.target_size + len(given))
+    return call.operation()
+
+
+def in_service(call: Call, group: Group) -> list[Machine]:
+    """As `chosen`, and none of them in reserve: those are first to be started or resumed. Raises
+    `Invalid`."""
+    found = chosen(call, group)
+    for machine in found:
+        if machine.standby:
+            raise Invalid(
+                "instances",
+                call.cloud.path(machine.key),
+                f"The instance is {machine.standby.lower()}.",
+            )
+    return found
+
+
+def chosen(call: Call, group: Group) -> list[Machine]:
+    """The machines that the body names by URL. Raises `Invalid` for one that is not of the
+    group."""
+    urls = call.body.get("instances") or []
+    if not urls:
+        raise Required("instances")
+    if len(urls) > MOST_INSTANCES:
+        raise Invalid("instances", len(urls), f"At most {MOST_INSTANCES} instances are allowed.")
+    found = {}
+    for index, url in enumerate(urls):
+        machine = group.machines.get(url.rpartition("/")[2])
+        if machine is not None:
+            found[machine.name] = machine
+        elif not call.body.get("skipInstancesOnValidationError"):
+            raise Invalid(
+                f"instances[{index}]", url, f"The instance is not a member of {group.key.name}."
+            )
+    return list(found.values())

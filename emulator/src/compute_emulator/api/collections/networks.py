@@ -1,0 +1,67 @@
+"""The default network and its subnetwork in each region. Read only; nothing is routed or fenced by
+them."""
+
+from __future__ import annotations
+
+from compute_emulator.api.call import Call, handles
+from compute_emulator.api.collections.catalogue import provided
+from compute_emulator.errors import JsonObject, NotFound
+from compute_emulator.keys import HOST
+
+
+def _network(call: Call, name: str) -> JsonObject:
+    path = f"projects/{call.project}/global/networks/{name}"
+    if name != "default":
+        raise NotFound(path)
+    return provided(
+        "network", path, autoCreateSubnetworks=True, routingConfig={"routingMode": "REGIONAL"}
+    )
+
+
+@handles("compute.networks.get")
+def get_network(call: Call) -> JsonObject:
+    return _network(call, call.name)
+
+
+@handles("compute.networks.list")
+def list_networks(call: Call) -> JsonObject:
+    return call.page([_network(call, "default")])
+
+
+def _subnetwork(call: Call, scope: str, name: str = "default") -> JsonObject:
+    path = f"projects/{call.project}/{scope}/subnetworks/{name}"
+    region = scope.removeprefix("regions/")
+    if name != "default":
+        raise NotFound(path)
+    number = sorted(call.cloud.regions).index(region)
+    return provided(
+        "subnetwork",
+        path,
+        network=f"{HOST}projects/{call.project}/global/networks/default",
+        region=f"{HOST}projects/{call.project}/{scope}",
+        ipCidrRange=f"10.{128 + number}.0.0/20",
+        gatewayAddress=f"10.{128 + number}.0.1",
+        purpose="PRIVATE",
+        stackType="IPV4_ONLY",
+        privateIpGoogleAccess=False,
+    )
+
+
+@handles("compute.subnetworks.get")
+def get_subnetwork(call: Call) -> JsonObject:
+    return _subnetwork(call, call.scope, call.name)
+
+
+@handles("compute.subnetworks.list")
+def list_subnetworks(call: Call) -> JsonObject:
+    return call.page([_subnetwork(call, call.scope)])
+
+
+@handles("compute.subnetworks.aggregatedList")
+def aggregated_subnetworks(call: Call) -> JsonObject:
+    return call.aggregate(
+        {
+            f"regions/{name}": [_subnetwork(call, f"regions/{name}")]
+            for name in sorted(call.cloud.regions)
+        }
+    )

@@ -1,0 +1,75 @@
+"""Operations of all three scopes: get, list, wait, delete.
+
+`wait` blocks over HTTP until the operation is done or two minutes of cloud time have passed. With a
+clock that stands still nothing would ever happen meanwhile, so there it returns at once, or moves
+the clock if the cloud is made so. Source: Compute API reference, globalOperations.wait ("best
+effort": it may return earlier, callers loop)."""
+
+from __future__ import annotations
+
+from compute_emulator.api.call import Call, handles
+from compute_emulator.engine.clock import VirtualClock
+from compute_emulator.errors import JsonObject
+
+SCOPED = ("global", "region", "zone")
+WAIT_SECONDS = 120.0
+
+
+@handles(*(f"compute.{scope}Operations.get" for scope in SCOPED))
+def get(call: Call) -> JsonObject:
+    return call.cloud.operations.find(call.scope, call.name)
+
+
+@handles(*(f"compute.{scope}Operations.list" for scope in SCOPED))
+def list_(call: Call) -> JsonObject:
+    return call.page(
+        [each for (scope, _), each in call.cloud.operations.table.items() if scope == call.scope]
+    )
+
+
+@handles("compute.globalOperations.aggregatedList")
+def aggregated_list(call: Call) -> JsonObject:
+    found: dict[str, list[JsonObject]] = {}
+    for (scope, _), each in call.cloud.operations.table.items():
+        found.setdefault(scope, []).append(each)
+    return call.aggregate(found)
+
+
+@handles(*(f"compute.{scope}Operations.delete" for scope in SCOPED))
+def delete(call: Call) -> JsonObject:
+    call.cloud.operations.forget(
+        call.scope, call.cloud.operations.find(call.scope, call.name)["name"]
+    )
+    return {}
+
+
+@handles(*(f"compute.{scope}Operations.wait" for scope in SCOPED))
+def wait(call: Call) -> JsonObject:
+    cloud = call.cloud
+    operation = cloud.operations.find(call.scope, call.name)
+    deadline = cloud.now() + WAIT_SECONDS
+    if cloud.clock.speed == 0:
+        return _wait_in_virtual_time(call, operation, deadline)
+    while operation["status"] != "DONE" and cloud.now() < deadline:
+        upcoming = cloud.next_event_at()
+        until = deadline if upcoming is None else min(deadline, upcoming)
+        # waiting on the condition lets go of the lock, however often it is held
+        cloud.changed.wait(max(0.0, until - cloud.now()) / cloud.clock.speed)
+        cloud.advance()
+    return operation
+
+
+def _wait_in_virtual_time(call: Call, operation: JsonObject, deadline: float) -> JsonObject:
+    cloud = call.cloud
+    while (
+        cloud.waits_pass_time
+        and isinstance(cloud.clock, VirtualClock)
+        and operation["status"] != "DONE"
+    ):
+        upcoming = cloud.next_event_at()
+        if upcoming is None or upcoming > deadline:
+            cloud.clock.advance(max(0.0, deadline - cloud.now()))
+            break
+        cloud.clock.advance(max(0.0, upcoming - cloud.now()))
+        cloud.advance()
+    return operation

@@ -1,0 +1,93 @@
+"""Per-instance configs of managed groups: list, update, patch, delete. How they reach their VMs is
+in `configs.py`.
+
+Source: Compute API reference, regionInstanceGroupManagers: *PerInstanceConfigs.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+from compute_emulator.api import listing
+from compute_emulator.api.call import Call, handles
+from compute_emulator.api.collections.instance_group_managers import acting
+from compute_emulator.api.collections.managed_instances import METHOD
+from compute_emulator.api.collections.standard import merge
+from compute_emulator.api.group_policies import check_apart
+from compute_emulator.engine import per_instance_configs
+from compute_emulator.engine.groups import Group
+from compute_emulator.engine.per_instance_configs import Config
+from compute_emulator.errors import Invalid, JsonObject, Required, StaleFingerprint
+from compute_emulator.rules.group import LEAVING
+
+
+@handles(METHOD + "listPerInstanceConfigs")
+def list_per_instance_configs(call: Call) -> JsonObject:
+    call.resource()
+    group: Group = call.cloud.acting[call.key]
+    shown = [
+        per_instance_configs.shown(name, group.configs[name], group.machines.get(name))
+        for name in sorted(group.configs)
+    ]
+    return listing.page(shown, call.params, "items")
+
+
+@handles(METHOD + "updatePerInstanceConfigs", METHOD + "patchPerInstanceConfigs")
+def write_per_instance_configs(call: Call) -> JsonObject:
+    """Makes what is not there yet. What is there is replaced (update) or merged with what is sent
+    (patch)."""
+    group = acting(call)
+    given = call.body.get("perInstanceConfigs") or []
+    if not given:
+        raise Required("perInstanceConfigs")
+    for index, each in enumerate(given):
+        _check(group, each, f"perInstanceConfigs[{index}]")
+    for each in given:
+        kept = group.configs.get(each["name"])
+        state = each.get("preservedState") or {}
+        if kept is not None and call.method.verb.startswith("patch"):
+            state = merge(copy.deepcopy(kept.preserved), state)
+        group.configs[each["name"]] = Config(state, call.cloud.new_fingerprint())
+    group.look_soon()
+    return call.operation()
+
+
+def _check(group: Group, given: JsonObject, where: str) -> None:
+    """Only for VMs of the group, and not over somebody else's change."""
+    if not given.get("name"):
+        raise Required(f"{where}.name")
+    machine = group.machines.get(given["name"])
+    if machine is None or machine.action in LEAVING:
+        raise Invalid(
+            f"{where}.name", given["name"], f"The instance is not a member of {group.key.name}."
+        )
+    kept = group.configs.get(given["name"])
+    if group.autoscaler is not None:
+        raise Invalid(where, given["name"], "An autoscaled group cannot be stateful.")
+    overrides = dict(group.overrides.metadata) if group.overrides is not None else {}
+    check_apart(overrides, given.get("preservedState") or {}, f"{where}.preservedState.metadata")
+    if kept is not None and given.get("fingerprint") not in (None, kept.fingerprint):
+        raise StaleFingerprint
+
+
+@handles(METHOD + "deletePerInstanceConfigs")
+def delete_per_instance_configs(call: Call) -> JsonObject:
+    """Marks them; each is gone when its VM has lost what it said."""
+    group = acting(call)
+    names = call.body.get("names") or []
+    if not names:
+        raise Required("names")
+    for index, name in enumerate(names):
+        if name not in group.configs:
+            raise Invalid(f"names[{index}]", name, "There is no per-instance config of this name.")
+    for name in names:
+        machine = group.machines.get(name)
+        if machine is None or not machine.applied:
+            del group.configs[name]
+        else:
+            group.configs[name] = replace(
+                group.configs[name], is_deleted=True, fingerprint=call.cloud.new_fingerprint()
+            )
+    group.look_soon()
+    return call.operation()

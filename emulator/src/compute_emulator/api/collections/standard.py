@@ -1,0 +1,197 @@
+"""What most collections have in common: insert, get, list, delete, patch, update, aggregatedList
+over plain resources.
+
+A collection declares a `Kind` and calls `register`; what is particular to it (defaults, references,
+rules) is the kind's `complete`. It sees the whole resource as it would be kept, for every way of
+writing it, and refuses by raising `ApiError`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from compute_emulator.api import discovery
+from compute_emulator.api.call import Call, handles
+from compute_emulator.engine.cloud import REFERENCES, Cloud
+from compute_emulator.errors import AlreadyExists, InUse, JsonObject, Required, StaleFingerprint
+from compute_emulator.keys import Key
+
+SERVER_SET = ("kind", "id", "creationTimestamp", "selfLink", "name", "region", "zone")
+
+
+def nothing(call: Call, resource: JsonObject) -> None:
+    """For kinds without rules of their own."""
+
+
+def no_references(resource: JsonObject) -> Iterable[str]:
+    return ()
+
+
+def as_kept(cloud: Cloud, resource: JsonObject) -> JsonObject:
+    """For kinds that are answered as they are kept."""
+    return resource
+
+
+def ignored(cloud: Cloud, resource: JsonObject) -> None:
+    """For kinds of which nobody follows the changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """`discovery` names the API's resources for it (global and regional), `word` the kind as
+    messages write it.
+
+    `view` makes the answer of what is kept; `removable` may refuse a delete; `written` and
+    `removed` are told of each change after it. `fingerprint`: `none`; `if_given` (must match when
+    sent); `required` (an update without it is refused)."""
+
+    collection: str
+    word: str
+    schema: str
+    discovery: tuple[str, ...]
+    complete: Callable[[Call, JsonObject], None] = nothing
+    references: Callable[[JsonObject], Iterable[str]] = no_references
+    fingerprint: Literal["none", "if_given", "required"] = "none"
+    patch_fingerprint: Literal["none", "if_given", "required"] | None = None
+    view: Callable[[Cloud, JsonObject], JsonObject] = as_kept
+    removable: Callable[[Call, JsonObject], None] = nothing
+    removed: Callable[[Cloud, JsonObject], None] = ignored
+    written: Callable[[Cloud, JsonObject], None] = ignored
+    labelled: bool = False
+
+    def url_kind(self) -> str:
+        return discovery.kind_of(self.schema)
+
+
+def register(kind: Kind) -> None:
+    """Handlers for every such verb that the API has for a kind in each of its scopes, and its
+    references."""
+    REFERENCES[kind.collection] = kind.references
+    verbs: dict[str, Callable[[Call], JsonObject]] = {
+        "insert": lambda call: insert(kind, call),
+        "get": lambda call: kind.view(call.cloud, call.resource()),
+        "list": lambda call: list_(kind, call),
+        "delete": lambda call: delete(kind, call),
+        "patch": lambda call: patch(kind, call),
+        "update": lambda call: update(kind, call),
+        "aggregatedList": lambda call: aggregated_list(kind, call),
+    }
+    known = discovery.methods()
+    for resource in kind.discovery:
+        for verb, handler in verbs.items():
+            if f"compute.{resource}.{verb}" in known:
+                handles(f"compute.{resource}.{verb}")(handler)
+        if kind.labelled:
+            handles(f"compute.{resource}.setLabels")(set_labels)
+
+
+def insert(kind: Kind, call: Call) -> JsonObject:
+    key = call.key_in_body()
+    if call.cloud.find(key) is not None:
+        raise AlreadyExists(call.cloud.path(key))
+    resource = dict(call.body)
+    kind.complete(call, resource)
+    if kind.fingerprint != "none":
+        resource["fingerprint"] = call.cloud.new_fingerprint()
+    if kind.labelled:
+        resource["labelFingerprint"] = call.cloud.new_fingerprint()
+    kind.written(call.cloud, call.cloud.new(kind.url_kind(), key, resource))
+    return call.operation(target=key)
+
+
+def delete(kind: Kind, call: Call) -> JsonObject:
+    """Refused while something refers to the resource. It is there until the operation ends."""
+    resource = call.resource_to_change()
+    key = call.key
+    refuse_in_use(call.cloud, key, kind.word)
+    kind.removable(call, resource)
+
+    def remove() -> None:
+        call.cloud.remove(key)
+        kind.removed(call.cloud, resource)
+
+    return call.operation(at_end=remove)
+
+
+def refuse_in_use(cloud: Cloud, key: Key, word: str) -> None:
+    """Raises `InUse` naming the first user."""
+    users = cloud.users_of(key)
+    if users:
+        raise InUse(word, cloud.path(key), cloud.path(users[0]))
+
+
+def patch(kind: Kind, call: Call) -> JsonObject:
+    """JSON merge patch: members merged, `null` clears, lists replaced."""
+    resource = call.resource_to_change()
+    check_fingerprint(kind.patch_fingerprint or kind.fingerprint, call, resource)
+    changed: JsonObject = merge(copy.deepcopy(resource), call.body)
+    return _write(kind, call, resource, changed)
+
+
+def update(kind: Kind, call: Call) -> JsonObject:
+    """PUT: what the body leaves out is gone."""
+    resource = call.resource_to_change()
+    check_fingerprint(kind.fingerprint, call, resource)
+    return _write(kind, call, resource, dict(call.body))
+
+
+def check_fingerprint(rule: str, call: Call, resource: JsonObject) -> None:
+    given = call.body.get("fingerprint")
+    if rule == "required" and not given:
+        raise Required("resource.fingerprint")
+    if rule != "none" and given and given != resource.get("fingerprint"):
+        raise StaleFingerprint
+
+
+def _write(kind: Kind, call: Call, resource: JsonObject, changed: JsonObject) -> JsonObject:
+    changed |= {name: resource[name] for name in SERVER_SET if name in resource}
+    kind.complete(call, changed)
+    if kind.fingerprint != "none":
+        changed["fingerprint"] = call.cloud.new_fingerprint()
+    if kind.labelled:
+        changed["labelFingerprint"] = resource["labelFingerprint"]
+    kind.written(call.cloud, call.cloud.put(call.key, changed))
+    return call.operation()
+
+
+def merge(kept: JsonObject, patch_body: JsonObject) -> JsonObject:
+    """RFC 7396 on `kept`, in place. A list without items, or an object that has lost its last
+    member, is none, as in the API."""
+    for name, value in patch_body.items():
+        if isinstance(value, dict):
+            inner = kept.get(name)
+            merged = merge(inner if isinstance(inner, dict) else {}, value)
+            is_there = bool(merged) or not value
+        else:
+            merged, is_there = value, value is not None and value != []
+        if is_there:
+            kept[name] = merged
+        else:
+            kept.pop(name, None)
+    return kept
+
+
+def list_(kind: Kind, call: Call) -> JsonObject:
+    return call.page(
+        call.cloud.all_in(call.scope, call.collection), view=partial(kind.view, call.cloud)
+    )
+
+
+def aggregated_list(kind: Kind, call: Call) -> JsonObject:
+    cloud, collection = call.cloud, call.collection
+    kept = {scope: cloud.all_in(scope, collection) for scope in cloud.scopes_with(collection)}
+    return call.aggregate(kept, partial(kind.view, cloud))
+
+
+def set_labels(call: Call) -> JsonObject:
+    """`setLabels` of any kind that has labels: replaces them all, against their own fingerprint."""
+    resource = call.resource_to_change()
+    given = call.body.get("labelFingerprint")
+    if given and given != resource.get("labelFingerprint"):
+        raise StaleFingerprint
+    resource["labels"] = call.body.get("labels", {})
+    resource["labelFingerprint"] = call.cloud.new_fingerprint()
+    return call.operation()

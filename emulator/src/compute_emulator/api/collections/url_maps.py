@@ -1,0 +1,211 @@
+"""URL maps, global and regional, and their `validate`.
+
+A PATCH may come without a fingerprint (`gcloud compute url-maps import` sends none), a PUT may not.
+A map is kept only if the tests that it carries pass. Source: Compute API reference, urlMaps;
+load-balancing/docs/url-map-concepts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from compute_emulator.api import url_map_tests
+from compute_emulator.api.call import Call, handles
+from compute_emulator.api.collections.standard import Kind, register
+from compute_emulator.errors import ApiError, Invalid, JsonObject, Required
+
+ACTIONS = ("defaultRouteAction", "routeAction")
+Place = tuple[JsonObject, str, str]
+"""An object, the name of its member that holds a backend service's URL, and where that is."""
+
+
+def complete(call: Call, resource: JsonObject) -> None:
+    _load(call, resource)
+    failed = url_map_tests.failures(resource)
+    if failed:
+        raise Invalid("resource.tests", "", url_map_tests.in_words(failed[0]))
+
+
+def _load(call: Call, resource: JsonObject) -> None:
+    """Complete a map, or refuse it for what cannot be in any."""
+    _one_default(resource, "resource", must=True)
+    for holder, member, where in _services(resource, "resource"):
+        key = call.cloud.refer(where, holder[member], "backendServices", "backendBuckets")
+        if key.scope != call.scope:
+            raise Invalid(
+                where, holder[member], "The URL map and its backend services must be of one scope."
+            )
+        holder[member] = call.cloud.link(*key)
+    _path_matchers(resource)
+    _host_rules(resource)
+    for node, where in _nodes(resource, "resource"):
+        _weights(call, node, where)
+    url_map_tests.check(resource)
+
+
+def _one_default(node: JsonObject, where: str, *, must: bool) -> None:
+    """At most one of default service, redirect and weights, and one at the top."""
+    weighted = (node.get("defaultRouteAction") or {}).get("weightedBackendServices")
+    given = [name for name in ("defaultService", "defaultUrlRedirect") if node.get(name)]
+    given += ["defaultRouteAction.weightedBackendServices"] if weighted else []
+    if len(given) > 1:
+        raise Invalid(f"{where}.{given[1]}", "", f"Only one of {' and '.join(given)} may be set.")
+    if must and not given:
+        raise Required(f"{where}.defaultService")
+
+
+def _path_matchers(resource: JsonObject) -> None:
+    names: set[str] = set()
+    for index, matcher in enumerate(resource.get("pathMatchers") or []):
+        where = f"resource.pathMatchers[{index}]"
+        name = matcher.get("name")
+        if not name:
+            raise Required(f"{where}.name")
+        if name in names:
+            raise Invalid(f"{where}.name", name, "Path matcher names must be unique.")
+        names.add(name)
+        _one_default(matcher, where, must=False)
+        if matcher.get("pathRules") and matcher.get("routeRules"):
+            raise Invalid(
+                f"{where}.routeRules", "", "Only one of pathRules and routeRules may be set."
+            )
+        _paths(matcher, where)
+        _priorities(matcher, where)
+
+
+def _paths(matcher: JsonObject, where: str) -> None:
+    seen: set[str] = set()
+    for at, rule in enumerate(matcher.get("pathRules") or []):
+        for path in rule.get("paths") or []:
+            field = f"{where}.pathRules[{at}].paths"
+            if not path.startswith("/") or "*" in path.removesuffix("/*"):
+                raise Invalid(
+                    field,
+                    path,
+                    "A path must start with / and may hold * only at its end, after a /.",
+                )
+            if path in seen:
+                raise Invalid(field, path, "A path must not be given twice.")
+            seen.add(path)
+
+
+def _priorities(matcher: JsonObject, where: str) -> None:
+    given = [rule.get("priority", 0) for rule in matcher.get("routeRules") or []]
+    if any(not 0 <= priority < 2**31 for priority in given):
+        raise Invalid(f"{where}.routeRules", given, "Priorities must be between 0 and 2147483647.")
+    if given != sorted(set(given)):
+        raise Invalid(
+            f"{where}.routeRules", given, "Priorities must be unique and in ascending order."
+        )
+
+
+def _host_rules(resource: JsonObject) -> None:
+    matchers = {each.get("name") for each in resource.get("pathMatchers") or []}
+    hosts: set[str] = set()
+    for index, rule in enumerate(resource.get("hostRules") or []):
+        where = f"resource.hostRules[{index}]"
+        if rule.get("pathMatcher") not in matchers:
+            raise Invalid(
+                f"{where}.pathMatcher", rule.get("pathMatcher"), "There is no such path matcher."
+            )
+        for host in rule.get("hosts") or []:
+            if host in hosts:
+                raise Invalid(f"{where}.hosts", host, "A host must not be given twice.")
+            hosts.add(host)
+    used = {rule.get("pathMatcher") for rule in resource.get("hostRules") or []}
+    for index, matcher in enumerate(resource.get("pathMatchers") or []):
+        if matcher["name"] not in used:
+            raise Invalid(
+                f"resource.pathMatchers[{index}].name",
+                matcher["name"],
+                "No host rule uses this path matcher.",
+            )
+
+
+def _weights(call: Call, node: JsonObject, where: str) -> None:
+    """Weights are 0 to 1000, not all 0, and not for the classic load balancer."""
+    for action in ACTIONS:
+        weighted = (node.get(action) or {}).get("weightedBackendServices")
+        if not weighted:
+            continue
+        weights = [each.get("weight", 0) for each in weighted]
+        field = f"{where}.{action}.weightedBackendServices"
+        if any(not 0 <= weight <= 1000 for weight in weights) or not any(weights):
+            raise Invalid(field, weights, "Weights must be between 0 and 1000 and not all 0.")
+        for each in weighted:
+            service = call.cloud.get(call.cloud.key_of(each["backendService"]))
+            if service.get("loadBalancingScheme") == "EXTERNAL":
+                raise Invalid(
+                    field,
+                    each["backendService"],
+                    "Not supported by load balancing scheme EXTERNAL.",
+                )
+
+
+def _nodes(node: Any, where: str) -> Iterator[tuple[JsonObject, str]]:
+    """Every object within a map that may decide where a request goes."""
+    yield node, where
+    for name in ("pathMatchers", "pathRules", "routeRules"):
+        for index, inner in enumerate(node.get(name) or []):
+            yield from _nodes(inner, f"{where}.{name}[{index}]")
+
+
+def _services(resource: JsonObject, where: str) -> Iterator[Place]:
+    """Every member that names a backend service."""
+    for node, at in _nodes(resource, where):
+        for member in ("defaultService", "service"):
+            if node.get(member):
+                yield node, member, f"{at}.{member}"
+        for action in ACTIONS:
+            inner = node.get(action) or {}
+            for index, each in enumerate(inner.get("weightedBackendServices") or []):
+                if not each.get("backendService"):
+                    raise Required(f"{at}.{action}.weightedBackendServices[{index}].backendService")
+                yield (
+                    each,
+                    "backendService",
+                    f"{at}.{action}.weightedBackendServices[{index}].backendService",
+                )
+            mirror = inner.get("requestMirrorPolicy") or {}
+            if mirror.get("backendService"):
+                yield mirror, "backendService", f"{at}.{action}.requestMirrorPolicy.backendService"
+
+
+def references(resource: JsonObject) -> Iterable[str]:
+    return [holder[member] for holder, member, _ in _services(resource, "resource")]
+
+
+register(
+    Kind(
+        collection="urlMaps",
+        word="url_map",
+        schema="UrlMap",
+        discovery=("urlMaps", "regionUrlMaps"),
+        complete=complete,
+        references=references,
+        fingerprint="required",
+        patch_fingerprint="if_given",
+    )
+)
+
+
+@handles("compute.urlMaps.validate", "compute.regionUrlMaps.validate")
+def validate(call: Call) -> JsonObject:
+    """Whether a map would load, and whether its own tests pass."""
+    given = call.body.get("resource") or {}
+    try:
+        _load(call, given)
+    except ApiError as refused:
+        return {
+            "result": {"loadSucceeded": False, "loadErrors": [refused.message], "testPassed": False}
+        }
+    failures = url_map_tests.failures(given)
+    result: JsonObject = {"loadSucceeded": True, "testPassed": not failures}
+    return {"result": result | ({"testFailures": failures} if failures else {})}
+
+
+@handles("compute.urlMaps.invalidateCache")
+def invalidate_cache(call: Call) -> JsonObject:
+    """Nothing is cached, so there is nothing to forget."""
+    call.resource_to_change()
+    return call.operation()

@@ -1,0 +1,185 @@
+"""What a group's resource says about its VMs, filled in and checked: names, size, zones, versions,
+network, healing.
+
+Its policies are checked in `group_policies.py`. Called for every way of writing a group, with the
+resource as it would be kept. Source: Compute API reference, regionInstanceGroupManagers."""
+
+from __future__ import annotations
+
+import re
+
+from compute_emulator.api import group_policies
+from compute_emulator.api.call import Call
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.engine.group_intent import check_key, size_of
+from compute_emulator.errors import BadRequest as Refused
+from compute_emulator.errors import Invalid, JsonObject, Required
+from compute_emulator.keys import HOST, Key, parse
+from compute_emulator.rules.sizes import versions_problem
+
+MANAGERS = "instanceGroupManagers"
+MOST_VMS, MOST_VMS_IN_A_ZONE = 2000, 1000
+MOST_GROUPS_OF_A_CHECK = 50
+BASE_NAME = 58
+BASE_PATTERN = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?-?#*")
+DEFAULT_ZONES = 3
+LIFECYCLE = {
+    "defaultActionOnFailure": "REPAIR",
+    "onFailedHealthCheck": "DEFAULT_ACTION",
+    "forceUpdateOnRepair": "NO",
+}
+
+
+def complete(call: Call, resource: JsonObject) -> None:
+    kept = call.cloud.find(Key(call.scope, MANAGERS, resource.get("name", "")))
+    _base_name(resource)
+    zones = _zones(call, resource, kept)
+    _size(resource, zones)
+    _versions(call, resource)
+    _network(call, resource)
+    _healing(call, resource, kept)
+    resource["instanceLifecyclePolicy"] = LIFECYCLE | resource.get("instanceLifecyclePolicy", {})
+    resource.setdefault("listManagedInstancesResults", "PAGELESS")
+    group_policies.complete(
+        call, resource, zones, is_update_checked=kept is None or "updatePolicy" in call.body
+    )
+
+
+def _size(resource: JsonObject, zones: int) -> None:
+    size, most = resource.get("targetSize"), min(MOST_VMS, MOST_VMS_IN_A_ZONE * zones)
+    if size is None:
+        raise Required("resource.targetSize")
+    if not 0 <= size <= most:
+        raise Invalid("resource.targetSize", size, f"Must be between 0 and {most}.")
+
+
+def _base_name(resource: JsonObject) -> None:
+    base = resource.setdefault("baseInstanceName", resource["name"][:BASE_NAME].rstrip("-"))
+    if len(base) > BASE_NAME or not BASE_PATTERN.fullmatch(base):
+        raise Invalid(
+            "resource.baseInstanceName", base, f"Must be a name of at most {BASE_NAME} characters."
+        )
+
+
+def _zones(call: Call, resource: JsonObject, kept: JsonObject | None) -> int:
+    """Where the VMs go: three zones of the region unless asked otherwise; fixed for the life of the
+    group."""
+    cloud, region = call.cloud, call.scope.removeprefix("regions/")
+    policy = resource.setdefault("distributionPolicy", {"targetShape": "EVEN"})
+    if not policy.get("zones") and not policy.get("targetShape"):
+        raise Invalid("resource.distributionPolicy", "", "Distribution policy cannot be empty.")
+    policy.setdefault("targetShape", "EVEN")
+    known = cloud.zones_of(region)
+    asked = [zone.get("zone", "").rpartition("/")[2] for zone in policy.get("zones") or []] or list(
+        known[:DEFAULT_ZONES]
+    )
+    for zone in asked:
+        if zone not in known:
+            raise Invalid(
+                "resource.distributionPolicy.zones", zone, f"Must be a zone of region {region}."
+            )
+    policy["zones"] = [{"zone": f"{HOST}projects/{cloud.project}/zones/{zone}"} for zone in asked]
+    if kept is not None and kept["distributionPolicy"]["zones"] != policy["zones"]:
+        raise Invalid(
+            "resource.distributionPolicy.zones", asked, "The zones of a group cannot be changed."
+        )
+    return len(asked)
+
+
+def _versions(call: Call, resource: JsonObject) -> None:
+    """`versions` wins over `instanceTemplate`; what is kept is always `versions`."""
+    given = resource.get("versions") or (
+        [{"instanceTemplate": t}] if (t := resource.get("instanceTemplate")) else []
+    )
+    if not given:
+        raise Required("resource.instanceTemplate")
+    problem = versions_problem(
+        [v.get("name") for v in given], [size_of(v.get("targetSize")) for v in given]
+    )
+    if problem:
+        raise Refused(problem)
+    kept = []
+    for index, version in enumerate(given):
+        where = f"resource.versions[{index}].instanceTemplate"
+        if not version.get("instanceTemplate"):
+            raise Required(where)
+        key = call.cloud.refer(where, version["instanceTemplate"], "instanceTemplates")
+        if key.scope not in ("global", call.scope):
+            raise Invalid(
+                where,
+                version["instanceTemplate"],
+                "A regional template is used in its own region only.",
+            )
+        size = {
+            name: n
+            for name, n in version.get("targetSize", {}).items()
+            if name != "calculated" and n is not None
+        }
+        kept.append(
+            version
+            | {"instanceTemplate": call.cloud.link(*key)}
+            | ({"targetSize": size} if size else {})
+        )
+        if not size:
+            kept[-1].pop("targetSize", None)
+    resource["versions"] = kept
+    resource.pop("instanceTemplate", None)
+
+
+def _network(call: Call, resource: JsonObject) -> None:
+    """All versions use one network and subnetwork, for a group's life: that of its instance group,
+    else of the first version."""
+    kept = call.cloud.find(Key(call.scope, "instanceGroups", resource["name"]))
+    first = kept if kept is not None else interface_of(call.cloud, resource["versions"][0])
+    for index, version in enumerate(resource["versions"]):
+        mine = interface_of(call.cloud, version)
+        for name in ("network", "subnetwork"):
+            if parse(mine.get(name, "")) != parse(first.get(name, "")):
+                where = f"resource.versions[{index}].instanceTemplate"
+                raise Invalid(
+                    where,
+                    version["instanceTemplate"],
+                    f"The template must use the same {name} as the group.",
+                )
+
+
+def interface_of(cloud: Cloud, version: JsonObject) -> JsonObject:
+    """The first network interface of a version's template."""
+    properties = cloud.get(cloud.key_of(version["instanceTemplate"]))["properties"]
+    found: JsonObject = (properties.get("networkInterfaces") or [{}])[0]
+    return found
+
+
+def _healing(call: Call, resource: JsonObject, kept: JsonObject | None) -> None:
+    policies = [policy for policy in resource.get("autoHealingPolicies") or [] if policy]
+    if len(policies) > 1:
+        raise Invalid(
+            "resource.autoHealingPolicies", len(policies), "At most one policy is allowed."
+        )
+    for policy in policies:
+        delay = policy.setdefault("initialDelaySec", 0)
+        if not 0 <= delay <= 3600:
+            raise Invalid(
+                "resource.autoHealingPolicies[0].initialDelaySec",
+                delay,
+                "Must be between 0 and 3600.",
+            )
+        if policy.get("healthCheck"):
+            where = "resource.autoHealingPolicies[0].healthCheck"
+            key = call.cloud.refer(where, policy["healthCheck"], "healthChecks")
+            policy["healthCheck"] = call.cloud.link(*key)
+            if kept is None or key != check_key(kept):
+                _share(call.cloud, key, where)
+    resource.pop("autoHealingPolicies", None)
+    if policies:
+        resource["autoHealingPolicies"] = policies
+
+
+def _share(cloud: Cloud, check: Key, where: str) -> None:
+    users = sum(key.collection == MANAGERS for key in cloud.users_of(check))
+    if users >= MOST_GROUPS_OF_A_CHECK:
+        most = (
+            f"A health check can be used by at most {MOST_GROUPS_OF_A_CHECK} managed instance"
+            " groups."
+        )
+        raise Invalid(where, cloud.link(*check), most)

@@ -1,0 +1,157 @@
+"""What a group's resource says about how it acts, filled in and checked: its policies for updates,
+shape, reserve, machine types, and what it preserves.
+
+Called by `group_fields.py`. Source: Compute API reference, regionInstanceGroupManagers;
+documentation, configuring stateful groups."""
+
+from __future__ import annotations
+
+from compute_emulator.api.call import Call
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.engine.group_intent import RESERVES, overrides_of, size_of
+from compute_emulator.engine.groups import Group, group_at
+from compute_emulator.errors import BadRequest as Refused
+from compute_emulator.errors import Invalid, JsonObject, Required
+from compute_emulator.keys import Key
+from compute_emulator.rules.sizes import Size, budgets_problem
+
+AUTOSCALED_SHAPES = ("EVEN", "BALANCED")
+UPDATES = {
+    "type": "OPPORTUNISTIC",
+    "minimalAction": "REPLACE",
+    "mostDisruptiveAllowedAction": "REPLACE",
+    "replacementMethod": "SUBSTITUTE",
+    "instanceRedistributionType": "PROACTIVE",
+}
+
+
+def complete(call: Call, resource: JsonObject, zones: int, is_update_checked: bool) -> None:
+    group = group_at(call.cloud, Key(call.scope, "instanceGroupManagers", resource["name"]))
+    _updates(resource, zones, is_update_checked)
+    _shape(resource, group)
+    _reserve(resource)
+    _flexibility(resource)
+    _stateful(call.cloud, resource, group)
+    _overrides(resource, group)
+
+
+def _updates(resource: JsonObject, zones: int, is_checked: bool) -> None:
+    policy = resource["updatePolicy"] = UPDATES | resource.get("updatePolicy", {})
+    recreate = policy["replacementMethod"] == "RECREATE"
+    surge = _budget(policy, "maxSurge", 0 if recreate else zones)
+    unavailable = _budget(policy, "maxUnavailable", zones)
+    if not is_checked:
+        return
+    problem = budgets_problem(surge, unavailable, resource["targetSize"], zones, recreate)
+    if problem:
+        raise Refused(problem)
+    shape = resource["distributionPolicy"]["targetShape"]
+    redistribution = policy["instanceRedistributionType"]
+    if shape in ("BALANCED", "ANY_SINGLE_ZONE") and redistribution != "NONE":
+        where = "resource.updatePolicy.instanceRedistributionType"
+        raise Invalid(where, redistribution, f"Must be NONE when the target shape is {shape}.")
+
+
+def _budget(policy: JsonObject, name: str, default: int) -> Size:
+    size = size_of(policy.get(name)) or Size(fixed=default)
+    policy[name] = {"fixed": size.fixed} if size.fixed is not None else {"percent": size.percent}
+    return size
+
+
+def _shape(resource: JsonObject, group: Group | None) -> None:
+    shape = resource["distributionPolicy"]["targetShape"]
+    if group is not None and group.autoscaler is not None and shape not in AUTOSCALED_SHAPES:
+        raise Invalid(
+            "resource.distributionPolicy.targetShape",
+            shape,
+            "An autoscaled group is EVEN or BALANCED.",
+        )
+
+
+def _reserve(resource: JsonObject) -> None:
+    for name in RESERVES:
+        size = resource.get(name, 0)
+        if size < 0:
+            raise Invalid(f"resource.{name}", size, "Must not be negative.")
+    delay = (resource.get("standbyPolicy") or {}).get("initialDelaySec", 0)
+    if not 0 <= delay <= 3600:
+        raise Invalid(
+            "resource.standbyPolicy.initialDelaySec", delay, "Must be between 0 and 3600."
+        )
+
+
+def _flexibility(resource: JsonObject) -> None:
+    selections = (resource.get("instanceFlexibilityPolicy") or {}).get("instanceSelections") or {}
+    for name, selection in selections.items():
+        where = f"resource.instanceFlexibilityPolicy.instanceSelections[{name}]"
+        if not selection.get("machineTypes"):
+            raise Required(f"{where}.machineTypes")
+        for machine_type in selection["machineTypes"]:
+            if "/" in machine_type:
+                raise Invalid(
+                    f"{where}.machineTypes", machine_type, "Must be the name of a machine type."
+                )
+
+
+def _stateful(cloud: Cloud, resource: JsonObject, group: Group | None) -> None:
+    """What preserves disks and addresses keeps its VMs where they are, under their names, and is
+    not autoscaled."""
+    policy = (resource.get("statefulPolicy") or {}).get("preservedState") or {}
+    if not any(policy.values()):
+        return
+    updates = resource["updatePolicy"]
+    if updates["instanceRedistributionType"] != "NONE":
+        where = "resource.updatePolicy.instanceRedistributionType"
+        raise Invalid(
+            where, updates["instanceRedistributionType"], "Must be NONE for a stateful group."
+        )
+    if updates["type"] == "PROACTIVE" and updates["replacementMethod"] != "RECREATE":
+        where = "resource.updatePolicy.replacementMethod"
+        raise Invalid(
+            where,
+            updates["replacementMethod"],
+            "Must be RECREATE for proactive updates of a stateful group.",
+        )
+    if group is not None and group.autoscaler is not None:
+        raise Invalid("resource.statefulPolicy", "", "An autoscaled group cannot be stateful.")
+    for index, version in enumerate(resource["versions"]):
+        template = cloud.get(cloud.key_of(version["instanceTemplate"]))
+        disks = template["properties"].get("disks", [])
+        defined = {disk.get("deviceName", f"persistent-disk-{at}") for at, disk in enumerate(disks)}
+        for device in policy.get("disks", {}):
+            if device not in defined:
+                where = f"resource.versions[{index}].instanceTemplate"
+                raise Invalid(
+                    where,
+                    version["instanceTemplate"],
+                    f"The template must define the stateful disk {device}.",
+                )
+
+
+def is_stateful(group: Group) -> bool:
+    """Whether a group preserves anything of its VMs."""
+    return any(group.stateful_policy().values()) or bool(group.configs)
+
+
+def _overrides(resource: JsonObject, group: Group | None) -> None:
+    """What the configuration of all VMs sets, no config of one VM sets as well."""
+    overrides = overrides_of(resource)
+    if overrides is None or group is None:
+        return
+    for config in group.configs.values():
+        check_apart(
+            dict(overrides.metadata),
+            config.preserved,
+            "resource.allInstancesConfig.properties.metadata",
+        )
+
+
+def check_apart(overrides: JsonObject, preserved: JsonObject, where: str) -> None:
+    """Raises `Invalid` for metadata that both set."""
+    both = sorted(set(overrides) & set(preserved.get("metadata") or {}))
+    if both:
+        raise Invalid(
+            where,
+            both[0],
+            "Must not be set by the all-instances configuration and a per-instance config both.",
+        )

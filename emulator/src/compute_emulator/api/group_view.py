@@ -1,0 +1,157 @@
+"""What clients see of a group: the manager with its counters and status, its managed instances, its
+instance group."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from compute_emulator.engine import per_instance_configs
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.engine.group_intent import RESERVES, healing_policy, size_of
+from compute_emulator.engine.groups import CARRIED, Group, group_at
+from compute_emulator.engine.managed_instance import Machine
+from compute_emulator.errors import JsonObject
+from compute_emulator.rules.health import Check
+from compute_emulator.rules.sizes import rounded_up, split
+from compute_emulator.rules.updater import is_version_target_reached
+
+ACTIONS = (
+    *(
+        "none",
+        "creating",
+        "creatingWithoutRetries",
+        "recreating",
+        "deleting",
+        "abandoning",
+        "restarting",
+    ),
+    *("refreshing", "verifying", "starting", "stopping", "suspending", "resuming"),
+)
+ACTION_NAMES = tuple((name, re.sub("(?=[A-Z])", "_", name).upper()) for name in ACTIONS)
+TARGET_STATUS = {"DELETING": "DELETED", "ABANDONING": "ABANDONED"}
+
+
+def manager(cloud: Cloud, resource: JsonObject) -> JsonObject:
+    """An instanceGroupManagers resource with everything that is computed."""
+    shown = {name: value for name, value in resource.items() if name != CARRIED}
+    group = group_at(cloud, cloud.key_of(resource["selfLink"]))
+    if group is None:
+        return shown
+    target = resource["targetSize"]
+    policy = resource["updatePolicy"]
+    shown["versions"] = _versions(resource, target)
+    if len(shown["versions"]) == 1:
+        shown["instanceTemplate"] = shown["versions"][0]["instanceTemplate"]
+    shown["updatePolicy"] = policy | {
+        name: _calculated(policy[name], target) for name in ("maxSurge", "maxUnavailable")
+    }
+    shown["instanceGroup"] = cloud.link(*group.group_key)
+    if group.instance_group.get("namedPorts"):
+        shown["namedPorts"] = group.instance_group["namedPorts"]
+    members = group.members()
+    doing = Counter(machine.action for machine in group.machines.values())
+    shown["currentActions"] = {name: doing.get(action, 0) for name, action in ACTION_NAMES}
+    shown |= {name: resource.get(name, 0) for name in RESERVES}
+    shown["status"] = {
+        "isStable": group.is_stable(members),
+        "versionTarget": {"isReached": is_version_target_reached(group.intent, members)},
+        "stateful": _stateful(resource, group),
+        "allInstancesConfig": _configured(group),
+    }
+    if group.autoscaler is not None:
+        shown["status"]["autoscaler"] = cloud.link(*group.autoscaler)
+    return shown
+
+
+def _configured(group: Group) -> JsonObject:
+    """Whether every VM has the all-instances configuration, and since when that is what it is."""
+    effective = all(
+        machine.revision.overrides == group.overrides for machine in group.machines.values()
+    )
+    return {"effective": effective} | (
+        {"currentRevision": group.configured_at} if group.configured_at else {}
+    )
+
+
+def _stateful(resource: JsonObject, group: Group) -> JsonObject:
+    policy = (resource.get("statefulPolicy") or {}).get("preservedState") or {}
+    effective = all(
+        per_instance_configs.status(config, group.machines.get(name)) == "EFFECTIVE"
+        for name, config in group.configs.items()
+    )
+    return {
+        "hasStatefulConfig": any(policy.values()) or bool(group.configs),
+        "perInstanceConfigs": {"allEffective": effective},
+    }
+
+
+def _versions(resource: JsonObject, target: int) -> list[JsonObject]:
+    counts = split([size_of(version.get("targetSize")) for version in resource["versions"]], target)
+    return [
+        version | {"targetSize": version.get("targetSize", {}) | {"calculated": count}}
+        for version, count in zip(resource["versions"], counts, strict=True)
+    ]
+
+
+def _calculated(size: JsonObject, target: int) -> JsonObject:
+    given = size_of(size)
+    return size | {"calculated": rounded_up(given, target) if given is not None else 0}
+
+
+def managed_instances(group: Group) -> list[JsonObject]:
+    """The managed instances by name, those that are being made and those that leave included."""
+    check, url = group.check(), healing_policy(group.resource).get("healthCheck")
+    return [_managed(group, group.machines[name], check, url) for name in sorted(group.machines)]
+
+
+def _managed(
+    group: Group, machine: Machine, check: Check | None, check_url: str | None
+) -> JsonObject:
+    cloud = group.cloud
+    entry: JsonObject = {
+        "name": machine.name,
+        "instance": cloud.link(*machine.key),
+        "currentAction": machine.action,
+        "targetStatus": TARGET_STATUS.get(machine.action) or machine.standby or "RUNNING",
+        "version": version(machine) if machine.action not in TARGET_STATUS else {},
+        "lastAttempt": {},
+    }
+    if machine.resource is not None:
+        entry |= {"id": machine.resource["id"], "instanceStatus": machine.status}
+        if check_url:
+            entry["instanceHealth"] = [
+                {"healthCheck": check_url, "detailedHealthState": machine.detailed_health(check)}
+            ]
+    if machine.failure is not None:
+        entry["lastAttempt"] = {"errors": {"errors": [machine.failure.as_error()]}}
+    if machine.applied:
+        entry["preservedStateFromConfig"] = machine.applied
+    if machine.kept:
+        entry["preservedStateFromPolicy"] = machine.kept
+    if machine.machine_type:
+        entry["propertiesFromFlexibilityPolicy"] = {"machineType": machine.machine_type}
+    if machine.terminates_at is not None:
+        entry["scheduling"] = {"terminationTimestamp": cloud.timestamp(machine.terminates_at)}
+    return entry
+
+
+def version(machine: Machine) -> JsonObject:
+    """The version a managed instance is meant to have."""
+    shown: JsonObject = {"instanceTemplate": machine.revision.template}
+    return shown | ({"name": machine.revision.name} if machine.revision.name else {})
+
+
+def instance_group(cloud: Cloud, resource: JsonObject) -> JsonObject:
+    """An instanceGroups resource with its size."""
+    group = group_at(cloud, cloud.key_of(resource["selfLink"]))
+    return resource | {"size": len(in_group(group)) if group is not None else 0}
+
+
+def in_group(group: Group) -> list[Machine]:
+    """The machines that are members of the instance group: they exist and do not leave."""
+    return [
+        m
+        for m in group.machines.values()
+        if m.resource is not None and m.action not in TARGET_STATUS
+    ]

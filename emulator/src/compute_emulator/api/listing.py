@@ -1,0 +1,146 @@
+"""Lists as the API pages them: filter, order, cut, token. Also the aggregated form, which maps
+scopes to lists.
+
+A page token names the last item shown, so that what comes or goes between two pages neither repeats
+nor hides another."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from compute_emulator.api.filters import matcher
+from compute_emulator.errors import Invalid, JsonObject
+
+PAGE = 500
+View = Callable[[JsonObject], JsonObject]
+
+
+def page(
+    items: list[JsonObject], params: dict[str, Any], member: str, view: View | None = None
+) -> JsonObject:
+    """`member` is absent when there is nothing, as in the API.
+
+    `view` makes what is shown of what is kept. It is asked only for what is on the page, unless a
+    filter needs to see all."""
+    kept = _ordered(_filtered(*_seen(items, params, view)), params)
+    start = _start(params, [_label(item) for item in kept] if params.get("pageToken") else ())
+    size = params.get("maxResults") or PAGE
+    cut = kept[start : start + size]
+    if view is not None and not params.get("filter"):
+        cut = [view(item) for item in cut]
+    answer: JsonObject = {member: cut} if cut else {}
+    if start + size < len(kept):
+        answer["nextPageToken"] = _token(start + size, _label(kept[start + size - 1]))
+    return answer
+
+
+def _seen(
+    items: list[JsonObject], params: dict[str, Any], view: View | None
+) -> tuple[list[JsonObject], dict[str, Any]]:
+    """What a filter looks at: the items as they are shown."""
+    return (
+        [view(item) for item in items] if view is not None and params.get("filter") else items
+    ), params
+
+
+def aggregate(
+    items_by_scope: dict[str, list[JsonObject]],
+    params: dict[str, Any],
+    collection: str,
+    scopes: Sequence[str],
+    view: View | None = None,
+    unreachable: Collection[str] = (),
+) -> JsonObject:
+    """Items of all scopes, cut to pages across them; `scopes` with nothing on the page say so by a
+    warning, and those of `unreachable` too. `view` as in `page`."""
+    flat = [
+        (scope, item)
+        for scope in sorted(items_by_scope)
+        if scope not in unreachable
+        for item in _ordered(_filtered(*_seen(items_by_scope[scope], params, view)), params)
+    ]
+    labels = [[scope, *_label(item)] for scope, item in flat] if params.get("pageToken") else ()
+    start = _start(params, labels)
+    size = params.get("maxResults") or PAGE
+    found: dict[str, JsonObject] = {}
+    for scope, item in flat[start : start + size]:
+        shown = view(item) if view is not None and not params.get("filter") else item
+        found.setdefault(scope, {collection: []})[collection].append(shown)
+    for scope in scopes:
+        if scope in unreachable:
+            found[scope] = {
+                "warning": _warning("UNREACHABLE", f"The scope '{scope}' cannot be reached.", scope)
+            }
+        elif scope not in found:
+            found[scope] = {
+                "warning": _warning(
+                    "NO_RESULTS_ON_PAGE",
+                    f"There are no results for scope '{scope}' on this page.",
+                    scope,
+                )
+            }
+    answer: JsonObject = {"items": found}
+    if start + size < len(flat):
+        scope, item = flat[start + size - 1]
+        answer["nextPageToken"] = _token(start + size, [scope, *_label(item)])
+    return answer
+
+
+def _warning(code: str, message: str, scope: str) -> JsonObject:
+    return {"code": code, "message": message, "data": [{"key": "scope", "value": scope}]}
+
+
+def _filtered(items: list[JsonObject], params: dict[str, Any]) -> list[JsonObject]:
+    expression = params.get("filter")
+    if not expression:
+        return items
+    matches = matcher(expression)
+    return [item for item in items if matches(item)]
+
+
+def _ordered(items: list[JsonObject], params: dict[str, Any]) -> list[JsonObject]:
+    match params.get("orderBy"):
+        case None | "":
+            return items
+        case "name" | "name asc":
+            return sorted(items, key=lambda item: str(item.get("name", "")))
+        case "creationTimestamp desc":
+            return sorted(items, key=_made, reverse=True)
+        case other:
+            raise Invalid("orderBy", other, "Only name and creationTimestamp desc are supported.")
+
+
+def _made(item: JsonObject) -> str:
+    """Operations have no time of creation, but one of insertion."""
+    return str(item.get("creationTimestamp") or item.get("insertTime", ""))
+
+
+def _label(item: JsonObject) -> list[str]:
+    return [str(item.get("name") or item.get("instance", ""))]
+
+
+def _token(start: int, label: list[str]) -> str:
+    return base64.urlsafe_b64encode(json.dumps([start, *label]).encode()).decode()
+
+
+def _start(params: dict[str, Any], labels: Sequence[list[str]]) -> int:
+    """Where the page begins: after the item the token names. If that is gone, where it would be in
+    a sorted list, else at the number the token has."""
+    token = params.get("pageToken")
+    if not token:
+        return 0
+    try:
+        start, *label = json.loads(base64.urlsafe_b64decode(token))
+        if not isinstance(start, int):
+            raise ValueError(token)
+    except (binascii.Error, ValueError, TypeError) as wrong:
+        raise Invalid("pageToken", token, "The page token is not one of this list.") from wrong
+    ordered = list(labels)
+    if label in ordered:
+        return ordered.index(label) + 1
+    return bisect_right(ordered, label) if ordered == sorted(ordered) else start

@@ -1,0 +1,146 @@
+"""Stale reads: answers as they were some writes, or some seconds, ago. The fault kind `stale_read`
+asks for them.
+
+    {"kind": "stale_read", "method": "compute.urlMaps.get", "versions": 1}     before the last write
+    {"kind": "stale_read", "method": "compute.*.list", "seconds": 30}          as of half a minute ago
+
+`wire` keeps what a resource looked like before each write of the API, computed members included:
+the last 20 versions of each of the 500 resources that were written last. What happens by itself
+(instances coming and going) is always shown as it is."""
+
+from __future__ import annotations
+
+import json
+
+from compute_emulator.api.call import HANDLERS, Call
+from compute_emulator.api.discovery import methods
+from compute_emulator.control.faults import Fault
+from compute_emulator.errors import ApiError, JsonObject, NotFound
+from compute_emulator.keys import Key, parse
+
+VERSIONS, RESOURCES = 20, 500
+Before = tuple[float, bytes | None]
+"""When a write replaced it, and what it looked like, as JSON to be small; None where it did not
+exist."""
+PLACES = ("project", "region", "zone")
+NAME_PARAMETERS = ("autoscaler",)
+"""Query parameters that name what a PATCH or PUT without a name in its path changes."""
+
+
+def remember(call: Call) -> None:
+    """Keep what a call is about to change."""
+    key = _target(call) if call.method.mutates else None
+    read = _reading(call, key) if key is not None else None
+    if key is None or read is None:
+        return
+    kept: dict[Key, list[Before]] = call.cloud.history
+    versions = kept.pop(
+        key, []
+    )  # put back at the end: the resource that was written least recently comes first
+    shown = _shown(read) if call.cloud.find(key) is not None else None
+    if versions and versions[-1][1] == shown:
+        versions.pop()  # the write before this one was refused, or changed nothing
+    versions.append((call.cloud.now(), shown))
+    kept[key] = versions[-VERSIONS:]
+    if len(kept) > RESOURCES:
+        del kept[next(iter(kept))]
+
+
+def aged(call: Call, fault: Fault, body: JsonObject) -> JsonObject:
+    """The answer to a read as a fault wants it. Raises `NotFound` for what did not exist then."""
+    if call.method.verb == "get":
+        known, before = _before(call, fault, call.key)
+        if known and before is None:
+            raise NotFound(call.cloud.path(call.key))
+        return before if before is not None else body
+    items = body.get("items")
+    if call.method.verb != "list" or (items is not None and not isinstance(items, list)):
+        return body
+    return (
+        body | {"items": aged_items}
+        if (aged_items := _items(call, fault, items or []))
+        else _without_items(body)
+    )
+
+
+def aged_instead(call: Call, fault: Fault, refused: ApiError) -> JsonObject:
+    """For a resource that is gone: what it was. Raises `refused` when that is not known."""
+    known, before = _before(call, fault, call.key)
+    if call.method.verb != "get" or not known or before is None:
+        raise refused
+    return before
+
+
+def _items(call: Call, fault: Fault, items: list[JsonObject]) -> list[JsonObject]:
+    """Each as it was; what was not yet there is left out, what has gone since is back at the
+    end."""
+    shown, seen = [], set()
+    for item in items:
+        key = parse(str(item.get("selfLink", "")))
+        if key is None:
+            shown.append(item)
+            continue
+        seen.add(key)
+        known, before = _before(call, fault, key)
+        if not known:
+            shown.append(item)
+        elif before is not None:
+            shown.append(before)
+    for key in call.cloud.history:
+        if (key.scope, key.collection) == (call.scope, call.collection) and key not in seen:
+            before = _before(call, fault, key)[1]
+            shown += [before] if before is not None and call.cloud.find(key) is None else []
+    return shown
+
+
+def _before(call: Call, fault: Fault, key: Key) -> tuple[bool, JsonObject | None]:
+    """Whether an older state is to be shown, and that state."""
+    history: list[Before] = call.cloud.history.get(key, [])
+    if not history:
+        return False, None
+    if fault.versions:
+        return True, _read(history[-min(fault.versions, len(history))])
+    moment = call.cloud.now() - fault.seconds
+    later = [each for each in history if each[0] > moment]
+    return (True, _read(later[0])) if later else (False, None)
+
+
+def _read(before: Before) -> JsonObject | None:
+    text = before[1]
+    found: JsonObject | None = json.loads(text) if text is not None else None
+    return found
+
+
+def _target(call: Call) -> Key | None:
+    """What a mutation changes."""
+    if call.name:
+        return call.key
+    named = call.body.get("name") or next(
+        (call.params[each] for each in NAME_PARAMETERS if call.params.get(each)), None
+    )
+    return Key(call.scope, call.collection, str(named)) if named else None
+
+
+def _reading(call: Call, key: Key) -> Call | None:
+    """The `get` of what a call changes; None where there is none, as for what lies within a
+    resource."""
+    method = methods().get(call.method.id.rpartition(".")[0] + ".get")
+    if method is None or method.id not in HANDLERS or method.name_parameter is None:
+        return None
+    params = {name: call.params[name] for name in PLACES if name in call.params} | {
+        method.name_parameter: key.name
+    }
+    if any(parameter.name not in params for parameter in method.path_parameters):
+        return None
+    return Call(call.cloud, method, call.project, call.scope, params)
+
+
+def _shown(read: Call) -> bytes | None:
+    try:
+        return json.dumps(HANDLERS[read.method.id](read), separators=(",", ":")).encode()
+    except ApiError:
+        return None
+
+
+def _without_items(body: JsonObject) -> JsonObject:
+    return {name: value for name, value in body.items() if name != "items"}

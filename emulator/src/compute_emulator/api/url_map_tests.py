@@ -1,0 +1,107 @@
+"""The tests that a URL map carries: where its author expects requests to go, held against where
+they would. Pure.
+
+Called by `collections/url_maps.py`, which refuses to keep a map whose tests fail, and by its
+`validate`, which tells of them. Source: Compute API reference, UrlMap.tests, UrlMapTest and
+TestFailure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from compute_emulator import keys
+from compute_emulator.errors import Invalid, JsonObject
+from compute_emulator.traffic.headers import redirection
+from compute_emulator.traffic.routing import Destination, rewritten, route
+
+MOST_TESTS = 100
+
+
+def check(url_map: JsonObject) -> None:
+    """Raises `Invalid` for tests that cannot be."""
+    tests = url_map.get("tests") or []
+    if len(tests) > MOST_TESTS:
+        raise Invalid("resource.tests", len(tests), f"At most {MOST_TESTS} tests are allowed.")
+    for index, test in enumerate(tests):
+        if test.get("service") and test.get("expectedRedirectResponseCode"):
+            where = f"resource.tests[{index}].expectedRedirectResponseCode"
+            raise Invalid(
+                where,
+                test["expectedRedirectResponseCode"],
+                "Must not be set together with service.",
+            )
+
+
+def failures(url_map: JsonObject) -> list[JsonObject]:
+    """What the API tells of each test that fails: what was expected, and what is."""
+    return [failure for test in url_map.get("tests") or [] if (failure := _failure(url_map, test))]
+
+
+def in_words(failure: JsonObject) -> str:
+    """A failure as a refused map tells it."""
+    expected = (
+        failure.get("expectedService")
+        or failure.get("expectedOutputUrl")
+        or failure.get("expectedRedirectResponseCode")
+    )
+    actual = (
+        failure.get("actualService")
+        or failure.get("actualOutputUrl")
+        or failure.get("actualRedirectResponseCode")
+    )
+    where = f"{failure['host']}{failure['path']}"
+    return (
+        f"Test failure: Expect URL '{where}' to map to '{expected}', but actually mapped to"
+        f" '{actual}'."
+    )
+
+
+def _failure(url_map: JsonObject, test: JsonObject) -> JsonObject | None:
+    host, path = test.get("host", ""), test.get("path", "/")
+    found = route(
+        url_map,
+        host,
+        path,
+        {each["name"].lower(): each.get("value", "") for each in test.get("headers") or []},
+    )
+    told = dict(_differing(test, found, host, path))
+    if not told:
+        return None
+    return (
+        {"host": host, "path": path}
+        | ({"headers": test["headers"]} if test.get("headers") else {})
+        | told
+    )
+
+
+def _differing(
+    test: JsonObject, found: Destination, host: str, path: str
+) -> Iterator[tuple[str, object]]:
+    """Members of TestFailure for each expectation that is not met."""
+    expected = test.get("service")
+    if expected and keys.parse(expected) != keys.parse(found.service):
+        yield from (("expectedService", expected), ("actualService", found.service))
+    answer = (
+        redirection(found.redirect, found.matched, host, path)
+        if found.redirect is not None
+        else None
+    )
+    code = answer.status if answer is not None else 0
+    if test.get("expectedRedirectResponseCode", code) != code:
+        yield from (
+            ("expectedRedirectResponseCode", test["expectedRedirectResponseCode"]),
+            ("actualRedirectResponseCode", code),
+        )
+    if answer is not None:
+        url = answer.headers["location"]
+    else:
+        onward, name = rewritten(found, path, host)
+        url = f"http://{name}{onward}"
+    wanted = test.get("expectedOutputUrl")
+    if wanted and not _is_same(wanted, url, heeds_scheme=answer is not None):
+        yield from (("expectedOutputUrl", wanted), ("actualOutputUrl", url))
+
+
+def _is_same(wanted: str, url: str, *, heeds_scheme: bool) -> bool:
+    """Only a redirect says a scheme; what is sent to a backend has none of the map's."""
+    return wanted == url if heeds_scheme else wanted.partition("://")[2] == url.partition("://")[2]

@@ -1,0 +1,340 @@
+"""From an HTTP request to an HTTP answer: URL -> method -> checks -> handler -> body.
+
+`server` and `in_process` call `answer`; neither knows anything else of the API. The order of what
+may refuse a call is the API's: unknown URL (404), not built (501), fault on demand, parameters
+(400), body (400), then the handler's own rules."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, NoReturn
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import orjson
+
+from compute_emulator.api import (
+    collections,
+    discovery,
+    request_schema,
+    response_schema,
+    stale_reads,
+)
+from compute_emulator.api.call import HANDLERS, Call
+from compute_emulator.api.discovery import Method, Parameter
+from compute_emulator.api.fields import select
+from compute_emulator.api.request import Request as Request
+from compute_emulator.control.faults import STALE, Fault
+from compute_emulator.engine.call_log import LoggedCall
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.errors import (
+    ApiError,
+    BadRequest,
+    Hangup,
+    Internal,
+    Invalid,
+    JsonObject,
+    NotBuilt,
+    NotFound,
+    Required,
+)
+from compute_emulator.keys import Key
+
+collections.load()
+
+PREFIX = re.compile(r"^.*?/compute/v1/")
+IMAGE_PROJECTS = frozenset(
+    {"cos-cloud", "debian-cloud", "ubuntu-os-cloud", "deeplearning-platform-release"}
+)
+MOST = {"maxResults": 500}
+"""Limits that the discovery document has only in words."""
+SYSTEM_PARAMETERS = (
+    "filter",
+    "maxResults",
+    "orderBy",
+    "pageToken",
+    "fields",
+    "requestId",
+    "returnPartialSuccess",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """`delay_seconds` (cloud time) is how long the answer is held back on its way, by a latency
+    fault."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json; charset=UTF-8"
+    delay_seconds: float = 0.0
+
+
+def answer(cloud: Cloud, request: Request) -> Response:
+    """Raises `Hangup` when a fault ends the connection."""
+    path, segments, query = _parts(request.target)
+    if segments is None:
+        return refusal(NotFound(path))
+    with cloud.lock:
+        cloud.advance()
+        return _dispatch(cloud, request, segments, query)
+
+
+@lru_cache(maxsize=4096)  # pollers ask for the same few things again and again
+def _parts(target: str) -> tuple[str, tuple[str, ...] | None, Mapping[str, str]]:
+    """A target's path, the segments of it after `/compute/v1/` (None: there is no such part), and
+    its query."""
+    parts = urlsplit(target)
+    found = PREFIX.match(parts.path)
+    segments = (
+        tuple(unquote(each) for each in parts.path[found.end() :].strip("/").split("/"))
+        if found
+        else None
+    )
+    return (
+        parts.path,
+        segments,
+        MappingProxyType(dict(parse_qsl(parts.query, keep_blank_values=True))),
+    )
+
+
+def _dispatch(
+    cloud: Cloud, request: Request, segments: tuple[str, ...], query: Mapping[str, str]
+) -> Response:
+    routed = discovery.route(request.http, segments)
+    if routed is None:
+        return refusal(_unknown(request.http, segments))
+    method, taken = routed
+    fault: Fault | None = None
+    status, reason = 200, None
+    try:
+        if method.id not in HANDLERS:
+            raise NotBuilt(method.id)
+        _check_format(query)
+        call, fault = _read(cloud, request, method, taken)
+        body = _handle(call)
+        if cloud.check_answers and method.response:
+            _hold(method.response, body)
+        if query.get("fields"):
+            body = select(body, query["fields"], method.response)
+    except ApiError as refused:
+        status, reason, body = refused.status, refused.reason, refused.body()
+    finally:
+        target = "/".join(segments[2:])
+        cloud.calls.record(
+            LoggedCall(cloud.now(), method.id, request.http, target, status, reason),
+            mutation=method.mutates,
+        )
+    if fault is not None and fault.kind == "drop_after":
+        raise Hangup(method.id)
+    late = fault.seconds if fault is not None and fault.kind == "latency" else 0.0
+    return _json(status, body, late, pretty=query.get("prettyPrint") == "true")
+
+
+def _check_format(query: Mapping[str, str]) -> None:
+    """Answers are JSON, whatever else the document's `alt` may ask for."""
+    for name in ("alt", "$alt"):
+        if query.get(name, "json").partition(";")[0] != "json":
+            raise Invalid(name, query[name], "Must be json.")
+
+
+def _read(
+    cloud: Cloud, request: Request, method: Method, taken: Mapping[str, str]
+) -> tuple[Call, Fault | None]:
+    """The call, checked, and the fault that strikes it. Raises what refuses it."""
+    fault = cloud.faults.strike(
+        method.id, taken.get(method.name_parameter or "", "") or _name_in(request.body)
+    )
+    if fault is not None and fault.kind == "drop_before":
+        raise Hangup(method.id)
+    if fault is not None and fault.kind == "error":
+        raise fault.error()
+    project = taken.get("project", cloud.project)
+    if project != cloud.project and not (
+        project in IMAGE_PROJECTS and method.collection == "images"
+    ):
+        raise NotFound(f"projects/{project}")
+    params = dict(_parameters(request.http, request.target))
+    body = _body(method, request)
+    call = Call(cloud, method, project, _scope(method, taken), params, body, fault)
+    call.known_place()
+    return call, fault
+
+
+def _handle(call: Call) -> JsonObject:
+    """Replay, or fail by fault, or do."""
+    request_id = call.params.get("requestId")
+    if request_id:
+        _check_request_id(request_id)
+        earlier = call.cloud.operations.replayed(call.method.id, request_id)
+        if earlier is not None:
+            return earlier
+    fault = call.fault
+    if fault is not None and fault.kind == "operation_error" and call.method.mutates:
+        target = (
+            call.key
+            if call.name
+            else Key(call.scope, call.collection, str(call.body.get("name", "")))
+        )
+        return call.cloud.operations.start(
+            call.operation_type(),
+            target,
+            method_id=call.method.id,
+            request_id=request_id,
+            error=fault.error(),
+        )
+    stale_reads.remember(call)
+    if fault is not None and fault.kind == STALE:
+        return _stale(call, fault)
+    return HANDLERS[call.method.id](call)
+
+
+def _stale(call: Call, fault: Fault) -> JsonObject:
+    try:
+        fresh = HANDLERS[call.method.id](call)
+    except NotFound as gone:
+        return stale_reads.aged_instead(call, fault, gone)
+    return stale_reads.aged(call, fault, fresh)
+
+
+def _hold(response: str, body: JsonObject) -> None:
+    wrong = response_schema.problems(response, body)
+    if wrong:
+        raise Internal("the stand-in's answer breaks its schema: " + "; ".join(wrong[:5]))
+
+
+def _unknown(http: str, segments: tuple[str, ...]) -> ApiError:
+    path = "/".join(segments)
+    if discovery.methods_of(http, segments):
+        return ApiError(
+            f"{http} is not a method of '{path}'.", status=405, reason="httpMethodNotAllowed"
+        )
+    return ApiError(
+        f"The requested URL '{path}' is not part of Compute v1.", status=404, reason="notFound"
+    )
+
+
+def _scope(method: Method, taken: Mapping[str, str]) -> str:
+    for place in ("region", "zone"):
+        if place in taken and place != method.name_parameter:
+            return f"{place}s/{taken[place]}"
+    return "aggregated" if "/aggregated/" in method.path else "global"
+
+
+@lru_cache(maxsize=4096)  # as for `_parts`; what is refused is not kept
+def _parameters(http: str, target: str) -> dict[str, Any]:
+    """Path and query of a request that has a method, typed. What the method does not know is
+    tolerated and dropped, except for those every list understands. The answer is shared: copy it.
+    """
+    _, segments, query = _parts(target)
+    routed = discovery.route(http, segments or ())
+    if routed is None:
+        raise NotFound(target)
+    method, taken = routed
+    params: dict[str, Any] = dict(taken)
+    for parameter in method.path_parameters:
+        given = taken[parameter.name]
+        if parameter.pattern is not None and not parameter.pattern.fullmatch(given):
+            raise Invalid(
+                parameter.name, given, f"Must be a match of regex '{parameter.pattern.pattern}'"
+            )
+    for parameter in method.query:
+        if parameter.name in query:
+            params[parameter.name] = _typed(parameter, query[parameter.name])
+        elif parameter.required:
+            raise Required(parameter.name)
+    for name in SYSTEM_PARAMETERS:
+        if name in query and name not in params:
+            params[name] = query[name]
+    return params
+
+
+def _typed(parameter: Parameter, given: str) -> Any:
+    try:
+        match parameter.type:
+            case "integer":
+                number = int(given)
+                low, high = parameter.minimum, MOST.get(parameter.name, parameter.maximum)
+                if (low is not None and number < low) or (high is not None and number > high):
+                    raise Invalid(parameter.name, given, f"Must be between {low} and {high}.")
+                return number
+            case "boolean":
+                return {"true": True, "false": False}[given.lower()]
+            case _:
+                return given
+    except (KeyError, ValueError) as wrong:
+        raise Invalid(parameter.name, given, f"Must be of type {parameter.type}.") from wrong
+
+
+def _body(method: Method, request: Request) -> JsonObject:
+    if method.request is None or not request.body:
+        given: Any = {}
+    else:
+        try:
+            given = json.loads(request.body, parse_constant=_no_json)
+        except (ValueError, RecursionError) as wrong:
+            raise BadRequest(
+                f"Invalid JSON payload received. {wrong}", reason="parseError"
+            ) from wrong
+    if method.request is None:
+        return {}
+    body = request_schema.clean(method.request, given, merge=method.http == "PATCH")
+    if method.http == "POST":
+        for name in method.required:
+            if name not in body:
+                raise Required(f"resource.{name}")
+    return body
+
+
+def _no_json(word: str) -> NoReturn:
+    """Python reads NaN and Infinity as numbers, JSON has no such."""
+    raise ValueError(f"Unexpected token {word}")
+
+
+def _name_in(body: bytes) -> str:
+    """The name that an insert's body gives, for faults that look for it."""
+    try:
+        return str(json.loads(body).get("name", "")) if body else ""
+    except (ValueError, AttributeError, RecursionError):
+        return ""
+
+
+def _check_request_id(given: str) -> None:
+    try:
+        zero = uuid.UUID(given).int == 0
+    except ValueError as wrong:
+        raise Invalid("requestId", given, "The request ID must be a valid UUID.") from wrong
+    if zero:
+        raise Invalid("requestId", given, "The zero UUID is not supported.")
+
+
+def _json(
+    status: int, body: JsonObject, delay_seconds: float = 0.0, *, pretty: bool = False
+) -> Response:
+    return Response(status, _encoded(body, pretty), delay_seconds=delay_seconds)
+
+
+def _encoded(body: JsonObject, pretty: bool) -> bytes:
+    try:
+        return orjson.dumps(
+            body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE if pretty else None
+        )
+    except (
+        orjson.JSONEncodeError
+    ):  # half a surrogate pair, or a number beyond 64 bits, that somebody has sent
+        return json.dumps(body, separators=(",", ":")).encode()
+
+
+def refusal(refused: ApiError) -> Response:
+    """The answer that says why not."""
+    return _json(refused.status, refused.body())
+
+
+def failure(error: Exception) -> Response:
+    """The 500 for a mistake in the stand-in itself, naming it."""
+    return refusal(Internal(f"the stand-in failed: {type(error).__name__}: {error}"))

@@ -1,0 +1,90 @@
+"""Settings by file (`--config`): a JSON object that says at the start what the controls say while
+it runs.
+
+    {"behaviours": [...], "traffic": [...], "load": {...}, "stock_outs": {...}, "quotas": {...}, "faults": [...],
+     "zones": {"us-central1-a": "DOWN"}, "operation_seconds": 2, "operation_seconds_by_method": {...},
+     "later": [{"after_seconds": 600, "post": "/instances", "body": {"effect": "preempt", "most": 2}}]}
+
+Each member takes what the control of its name takes by PUT, `zones` and `later` what theirs take by
+POST."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from compute_emulator.api.discovery import methods
+from compute_emulator.control import outages, scheduled, validation
+from compute_emulator.control.faults import Fault
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.traffic.response_profile import check_entries
+
+SETTERS: dict[str, Callable[[Cloud, Any], None]] = {}
+
+
+def configure(cloud: Cloud, settings: Any) -> None:
+    """Raises ValueError naming the member that is none, or cannot be what it is."""
+    if not isinstance(settings, dict):
+        raise ValueError(
+            f"settings are an object with members such as {', '.join(SETTERS)}, not {settings!r}"
+        )
+    unknown = sorted(set(settings) - set(SETTERS))
+    if unknown:
+        raise ValueError(f"unknown member {unknown[0]!r}; known are {', '.join(SETTERS)}")
+    for name, given in settings.items():
+        SETTERS[name](cloud, given)
+
+
+def _listed(name: str, given: Any) -> list[Any]:
+    if not isinstance(given, list):
+        raise ValueError(f"{name} must be a list, not {given!r}")
+    return given
+
+
+def _traffic(cloud: Cloud, given: Any) -> None:
+    check_entries(_listed("traffic", given))
+    cloud.traffic = list(given)
+
+
+def _faults(cloud: Cloud, given: Any) -> None:
+    for index, each in enumerate(_listed("faults", given)):
+        try:
+            cloud.faults.active.append(Fault.read(each))
+        except ValueError as wrong:
+            raise ValueError(f"faults[{index}]: {wrong}") from wrong
+
+
+def _later(cloud: Cloud, given: Any) -> None:
+    for index, each in enumerate(_listed("later", given)):
+        try:
+            scheduled.plan(cloud, each)
+        except ValueError as wrong:
+            raise ValueError(f"later[{index}]: {wrong}") from wrong
+
+
+def _operation_seconds(cloud: Cloud, given: Any) -> None:
+    cloud.operations.seconds = validation.number("operation_seconds", given)
+
+
+def _operation_seconds_by_method(cloud: Cloud, given: Any) -> None:
+    cloud.operations.seconds_by_method.update(
+        validation.seconds_by_method("operation_seconds_by_method", given, methods())
+    )
+
+
+def _map(name: str) -> Callable[[Cloud, Any], None]:
+    return lambda cloud, given: getattr(cloud, name).update(
+        validation.entries(cloud.regions, name, given)
+    )
+
+
+SETTERS |= {
+    "behaviours": lambda cloud, given: cloud.set_behaviours(_listed("behaviours", given)),
+    "traffic": _traffic,
+    **{name: _map(name) for name in validation.MAPS},
+    "faults": _faults,
+    "zones": outages.set_states,
+    "operation_seconds": _operation_seconds,
+    "operation_seconds_by_method": _operation_seconds_by_method,
+    "later": _later,
+}

@@ -1,0 +1,104 @@
+"""Every fault there is: what it does, and how to cause it by URL and in a file of settings. `GET
+/control` shows it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from compute_emulator.control.faults import KINDS, STALE
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A fault of the world rather than of calls: what it does, and how to cause it by URL and in a
+    file of settings."""
+
+    control: str
+    body: dict[str, Any]
+    about: str
+    member: str = ""
+
+    @property
+    def how(self) -> str:
+        return f"POST /control{self.control} {json.dumps(self.body)}"
+
+    @property
+    def file(self) -> dict[str, Any]:
+        """Instances are there only after the start, so what is done to them is planned for
+        later."""
+        if not self.member:
+            return {"later": [{"after_seconds": 600, "post": self.control, "body": self.body}]}
+        listed = self.member in ("behaviours", "traffic")
+        return {self.member: [self.body] if listed else self.body}
+
+
+WORLD = {
+    "zone_down": Cause(
+        "/zones",
+        {"us-central1-a": "DOWN"},
+        "every VM of a zone is lost, none can be made until it is up",
+        "zones",
+    ),
+    "zone_unreachable": Cause(
+        "/zones",
+        {"us-central1-a": "UNREACHABLE"},
+        "calls about a zone fail, its VMs go on",
+        "zones",
+    ),
+    "stock_out": Cause(
+        "/stock-outs",
+        {"us-central1-a": {}},
+        "no VM can be made in a zone, a region or anywhere",
+        "stock_outs",
+    ),
+    "quota": Cause("/quotas", {"CPUS": 24}, "no VM can be made beyond a limit", "quotas"),
+    "preemption": Cause("/instances", {"effect": "preempt"}, "Spot VMs are taken away"),
+    "host_error": Cause("/instances", {"effect": "stop"}, "VMs are gone, whatever they are"),
+    "illness": Cause(
+        "/instances",
+        {"effect": "kill"},
+        "apps die (kill) or cease to be ready (unready) in VMs that run",
+    ),
+    "behaviour": Cause(
+        "/behaviours",
+        {"template": "v2*", "never_ready": True},
+        "what instances of a release are like",
+        "behaviours",
+    ),
+    "bad_answers": Cause(
+        "/traffic",
+        {"template": "v2*", "error_rate": 0.1},
+        "wrong or slow answers to real requests",
+        "traffic",
+    ),
+}
+
+
+def example(kind: str) -> dict[str, Any]:
+    """The smallest fault of a kind that strikes every call it can."""
+    needed = {
+        STALE: {"versions": 1},
+        "latency": {"seconds": 2},
+        "operation_latency": {"seconds": 60},
+    }
+    return {"kind": kind} | needed.get(kind, {})
+
+
+def listing() -> list[dict[str, Any]]:
+    """Every fault there is: what it does, and how to cause it by URL and by file."""
+    of_calls = [
+        {
+            "fault": kind,
+            "how": f"POST /control/faults {json.dumps(example(kind))}",
+            "file": {"faults": [example(kind)]},
+            "about": about,
+        }
+        for kind, about in KINDS.items()
+    ]
+    world = [
+        {"fault": name, "how": each.how, "file": each.file, "about": each.about}
+        for name, each in WORLD.items()
+    ]
+    return of_calls + world

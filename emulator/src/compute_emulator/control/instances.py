@@ -1,0 +1,134 @@
+"""What one can do to instances from outside: preempt them, make them ill, make them well. And what
+there is of them.
+
+    POST /control/instances {"effect": "stop", "group": "tiny", "zone": "us-central1-a"}
+    affect(cloud, "unready", template="tiny-2*", most=1)                                     in process
+
+`stop` takes the VM away, as a failing host does; `preempt` does so to Spot VMs alone, and leaves an
+operation `compute.instances.preempted` in the zone, as Google does; the others change how the app
+in it answers from now on, until it is created again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import Any
+
+from compute_emulator.control import behaviours, validation
+from compute_emulator.control.dispatch import Query, controls
+from compute_emulator.engine.backends import service_check, services_of
+from compute_emulator.engine.cloud import BEHAVIOUR_CHECKS, SNAPSHOTS, Cloud
+from compute_emulator.engine.groups import Group, groups
+from compute_emulator.engine.managed_instance import Machine
+from compute_emulator.errors import JsonObject
+
+PREEMPT = "preempt"
+GLOBS = ("name", "group", "zone", "template")
+EFFECTS: dict[str, Callable[[Machine], None]] = {
+    "stop": lambda machine: machine.stop_by_itself(),
+    PREEMPT: lambda machine: machine.stop_by_itself(),
+    "kill": lambda machine: machine.answer(alive=False),
+    "revive": lambda machine: machine.answer(alive=True, ready=True),
+    "unready": lambda machine: machine.answer(ready=False),
+    "ready": lambda machine: machine.answer(ready=True),
+}
+ABOUT = (
+    'do something to running instances: {"effect": "stop" (VM gone) | "preempt" (Spot VMs only,'
+    ' gone) | "kill" (neither alive nor ready) | "revive" | "unready" | "ready"; optional globs'
+    ' "name", "group", "zone", "template"; "most": how many}'
+)
+
+
+def affect(
+    cloud: Cloud,
+    effect: str,
+    *,
+    name: str = "*",
+    group: str = "*",
+    zone: str = "*",
+    template: str = "*",
+    most: int | None = None,
+) -> list[str]:
+    """Do something to the running managed instances that match all globs, by name, at most `most`.
+    Returns their names."""
+    if effect not in EFFECTS:
+        raise ValueError(f"effect: {effect!r} is none of {', '.join(EFFECTS)}")
+    with cloud.lock:
+        cloud.advance()
+        wanted = {"group": group, "zone": zone, "template": template, "name": name}
+        found = [
+            machine
+            for each in groups(cloud)
+            for machine in sorted(each.machines.values(), key=lambda machine: machine.name)
+            if machine.is_running
+            and (effect != PREEMPT or _is_spot(machine))
+            and all(
+                fnmatchcase(value, wanted[what]) for what, value in _names(each, machine).items()
+            )
+        ]
+        for machine in found[:most]:
+            if effect == PREEMPT:
+                cloud.operations.start("compute.instances.preempted", machine.key, seconds=0.0)
+            EFFECTS[effect](machine)
+        return [machine.name for machine in found[:most]]
+
+
+def _is_spot(machine: Machine) -> bool:
+    scheduling = (machine.resource or {}).get("scheduling", {})
+    return bool(scheduling.get("preemptible")) or scheduling.get("provisioningModel") == "SPOT"
+
+
+def _names(group: Group, machine: Machine) -> dict[str, str]:
+    template = machine.revision.template.rpartition("/")[2]
+    return {
+        "group": group.key.name,
+        "zone": machine.zone,
+        "template": template,
+        "name": machine.name,
+    }
+
+
+@controls("POST", "/instances", ABOUT)
+def affect_instances(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    if not isinstance(body, dict) or "effect" not in body:
+        raise ValueError(f"expected an object with the member effect, one of {', '.join(EFFECTS)}")
+    given = validation.members("instances", body, ("effect", *GLOBS, "most"))
+    for name in GLOBS:
+        if not isinstance(given.get(name, "*"), str):
+            raise ValueError(f"{name} must be a glob, not {given[name]!r}")
+    if given.get("most") is not None and (type(given["most"]) is not int or given["most"] < 0):
+        raise ValueError(f"most must be a whole number, 0 or more, not {given['most']!r}")
+    return {"instances": affect(cloud, **given)}
+
+
+def snapshot(cloud: Cloud) -> list[JsonObject]:
+    """A record of every managed instance, those that are being made or leave included."""
+    records = []
+    for group in groups(cloud):
+        checks = [
+            c
+            for service in services_of(cloud, group.group_key)
+            if (c := service_check(cloud, service)) is not None
+        ]
+        check = group.check()
+        for machine in group.machines.values():
+            record: JsonObject = {
+                **_names(group, machine),
+                "region": group.region,
+                "version": machine.revision.name,
+            }
+            record |= {
+                "status": machine.status,
+                "action": machine.action,
+                "alive": machine.alive(check)[0],
+            }
+            record["ready"] = machine.is_running and any(
+                machine.ready(each) == "HEALTHY" for each in checks
+            )
+            record["error"] = machine.failure.code if machine.failure is not None else None
+            records.append(record)
+    return records
+
+
+SNAPSHOTS.append(snapshot)
+BEHAVIOUR_CHECKS.append(behaviours.check)

@@ -1,0 +1,100 @@
+"""Zones that are down: every VM in them is lost at once and none can be made until they are up
+again.
+
+    POST /control/zones {"us-central1-a": "DOWN"}       take_down(cloud, "us-central1-a")      in process
+    POST /control/zones {"us-central1-a": "UP"}         bring_up(cloud, "us-central1-a")
+    POST /control/zones {"us-central1-a": "UNREACHABLE"}
+
+A zone that is down says so in `zones.get`; creations in it fail as in a stock-out, and groups go on
+trying. In one that is unreachable everything runs, but calls about it fail with 503; aggregated
+lists fail too, unless `returnPartialSuccess` asks for the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compute_emulator.control.dispatch import Query, controls
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.engine.groups import groups
+from compute_emulator.errors import JsonObject
+
+DOWN, UP, UNREACHABLE = "DOWN", "UP", "UNREACHABLE"
+
+
+def take_down(cloud: Cloud, zone: str) -> list[str]:
+    """The VMs that were lost. Raises ValueError for a zone that is not."""
+    _known(cloud, zone)
+    with cloud.lock:
+        cloud.advance()
+        cloud.zones_down.add(zone)
+        cloud.stock_outs.tell()
+        lost = [
+            machine
+            for group in groups(cloud)
+            for machine in group.machines.values()
+            if machine.zone == zone
+        ]
+        for machine in lost:
+            machine.stop_by_itself()
+        return [machine.name for machine in lost]
+
+
+def bring_up(cloud: Cloud, zone: str) -> None:
+    """Groups repair what the zone lost. A stock-out that was set for the zone by hand goes on."""
+    _known(cloud, zone)
+    with cloud.lock:
+        cloud.zones_unreachable.discard(zone)
+        cloud.zones_down.discard(zone)
+        cloud.stock_outs.tell()
+
+
+def set_states(cloud: Cloud, states: Any) -> None:
+    """All of them, or none when one is wrong. Raises ValueError."""
+    if not isinstance(states, dict) or not all(
+        state in (DOWN, UP, UNREACHABLE) for state in states.values()
+    ):
+        raise ValueError(f"zones: expected an object of zones, each {DOWN}, {UNREACHABLE} or {UP}")
+    for zone in states:
+        _known(cloud, zone)
+    for zone, state in states.items():
+        match state:
+            case "DOWN":
+                cloud.zones_unreachable.discard(zone)
+                take_down(cloud, zone)
+            case "UP":
+                bring_up(cloud, zone)
+            case _:
+                cloud.zones_unreachable.add(zone)
+
+
+def _known(cloud: Cloud, zone: str) -> None:
+    if not any(zone in zones for zones in cloud.regions.values()):
+        raise ValueError(f"zones: {zone!r} is no zone; GET /control/zones shows those there are")
+
+
+def _state(cloud: Cloud, zone: str) -> str:
+    if zone in cloud.zones_unreachable:
+        return UNREACHABLE
+    return DOWN if zone in cloud.zones_down else UP
+
+
+@controls("GET", "/zones", "which zones are down or unreachable")
+def show(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    return {zone: _state(cloud, zone) for zones in cloud.regions.values() for zone in zones}
+
+
+@controls(
+    "POST",
+    "/zones",
+    'take zones down, with every VM in them, or bring them up: {"us-central1-a": "DOWN"}',
+)
+def change(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    set_states(cloud, body)
+    return show(cloud, query, None)
+
+
+@controls("DELETE", "/zones", "all zones are up")
+def clear(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    for zone in sorted(cloud.zones_down | cloud.zones_unreachable):
+        bring_up(cloud, zone)
+    return show(cloud, query, None)

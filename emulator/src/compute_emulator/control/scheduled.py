@@ -1,0 +1,87 @@
+"""What a control does, done at a later time of the cloud: so a file can preempt instances that are
+not there yet.
+
+    POST /control/later {"after_seconds": 600, "post": "/instances", "body": {"effect": "preempt", "most": 2}}
+    plan(cloud, {"after_seconds": 600, "delete": "/faults"})                                     in process
+
+The time counts from when it is asked for, with a file from the start. It happens as an event among
+the others, at its own time. What a control refuses then is told in `GET /control/later`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from compute_emulator.control.dispatch import CONTROLS, Query, controls
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.errors import ApiError, JsonObject
+
+LOG = logging.getLogger("compute_emulator")
+VERBS = ("post", "put", "delete")
+PATH = "/later"
+
+
+def plan(cloud: Cloud, given: Any) -> JsonObject:
+    """What was planned, as it is shown. Raises ValueError for what no control does."""
+    http, path, seconds = _read(given)
+    with cloud.lock:
+        planned = {"at": cloud.timestamp(cloud.now() + seconds), "state": "WAITING", **given}
+        cloud.planned.append(planned)
+        cloud.after(seconds, lambda: _run(cloud, planned, http, path))
+    return planned
+
+
+def _read(given: Any) -> tuple[str, str, float]:
+    """HTTP method, path of the control, and seconds until then."""
+    if not isinstance(given, dict) or len(found := [verb for verb in VERBS if verb in given]) != 1:
+        raise ValueError(
+            f"expected an object with after_seconds and one of {', '.join(VERBS)}, and for the"
+            " first two a body"
+        )
+    unknown = sorted(set(given) - {*found, "after_seconds", "body"})
+    if unknown:
+        raise ValueError(f"unknown member {unknown[0]!r}")
+    seconds, http, path = given.get("after_seconds"), found[0].upper(), given[found[0]]
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+        raise ValueError(f"after_seconds must be a number, 0 or more, not {seconds!r}")
+    if (http, path) not in CONTROLS or path == PATH:
+        raise ValueError(
+            f"{http} {path} is no control that can be planned; GET /control lists them"
+        )
+    return http, path, float(seconds)
+
+
+def _run(cloud: Cloud, planned: JsonObject, http: str, path: str) -> None:
+    if planned not in cloud.planned:
+        return  # called off
+    try:
+        CONTROLS[(http, path)].run(cloud, {}, planned.get("body"))
+        planned["state"] = "DONE"
+    except (ApiError, TypeError, ValueError) as refused:
+        LOG.warning("what was planned for now was refused: %s", refused)
+        planned |= {"state": "REFUSED", "why": str(refused)}
+
+
+@controls("GET", PATH, "what was planned, and what became of it")
+def show(cloud: Cloud, query: Query, body: Any) -> Any:
+    return cloud.planned
+
+
+@controls(
+    "POST",
+    PATH,
+    'plan a control for later: {"after_seconds": 600, "post": "/instances", "body": {"effect":'
+    ' "preempt"}}',
+)
+def add(cloud: Cloud, query: Query, body: Any) -> Any:
+    for each in body if isinstance(body, list) else [body]:
+        _read(each)
+    for each in body if isinstance(body, list) else [body]:
+        plan(cloud, each)
+    return cloud.planned
+
+
+@controls("DELETE", PATH, "call off what still waits, and forget the rest")
+def clear(cloud: Cloud, query: Query, body: Any) -> Any:
+    cloud.planned.clear()
+    return cloud.planned

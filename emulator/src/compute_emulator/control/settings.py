@@ -1,0 +1,230 @@
+"""The controls: how instances behave, what load there is, which faults strike, what is sold out,
+what time it is, what was called.
+
+Every list or map of settings works the same way: GET shows, PUT replaces, POST adds, DELETE clears.
+The settings themselves lie on the `Cloud`, so in process one sets them there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from compute_emulator import keys
+from compute_emulator.api.coverage import coverage
+from compute_emulator.api.discovery import methods
+from compute_emulator.control import validation
+from compute_emulator.control.dispatch import Query, controls
+from compute_emulator.control.faults import CLASSES, KINDS, Fault
+from compute_emulator.engine.clock import VirtualClock
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.errors import JsonObject
+
+
+def _objects(body: Any) -> list[JsonObject]:
+    """One object or a list of them. Raises ValueError."""
+    given = body if isinstance(body, list) else [body]
+    if not all(isinstance(each, dict) for each in given):
+        raise ValueError("expected a JSON object or a list of objects")
+    return given
+
+
+# --- behaviours ----------------------------------------------------------------------------------------------------------
+
+
+@controls("GET", "/behaviours", "how instances behave, first match wins")
+def show_behaviours(cloud: Cloud, query: Query, body: Any) -> Any:
+    return cloud.behaviours
+
+
+@controls("PUT", "/behaviours", "replace them all: a list of behaviours")
+def replace_behaviours(cloud: Cloud, query: Query, body: Any) -> Any:
+    cloud.set_behaviours(_objects(body))
+    return cloud.behaviours
+
+
+@controls("POST", "/behaviours", "put one behaviour (or a list) before the others")
+def add_behaviours(cloud: Cloud, query: Query, body: Any) -> Any:
+    cloud.set_behaviours(_objects(body) + cloud.behaviours)
+    return cloud.behaviours
+
+
+@controls("DELETE", "/behaviours", "back to the default behaviour")
+def clear_behaviours(cloud: Cloud, query: Query, body: Any) -> Any:
+    cloud.set_behaviours([])
+    return cloud.behaviours
+
+
+# --- maps: load, stock-outs, quotas --------------------------------------------------------------------------------------
+
+
+def _map_controls(path: str, member: str, about: str) -> None:
+    """GET, PUT, POST (merge; null removes an entry) and DELETE for a map that lies on the cloud."""
+
+    def show(cloud: Cloud, query: Query, body: Any) -> Any:
+        return getattr(cloud, member)
+
+    def replace(cloud: Cloud, query: Query, body: Any) -> Any:
+        given = validation.entries(cloud.regions, member, body)
+        getattr(cloud, member).clear()
+        getattr(cloud, member).update(given)
+        return show(cloud, query, body)
+
+    def add(cloud: Cloud, query: Query, body: Any) -> Any:
+        table = getattr(cloud, member)
+        for name, value in validation.entries(cloud.regions, member, body, removable=True).items():
+            if value is None:
+                table.pop(name, None)
+            else:
+                table[name] = value
+        return table
+
+    def clear(cloud: Cloud, query: Query, body: Any) -> Any:
+        getattr(cloud, member).clear()
+        return show(cloud, query, body)
+
+    controls("GET", path, about)(show)
+    controls("PUT", path, f"replace the map: {about}")(replace)
+    controls("POST", path, "set entries; null removes one")(add)
+    controls("DELETE", path, "clear the map")(clear)
+
+
+_map_controls(
+    "/load", "load", 'load by group: {"my-group": {"cpu": 0.8, "rps": 120, "metrics": {"name": 5}}}'
+)
+_map_controls(
+    "/stock-outs",
+    "stock_outs",
+    'sold-out places: {"us-central1-a": {}} or {"us-central1": {"message": "…"}}',
+)
+_map_controls("/quotas", "quotas", 'limits by metric: {"CPUS": 24}')
+
+
+# --- faults --------------------------------------------------------------------------------------------------------------
+
+
+@controls("GET", "/faults", "the faults in force with their counts, and the kinds there are")
+def show_faults(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    return {
+        "faults": [each.as_dict() for each in cloud.faults.active],
+        "kinds": KINDS,
+        "error_classes": sorted(CLASSES),
+    }
+
+
+@controls(
+    "POST",
+    "/faults",
+    'add a fault: {"kind": "error", "method": "compute.urlMaps.*", "nth": 1, "times": 2, "status":'
+    " 503}",
+)
+def add_faults(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    cloud.faults.active += [Fault.read(each) for each in _objects(body)]
+    return show_faults(cloud, query, None)
+
+
+@controls("PUT", "/faults", "replace them all: a list of faults")
+def replace_faults(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    cloud.faults.active = [Fault.read(each) for each in _objects(body)]
+    return show_faults(cloud, query, None)
+
+
+@controls("DELETE", "/faults", "no more faults")
+def clear_faults(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    cloud.faults.clear()
+    return show_faults(cloud, query, None)
+
+
+@controls("GET", "/operation-seconds", "how long operations take: a default and globs by method id")
+def show_operation_seconds(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    return {"default": cloud.operations.seconds, "by_method": cloud.operations.seconds_by_method}
+
+
+@controls(
+    "PUT", "/operation-seconds", 'set it: {"default": 2, "by_method": {"compute.urlMaps.*": 30}}'
+)
+def set_operation_seconds(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    given = validation.members("operation-seconds", body, ("default", "by_method"))
+    default = validation.number("default", given.get("default", cloud.operations.seconds))
+    by_method = validation.seconds_by_method("by_method", given.get("by_method", {}), methods())
+    cloud.operations.seconds, cloud.operations.seconds_by_method = default, by_method
+    return show_operation_seconds(cloud, query, None)
+
+
+# --- time ----------------------------------------------------------------------------------------------------------------
+
+
+@controls(
+    "GET",
+    "/time",
+    "the cloud's time, its speed (0: it stands still), and when something happens next",
+)
+def show_time(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    upcoming = cloud.next_event_at()
+    return {
+        "now": cloud.now(),
+        "timestamp": cloud.timestamp(),
+        "speed": cloud.clock.speed,
+        "next_event_at": upcoming,
+    }
+
+
+@controls("POST", "/time", 'let time pass where it stands still (--speed 0): {"advance": 60}')
+def pass_time(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    if not isinstance(cloud.clock, VirtualClock):
+        raise ValueError(
+            "this cloud's time passes by itself; start it with --speed 0 to turn it by hand"
+        )
+    given = validation.members("time", body, ("advance",))
+    cloud.clock.advance(validation.number("advance", given.get("advance")))
+    cloud.advance()
+    return show_time(cloud, query, None)
+
+
+# --- what was asked, what is there ---------------------------------------------------------------------------------------
+
+
+@controls("GET", "/calls", "calls so far by method id")
+def show_calls(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    counts = dict(sorted(cloud.calls.counts.items()))
+    return {"calls": counts, "total": sum(counts.values()), "mutations": cloud.calls.mutations}
+
+
+@controls("DELETE", "/calls", "count from zero again")
+def clear_calls(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    cloud.calls.clear()
+    return show_calls(cloud, query, None)
+
+
+@controls("GET", "/calls/log", "the last calls one by one; ?last=N")
+def show_call_log(cloud: Cloud, query: Query, body: Any) -> Any:
+    last = query.get("last", "1000")
+    if not (last.isascii() and last.isdigit()):
+        raise ValueError(f"last must be a whole number, not {last!r}")
+    return [each.as_dict() for each in list(cloud.calls.log)[-int(last) :] if last != "0"]
+
+
+@controls(
+    "GET",
+    "/instances",
+    "instances with template, version and state, and counts by template; ?group=NAME",
+)
+def show_instances(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    found = [each for each in cloud.snapshot() if query.get("group") in (None, each.get("group"))]
+    counts = Counter(str(each.get("template")) for each in found)
+    return {"at": cloud.now(), "instances": found, "by_template": dict(sorted(counts.items()))}
+
+
+@controls("GET", "/state", "every resource and every unfinished operation")
+def show_state(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    resources = {
+        cloud.path(keys.Key(scope, collection, name)): resource
+        for (scope, collection), table in sorted(cloud.tables.items())
+        for name, resource in sorted(table.items())
+    }
+    running = [each for each in cloud.operations.table.values() if each["status"] != "DONE"]
+    return {"now": cloud.now(), "resources": resources, "operations": running}
+
+
+@controls("GET", "/coverage", "which methods of Compute v1 are built, by collection")
+def show_coverage(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    return coverage()

@@ -1,0 +1,134 @@
+"""Whether what is said to a knob makes sense: load, stock-outs, quotas, seconds. Pure.
+
+`knobs.py` and `settings.py` ask before they change anything, so that a mistake is refused where it
+is made, naming the member and what it may be, and not met later by an autoscaler or a group. Each
+check raises ValueError."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from compute_emulator.engine.capacity import ALL_REGIONS, METRIC
+
+LOAD = ("cpu", "cpu_demand", "rps", "balancing", "metrics")
+NO_DATA = ("invalid", "sparse")
+RULE_TIMES, RULE_WORDS = ("from", "until"), ("accelerator", "machine_type", "message", "code")
+Check = Callable[[Mapping[str, tuple[str, ...]], str, str, Any], None]
+
+
+def number(
+    where: str, value: Any, *, low: float = 0.0, high: float = math.inf, unit: str = "a number"
+) -> float:
+    """The number, if it is one from `low` to `high`."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not low <= value <= high
+        or not math.isfinite(value)
+    ):
+        wanted = (
+            f"{unit} ({low:g} or more)" if high == math.inf else f"{unit} from {low:g} to {high:g}"
+        )
+        raise ValueError(f"{where} must be {wanted}, not {value!r}")
+    return float(value)
+
+
+def members(where: str, value: Any, known: Collection[str]) -> Mapping[str, Any]:
+    """The object, if it is one and has no others than the `known` members."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must be an object, not {value!r}")
+    unknown = sorted(set(value) - set(known))
+    if unknown:
+        raise ValueError(f"{where}: unknown member {unknown[0]!r}; known are {', '.join(known)}")
+    return value
+
+
+def load(regions: Mapping[str, tuple[str, ...]], where: str, name: str, value: Any) -> None:
+    """An entry of the load: of a group, which need not be there yet."""
+    given = members(where, value, LOAD)
+    for member in LOAD[:-1]:
+        if member in given:
+            number(f"{where}.{member}", given[member])
+    metrics = given.get("metrics", {})
+    if not isinstance(metrics, dict):
+        raise ValueError(f"{where}.metrics must be an object of metrics, not {metrics!r}")
+    for metric, each in metrics.items():
+        if isinstance(each, str) and each in NO_DATA:
+            continue
+        at = f"{where}.metrics[{metric}]"
+        if isinstance(each, dict) and set(each) == {"mean"}:
+            number(f"{at}.mean", each["mean"])
+        elif isinstance(each, bool) or not isinstance(each, int | float):
+            raise ValueError(
+                f'{at} must be a number, {{"mean": number}} or one of {", ".join(NO_DATA)}, not'
+                f" {each!r}"
+            )
+        else:
+            number(at, each)
+
+
+def stock_out(regions: Mapping[str, tuple[str, ...]], where: str, name: str, value: Any) -> None:
+    if name != "*" and name not in regions and not any(name in zones for zones in regions.values()):
+        raise ValueError(f"{where}: {name!r} is neither a zone, a region nor *")
+    rule = members(where, value, (*RULE_TIMES, *RULE_WORDS))
+    for member in RULE_TIMES:
+        if member in rule:
+            number(f"{where}.{member}", rule[member])
+    for member in RULE_WORDS:
+        if member in rule and not isinstance(rule[member], str):
+            raise ValueError(f"{where}.{member} must be a text, not {rule[member]!r}")
+
+
+def quota(regions: Mapping[str, tuple[str, ...]], where: str, name: str, value: Any) -> None:
+    """A limit of a metric in every region, or in one: `us-central1/CPUS`."""
+    region, slash, metric = name.rpartition("/")
+    if slash and region not in regions:
+        raise ValueError(f"{where}: {region!r} is no region")
+    if not METRIC.fullmatch(metric):
+        wanted = f"INSTANCES, CPUS, N2_CPUS, NVIDIA_L4_GPUS and their like, {ALL_REGIONS}"
+        raise ValueError(f"{where}: no VM counts towards {metric!r}; they count towards {wanted}")
+    if slash and metric == ALL_REGIONS:
+        raise ValueError(f"{where}: {metric} is a limit of the project, not of a region")
+    number(where, value)
+
+
+MAPS: dict[str, Check] = {"load": load, "stock_outs": stock_out, "quotas": quota}
+"""The knobs that are maps, by their member of the `Cloud`."""
+
+
+def entries(
+    regions: Mapping[str, tuple[str, ...]], knob: str, value: Any, *, removable: bool = False
+) -> dict[str, Any]:
+    """The map for a knob of `MAPS`, if every entry makes sense. With `removable`, `null` stands for
+    no entry."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{knob}: expected a JSON object, not {value!r}")
+    for name, each in value.items():
+        if each is not None or not removable:
+            MAPS[knob](regions, f"{knob}[{name}]", name, each)
+    return value
+
+
+def seconds_by_method(where: str, value: Any, method_ids: Collection[str]) -> dict[str, float]:
+    """Globs of method ids to seconds. Order matters, and is kept."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must be an object of globs to seconds, not {value!r}")
+    return {
+        glob: number(f"{where}[{pattern(where, glob, method_ids)}]", each)
+        for glob, each in value.items()
+    }
+
+
+def pattern(where: str, value: Any, method_ids: Collection[str]) -> str:
+    """A glob that at least one method's id matches."""
+    if not isinstance(value, str):
+        raise ValueError(f"{where} must be a text, not {value!r}")
+    if not any(fnmatchcase(each, value) for each in method_ids):
+        raise ValueError(
+            f"{where}: {value!r} matches no method; ids are such as"
+            " compute.regionInstanceGroupManagers.patch"
+        )
+    return value

@@ -1,0 +1,1 @@
+"""What Compute Engine does: the project, its time, its operations and its acting resources."""

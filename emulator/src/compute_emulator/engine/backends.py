@@ -1,0 +1,80 @@
+"""What load balancing means for a group: which services use it, how long it drains, which VMs are
+healthy behind it.
+
+`group_health` answers backendServices.getHealth; it is registered for
+`collections/backend_services.py`."""
+
+from __future__ import annotations
+
+from compute_emulator.engine.attached_services import services_of
+from compute_emulator.engine.cloud import GROUP_HEALTH, Cloud
+from compute_emulator.engine.group_intent import check_of
+from compute_emulator.engine.groups import Group, group_at
+from compute_emulator.engine.managed_instance import Machine
+from compute_emulator.errors import JsonObject
+from compute_emulator.keys import Key, parse
+from compute_emulator.rules.group import AWAY
+from compute_emulator.rules.health import HEALTHY, UNKNOWN, Check
+
+__all__ = ["group_health", "healthy_machines", "services_of"]
+
+
+def group_health(cloud: Cloud, service: JsonObject, group: Key | str) -> list[JsonObject]:
+    """The `healthStatus` of a group's VMs by the backend service's own check: readiness, not the
+    group's liveness check.
+
+    VMs that are not up, not probed yet, or leaving are not in it. A group without the service's
+    named port has no healthy VM."""
+    found = group_at(cloud, cloud.key_of(group) if isinstance(group, str) else group)
+    if found is None:
+        return []
+    check = service_check(cloud, service)
+    port = named_port(found, service)
+    entries = []
+    for machine in found.machines.values():
+        verdict = machine.ready(check) if check is not None else HEALTHY
+        if machine.action in AWAY or not machine.is_running or verdict == UNKNOWN:
+            continue
+        entries.append(
+            _entry(cloud, machine, "HEALTHY" if verdict == HEALTHY and port else "UNHEALTHY", port)
+        )
+    return entries
+
+
+def _entry(cloud: Cloud, machine: Machine, state: str, port: int) -> JsonObject:
+    interfaces = (machine.resource or {}).get("networkInterfaces") or [{}]
+    entry: JsonObject = {
+        "healthState": state,
+        "instance": cloud.link(*machine.key),
+        "ipAddress": interfaces[0].get("networkIP", ""),
+    }
+    return entry | ({"port": port} if port else {})
+
+
+def healthy_machines(cloud: Cloud, group: Group) -> list[Machine]:
+    """VMs that at least one backend service finds healthy; all running ones when no service uses
+    the group."""
+    running = [machine for machine in group.machines.values() if machine.is_running]
+    services = services_of(cloud, group.group_key)
+    checks = [check for service in services if (check := service_check(cloud, service)) is not None]
+    if not checks:
+        return running
+    return [
+        machine for machine in running if any(machine.ready(check) == HEALTHY for check in checks)
+    ]
+
+
+def service_check(cloud: Cloud, service: JsonObject) -> Check | None:
+    urls = service.get("healthChecks") or []
+    return check_of(cloud, parse(urls[0])) if urls else None
+
+
+def named_port(group: Group, service: JsonObject) -> int:
+    """The port the service sends to on this group's VMs; 0 when the group has no port of that
+    name."""
+    named = group.instance_group.get("namedPorts") or []
+    wanted = service.get("portName", "http")
+    return next((int(each["port"]) for each in named if each.get("name") == wanted), 0)
+
+
+GROUP_HEALTH["instanceGroups"] = group_health

@@ -1,0 +1,37 @@
+"""What the parts of a group (`reserve.py`, `together.py`, `resize_requests.py`) ask of it.
+`groups.Group` is one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from compute_emulator.control.behaviours import Behaviour
+from compute_emulator.engine.capacity import Failure
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.engine.instance import Instance
+from compute_emulator.engine.managed_instance import Machine
+from compute_emulator.engine.supply import Supply
+from compute_emulator.errors import JsonObject
+from compute_emulator.rules.group import Intent
+
+
+class Crew(Protocol):
+    """A group and its machines."""
+
+    cloud: Cloud
+    intent: Intent
+    machines: dict[str, Machine]
+    supply: Supply
+
+    @property
+    def resource(self) -> JsonObject: ...
+    @property
+    def is_bulk(self) -> bool: ...
+    @property
+    def is_being_deleted(self) -> bool: ...
+
+    def behaviour(self, machine: Instance) -> Behaviour: ...
+    def failed(self, machine: Instance, failure: Failure) -> None: ...
+    def new_name(self) -> str: ...
+    def create_named(self, name: str, zone: str, is_held: bool = False) -> Machine: ...
+    def resize(self, size: int) -> None: ...

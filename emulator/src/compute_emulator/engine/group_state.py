@@ -1,0 +1,140 @@
+"""A managed instance group as it stands: what it is asked to be, which machines it has, what it
+tells them. All questions.
+
+What it does is in `groups.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from compute_emulator.control.behaviours import Behaviour, behaviour_for
+from compute_emulator.engine import per_instance_configs
+from compute_emulator.engine.attached_services import asks_readiness, drain_seconds
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.engine.group_intent import (
+    check_key,
+    check_of,
+    disruption,
+    flexible_types,
+    intent_of,
+)
+from compute_emulator.engine.instance import Instance
+from compute_emulator.engine.managed_instance import Machine
+from compute_emulator.engine.per_instance_configs import Configs
+from compute_emulator.errors import JsonObject
+from compute_emulator.keys import Key, parse
+from compute_emulator.rules.group import LEAVING, Disruption, Intent, Member, Overrides, Revision
+from compute_emulator.rules.health import Check
+
+
+class Roster:
+    """One group and its machines. Its resource in the cloud's table is what it is asked to be."""
+
+    def __init__(self, cloud: Cloud, key: Key) -> None:
+        self.cloud = cloud
+        self.key = key
+        self.group_key = Key(key.scope, "instanceGroups", key.name)
+        self.machines: dict[str, Machine] = {}
+        self.configs: Configs = {}
+        self.configured_at = (  # when the all-instances configuration was last changed, as a timestamp
+            ""
+        )
+        self.intent: Intent
+        self.overrides: Overrides | None = None
+        self.check_key: Key | None
+        self.read()
+
+    def read(self) -> None:
+        """Take the intent from its resource."""
+        resource = self.resource
+        zones = tuple(
+            zone["zone"].rpartition("/")[2] for zone in resource["distributionPolicy"]["zones"]
+        )
+        self.intent = intent_of(resource, zones)
+        overrides = self.intent.versions[0].revision.overrides
+        if overrides != self.overrides:
+            self.overrides, self.configured_at = overrides, self.cloud.timestamp()
+        self.check_key = check_key(resource)
+
+    @property
+    def resource(self) -> JsonObject:
+        return self.cloud.get(self.key)
+
+    @property
+    def instance_group(self) -> JsonObject:
+        return self.cloud.get(self.group_key)
+
+    @property
+    def region(self) -> str:
+        return self.key.scope.removeprefix("regions/")
+
+    @property
+    def machine_types(self) -> tuple[str, ...]:
+        """Those that its VMs may have, the preferred first; none: the template's."""
+        return flexible_types(self.resource)
+
+    @property
+    def is_bulk(self) -> bool:
+        """Whether its VMs are made all at once."""
+        return bool((self.resource.get("targetSizePolicy") or {}).get("mode") == "BULK")
+
+    def members(self) -> list[Member]:
+        """The VMs that are meant to run; VMs in reserve are none of the updater's business."""
+        check, in_service = (
+            self.check(),
+            [machine for machine in self.machines.values() if not machine.standby],
+        )
+        if not self.configs:
+            return [machine.member(check) for machine in in_service]
+        return [
+            machine.member(check, per_instance_configs.need(self.configs, machine))
+            for machine in in_service
+        ]
+
+    def revision_for_new(self) -> Revision:
+        """The version that lacks a VM once there is one more: what is made beside the updater's
+        plans keeps the split too."""
+        staying = [
+            machine
+            for machine in self.machines.values()
+            if not machine.standby and machine.action not in LEAVING
+        ]
+        wanted = replace(
+            self.intent, target_size=max(self.intent.target_size, len(staying) + 1)
+        ).wanted()
+        lacking = wanted - Counter(machine.revision for machine in staying)
+        return next(iter(lacking.elements()), self.intent.versions[0].revision)
+
+    def disruption(self, old: Revision, new: Revision) -> Disruption:
+        return disruption(self.cloud, old, new)
+
+    # What its machines ask
+
+    def template(self, revision: Revision) -> JsonObject:
+        key = parse(revision.template)
+        return (self.cloud.find(key) if key is not None else None) or {}
+
+    def preserved(self, machine: Instance) -> JsonObject | None:
+        return per_instance_configs.preserved(self.configs, machine) if self.configs else None
+
+    def stateful_policy(self) -> JsonObject:
+        policy: JsonObject = (self.resource.get("statefulPolicy") or {}).get("preservedState") or {}
+        return policy
+
+    def behaviour(self, machine: Instance) -> Behaviour:
+        return behaviour_for(
+            self.cloud.behaviours, self.key.name, machine.zone, self.template(machine.revision)
+        )
+
+    def check(self) -> Check | None:
+        key = self.check_key
+        return check_of(
+            self.cloud,
+            key,
+            asks_readiness=key is not None and asks_readiness(self.cloud, self.group_key, key),
+        )
+
+    def drain_seconds(self) -> float:
+        return drain_seconds(self.cloud, self.group_key)

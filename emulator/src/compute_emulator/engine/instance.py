@@ -1,0 +1,134 @@
+"""One managed instance as others see it: what it is, how it does, what the updater is told of it.
+All questions, no doing.
+
+Its life, from creation to end, is in `phases.py`.
+"""
+
+from __future__ import annotations
+
+from compute_emulator.control.behaviours import DEFAULT
+from compute_emulator.engine.capacity import Failure
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.errors import JsonObject
+from compute_emulator.keys import Key
+from compute_emulator.rules.group import Disruption, Member, Revision
+from compute_emulator.rules.health import UNHEALTHY, UNKNOWN, Answers, Check, judged
+
+
+class Instance:
+    """`resource` is the VM in the zone's table while it exists; `standby` is STOPPED or SUSPENDED
+    in reserve, else empty."""
+
+    __slots__ = (
+        "_drain_until",
+        "action",
+        "alive_turns",
+        "applied",
+        "behaviour",
+        "cloud",
+        "created_at",
+        "failure",
+        "is_failed",
+        "is_moving_in",
+        "is_replaced",
+        "kept",
+        "machine_type",
+        "name",
+        "ready_turns",
+        "resource",
+        "revision",
+        "running_since",
+        "standby",
+        "terminates_at",
+        "zone",
+    )
+
+    def __init__(
+        self, cloud: Cloud, name: str, zone: str, revision: Revision, is_moving_in: bool
+    ) -> None:
+        self.cloud = cloud
+        self.name, self.zone, self.revision = name, zone, revision
+        self.action = "CREATING"
+        self.is_failed = self.is_replaced = False
+        self.is_moving_in = is_moving_in
+        self.created_at = cloud.now()
+        self.running_since = 0.0
+        self.alive_turns: tuple[float, ...] = ()
+        self.ready_turns: tuple[float, ...] = ()
+        self.behaviour = DEFAULT
+        self.failure: Failure | None = None
+        self.resource: JsonObject | None = None
+        self.standby = ""  # from when it is told to be
+        self.machine_type = (  # chosen among those that the group's flexibility allows; empty: the template's
+            ""
+        )
+        self.applied: JsonObject | None = None  # what of its own config the VM has
+        self.kept: JsonObject | None = None  # what the group's stateful policy keeps of it
+        self.terminates_at: float | None = None
+        self._drain_until: float | None = None
+
+    @property
+    def key(self) -> Key:
+        return Key(f"zones/{self.zone}", "instances", self.name)
+
+    @property
+    def status(self) -> str:
+        """The VM's status, empty while there is no VM."""
+        return str(self.resource["status"]) if self.resource is not None else ""
+
+    @property
+    def is_running(self) -> bool:
+        return self.status == "RUNNING" and not self.is_failed
+
+    @property
+    def is_draining(self) -> bool:
+        return self._drain_until is not None
+
+    def alive(self, check: Check | None) -> tuple[str, bool]:
+        """The group's check on it: the verdict, and whether it was ever healthy since it last
+        started."""
+        if check is None or not self.running_since or self.resource is None:
+            return UNKNOWN, False
+        return judged(self.answers(check), check, self.cloud.now())
+
+    def detailed_health(self, check: Check | None) -> str:
+        """The group's check on it in the API's words. UNHEALTHY: its app answers badly, TIMEOUT: it
+        does not answer."""
+        if self.is_draining:
+            return "DRAINING"
+        verdict = self.alive(check)[0]
+        is_there = Answers(self.running_since, self.alive_turns).at(self.cloud.now())
+        return "TIMEOUT" if verdict == UNHEALTHY and not is_there else verdict
+
+    def answers(self, check: Check) -> Answers:
+        return Answers(
+            self.running_since, self.ready_turns if check.asks_readiness else self.alive_turns
+        )
+
+    def ready(self, check: Check) -> str:
+        """The load balancer's check on it."""
+        if not self.running_since or not self.is_running:
+            return UNKNOWN
+        return judged(Answers(self.running_since, self.ready_turns), check, self.cloud.now())[0]
+
+    def member(self, check: Check | None, config_need: Disruption = Disruption.NONE) -> Member:
+        """What the updater sees of it, by the group's check."""
+        verdict, once = self.alive(check)
+        return Member(
+            name=self.name,
+            zone=self.zone,
+            revision=self.revision,
+            action=self.action,
+            is_running=self.is_running,
+            health=verdict,
+            was_healthy=once,
+            is_failed=self.is_failed,
+            is_replaced=self.is_replaced,
+            is_moving_in=self.is_moving_in,
+            is_stranded=self.resource is None
+            and self.failure is not None
+            and self.failure.is_stock_out,
+            created_at=self.created_at,
+            running_since=self.running_since,
+            config_need=config_need,
+        )

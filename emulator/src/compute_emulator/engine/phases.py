@@ -1,0 +1,275 @@
+"""The life of one managed instance on the event heap, phase by phase, from its creation to its end.
+
+    CREATING            attempt -> [failed -> back-off -> attempt ...] -> STAGING -> RUNNING    (flex-start: PENDING, no failure)
+    VERIFYING -> NONE   when the group's check is satisfied (at once without a check)
+    DELETING            drain -> STOPPING -> gone           RECREATING   the same, then an attempt under the same name
+    RESTARTING          STOPPING -> STAGING -> RUNNING      REFRESHING   a moment
+    STOPPING            drain -> STOPPING -> TERMINATED     SUSPENDING   the same, to SUSPENDED: a VM in reserve
+    STARTING, RESUMING  from reserve to STAGING -> RUNNING -> VERIFYING
+
+What begins these phases is in `machine.py`, what others see of them in `instance.py`. The group is
+told of every change. Events of a phase that was left are void: each carries the phase's number.
+Health is never polled: the next change of the verdict is known in advance (`rules/health.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from compute_emulator.control.behaviours import Behaviour
+from compute_emulator.engine import instance_resource
+from compute_emulator.engine.capacity import Failure
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.engine.instance import Instance
+from compute_emulator.errors import JsonObject
+from compute_emulator.keys import Key
+from compute_emulator.rules.group import AWAY, Revision
+from compute_emulator.rules.health import Check, next_change
+
+ATTEMPT_SECONDS = 3.0
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 10.0, 300.0
+PROVISIONING_SECONDS = 3.0
+PENDING_SECONDS = 30.0
+
+
+class Owner(Protocol):
+    """What a VM asks of its group, and tells it."""
+
+    key: Key
+
+    def template(self, revision: Revision) -> JsonObject: ...
+    def preserved(self, machine: Instance) -> JsonObject | None: ...
+    def stateful_policy(self) -> JsonObject: ...
+    def behaviour(self, machine: Instance) -> Behaviour: ...
+    def creation_failure(self, machine: Instance) -> Failure | None: ...
+    def repair_zone(self, machine: Instance) -> str: ...
+    def check(self) -> Check | None: ...
+    def drain_seconds(self) -> float: ...
+    def changed(self, machine: Instance) -> None: ...
+    def failed(self, machine: Instance, failure: Failure) -> None: ...
+    def gone(self, machine: Instance) -> None: ...
+
+
+class Phases(Instance):
+    """What becomes of a VM once something has begun."""
+
+    __slots__ = ("_attempts", "_is_repair", "_owner", "_phase", "_watch")
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        owner: Owner,
+        name: str,
+        zone: str,
+        revision: Revision,
+        is_moving_in: bool = False,
+    ) -> None:
+        super().__init__(cloud, name, zone, revision, is_moving_in)
+        self._owner = owner
+        self._attempts = self._phase = self._watch = 0
+        self._is_repair = False
+
+    # Made
+
+    def _attempt(self) -> None:
+        if self._is_repair:
+            self.zone = self._owner.repair_zone(self)
+        self.behaviour = self._owner.behaviour(self)
+        failure = self._owner.creation_failure(self)
+        if failure is None:
+            self._make()
+            self._boot(is_new=True)
+        elif failure.is_stock_out and self._scheduling().get("provisioningModel") == "FLEX_START":
+            self._make()
+            self._set_status("PENDING")
+            self._later(PENDING_SECONDS, self._attempt)
+        else:
+            self._later(ATTEMPT_SECONDS, lambda: self._attempt_failed(failure))
+
+    def _make(self) -> None:
+        self.failure = None
+        if self.resource is not None:
+            return
+        self.applied = self._owner.preserved(self)
+        body = instance_resource.body(self.cloud, self._owner.key, self.zone, self._made_of())
+        self.resource = self.cloud.new("compute#instance", self.key, {"name": self.name, **body})
+        self.keep()
+
+    def keep(self) -> None:
+        """Note what the group's stateful policy keeps of the VM there is, for when it is made
+        anew."""
+        policy = self._owner.stateful_policy()
+        if self.resource is not None:
+            self.kept = instance_resource.kept(policy, self.resource) if policy else None
+
+    def _made_of(self) -> instance_resource.MadeOf:
+        template = self._owner.template(self.revision)
+        return instance_resource.MadeOf(
+            template, self.revision.overrides, self.machine_type, self.applied, self.kept
+        )
+
+    def _scheduling(self) -> JsonObject:
+        found: JsonObject = (
+            self._owner.template(self.revision).get("properties", {}).get("scheduling", {})
+        )
+        return found
+
+    def _attempt_failed(self, failure: Failure) -> None:
+        """The group retries for ever; the pause doubles up to five minutes."""
+        self.failure = failure
+        pause = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._attempts, 10))
+        self._attempts += 1
+        self._later(pause, self._attempt)
+        self._owner.failed(self, failure)
+
+    def _boot(self, is_new: bool = False) -> None:
+        self.running_since, self._drain_until = 0.0, None
+        if not is_new:
+            self._describe()
+        behaviour = self.behaviour = self.behaviour.jittered(self.cloud.random)
+        self._set_status("PROVISIONING")
+        self._later(
+            min(PROVISIONING_SECONDS, behaviour.boot_seconds / 4),
+            lambda: self._set_status("STAGING"),
+        )
+        self._later(behaviour.boot_seconds, self._running)
+
+    def _running(self) -> None:
+        cloud = self.cloud
+        self.running_since = cloud.now()
+        self.alive_turns = self.behaviour.alive_turns(self.running_since)
+        self.ready_turns = self.behaviour.ready_turns(self.running_since)
+        self._set_status("RUNNING")
+        if self.resource is not None:
+            self.resource["lastStartTimestamp"] = cloud.timestamp()
+        self.action = "VERIFYING"
+        if self.behaviour.stops_after_seconds is not None:
+            self._later(self.behaviour.stops_after_seconds, self.stop_by_itself)
+        longest = self._scheduling().get("maxRunDuration")
+        if longest:
+            self.terminates_at = self.running_since + float(longest.get("seconds", 0))
+            self._later(float(longest.get("seconds", 0)), self.stop_by_itself)
+        self.watch()
+        self._owner.changed(self)
+
+    # Judged by the group's check
+
+    def watch(self) -> None:
+        """See to it that the group hears of the next change of its check's verdict."""
+        self._watch += 1
+        check = self._owner.check()
+        if not self.is_running:
+            return
+        self._verify()
+        if check is None:
+            return
+        due = next_change(self.answers(check), check, self.cloud.now())
+        if due is not None:
+            watch = self._watch
+            self.cloud.at(due, lambda: self._verdict_changed() if watch == self._watch else None)
+
+    def _verdict_changed(self) -> None:
+        self.watch()
+        self._owner.changed(self)
+
+    def _verify(self) -> None:
+        """VERIFYING ends when the check was satisfied; without a check there is nothing to wait
+        for."""
+        check = self._owner.check()
+        if self.action == "VERIFYING" and (check is None or self.alive(check)[1]):
+            self.action = "NONE"
+            self.is_moving_in = False
+
+    # Changed, drained, taken down
+
+    def stop_by_itself(self) -> None:
+        """The VM goes without the group's doing, as by Spot preemption or a failing host."""
+        if self.resource is None or self.action in AWAY:
+            return
+        self._new_phase()
+        self.is_failed = True
+        self.running_since = 0.0
+        if self._scheduling().get("instanceTerminationAction") == "DELETE":
+            self._remove_vm()
+        else:
+            self.resource["status"] = "TERMINATED"
+        if self.action != "NONE":
+            self.action = "NONE"
+        self._owner.changed(self)
+
+    def _describe(self) -> None:
+        """Give the VM what its revision and its own config say now."""
+        if self.resource is not None:
+            self.applied = self._owner.preserved(self)
+            instance_resource.describe(
+                self.resource, self.cloud, self._owner.key, self.zone, self._made_of()
+            )
+
+    def _refreshed(self) -> None:
+        if self.action == "REFRESHING":
+            self._describe()
+            self.action = "VERIFYING"
+            self._verify()
+            self._owner.changed(self)
+
+    def _in_reserve(self) -> None:
+        self._set_status("TERMINATED" if self.standby == "STOPPED" else "SUSPENDED")
+        self.action = "NONE"
+        self._owner.changed(self)
+
+    def _take_down(self, then: Callable[[], None], drains: bool) -> None:
+        """Drain before stopping: the balancer sends to it until it has left every backend."""
+        self._new_phase()
+        self.failure = None
+        if self.resource is None:
+            self._later(0.0, then)
+            return
+        drain = self._begin_to_drain() if drains else 0.0
+        if drain > 0:
+            self._later(drain, lambda: self._stop(then))
+        else:
+            self._stop(then)
+
+    def _begin_to_drain(self) -> float:
+        """The seconds that it takes; none for a VM that serves nobody."""
+        drain = self._owner.drain_seconds() if self.is_running else 0.0
+        if self.behaviour.drain_seconds is not None:
+            drain = min(drain, self.behaviour.drain_seconds)
+        if drain > 0:
+            self._drain_until = self.cloud.now() + drain
+        return drain
+
+    def _stop(self, then: Callable[[], None]) -> None:
+        self._drain_until = None
+        self.running_since = 0.0
+        self._set_status("SUSPENDING" if self.action == "SUSPENDING" else "STOPPING")
+        self._later(self.behaviour.delete_seconds, then)
+
+    def _begin_again(self) -> None:
+        self._remove_vm()
+        self.created_at = self.cloud.now()
+        self._attempts = 0
+        self._attempt()
+
+    def _gone(self) -> None:
+        self._remove_vm()
+        self._owner.gone(self)
+
+    def _remove_vm(self) -> None:
+        if self.resource is not None:
+            self.cloud.remove(self.key)
+            self.resource = None
+
+    def _set_status(self, status: str) -> None:
+        if self.resource is not None:
+            self.resource["status"] = status
+
+    # Time
+
+    def _new_phase(self) -> None:
+        self._phase += 1
+        self._watch += 1
+
+    def _later(self, seconds: float, run: Callable[[], None]) -> None:
+        phase = self._phase
+        self.cloud.after(seconds, lambda: run() if phase == self._phase else None)

@@ -1,0 +1,105 @@
+"""The acting half of resize requests: VMs of a group that are made all at once, as soon as there is
+capacity for all of them.
+
+    CREATING -> ACCEPTED -> (capacity for all) -> SUCCEEDED -> requestedRunDuration -> its VMs are deleted
+                    |-> CANCELLED, FAILED: the group is as small as before
+
+From the beginning the group's target includes them, and each has its place in it, CREATING.
+Capacity is asked for again and again. Source: Compute API reference,
+InstanceGroupManagerResizeRequest; compute/docs/instance-groups/about-resize-requests-mig."""
+
+from __future__ import annotations
+
+from compute_emulator.engine.bulk_creation import RETRY_SECONDS, obstacle
+from compute_emulator.engine.group_interface import Crew
+from compute_emulator.engine.managed_instance import Machine
+from compute_emulator.errors import JsonObject
+from compute_emulator.rules.group import LEAVING
+
+ACCEPT_SECONDS = 1.0
+ACTIVE = frozenset({"CREATING", "ACCEPTED"})
+
+
+class ResizeRequest:
+    """One request of a group. `resource` is how it is answered."""
+
+    def __init__(
+        self, group: Crew, resource: JsonObject, names: list[str], run_seconds: float | None
+    ) -> None:
+        self.group = group
+        self.resource = resource
+        self.run_seconds = run_seconds
+        self.machines: list[Machine] = []
+        for name in names:
+            self.machines.append(
+                group.create_named(name, group.supply.zone_for_new(), is_held=True)
+            )
+        group.resize(group.intent.target_size + len(names))
+        resource["state"] = "CREATING"
+        group.cloud.after(ACCEPT_SECONDS, self._accepted)
+
+    @property
+    def state(self) -> str:
+        return str(self.resource["state"])
+
+    def cancel(self) -> None:
+        """Give up the places in the group."""
+        self._give_up("CANCELLED")
+
+    def _accepted(self) -> None:
+        if self.state == "CREATING":
+            self.resource["state"] = "ACCEPTED"
+            self._try()
+
+    def _try(self) -> None:
+        """Make all VMs, or none and say why."""
+        if self.state != "ACCEPTED" or self.group.is_being_deleted:
+            return
+        waiting = self._waiting()
+        for machine in waiting:
+            if machine.zone in self.group.supply.full_zones():
+                machine.zone = self.group.supply.zone_for_new()
+        failure = obstacle(self.group, waiting)
+        if failure is None:
+            self._succeed(waiting)
+        elif failure.is_stock_out or failure.code == "QUOTA_EXCEEDED":
+            self.resource["status"] = {"lastAttempt": {"error": {"errors": [failure.as_error()]}}}
+            self.group.cloud.after(RETRY_SECONDS, self._try)
+        else:
+            self.resource["status"] = {"error": {"errors": [failure.as_error()]}}
+            self._give_up("FAILED")
+
+    def _succeed(self, waiting: list[Machine]) -> None:
+        self.resource["state"] = "SUCCEEDED"
+        self.resource.pop("status", None)
+        cloud = self.group.cloud
+        until = None if self.run_seconds is None else cloud.now() + self.run_seconds
+        for machine in waiting:
+            machine.terminates_at = until
+            machine.create()
+        if until is not None:
+            cloud.at(until, self._run_is_over)
+
+    def _run_is_over(self) -> None:
+        left = [
+            machine
+            for machine in self._waiting()
+            if machine.action not in LEAVING and not machine.standby
+        ]
+        for machine in left:
+            machine.delete()
+        if left and not self.group.is_being_deleted:
+            self.group.resize(max(0, self.group.intent.target_size - len(left)))
+
+    def _give_up(self, state: str) -> None:
+        self.resource["state"] = state
+        waiting = [machine for machine in self._waiting() if machine.action not in LEAVING]
+        for machine in waiting:
+            machine.delete()
+        self.group.resize(max(0, self.group.intent.target_size - len(waiting)))
+
+    def _waiting(self) -> list[Machine]:
+        """Its VMs that are still in the group."""
+        return [
+            machine for machine in self.machines if self.group.machines.get(machine.name) is machine
+        ]

@@ -1,0 +1,167 @@
+"""What a group can be given now: whether there is capacity and quota for its next VM, of which
+machine type, and why not.
+
+Asked by `groups.py` on behalf of its machines before each attempt to make one. The arithmetic is in
+`capacity.py`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from compute_emulator.control.behaviours import CreationError
+from compute_emulator.engine.capacity import (
+    Failure,
+    Need,
+    caused,
+    exceeded,
+    quota,
+    sold_out,
+    stock_out,
+)
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.engine.group_state import Roster
+from compute_emulator.engine.instance import Instance
+from compute_emulator.errors import JsonObject
+from compute_emulator.rules.flexibility import choose
+from compute_emulator.rules.group import LEAVING, Revision
+from compute_emulator.rules.placement import zone_for_new
+
+
+class Supply:
+    """One group's way to new VMs. Remembers only how often a behaviour has made a creation fail."""
+
+    __slots__ = ("_caused", "_group")
+
+    def __init__(self, group: Roster) -> None:
+        self._group = group
+        self._caused: Counter[tuple[str, CreationError]] = Counter()
+
+    def full_zones(self) -> frozenset[str]:
+        """Zones without capacity for the group's VMs now, of whichever machine type it allows."""
+        group, cloud = self._group, self._group.cloud
+        stock_outs = _stock_outs(cloud)
+        if not stock_outs:
+            return frozenset()
+        need = _need(group, group.intent.versions[0].revision)
+        full = [
+            frozenset(sold_out(stock_outs, group.intent.zones, need.of_type(each), cloud.now()))
+            for each in group.machine_types or ("",)
+        ]
+        return frozenset.intersection(*full)
+
+    def zone_for_new(self) -> str:
+        """Where a VM that is made beside the updater's plans goes."""
+        zones = Counter(
+            machine.zone
+            for machine in self._group.machines.values()
+            if machine.action not in LEAVING
+        )
+        return zone_for_new(
+            self._group.intent.shape, self._group.intent.zones, zones, {}, self.full_zones()
+        )
+
+    def repair_zone(self, machine: Instance) -> str:
+        """Where a VM is repaired: where it was, unless that zone has no capacity and the group may
+        change it."""
+        full = self.full_zones() if self._group.intent.healing.changes_zone else frozenset()
+        if machine.zone not in full or full >= set(self._group.intent.zones):
+            return machine.zone
+        zones = Counter(
+            each.zone for each in self._group.machines.values() if each.action not in LEAVING
+        )
+        return zone_for_new("BALANCED", self._group.intent.zones, zones, {}, full)
+
+    def failure(self, machine: Instance, together: int = 1) -> Failure | None:
+        """Why a VM cannot be made now, or why not so many of its kind together. Settles its machine
+        type."""
+        need = _need(self._group, machine.revision)
+        if self._group.machine_types:
+            allowed = self._group.machine_types
+            machine.machine_type, short = choose(
+                allowed, lambda each: self._short(need.of_type(each), machine.zone, together)
+            )
+        else:
+            machine.machine_type, short = "", self._short(need, machine.zone, together)
+        error = machine.behaviour.creation_error
+        return (
+            short
+            if short is not None or error is None
+            else self._behaves_badly(machine, error, need)
+        )
+
+    def _short(self, need: Need, zone: str, together: int) -> Failure | None:
+        """Want of capacity or quota."""
+        group, cloud = self._group, self._group.cloud
+        stock_outs = _stock_outs(cloud)
+        full = sold_out(stock_outs, group.intent.zones, need, cloud.now()) if stock_outs else {}
+        if zone in full:
+            open_zones = [each for each in group.intent.zones if each not in full]
+            rule = full[zone]
+            return stock_out(
+                cloud.project, zone, need, open_zones, rule.get("message"), rule.get("code")
+            )
+        if cloud.quotas:
+            region, others = group.key.scope.removeprefix("regions/"), [need] * (together - 1)
+            over = exceeded(
+                cloud.quotas,
+                region,
+                need,
+                needs_of(cloud, group.key.scope) + others,
+                needs_of(cloud) + others,
+            )
+            if over is not None:
+                return quota(*over, region)
+        return None
+
+    def _behaves_badly(self, machine: Instance, error: CreationError, need: Need) -> Failure | None:
+        where = (machine.revision.template, error)
+        self._caused[where] += 1
+        if error.times is not None and self._caused[where] > error.times:
+            return None
+        cloud, region = self._group.cloud, self._group.key.scope.removeprefix("regions/")
+        return caused(error.kind, error.message, cloud.project, region, machine.zone, need)
+
+
+def _stock_outs(cloud: Cloud) -> Mapping[str, JsonObject]:
+    """Those that were set, and zones that are down, which go before."""
+    if not cloud.zones_down:
+        return cloud.stock_outs
+    down = "The zone 'projects/{}/zones/{}' is currently unavailable."
+    return cloud.stock_outs | {
+        zone: {"message": down.format(cloud.project, zone)} for zone in sorted(cloud.zones_down)
+    }
+
+
+def _need(group: Roster, revision: Revision) -> Need:
+    return Need.of(group.template(revision).get("properties", {}))
+
+
+def needs_of(cloud: Cloud, scope: str | None = None) -> list[Need]:
+    """What the managed VMs that exist take, of a region or of the whole project."""
+    return [
+        _need(group, machine.revision).of_type(machine.machine_type)
+        for key, group in cloud.acting.items()
+        if key.collection == "instanceGroupManagers" and scope in (None, key.scope)
+        for machine in group.machines.values()
+        if machine.resource is not None and not machine.standby
+    ]
+
+
+def error_entry(machine: Instance, failure: Failure) -> JsonObject:
+    """An entry of `listErrors` for a creation that failed now."""
+    version = {"instanceTemplate": machine.revision.template}
+    if machine.revision.name:
+        version["name"] = machine.revision.name
+    return {
+        "timestamp": machine.cloud.timestamp(),
+        "error": {
+            "code": failure.code,
+            "message": f"Instance '{machine.name}' creation failed: {failure.message}",
+        },
+        "instanceActionDetails": {
+            "action": machine.action,
+            "instance": machine.cloud.link(*machine.key),
+            "version": version,
+        },
+    }

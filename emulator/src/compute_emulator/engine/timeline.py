@@ -1,0 +1,69 @@
+"""What will happen when: the event heap that makes the stand-in act as time passes.
+
+`Cloud` derives from it. Events run in the order of (when, sequence), each at its own time, so that
+an hour that passes in one jump leaves the same world as an hour that passes second by second."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from compute_emulator.engine.clock import Clock, PlainClock
+
+
+class Timeline:
+    """Time and the events to come. Everything is done under `lock`; `changed` is notified after
+    events have run."""
+
+    def __init__(self, clock: Clock | Callable[[], float] = time.time) -> None:
+        self.clock: Clock = clock if hasattr(clock, "speed") else PlainClock(clock)
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._sequence = itertools.count()
+        self._event_time: float | None = None
+
+    def now(self) -> float:
+        """Epoch seconds: the time of the event that is running, else of the clock."""
+        return self.clock() if self._event_time is None else self._event_time
+
+    def timestamp(self, when: float | None = None) -> str:
+        """`when` (default: now) as the API writes it: RFC 3339 with milliseconds and offset."""
+        return datetime.fromtimestamp(self.now() if when is None else when, UTC).isoformat(
+            timespec="milliseconds"
+        )
+
+    def at(self, when: float, run: Callable[[], None]) -> None:
+        """Run something at a time; a time that has passed means now, after what is already due."""
+        with self.lock:
+            heapq.heappush(self._events, (max(when, self.now()), next(self._sequence), run))
+            if self._event_time is None:
+                self.changed.notify_all()
+
+    def after(self, seconds: float, run: Callable[[], None]) -> None:
+        self.at(self.now() + seconds, run)
+
+    def next_event_at(self) -> float | None:
+        return self._events[0][0] if self._events else None
+
+    def advance(self) -> None:
+        """Run every event that the clock has reached. What an event schedules within that time runs
+        too."""
+        with self.lock:
+            if self._event_time is not None:
+                return
+            until = self.clock()
+            ran = False
+            while self._events and self._events[0][0] <= until:
+                when, _, run = heapq.heappop(self._events)
+                self._event_time, ran = when, True
+                try:
+                    run()
+                finally:
+                    self._event_time = None
+            if ran:
+                self.changed.notify_all()

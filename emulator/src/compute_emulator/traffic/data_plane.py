@@ -1,0 +1,244 @@
+"""The data plane in action: a loop in a thread of its own for the traffic, and a watcher that keeps
+it like the cloud.
+
+    watcher:  lock -> scene_of(cloud) -> unlock -> loop: open and close ports -> balancer.scene = scene
+              every so often: busy workers and requests since the last time -> cloud.measured -> autoscalers
+
+The loop never takes the cloud's lock, so a long call of the API never holds up traffic.
+`Cloud.data_plane` is the one that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from random import Random
+from types import TracebackType
+from typing import Any, TypeVar
+
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.errors import JsonObject
+from compute_emulator.keys import Key
+from compute_emulator.traffic.balancer import Balancer
+from compute_emulator.traffic.instance_app import App
+from compute_emulator.traffic.listener import Front
+from compute_emulator.traffic.metrics import Metrics
+from compute_emulator.traffic.topology import Scene, scene_of
+from compute_emulator.traffic.upstream import Upstream
+
+Result = TypeVar("Result")
+LOG = logging.getLogger("compute_emulator")
+LOOK_SECONDS = 0.05
+CLOUD_WINDOW, SHORTEST_WINDOW, LONGEST_WINDOW = 60.0, 1.0, 10.0
+"""Utilisation is a mean over a minute of cloud time, within these bounds of real seconds."""
+
+
+class DataPlane:
+    """Serves a cloud's traffic between `start` and `stop`. A context manager. Ports are asked from
+    the system."""
+
+    def __init__(self, cloud: Cloud, host: str = "127.0.0.1", seed: int = 0) -> None:
+        self.cloud, self.host = cloud, host
+        self.metrics = Metrics()
+        self._chance = Random(seed)
+        self._balancer = Balancer(self.metrics, self._chance)
+        self._fronts: dict[Key, Front] = {}
+        self._loop = asyncio.new_event_loop()
+        self._stopping = threading.Event()
+        self._numbers = itertools.count(1)
+        self._taken, self._taking = 0, asyncio.Lock()
+        self._threads: list[threading.Thread] = []
+        self._measured_at = time.monotonic()
+
+    def start(self) -> DataPlane:
+        if self.cloud.data_plane is not None:
+            raise RuntimeError("the cloud has a data plane already")
+        self.cloud.data_plane = self
+        self._begin(self._serve)
+        self.refresh()
+        self._begin(self._watch)
+        return self
+
+    def stop(self) -> None:
+        self._stopping.set()
+        with self.cloud.lock:
+            self.cloud.changed.notify_all()
+            self.cloud.data_plane = None
+            self.cloud.measured.clear()
+        self._threads[1].join(timeout=5)
+        self._on_loop(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._threads[0].join(timeout=5)
+        self._loop.close()
+
+    def __enter__(self) -> DataPlane:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def refresh(self) -> None:
+        """Take over what the cloud is now. The watcher does it by itself; this returns when it is
+        done.
+
+        No lock but the cloud's: a control that calls this holds it, and the watcher must not hold
+        what that one waits for."""
+        with self.cloud.lock:
+            self.cloud.advance()
+            number, scene = next(self._numbers), scene_of(self.cloud)
+        self._on_loop(self._take_in_turn(number, scene))
+
+    def url_of(self, rule: Key) -> str | None:
+        """Where a forwarding rule is served; None while it is not."""
+        front = self._fronts.get(rule)
+        return (
+            str(front.state(_shown(self.host))["url"]) if front is not None and front.port else None
+        )
+
+    def measure(self) -> None:
+        """Tell the autoscalers what the groups did since the last time: mean busy share of workers,
+        requests/s."""
+        now = time.monotonic()
+        passed, self._measured_at = max(now - self._measured_at, 1e-6), now
+        measured = self._on_loop(self._sample(passed))
+        with self.cloud.lock:
+            self.cloud.measured.clear()
+            self.cloud.measured.update(measured)
+            self.cloud.load.tell()
+
+    def state(self) -> JsonObject:
+        """What is served where, for `/control/data-plane`."""
+        return self._on_loop(self._state())
+
+    # On threads of its own
+
+    def _begin(self, run: Callable[[], None]) -> None:
+        thread = threading.Thread(target=run, daemon=True, name=f"traffic{run.__name__}")
+        thread.start()
+        self._threads.append(thread)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _watch(self) -> None:
+        speed = self.cloud.clock.speed or 1.0
+        window = min(LONGEST_WINDOW, max(SHORTEST_WINDOW, CLOUD_WINDOW / speed))
+        while not self._stopping.wait(LOOK_SECONDS):
+            try:
+                self.refresh()
+                if time.monotonic() - self._measured_at >= window:
+                    self.measure()
+            except Exception:  # what fails once must not end the traffic
+                LOG.exception("the data plane failed to follow the cloud")
+
+    def _on_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
+
+    # On the loop
+
+    async def _take_in_turn(self, number: int, scene: Scene) -> None:
+        """One at a time; of scenes that overtook each other the newest stays."""
+        async with self._taking:
+            if number > self._taken:
+                await self._take(scene)
+                self._taken = number
+
+    async def _take(self, scene: Scene) -> None:
+        """New ports first, then the new scene, then the old ports: nobody is sent to a port that is
+        not there."""
+        apps, upstreams = self._balancer.apps, self._balancer.upstreams
+        for key, vm in scene.vms.items():
+            if key not in apps:
+                apps[key] = App(vm, self.cloud.clock, self._chance)
+                await apps[key].start(self.host)
+                upstreams[key] = Upstream(self.host, apps[key].port)
+            apps[key].become(vm)
+        rules = {rule.key: rule for rule in scene.rules}
+        for name, rule in rules.items():
+            front = self._fronts.get(name)
+            if front is None or front.rule.is_https != rule.is_https:
+                if front is not None:
+                    front.stop()
+                front = self._fronts[name] = Front(rule, self._balancer)
+                await front.start(self.host)
+            front.become(rule)
+        self._balancer.scene = scene
+        for gone in apps.keys() - scene.vms.keys():
+            apps.pop(gone).stop()
+            upstreams.pop(gone).close()
+        for left in self._fronts.keys() - rules.keys():
+            self._fronts.pop(left).stop()
+
+    async def _sample(self, passed: float) -> dict[str, JsonObject]:
+        """Load by `region/group` of every group that is served."""
+        scene, sent = self._balancer.scene, Counter(self._balancer.sent)
+        self._balancer.sent.clear()
+        shares = {key: app.busy_share() for key, app in self._balancer.apps.items()}
+        by_group: dict[str, dict[tuple[int, float], float]] = {}
+        for service in scene.services.values():
+            for backend in service.backends:
+                by_group.setdefault(backend.group, {})[backend.vm.key] = shares.get(
+                    backend.vm.key, 0.0
+                )
+        return {
+            group: {"cpu": sum(each.values()) / len(each), "rps": sent[group] / passed}
+            for group, each in by_group.items()
+            if each
+        }
+
+    async def _state(self) -> JsonObject:
+        apps = self._balancer.apps
+        services = {
+            self.cloud.path(key): [
+                {
+                    **backend.vm.names,
+                    "url": f"http://{_shown(self.host)}:{apps[backend.vm.key].port}",
+                    "healthy": backend.is_healthy,
+                    "takes_requests": backend.can_take,
+                    "weight": backend.weight,
+                    "in_flight": apps[backend.vm.key].in_flight,
+                    "requests": apps[backend.vm.key].requests,
+                }
+                for backend in service.backends
+                if backend.vm.key in apps
+            ]
+            for key, service in sorted(self._balancer.scene.services.items())
+        }
+        host = _shown(self.host)
+        rules = {
+            self.cloud.path(key): self._fronts[key].state(host) for key in sorted(self._fronts)
+        }
+        return {
+            "on": True,
+            "forwarding_rules": rules,
+            "backend_services": services,
+            "measured": dict(self.cloud.measured),
+        }
+
+    async def _close(self) -> None:
+        for front in self._fronts.values():
+            front.stop()
+        for app in self._balancer.apps.values():
+            app.stop()
+        for upstream in self._balancer.upstreams.values():
+            upstream.close()
+        self._fronts.clear()
+        pending = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+
+def _shown(host: str) -> str:
+    """An address that a client can use."""
+    return "127.0.0.1" if host in ("0.0.0.0", "") else host

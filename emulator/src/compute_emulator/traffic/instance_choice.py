@@ -1,0 +1,146 @@
+"""Which VM gets the next request, and which requests are sent again. Pure apart from the cursor a
+chooser keeps.
+
+A request of a session goes where its session is (`affinity.py`). The others round robin over the
+healthy VMs, by weight where weights differ; `LEAST_REQUEST` takes the less busy of the next two,
+`RANDOM` any. Where a service's backends are tiers that are filled up one after the other, only
+those whose turn it is (`room.py`). Source: Compute API reference, backendServices.localityLbPolicy,
+urlMaps.retryPolicy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from compute_emulator.errors import JsonObject
+from compute_emulator.traffic.affinity import Session, chosen
+from compute_emulator.traffic.backend_capacity import Room
+from compute_emulator.traffic.topology import Backend, Service
+
+GATEWAY_ERRORS = (502, 503, 504)
+DEFAULT_RETRY: JsonObject = {"retryConditions": ["gateway-error"], "numRetries": 1}
+Load = Callable[[Backend], int]
+
+
+class Chooser:
+    """The turns of one backend service. It outlives the scenes."""
+
+    def __init__(self, chance: Random) -> None:
+        self._chance = chance
+        self._turn = 0
+        self._credit: dict[tuple[int, float], float] = {}
+        self._room = Room()
+
+    def choose(
+        self,
+        service: Service,
+        load: Load,
+        now: float,
+        tried: Backend | None = None,
+        session: Session | None = None,
+    ) -> Backend | None:
+        """None when no VM may be sent to. Another one than `tried`, if there is another."""
+        if len(service.tiers) < 2:
+            return self._among(service.backends, service.policy, load, tried, session)
+        backend = self._among(
+            self._room.pool(service, load, now), service.policy, load, tried, session
+        )
+        if backend is not None:
+            self._room.sent(backend)
+        return backend
+
+    def _among(
+        self,
+        backends: Sequence[Backend],
+        policy: str,
+        load: Load,
+        tried: Backend | None,
+        session: Session | None,
+    ) -> Backend | None:
+        if not backends:
+            return None
+        if session is not None and (found := chosen(session, _able(backends, tried))) is not None:
+            return found
+        if any(each.weight != backends[0].weight for each in backends):
+            return self._by_weight(backends, tried)
+        if policy == "RANDOM":
+            self._turn = self._chance.randrange(len(backends))
+        first = self._next(backends, tried)
+        if first is not None and policy == "LEAST_REQUEST":
+            second = self._next(backends, tried)
+            return second if second is not None and load(second) < load(first) else first
+        return first
+
+    def _next(self, backends: Sequence[Backend], tried: Backend | None) -> Backend | None:
+        fallback, count = None, len(backends)
+        for step in range(count):
+            backend = backends[(self._turn + step) % count]
+            if not backend.can_take:
+                continue
+            if tried is not None and backend.vm.key == tried.vm.key:
+                fallback = backend
+                continue
+            self._turn = (self._turn + step + 1) % count
+            return backend
+        return fallback
+
+    def _by_weight(self, backends: Sequence[Backend], tried: Backend | None) -> Backend | None:
+        """Smooth weighted round robin: each earns its weight at every turn, the richest pays for
+        all."""
+        able = _able(backends, tried)
+        if not able:
+            return None
+        self._credit = {
+            each.vm.key: self._credit.get(each.vm.key, 0.0) + each.weight for each in able
+        }
+        best = max(able, key=lambda each: self._credit[each.vm.key])
+        self._credit[best.vm.key] -= sum(each.weight for each in able)
+        return best
+
+
+def _able(backends: Sequence[Backend], tried: Backend | None) -> list[Backend]:
+    """Those that may be sent to; without the one that was tried, if there are others."""
+    able = [each for each in backends if each.can_take]
+    others = [each for each in able if tried is None or each.vm.key != tried.vm.key]
+    return others or able
+
+
+def by_weights(weights: tuple[tuple[str, int], ...], chance: Random) -> int:
+    """The index of the backend service a request goes to."""
+    if len(weights) == 1:
+        return 0
+    point = chance.uniform(0, sum(weight for _, weight in weights))
+    for index, (_, weight) in enumerate(weights):
+        point -= weight
+        if point < 0:
+            return index
+    return max(range(len(weights)), key=lambda index: weights[index][1])
+
+
+def retries(policy: JsonObject, status: int, failure: str) -> bool:
+    """Whether a failed try is worth another. `failure` is empty, `connect`, `reset` or
+    `timeout`."""
+    conditions = policy.get("retryConditions") or []
+    if "5xx" in conditions and (status >= 500 or failure):
+        return True
+    if "gateway-error" in conditions and status in GATEWAY_ERRORS:
+        return True
+    return ("connect-failure" in conditions and failure == "connect") or (
+        "retriable-4xx" in conditions and status == 409
+    )
+
+
+def retry_policy(action: JsonObject, service: Service, has_body: bool) -> JsonObject:
+    """What the URL map says; without a word, requests without a body are sent once more on 502, 503
+    and 504."""
+    given: JsonObject | None = action.get("retryPolicy")
+    if given is not None:
+        return {"numRetries": 1} | given
+    return {} if service.is_classic or has_body else DEFAULT_RETRY
+
+
+def seconds(duration: JsonObject | None, default: float) -> float:
+    """A `Duration` of the API."""
+    if not duration:
+        return default
+    return float(duration.get("seconds", 0)) + float(duration.get("nanos", 0)) / 1e9

@@ -1,0 +1,133 @@
+"""A forwarding rule's listening port: requests in, answers out, one after the other on each
+connection. With TLS for a rule whose target is an HTTPS proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import cast
+
+from compute_emulator.errors import JsonObject
+from compute_emulator.keys import Key
+from compute_emulator.traffic.balancer import Balancer
+from compute_emulator.traffic.http import BadMessage, Reader, Request, Response
+from compute_emulator.traffic.tls import Identities
+from compute_emulator.traffic.topology import Rule
+
+LOG = logging.getLogger("compute_emulator")
+
+
+class Front:
+    """The port of one rule. What the rule is may change, but not whether it speaks TLS
+    (`become`)."""
+
+    def __init__(self, rule: Rule, balancer: Balancer) -> None:
+        self.rule, self._balancer = rule, balancer
+        self.port = 0
+        self.shown = Identities(rule.certificates) if rule.is_https else None
+        self._server: asyncio.Server | None = None
+        self._clients: set[_Client] = set()
+
+    @property
+    def key(self) -> Key:
+        return self.rule.key
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.rule.is_https else "http"
+
+    def become(self, rule: Rule) -> None:
+        """Connections that are open keep the certificate that they were shown."""
+        if self.shown is not None and rule.certificates != self.rule.certificates:
+            self.shown.become(rule.certificates)
+        self.rule = rule
+
+    def state(self, host: str) -> JsonObject:
+        """Where it is served and, for TLS, what a client has to trust."""
+        told: JsonObject = {"url": f"{self.scheme}://{host}:{self.port}"}
+        if self.shown is None:
+            return told
+        said = [
+            {"names": each.names, "pem": each.chain} | ({"why": each.why} if each.why else {})
+            for each in self.shown.all
+        ]
+        return told | {"certificates": said}
+
+    async def start(self, host: str) -> None:
+        loop = asyncio.get_running_loop()
+        context = self.shown.context if self.shown is not None else None
+        self._server = await loop.create_server(
+            lambda: _Client(self), host, 0, backlog=512, ssl=context
+        )
+        self.port = int(self._server.sockets[0].getsockname()[1])
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for client in list(self._clients):
+            client.cut()
+
+    async def answer(self, request: Request, client: str) -> Response:
+        return await self._balancer.answer(self.rule, request, client)
+
+
+class _Client(asyncio.Protocol):
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._reader = Reader()
+        self._transport: asyncio.Transport | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._address = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._address = str((transport.get_extra_info("peername") or ("",))[0])
+        self._front._clients.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._front._clients.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        self._next()
+
+    def cut(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _next(self) -> None:
+        if self._serving is not None:
+            return
+        try:
+            request = self._reader.request()
+        except BadMessage as wrong:
+            self._write(
+                Request("GET", "/", keeps_alive=False),
+                Response(wrong.status, body=f"{wrong}\n".encode()),
+            )
+            return
+        if request is not None:
+            self._serving = asyncio.get_running_loop().create_task(self._serve(request))
+        elif self._reader.wants_to_be_told and self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    async def _serve(self, request: Request) -> None:
+        try:
+            response = await self._front.answer(request, self._address)
+        except Exception as failed:  # one request that fails must not take the port down with it
+            LOG.exception("failed on %s %s", request.method, request.target)
+            response = Response(
+                500, {"content-type": "text/plain"}, f"the stand-in failed: {failed!r}".encode()
+            )
+        self._serving = None
+        self._write(request, response)
+        if request.keeps_alive:
+            self._next()
+
+    def _write(self, request: Request, response: Response) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._transport.write(response.encoded_for(request))
+        if not request.keeps_alive:
+            self._transport.close()

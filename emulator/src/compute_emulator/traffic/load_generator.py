@@ -1,0 +1,126 @@
+"""A small load generator: `python -m compute_emulator.traffic.load_generator URL --seconds 5 --connections 32
+[--rate 200]`.
+
+A number of kept connections that each send as soon as they were answered, or at a common rate; it
+ends by itself. It tells answers by status and by release, and how long they took. Of an https
+address it believes any certificate."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import ssl
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from compute_emulator.traffic.http import Request
+from compute_emulator.traffic.upstream import Broken, Upstream
+
+TIMEOUT = 60.0
+
+
+@dataclass
+class Report:
+    """What came of a load. A request without an answer counts under status 0."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    releases: Counter[str] = field(default_factory=Counter)
+    durations: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def requests(self) -> int:
+        return sum(self.statuses.values())
+
+    def percentile(self, share: float) -> float:
+        """Seconds within which that share of the answers came."""
+        ordered = sorted(self.durations)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "requests": self.requests,
+            "rps": round(self.requests / self.seconds, 1) if self.seconds else 0.0,
+            "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
+            "releases": dict(sorted(self.releases.items())),
+            "milliseconds": {
+                f"p{share}": round(1000 * self.percentile(share / 100), 2) for share in (50, 95, 99)
+            },
+        }
+
+
+async def load(
+    url: str,
+    *,
+    seconds: float = 5.0,
+    connections: int = 16,
+    rate: float | None = None,
+    most: int | None = None,
+    headers: dict[str, str] | None = None,
+) -> Report:
+    """Load a URL until `seconds` have passed or `most` requests were sent."""
+    parts = urlsplit(url)
+    tls = _believing() if parts.scheme == "https" else None
+    upstream = Upstream(parts.hostname or "127.0.0.1", parts.port or (443 if tls else 80), tls)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    report, began, sent = Report(), time.monotonic(), 0
+
+    async def one() -> None:
+        nonlocal sent
+        while time.monotonic() < began + seconds and (most is None or sent < most):
+            number, sent = sent, sent + 1
+            if rate:
+                await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+            asked = time.monotonic()
+            try:
+                response = await upstream.send(
+                    Request("GET", target, {"host": parts.netloc} | (headers or {})), TIMEOUT
+                )
+            except (Broken, TimeoutError):
+                report.statuses[0] += 1
+                continue
+            report.durations.append(time.monotonic() - asked)
+            report.statuses[response.status] += 1
+            report.releases[response.headers.get("x-release", "")] += 1
+
+    await asyncio.gather(*(one() for _ in range(connections)))
+    report.seconds = time.monotonic() - began
+    upstream.close()
+    return report
+
+
+def _believing() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        "python -m compute_emulator.traffic.load_generator",
+        description=(__doc__ or "").partition("\n")[0],
+    )
+    parser.add_argument("url")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long (default 5)")
+    parser.add_argument(
+        "--connections", type=int, default=16, help="how many connections (default 16)"
+    )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        help="requests a second of all connections (default: as fast as answered)",
+    )
+    given = parser.parse_args(arguments)
+    report = asyncio.run(
+        load(given.url, seconds=given.seconds, connections=given.connections, rate=given.rate)
+    )
+    print(json.dumps(report.as_dict(), indent=1))
+    return 0 if report.requests else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""What there is to serve, read from a cloud under its lock: rules with their URL maps, backend
+services with their VMs.
+
+A scene is a still picture, and whole: requests go by one scene until the next one is there, and the
+VMs that leave with it answer until then. To mix it with what the cloud has become meanwhile would
+show VMs that leave without those that replace them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from compute_emulator.api.collections.url_maps import references
+from compute_emulator.engine.backends import named_port, service_check
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.engine.groups import Group, group_at
+from compute_emulator.engine.managed_instance import Machine
+from compute_emulator.errors import JsonObject
+from compute_emulator.keys import Key, parse
+from compute_emulator.rules.group import AWAY
+from compute_emulator.rules.health import HEALTHY, Answers
+from compute_emulator.traffic.backend_rates import weight_of
+from compute_emulator.traffic.response_profile import Profile, changed
+from compute_emulator.traffic.tls import Certificate
+
+LEAVING = AWAY | {"RECREATING"}
+PROXIES = ("targetHttpProxies", "targetHttpsProxies")
+
+
+@dataclass(frozen=True, eq=False)
+class Vm:
+    """A managed instance whose VM runs; after a restart it is another one, by `key`.
+
+    `takes_requests`: new requests go to it no more once it drains or leaves.
+    """
+
+    key: tuple[int, float]
+    names: dict[str, str]
+    profile: Profile
+    takes_requests: bool
+    alive: Answers
+    ready: Answers
+
+    def answers(self, now: float) -> tuple[bool, bool]:
+        """Whether the app in it is alive and ready. `now` by the cloud's clock."""
+        is_ready = self.ready.at(now)
+        return is_ready or self.alive.at(now), is_ready
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A VM behind a backend service. `weight` is its share of the service's requests; `can_take`
+    tells whether new ones go to it: healthy, with capacity, neither draining nor leaving.
+    `settings` are those of the entry in the service that names its group."""
+
+    vm: Vm
+    group: str
+    weight: float
+    is_healthy: bool
+    can_take: bool
+    settings: JsonObject = field(repr=False, default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A backend service. `is_classic`: of the load balancer that answers its own errors with 502.
+    `tiers` are its backends in the order in which they are filled up: `room.py`."""
+
+    key: Key
+    timeout_seconds: float
+    policy: str
+    is_classic: bool
+    backends: tuple[Backend, ...]
+    tiers: tuple[tuple[Backend, ...], ...]
+    resource: JsonObject = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A forwarding rule that leads to a URL map; with `certificates` if it speaks TLS."""
+
+    key: Key
+    is_https: bool
+    url_map: JsonObject = field(repr=False)
+    certificates: tuple[Certificate, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Scene:
+    rules: tuple[Rule, ...] = ()
+    services: dict[Key, Service] = field(default_factory=dict)
+    vms: dict[tuple[int, float], Vm] = field(default_factory=dict)
+
+
+def scene_of(cloud: Cloud) -> Scene:
+    """The cloud's lock must be held."""
+    rules = tuple(_rules(cloud))
+    wanted = {
+        key for rule in rules for url in references(rule.url_map) if (key := parse(url)) is not None
+    }
+    vms: dict[tuple[int, float], Vm] = {}
+    services = {}
+    for key in wanted:
+        resource = cloud.find(key)
+        if resource is not None and key.collection == "backendServices":
+            services[key] = _service(cloud, key, resource, vms)
+    return Scene(rules, services, vms)
+
+
+def _rules(cloud: Cloud) -> Iterator[Rule]:
+    for scope in cloud.scopes_with("forwardingRules"):
+        for rule in cloud.all_in(scope, "forwardingRules"):
+            proxy = parse(rule["target"])
+            if proxy is None or proxy.collection not in PROXIES:
+                continue
+            resource = cloud.find(proxy) or {}
+            url_map = parse(resource.get("urlMap", ""))
+            found = cloud.find(url_map) if url_map is not None else None
+            if found is not None:
+                is_https = proxy.collection == "targetHttpsProxies"
+                yield Rule(
+                    cloud.key_of(rule["selfLink"]),
+                    is_https,
+                    found,
+                    tuple(_certificates(cloud, resource)),
+                )
+
+
+def _certificates(cloud: Cloud, proxy: JsonObject) -> Iterator[Certificate]:
+    """In the order of the proxy; the first is its primary one."""
+    for url in proxy.get("sslCertificates") or []:
+        key = cloud.key_of(url)
+        found = cloud.find(key) or {}
+        if found.get("type") == "MANAGED":
+            yield Certificate(domains=tuple(found["managed"]["domains"]))
+        elif found:
+            yield Certificate(found["certificate"], cloud.private_keys.get(key, ""))
+
+
+def _service(
+    cloud: Cloud, key: Key, resource: JsonObject, vms: dict[tuple[int, float], Vm]
+) -> Service:
+    backends: list[Backend] = []
+    tiers: dict[tuple[bool, str], list[Backend]] = {}
+    for each in resource.get("backends") or []:
+        group = group_at(cloud, cloud.key_of(each["group"]))
+        if group is not None:
+            found = _backends(cloud, resource, each, group, vms)
+            backends += found
+            tiers.setdefault((each.get("preference") != "PREFERRED", group.region), []).extend(
+                found
+            )
+    ordered = sorted(
+        tiers, key=lambda tier: tier[0]
+    )  # preferred first; of each, regions in the order of the service
+    return Service(
+        key=key,
+        timeout_seconds=float(resource.get("timeoutSec", 30)),
+        policy=resource.get("localityLbPolicy", "ROUND_ROBIN"),
+        is_classic=resource.get("loadBalancingScheme") == "EXTERNAL",
+        backends=tuple(backends),
+        tiers=tuple(tuple(tiers[tier]) for tier in ordered),
+        resource=resource,
+    )
+
+
+def _backends(
+    cloud: Cloud,
+    service: JsonObject,
+    settings: JsonObject,
+    group: Group,
+    vms: dict[tuple[int, float], Vm],
+) -> list[Backend]:
+    """The VMs of one of a service's backends, put into `vms` too."""
+    check, port = service_check(cloud, service), named_port(group, service)
+    found = []
+    for machine in group.machines.values():
+        if machine.is_running and machine.running_since:
+            vm = vms.setdefault(_key(machine), _vm(cloud, group, machine))
+            found.append((vm, bool(port) and (check is None or machine.ready(check) == HEALTHY)))
+    able = [is_healthy and vm.takes_requests for vm, is_healthy in found]
+    weight, name = weight_of(settings, sum(able)), f"{group.region}/{group.key.name}"
+    return [
+        Backend(vm, name, weight, is_healthy, can_take and weight > 0, settings)
+        for (vm, is_healthy), can_take in zip(found, able, strict=True)
+    ]
+
+
+def _vm(cloud: Cloud, group: Group, machine: Machine) -> Vm:
+    names = {
+        "group": group.key.name,
+        "template": machine.revision.template.rpartition("/")[2],
+        "version": machine.revision.name or "",
+        "zone": machine.zone,
+        "name": machine.name,
+    }
+    since = machine.running_since
+    return Vm(
+        key=_key(machine),
+        names=names,
+        profile=changed(machine.behaviour.profile, cloud.traffic, names),
+        takes_requests=not machine.is_draining and machine.action not in LEAVING,
+        alive=Answers(since, machine.alive_turns),
+        ready=Answers(since, machine.ready_turns),
+    )
+
+
+def _key(machine: Machine) -> tuple[int, float]:
+    return id(machine), machine.running_since
