@@ -37,13 +37,13 @@ def on_refused(refusal: Exception) -> str:
     """A push request that functions-framework takes for no event, such as that of a message with
     attributes alone. Its 400 would bring the message again for hours; so it goes to the handler
     like any other, to be put on record."""
-    handle = on_wakeup if wiring.target() == "on_wakeup" else on_release
+    handle = on_wakeup if wiring.function_target() == "on_wakeup" else on_release
     body = request.get_json(silent=True) or request.get_data()
     handle(CloudEvent({"type": PUSHED, "source": "//pubsub.googleapis.com/"}, body))
     return "OK"
 
 
-match wiring.target():
+match wiring.function_target():
     case "on_release":
         import handlers.release
 

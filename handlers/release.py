@@ -17,7 +17,7 @@ from typing import Any, assert_never
 from handlers import admission
 from handlers.command import record_command
 from handlers.redaction import redact_message
-from infra.bus.envelope import Message, Payload, Unreadable, payload, received
+from infra.bus.envelope import Message, Payload, Unreadable, parse_message, parse_payload
 from infra.fleet.resources import instance_template
 from infra.settings import POLICY, load_project_policy
 from infra.store import repository
@@ -45,7 +45,7 @@ RAW_CAP = 32 * 1024
 
 def handle(world: World, event: Any) -> None:
     try:
-        message = received(event, world.project)
+        message = parse_message(event, world.project)
     except Unreadable as unreadable:
         quarantine(
             world, hashlib.sha256(unreadable.raw).hexdigest(), str(unreadable), unreadable.raw
@@ -61,7 +61,7 @@ def handle(world: World, event: Any) -> None:
 
 def accept(world: World, message: Message) -> str:
     """The name of the model that the message is about, once what it asks is saved."""
-    sent = payload(message)
+    sent = parse_payload(message)
     asked = parse(decode_json(sent.data))
     match asked:
         case ReleaseRequested():

@@ -12,7 +12,7 @@ from typing import Any
 
 from handlers.reconcile.drift_scan import find_drifted
 from handlers.reconcile.loop import reconcile
-from infra.bus.envelope import Unreadable, received
+from infra.bus.envelope import Unreadable, parse_message
 from infra.store import repository
 from infra.wiring import World
 from rollout.spec.message import Invalid, decode_json
@@ -26,7 +26,7 @@ log = logging.getLogger("slipway")
 
 def handle(world: World, event: Any) -> None:
     try:
-        message = received(event, world.project)
+        message = parse_message(event, world.project)
         asked = decode_json(message.data)
     except (Unreadable, Invalid) as unreadable:
         log.warning("wake-up not understood", extra={"fields": {"why": str(unreadable)}})
@@ -52,7 +52,7 @@ def tick(world: World) -> None:
     """Wake what is due, send what a crash left unsent, and every few minutes look for drift among
     the settled models."""
     now = world.clock.now()
-    for model in world.store.due(now, DUE_AT_ONCE):
+    for model in world.store.list_due(now, DUE_AT_ONCE):
         repository.wake(world, model)
     repository.publish_unsent(world)
     if now.minute % SURVEY_EVERY_MINUTES == 0:

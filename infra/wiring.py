@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 from infra.clock import Clock
 
 if TYPE_CHECKING:
-    from infra.bus.envelope import Bus
+    from infra.bus.port import Bus
     from infra.compute.client import Compute
     from infra.store.port import Store
 
@@ -109,7 +109,7 @@ def world() -> World:
     )
 
 
-def target() -> str:
+def function_target() -> str:
     """Which entry point this instance serves, as the functions platform says; empty when it does
     not say."""
     return os.environ.get("FUNCTION_TARGET", "")

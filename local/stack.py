@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 import compute_emulator
-from infra.bus.envelope import Bus
+from infra.bus.port import Bus
 from infra.store.port import Store
 from infra.wiring import ScaledClock, World
 from local import emulators

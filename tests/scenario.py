@@ -23,7 +23,8 @@ from compute_emulator import Cloud, InProcessAdapter
 from compute_emulator import VirtualClock as CloudClock
 from handlers import release, wakeup
 from infra.bus.embedded import EmbeddedBus
-from infra.bus.envelope import RELEASE_TYPE, Bus, CloudEventLike, Message, received
+from infra.bus.envelope import RELEASE_TYPE, CloudEventLike, Message, parse_message
+from infra.bus.port import Bus
 from infra.compute.client import Compute
 from infra.store import repository
 from infra.store.documents import State, from_document
@@ -436,7 +437,7 @@ class Scenario:
         return [dict(message.attributes) for told, message in self.published if told == topic]
 
     def _receive(self, topic: str, event: CloudEventLike) -> None:
-        self.published.append((topic, received(event)))
+        self.published.append((topic, parse_message(event)))
 
     def _resource(self, collection: str, name: str) -> dict[str, Any]:
         for (_, kept), table in self.cloud.tables.items():

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from infra.fleet.inventory import GLOBAL, REGIONAL, list_inventory, owned_by_model
+from infra.compute.inventory import list_inventory
+from infra.fleet.inventory import GLOBAL, REGIONAL, owned_by_model
 from infra.fleet.model import Body, Key, Snapshot
 from infra.fleet.plan import full_reads, plan
 from infra.settings import POLICY, load_project_policy

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from infra.compute.client import Compute
-from infra.fleet.inventory import list_owned
+from infra.compute.inventory import list_owned
 from infra.fleet.model import Key, ReadSet, Snapshot, merge_snapshots
 from infra.fleet.plan import full_reads, group_reads, volatile_reads
 from infra.store.documents import State

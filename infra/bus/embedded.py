@@ -21,7 +21,8 @@ from types import MappingProxyType
 from cloudevents.http import CloudEvent
 
 from infra.bus import validators
-from infra.bus.envelope import PUBLISHED, BusError, Message, check_outgoing
+from infra.bus.envelope import PUBLISHED, Message
+from infra.bus.port import BusError, check_outgoing
 from infra.clock import Clock
 
 Handler = Callable[[CloudEvent], None]
@@ -222,7 +223,9 @@ class EmbeddedBus:
 
     def _topic_name(self, topic: str) -> str:
         try:
-            return validators.resource_name(f"projects/{self._project}/topics/{topic}", "topics")
+            return validators.parse_resource_name(
+                f"projects/{self._project}/topics/{topic}", "topics"
+            )
         except ValueError as error:
             raise BusError(str(error)) from error
 

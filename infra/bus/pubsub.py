@@ -13,7 +13,7 @@ from typing import Any
 
 from google.api_core import exceptions
 
-from infra.bus.envelope import BusError, Unavailable, check_outgoing
+from infra.bus.port import BusError, Unavailable, check_outgoing
 from infra.lean_import import lean_import
 
 _DEFERRED = ("google.pubsub_v1", "google.pubsub_v1.services.publisher")

@@ -14,21 +14,22 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-MAX_NAMES = 100  # as many attributes as Pub/Sub allows
+from infra.bus.port import MAX_ATTRIBUTES
+
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _RESOURCE = re.compile(
     r"projects/[a-z0-9][a-z0-9.:-]{0,127}/([a-z]+)/[A-Za-z][A-Za-z0-9_.~+%-]{2,254}"
 )
 
 
-def identifier(given: Any, name: str) -> str:
+def parse_identifier(given: Any, name: str) -> str:
     """Fit to be the id of a document."""
     if not isinstance(given, str) or not _IDENTIFIER.fullmatch(given):
         raise ValueError(f"{name} is missing or malformed: {display(given)}")
     return given
 
 
-def base64_bytes(given: Any, name: str, most: int) -> bytes:
+def decode_base64(given: Any, name: str, most: int) -> bytes:
     if not isinstance(given, str):
         raise ValueError(f"{name} must be base64 text, not {display(given)}")
     if len(given) > (most + 2) // 3 * 4:
@@ -39,17 +40,17 @@ def base64_bytes(given: Any, name: str, most: int) -> bytes:
         raise ValueError(f"{name} is not base64: {error}") from error
 
 
-def texts_by_name(given: Any, name: str) -> Mapping[str, str]:
+def parse_attributes(given: Any, name: str) -> Mapping[str, str]:
     if given is None:
         return {}
-    if not isinstance(given, dict) or len(given) > MAX_NAMES:
-        raise ValueError(f"{name} must be a map of at most {MAX_NAMES} entries")
+    if not isinstance(given, dict) or len(given) > MAX_ATTRIBUTES:
+        raise ValueError(f"{name} must be a map of at most {MAX_ATTRIBUTES} entries")
     if not all(isinstance(text, str) for text in given.values()):
         raise ValueError(f"{name} must map text to text")
     return given
 
 
-def moment(given: Any, name: str) -> datetime:
+def parse_timestamp(given: Any, name: str) -> datetime:
     """An RFC 3339 time, in UTC. Parts below a microsecond are cut off."""
     try:
         at = datetime.fromisoformat(given)
@@ -60,12 +61,12 @@ def moment(given: Any, name: str) -> datetime:
     raise ValueError(f"{name} has no time zone: {display(given)}")
 
 
-def count(given: Any) -> int:
+def parse_attempt(given: Any) -> int:
     """A count from 1 on, or 0 where there is none to be had: nothing may hang on it."""
     return given if isinstance(given, int) and 0 < given < 2**31 else 0
 
 
-def resource_name(given: Any, collection: str) -> str:
+def parse_resource_name(given: Any, collection: str) -> str:
     """A full name such as `projects/P/topics/T`, or nothing."""
     if given == "":
         return ""
@@ -75,7 +76,7 @@ def resource_name(given: Any, collection: str) -> str:
     return found[0]
 
 
-def json_object(given: bytes) -> dict[str, Any]:
+def parse_json_object(given: bytes) -> dict[str, Any]:
     """A JSON object in which every name is given once and every number is one."""
     try:
         found = json.loads(

@@ -31,7 +31,7 @@ from infra.compute.errors import (
     Refused,
     Retry,
     classify_error,
-    from_operation,
+    parse_operation_error,
 )
 from infra.fleet.model import Action, Applied, Body, Failed, Pending, Plan, Result
 from infra.fleet.plan import completed
@@ -129,7 +129,7 @@ def _run(
         if complete is None:
             return Applied(action)
         finished = compute.wait(_sent(complete, compute, clock, request_id(complete), until), until)
-        said = from_operation(finished) if finished else None
+        said = parse_operation_error(finished) if finished else None
         if said:
             raise classify_error(said, clock.now())
     except (Retry, NotFound, AlreadyExists, Busy, Conflict, Refused) as error:
@@ -157,7 +157,7 @@ def _sent(
     operation = compute.send(action, request_id, until)
     began = operation.get("insertTime")
     is_old = began is not None and datetime.fromisoformat(began) < now - CLOCKS_DIFFER
-    if is_old and operation.get("status") == "DONE" and from_operation(operation):
+    if is_old and operation.get("status") == "DONE" and parse_operation_error(operation):
         operation = compute.send(action, uuid5(request_id, now.isoformat()), until)
     return operation
 

@@ -33,7 +33,13 @@ from infra.compute.endpoints import (
     REGION_OPERATIONS,
     Endpoint,
 )
-from infra.compute.errors import BACK_OFF_SECONDS, Refused, Retry, classify_error, from_response
+from infra.compute.errors import (
+    BACK_OFF_SECONDS,
+    Refused,
+    Retry,
+    classify_error,
+    parse_response_error,
+)
 from infra.compute.loader import Library
 from infra.fleet.model import Body
 from rollout.model import Problem
@@ -96,7 +102,7 @@ class Calls:
             return _object(exchange.content)
         except GoogleAPICallError as error:
             raise classify_error(
-                from_response(exchange.status, _json(exchange.content)), self._clock.now()
+                parse_response_error(exchange.status, _json(exchange.content)), self._clock.now()
             ) from error
         except (requests.RequestException, GoogleAuthError) as error:
             raise Retry(

@@ -65,11 +65,11 @@ class Conflict(_Answered):
 
 
 class Refused(_Answered):
-    """No, for good or until somebody changes something; `instance_problem` has the class of it."""
+    """No, for good or until somebody changes something; `classify_instance_error` has the class of it."""
 
-    def __init__(self, instance_problem: Problem) -> None:
-        super().__init__(f"{instance_problem.code}: {instance_problem.message}")
-        self.problem = instance_problem
+    def __init__(self, classify_instance_error: Problem) -> None:
+        super().__init__(f"{classify_instance_error.code}: {classify_instance_error.message}")
+        self.problem = classify_instance_error
 
 
 ComputeError = Retry | NotFound | AlreadyExists | Busy | Conflict | Refused
@@ -113,7 +113,7 @@ def classify_error(said: ApiError, now: datetime) -> ComputeError:
     return Retry(BACK_OFF_SECONDS, why)
 
 
-def instance_problem(code: str, message: str) -> Problem:
+def classify_instance_error(code: str, message: str) -> Problem:
     """Why a managed instance could not be made, from its `lastAttempt`.
     `timeout` for what may well pass by itself: the group tries for ever, so only our own deadline
     ends that."""
@@ -196,7 +196,7 @@ def _to_next_minute(now: datetime) -> float:
 # ---- Reading what was said
 
 
-def from_response(status: int, body: Any) -> ApiError:
+def parse_response_error(status: int, body: Any) -> ApiError:
     """An HTTP error's JSON body; anything else than Google's shape counts as no more than its
     status."""
     error = body.get("error") if isinstance(body, Mapping) else None
@@ -217,7 +217,7 @@ def from_response(status: int, body: Any) -> ApiError:
     )
 
 
-def from_operation(operation: Mapping[str, Any]) -> ApiError | None:
+def parse_operation_error(operation: Mapping[str, Any]) -> ApiError | None:
     """A finished operation's error; None when it went well. An error list counts even where the
     HTTP fields are missing, and the HTTP fields where the list is."""
     error = operation.get("error")

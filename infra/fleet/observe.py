@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from infra.compute.errors import instance_problem
+from infra.compute.errors import classify_instance_error
 from infra.fleet import naming
 from infra.fleet.model import Body, Key, Snapshot
 from infra.fleet.resources import url_map
@@ -117,7 +117,7 @@ def _instance(managed: Body, health: Mapping[str, Health] | None) -> Instance:
 
 
 def _problem(error: Body) -> Problem:
-    return instance_problem(str(error.get("code", "")), str(error.get("message", "")))
+    return classify_instance_error(str(error.get("code", "")), str(error.get("message", "")))
 
 
 def _balancer_health(snapshot: Snapshot, service: Key) -> dict[str, Health] | None:

@@ -120,7 +120,7 @@ class FirestoreStore:
             if not isinstance(each, Delete)
         }
 
-    def due(self, now: datetime, limit: int) -> tuple[str, ...]:
+    def list_due(self, now: datetime, limit: int) -> tuple[str, ...]:
         requeue_at = _Query.FieldReference(field_path=REQUEUE_AT)
         until = _Query.FieldFilter(
             field=requeue_at, op=_Query.FieldFilter.LESS_THAN_OR_EQUAL, value=_encoded(now)

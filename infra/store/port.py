@@ -131,7 +131,7 @@ class Store(Protocol):
         sent."""
         ...
 
-    def due(self, now: datetime, limit: int) -> tuple[str, ...]:
+    def list_due(self, now: datetime, limit: int) -> tuple[str, ...]:
         """The names of the models whose `requeue_at` has come, longest due first. Needs no index
         beyond the automatic ones."""
         ...

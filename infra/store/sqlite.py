@@ -88,7 +88,7 @@ class SqliteStore:
                 raise
         return {path: str(version) for path, version in versions.items() if version is not None}
 
-    def due(self, now: datetime, limit: int) -> tuple[str, ...]:
+    def list_due(self, now: datetime, limit: int) -> tuple[str, ...]:
         rows = self._rows(
             "SELECT id FROM documents WHERE collection = ? AND requeue_at <= ? ORDER BY requeue_at, id"
             " LIMIT ?",

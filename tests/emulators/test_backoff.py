@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 import requests
 
-from infra.bus.envelope import PUBLISHED, payload, received
+from infra.bus.envelope import PUBLISHED, parse_message, parse_payload
 from tests.emulators.backoff import Backoffs, backoff_seconds
 from tests.emulators.envelopes import SECRET, enveloped
 from tests.emulators.fates import ENVELOPES, WELL, Envelope
@@ -112,8 +112,8 @@ def test_an_envelope_has_what_the_service_sends_and_the_emulator_does_not(
 
 def test_a_binary_envelope_is_read_as_the_message_it_holds() -> None:
     headers, body = enveloped(PUSH, TOPIC, 3, "binary")
-    message = received(Heard(headers, body), "demo")
+    message = parse_message(Heard(headers, body), "demo")
     assert (message.id, message.attempt, message.topic) == ("7", 3, TOPIC)
     assert message.subscription == PUSH["subscription"]
-    assert payload(message).data == b'{"model": "m0"}'
+    assert parse_payload(message).data == b'{"model": "m0"}'
     assert Heard(headers, body).get("type") == PUBLISHED

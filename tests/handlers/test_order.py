@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from handlers.reconcile.loop import reconcile, request_id
-from infra.bus.envelope import Bus
+from infra.bus.port import Bus
 from infra.fleet import naming
 from infra.fleet.model import Action
 from infra.store import repository

@@ -16,7 +16,7 @@ from pathlib import Path
 import functions_framework
 from cloudevents.http import CloudEvent
 
-from infra.bus.envelope import CloudEventLike, Unreadable, received
+from infra.bus.envelope import CloudEventLike, Unreadable, parse_message
 
 _deliveries: Counter[tuple[str, str]] = Counter()
 _lock = threading.Lock()
@@ -29,7 +29,7 @@ def on_message(event: CloudEvent) -> None:
 
 def take(event: CloudEventLike, journal: Path) -> None:
     try:
-        message = received(event)
+        message = parse_message(event)
     except Unreadable as unreadable:
         _write(journal, {"why": unreadable.why, "raw": base64.b64encode(unreadable.raw).decode()})
         return

@@ -21,7 +21,8 @@ from typing import Any, Protocol
 import pytest
 
 from infra.bus.embedded import EmbeddedBus
-from infra.bus.envelope import RELEASE_TYPE, Bus, BusError, Message, Unavailable, payload
+from infra.bus.envelope import RELEASE_TYPE, Message, parse_payload
+from infra.bus.port import Bus, BusError, Unavailable
 from infra.bus.pubsub import PubsubBus
 from local.topics import make_topics, push_to
 from tests.infra.bus_function import take
@@ -286,7 +287,7 @@ def test_a_cloud_event_is_the_same_event_in_either_mode(line: Line) -> None:
         json.dumps(body).encode(),
         {f"ce-{name}": text for name, text in context.items()},
     )
-    found = [payload(message) for message in awaited(line, "model-releases", 2)]
+    found = [parse_payload(message) for message in awaited(line, "model-releases", 2)]
 
     assert len({message.id for message in deliveries(line, "model-releases")}) == 2
     assert found[0].key == found[1].key

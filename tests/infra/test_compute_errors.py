@@ -17,9 +17,9 @@ from infra.compute.errors import (
     Refused,
     Retry,
     classify_error,
-    from_operation,
-    from_response,
-    instance_problem,
+    classify_instance_error,
+    parse_operation_error,
+    parse_response_error,
 )
 
 NOW = datetime(2026, 1, 1, 12, 0, 40, tzinfo=UTC)
@@ -119,7 +119,9 @@ def meaning(said: ComputeError) -> str:
     ],
 )
 def test_an_http_error_means(status: int, reason: str, message: str, means: str) -> None:
-    assert meaning(classify_error(from_response(status, error(reason, message)), NOW)) == means
+    assert (
+        meaning(classify_error(parse_response_error(status, error(reason, message)), NOW)) == means
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,16 +129,16 @@ def test_an_http_error_means(status: int, reason: str, message: str, means: str)
 )
 @pytest.mark.parametrize("status", [400, 403, 404, 500, 502])
 def test_an_answer_that_is_not_compute_engines_says_nothing(status: int, body: Any) -> None:
-    assert meaning(classify_error(from_response(status, body), NOW)) == "Retry"
+    assert meaning(classify_error(parse_response_error(status, body), NOW)) == "Retry"
 
 
 def test_the_newer_shape_without_a_list_of_errors_is_read_by_its_status() -> None:
     newer = {"error": {"code": 404, "status": "NOT_FOUND", "message": "gone"}}
-    assert meaning(classify_error(from_response(404, newer), NOW)) == "NotFound"
+    assert meaning(classify_error(parse_response_error(404, newer), NOW)) == "NotFound"
 
 
 def test_a_rate_quota_is_waited_for_until_the_minute_is_over() -> None:
-    limited = classify_error(from_response(403, error("rateLimitExceeded", PER_MINUTE)), NOW)
+    limited = classify_error(parse_response_error(403, error("rateLimitExceeded", PER_MINUTE)), NOW)
     assert isinstance(limited, Retry)
     assert limited.after_seconds == 21
 
@@ -147,7 +149,7 @@ def test_too_many_operations_at_once_are_waited_for_briefly() -> None:
     body = error(
         "rateLimitExceeded", "Rate Limit Exceeded", telling="CONCURRENT_OPERATIONS_QUOTA_EXCEEDED"
     )
-    limited = classify_error(from_response(403, body), NOW)
+    limited = classify_error(parse_response_error(403, body), NOW)
     assert isinstance(limited, Retry)
     assert limited.after_seconds == 15
 
@@ -197,13 +199,13 @@ def test_a_failed_operation_is_judged_by_its_code_with_or_without_an_http_status
     }
     if with_status:
         operation |= {"httpErrorStatusCode": status}
-    said = from_operation(operation)
+    said = parse_operation_error(operation)
     assert said
     assert meaning(classify_error(said, NOW)) == means
 
 
 def test_an_operation_that_has_only_an_http_status_has_failed_too() -> None:
-    said = from_operation(
+    said = parse_operation_error(
         {"status": "DONE", "httpErrorStatusCode": 400, "httpErrorMessage": "BAD REQUEST"}
     )
     assert said
@@ -211,14 +213,15 @@ def test_an_operation_that_has_only_an_http_status_has_failed_too() -> None:
 
 
 def test_an_empty_error_in_an_operation_is_still_an_error_of_unknown_meaning() -> None:
-    said = from_operation({"status": "DONE", "error": {"errors": [{}]}})
+    said = parse_operation_error({"status": "DONE", "error": {"errors": [{}]}})
     assert said
     assert meaning(classify_error(said, NOW)) == "Retry"
 
 
 def test_an_operation_without_errors_went_well() -> None:
     assert (
-        from_operation({"status": "DONE", "warnings": [{"code": "NEXT_HOP_NOT_RUNNING"}]}) is None
+        parse_operation_error({"status": "DONE", "warnings": [{"code": "NEXT_HOP_NOT_RUNNING"}]})
+        is None
     )
 
 
@@ -256,7 +259,7 @@ def test_an_operation_without_errors_went_well() -> None:
     ],
 )
 def test_why_an_instance_could_not_be_made(code: str, message: str, reason: str) -> None:
-    found = instance_problem(code, message)
+    found = classify_instance_error(code, message)
     assert (found.reason, found.code, found.message) == (reason, code, message)
 
 
@@ -269,6 +272,8 @@ def test_every_trouble_says_why_in_compute_engines_words() -> None:
         Conflict: "conditionNotMet",
     }
     for kind, status in kinds.items():
-        said = classify_error(from_response(status, error(reasons[kind], "the very words")), NOW)
+        said = classify_error(
+            parse_response_error(status, error(reasons[kind], "the very words")), NOW
+        )
         assert type(said) is kind
         assert "the very words" in str(said)

@@ -9,7 +9,8 @@ from itertools import pairwise
 import pytest
 
 from infra.bus.embedded import EmbeddedBus
-from infra.bus.envelope import BusError, CloudEventLike, Message, received
+from infra.bus.envelope import CloudEventLike, Message, parse_message
+from infra.bus.port import BusError
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -33,7 +34,7 @@ class Function:
         self.got: list[Message] = []
 
     def __call__(self, event: CloudEventLike) -> None:
-        self.got.append(received(event))
+        self.got.append(parse_message(event))
         if self.failing:
             raise self.failing.pop(0)
 
@@ -108,7 +109,7 @@ def test_what_a_handler_publishes_is_delivered_in_the_same_pump() -> None:
 
     def fan_out(event: CloudEventLike) -> None:
         for _ in range(2):
-            bus.publish("second", received(event).data)
+            bus.publish("second", parse_message(event).data)
 
     bus.subscribe("first", fan_out)
     bus.subscribe("second", last)
@@ -163,7 +164,7 @@ def test_the_same_run_delivers_in_the_same_order() -> None:
         bus = EmbeddedBus(clock)
 
         def flaky(event: CloudEventLike) -> None:
-            message = received(event)
+            message = parse_message(event)
             got.append((message.id, clock.now()))
             if int(message.id) % 3 == 0 and len(got) < 40:
                 raise RuntimeError

@@ -23,8 +23,8 @@ from infra.bus.envelope import (
     Message,
     Payload,
     Unreadable,
-    payload,
-    received,
+    parse_message,
+    parse_payload,
 )
 
 SOURCE = "//pubsub.googleapis.com/projects/p/topics/model-releases"
@@ -308,30 +308,30 @@ def structured(envelope: Any, content_type: str = "application/cloudevents+json"
 
 
 def test_bare_data_is_known_by_its_message() -> None:
-    found = payload(BARE)
+    found = parse_payload(BARE)
 
     assert found == Payload(BARE.data, "42", "//pubsub.googleapis.com", "", NOON)
     assert (
         found.key
-        == payload(
+        == parse_payload(
             Message("42", b"other", {"content-type": "application/json", "x": "y"}, NOON)
         ).key
     )
-    assert found.key != payload(Message("43", BARE.data, {}, NOON)).key
+    assert found.key != parse_payload(Message("43", BARE.data, {}, NOON)).key
 
 
 @pytest.mark.parametrize("type_", [RELEASE_TYPE, COMMAND_TYPE])
 def test_a_cloud_event_is_known_by_its_source_and_id(type_: str) -> None:
-    found = payload(binary(type=type_))
+    found = parse_payload(binary(type=type_))
 
     assert found == Payload(BARE.data, "7", "//ci/builds", type_, NOON)
-    assert found.key != payload(binary(source="//ci")).key
-    assert found.key != payload(binary(id="8")).key
-    assert found.key == payload(structured(CONTEXT | {"data": {"other": 1}})).key
+    assert found.key != parse_payload(binary(source="//ci")).key
+    assert found.key != parse_payload(binary(id="8")).key
+    assert found.key == parse_payload(structured(CONTEXT | {"data": {"other": 1}})).key
 
 
 def test_a_cloud_events_own_time_counts() -> None:
-    found = payload(binary(time="2026-03-01T13:00:00+02:00"))
+    found = parse_payload(binary(time="2026-03-01T13:00:00+02:00"))
 
     assert found.at == datetime(2026, 3, 1, 11, tzinfo=UTC)
 
@@ -339,10 +339,10 @@ def test_a_cloud_events_own_time_counts() -> None:
 def test_structured_data_comes_as_json_or_base64() -> None:
     encoded = base64.b64encode(b'{"a":1}').decode()
 
-    assert json.loads(payload(structured(CONTEXT | {"data": {"a": [1, None, "ü"]}})).data) == {
-        "a": [1, None, "ü"]
-    }
-    assert payload(structured(CONTEXT | {"data_base64": encoded})).data == b'{"a":1}'
+    assert json.loads(
+        parse_payload(structured(CONTEXT | {"data": {"a": [1, None, "ü"]}})).data
+    ) == {"a": [1, None, "ü"]}
+    assert parse_payload(structured(CONTEXT | {"data_base64": encoded})).data == b'{"a":1}'
 
 
 @pytest.mark.parametrize(
@@ -395,7 +395,7 @@ def test_a_cloud_event_that_is_none_of_ours_is_refused_with_a_reason(
     message: Message, why: str
 ) -> None:
     with pytest.raises(Unreadable, match=why) as refused:
-        payload(message)
+        parse_payload(message)
 
     assert refused.value.raw == message.data
 
@@ -425,7 +425,7 @@ def test_whatever_comes_is_a_message_or_unreadable(data: Any, source: str, kind:
         {"type": kind, "source": source, "id": "1", "time": "2026-03-01T12:00:00Z"}, data
     )
     try:
-        found = received(event)
+        found = parse_message(event)
     except Unreadable:
         return
     assert (kind, isinstance(found.data, bytes), isinstance(found.attempt, int)) == (
@@ -454,7 +454,7 @@ def test_whatever_is_in_a_message_is_a_payload_or_unreadable(
     data: bytes, attributes: dict[str, str]
 ) -> None:
     try:
-        found = payload(Message("42", data, attributes, NOON))
+        found = parse_payload(Message("42", data, attributes, NOON))
     except Unreadable:
         return
     assert found.type in ("", RELEASE_TYPE, COMMAND_TYPE)

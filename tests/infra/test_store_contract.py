@@ -354,15 +354,15 @@ def test_models_are_due_when_their_time_has_come_longest_due_first(store: Store)
         Create("outbox/1", at(-7200)),
     )
 
-    assert store.due(NOON, 10) == ("latest", "late", "now-a", "now-b")
-    assert store.due(NOON, 2) == ("latest", "late")
-    assert store.due(NOON.astimezone(timezone(timedelta(hours=5))), 10) == (
+    assert store.list_due(NOON, 10) == ("latest", "late", "now-a", "now-b")
+    assert store.list_due(NOON, 2) == ("latest", "late")
+    assert store.list_due(NOON.astimezone(timezone(timedelta(hours=5))), 10) == (
         "latest",
         "late",
         "now-a",
         "now-b",
     )
-    assert store.due(NOON - timedelta(days=1), 10) == ()
+    assert store.list_due(NOON - timedelta(days=1), 10) == ()
 
 
 def test_a_model_is_no_longer_due_once_its_time_is_moved_or_taken_away(store: Store) -> None:
@@ -378,8 +378,8 @@ def test_a_model_is_no_longer_due_once_its_time_is_moved_or_taken_away(store: St
         Delete("models/c"),
     )
 
-    assert store.due(NOON, 10) == ()
-    assert store.due(NOON + timedelta(hours=1), 10) == ("a",)
+    assert store.list_due(NOON, 10) == ()
+    assert store.list_due(NOON + timedelta(hours=1), 10) == ("a",)
 
 
 # ---- Lists

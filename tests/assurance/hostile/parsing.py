@@ -20,8 +20,8 @@ from infra.bus.envelope import (
     RELEASE_TYPE,
     Message,
     Unreadable,
-    payload,
-    received,
+    parse_message,
+    parse_payload,
 )
 from infra.fleet.resources import instance_template
 from infra.fleet.resources.instance_template import metadata, user_data
@@ -115,7 +115,7 @@ def _opens(data: bytes) -> None:
     except (ValueError, RecursionError):
         body = data
     try:
-        message = received(Pushed(body))
+        message = parse_message(Pushed(body))
     except Unreadable as refused:
         _is_told(refused)
     else:
@@ -126,7 +126,7 @@ def _opens(data: bytes) -> None:
 
 def _is_from_somebody(message: Message) -> None:
     try:
-        sent = payload(message)
+        sent = parse_payload(message)
     except Unreadable as refused:
         _is_told(refused)
         return

@@ -22,7 +22,7 @@ from infra.clock import Clock
 from infra.compute.calls import Calls
 from infra.compute.client import Compute
 from infra.compute.endpoints import Endpoint
-from infra.compute.errors import BACK_OFF_SECONDS, Retry, classify_error, from_response
+from infra.compute.errors import BACK_OFF_SECONDS, Retry, classify_error, parse_response_error
 from infra.fleet.model import Body
 
 ENDPOINT = "http://compute.local"
@@ -124,7 +124,7 @@ class FastCalls:
                 ) from error
             found = None
         if answered.status != 200:
-            raise classify_error(from_response(answered.status, found), self._clock.now())
+            raise classify_error(parse_response_error(answered.status, found), self._clock.now())
         return dict(found)
 
     def _request(

@@ -70,8 +70,8 @@ class SimStore:
             "store.get_many", wanted[0], False, lambda _: self._store.get_many(wanted)
         )
 
-    def due(self, now: datetime, limit: int) -> tuple[str, ...]:
-        return self._boundary("store.due", "", False, lambda _: self._store.due(now, limit))
+    def list_due(self, now: datetime, limit: int) -> tuple[str, ...]:
+        return self._boundary("store.list_due", "", False, lambda _: self._store.list_due(now, limit))
 
     def list(
         self, collection_path: str, limit: int, after: str | None = None

@@ -44,7 +44,7 @@ class MemoryStore:
             write.path: version for write in fit if (version := self._carry_out(write)) is not None
         }
 
-    def due(self, now: datetime, limit: int) -> tuple[str, ...]:
+    def list_due(self, now: datetime, limit: int) -> tuple[str, ...]:
         models = (
             (name, self._documents[f"{MODELS}/{name}"].data.get(REQUEUE_AT))
             for name in self._names.get(MODELS, ())
