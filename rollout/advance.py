@@ -43,6 +43,7 @@ from rollout.model import (
     step_name,
 )
 from rollout.spec.compatibility import incompatible
+from rollout.spec.model import PercentStep
 from rollout.strategies import rolling
 
 REQUEUE_AFTER = timedelta(seconds=5)
@@ -123,14 +124,14 @@ def _groups(rollout: Rollout, observed: Observed) -> tuple[GroupTarget, ...]:
             if rollout.stable is None:
                 return ()
             back = rolling.Swap(None, rollout.stable)
-            return (rolling.swap_group(back, rolling.Step(100), observed.group("blue")),)
+            return (rolling.swap_group(back, PercentStep(percent=100), observed.group("blue")),)
         case Retiring():
             return ()
         case _:
             assert_never(rollout.phase)
 
 
-def _step(ladder: tuple[rolling.Step, ...], index: int) -> rolling.Step:
+def _step(ladder: tuple[PercentStep, ...], index: int) -> PercentStep:
     return ladder[min(index, len(ladder) - 1)]
 
 

@@ -107,6 +107,10 @@ def _published(
 ) -> Node:
     """A node of pydantic's schema as it is published: references put in place, our own words as
     description, and, where messages are merged, nothing required and null for "the default"."""
+    options = [option for option in node.get("anyOf", []) if option != NULL]
+    if len(options) > 1:
+        published = [_published(option, schema, is_merged) for option in options]
+        return {**_told(dict(node)), "anyOf": published}
     whole = target_of(node, schema)
     made: Node = {key: value for key, value in whole.items() if key not in _REPLACED} | _told(whole)
     values = whole.get("enum") or ([whole["const"]] if "const" in whole else [])
@@ -130,7 +134,8 @@ def _told(node: Node) -> Node:
         allowed and f"Allowed: {allowed}",
         otherwise and f"Default: {otherwise}",
     )
-    text = {"description": ". ".join(part for part in parts if part)} if any(parts) else {}
+    sentences = ". ".join(" ".join(part.split()) for part in parts if part)
+    text = {"description": sentences} if sentences else {}
     return text if default is None or isinstance(default, dict) else text | {"default": default}
 
 

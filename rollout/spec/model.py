@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from rollout.spec import types
 from rollout.spec.problems import Invalid
-from rollout.spec.types import Allowed, Otherwise
+from rollout.spec.types import Allowed, Otherwise, Shorthand
 from rollout.spec.validation import freeze, validate
 
 Value = TypeVar("Value")
@@ -371,18 +371,45 @@ class Traffic(Section):
     )
 
 
+class PercentStep(Section):
+    """A step that puts a share of the instances on the new release."""
+
+    percent: Annotated[int, Field(ge=1, le=100)] = Field(
+        description="Percent of instances on the new release"
+    )
+
+
+def _step(value: Any) -> Any:
+    """A bare number is short for `{"percent": number}`. An invalid one is refused here, so that the
+    error names the step and not a field that nobody wrote."""
+    if type(value) is int and 1 <= value <= 100:
+        return {"percent": value}
+    if not isinstance(value, (dict, Section)):
+        raise ValueError("not a step")
+    return value
+
+
+# Further kinds of step (a traffic weight, a preview, an approval) join here as a union of sections,
+# each told apart by its fields.
+Step = Annotated[
+    PercentStep,
+    BeforeValidator(_step),
+    Shorthand({"type": "integer", "minimum": 1, "maximum": 100}),
+    Allowed('an integer from 1 to 100, or {"percent": 1 to 100}'),
+]
+DEFAULT_PERCENTS = (10, 50, 100)
+
+
 class RolloutSpec(Section):
     """How the next release takes over."""
 
     strategy: Literal["rolling"] = Field(
         default="rolling", description="`rolling`: replace instances step by step in one group"
     )
-    steps: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=100)], ...],
-        Field(min_length=1, max_length=20),
-        at_most(20),
-    ] = Field(
-        default=(10, 50, 100), description="Percent of instances on the new release, step by step"
+    steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=20), at_most(20)] = Field(
+        default=tuple(PercentStep(percent=percent) for percent in DEFAULT_PERCENTS),
+        description="The steps in which the new release takes over",
+        json_schema_extra={"default": list(DEFAULT_PERCENTS)},
     )
     surge: (
         Annotated[

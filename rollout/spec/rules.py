@@ -317,12 +317,12 @@ def budget(case: RuleContext) -> Iterator[SpecProblem]:
 
 
 def rising_steps(case: RuleContext) -> Iterator[SpecProblem]:
-    """`rollout.steps` rise strictly and end at 100."""
-    steps = case.spec.rollout.steps
+    """The percentages of `rollout.steps` rise strictly and end at 100."""
+    percents = [step.percent for step in case.spec.rollout.steps]
     if case.knows("rollout.steps") and (
-        steps[-1] != 100 or any(low >= high for low, high in pairwise(steps))
+        percents[-1] != 100 or any(low >= high for low, high in pairwise(percents))
     ):
-        given = ", ".join(map(str, steps))
+        given = ", ".join(map(str, percents))
         yield SpecProblem("rollout.steps", "must rise strictly and end at 100", f"[{given}]")
 
 

@@ -85,7 +85,11 @@ def validate(kind: type[Model], data: Mapping[str, Any], partial: bool) -> Valid
         return Validated(kind.model_validate(data), (), frozenset())
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
-    faults = (detail for detail in details if not (partial and _may_be_inherited(detail)))
+    faults = (
+        detail
+        for detail in details
+        if not ((partial and _may_be_inherited(detail)) or _is_echo(detail, details))
+    )
     problems = tuple(_problem(kind, detail) for detail in islice(faults, MOST_PROBLEMS + 1))
     rest = _copy(data)
     broken: set[Path] = set()
@@ -139,6 +143,14 @@ def _may_be_inherited(detail: ErrorDetails) -> bool:
         detail["type"] == "missing"
         and len(location) > 1
         and not any(isinstance(step, int) for step in location)
+    )
+
+
+def _is_echo(detail: ErrorDetails, details: list[ErrorDetails]) -> bool:
+    """Whether a list is only called too short because pydantic does not count its invalid items."""
+    place = detail["loc"]
+    return detail["type"] == "too_short" and any(
+        other["loc"][: len(place)] == place and other is not detail for other in details
     )
 
 

@@ -8,17 +8,12 @@ and those of the last step name the candidate alone."""
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from rollout.model import GroupTarget, GroupView, Observed, Release, Share
-
-
-@dataclass(frozen=True)
-class Step:
-    """The candidate's part of the instances, in percent."""
-
-    percent: int
+from rollout.spec.model import PercentStep
 
 
 @dataclass(frozen=True)
@@ -31,24 +26,24 @@ class Swap:
 
 @dataclass(frozen=True)
 class Strategy:
-    steps: Callable[[Swap], tuple[Step, ...]]
-    groups: Callable[[Swap, Step, Observed], tuple[GroupTarget, ...]]
+    steps: Callable[[Swap], tuple[PercentStep, ...]]
+    groups: Callable[[Swap, PercentStep, Observed], tuple[GroupTarget, ...]]
 
 
-def rolling_steps(swap: Swap) -> tuple[Step, ...]:
+def rolling_steps(swap: Swap) -> tuple[PercentStep, ...]:
     """The steps asked for; one step when there is nothing to swap (a first release, or the same
     template as before)."""
     if swap.stable is None or swap.stable.template == swap.candidate.template:
-        return (Step(100),)
-    return tuple(Step(percent) for percent in swap.candidate.spec.rollout.steps)
+        return (PercentStep(percent=100),)
+    return swap.candidate.spec.rollout.steps
 
 
-def rolling_groups(swap: Swap, step: Step, observed: Observed) -> tuple[GroupTarget, ...]:
+def rolling_groups(swap: Swap, step: PercentStep, observed: Observed) -> tuple[GroupTarget, ...]:
     """One group, swapped in place through the two versions of its managed instance group."""
     return (swap_group(swap, step, observed.group("blue")),)
 
 
-def swap_group(swap: Swap, step: Step, group: GroupView | None) -> GroupTarget:
+def swap_group(swap: Swap, step: PercentStep, group: GroupView | None) -> GroupTarget:
     """The group in mid-swap: it may grow but not shrink, within the wider of the two releases'
     bounds, and keeps the stable release's settings until the candidate has everything. It holds at
     least one instance, since an empty group proves nothing."""
@@ -94,9 +89,11 @@ def instances_of(percent: int, size: int) -> int:
     return max(1, min(size, -(-percent * size // 100)))
 
 
-def steps_digest(ladder: tuple[Step, ...]) -> str:
+def steps_digest(ladder: tuple[PercentStep, ...]) -> str:
     """A ladder's short hash: a rollout whose stored hash differs starts its ladder again."""
-    return hashlib.sha256(repr(ladder).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps([step.model_dump() for step in ladder]).encode()).hexdigest()[
+        :12
+    ]
 
 
 STRATEGIES = {"rolling": Strategy(rolling_steps, rolling_groups)}

@@ -18,13 +18,17 @@ from rollout.model import (
     VersionView,
 )
 from rollout.spec.message import ReleaseRequested, resolve
-from rollout.spec.model import digest
+from rollout.spec.model import PercentStep, digest
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def at(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
+
+
+def step(percent: int) -> PercentStep:
+    return PercentStep(percent=percent)
 
 
 def release(version: str, generation: int | None = None, **patch: Any) -> Release:

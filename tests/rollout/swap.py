@@ -18,13 +18,13 @@ from rollout.model import (
     Release,
     Rollout,
 )
-from rollout.strategies.rolling import Step, steps_digest
-from tests.rollout.build import NOON, at, group, instances, release
+from rollout.strategies.rolling import steps_digest
+from tests.rollout.build import NOON, at, group, instances, release, step
 
 ONE, TWO, THREE = release("1"), release("2"), release("3")
 NOTHING, CALM = Observed(), Evidence()
-LADDER = steps_digest((Step(10), Step(50), Step(100)))
-ONE_STEP = steps_digest((Step(100),))
+LADDER = steps_digest((step(10), step(50), step(100)))
+ONE_STEP = steps_digest((step(100),))
 REFUSED = Evidence(
     (Problem("stock-out", "CODE", "none left"), Problem("timeout", "CODE", "too slow"))
 )

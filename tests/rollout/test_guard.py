@@ -23,8 +23,8 @@ from rollout.policy.usage import (
     quota_violations,
 )
 from rollout.spec.model import Spec
-from rollout.strategies.rolling import Step, Swap, steady_group, swap_group
-from tests.rollout.build import NOON, release
+from rollout.strategies.rolling import Swap, steady_group, swap_group
+from tests.rollout.build import NOON, release, step
 
 PRICES = Prices(
     {"g2-standard-12": 1.0}, {"n1-standard": 0.05}, {"nvidia-tesla-t4": 0.35}, {"pd-balanced": 0.0}
@@ -218,7 +218,7 @@ def test_no_target_of_a_swap_that_policy_allows_can_cost_more_than_the_cap(
         return
     stable, candidate = replace(release("1"), spec=before), replace(release("2"), spec=after)
     for group in (
-        swap_group(Swap(stable, candidate), Step(percent), None),
+        swap_group(Swap(stable, candidate), step(percent), None),
         steady_group(candidate),
     ):
         (group,) = clamp(policy, Target("tiny", (group,))).groups

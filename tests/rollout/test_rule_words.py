@@ -182,6 +182,14 @@ WORDS: list[tuple[dict[str, Any], str]] = [
         "rollout.steps: must rise strictly and end at 100, got [50, 10, 100]",
     ),
     (
+        {"rollout": {"steps": [0]}},
+        'rollout.steps[0]: must be an integer from 1 to 100, or {"percent": 1 to 100}, got 0',
+    ),
+    (
+        {"rollout": {"steps": [{}, 100]}},
+        "rollout.steps[0].percent: is required; must be an integer from 1 to 100",
+    ),
+    (
         {"machine": {"shielded_vm": {"vtpm": False}}},
         (
             "machine.shielded_vm.integrity_monitoring: must be false when machine.shielded_vm.vtpm"

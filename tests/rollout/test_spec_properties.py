@@ -49,6 +49,8 @@ def shaped(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
         return st.one_of(
             st.dictionaries(names, shaped(schema["additionalProperties"]), max_size=3), NESTED
         )
+    if "anyOf" in schema:
+        return st.one_of([shaped(option) for option in schema["anyOf"]])
     if "integer" in schema["type"]:
         return st.one_of(st.integers(0, 12), st.integers(), NESTED)
     return st.one_of(st.floats(0.1, 1), NESTED)

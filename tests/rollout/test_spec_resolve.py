@@ -22,6 +22,7 @@ from rollout.spec.model import (
     dump,
     load,
 )
+from tests.rollout.build import step
 
 IMAGE = "us-docker.pkg.dev/p/r/tiny:1"
 
@@ -82,11 +83,8 @@ def test_the_smallest_release_has_the_defaults_of_the_reference() -> None:
         "*",
         "/tiny",
     )
-    assert (spec.rollout.steps, spec.rollout.surge, spec.rollout.unavailable) == (
-        (10, 50, 100),
-        3,
-        0,
-    )
+    assert spec.rollout.steps == (step(10), step(50), step(100))
+    assert (spec.rollout.surge, spec.rollout.unavailable) == (3, 0)
 
 
 def test_what_a_release_leaves_out_is_inherited() -> None:
@@ -97,7 +95,14 @@ def test_what_a_release_leaves_out_is_inherited() -> None:
     assert spec.artifact.image == "tiny:2"
     assert spec.scaling.max == 9
     assert spec.machine.labels == {"b": "2", "c": "3"}
-    assert spec.rollout.steps == (100,)
+    assert spec.rollout.steps == (step(100),)
+
+
+def test_a_resolved_spec_holds_each_step_as_an_object() -> None:
+    spec = first(rollout={"steps": [20, {"percent": 50}, 100]})
+    assert spec.rollout.steps == (step(20), step(50), step(100))
+    assert dump(spec)["rollout"]["steps"] == [{"percent": 20}, {"percent": 50}, {"percent": 100}]
+    assert load(dump(spec)) == spec
 
 
 def test_null_returns_a_field_or_a_section_to_its_default() -> None:

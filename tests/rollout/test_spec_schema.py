@@ -51,6 +51,7 @@ def test_the_schema_takes_every_example(path: Path) -> None:
     [
         SMALL | {"scaling": None, "rollout": {"strategy": None, "steps": None}},
         SMALL | {"scaling": {"schedules": {"day": None, "night": {"min": 3}}}},
+        SMALL | {"rollout": {"steps": [10, {"percent": 50}, 100]}},
         {"model": "tiny", "version": "2"},
         {"model": "tiny", "command": "rollback", "version": "1"},
     ],
@@ -75,6 +76,9 @@ def test_the_schema_takes_what_a_merge_takes(message: object) -> None:
         SMALL | {"scaling": {"metrics": [None]}},
         SMALL | {"artifact": {"env": {"1X": "v"}}},
         SMALL | {"rollout": {"strategy": "sideways"}},
+        SMALL | {"rollout": {"steps": [0]}},
+        SMALL | {"rollout": {"steps": [{"percent": 0}]}},
+        SMALL | {"rollout": {"steps": [{}]}},
         {"model": "tiny", "command": "stop"},
         {"model": "tiny", "command": "pause", "scaling": {}},
     ],
