@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Makes what Slipway needs in a Google Cloud project, once: topics and subscriptions, Firestore, identities and their
-# roles, the minute tick, and the two Cloud Run services as empty shells. Run by an owner of the project; run it again at
-# any time: what exists is left alone or set to the same again. Functions come afterwards (cloudbuild.yaml, or functions.sh).
+# Creates what Slipway needs in a Google Cloud project: topics and subscriptions, Firestore, service
+# accounts and their roles, the minute tick, and the two Cloud Run services as empty shells. A project
+# owner runs it once. It is idempotent: existing resources are kept or set to the same values. The
+# functions are deployed afterwards (cloudbuild.yaml, or functions.sh).
 #
-# The subscriptions begin as pull subscriptions, which keep messages for a week, and functions.sh turns them to push once
-# there is something to push to: a release published before the first deployment waits and is not lost.
+# The subscriptions start as pull subscriptions, which keep messages for a week. functions.sh
+# switches them to push once there is something to push to, so a release published before the first
+# deployment waits and is not lost.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source-path=SCRIPTDIR source=common.sh
@@ -12,19 +14,21 @@ source ./common.sh
 
 usage() {
   cat <<TEXT
-Usage: deploy/bootstrap.sh --project=ID [--region=REGION] [--firestore-location=LOCATION] [--network=NAME]
-                           [--only-model-account] [--dry-run]
+Usage: deploy/bootstrap.sh --project=ID [--region=REGION] [--firestore-location=LOCATION]
+                           [--network=NAME] [--only-model-account] [--dry-run]
 
-Makes topics, subscriptions, Firestore, service accounts with their roles, the minute tick and two empty Cloud Run
-services in a project. Safe to run again.
+Creates topics, subscriptions, Firestore, service accounts with their roles, the minute tick and two
+empty Cloud Run services in a project. Safe to run again.
 
   --project=ID             the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --region=REGION          where the functions run (default: us-central1)
   --firestore-location=L   where the documents are (default: the region); cannot be changed later
-  --network=NAME           network of the models' instances, to let Google's health checks in (default: default)
-  --only-model-account     let Slipway start instances as slipway-model alone; every release must then name it as its
-                           machine.service_account. Otherwise also as the project's default Compute Engine account,
-                           which is what a release gets that names none.
+  --network=NAME           the instances' network, opened to Google's health checks
+                           (default: default)
+  --only-model-account     let Slipway start instances only as slipway-model; every release must then
+                           name it as its machine.service_account. By default Slipway may also
+                           use the project's default Compute Engine account, which is what a release
+                           without a service account gets.
   --dry-run                print every command and run none; needs neither gcloud nor a login
 TEXT
 }
@@ -48,63 +52,66 @@ quietly=("${in_project[@]}" --format=none --quiet)
 
 apis() {
   run gcloud services enable "${in_project[@]}" \
-    artifactregistry.googleapis.com cloudbuild.googleapis.com cloudscheduler.googleapis.com compute.googleapis.com \
-    firestore.googleapis.com iam.googleapis.com monitoring.googleapis.com pubsub.googleapis.com run.googleapis.com
+    artifactregistry.googleapis.com cloudbuild.googleapis.com cloudscheduler.googleapis.com \
+    compute.googleapis.com firestore.googleapis.com iam.googleapis.com monitoring.googleapis.com \
+    pubsub.googleapis.com run.googleapis.com
 }
 
-# -- identities -------------------------------------------------------------------------------------------------------
+# -- service accounts and roles
 
-service_account() { # name, what it is for
+service_account() { # name, display name
   exists gcloud iam service-accounts describe "$(identity "$1")" "${in_project[@]}" ||
     run gcloud iam service-accounts create "$1" --display-name="$2" "${in_project[@]}"
 }
 
 project_role() { # identity, role, [condition]
-  run gcloud projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$(identity "$1")" --role="$2" \
-    --condition="${3:-None}" "${quietly[@]:1}"
+  run gcloud projects add-iam-policy-binding "$PROJECT" --role="$2" \
+    --member="serviceAccount:$(identity "$1")" --condition="${3:-None}" "${quietly[@]:1}"
 }
 
-may_act_as() { # who, as whom (an address)
-  run gcloud iam service-accounts add-iam-policy-binding "$2" --member="serviceAccount:$(identity "$1")" \
-    --role=roles/iam.serviceAccountUser "${quietly[@]}"
+may_act_as() { # service account, email of the account to act as
+  run gcloud iam service-accounts add-iam-policy-binding "$2" \
+    --member="serviceAccount:$(identity "$1")" --role=roles/iam.serviceAccountUser "${quietly[@]}"
 }
 
 may_publish() { # member, topic
-  run gcloud pubsub topics add-iam-policy-binding "$2" --member="serviceAccount:$1" --role=roles/pubsub.publisher "${quietly[@]}"
+  run gcloud pubsub topics add-iam-policy-binding "$2" --member="serviceAccount:$1" \
+    --role=roles/pubsub.publisher "${quietly[@]}"
 }
 
 identities() {
-  service_account "$INTAKE" "Slipway intake: records releases, holds no Compute permission"
-  service_account "$TURN" "Slipway turn: makes Compute Engine match the release"
-  service_account slipway-invoker "Slipway push: what Pub/Sub calls the functions as"
-  service_account slipway-deployer "Slipway deployer: what Cloud Build runs as"
-  service_account slipway-publisher "Slipway publisher: may publish releases and nothing else"
-  service_account slipway-model "Slipway model: what the models' instances run as"
+  service_account "$INTAKE" "Slipway intake: records releases, has no Compute permission"
+  service_account "$RECONCILER" "Slipway reconciler: makes Compute Engine match the release"
+  service_account slipway-invoker "Slipway push: Pub/Sub calls the functions with this identity"
+  service_account slipway-deployer "Slipway deployer: the identity of Cloud Build"
+  service_account slipway-publisher "Slipway publisher: may only publish releases"
+  service_account slipway-model "Slipway model: the identity of the instances"
 }
 
-# Exactly what the turn's calls ask for, and no more (tests/test_roles.py).
-turn_role() {
+# Exactly the permissions that the reconciler's calls require (tests/test_roles.py).
+reconciler_role() {
   local verb=create
-  if exists gcloud iam roles describe "$TURN_ROLE" "${in_project[@]}"; then verb=update; fi
-  run gcloud iam roles "$verb" "$TURN_ROLE" --file=roles/turn.yaml "${quietly[@]}"
+  if exists gcloud iam roles describe "$RECONCILER_ROLE" "${in_project[@]}"; then verb=update; fi
+  run gcloud iam roles "$verb" "$RECONCILER_ROLE" --file=roles/reconciler.yaml "${quietly[@]}"
 }
 
 roles() {
-  local this_database="expression=resource.name==\"projects/$PROJECT/databases/(default)\",title=slipway-documents"
+  local database="projects/$PROJECT/databases/(default)"
+  local this_database="expression=resource.name==\"$database\",title=slipway-documents"
   local who
 
-  # The two functions share the documents and the topics; Compute Engine is the turn's alone.
-  for who in "$INTAKE" "$TURN"; do
+  # Both functions use the documents and the topics; only the reconciler uses Compute Engine.
+  for who in "$INTAKE" "$RECONCILER"; do
     project_role "$who" roles/datastore.user "$this_database"
     may_publish "$(identity "$who")" "$WAKEUPS"
     may_publish "$(identity "$who")" "$STATUS"
     may_publish "$(identity "$who")" "$DEAD"
   done
-  turn_role
-  project_role "$TURN" "projects/$PROJECT/roles/$TURN_ROLE"
-  may_act_as "$TURN" "$(identity slipway-model)"
+  reconciler_role
+  project_role "$RECONCILER" "projects/$PROJECT/roles/$RECONCILER_ROLE"
+  may_act_as "$RECONCILER" "$(identity slipway-model)"
   if [ "$ONLY_MODEL_ACCOUNT" = false ]; then
-    may_act_as "$TURN" "$PROJECT_NUMBER-compute@developer.gserviceaccount.com"
+    may_act_as "$RECONCILER" "$PROJECT_NUMBER-compute@developer.gserviceaccount.com"
   fi
 
   may_publish "$(identity slipway-publisher)" "$RELEASES"
@@ -113,39 +120,41 @@ roles() {
   project_role slipway-model roles/logging.logWriter
   project_role slipway-model roles/monitoring.metricWriter
 
-  # The deployer builds and deploys, points the two subscriptions at what it deployed, and may publish a release. It sets
-  # no IAM policy: who may call the functions is settled here.
+  # The deployer builds and deploys, points the two subscriptions at the deployed functions, and may
+  # publish a release. It sets no IAM policy: this script decides who may call the functions.
   project_role slipway-deployer roles/run.sourceDeveloper
   project_role slipway-deployer roles/run.builder
   project_role slipway-deployer roles/logging.logWriter
-  for who in "$INTAKE" "$TURN" slipway-invoker slipway-deployer; do
+  for who in "$INTAKE" "$RECONCILER" slipway-invoker slipway-deployer; do
     may_act_as slipway-deployer "$(identity "$who")"
   done
   may_publish "$(identity slipway-deployer)" "$RELEASES"
-  for who in "$INTAKE_SUBSCRIPTION" "$TURN_SUBSCRIPTION"; do
-    run gcloud pubsub subscriptions add-iam-policy-binding "$who" --member="serviceAccount:$(identity slipway-deployer)" \
-      --role=roles/pubsub.editor "${quietly[@]}"
+  for who in "$INTAKE_SUBSCRIPTION" "$RECONCILER_SUBSCRIPTION"; do
+    run gcloud pubsub subscriptions add-iam-policy-binding "$who" \
+      --member="serviceAccount:$(identity slipway-deployer)" --role=roles/pubsub.editor \
+      "${quietly[@]}"
   done
 }
 
-# Pub/Sub's own identity signs the push tokens and moves dead letters.
+# Pub/Sub's service agent signs the push tokens and forwards dead letters.
 pubsub_agent() {
   local agent="service-$PROJECT_NUMBER@gcp-sa-pubsub.iam.gserviceaccount.com"
   run gcloud beta services identity create --service=pubsub.googleapis.com "${quietly[@]}"
-  run gcloud iam service-accounts add-iam-policy-binding "$(identity slipway-invoker)" --member="serviceAccount:$agent" \
-    --role=roles/iam.serviceAccountTokenCreator "${quietly[@]}"
+  run gcloud iam service-accounts add-iam-policy-binding "$(identity slipway-invoker)" \
+    --member="serviceAccount:$agent" --role=roles/iam.serviceAccountTokenCreator "${quietly[@]}"
   may_publish "$agent" "$DEAD"
-  run gcloud pubsub subscriptions add-iam-policy-binding "$INTAKE_SUBSCRIPTION" --member="serviceAccount:$agent" \
-    --role=roles/pubsub.subscriber "${quietly[@]}"
+  run gcloud pubsub subscriptions add-iam-policy-binding "$INTAKE_SUBSCRIPTION" \
+    --member="serviceAccount:$agent" --role=roles/pubsub.subscriber "${quietly[@]}"
 }
 
-# -- Pub/Sub ----------------------------------------------------------------------------------------------------------
+# -- Pub/Sub
 
 topic() {
-  exists gcloud pubsub topics describe "$1" "${in_project[@]}" || run gcloud pubsub topics create "$1" "${in_project[@]}"
+  exists gcloud pubsub topics describe "$1" "${in_project[@]}" ||
+    run gcloud pubsub topics create "$1" "${in_project[@]}"
 }
 
-subscription() { # name, topic, flags that may be set again at any time
+subscription() { # name, topic, flags that an update may set again
   local name="$1" from="$2"
   shift 2
   if exists gcloud pubsub subscriptions describe "$name" "${in_project[@]}"; then
@@ -159,72 +168,88 @@ messages() {
   local name
   for name in "$RELEASES" "$WAKEUPS" "$STATUS" "$DEAD"; do topic "$name"; done
 
-  # 100 attempts, 10 s to 10 min apart, are about 16 hours: an outage of Firestore or of ours dead-letters no release.
-  subscription "$INTAKE_SUBSCRIPTION" "$RELEASES" --ack-deadline="$ACK_DEADLINE_SECONDS" --expiration-period=never \
+  # 100 attempts, 10 s to 10 min apart, take about 16 hours: an outage of Firestore or Slipway
+  # dead-letters no release.
+  subscription "$INTAKE_SUBSCRIPTION" "$RELEASES" \
+    --ack-deadline="$ACK_DEADLINE_SECONDS" --expiration-period=never \
     --message-retention-duration=7d --min-retry-delay=10s --max-retry-delay=600s \
     --dead-letter-topic="projects/$PROJECT/topics/$DEAD" --max-delivery-attempts=100
-  # A wake-up is a hint and the tick repeats it, so it goes stale and is dropped instead of piling up as a dead letter.
-  subscription "$TURN_SUBSCRIPTION" "$WAKEUPS" --ack-deadline="$ACK_DEADLINE_SECONDS" --expiration-period=never \
+  # A wake-up is a hint that the tick repeats, so it expires instead of becoming a dead letter.
+  subscription "$RECONCILER_SUBSCRIPTION" "$WAKEUPS" \
+    --ack-deadline="$ACK_DEADLINE_SECONDS" --expiration-period=never \
     --message-retention-duration=1h --min-retry-delay=10s --max-retry-delay=60s
   # A topic without a subscription keeps nothing.
-  subscription "$DEAD_SUBSCRIPTION" "$DEAD" --ack-deadline=60 --expiration-period=never --message-retention-duration=7d
+  subscription "$DEAD_SUBSCRIPTION" "$DEAD" \
+    --ack-deadline=60 --expiration-period=never --message-retention-duration=7d
 }
 
-# Once a minute every model whose wake-up time has passed gets its turn: what guarantees progress when messages are lost.
+# Every minute the tick wakes each model whose requeue_at has passed, so that lost messages do not
+# stop progress.
 tick() {
   local verb=create
-  if exists gcloud scheduler jobs describe slipway-tick --location="$REGION" "${in_project[@]}"; then verb=update; fi
-  run gcloud scheduler jobs "$verb" pubsub slipway-tick --location="$REGION" --schedule="* * * * *" --time-zone=Etc/UTC \
-    --topic="projects/$PROJECT/topics/$WAKEUPS" --message-body='{"tick":true}' "${in_project[@]}"
+  local job=(slipway-tick --location="$REGION" "${in_project[@]}")
+  if exists gcloud scheduler jobs describe "${job[@]}"; then verb=update; fi
+  run gcloud scheduler jobs "$verb" pubsub "${job[@]}" \
+    --schedule="* * * * *" --time-zone=Etc/UTC \
+    --topic="projects/$PROJECT/topics/$WAKEUPS" --message-body='{"tick":true}'
 }
 
-# -- Firestore, network, services -------------------------------------------------------------------------------------
+# -- Firestore, network, services
 
 documents() {
   exists gcloud firestore databases describe --database="(default)" "${in_project[@]}" ||
-    run gcloud firestore databases create --database="(default)" --location="$FIRESTORE_LOCATION" --type=firestore-native \
-      --delete-protection "${in_project[@]}"
-  # Models are asked for by name and by wake_at, both indexed without our doing. What is large and never asked for is taken
-  # out of the index, where it would cost time at every write.
+    run gcloud firestore databases create --database="(default)" --location="$FIRESTORE_LOCATION" \
+      --type=firestore-native --delete-protection "${in_project[@]}"
+  # Slipway queries models by name and by requeue_at; Firestore indexes both by default. Large
+  # fields that no query uses are exempt, because each indexed field makes writes slower.
   local field
-  for field in candidate conditions desired outputs previous rollout seen stable; do unindexed models "$field"; done
+  for field in candidate conditions desired outputs previous recent_events rollout stable; do
+    unindexed models "$field"
+  done
   unindexed releases spec
   unindexed outbox data
 }
 
 unindexed() { # collection group, field
-  run gcloud firestore indexes fields update "$2" --collection-group="$1" --database="(default)" --disable-indexes --async \
-    "${quietly[@]}"
+  run gcloud firestore indexes fields update "$2" --collection-group="$1" --database="(default)" \
+    --disable-indexes --async "${quietly[@]}"
 }
 
-# Health checks and the load balancer reach the instances from these two ranges of Google's; without the rule no instance
-# ever counts as healthy. Source: Cloud Load Balancing, health check concepts.
+# Google's health checks and load balancers reach the instances from these two ranges; without the
+# rule no instance becomes healthy. Source: Cloud Load Balancing, health check concepts.
 health_checks() {
   exists gcloud compute firewall-rules describe slipway-health-checks "${in_project[@]}" ||
-    run gcloud compute firewall-rules create slipway-health-checks --network="$NETWORK" --direction=INGRESS --allow=tcp \
-      --source-ranges=130.211.0.0/22,35.191.0.0/16 "${in_project[@]}"
+    run gcloud compute firewall-rules create slipway-health-checks "${in_project[@]}" \
+      --network="$NETWORK" --direction=INGRESS --allow=tcp \
+      --source-ranges=130.211.0.0/22,35.191.0.0/16
 }
 
-# An empty shell with its identity, so that the right to call it is given here and the deployer need not hold it.
+# An empty service with its identity, so that this script can grant the right to call it and the
+# deployer needs no such permission.
 service() {
   exists gcloud run services describe "$1" --region="$REGION" "${in_project[@]}" ||
-    run gcloud run deploy "$1" --image=us-docker.pkg.dev/cloudrun/container/hello --region="$REGION" \
-      --service-account="$(identity "$1")" --no-allow-unauthenticated --ingress=internal --max-instances=1 --quiet "${in_project[@]}"
+    run gcloud run deploy "$1" --region="$REGION" \
+      --image=us-docker.pkg.dev/cloudrun/container/hello \
+      --service-account="$(identity "$1")" --no-allow-unauthenticated --ingress=internal \
+      --max-instances=1 --quiet "${in_project[@]}"
   run gcloud run services add-iam-policy-binding "$1" --region="$REGION" \
     --member="serviceAccount:$(identity slipway-invoker)" --role=roles/run.invoker "${quietly[@]}"
 }
 
-if [ "$DRY_RUN" = false ]; then PROJECT_NUMBER="$(gcloud projects describe "$PROJECT" --format='value(projectNumber)')"; fi
+if [ "$DRY_RUN" = false ]; then
+  PROJECT_NUMBER="$(gcloud projects describe "$PROJECT" --format='value(projectNumber)')"
+fi
 apis
 documents
 messages
 identities
 service "$INTAKE"
-service "$TURN"
+service "$RECONCILER"
 roles
 pubsub_agent
 tick
 health_checks
 echo
 echo "Ready. Deploy the functions with:"
-echo "  gcloud builds submit --project=$PROJECT --region=$REGION --ignore-file=.gitignore --substitutions=_REGION=$REGION"
+echo "  gcloud builds submit --project=$PROJECT --region=$REGION --ignore-file=.gitignore \\"
+echo "    --substitutions=_REGION=$REGION"

@@ -1,9 +1,8 @@
-"""Says whether the intake would accept a file as a message, by the intake's own rules, before
-anything is deployed for it.
+"""Validates a release file by the intake's rules before anything is deployed for it.
 
     python -m deploy.check_release release.json
 
-What can only be seen beside the model's current release is left to the intake.
+Rules that depend on the model's current release are checked only by the intake.
 """
 
 from __future__ import annotations

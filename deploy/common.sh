@@ -1,26 +1,27 @@
 # shellcheck shell=bash
-# The names and the few helpers that bootstrap.sh and functions.sh share; sourced, never run.
+# Names and helpers that bootstrap.sh and functions.sh share. Sourced, never run.
 # shellcheck disable=SC2034  # the names are used by the two scripts
 
-# Topics; infra/bus/envelope.py speaks of the same ones (tests/test_cloudbuild.py compares).
+# Topics. The code uses the same names (tests/test_deploy.py compares them).
 RELEASES=model-releases
 WAKEUPS=model-wakeups
 STATUS=model-rollout-status
 DEAD=model-releases-dead
 
-# Subscriptions: who listens to what.
+# Subscriptions.
 INTAKE_SUBSCRIPTION=model-releases-intake
-TURN_SUBSCRIPTION=model-wakeups-turn
+RECONCILER_SUBSCRIPTION=model-wakeups-reconciler
 DEAD_SUBSCRIPTION=model-releases-dead-kept
 
-# Cloud Run services, each with the identity of the same name.
+# Cloud Run services, each with a service account of the same name.
 INTAKE=slipway-intake
-TURN=slipway-turn
+RECONCILER=slipway-reconciler
 
-# The custom role of the turn's identity; role names take no dashes.
-TURN_ROLE=slipwayTurn
+# The reconciler's custom role. Role names cannot contain dashes.
+RECONCILER_ROLE=slipwayReconciler
 
-# The function's own limit, and what Pub/Sub waits for it: longer, or one slow turn would be started twice.
+# The function's timeout, and how long Pub/Sub waits for it: longer, or Pub/Sub would deliver a
+# message again while a slow pass still runs.
 TIMEOUT_SECONDS=120
 ACK_DEADLINE_SECONDS=135
 
@@ -33,19 +34,19 @@ fail() {
   exit 1
 }
 
-# Shows a command and runs it, or only shows it with --dry-run.
+# Prints a command and runs it; with --dry-run only prints it.
 run() {
   printf '%q ' "$@"
   echo
   if [ "$DRY_RUN" = false ]; then "$@"; fi
 }
 
-# Is it there already? With --dry-run nothing is asked and nothing is there, so that every command shows.
+# Whether a resource exists. With --dry-run nothing exists, so that every command is printed.
 exists() {
   [ "$DRY_RUN" = false ] && "$@" >/dev/null 2>&1
 }
 
-# Takes --project, --region and --dry-run; what it does not know it leaves in REST, in order.
+# Parses --project, --region and --dry-run; leaves other arguments in REST, in order.
 parse_common() {
   REST=()
   while [ $# -gt 0 ]; do
@@ -66,7 +67,7 @@ parse_common() {
     esac
     shift
   done
-  [ -n "$PROJECT" ] || fail "which project? --project=ID (or GOOGLE_CLOUD_PROJECT)"
+  [ -n "$PROJECT" ] || fail "no project given: pass --project=ID or set GOOGLE_CLOUD_PROJECT"
 }
 
 identity() {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Deploys the functions and points their subscriptions at them. cloudbuild.yaml runs it, one service a step; by hand it
-# does the same. bootstrap.sh has to have run once before.
+# Deploys the functions and points their subscriptions at them. cloudbuild.yaml runs it, one service
+# per step; it does the same when run by hand. Run bootstrap.sh once before.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source-path=SCRIPTDIR source=common.sh
@@ -8,10 +8,10 @@ source ./common.sh
 
 usage() {
   cat <<TEXT
-Usage: deploy/functions.sh [intake] [turn] --project=ID [--region=REGION] [--dry-run]
+Usage: deploy/functions.sh [intake] [reconciler] --project=ID [--region=REGION] [--dry-run]
 
-Deploys on_release (intake) and on_wakeup (turn) as Cloud Run functions, both unless one is named, and makes Pub/Sub
-push to them with a signed token.
+Deploys on_release (intake) and on_wakeup (reconciler) as Cloud Run functions, both by default, and
+makes Pub/Sub push to them with a signed token.
 
   --project=ID      the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --region=REGION   where the functions run (default: us-central1)
@@ -21,35 +21,39 @@ TEXT
 
 parse_common "$@"
 
-# concurrency: a turn mostly waits for Compute Engine, an intake for Firestore; a few at once share one warm instance.
+# Concurrency: the reconciler mostly waits for Compute Engine and the intake for Firestore, so one
+# warm instance can serve a few requests at once.
 deploy() { # service, function, concurrency, max instances
-  run gcloud run deploy "$1" --function="$2" --source=.. --base-image=python313 --region="$REGION" --project="$PROJECT" \
-    --service-account="$(identity "$1")" \
+  run gcloud run deploy "$1" --function="$2" --source=.. --base-image=python313 \
+    --region="$REGION" --project="$PROJECT" --service-account="$(identity "$1")" \
     --build-service-account="projects/$PROJECT/serviceAccounts/$(identity slipway-deployer)" \
-    --no-allow-unauthenticated --ingress=internal --timeout="$TIMEOUT_SECONDS" --concurrency="$3" --max-instances="$4" \
-    --cpu=1 --memory=512Mi --cpu-boost --set-env-vars="GOOGLE_CLOUD_PROJECT=$PROJECT" --labels=app=slipway --quiet
+    --no-allow-unauthenticated --ingress=internal --timeout="$TIMEOUT_SECONDS" --concurrency="$3" \
+    --max-instances="$4" --cpu=1 --memory=512Mi --cpu-boost \
+    --set-env-vars="GOOGLE_CLOUD_PROJECT=$PROJECT" --labels=app=slipway --quiet
 }
 
-# The path tells the function the topic; the token is for the service.
+# The URL's path carries the topic; the token's audience is the service.
 push() { # subscription, topic, service
   local url="https://$3.example"
   if [ "$DRY_RUN" = false ]; then
-    url="$(gcloud run services describe "$3" --region="$REGION" --project="$PROJECT" --format='value(status.url)')"
+    url="$(gcloud run services describe "$3" --region="$REGION" --project="$PROJECT" \
+      --format='value(status.url)')"
   fi
-  run gcloud pubsub subscriptions modify-push-config "$1" --project="$PROJECT" --push-endpoint="$url/projects/$PROJECT/topics/$2" \
+  run gcloud pubsub subscriptions modify-push-config "$1" --project="$PROJECT" \
+    --push-endpoint="$url/projects/$PROJECT/topics/$2" \
     --push-auth-service-account="$(identity slipway-invoker)" --push-auth-token-audience="$url"
 }
 
-if [ ${#REST[@]} = 0 ]; then REST=(intake turn); fi
+if [ ${#REST[@]} = 0 ]; then REST=(intake reconciler); fi
 for part in "${REST[@]}"; do
   case "$part" in
     intake)
       deploy "$INTAKE" on_release 8 5
       push "$INTAKE_SUBSCRIPTION" "$RELEASES" "$INTAKE"
       ;;
-    turn)
-      deploy "$TURN" on_wakeup 4 10
-      push "$TURN_SUBSCRIPTION" "$WAKEUPS" "$TURN"
+    reconciler)
+      deploy "$RECONCILER" on_wakeup 4 10
+      push "$RECONCILER_SUBSCRIPTION" "$WAKEUPS" "$RECONCILER"
       ;;
     *) fail "unknown argument $part; see --help" ;;
   esac

@@ -1,11 +1,10 @@
-"""Which permissions each method of the Compute API asks for, of those that the turn may call. A
-table, no behaviour.
+"""The IAM permissions that the reconciler's Compute API methods require. A table, no behavior.
 
-`deploy/roles/turn.yaml` grants exactly these, and `tests/test_roles.py` holds both to the methods
-that stories were seen to call. Source: Compute API reference, "IAM permissions" of each method and
-of the fields that name other resources. A group starts instances in its owner's name, so making or
-changing one asks for what its instances ask for; that it may act as their service account is
-granted on that account alone."""
+`deploy/roles/reconciler.yaml` grants exactly these. `tests/test_roles.py` compares both with the
+methods that Slipway calls. Source: Compute API reference, "IAM permissions" of each method and of
+the fields that name other resources. A group creates instances on behalf of its caller, so creating
+or changing a group requires the permissions of its instances; acting as their service account is
+granted on that account only."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The build that deploys: is it a legal one, in the right order, and do its steps do what they say?
-Nothing is sent anywhere."""
+"""The Cloud Build file is valid, and its steps run in the right order and do what they say."""
 
 from __future__ import annotations
 
@@ -20,36 +19,42 @@ STEPS: dict[str, dict[str, Any]] = {step["id"]: step for step in BUILD["steps"]}
 EVERY_STEP = pytest.mark.parametrize("step", STEPS.values(), ids=list(STEPS))
 
 
-def test_the_build_is_one_that_cloud_build_accepts() -> None:
+def test_cloud_build_accepts_the_build() -> None:
     checked = subprocess.run(
-        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.cloudbuild", "cloudbuild.yaml"],
-        capture_output=True, text=True, cwd=ROOT, timeout=60,
-    )  # fmt: skip
+        [
+            *(sys.executable, "-m", "check_jsonschema"),
+            *("--builtin-schema", "vendor.cloudbuild", "cloudbuild.yaml"),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
     assert checked.returncode == 0, checked.stdout
 
 
 def before(step: str) -> set[str]:
-    """Every step that has ended when this one starts."""
+    """Every step that has finished when this one starts."""
     direct = {name for name in STEPS[step]["waitFor"] if name != "-"}
     return direct.union(*(before(name) for name in direct))
 
 
-def test_each_step_has_a_name_and_waits_for_steps_that_come_before_it() -> None:
+def test_each_step_has_an_id_and_waits_only_for_earlier_steps() -> None:
     names = list(STEPS)
     assert len(names) == len(BUILD["steps"])
     for position, name in enumerate(names):
         assert set(STEPS[name]["waitFor"]) <= {"-", *names[:position]}, name
 
 
-def test_nothing_is_deployed_unchecked_and_nothing_published_before_all_is_deployed() -> None:
+def test_the_build_checks_then_deploys_then_publishes() -> None:
     assert "make check test" in STEPS["check-and-test"]["script"]
     deploys = {name for name in STEPS if name.startswith("deploy-")}
     assert all({"check-and-test", "check-release"} <= before(name) for name in deploys)
     assert deploys <= before("publish-release")
-    assert before("deploy-intake") == before("deploy-turn"), "the two deploy side by side"
+    assert before("deploy-intake") == before("deploy-reconciler"), "the two deploy in parallel"
 
 
-def test_every_substitution_is_declared_and_every_declared_one_is_used() -> None:
+def test_the_declared_substitutions_are_those_used() -> None:
     text = json.dumps({key: value for key, value in BUILD.items() if key != "substitutions"})
     assert set(re.findall(r"\$\{?(_[A-Z_]+)", text)) == set(BUILD["substitutions"])
 
@@ -62,7 +67,7 @@ def test_a_step_runs_on_a_pinned_image(step: dict[str, Any]) -> None:
 
 
 @EVERY_STEP
-def test_the_script_of_a_step_is_bash_and_uses_only_what_it_is_given(step: dict[str, Any]) -> None:
+def test_the_script_of_a_step_is_bash_and_uses_only_its_own_variables(step: dict[str, Any]) -> None:
     assert step["script"].startswith("#!/usr/bin/env bash\n")
     assert (
         subprocess.run(["bash", "-n"], input=step["script"], text=True, timeout=10).returncode == 0
@@ -71,7 +76,7 @@ def test_the_script_of_a_step_is_bash_and_uses_only_what_it_is_given(step: dict[
     assert set(re.findall(r"\$\{?([A-Z][A-Z_]*)", step["script"])) <= given
 
 
-def test_the_steps_call_scripts_that_are_here() -> None:
+def test_the_steps_call_existing_scripts() -> None:
     called = re.findall(r"deploy/\S+", "".join(step["script"] for step in STEPS.values()))
     assert called
     assert [name for name in called if not os.access(ROOT / name, os.X_OK)] == []
@@ -85,7 +90,7 @@ def test_the_steps_call_scripts_that_are_here() -> None:
         ("", False),
     ],
 )
-def test_a_build_stops_at_a_release_that_the_intake_would_refuse(
+def test_a_build_stops_at_a_release_that_the_intake_would_reject(
     text: str, accepted: bool, tmp_path: Path
 ) -> None:
     file = tmp_path / "release.json"
@@ -104,7 +109,7 @@ def test_a_build_stops_at_a_release_that_the_intake_would_refuse(
 
 
 def published(tmp_path: Path, release_file: str) -> list[str]:
-    """What the last step makes gcloud publish, with a gcloud that only writes it down."""
+    """What the last step publishes, with a fake gcloud that only records it."""
     gcloud, messages = tmp_path / "gcloud", tmp_path / "messages"
     messages.write_text("")
     gcloud.write_text(f'#!/bin/bash\nprintf "%s\\0" "${{@: -1}}" >> {messages}\n')
@@ -128,7 +133,7 @@ def test_a_build_without_a_release_file_publishes_nothing(tmp_path: Path) -> Non
     assert published(tmp_path, "") == []
 
 
-def test_a_build_with_a_release_file_publishes_what_is_in_it(tmp_path: Path) -> None:
+def test_a_build_with_a_release_file_publishes_its_content(tmp_path: Path) -> None:
     release = {
         "model": "tiny",
         "version": "1",
@@ -140,11 +145,11 @@ def test_a_build_with_a_release_file_publishes_what_is_in_it(tmp_path: Path) -> 
     assert json.loads(message.removeprefix("--message=")) == release
 
 
-def test_the_build_runs_as_the_deployer_that_bootstrap_makes() -> None:
+def test_the_build_runs_as_the_deployer_that_bootstrap_creates() -> None:
     assert BUILD["serviceAccount"].endswith(
         "/serviceAccounts/slipway-deployer@$PROJECT_ID.iam.gserviceaccount.com"
     )
     assert "service_account slipway-deployer" in (ROOT / "deploy/bootstrap.sh").read_text()
     assert BUILD["options"]["logging"] == "CLOUD_LOGGING_ONLY", (
-        "a build with an identity of its own is refused without a choice of logs"
+        "Cloud Build rejects a build with its own account and no choice of logs"
     )

@@ -1,8 +1,7 @@
-"""What the deployment scripts would make of a project: who may do what, what waits for whom, and
-that running twice is safe.
+"""What the deployment scripts do to a project: permissions, timeouts, safe repetition.
 
-The scripts run for real, with `--dry-run`, or with a gcloud on the PATH that only writes down what
-it was asked."""
+The tests run the scripts with `--dry-run`, or with a fake gcloud on the PATH that only records its
+arguments."""
 
 from __future__ import annotations
 
@@ -34,14 +33,14 @@ def script(name: str, *arguments: str, **environment: str) -> subprocess.Complet
     )
 
 
-def shown(name: str, *arguments: str) -> list[Command]:
+def dry_run(name: str, *arguments: str) -> list[Command]:
     result = script(name, f"--project={PROJECT}", "--dry-run", *arguments)
     assert result.returncode == 0, result.stderr
     return [shlex.split(line) for line in result.stdout.splitlines() if line.startswith("gcloud ")]
 
 
-def with_every_resource_there(tmp_path: Path, name: str) -> list[Command]:
-    """What a script asks of a gcloud that answers every question with yes."""
+def run_against_existing(tmp_path: Path, name: str) -> list[Command]:
+    """The commands a script runs when every resource exists already."""
     gcloud, asked = tmp_path / "gcloud", tmp_path / "asked"
     answer = (
         'case "$*" in *projectNumber*) echo 1234567890 ;; *) echo https://service.example ;; esac'
@@ -60,8 +59,8 @@ def flag(command: Command, name: str) -> str:
     return values[0] if values else ""
 
 
-def that_say(words: str, commands: list[Command]) -> list[Command]:
-    """The commands that begin with these words after `gcloud`."""
+def starting_with(words: str, commands: list[Command]) -> list[Command]:
+    """The commands that begin with `gcloud` and these words."""
     return [command for command in commands if command[1 : 1 + len(words.split())] == words.split()]
 
 
@@ -70,10 +69,10 @@ def email(identity: str) -> str:
 
 
 def granted(identity: str) -> set[tuple[str, str]]:
-    """Role and the resource it is given on, of one identity."""
+    """The roles of one service account, each with the resource it is granted on."""
     bindings = [
         command
-        for command in shown("bootstrap.sh")
+        for command in dry_run("bootstrap.sh")
         if any("add-iam-policy-binding" in part for part in command)
     ]
     mine = [
@@ -87,9 +86,7 @@ def granted(identity: str) -> set[tuple[str, str]]:
     }
 
 
-def test_the_intake_holds_no_compute_permission_and_nothing_on_the_project_but_its_documents() -> (
-    None
-):
+def test_the_intake_may_use_only_documents_and_topics() -> None:
     assert {role for role, resource in granted("slipway-intake") if resource == PROJECT} == {
         "roles/datastore.user"
     }
@@ -99,50 +96,53 @@ def test_the_intake_holds_no_compute_permission_and_nothing_on_the_project_but_i
     }
 
 
-def test_only_the_turn_may_change_compute_engine() -> None:
+def test_only_the_reconciler_may_change_compute_engine() -> None:
     identities = [
-        command[4] for command in that_say("iam service-accounts create", shown("bootstrap.sh"))
+        command[4]
+        for command in starting_with("iam service-accounts create", dry_run("bootstrap.sh"))
     ]
     may = {
         name: {role for role, _ in granted(name) if "compute" in role or "/slipway" in role}
         for name in identities
     }
     assert {name: roles for name, roles in may.items() if roles} == {
-        "slipway-turn": {f"projects/{PROJECT}/roles/slipwayTurn"}
+        "slipway-reconciler": {f"projects/{PROJECT}/roles/slipwayReconciler"}
     }
-    assert ("roles/iam.serviceAccountUser", email("slipway-model")) in granted("slipway-turn")
+    assert ("roles/iam.serviceAccountUser", email("slipway-model")) in granted("slipway-reconciler")
 
 
-def test_the_turns_role_is_made_from_its_file_before_it_is_given_and_set_again_by_a_second_run(
+def test_the_reconcilers_role_is_created_from_its_file_and_updated_by_a_second_run(
     tmp_path: Path,
 ) -> None:
-    commands = shown("bootstrap.sh")
-    (made,) = that_say("iam roles create", commands)
-    given = [command for command in commands if flag(command, "role").endswith("/slipwayTurn")]
-    assert made[4] == "slipwayTurn"
+    commands = dry_run("bootstrap.sh")
+    (made,) = starting_with("iam roles create", commands)
+    given = [
+        command for command in commands if flag(command, "role").endswith("/slipwayReconciler")
+    ]
+    assert made[4] == "slipwayReconciler"
     assert (DEPLOY / flag(made, "file")).exists()
     assert commands.index(made) < commands.index(given[0])
-    (again,) = that_say("iam roles update", with_every_resource_there(tmp_path, "bootstrap.sh"))
+    (again,) = starting_with("iam roles update", run_against_existing(tmp_path, "bootstrap.sh"))
     assert again[4:] == made[4:]
 
 
-def test_instances_run_as_the_accounts_that_were_agreed_to() -> None:
+def test_instances_run_only_as_the_chosen_accounts() -> None:
     def accounts(*arguments: str) -> set[str]:
-        commands = that_say(
-            "iam service-accounts add-iam-policy-binding", shown("bootstrap.sh", *arguments)
+        commands = starting_with(
+            "iam service-accounts add-iam-policy-binding", dry_run("bootstrap.sh", *arguments)
         )
         return {
             command[4]
             for command in commands
-            if flag(command, "member") == f"serviceAccount:{email('slipway-turn')}"
+            if flag(command, "member") == f"serviceAccount:{email('slipway-reconciler')}"
         }
 
     assert accounts("--only-model-account") == {email("slipway-model")}
     assert accounts() == {email("slipway-model"), "0-compute@developer.gserviceaccount.com"}
 
 
-def test_what_the_tick_asks_for_stays_in_the_index() -> None:
-    exempt = that_say("firestore indexes fields update", shown("bootstrap.sh"))
+def test_the_field_that_the_tick_queries_stays_indexed() -> None:
+    exempt = starting_with("firestore indexes fields update", dry_run("bootstrap.sh"))
     assert ("models", "desired") in {
         (flag(command, "collection-group"), command[5]) for command in exempt
     }
@@ -151,12 +151,12 @@ def test_what_the_tick_asks_for_stays_in_the_index() -> None:
     }
 
 
-def test_the_publisher_may_publish_releases_and_nothing_else() -> None:
+def test_the_publisher_may_only_publish_releases() -> None:
     assert granted("slipway-publisher") == {("roles/pubsub.publisher", "model-releases")}
 
 
 def test_only_the_push_identity_may_call_the_functions() -> None:
-    everything = [*shown("bootstrap.sh"), *shown("functions.sh")]
+    everything = [*dry_run("bootstrap.sh"), *dry_run("functions.sh")]
     assert not [
         command
         for command in everything
@@ -168,7 +168,7 @@ def test_only_the_push_identity_may_call_the_functions() -> None:
         if flag(command, "role") == "roles/run.invoker"
     }
     assert callers == {f"serviceAccount:{email('slipway-invoker')}"}
-    deploys = that_say("run deploy", everything)
+    deploys = starting_with("run deploy", everything)
     assert deploys
     assert all(
         "--no-allow-unauthenticated" in command and "--ingress=internal" in command
@@ -176,9 +176,8 @@ def test_only_the_push_identity_may_call_the_functions() -> None:
     )
 
 
-def test_nothing_that_deploys_can_open_a_function_to_strangers_on_any_path_of_it() -> None:
-    """Also what no dry run comes by, and what the build says: there is no word for it in any of
-    these files."""
+def test_no_deployment_file_contains_a_flag_that_makes_a_function_public() -> None:
+    """Also covers branches that no dry run reaches, and the build."""
     files = [
         ROOT / "cloudbuild.yaml",
         *(
@@ -196,10 +195,10 @@ def test_nothing_that_deploys_can_open_a_function_to_strangers_on_any_path_of_it
     ] == []
 
 
-def test_nobody_but_pub_sub_gets_a_token_that_calls_the_functions() -> None:
-    """Cloud Run judges each token before a function is reached. The deployer may say whose tokens
-    pushes carry; it gets none."""
-    everything = [*shown("bootstrap.sh"), *shown("functions.sh")]
+def test_only_pub_sub_can_create_tokens_that_call_the_functions() -> None:
+    """Cloud Run verifies each token before a request reaches a function. The deployer may choose
+    the account of the push tokens but cannot create tokens."""
+    everything = [*dry_run("bootstrap.sh"), *dry_run("functions.sh")]
     about = [
         command
         for command in everything
@@ -216,22 +215,23 @@ def test_nobody_but_pub_sub_gets_a_token_that_calls_the_functions() -> None:
         "gcp-sa-pubsub.iam.gserviceaccount.com"
     }
     assert {role for role, _ in may} == {"serviceAccountTokenCreator", "serviceAccountUser"}
-    assert not that_say("iam service-accounts keys", everything)
+    assert not starting_with("iam service-accounts keys", everything)
 
 
-def test_each_function_runs_as_its_own_identity() -> None:
-    deploys = that_say("run deploy", shown("functions.sh"))
+def test_each_function_runs_as_its_own_service_account() -> None:
+    deploys = starting_with("run deploy", dry_run("functions.sh"))
     assert {flag(command, "function"): flag(command, "service-account") for command in deploys} == {
         "on_release": email("slipway-intake"),
-        "on_wakeup": email("slipway-turn"),
+        "on_wakeup": email("slipway-reconciler"),
     }
 
 
-def test_pub_sub_waits_longer_for_a_function_than_the_function_may_run() -> None:
+def test_the_ack_deadline_is_longer_than_the_function_timeout() -> None:
     limits = [
-        int(flag(command, "timeout")) for command in that_say("run deploy", shown("functions.sh"))
+        int(flag(command, "timeout"))
+        for command in starting_with("run deploy", dry_run("functions.sh"))
     ]
-    subscriptions = that_say("pubsub subscriptions create", shown("bootstrap.sh"))
+    subscriptions = starting_with("pubsub subscriptions create", dry_run("bootstrap.sh"))
     waits = [
         int(flag(command, "ack-deadline")) for command in subscriptions if "dead" not in command[4]
     ]
@@ -239,10 +239,10 @@ def test_pub_sub_waits_longer_for_a_function_than_the_function_may_run() -> None
     assert waits == [135, 135]
 
 
-def test_a_release_that_cannot_be_delivered_is_kept() -> None:
+def test_an_undeliverable_release_is_kept() -> None:
     subscriptions = {
         command[4]: command
-        for command in that_say("pubsub subscriptions create", shown("bootstrap.sh"))
+        for command in starting_with("pubsub subscriptions create", dry_run("bootstrap.sh"))
     }
     dead = flag(subscriptions["model-releases-intake"], "dead-letter-topic").removeprefix(
         f"projects/{PROJECT}/topics/"
@@ -250,7 +250,7 @@ def test_a_release_that_cannot_be_delivered_is_kept() -> None:
     assert dead in {flag(command, "topic") for command in subscriptions.values()}
     assert all(flag(command, "expiration-period") == "never" for command in subscriptions.values())
     agent = [
-        command for command in shown("bootstrap.sh") if "gcp-sa-pubsub" in flag(command, "member")
+        command for command in dry_run("bootstrap.sh") if "gcp-sa-pubsub" in flag(command, "member")
     ]
     assert {
         ("roles/pubsub.publisher", dead),
@@ -258,11 +258,11 @@ def test_a_release_that_cannot_be_delivered_is_kept() -> None:
     } <= {(flag(command, "role"), command[4]) for command in agent}
 
 
-def test_a_release_outlasts_an_outage_of_half_a_day() -> None:
-    """As often as Pub/Sub tries before it gives up, with pauses that double up to the longest."""
+def test_a_release_survives_an_outage_of_half_a_day() -> None:
+    """The number of attempts, with a delay that doubles up to the maximum."""
     (intake,) = (
         command
-        for command in that_say("pubsub subscriptions create", shown("bootstrap.sh"))
+        for command in starting_with("pubsub subscriptions create", dry_run("bootstrap.sh"))
         if command[4] == "model-releases-intake"
     )
     attempts = int(flag(intake, "max-delivery-attempts"))
@@ -272,29 +272,32 @@ def test_a_release_outlasts_an_outage_of_half_a_day() -> None:
     assert sum(min(first * 2**number, longest) for number in range(attempts - 1)) >= 12 * 3600
 
 
-def test_the_tick_of_every_minute_is_a_wake_up() -> None:
-    (tick,) = that_say("scheduler jobs", shown("bootstrap.sh"))
+def test_the_minute_tick_publishes_a_wake_up() -> None:
+    (tick,) = starting_with("scheduler jobs", dry_run("bootstrap.sh"))
     assert flag(tick, "schedule") == "* * * * *"
     assert flag(tick, "topic") == f"projects/{PROJECT}/topics/model-wakeups"
     assert json.loads(flag(tick, "message-body")) == {"tick": True}
 
 
-def test_the_topics_are_those_that_the_code_publishes_to() -> None:
+def test_the_scripts_create_the_topics_that_the_code_uses() -> None:
     code = "\n".join(
         path.read_text()
         for folder in ("handlers", "infra")
         for path in (ROOT / folder).rglob("*.py")
     )
-    spoken_of = set(re.findall(r'"(model-(?:releases|wakeups|rollout|dead)[a-z-]*)"', code))
-    assert spoken_of | {"model-releases"} == {
-        command[4] for command in that_say("pubsub topics create", shown("bootstrap.sh"))
+    in_code = set(re.findall(r'"(model-(?:releases|wakeups|rollout|dead)[a-z-]*)"', code))
+    assert in_code | {"model-releases"} == {
+        command[4] for command in starting_with("pubsub topics create", dry_run("bootstrap.sh"))
     }
 
 
-def test_pushes_are_signed_for_the_service_they_go_to(tmp_path: Path) -> None:
-    commands = with_every_resource_there(tmp_path, "functions.sh")
-    pushes = that_say("pubsub subscriptions modify-push-config", commands)
-    assert [command[4] for command in pushes] == ["model-releases-intake", "model-wakeups-turn"]
+def test_push_tokens_have_the_service_as_audience(tmp_path: Path) -> None:
+    commands = run_against_existing(tmp_path, "functions.sh")
+    pushes = starting_with("pubsub subscriptions modify-push-config", commands)
+    assert [command[4] for command in pushes] == [
+        "model-releases-intake",
+        "model-wakeups-reconciler",
+    ]
     for command in pushes:
         assert flag(command, "push-auth-service-account") == email("slipway-invoker")
         assert flag(command, "push-auth-token-audience") == "https://service.example"
@@ -307,48 +310,53 @@ def test_pushes_are_signed_for_the_service_they_go_to(tmp_path: Path) -> None:
     assert topics == ["model-releases", "model-wakeups"]
 
 
-def test_a_second_run_makes_nothing_anew(tmp_path: Path) -> None:
-    commands = with_every_resource_there(tmp_path, "bootstrap.sh")
+def test_a_second_run_creates_nothing(tmp_path: Path) -> None:
+    commands = run_against_existing(tmp_path, "bootstrap.sh")
     assert commands
     made = [command[1:-1] for command in commands if "create" in command]
     assert [words for words in made if words[:3] != ["beta", "services", "identity"]] == []
-    assert not that_say("run deploy", commands), "a deployed function would become a shell again"
+    assert not starting_with("run deploy", commands), (
+        "an empty service would replace a deployed function"
+    )
 
 
 def test_one_function_can_be_deployed_alone() -> None:
     assert [
         flag(command, "function")
-        for command in that_say("run deploy", shown("functions.sh", "turn"))
+        for command in starting_with("run deploy", dry_run("functions.sh", "reconciler"))
     ] == ["on_wakeup"]
 
 
 @pytest.mark.parametrize("name", ["bootstrap.sh", "functions.sh"])
-def test_a_script_explains_itself_and_what_it_misses(name: str) -> None:
+def test_a_script_prints_its_usage_and_names_a_missing_argument(name: str) -> None:
     assert script(name, "--help").stdout.startswith(f"Usage: deploy/{name}")
     without = script(name)
     assert (without.returncode, without.stdout) == (1, "")
     assert "--project" in without.stderr
-    unknown = script(name, f"--project={PROJECT}", "--dry-run", "--colour=blue")
+    unknown = script(name, f"--project={PROJECT}", "--dry-run", "--color=blue")
     assert unknown.returncode == 1
-    assert "--colour=blue" in unknown.stderr
+    assert "--color=blue" in unknown.stderr
 
 
-def test_gcloud_itself_knows_every_command_and_flag(tmp_path: Path) -> None:
+def test_gcloud_accepts_every_command_and_flag(tmp_path: Path) -> None:
     if shutil.which("gcloud") is None:
         assert os.environ.get("CI") != "true", "gcloud is not installed"
-        pytest.skip("gcloud is not installed: its own check of our commands did not run")
+        pytest.skip("gcloud is not installed")
     asked = [
-        *shown("bootstrap.sh"),
-        *shown("functions.sh"),
-        *with_every_resource_there(tmp_path, "bootstrap.sh"),
+        *dry_run("bootstrap.sh"),
+        *dry_run("functions.sh"),
+        *run_against_existing(tmp_path, "bootstrap.sh"),
     ]
     distinct = sorted({shlex.join(command) for command in asked})
     commands = tmp_path / "commands.json"
     commands.write_text(json.dumps([{"command_string": command} for command in distinct]))
     linted = subprocess.run(
-        [shutil.which("gcloud") or "", "meta", "lint-gcloud-commands", f"--commands-file={commands}"],
-        capture_output=True, text=True, timeout=100, env=os.environ | {"CLOUDSDK_CONFIG": str(tmp_path / "config")},
-    )  # fmt: skip
+        ["gcloud", "meta", "lint-gcloud-commands", f"--commands-file={commands}"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env=os.environ | {"CLOUDSDK_CONFIG": str(tmp_path / "config")},
+    )
     assert linted.returncode == 0, linted.stderr
     verdicts = json.loads(linted.stdout)
     assert len(verdicts) == len(distinct)

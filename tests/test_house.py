@@ -120,7 +120,7 @@ def in_tree() -> list[Path]:
     ]
 
 
-# -- what a function loads --------------------------------------------------------------------------------------------
+# -- What a function loads
 
 
 # Addresses that nobody is asked at, since no event comes; with them the clients look for no
@@ -205,7 +205,7 @@ def test_our_packages_are_the_ones_that_load(name: str) -> None:
     assert Path(spec.origin or "").is_relative_to(ROOT)
 
 
-# -- who may know what ------------------------------------------------------------------------------------------------
+# -- Who may use what
 
 
 @pytest.mark.parametrize("path", deployed_files(), ids=module)
@@ -251,7 +251,7 @@ def test_deployed_code_never_imports_main_the_tests_or_what_runs_only_here() -> 
     )
 
 
-# -- what is deployed, and what never stands in the tree ----------------------------------------------------------------
+# -- What is deployed, and what the tree never contains
 
 
 def test_a_function_is_uploaded_with_its_code_and_its_pins_and_nothing_else() -> None:

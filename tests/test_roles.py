@@ -1,6 +1,7 @@
-"""The turn's role grants what its calls ask for, and nothing that no call asks for. The calls are
-those that stories were seen to make of the Compute Engine stand-in, among them every repair of what
-somebody else changed."""
+"""The reconciler's role grants exactly the permissions that its calls require.
+
+The calls are those that the stories below make of the Compute Engine emulator. The stories include
+every repair of a manual change."""
 
 from __future__ import annotations
 
@@ -19,16 +20,15 @@ from infra.bus.embedded import EmbeddedBus
 from infra.wiring import World
 from tests.scenario import Scenario
 
-ROLE = Path(__file__).parents[1] / "deploy/roles/turn.yaml"
-MATRIX = (
-    Path(__file__).parent / "simulation/matrix.json"
-)  # by each kind of call that the simulation was seen to make
+ROLE = Path(__file__).parents[1] / "deploy/roles/reconciler.yaml"
+# One entry for each kind of call that the simulation makes.
+MATRIX = Path(__file__).parent / "assurance/simulation/matrix.json"
 
 
 def life_of_a_model(story: Scenario) -> None:
     story.given_serving("1")
     story.given_serving("2")
-    story.when_minutes_pass(6)  # a survey
+    story.when_minutes_pass(6)  # long enough for a drift scan
     story.when_commanded("retire")
     story.when_settled()
 
@@ -85,7 +85,7 @@ def change(story: Scenario, collection: str, name: str, **fields: Any) -> None:
 
 
 def copy(story: Scenario, collection: str, name: str, to: str) -> str:
-    """Somebody else's resource of the same kind; answers its link."""
+    """Copies a resource under a name that Slipway does not own; returns the copy's link."""
     found = resource(story, collection, name)
     link: str = found["selfLink"].rpartition("/")[0] + f"/{to}"
     table_of(story, collection, name)[to] = {
@@ -115,7 +115,9 @@ STORIES: tuple[Callable[[Scenario], None], ...] = (
     a_model_behind_https,
     everything_changed_by_hand,
 )
-BY_THE_STORIES = {"compute.sslCertificates.insert"}  # what a story itself asks of the stand-in
+BY_THE_STORIES = {
+    "compute.sslCertificates.insert"
+}  # methods that a story itself calls on the emulator
 
 
 @cache
@@ -135,27 +137,27 @@ def granted() -> frozenset[str]:
     return frozenset(role["includedPermissions"])
 
 
-def test_it_is_known_of_each_method_that_is_called_what_it_asks_for() -> None:
+def test_the_permissions_of_each_called_method_are_listed() -> None:
     assert sorted(used() - PERMISSIONS.keys()) == []
 
 
-def test_no_method_stands_in_the_table_that_is_never_called() -> None:
+def test_each_listed_method_is_called() -> None:
     assert sorted(PERMISSIONS.keys() - used()) == []
 
 
-def test_each_call_has_its_permissions() -> None:
+def test_the_role_grants_the_permissions_of_each_call() -> None:
     asked = {permission: method for method in used() for permission in PERMISSIONS.get(method, ())}
     assert {
         permission: method for permission, method in asked.items() if permission not in granted()
     } == {}
 
 
-def test_each_permission_has_its_call() -> None:
+def test_each_granted_permission_is_required_by_a_call() -> None:
     asked = {permission for method in used() for permission in PERMISSIONS.get(method, ())}
     assert sorted(granted() - asked) == []
 
 
-def test_what_the_simulation_calls_in_any_trouble_has_its_permissions_too() -> None:
+def test_the_role_grants_the_permissions_of_each_call_in_the_simulation() -> None:
     asked = {method: set(PERMISSIONS.get(method, ())) for method in json.loads(MATRIX.read_text())}
     assert len(asked) > 20
     assert {
@@ -169,18 +171,18 @@ def test_what_the_simulation_calls_in_any_trouble_has_its_permissions_too() -> N
     "word",
     ["setIamPolicy", "actAs", "osLogin", "firewalls", "projects", "serviceAccounts.", "ssh", "*"],
 )
-def test_the_role_holds_nothing_that_would_lead_further(word: str) -> None:
+def test_the_role_grants_no_permission_to_escalate(word: str) -> None:
     assert [permission for permission in granted() if word in permission] == []
 
 
-def test_the_intake_does_its_work_without_compute_engine() -> None:
+def test_the_intake_works_without_compute_engine() -> None:
     story = Scenario()
     bus = EmbeddedBus(story.clock)
     world = World(
         story.clock,
         lambda: story.store,
         lambda: bus,
-        lambda: pytest.fail("the intake reached for Compute Engine"),
+        lambda: pytest.fail("the intake used Compute Engine"),
     )
     bus.subscribe("model-releases", lambda event: release.handle(world, event))
     for body in (
