@@ -23,7 +23,7 @@ from google.cloud import compute_v1
 from bench import traffic
 from bench.results import Row, row
 from compute_emulator import Cloud, InProcessAdapter, VirtualClock
-from compute_emulator.api.wire import Request, answer
+from compute_emulator.api.wire import Request, handle
 
 PROJECT, REGION = "demo", "us-central1"
 BASE = f"/compute/v1/projects/{PROJECT}"
@@ -202,7 +202,7 @@ def _listed(cloud: Cloud) -> int:
 def _ask(
     cloud: Cloud, http: str, target: str, body: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    answered = answer(
+    answered = handle(
         cloud, Request(http, target, json.dumps(body).encode() if body is not None else b"")
     )
     if answered.status != 200:

@@ -19,7 +19,7 @@ def clock() -> VirtualClock:
 @pytest.fixture
 def cloud(clock: VirtualClock) -> Cloud:
     """Virtual time; operations take two seconds, and waiting for one lets them pass."""
-    return Cloud(clock=clock, operation_seconds=2, waits_pass_time=True, check_answers=True)
+    return Cloud(clock=clock, operation_seconds=2, waits_pass_time=True, check_responses=True)
 
 
 @pytest.fixture
@@ -33,6 +33,6 @@ def either(request: pytest.FixtureRequest, cloud: Cloud) -> Iterator[Clients]:
     if request.param == "in process":
         yield Clients(cloud)
         return
-    served = Cloud(clock=ScaledClock(60), operation_seconds=2, check_answers=True)
+    served = Cloud(clock=ScaledClock(60), operation_seconds=2, check_responses=True)
     with serve(served) as server:
         yield Clients(served, server.url)

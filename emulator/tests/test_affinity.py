@@ -16,7 +16,7 @@ from google.cloud import compute_v1
 
 from compute_emulator import VirtualClock
 from compute_emulator.keys import Key
-from compute_emulator.traffic.affinity import chosen, session_of
+from compute_emulator.traffic.affinity import backend_of, session_of
 from compute_emulator.traffic.http import Request
 from emulator.tests.clients import Clients
 from emulator.tests.fleet import Fleet
@@ -155,7 +155,7 @@ def test_a_split_by_weights_goes_before_affinity(here: Site) -> None:
 
 def test_sessions_are_shared_out_by_weight(here: Site) -> None:
     here.change_service(session_affinity="GENERATED_COOKIE")
-    service = here.plane._balancer.scene.services[Key("global", "backendServices", "bs")]
+    service = here.plane._balancer.topology.services[Key("global", "backendServices", "bs")]
     from dataclasses import replace
 
     heavy = [
@@ -168,7 +168,7 @@ def test_sessions_are_shared_out_by_weight(here: Site) -> None:
             service, Request("GET", "/", {"cookie": f"GCLB={number}"}), "", Random(1)
         )
         assert session is not None
-        backend = chosen(session, heavy)
+        backend = backend_of(session, heavy)
         assert backend is not None
         found[backend.vm.names["name"]] += 1
     assert (

@@ -20,7 +20,7 @@ SCHEME = {"loadBalancingScheme": "EXTERNAL_MANAGED"}
 
 @pytest.fixture
 def compute() -> Iterator[Any]:
-    with serve(Cloud(clock=ScaledClock(600), operation_seconds=5, check_answers=True)) as server:
+    with serve(Cloud(clock=ScaledClock(600), operation_seconds=5, check_responses=True)) as server:
         options = ClientOptions(api_endpoint=f"{server.url}/compute/v1/")
         client = build(
             "compute",

@@ -10,7 +10,7 @@ from google.cloud import compute_v1
 
 from compute_emulator import Cloud, VirtualClock
 from compute_emulator.control.behaviours import Behaviour, behaviour_for
-from compute_emulator.control.instances import affect
+from compute_emulator.control.instances import apply_effect
 from emulator.tests.clients import Clients
 from emulator.tests.fleet import Fleet, policy, version
 
@@ -95,7 +95,7 @@ def test_jitter_spreads_the_boots_and_the_same_seed_spreads_them_alike() -> None
         fleet.cloud.set_behaviours([{"jitter": 0.5}])
         fleet.create(size=6)
         fleet.run(100)
-        runs.append(sorted(machine.running_since for machine in fleet.acting.machines.values()))
+        runs.append(sorted(instance.running_since for instance in fleet.acting.instances.values()))
     assert runs[0] == runs[1]
     assert len(set(runs[0])) == 6
 
@@ -243,7 +243,7 @@ def test_a_zone_that_goes_down_takes_its_vms_and_they_come_back_with_it(fleet: F
     fleet.create(size=6)
     fleet.settle()
     fleet.cloud.stock_outs["us-central1-c"] = {}
-    assert len(affect(fleet.cloud, "stop", zone="us-central1-c")) == 2
+    assert len(apply_effect(fleet.cloud, "stop", zone="us-central1-c")) == 2
     fleet.run(120)
     assert fleet.doing() == {"none": 4, "recreating": 2}
     fleet.cloud.stock_outs.clear()

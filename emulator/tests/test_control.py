@@ -23,7 +23,7 @@ from emulator.tests.clients import PROJECT, Clients, health_check
 
 def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, Any]:
     sent = b"" if body is None else json.dumps(body).encode()
-    answered = dispatch.answer(cloud, wire.Request(http, f"/control{path}", sent))
+    answered = dispatch.handle(cloud, wire.Request(http, f"/control{path}", sent))
     return answered.status, json.loads(answered.body)
 
 

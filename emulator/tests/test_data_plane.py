@@ -18,8 +18,8 @@ from google.cloud import compute_v1
 from compute_emulator import Cloud, VirtualClock
 from compute_emulator.api import wire
 from compute_emulator.control import dispatch
-from compute_emulator.control.instances import affect
-from compute_emulator.traffic.data_plane import LOOK_SECONDS
+from compute_emulator.control.instances import apply_effect
+from compute_emulator.traffic.data_plane import REFRESH_SECONDS
 from emulator.tests.clients import PROJECT, Clients
 from emulator.tests.fleet import Fleet, version
 from emulator.tests.site import SERVICES, Site, site, until
@@ -38,7 +38,7 @@ def here(fleet: Fleet) -> Iterator[Site]:
 
 def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> Any:
     sent = b"" if body is None else json.dumps(body).encode()
-    return json.loads(dispatch.answer(cloud, wire.Request(http, f"/control{path}", sent)).body)
+    return json.loads(dispatch.handle(cloud, wire.Request(http, f"/control{path}", sent)).body)
 
 
 def matcher(**members: Any) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def test_with_no_healthy_instance_the_balancer_answers(
     fleet: Fleet, scheme: str, status: int
 ) -> None:
     with site(fleet, scheme=scheme) as here:
-        affect(here.cloud, "unready")
+        apply_effect(here.cloud, "unready")
         here.run(60)
         answer = here.get()
         assert answer.status_code == status
@@ -230,7 +230,7 @@ def test_an_instance_that_dies_breaks_requests_until_its_check_notices(here: Sit
             retry_policy=compute_v1.HttpRetryPolicy(num_retries=0)
         ),
     )
-    affect(here.cloud, "kill")
+    apply_effect(here.cloud, "kill")
     here.plane.refresh()
     assert here.get().status_code == 502
     here.run(60)
@@ -406,7 +406,7 @@ def test_whoever_holds_the_cloud_may_ask_for_the_newest_scene_while_the_watcher_
 ) -> None:
     for latency in (0.001, 0.002, 0.003):
         with here.cloud.lock:
-            time.sleep(3 * LOOK_SECONDS)  # the watcher comes by and waits for the lock
+            time.sleep(3 * REFRESH_SECONDS)  # the watcher comes by and waits for the lock
             ask(here.cloud, "PUT", "/traffic", [{"latency_seconds": latency}])
     assert here.get().status_code == 200
 

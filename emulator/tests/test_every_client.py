@@ -12,7 +12,7 @@ from google.cloud import compute_v1
 from compute_emulator import VirtualClock
 from compute_emulator.api import discovery
 from compute_emulator.api.call import HANDLERS
-from compute_emulator.control.instances import affect
+from compute_emulator.control.instances import apply_effect
 from emulator.tests import test_every_group_method, test_every_method
 from emulator.tests.clients import PROJECT, Clients
 from emulator.tests.fleet import Fleet, version
@@ -79,7 +79,7 @@ def test_the_operation_of_a_preemption_is_listed_got_waited_for_and_forgotten(
     )
     fleet.create(3, versions=[version("spot")])
     fleet.settle()
-    (taken,) = affect(clients.cloud, "preempt", most=1)
+    (taken,) = apply_effect(clients.cloud, "preempt", most=1)
     operations = clients.of(compute_v1.ZoneOperationsClient)
     found = [
         (zone, each)

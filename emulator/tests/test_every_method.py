@@ -17,7 +17,7 @@ from google.cloud import compute_v1
 from compute_emulator import Cloud, VirtualClock
 from compute_emulator.api import discovery
 from compute_emulator.api.call import HANDLERS
-from compute_emulator.api.wire import Request, answer
+from compute_emulator.api.wire import Request, handle
 from emulator.tests.clients import PROJECT, REGION, Clients, backend_service, health_check, template
 from emulator.tests.fleet import Fleet
 
@@ -68,15 +68,15 @@ class Walker:
         self.place = {"project": PROJECT} | ({"region": region} if region else {})
 
     def call(self, client: Any, method: str, **members: Any) -> Any:
-        answer = getattr(self.clients.of(client), method)(**self.place, **members)
-        return self.clients.done(answer) if method.endswith("_unary") else answer
+        handle = getattr(self.clients.of(client), method)(**self.place, **members)
+        return self.clients.done(handle) if method.endswith("_unary") else handle
 
     def permissions(self, client: Any, name: str, *, policy: bool = False) -> None:
         asked = compute_v1.TestPermissionsRequest(permissions=["compute.any"])
-        answer = self.call(
+        handle = self.call(
             client, "test_iam_permissions", resource=name, test_permissions_request_resource=asked
         )
-        assert list(answer.permissions) == ["compute.any"]
+        assert list(handle.permissions) == ["compute.any"]
         if not policy:
             return
         kept = self.call(client, "get_iam_policy", resource=name)
@@ -104,8 +104,8 @@ def unused(cloud: Cloud, *collections: str) -> set[str]:
     return known - set(cloud.calls.counts)
 
 
-def listed(answer: Any, name: str) -> None:
-    assert name in [each.name for each in answer]
+def listed(handle: Any, name: str) -> None:
+    assert name in [each.name for each in handle]
 
 
 def aggregated(walker: Walker, client: Any, member: str, name: str) -> None:
@@ -517,6 +517,6 @@ def test_what_is_not_built_says_so_by_name(cloud: Cloud) -> None:
         path = re.sub(
             r"\{(\w+)\}", lambda found: "demo" if found[1] == "project" else "a", method.path
         )
-        answered = answer(cloud, Request(method.http, f"/compute/v1/{path}", b"{}"))
+        answered = handle(cloud, Request(method.http, f"/compute/v1/{path}", b"{}"))
         assert answered.status == 501, method.id
         assert method.id in json.loads(answered.body)["error"]["message"]

@@ -37,7 +37,7 @@ def refused(cloud: Cloud, method: Method, body: Any) -> dict[str, Any]:
     path = re.sub(r"\{\+?(\w+)\}", lambda found: PLACES.get(found[1], "a"), method.path)
     asked = "&".join(f"{each.name}=a" for each in method.query if each.required)
     request = wire.Request(method.http, f"/compute/v1/{path}?{asked}", json.dumps(body).encode())
-    answered = wire.answer(cloud, request)
+    answered = wire.handle(cloud, request)
     error: dict[str, Any] = json.loads(answered.body).get("error", {})
     return error
 

@@ -19,7 +19,7 @@ from compute_emulator.control import dispatch
 from compute_emulator.control.config_file import configure
 from compute_emulator.control.fault_catalogue import WORLD, listing
 from compute_emulator.control.faults import CLASSES, KINDS
-from compute_emulator.control.instances import affect
+from compute_emulator.control.instances import apply_effect
 from emulator.tests.clients import PROJECT, REGION, Clients, health_check
 from emulator.tests.fleet import Fleet, policy, version
 
@@ -33,7 +33,7 @@ def fleet(clients: Clients, clock: VirtualClock) -> Fleet:
 
 def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> Any:
     sent = b"" if body is None else json.dumps(body).encode()
-    return json.loads(dispatch.answer(cloud, wire.Request(http, f"/control{path}", sent)).body)
+    return json.loads(dispatch.handle(cloud, wire.Request(http, f"/control{path}", sent)).body)
 
 
 def running(fleet: Fleet) -> Counter[str]:
@@ -313,7 +313,7 @@ def test_only_spot_vms_are_preempted_and_the_group_makes_them_anew(fleet: Fleet)
     spot = {
         each.name for each in fleet.instances() if each.version.instance_template.endswith("/spot")
     }
-    taken = affect(fleet.cloud, "preempt", most=2)
+    taken = apply_effect(fleet.cloud, "preempt", most=2)
     assert set(taken) < spot
     operations = fleet.clients.of(compute_v1.ZoneOperationsClient)
     told = [

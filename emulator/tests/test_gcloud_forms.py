@@ -26,7 +26,9 @@ pytestmark = MARKS
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with serve(Cloud(clock=ScaledClock(600), operation_seconds=10, check_answers=True)) as running:
+    with serve(
+        Cloud(clock=ScaledClock(600), operation_seconds=10, check_responses=True)
+    ) as running:
         yield running
 
 

@@ -10,7 +10,7 @@ from google.api_core import exceptions
 from google.cloud import compute_v1
 
 from compute_emulator import Cloud, VirtualClock
-from compute_emulator.control.instances import affect
+from compute_emulator.control.instances import apply_effect
 from emulator.tests.clients import PROJECT, REGION, Clients
 from emulator.tests.fleet import FIXED, Fleet, policy, version
 
@@ -143,7 +143,7 @@ def test_a_vm_that_dies_is_recreated_under_its_name_from_its_own_version(settled
     settled.versions(version("v1"), version("v2", fixed=1))
     settled.settle()
     settled.floor_holds = False
-    [name] = affect(settled.cloud, "kill", template="v2")
+    [name] = apply_effect(settled.cloud, "kill", template="v2")
     settled.run(15)
     assert settled.doing() == {"none": 5, "recreating": 1}
     settled.settle()
@@ -157,7 +157,7 @@ def test_a_preempted_vm_is_made_again_and_with_do_nothing_it_is_not(
     fleet = Fleet(clients, clock)
     fleet.create(size=3)
     fleet.settle()
-    affect(clients.cloud, "stop", most=1)
+    apply_effect(clients.cloud, "stop", most=1)
     fleet.run(1)
     assert fleet.doing() == {"none": 2, "recreating": 1}
     fleet.settle()
@@ -165,7 +165,7 @@ def test_a_preempted_vm_is_made_again_and_with_do_nothing_it_is_not(
         default_action_on_failure="DO_NOTHING"
     )
     fleet.patch(instance_lifecycle_policy=nothing)
-    affect(clients.cloud, "stop", most=1)
+    apply_effect(clients.cloud, "stop", most=1)
     fleet.run(100)
     assert sorted(each.instance_status for each in fleet.instances()) == [
         "RUNNING",

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from compute_emulator import Cloud, VirtualClock
-from compute_emulator.control.instances import affect
+from compute_emulator.control.instances import apply_effect
 from emulator.tests.clients import Clients
 from emulator.tests.fleet import Fleet, policy, version
 
@@ -38,7 +38,7 @@ def test_a_group_comes_to_rest_where_it_was_last_told_to_be(seed: int) -> None:
             case 2:
                 fleet.resize(chance.randrange(1, 9))
             case 3:
-                affect(fleet.cloud, chance.choice(["stop", "kill"]), most=2)
+                apply_effect(fleet.cloud, chance.choice(["stop", "kill"]), most=2)
             case 4:
                 fleet.cloud.stock_outs[f"us-central1-{chance.choice('abc')}"] = {}
             case 5:

@@ -6,7 +6,7 @@ import pytest
 from google.cloud import compute_v1
 
 from compute_emulator import VirtualClock
-from compute_emulator.control.instances import affect
+from compute_emulator.control.instances import apply_effect
 from emulator.tests.clients import PROJECT, Clients
 from emulator.tests.fleet import Fleet, version
 
@@ -57,12 +57,12 @@ def test_readiness_lost_and_found_changes_after_the_thresholds(fleet: Fleet) -> 
     fleet.serve()
     fleet.settle()
     fleet.run(60)
-    affect(fleet.cloud, "unready", most=1)
+    apply_effect(fleet.cloud, "unready", most=1)
     assert fleet.health() == {"HEALTHY": 3}
     fleet.run(11)
     assert fleet.health() == {"HEALTHY": 2, "UNHEALTHY": 1}
     assert fleet.doing() == {"none": 3}
-    affect(fleet.cloud, "ready")
+    apply_effect(fleet.cloud, "ready")
     fleet.run(11)
     assert fleet.health() == {"HEALTHY": 3}
 

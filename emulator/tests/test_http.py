@@ -30,7 +30,7 @@ CHECKS = f"{PATH}/global/healthChecks"
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with serve(Cloud(clock=ScaledClock(60), operation_seconds=2, check_answers=True)) as running:
+    with serve(Cloud(clock=ScaledClock(60), operation_seconds=2, check_responses=True)) as running:
         yield running
 
 
@@ -92,7 +92,7 @@ def test_a_post_may_stand_for_another_method(server: Server) -> None:
 def wait_for(server: Server, name: str) -> None:
     with server.cloud.lock:
         assert server.cloud.changed.wait_for(
-            lambda: not server.cloud.operations.under_way, timeout=30
+            lambda: not server.cloud.operations.busy_targets, timeout=30
         ), name
 
 

@@ -21,7 +21,7 @@ from compute_emulator import Cloud, ScaledClock, Server, serve
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with serve(Cloud(clock=ScaledClock(600), operation_seconds=5, check_answers=True)) as running:
+    with serve(Cloud(clock=ScaledClock(600), operation_seconds=5, check_responses=True)) as running:
         yield running
 
 

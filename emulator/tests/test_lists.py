@@ -27,13 +27,13 @@ CHECKS = ["amber", "blue", "coral", "denim", "ebony"]
 
 
 def get(cloud: Cloud, path: str) -> tuple[int, Any]:
-    answered = wire.answer(cloud, wire.Request("GET", PREFIX + path))
+    answered = wire.handle(cloud, wire.Request("GET", PREFIX + path))
     return answered.status, json.loads(answered.body)
 
 
 def zones(cloud: Cloud, states: dict[str, str]) -> None:
     body = json.dumps(states).encode()
-    assert dispatch.answer(cloud, wire.Request("POST", "/control/zones", body)).status == 200
+    assert dispatch.handle(cloud, wire.Request("POST", "/control/zones", body)).status == 200
 
 
 @pytest.fixture
@@ -300,7 +300,7 @@ def test_every_list_that_is_built_answers_in_its_schema_with_nothing_and_with_so
             "?filter=name:zzz",
             "?orderBy=name&returnPartialSuccess=true",
         ):
-            answered = wire.answer(clients.cloud, wire.Request("GET", f"/compute/v1/{path}{query}"))
+            answered = wire.handle(clients.cloud, wire.Request("GET", f"/compute/v1/{path}{query}"))
             assert answered.status == 200, (method.id, query, answered.body)
             asked += 1
     assert asked > 200

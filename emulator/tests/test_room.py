@@ -14,10 +14,10 @@ from google.cloud import compute_v1
 from compute_emulator import VirtualClock
 from compute_emulator.api import wire
 from compute_emulator.keys import Key
-from compute_emulator.rules.health import Answers
+from compute_emulator.rules.health import ProbeHistory
 from compute_emulator.traffic.backend_rates import weight_of
-from compute_emulator.traffic.instance_choice import Chooser
-from compute_emulator.traffic.response_profile import Profile
+from compute_emulator.traffic.instance_choice import InstanceChooser
+from compute_emulator.traffic.response_profile import ResponseProfile
 from compute_emulator.traffic.topology import Backend, Service, Vm
 from emulator.tests.clients import PROJECT, Clients
 from emulator.tests.fleet import Fleet
@@ -28,9 +28,14 @@ GROUPS = f"projects/{PROJECT}/regions/us-central1/instanceGroups/"
 
 def standing(name: str) -> Vm:
     """A VM that always takes requests, eight at once."""
-    always = Answers(0.0, (0.0,))
+    always = ProbeHistory(0.0, (0.0,))
     return Vm(
-        (hash(name), 0.0), {"name": name, "zone": "z"}, Profile(concurrency=8), True, always, always
+        (hash(name), 0.0),
+        {"name": name, "zone": "z"},
+        ResponseProfile(concurrency=8),
+        True,
+        always,
+        always,
     )
 
 
@@ -53,7 +58,7 @@ def service(*tiers: tuple[Backend, ...]) -> Service:
 
 def sent(served: Service, rate: float, seconds: float = 20.0, load: int = 0) -> Counter[str]:
     """Requests a second to each group at a steady rate, once the first burst is over."""
-    chooser, found = Chooser(Random(1)), Counter[str]()
+    chooser, found = InstanceChooser(Random(1)), Counter[str]()
     for number in range(int(rate * (seconds + 5))):
         backend = chooser.choose(served, lambda _: load, number / rate)
         assert backend is not None
@@ -131,7 +136,7 @@ def test_a_preferred_backend_is_filled_up_before_the_other_one(here: Site) -> No
 
 def call(here: Site, http: str, path: str, body: Any) -> None:
     target = f"/compute/v1/projects/{PROJECT}/{path}"
-    answered = wire.answer(here.cloud, wire.Request(http, target, json.dumps(body).encode()))
+    answered = wire.handle(here.cloud, wire.Request(http, target, json.dumps(body).encode()))
     assert answered.status == 200, answered.body
 
 

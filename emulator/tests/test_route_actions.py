@@ -18,8 +18,8 @@ from google.cloud import compute_v1
 from compute_emulator import VirtualClock
 from compute_emulator.api import wire
 from compute_emulator.control import dispatch
-from compute_emulator.traffic.instance_choice import Chooser
-from compute_emulator.traffic.response_profile import Profile
+from compute_emulator.traffic.instance_choice import InstanceChooser
+from compute_emulator.traffic.response_profile import ResponseProfile
 from compute_emulator.traffic.topology import Backend
 from emulator.tests.clients import Clients
 from emulator.tests.fleet import Fleet
@@ -38,7 +38,7 @@ def here(clients: Clients, clock: VirtualClock) -> Iterator[Site]:
 
 def answering(here: Site, *entries: dict[str, Any]) -> None:
     request = wire.Request("PUT", "/control/traffic", json.dumps(entries).encode())
-    assert dispatch.answer(here.cloud, request).status == 200
+    assert dispatch.handle(here.cloud, request).status == 200
 
 
 def act(here: Site, **members: Any) -> None:
@@ -103,21 +103,21 @@ def test_the_less_busy_of_two_gets_the_next_request_where_the_policy_says_so(
     def load(backend: Backend) -> int:
         return 5 if backend is three[0] else 0
 
-    chooser = Chooser(Random(1))
+    chooser = InstanceChooser(Random(1))
     found = [chooser.choose(served, load, float(number)) for number in range(30)]
     assert found.count(three[0]) == of_the_busy_one
     assert None not in found
 
 
 def test_latencies_are_spread_around_their_mean() -> None:
-    chance, spread = Random(1), Profile(latency_seconds=2.0, latency_spread=0.25)
+    chance, spread = Random(1), ResponseProfile(latency_seconds=2.0, latency_spread=0.25)
     found = [spread.latency(chance) for _ in range(200)]
     assert (min(found) >= 1.5, max(found) <= 2.5, max(found) - min(found) > 0.5) == (
         True,
         True,
         True,
     )
-    assert Profile(latency_seconds=2.0).latency(chance) == 2.0
+    assert ResponseProfile(latency_seconds=2.0).latency(chance) == 2.0
 
 
 def test_requests_in_flight_are_cut_off_when_their_backend_is_taken_out_of_the_service(

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute_emulator.traffic.headers import redirection
+from compute_emulator.traffic.headers import redirect_response
 from compute_emulator.traffic.http import BadMessage, Reader, Request, Response
-from compute_emulator.traffic.instance_choice import by_weights, retries, seconds
-from compute_emulator.traffic.response_profile import Profile, changed
-from compute_emulator.traffic.routing import rewritten, route
+from compute_emulator.traffic.instance_choice import choose_by_weight, seconds, should_retry
+from compute_emulator.traffic.response_profile import ResponseProfile, with_overrides
+from compute_emulator.traffic.routing import apply_rewrite, route
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(1, 40), max_size=20))
@@ -139,7 +139,7 @@ def test_a_sender_that_waits_is_told_once_to_go_on() -> None:
     reader = Reader()
     reader.feed(b"PUT / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
     assert reader.request() is None
-    assert (reader.wants_to_be_told, reader.wants_to_be_told) == (True, False)
+    assert (reader.expects_continue, reader.expects_continue) == (True, False)
 
 
 def test_of_entries_that_match_the_first_that_says_a_member_decides_it() -> None:
@@ -148,7 +148,7 @@ def test_of_entries_that_match_the_first_that_says_a_member_decides_it() -> None
         {"zone": "*-a", "latency_seconds": 9, "concurrency": 2},
         {"queue": 1},
     ]
-    found = changed(Profile(), entries, {"template": "v2-b", "zone": "r-a"})
+    found = with_overrides(ResponseProfile(), entries, {"template": "v2-b", "zone": "r-a"})
     assert (found.latency_seconds, found.concurrency, found.queue, found.error_rate) == (
         0.4,
         2,
@@ -159,7 +159,7 @@ def test_of_entries_that_match_the_first_that_says_a_member_decides_it() -> None
 
 def test_a_weight_of_nothing_gets_nothing() -> None:
     chance = Random(1)
-    assert {by_weights((("a", 0), ("b", 5), ("c", 0)), chance) for _ in range(200)} == {1}
+    assert {choose_by_weight((("a", 0), ("b", 5), ("c", 0)), chance) for _ in range(200)} == {1}
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_weight_of_nothing_gets_nothing() -> None:
 def test_only_what_the_policy_names_is_tried_again(
     conditions: list[str], status: int, failure: str, again: bool
 ) -> None:
-    assert retries({"retryConditions": conditions}, status, failure) is again
+    assert should_retry({"retryConditions": conditions}, status, failure) is again
 
 
 def test_a_duration_has_seconds_and_nanoseconds() -> None:
@@ -232,7 +232,7 @@ RULES = {
 )
 def test_templates_and_query_parameters_choose_too(target: str, service: str, onward: str) -> None:
     found = route(RULES, "h", target)
-    assert (found.service, rewritten(found, target, "h")[0]) == (service, onward)
+    assert (found.service, apply_rewrite(found, target, "h")[0]) == (service, onward)
 
 
 @pytest.mark.parametrize(
@@ -250,11 +250,11 @@ def test_a_path_rule_rewrites_what_it_matched(path: str, onward: str) -> None:
         "hostRules": [{"hosts": ["*"], "pathMatcher": "pm"}],
         "pathMatchers": [matcher],
     }
-    assert rewritten(route(url_map, "h", path), path, "h") == (onward, "h")
+    assert apply_rewrite(route(url_map, "h", path), path, "h") == (onward, "h")
 
 
 def test_a_redirect_may_change_host_prefix_and_query() -> None:
-    answer = redirection(
+    answer = redirect_response(
         {"hostRedirect": "b.example", "prefixRedirect": "/new/", "stripQuery": True},
         "/old/",
         "a",

@@ -14,7 +14,7 @@ from compute_emulator import Cloud, VirtualClock, serve
 from compute_emulator.api import batch, wire
 from compute_emulator.control import dispatch
 from compute_emulator.engine.clock import ScaledClock
-from compute_emulator.errors import Hangup
+from compute_emulator.errors import ConnectionDropped
 from emulator.tests.clients import PROJECT, Clients, backend_service, health_check, template
 
 PREFIX = f"/compute/v1/projects/{PROJECT}"
@@ -22,7 +22,7 @@ PREFIX = f"/compute/v1/projects/{PROJECT}"
 
 def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, Any]:
     """A request by hand, for what Google's client would not send."""
-    answered = dispatch.answer(
+    answered = dispatch.handle(
         cloud, wire.Request(http, path, json.dumps(body).encode() if body is not None else b"")
     )
     return answered.status, json.loads(answered.body)
@@ -252,7 +252,7 @@ def test_a_batch_answers_each_of_its_parts(cloud: Cloud) -> None:
     ]
     body = "".join(f"--cut\r\n{part}\r\n" for part in parts) + "--cut--"
     headers = {"Content-Type": 'multipart/mixed; boundary="cut"'}
-    answered = batch.answer(
+    answered = batch.handle(
         cloud, wire.Request("POST", "/batch/compute/v1", body.encode(), headers)
     )
     text = answered.body.decode()
@@ -304,8 +304,8 @@ def test_one_seed_makes_one_world() -> None:
 
 def test_a_hangup_reaches_whoever_speaks_to_the_wire_directly(cloud: Cloud) -> None:
     cloud.faults.add("drop_before")
-    with pytest.raises(Hangup):
-        wire.answer(cloud, wire.Request("GET", f"{PREFIX}/zones"))
+    with pytest.raises(ConnectionDropped):
+        wire.handle(cloud, wire.Request("GET", f"{PREFIX}/zones"))
 
 
 def test_a_template_in_use_elsewhere_is_told_by_reference_not_by_spelling(

@@ -185,5 +185,5 @@ class NotBuilt(ApiError):
         )
 
 
-class Hangup(Exception):
+class ConnectionDropped(Exception):
     """The connection ends without an answer, as after a crash or a cut line."""

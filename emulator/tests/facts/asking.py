@@ -20,7 +20,7 @@ MANAGERS = "region_instance_group_managers"
 
 def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, Any]:
     """A request by hand, for what Google's client would not send. Status and JSON."""
-    answered = wire.answer(
+    answered = wire.handle(
         cloud, wire.Request(http, path, json.dumps(body).encode() if body is not None else b"")
     )
     return answered.status, json.loads(answered.body)

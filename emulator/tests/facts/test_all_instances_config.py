@@ -9,7 +9,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from compute_emulator.control.instances import affect
+from compute_emulator.control.instances import apply_effect
 from emulator.tests.clients import PROJECT
 from emulator.tests.facts.asking import on_instances, urls
 from emulator.tests.facts.source import fact
@@ -136,7 +136,7 @@ def test_new_vms_have_the_configuration_and_repaired_ones_do_not(calm: Fleet) ->
     calm.resize(7)
     calm.settle()
     assert having(calm, "color") == [""] * 6 + ["red"]
-    affect(calm.cloud, "stop", most=7)
+    apply_effect(calm.cloud, "stop", most=7)
     calm.settle()
     assert having(calm, "color") == [""] * 6 + ["red"]
 

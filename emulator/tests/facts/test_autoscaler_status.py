@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1
 
-from compute_emulator.control.instances import affect
+from compute_emulator.control.instances import apply_effect
 from emulator.tests.clients import REGION
 from emulator.tests.facts.asking import BASE, ask, change_autoscaler, details, refusal, size_under
 from emulator.tests.facts.source import fact
@@ -81,10 +81,10 @@ def test_a_metric_without_use_is_told_and_keeps_the_size(
 @fact("API reference, statusDetails: ALL_INSTANCES_UNHEALTHY means that none is RUNNING")
 def test_all_instances_are_unhealthy_when_none_runs(three: Fleet) -> None:
     three.autoscale(min_num_replicas=3)
-    affect(three.cloud, "kill")
+    apply_effect(three.cloud, "kill")
     three.run(3)
     assert "ALL_INSTANCES_UNHEALTHY" not in details(three)
-    affect(three.cloud, "stop")
+    apply_effect(three.cloud, "stop")
     three.run(1)
     assert "ALL_INSTANCES_UNHEALTHY" in details(three)
 
@@ -166,8 +166,8 @@ def test_a_new_autoscaler_is_pending_until_it_has_decided(three: Fleet) -> None:
         "autoscalingPolicy": {"maxNumReplicas": 3},
     }
     assert ask(three.cloud, "POST", SCALERS, body)[0] == 200
-    kept = three.cloud.acting[
-        next(key for key in three.cloud.acting if key.collection == "autoscalers")
+    kept = three.cloud.controllers[
+        next(key for key in three.cloud.controllers if key.collection == "autoscalers")
     ]
     assert kept.decision is None
     assert ask(three.cloud, "GET", f"{SCALERS}/auto")[1]["status"] == "ACTIVE"

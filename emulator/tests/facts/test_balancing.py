@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1
 
-from compute_emulator.control.instances import affect
+from compute_emulator.control.instances import apply_effect
 from emulator.tests.clients import PROJECT
 from emulator.tests.facts.asking import BASE, ask, refusal
 from emulator.tests.facts.source import fact
@@ -102,7 +102,7 @@ def test_a_verdict_changes_after_its_threshold(fleet: Fleet) -> None:
     assert fleet.health() == {}
     fleet.run(2)
     assert fleet.health() == {"HEALTHY": 1}
-    affect(fleet.cloud, "unready")
+    apply_effect(fleet.cloud, "unready")
     fleet.run(9)
     assert fleet.health() == {"HEALTHY": 1}
     fleet.run(12)

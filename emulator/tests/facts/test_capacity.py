@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1
 
-from compute_emulator.control.instances import affect
-from compute_emulator.engine.capacity import Need, exceeded, stock_out
+from compute_emulator.control.instances import apply_effect
+from compute_emulator.engine.capacity import Need, exceeded_quota, stock_out_failure
 from emulator.tests.clients import PROJECT
 from emulator.tests.facts.asking import TINY, ask, on_instances, urls
 from emulator.tests.facts.source import fact
@@ -70,7 +70,7 @@ def test_a_stock_out_tells_zone_machine_accelerator_and_where_there_is_more(flee
     assumed="zonesAvailable is then empty",
 )
 def test_a_stock_out_everywhere_names_no_other_zone() -> None:
-    failure = stock_out(PROJECT, "us-central1-a", Need("n1-standard-1"))
+    failure = stock_out_failure(PROJECT, "us-central1-a", Need("n1-standard-1"))
     info = failure.details[2]["errorInfo"]["metadatas"]
     assert (info["zonesAvailable"], info["attachment"]) == ("", "")
 
@@ -106,13 +106,13 @@ def test_a_quota_tells_metric_limit_and_place(
 )
 def test_a_quota_counts_in_its_own_place() -> None:
     t4 = Need("n1-standard-4", (("nvidia-tesla-t4", 1),))
-    assert exceeded({"CPUS": 8}, "here", t4, [t4], [t4]) is None
-    assert exceeded({"CPUS": 7}, "here", t4, [t4], [t4]) == ("CPUS", 7)
-    assert exceeded({"CPUS": 8, "here/CPUS": 4}, "here", t4, [t4], [t4]) == ("CPUS", 4)
-    assert exceeded({"CPUS": 8, "there/CPUS": 4}, "here", t4, [t4], [t4]) is None
-    assert exceeded({"NVIDIA_T4_GPUS": 1}, "here", t4, [], [t4]) is None
-    assert exceeded({"GPUS_ALL_REGIONS": 1}, "here", t4, [], [t4]) == ("GPUS_ALL_REGIONS", 1)
-    assert exceeded({"GPUS_ALL_REGIONS": 0}, "here", Need("n1-standard-4"), [], []) is None
+    assert exceeded_quota({"CPUS": 8}, "here", t4, [t4], [t4]) is None
+    assert exceeded_quota({"CPUS": 7}, "here", t4, [t4], [t4]) == ("CPUS", 7)
+    assert exceeded_quota({"CPUS": 8, "here/CPUS": 4}, "here", t4, [t4], [t4]) == ("CPUS", 4)
+    assert exceeded_quota({"CPUS": 8, "there/CPUS": 4}, "here", t4, [t4], [t4]) is None
+    assert exceeded_quota({"NVIDIA_T4_GPUS": 1}, "here", t4, [], [t4]) is None
+    assert exceeded_quota({"GPUS_ALL_REGIONS": 1}, "here", t4, [], [t4]) == ("GPUS_ALL_REGIONS", 1)
+    assert exceeded_quota({"GPUS_ALL_REGIONS": 0}, "here", Need("n1-standard-4"), [], []) is None
 
 
 @fact("Documentation, machine types: how many virtual CPUs they have")
@@ -245,7 +245,7 @@ def test_the_pauses_begin_anew_with_a_recreation(fleet: Fleet) -> None:
     fleet.settle()
     before = len(fleet.errors())
     fleet.cloud.stock_outs["*"] = {}
-    affect(fleet.cloud, "stop")
+    apply_effect(fleet.cloud, "stop")
     fleet.run(30)
     assert len(fleet.errors()) - before == 2  # after 3 s, and 13 s later
 

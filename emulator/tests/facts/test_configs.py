@@ -8,7 +8,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from compute_emulator.control.instances import affect
+from compute_emulator.control.instances import apply_effect
 from emulator.tests.clients import PROJECT
 from emulator.tests.facts.asking import on_instances, urls
 from emulator.tests.facts.source import fact
@@ -172,7 +172,7 @@ def test_what_is_preserved_outlives_the_vm(calm: Fleet, cause: str) -> None:
     one = urls(calm)[0]
     write(calm, "update", config(name_of(one), role="first"))
     if cause == "repair":
-        affect(calm.cloud, "stop", name=name_of(one))
+        apply_effect(calm.cloud, "stop", name=name_of(one))
     else:
         on_instances(calm, "recreate", [one])
     calm.settle()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1
 
-from compute_emulator.control.instances import affect
+from compute_emulator.control.instances import apply_effect
 from emulator.tests.facts.asking import on_instances
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import Fleet, policy, version
@@ -147,7 +147,7 @@ def test_redistribution_takes_nobody_away_before_the_new_one_serves(fleet: Fleet
 )
 def test_the_vms_of_a_zone_that_failed_come_back_with_it(six: Fleet) -> None:
     six.cloud.stock_outs["us-central1-c"] = {}
-    assert len(affect(six.cloud, "stop", zone="us-central1-c")) == 2
+    assert len(apply_effect(six.cloud, "stop", zone="us-central1-c")) == 2
     six.run(600)
     assert six.by_version() == {"v1": 4}
     six.cloud.stock_outs.clear()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1
 
-from compute_emulator.control.instances import affect
+from compute_emulator.control.instances import apply_effect
 from compute_emulator.control.outages import bring_up, take_down
 from emulator.tests.facts.asking import on_instances, statuses, urls
 from emulator.tests.facts.source import fact
@@ -26,7 +26,7 @@ def lifecycle(**members: str) -> Any:
 )
 def test_a_vm_that_stops_by_itself_is_recreated_under_its_name(six: Fleet) -> None:
     before = {each.name: each.id for each in six.instances()}
-    [name] = affect(six.cloud, "stop", most=1)
+    [name] = apply_effect(six.cloud, "stop", most=1)
     six.run(1)
     assert six.doing() == {"none": 5, "recreating": 1}
     six.settle()
@@ -42,7 +42,7 @@ def test_a_vm_that_stops_by_itself_is_recreated_under_its_name(six: Fleet) -> No
 @pytest.mark.parametrize("effect", ["stop", "kill"])
 def test_with_do_nothing_nobody_is_repaired(six: Fleet, effect: str) -> None:
     six.patch(instance_lifecycle_policy=lifecycle(default_action_on_failure="DO_NOTHING"))
-    affect(six.cloud, effect, most=1)
+    apply_effect(six.cloud, effect, most=1)
     six.run(1000)
     assert six.doing() == {"none": 6}
 
@@ -58,7 +58,7 @@ def test_failing_checks_may_be_treated_apart_from_failing_vms(
     given = lifecycle(default_action_on_failure=default, on_failed_health_check=unhealthy)
     six.patch(instance_lifecycle_policy=given)
     before = {each.id for each in six.instances()}
-    affect(six.cloud, "kill", most=1)
+    apply_effect(six.cloud, "kill", most=1)
     six.run(200)
     assert (before != {each.id for each in six.instances()}) is repaired
 
@@ -79,7 +79,7 @@ def test_a_vm_that_never_gets_healthy_is_left_alone_during_its_initial_delay(fle
 def test_a_healthy_answer_ends_the_initial_delay(fleet: Fleet) -> None:
     fleet.create(size=1, delay=3600)
     fleet.settle()
-    affect(fleet.cloud, "kill")
+    apply_effect(fleet.cloud, "kill")
     fleet.run(15)
     assert fleet.doing() == {"recreating": 1}
 
@@ -105,7 +105,7 @@ def test_the_initial_delay_begins_anew_with_every_creation(fleet: Fleet) -> None
 )
 def test_a_repair_keeps_the_version_of_the_vm(six: Fleet) -> None:
     six.versions(version("v2"), update_policy=policy(type_="OPPORTUNISTIC"))
-    affect(six.cloud, "stop", most=1)
+    apply_effect(six.cloud, "stop", most=1)
     six.settle()
     assert six.by_version() == {"v1": 6}
 
@@ -116,7 +116,7 @@ def test_a_repair_may_take_the_newest_version(six: Fleet) -> None:
     six.versions(
         version("v2"), update_policy=policy(type_="OPPORTUNISTIC"), instance_lifecycle_policy=given
     )
-    affect(six.cloud, "stop", most=1)
+    apply_effect(six.cloud, "stop", most=1)
     six.settle()
     assert six.by_version() == {"v1": 5, "v2": 1}
 
@@ -129,7 +129,7 @@ def test_repairs_are_outside_the_budget(six: Fleet) -> None:
     given = lifecycle(force_update_on_repair="YES")
     six.cloud.set_behaviours([{"template": "v2", "boot_seconds": 300}])
     six.versions(version("v2"), update_policy=policy(3, 0), instance_lifecycle_policy=given)
-    affect(six.cloud, "stop", template="v1", most=3)
+    apply_effect(six.cloud, "stop", template="v1", most=3)
     six.run(1)
     assert six.doing()["recreating"] == 3
     again = [each for each in six.instances() if each.current_action == "RECREATING"]
@@ -141,7 +141,7 @@ def test_repairs_are_outside_the_budget(six: Fleet) -> None:
     assumed="a check that fails everywhere recreates every VM at once",
 )
 def test_a_check_that_fails_on_all_vms_recreates_them_all(six: Fleet) -> None:
-    affect(six.cloud, "kill")
+    apply_effect(six.cloud, "kill")
     six.run(15)
     assert six.doing() == {"recreating": 6}
 
@@ -149,7 +149,7 @@ def test_a_check_that_fails_on_all_vms_recreates_them_all(six: Fleet) -> None:
 @fact("API reference, maxUnavailable: unhealthy VMs use up the budget of an update")
 def test_an_update_waits_for_the_repair_of_others(six: Fleet) -> None:
     six.cloud.set_behaviours([{"boot_seconds": 200}])
-    affect(six.cloud, "stop", most=3)
+    apply_effect(six.cloud, "stop", most=3)
     six.run(1)
     six.versions(version("v2"), update_policy=policy(0, 3))
     six.run(60)
@@ -173,7 +173,7 @@ def test_a_preempted_spot_vm_is_stopped_or_deleted_and_then_recreated(
     given = lifecycle(default_action_on_failure="DO_NOTHING")
     fleet.create(size=3, versions=[version("spot")], instance_lifecycle_policy=given)
     fleet.settle()
-    [name] = affect(fleet.cloud, "stop", most=1)
+    [name] = apply_effect(fleet.cloud, "stop", most=1)
     assert statuses(fleet)[name] == (left, "NONE")
     fleet.patch(instance_lifecycle_policy=lifecycle(default_action_on_failure="REPAIR"))
     fleet.settle()
@@ -183,7 +183,7 @@ def test_a_preempted_spot_vm_is_stopped_or_deleted_and_then_recreated(
 @fact("Documentation, Spot VMs: no capacity, no VM; the group goes on trying")
 def test_a_preempted_vm_comes_back_when_there_is_capacity_again(six: Fleet) -> None:
     six.cloud.stock_outs["us-central1"] = {}
-    affect(six.cloud, "stop", most=2)
+    apply_effect(six.cloud, "stop", most=2)
     six.run(600)
     assert six.doing() == {"none": 4, "recreating": 2}
     del six.cloud.stock_outs["us-central1"]
@@ -198,7 +198,7 @@ def test_a_preempted_vm_comes_back_when_there_is_capacity_again(six: Fleet) -> N
 def test_a_repair_does_not_drain(six: Fleet) -> None:
     six.serve(drain=300)
     six.run(30)
-    affect(six.cloud, "kill", most=1)
+    apply_effect(six.cloud, "kill", most=1)
     six.run(30)
     assert [
         each.instance_status for each in six.instances() if each.current_action == "RECREATING"
@@ -212,7 +212,7 @@ def test_an_abandoned_vm_is_not_repaired(six: Fleet) -> None:
     on_instances(six, "abandon", one)
     six.settle()
     assert one[0] not in urls(six)
-    affect(six.cloud, "stop")
+    apply_effect(six.cloud, "stop")
     six.settle()
     assert len(urls(six)) == 5
 
@@ -248,7 +248,7 @@ def test_a_repair_stays_in_a_zone_that_has_capacity(six: Fleet) -> None:
         allow_changing_zone="YES"
     )
     six.patch(instance_lifecycle_policy=LIFECYCLE(on_repair=on_repair))
-    affect(six.cloud, "stop", zone="us-central1-c")
+    apply_effect(six.cloud, "stop", zone="us-central1-c")
     six.settle()
     assert six.zones() == {"a": 2, "b": 2, "c": 2}
     take_down(six.cloud, "us-central1-c")

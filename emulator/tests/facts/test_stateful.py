@@ -8,7 +8,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from compute_emulator.control.instances import affect
+from compute_emulator.control.instances import apply_effect
 from emulator.tests.clients import PROJECT
 from emulator.tests.facts.asking import TINY, ask, on_instances, refusal, urls
 from emulator.tests.facts.source import fact
@@ -58,7 +58,7 @@ def test_disk_and_address_outlive_the_vm(stateful: Fleet, cause: str) -> None:
     if cause == "recreate":
         on_instances(stateful, "recreate", [url])
     elif cause == "repair":
-        affect(stateful.cloud, "stop", name=url.rpartition("/")[2])
+        apply_effect(stateful.cloud, "stop", name=url.rpartition("/")[2])
     else:
         stateful.versions(version("v2"))
         on_instances(stateful, "apply_updates_to", [url], minimal_action="REPLACE")

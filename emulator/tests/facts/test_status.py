@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1
 
-from compute_emulator.control.instances import affect
+from compute_emulator.control.instances import apply_effect
 from emulator.tests.clients import PROJECT, REGION
 from emulator.tests.facts.asking import TINY, ask, on_instances, urls
 from emulator.tests.facts.source import fact
@@ -224,8 +224,8 @@ def test_the_health_of_an_instance_is_that_of_the_groups_check(fleet: Fleet) -> 
 def test_an_app_that_answers_badly_is_told_from_one_that_does_not_answer(six: Fleet) -> None:
     six.serve(check="alive")  # the balancer asks what the group asks: both see readiness
     six.patch(instance_lifecycle_policy={"default_action_on_failure": "DO_NOTHING"})
-    affect(six.cloud, "unready", most=2)
-    affect(six.cloud, "kill", most=1)
+    apply_effect(six.cloud, "unready", most=2)
+    apply_effect(six.cloud, "kill", most=1)
     six.run(60)
     states = Counter(each.instance_health[0].detailed_health_state for each in six.instances())
     assert states == {"HEALTHY": 4, "UNHEALTHY": 1, "TIMEOUT": 1}

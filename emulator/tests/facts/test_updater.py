@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1
 
-from compute_emulator.control.instances import affect
+from compute_emulator.control.instances import apply_effect
 from emulator.tests.clients import PROJECT
 from emulator.tests.facts.asking import on_instances, urls
 from emulator.tests.facts.source import fact
@@ -336,7 +336,7 @@ def test_a_canary_in_percent_grows_with_the_group(fleet: Fleet) -> None:
 )
 def test_a_vm_that_turned_unhealthy_uses_up_the_budget(six: Fleet) -> None:
     six.patch(auto_healing_policies=[], instance_lifecycle_policy=DO_NOTHING)
-    affect(six.cloud, "kill", most=3)
+    apply_effect(six.cloud, "kill", most=3)
     six.run(30)
     healthy = {
         e.name for e in six.instances() if e.instance_health[0].detailed_health_state == "HEALTHY"

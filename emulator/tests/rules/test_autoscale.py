@@ -56,7 +56,7 @@ def test_scale_out_is_immediate_and_scale_in_waits_for_the_stabilisation_window(
     assert out.size == 5
     calm = decide(CPU, idle(5), 5, out.history, T0 + 100)
     assert calm.size == 5
-    assert calm.look_at == T0 + 700
+    assert calm.recheck_at == T0 + 700
     assert decide(CPU, idle(5), 5, calm.history, T0 + 699).size == 5
     assert decide(CPU, idle(5), 5, calm.history, T0 + 700).size == 1
 
@@ -100,7 +100,7 @@ def test_scale_in_control_lets_the_group_down_by_steps() -> None:
         CPU, stabilization_seconds=0, scale_in_limit=Size(fixed=2), scale_in_seconds=300
     )
     first = decide(policy, idle(9), 9, History(), T0)
-    assert (first.size, first.look_at) == (7, T0 + 300)
+    assert (first.size, first.recheck_at) == (7, T0 + 300)
     soon = decide(policy, idle(7), 7, first.history, T0 + 299)
     assert soon.size == 7
     assert decide(policy, idle(7), 7, soon.history, T0 + 300).size == 5
@@ -111,7 +111,7 @@ def test_scale_in_control_of_zero_holds_the_group_and_costs_no_more_looks() -> N
         CPU, stabilization_seconds=0, scale_in_limit=Size(fixed=0), scale_in_seconds=300
     )
     held = decide(policy, idle(9), 9, History(), T0)
-    assert (held.size, held.look_at) == (9, None)
+    assert (held.size, held.recheck_at) == (9, None)
 
 
 def test_vms_that_still_initialise_say_nothing_and_the_size_is_kept() -> None:
@@ -153,9 +153,13 @@ def test_a_schedule_lifts_the_group_for_its_duration_and_wakes_the_autoscaler_at
         schedules=(Schedule("lunch", "30 12 * * *", 3600, required=4),),
     )
     before = decide(policy, idle(1), 1, History(), T0)
-    assert (before.size, before.look_at, before.schedules["lunch"].state) == (1, T0 + 1800, "READY")
+    assert (before.size, before.recheck_at, before.schedules["lunch"].state) == (
+        1,
+        T0 + 1800,
+        "READY",
+    )
     during = decide(policy, idle(1), 1, before.history, T0 + 1800)
-    assert (during.size, during.look_at, during.schedules["lunch"].state) == (
+    assert (during.size, during.recheck_at, during.schedules["lunch"].state) == (
         4,
         T0 + 5400,
         "ACTIVE",
@@ -165,4 +169,4 @@ def test_a_schedule_lifts_the_group_for_its_duration_and_wakes_the_autoscaler_at
 
 def test_a_steady_group_needs_no_further_look() -> None:
     decision: Decision = decide(CPU, Measured(2, cpu=0.55), 2, History(), T0)
-    assert (decision.size, decision.look_at) == (2, None)
+    assert (decision.size, decision.recheck_at) == (2, None)

@@ -1,21 +1,21 @@
 from __future__ import annotations
 
 from compute_emulator.rules.health import (
-    Answers,
     Check,
-    judged,
+    ProbeHistory,
+    changes_from_now,
     next_change,
-    turn_now,
+    verdict_and_history,
     verdict_at,
-    verdicts,
+    verdict_changes,
 )
 
 FIVE = Check(interval_seconds=5, healthy_threshold=2, unhealthy_threshold=3)
 
 
 def test_a_vm_is_unknown_then_unhealthy_until_it_answers_often_enough() -> None:
-    answers = Answers(since=100.0, turns=(130.0,))
-    assert list(verdicts(answers, FIVE)) == [
+    answers = ProbeHistory(since=100.0, turns=(130.0,))
+    assert list(verdict_changes(answers, FIVE)) == [
         (100.0, "UNKNOWN"),
         (115.0, "UNHEALTHY"),
         (135.0, "HEALTHY"),
@@ -30,34 +30,37 @@ def test_a_vm_is_unknown_then_unhealthy_until_it_answers_often_enough() -> None:
 
 
 def test_a_quick_start_goes_from_unknown_to_healthy() -> None:
-    assert list(verdicts(Answers(0.0, (1.0,)), FIVE)) == [(0.0, "UNKNOWN"), (10.0, "HEALTHY")]
+    assert list(verdict_changes(ProbeHistory(0.0, (1.0,)), FIVE)) == [
+        (0.0, "UNKNOWN"),
+        (10.0, "HEALTHY"),
+    ]
 
 
 def test_a_failure_shorter_than_the_threshold_changes_nothing() -> None:
-    answers = Answers(0.0, turns=(1.0, 101.0, 109.0))
-    assert list(verdicts(answers, FIVE)) == [(0.0, "UNKNOWN"), (10.0, "HEALTHY")]
+    answers = ProbeHistory(0.0, turns=(1.0, 101.0, 109.0))
+    assert list(verdict_changes(answers, FIVE)) == [(0.0, "UNKNOWN"), (10.0, "HEALTHY")]
 
 
 def test_a_vm_that_dies_is_unhealthy_after_the_threshold_of_failed_probes() -> None:
-    answers = Answers(0.0, turns=(1.0, 101.0))
-    assert list(verdicts(answers, FIVE))[-1] == (115.0, "UNHEALTHY")
-    assert judged(answers, FIVE, 500.0) == ("UNHEALTHY", True)
-    assert judged(answers, FIVE, 9.0) == ("UNKNOWN", False)
+    answers = ProbeHistory(0.0, turns=(1.0, 101.0))
+    assert list(verdict_changes(answers, FIVE))[-1] == (115.0, "UNHEALTHY")
+    assert verdict_and_history(answers, FIVE, 500.0) == ("UNHEALTHY", True)
+    assert verdict_and_history(answers, FIVE, 9.0) == ("UNKNOWN", False)
 
 
 def test_the_next_change_is_known_in_advance_and_there_is_none_when_all_is_said() -> None:
-    answers = Answers(0.0, turns=(1.0,))
+    answers = ProbeHistory(0.0, turns=(1.0,))
     assert next_change(answers, FIVE, 3.0) == 10.0
     assert next_change(answers, FIVE, 10.0) is None
 
 
 def test_what_is_decided_now_replaces_the_future_and_keeps_the_past() -> None:
-    assert turn_now((10.0, 50.0), is_good=False, now=20.0) == (10.0, 20.0)
-    assert turn_now((10.0, 50.0), is_good=True, now=20.0) == (10.0,)
-    assert turn_now((10.0, 50.0), is_good=True, now=60.0) == (10.0, 50.0, 60.0)
+    assert changes_from_now((10.0, 50.0), is_good=False, now=20.0) == (10.0, 20.0)
+    assert changes_from_now((10.0, 50.0), is_good=True, now=20.0) == (10.0,)
+    assert changes_from_now((10.0, 50.0), is_good=True, now=60.0) == (10.0, 50.0, 60.0)
 
 
 def test_a_turn_at_the_moment_of_a_verdict_does_not_unmake_it() -> None:
     check = Check(interval_seconds=5.0, healthy_threshold=2, unhealthy_threshold=2)
-    assert judged(Answers(0.0, (10.0, 15.0)), check, 15.0) == ("HEALTHY", True)
-    assert judged(Answers(0.0, (10.0, 15.0)), check, 20.0) == ("UNHEALTHY", True)
+    assert verdict_and_history(ProbeHistory(0.0, (10.0, 15.0)), check, 15.0) == ("HEALTHY", True)
+    assert verdict_and_history(ProbeHistory(0.0, (10.0, 15.0)), check, 20.0) == ("UNHEALTHY", True)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from compute_emulator.rules.schedules import Schedule, schedule_problem, standing
+from compute_emulator.rules.schedules import Schedule, schedule_problem, schedule_status
 
 
 def at(text: str) -> float:
@@ -13,28 +13,32 @@ def at(text: str) -> float:
 
 def test_a_schedule_is_in_force_from_its_start_for_its_duration() -> None:
     workday = Schedule("work", "0 8 * * Mon-Fri", 36_000, 5, "Europe/Berlin")
-    assert standing(workday, at("2026-01-05T06:59:59")).state == "READY"
-    morning = standing(workday, at("2026-01-05T07:00:00"))
+    assert schedule_status(workday, at("2026-01-05T06:59:59")).state == "READY"
+    morning = schedule_status(workday, at("2026-01-05T07:00:00"))
     assert (morning.state, morning.changes_at) == ("ACTIVE", at("2026-01-05T17:00:00"))
-    assert standing(workday, at("2026-01-05T17:00:00")).state == "READY"
-    assert standing(workday, at("2026-01-10T09:00:00")).next_start == at("2026-01-12T07:00:00")
+    assert schedule_status(workday, at("2026-01-05T17:00:00")).state == "READY"
+    assert schedule_status(workday, at("2026-01-10T09:00:00")).next_start == at(
+        "2026-01-12T07:00:00"
+    )
 
 
 def test_a_time_zone_moves_with_summer_time() -> None:
     schedule = Schedule("s", "0 8 * * *", 3600, 1, "Europe/Berlin")
-    assert standing(schedule, at("2026-07-01T00:00:00")).next_start == at("2026-07-01T06:00:00")
+    assert schedule_status(schedule, at("2026-07-01T00:00:00")).next_start == at(
+        "2026-07-01T06:00:00"
+    )
 
 
 def test_a_year_bounds_the_schedule_and_then_it_is_obsolete() -> None:
     once = Schedule("once", "0 0 1 6 * 2026-2027", 600, 1)
-    assert standing(once, at("2026-07-01T00:00:00")).next_start == at("2027-06-01T00:00:00")
-    assert standing(once, at("2027-06-01T00:05:00")).state == "ACTIVE"
-    assert standing(once, at("2027-06-01T00:10:00")).state == "OBSOLETE"
+    assert schedule_status(once, at("2026-07-01T00:00:00")).next_start == at("2027-06-01T00:00:00")
+    assert schedule_status(once, at("2027-06-01T00:05:00")).state == "ACTIVE"
+    assert schedule_status(once, at("2027-06-01T00:10:00")).state == "OBSOLETE"
 
 
 def test_a_disabled_schedule_asks_for_nothing() -> None:
     assert (
-        standing(
+        schedule_status(
             Schedule("s", "* * * * *", 600, 1, is_disabled=True), at("2026-01-01T00:00:00")
         ).state
         == "DISABLED"

@@ -263,7 +263,7 @@ def test_an_unhealthy_vm_is_repaired_only_after_the_initial_delay() -> None:
     group.settle(is_healthy=lambda member: False)
     outcome = group.look()
     assert outcome.steps == ()
-    assert outcome.look_at == 300.0
+    assert outcome.recheck_at == 300.0
     group.now = 300.0
     steps = group.look().steps
     assert [type(step) for step in steps] == [Recreate] * 6

@@ -57,7 +57,7 @@ class Group:
         if any(isinstance(step, Create) for step in outcome.steps):
             counted = [m for m in self.members.values() if not m.is_leaving or m.is_replaced]
             cap = self.intent.target_size + max(
-                self.intent.max_surge, sum(m.is_moving_in for m in counted)
+                self.intent.max_surge, sum(m.is_rebalancing for m in counted)
             )
             assert len(counted) <= cap, outcome.why
         again = plan(
@@ -80,7 +80,7 @@ class Group:
                     step.revision,
                     "CREATING",
                     is_running=False,
-                    is_moving_in=step.is_move,
+                    is_rebalancing=step.is_move,
                     created_at=self.now,
                 )
             case Delete() if self.members[step.name].is_stranded:
@@ -123,10 +123,12 @@ class Group:
                 health="UNKNOWN",
                 was_healthy=False,
                 running_since=self.now,
-                is_moving_in=member.is_moving_in and self.has_check,
+                is_rebalancing=member.is_rebalancing and self.has_check,
             )
         elif member.action == "VERIFYING" and healthy:
-            self.change(name, action="NONE", health="HEALTHY", was_healthy=True, is_moving_in=False)
+            self.change(
+                name, action="NONE", health="HEALTHY", was_healthy=True, is_rebalancing=False
+            )
         elif member.action == "VERIFYING":
             self.change(name, health="UNHEALTHY")
 

@@ -17,7 +17,7 @@ import requests
 from requests.adapters import BaseAdapter
 
 from compute_emulator.api.wire import Request, Response
-from compute_emulator.errors import Hangup
+from compute_emulator.errors import ConnectionDropped
 from infra.clock import Clock
 from infra.compute.calls import Calls
 from infra.compute.client import Compute
@@ -46,7 +46,7 @@ class LineAdapter(BaseAdapter):
                     body.encode() if isinstance(body, str) else body,
                 )
             )
-        except Hangup as cut:
+        except ConnectionDropped as cut:
             raise requests.ConnectionError(
                 f"connection ended without an answer ({cut})", request=request
             ) from cut
@@ -74,7 +74,7 @@ class _Teacher(LineAdapter):
 
     def _see(self, request: Request) -> Response:
         self.seen = request
-        raise Hangup("learnt")
+        raise ConnectionDropped("learnt")
 
 
 _TEACHER = _Teacher()
@@ -113,7 +113,7 @@ class FastCalls:
         body = orjson.dumps(fields[body_field]) if body_field else b""
         try:
             answered = self._line(Request(http, target, body))
-        except Hangup as cut:
+        except ConnectionDropped as cut:
             raise Retry(BACK_OFF_SECONDS, f"no answer to {method} on {row.service}: {cut}") from cut
         try:
             found = orjson.loads(answered.body)

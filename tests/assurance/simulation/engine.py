@@ -29,7 +29,7 @@ from compute_emulator import Cloud
 from compute_emulator import VirtualClock as CloudClock
 from compute_emulator.api import discovery, wire
 from compute_emulator.engine import regions
-from compute_emulator.errors import Hangup
+from compute_emulator.errors import ConnectionDropped
 from handlers import release, wakeup
 from infra.bus.embedded import EmbeddedBus
 from infra.compute.errors import ComputeError
@@ -418,7 +418,7 @@ class Simulation:
         if not fault and _is_wait(method):
             self._wait_for(_asked(request.http, request.target)[1])
         if kind == "stale" and fault:
-            return self._stale(request, fault.seconds) or wire.answer(self.cloud, request)
+            return self._stale(request, fault.seconds) or wire.handle(self.cloud, request)
         if kind == "error" and fault:
             status, reason = ERRORS[fault.code]
             faults.add("error", method.id, times=1, status=status, reason=reason)
@@ -432,7 +432,7 @@ class Simulation:
             )
         elif kind == "operation_never":
             faults.add("operation_never_ends", method.id, times=1)
-        answered = wire.answer(self.cloud, request)
+        answered = wire.handle(self.cloud, request)
         faults.clear()
         if kind == "garbled":
             return wire.Response(200, b"<html>not what you wanted")
@@ -525,7 +525,7 @@ def _is_tick(event: Any) -> bool:
 
 
 def _no_answer(name: str) -> Exception:
-    return Hangup(name) if name.startswith("compute.") else Unavailable(f"no answer to {name}")
+    return ConnectionDropped(name) if name.startswith("compute.") else Unavailable(f"no answer to {name}")
 
 
 def quiet_logs() -> Callable[[], None]:

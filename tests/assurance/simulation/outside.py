@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from compute_emulator.api.wire import Request, answer
-from compute_emulator.control.instances import affect
+from compute_emulator.api.wire import Request, handle
+from compute_emulator.control.instances import apply_effect
 from compute_emulator.keys import Key
 from tests.assurance.simulation.engine import Simulation
 from tests.assurance.simulation.rules import Rules
@@ -68,7 +68,7 @@ class Outside:
             case "zone_loss":
                 self.rules.excused |= {*self.rules.models}
                 self.cloud.stock_outs[zone] = {}
-                affect(self.cloud, "stop", zone=zone)
+                apply_effect(self.cloud, "stop", zone=zone)
             case "zone_back":
                 self.cloud.stock_outs.pop(zone, None)
             case "capacity":
@@ -77,10 +77,10 @@ class Outside:
                 self.cloud.load["tiny-blue"] = {"cpu": 0.05 + 0.13 * int(fault.code or 0)}
             case "preempt":
                 self.rules.excused |= {*self.rules.models}
-                affect(self.cloud, "stop", most=fault.times)
+                apply_effect(self.cloud, "stop", most=fault.times)
             case "sicken":
                 self.rules.excused |= {*self.rules.models}
-                affect(self.cloud, "unready", most=fault.times)
+                apply_effect(self.cloud, "unready", most=fault.times)
             case "slow_operations":
                 self.cloud.operations.seconds = fault.seconds
             case "operator":
@@ -113,6 +113,6 @@ class Outside:
 
     def _ask(self, http: str, path: str, body: Any) -> int:
         data = json.dumps(body).encode() if body is not None else b""
-        answered = answer(self.cloud, Request(http, f"/compute/v1/projects/demo/{path}", data))
+        answered = handle(self.cloud, Request(http, f"/compute/v1/projects/demo/{path}", data))
         self.simulation.note(f"somebody: {http} {path}: {answered.status}")
         return answered.status

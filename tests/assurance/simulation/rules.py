@@ -133,7 +133,7 @@ class Rules:
             release for release in (stable, candidate, desired, document["previous"]) if release
         ]
         phase = document["rollout"]["phase"]["name"]
-        members = group.machines.values()
+        members = group.instances.values()
         live = {
             _last(machine.revision.template)
             for machine in members
@@ -177,7 +177,7 @@ class Rules:
         ]
         serving = [
             machine
-            for machine in group.machines.values()
+            for machine in group.instances.values()
             if _is_serving(machine, checks, group.check())
         ]
         healthy, steady = len(serving), sum(machine.action == "NONE" for machine in serving)

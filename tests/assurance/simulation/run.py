@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from compute_emulator.control.instances import affect
+from compute_emulator.control.instances import apply_effect
 from infra.store.sqlite import SqliteStore
 from tests.assurance.simulation import oracles
 from tests.assurance.simulation.engine import BEHAVIOUR, Simulation, quiet_logs
@@ -259,7 +259,7 @@ class Story:
         for where, operation in list(self.cloud.operations.table.items()):
             if operation["status"] != "DONE":
                 self.cloud.operations.finish(where)
-        affect(self.cloud, "revive")
+        apply_effect(self.cloud, "revive")
 
     def _be_quiet(self) -> None:
         simulation = self.simulation

@@ -12,12 +12,12 @@ from http.client import responses
 
 from compute_emulator.api import wire
 from compute_emulator.engine.cloud import Cloud
-from compute_emulator.errors import BadRequest, Hangup, Unavailable
+from compute_emulator.errors import BadRequest, ConnectionDropped, Unavailable
 
 BOUNDARY = "batch_stand_in"
 
 
-def answer(cloud: Cloud, request: wire.Request) -> wire.Response:
+def handle(cloud: Cloud, request: wire.Request) -> wire.Response:
     """Each part is answered by itself, in order; one that fails does not fail the others."""
     headers = {name.lower(): value for name, value in request.headers.items()}
     content_type = headers.get("content-type", "")
@@ -25,12 +25,14 @@ def answer(cloud: Cloud, request: wire.Request) -> wire.Response:
         f"Content-Type: {content_type}\r\n\r\n".encode() + request.body
     )
     if not whole.is_multipart():
-        return wire.refusal(BadRequest("A batch must be multipart/mixed."))
+        return wire.error_response(BadRequest("A batch must be multipart/mixed."))
     answered = [
-        (part, _answer(cloud, part)) for part in whole.get_payload() if isinstance(part, Message)
+        (part, _handle_part(cloud, part))
+        for part in whole.get_payload()
+        if isinstance(part, Message)
     ]
     parts = [
-        f"--{BOUNDARY}\r\n".encode() + _written(part, response) + b"\r\n"
+        f"--{BOUNDARY}\r\n".encode() + _encode_part(part, response) + b"\r\n"
         for part, response in answered
     ]
     return wire.Response(
@@ -41,20 +43,22 @@ def answer(cloud: Cloud, request: wire.Request) -> wire.Response:
     )
 
 
-def _answer(cloud: Cloud, part: Message) -> wire.Response:
+def _handle_part(cloud: Cloud, part: Message) -> wire.Response:
     try:
-        request = _request(part)
+        request = _parse_part(part)
     except ValueError:
-        return wire.refusal(
+        return wire.error_response(
             BadRequest("A part of a batch must be an HTTP request: GET /compute/v1/... HTTP/1.1")
         )
     try:
-        return wire.answer(cloud, request)
-    except Hangup:
-        return wire.refusal(Unavailable("The connection of this part ended without an answer."))
+        return wire.handle(cloud, request)
+    except ConnectionDropped:
+        return wire.error_response(
+            Unavailable("The connection of this part ended without an answer.")
+        )
 
 
-def _written(part: Message, response: wire.Response) -> bytes:
+def _encode_part(part: Message, response: wire.Response) -> bytes:
     content_id = str(part.get("Content-ID", "")).strip("<>")
     head = (
         f"Content-Type: application/http\r\nContent-ID: <response-{content_id}>\r\n\r\n"
@@ -64,7 +68,7 @@ def _written(part: Message, response: wire.Response) -> bytes:
     return head.encode() + response.body
 
 
-def _request(part: Message) -> wire.Request:
+def _parse_part(part: Message) -> wire.Request:
     payload = part.get_payload(decode=True)
     raw = payload if isinstance(payload, bytes) else b""
     line, _, rest = raw.lstrip().partition(b"\n")

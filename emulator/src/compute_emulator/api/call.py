@@ -88,7 +88,7 @@ class Call:
         self.cloud.ready(self.key)
         return resource
 
-    def known_place(self) -> None:
+    def require_known_scope(self) -> None:
         """Raises `NotFound` for a region or zone that is not."""
         place, _, name = self.scope.partition("/")
         regions = self.cloud.regions

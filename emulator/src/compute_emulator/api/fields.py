@@ -10,7 +10,7 @@ from typing import Any
 from compute_emulator.api.discovery import document
 from compute_emulator.errors import Invalid, JsonObject
 
-Wanted = dict[str, Any]
+FieldMask = dict[str, Any]
 
 
 def select(body: JsonObject, expression: str, schema: str | None = None) -> JsonObject:
@@ -23,7 +23,7 @@ def select(body: JsonObject, expression: str, schema: str | None = None) -> Json
     return chosen
 
 
-def _check(raw: dict[str, Any], wanted: Wanted, expression: str) -> None:
+def _check(raw: dict[str, Any], wanted: FieldMask, expression: str) -> None:
     if "$ref" in raw:
         raw = document()["schemas"][raw["$ref"]]
     if raw.get("type") == "array":
@@ -43,7 +43,7 @@ def _check(raw: dict[str, Any], wanted: Wanted, expression: str) -> None:
             _check(each, inner, expression)
 
 
-def _choose(value: Any, wanted: Wanted) -> Any:
+def _choose(value: Any, wanted: FieldMask) -> Any:
     if not wanted:
         return value
     if isinstance(value, list):
@@ -61,20 +61,20 @@ def _choose(value: Any, wanted: Wanted) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _read(expression: str) -> Wanted:
+def _read(expression: str) -> FieldMask:
     wanted, rest = _members(expression)
     if rest:
         raise Invalid("fields", expression, "Invalid field selection.")
     return wanted
 
 
-def _members(text: str) -> tuple[Wanted, str]:
+def _members(text: str) -> tuple[FieldMask, str]:
     """Members up to a closing bracket or the end, and what follows."""
-    wanted: Wanted = {}
+    wanted: FieldMask = {}
     while text and text[0] != ")":
         end = next((at for at, sign in enumerate(text) if sign in ",()/"), len(text))
         name, text = text[:end], text[end:]
-        inner: Wanted = {}
+        inner: FieldMask = {}
         if text[:1] == "/":
             one, text = _path(text[1:])
             inner = one
@@ -85,7 +85,7 @@ def _members(text: str) -> tuple[Wanted, str]:
     return wanted, text
 
 
-def _bracketed(text: str) -> tuple[Wanted, str]:
+def _bracketed(text: str) -> tuple[FieldMask, str]:
     """What stands in brackets, and what follows them. Raises `Invalid` when they are not closed."""
     inner, rest = _members(text[1:])
     if rest[:1] != ")":
@@ -93,7 +93,7 @@ def _bracketed(text: str) -> tuple[Wanted, str]:
     return inner, rest[1:]
 
 
-def _path(text: str) -> tuple[Wanted, str]:
+def _path(text: str) -> tuple[FieldMask, str]:
     """The rest of `a/b/c` or `a/b(c,d)`: one chain of members, and what follows."""
     end = next((at for at, sign in enumerate(text) if sign in ",()/"), len(text))
     name, text = text[:end], text[end:]

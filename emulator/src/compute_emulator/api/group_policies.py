@@ -141,7 +141,7 @@ def _overrides(resource: JsonObject, group: Group | None) -> None:
     for config in group.configs.values():
         check_apart(
             dict(overrides.metadata),
-            config.preserved,
+            config.preserved_state,
             "resource.allInstancesConfig.properties.metadata",
         )
 

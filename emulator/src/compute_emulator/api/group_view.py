@@ -10,7 +10,7 @@ from compute_emulator.engine import per_instance_configs
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.group_intent import RESERVES, healing_policy, size_of
 from compute_emulator.engine.groups import CARRIED, Group, group_at
-from compute_emulator.engine.managed_instance import Machine
+from compute_emulator.engine.managed_instance import ManagedInstance
 from compute_emulator.errors import JsonObject
 from compute_emulator.rules.health import Check
 from compute_emulator.rules.sizes import rounded_up, split
@@ -50,7 +50,7 @@ def manager(cloud: Cloud, resource: JsonObject) -> JsonObject:
     if group.instance_group.get("namedPorts"):
         shown["namedPorts"] = group.instance_group["namedPorts"]
     members = group.members()
-    doing = Counter(machine.action for machine in group.machines.values())
+    doing = Counter(instance.action for instance in group.instances.values())
     shown["currentActions"] = {name: doing.get(action, 0) for name, action in ACTION_NAMES}
     shown |= {name: resource.get(name, 0) for name in RESERVES}
     shown["status"] = {
@@ -67,7 +67,7 @@ def manager(cloud: Cloud, resource: JsonObject) -> JsonObject:
 def _configured(group: Group) -> JsonObject:
     """Whether every VM has the all-instances configuration, and since when that is what it is."""
     effective = all(
-        machine.revision.overrides == group.overrides for machine in group.machines.values()
+        instance.revision.overrides == group.overrides for instance in group.instances.values()
     )
     return {"effective": effective} | (
         {"currentRevision": group.configured_at} if group.configured_at else {}
@@ -77,7 +77,7 @@ def _configured(group: Group) -> JsonObject:
 def _stateful(resource: JsonObject, group: Group) -> JsonObject:
     policy = (resource.get("statefulPolicy") or {}).get("preservedState") or {}
     effective = all(
-        per_instance_configs.status(config, group.machines.get(name)) == "EFFECTIVE"
+        per_instance_configs.status(config, group.instances.get(name)) == "EFFECTIVE"
         for name, config in group.configs.items()
     )
     return {
@@ -102,44 +102,44 @@ def _calculated(size: JsonObject, target: int) -> JsonObject:
 def managed_instances(group: Group) -> list[JsonObject]:
     """The managed instances by name, those that are being made and those that leave included."""
     check, url = group.check(), healing_policy(group.resource).get("healthCheck")
-    return [_managed(group, group.machines[name], check, url) for name in sorted(group.machines)]
+    return [_managed(group, group.instances[name], check, url) for name in sorted(group.instances)]
 
 
 def _managed(
-    group: Group, machine: Machine, check: Check | None, check_url: str | None
+    group: Group, instance: ManagedInstance, check: Check | None, check_url: str | None
 ) -> JsonObject:
     cloud = group.cloud
     entry: JsonObject = {
-        "name": machine.name,
-        "instance": cloud.link(*machine.key),
-        "currentAction": machine.action,
-        "targetStatus": TARGET_STATUS.get(machine.action) or machine.standby or "RUNNING",
-        "version": version(machine) if machine.action not in TARGET_STATUS else {},
+        "name": instance.name,
+        "instance": cloud.link(*instance.key),
+        "currentAction": instance.action,
+        "targetStatus": TARGET_STATUS.get(instance.action) or instance.standby or "RUNNING",
+        "version": version(instance) if instance.action not in TARGET_STATUS else {},
         "lastAttempt": {},
     }
-    if machine.resource is not None:
-        entry |= {"id": machine.resource["id"], "instanceStatus": machine.status}
+    if instance.resource is not None:
+        entry |= {"id": instance.resource["id"], "instanceStatus": instance.status}
         if check_url:
             entry["instanceHealth"] = [
-                {"healthCheck": check_url, "detailedHealthState": machine.detailed_health(check)}
+                {"healthCheck": check_url, "detailedHealthState": instance.detailed_health(check)}
             ]
-    if machine.failure is not None:
-        entry["lastAttempt"] = {"errors": {"errors": [machine.failure.as_error()]}}
-    if machine.applied:
-        entry["preservedStateFromConfig"] = machine.applied
-    if machine.kept:
-        entry["preservedStateFromPolicy"] = machine.kept
-    if machine.machine_type:
-        entry["propertiesFromFlexibilityPolicy"] = {"machineType": machine.machine_type}
-    if machine.terminates_at is not None:
-        entry["scheduling"] = {"terminationTimestamp": cloud.timestamp(machine.terminates_at)}
+    if instance.failure is not None:
+        entry["lastAttempt"] = {"errors": {"errors": [instance.failure.as_error()]}}
+    if instance.applied:
+        entry["preservedStateFromConfig"] = instance.applied
+    if instance.stateful_state:
+        entry["preservedStateFromPolicy"] = instance.stateful_state
+    if instance.machine_type:
+        entry["propertiesFromFlexibilityPolicy"] = {"machineType": instance.machine_type}
+    if instance.terminates_at is not None:
+        entry["scheduling"] = {"terminationTimestamp": cloud.timestamp(instance.terminates_at)}
     return entry
 
 
-def version(machine: Machine) -> JsonObject:
+def version(instance: ManagedInstance) -> JsonObject:
     """The version a managed instance is meant to have."""
-    shown: JsonObject = {"instanceTemplate": machine.revision.template}
-    return shown | ({"name": machine.revision.name} if machine.revision.name else {})
+    shown: JsonObject = {"instanceTemplate": instance.revision.template}
+    return shown | ({"name": instance.revision.name} if instance.revision.name else {})
 
 
 def instance_group(cloud: Cloud, resource: JsonObject) -> JsonObject:
@@ -148,10 +148,10 @@ def instance_group(cloud: Cloud, resource: JsonObject) -> JsonObject:
     return resource | {"size": len(in_group(group)) if group is not None else 0}
 
 
-def in_group(group: Group) -> list[Machine]:
+def in_group(group: Group) -> list[ManagedInstance]:
     """The machines that are members of the instance group: they exist and do not leave."""
     return [
         m
-        for m in group.machines.values()
+        for m in group.instances.values()
         if m.resource is not None and m.action not in TARGET_STATUS
     ]

@@ -22,7 +22,7 @@ from requests.structures import CaseInsensitiveDict
 from compute_emulator.api import wire
 from compute_emulator.control import dispatch
 from compute_emulator.engine.cloud import Cloud
-from compute_emulator.errors import Hangup
+from compute_emulator.errors import ConnectionDropped
 
 
 class InProcessAdapter(BaseAdapter):
@@ -43,8 +43,8 @@ class InProcessAdapter(BaseAdapter):
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
         try:
-            answered = dispatch.answer(self.cloud, _as_wire(request))
-        except Hangup as cut:
+            answered = dispatch.handle(self.cloud, _as_wire(request))
+        except ConnectionDropped as cut:
             raise requests.ConnectionError(
                 f"connection ended without an answer ({cut})", request=request
             ) from cut

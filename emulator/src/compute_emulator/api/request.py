@@ -1,7 +1,7 @@
 """A request as it was meant, from what came in: HEAD, the overriding of methods, compressed bodies
 and bodies in chunks.
 
-`server` reads bodies with `received`; `control.answer` calls `arrived` on every request, so that
+`server` reads bodies with `read_body`; `control.answer` calls `normalize` on every request, so that
 all who answer see plain ones. google-api-python-client relies on it: it sends a GET whose URL is
 long as a POST with `X-HTTP-Method-Override: GET` and the query in the body."""
 
@@ -22,7 +22,7 @@ LARGEST_BODY = 64 * 2**20
 """Beyond it a body is refused, before and after it was unpacked."""
 
 
-class Garbled(BadRequest):
+class MalformedRequest(BadRequest):
     """A body of which nobody can say where it ends."""
 
 
@@ -43,28 +43,30 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def arrived(request: Request) -> Request:
+def normalize(request: Request) -> Request:
     """Raises `ApiError` for a body that cannot be unpacked or a method that is none."""
     if request.http == "HEAD":
         return replace(request, http="GET")
     if request.body and request.headers.get("content-encoding", "identity").lower() != "identity":
         request = replace(
-            request, body=_unpacked(request.body, request.headers["content-encoding"].lower())
+            request, body=_decompress(request.body, request.headers["content-encoding"].lower())
         )
     given = request.headers.get(OVERRIDE)
     return (
-        request if given is None or request.http != "POST" else _overridden(request, given.upper())
+        request
+        if given is None or request.http != "POST"
+        else _override_method(request, given.upper())
     )
 
 
-def received(stream: Stream, headers: Mapping[str, str]) -> bytes:
-    """A request's body. Raises `Garbled` when its length is none, or more than is taken."""
+def read_body(stream: Stream, headers: Mapping[str, str]) -> bytes:
+    """A request's body. Raises `MalformedRequest` when its length is none, or more than is taken."""
     if "chunked" in headers.get("transfer-encoding", "").lower():
         return b"".join(_chunks(stream))
     given = headers.get("content-length", "0").strip()
     if not (given.isascii() and given.isdigit() and len(given) < 16):
-        raise Garbled(f"Content-Length '{given}' is not a number.")
-    return _exactly(stream, int(given))
+        raise MalformedRequest(f"Content-Length '{given}' is not a number.")
+    return _read_exactly(stream, int(given))
 
 
 def _chunks(stream: Stream) -> Iterator[bytes]:
@@ -75,10 +77,10 @@ def _chunks(stream: Stream) -> Iterator[bytes]:
         try:
             size = int(line, 16)
         except ValueError as wrong:
-            raise Garbled(f"The length of a chunk is no number: {line!r}") from wrong
+            raise MalformedRequest(f"The length of a chunk is no number: {line!r}") from wrong
         total += size
         if size < 0 or total > LARGEST_BODY:
-            raise Garbled(
+            raise MalformedRequest(
                 f"A body must not be larger than {LARGEST_BODY} bytes.",
                 status=413,
                 reason="uploadTooLarge",
@@ -87,13 +89,13 @@ def _chunks(stream: Stream) -> Iterator[bytes]:
             while stream.readline(65536).strip():
                 """A trailer says nothing that is wanted."""
             return
-        yield _exactly(stream, size)
+        yield _read_exactly(stream, size)
         stream.readline(1024)
 
 
-def _exactly(stream: Stream, size: int) -> bytes:
+def _read_exactly(stream: Stream, size: int) -> bytes:
     if size > LARGEST_BODY:
-        raise Garbled(
+        raise MalformedRequest(
             f"A body must not be larger than {LARGEST_BODY} bytes.",
             status=413,
             reason="uploadTooLarge",
@@ -104,7 +106,7 @@ def _exactly(stream: Stream, size: int) -> bytes:
     return body
 
 
-def _overridden(request: Request, http: str) -> Request:
+def _override_method(request: Request, http: str) -> Request:
     """The body of a form is the query."""
     if http not in VERBS:
         raise BadRequest(f"{OVERRIDE}: '{http}' is none of {', '.join(VERBS)}.")
@@ -119,7 +121,7 @@ def _overridden(request: Request, http: str) -> Request:
     )
 
 
-def _unpacked(body: bytes, coding: str) -> bytes:
+def _decompress(body: bytes, coding: str) -> bytes:
     if coding not in ("gzip", "x-gzip"):
         raise ApiError(
             f"Content-Encoding '{coding}' is not known; gzip is.",

@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Any
 
 from compute_emulator.api import wire
-from compute_emulator.api.request import Garbled, Request, received
+from compute_emulator.api.request import MalformedRequest, Request, read_body
 from compute_emulator.control import dispatch
 from compute_emulator.engine.cloud import Cloud
-from compute_emulator.errors import BadRequest, Hangup
+from compute_emulator.errors import BadRequest, ConnectionDropped
 
 LOG = logging.getLogger("compute_emulator")
 IDLE_SECONDS = 1.0
@@ -125,22 +125,23 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         try:
             headers = {name.lower(): value for name, value in self.headers.items()}
-            response = dispatch.answer(
-                self.cloud, Request(self.command, self.path, received(self.rfile, headers), headers)
+            response = dispatch.handle(
+                self.cloud,
+                Request(self.command, self.path, read_body(self.rfile, headers), headers),
             )
-        except Hangup:
+        except ConnectionDropped:
             self.close_connection = True
             return
-        except Garbled as refused:  # where the next request would begin is not known
+        except MalformedRequest as refused:  # where the next request would begin is not known
             self.close_connection = True
-            response = wire.refusal(refused)
+            response = wire.error_response(refused)
         except ConnectionError:
             raise
         except (
             Exception
         ) as failed:  # the server must survive its own mistakes and name them to the caller
             LOG.exception("failed on %s %s", self.command, self.path)
-            response = wire.failure(failed)
+            response = wire.internal_error_response(failed)
         if response.delay_seconds and self.cloud.clock.speed:
             time.sleep(response.delay_seconds / self.cloud.clock.speed)
         self._send(response)
@@ -167,7 +168,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.protocol_version,
         )
         self._send(
-            wire.refusal(BadRequest(message or "The request cannot be read.", status=int(code)))
+            wire.error_response(
+                BadRequest(message or "The request cannot be read.", status=int(code))
+            )
         )
 
     def log_message(self, format: str, *args: object) -> None:

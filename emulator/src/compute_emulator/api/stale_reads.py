@@ -46,7 +46,7 @@ def remember(call: Call) -> None:
         del kept[next(iter(kept))]
 
 
-def aged(call: Call, fault: Fault, body: JsonObject) -> JsonObject:
+def as_before(call: Call, fault: Fault, body: JsonObject) -> JsonObject:
     """The answer to a read as a fault wants it. Raises `NotFound` for what did not exist then."""
     if call.method.verb == "get":
         known, before = _before(call, fault, call.key)
@@ -63,7 +63,7 @@ def aged(call: Call, fault: Fault, body: JsonObject) -> JsonObject:
     )
 
 
-def aged_instead(call: Call, fault: Fault, refused: ApiError) -> JsonObject:
+def deleted_as_before(call: Call, fault: Fault, refused: ApiError) -> JsonObject:
     """For a resource that is gone: what it was. Raises `refused` when that is not known."""
     known, before = _before(call, fault, call.key)
     if call.method.verb != "get" or not known or before is None:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from compute_emulator import keys
 from compute_emulator.errors import Invalid, JsonObject
-from compute_emulator.traffic.headers import redirection
-from compute_emulator.traffic.routing import Destination, rewritten, route
+from compute_emulator.traffic.headers import redirect_response
+from compute_emulator.traffic.routing import Destination, apply_rewrite, route
 
 MOST_TESTS = 100
 
@@ -37,7 +37,7 @@ def failures(url_map: JsonObject) -> list[JsonObject]:
     return [failure for test in url_map.get("tests") or [] if (failure := _failure(url_map, test))]
 
 
-def in_words(failure: JsonObject) -> str:
+def as_text(failure: JsonObject) -> str:
     """A failure as a refused map tells it."""
     expected = (
         failure.get("expectedService")
@@ -82,7 +82,7 @@ def _differing(
     if expected and keys.parse(expected) != keys.parse(found.service):
         yield from (("expectedService", expected), ("actualService", found.service))
     answer = (
-        redirection(found.redirect, found.matched, host, path)
+        redirect_response(found.redirect, found.matched, host, path)
         if found.redirect is not None
         else None
     )
@@ -95,7 +95,7 @@ def _differing(
     if answer is not None:
         url = answer.headers["location"]
     else:
-        onward, name = rewritten(found, path, host)
+        onward, name = apply_rewrite(found, path, host)
         url = f"http://{name}{onward}"
     wanted = test.get("expectedOutputUrl")
     if wanted and not _is_same(wanted, url, heeds_scheme=answer is not None):

@@ -1,6 +1,6 @@
 """From an HTTP request to an HTTP answer: URL -> method -> checks -> handler -> body.
 
-`server` and `in_process` call `answer`; neither knows anything else of the API. The order of what
+`server` and `in_process` call `handle`; neither knows anything else of the API. The order of what
 may refuse a call is the API's: unknown URL (404), not built (501), fault on demand, parameters
 (400), body (400), then the handler's own rules."""
 
@@ -35,7 +35,7 @@ from compute_emulator.engine.cloud import Cloud
 from compute_emulator.errors import (
     ApiError,
     BadRequest,
-    Hangup,
+    ConnectionDropped,
     Internal,
     Invalid,
     JsonObject,
@@ -51,7 +51,7 @@ PREFIX = re.compile(r"^.*?/compute/v1/")
 IMAGE_PROJECTS = frozenset(
     {"cos-cloud", "debian-cloud", "ubuntu-os-cloud", "deeplearning-platform-release"}
 )
-MOST = {"maxResults": 500}
+MAXIMA = {"maxResults": 500}
 """Limits that the discovery document has only in words."""
 SYSTEM_PARAMETERS = (
     "filter",
@@ -75,11 +75,11 @@ class Response:
     delay_seconds: float = 0.0
 
 
-def answer(cloud: Cloud, request: Request) -> Response:
-    """Raises `Hangup` when a fault ends the connection."""
+def handle(cloud: Cloud, request: Request) -> Response:
+    """Raises `ConnectionDropped` when a fault ends the connection."""
     path, segments, query = _parts(request.target)
     if segments is None:
-        return refusal(NotFound(path))
+        return error_response(NotFound(path))
     with cloud.lock:
         cloud.advance()
         return _dispatch(cloud, request, segments, query)
@@ -108,7 +108,7 @@ def _dispatch(
 ) -> Response:
     routed = discovery.route(request.http, segments)
     if routed is None:
-        return refusal(_unknown(request.http, segments))
+        return error_response(_unknown_url(request.http, segments))
     method, taken = routed
     fault: Fault | None = None
     status, reason = 200, None
@@ -118,8 +118,8 @@ def _dispatch(
         _check_format(query)
         call, fault = _read(cloud, request, method, taken)
         body = _handle(call)
-        if cloud.check_answers and method.response:
-            _hold(method.response, body)
+        if cloud.check_responses and method.response:
+            _check_response(method.response, body)
         if query.get("fields"):
             body = select(body, query["fields"], method.response)
     except ApiError as refused:
@@ -131,7 +131,7 @@ def _dispatch(
             mutation=method.mutates,
         )
     if fault is not None and fault.kind == "drop_after":
-        raise Hangup(method.id)
+        raise ConnectionDropped(method.id)
     late = fault.seconds if fault is not None and fault.kind == "latency" else 0.0
     return _json(status, body, late, pretty=query.get("prettyPrint") == "true")
 
@@ -151,7 +151,7 @@ def _read(
         method.id, taken.get(method.name_parameter or "", "") or _name_in(request.body)
     )
     if fault is not None and fault.kind == "drop_before":
-        raise Hangup(method.id)
+        raise ConnectionDropped(method.id)
     if fault is not None and fault.kind == "error":
         raise fault.error()
     project = taken.get("project", cloud.project)
@@ -162,7 +162,7 @@ def _read(
     params = dict(_parameters(request.http, request.target))
     body = _body(method, request)
     call = Call(cloud, method, project, _scope(method, taken), params, body, fault)
-    call.known_place()
+    call.require_known_scope()
     return call, fault
 
 
@@ -198,17 +198,17 @@ def _stale(call: Call, fault: Fault) -> JsonObject:
     try:
         fresh = HANDLERS[call.method.id](call)
     except NotFound as gone:
-        return stale_reads.aged_instead(call, fault, gone)
-    return stale_reads.aged(call, fault, fresh)
+        return stale_reads.deleted_as_before(call, fault, gone)
+    return stale_reads.as_before(call, fault, fresh)
 
 
-def _hold(response: str, body: JsonObject) -> None:
+def _check_response(response: str, body: JsonObject) -> None:
     wrong = response_schema.problems(response, body)
     if wrong:
         raise Internal("the stand-in's answer breaks its schema: " + "; ".join(wrong[:5]))
 
 
-def _unknown(http: str, segments: tuple[str, ...]) -> ApiError:
+def _unknown_url(http: str, segments: tuple[str, ...]) -> ApiError:
     path = "/".join(segments)
     if discovery.methods_of(http, segments):
         return ApiError(
@@ -245,7 +245,7 @@ def _parameters(http: str, target: str) -> dict[str, Any]:
             )
     for parameter in method.query:
         if parameter.name in query:
-            params[parameter.name] = _typed(parameter, query[parameter.name])
+            params[parameter.name] = _parse_parameter(parameter, query[parameter.name])
         elif parameter.required:
             raise Required(parameter.name)
     for name in SYSTEM_PARAMETERS:
@@ -254,12 +254,12 @@ def _parameters(http: str, target: str) -> dict[str, Any]:
     return params
 
 
-def _typed(parameter: Parameter, given: str) -> Any:
+def _parse_parameter(parameter: Parameter, given: str) -> Any:
     try:
         match parameter.type:
             case "integer":
                 number = int(given)
-                low, high = parameter.minimum, MOST.get(parameter.name, parameter.maximum)
+                low, high = parameter.minimum, MAXIMA.get(parameter.name, parameter.maximum)
                 if (low is not None and number < low) or (high is not None and number > high):
                     raise Invalid(parameter.name, given, f"Must be between {low} and {high}.")
                 return number
@@ -276,7 +276,7 @@ def _body(method: Method, request: Request) -> JsonObject:
         given: Any = {}
     else:
         try:
-            given = json.loads(request.body, parse_constant=_no_json)
+            given = json.loads(request.body, parse_constant=_reject_constant)
         except (ValueError, RecursionError) as wrong:
             raise BadRequest(
                 f"Invalid JSON payload received. {wrong}", reason="parseError"
@@ -291,7 +291,7 @@ def _body(method: Method, request: Request) -> JsonObject:
     return body
 
 
-def _no_json(word: str) -> NoReturn:
+def _reject_constant(word: str) -> NoReturn:
     """Python reads NaN and Infinity as numbers, JSON has no such."""
     raise ValueError(f"Unexpected token {word}")
 
@@ -316,10 +316,10 @@ def _check_request_id(given: str) -> None:
 def _json(
     status: int, body: JsonObject, delay_seconds: float = 0.0, *, pretty: bool = False
 ) -> Response:
-    return Response(status, _encoded(body, pretty), delay_seconds=delay_seconds)
+    return Response(status, _encode(body, pretty), delay_seconds=delay_seconds)
 
 
-def _encoded(body: JsonObject, pretty: bool) -> bytes:
+def _encode(body: JsonObject, pretty: bool) -> bytes:
     try:
         return orjson.dumps(
             body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE if pretty else None
@@ -330,11 +330,11 @@ def _encoded(body: JsonObject, pretty: bool) -> bytes:
         return json.dumps(body, separators=(",", ":")).encode()
 
 
-def refusal(refused: ApiError) -> Response:
+def error_response(refused: ApiError) -> Response:
     """The answer that says why not."""
     return _json(refused.status, refused.body())
 
 
-def failure(error: Exception) -> Response:
+def internal_error_response(error: Exception) -> Response:
     """The 500 for a mistake in the stand-in itself, naming it."""
-    return refusal(Internal(f"the stand-in failed: {type(error).__name__}: {error}"))
+    return error_response(Internal(f"the stand-in failed: {type(error).__name__}: {error}"))

@@ -29,7 +29,7 @@ from compute_emulator.control import validation
 from compute_emulator.engine.capacity import ERROR_KINDS
 from compute_emulator.errors import JsonObject
 from compute_emulator.traffic import response_profile
-from compute_emulator.traffic.response_profile import Profile
+from compute_emulator.traffic.response_profile import ResponseProfile
 
 PATTERNS = ("group", "template", "image", "zone")
 
@@ -72,7 +72,7 @@ class Behaviour:
         0.0  # 0.2: boot and readiness take 0.8 to 1.2 times as long, by the cloud's seed
     )
     creation_error: CreationError | None = None
-    profile: Profile = (
+    profile: ResponseProfile = (
         response_profile.DEFAULT
     )  # how its app answers requests, where there is a data plane; its members are said flat
 
@@ -84,7 +84,7 @@ class Behaviour:
         boot, ready = self.boot_seconds * factor, self.ready_after_seconds * factor
         return replace(self, jitter=0.0, boot_seconds=boot, ready_after_seconds=ready)
 
-    def alive_turns(self, since: float) -> tuple[float, ...]:
+    def liveness_changes(self, since: float) -> tuple[float, ...]:
         """Moments at which the answers to the group's check turn good, bad, good ..."""
         if self.never_alive:
             return ()
@@ -95,7 +95,7 @@ class Behaviour:
         )
         return _before(self.dies_after_seconds, [since + start], since)
 
-    def ready_turns(self, since: float) -> tuple[float, ...]:
+    def readiness_changes(self, since: float) -> tuple[float, ...]:
         """The same for the load balancer's check."""
         if self.never_ready or self.never_alive:
             return ()
@@ -171,7 +171,9 @@ def _parse(index: int, entry: JsonObject) -> Behaviour:
     values["creation_error"] = _creation_error(index, values.get("creation_error"))
     own = {name: values.pop(name) for name in response_profile.MEMBERS if name in values}
     return Behaviour(
-        profile=Profile(**{name: value for name, value in own.items() if value is not None}),
+        profile=ResponseProfile(
+            **{name: value for name, value in own.items() if value is not None}
+        ),
         **values,
     )
 

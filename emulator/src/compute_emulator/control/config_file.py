@@ -57,7 +57,7 @@ def _faults(cloud: Cloud, given: Any) -> None:
 def _later(cloud: Cloud, given: Any) -> None:
     for index, each in enumerate(_listed("later", given)):
         try:
-            scheduled.plan(cloud, each)
+            scheduled.schedule(cloud, each)
         except ValueError as wrong:
             raise ValueError(f"later[{index}]: {wrong}") from wrong
 

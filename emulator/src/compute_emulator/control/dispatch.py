@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from compute_emulator.api import batch, wire
-from compute_emulator.api.request import arrived
+from compute_emulator.api.request import normalize
 from compute_emulator.control.fault_catalogue import listing as every_fault
 from compute_emulator.control.faults import CLASSES
 from compute_emulator.engine.cloud import Cloud
@@ -27,12 +27,12 @@ Decorated = TypeVar("Decorated", bound=Control)
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class ControlEntry:
     run: Control
     about: str
 
 
-CONTROLS: dict[tuple[str, str], Registered] = {}
+CONTROLS: dict[tuple[str, str], ControlEntry] = {}
 EXPOSITION: list[Callable[[Cloud], bytes]] = []
 """Who writes what Prometheus reads."""
 
@@ -42,27 +42,27 @@ def controls(http: str, path: str, about: str) -> Callable[[Decorated], Decorate
     JSON, and returns JSON."""
 
     def register(run: Decorated) -> Decorated:
-        CONTROLS[(http, path)] = Registered(run, about)
+        CONTROLS[(http, path)] = ControlEntry(run, about)
         return run
 
     return register
 
 
-def answer(cloud: Cloud, request: wire.Request) -> wire.Response:
-    """Any request the stand-in may get. Raises `Hangup` when a fault ends the connection."""
+def handle(cloud: Cloud, request: wire.Request) -> wire.Response:
+    """Any request the stand-in may get. Raises `ConnectionDropped` when a fault ends the connection."""
     try:
-        request = arrived(request)
+        request = normalize(request)
         parts = urlsplit(request.target)
     except ApiError as refused:
-        return wire.refusal(refused)
+        return wire.error_response(refused)
     except ValueError as wrong:
-        return wire.refusal(BadRequest(f"The URL cannot be read: {wrong}"))
+        return wire.error_response(BadRequest(f"The URL cannot be read: {wrong}"))
     if parts.path == "/batch" or parts.path.startswith("/batch/"):
-        return batch.answer(cloud, request)
+        return batch.handle(cloud, request)
     if parts.path == METRICS_PATH and request.http == "GET":
         return wire.Response(200, EXPOSITION[0](cloud), content_type=CONTENT_TYPE)
     if parts.path != "/control" and not parts.path.startswith("/control/"):
-        return wire.answer(cloud, request)
+        return wire.handle(cloud, request)
     path = parts.path.removeprefix("/control").rstrip("/")
     try:
         body = json.loads(request.body) if request.body.strip() else None

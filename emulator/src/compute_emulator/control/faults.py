@@ -116,7 +116,7 @@ class Fault:
         if self.kind == "latency" and not self.seconds:
             raise ValueError("latency takes seconds, above 0")
         if self.error_class:
-            self._take_class()
+            self._apply_error_class()
 
     def _check_numbers(self) -> None:
         for name in ("method", "name", "error_class", "reason", "code", "message"):
@@ -135,7 +135,7 @@ class Fault:
         ):
             raise ValueError(f"details must be a list of objects, not {self.details!r}")
 
-    def _take_class(self) -> None:
+    def _apply_error_class(self) -> None:
         if self.error_class not in CLASSES:
             raise ValueError(f"error_class: {self.error_class!r} is none of {', '.join(CLASSES)}")
         for each in fields(self):

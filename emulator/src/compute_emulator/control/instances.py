@@ -19,18 +19,18 @@ from compute_emulator.control.dispatch import Query, controls
 from compute_emulator.engine.backends import service_check, services_of
 from compute_emulator.engine.cloud import BEHAVIOUR_CHECKS, SNAPSHOTS, Cloud
 from compute_emulator.engine.groups import Group, groups
-from compute_emulator.engine.managed_instance import Machine
+from compute_emulator.engine.managed_instance import ManagedInstance
 from compute_emulator.errors import JsonObject
 
 PREEMPT = "preempt"
 GLOBS = ("name", "group", "zone", "template")
-EFFECTS: dict[str, Callable[[Machine], None]] = {
-    "stop": lambda machine: machine.stop_by_itself(),
-    PREEMPT: lambda machine: machine.stop_by_itself(),
-    "kill": lambda machine: machine.answer(alive=False),
-    "revive": lambda machine: machine.answer(alive=True, ready=True),
-    "unready": lambda machine: machine.answer(ready=False),
-    "ready": lambda machine: machine.answer(ready=True),
+EFFECTS: dict[str, Callable[[ManagedInstance], None]] = {
+    "stop": lambda instance: instance.stop_unexpectedly(),
+    PREEMPT: lambda instance: instance.stop_unexpectedly(),
+    "kill": lambda instance: instance.answer(alive=False),
+    "revive": lambda instance: instance.answer(alive=True, ready=True),
+    "unready": lambda instance: instance.answer(ready=False),
+    "ready": lambda instance: instance.answer(ready=True),
 }
 ABOUT = (
     'do something to running instances: {"effect": "stop" (VM gone) | "preempt" (Spot VMs only,'
@@ -39,7 +39,7 @@ ABOUT = (
 )
 
 
-def affect(
+def apply_effect(
     cloud: Cloud,
     effect: str,
     *,
@@ -57,34 +57,34 @@ def affect(
         cloud.advance()
         wanted = {"group": group, "zone": zone, "template": template, "name": name}
         found = [
-            machine
+            instance
             for each in groups(cloud)
-            for machine in sorted(each.machines.values(), key=lambda machine: machine.name)
-            if machine.is_running
-            and (effect != PREEMPT or _is_spot(machine))
+            for instance in sorted(each.instances.values(), key=lambda instance: instance.name)
+            if instance.is_running
+            and (effect != PREEMPT or _is_spot(instance))
             and all(
-                fnmatchcase(value, wanted[what]) for what, value in _names(each, machine).items()
+                fnmatchcase(value, wanted[what]) for what, value in _names(each, instance).items()
             )
         ]
-        for machine in found[:most]:
+        for instance in found[:most]:
             if effect == PREEMPT:
-                cloud.operations.start("compute.instances.preempted", machine.key, seconds=0.0)
-            EFFECTS[effect](machine)
-        return [machine.name for machine in found[:most]]
+                cloud.operations.start("compute.instances.preempted", instance.key, seconds=0.0)
+            EFFECTS[effect](instance)
+        return [instance.name for instance in found[:most]]
 
 
-def _is_spot(machine: Machine) -> bool:
-    scheduling = (machine.resource or {}).get("scheduling", {})
+def _is_spot(instance: ManagedInstance) -> bool:
+    scheduling = (instance.resource or {}).get("scheduling", {})
     return bool(scheduling.get("preemptible")) or scheduling.get("provisioningModel") == "SPOT"
 
 
-def _names(group: Group, machine: Machine) -> dict[str, str]:
-    template = machine.revision.template.rpartition("/")[2]
+def _names(group: Group, instance: ManagedInstance) -> dict[str, str]:
+    template = instance.revision.template.rpartition("/")[2]
     return {
         "group": group.key.name,
-        "zone": machine.zone,
+        "zone": instance.zone,
         "template": template,
-        "name": machine.name,
+        "name": instance.name,
     }
 
 
@@ -98,7 +98,7 @@ def affect_instances(cloud: Cloud, query: Query, body: Any) -> JsonObject:
             raise ValueError(f"{name} must be a glob, not {given[name]!r}")
     if given.get("most") is not None and (type(given["most"]) is not int or given["most"] < 0):
         raise ValueError(f"most must be a whole number, 0 or more, not {given['most']!r}")
-    return {"instances": affect(cloud, **given)}
+    return {"instances": apply_effect(cloud, **given)}
 
 
 def snapshot(cloud: Cloud) -> list[JsonObject]:
@@ -111,21 +111,21 @@ def snapshot(cloud: Cloud) -> list[JsonObject]:
             if (c := service_check(cloud, service)) is not None
         ]
         check = group.check()
-        for machine in group.machines.values():
+        for instance in group.instances.values():
             record: JsonObject = {
-                **_names(group, machine),
+                **_names(group, instance),
                 "region": group.region,
-                "version": machine.revision.name,
+                "version": instance.revision.name,
             }
             record |= {
-                "status": machine.status,
-                "action": machine.action,
-                "alive": machine.alive(check)[0],
+                "status": instance.status,
+                "action": instance.action,
+                "alive": instance.alive(check)[0],
             }
-            record["ready"] = machine.is_running and any(
-                machine.ready(each) == "HEALTHY" for each in checks
+            record["ready"] = instance.is_running and any(
+                instance.ready(each) == "HEALTHY" for each in checks
             )
-            record["error"] = machine.failure.code if machine.failure is not None else None
+            record["error"] = instance.failure.code if instance.failure is not None else None
             records.append(record)
     return records
 

@@ -27,16 +27,16 @@ def take_down(cloud: Cloud, zone: str) -> list[str]:
     with cloud.lock:
         cloud.advance()
         cloud.zones_down.add(zone)
-        cloud.stock_outs.tell()
+        cloud.stock_outs.notify()
         lost = [
-            machine
+            instance
             for group in groups(cloud)
-            for machine in group.machines.values()
-            if machine.zone == zone
+            for instance in group.instances.values()
+            if instance.zone == zone
         ]
-        for machine in lost:
-            machine.stop_by_itself()
-        return [machine.name for machine in lost]
+        for instance in lost:
+            instance.stop_unexpectedly()
+        return [instance.name for instance in lost]
 
 
 def bring_up(cloud: Cloud, zone: str) -> None:
@@ -45,7 +45,7 @@ def bring_up(cloud: Cloud, zone: str) -> None:
     with cloud.lock:
         cloud.zones_unreachable.discard(zone)
         cloud.zones_down.discard(zone)
-        cloud.stock_outs.tell()
+        cloud.stock_outs.notify()
 
 
 def set_states(cloud: Cloud, states: Any) -> None:

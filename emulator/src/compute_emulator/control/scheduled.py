@@ -21,14 +21,14 @@ VERBS = ("post", "put", "delete")
 PATH = "/later"
 
 
-def plan(cloud: Cloud, given: Any) -> JsonObject:
+def schedule(cloud: Cloud, given: Any) -> JsonObject:
     """What was planned, as it is shown. Raises ValueError for what no control does."""
     http, path, seconds = _read(given)
     with cloud.lock:
-        planned = {"at": cloud.timestamp(cloud.now() + seconds), "state": "WAITING", **given}
-        cloud.planned.append(planned)
-        cloud.after(seconds, lambda: _run(cloud, planned, http, path))
-    return planned
+        scheduled = {"at": cloud.timestamp(cloud.now() + seconds), "state": "WAITING", **given}
+        cloud.scheduled.append(scheduled)
+        cloud.after(seconds, lambda: _run(cloud, scheduled, http, path))
+    return scheduled
 
 
 def _read(given: Any) -> tuple[str, str, float]:
@@ -51,20 +51,20 @@ def _read(given: Any) -> tuple[str, str, float]:
     return http, path, float(seconds)
 
 
-def _run(cloud: Cloud, planned: JsonObject, http: str, path: str) -> None:
-    if planned not in cloud.planned:
+def _run(cloud: Cloud, scheduled: JsonObject, http: str, path: str) -> None:
+    if scheduled not in cloud.scheduled:
         return  # called off
     try:
-        CONTROLS[(http, path)].run(cloud, {}, planned.get("body"))
-        planned["state"] = "DONE"
+        CONTROLS[(http, path)].run(cloud, {}, scheduled.get("body"))
+        scheduled["state"] = "DONE"
     except (ApiError, TypeError, ValueError) as refused:
         LOG.warning("what was planned for now was refused: %s", refused)
-        planned |= {"state": "REFUSED", "why": str(refused)}
+        scheduled |= {"state": "REFUSED", "why": str(refused)}
 
 
 @controls("GET", PATH, "what was planned, and what became of it")
 def show(cloud: Cloud, query: Query, body: Any) -> Any:
-    return cloud.planned
+    return cloud.scheduled
 
 
 @controls(
@@ -77,11 +77,11 @@ def add(cloud: Cloud, query: Query, body: Any) -> Any:
     for each in body if isinstance(body, list) else [body]:
         _read(each)
     for each in body if isinstance(body, list) else [body]:
-        plan(cloud, each)
-    return cloud.planned
+        schedule(cloud, each)
+    return cloud.scheduled
 
 
 @controls("DELETE", PATH, "call off what still waits, and forget the rest")
 def clear(cloud: Cloud, query: Query, body: Any) -> Any:
-    cloud.planned.clear()
-    return cloud.planned
+    cloud.scheduled.clear()
+    return cloud.scheduled

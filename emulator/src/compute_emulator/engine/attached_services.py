@@ -16,7 +16,7 @@ def services_of(cloud: Cloud, group: Key) -> list[JsonObject]:
     return [service for service in found if service is not None]
 
 
-def asks_readiness(cloud: Cloud, group: Key, check: Key) -> bool:
+def probes_readiness(cloud: Cloud, group: Key, check: Key) -> bool:
     """Whether a group's own check asks what a backend service's check asks: the same HTTP path gets
     the same answer."""
     path = _path(cloud.find(check))

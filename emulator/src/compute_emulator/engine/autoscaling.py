@@ -24,7 +24,7 @@ from compute_emulator.engine.backends import services_of
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.group_intent import size_of
 from compute_emulator.engine.groups import Group, group_at
-from compute_emulator.engine.managed_instance import Machine
+from compute_emulator.engine.managed_instance import ManagedInstance
 from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key, parse
 from compute_emulator.rules.autoscale import (
@@ -69,8 +69,8 @@ def policy_of(resource: JsonObject) -> Policy:
     given = resource["autoscalingPolicy"]
     cool_down = float(given.get("coolDownPeriodSec", 60))
     control = given.get("scaleInControl") or {}
-    cpu = given.get("cpuUtilization")
-    balancing = given.get("loadBalancingUtilization")
+    cpu_utilization = given.get("cpuUtilization")
+    balancing_utilization = given.get("loadBalancingUtilization")
     custom = given.get("customMetricUtilizations") or []
     return Policy(
         min_size=given["minNumReplicas"],
@@ -80,9 +80,13 @@ def policy_of(resource: JsonObject) -> Policy:
         stabilization_seconds=float(
             given.get("stabilizationPeriodSec", max(STABILIZATION_SECONDS, cool_down))
         ),
-        cpu_target=cpu.get("utilizationTarget", CPU_TARGET) if cpu is not None else None,
+        cpu_target=cpu_utilization.get("utilizationTarget", CPU_TARGET)
+        if cpu_utilization is not None
+        else None,
         balancing_target=(
-            balancing.get("utilizationTarget", BALANCING_TARGET) if balancing is not None else None
+            balancing_utilization.get("utilizationTarget", BALANCING_TARGET)
+            if balancing_utilization is not None
+            else None
         ),
         metrics=tuple(_metric(each) for each in custom),
         schedules=tuple(
@@ -120,9 +124,9 @@ class Autoscaler:
         self.decision: Decision | None = None
         self._history = History()
         self._is_due = False
-        self._look_at: float | None = None
+        self._recheck_at: float | None = None
         self._group: Group | None = None
-        self.written()
+        self.on_write()
 
     @property
     def resource(self) -> JsonObject:
@@ -132,7 +136,7 @@ class Autoscaler:
     def group(self) -> Group | None:
         return self._group
 
-    def written(self) -> None:
+    def on_write(self) -> None:
         """Its resource was written: follow the target it names, and decide."""
         target = parse(self.resource["target"])
         group = group_at(self.cloud, target) if target is not None else None
@@ -164,29 +168,33 @@ class Autoscaler:
     def _decide(self) -> None:
         self._is_due = False
         group = self._group
-        if self.cloud.acting.get(self.key) is not self or group is None or group.is_being_deleted:
+        if (
+            self.cloud.controllers.get(self.key) is not self
+            or group is None
+            or group.is_being_deleted
+        ):
             return
         now = self.cloud.now()
         policy = policy_of(self.resource)
         size = group.intent.target_size
-        self.decision = decide(policy, measured(group, policy), size, self._history, now)
+        self.decision = decide(policy, measure(group, policy), size, self._history, now)
         self._history = self.decision.history
         if self.decision.size != size:
             group.resize(self.decision.size)
         initialised = [
             m.running_since + policy.cool_down_seconds
-            for m in group.machines.values()
+            for m in group.instances.values()
             if m.is_running
         ]
-        due = [self.decision.look_at, *initialised]
+        due = [self.decision.recheck_at, *initialised]
         self._decide_later(
             min((each for each in due if each is not None and each > now), default=None)
         )
 
     def _decide_later(self, when: float | None) -> None:
-        if when is not None and when != self._look_at:
-            self.cloud.at(when, lambda: self.decide_soon() if self._look_at == when else None)
-        self._look_at = when
+        if when is not None and when != self._recheck_at:
+            self.cloud.at(when, lambda: self.decide_soon() if self._recheck_at == when else None)
+        self._recheck_at = when
 
     def details(self) -> list[Detail]:
         """What there is to say about it now, for `statusDetails`."""
@@ -205,16 +213,16 @@ class Autoscaler:
             if isinstance(how := given.get(metric.name), str)
         ]
         if policy.balancing_target is not None:
-            problem = balancing(self._group, load_of(self._group), 1)[1]
+            problem = balancing_utilization(self._group, load_of(self._group), 1)[1]
             found += [problem] if problem is not None else []
-        failures = [m.failure for m in self._group.machines.values() if m.failure is not None]
+        failures = [m.failure for m in self._group.instances.values() if m.failure is not None]
         if any(failure.is_stock_out for failure in failures):
             found.append(
                 Detail(
                     "ZONE_RESOURCE_STOCKOUT", "A zone of the group does not have enough resources."
                 )
             )
-            if self._group.supply.full_zones() >= set(self._group.intent.zones):
+            if self._group.capacity.full_zones() >= set(self._group.intent.zones):
                 found.append(
                     Detail("REGION_RESOURCE_STOCKOUT", "No zone of the group has enough resources.")
                 )
@@ -227,12 +235,12 @@ class Autoscaler:
     def _unhealthy(self) -> list[Detail]:
         """Unhealthy here means: not RUNNING, whatever the group's check says. Source: API
         reference, statusDetails."""
-        machines = (
-            [m for m in self._group.machines.values() if not m.standby]
+        instances = (
+            [m for m in self._group.instances.values() if not m.standby]
             if self._group is not None
             else []
         )
-        if not machines or any(m.status == "RUNNING" for m in machines):
+        if not instances or any(m.status == "RUNNING" for m in instances):
             return []
         return [
             Detail(
@@ -272,14 +280,14 @@ def load_of(group: Group) -> JsonObject:
     return seen | given if seen else given
 
 
-def measured(group: Group, policy: Policy) -> Measured:
+def measure(group: Group, policy: Policy) -> Measured:
     """What the signals say about the VMs that serve and are past their initialisation."""
     serving = _initialised(group, policy.cool_down_seconds)
-    load, zones = load_of(group), Counter(machine.zone for machine in serving)
+    load, zones = load_of(group), Counter(instance.zone for instance in serving)
     return Measured(
         serving=len(serving),
-        cpu=cpu(load, len(serving)),
-        balancing=balancing(group, load, len(serving))[0],
+        cpu=cpu_utilization(load, len(serving)),
+        balancing=balancing_utilization(group, load, len(serving))[0],
         surplus=surplus_over([zones[zone] for zone in group.intent.zones]),
         metrics={
             metric.name: value
@@ -289,19 +297,19 @@ def measured(group: Group, policy: Policy) -> Measured:
     )
 
 
-def _initialised(group: Group, cool_down: float) -> list[Machine]:
+def _initialised(group: Group, cool_down: float) -> list[ManagedInstance]:
     now = group.cloud.now()
     return [
-        machine
-        for machine in group.machines.values()
-        if machine.is_running
-        and not machine.standby
-        and machine.action not in AWAY
-        and machine.running_since + cool_down <= now
+        instance
+        for instance in group.instances.values()
+        if instance.is_running
+        and not instance.standby
+        and instance.action not in AWAY
+        and instance.running_since + cool_down <= now
     ]
 
 
-def cpu(load: Mapping[str, Any], serving: int) -> float:
+def cpu_utilization(load: Mapping[str, Any], serving: int) -> float:
     """Mean CPU utilisation. Demand is shared by the VMs that serve, none of which does more than it
     can."""
     if "cpu_demand" in load:
@@ -309,7 +317,7 @@ def cpu(load: Mapping[str, Any], serving: int) -> float:
     return float(load.get("cpu", 0.0))
 
 
-def balancing(
+def balancing_utilization(
     group: Group, load: Mapping[str, Any], serving: int
 ) -> tuple[float | None, Detail | None]:
     """Mean share of the serving capacity that the group's one backend service declares, or why
@@ -344,7 +352,7 @@ def balancing(
         )
         return (rate / serving / most if serving and most else 0.0), silent
     most = backend.get("maxUtilization", UTILIZATION) * capacity
-    return (cpu(load, serving) / most if most else 0.0), None
+    return (cpu_utilization(load, serving) / most if most else 0.0), None
 
 
 def _value(metric: Metric, load: Mapping[str, Any], serving: int) -> float | None:
@@ -357,4 +365,4 @@ def _value(metric: Metric, load: Mapping[str, Any], serving: int) -> float | Non
 
 
 def autoscaler_at(cloud: Cloud, key: Key | None) -> Autoscaler | None:
-    return cast("Autoscaler | None", cloud.acting.get(key)) if key is not None else None
+    return cast("Autoscaler | None", cloud.controllers.get(key)) if key is not None else None

@@ -10,7 +10,7 @@ from compute_emulator.engine.attached_services import services_of
 from compute_emulator.engine.cloud import GROUP_HEALTH, Cloud
 from compute_emulator.engine.group_intent import check_of
 from compute_emulator.engine.groups import Group, group_at
-from compute_emulator.engine.managed_instance import Machine
+from compute_emulator.engine.managed_instance import ManagedInstance
 from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key, parse
 from compute_emulator.rules.group import AWAY
@@ -31,36 +31,38 @@ def group_health(cloud: Cloud, service: JsonObject, group: Key | str) -> list[Js
     check = service_check(cloud, service)
     port = named_port(found, service)
     entries = []
-    for machine in found.machines.values():
-        verdict = machine.ready(check) if check is not None else HEALTHY
-        if machine.action in AWAY or not machine.is_running or verdict == UNKNOWN:
+    for instance in found.instances.values():
+        verdict = instance.ready(check) if check is not None else HEALTHY
+        if instance.action in AWAY or not instance.is_running or verdict == UNKNOWN:
             continue
         entries.append(
-            _entry(cloud, machine, "HEALTHY" if verdict == HEALTHY and port else "UNHEALTHY", port)
+            _entry(cloud, instance, "HEALTHY" if verdict == HEALTHY and port else "UNHEALTHY", port)
         )
     return entries
 
 
-def _entry(cloud: Cloud, machine: Machine, state: str, port: int) -> JsonObject:
-    interfaces = (machine.resource or {}).get("networkInterfaces") or [{}]
+def _entry(cloud: Cloud, instance: ManagedInstance, state: str, port: int) -> JsonObject:
+    interfaces = (instance.resource or {}).get("networkInterfaces") or [{}]
     entry: JsonObject = {
         "healthState": state,
-        "instance": cloud.link(*machine.key),
+        "instance": cloud.link(*instance.key),
         "ipAddress": interfaces[0].get("networkIP", ""),
     }
     return entry | ({"port": port} if port else {})
 
 
-def healthy_machines(cloud: Cloud, group: Group) -> list[Machine]:
+def healthy_machines(cloud: Cloud, group: Group) -> list[ManagedInstance]:
     """VMs that at least one backend service finds healthy; all running ones when no service uses
     the group."""
-    running = [machine for machine in group.machines.values() if machine.is_running]
+    running = [instance for instance in group.instances.values() if instance.is_running]
     services = services_of(cloud, group.group_key)
     checks = [check for service in services if (check := service_check(cloud, service)) is not None]
     if not checks:
         return running
     return [
-        machine for machine in running if any(machine.ready(check) == HEALTHY for check in checks)
+        instance
+        for instance in running
+        if any(instance.ready(check) == HEALTHY for check in checks)
     ]
 
 

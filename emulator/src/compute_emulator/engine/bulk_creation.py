@@ -7,33 +7,33 @@ compute/docs/instance-groups/about-resize-requests-mig."""
 from __future__ import annotations
 
 from compute_emulator.engine.capacity import Failure
-from compute_emulator.engine.group_interface import Crew
-from compute_emulator.engine.managed_instance import Machine
+from compute_emulator.engine.group_interface import GroupInterface
+from compute_emulator.engine.managed_instance import ManagedInstance
 
 RETRY_SECONDS = 30.0
 
 
-def obstacle(group: Crew, waiting: list[Machine]) -> Failure | None:
+def creation_obstacle(group: GroupInterface, waiting: list[ManagedInstance]) -> Failure | None:
     """Why these VMs cannot all be made now."""
-    for machine in waiting:
-        machine.behaviour = group.behaviour(machine)
-    failures = (group.supply.failure(machine, len(waiting)) for machine in waiting)
+    for instance in waiting:
+        instance.behaviour = group.behaviour(instance)
+    failures = (group.capacity.failure(instance, len(waiting)) for instance in waiting)
     return next((found for found in failures if found is not None), None)
 
 
-class Bulk:
+class BulkCreation:
     """The VMs of a BULK group that wait for each other. Each has its place in the group,
     CREATING."""
 
     __slots__ = ("_group", "_is_trying", "_waiting")
 
-    def __init__(self, group: Crew) -> None:
+    def __init__(self, group: GroupInterface) -> None:
         self._group = group
-        self._waiting: list[Machine] = []
+        self._waiting: list[ManagedInstance] = []
         self._is_trying = False
 
-    def add(self, machine: Machine) -> None:
-        self._waiting.append(machine)
+    def add(self, instance: ManagedInstance) -> None:
+        self._waiting.append(instance)
 
     def tend(self) -> None:
         """Begin to try, unless that goes on already. In a group that is BULK no longer the VMs wait
@@ -45,19 +45,19 @@ class Bulk:
         self._is_trying = False
         group = self._group
         here = [
-            machine
-            for machine in self._waiting
-            if group.machines.get(machine.name) is machine and machine.is_held
+            instance
+            for instance in self._waiting
+            if group.instances.get(instance.name) is instance and instance.is_held
         ]
         self._waiting = here
-        failure = obstacle(group, here) if group.is_bulk and here else None
+        failure = creation_obstacle(group, here) if group.is_bulk and here else None
         if failure is None:
             self._waiting = []
-            for machine in here:
-                machine.create()
+            for instance in here:
+                instance.create()
             return
         self._is_trying = True
         group.cloud.after(RETRY_SECONDS, self._try)
-        for machine in here:
-            machine.failure = failure
-            group.failed(machine, failure)
+        for instance in here:
+            instance.failure = failure
+            group.on_instance_failed(instance, failure)

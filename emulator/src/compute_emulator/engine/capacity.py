@@ -82,7 +82,7 @@ class Need:
         return int(number[0]) * (VCPUS.get(family, 1) if last.endswith("g") else 1)
 
 
-def sold_out(
+def zones_without_capacity(
     stock_outs: Mapping[str, JsonObject], zones: Iterable[str], need: Need, now: float
 ) -> dict[str, JsonObject]:
     """The zones that have no capacity for such a VM now, each with the rule that says so."""
@@ -90,11 +90,11 @@ def sold_out(
         zone: rule
         for zone in zones
         for at, rule in stock_outs.items()
-        if _strikes(at, rule, zone, need, now)
+        if _rule_applies(at, rule, zone, need, now)
     }
 
 
-def _strikes(place: str, rule: JsonObject, zone: str, need: Need, now: float) -> bool:
+def _rule_applies(place: str, rule: JsonObject, zone: str, need: Need, now: float) -> bool:
     if place not in ("*", zone, zone.rpartition("-")[0]):
         return False
     if not float(rule.get("from", "-inf")) <= now < float(rule.get("until", "inf")):
@@ -106,7 +106,7 @@ def _strikes(place: str, rule: JsonObject, zone: str, need: Need, now: float) ->
     return fnmatchcase(need.machine_type, rule.get("machine_type", "*"))
 
 
-def stock_out(
+def stock_out_failure(
     project: str,
     zone: str,
     need: Need,
@@ -159,7 +159,7 @@ def stock_out(
     )
 
 
-def quota(metric: str, limit: float, region: str) -> Failure:
+def quota_failure(metric: str, limit: float, region: str) -> Failure:
     everywhere = metric == ALL_REGIONS
     where = "globally" if everywhere else f"in region {region}"
     info: JsonObject = {
@@ -175,14 +175,14 @@ def quota(metric: str, limit: float, region: str) -> Failure:
     )
 
 
-def caused(
+def failure_of_kind(
     kind: str, message: str | None, project: str, region: str, zone: str, need: Need
 ) -> Failure:
     """What a behaviour's `creation_error` of a kind makes a creation fail with."""
     if kind == "stock_out":
-        return stock_out(project, zone, need, message=message)
+        return stock_out_failure(project, zone, need, message=message)
     if kind == "quota":
-        return quota("CPUS", 0.0, region)
+        return quota_failure("CPUS", 0.0, region)
     code, usual = OTHER_ERRORS[kind]
     return Failure(code, message or usual.format(project=project))
 
@@ -210,7 +210,7 @@ message."""
 ERROR_KINDS = ("stock_out", "quota", *OTHER_ERRORS)
 
 
-def exceeded(
+def exceeded_quota(
     quotas: Mapping[str, float],
     region: str,
     need: Need,
@@ -219,8 +219,8 @@ def exceeded(
 ) -> tuple[str, float] | None:
     """The quota that one more such VM would exceed. `in_region` and `everywhere` are what already
     exists."""
-    taken, taken_everywhere = used(in_region), used(everywhere)
-    for metric, amount in used([need]).items():
+    taken, taken_everywhere = usage(in_region), usage(everywhere)
+    for metric, amount in usage([need]).items():
         limit = limit_of(quotas, region, metric)
         so_far = (taken_everywhere if metric == ALL_REGIONS else taken).get(metric, 0)
         if limit is not None and amount and so_far + amount > limit:
@@ -234,7 +234,7 @@ def limit_of(quotas: Mapping[str, float], region: str, metric: str) -> float | N
     return quotas.get(f"{region}/{metric}", quotas.get(metric))
 
 
-def used(needs: Iterable[Need]) -> dict[str, float]:
+def usage(needs: Iterable[Need]) -> dict[str, float]:
     """What VMs take together, by metric."""
     total: dict[str, float] = {}
     for need in needs:

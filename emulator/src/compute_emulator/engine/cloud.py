@@ -16,7 +16,7 @@ from compute_emulator.control.faults import Faults
 from compute_emulator.engine import regions as region_names
 from compute_emulator.engine.call_log import CallLog
 from compute_emulator.engine.clock import Clock
-from compute_emulator.engine.observable_dict import Watched
+from compute_emulator.engine.observable_dict import ObservableDict
 from compute_emulator.engine.operations import Operations
 from compute_emulator.engine.timeline import Timeline
 from compute_emulator.errors import AlreadyExists, Invalid, JsonObject, NotFound, NotReady
@@ -59,7 +59,7 @@ class Cloud(Timeline):
         *,
         operation_seconds_by_method: Mapping[str, float] | None = None,
         waits_pass_time: bool = False,
-        check_answers: bool = False,
+        check_responses: bool = False,
         regions: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         super().__init__(clock)
@@ -67,15 +67,15 @@ class Cloud(Timeline):
         self.random = random.Random(seed)
         self.regions = dict(region_names.REGIONS if regions is None else regions)
         self.waits_pass_time = waits_pass_time
-        self.check_answers = check_answers
+        self.check_responses = check_responses
         self.tables: dict[tuple[str, str], dict[str, JsonObject]] = {}
         self.operations = Operations(self, operation_seconds, operation_seconds_by_method or {})
         self.faults = Faults(random.Random(seed + 1))
         self.calls = CallLog()
         self.behaviours: list[JsonObject] = []
-        self.load: Watched[JsonObject] = Watched()
-        self.stock_outs: Watched[JsonObject] = Watched()
-        self.quotas: Watched[float] = Watched()
+        self.load: ObservableDict[JsonObject] = ObservableDict()
+        self.stock_outs: ObservableDict[JsonObject] = ObservableDict()
+        self.quotas: ObservableDict[float] = ObservableDict()
         self.traffic: list[
             JsonObject
         ] = []  # how instances answer, over what their behaviours say: `traffic/profile.py`
@@ -83,7 +83,7 @@ class Cloud(Timeline):
             str, JsonObject
         ] = {}  # load by `region/group` that a data plane saw; what `load` says goes before it
         self.data_plane: Any = None  # the running `traffic.plane.DataPlane`
-        self.planned: list[JsonObject] = []  # what controls will do at a later time: `later.py`
+        self.scheduled: list[JsonObject] = []  # what controls will do at a later time: `later.py`
         self.private_keys: dict[
             Key, str
         ] = {}  # of SSL certificates, which never give them back; the data plane serves with them
@@ -92,7 +92,7 @@ class Cloud(Timeline):
         self.history: dict[
             Key, Any
         ] = {}  # what resources looked like before each write, for stale reads: `stale.py`
-        self.acting: dict[
+        self.controllers: dict[
             Key, Any
         ] = {}  # what gives a group or an autoscaler its life: `groups.Group`, `autoscaling.Autoscaler`
         self.attached: dict[Key, dict[Key, float]] = {}
@@ -215,7 +215,7 @@ class Cloud(Timeline):
 
     def ready(self, key: Key) -> None:
         """Raises `NotReady` while an insert or delete of the resource is under way."""
-        if key in self.operations.under_way:
+        if key in self.operations.busy_targets:
             raise NotReady(self.path(key))
 
     def users_of(self, key: Key) -> list[Key]:

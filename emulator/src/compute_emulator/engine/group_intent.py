@@ -102,7 +102,7 @@ def check_key(resource: JsonObject) -> Key | None:
     return parse(url) if url else None
 
 
-def check_of(cloud: Cloud, key: Key | None, *, asks_readiness: bool = False) -> Check | None:
+def check_of(cloud: Cloud, key: Key | None, *, probes_readiness: bool = False) -> Check | None:
     """The numbers of a health check; None when there is no such check."""
     found = cloud.find(key) if key is not None else None
     if found is None:
@@ -112,7 +112,7 @@ def check_of(cloud: Cloud, key: Key | None, *, asks_readiness: bool = False) -> 
         found.get("healthyThreshold", 2),
         found.get("unhealthyThreshold", 2),
     )
-    return Check(float(interval), healthy, unhealthy, asks_readiness)
+    return Check(float(interval), healthy, unhealthy, probes_readiness)
 
 
 def disruption(cloud: Cloud, old: Revision, new: Revision) -> Disruption:

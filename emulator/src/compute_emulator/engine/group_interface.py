@@ -8,20 +8,20 @@ from typing import Protocol
 from compute_emulator.control.behaviours import Behaviour
 from compute_emulator.engine.capacity import Failure
 from compute_emulator.engine.cloud import Cloud
+from compute_emulator.engine.group_capacity import GroupCapacity
 from compute_emulator.engine.instance import Instance
-from compute_emulator.engine.managed_instance import Machine
-from compute_emulator.engine.supply import Supply
+from compute_emulator.engine.managed_instance import ManagedInstance
 from compute_emulator.errors import JsonObject
 from compute_emulator.rules.group import Intent
 
 
-class Crew(Protocol):
+class GroupInterface(Protocol):
     """A group and its machines."""
 
     cloud: Cloud
     intent: Intent
-    machines: dict[str, Machine]
-    supply: Supply
+    instances: dict[str, ManagedInstance]
+    capacity: GroupCapacity
 
     @property
     def resource(self) -> JsonObject: ...
@@ -30,8 +30,8 @@ class Crew(Protocol):
     @property
     def is_being_deleted(self) -> bool: ...
 
-    def behaviour(self, machine: Instance) -> Behaviour: ...
-    def failed(self, machine: Instance, failure: Failure) -> None: ...
+    def behaviour(self, instance: Instance) -> Behaviour: ...
+    def on_instance_failed(self, instance: Instance, failure: Failure) -> None: ...
     def new_name(self) -> str: ...
-    def create_named(self, name: str, zone: str, is_held: bool = False) -> Machine: ...
+    def create_named(self, name: str, zone: str, is_held: bool = False) -> ManagedInstance: ...
     def resize(self, size: int) -> None: ...

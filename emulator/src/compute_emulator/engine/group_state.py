@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from compute_emulator.control.behaviours import Behaviour, behaviour_for
 from compute_emulator.engine import per_instance_configs
-from compute_emulator.engine.attached_services import asks_readiness, drain_seconds
+from compute_emulator.engine.attached_services import drain_seconds, probes_readiness
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.group_intent import (
     check_key,
@@ -21,7 +21,7 @@ from compute_emulator.engine.group_intent import (
     intent_of,
 )
 from compute_emulator.engine.instance import Instance
-from compute_emulator.engine.managed_instance import Machine
+from compute_emulator.engine.managed_instance import ManagedInstance
 from compute_emulator.engine.per_instance_configs import Configs
 from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key, parse
@@ -29,14 +29,14 @@ from compute_emulator.rules.group import LEAVING, Disruption, Intent, Member, Ov
 from compute_emulator.rules.health import Check
 
 
-class Roster:
+class GroupState:
     """One group and its machines. Its resource in the cloud's table is what it is asked to be."""
 
     def __init__(self, cloud: Cloud, key: Key) -> None:
         self.cloud = cloud
         self.key = key
         self.group_key = Key(key.scope, "instanceGroups", key.name)
-        self.machines: dict[str, Machine] = {}
+        self.instances: dict[str, ManagedInstance] = {}
         self.configs: Configs = {}
         self.configured_at = (  # when the all-instances configuration was last changed, as a timestamp
             ""
@@ -84,27 +84,27 @@ class Roster:
         """The VMs that are meant to run; VMs in reserve are none of the updater's business."""
         check, in_service = (
             self.check(),
-            [machine for machine in self.machines.values() if not machine.standby],
+            [instance for instance in self.instances.values() if not instance.standby],
         )
         if not self.configs:
-            return [machine.member(check) for machine in in_service]
+            return [instance.member(check) for instance in in_service]
         return [
-            machine.member(check, per_instance_configs.need(self.configs, machine))
-            for machine in in_service
+            instance.member(check, per_instance_configs.required_disruption(self.configs, instance))
+            for instance in in_service
         ]
 
     def revision_for_new(self) -> Revision:
         """The version that lacks a VM once there is one more: what is made beside the updater's
         plans keeps the split too."""
         staying = [
-            machine
-            for machine in self.machines.values()
-            if not machine.standby and machine.action not in LEAVING
+            instance
+            for instance in self.instances.values()
+            if not instance.standby and instance.action not in LEAVING
         ]
         wanted = replace(
             self.intent, target_size=max(self.intent.target_size, len(staying) + 1)
         ).wanted()
-        lacking = wanted - Counter(machine.revision for machine in staying)
+        lacking = wanted - Counter(instance.revision for instance in staying)
         return next(iter(lacking.elements()), self.intent.versions[0].revision)
 
     def disruption(self, old: Revision, new: Revision) -> Disruption:
@@ -116,16 +116,18 @@ class Roster:
         key = parse(revision.template)
         return (self.cloud.find(key) if key is not None else None) or {}
 
-    def preserved(self, machine: Instance) -> JsonObject | None:
-        return per_instance_configs.preserved(self.configs, machine) if self.configs else None
+    def preserved(self, instance: Instance) -> JsonObject | None:
+        return (
+            per_instance_configs.preserved_state(self.configs, instance) if self.configs else None
+        )
 
     def stateful_policy(self) -> JsonObject:
         policy: JsonObject = (self.resource.get("statefulPolicy") or {}).get("preservedState") or {}
         return policy
 
-    def behaviour(self, machine: Instance) -> Behaviour:
+    def behaviour(self, instance: Instance) -> Behaviour:
         return behaviour_for(
-            self.cloud.behaviours, self.key.name, machine.zone, self.template(machine.revision)
+            self.cloud.behaviours, self.key.name, instance.zone, self.template(instance.revision)
         )
 
     def check(self) -> Check | None:
@@ -133,7 +135,7 @@ class Roster:
         return check_of(
             self.cloud,
             key,
-            asks_readiness=key is not None and asks_readiness(self.cloud, self.group_key, key),
+            probes_readiness=key is not None and probes_readiness(self.cloud, self.group_key, key),
         )
 
     def drain_seconds(self) -> float:

@@ -15,15 +15,15 @@ from typing import cast
 
 from compute_emulator.engine import standby_pool
 from compute_emulator.engine.attached_services import readiness_checks
-from compute_emulator.engine.bulk_creation import Bulk
+from compute_emulator.engine.bulk_creation import BulkCreation
 from compute_emulator.engine.capacity import Failure
 from compute_emulator.engine.cloud import Cloud
-from compute_emulator.engine.group_state import Roster
+from compute_emulator.engine.group_capacity import GroupCapacity, error_entry
+from compute_emulator.engine.group_state import GroupState
 from compute_emulator.engine.instance import Instance
-from compute_emulator.engine.instance_names import Names
-from compute_emulator.engine.managed_instance import Machine
+from compute_emulator.engine.instance_names import NameGenerator
+from compute_emulator.engine.managed_instance import ManagedInstance
 from compute_emulator.engine.resize_requests import ResizeRequest
-from compute_emulator.engine.supply import Supply, error_entry
 from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key
 from compute_emulator.rules import updater
@@ -44,24 +44,24 @@ CARRIED = "_carried"
 templates in use."""
 
 
-class Group(Roster):
+class Group(GroupState):
     """One managed instance group in action."""
 
     def __init__(self, cloud: Cloud, key: Key) -> None:
         super().__init__(cloud, key)
-        self.supply = Supply(self)
+        self.capacity = GroupCapacity(self)
         self.resize_requests: dict[str, ResizeRequest] = {}
         self.errors: deque[JsonObject] = deque(maxlen=KEPT_ERRORS)
         self.autoscaler: Key | None = None
         self.listeners: list[Callable[[], None]] = []
         self.plan = Plan()
         self._at_end: Callable[[], None] | None = None
-        self._is_look_due = False
-        self._look_at: float | None = None
-        self._names = Names(cloud.random)
-        self._bulk = Bulk(self)
-        cloud.stock_outs.listeners.append(self.look_soon)
-        self.checks_changed()
+        self._is_reconcile_due = False
+        self._recheck_at: float | None = None
+        self._names = NameGenerator(cloud.random)
+        self._bulk = BulkCreation(self)
+        cloud.stock_outs.listeners.append(self.reconcile_soon)
+        self.on_health_checks_changed()
 
     # What it is
 
@@ -70,9 +70,11 @@ class Group(Roster):
         return self._at_end is not None
 
     def is_stable(self, members: list[Member] | None = None) -> bool:
-        if self._is_look_due or self.is_being_deleted:
+        if self._is_reconcile_due or self.is_being_deleted:
             return False
-        if any(machine.standby and machine.action != SETTLED for machine in self.machines.values()):
+        if any(
+            instance.standby and instance.action != SETTLED for instance in self.instances.values()
+        ):
             return False
         return updater.is_stable(
             self.intent, self.members() if members is None else members, self.plan
@@ -80,155 +82,163 @@ class Group(Roster):
 
     # What is done to it
 
-    def written(self) -> None:
+    def on_write(self) -> None:
         """Its resource was written: take the new intent."""
         self.read()
-        for machine in self.machines.values():
-            machine.keep()
-        self.checks_changed()
+        for instance in self.instances.values():
+            instance.keep()
+        self.on_health_checks_changed()
 
-    def checks_changed(self) -> None:
+    def on_health_checks_changed(self) -> None:
         """What its check asks, or how often, may have changed."""
-        for machine in self.machines.values():
-            machine.watch()
-        self._tell()
+        for instance in self.instances.values():
+            instance.watch()
+        self._notify()
 
     def resize(self, size: int) -> None:
         self.resource["targetSize"] = size
-        self.written()
+        self.on_write()
 
-    def end(self, then: Callable[[], None]) -> None:
+    def delete_all(self, then: Callable[[], None]) -> None:
         """Delete every VM, drained, and do `then` when the last is gone."""
         self._at_end = then
-        for machine in list(self.machines.values()):
-            machine.delete()
-        self.look_soon()
+        for instance in list(self.instances.values()):
+            instance.delete()
+        self.reconcile_soon()
 
     def apply(self, steps: Iterable[Step]) -> None:
         """Steps that were asked for by name, outside of the budgets."""
         for step in steps:
-            self._take(step)
-        self.look_soon()
+            self._apply_step(step)
+        self.reconcile_soon()
 
-    def create_named(self, name: str, zone: str, is_held: bool = False) -> Machine:
+    def create_named(self, name: str, zone: str, is_held: bool = False) -> ManagedInstance:
         """A VM of that name, of a version that lacks VMs. A held one is only a place in the group
         until its `create`."""
-        machine = Machine(self.cloud, self, name, zone, self.revision_for_new())
-        self.machines[name] = machine
+        instance = ManagedInstance(self.cloud, self, name, zone, self.revision_for_new())
+        self.instances[name] = instance
         if not is_held:
-            machine.create()
-        self.look_soon()
-        return machine
+            instance.create()
+        self.reconcile_soon()
+        return instance
 
     # Looking
 
-    def look_soon(self) -> None:
+    def reconcile_soon(self) -> None:
         """Look as soon as everything of this moment has happened."""
-        if not self._is_look_due:
-            self._is_look_due = True
-            self.cloud.at(self.cloud.now(), self._look)
+        if not self._is_reconcile_due:
+            self._is_reconcile_due = True
+            self.cloud.at(self.cloud.now(), self._reconcile)
 
-    def _look(self) -> None:
-        self._is_look_due = False
+    def _reconcile(self) -> None:
+        self._is_reconcile_due = False
         if self.is_being_deleted:
             self._end_if_empty()
             return
-        if self.cloud.acting.get(self.key) is not self:
+        if self.cloud.controllers.get(self.key) is not self:
             return
-        standby_pool.tend(self)
+        standby_pool.maintain(self)
         self.plan = updater.plan(
-            self.intent, self.members(), self.cloud.now(), self.disruption, self.supply.full_zones()
+            self.intent,
+            self.members(),
+            self.cloud.now(),
+            self.disruption,
+            self.capacity.full_zones(),
         )
         for step in self.plan.steps:
-            self._take(step)
+            self._apply_step(step)
         self._bulk.tend()
         self.resource[CARRIED] = sorted(
-            {machine.revision.template for machine in self.machines.values()}
+            {instance.revision.template for instance in self.instances.values()}
         )
         if any(isinstance(step, InPlace) for step in self.plan.steps):
-            self.look_soon()  # what is done in no time has no event of its own
-        self._look_later(self.plan.look_at)
+            self.reconcile_soon()  # what is done in no time has no event of its own
+        self._reconcile_at(self.plan.recheck_at)
 
-    def _look_later(self, when: float | None) -> None:
-        if when is None or when == self._look_at:
-            self._look_at = when
+    def _reconcile_at(self, when: float | None) -> None:
+        if when is None or when == self._recheck_at:
+            self._recheck_at = when
             return
-        self._look_at = when
-        self.cloud.at(when, lambda: self.look_soon() if self._look_at == when else None)
+        self._recheck_at = when
+        self.cloud.at(when, lambda: self.reconcile_soon() if self._recheck_at == when else None)
 
-    def _take(self, step: Step) -> None:
+    def _apply_step(self, step: Step) -> None:
         match step:
             case Create(zone, revision, _, is_move):
-                self._add(Machine(self.cloud, self, self.new_name(), zone, revision, is_move))
+                self._add(
+                    ManagedInstance(self.cloud, self, self.new_name(), zone, revision, is_move)
+                )
             case Delete(name, _, is_replaced):
-                self.machines[name].delete(is_replaced)
+                self.instances[name].delete(is_replaced)
             case Recreate(name, revision, _, is_repair):
-                self.machines[name].recreate(revision, is_repair)
+                self.instances[name].recreate(revision, is_repair)
             case InPlace(name, revision, how):
-                self.machines[name].update(revision, how)
+                self.instances[name].update(revision, how)
 
-    def _add(self, machine: Machine) -> None:
-        self.machines[machine.name] = machine
+    def _add(self, instance: ManagedInstance) -> None:
+        self.instances[instance.name] = instance
         if self.is_bulk:
-            self._bulk.add(machine)
+            self._bulk.add(instance)
         else:
-            machine.create()
+            instance.create()
 
     def _end_if_empty(self) -> None:
-        if not self.machines and self._at_end is not None:
+        if not self.instances and self._at_end is not None:
             then, self._at_end = self._at_end, None
-            self.cloud.stock_outs.listeners.remove(self.look_soon)
+            self.cloud.stock_outs.listeners.remove(self.reconcile_soon)
             then()
 
-    def _tell(self) -> None:
-        self.look_soon()
+    def _notify(self) -> None:
+        self.reconcile_soon()
         for listener in self.listeners:
             listener()
 
     # What its machines ask and tell (machine.Owner)
 
     def new_name(self) -> str:
-        return self._names.new(self.resource["baseInstanceName"], self.machines)
+        return self._names.new(self.resource["baseInstanceName"], self.instances)
 
-    def creation_failure(self, machine: Instance) -> Failure | None:
-        return self.supply.failure(machine)
+    def creation_failure(self, instance: Instance) -> Failure | None:
+        return self.capacity.failure(instance)
 
-    def repair_zone(self, machine: Instance) -> str:
-        return self.supply.repair_zone(machine)
+    def repair_zone(self, instance: Instance) -> str:
+        return self.capacity.repair_zone(instance)
 
-    def failed(self, machine: Instance, failure: Failure) -> None:
-        self.errors.append(error_entry(machine, failure))
-        self.changed(machine)
+    def on_instance_failed(self, instance: Instance, failure: Failure) -> None:
+        self.errors.append(error_entry(instance, failure))
+        self.on_instance_changed(instance)
 
-    def changed(self, machine: Instance) -> None:
-        self._tell()
+    def on_instance_changed(self, instance: Instance) -> None:
+        self._notify()
 
-    def gone(self, machine: Instance) -> None:
-        if self.machines.get(machine.name) is machine:
-            del self.machines[machine.name]
-            self.configs.pop(machine.name, None)
-        self.changed(machine)
+    def on_instance_gone(self, instance: Instance) -> None:
+        if self.instances.get(instance.name) is instance:
+            del self.instances[instance.name]
+            self.configs.pop(instance.name, None)
+        self.on_instance_changed(instance)
 
 
 def group_at(cloud: Cloud, key: Key) -> Group | None:
     """The acting group of a manager's or of an instance group's key."""
-    return cast("Group | None", cloud.acting.get(Key(key.scope, "instanceGroupManagers", key.name)))
+    return cast(
+        "Group | None", cloud.controllers.get(Key(key.scope, "instanceGroupManagers", key.name))
+    )
 
 
-def service_written(cloud: Cloud, group: Key) -> None:
+def on_backend_service_written(cloud: Cloud, group: Key) -> None:
     """A backend service began or ceased to use a group, or was changed."""
     found = group_at(cloud, group)
     if found is not None:
-        found.checks_changed()
+        found.on_health_checks_changed()
 
 
-def check_written(cloud: Cloud, check: Key) -> None:
+def on_health_check_written(cloud: Cloud, check: Key) -> None:
     """A health check was written: the groups that it is asked for look anew at their VMs."""
     for group in groups(cloud):
         if check in (group.check_key, *readiness_checks(cloud, group.group_key)):
-            group.checks_changed()
+            group.on_health_checks_changed()
 
 
 def groups(cloud: Cloud) -> list[Group]:
     """Every acting group."""
-    return [acting for acting in cloud.acting.values() if isinstance(acting, Group)]
+    return [acting for acting in cloud.controllers.values() if isinstance(acting, Group)]

@@ -12,7 +12,13 @@ from compute_emulator.engine.cloud import Cloud
 from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key
 from compute_emulator.rules.group import Disruption, Member, Revision
-from compute_emulator.rules.health import UNHEALTHY, UNKNOWN, Answers, Check, judged
+from compute_emulator.rules.health import (
+    UNHEALTHY,
+    UNKNOWN,
+    Check,
+    ProbeHistory,
+    verdict_and_history,
+)
 
 
 class Instance:
@@ -22,39 +28,39 @@ class Instance:
     __slots__ = (
         "_drain_until",
         "action",
-        "alive_turns",
         "applied",
         "behaviour",
         "cloud",
         "created_at",
         "failure",
         "is_failed",
-        "is_moving_in",
+        "is_rebalancing",
         "is_replaced",
-        "kept",
+        "liveness_changes",
         "machine_type",
         "name",
-        "ready_turns",
+        "readiness_changes",
         "resource",
         "revision",
         "running_since",
         "standby",
+        "stateful_state",
         "terminates_at",
         "zone",
     )
 
     def __init__(
-        self, cloud: Cloud, name: str, zone: str, revision: Revision, is_moving_in: bool
+        self, cloud: Cloud, name: str, zone: str, revision: Revision, is_rebalancing: bool
     ) -> None:
         self.cloud = cloud
         self.name, self.zone, self.revision = name, zone, revision
         self.action = "CREATING"
         self.is_failed = self.is_replaced = False
-        self.is_moving_in = is_moving_in
+        self.is_rebalancing = is_rebalancing
         self.created_at = cloud.now()
         self.running_since = 0.0
-        self.alive_turns: tuple[float, ...] = ()
-        self.ready_turns: tuple[float, ...] = ()
+        self.liveness_changes: tuple[float, ...] = ()
+        self.readiness_changes: tuple[float, ...] = ()
         self.behaviour = DEFAULT
         self.failure: Failure | None = None
         self.resource: JsonObject | None = None
@@ -63,7 +69,9 @@ class Instance:
             ""
         )
         self.applied: JsonObject | None = None  # what of its own config the VM has
-        self.kept: JsonObject | None = None  # what the group's stateful policy keeps of it
+        self.stateful_state: JsonObject | None = (
+            None  # what the group's stateful policy keeps of it
+        )
         self.terminates_at: float | None = None
         self._drain_until: float | None = None
 
@@ -89,7 +97,7 @@ class Instance:
         started."""
         if check is None or not self.running_since or self.resource is None:
             return UNKNOWN, False
-        return judged(self.answers(check), check, self.cloud.now())
+        return verdict_and_history(self.answers(check), check, self.cloud.now())
 
     def detailed_health(self, check: Check | None) -> str:
         """The group's check on it in the API's words. UNHEALTHY: its app answers badly, TIMEOUT: it
@@ -97,19 +105,22 @@ class Instance:
         if self.is_draining:
             return "DRAINING"
         verdict = self.alive(check)[0]
-        is_there = Answers(self.running_since, self.alive_turns).at(self.cloud.now())
+        is_there = ProbeHistory(self.running_since, self.liveness_changes).at(self.cloud.now())
         return "TIMEOUT" if verdict == UNHEALTHY and not is_there else verdict
 
-    def answers(self, check: Check) -> Answers:
-        return Answers(
-            self.running_since, self.ready_turns if check.asks_readiness else self.alive_turns
+    def answers(self, check: Check) -> ProbeHistory:
+        return ProbeHistory(
+            self.running_since,
+            self.readiness_changes if check.probes_readiness else self.liveness_changes,
         )
 
     def ready(self, check: Check) -> str:
         """The load balancer's check on it."""
         if not self.running_since or not self.is_running:
             return UNKNOWN
-        return judged(Answers(self.running_since, self.ready_turns), check, self.cloud.now())[0]
+        return verdict_and_history(
+            ProbeHistory(self.running_since, self.readiness_changes), check, self.cloud.now()
+        )[0]
 
     def member(self, check: Check | None, config_need: Disruption = Disruption.NONE) -> Member:
         """What the updater sees of it, by the group's check."""
@@ -124,7 +135,7 @@ class Instance:
             was_healthy=once,
             is_failed=self.is_failed,
             is_replaced=self.is_replaced,
-            is_moving_in=self.is_moving_in,
+            is_rebalancing=self.is_rebalancing,
             is_stranded=self.resource is None
             and self.failure is not None
             and self.failure.is_stock_out,

@@ -9,7 +9,7 @@ from collections.abc import Container
 ALPHABET = "0123456789bcdfghjklmnpqrstvwxz"
 
 
-class Names:
+class NameGenerator:
     """Base name and four random characters, or the next number where the base ends in `#` signs:
     `vm-##` makes vm-01."""
 

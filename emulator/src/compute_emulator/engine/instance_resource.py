@@ -29,26 +29,28 @@ NO_OVERRIDES = Overrides()
 
 
 @dataclass(frozen=True, slots=True)
-class MadeOf:
+class InstanceSource:
     """What makes a VM what it is, the more particular before the more general: `preserved` (its own
-    config's) and `kept` (the stateful policy's), `overrides` (the group's), `template`.
+    config's) and `stateful_state` (the stateful policy's), `overrides` (the group's), `template`.
     `machine_type` is what was chosen instead of the template's."""
 
     template: JsonObject
     overrides: Overrides | None = None
     machine_type: str = ""
     preserved: JsonObject | None = None
-    kept: JsonObject | None = None
+    stateful_state: JsonObject | None = None
 
 
-def body(cloud: Cloud, group: Key, zone: str, made_of: MadeOf) -> JsonObject:
+def new_resource(cloud: Cloud, group: Key, zone: str, source: InstanceSource) -> JsonObject:
     """What a new VM of a group is."""
-    properties = made_of.template.get("properties", {})
+    properties = source.template.get("properties", {})
     number = cloud.random.randrange(1 << 22)
     interface = dict((properties.get("networkInterfaces") or [{}])[0])
     interface["networkIP"] = f"10.{128 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
-    if made_of.kept:
-        interface["networkIP"] = _address(made_of.kept, "internalIPs") or interface["networkIP"]
+    if source.stateful_state:
+        interface["networkIP"] = (
+            _address(source.stateful_state, "internalIPs") or interface["networkIP"]
+        )
     if interface.get("accessConfigs"):
         interface["accessConfigs"] = [
             _access(config, number) for config in interface["accessConfigs"]
@@ -58,7 +60,7 @@ def body(cloud: Cloud, group: Key, zone: str, made_of: MadeOf) -> JsonObject:
         "networkInterfaces": [interface],
         "fingerprint": cloud.new_fingerprint(),
     }
-    describe(resource, cloud, group, zone, made_of)
+    apply_source(resource, cloud, group, zone, source)
     return resource
 
 
@@ -78,9 +80,11 @@ def _access(config: JsonObject, number: int) -> JsonObject:
     )
 
 
-def describe(resource: JsonObject, cloud: Cloud, group: Key, zone: str, made_of: MadeOf) -> None:
+def apply_source(
+    resource: JsonObject, cloud: Cloud, group: Key, zone: str, source: InstanceSource
+) -> None:
     """Give a VM what can be changed without making it anew."""
-    template = made_of.template
+    template = source.template
     properties = template.get("properties", {})
     made_by = [
         {"key": "instance-template", "value": template.get("selfLink", "").removeprefix(HOST)},
@@ -88,14 +92,14 @@ def describe(resource: JsonObject, cloud: Cloud, group: Key, zone: str, made_of:
     ]
     place = f"{HOST}projects/{cloud.project}/zones/{zone}"
     resource["machineType"] = (
-        f"{place}/machineTypes/{made_of.machine_type or properties.get('machineType', '')}"
+        f"{place}/machineTypes/{source.machine_type or properties.get('machineType', '')}"
     )
     resource["metadata"] = {
         "kind": "compute#metadata",
-        "items": [*_metadata(properties, made_of), *made_by],
+        "items": [*_metadata(properties, source), *made_by],
     }
     given = properties
-    overrides = made_of.overrides or NO_OVERRIDES
+    overrides = source.overrides or NO_OVERRIDES
     if overrides.labels:
         given = properties | {"labels": properties.get("labels", {}) | dict(overrides.labels)}
     for name in (*COPIED, "labels"):
@@ -106,8 +110,8 @@ def describe(resource: JsonObject, cloud: Cloud, group: Key, zone: str, made_of:
     shielded, reservations = given.get("shieldedInstanceConfig"), given.get("reservationAffinity")
     resource["shieldedInstanceConfig"] = SHIELDED | shielded if shielded else SHIELDED
     resource["reservationAffinity"] = reservations or ANY_RESERVATION
-    disks = ((made_of.preserved or {}).get("disks") or {}) | (
-        (made_of.kept or {}).get("disks") or {}
+    disks = ((source.preserved or {}).get("disks") or {}) | (
+        (source.stateful_state or {}).get("disks") or {}
     )
     if disks:
         resource["disks"] = [
@@ -123,8 +127,8 @@ def describe(resource: JsonObject, cloud: Cloud, group: Key, zone: str, made_of:
         resource.pop("disks", None)
 
 
-def _metadata(properties: JsonObject, made_of: MadeOf) -> list[JsonObject]:
-    over = dict((made_of.overrides or NO_OVERRIDES).metadata) | (made_of.preserved or {}).get(
+def _metadata(properties: JsonObject, source: InstanceSource) -> list[JsonObject]:
+    over = dict((source.overrides or NO_OVERRIDES).metadata) | (source.preserved or {}).get(
         "metadata", {}
     )
     hidden = {"", *over}
@@ -136,7 +140,7 @@ def _metadata(properties: JsonObject, made_of: MadeOf) -> list[JsonObject]:
     return items + [{"key": key, "value": value} for key, value in over.items()]
 
 
-def kept(policy: JsonObject, resource: JsonObject) -> JsonObject:
+def stateful_state(policy: JsonObject, resource: JsonObject) -> JsonObject:
     """What a stateful policy keeps of a VM, as a PreservedState: the disks and addresses that it
     names."""
     zone, name = resource["zone"], resource["name"]

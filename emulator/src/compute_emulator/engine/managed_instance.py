@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from compute_emulator.engine.phases import Phases
 from compute_emulator.rules.group import Disruption, Revision
-from compute_emulator.rules.health import turn_now
+from compute_emulator.rules.health import changes_from_now
 
 REFRESH_SECONDS = 2.0
 ABANDON_SECONDS = 1.0
 
 
-class Machine(Phases):
+class ManagedInstance(Phases):
     """One managed instance in action."""
 
     __slots__ = ()
@@ -72,7 +72,9 @@ class Machine(Phases):
         """Leave the group, drained, and go on running."""
         self.action = "ABANDONING"
         self._new_phase()
-        self._later(max(ABANDON_SECONDS, self._begin_to_drain()), lambda: self._owner.gone(self))
+        self._later(
+            max(ABANDON_SECONDS, self._begin_to_drain()), lambda: self._owner.on_instance_gone(self)
+        )
 
     # From outside
 
@@ -80,9 +82,9 @@ class Machine(Phases):
         """From now on answer the group's check, or the load balancer's, well or badly."""
         now = self.cloud.now()
         if alive is not None:
-            self.alive_turns = turn_now(self.alive_turns, alive, now)
+            self.liveness_changes = changes_from_now(self.liveness_changes, alive, now)
             self.watch()
         if ready is not None:
-            self.ready_turns = turn_now(self.ready_turns, ready, now)
+            self.readiness_changes = changes_from_now(self.readiness_changes, ready, now)
         if alive is False:
-            self.ready_turns = turn_now(self.ready_turns, False, now)
+            self.readiness_changes = changes_from_now(self.readiness_changes, False, now)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 Value = TypeVar("Value")
 
 
-class Watched(dict[str, Value]):
+class ObservableDict(dict[str, Value]):
     """Each change of an entry calls every listener. Changes within a value are not seen."""
 
     def __init__(self) -> None:
@@ -18,26 +18,26 @@ class Watched(dict[str, Value]):
 
     def __setitem__(self, name: str, value: Value) -> None:
         super().__setitem__(name, value)
-        self.tell()
+        self.notify()
 
     def __delitem__(self, name: str) -> None:
         super().__delitem__(name)
-        self.tell()
+        self.notify()
 
     def pop(self, *arguments: Any) -> Any:
         removed = super().pop(*arguments)
-        self.tell()
+        self.notify()
         return removed
 
     def update(self, *arguments: Any, **members: Any) -> None:
         super().update(*arguments, **members)
-        self.tell()
+        self.notify()
 
     def clear(self) -> None:
         super().clear()
-        self.tell()
+        self.notify()
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Call every listener, as after a change."""
         for listener in list(self.listeners):
             listener()

@@ -4,7 +4,7 @@ request id.
     accepted ---- RUNNING ---- operation_seconds ---- at_end() ---- DONE (or DONE with error)
 
 The effect of a mutation is there when it is accepted, unless its handler says otherwise with
-`at_end`. While an insert or a delete runs its target is `under_way`: others may read it, but not
+`at_end`. While an insert or a delete runs its target is `busy_targets`: others may read it, but not
 use it."""
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KEPT_AT_LEAST_SECONDS = 3600.0
 KEPT_AT_MOST = 20_000
 
 
-class Home(Protocol):
+class ProjectContext(Protocol):
     """What operations need of the project that they belong to: `cloud.Cloud` is one."""
 
     project: str
@@ -41,12 +41,14 @@ class Home(Protocol):
 class Operations:
     """The project's operations by (scope, name), oldest first."""
 
-    def __init__(self, cloud: Home, seconds: float, seconds_by_method: Mapping[str, float]) -> None:
+    def __init__(
+        self, cloud: ProjectContext, seconds: float, seconds_by_method: Mapping[str, float]
+    ) -> None:
         self._cloud = cloud
         self.seconds = seconds
         self.seconds_by_method = dict(seconds_by_method)
         self.table: dict[tuple[str, str], JsonObject] = {}
-        self.under_way: dict[Key, tuple[str, str]] = {}
+        self.busy_targets: dict[Key, tuple[str, str]] = {}
         self._accepted: dict[tuple[str, str], float] = {}
         self._at_end: dict[tuple[str, str], Callable[[], None]] = {}
         self._by_request_id: dict[tuple[str, str], tuple[float, tuple[str, str]]] = {}
@@ -76,7 +78,7 @@ class Operations:
             resource["clientOperationId"] = request_id
             self._by_request_id[(method_id, request_id)] = (self._cloud.now(), where)
         if operation_type.endswith(("insert", "delete")):
-            self.under_way[target] = where
+            self.busy_targets[target] = where
         if at_end is not None:
             self._at_end[where] = at_end
         takes = self._takes(method_id) if seconds is None else seconds
@@ -93,8 +95,8 @@ class Operations:
         resource = self.table.get(where)
         if resource is None or resource["status"] == "DONE":
             return
-        for key in [key for key, by in self.under_way.items() if by == where]:
-            del self.under_way[key]
+        for key in [key for key, by in self.busy_targets.items() if by == where]:
+            del self.busy_targets[key]
         at_end = self._at_end.pop(where, None)
         if at_end is not None and error is None:
             try:

@@ -19,9 +19,9 @@ from compute_emulator.rules.group import SETTLED, Disruption
 
 @dataclass(frozen=True)
 class Config:
-    """`preserved` is the API's PreservedState."""
+    """`preserved_state` is the API's PreservedState."""
 
-    preserved: JsonObject
+    preserved_state: JsonObject
     fingerprint: str
     is_deleted: bool = False
 
@@ -30,42 +30,46 @@ Configs = dict[str, Config]
 """A group's configs by the names of their VMs."""
 
 
-def preserved(configs: Configs, machine: Instance) -> JsonObject | None:
+def preserved_state(configs: Configs, instance: Instance) -> JsonObject | None:
     """What a VM is given of its own when it is made or updated now. A config marked as deleted ends
     here."""
-    config = configs.get(machine.name)
+    config = configs.get(instance.name)
     if config is not None and config.is_deleted:
-        del configs[machine.name]
+        del configs[instance.name]
         return None
-    return config.preserved if config is not None else None
+    return config.preserved_state if config is not None else None
 
 
-def need(configs: Configs, machine: Instance) -> Disruption:
+def required_disruption(configs: Configs, instance: Instance) -> Disruption:
     """What it takes to give a VM its config: metadata reaches a running VM, disks and addresses
     need a restart.
 
     A VM that is being changed takes its config at the end of that change.
     """
-    config = configs.get(machine.name)
-    if config is None or machine.resource is None or machine.action not in (SETTLED, "VERIFYING"):
+    config = configs.get(instance.name)
+    if config is None or instance.resource is None or instance.action not in (SETTLED, "VERIFYING"):
         return Disruption.NONE
-    wanted, has = {} if config.is_deleted else config.preserved, machine.applied or {}
+    wanted, has = {} if config.is_deleted else config.preserved_state, instance.applied or {}
     differing = {name for name in wanted.keys() | has.keys() if wanted.get(name) != has.get(name)}
     if not differing:
         return Disruption.REFRESH if config.is_deleted else Disruption.NONE
     return Disruption.REFRESH if differing == {"metadata"} else Disruption.RESTART
 
 
-def status(config: Config, machine: Instance | None) -> str:
+def status(config: Config, instance: Instance | None) -> str:
     """How far a config has come, in the API's words."""
-    is_busy = machine is not None and machine.action not in (SETTLED, "VERIFYING")
+    is_busy = instance is not None and instance.action not in (SETTLED, "VERIFYING")
     if config.is_deleted:
         return "DELETING" if is_busy else "UNAPPLIED_DELETION"
-    if machine is not None and machine.resource is not None and machine.applied == config.preserved:
+    if (
+        instance is not None
+        and instance.resource is not None
+        and instance.applied == config.preserved_state
+    ):
         return "EFFECTIVE"
     return "APPLYING" if is_busy else "UNAPPLIED"
 
 
-def shown(name: str, config: Config, machine: Instance | None) -> JsonObject:
-    state = {"preservedState": config.preserved, "fingerprint": config.fingerprint}
-    return {"name": name, **state, "status": status(config, machine)}
+def as_resource(name: str, config: Config, instance: Instance | None) -> JsonObject:
+    state = {"preservedState": config.preserved_state, "fingerprint": config.fingerprint}
+    return {"name": name, **state, "status": status(config, instance)}

@@ -38,16 +38,16 @@ class Owner(Protocol):
     key: Key
 
     def template(self, revision: Revision) -> JsonObject: ...
-    def preserved(self, machine: Instance) -> JsonObject | None: ...
+    def preserved(self, instance: Instance) -> JsonObject | None: ...
     def stateful_policy(self) -> JsonObject: ...
-    def behaviour(self, machine: Instance) -> Behaviour: ...
-    def creation_failure(self, machine: Instance) -> Failure | None: ...
-    def repair_zone(self, machine: Instance) -> str: ...
+    def behaviour(self, instance: Instance) -> Behaviour: ...
+    def creation_failure(self, instance: Instance) -> Failure | None: ...
+    def repair_zone(self, instance: Instance) -> str: ...
     def check(self) -> Check | None: ...
     def drain_seconds(self) -> float: ...
-    def changed(self, machine: Instance) -> None: ...
-    def failed(self, machine: Instance, failure: Failure) -> None: ...
-    def gone(self, machine: Instance) -> None: ...
+    def on_instance_changed(self, instance: Instance) -> None: ...
+    def on_instance_failed(self, instance: Instance, failure: Failure) -> None: ...
+    def on_instance_gone(self, instance: Instance) -> None: ...
 
 
 class Phases(Instance):
@@ -62,9 +62,9 @@ class Phases(Instance):
         name: str,
         zone: str,
         revision: Revision,
-        is_moving_in: bool = False,
+        is_rebalancing: bool = False,
     ) -> None:
-        super().__init__(cloud, name, zone, revision, is_moving_in)
+        super().__init__(cloud, name, zone, revision, is_rebalancing)
         self._owner = owner
         self._attempts = self._phase = self._watch = 0
         self._is_repair = False
@@ -91,7 +91,9 @@ class Phases(Instance):
         if self.resource is not None:
             return
         self.applied = self._owner.preserved(self)
-        body = instance_resource.body(self.cloud, self._owner.key, self.zone, self._made_of())
+        body = instance_resource.new_resource(
+            self.cloud, self._owner.key, self.zone, self._source()
+        )
         self.resource = self.cloud.new("compute#instance", self.key, {"name": self.name, **body})
         self.keep()
 
@@ -100,12 +102,14 @@ class Phases(Instance):
         anew."""
         policy = self._owner.stateful_policy()
         if self.resource is not None:
-            self.kept = instance_resource.kept(policy, self.resource) if policy else None
+            self.stateful_state = (
+                instance_resource.stateful_state(policy, self.resource) if policy else None
+            )
 
-    def _made_of(self) -> instance_resource.MadeOf:
+    def _source(self) -> instance_resource.InstanceSource:
         template = self._owner.template(self.revision)
-        return instance_resource.MadeOf(
-            template, self.revision.overrides, self.machine_type, self.applied, self.kept
+        return instance_resource.InstanceSource(
+            template, self.revision.overrides, self.machine_type, self.applied, self.stateful_state
         )
 
     def _scheduling(self) -> JsonObject:
@@ -120,7 +124,7 @@ class Phases(Instance):
         pause = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._attempts, 10))
         self._attempts += 1
         self._later(pause, self._attempt)
-        self._owner.failed(self, failure)
+        self._owner.on_instance_failed(self, failure)
 
     def _boot(self, is_new: bool = False) -> None:
         self.running_since, self._drain_until = 0.0, None
@@ -137,20 +141,20 @@ class Phases(Instance):
     def _running(self) -> None:
         cloud = self.cloud
         self.running_since = cloud.now()
-        self.alive_turns = self.behaviour.alive_turns(self.running_since)
-        self.ready_turns = self.behaviour.ready_turns(self.running_since)
+        self.liveness_changes = self.behaviour.liveness_changes(self.running_since)
+        self.readiness_changes = self.behaviour.readiness_changes(self.running_since)
         self._set_status("RUNNING")
         if self.resource is not None:
             self.resource["lastStartTimestamp"] = cloud.timestamp()
         self.action = "VERIFYING"
         if self.behaviour.stops_after_seconds is not None:
-            self._later(self.behaviour.stops_after_seconds, self.stop_by_itself)
+            self._later(self.behaviour.stops_after_seconds, self.stop_unexpectedly)
         longest = self._scheduling().get("maxRunDuration")
         if longest:
             self.terminates_at = self.running_since + float(longest.get("seconds", 0))
-            self._later(float(longest.get("seconds", 0)), self.stop_by_itself)
+            self._later(float(longest.get("seconds", 0)), self.stop_unexpectedly)
         self.watch()
-        self._owner.changed(self)
+        self._owner.on_instance_changed(self)
 
     # Judged by the group's check
 
@@ -170,7 +174,7 @@ class Phases(Instance):
 
     def _verdict_changed(self) -> None:
         self.watch()
-        self._owner.changed(self)
+        self._owner.on_instance_changed(self)
 
     def _verify(self) -> None:
         """VERIFYING ends when the check was satisfied; without a check there is nothing to wait
@@ -178,11 +182,11 @@ class Phases(Instance):
         check = self._owner.check()
         if self.action == "VERIFYING" and (check is None or self.alive(check)[1]):
             self.action = "NONE"
-            self.is_moving_in = False
+            self.is_rebalancing = False
 
     # Changed, drained, taken down
 
-    def stop_by_itself(self) -> None:
+    def stop_unexpectedly(self) -> None:
         """The VM goes without the group's doing, as by Spot preemption or a failing host."""
         if self.resource is None or self.action in AWAY:
             return
@@ -195,14 +199,14 @@ class Phases(Instance):
             self.resource["status"] = "TERMINATED"
         if self.action != "NONE":
             self.action = "NONE"
-        self._owner.changed(self)
+        self._owner.on_instance_changed(self)
 
     def _describe(self) -> None:
         """Give the VM what its revision and its own config say now."""
         if self.resource is not None:
             self.applied = self._owner.preserved(self)
-            instance_resource.describe(
-                self.resource, self.cloud, self._owner.key, self.zone, self._made_of()
+            instance_resource.apply_source(
+                self.resource, self.cloud, self._owner.key, self.zone, self._source()
             )
 
     def _refreshed(self) -> None:
@@ -210,12 +214,12 @@ class Phases(Instance):
             self._describe()
             self.action = "VERIFYING"
             self._verify()
-            self._owner.changed(self)
+            self._owner.on_instance_changed(self)
 
     def _in_reserve(self) -> None:
         self._set_status("TERMINATED" if self.standby == "STOPPED" else "SUSPENDED")
         self.action = "NONE"
-        self._owner.changed(self)
+        self._owner.on_instance_changed(self)
 
     def _take_down(self, then: Callable[[], None], drains: bool) -> None:
         """Drain before stopping: the balancer sends to it until it has left every backend."""
@@ -253,7 +257,7 @@ class Phases(Instance):
 
     def _gone(self) -> None:
         self._remove_vm()
-        self._owner.gone(self)
+        self._owner.on_instance_gone(self)
 
     def _remove_vm(self) -> None:
         if self.resource is not None:

@@ -10,9 +10,9 @@ InstanceGroupManagerResizeRequest; compute/docs/instance-groups/about-resize-req
 
 from __future__ import annotations
 
-from compute_emulator.engine.bulk_creation import RETRY_SECONDS, obstacle
-from compute_emulator.engine.group_interface import Crew
-from compute_emulator.engine.managed_instance import Machine
+from compute_emulator.engine.bulk_creation import RETRY_SECONDS, creation_obstacle
+from compute_emulator.engine.group_interface import GroupInterface
+from compute_emulator.engine.managed_instance import ManagedInstance
 from compute_emulator.errors import JsonObject
 from compute_emulator.rules.group import LEAVING
 
@@ -24,15 +24,19 @@ class ResizeRequest:
     """One request of a group. `resource` is how it is answered."""
 
     def __init__(
-        self, group: Crew, resource: JsonObject, names: list[str], run_seconds: float | None
+        self,
+        group: GroupInterface,
+        resource: JsonObject,
+        names: list[str],
+        run_seconds: float | None,
     ) -> None:
         self.group = group
         self.resource = resource
         self.run_seconds = run_seconds
-        self.machines: list[Machine] = []
+        self.instances: list[ManagedInstance] = []
         for name in names:
-            self.machines.append(
-                group.create_named(name, group.supply.zone_for_new(), is_held=True)
+            self.instances.append(
+                group.create_named(name, group.capacity.zone_for_new(), is_held=True)
             )
         group.resize(group.intent.target_size + len(names))
         resource["state"] = "CREATING"
@@ -56,10 +60,10 @@ class ResizeRequest:
         if self.state != "ACCEPTED" or self.group.is_being_deleted:
             return
         waiting = self._waiting()
-        for machine in waiting:
-            if machine.zone in self.group.supply.full_zones():
-                machine.zone = self.group.supply.zone_for_new()
-        failure = obstacle(self.group, waiting)
+        for instance in waiting:
+            if instance.zone in self.group.capacity.full_zones():
+                instance.zone = self.group.capacity.zone_for_new()
+        failure = creation_obstacle(self.group, waiting)
         if failure is None:
             self._succeed(waiting)
         elif failure.is_stock_out or failure.code == "QUOTA_EXCEEDED":
@@ -69,37 +73,39 @@ class ResizeRequest:
             self.resource["status"] = {"error": {"errors": [failure.as_error()]}}
             self._give_up("FAILED")
 
-    def _succeed(self, waiting: list[Machine]) -> None:
+    def _succeed(self, waiting: list[ManagedInstance]) -> None:
         self.resource["state"] = "SUCCEEDED"
         self.resource.pop("status", None)
         cloud = self.group.cloud
         until = None if self.run_seconds is None else cloud.now() + self.run_seconds
-        for machine in waiting:
-            machine.terminates_at = until
-            machine.create()
+        for instance in waiting:
+            instance.terminates_at = until
+            instance.create()
         if until is not None:
             cloud.at(until, self._run_is_over)
 
     def _run_is_over(self) -> None:
         left = [
-            machine
-            for machine in self._waiting()
-            if machine.action not in LEAVING and not machine.standby
+            instance
+            for instance in self._waiting()
+            if instance.action not in LEAVING and not instance.standby
         ]
-        for machine in left:
-            machine.delete()
+        for instance in left:
+            instance.delete()
         if left and not self.group.is_being_deleted:
             self.group.resize(max(0, self.group.intent.target_size - len(left)))
 
     def _give_up(self, state: str) -> None:
         self.resource["state"] = state
-        waiting = [machine for machine in self._waiting() if machine.action not in LEAVING]
-        for machine in waiting:
-            machine.delete()
+        waiting = [instance for instance in self._waiting() if instance.action not in LEAVING]
+        for instance in waiting:
+            instance.delete()
         self.group.resize(max(0, self.group.intent.target_size - len(waiting)))
 
-    def _waiting(self) -> list[Machine]:
+    def _waiting(self) -> list[ManagedInstance]:
         """Its VMs that are still in the group."""
         return [
-            machine for machine in self.machines if self.group.machines.get(machine.name) is machine
+            instance
+            for instance in self.instances
+            if self.group.instances.get(instance.name) is instance
         ]

@@ -7,54 +7,61 @@ other, verified, given the initial delay of the standby policy, and then stopped
 from __future__ import annotations
 
 from compute_emulator.engine.group_intent import RESERVES
-from compute_emulator.engine.group_interface import Crew
+from compute_emulator.engine.group_interface import GroupInterface
 from compute_emulator.rules.group import LEAVING, SETTLED
-from compute_emulator.rules.standby_pool import Spare, beyond, drawn, lacking
+from compute_emulator.rules.standby_pool import (
+    StandbyInstance,
+    missing_by_kind,
+    to_remove,
+    to_resume,
+)
 
 
-def tend(group: Crew) -> None:
+def maintain(group: GroupInterface) -> None:
     """One step towards what the group's sizes ask of its reserve."""
     resource = group.resource
     targets = {kind: resource.get(member, 0) for member, kind in RESERVES.items()}
     if not any(targets.values()) and not any(
-        machine.standby for machine in group.machines.values()
+        instance.standby for instance in group.instances.values()
     ):
         return
     if (resource.get("standbyPolicy") or {}).get("mode") == "SCALE_OUT_POOL":
-        in_service = sum(not m.standby and m.action not in LEAVING for m in group.machines.values())
-        for name in drawn(_spares(group), group.intent.target_size - in_service):
-            group.machines[name].wake()
-    spares = _spares(group)
-    for name in beyond(spares, targets):
-        group.machines[name].delete()
-    for kind in lacking(spares, targets).elements():
-        group.create_named(group.new_name(), group.supply.zone_for_new()).standby = kind
-    _put_away(group)
+        in_service = sum(
+            not m.standby and m.action not in LEAVING for m in group.instances.values()
+        )
+        for name in to_resume(_standby_instances(group), group.intent.target_size - in_service):
+            group.instances[name].wake()
+    standby = _standby_instances(group)
+    for name in to_remove(standby, targets):
+        group.instances[name].delete()
+    for kind in missing_by_kind(standby, targets).elements():
+        group.create_named(group.new_name(), group.capacity.zone_for_new()).standby = kind
+    _stop_ready_instances(group)
 
 
-def initial_delay(group: Crew) -> float:
+def initial_delay(group: GroupInterface) -> float:
     """Seconds that a VM is given from its creation before it is stopped or suspended."""
     return float((group.resource.get("standbyPolicy") or {}).get("initialDelaySec", 0))
 
 
-def _put_away(group: Crew) -> None:
+def _stop_ready_instances(group: GroupInterface) -> None:
     """Stop or suspend what was made for the reserve and runs now."""
-    for machine in group.machines.values():
-        if machine.standby and machine.is_running and machine.action == SETTLED:
-            machine.stand_by(
-                machine.standby,
-                max(0.0, machine.created_at + initial_delay(group) - group.cloud.now()),
+    for instance in group.instances.values():
+        if instance.standby and instance.is_running and instance.action == SETTLED:
+            instance.stand_by(
+                instance.standby,
+                max(0.0, instance.created_at + initial_delay(group) - group.cloud.now()),
             )
 
 
-def _spares(group: Crew) -> list[Spare]:
+def _standby_instances(group: GroupInterface) -> list[StandbyInstance]:
     return [
-        Spare(
-            machine.name,
-            machine.standby,
-            machine.action == SETTLED and not machine.is_running,
-            machine.created_at,
+        StandbyInstance(
+            instance.name,
+            instance.standby,
+            instance.action == SETTLED and not instance.is_running,
+            instance.created_at,
         )
-        for machine in group.machines.values()
-        if machine.standby and machine.action not in LEAVING
+        for instance in group.instances.values()
+        if instance.standby and instance.action not in LEAVING
     ]

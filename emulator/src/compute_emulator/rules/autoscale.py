@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from compute_emulator.rules.schedules import Schedule, Standing, standing
+from compute_emulator.rules.schedules import Schedule, ScheduleStatus, schedule_status
 from compute_emulator.rules.sizes import Size, rounded_up
 
 Points = tuple[tuple[float, int], ...]
@@ -91,27 +91,29 @@ class Detail:
 
 @dataclass(frozen=True)
 class Decision:
-    """`size` is what the group is set to, `recommended` what it would be in mode ON. `look_at`:
+    """`size` is what the group is set to, `recommended` what it would be in mode ON. `recheck_at`:
     when to decide again."""
 
     recommended: int
     size: int
     history: History
     details: tuple[Detail, ...] = ()
-    look_at: float | None = None
-    schedules: Mapping[str, Standing] = field(default_factory=dict)
+    recheck_at: float | None = None
+    schedules: Mapping[str, ScheduleStatus] = field(default_factory=dict)
     why: str = ""
 
 
 def decide(policy: Policy, measured: Measured, size: int, history: History, now: float) -> Decision:
     """The group's next size. `size` is its target now."""
-    standings = {schedule.name: standing(schedule, now) for schedule in policy.schedules}
-    need, why, details = _need(policy, measured, size, standings)
+    schedule_statuses = {
+        schedule.name: schedule_status(schedule, now) for schedule in policy.schedules
+    }
+    need, why, details = _need(policy, measured, size, schedule_statuses)
     earlier = tuple(
         point for point in history.needs if point[0] < now
     )  # what was measured at this moment is superseded
-    needs = extended(earlier, now, need)
-    sizes = extended(history.sizes, now, size)
+    needs = with_point(earlier, now, need)
+    sizes = with_point(history.sizes, now, size)
     window = policy.stabilization_seconds
     stable, stable_until = peak(needs, window, now)
     if stable > need:
@@ -129,30 +131,30 @@ def decide(policy: Policy, measured: Measured, size: int, history: History, now:
     chosen = {"OFF": size, "ONLY_SCALE_OUT": max(size, limited), "ONLY_UP": max(size, limited)}.get(
         policy.mode, limited
     )
-    details += _standing_details(policy)
+    details += _limit_details(policy)
     due = [
         stable_until if stable > need else None,
         limited_until,
-        *(each.changes_at for each in standings.values()),
+        *(each.changes_at for each in schedule_statuses.values()),
     ]
     return Decision(
         recommended=limited,
         size=chosen,
         history=History(
-            forgetting(needs, window, now),
-            forgetting(extended(sizes, now, chosen), policy.scale_in_seconds, now),
+            within_window(needs, window, now),
+            within_window(with_point(sizes, now, chosen), policy.scale_in_seconds, now),
         ),
         details=tuple(details),
-        look_at=min(
+        recheck_at=min(
             (moment for moment in due if moment is not None and moment > now), default=None
         ),
-        schedules=standings,
+        schedules=schedule_statuses,
         why=why,
     )
 
 
 def _need(
-    policy: Policy, measured: Measured, size: int, standings: Mapping[str, Standing]
+    policy: Policy, measured: Measured, size: int, schedule_statuses: Mapping[str, ScheduleStatus]
 ) -> tuple[int, str, list[Detail]]:
     """The largest need of all signals, in words too. A signal without data asks to stay as it
     is."""
@@ -163,7 +165,7 @@ def _need(
     if policy.has_signal_per_vm and measured.serving:
         needs.append((1, "a signal per VM needs a VM"))
     for schedule in policy.schedules:
-        if standings[schedule.name].state == "ACTIVE":
+        if schedule_statuses[schedule.name].state == "ACTIVE":
             needs.append((schedule.required, f"schedule {schedule.name}"))
     need, why = max(needs, key=lambda each: each[0])
     return need, f"{why} asks for {need}", details
@@ -243,7 +245,7 @@ def _limited(
     return min(policy.max_size, lowest), until
 
 
-def _standing_details(policy: Policy) -> Iterator[Detail]:
+def _limit_details(policy: Policy) -> Iterator[Detail]:
     match policy.mode:
         case "OFF":
             yield Detail(
@@ -258,7 +260,7 @@ def _standing_details(policy: Policy) -> Iterator[Detail]:
         )
 
 
-def extended(points: Points, now: float, value: int) -> Points:
+def with_point(points: Points, now: float, value: int) -> Points:
     """The steps with `value` in force from now on. What was in force only at this very moment is
     kept: it may be a peak."""
     return points if points and points[-1][1] == value else (*points, (now, value))
@@ -276,7 +278,7 @@ def peak(points: Points, window: float, now: float) -> tuple[int, float | None]:
     return highest, None if math.isinf(until) else until
 
 
-def forgetting(points: Points, window: float, now: float) -> Points:
+def within_window(points: Points, window: float, now: float) -> Points:
     """Without the steps that left the window."""
     ends = [*(moment for moment, _ in points[1:]), math.inf]
     return tuple(point for point, end in zip(points, ends, strict=True) if end + window > now)

@@ -44,7 +44,7 @@ class Draft:
         self.full_zones = frozenset(full_zones)
         self.wanted = intent.wanted()
         self.steps: list[Step] = []
-        self.look_at: float | None = None
+        self.recheck_at: float | None = None
         self.blocked = False
         self._available: int | None = None
 

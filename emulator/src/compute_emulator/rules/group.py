@@ -94,7 +94,7 @@ class Intent:
             counts[version.revision] += n
         return counts
 
-    def wanted_versions(self) -> Counter[tuple[str, str | None]]:
+    def desired_versions(self) -> Counter[tuple[str, str | None]]:
         """VMs per version, those of none left out."""
         counts: Counter[tuple[str, str | None]] = Counter()
         for revision, n in self.wanted().items():
@@ -136,7 +136,7 @@ class Member:
     is_replaced: bool = (
         False  # being deleted because an update replaces it, not because the group shrinks
     )
-    is_moving_in: bool = False  # made to balance the zones and never available yet
+    is_rebalancing: bool = False  # made to balance the zones and never available yet
     is_stranded: bool = False  # its creation failed for want of capacity in its zone
     config_need: Disruption = (
         Disruption.NONE
@@ -205,10 +205,10 @@ Step = Create | Delete | Recreate | InPlace
 class Plan:
     """What to do now.
 
-    `is_pending`: more will follow once a budget allows. `look_at`: when to look again even if
+    `is_pending`: more will follow once a budget allows. `recheck_at`: when to look again even if
     nothing happens."""
 
     steps: tuple[Step, ...] = ()
     is_pending: bool = False
-    look_at: float | None = None
+    recheck_at: float | None = None
     why: tuple[str, ...] = field(default=())

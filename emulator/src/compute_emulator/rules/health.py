@@ -27,13 +27,13 @@ class Check:
     interval_seconds: float = 5.0
     healthy_threshold: int = 2
     unhealthy_threshold: int = 2
-    asks_readiness: bool = (
+    probes_readiness: bool = (
         False  # a group's check that asks for the very path that a load balancer's check asks for
     )
 
 
 @dataclass(frozen=True)
-class Answers:
+class ProbeHistory:
     """How a VM answers probes: badly from `since`, then turning at each moment of `turns` (good,
     bad, good ...)."""
 
@@ -44,7 +44,7 @@ class Answers:
         return sum(turn <= when for turn in self.turns) % 2 == 1
 
 
-def verdicts(answers: Answers, check: Check) -> Iterator[tuple[float, str]]:
+def verdict_changes(answers: ProbeHistory, check: Check) -> Iterator[tuple[float, str]]:
     """Each change of the verdict as (moment, verdict), in order. Starts with UNKNOWN, at the moment
     of `since`.
 
@@ -65,27 +65,27 @@ def verdicts(answers: Answers, check: Check) -> Iterator[tuple[float, str]]:
             yield moment, verdict
 
 
-def verdict_at(answers: Answers, check: Check, now: float) -> str:
+def verdict_at(answers: ProbeHistory, check: Check, now: float) -> str:
     """What the check says now."""
-    return judged(answers, check, now)[0]
+    return verdict_and_history(answers, check, now)[0]
 
 
-def judged(answers: Answers, check: Check, now: float) -> tuple[str, bool]:
+def verdict_and_history(answers: ProbeHistory, check: Check, now: float) -> tuple[str, bool]:
     """What the check says now, and whether it has ever been satisfied."""
     known, once = UNKNOWN, False
-    for moment, verdict in verdicts(answers, check):
+    for moment, verdict in verdict_changes(answers, check):
         if moment > now:
             break
         known, once = verdict, once or verdict == HEALTHY
     return known, once
 
 
-def next_change(answers: Answers, check: Check, now: float) -> float | None:
+def next_change(answers: ProbeHistory, check: Check, now: float) -> float | None:
     """When the verdict changes next, if nothing new happens to the VM."""
-    return next((moment for moment, _ in verdicts(answers, check) if moment > now), None)
+    return next((moment for moment, _ in verdict_changes(answers, check) if moment > now), None)
 
 
-def turn_now(turns: Sequence[float], is_good: bool, now: float) -> tuple[float, ...]:
+def changes_from_now(turns: Sequence[float], is_good: bool, now: float) -> tuple[float, ...]:
     """The same answers up to now, and from now on only good ones (or only bad ones)."""
     past = tuple(turn for turn in turns if turn <= now)
     return past if (len(past) % 2 == 1) == is_good else (*past, now)

@@ -29,7 +29,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ScheduleStatus:
     """How a schedule stands at a moment. `changes_at`: the next start or end; None when nothing
     more comes."""
 
@@ -52,10 +52,10 @@ def schedule_problem(schedule: Schedule) -> str | None:
     return None
 
 
-def standing(schedule: Schedule, now: float) -> Standing:
+def schedule_status(schedule: Schedule, now: float) -> ScheduleStatus:
     """Whether the schedule is in force at `now`, and when that changes."""
     if schedule.is_disabled:
-        return Standing("DISABLED")
+        return ScheduleStatus("DISABLED")
     zone = ZoneInfo(schedule.time_zone)
     # A start exactly one duration ago is over, and the iteration begins just after the moment it is
     # given.
@@ -72,10 +72,12 @@ def standing(schedule: Schedule, now: float) -> Standing:
         last = moment
     if last is not None:
         end = last + schedule.duration_seconds
-        return Standing("ACTIVE", last, upcoming, end if upcoming is None else min(end, upcoming))
+        return ScheduleStatus(
+            "ACTIVE", last, upcoming, end if upcoming is None else min(end, upcoming)
+        )
     if upcoming is None:
-        return Standing("OBSOLETE")
-    return Standing("READY", None, upcoming, upcoming)
+        return ScheduleStatus("OBSOLETE")
+    return ScheduleStatus("READY", None, upcoming, upcoming)
 
 
 def _starts(schedule: Schedule, since: datetime) -> Iterator[datetime]:

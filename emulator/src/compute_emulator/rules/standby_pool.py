@@ -15,33 +15,33 @@ QUICKEST_FIRST = (SUSPENDED, STOPPED)
 
 
 @dataclass(frozen=True)
-class Spare:
-    """A VM in reserve, or on its way there. `is_there`: it has arrived and does nothing."""
+class StandbyInstance:
+    """A VM in reserve, or on its way there. `is_settled`: it has arrived and does nothing."""
 
     name: str
     kind: str
-    is_there: bool = True
+    is_settled: bool = True
     created_at: float = 0.0
 
 
-def drawn(spares: Sequence[Spare], missing: int) -> list[str]:
+def to_resume(standby: Sequence[StandbyInstance], missing: int) -> list[str]:
     """The VMs that come back for what the group lacks: suspended ones before stopped ones, the
     oldest first."""
-    ready = [spare for spare in spares if spare.is_there]
+    ready = [spare for spare in standby if spare.is_settled]
     ready.sort(key=lambda spare: (QUICKEST_FIRST.index(spare.kind), spare.created_at, spare.name))
     return [spare.name for spare in ready[: max(0, missing)]]
 
 
-def lacking(spares: Sequence[Spare], targets: Mapping[str, int]) -> Counter[str]:
+def missing_by_kind(standby: Sequence[StandbyInstance], targets: Mapping[str, int]) -> Counter[str]:
     """How many VMs of each kind are to be made for the reserve."""
-    return Counter(targets) - Counter(spare.kind for spare in spares)
+    return Counter(targets) - Counter(spare.kind for spare in standby)
 
 
-def beyond(spares: Sequence[Spare], targets: Mapping[str, int]) -> list[str]:
+def to_remove(standby: Sequence[StandbyInstance], targets: Mapping[str, int]) -> list[str]:
     """The VMs that the reserve has too many: those on their way first, then the youngest."""
     gone: list[str] = []
     for kind in QUICKEST_FIRST:
-        mine = [spare for spare in spares if spare.kind == kind]
-        mine.sort(key=lambda spare: (spare.is_there, -spare.created_at, spare.name))
+        mine = [spare for spare in standby if spare.kind == kind]
+        mine.sort(key=lambda spare: (spare.is_settled, -spare.created_at, spare.name))
         gone += [spare.name for spare in mine[: max(0, len(mine) - targets.get(kind, 0))]]
     return gone

@@ -56,7 +56,7 @@ def plan(
     return Plan(
         tuple(draft.steps),
         _is_pending(draft),
-        draft.look_at,
+        draft.recheck_at,
         tuple(step.why for step in draft.steps),
     )
 
@@ -75,7 +75,7 @@ def is_version_target_reached(intent: Intent, members: Iterable[Member]) -> bool
     still to boot do not."""
     staying = [member for member in members if not member.is_leaving]
     running = Counter(member.revision.version for member in staying if member.is_running)
-    return running == intent.wanted_versions() and len(staying) == intent.target_size
+    return running == intent.desired_versions() and len(staying) == intent.target_size
 
 
 def updates_for(
@@ -185,7 +185,9 @@ def _update_in_place(draft: Draft) -> None:
 def _delete(draft: Draft) -> None:
     """Old VMs that are replaced, and VMs beyond the target."""
     staying = draft.staying()
-    surplus = max(0, len(staying) - sum(m.is_moving_in for m in staying) - draft.intent.target_size)
+    surplus = max(
+        0, len(staying) - sum(m.is_rebalancing for m in staying) - draft.intent.target_size
+    )
     replaceable = draft.replaceable()
     is_update = draft.intent.is_proactive and len(set(draft.counts()) | set(+draft.wanted)) > 1
     allowed = surplus + (len(draft.deficits()) if replaceable else 0)
@@ -220,7 +222,7 @@ def _repair_all(draft: Draft, now: float) -> None:
             if member.was_healthy or now >= due:
                 _repair(draft, member, "its health check fails")
             else:
-                draft.look_at = due if draft.look_at is None else min(draft.look_at, due)
+                draft.recheck_at = due if draft.recheck_at is None else min(draft.recheck_at, due)
 
 
 def _is_unhealthy(intent: Intent, member: Member) -> bool:
@@ -254,17 +256,21 @@ def _balance(draft: Draft) -> None:
     if gap is None or gap[1] in draft.full_zones:
         return
     fullest, emptiest = gap
-    mover = next(member for member in members if member.zone == fullest)
+    moving = next(member for member in members if member.zone == fullest)
     why = f"balance: {fullest} holds more VMs than {emptiest}"
     if draft.intent.substitutes and rounded_up(draft.intent.surge, draft.intent.target_size):
-        draft.take(Create(emptiest, mover.revision, why, is_move=True))
-    elif draft.may_lose(mover):
-        draft.take(Delete(mover.name, why, is_replaced=True))
+        draft.take(Create(emptiest, moving.revision, why, is_move=True))
+    elif draft.may_lose(moving):
+        draft.take(Delete(moving.name, why, is_replaced=True))
 
 
 def _is_pending(draft: Draft) -> bool:
     """Whether this draft still differs from what is wanted and the group may change that by
     itself."""
-    if draft.blocked or draft.look_at is not None or len(draft.members) != draft.intent.target_size:
+    if (
+        draft.blocked
+        or draft.recheck_at is not None
+        or len(draft.members) != draft.intent.target_size
+    ):
         return True
     return draft.intent.is_proactive and bool(draft.moves())

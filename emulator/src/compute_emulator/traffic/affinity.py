@@ -64,29 +64,33 @@ def session_of(service: Service, request: Request, client: str, chance: Random) 
         )
     if kind == STRONG:
         given = resource.get("strongSessionAffinityCookie") or {}
-        return Session(_brought(request, given.get("name", "")), True, _handed_out(given, "{}"))
+        return Session(
+            _request_cookie(request, given.get("name", "")), True, _set_cookie(given, "{}")
+        )
     return None
 
 
-def answered_by(session: Session, backend: Backend) -> str:
+def response_cookie(session: Session, backend: Backend) -> str:
     """The `Set-Cookie` header that goes with the answer of a VM; empty for none."""
     if not session.is_strong:
         return session.cookie
-    return "" if session.value == tag(backend) else session.cookie.format(tag(backend))
+    return (
+        "" if session.value == backend_tag(backend) else session.cookie.format(backend_tag(backend))
+    )
 
 
-def chosen(session: Session, able: Sequence[Backend]) -> Backend | None:
+def backend_of(session: Session, able: Sequence[Backend]) -> Backend | None:
     """The VM of a session among those that may be sent to. None: a strong session that has none
     yet, or has lost it.
 
     Rendezvous hashing: of scores made from session and VM the best wins, each in proportion to its
     weight."""
     if session.is_strong:
-        return next((each for each in able if tag(each) == session.value), None)
+        return next((each for each in able if backend_tag(each) == session.value), None)
     return max(able, key=lambda each: _score(session.value, each), default=None)
 
 
-def tag(backend: Backend) -> str:
+def backend_tag(backend: Backend) -> str:
     """A VM's name in a cookie."""
     return _hash(f"{backend.vm.names['zone']}/{backend.vm.names['name']}").hex()
 
@@ -108,21 +112,21 @@ def _by_cookie(cookie: JsonObject, request: Request, chance: Random) -> Session 
     name = str(cookie.get("name", ""))
     if not name:
         return None
-    brought = _brought(request, name)
+    brought = _request_cookie(request, name)
     if brought:
         return Session(brought)
     made = f"{chance.getrandbits(64):016x}"
-    return Session(made, cookie=_handed_out(cookie, made))
+    return Session(made, cookie=_set_cookie(cookie, made))
 
 
-def _handed_out(cookie: JsonObject, value: str) -> str:
+def _set_cookie(cookie: JsonObject, value: str) -> str:
     """Without a life, or with one of nothing, a cookie ends with the browser's session."""
     seconds = int((cookie.get("ttl") or {}).get("seconds") or 0)
     life = f"; Max-Age={seconds}" if seconds else ""
     return f"{cookie.get('name', '')}={value}{life}; Path={cookie.get('path') or '/'}; HttpOnly"
 
 
-def _brought(request: Request, name: str) -> str:
+def _request_cookie(request: Request, name: str) -> str:
     try:
         brought = SimpleCookie(request.headers.get("cookie", "")).get(name)
     except CookieError:

@@ -1,5 +1,5 @@
 """How full a backend of a service is, and where requests go that find it full. Pure apart from the
-counts that `Room` keeps.
+counts that `BackendFill` keeps.
 
 Backends are asked tier by tier: preferred ones before the others, and within that region by region
 in the order in which the service lists them, the first as the one that is nearest to the clients.
@@ -25,7 +25,7 @@ BURST_SECONDS = 1.0
 
 
 @dataclass
-class Room:
+class BackendFill:
     """What the backends of one service have been sent lately."""
 
     _left: dict[str, tuple[float, float]] = field(default_factory=dict)

@@ -20,32 +20,32 @@ from random import Random
 
 from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key, parse
-from compute_emulator.traffic.affinity import Session, answered_by, session_of
+from compute_emulator.traffic.affinity import Session, response_cookie, session_of
 from compute_emulator.traffic.headers import (
-    redirection,
-    refusal,
+    error_response,
+    redirect_response,
     with_request_headers,
     with_response_headers,
 )
 from compute_emulator.traffic.http import Request, Response
 from compute_emulator.traffic.instance_app import App
 from compute_emulator.traffic.instance_choice import (
-    Chooser,
-    by_weights,
-    retries,
+    InstanceChooser,
+    choose_by_weight,
     retry_policy,
     seconds,
+    should_retry,
 )
 from compute_emulator.traffic.metrics import Labels, Metrics
-from compute_emulator.traffic.routing import Destination, rewritten, route
-from compute_emulator.traffic.topology import Backend, Rule, Scene, Service
+from compute_emulator.traffic.routing import Destination, apply_rewrite, route
+from compute_emulator.traffic.topology import Backend, Rule, Service, Topology
 from compute_emulator.traffic.upstream import Broken, Upstream
 
-NOBODY = ("", "", "")
+NO_BACKEND = ("", "", "")
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class ProxiedRequest:
     """A request on its way to one of a service's VMs."""
 
     service: Service
@@ -55,7 +55,7 @@ class Errand:
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
+class Attempt:
     """One attempt: what came back, from whom, and how it failed if it did (`connect`, `reset`,
     `timeout`, `nobody`)."""
 
@@ -65,15 +65,15 @@ class Try:
 
 
 class Balancer:
-    """`apps` and `upstreams` are those of the VMs of the `scene`; `plane.py` keeps them so."""
+    """`apps` and `upstreams` are those of the VMs of the `topology`; `plane.py` keeps them so."""
 
     def __init__(self, metrics: Metrics, chance: Random) -> None:
-        self.scene = Scene()
+        self.topology = Topology()
         self.apps: dict[tuple[int, float], App] = {}
         self.upstreams: dict[tuple[int, float], Upstream] = {}
         self.sent: Counter[str] = Counter()
         self._metrics, self._chance = metrics, chance
-        self._choosers: dict[Key, Chooser] = {}
+        self._choosers: dict[Key, InstanceChooser] = {}
         self._mirrors: set[asyncio.Task[None]] = set()
 
     async def answer(self, rule: Rule, request: Request, client: str) -> Response:
@@ -81,21 +81,21 @@ class Balancer:
         host = request.headers.get("host", "")
         destination = route(rule.url_map, host, request.target, request.headers)
         if destination.redirect is not None:
-            return redirection(
+            return redirect_response(
                 destination.redirect, destination.matched, host, request.target, rule.is_https
             )
         service, headers = self._service(destination)
         if service is None:
-            return refusal(404, "no backend service for this request", is_classic=False)
+            return error_response(404, "no backend service for this request", is_classic=False)
         actions = (*headers, *destination.header_actions)
         injected = await self._inject(destination.action.get("faultInjectionPolicy") or {})
         if injected is not None:
             self._metrics.answered(
-                (service.key.name, *NOBODY), injected.status, time.monotonic() - began
+                (service.key.name, *NO_BACKEND), injected.status, time.monotonic() - began
             )
             return injected
         onward = with_request_headers(request, actions, client, rule.is_https)
-        onward.target, onward.headers["host"] = rewritten(destination, request.target, host)
+        onward.target, onward.headers["host"] = apply_rewrite(destination, request.target, host)
         self._mirror(destination.action.get("requestMirrorPolicy") or {}, onward)
         # a split by weights goes before affinity: the next request may belong to another service
         session = (
@@ -104,13 +104,15 @@ class Balancer:
             else None
         )
         policy = retry_policy(destination.action, service, bool(request.body))
-        last = await self._send(Errand(service, onward, policy, session), destination.action)
+        last = await self._send(
+            ProxiedRequest(service, onward, policy, session), destination.action
+        )
         self._metrics.answered(
             _labels(service, last.backend), last.response.status, time.monotonic() - began
         )
         response = with_response_headers(last.response, actions)
         cookie = (
-            answered_by(session, last.backend)
+            response_cookie(session, last.backend)
             if session is not None and last.backend is not None
             else ""
         )
@@ -123,10 +125,10 @@ class Balancer:
     def _service(self, destination: Destination) -> tuple[Service | None, tuple[JsonObject, ...]]:
         if not destination.weights:
             return None, ()
-        index = by_weights(destination.weights, self._chance)
+        index = choose_by_weight(destination.weights, self._chance)
         key = parse(destination.weights[index][0])
         headers = destination.service_headers[index : index + 1]
-        return (self.scene.services.get(key) if key is not None else None), headers
+        return (self.topology.services.get(key) if key is not None else None), headers
 
     async def _inject(self, policy: JsonObject) -> Response | None:
         """Delay and abort on purpose."""
@@ -134,49 +136,59 @@ class Balancer:
         if delay and self._chance.uniform(0, 100) < delay.get("percentage", 0):
             await asyncio.sleep(seconds(delay.get("fixedDelay"), 0.0))
         if abort and self._chance.uniform(0, 100) < abort.get("percentage", 0):
-            return refusal(
+            return error_response(
                 int(abort.get("httpStatus", 503)), "fault filter abort", is_classic=False
             )
         return None
 
-    async def _send(self, errand: Errand, action: JsonObject) -> Try:
+    async def _send(self, proxied: ProxiedRequest, action: JsonObject) -> Attempt:
         """Try, and try again as the retry policy says, all within the time-out."""
-        service, policy = errand.service, errand.policy
+        service, policy = proxied.service, proxied.policy
         deadline = time.monotonic() + seconds(action.get("timeout"), service.timeout_seconds)
         left = int(policy.get("numRetries", 0))
-        last = await self._try(errand, deadline, None)
+        last = await self._try(proxied, deadline, None)
         while left > 0 and last.backend is not None and time.monotonic() < deadline:
-            if not retries(policy, last.response.status, last.failure):
+            if not should_retry(policy, last.response.status, last.failure):
                 break
             left -= 1
             self._metrics.retried(_labels(service, last.backend))
-            last = await self._try(errand, deadline, last.backend)
+            last = await self._try(proxied, deadline, last.backend)
         return last
 
-    async def _try(self, errand: Errand, deadline: float, tried: Backend | None) -> Try:
-        service, policy, now = errand.service, errand.policy, time.monotonic()
+    async def _try(
+        self, proxied: ProxiedRequest, deadline: float, tried: Backend | None
+    ) -> Attempt:
+        service, policy, now = proxied.service, proxied.policy, time.monotonic()
         chooser = self._choosers.get(service.key)
         if chooser is None:
-            chooser = self._choosers[service.key] = Chooser(self._chance)
+            chooser = self._choosers[service.key] = InstanceChooser(self._chance)
         # the newest scene counts, also for a request that was held by a delay or is tried again
         backend = chooser.choose(
-            self.scene.services.get(service.key, service), self._load, now, tried, errand.session
+            self.topology.services.get(service.key, service),
+            self._load,
+            now,
+            tried,
+            proxied.session,
         )
         upstream = self.upstreams.get(backend.vm.key) if backend is not None else None
         if backend is None or upstream is None:
-            return Try(refusal(503, "no healthy upstream", service.is_classic), None, "nobody")
+            return Attempt(
+                error_response(503, "no healthy upstream", service.is_classic), None, "nobody"
+            )
         self.sent[backend.group] += 1
         limit = max(0.0, deadline - now)
         if policy.get("perTryTimeout"):
             limit = min(limit, seconds(policy["perTryTimeout"], limit))
         try:
-            return Try(await upstream.send(errand.request, limit), backend)
+            return Attempt(await upstream.send(proxied.request, limit), backend)
         except TimeoutError:
-            return Try(
-                refusal(504, "upstream request timeout", service.is_classic), backend, "timeout"
+            return Attempt(
+                error_response(504, "upstream request timeout", service.is_classic),
+                backend,
+                "timeout",
             )
         except Broken as broken:
-            return _broken(broken, service, backend)
+            return _upstream_error(broken, service, backend)
 
     def _load(self, backend: Backend) -> int:
         upstream = self.upstreams.get(backend.vm.key)
@@ -186,7 +198,7 @@ class Balancer:
         """A copy whose answer nobody waits for. The host gets `-shadow`, so that a server can
         tell."""
         key = parse(policy.get("backendService") or "")
-        service = self.scene.services.get(key) if key is not None else None
+        service = self.topology.services.get(key) if key is not None else None
         if service is None or self._chance.uniform(0, 100) >= float(
             policy.get("mirrorPercent", 100)
         ):
@@ -199,16 +211,16 @@ class Balancer:
 
     async def _shadow(self, service: Service, request: Request) -> None:
         last = await self._try(
-            Errand(service, request), time.monotonic() + service.timeout_seconds, None
+            ProxiedRequest(service, request), time.monotonic() + service.timeout_seconds, None
         )
         self._metrics.mirror(_labels(service, last.backend))
 
 
-def _broken(broken: Broken, service: Service, backend: Backend) -> Try:
+def _upstream_error(broken: Broken, service: Service, backend: Backend) -> Attempt:
     is_refused = "refused" in str(broken)
     text = f"upstream connect error or disconnect/reset before headers ({broken})"
-    return Try(
-        refusal(503 if is_refused else 502, text, service.is_classic),
+    return Attempt(
+        error_response(503 if is_refused else 502, text, service.is_classic),
         backend,
         "connect" if is_refused else "reset",
     )
@@ -216,6 +228,6 @@ def _broken(broken: Broken, service: Service, backend: Backend) -> Try:
 
 def _labels(service: Service, backend: Backend | None) -> Labels:
     if backend is None:
-        return (service.key.name, *NOBODY)
+        return (service.key.name, *NO_BACKEND)
     names = backend.vm.names
     return service.key.name, names["group"], names["template"], names["version"]

@@ -25,14 +25,14 @@ from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key
 from compute_emulator.traffic.balancer import Balancer
 from compute_emulator.traffic.instance_app import App
-from compute_emulator.traffic.listener import Front
+from compute_emulator.traffic.listener import Listener
 from compute_emulator.traffic.metrics import Metrics
-from compute_emulator.traffic.topology import Scene, scene_of
+from compute_emulator.traffic.topology import Topology, topology_of
 from compute_emulator.traffic.upstream import Upstream
 
 Result = TypeVar("Result")
 LOG = logging.getLogger("compute_emulator")
-LOOK_SECONDS = 0.05
+REFRESH_SECONDS = 0.05
 CLOUD_WINDOW, SHORTEST_WINDOW, LONGEST_WINDOW = 60.0, 1.0, 10.0
 """Utilisation is a mean over a minute of cloud time, within these bounds of real seconds."""
 
@@ -46,7 +46,7 @@ class DataPlane:
         self.metrics = Metrics()
         self._chance = Random(seed)
         self._balancer = Balancer(self.metrics, self._chance)
-        self._fronts: dict[Key, Front] = {}
+        self._listeners: dict[Key, Listener] = {}
         self._loop = asyncio.new_event_loop()
         self._stopping = threading.Event()
         self._numbers = itertools.count(1)
@@ -94,14 +94,16 @@ class DataPlane:
         what that one waits for."""
         with self.cloud.lock:
             self.cloud.advance()
-            number, scene = next(self._numbers), scene_of(self.cloud)
-        self._on_loop(self._take_in_turn(number, scene))
+            number, topology = next(self._numbers), topology_of(self.cloud)
+        self._on_loop(self._take_in_turn(number, topology))
 
     def url_of(self, rule: Key) -> str | None:
         """Where a forwarding rule is served; None while it is not."""
-        front = self._fronts.get(rule)
+        listener = self._listeners.get(rule)
         return (
-            str(front.state(_shown(self.host))["url"]) if front is not None and front.port else None
+            str(listener.state(_client_address(self.host))["url"])
+            if listener is not None and listener.port
+            else None
         )
 
     def measure(self) -> None:
@@ -113,7 +115,7 @@ class DataPlane:
         with self.cloud.lock:
             self.cloud.measured.clear()
             self.cloud.measured.update(measured)
-            self.cloud.load.tell()
+            self.cloud.load.notify()
 
     def state(self) -> JsonObject:
         """What is served where, for `/control/data-plane`."""
@@ -133,7 +135,7 @@ class DataPlane:
     def _watch(self) -> None:
         speed = self.cloud.clock.speed or 1.0
         window = min(LONGEST_WINDOW, max(SHORTEST_WINDOW, CLOUD_WINDOW / speed))
-        while not self._stopping.wait(LOOK_SECONDS):
+        while not self._stopping.wait(REFRESH_SECONDS):
             try:
                 self.refresh()
                 if time.monotonic() - self._measured_at >= window:
@@ -146,46 +148,46 @@ class DataPlane:
 
     # On the loop
 
-    async def _take_in_turn(self, number: int, scene: Scene) -> None:
+    async def _take_in_turn(self, number: int, topology: Topology) -> None:
         """One at a time; of scenes that overtook each other the newest stays."""
         async with self._taking:
             if number > self._taken:
-                await self._take(scene)
+                await self._take(topology)
                 self._taken = number
 
-    async def _take(self, scene: Scene) -> None:
+    async def _take(self, topology: Topology) -> None:
         """New ports first, then the new scene, then the old ports: nobody is sent to a port that is
         not there."""
         apps, upstreams = self._balancer.apps, self._balancer.upstreams
-        for key, vm in scene.vms.items():
+        for key, vm in topology.vms.items():
             if key not in apps:
                 apps[key] = App(vm, self.cloud.clock, self._chance)
                 await apps[key].start(self.host)
                 upstreams[key] = Upstream(self.host, apps[key].port)
             apps[key].become(vm)
-        rules = {rule.key: rule for rule in scene.rules}
+        rules = {rule.key: rule for rule in topology.rules}
         for name, rule in rules.items():
-            front = self._fronts.get(name)
-            if front is None or front.rule.is_https != rule.is_https:
-                if front is not None:
-                    front.stop()
-                front = self._fronts[name] = Front(rule, self._balancer)
-                await front.start(self.host)
-            front.become(rule)
-        self._balancer.scene = scene
-        for gone in apps.keys() - scene.vms.keys():
+            listener = self._listeners.get(name)
+            if listener is None or listener.rule.is_https != rule.is_https:
+                if listener is not None:
+                    listener.stop()
+                listener = self._listeners[name] = Listener(rule, self._balancer)
+                await listener.start(self.host)
+            listener.become(rule)
+        self._balancer.topology = topology
+        for gone in apps.keys() - topology.vms.keys():
             apps.pop(gone).stop()
             upstreams.pop(gone).close()
-        for left in self._fronts.keys() - rules.keys():
-            self._fronts.pop(left).stop()
+        for left in self._listeners.keys() - rules.keys():
+            self._listeners.pop(left).stop()
 
     async def _sample(self, passed: float) -> dict[str, JsonObject]:
         """Load by `region/group` of every group that is served."""
-        scene, sent = self._balancer.scene, Counter(self._balancer.sent)
+        topology, sent = self._balancer.topology, Counter(self._balancer.sent)
         self._balancer.sent.clear()
         shares = {key: app.busy_share() for key, app in self._balancer.apps.items()}
         by_group: dict[str, dict[tuple[int, float], float]] = {}
-        for service in scene.services.values():
+        for service in topology.services.values():
             for backend in service.backends:
                 by_group.setdefault(backend.group, {})[backend.vm.key] = shares.get(
                     backend.vm.key, 0.0
@@ -202,7 +204,7 @@ class DataPlane:
             self.cloud.path(key): [
                 {
                     **backend.vm.names,
-                    "url": f"http://{_shown(self.host)}:{apps[backend.vm.key].port}",
+                    "url": f"http://{_client_address(self.host)}:{apps[backend.vm.key].port}",
                     "healthy": backend.is_healthy,
                     "takes_requests": backend.can_take,
                     "weight": backend.weight,
@@ -212,11 +214,12 @@ class DataPlane:
                 for backend in service.backends
                 if backend.vm.key in apps
             ]
-            for key, service in sorted(self._balancer.scene.services.items())
+            for key, service in sorted(self._balancer.topology.services.items())
         }
-        host = _shown(self.host)
+        host = _client_address(self.host)
         rules = {
-            self.cloud.path(key): self._fronts[key].state(host) for key in sorted(self._fronts)
+            self.cloud.path(key): self._listeners[key].state(host)
+            for key in sorted(self._listeners)
         }
         return {
             "on": True,
@@ -226,19 +229,19 @@ class DataPlane:
         }
 
     async def _close(self) -> None:
-        for front in self._fronts.values():
-            front.stop()
+        for listener in self._listeners.values():
+            listener.stop()
         for app in self._balancer.apps.values():
             app.stop()
         for upstream in self._balancer.upstreams.values():
             upstream.close()
-        self._fronts.clear()
+        self._listeners.clear()
         pending = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
 
 
-def _shown(host: str) -> str:
+def _client_address(host: str) -> str:
     """An address that a client can use."""
     return "127.0.0.1" if host in ("0.0.0.0", "") else host

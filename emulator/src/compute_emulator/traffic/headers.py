@@ -50,7 +50,7 @@ def _apply(
         )
 
 
-def redirection(
+def redirect_response(
     redirect: JsonObject, matched: str, host: str, target: str, is_https: bool = False
 ) -> Response:
     """The answer of a `urlRedirect`. Without a word on it the scheme stays."""
@@ -68,7 +68,7 @@ def redirection(
     )
 
 
-def refusal(status: int, why: str, is_classic: bool) -> Response:
+def error_response(status: int, why: str, is_classic: bool) -> Response:
     """An answer of the balancer's own; the classic one says 502 whatever it was."""
     if is_classic:
         page = (

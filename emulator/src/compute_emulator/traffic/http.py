@@ -98,7 +98,7 @@ class Reader:
         self._buffer += data
 
     @property
-    def wants_to_be_told(self) -> bool:
+    def expects_continue(self) -> bool:
         """Whether the sender waits for `100 Continue` before it sends the body. True once."""
         if (
             self._told

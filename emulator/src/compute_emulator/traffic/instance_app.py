@@ -172,5 +172,5 @@ class _Connection(asyncio.Protocol):
         if request is not None:
             self._is_busy = True
             self._app.given(self, request)
-        elif self._reader.wants_to_be_told and self._transport is not None:
+        elif self._reader.expects_continue and self._transport is not None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from compute_emulator.errors import JsonObject
-from compute_emulator.traffic.affinity import Session, chosen
-from compute_emulator.traffic.backend_capacity import Room
+from compute_emulator.traffic.affinity import Session, backend_of
+from compute_emulator.traffic.backend_capacity import BackendFill
 from compute_emulator.traffic.topology import Backend, Service
 
 GATEWAY_ERRORS = (502, 503, 504)
@@ -22,14 +22,14 @@ DEFAULT_RETRY: JsonObject = {"retryConditions": ["gateway-error"], "numRetries":
 Load = Callable[[Backend], int]
 
 
-class Chooser:
+class InstanceChooser:
     """The turns of one backend service. It outlives the scenes."""
 
     def __init__(self, chance: Random) -> None:
         self._chance = chance
         self._turn = 0
         self._credit: dict[tuple[int, float], float] = {}
-        self._room = Room()
+        self._fill = BackendFill()
 
     def choose(
         self,
@@ -43,10 +43,10 @@ class Chooser:
         if len(service.tiers) < 2:
             return self._among(service.backends, service.policy, load, tried, session)
         backend = self._among(
-            self._room.pool(service, load, now), service.policy, load, tried, session
+            self._fill.pool(service, load, now), service.policy, load, tried, session
         )
         if backend is not None:
-            self._room.sent(backend)
+            self._fill.sent(backend)
         return backend
 
     def _among(
@@ -59,7 +59,10 @@ class Chooser:
     ) -> Backend | None:
         if not backends:
             return None
-        if session is not None and (found := chosen(session, _able(backends, tried))) is not None:
+        if (
+            session is not None
+            and (found := backend_of(session, _eligible(backends, tried))) is not None
+        ):
             return found
         if any(each.weight != backends[0].weight for each in backends):
             return self._by_weight(backends, tried)
@@ -87,7 +90,7 @@ class Chooser:
     def _by_weight(self, backends: Sequence[Backend], tried: Backend | None) -> Backend | None:
         """Smooth weighted round robin: each earns its weight at every turn, the richest pays for
         all."""
-        able = _able(backends, tried)
+        able = _eligible(backends, tried)
         if not able:
             return None
         self._credit = {
@@ -98,14 +101,14 @@ class Chooser:
         return best
 
 
-def _able(backends: Sequence[Backend], tried: Backend | None) -> list[Backend]:
+def _eligible(backends: Sequence[Backend], tried: Backend | None) -> list[Backend]:
     """Those that may be sent to; without the one that was tried, if there are others."""
     able = [each for each in backends if each.can_take]
     others = [each for each in able if tried is None or each.vm.key != tried.vm.key]
     return others or able
 
 
-def by_weights(weights: tuple[tuple[str, int], ...], chance: Random) -> int:
+def choose_by_weight(weights: tuple[tuple[str, int], ...], chance: Random) -> int:
     """The index of the backend service a request goes to."""
     if len(weights) == 1:
         return 0
@@ -117,7 +120,7 @@ def by_weights(weights: tuple[tuple[str, int], ...], chance: Random) -> int:
     return max(range(len(weights)), key=lambda index: weights[index][1])
 
 
-def retries(policy: JsonObject, status: int, failure: str) -> bool:
+def should_retry(policy: JsonObject, status: int, failure: str) -> bool:
     """Whether a failed try is worth another. `failure` is empty, `connect`, `reset` or
     `timeout`."""
     conditions = policy.get("retryConditions") or []

@@ -11,20 +11,20 @@ from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key
 from compute_emulator.traffic.balancer import Balancer
 from compute_emulator.traffic.http import BadMessage, Reader, Request, Response
-from compute_emulator.traffic.tls import Identities
+from compute_emulator.traffic.tls import ServerCertificates
 from compute_emulator.traffic.topology import Rule
 
 LOG = logging.getLogger("compute_emulator")
 
 
-class Front:
+class Listener:
     """The port of one rule. What the rule is may change, but not whether it speaks TLS
     (`become`)."""
 
     def __init__(self, rule: Rule, balancer: Balancer) -> None:
         self.rule, self._balancer = rule, balancer
         self.port = 0
-        self.shown = Identities(rule.certificates) if rule.is_https else None
+        self.shown = ServerCertificates(rule.certificates) if rule.is_https else None
         self._server: asyncio.Server | None = None
         self._clients: set[_Client] = set()
 
@@ -72,8 +72,8 @@ class Front:
 
 
 class _Client(asyncio.Protocol):
-    def __init__(self, front: Front) -> None:
-        self._front = front
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
         self._reader = Reader()
         self._transport: asyncio.Transport | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -82,11 +82,11 @@ class _Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._address = str((transport.get_extra_info("peername") or ("",))[0])
-        self._front._clients.add(self)
+        self._listener._clients.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._front._clients.discard(self)
+        self._listener._clients.discard(self)
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
@@ -109,12 +109,12 @@ class _Client(asyncio.Protocol):
             return
         if request is not None:
             self._serving = asyncio.get_running_loop().create_task(self._serve(request))
-        elif self._reader.wants_to_be_told and self._transport is not None:
+        elif self._reader.expects_continue and self._transport is not None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def _serve(self, request: Request) -> None:
         try:
-            response = await self._front.answer(request, self._address)
+            response = await self._listener.answer(request, self._address)
         except Exception as failed:  # one request that fails must not take the port down with it
             LOG.exception("failed on %s %s", request.method, request.target)
             response = Response(

@@ -64,7 +64,7 @@ async def load(
 ) -> Report:
     """Load a URL until `seconds` have passed or `most` requests were sent."""
     parts = urlsplit(url)
-    tls = _believing() if parts.scheme == "https" else None
+    tls = _trusting_context() if parts.scheme == "https" else None
     upstream = Upstream(parts.hostname or "127.0.0.1", parts.port or (443 if tls else 80), tls)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     report, began, sent = Report(), time.monotonic(), 0
@@ -93,7 +93,7 @@ async def load(
     return report
 
 
-def _believing() -> ssl.SSLContext:
+def _trusting_context() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context

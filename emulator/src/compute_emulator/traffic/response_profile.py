@@ -20,7 +20,7 @@ PATTERNS = ("group", "template", "version", "zone", "name")
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class ResponseProfile:
     """`latency_seconds` is what one request takes once it is worked on, in real time;
     `latency_spread` 0.2 means 0.8 to 1.2 times as long. Up to `concurrency` requests are worked on
     at once; others wait, and beyond `queue` of them the app answers 503. An `error_rate` of 0.05
@@ -39,8 +39,8 @@ class Profile:
         return max(0.0, self.latency_seconds * (1 + self.latency_spread * chance.uniform(-1, 1)))
 
 
-DEFAULT = Profile()
-MEMBERS = tuple(each.name for each in fields(Profile))
+DEFAULT = ResponseProfile()
+MEMBERS = tuple(each.name for each in fields(ResponseProfile))
 
 
 def check(where: str, entry: Mapping[str, Any]) -> None:
@@ -85,9 +85,9 @@ def check_entries(entries: Iterable[Any]) -> None:
         check(where, entry)
 
 
-def changed(
-    profile: Profile, entries: Iterable[Mapping[str, Any]], names: Mapping[str, str]
-) -> Profile:
+def with_overrides(
+    profile: ResponseProfile, entries: Iterable[Mapping[str, Any]], names: Mapping[str, str]
+) -> ResponseProfile:
     """A profile after the entries that match an instance's `names`."""
     said: dict[str, Any] = {}
     for entry in entries:

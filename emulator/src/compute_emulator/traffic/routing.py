@@ -90,7 +90,7 @@ def _within(
     )
 
 
-def rewritten(destination: Destination, path: str, host: str) -> tuple[str, str]:
+def apply_rewrite(destination: Destination, path: str, host: str) -> tuple[str, str]:
     """Path (with its query) and host as the backend sees them."""
     rewrite = destination.action.get("urlRewrite") or {}
     plain, mark, query = path.partition("?")

@@ -32,7 +32,7 @@ class Certificate:
 
 
 @dataclass(frozen=True)
-class Identity:
+class ServerCertificate:
     """A certificate that can be served; `why` says what was wrong with the one it stands for, if it
     is not that one."""
 
@@ -42,7 +42,7 @@ class Identity:
     why: str = ""
 
 
-class Identities:
+class ServerCertificates:
     """What one rule shows. `context` is for the listening socket; its choice follows when the
     certificates change."""
 
@@ -52,9 +52,11 @@ class Identities:
         self.context.sni_callback = self._choose
 
     def become(self, certificates: Sequence[Certificate]) -> None:
-        self.all = tuple(identity(each) for each in certificates) or (identity(Certificate()),)
+        self.all = tuple(server_certificate(each) for each in certificates) or (
+            server_certificate(Certificate()),
+        )
 
-    def named(self, server: str | None) -> Identity:
+    def named(self, server: str | None) -> ServerCertificate:
         """The one for a name that a client asks for; the first for a name that nobody has."""
         wanted = (server or "").lower()
         return next(
@@ -74,25 +76,25 @@ def _covers(name: str, wanted: str) -> bool:
 
 
 @cache
-def identity(certificate: Certificate) -> Identity:
+def server_certificate(certificate: Certificate) -> ServerCertificate:
     """The certificate as it will be served."""
     if not certificate.chain:
         return self_signed(certificate.domains)
     try:
-        return Identity(
+        return ServerCertificate(
             _names(certificate.chain),
             certificate.chain,
-            _loaded(certificate.chain, certificate.key),
+            _load_context(certificate.chain, certificate.key),
         )
     except (ValueError, OSError) as wrong:  # SSLError is an OSError
         made = self_signed(certificate.domains)
-        return Identity(
+        return ServerCertificate(
             made.names, made.chain, made.context, f"a self-signed certificate is served: {wrong}"
         )
 
 
 @cache
-def self_signed(domains: tuple[str, ...]) -> Identity:
+def self_signed(domains: tuple[str, ...]) -> ServerCertificate:
     """Made here: an elliptic curve key costs a millisecond, an RSA key up to a second."""
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -119,7 +121,7 @@ def self_signed(domains: tuple[str, ...]) -> Identity:
     )
     chain = made.public_bytes(Encoding.PEM).decode()
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    return Identity(names, chain, _loaded(chain, private))
+    return ServerCertificate(names, chain, _load_context(chain, private))
 
 
 def _names(chain: str) -> tuple[str, ...]:
@@ -140,7 +142,7 @@ def _context() -> ssl.SSLContext:
     return made
 
 
-def _loaded(chain: str, key: str) -> ssl.SSLContext:
+def _load_context(chain: str, key: str) -> ssl.SSLContext:
     """A context that shows a certificate. The ssl module reads files only; these are gone when this
     returns."""
     context = _context()
@@ -151,10 +153,10 @@ def _loaded(chain: str, key: str) -> ssl.SSLContext:
         for file, text in ((chain_file, chain), (key_file, key)):
             file.write(text)
             file.flush()
-        context.load_cert_chain(chain_file.name, key_file.name, password=_nobody)
+        context.load_cert_chain(chain_file.name, key_file.name, password=_no_password)
     return context
 
 
-def _nobody() -> str:
+def _no_password() -> str:
     """Asked for the password of an encrypted key: there is nobody to type one."""
     raise ValueError("the private key is encrypted")

@@ -14,13 +14,13 @@ from compute_emulator.api.collections.url_maps import references
 from compute_emulator.engine.backends import named_port, service_check
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.groups import Group, group_at
-from compute_emulator.engine.managed_instance import Machine
+from compute_emulator.engine.managed_instance import ManagedInstance
 from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key, parse
 from compute_emulator.rules.group import AWAY
-from compute_emulator.rules.health import HEALTHY, Answers
+from compute_emulator.rules.health import HEALTHY, ProbeHistory
 from compute_emulator.traffic.backend_rates import weight_of
-from compute_emulator.traffic.response_profile import Profile, changed
+from compute_emulator.traffic.response_profile import ResponseProfile, with_overrides
 from compute_emulator.traffic.tls import Certificate
 
 LEAVING = AWAY | {"RECREATING"}
@@ -36,10 +36,10 @@ class Vm:
 
     key: tuple[int, float]
     names: dict[str, str]
-    profile: Profile
+    profile: ResponseProfile
     takes_requests: bool
-    alive: Answers
-    ready: Answers
+    alive: ProbeHistory
+    ready: ProbeHistory
 
     def answers(self, now: float) -> tuple[bool, bool]:
         """Whether the app in it is alive and ready. `now` by the cloud's clock."""
@@ -86,13 +86,13 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Scene:
+class Topology:
     rules: tuple[Rule, ...] = ()
     services: dict[Key, Service] = field(default_factory=dict)
     vms: dict[tuple[int, float], Vm] = field(default_factory=dict)
 
 
-def scene_of(cloud: Cloud) -> Scene:
+def topology_of(cloud: Cloud) -> Topology:
     """The cloud's lock must be held."""
     rules = tuple(_rules(cloud))
     wanted = {
@@ -104,7 +104,7 @@ def scene_of(cloud: Cloud) -> Scene:
         resource = cloud.find(key)
         if resource is not None and key.collection == "backendServices":
             services[key] = _service(cloud, key, resource, vms)
-    return Scene(rules, services, vms)
+    return Topology(rules, services, vms)
 
 
 def _rules(cloud: Cloud) -> Iterator[Rule]:
@@ -174,10 +174,10 @@ def _backends(
     """The VMs of one of a service's backends, put into `vms` too."""
     check, port = service_check(cloud, service), named_port(group, service)
     found = []
-    for machine in group.machines.values():
-        if machine.is_running and machine.running_since:
-            vm = vms.setdefault(_key(machine), _vm(cloud, group, machine))
-            found.append((vm, bool(port) and (check is None or machine.ready(check) == HEALTHY)))
+    for instance in group.instances.values():
+        if instance.is_running and instance.running_since:
+            vm = vms.setdefault(_key(instance), _vm(cloud, group, instance))
+            found.append((vm, bool(port) and (check is None or instance.ready(check) == HEALTHY)))
     able = [is_healthy and vm.takes_requests for vm, is_healthy in found]
     weight, name = weight_of(settings, sum(able)), f"{group.region}/{group.key.name}"
     return [
@@ -186,24 +186,24 @@ def _backends(
     ]
 
 
-def _vm(cloud: Cloud, group: Group, machine: Machine) -> Vm:
+def _vm(cloud: Cloud, group: Group, instance: ManagedInstance) -> Vm:
     names = {
         "group": group.key.name,
-        "template": machine.revision.template.rpartition("/")[2],
-        "version": machine.revision.name or "",
-        "zone": machine.zone,
-        "name": machine.name,
+        "template": instance.revision.template.rpartition("/")[2],
+        "version": instance.revision.name or "",
+        "zone": instance.zone,
+        "name": instance.name,
     }
-    since = machine.running_since
+    since = instance.running_since
     return Vm(
-        key=_key(machine),
+        key=_key(instance),
         names=names,
-        profile=changed(machine.behaviour.profile, cloud.traffic, names),
-        takes_requests=not machine.is_draining and machine.action not in LEAVING,
-        alive=Answers(since, machine.alive_turns),
-        ready=Answers(since, machine.ready_turns),
+        profile=with_overrides(instance.behaviour.profile, cloud.traffic, names),
+        takes_requests=not instance.is_draining and instance.action not in LEAVING,
+        alive=ProbeHistory(since, instance.liveness_changes),
+        ready=ProbeHistory(since, instance.readiness_changes),
     )
 
 
-def _key(machine: Machine) -> tuple[int, float]:
-    return id(machine), machine.running_since
+def _key(instance: ManagedInstance) -> tuple[int, float]:
+    return id(instance), instance.running_since

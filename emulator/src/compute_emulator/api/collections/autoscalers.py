@@ -147,29 +147,29 @@ def references(resource: JsonObject) -> Iterable[str]:
     yield resource["target"]
 
 
-def written(cloud: Cloud, resource: JsonObject) -> None:
+def on_write(cloud: Cloud, resource: JsonObject) -> None:
     key = cloud.key_of(resource["selfLink"])
-    acting = autoscaler_at(cloud, key)
-    if acting is None:
-        cloud.acting[key] = Autoscaler(cloud, key)
+    autoscaler = autoscaler_at(cloud, key)
+    if autoscaler is None:
+        cloud.controllers[key] = Autoscaler(cloud, key)
     else:
-        acting.written()
+        autoscaler.on_write()
 
 
-def removed(cloud: Cloud, resource: JsonObject) -> None:
-    acting = cloud.acting.pop(cloud.key_of(resource["selfLink"]), None)
-    if isinstance(acting, Autoscaler):
-        acting.leave()
+def on_delete(cloud: Cloud, resource: JsonObject) -> None:
+    autoscaler = cloud.controllers.pop(cloud.key_of(resource["selfLink"]), None)
+    if isinstance(autoscaler, Autoscaler):
+        autoscaler.leave()
 
 
 def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
     """With its recommendation, its status, and how its schedules stand."""
     key = cloud.key_of(resource["selfLink"])
-    acting = autoscaler_at(cloud, key)
-    if acting is None:
+    autoscaler = autoscaler_at(cloud, key)
+    if autoscaler is None:
         return resource
-    details = [{"type": each.type, "message": each.message} for each in acting.details()]
-    decision = acting.decision
+    details = [{"type": each.type, "message": each.message} for each in autoscaler.details()]
+    decision = autoscaler.decision
     shown = resource | {"status": "PENDING" if decision is None else "ACTIVE"}
     if any(each["type"] in ERRORS for each in details):
         shown["status"] = "ERROR"
@@ -193,9 +193,9 @@ def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
 
 
 def _is_being_deleted(cloud: Cloud, key: Key) -> bool:
-    under_way = cloud.operations.under_way.get(key)
-    return under_way is not None and str(
-        cloud.operations.table[under_way]["operationType"]
+    busy_targets = cloud.operations.busy_targets.get(key)
+    return busy_targets is not None and str(
+        cloud.operations.table[busy_targets]["operationType"]
     ).endswith("delete")
 
 
@@ -207,8 +207,8 @@ KIND = standard.Kind(
     complete=complete,
     references=references,
     view=view,
-    written=written,
-    removed=removed,
+    on_write=on_write,
+    on_delete=on_delete,
 )
 REFERENCES[KIND.collection] = references
 METHOD = "compute.regionAutoscalers."
@@ -259,5 +259,5 @@ def change(call: Call) -> JsonObject:
     changed.setdefault("target", kept["target"])
     changed |= {member: kept[member] for member in standard.SERVER_SET if member in kept}
     complete(call, changed)
-    written(call.cloud, call.cloud.put(key, changed))
+    on_write(call.cloud, call.cloud.put(key, changed))
     return call.operation(target=key)

@@ -11,7 +11,7 @@ from compute_emulator import keys
 from compute_emulator.api.call import Call, handles
 from compute_emulator.api.collections.standard import Kind, register
 from compute_emulator.engine.cloud import GROUP_HEALTH, Cloud
-from compute_emulator.engine.groups import service_written
+from compute_emulator.engine.groups import on_backend_service_written
 from compute_emulator.errors import Invalid, JsonObject, Required
 from compute_emulator.keys import Key
 
@@ -120,7 +120,7 @@ def references(resource: JsonObject) -> Iterable[str]:
         yield backend["group"]
 
 
-def written(cloud: Cloud, resource: JsonObject) -> None:
+def on_write(cloud: Cloud, resource: JsonObject) -> None:
     """Keep since when each group is attached, and tell the groups: what their own checks mean may
     depend on it."""
     service = cloud.key_of(resource["selfLink"])
@@ -131,14 +131,14 @@ def written(cloud: Cloud, resource: JsonObject) -> None:
         if service in services and group not in groups
     ]:
         del cloud.attached[group][service]
-        service_written(cloud, group)
+        on_backend_service_written(cloud, group)
     for group in groups:
         cloud.attached.setdefault(group, {}).setdefault(service, cloud.now())
-        service_written(cloud, group)
+        on_backend_service_written(cloud, group)
 
 
-def removed(cloud: Cloud, resource: JsonObject) -> None:
-    written(cloud, {"selfLink": resource["selfLink"]})
+def on_delete(cloud: Cloud, resource: JsonObject) -> None:
+    on_write(cloud, {"selfLink": resource["selfLink"]})
 
 
 register(
@@ -150,8 +150,8 @@ register(
         complete=complete,
         references=references,
         fingerprint="required",
-        written=written,
-        removed=removed,
+        on_write=on_write,
+        on_delete=on_delete,
     )
 )
 

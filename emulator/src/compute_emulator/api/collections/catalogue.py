@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from compute_emulator.api.call import Call, handles
 from compute_emulator.api.discovery import document
-from compute_emulator.engine.capacity import ALL_REGIONS, limit_of, used
+from compute_emulator.engine.capacity import ALL_REGIONS, limit_of, usage
 from compute_emulator.engine.cloud import Cloud
-from compute_emulator.engine.supply import needs_of
+from compute_emulator.engine.group_capacity import needs_of
 from compute_emulator.errors import JsonObject, NotFound
 from compute_emulator.keys import HOST
 
@@ -52,7 +52,7 @@ def _id(*parts: str) -> str:
     return str(number)
 
 
-def provided(kind: str, path: str, **members: object) -> JsonObject:
+def catalogue_resource(kind: str, path: str, **members: object) -> JsonObject:
     """A resource that was always there."""
     name = path.rpartition("/")[2]
     return {
@@ -73,7 +73,7 @@ def _quotas(cloud: Cloud, region: str = "") -> list[JsonObject]:
     metrics = sorted(
         each for each in limits if each in told and (each == ALL_REGIONS) is not bool(region)
     )
-    taken = used(needs_of(cloud, f"regions/{region}" if region else None)) if metrics else {}
+    taken = usage(needs_of(cloud, f"regions/{region}" if region else None)) if metrics else {}
     return [
         {"metric": metric, "limit": float(limit), "usage": float(taken.get(metric, 0))}
         for metric in metrics
@@ -85,7 +85,7 @@ def region(cloud: Cloud, name: str) -> JsonObject:
     path = f"projects/{cloud.project}"
     zones = [f"{HOST}{path}/zones/{zone}" for zone in cloud.zones_of(name)]
     quotas = _quotas(cloud, name)
-    return provided(
+    return catalogue_resource(
         "region",
         f"{path}/regions/{name}",
         status="UP",
@@ -100,7 +100,7 @@ def zone(cloud: Cloud, name: str) -> JsonObject:
     path = f"projects/{cloud.project}"
     if owner is None:
         raise NotFound(f"{path}/zones/{name}")
-    return provided(
+    return catalogue_resource(
         "zone",
         f"{path}/zones/{name}",
         status="DOWN" if name in cloud.zones_down else "UP",
@@ -138,7 +138,7 @@ def _machine_type(call: Call, scope: str, name: str) -> JsonObject:
     if name not in MACHINE_TYPES:
         raise NotFound(path)
     cpus, memory = MACHINE_TYPES[name]
-    return provided(
+    return catalogue_resource(
         "machineType",
         path,
         description=f"{cpus} vCPUs, {memory / 1024:g} GB RAM",
@@ -156,7 +156,7 @@ def _accelerator_type(call: Call, scope: str, name: str) -> JsonObject:
     if name not in ACCELERATOR_TYPES:
         raise NotFound(path)
     place = f"{HOST}projects/{call.project}/{scope}"
-    return provided(
+    return catalogue_resource(
         "acceleratorType",
         path,
         description=ACCELERATOR_TYPES[name],
@@ -213,7 +213,7 @@ def aggregated_accelerator_types(call: Call) -> JsonObject:
 def get_project(call: Call) -> JsonObject:
     path = f"projects/{call.cloud.project}"
     quotas = _quotas(call.cloud)
-    return provided(
+    return catalogue_resource(
         "project",
         path,
         defaultServiceAccount="stand-in@localhost",

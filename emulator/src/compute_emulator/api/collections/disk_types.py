@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compute_emulator.api.call import Call, handles
-from compute_emulator.api.collections.catalogue import provided, zone_names
+from compute_emulator.api.collections.catalogue import catalogue_resource, zone_names
 from compute_emulator.errors import JsonObject, NotFound
 from compute_emulator.keys import HOST
 
@@ -23,7 +23,7 @@ def _disk_type(call: Call, scope: str, name: str) -> JsonObject:
         raise NotFound(path)
     about, default, sizes = DISK_TYPES[name]
     zone = f"{HOST}projects/{call.project}/{scope}"
-    return provided(
+    return catalogue_resource(
         "diskType",
         path,
         description=about,

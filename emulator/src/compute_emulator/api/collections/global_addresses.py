@@ -68,7 +68,7 @@ def _users(cloud: Cloud, resource: JsonObject) -> list[str]:
     ]
 
 
-def removable(call: Call, resource: JsonObject) -> None:
+def check_delete(call: Call, resource: JsonObject) -> None:
     """Rules refer to an address by its IP, so the usual look for users does not see them."""
     users = _users(call.cloud, resource)
     if users:
@@ -85,8 +85,8 @@ register(
         discovery=("globalAddresses", "addresses"),
         complete=complete,
         view=view,
-        removable=removable,
-        labelled=True,
+        check_delete=check_delete,
+        has_labels=True,
     )
 )
 
@@ -95,7 +95,7 @@ register(
 def move(call: Call) -> JsonObject:
     """To another name or region; there is only one project. The IP goes along."""
     kept = call.resource_to_change()
-    removable(call, kept)
+    check_delete(call, kept)
     given = call.body.get("destinationAddress")
     if not given:
         raise Required("resource.destinationAddress")

@@ -148,7 +148,7 @@ register(
         references=references,
         fingerprint="if_given",
         view=view,
-        labelled=True,
+        has_labels=True,
     )
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compute_emulator.api.call import Call
 from compute_emulator.api.collections.standard import Kind, register
-from compute_emulator.engine.groups import check_written
+from compute_emulator.engine.groups import on_health_check_written
 from compute_emulator.errors import Invalid, JsonObject, Required
 
 MEMBERS = {
@@ -84,6 +84,8 @@ register(
         schema="HealthCheck",
         discovery=("healthChecks", "regionHealthChecks"),
         complete=complete,
-        written=lambda cloud, resource: check_written(cloud, cloud.key_of(resource["selfLink"])),
+        on_write=lambda cloud, resource: on_health_check_written(
+            cloud, cloud.key_of(resource["selfLink"])
+        ),
     )
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compute_emulator.api.call import Call, handles
-from compute_emulator.api.collections.catalogue import provided
+from compute_emulator.api.collections.catalogue import catalogue_resource
 from compute_emulator.errors import JsonObject
 
 FAMILIES = {
@@ -16,7 +16,7 @@ FAMILIES = {
 
 
 def _image(call: Call, name: str, family: str) -> JsonObject:
-    return provided(
+    return catalogue_resource(
         "image",
         f"projects/{call.project}/global/images/{name}",
         family=family,

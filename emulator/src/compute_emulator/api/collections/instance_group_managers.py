@@ -28,12 +28,12 @@ def references(resource: JsonObject) -> Iterable[str]:
             yield policy["healthCheck"]
 
 
-def written(cloud: Cloud, resource: JsonObject) -> None:
+def on_write(cloud: Cloud, resource: JsonObject) -> None:
     """Give a new group its instance group and its life; tell an old one of its new intent."""
     key = cloud.key_of(resource["selfLink"])
     group = group_at(cloud, key)
     if group is not None:
-        group.written()
+        group.on_write()
         return
     named = resource.pop("namedPorts", [])
     network = interface_of(cloud, resource["versions"][0])
@@ -44,7 +44,7 @@ def written(cloud: Cloud, resource: JsonObject) -> None:
     }
     body |= {name: network[name] for name in ("network", "subnetwork") if name in network}
     cloud.new("compute#instanceGroup", Key(key.scope, "instanceGroups", key.name), body)
-    cloud.acting[key] = Group(cloud, key)
+    cloud.controllers[key] = Group(cloud, key)
 
 
 KIND = standard.Kind(
@@ -56,15 +56,15 @@ KIND = standard.Kind(
     references=references,
     fingerprint="if_given",
     view=group_view.manager,
-    written=written,
+    on_write=on_write,
 )
 REFERENCES[KIND.collection] = references
 
 
-def acting(call: Call) -> Group:
+def group_of(call: Call) -> Group:
     """The group named in the path, fit to be changed."""
     call.resource_to_change()
-    return call.cloud.acting[call.key]  # type: ignore[no-any-return]
+    return call.cloud.controllers[call.key]  # type: ignore[no-any-return]
 
 
 def rewrite(call: Call, **members: Any) -> None:
@@ -72,7 +72,7 @@ def rewrite(call: Call, **members: Any) -> None:
     changed = call.resource() | members
     group_fields.complete(call, changed)
     changed["fingerprint"] = call.cloud.new_fingerprint()
-    written(call.cloud, call.cloud.put(call.key, changed))
+    on_write(call.cloud, call.cloud.put(call.key, changed))
 
 
 @handles("compute.regionInstanceGroupManagers.insert")
@@ -115,7 +115,7 @@ def patch(call: Call) -> JsonObject:
 
 @handles("compute.regionInstanceGroupManagers.setInstanceTemplate")
 def set_instance_template(call: Call) -> JsonObject:
-    acting(call)
+    group_of(call)
     rewrite(call, versions=[{"instanceTemplate": call.body.get("instanceTemplate")}])
     return call.operation()
 
@@ -123,7 +123,7 @@ def set_instance_template(call: Call) -> JsonObject:
 @handles("compute.regionInstanceGroupManagers.setTargetPools")
 def set_target_pools(call: Call) -> JsonObject:
     """Kept with the group. There are no pools here for its VMs to join."""
-    acting(call)
+    group_of(call)
     standard.check_fingerprint("if_given", call, call.resource())
     rewrite(call, targetPools=call.body.get("targetPools") or [])
     return call.operation()
@@ -131,7 +131,7 @@ def set_target_pools(call: Call) -> JsonObject:
 
 @handles("compute.regionInstanceGroupManagers.resize")
 def resize(call: Call) -> JsonObject:
-    group = acting(call)
+    group = group_of(call)
     autoscaler = call.cloud.find(group.autoscaler) if group.autoscaler is not None else None
     if autoscaler is not None and autoscaler["autoscalingPolicy"]["mode"] != "OFF":
         raise ConditionNotMet(
@@ -147,18 +147,18 @@ def resize(call: Call) -> JsonObject:
 def delete(call: Call) -> JsonObject:
     """Refused while an autoscaler or a backend service uses the group; done when the last VM has
     drained and gone."""
-    cloud, key, group = call.cloud, call.key, acting(call)
+    cloud, key, group = call.cloud, call.key, group_of(call)
     standard.refuse_in_use(cloud, key, KIND.word)
     standard.refuse_in_use(cloud, group.group_key, "instance_group")
 
     def remove() -> None:
-        cloud.acting.pop(key, None)
+        cloud.controllers.pop(key, None)
         cloud.remove(group.group_key)
         cloud.remove(key)
 
-    if not group.machines:
-        group.end(lambda: None)
+    if not group.instances:
+        group.delete_all(lambda: None)
         return call.operation(at_end=remove)
     operation = call.operation(at_end=remove, held=True)
-    group.end(lambda: cloud.operations.finish((key.scope, operation["name"])))
+    group.delete_all(lambda: cloud.operations.finish((key.scope, operation["name"])))
     return operation

@@ -62,16 +62,16 @@ def list_instances(call: Call) -> JsonObject:
     """Its members; with `instanceState` RUNNING only those that run."""
     resource = call.resource()
     group = group_at(call.cloud, call.key)
-    machines = group_view.in_group(group) if group is not None else []
+    instances = group_view.in_group(group) if group is not None else []
     only_running = call.body.get("instanceState") == "RUNNING"
     items: list[JsonObject] = [
         {
-            "instance": call.cloud.link(*machine.key),
-            "status": machine.status,
+            "instance": call.cloud.link(*instance.key),
+            "status": instance.status,
             "namedPorts": resource.get("namedPorts", []),
         }
-        for machine in sorted(machines, key=lambda each: each.name)
-        if machine.is_running or not only_running
+        for instance in sorted(instances, key=lambda each: each.name)
+        if instance.is_running or not only_running
     ]
     answer: JsonObject = {
         "kind": "compute#regionInstanceGroupsListInstances",

@@ -9,7 +9,7 @@ from compute_emulator.api.call import Call, handles
 from compute_emulator.errors import JsonObject
 
 
-def shown(resource: JsonObject) -> JsonObject:
+def view(resource: JsonObject) -> JsonObject:
     """With the members that every instance has, whatever its template says; clients such as
     Libcloud count on them."""
     fingerprint = resource.get("fingerprint", "")
@@ -31,17 +31,17 @@ def shown(resource: JsonObject) -> JsonObject:
 
 @handles("compute.instances.get")
 def get(call: Call) -> JsonObject:
-    return shown(call.resource())
+    return view(call.resource())
 
 
 @handles("compute.instances.list")
 def list_(call: Call) -> JsonObject:
-    return call.page([shown(each) for each in call.cloud.all_in(call.scope, call.collection)])
+    return call.page([view(each) for each in call.cloud.all_in(call.scope, call.collection)])
 
 
 @handles("compute.instances.aggregatedList")
 def aggregated_list(call: Call) -> JsonObject:
     cloud, scopes = call.cloud, call.cloud.scopes_with(call.collection)
     return call.aggregate(
-        {scope: [shown(each) for each in cloud.all_in(scope, call.collection)] for scope in scopes}
+        {scope: [view(each) for each in cloud.all_in(scope, call.collection)] for scope in scopes}
     )

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from compute_emulator.api import group_view, listing
 from compute_emulator.api.call import Call, handles
-from compute_emulator.api.collections.instance_group_managers import acting, rewrite
+from compute_emulator.api.collections.instance_group_managers import group_of, rewrite
 from compute_emulator.engine.group_intent import RESERVES
 from compute_emulator.engine.groups import Group
-from compute_emulator.engine.managed_instance import Machine
+from compute_emulator.engine.managed_instance import ManagedInstance
 from compute_emulator.engine.per_instance_configs import Config
 from compute_emulator.errors import ConditionNotMet, Invalid, JsonObject, Required
 from compute_emulator.rules.group import LEAVING, Delete, Disruption, Recreate
@@ -27,7 +27,7 @@ MOST_INSTANCES = 1000
 def list_managed_instances(call: Call) -> JsonObject:
     """All of them in one answer, unless the group asks for pages."""
     resource = call.resource()
-    items = group_view.managed_instances(call.cloud.acting[call.key])
+    items = group_view.managed_instances(call.cloud.controllers[call.key])
     params = call.params
     if resource["listManagedInstancesResults"] == "PAGELESS":
         params = {name: value for name, value in params.items() if name == "filter"} | {
@@ -40,7 +40,7 @@ def list_managed_instances(call: Call) -> JsonObject:
 def list_errors(call: Call) -> JsonObject:
     """The latest errors, newest first. `filter` and `orderBy` have no effect, as in the API."""
     call.resource()
-    group: Group = call.cloud.acting[call.key]
+    group: Group = call.cloud.controllers[call.key]
     params = {
         name: value for name, value in call.params.items() if name not in ("filter", "orderBy")
     }
@@ -50,10 +50,10 @@ def list_errors(call: Call) -> JsonObject:
 @handles(METHOD + "deleteInstances")
 def delete_instances(call: Call) -> JsonObject:
     """Deletes them and lowers the target size by as many."""
-    group = acting(call)
+    group = group_of(call)
     leaving = [m for m in chosen(call, group) if m.action not in LEAVING]
     fewer = _without(group, leaving)
-    group.apply(Delete(machine.name, "asked for by name") for machine in leaving)
+    group.apply(Delete(instance.name, "asked for by name") for instance in leaving)
     rewrite(call, **fewer)
     return call.operation()
 
@@ -61,25 +61,25 @@ def delete_instances(call: Call) -> JsonObject:
 @handles(METHOD + "abandonInstances")
 def abandon_instances(call: Call) -> JsonObject:
     """They leave the group, which shrinks by as many, and go on running."""
-    group = acting(call)
+    group = group_of(call)
     leaving = [m for m in chosen(call, group) if m.action not in LEAVING]
     fewer = _without(group, leaving)
-    for machine in leaving:
-        machine.abandon()
+    for instance in leaving:
+        instance.abandon()
     rewrite(call, **fewer)
     return call.operation()
 
 
-def _without(group: Group, leaving: list[Machine]) -> dict[str, int]:
+def _without(group: Group, leaving: list[ManagedInstance]) -> dict[str, int]:
     """The group's sizes without these VMs: those that serve and those in reserve are counted
     apart."""
     sizes = {
         "targetSize": max(
-            0, group.intent.target_size - sum(not machine.standby for machine in leaving)
+            0, group.intent.target_size - sum(not instance.standby for instance in leaving)
         )
     }
     for name, standby in RESERVES.items():
-        count = sum(machine.standby == standby for machine in leaving)
+        count = sum(instance.standby == standby for instance in leaving)
         if count:
             sizes[name] = max(0, group.resource.get(name, 0) - count)
     return sizes
@@ -88,20 +88,20 @@ def _without(group: Group, leaving: list[Machine]) -> dict[str, int]:
 @handles(METHOD + "recreateInstances")
 def recreate_instances(call: Call) -> JsonObject:
     """Deletes and creates them under their names, from the version they are meant to have now."""
-    group = acting(call)
+    group = group_of(call)
     again = [m for m in in_service(call, group) if m.action not in LEAVING]
     missing = list(
-        (group.intent.wanted() - Counter(m.revision for m in group.machines.values())).elements()
+        (group.intent.wanted() - Counter(m.revision for m in group.instances.values())).elements()
     )
     steps = []
-    for machine in again:
-        outdated = machine.revision not in group.intent.wanted()
+    for instance in again:
+        outdated = instance.revision not in group.intent.wanted()
         revision = (
             (missing.pop(0) if missing else group.intent.versions[0].revision)
             if outdated
-            else machine.revision
+            else instance.revision
         )
-        steps.append(Recreate(machine.name, revision, "asked for by name"))
+        steps.append(Recreate(instance.name, revision, "asked for by name"))
     group.apply(steps)
     return call.operation()
 
@@ -113,7 +113,7 @@ def apply_updates(call: Call) -> JsonObject:
 
     Refused when one of them needs more than is allowed.
     """
-    group = acting(call)
+    group = group_of(call)
     if call.body.get("allInstances") and call.body.get("instances"):
         raise Invalid(
             "instances",
@@ -121,7 +121,7 @@ def apply_updates(call: Call) -> JsonObject:
             "Must not be given together with allInstances.",
         )
     names = (
-        set(group.machines)
+        set(group.instances)
         if call.body.get("allInstances")
         else {m.name for m in in_service(call, group)}
     )
@@ -145,7 +145,7 @@ def apply_updates(call: Call) -> JsonObject:
 def create_instances(call: Call) -> JsonObject:
     """Creates VMs of given names and raises the target size by as many. What they preserve becomes
     their config."""
-    group = acting(call)
+    group = group_of(call)
     intent = group.intent
     if intent.is_proactive and intent.substitutes:
         raise ConditionNotMet(
@@ -157,31 +157,31 @@ def create_instances(call: Call) -> JsonObject:
         (each.get("name") or group.new_name(), each) for each in call.body.get("instances") or []
     ]
     for name, _ in given:
-        if name in group.machines:
+        if name in group.instances:
             raise Invalid("instances.name", name, "The group has an instance of this name.")
     for name, each in given:
         if any((each.get("preservedState") or {}).values()):
             group.configs[name] = Config(each["preservedState"], call.cloud.new_fingerprint())
-        group.create_named(name, group.supply.zone_for_new())
+        group.create_named(name, group.capacity.zone_for_new())
     rewrite(call, targetSize=intent.target_size + len(given))
     return call.operation()
 
 
-def in_service(call: Call, group: Group) -> list[Machine]:
+def in_service(call: Call, group: Group) -> list[ManagedInstance]:
     """As `chosen`, and none of them in reserve: those are first to be started or resumed. Raises
     `Invalid`."""
     found = chosen(call, group)
-    for machine in found:
-        if machine.standby:
+    for instance in found:
+        if instance.standby:
             raise Invalid(
                 "instances",
-                call.cloud.path(machine.key),
-                f"The instance is {machine.standby.lower()}.",
+                call.cloud.path(instance.key),
+                f"The instance is {instance.standby.lower()}.",
             )
     return found
 
 
-def chosen(call: Call, group: Group) -> list[Machine]:
+def chosen(call: Call, group: Group) -> list[ManagedInstance]:
     """The machines that the body names by URL. Raises `Invalid` for one that is not of the
     group."""
     urls = call.body.get("instances") or []
@@ -191,9 +191,9 @@ def chosen(call: Call, group: Group) -> list[Machine]:
         raise Invalid("instances", len(urls), f"At most {MOST_INSTANCES} instances are allowed.")
     found = {}
     for index, url in enumerate(urls):
-        machine = group.machines.get(url.rpartition("/")[2])
-        if machine is not None:
-            found[machine.name] = machine
+        instance = group.instances.get(url.rpartition("/")[2])
+        if instance is not None:
+            found[instance.name] = instance
         elif not call.body.get("skipInstancesOnValidationError"):
             raise Invalid(
                 f"instances[{index}]", url, f"The instance is not a member of {group.key.name}."

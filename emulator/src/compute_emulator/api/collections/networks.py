@@ -4,7 +4,7 @@ them."""
 from __future__ import annotations
 
 from compute_emulator.api.call import Call, handles
-from compute_emulator.api.collections.catalogue import provided
+from compute_emulator.api.collections.catalogue import catalogue_resource
 from compute_emulator.errors import JsonObject, NotFound
 from compute_emulator.keys import HOST
 
@@ -13,7 +13,7 @@ def _network(call: Call, name: str) -> JsonObject:
     path = f"projects/{call.project}/global/networks/{name}"
     if name != "default":
         raise NotFound(path)
-    return provided(
+    return catalogue_resource(
         "network", path, autoCreateSubnetworks=True, routingConfig={"routingMode": "REGIONAL"}
     )
 
@@ -34,7 +34,7 @@ def _subnetwork(call: Call, scope: str, name: str = "default") -> JsonObject:
     if name != "default":
         raise NotFound(path)
     number = sorted(call.cloud.regions).index(region)
-    return provided(
+    return catalogue_resource(
         "subnetwork",
         path,
         network=f"{HOST}projects/{call.project}/global/networks/default",

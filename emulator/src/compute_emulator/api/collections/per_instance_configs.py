@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from compute_emulator.api import listing
 from compute_emulator.api.call import Call, handles
-from compute_emulator.api.collections.instance_group_managers import acting
+from compute_emulator.api.collections.instance_group_managers import group_of
 from compute_emulator.api.collections.managed_instances import METHOD
 from compute_emulator.api.collections.standard import merge
 from compute_emulator.api.group_policies import check_apart
@@ -25,9 +25,9 @@ from compute_emulator.rules.group import LEAVING
 @handles(METHOD + "listPerInstanceConfigs")
 def list_per_instance_configs(call: Call) -> JsonObject:
     call.resource()
-    group: Group = call.cloud.acting[call.key]
+    group: Group = call.cloud.controllers[call.key]
     shown = [
-        per_instance_configs.shown(name, group.configs[name], group.machines.get(name))
+        per_instance_configs.as_resource(name, group.configs[name], group.instances.get(name))
         for name in sorted(group.configs)
     ]
     return listing.page(shown, call.params, "items")
@@ -37,7 +37,7 @@ def list_per_instance_configs(call: Call) -> JsonObject:
 def write_per_instance_configs(call: Call) -> JsonObject:
     """Makes what is not there yet. What is there is replaced (update) or merged with what is sent
     (patch)."""
-    group = acting(call)
+    group = group_of(call)
     given = call.body.get("perInstanceConfigs") or []
     if not given:
         raise Required("perInstanceConfigs")
@@ -47,9 +47,9 @@ def write_per_instance_configs(call: Call) -> JsonObject:
         kept = group.configs.get(each["name"])
         state = each.get("preservedState") or {}
         if kept is not None and call.method.verb.startswith("patch"):
-            state = merge(copy.deepcopy(kept.preserved), state)
+            state = merge(copy.deepcopy(kept.preserved_state), state)
         group.configs[each["name"]] = Config(state, call.cloud.new_fingerprint())
-    group.look_soon()
+    group.reconcile_soon()
     return call.operation()
 
 
@@ -57,8 +57,8 @@ def _check(group: Group, given: JsonObject, where: str) -> None:
     """Only for VMs of the group, and not over somebody else's change."""
     if not given.get("name"):
         raise Required(f"{where}.name")
-    machine = group.machines.get(given["name"])
-    if machine is None or machine.action in LEAVING:
+    instance = group.instances.get(given["name"])
+    if instance is None or instance.action in LEAVING:
         raise Invalid(
             f"{where}.name", given["name"], f"The instance is not a member of {group.key.name}."
         )
@@ -74,7 +74,7 @@ def _check(group: Group, given: JsonObject, where: str) -> None:
 @handles(METHOD + "deletePerInstanceConfigs")
 def delete_per_instance_configs(call: Call) -> JsonObject:
     """Marks them; each is gone when its VM has lost what it said."""
-    group = acting(call)
+    group = group_of(call)
     names = call.body.get("names") or []
     if not names:
         raise Required("names")
@@ -82,12 +82,12 @@ def delete_per_instance_configs(call: Call) -> JsonObject:
         if name not in group.configs:
             raise Invalid(f"names[{index}]", name, "There is no per-instance config of this name.")
     for name in names:
-        machine = group.machines.get(name)
-        if machine is None or not machine.applied:
+        instance = group.instances.get(name)
+        if instance is None or not instance.applied:
             del group.configs[name]
         else:
             group.configs[name] = replace(
                 group.configs[name], is_deleted=True, fingerprint=call.cloud.new_fingerprint()
             )
-    group.look_soon()
+    group.reconcile_soon()
     return call.operation()

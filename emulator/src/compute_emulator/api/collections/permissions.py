@@ -34,13 +34,13 @@ def test_permissions(call: Call) -> JsonObject:
 
 
 def get_policy(call: Call) -> JsonObject:
-    return _with_etag(_kept(call))
+    return _with_etag(_stored_policy(call))
 
 
 def set_policy(call: Call) -> JsonObject:
     """Either a whole `policy`, or `bindings` and `etag` as older callers send them. A stale `etag`
     is refused."""
-    kept = _with_etag(_kept(call))
+    kept = _with_etag(_stored_policy(call))
     given: dict[str, Any] = call.body.get("policy") or {
         name: call.body[name] for name in ("bindings", "etag") if name in call.body
     }
@@ -59,7 +59,7 @@ def _place(call: Call) -> Key:
     return Key(call.scope, COLLECTION, f"{call.collection}/{call.name}")
 
 
-def _kept(call: Call) -> JsonObject:
+def _stored_policy(call: Call) -> JsonObject:
     """A policy goes with its resource: another one of the same name begins without."""
     resource, found = call.resource(), call.cloud.find(_place(call))
     policy: JsonObject = (

@@ -8,7 +8,7 @@ Source: Compute API reference, regionInstanceGroupManagerResizeRequests.
 from __future__ import annotations
 
 from compute_emulator.api.call import Call, handles
-from compute_emulator.api.collections.instance_group_managers import acting
+from compute_emulator.api.collections.instance_group_managers import group_of
 from compute_emulator.engine.groups import Group
 from compute_emulator.engine.per_instance_configs import Config
 from compute_emulator.engine.resize_requests import ACTIVE, ResizeRequest
@@ -31,7 +31,7 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 600, 604_800
 def insert(call: Call) -> JsonObject:
     """The group's target grows by the VMs at once; they are made when there is capacity for all of
     them."""
-    group, body = acting(call), call.body
+    group, body = group_of(call), call.body
     if not body.get("name"):
         raise Required("resource.name")
     key = _key(call, body["name"])
@@ -74,7 +74,7 @@ def _names(group: Group, body: JsonObject) -> list[str]:
     for index, name in enumerate(given):
         if not name:
             raise Required(f"resource.instances[{index}].name")
-        if name in group.machines or name in given[:index]:
+        if name in group.instances or name in given[:index]:
             raise Invalid(
                 f"resource.instances[{index}].name", name, "The group has an instance of this name."
             )
@@ -108,7 +108,7 @@ def get(call: Call) -> JsonObject:
 @handles(METHOD + "list")
 def list_(call: Call) -> JsonObject:
     call.resource()
-    group: Group = call.cloud.acting[call.key]
+    group: Group = call.cloud.controllers[call.key]
     answer = call.page(
         [group.resize_requests[name].resource for name in sorted(group.resize_requests)]
     )
@@ -122,7 +122,7 @@ def list_(call: Call) -> JsonObject:
 @handles(METHOD + "cancel")
 def cancel(call: Call) -> JsonObject:
     """Only while it waits for capacity; the group is then as small as before."""
-    acting(call)
+    group_of(call)
     request = _request(call)
     if request.state != "ACCEPTED":
         raise Invalid(
@@ -137,7 +137,7 @@ def cancel(call: Call) -> JsonObject:
 @handles(METHOD + "delete")
 def delete(call: Call) -> JsonObject:
     """Only when it is over. The VMs that it made stay."""
-    group = acting(call)
+    group = group_of(call)
     request = _request(call)
     if request.state in ACTIVE:
         raise Invalid(
@@ -155,7 +155,7 @@ def delete(call: Call) -> JsonObject:
 
 def _request(call: Call) -> ResizeRequest:
     call.resource()
-    group: Group = call.cloud.acting[call.key]
+    group: Group = call.cloud.controllers[call.key]
     found = group.resize_requests.get(call.params["resizeRequest"])
     if found is None:
         raise NotFound(call.cloud.path(_key(call, call.params["resizeRequest"])))

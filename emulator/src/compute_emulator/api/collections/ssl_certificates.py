@@ -36,7 +36,7 @@ def complete(call: Call, resource: JsonObject) -> None:
     resource |= {"certificate": certificate, "selfManaged": {"certificate": certificate}}
 
 
-def removed(cloud: Cloud, resource: JsonObject) -> None:
+def on_delete(cloud: Cloud, resource: JsonObject) -> None:
     cloud.private_keys.pop(cloud.key_of(resource["selfLink"]), None)
 
 
@@ -47,6 +47,6 @@ register(
         schema="SslCertificate",
         discovery=("sslCertificates", "regionSslCertificates"),
         complete=complete,
-        removed=removed,
+        on_delete=on_delete,
     )
 )

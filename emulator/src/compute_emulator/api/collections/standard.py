@@ -22,7 +22,7 @@ from compute_emulator.keys import Key
 SERVER_SET = ("kind", "id", "creationTimestamp", "selfLink", "name", "region", "zone")
 
 
-def nothing(call: Call, resource: JsonObject) -> None:
+def no_op(call: Call, resource: JsonObject) -> None:
     """For kinds without rules of their own."""
 
 
@@ -30,12 +30,12 @@ def no_references(resource: JsonObject) -> Iterable[str]:
     return ()
 
 
-def as_kept(cloud: Cloud, resource: JsonObject) -> JsonObject:
+def as_stored(cloud: Cloud, resource: JsonObject) -> JsonObject:
     """For kinds that are answered as they are kept."""
     return resource
 
 
-def ignored(cloud: Cloud, resource: JsonObject) -> None:
+def ignore(cloud: Cloud, resource: JsonObject) -> None:
     """For kinds of which nobody follows the changes."""
 
 
@@ -44,23 +44,23 @@ class Kind:
     """`discovery` names the API's resources for it (global and regional), `word` the kind as
     messages write it.
 
-    `view` makes the answer of what is kept; `removable` may refuse a delete; `written` and
-    `removed` are told of each change after it. `fingerprint`: `none`; `if_given` (must match when
+    `view` makes the answer of what is kept; `check_delete` may refuse a delete; `on_write` and
+    `on_delete` are told of each change after it. `fingerprint`: `none`; `if_given` (must match when
     sent); `required` (an update without it is refused)."""
 
     collection: str
     word: str
     schema: str
     discovery: tuple[str, ...]
-    complete: Callable[[Call, JsonObject], None] = nothing
+    complete: Callable[[Call, JsonObject], None] = no_op
     references: Callable[[JsonObject], Iterable[str]] = no_references
     fingerprint: Literal["none", "if_given", "required"] = "none"
     patch_fingerprint: Literal["none", "if_given", "required"] | None = None
-    view: Callable[[Cloud, JsonObject], JsonObject] = as_kept
-    removable: Callable[[Call, JsonObject], None] = nothing
-    removed: Callable[[Cloud, JsonObject], None] = ignored
-    written: Callable[[Cloud, JsonObject], None] = ignored
-    labelled: bool = False
+    view: Callable[[Cloud, JsonObject], JsonObject] = as_stored
+    check_delete: Callable[[Call, JsonObject], None] = no_op
+    on_delete: Callable[[Cloud, JsonObject], None] = ignore
+    on_write: Callable[[Cloud, JsonObject], None] = ignore
+    has_labels: bool = False
 
     def url_kind(self) -> str:
         return discovery.kind_of(self.schema)
@@ -84,7 +84,7 @@ def register(kind: Kind) -> None:
         for verb, handler in verbs.items():
             if f"compute.{resource}.{verb}" in known:
                 handles(f"compute.{resource}.{verb}")(handler)
-        if kind.labelled:
+        if kind.has_labels:
             handles(f"compute.{resource}.setLabels")(set_labels)
 
 
@@ -96,9 +96,9 @@ def insert(kind: Kind, call: Call) -> JsonObject:
     kind.complete(call, resource)
     if kind.fingerprint != "none":
         resource["fingerprint"] = call.cloud.new_fingerprint()
-    if kind.labelled:
+    if kind.has_labels:
         resource["labelFingerprint"] = call.cloud.new_fingerprint()
-    kind.written(call.cloud, call.cloud.new(kind.url_kind(), key, resource))
+    kind.on_write(call.cloud, call.cloud.new(kind.url_kind(), key, resource))
     return call.operation(target=key)
 
 
@@ -107,11 +107,11 @@ def delete(kind: Kind, call: Call) -> JsonObject:
     resource = call.resource_to_change()
     key = call.key
     refuse_in_use(call.cloud, key, kind.word)
-    kind.removable(call, resource)
+    kind.check_delete(call, resource)
 
     def remove() -> None:
         call.cloud.remove(key)
-        kind.removed(call.cloud, resource)
+        kind.on_delete(call.cloud, resource)
 
     return call.operation(at_end=remove)
 
@@ -151,9 +151,9 @@ def _write(kind: Kind, call: Call, resource: JsonObject, changed: JsonObject) ->
     kind.complete(call, changed)
     if kind.fingerprint != "none":
         changed["fingerprint"] = call.cloud.new_fingerprint()
-    if kind.labelled:
+    if kind.has_labels:
         changed["labelFingerprint"] = resource["labelFingerprint"]
-    kind.written(call.cloud, call.cloud.put(call.key, changed))
+    kind.on_write(call.cloud, call.cloud.put(call.key, changed))
     return call.operation()
 
 

@@ -8,7 +8,7 @@ suspendInstances, startInstances, resumeInstances."""
 from __future__ import annotations
 
 from compute_emulator.api.call import Call, handles
-from compute_emulator.api.collections.instance_group_managers import acting, rewrite
+from compute_emulator.api.collections.instance_group_managers import group_of, rewrite
 from compute_emulator.api.collections.managed_instances import METHOD, chosen
 from compute_emulator.engine.group_intent import RESERVES
 from compute_emulator.errors import Invalid, JsonObject
@@ -21,38 +21,40 @@ MEMBERS = {standby: member for member, standby in RESERVES.items()}
 def stand_by(call: Call) -> JsonObject:
     """Running VMs only. Without force a VM is first given its initial delay, counted from its
     creation."""
-    group = acting(call)
+    group = group_of(call)
     how = "STOPPED" if call.method.verb == "stopInstances" else "SUSPENDED"
-    machines = chosen(call, group)
-    for machine in machines:
-        if not machine.is_running or machine.standby or machine.action in AWAY:
-            raise Invalid("instances", call.cloud.path(machine.key), "The instance is not running.")
+    instances = chosen(call, group)
+    for instance in instances:
+        if not instance.is_running or instance.standby or instance.action in AWAY:
+            raise Invalid(
+                "instances", call.cloud.path(instance.key), "The instance is not running."
+            )
     is_forced = call.body.get("forceStop") or call.body.get("forceSuspend")
     delay = (
         0 if is_forced else (group.resource.get("standbyPolicy") or {}).get("initialDelaySec", 0)
     )
-    for machine in machines:
-        machine.stand_by(how, max(0.0, machine.created_at + delay - call.cloud.now()))
+    for instance in instances:
+        instance.stand_by(how, max(0.0, instance.created_at + delay - call.cloud.now()))
     member = MEMBERS[how]
-    sizes = {member: group.resource.get(member, 0) + len(machines)}
-    rewrite(call, targetSize=max(0, group.intent.target_size - len(machines)), **sizes)
+    sizes = {member: group.resource.get(member, 0) + len(instances)}
+    rewrite(call, targetSize=max(0, group.intent.target_size - len(instances)), **sizes)
     return call.operation()
 
 
 @handles(METHOD + "startInstances", METHOD + "resumeInstances")
 def wake(call: Call) -> JsonObject:
     """Stopped VMs are started, suspended ones resumed; each verb takes its own kind only."""
-    group = acting(call)
+    group = group_of(call)
     how = "STOPPED" if call.method.verb == "startInstances" else "SUSPENDED"
-    machines = chosen(call, group)
-    for machine in machines:
-        if machine.standby != how or machine.action != SETTLED:
+    instances = chosen(call, group)
+    for instance in instances:
+        if instance.standby != how or instance.action != SETTLED:
             raise Invalid(
-                "instances", call.cloud.path(machine.key), f"The instance is not {how.lower()}."
+                "instances", call.cloud.path(instance.key), f"The instance is not {how.lower()}."
             )
-    for machine in machines:
-        machine.wake()
+    for instance in instances:
+        instance.wake()
     member = MEMBERS[how]
-    sizes = {member: max(0, group.resource.get(member, 0) - len(machines))}
-    rewrite(call, targetSize=group.intent.target_size + len(machines), **sizes)
+    sizes = {member: max(0, group.resource.get(member, 0) - len(instances))}
+    rewrite(call, targetSize=group.intent.target_size + len(instances), **sizes)
     return call.operation()

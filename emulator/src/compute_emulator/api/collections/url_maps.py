@@ -23,7 +23,7 @@ def complete(call: Call, resource: JsonObject) -> None:
     _load(call, resource)
     failed = url_map_tests.failures(resource)
     if failed:
-        raise Invalid("resource.tests", "", url_map_tests.in_words(failed[0]))
+        raise Invalid("resource.tests", "", url_map_tests.as_text(failed[0]))
 
 
 def _load(call: Call, resource: JsonObject) -> None:

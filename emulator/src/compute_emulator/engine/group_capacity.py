@@ -13,14 +13,14 @@ from compute_emulator.control.behaviours import CreationError
 from compute_emulator.engine.capacity import (
     Failure,
     Need,
-    caused,
-    exceeded,
-    quota,
-    sold_out,
-    stock_out,
+    exceeded_quota,
+    failure_of_kind,
+    quota_failure,
+    stock_out_failure,
+    zones_without_capacity,
 )
 from compute_emulator.engine.cloud import Cloud
-from compute_emulator.engine.group_state import Roster
+from compute_emulator.engine.group_state import GroupState
 from compute_emulator.engine.instance import Instance
 from compute_emulator.errors import JsonObject
 from compute_emulator.rules.flexibility import choose
@@ -28,12 +28,12 @@ from compute_emulator.rules.group import LEAVING, Revision
 from compute_emulator.rules.placement import zone_for_new
 
 
-class Supply:
+class GroupCapacity:
     """One group's way to new VMs. Remembers only how often a behaviour has made a creation fail."""
 
     __slots__ = ("_caused", "_group")
 
-    def __init__(self, group: Roster) -> None:
+    def __init__(self, group: GroupState) -> None:
         self._group = group
         self._caused: Counter[tuple[str, CreationError]] = Counter()
 
@@ -45,7 +45,11 @@ class Supply:
             return frozenset()
         need = _need(group, group.intent.versions[0].revision)
         full = [
-            frozenset(sold_out(stock_outs, group.intent.zones, need.of_type(each), cloud.now()))
+            frozenset(
+                zones_without_capacity(
+                    stock_outs, group.intent.zones, need.of_type(each), cloud.now()
+                )
+            )
             for each in group.machine_types or ("",)
         ]
         return frozenset.intersection(*full)
@@ -53,57 +57,61 @@ class Supply:
     def zone_for_new(self) -> str:
         """Where a VM that is made beside the updater's plans goes."""
         zones = Counter(
-            machine.zone
-            for machine in self._group.machines.values()
-            if machine.action not in LEAVING
+            instance.zone
+            for instance in self._group.instances.values()
+            if instance.action not in LEAVING
         )
         return zone_for_new(
             self._group.intent.shape, self._group.intent.zones, zones, {}, self.full_zones()
         )
 
-    def repair_zone(self, machine: Instance) -> str:
+    def repair_zone(self, instance: Instance) -> str:
         """Where a VM is repaired: where it was, unless that zone has no capacity and the group may
         change it."""
         full = self.full_zones() if self._group.intent.healing.changes_zone else frozenset()
-        if machine.zone not in full or full >= set(self._group.intent.zones):
-            return machine.zone
+        if instance.zone not in full or full >= set(self._group.intent.zones):
+            return instance.zone
         zones = Counter(
-            each.zone for each in self._group.machines.values() if each.action not in LEAVING
+            each.zone for each in self._group.instances.values() if each.action not in LEAVING
         )
         return zone_for_new("BALANCED", self._group.intent.zones, zones, {}, full)
 
-    def failure(self, machine: Instance, together: int = 1) -> Failure | None:
+    def failure(self, instance: Instance, together: int = 1) -> Failure | None:
         """Why a VM cannot be made now, or why not so many of its kind together. Settles its machine
         type."""
-        need = _need(self._group, machine.revision)
+        need = _need(self._group, instance.revision)
         if self._group.machine_types:
             allowed = self._group.machine_types
-            machine.machine_type, short = choose(
-                allowed, lambda each: self._short(need.of_type(each), machine.zone, together)
+            instance.machine_type, short = choose(
+                allowed, lambda each: self._short(need.of_type(each), instance.zone, together)
             )
         else:
-            machine.machine_type, short = "", self._short(need, machine.zone, together)
-        error = machine.behaviour.creation_error
+            instance.machine_type, short = "", self._short(need, instance.zone, together)
+        error = instance.behaviour.creation_error
         return (
             short
             if short is not None or error is None
-            else self._behaves_badly(machine, error, need)
+            else self._behaves_badly(instance, error, need)
         )
 
     def _short(self, need: Need, zone: str, together: int) -> Failure | None:
         """Want of capacity or quota."""
         group, cloud = self._group, self._group.cloud
         stock_outs = _stock_outs(cloud)
-        full = sold_out(stock_outs, group.intent.zones, need, cloud.now()) if stock_outs else {}
+        full = (
+            zones_without_capacity(stock_outs, group.intent.zones, need, cloud.now())
+            if stock_outs
+            else {}
+        )
         if zone in full:
             open_zones = [each for each in group.intent.zones if each not in full]
             rule = full[zone]
-            return stock_out(
+            return stock_out_failure(
                 cloud.project, zone, need, open_zones, rule.get("message"), rule.get("code")
             )
         if cloud.quotas:
             region, others = group.key.scope.removeprefix("regions/"), [need] * (together - 1)
-            over = exceeded(
+            over = exceeded_quota(
                 cloud.quotas,
                 region,
                 need,
@@ -111,16 +119,20 @@ class Supply:
                 needs_of(cloud) + others,
             )
             if over is not None:
-                return quota(*over, region)
+                return quota_failure(*over, region)
         return None
 
-    def _behaves_badly(self, machine: Instance, error: CreationError, need: Need) -> Failure | None:
-        where = (machine.revision.template, error)
+    def _behaves_badly(
+        self, instance: Instance, error: CreationError, need: Need
+    ) -> Failure | None:
+        where = (instance.revision.template, error)
         self._caused[where] += 1
         if error.times is not None and self._caused[where] > error.times:
             return None
         cloud, region = self._group.cloud, self._group.key.scope.removeprefix("regions/")
-        return caused(error.kind, error.message, cloud.project, region, machine.zone, need)
+        return failure_of_kind(
+            error.kind, error.message, cloud.project, region, instance.zone, need
+        )
 
 
 def _stock_outs(cloud: Cloud) -> Mapping[str, JsonObject]:
@@ -133,35 +145,35 @@ def _stock_outs(cloud: Cloud) -> Mapping[str, JsonObject]:
     }
 
 
-def _need(group: Roster, revision: Revision) -> Need:
+def _need(group: GroupState, revision: Revision) -> Need:
     return Need.of(group.template(revision).get("properties", {}))
 
 
 def needs_of(cloud: Cloud, scope: str | None = None) -> list[Need]:
     """What the managed VMs that exist take, of a region or of the whole project."""
     return [
-        _need(group, machine.revision).of_type(machine.machine_type)
-        for key, group in cloud.acting.items()
+        _need(group, instance.revision).of_type(instance.machine_type)
+        for key, group in cloud.controllers.items()
         if key.collection == "instanceGroupManagers" and scope in (None, key.scope)
-        for machine in group.machines.values()
-        if machine.resource is not None and not machine.standby
+        for instance in group.instances.values()
+        if instance.resource is not None and not instance.standby
     ]
 
 
-def error_entry(machine: Instance, failure: Failure) -> JsonObject:
+def error_entry(instance: Instance, failure: Failure) -> JsonObject:
     """An entry of `listErrors` for a creation that failed now."""
-    version = {"instanceTemplate": machine.revision.template}
-    if machine.revision.name:
-        version["name"] = machine.revision.name
+    version = {"instanceTemplate": instance.revision.template}
+    if instance.revision.name:
+        version["name"] = instance.revision.name
     return {
-        "timestamp": machine.cloud.timestamp(),
+        "timestamp": instance.cloud.timestamp(),
         "error": {
             "code": failure.code,
-            "message": f"Instance '{machine.name}' creation failed: {failure.message}",
+            "message": f"Instance '{instance.name}' creation failed: {failure.message}",
         },
         "instanceActionDetails": {
-            "action": machine.action,
-            "instance": machine.cloud.link(*machine.key),
+            "action": instance.action,
+            "instance": instance.cloud.link(*instance.key),
             "version": version,
         },
     }
