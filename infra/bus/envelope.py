@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from infra.bus import validators
 from infra.bus.validators import display
+from rollout.spec.strict_json import read_json
 
 RELEASE_TYPE = "io.slipway.model.release.v1"
 COMMAND_TYPE = "io.slipway.model.command.v1"
@@ -143,7 +144,9 @@ def parse_payload(message: Message) -> Payload:
 def _parse_structured(message: Message, content_type: str) -> Payload:
     if content_type.partition(";")[0].strip() != f"{_STRUCTURED}+json":
         raise ValueError(f"content-type must be {_STRUCTURED}+json, not {display(content_type)}")
-    envelope = validators.parse_json_object(message.data)
+    envelope = read_json(message.data)
+    if not isinstance(envelope, dict):
+        raise ValueError(f"a JSON object is expected, not {display(envelope)}")
     if "data" in envelope and "data_base64" in envelope:
         raise ValueError("the envelope has both data and data_base64")
     if "data_base64" in envelope:

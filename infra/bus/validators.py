@@ -7,8 +7,6 @@ anything is decoded, and a reason shows at most the first characters of what was
 from __future__ import annotations
 
 import base64
-import json
-import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -76,22 +74,6 @@ def parse_resource_name(given: Any, collection: str) -> str:
     return found[0]
 
 
-def parse_json_object(given: bytes) -> dict[str, Any]:
-    """A JSON object in which every name is given once and every number is one."""
-    try:
-        found = json.loads(
-            given,
-            object_pairs_hook=_without_doubles,
-            parse_constant=_no_number,
-            parse_float=_finite,
-        )
-    except RecursionError as error:
-        raise ValueError("the JSON is nested too deep") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"a JSON object is expected, not {display(found)}")
-    return found
-
-
 def display(given: Any) -> str:
     """A stranger's value, for a reason: short, on one line, and never all of it."""
     return (
@@ -101,21 +83,3 @@ def display(given: Any) -> str:
         if given is None
         else f"a {type(given).__name__}"
     )
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name is given twice in one JSON object")
-    return found
-
-
-def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON number")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"the number {text[:40]} is too large")
-    return number

@@ -1,8 +1,9 @@
-"""Strict JSON for what strangers may send: small, shallow, without the corners in which readers of
-JSON disagree.
+"""Reads untrusted JSON strictly: whatever two JSON readers could understand differently is refused.
 
-Called by `handlers/` through `rollout/spec/message.py`. Invariant: it answers within milliseconds
-or refuses, whatever the bytes are."""
+`decode_json`, for messages, also limits size and depth; called by `handlers/` through
+`rollout/spec/message.py`. `read_json`, for envelopes whose size is checked already, is called by
+`infra/bus/envelope.py`. Invariant: within these limits any input is read or refused within
+milliseconds."""
 
 from __future__ import annotations
 
@@ -19,13 +20,24 @@ MOST_DIGITS = 18  # what fits in 64 bits whatever the digits are
 
 
 def decode_json(data: bytes) -> Any:
-    """The JSON value in the bytes. Raises `Invalid` for more than 64 KB, bad UTF-8, a name given
-    twice, deep nesting, numbers that do not fit (NaN, Infinity, 1e309, more than 18 digits) and
-    half characters."""
+    """The JSON value in a message. Raises `Invalid` for what `read_json` refuses, more than 64 KB,
+    deep nesting and lone surrogates."""
     if len(data) > MOST_BYTES:
         _refuse(f"must be at most {MOST_BYTES} bytes", f"{len(data)}")
     try:
-        value = json.loads(
+        value = read_json(data)
+    except RecursionError:
+        _refuse(f"must not be nested deeper than {DEEPEST} levels")
+    freeze(value)
+    return value
+
+
+def read_json(data: bytes) -> Any:
+    """The JSON value in the bytes. Raises `Invalid` for bad UTF-8, a name given twice in one object,
+    and numbers that do not fit (NaN, Infinity, 1e309, more than 18 digits). Depth is limited only by
+    `RecursionError`."""
+    try:
+        return json.loads(
             data.decode(),
             object_pairs_hook=_object,
             parse_int=_integer,
@@ -36,10 +48,6 @@ def decode_json(data: bytes) -> Any:
         _refuse("must be UTF-8", f"byte 0x{data[error.start]:02x} at {error.start}")
     except json.JSONDecodeError as error:
         _refuse(f"must be JSON: {error.msg} at line {error.lineno}, column {error.colno}")
-    except RecursionError:
-        _refuse(f"must not be nested deeper than {DEEPEST} levels")
-    freeze(value)
-    return value
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -382,8 +382,8 @@ def test_structured_data_comes_as_json_or_base64() -> None:
         pytest.param(structured(b"[]"), "JSON object", id="a list"),
         pytest.param(structured(b"{"), "CloudEvent", id="no JSON"),
         pytest.param(structured(b"\xff\xfe{"), "CloudEvent", id="no UTF-8"),
-        pytest.param(structured(b'{"id":"1","id":"2"}'), "given twice", id="a name given twice"),
-        pytest.param(structured(b'{"data":NaN}'), "no JSON number", id="NaN"),
+        pytest.param(structured(b'{"id":"1","id":"2"}'), "a field twice", id="a name given twice"),
+        pytest.param(structured(b'{"data":NaN}'), "only JSON numbers", id="NaN"),
         pytest.param(structured(b'{"data":1e999}'), "too large", id="a number beyond all numbers"),
         pytest.param(
             structured(b'{"data":' + b"9" * 5000 + b"}"), "CloudEvent", id="a number of 5000 digits"
