@@ -10,11 +10,15 @@ from __future__ import annotations
 from typing import Any
 
 from rollout.spec.machines import fixed_accelerator
-from rollout.spec.model import Cpu, Sections, Spec, dump
+from rollout.spec.model import Artifact, Cpu, Sections, Spec, dump
 
 CONTAINER_IMAGE = "projects/cos-cloud/global/images/family/cos-stable"
 SCRIPT_IMAGE = "projects/debian-cloud/global/images/family/debian-12"
-UTILIZATION = 0.8
+DEFAULT_UTILIZATION = 0.8
+
+
+def boot_image(artifact: Artifact) -> str:
+    return CONTAINER_IMAGE if artifact.image else SCRIPT_IMAGE
 
 
 def fill_defaults(sections: Sections, model: str) -> Spec:
@@ -34,13 +38,13 @@ def _dependent(sections: Sections, model: str) -> dict[str, Any]:
     is_exposed = traffic.exposure == "external"
     return {
         "serving.liveness_path": sections.serving.readiness_path,
-        "machine.image": CONTAINER_IMAGE if sections.artifact.image else SCRIPT_IMAGE,
+        "machine.image": boot_image(sections.artifact),
         "machine.accelerator": fixed_accelerator(sections.machine.type),
         "scaling.cpu": Cpu() if _needs_cpu(sections) else None,
         "scaling.cool_down_seconds": sections.serving.startup_seconds,
         "traffic.path": f"/{model}" if is_exposed else None,
         "traffic.max_utilization": (
-            UTILIZATION if is_exposed and traffic.balancing_mode == "utilization" else None
+            DEFAULT_UTILIZATION if is_exposed and traffic.balancing_mode == "utilization" else None
         ),
         "rollout.surge": 0 if rollout.unavailable else sections.placement.zone_count,
     }

@@ -67,20 +67,21 @@ def fixed_accelerator(machine_type: str) -> Accelerator | None:
     return Accelerator(type=known[0], count=known[1]) if known else None
 
 
+def has_gpu(machine: Machine) -> bool:
+    return machine.accelerator is not None or _family(machine.type) in OPTIMISED_FAMILIES
+
+
 def is_of_unknown_series(machine_type: str) -> bool:
     """Whether nothing here says how many accelerators such a machine brings, none or eight."""
-    family = machine_type.partition("-")[0]
+    family = _family(machine_type)
     return family not in PLAIN_FAMILIES and family not in OPTIMISED_FAMILIES
 
 
 def accelerator_problem(machine: Machine) -> tuple[str, str] | None:
     """Which field of `machine.accelerator` does not go with the machine type, and what would; None
     when they go together."""
-    family, given, known = (
-        machine.type.partition("-")[0],
-        machine.accelerator,
-        FIXED.get(machine.type),
-    )
+    family, given = _family(machine.type), machine.accelerator
+    known = FIXED.get(machine.type)
     if family in OPTIMISED_FAMILIES:
         return _beside_fixed(machine.type, given, known)
     if given is None:
@@ -99,6 +100,10 @@ def accelerator_problem(machine: Machine) -> tuple[str, str] | None:
     if given.count not in counts:
         return ".count", f"must be {', '.join(map(str, counts))} for {given.type}"
     return None
+
+
+def _family(machine_type: str) -> str:
+    return machine_type.partition("-")[0]
 
 
 def _beside_fixed(

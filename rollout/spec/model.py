@@ -23,6 +23,7 @@ from rollout.spec.types import Allowed, Otherwise, Shorthand
 from rollout.spec.validation import freeze, validate
 
 Value = TypeVar("Value")
+DEFAULT_NETWORK = "global/networks/default"
 ZONES_OF_A_REGION = 3  # a regional group that names no zones is spread over three
 
 
@@ -176,7 +177,7 @@ class Machine(Section):
     service_account: types.ServiceAccount | None = Field(
         default=None, description="Whom the instances act as; none: the project's default account"
     )
-    network: types.Network = Field(default="global/networks/default", description="VPC network")
+    network: types.Network = Field(default=DEFAULT_NETWORK, description="VPC network")
     subnetwork: types.Subnetwork | None = Field(
         default=None,
         description="Subnetwork, in the model's region; none: the network's own choice",

@@ -13,6 +13,7 @@ from infra.fleet.model import Action, Body, Key, Plan, ReadSet, Snapshot
 from infra.fleet.plan import completed
 from infra.fleet.resources import instance_template
 from rollout.model import GroupTarget, Problem, Release, Share, Target
+from rollout.spec.defaults import fill_defaults
 from rollout.spec.model import Spec
 
 REGION = "us-central1"
@@ -20,19 +21,17 @@ SERVER = "https://www.googleapis.com/compute/v1/projects/p/"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def spec(**sections: Any) -> Spec:
-    return Spec.model_validate_json(
-        Spec.model_validate(
-            {"artifact": {"image": "host/app:1"}} | sections, strict=False
-        ).model_dump_json()
-    )
+def spec(model: str = "tiny", **sections: Any) -> Spec:
+    """A resolved spec, without the rules between fields."""
+    given = Spec.model_validate({"artifact": {"image": "host/app:1"}} | sections, strict=False)
+    return fill_defaults(Spec.model_validate_json(given.model_dump_json()), model)
 
 
 def release(version: str = "1", model: str = "tiny", **sections: Any) -> Release:
     """A release whose template differs from that of every other version."""
     env = {"RELEASE": version} | sections.get("artifact", {}).get("env", {})
     artifact = {"image": "host/app:1"} | sections.get("artifact", {}) | {"env": env}
-    asked = spec(**(sections | {"artifact": artifact}))
+    asked = spec(model, **(sections | {"artifact": artifact}))
     return Release(
         version,
         f"digest-{version}",

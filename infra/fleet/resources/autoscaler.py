@@ -10,9 +10,7 @@ from infra.fleet import naming
 from infra.fleet.model import Action, Body, DesiredResource
 from infra.fleet.resources.drift import Changes, differences, exactly, sentence
 from rollout.model import GroupTarget
-from rollout.spec.model import Metric, ScaleIn, Scaling, Schedule, Spec
-
-CPU_TARGET = 0.6
+from rollout.spec.model import Cpu, Metric, ScaleIn, Scaling, Schedule
 
 # What is not ours in a policy (`stabilizationPeriodSec`) is no drift, but gone with the next
 # change.
@@ -51,7 +49,7 @@ def desired(model: str, target: GroupTarget) -> DesiredResource:
             "mode": "ON" if target.may_scale_in else "ONLY_SCALE_OUT",
             "minNumReplicas": target.min,
             "maxNumReplicas": target.max,
-            "coolDownPeriodSec": cool_down_seconds(spec),
+            "coolDownPeriodSec": spec.scaling.cool_down_seconds,
             **_signals(spec.scaling),
         },
     }
@@ -60,28 +58,17 @@ def desired(model: str, target: GroupTarget) -> DesiredResource:
     )
 
 
-def cool_down_seconds(spec: Spec) -> int:
-    """What is asked for, or the expected start-up time: until then, a new instance's load says
-    nothing."""
-    asked = spec.scaling.cool_down_seconds
-    return spec.serving.startup_seconds if asked is None else asked
-
-
 def _signals(scaling: Scaling) -> Body:
     """All signals asked for; CPU alone when there is none, as Compute Engine itself would."""
     signals: Body = {}
     if scaling.cpu:
-        method = "OPTIMIZE_AVAILABILITY" if scaling.cpu.predictive else "NONE"
-        signals["cpuUtilization"] = {
-            "utilizationTarget": scaling.cpu.target,
-            "predictiveMethod": method,
-        }
+        signals["cpuUtilization"] = _cpu(scaling.cpu)
     if scaling.load_balancing:
         signals["loadBalancingUtilization"] = {"utilizationTarget": scaling.load_balancing.target}
     if scaling.metrics:
         signals["customMetricUtilizations"] = [_metric(metric) for metric in scaling.metrics]
     if not signals:
-        signals["cpuUtilization"] = {"utilizationTarget": CPU_TARGET, "predictiveMethod": "NONE"}
+        signals["cpuUtilization"] = _cpu(Cpu())
     if scaling.schedules:
         signals["scalingSchedules"] = {
             name: _schedule(schedule) for name, schedule in scaling.schedules.items()
@@ -89,6 +76,11 @@ def _signals(scaling: Scaling) -> Body:
     if scaling.scale_in:
         signals["scaleInControl"] = _scale_in(scaling.scale_in)
     return signals
+
+
+def _cpu(cpu: Cpu) -> Body:
+    method = "OPTIMIZE_AVAILABILITY" if cpu.predictive else "NONE"
+    return {"utilizationTarget": cpu.target, "predictiveMethod": method}
 
 
 def _metric(metric: Metric) -> Body:

@@ -16,8 +16,6 @@ from rollout.model import GroupTarget
 from rollout.spec.model import Traffic
 
 SCHEME = "EXTERNAL_MANAGED"
-USUAL_UTILIZATION = 0.8
-USUAL_RATE_PER_INSTANCE = 100.0
 
 _WORDS = {
     "timeoutSec": "timeout",
@@ -67,14 +65,8 @@ def desired(model: str, target: GroupTarget) -> DesiredResource:
 
 def _balancing(traffic: Traffic) -> Body:
     if traffic.balancing_mode == "rate":
-        return {
-            "balancingMode": "RATE",
-            "maxRatePerInstance": traffic.max_rate_per_instance or USUAL_RATE_PER_INSTANCE,
-        }
-    return {
-        "balancingMode": "UTILIZATION",
-        "maxUtilization": traffic.max_utilization or USUAL_UTILIZATION,
-    }
+        return {"balancingMode": "RATE", "maxRatePerInstance": traffic.max_rate_per_instance}
+    return {"balancingMode": "UTILIZATION", "maxUtilization": traffic.max_utilization}
 
 
 def drift(wanted: Body, observed: Body) -> Changes:

@@ -18,16 +18,11 @@ from typing import Any
 from infra.fleet import naming
 from infra.fleet.model import Body, DesiredResource
 from rollout.model import Release
-from rollout.spec.model import Artifact, Machine, Spec
+from rollout.spec.defaults import boot_image
+from rollout.spec.machines import has_gpu
+from rollout.spec.model import DEFAULT_NETWORK, Artifact, Disk, Machine, Spec
 
-CONTAINER_IMAGE = "projects/cos-cloud/global/images/family/cos-stable"
-SCRIPT_IMAGE = "projects/debian-cloud/global/images/family/debian-12"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-DEFAULT_NETWORK = "global/networks/default"
-
-# Families whose machine types come with their GPUs. Source: Compute Engine documentation, "GPU
-# machine types".
-_GPU_FAMILIES = ("a2-", "a3-", "a4-", "a4x-", "g2-", "g4-")
 
 
 def name(model: str, spec: Spec) -> str:
@@ -58,7 +53,7 @@ def _properties(model: str, spec: Spec) -> Body:
     machine, artifact = spec.machine, spec.artifact
     properties: Body = {
         "machineType": machine.type,
-        "disks": [_boot_disk(machine, CONTAINER_IMAGE if artifact.image else SCRIPT_IMAGE)],
+        "disks": [_boot_disk(machine.disk, machine.image or boot_image(artifact))],
         "networkInterfaces": [_network(machine)],
         "serviceAccounts": [{"email": machine.service_account or "default", "scopes": [SCOPE]}],
         "scheduling": _scheduling(machine),
@@ -83,13 +78,8 @@ def _properties(model: str, spec: Spec) -> Body:
     return properties
 
 
-def has_gpu(machine: Machine) -> bool:
-    return machine.accelerator is not None or machine.type.startswith(_GPU_FAMILIES)
-
-
-def _boot_disk(machine: Machine, image: str) -> Body:
-    size, kind = str(machine.disk.size_gb), machine.disk.type
-    source = {"sourceImage": machine.image or image, "diskSizeGb": size, "diskType": kind}
+def _boot_disk(disk: Disk, image: str) -> Body:
+    source = {"sourceImage": image, "diskSizeGb": str(disk.size_gb), "diskType": disk.type}
     return {
         "boot": True,
         "autoDelete": True,
