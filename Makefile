@@ -37,13 +37,14 @@ help: ## list these commands
 
 setup: $(READY) ## make .venv with the pinned packages
 
-$(READY): requirements-dev.txt
+$(READY): requirements-dev.txt emulator/pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Slipway needs Python 3.11 or newer, and no python3 here is: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "$(PYTHON) has no venv or pip (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
 	@echo "Making $(VENV) with the pinned packages (once; about half a minute) ..."
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable ./emulator
 	@touch $@
 
 test: $(READY) ## run the tests (TEST_ARGS="tests/journeys -k retire")

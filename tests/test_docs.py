@@ -32,7 +32,8 @@ from tests.scenario import Scenario
 ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / "README.md",
-    ROOT / "emulator/src/compute_emulator/README.md",
+    ROOT / "emulator/README.md",
+    ROOT / "emulator/tests/README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 README, OPERATIONS = PAGES[0], ROOT / "docs/operations.md"

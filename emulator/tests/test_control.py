@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from compute_emulator.control.config_file import configure
 from compute_emulator.engine.cloud import SNAPSHOTS
 from compute_emulator.errors import JsonObject
 from emulator.tests.clients import PROJECT, Clients, health_check
+from emulator.tests.readme import ROOT
 
 
 def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, Any]:
@@ -249,7 +249,7 @@ def test_coverage_tells_what_is_built_and_what_is_not(cloud: Cloud) -> None:
 
 def test_the_page_of_what_is_covered_is_current(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--coverage"]) == 0
-    page = (Path(__file__).parents[2] / "docs" / "compute-coverage.md").read_text()
+    page = (ROOT / "docs" / "compute-coverage.md").read_text()
     assert page == capsys.readouterr().out, (
         "python -m compute_emulator --coverage > docs/compute-coverage.md"
     )

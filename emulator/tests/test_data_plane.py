@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from compute_emulator.control.instances import apply_effect
 from compute_emulator.traffic.data_plane import REFRESH_SECONDS
 from emulator.tests.clients import PROJECT, Clients
 from emulator.tests.fleet import Fleet, version
+from emulator.tests.readme import ROOT
 from emulator.tests.site import SERVICES, Site, site, until
 
 
@@ -428,9 +428,7 @@ def test_all_ports_are_closed_when_it_stops(fleet: Fleet) -> None:
 
 def test_the_program_serves_traffic_on_request() -> None:
     command = [sys.executable, "-m", "compute_emulator", "--port", "0", "--data-plane"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
-    ) as program:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as program:
         assert program.stdout is not None
         url = program.stdout.readline().split()[-1].removesuffix("/control)")
         try:
@@ -450,9 +448,7 @@ def test_the_load_generator_reports_what_came_back(here: Site) -> None:
         "--connections",
         "2",
     ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     report = json.loads(done.stdout)
     assert report["statuses"] == {"200": report["requests"]} != {"200": 0}
     assert report["releases"] == {"v1": report["requests"]}

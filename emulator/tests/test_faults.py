@@ -3,10 +3,8 @@ old."""
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +20,7 @@ from compute_emulator.control.faults import CLASSES, KINDS
 from compute_emulator.control.instances import apply_effect
 from emulator.tests.clients import PROJECT, REGION, Clients, health_check
 from emulator.tests.fleet import Fleet, policy, version
+from emulator.tests.readme import README, table
 
 ZONE = f"{REGION}-a"
 
@@ -48,17 +47,7 @@ def running(fleet: Fleet) -> Counter[str]:
 # --- what is listed ------------------------------------------------------------------------------------------------------
 
 
-README = (
-    Path(__file__).parents[2] / "emulator" / "src" / "compute_emulator" / "README.md"
-).read_text()
 LISTED = listing()
-
-
-def table_of(heading: str) -> list[list[str]]:
-    """The cells of a table of the README, row by row, by the beginning of its first line."""
-    lines = README[README.index(heading) :].splitlines()
-    rows = itertools.takewhile(lambda line: line.startswith("|"), lines[2:])
-    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
 
 
 def test_the_faults_that_are_built_listed_at_the_control_and_told_in_the_readme_are_the_same(
@@ -67,8 +56,8 @@ def test_the_faults_that_are_built_listed_at_the_control_and_told_in_the_readme_
     listed = {each["fault"]: each for each in ask(cloud, "GET", "")["faults"]}
     assert list(listed) == [*KINDS, *WORLD]
     assert all(each["about"] for each in listed.values())
-    assert [row[0].strip("`") for row in table_of("| kind | effect |")] == list(KINDS)
-    of_the_world = table_of("| fault | effect |")
+    assert [row[0].strip("`") for row in table("| kind | effect |")] == list(KINDS)
+    of_the_world = table("| fault | effect |")
     assert [row[0].replace(" ", "_") for row in of_the_world] == list(WORLD)
     for name, _, how, member in of_the_world:
         fault = listed[name.replace(" ", "_")]

@@ -6,7 +6,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from compute_emulator import Cloud, ScaledClock, Server, serve
 from emulator.tests.clients import PROJECT, REGION, Clients, health_check, template
 from emulator.tests.commandline import GROUPS, MARKS, PROMISED, Commandline
 from emulator.tests.fleet import version
+from emulator.tests.readme import block
 
 HERE = f"--region={REGION}"
 pytestmark = MARKS
@@ -245,13 +245,7 @@ def test_templates_of_a_region_and_zones_are_listed(gcloud: Commandline) -> None
 
 
 def test_the_command_line_as_the_readme_shows_it(server: Server, tmp_path: Path) -> None:
-    readme = (
-        Path(__file__).parents[2] / "emulator" / "src" / "compute_emulator" / "README.md"
-    ).read_text()
-    block = next(
-        each for each in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL) if "gcloud" in each
-    )
-    typed = block.replace("http://127.0.0.1:9100", server.url)
+    typed = block("sh", "gcloud").replace("http://127.0.0.1:9100", server.url)
     done = subprocess.run(
         ["bash", "-ec", typed],
         env=os.environ | {"CLOUDSDK_CONFIG": str(tmp_path)},
@@ -260,4 +254,5 @@ def test_the_command_line_as_the_readme_shows_it(server: Server, tmp_path: Path)
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert [each["name"] for each in server.cloud.all_in("global", "healthChecks")] == ["ready"]
+    groups = server.cloud.all_in(f"regions/{REGION}", "instanceGroupManagers")
+    assert [(each["name"], each["targetSize"]) for each in groups] == [("web", 3)]

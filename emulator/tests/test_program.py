@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -16,12 +17,10 @@ from typing import Any
 import pytest
 import requests
 
-from compute_emulator import Cloud, serve
+from compute_emulator import Cloud
 from compute_emulator.__main__ import USE, _read, main
 from compute_emulator.control.config_file import SETTERS
-
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "emulator" / "src" / "compute_emulator" / "README.md").read_text()
+from emulator.tests.readme import ROOT, block, blocks
 
 
 @contextmanager
@@ -244,10 +243,9 @@ def test_the_settings_that_the_help_shows_can_be_used_and_are_all_there_are(tmp_
 
 def test_the_settings_that_the_readme_shows_can_be_used(tmp_path: Path) -> None:
     file = tmp_path / "settings.json"
-    blocks = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
-    assert blocks
-    for block in blocks:
-        file.write_text(block)
+    assert blocks("json")
+    for settings in blocks("json"):
+        file.write_text(settings)
         _read(Cloud(), file, "")
 
 
@@ -277,27 +275,35 @@ def test_the_commands_of_the_readme_are_options_of_the_program(
     with pytest.raises(SystemExit):
         main(["--help"])
     helped = capsys.readouterr().out
-    for command in re.findall(r"^python -m local\.compute (.*)$", README, re.MULTILINE):
+    commands = re.findall(r"^compute-emulator ([^#\n]*)", block("sh", "pip install"), re.MULTILINE)
+    assert commands
+    for command in commands:
         assert all(word in helped for word in command.split() if word.startswith("--"))
 
 
-def run_python_of_the_readme(word: str, url: str = "") -> dict[str, Any]:
-    """What the block that has this word leaves behind."""
-    block = next(
-        each for each in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if word in each
-    )
+def run_python_of_the_readme(word: str) -> dict[str, Any]:
+    """Run the code block that contains this word and return its names."""
     names: dict[str, Any] = {}
-    exec(block.replace("http://127.0.0.1:9100", url), names)
+    exec(block("python", word), names)
     return names
 
 
+def test_the_pytest_fixture_in_the_readme_works(tmp_path: Path) -> None:
+    (tmp_path / "test_zone.py").write_text(block("python", "@pytest.fixture"))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_zone.py"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "emulator" / "src")}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert "1 passed" in done.stdout, done.stdout
+
+
 def test_googles_client_over_http_as_the_readme_shows_it() -> None:
-    with serve(Cloud()) as server:
-        names = run_python_of_the_readme("insert_unary", server.url)
-        assert [each.name for each in names["templates"].list(project="demo")] == ["v1"]
+    cloud = run_python_of_the_readme("insert_unary")["server"].cloud
+    assert [each["name"] for each in cloud.all_in("global", "instanceTemplates")] == ["v1"]
 
 
 def test_in_process_as_the_readme_shows_it() -> None:
-    names = run_python_of_the_readme("InProcessAdapter")
+    names = run_python_of_the_readme("advance(3600)")
     assert list(names["client"].list(project="demo")) == []
     assert names["cloud"].now() == names["clock"].now()
