@@ -56,8 +56,8 @@ mutation: $(READY) ## change the pure core in thousands of ways; which do its te
 mutants: $(READY) ## make one mistake after another in the code; which test notices? (MUTANTS_ARGS="--only 'no-*' --workers 2 --anew")
 	$(BIN)/python -m tests.assurance.mutants $(MUTANTS_ARGS)
 
-soak: $(READY) ## simulate 100,000 schedules, all double crashes, all frozen workers (SOAK_ARGS="--minutes 60"); 200 behind the emulators
-	$(BIN)/python -m tests.assurance.simulation --seeds 100000 --deaths --doubles --zombies $(SOAK_ARGS)
+soak: $(READY) ## simulate 100,000 schedules, all double crashes, all stalled workers (SOAK_ARGS="--minutes 60"); 200 behind the emulators
+	$(BIN)/python -m tests.assurance.simulation --seeds 100000 --crashes --double-crashes --stalls $(SOAK_ARGS)
 	SLIPWAY_SCHEDULES=200 $(BIN)/python -m pytest -q tests/emulators
 	SLIPWAY_SOAK=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --timeout 3600 tests/assurance/hostile
 

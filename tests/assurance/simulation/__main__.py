@@ -1,9 +1,9 @@
-"""Run many schedules, or files: `python -m tests.assurance.simulation [--seeds N] [--deaths]
-[--zombies] ... [--minutes M] [FILE ...]`.
+"""Runs many schedules, or replays files: `python -m tests.assurance.simulation [--seeds N]
+[--crashes] [--stalls] ... [--minutes M] [FILE ...]`.
 
-A schedule that fails is shrunk to the faults that it needs and written to `regressions/`, where
-every test run replays it. At the end it says how many schedules and rollouts a second ran, and
-which trouble struck how often."""
+A failing schedule is shrunk to the faults that it needs and written to `regressions/`, where every
+test run replays it. The last lines give schedules and rollouts per second, and how often each fault
+was injected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from multiprocessing import Pool
 from pathlib import Path
 
-from tests.assurance.simulation import plans
+from tests.assurance.simulation import generators
 from tests.assurance.simulation import schedule as schedules
 from tests.assurance.simulation.run import Result, run
 from tests.assurance.simulation.schedule import Schedule
@@ -25,100 +25,110 @@ from tests.assurance.simulation.workloads import WORKLOADS
 from tests.pages import use_large_pages
 
 REGRESSIONS = Path(__file__).parent / "regressions"
-TELL_SECONDS = 60.0
-SHRUNK = 10
+PROGRESS_SECONDS = 60.0
+MAX_SHRINKS = 10
 
 
 def main() -> int:
-    asked = _arguments()
-    if asked.files:
-        return max(_one(Path(name)) for name in asked.files)
-    if asked.matrix:
-        return _matrix(asked.workers)
-    began, told, until = time.monotonic(), time.monotonic(), time.monotonic() + asked.minutes * 60
-    ran, rollouts, failed, struck = 0, 0, list[Result](), Counter[str]()
-    with Pool(asked.workers, use_large_pages) as pool:
-        part, parts = asked.part
+    options = _arguments()
+    if options.files:
+        return max(_replay(Path(name)) for name in options.files)
+    if options.matrix:
+        return _write_matrix(options.workers)
+    began, reported, until = (
+        time.monotonic(),
+        time.monotonic(),
+        time.monotonic() + options.minutes * 60,
+    )
+    ran, rollouts, failed, injected = 0, 0, list[Result](), Counter[str]()
+    with Pool(options.workers, use_large_pages) as pool:
+        part, parts = options.part
         for result in pool.imap_unordered(
-            run, itertools.islice(_chosen(asked), part - 1, None, parts), chunksize=4
+            run, itertools.islice(_select(options), part - 1, None, parts), chunksize=4
         ):
-            ran, rollouts, struck = ran + 1, rollouts + result.rollouts, struck + result.struck
-            if result.broken:
+            ran, rollouts, injected = (
+                ran + 1,
+                rollouts + result.rollouts,
+                injected + result.injected,
+            )
+            if result.violations:
                 failed.append(result)
                 print(
                     f"FAILED {result.schedule.note or result.schedule}: {result.why[:400]}",
                     flush=True,
                 )
-            if time.monotonic() - told > TELL_SECONDS:
-                told = time.monotonic()
+            if time.monotonic() - reported > PROGRESS_SECONDS:
+                reported = time.monotonic()
                 print(
-                    f"{ran} schedules, {ran / (told - began):.1f} a second, {len(failed)} failed",
+                    f"{ran} schedules, {ran / (reported - began):.1f} per second,"
+                    f" {len(failed)} failed",
                     flush=True,
                 )
             if time.monotonic() > until:
                 pool.terminate()
                 break
     seconds = time.monotonic() - began
-    speed = f"{ran / seconds:.1f} schedules, {rollouts / seconds:.1f} rollouts a second"
+    speed = f"{ran / seconds:.1f} schedules, {rollouts / seconds:.1f} rollouts per second"
     print(
-        f"{ran} schedules in {seconds:.0f} s with {asked.workers} workers, {speed}, {len(failed)}"
+        f"{ran} schedules in {seconds:.0f} s with {options.workers} workers, {speed}, {len(failed)}"
         " failed"
     )
-    print("struck: " + ", ".join(f"{kind} {count}" for kind, count in sorted(struck.items())))
-    for result in failed[:SHRUNK]:
-        _keep(result)
+    print("injected: " + ", ".join(f"{kind} {count}" for kind, count in sorted(injected.items())))
+    for result in failed[:MAX_SHRINKS]:
+        _shrink_and_save(result)
     return 1 if failed else 0
 
 
-def _chosen(asked: argparse.Namespace) -> Iterator[Schedule]:
-    workloads = tuple(asked.workloads.split(",")) if asked.workloads else tuple(WORKLOADS)
-    wanted = (
-        (asked.deaths, plans.deaths),
-        (asked.deaths, plans.freezes),
-        (asked.zombies, plans.zombies),
+def _select(options: argparse.Namespace) -> Iterator[Schedule]:
+    workloads = tuple(options.workloads.split(",")) if options.workloads else tuple(WORKLOADS)
+    families = (
+        (options.crashes, generators.crashes),
+        (options.crashes, generators.write_stalls),
+        (options.stalls, generators.call_stalls),
     )
-    if asked.doubles:
-        yield from plans.double_deaths(plans.MAIN)
-    for is_wanted, make in wanted:
-        if is_wanted:
-            yield from itertools.chain.from_iterable(make(workload) for workload in workloads)
-    seeds = range(
-        asked.first, asked.first + asked.seeds
-    )  # last, since those are the ones of which fewer will do
-    yield from (plans.of_seed(seed) for seed in seeds if plans.workload_of(seed) in workloads)
+    if options.double_crashes:
+        yield from generators.double_crashes(generators.MAIN)
+    for is_selected, generate in families:
+        if is_selected:
+            yield from itertools.chain.from_iterable(generate(workload) for workload in workloads)
+    # Random schedules come last: if time runs out, fewer of them are the smallest loss.
+    seeds = range(options.first, options.first + options.seeds)
+    yield from (
+        generators.from_seed(seed) for seed in seeds if generators.workload_of(seed) in workloads
+    )
 
 
-def _one(path: Path) -> int:
-    result = run(schedules.read(path), is_told=True)
-    print("\n".join(result.story[-80:]))
-    print(result.why or "ends well")
-    return 1 if result.broken else 0
+def _replay(path: Path) -> int:
+    result = run(schedules.read(path), with_trace=True)
+    print("\n".join(result.trace[-80:]))
+    print(result.why or "passes")
+    return 1 if result.violations else 0
 
 
-def _matrix(workers: int) -> int:
-    """Write down what each cell ends in now. Whoever commits it has read what changed."""
+def _write_matrix(workers: int) -> int:
+    """Rewrites `matrix.json` with the present outcomes. Read the difference before committing."""
     cells = {
-        (site, cell): plan for site in plans.sites() for cell, plan in plans.matrix(site).items()
+        (site, cell): plan
+        for site in generators.sites()
+        for cell, plan in generators.matrix(site).items()
     }
     with Pool(workers, use_large_pages) as pool:
         results = pool.map(run, cells.values(), chunksize=8)
-    found: dict[str, dict[str, str]] = {site: {} for site in plans.sites()}
+    found: dict[str, dict[str, str]] = {site: {} for site in generators.sites()}
     for (site, cell), result in zip(cells, results, strict=True):
-        found[site][cell] = result.why[:200] if result.broken else plans.outcome(result)
-    plans.MATRIX.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+        found[site][cell] = result.why[:200] if result.violations else generators.outcome(result)
+    generators.MATRIX.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     print(
         f"{len(cells)} cells:"
         f" {dict(Counter(outcome for cells in found.values() for outcome in cells.values()))}"
     )
-    return 1 if any(result.broken for result in results) else 0
+    return 1 if any(result.violations for result in results) else 0
 
 
-def _keep(result: Result) -> None:
-    small = schedules.shrunk(result.schedule, lambda each: bool(run(each).broken))
-    path = (
-        REGRESSIONS
-        / f"{small.workload}-{(result.schedule.note or run(small, is_told=True).trace).replace(' ', '-')}.json"
-    )
+def _shrink_and_save(result: Result) -> None:
+    small = schedules.shrink(result.schedule, lambda each: bool(run(each).violations))
+    label = result.schedule.note or run(small, with_trace=True).trace_digest
+    path = REGRESSIONS / f"{small.workload}-{label.replace(' ', '-')}.json"
     path.write_text(schedules.dump(small))
     print(f"shrunk to {len(small.faults)} faults: {path}")
 
@@ -127,29 +137,31 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, prog="python -m tests.assurance.simulation"
     )
-    parser.add_argument("files", nargs="*", help="replay these schedules and tell their stories")
+    parser.add_argument("files", nargs="*", help="replay these schedules and print their traces")
     parser.add_argument("--seeds", type=int, default=0, help="how many random schedules")
     parser.add_argument("--first", type=int, default=1_000_000, help="the first seed")
     parser.add_argument(
-        "--deaths",
+        "--crashes",
         action="store_true",
-        help="every death and freeze at every write of the workloads",
+        help="every crash and stall at every write of the workloads",
     )
     parser.add_argument(
-        "--doubles", action="store_true", help="all pairs of deaths in the main workload"
+        "--double-crashes", action="store_true", help="all pairs of crashes in the main workload"
     )
-    parser.add_argument("--zombies", action="store_true", help="a freeze at every call, reads too")
+    parser.add_argument(
+        "--stalls", action="store_true", help="a stall at every call, including reads"
+    )
     parser.add_argument(
         "--matrix",
         action="store_true",
-        help="write matrix.json anew: what every error at every call ends in",
+        help="rewrite matrix.json, the outcome of every error at every call",
     )
-    parser.add_argument("--workloads", default="", help="some instead of all, parted by commas")
+    parser.add_argument("--workloads", default="", help="comma-separated; all by default")
     parser.add_argument(
         "--part",
         type=_part,
         default=(1, 1),
-        help="of all these the first, second ... of so many parts, as 2/4",
+        help="run one part of the schedules: 2/4 is the second of four",
     )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=600.0, help="stop after this long")
@@ -162,7 +174,9 @@ def _part(text: str) -> tuple[int, int]:
     except ValueError:
         part = parts = 0
     if not 1 <= part <= parts:
-        raise argparse.ArgumentTypeError(f"{text!r} is no part: --part 2/4 runs the second of four")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a part: --part 2/4 runs the second of four"
+        )
     return part, parts
 
 

@@ -1,9 +1,8 @@
-"""The Compute client's calls without the client: the same requests on the same wire, at a tenth of
-the cost.
+"""Makes the Compute client's requests without the client, at a tenth of the cost.
 
-What a call looks like as a request is learnt from the real client, once for each method: `Calls`
-makes it with marked values, and the places of the marks are remembered. Errors are read by the
-deployed classification. The simulation can run on either; a test holds both to the same trace."""
+The request of each method is recorded once from the real client: `Calls` makes it with
+placeholder values, and their places in the URL are kept as a template. Errors go through the
+deployed classification. The simulation runs on either, and a test holds both to the same trace."""
 
 from __future__ import annotations
 
@@ -26,20 +25,20 @@ from infra.compute.errors import BACK_OFF_SECONDS, Retry, classify_error, parse_
 from infra.fleet.model import Body
 
 ENDPOINT = "http://compute.local"
-Line = Callable[[Request], Response]
+Transport = Callable[[Request], Response]
 
 
-class LineAdapter(BaseAdapter):
-    """The real client's requests, handed to a `Line`."""
+class TransportAdapter(BaseAdapter):
+    """Hands the real client's requests to a `Transport`."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, transport: Transport) -> None:
         super().__init__()
-        self._line = line
+        self._transport = transport
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         body = request.body or b""
         try:
-            answered = self._line(
+            answered = self._transport(
                 Request(
                     request.method or "",
                     str(request.url),
@@ -60,42 +59,39 @@ class LineAdapter(BaseAdapter):
         return response
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing to close."""
 
 
-class _Learnt(Exception):
-    """The request has been seen; nobody needs an answer."""
+class _Recorder(TransportAdapter):
+    """Keeps the request that the real client would have sent."""
 
-
-class _Teacher(LineAdapter):
     def __init__(self) -> None:
-        super().__init__(self._see)
-        self.seen: Request | None = None
+        super().__init__(self._record)
+        self.request: Request | None = None
 
-    def _see(self, request: Request) -> Response:
-        self.seen = request
-        raise ConnectionDropped("learnt")
+    def _record(self, request: Request) -> Response:
+        self.request = request
+        raise ConnectionDropped("recorded")
 
 
-_TEACHER = _Teacher()
+_RECORDER = _Recorder()
 _REAL: dict[str, Calls] = {}
-_LEARNT: dict[tuple[str, ...], tuple[str, str]] = {}
-_REQUESTS: dict[
-    tuple[Any, ...], tuple[str, str]
-] = {}  # those that were made before, by project, method and fields
+_TEMPLATES: dict[tuple[str, ...], tuple[str, str]] = {}
+# HTTP method and target by project, method and fields.
+_REQUESTS: dict[tuple[Any, ...], tuple[str, str]] = {}
 
 
 class FastCalls:
-    """Stands in for `Calls` under `Compute`."""
+    """Replaces `Calls` in `Compute`."""
 
-    def __init__(self, project: str, clock: Clock, line: Line) -> None:
+    def __init__(self, project: str, clock: Clock, transport: Transport) -> None:
         self.project = project
-        self._clock, self._line = clock, line
-        self.in_full = Calls(project, clock, ENDPOINT, None, _TEACHER).in_full
+        self._clock, self._transport = clock, transport
+        self.in_full = Calls(project, clock, ENDPOINT, None, _RECORDER).in_full
 
     def call(
         self,
-        row: Endpoint,
+        endpoint: Endpoint,
         method: str,
         fields: Mapping[str, Any],
         timeout_seconds: float,
@@ -103,24 +99,26 @@ class FastCalls:
     ) -> Body:
         key = (
             self.project,
-            row.service,
+            endpoint.service,
             method,
             *(item for item in fields.items() if item[0] != body_field),
         )
-        http, target = _REQUESTS.get(key) or self._request(row, method, fields, body_field)
+        http, target = _REQUESTS.get(key) or self._request(endpoint, method, fields, body_field)
         if "requestId" not in fields:
             _REQUESTS[key] = http, target
         body = orjson.dumps(fields[body_field]) if body_field else b""
         try:
-            answered = self._line(Request(http, target, body))
+            answered = self._transport(Request(http, target, body))
         except ConnectionDropped as cut:
-            raise Retry(BACK_OFF_SECONDS, f"no answer to {method} on {row.service}: {cut}") from cut
+            raise Retry(
+                BACK_OFF_SECONDS, f"no answer to {method} on {endpoint.service}: {cut}"
+            ) from cut
         try:
             found = orjson.loads(answered.body)
         except ValueError as error:
             if answered.status == 200:
                 raise Retry(
-                    BACK_OFF_SECONDS, f"garbled answer to {method} on {row.service}: {error}"
+                    BACK_OFF_SECONDS, f"garbled answer to {method} on {endpoint.service}: {error}"
                 ) from error
             found = None
         if answered.status != 200:
@@ -128,42 +126,50 @@ class FastCalls:
         return dict(found)
 
     def _request(
-        self, row: Endpoint, method: str, fields: Mapping[str, Any], body_field: str
+        self, endpoint: Endpoint, method: str, fields: Mapping[str, Any], body_field: str
     ) -> tuple[str, str]:
-        marked = {name: value for name, value in fields.items() if name != body_field}
-        key = (row.service, method, body_field, *marked)
-        if key not in _LEARNT:
-            _LEARNT[key] = _learn(self.project, self._clock, row, method, tuple(marked), body_field)
-        http, target = _LEARNT[key]
-        for number, value in enumerate(marked.values()):
-            target = target.replace(_mark(number), quote(str(value), safe=""))
+        substituted = {name: value for name, value in fields.items() if name != body_field}
+        key = (endpoint.service, method, body_field, *substituted)
+        if key not in _TEMPLATES:
+            _TEMPLATES[key] = _record_template(
+                self.project, self._clock, endpoint, method, tuple(substituted), body_field
+            )
+        http, target = _TEMPLATES[key]
+        for number, value in enumerate(substituted.values()):
+            target = target.replace(_placeholder(number), quote(str(value), safe=""))
         return http, target
 
 
-def _mark(number: int) -> str:
-    return (  # a number and a name at once, since some parameters are one and some the other
-        f"7700{number}0077"
-    )
+def _placeholder(number: int) -> str:
+    """Both a number and a name, since some parameters are one and some the other."""
+    return f"7700{number}0077"
 
 
-def _learn(
-    project: str, clock: Clock, row: Endpoint, method: str, names: tuple[str, ...], body_field: str
+def _record_template(
+    project: str,
+    clock: Clock,
+    endpoint: Endpoint,
+    method: str,
+    names: tuple[str, ...],
+    body_field: str,
 ) -> tuple[str, str]:
-    real = _REAL.setdefault(project, Calls(project, clock, ENDPOINT, None, _TEACHER))
+    real = _REAL.setdefault(project, Calls(project, clock, ENDPOINT, None, _RECORDER))
     fields: dict[str, Any] = {
-        name: int(_mark(number)) if name == "maxResults" else _mark(number)
+        name: int(_placeholder(number)) if name == "maxResults" else _placeholder(number)
         for number, name in enumerate(names)
     }
-    _TEACHER.seen = None
+    _RECORDER.request = None
     with suppress(Retry):
-        real.call(row, method, fields | ({body_field: {}} if body_field else {}), 1.0, body_field)
-    if _TEACHER.seen is None:
-        raise AssertionError(f"the client made no request for {method} on {row.service}")
-    return _TEACHER.seen.http, _TEACHER.seen.target
+        real.call(
+            endpoint, method, fields | ({body_field: {}} if body_field else {}), 1.0, body_field
+        )
+    if _RECORDER.request is None:
+        raise AssertionError(f"the client made no request for {method} on {endpoint.service}")
+    return _RECORDER.request.http, _RECORDER.request.target
 
 
-def compute_on(line: Line, project: str, clock: Clock, *, is_fast: bool) -> Compute:
-    compute = Compute(project, clock, ENDPOINT, adapter=LineAdapter(line), workers=1)
+def make_compute(transport: Transport, project: str, clock: Clock, *, is_fast: bool) -> Compute:
+    compute = Compute(project, clock, ENDPOINT, adapter=TransportAdapter(transport), workers=1)
     if is_fast:
-        compute._calls = FastCalls(project, clock, line)  # type: ignore[assignment]
+        compute._calls = FastCalls(project, clock, transport)  # type: ignore[assignment]
     return compute

@@ -1,9 +1,8 @@
-"""A store in plain dictionaries, a tenth of the cost of one in SQLite, since a run asks its store
-hundreds of times.
+"""A store in plain dictionaries, at a tenth of the cost of SQLite; a run reads it very often.
 
-Held to the contract of every other store by `tests/infra/test_store_contract.py`, but for one
-thing: what it hands out is not a copy. Handlers change no document that they read, and a test holds
-a run on it to the same trace as on SQLite."""
+`tests/infra/test_store_contract.py` holds it to the contract of every store, with one exception:
+it returns its own documents and no copies. Handlers never change a document that they have read,
+and a test holds a run on this store to the same trace as one on SQLite."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ class MemoryStore:
         self._commits = 0
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing to close."""
 
     def get(self, path: str) -> Document | None:
         check_path(path)
@@ -35,22 +34,21 @@ class MemoryStore:
         return {path: document for path, document in found.items() if document is not None}
 
     def commit(self, *writes: Write) -> dict[str, str]:
-        fit = check_writes(writes)
-        for write in fit:
-            if why := self._refusal(write):
+        checked = check_writes(writes)
+        for write in checked:
+            if why := self._conflict_reason(write):
                 raise Conflict(write.path, why)
         self._commits += 1
-        return {
-            write.path: version for write in fit if (version := self._carry_out(write)) is not None
-        }
+        versions = {write.path: self._apply(write) for write in checked}
+        return {path: version for path, version in versions.items() if version is not None}
 
     def list_due(self, now: datetime, limit: int) -> tuple[str, ...]:
         models = (
             (name, self._documents[f"{MODELS}/{name}"].data.get(REQUEUE_AT))
             for name in self._names.get(MODELS, ())
         )
-        held = [(at, name.encode()) for name, at in models if isinstance(at, datetime)]
-        return tuple(name.decode() for at, name in sorted(held)[:limit] if at <= now)
+        queued = [(at, name.encode()) for name, at in models if isinstance(at, datetime)]
+        return tuple(name.decode() for at, name in sorted(queued)[:limit] if at <= now)
 
     def list(
         self, collection_path: str, limit: int, after: str | None = None
@@ -64,41 +62,41 @@ class MemoryStore:
             self._documents[f"{collection_path}/{name.decode()}"] for name in found[:limit]
         )
 
-    def _refusal(self, write: Write) -> str | None:
-        there = self._documents.get(write.path)
+    def _conflict_reason(self, write: Write) -> str | None:
+        existing = self._documents.get(write.path)
         match write:
-            case Create() if there:
+            case Create() if existing:
                 return "the document exists already"
-            case Replace() if not there:
+            case Replace() if not existing:
                 return "the document is gone"
-            case Replace() if there and write.version != there.version:
+            case Replace() if existing and write.version != existing.version:
                 return (
-                    f"the document was changed by somebody else: it is at version {there.version},"
+                    f"another writer changed the document: it is at version {existing.version},"
                     f" not at {write.version}"
                 )
         return None
 
-    def _carry_out(self, write: Write) -> str | None:
+    def _apply(self, write: Write) -> str | None:
         collection, _, name = write.path.rpartition("/")
         if isinstance(write, Delete):
             self._documents.pop(write.path, None)
             self._names.get(collection, set()).discard(name)
             return None
         self._names.setdefault(collection, set()).add(name)
-        there, data = self._documents.get(write.path), _stored(write.data)
-        if there is None or there.data != data:
-            there = self._documents[write.path] = Document(write.path, data, str(self._commits))
-        return there.version
+        existing, data = self._documents.get(write.path), _normalize(write.data)
+        if existing is None or existing.data != data:
+            existing = self._documents[write.path] = Document(write.path, data, str(self._commits))
+        return existing.version
 
 
-def _stored(value: Any) -> Any:
+def _normalize(value: Any) -> Any:
     match value:
         case str() | None | int() | float():
             return value
         case datetime():
             return value.astimezone(UTC)
         case dict() | Mapping():
-            return {name: _stored(value[name]) for name in sorted(value)}
+            return {name: _normalize(value[name]) for name in sorted(value)}
         case list() | tuple():
-            return [_stored(item) for item in value]
+            return [_normalize(item) for item in value]
     return value

@@ -1,10 +1,9 @@
-"""What the end of a run is, and what it has to be: that of the run without faults, and whole in
-itself whatever happened.
+"""Checks the final state of a run against the run without faults, and for consistency.
 
-The world of a run has to be the one of the run without faults, and so has the number of resources
-made and deleted on the way, after a single death that of updates too. Where a fault may honestly
-change the outcome (a refusal, a lost zone), the end has to be whole in itself: every release with
-an outcome, and the model's world what its stable release asks for."""
+The final state and the number of resources created and deleted have to equal those of the run
+without faults; after a single crash the number of updates too. Where a fault may change the outcome
+of a correct Slipway (a refusal, a lost zone), the final state only has to be consistent: every
+release has an outcome, and the model's resources match its stable release."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from tests.assurance.simulation.engine import Simulation
 from tests.assurance.simulation.schedule import Schedule
 from tests.assurance.simulation.workloads import SECRET, Workload
 
-PASSING = ("operations", "instances", "disks", "images", "instanceGroups")
+EPHEMERAL = ("operations", "instances", "disks", "images", "instanceGroups")
 SERVER_SET = {
     "labelFingerprint",
     "id",
@@ -34,15 +33,15 @@ SERVER_SET = {
     "selfLinkWithId",
     "instanceFlexibilityPolicy",
 }
-Complain = Callable[[str], None]
+Report = Callable[[str], None]
 
 
-def end_of(simulation: Simulation, models: tuple[str, ...]) -> dict[str, Any]:
-    """The world as it is left: resources, what was refused, and each model."""
+def final_state(simulation: Simulation, models: tuple[str, ...]) -> dict[str, Any]:
+    """The resources, the reasons of refusals, and each model, as the run left them."""
     resources = {
-        f"{collection}/{name}": _plain(body)
+        f"{collection}/{name}": _normalize(body)
         for (_, collection), table in simulation.cloud.tables.items()
-        if collection not in PASSING
+        if collection not in EPHEMERAL
         for name, body in table.items()
     }
     refused = sorted(
@@ -51,11 +50,11 @@ def end_of(simulation: Simulation, models: tuple[str, ...]) -> dict[str, Any]:
     return {
         "resources": resources,
         "refused": refused,
-        **{model: _end_of(simulation, model) for model in models},
+        **{model: _model_state(simulation, model) for model in models},
     }
 
 
-def _end_of(simulation: Simulation, model: str) -> dict[str, Any]:
+def _model_state(simulation: Simulation, model: str) -> dict[str, Any]:
     document = simulation.store.get(f"models/{model}")
     if document is None:
         return {}
@@ -80,8 +79,8 @@ def _end_of(simulation: Simulation, model: str) -> dict[str, Any]:
     }
 
 
-def effects_on(cloud: Cloud) -> Counter[str]:
-    """The changes that Compute Engine took, by kind and collection."""
+def effects_of(cloud: Cloud) -> Counter[str]:
+    """The number of successful changes at Compute Engine, by operation type and collection."""
     return Counter(
         f"{operation['operationType']} {operation['targetLink'].split('/')[-2]}"
         for operation in cloud.operations.table.values()
@@ -93,84 +92,89 @@ def compare(
     simulation: Simulation,
     workload: Workload,
     schedule: Schedule,
-    undisturbed: tuple[dict[str, Any], Counter[str]],
+    expected: tuple[dict[str, Any], Counter[str]],
     *,
-    gave_up: bool,
+    has_diverged: bool,
 ) -> None:
-    """Ends the run as broken where its end is not what it has to be. `undisturbed`: end and effects
-    of the run without faults; `gave_up`: a step of the workload was asked of another world than it
-    was meant for."""
-    complain = simulation.break_off
-    end = end_of(simulation, workload.models)
+    """Fails the run if its final state is wrong. `expected`: final state and effects of the run
+    without faults; `has_diverged`: a step of the workload was taken in another state than it was
+    meant for."""
+    report = simulation.fail
+    end = final_state(simulation, workload.models)
     for model in workload.models:
-        _whole(model, end[model], end["resources"], complain)
-    for topic, event in simulation.told:
+        _check_consistency(model, end[model], end["resources"], report)
+    for topic, event in simulation.notifications:
         if SECRET in json.dumps(event.data) or SECRET.encode() in _data(event):
-            complain(f"a secret was told on {topic}")
-    if schedule.may_show or simulation.broken:
+            report(f"a secret was published on {topic}")
+    if schedule.may_change_outcome or simulation.violations:
         return
-    wanted = workload.serves
-    if wanted and not gave_up and end["tiny"]["serves"] != wanted:
-        complain(
-            f"release {end['tiny']['serves']} serves and not {wanted}: {end['tiny']['outcomes']}"
+    desired = workload.serves
+    if desired and not has_diverged and end["tiny"]["serves"] != desired:
+        report(
+            f"release {end['tiny']['serves']} serves instead of {desired}:"
+            f" {end['tiny']['outcomes']}"
         )
-    if workload.is_racy or gave_up:
+    if workload.is_racy or has_diverged:
         return
-    usual_end, usual_effects = undisturbed
-    if end != usual_end:
-        complain(f"another end than without faults: {_difference(usual_end, end)}")
-    counted = Counter if schedule.is_one_death else _made
-    made, usual = counted(effects_on(simulation.cloud)), counted(usual_effects)
-    if made != usual:
-        complain(
-            f"other effects than without faults: {dict(made - usual)} more, {dict(usual - made)}"
-            " less"
+    expected_end, all_expected = expected
+    if end != expected_end:
+        report(f"the final state differs from the run without faults: {_diff(expected_end, end)}")
+    select = Counter if schedule.is_single_crash else _creations_and_deletions
+    effects, expected_effects = select(effects_of(simulation.cloud)), select(all_expected)
+    if effects != expected_effects:
+        report(
+            "the effects differ from the run without faults:"
+            f" {dict(effects - expected_effects)} more, {dict(expected_effects - effects)} fewer"
         )
 
 
-def _whole(model: str, end: dict[str, Any], resources: dict[str, Any], complain: Complain) -> None:
-    """Whatever happened: nothing half done, and everything on record."""
+def _check_consistency(
+    model: str, end: dict[str, Any], resources: dict[str, Any], report: Report
+) -> None:
+    """Holds for every schedule: nothing is left half done, and every outcome is recorded."""
     if not end:
         return
     if end["phase"] != "Settled" or end["desired"] != end["serves"]:
-        complain(
+        report(
             f"{model}: settled with {end['desired']} desired and {end['serves']} serving, phase"
             f" {end['phase']}"
         )
-    open_ends = [version for version, outcome in end["outcomes"].items() if outcome is None]
-    if open_ends:
-        complain(f"{model}: releases {open_ends} have no outcome")
+    pending = [version for version, outcome in end["outcomes"].items() if outcome is None]
+    if pending:
+        report(f"{model}: releases {pending} have no outcome")
     bodies = {
         name: body
         for name, body in resources.items()
         if name.rpartition("/")[2].startswith(f"{model}-")
     }
     if end["serves"] is None and bodies:
-        complain(f"{model}: nothing serves and {sorted(bodies)} exist")
+        report(f"{model}: nothing serves and {sorted(bodies)} exist")
     if end["serves"] is not None:
         if set(end["healthy"]) != {end["serves"]}:
-            complain(f"{model}: {end['serves']} should serve; healthy are {end['healthy']}")
+            report(f"{model}: {end['serves']} should serve; healthy are {end['healthy']}")
         policy = bodies[f"autoscalers/{model}-blue"]["autoscalingPolicy"]
         if policy["mode"] != "ON":
-            complain(f"{model}: the autoscaler's mode is {policy['mode']} at rest")
+            report(f"{model}: the autoscaler's mode is {policy['mode']} at rest")
     if end["conditions"]:
-        complain(f"{model}: settled with conditions {end['conditions']}")
+        report(f"{model}: settled with conditions {end['conditions']}")
 
 
-def _plain(body: Any) -> Any:
+def _normalize(body: Any) -> Any:
     if isinstance(body, dict):
         plain = {
-            name: _plain(value) for name, value in sorted(body.items()) if name not in SERVER_SET
+            name: _normalize(value)
+            for name, value in sorted(body.items())
+            if name not in SERVER_SET
         }
-        if "pathRules" in plain:  # in the order in which models came
+        if "pathRules" in plain:  # their order depends on which model came first
             plain["pathRules"].sort(key=str)
         return plain
     if isinstance(body, list):
-        return [_plain(value) for value in body]
+        return [_normalize(value) for value in body]
     return body
 
 
-def _made(effects: Counter[str]) -> Counter[str]:
+def _creations_and_deletions(effects: Counter[str]) -> Counter[str]:
     return Counter(
         {
             kind: count
@@ -184,10 +188,10 @@ def _data(event: Any) -> bytes:
     return base64.b64decode(event.data["message"].get("data") or "")
 
 
-def _difference(before: Any, after: Any, path: str = "") -> str:
+def _diff(before: Any, after: Any, path: str = "") -> str:
     if isinstance(before, dict) and isinstance(after, dict):
         parts = [
-            _difference(before.get(name), after.get(name), f"{path}.{name}")
+            _diff(before.get(name), after.get(name), f"{path}.{name}")
             for name in sorted({*before, *after})
             if before.get(name) != after.get(name)
         ]

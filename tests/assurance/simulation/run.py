@@ -1,7 +1,7 @@
-"""One run from a schedule to its result: chaos, then everything is mended, then convergence and
-quiet are demanded.
+"""Runs one schedule: first with faults, then healed until everything has settled, then idle.
 
-Rules are looked at all the way (`rules.py`), and two oracles look at the end (`oracles.py`).
+The invariants (`invariants.py`) are checked during the whole run, and two oracles (`oracles.py`)
+check its final state.
 """
 
 from __future__ import annotations
@@ -20,47 +20,45 @@ from typing import Any
 from compute_emulator.control.instances import apply_effect
 from infra.store.sqlite import SqliteStore
 from tests.assurance.simulation import oracles
-from tests.assurance.simulation.engine import BEHAVIOUR, Simulation, quiet_logs
+from tests.assurance.simulation.engine import BEHAVIOUR, Simulation, mute_logs
+from tests.assurance.simulation.environment import Environment
+from tests.assurance.simulation.invariants import Invariants
 from tests.assurance.simulation.memory import MemoryStore
-from tests.assurance.simulation.outside import Outside
-from tests.assurance.simulation.rules import Rules
 from tests.assurance.simulation.schedule import Fault, Schedule
 from tests.assurance.simulation.workloads import IMAGE, WORKLOADS, Step
 
-PATIENCE = 900.0  # for a step's moment to come: twice as long as a release may take
-BOUND = 3 * 3600.0  # from mended to settled
-SURVEY_SECONDS = 330.0
-LESS_PATIENCE = 450.0  # when one never came
-HELD_SECONDS = 690.0  # for so long an autoscaler may hold on to instances that it no longer needs
-QUIET_TICKS, FEW_QUIET_TICKS = 50, 6  # the fewer have a survey among them
-TOLD_LINES = 600  # the last ones
+STEP_TIMEOUT = 900.0  # of a step's condition: twice as long as a release may take
+SETTLE_TIMEOUT = 3 * 3600.0  # from healed to settled
+DRIFT_SCAN_SECONDS = 330.0
+DIVERGED_STEP_TIMEOUT = 450.0  # once the run has diverged
+SCALE_IN_SECONDS = 690.0  # how long an autoscaler may keep instances that it no longer needs
+IDLE_TICKS, FEW_IDLE_TICKS = 50, 6  # the fewer include a drift scan
+TRACE_LINES = 600  # how many of a trace are kept, the last ones
 
 
 @dataclass
 class Result:
     schedule: Schedule
-    trace: str = ""
-    broken: tuple[str, ...] = ()
+    trace_digest: str = ""
+    violations: tuple[str, ...] = ()
     end: dict[str, Any] = field(default_factory=dict)
     effects: Counter[str] = field(default_factory=Counter)
     calls: tuple[str, ...] = ()  # the name of every external call, in order
-    made: tuple[
-        tuple[float, int], ...
-    ] = ()  # when each of them was, in seconds, and by which worker; of a run without faults
+    # When each call was made, in seconds, and by which worker; only of a run without faults.
+    call_log: tuple[tuple[float, int], ...] = ()
     write_names: frozenset[str] = frozenset()
-    steps: tuple[
-        int, ...
-    ] = ()  # how many calls had been made when each step of the workload was taken
-    messages: int = 0  # until all was at rest
-    said: tuple[int, ...] = ()  # which of them people sent
-    rollouts: int = 0  # how often a release set out, the first of a model too
+    # How many calls had been made when each step of the workload was taken.
+    calls_before_steps: tuple[int, ...] = ()
+    messages: int = 0  # until the run was at rest
+    user_messages: tuple[int, ...] = ()  # which of the messages users sent
+    rollouts: int = 0  # how many rollouts began, including a model's first one
     seconds: float = 0.0
-    struck: Counter[str] = field(default_factory=Counter)
-    story: tuple[str, ...] = ()
+    injected: Counter[str] = field(default_factory=Counter)
+    trace: tuple[str, ...] = ()
 
     @property
     def why(self) -> str:
-        return "; ".join(self.broken)
+        return "; ".join(self.violations)
 
 
 def run(
@@ -68,30 +66,30 @@ def run(
     *,
     is_fast: bool = True,
     is_reference: bool = False,
-    is_told: bool = False,
-    quiet_ticks: int = QUIET_TICKS,
+    with_trace: bool = False,
+    idle_ticks: int = IDLE_TICKS,
     store: MemoryStore | SqliteStore | None = None,
 ) -> Result:
-    """`is_told`: with `trace` and `story` also where nothing is broken; to write them down takes
-    time. `quiet_ticks`: for how long nothing may be written once all is settled."""
-    with quietly():
-        story = Story(schedule, is_fast, quiet_ticks, store or MemoryStore())
+    """`with_trace`: whether a result without violations has a trace too; formatting it takes time.
+    `idle_ticks`: how many ticks have to pass without a write once everything has settled."""
+    with without_overhead():
+        this = Run(schedule, is_fast, idle_ticks, store or MemoryStore())
         try:
-            story.tell()
+            this.execute()
             if not is_reference:
-                story.compare()
-            return story.result(is_told)
+                this.compare()
+            return this.result(with_trace)
         finally:
-            story.simulation.close()
+            this.simulation.close()
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
-    """Nothing is logged, and no garbage collected: a run is short, and a third of its time would go
-    into looking through the libraries' objects. Those that are there before the first run are not
-    looked through between runs either."""
-    unmute = quiet_logs()
-    _spare_libraries()
+def without_overhead() -> Iterator[None]:
+    """Disables logging and garbage collection during a run: a run is short, and the collector would
+    spend a third of its time on the libraries' objects. Objects that exist before the first run are
+    frozen, so that collections between runs skip them as well."""
+    unmute = mute_logs()
+    _freeze_existing_objects()
     gc.disable()
     try:
         yield
@@ -101,156 +99,156 @@ def quietly() -> Iterator[None]:
 
 
 @cache
-def _spare_libraries() -> None:
+def _freeze_existing_objects() -> None:
     gc.freeze()
 
 
 @cache
 def reference(workload: str) -> Result:
-    """The run without faults."""
+    """The result of the workload without faults."""
     found = run(Schedule(workload), is_reference=True)
-    if found.broken:
-        raise AssertionError(f"{workload} fails without any fault: {found.why}")
+    if found.violations:
+        raise AssertionError(f"{workload} fails without faults: {found.why}")
     return found
 
 
-class Story:
+class Run:
     def __init__(
-        self, schedule: Schedule, is_fast: bool, quiet_ticks: int, store: MemoryStore | SqliteStore
+        self, schedule: Schedule, is_fast: bool, idle_ticks: int, store: MemoryStore | SqliteStore
     ) -> None:
-        self.quiet_ticks = quiet_ticks
+        self.idle_ticks = idle_ticks
         self.schedule, self.workload = schedule, WORKLOADS[schedule.workload]
-        self.simulation = Simulation(schedule, store, self._disturb, is_fast=is_fast)
-        self.rules = Rules(self.simulation, self.workload.models)
-        self.outside = Outside(self.simulation, self.rules)
+        self.simulation = Simulation(schedule, store, self._inject, is_fast=is_fast)
+        self.invariants = Invariants(self.simulation, self.workload.models)
+        self.environment = Environment(self.simulation, self.invariants)
         self.cloud = self.simulation.cloud
         bad = [
             {"image": f"*{IMAGE}:{version}*", **BEHAVIOUR, **how}
             for version, how in self.workload.bad.items()
         ]
         self.cloud.set_behaviours([*bad, BEHAVIOUR])
-        self.waiting = list(self.workload.steps)
-        self.since = 0.0  # when the last step was taken, in seconds of life
-        self.seen = 0
-        self.steps: list[int] = []
-        self.taken_after = 0.0  # when all steps had been taken
-        self.settled_after, self.messages = 0.0, 0
-        self.restless, self.written = (
-            0.0,
-            0,
-        )  # when there was last anything to do, and how many writes there had been by then
-        self.gave_up = False  # what was asked for next was asked of another world
+        self.pending = list(self.workload.steps)
+        self.step_taken_at = 0.0  # the last step, in elapsed seconds
+        self.phases_before = 0  # how many phases that step's model had entered before it
+        self.calls_before_steps: list[int] = []
+        self.steps_done_at = 0.0  # when all steps had been taken
+        self.settled_at, self.messages = 0.0, 0
+        self.last_active, self.writes_before = 0.0, 0  # the last activity, and the writes until it
+        self.has_diverged = False  # a step was taken in another state than it was meant for
 
-    def _disturb(self, fault: Fault) -> None:
-        self.outside.disturb(fault)
+    def _inject(self, fault: Fault) -> None:
+        self.environment.inject(fault)
 
-    # ---- chaos, mending, quiet
+    # ---- faults, healing, idling
 
-    def tell(self) -> None:
+    def execute(self) -> None:
         simulation = self.simulation
         simulation.tick()
-        self._until(
-            lambda: not self.waiting,
-            PATIENCE * (len(self.workload.steps) + 1),
-            "the workload's steps",
+        self._run_until(
+            lambda: not self.pending,
+            STEP_TIMEOUT * (len(self.workload.steps) + 1),
+            "the workload's last step",
         )
-        self.taken_after = simulation.lived()
-        self._until(self._is_to_be_mended, math.inf, "the end of chaos")
-        self.mend()
-        self._stir()
-        self._until(self._is_at_rest, BOUND, "the end")
-        self.settled_after, self.messages = simulation.now() - simulation.began, simulation.messages
-        self._be_quiet()
+        self.steps_done_at = simulation.elapsed()
+        self._run_until(self._should_heal, math.inf, "the end of the faults")
+        self.heal()
+        self._note_activity()
+        self._run_until(self._is_at_rest, SETTLE_TIMEOUT, "a settled state")
+        self.settled_at, self.messages = simulation.now() - simulation.began, simulation.messages
+        self._expect_no_writes()
 
-    def _until(self, reached: Callable[[], bool], seconds: float, what: str) -> None:
+    def _run_until(self, reached: Callable[[], bool], seconds: float, what: str) -> None:
         simulation = self.simulation
-        began = simulation.lived()
+        began = simulation.elapsed()
         while not reached():
-            if simulation.lived() > began + seconds:
-                simulation.break_off(f"{what} not reached after {seconds:.0f} s: {self._state()}")
+            if simulation.elapsed() > began + seconds:
+                simulation.fail(f"{what} not reached after {seconds:.0f} s: {self._state()}")
                 return
-            self._step_when_due()
+            self._take_due_step()
             if not simulation.step():
                 return
-            self.rules.look()
+            self.invariants.check()
 
-    def _is_to_be_mended(self) -> bool:
-        """Whether everything is settled and no disturbance to come, or there has been chaos for
-        long enough."""
+    def _should_heal(self) -> bool:
+        """Whether everything has settled and no world fault is to come, or `chaos_seconds` are
+        over."""
         simulation, is_settled = self.simulation, self._is_settled()
         now = simulation.now() - simulation.began
-        is_calm = is_settled and not any(
-            fault.at >= now for fault in simulation.faults.on_the_world
+        is_over = is_settled and not any(
+            fault.at >= now for fault in simulation.faults.world_faults
         )
-        return is_calm or simulation.lived() - self.taken_after > self.schedule.chaos_seconds
+        return is_over or simulation.elapsed() - self.steps_done_at > self.schedule.chaos_seconds
 
     def _state(self) -> str:
-        told = {
+        models = {
             model: (
                 doc["rollout"]["phase"],
                 doc["requeue_at"] and str(doc["requeue_at"]),
                 doc["conditions"],
             )
-            for model, doc in self.rules.documents.items()
+            for model, doc in self.invariants.documents.items()
         }
-        return f"{told} in flight {self.simulation.in_flight}, alive {len(self.simulation.alive)}"
+        return f"{models} in flight {self.simulation.in_flight}, alive {len(self.simulation.alive)}"
 
-    def _step_when_due(self) -> None:
-        if self.waiting and self._has_come(self.waiting[0]):
-            step = self.waiting.pop(0)
-            self.steps.append(len(self.simulation.names))
-            self.since, self.seen = self.simulation.lived(), len(self.rules.entered[step.model])
+    def _take_due_step(self) -> None:
+        if self.pending and self._is_due(self.pending[0]):
+            step = self.pending.pop(0)
+            self.calls_before_steps.append(len(self.simulation.call_names))
+            self.step_taken_at = self.simulation.elapsed()
+            self.phases_before = len(self.invariants.phases_entered[step.model])
             self.simulation.note(f"step: {step.do or json.dumps(step.body)[:80]}")
             if step.do:
-                self.outside.do(step.do)
-                self.gave_up = self.gave_up or self.outside.was_refused
+                self.environment.take_step(step.do)
+                self.has_diverged = self.has_diverged or self.environment.was_refused
             else:
                 self.simulation.publish("model-releases", json.dumps(step.body).encode())
 
-    def _has_come(self, step: Step) -> bool:
-        waited = self.simulation.lived() - self.since
+    def _is_due(self, step: Step) -> bool:
+        waited = self.simulation.elapsed() - self.step_taken_at
         if not isinstance(step.when, str):
             return waited >= step.when
-        if waited > (LESS_PATIENCE if self.gave_up else PATIENCE):
-            self.gave_up = True
+        if waited > (DIVERGED_STEP_TIMEOUT if self.has_diverged else STEP_TIMEOUT):
+            self.has_diverged = True
             return True
         if step.when == "settled":
             return self._is_settled() and self._is_idle()
-        return step.when in self.rules.entered[step.model][self.seen :]
+        return step.when in self.invariants.phases_entered[step.model][self.phases_before :]
 
     def _is_settled(self) -> bool:
         store = self.simulation.store
-        held = [store.get(f"models/{model}") for model in {step.model for step in self._taken()}]
+        models = {step.model for step in self._taken_steps()}
+        documents = [store.get(f"models/{model}") for model in models]
         return all(
-            document is not None and document.data["requeue_at"] is None for document in held
+            document is not None and document.data["requeue_at"] is None for document in documents
         )
 
     def _is_at_rest(self) -> bool:
-        """Settled and idle, and so for a survey's time without a write: what a frozen worker does
-        late is drift, and a survey mends it."""
-        if self.simulation.writes.total() != self.written or not (
+        """Whether everything has been settled and idle for the time of a drift scan: what a stalled
+        worker writes late is drift, which the scan repairs."""
+        if self.simulation.writes.total() != self.writes_before or not (
             self._is_idle() and self._is_settled()
         ):
-            self._stir()
-        return self.simulation.now() - self.restless > SURVEY_SECONDS
+            self._note_activity()
+        return self.simulation.now() - self.last_active > DRIFT_SCAN_SECONDS
 
-    def _stir(self) -> None:
-        self.restless, self.written = self.simulation.now(), self.simulation.writes.total()
+    def _note_activity(self) -> None:
+        self.last_active = self.simulation.now()
+        self.writes_before = self.simulation.writes.total()
 
-    def _taken(self) -> tuple[Step, ...]:
-        return self.workload.steps[: len(self.workload.steps) - len(self.waiting)]
+    def _taken_steps(self) -> tuple[Step, ...]:
+        return self.workload.steps[: len(self.workload.steps) - len(self.pending)]
 
     def _is_idle(self) -> bool:
         simulation = self.simulation
         if simulation.alive or simulation.store.list("outbox", 1, None):
             return False
         if simulation.in_flight:
-            simulation.skip()
+            simulation.skip_to_late_message()
         return not simulation.in_flight
 
-    def mend(self) -> None:
+    def heal(self) -> None:
         simulation = self.simulation
-        simulation.note("mended")
+        simulation.note("healed")
         simulation.is_healed = True
         self.cloud.stock_outs.clear()
         self.cloud.quotas.clear()
@@ -261,51 +259,59 @@ class Story:
                 self.cloud.operations.finish(where)
         apply_effect(self.cloud, "revive")
 
-    def _be_quiet(self) -> None:
+    def _expect_no_writes(self) -> None:
         simulation = self.simulation
-        if simulation.broken:
+        if simulation.violations:
             return
-        before, end = simulation.writes.copy(), self.restless + self.quiet_ticks * 60.0
+        before, end = simulation.writes.copy(), self.last_active + self.idle_ticks * 60.0
         while simulation.now() < end and simulation.step():
             pass
-        done = simulation.writes - before
-        if done:
-            simulation.break_off(
-                f"writes in {self.quiet_ticks} ticks after everything had settled: {dict(done)}"
+        made = simulation.writes - before
+        if made:
+            simulation.fail(
+                f"writes in {self.idle_ticks} ticks after everything had settled: {dict(made)}"
             )
-        simulation.let_pass(max(0.0, self.restless + HELD_SECONDS - simulation.now()))
+        simulation.advance(max(0.0, self.last_active + SCALE_IN_SECONDS - simulation.now()))
 
-    # ---- the end
+    # ---- the result
 
     def compare(self) -> None:
-        if not self.simulation.broken:
-            usual = reference(self.schedule.workload)
-            undisturbed = (usual.end, usual.effects)
+        if not self.simulation.violations:
+            without_faults = reference(self.schedule.workload)
+            expected = (without_faults.end, without_faults.effects)
             oracles.compare(
-                self.simulation, self.workload, self.schedule, undisturbed, gave_up=self.gave_up
+                self.simulation,
+                self.workload,
+                self.schedule,
+                expected,
+                has_diverged=self.has_diverged,
             )
 
-    def result(self, is_told: bool) -> Result:
+    def result(self, with_trace: bool) -> Result:
         simulation = self.simulation
-        story = simulation.story() if is_told or simulation.broken else []
+        trace = simulation.format_trace() if with_trace or simulation.violations else []
         return Result(
             schedule=self.schedule,
-            trace=(
-                hashlib.blake2b("\n".join(story).encode(), digest_size=8).hexdigest()
-                if story
+            trace_digest=(
+                hashlib.blake2b("\n".join(trace).encode(), digest_size=8).hexdigest()
+                if trace
                 else ""
             ),
-            broken=tuple(simulation.broken),
-            end={} if simulation.broken else oracles.end_of(simulation, self.workload.models),
-            effects=oracles.effects_on(self.cloud),
-            calls=tuple(simulation.names),
-            made=() if self.schedule.faults else simulation.made(),
+            violations=tuple(simulation.violations),
+            end={}
+            if simulation.violations
+            else oracles.final_state(simulation, self.workload.models),
+            effects=oracles.effects_of(self.cloud),
+            calls=tuple(simulation.call_names),
+            call_log=() if self.schedule.faults else simulation.call_log(),
             write_names=frozenset(simulation.writes),
-            steps=tuple(self.steps),
+            calls_before_steps=tuple(self.calls_before_steps),
             messages=self.messages,
-            said=tuple(simulation.said),
-            rollouts=sum(entered.count("step_1") for entered in self.rules.entered.values()),
-            seconds=self.settled_after,
-            struck=simulation.struck,
-            story=tuple(story[-TOLD_LINES:]),
+            user_messages=tuple(simulation.user_messages),
+            rollouts=sum(
+                entered.count("step_1") for entered in self.invariants.phases_entered.values()
+            ),
+            seconds=self.settled_at,
+            injected=simulation.injected,
+            trace=tuple(trace[-TRACE_LINES:]),
         )

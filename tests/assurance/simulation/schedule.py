@@ -1,11 +1,11 @@
-"""What goes wrong in one run, as plain values: a workload's name and a list of faults. A file of it
-replays the run for ever.
+"""A schedule: a workload's name and the faults injected into one run, as plain values.
 
-A fault's `at` counts what its family counts, from 1: external calls, published messages, workers,
-or seconds since the start. A fault on a call strikes the first call from `at` on that it fits (`on`
-is a glob over its name), as often as `times` says; a fault on a message likewise the first one from
-`at` on whose topic `on` fits, once (`times` is then how many copies come, or of a `drop` how many
-are lost; ticks are not)."""
+A schedule saved as a file replays its run. A fault's `at` counts from 1 in the unit of its family:
+external calls, published messages, workers, or seconds since the start. A fault on a call applies
+to the first matching call from `at` on (`on` is a glob over the call's name) and repeats `times`
+times. A fault on a message applies once, to the first message from `at` on whose topic matches
+`on`; `times` is then the number of extra copies or, for `drop`, of lost messages. Ticks are never
+dropped."""
 
 from __future__ import annotations
 
@@ -35,32 +35,34 @@ OPERATION_ERRORS: dict[str, int] = {
     "INVALID_USAGE": 400,
 }
 
-ON_WRITES = (
+WRITE_FAULTS = (
     "crash_before",
     "crash_after",
     "lost_reply",
     "no_effect",
-    "pause_before",
-    "pause_after",
+    "stall_before",
+    "stall_after",
 )
-ON_READS = ("no_effect", "crash_before", "pause_before", "stale")
-ON_COMPUTE = ("error", "garbled")
-ON_COMPUTE_WRITES = ("operation_error", "operation_never")
-ON_CALLS = (*dict.fromkeys((*ON_WRITES, *ON_READS, *ON_COMPUTE, *ON_COMPUTE_WRITES)),)
-ON_MESSAGES = ("drop", "duplicate", "delay")
-ON_WORKERS = ("skew",)
-ON_THE_WORLD = (
+READ_FAULTS = ("no_effect", "crash_before", "stall_before", "stale")
+COMPUTE_FAULTS = ("error", "garbled")
+COMPUTE_WRITE_FAULTS = ("operation_error", "operation_never")
+CALL_FAULTS = (
+    *dict.fromkeys((*WRITE_FAULTS, *READ_FAULTS, *COMPUTE_FAULTS, *COMPUTE_WRITE_FAULTS)),
+)
+MESSAGE_FAULTS = ("drop", "duplicate", "delay")
+WORKER_FAULTS = ("skew",)
+WORLD_FAULTS = (
     "zone_loss",
-    "zone_back",
+    "zone_restored",
     "capacity",
     "load",
     "preempt",
-    "sicken",
+    "unhealthy",
     "operator",
     "slow_operations",
 )
 
-SAME_IN_THE_END = {
+TRANSIENT_ERRORS = {
     "rate",
     "not_found",
     "conflict",
@@ -71,7 +73,7 @@ SAME_IN_THE_END = {
     "INTERNAL_ERROR",
     "RESOURCE_NOT_READY",
 }
-MOST_AT_ONCE = 20
+MAX_TRANSIENT_TIMES = 20
 
 
 @dataclass(frozen=True)
@@ -84,21 +86,21 @@ class Fault:
     code: str = ""
 
     @property
-    def may_show(self) -> bool:
-        """Whether an honest Slipway may end elsewhere because of it: it goes back for a refusal,
-        and for anything that lasts for longer than a release may take."""
-        if self.times > MOST_AT_ONCE:
+    def may_change_outcome(self) -> bool:
+        """Whether a correct Slipway may end in another state because of it: it rolls back after a
+        refusal, and after anything that outlasts a release's deadline."""
+        if self.times > MAX_TRANSIENT_TIMES:
             return True
         if self.kind in ("error", "operation_error"):
-            return self.code not in SAME_IN_THE_END
+            return self.code not in TRANSIENT_ERRORS
         return self.kind == "operation_never" or (
-            self.kind in ON_THE_WORLD and self.kind != "slow_operations"
+            self.kind in WORLD_FAULTS and self.kind != "slow_operations"
         )
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """`chaos_seconds` after the workload's last step everything that still goes wrong is mended."""
+    """All faults end at the latest `chaos_seconds` after the workload's last step."""
 
     workload: str
     faults: tuple[Fault, ...] = ()
@@ -106,9 +108,9 @@ class Schedule:
     note: str = ""
 
     @property
-    def is_one_death(self) -> bool:
-        """Then not even an update may be made more or less often: what is asked again is asked by
-        the same request id."""
+    def is_single_crash(self) -> bool:
+        """Whether the only fault is one crash or lost reply. Then even the number of updates has to
+        match: a repeated request carries the same request id."""
         return [fault.kind for fault in self.faults] in (
             ["crash_before"],
             ["crash_after"],
@@ -116,8 +118,8 @@ class Schedule:
         )
 
     @property
-    def may_show(self) -> bool:
-        return any(fault.may_show for fault in self.faults)
+    def may_change_outcome(self) -> bool:
+        return any(fault.may_change_outcome for fault in self.faults)
 
 
 def dump(schedule: Schedule) -> str:
@@ -143,9 +145,8 @@ def without(schedule: Schedule, number: int) -> Schedule:
     return replace(schedule, faults=schedule.faults[:number] + schedule.faults[number + 1 :])
 
 
-def shrunk(schedule: Schedule, fails: Callable[[Schedule], bool]) -> Schedule:
-    """The schedule with every fault gone that the failure does not need, last ones first, until
-    none can go."""
+def shrink(schedule: Schedule, fails: Callable[[Schedule], bool]) -> Schedule:
+    """Removes every fault that the failure does not need, last ones first, until none can go."""
     smaller = True
     while smaller:
         smaller = False
@@ -167,17 +168,17 @@ def shrunk(schedule: Schedule, fails: Callable[[Schedule], bool]) -> Schedule:
     return schedule
 
 
-def drawn(seed: int, workload: str, calls: int) -> Schedule:
-    """The schedule of a seed. `calls` says how many external calls the workload makes
-    undisturbed."""
+def draw(seed: int, workload: str, calls: int) -> Schedule:
+    """Draws the schedule of a seed. `calls`: how many external calls the workload makes without
+    faults."""
     chance = random.Random(seed)
     faults = tuple(
-        _drawn_fault(chance, calls) for _ in range(chance.choice((1, 2, 3, 4, 6, 8, 12, 20)))
+        _draw_fault(chance, calls) for _ in range(chance.choice((1, 2, 3, 4, 6, 8, 12, 20)))
     )
     return Schedule(workload, faults, chance.choice((300.0, 900.0, 1800.0)), note=f"seed {seed}")
 
 
-def _drawn_fault(chance: random.Random, calls: int) -> Fault:
+def _draw_fault(chance: random.Random, calls: int) -> Fault:
     family = chance.choices(
         ("writes", "reads", "compute", "operations", "messages", "workers", "world"),
         (8, 3, 5, 3, 5, 1, 4),
@@ -185,16 +186,16 @@ def _drawn_fault(chance: random.Random, calls: int) -> Fault:
     at = chance.randint(1, calls)
     match family:
         case "writes":
-            kind = chance.choice(ON_WRITES)
+            kind = chance.choice(WRITE_FAULTS)
             seconds = (
-                chance.choice((20.0, 130.0, 200.0, 700.0)) if kind.startswith("pause") else 0.0
+                chance.choice((20.0, 130.0, 200.0, 700.0)) if kind.startswith("stall") else 0.0
             )
             return Fault(kind, at, "*", chance.choice((1, 1, 1, 2, 3)), seconds)
         case "reads":
-            kind = chance.choice(ON_READS)
+            kind = chance.choice(READ_FAULTS)
             seconds = (
                 chance.choice((130.0, 200.0))
-                if kind == "pause_before"
+                if kind == "stall_before"
                 else chance.choice((5.0, 20.0, 60.0))
             )
             return Fault(kind, at, "compute.*", chance.choice((1, 1, 3, 10)), seconds)
@@ -219,7 +220,7 @@ def _drawn_fault(chance: random.Random, calls: int) -> Fault:
                 code=chance.choice(list(OPERATION_ERRORS)),
             )
         case "messages":
-            kind = chance.choice(ON_MESSAGES)
+            kind = chance.choice(MESSAGE_FAULTS)
             seconds = (
                 chance.choice((0.0, 3.0, 45.0, 300.0, 600.0, 86_400.0)) if kind != "drop" else 0.0
             )
@@ -232,7 +233,7 @@ def _drawn_fault(chance: random.Random, calls: int) -> Fault:
                 chance.choice((1, 5)),
                 chance.choice((-300.0, -60.0, 60.0, 300.0)),
             )
-    kind = chance.choice(ON_THE_WORLD)
+    kind = chance.choice(WORLD_FAULTS)
     return Fault(
         kind,
         float(chance.randint(1, 400)),

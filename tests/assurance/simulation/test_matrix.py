@@ -1,33 +1,34 @@
-"""Every kind of call to Compute Engine that a swap makes x every class of error x once at first,
-once midway, and persistently.
+"""Every call to Compute Engine that `swap` makes x every error x first, midway and persistent.
 
-`matrix.json` says how the releases end in each cell; `python -m tests.assurance.simulation
---matrix` writes it anew, for people to read."""
+`matrix.json` holds the outcome of the releases in each cell; `python -m tests.assurance.simulation
+--matrix` rewrites it, and a reviewer reads the difference."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.assurance.simulation import plans
-from tests.assurance.simulation.conftest import Survive
+from tests.assurance.simulation import generators
+from tests.assurance.simulation.conftest import RunSchedules
 
-EXPECTED = plans.expected()
+EXPECTED = generators.expected()
 
 
 def test_the_matrix_has_every_call_and_every_error() -> None:
-    cells = {site: sorted(plans.matrix(site)) for site in plans.sites()}
+    cells = {site: sorted(generators.matrix(site)) for site in generators.sites()}
     assert {site: sorted(cells) for site, cells in EXPECTED.items()} == cells
     assert sum(map(len, cells.values())) > 1_125
 
 
 @pytest.mark.parametrize("site", EXPECTED)
-def test_an_error_at_any_call_ends_as_it_should(survive: Survive, site: str) -> None:
-    cells = plans.matrix(site)
-    ended = dict(zip(cells, map(plans.outcome, survive(cells.values())), strict=True))
+def test_an_error_at_any_call_has_the_expected_outcome(
+    run_schedules: RunSchedules, site: str
+) -> None:
+    cells = generators.matrix(site)
+    ended = dict(zip(cells, map(generators.outcome, run_schedules(cells.values())), strict=True))
     assert ended == EXPECTED[site]
 
 
-def test_what_passes_changes_no_outcome_and_only_a_refusal_sends_a_release_back() -> None:
+def test_transient_errors_change_no_outcome() -> None:
     passing = {
         "rate",
         "throttled",

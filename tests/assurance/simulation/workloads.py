@@ -1,9 +1,8 @@
-"""What people ask for in a run: steps, each taken when the story has come so far. Faults come on
-top.
+"""The workloads: what users request during a run, as steps. Faults are added by a schedule.
 
-A step waits for the one before it and then for its own moment: `settled`, a phase's name in the
-model's log, or seconds. A moment that never comes is given up after a quarter of an hour, as a
-person would."""
+A step waits for the previous one and then for its own condition: `settled`, the name of a phase in
+the model's log, or a number of seconds. After a quarter of an hour the step is taken even if its
+condition has not occurred."""
 
 from __future__ import annotations
 
@@ -29,8 +28,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Workload:
-    """`is_racy`: how it gets to its end depends on how fast things go, so that delays alone may
-    change that; `serves` is then the release that has to serve in the end, where one has to."""
+    """`is_racy`: its outcome depends on timing, so that delays alone may change it. `serves` is
+    then the release that has to serve in the final state, if one has to."""
 
     name: str
     steps: tuple[Step, ...]
@@ -86,12 +85,12 @@ WORKLOADS: dict[str, Workload] = {
             "settings",
             (
                 first(),
-                Step(SETTLED, do="others"),
+                Step(SETTLED, do="foreign_route"),
                 release(1.0, "2", traffic={"path": "/other"}, rollout={"surge": 4}),
             ),
         ),
         Workload(
-            "nonsense",
+            "invalid-messages",
             (
                 first(),
                 Step(
@@ -120,7 +119,7 @@ WORKLOADS: dict[str, Workload] = {
         Workload("rollback", (first(), release(SETTLED, "2"), command(SETTLED, "rollback"))),
         Workload("bad", (first(), release(SETTLED, "2"), release(SETTLED, "3")), bad={"2": NEVER}),
         Workload("bad-first", (first(), release(SETTLED, "2")), bad={"1": NEVER}),
-        Workload("retire", (first(), Step(SETTLED, do="others"), command(1.0, "retire"))),
+        Workload("retire", (first(), Step(SETTLED, do="foreign_route"), command(1.0, "retire"))),
         Workload(
             "recreate", (first(), command(SETTLED, "retire"), first(version="2", when=SETTLED))
         ),
@@ -138,8 +137,8 @@ WORKLOADS: dict[str, Workload] = {
             ("tiny", "other"),
         ),
         Workload("busy", (first(), Step(SETTLED, do="load"), release(60.0, "2"))),
-        # It ends long before the release's deadline, also for a worker that stands still meanwhile:
-        # else going back is honest.
+        # Ends long before the release's deadline, even for a worker that stalls meanwhile;
+        # otherwise a rollback would be correct.
         Workload(
             "stock-out",
             (first(), Step(SETTLED, do="stock_out"), release(1.0, "2"), Step(120.0, do="stock_in")),

@@ -1,5 +1,4 @@
-"""What handlers get instead of the real thing: clocks, a store and a bus, each call through
-`Simulation.boundary`."""
+"""Clocks, a store and a bus for the handlers; every call passes `Simulation.boundary`."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ T = TypeVar("T")
 
 
 class Boundary(Protocol):
-    """The part of a simulation that the edges know."""
+    """The part of a simulation that the adapters use."""
 
     def __call__(
         self, name: str, target: str, is_write: bool, do: Callable[[Fault | None], T]
@@ -25,7 +24,7 @@ class Boundary(Protocol):
 
 
 class WorkerClock:
-    """The clock of whichever worker runs, with its skew."""
+    """The running worker's clock, with its skew."""
 
     def __init__(self, now: Callable[[], float], sleep: Callable[[float], None]) -> None:
         self._now, self._sleep = now, sleep
@@ -47,31 +46,33 @@ class ServerClock:
         return datetime.fromtimestamp(self._now(), UTC)
 
     def sleep(self, seconds: float) -> None:
-        raise AssertionError("nobody waits by this clock")
+        raise AssertionError("nothing sleeps on the server's clock")
 
 
 class SimStore:
-    """The store of all workers. `committed` hears of every commit that was made."""
+    """The store that all workers share. Calls each of `on_commit` after a commit."""
 
     def __init__(
         self,
         boundary: Boundary,
         store: MemoryStore | SqliteStore,
-        committed: list[Callable[[tuple[Write, ...]], None]],
+        on_commit: list[Callable[[tuple[Write, ...]], None]],
     ) -> None:
-        self._boundary, self._store, self._committed = boundary, store, committed
+        self._boundary, self._store, self._on_commit = boundary, store, on_commit
 
     def get(self, path: str) -> Document | None:
         return self._boundary("store.get", path, False, lambda _: self._store.get(path))
 
     def get_many(self, paths: Iterable[str]) -> dict[str, Document]:
-        wanted = tuple(paths)
+        requested = tuple(paths)
         return self._boundary(
-            "store.get_many", wanted[0], False, lambda _: self._store.get_many(wanted)
+            "store.get_many", requested[0], False, lambda _: self._store.get_many(requested)
         )
 
     def list_due(self, now: datetime, limit: int) -> tuple[str, ...]:
-        return self._boundary("store.list_due", "", False, lambda _: self._store.list_due(now, limit))
+        return self._boundary(
+            "store.list_due", "", False, lambda _: self._store.list_due(now, limit)
+        )
 
     def list(
         self, collection_path: str, limit: int, after: str | None = None
@@ -85,10 +86,10 @@ class SimStore:
 
     def commit(self, *writes: Write) -> dict[str, str]:
         def do(_: Fault | None) -> dict[str, str]:
-            done = self._store.commit(*writes)
-            for look in self._committed:
-                look(writes)
-            return done
+            versions = self._store.commit(*writes)
+            for notify in self._on_commit:
+                notify(writes)
+            return versions
 
         return self._boundary(
             "store.commit", ",".join(write.path for write in writes[:2]), True, do
@@ -96,7 +97,7 @@ class SimStore:
 
 
 class SimBus:
-    """The bus of all workers."""
+    """The bus that all workers share."""
 
     def __init__(
         self, boundary: Boundary, publish: Callable[[str, bytes, Mapping[str, str]], str]

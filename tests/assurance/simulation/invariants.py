@@ -1,0 +1,229 @@
+"""The invariants: checked after every external write and after every event.
+
+They read the emulator and the committed documents directly, never through the code under test. A
+violation ends the run (`Simulation.fail`).
+
+    I2  floor       healthy serving instances >= the lowest minimum of the live releases, except for
+                    losses that the run itself caused
+    I3  ceiling     instances <= the highest maximum of the live releases, with surge
+    I4  versions    at most two are live; one whose end is recorded has no instance, unless nothing
+                    served before it and a newer one replaces it at once
+        way back    the stable release's template exists while there is a candidate
+    I6  ours        only resources of the workload's models and of the gateway are written, foreign
+                    rules in the URL map stay, and no group's size is written
+    I8  monotonic   generation and revision never decrease (the store keeps a Replace from losing to
+                    an older one)
+    I10 wake-up     a model that is not settled has a `requeue_at`
+    I11 bounded     no delivery except a tick publishes more than one wake-up; none makes more than
+                    MAX_CALLS_PER_DELIVERY calls or is busy for longer than ACK_DEADLINE
+    I12 bad input   a refusal is recorded exactly once (`oracles.py`, in the final state)
+    I13 secrets     no message contains a value marked as secret
+
+`run.py` and `oracles.py` check I1 (the run converges, then writes nothing for 50 ticks, or for 6 in
+the tests of every commit), I5 (nothing is left over) and I7 (as many resources created and deleted
+as without faults). I9 is I7 with stalled workers; I15 is `test_determinism.py`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from compute_emulator.engine.attached_services import services_of
+from compute_emulator.engine.backends import service_check
+from compute_emulator.engine.groups import Group, group_at
+from compute_emulator.engine.instance import Instance
+from compute_emulator.keys import Key
+from compute_emulator.rules.health import Check
+from infra.store.port import Create, Put, Replace, Write
+from tests.assurance.simulation.engine import Simulation
+
+REGION = "regions/us-central1"
+FAILED_OUTCOMES = ("aborted", "rolled_back", "superseded")
+GATEWAY = re.compile(r"slipway-gateway(-\w+)?")
+
+
+class Invariants:
+    def __init__(self, simulation: Simulation, models: tuple[str, ...]) -> None:
+        self._simulation, self._cloud = simulation, simulation.cloud
+        self.models = models
+        self.documents: dict[str, Mapping[str, Any]] = {}
+        # By model: version to template of the releases that have ended.
+        self.ended_templates: dict[str, dict[str, str]] = {model: {} for model in models}
+        self.excused: set[str] = set()  # models that lost instances to the run's own faults
+        self.phases_entered: dict[str, list[str]] = {model: [] for model in models}
+        self.commits = 0
+        # Rules in the gateway's URL map that belong to another owner.
+        self.foreign_rules: list[dict[str, Any]] = []
+        names = "|".join(re.escape(model) for model in models)
+        self._ours = re.compile(rf"({names})-(blue|green|live|ready|[0-9a-f]{{10}})")
+        simulation.on_commit.append(self.record_commit)
+        simulation.after_write.append(self.check_write)
+
+    # ---- committed documents
+
+    def record_commit(self, writes: tuple[Write, ...]) -> None:
+        self.commits += 1
+        for write in writes:
+            if not isinstance(write, Create | Put | Replace):
+                continue
+            parts = write.path.split("/")
+            if parts[0] == "models" and len(parts) == 2:
+                self._record_model(parts[1], write.data)
+            elif parts[0] == "models" and parts[2] == "releases":
+                self._record_release(parts[1], write.data)
+            elif parts[0] == "models" and parts[2] == "log":
+                self.phases_entered[parts[1]].append(str(write.data["to"]))
+
+    def _record_model(self, model: str, new: Mapping[str, Any]) -> None:
+        old = self.documents.get(model)
+        if old and new["revision"] < old["revision"]:
+            self._fail(f"{model}: revision decreased from {old['revision']} to {new['revision']}")
+        if old and new["desired"]["generation"] < old["desired"]["generation"]:
+            self._fail(
+                f"{model}: generation decreased from {old['desired']['generation']} to"
+                f" {new['desired']['generation']}"
+            )
+        self.documents[model] = new
+        release, stable = new["desired"]["release"], new["stable"]
+        is_due = bool(new["desired"]["commands"]) or new["rollout"]["phase"]["name"] != "settled"
+        is_due = is_due or bool(release and (not stable or stable["version"] != release["version"]))
+        if is_due and new["requeue_at"] is None:
+            self._fail(f"{model}: in phase {new['rollout']['phase']['name']} without requeue_at")
+
+    def _record_release(self, model: str, record: Mapping[str, Any]) -> None:
+        version = str(record["version"])
+        document = self.documents.get(model)
+        if record.get("outcome") in FAILED_OUTCOMES and (
+            document is None or document["stable"] or record["outcome"] != "superseded"
+        ):
+            self.ended_templates[model][version] = str(record["template"])
+        else:
+            self.ended_templates[model].pop(version, None)
+
+    # ---- resources
+
+    def check_write(self, name: str, target: str) -> None:
+        if name.startswith("compute."):
+            if not (self._ours.fullmatch(target) or GATEWAY.fullmatch(target)):
+                self._fail(f"{name} writes {target}, which Slipway does not own")
+            if name.endswith(".resize"):
+                self._fail(f"{name} writes the size of {target}")
+            if name.startswith("compute.urlMaps."):
+                self._check_foreign_rules()
+        self.check()
+
+    def check(self) -> None:
+        for model in self.models:
+            document = self.documents.get(model)
+            group = group_at(self._cloud, Key(REGION, "instanceGroupManagers", f"{model}-blue"))
+            if document and group:
+                self._check_group(model, document, group)
+
+    def _check_group(self, model: str, document: Mapping[str, Any], group: Group) -> None:
+        stable, candidate, desired = (
+            document["stable"],
+            document["candidate"],
+            document["desired"]["release"],
+        )
+        live_releases = [
+            release for release in (stable, candidate, desired, document["previous"]) if release
+        ]
+        phase = document["rollout"]["phase"]["name"]
+        members = group.instances.values()
+        live = {
+            _last(machine.revision.template)
+            for machine in members
+            if machine.action not in ("DELETING", "ABANDONING")
+        }
+        if len(live) > 2:
+            self._fail(f"{model}: {len(live)} versions live: {', '.join(sorted(live))}")
+        if live_releases:
+            ceiling = max(
+                release["spec"]["scaling"]["max"] + max(3, release["spec"]["rollout"]["surge"] or 0)
+                for release in live_releases
+            )
+            # A group's size does not count an instance that is being deleted.
+            size = sum(machine.action != "DELETING" for machine in members)
+            if size > ceiling:
+                self._fail(f"{model}: {size} instances, ceiling {ceiling}")
+        used = {release["template"] for release in (stable, candidate, desired) if release}
+        for version, template in self.ended_templates[model].items():
+            if template in live and template not in used:
+                self._fail(f"{model}: release {version} has ended but still has instances")
+        if (
+            stable
+            and candidate
+            and phase != "retiring"
+            and self._cloud.find(Key("global", "instanceTemplates", stable["template"])) is None
+        ):
+            self._fail(
+                f"{model}: rollback impossible, template {stable['template']} of release"
+                f" {stable['version']} is gone"
+            )
+        if stable and phase != "retiring":
+            self._check_floor(model, live_releases, group)
+
+    def _check_floor(
+        self, model: str, live_releases: list[Mapping[str, Any]], group: Group
+    ) -> None:
+        floor = min(_floor_of(release["spec"]) for release in live_releases)
+        checks = [
+            check
+            for service in services_of(self._cloud, group.group_key)
+            if (check := service_check(self._cloud, service))
+        ]
+        serving = [
+            machine
+            for machine in group.instances.values()
+            if _is_serving(machine, checks, group.check())
+        ]
+        healthy, steady = len(serving), sum(machine.action == "NONE" for machine in serving)
+        if steady >= floor and self._simulation.is_healed:
+            self.excused.discard(model)
+        elif healthy < floor and model not in self.excused:
+            self._fail(f"{model}: {healthy} healthy instances, floor {floor}")
+
+    def _check_foreign_rules(self) -> None:
+        for table in self._cloud.tables.values():
+            for body in table.values():
+                for rule in self.foreign_rules:
+                    if (
+                        body.get("kind") == "compute#urlMap"
+                        and body["name"] == "slipway-gateway"
+                        and rule not in _rules(body)
+                    ):
+                        self._fail("a foreign rule in the URL map is gone")
+
+    def _fail(self, why: str) -> None:
+        self._simulation.fail(why)
+
+
+def _is_serving(machine: Instance, checks: list[Check], liveness: Check | None) -> bool:
+    """Healthy for a backend service; in a group without one, for the group's own health check."""
+    if not machine.is_running:
+        return False
+    if not checks:
+        return machine.alive(liveness)[0] == "HEALTHY"
+    is_staying = not machine.is_draining and machine.action != "DELETING"
+    return is_staying and any(machine.ready(check) == "HEALTHY" for check in checks)
+
+
+def _rules(url_map: Mapping[str, Any]) -> list[Any]:
+    return [
+        rule for matcher in url_map.get("pathMatchers", []) for rule in matcher.get("pathRules", [])
+    ]
+
+
+def _floor_of(spec: Mapping[str, Any]) -> int:
+    """The fewest instances that must serve: the minimum, less what the release allows to be
+    unavailable."""
+    unavailable = spec["rollout"]["unavailable"]
+    if unavailable:
+        unavailable = max(unavailable, 3) if not spec["rollout"]["surge"] or unavailable >= 3 else 0
+    floor: int = spec["scaling"]["min"] - unavailable
+    return floor
+
+
+def _last(url: str) -> str:
+    return url.rpartition("/")[2]
