@@ -1,24 +1,35 @@
-"""One call to Compute Engine: through the official client's own methods, with JSON bodies as they
-are, and every failure as one of ours.
+"""Makes one call to Compute Engine through the official client, with the request body and the answer
+as plain JSON.
 
-Used by `infra/compute/client.py` alone. All clients share one transport adapter and one set of
-credentials, so there is one pool of connections and one token. Two hooks of their sessions keep
-JSON whole: what goes out is our body and not the client's rendering of it (which can express
-neither `null` nor an empty list, the two ways to clear something by a patch), and what comes in is
-read from the answer itself (the client drops the fields that it is too old to know, and a foreign
-rule in a shared URL map must survive being written back)."""
+Used by `infra/compute/client.py` alone. The client's own code forms the request (path, query,
+headers), and its session sends it (credentials, connection pool). Between the two, each call has an
+`_Exchange` of its own:
+
+    fields ──> request message ──> the client's stub ──────┐ method, URL, query, headers, its body
+                                                           v
+    body as given ───────────────────────────────────> _Exchange ──> session ──> Compute Engine
+    status and content as they arrived <─────────────── _Exchange <── session <──
+                                                           │ an empty answer
+                                                           v
+                                   the stub parses nothing and returns
+
+The stub's own JSON would not do. It cannot express `null` or an empty list, the two ways in which a
+patch clears a field. And it drops the fields that the client is too old to know, but a foreign rule
+in a shared URL map must survive being written back. All clients share one transport adapter and
+one set of credentials, so there is one pool of connections and one token."""
 
 from __future__ import annotations
 
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Any, get_args, get_type_hints
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache, partialmethod
+from types import SimpleNamespace
+from typing import Any, get_type_hints
 
 import requests
-from google.api_core.exceptions import GoogleAPICallError
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.protobuf import json_format
@@ -45,126 +56,128 @@ from infra.fleet.model import Body
 from rollout.model import Problem
 
 HOST = "https://www.googleapis.com/compute/v1/"
-_PARTIAL = re.compile(r"(?:projects/[^/]+/)?(?:global/[a-zA-Z]+|regions/[^/]+|zones)/[^/]+")
+_PARTIAL_URL = re.compile(r"(?:projects/[^/]+/)?(?:global/[a-zA-Z]+|regions/[^/]+|zones)/[^/]+")
+_EMPTY_ANSWER = SimpleNamespace(status_code=200, content=b"{}", headers={})
 
-_services = Library(
-    row.service for row in (*ENDPOINTS.values(), GLOBAL_OPERATIONS, REGION_OPERATIONS)
+# The services of the inventory are a library of their own, imported by the function that lists it.
+_SERVICES = Library(
+    endpoint.service for endpoint in (*ENDPOINTS.values(), GLOBAL_OPERATIONS, REGION_OPERATIONS)
 )
-_survey = Library(row.service for row, _ in AGGREGATED.values())
-
-
-class _Exchange(threading.local):
-    """What a thread's call at hand sends, and what it got."""
-
-    body: Body | None = None
-    status: int = 0
-    content: bytes = b""
+_INVENTORY_SERVICES = Library(endpoint.service for endpoint, _ in AGGREGATED.values())
 
 
 class Calls:
-    """The clients of one project at one endpoint. Made without any import or connection; a client
-    is made when its first call is."""
+    """The clients of one project at one API endpoint. Creating it imports and connects to nothing;
+    a client is created at its first call."""
 
     def __init__(
         self,
         project: str,
         clock: Clock,
-        endpoint: str | None,
+        api_endpoint: str | None,
         credentials: Any,
         adapter: BaseAdapter | None,
     ) -> None:
-        self.project = project
+        self._project = project
         self._clock = clock
-        self._endpoint = endpoint
-        is_local = adapter is not None or (endpoint or "").startswith("http://")
+        self._api_endpoint = api_endpoint
+        is_local = adapter is not None or (api_endpoint or "").startswith("http://")
         self._credentials = credentials or (AnonymousCredentials() if is_local else None)
         self._adapter = adapter
         self._clients: dict[str, Any] = {}
-        self._exchange = _Exchange()
         self._lock = threading.Lock()
 
     def call(
         self,
-        row: Endpoint,
+        endpoint: Endpoint,
         method: str,
         fields: Mapping[str, Any],
         timeout_seconds: float,
         body_field: str = "",
     ) -> Body:
-        """Call a method of a row's client; `fields` are the request message's, by JSON name, and
-        `body_field` is the one to be sent as it is. Raises `compute_errors.Trouble`."""
-        bound = getattr(self._client(row), method)
-        exchange = self._exchange
-        exchange.body, exchange.status, exchange.content = fields.get(body_field), 0, b""
-        request = _request(bound, {"project": self.project, **fields})
+        """Call a method and return the answer. `fields` are those of the request message, by JSON
+        name; `body_field` names the one that is sent as the body. Raises a `ComputeError`."""
+        transport = self._client(endpoint).transport
+        stub = getattr(transport, method)
+        request = _request_message(type(stub), {"project": self._project, **fields})
+        exchange = _Exchange(transport._session, fields.get(body_field))
         try:
-            bound(request=request, retry=None, timeout=timeout_seconds)
-            return _object(exchange.content)
-        except GoogleAPICallError as error:
-            raise classify_error(
-                parse_response_error(exchange.status, _json(exchange.content)), self._clock.now()
-            ) from error
+            replace(stub, _session=exchange)(request, timeout=timeout_seconds)
+            if exchange.status < 400:
+                return _parse_object(exchange.content)
         except (requests.RequestException, GoogleAuthError) as error:
             raise Retry(
-                BACK_OFF_SECONDS, f"no answer to {method} on {row.service}: {error}"
+                BACK_OFF_SECONDS, f"no answer to {method} on {endpoint.service}: {error}"
             ) from error
-        except (json_format.ParseError, ValueError) as error:
+        except ValueError as error:
             raise Retry(
-                BACK_OFF_SECONDS, f"garbled answer to {method} on {row.service}: {error}"
+                BACK_OFF_SECONDS, f"garbled answer to {method} on {endpoint.service}: {error}"
             ) from error
+        answer = parse_response_error(exchange.status, _parse_or_none(exchange.content))
+        raise classify_error(answer, self._clock.now())
 
-    def in_full(self, body: Any, field: str = "") -> Any:
-        """A body with its references as full URLs, as some fields need them; everything else as it
-        is."""
-        if isinstance(body, dict):
-            return {name: self.in_full(value, name) for name, value in body.items()}
-        if isinstance(body, list):
-            return [self.in_full(value, field) for value in body]
-        if field in REFERENCES and isinstance(body, str) and _PARTIAL.match(body):
-            return HOST + (
-                body if body.startswith("projects/") else f"projects/{self.project}/{body}"
-            )
-        return body
-
-    def _client(self, row: Endpoint) -> Any:
+    def _client(self, endpoint: Endpoint) -> Any:
         with self._lock:
-            if row.service not in self._clients:
-                self._clients[row.service] = self._make(row)
-            return self._clients[row.service]
+            if endpoint.service not in self._clients:
+                self._clients[endpoint.service] = self._make_client(endpoint)
+            return self._clients[endpoint.service]
 
-    def _make(self, row: Endpoint) -> Any:
-        library = _services if row.service in _services else _survey
-        make = getattr(library.service(row.service), row.client)
-        client = make(
+    def _make_client(self, endpoint: Endpoint) -> Any:
+        library = _SERVICES if endpoint.service in _SERVICES else _INVENTORY_SERVICES
+        client = getattr(library.service(endpoint.service), endpoint.client)(
             credentials=self._credentials,
-            client_options={"api_endpoint": self._endpoint} if self._endpoint else None,
+            client_options={"api_endpoint": self._api_endpoint} if self._api_endpoint else None,
         )
         self._credentials = client.transport._credentials
         session: requests.Session = client.transport._session
-        _settle(session, self._endpoint or HOST)
-        session.auth = self._send_as_it_is
-        session.hooks["response"].append(self._keep)
-        self._adapter = self._adapter or session.get_adapter(self._endpoint or HOST)
+        url = self._api_endpoint or HOST
+        _apply_environment(session, url)
+        self._adapter = self._adapter or session.get_adapter(url)
         session.mount("https://", self._adapter)
         session.mount("http://", self._adapter)
         return client
 
-    def _send_as_it_is(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._exchange.body is not None:
-            request.body = json.dumps(self._exchange.body)
-        return request
 
-    def _keep(self, response: requests.Response, *_: Any, **__: Any) -> None:
-        self._exchange.status, self._exchange.content = response.status_code, response.content
-        if response.ok:
-            response._content = (  # the client would render all of it, at twenty times the cost of reading it, for nobody
-                b"{}"
-            )
+class _Exchange:
+    """One HTTP exchange. Takes the place of the session in the client's stub for one call: sends
+    `body` instead of the stub's, and keeps the answer."""
+
+    def __init__(self, session: requests.Session, body: Body | None) -> None:
+        self._session = session
+        self._body = body
+        self.status = 0
+        self.content = b""
+
+    def _send(self, method: str, url: str, **options: Any) -> SimpleNamespace:
+        if self._body is not None:
+            options["data"] = json.dumps(self._body)
+        response = self._session.request(method, url, **options)
+        self.status, self.content = response.status_code, response.content
+        # Parsing the answer into messages that nobody reads takes 20 times as long as reading it.
+        return _EMPTY_ANSWER
+
+    get = partialmethod(_send, "GET")
+    post = partialmethod(_send, "POST")
+    put = partialmethod(_send, "PUT")
+    patch = partialmethod(_send, "PATCH")
+    delete = partialmethod(_send, "DELETE")
 
 
-def _settle(session: requests.Session, url: str) -> None:
-    """Take proxies and certificates from the environment now, rather than search all of it again in
-    every call. A plain `http://` endpoint is on this machine, where no proxy leads."""
+def expand_references(body: Any, project: str, field: str = "") -> Any:
+    """A body with partial URLs of other resources expanded to full ones, in the fields listed in
+    `REFERENCES`. Everything else stays unchanged."""
+    if isinstance(body, dict):
+        return {name: expand_references(value, project, name) for name, value in body.items()}
+    if isinstance(body, list):
+        return [expand_references(value, project, field) for value in body]
+    if field in REFERENCES and isinstance(body, str) and _PARTIAL_URL.match(body):
+        return HOST + (body if body.startswith("projects/") else f"projects/{project}/{body}")
+    return body
+
+
+def _apply_environment(session: requests.Session, url: str) -> None:
+    """Read proxies and certificates from the environment once, rather than at every call. A plain
+    `http://` endpoint is on this machine and needs no proxy."""
     if not url.startswith("http://"):
         found = session.merge_environment_settings(url, {}, None, None, None)
         session.proxies, session.verify, session.cert = (
@@ -175,10 +188,10 @@ def _settle(session: requests.Session, url: str) -> None:
     session.trust_env = False
 
 
-def _request(bound: Callable[..., Any], fields: Mapping[str, Any]) -> Any:
-    """The request message. Fields that the client does not know pass: the API judges them, and it
-    may be the newer one."""
-    message = _message(bound.__func__)  # type: ignore[attr-defined]
+def _request_message(stub: type, fields: Mapping[str, Any]) -> Any:
+    """The stub's request message. Fields that the client does not know are accepted: the API
+    decides about them, and it may be newer than the client."""
+    message = _message_class(stub)
     try:
         return message.wrap(
             json_format.ParseDict(fields, message.pb()(), ignore_unknown_fields=True)
@@ -188,20 +201,18 @@ def _request(bound: Callable[..., Any], fields: Mapping[str, Any]) -> Any:
 
 
 @cache
-def _message(method: Callable[..., Any]) -> Any:
-    """The request message's class, out of the method's annotation: `Optional[Union[Message,
-    dict]]`."""
-    return next(each for each in get_args(get_type_hints(method)["request"]) if hasattr(each, "pb"))
+def _message_class(stub: Any) -> Any:
+    return get_type_hints(stub.__call__)["request"]
 
 
-def _object(content: bytes) -> Body:
+def _parse_object(content: bytes) -> Body:
     found = json.loads(content)
     if not isinstance(found, dict):
-        raise ValueError(f"{content[:40]!r} is no JSON object")
+        raise ValueError(f"{content[:40]!r} is not a JSON object")
     return found
 
 
-def _json(content: bytes) -> Any:
+def _parse_or_none(content: bytes) -> Any:
     try:
         return json.loads(content)
     except ValueError:

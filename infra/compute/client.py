@@ -1,10 +1,9 @@
-"""Compute Engine's verbs, the same few for every collection: read, observe, list, send, wait. The
-project's hands there.
+"""Compute Engine, with the same few methods for every collection: get, observe, list, send, wait.
 
-Called by `handlers/reconcile/loop.py` (observe) and `infra/compute/apply.py` (send, wait); with
-`compute_calls`, `compute_loader` and `compute_table` behind it, it is the only user of the Compute
-client. Nothing is retried in here and nothing sleeps but by the clock; every failure is one of
-`infra/compute/errors.py`. With `workers=1` everything happens in order in the calling thread."""
+Called by `handlers/reconcile/observe.py` (observe), `infra/compute/inventory.py` (list) and
+`infra/compute/apply.py` (send, wait). `infra/compute/calls.py` makes the single calls; only it uses
+the official client. This module does not retry, and it sleeps only through the clock. Every failure
+is a `ComputeError`. With `workers=1` everything happens in order in the calling thread."""
 
 from __future__ import annotations
 
@@ -18,27 +17,28 @@ from uuid import UUID
 from requests.adapters import BaseAdapter
 
 from infra.clock import Clock
-from infra.compute.calls import Calls
+from infra.compute.calls import Calls, expand_references
 from infra.compute.endpoints import (
     AGGREGATED,
     ENDPOINTS,
     GLOBAL_OPERATIONS,
-    METHODS,
     REGION_OPERATIONS,
+    RPCS,
+    Endpoint,
 )
 from infra.compute.errors import BACK_OFF_SECONDS, NotFound, Refused, Retry
 from infra.fleet import naming
 from infra.fleet.model import Action, Body, Collection, Key, ReadSet, Snapshot
 
 EVERYWHERE = "aggregated"
-"""The scope that means all regions, for `Compute.list` of a regional collection."""
+"""The scope that means all regions, for `Compute.list` on a regional collection."""
 READ_SECONDS = 20.0
 SEND_SECONDS = 30.0
 WAIT_SECONDS = 120.0
-"""How long an operation's `wait` may block on the server's side (Compute API reference,
+"""How long an operation's `wait` may block on the server (Compute API reference,
 globalOperations.wait)."""
-PAGE = 500
-POLLS_SECONDS = (0.25, 0.5, 1.0, 2.0)
+PAGE_SIZE = 500
+POLL_SECONDS = (0.25, 0.5, 1.0, 2.0)
 
 T = TypeVar("T")
 Jobs = list[Callable[[], T]]
@@ -46,9 +46,10 @@ Bodies = tuple[Body, ...]
 
 
 class Compute:
-    """One project's Compute Engine. `endpoint`: another host than Google's, such as a stand-in's;
-    `adapter`: mounted under the session of all clients, so that a stand-in can answer in process.
-    Without `credentials` they are looked up as usual, except for those two."""
+    """One project's Compute Engine. `endpoint` replaces Google's API endpoint, for an emulator.
+    `adapter` is the transport adapter of all clients, for an emulator in the same process.
+    Application default credentials are used if no `credentials` are given, except with an `adapter`
+    or a plain `http://` endpoint."""
 
     def __init__(
         self,
@@ -68,40 +69,42 @@ class Compute:
     # ---- Reading
 
     def get(self, key: Key) -> Body | None:
-        """The resource; None when it is not there."""
-        row = ENDPOINTS[key.collection]
+        """The resource, or None if it does not exist."""
+        endpoint = ENDPOINTS[key.collection]
         try:
             return self._calls.call(
-                row, "get", _place(key.scope) | {row.name: key.name}, READ_SECONDS
+                endpoint, "get", _place(key.scope) | {endpoint.name: key.name}, READ_SECONDS
             )
         except NotFound:
             return None
 
-    def observe(self, look: ReadSet, known: Snapshot | None = None) -> Snapshot:
-        """Everything that a look asks for, read side by side. Only the health of backends is asked
-        for afterwards, since a backend service says which groups it has; one that is not looked at
-        is taken as it is `known`."""
-        keys = tuple(dict.fromkeys(look.keys))
+    def observe(self, reads: ReadSet, previous: Snapshot | None = None) -> Snapshot:
+        """Everything in the read set, read concurrently. The health of backends is read last,
+        because a backend service says which groups it has. A backend service that is not in `keys`
+        is taken from the `previous` snapshot."""
+        keys = tuple(dict.fromkeys(reads.keys))
         templates = (
             [
                 partial(
-                    self.list, "instanceTemplates", filter=naming.template_filter(look.templates_of)
+                    self.list,
+                    "instanceTemplates",
+                    filter=naming.template_filter(reads.templates_of),
                 )
             ]
-            if look.templates_of
+            if reads.templates_of
             else []
         )
         first: Jobs[Any] = [
             *(partial(self.get, key) for key in keys),
             *(
                 partial(self._of_group, key, "list_managed_instances", "managedInstances")
-                for key in look.groups
+                for key in reads.groups
             ),
             *templates,
         ]
         answers = iter(self._all(first))
         bodies: dict[Key, Body | None] = {key: next(answers) for key in keys}
-        instances = {key: next(answers) for key in look.groups}
+        instances = {key: next(answers) for key in reads.groups}
         listed = next(answers, ())
         bodies = {
             Key("instanceTemplates", naming.GLOBAL, body["name"]): body for body in listed
@@ -109,11 +112,11 @@ class Compute:
         return Snapshot(
             bodies,
             instances,
-            self._healths(look.healths, {**(known.bodies if known else {}), **bodies}),
+            self._healths(reads.healths, {**(previous.bodies if previous else {}), **bodies}),
         )
 
     def list(self, collection: Collection, scope: str = naming.GLOBAL, filter: str = "") -> Bodies:
-        """A whole collection in `global`, in a region, or `EVERYWHERE`, by pages of 500."""
+        """A whole collection in `global`, in a region, or `EVERYWHERE`."""
         options = {"filter": filter} if filter else {}
         if scope == EVERYWHERE:
             return self._aggregated(collection, options)
@@ -121,9 +124,9 @@ class Compute:
         return tuple(body for page in pages for body in page.get("items", ()))
 
     def _aggregated(self, collection: Collection, options: Mapping[str, Any]) -> Bodies:
-        row, member = AGGREGATED[collection]
+        endpoint, member = AGGREGATED[collection]
         found: list[Body] = []
-        for page in self._pages(row, "aggregated_list", options):
+        for page in self._pages(endpoint, "aggregated_list", options):
             for scope, part in page.get("items", {}).items():
                 if (
                     part.get("warning", {}).get("code", "NO_RESULTS_ON_PAGE")
@@ -138,21 +141,21 @@ class Compute:
         return tuple(found)
 
     def _of_group(self, group: Key, method: str, member: str) -> Bodies:
-        """What the group answers, page by page; nothing when there is no such group."""
-        row = ENDPOINTS[group.collection]
+        """All pages of a method of the group; empty if there is no such group."""
+        endpoint = ENDPOINTS[group.collection]
         try:
-            pages = self._pages(row, method, _place(group.scope) | {row.name: group.name})
+            pages = self._pages(endpoint, method, _place(group.scope) | {endpoint.name: group.name})
             return tuple(body for page in pages for body in page.get(member, ()))
         except NotFound:
             return ()
 
-    def _pages(self, row: Any, method: str, fields: Mapping[str, Any]) -> Iterable[Body]:
+    def _pages(self, endpoint: Endpoint, method: str, fields: Mapping[str, Any]) -> Iterable[Body]:
         token = ""
         while True:
             page = self._calls.call(
-                row,
+                endpoint,
                 method,
-                {**fields, "maxResults": PAGE, **({"pageToken": token} if token else {})},
+                {**fields, "maxResults": PAGE_SIZE, **({"pageToken": token} if token else {})},
                 READ_SECONDS,
             )
             yield page
@@ -163,27 +166,27 @@ class Compute:
     def _healths(
         self, services: Iterable[Key], bodies: Mapping[Key, Body | None]
     ) -> dict[Key, Bodies]:
-        asked = [
+        pairs = [
             (service, backend["group"])
             for service in services
             for backend in (bodies.get(service) or {}).get("backends", ())
             if "group" in backend
         ]
-        answers = self._all([partial(self._health, service, group) for service, group in asked])
+        answers = self._all([partial(self._health, service, group) for service, group in pairs])
         found: dict[Key, Bodies] = {service: () for service in services if bodies.get(service)}
-        for (service, _), answer in zip(asked, answers, strict=True):
+        for (service, _), answer in zip(pairs, answers, strict=True):
             found[service] += answer
         return found
 
     def _health(self, service: Key, group: str) -> Bodies:
-        """No answer at all where the group is, by now, none of the service's: no data is not a
-        verdict."""
-        row = ENDPOINTS[service.collection]
-        fields = {row.name: service.name, "resourceGroupReferenceResource": {"group": group}}
+        """The group's health answer. Empty if the group no longer belongs to the service: then there
+        is no health data, which is not a verdict."""
+        endpoint = ENDPOINTS[service.collection]
+        fields = {endpoint.name: service.name, "resourceGroupReferenceResource": {"group": group}}
         try:
             return (
                 self._calls.call(
-                    row, "get_health", fields, READ_SECONDS, "resourceGroupReferenceResource"
+                    endpoint, "get_health", fields, READ_SECONDS, "resourceGroupReferenceResource"
                 ),
             )
         except NotFound:
@@ -196,52 +199,55 @@ class Compute:
     # ---- Changing
 
     def send(self, action: Action, request_id: UUID, until: datetime | None = None) -> Body:
-        """Ask for one change; answers its operation, which has most likely only begun. The same
-        `request_id` is the same change."""
-        row, key = ENDPOINTS[action.key.collection], action.key
-        if action.verb not in row.verbs:
-            raise ValueError(f"{key.collection} has no {action.verb}")
+        """Request one change and return its operation, which is usually still running. A repeat
+        with the same `request_id` is the same change."""
+        endpoint, key = ENDPOINTS[action.key.collection], action.key
+        if action.verb not in endpoint.verbs:
+            raise ValueError(f"{key.collection} does not support {action.verb}")
         fields: dict[str, Any] = _place(key.scope) | {"requestId": str(request_id)}
-        body_field = "" if action.verb == "delete" else row.bodies.get(action.verb, row.body)
+        body_field = (
+            "" if action.verb == "delete" else endpoint.bodies.get(action.verb, endpoint.body)
+        )
         if body_field:
-            fields[body_field] = self._calls.in_full(action.body)
+            fields[body_field] = expand_references(action.body, self.project)
         if action.verb != "insert":
-            fields[row.name] = key.name
+            fields[endpoint.name] = key.name
         timeout = SEND_SECONDS if until is None else max(1.0, min(SEND_SECONDS, self._left(until)))
-        operation = self._calls.call(row, METHODS[action.verb], fields, timeout, body_field)
+        operation = self._calls.call(endpoint, RPCS[action.verb], fields, timeout, body_field)
         if not isinstance(operation.get("name"), str):
             raise Retry(
                 BACK_OFF_SECONDS,
-                f"the answer to {action.verb} {key.collection}/{key.name} is no operation",
+                f"the answer to {action.verb} {key.collection}/{key.name} is not an operation",
             )
         return operation
 
     def wait(self, operation: Body, until: datetime) -> Body | None:
-        """The operation when it is over, well or not; None when it still runs at `until`. Raises
-        `Retry` when it is not to be found: an operation is forgotten some time after its end."""
+        """The operation once it has finished, successfully or not; None if it is still running at
+        `until`. Raises `Retry` if the operation is not found: Compute Engine keeps a finished
+        operation for a limited time only."""
         region = naming.last(operation.get("region"))
-        row = REGION_OPERATIONS if region else GLOBAL_OPERATIONS
+        endpoint = REGION_OPERATIONS if region else GLOBAL_OPERATIONS
         fields = {"operation": operation["name"], **({"region": region} if region else {})}
-        polls = iter(POLLS_SECONDS)
+        polls = iter(POLL_SECONDS)
         while operation.get("status") != "DONE":
-            asked_at = self._clock.now()
+            called_at = self._clock.now()
             if self._left(until) <= 0:
                 return None
             try:
                 operation = self._calls.call(
-                    row, "wait", fields, max(1.0, min(WAIT_SECONDS + 5, self._left(until)))
+                    endpoint, "wait", fields, max(1.0, min(WAIT_SECONDS + 5, self._left(until)))
                 )
-                pause = next(polls, POLLS_SECONDS[-1])
-            except Retry as trouble:
-                pause = trouble.after_seconds
-            except NotFound as gone:
+                pause = next(polls, POLL_SECONDS[-1])
+            except Retry as error:
+                pause = error.after_seconds
+            except NotFound as error:
                 raise Retry(
                     BACK_OFF_SECONDS,
-                    f"operation {operation['name']} is no longer known: {gone.why}",
-                ) from gone
+                    f"operation {operation['name']} no longer exists: {error.why}",
+                ) from error
             if (
                 operation.get("status") != "DONE"
-                and (self._clock.now() - asked_at).total_seconds() < pause
+                and (self._clock.now() - called_at).total_seconds() < pause
             ):
                 self._clock.sleep(max(0.0, min(pause, self._left(until))))
         return operation
@@ -249,10 +255,10 @@ class Compute:
     def _left(self, until: datetime) -> float:
         return (until - self._clock.now()).total_seconds()
 
-    # ---- Side by side
+    # ---- Concurrency
 
     def _all(self, jobs: Jobs[T]) -> Sequence[T]:
-        """Every job's answer in order. All are over when this returns or raises."""
+        """The results of all jobs, in order. All jobs have finished when this returns or raises."""
         if self.workers == 1 or len(jobs) < 2:
             return [job() for job in jobs]
         if self._pool is None:

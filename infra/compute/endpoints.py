@@ -1,9 +1,9 @@
-"""Which service of the Compute client stands behind each collection, and how its methods want to be
-called. A table, no behaviour.
+"""A table of the Compute client's service for each collection, and of the request fields that its
+methods take. No behaviour.
 
-The client's methods are regular: the resource's own name goes by `name`, its body by `body` (in the
-request message's JSON names), a region by `region`. What is irregular stands here by name.
-`infra/compute/calls.py` reads the table; a collection is added with one row. Source: request
+The methods are regular: a request takes the resource's name in the field `name`, its body in the
+field `body` (both by JSON name), and a region in `region`. Exceptions are listed. To add a
+collection, add one entry. Used by `infra/compute/client.py` and `calls.py`. Source: request
 messages of google-cloud-compute 1.57."""
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from infra.fleet.model import Collection, Verb
 
 @dataclass(frozen=True)
 class Endpoint:
-    """`body` is where inserts, updates and patches take the resource; `bodies` are the verbs that
-    take something else instead."""
+    """`body` is the field in which insert, update and patch take the resource; `bodies` lists the
+    verbs that take another field instead."""
 
     service: str
     client: str
@@ -61,7 +61,7 @@ ENDPOINTS: Mapping[Collection, Endpoint] = {
     "regionAutoscalers": Endpoint(
         service="region_autoscalers",
         client="RegionAutoscalersClient",
-        name="autoscaler",  # of updates and patches in the query, not in the path: the request message sees to it
+        name="autoscaler",  # update and patch send it in the query, not in the path
         body="autoscalerResource",
         verbs=("insert", "update", "patch", "delete"),
         is_regional=True,
@@ -128,20 +128,20 @@ AGGREGATED: Mapping[Collection, tuple[Endpoint, str]] = {
         "autoscalers",
     ),
 }
-"""Where a regional collection is listed for all regions at once, and what each scope of the answer
-calls it. The zonal collection's service has that method; the answer has zones and regions."""
+"""The service that lists a regional collection for all regions at once, and the field that holds
+the resources in each scope of the answer. It is the zonal collection's service; the answer covers
+zones and regions."""
 
-METHODS: Mapping[str, str] = {
-    "insert": "insert_unary",
-    "update": "update_unary",
-    "patch": "patch_unary",
-    "delete": "delete_unary",
-    "setNamedPorts": "set_named_ports_unary",
-    "setSslCertificates": "set_ssl_certificates_unary",
-    "setTarget": "set_target_unary",
+RPCS: Mapping[str, str] = {
+    "insert": "insert",
+    "update": "update",
+    "patch": "patch",
+    "delete": "delete",
+    "setNamedPorts": "set_named_ports",
+    "setSslCertificates": "set_ssl_certificates",
+    "setTarget": "set_target",
 }
-"""The client's methods by our verbs. Only `_unary` ones: the others poll their operation at the
-public endpoint, whatever endpoint is set."""
+"""The client's RPC for each verb."""
 
 REFERENCES = frozenset(
     (
@@ -158,5 +158,5 @@ REFERENCES = frozenset(
         *("service", "sourceImage", "sslCertificates", "subnetwork", "target", "urlMap", "zone"),
     )
 )
-"""Fields that name other resources. The API takes partial URLs in most of them, and not in a
-backend's `group`: so they are all sent in full."""
+"""Fields that refer to other resources. The API accepts partial URLs in most of them, but not in a
+backend's `group`, so all of them are sent as full URLs."""

@@ -324,7 +324,7 @@ def test_a_route_into_a_url_map_of_the_same_plan_is_completed_with_what_the_map_
 
 def test_a_mistake_of_our_own_is_raised() -> None:
     for workers in (1, 4):
-        with pytest.raises(ValueError, match="has no update"):
+        with pytest.raises(ValueError, match="does not support update"):
             carry_out(
                 given.world(workers=workers), Plan((insert(CHECK), Action(GROUP, "update", {}, "")))
             )

@@ -338,7 +338,7 @@ def test_a_body_that_cannot_be_is_refused_by_the_fields_name(world: World, wrong
 
 
 def test_a_verb_that_a_collection_does_not_have_is_a_mistake(world: World) -> None:
-    with pytest.raises(ValueError, match="regionInstanceGroupManagers has no update"):
+    with pytest.raises(ValueError, match="regionInstanceGroupManagers does not support update"):
         world.compute.send(change(GROUP, "update", {}), request_id(insert(GROUP)))
 
 
@@ -421,7 +421,7 @@ def test_waiting_survives_a_lost_answer() -> None:
 
 
 def test_an_operation_that_nobody_knows_any_more_says_nothing(world: World) -> None:
-    with pytest.raises(Retry, match="no longer known"):
+    with pytest.raises(Retry, match="no longer exists"):
         world.compute.wait({"name": "operation-gone", "status": "RUNNING"}, world.soon())
 
 

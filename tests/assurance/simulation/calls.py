@@ -87,7 +87,6 @@ class FastCalls:
     def __init__(self, project: str, clock: Clock, transport: Transport) -> None:
         self.project = project
         self._clock, self._transport = clock, transport
-        self.in_full = Calls(project, clock, ENDPOINT, None, _RECORDER).in_full
 
     def call(
         self,
