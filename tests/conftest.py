@@ -1,9 +1,10 @@
-"""Google's emulators for the tests that need them: started when first asked for, once for all
-workers, stopped when the run ends.
+"""Google's emulators, the order of tests, and what the end of a run reports.
 
-Where an emulator is not installed its tests are skipped and the end of the run says so; with
-CI=true they fail instead, so that nothing goes untested where it counts. Each test takes a project
-of its own (`project`): emulators keep projects apart."""
+An emulator starts when the first test needs it, is shared by all workers, and stops with the run.
+Where it is not installed, its tests are skipped and the end of the run says so; with CI=true they
+fail. Each test uses its own project (`project`), because emulators keep projects apart.
+
+Tests run in random order (pytest-randomly). `-p no:randomly` turns that off."""
 
 from __future__ import annotations
 
@@ -20,12 +21,13 @@ import pytest
 
 from local.emulators import Emulator, EmulatorError, Kind, missing, start, stop
 from tests.pages import use_large_pages
+from tests.tools import NOT_RUN, leave_out
 
-RUN_FOLDER = "SLIPWAY_TEST_RUN"  # shared by the workers of one run; they inherit the variable
-NOT_RUN = "NOT RUN, no emulator: "
-SIMULATED = (  # a test's property: how many schedules it ran, with how many rollouts, in how many seconds of a processor
-    "simulated"
-)
+RUN_FOLDER = "SLIPWAY_TEST_RUN"  # shared by the workers of one run, which inherit the variable
+# A property of a test: how many schedules it simulated, with how many rollouts, in how many seconds
+# of CPU time.
+SIMULATED = "simulated"
+LONG = ("tests/emulators/", "tests/assurance/simulation/", "tests/local/test_demo.py")
 _started: list[Emulator] = []
 
 
@@ -51,6 +53,13 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[RUN_FOLDER] = mkdtemp(prefix="slipway-tests-")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Starts long tests first, so that no worker has to finish one alone. Keeps their random
+    order."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
 def pytest_collection_finish() -> None:
     use_large_pages()
 
@@ -59,61 +68,63 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if _is_worker(config):
         return
     folder = Path(os.environ.pop(RUN_FOLDER))
-    for record in folder.glob("*.json"):
-        told = json.loads(record.read_text())
-        if "address" in told:
-            stop(next((one for one in _started if one.group == told["group"]), Emulator(**told)))
+    for path in folder.glob("*.json"):
+        record = json.loads(path.read_text())
+        if "address" in record:
+            ours = (each for each in _started if each.group == record["group"])
+            stop(next(ours, None) or Emulator(**record))
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
     counts = Counter(
         reason.partition(NOT_RUN)[2].rstrip("')") for reason in reasons if NOT_RUN in reason
     )
     if counts:
-        terminalreporter.section("TESTS THAT WERE NOT RUN", sep="!", red=True, bold=True)
+        terminalreporter.section("TESTS THAT DID NOT RUN", sep="!", red=True, bold=True)
         for reason, count in counts.items():
             terminalreporter.line(f"{count} tests: {reason}", red=True)
-    _tell_speed(terminalreporter)
+    _report_simulation(terminalreporter)
+    if config.pluginmanager.has_plugin("randomly"):
+        seed = config.getoption("randomly_seed")
+        terminalreporter.line(f"random order: repeat it with -p randomly --randomly-seed={seed}")
 
 
-def _tell_speed(terminalreporter: pytest.TerminalReporter) -> None:
+def _report_simulation(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [
         report
         for outcome in ("passed", "failed")
         for report in terminalreporter.stats.get(outcome, [])
     ]
-    told = [
+    simulated = [
         value for report in reports for name, value in report.user_properties if name == SIMULATED
     ]
-    if told:
-        ran, rollouts, seconds = (sum(column) for column in zip(*told, strict=True))
-        speed = f"{ran / seconds:.1f} schedules, {rollouts / seconds:.1f} rollouts a second"
+    if simulated:
+        schedules, rollouts, seconds = (sum(column) for column in zip(*simulated, strict=True))
+        speed = f"{schedules / seconds:.1f} schedules and {rollouts / seconds:.1f} rollouts"
         terminalreporter.line(
-            f"simulation: {ran:,} schedules in {seconds:,.0f} s of a processor's time, {speed}"
+            f"simulation: {schedules:,} schedules in {seconds:,.0f} s of CPU time, {speed} a second"
         )
 
 
 def _shared(kind: Kind) -> str:
-    """The address of this run's emulator. The first worker that asks starts it, under a lock, and
-    leaves a note for others."""
+    """The address of this run's emulator. The first worker that needs it starts it, under a lock,
+    and records its address for the others."""
     if why := missing(kind):
-        (
-            pytest.fail(f"with CI=true every emulator must be there: {why}")
-            if _in_ci()
-            else pytest.skip(NOT_RUN + why)
-        )
+        leave_out(why)
     folder = Path(os.environ[RUN_FOLDER])
-    note = folder / f"{kind}.json"
+    path = folder / f"{kind}.json"
     with (folder / f"{kind}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not note.exists():
-            note.write_text(json.dumps(_start(kind, folder / kind)))
-    told = json.loads(note.read_text())
-    if "error" in told:
-        pytest.fail(told["error"])
-    return str(told["address"])
+        if not path.exists():
+            path.write_text(json.dumps(_start(kind, folder / kind)))
+    record = json.loads(path.read_text())
+    if "error" in record:
+        pytest.fail(record["error"])
+    return str(record["address"])
 
 
 def _start(kind: Kind, folder: Path) -> dict[str, object]:
@@ -127,7 +138,3 @@ def _start(kind: Kind, folder: Path) -> dict[str, object]:
 
 def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
-
-
-def _in_ci() -> bool:
-    return os.environ.get("CI", "").lower() in ("true", "1")

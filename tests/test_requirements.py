@@ -1,5 +1,4 @@
-"""The pinned packages: what the functions carry, and that the pins are those of the lists they were
-made from."""
+"""The pinned packages match the lists they are made from, and the functions' imports."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ PIN = re.compile(
 )
 LOCKS = pytest.mark.parametrize("lock", ["requirements", "requirements-dev"])
 
-# Import names whose distribution is called otherwise.
+# Modules whose distribution has another name.
 DISTRIBUTIONS = {
     "google.api_core": "google-api-core",
     "google.auth": "google-auth",
@@ -36,14 +35,14 @@ DISTRIBUTIONS = {
 PACKAGES = ("handlers", "infra", "rollout")
 
 
-def asked_for(name: str) -> dict[str, Requirement]:
+def listed(name: str) -> dict[str, Requirement]:
     lines = (ROOT / name).read_text().splitlines()
     wanted = [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
     return {canonicalize_name(requirement.name): requirement for requirement in wanted}
 
 
 def blocks(lock: str) -> dict[str, str]:
-    """Each pinned package with its whole entry: version, hashes, and who asked for it."""
+    """Each pinned package with its whole entry: version, hashes, and what requires it."""
     text = (ROOT / f"{lock}.txt").read_text()
     starts = [*PIN.finditer(text)]
     ends = [match.start() for match in starts[1:]] + [len(text)]
@@ -59,8 +58,8 @@ def pins(lock: str) -> dict[str, str]:
 
 
 @LOCKS
-def test_the_pins_are_those_of_the_list_they_were_made_from(lock: str) -> None:
-    asked = asked_for(f"{lock}.in")
+def test_the_pins_match_the_list_they_are_made_from(lock: str) -> None:
+    asked = listed(f"{lock}.in")
     direct = {name for name, block in blocks(lock).items() if re.search(rf"-r {lock}\.in\b", block)}
     assert direct == set(asked), f"{lock}.in and {lock}.txt disagree: run `make lock`"
     assert all(
@@ -93,8 +92,8 @@ def test_the_environment_of_this_test_run_has_the_pinned_versions() -> None:
     assert different == {}, "installed and pinned versions differ: run `make setup`"
 
 
-def test_what_deployed_code_imports_is_asked_for_by_name() -> None:
-    asked = set(asked_for("requirements.in"))
+def test_each_package_that_deployed_code_imports_is_listed() -> None:
+    asked = set(listed("requirements.in"))
     missing = {
         f"{path.relative_to(ROOT)}: {name}"
         for path, name in third_party_imports()

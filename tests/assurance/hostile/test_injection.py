@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +26,7 @@ from tests.assurance.hostile.intake import NOON, Intake, scaled
 from tests.assurance.hostile.shapes import Path_, fields, texts, with_key, with_value
 from tests.infra.build import World
 from tests.infra.resources.test_startup import Machine
+from tests.tools import require_program
 
 STARTUP = Path(instance_template.__file__).parent / "startup"
 MARK = "zq7"
@@ -92,16 +91,12 @@ def test_the_bytes_that_a_machine_runs_are_those_of_the_files_and_nothing_else()
 
 def test_shellcheck_has_nothing_to_say_about_what_a_machine_runs() -> None:
     """Also of what is asked of it by hand: quoting, unset variables, values that are run."""
-    command = shutil.which("shellcheck")
-    if command is None:
-        assert not os.environ.get("CI"), "shellcheck is not installed"
-        pytest.skip("shellcheck is not installed")
     optional = (
         "quote-safe-variables,check-unassigned-uppercase,deprecate-which,avoid-nullary-conditions"
     )
     found = subprocess.run(
         [
-            command,
+            require_program("shellcheck"),
             "--shell=bash",
             f"--enable={optional}",
             "--severity=style",

@@ -122,6 +122,8 @@ def pytest(tree: Path, tests: tuple[str, ...], seconds: int) -> Verdict:
         "-p",
         "no:cacheprovider",
         "-p",
+        "no:randomly",
+        "-p",
         "no:hypothesispytest",
     ]
     command += [f"--junitxml={report}", *tests]

@@ -39,6 +39,8 @@ ARGUMENTS = (
     "no:xdist",
     "-p",
     "no:cacheprovider",
+    "-p",
+    "no:randomly",
     "--hypothesis-profile=ci",
     "tests/rollout",
 )

@@ -43,6 +43,8 @@ ARGUMENTS = (
     "no:xdist",
     "-p",
     "no:cacheprovider",
+    "-p",
+    "no:randomly",
     "--hypothesis-profile=ci",
 )
 # Those that look at many things for little time come first; the slow ones, which try many values,
