@@ -1,5 +1,5 @@
 """`python -m bench`: measures everything in about seven minutes, shows a table, writes
-`bench/results.json` and README's table.
+`bench/results.json` and the table in `docs/bench.md`.
 
 With `--only` some parts are measured and shown, and nothing is written; with `--write` too, their
 rows take the place of the old ones and the others stay. The exit status is 1 when a target was
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-from bench import by_gcloud, cold_start, facts, memory, provision, readme, results, standin, virtual
+from bench import by_gcloud, cold_start, facts, memory, page, provision, results, standin, virtual
 from bench.results import Row
 from bench.setting import Setting, setting
 
@@ -56,8 +56,8 @@ def main() -> int:
         kept = json.loads(results.FILE.read_text("utf-8")) if options.only else {}
         text = results.merged(kept, rows, known) if options.only else results.written(rows, known)
         results.FILE.write_text(text, "utf-8")
-        readme.main([])
-        print(f"written to {results.FILE}, and from there into README.md")
+        page.main([])
+        print(f"written to {results.FILE}, and from there to docs/bench.md")
     return int(any(row.met is False for row in rows))
 
 

@@ -1,8 +1,8 @@
-"""Writes what is published about messages: `schemas/model-release.v1.json`, `docs/spec.md`, and the
-tables of fields in `README.md`, all made from the types.
+"""Generates what is published about messages from the types: `schemas/model-release.v1.json` and
+`docs/spec.md`.
 
-    python -m rollout.schema           writes them
-    python -m rollout.schema --check   says which are stale, and fails if any is
+    python -m schemas.generate           writes them
+    python -m schemas.generate --check   prints which are stale, and fails if any is
 
 Never part of the deployed functions. The schema describes messages, not stored specs: every field
 may be left out or null."""
@@ -24,7 +24,7 @@ from rollout.spec.rules import RULES
 from rollout.spec.validation import schema_of, target_of, value_of, words_of
 
 ROOT = Path(__file__).parent.parent
-SCHEMA, PAGE, README = "schemas/model-release.v1.json", "docs/spec.md", "README.md"
+SCHEMA, PAGE = "schemas/model-release.v1.json", "docs/spec.md"
 ID = "urn:slipway:schemas:model-release:v1"
 NULL = {"type": "null"}
 
@@ -32,14 +32,9 @@ Node = dict[str, Any]
 _MARKUP = re.compile(r"[*_<~]")
 
 
-def published(root: Path) -> dict[str, str]:
-    """The text of each generated file, by its path; of the README, where there is one, the part
-    between the marks is made."""
-    made = {SCHEMA: json.dumps(message_schema(), indent=2) + "\n", PAGE: page()}
-    readme = root / README
-    return made | (
-        {README: inserted(readme.read_text("utf-8"), "fields", folded())} if readme.exists() else {}
-    )
+def published() -> dict[str, str]:
+    """The text of each generated file, by its path."""
+    return {SCHEMA: json.dumps(message_schema(), indent=2) + "\n", PAGE: page()}
 
 
 def inserted(text: str, mark: str, part: str) -> str:
@@ -57,7 +52,7 @@ def inserted(text: str, mark: str, part: str) -> str:
 def stale(root: Path) -> tuple[str, ...]:
     return tuple(
         path
-        for path, text in published(root).items()
+        for path, text in published().items()
         if not (root / path).exists() or (root / path).read_text("utf-8") != text
     )
 
@@ -195,15 +190,6 @@ def page() -> str:
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
-def folded() -> str:
-    """The tables of the event and its sections, each behind a line that opens it."""
-    parts = []
-    for section, (about, table) in _tables().items():
-        title = f"<code>{section}</code>: {about}" if section else about
-        parts.append(f"<details>\n<summary>{title}</summary>\n\n{table}\n\n</details>")
-    return "\n".join(parts)
-
-
 def _tables() -> dict[str, tuple[str, str]]:
     """What each section is about and its table; under no name, the event's own fields."""
     release = schema_of(ReleaseMessage)
@@ -293,7 +279,7 @@ def main(arguments: list[str]) -> int:
     if arguments:
         print("usage: python -m schemas.generate [--check]")
         return 2
-    for path, text in published(ROOT).items():
+    for path, text in published().items():
         (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
         (ROOT / path).write_text(text, "utf-8")
     return 0

@@ -1,5 +1,5 @@
-"""The command that writes what is published: what it writes, where, and what it says of what is
-stale."""
+"""The command that generates the schema and its page: what it writes, where, and how it reports
+stale files."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from schemas import generate
-from schemas.generate import PAGE, README, ROOT, SCHEMA, folded, main, page, published, stale
-
-MARKED = "# Slipway\n\n<!-- fields: made -->\n\nold\n\n<!-- end of fields -->\n\nThe rest – é.\n"
+from schemas.generate import PAGE, ROOT, SCHEMA, main, page, published, stale
 
 
 @pytest.fixture
@@ -26,10 +24,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_it_writes_all_that_is_stale_and_nothing_is_stale_then(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (elsewhere / README).write_text(MARKED, "utf-8")
     assert main(["--check"]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        f"{path} is stale; run python -m schemas.generate" for path in (SCHEMA, PAGE, README)
+        f"{path} is stale; run python -m schemas.generate" for path in (SCHEMA, PAGE)
     ]
     assert main([]) == 0
     assert main([]) == 0  # what is there is written over
@@ -38,8 +35,6 @@ def test_it_writes_all_that_is_stale_and_nothing_is_stale_then(
     assert (elsewhere / SCHEMA).read_text("utf-8") == json.dumps(
         json.loads((elsewhere / SCHEMA).read_text("utf-8")), indent=2
     ) + "\n"
-    written = (elsewhere / README).read_text("utf-8")
-    assert written == MARKED.replace("old", folded())
 
 
 def test_one_byte_more_is_stale(elsewhere: Path) -> None:
@@ -49,9 +44,9 @@ def test_one_byte_more_is_stale(elsewhere: Path) -> None:
     assert stale(elsewhere) == (PAGE,)
 
 
-def test_without_a_readme_there_is_none_to_write(elsewhere: Path) -> None:
-    assert set(published(elsewhere)) == {SCHEMA, PAGE}
-    assert set(published(ROOT)) == {SCHEMA, PAGE, README}
+def test_nothing_else_is_generated() -> None:
+    assert set(published()) == {SCHEMA, PAGE}
+    assert stale(ROOT) == ()
 
 
 def test_other_words_write_nothing_and_say_how_it_is_used(

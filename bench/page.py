@@ -1,10 +1,10 @@
-"""Writes the table of speed and size in `README.md` from what was measured, so that no number
-stands there that nobody measured.
+"""Writes the table of results in `docs/bench.md` from `bench/results.json`, so that the page holds
+only measured numbers.
 
-    python -m bench.readme           writes it
-    python -m bench.readme --check   says whether it is stale, and fails if it is
+    python -m bench.page           writes it
+    python -m bench.page --check   prints whether it is stale, and fails if it is
 
-What could not be measured, and what missed its target, is shown as such.
+Results that could not be measured, or that missed their target, are marked.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from schemas.generate import inserted
 
 ROOT = Path(__file__).parent.parent
-README, RESULTS = ROOT / "README.md", ROOT / "bench/results.json"
+PAGE, RESULTS = ROOT / "docs/bench.md", ROOT / "bench/results.json"
 NOTHING = "Nothing has been measured in this checkout yet."
 
 
@@ -26,36 +26,37 @@ def table(measured: Mapping[str, Any]) -> str:
     """A row for each key, and what it was measured on."""
     rows = [_row(key, result) for key, result in measured["results"].items()]
     machine = measured["machine"]
-    told = ", ".join(str(machine[name]) for name in ("processor", "system") if machine.get(name))
-    on = f"On {machine.get('cores', '?')} cores ({told}), Python {machine.get('python', '?')}."
+    kind = ", ".join(str(machine[name]) for name in ("processor", "system") if machine.get(name))
+    on = f"On {machine.get('cores', '?')} cores ({kind}), Python {machine.get('python', '?')}."
     return "\n".join(["| key | value | target | how |", "|---|---|---|---|", *rows, "", on])
 
 
 def _row(key: str, result: Mapping[str, Any]) -> str:
     value = "not measured" if result["value"] is None else f"{result['value']:g} {result['unit']}"
     missed = " (missed)" if result.get("met") is False else ""
-    cells = (f"`{key}`", f"{value}{missed}", result["target"] or "none: to know", result["how"])
+    cells = (f"`{key}`", f"{value}{missed}", result["target"] or "none", result["how"])
     return (
         "| " + " | ".join(" ".join(str(cell).replace("|", "\\|").split()) for cell in cells) + " |"
     )
 
 
-def updated(readme: str) -> str:
+def update(text: str) -> str:
+    """The page's text with the table made anew."""
     measured = table(json.loads(RESULTS.read_text("utf-8"))) if RESULTS.exists() else NOTHING
-    return inserted(readme, "speed", measured)
+    return inserted(text, "results", measured)
 
 
 def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--check"]):
-        print("usage: python -m bench.readme [--check]")
+        print("usage: python -m bench.page [--check]")
         return 2
-    text = README.read_text("utf-8")
-    fresh = updated(text)
+    text = PAGE.read_text("utf-8")
+    fresh = update(text)
     if arguments:
         if fresh != text:
-            print("the speeds in README.md are stale; run python -m bench.readme")
+            print("docs/bench.md is stale; run python -m bench.page")
         return int(fresh != text)
-    README.write_text(fresh, "utf-8")
+    PAGE.write_text(fresh, "utf-8")
     return 0
 
 
