@@ -1,5 +1,5 @@
-"""What the README and the pages of docs/ say is true: links lead somewhere, events are accepted,
-names are those of the code."""
+"""The README and the pages of docs/ match the code: links resolve, example events are accepted, and
+names, fields and log messages exist."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import yaml
 
-from bench.readme import updated
-from infra.fleet import naming
+from bench import page as bench_page
 from infra.signatures import is_signed
 from infra.store.documents import State, to_document
 from rollout import model
@@ -29,23 +29,25 @@ from tests.scenario import Scenario
 from tests.tools import require_program
 
 ROOT = Path(__file__).parents[1]
+README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
+OPERATIONS, STYLE = ROOT / "docs/operations.md", ROOT / "docs/style.md"
 PAGES = [
-    ROOT / "README.md",
-    ROOT / "emulator/README.md",
-    ROOT / "emulator/tests/README.md",
+    README,
+    CONTRIBUTING,
+    ROOT / "CHANGELOG.md",
+    ROOT / "SECURITY.md",
+    *sorted((ROOT / "emulator").rglob("README.md")),
+    *sorted((ROOT / "tests").rglob("README.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-README, OPERATIONS = PAGES[0], ROOT / "docs/operations.md"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MESSAGE = re.compile(r"--message='(\{.*?\})'", re.DOTALL)
 A_PATH = re.compile(
     r"(?:docs|deploy|handlers|infra|local|rollout|tests|schemas|bench|examples)/[\w./-]*\w|main\.py"
 )
-NOT_YET = {
-    "infra/fleet/resources/firewall.py",
-    "bench/results.json",
-}  # made by whoever follows the page
+# Created by a reader who follows the page.
+CREATED_BY_READER = {"infra/fleet/resources/firewall.py", "bench/results.json"}
 
 
 def text(page: Path) -> str:
@@ -57,21 +59,21 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def example(page: Path, name: str) -> str:
-    """The block behind `<!-- example: name -->`."""
+    """The block after `<!-- example: name -->`."""
     return FENCE.findall(text(page).split(f"<!-- example: {name} -->")[1])[0][1]  # type: ignore[no-any-return]
 
 
 def messages(page: Path) -> list[str]:
-    """What the page would have people publish on `model-releases`."""
-    published = [found for found in MESSAGE.findall(text(page)) if "$" not in found]
+    """The page's examples of messages for `model-releases`."""
+    in_commands = [found for found in MESSAGE.findall(text(page)) if "$" not in found]
     bodies = [json.loads(block) for block in blocks(page, "json")]
-    return published + [
+    return in_commands + [
         json.dumps(body) for body in bodies if "model" in body and "from" not in body
     ]
 
 
 def anchors(page: Path) -> set[str]:
-    """The headings of a page as GitHub makes anchors of them."""
+    """The anchors that GitHub generates from the page's headings."""
     headings = re.findall(r"^#+ (.+)$", text(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -81,31 +83,31 @@ def by_name(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
-def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+def test_links_resolve_to_a_file_and_a_heading(page: Path) -> None:
     for link in LINK.findall(text(page)):
         if link.startswith(("http:", "https:")):
             continue
         path, _, anchor = link.partition("#")
-        there = (page.parent / path).resolve() if path else page
-        assert there.exists(), link
-        assert not anchor or anchor in anchors(there), link
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), link
+        assert not anchor or anchor in anchors(linked), link
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
-def test_every_file_that_is_named_is_there(page: Path) -> None:
+def test_named_files_exist(page: Path) -> None:
     for quoted in re.findall(r"`([^`\n]+)`", text(page)):
-        if A_PATH.fullmatch(quoted.split(" ")[0]) and quoted not in NOT_YET:
+        if A_PATH.fullmatch(quoted.split(" ")[0]) and quoted not in CREATED_BY_READER:
             assert (ROOT / quoted.split(" ")[0]).exists(), quoted
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
-def test_every_make_command_is_one(page: Path) -> None:
+def test_make_commands_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", text(ROOT / "Makefile"), re.MULTILINE))
     code = "\n".join([*re.findall(r"`([^`\n]+)`", text(page)), *blocks(page, "sh")])
     assert set(re.findall(r"\bmake ([a-z-]+)", code)) <= targets
 
 
-def test_two_commands_do_everything() -> None:
+def test_the_readme_needs_two_commands() -> None:
     assert [line.split(" #")[0].strip() for line in blocks(README, "sh")[0].splitlines()] == [
         "make demo",
         "make test",
@@ -113,95 +115,99 @@ def test_two_commands_do_everything() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
-def test_every_event_would_be_accepted(page: Path) -> None:
+def test_example_events_are_accepted(page: Path) -> None:
     for message in messages(page):
         assert isinstance(parse(decode_json(message.encode())), ReleaseRequested | CommandGiven)
 
 
-def test_the_readmes_releases_follow_from_each_other() -> None:
+def test_the_readmes_releases_inherit_from_each_other() -> None:
     spec: Spec | None = None
-    asked = [parse(decode_json(message.encode())) for message in messages(README)]
-    for each in asked:
+    parsed = [parse(decode_json(message.encode())) for message in messages(README)]
+    for each in parsed:
         if isinstance(each, ReleaseRequested):
             spec = resolve(each, spec)
     assert spec
     assert [step.percent for step in spec.rollout.steps] == [10, 50, 100]
     assert (spec.scaling.max, spec.rollout.bake_seconds) == (12, 1800)
-    assert {command.command for command in asked if isinstance(command, CommandGiven)} == {
-        "pause",
-        "rollback",
-    }
+    commands = {each.command for each in parsed if isinstance(each, CommandGiven)}
+    assert commands == {"pause", "rollback"}
 
 
-def test_the_readmes_speeds_are_those_measured() -> None:
-    assert updated(text(README)) == text(README), "run python -m bench.readme"
+def test_the_readme_is_short() -> None:
+    assert len(text(README).splitlines()) <= 200
 
 
-def test_the_readmes_strategy_works_as_it_stands() -> None:
-    space: dict[str, Any] = dict(vars(rolling))
-    exec(blocks(README, "python")[0], space)
-    ladder = space["STRATEGIES"]["probe"].steps
-    assert [step.percent for step in ladder(rolling.Swap(release("1"), release("2")))] == [1, 100]
-    assert [step.percent for step in ladder(rolling.Swap(None, release("2")))] == [100]
+def test_the_table_of_results_matches_the_measurements() -> None:
+    page = text(bench_page.PAGE)
+    assert bench_page.update(page) == page, "run python -m bench.page"
+
+
+def test_the_example_of_a_strategy_works() -> None:
+    namespace: dict[str, Any] = dict(vars(rolling))
+    exec(blocks(CONTRIBUTING, "python")[0], namespace)
+    steps = namespace["STRATEGIES"]["probe"].steps
+    assert [step.percent for step in steps(rolling.Swap(release("1"), release("2")))] == [1, 100]
+    assert [step.percent for step in steps(rolling.Swap(None, release("2")))] == [100]
 
 
 @pytest.mark.parametrize(
     "hop",
-    re.findall(r"`(\w+)`(?: asks)? (?:in|of) \[([\w/]+)\.py\]", text(README)),
-    ids=lambda hop: hop,
+    sorted(
+        {
+            (page, name, path)
+            for page in (README, CONTRIBUTING)
+            for name, path in re.findall(r"`(\w+)`\s+(?:in|of)\s+\[([\w/]+)\.py\]", text(page))
+        }
+    ),
+    ids=lambda hop: f"{hop[1]} in {hop[2]}",
 )
-def test_every_function_that_the_readme_points_at_is_there(hop: tuple[str, str]) -> None:
-    function, path = hop
-    assert re.search(
-        rf"^\s*(?:def|class) {function}\b|^{function}\b", text(ROOT / f"{path}.py"), re.MULTILINE
-    ), hop
+def test_functions_exist_in_the_linked_files(hop: tuple[Path, str, str]) -> None:
+    _, name, path = hop
+    code = text(ROOT / f"{path}.py")
+    assert re.search(rf"^\s*(?:def|class) {name}\b|^{name}\b", code, re.MULTILINE)
 
 
-def test_the_names_on_compute_engine_are_those_that_are_made() -> None:
-    keys = (
-        *(
-            naming.group("tiny", "blue", "r"),
-            naming.autoscaler("tiny", "blue", "r"),
-            naming.backend_service("tiny", "blue"),
-        ),
-        *(
-            naming.ready_check("tiny"),
-            naming.live_check("tiny"),
-            naming.GATEWAY,
-            naming.GATEWAY_DEFAULT,
-            naming.GATEWAY_ADDRESS,
-        ),
-        *(
-            naming.GATEWAY_HTTP_PROXY,
-            naming.GATEWAY_HTTP_RULE,
-            naming.GATEWAY_HTTPS_PROXY,
-            naming.GATEWAY_HTTPS_RULE,
-        ),
-    )
-    assert {key.name for key in keys} <= set(re.findall(r"`([^`\n]+)`", text(README)))
+def test_the_readme_shows_five_hops() -> None:
+    hops = re.findall(r"^\d\. .*", text(README).split("five hops")[1], re.MULTILINE)
+    assert len(hops) == 5
+
+
+def test_the_readme_names_the_resources_that_a_release_creates() -> None:
+    story = Scenario()
+    story.given_certificate("cert")
+    before = story.resources()
+    story.when_released("1", traffic={"certificate": "cert"})
+    story.when_settled()
+    created = {
+        name
+        for collection, _, name in (each.partition("/") for each in story.resources() - before)
+        if collection not in ("instances", "instanceGroups", "disks")
+    }
+    named = set(re.findall(r"`([^`\n]+)`", text(README)))
+    assert {re.sub(r"[0-9a-f]{10}$", "", name) for name in created} <= named
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
-def test_topics_and_subscriptions_are_those_of_the_deployment(page: Path) -> None:
+def test_topics_and_subscriptions_are_deployed(page: Path) -> None:
     known = set(re.findall(r"^[A-Z_]+=([\w-]+)$", text(ROOT / "deploy/common.sh"), re.MULTILINE))
+    content = text(page).split("## Retired words")[0]
     named = re.findall(
-        r"(?<![\w./-])model-(?:releases|wakeups|rollout)[\w-]*(?![\w.-]*\.json)", text(page)
+        r"(?<![\w./-])model-(?:releases|wakeups|rollout)[\w-]*(?![\w.-]*\.json)", content
     )
     assert {name.rstrip("-") for name in named} - {"model-release"} <= known
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
-def test_every_test_that_is_named_is_there(page: Path) -> None:
-    there = set(
-        re.findall(
-            r"def (test_\w+)", "\n".join(text(path) for path in (ROOT / "tests").rglob("test_*.py"))
-        )
-    )
-    assert set(re.findall(r"`(test_\w+)`", text(page))) <= there
+def test_named_tests_exist(page: Path) -> None:
+    code = "\n".join(text(path) for path in (ROOT / "tests").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", text(page))) - {
+        "test_a_duplicate_event_changes_nothing"
+    }
+    assert named <= set(re.findall(r"def (test_\w+)", code))
 
 
 @pytest.mark.parametrize("picture", sorted((ROOT / "docs").glob("*.svg")), ids=by_name)
-def test_pictures_are_well_formed_and_say_what_they_show(picture: Path) -> None:
+def test_pictures_are_well_formed_and_have_a_title(picture: Path) -> None:
     root = ElementTree.parse(picture).getroot()
     assert root.find("{http://www.w3.org/2000/svg}title") is not None
     assert root.get("viewBox")
@@ -210,23 +216,20 @@ def test_pictures_are_well_formed_and_say_what_they_show(picture: Path) -> None:
 # ---- On call
 
 
-def test_the_status_event_is_as_it_is_told() -> None:
+def test_the_example_of_a_status_event_has_its_fields() -> None:
     story = Scenario()
     story.when_released("1")
-    told = json.loads(story.told("model-rollout-status")[-1])
-    shown = json.loads(example(OPERATIONS, "a status event of type io.slipway.rollout.v1"))
-    assert set(shown) == set(told)
+    event = json.loads(story.told("model-rollout-status")[-1])
+    documented = json.loads(example(OPERATIONS, "a status event of type io.slipway.rollout.v1"))
+    assert set(documented) == set(event)
     assert story.told_attributes("model-rollout-status")[-1]["ce-type"] == "io.slipway.rollout.v1"
-    assert set(story.log()[-1]) == set(told)
+    assert set(story.log()[-1]) == set(event)
 
 
-def test_every_reason_outcome_and_condition_is_explained() -> None:
-    conditions = set(
-        re.findall(
-            r'Condition\("(\w+)"',
-            text(ROOT / "rollout/advance.py") + text(ROOT / "handlers/reconcile/loop.py"),
-        )
-    )
+def test_reasons_outcomes_and_conditions_are_explained() -> None:
+    deciding = [*(ROOT / "rollout").rglob("*.py"), *(ROOT / "handlers").rglob("*.py")]
+    code = "\n".join(text(path) for path in deciding)
+    conditions = set(re.findall(r'Condition\(\s*"(\w+)"', code))
     cells = {
         name
         for line in text(OPERATIONS).splitlines()
@@ -238,7 +241,7 @@ def test_every_reason_outcome_and_condition_is_explained() -> None:
     assert set(get_args(model.Outcome)) <= set(re.findall(r"`([^`\n]+)`", text(README)))
 
 
-def test_every_log_message_is_one_that_is_written() -> None:
+def test_documented_log_messages_are_written() -> None:
     section = text(OPERATIONS).split("### Log lines")[1].split("\n### ")[0]
     rows = re.findall(r"^\| `([^`]+)`", section, re.MULTILINE)
     written = "\n".join(
@@ -248,27 +251,29 @@ def test_every_log_message_is_one_that_is_written() -> None:
     assert [row for row in rows if f'"{row}"' not in written] == []
 
 
-def test_the_models_document_has_the_fields_that_are_told() -> None:
+def test_the_fields_of_a_models_document_are_documented() -> None:
     row = next(
         line for line in text(OPERATIONS).splitlines() if line.startswith("| `models/{model}` |")
     )
     document = to_document(State(model.Desired("tiny")))
-    told = set(re.findall(r"`(\w+)`", row))
-    assert told | {"model"} >= set(document) | set(document["rollout"]) | set(document["desired"])
+    documented = set(re.findall(r"`(\w+)`", row))
+    assert documented | {"model"} >= set(document) | set(document["rollout"]) | set(
+        document["desired"]
+    )
 
 
-def test_the_policys_examples_are_policies() -> None:
+def test_the_examples_of_a_policy_are_valid() -> None:
     policy = load_policy(json.loads(example(OPERATIONS, "a policy")))
     assert policy.max_instances == 20
     section = text(OPERATIONS).split("## The policy")[1].split("\n## ")[0]
-    in_the_document = {field.name for field in fields(Policy)} - {"prices", "is_signed"}
-    assert [name for name in sorted(in_the_document) if f"`{name}`" not in section] == []
+    in_document = {field.name for field in fields(Policy)} - {"prices", "is_signed"}
+    assert [name for name in sorted(in_document) if f"`{name}`" not in section] == []
     command = example(OPERATIONS, "a policy in Firestore's form")
     stored = json.loads(command.split("-d '")[1].rsplit("'", 1)[0])["fields"]
     assert load_policy({name: plain(value) for name, value in stored.items()}).max_instances == 20
 
 
-def test_an_image_that_was_signed_as_the_page_says_is_signed(tmp_path: Path) -> None:
+def test_the_commands_that_sign_an_image_work(tmp_path: Path) -> None:
     require_program("openssl")
     commands = example(OPERATIONS, "signing an image")
     done = subprocess.run(
@@ -287,13 +292,13 @@ def test_an_image_that_was_signed_as_the_page_says_is_signed(tmp_path: Path) -> 
 
 
 def plain(value: dict[str, Any]) -> Any:
-    """A value in Firestore's REST form as what it stands for."""
+    """The plain value of one in Firestore's REST form."""
     match value:
         case {"integerValue": number}:
             return int(number)
         case {"arrayValue": {"values": values}}:
             return [each["stringValue"] for each in values]
-    raise ValueError(f"no number and no list of texts: {value}")
+    raise ValueError(f"neither a number nor a list of strings: {value}")
 
 
 def test_every_entry_point_is_deployed() -> None:
@@ -301,3 +306,20 @@ def test_every_entry_point_is_deployed() -> None:
     assert deployed == set(re.findall(r"`(on_\w+)` in \[main\.py\]", text(README)))
     defined = ast.parse(text(ROOT / "main.py")).body
     assert deployed <= {each.name for each in defined if isinstance(each, ast.FunctionDef)}
+
+
+# ---- Contributing
+
+
+def test_the_hooks_before_a_commit_run_every_part_of_make_check() -> None:
+    hooks = yaml.safe_load(text(ROOT / ".pre-commit-config.yaml"))["repos"][0]["hooks"]
+    parts = re.findall(r"^check: ([^#\n]+)", text(ROOT / "Makefile"), re.MULTILINE)[0].split()
+    assert [hook["entry"] for hook in hooks] == [f"make {part}" for part in parts]
+
+
+def test_the_retired_words_are_a_table_of_two_columns() -> None:
+    section = text(STYLE).split("## Retired words")[1].split("\n\n|")[1].split("\n\n")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines()]
+    assert [cell.strip() for cell in rows[0]] == ["Retired", "Replacement"]
+    assert len(rows) > 40
+    assert all(len(row) == 2 for row in rows)
