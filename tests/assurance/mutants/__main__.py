@@ -1,8 +1,9 @@
-"""Seeded defects: does any test notice?  `python -m tests.assurance.mutants [--only GLOB] [--workers N] [--anew] [--table]`
+"""Tests the tests with seeded defects: `python -m tests.assurance.mutants [--only GLOB]
+[--workers N] [--all] [--table]`.
 
-A run may be broken off and goes on where it was: what a patch, as it stands, came to is kept in
-`results.json`. Exit status 0 when all that were asked for have been judged, and each was found by a
-test or says why it cannot be."""
+An interrupted run continues where it stopped: the result of each patch is kept in `results.json`
+until the patch changes. The exit status is 0 if every selected patch has been evaluated and was
+either found by a test or says why no test can find it."""
 
 from __future__ import annotations
 
@@ -14,61 +15,61 @@ from fnmatch import fnmatch
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.assurance.mutants import table
-from tests.assurance.mutants.patches import DoesNotApply, Patch, patches
-from tests.assurance.mutants.runner import Bench, Verdict
+from tests.assurance.mutants import results
+from tests.assurance.mutants.patches import DoesNotApply, Patch, load_patches
+from tests.assurance.mutants.runner import Evaluator, Verdict
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.assurance.mutants", description=__doc__.partition("  ")[0]
+        prog="python -m tests.assurance.mutants",
+        description="Tests the tests with seeded defects. See tests/assurance/mutants/README.md.",
+    )
+    parser.add_argument("--only", default="*", metavar="GLOB", help="only patches of these names")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="how many patches to run in parallel"
     )
     parser.add_argument(
-        "--only", default="*", metavar="GLOB", help="only the patches of such a name"
+        "--all", action="store_true", help="also run patches that have a current result"
     )
     parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="how many at the same time"
+        "--table", action="store_true", help="run nothing; write docs/mutants.md from results.json"
     )
-    parser.add_argument(
-        "--anew", action="store_true", help="also those that have been judged before"
-    )
-    parser.add_argument(
-        "--table", action="store_true", help="judge none; write docs/mutants.md from what is known"
-    )
-    asked = parser.parse_args(arguments)
-    results = table.of_now(table.load())
-    if asked.table:
-        table.PAGE.write_text(table.page(results), "utf-8")
+    options = parser.parse_args(arguments)
+    current = results.select_current(results.load())
+    if options.table:
+        results.PAGE.write_text(results.render_page(current), "utf-8")
         return 0
-    chosen = [patch for patch in patches() if fnmatch(patch.name, asked.only)]
-    waiting = [
+    selected = [patch for patch in load_patches() if fnmatch(patch.name, options.only)]
+    pending = [
         patch
-        for patch in chosen
-        if asked.anew or results.get(patch.name, {}).get("outcome") not in ("killed", "survived")
+        for patch in selected
+        if options.all or current.get(patch.name, {}).get("outcome") not in ("killed", "survived")
     ]
-    say(f"{len(chosen)} patches, {len(chosen) - len(waiting)} of them judged before")
-    if waiting and not judge_all(waiting, asked.workers):
+    log(f"{len(selected)} patches, {len(selected) - len(pending)} of them have a current result")
+    if pending and not evaluate_all(pending, options.workers):
         return 1
-    return tell(chosen)
+    return report(selected)
 
 
-def judge_all(waiting: list[Patch], workers: int) -> bool:
+def evaluate_all(pending: list[Patch], workers: int) -> bool:
+    """Evaluates the patches. False if the named tests fail on the unchanged code."""
     with TemporaryDirectory(prefix="slipway-mutants-") as folder:
-        bench = Bench(Path(folder))
-        killers = tuple(sorted({test for patch in waiting for test in patch.killers}))
-        say(f"without any defect: {len(killers)} tests and folders that the patches name ...")
-        sound = bench.without_any(killers)
-        if sound.outcome != "survived":
-            say(f"they do not pass, so nothing can be said: {sound.by}")
+        evaluator = Evaluator(Path(folder))
+        killers = tuple(sorted({test for patch in pending for test in patch.killers}))
+        log(f"running the {len(killers)} named tests and folders on the unchanged code ...")
+        baseline = evaluator.run_unchanged(killers)
+        if baseline.outcome != "survived":
+            log(f"they fail, so no patch can be evaluated: {baseline.by}")
             return False
-        say(f"they pass, in {sound.seconds:.0f} s")
+        log(f"they pass, in {baseline.seconds:.0f} s")
         with ThreadPoolExecutor(workers) as pool:
-            asked = {pool.submit(bench.judge, patch): patch for patch in waiting}
-            for number, done in enumerate(as_completed(asked), 1):
+            submitted = {pool.submit(evaluator.evaluate, patch): patch for patch in pending}
+            for number, done in enumerate(as_completed(submitted), 1):
                 verdict = _verdict(done)
-                table.keep(table.load(), asked[done], verdict)
-                say(
-                    f"{number}/{len(waiting)} {asked[done].name}: {verdict.outcome} in"
+                results.save(results.load(), submitted[done], verdict)
+                log(
+                    f"{number}/{len(pending)} {submitted[done].name}: {verdict.outcome} in"
                     f" {verdict.seconds:.0f} s  {verdict.by}"
                 )
     return True
@@ -77,27 +78,25 @@ def judge_all(waiting: list[Patch], workers: int) -> bool:
 def _verdict(done: Future[Verdict]) -> Verdict:
     try:
         return done.result()
-    except DoesNotApply as stale:
-        return Verdict("invalid", str(stale), 0.0)
+    except DoesNotApply as error:
+        return Verdict("invalid", str(error), 0.0)
 
 
-def tell(chosen: Iterable[Patch]) -> int:
-    results = table.of_now(table.load())
-    open_ones = [
+def report(selected: Iterable[Patch]) -> int:
+    """Prints the patches that no test found and that do not explain why; 1 if there are any."""
+    current = results.select_current(results.load())
+    missed = [
         patch
-        for patch in chosen
-        if results[patch.name]["outcome"] != "killed" and not patch.survives
+        for patch in selected
+        if current[patch.name]["outcome"] != "killed" and not patch.survives
     ]
-    for patch in open_ones:
-        say(f"{results[patch.name]['outcome']}: {patch.name}: {patch.what}")
-    say(
-        f"{table.share_killed(results):.1f} % of all patches are found by a test; docs/mutants.md"
-        " has the table"
-    )
-    return int(bool(open_ones))
+    for patch in missed:
+        log(f"{current[patch.name]['outcome']}: {patch.name}: {patch.mistake}")
+    log(f"{results.percent_killed(current):.1f} % of all patches are found; see docs/mutants.md")
+    return int(bool(missed))
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     print(line, flush=True)
 
 

@@ -1,15 +1,14 @@
-"""The seeded defects: what a patch says of itself, and how it is put into a copy of the tree. Pure,
-but for reading the files.
+"""Reads the seeded defects and applies them. Pure, except that it reads the files.
 
-A patch is a head and a unified diff, which `git apply --unidiff-zero` takes as well:
+A patch is a head and a unified diff, which `git apply --unidiff-zero` accepts as well:
 
-    What is wrong with the code then, in a sentence or two.
+    What the mistake is, in a sentence or two.
 
     Breaks: rule 5, and in what way
-    Killed by: a test that should notice, as pytest names it (one a line; the likeliest first)
-    Survives: why no test can notice, where none can
+    Killed by: a test that should fail, as pytest names it (one per line, the likeliest first)
+    Survives: why no test can find it, if none can
 
-    --- a/handlers/records.py
+    --- a/handlers/release.py
     ...
 """
 
@@ -30,13 +29,12 @@ _HUNK = re.compile(r"^@@ .*?@@.*$", re.MULTILINE)
 
 
 class DoesNotApply(Exception):
-    """The code that a patch changes is not there, or there more than once: the patch has to be made
-    anew."""
+    """The code that the patch changes does not occur exactly once: make the patch again."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One place of a file: `old` must stand in it exactly once."""
+    """One change to a file: `old` must occur in it exactly once."""
 
     path: str
     old: str
@@ -50,14 +48,13 @@ class Patch:
 
     @property
     def digest(self) -> str:
-        """Of the mistake itself: not of what is said of it, nor of the line on which it stands
-        today."""
+        """Identifies the change itself, whatever its head and its line numbers."""
         text = repr([(edit.path, edit.old, edit.new) for edit in self.edits])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
-    def what(self) -> str:
-        """What is wrong with the code then."""
+    def mistake(self) -> str:
+        """What is wrong with the patched code."""
         return " ".join(self._head.split("\n\n")[0].split())
 
     @property
@@ -70,7 +67,7 @@ class Patch:
 
     @property
     def survives(self) -> str:
-        """Why no test can notice; empty where one should."""
+        """Why no test can find it; empty if one should."""
         return " ".join(self._field("Survives"))
 
     @cached_property
@@ -79,9 +76,7 @@ class Patch:
         for part in re.split(r"^--- a/", self.text, flags=re.MULTILINE)[1:]:
             path, _, rest = part.partition("\n")
             if not rest.startswith(f"+++ b/{path}\n"):
-                raise DoesNotApply(
-                    f"{self.name}: {path} is not followed by the same path as +++ b/"
-                )
+                raise DoesNotApply(f"{self.name}: --- a/{path} is not followed by +++ b/{path}")
             found += [
                 Edit(path, _side(hunk, "-"), _side(hunk, "+")) for hunk in _HUNK.split(rest)[1:]
             ]
@@ -100,21 +95,24 @@ def _side(hunk: str, sign: str) -> str:
     return "".join(f"{line[1:]}\n" for line in hunk.splitlines() if line[:1] in (" ", sign))
 
 
-def patches() -> tuple[Patch, ...]:
+def load_patches() -> tuple[Patch, ...]:
     return tuple(
         Patch(path.stem, path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.patch"))
     )
 
 
-def patched(patch: Patch, folder: Path) -> dict[Path, str]:
-    """The changed files' new text. Raises `DoesNotApply`; writes nothing."""
-    found: dict[Path, str] = {}
+def apply_patch(patch: Patch, folder: Path) -> dict[Path, str]:
+    """The new text of each changed file. Raises `DoesNotApply`; writes nothing."""
+    changed: dict[Path, str] = {}
     for edit in patch.edits:
         path = folder / edit.path
-        text = found.get(path) or path.read_text("utf-8")
+        if path not in changed and not path.exists():
+            raise DoesNotApply(f"{patch.name}: there is no {edit.path}")
+        text = changed.get(path) or path.read_text("utf-8")
         if edit.old == edit.new or text.count(edit.old) != 1:
             raise DoesNotApply(
-                f"{patch.name}: what it changes stands {text.count(edit.old)} times in {edit.path}"
+                f"{patch.name}: the text to change occurs {text.count(edit.old)} times in"
+                f" {edit.path}"
             )
-        found[path] = text.replace(edit.old, edit.new)
-    return found
+        changed[path] = text.replace(edit.old, edit.new)
+    return changed
