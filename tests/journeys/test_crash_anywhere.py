@@ -16,6 +16,8 @@ import pytest
 from infra.store import repository
 from tests.scenario import Scenario
 
+pytestmark = pytest.mark.wide
+
 
 class Death(BaseException):
     """Not an `Exception`: no handler may survive it."""

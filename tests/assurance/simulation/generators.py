@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from tests.assurance.simulation import schedule as schedules
 from tests.assurance.simulation.run import Result, reference
 from tests.assurance.simulation.schedule import ERRORS, OPERATION_ERRORS, Fault, Schedule
 from tests.assurance.simulation.workloads import WORKLOADS
+
+T = TypeVar("T")
+SAMPLE = int(os.environ.get("SLIPWAY_SAMPLE", "25"))
 
 CRASHES = ("crash_before", "crash_after", "lost_reply")
 NO_PROGRESS_SECONDS = 1.0  # no operation ends within this time
@@ -32,6 +37,11 @@ CHAOS_SECONDS = 300.0  # after the release has been published
 MOMENTS = ("first", "midway", "persistent")
 READ_ERRORS = (*ERRORS, "garbled", "no_effect")
 WRITE_ERRORS = (*READ_ERRORS, "lost_reply", *OPERATION_ERRORS, "operation_never")
+
+
+def sample(items: Iterable[T]) -> Iterator[T]:
+    """One in `SAMPLE` of them, for `make test`; the wide tier runs them all."""
+    return itertools.islice(items, SAMPLE // 4, None, SAMPLE)
 
 
 def workload_of(seed: int) -> str:

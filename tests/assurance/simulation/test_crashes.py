@@ -26,12 +26,20 @@ WORKLOADS = (
 )
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("kind", generators.CRASHES)
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_a_crash_at_any_external_write_does_not_change_the_final_state(
     run_schedules: RunSchedules, workload: str, kind: str
 ) -> None:
     run_schedules(generators.distinct_crashes(workload, (kind,)))
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_a_crash_at_a_sample_of_writes_does_not_change_the_final_state(
+    run_schedules: RunSchedules, workload: str
+) -> None:
+    run_schedules(generators.sample(generators.distinct_crashes(workload)))
 
 
 def test_only_crashes_that_leave_the_same_state_as_another_are_left_to_the_soak() -> None:
@@ -79,9 +87,16 @@ def is_shared_with_create(workload: str, at: int) -> bool:
     )
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("kind", ["stall_before", "stall_after"])
 def test_a_worker_that_stalls_at_any_write_past_its_lease_changes_nothing(
     run_schedules: RunSchedules, kind: str
 ) -> None:
     stalls = generators.write_stalls(generators.MAIN)
     run_schedules(stall for stall in stalls if stall.faults[0].kind == kind)
+
+
+def test_a_worker_that_stalls_at_a_sample_of_writes_changes_nothing(
+    run_schedules: RunSchedules,
+) -> None:
+    run_schedules(generators.sample(generators.write_stalls(generators.MAIN)))

@@ -19,6 +19,7 @@ def test_the_matrix_has_every_call_and_every_error() -> None:
     assert sum(map(len, cells.values())) > 1_125
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("site", EXPECTED)
 def test_an_error_at_any_call_has_the_expected_outcome(
     run_schedules: RunSchedules, site: str
@@ -26,6 +27,20 @@ def test_an_error_at_any_call_has_the_expected_outcome(
     cells = generators.matrix(site)
     ended = dict(zip(cells, map(generators.outcome, run_schedules(cells.values())), strict=True))
     assert ended == EXPECTED[site]
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_a_sample_of_errors_has_the_expected_outcomes(
+    run_schedules: RunSchedules, part: int
+) -> None:
+    cells = [
+        (schedule, EXPECTED[site][cell])
+        for site in EXPECTED
+        for cell, schedule in generators.matrix(site).items()
+    ]
+    chosen = [*generators.sample(cells)][part::3]
+    outcomes = map(generators.outcome, run_schedules(schedule for schedule, _ in chosen))
+    assert [*outcomes] == [outcome for _, outcome in chosen]
 
 
 def test_transient_errors_change_no_outcome() -> None:
