@@ -1,5 +1,4 @@
-"""What docs/promises.md says is shown is shown by a test of that name; nothing is promised without
-one, and no rule's test is missing on the page."""
+"""Every promise of docs/promises.md names a test that exists, and no test of a rule is missing."""
 
 from __future__ import annotations
 
@@ -16,30 +15,27 @@ PAGE = (ROOT / "docs/promises.md").read_text()
 TEST = r"`(tests/[\w/]+\.py)::(\w+)`"
 NAMED = re.findall(TEST, PAGE)
 RULES = "tests/journeys/test_rules.py"
-UNSHOWN = (
-    "Under which faults",
-    "What is known not to hold",
-    "What is not shown here",
-)  # sections whose lines promise nothing
+# Sections that promise nothing.
+WITHOUT_PROMISES = ("Faults", "Known limits", "What is not shown here")
 LABELS = [*(f"I{number}" for number in range(1, 16)), *(f"S{number}" for number in range(1, 12))]
 
 
 @cache
 def defined_in(path: str) -> frozenset[str]:
-    """The tests of a file that are run: one that is skipped whatever happens shows nothing, nor
-    does one that another hides."""
+    """The tests of a file that really run: not those that are always skipped, nor those that a
+    later test of the same name hides."""
     tests = [
         each
         for each in ast.parse((ROOT / path).read_text()).body
         if isinstance(each, ast.FunctionDef)
     ]
     names = Counter(each.name for each in tests)
-    unrun = {
+    skipped = {
         each.name
         for each in tests
         if any(re.search(r"\b(skip|xfail)\b", ast.unparse(mark)) for mark in each.decorator_list)
     }
-    return frozenset(name for name, times in names.items() if times == 1 and name not in unrun)
+    return frozenset(name for name, times in names.items() if times == 1 and name not in skipped)
 
 
 def section(rule: int) -> str:
@@ -47,46 +43,45 @@ def section(rule: int) -> str:
 
 
 def promises() -> dict[str, str]:
-    """What is promised: each section of a rule, and each row of a table, by how it begins."""
+    """Each section of a rule and each row of a table, by its first words."""
     found: dict[str, str] = {}
     for part in re.split(r"^#+ ", PAGE, flags=re.MULTILINE)[1:]:
         title, _, text = part.partition("\n")
         rows = [
             row for row in text.splitlines() if row.startswith("| ") and not row.startswith("| |")
         ]
-        if title not in UNSHOWN:
+        if title not in WITHOUT_PROMISES:
             found |= {f"{title}: {row[:60]}": row for row in rows}
             found |= {title: text} if title.startswith("Rule ") else {}
     return found
 
 
 @pytest.mark.parametrize(("path", "name"), sorted(set(NAMED)))
-def test_a_promise_is_shown_by_a_test_that_exists(path: str, name: str) -> None:
+def test_a_promise_names_a_test_that_exists(path: str, name: str) -> None:
     assert name.startswith("test_")
-    assert Path(path).name.startswith("test_"), "pytest does not look into it"
+    assert Path(path).name.startswith("test_"), "pytest does not collect it"
     assert name in defined_in(path)
 
 
-def test_nothing_is_promised_without_a_test() -> None:
+def test_every_promise_names_a_test() -> None:
     assert len(promises()) >= 10 + len(LABELS)
     assert [what for what, text in promises().items() if not re.search(TEST, text)] == []
 
 
-def test_each_label_stands_for_one_promise() -> None:
+def test_each_label_has_one_promise() -> None:
     rows = [
         row.split("|")[1].strip() for row in PAGE.splitlines() if re.match(r"\| [IS]\d+ \|", row)
     ]
     assert rows == LABELS
 
 
-def test_each_line_that_names_a_test_names_it_by_its_file() -> None:
-    """A name that nobody looks up could be wrong for ever."""
-    spoken_of = set(re.findall(r"\b(test_\w+)\b(?!\.py)", PAGE))
-    assert spoken_of == {name for _, name in NAMED}
+def test_every_test_is_named_with_its_file() -> None:
+    mentioned = set(re.findall(r"\b(test_\w+)\b(?!\.py)", PAGE))
+    assert mentioned == {name for _, name in NAMED}
 
 
 @pytest.mark.parametrize("rule", range(1, 11))
-def test_each_rule_names_every_test_of_it(rule: int) -> None:
+def test_each_rule_names_all_of_its_tests(rule: int) -> None:
     tests = {name for name in defined_in(RULES) if name.startswith(f"test_rule_{rule}_")}
     assert tests
     assert {name for name in tests if f"`{RULES}::{name}`" not in section(rule)} == set()
