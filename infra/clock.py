@@ -1,8 +1,7 @@
-"""What time it is and how to wait, as a parameter. The one seam that lets a two-hour rollout run in
-a second of virtual time.
+"""The clock as a parameter, so that a two-hour rollout can run in a second of virtual time.
 
-`infra/wiring.py` makes the real and the scaled clock, tests make a virtual one. Whoever waits,
-waits through the clock."""
+`infra/wiring.py` makes the real and the scaled clock, tests make a virtual one. All waiting goes
+through the clock."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from typing import Protocol
 
 class Clock(Protocol):
     def now(self) -> datetime:
-        """The present instant, aware and in UTC."""
+        """The current time, aware, in UTC."""
         ...
 
     def sleep(self, seconds: float) -> None: ...

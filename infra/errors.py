@@ -1,11 +1,11 @@
-"""Trouble that the store and the bus share. Kept apart so that neither imports the other."""
+"""The exception that store, bus and Compute Engine share."""
 
 from __future__ import annotations
 
 
 class Unavailable(Exception):
-    """The service did not answer, or not in time: nothing is known of the outcome. Try again later;
-    never assume done."""
+    """The service did not answer in time, so the outcome is unknown. Try again later; never assume
+    success."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)

@@ -1,17 +1,17 @@
-"""Imports single modules of a Google client library without what its packages' `__init__` files
-import besides.
+"""Imports single modules of a Google client library without running the `__init__` files of its
+packages.
 
-A client library's packages import everything they have: each service with its asynchronous twin,
-and helpers for other styles of use. A function that makes one client pays for all of it at every
-cold start. Here the `__init__` of a package is put off until somebody asks the package for a name
-that is none of its submodules; then it runs, in place, and the library is whole:
+The packages of a client library import everything in them: each service with its asynchronous
+variant, and helpers for other styles of use. A function that needs one client pays for all of it at
+every cold start. Here, the `__init__` of a package is deferred until a name is requested that is
+not one of its submodules. Then it runs, in place, and the library is complete:
 
     lean_import(("lib",), "lib.services.one.client")     lib/__init__.py does not run
-    from lib import One                                  now it does; its One is the one imported before
+    from lib import One                                  now it runs; One is the class imported above
 
-Used by `infra/bus/pubsub.py` and `infra/store/firestore.py`. A library that is imported already is
-used as it is. Unlike `infra/compute/loader.py`, which takes a file of messages apart, this changes
-no code and keeps no second copy."""
+Used by `infra/bus/pubsub.py` and `infra/store/firestore.py`. A library that is already imported is
+used as it is. Unlike `infra/compute/loader.py`, which builds only some messages of a file, this
+changes no code and keeps no second copy."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from types import ModuleType
 from typing import Any
 
 _lock = RLock()
-_OF_THE_WHOLE = ("__all__", "__version__")
+_PACKAGE_NAMES = ("__all__", "__version__")
 
 
 def lean_import(deferred: Sequence[str], *names: str) -> tuple[Any, ...]:
-    """The modules `names`; the `__init__` files of the packages `deferred`, outer ones first, are
-    not run for them."""
+    """Import the modules `names` without running the `__init__` files of the packages `deferred`,
+    which are listed outermost first."""
     with _lock:
         for package in deferred:
             if package not in sys.modules:
@@ -41,22 +41,21 @@ class _Deferred(ModuleType):
     """A package whose `__init__` has not run yet."""
 
     def __getattr__(self, name: str) -> Any:
-        """Asked for what is not there: a submodule is imported, for anything else the package
-        becomes whole."""
-        if name.startswith("__") and name not in _OF_THE_WHOLE:
+        """Import a submodule; for any other name, run `__init__` first."""
+        if name.startswith("__") and name not in _PACKAGE_NAMES:
             raise AttributeError(name)
         with _lock:
             if importlib.util.find_spec(f"{self.__name__}.{name}"):
                 return importlib.import_module(f"{self.__name__}.{name}")
             if type(self) is _Deferred and self.__spec__ and self.__spec__.loader:
-                self.__class__ = ModuleType  # type: ignore[assignment]  # what __init__ asks of the package is found as ever
+                self.__class__ = ModuleType  # type: ignore[assignment]  # lookups are ordinary again
                 self.__spec__.loader.exec_module(self)
             return getattr(self, name)
 
 
 def _defer(name: str) -> None:
-    """Put the package in its place, as importing it would, without running it. One that is no
-    package is left to the import."""
+    """Add the package to `sys.modules` without running it. If `name` is not a package, do nothing
+    and leave it to the import."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         return

@@ -1,4 +1,4 @@
-"""Log lines as Cloud Logging reads them: a JSON object a line, a constant message and fields. No
+"""Log lines for Cloud Logging: one JSON object per line, with a constant message and fields. Never a
 secret, never a whole spec.
 
 Set up once by `main.py`. Callers write `log.info("constant message", extra={"fields": {...}})`.

@@ -1,10 +1,10 @@
-"""Checks who signed an image: ECDSA over SHA-256 (P-256, as Cloud KMS, cosign and openssl make it)
-or Ed25519.
+"""Verifies image signatures: ECDSA with SHA-256 on P-256 (as Cloud KMS, cosign and openssl create
+them), or Ed25519.
 
-Called through `rollout/policy/policy.py` by way of `infra/store/repository.py`, for a policy that
-names signers. What is signed is the image's name as the release has it, up to its digest; nobody is
-asked over the network. The library is imported when first needed. Invariant: whatever is not a good
-signature is none, and a key that cannot be read is an error, not a signer less."""
+Passed to the policy by `infra/settings.py`, for policies that name signers. The signed data is the
+image's name as in the release, up to and including its digest; no network access. The cryptography
+library is imported at first use. Invariant: an invalid signature counts as no signature, and a key
+that cannot be parsed is an error, not one signer fewer."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 
-@lru_cache(maxsize=64)  # a turn asks the same at every look
+@lru_cache(maxsize=64)  # a pass asks the same question several times
 def is_signed(image: str, signature: str, signers: tuple[str, ...]) -> bool:
-    """Raises ValueError for a signer that is no public key of these kinds."""
-    keys = [_key(number, signer) for number, signer in enumerate(signers)]
+    """Whether one of the signers, public keys in PEM form, signed the image. Raises ValueError for
+    a signer that is not such a key."""
+    keys = [_load_key(number, signer) for number, signer in enumerate(signers)]
     try:
         given = base64.b64decode(signature, validate=True)
     except binascii.Error:
@@ -45,7 +46,7 @@ def _is_by(key: EllipticCurvePublicKey | Ed25519PublicKey, signature: bytes, sig
     return True
 
 
-def _key(number: int, signer: str) -> EllipticCurvePublicKey | Ed25519PublicKey:
+def _load_key(number: int, signer: str) -> EllipticCurvePublicKey | Ed25519PublicKey:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

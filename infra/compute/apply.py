@@ -1,10 +1,10 @@
-"""Runs a plan: as parallel as its dependencies allow, and says of each action Applied, Pending or
-Failed.
+"""Applies a plan, with as much concurrency as its dependencies allow. The result of each action is
+Applied, Pending or Failed.
 
-Called by `handlers/reconcile/loop.py`. Each action is a request and the wait for its operation; the
-next one starts when all it waits for is over and went well. At `until` nothing new starts, and what
-still runs is Pending: the next turn observes what came of it. Compute Engine's errors become
-results; anything else is a mistake in here and is raised.
+Called by `handlers/reconcile/loop.py`. An action is a request and the wait for its operation. It
+starts once all actions it depends on have succeeded. After `until` no action starts, and one that
+is still running is Pending: the next pass observes the outcome. Compute Engine's errors become
+results; any other exception is a bug and is raised.
 
     template   |--send--wait--|
     live check |--send--wait-----|
@@ -38,31 +38,31 @@ from infra.fleet.plan import completed
 from rollout.model import Problem
 
 RequestId = Callable[[Action], UUID]
-CLOCKS_DIFFER = timedelta(seconds=1)
+MAX_CLOCK_SKEW = timedelta(seconds=1)
 
 
 def apply(
     plan: Plan, compute: Compute, clock: Clock, request_id: RequestId, until: datetime
 ) -> tuple[Result, ...]:
-    """One result for each action, in the plan's order. With `compute.workers` 1, one action after
-    the other in that order."""
+    """One result per action, in the plan's order. If `compute.workers` is 1, the actions run one
+    after the other in that order."""
 
     def run(action: Action) -> Result:
         return _run(action, compute, clock, request_id, until)
 
-    waits_for = _predecessors(plan.actions)
+    waits_for = _find_predecessors(plan.actions)
     if compute.workers == 1 or len(plan.actions) < 2:
         results: dict[int, Result] = {}
         for number, action in enumerate(plan.actions):
-            results[number] = _blocked(action, waits_for[number], results) or run(action)
+            results[number] = _check_predecessors(action, waits_for[number], results) or run(action)
     else:
-        results = _side_by_side(plan.actions, waits_for, run, compute.workers)
+        results = _run_concurrently(plan.actions, waits_for, run, compute.workers)
     return tuple(results[number] for number in range(len(plan.actions)))
 
 
-def _predecessors(actions: tuple[Action, ...]) -> list[frozenset[int]]:
-    """The earlier actions that each one waits for; those on its own resource among them, for
-    Compute Engine takes one change at a time."""
+def _find_predecessors(actions: tuple[Action, ...]) -> list[frozenset[int]]:
+    """The earlier actions that each action waits for. Those on the same resource are among them:
+    Compute Engine accepts one change at a time."""
     return [
         frozenset(
             earlier
@@ -73,7 +73,7 @@ def _predecessors(actions: tuple[Action, ...]) -> list[frozenset[int]]:
     ]
 
 
-def _side_by_side(
+def _run_concurrently(
     actions: tuple[Action, ...],
     waits_for: list[frozenset[int]],
     run: Callable[[Action], Result],
@@ -86,7 +86,7 @@ def _side_by_side(
         while waiting or running:
             for number in [number for number in waiting if waits_for[number] <= results.keys()]:
                 waiting.remove(number)
-                blocked = _blocked(actions[number], waits_for[number], results)
+                blocked = _check_predecessors(actions[number], waits_for[number], results)
                 if blocked:
                     results[number] = blocked
                 else:
@@ -96,21 +96,21 @@ def _side_by_side(
     return results
 
 
-def _blocked(
+def _check_predecessors(
     action: Action, waits_for: frozenset[int], results: Mapping[int, Result]
 ) -> Pending | None:
     for number in sorted(waits_for):
         match results[number]:
             case Pending(before, why, after):
-                return Pending(action, f"waits for {_name(before)}: {why}", after)
+                return Pending(action, f"waits for {_describe(before)}: {why}", after)
             case Failed(before, problem):
                 return Pending(
-                    action, f"waits for {_name(before)}, which was refused: {problem.message}"
+                    action, f"waits for {_describe(before)}, which was refused: {problem.message}"
                 )
     return None
 
 
-def _name(action: Action) -> str:
+def _describe(action: Action) -> str:
     return f"{action.verb} {action.key.collection}/{action.key.name}"
 
 
@@ -121,20 +121,20 @@ def _run(
     action: Action, compute: Compute, clock: Clock, request_id: RequestId, until: datetime
 ) -> Result:
     if clock.now() >= until:
-        return Pending(action, "not started: the time of this turn is over")
+        return Pending(action, "not started: no time left in this pass")
     try:
         complete = _completed(action, compute)
         if isinstance(complete, Problem):
             return Failed(action, complete)
         if complete is None:
             return Applied(action)
-        finished = compute.wait(_sent(complete, compute, clock, request_id(complete), until), until)
-        said = parse_operation_error(finished) if finished else None
-        if said:
-            raise classify_error(said, clock.now())
+        finished = compute.wait(_send(complete, compute, clock, request_id(complete), until), until)
+        failure = parse_operation_error(finished) if finished else None
+        if failure:
+            raise classify_error(failure, clock.now())
     except (Retry, NotFound, AlreadyExists, Busy, Conflict, Refused) as error:
         return _result(action, error)
-    return Applied(action) if finished else Pending(action, "its operation still runs")
+    return Applied(action) if finished else Pending(action, "its operation is still running")
 
 
 def _completed(action: Action, compute: Compute) -> Action | Problem | None:
@@ -148,15 +148,16 @@ def _completed(action: Action, compute: Compute) -> Action | Problem | None:
     return completed(action, body)
 
 
-def _sent(
+def _send(
     action: Action, compute: Compute, clock: Clock, request_id: UUID, until: datetime
 ) -> Body:
-    """The action's operation. A request id brings back the operation of its first use, also one
-    that failed in an earlier turn: that one is over for certain, and only a new id asks anew."""
+    """Send the action and return its operation. For a repeated request id, Compute Engine returns
+    the operation of the first request. If that one failed in an earlier pass, only a new id makes
+    another attempt."""
     now = clock.now()
     operation = compute.send(action, request_id, until)
     began = operation.get("insertTime")
-    is_old = began is not None and datetime.fromisoformat(began) < now - CLOCKS_DIFFER
+    is_old = began is not None and datetime.fromisoformat(began) < now - MAX_CLOCK_SKEW
     if is_old and operation.get("status") == "DONE" and parse_operation_error(operation):
         operation = compute.send(action, uuid5(request_id, now.isoformat()), until)
     return operation
@@ -169,9 +170,9 @@ def _result(action: Action, error: ComputeError) -> Result:
         case NotFound() if action.verb == "delete":
             return Applied(action)
         case AlreadyExists() if action.verb == "insert":
-            return Pending(action, f"to be read again, it is there already: {error.why}")
+            return Pending(action, f"it already exists and is read again: {error.why}")
         case Retry(after_seconds=seconds, why=why):
             return Pending(action, why, seconds)
         case Busy(why=why):
             return Pending(action, why, BACK_OFF_SECONDS)
-    return Pending(action, f"to be read again: {error.why}")
+    return Pending(action, f"it is read again: {error.why}")

@@ -1,17 +1,18 @@
-"""Imports the Compute client's service modules without paying for the services and messages that
-nobody here uses.
+"""Imports single service modules of the Compute client, without the cost of unused services and
+messages.
 
-`google.cloud.compute_v1/__init__` imports some 130 services and `types/compute.py` builds 2,087
-message classes: more than half of a cold start. A `Library` imports the modules of its services
-alone, and lets `types/compute.py` build only the messages that those services speak of:
+`google.cloud.compute_v1/__init__` imports some 130 services, and `types/compute.py` builds 2,087
+message classes: more than half of a cold start. A `Library` imports only the modules of its
+services, and lets `types/compute.py` build only the messages that these services refer to:
 
-    stub packages with the real `__path__` ─> `types/compute.py`, run as it is, but its class statements pass through us
-                                             ─> `services/<name>`, as they are
+    stub packages with the real `__path__`
+      ─> `types/compute.py`, unchanged, but its class statements go through `_selective`
+      ─> `services/<name>`, unchanged
 
-What runs is the installed library's own code. Nothing of it stays in `sys.modules`, and its
-messages are registered under a package name of their own, so a plain `import
-google.cloud.compute_v1` in the same process works as ever, beside it. When the installed version is
-not laid out as expected, everything comes from the plain import: slower, never broken."""
+This runs the installed library's own code. None of it stays in `sys.modules`, and its messages are
+registered under a package name of their own, so a plain `import google.cloud.compute_v1` in the
+same process still works. If the installed version has an unexpected layout, the plain import
+provides everything: slower, never broken."""
 
 from __future__ import annotations
 
@@ -37,8 +38,8 @@ _numbers = itertools.count(1)
 
 
 class Library:
-    """The named services of the client library; each is imported when it is first asked for. May be
-    used by any number of threads."""
+    """The named services of the client library. A service is imported at its first use.
+    Thread-safe."""
 
     def __init__(self, services: Iterable[str]) -> None:
         self._names = tuple(services)
@@ -51,35 +52,32 @@ class Library:
     def service(self, name: str) -> ModuleType:
         """The module `google.cloud.compute_v1.services.<name>`."""
         if name not in self._names:
-            raise LookupError(
-                f"service {name} is not among this library's: {', '.join(self._names)}"
-            )
+            raise LookupError(f"service {name} is not in this library: {', '.join(self._names)}")
         with _lock:
             if not self._is_plain and PACKAGE not in sys.modules:
                 try:
-                    return self._lean(name)
-                except Exception as unexpected:  # whatever is laid out differently: the plain import knows how to cope
+                    return self._import_lean(name)
+                except Exception as error:  # an unexpected layout: the plain import copes with it
                     log.warning(
                         "Compute client imported as a whole",
-                        extra={"why": f"{type(unexpected).__name__}: {unexpected}"},
+                        extra={"fields": {"why": f"{type(error).__name__}: {error}"}},
                     )
             self._is_plain = True
             return importlib.import_module(f"{PACKAGE}.services.{name}")
 
-    def _lean(self, name: str) -> ModuleType:
+    def _import_lean(self, name: str) -> ModuleType:
         if self._modules is None:
-            self._modules = _stubs()
+            self._modules = _make_stubs()
             with _installed(self._modules):
-                self._modules[MESSAGES] = _messages(
+                self._modules[MESSAGES] = _load_messages(
                     str(self._modules[PACKAGE].__path__[0]), self._names
                 )
         with _installed(self._modules):
             return importlib.import_module(f"{PACKAGE}.services.{name}")
 
 
-def _stubs() -> dict[str, ModuleType]:
-    """Packages that find their submodules where the real ones are, without running the real ones'
-    `__init__`."""
+def _make_stubs() -> dict[str, ModuleType]:
+    """Packages that find the submodules of the real ones, without running the real `__init__`."""
     importlib.import_module("google.cloud")
     root = importlib.util.find_spec(PACKAGE)
     if root is None or not root.submodule_search_locations:
@@ -96,8 +94,8 @@ def _stubs() -> dict[str, ModuleType]:
 
 @contextmanager
 def _installed(modules: dict[str, ModuleType]) -> Iterator[None]:
-    """Let `modules` stand in `sys.modules` for a while; what is imported of the package meanwhile
-    is added to them."""
+    """Put `modules` into `sys.modules` for the duration; add what is imported of the package
+    meanwhile to them."""
     parent = sys.modules["google.cloud"]
     sys.modules.update(modules)
     try:
@@ -113,18 +111,18 @@ def _installed(modules: dict[str, ModuleType]) -> Iterator[None]:
 # ---- Messages
 
 
-def _messages(root: str, services: Iterable[str]) -> ModuleType:
-    """`types/compute.py`, run with a `class` statement that skips the messages not needed.
+def _load_messages(root: str, services: Iterable[str]) -> ModuleType:
+    """Run `types/compute.py` with a `class` statement that skips the messages that are not needed.
 
-    proto-plus registers all messages of a module at once, when the last one of its manifest is
-    there: so the manifest is cut as well."""
-    code = _code(MESSAGES, f"{root}/types/compute.py")
-    needed = _closure(code, _spoken_of(root, services))
+    proto-plus registers all messages of a module at once, as soon as the last one in its manifest
+    exists, so the manifest is reduced as well."""
+    code = _load_code(MESSAGES, f"{root}/types/compute.py")
+    needed = _find_messages(code, _find_names(root, services))
     module = ModuleType(f"{__name__}.messages_{next(_numbers)}")
     module.__dict__["__builtins__"] = vars(builtins) | {
         "__build_class__": _selective(module, needed)
     }
-    sys.modules[module.__name__] = module  # proto-plus looks its manifest up here
+    sys.modules[module.__name__] = module  # proto-plus looks up its manifest here
     try:
         exec(code, module.__dict__)
     finally:
@@ -142,50 +140,50 @@ def _selective(module: ModuleType, needed: frozenset[str]) -> Callable[..., Any]
         if len(namespace["__protobuf__"].manifest) != len(needed):
             proto = namespace["proto"]
             namespace["__protobuf__"] = proto.module(package=module.__name__, manifest=needed)
-        if name in needed or "." in body.__qualname__:  # a dot: something within a message
+        if name in needed or "." in body.__qualname__:  # a dot: a class nested in a message
             return builtins.__build_class__(body, name, *bases, **options)
         return None
 
     return build
 
 
-def _closure(code: CodeType, roots: Iterable[str]) -> frozenset[str]:
-    """The messages among `roots`, and those that their fields are made of: a field names its
-    message by a string."""
+def _find_messages(code: CodeType, roots: Iterable[str]) -> frozenset[str]:
+    """The messages in `roots` and, recursively, those of their fields. A field names its message in
+    a string."""
     classes = {each.co_name: each for each in code.co_consts if isinstance(each, CodeType)}
     found: set[str] = set()
-    open_ends = [name for name in roots if name in classes]
-    while open_ends:
-        name = open_ends.pop()
+    pending = [name for name in roots if name in classes]
+    while pending:
+        name = pending.pop()
         if name not in found:
             found.add(name)
-            open_ends += [text for text in _texts(classes[name]) if text in classes]
+            pending += [text for text in _strings_in(classes[name]) if text in classes]
     return frozenset(found)
 
 
-def _spoken_of(root: str, services: Iterable[str]) -> set[str]:
-    """Every name that the services' code uses."""
+def _find_names(root: str, services: Iterable[str]) -> set[str]:
+    """Every name that the code of the services uses."""
     names: set[str] = set()
     for service in services:
         for file in SERVICE_FILES:
-            for code in _nested(_code(service, f"{root}/services/{service}/{file}")):
+            for code in _nested_code(_load_code(service, f"{root}/services/{service}/{file}")):
                 names.update(code.co_names)
     return names
 
 
-def _texts(code: CodeType) -> Iterator[str]:
-    return (text for each in _nested(code) for text in each.co_consts if isinstance(text, str))
+def _strings_in(code: CodeType) -> Iterator[str]:
+    return (text for each in _nested_code(code) for text in each.co_consts if isinstance(text, str))
 
 
-def _nested(code: CodeType) -> Iterator[CodeType]:
+def _nested_code(code: CodeType) -> Iterator[CodeType]:
     yield code
     for each in code.co_consts:
         if isinstance(each, CodeType):
-            yield from _nested(each)
+            yield from _nested_code(each)
 
 
-def _code(name: str, path: str) -> CodeType:
-    """A file's compiled code, from the bytecode cache where there is one."""
+def _load_code(name: str, path: str) -> CodeType:
+    """The compiled code of a file, from the bytecode cache if possible."""
     spec = importlib.util.spec_from_file_location(name, path)
     loader: Any = spec and spec.loader
     code = loader.get_code(name)

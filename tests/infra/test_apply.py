@@ -120,7 +120,7 @@ def test_when_the_time_is_over_nothing_new_starts_and_what_runs_is_pending() -> 
     template, check, group, autoscaler, service = carry_out(world, FLEET, seconds=45)
     assert kinds((template, check, group, autoscaler, service)) == ["Applied", *["Pending"] * 4]
     assert isinstance(check, Pending)
-    assert check.why == "its operation still runs"
+    assert check.why == "its operation is still running"
     assert isinstance(group, Pending)
     assert "not started" in group.why
     assert there(world) == {TEMPLATE, CHECK}
