@@ -1,4 +1,4 @@
-"""Client libraries imported in part: less is loaded, and a plain import beside it works as ever."""
+"""Lean imports of client libraries: less is loaded, and plain imports still work."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def said_by(program: str) -> str:
-    """What a program prints in a process of its own, where nothing is imported yet."""
+def run(program: str) -> str:
+    """What a program prints in a new process, where nothing is imported yet."""
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -18,17 +18,20 @@ def said_by(program: str) -> str:
     return done.stdout.strip() + done.stderr.strip()
 
 
-def test_the_store_and_the_bus_leave_the_rest_of_their_libraries_out() -> None:
+def test_the_store_and_the_bus_import_only_what_they_use() -> None:
     program = """
 import sys, infra.bus.pubsub, infra.store.firestore
-unwanted = ("google.cloud.firestore_v1.async_client", "google.pubsub_v1.services.subscriber.client",
-            "google.pubsub_v1.services.schema_service.client", "google.pubsub_v1.services.publisher.async_client")
+unwanted = (
+    "google.cloud.firestore_v1.async_client", "google.pubsub_v1.services.subscriber.client",
+    "google.pubsub_v1.services.schema_service.client",
+    "google.pubsub_v1.services.publisher.async_client",
+)
 print([name for name in unwanted if name in sys.modules])
 """
-    assert said_by(program) == "[]"
+    assert run(program) == "[]"
 
 
-def test_a_plain_import_after_a_lean_one_is_whole_and_has_the_same_classes() -> None:
+def test_a_plain_import_after_a_lean_one_is_complete_and_has_the_same_classes() -> None:
     program = """
 import infra.bus.pubsub as bus, infra.store.firestore as store
 from google import pubsub_v1
@@ -39,31 +42,31 @@ assert pubsub_v1.types.PubsubMessage is bus.pubsub.PubsubMessage
 assert FirestoreClient is store.client.FirestoreClient
 assert firestore_v1.types.Document is store.document.Document
 assert firestore.Client and pubsub_v1.SubscriberClient and firestore_v1.services.firestore
-print("whole")
+print("complete")
 """
-    assert said_by(program) == "whole"
+    assert run(program) == "complete"
 
 
-def test_a_library_that_is_imported_already_is_used_as_it_is() -> None:
+def test_an_already_imported_library_is_used_unchanged() -> None:
     program = """
 from google import pubsub_v1
 import infra.bus.pubsub as bus
 assert pubsub_v1.PublisherClient is bus.publisher.PublisherClient
 print("same")
 """
-    assert said_by(program) == "same"
+    assert run(program) == "same"
 
 
-def test_what_is_no_package_is_imported_plainly() -> None:
+def test_a_deferred_name_that_is_not_a_package_is_ignored() -> None:
     program = """
 from infra.lean_import import lean_import
 (found,) = lean_import(("colorsys", "not_there_at_all"), "json.decoder")
 print(found.JSONDecoder.__name__)
 """
-    assert said_by(program) == "JSONDecoder"
+    assert run(program) == "JSONDecoder"
 
 
-def test_a_name_that_a_whole_package_lacks_is_still_an_error() -> None:
+def test_a_missing_name_of_a_complete_package_is_an_error() -> None:
     program = """
 import infra.bus.pubsub
 from google import pubsub_v1
@@ -72,4 +75,4 @@ try:
 except AttributeError as error:
     print(error)
 """
-    assert said_by(program) == "module 'google.pubsub_v1' has no attribute 'nothing_like_that'"
+    assert run(program) == "module 'google.pubsub_v1' has no attribute 'nothing_like_that'"
