@@ -1,4 +1,4 @@
-"""Short ways to ask the stand-in by hand and to name what Google's client wants spelled out."""
+"""Helpers for fact tests: raw requests, and short forms of verbose client calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MANAGERS = "region_instance_group_managers"
 
 
 def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, Any]:
-    """A request by hand, for what Google's client would not send. Status and JSON."""
+    """Send a raw request that Google's client would not send; return status and JSON."""
     answered = wire.handle(
         cloud, wire.Request(http, path, json.dumps(body).encode() if body is not None else b"")
     )
@@ -27,14 +27,13 @@ def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, Any]
 
 
 def refusal(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, str, str]:
-    """Status, reason and message of a request that is refused."""
+    """Return status, reason and message of a request that is rejected."""
     status, answer = ask(cloud, http, path, body)
     return status, answer["error"]["errors"][0]["reason"], answer["error"]["message"]
 
 
 def on_instances(fleet: Fleet, verb: str, instances: Any, **members: Any) -> Any:
-    """One of the methods that act on named instances, done: `on_instances(fleet, "stop",
-    [...])`."""
+    """Call a method that acts on named instances and wait: `on_instances(fleet, "stop", [...])`."""
     kinds = {
         "apply_updates_to": ("ApplyUpdates", "apply_updates"),
         "recreate": ("Recreate", "recreate"),
@@ -49,22 +48,22 @@ def on_instances(fleet: Fleet, verb: str, instances: Any, **members: Any) -> Any
 
 
 def urls(fleet: Fleet, count: int | None = None) -> list[str]:
-    """The first instances by name."""
+    """The URLs of the first instances by name."""
     return [each.instance for each in fleet.instances()][:count]
 
 
 def statuses(fleet: Fleet) -> dict[str, tuple[str, str]]:
-    """By name: the VM's status and what the group does to it."""
+    """Each instance's status and current action, by name."""
     return {each.name: (each.instance_status, each.current_action) for each in fleet.instances()}
 
 
 def details(fleet: Fleet) -> list[str]:
-    """What the autoscaler has to say about itself."""
+    """The types of the autoscaler's status details."""
     return [each.type_ for each in fleet.autoscaler().status_details]
 
 
 def change_autoscaler(fleet: Fleet, **members: Any) -> None:
-    """PATCH its policy, and let it decide."""
+    """PATCH the policy and let the autoscaler decide."""
     resource = compute_v1.Autoscaler(autoscaling_policy=compute_v1.AutoscalingPolicy(members))
     given = {
         "project": PROJECT,
@@ -78,7 +77,7 @@ def change_autoscaler(fleet: Fleet, **members: Any) -> None:
 
 
 def size_under(fleet: Fleet, **load: Any) -> int:
-    """The group's target a moment after the load was set."""
+    """The group's target size one second after the load is set."""
     fleet.cloud.load["tiny"] = load
     fleet.run(1)
     return int(fleet.get().target_size)

@@ -1,4 +1,4 @@
-"""Groups to try facts on."""
+"""Groups for the fact tests."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from emulator.tests.fleet import Fleet
 
 @pytest.fixture
 def fleet(clients: Clients, clock: VirtualClock) -> Fleet:
-    """Templates and health checks, no group yet."""
+    """Templates and health checks, but no group yet."""
     return Fleet(clients, clock)
 
 
 @pytest.fixture
 def six(fleet: Fleet) -> Fleet:
-    """Six VMs of v1, verified, in three zones; surge 3, unavailable 0."""
+    """Six verified VMs of v1 in three zones; maxSurge 3, maxUnavailable 0."""
     fleet.create()
     fleet.settle()
     return fleet
@@ -25,7 +25,7 @@ def six(fleet: Fleet) -> Fleet:
 
 @pytest.fixture
 def three(fleet: Fleet) -> Fleet:
-    """Three VMs past their initialisation, no autoscaler yet."""
+    """Three VMs past their initialization, without an autoscaler."""
     fleet.create(size=3)
     fleet.settle()
     fleet.run(120)

@@ -1,5 +1,4 @@
-"""Facts about the all-instances configuration: metadata and labels that a group puts before its
-templates."""
+"""Facts about the all-instances configuration: metadata and labels that override the template's."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ def properties(**members: Any) -> Any:
 
 
 def having(fleet: Fleet, key: str) -> list[str]:
-    """What the VMs have for a metadata key."""
+    """The values that the VMs have for a metadata key."""
     return sorted(metadata(fleet, url).get(key, "") for url in urls(fleet))
 
 
@@ -38,47 +37,47 @@ def instance(fleet: Fleet, url: str) -> Any:
 
 
 @pytest.fixture
-def calm(six: Fleet) -> Fleet:
-    """Six VMs that are updated only when asked."""
+def manual(six: Fleet) -> Fleet:
+    """Six VMs that are updated only on request."""
     six.patch(update_policy=policy(type_="OPPORTUNISTIC", **GENTLE))
     return six
 
 
 @fact(
-    "API reference, allInstancesConfig: to apply it the group's VMs are updated, proactively or by"
-    " applyUpdatesToInstances"
+    "API reference, allInstancesConfig: it is applied by updating the group's VMs, proactively"
+    " or by applyUpdatesToInstances"
 )
-def test_the_configuration_reaches_the_vms_by_an_update(calm: Fleet) -> None:
-    calm.patch(all_instances_config=properties(metadata={"color": "red"}))
-    calm.settle()
-    assert having(calm, "color") == [""] * 6
-    on_instances(calm, "apply_updates_to", urls(calm, 2))
-    calm.settle()
-    assert having(calm, "color") == [""] * 4 + ["red"] * 2
-    calm.patch(update_policy=policy(**GENTLE))
-    calm.settle()
-    assert having(calm, "color") == ["red"] * 6
+def test_the_configuration_reaches_vms_through_an_update(manual: Fleet) -> None:
+    manual.patch(all_instances_config=properties(metadata={"color": "red"}))
+    manual.settle()
+    assert having(manual, "color") == [""] * 6
+    on_instances(manual, "apply_updates_to", urls(manual, 2))
+    manual.settle()
+    assert having(manual, "color") == [""] * 4 + ["red"] * 2
+    manual.patch(update_policy=policy(**GENTLE))
+    manual.settle()
+    assert having(manual, "color") == ["red"] * 6
 
 
-@fact("Documentation, all-instances configuration: metadata and labels are changed in VMs that run")
-def test_the_configuration_restarts_nobody(calm: Fleet) -> None:
-    before, ids = urls(calm), {each.id for each in calm.instances()}
-    calm.patch(
+@fact("Documentation, all-instances configuration: metadata and labels change without a restart")
+def test_the_configuration_restarts_no_vm(manual: Fleet) -> None:
+    before, ids = urls(manual), {each.id for each in manual.instances()}
+    manual.patch(
         all_instances_config=properties(metadata={"color": "red"}, labels={"tier": "x"}),
         update_policy=policy(**GENTLE),
     )
-    calm.run(1)
-    assert {each.instance_status for each in calm.instances()} == {"RUNNING"}
-    calm.settle()
-    assert {each.id for each in calm.instances()} == ids
-    assert {instance(calm, url).labels["tier"] for url in before} == {"x"}
+    manual.run(1)
+    assert {each.instance_status for each in manual.instances()} == {"RUNNING"}
+    manual.settle()
+    assert {each.id for each in manual.instances()} == ids
+    assert {instance(manual, url).labels["tier"] for url in before} == {"x"}
 
 
 @fact(
     "API reference, minimalAction: the update does at least this",
-    assumed="for the all-instances configuration too",
+    assumed="also for the all-instances configuration",
 )
-def test_a_minimal_action_holds_for_the_configuration_too(six: Fleet) -> None:
+def test_the_minimal_action_applies_to_the_configuration_too(six: Fleet) -> None:
     before = urls(six)
     six.patch(all_instances_config=properties(metadata={"color": "red"}))
     six.settle()
@@ -90,18 +89,18 @@ def test_a_minimal_action_holds_for_the_configuration_too(six: Fleet) -> None:
     "API reference, status.allInstancesConfig.effective: whether all VMs have it; currentRevision:"
     " RFC 3339 text"
 )
-def test_the_group_tells_whether_the_configuration_is_in_effect(calm: Fleet) -> None:
-    status = calm.get().status.all_instances_config
+def test_the_group_reports_whether_the_configuration_is_in_effect(manual: Fleet) -> None:
+    status = manual.get().status.all_instances_config
     assert (status.effective, status.current_revision) == (True, "")
-    calm.patch(all_instances_config=properties(metadata={"color": "red"}))
-    calm.settle()
-    status = calm.get().status.all_instances_config
+    manual.patch(all_instances_config=properties(metadata={"color": "red"}))
+    manual.settle()
+    status = manual.get().status.all_instances_config
     assert (status.effective, status.current_revision[:2]) == (False, "20")
-    assert calm.get().status.version_target.is_reached
-    on_instances(calm, "apply_updates_to", [], all_instances=True)
-    calm.settle()
+    assert manual.get().status.version_target.is_reached
+    on_instances(manual, "apply_updates_to", [], all_instances=True)
+    manual.settle()
     assert (
-        calm.get().status.all_instances_config
+        manual.get().status.all_instances_config
         == compute_v1.InstanceGroupManagerStatusAllInstancesConfig(
             effective=True, current_revision=status.current_revision
         )
@@ -109,10 +108,10 @@ def test_the_group_tells_whether_the_configuration_is_in_effect(calm: Fleet) -> 
 
 
 @fact(
-    "Documentation, all-instances configuration: it goes before the template's values of the same"
+    "Documentation, all-instances configuration: it overrides the template's values of the same"
     " names"
 )
-def test_the_configuration_goes_before_the_template(fleet: Fleet) -> None:
+def test_the_configuration_overrides_the_template(fleet: Fleet) -> None:
     items = [
         compute_v1.Items(key="color", value="blue"),
         compute_v1.Items(key="size", value="small"),
@@ -128,28 +127,28 @@ def test_the_configuration_goes_before_the_template(fleet: Fleet) -> None:
 
 
 @fact(
-    "Documentation, updating groups: new VMs take the group's latest configuration, repaired ones"
-    " keep theirs"
+    "Documentation, updating groups: new VMs get the group's latest configuration, repaired"
+    " ones keep theirs"
 )
-def test_new_vms_have_the_configuration_and_repaired_ones_do_not(calm: Fleet) -> None:
-    calm.patch(all_instances_config=properties(metadata={"color": "red"}))
-    calm.resize(7)
-    calm.settle()
-    assert having(calm, "color") == [""] * 6 + ["red"]
-    apply_effect(calm.cloud, "stop", most=7)
-    calm.settle()
-    assert having(calm, "color") == [""] * 6 + ["red"]
+def test_new_vms_get_the_configuration_and_repaired_ones_do_not(manual: Fleet) -> None:
+    manual.patch(all_instances_config=properties(metadata={"color": "red"}))
+    manual.resize(7)
+    manual.settle()
+    assert having(manual, "color") == [""] * 6 + ["red"]
+    apply_effect(manual.cloud, "stop", most=7)
+    manual.settle()
+    assert having(manual, "color") == [""] * 6 + ["red"]
 
 
 @fact(
-    "Documentation, stateful groups: no property may be set for all VMs and for one VM both",
+    "Documentation, stateful groups: a property may not be set for all VMs and for a single VM",
     assumed="the wording",
 )
-def test_the_same_property_is_not_set_for_all_and_for_one(calm: Fleet) -> None:
-    calm.patch(all_instances_config=properties(metadata={"color": "red"}))
-    one, other = (each.name for each in calm.instances()[:2])
+def test_a_property_cannot_be_set_for_all_vms_and_for_one(manual: Fleet) -> None:
+    manual.patch(all_instances_config=properties(metadata={"color": "red"}))
+    one, other = (each.name for each in manual.instances()[:2])
     with pytest.raises(exceptions.BadRequest, match="both"):
-        write(calm, "update", config(one, color="blue"))
-    write(calm, "update", config(other, size="small"))
+        write(manual, "update", config(one, color="blue"))
+    write(manual, "update", config(other, size="small"))
     with pytest.raises(exceptions.BadRequest, match="both"):
-        calm.patch(all_instances_config=properties(metadata={"size": "large"}))
+        manual.patch(all_instances_config=properties(metadata={"size": "large"}))

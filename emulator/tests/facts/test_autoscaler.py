@@ -1,4 +1,4 @@
-"""Facts about regional autoscalers: the resource, and what a policy may say."""
+"""Facts about regional autoscalers: the resource and the limits of its policy."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SCALERS = f"{BASE}/regions/{REGION}/autoscalers"
 
 
 @fact(
-    "API reference, regionAutoscalers: no fingerprint; which one is a query parameter; PATCH merges"
-    " and PUT replaces"
+    "API reference, regionAutoscalers: no fingerprint; the name is a query parameter; PATCH"
+    " merges and PUT replaces"
 )
-def test_an_autoscaler_is_patched_and_put_by_a_query_parameter(three: Fleet) -> None:
+def test_an_autoscaler_is_named_by_a_query_parameter_on_patch_and_put(three: Fleet) -> None:
     three.autoscale(cool_down_period_sec=90)
     assert "fingerprint" not in ask(three.cloud, "GET", f"{SCALERS}/auto")[1]
     assert (
@@ -40,7 +40,7 @@ def test_an_autoscaler_is_patched_and_put_by_a_query_parameter(three: Fleet) -> 
     body = {"name": "auto", "autoscalingPolicy": {"maxNumReplicas": 7}}
     assert (
         ask(three.cloud, "PUT", SCALERS, body)[0] == 200
-    )  # without the parameter the body's name counts
+    )  # without the parameter, the name in the body is used
     kept = three.autoscaler().autoscaling_policy
     assert (kept.mode, kept.cool_down_period_sec, kept.max_num_replicas) == ("ON", 60, 7)
 
@@ -63,7 +63,7 @@ def test_a_group_has_one_autoscaler(three: Fleet) -> None:
     )
 
 
-@fact("API reference, autoscaler target: must exist")
+@fact("API reference, autoscaler target: it must exist")
 def test_the_target_of_an_autoscaler_must_exist(three: Fleet) -> None:
     body = {
         "name": "auto",
@@ -74,7 +74,7 @@ def test_the_target_of_an_autoscaler_must_exist(three: Fleet) -> None:
 
 
 @fact("Observed in terraform-google-modules/terraform-google-vm#64, with its wording")
-def test_an_autoscaled_group_is_not_resized_by_hand(three: Fleet) -> None:
+def test_an_autoscaled_group_cannot_be_resized_manually(three: Fleet) -> None:
     three.autoscale()
     assert refusal(three.cloud, "POST", f"{TINY}/resize?size=5") == (
         412,
@@ -99,7 +99,7 @@ def test_an_autoscaled_group_is_not_resized_by_hand(three: Fleet) -> None:
         {"maxNumReplicas": 3, "minNumReplicas": -1},
     ],
 )
-def test_the_limits_of_a_policy_must_fit(three: Fleet, limits: dict[str, int]) -> None:
+def test_the_limits_of_a_policy_must_be_consistent(three: Fleet, limits: dict[str, int]) -> None:
     given: dict[str, Any] = {"mode": "ON"} | limits
     body = {
         "name": "auto",
@@ -111,10 +111,10 @@ def test_the_limits_of_a_policy_must_fit(three: Fleet, limits: dict[str, int]) -
 
 @fact(
     "API reference, minNumReplicas: 'autoscaler chooses a default value'",
-    assumed="2, or the maximum where that is less",
+    assumed="2, or the maximum if that is lower",
 )
 @pytest.mark.parametrize(("most", "least"), [(10, 2), (1, 1)])
-def test_an_omitted_minimum_is_chosen(three: Fleet, most: int, least: int) -> None:
+def test_an_omitted_minimum_gets_a_default(three: Fleet, most: int, least: int) -> None:
     three.autoscale(min_num_replicas=None, max_num_replicas=most)
     assert three.autoscaler().autoscaling_policy.min_num_replicas == least
 
@@ -133,7 +133,7 @@ def test_a_policy_has_its_defaults(three: Fleet) -> None:
     )
 
 
-@fact("Documentation, multiple signals: at most five custom metrics, each once; 128 schedules")
+@fact("Documentation, multiple signals: at most five different custom metrics; 128 schedules")
 def test_a_policy_has_at_most_five_metrics_and_128_schedules(three: Fleet) -> None:
     def metrics(*names: str) -> list[Any]:
         return [

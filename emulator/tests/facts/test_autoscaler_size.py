@@ -1,4 +1,5 @@
-"""Facts about the size an autoscaler finds: signals, windows, limits, schedules, zones."""
+"""Facts about the size that an autoscaler recommends: signals, windows, limits, schedules,
+zones."""
 
 from __future__ import annotations
 
@@ -33,10 +34,10 @@ MINUTE = 60.0
 
 
 @fact(
-    "Documentation, multiple signals: ten VMs; 7 by CPU, 7 by load balancing, 11 and 14 by metrics,"
-    " 15 by schedule: 15"
+    "Documentation, multiple signals: for ten VMs 7 by CPU, 7 by load balancing, 11 and 14 by"
+    " metrics, 15 by schedule give 15"
 )
-def test_the_largest_need_of_all_signals_counts(fleet: Fleet) -> None:
+def test_the_largest_need_of_all_signals_wins(fleet: Fleet) -> None:
     fleet.create(size=10)
     fleet.serve(balancing_mode="RATE", max_rate_per_instance=100)
     fleet.settle()
@@ -62,8 +63,8 @@ def test_the_largest_need_of_all_signals_counts(fleet: Fleet) -> None:
 
 
 @fact(
-    "Documentation, autoscaler decisions: VMs times utilisation by target; 1.5 more become 2, 1.5"
-    " fewer become 1"
+    "Documentation, autoscaler decisions: VMs times utilization by target; 1.5 more become 2,"
+    " 1.5 fewer become 1"
 )
 @pytest.mark.parametrize(
     ("serving", "value", "target", "need"),
@@ -75,14 +76,14 @@ def test_the_largest_need_of_all_signals_counts(fleet: Fleet) -> None:
         (3, 0.6, 0.6, 3),
     ],
 )
-def test_the_need_is_rounded_to_the_safe_side(
+def test_the_need_is_rounded_towards_more_capacity(
     serving: int, value: float, target: float, need: int
 ) -> None:
     assert proportional(serving, value, target) == need
 
 
-@fact("Documentation, scaling by a metric of the group: 100 by 5 a VM are 20")
-def test_a_metric_of_the_group_is_divided_by_the_work_of_a_vm(three: Fleet) -> None:
+@fact("Documentation, scaling by a metric of the group: 100 at 5 per VM need 20 VMs")
+def test_a_group_metric_is_divided_by_the_work_of_one_vm(three: Fleet) -> None:
     queue = METRIC(metric="m/queue", single_instance_assignment=5)
     three.autoscale(max_num_replicas=50, custom_metric_utilizations=[queue])
     assert size_under(three, metrics={"m/queue": 100}) == 20
@@ -91,7 +92,7 @@ def test_a_metric_of_the_group_is_divided_by_the_work_of_a_vm(three: Fleet) -> N
 @fact(
     "API reference, stabilizationPeriodSec: scale-in waits for it, scale-out does not; default 600"
 )
-def test_scale_in_waits_for_the_stabilisation_period(three: Fleet) -> None:
+def test_scale_in_waits_for_the_stabilization_window(three: Fleet) -> None:
     three.autoscale()
     assert size_under(three, cpu_demand=3.0) == 5
     three.settle()
@@ -104,12 +105,12 @@ def test_scale_in_waits_for_the_stabilisation_period(three: Fleet) -> None:
 
 
 @fact(
-    "Documentation, stabilisation (older): the longer of ten minutes and the initialisation period",
-    assumed="holds where no period is given",
+    "Documentation, stabilization (older): the longer of ten minutes and the initialization period",
+    assumed="applies if no period is set",
 )
-def test_a_long_initialisation_lengthens_the_stabilisation(three: Fleet) -> None:
+def test_a_long_initialization_lengthens_the_stabilization_window(three: Fleet) -> None:
     three.autoscale(cool_down_period_sec=1200)
-    three.run(1200)  # all are initialised, and now seem idle
+    three.run(1200)  # all are initialized and now look idle
     assert size_under(three) == 3
     three.run(900)
     assert three.get().target_size == 3
@@ -117,7 +118,7 @@ def test_a_long_initialisation_lengthens_the_stabilisation(three: Fleet) -> None
     assert three.get().target_size == 1
 
 
-@fact("Documentation, stabilisation: the peak of the window counts")
+@fact("Documentation, stabilization: the peak of the window counts")
 def test_the_peak_of_the_window_counts() -> None:
     plain = Policy(1, 20)
     now, history = NOON, History()
@@ -130,14 +131,14 @@ def test_the_peak_of_the_window_counts() -> None:
 
 
 @fact(
-    "API reference, scaleInControl: never more than so many below the highest size of the window",
-    assumed="after the limits, before the mode",
+    "API reference, scaleInControl: never more than this many below the highest size of the window",
+    assumed="applied after the limits, before the mode",
 )
 @pytest.mark.parametrize(
     ("limit", "sizes"),
     [(Size(fixed=2), (8, 6)), (Size(percent=50), (5, 2)), (Size(percent=15), (8, 6))],
 )
-def test_scale_in_control_lets_down_by_steps(limit: Size, sizes: tuple[int, int]) -> None:
+def test_scale_in_control_shrinks_the_group_in_steps(limit: Size, sizes: tuple[int, int]) -> None:
     controlled = Policy(1, 20, stabilization_seconds=0, scale_in_limit=limit, scale_in_seconds=600)
     first = decide(controlled, Measured(10), 10, History(), NOON)
     held = decide(controlled, Measured(first.size), first.size, first.history, NOON + 9 * MINUTE)
@@ -146,13 +147,13 @@ def test_scale_in_control_lets_down_by_steps(limit: Size, sizes: tuple[int, int]
 
 
 @fact(
-    "API reference, autoscalingPolicy.mode and recommendedSize: what is recommended is told in"
-    " every mode"
+    "API reference, autoscalingPolicy.mode and recommendedSize: the recommendation is reported"
+    " in every mode"
 )
 @pytest.mark.parametrize(
     ("mode", "up", "down"), [("ON", 5, 1), ("ONLY_SCALE_OUT", 5, 5), ("OFF", 3, 3)]
 )
-def test_the_mode_decides_what_is_done_about_a_recommendation(
+def test_the_mode_decides_whether_a_recommendation_is_applied(
     three: Fleet, mode: str, up: int, down: int
 ) -> None:
     three.cloud.load["tiny"] = {"cpu": 0.6}
@@ -164,19 +165,20 @@ def test_the_mode_decides_what_is_done_about_a_recommendation(
 
 
 @fact(
-    "API reference, mode ONLY_UP: deprecated for ONLY_SCALE_OUT", assumed="accepted, and the same"
+    "API reference, mode ONLY_UP: deprecated for ONLY_SCALE_OUT",
+    assumed="accepted as its synonym",
 )
-def test_only_up_is_only_scale_out() -> None:
+def test_only_up_means_only_scale_out() -> None:
     only = Policy(1, 10, mode="ONLY_UP", stabilization_seconds=0)
     assert decide(only, Measured(5), 5, History(), NOON).size == 5
     assert decide(only, Measured(5, cpu=1.0), 5, History(), NOON).size == 9
 
 
 @fact(
-    "API reference, coolDownPeriodSec: data of VMs that still initialise is ignored when"
+    "API reference, coolDownPeriodSec: data of VMs that are still initializing is ignored when"
     " scaling out"
 )
-def test_vms_that_initialise_do_not_call_for_more(three: Fleet) -> None:
+def test_initializing_vms_do_not_cause_a_scale_out(three: Fleet) -> None:
     three.autoscale(cool_down_period_sec=300, max_num_replicas=20)
     three.run(300)
     assert size_under(three, cpu=0.9) == 5
@@ -187,20 +189,17 @@ def test_vms_that_initialise_do_not_call_for_more(three: Fleet) -> None:
 
 
 @fact(
-    "Documentation, scale to zero (older): a signal per VM neither leaves one VM nor wakes a group"
-    " that has none"
+    "Documentation, scale to zero (older): a per-VM signal neither removes the last VM nor"
+    " starts one in an empty group"
 )
-def test_a_signal_per_vm_keeps_one_vm_and_raises_none() -> None:
+def test_a_per_vm_signal_keeps_the_last_vm_and_never_starts_one() -> None:
     by_cpu = Policy(0, 5, stabilization_seconds=0)
     assert decide(by_cpu, Measured(2), 2, History(), NOON).size == 1
     assert decide(by_cpu, Measured(0, cpu=1.0), 0, History(), NOON).size == 0
 
 
-@fact(
-    "Documentation, scale to zero (older): with a minimum of 0 and a metric of the group, or a"
-    " schedule"
-)
-def test_a_metric_of_the_group_and_a_schedule_go_to_zero_and_back() -> None:
+@fact("Documentation, scale to zero (older): with a minimum of 0 and a group metric or a schedule")
+def test_a_group_metric_and_a_schedule_scale_to_zero_and_back() -> None:
     queue = (Metric("queue", 10.0, is_per_group=True),)
     by_queue = Policy(0, 5, stabilization_seconds=0, cpu_target=None, metrics=queue)
     assert decide(by_queue, Measured(2, metrics={"queue": 0.0}), 2, History(), NOON).size == 0
@@ -216,17 +215,17 @@ def test_a_metric_of_the_group_and_a_schedule_go_to_zero_and_back() -> None:
 
 
 @fact(
-    "API reference, scalingSchedules: the greatest of those that overlap; in their own time zone;"
-    " none when disabled"
+    "API reference, scalingSchedules: the largest of overlapping ones applies; each has its own"
+    " time zone; disabled ones are ignored"
 )
-def test_the_greatest_of_overlapping_schedules_counts() -> None:
+def test_the_largest_of_overlapping_schedules_applies() -> None:
     small, large = (
         Schedule("small", "0 11 * * *", 7200, 3),
         Schedule("large", "0 13 * * *", 3600, 6, "Europe/Berlin"),
     )
     plain = Policy(
         1, 10, stabilization_seconds=0, schedules=(small, large)
-    )  # 13:00 in Berlin is noon UTC in March
+    )  # 13:00 in Berlin is 12:00 UTC in March
     assert decide(plain, Measured(1), 1, History(), NOON - MINUTE).size == 3
     both = decide(plain, Measured(1), 1, History(), NOON)
     assert (both.size, {name: each.state for name, each in both.schedules.items()}) == (
@@ -248,8 +247,11 @@ def test_a_schedule_of_a_past_year_is_obsolete() -> None:
     assert decide(past, Measured(1), 1, History(), NOON).schedules["past"].state == "OBSOLETE"
 
 
-@fact("Documentation, scaling by load balancing: 100 a second and VM at a target of 0.8 are 80")
-def test_requests_scale_by_the_rate_of_the_backend(three: Fleet) -> None:
+@fact(
+    "Documentation, scaling by load balancing: at 100 requests/s per VM and a target of 0.8"
+    " each VM takes 80"
+)
+def test_requests_scale_by_the_backends_maximum_rate(three: Fleet) -> None:
     three.serve(balancing_mode="RATE", max_rate_per_instance=100)
     three.autoscale(load_balancing_utilization=BALANCING(utilization_target=0.8))
     assert size_under(three, rps=400) == 5
@@ -258,9 +260,9 @@ def test_requests_scale_by_the_rate_of_the_backend(three: Fleet) -> None:
 
 @fact(
     "API reference, loadBalancingUtilization.utilizationTarget: 0.8 by default; capacityScaler"
-    " lowers what a backend can do"
+    " lowers a backend's capacity"
 )
-def test_the_capacity_scaler_lowers_what_a_vm_can_do(three: Fleet) -> None:
+def test_the_capacity_scaler_lowers_the_capacity_of_a_vm(three: Fleet) -> None:
     three.serve(balancing_mode="RATE", max_rate_per_instance=100, capacity_scaler=0.5)
     three.autoscale(load_balancing_utilization=BALANCING())
     assert size_under(three, rps=200) == 5
@@ -269,12 +271,12 @@ def test_the_capacity_scaler_lowers_what_a_vm_can_do(three: Fleet) -> None:
 @fact(
     "Documentation, scaling by load balancing: in mode UTILIZATION a backend is full at its"
     " maxUtilization",
-    assumed="0.8 where it names none",
+    assumed="0.8 if it sets none",
 )
 @pytest.mark.parametrize(
     ("members", "size"), [({"max_utilization": 0.5}, 4), ({}, 3), ({"capacity_scaler": 0.5}, 5)]
 )
-def test_utilisation_is_measured_against_what_the_backend_may_have(
+def test_utilization_is_relative_to_the_backends_maximum(
     three: Fleet, members: Any, size: int
 ) -> None:
     three.serve(balancing_mode="UTILIZATION", **members)
@@ -284,8 +286,8 @@ def test_utilisation_is_measured_against_what_the_backend_may_have(
     assert size_under(three, cpu=0.5) == size
 
 
-@fact("Documentation, autoscaler: it owns the target size; an update goes on around the new size")
-def test_the_budget_of_an_update_follows_the_autoscaler(three: Fleet) -> None:
+@fact("Documentation, autoscaler: it owns the target size; an update continues with the new size")
+def test_the_budgets_of_an_update_follow_the_autoscaler(three: Fleet) -> None:
     three.autoscale()
     three.versions(version("v2"), update_policy=policy(3, 0))
     three.run(5)
@@ -295,8 +297,8 @@ def test_the_budget_of_an_update_follows_the_autoscaler(three: Fleet) -> None:
 
 
 @fact(
-    "Open which VMs are counted during an update",
-    assumed="all that serve and are past their initialisation, those of the surge too",
+    "Undocumented: which VMs count during an update",
+    assumed="all that serve and are past their initialization, including surge VMs",
 )
 def test_surge_vms_count_as_serving(three: Fleet) -> None:
     three.cloud.set_behaviours([{"template": "v2", "never_alive": True}])
@@ -309,21 +311,21 @@ def test_surge_vms_count_as_serving(three: Fleet) -> None:
 
 @fact(
     "Documentation, autoscaler decisions: the mean over VMs that serve",
-    assumed="a VM that leaves is not one of them",
+    assumed="a VM that is leaving does not count",
 )
-def test_a_vm_that_leaves_does_not_count(three: Fleet) -> None:
+def test_a_leaving_vm_does_not_count(three: Fleet) -> None:
     three.serve(drain=600)
     three.autoscale(stabilization_period_sec=0, min_num_replicas=2)
     three.cloud.load["tiny"] = {"cpu": 0.6}
     on_instances(three, "delete", urls(three, 1))
     assert three.doing() == {"none": 2, "deleting": 1}
-    assert size_under(three, cpu=0.9) == 3  # two at 0.9 of 0.6; three would need five
+    assert size_under(three, cpu=0.9) == 3  # two at 0.9 need three; three would need five
 
 
 @fact(
-    "Documentation, autoscaling regional groups: VMs of zones with more than the average keep an"
-    " uneven group larger than needed",
-    assumed="they come on top of the need by a signal per VM, up to the VMs there are",
+    "Documentation, autoscaling regional groups: VMs of zones with more than the average keep"
+    " an uneven group larger than needed",
+    assumed="they are added to the need of a per-VM signal, up to the current number of VMs",
 )
 def test_an_uneven_group_is_kept_larger_than_its_load_needs(three: Fleet) -> None:
     three.patch(update_policy=policy(3, 0, instance_redistribution_type="NONE"))
@@ -338,17 +340,17 @@ def test_an_uneven_group_is_kept_larger_than_its_load_needs(three: Fleet) -> Non
     three.run(1)
     assert (
         three.get().target_size == 6
-    )  # four for the load, and of each of two zones one above the even share of three
+    )  # four for the load, and in each of two zones one above the even share of three
     three.settle()
     assert (three.zones(), three.get().target_size) == ({"a": 3, "b": 3}, 6)
     three.patch(update_policy=policy(3, 0, instance_redistribution_type="PROACTIVE"))
     three.run(600)
-    assert three.get().target_size == 4  # evened out, nothing stands in the way
+    assert three.get().target_size == 4  # evened out, nothing prevents the scale-in
 
 
 @fact(
     "Documentation, autoscaling regional groups",
-    assumed="of 4, 1 and 1 VMs two are above the even share, rounded up",
+    assumed="of 4, 1 and 1 VMs two are above the even share, which is rounded up",
 )
 @pytest.mark.parametrize(
     ("zones", "above"), [([2, 2, 2], 0), ([2, 1, 1], 0), ([4, 1, 1], 2), ([3, 3, 0], 2), ([], 0)]
@@ -359,18 +361,19 @@ def test_the_even_share_of_a_zone_is_rounded_up(zones: list[int], above: int) ->
 
 @fact(
     "Documentation, autoscaling regional groups",
-    assumed="an uneven group scales out no further than its load needs",
+    assumed="an uneven group scales out only as far as its load needs",
 )
-def test_unevenness_never_scales_out() -> None:
+def test_unevenness_never_causes_a_scale_out() -> None:
     uneven = Measured(6, cpu=0.6, surplus=2)
     assert decide(Policy(1, 20), uneven, 6, History(), NOON).size == 6
     assert decide(Policy(1, 20), replace(uneven, cpu=0.9), 6, History(), NOON).size == 9
 
 
 @fact(
-    "Open how often an autoscaler decides", assumed="at once whenever load, policy or group change"
+    "Undocumented: how often an autoscaler decides",
+    assumed="at once when load, policy or group change",
 )
-def test_an_autoscaler_decides_at_once(three: Fleet) -> None:
+def test_an_autoscaler_decides_immediately(three: Fleet) -> None:
     three.autoscale()
     three.cloud.load["tiny"] = {"cpu_demand": 3.0}
     three.cloud.advance()

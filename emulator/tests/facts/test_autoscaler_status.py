@@ -1,4 +1,4 @@
-"""Facts about what an autoscaler tells of itself."""
+"""Facts about the status that an autoscaler reports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCALERS = f"{BASE}/regions/{REGION}/autoscalers"
     "API reference, statusDetails: CAPPED_AT_MAX_NUM_REPLICAS, MIN_EQUALS_MAX, MODE_OFF,"
     " MODE_ONLY_SCALE_OUT"
 )
-def test_limits_and_modes_are_told(three: Fleet) -> None:
+def test_limits_and_modes_are_reported(three: Fleet) -> None:
     three.cloud.load["tiny"] = {"cpu": 1.0}
     three.autoscale(max_num_replicas=4, stabilization_period_sec=0)
     size_under(three, cpu=1.0)
@@ -40,10 +40,10 @@ def test_limits_and_modes_are_told(three: Fleet) -> None:
 
 
 @fact(
-    "API reference, statusDetails of load balancing: no service, more than one, a rate of the whole"
-    " group, no data"
+    "API reference, statusDetails of load balancing: no service, more than one, a rate for the"
+    " whole group, no data"
 )
-def test_what_keeps_load_balancing_from_scaling_is_told(three: Fleet) -> None:
+def test_reasons_against_scaling_by_load_balancing_are_reported(three: Fleet) -> None:
     three.autoscale(load_balancing_utilization=BALANCING(utilization_target=0.8))
     three.run(1)
     assert details(three)[-1] == "BACKEND_SERVICE_DOES_NOT_EXIST"
@@ -56,7 +56,7 @@ def test_what_keeps_load_balancing_from_scaling_is_told(three: Fleet) -> None:
 
 @fact(
     "API reference, statusDetails of metrics: missing, invalid, too sparse",
-    assumed="the size is kept while a metric says nothing",
+    assumed="the size is kept while a metric has no usable data",
 )
 @pytest.mark.parametrize(
     ("metrics", "told", "status"),
@@ -66,7 +66,7 @@ def test_what_keeps_load_balancing_from_scaling_is_told(three: Fleet) -> None:
         ({"m/q": "invalid"}, "CUSTOM_METRIC_INVALID", "ERROR"),
     ],
 )
-def test_a_metric_without_use_is_told_and_keeps_the_size(
+def test_an_unusable_metric_is_reported_and_keeps_the_size(
     three: Fleet, metrics: Any, told: str, status: str
 ) -> None:
     three.autoscale(
@@ -79,7 +79,7 @@ def test_a_metric_without_use_is_told_and_keeps_the_size(
 
 
 @fact("API reference, statusDetails: ALL_INSTANCES_UNHEALTHY means that none is RUNNING")
-def test_all_instances_are_unhealthy_when_none_runs(three: Fleet) -> None:
+def test_all_instances_are_unhealthy_if_none_is_running(three: Fleet) -> None:
     three.autoscale(min_num_replicas=3)
     apply_effect(three.cloud, "kill")
     three.run(3)
@@ -93,7 +93,7 @@ def test_all_instances_are_unhealthy_when_none_runs(three: Fleet) -> None:
     "API reference, statusDetails: ZONE_RESOURCE_STOCKOUT, REGION_RESOURCE_STOCKOUT,"
     " NOT_ENOUGH_QUOTA_AVAILABLE"
 )
-def test_want_of_capacity_is_told(three: Fleet) -> None:
+def test_missing_capacity_is_reported(three: Fleet) -> None:
     three.autoscale()
     three.cloud.stock_outs["us-central1-a"] = {}
     size_under(three, cpu_demand=5.0)
@@ -112,7 +112,7 @@ def test_want_of_capacity_is_told(three: Fleet) -> None:
     "API reference, statusDetails: schedules that ask for more than the maximum or less than the"
     " minimum"
 )
-def test_schedules_beyond_the_limits_are_told(three: Fleet) -> None:
+def test_schedules_beyond_the_limits_are_reported(three: Fleet) -> None:
     def at(hour: int, required: int) -> Any:
         return SCHEDULE(
             schedule=f"0 {hour} * * *", duration_sec=300, min_required_replicas=required
@@ -130,11 +130,8 @@ def test_schedules_beyond_the_limits_are_told(three: Fleet) -> None:
     ]
 
 
-@fact(
-    "API reference, scalingScheduleStatus: READY or ACTIVE, when it started last and when it starts"
-    " next"
-)
-def test_a_schedule_tells_when_it_started_and_when_it_starts_next(three: Fleet) -> None:
+@fact("API reference, scalingScheduleStatus: READY or ACTIVE, with the last and the next start")
+def test_a_schedule_reports_its_last_and_next_start(three: Fleet) -> None:
     start = datetime.fromtimestamp(three.clock.now(), UTC).replace(
         second=0, microsecond=0
     ) + timedelta(minutes=2)
@@ -159,7 +156,7 @@ def test_a_schedule_tells_when_it_started_and_when_it_starts_next(three: Fleet) 
 
 
 @fact("API reference, status PENDING: the configuration has not been read yet")
-def test_a_new_autoscaler_is_pending_until_it_has_decided(three: Fleet) -> None:
+def test_a_new_autoscaler_is_pending_until_its_first_decision(three: Fleet) -> None:
     body = {
         "name": "auto",
         "target": f"{SCOPE}/instanceGroupManagers/tiny",
@@ -174,7 +171,7 @@ def test_a_new_autoscaler_is_pending_until_it_has_decided(three: Fleet) -> None:
 
 
 @fact("API reference, status DELETING: while the operation that deletes it runs")
-def test_an_autoscaler_that_is_being_deleted_says_so(three: Fleet) -> None:
+def test_an_autoscaler_being_deleted_has_status_deleting(three: Fleet) -> None:
     three.autoscale()
     three.cloud.operations.seconds = 30
     assert ask(three.cloud, "DELETE", f"{SCALERS}/auto")[0] == 200
@@ -187,7 +184,7 @@ def test_an_autoscaler_that_is_being_deleted_says_so(three: Fleet) -> None:
     "API reference, statusDetails MISSING_LOAD_BALANCING_DATA_POINTS: the group has not received"
     " any requests"
 )
-def test_a_group_without_requests_says_so(three: Fleet) -> None:
+def test_a_group_without_requests_is_reported(three: Fleet) -> None:
     three.serve(balancing_mode="RATE", max_rate_per_instance=100)
     three.autoscale(load_balancing_utilization=BALANCING())
     three.run(1)

@@ -1,5 +1,5 @@
-"""Facts about load balancing as a group meets it: health checks, backend services, URL maps,
-draining, order of deletion."""
+"""Facts about load balancing of groups: health checks, backend services, URL maps, draining, order
+of deletion."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def service(fleet: Fleet, name: str = "bs", **members: Any) -> int:
 
 
 def settled(fleet: Fleet) -> None:
-    """Let every operation that runs come to its end."""
+    """Let every running operation finish."""
     fleet.clock.advance(10)
     fleet.cloud.advance()
 
@@ -38,7 +38,7 @@ def settled(fleet: Fleet) -> None:
 # Health checks
 
 
-@fact("API reference, healthChecks: interval and time-out 5 s, both thresholds 2, port 80, path /")
+@fact("API reference, healthChecks: interval and timeout 5 s, both thresholds 2, port 80, path /")
 def test_a_health_check_has_its_defaults(fleet: Fleet) -> None:
     assert ask(fleet.cloud, "POST", CHECKS, {"name": "plain", "type": "HTTP"})[0] == 200
     kept = ask(fleet.cloud, "GET", f"{CHECKS}/plain")[1]
@@ -57,14 +57,14 @@ def test_a_health_check_has_its_defaults(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("kind", "port"), [("TCP", 80), ("HTTP", 80), ("HTTPS", 443), ("SSL", 443), ("HTTP2", 443)]
 )
-def test_the_port_of_a_check_follows_its_type(fleet: Fleet, kind: str, port: int) -> None:
+def test_the_default_port_of_a_check_follows_its_type(fleet: Fleet, kind: str, port: int) -> None:
     assert ask(fleet.cloud, "POST", CHECKS, {"name": "plain", "type": kind})[0] == 200
     assert (
         ask(fleet.cloud, "GET", f"{CHECKS}/plain")[1][f"{kind.lower()}HealthCheck"]["port"] == port
     )
 
 
-@fact("API reference, healthChecks: what does not fit together", assumed="the wording")
+@fact("API reference, healthChecks: inconsistent values", assumed="the wording")
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -74,15 +74,15 @@ def test_the_port_of_a_check_follows_its_type(fleet: Fleet, kind: str, port: int
         {"httpHealthCheck": {"port": 70_000}},
     ],
 )
-def test_a_health_check_that_cannot_be_is_refused(fleet: Fleet, wrong: dict[str, Any]) -> None:
+def test_an_inconsistent_health_check_is_rejected(fleet: Fleet, wrong: dict[str, Any]) -> None:
     assert refusal(fleet.cloud, "POST", CHECKS, {"name": "wrong", "type": "HTTP"} | wrong)[:2] == (
         400,
         "invalid",
     )
 
 
-@fact("API reference, healthChecks: no fingerprint; refused while in use")
-def test_a_health_check_in_use_stays(six: Fleet) -> None:
+@fact("API reference, healthChecks: no fingerprint; deletion is rejected while in use")
+def test_a_health_check_in_use_cannot_be_deleted(six: Fleet) -> None:
     assert "fingerprint" not in ask(six.cloud, "GET", f"{CHECKS}/alive")[1]
     assert refusal(six.cloud, "DELETE", f"{CHECKS}/alive")[:2] == (
         400,
@@ -90,8 +90,8 @@ def test_a_health_check_in_use_stays(six: Fleet) -> None:
     )
 
 
-@fact("API reference, healthyThreshold and unhealthyThreshold: so many answers in a row")
-def test_a_verdict_changes_after_its_threshold(fleet: Fleet) -> None:
+@fact("API reference, healthyThreshold and unhealthyThreshold: this many results in a row")
+def test_health_changes_after_the_threshold(fleet: Fleet) -> None:
     change = {"checkIntervalSec": 10, "healthyThreshold": 3, "unhealthyThreshold": 2}
     assert ask(fleet.cloud, "PATCH", f"{CHECKS}/ready", change)[0] == 200
     fleet.cloud.set_behaviours([{"ready_after_seconds": 0}])
@@ -113,10 +113,10 @@ def test_a_verdict_changes_after_its_threshold(fleet: Fleet) -> None:
 
 
 @fact(
-    "API reference, getHealth; observed in ingress-gce#554 and #1398: healthStatus is absent until"
-    " something is known"
+    "API reference, getHealth; observed in ingress-gce#554 and #1398: healthStatus is absent"
+    " until a result is known"
 )
-def test_health_is_unknown_at_first_and_that_is_not_unhealthy(fleet: Fleet) -> None:
+def test_health_is_unknown_at_first_which_is_not_unhealthy(fleet: Fleet) -> None:
     fleet.create(size=1)
     fleet.serve()
     status, answer = ask(fleet.cloud, "POST", f"{SERVICES}/bs/getHealth", {"group": GROUP})
@@ -124,7 +124,7 @@ def test_health_is_unknown_at_first_and_that_is_not_unhealthy(fleet: Fleet) -> N
 
 
 @fact("API reference, getHealth: state, instance, address and port of each instance")
-def test_health_names_instance_address_and_port(six: Fleet) -> None:
+def test_health_includes_instance_address_and_port(six: Fleet) -> None:
     six.serve()
     six.run(30)
     entries = ask(six.cloud, "POST", f"{SERVICES}/bs/getHealth", {"group": GROUP})[1][
@@ -138,10 +138,10 @@ def test_health_names_instance_address_and_port(six: Fleet) -> None:
 
 
 @fact(
-    "API reference, backendServices.portName: the group has a named port of that name, else nothing"
-    " is healthy"
+    "API reference, backendServices.portName: the group needs a named port of that name, else"
+    " nothing is healthy"
 )
-def test_without_the_named_port_nothing_is_healthy(six: Fleet) -> None:
+def test_without_the_named_port_no_instance_is_healthy(six: Fleet) -> None:
     assert service(six, portName="grpc", backends=[{"group": GROUP}]) == 200
     six.run(60)
     assert six.health() == {"UNHEALTHY": 6}
@@ -165,13 +165,11 @@ def test_without_the_named_port_nothing_is_healthy(six: Fleet) -> None:
         {"connectionDraining": {"drainingTimeoutSec": 3601}},
     ],
 )
-def test_a_backend_service_that_cannot_be_is_refused(six: Fleet, wrong: dict[str, Any]) -> None:
+def test_an_invalid_backend_service_is_rejected(six: Fleet, wrong: dict[str, Any]) -> None:
     assert service(six, **wrong) == 400
 
 
-@fact(
-    "API reference, backendServices: timeoutSec 30", assumed="no draining where none is asked for"
-)
+@fact("API reference, backendServices: timeoutSec 30", assumed="no draining by default")
 def test_a_backend_service_has_its_defaults(fleet: Fleet) -> None:
     assert service(fleet) == 200
     kept = ask(fleet.cloud, "GET", f"{SERVICES}/bs")[1]
@@ -183,11 +181,11 @@ def test_a_backend_service_has_its_defaults(fleet: Fleet) -> None:
 
 
 @fact(
-    "Observed in ansible#70230 and k8s-multicluster-ingress#70: an update without a fingerprint is"
-    " 400 required, a stale one 412"
+    "Observed in ansible#70230 and k8s-multicluster-ingress#70: an update without a fingerprint"
+    " gets 400 required, with a stale one 412"
 )
 @pytest.mark.parametrize("http", ["PUT", "PATCH"])
-def test_a_backend_service_is_changed_against_its_fingerprint(fleet: Fleet, http: str) -> None:
+def test_a_backend_service_update_needs_the_current_fingerprint(fleet: Fleet, http: str) -> None:
     service(fleet)
     settled(fleet)
     path = f"{SERVICES}/bs"
@@ -205,7 +203,7 @@ def test_a_backend_service_is_changed_against_its_fingerprint(fleet: Fleet, http
 
 
 @fact("Observed with gcloud 528, `remove-backend`: a PUT without backends empties the list")
-def test_a_put_without_backends_takes_the_last_one_out(six: Fleet) -> None:
+def test_a_put_without_backends_removes_the_last_one(six: Fleet) -> None:
     six.serve()
     kept = ask(six.cloud, "GET", f"{SERVICES}/bs")[1]
     del kept["backends"]
@@ -216,10 +214,10 @@ def test_a_put_without_backends_takes_the_last_one_out(six: Fleet) -> None:
 
 
 @fact(
-    "Documentation, connection draining: of several services of a group the longest time-out"
-    " applies"
+    "Documentation, connection draining: with several services, the longest timeout applies to"
+    " a group"
 )
-def test_the_longest_draining_of_a_groups_services_applies(six: Fleet) -> None:
+def test_the_longest_draining_timeout_of_a_groups_services_applies(six: Fleet) -> None:
     six.serve(name="short", drain=20)
     six.serve(name="long", drain=200)
     six.run(30)
@@ -230,8 +228,8 @@ def test_the_longest_draining_of_a_groups_services_applies(six: Fleet) -> None:
     assert six.doing() == {"none": 5}
 
 
-@fact("Documentation, connection draining: an instance that drains gets no new requests")
-def test_a_vm_that_drains_is_behind_the_service_no_more(six: Fleet) -> None:
+@fact("Documentation, connection draining: a draining instance gets no new requests")
+def test_a_draining_vm_is_no_longer_behind_the_service(six: Fleet) -> None:
     six.serve(drain=200)
     six.run(30)
     six.versions(version("v2"))
@@ -242,14 +240,14 @@ def test_a_vm_that_drains_is_behind_the_service_no_more(six: Fleet) -> None:
     assert six.health() == {"HEALTHY": 3}
 
 
-# URL maps and what hangs on them
+# URL maps and the resources that refer to them
 
 
 @fact(
-    "API reference, weightedBackendServices: EXTERNAL_MANAGED splits by weights from 0 to 1000; the"
-    " classic scheme does not"
+    "API reference, weightedBackendServices: EXTERNAL_MANAGED splits by weights from 0 to 1000;"
+    " the classic scheme does not"
 )
-def test_traffic_is_split_by_weights_on_the_managed_scheme_only(fleet: Fleet) -> None:
+def test_only_the_managed_scheme_splits_traffic_by_weights(fleet: Fleet) -> None:
     for name, scheme in [("a", "EXTERNAL_MANAGED"), ("b", "EXTERNAL_MANAGED"), ("old", "EXTERNAL")]:
         assert service(fleet, name, loadBalancingScheme=scheme) == 200
     settled(fleet)
@@ -277,7 +275,7 @@ def test_traffic_is_split_by_weights_on_the_managed_scheme_only(fleet: Fleet) ->
     " without one",
     assumed="a PATCH without one is accepted",
 )
-def test_a_url_map_is_put_with_a_fingerprint_and_may_be_patched_without(fleet: Fleet) -> None:
+def test_a_url_map_put_needs_a_fingerprint_and_a_patch_does_not(fleet: Fleet) -> None:
     service(fleet)
     settled(fleet)
     body = {"name": "um", "defaultService": "global/backendServices/bs"}
@@ -291,8 +289,8 @@ def test_a_url_map_is_put_with_a_fingerprint_and_may_be_patched_without(fleet: F
     )
 
 
-@fact("API reference, forwardingRules.portRange: a single port is answered as a range")
-def test_a_chain_is_made_in_order_and_taken_down_in_reverse(six: Fleet) -> None:
+@fact("API reference, forwardingRules.portRange: a single port is returned as a range")
+def test_a_chain_is_created_in_order_and_deleted_in_reverse(six: Fleet) -> None:
     six.serve()
     glob = f"{BASE}/global"
     steps = [
@@ -327,7 +325,8 @@ def test_a_chain_is_made_in_order_and_taken_down_in_reverse(six: Fleet) -> None:
 
 
 @fact(
-    "Documentation, global changes: propagated within minutes, how many is open", assumed="at once"
+    "Documentation, global changes: propagated within minutes, the exact time is undocumented",
+    assumed="at once",
 )
 def test_a_backend_is_probed_as_soon_as_it_is_attached(six: Fleet) -> None:
     six.serve()
@@ -335,10 +334,10 @@ def test_a_backend_is_probed_as_soon_as_it_is_attached(six: Fleet) -> None:
 
 
 @fact(
-    "API reference, regionInstanceGroups.setNamedPorts: against the instance group's fingerprint,"
+    "API reference, regionInstanceGroups.setNamedPorts: needs the instance group's fingerprint,"
     " not the manager's"
 )
-def test_named_ports_are_set_against_the_fingerprint_of_the_instance_group(six: Fleet) -> None:
+def test_setting_named_ports_needs_the_instance_groups_fingerprint(six: Fleet) -> None:
     path = f"{BASE}/{SCOPE}/instanceGroups/tiny/setNamedPorts"
     manager = six.get().fingerprint
     body = {"namedPorts": [{"name": "http", "port": 8080}], "fingerprint": manager}

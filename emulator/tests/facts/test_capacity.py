@@ -1,4 +1,4 @@
-"""Facts about capacity: stock-outs, quotas and what else keeps a group from its VMs."""
+"""Facts about capacity: stock-outs, quotas and other reasons why VMs cannot be created."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def gpu(fleet: Fleet) -> None:
 
 
 def attempt(fleet: Fleet) -> Any:
-    """The error of the latest attempt of one VM that cannot be made, as JSON."""
+    """The error of the latest attempt of one VM that cannot be created, as JSON."""
     listed = ask(fleet.cloud, "POST", f"{TINY}/listManagedInstances")[1]["managedInstances"]
     return next(
         each["lastAttempt"]["errors"]["errors"][0] for each in listed if each["lastAttempt"]
@@ -31,10 +31,10 @@ def attempt(fleet: Fleet) -> Any:
 
 
 @fact(
-    "Observed in kubernetes/k8s.io#9834 and GoogleCloudPlatform/ai-on-gke#849: code, message,"
-    " details of a stock-out"
+    "Observed in kubernetes/k8s.io#9834 and GoogleCloudPlatform/ai-on-gke#849: code, message"
+    " and details of a stock-out"
 )
-def test_a_stock_out_tells_zone_machine_accelerator_and_where_there_is_more(fleet: Fleet) -> None:
+def test_a_stock_out_names_zone_machine_type_accelerator_and_other_zones(fleet: Fleet) -> None:
     gpu(fleet)
     fleet.cloud.stock_outs["us-central1-b"] = {"accelerator": "nvidia-tesla-t4"}
     fleet.create(size=3, versions=[version("gpu")])
@@ -66,7 +66,7 @@ def test_a_stock_out_tells_zone_machine_accelerator_and_where_there_is_more(flee
 
 
 @fact(
-    "Observed in CCExtractor/sample-platform#901: no zone is named where none has capacity",
+    "Observed in CCExtractor/sample-platform#901: no zone is named if none has capacity",
     assumed="zonesAvailable is then empty",
 )
 def test_a_stock_out_everywhere_names_no_other_zone() -> None:
@@ -83,7 +83,7 @@ def test_a_stock_out_everywhere_names_no_other_zone() -> None:
         ("GPUS_ALL_REGIONS", 2, "globally", {}),
     ],
 )
-def test_a_quota_tells_metric_limit_and_place(
+def test_a_quota_error_names_metric_limit_and_location(
     fleet: Fleet, quota: str, limit: int, where: str, dimensions: Any
 ) -> None:
     gpu(fleet)
@@ -101,10 +101,10 @@ def test_a_quota_tells_metric_limit_and_place(
 
 
 @fact(
-    "Documentation, allocation quotas: CPUs and GPUs a region, GPUS_ALL_REGIONS the project",
-    assumed="CPUs by the type's name",
+    "Documentation, allocation quotas: CPUs and GPUs per region, GPUS_ALL_REGIONS for the project",
+    assumed="CPUs are derived from the type's name",
 )
-def test_a_quota_counts_in_its_own_place() -> None:
+def test_a_quota_counts_within_its_scope() -> None:
     t4 = Need("n1-standard-4", (("nvidia-tesla-t4", 1),))
     assert exceeded_quota({"CPUS": 8}, "here", t4, [t4], [t4]) is None
     assert exceeded_quota({"CPUS": 7}, "here", t4, [t4], [t4]) == ("CPUS", 7)
@@ -115,7 +115,7 @@ def test_a_quota_counts_in_its_own_place() -> None:
     assert exceeded_quota({"GPUS_ALL_REGIONS": 0}, "here", Need("n1-standard-4"), [], []) is None
 
 
-@fact("Documentation, machine types: how many virtual CPUs they have")
+@fact("Documentation, machine types: the number of virtual CPUs")
 @pytest.mark.parametrize(
     ("machine_type", "cpus"),
     [
@@ -132,8 +132,8 @@ def test_a_machine_type_has_its_number_of_cpus(machine_type: str, cpus: int) -> 
     assert Need(machine_type).vcpus == cpus
 
 
-@fact("Documentation, stopped VMs: they use no CPU quota", assumed="nor do suspended ones")
-def test_vms_in_reserve_use_no_quota(six: Fleet) -> None:
+@fact("Documentation, stopped VMs: they use no CPU quota", assumed="suspended ones use none either")
+def test_standby_vms_use_no_quota(six: Fleet) -> None:
     on_instances(six, "stop", urls(six, 2))
     six.settle()
     six.cloud.quotas["CPUS"] = 6
@@ -144,9 +144,9 @@ def test_vms_in_reserve_use_no_quota(six: Fleet) -> None:
 
 @fact(
     "Observed in kubernetes/k8s.io#9834: zonesAvailable",
-    assumed="the zones of the group that are not sold out as well",
+    assumed="other zones of the group that have capacity are named too",
 )
-def test_a_stock_out_names_only_zones_that_have_more(fleet: Fleet) -> None:
+def test_a_stock_out_names_only_zones_with_capacity(fleet: Fleet) -> None:
     for zone in "ab":
         fleet.cloud.stock_outs[f"us-central1-{zone}"] = {}
     fleet.create(size=1)
@@ -158,12 +158,9 @@ def test_a_stock_out_names_only_zones_that_have_more(fleet: Fleet) -> None:
     )
 
 
-@fact(
-    "Observed in kubernetes/autoscaler: stock-outs come with several codes, all of them"
-    " *POOL_EXHAUSTED*"
-)
+@fact("Observed in kubernetes/autoscaler: stock-outs have several codes, all *POOL_EXHAUSTED*")
 @pytest.mark.parametrize("code", ["ZONE_RESOURCE_POOL_EXHAUSTED", "RESOURCE_POOL_EXHAUSTED"])
-def test_a_stock_out_may_have_another_code(fleet: Fleet, code: str) -> None:
+def test_a_stock_out_can_have_another_code(fleet: Fleet, code: str) -> None:
     fleet.cloud.stock_outs["us-central1"] = {"code": code}
     fleet.create(size=3)
     fleet.run(10)
@@ -173,9 +170,9 @@ def test_a_stock_out_may_have_another_code(fleet: Fleet, code: str) -> None:
 
 
 @fact(
-    "Observed in kubernetes/autoscaler: addresses, permissions and organisation policies fail"
+    "Observed in kubernetes/autoscaler: addresses, permissions and organization policies fail"
     " creations too",
-    assumed="wording",
+    assumed="the wording",
 )
 @pytest.mark.parametrize(
     ("kind", "code", "says"),
@@ -185,7 +182,7 @@ def test_a_stock_out_may_have_another_code(fleet: Fleet, code: str) -> None:
         ("org_policy", "CONDITION_NOT_MET", "vmExternalIpAccess"),
     ],
 )
-def test_a_creation_fails_for_other_reasons_than_capacity(
+def test_creation_can_fail_for_reasons_other_than_capacity(
     fleet: Fleet, kind: str, code: str, says: str
 ) -> None:
     fleet.cloud.set_behaviours([{"creation_error": {"kind": kind, "times": 3}}])
@@ -197,11 +194,13 @@ def test_a_creation_fails_for_other_reasons_than_capacity(
 
 
 @fact(
-    "API reference, resize: its operation never fails for want of capacity; the group tries for"
-    " ever and is not stable"
+    "API reference, resize: its operation never fails for lack of capacity; the group retries"
+    " for ever and is not stable"
 )
 @pytest.mark.parametrize("cause", ["stock-out", "quota"])
-def test_want_of_capacity_fails_no_operation_and_ends_no_attempt(six: Fleet, cause: str) -> None:
+def test_missing_capacity_fails_no_operation_and_is_retried_for_ever(
+    six: Fleet, cause: str
+) -> None:
     if cause == "quota":
         six.cloud.quotas["INSTANCES"] = 6
     else:
@@ -219,10 +218,10 @@ def test_want_of_capacity_fails_no_operation_and_ends_no_attempt(six: Fleet, cau
 
 
 @fact(
-    "API reference, currentAction CREATING: the group tries again",
-    assumed="pauses of 10 s, doubled up to 5 min",
+    "API reference, currentAction CREATING: the group retries",
+    assumed="pauses of 10 s, doubling up to 5 min",
 )
-def test_attempts_are_made_with_growing_pauses(fleet: Fleet) -> None:
+def test_creation_is_retried_with_growing_pauses(fleet: Fleet) -> None:
     fleet.cloud.stock_outs["*"] = {}
     fleet.create(size=1)
     counts = []
@@ -234,10 +233,10 @@ def test_attempts_are_made_with_growing_pauses(fleet: Fleet) -> None:
 
 
 @fact(
-    "API reference, currentAction RECREATING: the group tries again",
-    assumed="the pauses begin at 10 s with each recreation",
+    "API reference, currentAction RECREATING: the group retries",
+    assumed="the pauses start at 10 s for each recreation",
 )
-def test_the_pauses_begin_anew_with_a_recreation(fleet: Fleet) -> None:
+def test_a_recreation_starts_with_the_shortest_pause(fleet: Fleet) -> None:
     fleet.cloud.stock_outs["*"] = {}
     fleet.create(size=1)
     fleet.run(600)
@@ -247,7 +246,7 @@ def test_the_pauses_begin_anew_with_a_recreation(fleet: Fleet) -> None:
     fleet.cloud.stock_outs["*"] = {}
     apply_effect(fleet.cloud, "stop")
     fleet.run(30)
-    assert len(fleet.errors()) - before == 2  # after 3 s, and 13 s later
+    assert len(fleet.errors()) - before == 2  # after 3 s and 13 s later
 
 
 # Resize requests

@@ -1,4 +1,4 @@
-"""Facts about per-instance configs: what a VM keeps of its own."""
+"""Facts about per-instance configs: settings that belong to a single VM."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PREFIX = "region_instance_group_manager"
 
 
 @pytest.fixture
-def calm(six: Fleet) -> Fleet:
-    """Six VMs that are updated only when asked."""
+def manual(six: Fleet) -> Fleet:
+    """Six VMs that are updated only on request."""
     six.patch(update_policy=policy(type_="OPPORTUNISTIC"))
     return six
 
@@ -49,7 +49,7 @@ def config(name: str, **metadata: str) -> Any:
 
 
 def listed(fleet: Fleet) -> dict[str, str]:
-    """The configs by name, with how far they have come."""
+    """The status of each config, by name."""
     return {each.name: each.status for each in fleet.call("list_per_instance_configs")}
 
 
@@ -64,45 +64,45 @@ def name_of(url: str) -> str:
 
 
 @fact(
-    "API reference, PerInstanceConfig.status: UNAPPLIED until the instance has it; status.stateful"
-    " tells of the group"
+    "API reference, PerInstanceConfig.status: UNAPPLIED until the instance has it;"
+    " status.stateful reports it for the group"
 )
-def test_a_config_is_unapplied_until_its_instance_is_updated(calm: Fleet) -> None:
-    one = urls(calm)[0]
-    write(calm, "update", config(name_of(one), role="first"))
-    assert listed(calm) == {name_of(one): "UNAPPLIED"}
-    stateful = calm.get().status.stateful
+def test_a_config_is_unapplied_until_its_instance_is_updated(manual: Fleet) -> None:
+    one = urls(manual)[0]
+    write(manual, "update", config(name_of(one), role="first"))
+    assert listed(manual) == {name_of(one): "UNAPPLIED"}
+    stateful = manual.get().status.stateful
     assert (stateful.has_stateful_config, stateful.per_instance_configs.all_effective) == (
         True,
         False,
     )
-    assert "role" not in metadata(calm, one)
-    on_instances(calm, "apply_updates_to", [one])
-    calm.settle()
-    assert (listed(calm), metadata(calm, one)["role"]) == ({name_of(one): "EFFECTIVE"}, "first")
-    assert calm.get().status.stateful.per_instance_configs.all_effective
+    assert "role" not in metadata(manual, one)
+    on_instances(manual, "apply_updates_to", [one])
+    manual.settle()
+    assert (listed(manual), metadata(manual, one)["role"]) == ({name_of(one): "EFFECTIVE"}, "first")
+    assert manual.get().status.stateful.per_instance_configs.all_effective
 
 
 @fact(
-    "API reference, applyUpdatesToInstances: the mildest action",
+    "API reference, applyUpdatesToInstances: the least disruptive action",
     assumed="metadata needs a REFRESH, disks and addresses a RESTART",
 )
-def test_metadata_of_a_config_reaches_a_running_vm(calm: Fleet) -> None:
-    before = {each.id for each in calm.instances()}
-    one, two = urls(calm)[:2]
+def test_metadata_of_a_config_reaches_a_running_vm(manual: Fleet) -> None:
+    before = {each.id for each in manual.instances()}
+    one, two = urls(manual)[:2]
     disk = compute_v1.PreservedStatePreservedDisk(source="zones/us-central1-a/disks/data")
     write(
-        calm,
+        manual,
         "update",
         config(name_of(one), role="first"),
         CONFIG(name=name_of(two), preserved_state=STATE(disks={"data": disk})),
     )
-    calm.cloud.operations.seconds = 0.0
-    on_instances(calm, "apply_updates_to", [one, two])
-    assert calm.doing() == {"none": 4, "refreshing": 1, "restarting": 1}
-    calm.settle()
-    assert before == {each.id for each in calm.instances()}
-    [kept] = [each for each in calm.instances() if each.instance == two]
+    manual.cloud.operations.seconds = 0.0
+    on_instances(manual, "apply_updates_to", [one, two])
+    assert manual.doing() == {"none": 4, "refreshing": 1, "restarting": 1}
+    manual.settle()
+    assert before == {each.id for each in manual.instances()}
+    [kept] = [each for each in manual.instances() if each.instance == two]
     assert set(kept.preserved_state_from_config.disks) == {"data"}
 
 
@@ -110,24 +110,24 @@ def test_metadata_of_a_config_reaches_a_running_vm(calm: Fleet) -> None:
     "API reference, updatePerInstanceConfigs replaces, patchPerInstanceConfigs merges; the name is"
     " the key"
 )
-def test_an_update_replaces_and_a_patch_merges(calm: Fleet) -> None:
-    one = urls(calm)[0]
-    write(calm, "update", config(name_of(one), role="first", shard="1"))
-    write(calm, "patch", config(name_of(one), shard="2"))
-    [kept] = calm.call("list_per_instance_configs")
+def test_an_update_replaces_and_a_patch_merges(manual: Fleet) -> None:
+    one = urls(manual)[0]
+    write(manual, "update", config(name_of(one), role="first", shard="1"))
+    write(manual, "patch", config(name_of(one), shard="2"))
+    [kept] = manual.call("list_per_instance_configs")
     assert dict(kept.preserved_state.metadata) == {"role": "first", "shard": "2"}
-    write(calm, "update", config(name_of(one), shard="3"))
-    [kept] = calm.call("list_per_instance_configs")
+    write(manual, "update", config(name_of(one), shard="3"))
+    [kept] = manual.call("list_per_instance_configs")
     assert dict(kept.preserved_state.metadata) == {"shard": "3"}
 
 
-@fact("API reference, PerInstanceConfig.fingerprint: up to date when given")
-def test_a_stale_fingerprint_of_a_config_is_refused(calm: Fleet) -> None:
-    one = name_of(urls(calm)[0])
-    write(calm, "update", config(one, role="first"))
-    [kept] = calm.call("list_per_instance_configs")
+@fact("API reference, PerInstanceConfig.fingerprint: must be current if sent")
+def test_a_stale_fingerprint_of_a_config_is_rejected(manual: Fleet) -> None:
+    one = name_of(urls(manual)[0])
+    write(manual, "update", config(one, role="first"))
+    [kept] = manual.call("list_per_instance_configs")
     write(
-        calm,
+        manual,
         "update",
         CONFIG(
             name=one,
@@ -136,54 +136,54 @@ def test_a_stale_fingerprint_of_a_config_is_refused(calm: Fleet) -> None:
         ),
     )
     with pytest.raises(exceptions.PreconditionFailed, match="Invalid fingerprint"):
-        write(calm, "update", CONFIG(name=one, fingerprint=kept.fingerprint))
+        write(manual, "update", CONFIG(name=one, fingerprint=kept.fingerprint))
 
 
 @fact(
     "API reference, PerInstanceConfig.name: an error for an instance that does not exist or is not"
     " part of the group"
 )
-def test_a_config_is_for_a_member_of_the_group(calm: Fleet) -> None:
+def test_a_config_needs_a_member_of_the_group(manual: Fleet) -> None:
     with pytest.raises(exceptions.BadRequest, match="not a member"):
-        write(calm, "update", config("stranger", role="none"))
+        write(manual, "update", config("stranger", role="none"))
     with pytest.raises(exceptions.BadRequest, match="no per-instance config"):
-        drop(calm, "stranger")
+        drop(manual, "stranger")
 
 
 @fact(
-    "API reference, PerInstanceConfig.status UNAPPLIED_DELETION: deleted, but the instance has it"
-    " still"
+    "API reference, PerInstanceConfig.status UNAPPLIED_DELETION: deleted, but the instance"
+    " still has it"
 )
-def test_a_deleted_config_goes_when_its_instance_has_lost_it(calm: Fleet) -> None:
-    one = urls(calm)[0]
-    write(calm, "update", config(name_of(one), role="first"))
-    on_instances(calm, "apply_updates_to", [one])
-    calm.settle()
-    drop(calm, name_of(one))
-    assert listed(calm) == {name_of(one): "UNAPPLIED_DELETION"}
-    on_instances(calm, "apply_updates_to", [one])
-    calm.settle()
-    assert (listed(calm), "role" in metadata(calm, one)) == ({}, False)
+def test_a_deleted_config_disappears_once_its_instance_is_updated(manual: Fleet) -> None:
+    one = urls(manual)[0]
+    write(manual, "update", config(name_of(one), role="first"))
+    on_instances(manual, "apply_updates_to", [one])
+    manual.settle()
+    drop(manual, name_of(one))
+    assert listed(manual) == {name_of(one): "UNAPPLIED_DELETION"}
+    on_instances(manual, "apply_updates_to", [one])
+    manual.settle()
+    assert (listed(manual), "role" in metadata(manual, one)) == ({}, False)
 
 
 @fact("API reference, PreservedState: kept through repair, recreation and update")
 @pytest.mark.parametrize("cause", ["repair", "recreate"])
-def test_what_is_preserved_outlives_the_vm(calm: Fleet, cause: str) -> None:
-    one = urls(calm)[0]
-    write(calm, "update", config(name_of(one), role="first"))
+def test_preserved_state_outlives_the_vm(manual: Fleet, cause: str) -> None:
+    one = urls(manual)[0]
+    write(manual, "update", config(name_of(one), role="first"))
     if cause == "repair":
-        apply_effect(calm.cloud, "stop", name=name_of(one))
+        apply_effect(manual.cloud, "stop", name=name_of(one))
     else:
-        on_instances(calm, "recreate", [one])
-    calm.settle()
-    assert (listed(calm), metadata(calm, one)["role"]) == ({name_of(one): "EFFECTIVE"}, "first")
+        on_instances(manual, "recreate", [one])
+    manual.settle()
+    assert (listed(manual), metadata(manual, one)["role"]) == ({name_of(one): "EFFECTIVE"}, "first")
 
 
 @fact(
     "Documentation, applying configurations: a rolling update applies unapplied configs too;"
     " stateful groups RECREATE"
 )
-def test_a_proactive_group_applies_its_configs_by_itself_within_its_budget(six: Fleet) -> None:
+def test_a_proactive_group_applies_configs_by_itself_within_its_budget(six: Fleet) -> None:
     names = {each.name for each in six.instances()}
     given = policy(0, 3, replacement_method="RECREATE", minimal_action="RESTART")
     six.patch(update_policy=given)
@@ -196,7 +196,7 @@ def test_a_proactive_group_applies_its_configs_by_itself_within_its_budget(six: 
 
 @fact(
     "Documentation, stateful groups need RECREATE",
-    assumed="a group that substitutes leaves configs unapplied where a VM had to be replaced",
+    assumed="a group that substitutes does not apply configs that need a new VM",
 )
 def test_a_group_that_substitutes_leaves_its_configs_unapplied(six: Fleet) -> None:
     one = urls(six)[0]
@@ -205,37 +205,39 @@ def test_a_group_that_substitutes_leaves_its_configs_unapplied(six: Fleet) -> No
     assert listed(six) == {name_of(one): "UNAPPLIED"}
 
 
-@fact("API reference, createInstances: with the preserved state that is given")
-def test_an_instance_is_made_with_its_config(calm: Fleet) -> None:
+@fact("API reference, createInstances: with the given preserved state")
+def test_an_instance_is_created_with_its_config(manual: Fleet) -> None:
     on_instances(
-        calm, "create", [{"name": "special", "preserved_state": {"metadata": {"role": "special"}}}]
+        manual,
+        "create",
+        [{"name": "special", "preserved_state": {"metadata": {"role": "special"}}}],
     )
-    calm.settle()
-    assert listed(calm) == {"special": "EFFECTIVE"}
-    [url] = [each for each in urls(calm) if each.endswith("/special")]
-    assert metadata(calm, url)["role"] == "special"
+    manual.settle()
+    assert listed(manual) == {"special": "EFFECTIVE"}
+    [url] = [each for each in urls(manual) if each.endswith("/special")]
+    assert metadata(manual, url)["role"] == "special"
 
 
-@fact("API reference, deleteInstances", assumed="a config goes with its instance")
-def test_a_config_goes_with_its_instance(calm: Fleet) -> None:
-    one = urls(calm)[0]
-    write(calm, "update", config(name_of(one), role="first"))
-    on_instances(calm, "delete", [one])
-    calm.settle()
-    assert listed(calm) == {}
-    assert not calm.get().status.stateful.has_stateful_config
+@fact("API reference, deleteInstances", assumed="an instance's config is deleted with it")
+def test_a_config_is_deleted_with_its_instance(manual: Fleet) -> None:
+    one = urls(manual)[0]
+    write(manual, "update", config(name_of(one), role="first"))
+    on_instances(manual, "delete", [one])
+    manual.settle()
+    assert listed(manual) == {}
+    assert not manual.get().status.stateful.has_stateful_config
 
 
 @fact(
     "API reference, PreservedState.metadata",
-    assumed="it goes before metadata of the same key in the template",
+    assumed="it overrides metadata of the same key in the template",
 )
-def test_metadata_of_a_config_goes_before_the_templates(calm: Fleet) -> None:
+def test_metadata_of_a_config_overrides_the_templates(manual: Fleet) -> None:
     item = compute_v1.Items(key="role", value="common")
-    calm.template("worded", metadata=compute_v1.Metadata(items=[item]))
-    one, two = urls(calm)[:2]
-    write(calm, "update", config(name_of(one), role="own"))
-    calm.versions(version("worded"))
-    on_instances(calm, "apply_updates_to", [one, two])
-    calm.settle()
-    assert (metadata(calm, one)["role"], metadata(calm, two)["role"]) == ("own", "common")
+    manual.template("worded", metadata=compute_v1.Metadata(items=[item]))
+    one, two = urls(manual)[:2]
+    write(manual, "update", config(name_of(one), role="own"))
+    manual.versions(version("worded"))
+    on_instances(manual, "apply_updates_to", [one, two])
+    manual.settle()
+    assert (metadata(manual, one)["role"], metadata(manual, two)["role"]) == ("own", "common")

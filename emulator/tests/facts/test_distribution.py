@@ -38,8 +38,8 @@ def test_an_even_group_differs_by_at_most_one_between_zones(fleet: Fleet, size: 
     assert sum(counts) == size
 
 
-@fact("Documentation, target distribution shape: EVEN does not go around a zone without capacity")
-def test_an_even_group_insists_on_a_zone_that_is_sold_out(fleet: Fleet) -> None:
+@fact("Documentation, target distribution shape: EVEN does not avoid a zone without capacity")
+def test_an_even_group_waits_for_a_zone_without_capacity(fleet: Fleet) -> None:
     fleet.cloud.stock_outs["us-central1-b"] = {}
     fleet.create()
     fleet.run(1000)
@@ -48,26 +48,24 @@ def test_an_even_group_insists_on_a_zone_that_is_sold_out(fleet: Fleet) -> None:
     assert fleet.doing() == {"none": 4, "creating": 2}
 
 
-@fact("API reference, targetShape BALANCED and ANY: VMs where resources are available")
+@fact("API reference, targetShape BALANCED and ANY: VMs are created where resources are available")
 @pytest.mark.parametrize("name", ["BALANCED", "ANY"])
-def test_flexible_shapes_go_where_there_is_capacity(fleet: Fleet, name: str) -> None:
+def test_flexible_shapes_use_zones_with_capacity(fleet: Fleet, name: str) -> None:
     fleet.cloud.stock_outs["us-central1-a"] = {}
     fleet.create(distribution_policy=shape(name), update_policy=FIXED_PLACES)
     fleet.settle()
     assert fleet.zones() == {"b": 3, "c": 3}
 
 
-@fact(
-    "API reference, targetShape BALANCED: as evenly as possible over the zones that have capacity"
-)
+@fact("API reference, targetShape BALANCED: as evenly as possible over zones with capacity")
 def test_a_balanced_group_is_even_while_all_zones_have_capacity(fleet: Fleet) -> None:
     fleet.create(distribution_policy=shape("BALANCED"), update_policy=FIXED_PLACES)
     fleet.settle()
     assert fleet.zones() == {"a": 2, "b": 2, "c": 2}
 
 
-@fact("API reference, targetShape ANY_SINGLE_ZONE: all VMs within one zone, chosen by capacity")
-def test_a_single_zone_group_is_in_one_zone_that_has_capacity(fleet: Fleet) -> None:
+@fact("API reference, targetShape ANY_SINGLE_ZONE: all VMs in one zone, chosen by capacity")
+def test_a_single_zone_group_uses_one_zone_with_capacity(fleet: Fleet) -> None:
     fleet.cloud.stock_outs["us-central1-a"] = {}
     fleet.create(distribution_policy=shape("ANY_SINGLE_ZONE"), update_policy=FIXED_PLACES)
     fleet.settle()
@@ -76,9 +74,9 @@ def test_a_single_zone_group_is_in_one_zone_that_has_capacity(fleet: Fleet) -> N
 
 @fact(
     "API reference, targetShape BALANCED",
-    assumed="a VM that found no capacity in its zone is given up for another zone",
+    assumed="a VM without capacity in its zone is replaced by one in another zone",
 )
-def test_a_balanced_group_leaves_a_zone_that_sells_out_in_the_middle(fleet: Fleet) -> None:
+def test_a_balanced_group_leaves_a_zone_that_runs_out_of_capacity(fleet: Fleet) -> None:
     fleet.create(distribution_policy=shape("BALANCED"), update_policy=FIXED_PLACES)
     fleet.settle()
     fleet.cloud.stock_outs["us-central1-a"] = {}
@@ -89,10 +87,10 @@ def test_a_balanced_group_leaves_a_zone_that_sells_out_in_the_middle(fleet: Flee
 
 
 @fact(
-    "API reference, instanceRedistributionType PROACTIVE: the group keeps its zones even, by"
-    " deleting and creating"
+    "API reference, instanceRedistributionType PROACTIVE: the group keeps its zones even by"
+    " deleting and creating VMs"
 )
-def test_an_uneven_group_is_evened_out_when_it_is_calm(fleet: Fleet) -> None:
+def test_an_uneven_group_is_rebalanced_once_it_is_stable(fleet: Fleet) -> None:
     fleet.create(size=9)
     fleet.settle()
     delete_in(fleet, "a", 3)
@@ -100,8 +98,8 @@ def test_an_uneven_group_is_evened_out_when_it_is_calm(fleet: Fleet) -> None:
     assert sorted(fleet.zones().values()) == [2, 2, 2]
 
 
-@fact("API reference, instanceRedistributionType NONE: the group is left uneven")
-def test_without_redistribution_an_uneven_group_stays_so(fleet: Fleet) -> None:
+@fact("API reference, instanceRedistributionType NONE: the group stays uneven")
+def test_without_redistribution_an_uneven_group_stays_uneven(fleet: Fleet) -> None:
     fleet.create(size=9, update_policy=FIXED_PLACES)
     fleet.settle()
     delete_in(fleet, "a", 3)
@@ -111,10 +109,10 @@ def test_without_redistribution_an_uneven_group_stays_so(fleet: Fleet) -> None:
 
 
 @fact(
-    "Documentation, manual rebalancing: without redistribution a resize still grows the smallest"
-    " and shrinks the largest zone"
+    "Documentation, manual rebalancing: without redistribution a resize still grows the"
+    " smallest and shrinks the largest zone"
 )
-def test_a_resize_evens_out_even_without_redistribution(fleet: Fleet) -> None:
+def test_a_resize_rebalances_even_without_redistribution(fleet: Fleet) -> None:
     fleet.create(size=9, update_policy=FIXED_PLACES)
     fleet.settle()
     delete_in(fleet, "a", 3)
@@ -129,9 +127,9 @@ def test_a_resize_evens_out_even_without_redistribution(fleet: Fleet) -> None:
 
 @fact(
     "API reference, instanceRedistributionType",
-    assumed="a move keeps to the budgets of updates: made first where there is surge",
+    assumed="a move respects the update budgets: with surge the new VM is created first",
 )
-def test_redistribution_takes_nobody_away_before_the_new_one_serves(fleet: Fleet) -> None:
+def test_redistribution_removes_no_vm_before_its_replacement_serves(fleet: Fleet) -> None:
     fleet.create(size=9)
     fleet.settle()
     delete_in(fleet, "a", 3)
@@ -142,10 +140,10 @@ def test_redistribution_takes_nobody_away_before_the_new_one_serves(fleet: Fleet
 
 
 @fact(
-    "Documentation, regional groups: a zone that fails takes its VMs; EVEN groups make them again"
-    " there when it is back"
+    "Documentation, regional groups: a failed zone loses its VMs; EVEN groups recreate them"
+    " there once it is back"
 )
-def test_the_vms_of_a_zone_that_failed_come_back_with_it(six: Fleet) -> None:
+def test_the_vms_of_a_failed_zone_come_back_with_it(six: Fleet) -> None:
     six.cloud.stock_outs["us-central1-c"] = {}
     assert len(apply_effect(six.cloud, "stop", zone="us-central1-c")) == 2
     six.run(600)

@@ -1,4 +1,4 @@
-"""Facts about refusals: status, reason, wording, and the shape that Google's clients read."""
+"""Facts about errors: status, reason, wording, and the structure that Google's clients read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BODY = {"name": "tiny", "targetSize": 1, "instanceTemplate": TEMPLATES + "v1"}
 
 
 @fact("Observed in apache/libcloud's fixtures: code, message and the legacy list of errors")
-def test_a_refusal_has_googles_shape(fleet: Fleet) -> None:
+def test_an_error_has_googles_structure(fleet: Fleet) -> None:
     message = (
         "The resource 'projects/demo/regions/us-central1/instanceGroupManagers/tiny' was not found"
     )
@@ -29,22 +29,22 @@ def test_a_refusal_has_googles_shape(fleet: Fleet) -> None:
 
 
 @fact("Observed in scylladb/scylla-cluster-tests#7940, with its wording")
-def test_what_exists_is_not_made_again(six: Fleet) -> None:
+def test_an_existing_resource_cannot_be_created_again(six: Fleet) -> None:
     message = (
         "The resource 'projects/demo/regions/us-central1/instanceGroupManagers/tiny' already exists"
     )
     assert refusal(six.cloud, "POST", GROUPS, BODY) == (409, "alreadyExists", message)
 
 
-@fact("API reference, references: what they name must exist")
-def test_a_reference_to_nothing_is_not_found(six: Fleet) -> None:
+@fact("API reference, references: the resources they name must exist")
+def test_a_reference_to_a_missing_resource_is_not_found(six: Fleet) -> None:
     body = {"versions": [{"instanceTemplate": TEMPLATES + "none"}]}
     message = "The resource 'projects/demo/global/instanceTemplates/none' was not found"
     assert refusal(six.cloud, "PATCH", TINY, body) == (404, "notFound", message)
 
 
 @fact(
-    "API reference: unknown members, wrong types and wrong words are 400",
+    "API reference: unknown members, wrong types and invalid enum values get 400",
     assumed="wording as of Google's JSON front end",
 )
 @pytest.mark.parametrize(
@@ -57,16 +57,16 @@ def test_a_reference_to_nothing_is_not_found(six: Fleet) -> None:
         {"autoHealingPolicies": [{"initialDelaySec": True}]},
     ],
 )
-def test_a_body_is_held_to_the_schema(six: Fleet, wrong: dict[str, Any]) -> None:
+def test_a_body_is_validated_against_the_schema(six: Fleet, wrong: dict[str, Any]) -> None:
     assert refusal(six.cloud, "PATCH", TINY, wrong)[0] == 400
     assert six.get().status.is_stable
 
 
 @fact(
-    "Documentation, operations quota: 403 with domain usageLimits and an ErrorInfo that names the"
-    " quota; made by a fault"
+    "Documentation, operations quota: 403 with domain usageLimits and an ErrorInfo that names"
+    " the quota; caused by a fault"
 )
-def test_a_rate_quota_is_told_with_its_details(six: Fleet) -> None:
+def test_a_rate_quota_error_has_its_details(six: Fleet) -> None:
     info = {
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
         "reason": "CONCURRENT_OPERATIONS_QUOTA_EXCEEDED",
@@ -92,7 +92,7 @@ def test_a_rate_quota_is_told_with_its_details(six: Fleet) -> None:
     )
 
 
-@fact("Observed with google-cloud-compute 1.57: what each status becomes")
+@fact("Observed with google-cloud-compute 1.57: the exception for each status")
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
@@ -104,7 +104,7 @@ def test_a_rate_quota_is_told_with_its_details(six: Fleet) -> None:
         (503, exceptions.ServiceUnavailable),
     ],
 )
-def test_the_client_makes_an_exception_of_each_status(six: Fleet, status: int, kind: Any) -> None:
+def test_the_client_raises_an_exception_for_each_status(six: Fleet, status: int, kind: Any) -> None:
     six.cloud.faults.add("error", "*.patch", status=status, reason="some", times=1)
     with pytest.raises(kind):
         six.patch(description="x")
@@ -112,10 +112,10 @@ def test_the_client_makes_an_exception_of_each_status(six: Fleet, status: int, k
 
 
 @fact(
-    "Observed with google-cloud-compute 1.57: reads are retried after a 503, changes and"
+    "Observed with google-cloud-compute 1.57: reads are retried after a 503, mutations and"
     " listManagedInstances are not"
 )
-def test_the_client_retries_reads_only(six: Fleet) -> None:
+def test_the_client_retries_only_reads(six: Fleet) -> None:
     six.cloud.faults.add("error", "*.get", status=503, times=1)
     assert six.get().name == "tiny"
     six.cloud.faults.add("error", "*.listManagedInstances", status=503, times=1)
@@ -127,7 +127,7 @@ def test_the_client_retries_reads_only(six: Fleet) -> None:
     "API reference, resourceInUseByAnotherResource; observed in TF#10365 and pulumi-gcp#680",
     assumed="at once, not in the operation",
 )
-def test_what_is_in_use_is_refused_at_once_and_names_its_user(six: Fleet) -> None:
+def test_deleting_a_resource_in_use_is_rejected_at_once_and_names_its_user(six: Fleet) -> None:
     status, reason, message = refusal(six.cloud, "DELETE", f"{BASE}/global/healthChecks/alive")
     assert (status, reason) == (400, "resourceInUseByAnotherResource")
     user = "projects/demo/regions/us-central1/instanceGroupManagers/tiny"
@@ -139,10 +139,10 @@ def test_what_is_in_use_is_refused_at_once_and_names_its_user(six: Fleet) -> Non
 
 
 @fact(
-    "Documentation, error 409 operationInProgress: another change of the same resource runs",
-    assumed="changes of a group do not collide",
+    "Documentation, error 409 operationInProgress: another change of the same resource is running",
+    assumed="changes of a group do not conflict",
 )
-def test_a_group_takes_one_patch_while_another_ones_operation_runs(six: Fleet) -> None:
+def test_a_group_can_be_patched_while_another_operation_on_it_runs(six: Fleet) -> None:
     six.cloud.operations.seconds = 60.0
     for description in ("first", "second"):
         assert ask(six.cloud, "PATCH", TINY, {"description": description})[0] == 200
@@ -150,10 +150,10 @@ def test_a_group_takes_one_patch_while_another_ones_operation_runs(six: Fleet) -
 
 
 @fact(
-    "API reference, delete: what is being deleted is there until its operation ends, and is not"
-    " found after"
+    "API reference, delete: a resource exists until its delete operation ends and is not found"
+    " afterwards"
 )
-def test_a_group_is_gone_when_its_delete_has_ended(six: Fleet) -> None:
+def test_a_group_is_gone_once_its_delete_has_ended(six: Fleet) -> None:
     operation = six.call("delete_unary")
     assert six.get().name == "tiny"
     assert refusal(six.cloud, "PATCH", TINY, {"description": "x"})[1] == "resourceNotReady"
@@ -167,7 +167,7 @@ def test_a_group_is_gone_when_its_delete_has_ended(six: Fleet) -> None:
     "API reference, compute.v1: startWithEncryptionKey is part of it",
     assumed="not modelled: 501 names the method",
 )
-def test_a_method_that_is_not_built_says_so(six: Fleet) -> None:
+def test_an_unimplemented_method_is_named(six: Fleet) -> None:
     status, reason, message = refusal(
         six.cloud, "POST", f"{BASE}/zones/us-central1-a/instances/x/startWithEncryptionKey", {}
     )

@@ -1,5 +1,5 @@
-"""Facts about groups that may have several machine types, and about groups whose VMs are made all
-at once."""
+"""Facts about groups with several machine types, and about groups that create all their VMs at
+once."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def flexible(*selections: tuple[int, list[str]]) -> Any:
 
 
 def types(fleet: Fleet) -> dict[str, int]:
-    """VMs by machine type."""
+    """The number of VMs of each machine type."""
     vms = fleet.clients.of(compute_v1.InstancesClient)
     listed = [vm for _, scoped in vms.aggregated_list(project=PROJECT) for vm in scoped.instances]
     return dict(Counter(vm.machine_type.rpartition("/")[2] for vm in listed))
 
 
 @fact(
-    "API reference, instanceSelections[].rank: the lowest rank first, the next one when that is not"
-    " available"
+    "API reference, instanceSelections[].rank: the lowest rank first, the next if that is"
+    " unavailable"
 )
-def test_the_machine_type_of_the_lowest_rank_is_taken_while_there_is_any(fleet: Fleet) -> None:
+def test_the_machine_type_of_the_lowest_rank_is_used_while_available(fleet: Fleet) -> None:
     fleet.create(
         3, instance_flexibility_policy=flexible((2, ["n2-standard-4"]), (1, ["g2-standard-4"]))
     )
@@ -56,12 +56,12 @@ def test_the_machine_type_of_the_lowest_rank_is_taken_while_there_is_any(fleet: 
 
 @fact(
     "API reference, targetShape BALANCED with instanceSelections",
-    assumed="a zone has capacity while it has any of the types",
+    assumed="a zone has capacity if it has any of the types",
 )
 @pytest.mark.parametrize(
     ("sold_out", "zones"), [("n2-*", {"a": 2, "b": 2, "c": 2}), ("*", {"b": 3, "c": 3})]
 )
-def test_a_zone_is_full_when_it_has_none_of_the_types(
+def test_a_zone_has_no_capacity_if_it_has_none_of_the_types(
     fleet: Fleet, sold_out: str, zones: dict[str, int]
 ) -> None:
     fleet.cloud.stock_outs["us-central1-a"] = {"machine_type": sold_out}
@@ -79,9 +79,9 @@ def test_a_zone_is_full_when_it_has_none_of_the_types(
 
 
 @fact(
-    "API reference, managedInstances[].propertiesFromFlexibilityPolicy.machineType: what was chosen"
+    "API reference, managedInstances[].propertiesFromFlexibilityPolicy.machineType: the chosen type"
 )
-def test_a_managed_instance_tells_the_machine_type_it_was_given(fleet: Fleet) -> None:
+def test_a_managed_instance_reports_its_chosen_machine_type(fleet: Fleet) -> None:
     fleet.create(3, instance_flexibility_policy=flexible((0, ["n2-standard-4", "n2-standard-8"])))
     fleet.settle()
     assert {each.properties_from_flexibility_policy.machine_type for each in fleet.instances()} == {
@@ -89,11 +89,8 @@ def test_a_managed_instance_tells_the_machine_type_it_was_given(fleet: Fleet) ->
     }
 
 
-@fact(
-    "Documentation, instance flexibility: the policy's machine types take the place of the"
-    " template's"
-)
-def test_the_templates_machine_type_is_not_taken_unless_it_is_listed(fleet: Fleet) -> None:
+@fact("Documentation, instance flexibility: the policy's machine types replace the template's")
+def test_the_templates_machine_type_is_used_only_if_it_is_listed(fleet: Fleet) -> None:
     fleet.cloud.stock_outs[SOLD_OUT] = {"machine_type": "n2-*"}
     fleet.create(3, instance_flexibility_policy=flexible((0, ["n2-standard-4"])))
     fleet.run(300)
@@ -105,9 +102,9 @@ def test_the_templates_machine_type_is_not_taken_unless_it_is_listed(fleet: Flee
 
 @fact(
     "API reference, instanceSelections",
-    assumed="a quota is a want of availability like a stock-out",
+    assumed="an exhausted quota counts as unavailable, like a stock-out",
 )
-def test_another_machine_type_is_taken_when_the_quota_of_one_is_used_up(fleet: Fleet) -> None:
+def test_another_machine_type_is_used_if_a_quota_is_exhausted(fleet: Fleet) -> None:
     fleet.cloud.quotas["N2_CPUS"] = 8
     fleet.create(
         3, instance_flexibility_policy=flexible((1, ["n2-standard-4"]), (2, ["n1-standard-4"]))
@@ -127,10 +124,10 @@ def test_a_selection_names_machine_types(fleet: Fleet, given: list[str]) -> None
 
 
 @fact(
-    "API reference, targetSizePolicy.mode BULK: if one VM cannot be made, none is, until all can be"
-    " made at the same time"
+    "API reference, targetSizePolicy.mode BULK: no VM is created until all can be created at"
+    " the same time"
 )
-def test_a_bulk_group_makes_all_its_vms_at_once_or_none(fleet: Fleet) -> None:
+def test_a_bulk_group_creates_all_its_vms_at_once_or_none(fleet: Fleet) -> None:
     fleet.cloud.stock_outs["us-central1-a"] = {}
     fleet.create(6, **BULK)
     fleet.run(600)
@@ -147,8 +144,11 @@ def test_a_bulk_group_makes_all_its_vms_at_once_or_none(fleet: Fleet) -> None:
     assert types(fleet) == {"n1-standard-1": 9}
 
 
-@fact("API reference, targetSizePolicy.mode BULK: quota too", assumed="asked for again every 30 s")
-def test_a_bulk_group_waits_for_quota_for_all(fleet: Fleet) -> None:
+@fact(
+    "API reference, targetSizePolicy.mode BULK: this includes quota",
+    assumed="retried every 30 s",
+)
+def test_a_bulk_group_waits_for_enough_quota_for_all(fleet: Fleet) -> None:
     fleet.cloud.quotas["CPUS"] = 5
     fleet.create(6, **BULK)
     fleet.run(300)
@@ -159,9 +159,10 @@ def test_a_bulk_group_waits_for_quota_for_all(fleet: Fleet) -> None:
 
 
 @fact(
-    "API reference, targetSizePolicy.mode INDIVIDUAL: the default; the group makes the VMs it can"
+    "API reference, targetSizePolicy.mode INDIVIDUAL: the default; the group creates the VMs"
+    " that it can"
 )
-def test_a_group_makes_what_it_can_by_default(fleet: Fleet) -> None:
+def test_a_group_creates_what_it_can_by_default(fleet: Fleet) -> None:
     fleet.cloud.stock_outs["us-central1-a"] = {}
     fleet.create(6)
     fleet.run(60)
@@ -170,9 +171,9 @@ def test_a_group_makes_what_it_can_by_default(fleet: Fleet) -> None:
 
 @fact(
     "API reference, targetSizePolicy.mode",
-    assumed="VMs that wait for each other wait no longer once the group is INDIVIDUAL",
+    assumed="VMs stop waiting for each other once the group is INDIVIDUAL",
 )
-def test_a_bulk_group_may_become_individual(fleet: Fleet) -> None:
+def test_a_bulk_group_can_become_individual(fleet: Fleet) -> None:
     fleet.cloud.stock_outs["us-central1-a"] = {}
     fleet.create(6, **BULK)
     fleet.run(60)
@@ -185,7 +186,7 @@ def test_a_bulk_group_may_become_individual(fleet: Fleet) -> None:
 
 @fact(
     "API reference, targetSizePolicy.mode BULK",
-    assumed="an update's new VMs are made all at once as well",
+    assumed="an update's new VMs are created all at once too",
 )
 def test_a_bulk_group_is_updated_within_its_budgets(fleet: Fleet) -> None:
     fleet.create(6, **BULK)
@@ -198,9 +199,9 @@ def test_a_bulk_group_is_updated_within_its_budgets(fleet: Fleet) -> None:
 
 @fact(
     "API reference, resourcePolicies.workloadPolicy: a URL",
-    assumed="kept and answered, without effect",
+    assumed="stored and returned, without effect",
 )
-def test_a_workload_policy_is_kept(fleet: Fleet) -> None:
+def test_a_workload_policy_is_stored(fleet: Fleet) -> None:
     given = compute_v1.InstanceGroupManagerResourcePolicies(
         workload_policy="regions/us-central1/resourcePolicies/wp"
     )

@@ -1,5 +1,5 @@
-"""Facts about the fields of a regional managed instance group: methods, defaults, limits, what is
-refused."""
+"""Facts about the fields of a regional managed instance group: methods, defaults, limits,
+rejections."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ HEALING = compute_v1.InstanceGroupManagerAutoHealingPolicy
 V1 = TEMPLATES + "v1"
 
 
-@fact("API reference, regionInstanceGroupManagers: there is patch and no update")
-def test_a_group_is_never_put(six: Fleet) -> None:
+@fact("API reference, regionInstanceGroupManagers: it has patch and no update")
+def test_a_group_has_no_put(six: Fleet) -> None:
     assert ask(six.cloud, "PUT", TINY, {"targetSize": 3})[0] == 405
 
 
@@ -33,10 +33,10 @@ def test_a_manager_owns_an_instance_group_of_its_name(six: Fleet) -> None:
 
 
 @fact(
-    "API reference, insert: at most 2000 instances; documentation, creating groups: 1000 a zone",
+    "API reference, insert: at most 2000 instances; documentation, creating groups: 1000 per zone",
     assumed="the wording",
 )
-def test_a_group_has_at_most_2000_vms_and_1000_a_zone(fleet: Fleet) -> None:
+def test_a_group_has_at_most_2000_vms_and_1000_per_zone(fleet: Fleet) -> None:
     def insert(size: int, zones: int) -> int:
         named = [{"zone": f"zones/us-central1-{letter}"} for letter in "abc"[:zones]]
         body = {
@@ -47,8 +47,8 @@ def test_a_group_has_at_most_2000_vms_and_1000_a_zone(fleet: Fleet) -> None:
         }
         return ask(fleet.cloud, "POST", f"{GROUPS}", body)[0]
 
-    # Two thousand VMs need not be made: the operation that makes the group ends when the intent is
-    # recorded.
+    # The operation that creates the group ends once the intent is recorded, so the test does not
+    # have to create two thousand VMs.
     assert [insert(2001, 3), insert(1001, 1), insert(2000, 3), insert(1000, 1)] == [
         400,
         400,
@@ -58,8 +58,8 @@ def test_a_group_has_at_most_2000_vms_and_1000_a_zone(fleet: Fleet) -> None:
 
 
 @fact(
-    "API reference, deleteInstances, recreateInstances, abandonInstances: at most 1000 instances a"
-    " request"
+    "API reference, deleteInstances, recreateInstances, abandonInstances: at most 1000"
+    " instances per request"
 )
 @pytest.mark.parametrize("verb", ["deleteInstances", "recreateInstances", "abandonInstances"])
 def test_a_request_names_at_most_1000_instances(six: Fleet, verb: str) -> None:
@@ -97,32 +97,31 @@ def test_a_base_name_has_at_most_58_characters(fleet: Fleet) -> None:
 
 
 @fact(
-    "API reference, baseInstanceName: VMs are named after it with a hyphen and four random"
-    " characters"
+    "API reference, baseInstanceName: VM names are this name, a hyphen and four random characters"
 )
-def test_vms_are_named_by_the_base_name_and_four_characters(fleet: Fleet) -> None:
+def test_vm_names_are_the_base_name_and_four_characters(fleet: Fleet) -> None:
     fleet.create(base_instance_name="serve")
     assert all(re.fullmatch(r"serve-[a-z0-9]{4}", each.name) for each in fleet.instances())
 
 
 @fact("API reference, baseInstanceName: trailing # signs become sequential numbers")
-def test_vms_may_be_numbered(fleet: Fleet) -> None:
+def test_vms_can_be_numbered(fleet: Fleet) -> None:
     fleet.create(size=3, base_instance_name="vm-###")
     assert [each.name for each in fleet.instances()] == ["vm-001", "vm-002", "vm-003"]
 
 
 @fact(
     "API reference, baseInstanceName: derived from the name if omitted",
-    assumed="the group's name, cut to 58 characters",
+    assumed="the group's name, truncated to 58 characters",
 )
-def test_an_omitted_base_name_is_the_groups(fleet: Fleet) -> None:
+def test_an_omitted_base_name_is_the_groups_name(fleet: Fleet) -> None:
     name = "long" * 15
     ask(fleet.cloud, "POST", GROUPS, {"name": name, "targetSize": 0, "instanceTemplate": V1})
     assert ask(fleet.cloud, "GET", f"{GROUPS}/{name}")[1]["baseInstanceName"] == name[:58]
 
 
 @fact("Documentation, regional groups: three zones of the region unless others are chosen")
-def test_a_group_takes_three_zones_of_its_region(fleet: Fleet) -> None:
+def test_a_group_uses_three_zones_of_its_region(fleet: Fleet) -> None:
     assert len(fleet.cloud.zones_of(REGION)) == 4
     fleet.create()
     assert len(fleet.get().distribution_policy.zones) == 3
@@ -132,7 +131,7 @@ def test_a_group_takes_three_zones_of_its_region(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("policy", "refused"), [({}, True), ({"zones": []}, True), ({"targetShape": "EVEN"}, False)]
 )
-def test_a_distribution_policy_is_not_empty(
+def test_a_distribution_policy_cannot_be_empty(
     fleet: Fleet, policy: dict[str, Any], refused: bool
 ) -> None:
     body = {
@@ -155,7 +154,7 @@ def test_a_distribution_policy_is_not_empty(
     "Observed with terraform-provider-google: another set of zones needs a new group",
     assumed="the wording",
 )
-def test_the_zones_of_a_group_never_change(six: Fleet) -> None:
+def test_the_zones_of_a_group_cannot_change(six: Fleet) -> None:
     fewer = SHAPE(
         zones=[compute_v1.DistributionPolicyZoneConfiguration(zone="zones/us-central1-a")]
     )
@@ -164,7 +163,7 @@ def test_the_zones_of_a_group_never_change(six: Fleet) -> None:
 
 
 @fact("API reference, insert: references are checked at once")
-def test_an_insert_looks_at_once_for_template_and_health_check(fleet: Fleet) -> None:
+def test_an_insert_checks_template_and_health_check_at_once(fleet: Fleet) -> None:
     with pytest.raises(exceptions.NotFound, match="instanceTemplates/none' was not found"):
         fleet.create(versions=[version("none")])
     with pytest.raises(exceptions.NotFound, match="healthChecks/none' was not found"):
@@ -172,7 +171,7 @@ def test_an_insert_looks_at_once_for_template_and_health_check(fleet: Fleet) -> 
 
 
 @fact("Observed by hashicorp/terraform-provider-google#5252, with its wording")
-def test_a_reference_to_another_collection_is_refused(fleet: Fleet) -> None:
+def test_a_reference_to_another_collection_is_rejected(fleet: Fleet) -> None:
     wrong = compute_v1.InstanceGroupManagerVersion(
         instance_template="zones/us-central1-a/instances/x"
     )
@@ -183,7 +182,7 @@ def test_a_reference_to_another_collection_is_refused(fleet: Fleet) -> None:
         fleet.create(versions=[wrong])
 
 
-@fact("API reference, insert: the operation says nothing about capacity")
+@fact("API reference, insert: the operation does not depend on capacity")
 def test_an_insert_succeeds_without_capacity(fleet: Fleet) -> None:
     fleet.cloud.stock_outs["*"] = {}
     fleet.create()  # asserts that its operation ended without an error
@@ -191,17 +190,17 @@ def test_an_insert_succeeds_without_capacity(fleet: Fleet) -> None:
 
 
 @fact(
-    "API reference, delete: refused while a backend service uses the group"
+    "API reference, delete: rejected while a backend service uses the group"
     " (resourceInUseByAnotherResource)"
 )
-def test_a_group_behind_a_backend_service_is_not_deleted(six: Fleet) -> None:
+def test_a_group_behind_a_backend_service_cannot_be_deleted(six: Fleet) -> None:
     six.serve()
     assert refusal(six.cloud, "DELETE", TINY)[:2] == (400, "resourceInUseByAnotherResource")
 
 
 @fact(
     "API reference, delete: all VMs are deleted with the group",
-    assumed="the operation ends when the last of them is gone",
+    assumed="the operation ends once the last VM is gone",
 )
 def test_the_delete_of_a_group_ends_with_its_last_vm(six: Fleet) -> None:
     operations = six.clients.of(compute_v1.RegionOperationsClient)
@@ -209,7 +208,7 @@ def test_the_delete_of_a_group_ends_with_its_last_vm(six: Fleet) -> None:
     for seconds, status, left in [
         (5, "RUNNING", 6),
         (10, "DONE", 0),
-    ]:  # a VM takes ten seconds to go
+    ]:  # deleting a VM takes ten seconds
         six.clock.advance(seconds)
         six.cloud.advance()
         told = operations.get(project=PROJECT, region=REGION, operation=name)
@@ -221,15 +220,15 @@ def test_the_delete_of_a_group_ends_with_its_last_vm(six: Fleet) -> None:
 
 @fact(
     "gcloud, Terraform and Spinnaker delete the autoscaler first",
-    assumed="the API refuses to delete an autoscaled group",
+    assumed="the API rejects the deletion of an autoscaled group",
 )
-def test_a_group_with_an_autoscaler_is_not_deleted(six: Fleet) -> None:
+def test_a_group_with_an_autoscaler_cannot_be_deleted(six: Fleet) -> None:
     six.autoscale()
     assert refusal(six.cloud, "DELETE", TINY)[:2] == (400, "resourceInUseByAnotherResource")
 
 
-@fact("API reference, versions: overrides the top-level instanceTemplate")
-def test_versions_win_over_the_instance_template(fleet: Fleet) -> None:
+@fact("API reference, versions: override the top-level instanceTemplate")
+def test_versions_override_the_instance_template(fleet: Fleet) -> None:
     fleet.create(instance_template=V1, versions=[version("v2")])
     assert [each.instance_template.rpartition("/")[2] for each in fleet.get().versions] == ["v2"]
 
@@ -240,10 +239,7 @@ def test_version_names_are_unique(fleet: Fleet) -> None:
         fleet.create(versions=[version("v1", label="a"), version("v2", fixed=1, label="a")])
 
 
-@fact(
-    "API reference, versions[].targetSize: exactly one version leaves it unset",
-    assumed="the wording",
-)
+@fact("API reference, versions[].targetSize: exactly one version has none", assumed="the wording")
 @pytest.mark.parametrize(
     "versions",
     [
@@ -252,12 +248,12 @@ def test_version_names_are_unique(fleet: Fleet) -> None:
         [version("v1"), version("v2")],
     ],
 )
-def test_exactly_one_version_takes_what_is_left(fleet: Fleet, versions: list[Any]) -> None:
+def test_exactly_one_version_gets_the_rest(fleet: Fleet, versions: list[Any]) -> None:
     with pytest.raises(exceptions.BadRequest, match="Exactly one version"):
         fleet.create(versions=versions)
 
 
-@fact("API reference, versions[].targetSize.fixed: the smaller of it and the group's target size")
+@fact("API reference, versions[].targetSize.fixed: limited by the group's target size")
 def test_a_fixed_version_is_never_larger_than_the_group(fleet: Fleet) -> None:
     fleet.create(size=3, versions=[version("v1"), version("v2", fixed=9)])
     assert [each.target_size.calculated for each in fleet.get().versions] == [0, 3]
@@ -278,8 +274,8 @@ def test_a_percentage_of_a_version_rounds_half_up(
     assert fleet.get().versions[1].target_size.calculated == expected
 
 
-@fact("API reference, setInstanceTemplate, and patch of instanceTemplate: one version is left")
-def test_a_template_alone_leaves_one_version(six: Fleet) -> None:
+@fact("API reference, setInstanceTemplate, and patch of instanceTemplate: one version remains")
+def test_setting_a_template_leaves_one_version(six: Fleet) -> None:
     for write in ("setInstanceTemplate", "patch"):
         six.versions(version("v1"), version("v2", fixed=1))
         if write == "patch":
@@ -300,10 +296,10 @@ def test_a_template_alone_leaves_one_version(six: Fleet) -> None:
 
 
 @fact(
-    "Observed with terraform-provider-google: named ports are accepted on insert; API reference:"
-    " read-only on the manager after"
+    "Observed with terraform-provider-google: named ports are accepted on insert; API"
+    " reference: read-only on the manager afterwards"
 )
-def test_named_ports_are_given_on_insert_and_later_through_the_instance_group(fleet: Fleet) -> None:
+def test_named_ports_are_set_on_insert_and_later_on_the_instance_group(fleet: Fleet) -> None:
     fleet.create(named_ports=[compute_v1.NamedPort(name="http", port=8000)])
     fleet.patch(named_ports=[compute_v1.NamedPort(name="http", port=9000)])
     assert [each.port for each in fleet.get().named_ports] == [8000]
@@ -320,8 +316,8 @@ def test_named_ports_are_given_on_insert_and_later_through_the_instance_group(fl
 
 
 @fact(
-    "API reference says required, gcloud patches without one",
-    assumed="a group's fingerprint is held to only where it is sent",
+    "The API reference says required, gcloud patches without one",
+    assumed="a group's fingerprint is checked only if it is sent",
 )
 def test_a_fingerprint_of_a_group_must_match_if_it_is_sent(six: Fleet) -> None:
     stale = six.get().fingerprint
@@ -336,7 +332,7 @@ def test_a_fingerprint_of_a_group_must_match_if_it_is_sent(six: Fleet) -> None:
 
 
 @fact("API reference, listManagedInstancesResults: PAGELESS by default, PAGINATED turns paging on")
-def test_managed_instances_come_in_one_page_unless_asked_otherwise(six: Fleet) -> None:
+def test_managed_instances_are_one_page_by_default(six: Fleet) -> None:
     path = f"{TINY}/listManagedInstances?maxResults=2"
     assert len(ask(six.cloud, "POST", path)[1]["managedInstances"]) == 6
     six.patch(list_managed_instances_results="PAGINATED")
@@ -351,10 +347,10 @@ def test_managed_instances_come_in_one_page_unless_asked_otherwise(six: Fleet) -
 
 
 @fact(
-    "Observed on the service: CreateInstances with PROACTIVE and SUBSTITUTE is refused"
+    "Observed on the service: CreateInstances with PROACTIVE and SUBSTITUTE is rejected"
     " (CONDITION_NOT_MET)"
 )
-def test_instances_are_not_made_by_name_in_a_group_that_substitutes(six: Fleet) -> None:
+def test_instances_cannot_be_created_by_name_in_a_group_that_substitutes(six: Fleet) -> None:
     body = {"instances": [{"name": "special"}]}
     status, reason, message = refusal(six.cloud, "POST", f"{TINY}/createInstances", body)
     assert (status, reason) == (412, "conditionNotMet")
@@ -365,9 +361,9 @@ def test_instances_are_not_made_by_name_in_a_group_that_substitutes(six: Fleet) 
 
 @fact(
     "API reference, *Instances: URLs of members of the group",
-    assumed="one stranger refuses the whole request",
+    assumed="one other instance rejects the whole request",
 )
-def test_an_instance_of_another_group_is_refused(six: Fleet) -> None:
+def test_an_instance_of_another_group_is_rejected(six: Fleet) -> None:
     stranger = "zones/us-central1-a/instances/stranger"
     assert refusal(
         six.cloud, "POST", f"{TINY}/deleteInstances", {"instances": [*urls(six, 1), stranger]}

@@ -1,4 +1,4 @@
-"""Facts about the policies of a group: updates, budgets, target shape, healing."""
+"""Facts about the policies of a group: updates, budgets, target shape, auto-healing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ V1 = TEMPLATES + "v1"
 
 @fact(
     "Observed by hashicorp/terraform-provider-google#1506",
-    assumed="the update type is OPPORTUNISTIC when the policy names none",
+    assumed="the update type is OPPORTUNISTIC if the policy names none",
 )
 def test_an_omitted_update_type_is_opportunistic(fleet: Fleet) -> None:
     fleet.create(update_policy=UPDATE(max_surge=FIXED(fixed=3)))
@@ -43,10 +43,10 @@ def test_an_update_policy_has_its_defaults(fleet: Fleet) -> None:
 
 
 @fact(
-    "API reference, updatePolicy.maxSurge, maxUnavailable: by default a fixed number, that of the"
-    " zones"
+    "API reference, updatePolicy.maxSurge, maxUnavailable: by default a fixed number, the"
+    " number of zones"
 )
-def test_both_budgets_are_the_number_of_zones_by_default(fleet: Fleet) -> None:
+def test_both_budgets_default_to_the_number_of_zones(fleet: Fleet) -> None:
     zones = [
         compute_v1.DistributionPolicyZoneConfiguration(zone=f"zones/us-central1-{letter}")
         for letter in "ab"
@@ -60,7 +60,7 @@ def test_both_budgets_are_the_number_of_zones_by_default(fleet: Fleet) -> None:
     "API reference, updatePolicy.maxSurge: at least one of the two is greater than 0",
     assumed="the wording",
 )
-def test_not_both_budgets_are_zero(fleet: Fleet) -> None:
+def test_the_budgets_cannot_both_be_zero(fleet: Fleet) -> None:
     with pytest.raises(exceptions.BadRequest, match="Either maxSurge or maxUnavailable"):
         fleet.create(update_policy=policy(0, 0))
 
@@ -93,9 +93,9 @@ def test_a_budget_in_percent_needs_ten_instances(fleet: Fleet, name: str) -> Non
 
 @fact(
     "API reference, updatePolicy.maxSurge.percent",
-    assumed="it may stay when the group becomes smaller, and rounds up as before",
+    assumed="it may stay when the group shrinks, and rounds up as before",
 )
-def test_a_budget_in_percent_stays_when_the_group_becomes_smaller(fleet: Fleet) -> None:
+def test_a_budget_in_percent_stays_when_the_group_shrinks(fleet: Fleet) -> None:
     fleet.create(size=10, update_policy=policy(3, 3, max_surge=FIXED(percent=20)))
     fleet.settle()
     fleet.resize(6)
@@ -126,10 +126,10 @@ def test_a_budget_in_percent_rounds_up(
 
 
 @fact(
-    "gcloud 528 sends a percentage alone and does not clear the number",
-    assumed="of fixed and percent the one that is sent wins",
+    "gcloud 528 sends only a percentage and does not clear the number",
+    assumed="of fixed and percent, the one that is sent wins",
 )
-def test_a_percentage_takes_the_place_of_a_fixed_number_and_back(fleet: Fleet) -> None:
+def test_a_percentage_replaces_a_fixed_number_and_vice_versa(fleet: Fleet) -> None:
     fleet.create(size=10)
     fleet.patch(update_policy=UPDATE(max_surge=FIXED(percent=30)))
     assert (
@@ -144,7 +144,7 @@ def test_a_percentage_takes_the_place_of_a_fixed_number_and_back(fleet: Fleet) -
 
 
 @fact("Observed by GoogleCloudPlatform/magic-modules#8210, with its wording")
-def test_recreate_goes_without_surge(fleet: Fleet) -> None:
+def test_recreate_allows_no_surge(fleet: Fleet) -> None:
     message = "maxSurge must be equal to 0 when replacement method is set to RECREATE"
     with pytest.raises(exceptions.BadRequest, match=message):
         fleet.create(update_policy=policy(3, 3, replacement_method="RECREATE"))
@@ -164,8 +164,8 @@ def test_the_target_shape_is_even_by_default(fleet: Fleet) -> None:
 
 
 @fact(
-    "Documentation, target distribution shape: BALANCED and ANY_SINGLE_ZONE go without"
-    " redistribution",
+    "Documentation, target distribution shape: BALANCED and ANY_SINGLE_ZONE need redistribution"
+    " to be off",
     assumed="the wording",
 )
 @pytest.mark.parametrize("shape", ["BALANCED", "ANY_SINGLE_ZONE"])
@@ -184,7 +184,7 @@ def test_some_shapes_need_redistribution_to_be_off(fleet: Fleet, shape: str) -> 
     "Documentation, target distribution shape (dated): a canary needs EVEN",
     assumed="a canary is accepted with any shape",
 )
-def test_a_canary_may_be_had_with_a_balanced_shape(fleet: Fleet) -> None:
+def test_a_canary_is_possible_with_a_balanced_shape(fleet: Fleet) -> None:
     fleet.create(
         versions=[version("v1"), version("v2", fixed=2)],
         distribution_policy=SHAPE(target_shape="BALANCED"),
@@ -233,7 +233,7 @@ def test_the_initial_delay_is_at_most_an_hour(fleet: Fleet) -> None:
 
 
 @fact("Documentation, autohealing: the check may be global or regional")
-def test_the_health_check_may_be_regional(fleet: Fleet) -> None:
+def test_the_health_check_can_be_regional(fleet: Fleet) -> None:
     checks = fleet.clients.of(compute_v1.RegionHealthChecksClient)
     fleet.done(
         checks.insert_unary(

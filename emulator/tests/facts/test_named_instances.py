@@ -1,5 +1,4 @@
-"""Facts about what is asked for by hand: instances by name, sizes, and how VMs drain when they
-leave."""
+"""Facts about manual requests: instances by name, sizes, and draining of VMs that leave."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from emulator.tests.fleet import Fleet, policy, version
 
 
 @fact("API reference, applyUpdatesToInstances: at once, not limited by maxSurge and maxUnavailable")
-def test_updates_that_are_asked_for_by_name_know_no_budget(six: Fleet) -> None:
+def test_updates_requested_by_name_ignore_the_budgets(six: Fleet) -> None:
     six.versions(version("v2"), update_policy=policy(type_="OPPORTUNISTIC"))
     on_instances(six, "apply_updates_to", urls(six), minimal_action="REPLACE")
     assert six.doing() == {"deleting": 6}
@@ -22,10 +21,8 @@ def test_updates_that_are_asked_for_by_name_know_no_budget(six: Fleet) -> None:
     assert six.by_version() == {"v2": 6}
 
 
-@fact(
-    "API reference, applyUpdatesToInstances.allInstances: all of them, and then none may be named"
-)
-def test_updates_may_be_asked_for_all_instances(six: Fleet) -> None:
+@fact("API reference, applyUpdatesToInstances.allInstances: all of them; then none may be named")
+def test_updates_can_be_requested_for_all_instances(six: Fleet) -> None:
     six.versions(version("v2"), update_policy=policy(type_="OPPORTUNISTIC"))
     with pytest.raises(exceptions.BadRequest, match="allInstances"):
         on_instances(six, "apply_updates_to", urls(six, 1), all_instances=True)
@@ -35,11 +32,11 @@ def test_updates_may_be_asked_for_all_instances(six: Fleet) -> None:
 
 
 @fact(
-    "API reference, applyUpdatesToInstances.mostDisruptiveAllowedAction: the request fails if more"
-    " is needed",
+    "API reference, applyUpdatesToInstances.mostDisruptiveAllowedAction: the request fails if"
+    " more is needed",
     assumed="status 400, the wording",
 )
-def test_updates_that_need_more_than_is_allowed_are_refused(six: Fleet) -> None:
+def test_updates_that_need_more_than_is_allowed_are_rejected(six: Fleet) -> None:
     six.template("larger", machine_type="n1-standard-4")
     six.versions(version("larger"), update_policy=policy(type_="OPPORTUNISTIC"))
     with pytest.raises(exceptions.BadRequest, match="requires RESTART"):
@@ -51,10 +48,10 @@ def test_updates_that_need_more_than_is_allowed_are_refused(six: Fleet) -> None:
 
 
 @fact(
-    "API reference, recreateInstances: deleted and created with the same name, from the group's"
-    " current configuration"
+    "API reference, recreateInstances: deleted and created under the same name, with the"
+    " group's current configuration"
 )
-def test_an_instance_recreated_by_name_keeps_it_and_takes_the_current_version(six: Fleet) -> None:
+def test_a_recreated_instance_keeps_its_name_and_gets_the_current_version(six: Fleet) -> None:
     six.versions(version("v2"), update_policy=policy(type_="OPPORTUNISTIC"))
     [one, *_] = six.instances()
     on_instances(six, "recreate", [one.instance])
@@ -65,8 +62,11 @@ def test_an_instance_recreated_by_name_keeps_it_and_takes_the_current_version(si
     assert again.version.instance_template.endswith("v2")
 
 
-@fact("API reference, deleteInstances: lowers targetSize by as many as are deleted; others stay")
-def test_deleting_instances_lowers_the_target(six: Fleet) -> None:
+@fact(
+    "API reference, deleteInstances: lowers targetSize by the number of deleted instances;"
+    " others stay"
+)
+def test_deleting_instances_lowers_the_target_size(six: Fleet) -> None:
     chosen = urls(six, 2)
     on_instances(six, "delete", chosen)
     assert six.get().target_size == 4
@@ -75,8 +75,10 @@ def test_deleting_instances_lowers_the_target(six: Fleet) -> None:
     assert len(urls(six)) == 4
 
 
-@fact("API reference, abandonInstances: lowers targetSize; the VMs leave the group and live on")
-def test_abandoned_instances_live_on_outside(six: Fleet) -> None:
+@fact(
+    "API reference, abandonInstances: lowers targetSize; the VMs leave the group and keep running"
+)
+def test_abandoned_instances_keep_running_outside_the_group(six: Fleet) -> None:
     [one, *_] = six.instances()
     on_instances(six, "abandon", [one.instance])
     six.settle()
@@ -90,10 +92,8 @@ def test_abandoned_instances_live_on_outside(six: Fleet) -> None:
     )
 
 
-@fact(
-    "API reference, createInstances: made from the group's current configuration, raises targetSize"
-)
-def test_instances_made_by_name_raise_the_target(six: Fleet) -> None:
+@fact("API reference, createInstances: with the group's current configuration, raises targetSize")
+def test_instances_created_by_name_raise_the_target_size(six: Fleet) -> None:
     six.patch(update_policy=policy(type_="OPPORTUNISTIC"))
     on_instances(six, "create", [{"name": "special"}])
     assert six.get().target_size == 7
@@ -102,10 +102,10 @@ def test_instances_made_by_name_raise_the_target(six: Fleet) -> None:
 
 
 @fact(
-    "API reference, createInstances: from the group's current configuration",
+    "API reference, createInstances: with the group's current configuration",
     assumed="they keep the split of the versions",
 )
-def test_instances_made_by_name_keep_the_split_of_the_versions(fleet: Fleet) -> None:
+def test_instances_created_by_name_keep_the_split_of_the_versions(fleet: Fleet) -> None:
     split = [version("v1"), version("v2", percent=50)]
     fleet.create(size=2, versions=split, update_policy=policy(type_="OPPORTUNISTIC"))
     fleet.settle()
@@ -115,7 +115,8 @@ def test_instances_made_by_name_keep_the_split_of_the_versions(fleet: Fleet) -> 
 
 
 @fact(
-    "API reference, resize: the group makes VMs by its versions, and chooses itself which ones go"
+    "API reference, resize: the group creates VMs according to its versions and chooses which"
+    " ones to delete"
 )
 def test_a_resize_keeps_the_split_of_the_versions(six: Fleet) -> None:
     six.versions(version("v1"), version("v2", fixed=2))
@@ -164,9 +165,9 @@ def test_every_removal_by_the_group_drains(six: Fleet, removal: str) -> None:
 
 @fact(
     "Documentation, connection draining: it is for requests in flight",
-    assumed="a VM that has never served goes at once",
+    assumed="a VM that has never served is deleted at once",
 )
-def test_a_vm_that_does_not_run_yet_does_not_drain(six: Fleet) -> None:
+def test_a_vm_that_is_not_running_yet_does_not_drain(six: Fleet) -> None:
     six.serve(drain=600)
     six.resize(9)
     six.run(10)
@@ -176,7 +177,7 @@ def test_a_vm_that_does_not_run_yet_does_not_drain(six: Fleet) -> None:
     assert six.doing() == {"none": 6}
 
 
-@fact("API reference, abandonInstances: a VM that leaves is drained first, and goes on running")
+@fact("API reference, abandonInstances: a VM that leaves is drained first and keeps running")
 def test_an_abandoned_vm_is_drained(six: Fleet) -> None:
     six.serve(drain=100)
     six.run(30)
@@ -193,7 +194,7 @@ def test_an_abandoned_vm_is_drained(six: Fleet) -> None:
     assert one not in urls(six)
 
 
-@fact("API reference, delete: up to 60 s may pass beyond the draining time-out", assumed="none do")
+@fact("API reference, delete: up to 60 s may pass after the draining timeout", assumed="none pass")
 def test_a_drained_vm_stops_on_time(six: Fleet) -> None:
     six.serve(drain=60)
     six.cloud.operations.seconds = 0.0

@@ -18,12 +18,10 @@ BODY = {"name": "tiny", "targetSize": 1, "instanceTemplate": V1}
 
 
 @fact(
-    "API reference, Operation: what every operation carries; documentation: 200 means accepted,"
-    " DONE means over"
+    "API reference, Operation: members of every operation; documentation: 200 means accepted,"
+    " DONE means finished"
 )
-def test_a_mutation_is_answered_with_an_operation_that_ends(
-    fleet: Fleet, clock: VirtualClock
-) -> None:
+def test_a_mutation_returns_an_operation_that_ends(fleet: Fleet, clock: VirtualClock) -> None:
     status, operation = ask(fleet.cloud, "POST", GROUPS, BODY)
     assert (status, operation["kind"], operation["status"]) == (200, "compute#operation", "RUNNING")
     assert {
@@ -46,7 +44,7 @@ def test_a_mutation_is_answered_with_an_operation_that_ends(
 
 @fact(
     "Observed in apache/libcloud's fixtures and with gcloud 528, which reads the end of the type",
-    assumed="regional groups as zonal ones",
+    assumed="regional groups are like zonal ones",
 )
 @pytest.mark.parametrize(
     ("http", "path", "body", "kind"),
@@ -71,8 +69,8 @@ def test_an_operation_has_a_type(six: Fleet, http: str, path: str, body: Any, ki
     assert ask(six.cloud, http, path, body)[1]["operationType"] == kind
 
 
-@fact("API reference, operations: of the scope of what was changed")
-def test_an_operation_lives_where_its_target_does(six: Fleet) -> None:
+@fact("API reference, operations: in the scope of the changed resource")
+def test_an_operation_is_in_the_scope_of_its_target(six: Fleet) -> None:
     regional = ask(six.cloud, "PATCH", TINY, {"description": "x"})[1]
     everywhere = ask(six.cloud, "PATCH", f"{BASE}/global/healthChecks/ready", {"description": "x"})[
         1
@@ -84,7 +82,7 @@ def test_an_operation_lives_where_its_target_does(six: Fleet) -> None:
 
 @fact(
     "API reference, operations.wait: at most two minutes, may return earlier; get never blocks",
-    assumed="where time stands still it returns at once",
+    assumed="if time stands still it returns at once",
 )
 def test_waiting_ends_with_the_operation_or_after_two_minutes(
     six: Fleet, clock: VirtualClock
@@ -114,10 +112,10 @@ def test_a_finished_operation_is_forgotten_after_fourteen_days(
 
 
 @fact(
-    "Observed with google-cloud-compute 1.57: a failed operation needs httpErrorStatusCode and"
-    " httpErrorMessage both"
+    "Observed with google-cloud-compute 1.57: a failed operation needs both httpErrorStatusCode"
+    " and httpErrorMessage"
 )
-def test_a_failed_operation_carries_what_clients_read(six: Fleet) -> None:
+def test_a_failed_operation_has_the_members_that_clients_read(six: Fleet) -> None:
     six.cloud.faults.add(
         "operation_error",
         "*.patch",
@@ -134,8 +132,8 @@ def test_a_failed_operation_carries_what_clients_read(six: Fleet) -> None:
     assert six.get().description == ""
 
 
-@fact("API reference, resourceNotReady: what is just being made cannot be used yet")
-def test_what_is_being_made_is_not_ready(fleet: Fleet) -> None:
+@fact("API reference, resourceNotReady: a resource cannot be used while it is being created")
+def test_a_resource_being_created_is_not_ready(fleet: Fleet) -> None:
     assert ask(fleet.cloud, "POST", GROUPS, BODY)[0] == 200
     status, reason, message = refusal(fleet.cloud, "PATCH", TINY, {"description": "x"})
     assert (status, reason) == (400, "resourceNotReady")
@@ -148,7 +146,7 @@ def test_what_is_being_made_is_not_ready(fleet: Fleet) -> None:
 
 @fact(
     "API reference, requestId: a UUID, not zero; a retry does nothing",
-    assumed="the retry is answered with the first operation",
+    assumed="the retry returns the first operation",
 )
 def test_a_request_id_makes_a_retry_harmless(fleet: Fleet) -> None:
     request_id = str(uuid.uuid4())
@@ -163,8 +161,8 @@ def test_a_request_id_makes_a_retry_harmless(fleet: Fleet) -> None:
         )
 
 
-@fact("API reference, requestId", assumed="it holds for 60 minutes, for its method alone")
-def test_a_request_id_holds_for_an_hour(fleet: Fleet, clock: VirtualClock) -> None:
+@fact("API reference, requestId", assumed="it is valid for 60 minutes and for its method only")
+def test_a_request_id_is_valid_for_an_hour(fleet: Fleet, clock: VirtualClock) -> None:
     request_id = f"?requestId={uuid.uuid4()}"
     ask(fleet.cloud, "POST", GROUPS + request_id, BODY)
     clock.advance(3600)
@@ -180,7 +178,7 @@ def test_a_name_is_lower_case_and_short(fleet: Fleet, name: str) -> None:
     assert refusal(fleet.cloud, "POST", GROUPS, BODY | {"name": name})[:2] == (400, "invalid")
 
 
-@fact("API reference: JSON merge patch; null clears, objects are merged, lists replaced")
+@fact("API reference: JSON merge patch; null clears, objects are merged, lists are replaced")
 def test_a_patch_is_merged(six: Fleet) -> None:
     ask(six.cloud, "PATCH", TINY, {"description": "x", "updatePolicy": {"maxSurge": {"fixed": 5}}})
     assert six.get().update_policy.type_ == "PROACTIVE"
@@ -195,7 +193,7 @@ def test_a_patch_is_merged(six: Fleet) -> None:
     assert len(kept["versions"]) == 1
 
 
-@fact("API reference, list methods: at most 500 a page; items is absent when there is nothing")
+@fact("API reference, list methods: at most 500 per page; items is absent if there are none")
 def test_a_list_has_pages_of_at_most_500(fleet: Fleet) -> None:
     assert "items" not in ask(fleet.cloud, "GET", GROUPS)[1]
     for number in range(3):
@@ -211,15 +209,15 @@ def test_a_list_has_pages_of_at_most_500(fleet: Fleet) -> None:
     assert ask(fleet.cloud, "GET", f"{GROUPS}?maxResults=501")[0] == 400
 
 
-@fact("API reference, filter: of what is shown, computed members too")
-def test_a_list_is_filtered_by_computed_members(six: Fleet) -> None:
+@fact("API reference, filter: applies to what is returned, including computed members")
+def test_a_list_can_be_filtered_by_computed_members(six: Fleet) -> None:
     ask(six.cloud, "POST", GROUPS, BODY | {"name": "young"})
     found = ask(six.cloud, "GET", f"{GROUPS}?filter=status.isStable%3Dtrue")[1]["items"]
     assert [each["name"] for each in found] == ["tiny"]
 
 
-@fact("API reference, aggregated lists: scopes without anything carry NO_RESULTS_ON_PAGE")
-def test_an_aggregated_list_has_every_scope(six: Fleet) -> None:
+@fact("API reference, aggregated lists: empty scopes have a NO_RESULTS_ON_PAGE warning")
+def test_an_aggregated_list_contains_every_scope(six: Fleet) -> None:
     items = ask(six.cloud, "GET", f"{BASE}/aggregated/instanceGroupManagers?includeAllScopes=true")[
         1
     ]["items"]
@@ -230,10 +228,10 @@ def test_an_aggregated_list_has_every_scope(six: Fleet) -> None:
 
 
 @fact(
-    "Observed with gcloud 528: references on the overriding host; answers are links on Google's"
-    " host"
+    "Observed with gcloud 528: references use the overriding host; responses contain links on"
+    " Google's host"
 )
-def test_references_are_known_in_every_spelling(fleet: Fleet) -> None:
+def test_references_are_recognized_in_every_spelling(fleet: Fleet) -> None:
     for number, spelling in enumerate(
         ["http://127.0.0.1:9/compute/v1/projects/demo/", "projects/demo/", ""]
     ):

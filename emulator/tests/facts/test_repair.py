@@ -1,4 +1,4 @@
-"""Facts about repair: VMs that fail, VMs whose check fails, Spot VMs that are taken away."""
+"""Facts about repair: failed VMs, VMs whose check fails, preempted Spot VMs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def lifecycle(**members: str) -> Any:
 
 
 @fact(
-    "API reference, defaultActionOnFailure REPAIR: a VM that stopped by something else than the"
-    " group is recreated, by default"
+    "API reference, defaultActionOnFailure REPAIR: a VM that stopped for a reason other than"
+    " the group is recreated, by default"
 )
 def test_a_vm_that_stops_by_itself_is_recreated_under_its_name(six: Fleet) -> None:
     before = {each.name: each.id for each in six.instances()}
@@ -36,23 +36,23 @@ def test_a_vm_that_stops_by_itself_is_recreated_under_its_name(six: Fleet) -> No
 
 
 @fact(
-    "API reference, defaultActionOnFailure DO_NOTHING: no repair, nor for unhealthy VMs"
+    "API reference, defaultActionOnFailure DO_NOTHING: no repair, not of unhealthy VMs either"
     " (onFailedHealthCheck DEFAULT_ACTION)"
 )
 @pytest.mark.parametrize("effect", ["stop", "kill"])
-def test_with_do_nothing_nobody_is_repaired(six: Fleet, effect: str) -> None:
+def test_with_do_nothing_no_vm_is_repaired(six: Fleet, effect: str) -> None:
     six.patch(instance_lifecycle_policy=lifecycle(default_action_on_failure="DO_NOTHING"))
     apply_effect(six.cloud, effect, most=1)
     six.run(1000)
     assert six.doing() == {"none": 6}
 
 
-@fact("API reference, onFailedHealthCheck: its own choice apart from defaultActionOnFailure")
+@fact("API reference, onFailedHealthCheck: chosen independently of defaultActionOnFailure")
 @pytest.mark.parametrize(
     ("default", "unhealthy", "repaired"),
     [("REPAIR", "DO_NOTHING", False), ("DO_NOTHING", "REPAIR", True)],
 )
-def test_failing_checks_may_be_treated_apart_from_failing_vms(
+def test_failing_checks_can_be_treated_differently_from_failing_vms(
     six: Fleet, default: str, unhealthy: str, repaired: bool
 ) -> None:
     given = lifecycle(default_action_on_failure=default, on_failed_health_check=unhealthy)
@@ -64,10 +64,12 @@ def test_failing_checks_may_be_treated_apart_from_failing_vms(
 
 
 @fact("API reference, initialDelaySec: failing checks are ignored during it")
-def test_a_vm_that_never_gets_healthy_is_left_alone_during_its_initial_delay(fleet: Fleet) -> None:
+def test_a_vm_that_never_becomes_healthy_is_not_repaired_during_its_initial_delay(
+    fleet: Fleet,
+) -> None:
     fleet.cloud.set_behaviours([{"never_alive": True}])
     fleet.create(size=1, delay=120)
-    fleet.run(28)  # booting takes 30 s, and two have passed
+    fleet.run(28)  # booting takes 30 s, of which two have passed
     assert fleet.doing() == {"verifying": 1}
     fleet.run(119)
     assert fleet.doing() == {"verifying": 1}
@@ -75,8 +77,8 @@ def test_a_vm_that_never_gets_healthy_is_left_alone_during_its_initial_delay(fle
     assert fleet.doing() == {"recreating": 1}
 
 
-@fact("API reference, initialDelaySec: a healthy answer ends it early")
-def test_a_healthy_answer_ends_the_initial_delay(fleet: Fleet) -> None:
+@fact("API reference, initialDelaySec: a healthy result ends it early")
+def test_a_healthy_result_ends_the_initial_delay(fleet: Fleet) -> None:
     fleet.create(size=1, delay=3600)
     fleet.settle()
     apply_effect(fleet.cloud, "kill")
@@ -86,9 +88,9 @@ def test_a_healthy_answer_ends_the_initial_delay(fleet: Fleet) -> None:
 
 @fact(
     "API reference, initialDelaySec",
-    assumed="it counts from when the VM runs, anew after every (re)creation",
+    assumed="it counts from RUNNING, again after every creation and recreation",
 )
-def test_the_initial_delay_begins_anew_with_every_creation(fleet: Fleet) -> None:
+def test_the_initial_delay_restarts_with_every_creation(fleet: Fleet) -> None:
     fleet.cloud.set_behaviours([{"never_alive": True}])
     fleet.create(size=1, delay=200)
     seen: list[dict[str, int]] = []
@@ -100,8 +102,8 @@ def test_the_initial_delay_begins_anew_with_every_creation(fleet: Fleet) -> None
 
 
 @fact(
-    "Documentation, configuration updates during repairs: by default the VM's own version, whatever"
-    " the group's is now"
+    "Documentation, configuration updates during repairs: by default the VM's own version,"
+    " whatever the group's current one is"
 )
 def test_a_repair_keeps_the_version_of_the_vm(six: Fleet) -> None:
     six.versions(version("v2"), update_policy=policy(type_="OPPORTUNISTIC"))
@@ -110,8 +112,8 @@ def test_a_repair_keeps_the_version_of_the_vm(six: Fleet) -> None:
     assert six.by_version() == {"v1": 6}
 
 
-@fact("API reference, forceUpdateOnRepair YES: the repair takes the group's latest configuration")
-def test_a_repair_may_take_the_newest_version(six: Fleet) -> None:
+@fact("API reference, forceUpdateOnRepair YES: the repair uses the group's latest configuration")
+def test_a_repair_can_use_the_newest_version(six: Fleet) -> None:
     given = lifecycle(force_update_on_repair="YES")
     six.versions(
         version("v2"), update_policy=policy(type_="OPPORTUNISTIC"), instance_lifecycle_policy=given
@@ -122,10 +124,10 @@ def test_a_repair_may_take_the_newest_version(six: Fleet) -> None:
 
 
 @fact(
-    "Documentation, configuration updates during repairs: with PROACTIVE and YES a repair does not"
-    " heed maxUnavailable"
+    "Documentation, configuration updates during repairs: with PROACTIVE and YES a repair"
+    " ignores maxUnavailable"
 )
-def test_repairs_are_outside_the_budget(six: Fleet) -> None:
+def test_repairs_do_not_count_against_the_budget(six: Fleet) -> None:
     given = lifecycle(force_update_on_repair="YES")
     six.cloud.set_behaviours([{"template": "v2", "boot_seconds": 300}])
     six.versions(version("v2"), update_policy=policy(3, 0), instance_lifecycle_policy=given)
@@ -137,7 +139,7 @@ def test_repairs_are_outside_the_budget(six: Fleet) -> None:
 
 
 @fact(
-    "Documentation, autohealing: no safety stop is documented",
+    "Documentation, autohealing: no safety limit is documented",
     assumed="a check that fails everywhere recreates every VM at once",
 )
 def test_a_check_that_fails_on_all_vms_recreates_them_all(six: Fleet) -> None:
@@ -147,7 +149,7 @@ def test_a_check_that_fails_on_all_vms_recreates_them_all(six: Fleet) -> None:
 
 
 @fact("API reference, maxUnavailable: unhealthy VMs use up the budget of an update")
-def test_an_update_waits_for_the_repair_of_others(six: Fleet) -> None:
+def test_an_update_waits_for_the_repair_of_other_vms(six: Fleet) -> None:
     six.cloud.set_behaviours([{"boot_seconds": 200}])
     apply_effect(six.cloud, "stop", most=3)
     six.run(1)
@@ -180,8 +182,8 @@ def test_a_preempted_spot_vm_is_stopped_or_deleted_and_then_recreated(
     assert statuses(fleet)[name] == ("RUNNING", "NONE")
 
 
-@fact("Documentation, Spot VMs: no capacity, no VM; the group goes on trying")
-def test_a_preempted_vm_comes_back_when_there_is_capacity_again(six: Fleet) -> None:
+@fact("Documentation, Spot VMs: without capacity there is no VM; the group keeps trying")
+def test_a_preempted_vm_comes_back_once_there_is_capacity(six: Fleet) -> None:
     six.cloud.stock_outs["us-central1"] = {}
     apply_effect(six.cloud, "stop", most=2)
     six.run(600)
@@ -193,7 +195,7 @@ def test_a_preempted_vm_comes_back_when_there_is_capacity_again(six: Fleet) -> N
 
 @fact(
     "Documentation, connection draining: for removals by the group",
-    assumed="a repair does not drain, for nobody is served",
+    assumed="a repair does not drain, since the VM serves nobody",
 )
 def test_a_repair_does_not_drain(six: Fleet) -> None:
     six.serve(drain=300)
@@ -224,7 +226,7 @@ def test_an_abandoned_vm_is_not_repaired(six: Fleet) -> None:
 @pytest.mark.parametrize(
     ("allowed", "zones"), [("NO", {"a": 2, "b": 2, "c": 2}), ("YES", {"a": 3, "b": 3})]
 )
-def test_a_repair_may_change_the_zone_when_that_is_allowed(
+def test_a_repair_can_change_the_zone_if_allowed(
     six: Fleet, allowed: str, zones: dict[str, int]
 ) -> None:
     on_repair = compute_v1.InstanceGroupManagerInstanceLifecyclePolicyOnRepair(
@@ -241,9 +243,9 @@ def test_a_repair_may_change_the_zone_when_that_is_allowed(
 
 @fact(
     "API reference, onRepair.allowChangingZone",
-    assumed="only when its own zone has no capacity; redistribution brings it back",
+    assumed="only if its own zone has no capacity; redistribution moves it back",
 )
-def test_a_repair_stays_in_a_zone_that_has_capacity(six: Fleet) -> None:
+def test_a_repair_stays_in_its_zone_if_that_has_capacity(six: Fleet) -> None:
     on_repair = compute_v1.InstanceGroupManagerInstanceLifecyclePolicyOnRepair(
         allow_changing_zone="YES"
     )

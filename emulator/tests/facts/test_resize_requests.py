@@ -1,5 +1,5 @@
-"""Facts about VMs that wait for capacity, come all at once, and end after a time: resize requests
-and flex-start."""
+"""Facts about VMs that wait for capacity, are created together, and end after a time: resize
+requests and flex-start."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def do(fleet: Fleet, verb: str, name: str = "more") -> None:
 
 
 @fact(
-    "Documentation, resize requests: CREATING, ACCEPTED, SUCCEEDED; the target grows by the number"
-    " asked for"
+    "Documentation, resize requests: CREATING, ACCEPTED, SUCCEEDED; the target size grows by"
+    " the requested number"
 )
-def test_a_resize_request_makes_its_vms(six: Fleet) -> None:
+def test_a_resize_request_creates_its_vms(six: Fleet) -> None:
     request(six, resize_by=3)
     assert six.get().target_size == 9
     six.settle()
@@ -59,14 +59,14 @@ def test_vms_of_a_resize_request_keep_the_split_of_the_versions(six: Fleet) -> N
     request(six, resize_by=4)
     six.settle()
     assert six.by_version() == {"v1": 5, "v2": 5}
-    assert made < {each.name for each in six.instances()}  # nobody was replaced for it
+    assert made < {each.name for each in six.instances()}  # no VM was replaced for it
 
 
 @fact(
-    "Documentation, resize requests: managed instances are CREATING while the request waits, and"
-    " are then made all at once"
+    "Documentation, resize requests: managed instances are CREATING while the request waits,"
+    " and are then created all at once"
 )
-def test_vms_of_a_resize_request_are_made_all_at_once(six: Fleet) -> None:
+def test_vms_of_a_resize_request_are_created_all_at_once(six: Fleet) -> None:
     six.cloud.quotas["CPUS"] = 8
     request(six, resize_by=3)
     six.run(1000)
@@ -80,10 +80,9 @@ def test_vms_of_a_resize_request_are_made_all_at_once(six: Fleet) -> None:
 
 
 @fact(
-    "API reference, resize request status.lastAttempt: why it is not fulfilled yet; it goes on"
-    " trying"
+    "API reference, resize request status.lastAttempt: why it is not fulfilled yet; it keeps trying"
 )
-def test_a_waiting_resize_request_tells_what_it_waits_for(six: Fleet) -> None:
+def test_a_waiting_resize_request_reports_what_it_waits_for(six: Fleet) -> None:
     six.cloud.stock_outs["us-central1"] = {}
     request(six, resize_by=3)
     six.run(100)
@@ -95,10 +94,10 @@ def test_a_waiting_resize_request_tells_what_it_waits_for(six: Fleet) -> None:
 
 
 @fact(
-    "API reference, resize request FAILED: what was made is rolled back; status.error is final",
+    "API reference, resize request FAILED: created VMs are rolled back; status.error is final",
     assumed="a configuration error fails it",
 )
-def test_a_resize_request_that_cannot_be_fulfilled_fails_and_leaves_the_group_as_it_was(
+def test_a_resize_request_that_cannot_be_fulfilled_fails_and_leaves_the_group_unchanged(
     six: Fleet,
 ) -> None:
     six.cloud.set_behaviours([{"creation_error": {"kind": "config", "message": "no such image"}}])
@@ -113,9 +112,9 @@ def test_a_resize_request_that_cannot_be_fulfilled_fails_and_leaves_the_group_as
 
 @fact(
     "API reference, requestedRunDuration: at its end the VMs are deleted",
-    assumed="it counts from SUCCEEDED; the target shrinks with them",
+    assumed="it counts from SUCCEEDED; the target size shrinks with them",
 )
-def test_vms_of_a_resize_request_end_with_their_run_duration(six: Fleet) -> None:
+def test_vms_of_a_resize_request_end_after_their_run_duration(six: Fleet) -> None:
     request(six, resize_by=2, requested_run_duration=compute_v1.Duration(seconds=3600))
     six.settle()
     listed = ask(six.cloud, "POST", f"{TINY}/listManagedInstances")[1]["managedInstances"]
@@ -127,7 +126,8 @@ def test_vms_of_a_resize_request_end_with_their_run_duration(six: Fleet) -> None
 
 
 @fact(
-    "Documentation, resize requests: a run duration of 10 minutes to 7 days", assumed="the wording"
+    "Documentation, resize requests: a run duration of 10 minutes to 7 days",
+    assumed="the wording",
 )
 @pytest.mark.parametrize("seconds", [599, 604_801])
 def test_a_run_duration_has_limits(six: Fleet, seconds: int) -> None:
@@ -137,7 +137,7 @@ def test_a_run_duration_has_limits(six: Fleet, seconds: int) -> None:
 
 
 @fact("API reference, instances: names instead of a number; not together with resizeBy")
-def test_a_resize_request_may_name_its_vms(six: Fleet) -> None:
+def test_a_resize_request_can_name_its_vms(six: Fleet) -> None:
     request(six, instances=[{"name": "one"}, {"name": "two"}])
     six.settle()
     assert {"one", "two"} <= {each.name for each in six.instances()}
@@ -148,10 +148,10 @@ def test_a_resize_request_may_name_its_vms(six: Fleet) -> None:
 
 
 @fact(
-    "API reference, cancel: only in state ACCEPTED; it no longer waits",
-    assumed="the target is as before",
+    "API reference, cancel: only in state ACCEPTED; it stops waiting",
+    assumed="the target size is restored",
 )
-def test_a_waiting_resize_request_is_cancelled_and_one_that_is_over_is_not(six: Fleet) -> None:
+def test_only_a_waiting_resize_request_can_be_cancelled(six: Fleet) -> None:
     six.cloud.stock_outs["*"] = {}
     request(six, resize_by=3)
     do(six, "cancel")
@@ -161,8 +161,8 @@ def test_a_waiting_resize_request_is_cancelled_and_one_that_is_over_is_not(six: 
         do(six, "cancel")
 
 
-@fact("API reference, delete: only an inactive request; VMs that were made stay")
-def test_only_a_resize_request_that_is_over_is_deleted(six: Fleet) -> None:
+@fact("API reference, delete: only an inactive request; its VMs stay")
+def test_only_a_finished_resize_request_can_be_deleted(six: Fleet) -> None:
     six.cloud.stock_outs["*"] = {}
     request(six, resize_by=3)
     with pytest.raises(exceptions.BadRequest, match="ACCEPTED"):
@@ -181,7 +181,7 @@ def test_only_a_resize_request_that_is_over_is_deleted(six: Fleet) -> None:
 
 
 @fact(
-    "Open whether the API allows both",
+    "Undocumented: whether the API allows both",
     assumed="412 for a resize request of a group whose autoscaler is on",
 )
 def test_a_resize_request_conflicts_with_an_autoscaler(six: Fleet) -> None:
@@ -212,9 +212,9 @@ def test_a_resize_request_is_a_child_of_its_group(six: Fleet) -> None:
 
 @fact(
     "API reference, resize request",
-    assumed="shapes that go around a sold-out zone do so for requests too",
+    assumed="shapes that avoid a zone without capacity do so for requests too",
 )
-def test_a_resize_request_of_a_flexible_group_goes_where_there_is_capacity(fleet: Fleet) -> None:
+def test_a_resize_request_of_a_flexible_group_uses_zones_with_capacity(fleet: Fleet) -> None:
     shape = compute_v1.DistributionPolicy(target_shape="ANY_SINGLE_ZONE")
     fleet.create(
         size=0, distribution_policy=shape, update_policy=policy(instance_redistribution_type="NONE")
@@ -236,7 +236,7 @@ FLEX = compute_v1.Scheduling(
 
 @fact(
     "API reference, instanceStatus PENDING: a flex-start VM that waits for capacity",
-    assumed="asked for again every 30 s",
+    assumed="retried every 30 s",
 )
 def test_a_flex_start_vm_is_pending_until_there_is_capacity(fleet: Fleet) -> None:
     fleet.template("flex", scheduling=FLEX)
@@ -253,10 +253,10 @@ def test_a_flex_start_vm_is_pending_until_there_is_capacity(fleet: Fleet) -> Non
 
 
 @fact(
-    "API reference, scheduling.maxRunDuration: the termination action at its end; the group makes"
-    " the VM anew"
+    "API reference, scheduling.maxRunDuration: the termination action at its end; the group"
+    " recreates the VM"
 )
-def test_a_vm_ends_with_its_run_duration_and_is_made_anew(fleet: Fleet) -> None:
+def test_a_vm_ends_after_its_run_duration_and_is_recreated(fleet: Fleet) -> None:
     fleet.template("flex", scheduling=FLEX)
     fleet.create(size=3, versions=[version("flex")])
     fleet.settle()

@@ -1,5 +1,4 @@
-"""Facts about URL maps, proxies and forwarding rules, and about how a chain of them fits
-together."""
+"""Facts about URL maps, proxies and forwarding rules, and how they fit together."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ def two(fleet: Fleet) -> Fleet:
 
 
 def matched(**members: Any) -> dict[str, Any]:
-    """A URL map whose one matcher has these members."""
+    """A URL map with one path matcher that has these members."""
     matcher = {"name": "pm", "defaultService": A} | members
     return {
         "name": "um",
@@ -45,7 +44,7 @@ def ruled(*priorities: int) -> list[dict[str, Any]]:
 
 
 @fact(
-    "API reference, urlMaps: a default service, redirect or weighted action, exactly one of them",
+    "API reference, urlMaps: exactly one of a default service, a redirect or a weighted action",
     assumed="the wording",
 )
 @pytest.mark.parametrize(
@@ -65,18 +64,20 @@ def ruled(*priorities: int) -> list[dict[str, Any]]:
         ({"defaultService": A, "defaultUrlRedirect": {"httpsRedirect": True}}, 400),
     ],
 )
-def test_a_url_map_has_one_default(two: Fleet, default: dict[str, Any], status: int) -> None:
+def test_a_url_map_has_exactly_one_default(
+    two: Fleet, default: dict[str, Any], status: int
+) -> None:
     assert ask(two.cloud, "POST", MAPS, {"name": "um"} | default)[0] == status
 
 
 @fact("API reference, pathMatchers: path rules or route rules, not both", assumed="the wording")
-def test_a_matcher_has_path_rules_or_route_rules(two: Fleet) -> None:
+def test_a_matcher_has_either_path_rules_or_route_rules(two: Fleet) -> None:
     both = matched(pathRules=[{"paths": ["/x"], "service": B}], routeRules=ruled(1))
     assert refusal(two.cloud, "POST", MAPS, both)[0] == 400
 
 
 @fact(
-    "API reference, routeRules[].priority: 0 to 2147483647, each once, in ascending order",
+    "API reference, routeRules[].priority: 0 to 2147483647, unique, in ascending order",
     assumed="the wording",
 )
 @pytest.mark.parametrize(
@@ -95,7 +96,9 @@ def test_priorities_of_route_rules_ascend(
 @pytest.mark.parametrize(
     ("path", "status"), [("/x/*", 200), ("/x", 200), ("/x*", 400), ("/*/x", 400), ("x", 400)]
 )
-def test_an_asterisk_ends_a_path(two: Fleet, path: str, status: int) -> None:
+def test_an_asterisk_is_allowed_only_at_the_end_of_a_path(
+    two: Fleet, path: str, status: int
+) -> None:
     assert (
         ask(two.cloud, "POST", MAPS, matched(pathRules=[{"paths": [path], "service": B}]))[0]
         == status
@@ -111,7 +114,7 @@ def test_an_asterisk_ends_a_path(two: Fleet, path: str, status: int) -> None:
     ("weights", "status"),
     [((1, 0), 200), ((1000, 1), 200), ((0, 0), 400), ((1001, 1), 400), ((-1, 1), 400)],
 )
-def test_weights_have_a_sum_to_be_a_share_of(
+def test_the_sum_of_weights_must_be_positive(
     two: Fleet, weights: tuple[int, int], status: int
 ) -> None:
     split = [
@@ -122,8 +125,8 @@ def test_weights_have_a_sum_to_be_a_share_of(
     assert ask(two.cloud, "POST", MAPS, body)[0] == status
 
 
-@fact("API reference, hostRules[].hosts: a host is named once", assumed="the wording")
-def test_a_host_goes_one_way(two: Fleet) -> None:
+@fact("API reference, hostRules[].hosts: each host is named once", assumed="the wording")
+def test_a_host_is_in_only_one_rule(two: Fleet) -> None:
     rule = {"hosts": ["one.example"], "pathMatcher": "pm"}
     assert (
         ask(
@@ -138,9 +141,7 @@ def test_a_host_goes_one_way(two: Fleet) -> None:
     assert "hostRules[1].hosts" in refusal(two.cloud, "POST", MAPS, twice)[2]
 
 
-@fact(
-    "API reference, backendServices.delete: refused while a URL map refers to it, by whichever way"
-)
+@fact("API reference, backendServices.delete: rejected while a URL map refers to it, in any way")
 @pytest.mark.parametrize(
     "body",
     [
@@ -154,7 +155,7 @@ def test_a_host_goes_one_way(two: Fleet) -> None:
         matched(routeRules=ruled(1)),
     ],
 )
-def test_a_service_that_a_url_map_names_is_not_deleted(two: Fleet, body: dict[str, Any]) -> None:
+def test_a_service_named_by_a_url_map_cannot_be_deleted(two: Fleet, body: dict[str, Any]) -> None:
     assert ask(two.cloud, "POST", MAPS, body)[0] == 200
     settled(two)
     assert refusal(two.cloud, "DELETE", f"{SERVICES}/b")[:2] == (
@@ -164,15 +165,15 @@ def test_a_service_that_a_url_map_names_is_not_deleted(two: Fleet, body: dict[st
 
 
 @fact(
-    "API reference, backends[].capacityScaler: 0 only where there is more than one backend",
+    "API reference, backends[].capacityScaler: 0 only if there is more than one backend",
     assumed="the wording",
 )
-def test_the_only_backend_is_not_scaled_to_nothing(six: Fleet) -> None:
+def test_the_only_backend_cannot_be_scaled_to_zero(six: Fleet) -> None:
     assert service(six, backends=[{"group": GROUP, "capacityScaler": 0.0}]) == 400
 
 
 @fact("API reference, targetHttpProxies.setUrlMap: the map is changed by its own method")
-def test_a_proxy_is_led_to_another_map(two: Fleet) -> None:
+def test_the_url_map_of_a_proxy_can_be_changed(two: Fleet) -> None:
     for name in ("one", "two"):
         assert ask(two.cloud, "POST", MAPS, {"name": name, "defaultService": A})[0] == 200
     settled(two)
@@ -194,10 +195,10 @@ def test_a_proxy_is_led_to_another_map(two: Fleet) -> None:
 
 
 @fact(
-    "API reference, globalForwardingRules: an address is found where none is given; the target is"
-    " changed by setTarget"
+    "API reference, globalForwardingRules: an address is assigned if none is given; setTarget"
+    " changes the target"
 )
-def test_a_forwarding_rule_has_an_address_and_may_be_led_elsewhere(two: Fleet) -> None:
+def test_a_forwarding_rule_has_an_address_and_its_target_can_be_changed(two: Fleet) -> None:
     assert ask(two.cloud, "POST", MAPS, {"name": "um", "defaultService": A})[0] == 200
     settled(two)
     for name in ("one", "two"):
@@ -238,7 +239,7 @@ def test_a_forwarding_rule_has_an_address_and_may_be_led_elsewhere(two: Fleet) -
     ("change", "status"),
     [
         ({"allowGlobalAccess": True}, 200),
-        ({"portRange": "80"}, 200),  # it is that already
+        ({"portRange": "80"}, 200),  # unchanged
         ({"portRange": "81"}, 400),
         ({"IPAddress": "203.0.113.9"}, 400),
         ({"IPProtocol": "UDP"}, 400),
@@ -247,7 +248,7 @@ def test_a_forwarding_rule_has_an_address_and_may_be_led_elsewhere(two: Fleet) -
         ({"networkTier": "STANDARD"}, 400),  # a global rule is PREMIUM
     ],
 )
-def test_a_forwarding_rule_is_not_made_another(
+def test_most_members_of_a_forwarding_rule_cannot_be_patched(
     two: Fleet, change: dict[str, Any], status: int
 ) -> None:
     assert ask(two.cloud, "POST", MAPS, {"name": "um", "defaultService": A})[0] == 200
@@ -280,7 +281,7 @@ def test_a_forwarding_rule_is_not_made_another(
 
 
 @fact("API reference, ForwardingRule.networkTier: PREMIUM for a global rule", assumed="the wording")
-def test_a_global_rule_is_of_the_premium_tier(two: Fleet) -> None:
+def test_a_global_rule_uses_the_premium_tier(two: Fleet) -> None:
     rule = {
         "name": "fr",
         "target": "global/targetHttpProxies/one",
@@ -290,15 +291,18 @@ def test_a_global_rule_is_of_the_premium_tier(two: Fleet) -> None:
     assert "networkTier" in refusal(two.cloud, "POST", f"{GLOBAL}/forwardingRules", rule)[2]
 
 
-@fact("Documentation, health checks: the check of a global service is global", assumed="wording")
-def test_a_global_service_takes_a_global_check(fleet: Fleet) -> None:
+@fact(
+    "Documentation, health checks: the check of a global service is global",
+    assumed="the wording",
+)
+def test_a_global_service_needs_a_global_check(fleet: Fleet) -> None:
     regional_check(fleet)
     assert service(fleet, healthChecks=[NEAR]) == 400
 
 
 @fact(
     "Documentation, health checks: the check of a regional Application Load Balancer is regional",
-    assumed="wording",
+    assumed="the wording",
 )
 @pytest.mark.parametrize(
     ("scheme", "check", "status"),
@@ -306,10 +310,10 @@ def test_a_global_service_takes_a_global_check(fleet: Fleet) -> None:
         ("EXTERNAL_MANAGED", "near", 200),
         ("EXTERNAL_MANAGED", "far", 400),
         ("INTERNAL_MANAGED", "far", 400),
-        ("INTERNAL", "far", 200),  # passthrough balancers take either
+        ("INTERNAL", "far", 200),  # passthrough balancers accept either
     ],
 )
-def test_a_regional_service_takes_a_regional_check(
+def test_a_regional_service_needs_a_regional_check(
     fleet: Fleet, scheme: str, check: str, status: int
 ) -> None:
     regional_check(fleet)
@@ -327,9 +331,9 @@ def regional_check(fleet: Fleet) -> None:
 
 
 @fact(
-    "API reference, urlMaps.validate: what would be refused, and whether the map's own tests pass"
+    "API reference, urlMaps.validate: what would be rejected, and whether the map's own tests pass"
 )
-def test_a_url_map_is_validated_without_being_made(two: Fleet) -> None:
+def test_a_url_map_can_be_validated_without_being_created(two: Fleet) -> None:
     given = {"name": "um", "defaultService": A, "tests": [{"host": "h", "path": "/", "service": B}]}
     status, answer = ask(two.cloud, "POST", f"{MAPS}/um/validate", {"resource": given})
     assert (status, answer["result"]["loadSucceeded"], answer["result"]["testPassed"]) == (

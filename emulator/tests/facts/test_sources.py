@@ -1,4 +1,4 @@
-"""The facts themselves: each is a test that says where it comes from."""
+"""Every fact test names its source."""
 
 from __future__ import annotations
 

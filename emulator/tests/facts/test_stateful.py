@@ -73,9 +73,10 @@ def test_disk_and_address_outlive_the_vm(stateful: Fleet, cause: str) -> None:
 
 
 @fact(
-    "API reference, status.stateful.hasStatefulConfig: by a stateful policy or per-instance configs"
+    "API reference, status.stateful.hasStatefulConfig: through a stateful policy or"
+    " per-instance configs"
 )
-def test_a_group_with_a_stateful_policy_says_so(stateful: Fleet) -> None:
+def test_a_group_with_a_stateful_policy_reports_it(stateful: Fleet) -> None:
     assert stateful.get().status.stateful.has_stateful_config
 
 
@@ -90,7 +91,7 @@ def test_a_group_with_a_stateful_policy_says_so(stateful: Fleet) -> None:
         ({"type_": "PROACTIVE", "replacement_method": "SUBSTITUTE"}, "replacementMethod"),
     ],
 )
-def test_a_stateful_group_moves_and_substitutes_nobody(
+def test_a_stateful_group_cannot_redistribute_or_substitute(
     stateful: Fleet, members: dict[str, Any], wrong: str
 ) -> None:
     given = policy(
@@ -101,16 +102,16 @@ def test_a_stateful_group_moves_and_substitutes_nobody(
 
 
 @fact("Documentation, stateful groups: they cannot be autoscaled", assumed="the wording")
-def test_a_stateful_group_is_not_autoscaled(stateful: Fleet) -> None:
+def test_a_stateful_group_cannot_be_autoscaled(stateful: Fleet) -> None:
     with pytest.raises(exceptions.BadRequest, match="stateful"):
         stateful.autoscale()
 
 
 @fact(
     "Documentation, stateful groups: they cannot be autoscaled",
-    assumed="nor does an autoscaled group become stateful",
+    assumed="an autoscaled group cannot become stateful either",
 )
-def test_an_autoscaled_group_does_not_become_stateful(fleet: Fleet) -> None:
+def test_an_autoscaled_group_cannot_become_stateful(fleet: Fleet) -> None:
     fleet.create(3, update_policy=STILL)
     fleet.settle()
     fleet.autoscale()
@@ -122,11 +123,10 @@ def test_an_autoscaled_group_does_not_become_stateful(fleet: Fleet) -> None:
 
 
 @fact(
-    "Documentation, preserved state: a template that omits a disk of the stateful policy is"
-    " refused",
+    "Documentation, preserved state: a template without a disk of the stateful policy is rejected",
     assumed="the wording",
 )
-def test_a_template_defines_every_stateful_disk(stateful: Fleet) -> None:
+def test_a_template_must_define_every_stateful_disk(stateful: Fleet) -> None:
     boot = compute_v1.AttachedDiskInitializeParams(
         source_image="projects/cos-cloud/global/images/family/cos-121-lts"
     )
@@ -139,8 +139,8 @@ def test_a_template_defines_every_stateful_disk(stateful: Fleet) -> None:
 
 
 @fact(
-    "API reference, PreservedState.disks of a per-instance config: attached to the VM; a change of"
-    " it needs a restart"
+    "API reference, PreservedState.disks of a per-instance config: attached to the VM; a change"
+    " needs a restart"
 )
 def test_a_disk_of_a_config_is_attached_to_its_vm(fleet: Fleet) -> None:
     fleet.create(3, update_policy=STILL)

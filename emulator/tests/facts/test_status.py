@@ -1,5 +1,5 @@
-"""Facts about what a group tells of itself: stability, version target, counters, managed instances,
-errors."""
+"""Facts about the status that a group reports: stability, version target, counters, managed
+instances, errors."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def status(fleet: Fleet) -> Any:
 
 
 @fact(
-    "API reference, status.isStable: no instance changes, no change is scheduled, the group is not"
-    " being modified"
+    "API reference, status.isStable: no instance is changing, no change is scheduled, the group"
+    " is not being modified"
 )
-def test_a_group_is_stable_when_nothing_changes_and_nothing_will(fleet: Fleet) -> None:
+def test_a_group_is_stable_if_nothing_changes_or_is_going_to(fleet: Fleet) -> None:
     fleet.create()
     seen = []
     for _ in range(8):
@@ -51,9 +51,10 @@ def test_a_group_is_stable_when_nothing_changes_and_nothing_will(fleet: Fleet) -
 
 @fact(
     "API reference, status.isStable",
-    assumed="a group is unstable in the very answer after a patch; a report of 2019 saw it calm",
+    assumed="a group is unstable in the first response after a patch; a report of 2019 saw it"
+    " stable",
 )
-def test_a_group_is_unstable_at_once_after_a_patch(six: Fleet) -> None:
+def test_a_group_is_unstable_immediately_after_a_patch(six: Fleet) -> None:
     answered = ask(
         six.cloud,
         "PATCH",
@@ -65,8 +66,8 @@ def test_a_group_is_unstable_at_once_after_a_patch(six: Fleet) -> None:
 
 
 @fact(
-    "API reference, status.isStable; observed in hashicorp/nomad-autoscaler#839: never stable while"
-    " a creation keeps failing"
+    "API reference, status.isStable; observed in hashicorp/nomad-autoscaler#839: never stable"
+    " while a creation keeps failing"
 )
 def test_a_group_whose_creations_fail_is_not_stable(fleet: Fleet) -> None:
     fleet.cloud.quotas["CPUS"] = 4
@@ -77,7 +78,7 @@ def test_a_group_whose_creations_fail_is_not_stable(fleet: Fleet) -> None:
 
 
 @fact("API reference, status.versionTarget.isReached: all instances have their target version")
-def test_the_version_target_is_reached_when_every_vm_runs_its_version(six: Fleet) -> None:
+def test_the_version_target_is_reached_once_every_vm_runs_its_version(six: Fleet) -> None:
     assert six.get().status.version_target.is_reached
     six.versions(version("v2"))
     while not six.get().status.version_target.is_reached:
@@ -86,7 +87,7 @@ def test_the_version_target_is_reached_when_every_vm_runs_its_version(six: Fleet
     assert six.by_version() == {"v2": 6}
 
 
-@fact("API reference, status.versionTarget: of the split that the versions wish")
+@fact("API reference, status.versionTarget: it follows the split of the versions")
 def test_the_version_target_of_a_canary_is_the_split(six: Fleet) -> None:
     six.versions(version("v1"), version("v2", fixed=2))
     assert not six.get().status.version_target.is_reached
@@ -96,8 +97,8 @@ def test_the_version_target_of_a_canary_is_the_split(six: Fleet) -> None:
 
 
 @fact(
-    "Observed with gcloud 528 and terraform-provider-google: OPPORTUNISTIC groups are stable with"
-    " outdated VMs"
+    "Observed with gcloud 528 and terraform-provider-google: OPPORTUNISTIC groups are stable"
+    " with outdated VMs"
 )
 def test_an_opportunistic_group_is_stable_without_its_version_target(six: Fleet) -> None:
     six.versions(version("v2"), update_policy=policy(type_="OPPORTUNISTIC"))
@@ -120,10 +121,10 @@ def test_the_counters_of_actions_add_up_to_the_managed_instances(six: Fleet) -> 
 
 
 @fact(
-    "Observed with gcloud 528, `wait-until`: it crashes without status; isStable and isReached are"
-    " what it reads"
+    "Observed with gcloud 528, `wait-until`: it reads isStable and isReached, and crashes"
+    " without status"
 )
-def test_every_answer_has_what_waiting_clients_read(fleet: Fleet) -> None:
+def test_every_response_has_the_members_that_waiting_clients_read(fleet: Fleet) -> None:
     fleet.create()
     answer = ask(fleet.cloud, "GET", TINY)[1]
     assert answer["status"]["isStable"] is False
@@ -134,8 +135,8 @@ def test_every_answer_has_what_waiting_clients_read(fleet: Fleet) -> None:
 
 
 @fact(
-    "Observed with terraform-provider-google, wait_for_instances_status UPDATED: what it reads"
-    " besides"
+    "Observed with terraform-provider-google, wait_for_instances_status UPDATED: the other"
+    " members it reads"
 )
 def test_a_stateless_group_has_all_its_configs_in_effect(six: Fleet) -> None:
     found = status(six)
@@ -169,7 +170,7 @@ def test_a_managed_instance_has_a_url_before_it_exists(fleet: Fleet) -> None:
 @fact(
     "API reference, managedInstances[].instanceStatus: the VM's life from PROVISIONING to RUNNING"
 )
-def test_a_vm_is_provisioned_staged_and_then_runs(fleet: Fleet) -> None:
+def test_a_vm_goes_from_provisioning_through_staging_to_running(fleet: Fleet) -> None:
     fleet.create(size=1)
     seen = []
     for _ in range(60):
@@ -181,7 +182,7 @@ def test_a_vm_is_provisioned_staged_and_then_runs(fleet: Fleet) -> None:
 
 
 @fact("API reference, managedInstances[].version: the intended version")
-def test_the_version_of_a_managed_instance_is_the_one_it_is_meant_to_have(six: Fleet) -> None:
+def test_the_version_of_a_managed_instance_is_its_intended_version(six: Fleet) -> None:
     six.versions(
         version("v2", label="next"), update_policy=policy(0, 3, replacement_method="RECREATE")
     )
@@ -192,8 +193,8 @@ def test_the_version_of_a_managed_instance_is_the_one_it_is_meant_to_have(six: F
 
 
 @fact(
-    "API reference, managedInstances[].version: empty for an instance that is deleted or abandoned;"
-    " targetStatus says so"
+    "API reference, managedInstances[].version: empty for an instance being deleted or"
+    " abandoned; targetStatus shows it"
 )
 @pytest.mark.parametrize(("verb", "target"), [("delete", "DELETED"), ("abandon", "ABANDONED")])
 def test_an_instance_that_leaves_has_no_version(six: Fleet, verb: str, target: str) -> None:
@@ -203,8 +204,8 @@ def test_an_instance_that_leaves_has_no_version(six: Fleet, verb: str, target: s
     assert (leaving.target_status, leaving.version.instance_template) == (target, "")
 
 
-@fact("API reference, managedInstances[].instanceHealth: by the group's own check")
-def test_the_health_of_an_instance_is_that_of_the_groups_check(fleet: Fleet) -> None:
+@fact("API reference, managedInstances[].instanceHealth: from the group's own check")
+def test_the_health_of_an_instance_comes_from_the_groups_check(fleet: Fleet) -> None:
     fleet.cloud.set_behaviours([{"alive_after_seconds": 20}])
     fleet.create(size=1)
     fleet.run(31)
@@ -217,12 +218,13 @@ def test_the_health_of_an_instance_is_that_of_the_groups_check(fleet: Fleet) -> 
 
 
 @fact(
-    "API reference, detailedHealthState: UNHEALTHY is reachable but not as the check wants it,"
-    " TIMEOUT is not reachable",
-    assumed="an app that starts or has died does not listen; one that is not ready answers badly",
+    "API reference, detailedHealthState: UNHEALTHY is reachable but fails the check, TIMEOUT is"
+    " not reachable",
+    assumed="an app that is starting or has died does not listen; one that is not ready returns"
+    " an error",
 )
-def test_an_app_that_answers_badly_is_told_from_one_that_does_not_answer(six: Fleet) -> None:
-    six.serve(check="alive")  # the balancer asks what the group asks: both see readiness
+def test_an_app_with_an_error_is_distinguished_from_one_that_does_not_answer(six: Fleet) -> None:
+    six.serve(check="alive")  # the balancer uses the group's path, so both see readiness
     six.patch(instance_lifecycle_policy={"default_action_on_failure": "DO_NOTHING"})
     apply_effect(six.cloud, "unready", most=2)
     apply_effect(six.cloud, "kill", most=1)
@@ -244,8 +246,8 @@ def test_a_new_vm_is_verified_until_its_check_is_healthy(fleet: Fleet) -> None:
     assert fleet.doing() == {"none": 3}
 
 
-@fact("API reference, currentAction VERIFYING: without a health check there is nothing to wait for")
-def test_without_a_check_a_vm_is_done_as_soon_as_it_runs(fleet: Fleet) -> None:
+@fact("API reference, currentAction VERIFYING: not used without a health check")
+def test_without_a_check_a_vm_is_done_once_it_runs(fleet: Fleet) -> None:
     fleet.cloud.set_behaviours([{"never_alive": True}])
     fleet.create(size=3, healing=False)
     fleet.run(30)
@@ -257,7 +259,9 @@ def test_without_a_check_a_vm_is_done_as_soon_as_it_runs(fleet: Fleet) -> None:
     "API reference, lastAttempt: the errors of the latest attempt; listErrors: timestamp, error,"
     " action, instance, version"
 )
-def test_a_failed_creation_is_told_at_the_instance_and_in_the_list_of_errors(fleet: Fleet) -> None:
+def test_a_failed_creation_is_reported_on_the_instance_and_in_the_list_of_errors(
+    fleet: Fleet,
+) -> None:
     fleet.cloud.set_behaviours(
         [{"creation_error": {"kind": "config", "times": 1, "message": "no such image"}}]
     )
@@ -279,7 +283,7 @@ def test_a_failed_creation_is_told_at_the_instance_and_in_the_list_of_errors(fle
 
 
 @fact("API reference, listErrors: filter and orderBy are not supported", assumed="they are ignored")
-def test_errors_are_neither_filtered_nor_ordered(fleet: Fleet) -> None:
+def test_errors_cannot_be_filtered_or_ordered(fleet: Fleet) -> None:
     fleet.cloud.stock_outs["*"] = {}
     fleet.create(size=3)
     fleet.run(30)

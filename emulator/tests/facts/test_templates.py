@@ -1,4 +1,5 @@
-"""Facts about instance templates: what they may say, where they may be used, when they may go."""
+"""Facts about instance templates: their contents, where they can be used, when they can be
+deleted."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ STOPS = compute_v1.Scheduling(on_host_maintenance="TERMINATE")
 
 
 def insert(clients: Clients, given: Any) -> Any:
-    """The template's properties as they are kept."""
+    """The template's properties as they are stored."""
     templates = clients.of(compute_v1.InstanceTemplatesClient)
     clients.done(templates.insert_unary(project=PROJECT, instance_template_resource=given))
     return templates.get(project=PROJECT, instance_template=given.name).properties
@@ -50,8 +51,8 @@ def test_a_template_cannot_be_changed(fleet: Fleet) -> None:
     assert status == 405
 
 
-@fact("API reference, regionInstanceTemplates: regional templates are used in their own region")
-def test_a_regional_template_is_used_in_its_own_region_only(fleet: Fleet) -> None:
+@fact("API reference, regionInstanceTemplates: regional templates can be used in their own region")
+def test_a_regional_template_can_be_used_only_in_its_own_region(fleet: Fleet) -> None:
     here, there = (
         insert_regional(fleet.clients, "local", region) for region in (REGION, "europe-west1")
     )
@@ -61,8 +62,8 @@ def test_a_regional_template_is_used_in_its_own_region_only(fleet: Fleet) -> Non
     assert here in fleet.get().versions[0].instance_template
 
 
-@fact("API reference, instanceTemplates: global templates are used in any region")
-def test_a_global_template_is_used_in_any_region(fleet: Fleet) -> None:
+@fact("API reference, instanceTemplates: global templates can be used in any region")
+def test_a_global_template_can_be_used_in_any_region(fleet: Fleet) -> None:
     for region in (REGION, "europe-west1"):
         resource = compute_v1.InstanceGroupManager(
             name="any", target_size=0, versions=[version("v1")]
@@ -78,7 +79,7 @@ def test_a_global_template_is_used_in_any_region(fleet: Fleet) -> None:
     "API reference, instanceTemplates.delete; wording observed in"
     " terraform-google-modules/terraform-google-vm#45"
 )
-def test_a_template_that_any_version_of_a_group_names_is_not_deleted(six: Fleet) -> None:
+def test_a_template_named_by_a_version_of_a_group_cannot_be_deleted(six: Fleet) -> None:
     six.versions(version("v1"), version("v2", fixed=1))
     templates = six.clients.of(compute_v1.InstanceTemplatesClient)
     for name in ("v1", "v2"):
@@ -92,9 +93,9 @@ def test_a_template_that_any_version_of_a_group_names_is_not_deleted(six: Fleet)
 
 @fact(
     "API reference, instanceTemplates.delete",
-    assumed="a template that only VMs not yet updated carry is in use",
+    assumed="a template is in use while VMs that are not updated yet have it",
 )
-def test_a_template_that_vms_still_carry_is_not_deleted(six: Fleet) -> None:
+def test_a_template_that_vms_still_have_cannot_be_deleted(six: Fleet) -> None:
     six.versions(version("v2"), update_policy=policy(type_="OPPORTUNISTIC"))
     six.run(10)
     templates = six.clients.of(compute_v1.InstanceTemplatesClient)
@@ -106,10 +107,10 @@ def test_a_template_that_vms_still_carry_is_not_deleted(six: Fleet) -> None:
 
 
 @fact(
-    "Documentation, instance templates: a group's new template uses the group's network",
+    "Documentation, instance templates: a group's new template must use the group's network",
     assumed="the wording",
 )
-def test_a_new_template_of_a_group_must_use_the_groups_network_and_subnetwork(six: Fleet) -> None:
+def test_a_new_template_of_a_group_must_use_its_network_and_subnetwork(six: Fleet) -> None:
     six.template(
         "elsewhere",
         network_interfaces=[compute_v1.NetworkInterface(network="global/networks/other")],
@@ -127,7 +128,7 @@ def test_a_new_template_of_a_group_must_use_the_groups_network_and_subnetwork(si
 
 @fact(
     "Documentation, instance templates: machineType is a bare name",
-    assumed="a URL is refused on insert, not an INTERNAL_ERROR later",
+    assumed="a URL is rejected on insert, not with an INTERNAL_ERROR later",
 )
 def test_a_machine_type_is_a_name_and_not_a_url(clients: Clients) -> None:
     with pytest.raises(exceptions.BadRequest, match="machineType"):
@@ -186,23 +187,23 @@ def test_only_a_specific_reservation_is_named(
 
 
 @fact(
-    "API reference, initializeParams.sourceImage; observed with gcloud 528: the family's URL is"
-    " sent, not the image's"
+    "API reference, initializeParams.sourceImage; observed with gcloud 528: it sends the"
+    " family's URL, not the image's"
 )
-def test_a_disk_may_name_an_image_family(clients: Clients) -> None:
+def test_a_disk_can_name_an_image_family(clients: Clients) -> None:
     kept = insert(clients, template()).disks[0].initialize_params.source_image
     assert kept.endswith("projects/cos-cloud/global/images/family/cos-121-lts")
 
 
-@fact("API reference, Metadata.items[].key: 1 to 128 of [a-zA-Z0-9-_]")
+@fact("API reference, Metadata.items[].key: 1 to 128 characters of [a-zA-Z0-9-_]")
 @pytest.mark.parametrize("key", ["", "a b", "ä", "x" * 129])
-def test_a_metadata_key_has_few_letters(clients: Clients, key: str) -> None:
+def test_a_metadata_key_has_a_restricted_alphabet(clients: Clients, key: str) -> None:
     with pytest.raises(exceptions.BadRequest):
         insert(clients, template(metadata=compute_v1.Metadata(items=[{"key": key, "value": "v"}])))
 
 
-@fact("API reference, Metadata.items[].value: at most 262144 bytes; all of it less than 512 KB")
-def test_metadata_has_a_largest_value_and_a_largest_sum(clients: Clients) -> None:
+@fact("API reference, Metadata.items[].value: at most 262144 bytes; less than 512 KB in total")
+def test_metadata_has_a_maximum_size_per_value_and_in_total(clients: Clients) -> None:
     def items(*sizes: int) -> Any:
         return compute_v1.Metadata(
             items=[{"key": f"k{n}", "value": "x" * size} for n, size in enumerate(sizes)]
@@ -247,7 +248,7 @@ def test_a_template_migrates_and_restarts_by_default(clients: Clients) -> None:
 
 @fact("API reference, Scheduling: Spot VMs do not restart by themselves and do not migrate")
 @pytest.mark.parametrize("wrong", [{"automatic_restart": True}, {"on_host_maintenance": "MIGRATE"}])
-def test_a_spot_template_neither_restarts_nor_migrates(
+def test_a_spot_template_does_not_restart_or_migrate(
     clients: Clients, wrong: dict[str, Any]
 ) -> None:
     kept = insert(
@@ -283,7 +284,7 @@ def test_a_vm_with_a_gpu_cannot_migrate(clients: Clients, members: dict[str, Any
 
 @fact(
     "Documentation, GPU machine types",
-    assumed="the built-in GPU may be named or left out; another one is refused",
+    assumed="the built-in GPU may be named or omitted; another one is rejected",
 )
 @pytest.mark.parametrize(
     ("machine_type", "gpu"),
@@ -298,7 +299,7 @@ def test_a_vm_with_a_gpu_cannot_migrate(clients: Clients, members: dict[str, Any
         ("a4-highgpu-8g", "nvidia-b200"),
     ],
 )
-def test_an_accelerator_optimised_type_brings_its_own_gpu(
+def test_an_accelerator_optimized_type_includes_its_gpu(
     clients: Clients, machine_type: str, gpu: str
 ) -> None:
     given: dict[str, Any] = {"machine_type": machine_type, "scheduling": STOPS}
@@ -313,7 +314,7 @@ def test_an_accelerator_optimised_type_brings_its_own_gpu(
     "Documentation, container start-up agent: deprecated",
     assumed="a template with its metadata is still accepted",
 )
-def test_a_template_may_still_carry_a_container_declaration(clients: Clients) -> None:
+def test_a_template_can_still_have_a_container_declaration(clients: Clients) -> None:
     declaration = compute_v1.Metadata(
         items=[{"key": "gce-container-declaration", "value": "spec: {}"}]
     )

@@ -1,4 +1,4 @@
-"""Facts about the update engine: what is updated when, in which order, within which budgets."""
+"""Facts about updates: what is updated when, in which order, within which budgets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DO_NOTHING = compute_v1.InstanceGroupManagerInstanceLifecyclePolicy(
 
 
 def watched(fleet: Fleet, seconds: float = 600) -> list[dict[str, int]]:
-    """What the group does, each time that it changes, second by second."""
+    """The group's state after each change, sampled every second."""
     seen: list[dict[str, int]] = []
     for _ in range(int(seconds)):
         doing = fleet.doing()
@@ -33,7 +33,7 @@ def totals(seen: list[dict[str, int]]) -> list[int]:
 
 
 @fact("Documentation, updating groups: updates are declarative, only the latest intent counts")
-def test_a_new_patch_in_the_middle_redirects_the_update(six: Fleet) -> None:
+def test_a_new_patch_during_an_update_redirects_it(six: Fleet) -> None:
     six.versions(version("v2"))
     six.run(45)
     six.versions(version("v3"))
@@ -41,8 +41,8 @@ def test_a_new_patch_in_the_middle_redirects_the_update(six: Fleet) -> None:
     assert six.by_version() == {"v3": 6}
 
 
-@fact("Documentation, updating groups: VMs that have the target version already are skipped")
-def test_vms_that_are_up_to_date_are_left_alone(six: Fleet) -> None:
+@fact("Documentation, updating groups: VMs that already have the target version are skipped")
+def test_vms_that_are_up_to_date_are_not_touched(six: Fleet) -> None:
     six.versions(version("v1"), version("v2", fixed=2))
     six.settle()
     old = {each.id for each in six.instances() if each.version.instance_template.endswith("v2")}
@@ -58,15 +58,14 @@ def test_vms_that_are_up_to_date_are_left_alone(six: Fleet) -> None:
 def test_the_operation_of_a_patch_does_not_wait_for_vms(six: Fleet) -> None:
     began = six.clock.now()
     six.versions(version("v2"))
-    assert six.clock.now() - began == 2  # what every operation takes here
+    assert six.clock.now() - began == 2  # the duration of every operation here
     assert six.by_version() == {"v1": 6}
 
 
 @fact(
-    "API reference, updatePolicy.type OPPORTUNISTIC: nobody is touched; VMs made later take the new"
-    " template"
+    "API reference, updatePolicy.type OPPORTUNISTIC: no VM is touched; new VMs get the new template"
 )
-def test_an_opportunistic_update_is_taken_by_new_and_recreated_vms_only(six: Fleet) -> None:
+def test_an_opportunistic_update_reaches_only_new_and_recreated_vms(six: Fleet) -> None:
     before = {each.id for each in six.instances()}
     six.versions(version("v2"), update_policy=policy(type_="OPPORTUNISTIC"))
     six.run(600)
@@ -82,14 +81,14 @@ def test_an_opportunistic_update_is_taken_by_new_and_recreated_vms_only(six: Fle
 
 
 @fact(
-    "API reference, maxSurge and maxUnavailable: at most so many above the target, at least so many"
-    " available"
+    "API reference, maxSurge and maxUnavailable: at most this many above the target, at most"
+    " this many unavailable"
 )
 @pytest.mark.parametrize(("surge", "unavailable"), [(3, 0), (0, 3), (3, 3), (4, 5), (6, 0)])
-def test_an_update_keeps_to_both_budgets_at_every_moment(
+def test_an_update_respects_both_budgets_at_every_moment(
     six: Fleet, surge: int, unavailable: int
 ) -> None:
-    six.floor_holds = True  # every event is checked by `Fleet.check_budgets`
+    six.floor_holds = True  # `Fleet.check_budgets` checks every event
     six.versions(version("v2"), update_policy=policy(surge, unavailable))
     seen = watched(six)
     assert max(totals(seen)) <= 6 + surge
@@ -100,7 +99,7 @@ def test_an_update_keeps_to_both_budgets_at_every_moment(
     "Observed in poseidon/typhoon#1207: create, health check, delete; in"
     " terraform-google-multinic#34: the counters"
 )
-def test_with_surge_alone_an_old_vm_goes_only_after_its_replacement_was_verified(
+def test_with_surge_only_an_old_vm_is_deleted_after_its_replacement_is_verified(
     six: Fleet,
 ) -> None:
     seen = watched_update(six, policy(3, 0))
@@ -113,8 +112,10 @@ def test_with_surge_alone_an_old_vm_goes_only_after_its_replacement_was_verified
     ]
 
 
-@fact("API reference, maxUnavailable: with it the old VM goes first")
-def test_with_unavailable_alone_the_old_vm_goes_before_the_new_one_comes(six: Fleet) -> None:
+@fact("API reference, maxUnavailable: the old VM is deleted first")
+def test_with_unavailable_only_the_old_vm_is_deleted_before_the_new_one_is_created(
+    six: Fleet,
+) -> None:
     seen = watched_update(six, policy(0, 3))
     assert seen[:4] == [
         {"none": 3, "deleting": 3},
@@ -133,7 +134,7 @@ def watched_update(fleet: Fleet, given: Any) -> list[dict[str, int]]:
 
 @fact("API reference, replacementMethod RECREATE: the same name; SUBSTITUTE: new names")
 @pytest.mark.parametrize(("method", "keeps"), [("RECREATE", 6), ("SUBSTITUTE", 0)])
-def test_recreated_vms_keep_their_names_and_substitutes_have_new_ones(
+def test_recreated_vms_keep_their_names_and_substitutes_get_new_ones(
     six: Fleet, method: str, keeps: int
 ) -> None:
     before = {each.name for each in six.instances()}
@@ -160,8 +161,7 @@ def test_percentages_are_of_the_whole_group(fleet: Fleet) -> None:
 
 
 @fact(
-    "API reference, minimalAction: a fresh version name makes the updater act; RESTART restarts in"
-    " place"
+    "API reference, minimalAction: a new version name starts an update; RESTART restarts in place"
 )
 def test_a_rolling_restart_keeps_the_vms(six: Fleet) -> None:
     before = {each.id for each in six.instances()}
@@ -177,7 +177,7 @@ def test_a_rolling_restart_keeps_the_vms(six: Fleet) -> None:
     " creation"
 )
 @pytest.mark.parametrize("how", ["restarting", "recreating"])
-def test_a_vm_is_verified_again_after_it_was_down(six: Fleet, how: str) -> None:
+def test_a_vm_is_verified_again_after_a_restart(six: Fleet, how: str) -> None:
     six.cloud.operations.seconds = 0.0
     if how == "restarting":
         six.versions(
@@ -190,10 +190,10 @@ def test_a_vm_is_verified_again_after_it_was_down(six: Fleet, how: str) -> None:
 
 
 @fact(
-    "Observed with gcloud 528, `rolling-action replace`: a fresh version name with minimalAction"
+    "Observed with gcloud 528, `rolling-action replace`: a new version name with minimalAction"
     " REPLACE replaces every VM"
 )
-def test_a_rolling_replace_makes_every_vm_anew_from_the_same_template(six: Fleet) -> None:
+def test_a_rolling_replace_recreates_every_vm_from_the_same_template(six: Fleet) -> None:
     before = {each.id for each in six.instances()}
     six.versions(version("v1", label="again"), update_policy=policy(minimal_action="REPLACE"))
     six.settle()
@@ -202,10 +202,10 @@ def test_a_rolling_replace_makes_every_vm_anew_from_the_same_template(six: Fleet
 
 
 @fact(
-    "API reference, minimalAction REFRESH: what the update needs more than that is done",
+    "API reference, minimalAction REFRESH: an update that needs more does more",
     assumed="labels and metadata need a REFRESH",
 )
-def test_a_change_of_metadata_alone_needs_no_restart(six: Fleet) -> None:
+def test_a_change_of_metadata_needs_no_restart(six: Fleet) -> None:
     item = compute_v1.Items(key="model", value="b")
     six.template("worded", metadata=compute_v1.Metadata(items=[item]))
     before = {each.id for each in six.instances()}
@@ -220,7 +220,7 @@ def test_a_change_of_metadata_alone_needs_no_restart(six: Fleet) -> None:
     "API reference, minimalAction",
     assumed="another machine type needs a RESTART, another disk image a REPLACE",
 )
-def test_the_needed_action_follows_from_what_differs(six: Fleet) -> None:
+def test_the_needed_action_depends_on_what_differs(six: Fleet) -> None:
     six.template("larger", machine_type="n1-standard-4")
     before = {each.id for each in six.instances()}
     six.versions(version("larger"), update_policy=policy(3, 3, minimal_action="NONE"))
@@ -232,7 +232,9 @@ def test_the_needed_action_follows_from_what_differs(six: Fleet) -> None:
     assert {vm.machine_type.rpartition("/")[2] for vm in vms} == {"n1-standard-4"}
 
 
-@fact("API reference, mostDisruptiveAllowedAction: what needs more than is allowed is not updated")
+@fact(
+    "API reference, mostDisruptiveAllowedAction: VMs that need more than is allowed are not updated"
+)
 def test_a_vm_that_needs_more_than_is_allowed_is_not_updated(six: Fleet) -> None:
     six.template("larger", machine_type="n1-standard-4")
     given = policy(minimal_action="NONE", most_disruptive_allowed_action="REFRESH")
@@ -244,7 +246,7 @@ def test_a_vm_that_needs_more_than_is_allowed_is_not_updated(six: Fleet) -> None
 
 @fact(
     "API reference, maxUnavailable and VERIFYING; the stall follows from the budget",
-    assumed="a roll-out that stalls does so for ever",
+    assumed="a stalled rollout stays stalled",
 )
 def test_unhealthy_new_vms_stall_the_update_and_nothing_rolls_back(six: Fleet) -> None:
     six.cloud.set_behaviours([{"template": "v2", "never_alive": True}])
@@ -261,7 +263,7 @@ def test_unhealthy_new_vms_stall_the_update_and_nothing_rolls_back(six: Fleet) -
     "API reference, autoHealingPolicies: after the initial delay VMs that stay unhealthy are"
     " recreated, from their own version"
 )
-def test_new_vms_that_stay_unhealthy_are_recreated_again_and_again(fleet: Fleet) -> None:
+def test_new_vms_that_stay_unhealthy_are_recreated_repeatedly(fleet: Fleet) -> None:
     fleet.create(size=3, delay=120)
     fleet.settle()
     fleet.cloud.set_behaviours([{"template": "v2", "never_alive": True}])
@@ -273,10 +275,10 @@ def test_new_vms_that_stay_unhealthy_are_recreated_again_and_again(fleet: Fleet)
 
 
 @fact(
-    "Documentation, updating groups: rolling back is another update to the old template; there is"
+    "Documentation, updating groups: a rollback is another update to the old template; there is"
     " no method for it"
 )
-def test_a_roll_back_is_another_patch_under_the_same_budgets(six: Fleet) -> None:
+def test_a_rollback_is_another_patch_with_the_same_budgets(six: Fleet) -> None:
     six.versions(version("v2"))
     six.run(60)
     assert set(six.by_version()) == {"v1", "v2"}
@@ -289,11 +291,11 @@ def test_a_roll_back_is_another_patch_under_the_same_budgets(six: Fleet) -> None
 
 @fact(
     "Observed with gcloud 528, `stop-proactive-update`: work in progress on single VMs is not"
-    " undone"
+    " reverted"
 )
-def test_an_update_that_is_stopped_leaves_the_split_as_it_is(six: Fleet) -> None:
+def test_a_stopped_update_leaves_the_split_unchanged(six: Fleet) -> None:
     six.versions(version("v2"))
-    six.run(45)  # the first three are verified, those that they replace are being deleted
+    six.run(45)  # the first three are verified, the VMs they replace are being deleted
     six.patch(update_policy=policy(type_="OPPORTUNISTIC"))
     six.settle()
     split = six.by_version()
@@ -303,10 +305,10 @@ def test_an_update_that_is_stopped_leaves_the_split_as_it_is(six: Fleet) -> None
 
 
 @fact(
-    "API reference, versions[].targetSize: a canary has its size, widened by patching the size,"
+    "API reference, versions[].targetSize: a canary has a size, is widened by patching it, and"
     " promoted as the only version"
 )
-def test_a_canary_widens_and_is_promoted(six: Fleet) -> None:
+def test_a_canary_can_be_widened_and_promoted(six: Fleet) -> None:
     six.floor_holds = True
     for size in (1, 3, 5):
         six.versions(version("v1"), version("v2", fixed=size))
@@ -332,9 +334,9 @@ def test_a_canary_in_percent_grows_with_the_group(fleet: Fleet) -> None:
 
 @fact(
     "API reference, maxUnavailable: unhealthy VMs count as unavailable",
-    assumed="one that was healthy once and is not any more counts too",
+    assumed="also if they were healthy once",
 )
-def test_a_vm_that_turned_unhealthy_uses_up_the_budget(six: Fleet) -> None:
+def test_a_vm_that_becomes_unhealthy_uses_up_the_budget(six: Fleet) -> None:
     six.patch(auto_healing_policies=[], instance_lifecycle_policy=DO_NOTHING)
     apply_effect(six.cloud, "kill", most=3)
     six.run(30)

@@ -1,4 +1,4 @@
-"""Facts about the tests that a URL map carries."""
+"""Facts about the tests in a URL map."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def two(fleet: Fleet) -> Fleet:
 
 
 def map_with(*tests: dict[str, Any]) -> dict[str, Any]:
-    """A map that leads old paths elsewhere, a header to `b`, and the rest to `a`, with these
-    tests."""
+    """A map with these tests that redirects old paths, sends a header to `b`, and the rest to
+    `a`."""
     matcher = {"name": "pm", "defaultService": A, "routeRules": RULES}
     hosts = [{"hosts": ["*"], "pathMatcher": "pm"}]
     return {
@@ -79,11 +79,11 @@ def map_with(*tests: dict[str, Any]) -> dict[str, Any]:
         (
             {"host": "h", "path": "/in/x", "service": A, "expectedOutputUrl": "https://inner/x"},
             True,
-        ),  # its scheme is ignored
+        ),  # the scheme is ignored
         ({"host": "h", "path": "/in/x", "service": A, "expectedOutputUrl": "http://h/in/x"}, False),
     ],
 )
-def test_a_map_is_made_only_if_its_tests_pass(
+def test_a_map_is_created_only_if_its_tests_pass(
     two: Fleet, test: dict[str, Any], passes: bool
 ) -> None:
     if passes:
@@ -97,7 +97,7 @@ def test_a_map_is_made_only_if_its_tests_pass(
     )
 
 
-@fact("API reference, UrlMap.tests: a request to update the map succeeds only if all of them pass")
+@fact("API reference, UrlMap.tests: an update of the map succeeds only if all of them pass")
 @pytest.mark.parametrize("http", ["PATCH", "PUT"])
 def test_a_map_is_changed_only_if_its_tests_pass(two: Fleet, http: str) -> None:
     test = {"host": "h", "path": "/", "service": A}
@@ -129,8 +129,8 @@ def test_a_map_has_at_most_a_hundred_tests(two: Fleet) -> None:
     assert "tests[0]" in refusal(two.cloud, "POST", MAPS, map_with(both) | {"name": "both"})[2]
 
 
-@fact("API reference, urlMaps.validate: TestFailure tells what was expected and what is")
-def test_a_failure_tells_what_was_expected_and_what_is(two: Fleet) -> None:
+@fact("API reference, urlMaps.validate: TestFailure has the expected and the actual value")
+def test_a_failure_reports_the_expected_and_the_actual_value(two: Fleet) -> None:
     given = map_with(
         {"host": "h", "path": "/x", "service": B},
         {

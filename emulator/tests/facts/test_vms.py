@@ -1,5 +1,4 @@
-"""Facts about the VMs that a group makes: what of its template a VM shows, and what it has without
-being told."""
+"""Facts about a group's VMs: properties from the template, and defaults."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from emulator.tests.fleet import Fleet, version
 
 
 def vm_of(fleet: Fleet, **properties: Any) -> Any:
-    """The one VM of a group whose template has these properties."""
+    """The only VM of a group whose template has these properties."""
     fleet.template("special", **properties)
     fleet.create(size=1, versions=[version("special")])
     fleet.settle()
@@ -43,7 +42,7 @@ def test_a_vm_has_a_vtpm_and_is_monitored_by_default(fleet: Fleet) -> None:
 
 
 @fact("API reference, ShieldedInstanceConfig.enableSecureBoot: false by default")
-def test_a_vm_boots_what_it_likes_by_default(fleet: Fleet) -> None:
+def test_secure_boot_is_off_by_default(fleet: Fleet) -> None:
     shielded = vm_of(fleet).shielded_instance_config
     assert (
         shielded.enable_secure_boot,
@@ -54,12 +53,12 @@ def test_a_vm_boots_what_it_likes_by_default(fleet: Fleet) -> None:
 
 @fact(
     "API reference, networkInterfaces[].accessConfigs: with one the VM has an external address,"
-    " without it has none"
+    " otherwise it has none"
 )
 @pytest.mark.parametrize(
     ("asked", "types"), [([compute_v1.AccessConfig()], ["ONE_TO_ONE_NAT"]), ([], [])]
 )
-def test_a_vm_has_an_external_address_only_if_it_is_asked_for(
+def test_a_vm_has_an_external_address_only_on_request(
     fleet: Fleet, asked: list[Any], types: list[str]
 ) -> None:
     interface = compute_v1.NetworkInterface(network="global/networks/default", access_configs=asked)
@@ -72,7 +71,7 @@ def test_a_vm_has_an_external_address_only_if_it_is_asked_for(
     "API reference, InstanceProperties: minCpuPlatform, advancedMachineFeatures,"
     " confidentialInstanceConfig, reservationAffinity"
 )
-def test_a_vm_has_what_its_template_says(fleet: Fleet) -> None:
+def test_a_vm_has_the_properties_of_its_template(fleet: Fleet) -> None:
     affinity = compute_v1.ReservationAffinity(
         consume_reservation_type="SPECIFIC_RESERVATION",
         key="compute.googleapis.com/reservation-name",

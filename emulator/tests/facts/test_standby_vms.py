@@ -1,4 +1,4 @@
-"""Facts about VMs in reserve: stopped and suspended, started and resumed."""
+"""Facts about standby VMs: stopping and suspending, starting and resuming."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sizes(fleet: Fleet) -> tuple[int, int, int]:
     " targetSuspendedSize rises"
 )
 @RESERVE
-def test_a_vm_in_reserve_is_counted_apart(
+def test_standby_vms_are_counted_separately(
     six: Fleet, away: str, back: str, status: str, target: str
 ) -> None:
     chosen = urls(six, 2)
@@ -43,11 +43,11 @@ def test_a_vm_in_reserve_is_counted_apart(
 
 
 @fact(
-    "API reference, startInstances and resumeInstances: the same VM, verified again; the sizes turn"
-    " back"
+    "API reference, startInstances and resumeInstances: the same VM, verified again; the sizes"
+    " change back"
 )
 @RESERVE
-def test_a_vm_comes_back_from_reserve_under_its_name_and_is_verified(
+def test_a_standby_vm_comes_back_under_its_name_and_is_verified(
     six: Fleet, away: str, back: str, status: str, target: str
 ) -> None:
     six.patch(update_policy=policy(instance_redistribution_type="NONE"))
@@ -67,11 +67,11 @@ def test_a_vm_comes_back_from_reserve_under_its_name_and_is_verified(
 
 
 @fact(
-    "API reference: only running VMs are stopped or suspended, only stopped ones started, suspended"
-    " ones resumed",
+    "API reference: only running VMs can be stopped or suspended, only stopped ones started,"
+    " only suspended ones resumed",
     assumed="the wording",
 )
-def test_each_verb_takes_vms_of_its_own_state_only(six: Fleet) -> None:
+def test_each_method_accepts_only_vms_in_the_right_state(six: Fleet) -> None:
     one = urls(six, 1)
     for verb in ("start", "resume"):
         with pytest.raises(exceptions.BadRequest, match="The instance is not"):
@@ -85,10 +85,10 @@ def test_each_verb_takes_vms_of_its_own_state_only(six: Fleet) -> None:
 
 
 @fact(
-    "API reference, standbyPolicy.initialDelaySec: counted from the VM's creation; forceStop goes"
-    " without"
+    "API reference, standbyPolicy.initialDelaySec: counted from the VM's creation; forceStop"
+    " ignores it"
 )
-def test_a_young_vm_is_given_its_initial_delay_before_it_is_stopped(fleet: Fleet) -> None:
+def test_a_new_vm_gets_its_initial_delay_before_it_is_stopped(fleet: Fleet) -> None:
     fleet.create(
         size=2, standby_policy=compute_v1.InstanceGroupManagerStandbyPolicy(initial_delay_sec=600)
     )
@@ -102,7 +102,7 @@ def test_a_young_vm_is_given_its_initial_delay_before_it_is_stopped(fleet: Fleet
     assert set(statuses(fleet).values()) == {("TERMINATED", "NONE")}
 
 
-@fact("API reference, stopInstances: draining comes first")
+@fact("API reference, stopInstances: the VM drains first")
 def test_a_vm_drains_before_it_is_stopped(six: Fleet) -> None:
     six.serve(drain=100)
     six.run(30)
@@ -116,9 +116,9 @@ def test_a_vm_drains_before_it_is_stopped(six: Fleet) -> None:
 
 @fact(
     "Documentation, suspended and stopped VMs: the group neither repairs nor replaces them",
-    assumed="an update leaves them until they are back",
+    assumed="an update skips them until they are back",
 )
-def test_a_vm_in_reserve_is_updated_when_it_is_back(six: Fleet) -> None:
+def test_a_standby_vm_is_updated_once_it_is_back(six: Fleet) -> None:
     one = urls(six, 1)
     on_instances(six, "stop", one)
     six.settle()
@@ -133,9 +133,9 @@ def test_a_vm_in_reserve_is_updated_when_it_is_back(six: Fleet) -> None:
 
 @fact(
     "API reference, deleteInstances",
-    assumed="a VM in reserve lowers the size of the reserve, not the target size",
+    assumed="deleting a standby VM lowers the size of the pool, not the target size",
 )
-def test_deleting_a_vm_in_reserve_makes_the_reserve_smaller(six: Fleet) -> None:
+def test_deleting_a_standby_vm_shrinks_the_pool(six: Fleet) -> None:
     one = urls(six, 1)
     on_instances(six, "stop", one)
     six.settle()
@@ -147,10 +147,10 @@ def test_deleting_a_vm_in_reserve_makes_the_reserve_smaller(six: Fleet) -> None:
 
 @fact(
     "API reference, recreateInstances and applyUpdatesToInstances",
-    assumed="VMs in reserve are refused",
+    assumed="standby VMs are rejected",
 )
 @pytest.mark.parametrize("verb", ["recreate", "apply_updates_to"])
-def test_vms_in_reserve_are_first_to_be_started(six: Fleet, verb: str) -> None:
+def test_standby_vms_must_be_started_first(six: Fleet, verb: str) -> None:
     one = urls(six, 1)
     on_instances(six, "stop", one)
     six.settle()
@@ -158,8 +158,8 @@ def test_vms_in_reserve_are_first_to_be_started(six: Fleet, verb: str) -> None:
         on_instances(six, verb, one)
 
 
-@fact("Documentation, autoscaler: it counts VMs that serve", assumed="VMs in reserve do not")
-def test_an_autoscaler_does_not_count_vms_in_reserve(six: Fleet) -> None:
+@fact("Documentation, autoscaler: it counts VMs that serve", assumed="standby VMs do not")
+def test_an_autoscaler_does_not_count_standby_vms(six: Fleet) -> None:
     six.run(120)
     on_instances(six, "stop", urls(six, 3))
     six.settle()
@@ -171,10 +171,10 @@ def test_an_autoscaler_does_not_count_vms_in_reserve(six: Fleet) -> None:
 
 @fact(
     "Documentation, autoscaler: it counts VMs that serve",
-    assumed="a VM on its way into the reserve is none of them",
+    assumed="a VM that is being stopped for standby does not",
 )
 @pytest.mark.parametrize(("never_alive", "doing"), [(False, "stopping"), (True, "verifying")])
-def test_an_autoscaler_does_not_count_vms_that_will_be_reserve(
+def test_an_autoscaler_does_not_count_vms_being_put_on_standby(
     six: Fleet, never_alive: bool, doing: str
 ) -> None:
     six.cloud.set_behaviours([{"never_alive": never_alive}])
@@ -190,7 +190,7 @@ def test_an_autoscaler_does_not_count_vms_that_will_be_reserve(
 
 
 @fact("API reference, backendServices.getHealth: VMs that serve")
-def test_a_vm_in_reserve_is_behind_no_backend_service(six: Fleet) -> None:
+def test_a_standby_vm_is_behind_no_backend_service(six: Fleet) -> None:
     six.serve()
     six.run(30)
     on_instances(six, "stop", urls(six, 2))
@@ -199,7 +199,7 @@ def test_a_vm_in_reserve_is_behind_no_backend_service(six: Fleet) -> None:
 
 
 @fact("API reference, delete: all VMs of the group")
-def test_deleting_a_group_deletes_its_reserve(six: Fleet) -> None:
+def test_deleting_a_group_deletes_its_standby_vms(six: Fleet) -> None:
     six.patch(update_policy=policy(type_="OPPORTUNISTIC"))
     on_instances(six, "stop", urls(six, 2))
     six.settle()
