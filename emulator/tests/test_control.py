@@ -15,7 +15,6 @@ from compute_emulator.__main__ import main
 from compute_emulator.api import wire
 from compute_emulator.control import dispatch
 from compute_emulator.control.config_file import configure
-from compute_emulator.engine.cloud import SNAPSHOTS
 from compute_emulator.errors import JsonObject
 from emulator.tests.clients import PROJECT, Clients, health_check
 from emulator.tests.readme import ROOT
@@ -225,8 +224,7 @@ def test_instances_are_counted_by_template(cloud: Cloud, monkeypatch: pytest.Mon
         {"name": "b", "group": "fleet", "template": "v2"},
         {"name": "c", "group": "other", "template": "v2"},
     ]
-    monkeypatch.setattr("compute_emulator.engine.cloud.SNAPSHOTS", [lambda cloud: records])
-    assert SNAPSHOTS is not None
+    monkeypatch.setattr("compute_emulator.engine.snapshot.instance_records", lambda cloud: records)
     assert ask(cloud, "GET", "/instances")[1]["by_template"] == {"v1": 1, "v2": 2}
     assert ask(cloud, "GET", "/instances?group=fleet")[1]["by_template"] == {"v1": 1, "v2": 1}
 

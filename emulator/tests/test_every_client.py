@@ -11,7 +11,7 @@ from google.cloud import compute_v1
 
 from compute_emulator import VirtualClock
 from compute_emulator.api import discovery
-from compute_emulator.api.call import HANDLERS
+from compute_emulator.api.collections import HANDLERS
 from compute_emulator.control.instances import apply_effect
 from emulator.tests import test_every_group_method, test_every_method
 from emulator.tests.clients import PROJECT, Clients

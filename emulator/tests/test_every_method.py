@@ -16,7 +16,7 @@ from google.cloud import compute_v1
 
 from compute_emulator import Cloud, VirtualClock
 from compute_emulator.api import discovery
-from compute_emulator.api.call import HANDLERS
+from compute_emulator.api.collections import HANDLERS
 from compute_emulator.api.wire import Request, handle
 from emulator.tests.clients import PROJECT, REGION, Clients, backend_service, health_check, template
 from emulator.tests.fleet import Fleet

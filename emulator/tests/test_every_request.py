@@ -14,7 +14,7 @@ import pytest
 
 from compute_emulator import Cloud, VirtualClock
 from compute_emulator.api import discovery, wire
-from compute_emulator.api.call import HANDLERS
+from compute_emulator.api.collections import HANDLERS
 from compute_emulator.api.discovery import Method
 from emulator.tests.clients import PROJECT, REGION
 

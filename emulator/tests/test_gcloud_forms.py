@@ -103,7 +103,7 @@ def test_regional_load_balancing_is_built_listed_for_a_person_and_taken_down(
         [
             "fr",
             REGION,
-            server.cloud.all_in(f"regions/{REGION}", "addresses")[0]["address"],
+            server.cloud.list_in(f"regions/{REGION}", "addresses")[0]["address"],
             "TCP",
             f"{REGION}/targetHttpProxies/tp",
         ],
@@ -169,7 +169,7 @@ def test_a_group_is_scaled_by_schedule_and_no_longer(gcloud: Commandline, server
         f"{GROUPS} set-autoscaling g {HERE} --min-num-replicas=1 --max-num-replicas=6"
         f" --set-schedule=s1 {schedule}"
     )
-    (scaler,) = server.cloud.all_in(f"regions/{REGION}", "autoscalers")
+    (scaler,) = server.cloud.list_in(f"regions/{REGION}", "autoscalers")
     assert scaler["autoscalingPolicy"]["scalingSchedules"]["s1"]["minRequiredReplicas"] == 4
     gcloud(f"{GROUPS} update-autoscaling g {HERE} --remove-schedule=s1")
     described = json.loads(gcloud(f"{GROUPS} describe g {HERE}"))["autoscaler"]
@@ -254,5 +254,5 @@ def test_the_command_line_as_the_readme_shows_it(server: Server, tmp_path: Path)
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    groups = server.cloud.all_in(f"regions/{REGION}", "instanceGroupManagers")
+    groups = server.cloud.list_in(f"regions/{REGION}", "instanceGroupManagers")
     assert [(each["name"], each["targetSize"]) for each in groups] == [("web", 3)]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from compute_emulator import Cloud, VirtualClock
 from compute_emulator.api import response_schema, wire
-from compute_emulator.api.call import HANDLERS
+from compute_emulator.api.collections import HANDLERS
 from compute_emulator.api.discovery import methods
 from compute_emulator.api.listing import page
 from compute_emulator.control import dispatch

@@ -9,7 +9,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from compute_emulator.engine.cloud import GROUP_HEALTH, Cloud
+from compute_emulator.engine.cloud import Cloud
 from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key
 from emulator.tests.clients import PROJECT, REGION, Clients, backend_service, health_check
@@ -248,7 +248,7 @@ def test_health_is_asked_of_who_runs_the_group(
     def health(cloud: Cloud, service: JsonObject, key: Key) -> list[JsonObject]:
         return [{"instance": "i", "healthState": "HEALTHY", "port": 80}] if key == GROUP else []
 
-    monkeypatch.setitem(GROUP_HEALTH, "instanceGroups", health)
+    monkeypatch.setattr("compute_emulator.api.collections.backend_services.group_health", health)
     make_services(clients, backends=[compute_v1.Backend(group=group)])
     services = clients.of(compute_v1.BackendServicesClient)
 

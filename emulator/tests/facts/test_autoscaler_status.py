@@ -163,9 +163,7 @@ def test_a_new_autoscaler_is_pending_until_its_first_decision(three: Fleet) -> N
         "autoscalingPolicy": {"maxNumReplicas": 3},
     }
     assert ask(three.cloud, "POST", SCALERS, body)[0] == 200
-    kept = three.cloud.controllers[
-        next(key for key in three.cloud.controllers if key.collection == "autoscalers")
-    ]
+    (kept,) = three.cloud.autoscalers.values()
     assert kept.decision is None
     assert ask(three.cloud, "GET", f"{SCALERS}/auto")[1]["status"] == "ACTIVE"
 

@@ -1,6 +1,8 @@
 """What a handler is given, and how it says which method it handles.
 
-    @handles("compute.regionAutoscalers.insert")
+    HANDLERS = Handlers()
+
+    @HANDLERS.handles("compute.regionAutoscalers.insert")
     def insert(call: Call) -> JsonObject:
         call.cloud.new("compute#autoscaler", call.key_in_body(), call.body)
         return call.operation(target=call.key_in_body())
@@ -23,23 +25,29 @@ from compute_emulator.keys import Key
 
 Handler = Callable[["Call"], JsonObject]
 Decorated = TypeVar("Decorated", bound=Handler)
-HANDLERS: dict[str, Handler] = {}
 TYPED = ("instanceTemplates", "instanceGroupManagers", "instanceGroups")
 """Collections whose operations are named in full, `compute.instanceTemplates.insert`; the others
 use the bare verb."""
 
 
-def handles(*method_ids: str) -> Callable[[Decorated], Decorated]:
-    """Register a handler for methods by their discovery id."""
+class Handlers(dict[str, Handler]):
+    """The handlers of one collection by method id. `api/collections/__init__.py` merges them."""
 
-    def register(handler: Decorated) -> Decorated:
-        for method_id in method_ids:
-            if method_id in HANDLERS:
-                raise ValueError(f"{method_id} has a handler already")
-            HANDLERS[method_id] = handler
-        return handler
+    def handles(self, *method_ids: str) -> Callable[[Decorated], Decorated]:
+        """Add the decorated function as the handler of these methods."""
 
-    return register
+        def add(handler: Decorated) -> Decorated:
+            for method_id in method_ids:
+                self.add(method_id, handler)
+            return handler
+
+        return add
+
+    def add(self, method_id: str, handler: Handler) -> None:
+        """Raises ValueError if the method already has a handler."""
+        if method_id in self:
+            raise ValueError(f"{method_id} already has a handler")
+        self[method_id] = handler
 
 
 @dataclass(slots=True)
@@ -85,7 +93,7 @@ class Call:
     def resource_to_change(self) -> JsonObject:
         """As `resource`, but raises `NotReady` while an insert or delete of it still runs."""
         resource = self.cloud.get(self.key)
-        self.cloud.ready(self.key)
+        self.cloud.require_ready(self.key)
         return resource
 
     def require_known_scope(self) -> None:

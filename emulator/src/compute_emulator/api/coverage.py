@@ -3,8 +3,8 @@ docs/compute-coverage.md."""
 
 from __future__ import annotations
 
-from compute_emulator.api import collections, discovery
-from compute_emulator.api.call import HANDLERS
+from compute_emulator.api import discovery
+from compute_emulator.api.collections import HANDLERS
 from compute_emulator.api.collections.empty import EMPTY
 
 HEAD = """\
@@ -19,7 +19,6 @@ in which there never is anything, which can be asked all the same.
 
 def coverage() -> dict[str, dict[str, list[str]]]:
     """For every collection of which something is built: what is, and what is not."""
-    collections.load()
     table: dict[str, dict[str, list[str]]] = {}
     for method_id in sorted(discovery.methods()):
         _, collection, verb = method_id.rsplit(".", 2)

@@ -103,7 +103,7 @@ def _versions(call: Call, resource: JsonObject) -> None:
         where = f"resource.versions[{index}].instanceTemplate"
         if not version.get("instanceTemplate"):
             raise Required(where)
-        key = call.cloud.refer(where, version["instanceTemplate"], "instanceTemplates")
+        key = call.cloud.resolve(where, version["instanceTemplate"], "instanceTemplates")
         if key.scope not in ("global", call.scope):
             raise Invalid(
                 where,
@@ -166,7 +166,7 @@ def _healing(call: Call, resource: JsonObject, kept: JsonObject | None) -> None:
             )
         if policy.get("healthCheck"):
             where = "resource.autoHealingPolicies[0].healthCheck"
-            key = call.cloud.refer(where, policy["healthCheck"], "healthChecks")
+            key = call.cloud.resolve(where, policy["healthCheck"], "healthChecks")
             policy["healthCheck"] = call.cloud.link(*key)
             if kept is None or key != check_key(kept):
                 _share(call.cloud, key, where)

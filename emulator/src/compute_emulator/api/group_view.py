@@ -9,8 +9,9 @@ from collections import Counter
 from compute_emulator.engine import per_instance_configs
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.group_intent import RESERVES, healing_policy, size_of
-from compute_emulator.engine.groups import CARRIED, Group, group_at
+from compute_emulator.engine.groups import Group, group_at
 from compute_emulator.engine.managed_instance import ManagedInstance
+from compute_emulator.engine.references import CARRIED
 from compute_emulator.errors import JsonObject
 from compute_emulator.rules.health import Check
 from compute_emulator.rules.sizes import rounded_up, split

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 
-from compute_emulator.api.call import HANDLERS, Call
+from compute_emulator.api.call import Call
+from compute_emulator.api.collections import HANDLERS
 from compute_emulator.api.discovery import methods
 from compute_emulator.control.faults import Fault
 from compute_emulator.errors import ApiError, JsonObject, NotFound

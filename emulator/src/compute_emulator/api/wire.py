@@ -19,13 +19,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import orjson
 
 from compute_emulator.api import (
-    collections,
     discovery,
     request_schema,
     response_schema,
     stale_reads,
 )
-from compute_emulator.api.call import HANDLERS, Call
+from compute_emulator.api.call import Call
+from compute_emulator.api.collections import HANDLERS
 from compute_emulator.api.discovery import Method, Parameter
 from compute_emulator.api.fields import select
 from compute_emulator.api.request import Request as Request
@@ -44,8 +44,6 @@ from compute_emulator.errors import (
     Required,
 )
 from compute_emulator.keys import Key
-
-collections.load()
 
 PREFIX = re.compile(r"^.*?/compute/v1/")
 IMAGE_PROJECTS = frozenset(

@@ -1,55 +1,33 @@
-"""The knobs by URL, under `/control`, and the front door that tells them from the API and from
-batches.
+"""The single entry point for requests: the API, batches, `/metrics`, and the controls under
+`/control`.
 
-`GET /control` lists them all. Handlers register with `@controls`; they run under the cloud's lock
-after every event that was due."""
+`GET /control` lists the controls. They run under the cloud's lock, after every event that is
+due."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from compute_emulator.api import batch, wire
 from compute_emulator.api.request import normalize
-from compute_emulator.control.fault_catalogue import listing as every_fault
+from compute_emulator.control import scheduled
+from compute_emulator.control.fault_catalogue import listing as fault_catalogue
 from compute_emulator.control.faults import CLASSES
+from compute_emulator.control.registry import Controls, Query
+from compute_emulator.control.table import SCHEDULABLE
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.errors import ApiError, BadRequest, JsonObject
+from compute_emulator.traffic.controls import exposition
 from compute_emulator.traffic.metrics import CONTENT_TYPE
 
 METRICS_PATH = "/metrics"
-Query = dict[str, str]
-Control = Callable[[Cloud, Query, Any], Any]
-Decorated = TypeVar("Decorated", bound=Control)
-
-
-@dataclass(frozen=True, slots=True)
-class ControlEntry:
-    run: Control
-    about: str
-
-
-CONTROLS: dict[tuple[str, str], ControlEntry] = {}
-EXPOSITION: list[Callable[[Cloud], bytes]] = []
-"""Who writes what Prometheus reads."""
-
-
-def controls(http: str, path: str, about: str) -> Callable[[Decorated], Decorated]:
-    """Register a control at `/control` + path. It is given the cloud, the query and the body's
-    JSON, and returns JSON."""
-
-    def register(run: Decorated) -> Decorated:
-        CONTROLS[(http, path)] = ControlEntry(run, about)
-        return run
-
-    return register
+CONTROLS = Controls(SCHEDULABLE | scheduled.CONTROLS)
 
 
 def handle(cloud: Cloud, request: wire.Request) -> wire.Response:
-    """Any request the stand-in may get. Raises `ConnectionDropped` when a fault ends the connection."""
+    """Handle any request. Raises `ConnectionDropped` if a fault ends the connection."""
     try:
         request = normalize(request)
         parts = urlsplit(request.target)
@@ -60,7 +38,7 @@ def handle(cloud: Cloud, request: wire.Request) -> wire.Response:
     if parts.path == "/batch" or parts.path.startswith("/batch/"):
         return batch.handle(cloud, request)
     if parts.path == METRICS_PATH and request.http == "GET":
-        return wire.Response(200, EXPOSITION[0](cloud), content_type=CONTENT_TYPE)
+        return wire.Response(200, exposition(cloud), content_type=CONTENT_TYPE)
     if parts.path != "/control" and not parts.path.startswith("/control/"):
         return wire.handle(cloud, request)
     path = parts.path.removeprefix("/control").rstrip("/")
@@ -74,8 +52,8 @@ def handle(cloud: Cloud, request: wire.Request) -> wire.Response:
 
 
 def _run(cloud: Cloud, http: str, path: str, query: Query, body: Any) -> Any:
-    registered = CONTROLS.get((http, path))
-    if registered is None:
+    entry = CONTROLS.get((http, path))
+    if entry is None:
         verbs = ", ".join(sorted(verb for verb, each in CONTROLS if each == path))
         if verbs:
             raise ApiError(
@@ -90,14 +68,14 @@ def _run(cloud: Cloud, http: str, path: str, query: Query, body: Any) -> Any:
         )
     with cloud.lock:
         cloud.advance()
-        return registered.run(cloud, query, body)
+        return entry.run(cloud, query, body)
 
 
 def _json(status: int, body: Any) -> wire.Response:
     return wire.Response(status, (json.dumps(body, indent=1) + "\n").encode())
 
 
-@controls(
+@CONTROLS.add(
     "GET",
     "",
     "this list, every fault there is with how to cause it by URL and by file, and the classes of"
@@ -111,6 +89,6 @@ def listing(cloud: Cloud, query: Query, body: Any) -> JsonObject:
                 CONTROLS.items(), key=lambda item: (item[0][1], item[0][0])
             )
         ],
-        "faults": every_fault(),
+        "faults": fault_catalogue(),
         "error_classes": CLASSES,
     }

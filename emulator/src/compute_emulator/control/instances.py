@@ -14,14 +14,15 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
-from compute_emulator.control import behaviours, validation
-from compute_emulator.control.dispatch import Query, controls
-from compute_emulator.engine.backends import service_check, services_of
-from compute_emulator.engine.cloud import BEHAVIOUR_CHECKS, SNAPSHOTS, Cloud
-from compute_emulator.engine.groups import Group, groups
+from compute_emulator.control import validation
+from compute_emulator.control.registry import Controls, Query
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.engine.groups import groups
 from compute_emulator.engine.managed_instance import ManagedInstance
+from compute_emulator.engine.snapshot import instance_names
 from compute_emulator.errors import JsonObject
 
+CONTROLS = Controls()
 PREEMPT = "preempt"
 GLOBS = ("name", "group", "zone", "template")
 EFFECTS: dict[str, Callable[[ManagedInstance], None]] = {
@@ -63,7 +64,8 @@ def apply_effect(
             if instance.is_running
             and (effect != PREEMPT or _is_spot(instance))
             and all(
-                fnmatchcase(value, wanted[what]) for what, value in _names(each, instance).items()
+                fnmatchcase(value, wanted[what])
+                for what, value in instance_names(each, instance).items()
             )
         ]
         for instance in found[:most]:
@@ -78,17 +80,7 @@ def _is_spot(instance: ManagedInstance) -> bool:
     return bool(scheduling.get("preemptible")) or scheduling.get("provisioningModel") == "SPOT"
 
 
-def _names(group: Group, instance: ManagedInstance) -> dict[str, str]:
-    template = instance.revision.template.rpartition("/")[2]
-    return {
-        "group": group.key.name,
-        "zone": instance.zone,
-        "template": template,
-        "name": instance.name,
-    }
-
-
-@controls("POST", "/instances", ABOUT)
+@CONTROLS.add("POST", "/instances", ABOUT)
 def affect_instances(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     if not isinstance(body, dict) or "effect" not in body:
         raise ValueError(f"expected an object with the member effect, one of {', '.join(EFFECTS)}")
@@ -99,36 +91,3 @@ def affect_instances(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     if given.get("most") is not None and (type(given["most"]) is not int or given["most"] < 0):
         raise ValueError(f"most must be a whole number, 0 or more, not {given['most']!r}")
     return {"instances": apply_effect(cloud, **given)}
-
-
-def snapshot(cloud: Cloud) -> list[JsonObject]:
-    """A record of every managed instance, those that are being made or leave included."""
-    records = []
-    for group in groups(cloud):
-        checks = [
-            c
-            for service in services_of(cloud, group.group_key)
-            if (c := service_check(cloud, service)) is not None
-        ]
-        check = group.check()
-        for instance in group.instances.values():
-            record: JsonObject = {
-                **_names(group, instance),
-                "region": group.region,
-                "version": instance.revision.name,
-            }
-            record |= {
-                "status": instance.status,
-                "action": instance.action,
-                "alive": instance.alive(check)[0],
-            }
-            record["ready"] = instance.is_running and any(
-                instance.ready(each) == "HEALTHY" for each in checks
-            )
-            record["error"] = instance.failure.code if instance.failure is not None else None
-            records.append(record)
-    return records
-
-
-SNAPSHOTS.append(snapshot)
-BEHAVIOUR_CHECKS.append(behaviours.check)

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from compute_emulator.control.dispatch import Query, controls
+from compute_emulator.control.registry import Controls, Query
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.groups import groups
 from compute_emulator.errors import JsonObject
 
+CONTROLS = Controls()
 DOWN, UP, UNREACHABLE = "DOWN", "UP", "UNREACHABLE"
 
 
@@ -78,12 +79,12 @@ def _state(cloud: Cloud, zone: str) -> str:
     return DOWN if zone in cloud.zones_down else UP
 
 
-@controls("GET", "/zones", "which zones are down or unreachable")
+@CONTROLS.add("GET", "/zones", "which zones are down or unreachable")
 def show(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return {zone: _state(cloud, zone) for zones in cloud.regions.values() for zone in zones}
 
 
-@controls(
+@CONTROLS.add(
     "POST",
     "/zones",
     'take zones down, with every VM in them, or bring them up: {"us-central1-a": "DOWN"}',
@@ -93,7 +94,7 @@ def change(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return show(cloud, query, None)
 
 
-@controls("DELETE", "/zones", "all zones are up")
+@CONTROLS.add("DELETE", "/zones", "all zones are up")
 def clear(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     for zone in sorted(cloud.zones_down | cloud.zones_unreachable):
         bring_up(cloud, zone)

@@ -12,10 +12,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from compute_emulator.control.dispatch import CONTROLS, Query, controls
+from compute_emulator.control.registry import Controls, Query
+from compute_emulator.control.table import SCHEDULABLE
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.errors import ApiError, JsonObject
 
+CONTROLS = Controls()
 LOG = logging.getLogger("compute_emulator")
 VERBS = ("post", "put", "delete")
 PATH = "/later"
@@ -44,7 +46,7 @@ def _read(given: Any) -> tuple[str, str, float]:
     seconds, http, path = given.get("after_seconds"), found[0].upper(), given[found[0]]
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
         raise ValueError(f"after_seconds must be a number, 0 or more, not {seconds!r}")
-    if (http, path) not in CONTROLS or path == PATH:
+    if (http, path) not in SCHEDULABLE:
         raise ValueError(
             f"{http} {path} is no control that can be planned; GET /control lists them"
         )
@@ -55,19 +57,19 @@ def _run(cloud: Cloud, scheduled: JsonObject, http: str, path: str) -> None:
     if scheduled not in cloud.scheduled:
         return  # called off
     try:
-        CONTROLS[(http, path)].run(cloud, {}, scheduled.get("body"))
+        SCHEDULABLE[(http, path)].run(cloud, {}, scheduled.get("body"))
         scheduled["state"] = "DONE"
     except (ApiError, TypeError, ValueError) as refused:
         LOG.warning("what was planned for now was refused: %s", refused)
         scheduled |= {"state": "REFUSED", "why": str(refused)}
 
 
-@controls("GET", PATH, "what was planned, and what became of it")
+@CONTROLS.add("GET", PATH, "what was planned, and what became of it")
 def show(cloud: Cloud, query: Query, body: Any) -> Any:
     return cloud.scheduled
 
 
-@controls(
+@CONTROLS.add(
     "POST",
     PATH,
     'plan a control for later: {"after_seconds": 600, "post": "/instances", "body": {"effect":'
@@ -81,7 +83,7 @@ def add(cloud: Cloud, query: Query, body: Any) -> Any:
     return cloud.scheduled
 
 
-@controls("DELETE", PATH, "call off what still waits, and forget the rest")
+@CONTROLS.add("DELETE", PATH, "call off what still waits, and forget the rest")
 def clear(cloud: Cloud, query: Query, body: Any) -> Any:
     cloud.scheduled.clear()
     return cloud.scheduled

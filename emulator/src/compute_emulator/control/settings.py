@@ -13,11 +13,13 @@ from compute_emulator import keys
 from compute_emulator.api.coverage import coverage
 from compute_emulator.api.discovery import methods
 from compute_emulator.control import validation
-from compute_emulator.control.dispatch import Query, controls
 from compute_emulator.control.faults import CLASSES, KINDS, Fault
+from compute_emulator.control.registry import Controls, Query
 from compute_emulator.engine.clock import VirtualClock
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.errors import JsonObject
+
+CONTROLS = Controls()
 
 
 def _objects(body: Any) -> list[JsonObject]:
@@ -31,24 +33,24 @@ def _objects(body: Any) -> list[JsonObject]:
 # --- behaviours ----------------------------------------------------------------------------------------------------------
 
 
-@controls("GET", "/behaviours", "how instances behave, first match wins")
+@CONTROLS.add("GET", "/behaviours", "how instances behave, first match wins")
 def show_behaviours(cloud: Cloud, query: Query, body: Any) -> Any:
     return cloud.behaviours
 
 
-@controls("PUT", "/behaviours", "replace them all: a list of behaviours")
+@CONTROLS.add("PUT", "/behaviours", "replace them all: a list of behaviours")
 def replace_behaviours(cloud: Cloud, query: Query, body: Any) -> Any:
     cloud.set_behaviours(_objects(body))
     return cloud.behaviours
 
 
-@controls("POST", "/behaviours", "put one behaviour (or a list) before the others")
+@CONTROLS.add("POST", "/behaviours", "put one behaviour (or a list) before the others")
 def add_behaviours(cloud: Cloud, query: Query, body: Any) -> Any:
     cloud.set_behaviours(_objects(body) + cloud.behaviours)
     return cloud.behaviours
 
 
-@controls("DELETE", "/behaviours", "back to the default behaviour")
+@CONTROLS.add("DELETE", "/behaviours", "back to the default behaviour")
 def clear_behaviours(cloud: Cloud, query: Query, body: Any) -> Any:
     cloud.set_behaviours([])
     return cloud.behaviours
@@ -82,10 +84,10 @@ def _map_controls(path: str, member: str, about: str) -> None:
         getattr(cloud, member).clear()
         return show(cloud, query, body)
 
-    controls("GET", path, about)(show)
-    controls("PUT", path, f"replace the map: {about}")(replace)
-    controls("POST", path, "set entries; null removes one")(add)
-    controls("DELETE", path, "clear the map")(clear)
+    CONTROLS.add("GET", path, about)(show)
+    CONTROLS.add("PUT", path, f"replace the map: {about}")(replace)
+    CONTROLS.add("POST", path, "set entries; null removes one")(add)
+    CONTROLS.add("DELETE", path, "clear the map")(clear)
 
 
 _map_controls(
@@ -102,7 +104,7 @@ _map_controls("/quotas", "quotas", 'limits by metric: {"CPUS": 24}')
 # --- faults --------------------------------------------------------------------------------------------------------------
 
 
-@controls("GET", "/faults", "the faults in force with their counts, and the kinds there are")
+@CONTROLS.add("GET", "/faults", "the faults in force with their counts, and the kinds there are")
 def show_faults(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return {
         "faults": [each.as_dict() for each in cloud.faults.active],
@@ -111,7 +113,7 @@ def show_faults(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     }
 
 
-@controls(
+@CONTROLS.add(
     "POST",
     "/faults",
     'add a fault: {"kind": "error", "method": "compute.urlMaps.*", "nth": 1, "times": 2, "status":'
@@ -122,24 +124,26 @@ def add_faults(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return show_faults(cloud, query, None)
 
 
-@controls("PUT", "/faults", "replace them all: a list of faults")
+@CONTROLS.add("PUT", "/faults", "replace them all: a list of faults")
 def replace_faults(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     cloud.faults.active = [Fault.read(each) for each in _objects(body)]
     return show_faults(cloud, query, None)
 
 
-@controls("DELETE", "/faults", "no more faults")
+@CONTROLS.add("DELETE", "/faults", "no more faults")
 def clear_faults(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     cloud.faults.clear()
     return show_faults(cloud, query, None)
 
 
-@controls("GET", "/operation-seconds", "how long operations take: a default and globs by method id")
+@CONTROLS.add(
+    "GET", "/operation-seconds", "how long operations take: a default and globs by method id"
+)
 def show_operation_seconds(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return {"default": cloud.operations.seconds, "by_method": cloud.operations.seconds_by_method}
 
 
-@controls(
+@CONTROLS.add(
     "PUT", "/operation-seconds", 'set it: {"default": 2, "by_method": {"compute.urlMaps.*": 30}}'
 )
 def set_operation_seconds(cloud: Cloud, query: Query, body: Any) -> JsonObject:
@@ -153,7 +157,7 @@ def set_operation_seconds(cloud: Cloud, query: Query, body: Any) -> JsonObject:
 # --- time ----------------------------------------------------------------------------------------------------------------
 
 
-@controls(
+@CONTROLS.add(
     "GET",
     "/time",
     "the cloud's time, its speed (0: it stands still), and when something happens next",
@@ -168,7 +172,7 @@ def show_time(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     }
 
 
-@controls("POST", "/time", 'let time pass where it stands still (--speed 0): {"advance": 60}')
+@CONTROLS.add("POST", "/time", 'let time pass where it stands still (--speed 0): {"advance": 60}')
 def pass_time(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     if not isinstance(cloud.clock, VirtualClock):
         raise ValueError(
@@ -183,19 +187,19 @@ def pass_time(cloud: Cloud, query: Query, body: Any) -> JsonObject:
 # --- what was asked, what is there ---------------------------------------------------------------------------------------
 
 
-@controls("GET", "/calls", "calls so far by method id")
+@CONTROLS.add("GET", "/calls", "calls so far by method id")
 def show_calls(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     counts = dict(sorted(cloud.calls.counts.items()))
     return {"calls": counts, "total": sum(counts.values()), "mutations": cloud.calls.mutations}
 
 
-@controls("DELETE", "/calls", "count from zero again")
+@CONTROLS.add("DELETE", "/calls", "count from zero again")
 def clear_calls(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     cloud.calls.clear()
     return show_calls(cloud, query, None)
 
 
-@controls("GET", "/calls/log", "the last calls one by one; ?last=N")
+@CONTROLS.add("GET", "/calls/log", "the last calls one by one; ?last=N")
 def show_call_log(cloud: Cloud, query: Query, body: Any) -> Any:
     last = query.get("last", "1000")
     if not (last.isascii() and last.isdigit()):
@@ -203,7 +207,7 @@ def show_call_log(cloud: Cloud, query: Query, body: Any) -> Any:
     return [each.as_dict() for each in list(cloud.calls.log)[-int(last) :] if last != "0"]
 
 
-@controls(
+@CONTROLS.add(
     "GET",
     "/instances",
     "instances with template, version and state, and counts by template; ?group=NAME",
@@ -214,7 +218,7 @@ def show_instances(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return {"at": cloud.now(), "instances": found, "by_template": dict(sorted(counts.items()))}
 
 
-@controls("GET", "/state", "every resource and every unfinished operation")
+@CONTROLS.add("GET", "/state", "every resource and every unfinished operation")
 def show_state(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     resources = {
         cloud.path(keys.Key(scope, collection, name)): resource
@@ -225,6 +229,6 @@ def show_state(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return {"now": cloud.now(), "resources": resources, "operations": running}
 
 
-@controls("GET", "/coverage", "which methods of Compute v1 are built, by collection")
+@CONTROLS.add("GET", "/coverage", "which methods of Compute v1 are built, by collection")
 def show_coverage(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return coverage()

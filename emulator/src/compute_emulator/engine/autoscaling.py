@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
-from compute_emulator.engine.backends import services_of
+from compute_emulator.engine.attached_services import services_of
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.group_intent import size_of
 from compute_emulator.engine.groups import Group, group_at
@@ -169,7 +169,7 @@ class Autoscaler:
         self._is_due = False
         group = self._group
         if (
-            self.cloud.controllers.get(self.key) is not self
+            self.cloud.autoscalers.get(self.key) is not self
             or group is None
             or group.is_being_deleted
         ):
@@ -365,4 +365,4 @@ def _value(metric: Metric, load: Mapping[str, Any], serving: int) -> float | Non
 
 
 def autoscaler_at(cloud: Cloud, key: Key | None) -> Autoscaler | None:
-    return cast("Autoscaler | None", cloud.controllers.get(key)) if key is not None else None
+    return cloud.autoscalers.get(key) if key is not None else None

@@ -6,8 +6,7 @@ healthy behind it.
 
 from __future__ import annotations
 
-from compute_emulator.engine.attached_services import services_of
-from compute_emulator.engine.cloud import GROUP_HEALTH, Cloud
+from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.group_intent import check_of
 from compute_emulator.engine.groups import Group, group_at
 from compute_emulator.engine.managed_instance import ManagedInstance
@@ -15,8 +14,6 @@ from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key, parse
 from compute_emulator.rules.group import AWAY
 from compute_emulator.rules.health import HEALTHY, UNKNOWN, Check
-
-__all__ = ["group_health", "healthy_machines", "services_of"]
 
 
 def group_health(cloud: Cloud, service: JsonObject, group: Key | str) -> list[JsonObject]:
@@ -51,21 +48,6 @@ def _entry(cloud: Cloud, instance: ManagedInstance, state: str, port: int) -> Js
     return entry | ({"port": port} if port else {})
 
 
-def healthy_machines(cloud: Cloud, group: Group) -> list[ManagedInstance]:
-    """VMs that at least one backend service finds healthy; all running ones when no service uses
-    the group."""
-    running = [instance for instance in group.instances.values() if instance.is_running]
-    services = services_of(cloud, group.group_key)
-    checks = [check for service in services if (check := service_check(cloud, service)) is not None]
-    if not checks:
-        return running
-    return [
-        instance
-        for instance in running
-        if any(instance.ready(check) == HEALTHY for check in checks)
-    ]
-
-
 def service_check(cloud: Cloud, service: JsonObject) -> Check | None:
     urls = service.get("healthChecks") or []
     return check_of(cloud, parse(urls[0])) if urls else None
@@ -77,6 +59,3 @@ def named_port(group: Group, service: JsonObject) -> int:
     named = group.instance_group.get("namedPorts") or []
     wanted = service.get("portName", "http")
     return next((int(each["port"]) for each in named if each.get("name") == wanted), 0)
-
-
-GROUP_HEALTH["instanceGroups"] = group_health

@@ -1,7 +1,8 @@
-"""The project: its resources, its time, its chance, and the knobs that a test or a person may turn.
+"""The emulated project: its resources, its time, its random numbers, and the settings that tests and
+people may change.
 
-Handlers (`collections/`) and the life of instances work on one `Cloud` under its lock. Nothing in
-here knows HTTP."""
+The API's handlers (`api/collections/`) and the controllers of groups and autoscalers work on one
+`Cloud`, under its lock. Nothing here knows HTTP."""
 
 from __future__ import annotations
 
@@ -9,46 +10,38 @@ import base64
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compute_emulator import keys
+from compute_emulator.control import behaviours as behaviour_entries
 from compute_emulator.control.faults import Faults
 from compute_emulator.engine import regions as region_names
 from compute_emulator.engine.call_log import CallLog
 from compute_emulator.engine.clock import Clock
 from compute_emulator.engine.observable_dict import ObservableDict
 from compute_emulator.engine.operations import Operations
+from compute_emulator.engine.references import REFERENCES
 from compute_emulator.engine.timeline import Timeline
 from compute_emulator.errors import AlreadyExists, Invalid, JsonObject, NotFound, NotReady
 from compute_emulator.keys import Key
 
-References = Callable[[JsonObject], Iterable[str]]
-REFERENCES: dict[str, References] = {}
-"""For each collection, the URLs of other resources that one of its resources holds on to.
-`Cloud.users_of` reads it."""
+if TYPE_CHECKING:
+    from compute_emulator.engine.autoscaling import Autoscaler
+    from compute_emulator.engine.groups import Group
+    from compute_emulator.traffic.data_plane import DataPlane
 
-GroupHealth = Callable[["Cloud", JsonObject, Key], list[JsonObject]]
-GROUP_HEALTH: dict[str, GroupHealth] = {}
-"""For each collection of groups: given a backend service and a group, the `healthStatus` entries of
-its instances."""
-
-Snapshot = Callable[["Cloud"], list[JsonObject]]
-SNAPSHOTS: list[Snapshot] = []
-"""Who knows instances: each gives a record an instance (`name`, `group`, `zone`, `template`,
-`version`, `status`, …). """
-
-BEHAVIOUR_CHECKS: list[Callable[[list[JsonObject]], None]] = []
-"""Who understands behaviours: each raises ValueError for what it cannot use."""
+Version = tuple[float, bytes | None]
+"""When a write replaced a version of a resource, and that version as JSON; None if there was none."""
 
 
 class Cloud(Timeline):
     """A project with regions, resources and operations. Deterministic for a given seed, clock and
     order of requests.
 
-    `operation_seconds` is how long operations take (0: an operation is DONE in the very answer),
-    `operation_seconds_by_method` overrides it by glob of the method id. `attached` says of each
-    group since when it is a backend of which service. With `waits_pass_time` a `wait` on an
-    operation moves a virtual clock to its end."""
+    `operation_seconds` is how long operations take (0: the response is already DONE);
+    `operation_seconds_by_method` overrides it by a glob on the method id. With `waits_pass_time`, a
+    `wait` on an operation moves a virtual clock to the operation's end. With `check_responses`, a
+    response that violates its schema becomes a 500 (for tests)."""
 
     def __init__(
         self,
@@ -70,36 +63,38 @@ class Cloud(Timeline):
         self.check_responses = check_responses
         self.tables: dict[tuple[str, str], dict[str, JsonObject]] = {}
         self.operations = Operations(self, operation_seconds, operation_seconds_by_method or {})
-        self.faults = Faults(random.Random(seed + 1))
         self.calls = CallLog()
+        self.groups: dict[Key, Group] = {}
+        """The controllers of the managed instance groups."""
+        self.autoscalers: dict[Key, Autoscaler] = {}
+        """The controllers of the autoscalers."""
+        self.attached: dict[Key, dict[Key, float]] = {}
+        """For each instance group, the backend services that use it, and since when."""
+        self.private_keys: dict[Key, str] = {}
+        """Of SSL certificates. The API never returns them; the data plane serves with them."""
+        self.history: dict[Key, list[Version]] = {}
+        """Older versions of resources, for stale reads (`api/stale_reads.py`)."""
+        # Settings that tests and people change.
+        self.faults = Faults(random.Random(seed + 1))
         self.behaviours: list[JsonObject] = []
         self.load: ObservableDict[JsonObject] = ObservableDict()
         self.stock_outs: ObservableDict[JsonObject] = ObservableDict()
         self.quotas: ObservableDict[float] = ObservableDict()
-        self.traffic: list[
-            JsonObject
-        ] = []  # how instances answer, over what their behaviours say: `traffic/profile.py`
-        self.measured: dict[
-            str, JsonObject
-        ] = {}  # load by `region/group` that a data plane saw; what `load` says goes before it
-        self.data_plane: Any = None  # the running `traffic.plane.DataPlane`
-        self.scheduled: list[JsonObject] = []  # what controls will do at a later time: `later.py`
-        self.private_keys: dict[
-            Key, str
-        ] = {}  # of SSL certificates, which never give them back; the data plane serves with them
         self.zones_down: set[str] = set()
-        self.zones_unreachable: set[str] = set()  # their VMs run, but calls about them fail
-        self.history: dict[
-            Key, Any
-        ] = {}  # what resources looked like before each write, for stale reads: `stale.py`
-        self.controllers: dict[
-            Key, Any
-        ] = {}  # what gives a group or an autoscaler its life: `groups.Group`, `autoscaling.Autoscaler`
-        self.attached: dict[Key, dict[Key, float]] = {}
+        self.zones_unreachable: set[str] = set()
+        """Zones whose VMs run while calls about them fail."""
+        self.scheduled: list[JsonObject] = []
+        """Control calls that are scheduled for later (`control/scheduled.py`)."""
+        self.traffic: list[JsonObject] = []
+        """How instances answer requests; overrides their behaviours
+        (`traffic/response_profile.py`)."""
+        self.data_plane: DataPlane | None = None
+        self.measured: dict[str, JsonObject] = {}
+        """Load by `region/group` that the data plane measured; `load` takes precedence."""
         self._ids = random.Random(seed + 2)
         self._number = 0
 
-    # --- resources -------------------------------------------------------------------------------------------------------
+    # Resources
 
     def find(self, key: Key) -> JsonObject | None:
         return self.tables.get((key.scope, key.collection), {}).get(key.name)
@@ -118,8 +113,8 @@ class Cloud(Timeline):
     def remove(self, key: Key) -> JsonObject | None:
         return self.tables.get((key.scope, key.collection), {}).pop(key.name, None)
 
-    def all_in(self, scope: str, collection: str) -> list[JsonObject]:
-        """The resources of a scope by name."""
+    def list_in(self, scope: str, collection: str) -> list[JsonObject]:
+        """The resources of a collection in a scope, sorted by name."""
         table = self.tables.get((scope, collection), {})
         return [table[name] for name in sorted(table)]
 
@@ -129,8 +124,8 @@ class Cloud(Timeline):
         )
 
     def new(self, kind: str, key: Key, body: JsonObject) -> JsonObject:
-        """Put a resource with what the server adds: kind, id, creationTimestamp, selfLink, region
-        or zone. Raises `AlreadyExists`."""
+        """Store a new resource with the members that the server sets: kind, id, creationTimestamp,
+        selfLink, region or zone. Raises `AlreadyExists`."""
         if self.find(key) is not None:
             raise AlreadyExists(self.path(key))
         resource: JsonObject = {
@@ -147,7 +142,7 @@ class Cloud(Timeline):
         return self.put(key, resource)
 
     def new_id(self) -> str:
-        """A fresh numeric id, a string as all 64-bit numbers in the API."""
+        """A new numeric id, as a string like all 64-bit numbers in the API."""
         self._number += 1
         return str(
             4_000_000_000_000_000_000 + self._number * 1_000_003 + self._ids.randrange(1_000_000)
@@ -156,18 +151,18 @@ class Cloud(Timeline):
     def new_fingerprint(self) -> str:
         return base64.urlsafe_b64encode(self._ids.randbytes(8)).decode()
 
-    # --- names -----------------------------------------------------------------------------------------------------------
+    # Names
 
     def link(self, scope: str, collection: str, name: str) -> str:
         """The full self link."""
         return keys.link(self.project, Key(scope, collection, name))
 
     def path(self, key: Key) -> str:
-        """The name used in messages, from `projects/` on."""
+        """The name used in messages; it starts with `projects/`."""
         return keys.path(self.project, key)
 
     def key_of(self, url: str) -> Key:
-        """The key for any spelling of a resource's URL. Raises `Invalid` when it names none."""
+        """The key for any form of a resource's URL. Raises `Invalid` if it names no resource."""
         key = keys.parse(url)
         if key is None:
             raise Invalid("url", url, "The URL is malformed.")
@@ -179,30 +174,30 @@ class Cloud(Timeline):
             raise NotFound(f"projects/{self.project}/regions/{region}")
         return self.regions[region]
 
-    # --- knobs and looks -------------------------------------------------------------------------------------------------
+    # Settings and snapshots
 
     def set_behaviours(self, behaviours: Iterable[JsonObject]) -> None:
-        """Replace how instances behave, the first match wins. Raises ValueError for what cannot be
-        understood."""
+        """Replace the behaviours of instances; the first match wins. Raises ValueError for an
+        invalid entry."""
         given = list(behaviours)
-        for check in BEHAVIOUR_CHECKS:
-            check(given)
+        behaviour_entries.check(given)
         self.behaviours = [dict(each) for each in given]
 
     def snapshot(self) -> list[JsonObject]:
-        """Every instance there is now, as plain records."""
+        """Every current instance as a plain record."""
+        from compute_emulator.engine import snapshot  # it imports the groups, which import this
+
         with self.lock:
             self.advance()
-            return [each for snapshot in SNAPSHOTS for each in snapshot(self)]
+            return snapshot.instance_records(self)
 
-    # --- who holds on to whom --------------------------------------------------------------------------------------------
+    # References between resources
 
-    def refer(self, field: str, url: Any, *collections: str) -> Key:
-        """The key of a resource that another one wants to use.
+    def resolve(self, field: str, url: Any, *collections: str) -> Key:
+        """The key of a resource that another resource refers to.
 
-        Raises `Invalid` for a malformed URL or another collection than `collections`, `NotFound`
-        when it does not exist, and `NotReady` while the operation that makes or removes it still
-        runs."""
+        Raises `Invalid` for a malformed URL or a collection other than `collections`, `NotFound` if
+        it does not exist, and `NotReady` while an operation that creates or deletes it runs."""
         key = keys.parse(url) if isinstance(url, str) else None
         if key is None:
             raise Invalid(field, url, "The URL is malformed.")
@@ -210,16 +205,16 @@ class Cloud(Timeline):
             raise Invalid(field, url, f"Unexpected resource collection '{key.collection}'.")
         if keys.project_of(url) not in (None, self.project) or self.find(key) is None:
             raise NotFound(keys.path(keys.project_of(url) or self.project, key))
-        self.ready(key)
+        self.require_ready(key)
         return key
 
-    def ready(self, key: Key) -> None:
-        """Raises `NotReady` while an insert or delete of the resource is under way."""
+    def require_ready(self, key: Key) -> None:
+        """Raises `NotReady` while an insert or delete of the resource runs."""
         if key in self.operations.busy_targets:
             raise NotReady(self.path(key))
 
     def users_of(self, key: Key) -> list[Key]:
-        """The resources that hold on to one, by the `REFERENCES` of their collections."""
+        """The resources that refer to this one (`engine/references.py`)."""
         users = []
         for (scope, collection), table in self.tables.items():
             references = REFERENCES.get(collection)

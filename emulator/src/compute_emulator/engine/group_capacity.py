@@ -153,8 +153,8 @@ def needs_of(cloud: Cloud, scope: str | None = None) -> list[Need]:
     """What the managed VMs that exist take, of a region or of the whole project."""
     return [
         _need(group, instance.revision).of_type(instance.machine_type)
-        for key, group in cloud.controllers.items()
-        if key.collection == "instanceGroupManagers" and scope in (None, key.scope)
+        for key, group in cloud.groups.items()
+        if scope in (None, key.scope)
         for instance in group.instances.values()
         if instance.resource is not None and not instance.standby
     ]

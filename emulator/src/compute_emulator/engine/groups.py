@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import cast
 
 from compute_emulator.engine import standby_pool
 from compute_emulator.engine.attached_services import readiness_checks
@@ -23,6 +22,7 @@ from compute_emulator.engine.group_state import GroupState
 from compute_emulator.engine.instance import Instance
 from compute_emulator.engine.instance_names import NameGenerator
 from compute_emulator.engine.managed_instance import ManagedInstance
+from compute_emulator.engine.references import CARRIED
 from compute_emulator.engine.resize_requests import ResizeRequest
 from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key
@@ -39,9 +39,6 @@ from compute_emulator.rules.group import (
 )
 
 KEPT_ERRORS = 500
-CARRIED = "_carried"
-"""Member of the kept resource, never shown: the templates that VMs still carry, which keeps those
-templates in use."""
 
 
 class Group(GroupState):
@@ -135,7 +132,7 @@ class Group(GroupState):
         if self.is_being_deleted:
             self._end_if_empty()
             return
-        if self.cloud.controllers.get(self.key) is not self:
+        if self.cloud.groups.get(self.key) is not self:
             return
         standby_pool.maintain(self)
         self.plan = updater.plan(
@@ -220,9 +217,7 @@ class Group(GroupState):
 
 def group_at(cloud: Cloud, key: Key) -> Group | None:
     """The acting group of a manager's or of an instance group's key."""
-    return cast(
-        "Group | None", cloud.controllers.get(Key(key.scope, "instanceGroupManagers", key.name))
-    )
+    return cloud.groups.get(Key(key.scope, "instanceGroupManagers", key.name))
 
 
 def on_backend_service_written(cloud: Cloud, group: Key) -> None:
@@ -241,4 +236,4 @@ def on_health_check_written(cloud: Cloud, check: Key) -> None:
 
 def groups(cloud: Cloud) -> list[Group]:
     """Every acting group."""
-    return [acting for acting in cloud.controllers.values() if isinstance(acting, Group)]
+    return list(cloud.groups.values())

@@ -6,13 +6,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from compute_emulator.control.dispatch import EXPOSITION, Query, controls
+from compute_emulator.control.registry import Controls, Query
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.errors import JsonObject
 from compute_emulator.traffic import metrics, response_profile
 
+CONTROLS = Controls()
 
-@controls(
+
+@CONTROLS.add(
     "GET",
     "/data-plane",
     "where each forwarding rule and instance listens, what is healthy, and the load that was"
@@ -31,17 +33,17 @@ def show_data_plane(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return shown
 
 
-@controls("GET", "/traffic", "how instances answer, over what their behaviours say")
+@CONTROLS.add("GET", "/traffic", "how instances answer, over what their behaviours say")
 def show_traffic(cloud: Cloud, query: Query, body: Any) -> Any:
     return cloud.traffic
 
 
-@controls("PUT", "/traffic", "replace it: a list of entries")
+@CONTROLS.add("PUT", "/traffic", "replace it: a list of entries")
 def replace_traffic(cloud: Cloud, query: Query, body: Any) -> Any:
     return _set(cloud, _entries(body))
 
 
-@controls(
+@CONTROLS.add(
     "POST",
     "/traffic",
     'put an entry (or a list) first: {"template": "v2*", "latency_seconds": 0.3, "error_rate":'
@@ -51,7 +53,7 @@ def add_traffic(cloud: Cloud, query: Query, body: Any) -> Any:
     return _set(cloud, _entries(body) + cloud.traffic)
 
 
-@controls("DELETE", "/traffic", "instances answer as their behaviours say")
+@CONTROLS.add("DELETE", "/traffic", "instances answer as their behaviours say")
 def clear_traffic(cloud: Cloud, query: Query, body: Any) -> Any:
     return _set(cloud, [])
 
@@ -111,6 +113,3 @@ def exposition(cloud: Cloud) -> bytes:
     if cloud.data_plane is not None:
         families += cloud.data_plane.metrics.families()
     return "".join(families).encode()
-
-
-EXPOSITION.append(exposition)

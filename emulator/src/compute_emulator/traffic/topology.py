@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from compute_emulator.api.collections.url_maps import references
 from compute_emulator.engine.backends import named_port, service_check
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.groups import Group, group_at
 from compute_emulator.engine.managed_instance import ManagedInstance
+from compute_emulator.engine.references import services_of_url_map
 from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key, parse
 from compute_emulator.rules.group import AWAY
@@ -96,7 +96,10 @@ def topology_of(cloud: Cloud) -> Topology:
     """The cloud's lock must be held."""
     rules = tuple(_rules(cloud))
     wanted = {
-        key for rule in rules for url in references(rule.url_map) if (key := parse(url)) is not None
+        key
+        for rule in rules
+        for url in services_of_url_map(rule.url_map)
+        if (key := parse(url)) is not None
     }
     vms: dict[tuple[int, float], Vm] = {}
     services = {}
@@ -109,7 +112,7 @@ def topology_of(cloud: Cloud) -> Topology:
 
 def _rules(cloud: Cloud) -> Iterator[Rule]:
     for scope in cloud.scopes_with("forwardingRules"):
-        for rule in cloud.all_in(scope, "forwardingRules"):
+        for rule in cloud.list_in(scope, "forwardingRules"):
             proxy = parse(rule["target"])
             if proxy is None or proxy.collection not in PROXIES:
                 continue

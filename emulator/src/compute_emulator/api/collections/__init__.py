@@ -1,13 +1,67 @@
-"""The collections of the API, one file each. Importing a file registers its handlers; `load`
-imports them all."""
+"""The collections of the API, one module each. `HANDLERS` holds the handler of every method."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+from compute_emulator.api.call import Handler
+from compute_emulator.api.collections import (
+    autoscalers,
+    backend_services,
+    catalogue,
+    disk_types,
+    empty,
+    firewalls,
+    global_addresses,
+    global_forwarding_rules,
+    health_checks,
+    http_health_checks,
+    images,
+    instance_group_managers,
+    instance_groups,
+    instance_templates,
+    instances,
+    managed_instances,
+    networks,
+    operations,
+    per_instance_configs,
+    permissions,
+    resize_requests,
+    ssl_certificates,
+    standby_instances,
+    target_http_proxies,
+    target_https_proxies,
+    url_maps,
+)
 
-
-def load() -> None:
-    """Import every collection, so that all handlers are registered. Repeating it costs nothing."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+HANDLERS: dict[str, Handler] = {}
+for _collection in (
+    autoscalers,
+    backend_services,
+    catalogue,
+    disk_types,
+    empty,
+    firewalls,
+    global_addresses,
+    global_forwarding_rules,
+    health_checks,
+    http_health_checks,
+    images,
+    instance_group_managers,
+    instance_groups,
+    instance_templates,
+    instances,
+    managed_instances,
+    networks,
+    operations,
+    per_instance_configs,
+    permissions,
+    resize_requests,
+    ssl_certificates,
+    standby_instances,
+    target_http_proxies,
+    target_https_proxies,
+    url_maps,
+):
+    for _method_id, _handler in _collection.HANDLERS.items():
+        if _method_id in HANDLERS:
+            raise ValueError(f"{_method_id} already has a handler")
+        HANDLERS[_method_id] = _handler

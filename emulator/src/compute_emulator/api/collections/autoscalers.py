@@ -7,17 +7,18 @@ regionAutoscalers."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
 
-from compute_emulator.api.call import Call, handles
+from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections import standard
 from compute_emulator.api.group_policies import is_stateful
 from compute_emulator.engine.autoscaling import ERRORS, Autoscaler, autoscaler_at, schedule_of
-from compute_emulator.engine.cloud import REFERENCES, Cloud
+from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.groups import group_at
 from compute_emulator.errors import InUse, Invalid, JsonObject, NotFound, Required
 from compute_emulator.keys import Key
 from compute_emulator.rules.schedules import schedule_problem
+
+HANDLERS = Handlers()
 
 MOST_METRICS, MOST_SCHEDULES = 5, 128
 DEFAULT_MIN = 2
@@ -45,7 +46,7 @@ def _target(call: Call, resource: JsonObject) -> None:
     """The group must exist in the region and have no other autoscaler."""
     if not resource.get("target"):
         raise Required("resource.target")
-    key = call.cloud.refer("resource.target", resource["target"], "instanceGroupManagers")
+    key = call.cloud.resolve("resource.target", resource["target"], "instanceGroupManagers")
     if key.scope != call.scope:
         raise Invalid(
             "resource.target", resource["target"], "The group must be in the autoscaler's region."
@@ -143,22 +144,18 @@ def _schedules(policy: JsonObject) -> None:
             raise Invalid(f"{POLICY}.scalingSchedules[{name}]", given.get("schedule", ""), problem)
 
 
-def references(resource: JsonObject) -> Iterable[str]:
-    yield resource["target"]
-
-
 def on_write(cloud: Cloud, resource: JsonObject) -> None:
     key = cloud.key_of(resource["selfLink"])
     autoscaler = autoscaler_at(cloud, key)
     if autoscaler is None:
-        cloud.controllers[key] = Autoscaler(cloud, key)
+        cloud.autoscalers[key] = Autoscaler(cloud, key)
     else:
         autoscaler.on_write()
 
 
 def on_delete(cloud: Cloud, resource: JsonObject) -> None:
-    autoscaler = cloud.controllers.pop(cloud.key_of(resource["selfLink"]), None)
-    if isinstance(autoscaler, Autoscaler):
+    autoscaler = cloud.autoscalers.pop(cloud.key_of(resource["selfLink"]), None)
+    if autoscaler is not None:
         autoscaler.leave()
 
 
@@ -205,41 +202,39 @@ KIND = standard.Kind(
     schema="Autoscaler",
     discovery=("regionAutoscalers",),
     complete=complete,
-    references=references,
     view=view,
     on_write=on_write,
     on_delete=on_delete,
 )
-REFERENCES[KIND.collection] = references
 METHOD = "compute.regionAutoscalers."
 
 
-@handles(METHOD + "insert")
+@HANDLERS.handles(METHOD + "insert")
 def insert(call: Call) -> JsonObject:
     return standard.insert(KIND, call)
 
 
-@handles(METHOD + "get")
+@HANDLERS.handles(METHOD + "get")
 def get(call: Call) -> JsonObject:
     return view(call.cloud, call.resource())
 
 
-@handles(METHOD + "list")
+@HANDLERS.handles(METHOD + "list")
 def list_autoscalers(call: Call) -> JsonObject:
     return standard.list_(KIND, call)
 
 
-@handles("compute.autoscalers.aggregatedList")
+@HANDLERS.handles("compute.autoscalers.aggregatedList")
 def aggregated_list(call: Call) -> JsonObject:
     return standard.aggregated_list(KIND, call)
 
 
-@handles(METHOD + "delete")
+@HANDLERS.handles(METHOD + "delete")
 def delete(call: Call) -> JsonObject:
     return standard.delete(KIND, call)
 
 
-@handles(METHOD + "patch", METHOD + "update")
+@HANDLERS.handles(METHOD + "patch", METHOD + "update")
 def change(call: Call) -> JsonObject:
     """PATCH merges, PUT replaces. Which autoscaler: the query's `autoscaler`, else the name in the
     body."""
@@ -250,7 +245,7 @@ def change(call: Call) -> JsonObject:
     kept = call.cloud.find(key)
     if kept is None:
         raise NotFound(call.cloud.path(key))
-    call.cloud.ready(key)
+    call.cloud.require_ready(key)
     changed = (
         standard.merge(copy.deepcopy(kept), call.body)
         if call.method.verb == "patch"

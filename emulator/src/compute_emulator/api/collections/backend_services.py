@@ -5,15 +5,16 @@ reference, backendServices; load-balancing/docs/backend-service."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from compute_emulator import keys
-from compute_emulator.api.call import Call, handles
-from compute_emulator.api.collections.standard import Kind, register
-from compute_emulator.engine.cloud import GROUP_HEALTH, Cloud
+from compute_emulator.api.call import Call, Handlers
+from compute_emulator.api.collections.standard import Kind, add_standard_handlers
+from compute_emulator.engine.backends import group_health
+from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.groups import on_backend_service_written
 from compute_emulator.errors import Invalid, JsonObject, Required
 from compute_emulator.keys import Key
+
+HANDLERS = Handlers()
 
 CHECKS = ("healthChecks", "httpHealthChecks")
 GROUPS = ("instanceGroups", "networkEndpointGroups")
@@ -63,7 +64,7 @@ def _health_checks(call: Call, resource: JsonObject) -> None:
         raise Required("resource.healthChecks")
     for index, url in enumerate(checks):
         where = f"resource.healthChecks[{index}]"
-        key = call.cloud.refer(where, url, *CHECKS)
+        key = call.cloud.resolve(where, url, *CHECKS)
         if key.scope != call.scope and (
             call.scope == keys.GLOBAL or resource["loadBalancingScheme"] in MANAGED_SCHEMES
         ):
@@ -85,7 +86,7 @@ def _backend(
 ) -> None:
     if not backend.get("group"):
         raise Required(f"{where}.group")
-    group = call.cloud.refer(f"{where}.group", backend["group"], *GROUPS)
+    group = call.cloud.resolve(f"{where}.group", backend["group"], *GROUPS)
     if group in seen:
         raise Invalid(f"{where}.group", backend["group"], "The same group must not be used twice.")
     seen.add(group)
@@ -114,12 +115,6 @@ def _backend(
         )
 
 
-def references(resource: JsonObject) -> Iterable[str]:
-    yield from resource.get("healthChecks") or []
-    for backend in resource.get("backends") or []:
-        yield backend["group"]
-
-
 def on_write(cloud: Cloud, resource: JsonObject) -> None:
     """Keep since when each group is attached, and tell the groups: what their own checks mean may
     depend on it."""
@@ -141,22 +136,22 @@ def on_delete(cloud: Cloud, resource: JsonObject) -> None:
     on_write(cloud, {"selfLink": resource["selfLink"]})
 
 
-register(
+add_standard_handlers(
+    HANDLERS,
     Kind(
         collection="backendServices",
         word="backend_service",
         schema="BackendService",
         discovery=("backendServices", "regionBackendServices"),
         complete=complete,
-        references=references,
         fingerprint="required",
         on_write=on_write,
         on_delete=on_delete,
-    )
+    ),
 )
 
 
-@handles("compute.backendServices.getHealth", "compute.regionBackendServices.getHealth")
+@HANDLERS.handles("compute.backendServices.getHealth", "compute.regionBackendServices.getHealth")
 def get_health(call: Call) -> JsonObject:
     """The backend service's own view of one group; `healthStatus` is absent until something is
     known."""
@@ -169,33 +164,32 @@ def get_health(call: Call) -> JsonObject:
         raise Invalid(
             "resource.group", given, "The group is not a backend of this backend service."
         )
-    health = GROUP_HEALTH.get(group.collection)
-    status = health(call.cloud, service, group) if health else []
+    status = group_health(call.cloud, service, group)
     answer: JsonObject = {"kind": "compute#backendServiceGroupHealth"}
     return answer | ({"healthStatus": status} if status else {})
 
 
-@handles("compute.backendServices.listUsable", "compute.regionBackendServices.listUsable")
+@HANDLERS.handles("compute.backendServices.listUsable", "compute.regionBackendServices.listUsable")
 def list_usable(call: Call) -> JsonObject:
     """Those of the project; nobody shares any with it."""
-    return call.page(call.cloud.all_in(call.scope, call.collection))
+    return call.page(call.cloud.list_in(call.scope, call.collection))
 
 
-@handles(
+@HANDLERS.handles(
     "compute.backendServices.setSecurityPolicy", "compute.regionBackendServices.setSecurityPolicy"
 )
 def set_security_policy(call: Call) -> JsonObject:
     return _set_member(call, "securityPolicy")
 
 
-@handles("compute.backendServices.getEffectiveSecurityPolicies")
+@HANDLERS.handles("compute.backendServices.getEffectiveSecurityPolicies")
 def get_effective_security_policies(call: Call) -> JsonObject:
     """Compute v1 gives this answer no schema, so that nothing can be told in it."""
     call.resource()
     return {}
 
 
-@handles("compute.backendServices.setEdgeSecurityPolicy")
+@HANDLERS.handles("compute.backendServices.setEdgeSecurityPolicy")
 def set_edge_security_policy(call: Call) -> JsonObject:
     return _set_member(call, "edgeSecurityPolicy")
 
@@ -211,7 +205,7 @@ def _set_member(call: Call, member: str) -> JsonObject:
     return call.operation()
 
 
-@handles("compute.backendServices.addSignedUrlKey")
+@HANDLERS.handles("compute.backendServices.addSignedUrlKey")
 def add_signed_url_key(call: Call) -> JsonObject:
     """Names of keys are shown, keys never."""
     service = call.resource_to_change()
@@ -227,7 +221,7 @@ def add_signed_url_key(call: Call) -> JsonObject:
     return call.operation()
 
 
-@handles("compute.backendServices.deleteSignedUrlKey")
+@HANDLERS.handles("compute.backendServices.deleteSignedUrlKey")
 def delete_signed_url_key(call: Call) -> JsonObject:
     names = call.resource_to_change().get("cdnPolicy", {}).get("signedUrlKeyNames", [])
     if call.params["keyName"] not in names:

@@ -3,13 +3,15 @@ only."""
 
 from __future__ import annotations
 
-from compute_emulator.api.call import Call, handles
+from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.discovery import document
 from compute_emulator.engine.capacity import ALL_REGIONS, limit_of, usage
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.group_capacity import needs_of
 from compute_emulator.errors import JsonObject, NotFound
 from compute_emulator.keys import HOST
+
+HANDLERS = Handlers()
 
 MACHINE_TYPES: dict[str, tuple[int, int]] = {
     "e2-micro": (2, 1024),
@@ -113,22 +115,22 @@ def zone_names(cloud: Cloud) -> list[str]:
     return sorted(zone for zones in cloud.regions.values() for zone in zones)
 
 
-@handles("compute.regions.get")
+@HANDLERS.handles("compute.regions.get")
 def get_region(call: Call) -> JsonObject:
     return region(call.cloud, call.name)
 
 
-@handles("compute.regions.list")
+@HANDLERS.handles("compute.regions.list")
 def list_regions(call: Call) -> JsonObject:
     return call.page([region(call.cloud, name) for name in sorted(call.cloud.regions)])
 
 
-@handles("compute.zones.get")
+@HANDLERS.handles("compute.zones.get")
 def get_zone(call: Call) -> JsonObject:
     return zone(call.cloud, call.name)
 
 
-@handles("compute.zones.list")
+@HANDLERS.handles("compute.zones.list")
 def list_zones(call: Call) -> JsonObject:
     return call.page([zone(call.cloud, name) for name in zone_names(call.cloud)])
 
@@ -165,17 +167,17 @@ def _accelerator_type(call: Call, scope: str, name: str) -> JsonObject:
     )
 
 
-@handles("compute.machineTypes.get")
+@HANDLERS.handles("compute.machineTypes.get")
 def get_machine_type(call: Call) -> JsonObject:
     return _machine_type(call, call.scope, call.name)
 
 
-@handles("compute.machineTypes.list")
+@HANDLERS.handles("compute.machineTypes.list")
 def list_machine_types(call: Call) -> JsonObject:
     return call.page([_machine_type(call, call.scope, name) for name in sorted(MACHINE_TYPES)])
 
 
-@handles("compute.machineTypes.aggregatedList")
+@HANDLERS.handles("compute.machineTypes.aggregatedList")
 def aggregated_machine_types(call: Call) -> JsonObject:
     scopes = [f"zones/{name}" for name in zone_names(call.cloud)]
     return call.aggregate(
@@ -186,19 +188,19 @@ def aggregated_machine_types(call: Call) -> JsonObject:
     )
 
 
-@handles("compute.acceleratorTypes.get")
+@HANDLERS.handles("compute.acceleratorTypes.get")
 def get_accelerator_type(call: Call) -> JsonObject:
     return _accelerator_type(call, call.scope, call.name)
 
 
-@handles("compute.acceleratorTypes.list")
+@HANDLERS.handles("compute.acceleratorTypes.list")
 def list_accelerator_types(call: Call) -> JsonObject:
     return call.page(
         [_accelerator_type(call, call.scope, name) for name in sorted(ACCELERATOR_TYPES)]
     )
 
 
-@handles("compute.acceleratorTypes.aggregatedList")
+@HANDLERS.handles("compute.acceleratorTypes.aggregatedList")
 def aggregated_accelerator_types(call: Call) -> JsonObject:
     scopes = [f"zones/{name}" for name in zone_names(call.cloud)]
     return call.aggregate(
@@ -209,7 +211,7 @@ def aggregated_accelerator_types(call: Call) -> JsonObject:
     )
 
 
-@handles("compute.projects.get")
+@HANDLERS.handles("compute.projects.get")
 def get_project(call: Call) -> JsonObject:
     path = f"projects/{call.cloud.project}"
     quotas = _quotas(call.cloud)

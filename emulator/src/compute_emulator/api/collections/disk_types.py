@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from compute_emulator.api.call import Call, handles
+from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.catalogue import catalogue_resource, zone_names
 from compute_emulator.errors import JsonObject, NotFound
 from compute_emulator.keys import HOST
+
+HANDLERS = Handlers()
 
 DISK_TYPES = {
     "hyperdisk-balanced": ("Hyperdisk Balanced", "100", "4GB-65536GB"),
@@ -33,17 +35,17 @@ def _disk_type(call: Call, scope: str, name: str) -> JsonObject:
     )
 
 
-@handles("compute.diskTypes.get")
+@HANDLERS.handles("compute.diskTypes.get")
 def get(call: Call) -> JsonObject:
     return _disk_type(call, call.scope, call.name)
 
 
-@handles("compute.diskTypes.list")
+@HANDLERS.handles("compute.diskTypes.list")
 def list_(call: Call) -> JsonObject:
     return call.page([_disk_type(call, call.scope, name) for name in DISK_TYPES])
 
 
-@handles("compute.diskTypes.aggregatedList")
+@HANDLERS.handles("compute.diskTypes.aggregatedList")
 def aggregated_list(call: Call) -> JsonObject:
     scopes = [f"zones/{name}" for name in zone_names(call.cloud)]
     return call.aggregate(

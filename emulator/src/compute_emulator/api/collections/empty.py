@@ -8,8 +8,10 @@ look around before they act need the lists, such as Libcloud."""
 from __future__ import annotations
 
 from compute_emulator.api import discovery
-from compute_emulator.api.call import Call, handles
+from compute_emulator.api.call import Call, Handlers
 from compute_emulator.errors import JsonObject
+
+HANDLERS = Handlers()
 
 EMPTY = (
     *(
@@ -50,4 +52,4 @@ for _resource in EMPTY:
         if _method in discovery.methods() and not (
             _verb == "aggregatedList" and _resource in EMPTY[:3]
         ):
-            handles(_method)(_handler)
+            HANDLERS.add(_method, _handler)

@@ -3,9 +3,11 @@ tutorial makes one."""
 
 from __future__ import annotations
 
-from compute_emulator.api.call import Call
-from compute_emulator.api.collections.standard import Kind, register
+from compute_emulator.api.call import Call, Handlers
+from compute_emulator.api.collections.standard import Kind, add_standard_handlers
 from compute_emulator.errors import Invalid, JsonObject
+
+HANDLERS = Handlers()
 
 
 def complete(call: Call, resource: JsonObject) -> None:
@@ -17,4 +19,4 @@ def complete(call: Call, resource: JsonObject) -> None:
         raise Invalid("resource.allowed", "", "Exactly one of allowed and denied must be set.")
 
 
-register(Kind("firewalls", "firewall", "Firewall", ("firewalls",), complete))
+add_standard_handlers(HANDLERS, Kind("firewalls", "firewall", "Firewall", ("firewalls",), complete))

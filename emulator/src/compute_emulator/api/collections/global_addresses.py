@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import ipaddress
 
-from compute_emulator.api.call import Call, handles
-from compute_emulator.api.collections.standard import Kind, register
+from compute_emulator.api.call import Call, Handlers
+from compute_emulator.api.collections.standard import Kind, add_standard_handlers
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.errors import AlreadyExists, InUse, Invalid, JsonObject, Required
 from compute_emulator.keys import Key
+
+HANDLERS = Handlers()
 
 FIRST = int(ipaddress.IPv4Address("198.18.0.2"))
 """Start of 198.18.0.0/15, set aside for tests by RFC 2544."""
@@ -46,7 +48,7 @@ def complete(call: Call, resource: JsonObject) -> None:
             resource["address"] = str(ipaddress.ip_address(given))
         except ValueError as wrong:
             raise Invalid("resource.address", given, "Must be an IP address.") from wrong
-        for other in call.cloud.all_in(call.scope, call.collection):
+        for other in call.cloud.list_in(call.scope, call.collection):
             if other["address"] == resource["address"]:
                 raise AlreadyExists(
                     call.cloud.path(Key(call.scope, call.collection, other["name"]))
@@ -63,7 +65,7 @@ def _users(cloud: Cloud, resource: JsonObject) -> list[str]:
     scope = cloud.key_of(resource["selfLink"]).scope
     return [
         rule["selfLink"]
-        for rule in cloud.all_in(scope, "forwardingRules")
+        for rule in cloud.list_in(scope, "forwardingRules")
         if rule["IPAddress"] == resource["address"]
     ]
 
@@ -77,7 +79,8 @@ def check_delete(call: Call, resource: JsonObject) -> None:
         )
 
 
-register(
+add_standard_handlers(
+    HANDLERS,
     Kind(
         collection="addresses",
         word="address",
@@ -87,11 +90,11 @@ register(
         view=view,
         check_delete=check_delete,
         has_labels=True,
-    )
+    ),
 )
 
 
-@handles("compute.addresses.move", "compute.globalAddresses.move")
+@HANDLERS.handles("compute.addresses.move", "compute.globalAddresses.move")
 def move(call: Call) -> JsonObject:
     """To another name or region; there is only one project. The IP goes along."""
     kept = call.resource_to_change()

@@ -7,16 +7,17 @@ Source: Compute API reference, globalForwardingRules and forwardingRules.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
 
 from compute_emulator import keys
-from compute_emulator.api.call import Call, handles
+from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.global_addresses import allocate
-from compute_emulator.api.collections.standard import Kind, register
-from compute_emulator.api.collections.url_maps import references as services_of
+from compute_emulator.api.collections.standard import Kind, add_standard_handlers
 from compute_emulator.engine.cloud import Cloud
+from compute_emulator.engine.references import services_of_url_map
 from compute_emulator.errors import ApiError, Invalid, JsonObject, Required
 from compute_emulator.keys import Key
+
+HANDLERS = Handlers()
 
 PROXIES = ("targetHttpProxies", "targetHttpsProxies")
 TARGETS = (*PROXIES, "targetTcpProxies", "targetSslProxies", "targetGrpcProxies")
@@ -52,7 +53,7 @@ def _refuse_changes(call: Call, resource: JsonObject) -> None:
     kept = call.resource()
     resource["portRange"] = _ports(resource)
     resource["target"] = call.cloud.link(
-        *call.cloud.refer("resource.target", resource.get("target"), *TARGETS)
+        *call.cloud.resolve("resource.target", resource.get("target"), *TARGETS)
     )
     for name in FIXED:
         if resource.get(name) != kept.get(name):
@@ -78,7 +79,7 @@ def _ports(resource: JsonObject) -> str:
 def _target(call: Call, given: object, scheme: str) -> str:
     if not given:
         raise Required("resource.target")
-    key = call.cloud.refer("resource.target", given, *TARGETS)
+    key = call.cloud.resolve("resource.target", given, *TARGETS)
     if key.scope != call.scope:
         raise Invalid(
             "resource.target", given, "The forwarding rule and its target must be of one scope."
@@ -96,7 +97,9 @@ def _target(call: Call, given: object, scheme: str) -> str:
 
 def _services_behind(cloud: Cloud, proxy: Key) -> list[JsonObject]:
     url_map = cloud.find(cloud.key_of(cloud.get(proxy).get("urlMap", "")))
-    found = (cloud.find(cloud.key_of(url)) for url in (services_of(url_map) if url_map else ()))
+    found = (
+        cloud.find(cloud.key_of(url)) for url in (services_of_url_map(url_map) if url_map else ())
+    )
     return [service for service in found if service is not None]
 
 
@@ -109,13 +112,15 @@ def _address(call: Call, given: str | None) -> str:
     except ValueError:
         pass
     url = given if "/" in given else call.cloud.link(call.scope, "addresses", given)
-    return str(call.cloud.get(call.cloud.refer("resource.IPAddress", url, "addresses"))["address"])
+    return str(
+        call.cloud.get(call.cloud.resolve("resource.IPAddress", url, "addresses"))["address"]
+    )
 
 
 def _refuse_taken(call: Call, resource: JsonObject) -> None:
     """One rule for one address and port."""
     first, last = map(int, resource["portRange"].split("-"))
-    for other in call.cloud.all_in(call.scope, call.collection):
+    for other in call.cloud.list_in(call.scope, call.collection):
         low, high = map(int, other["portRange"].split("-"))
         if other["IPAddress"] == resource["IPAddress"] and low <= last and first <= high:
             raise ApiError(
@@ -123,10 +128,6 @@ def _refuse_taken(call: Call, resource: JsonObject) -> None:
                 "Specified IP address is in-use and would result in a conflict.",
                 code="IP_IN_USE_BY_ANOTHER_RESOURCE",
             )
-
-
-def references(resource: JsonObject) -> Iterable[str]:
-    return [resource["target"]]
 
 
 def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
@@ -138,22 +139,22 @@ def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
     return resource | {"description": f"served on {url}"} if url else resource
 
 
-register(
+add_standard_handlers(
+    HANDLERS,
     Kind(
         collection="forwardingRules",
         word="forwarding_rule",
         schema="ForwardingRule",
         discovery=("globalForwardingRules", "forwardingRules"),
         complete=complete,
-        references=references,
         fingerprint="if_given",
         view=view,
         has_labels=True,
-    )
+    ),
 )
 
 
-@handles("compute.globalForwardingRules.setTarget", "compute.forwardingRules.setTarget")
+@HANDLERS.handles("compute.globalForwardingRules.setTarget", "compute.forwardingRules.setTarget")
 def set_target(call: Call) -> JsonObject:
     rule = call.resource_to_change()
     rule["target"] = _target(call, call.body.get("target"), rule["loadBalancingScheme"])

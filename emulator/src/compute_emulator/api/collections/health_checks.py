@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from compute_emulator.api.call import Call
-from compute_emulator.api.collections.standard import Kind, register
+from compute_emulator.api.call import Call, Handlers
+from compute_emulator.api.collections.standard import Kind, add_standard_handlers
 from compute_emulator.engine.groups import on_health_check_written
 from compute_emulator.errors import Invalid, JsonObject, Required
+
+HANDLERS = Handlers()
 
 MEMBERS = {
     "TCP": "tcpHealthCheck",
@@ -77,7 +79,8 @@ def _port(probe: JsonObject, kind: str, where: str) -> None:
         raise Invalid(f"{where}.port", probe["port"], "Must be between 1 and 65535.")
 
 
-register(
+add_standard_handlers(
+    HANDLERS,
     Kind(
         collection="healthChecks",
         word="health_check",
@@ -87,5 +90,5 @@ register(
         on_write=lambda cloud, resource: on_health_check_written(
             cloud, cloud.key_of(resource["selfLink"])
         ),
-    )
+    ),
 )

@@ -5,11 +5,13 @@ Source: Compute API reference, httpHealthChecks.
 
 from __future__ import annotations
 
-from compute_emulator.api.call import Call
+from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.health_checks import NUMBERS
-from compute_emulator.api.collections.standard import Kind, register
+from compute_emulator.api.collections.standard import Kind, add_standard_handlers
 from compute_emulator.engine.groups import on_health_check_written
 from compute_emulator.errors import Invalid, JsonObject
+
+HANDLERS = Handlers()
 
 
 def complete(call: Call, resource: JsonObject) -> None:
@@ -28,7 +30,8 @@ def complete(call: Call, resource: JsonObject) -> None:
         raise Invalid("resource.requestPath", resource["requestPath"], "Must start with /.")
 
 
-register(
+add_standard_handlers(
+    HANDLERS,
     Kind(
         collection="httpHealthChecks",
         word="http_health_check",
@@ -38,5 +41,5 @@ register(
         on_write=lambda cloud, resource: on_health_check_written(
             cloud, cloud.key_of(resource["selfLink"])
         ),
-    )
+    ),
 )

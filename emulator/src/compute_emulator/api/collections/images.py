@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from compute_emulator.api.call import Call, handles
+from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.catalogue import catalogue_resource
 from compute_emulator.errors import JsonObject
+
+HANDLERS = Handlers()
 
 FAMILIES = {
     "cos-cloud": ("cos-stable", "cos-117-lts", "cos-121-lts"),
@@ -28,19 +30,19 @@ def _image(call: Call, name: str, family: str) -> JsonObject:
     )
 
 
-@handles("compute.images.getFromFamily")
+@HANDLERS.handles("compute.images.getFromFamily")
 def get_image_from_family(call: Call) -> JsonObject:
     """Any family exists, with one image."""
     family = call.params["family"]
     return _image(call, f"{family}-v20260101", family)
 
 
-@handles("compute.images.get")
+@HANDLERS.handles("compute.images.get")
 def get_image(call: Call) -> JsonObject:
     return _image(call, call.name, call.name.rpartition("-v")[0] or call.name)
 
 
-@handles("compute.images.list")
+@HANDLERS.handles("compute.images.list")
 def list_images(call: Call) -> JsonObject:
     return call.page(
         [_image(call, f"{family}-v20260101", family) for family in FAMILIES.get(call.project, ())]

@@ -6,26 +6,18 @@ instances is in `managed_instances.py`. Source: Compute API reference, regionIns
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from compute_emulator.api import group_fields, group_view
-from compute_emulator.api.call import Call, handles
+from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections import standard
 from compute_emulator.api.group_fields import interface_of
-from compute_emulator.engine.cloud import REFERENCES, Cloud
-from compute_emulator.engine.groups import CARRIED, Group, group_at
+from compute_emulator.engine.cloud import Cloud
+from compute_emulator.engine.groups import Group, group_at
 from compute_emulator.errors import ConditionNotMet, JsonObject
 from compute_emulator.keys import Key
 
-
-def references(resource: JsonObject) -> Iterable[str]:
-    for version in resource["versions"]:
-        yield version["instanceTemplate"]
-    yield from resource.get(CARRIED, ())
-    for policy in resource.get("autoHealingPolicies") or []:
-        if policy.get("healthCheck"):
-            yield policy["healthCheck"]
+HANDLERS = Handlers()
 
 
 def on_write(cloud: Cloud, resource: JsonObject) -> None:
@@ -44,7 +36,7 @@ def on_write(cloud: Cloud, resource: JsonObject) -> None:
     }
     body |= {name: network[name] for name in ("network", "subnetwork") if name in network}
     cloud.new("compute#instanceGroup", Key(key.scope, "instanceGroups", key.name), body)
-    cloud.controllers[key] = Group(cloud, key)
+    cloud.groups[key] = Group(cloud, key)
 
 
 KIND = standard.Kind(
@@ -53,18 +45,16 @@ KIND = standard.Kind(
     schema="InstanceGroupManager",
     discovery=("regionInstanceGroupManagers",),
     complete=group_fields.complete,
-    references=references,
     fingerprint="if_given",
     view=group_view.manager,
     on_write=on_write,
 )
-REFERENCES[KIND.collection] = references
 
 
 def group_of(call: Call) -> Group:
     """The group named in the path, fit to be changed."""
     call.resource_to_change()
-    return call.cloud.controllers[call.key]  # type: ignore[no-any-return]
+    return call.cloud.groups[call.key]
 
 
 def rewrite(call: Call, **members: Any) -> None:
@@ -75,27 +65,27 @@ def rewrite(call: Call, **members: Any) -> None:
     on_write(call.cloud, call.cloud.put(call.key, changed))
 
 
-@handles("compute.regionInstanceGroupManagers.insert")
+@HANDLERS.handles("compute.regionInstanceGroupManagers.insert")
 def insert(call: Call) -> JsonObject:
     return standard.insert(KIND, call)
 
 
-@handles("compute.regionInstanceGroupManagers.get")
+@HANDLERS.handles("compute.regionInstanceGroupManagers.get")
 def get(call: Call) -> JsonObject:
     return group_view.manager(call.cloud, call.resource())
 
 
-@handles("compute.regionInstanceGroupManagers.list")
+@HANDLERS.handles("compute.regionInstanceGroupManagers.list")
 def list_groups(call: Call) -> JsonObject:
     return standard.list_(KIND, call)
 
 
-@handles("compute.instanceGroupManagers.aggregatedList")
+@HANDLERS.handles("compute.instanceGroupManagers.aggregatedList")
 def aggregated_list(call: Call) -> JsonObject:
     return standard.aggregated_list(KIND, call)
 
 
-@handles("compute.regionInstanceGroupManagers.patch")
+@HANDLERS.handles("compute.regionInstanceGroupManagers.patch")
 def patch(call: Call) -> JsonObject:
     """A template alone replaces all versions; of a fixed and a percent size the one that was sent
     wins."""
@@ -113,14 +103,14 @@ def patch(call: Call) -> JsonObject:
     return standard.patch(KIND, call)
 
 
-@handles("compute.regionInstanceGroupManagers.setInstanceTemplate")
+@HANDLERS.handles("compute.regionInstanceGroupManagers.setInstanceTemplate")
 def set_instance_template(call: Call) -> JsonObject:
     group_of(call)
     rewrite(call, versions=[{"instanceTemplate": call.body.get("instanceTemplate")}])
     return call.operation()
 
 
-@handles("compute.regionInstanceGroupManagers.setTargetPools")
+@HANDLERS.handles("compute.regionInstanceGroupManagers.setTargetPools")
 def set_target_pools(call: Call) -> JsonObject:
     """Kept with the group. There are no pools here for its VMs to join."""
     group_of(call)
@@ -129,7 +119,7 @@ def set_target_pools(call: Call) -> JsonObject:
     return call.operation()
 
 
-@handles("compute.regionInstanceGroupManagers.resize")
+@HANDLERS.handles("compute.regionInstanceGroupManagers.resize")
 def resize(call: Call) -> JsonObject:
     group = group_of(call)
     autoscaler = call.cloud.find(group.autoscaler) if group.autoscaler is not None else None
@@ -143,7 +133,7 @@ def resize(call: Call) -> JsonObject:
     return call.operation()
 
 
-@handles("compute.regionInstanceGroupManagers.delete")
+@HANDLERS.handles("compute.regionInstanceGroupManagers.delete")
 def delete(call: Call) -> JsonObject:
     """Refused while an autoscaler or a backend service uses the group; done when the last VM has
     drained and gone."""
@@ -152,7 +142,7 @@ def delete(call: Call) -> JsonObject:
     standard.refuse_in_use(cloud, group.group_key, "instance_group")
 
     def remove() -> None:
-        cloud.controllers.pop(key, None)
+        cloud.groups.pop(key, None)
         cloud.remove(group.group_key)
         cloud.remove(key)
 

@@ -6,40 +6,37 @@ from __future__ import annotations
 from functools import partial
 
 from compute_emulator.api import group_view, listing
-from compute_emulator.api.call import Call, handles
-from compute_emulator.api.collections.standard import no_references
-from compute_emulator.engine import backends
-from compute_emulator.engine.cloud import REFERENCES
+from compute_emulator.api.call import Call, Handlers
 from compute_emulator.engine.groups import group_at
 from compute_emulator.errors import Invalid, JsonObject, StaleFingerprint
 
-assert backends  # registers the health of groups for backend services
-REFERENCES["instanceGroups"] = no_references
+HANDLERS = Handlers()
+
 METHOD = "compute.regionInstanceGroups."
 
 
-@handles(METHOD + "get")
+@HANDLERS.handles(METHOD + "get")
 def get(call: Call) -> JsonObject:
     return group_view.instance_group(call.cloud, call.resource())
 
 
-@handles(METHOD + "list")
+@HANDLERS.handles(METHOD + "list")
 def list_groups(call: Call) -> JsonObject:
     cloud = call.cloud
     return call.page(
-        cloud.all_in(call.scope, call.collection), view=partial(group_view.instance_group, cloud)
+        cloud.list_in(call.scope, call.collection), view=partial(group_view.instance_group, cloud)
     )
 
 
-@handles("compute.instanceGroups.aggregatedList")
+@HANDLERS.handles("compute.instanceGroups.aggregatedList")
 def aggregated_list(call: Call) -> JsonObject:
     cloud = call.cloud
     scopes = cloud.scopes_with("instanceGroups")
-    kept = {scope: cloud.all_in(scope, "instanceGroups") for scope in scopes}
+    kept = {scope: cloud.list_in(scope, "instanceGroups") for scope in scopes}
     return call.aggregate(kept, partial(group_view.instance_group, cloud))
 
 
-@handles(METHOD + "setNamedPorts")
+@HANDLERS.handles(METHOD + "setNamedPorts")
 def set_named_ports(call: Call) -> JsonObject:
     """Replaces them all. A fingerprint, when given, is the instance group's own."""
     resource = call.resource_to_change()
@@ -57,7 +54,7 @@ def set_named_ports(call: Call) -> JsonObject:
     return call.operation()
 
 
-@handles(METHOD + "listInstances")
+@HANDLERS.handles(METHOD + "listInstances")
 def list_instances(call: Call) -> JsonObject:
     """Its members; with `instanceState` RUNNING only those that run."""
     resource = call.resource()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 
-from compute_emulator.api.call import Call
-from compute_emulator.api.collections.standard import Kind, register
+from compute_emulator.api.call import Call, Handlers
+from compute_emulator.api.collections.standard import Kind, add_standard_handlers
 from compute_emulator.errors import Invalid, JsonObject, Required
+
+HANDLERS = Handlers()
 
 ACCELERATOR_OPTIMISED = {
     "g2-": "nvidia-l4",
@@ -186,12 +188,13 @@ def _names(properties: JsonObject) -> None:
         )
 
 
-register(
+add_standard_handlers(
+    HANDLERS,
     Kind(
         collection="instanceTemplates",
         word="instance_template",
         schema="InstanceTemplate",
         discovery=("instanceTemplates", "regionInstanceTemplates"),
         complete=complete,
-    )
+    ),
 )

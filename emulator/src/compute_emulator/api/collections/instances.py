@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from compute_emulator.api.call import Call, handles
+from compute_emulator.api.call import Call, Handlers
 from compute_emulator.errors import JsonObject
+
+HANDLERS = Handlers()
 
 
 def view(resource: JsonObject) -> JsonObject:
@@ -29,19 +31,19 @@ def view(resource: JsonObject) -> JsonObject:
     return resource | added
 
 
-@handles("compute.instances.get")
+@HANDLERS.handles("compute.instances.get")
 def get(call: Call) -> JsonObject:
     return view(call.resource())
 
 
-@handles("compute.instances.list")
+@HANDLERS.handles("compute.instances.list")
 def list_(call: Call) -> JsonObject:
-    return call.page([view(each) for each in call.cloud.all_in(call.scope, call.collection)])
+    return call.page([view(each) for each in call.cloud.list_in(call.scope, call.collection)])
 
 
-@handles("compute.instances.aggregatedList")
+@HANDLERS.handles("compute.instances.aggregatedList")
 def aggregated_list(call: Call) -> JsonObject:
     cloud, scopes = call.cloud, call.cloud.scopes_with(call.collection)
     return call.aggregate(
-        {scope: [view(each) for each in cloud.all_in(scope, call.collection)] for scope in scopes}
+        {scope: [view(each) for each in cloud.list_in(scope, call.collection)] for scope in scopes}
     )

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import replace
 
 from compute_emulator.api import group_view, listing
-from compute_emulator.api.call import Call, handles
+from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.instance_group_managers import group_of, rewrite
 from compute_emulator.engine.group_intent import RESERVES
 from compute_emulator.engine.groups import Group
@@ -19,15 +19,17 @@ from compute_emulator.errors import ConditionNotMet, Invalid, JsonObject, Requir
 from compute_emulator.rules.group import LEAVING, Delete, Disruption, Recreate
 from compute_emulator.rules.updater import most_needed, updates_for
 
+HANDLERS = Handlers()
+
 METHOD = "compute.regionInstanceGroupManagers."
 MOST_INSTANCES = 1000
 
 
-@handles(METHOD + "listManagedInstances")
+@HANDLERS.handles(METHOD + "listManagedInstances")
 def list_managed_instances(call: Call) -> JsonObject:
     """All of them in one answer, unless the group asks for pages."""
     resource = call.resource()
-    items = group_view.managed_instances(call.cloud.controllers[call.key])
+    items = group_view.managed_instances(call.cloud.groups[call.key])
     params = call.params
     if resource["listManagedInstancesResults"] == "PAGELESS":
         params = {name: value for name, value in params.items() if name == "filter"} | {
@@ -36,18 +38,18 @@ def list_managed_instances(call: Call) -> JsonObject:
     return listing.page(items, params, "managedInstances")
 
 
-@handles(METHOD + "listErrors")
+@HANDLERS.handles(METHOD + "listErrors")
 def list_errors(call: Call) -> JsonObject:
     """The latest errors, newest first. `filter` and `orderBy` have no effect, as in the API."""
     call.resource()
-    group: Group = call.cloud.controllers[call.key]
+    group = call.cloud.groups[call.key]
     params = {
         name: value for name, value in call.params.items() if name not in ("filter", "orderBy")
     }
     return listing.page(list(reversed(group.errors)), params, "items")
 
 
-@handles(METHOD + "deleteInstances")
+@HANDLERS.handles(METHOD + "deleteInstances")
 def delete_instances(call: Call) -> JsonObject:
     """Deletes them and lowers the target size by as many."""
     group = group_of(call)
@@ -58,7 +60,7 @@ def delete_instances(call: Call) -> JsonObject:
     return call.operation()
 
 
-@handles(METHOD + "abandonInstances")
+@HANDLERS.handles(METHOD + "abandonInstances")
 def abandon_instances(call: Call) -> JsonObject:
     """They leave the group, which shrinks by as many, and go on running."""
     group = group_of(call)
@@ -85,7 +87,7 @@ def _without(group: Group, leaving: list[ManagedInstance]) -> dict[str, int]:
     return sizes
 
 
-@handles(METHOD + "recreateInstances")
+@HANDLERS.handles(METHOD + "recreateInstances")
 def recreate_instances(call: Call) -> JsonObject:
     """Deletes and creates them under their names, from the version they are meant to have now."""
     group = group_of(call)
@@ -106,7 +108,7 @@ def recreate_instances(call: Call) -> JsonObject:
     return call.operation()
 
 
-@handles(METHOD + "applyUpdatesToInstances")
+@HANDLERS.handles(METHOD + "applyUpdatesToInstances")
 def apply_updates(call: Call) -> JsonObject:
     """Updates the named VMs at once, outside of the budgets; the default is the mildest action that
     does it.
@@ -141,7 +143,7 @@ def apply_updates(call: Call) -> JsonObject:
     return call.operation()
 
 
-@handles(METHOD + "createInstances")
+@HANDLERS.handles(METHOD + "createInstances")
 def create_instances(call: Call) -> JsonObject:
     """Creates VMs of given names and raises the target size by as many. What they preserve becomes
     their config."""

@@ -3,10 +3,12 @@ them."""
 
 from __future__ import annotations
 
-from compute_emulator.api.call import Call, handles
+from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.catalogue import catalogue_resource
 from compute_emulator.errors import JsonObject, NotFound
 from compute_emulator.keys import HOST
+
+HANDLERS = Handlers()
 
 
 def _network(call: Call, name: str) -> JsonObject:
@@ -18,12 +20,12 @@ def _network(call: Call, name: str) -> JsonObject:
     )
 
 
-@handles("compute.networks.get")
+@HANDLERS.handles("compute.networks.get")
 def get_network(call: Call) -> JsonObject:
     return _network(call, call.name)
 
 
-@handles("compute.networks.list")
+@HANDLERS.handles("compute.networks.list")
 def list_networks(call: Call) -> JsonObject:
     return call.page([_network(call, "default")])
 
@@ -47,17 +49,17 @@ def _subnetwork(call: Call, scope: str, name: str = "default") -> JsonObject:
     )
 
 
-@handles("compute.subnetworks.get")
+@HANDLERS.handles("compute.subnetworks.get")
 def get_subnetwork(call: Call) -> JsonObject:
     return _subnetwork(call, call.scope, call.name)
 
 
-@handles("compute.subnetworks.list")
+@HANDLERS.handles("compute.subnetworks.list")
 def list_subnetworks(call: Call) -> JsonObject:
     return call.page([_subnetwork(call, call.scope)])
 
 
-@handles("compute.subnetworks.aggregatedList")
+@HANDLERS.handles("compute.subnetworks.aggregatedList")
 def aggregated_subnetworks(call: Call) -> JsonObject:
     return call.aggregate(
         {

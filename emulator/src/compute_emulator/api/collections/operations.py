@@ -7,27 +7,29 @@ effort": it may return earlier, callers loop)."""
 
 from __future__ import annotations
 
-from compute_emulator.api.call import Call, handles
+from compute_emulator.api.call import Call, Handlers
 from compute_emulator.engine.clock import VirtualClock
 from compute_emulator.errors import JsonObject
+
+HANDLERS = Handlers()
 
 SCOPED = ("global", "region", "zone")
 WAIT_SECONDS = 120.0
 
 
-@handles(*(f"compute.{scope}Operations.get" for scope in SCOPED))
+@HANDLERS.handles(*(f"compute.{scope}Operations.get" for scope in SCOPED))
 def get(call: Call) -> JsonObject:
     return call.cloud.operations.find(call.scope, call.name)
 
 
-@handles(*(f"compute.{scope}Operations.list" for scope in SCOPED))
+@HANDLERS.handles(*(f"compute.{scope}Operations.list" for scope in SCOPED))
 def list_(call: Call) -> JsonObject:
     return call.page(
         [each for (scope, _), each in call.cloud.operations.table.items() if scope == call.scope]
     )
 
 
-@handles("compute.globalOperations.aggregatedList")
+@HANDLERS.handles("compute.globalOperations.aggregatedList")
 def aggregated_list(call: Call) -> JsonObject:
     found: dict[str, list[JsonObject]] = {}
     for (scope, _), each in call.cloud.operations.table.items():
@@ -35,7 +37,7 @@ def aggregated_list(call: Call) -> JsonObject:
     return call.aggregate(found)
 
 
-@handles(*(f"compute.{scope}Operations.delete" for scope in SCOPED))
+@HANDLERS.handles(*(f"compute.{scope}Operations.delete" for scope in SCOPED))
 def delete(call: Call) -> JsonObject:
     call.cloud.operations.forget(
         call.scope, call.cloud.operations.find(call.scope, call.name)["name"]
@@ -43,7 +45,7 @@ def delete(call: Call) -> JsonObject:
     return {}
 
 
-@handles(*(f"compute.{scope}Operations.wait" for scope in SCOPED))
+@HANDLERS.handles(*(f"compute.{scope}Operations.wait" for scope in SCOPED))
 def wait(call: Call) -> JsonObject:
     cloud = call.cloud
     operation = cloud.operations.find(call.scope, call.name)

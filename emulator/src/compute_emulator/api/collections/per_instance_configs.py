@@ -10,7 +10,7 @@ import copy
 from dataclasses import replace
 
 from compute_emulator.api import listing
-from compute_emulator.api.call import Call, handles
+from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.instance_group_managers import group_of
 from compute_emulator.api.collections.managed_instances import METHOD
 from compute_emulator.api.collections.standard import merge
@@ -21,11 +21,13 @@ from compute_emulator.engine.per_instance_configs import Config
 from compute_emulator.errors import Invalid, JsonObject, Required, StaleFingerprint
 from compute_emulator.rules.group import LEAVING
 
+HANDLERS = Handlers()
 
-@handles(METHOD + "listPerInstanceConfigs")
+
+@HANDLERS.handles(METHOD + "listPerInstanceConfigs")
 def list_per_instance_configs(call: Call) -> JsonObject:
     call.resource()
-    group: Group = call.cloud.controllers[call.key]
+    group = call.cloud.groups[call.key]
     shown = [
         per_instance_configs.as_resource(name, group.configs[name], group.instances.get(name))
         for name in sorted(group.configs)
@@ -33,7 +35,7 @@ def list_per_instance_configs(call: Call) -> JsonObject:
     return listing.page(shown, call.params, "items")
 
 
-@handles(METHOD + "updatePerInstanceConfigs", METHOD + "patchPerInstanceConfigs")
+@HANDLERS.handles(METHOD + "updatePerInstanceConfigs", METHOD + "patchPerInstanceConfigs")
 def write_per_instance_configs(call: Call) -> JsonObject:
     """Makes what is not there yet. What is there is replaced (update) or merged with what is sent
     (patch)."""
@@ -71,7 +73,7 @@ def _check(group: Group, given: JsonObject, where: str) -> None:
         raise StaleFingerprint
 
 
-@handles(METHOD + "deletePerInstanceConfigs")
+@HANDLERS.handles(METHOD + "deletePerInstanceConfigs")
 def delete_per_instance_configs(call: Call) -> JsonObject:
     """Marks them; each is gone when its VM has lost what it said."""
     group = group_of(call)

@@ -8,9 +8,11 @@ import json
 from typing import Any
 
 from compute_emulator.api import discovery
-from compute_emulator.api.call import Call, handles
+from compute_emulator.api.call import Call, Handlers
 from compute_emulator.errors import ApiError, JsonObject
 from compute_emulator.keys import Key
+
+HANDLERS = Handlers()
 
 RESOURCES = (
     *("addresses", "globalAddresses", "backendServices", "regionBackendServices", "firewalls"),
@@ -81,4 +83,4 @@ for _resource in RESOURCES:
         ("setIamPolicy", set_policy),
     ):
         if f"compute.{_resource}.{_verb}" in discovery.methods():
-            handles(f"compute.{_resource}.{_verb}")(_handler)
+            HANDLERS.add(f"compute.{_resource}.{_verb}", _handler)

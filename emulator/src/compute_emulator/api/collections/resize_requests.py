@@ -7,7 +7,7 @@ Source: Compute API reference, regionInstanceGroupManagerResizeRequests.
 
 from __future__ import annotations
 
-from compute_emulator.api.call import Call, handles
+from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.instance_group_managers import group_of
 from compute_emulator.engine.groups import Group
 from compute_emulator.engine.per_instance_configs import Config
@@ -22,12 +22,14 @@ from compute_emulator.errors import (
 )
 from compute_emulator.keys import Key
 
+HANDLERS = Handlers()
+
 METHOD = "compute.regionInstanceGroupManagerResizeRequests."
 TYPE = "compute.instanceGroupManagers."
 SHORTEST_SECONDS, LONGEST_SECONDS = 600, 604_800
 
 
-@handles(METHOD + "insert")
+@HANDLERS.handles(METHOD + "insert")
 def insert(call: Call) -> JsonObject:
     """The group's target grows by the VMs at once; they are made when there is capacity for all of
     them."""
@@ -100,15 +102,15 @@ def _run_seconds(body: JsonObject) -> float | None:
     return seconds
 
 
-@handles(METHOD + "get")
+@HANDLERS.handles(METHOD + "get")
 def get(call: Call) -> JsonObject:
     return _request(call).resource
 
 
-@handles(METHOD + "list")
+@HANDLERS.handles(METHOD + "list")
 def list_(call: Call) -> JsonObject:
     call.resource()
-    group: Group = call.cloud.controllers[call.key]
+    group = call.cloud.groups[call.key]
     answer = call.page(
         [group.resize_requests[name].resource for name in sorted(group.resize_requests)]
     )
@@ -119,7 +121,7 @@ def list_(call: Call) -> JsonObject:
     }
 
 
-@handles(METHOD + "cancel")
+@HANDLERS.handles(METHOD + "cancel")
 def cancel(call: Call) -> JsonObject:
     """Only while it waits for capacity; the group is then as small as before."""
     group_of(call)
@@ -134,7 +136,7 @@ def cancel(call: Call) -> JsonObject:
     return call.operation(TYPE + "cancelResizeRequest", _key(call, call.params["resizeRequest"]))
 
 
-@handles(METHOD + "delete")
+@HANDLERS.handles(METHOD + "delete")
 def delete(call: Call) -> JsonObject:
     """Only when it is over. The VMs that it made stay."""
     group = group_of(call)
@@ -155,7 +157,7 @@ def delete(call: Call) -> JsonObject:
 
 def _request(call: Call) -> ResizeRequest:
     call.resource()
-    group: Group = call.cloud.controllers[call.key]
+    group = call.cloud.groups[call.key]
     found = group.resize_requests.get(call.params["resizeRequest"])
     if found is None:
         raise NotFound(call.cloud.path(_key(call, call.params["resizeRequest"])))

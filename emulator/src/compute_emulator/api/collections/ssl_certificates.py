@@ -3,11 +3,13 @@ and never given back."""
 
 from __future__ import annotations
 
-from compute_emulator.api.call import Call
-from compute_emulator.api.collections.standard import Kind, register
+from compute_emulator.api.call import Call, Handlers
+from compute_emulator.api.collections.standard import Kind, add_standard_handlers
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.errors import JsonObject, Required
 from compute_emulator.keys import Key
+
+HANDLERS = Handlers()
 
 LIFE_SECONDS = 90 * 86_400.0
 
@@ -40,7 +42,8 @@ def on_delete(cloud: Cloud, resource: JsonObject) -> None:
     cloud.private_keys.pop(cloud.key_of(resource["selfLink"]), None)
 
 
-register(
+add_standard_handlers(
+    HANDLERS,
     Kind(
         collection="sslCertificates",
         word="ssl_certificate",
@@ -48,5 +51,5 @@ register(
         discovery=("sslCertificates", "regionSslCertificates"),
         complete=complete,
         on_delete=on_delete,
-    )
+    ),
 )

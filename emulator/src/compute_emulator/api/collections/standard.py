@@ -8,14 +8,14 @@ writing it, and refuses by raising `ApiError`."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from compute_emulator.api import discovery
-from compute_emulator.api.call import Call, handles
-from compute_emulator.engine.cloud import REFERENCES, Cloud
+from compute_emulator.api.call import Call, Handlers
+from compute_emulator.engine.cloud import Cloud
 from compute_emulator.errors import AlreadyExists, InUse, JsonObject, Required, StaleFingerprint
 from compute_emulator.keys import Key
 
@@ -24,10 +24,6 @@ SERVER_SET = ("kind", "id", "creationTimestamp", "selfLink", "name", "region", "
 
 def no_op(call: Call, resource: JsonObject) -> None:
     """For kinds without rules of their own."""
-
-
-def no_references(resource: JsonObject) -> Iterable[str]:
-    return ()
 
 
 def as_stored(cloud: Cloud, resource: JsonObject) -> JsonObject:
@@ -53,7 +49,6 @@ class Kind:
     schema: str
     discovery: tuple[str, ...]
     complete: Callable[[Call, JsonObject], None] = no_op
-    references: Callable[[JsonObject], Iterable[str]] = no_references
     fingerprint: Literal["none", "if_given", "required"] = "none"
     patch_fingerprint: Literal["none", "if_given", "required"] | None = None
     view: Callable[[Cloud, JsonObject], JsonObject] = as_stored
@@ -66,10 +61,8 @@ class Kind:
         return discovery.kind_of(self.schema)
 
 
-def register(kind: Kind) -> None:
-    """Handlers for every such verb that the API has for a kind in each of its scopes, and its
-    references."""
-    REFERENCES[kind.collection] = kind.references
+def add_standard_handlers(handlers: Handlers, kind: Kind) -> None:
+    """Add a handler for each standard verb that the API has for a kind in each of its scopes."""
     verbs: dict[str, Callable[[Call], JsonObject]] = {
         "insert": lambda call: insert(kind, call),
         "get": lambda call: kind.view(call.cloud, call.resource()),
@@ -83,9 +76,9 @@ def register(kind: Kind) -> None:
     for resource in kind.discovery:
         for verb, handler in verbs.items():
             if f"compute.{resource}.{verb}" in known:
-                handles(f"compute.{resource}.{verb}")(handler)
+                handlers.add(f"compute.{resource}.{verb}", handler)
         if kind.has_labels:
-            handles(f"compute.{resource}.setLabels")(set_labels)
+            handlers.add(f"compute.{resource}.setLabels", set_labels)
 
 
 def insert(kind: Kind, call: Call) -> JsonObject:
@@ -176,13 +169,13 @@ def merge(kept: JsonObject, patch_body: JsonObject) -> JsonObject:
 
 def list_(kind: Kind, call: Call) -> JsonObject:
     return call.page(
-        call.cloud.all_in(call.scope, call.collection), view=partial(kind.view, call.cloud)
+        call.cloud.list_in(call.scope, call.collection), view=partial(kind.view, call.cloud)
     )
 
 
 def aggregated_list(kind: Kind, call: Call) -> JsonObject:
     cloud, collection = call.cloud, call.collection
-    kept = {scope: cloud.all_in(scope, collection) for scope in cloud.scopes_with(collection)}
+    kept = {scope: cloud.list_in(scope, collection) for scope in cloud.scopes_with(collection)}
     return call.aggregate(kept, partial(kind.view, cloud))
 
 

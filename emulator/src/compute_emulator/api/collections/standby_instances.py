@@ -7,17 +7,19 @@ suspendInstances, startInstances, resumeInstances."""
 
 from __future__ import annotations
 
-from compute_emulator.api.call import Call, handles
+from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.instance_group_managers import group_of, rewrite
 from compute_emulator.api.collections.managed_instances import METHOD, chosen
 from compute_emulator.engine.group_intent import RESERVES
 from compute_emulator.errors import Invalid, JsonObject
 from compute_emulator.rules.group import AWAY, SETTLED
 
+HANDLERS = Handlers()
+
 MEMBERS = {standby: member for member, standby in RESERVES.items()}
 
 
-@handles(METHOD + "stopInstances", METHOD + "suspendInstances")
+@HANDLERS.handles(METHOD + "stopInstances", METHOD + "suspendInstances")
 def stand_by(call: Call) -> JsonObject:
     """Running VMs only. Without force a VM is first given its initial delay, counted from its
     creation."""
@@ -41,7 +43,7 @@ def stand_by(call: Call) -> JsonObject:
     return call.operation()
 
 
-@handles(METHOD + "startInstances", METHOD + "resumeInstances")
+@HANDLERS.handles(METHOD + "startInstances", METHOD + "resumeInstances")
 def wake(call: Call) -> JsonObject:
     """Stopped VMs are started, suspended ones resumed; each verb takes its own kind only."""
     group = group_of(call)

@@ -3,11 +3,11 @@ map."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from compute_emulator.api.call import Call, handles
-from compute_emulator.api.collections.standard import Kind, register
+from compute_emulator.api.call import Call, Handlers
+from compute_emulator.api.collections.standard import Kind, add_standard_handlers
 from compute_emulator.errors import Invalid, JsonObject, Required
+
+HANDLERS = Handlers()
 
 
 def complete(call: Call, resource: JsonObject) -> None:
@@ -18,30 +18,26 @@ def url_map(call: Call, given: object, where: str) -> str:
     """The self link of a URL map of the call's own scope."""
     if not given:
         raise Required(where)
-    key = call.cloud.refer(where, given, "urlMaps")
+    key = call.cloud.resolve(where, given, "urlMaps")
     if key.scope != call.scope:
         raise Invalid(where, given, "The proxy and its URL map must be of one scope.")
     return call.cloud.link(*key)
 
 
-def references(resource: JsonObject) -> Iterable[str]:
-    return [resource["urlMap"]]
-
-
-register(
+add_standard_handlers(
+    HANDLERS,
     Kind(
         collection="targetHttpProxies",
         word="target_http_proxy",
         schema="TargetHttpProxy",
         discovery=("targetHttpProxies", "regionTargetHttpProxies"),
         complete=complete,
-        references=references,
         fingerprint="if_given",
-    )
+    ),
 )
 
 
-@handles(
+@HANDLERS.handles(
     "compute.targetHttpProxies.setUrlMap",
     "compute.regionTargetHttpProxies.setUrlMap",
     "compute.targetHttpsProxies.setUrlMap",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from compute_emulator.api.call import Call, handles
-from compute_emulator.api.collections.standard import Kind, register
+from compute_emulator.api.call import Call, Handlers
+from compute_emulator.api.collections.standard import Kind, add_standard_handlers
 from compute_emulator.api.collections.target_http_proxies import url_map
 from compute_emulator.errors import Invalid, JsonObject, Required
+
+HANDLERS = Handlers()
 
 MOST_CERTIFICATES = 15
 
@@ -27,29 +27,25 @@ def _certificates(call: Call, resource: JsonObject) -> None:
     if len(given) > MOST_CERTIFICATES:
         raise Invalid(where, len(given), f"At most {MOST_CERTIFICATES} certificates are allowed.")
     resource["sslCertificates"] = [
-        call.cloud.link(*call.cloud.refer(f"{where}[{index}]", url, "sslCertificates"))
+        call.cloud.link(*call.cloud.resolve(f"{where}[{index}]", url, "sslCertificates"))
         for index, url in enumerate(given)
     ]
 
 
-def references(resource: JsonObject) -> Iterable[str]:
-    return [resource["urlMap"], *(resource.get("sslCertificates") or [])]
-
-
-register(
+add_standard_handlers(
+    HANDLERS,
     Kind(
         collection="targetHttpsProxies",
         word="target_https_proxy",
         schema="TargetHttpsProxy",
         discovery=("targetHttpsProxies", "regionTargetHttpsProxies"),
         complete=complete,
-        references=references,
         fingerprint="if_given",
-    )
+    ),
 )
 
 
-@handles(
+@HANDLERS.handles(
     "compute.targetHttpsProxies.setSslCertificates",
     "compute.regionTargetHttpsProxies.setSslCertificates",
 )
@@ -61,17 +57,17 @@ def set_ssl_certificates(call: Call) -> JsonObject:
     return call.operation()
 
 
-@handles("compute.targetHttpsProxies.setQuicOverride")
+@HANDLERS.handles("compute.targetHttpsProxies.setQuicOverride")
 def set_quic_override(call: Call) -> JsonObject:
     return _set(call, "quicOverride")
 
 
-@handles("compute.targetHttpsProxies.setSslPolicy")
+@HANDLERS.handles("compute.targetHttpsProxies.setSslPolicy")
 def set_ssl_policy(call: Call) -> JsonObject:
     return _set(call, "sslPolicy")
 
 
-@handles("compute.targetHttpsProxies.setCertificateMap")
+@HANDLERS.handles("compute.targetHttpsProxies.setCertificateMap")
 def set_certificate_map(call: Call) -> JsonObject:
     return _set(call, "certificateMap")
 

@@ -6,17 +6,13 @@ load-balancing/docs/url-map-concepts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
-
 from compute_emulator.api import url_map_tests
-from compute_emulator.api.call import Call, handles
-from compute_emulator.api.collections.standard import Kind, register
+from compute_emulator.api.call import Call, Handlers
+from compute_emulator.api.collections.standard import Kind, add_standard_handlers
+from compute_emulator.engine.references import ROUTE_ACTIONS, url_map_nodes, url_map_services
 from compute_emulator.errors import ApiError, Invalid, JsonObject, Required
 
-ACTIONS = ("defaultRouteAction", "routeAction")
-Place = tuple[JsonObject, str, str]
-"""An object, the name of its member that holds a backend service's URL, and where that is."""
+HANDLERS = Handlers()
 
 
 def complete(call: Call, resource: JsonObject) -> None:
@@ -29,8 +25,8 @@ def complete(call: Call, resource: JsonObject) -> None:
 def _load(call: Call, resource: JsonObject) -> None:
     """Complete a map, or refuse it for what cannot be in any."""
     _one_default(resource, "resource", must=True)
-    for holder, member, where in _services(resource, "resource"):
-        key = call.cloud.refer(where, holder[member], "backendServices", "backendBuckets")
+    for holder, member, where in url_map_services(resource, "resource"):
+        key = call.cloud.resolve(where, holder[member], "backendServices", "backendBuckets")
         if key.scope != call.scope:
             raise Invalid(
                 where, holder[member], "The URL map and its backend services must be of one scope."
@@ -38,7 +34,7 @@ def _load(call: Call, resource: JsonObject) -> None:
         holder[member] = call.cloud.link(*key)
     _path_matchers(resource)
     _host_rules(resource)
-    for node, where in _nodes(resource, "resource"):
+    for node, where in url_map_nodes(resource, "resource"):
         _weights(call, node, where)
     url_map_tests.check(resource)
 
@@ -124,7 +120,7 @@ def _host_rules(resource: JsonObject) -> None:
 
 def _weights(call: Call, node: JsonObject, where: str) -> None:
     """Weights are 0 to 1000, not all 0, and not for the classic load balancer."""
-    for action in ACTIONS:
+    for action in ROUTE_ACTIONS:
         weighted = (node.get(action) or {}).get("weightedBackendServices")
         if not weighted:
             continue
@@ -142,54 +138,21 @@ def _weights(call: Call, node: JsonObject, where: str) -> None:
                 )
 
 
-def _nodes(node: Any, where: str) -> Iterator[tuple[JsonObject, str]]:
-    """Every object within a map that may decide where a request goes."""
-    yield node, where
-    for name in ("pathMatchers", "pathRules", "routeRules"):
-        for index, inner in enumerate(node.get(name) or []):
-            yield from _nodes(inner, f"{where}.{name}[{index}]")
-
-
-def _services(resource: JsonObject, where: str) -> Iterator[Place]:
-    """Every member that names a backend service."""
-    for node, at in _nodes(resource, where):
-        for member in ("defaultService", "service"):
-            if node.get(member):
-                yield node, member, f"{at}.{member}"
-        for action in ACTIONS:
-            inner = node.get(action) or {}
-            for index, each in enumerate(inner.get("weightedBackendServices") or []):
-                if not each.get("backendService"):
-                    raise Required(f"{at}.{action}.weightedBackendServices[{index}].backendService")
-                yield (
-                    each,
-                    "backendService",
-                    f"{at}.{action}.weightedBackendServices[{index}].backendService",
-                )
-            mirror = inner.get("requestMirrorPolicy") or {}
-            if mirror.get("backendService"):
-                yield mirror, "backendService", f"{at}.{action}.requestMirrorPolicy.backendService"
-
-
-def references(resource: JsonObject) -> Iterable[str]:
-    return [holder[member] for holder, member, _ in _services(resource, "resource")]
-
-
-register(
+add_standard_handlers(
+    HANDLERS,
     Kind(
         collection="urlMaps",
         word="url_map",
         schema="UrlMap",
         discovery=("urlMaps", "regionUrlMaps"),
         complete=complete,
-        references=references,
         fingerprint="required",
         patch_fingerprint="if_given",
-    )
+    ),
 )
 
 
-@handles("compute.urlMaps.validate", "compute.regionUrlMaps.validate")
+@HANDLERS.handles("compute.urlMaps.validate", "compute.regionUrlMaps.validate")
 def validate(call: Call) -> JsonObject:
     """Whether a map would load, and whether its own tests pass."""
     given = call.body.get("resource") or {}
@@ -204,7 +167,7 @@ def validate(call: Call) -> JsonObject:
     return {"result": result | ({"testFailures": failures} if failures else {})}
 
 
-@handles("compute.urlMaps.invalidateCache")
+@HANDLERS.handles("compute.urlMaps.invalidateCache")
 def invalidate_cache(call: Call) -> JsonObject:
     """Nothing is cached, so there is nothing to forget."""
     call.resource_to_change()
