@@ -300,7 +300,7 @@ def test_the_pytest_fixture_in_the_readme_works(tmp_path: Path) -> None:
 
 def test_googles_client_over_http_as_the_readme_shows_it() -> None:
     cloud = run_python_of_the_readme("insert_unary")["server"].cloud
-    assert [each["name"] for each in cloud.all_in("global", "instanceTemplates")] == ["v1"]
+    assert [each["name"] for each in cloud.list_in("global", "instanceTemplates")] == ["v1"]
 
 
 def test_in_process_as_the_readme_shows_it() -> None:

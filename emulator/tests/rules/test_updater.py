@@ -409,6 +409,6 @@ def test_whatever_happens_in_whatever_order_the_budgets_hold_and_the_group_arriv
             group.look()
     group.now += 100
     group.settle()
-    assert group.counts() == +group.intent.wanted()
+    assert group.counts() == +group.intent.desired()
     assert group.is_stable()
     assert is_version_target_reached(group.intent, group.members.values())

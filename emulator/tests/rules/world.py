@@ -67,7 +67,9 @@ class Group:
         return outcome
 
     def is_update(self) -> bool:
-        return self.intent.is_proactive and len(set(self.counts()) | set(+self.intent.wanted())) > 1
+        return (
+            self.intent.is_proactive and len(set(self.counts()) | set(+self.intent.desired())) > 1
+        )
 
     def take(self, step: Create | Delete | Recreate | InPlace) -> None:
         match step:

@@ -132,9 +132,9 @@ class Invariants:
         phase = document["rollout"]["phase"]["name"]
         members = group.instances.values()
         live = {
-            _last(machine.revision.template)
-            for machine in members
-            if machine.action not in ("DELETING", "ABANDONING")
+            _last(instance.revision.template)
+            for instance in members
+            if instance.action not in ("DELETING", "ABANDONING")
         }
         if len(live) > 2:
             self._fail(f"{model}: {len(live)} versions live: {', '.join(sorted(live))}")
@@ -144,7 +144,7 @@ class Invariants:
                 for release in live_releases
             )
             # A group's size does not count an instance that is being deleted.
-            size = sum(machine.action != "DELETING" for machine in members)
+            size = sum(instance.action != "DELETING" for instance in members)
             if size > ceiling:
                 self._fail(f"{model}: {size} instances, ceiling {ceiling}")
         used = {release["template"] for release in (stable, candidate, desired) if release}
@@ -174,11 +174,11 @@ class Invariants:
             if (check := service_check(self._cloud, service))
         ]
         serving = [
-            machine
-            for machine in group.instances.values()
-            if _is_serving(machine, checks, group.check())
+            instance
+            for instance in group.instances.values()
+            if _is_serving(instance, checks, group.check())
         ]
-        healthy, steady = len(serving), sum(machine.action == "NONE" for machine in serving)
+        healthy, steady = len(serving), sum(instance.action == "NONE" for instance in serving)
         if steady >= floor and self._simulation.is_healed:
             self.excused.discard(model)
         elif healthy < floor and model not in self.excused:
@@ -199,14 +199,14 @@ class Invariants:
         self._simulation.fail(why)
 
 
-def _is_serving(machine: Instance, checks: list[Check], liveness: Check | None) -> bool:
+def _is_serving(instance: Instance, checks: list[Check], liveness: Check | None) -> bool:
     """Healthy for a backend service; in a group without one, for the group's own health check."""
-    if not machine.is_running:
+    if not instance.is_running:
         return False
     if not checks:
-        return machine.alive(liveness)[0] == "HEALTHY"
-    is_staying = not machine.is_draining and machine.action != "DELETING"
-    return is_staying and any(machine.ready(check) == "HEALTHY" for check in checks)
+        return instance.liveness(liveness)[0] == "HEALTHY"
+    is_staying = not instance.is_draining and instance.action != "DELETING"
+    return is_staying and any(instance.readiness(check) == "HEALTHY" for check in checks)
 
 
 def _rules(url_map: Mapping[str, Any]) -> list[Any]:

@@ -126,8 +126,8 @@ def _managed(
             ]
     if instance.failure is not None:
         entry["lastAttempt"] = {"errors": {"errors": [instance.failure.as_error()]}}
-    if instance.applied:
-        entry["preservedStateFromConfig"] = instance.applied
+    if instance.applied_config:
+        entry["preservedStateFromConfig"] = instance.applied_config
     if instance.stateful_state:
         entry["preservedStateFromPolicy"] = instance.stateful_state
     if instance.machine_type:

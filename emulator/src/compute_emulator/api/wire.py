@@ -169,7 +169,7 @@ def _handle(call: Call) -> JsonObject:
     request_id = call.params.get("requestId")
     if request_id:
         _check_request_id(request_id)
-        earlier = call.cloud.operations.replayed(call.method.id, request_id)
+        earlier = call.cloud.operations.find_replay(call.method.id, request_id)
         if earlier is not None:
             return earlier
     fault = call.fault

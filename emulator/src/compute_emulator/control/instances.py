@@ -28,10 +28,10 @@ GLOBS = ("name", "group", "zone", "template")
 EFFECTS: dict[str, Callable[[ManagedInstance], None]] = {
     "stop": lambda instance: instance.stop_unexpectedly(),
     PREEMPT: lambda instance: instance.stop_unexpectedly(),
-    "kill": lambda instance: instance.answer(alive=False),
-    "revive": lambda instance: instance.answer(alive=True, ready=True),
-    "unready": lambda instance: instance.answer(ready=False),
-    "ready": lambda instance: instance.answer(ready=True),
+    "kill": lambda instance: instance.set_health(alive=False),
+    "revive": lambda instance: instance.set_health(alive=True, ready=True),
+    "unready": lambda instance: instance.set_health(ready=False),
+    "ready": lambda instance: instance.set_health(ready=True),
 }
 ABOUT = (
     'do something to running instances: {"effect": "stop" (VM gone) | "preempt" (Spot VMs only,'

@@ -29,7 +29,7 @@ def group_health(cloud: Cloud, service: JsonObject, group: Key | str) -> list[Js
     port = named_port(found, service)
     entries = []
     for instance in found.instances.values():
-        verdict = instance.ready(check) if check is not None else HEALTHY
+        verdict = instance.readiness(check) if check is not None else HEALTHY
         if instance.action in AWAY or not instance.is_running or verdict == UNKNOWN:
             continue
         entries.append(

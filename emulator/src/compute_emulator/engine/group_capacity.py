@@ -31,11 +31,11 @@ from compute_emulator.rules.placement import zone_for_new
 class GroupCapacity:
     """One group's way to new VMs. Remembers only how often a behaviour has made a creation fail."""
 
-    __slots__ = ("_caused", "_group")
+    __slots__ = ("_failure_counts", "_group")
 
     def __init__(self, group: GroupState) -> None:
         self._group = group
-        self._caused: Counter[tuple[str, CreationError]] = Counter()
+        self._failure_counts: Counter[tuple[str, CreationError]] = Counter()
 
     def full_zones(self) -> frozenset[str]:
         """Zones without capacity for the group's VMs now, of whichever machine type it allows."""
@@ -76,25 +76,26 @@ class GroupCapacity:
         )
         return zone_for_new("BALANCED", self._group.intent.zones, zones, {}, full)
 
-    def failure(self, instance: Instance, together: int = 1) -> Failure | None:
+    def failure(self, instance: Instance, count: int = 1) -> Failure | None:
         """Why a VM cannot be made now, or why not so many of its kind together. Settles its machine
         type."""
         need = _need(self._group, instance.revision)
         if self._group.machine_types:
             allowed = self._group.machine_types
-            instance.machine_type, short = choose(
-                allowed, lambda each: self._short(need.of_type(each), instance.zone, together)
+            instance.machine_type, failure = choose(
+                allowed,
+                lambda each: self._capacity_failure(need.of_type(each), instance.zone, count),
             )
         else:
-            instance.machine_type, short = "", self._short(need, instance.zone, together)
+            instance.machine_type, failure = "", self._capacity_failure(need, instance.zone, count)
         error = instance.behaviour.creation_error
         return (
-            short
-            if short is not None or error is None
-            else self._behaves_badly(instance, error, need)
+            failure
+            if failure is not None or error is None
+            else self._behaviour_failure(instance, error, need)
         )
 
-    def _short(self, need: Need, zone: str, together: int) -> Failure | None:
+    def _capacity_failure(self, need: Need, zone: str, count: int) -> Failure | None:
         """Want of capacity or quota."""
         group, cloud = self._group, self._group.cloud
         stock_outs = _stock_outs(cloud)
@@ -110,7 +111,7 @@ class GroupCapacity:
                 cloud.project, zone, need, open_zones, rule.get("message"), rule.get("code")
             )
         if cloud.quotas:
-            region, others = group.key.scope.removeprefix("regions/"), [need] * (together - 1)
+            region, others = group.key.scope.removeprefix("regions/"), [need] * (count - 1)
             over = exceeded_quota(
                 cloud.quotas,
                 region,
@@ -122,12 +123,12 @@ class GroupCapacity:
                 return quota_failure(*over, region)
         return None
 
-    def _behaves_badly(
+    def _behaviour_failure(
         self, instance: Instance, error: CreationError, need: Need
     ) -> Failure | None:
         where = (instance.revision.template, error)
-        self._caused[where] += 1
-        if error.times is not None and self._caused[where] > error.times:
+        self._failure_counts[where] += 1
+        if error.times is not None and self._failure_counts[where] > error.times:
             return None
         cloud, region = self._group.cloud, self._group.key.scope.removeprefix("regions/")
         return failure_of_kind(

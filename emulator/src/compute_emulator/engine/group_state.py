@@ -103,7 +103,7 @@ class GroupState:
         ]
         wanted = replace(
             self.intent, target_size=max(self.intent.target_size, len(staying) + 1)
-        ).wanted()
+        ).desired()
         lacking = wanted - Counter(instance.revision for instance in staying)
         return next(iter(lacking.elements()), self.intent.versions[0].revision)
 
@@ -116,7 +116,7 @@ class GroupState:
         key = parse(revision.template)
         return (self.cloud.find(key) if key is not None else None) or {}
 
-    def preserved(self, instance: Instance) -> JsonObject | None:
+    def preserved_state(self, instance: Instance) -> JsonObject | None:
         return (
             per_instance_configs.preserved_state(self.configs, instance) if self.configs else None
         )

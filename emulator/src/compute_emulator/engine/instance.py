@@ -28,7 +28,7 @@ class Instance:
     __slots__ = (
         "_drain_until",
         "action",
-        "applied",
+        "applied_config",
         "behaviour",
         "cloud",
         "created_at",
@@ -68,7 +68,7 @@ class Instance:
         self.machine_type = (  # chosen among those that the group's flexibility allows; empty: the template's
             ""
         )
-        self.applied: JsonObject | None = None  # what of its own config the VM has
+        self.applied_config: JsonObject | None = None  # what of its own config the VM has
         self.stateful_state: JsonObject | None = (
             None  # what the group's stateful policy keeps of it
         )
@@ -92,7 +92,7 @@ class Instance:
     def is_draining(self) -> bool:
         return self._drain_until is not None
 
-    def alive(self, check: Check | None) -> tuple[str, bool]:
+    def liveness(self, check: Check | None) -> tuple[str, bool]:
         """The group's check on it: the verdict, and whether it was ever healthy since it last
         started."""
         if check is None or not self.running_since or self.resource is None:
@@ -104,7 +104,7 @@ class Instance:
         does not answer."""
         if self.is_draining:
             return "DRAINING"
-        verdict = self.alive(check)[0]
+        verdict = self.liveness(check)[0]
         is_there = ProbeHistory(self.running_since, self.liveness_changes).at(self.cloud.now())
         return "TIMEOUT" if verdict == UNHEALTHY and not is_there else verdict
 
@@ -114,7 +114,7 @@ class Instance:
             self.readiness_changes if check.probes_readiness else self.liveness_changes,
         )
 
-    def ready(self, check: Check) -> str:
+    def readiness(self, check: Check) -> str:
         """The load balancer's check on it."""
         if not self.running_since or not self.is_running:
             return UNKNOWN
@@ -124,7 +124,7 @@ class Instance:
 
     def member(self, check: Check | None, config_need: Disruption = Disruption.NONE) -> Member:
         """What the updater sees of it, by the group's check."""
-        verdict, once = self.alive(check)
+        verdict, once = self.liveness(check)
         return Member(
             name=self.name,
             zone=self.zone,

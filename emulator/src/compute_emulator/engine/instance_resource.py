@@ -30,14 +30,14 @@ NO_OVERRIDES = Overrides()
 
 @dataclass(frozen=True, slots=True)
 class InstanceSource:
-    """What makes a VM what it is, the more particular before the more general: `preserved` (its own
+    """What makes a VM what it is, the more particular before the more general: `preserved_state` (its own
     config's) and `stateful_state` (the stateful policy's), `overrides` (the group's), `template`.
     `machine_type` is what was chosen instead of the template's."""
 
     template: JsonObject
     overrides: Overrides | None = None
     machine_type: str = ""
-    preserved: JsonObject | None = None
+    preserved_state: JsonObject | None = None
     stateful_state: JsonObject | None = None
 
 
@@ -110,7 +110,7 @@ def apply_source(
     shielded, reservations = given.get("shieldedInstanceConfig"), given.get("reservationAffinity")
     resource["shieldedInstanceConfig"] = SHIELDED | shielded if shielded else SHIELDED
     resource["reservationAffinity"] = reservations or ANY_RESERVATION
-    disks = ((source.preserved or {}).get("disks") or {}) | (
+    disks = ((source.preserved_state or {}).get("disks") or {}) | (
         (source.stateful_state or {}).get("disks") or {}
     )
     if disks:
@@ -128,7 +128,7 @@ def apply_source(
 
 
 def _metadata(properties: JsonObject, source: InstanceSource) -> list[JsonObject]:
-    over = dict((source.overrides or NO_OVERRIDES).metadata) | (source.preserved or {}).get(
+    over = dict((source.overrides or NO_OVERRIDES).metadata) | (source.preserved_state or {}).get(
         "metadata", {}
     )
     hidden = {"", *over}

@@ -43,7 +43,7 @@ class ManagedInstance(Phases):
             False,
             is_repair,
         )
-        self._take_down(self._begin_again, drains=not is_repair)
+        self._take_down(self._restart_creation, drains=not is_repair)
 
     def update(self, revision: Revision, how: Disruption) -> None:
         """Take on a revision without being replaced."""
@@ -53,13 +53,13 @@ class ManagedInstance(Phases):
             self._take_down(self._boot, drains=False)
         elif how is Disruption.REFRESH:
             self.action = "REFRESHING"
-            self._later(REFRESH_SECONDS, self._refreshed)
+            self._later(REFRESH_SECONDS, self._on_refreshed)
 
     def stand_by(self, how: str, delay: float = 0.0) -> None:
         """Stop (`how` is STOPPED) or suspend (SUSPENDED) after a delay, drained, and stay in the
         group in reserve."""
         self.standby, self.action = how, "STOPPING" if how == "STOPPED" else "SUSPENDING"
-        self._later(delay, lambda: self._take_down(self._in_reserve, drains=True))
+        self._later(delay, lambda: self._take_down(self._enter_standby, drains=True))
 
     def wake(self) -> None:
         """From reserve back to serving; verified as after a creation."""
@@ -78,7 +78,7 @@ class ManagedInstance(Phases):
 
     # From outside
 
-    def answer(self, alive: bool | None = None, ready: bool | None = None) -> None:
+    def set_health(self, alive: bool | None = None, ready: bool | None = None) -> None:
         """From now on answer the group's check, or the load balancer's, well or badly."""
         now = self.cloud.now()
         if alive is not None:

@@ -49,7 +49,7 @@ class Operations:
         self.seconds_by_method = dict(seconds_by_method)
         self.table: dict[tuple[str, str], JsonObject] = {}
         self.busy_targets: dict[Key, tuple[str, str]] = {}
-        self._accepted: dict[tuple[str, str], float] = {}
+        self._accept: dict[tuple[str, str], float] = {}
         self._at_end: dict[tuple[str, str], Callable[[], None]] = {}
         self._by_request_id: dict[tuple[str, str], tuple[float, tuple[str, str]]] = {}
         self._number = 0
@@ -73,7 +73,7 @@ class Operations:
         where = (target.scope, name)
         resource = self._new(name, operation_type, target)
         self.table[where] = resource
-        self._accepted[where] = self._cloud.now()
+        self._accept[where] = self._cloud.now()
         if request_id:
             resource["clientOperationId"] = request_id
             self._by_request_id[(method_id, request_id)] = (self._cloud.now(), where)
@@ -81,13 +81,13 @@ class Operations:
             self.busy_targets[target] = where
         if at_end is not None:
             self._at_end[where] = at_end
-        takes = self._takes(method_id) if seconds is None else seconds
+        duration = self._duration_of(method_id) if seconds is None else seconds
         if held:
             return resource
-        if takes <= 0:
+        if duration <= 0:
             self.finish(where, error)
         else:
-            self._cloud.after(takes, lambda: self.finish(where, error))
+            self._cloud.after(duration, lambda: self.finish(where, error))
         return resource
 
     def finish(self, where: tuple[str, str], error: ApiError | None = None) -> None:
@@ -123,14 +123,14 @@ class Operations:
 
     def forget(self, scope: str, name: str) -> None:
         self.table.pop((scope, name), None)
-        self._accepted.pop((scope, name), None)
+        self._accept.pop((scope, name), None)
 
-    def replayed(self, method_id: str, request_id: str) -> JsonObject | None:
+    def find_replay(self, method_id: str, request_id: str) -> JsonObject | None:
         """The operation that the first request with this id has started, within 60 minutes."""
         at, where = self._by_request_id.get((method_id, request_id), (float("-inf"), ("", "")))
         return self.table.get(where) if self._cloud.now() - at <= REPLAY_SECONDS else None
 
-    def _takes(self, method_id: str) -> float:
+    def _duration_of(self, method_id: str) -> float:
         for pattern, seconds in self.seconds_by_method.items():
             if fnmatchcase(method_id, pattern):
                 return seconds
@@ -173,8 +173,10 @@ class Operations:
             del self._by_request_id[next(iter(self._by_request_id))]
         while self.table:
             where = next(iter(self.table))
-            age = now - self._accepted[where]
-            crowded = len(self.table) > KEPT_AT_MOST and age > KEPT_AT_LEAST_SECONDS
-            if self.table[where]["status"] != "DONE" or not (crowded or age > RETENTION_SECONDS):
+            age = now - self._accept[where]
+            is_over_limit = len(self.table) > KEPT_AT_MOST and age > KEPT_AT_LEAST_SECONDS
+            if self.table[where]["status"] != "DONE" or not (
+                is_over_limit or age > RETENTION_SECONDS
+            ):
                 return
             self.forget(*where)

@@ -49,7 +49,7 @@ def required_disruption(configs: Configs, instance: Instance) -> Disruption:
     config = configs.get(instance.name)
     if config is None or instance.resource is None or instance.action not in (SETTLED, "VERIFYING"):
         return Disruption.NONE
-    wanted, has = {} if config.is_deleted else config.preserved_state, instance.applied or {}
+    wanted, has = {} if config.is_deleted else config.preserved_state, instance.applied_config or {}
     differing = {name for name in wanted.keys() | has.keys() if wanted.get(name) != has.get(name)}
     if not differing:
         return Disruption.REFRESH if config.is_deleted else Disruption.NONE
@@ -64,7 +64,7 @@ def status(config: Config, instance: Instance | None) -> str:
     if (
         instance is not None
         and instance.resource is not None
-        and instance.applied == config.preserved_state
+        and instance.applied_config == config.preserved_state
     ):
         return "EFFECTIVE"
     return "APPLYING" if is_busy else "UNAPPLIED"

@@ -38,7 +38,7 @@ class Owner(Protocol):
     key: Key
 
     def template(self, revision: Revision) -> JsonObject: ...
-    def preserved(self, instance: Instance) -> JsonObject | None: ...
+    def preserved_state(self, instance: Instance) -> JsonObject | None: ...
     def stateful_policy(self) -> JsonObject: ...
     def behaviour(self, instance: Instance) -> Behaviour: ...
     def creation_failure(self, instance: Instance) -> Failure | None: ...
@@ -84,13 +84,13 @@ class Phases(Instance):
             self._set_status("PENDING")
             self._later(PENDING_SECONDS, self._attempt)
         else:
-            self._later(ATTEMPT_SECONDS, lambda: self._attempt_failed(failure))
+            self._later(ATTEMPT_SECONDS, lambda: self._on_attempt_failed(failure))
 
     def _make(self) -> None:
         self.failure = None
         if self.resource is not None:
             return
-        self.applied = self._owner.preserved(self)
+        self.applied_config = self._owner.preserved_state(self)
         body = instance_resource.new_resource(
             self.cloud, self._owner.key, self.zone, self._source()
         )
@@ -109,7 +109,11 @@ class Phases(Instance):
     def _source(self) -> instance_resource.InstanceSource:
         template = self._owner.template(self.revision)
         return instance_resource.InstanceSource(
-            template, self.revision.overrides, self.machine_type, self.applied, self.stateful_state
+            template,
+            self.revision.overrides,
+            self.machine_type,
+            self.applied_config,
+            self.stateful_state,
         )
 
     def _scheduling(self) -> JsonObject:
@@ -118,7 +122,7 @@ class Phases(Instance):
         )
         return found
 
-    def _attempt_failed(self, failure: Failure) -> None:
+    def _on_attempt_failed(self, failure: Failure) -> None:
         """The group retries for ever; the pause doubles up to five minutes."""
         self.failure = failure
         pause = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._attempts, 10))
@@ -136,9 +140,9 @@ class Phases(Instance):
             min(PROVISIONING_SECONDS, behaviour.boot_seconds / 4),
             lambda: self._set_status("STAGING"),
         )
-        self._later(behaviour.boot_seconds, self._running)
+        self._later(behaviour.boot_seconds, self._on_running)
 
-    def _running(self) -> None:
+    def _on_running(self) -> None:
         cloud = self.cloud
         self.running_since = cloud.now()
         self.liveness_changes = self.behaviour.liveness_changes(self.running_since)
@@ -170,9 +174,9 @@ class Phases(Instance):
         due = next_change(self.answers(check), check, self.cloud.now())
         if due is not None:
             watch = self._watch
-            self.cloud.at(due, lambda: self._verdict_changed() if watch == self._watch else None)
+            self.cloud.at(due, lambda: self._on_verdict_changed() if watch == self._watch else None)
 
-    def _verdict_changed(self) -> None:
+    def _on_verdict_changed(self) -> None:
         self.watch()
         self._owner.on_instance_changed(self)
 
@@ -180,7 +184,7 @@ class Phases(Instance):
         """VERIFYING ends when the check was satisfied; without a check there is nothing to wait
         for."""
         check = self._owner.check()
-        if self.action == "VERIFYING" and (check is None or self.alive(check)[1]):
+        if self.action == "VERIFYING" and (check is None or self.liveness(check)[1]):
             self.action = "NONE"
             self.is_rebalancing = False
 
@@ -204,19 +208,19 @@ class Phases(Instance):
     def _describe(self) -> None:
         """Give the VM what its revision and its own config say now."""
         if self.resource is not None:
-            self.applied = self._owner.preserved(self)
+            self.applied_config = self._owner.preserved_state(self)
             instance_resource.apply_source(
                 self.resource, self.cloud, self._owner.key, self.zone, self._source()
             )
 
-    def _refreshed(self) -> None:
+    def _on_refreshed(self) -> None:
         if self.action == "REFRESHING":
             self._describe()
             self.action = "VERIFYING"
             self._verify()
             self._owner.on_instance_changed(self)
 
-    def _in_reserve(self) -> None:
+    def _enter_standby(self) -> None:
         self._set_status("TERMINATED" if self.standby == "STOPPED" else "SUSPENDED")
         self.action = "NONE"
         self._owner.on_instance_changed(self)
@@ -249,7 +253,7 @@ class Phases(Instance):
         self._set_status("SUSPENDING" if self.action == "SUSPENDING" else "STOPPING")
         self._later(self.behaviour.delete_seconds, then)
 
-    def _begin_again(self) -> None:
+    def _restart_creation(self) -> None:
         self._remove_vm()
         self.created_at = self.cloud.now()
         self._attempts = 0

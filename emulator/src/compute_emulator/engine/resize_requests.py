@@ -40,7 +40,7 @@ class ResizeRequest:
             )
         group.resize(group.intent.target_size + len(names))
         resource["state"] = "CREATING"
-        group.cloud.after(ACCEPT_SECONDS, self._accepted)
+        group.cloud.after(ACCEPT_SECONDS, self._accept)
 
     @property
     def state(self) -> str:
@@ -50,7 +50,7 @@ class ResizeRequest:
         """Give up the places in the group."""
         self._give_up("CANCELLED")
 
-    def _accepted(self) -> None:
+    def _accept(self) -> None:
         if self.state == "CREATING":
             self.resource["state"] = "ACCEPTED"
             self._try()
@@ -82,9 +82,9 @@ class ResizeRequest:
             instance.terminates_at = until
             instance.create()
         if until is not None:
-            cloud.at(until, self._run_is_over)
+            cloud.at(until, self._on_run_over)
 
-    def _run_is_over(self) -> None:
+    def _on_run_over(self) -> None:
         left = [
             instance
             for instance in self._waiting()

@@ -29,10 +29,10 @@ def instance_records(cloud: Cloud) -> list[JsonObject]:
             record |= {
                 "status": instance.status,
                 "action": instance.action,
-                "alive": instance.alive(check)[0],
+                "alive": instance.liveness(check)[0],
             }
             record["ready"] = instance.is_running and any(
-                instance.ready(each) == "HEALTHY" for each in checks
+                instance.readiness(each) == "HEALTHY" for each in checks
             )
             record["error"] = instance.failure.code if instance.failure is not None else None
             records.append(record)

@@ -28,7 +28,7 @@ def action_for(intent: Intent, need: Disruption) -> Disruption | None:
     return action if action <= intent.most_disruptive else None
 
 
-class Draft:
+class GroupDraft:
     """A group's members and what is wanted of them."""
 
     def __init__(
@@ -42,7 +42,7 @@ class Draft:
         self.members = {member.name: member for member in members}
         self.disruption = disruption
         self.full_zones = frozenset(full_zones)
-        self.wanted = intent.wanted()
+        self.desired = intent.desired()
         self.steps: list[Step] = []
         self.recheck_at: float | None = None
         self.blocked = False
@@ -69,7 +69,7 @@ class Draft:
     def deficits(self) -> list[Revision]:
         """The revisions that lack VMs, each as often as it lacks one, in the order of the
         versions."""
-        return list((self.wanted - self.counts()).elements())
+        return list((self.desired - self.counts()).elements())
 
     def excess(self) -> list[Member]:
         """VMs of revisions that have too many, as many as are too many, in the order in which they
@@ -77,36 +77,36 @@ class Draft:
 
         Foreign revisions first, then from the fullest zone, then what serves nobody, then the
         youngest."""
-        too_many = self.counts() - self.wanted
-        if not too_many:
+        surplus = self.counts() - self.desired
+        if not surplus:
             return []
         zones = self.zone_counts()
-        queues = self._queues(too_many)
+        queues = self._queues(surplus)
         chosen: list[Member] = []
-        while queues and too_many.total():
+        while queues and surplus.total():
             queue = min(
                 queues,
                 key=lambda each: (
-                    each[-1].revision in self.wanted,
+                    each[-1].revision in self.desired,
                     -zones[each[-1].zone],
                     *self._rank(each[-1]),
                 ),
             )
             victim = queue.pop()
             queues = [each for each in queues if each]
-            if too_many[victim.revision]:
-                too_many[victim.revision] -= 1
+            if surplus[victim.revision]:
+                surplus[victim.revision] -= 1
                 zones[victim.zone] -= 1
                 chosen.append(victim)
         return chosen
 
-    def _queues(self, too_many: Counter[Revision]) -> list[list[Member]]:
+    def _queues(self, surplus: Counter[Revision]) -> list[list[Member]]:
         """Those who may leave, by zone and by whether their revision is wanted at all; who leaves
         first stands last."""
         queues: dict[tuple[bool, str], list[Member]] = {}
         for member in self.staying():
-            if too_many[member.revision]:
-                queues.setdefault((member.revision in self.wanted, member.zone), []).append(member)
+            if surplus[member.revision]:
+                queues.setdefault((member.revision in self.desired, member.zone), []).append(member)
         for queue in queues.values():
             queue.sort(key=self._rank, reverse=True)
         return list(queues.values())
@@ -114,7 +114,7 @@ class Draft:
     def _rank(self, member: Member) -> tuple[bool, float, str]:
         return member.is_available(self.intent.healing.has_check), -member.created_at, member.name
 
-    def moves(
+    def updates(
         self, among: Collection[str] | None = None
     ) -> list[tuple[Member, Revision, Disruption]]:
         """Outdated VMs with the revision each should get and what that does to it; forbidden
@@ -158,7 +158,7 @@ class Draft:
             r for r in old if action_for(self.intent, self.disruption(r, to)) is Disruption.REPLACE
         }
 
-    def may_lose(self, member: Member) -> bool:
+    def can_remove(self, member: Member) -> bool:
         """Whether the budget allows to take this VM away. One that serves nobody can always go."""
         if not member.is_available(self.intent.healing.has_check):
             return True
@@ -166,7 +166,7 @@ class Draft:
 
     # Steps taken
 
-    def take(self, step: Step) -> None:
+    def add_step(self, step: Step) -> None:
         """Choose a step. What it does to a member is told by `change`."""
         self.steps.append(step)
 
@@ -180,6 +180,6 @@ class Draft:
         zone = zone_for_new(
             self.intent.shape, self.intent.zones, self.zone_counts(), same, self.full_zones
         )
-        self.take(Create(zone, revision, why))
+        self.add_step(Create(zone, revision, why))
         name = f"\0new-{len(self.steps)}"  # cannot collide with a VM's name
         self.members[name] = Member(name, zone, revision, action="CREATING", is_running=False)

@@ -85,7 +85,7 @@ class Intent:
     redistributes: bool = True
     healing: Healing = Healing()
 
-    def wanted(self) -> Counter[Revision]:
+    def desired(self) -> Counter[Revision]:
         """VMs per revision."""
         counts: Counter[Revision] = Counter()
         for version, n in zip(
@@ -97,7 +97,7 @@ class Intent:
     def desired_versions(self) -> Counter[tuple[str, str | None]]:
         """VMs per version, those of none left out."""
         counts: Counter[tuple[str, str | None]] = Counter()
-        for revision, n in self.wanted().items():
+        for revision, n in self.desired().items():
             counts[revision.version] += n
         return +counts
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
-from compute_emulator.rules.draft import DisruptionOf, Draft, always_replace
+from compute_emulator.rules.draft import DisruptionOf, GroupDraft, always_replace
 from compute_emulator.rules.group import (
     SETTLED,
     Create,
@@ -43,7 +43,7 @@ def plan(
     full_zones: Collection[str] = (),
 ) -> Plan:
     """The next steps of the group, within its budgets."""
-    draft = Draft(intent, members, disruption, full_zones)
+    draft = GroupDraft(intent, members, disruption, full_zones)
     _leave_full_zones(draft)
     if intent.healing.takes_newest:
         _repair_all(
@@ -64,9 +64,12 @@ def plan(
 def is_stable(intent: Intent, members: Sequence[Member], outcome: Plan) -> bool:
     """No VM is changing and none will change. An opportunistic group is stable with outdated VMs in
     it."""
-    calm = all(member.action == SETTLED for member in members)
+    is_settled = all(member.action == SETTLED for member in members)
     return (
-        calm and not outcome.steps and not outcome.is_pending and len(members) == intent.target_size
+        is_settled
+        and not outcome.steps
+        and not outcome.is_pending
+        and len(members) == intent.target_size
     )
 
 
@@ -86,9 +89,9 @@ def updates_for(
 ) -> tuple[Step, ...]:
     """The steps that bring these VMs to their version at once, outside of every budget
     (applyUpdatesToInstances)."""
-    draft = Draft(intent, members, disruption, ())
+    draft = GroupDraft(intent, members, disruption, ())
     chosen: list[Step] = []
-    for member, to, action in draft.moves(among=names):
+    for member, to, action in draft.updates(among=names):
         if action is Disruption.REPLACE and intent.substitutes:
             chosen.append(Delete(member.name, "its update was asked for by name", is_replaced=True))
         elif action is Disruption.REPLACE:
@@ -105,24 +108,26 @@ def most_needed(
     disruption: DisruptionOf = always_replace,
 ) -> Disruption:
     """The most that bringing these VMs to their version does to one of them."""
-    draft = Draft(intent, members, disruption, ())
-    return max((action for _, _, action in draft.moves(among=names)), default=Disruption.NONE)
+    draft = GroupDraft(intent, members, disruption, ())
+    return max((action for _, _, action in draft.updates(among=names)), default=Disruption.NONE)
 
 
 # The steps, in the order in which they are considered
 
 
-def _leave_full_zones(draft: Draft) -> None:
+def _leave_full_zones(draft: GroupDraft) -> None:
     """Flexible shapes give up a creation that found no capacity and try another zone."""
     if draft.intent.shape not in FLEXIBLE_SHAPES or not set(draft.intent.zones) - draft.full_zones:
         return
     for member in draft.staying():
         if member.is_stranded and member.zone in draft.full_zones:
-            draft.take(Delete(member.name, f"{member.zone} has no capacity and another zone has"))
+            draft.add_step(
+                Delete(member.name, f"{member.zone} has no capacity and another zone has")
+            )
             del draft.members[member.name]
 
 
-def _create(draft: Draft) -> None:
+def _create(draft: GroupDraft) -> None:
     """New VMs for what is missing; for an update as many more as the surge allows."""
     staying = len(draft.staying())
     counted = staying + sum(
@@ -143,7 +148,7 @@ def _create(draft: Draft) -> None:
         draft.create(revision, why)
 
 
-def _update(draft: Draft) -> None:
+def _update(draft: GroupDraft) -> None:
     """Until nothing more follows: who changes or leaves may make it another one's turn."""
     before = -1
     while len(draft.steps) != before:
@@ -152,19 +157,19 @@ def _update(draft: Draft) -> None:
         _delete(draft)
 
 
-def _update_in_place(draft: Draft) -> None:
+def _update_in_place(draft: GroupDraft) -> None:
     """Refresh, restart, relabel or recreate outdated VMs; what makes a VM unavailable waits for the
     budget."""
     if not draft.intent.is_proactive:
         return
-    for member, to, action in draft.moves():
+    for member, to, action in draft.updates():
         if action is Disruption.REPLACE and draft.intent.substitutes:
             continue
-        if action >= Disruption.RESTART and not draft.may_lose(member):
+        if action >= Disruption.RESTART and not draft.can_remove(member):
             draft.blocked = True
             continue
         if action is Disruption.REPLACE:
-            draft.take(Recreate(member.name, to, "outdated: recreated under its name"))
+            draft.add_step(Recreate(member.name, to, "outdated: recreated under its name"))
             draft.change(
                 member,
                 revision=to,
@@ -173,7 +178,7 @@ def _update_in_place(draft: Draft) -> None:
                 config_need=Disruption.NONE,
             )
         else:
-            draft.take(
+            draft.add_step(
                 InPlace(member.name, to, action, f"outdated: {action.name.lower()} is enough")
             )
             doing = {Disruption.RESTART: "RESTARTING", Disruption.REFRESH: "REFRESHING"}.get(
@@ -182,19 +187,19 @@ def _update_in_place(draft: Draft) -> None:
             draft.change(member, revision=to, action=doing, config_need=Disruption.NONE)
 
 
-def _delete(draft: Draft) -> None:
+def _delete(draft: GroupDraft) -> None:
     """Old VMs that are replaced, and VMs beyond the target."""
     staying = draft.staying()
     surplus = max(
         0, len(staying) - sum(m.is_rebalancing for m in staying) - draft.intent.target_size
     )
     replaceable = draft.replaceable()
-    is_update = draft.intent.is_proactive and len(set(draft.counts()) | set(+draft.wanted)) > 1
+    is_update = draft.intent.is_proactive and len(set(draft.counts()) | set(+draft.desired)) > 1
     allowed = surplus + (len(draft.deficits()) if replaceable else 0)
     for member in draft.excess():
         if allowed <= 0 or (surplus <= 0 and member.revision not in replaceable):
             continue
-        if is_update and not draft.may_lose(member):
+        if is_update and not draft.can_remove(member):
             draft.blocked = True
             continue
         allowed -= 1
@@ -204,11 +209,11 @@ def _delete(draft: Draft) -> None:
             if is_update
             else "the group is larger than its target"
         )
-        draft.take(Delete(member.name, why, is_replaced=is_update))
+        draft.add_step(Delete(member.name, why, is_replaced=is_update))
         draft.change(member, action="DELETING", is_replaced=is_update)
 
 
-def _repair_all(draft: Draft, now: float) -> None:
+def _repair_all(draft: GroupDraft, now: float) -> None:
     """Recreate VMs that failed, and VMs whose check fails after the initial delay or after having
     been healthy."""
     for member in draft.staying():
@@ -234,23 +239,23 @@ def _is_unhealthy(intent: Intent, member: Member) -> bool:
     )
 
 
-def _repair(draft: Draft, member: Member, why: str) -> None:
+def _repair(draft: GroupDraft, member: Member, why: str) -> None:
     revision = member.revision
-    if draft.intent.healing.takes_newest and revision not in draft.wanted:
+    if draft.intent.healing.takes_newest and revision not in draft.desired:
         revision = next(iter(draft.deficits()), revision)
-    draft.take(Recreate(member.name, revision, why, is_repair=True))
+    draft.add_step(Recreate(member.name, revision, why, is_repair=True))
     draft.change(member, action="RECREATING", revision=revision, is_running=False)
 
 
-def _balance(draft: Draft) -> None:
+def _balance(draft: GroupDraft) -> None:
     """When all is calm, move one VM from the fullest to the emptiest zone."""
     members = list(draft.members.values())
-    calm = (
+    is_settled = (
         not draft.steps
         and not draft.blocked
         and all(member.action == SETTLED for member in members)
     )
-    if not calm or not draft.intent.redistributes or draft.intent.shape != "EVEN":
+    if not is_settled or not draft.intent.redistributes or draft.intent.shape != "EVEN":
         return
     gap = imbalance(draft.intent.zones, draft.zone_counts())
     if gap is None or gap[1] in draft.full_zones:
@@ -259,12 +264,12 @@ def _balance(draft: Draft) -> None:
     moving = next(member for member in members if member.zone == fullest)
     why = f"balance: {fullest} holds more VMs than {emptiest}"
     if draft.intent.substitutes and rounded_up(draft.intent.surge, draft.intent.target_size):
-        draft.take(Create(emptiest, moving.revision, why, is_move=True))
-    elif draft.may_lose(moving):
-        draft.take(Delete(moving.name, why, is_replaced=True))
+        draft.add_step(Create(emptiest, moving.revision, why, is_move=True))
+    elif draft.can_remove(moving):
+        draft.add_step(Delete(moving.name, why, is_replaced=True))
 
 
-def _is_pending(draft: Draft) -> bool:
+def _is_pending(draft: GroupDraft) -> bool:
     """Whether this draft still differs from what is wanted and the group may change that by
     itself."""
     if (
@@ -273,4 +278,4 @@ def _is_pending(draft: Draft) -> bool:
         or len(draft.members) != draft.intent.target_size
     ):
         return True
-    return draft.intent.is_proactive and bool(draft.moves())
+    return draft.intent.is_proactive and bool(draft.updates())

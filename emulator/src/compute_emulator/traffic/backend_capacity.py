@@ -30,7 +30,7 @@ class BackendFill:
 
     _left: dict[str, tuple[float, float]] = field(default_factory=dict)
 
-    def pool(
+    def candidates(
         self, service: Service, load: Callable[[Backend], int], now: float
     ) -> Sequence[Backend]:
         """The VMs among which the next request's is chosen. `now` in seconds of any clock that runs
@@ -45,7 +45,7 @@ class BackendFill:
                 return [backend for each in open_ones for backend in each]
         return service.backends
 
-    def sent(self, backend: Backend) -> None:
+    def record_sent(self, backend: Backend) -> None:
         left, since = self._left.get(backend.group, (0.0, 0.0))
         self._left[backend.group] = (left - 1.0, since)
 
@@ -54,7 +54,7 @@ class BackendFill:
     ) -> bool:
         settings = backends[0].settings
         rate = rate_of(settings, len(backends))
-        if rate is not None and self._refilled(backends[0].group, rate, now) < 1.0:
+        if rate is not None and self._refill(backends[0].group, rate, now) < 1.0:
             return True
         if settings.get("balancingMode") != "UTILIZATION":
             return False
@@ -65,7 +65,7 @@ class BackendFill:
             settings.get("capacityScaler", 1.0)
         )
 
-    def _refilled(self, group: str, rate: float, now: float) -> float:
+    def _refill(self, group: str, rate: float, now: float) -> float:
         """The requests that a group may still get, after what the time since the last question has
         added."""
         most = max(1.0, rate * BURST_SECONDS)

@@ -76,7 +76,7 @@ class Balancer:
         self._choosers: dict[Key, InstanceChooser] = {}
         self._mirrors: set[asyncio.Task[None]] = set()
 
-    async def answer(self, rule: Rule, request: Request, client: str) -> Response:
+    async def handle(self, rule: Rule, request: Request, client: str) -> Response:
         began = time.monotonic()
         host = request.headers.get("host", "")
         destination = route(rule.url_map, host, request.target, request.headers)
@@ -90,7 +90,7 @@ class Balancer:
         actions = (*headers, *destination.header_actions)
         injected = await self._inject(destination.action.get("faultInjectionPolicy") or {})
         if injected is not None:
-            self._metrics.answered(
+            self._metrics.record_response(
                 (service.key.name, *NO_BACKEND), injected.status, time.monotonic() - began
             )
             return injected
@@ -107,7 +107,7 @@ class Balancer:
         last = await self._send(
             ProxiedRequest(service, onward, policy, session), destination.action
         )
-        self._metrics.answered(
+        self._metrics.record_response(
             _labels(service, last.backend), last.response.status, time.monotonic() - began
         )
         response = with_response_headers(last.response, actions)
@@ -151,7 +151,7 @@ class Balancer:
             if not should_retry(policy, last.response.status, last.failure):
                 break
             left -= 1
-            self._metrics.retried(_labels(service, last.backend))
+            self._metrics.record_retry(_labels(service, last.backend))
             last = await self._try(proxied, deadline, last.backend)
         return last
 

@@ -50,7 +50,7 @@ class DataPlane:
         self._loop = asyncio.new_event_loop()
         self._stopping = threading.Event()
         self._numbers = itertools.count(1)
-        self._taken, self._taking = 0, asyncio.Lock()
+        self._applied_number, self._apply_lock = 0, asyncio.Lock()
         self._threads: list[threading.Thread] = []
         self._measured_at = time.monotonic()
 
@@ -95,7 +95,7 @@ class DataPlane:
         with self.cloud.lock:
             self.cloud.advance()
             number, topology = next(self._numbers), topology_of(self.cloud)
-        self._on_loop(self._take_in_turn(number, topology))
+        self._on_loop(self._apply_in_order(number, topology))
 
     def url_of(self, rule: Key) -> str | None:
         """Where a forwarding rule is served; None while it is not."""
@@ -148,14 +148,14 @@ class DataPlane:
 
     # On the loop
 
-    async def _take_in_turn(self, number: int, topology: Topology) -> None:
+    async def _apply_in_order(self, number: int, topology: Topology) -> None:
         """One at a time; of scenes that overtook each other the newest stays."""
-        async with self._taking:
-            if number > self._taken:
-                await self._take(topology)
-                self._taken = number
+        async with self._apply_lock:
+            if number > self._applied_number:
+                await self._apply(topology)
+                self._applied_number = number
 
-    async def _take(self, topology: Topology) -> None:
+    async def _apply(self, topology: Topology) -> None:
         """New ports first, then the new scene, then the old ports: nobody is sent to a port that is
         not there."""
         apps, upstreams = self._balancer.apps, self._balancer.upstreams
@@ -164,7 +164,7 @@ class DataPlane:
                 apps[key] = App(vm, self.cloud.clock, self._chance)
                 await apps[key].start(self.host)
                 upstreams[key] = Upstream(self.host, apps[key].port)
-            apps[key].become(vm)
+            apps[key].configure(vm)
         rules = {rule.key: rule for rule in topology.rules}
         for name, rule in rules.items():
             listener = self._listeners.get(name)
@@ -173,7 +173,7 @@ class DataPlane:
                     listener.stop()
                 listener = self._listeners[name] = Listener(rule, self._balancer)
                 await listener.start(self.host)
-            listener.become(rule)
+            listener.configure(rule)
         self._balancer.topology = topology
         for gone in apps.keys() - topology.vms.keys():
             apps.pop(gone).stop()

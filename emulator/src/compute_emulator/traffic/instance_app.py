@@ -21,10 +21,10 @@ from compute_emulator.traffic.topology import Vm
 
 class App:
     """One VM's app. `clock` is the cloud's. What the VM is, and how its app behaves, may change
-    while it runs (`become`)."""
+    while it runs (`configure`)."""
 
     def __init__(self, vm: Vm, clock: Callable[[], float], chance: Random) -> None:
-        self.become(vm)
+        self.configure(vm)
         self._clock = clock
         self.port = 0
         self.requests = 0
@@ -35,7 +35,7 @@ class App:
         self._server: asyncio.Server | None = None
         self._busy, self._busy_since, self._idle_since = 0.0, time.monotonic(), time.monotonic()
 
-    def become(self, vm: Vm) -> None:
+    def configure(self, vm: Vm) -> None:
         self.vm, self.profile = vm, vm.profile
         release = vm.names["template"]
         self._about = {"release": release} | vm.names
@@ -70,19 +70,19 @@ class App:
         busy, self._busy, self._idle_since = self._busy, 0.0, now
         return busy / passed / self.profile.concurrency if passed > 0 else 0.0
 
-    def given(self, connection: _Connection, request: Request) -> None:
+    def accept(self, connection: _Connection, request: Request) -> None:
         self.requests += 1
         is_alive, is_ready = self.vm.answers(self._clock())
         if not is_alive:
             connection.cut()
         elif not is_ready:
-            connection.answer(request, self._refusal("not ready"))
+            connection.respond(request, self._refusal("not ready"))
         elif self.working < self.profile.concurrency:
             self._begin(connection, request)
         elif len(self._waiting) < self.profile.queue:
             self._waiting.append((connection, request))
         else:
-            connection.answer(request, self._refusal("too many requests are waiting"))
+            connection.respond(request, self._refusal("too many requests are waiting"))
 
     def _begin(self, connection: _Connection, request: Request) -> None:
         self._account()
@@ -96,7 +96,7 @@ class App:
     def _finish(self, connection: _Connection, request: Request) -> None:
         self._account()
         self.working -= 1
-        connection.answer(request, self._response(request))
+        connection.respond(request, self._response(request))
         while self._waiting and self.working < self.profile.concurrency:
             self._begin(*self._waiting.popleft())
 
@@ -148,7 +148,7 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def answer(self, request: Request, response: Response) -> None:
+    def respond(self, request: Request, response: Response) -> None:
         if self._transport is None or self._transport.is_closing():
             return
         self._transport.write(response.encoded_for(request))
@@ -164,13 +164,13 @@ class _Connection(asyncio.Protocol):
         try:
             request = self._reader.request()
         except BadMessage as wrong:
-            self.answer(
+            self.respond(
                 Request("GET", "/", keeps_alive=False),
                 Response(wrong.status, body=f"{wrong}\n".encode()),
             )
             return
         if request is not None:
             self._is_busy = True
-            self._app.given(self, request)
+            self._app.accept(self, request)
         elif self._reader.expects_continue and self._transport is not None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -36,61 +36,61 @@ class InstanceChooser:
         service: Service,
         load: Load,
         now: float,
-        tried: Backend | None = None,
+        excluded: Backend | None = None,
         session: Session | None = None,
     ) -> Backend | None:
-        """None when no VM may be sent to. Another one than `tried`, if there is another."""
+        """None when no VM may be sent to. Another one than `excluded`, if there is another."""
         if len(service.tiers) < 2:
-            return self._among(service.backends, service.policy, load, tried, session)
-        backend = self._among(
-            self._fill.pool(service, load, now), service.policy, load, tried, session
+            return self._choose_among(service.backends, service.policy, load, excluded, session)
+        backend = self._choose_among(
+            self._fill.candidates(service, load, now), service.policy, load, excluded, session
         )
         if backend is not None:
-            self._fill.sent(backend)
+            self._fill.record_sent(backend)
         return backend
 
-    def _among(
+    def _choose_among(
         self,
         backends: Sequence[Backend],
         policy: str,
         load: Load,
-        tried: Backend | None,
+        excluded: Backend | None,
         session: Session | None,
     ) -> Backend | None:
         if not backends:
             return None
         if (
             session is not None
-            and (found := backend_of(session, _eligible(backends, tried))) is not None
+            and (found := backend_of(session, _eligible(backends, excluded))) is not None
         ):
             return found
         if any(each.weight != backends[0].weight for each in backends):
-            return self._by_weight(backends, tried)
+            return self._by_weight(backends, excluded)
         if policy == "RANDOM":
             self._turn = self._chance.randrange(len(backends))
-        first = self._next(backends, tried)
+        first = self._next(backends, excluded)
         if first is not None and policy == "LEAST_REQUEST":
-            second = self._next(backends, tried)
+            second = self._next(backends, excluded)
             return second if second is not None and load(second) < load(first) else first
         return first
 
-    def _next(self, backends: Sequence[Backend], tried: Backend | None) -> Backend | None:
+    def _next(self, backends: Sequence[Backend], excluded: Backend | None) -> Backend | None:
         fallback, count = None, len(backends)
         for step in range(count):
             backend = backends[(self._turn + step) % count]
             if not backend.can_take:
                 continue
-            if tried is not None and backend.vm.key == tried.vm.key:
+            if excluded is not None and backend.vm.key == excluded.vm.key:
                 fallback = backend
                 continue
             self._turn = (self._turn + step + 1) % count
             return backend
         return fallback
 
-    def _by_weight(self, backends: Sequence[Backend], tried: Backend | None) -> Backend | None:
+    def _by_weight(self, backends: Sequence[Backend], excluded: Backend | None) -> Backend | None:
         """Smooth weighted round robin: each earns its weight at every turn, the richest pays for
         all."""
-        able = _eligible(backends, tried)
+        able = _eligible(backends, excluded)
         if not able:
             return None
         self._credit = {
@@ -101,10 +101,10 @@ class InstanceChooser:
         return best
 
 
-def _eligible(backends: Sequence[Backend], tried: Backend | None) -> list[Backend]:
+def _eligible(backends: Sequence[Backend], excluded: Backend | None) -> list[Backend]:
     """Those that may be sent to; without the one that was tried, if there are others."""
     able = [each for each in backends if each.can_take]
-    others = [each for each in able if tried is None or each.vm.key != tried.vm.key]
+    others = [each for each in able if excluded is None or each.vm.key != excluded.vm.key]
     return others or able
 
 

@@ -19,12 +19,12 @@ LOG = logging.getLogger("compute_emulator")
 
 class Listener:
     """The port of one rule. What the rule is may change, but not whether it speaks TLS
-    (`become`)."""
+    (`configure`)."""
 
     def __init__(self, rule: Rule, balancer: Balancer) -> None:
         self.rule, self._balancer = rule, balancer
         self.port = 0
-        self.shown = ServerCertificates(rule.certificates) if rule.is_https else None
+        self.certificates = ServerCertificates(rule.certificates) if rule.is_https else None
         self._server: asyncio.Server | None = None
         self._clients: set[_Client] = set()
 
@@ -36,26 +36,26 @@ class Listener:
     def scheme(self) -> str:
         return "https" if self.rule.is_https else "http"
 
-    def become(self, rule: Rule) -> None:
+    def configure(self, rule: Rule) -> None:
         """Connections that are open keep the certificate that they were shown."""
-        if self.shown is not None and rule.certificates != self.rule.certificates:
-            self.shown.become(rule.certificates)
+        if self.certificates is not None and rule.certificates != self.rule.certificates:
+            self.certificates.configure(rule.certificates)
         self.rule = rule
 
     def state(self, host: str) -> JsonObject:
         """Where it is served and, for TLS, what a client has to trust."""
         told: JsonObject = {"url": f"{self.scheme}://{host}:{self.port}"}
-        if self.shown is None:
+        if self.certificates is None:
             return told
         said = [
             {"names": each.names, "pem": each.chain} | ({"why": each.why} if each.why else {})
-            for each in self.shown.all
+            for each in self.certificates.all
         ]
         return told | {"certificates": said}
 
     async def start(self, host: str) -> None:
         loop = asyncio.get_running_loop()
-        context = self.shown.context if self.shown is not None else None
+        context = self.certificates.context if self.certificates is not None else None
         self._server = await loop.create_server(
             lambda: _Client(self), host, 0, backlog=512, ssl=context
         )
@@ -67,8 +67,8 @@ class Listener:
         for client in list(self._clients):
             client.cut()
 
-    async def answer(self, request: Request, client: str) -> Response:
-        return await self._balancer.answer(self.rule, request, client)
+    async def handle(self, request: Request, client: str) -> Response:
+        return await self._balancer.handle(self.rule, request, client)
 
 
 class _Client(asyncio.Protocol):
@@ -114,7 +114,7 @@ class _Client(asyncio.Protocol):
 
     async def _serve(self, request: Request) -> None:
         try:
-            response = await self._listener.answer(request, self._address)
+            response = await self._listener.handle(request, self._address)
         except Exception as failed:  # one request that fails must not take the port down with it
             LOG.exception("failed on %s %s", request.method, request.target)
             response = Response(

@@ -44,7 +44,7 @@ class Metrics:
         self.retries: dict[Labels, int] = {}
         self.mirrored: dict[Labels, int] = {}
 
-    def answered(self, labels: Labels, status: int, seconds: float) -> None:
+    def record_response(self, labels: Labels, status: int, seconds: float) -> None:
         """`labels` in the order of `LABELS`."""
         with self._lock:
             key = (labels, status)
@@ -54,7 +54,7 @@ class Metrics:
                 histogram = self.durations[labels] = Histogram()
             histogram.observe(seconds)
 
-    def retried(self, labels: Labels) -> None:
+    def record_retry(self, labels: Labels) -> None:
         with self._lock:
             self.retries[labels] = self.retries.get(labels, 0) + 1
 

@@ -48,10 +48,10 @@ class ServerCertificates:
 
     def __init__(self, certificates: Sequence[Certificate]) -> None:
         self.context = _context()
-        self.become(certificates)
+        self.configure(certificates)
         self.context.sni_callback = self._choose
 
-    def become(self, certificates: Sequence[Certificate]) -> None:
+    def configure(self, certificates: Sequence[Certificate]) -> None:
         self.all = tuple(server_certificate(each) for each in certificates) or (
             server_certificate(Certificate()),
         )

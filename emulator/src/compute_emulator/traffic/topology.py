@@ -38,13 +38,13 @@ class Vm:
     names: dict[str, str]
     profile: ResponseProfile
     takes_requests: bool
-    alive: ProbeHistory
-    ready: ProbeHistory
+    liveness: ProbeHistory
+    readiness: ProbeHistory
 
     def answers(self, now: float) -> tuple[bool, bool]:
         """Whether the app in it is alive and ready. `now` by the cloud's clock."""
-        is_ready = self.ready.at(now)
-        return is_ready or self.alive.at(now), is_ready
+        is_ready = self.readiness.at(now)
+        return is_ready or self.liveness.at(now), is_ready
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,9 @@ def _backends(
     for instance in group.instances.values():
         if instance.is_running and instance.running_since:
             vm = vms.setdefault(_key(instance), _vm(cloud, group, instance))
-            found.append((vm, bool(port) and (check is None or instance.ready(check) == HEALTHY)))
+            found.append(
+                (vm, bool(port) and (check is None or instance.readiness(check) == HEALTHY))
+            )
     able = [is_healthy and vm.takes_requests for vm, is_healthy in found]
     weight, name = weight_of(settings, sum(able)), f"{group.region}/{group.key.name}"
     return [
@@ -203,8 +205,8 @@ def _vm(cloud: Cloud, group: Group, instance: ManagedInstance) -> Vm:
         names=names,
         profile=with_overrides(instance.behaviour.profile, cloud.traffic, names),
         takes_requests=not instance.is_draining and instance.action not in LEAVING,
-        alive=ProbeHistory(since, instance.liveness_changes),
-        ready=ProbeHistory(since, instance.readiness_changes),
+        liveness=ProbeHistory(since, instance.liveness_changes),
+        readiness=ProbeHistory(since, instance.readiness_changes),
     )
 
 

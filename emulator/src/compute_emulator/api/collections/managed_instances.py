@@ -93,11 +93,11 @@ def recreate_instances(call: Call) -> JsonObject:
     group = group_of(call)
     again = [m for m in in_service(call, group) if m.action not in LEAVING]
     missing = list(
-        (group.intent.wanted() - Counter(m.revision for m in group.instances.values())).elements()
+        (group.intent.desired() - Counter(m.revision for m in group.instances.values())).elements()
     )
     steps = []
     for instance in again:
-        outdated = instance.revision not in group.intent.wanted()
+        outdated = instance.revision not in group.intent.desired()
         revision = (
             (missing.pop(0) if missing else group.intent.versions[0].revision)
             if outdated

@@ -85,7 +85,7 @@ def delete_per_instance_configs(call: Call) -> JsonObject:
             raise Invalid(f"names[{index}]", name, "There is no per-instance config of this name.")
     for name in names:
         instance = group.instances.get(name)
-        if instance is None or not instance.applied:
+        if instance is None or not instance.applied_config:
             del group.configs[name]
         else:
             group.configs[name] = replace(
