@@ -102,7 +102,7 @@ $(FUZZ_READY): requirements.txt $(FUZZ_PINS)
 		exit 1; }
 	@touch $@
 
-golden: $(READY) ## record a history for each moment that has none; existing ones stay unchanged
+golden: $(READY) ## write the missing golden histories; existing ones are never rewritten
 	$(BIN)/python -m tests.assurance.golden.make
 
 check: lint types imports schema-check shell-check ## run every static check

@@ -1,10 +1,10 @@
-"""A golden history: what one moment of a story left in the store and on Compute Engine, as a file
-that outlives the code.
+"""Golden histories: the stored documents and Compute Engine resources of one moment, as a file that
+outlives the code.
 
-`kept` makes one of a story, `resumed` makes a story of one again. The store's documents come back
-as they were, only moved in time as a whole. Compute Engine comes back through its own API: the
-bodies of the resources are inserted as anybody would, and the instances boot. So a file depends on
-neither Slipway's code nor the stand-in's: what is resumed is what an older one wrote."""
+`capture` makes a history of a scenario; `restore` makes a scenario of a history. The documents come
+back unchanged except that all their times are shifted together. The resources are inserted through
+Compute Engine's API, and the instances boot. So a file depends neither on Slipway's code nor on the
+emulator's: a restored scenario contains exactly what an older Slipway wrote."""
 
 from __future__ import annotations
 
@@ -23,45 +23,43 @@ from tests.scenario import PROJECT, Scenario
 
 FOLDER = Path(__file__).parent
 TIME = "$time"
-# In the order in which each may refer to the ones before it.
+# Each may refer to the ones before it.
 COLLECTIONS = (
-    *(
-        "instanceTemplates",
-        "healthChecks",
-        "addresses",
-        "instanceGroupManagers",
-        "autoscalers",
-        "backendServices",
-    ),
-    *("urlMaps", "sslCertificates", "targetHttpProxies", "targetHttpsProxies", "forwardingRules"),
+    "instanceTemplates",
+    "healthChecks",
+    "addresses",
+    "instanceGroupManagers",
+    "autoscalers",
+    "backendServices",
+    "urlMaps",
+    "sslCertificates",
+    "targetHttpProxies",
+    "targetHttpsProxies",
+    "forwardingRules",
 )
 SERVER_SET = (
-    *(
-        "id",
-        "kind",
-        "creationTimestamp",
-        "selfLink",
-        "selfLinkWithId",
-        "fingerprint",
-        "labelFingerprint",
-        "status",
-        "region",
-    ),
-    *(
-        "instanceGroup",
-        "currentActions",
-        "IPAddress",
-        "statusDetails",
-        "recommendedSize",
-        "scalingScheduleStatus",
-    ),
+    "id",
+    "kind",
+    "creationTimestamp",
+    "selfLink",
+    "selfLinkWithId",
+    "fingerprint",
+    "labelFingerprint",
+    "status",
+    "region",
+    "instanceGroup",
+    "currentActions",
+    "IPAddress",
+    "statusDetails",
+    "recommendedSize",
+    "scalingScheduleStatus",
 )
 BOOTING = timedelta(minutes=3)
 
 
 @dataclass(frozen=True)
-class Ending:
-    """What a story comes to, told by nothing that depends on how long it took."""
+class FinalState:
+    """The end of a scenario, by nothing that depends on how long it took."""
 
     serving: str | None
     healthy: dict[str, int]
@@ -69,113 +67,115 @@ class Ending:
     resources: list[str]
 
 
-def ending(story: Scenario) -> Ending:
+def final_state(scenario: Scenario) -> FinalState:
     releases = [
-        document.data["version"] for document in story.store.list("models/tiny/releases", 100)
+        document.data["version"] for document in scenario.store.list("models/tiny/releases", 100)
     ]
     names = sorted(
-        name for name in story.resources() if not name.startswith(("instances/", "instanceGroups/"))
+        name
+        for name in scenario.resources()
+        if not name.startswith(("instances/", "instanceGroups/"))
     )
-    return Ending(
-        story.serving_version(),
-        story.healthy_by_version(),
-        {each: story.outcome(each) for each in releases},
+    return FinalState(
+        scenario.serving_version(),
+        scenario.healthy_by_version(),
+        {each: scenario.outcome(each) for each in releases},
         names,
     )
 
 
-def carried_on(story: Scenario) -> Ending:
-    """Let the story come to its end: settled, or where a person's word is awaited, an hour on."""
+def run_to_end(scenario: Scenario) -> FinalState:
+    """Runs until the model has settled; if it waits for a command, for an hour."""
     for _ in range(60):
-        if story.state().requeue_at is None:
+        if scenario.state().requeue_at is None:
             break
-        story.when_minutes_pass(1)
-    story.when_minutes_pass(6)
-    return ending(story)
+        scenario.when_minutes_pass(1)
+    scenario.when_minutes_pass(6)
+    return final_state(scenario)
 
 
-# ---- To a file
+# ---- Capturing
 
 
-def kept(story: Scenario) -> dict[str, Any]:
-    """The moment as JSON values. Only collections that a turn or the intake reads are in it; the
-    log is not."""
+def capture(scenario: Scenario) -> dict[str, Any]:
+    """The moment as JSON values: the collections that a pass or the intake reads, without the
+    log."""
     documents = [
         document
         for path in ("models", "models/tiny/releases", "outbox", "settings")
-        for document in story.store.list(path, 1000)
+        for document in scenario.store.list(path, 1000)
     ]
-    tables = story.cloud.tables.items()
+    tables = scenario.cloud.tables.items()
     return {
-        "schema": story.store.list("models", 1)[0].data["schema"],
-        "at": _plain(story.clock.now()),
-        "documents": {document.path: _plain(document.data) for document in documents},
-        "behaviours": _plain(list(story.cloud.behaviours)),
+        "schema": scenario.store.list("models", 1)[0].data["schema"],
+        "at": _to_json(scenario.clock.now()),
+        "documents": {document.path: _to_json(document.data) for document in documents},
+        "behaviours": _to_json(list(scenario.cloud.behaviours)),
         "compute": [
-            {"collection": f"{scope}/{kind}", "body": _plain(body)}
-            for wanted in COLLECTIONS
+            {"collection": f"{scope}/{kind}", "body": _to_json(body)}
+            for collection in COLLECTIONS
             for (scope, kind), table in tables
-            if kind == wanted
+            if kind == collection
             for body in table.values()
         ],
     }
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     match value:
         case datetime():
             return {TIME: value.isoformat()}
         case {"key": "user-data"}:
-            return {"key": "user-data", "value": "#cloud-config"}  # long, and nobody reads it back
+            return {"key": "user-data", "value": "#cloud-config"}  # long, and never read back
         case dict():
             return {
-                name: _plain(inner) for name, inner in value.items() if not name.startswith("_")
+                name: _to_json(inner) for name, inner in value.items() if not name.startswith("_")
             }
         case list() | tuple():
-            return [_plain(inner) for inner in value]
+            return [_to_json(inner) for inner in value]
         case _:
             return value
 
 
-# ---- And back
+# ---- Restoring
 
 
-def files() -> list[Path]:
+def list_files() -> list[Path]:
     return sorted(FOLDER.glob("v*/*.json"))
 
 
-def resumed(history: dict[str, Any]) -> Scenario:
-    """A story at that moment, with nothing under way but what the documents say: no message waits,
-    no worker is alive."""
-    story = Scenario()
-    story.cloud.set_behaviours(history["behaviours"])
-    swaps = [swap for resource in history["compute"] for swap in _made(story, resource)]
-    story.clock.sleep(BOOTING.total_seconds())
-    for url, body in swaps:
-        _asked(story, "PATCH", url, body)
-    story.clock.sleep(BOOTING.total_seconds() if swaps else 0)
-    story.cloud.advance()
-    later = story.clock.now() - datetime.fromisoformat(history["at"][TIME])
-    story.store.commit(*(Put(path, data) for path, data in _documents(history, later)))
-    return story
+def restore(history: dict[str, Any]) -> Scenario:
+    """A scenario at that moment. No message is pending and no worker runs; the documents hold
+    everything that is in progress."""
+    scenario = Scenario()
+    scenario.cloud.set_behaviours(history["behaviours"])
+    updates = [update for resource in history["compute"] for update in _insert(scenario, resource)]
+    scenario.clock.sleep(BOOTING.total_seconds())
+    for url, body in updates:
+        _send(scenario, "PATCH", url, body)
+    scenario.clock.sleep(BOOTING.total_seconds() if updates else 0)
+    scenario.cloud.advance()
+    shift = scenario.clock.now() - datetime.fromisoformat(history["at"][TIME])
+    scenario.store.commit(*(Put(path, data) for path, data in _documents(history, shift)))
+    return scenario
 
 
-def _made(story: Scenario, resource: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Insert a resource. A group with two versions begins with its old one, and what makes it swap
-    again comes later: an instance of the old version that waits for a new one to get well would
-    else not be there."""
+def _insert(scenario: Scenario, resource: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Inserts a resource. A group with two versions starts with its old version alone; the patch
+    that adds the new one is yielded for later. Otherwise no instance of the old version would wait
+    for a new one to become healthy."""
     body = {name: value for name, value in resource["body"].items() if name not in SERVER_SET}
     versions = body.get("versions", [])
     if len(versions) > 1:
         yield f"{resource['collection']}/{body['name']}", {"versions": versions}
         body["versions"] = [version for version in versions if "targetSize" not in version]
-    _asked(story, "POST", resource["collection"], body)
-    story.clock.sleep(2)
+    _send(scenario, "POST", resource["collection"], body)
+    scenario.clock.sleep(2)
 
 
-def _asked(story: Scenario, method: str, path: str, body: dict[str, Any]) -> None:
+def _send(scenario: Scenario, method: str, path: str, body: dict[str, Any]) -> None:
     session = requests.Session()
-    session.mount("http://", InProcessAdapter(story.cloud))
+    session.mount("http://", InProcessAdapter(scenario.cloud))
     answer = session.request(
         method,
         f"http://compute.local/compute/v1/projects/{PROJECT}/{path}",
@@ -184,23 +184,23 @@ def _asked(story: Scenario, method: str, path: str, body: dict[str, Any]) -> Non
     assert answer.ok, (method, path, answer.text)
 
 
-def _documents(history: dict[str, Any], later: timedelta) -> Iterator[tuple[str, dict[str, Any]]]:
+def _documents(history: dict[str, Any], shift: timedelta) -> Iterator[tuple[str, dict[str, Any]]]:
     for path, data in history["documents"].items():
-        yield path, _alive(data, later)
+        yield path, _restore_times(data, shift)
 
 
-def _alive(value: Any, later: timedelta) -> Any:
+def _restore_times(value: Any, shift: timedelta) -> Any:
     match value:
         case {"$time": str(text)}:
-            return datetime.fromisoformat(text).astimezone(UTC) + later
+            return datetime.fromisoformat(text).astimezone(UTC) + shift
         case dict():
-            return {name: _alive(inner, later) for name, inner in value.items()}
+            return {name: _restore_times(inner, shift) for name, inner in value.items()}
         case list():
-            return [_alive(inner, later) for inner in value]
+            return [_restore_times(inner, shift) for inner in value]
         case _:
             return value
 
 
-def read(file: Path) -> dict[str, Any]:
+def load(file: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(file.read_text("utf-8"))
     return found

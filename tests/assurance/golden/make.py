@@ -1,9 +1,8 @@
-"""Keeps golden histories of this Slipway: `make golden`, once before each release, and after the
-documents' schema has changed.
+"""Writes the golden histories that are missing: `make golden`, before each release and after each
+change of the documents' schema.
 
-Tells every moment of `stories.py` and writes what it left, with how it ended, under `v<schema>/`. A
-history that is there already is never written again, since it is the older release's; a moment that
-is new gets its file."""
+Runs every moment of `moments.py` and saves what it leaves, with its final state, under
+`v<schema>/`. An existing history is never rewritten: an older release wrote it."""
 
 from __future__ import annotations
 
@@ -13,8 +12,8 @@ import sys
 from dataclasses import asdict
 
 from infra.store.documents import SCHEMA
-from tests.assurance.golden.histories import FOLDER, carried_on, kept
-from tests.assurance.golden.stories import MOMENTS
+from tests.assurance.golden.histories import FOLDER, capture, run_to_end
+from tests.assurance.golden.moments import MOMENTS
 from tests.scenario import Scenario
 
 
@@ -22,18 +21,17 @@ def main() -> int:
     logging.getLogger("slipway").setLevel(logging.ERROR)
     folder = FOLDER / f"v{SCHEMA}"
     folder.mkdir(exist_ok=True)
-    for name, tell in MOMENTS.items():
+    for name, play in MOMENTS.items():
         file = folder / f"{name}.json"
         if file.exists():
             continue
-        story = Scenario()
-        tell(story)
-        history = kept(story)
-        history["ends"] = asdict(carried_on(story))
+        scenario = Scenario()
+        play(scenario)
+        history = capture(scenario)
+        history["ends"] = asdict(run_to_end(scenario))
         file.write_text(json.dumps(history, sort_keys=True, separators=(",", ":")) + "\n", "utf-8")
-        print(
-            f"{file.relative_to(FOLDER)}: {story.story().splitlines()[-1] if story.story() else ''}"
-        )
+        lines = scenario.story().splitlines()
+        print(f"{file.relative_to(FOLDER)}: {lines[-1] if lines else ''}")
     return 0
 
 

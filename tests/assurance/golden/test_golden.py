@@ -1,5 +1,5 @@
-"""What an older Slipway left in the middle of anything, this one brings to its end; what a newer
-one left, it does not touch."""
+"""Slipway completes what an older version left unfinished, and does not touch documents that it
+cannot read."""
 
 from __future__ import annotations
 
@@ -15,107 +15,109 @@ import pytest
 from handlers.reconcile.loop import reconcile
 from infra.store.documents import SCHEMA, UnknownSchema
 from rollout.model import Phase, Verb
-from tests.assurance.golden.histories import carried_on, ending, files, read, resumed
-from tests.assurance.golden.stories import MOMENTS
+from tests.assurance.golden.histories import final_state, list_files, load, restore, run_to_end
+from tests.assurance.golden.moments import MOMENTS
 from tests.scenario import Scenario
 
 NAME = "models/tiny"
 
 
-def test_every_moment_of_the_present_schema_has_its_history() -> None:
-    there = {file.stem for file in files() if file.parent.name == f"v{SCHEMA}"}
-    assert set(MOMENTS) <= there, "run `make golden`"
-    assert len(files()) >= 50
+def test_every_moment_has_a_history_of_the_present_schema() -> None:
+    names = {file.stem for file in list_files() if file.parent.name == f"v{SCHEMA}"}
+    assert set(MOMENTS) <= names, "run `make golden`"
+    assert len(list_files()) >= 50
 
 
-def test_every_phase_has_its_histories_and_so_has_each_thing_that_may_be_pending() -> None:
-    """What the code can read, told by its types, is in the files of the present schema; a new phase
-    without one is noticed."""
+def test_every_phase_and_everything_that_may_be_pending_has_a_history() -> None:
+    """The present schema's files have everything that the types allow, so that a new phase needs a
+    history."""
     documents = [
-        read(file)["documents"].get(NAME) for file in files() if file.parent.name == f"v{SCHEMA}"
+        load(file)["documents"].get(NAME)
+        for file in list_files()
+        if file.parent.name == f"v{SCHEMA}"
     ]
-    there = [document for document in documents if document]
+    models = [document for document in documents if document]
     phases = {re.sub("(?<!^)(?=[A-Z])", "_", kind.__name__).lower() for kind in get_args(Phase)}
-    assert {document["rollout"]["phase"]["name"] for document in there} == phases
+    assert {document["rollout"]["phase"]["name"] for document in models} == phases
     assert {
-        command["verb"] for document in there for command in document["desired"]["commands"]
+        command["verb"] for document in models for command in document["desired"]["commands"]
     } == set(get_args(Verb))
     steps = {
         document["rollout"]["phase"]["step"]
-        for document in there
+        for document in models
         if document["rollout"]["phase"]["name"] == "stepping"
     }
     assert len(steps) >= 3
     for place in ("stable", "candidate", "previous", "claim", "requeue_at"):
-        assert {bool(document[place]) for document in there} == {True, False}, place
+        assert {bool(document[place]) for document in models} == {True, False}, place
     for thing in ("paused", "promoted", "failed", "progress", "last_observed_at"):
-        assert any(document["rollout"][thing] for document in there), thing
+        assert any(document["rollout"][thing] for document in models), thing
 
 
-@pytest.mark.parametrize("file", files(), ids=lambda file: f"{file.parent.name}-{file.stem}")
-def test_a_golden_history_is_carried_on_to_the_end_it_had(file: Path) -> None:
-    history = read(file)
-    story = resumed(history)
+@pytest.mark.parametrize("file", list_files(), ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_a_restored_history_reaches_the_same_final_state(file: Path) -> None:
+    history = load(file)
+    scenario = restore(history)
     known = {
         document["template"]
         for path, document in history["documents"].items()
         if "/releases/" in path
     }
-    found = carried_on(story)
-    assert vars(found) == history["ends"], story.story()
-    assert {name.partition("/")[2] for name in story.templates()} <= known, (
-        "a template was made that no release names"
+    found = run_to_end(scenario)
+    assert vars(found) == history["ends"], scenario.story()
+    assert {name.partition("/")[2] for name in scenario.templates()} <= known, (
+        "a template was created that no release names"
     )
-    before = story.everything_written()
-    story.when_minutes_pass(7)
-    assert story.state().requeue_at or story.everything_written() == before, (
-        "it does not stay as it is"
+    before = scenario.everything_written()
+    scenario.when_minutes_pass(7)
+    assert scenario.state().requeue_at or scenario.everything_written() == before, (
+        "the final state changed"
     )
-    assert vars(ending(story)) == history["ends"], "it does not stay as it is"
-    assert story.leftovers() == ()
+    assert vars(final_state(scenario)) == history["ends"], "the final state changed"
+    assert scenario.leftovers() == ()
 
 
-def written(story: Scenario) -> tuple[Any, ...]:
-    """All there is but the messages to be sent, which anybody may send: they say nothing that has
-    to be understood."""
-    documents, resources, _ = story.everything_written()
+def written(scenario: Scenario) -> tuple[Any, ...]:
+    """All documents and resources except the outbox, whose messages any version may send."""
+    documents, resources, _ = scenario.everything_written()
     return [
         document for document in documents if not document.path.startswith("outbox/")
     ], resources
 
 
-def from_a_newer_slipway(document: dict[str, Any]) -> list[dict[str, Any]]:
-    strange = [copy.deepcopy(document) for _ in range(6)]
-    strange[0]["schema"] = SCHEMA + 1
-    strange[1]["schema"] = str(SCHEMA)
-    strange[2]["schema"] = None
-    del strange[3]["schema"]
-    strange[4]["rollout"]["phase"] = {"name": "shadowing", "since": None}
-    strange[5]["stable"]["spec"]["machine"]["sole_tenant"] = True
-    return strange
+def unknown_documents(document: dict[str, Any]) -> list[dict[str, Any]]:
+    variants = [copy.deepcopy(document) for _ in range(7)]
+    variants[0]["schema"] = SCHEMA + 1
+    variants[1]["schema"] = str(SCHEMA)
+    variants[2]["schema"] = None
+    del variants[3]["schema"]
+    variants[4]["rollout"]["phase"] = {"name": "shadowing", "since": None}
+    variants[5]["stable"]["spec"]["machine"]["sole_tenant"] = True
+    variants[6]["schema"] = SCHEMA - 1
+    return variants
 
 
-@pytest.mark.parametrize("which", range(6))
-@pytest.mark.parametrize("name", ["swapping-step_2", "retiring"])
-def test_what_a_newer_slipway_wrote_is_not_touched_and_the_message_stays(
+@pytest.mark.parametrize("which", range(7))
+@pytest.mark.parametrize("name", ["rollout-step_2", "retiring"])
+def test_unknown_documents_are_not_touched_and_the_message_is_retried(
     name: str, which: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No write, no call to Compute Engine, a line of the log for each try, and the message comes
-    again: perhaps to a Slipway that can read it."""
-    history = read(Path(__file__).parent / f"v{SCHEMA}" / f"{name}.json")
-    history["documents"][NAME] = from_a_newer_slipway(history["documents"][NAME])[which]
-    story = resumed(history)
-    before, calls = written(story), dict(story.cloud.calls.counts)
-    tells: tuple[Callable[[], None], ...] = (
-        story.when_woken,
-        lambda: story.when_released("9"),
-        lambda: story.when_commanded("abort"),
+    """No write and no call to Compute Engine; each attempt is logged, and the message is
+    redelivered, perhaps to a version that can read the document."""
+    history = load(Path(__file__).parent / f"v{SCHEMA}" / f"{name}.json")
+    history["documents"][NAME] = unknown_documents(history["documents"][NAME])[which]
+    scenario = restore(history)
+    before, calls = written(scenario), dict(scenario.cloud.calls.counts)
+    events: tuple[Callable[[], None], ...] = (
+        scenario.when_woken,
+        lambda: scenario.when_released("9"),
+        lambda: scenario.when_commanded("abort"),
     )
-    for tell in tells:
-        tell()
-        assert story.bus.next_due() is not None, "the message was acknowledged"
+    for send in events:
+        send()
+        assert scenario.bus.next_due() is not None, "the message was acknowledged"
     with caplog.at_level(logging.WARNING, "slipway"), pytest.raises(UnknownSchema):
-        reconcile(story.world, "tiny")
+        reconcile(scenario.world, "tiny")
     lines = [
         getattr(record, "fields", {})
         for record in caplog.records
@@ -124,31 +126,31 @@ def test_what_a_newer_slipway_wrote_is_not_touched_and_the_message_stays(
     assert [(line["model"], "UnknownSchema" in line["why"]) for line in lines] == [
         ("tiny", True)
     ] * 2
-    story.when_minutes_pass(11)  # ticks and surveys go on for the others
-    assert written(story) == before
-    assert story.quarantine() == []
+    scenario.when_minutes_pass(11)  # ticks and drift scans continue for other models
+    assert written(scenario) == before
+    assert scenario.quarantine() == []
     untouched = {
         method: count
-        for method, count in story.cloud.calls.counts.items()
+        for method, count in scenario.cloud.calls.counts.items()
         if not method.endswith(("List", ".list"))
     }
     assert untouched == {method: count for method, count in calls.items() if method in untouched}
 
 
-def test_the_other_models_go_on_beside_one_that_cannot_be_read() -> None:
-    history = read(Path(__file__).parent / f"v{SCHEMA}" / "swapping-step_2.json")
+def test_other_models_continue_beside_one_that_cannot_be_read() -> None:
+    history = load(Path(__file__).parent / f"v{SCHEMA}" / "rollout-step_2.json")
     history["documents"][NAME]["schema"] = SCHEMA + 1
-    story = resumed(history)
-    story.given_serving("1", "other", traffic={"path": "/other", "draining_seconds": 0})
-    assert story.serving_version("other") == "1"
+    scenario = restore(history)
+    scenario.given_serving("1", "other", traffic={"path": "/other", "draining_seconds": 0})
+    assert scenario.serving_version("other") == "1"
 
 
-def test_a_history_tells_what_is_wrong_when_it_ends_otherwise() -> None:
-    """A test that cannot fail shows nothing: with its template gone from the documents, the end is
-    another one."""
-    history = read(Path(__file__).parent / f"v{SCHEMA}" / "swapping-step_2.json")
+def test_a_changed_history_reaches_another_final_state() -> None:
+    """Shows that the comparison can fail: without its template in the documents, the final state
+    differs."""
+    history = load(Path(__file__).parent / f"v{SCHEMA}" / "rollout-step_2.json")
     history["documents"][NAME]["desired"]["release"] = history["documents"][NAME]["stable"]
     history["documents"][NAME]["candidate"]["spec"]["artifact"]["image"] = "elsewhere/x:1"
-    story: Scenario = resumed(history)
-    carried_on(story)
-    assert vars(ending(story)) != history["ends"]
+    scenario: Scenario = restore(history)
+    run_to_end(scenario)
+    assert vars(final_state(scenario)) != history["ends"]
