@@ -38,7 +38,7 @@ MUTANTS_ARGS ?=
 SHELL_SCRIPTS := .ci/run $(wildcard bench/*.sh deploy/*.sh)
 
 .PHONY: help setup test test-wide mutation mutants simulate soak soak-tests fuzz fuzz-keep golden \
-	check lint format types imports schema-check schema shell-check demo bench lock clean
+	check lint format types imports schema-check schema shell-check vocabulary demo bench lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,7 +105,7 @@ $(FUZZ_READY): requirements.txt $(FUZZ_PINS)
 golden: $(READY) ## write the missing golden histories; existing ones are never rewritten
 	$(BIN)/python -m tests.assurance.golden.make
 
-check: lint types imports schema-check shell-check ## run every static check
+check: lint types imports schema-check shell-check vocabulary ## run every static check
 
 lint: $(READY) ## ruff: lint and check the format
 	$(BIN)/ruff check .
@@ -129,6 +129,9 @@ schema: $(READY) ## generate the JSON Schema and docs/spec.md from the types
 
 shell-check: $(READY) ## shellcheck: check the shell scripts
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)
+
+vocabulary: $(READY) ## check that no retired word has come back (docs/style.md)
+	$(BIN)/python -m tests.assurance.vocabulary
 
 demo: $(READY) ## run a rollout on this machine (DEMO_ARGS="--keep" leaves the stack running)
 	$(BIN)/python -m local.demo $(DEMO_ARGS)

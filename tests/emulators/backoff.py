@@ -1,9 +1,9 @@
-"""Pub/Sub's back-off: a message that was not acknowledged comes again after a time that doubles
-with each failure.
+"""Pub/Sub's backoff: an unacknowledged message is redelivered after a delay that doubles with each
+failure. Pure.
 
-The emulator has none: it comes again after a second or a few, and when the machine was busy it was
-seen never to bring a message again that had been refused twice. So the proxy brings again what
-failed. Source: Pub/Sub, RetryPolicy; how long is what `deploy/bootstrap.sh` asks for. Pure."""
+The emulator has no backoff: it redelivers after a few seconds, and on a busy machine it sometimes
+never redelivers a message that failed twice. So the proxy redelivers. The limits are those of
+`deploy/bootstrap.sh`. Source: Pub/Sub, RetryPolicy."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ LONGEST_SECONDS = {"model-releases": 600.0, "model-wakeups": 60.0}
 
 
 def backoff_seconds(topic: str, failures: int) -> float:
-    """10, 20, 40 ... up to the longest of the topic's subscription."""
+    """10, 20, 40 ... up to the maximum of the topic's subscription."""
     return min(FIRST_SECONDS * 2.0 ** min(failures - 1, 30), LONGEST_SECONDS.get(topic, 600.0))
 
 
 @dataclass
 class Backoffs:
-    """By message. `speed` is how much faster than the real one the stack's own time runs."""
+    """Backoff by message. The stack's time runs `speed` times as fast as real time. `waiting_for`
+    lists how long each redelivery waited, in the stack's seconds."""
 
     speed: float
-    waiting_for: list[float] = field(
-        default_factory=list
-    )  # what each repeat waited, in the stack's seconds
+    waiting_for: list[float] = field(default_factory=list)
     _failures: Counter[str] = field(default_factory=Counter)
 
     def after_failure(self, topic: str, message: str) -> float:

@@ -1,7 +1,7 @@
-"""The forms in which Google brings a Pub/Sub message to a function, made of what its emulator
-sends. Pure.
+"""Builds the requests in which Google delivers a Pub/Sub message to a function, from those of the
+emulator. Pure.
 
-The emulator's push lacks what the service sends: the count of deliveries, the ordering key, the
+The emulator's push lacks what the service sends: the delivery attempt, the ordering key, the
 signed token of the push identity. Source: googleapis/google-cloudevents, MessagePublishedData;
 Pub/Sub, "Push subscriptions" and "Authentication for push subscriptions"; CloudEvents, "HTTP
 Protocol Binding"."""
@@ -16,9 +16,8 @@ from typing import Any, assert_never
 from tests.emulators.fates import Envelope
 
 Headers = dict[str, str]
-SECRET = (  # the token's signature: whoever reads it could call the functions
-    "c2lnbmVkLWJ5LW5vYm9keS1mb3ItdGhlLXRlc3Rz"
-)
+# The token's signature: a reader could call the functions.
+SECRET = "c2lnbmVkLWJ5LW5vYm9keS1mb3ItdGhlLXRlc3Rz"
 TYPE = "google.cloud.pubsub.topic.v1.messagePublished"
 
 
@@ -56,14 +55,14 @@ def enveloped(
 
 
 def _token(topic: str) -> str:
-    """In the form of the one that Google signs. Cloud Run looks at it before a function does; no
-    function may keep it."""
-    claims = {
+    """In the form of the token that Google signs. Cloud Run verifies it before a function sees it;
+    no function may store it."""
+    payload = {
         "aud": f"https://example/{topic}",
         "email": "slipway-invoker@example.iam.gserviceaccount.com",
         "email_verified": True,
     }
-    parts = ({"alg": "RS256", "typ": "JWT"}, {**claims, "iss": "https://accounts.google.com"})
+    parts = ({"alg": "RS256", "typ": "JWT"}, {**payload, "iss": "https://accounts.google.com"})
     encoded = (
         base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts
     )

@@ -1,9 +1,8 @@
-"""What happens to each delivery on its way from Pub/Sub to a function. A seed decides everything.
-Pure.
+"""Draws from a seed what happens to each delivery between Pub/Sub and a function. Pure.
 
 A schedule is the list of fates of one model's messages: the n-th delivery of a message about a
-model on a topic meets the same fate in every run of that seed. After `LAST` of them nothing goes
-wrong any more, so that a run can be asked to converge."""
+model on a topic has the same fate in every run with that seed. After `LAST` deliveries no more
+faults occur, so that a run must converge."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ Kind = Literal[
 Envelope = Literal["binary", "structured", "push"]
 
 LAST = 20
-GOOGLES_DEADLINE_SECONDS = 10  # the shortest that Pub/Sub knows
+GOOGLES_DEADLINE_SECONDS = 10  # the shortest that Pub/Sub allows
 HINTS: dict[Kind, int] = {
     "well": 40,
     "lost": 6,
@@ -39,9 +38,8 @@ HINTS: dict[Kind, int] = {
     "killed": 8,
     "frozen": 2,
 }
-RECORDS: dict[Kind, int] = HINTS | {
-    "lost": 0
-}  # Pub/Sub loses no release; a wake-up it may drop when its retention is over
+# Pub/Sub loses no release; it may drop a wake-up after its retention time.
+RECORDS: dict[Kind, int] = HINTS | {"lost": 0}
 ENVELOPES: tuple[Envelope, ...] = ("binary", "binary", "structured", "push")
 SECONDS: dict[Kind, tuple[float, float]] = {
     "late": (0.2, 3.0),
@@ -51,15 +49,14 @@ SECONDS: dict[Kind, tuple[float, float]] = {
     "killed": (0.0, 0.8),
     "frozen": (0.0, 0.2),
 }
-RECORDS_SECONDS = SECONDS | {
-    "killed": (0.0, 0.1)
-}  # a turn takes a second or so, an intake a tenth of one
+# A pass takes about a second, an intake a tenth of one.
+RECORDS_SECONDS = SECONDS | {"killed": (0.0, 0.1)}
 
 
 @dataclass(frozen=True)
 class Fate:
-    """`seconds` are real ones: how late, or how long into the work. `is_hasty`: the ack deadline is
-    the shortest there is, on the stack's own time, so that a turn outlasts it."""
+    """`seconds` are real: the delay, or the time into the work. `is_hasty`: the ack deadline is
+    the shortest possible, in the stack's time, so that a pass takes longer."""
 
     kind: Kind
     seconds: float
@@ -71,7 +68,7 @@ WELL = Fate("well", 0.0, "push", False)
 
 
 def fate(seed: int, topic: str, model: str, number: int) -> Fate:
-    """Of the delivery with that number, from 1, of messages about the model on the topic."""
+    """The fate of the delivery with that number, from 1, about the model on the topic."""
     chance = Random(f"{seed} {topic} {model} {number}")
     envelope = chance.choice(ENVELOPES)
     if number > LAST:

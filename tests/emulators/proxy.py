@@ -1,12 +1,12 @@
-"""Stands between Google's Pub/Sub emulator and the functions, and lets each delivery meet its fate.
+"""Relays deliveries from Google's Pub/Sub emulator to the functions and applies each one's fate.
 
     emulator ──push──> proxy ──fate, real envelope──> a function's process
-        ^               │ ^
-        └─ taken over ──┘ └── again, after Pub/Sub's back-off, until it is acknowledged
+        ^                │ ^
+        └─ acknowledged ─┘ └── redelivered with Pub/Sub's backoff until a function acknowledges it
 
-What the proxy answers for, it has taken over: what failed it delivers again itself, as the service
-would, until a function takes it. So only what is meant to be lost is lost. Past its ack deadline
-the emulator comes again by itself, whatever is under way."""
+Once the proxy acknowledges a message, it redelivers it itself like the service until a function
+acknowledges it, so that only intended losses occur. After its ack deadline the emulator redelivers
+on its own, even during a delivery."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from tests.emulators.envelopes import enveloped
 from tests.emulators.fates import GOOGLES_DEADLINE_SECONDS, Fate
 from tests.emulators.workers import LONGEST_SECONDS, Worker, Workers
 
-FROZEN_SECONDS = GOOGLES_DEADLINE_SECONDS + 4.0  # long enough for the repeat to come
+FROZEN_SECONDS = GOOGLES_DEADLINE_SECONDS + 4.0  # long enough for a redelivery
 ACKNOWLEDGED = range(200, 300)
 NO_INSTANCE = 429
 AGAIN_SECONDS = 0.5
 COLD_START_SECONDS = 8.0
 
 Judge = Callable[[str, str, int], Fate]
-"""A topic's short name, a model (empty: a tick), and the number of the delivery."""
+"""Arguments: a topic's short name, a model (empty for a tick), and the number of the delivery."""
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One push of one message. `published` is the emulator's own time stamp; `began` and `ended`
-    are monotonic seconds."""
+    """One push of one message. `published` is the emulator's timestamp; `began` and `ended` are
+    monotonic seconds."""
 
     message: str
     published: str
@@ -55,18 +55,16 @@ class Delivery:
 
 
 class Proxy:
-    """`targets` says which workers get which topic; a topic without any is read by the proxy
-    itself, into `heard`. The ids of the messages that a function took at least once are in
-    `acknowledged`; `warnings` are the proxy's own."""
+    """`targets` maps topics to workers. Messages of other topics end in `heard`. `acknowledged`
+    holds the ids of messages that a function acknowledged; `warnings` are errors of the proxy."""
 
     def __init__(self, targets: Mapping[str, Workers], judge: Judge, speed: float) -> None:
         self._targets, self._judge = targets, judge
         self._hasty_seconds = GOOGLES_DEADLINE_SECONDS / speed
         self.backoffs = Backoffs(speed)
         self._pool = ThreadPoolExecutor(64, thread_name_prefix="proxy")
-        self._repeats = ThreadPoolExecutor(
-            64, thread_name_prefix="again"
-        )  # of its own, since a repeat waits for the others
+        # A pool of their own, because redeliveries wait for other deliveries.
+        self._repeats = ThreadPoolExecutor(64, thread_name_prefix="again")
         self._server = _server(self._push)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
@@ -106,7 +104,7 @@ class Proxy:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing is under way, or yet to come of what was taken over."""
+        """Whether no delivery is running or waiting."""
         with self._lock:
             return self._waiting == 0
 
@@ -122,12 +120,11 @@ class Proxy:
     def _done(self, future: Future[Any]) -> None:
         with self._lock:
             self._waiting -= 1
-        if not future.cancelled() and (trouble := future.exception()):
-            self.warnings.append(repr(trouble))
+        if not future.cancelled() and (error := future.exception()):
+            self.warnings.append(repr(error))
 
     def _push(self, path: str, body: bytes) -> int:
-        """What the emulator gets to hear of its push, once it is known whether it has to come
-        again."""
+        """The response to a push of the emulator."""
         push, topic_name = json.loads(body), path.strip("/")
         topic = topic_name.rpartition("/")[2]
         if topic not in self._targets:
@@ -145,7 +142,7 @@ class Proxy:
         return self._meet(push, self._judge(push.topic, push.model, number))
 
     def _again(self, push: Push) -> None:
-        """Until it is acknowledged, ever more seldom."""
+        """Redelivers with backoff until a function acknowledges."""
         is_over = False
         while not is_over:
             with self._lock:
@@ -177,8 +174,8 @@ class Proxy:
                 return self._answer(self._submit(self._deliver, push, fate), fate)
 
     def _answer(self, delivery: Future[int], fate: Fate) -> int:
-        """The function's answer, or that it took too long: the function goes on all the same.
-        Whoever is frozen is left to the emulator's own deadline."""
+        """The function's status, or 504 if it took too long; the function continues either way. A
+        stopped function is left to the emulator's deadline."""
         patience = (
             self._hasty_seconds if fate.is_hasty and fate.kind != "frozen" else LONGEST_SECONDS
         )

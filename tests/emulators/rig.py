@@ -1,8 +1,9 @@
-"""Everything that the schedules need, running: the stand-in, the functions' processes, the proxy,
-the tick, and a watch.
+"""Starts what the schedules need: the Compute Engine emulator, the functions, the proxy, the tick,
+and a watch.
 
-ticks, events ─> Pub/Sub emulator ─push─> proxy ─> functions ─> Firestore emulator, Compute Engine
-stand-in <─ watch"""
+    ticks, events ─> Pub/Sub emulator ─push─> proxy ─> functions ─> Firestore emulator
+                                                           └──────> Compute Engine emulator <─ watch
+"""
 
 from __future__ import annotations
 
@@ -41,9 +42,9 @@ WATCH_SECONDS = 0.05
 
 @dataclass
 class Watch:
-    """Looks at the stand-in's instances all the time. `wrongs` are models of `serving`, those with
-    a release that baked, below their floor unless they are `retired`; and any model above its
-    ceiling or with more than two versions."""
+    """Checks the instances all the time. `wrongs` lists models below their floor, if they are in
+    `serving` (a release has baked) and not in `retired`; and models above their ceiling or with
+    more than two versions."""
 
     cloud: compute_emulator.Cloud
     serving: set[str] = field(default_factory=set)
@@ -55,12 +56,12 @@ class Watch:
 
     def run(self) -> None:
         while not self._stopping.wait(WATCH_SECONDS):
-            self.look()
+            self.check()
 
     def stop(self) -> None:
         self._stopping.set()
 
-    def look(self) -> None:
+    def check(self) -> None:
         groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for record in self.cloud.snapshot():
             if record["status"] and record["action"] not in LEAVING:
@@ -71,11 +72,11 @@ class Watch:
     def _judge(self, model: str, instances: list[dict[str, Any]]) -> None:
         healthy = sum(bool(record["ready"]) for record in instances)
         versions = Counter(record["template"] for record in instances)
-        seen = f"{healthy} healthy of {dict(versions)}"
-        if seen != self._last.get(model):
-            self._last[model] = seen
+        current = f"{healthy} healthy of {dict(versions)}"
+        if current != self._last.get(model):
+            self._last[model] = current
             self.histories[model].append(
-                f"{datetime.fromtimestamp(self.cloud.now(), UTC):%H:%M:%S} {seen}"
+                f"{datetime.fromtimestamp(self.cloud.now(), UTC):%H:%M:%S} {current}"
             )
         if model in self.serving - self.retired and healthy < FLOOR:
             self.wrongs.append(
@@ -112,15 +113,15 @@ class Rig:
             for document in self.store.list(f"models/{model}/log", 1000, None)
         ]
 
-    def untold(self, model: str) -> set[str]:
-        """The ids of the status events that are on record and reached nobody."""
+    def unpublished(self, model: str) -> set[str]:
+        """The ids of the recorded status events that no subscriber received."""
         heard = {message.get("attributes", {}).get("ce-id") for message in self.proxy.heard}
-        told = {f"{model}-{entry['id'].rpartition('/')[2]}" for entry in self.log(model)}
-        return told - heard
+        recorded = {f"{model}-{entry['id'].rpartition('/')[2]}" for entry in self.log(model)}
+        return recorded - heard
 
-    def is_at_rest(self, model: str) -> bool:
-        """Nothing is due, claimed or unsent. A worker that died after its last save leaves a claim
-        behind, which holds nobody up once it has expired."""
+    def is_settled(self, model: str) -> bool:
+        """Nothing is due, leased or unsent. A worker that died after its last save leaves a lease
+        behind, which expires."""
         document = self.store.get(f"models/{model}")
         if document is None or document.data["requeue_at"]:
             return False
@@ -130,8 +131,8 @@ class Rig:
             left for left in self.store.list("outbox", 1000, None) if f"/{model}-" in left.path
         ]
 
-    def tell(self, model: str) -> str:
-        """All that is known of a model, for whoever reads of a failure."""
+    def describe(self, model: str) -> str:
+        """Everything known about a model, for the message of a failed test."""
         document = self.store.get(f"models/{model}")
         lines = [
             f"{entry['at']:%H:%M:%S} {entry['release']} {entry['to']}: {entry['why']}"
@@ -144,7 +145,7 @@ class Rig:
         ]
         lines += self.watch.histories[model]
         lines.append(f"document: {document.data if document else None}")
-        lines += [f"the ends of the functions' logs are in {self.folder}"]
+        lines += [f"logs of the functions: {self.folder}"]
         return "\n".join(lines)
 
 
@@ -157,9 +158,15 @@ def eventually(found: Callable[[], Any], seconds: float) -> Any:
 
 @contextmanager
 def running(
-    addresses: Mapping[str, str], project: str, folder: Path, speed: float, turns: int, judge: Judge
+    addresses: Mapping[str, str],
+    project: str,
+    folder: Path,
+    speed: float,
+    reconcilers: int,
+    judge: Judge,
 ) -> Iterator[Rig]:
-    """`addresses` of the emulators by their kind; `turns` is how many processes serve wake-ups."""
+    """`addresses` are those of Google's emulators, by kind; `reconcilers` is how many processes
+    serve wake-ups."""
     with ExitStack() as parts:
         clock = ScaledClock(speed, time.time())
         same = compute_emulator.ScaledClock(speed, clock.epoch, clock.epoch)
@@ -175,7 +182,7 @@ def running(
         }
         targets = {
             RELEASES: Workers("on_release", 1, environment, folder),
-            WAKEUPS: Workers("on_wakeup", turns, environment, folder),
+            WAKEUPS: Workers("on_wakeup", reconcilers, environment, folder),
         }
         workers = [worker for each in targets.values() for worker in each.all]
         pool = parts.enter_context(ThreadPoolExecutor(len(workers)))

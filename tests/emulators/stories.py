@@ -1,8 +1,8 @@
-"""The stories that the schedules disturb: what is published about a model, when, and how each
-release may end.
+"""The stories that the schedules disturb: which events are published about a model, when, and how
+each release may end.
 
-How a story ends when nothing goes wrong is not written here but lived: `undisturbed` tells it to
-the same code in one process, in virtual time, without any fault."""
+`undisturbed` computes a story's expected end: it runs the story in one process, in virtual time,
+without faults."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ BEHAVIOURS: list[dict[str, Any]] = [NEVER_READY, DEFAULT_BEHAVIOUR]
 
 @dataclass(frozen=True)
 class Chapter:
-    """`events` are published one after the other; the next chapter begins when each release in
-    `ends` has ended in one of its ways, or `stepping` is on its way."""
+    """`events` are published in order. The next chapter starts when each release in `ends` has one
+    of its outcomes, or when `stepping` has reached its first step."""
 
     events: tuple[Mapping[str, Any], ...]
     ends: Ends
@@ -48,7 +48,7 @@ Story = tuple[Chapter, ...]
 
 
 def release(version: str, image: str = "", **rollout: Any) -> dict[str, Any]:
-    """All of the spec, so that it does not matter which of several releases comes first."""
+    """A complete spec, so that the order of several releases does not matter."""
     return {
         "version": version,
         "artifact": {"image": f"{IMAGE}:{image or version}"},
@@ -91,16 +91,16 @@ STORIES: Mapping[str, Story] = {
 
 THIRD = Chapter((release("3"),), ends(v3="succeeded"))
 SAME_ENDS: Mapping[str, tuple[Story, ...]] = {"burst": ((FIRST, THIRD), (SECOND, THIRD))}
-"""Which release serves when the next one comes is a matter of speed, and its template is kept one
-release longer."""
+"""Stories with the same end. Timing decides which release serves when the next one arrives, and its
+template is kept one release longer."""
 
 
 @dataclass(frozen=True)
 class End:
-    """What stands on Compute Engine when a story is over, and what was made and removed on the way,
-    how often."""
+    """The resources on Compute Engine when a story is over, and how often each was created and
+    deleted."""
 
-    standing: Mapping[str, str]
+    resources: Mapping[str, str]
     effects: Mapping[str, int]
 
 
@@ -122,11 +122,11 @@ def undisturbed(story: Story, model: str) -> End:
 def end(cloud: Cloud, model: str) -> End:
     with cloud.lock:
         cloud.advance()
-        return End(_standing(cloud, model), _effects(cloud, model))
+        return End(_resources(cloud, model), _effects(cloud, model))
 
 
 def _effects(cloud: Cloud, model: str) -> dict[str, int]:
-    """How often each of the model's resources was made and removed."""
+    """How often each of the model's resources was created and deleted."""
     done = Counter(
         f"{operation['operationType'].rpartition('.')[2]}"
         f" {operation['targetLink'].rpartition('/projects/')[2].partition('/')[2]}"
@@ -140,8 +140,8 @@ def _effects(cloud: Cloud, model: str) -> dict[str, int]:
     }
 
 
-def _standing(cloud: Cloud, model: str) -> dict[str, str]:
-    """The model's resources and its routes, without what no two worlds have in common."""
+def _resources(cloud: Cloud, model: str) -> dict[str, str]:
+    """The model's resources and routes, without fields that differ in every run."""
     found: dict[str, str] = {}
     for (scope, collection), table in cloud.tables.items():
         for name, body in table.items() if collection != "instances" else ():

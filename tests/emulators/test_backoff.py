@@ -1,4 +1,4 @@
-"""What the proxy adds to the emulator: Pub/Sub's back-off, and the real envelope of a delivery."""
+"""What the proxy adds to the emulator: Pub/Sub's backoff, and the service's envelopes."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ PUSH = {
 
 
 class Nobody:
-    """Workers of which none is up."""
+    """Workers without an instance that is up."""
 
     def next(self, patience_seconds: float) -> Worker | None:
         return None
 
 
 class Heard:
-    """The event that functions-framework makes of a binary request."""
+    """The event that functions-framework creates from a binary request."""
 
     def __init__(self, headers: dict[str, str], body: bytes) -> None:
         self.context = {
@@ -51,9 +51,7 @@ class Heard:
         return self.context.get(key, default)
 
 
-def test_a_message_waits_twice_as_long_after_each_failure_up_to_its_subscription_s_longest() -> (
-    None
-):
+def test_the_delay_doubles_with_each_failure_up_to_the_maximum_of_the_subscription() -> None:
     assert [backoff_seconds("model-releases", failures) for failures in (1, 2, 3, 7, 99)] == [
         10,
         20,
@@ -70,13 +68,13 @@ def test_a_message_waits_twice_as_long_after_each_failure_up_to_its_subscription
     ]
 
 
-def test_each_message_has_a_back_off_of_its_own_in_the_time_of_the_stack() -> None:
+def test_each_message_has_its_own_backoff_in_the_time_of_the_stack() -> None:
     backoffs = Backoffs(speed=10)
     assert [backoffs.after_failure("model-releases", message) for message in "aaba"] == [1, 2, 1, 4]
     assert backoffs.waiting_for == [10, 20, 10, 40]
 
 
-def test_what_failed_comes_again_ever_more_seldom_and_the_emulator_need_not_bring_it() -> None:
+def test_the_proxy_redelivers_failed_messages_at_growing_intervals() -> None:
     with Proxy(
         {"model-wakeups": cast("Workers", Nobody())}, lambda topic, model, number: WELL, speed=2000
     ) as proxy:
@@ -86,16 +84,16 @@ def test_what_failed_comes_again_ever_more_seldom_and_the_emulator_need_not_brin
             time.sleep(0.01)
         assert not proxy.is_idle
     times = [delivery.began for delivery in proxy.deliveries[:6]]
-    waits = [later - earlier for earlier, later in pairwise(times)]
+    delays = [later - earlier for earlier, later in pairwise(times)]
     assert all(
-        wait >= least / 2000 for wait, least in zip(waits, (10, 20, 40, 60, 60), strict=True)
+        delay >= least / 2000 for delay, least in zip(delays, (10, 20, 40, 60, 60), strict=True)
     )
     assert [delivery.status for delivery in proxy.deliveries[:6]] == [NO_INSTANCE] * 6
     assert proxy.backoffs.waiting_for[:5] == [10, 20, 40, 60, 60]
 
 
 @pytest.mark.parametrize("envelope", sorted(set(ENVELOPES)))
-def test_an_envelope_has_what_the_service_sends_and_the_emulator_does_not(
+def test_an_envelope_has_the_fields_that_only_the_service_sends(
     envelope: Envelope,
 ) -> None:
     headers, body = enveloped(PUSH, TOPIC, 3, envelope)
@@ -110,7 +108,7 @@ def test_an_envelope_has_what_the_service_sends_and_the_emulator_does_not(
     assert SECRET in token
 
 
-def test_a_binary_envelope_is_read_as_the_message_it_holds() -> None:
+def test_a_binary_envelope_is_decoded_to_its_message() -> None:
     headers, body = enveloped(PUSH, TOPIC, 3, "binary")
     message = parse_message(Heard(headers, body), "demo")
     assert (message.id, message.attempt, message.topic) == ("7", 3, TOPIC)

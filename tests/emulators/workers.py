@@ -1,5 +1,4 @@
-"""The functions as they are deployed: functions-framework processes, several of a kind, that can be
-killed and frozen."""
+"""Processes of the deployed functions, which tests can kill and stop."""
 
 from __future__ import annotations
 
@@ -17,13 +16,13 @@ from local.processes import HOST, Program, free_port
 
 ROOT = Path(__file__).parents[2]
 LONGEST_SECONDS = 120
-GONE = 503  # no function answers so by itself
+GONE = 503  # no function returns this itself
 
 
 @dataclass
 class Worker:
-    """One instance of a function. `life` counts its starts, so that whoever means to kill it kills
-    no successor."""
+    """One instance of a function. `life` counts its starts, so that a caller cannot kill a
+    successor."""
 
     program: Program
     life: int = 0
@@ -38,7 +37,7 @@ class Worker:
         self.is_up = True
 
     def kill(self, life: int) -> bool:
-        """Whether it was still alive in that life."""
+        """Kills the process unless it has restarted since; returns whether it did."""
         with self.lock:
             if self.life != life or not self.is_up:
                 return False
@@ -47,7 +46,7 @@ class Worker:
         return True
 
     def freeze(self, life: int) -> bool:
-        """No more of it runs until `thaw`, and it does not know: like a machine that is paused."""
+        """Stops the process until `thaw`, like a paused machine."""
         with self.lock:
             if self.life != life or not self.is_up:
                 return False
@@ -66,7 +65,7 @@ class Worker:
             self.program.stop()
 
     def call(self, path: str, headers: Mapping[str, str], body: bytes) -> int:
-        """The status that it answers; `GONE` where it does not, or is gone in the middle of it."""
+        """The status of its response; `GONE` without a response."""
         connection = http.client.HTTPConnection(HOST, self.program.port, timeout=LONGEST_SECONDS)
         try:
             connection.request("POST", path, body, dict(headers))
@@ -78,7 +77,7 @@ class Worker:
 
 
 class Workers:
-    """The instances of one function, taken in turn."""
+    """The instances of one function, used round-robin."""
 
     def __init__(
         self, target: str, count: int, environment: Mapping[str, str], folder: Path
@@ -86,19 +85,18 @@ class Workers:
         self.all = tuple(
             Worker(_program(target, number, environment, folder)) for number in range(count)
         )
-        self._turns = itertools.cycle(self.all)
+        self._cycle = itertools.cycle(self.all)
         self._lock = threading.Lock()
 
     def next(self, patience_seconds: float) -> Worker | None:
-        """One that is up; as the platform does it, a request waits a while for an instance that is
-        coming up."""
+        """The next instance that is up. Like the platform, waits for one that is starting."""
         until = time.monotonic() + patience_seconds
         while True:
             with self._lock:
                 found = next(
                     (
                         worker
-                        for worker in itertools.islice(self._turns, len(self.all))
+                        for worker in itertools.islice(self._cycle, len(self.all))
                         if worker.is_up
                     ),
                     None,
