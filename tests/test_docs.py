@@ -213,6 +213,29 @@ def test_pictures_are_well_formed_and_have_a_title(picture: Path) -> None:
     assert root.get("viewBox")
 
 
+def test_no_text_of_the_picture_crosses_the_edge_of_its_box() -> None:
+    """Measured with 0.62 of the font size for a character, as wide as any common font is."""
+    svg = "{http://www.w3.org/2000/svg}"
+    root = ElementTree.parse(ROOT / "docs/flow.svg").getroot()
+    boxes = [
+        [float(box.get(side, 0)) for side in ("x", "y", "width", "height")]
+        for box in root.iter(f"{svg}rect")
+    ]
+    for each in root.iter(f"{svg}text"):
+        x, y, style = float(each.get("x", 0)), float(each.get("y", 0)), each.get("class", "")
+        size = 12 if "note" in style else 13 if "code" in style else 14
+        width = 0.62 * size * len(each.text or "")
+        left = x - width / 2 if "middle" in style else x - width if "end" in style else x
+        around = [
+            box
+            for box in boxes
+            if box[0] <= x <= box[0] + box[2] and box[1] <= y <= box[1] + box[3]
+        ]
+        innermost = min(around, key=lambda box: box[2])
+        assert innermost[0] < left, each.text
+        assert left + width < innermost[0] + innermost[2], each.text
+
+
 # ---- On call
 
 
