@@ -1,9 +1,9 @@
-"""The nouns of a rollout: releases, what is desired, what was observed, where the rollout is, what
-it asks for next.
+"""The values of a rollout: releases, the desired and the observed state, phases, targets, decisions.
 
-Everything is a frozen value. `advance` maps these to a `Decision`; `infra` fills `Observed` from
-Compute Engine and makes a `Target` true. What can be observed is never stored: `Rollout` holds only
-where we are, since when, and what people asked."""
+Everything is frozen. `advance` maps these values to a `Decision`; `infra/fleet` fills `Observed` from
+Compute Engine and plans the changes that make a `Target` true. What can be observed is never stored:
+`Rollout` holds only the phase, since when, and what people requested.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +21,20 @@ Colour = Literal["blue", "green"]
 Health = Literal["healthy", "unhealthy", "unknown"]
 Verb = Literal["pause", "resume", "promote", "abort", "rollback", "retire"]
 
+FULL_WEIGHT = 1000  # weights of a URL map's weighted backend services go from 0 to 1000
 
-# ---- What people asked for
+
+# ---- Intents
 
 
 @dataclass(frozen=True)
 class Release:
-    """One immutable version of a model. `asked` is the hash of what the event itself said, `digest`
-    that of the spec it resolved to. `template` is the instance template's name, fixed when the
-    release was accepted, so that a newer Slipway that would write the template differently does not
-    silently roll a fleet."""
+    """One immutable version of a model.
+
+    `patch_digest` is the SHA-256 of the event's own sections, `digest` that of the resolved spec.
+    `template` is the instance template's name. It is fixed when the release is accepted, so that a
+    newer Slipway that would render the template differently does not roll a fleet by itself.
+    """
 
     version: str
     digest: str
@@ -39,7 +43,7 @@ class Release:
     generation: int
     released_at: datetime
     event_id: str
-    asked: str = ""
+    patch_digest: str = ""
     requested_by: str = ""
     reason: str = ""
     force: bool = False
@@ -47,38 +51,39 @@ class Release:
 
 @dataclass(frozen=True)
 class Command:
-    """A person's word on a rollout. `version`, where given, must be the release on its way, or the
-    command changes nothing."""
+    """A person's command. A `version`, if given, must be the candidate's; otherwise the command
+    changes nothing."""
 
     verb: Verb
     event_id: str
     given_at: datetime
     version: str = ""
-    release: Release | None = None  # for rollback: the kept release to go back to
+    release: Release | None = None  # for rollback: the release to return to
     requested_by: str = ""
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class Desired:
-    """The release that should be serving (None: the model is retired) and the commands not yet
-    carried out. `latest` is when the newest event that was accepted was published: an older one
-    that comes late changes nothing."""
+    """The release that should serve (None: the model is retired) and the commands not applied yet.
+
+    `latest_published_at` is the publish time of the newest accepted event. Older events are recorded
+    and not applied.
+    """
 
     model: str
     release: Release | None = None
     generation: int = 0
     commands: tuple[Command, ...] = ()
-    latest: datetime | None = None
+    latest_published_at: datetime | None = None
 
 
-# ---- What Compute Engine said
+# ---- Observed state
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why Compute Engine could not do something: its own code, our class of it, and its own
-    words."""
+    """Why Compute Engine could not do something: our class of it, its own code, its own words."""
 
     reason: Reason
     code: str
@@ -87,8 +92,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class Instance:
-    """`health` is the load balancer's own verdict where the model is exposed, else the group's
-    liveness check."""
+    """`health` is the load balancer's verdict if the model is exposed, else the group's liveness
+    check."""
 
     name: str
     zone: str
@@ -104,27 +109,21 @@ class Instance:
 
 
 @dataclass(frozen=True)
-class VersionView:
-    template: str
-    size: int | None  # None: the rest of the group
-
-
-@dataclass(frozen=True)
 class GroupView:
+    """One observed managed instance group of the model."""
+
     colour: Colour
+    region: str
     target_size: int
-    zones: int
     is_stable: bool
     version_reached: bool
-    versions: tuple[VersionView, ...]
     instances: tuple[Instance, ...]
 
 
 @dataclass(frozen=True)
 class Observed:
-    """The model's groups as read in this turn; a colour that is not there does not exist.
-    `leftovers` names what else of the model's own resources still exists, so that "removed" can be
-    seen and need not be believed."""
+    """The model's groups as read in this pass; a missing colour does not exist. `leftovers` names the
+    model's other resources that still exist, so that a removal is observed and not assumed."""
 
     groups: tuple[GroupView, ...] = ()
     leftovers: tuple[str, ...] = ()
@@ -135,15 +134,14 @@ class Observed:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the turn learned beside the groups: what Compute Engine refused for good, and `pending_changes`,
-    the reasons of the changes that are still to be made before the world equals the present
-    target."""
+    """What the pass learned beside the groups: `refusals`, what Compute Engine or the policy refused
+    for good, and `pending_changes`, why the observed state still differs from the present target."""
 
     refusals: tuple[Problem, ...] = ()
     pending_changes: tuple[str, ...] = ()
 
 
-# ---- Where the rollout is
+# ---- Phases
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ class Settled:
 
 @dataclass(frozen=True)
 class Stepping:
-    """The candidate takes over step by step; `step` counts from 0 in the strategy's ladder."""
+    """The candidate takes over step by step; `step` counts from 0 in the strategy's steps."""
 
     step: int
     since: datetime
@@ -161,15 +159,15 @@ class Stepping:
 
 @dataclass(frozen=True)
 class Baking:
-    """The candidate has everything; the stable template is kept until the bake time has passed in
-    good health."""
+    """The candidate has everything; the way back is kept until it has been healthy for the bake
+    time."""
 
     since: datetime
 
 
 @dataclass(frozen=True)
 class RollingBack:
-    """The candidate is being removed; the outcome goes on record when none of it is left."""
+    """The candidate is being removed. The outcome is recorded when none of it is left."""
 
     outcome: Outcome
     reason: Reason
@@ -179,6 +177,8 @@ class RollingBack:
 
 @dataclass(frozen=True)
 class Retiring:
+    """Everything of the model is being removed."""
+
     since: datetime
     why: str
 
@@ -209,8 +209,8 @@ def step_name(step: int) -> str:
 
 @dataclass(frozen=True)
 class Pause:
-    """Why nothing moves on. `after_failure`: Slipway itself held a failed candidate, as
-    `rollout.on_failure` asked."""
+    """Why the rollout does not move on. `after_failure`: Slipway paused a failed candidate because
+    `rollout.on_failure` is `pause`."""
 
     why: str
     since: datetime
@@ -219,32 +219,36 @@ class Pause:
 
 @dataclass(frozen=True)
 class Progress:
-    """The best the candidate has shown in this phase and when it last got better. `degraded_since` is
-    set while it shows less than that, and `flaps` counts how often it fell."""
+    """The most healthy instances the candidate has had in this phase, and since when.
+
+    `degraded_since` is set while it has fewer; `flaps` counts how often it lost some.
+    """
 
     healthy: int
-    at: datetime
+    improved_at: datetime
     flaps: int = 0
     degraded_since: datetime | None = None
 
 
 @dataclass(frozen=True)
 class Rollout:
+    """Where a model is between two releases. `stable` is the last release that baked, `previous` the
+    one before it. `serving_group` is the group that serves the stable release."""
+
     phase: Phase = field(default_factory=Settled)
     stable: Release | None = None
     candidate: Release | None = None
     previous: Release | None = None
-    steps: str = ""  # hash of the candidate's steps
+    steps_digest: str = ""  # of the candidate's steps
     progress: Progress | None = None
     paused: Pause | None = None
     promoted: bool = False
-    last_observed_at: datetime | None = (
-        None  # when the rollout was last looked at, to within `advance.WATCHED_EVERY`
-    )
-    failed: tuple[str, ...] = ()  # digests that went back; not rolled again unless forced
+    last_observed_at: datetime | None = None  # to within `advance.OBSERVED_EVERY`
+    failed_digests: tuple[str, ...] = ()  # releases that were rolled back; refused unless forced
+    serving_group: Colour = "blue"
 
 
-# ---- What a turn answers
+# ---- Targets and decisions
 
 
 @dataclass(frozen=True)
@@ -257,8 +261,8 @@ class Share:
 
 @dataclass(frozen=True)
 class GroupTarget:
-    """One group: its releases (at most two), whose settings it carries, and the autoscaler's bounds
-    for now."""
+    """One group: its releases (at most two), the release whose settings it carries, and the
+    autoscaler's present bounds."""
 
     colour: Colour
     shares: tuple[Share, ...]
@@ -271,18 +275,45 @@ class GroupTarget:
 
 
 @dataclass(frozen=True)
+class TrafficWeight:
+    """A group's part of the model's requests, from 0 to `FULL_WEIGHT`."""
+
+    colour: Colour
+    weight: int
+
+
+@dataclass(frozen=True)
+class TrafficTarget:
+    """The model's route: `settings` is the release whose host, path and certificate it has."""
+
+    settings: Release
+    weights: tuple[TrafficWeight, ...]
+
+
+@dataclass(frozen=True)
+class FleetTarget:
+    """What a strategy asks for: groups, and how requests are split among them (None: no route)."""
+
+    groups: tuple[GroupTarget, ...] = ()
+    traffic: TrafficTarget | None = None
+
+
+@dataclass(frozen=True)
 class Target:
-    """What the model's whole world should be now. No group at all means: remove everything that is
-    the model's."""
+    """Everything of a model as it should be now. Without groups: remove all that is the model's."""
 
     model: str
     groups: tuple[GroupTarget, ...] = ()
     kept_templates: frozenset[str] = frozenset()
+    traffic: TrafficTarget | None = None
+
+    def runs(self, release: Release) -> bool:
+        return any(share.release == release for group in self.groups for share in group.shares)
 
 
 @dataclass(frozen=True)
 class Transition:
-    """One step of the story, written to the log and published once: `from_` and `to` name phases or
+    """One entry of the log, published once as a status event; `from_` and `to` name phases or
     outcomes."""
 
     release: str
@@ -303,8 +334,8 @@ class Condition:
 
 @dataclass(frozen=True)
 class Decision:
-    """What `advance` answers. `waiting_for` says what the present phase waits for; `requeue_at` is None when
-    nothing needs a look."""
+    """What `advance` answers. `waiting_for` says what the present phase waits for; `requeue_at` is
+    None when no further pass is needed."""
 
     rollout: Rollout
     desired: Desired

@@ -23,9 +23,9 @@ _ORDER: tuple[Collection, ...] = (
 
 
 def deletions(
-    target: Target, wanted: frozenset[Key], changed: frozenset[Key], snapshot: Snapshot
+    target: Target, desired: frozenset[Key], changed: frozenset[Key], snapshot: Snapshot
 ) -> tuple[Action, ...]:
-    """Deletes for what `snapshot` holds beside `wanted`. `changed` are the keys that earlier
+    """Deletes for what `snapshot` holds beside `desired`. `changed` are the keys that earlier
     actions of the plan write.
 
     ```
@@ -36,7 +36,7 @@ def deletions(
     why = "the model's target has no use for it" if target.groups else "the model is retired"
     leftover = {
         key
-        for key in _leftovers(target, wanted, snapshot)
+        for key in _leftovers(target, desired, snapshot)
         if naming.is_owned(snapshot.bodies[key] or {}, target.model)
     }
     actions = []
@@ -44,34 +44,34 @@ def deletions(
         after = tuple(
             user for user in _users(key, target.model, snapshot) if user in leftover | changed
         )
-        seen = str((snapshot.bodies[key] or {}).get("id", ""))
-        actions.append(Action(key, "delete", {}, why, after=after, seen=seen))
+        based_on = str((snapshot.bodies[key] or {}).get("id", ""))
+        actions.append(Action(key, "delete", {}, why, after=after, based_on=based_on))
     return tuple(actions)
 
 
 def foreign_resources(
-    target: Target, wanted: frozenset[Key], snapshot: Snapshot
+    target: Target, desired: frozenset[Key], snapshot: Snapshot
 ) -> tuple[Key, ...]:
     """What bears a name of ours and would have to go, but is somebody else's."""
-    seen = {key: snapshot.bodies[key] for key in _leftovers(target, wanted, snapshot)}
+    bodies = {key: snapshot.bodies[key] for key in _leftovers(target, desired, snapshot)}
     return tuple(
         sorted(
             key
-            for key, body in seen.items()
+            for key, body in bodies.items()
             if body is not None and not naming.is_owned(body, target.model)
         )
     )
 
 
-def _leftovers(target: Target, wanted: frozenset[Key], snapshot: Snapshot) -> Iterator[Key]:
+def _leftovers(target: Target, desired: frozenset[Key], snapshot: Snapshot) -> Iterator[Key]:
     """By name alone, ours or not. A template counts only when nothing that stays may still need
     it."""
-    kept = _used_templates(wanted, snapshot) | {
+    kept = _used_templates(desired, snapshot) | {
         naming.template(name) for name in target.kept_templates
     }
-    elsewhere = {(key.collection, key.name) for key in wanted if key.scope != naming.GLOBAL}
+    elsewhere = {(key.collection, key.name) for key in desired if key.scope != naming.GLOBAL}
     for key in snapshot.bodies:
-        if key in wanted or key in kept or not naming.is_of(target.model, key):
+        if key in desired or key in kept or not naming.is_of(target.model, key):
             continue
         if (
             key.collection,
@@ -80,11 +80,11 @@ def _leftovers(target: Target, wanted: frozenset[Key], snapshot: Snapshot) -> It
             yield key
 
 
-def _used_templates(wanted: frozenset[Key], snapshot: Snapshot) -> set[Key]:
+def _used_templates(desired: frozenset[Key], snapshot: Snapshot) -> set[Key]:
     """Those of the groups that stay: of their versions, and of single instances that have not been
     replaced yet."""
     used: set[Key] = set()
-    for group in (key for key in wanted if key.collection == "regionInstanceGroupManagers"):
+    for group in (key for key in desired if key.collection == "regionInstanceGroupManagers"):
         used |= instance_group.uses(snapshot.bodies.get(group) or {})
         for instance in snapshot.instances.get(group, ()):
             template = naming.last(instance.get("version", {}).get("instanceTemplate"))

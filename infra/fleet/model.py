@@ -44,22 +44,22 @@ class Key:
 class ReadSet:
     """What one observation reads: the bodies of `keys`, the managed instances of `groups`, and the
     health of the backends of `healths` (backend services). The groups are in `keys` too, and so are
-    the backend services, unless an earlier observation read them. `templates_of`: the model whose
-    templates are listed as well."""
+    the backend services, unless an earlier observation read them. `leftovers_of`: the model whose
+    templates and health checks are listed as well, whatever their number."""
 
     keys: tuple[Key, ...]
     groups: tuple[Key, ...] = ()
     healths: tuple[Key, ...] = ()
-    templates_of: str | None = None
+    leftovers_of: str | None = None
 
 
 @dataclass(frozen=True)
 class DesiredResource:
-    """A resource as it should be. `after` names what must exist before it does; None as body: it
-    should not exist."""
+    """A resource as it should be. `after` names what must exist first; `why` is the reason to insert
+    it."""
 
     key: Key
-    body: Body | None
+    body: Body
     after: tuple[Key, ...] = ()
     why: str = ""
 
@@ -77,7 +77,7 @@ class Snapshot:
 
 
 def merge_snapshots(before: Snapshot, after: Snapshot) -> Snapshot:
-    """An earlier snapshot with what a later look has read again."""
+    """The earlier snapshot, updated with what was read again."""
     return Snapshot(
         {**before.bodies, **after.bodies},
         {**before.instances, **after.instances},
@@ -87,21 +87,19 @@ def merge_snapshots(before: Snapshot, after: Snapshot) -> Snapshot:
 
 @dataclass(frozen=True)
 class Action:
-    """One intended change to one resource. `after` names the actions (by key) it waits for within
-    the same plan. `seen` is the observed fingerprint or id the change was derived from, so that a
-    repeat after new drift is a new request.
+    """One intended change to one resource.
 
-    `after` speaks of earlier actions of the plan only. `reads_first`: the same plan inserts this
-    very resource, so its fingerprint is not known yet; whoever applies reads it after the insert
-    and sends what `infra.fleet.plan.completed(action, body read)` answers."""
+    `after` names the earlier actions of the plan (by key) that it waits for. `based_on` is the observed
+    fingerprint or id that the change was derived from, so that the same change after new drift is a new
+    request.
+    """
 
     key: Key
     verb: Verb
     body: Body
     why: str
     after: tuple[Key, ...] = ()
-    seen: str = ""
-    reads_first: bool = False
+    based_on: str = ""
 
 
 @dataclass(frozen=True)

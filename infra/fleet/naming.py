@@ -1,9 +1,16 @@
-"""What a model's resources are called, and which resources are ours.
+"""Names of a model's resources, and which resources Slipway owns. Pure.
 
-Every name follows from the model's, so nothing has to be remembered, and two models never meet:
-each suffix is fixed, so no model's resource can bear another model's resource's name. Ownership is
-the name together with the description: a resource that bears the right name but not our description
-is somebody else's and is never touched."""
+Every name follows from the model's name, so nothing has to be remembered, and starts with `slipway-`, so
+that Slipway's resources can be filtered and named in IAM conditions. Two models never share a name,
+because each suffix is fixed. A resource is owned if both its name and its description say so; one with
+our name and another description is never touched.
+
+    group, autoscaler, backend service   slipway-<model>-<colour>
+    health checks                        slipway-<model>-<colour>-lb (readiness), ...-live
+    instance template                    slipway-<model>-<10 hex digits>
+
+A model's name has at most 40 characters, so a resource's has at most 59.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +21,12 @@ from typing import get_args
 from infra.fleet.model import Body, Collection, Key
 from rollout.model import Colour
 
+PREFIX = "slipway-"
 COLOURS: tuple[Colour, ...] = get_args(Colour)
 GLOBAL = "global"
 GATEWAY_DESCRIPTION = "slipway gateway"
 
-# Where a collection's name in this code and in its URLs differ: the URL says the scope already.
+# Collections whose name in URLs differs: a URL states the scope separately.
 _IN_URLS: dict[Collection, str] = {
     "regionInstanceGroupManagers": "instanceGroupManagers",
     "regionInstanceGroups": "instanceGroups",
@@ -36,52 +44,72 @@ GATEWAY_HTTP_RULE = Key("globalForwardingRules", GLOBAL, "slipway-gateway-http")
 GATEWAY_HTTPS_RULE = Key("globalForwardingRules", GLOBAL, "slipway-gateway-https")
 
 
+# ---- Keys
+
+
+def group_name(model: str, colour: Colour) -> str:
+    """`slipway-tiny-blue`: the name of a group, its autoscaler and its backend service."""
+    return f"{PREFIX}{model}-{colour}"
+
+
+def template_name(model: str, digest: str) -> str:
+    """`slipway-tiny-1f2e3d4c5b`, from the SHA-256 of the machine's properties in hex."""
+    return f"{PREFIX}{model}-{digest[:10]}"
+
+
 def template(name: str) -> Key:
     return Key("instanceTemplates", GLOBAL, name)
 
 
-def ready_check(model: str) -> Key:
-    return Key("healthChecks", GLOBAL, f"{model}-ready")
+def ready_check(model: str, colour: Colour) -> Key:
+    """The load balancer's check: may an instance get requests?"""
+    return Key("healthChecks", GLOBAL, f"{group_name(model, colour)}-lb")
 
 
-def live_check(model: str) -> Key:
-    return Key("healthChecks", GLOBAL, f"{model}-live")
+def live_check(model: str, colour: Colour) -> Key:
+    """The group's check: must an instance be replaced?"""
+    return Key("healthChecks", GLOBAL, f"{group_name(model, colour)}-live")
 
 
 def group(model: str, colour: Colour, region: str) -> Key:
-    return Key("regionInstanceGroupManagers", region, f"{model}-{colour}")
+    return Key("regionInstanceGroupManagers", region, group_name(model, colour))
 
 
 def instances_of(group: Key) -> Key:
-    """The instance group that a manager fills: same name, and what backends and named ports speak
-    of."""
+    """The instance group that a manager fills: same name, referred to by backends and named ports."""
     return Key("regionInstanceGroups", group.scope, group.name)
 
 
 def autoscaler(model: str, colour: Colour, region: str) -> Key:
-    return Key("regionAutoscalers", region, f"{model}-{colour}")
+    return Key("regionAutoscalers", region, group_name(model, colour))
 
 
 def backend_service(model: str, colour: Colour) -> Key:
-    return Key("backendServices", GLOBAL, f"{model}-{colour}")
+    return Key("backendServices", GLOBAL, group_name(model, colour))
+
+
+# ---- References
 
 
 def reference(key: Key) -> str:
-    """A key as bodies refer to it: `regions/us-central1/instanceGroups/tiny-blue`."""
+    """A key as bodies refer to it: `regions/us-central1/instanceGroups/slipway-tiny-blue`."""
     scope = GLOBAL if key.scope == GLOBAL else f"regions/{key.scope}"
     return f"{scope}/{_IN_URLS.get(key.collection, key.collection)}/{key.name}"
 
 
-@lru_cache(maxsize=4096)  # the same few references stand in every body of every look
+@lru_cache(maxsize=4096)  # the same few references are in every body of every pass
 def canonical(url: str) -> str:
-    """A reference however it is spelled, as what follows the project: full URL on any host,
-    `projects/...`, or partial."""
+    """What follows the project in a reference of any spelling: a full URL on any host,
+    `projects/...`, or a partial one."""
     return re.sub(r"^projects/[^/]+/", "", re.sub(r"^.*/compute/[^/]+/", "", url))
 
 
 def last(url: str | None) -> str | None:
-    """The resource's own name at the end of a reference; nothing stays nothing."""
+    """The resource's name at the end of a reference; None stays None."""
     return url.rsplit("/", 1)[-1] if url else None
+
+
+# ---- Ownership
 
 
 def description(model: str, what: str) -> str:
@@ -93,13 +121,13 @@ def is_owned(body: Body, model: str) -> bool:
 
 
 def owner(body: Body) -> str | None:
-    """The model that a resource's description says it is of."""
+    """The model that a resource's description names as its owner."""
     return _model_of(str(body.get("description", "")))
 
 
 @lru_cache(maxsize=1024)
-def _model_of(described: str) -> str | None:
-    found = re.match(r"slipway model=(\S+) ", described)
+def _model_of(description: str) -> str | None:
+    found = re.match(r"slipway model=(\S+) ", description)
     return found[1] if found else None
 
 
@@ -107,30 +135,49 @@ def is_gateway(body: Body) -> bool:
     return str(body.get("description", "")).startswith(GATEWAY_DESCRIPTION)
 
 
-def is_template_of(model: str, name: str) -> bool:
-    """By name alone; `llama-3-0123456789` is `llama-3`'s and not `llama`'s."""
-    return re.fullmatch(rf"{re.escape(model)}-[0-9a-f]{{10}}", name) is not None
-
-
 @lru_cache(maxsize=4096)
 def is_of(model: str, key: Key) -> bool:
-    """Whether a key is one that a model's resource would have; the gateway's parts are nobody's."""
+    """Whether a key is one that a resource of the model has; no part of the gateway is."""
     match key.collection:
         case "instanceTemplates":
-            return is_template_of(model, key.name)
+            return re.fullmatch(_template_pattern(model), key.name) is not None
         case "healthChecks":
-            return key in (ready_check(model), live_check(model))
+            return re.fullmatch(_check_pattern(model), key.name) is not None
         case "regionInstanceGroupManagers" | "regionAutoscalers" | "backendServices":
-            return key.name in {f"{model}-{colour}" for colour in COLOURS}
+            return key.name in {group_name(model, colour) for colour in COLOURS}
     return False
 
 
+def colour_of(model: str, name: str) -> Colour | None:
+    """The colour in a group's name, if it is one of the model's."""
+    return next((colour for colour in COLOURS if name == group_name(model, colour)), None)
+
+
+def group_of_check(check: Key) -> str:
+    """The name of the group that a health check belongs to."""
+    return check.name.rpartition("-")[0]
+
+
 def template_filter(model: str) -> str:
-    """The list filter for a model's templates: a regular expression over the whole name (Compute
-    API reference, `filter`)."""
-    return f'name eq "{model}-[0-9a-f]{{10}}"'
+    """The list filter for a model's templates: a regular expression over the whole name (Compute API
+    reference, `filter`)."""
+    return f'name eq "{_template_pattern(model)}"'
+
+
+def check_filter(model: str) -> str:
+    """The list filter for the health checks of a model's groups."""
+    return f'name eq "{_check_pattern(model)}"'
+
+
+def _template_pattern(model: str) -> str:
+    """`slipway-llama-3-0123456789` is a template of `llama-3` and not of `llama`."""
+    return f"{PREFIX}{model}-[0-9a-f]{{10}}"
+
+
+def _check_pattern(model: str) -> str:
+    return f"{PREFIX}{model}-({'|'.join(COLOURS)})-(lb|live)"
 
 
 def label_value(text: str) -> str:
-    """Any text as a legal label value: lower case letters, digits, `_` and `-`, at most 63."""
+    """Any text as a legal label value: lower-case letters, digits, `_` and `-`, at most 63."""
     return re.sub(r"[^a-z0-9_-]", "-", text.lower())[:63]

@@ -1,0 +1,13 @@
+"""The gates of each phase, in the order in which their reasons are reported.
+
+To add one: a module beside this one that implements `base.Gate`, and an entry in one of these lists.
+"""
+
+from __future__ import annotations
+
+from rollout.gates.bake import BakeGate
+from rollout.gates.base import Gate
+from rollout.gates.health import HealthGate
+
+STEP_GATES: tuple[Gate, ...] = (HealthGate(),)
+BAKE_GATES: tuple[Gate, ...] = (BakeGate(),)

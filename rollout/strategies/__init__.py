@@ -1,0 +1,23 @@
+"""The strategies by the name that `rollout.strategy` gives them.
+
+To add one: a module beside this one that implements `base.Strategy`, an entry in `STRATEGIES`, and the
+name in `RolloutSpec.strategy` (`rollout/spec/model.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rollout.model import Release, Rollout
+from rollout.strategies.base import Strategy, Swap
+from rollout.strategies.rolling import Rolling
+
+STRATEGIES: Mapping[str, Strategy] = {"rolling": Rolling()}
+
+
+def strategy_of(release: Release) -> Strategy:
+    return STRATEGIES[release.spec.rollout.strategy]
+
+
+def swap_of(rollout: Rollout, candidate: Release) -> Swap:
+    return Swap(rollout.stable, candidate, rollout.serving_group)

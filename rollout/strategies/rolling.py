@@ -1,12 +1,12 @@
-"""What each strategy's steps ask of the groups: a ladder of steps, and the group targets of one
-step.
+"""Strategy `rolling`: replaces the instances of one group step by step through its two versions.
 
-Called by `advance` alone. A strategy is two pure functions in `STRATEGIES`; a new one also needs
-its name in `rollout/spec/model.py`. Invariant: the targets of one step name at most two releases,
-and those of the last step name the candidate alone."""
+The group that serves the stable release runs the candidate too, so traffic follows the instances and the
+route never changes. Called through `rollout/strategies/__init__.py`.
+"""
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import hashlib
 import json
 from collections.abc import Callable
@@ -47,30 +47,76 @@ def swap_group(swap: Swap, step: PercentStep, group: GroupView | None) -> GroupT
     """The group in mid-swap: it may grow but not shrink, within the wider of the two releases'
     bounds, and keeps the stable release's settings until the candidate has everything. It holds at
     least one instance, since an empty group proves nothing."""
+=======
+from dataclasses import replace
+
+from rollout.model import Colour, FleetTarget, GroupTarget, GroupView, Observed, Release, Share
+from rollout.spec.model import PercentStep
+from rollout.strategies.base import Step, Swap, all_traffic_to
+
+EVERYTHING = PercentStep(percent=100)
+
+
+class Rolling:
+    def steps(self, swap: Swap) -> tuple[Step, ...]:
+        """The spec's steps; a single step if there is nothing to swap (a first release, or the same
+        template as before)."""
+        if swap.stable is None or swap.stable.template == swap.candidate.template:
+            return (EVERYTHING,)
+        return swap.candidate.spec.rollout.steps
+
+    def candidate_group(self, swap: Swap) -> Colour:
+        return swap.serving
+
+    def target(self, swap: Swap, step: Step, observed: Observed) -> FleetTarget:
+        return _fleet(swap_group(swap, step, observed.group(swap.serving)))
+
+    def rollback_target(self, swap: Swap, observed: Observed) -> FleetTarget:
+        if swap.stable is None:
+            return FleetTarget()
+        back = Swap(None, swap.stable, swap.serving)
+        return _fleet(swap_group(back, EVERYTHING, observed.group(swap.serving)))
+
+    def steady_target(self, release: Release, serving: Colour) -> FleetTarget:
+        return _fleet(steady_group(release, serving))
+
+
+def _fleet(group: GroupTarget) -> FleetTarget:
+    return FleetTarget((group,), all_traffic_to(group.colour, group.settings))
+
+
+def swap_group(swap: Swap, step: Step, group: GroupView | None) -> GroupTarget:
+    """The group during a swap.
+
+    It may grow but not shrink, within the wider of the two releases' bounds, and keeps the stable
+    release's settings until the candidate has everything. It has at least one instance, because an
+    empty group proves nothing.
+    """
+>>>>>>> 4092e8f (wip)
     stable, candidate = swap.stable, swap.candidate
     if stable is None or step.percent == 100 or stable.template == candidate.template:
-        target = steady_group(candidate)
+        target = steady_group(candidate, swap.serving)
     else:
-        count = instances_of(step.percent, group.target_size if group else stable.spec.scaling.min)
-        target = replace(steady_group(stable), shares=(Share(stable), Share(candidate, count)))
-    both = [release.spec.scaling for release in (stable, candidate) if release]
+        size = group.target_size if group else stable.spec.scaling.min
+        shares = (Share(stable), Share(candidate, instances_of(step.percent, size)))
+        target = replace(steady_group(stable, swap.serving), shares=shares)
+    scaling = [release.spec.scaling for release in (stable, candidate) if release]
     rollout = candidate.spec.rollout
     return replace(
         target,
-        min=max(1, *(scaling.min for scaling in both)),
-        max=max(scaling.max for scaling in both),
+        min=max(1, *(bounds.min for bounds in scaling)),
+        max=max(bounds.max for bounds in scaling),
         may_scale_in=False,
         surge=rollout.surge or 0,
         unavailable=rollout.unavailable,
     )
 
 
-def steady_group(release: Release) -> GroupTarget:
-    """The group as it should be with no rollout under way: one release, its own bounds, free to
-    scale in."""
+def steady_group(release: Release, colour: Colour) -> GroupTarget:
+    """The group with no rollout in progress: one release, its own bounds, free to scale in."""
     spec = release.spec
     return GroupTarget(
-        colour="blue",
+        colour=colour,
         shares=(Share(release),),
         settings=release,
         min=spec.scaling.min,
@@ -84,9 +130,11 @@ def steady_group(release: Release) -> GroupTarget:
 def instances_of(percent: int, size: int) -> int:
     """How many of `size` instances are `percent` of them: rounded up, at least one, at most all.
 
-    A count and not a percentage is asked of the group, because the direction of Compute Engine's
-    own rounding is not documented: 10 % of 3 is 1, 50 % of 3 is 2, 10 % of 25 is 3."""
+    The group gets a count and not a percentage, because the direction of Compute Engine's own rounding
+    is not documented: 10 % of 3 is 1, 50 % of 3 is 2, 10 % of 25 is 3.
+    """
     return max(1, min(size, -(-percent * size // 100)))
+<<<<<<< HEAD
 
 
 def steps_digest(ladder: tuple[PercentStep, ...]) -> str:
@@ -97,3 +145,5 @@ def steps_digest(ladder: tuple[PercentStep, ...]) -> str:
 
 
 STRATEGIES = {"rolling": Strategy(rolling_steps, rolling_groups)}
+=======
+>>>>>>> 4092e8f (wip)

@@ -112,22 +112,22 @@ def _scale_in(control: ScaleIn) -> Body:
     return {"maxScaledInReplicas": most, "timeWindowSec": control.window_seconds}
 
 
-def drift(wanted: Body, observed: Body) -> Changes:
-    policy, seen = wanted["autoscalingPolicy"], observed.get("autoscalingPolicy", {})
-    policy = exactly(policy, seen, _OURS)
+def drift(desired: Body, observed: Body) -> Changes:
+    policy, observed_value = desired["autoscalingPolicy"], observed.get("autoscalingPolicy", {})
+    policy = exactly(policy, observed_value, _OURS)
     if policy["scalingSchedules"]:
         policy["scalingSchedules"] = exactly(
-            policy["scalingSchedules"], seen.get("scalingSchedules", {})
+            policy["scalingSchedules"], observed_value.get("scalingSchedules", {})
         )
     metrics = [
         exactly(metric, {}, _METRIC_FIELDS) for metric in policy["customMetricUtilizations"] or []
     ]
     policy["customMetricUtilizations"] = sorted(metrics, key=_by_metric) or None
-    ordered = seen | {
-        "customMetricUtilizations": sorted(seen.get("customMetricUtilizations", []), key=_by_metric)
+    ordered = observed_value | {
+        "customMetricUtilizations": sorted(observed_value.get("customMetricUtilizations", []), key=_by_metric)
     }
     return differences(
-        {"target": wanted["target"], "autoscalingPolicy": policy},
+        {"target": desired["target"], "autoscalingPolicy": policy},
         observed | {"autoscalingPolicy": ordered},
     )
 
@@ -136,17 +136,17 @@ def _by_metric(metric: Body) -> tuple[str, str]:
     return str(metric.get("metric", "")), str(metric.get("filter") or "")
 
 
-def update(wanted: DesiredResource, observed: Body) -> tuple[Action, ...]:
-    body = wanted.body or {}
+def update(desired: DesiredResource, observed: Body) -> tuple[Action, ...]:
+    body = desired.body
     changes = drift(body, observed)
     if not changes:
         return ()
     return (
         Action(
-            wanted.key,
+            desired.key,
             "update",
             body,
             sentence("the autoscaler", changes, _WORDS),
-            seen=str(observed.get("id", "")),
+            based_on=str(observed.get("id", "")),
         ),
     )

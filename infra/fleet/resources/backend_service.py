@@ -36,7 +36,7 @@ def desired(model: str, target: GroupTarget) -> DesiredResource:
     spec = target.settings.spec
     key = naming.backend_service(model, target.colour)
     group = naming.group(model, target.colour, spec.placement.region)
-    ready = naming.ready_check(model)
+    ready = naming.ready_check(model, target.colour)
     body = {
         "name": key.name,
         "description": naming.description(model, "backend service"),
@@ -69,17 +69,17 @@ def _balancing(traffic: Traffic) -> Body:
     return {"balancingMode": "UTILIZATION", "maxUtilization": traffic.max_utilization}
 
 
-def drift(wanted: Body, observed: Body) -> Changes:
+def drift(desired: Body, observed: Body) -> Changes:
     """A rate limit beside utilisation balancing counts; a utilisation limit beside rate balancing
     is ignored by the balancer."""
     backends = [
-        {"maxRatePerInstance": None, "maxRate": None} | backend for backend in wanted["backends"]
+        {"maxRatePerInstance": None, "maxRate": None} | backend for backend in desired["backends"]
     ]
-    return differences(wanted | {"backends": backends}, observed)
+    return differences(desired | {"backends": backends}, observed)
 
 
-def update(wanted: DesiredResource, observed: Body) -> tuple[Action, ...]:
-    body = wanted.body or {}
+def update(desired: DesiredResource, observed: Body) -> tuple[Action, ...]:
+    body = desired.body
     changes = drift(body, observed)
     if not changes:
         return ()
@@ -88,10 +88,10 @@ def update(wanted: DesiredResource, observed: Body) -> tuple[Action, ...]:
     patch = {field: body[field] for field in fields} | {"fingerprint": fingerprint}
     return (
         Action(
-            wanted.key,
+            desired.key,
             "patch",
             patch,
-            sentence(f"backend service {wanted.key.name}", changes, _WORDS),
-            seen=fingerprint,
+            sentence(f"backend service {desired.key.name}", changes, _WORDS),
+            based_on=fingerprint,
         ),
     )

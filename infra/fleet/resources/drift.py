@@ -1,9 +1,9 @@
-"""How an observed body differs from a wanted one, in the fields that are ours.
+"""How an observed body differs from a desired one, in the fields that are ours.
 
-Only fields of the wanted body are looked at, so whatever the server adds (ids, links, fingerprints,
+Only fields of the desired body are looked at, so whatever the server adds (ids, links, fingerprints,
 status, `calculated`) and whatever other people set beside ours (for example `securityPolicy`, `iap`
 or `cdnPolicy` on a backend service, `stabilizationPeriodSec` on an autoscaler) is no drift. A
-wanted `None` means that the field should not be there. Spelling is no drift either:
+desired `None` means that the field should not be there. Spelling is no drift either:
 
     references      https://www.googleapis.com/compute/v1/projects/p/global/healthChecks/x  =  global/healthChecks/x
     int64           "50" = 50            float32   0.6000000238418579 = 0.6
@@ -20,7 +20,7 @@ from typing import Any
 from infra.fleet.model import Body
 from infra.fleet.naming import canonical
 
-Changes = dict[str, tuple[Any, Any]]  # path -> (observed, wanted)
+Changes = dict[str, tuple[Any, Any]]  # path -> (observed, desired)
 
 # What the server means by leaving a field out. Source: Compute API discovery document, descriptions
 # of the fields.
@@ -44,41 +44,41 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def differences(wanted: Mapping[str, Any], observed: Mapping[str, Any], path: str = "") -> Changes:
-    """The fields of `wanted` that `observed` does not agree with, by dotted path."""
+def differences(desired: Mapping[str, Any], observed: Mapping[str, Any], path: str = "") -> Changes:
+    """The fields of `desired` that `observed` does not agree with, by dotted path."""
     changes: Changes = {}
-    for field, want in wanted.items():
-        seen = observed.get(field)
-        if want != seen:  # what is equal as it stands, as most fields are, needs no reading
-            changes |= _compare(f"{path}.{field}" if path else field, field, want, seen)
+    for field, desired_value in desired.items():
+        observed_value = observed.get(field)
+        if desired_value != observed_value:  # what is equal as it stands, as most fields are, needs no reading
+            changes |= _compare(f"{path}.{field}" if path else field, field, desired_value, observed_value)
     return changes
 
 
-def _compare(where: str, field: str, want: Any, seen: Any) -> Changes:
-    match want:
-        case Mapping() if _is_amount(want):
+def _compare(where: str, field: str, desired_value: Any, observed_value: Any) -> Changes:
+    match desired_value:
+        case Mapping() if _is_amount(desired_value):
             return (
                 {}
-                if _amount(want) == _amount(seen or {})
-                else {where: (_amount(seen or {}), _amount(want))}
+                if _amount(desired_value) == _amount(observed_value or {})
+                else {where: (_amount(observed_value or {}), _amount(desired_value))}
             )
         case Mapping():
-            return differences(want, seen or {}, where)
-        case list() if isinstance(seen, list) and len(seen) == len(want):
+            return differences(desired_value, observed_value or {}, where)
+        case list() if isinstance(observed_value, list) and len(observed_value) == len(desired_value):
             changes: Changes = {}
-            for index, (each, other) in enumerate(zip(want, seen, strict=True)):
+            for index, (each, other) in enumerate(zip(desired_value, observed_value, strict=True)):
                 changes |= _compare(f"{where}[{index}]", field, each, other)
             return changes
         case list():
-            return {} if not want and not seen else {where: (seen, want)}
+            return {} if not desired_value and not observed_value else {where: (observed_value, desired_value)}
         case _:
-            return {} if is_same(field, want, seen) else {where: (seen, want)}
+            return {} if is_same(field, desired_value, observed_value) else {where: (observed_value, desired_value)}
 
 
-def is_same(field: str, want: Any, seen: Any) -> bool:
+def is_same(field: str, desired_value: Any, observed_value: Any) -> bool:
     """Whether two values of a field mean the same."""
-    return _plain(field, want) == _plain(field, seen) or _is_close(
-        want, DEFAULTS.get(field) if seen is None else seen
+    return _plain(field, desired_value) == _plain(field, observed_value) or _is_close(
+        desired_value, DEFAULTS.get(field) if observed_value is None else observed_value
     )
 
 
@@ -97,12 +97,12 @@ def _plain(field: str, value: Any) -> Any:
     return value
 
 
-def _is_close(want: Any, seen: Any) -> bool:
+def _is_close(desired_value: Any, observed_value: Any) -> bool:
     """Numbers that agree as float32: several fields are stored with no more, so 0.6 may come back
     as 0.6000000238418579."""
     numbers = [
         value
-        for value in (want, seen)
+        for value in (desired_value, observed_value)
         if isinstance(value, int | float) and not isinstance(value, bool)
     ]
     return len(numbers) == 2 and math.isclose(*numbers, rel_tol=1e-6)
@@ -120,12 +120,12 @@ def _amount(value: Mapping[str, Any]) -> dict[str, int]:
 
 
 def exactly(
-    wanted: Mapping[str, Any], observed: Mapping[str, Any], fields: tuple[str, ...] | None = None
+    desired: Mapping[str, Any], observed: Mapping[str, Any], fields: tuple[str, ...] | None = None
 ) -> Body:
-    """`wanted` with an explicit `None` for each of `fields` (or of all the observed ones) that it
+    """`desired` with an explicit `None` for each of `fields` (or of all the observed ones) that it
     leaves out."""
-    return {field: None for field in fields or tuple(observed) if field not in wanted} | dict(
-        wanted
+    return {field: None for field in fields or tuple(observed) if field not in desired} | dict(
+        desired
     )
 
 
@@ -133,15 +133,15 @@ def sentence(thing: str, changes: Changes, words: Mapping[str, str]) -> str:
     """Changes as a reason: *"the autoscaler's max is 3 and the release asks for 5"*. `words` names
     paths in plain words."""
     said = [
-        _clause(thing, words.get(path, path), seen, want)
-        for path, (seen, want) in list(changes.items())[:2]
+        _clause(thing, words.get(path, path), observed_value, desired_value)
+        for path, (observed_value, desired_value) in list(changes.items())[:2]
     ]
     more = f" (and {len(changes) - 2} more)" if len(changes) > 2 else ""
     return "; ".join(said) + more
 
 
-def _clause(thing: str, what: str, seen: Any, want: Any) -> str:
-    return f"{thing}'s {what} is {display(seen)} and the release asks for {display(want)}"
+def _clause(thing: str, what: str, observed_value: Any, desired_value: Any) -> str:
+    return f"{thing}'s {what} is {display(observed_value)} and the release asks for {display(desired_value)}"
 
 
 def display(value: Any) -> str:

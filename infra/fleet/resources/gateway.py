@@ -19,19 +19,30 @@ from infra.fleet.resources.drift import Changes, differences, is_same
 from rollout.model import Problem
 
 MOST_CERTIFICATES = 15
+_PARTS = frozenset(
+    {
+        naming.GATEWAY,
+        naming.GATEWAY_DEFAULT,
+        naming.GATEWAY_ADDRESS,
+        naming.GATEWAY_HTTP_PROXY,
+        naming.GATEWAY_HTTPS_PROXY,
+        naming.GATEWAY_HTTP_RULE,
+        naming.GATEWAY_HTTPS_RULE,
+    }
+)
 
 
 def desired(certificate: str | None) -> tuple[DesiredResource, ...]:
     """The gateway's parts; those for HTTPS only where a certificate is named."""
     plain = (
-        _wanted(naming.GATEWAY_ADDRESS, {"ipVersion": "IPV4"}),
-        _wanted(naming.GATEWAY_DEFAULT, {"loadBalancingScheme": SCHEME, "protocol": "HTTP"}),
-        _wanted(
+        _part(naming.GATEWAY_ADDRESS, {"ipVersion": "IPV4"}),
+        _part(naming.GATEWAY_DEFAULT, {"loadBalancingScheme": SCHEME, "protocol": "HTTP"}),
+        _part(
             naming.GATEWAY,
             {"defaultService": naming.reference(naming.GATEWAY_DEFAULT)},
             naming.GATEWAY_DEFAULT,
         ),
-        _wanted(
+        _part(
             naming.GATEWAY_HTTP_PROXY, {"urlMap": naming.reference(naming.GATEWAY)}, naming.GATEWAY
         ),
         _rule(naming.GATEWAY_HTTP_RULE, naming.GATEWAY_HTTP_PROXY, "80"),
@@ -41,19 +52,19 @@ def desired(certificate: str | None) -> tuple[DesiredResource, ...]:
     proxy = {"urlMap": naming.reference(naming.GATEWAY), "sslCertificates": [certificate]}
     return (
         *plain,
-        _wanted(naming.GATEWAY_HTTPS_PROXY, proxy, naming.GATEWAY),
+        _part(naming.GATEWAY_HTTPS_PROXY, proxy, naming.GATEWAY),
         _rule(naming.GATEWAY_HTTPS_RULE, naming.GATEWAY_HTTPS_PROXY, "443"),
     )
 
 
 def keys(certificate: str | None) -> tuple[Key, ...]:
-    return tuple(wanted.key for wanted in desired(certificate))
+    return tuple(part.key for part in desired(certificate))
 
 
-def _wanted(key: Key, body: Body, *after: Key) -> DesiredResource:
+def _part(key: Key, body: Body, *after: Key) -> DesiredResource:
     named = {"name": key.name, "description": naming.GATEWAY_DESCRIPTION} | body
     return DesiredResource(
-        key, named, after, f"the gateway's {key.collection} {key.name} is not there yet"
+        key, named, after, f"the gateway's {key.collection} {key.name} does not exist yet"
     )
 
 
@@ -66,19 +77,24 @@ def _rule(key: Key, proxy: Key, port: str) -> DesiredResource:
         "loadBalancingScheme": SCHEME,
         "networkTier": "PREMIUM",
     }
-    return _wanted(key, body, proxy, naming.GATEWAY_ADDRESS)
+    return _part(key, body, proxy, naming.GATEWAY_ADDRESS)
 
 
-def drift(wanted: Body, observed: Body) -> Changes:
+def is_part(key: Key) -> bool:
+    """Whether a key is one of the gateway's shared parts."""
+    return key in _PARTS
+
+
+def drift(desired: Body, observed: Body) -> Changes:
     """What of a shared part is not as it must be. A rule answers with its address as a number, so
     that is not compared."""
     ours = {
         field: value
-        for field, value in wanted.items()
+        for field, value in desired.items()
         if field in ("urlMap", "target", "portRange", "loadBalancingScheme", "protocol")
     }
     changes = differences(ours, observed)
-    missing = [each for each in wanted.get("sslCertificates", []) if not _has(observed, each)]
+    missing = [each for each in desired.get("sslCertificates", []) if not _has(observed, each)]
     if missing:
         changes["sslCertificates"] = (observed.get("sslCertificates"), missing)
     return changes
@@ -91,51 +107,51 @@ def _has(observed: Body, certificate: str) -> bool:
     )
 
 
-def update(wanted: DesiredResource, observed: Body) -> tuple[Action | Problem, ...]:
+def update(desired: DesiredResource, observed: Body) -> tuple[Action | Problem, ...]:
     """Proxies and rules are put right where the API can; the rest cannot change in place and is
     said."""
-    body = wanted.body or {}
+    body = desired.body
     changes = drift(body, observed)
     fingerprint = observed.get("fingerprint", "")
-    match wanted.key.collection:
+    match desired.key.collection:
         case _ if not changes:
             return ()
         case "globalForwardingRules" if set(changes) == {"target"}:
-            why = f"forwarding rule {wanted.key.name} does not lead to the gateway's proxy"
+            why = f"forwarding rule {desired.key.name} does not lead to the gateway's proxy"
             return (
-                Action(wanted.key, "setTarget", {"target": body["target"]}, why, seen=fingerprint),
+                Action(desired.key, "setTarget", {"target": body["target"]}, why, based_on=fingerprint),
             )
         case "targetHttpProxies" | "targetHttpsProxies":
-            return _proxy(wanted, observed, changes, fingerprint)
+            return _proxy(desired, observed, changes, fingerprint)
     what = ", ".join(changes)
     return (
         Problem(
             "config",
             "CANNOT_CHANGE_IN_PLACE",
-            f"{wanted.key.collection} {wanted.key.name} differs in {what}; delete it to have it"
+            f"{desired.key.collection} {desired.key.name} differs in {what}; delete it to have it"
             " remade",
         ),
     )
 
 
 def _proxy(
-    wanted: DesiredResource, observed: Body, changes: Changes, fingerprint: str
+    desired: DesiredResource, observed: Body, changes: Changes, fingerprint: str
 ) -> tuple[Action | Problem, ...]:
     patch: Body = {"fingerprint": fingerprint} if fingerprint else {}
     reasons = []
     if "urlMap" in changes:
         patch["urlMap"] = changes["urlMap"][1]
-        reasons.append(f"proxy {wanted.key.name} does not lead to the gateway's URL map")
+        reasons.append(f"proxy {desired.key.name} does not lead to the gateway's URL map")
     if "sslCertificates" in changes:
-        seen, missing = changes["sslCertificates"]
-        patch["sslCertificates"] = [*(seen or []), *missing]
+        observed_value, missing = changes["sslCertificates"]
+        patch["sslCertificates"] = [*(observed_value or []), *missing]
         reasons.append(
-            f"proxy {wanted.key.name} does not have certificate {naming.last(missing[0])} yet"
+            f"proxy {desired.key.name} does not have certificate {naming.last(missing[0])} yet"
         )
         if len(patch["sslCertificates"]) > MOST_CERTIFICATES:
             message = (
-                f"proxy {wanted.key.name} has {len(seen)} certificates, and {MOST_CERTIFICATES} are"
+                f"proxy {desired.key.name} has {len(observed_value)} certificates, and {MOST_CERTIFICATES} are"
                 " the most it can have"
             )
             return (Problem("config", "TOO_MANY_CERTIFICATES", message),)
-    return (Action(wanted.key, "patch", patch, "; ".join(reasons), seen=fingerprint),)
+    return (Action(desired.key, "patch", patch, "; ".join(reasons), based_on=fingerprint),)

@@ -1,19 +1,20 @@
-"""The two health checks of a model: whether an instance may get requests, and whether it must be
-replaced.
+"""The two health checks of a group: may an instance get requests, and must it be replaced? Pure.
 
-They are apart on purpose: an instance that is busy is not ready, and replacing it would make things
-worse, so liveness is far more patient. But the group also takes a new instance for available, and
-an old one away, when the liveness check first answers well. Hence liveness asks for the readiness
-path unless the user names another, and believes a good answer later than the load balancer does: an
-old instance goes only after the balancer sends to the new one. Waits for nothing. Source: Compute
-Engine documentation, "Set up an application health check and autohealing"."""
+They are separate on purpose: a busy instance is not ready, and replacing it would make things worse, so
+liveness is far more patient. But the group also counts a new instance as available, and removes an old
+one, when the liveness check first passes. Hence liveness asks for the readiness path unless the user
+names another one, and takes longer to pass than the load balancer's check: an old instance is removed
+only after the load balancer sends requests to the new one. Waits for nothing.
+
+Source: Compute Engine documentation, "Set up an application health check and autohealing".
+"""
 
 from __future__ import annotations
 
 from infra.fleet import naming
-from infra.fleet.model import Action, Body, DesiredResource
+from infra.fleet.model import Action, Body, DesiredResource, Key
 from infra.fleet.resources.drift import Changes, differences, sentence
-from rollout.spec.model import Serving
+from rollout.model import GroupTarget
 
 _WORDS = {
     "checkIntervalSec": "interval",
@@ -26,35 +27,37 @@ _WORDS = {
 }
 
 
-def ready(model: str, serving: Serving) -> DesiredResource:
-    """Readiness: in after 10 s of good answers, out after 15 s of bad ones."""
+def ready(model: str, target: GroupTarget) -> DesiredResource:
+    """Readiness: passes after 10 s of good answers, fails after 15 s of bad ones."""
+    key, serving = naming.ready_check(model, target.colour), target.settings.spec.serving
     body = _http(serving.port, serving.readiness_path) | {
-        "name": naming.ready_check(model).name,
+        "name": key.name,
         "description": naming.description(model, "readiness check"),
         "checkIntervalSec": 5,
         "timeoutSec": 5,
         "healthyThreshold": 2,
         "unhealthyThreshold": 3,
     }
-    return DesiredResource(
-        naming.ready_check(model), body, why="the model is exposed and has no readiness check yet"
-    )
+    return DesiredResource(key, body, why=f"{_group(key)} is exposed and has no readiness check yet")
 
 
-def live(model: str, serving: Serving) -> DesiredResource:
-    """Liveness: an instance is available after 30 s of good answers, and replaced after 150 s of
-    bad ones."""
+def live(model: str, target: GroupTarget) -> DesiredResource:
+    """Liveness: an instance is available after 30 s of good answers, and replaced after 150 s of bad
+    ones."""
+    key, serving = naming.live_check(model, target.colour), target.settings.spec.serving
     body = _http(serving.port, serving.liveness_path or serving.readiness_path) | {
-        "name": naming.live_check(model).name,
+        "name": key.name,
         "description": naming.description(model, "liveness check"),
         "checkIntervalSec": 15,
         "timeoutSec": 5,
         "healthyThreshold": 2,
         "unhealthyThreshold": 10,
     }
-    return DesiredResource(
-        naming.live_check(model), body, why="the model has no liveness check yet"
-    )
+    return DesiredResource(key, body, why=f"{_group(key)} has no liveness check yet")
+
+
+def _group(key: Key) -> str:
+    return f"group {naming.group_of_check(key)}"
 
 
 def _http(port: int, path: str) -> Body:
@@ -62,16 +65,15 @@ def _http(port: int, path: str) -> Body:
     return {"type": "HTTP", "httpHealthCheck": check}
 
 
-def drift(wanted: Body, observed: Body) -> Changes:
-    return differences(wanted, observed)
+def drift(desired: Body, observed: Body) -> Changes:
+    return differences(desired, observed)
 
 
-def update(wanted: DesiredResource, observed: Body) -> tuple[Action, ...]:
-    """Written as a whole, since a change of protocol must take the other protocol's part away."""
-    body = wanted.body or {}
-    changes = drift(body, observed)
+def update(desired: DesiredResource, observed: Body) -> tuple[Action, ...]:
+    """Writes the whole check, because a change of protocol must remove the other protocol's part."""
+    changes = drift(desired.body, observed)
     if not changes:
         return ()
     kept = {field: observed[field] for field in ("logConfig",) if field in observed}
-    why = sentence(f"health check {wanted.key.name}", changes, _WORDS)
-    return (Action(wanted.key, "update", kept | body, why),)
+    why = sentence(f"health check {desired.key.name}", changes, _WORDS)
+    return (Action(desired.key, "update", kept | desired.body, why),)

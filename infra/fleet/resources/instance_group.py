@@ -33,7 +33,7 @@ def desired(model: str, target: GroupTarget) -> DesiredResource:
     """The group as it is made, and, but for its size, as it should stay."""
     spec = target.settings.spec
     key = naming.group(model, target.colour, spec.placement.region)
-    live = naming.live_check(model)
+    live = naming.live_check(model, target.colour)
     body = {
         "name": key.name,
         "description": naming.description(model, "group"),
@@ -56,7 +56,7 @@ def desired(model: str, target: GroupTarget) -> DesiredResource:
     }
     templates = tuple(naming.template(share.release.template) for share in target.shares)
     return DesiredResource(
-        key, body, after=(*templates, live), why=f"the target asks for {_wording(target)}"
+        key, body, after=(*templates, live), why=f"group {key.name} should have {_wording(target)}"
     )
 
 
@@ -81,7 +81,7 @@ def _wording(target: GroupTarget) -> str:
         )
         for share in sorted(target.shares, key=lambda share: share.count is None)
     ]
-    return f"{' and '.join(parts)} in group {target.colour}"
+    return " and ".join(parts)
 
 
 def _update_policy(target: GroupTarget) -> Body:
@@ -122,7 +122,7 @@ def _distribution(settings: Release) -> Body:
     return policy
 
 
-def drift(wanted: Body, observed: Body) -> Changes:
+def drift(desired: Body, observed: Body) -> Changes:
     """Without the size (the autoscaler's), what cannot change (see `immovable_zones`), and the named ports
     (see `ports`)."""
     apart = (
@@ -135,28 +135,28 @@ def drift(wanted: Body, observed: Body) -> Changes:
         "distributionPolicy",
     )
     changes = differences(
-        {field: value for field, value in wanted.items() if field not in apart}, observed
+        {field: value for field, value in desired.items() if field not in apart}, observed
     )
-    shape = {"distributionPolicy": {"targetShape": wanted["distributionPolicy"]["targetShape"]}}
-    seen, want = (
+    shape = {"distributionPolicy": {"targetShape": desired["distributionPolicy"]["targetShape"]}}
+    observed_value, desired_value = (
         versions.sizes(observed.get("versions", [])),
-        versions.sizes(versions.merged(wanted["versions"], observed.get("versions", []))),
+        versions.sizes(versions.merged(desired["versions"], observed.get("versions", []))),
     )
     return (
-        ({} if seen == want else {"versions": (seen, want)})
+        ({} if observed_value == desired_value else {"versions": (observed_value, desired_value)})
         | changes
         | differences(shape, observed)
     )
 
 
-def ports(wanted: Body, observed: Body) -> list[Body] | None:
+def ports(desired: Body, observed: Body) -> list[Body] | None:
     """The instance group's named ports with ours put right and other people's kept; None when ours
     is right."""
-    ours: list[Body] = wanted["namedPorts"]
-    seen: list[Body] = observed.get("namedPorts", [])
-    if all(any(differences(port, each) == {} for each in seen) for port in ours):
+    ours: list[Body] = desired["namedPorts"]
+    observed_value: list[Body] = observed.get("namedPorts", [])
+    if all(any(differences(port, each) == {} for each in observed_value) for port in ours):
         return None
-    return [port for port in seen if port.get("name") != PORT_NAME] + ours
+    return [port for port in observed_value if port.get("name") != PORT_NAME] + ours
 
 
 def immovable(settings: Release, release: Release) -> Problem | None:
@@ -173,40 +173,40 @@ def immovable(settings: Release, release: Release) -> Problem | None:
         "subnetwork": (here.machine.subnetwork or "any", there.machine.subnetwork or "any"),
         "port": (str(here.serving.port), str(there.serving.port)),
     }
-    for what, (seen, want) in facts.items():
-        if seen != want:
-            return cannot_move(f"has {what} {seen}", f"{what} {want} of release {release.version}")
+    for what, (observed_value, desired_value) in facts.items():
+        if observed_value != desired_value:
+            return cannot_move(f"has {what} {observed_value}", f"{what} {desired_value} of release {release.version}")
     return None
 
 
-def cannot_move(seen: str, want: str) -> Problem:
+def cannot_move(observed_value: str, desired_value: str) -> Problem:
     return Problem(
         "config",
         "GROUP_CANNOT_CHANGE",
-        f"the model's group {seen} and cannot change to {want}; retire the model first",
+        f"the model's group {observed_value} and cannot change to {desired_value}; retire the model first",
     )
 
 
-def immovable_zones(wanted: Body, observed: Body) -> Problem | None:
-    """A group's zones are fixed when it is made; None when they are as wanted or left to Compute
+def immovable_zones(desired: Body, observed: Body) -> Problem | None:
+    """A group's zones are fixed when it is made; None when they are as desired or left to Compute
     Engine."""
-    want = {naming.last(zone["zone"]) for zone in wanted["distributionPolicy"].get("zones", [])}
-    seen = {
+    desired_value = {naming.last(zone["zone"]) for zone in desired["distributionPolicy"].get("zones", [])}
+    observed_value = {
         naming.last(zone.get("zone"))
         for zone in observed.get("distributionPolicy", {}).get("zones", [])
     }
-    if not want or not seen or want == seen:
+    if not desired_value or not observed_value or desired_value == observed_value:
         return None
-    return cannot_move(f"is in zones {_listed(seen)}", f"zones {_listed(want)}")
+    return cannot_move(f"is in zones {_listed(observed_value)}", f"zones {_listed(desired_value)}")
 
 
 def _listed(zones: set[str | None]) -> str:
     return ", ".join(sorted(zone for zone in zones if zone))
 
 
-def update(wanted: DesiredResource, observed: Body) -> tuple[Action | Problem, ...]:
+def update(desired: DesiredResource, observed: Body) -> tuple[Action | Problem, ...]:
     """One patch for all that differs in the group itself, one call for its named port."""
-    body = wanted.body or {}
+    body = desired.body
     if problem := immovable_zones(body, observed):
         return (problem,)
     fingerprint = observed.get("fingerprint", "")
@@ -216,36 +216,36 @@ def update(wanted: DesiredResource, observed: Body) -> tuple[Action | Problem, .
             {"fingerprint": fingerprint} if fingerprint else {}
         )
         actions.append(
-            Action(wanted.key, "patch", patch, _why(wanted, changes, observed), seen=fingerprint)
+            Action(desired.key, "patch", patch, _why(desired, changes, observed), based_on=fingerprint)
         )
     if (named := ports(body, observed)) is not None:
         why = f"the group's port named {PORT_NAME} is not {body['namedPorts'][0]['port']}"
         actions.append(
             Action(
-                naming.instances_of(wanted.key),
+                naming.instances_of(desired.key),
                 "setNamedPorts",
                 {"namedPorts": named},
                 why,
-                seen=fingerprint,
+                based_on=fingerprint,
             )
         )
     return tuple(actions)
 
 
-def _patch(wanted: Body, observed: Body, changes: Changes) -> Body:
+def _patch(desired: Body, observed: Body, changes: Changes) -> Body:
     patch = {path.split(".")[0].split("[")[0]: None for path in changes}
-    body = {field: wanted[field] for field in patch}
+    body = {field: desired[field] for field in patch}
     if "versions" in body:
-        body["versions"] = versions.merged(wanted["versions"], observed.get("versions", []))
+        body["versions"] = versions.merged(desired["versions"], observed.get("versions", []))
     if "distributionPolicy" in body:
-        body["distributionPolicy"] = {"targetShape": wanted["distributionPolicy"]["targetShape"]}
+        body["distributionPolicy"] = {"targetShape": desired["distributionPolicy"]["targetShape"]}
     return body
 
 
-def _why(wanted: DesiredResource, changes: Changes, observed: Body) -> str:
+def _why(desired: DesiredResource, changes: Changes, observed: Body) -> str:
     others = {path: change for path, change in changes.items() if path != "versions"}
     swap = (
-        [f"{wanted.why}, which has {observed.get('targetSize', 0)}"]
+        [f"{desired.why}, which has {observed.get('targetSize', 0)}"]
         if "versions" in changes
         else []
     )

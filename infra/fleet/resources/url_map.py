@@ -1,11 +1,10 @@
-"""A model's route: its one path rule in the shared gateway's URL map, merged in beside everybody
-else's.
+"""A model's route: its one path rule in the shared gateway's URL map. Pure.
 
-The map is shared, so it is always written as read, with our rule put right, under the fingerprint
-that was read: hosts, matchers and rules that are not ours survive as they are, and a change by
-somebody else in between is a conflict, not a loss. A rule is a model's when it sends to one of that
-model's backend services. Waits for the map and the backend service. Source: Compute API reference,
-urlMaps."""
+The map is shared, so it is always written as read, with our rule corrected, under the fingerprint that
+was read: hosts, matchers and rules of others survive unchanged, and a concurrent change is a conflict and
+not a loss. A rule belongs to a model if it sends requests to one of the model's backend services. Waits
+for the backend services. Source: Compute API reference, urlMaps.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.fleet import naming
-from infra.fleet.model import Action, Body
+from infra.fleet.model import Action, Body, Key
 from infra.fleet.resources.drift import differences
-from rollout.model import GroupTarget, Problem
+from rollout.model import Problem, TrafficTarget
 
 ANY_HOST = "*"
 _MATCHER_PREFIX = "slipway-"
@@ -26,14 +25,26 @@ _SERVER_SET = ("id", "kind", "creationTimestamp", "selfLink", "selfLinkWithId", 
 
 
 @dataclass(frozen=True)
+class Backend:
+    """A backend service and its weight, from 0 to 1000."""
+
+    service: Key
+    weight: int
+
+
+@dataclass(frozen=True)
 class Route:
-    """Requests for `host` and `path` (and below) go to `service`, with `path` taken away:
+    """Requests for `host` and `path` (and below) go to `backends`, with `path` removed:
     `/tiny/v1/x` arrives as `/v1/x`."""
 
     model: str
     host: str
     path: str
-    service: str
+    backends: tuple[Backend, ...]
+
+    @property
+    def services(self) -> tuple[Key, ...]:
+        return tuple(backend.service for backend in self.backends)
 
     @property
     def paths(self) -> list[str]:
@@ -41,26 +52,34 @@ class Route:
 
     @property
     def rule(self) -> Body:
-        rewrite: Body = (
-            {} if self.path == "/" else {"routeAction": {"urlRewrite": {"pathPrefixRewrite": "/"}}}
-        )
-        return {"paths": self.paths, "service": self.service} | rewrite
+        """A single backend is the rule's service. Several are a route action with weights, beside
+        which the API allows no service."""
+        action: Body = {}
+        if self.path != "/":
+            action["urlRewrite"] = {"pathPrefixRewrite": "/"}
+        if len(self.backends) > 1:
+            action["weightedBackendServices"] = [
+                {"backendService": naming.reference(each.service), "weight": each.weight}
+                for each in self.backends
+            ]
+            return {"paths": self.paths, "routeAction": action}
+        rule = {"paths": self.paths, "service": naming.reference(self.backends[0].service)}
+        return rule | ({"routeAction": action} if action else {})
 
 
-def desired(model: str, target: GroupTarget) -> Route:
-    """The model's route under its path, `/<model>` unless it names one."""
+def desired(model: str, target: TrafficTarget) -> Route:
+    """The model's route. Its path is `/<model>` unless the release names another one."""
     traffic = target.settings.spec.traffic
-    return Route(
-        model,
-        traffic.host,
-        traffic.path or f"/{model}",
-        naming.reference(naming.backend_service(model, target.colour)),
+    backends = tuple(
+        Backend(naming.backend_service(model, each.colour), each.weight)
+        for each in target.weights
     )
+    return Route(model, traffic.host, traffic.path or f"/{model}", backends)
 
 
 def drift(route: Route | None, model: str, observed: Body) -> str | None:
-    """Why the map must be written for this model; None when its route is there exactly once and
-    right, or rightly absent."""
+    """Why the map must be written for this model; None if it has exactly one route and that is right,
+    or rightly has none."""
     found = [
         (matcher, rule)
         for matcher in observed.get("pathMatchers", [])
@@ -68,22 +87,19 @@ def drift(route: Route | None, model: str, observed: Body) -> str | None:
         if owns(model, rule)
     ]
     if route is None:
-        return (
-            f"the model has a route ({', '.join(found[0][1].get('paths', []))}) and should have"
-            " none"
-            if found
-            else None
-        )
+        if not found:
+            return None
+        return f"the model has a route ({', '.join(found[0][1].get('paths', []))}) and should not"
     if not found:
         return f"there is no route for {route.host}{route.path} yet"
     matcher, rule = found[0]
-    right = (
+    is_in_place = (
         matcher["name"] == matcher_of(route.host, observed)
         and rule.get("paths") == route.paths
         and len(found) == 1
     )
-    # An absent rewrite must be noticed too, so what is not asked for is compared as nothing.
-    if right and not differences({"routeAction": None} | route.rule, rule):
+    # A service or an action that the route does not have must be missing from the rule too.
+    if is_in_place and not differences({"service": None, "routeAction": None} | route.rule, rule):
         return None
     return (
         f"the model's route is {', '.join(rule.get('paths', []))} and should be"
@@ -92,7 +108,7 @@ def drift(route: Route | None, model: str, observed: Body) -> str | None:
 
 
 def owns(model: str, rule: Body) -> bool:
-    """Whether a path rule sends anything to the model."""
+    """Whether a path rule sends any requests to the model."""
     ours = {naming.reference(naming.backend_service(model, colour)) for colour in naming.COLOURS}
     return any(naming.canonical(service) in ours for service in _services(rule))
 
@@ -119,23 +135,23 @@ def matcher_of(host: str, observed: Body) -> str | None:
 
 
 def matcher_name(host: str) -> str:
-    """A legal name that says the host and is its alone: `slipway-api-example-com-1f2e3d`."""
+    """A legal name that is unique to the host: `slipway-api-example-com-1f2e3d`."""
     if host == ANY_HOST:
         return f"{_MATCHER_PREFIX}any"
-    said = re.sub(r"[^a-z0-9]+", "-", host.lower()).strip("-")[:40].strip("-")
-    return f"{_MATCHER_PREFIX}{said}-{hashlib.sha256(host.encode()).hexdigest()[:6]}"
+    readable = re.sub(r"[^a-z0-9]+", "-", host.lower()).strip("-")[:40].strip("-")
+    return f"{_MATCHER_PREFIX}{readable}-{hashlib.sha256(host.encode()).hexdigest()[:6]}"
 
 
-def merged(observed: Body, model: str, route: Route | None) -> Body | Problem:
-    """The map as it should be: the model's rules taken out everywhere, and its route, if it has
-    one, put where it belongs."""
+def merge_route(observed: Body, model: str, route: Route | None) -> Body | Problem:
+    """The desired map: the observed one without any rule of the model, and with its route, if it has
+    one."""
     body = {field: value for field, value in observed.items() if field not in _SERVER_SET}
     if route and (problem := obstacle(route, observed)):
         return problem
     emptied = [
         matcher["name"]
         for matcher in body.get("pathMatchers", [])
-        if _is_ours_alone(matcher, model, _hosts_of(matcher["name"], body))
+        if _is_exclusive(matcher, model, _hosts_of(matcher["name"], body))
     ]
     body["pathMatchers"] = [
         _without(matcher, model)
@@ -159,9 +175,9 @@ def _hosts_of(matcher: str | None, observed: Body) -> set[str]:
     }
 
 
-def _is_ours_alone(matcher: Body, model: str, hosts: set[str]) -> bool:
-    """A matcher that a model's route made for its host, that serves no other host, and holds
-    nothing but this model's."""
+def _is_exclusive(matcher: Body, model: str, hosts: set[str]) -> bool:
+    """Whether Slipway inserted the matcher, it serves no other host, and all its rules are the
+    model's."""
     rules = matcher.get("pathRules", [])
     made = naming.is_gateway(matcher) and all(
         matcher_name(host) == matcher["name"] for host in hosts
@@ -209,8 +225,8 @@ def _insert(body: Body, route: Route) -> None:
 
 
 def obstacle(route: Route, observed: Body) -> Problem | None:
-    """What stands in a route's way in other people's part of the map. It is theirs, so it is said
-    and not overwritten."""
+    """What in other owners' parts of the map conflicts with the route. It is reported and not
+    overwritten."""
     name = matcher_of(route.host, observed)
     matcher: Body = next(
         (each for each in observed.get("pathMatchers", []) if each.get("name") == name), {}
@@ -223,8 +239,8 @@ def obstacle(route: Route, observed: Body) -> Problem | None:
         )
     if matcher.get("routeRules"):
         return _conflict(
-            f"path matcher {name} of host {route.host} has route rules, which cannot stand beside a"
-            " path rule"
+            f"path matcher {name} of host {route.host} has route rules, which exclude path"
+            " rules"
         )
     for rule in matcher.get("pathRules", []):
         taken = [path for path in rule.get("paths", []) if path in route.paths]
@@ -246,26 +262,8 @@ def update(observed: Body, model: str, route: Route | None) -> tuple[Action | Pr
     why = drift(route, model, observed)
     if why is None:
         return ()
-    body = merged(observed, model, route)
+    body = merge_route(observed, model, route)
     if isinstance(body, Problem):
         return (body,)
-    return (Action(naming.GATEWAY, "update", body, why, seen=observed.get("fingerprint", "")),)
-
-
-def first(route: Route) -> Action:
-    """The route of a map that the same plan inserts; `completed` turns it into an update once the
-    map can be read."""
-    body: Body = {"hostRules": [], "pathMatchers": []}
-    _insert(body, route)
-    why = f"there is no route for {route.host}{route.path} yet"
-    return Action(naming.GATEWAY, "update", body, why, reads_first=True)
-
-
-def completed(action: Action, observed: Body) -> Action | Problem | None:
-    """`first`'s action against the map as it was read after its insert: by then another model may
-    have its route in it."""
-    rule = action.body["pathMatchers"][0]["pathRules"][0]
-    model = str(naming.last(rule["service"])).rsplit("-", 1)[0]
-    path = rule["paths"][0].removesuffix("*")
-    route = Route(model, action.body["hostRules"][0]["hosts"][0], path, rule["service"])
-    return next(iter(update(observed, model, route)), None)
+    fingerprint = observed.get("fingerprint", "")
+    return (Action(naming.GATEWAY, "update", body, why, based_on=fingerprint),)

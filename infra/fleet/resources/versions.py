@@ -48,30 +48,30 @@ def _size(amount: Body | None) -> int | str:
     return "rest"
 
 
-def merged(wanted: list[Body], observed: list[Body]) -> list[Body]:
+def merged(desired: list[Body], observed: list[Body]) -> list[Body]:
     """The versions to write over the observed ones: names of templates that stay are kept, and the
     same swap never goes backwards.
 
     A step's count is a part of the group's size, so it falls when only the size fell: 3 of 6
     becomes 2 of 4. Instances that already took over are not sent back for that. A way back is
     another set of versions, or a count of 0, and passes."""
-    seen = {naming.last(version.get("instanceTemplate")): version for version in observed}
+    observed_value = {naming.last(version.get("instanceTemplate")): version for version in observed}
     same = {template for template, size in sizes(observed).items() if size == "rest"} == {
-        template for template, size in sizes(wanted).items() if size == "rest"
+        template for template, size in sizes(desired).items() if size == "rest"
     }
     return [
-        _merged_one(version, seen.get(naming.last(version["instanceTemplate"])), same)
-        for version in wanted
+        _merged_one(version, observed_value.get(naming.last(version["instanceTemplate"])), same)
+        for version in desired
     ]
 
 
-def _merged_one(wanted: Body, observed: Body | None, is_same_swap: bool) -> Body:
+def _merged_one(desired: Body, observed: Body | None, is_same_swap: bool) -> Body:
     if observed is None:
-        return wanted
-    version = {field: value for field, value in wanted.items() if field != "name"}
+        return desired
+    version = {field: value for field, value in desired.items() if field != "name"}
     if observed.get("name"):
         version["name"] = observed["name"]
-    want, seen = _size(wanted.get("targetSize")), _size(observed.get("targetSize"))
-    if is_same_swap and isinstance(want, int) and isinstance(seen, int) and 0 < want < seen:
-        version["targetSize"] = {"fixed": seen}
+    desired_value, observed_value = _size(desired.get("targetSize")), _size(observed.get("targetSize"))
+    if is_same_swap and isinstance(desired_value, int) and isinstance(observed_value, int) and 0 < desired_value < observed_value:
+        version["targetSize"] = {"fixed": observed_value}
     return version

@@ -1,0 +1,123 @@
+"""What to read from Compute Engine to decide about a model. Pure.
+
+Called by `handlers/reconcile/observe.py` and the drift scan. A read set depends only on the releases and
+groups in play, so that a snapshot serves whatever target they lead to.
+
+    full_reads       every resource of the model, and what may be left over
+    volatile_reads   what a rollout changes: groups, autoscalers, backend services, route, health
+    group_reads      what changes by itself while a pass waits: groups, instances, health
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from infra.fleet import naming
+from infra.fleet.model import Key, ReadSet
+from infra.fleet.resources import gateway
+from rollout.model import Colour, Desired, Release, Rollout
+from rollout.strategies import strategy_of, swap_of
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A model with the releases and groups that are in play."""
+
+    model: str
+    releases: tuple[Release, ...]
+    colours: tuple[Colour, ...]
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        return tuple(sorted({release.spec.placement.region for release in self.releases}))
+
+    @property
+    def is_exposed(self) -> bool:
+        return any(release.spec.traffic.exposure == "external" for release in self.releases)
+
+    @property
+    def certificate(self) -> str | None:
+        exposed = (
+            release.spec.traffic
+            for release in self.releases
+            if release.spec.traffic.exposure == "external"
+        )
+        return next((traffic.certificate for traffic in exposed if traffic.certificate), None)
+
+
+def scope_of(rollout: Rollout, desired: Desired) -> Scope:
+    found = (rollout.stable, rollout.candidate, desired.release)
+    releases = tuple(release for release in found if release)
+    coming = rollout.candidate or desired.release
+    colours = [rollout.serving_group]
+    if coming:
+        colours.append(strategy_of(coming).candidate_group(swap_of(rollout, coming)))
+    return Scope(desired.model, releases, tuple(dict.fromkeys(colours)))
+
+
+def full_reads(scope: Scope, *, sweep: bool = False, with_gateway: bool = True) -> ReadSet:
+    """Everything that can decide what to do for the model.
+
+    `sweep` also reads what may be left over: groups of every colour, and templates and health checks
+    that nothing uses. Without `with_gateway` the gateway's shared parts are left out, except for the
+    URL map: they change so rarely that a settled model need not read them each time.
+    """
+    model, colours = scope.model, naming.COLOURS if sweep else scope.colours
+    groups = _groups(scope, colours)
+    services = tuple(naming.backend_service(model, colour) for colour in colours)
+    keys = (
+        *sorted(naming.template(release.template) for release in scope.releases),
+        *(naming.ready_check(model, colour) for colour in scope.colours),
+        *(naming.live_check(model, colour) for colour in scope.colours),
+        *groups,
+        *_autoscalers(scope, colours),
+        *services,
+        naming.GATEWAY,
+        *(gateway.keys(scope.certificate) if scope.is_exposed and with_gateway else ()),
+    )
+    return ReadSet(
+        keys=tuple(dict.fromkeys(keys)),
+        groups=groups,
+        healths=services if scope.is_exposed else (),
+        leftovers_of=model if sweep else None,
+    )
+
+
+def volatile_reads(scope: Scope) -> ReadSet:
+    """What a rollout changes. Templates and checks stay as they are once inserted."""
+    reads = group_reads(scope)
+    services = (naming.backend_service(scope.model, colour) for colour in scope.colours)
+    scalers = _autoscalers(scope, scope.colours)
+    return replace(reads, keys=(*reads.keys, *scalers, *services, naming.GATEWAY))
+
+
+def group_reads(scope: Scope) -> ReadSet:
+    """What changes by itself: groups, their instances, and their health according to the load
+    balancer. Which groups a backend service has must be known from an earlier read."""
+    groups = _groups(scope, scope.colours)
+    services = tuple(naming.backend_service(scope.model, colour) for colour in scope.colours)
+    return ReadSet(keys=groups, groups=groups, healths=services if scope.is_exposed else ())
+
+
+def without(reads: ReadSet, known: ReadSet) -> ReadSet:
+    """What of `reads` is not in `known`."""
+    return replace(
+        reads,
+        keys=tuple(key for key in reads.keys if key not in known.keys),
+        groups=tuple(key for key in reads.groups if key not in known.groups),
+        healths=tuple(key for key in reads.healths if key not in known.healths),
+    )
+
+
+def _groups(scope: Scope, colours: tuple[Colour, ...]) -> tuple[Key, ...]:
+    return tuple(
+        naming.group(scope.model, colour, region) for region in scope.regions for colour in colours
+    )
+
+
+def _autoscalers(scope: Scope, colours: tuple[Colour, ...]) -> tuple[Key, ...]:
+    return tuple(
+        naming.autoscaler(scope.model, colour, region)
+        for region in scope.regions
+        for colour in colours
+    )

@@ -1,0 +1,46 @@
+"""Which conditions hold for a model, and since when. Pure.
+
+Conditions are for people: `Paused`, `Degraded` (something is wrong and may need a person), `Drifted` (a
+settled model was repaired), `ObservationFailed` (the rollout could not be observed for a while).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from rollout.model import Condition, Pause, Rollout
+
+OBSERVATION_GAP = timedelta(seconds=180)
+"""A rollout that has not been observed for this long has an `ObservationFailed` condition, and the time
+counts neither as bake time nor toward a deadline."""
+
+
+def conditions_of(
+    paused: Pause | None, warnings: Iterable[str], now: datetime
+) -> tuple[Condition, ...]:
+    held = (Condition("Paused", paused.why, paused.since),) if paused else ()
+    return held + tuple(Condition("Degraded", why, now) for why in warnings)
+
+
+def keep_since(
+    before: tuple[Condition, ...], after: tuple[Condition, ...]
+) -> tuple[Condition, ...]:
+    """The conditions in `after`, each with the time it first held."""
+    since = {(condition.type, condition.why): condition.since for condition in before}
+    return tuple(
+        replace(each, since=since.get((each.type, each.why), each.since)) for each in after
+    )
+
+
+def observation_failed(
+    rollout: Rollout, conditions: Iterable[Condition], why: str, now: datetime
+) -> Condition | None:
+    """The condition to record now that an observation failed; None if it is too early, or recorded
+    already."""
+    is_recorded = any(condition.type == "ObservationFailed" for condition in conditions)
+    last = rollout.last_observed_at
+    if is_recorded or last is None or now - last < OBSERVATION_GAP:
+        return None
+    return Condition("ObservationFailed", why, now)

@@ -1,0 +1,90 @@
+"""What a gate is: a question that must be answered well before a step, or the bake, ends. Pure.
+
+Implemented by one module each beside this one and listed in `rollout/gates/__init__.py`. A verdict is
+`Passed`, `Waiting`, `Failed` or `Inconclusive`. Invariant: missing data never passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from rollout.gates.release_health import ReleaseHealth
+from rollout.model import Evidence, Progress, Reason
+
+
+@dataclass(frozen=True)
+class Passed:
+    why: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    why: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    reason: Reason
+    why: str
+
+
+@dataclass(frozen=True)
+class Inconclusive:
+    why: str
+
+
+Verdict = Passed | Waiting | Failed | Inconclusive
+
+
+@dataclass(frozen=True)
+class Query:
+    """Evidence that a gate needs beside the fleet that every pass observes: the `source` that answers
+    it, and the question in that source's own language."""
+
+    source: str
+    text: str
+
+
+@dataclass(frozen=True)
+class GateContext:
+    """What gates judge by. `since` is when the step or the bake began."""
+
+    health: ReleaseHealth
+    progress: Progress
+    evidence: Evidence
+    since: datetime
+    now: datetime
+
+
+class Gate(Protocol):
+    def queries(self, context: GateContext) -> tuple[Query, ...]:
+        """The evidence this gate needs beside the observed fleet."""
+        ...
+
+    def judge(self, context: GateContext) -> Verdict: ...
+
+
+def judge(gates: Iterable[Gate], context: GateContext) -> Verdict:
+    """One verdict out of all gates: a failure wins, then missing data, then waiting."""
+    verdicts = [gate.judge(context) for gate in gates]
+    for kind in (Failed, Inconclusive, Waiting):
+        for verdict in verdicts:
+            if isinstance(verdict, kind):
+                return verdict
+    return Passed("; ".join(verdict.why for verdict in verdicts))
+
+
+def queries(gates: Iterable[Gate], context: GateContext) -> tuple[Query, ...]:
+    """What all gates need, each query once."""
+    return tuple(dict.fromkeys(query for gate in gates for query in gate.queries(context)))
+
+
+def duration(time: timedelta) -> str:
+    """A duration for people: `150 s`, `15 min`, `2 h`."""
+    seconds = round(time.total_seconds())
+    if seconds < 300:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"

@@ -1,0 +1,105 @@
+"""The stored state of one model, and how one pass changes it. Pure.
+
+Called by `handlers/`; `infra/store/documents.py` turns the state into a document and back. Invariant: a
+pass over a settled model with nothing to change leaves the state equal, so that nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from rollout import conditions, requeue
+from rollout.model import Condition, Decision, Desired, Release, Rollout, Settled, Transition
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who reconciles the model, and until when. A lease is for efficiency; compare-and-set is the
+    fence."""
+
+    token: str
+    expires: datetime
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """The hot document of one model.
+
+    `revision` counts the saves that changed more than the lease or `waiting_for`: request ids are
+    derived from it. `recent_events` holds the ids of the latest events, so that a duplicate changes
+    nothing.
+    """
+
+    desired: Desired
+    rollout: Rollout = field(default_factory=Rollout)
+    conditions: tuple[Condition, ...] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    lease: Lease | None = None
+    requeue_at: datetime | None = None
+    revision: int = 0
+    recent_events: tuple[str, ...] = ()
+    waiting_for: str = ""
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """A decision together with the state to save."""
+
+    state: ModelState
+    decision: Decision
+
+
+def settle(
+    state: ModelState,
+    decision: Decision,
+    changes: Iterable[str],
+    outputs: Mapping[str, str],
+    now: datetime,
+) -> Settlement:
+    """The state after one pass. `changes` are the reasons of the actions that the pass will apply.
+
+    A model needs another pass until it is settled and nothing is left to change. A change to a settled
+    model that was not due is drift and is recorded as such.
+    """
+    why = "; ".join(changes)
+    if isinstance(decision.rollout.phase, Settled) and why:
+        decision = replace(decision, requeue_at=now)
+        if state.requeue_at is None and not decision.transitions:
+            decision = _with_drift(decision, why, now)
+    after = replace(
+        state,
+        desired=decision.desired,
+        rollout=decision.rollout,
+        conditions=conditions.keep_since(state.conditions, decision.conditions),
+        outputs=outputs or ({} if decision.rollout.stable is None else state.outputs),
+        requeue_at=requeue.merge(state.requeue_at, decision.requeue_at, now),
+        waiting_for=decision.waiting_for,
+    )
+    return Settlement(after, decision)
+
+
+def _with_drift(decision: Decision, why: str, now: datetime) -> Decision:
+    stable = decision.rollout.stable
+    repaired = Transition(stable.version if stable else "", "settled", "repaired", why)
+    drifted = Condition("Drifted", why, now)
+    return replace(
+        decision, transitions=(repaired,), conditions=(*decision.conditions, drifted)
+    )
+
+
+def next_revision(before: ModelState, after: ModelState, *, is_takeover: bool) -> int:
+    """The revision to save. `is_takeover`: an earlier worker's lease expired. What that worker did may
+    not be known from the document, so its request ids must not be used again."""
+    is_same = _without_progress(before) == _without_progress(after)
+    return before.revision if is_same and not is_takeover else before.revision + 1
+
+
+def _without_progress(state: ModelState) -> ModelState:
+    return replace(state, lease=None, waiting_for="", revision=0)
+
+
+def release_in_focus(rollout: Rollout) -> Release | None:
+    """The release that a log line or a command is about: the candidate, else the stable one."""
+    return rollout.candidate or rollout.stable

@@ -1,0 +1,65 @@
+"""What a strategy is: a function from a rollout's progress to an intermediate target. Pure.
+
+Implemented by one module each beside this one and registered in `rollout/strategies/__init__.py`. A
+strategy owns its steps, the target of each step, its way back and its steady target; `advance` only
+decides when to move between them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Protocol
+
+from rollout.model import FULL_WEIGHT, Colour, FleetTarget, Observed, Release, TrafficTarget, TrafficWeight
+from rollout.spec.model import PercentStep
+
+Step = PercentStep  # one kind today; a union once a strategy has steps of another kind
+
+
+@dataclass(frozen=True)
+class Swap:
+    """The two releases of a rollout, and the group that serves the stable one. Without a stable
+    release nothing is shared."""
+
+    stable: Release | None
+    candidate: Release
+    serving: Colour
+
+
+class Strategy(Protocol):
+    """Invariant: a target names at most two releases, and the last step's names the candidate alone."""
+
+    def steps(self, swap: Swap) -> tuple[Step, ...]:
+        """The steps of this rollout, at least one."""
+        ...
+
+    def candidate_group(self, swap: Swap) -> Colour:
+        """The group that runs the candidate: where it is judged, and where it serves once stable."""
+        ...
+
+    def target(self, swap: Swap, step: Step, observed: Observed) -> FleetTarget:
+        """The intermediate target of one step."""
+        ...
+
+    def rollback_target(self, swap: Swap, observed: Observed) -> FleetTarget:
+        """The way back from any step: the stable release alone, or nothing if there is none."""
+        ...
+
+    def steady_target(self, release: Release, serving: Colour) -> FleetTarget:
+        """The target of a settled model that serves `release`."""
+        ...
+
+
+def steps_digest(steps: tuple[Step, ...]) -> str:
+    """A short hash of the steps. A rollout whose stored hash differs starts its steps again."""
+    text = json.dumps([step.model_dump(mode="json") for step in steps], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def all_traffic_to(colour: Colour, settings: Release) -> TrafficTarget | None:
+    """Every request to one group; None if the model is not exposed."""
+    if settings.spec.traffic.exposure == "none":
+        return None
+    return TrafficTarget(settings, (TrafficWeight(colour, FULL_WEIGHT),))

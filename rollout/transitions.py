@@ -1,0 +1,276 @@
+"""The phase changes of a rollout, each made in one place. Pure.
+
+Called by `advance` (on what the gates say) and by `rollout/commands.py` (on what people say). Each
+function returns a `PhaseChange` that is complete: the new rollout, what stays desired, and the
+transition to record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from rollout.gates.release_health import ReleaseHealth
+from rollout.model import (
+    Baking,
+    Desired,
+    Outcome,
+    Pause,
+    Progress,
+    Reason,
+    Release,
+    Retiring,
+    RollingBack,
+    Rollout,
+    Settled,
+    Stepping,
+    Transition,
+    phase_name,
+    step_name,
+)
+from rollout.state import release_in_focus
+from rollout.strategies import strategy_of, swap_of
+from rollout.strategies.base import steps_digest
+
+MAX_FAILED_DIGESTS = 20
+
+
+@dataclass(frozen=True)
+class PhaseChange:
+    """A decision before its target is drawn up. Without transitions the phase stays."""
+
+    rollout: Rollout
+    desired: Desired
+    transitions: tuple[Transition, ...] = ()
+    waiting_for: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+# ---- Forward
+
+
+def begin(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
+    """Start toward the desired release, unless it is stable already, or was rolled back before and is
+    not forced."""
+    release = desired.release
+    if release is None or (rollout.stable and release.version == rollout.stable.version):
+        return PhaseChange(rollout, desired)
+    if release.digest in rollout.failed_digests and not release.force:
+        return _refuse(rollout, desired, release)
+    steps = strategy_of(release).steps(swap_of(rollout, release))
+    first = len(steps) - 1 if rollout.promoted else 0
+    begun = replace(
+        rollout,
+        phase=Stepping(first, now),
+        candidate=release,
+        steps_digest=steps_digest(steps),
+        progress=Progress(0, now),
+        paused=None,
+        last_observed_at=now,
+    )
+    origin = f"release {rollout.stable.version} serves" if rollout.stable else "nothing serves yet"
+    why = (
+        f"{origin}; step 1 of {len(steps)} asks for {steps[first].percent} %"
+        f" on release {release.version}"
+    )
+    transition = Transition(release.version, "settled", step_name(first), why)
+    return PhaseChange(begun, desired, (transition,))
+
+
+def _refuse(rollout: Rollout, desired: Desired, release: Release) -> PhaseChange:
+    why = (
+        f"release {release.version} was rolled back before; publish it with"
+        ' "force": true to try it again'
+    )
+    refused = Transition(release.version, "settled", "refused", why, outcome="refused")
+    return PhaseChange(rollout, replace(desired, release=rollout.stable), (refused,))
+
+
+def enter_step(
+    rollout: Rollout, desired: Desired, step: int, health: ReleaseHealth, why: str, now: datetime
+) -> PhaseChange:
+    entered = replace(
+        rollout, phase=Stepping(step, now), progress=Progress(health.healthy, now)
+    )
+    return _change(rollout, entered, desired, step_name(step), why, health)
+
+
+def start_baking(
+    rollout: Rollout, desired: Desired, health: ReleaseHealth, why: str, now: datetime
+) -> PhaseChange:
+    baking = replace(rollout, phase=Baking(now), progress=Progress(health.healthy, now))
+    bake_seconds = health.release.spec.rollout.bake_seconds
+    change = _change(rollout, baking, desired, "baking", f"{why}; bakes for {bake_seconds} s", health)
+    return change
+
+
+def succeed(
+    rollout: Rollout, desired: Desired, health: ReleaseHealth, why: str
+) -> PhaseChange:
+    """The candidate has baked: it is the stable release now, and its group serves."""
+    candidate = candidate_of(rollout)
+    swap = swap_of(rollout, candidate)
+    done = replace(
+        rollout,
+        phase=Settled(),
+        stable=candidate,
+        candidate=None,
+        previous=rollout.stable or rollout.previous,
+        serving_group=strategy_of(candidate).candidate_group(swap),
+        steps_digest="",
+        progress=None,
+        paused=None,
+        promoted=False,
+        failed_digests=tuple(
+            digest for digest in rollout.failed_digests if digest != candidate.digest
+        ),
+    )
+    why = f"promoted; {health}" if rollout.promoted else why
+    evidence = (str(health),)
+    transition = Transition(
+        candidate.version, "baking", "succeeded", why, outcome="succeeded", evidence=evidence
+    )
+    return PhaseChange(done, desired, (transition,))
+
+
+def replace_candidate(rollout: Rollout, desired: Desired, why: str, now: datetime) -> PhaseChange:
+    """A newer release takes over from a first release that never became stable."""
+    candidate = candidate_of(rollout)
+    phase = phase_name(rollout.phase)
+    ended = Transition(candidate.version, phase, "superseded", why, "superseded", "superseded")
+    settled = replace(rollout, phase=Settled(), candidate=None, promoted=False)
+    begun = begin(settled, desired, now)
+    return replace(begun, transitions=(ended, *begun.transitions))
+
+
+# ---- Pauses
+
+
+def pause(
+    rollout: Rollout, desired: Desired, why: str, now: datetime, *, after_failure: bool = False
+) -> PhaseChange:
+    paused = replace(rollout, paused=Pause(why, now, after_failure))
+    return replace(_change(rollout, paused, desired, "paused", why), waiting_for=why)
+
+
+def resume(rollout: Rollout, desired: Desired, paused: Pause, why: str, now: datetime) -> PhaseChange:
+    """The time of the pause counts neither as bake time nor toward a deadline."""
+    resumed = replace(shift(rollout, now - paused.since), paused=None)
+    return _change(rollout, resumed, desired, phase_name(rollout.phase), why)
+
+
+def promote(rollout: Rollout, desired: Desired, why: str) -> PhaseChange:
+    """Skip the remaining pauses, steps and bake time. The health gates still hold."""
+    promoted = replace(rollout, paused=None, promoted=True)
+    return _change(rollout, promoted, desired, "promoted", why)
+
+
+def shift(rollout: Rollout, span: timedelta) -> Rollout:
+    """The rollout as if its present phase had begun, and progressed, that much later."""
+    phase, progress = rollout.phase, rollout.progress
+    if isinstance(phase, Stepping | Baking):
+        phase = replace(phase, since=phase.since + span)
+    if progress:
+        degraded = progress.degraded_since + span if progress.degraded_since else None
+        progress = replace(
+            progress, improved_at=progress.improved_at + span, degraded_since=degraded
+        )
+    return replace(rollout, phase=phase, progress=progress)
+
+
+# ---- Back and out
+
+
+def roll_back(
+    rollout: Rollout, desired: Desired, outcome: Outcome, reason: Reason, why: str, now: datetime
+) -> PhaseChange:
+    """From now on the target is the stable release alone. The candidate's digest is remembered if it
+    failed. A release newer than the candidate stays desired."""
+    candidate = candidate_of(rollout)
+    failed = rollout.failed_digests
+    if outcome == "rolled_back":
+        others = (digest for digest in failed if digest != candidate.digest)
+        failed = (*others, candidate.digest)[-MAX_FAILED_DIGESTS:]
+    newer = desired.release
+    if newer is None or newer.generation == candidate.generation:
+        newer = rollout.stable
+    back = replace(
+        rollout,
+        phase=RollingBack(outcome, reason, why, now),
+        progress=None,
+        paused=None,
+        promoted=False,
+        failed_digests=failed,
+    )
+    goal = (
+        f"rolls back to release {rollout.stable.version}"
+        if rollout.stable
+        else "removes it, since no release served before it"
+    )
+    change = _change(rollout, back, replace(desired, release=newer), "rolling_back", f"{why}; {goal}")
+    transition = replace(change.transitions[0], release=candidate.version, reason=reason)
+    return replace(change, transitions=(transition,))
+
+
+def finish_rollback(rollout: Rollout, desired: Desired, phase: RollingBack) -> PhaseChange:
+    """None of the candidate is left: record the outcome."""
+    candidate = candidate_of(rollout)
+    settled = replace(rollout, phase=Settled(), candidate=None, steps_digest="")
+    ended = Transition(
+        candidate.version, "rolling_back", phase.outcome, phase.why, phase.reason, phase.outcome
+    )
+    return PhaseChange(settled, desired, (ended,))
+
+
+def retire(rollout: Rollout, desired: Desired, why: str, now: datetime) -> PhaseChange:
+    retiring = replace(
+        rollout, phase=Retiring(now, why), paused=None, progress=None, promoted=False
+    )
+    return _change(rollout, retiring, replace(desired, release=None), "retiring", why)
+
+
+def finish_retirement(rollout: Rollout, desired: Desired, phase: Retiring) -> PhaseChange:
+    """Nothing of the model is left: its releases end here."""
+    ended = tuple(
+        Transition(release.version, "retiring", "retired", phase.why, outcome="retired")
+        for release in (rollout.candidate, rollout.stable)
+        if release
+    )
+    return PhaseChange(Rollout(failed_digests=rollout.failed_digests), desired, ended)
+
+
+def supersede_pending(rollout: Rollout, desired: Desired, why: str) -> tuple[Transition, ...]:
+    """The end of a desired release whose rollout never began, now that a newer intent replaces it.
+    Releases that serve or are being rolled out are not affected."""
+    pending = desired.release
+    begun = [release.generation for release in (rollout.stable, rollout.candidate) if release]
+    if pending is None or pending.generation in begun:
+        return ()
+    return (
+        Transition(pending.version, "desired", "superseded", why, "superseded", "superseded"),
+    )
+
+
+def candidate_of(rollout: Rollout) -> Release:
+    if rollout.candidate is None:
+        raise ValueError(f"a rollout in phase {phase_name(rollout.phase)} has no candidate")
+    return rollout.candidate
+
+
+def _change(
+    before: Rollout,
+    after: Rollout,
+    desired: Desired,
+    to: str,
+    why: str,
+    health: ReleaseHealth | None = None,
+) -> PhaseChange:
+    release = release_in_focus(before)
+    transition = Transition(
+        release.version if release else "",
+        phase_name(before.phase),
+        to,
+        why,
+        evidence=(str(health),) if health else (),
+    )
+    return PhaseChange(after, desired, (transition,))
