@@ -36,7 +36,8 @@ from handlers.reconcile.loop import reconcile
 from infra.compute.client import Compute
 from infra.fleet.model import Plan
 from infra.fleet.observe import observe
-from infra.fleet.plan import full_reads, plan
+from infra.fleet.plan import plan
+from infra.fleet.reads import full_reads
 from infra.store import repository
 from infra.wiring import RealClock, World
 from rollout.advance import advance

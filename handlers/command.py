@@ -1,9 +1,9 @@
-"""A command on `model-releases`: pause, resume, promote, abort, rollback or retire is recorded for
-the next turn.
+"""Records a command (pause, resume, promote, abort, rollback, retire) for the next pass.
 
-Called by `handlers/release.py`. Recording is all that happens here, if policy has room for it;
-`rollout/commands.py` decides what it changes, against the world as the turn then sees it.
-Invariant: a duplicate, or a command older than the release now desired, changes nothing."""
+Called by `handlers/release.py`. `rollout/commands.py` decides later what the command changes, when the
+pass has observed the world; here only a rollback is checked against policy. Invariant: a duplicate, or a
+command older than the newest accepted event, changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,96 +11,99 @@ from dataclasses import replace
 from datetime import datetime
 
 from handlers import admission
+from handlers.quarantine import Refuse
 from infra.bus.envelope import Payload
 from infra.settings import POLICY, load_project_policy
-from infra.store import repository
-from infra.store.documents import State, release_from_document
-from infra.store.repository import Refuse
+from infra.store import outbox, repository
+from infra.store.documents import release_from_record
 from infra.wiring import World
 from rollout.model import Command, Release, Settled, Transition
 from rollout.policy.caps import violations
 from rollout.policy.policy import Policy
 from rollout.spec.compatibility import incompatible
 from rollout.spec.message import CommandGiven
+from rollout.state import ModelState
 
 
 def record_command(
-    world: World, asked: CommandGiven, sent: Payload, published_at: datetime
+    world: World, request: CommandGiven, payload: Payload, published_at: datetime
 ) -> None:
-    held = repository.load_state(world, asked.model)
-    if held is None:
+    stored = repository.load_state(world.store, request.model)
+    if stored is None:
         raise Refuse(
-            f"model: no model {asked.model} is known, so there is nothing to {asked.command}"
+            f"model: there is no model {request.model}, so there is nothing to {request.command}"
         )
-    state = held.state
-    if sent.key in state.seen:
+    state = stored.state
+    if payload.key in state.recent_events:
         return
     now = world.clock.now()
-    after = replace(repository.with_event_id(state, sent.key), revision=state.revision + 1)
+    after = repository.with_event(replace(state, revision=state.revision + 1), payload.key)
     desired = state.desired
-    if desired.latest and published_at < desired.latest:
-        why = f"{asked.command} changes nothing: something newer was published before it came"
+    if desired.latest_published_at and published_at < desired.latest_published_at:
+        why = f"{request.command} changes nothing: something newer was published before it arrived"
         version = desired.release.version if desired.release else ""
-        beside = repository.record_transitions(
-            after, (Transition(version, "commanded", "ignored", why),), now, sent.key
-        )
+        ignored = Transition(version, "commanded", "ignored", why)
+        writes = repository.record_transitions(after, (ignored,), now, payload.key)
     else:
-        policy = _policy(world, state, asked)
+        policy = _policy(world, state, request)
         last = admission.last_admission(world, policy)
-        goal, grows = _goals(world, policy, state, asked)
+        named = _named_release(world, policy, state, request)
+        coming = named or _previous_release(state, request)
+        _check_quota(world, policy, state, coming)
         command = Command(
-            asked.command,
-            sent.key,
+            request.command,
+            payload.key,
             published_at,
-            asked.version or "",
-            goal,
-            asked.requested_by,
-            asked.reason,
+            request.version or "",
+            named,
+            request.requested_by,
+            request.reason,
         )
-        wanted = replace(desired, commands=(*desired.commands, command), latest=published_at)
-        after = replace(after, desired=wanted, requeue_at=now)
-        beside = admission.admit(policy, last, asked.model, grows) if grows else ()
-    world.store.commit(repository.write_state(held, after), *beside)
-    repository.publish_outbox(world, beside)
+        desired = replace(
+            desired, commands=(*desired.commands, command), latest_published_at=published_at
+        )
+        after = replace(after, desired=desired, requeue_at=now)
+        writes = admission.admit(policy, last, request.model, coming) if coming else ()
+    world.store.commit(repository.write_state(stored, after), *writes)
+    outbox.publish_committed(world, writes)
 
 
-def _policy(world: World, state: State, asked: CommandGiven) -> Policy:
-    """What a rollback is held to; nothing else that is commanded asks for more than there is. Going
-    back in the middle of a rollout does not either."""
-    is_held = asked.command == "rollback" and (
-        asked.version or isinstance(state.rollout.phase, Settled)
+def _policy(world: World, state: ModelState, request: CommandGiven) -> Policy:
+    """The policy for a rollback that may need more capacity. No other command does, nor does a
+    rollback in the middle of a rollout that names no release."""
+    is_checked = request.command == "rollback" and (
+        request.version or isinstance(state.rollout.phase, Settled)
     )
-    return load_project_policy(world.store, world.store.get_many([POLICY])) if is_held else Policy()
+    if not is_checked:
+        return Policy()
+    return load_project_policy(world.store, world.store.get_many([POLICY]))
 
 
-def _goals(
-    world: World, policy: Policy, state: State, asked: CommandGiven
-) -> tuple[Release | None, Release | None]:
-    """The kept release that a rollback names, and the one that it may come to run, named or not.
-    Raises `Refuse` where the other models leave no room for that."""
-    goal = (
-        _kept(world, policy, state, asked)
-        if asked.command == "rollback" and asked.version
-        else None
-    )
-    is_to_the_last = asked.command == "rollback" and isinstance(state.rollout.phase, Settled)
-    grows = goal or (state.rollout.previous if is_to_the_last else None)
-    crowded = admission.admission_violations(world, policy, state, grows) if grows else ()
-    if crowded:
-        raise Refuse("; ".join(crowded))
-    return goal, grows
+def _previous_release(state: ModelState, request: CommandGiven) -> Release | None:
+    """The release that a rollback without a version may return to."""
+    is_settled = isinstance(state.rollout.phase, Settled)
+    return state.rollout.previous if request.command == "rollback" and is_settled else None
 
 
-def _kept(world: World, policy: Policy, state: State, asked: CommandGiven) -> Release:
-    """The kept release that a rollback names: one that baked once, and that the present group can
-    run."""
-    document = world.store.get(repository.release_path(asked.model, asked.version or ""))
+def _check_quota(world: World, policy: Policy, state: ModelState, coming: Release | None) -> None:
+    why = admission.violations_beside_others(world, policy, state, coming) if coming else ()
+    if why:
+        raise Refuse("; ".join(why))
+
+
+def _named_release(
+    world: World, policy: Policy, state: ModelState, request: CommandGiven
+) -> Release | None:
+    """The release that a rollback names: one that baked once, and that the present group can run."""
+    if request.command != "rollback" or not request.version:
+        return None
+    path = repository.release_path(request.model, request.version)
+    document = world.store.get(path)
     if document is None or document.data.get("outcome") not in ("succeeded", "retired"):
         raise Refuse(
-            f"version: release {asked.version} of {asked.model} never served; go back to one"
-            " that did"
+            f"version: release {request.version} of {request.model} never served; name one that did"
         )
-    release = release_from_document(document.data)
+    release = release_from_record(document.data, path)
     stable = state.rollout.stable.spec if state.rollout.stable else None
     problems = incompatible(stable, release.spec) if stable else ()
     why = (*map(str, problems), *violations(policy, release.spec, stable))

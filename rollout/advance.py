@@ -279,7 +279,9 @@ def _rollback_waits_for(rollout: Rollout, observed: Observed, evidence: Evidence
     steady = strategy_of(stable).steady_target(stable, rollout.serving_group)
     for target in steady.groups:
         group = observed.group(target.colour)
-        others = [each for each in group.instances if each.template != stable.template] if group else []
+        others = (
+            [each for each in group.instances if each.template != stable.template] if group else []
+        )
         if others:
             return f"{len(others)} instances are not on release {stable.version} yet"
         health = observe_release(target, stable, group)
@@ -293,9 +295,7 @@ def _remaining(observed: Observed) -> str:
     return f"{', '.join(names[:3])} still exist" if names else ""
 
 
-def _wait(
-    rollout: Rollout, desired: Desired, waiting_for: str, evidence: Evidence
-) -> PhaseChange:
+def _wait(rollout: Rollout, desired: Desired, waiting_for: str, evidence: Evidence) -> PhaseChange:
     warnings = tuple(problem.message for problem in evidence.refusals)
     return PhaseChange(rollout, desired, waiting_for=waiting_for, warnings=warnings)
 

@@ -1,8 +1,8 @@
 """When the next pass over a model is due. Pure.
 
-    while it waits      5 to 15 s, an eighth of the time the phase has taken; 60 s while paused
-    after a change      at once, or after a back-off that doubles while the same change is repeated
-    settled             never, unless a change was refused (60 s)
+while it waits      5 to 15 s, an eighth of the time the phase has taken; 60 s while paused
+after a change      at once, or after a back-off that doubles while the same change is repeated
+settled             never, unless a change was refused (60 s)
 """
 
 from __future__ import annotations

@@ -84,9 +84,7 @@ def _with_drift(decision: Decision, why: str, now: datetime) -> Decision:
     stable = decision.rollout.stable
     repaired = Transition(stable.version if stable else "", "settled", "repaired", why)
     drifted = Condition("Drifted", why, now)
-    return replace(
-        decision, transitions=(repaired,), conditions=(*decision.conditions, drifted)
-    )
+    return replace(decision, transitions=(repaired,), conditions=(*decision.conditions, drifted))
 
 
 def next_revision(before: ModelState, after: ModelState, *, is_takeover: bool) -> int:

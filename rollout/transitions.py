@@ -89,9 +89,7 @@ def _refuse(rollout: Rollout, desired: Desired, release: Release) -> PhaseChange
 def enter_step(
     rollout: Rollout, desired: Desired, step: int, health: ReleaseHealth, why: str, now: datetime
 ) -> PhaseChange:
-    entered = replace(
-        rollout, phase=Stepping(step, now), progress=Progress(health.healthy, now)
-    )
+    entered = replace(rollout, phase=Stepping(step, now), progress=Progress(health.healthy, now))
     return _change(rollout, entered, desired, step_name(step), why, health)
 
 
@@ -100,13 +98,11 @@ def start_baking(
 ) -> PhaseChange:
     baking = replace(rollout, phase=Baking(now), progress=Progress(health.healthy, now))
     bake_seconds = health.release.spec.rollout.bake_seconds
-    change = _change(rollout, baking, desired, "baking", f"{why}; bakes for {bake_seconds} s", health)
-    return change
+    why = f"{why}; bakes for {bake_seconds} s"
+    return _change(rollout, baking, desired, "baking", why, health)
 
 
-def succeed(
-    rollout: Rollout, desired: Desired, health: ReleaseHealth, why: str
-) -> PhaseChange:
+def succeed(rollout: Rollout, desired: Desired, health: ReleaseHealth, why: str) -> PhaseChange:
     """The candidate has baked: it is the stable release now, and its group serves."""
     candidate = candidate_of(rollout)
     swap = swap_of(rollout, candidate)
@@ -153,7 +149,9 @@ def pause(
     return replace(_change(rollout, paused, desired, "paused", why), waiting_for=why)
 
 
-def resume(rollout: Rollout, desired: Desired, paused: Pause, why: str, now: datetime) -> PhaseChange:
+def resume(
+    rollout: Rollout, desired: Desired, paused: Pause, why: str, now: datetime
+) -> PhaseChange:
     """The time of the pause counts neither as bake time nor toward a deadline."""
     resumed = replace(shift(rollout, now - paused.since), paused=None)
     return _change(rollout, resumed, desired, phase_name(rollout.phase), why)
@@ -207,7 +205,9 @@ def roll_back(
         if rollout.stable
         else "removes it, since no release served before it"
     )
-    change = _change(rollout, back, replace(desired, release=newer), "rolling_back", f"{why}; {goal}")
+    change = _change(
+        rollout, back, replace(desired, release=newer), "rolling_back", f"{why}; {goal}"
+    )
     transition = replace(change.transitions[0], release=candidate.version, reason=reason)
     return replace(change, transitions=(transition,))
 
@@ -246,9 +246,7 @@ def supersede_pending(rollout: Rollout, desired: Desired, why: str) -> tuple[Tra
     begun = [release.generation for release in (rollout.stable, rollout.candidate) if release]
     if pending is None or pending.generation in begun:
         return ()
-    return (
-        Transition(pending.version, "desired", "superseded", why, "superseded", "superseded"),
-    )
+    return (Transition(pending.version, "desired", "superseded", why, "superseded", "superseded"),)
 
 
 def candidate_of(rollout: Rollout) -> Release:

@@ -26,12 +26,13 @@ from infra.bus.embedded import EmbeddedBus
 from infra.bus.envelope import RELEASE_TYPE, CloudEventLike, Message, parse_message
 from infra.bus.port import Bus
 from infra.compute.client import Compute
-from infra.store import repository
-from infra.store.documents import State, from_document
+from infra.store import outbox, repository
+from infra.store.documents import from_document
 from infra.store.port import Put, Store, Write
 from infra.store.sqlite import SqliteStore
 from infra.wiring import World
 from rollout.spec.model import Spec
+from rollout.state import ModelState
 
 PROJECT = "demo"
 IMAGE = "us-docker.pkg.dev/p/r/tiny"
@@ -140,10 +141,10 @@ class Scenario:
             "model-releases", lambda event: self.mortally(lambda: release.handle(self.world, event))
         )
         self.bus.subscribe(
-            repository.WAKEUPS,
+            outbox.WAKEUPS,
             lambda event: self.mortally(lambda: wakeup.handle(self.world, event)),
         )
-        for topic in (repository.STATUS, repository.DEAD_LETTERS):
+        for topic in (outbox.STATUS, outbox.DEAD_LETTERS):
             self.bus.subscribe(topic, partial(self._receive, topic))
 
     def _mortal(self, around: Callable[[Callable[[], Any]], Any]) -> World:
@@ -263,7 +264,7 @@ class Scenario:
         self.clock.watchers.append(look)
 
     def when_woken(self, data: bytes = b'{"model": "tiny"}') -> None:
-        self.bus.publish(repository.WAKEUPS, data)
+        self.bus.publish(outbox.WAKEUPS, data)
         self.bus.pump()
 
     def publish_later(self, body: object) -> Callable[[], None]:
@@ -319,7 +320,7 @@ class Scenario:
         end = self.clock.now() + timedelta(seconds=seconds)
         while self.clock.now() < end:
             self.clock.sleep(min(60.0, (end - self.clock.now()).total_seconds()))
-            self.bus.publish(repository.WAKEUPS, json.dumps({"tick": True}).encode())
+            self.bus.publish(outbox.WAKEUPS, json.dumps({"tick": True}).encode())
             self.bus.pump()
 
     def when_settled(self, model: str = "tiny", within_minutes: int = 120) -> None:
@@ -343,7 +344,7 @@ class Scenario:
 
     # ---- then
 
-    def state(self, model: str = "tiny") -> State:
+    def state(self, model: str = "tiny") -> ModelState:
         document = self.store.get(repository.model_path(model))
         assert document, f"no document for {model}"
         return from_document(document.data)

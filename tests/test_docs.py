@@ -17,12 +17,13 @@ import yaml
 
 from bench import page as bench_page
 from infra.signatures import is_signed
-from infra.store.documents import State, to_document
+from infra.store.documents import to_document
 from rollout import model
 from rollout.policy.caps import violations
 from rollout.policy.policy import Policy, load_policy
 from rollout.spec.message import CommandGiven, ReleaseRequested, decode_json, parse, resolve
 from rollout.spec.model import Spec
+from rollout.state import ModelState
 from rollout.strategies import rolling
 from tests.rollout.build import release
 from tests.scenario import Scenario
@@ -278,7 +279,7 @@ def test_the_fields_of_a_models_document_are_documented() -> None:
     row = next(
         line for line in text(OPERATIONS).splitlines() if line.startswith("| `models/{model}` |")
     )
-    document = to_document(State(model.Desired("tiny")))
+    document = to_document(ModelState(model.Desired("tiny")))
     documented = set(re.findall(r"`(\w+)`", row))
     assert documented | {"model"} >= set(document) | set(document["rollout"]) | set(
         document["desired"]

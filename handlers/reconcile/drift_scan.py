@@ -1,10 +1,10 @@
-"""Looks for drift among the settled models, all of them at once: what differs from what they serve,
-and what is theirs and should not be there, as when Compute Engine carries out a dead worker's
-insert after the model has ended.
+"""Finds the settled models whose resources differ from their target, all models at once, by list calls.
 
-Called by `handlers/wakeup.py` every few ticks. It changes nothing and decides nothing: a model
-whose plan is not empty gets a wake-up, and its turn reads it anew. Invariant: a model that is not
-settled is left to its own wake time."""
+Called by `handlers/wakeup.py` every few ticks. It changes nothing and decides nothing: a model whose plan is
+not empty gets a wake-up, and its pass observes it anew. It also finds what should not exist, for example
+when Compute Engine carries out a dead worker's insert after the model was retired. Invariant: a model that
+is not settled is left to its own `requeue_at`.
+"""
 
 from __future__ import annotations
 
@@ -13,54 +13,55 @@ from collections.abc import Iterator, Mapping
 from infra.compute.inventory import list_inventory
 from infra.fleet.inventory import GLOBAL, REGIONAL, owned_by_model
 from infra.fleet.model import Body, Key, Snapshot
-from infra.fleet.plan import full_reads, plan
+from infra.fleet.plan import plan
+from infra.fleet.reads import full_reads, scope_of
 from infra.settings import POLICY, load_project_policy
-from infra.store.documents import State, UnknownSchema, from_document
+from infra.store.documents import UnknownSchema, from_document
 from infra.wiring import World
 from rollout.advance import target_of
 from rollout.model import Observed, Settled
 from rollout.policy.caps import clamp
 from rollout.policy.policy import Policy
+from rollout.state import ModelState
 
 PAGE = 200
 
 
 def find_drifted(world: World) -> tuple[str, ...]:
-    """The names of the settled models whose world is not what it should be."""
+    """The names of the settled models that have drifted."""
     states = tuple(_settled(world))
     if not states:
         return ()
-    policy, found = (
-        load_project_policy(world.store, world.store.get_many([POLICY])),
-        list_inventory(world.compute),
-    )
-    owns = owned_by_model(found, (state.desired.model for state in states))
+    policy = load_project_policy(world.store, world.store.get_many([POLICY]))
+    inventory = list_inventory(world.compute)
+    owned = owned_by_model(inventory, (state.desired.model for state in states))
     return tuple(
         state.desired.model
         for state in states
-        if has_drifted(state, found, owns[state.desired.model], policy)
+        if has_drifted(state, inventory, owned[state.desired.model], policy)
     )
 
 
 def has_drifted(
-    state: State, found: Mapping[Key, Body], own: Mapping[Key, Body], policy: Policy
+    state: ModelState,
+    inventory: Mapping[Key, Body],
+    owned: Mapping[Key, Body],
+    policy: Policy,
 ) -> bool:
-    stable = state.rollout.stable
-    keys = full_reads(state.desired.model, (stable,) if stable else (), with_gateway=False).keys
-    # Only what was listed: of anything else "not found" would mean nothing, and the plan says so by
-    # a KeyError.
-    listed = {key: found.get(key) for key in keys if key.collection in (*REGIONAL, *GLOBAL)}
-    planned = plan(
-        clamp(policy, target_of(state.rollout, state.desired, Observed())),
-        Snapshot({**listed, **own}),
-    )
+    scope = scope_of(state.rollout, state.desired)
+    keys = full_reads(scope, with_gateway=False).keys
+    # Only what was listed. Anything else would look deleted; without it the plan raises a KeyError.
+    listed = {key: inventory.get(key) for key in keys if key.collection in (*REGIONAL, *GLOBAL)}
+    target = clamp(policy, target_of(state.rollout, state.desired, Observed()))
+    planned = plan(target, Snapshot({**listed, **owned}))
     known = {condition.why for condition in state.conditions}
-    return not planned.is_empty or any(problem.message not in known for problem in planned.problems)
+    is_news = any(problem.message not in known for problem in planned.problems)
+    return not planned.is_empty or is_news
 
 
-def _settled(world: World) -> Iterator[State]:
-    """The states of all models with nothing under way. One that this Slipway cannot read is
-    another's to look after."""
+def _settled(world: World) -> Iterator[ModelState]:
+    """The states of all settled models. A document of another schema is left to the Slipway that wrote
+    it."""
     after: str | None = None
     while page := world.store.list("models", PAGE, after):
         for document in page:

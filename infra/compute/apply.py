@@ -34,8 +34,6 @@ from infra.compute.errors import (
     parse_operation_error,
 )
 from infra.fleet.model import Action, Applied, Body, Failed, Pending, Plan, Result
-from infra.fleet.plan import completed
-from rollout.model import Problem
 
 RequestId = Callable[[Action], UUID]
 MAX_CLOCK_SKEW = timedelta(seconds=1)
@@ -123,29 +121,14 @@ def _run(
     if clock.now() >= until:
         return Pending(action, "not started: no time left in this pass")
     try:
-        complete = _completed(action, compute)
-        if isinstance(complete, Problem):
-            return Failed(action, complete)
-        if complete is None:
-            return Applied(action)
-        finished = compute.wait(_send(complete, compute, clock, request_id(complete), until), until)
+        operation = _send(action, compute, clock, request_id(action), until)
+        finished = compute.wait(operation, until)
         failure = parse_operation_error(finished) if finished else None
         if failure:
             raise classify_error(failure, clock.now())
     except (Retry, NotFound, AlreadyExists, Busy, Conflict, Refused) as error:
         return _result(action, error)
     return Applied(action) if finished else Pending(action, "its operation is still running")
-
-
-def _completed(action: Action, compute: Compute) -> Action | Problem | None:
-    """The action to send; for one on a resource that this very plan made, completed with what that
-    has become."""
-    if not action.reads_first:
-        return action
-    body = compute.get(action.key)
-    if body is None:
-        raise NotFound(f"{action.key.collection}/{action.key.name} is not there yet")
-    return completed(action, body)
 
 
 def _send(

@@ -83,37 +83,23 @@ class Compute:
         because a backend service says which groups it has. A backend service that is not in `keys`
         is taken from the `previous` snapshot."""
         keys = tuple(dict.fromkeys(reads.keys))
-        templates = (
-            [
-                partial(
-                    self.list,
-                    "instanceTemplates",
-                    filter=naming.template_filter(reads.templates_of),
-                )
-            ]
-            if reads.templates_of
-            else []
-        )
-        first: Jobs[Any] = [
+        lists = _leftover_lists(reads.leftovers_of) if reads.leftovers_of else ()
+        jobs: Jobs[Any] = [
             *(partial(self.get, key) for key in keys),
             *(
                 partial(self._of_group, key, "list_managed_instances", "managedInstances")
                 for key in reads.groups
             ),
-            *templates,
+            *(partial(self.list, collection, filter=filter) for collection, filter in lists),
         ]
-        answers = iter(self._all(first))
+        answers = iter(self._all(jobs))
         bodies: dict[Key, Body | None] = {key: next(answers) for key in keys}
         instances = {key: next(answers) for key in reads.groups}
-        listed = next(answers, ())
-        bodies = {
-            Key("instanceTemplates", naming.GLOBAL, body["name"]): body for body in listed
-        } | bodies
-        return Snapshot(
-            bodies,
-            instances,
-            self._healths(reads.healths, {**(previous.bodies if previous else {}), **bodies}),
-        )
+        for collection, _ in lists:
+            for body in next(answers):
+                bodies.setdefault(Key(collection, naming.GLOBAL, body["name"]), body)
+        known = {**(previous.bodies if previous else {}), **bodies}
+        return Snapshot(bodies, instances, self._healths(reads.healths, known))
 
     def list(self, collection: Collection, scope: str = naming.GLOBAL, filter: str = "") -> Bodies:
         """A whole collection in `global`, in a region, or `EVERYWHERE`."""
@@ -268,6 +254,13 @@ class Compute:
         if failures:
             raise failures[0]
         return [future.result() for future in futures]
+
+
+def _leftover_lists(model: str) -> tuple[tuple[Collection, str], ...]:
+    return (
+        ("instanceTemplates", naming.template_filter(model)),
+        ("healthChecks", naming.check_filter(model)),
+    )
 
 
 def _place(scope: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""What was read, in the words of a rollout: groups, instances, their health and their problems; and
-what a user wants to know of them.
+"""Turns a snapshot into what `rollout` decides by: groups, instances, their health and problems. Pure.
 
-Called by the turn, between looking and deciding. Pure. No answer is never good news: an instance
-that nobody vouched for is `unknown`, and a group without a status is neither stable nor done."""
+Called by `handlers/reconcile/decide.py` between reading and deciding. Missing data is never good news: an
+instance without a verdict is `unknown`, and a group without a status is neither stable nor done.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from infra.compute.errors import classify_instance_error
 from infra.fleet import naming
 from infra.fleet.model import Body, Key, Snapshot
 from infra.fleet.resources import url_map
-from rollout.model import Colour, GroupView, Health, Instance, Observed, Problem, VersionView
-from rollout.spec.model import ZONES_OF_A_REGION
+from rollout.model import Colour, GroupView, Health, Instance, Observed, Problem
 
 _BALANCER_HEALTH: Mapping[str, Health] = {"HEALTHY": "healthy", "UNHEALTHY": "unhealthy"}
-# TIMEOUT means that no connection could be made or no answer came in time: the check itself counts
-# it as a failure.
+# TIMEOUT: no connection, or no answer in time. The check itself counts that as a failure.
 _LIVENESS_HEALTH: Mapping[str, Health] = {
     "HEALTHY": "healthy",
     "UNHEALTHY": "unhealthy",
@@ -26,80 +24,44 @@ _LIVENESS_HEALTH: Mapping[str, Health] = {
 
 
 def observe(snapshot: Snapshot, model: str) -> Observed:
-    """The model's groups in what was read."""
-    groups = tuple(
-        _group(snapshot, model, colour, key)
-        for colour in naming.COLOURS
-        for key in sorted(key for key in snapshot.bodies if _is_group(snapshot, model, colour, key))
-    )
-    return Observed(groups, tuple(_leftovers(snapshot, model)))
-
-
-def _is_group(snapshot: Snapshot, model: str, colour: Colour, key: Key) -> bool:
-    """Whether a key is that group, exists and is ours; what only bears the name is not seen, and
-    `plan` says so."""
-    body = snapshot.bodies[key]
-    named = key.collection == "regionInstanceGroupManagers" and key.name == f"{model}-{colour}"
-    return named and body is not None and naming.is_owned(body, model)
-
-
-def _leftovers(snapshot: Snapshot, model: str) -> Iterator[str]:
-    """What of the model's exists beside its groups."""
-    found = {
-        key: body
-        for key, body in _of(snapshot, model)
-        if key.collection != "regionInstanceGroupManagers"
-    }
+    """The model's groups and leftovers. A resource with our name that Slipway does not own is not
+    observed; `plan` reports it."""
+    groups: list[GroupView] = []
+    others: list[str] = []
+    for key, body in sorted(_owned(snapshot, model), key=_by_key):
+        colour = naming.colour_of(model, key.name)
+        if key.collection == "regionInstanceGroupManagers" and colour:
+            groups.append(_group(snapshot, model, colour, key, body))
+        else:
+            others.append(naming.reference(key))
     gateway = snapshot.bodies.get(naming.GATEWAY)
     if gateway is not None and url_map.drift(None, model, gateway):
-        found[naming.GATEWAY] = gateway
-    for key in sorted(found):
-        yield (
-            f"route in {naming.reference(key)}" if key == naming.GATEWAY else naming.reference(key)
-        )
+        others.append(f"route in {naming.reference(naming.GATEWAY)}")
+    return Observed(tuple(groups), tuple(others))
 
 
-def _of(snapshot: Snapshot, model: str) -> Iterator[tuple[Key, Body]]:
-    """What exists under one of the model's names and is its own."""
+def _by_key(item: tuple[Key, Body]) -> Key:
+    return item[0]
+
+
+def _owned(snapshot: Snapshot, model: str) -> Iterator[tuple[Key, Body]]:
+    """What exists under one of the model's names and is owned by it."""
     for key, body in snapshot.bodies.items():
         if body is not None and naming.is_of(model, key) and naming.is_owned(body, model):
             yield key, body
 
 
-def _group(snapshot: Snapshot, model: str, colour: Colour, key: Key) -> GroupView:
-    body = snapshot.bodies[key] or {}
-    status, size = body.get("status", {}), int(body.get("targetSize", 0))
+def _group(snapshot: Snapshot, model: str, colour: Colour, key: Key, body: Body) -> GroupView:
+    status = body.get("status", {})
     health = _balancer_health(snapshot, naming.backend_service(model, colour))
     return GroupView(
         colour=colour,
-        target_size=size,
-        zones=len(body.get("distributionPolicy", {}).get("zones", [])) or ZONES_OF_A_REGION,
+        region=key.scope,
+        target_size=int(body.get("targetSize", 0)),
         is_stable=bool(status.get("isStable", False)),
         version_reached=bool(status.get("versionTarget", {}).get("isReached", False)),
-        versions=tuple(_version(version, size) for version in body.get("versions", [])),
-        instances=tuple(
-            _instance(instance, health) for instance in snapshot.instances.get(key, ())
-        ),
+        instances=tuple(_instance(each, health) for each in snapshot.instances.get(key, ())),
     )
-
-
-def _version(version: Body, size: int) -> VersionView:
-    return VersionView(
-        naming.last(version.get("instanceTemplate")) or "", _count(version.get("targetSize"), size)
-    )
-
-
-def _count(amount: Body | None, size: int) -> int | None:
-    """A version's instances; a percentage somebody else set as what Compute Engine makes of it, or
-    rounded half up."""
-    match amount or {}:
-        case {"fixed": fixed}:
-            return int(fixed)
-        case {"percent": _, "calculated": calculated}:
-            return int(calculated)
-        case {"percent": percent}:
-            return (int(percent) * size + 50) // 100
-    return None
 
 
 def _instance(managed: Body, health: Mapping[str, Health] | None) -> Instance:
@@ -146,11 +108,14 @@ def _liveness_health(managed: Body) -> Health:
     return states[0] if states else "unknown"
 
 
-def outputs(snapshot: Snapshot, model: str) -> dict[str, str]:
-    """Where the model is, as far as it exists: `instance_group_url`, `backend_service_url`, and the
-    gateway's `address`."""
+def outputs(snapshot: Snapshot, model: str, serving: Colour) -> dict[str, str]:
+    """Where the model is, as far as it exists: `instance_group_url` and `backend_service_url` of the
+    serving group, and the gateway's `address`."""
     found: dict[str, str] = {}
-    for key, body in sorted(_of(snapshot, model), key=lambda each: each[0]):
+    name = naming.group_name(model, serving)
+    for key, body in sorted(_owned(snapshot, model), key=_by_key):
+        if key.name != name:
+            continue
         if key.collection == "regionInstanceGroupManagers" and body.get("instanceGroup"):
             found.setdefault("instance_group_url", str(body["instanceGroup"]))
         elif key.collection == "backendServices" and body.get("selfLink"):

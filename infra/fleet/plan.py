@@ -167,9 +167,7 @@ def _not_owned(key: Key) -> Problem:
     return Problem("config", "NOT_OURS", message)
 
 
-def _plan_route(
-    draft: _Draft, route: url_map.Route | None, model: str, snapshot: Snapshot
-) -> None:
+def _plan_route(draft: _Draft, route: url_map.Route | None, model: str, snapshot: Snapshot) -> None:
     """The model's route, once its backend services exist."""
     if route is None and naming.GATEWAY not in snapshot.bodies:
         return

@@ -1,14 +1,12 @@
-"""A model's state to and from the plain document that the store keeps. Pure.
+"""Converts a model's state to and from the plain document that the store keeps. Pure.
 
-Called by `handlers/`. Invariant: what is written is read back equal, and a document of a schema
-that this code does not know is refused (`UnknownSchema`), never guessed at: an older Slipway must
-not act on a newer one's state."""
+Called by `infra/store/repository.py`. Invariant: what is written is read back equal, and a document of
+another schema is refused (`UnknownSchema`), never interpreted: an older Slipway must not act on a newer
+one's state, nor a newer one on what it would misread.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, assert_never
 
 from rollout.model import (
@@ -28,6 +26,7 @@ from rollout.model import (
 )
 from rollout.spec.model import dump, load
 from rollout.spec.problems import Invalid
+from rollout.state import Lease, ModelState
 
 SCHEMA = 2
 
@@ -35,35 +34,13 @@ Json = dict[str, Any]
 
 
 class UnknownSchema(Exception):
-    """The document was written by another Slipway than this one can read."""
+    """The document was written by a Slipway with another schema than this one reads."""
 
 
-@dataclass(frozen=True)
-class Lease:
-    """Who is working on the model, and until when others keep off. A claim is for efficiency; the
-    fence is compare-and-set."""
-
-    token: str
-    expires: datetime
+# ---- Models
 
 
-@dataclass(frozen=True)
-class State:
-    """The hot document of one model. `revision` counts its saves (not its claims): request ids are
-    derived from it. `seen` holds the ids of the latest events, so that a duplicate of one changes
-    nothing."""
-
-    desired: Desired
-    rollout: Rollout = field(default_factory=Rollout)
-    conditions: tuple[Condition, ...] = ()
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    lease: Lease | None = None
-    requeue_at: datetime | None = None
-    revision: int = 0
-    seen: tuple[str, ...] = ()
-
-
-def to_document(state: State) -> Json:
+def to_document(state: ModelState) -> Json:
     rollout = state.rollout
     return {
         "schema": SCHEMA,
@@ -73,64 +50,87 @@ def to_document(state: State) -> Json:
             "release": _release(state.desired.release),
             "generation": state.desired.generation,
             "commands": [_command(command) for command in state.desired.commands],
-            "latest": state.desired.latest,
+            "latest_published_at": state.desired.latest_published_at,
         },
         "stable": _release(rollout.stable),
         "candidate": _release(rollout.candidate),
         "previous": _release(rollout.previous),
         "rollout": {
             "phase": _phase(rollout.phase),
-            "ladder": rollout.steps,
+            "serving_group": rollout.serving_group,
+            "steps_digest": rollout.steps_digest,
             "progress": vars(rollout.progress) | {} if rollout.progress else None,
             "paused": vars(rollout.paused) | {} if rollout.paused else None,
             "promoted": rollout.promoted,
             "last_observed_at": rollout.last_observed_at,
-            "failed": list(rollout.failed),
+            "failed_digests": list(rollout.failed_digests),
         },
+        "waiting_for": state.waiting_for,
         "conditions": [vars(condition) | {} for condition in state.conditions],
         "outputs": dict(state.outputs),
-        "claim": vars(state.lease) | {} if state.lease else None,
+        "lease": vars(state.lease) | {} if state.lease else None,
         "requeue_at": state.requeue_at,
-        "seen": list(state.seen),
+        "recent_events": list(state.recent_events),
     }
 
 
-def from_document(document: Json) -> State:
-    if document.get("schema") != SCHEMA:
-        raise UnknownSchema(
-            f"model document {document.get('model')!r} has schema {document.get('schema')!r}, not"
-            f" {SCHEMA}"
-        )
+def from_document(document: Json) -> ModelState:
+    _check_schema(document, f"models/{document.get('model')}")
     desired, rollout = document["desired"], document["rollout"]
-    places = (desired["release"], document["stable"], document["candidate"], document["previous"])
-    release, stable, candidate, previous = _read_releases(places)
-    return State(
+    release, stable, candidate, previous = _read_releases(
+        (desired["release"], document["stable"], document["candidate"], document["previous"])
+    )
+    return ModelState(
         desired=Desired(
             document["model"],
             release,
             desired["generation"],
             tuple(_read_command(command) for command in desired["commands"]),
-            desired["latest"],
+            desired["latest_published_at"],
         ),
         rollout=Rollout(
             phase=_read_phase(rollout["phase"]),
             stable=stable,
             candidate=candidate,
             previous=previous,
-            steps=rollout["ladder"],
+            steps_digest=rollout["steps_digest"],
             progress=Progress(**rollout["progress"]) if rollout["progress"] else None,
             paused=Pause(**rollout["paused"]) if rollout["paused"] else None,
             promoted=rollout["promoted"],
             last_observed_at=rollout["last_observed_at"],
-            failed=tuple(rollout["failed"]),
+            failed_digests=tuple(rollout["failed_digests"]),
+            serving_group=rollout["serving_group"],
         ),
+        waiting_for=document["waiting_for"],
         conditions=tuple(Condition(**condition) for condition in document["conditions"]),
         outputs=document["outputs"],
-        lease=Lease(**document["claim"]) if document["claim"] else None,
+        lease=Lease(**document["lease"]) if document["lease"] else None,
         requeue_at=document["requeue_at"],
         revision=document["revision"],
-        seen=tuple(document["seen"]),
+        recent_events=tuple(document["recent_events"]),
     )
+
+
+def _check_schema(document: Json, path: str) -> None:
+    schema = document.get("schema")
+    if schema != SCHEMA:
+        raise UnknownSchema(
+            f"{path}: the document has schema {schema!r}, and this Slipway reads schema {SCHEMA}"
+            " alone; deploy the version that wrote it, or retire its models with that version first"
+        )
+
+
+# ---- Releases
+
+
+def release_to_record(release: Release) -> Json:
+    """The document of a release in `models/<model>/releases/<version>`."""
+    return {"schema": SCHEMA} | release_to_document(release)
+
+
+def release_from_record(document: Json, path: str) -> Release:
+    _check_schema(document, path)
+    return release_from_document(document)
 
 
 def release_to_document(release: Release) -> Json:
@@ -141,11 +141,11 @@ def release_from_document(document: Json) -> Release:
     fields = {name: document[name] for name in Release.__dataclass_fields__ if name in document}
     try:
         return Release(**fields | {"spec": load(document["spec"])})
-    except Invalid as strange:  # by no fault of the message that is being handled, which must not be refused for it
+    except Invalid as unknown:  # not the fault of the message being handled: it must not be refused
         raise UnknownSchema(
-            f"release {document.get('version')!r} on record has a spec that is not known here:"
-            f" {strange}"
-        ) from strange
+            f"the stored spec of release {document.get('version')!r} is not known to this Slipway:"
+            f" {unknown}"
+        ) from unknown
 
 
 def _release(release: Release | None) -> Json | None:
@@ -157,12 +157,15 @@ def _read_release(document: Json | None) -> Release | None:
 
 
 def _read_releases(documents: tuple[Json | None, ...]) -> list[Release | None]:
-    """Most of them are one release in several places: it is read once."""
+    """Most of them are the same release, which is read once."""
     found: list[Release | None] = []
     for number, document in enumerate(documents):
-        at = documents.index(document)
-        found.append(found[at] if at < number else _read_release(document))
+        first = documents.index(document)
+        found.append(found[first] if first < number else _read_release(document))
     return found
+
+
+# ---- Commands and phases
 
 
 def _command(command: Command) -> Json:
@@ -173,37 +176,33 @@ def _read_command(document: Json) -> Command:
     return Command(**document | {"release": _read_release(document["release"])})
 
 
+_PHASES: dict[str, type[Phase]] = {
+    "settled": Settled,
+    "stepping": Stepping,
+    "baking": Baking,
+    "rolling_back": RollingBack,
+    "retiring": Retiring,
+}
+
+
 def _phase(phase: Phase) -> Json:
     match phase:
         case Settled():
             return {"name": "settled"}
-        case Stepping(step, since):
-            return {"name": "stepping", "step": step, "since": since}
-        case Baking(since):
-            return {"name": "baking", "since": since}
-        case RollingBack(outcome, reason, why, since):
-            return {
-                "name": "rolling_back",
-                "outcome": outcome,
-                "reason": reason,
-                "why": why,
-                "since": since,
-            }
-        case Retiring(since, why):
-            return {"name": "retiring", "since": since, "why": why}
+        case Stepping():
+            return {"name": "stepping"} | vars(phase)
+        case Baking():
+            return {"name": "baking"} | vars(phase)
+        case RollingBack():
+            return {"name": "rolling_back"} | vars(phase)
+        case Retiring():
+            return {"name": "retiring"} | vars(phase)
         case _:
             assert_never(phase)
 
 
 def _read_phase(document: Json) -> Phase:
-    kinds: dict[str, type[Phase]] = {
-        "settled": Settled,
-        "stepping": Stepping,
-        "baking": Baking,
-        "rolling_back": RollingBack,
-        "retiring": Retiring,
-    }
     name = document["name"]
-    if name not in kinds:
-        raise UnknownSchema(f"a rollout phase called {name!r} is not known here")
-    return kinds[name](**{key: value for key, value in document.items() if key != "name"})
+    if name not in _PHASES:
+        raise UnknownSchema(f"rollout phase {name!r} is not known to this Slipway")
+    return _PHASES[name](**{key: value for key, value in document.items() if key != "name"})

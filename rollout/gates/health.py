@@ -66,9 +66,7 @@ def _overdue(context: GateContext, deadline: timedelta) -> Verdict:
         return Passed(f"{health}; the rest of the group does not become stable")
     if health.problems:
         problem = health.problems[0]
-        return Failed(
-            problem.reason, f"no instance could be created for {span}: {problem.message}"
-        )
+        return Failed(problem.reason, f"no instance could be created for {span}: {problem.message}")
     if health.has_no_data:
         return Inconclusive(f"no health data for release {health.release.version} for {span}")
     has_started = any(

@@ -12,7 +12,15 @@ import json
 from dataclasses import dataclass
 from typing import Protocol
 
-from rollout.model import FULL_WEIGHT, Colour, FleetTarget, Observed, Release, TrafficTarget, TrafficWeight
+from rollout.model import (
+    FULL_WEIGHT,
+    Colour,
+    FleetTarget,
+    Observed,
+    Release,
+    TrafficTarget,
+    TrafficWeight,
+)
 from rollout.spec.model import PercentStep
 
 Step = PercentStep  # one kind today; a union once a strategy has steps of another kind

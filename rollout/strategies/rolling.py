@@ -6,48 +6,6 @@ route never changes. Called through `rollout/strategies/__init__.py`.
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-import hashlib
-import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-
-from rollout.model import GroupTarget, GroupView, Observed, Release, Share
-from rollout.spec.model import PercentStep
-
-
-@dataclass(frozen=True)
-class Swap:
-    """The two releases a step speaks of. No stable release: there is nothing to share with."""
-
-    stable: Release | None
-    candidate: Release
-
-
-@dataclass(frozen=True)
-class Strategy:
-    steps: Callable[[Swap], tuple[PercentStep, ...]]
-    groups: Callable[[Swap, PercentStep, Observed], tuple[GroupTarget, ...]]
-
-
-def rolling_steps(swap: Swap) -> tuple[PercentStep, ...]:
-    """The steps asked for; one step when there is nothing to swap (a first release, or the same
-    template as before)."""
-    if swap.stable is None or swap.stable.template == swap.candidate.template:
-        return (PercentStep(percent=100),)
-    return swap.candidate.spec.rollout.steps
-
-
-def rolling_groups(swap: Swap, step: PercentStep, observed: Observed) -> tuple[GroupTarget, ...]:
-    """One group, swapped in place through the two versions of its managed instance group."""
-    return (swap_group(swap, step, observed.group("blue")),)
-
-
-def swap_group(swap: Swap, step: PercentStep, group: GroupView | None) -> GroupTarget:
-    """The group in mid-swap: it may grow but not shrink, within the wider of the two releases'
-    bounds, and keeps the stable release's settings until the candidate has everything. It holds at
-    least one instance, since an empty group proves nothing."""
-=======
 from dataclasses import replace
 
 from rollout.model import Colour, FleetTarget, GroupTarget, GroupView, Observed, Release, Share
@@ -92,7 +50,6 @@ def swap_group(swap: Swap, step: Step, group: GroupView | None) -> GroupTarget:
     release's settings until the candidate has everything. It has at least one instance, because an
     empty group proves nothing.
     """
->>>>>>> 4092e8f (wip)
     stable, candidate = swap.stable, swap.candidate
     if stable is None or step.percent == 100 or stable.template == candidate.template:
         target = steady_group(candidate, swap.serving)
@@ -134,16 +91,3 @@ def instances_of(percent: int, size: int) -> int:
     is not documented: 10 % of 3 is 1, 50 % of 3 is 2, 10 % of 25 is 3.
     """
     return max(1, min(size, -(-percent * size // 100)))
-<<<<<<< HEAD
-
-
-def steps_digest(ladder: tuple[PercentStep, ...]) -> str:
-    """A ladder's short hash: a rollout whose stored hash differs starts its ladder again."""
-    return hashlib.sha256(json.dumps([step.model_dump() for step in ladder]).encode()).hexdigest()[
-        :12
-    ]
-
-
-STRATEGIES = {"rolling": Strategy(rolling_steps, rolling_groups)}
-=======
->>>>>>> 4092e8f (wip)

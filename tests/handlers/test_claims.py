@@ -8,7 +8,7 @@ from datetime import timedelta
 from handlers.reconcile import lease
 from handlers.reconcile.loop import reconcile
 from infra.store import repository
-from infra.store.documents import Lease
+from rollout.state import Lease
 from tests.scenario import Scenario
 
 

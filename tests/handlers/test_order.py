@@ -14,10 +14,10 @@ from handlers.reconcile.loop import reconcile, request_id
 from infra.bus.port import Bus
 from infra.fleet import naming
 from infra.fleet.model import Action
-from infra.store import repository
-from infra.store.documents import Lease, State
+from infra.store import outbox, repository
 from infra.store.port import Delete, Unavailable
 from rollout.model import Desired
+from rollout.state import Lease, ModelState
 from tests.infra.build import NOON
 from tests.scenario import MortalStore, Scenario
 
@@ -110,7 +110,7 @@ class ShakyBus:
     def publish(
         self, topic: str, data: bytes, attributes: Mapping[str, str] = MappingProxyType({})
     ) -> str:
-        if topic == repository.STATUS and attributes["ce-id"] not in self.failed:
+        if topic == outbox.STATUS and attributes["ce-id"] not in self.failed:
             self.failed.add(attributes["ce-id"])
             raise Unavailable("no answer")
         return self._bus.publish(topic, data, attributes)
@@ -124,7 +124,7 @@ def test_what_happened_is_told_though_the_bus_was_down_at_that_moment() -> None:
     story.when_minutes_pass(2)
     story.when_settled()
     story.when_minutes_pass(2)
-    told = [json.loads(data)["to"] for data in story.told(repository.STATUS)]
+    told = [json.loads(data)["to"] for data in story.told(outbox.STATUS)]
     assert sorted(told) == sorted(entry["to"] for entry in story.log())
     assert len(shaky.failed) == len(told)
     assert story.leftovers() == ()
@@ -136,7 +136,7 @@ def test_a_change_that_is_asked_for_again_is_the_same_request_until_something_ne
     """So Compute Engine knows the repeat of a worker that died from the same change after new
     drift."""
     state, action = (
-        State(Desired("tiny"), revision=7),
+        ModelState(Desired("tiny"), revision=7),
         Action(naming.live_check("tiny"), "update", {"port": 1}, "why"),
     )
     asked = request_id(state, action)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from handlers.reconcile import drift_scan
-from infra.store.documents import State, to_document
+from infra.store.documents import to_document
 from infra.store.port import Put
 from rollout.model import Desired
+from rollout.state import ModelState
 from tests.scenario import Scenario
 
 
@@ -14,7 +15,7 @@ def test_a_model_is_found_however_many_come_before_it() -> None:
     story.given_serving("1")
     for number in range(2 * drift_scan.PAGE):
         name = f"a-{number:03d}"
-        story.store.commit(Put(f"models/{name}", to_document(State(Desired(name)))))
+        story.store.commit(Put(f"models/{name}", to_document(ModelState(Desired(name)))))
     assert drift_scan.find_drifted(story.world) == ()
     story.autoscaler()["maxNumReplicas"] = 50
     assert drift_scan.find_drifted(story.world) == ("tiny",)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from infra.fleet import naming
 from infra.fleet.model import Action, Key, Snapshot
-from infra.fleet.plan import full_reads, plan
+from infra.fleet.plan import plan
+from infra.fleet.reads import full_reads
 from rollout.model import Release, Share, Target
 from tests.infra import discovery
 from tests.infra.build import REGION, World, release, target

@@ -9,7 +9,8 @@ import pytest
 from infra.fleet import naming
 from infra.fleet.model import Body, Snapshot
 from infra.fleet.observe import observe
-from infra.fleet.plan import full_reads, outputs, plan
+from infra.fleet.plan import outputs, plan
+from infra.fleet.reads import full_reads
 from rollout.model import Health, VersionView
 from tests.infra.build import REGION, SERVER, World, release, target
 

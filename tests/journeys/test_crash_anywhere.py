@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from infra.store import repository
+from infra.store import outbox
 from tests.scenario import Scenario
 
 pytestmark = pytest.mark.wide
@@ -58,7 +58,7 @@ def tell(fate: Fate) -> Scenario:
 
 
 def told(story: Scenario) -> set[str]:
-    return {attributes["ce-id"] for attributes in story.told_attributes(repository.STATUS)}
+    return {attributes["ce-id"] for attributes in story.told_attributes(outbox.STATUS)}
 
 
 def logged(story: Scenario) -> set[str]:

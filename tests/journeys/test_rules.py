@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from infra.store import repository
+from infra.store import outbox
 from infra.store.port import Put
 from tests.scenario import IMAGE, Scenario
 
@@ -200,7 +200,7 @@ def test_rule_10_no_secret_leaves_through_logs_documents_dead_letters_or_errors(
     ]
     letters = [
         data.decode()
-        for topic in (repository.DEAD_LETTERS, repository.STATUS)
+        for topic in (outbox.DEAD_LETTERS, outbox.STATUS)
         for data in story.told(topic)
     ]
     assert len(told) > 10

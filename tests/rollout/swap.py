@@ -18,7 +18,7 @@ from rollout.model import (
     Release,
     Rollout,
 )
-from rollout.strategies.rolling import steps_digest
+from rollout.strategies.base import steps_digest
 from tests.rollout.build import NOON, at, group, instances, release, step
 
 ONE, TWO, THREE = release("1"), release("2"), release("3")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rollout.commands import CommandResult, apply_commands, shift, superseded
+from rollout.commands import apply_commands
 from rollout.model import (
     Baking,
     Command,
@@ -24,6 +24,7 @@ from rollout.model import (
     Transition,
     Verb,
 )
+from rollout.transitions import PhaseChange, shift, supersede_pending
 from tests.rollout.build import NOON, at, release
 
 ONE, TWO, THREE = release("1"), release("2"), release("3")
@@ -52,13 +53,13 @@ def swapping(phase: Phase = STEPPING, **fields: Any) -> Rollout:
     return replace(rollout, **fields)
 
 
-def obeyed(rollout: Rollout, *commands: Command, of: Release | None = TWO) -> CommandResult:
+def obeyed(rollout: Rollout, *commands: Command, of: Release | None = TWO) -> PhaseChange:
     found = apply_commands(rollout, desired(of, *commands), NOW)
     assert found.desired.commands == ()
     return found
 
 
-def told(found: CommandResult) -> list[tuple[str, str, str, str]]:
+def told(found: PhaseChange) -> list[tuple[str, str, str, str]]:
     return [(each.release, each.from_, each.to, each.why) for each in found.transitions]
 
 
@@ -112,7 +113,7 @@ def test_later_moves_what_runs_and_leaves_what_does_not() -> None:
 
 def test_resume_changes_nothing_where_nothing_is_paused() -> None:
     found = obeyed(swapping(), command("resume"))
-    assert found == CommandResult(swapping(), desired(), found.transitions)
+    assert found == PhaseChange(swapping(), desired(), found.transitions)
     assert told(found) == [("2", "step_2", "step_2", "resume changes nothing: nothing is paused")]
 
 
@@ -227,7 +228,10 @@ def test_rollback_to_a_third_release_in_mid_rollout_lets_the_rollout_give_way_to
 def test_rollback_displaces_a_release_that_never_began() -> None:
     found = obeyed(Rollout(stable=TWO, previous=ONE), command("rollback"), of=THREE)
     why = "rolled back on command to release 1"
-    assert told(found) == [("3", "desired", "superseded", why), ("1", "settled", "asked", why)]
+    assert told(found) == [
+        ("3", "desired", "supersede_pending", why),
+        ("1", "settled", "asked", why),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -297,10 +301,10 @@ def test_a_release_that_waits_for_its_first_turn_ends_superseded_when_its_model_
     found = obeyed(Rollout(), command("retire", requested_by="ann"), of=TWO)
     assert (found.rollout, found.desired) == (Rollout(), desired(None))
     assert told(found) == [
-        ("2", "desired", "superseded", "retired by ann"),
+        ("2", "desired", "supersede_pending", "retired by ann"),
         ("", "settled", "settled", "retire changes nothing: nothing of the model exists"),
     ]
-    assert [each.outcome for each in found.transitions] == ["superseded", None]
+    assert [each.outcome for each in found.transitions] == ["supersede_pending", None]
 
 
 # ---- Several, and what they displace
@@ -320,16 +324,18 @@ def test_commands_are_obeyed_in_order_and_each_is_told() -> None:
 
 
 def test_without_commands_nothing_is_told() -> None:
-    assert obeyed(swapping()) == CommandResult(swapping(), desired())
+    assert obeyed(swapping()) == PhaseChange(swapping(), desired())
 
 
 @pytest.mark.parametrize(
     ("waiting", "is_told"), [(None, False), (ONE, False), (TWO, False), (THREE, True)]
 )
 def test_only_what_never_began_is_displaced(waiting: Release | None, is_told: bool) -> None:
-    end = Transition("3", "desired", "superseded", "because", "superseded", "superseded")
-    assert superseded(swapping(), desired(waiting), "because") == ((end,) if is_told else ())
+    end = Transition(
+        "3", "desired", "supersede_pending", "because", "supersede_pending", "supersede_pending"
+    )
+    assert supersede_pending(swapping(), desired(waiting), "because") == ((end,) if is_told else ())
 
 
 def test_where_nothing_began_whatever_is_wanted_is_displaced() -> None:
-    assert [each.release for each in superseded(Rollout(), desired(ONE), "because")] == ["1"]
+    assert [each.release for each in supersede_pending(Rollout(), desired(ONE), "because")] == ["1"]

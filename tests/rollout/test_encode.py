@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 
 from infra.store.documents import (
-    Lease,
-    State,
     UnknownSchema,
     from_document,
     release_from_document,
@@ -33,6 +31,7 @@ from rollout.model import (
     Stepping,
 )
 from rollout.spec.model import dump
+from rollout.state import Lease, ModelState
 from tests.rollout.build import NOON, at, release
 
 ONE, TWO, THREE = (
@@ -47,7 +46,7 @@ PHASES: dict[str, Phase] = {
     "rolling_back": RollingBack("rolled_back", "unhealthy", "it was sick", at(3)),
     "retiring": Retiring(at(4), "retired by ann"),
 }
-FULL = State(
+FULL = ModelState(
     desired=Desired(
         "tiny", THREE, 7, (Command("rollback", "event-9", at(5), "1", ONE, "bob", "slow"),), at(6)
     ),
@@ -131,8 +130,8 @@ def test_the_document_of_a_model_has_the_fields_that_other_slipways_read() -> No
 
 
 def test_a_model_of_which_nothing_is_known_has_a_document_as_well() -> None:
-    document = to_document(State(Desired("tiny")))
-    assert from_document(document) == State(Desired("tiny"))
+    document = to_document(ModelState(Desired("tiny")))
+    assert from_document(document) == ModelState(Desired("tiny"))
     empty = {name for name, value in document.items() if value is None}
     assert empty == {"stable", "candidate", "previous", "claim", "requeue_at"}
     assert document["desired"] == {"release": None, "generation": 0, "commands": [], "latest": None}
@@ -149,7 +148,7 @@ def test_what_is_written_is_read_back_equal_in_every_phase(name: str) -> None:
 
 def test_each_part_of_a_phase_is_stored_under_its_name() -> None:
     stored_phases = [
-        to_document(State(Desired("tiny"), Rollout(phase)))["rollout"]["phase"]
+        to_document(ModelState(Desired("tiny"), Rollout(phase)))["rollout"]["phase"]
         for phase in PHASES.values()
     ]
     assert stored_phases == [
@@ -170,12 +169,12 @@ def test_each_part_of_a_phase_is_stored_under_its_name() -> None:
 @pytest.mark.parametrize("place", ["stable", "candidate", "previous"])
 def test_a_release_in_one_place_alone_is_read_there_and_nowhere_else(place: str) -> None:
     places: dict[str, Any] = {place: TWO}
-    state = State(Desired("tiny"), Rollout(**places))
+    state = ModelState(Desired("tiny"), Rollout(**places))
     assert from_document(to_document(state)) == state
 
 
 def test_one_release_in_several_places_is_read_once() -> None:
-    state = State(Desired("tiny", TWO), Rollout(stable=TWO, candidate=THREE, previous=ONE))
+    state = ModelState(Desired("tiny", TWO), Rollout(stable=TWO, candidate=THREE, previous=ONE))
     found = from_document(json.loads(json.dumps(to_document(state), default=str)))
     assert found.desired.release is found.rollout.stable
     assert found.rollout.candidate != found.rollout.stable != found.rollout.previous

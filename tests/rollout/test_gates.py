@@ -8,20 +8,9 @@ from typing import Any
 
 import pytest
 
-from rollout.gates.health import (
-    MAX_FLAPS,
-    SICK_MAJORITY_SECONDS,
-    Failed,
-    Inconclusive,
-    Passed,
-    ReleaseHealth,
-    Verdict,
-    Waiting,
-    bake_gate,
-    observe_release,
-    step_gate,
-    update_progress,
-)
+from rollout.gates.base import Failed, Inconclusive, Passed, Verdict, Waiting
+from rollout.gates.health import MAX_FLAPS, SICK_MAJORITY_SECONDS, bake_gate, step_gate
+from rollout.gates.release_health import ReleaseHealth, observe_release, update_progress
 from rollout.model import (
     Evidence,
     GroupTarget,

@@ -23,7 +23,8 @@ from rollout.policy.usage import (
     quota_violations,
 )
 from rollout.spec.model import Spec
-from rollout.strategies.rolling import Swap, steady_group, swap_group
+from rollout.strategies.base import Swap
+from rollout.strategies.rolling import steady_group, swap_group
 from tests.rollout.build import NOON, release, step
 
 PRICES = Prices(

@@ -8,15 +8,9 @@ from dataclasses import replace
 import pytest
 
 from rollout.model import GroupTarget, Observed, Release, Share
-from rollout.strategies.rolling import (
-    STRATEGIES,
-    Swap,
-    instances_of,
-    rolling_steps,
-    steady_group,
-    steps_digest,
-    swap_group,
-)
+from rollout.strategies import STRATEGIES
+from rollout.strategies.base import Swap, steps_digest
+from rollout.strategies.rolling import instances_of, rolling_steps, steady_group, swap_group
 from tests.rollout.build import group, instances, release, step
 
 ONE = release("1", scaling={"min": 2, "max": 8})

@@ -7,14 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from rollout.advance import (
-    OBSERVATION_GAP,
-    OBSERVED_EVERY,
-    REQUEUE_AFTER,
-    REQUEUE_AFTER_LONG,
-    REQUEUE_AFTER_PAUSED,
-    target_of,
-)
+from rollout.advance import OBSERVED_EVERY, target_of
+from rollout.conditions import OBSERVATION_GAP
 from rollout.model import (
     Baking,
     Condition,
@@ -33,6 +27,7 @@ from rollout.model import (
     Stepping,
     Transition,
 )
+from rollout.requeue import LONGEST, PAUSED, SHORTEST
 from rollout.strategies.rolling import steady_group
 from tests.rollout.build import NOON, at, group, instances, release, stuck
 from tests.rollout.swap import (
@@ -206,7 +201,7 @@ def test_a_step_that_waits_says_for_what_and_looks_again_soon() -> None:
         (),
         (),
     )
-    assert turn.requeue_at == NOW + REQUEUE_AFTER
+    assert turn.requeue_at == NOW + SHORTEST
     assert turn.desired == desired(TWO)
 
 
@@ -237,7 +232,7 @@ def test_a_pause_holds_what_could_be_left_and_says_why(phase: Phase) -> None:
     turn = looked(paused, TWO, HEALTHY_STEP if isinstance(phase, Stepping) else HEALTHY_BAKE)
     assert (turn.rollout.phase, turn.waiting_for, turn.transitions) == (phase, "paused by ann", ())
     assert turn.conditions == (Condition("Paused", "paused by ann", at(5)),)
-    assert turn.requeue_at == NOW + REQUEUE_AFTER_PAUSED
+    assert turn.requeue_at == NOW + PAUSED
 
 
 def test_a_failure_that_is_to_pause_is_told_as_a_pause() -> None:
@@ -342,7 +337,7 @@ def test_a_bake_that_waits_looks_again_less_often() -> None:
     turn = looked(on_its_way(Baking(NOON), healthy=4), TWO, HEALTHY_BAKE)
     assert (turn.waiting_for, turn.requeue_at) == (
         "bakes for another 290 s; 4 of 4 instances of release 2 are healthy",
-        NOW + REQUEUE_AFTER_LONG,
+        NOW + LONGEST,
     )
 
 
@@ -368,9 +363,9 @@ def test_what_takes_long_is_looked_at_less_often(
 
 def test_how_often_each_phase_is_looked_at() -> None:
     spans = (
-        REQUEUE_AFTER,
-        REQUEUE_AFTER_LONG,
-        REQUEUE_AFTER_PAUSED,
+        SHORTEST,
+        LONGEST,
+        PAUSED,
         OBSERVED_EVERY,
         OBSERVATION_GAP,
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from rollout.advance import MAX_FAILED_DIGESTS, REQUEUE_AFTER, advance, mark_observed, target_of
+from rollout.advance import advance, mark_observed, target_of
 from rollout.model import (
     Baking,
     Command,
@@ -27,7 +27,9 @@ from rollout.model import (
     Stepping,
     Transition,
 )
+from rollout.requeue import SHORTEST
 from rollout.strategies.rolling import steady_group
+from rollout.transitions import MAX_FAILED_DIGESTS
 from tests.rollout.build import NOON, at, group, instances, release
 from tests.rollout.swap import (
     CALM,
@@ -224,7 +226,7 @@ def test_going_back_waits_until_all_is_as_it_was(
         (),
         (),
     )
-    assert turn.requeue_at == NOW + REQUEUE_AFTER
+    assert turn.requeue_at == NOW + SHORTEST
 
 
 def test_going_back_tells_its_troubles() -> None:
@@ -289,7 +291,7 @@ def test_retiring_waits_until_nothing_is_left(
     assert (turn.target.groups, turn.target.kept_templates, turn.requeue_at) == (
         (),
         frozenset(),
-        NOW + REQUEUE_AFTER,
+        NOW + SHORTEST,
     )
 
 

@@ -124,7 +124,9 @@ def drift(desired: Body, observed: Body) -> Changes:
     ]
     policy["customMetricUtilizations"] = sorted(metrics, key=_by_metric) or None
     ordered = observed_value | {
-        "customMetricUtilizations": sorted(observed_value.get("customMetricUtilizations", []), key=_by_metric)
+        "customMetricUtilizations": sorted(
+            observed_value.get("customMetricUtilizations", []), key=_by_metric
+        )
     }
     return differences(
         {"target": desired["target"], "autoscalingPolicy": policy},

@@ -49,8 +49,12 @@ def differences(desired: Mapping[str, Any], observed: Mapping[str, Any], path: s
     changes: Changes = {}
     for field, desired_value in desired.items():
         observed_value = observed.get(field)
-        if desired_value != observed_value:  # what is equal as it stands, as most fields are, needs no reading
-            changes |= _compare(f"{path}.{field}" if path else field, field, desired_value, observed_value)
+        if (
+            desired_value != observed_value
+        ):  # what is equal as it stands, as most fields are, needs no reading
+            changes |= _compare(
+                f"{path}.{field}" if path else field, field, desired_value, observed_value
+            )
     return changes
 
 
@@ -64,15 +68,25 @@ def _compare(where: str, field: str, desired_value: Any, observed_value: Any) ->
             )
         case Mapping():
             return differences(desired_value, observed_value or {}, where)
-        case list() if isinstance(observed_value, list) and len(observed_value) == len(desired_value):
+        case list() if isinstance(observed_value, list) and len(observed_value) == len(
+            desired_value
+        ):
             changes: Changes = {}
             for index, (each, other) in enumerate(zip(desired_value, observed_value, strict=True)):
                 changes |= _compare(f"{where}[{index}]", field, each, other)
             return changes
         case list():
-            return {} if not desired_value and not observed_value else {where: (observed_value, desired_value)}
+            return (
+                {}
+                if not desired_value and not observed_value
+                else {where: (observed_value, desired_value)}
+            )
         case _:
-            return {} if is_same(field, desired_value, observed_value) else {where: (observed_value, desired_value)}
+            return (
+                {}
+                if is_same(field, desired_value, observed_value)
+                else {where: (observed_value, desired_value)}
+            )
 
 
 def is_same(field: str, desired_value: Any, observed_value: Any) -> bool:

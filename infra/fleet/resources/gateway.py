@@ -119,7 +119,9 @@ def update(desired: DesiredResource, observed: Body) -> tuple[Action | Problem, 
         case "globalForwardingRules" if set(changes) == {"target"}:
             why = f"forwarding rule {desired.key.name} does not lead to the gateway's proxy"
             return (
-                Action(desired.key, "setTarget", {"target": body["target"]}, why, based_on=fingerprint),
+                Action(
+                    desired.key, "setTarget", {"target": body["target"]}, why, based_on=fingerprint
+                ),
             )
         case "targetHttpProxies" | "targetHttpsProxies":
             return _proxy(desired, observed, changes, fingerprint)

@@ -38,7 +38,9 @@ def ready(model: str, target: GroupTarget) -> DesiredResource:
         "healthyThreshold": 2,
         "unhealthyThreshold": 3,
     }
-    return DesiredResource(key, body, why=f"{_group(key)} is exposed and has no readiness check yet")
+    return DesiredResource(
+        key, body, why=f"{_group(key)} is exposed and has no readiness check yet"
+    )
 
 
 def live(model: str, target: GroupTarget) -> DesiredResource:

@@ -175,7 +175,10 @@ def immovable(settings: Release, release: Release) -> Problem | None:
     }
     for what, (observed_value, desired_value) in facts.items():
         if observed_value != desired_value:
-            return cannot_move(f"has {what} {observed_value}", f"{what} {desired_value} of release {release.version}")
+            return cannot_move(
+                f"has {what} {observed_value}",
+                f"{what} {desired_value} of release {release.version}",
+            )
     return None
 
 
@@ -190,7 +193,9 @@ def cannot_move(observed_value: str, desired_value: str) -> Problem:
 def immovable_zones(desired: Body, observed: Body) -> Problem | None:
     """A group's zones are fixed when it is made; None when they are as desired or left to Compute
     Engine."""
-    desired_value = {naming.last(zone["zone"]) for zone in desired["distributionPolicy"].get("zones", [])}
+    desired_value = {
+        naming.last(zone["zone"]) for zone in desired["distributionPolicy"].get("zones", [])
+    }
     observed_value = {
         naming.last(zone.get("zone"))
         for zone in observed.get("distributionPolicy", {}).get("zones", [])
@@ -216,7 +221,9 @@ def update(desired: DesiredResource, observed: Body) -> tuple[Action | Problem, 
             {"fingerprint": fingerprint} if fingerprint else {}
         )
         actions.append(
-            Action(desired.key, "patch", patch, _why(desired, changes, observed), based_on=fingerprint)
+            Action(
+                desired.key, "patch", patch, _why(desired, changes, observed), based_on=fingerprint
+            )
         )
     if (named := ports(body, observed)) is not None:
         why = f"the group's port named {PORT_NAME} is not {body['namedPorts'][0]['port']}"

@@ -71,8 +71,7 @@ def desired(model: str, target: TrafficTarget) -> Route:
     """The model's route. Its path is `/<model>` unless the release names another one."""
     traffic = target.settings.spec.traffic
     backends = tuple(
-        Backend(naming.backend_service(model, each.colour), each.weight)
-        for each in target.weights
+        Backend(naming.backend_service(model, each.colour), each.weight) for each in target.weights
     )
     return Route(model, traffic.host, traffic.path or f"/{model}", backends)
 
@@ -239,8 +238,7 @@ def obstacle(route: Route, observed: Body) -> Problem | None:
         )
     if matcher.get("routeRules"):
         return _conflict(
-            f"path matcher {name} of host {route.host} has route rules, which exclude path"
-            " rules"
+            f"path matcher {name} of host {route.host} has route rules, which exclude path rules"
         )
     for rule in matcher.get("pathRules", []):
         taken = [path for path in rule.get("paths", []) if path in route.paths]

@@ -71,7 +71,15 @@ def _merged_one(desired: Body, observed: Body | None, is_same_swap: bool) -> Bod
     version = {field: value for field, value in desired.items() if field != "name"}
     if observed.get("name"):
         version["name"] = observed["name"]
-    desired_value, observed_value = _size(desired.get("targetSize")), _size(observed.get("targetSize"))
-    if is_same_swap and isinstance(desired_value, int) and isinstance(observed_value, int) and 0 < desired_value < observed_value:
+    desired_value, observed_value = (
+        _size(desired.get("targetSize")),
+        _size(observed.get("targetSize")),
+    )
+    if (
+        is_same_swap
+        and isinstance(desired_value, int)
+        and isinstance(observed_value, int)
+        and 0 < desired_value < observed_value
+    ):
         version["targetSize"] = {"fixed": observed_value}
     return version

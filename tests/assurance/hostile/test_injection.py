@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from infra.fleet.plan import full_reads, plan
+from infra.fleet.plan import plan
+from infra.fleet.reads import full_reads
 from infra.fleet.resources import instance_template
 from infra.fleet.resources.instance_template import metadata, user_data
 from rollout.model import Release, Target

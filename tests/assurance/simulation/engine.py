@@ -34,7 +34,7 @@ from handlers import release, wakeup
 from infra.bus.embedded import EmbeddedBus
 from infra.compute.errors import ComputeError
 from infra.errors import Unavailable
-from infra.store import repository
+from infra.store import outbox
 from infra.store.port import Conflict, Write
 from infra.store.sqlite import SqliteStore
 from infra.wiring import World
@@ -106,9 +106,9 @@ class Simulation:
         self.compute = make_compute(self.handle_request, PROJECT, self.clock, is_fast=is_fast)
         self.handlers: dict[str, Callable[[World, Any], None]] = {
             "model-releases": release.handle,
-            repository.WAKEUPS: wakeup.handle,
+            outbox.WAKEUPS: wakeup.handle,
         }
-        for topic in (*self.handlers, repository.STATUS, repository.DEAD_LETTERS):
+        for topic in (*self.handlers, outbox.STATUS, outbox.DEAD_LETTERS):
             self.bus.subscribe(topic, partial(self._accept_message, topic))
         self.current: Worker | None = None
         self.scheduler = getcurrent()
@@ -237,7 +237,7 @@ class Simulation:
         delays = [0.0]
         for fault in self._message_faults(topic, _is_tick(event)):
             match fault.kind:
-                case "drop" if topic == repository.WAKEUPS:
+                case "drop" if topic == outbox.WAKEUPS:
                     return
                 case "delay" | "drop":
                     delays = [fault.seconds or 600.0]
@@ -295,7 +295,7 @@ class Simulation:
             worker.redeliver(worker.backoff)
 
     def tick(self) -> None:
-        self.publish(repository.WAKEUPS, TICK_MESSAGE)
+        self.publish(outbox.WAKEUPS, TICK_MESSAGE)
         self.schedule(self.now() + TICK, self.tick)
 
     def skip_to_late_message(self) -> None:
@@ -334,7 +334,7 @@ class Simulation:
 
     def _count(self, worker: Worker, name: str, target: str) -> None:
         worker.calls += 1
-        worker.wakeups += name == "bus.publish" and target == repository.WAKEUPS
+        worker.wakeups += name == "bus.publish" and target == outbox.WAKEUPS
         if worker.wakeups > 1 and not worker.is_tick:
             self.fail(f"one delivery published {worker.wakeups} wake-ups")
         if worker.calls > MAX_CALLS_PER_DELIVERY:

@@ -1,0 +1,105 @@
+"""Decides what one pass does: from the state and a snapshot to the state to save and the plan to apply. Pure.
+
+Called by `handlers/reconcile/loop.py`. It joins the two halves: `rollout` decides, `infra/fleet` plans.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from infra.fleet.model import Plan, Snapshot
+from infra.fleet.observe import observe, outputs
+from infra.fleet.plan import plan
+from rollout.advance import advance, target_of
+from rollout.model import Decision, Evidence, Problem, Retiring, RollingBack, Rollout, Target
+from rollout.policy.caps import clamp, violations
+from rollout.policy.policy import Policy
+from rollout.state import ModelState, settle
+
+
+@dataclass(frozen=True)
+class Plans:
+    """The last two plans with what they were made from. While nothing that was read changes, neither
+    does the plan for the same target."""
+
+    made: tuple[tuple[Target, Snapshot, Plan], ...] = ()
+
+    def get(self, target: Target, snapshot: Snapshot) -> tuple[Plan, Plans]:
+        for known, seen, result in self.made:
+            if known == target and seen == snapshot:
+                return result, self
+        result = plan(target, snapshot) if snapshot.bodies else Plan()
+        return result, Plans(((target, snapshot, result), *self.made[:1]))
+
+
+@dataclass(frozen=True)
+class PassDecision:
+    """What one pass decided: the state to save, the plan to apply, the transitions to record.
+    `blocked`: why the plan was dropped."""
+
+    state: ModelState
+    plan: Plan
+    decision: Decision
+    blocked: tuple[Problem, ...] = ()
+
+    @property
+    def is_noop(self) -> bool:
+        return self.plan.is_empty and not self.decision.transitions
+
+
+def decide(
+    state: ModelState,
+    snapshot: Snapshot,
+    policy: Policy,
+    refusals: tuple[Problem, ...],
+    plans: Plans,
+    now: datetime,
+) -> tuple[PassDecision, Plans]:
+    """`refusals`: what was refused when the last pass of this loop applied its plan."""
+    observed = observe(snapshot, state.desired.model)
+    present = clamp(policy, target_of(state.rollout, state.desired, observed))
+    pending, plans = plans.get(present, snapshot)
+    # Without pending changes, what was refused is no longer desired, or happened by itself.
+    earlier = refusals if pending.actions else ()
+    evidence = Evidence(
+        (*earlier, *pending.problems, *policy_problems(policy, state)),
+        tuple(action.why for action in pending.actions),
+    )
+    decision = advance(state.rollout, state.desired, observed, evidence, now)
+    next_plan, plans = plans.get(clamp(policy, decision.target), snapshot)
+    found = outputs(snapshot, state.desired.model, decision.rollout.serving_group)
+    settlement = settle(state, decision, (action.why for action in next_plan.actions), found, now)
+    return PassDecision(settlement.state, next_plan, settlement.decision), plans
+
+
+def policy_problems(policy: Policy, state: ModelState) -> tuple[Problem, ...]:
+    """What the policy forbids about the candidate, whatever it allowed when the release was accepted."""
+    candidate, stable = state.rollout.candidate, state.rollout.stable
+    if candidate is None:
+        return ()
+    whys = violations(policy, candidate.spec, stable.spec if stable else None)
+    return tuple(Problem("policy", "POLICY", why) for why in whys)
+
+
+def applies_candidate(decision: PassDecision) -> bool:
+    """Whether the plan would change anything toward the candidate. The way back, and what serves, is
+    never blocked by policy."""
+    candidate = decision.state.rollout.candidate
+    is_targeted = candidate is not None and decision.decision.target.runs(candidate)
+    return is_targeted and not decision.plan.is_empty
+
+
+def block(decision: PassDecision, problems: tuple[Problem, ...]) -> PassDecision:
+    """Drop the plan. The next pass gets the problems as refusals and rolls back."""
+    return replace(decision, plan=Plan(), blocked=problems) if problems else decision
+
+
+def needs_no_policy(state: ModelState) -> bool:
+    """Whether a pass may run though the policy cannot be read: on the way back or out, which no policy
+    forbids."""
+    rollout, desired = state.rollout, state.desired
+    is_leaving = isinstance(rollout.phase, RollingBack | Retiring)
+    is_gone = (rollout, desired.release) == (Rollout(), None)
+    leaves = any(command.verb in ("abort", "retire") for command in desired.commands)
+    return is_leaving or is_gone or leaves

@@ -1,0 +1,84 @@
+"""Saves a decision before anything acts on it: state, log and outcomes in one fenced commit.
+
+Called by `handlers/reconcile/loop.py`. Raises `Conflict` if the document changed since it was read; then
+the decision is worth nothing and the pass starts again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from handlers.reconcile import lease
+from handlers.reconcile.decide import PassDecision
+from infra.store import outbox, repository
+from infra.store.port import Conflict
+from infra.store.repository import StoredState
+from infra.wiring import World
+from rollout.conditions import observation_failed
+from rollout.model import Release, Settled, Transition, phase_name
+from rollout.state import ModelState, next_revision, release_in_focus
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call of the loop: its lease token, the event that started it, and when it must end."""
+
+    model: str
+    event_id: str
+    token: str
+    until: datetime
+
+
+def save(world: World, run: Run, stored: StoredState, decision: PassDecision) -> ModelState:
+    """The state as saved. Nothing is written if nothing changed."""
+    now = world.clock.now()
+    state = with_lease(stored.state, decision, run.token, now)
+    if state == stored.state:
+        return state
+    rollout = stored.state.rollout
+    releases = (stored.state.desired.release, rollout.stable, rollout.candidate)
+    _commit(world, run, stored, state, decision.decision.transitions, releases, now)
+    return state
+
+
+def with_lease(before: ModelState, decision: PassDecision, token: str, now: datetime) -> ModelState:
+    """The state to save, leased while there is work to do."""
+    is_working = not decision.plan.is_empty or not isinstance(decision.state.rollout.phase, Settled)
+    own = lease.acquire(before.lease, token, now) if is_working else None
+    after = replace(decision.state, lease=own)
+    is_takeover = lease.has_expired(before.lease, now)
+    return replace(after, revision=next_revision(before, after, is_takeover=is_takeover))
+
+
+def save_observation_failure(world: World, run: Run, stored: StoredState, why: str) -> None:
+    """Records `ObservationFailed` once a rollout has not been observed for three minutes."""
+    now, before = world.clock.now(), stored.state
+    condition = observation_failed(before.rollout, before.conditions, why, now)
+    if condition is None:
+        return
+    state = replace(
+        before, conditions=(*before.conditions, condition), revision=before.revision + 1
+    )
+    release, phase = release_in_focus(before.rollout), phase_name(before.rollout.phase)
+    version = release.version if release else ""
+    failed = Transition(version, phase, phase, f"cannot observe the rollout: {why}")
+    with suppress(Conflict):
+        _commit(world, run, stored, state, (failed,), (), now)
+
+
+def _commit(
+    world: World,
+    run: Run,
+    stored: StoredState,
+    state: ModelState,
+    transitions: tuple[Transition, ...],
+    releases: Iterable[Release | None],
+    now: datetime,
+) -> None:
+    outcomes = repository.record_outcomes(run.model, releases, transitions, now)
+    log = repository.record_transitions(state, transitions, now, run.event_id)
+    world.store.commit(repository.write_state(stored, state), *log, *outcomes)
+    outbox.publish_committed(world, log)
