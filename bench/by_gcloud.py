@@ -88,7 +88,7 @@ class Witness:
     def _whole(self) -> str:
         with self._cloud.lock:
             instances = [
-                each for each in self._cloud.snapshot() if each["group"] == f"{MODEL}-blue"
+                each for each in self._cloud.snapshot() if each["group"] == f"slipway-{MODEL}-blue"
             ]
         templates = {str(each["template"]) for each in instances}
         is_whole = len(instances) == SIZE and all(

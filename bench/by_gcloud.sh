@@ -9,7 +9,7 @@
 set -euo pipefail
 
 region=us-central1
-group="$MODEL-blue"
+group="slipway-$MODEL-blue"
 here="--region=$region"
 
 # Run functions side by side and wait for all; fails when one does.
@@ -46,18 +46,18 @@ check() {
     made health-checks "$1" --global --port=8080 --request-path=/health --timeout=5s --healthy-threshold=2 "${@:2}"
 }
 
-live_check() { check "$MODEL-live" --check-interval=15s --unhealthy-threshold=10; }
-ready_check() { check "$MODEL-ready" --check-interval=5s --unhealthy-threshold=3; }
+live_check() { check "slipway-$MODEL-blue-live" --check-interval=15s --unhealthy-threshold=10; }
+ready_check() { check "slipway-$MODEL-blue-lb" --check-interval=5s --unhealthy-threshold=3; }
 
 ready_service() {
     ready_check
-    made backend-services "$group" --global --protocol=HTTP --port-name=http --health-checks="$MODEL-ready" \
+    made backend-services "$group" --global --protocol=HTTP --port-name=http --health-checks="slipway-$MODEL-blue-lb" \
         --load-balancing-scheme=EXTERNAL_MANAGED --timeout=300s --connection-draining-timeout=10
 }
 
 group() {
     made "instance-groups managed" "$group" "$here" --template="$MODEL-$version" --size="$SIZE" --base-instance-name="$group" \
-        --health-check="$MODEL-live" --initial-delay=150 --target-distribution-shape=even --instance-redistribution-type=proactive \
+        --health-check="slipway-$MODEL-blue-live" --initial-delay=150 --target-distribution-shape=even --instance-redistribution-type=proactive \
         --update-policy-type=proactive --update-policy-minimal-action=replace --update-policy-replacement-method=substitute \
         --update-policy-max-surge=3 --update-policy-max-unavailable=0
 }

@@ -136,7 +136,7 @@ def _provision(setting: Setting, model: str) -> tuple[float, Plan]:
 
 def _planned(world: World, model: str) -> Plan:
     """What the turn is going to plan, by the same pure functions."""
-    held = repository.load_state(world, model)
+    held = repository.load_state(world.store, model)
     if held is None or held.state.desired.release is None:
         raise RuntimeError(f"release 1 of {model} was not accepted")
     state, releases = held.state, (held.state.desired.release,)

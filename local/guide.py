@@ -79,7 +79,7 @@ Look at Compute Engine, with gcloud or at the stand-in's own controls
   export CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE={compute}/compute/v1/
   gcloud compute instance-groups managed list
   curl -s {compute}/control/instances
-  curl -s -X POST {compute}/control/instances -d '{{"effect": "kill", "group": "{MODEL}-blue", "most": 1}}'
+  curl -s -X POST {compute}/control/instances -d '{{"effect": "kill", "group": "slipway-{MODEL}-blue", "most": 1}}'
   curl -s {compute}/control
 
 What the functions log

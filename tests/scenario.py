@@ -391,7 +391,7 @@ class Scenario:
         found = []
         for record in self.cloud.snapshot():
             if (
-                record["group"] == f"{model}-blue"
+                record["group"] == f"slipway-{model}-blue"
                 and record["action"] != "DELETING"
                 and record["status"]
             ):
@@ -418,11 +418,13 @@ class Scenario:
 
     def autoscaler(self, model: str = "tiny") -> dict[str, Any]:
         """The policy as the stand-in holds it; changing it is changing it behind Slipway's back."""
-        policy: dict[str, Any] = self._resource("autoscalers", f"{model}-blue")["autoscalingPolicy"]
+        policy: dict[str, Any] = self._resource("autoscalers", f"slipway-{model}-blue")[
+            "autoscalingPolicy"
+        ]
         return policy
 
     def group(self, model: str = "tiny") -> dict[str, Any]:
-        return self._resource("instanceGroupManagers", f"{model}-blue")
+        return self._resource("instanceGroupManagers", f"slipway-{model}-blue")
 
     def url_map(self) -> dict[str, Any]:
         return self._resource("urlMaps", "slipway-gateway")

@@ -65,9 +65,9 @@ def everything_changed_by_hand(story: Scenario) -> None:
     story.given_serving("1")
     story.autoscaler()["maxNumReplicas"] = 50
     story.group()["updatePolicy"]["maxSurge"] = {"fixed": 9}
-    change(story, "instanceGroups", "tiny-blue", namedPorts=[])
-    change(story, "backendServices", "tiny-blue", timeoutSec=7)
-    change(story, "healthChecks", "tiny-ready", checkIntervalSec=99)
+    change(story, "instanceGroups", "slipway-tiny-blue", namedPorts=[])
+    change(story, "backendServices", "slipway-tiny-blue", timeoutSec=7)
+    change(story, "healthChecks", "slipway-tiny-blue-lb", checkIntervalSec=99)
     theirs = copy(story, "urlMaps", "slipway-gateway", "theirs")
     change(story, "targetHttpProxies", "slipway-gateway-http", urlMap=theirs)
     change(

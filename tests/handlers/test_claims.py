@@ -13,7 +13,7 @@ from tests.scenario import Scenario
 
 
 def claimed(story: Scenario, token: str, seconds: float) -> None:
-    held = repository.load_state(story.world, "tiny")
+    held = repository.load_state(story.world.store, "tiny")
     assert held
     taken = Lease(token, story.clock.now() + timedelta(seconds=seconds))
     story.store.commit(repository.write_state(held, replace(held.state, lease=taken)))

@@ -36,7 +36,7 @@ def given_a_release_that_no_turn_has_seen() -> Scenario:
 
 
 def claim(story: Scenario, held_by: Lease | None) -> None:
-    held = repository.load_state(story.world, "tiny")
+    held = repository.load_state(story.world.store, "tiny")
     assert held
     story.store.commit(repository.write_state(held, replace(held.state, lease=held_by)))
 
@@ -137,7 +137,7 @@ def test_a_change_that_is_asked_for_again_is_the_same_request_until_something_ne
     drift."""
     state, action = (
         ModelState(Desired("tiny"), revision=7),
-        Action(naming.live_check("tiny"), "update", {"port": 1}, "why"),
+        Action(naming.live_check("tiny", "blue"), "update", {"port": 1}, "why"),
     )
     asked = request_id(state, action)
     assert (
@@ -148,7 +148,7 @@ def test_a_change_that_is_asked_for_again_is_the_same_request_until_something_ne
     )
     others = (
         (replace(state, revision=8), action),
-        (state, replace(action, seen="x")),
+        (state, replace(action, based_on="x")),
         (state, replace(action, body={"port": 2})),
     )
     assert asked not in {request_id(*other) for other in others}

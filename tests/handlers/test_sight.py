@@ -71,7 +71,7 @@ def test_each_further_look_reads_no_more_than_may_have_changed_since_the_last() 
         moving - {GROUP, INSTANCES, HEALTH},
         False,
     ), "the glance found something to do"
-    sight.changed([naming.live_check("tiny")])
+    sight.changed([naming.live_check("tiny", "blue")])
     assert looked() == {*moving, CHECK}
     sight.changed([naming.group("tiny", "blue", "us-central1")])
     assert looked() == moving

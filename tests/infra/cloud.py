@@ -14,12 +14,12 @@ from infra.compute.client import Compute
 from infra.fleet.model import Action, Body, Key
 
 REGION = "us-central1"
-CHECK = Key("healthChecks", "global", "tiny-ready")
-SERVICE = Key("backendServices", "global", "tiny-blue")
+CHECK = Key("healthChecks", "global", "slipway-tiny-blue-lb")
+SERVICE = Key("backendServices", "global", "slipway-tiny-blue")
 TEMPLATE = Key("instanceTemplates", "global", "tiny-0123456789")
-GROUP = Key("regionInstanceGroupManagers", REGION, "tiny-blue")
-PORTS = Key("regionInstanceGroups", REGION, "tiny-blue")
-AUTOSCALER = Key("regionAutoscalers", REGION, "tiny-blue")
+GROUP = Key("regionInstanceGroupManagers", REGION, "slipway-tiny-blue")
+PORTS = Key("regionInstanceGroups", REGION, "slipway-tiny-blue")
+AUTOSCALER = Key("regionAutoscalers", REGION, "slipway-tiny-blue")
 URL_MAP = Key("urlMaps", "global", "slipway-gateway")
 HTTP_PROXY = Key("targetHttpProxies", "global", "slipway-gateway-http")
 HTTPS_PROXY = Key("targetHttpsProxies", "global", "slipway-gateway-https")
@@ -54,7 +54,7 @@ BODIES: dict[Key, Body] = {
         "distributionPolicy": {"zones": [{"zone": f"zones/{REGION}-{zone}"} for zone in "abc"]},
     },
     AUTOSCALER: {
-        "target": f"regions/{REGION}/instanceGroupManagers/tiny-blue",
+        "target": f"regions/{REGION}/instanceGroupManagers/slipway-tiny-blue",
         "autoscalingPolicy": {
             "minNumReplicas": 3,
             "maxNumReplicas": 5,
@@ -64,10 +64,10 @@ BODIES: dict[Key, Body] = {
     SERVICE: {
         "loadBalancingScheme": "EXTERNAL_MANAGED",
         "protocol": "HTTP",
-        "healthChecks": ["global/healthChecks/tiny-ready"],
-        "backends": [{"group": f"regions/{REGION}/instanceGroups/tiny-blue"}],
+        "healthChecks": ["global/healthChecks/slipway-tiny-blue-lb"],
+        "backends": [{"group": f"regions/{REGION}/instanceGroups/slipway-tiny-blue"}],
     },
-    URL_MAP: {"defaultService": "global/backendServices/tiny-blue"},
+    URL_MAP: {"defaultService": "global/backendServices/slipway-tiny-blue"},
     HTTP_PROXY: {"urlMap": "global/urlMaps/slipway-gateway"},
     HTTPS_PROXY: {
         "urlMap": "global/urlMaps/slipway-gateway",

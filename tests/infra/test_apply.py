@@ -144,7 +144,7 @@ def test_an_operation_that_never_ends_holds_up_nothing_but_what_waits_for_it() -
     assert kinds((template, group, autoscaler)) == ["Applied"] * 3
     assert kinds((check, service)) == ["Pending"] * 2
     assert isinstance(service, Pending)
-    assert "insert healthChecks/tiny-ready" in service.why
+    assert "insert healthChecks/slipway-tiny-blue-lb" in service.why
 
 
 # ---- What Compute Engine says
@@ -242,7 +242,7 @@ def test_a_change_to_what_changed_meanwhile_is_to_be_read_again() -> None:
     world = given.world()
     world.make(CHECK, TEMPLATE, GROUP, SERVICE, URL_MAP)
     stale = Action(
-        URL_MAP, "patch", {"description": "x", "fingerprint": "c3RhbGU="}, "", seen="stale"
+        URL_MAP, "patch", {"description": "x", "fingerprint": "c3RhbGU="}, "", based_on="stale"
     )
     (result,) = carry_out(world, Plan((stale,)))
     assert isinstance(result, Pending)
@@ -302,7 +302,10 @@ def test_a_route_into_a_url_map_of_the_same_plan_is_completed_with_what_the_map_
                 "name": "m",
                 "defaultService": "global/backendServices/slipway-gateway-default",
                 "pathRules": [
-                    {"paths": ["/tiny", "/tiny/*"], "service": "global/backendServices/tiny-blue"}
+                    {
+                        "paths": ["/tiny", "/tiny/*"],
+                        "service": "global/backendServices/slipway-tiny-blue",
+                    }
                 ],
             }
         ],

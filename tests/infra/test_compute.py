@@ -94,7 +94,7 @@ def test_one_observation_reads_bodies_instances_templates_and_health(model: Worl
         (GROUP, SERVICE, CHECK),
         groups=(GROUP,),
         healths=(SERVICE,),
-        templates_of="tiny",
+        leftovers_of="tiny",
     )
     seen = model.compute.observe(look)
     assert {key for key, body in seen.bodies.items() if body} == {GROUP, SERVICE, CHECK, TEMPLATE}
@@ -110,7 +110,7 @@ def test_a_look_at_nothing_that_exists_finds_nothing(world: World) -> None:
             (GROUP, SERVICE),
             groups=(GROUP,),
             healths=(SERVICE,),
-            templates_of="tiny",
+            leftovers_of="tiny",
         )
     )
     assert (dict(seen.bodies), seen.instances, seen.health) == (
@@ -149,7 +149,7 @@ def test_long_lists_are_read_to_their_end(world: World) -> None:
 
 
 def test_regional_collections_are_listed_in_one_region_or_everywhere(world: World) -> None:
-    elsewhere = Key("regionInstanceGroupManagers", "europe-west4", "tiny-blue")
+    elsewhere = Key("regionInstanceGroupManagers", "europe-west4", "slipway-tiny-blue")
     world.make(TEMPLATE, GROUP)
     zones = {
         "distributionPolicy": {"zones": [{"zone": f"zones/europe-west4-{zone}"} for zone in "abc"]}
@@ -165,7 +165,7 @@ def test_regional_collections_are_listed_in_one_region_or_everywhere(world: Worl
         "europe-west4",
     }
     assert [body["name"] for body in world.compute.list("regionAutoscalers", EVERYWHERE)] == [
-        "tiny-blue"
+        "slipway-tiny-blue"
     ]
 
 
@@ -213,7 +213,7 @@ CHANGES: list[tuple[Key, str, Body, Body]] = [
     (
         given.AUTOSCALER,
         "update",
-        {"name": "tiny-blue", **BODIES[given.AUTOSCALER], "description": "new"},
+        {"name": "slipway-tiny-blue", **BODIES[given.AUTOSCALER], "description": "new"},
         {"description": "new"},
     ),
     (SERVICE, "patch", {"timeoutSec": 77}, {"timeoutSec": 77}),
@@ -295,7 +295,10 @@ def test_a_patch_can_clear_a_member_and_empty_a_list(model: World) -> None:
             "patch",
             {
                 "autoHealingPolicies": [
-                    {"healthCheck": "global/healthChecks/tiny-ready", "initialDelaySec": 9}
+                    {
+                        "healthCheck": "global/healthChecks/slipway-tiny-blue-lb",
+                        "initialDelaySec": 9,
+                    }
                 ]
             },
         )

@@ -130,9 +130,12 @@ def test_what_does_not_depend_on_each_other_is_made_at_the_same_time() -> None:
         "backendServices",
     }
     assert longest_wait(first.actions) == 4
-    assert waits(first.actions, GROUP) == {KINDS["by rate over HTTPS"].template, "tiny-live"}
-    assert waits(first.actions, AUTOSCALER) == {"tiny-blue"}
-    assert waits(first.actions, SERVICE) == {"tiny-blue", "tiny-ready"}
+    assert waits(first.actions, GROUP) == {
+        KINDS["by rate over HTTPS"].template,
+        "slipway-tiny-blue-live",
+    }
+    assert waits(first.actions, AUTOSCALER) == {"slipway-tiny-blue"}
+    assert waits(first.actions, SERVICE) == {"slipway-tiny-blue", "slipway-tiny-blue-lb"}
     assert waits(first.actions, naming.GATEWAY_HTTPS_RULE) == {
         "slipway-gateway-https",
         "slipway-gateway",
@@ -274,7 +277,7 @@ def test_a_change_says_which_state_of_the_resource_it_was_made_for(after: str) -
     assert printed == {key: world.fingerprint(key) for key in printed}
 
 
-@pytest.mark.parametrize("key", [GROUP, SERVICE, AUTOSCALER, naming.live_check("tiny")])
+@pytest.mark.parametrize("key", [GROUP, SERVICE, AUTOSCALER, naming.live_check("tiny", "blue")])
 def test_a_resource_of_our_name_that_is_not_ours_is_left_alone_with_all_that_builds_on_it(
     key: Key,
 ) -> None:
@@ -308,9 +311,9 @@ def test_a_retired_model_goes_in_reverse_and_takes_nothing_else_along() -> None:
     kinds = [(action.key.collection, action.verb) for action in end.actions]
     assert kinds[0] == ("urlMaps", "update")
     assert waits(end.actions, SERVICE) == {"slipway-gateway"}
-    assert waits(end.actions, GROUP) == {"tiny-blue"}
-    assert waits(end.actions, naming.ready_check("tiny")) == {"tiny-blue"}
-    assert waits(end.actions, naming.template(new.template)) == {"tiny-blue"}
+    assert waits(end.actions, GROUP) == {"slipway-tiny-blue"}
+    assert waits(end.actions, naming.ready_check("tiny", "blue")) == {"slipway-tiny-blue"}
+    assert waits(end.actions, naming.template(new.template)) == {"slipway-tiny-blue"}
     world.do(end)
     gone = {
         key for key in stays if key.name.startswith("tiny-") and not key.name.startswith("tiny-2")
@@ -328,11 +331,11 @@ def test_a_retired_model_goes_in_reverse_and_takes_nothing_else_along() -> None:
 
 def test_a_retired_model_leaves_what_only_bears_its_names_and_says_so() -> None:
     world = settled(release())
-    world.bodies[naming.ready_check("tiny")]["description"] = "by hand"
+    world.bodies[naming.ready_check("tiny", "blue")]["description"] = "by hand"
     end = plan(target(), read(world, release(), sweep=True))
     assert [problem.code for problem in end.problems] == ["NOT_OURS"]
     world.do(end)
-    assert naming.ready_check("tiny") in world.bodies
+    assert naming.ready_check("tiny", "blue") in world.bodies
 
 
 def test_a_model_that_is_no_longer_exposed_loses_its_route_and_backend_and_keeps_its_group() -> (
@@ -342,7 +345,7 @@ def test_a_model_that_is_no_longer_exposed_loses_its_route_and_backend_and_keeps
     world.do(plan(target(hidden), read(world, release(), hidden)))
     assert GROUP in world.bodies
     assert SERVICE not in world.bodies
-    assert naming.ready_check("tiny") not in world.bodies
+    assert naming.ready_check("tiny", "blue") not in world.bodies
     assert "pathMatchers" not in world.bodies[naming.GATEWAY]
 
 
@@ -392,8 +395,8 @@ def test_a_snapshot_that_did_not_look_is_not_an_empty_world() -> None:
         GROUP,
         AUTOSCALER,
         SERVICE,
-        naming.live_check("tiny"),
-        naming.ready_check("tiny"),
+        naming.live_check("tiny", "blue"),
+        naming.ready_check("tiny", "blue"),
         naming.GATEWAY,
     ],
 )

@@ -20,7 +20,7 @@ SERVICE = naming.backend_service("tiny", "blue")
 
 def manager(**fields: Any) -> Body:
     return {
-        "name": "tiny-blue",
+        "name": "slipway-tiny-blue",
         "description": "slipway model=tiny group",
         "targetSize": 4,
     } | fields
@@ -28,7 +28,7 @@ def manager(**fields: Any) -> Body:
 
 def managed(number: int, **fields: Any) -> Body:
     return {
-        "instance": f"{SERVER}zones/us-central1-{'abc'[number % 3]}/instances/tiny-blue-{number}",
+        "instance": f"{SERVER}zones/us-central1-{'abc'[number % 3]}/instances/slipway-tiny-blue-{number}",
         "currentAction": "NONE",
         "instanceStatus": "RUNNING",
         "version": {"instanceTemplate": f"{SERVER}global/instanceTemplates/tiny-0123456789"},
@@ -166,7 +166,7 @@ def test_an_instance_that_cannot_be_made_says_why() -> None:
     )
     instance = observe(seen(manager(), stuck), "tiny").groups[0].instances[0]
     assert (instance.name, instance.zone, instance.template) == (
-        "tiny-blue-1",
+        "slipway-tiny-blue-1",
         "us-central1-b",
         "tiny-0123456789",
     )
@@ -186,10 +186,10 @@ def test_what_is_left_beside_the_groups_is_named_until_nothing_is() -> None:
     left = observe(world.snapshot(full_reads("tiny", [of], sweep=True)), "tiny").leftovers
     assert set(left) == {
         f"global/instanceTemplates/{of.template}",
-        "global/healthChecks/tiny-live",
-        "global/healthChecks/tiny-ready",
-        f"regions/{REGION}/autoscalers/tiny-blue",
-        "global/backendServices/tiny-blue",
+        "global/healthChecks/slipway-tiny-blue-live",
+        "global/healthChecks/slipway-tiny-blue-lb",
+        f"regions/{REGION}/autoscalers/slipway-tiny-blue",
+        "global/backendServices/slipway-tiny-blue",
         "route in global/urlMaps/slipway-gateway",
     }
     world.do(plan(target(), world.snapshot(full_reads("tiny", [of], sweep=True))))
@@ -204,8 +204,8 @@ def test_outputs_say_where_the_model_is() -> None:
     world.do(plan(target(of), world.snapshot(full_reads("tiny", [of]))))
     world.bodies[naming.GATEWAY_ADDRESS]["address"] = "203.0.113.7"
     assert outputs(world.snapshot(full_reads("tiny", [of])), "tiny") == {
-        "instance_group_url": f"{SERVER}regions/{REGION}/instanceGroups/tiny-blue",
-        "backend_service_url": f"{SERVER}global/backendServices/tiny-blue",
+        "instance_group_url": f"{SERVER}regions/{REGION}/instanceGroups/slipway-tiny-blue",
+        "backend_service_url": f"{SERVER}global/backendServices/slipway-tiny-blue",
         "address": "203.0.113.7",
     }
     assert outputs(world.snapshot(full_reads("other", [of])), "other") == {}

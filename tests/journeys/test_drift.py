@@ -43,18 +43,18 @@ def test_foreign_rules_in_the_shared_url_map_survive() -> None:
 
 def test_a_foreign_resource_with_our_name_is_not_touched() -> None:
     story = Scenario()
-    story.given_foreign_health_check("tiny-ready")
+    story.given_foreign_health_check("slipway-tiny-blue-lb")
     story.when_released("1")
     story.when_settled()
     assert story.outcome("1") == "rolled_back"
     assert story.reason("1") == "config"
-    assert "healthChecks/tiny-ready" in story.resources()
+    assert "healthChecks/slipway-tiny-blue-lb" in story.resources()
 
 
 def test_an_autoscaled_group_is_never_resized_by_us() -> None:
     story = Scenario()
     story.given_serving("1")
-    story.given_load("tiny-blue", cpu=0.95)
+    story.given_load("slipway-tiny-blue", cpu=0.95)
     story.when_minutes_pass(15)
     grown = len(story.instances())
     assert grown > 3

@@ -14,11 +14,11 @@ def test_a_first_release_provisions_everything_and_serves() -> None:
     assert story.outcome("1") == "succeeded"
     assert story.healthy_by_version() == {"1": 3}
     assert {
-        "instanceGroupManagers/tiny-blue",
-        "autoscalers/tiny-blue",
-        "backendServices/tiny-blue",
-        "healthChecks/tiny-ready",
-        "healthChecks/tiny-live",
+        "instanceGroupManagers/slipway-tiny-blue",
+        "autoscalers/slipway-tiny-blue",
+        "backendServices/slipway-tiny-blue",
+        "healthChecks/slipway-tiny-blue-lb",
+        "healthChecks/slipway-tiny-blue-live",
         "urlMaps/slipway-gateway",
         "targetHttpProxies/slipway-gateway-http",
         "forwardingRules/slipway-gateway-http",
@@ -30,8 +30,10 @@ def test_the_outputs_name_the_group_the_backend_service_and_the_address() -> Non
     story = Scenario()
     story.given_serving("1")
     outputs = story.state().outputs
-    assert outputs["instance_group_url"].endswith("regions/us-central1/instanceGroups/tiny-blue")
-    assert outputs["backend_service_url"].endswith("global/backendServices/tiny-blue")
+    assert outputs["instance_group_url"].endswith(
+        "regions/us-central1/instanceGroups/slipway-tiny-blue"
+    )
+    assert outputs["backend_service_url"].endswith("global/backendServices/slipway-tiny-blue")
     assert outputs["address"]
     assert json.loads(story.told("model-rollout-status")[-1])["outputs"] == outputs
 

@@ -203,7 +203,7 @@ def test_a_fleet_that_had_grown_before_the_cap_came_down_keeps_within_it_with_th
 ):
     story = Scenario()
     story.given_serving("1", scaling=CALM)
-    story.given_load("tiny-blue", cpu=0.95)
+    story.given_load("slipway-tiny-blue", cpu=0.95)
     story.when_minutes_pass(15)
     assert len(story.instances()) == 6
     story.given_policy(max_instances=6)

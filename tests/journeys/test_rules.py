@@ -117,7 +117,7 @@ def test_rule_6_when_the_faults_are_over_the_world_becomes_what_is_desired_and_s
 def test_rule_7_the_autoscaler_owns_the_size() -> None:
     story = Scenario()
     story.given_serving("1")
-    story.given_load("tiny-blue", cpu=0.95)
+    story.given_load("slipway-tiny-blue", cpu=0.95)
     story.when_minutes_pass(10)
     story.group()["updatePolicy"]["maxSurge"] = {"fixed": 9}
     story.when_minutes_pass(6)
@@ -127,11 +127,15 @@ def test_rule_7_the_autoscaler_owns_the_size() -> None:
 
 def test_rule_8_only_what_is_ours_by_name_and_description_is_touched() -> None:
     story = Scenario()
-    story.given_foreign_health_check("tiny-live")
+    story.given_foreign_health_check("slipway-tiny-blue-live")
     story.when_released("1")
     story.when_settled()
-    assert story.why("1").startswith("global/healthChecks/tiny-live exists and is not Slipway's")
-    assert {name for name in story.resources() if "/tiny-" in name} == {"healthChecks/tiny-live"}
+    assert story.why("1").startswith(
+        "global/healthChecks/slipway-tiny-blue-live exists and is not Slipway's"
+    )
+    assert {name for name in story.resources() if "/tiny-" in name} == {
+        "healthChecks/slipway-tiny-blue-live"
+    }
 
 
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after"])

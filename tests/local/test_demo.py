@@ -81,7 +81,11 @@ def test_three_releases_come_as_promised_and_are_put_on_paper(tmp_path: Path) ->
     assert report["calls"]["compute.regionInstanceGroupManagers.insert"] == 1
     assert report["backend"] == "embedded"
     assert (tmp_path / "picture.svg").read_text().startswith("<svg")
-    for output in ("/instanceGroups/tiny-blue", "/backendServices/tiny-blue", "address  "):
+    for output in (
+        "/instanceGroups/slipway-tiny-blue",
+        "/backendServices/slipway-tiny-blue",
+        "address  ",
+    ):
         assert output in out
 
 

@@ -155,7 +155,7 @@ def test_a_release_that_never_gets_healthy_goes_back_at_the_deadline() -> None:
     assert (turn.rollout.phase.outcome, turn.rollout.phase.reason) == ("rolled_back", "unhealthy")
     assert shares(turn) == [("1", None)]
     assert turn.desired.release == ONE
-    assert turn.rollout.failed == (TWO.digest,)
+    assert turn.rollout.failed_digests == (TWO.digest,)
 
 
 def test_the_deadline_counts_from_the_last_time_the_candidate_got_better() -> None:
@@ -345,7 +345,7 @@ def test_a_newer_release_waits_where_the_candidate_asks_for_it() -> None:
 
 
 def test_a_release_that_went_back_is_refused_unless_forced() -> None:
-    rollout = serving(ONE, failed=(TWO.digest,))
+    rollout = serving(ONE, failed_digests=(TWO.digest,))
     refused = advance(rollout, desired(TWO), group(*instances(ONE, 4)), CALM, NOON)
     assert refused.transitions[0].outcome == "refused"
     assert refused.desired.release == ONE
@@ -409,7 +409,7 @@ def test_abort_goes_back_and_does_not_remember_the_release_as_failed() -> None:
     )
     assert isinstance(turn.rollout.phase, RollingBack)
     assert turn.rollout.phase.why == "aborted on command: wrong weights"
-    assert turn.rollout.failed == ()
+    assert turn.rollout.failed_digests == ()
     assert turn.desired.release == ONE
 
 
@@ -430,9 +430,13 @@ def test_retire_removes_everything_and_ends_when_nothing_is_left() -> None:
     assert isinstance(turn.rollout.phase, Retiring)
     assert turn.target.groups == ()
     left = advance(
-        turn.rollout, turn.desired, Observed(leftovers=("health check tiny-live",)), CALM, at(2)
+        turn.rollout,
+        turn.desired,
+        Observed(leftovers=("health check slipway-tiny-blue-live",)),
+        CALM,
+        at(2),
     )
-    assert left.waiting_for == "health check tiny-live still there"
+    assert left.waiting_for == "health check slipway-tiny-blue-live still there"
     gone = advance(turn.rollout, turn.desired, NOTHING, CALM, at(3))
     assert (gone.rollout.phase, gone.rollout.stable, gone.transitions[0].outcome) == (
         Settled(),

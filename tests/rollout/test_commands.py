@@ -49,7 +49,9 @@ def desired(of: Release | None = TWO, *commands: Command) -> Desired:
 
 def swapping(phase: Phase = STEPPING, **fields: Any) -> Rollout:
     """Release 2 on its way over release 1, with everything set that a command may clear."""
-    rollout = Rollout(phase, ONE, TWO, steps="abc", progress=Progress(1, NOON), failed=("d",))
+    rollout = Rollout(
+        phase, ONE, TWO, steps_digest="abc", progress=Progress(1, NOON), failed_digests=("d",)
+    )
     return replace(rollout, **fields)
 
 
@@ -288,8 +290,8 @@ def test_retire_names_a_version_in_vain_since_it_is_about_the_model() -> None:
 
 
 def test_retiring_nothing_leaves_nothing_wanted() -> None:
-    found = obeyed(Rollout(failed=("d",)), command("retire"), of=None)
-    assert (found.rollout, found.desired) == (Rollout(failed=("d",)), desired(None))
+    found = obeyed(Rollout(failed_digests=("d",)), command("retire"), of=None)
+    assert (found.rollout, found.desired) == (Rollout(failed_digests=("d",)), desired(None))
     assert told(found) == [
         ("", "settled", "settled", "retire changes nothing: nothing of the model exists")
     ]

@@ -32,7 +32,7 @@ BEGUN = Progress(0, NOON)
 
 
 def target(count: int | None) -> GroupTarget:
-    return replace(steady_group(ONE), shares=(Share(ONE), Share(TWO, count)))
+    return replace(steady_group(ONE, "blue"), shares=(Share(ONE), Share(TWO, count)))
 
 
 def view(*members: Instance, **changes: Any) -> GroupView:
@@ -81,7 +81,7 @@ def test_a_release_needs_what_is_asked_for_but_no_more_than_the_group_has(
 
 
 def test_a_release_that_no_share_names_needs_the_whole_group() -> None:
-    assert observe_release(steady_group(ONE), TWO, view(*instances(ONE, 4))).needed == 4
+    assert observe_release(steady_group(ONE, "blue"), TWO, view(*instances(ONE, 4))).needed == 4
 
 
 @pytest.mark.parametrize(("least", "needed"), [(3, 3), (1, 1), (0, 1)])

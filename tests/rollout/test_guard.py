@@ -219,8 +219,8 @@ def test_no_target_of_a_swap_that_policy_allows_can_cost_more_than_the_cap(
         return
     stable, candidate = replace(release("1"), spec=before), replace(release("2"), spec=after)
     for group in (
-        swap_group(Swap(stable, candidate), step(percent), None),
-        steady_group(candidate),
+        swap_group(Swap(stable, candidate, "blue"), step(percent), None),
+        steady_group(candidate, "blue"),
     ):
         (group,) = clamp(policy, Target("tiny", (group,))).groups
         instances, specs = group.max + group.surge, [share.release.spec for share in group.shares]

@@ -50,7 +50,7 @@ from tests.rollout.swap import (
 
 
 def test_a_first_release_begins() -> None:
-    turn = looked(Rollout(failed=("d",)), ONE, NOTHING)
+    turn = looked(Rollout(failed_digests=("d",)), ONE, NOTHING)
     assert turn == Decision(
         rollout=Rollout(
             Stepping(0, NOW),
@@ -60,7 +60,7 @@ def test_a_first_release_begins() -> None:
             ONE_STEP,
             Progress(0, NOW),
             last_observed_at=NOW,
-            failed=("d",),
+            failed_digests=("d",),
         ),
         desired=desired(ONE),
         target=target_of(turn.rollout, desired(ONE), NOTHING),
@@ -95,10 +95,12 @@ def test_a_promoted_release_begins_with_the_last_step() -> None:
 
 
 def test_what_went_back_before_is_refused_and_the_stable_release_desired_again() -> None:
-    turn = looked(Rollout(stable=ONE, failed=("d", TWO.digest)), TWO, group(*instances(ONE, 4)))
+    turn = looked(
+        Rollout(stable=ONE, failed_digests=("d", TWO.digest)), TWO, group(*instances(ONE, 4))
+    )
     why = 'release 2 went back before; publish it with "force": true to try it again'
     assert turn.transitions == (Transition("2", "settled", "refused", why, outcome="refused"),)
-    assert turn.rollout == Rollout(stable=ONE, failed=("d", TWO.digest))
+    assert turn.rollout == Rollout(stable=ONE, failed_digests=("d", TWO.digest))
     assert turn.desired == replace(desired(TWO), release=ONE)
     assert turn.requeue_at == NOW
 
@@ -106,7 +108,7 @@ def test_what_went_back_before_is_refused_and_the_stable_release_desired_again()
 def test_what_went_back_before_is_tried_again_where_that_is_forced() -> None:
     forced = replace(TWO, force=True)
     assert (
-        looked(Rollout(stable=ONE, failed=(TWO.digest,)), forced, NOTHING).rollout.candidate
+        looked(Rollout(stable=ONE, failed_digests=(TWO.digest,)), forced, NOTHING).rollout.candidate
         == forced
     )
 
@@ -118,7 +120,7 @@ def test_a_settled_model_tells_all_that_compute_engine_refuses() -> None:
         Condition("Degraded", "too slow", NOW),
     )
     assert (turn.requeue_at, turn.transitions, turn.waiting_for) == (None, (), "")
-    assert turn.target.groups == (steady_group(ONE),)
+    assert turn.target.groups == (steady_group(ONE, "blue"),)
 
 
 def test_a_settled_model_without_a_release_wants_nothing_at_all() -> None:
@@ -178,7 +180,7 @@ def test_what_comes_next_begins_with_a_clean_record(step: int, seen: Observed) -
 
 
 def test_a_rollout_whose_ladder_has_changed_begins_it_again() -> None:
-    turn = looked(on_its_way(Stepping(2, NOON), steps="of old"), TWO, both(2, 2))
+    turn = looked(on_its_way(Stepping(2, NOON), steps_digest="of old"), TWO, both(2, 2))
     assert turn.rollout == on_its_way(Stepping(0, NOW), progress=Progress(2, NOW))
     evidence = ("2 of 4 instances of release 2 are healthy",)
     assert turn.transitions == (
@@ -299,14 +301,14 @@ def test_a_bake_that_is_over_makes_the_candidate_the_stable_release() -> None:
     before = on_its_way(
         Baking(NOON),
         healthy=4,
-        failed=("d", TWO.digest),
+        failed_digests=("d", TWO.digest),
         paused=None,
         promoted=False,
         last_observed_at=at(290),
     )
     turn = looked(before, TWO, HEALTHY_BAKE, now=at(300))
     assert turn.rollout == Rollout(
-        stable=TWO, previous=ONE, failed=("d",), last_observed_at=at(290)
+        stable=TWO, previous=ONE, failed_digests=("d",), last_observed_at=at(290)
     )
     seen = "4 of 4 instances of release 2 are healthy"
     why = f"baked for 5 min; {seen}"
@@ -314,7 +316,7 @@ def test_a_bake_that_is_over_makes_the_candidate_the_stable_release() -> None:
         Transition("2", "baking", "succeeded", why, outcome="succeeded", evidence=(seen,)),
     )
     assert (turn.target.groups, turn.requeue_at, turn.desired) == (
-        (steady_group(TWO),),
+        (steady_group(TWO, "blue"),),
         at(300),
         desired(TWO),
     )

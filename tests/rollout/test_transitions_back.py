@@ -83,7 +83,7 @@ def test_a_newer_first_release_takes_over_at_once_and_both_are_told() -> None:
         Baking(NOON),
         None,
         TWO,
-        steps=ONE_STEP,
+        steps_digest=ONE_STEP,
         progress=Progress(1, NOON),
         promoted=True,
         last_observed_at=NOON,
@@ -106,7 +106,7 @@ def test_a_newer_first_release_that_cannot_live_in_the_group_waits_until_that_is
         Stepping(0, NOON),
         None,
         TWO,
-        steps=ONE_STEP,
+        steps_digest=ONE_STEP,
         progress=Progress(0, NOON),
         last_observed_at=NOON,
     )
@@ -123,7 +123,7 @@ def test_a_third_first_release_waits_until_the_instances_of_the_first_have_gone(
         Stepping(0, NOON),
         None,
         TWO,
-        steps=ONE_STEP,
+        steps_digest=ONE_STEP,
         progress=Progress(0, NOON),
         last_observed_at=NOON,
     )
@@ -136,7 +136,7 @@ def test_a_third_first_release_waits_until_the_instances_of_the_first_have_gone(
 
 def failed_step(failed: tuple[str, ...] = (), of: Release | None = TWO) -> Decision:
     return looked(
-        on_its_way(Stepping(0, NOON), failed=failed),
+        on_its_way(Stepping(0, NOON), failed_digests=failed),
         of,
         HEALTHY_STEP,
         Evidence((Problem("quota", "CODE", "no quota"),)),
@@ -148,7 +148,7 @@ def test_a_failed_step_goes_back_with_why_and_whereto() -> None:
     assert turn.rollout == on_its_way(
         RollingBack("rolled_back", "quota", "no quota", NOW),
         progress=None,
-        failed=("d", "e", TWO.digest),
+        failed_digests=("d", "e", TWO.digest),
     )
     assert turn.transitions == (
         Transition("2", "step_1", "rolling_back", "no quota; goes back to release 1", "quota"),
@@ -172,8 +172,8 @@ def test_a_failed_bake_goes_back_too() -> None:
 def test_of_the_failures_the_latest_twenty_are_remembered() -> None:
     assert MAX_FAILED_DIGESTS == 20
     many = tuple(f"d{number}" for number in range(20))
-    assert failed_step(many).rollout.failed == (*many[1:], TWO.digest)
-    assert failed_step(many[1:]).rollout.failed == (*many[1:], TWO.digest)
+    assert failed_step(many).rollout.failed_digests == (*many[1:], TWO.digest)
+    assert failed_step(many[1:]).rollout.failed_digests == (*many[1:], TWO.digest)
 
 
 def test_a_failure_takes_no_newer_release_off_what_is_desired() -> None:
@@ -191,7 +191,7 @@ def test_going_back_asks_for_the_stable_release_alone_and_holds_the_group_as_wid
     None
 ):
     target = target_of(on_its_way(BACK), desired(ONE), both(2, 2))
-    assert target.groups == (replace(steady_group(ONE), may_scale_in=False),)
+    assert target.groups == (replace(steady_group(ONE, "blue"), may_scale_in=False),)
 
 
 def moving(of: Release, count: int) -> tuple[Instance, ...]:
@@ -235,7 +235,9 @@ def test_going_back_tells_its_troubles() -> None:
 
 
 def test_having_gone_back_the_model_is_settled_as_before() -> None:
-    turn = looked(on_its_way(BACK, previous=THREE, failed=("d",)), ONE, group(*instances(ONE, 4)))
+    turn = looked(
+        on_its_way(BACK, previous=THREE, failed_digests=("d",)), ONE, group(*instances(ONE, 4))
+    )
     assert turn.rollout == Rollout(
         Settled(),
         ONE,
@@ -243,12 +245,12 @@ def test_having_gone_back_the_model_is_settled_as_before() -> None:
         THREE,
         progress=Progress(0, NOON),
         last_observed_at=NOON,
-        failed=("d",),
+        failed_digests=("d",),
     )
     assert turn.transitions == (
         Transition("2", "rolling_back", "rolled_back", "it was sick", "unhealthy", "rolled_back"),
     )
-    assert turn.target.groups == (steady_group(ONE),)
+    assert turn.target.groups == (steady_group(ONE, "blue"),)
 
 
 def test_a_first_release_is_gone_when_nothing_of_it_is_left() -> None:
@@ -301,8 +303,8 @@ def test_retiring_tells_its_troubles() -> None:
 
 
 def test_having_retired_each_release_has_its_end_and_what_failed_is_remembered() -> None:
-    turn = looked(on_its_way(RETIRING, failed=("d",), promoted=True), None, NOTHING)
-    assert turn.rollout == Rollout(failed=("d",))
+    turn = looked(on_its_way(RETIRING, failed_digests=("d",), promoted=True), None, NOTHING)
+    assert turn.rollout == Rollout(failed_digests=("d",))
     assert turn.transitions == tuple(
         Transition(version, "retiring", "retired", "retired by ann", outcome="retired")
         for version in ("2", "1")

@@ -231,7 +231,10 @@ def asked_of_compute(spec: Spec) -> Iterator[tuple[str, str]]:
     release = Release(
         "1", digest(spec), instance_template.name("tiny", spec), spec, 1, NOON, "event"
     )
-    world, target = World(), Target("tiny", (steady_group(release),), frozenset({release.template}))
+    world, target = (
+        World(),
+        Target("tiny", (steady_group(release, "blue"),), frozenset({release.template})),
+    )
     for _ in range(9):
         todo = plan(target, world.snapshot(full_reads("tiny", (release,))))
         if todo.is_empty:

@@ -303,8 +303,8 @@ def test_a_model_s_route_cannot_be_taken_by_another() -> None:
     story.when_released("1", "two", traffic={"path": "/one", "draining_seconds": 0})
     story.when_settled("two")
     rules = [rule for matcher in story.url_map()["pathMatchers"] for rule in matcher["pathRules"]]
-    assert [rule["service"].rpartition("/")[2] for rule in rules] == ["one-blue"]
-    assert "goes to one-blue already" in story.why("1", "two")
+    assert [rule["service"].rpartition("/")[2] for rule in rules] == ["slipway-one-blue"]
+    assert "goes to slipway-one-blue already" in story.why("1", "two")
 
 
 @pytest.mark.parametrize("label", ["slipway-model", "slipway-release", "slipway"])
@@ -320,11 +320,13 @@ def test_a_release_cannot_label_its_machines_as_another_model_s(label: str) -> N
 )
 def test_a_release_cannot_name_a_resource(field: str) -> None:
     story = Scenario()
-    story.when_published(event("1", **{field: "other-blue"}))
+    story.when_published(event("1", **{field: "slipway-other-blue"}))
     assert field in story.quarantine()[0]["why"]
 
 
-@pytest.mark.parametrize("model", ["tiny-blue", "tiny-live", "slipway-gateway", "slipway"])
+@pytest.mark.parametrize(
+    "model", ["slipway-tiny-blue", "slipway-tiny-blue-live", "slipway-gateway", "slipway"]
+)
 def test_a_model_whose_name_is_like_another_s_resource_leaves_that_one_alone(model: str) -> None:
     story = settled("1")
     mine = {name: bodies(story)[name] for name in bodies(story) if "/tiny-" in name}
@@ -343,11 +345,19 @@ def test_a_model_whose_name_is_like_another_s_resource_leaves_that_one_alone(mod
 @pytest.mark.parametrize(
     ("collection", "name", "body"),
     [
-        ("global/healthChecks", "tiny-live", {"type": "TCP", "tcpHealthCheck": {"port": 1}}),
-        ("global/healthChecks", "tiny-ready", {"type": "TCP", "tcpHealthCheck": {"port": 1}}),
+        (
+            "global/healthChecks",
+            "slipway-tiny-blue-live",
+            {"type": "TCP", "tcpHealthCheck": {"port": 1}},
+        ),
+        (
+            "global/healthChecks",
+            "slipway-tiny-blue-lb",
+            {"type": "TCP", "tcpHealthCheck": {"port": 1}},
+        ),
         (
             "global/backendServices",
-            "tiny-blue",
+            "slipway-tiny-blue",
             {"protocol": "HTTP", "loadBalancingScheme": "EXTERNAL_MANAGED"},
         ),
     ],

@@ -29,7 +29,7 @@ class Environment:
         }[step]()
 
     def _add_load(self) -> None:
-        self.cloud.load["tiny-blue"] = {"cpu_demand": 2.9}
+        self.cloud.load["slipway-tiny-blue"] = {"cpu_demand": 2.9}
 
     def _add_foreign_route(self) -> None:
         """Another team adds a route for its host to the shared URL map."""
@@ -74,7 +74,7 @@ class Environment:
             case "capacity":
                 self.cloud.quotas["INSTANCES"] = float(int(fault.code or 0))
             case "load":
-                self.cloud.load["tiny-blue"] = {"cpu": 0.05 + 0.13 * int(fault.code or 0)}
+                self.cloud.load["slipway-tiny-blue"] = {"cpu": 0.05 + 0.13 * int(fault.code or 0)}
             case "preempt":
                 self.invariants.excused |= {*self.invariants.models}
                 apply_effect(self.cloud, "stop", most=fault.times)
@@ -90,17 +90,24 @@ class Environment:
     def _act_as_operator(self, number: int) -> None:
         """Changes a resource as a person at the console would, through the same API."""
         region = "regions/us-central1/"
-        group, scaler = f"{region}instanceGroupManagers/tiny-blue", f"{region}autoscalers/tiny-blue"
+        group, scaler = (
+            f"{region}instanceGroupManagers/slipway-tiny-blue",
+            f"{region}autoscalers/slipway-tiny-blue",
+        )
         choices: list[tuple[str, str, Any]] = [
             ("PATCH", group, {"updatePolicy": {"maxSurge": {"fixed": 9}}}),
             (
                 "PATCH",
-                f"{region}autoscalers?autoscaler=tiny-blue",
+                f"{region}autoscalers?autoscaler=slipway-tiny-blue",
                 {"autoscalingPolicy": {"maxNumReplicas": 5, "mode": "OFF"}},
             ),
             ("DELETE", scaler, None),
-            ("PATCH", "global/healthChecks/tiny-ready", {"type": "HTTP", "checkIntervalSec": 30}),
-            ("PATCH", "global/backendServices/tiny-blue", {"timeoutSec": 7}),
+            (
+                "PATCH",
+                "global/healthChecks/slipway-tiny-blue-lb",
+                {"type": "HTTP", "checkIntervalSec": 30},
+            ),
+            ("PATCH", "global/backendServices/slipway-tiny-blue", {"timeoutSec": 7}),
             ("PATCH", "global/urlMaps/slipway-gateway", {"pathMatchers": [], "hostRules": []}),
             ("PATCH", group, {"autoHealingPolicies": []}),
             ("POST", f"{group}/resize?size=4", None),

@@ -116,7 +116,9 @@ class Invariants:
     def check(self) -> None:
         for model in self.models:
             document = self.documents.get(model)
-            group = group_at(self._cloud, Key(REGION, "instanceGroupManagers", f"{model}-blue"))
+            group = group_at(
+                self._cloud, Key(REGION, "instanceGroupManagers", f"slipway-{model}-blue")
+            )
             if document and group:
                 self._check_group(model, document, group)
 

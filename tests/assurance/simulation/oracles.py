@@ -61,7 +61,9 @@ def _model_state(simulation: Simulation, model: str) -> dict[str, Any]:
     state = from_document(document.data)
     releases = simulation.store.list(f"models/{model}/releases", 100, None)
     templates = {release.data["template"]: release.data["version"] for release in releases}
-    members = [each for each in simulation.cloud.snapshot() if each["group"] == f"{model}-blue"]
+    members = [
+        each for each in simulation.cloud.snapshot() if each["group"] == f"slipway-{model}-blue"
+    ]
     live = [each for each in members if each["action"] != "DELETING"]
     healthy = Counter(
         templates.get(each["template"], each["template"])
@@ -152,7 +154,7 @@ def _check_consistency(
     if end["serves"] is not None:
         if set(end["healthy"]) != {end["serves"]}:
             report(f"{model}: {end['serves']} should serve; healthy are {end['healthy']}")
-        policy = bodies[f"autoscalers/{model}-blue"]["autoscalingPolicy"]
+        policy = bodies[f"autoscalers/slipway-{model}-blue"]["autoscalingPolicy"]
         if policy["mode"] != "ON":
             report(f"{model}: the autoscaler's mode is {policy['mode']} at rest")
     if end["conditions"]:

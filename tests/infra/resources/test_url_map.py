@@ -16,7 +16,7 @@ from rollout.model import Problem
 
 SERVER = "https://www.googleapis.com/compute/v1/projects/p/"
 DEFAULT = f"{SERVER}global/backendServices/slipway-gateway-default"
-TINY = Route("tiny", "*", "/tiny", "global/backendServices/tiny-blue")
+TINY = Route("tiny", "*", "/tiny", "global/backendServices/slipway-tiny-blue")
 FOREIGN: Body = {
     "name": "slipway-gateway",
     "description": "slipway gateway",
@@ -41,7 +41,7 @@ FOREIGN: Body = {
 
 
 def route(host: str = "*", path: str = "/tiny", model: str = "tiny") -> Route:
-    return Route(model, host, path, f"global/backendServices/{model}-blue")
+    return Route(model, host, path, f"global/backendServices/slipway-{model}-blue")
 
 
 def with_(body: Body, of: Route) -> Body:
@@ -94,7 +94,7 @@ def test_the_path_is_taken_away_before_the_model_sees_it() -> None:
     assert rules == [
         {
             "paths": ["/tiny", "/tiny/*"],
-            "service": "global/backendServices/tiny-blue",
+            "service": "global/backendServices/slipway-tiny-blue",
             "routeAction": {"urlRewrite": {"pathPrefixRewrite": "/"}},
         }
     ]
@@ -150,7 +150,7 @@ def test_what_is_taken_is_said_and_not_overwritten(of: Route, said: str) -> None
 def test_two_models_cannot_have_the_same_path() -> None:
     problem = merged(with_(FOREIGN, TINY), "other", route("*", "/tiny", "other"))
     assert isinstance(problem, Problem)
-    assert "goes to tiny-blue already" in problem.message
+    assert "goes to slipway-tiny-blue already" in problem.message
 
 
 def test_a_weighted_rule_is_the_models_too() -> None:
@@ -158,7 +158,10 @@ def test_a_weighted_rule_is_the_models_too() -> None:
         "paths": ["/tiny"],
         "routeAction": {
             "weightedBackendServices": [
-                {"backendService": f"{SERVER}global/backendServices/tiny-green", "weight": 1}
+                {
+                    "backendService": f"{SERVER}global/backendServices/slipway-tiny-green",
+                    "weight": 1,
+                }
             ]
         },
     }
