@@ -37,7 +37,7 @@ from infra.compute.client import Compute
 from infra.fleet.model import Plan
 from infra.fleet.observe import observe
 from infra.fleet.plan import plan
-from infra.fleet.reads import full_reads
+from infra.fleet.reads import Scope, full_reads
 from infra.store import repository
 from infra.wiring import RealClock, World
 from rollout.advance import advance
@@ -140,7 +140,7 @@ def _planned(world: World, model: str) -> Plan:
     if held is None or held.state.desired.release is None:
         raise RuntimeError(f"release 1 of {model} was not accepted")
     state, releases = held.state, (held.state.desired.release,)
-    snapshot = world.compute.observe(full_reads(model, releases, sweep=True))
+    snapshot = world.compute.observe(full_reads(Scope(model, releases, ("blue",)), sweep=True))
     answer = advance(
         state.rollout, state.desired, observe(snapshot, model), Evidence(), world.clock.now()
     )

@@ -150,4 +150,4 @@ def delete(key: Key, *after: Key) -> Action:
 
 
 def request_id(action: Action) -> UUID:
-    return uuid5(NAMESPACE_URL, f"{action.verb} {action.key} {action.seen} {action.body}")
+    return uuid5(NAMESPACE_URL, f"{action.verb} {action.key} {action.based_on} {action.body}")

@@ -35,7 +35,7 @@ from tests.infra.cloud import (
 
 
 def change(key: Key, verb: str, body: Body) -> Action:
-    return Action(key, cast(Any, verb), body, "it is to be so", seen=str(body))
+    return Action(key, cast(Any, verb), body, "it is to be so", based_on=str(body))
 
 
 def there(world: World, key: Key) -> Body:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from infra.fleet import naming
 from infra.fleet.model import Action, Key, Snapshot
 from infra.fleet.plan import plan
-from infra.fleet.reads import full_reads
+from infra.fleet.reads import Scope, full_reads
 from rollout.model import Release, Share, Target
 from tests.infra import discovery
 from tests.infra.build import REGION, World, release, target
@@ -366,7 +366,7 @@ def test_templates_that_nothing_uses_go_and_those_in_use_or_kept_stay() -> None:
 
 def test_the_shared_parts_of_the_gateway_may_be_left_out_of_a_look() -> None:
     world = settled(release())
-    seen = world.snapshot(full_reads("tiny", [release()], with_gateway=False))
+    seen = world.snapshot(full_reads(Scope("tiny", (release(),), ("blue",)), with_gateway=False))
     assert naming.GATEWAY_ADDRESS not in seen.bodies
     assert plan(target(release()), seen).is_empty
 
@@ -433,7 +433,10 @@ def test_a_model_that_never_was_has_nothing_to_remove() -> None:
 def test_a_look_without_the_gateway_does_not_pass_for_one_that_found_none() -> None:
     with pytest.raises(KeyError):
         plan(
-            target(release()), World().snapshot(full_reads("tiny", [release()], with_gateway=False))
+            target(release()),
+            World().snapshot(
+                full_reads(Scope("tiny", (release(),), ("blue",)), with_gateway=False)
+            ),
         )
 
 

@@ -10,7 +10,7 @@ from infra.fleet import naming
 from infra.fleet.model import Body, Snapshot
 from infra.fleet.observe import observe
 from infra.fleet.plan import outputs, plan
-from infra.fleet.reads import full_reads
+from infra.fleet.reads import Scope, full_reads
 from rollout.model import Health, VersionView
 from tests.infra.build import REGION, SERVER, World, release, target
 
@@ -182,8 +182,10 @@ def test_an_instance_on_its_way_out_has_no_template() -> None:
 
 def test_what_is_left_beside_the_groups_is_named_until_nothing_is() -> None:
     world, of = World(), release()
-    world.do(plan(target(of), world.snapshot(full_reads("tiny", [of]))))
-    left = observe(world.snapshot(full_reads("tiny", [of], sweep=True)), "tiny").leftovers
+    world.do(plan(target(of), world.snapshot(full_reads(Scope("tiny", (of,), ("blue",))))))
+    left = observe(
+        world.snapshot(full_reads(Scope("tiny", (of,), ("blue",)), sweep=True)), "tiny"
+    ).leftovers
     assert set(left) == {
         f"global/instanceTemplates/{of.template}",
         "global/healthChecks/slipway-tiny-blue-live",
@@ -192,29 +194,36 @@ def test_what_is_left_beside_the_groups_is_named_until_nothing_is() -> None:
         "global/backendServices/slipway-tiny-blue",
         "route in global/urlMaps/slipway-gateway",
     }
-    world.do(plan(target(), world.snapshot(full_reads("tiny", [of], sweep=True))))
-    end = observe(world.snapshot(full_reads("tiny", [of], sweep=True)), "tiny")
+    world.do(
+        plan(target(), world.snapshot(full_reads(Scope("tiny", (of,), ("blue",)), sweep=True)))
+    )
+    end = observe(world.snapshot(full_reads(Scope("tiny", (of,), ("blue",)), sweep=True)), "tiny")
     assert end.leftovers == ()
     assert end.groups == ()
 
 
 def test_outputs_say_where_the_model_is() -> None:
     world, of = World(), release()
-    assert outputs(world.snapshot(full_reads("tiny", [of])), "tiny") == {}
-    world.do(plan(target(of), world.snapshot(full_reads("tiny", [of]))))
+    assert outputs(world.snapshot(full_reads(Scope("tiny", (of,), ("blue",)))), "tiny") == {}
+    world.do(plan(target(of), world.snapshot(full_reads(Scope("tiny", (of,), ("blue",))))))
     world.bodies[naming.GATEWAY_ADDRESS]["address"] = "203.0.113.7"
-    assert outputs(world.snapshot(full_reads("tiny", [of])), "tiny") == {
+    assert outputs(world.snapshot(full_reads(Scope("tiny", (of,), ("blue",)))), "tiny") == {
         "instance_group_url": f"{SERVER}regions/{REGION}/instanceGroups/slipway-tiny-blue",
         "backend_service_url": f"{SERVER}global/backendServices/slipway-tiny-blue",
         "address": "203.0.113.7",
     }
-    assert outputs(world.snapshot(full_reads("other", [of])), "other") == {}
+    assert outputs(world.snapshot(full_reads(Scope("other", (of,), ("blue",)))), "other") == {}
 
 
 def test_a_sweep_looks_for_what_may_be_left_over() -> None:
-    usual, sweep = full_reads("tiny", [release()]), full_reads("tiny", [release()], sweep=True)
+    usual, sweep = (
+        full_reads(Scope("tiny", (release(),), ("blue",))),
+        full_reads(Scope("tiny", (release(),), ("blue",)), sweep=True),
+    )
     assert naming.group("tiny", "green", REGION) not in usual.keys
     assert naming.group("tiny", "green", REGION) in sweep.keys
-    assert (usual.templates_of, sweep.templates_of) == (None, "tiny")
+    assert (usual.leftovers_of, sweep.leftovers_of) == (None, "tiny")
     assert set(sweep.groups) | set(sweep.healths) <= set(sweep.keys)
-    assert full_reads("tiny", [release(traffic={"exposure": "none"})]).healths == ()
+    assert (
+        full_reads(Scope("tiny", (release(traffic={"exposure": "none"}),), ("blue",))).healths == ()
+    )

@@ -333,9 +333,7 @@ def test_without_commands_nothing_is_told() -> None:
     ("waiting", "is_told"), [(None, False), (ONE, False), (TWO, False), (THREE, True)]
 )
 def test_only_what_never_began_is_displaced(waiting: Release | None, is_told: bool) -> None:
-    end = Transition(
-        "3", "desired", "supersede_pending", "because", "supersede_pending", "supersede_pending"
-    )
+    end = Transition("3", "desired", "supersede_pending", "because", "superseded", "superseded")
     assert supersede_pending(swapping(), desired(waiting), "because") == ((end,) if is_told else ())
 
 

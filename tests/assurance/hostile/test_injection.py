@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from infra.fleet.plan import plan
-from infra.fleet.reads import full_reads
+from infra.fleet.reads import Scope, full_reads
 from infra.fleet.resources import instance_template
 from infra.fleet.resources.instance_template import metadata, user_data
 from rollout.model import Release, Target
@@ -236,7 +236,7 @@ def asked_of_compute(spec: Spec) -> Iterator[tuple[str, str]]:
         Target("tiny", (steady_group(release, "blue"),), frozenset({release.template})),
     )
     for _ in range(9):
-        todo = plan(target, world.snapshot(full_reads("tiny", (release,))))
+        todo = plan(target, world.snapshot(full_reads(Scope("tiny", (release,), ("blue",)))))
         if todo.is_empty:
             break
         world.do(todo)

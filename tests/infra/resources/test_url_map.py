@@ -178,7 +178,7 @@ def test_a_route_waits_for_a_map_and_then_joins_who_came_in_between() -> None:
     theirs = with_(empty, route("*", "/other", "other")) | {"fingerprint": "new"}
     ready = completed(first(TINY), theirs)
     assert isinstance(ready, Action)
-    assert ready.body["fingerprint"] == ready.seen == "new"
+    assert ready.body["fingerprint"] == ready.based_on == "new"
     assert drift(TINY, "tiny", ready.body) is None
     assert drift(route("*", "/other", "other"), "other", ready.body) is None
     assert completed(first(TINY), ready.body) is None
