@@ -14,14 +14,14 @@ from schemas.generate import PAGE, ROOT, SCHEMA, main, page, published, stale
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The command at work in another folder than this checkout."""
+    """Another folder, which the command takes for the checkout."""
     root = tmp_path / "new"
     root.mkdir()
     monkeypatch.setattr(generate, "ROOT", root)
     return root
 
 
-def test_it_writes_all_that_is_stale_and_nothing_is_stale_then(
+def test_it_writes_all_stale_files(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--check"]) == 1
@@ -29,7 +29,7 @@ def test_it_writes_all_that_is_stale_and_nothing_is_stale_then(
         f"{path} is stale; run python -m schemas.generate" for path in (SCHEMA, PAGE)
     ]
     assert main([]) == 0
-    assert main([]) == 0  # what is there is written over
+    assert main([]) == 0  # existing files are overwritten
     assert (main(["--check"]), capsys.readouterr().out) == (0, "")
     assert (elsewhere / PAGE).read_bytes() == page().encode()
     assert (elsewhere / SCHEMA).read_text("utf-8") == json.dumps(
@@ -37,7 +37,7 @@ def test_it_writes_all_that_is_stale_and_nothing_is_stale_then(
     ) + "\n"
 
 
-def test_one_byte_more_is_stale(elsewhere: Path) -> None:
+def test_a_file_with_one_more_byte_is_stale(elsewhere: Path) -> None:
     assert main([]) == 0
     assert stale(elsewhere) == ()
     (elsewhere / PAGE).write_text(page() + " ", "utf-8")
@@ -49,7 +49,7 @@ def test_nothing_else_is_generated() -> None:
     assert stale(ROOT) == ()
 
 
-def test_other_words_write_nothing_and_say_how_it_is_used(
+def test_unknown_arguments_write_nothing_and_print_the_usage(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words in (["--chekc"], ["--check", "twice"]):
