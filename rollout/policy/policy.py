@@ -1,8 +1,8 @@
 """The policy: what no release may exceed, and how its document is read.
 
 Read by `rollout/policy/caps.py` (one spec), `rollout/policy/usage.py` (all models of the project)
-and `infra/settings.py`, which loads the document `settings/policy`. Pure. Invariant: an empty policy
-allows whatever Compute Engine allows."""
+and `infra/settings.py`, which loads the document `settings/policy`. Pure. Invariant: an empty
+policy allows whatever Compute Engine allows."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 from rollout.policy.prices import Prices
 
 IsSigned = Callable[[str, str, tuple[str, ...]], bool]
-"""Whether the signature (base64) is one of the image's name, digest and all, by one of the public
-keys."""
+"""Whether a signature (base64) of an image's full name, digest included, verifies against one of
+the public keys. Raises ValueError for a key that is not one."""
 
 
 def never_signed(image: str, signature: str, signers: tuple[str, ...]) -> bool:
@@ -24,13 +24,13 @@ def never_signed(image: str, signature: str, signers: tuple[str, ...]) -> bool:
 
 @dataclass(frozen=True)
 class Policy:
-    """Caps and allow-lists. Empty tuple or None: no limit. The caps of a project are on the sum
-    over its models.
+    """Caps and allow-lists; None or an empty tuple means no limit. The `max_project_` caps apply to
+    the sum over all models of the project.
 
-    Images match by prefix, up to a `/`, `:` or `@` (`gcr.io/p` is not `gcr.io/pirates`); the others
-    by their whole name. The list is for boot images too, except those that Slipway takes by itself.
-    `signers` are public keys (PEM): with any, an image is run only if its release brings one's
-    signature of it, and a start-up script, which nobody can sign, is not run at all."""
+    Images match by prefix, up to a `/`, `:` or `@` (`gcr.io/p` does not match `gcr.io/pirates`);
+    regions and types match by their full name. `images` covers boot images too, except Slipway's
+    defaults. `signers` are public keys (PEM): if there are any, an image runs only if its release
+    carries a signature by one of them, and start-up scripts, which cannot be signed, do not run."""
 
     max_instances: int | None = None
     max_accelerators: int | None = None
@@ -57,7 +57,7 @@ class Policy:
 
 
 _COSTS = ("max_cost_per_hour", "max_project_cost_per_hour")
-_NOT_IN_THE_DOCUMENT = ("prices", "is_signed")
+_NOT_IN_DOCUMENT = ("prices", "is_signed")
 
 
 def load_policy(
@@ -65,29 +65,27 @@ def load_policy(
     prices: Callable[[], Prices] = Prices,
     is_signed: IsSigned = never_signed,
 ) -> Policy:
-    """The policy in a document; `prices` is asked for only if it caps a cost. An unknown field or a
-    value of another kind is an error: a cap that is misspelt must not read as no cap."""
+    """The policy in a document; `prices` is called only if the policy caps a cost. Raises
+    ValueError for an unknown field or a wrong type: a misspelled cap must not pass for no cap."""
     given = document or {}
-    known = {
-        each.name: each.default for each in fields(Policy) if each.name not in _NOT_IN_THE_DOCUMENT
+    defaults = {
+        each.name: each.default for each in fields(Policy) if each.name not in _NOT_IN_DOCUMENT
     }
-    unknown = sorted(set(given) - set(known))
+    unknown = sorted(set(given) - set(defaults))
     if unknown:
         raise ValueError(
-            f"settings/policy has unknown fields {', '.join(unknown)}; known are"
-            f" {', '.join(sorted(known))}"
+            f"settings/policy has unknown fields {', '.join(unknown)}; known fields are"
+            f" {', '.join(sorted(defaults))}"
         )
-    read: dict[str, Any] = {
-        name: _names(name, value) if known[name] == () else _number(name, value)
+    values: dict[str, Any] = {
+        name: _names(name, value) if defaults[name] == () else _number(name, value)
         for name, value in given.items()
     }
-    has_cost = any(read.get(name) is not None for name in _COSTS)
-    policy = Policy(**read, is_signed=is_signed)
+    policy = Policy(**values, is_signed=is_signed)
     if policy.signers:
-        is_signed(
-            "", "", policy.signers
-        )  # a signer that is no key is an error now, and not when somebody has signed
-    return replace(policy, prices=prices()) if has_cost else policy
+        is_signed("", "", policy.signers)  # reports an invalid key now, not at the first signature
+    has_cost_cap = any(values.get(name) is not None for name in _COSTS)
+    return replace(policy, prices=prices()) if has_cost_cap else policy
 
 
 def _number(name: str, value: Any) -> float | None:
@@ -98,8 +96,8 @@ def _number(name: str, value: Any) -> float | None:
         isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
     )
     if not is_number or (name not in _COSTS and value != int(value)):
-        kind = "number" if name in _COSTS else "whole number"
-        raise ValueError(f"settings/policy: {name} must be a {kind} from 0 on, got {value!r}")
+        kind = "number" if name in _COSTS else "integer"
+        raise ValueError(f"settings/policy: {name} must be a non-negative {kind}, got {value!r}")
     return float(value) if name in _COSTS else int(value)
 
 

@@ -1,9 +1,8 @@
-"""What an instance costs an hour, roughly: the estimate that the cost caps of a policy are held
-against.
+"""Estimates what an instance costs an hour, for the cost caps of a policy.
 
-Called by `rollout/policy/policy.py`. Pure: the table comes from `prices.json` (read by
-`infra/settings.py`), and what the document `settings/prices` names goes before it. Invariant: what
-has no price is never free, it costs more than any cap."""
+Called by `rollout/policy/usage.py` and `caps.py`. Pure: the table comes from `prices.json` (read by
+`infra/settings.py`), overridden by the document `settings/prices`. Invariant: a machine without a
+price is never free; it costs more than any cap."""
 
 from __future__ import annotations
 
@@ -21,11 +20,11 @@ NOTES = ("about", "as_of")
 
 @dataclass(frozen=True)
 class Prices:
-    """Money per hour in `currency`, except for disks, which are per GB and month.
+    """Prices per hour in `currency`, except for disks, which are per GB and month.
 
-    A machine type's own price covers the GPUs that come with it; a type without one costs its vCPUs
-    times the price of its series (`n1-standard-4` is 4 x `n1-standard`). `regions` and `spot` are
-    factors; `elsewhere` is that of every other region."""
+    The price of a machine type includes its built-in GPUs. A type that is not listed costs its
+    vCPUs times the price of its series (`n1-standard-4` is 4 x `n1-standard`). `regions` and `spot`
+    are factors; `elsewhere` is the factor of every other region."""
 
     machine_types: Mapping[str, float] = field(default_factory=dict)
     per_vcpu: Mapping[str, float] = field(default_factory=dict)
@@ -38,23 +37,21 @@ class Prices:
 
 
 def load_prices(base: Prices, document: Mapping[str, Any] | None) -> Prices:
-    """The base table with what the document names in place of its own. Raises ValueError for
-    anything that is no price: a misspelt one must not leave a rough one standing unseen."""
+    """The base table, overridden by the document. Raises ValueError for an unknown field or an
+    invalid price: a misspelled one must not silently leave the base price in place."""
     given = {name: value for name, value in (document or {}).items() if name not in NOTES}
-    changes = {name: _read(base, name, value) for name, value in given.items()}
-    return replace(base, **changes)
+    overrides = {name: _override(base, name, value) for name, value in given.items()}
+    return replace(base, **overrides)
 
 
 def cost_per_hour(prices: Prices, spec: Spec) -> float:
-    """The estimate for one instance; infinite where the table lacks something that the instance
-    has, whatever the factors.
+    """The estimate for one instance; infinite if the table has no price for some part of it,
+    whatever the factors.
 
     Two T4 on an n1-standard-4 with 50 GB of pd-balanced in us-central1: 4 x 0.048 + 2 x 0.35 + 50 x
     0.1 / 730 = 0.90."""
     if missing_price(prices, spec):
-        return (
-            math.inf
-        )  # not by sums: infinity times a factor of 0 is no number, and no number is above a cap
+        return math.inf  # not computed: infinity times a factor of 0 is NaN, which exceeds no cap
     machine = spec.machine
     running = (_machine(prices, machine) + _accelerators(prices, machine)) * (
         prices.spot if machine.spot else 1
@@ -64,7 +61,7 @@ def cost_per_hour(prices: Prices, spec: Spec) -> float:
 
 
 def missing_price(prices: Prices, spec: Spec) -> str:
-    """What the table has no price for; empty when there is an estimate."""
+    """The part of an instance that has no price; empty if there is an estimate."""
     machine = spec.machine
     if math.isinf(_machine(prices, machine)):
         return f"machine type {machine.type}"
@@ -83,21 +80,21 @@ def _machine(prices: Prices, machine: Machine) -> float:
 
 
 def _accelerators(prices: Prices, machine: Machine) -> float:
-    """Those beside the machine; those that come with it are in its own price."""
+    """Accelerators added to the machine; built-in ones are part of its price."""
     if machine.accelerator is None or machine.type in FIXED:
         return 0
     return machine.accelerator.count * prices.accelerators.get(machine.accelerator.type, math.inf)
 
 
-def _read(base: Prices, name: str, value: Any) -> Any:
+def _override(base: Prices, name: str, value: Any) -> Any:
     known = [each.name for each in fields(Prices)]
     if name not in known:
         raise ValueError(
-            f"settings/prices has an unknown field {name}; known are {', '.join(known)}"
+            f"settings/prices has an unknown field {name}; known fields are {', '.join(known)}"
         )
     if name == "currency":
         if not isinstance(value, str) or not value:
-            raise ValueError(f"settings/prices: currency must be a text, got {value!r}")
+            raise ValueError(f"settings/prices: currency must be a string, got {value!r}")
         return value
     if name in ("elsewhere", "spot"):
         return _price(name, value)
@@ -116,5 +113,5 @@ def _price(path: str, value: Any) -> float:
         or not math.isfinite(value)
         or value < 0
     ):
-        raise ValueError(f"settings/prices: {path} must be a number from 0 on, got {value!r}")
+        raise ValueError(f"settings/prices: {path} must be a non-negative number, got {value!r}")
     return float(value)

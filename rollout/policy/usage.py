@@ -18,7 +18,7 @@ from rollout.spec.model import Spec
 
 @dataclass(frozen=True)
 class Usage:
-    """What something may use at most, surge included; `cost` is an estimate per hour."""
+    """The most that something may use, surge included; `cost` is an estimate per hour."""
 
     instances: int = 0
     accelerators: int = 0
@@ -34,57 +34,85 @@ class Usage:
 
 @dataclass(frozen=True)
 class Cap:
-    """One cap of a policy: which field of a spec to blame, in what words, and what it looks at in a
-    load."""
+    """One cap of a policy: the spec field that it is reported under, its unit, its limit, and which
+    part of a usage it limits."""
 
     path: str
-    words: str
-    most: float | None
-    of: Callable[[Usage], float]
+    unit: str
+    limit: float | None
+    measure: Callable[[Usage], float]
 
-    def is_broken(self, load: Usage) -> bool:
-        return self.most is not None and self.of(load) > self.most
+    def is_exceeded(self, usage: Usage) -> bool:
+        return self.limit is not None and self.measure(usage) > self.limit
+
+
+def caps_of(
+    suffix: str, currency: str, instances: int | None, accelerators: int | None, cost: float | None
+) -> tuple[Cap, ...]:
+    """The caps on instances, accelerators and cost; `suffix` ends the name of each unit."""
+    return (
+        Cap("scaling.max", f"instances{suffix}", instances, lambda usage: usage.instances),
+        Cap(
+            "machine.accelerator",
+            f"accelerators{suffix}",
+            accelerators,
+            lambda usage: usage.accelerators,
+        ),
+        Cap("machine", f"{currency} an hour{suffix}", cost, lambda usage: usage.cost),
+    )
 
 
 def quota_violations(policy: Policy, before: Usage, after: Usage, others: Usage) -> tuple[str, ...]:
-    """Each cap of the project that a model breaks by growing from `before` to `after` beside the
-    `others`. What does not grow passes also where the sum is above the cap already: it is not what
-    makes it so."""
+    """Each project cap that a model exceeds by growing from `before` to `after` beside the
+    `others`. A model that does not grow passes even if the sum already exceeds the cap, because it
+    did not cause the excess."""
     total = others + after
+    caps = caps_of(
+        " in the project",
+        policy.prices.currency,
+        policy.max_project_instances,
+        policy.max_project_accelerators,
+        policy.max_project_cost_per_hour,
+    )
     return tuple(
-        f"{cap.path}: policy allows {display_amount(cap.most or 0)} {cap.words}; got"
-        f" {display_amount(cap.of(total))}, of which other models may use {display_amount(cap.of(others))}"
-        for cap in _project_caps(policy)
-        if cap.is_broken(total) and cap.of(after) > cap.of(before)
+        f"{cap.path}: policy allows {display_amount(cap.limit or 0)} {cap.unit}; got"
+        f" {display_amount(cap.measure(total))}, of which other models may use"
+        f" {display_amount(cap.measure(others))}"
+        for cap in caps
+        if cap.is_exceeded(total) and cap.measure(after) > cap.measure(before)
     )
 
 
 def max_usage(prices: Prices, specs: Iterable[Spec]) -> Usage:
-    """What a model may use while releases with these specs share its group: the widest bounds and
-    the dearest machine of them."""
+    """The most that a model may use while releases with these specs share its group: the widest
+    bounds with the most expensive machine."""
     found = tuple(specs)
     instances = max((spec.scaling.max for spec in found), default=0) + max(
         (spec.rollout.surge or 0 for spec in found), default=0
     )
-    return _usage_of(prices, instances, found)
+    accelerators = max(
+        (spec.machine.accelerator.count for spec in found if spec.machine.accelerator), default=0
+    )
+    cost = max((cost_per_hour(prices, spec) for spec in found), default=0.0)
+    return Usage(instances, instances * accelerators, instances * cost if instances else 0)
 
 
 def live_releases(rollout: Rollout, desired: Desired) -> tuple[Release, ...]:
-    """The releases that a model may run before it is settled. A rollback that names none is one to
-    the release before."""
+    """The releases that a model may run before it settles. A rollback that names no version targets
+    the previous release."""
     rollbacks = (command for command in desired.commands if command.verb == "rollback")
-    asked = (command.release or rollout.previous for command in rollbacks)
+    targets = (command.release or rollout.previous for command in rollbacks)
     return tuple(
         release
-        for release in (rollout.stable, rollout.candidate, desired.release, *asked)
+        for release in (rollout.stable, rollout.candidate, desired.release, *targets)
         if release
     )
 
 
 def competing(rollout: Rollout, desired: Desired, since: tuple[datetime, str]) -> tuple[Spec, ...]:
-    """The specs of a model that count against another model's release, published at `since` (with
-    that model's name): of two that want the same room the one that was published first has it, so
-    that not both go back."""
+    """The specs of a model that count against another model's release, which was published at
+    `since` (with that model's name): if two releases compete for capacity, the earlier one wins, so
+    that they do not both roll back."""
     stable = rollout.stable
     return tuple(
         release.spec
@@ -95,39 +123,7 @@ def competing(rollout: Rollout, desired: Desired, since: tuple[datetime, str]) -
 
 def display_amount(value: float) -> str:
     if math.isinf(value):
-        return "more than settings/prices can tell"
+        return "an unknown cost (no price in settings/prices)"
     return (
         f"{value:.2f}" if isinstance(value, float) and not value.is_integer() else f"{int(value)}"
-    )
-
-
-def _usage_of(prices: Prices, instances: int, specs: tuple[Spec, ...]) -> Usage:
-    accelerators = max(
-        (spec.machine.accelerator.count for spec in specs if spec.machine.accelerator), default=0
-    )
-    cost = max((cost_per_hour(prices, spec) for spec in specs), default=0.0)
-    return Usage(instances, instances * accelerators, instances * cost if instances else 0)
-
-
-def _project_caps(policy: Policy) -> tuple[Cap, ...]:
-    currency = policy.prices.currency
-    return (
-        Cap(
-            "scaling.max",
-            "instances in the project",
-            policy.max_project_instances,
-            lambda load: load.instances,
-        ),
-        Cap(
-            "machine.accelerator",
-            "accelerators in the project",
-            policy.max_project_accelerators,
-            lambda load: load.accelerators,
-        ),
-        Cap(
-            "machine",
-            f"{currency} an hour in the project",
-            policy.max_project_cost_per_hour,
-            lambda load: load.cost,
-        ),
     )

@@ -216,9 +216,7 @@ def test_rule_10_caps_hold_when_a_release_arrives() -> None:
     story = Scenario()
     story.given_policy(max_instances=5, regions=["europe-west4"])
     story.when_released("1")
-    assert (
-        "policy allows 5 instances with the surge of a swap; got 9" in story.quarantine()[0]["why"]
-    )
+    assert "policy allows 5 instances, surge included; got 9" in story.quarantine()[0]["why"]
     assert "policy allows europe-west4; got us-central1" in story.quarantine()[0]["why"]
     assert story.resources() == set()
 

@@ -16,7 +16,7 @@ from rollout.policy.policy import Policy
 from tests.scenario import Scenario
 from tests.signing import Signer
 
-CALM = {"min": 3, "max": 6}  # with the surge of a swap over three zones: 9 instances
+CALM = {"min": 3, "max": 6}  # 9 instances, surge over three zones included
 GPUS = {"type": "g2-standard-12"}
 SIGNER, STRANGER = Signer(), Signer()
 DIGEST = "us-docker.pkg.dev/p/r/tiny@sha256:" + "0123456789abcdef" * 4
@@ -222,7 +222,7 @@ def test_a_machine_of_a_series_that_nobody_knows_is_not_taken_to_bring_no_accele
     story = Scenario()
     story.given_policy(**policy)
     story.when_released("1", machine={"type": "a9-ultragpu-8g"})
-    assert "it is not known here how many a9-ultragpu-8g has" in story.quarantine()[0]["why"]
+    assert "the number that a9-ultragpu-8g has is unknown" in story.quarantine()[0]["why"]
     story.given_policy(
         **policy, machine_types=["a9-ultragpu-8g"]
     )  # named by whoever keeps the policy
@@ -276,17 +276,15 @@ def test_a_signature_is_asked_for_of_the_image_as_it_is_now() -> None:
     story.given_policy(signers=[SIGNER.public_key])
     other, tagged = DIGEST.replace("tiny@", "other@"), DIGEST.partition("@")[0] + ":1"
     unsigned: dict[str, dict[str, Any]] = {
-        "artifact.signature: policy wants the image to be signed; got no signature": {
-            "image": DIGEST
-        },
-        f"artifact.signature: policy wants one of {other} by one of its 1 signers; got another": (
+        "artifact.signature: policy requires a signed image; got no signature": {"image": DIGEST},
+        f"artifact.signature: policy requires a signature of {other} by one of its 1 signers": (
             SIGNED | {"image": other}
         ),
-        f"artifact.signature: policy wants one of {DIGEST} by": (
+        f"artifact.signature: policy requires a signature of {DIGEST} by": (
             SIGNED | {"signature": STRANGER.signature(DIGEST)}
         ),
-        "artifact.startup_script: policy wants what runs to be signed": {"startup_script": "true"},
-        "artifact.image: policy wants the image to be signed, and so by its digest": {
+        "artifact.startup_script: policy requires a signed image": {"startup_script": "true"},
+        "artifact.image: policy requires a signed image, named by its digest": {
             "image": tagged,
             "signature": SIGNER.signature(tagged),
         },

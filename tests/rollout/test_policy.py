@@ -1,0 +1,147 @@
+"""How a policy is read from its document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rollout.policy.caps import violations
+from rollout.policy.policy import Policy, load_policy
+from rollout.policy.prices import Prices, load_prices
+from tests.rollout.policies import PRICES, spec
+
+KNOWN = (
+    "accelerator_types, images, machine_types, max_accelerators, max_cost_per_hour, max_instances,"
+    " max_project_accelerators, max_project_cost_per_hour, max_project_instances, regions, signers"
+)
+
+
+def test_prices_are_read_only_if_a_cost_is_capped() -> None:
+    def unread() -> Prices:
+        raise AssertionError("prices were read")
+
+    assert load_policy(None, unread) == Policy()
+    assert load_policy({"max_instances": 5.0, "regions": ["us-central1"]}, unread) == Policy(
+        max_instances=5, regions=("us-central1",)
+    )
+    assert load_policy({"max_project_cost_per_hour": 5}, lambda: PRICES) == Policy(
+        max_project_cost_per_hour=5, prices=PRICES
+    )
+
+
+def test_prices_are_read_for_either_cost_cap_even_one_of_zero() -> None:
+    for cap in ("max_cost_per_hour", "max_project_cost_per_hour"):
+        assert load_policy({cap: 0}, lambda: PRICES).prices == PRICES
+        assert load_policy({cap: None}, lambda: PRICES).prices == Prices()
+
+
+def test_counts_are_read_as_integers_and_costs_as_floats() -> None:
+    read = load_policy(
+        {
+            "max_instances": 0,
+            "max_accelerators": 3.0,
+            "max_cost_per_hour": 0,
+            "max_project_instances": None,
+        }
+    )
+    assert (
+        read.max_instances,
+        read.max_accelerators,
+        read.max_cost_per_hour,
+        read.max_project_instances,
+    ) == (0, 3, 0, None)
+    kinds = (type(read.max_instances), type(read.max_accelerators), type(read.max_cost_per_hour))
+    assert kinds == (int, int, float)
+    assert load_policy({"max_cost_per_hour": 0.5}).max_cost_per_hour == 0.5
+    assert load_policy({"images": ("a", "b")}).images == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"b": 1, "a": 1}, f"settings/policy has unknown fields a, b; known fields are {KNOWN}"),
+        ({"prices": {}}, f"settings/policy has unknown fields prices; known fields are {KNOWN}"),
+        (
+            {"is_signed": True},
+            f"settings/policy has unknown fields is_signed; known fields are {KNOWN}",
+        ),
+        (
+            {"max_instances": "5"},
+            "settings/policy: max_instances must be a non-negative integer, got '5'",
+        ),
+        (
+            {"max_instances": True},
+            "settings/policy: max_instances must be a non-negative integer, got True",
+        ),
+        (
+            {"max_instances": -1},
+            "settings/policy: max_instances must be a non-negative integer, got -1",
+        ),
+        (
+            {"max_instances": [5]},
+            "settings/policy: max_instances must be a non-negative integer, got [5]",
+        ),
+        (
+            {"max_cost_per_hour": float("nan")},
+            "settings/policy: max_cost_per_hour must be a non-negative number, got nan",
+        ),
+        (
+            {"max_cost_per_hour": float("inf")},
+            "settings/policy: max_cost_per_hour must be a non-negative number, got inf",
+        ),
+        ({"images": [""]}, "settings/policy: images must be a list of names, got ['']"),
+        ({"images": [None]}, "settings/policy: images must be a list of names, got [None]"),
+        ({"signers": "ann"}, "settings/policy: signers must be a list of names, got 'ann'"),
+        (
+            {"max_instances": 0.5},
+            "settings/policy: max_instances must be a non-negative integer, got 0.5",
+        ),
+        (
+            {"max_cost_per_hour": -0.5},
+            "settings/policy: max_cost_per_hour must be a non-negative number, got -0.5",
+        ),
+        (
+            {"max_project_cost_per_hour": True},
+            "settings/policy: max_project_cost_per_hour must be a non-negative number, got True",
+        ),
+        (
+            {"regions": "us-central1"},
+            "settings/policy: regions must be a list of names, got 'us-central1'",
+        ),
+        (
+            {"regions": ["us-central1", 5]},
+            "settings/policy: regions must be a list of names, got ['us-central1', 5]",
+        ),
+    ],
+)
+def test_an_invalid_policy_is_an_error_and_not_an_empty_one(
+    document: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match="settings/policy") as refused:
+        load_policy(document)
+    assert str(refused.value) == message
+
+
+def test_an_invalid_key_is_an_error_when_the_policy_is_read() -> None:
+    def only_keys(image: str, signature: str, signers: tuple[str, ...]) -> bool:
+        if (image, signature) == ("", "") and "no key" in signers:
+            raise ValueError("settings/policy: no key")
+        return True
+
+    with pytest.raises(ValueError, match="no key"):
+        load_policy({"signers": ["key", "no key"]}, is_signed=only_keys)
+    read = load_policy({"signers": ["key"]}, is_signed=only_keys)
+    assert (read.signers, read.is_signed("a", "b", ("key",))) == (("key",), True)
+    assert load_policy({}, is_signed=only_keys).is_signed is only_keys
+
+
+def test_prices_in_the_document_override_the_shipped_ones() -> None:
+    own = load_prices(
+        PRICES, {"per_vcpu": {"n1-standard": 0.01}, "currency": "EUR", "as_of": "today"}
+    )
+    policy = Policy(max_cost_per_hour=0.1, prices=own)
+    assert violations(policy, spec()) == (
+        "machine: policy allows 0.10 EUR an hour, surge included; got 0.18",
+    )
+    assert own.machine_types == PRICES.machine_types
