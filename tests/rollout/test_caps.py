@@ -219,7 +219,7 @@ def test_no_target_of_an_allowed_swap_exceeds_a_cap(
 def test_a_later_cap_shrinks_a_group_but_never_below_one_instance(
     most: int | None, bounds: tuple[int, int]
 ) -> None:
-    group = steady_group(release("1", scaling={"min": 2, "max": 8}))
+    group = steady_group(release("1", scaling={"min": 2, "max": 8}), "blue")
     target = Target("tiny", (group,), frozenset({"tiny-1"}))
     assert clamp(Policy(max_instances=most), target) == replace(
         target, groups=(replace(group, min=bounds[0], max=bounds[1]),)
