@@ -1,12 +1,12 @@
-"""Change the pure core in thousands of small ways and see which changes the tests notice: `python
--m tests.assurance.mutation`.
+"""Changes the pure core in thousands of small ways and counts the changes that the tests find:
+`python -m tests.assurance.mutation`.
 
-mutmut makes the mutants of functions, and the tests of `tests/rollout` are asked about each
-(`inside.py`). What was found is printed and written into `docs/mutation.md`; what survived is
-named. The exit status is 1 below 80 % in total, or below 75 % for a file. A run that was broken off
-goes on with `--go-on`, as long as neither the code nor its tests have changed. With `--only
-'rollout.gates.health*'` the named mutants alone are tried again, for work on one file, and with
-`--outside` what mutmut leaves alone is changed instead (`outside.py`). Then nothing is written."""
+mutmut generates the mutants of functions, and the tests of `tests/rollout` run on each
+(`functions.py`). The scores are printed and written into `docs/mutation.md`, and survivors are
+named. The exit status is 1 below 80 % in total, or below 75 % for a file. `--continue` completes an
+interrupted run as long as neither the code nor its tests have changed. `--only
+'rollout.gates.health*'` runs only the named mutants again, and `--module-level` changes what mutmut
+leaves alone (`module_level.py`); these two write nothing."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ import sys
 from importlib.metadata import version
 
 from schemas.generate import inserted
-from tests.assurance.mutation import inside, outside
+from tests.assurance.mutation import functions, module_level
 from tests.assurance.mutation.scores import (
     MUTANTS,
     NO_TEST,
-    NOT_TRIED,
+    NOT_RUN,
     PAGE,
     RESULTS,
     Score,
-    measured,
-    missed,
+    failures,
+    measure,
     table,
     total,
 )
@@ -40,61 +40,65 @@ def main() -> int:
         "--only",
         nargs="+",
         default=[],
-        help="try these mutants of functions again, and write nothing",
+        help="run only these mutants of functions, and write nothing",
     )
     parser.add_argument(
-        "--sample", type=int, default=10**9, help="try so many, by chance, and not all of them"
+        "--sample", type=int, default=10**9, help="run a random sample of this size"
     )
     parser.add_argument(
-        "--outside", action="store_true", help="try those outside of functions, and write nothing"
-    )
-    parser.add_argument(
-        "--go-on",
+        "--module-level",
         action="store_true",
-        help="try those that an earlier run did not come to, and write all down",
+        help="run the mutants outside functions, and write nothing",
     )
-    asked = parser.parse_args()
-    if asked.outside:
-        return _told(outside.tried())
-    if asked.go_on and not inside.is_of_now():
+    parser.add_argument(
+        "--continue",
+        dest="resume",
+        action="store_true",
+        help="run the mutants that an interrupted run has left",
+    )
+    options = parser.parse_args()
+    if options.module_level:
+        return _report(module_level.run_all())
+    if options.resume and not functions.is_current():
         print(
-            "no earlier run was of this code and these tests; run it anew, without --go-on",
+            "no earlier run matches this code and these tests; run without --continue",
             file=sys.stderr,
         )
         return 2
-    within = _functions(asked.only, asked.sample, asked.go_on)
-    if asked.only:
-        return _told(within)
-    publish(within)
-    return _told(within)
+    scores = _run_functions(options.only, options.sample, options.resume)
+    if options.only:
+        return _report(scores)
+    publish(scores)
+    return _report(scores)
 
 
-def _functions(only: list[str], most: int, is_continued: bool) -> list[Score]:
-    """Everything anew, or the named ones, or those that are left, among the results of an earlier
-    run. Survivors are named as `mutmut show` knows them."""
-    if not (only or is_continued):
+def _run_functions(only: list[str], limit: int, resume: bool) -> list[Score]:
+    """Runs all mutants, or the named ones, or those that an earlier run has left. Names the
+    survivors as `mutmut show` does."""
+    if not (only or resume):
         shutil.rmtree(MUTANTS, ignore_errors=True)
-    refused = inside.make()
+    rejected = functions.generate_all()
     if not only:
-        inside.mark()
+        functions.save_digest()
     before = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    mutants = functions.list_mutants()
     RESULTS.write_text(
-        json.dumps({key: refused.get(key, before.get(key)) for key in inside.every()}), "utf-8"
+        json.dumps({key: rejected.get(key, before.get(key)) for key in mutants}), "utf-8"
     )
-    left = [key for key in inside.every() if before.get(key) is NOT_TRIED and key not in refused]
-    inside.tried(left if is_continued else only or ["*"], most)
+    left = [key for key in mutants if before.get(key) is NOT_RUN and key not in rejected]
+    functions.run_mutants(left if resume else only or ["*"], limit)
     for key, end in json.loads(RESULTS.read_text("utf-8")).items():
         if end in (0, NO_TEST):
             print(f"survived: {key}; see mutmut show {key}")
-    return measured()
+    return measure()
 
 
-def _told(scores: list[Score]) -> int:
+def _report(scores: list[Score]) -> int:
     print(table(scores))
-    for why in missed(scores):
+    for why in failures(scores):
         print(why, file=sys.stderr)
-    print(f"{total(scores).percent:.1f} % of {total(scores).total} mutants are noticed")
-    return 1 if missed(scores) else 0
+    print(f"{total(scores).percent:.1f} % of {total(scores).total} mutants are found")
+    return 1 if failures(scores) else 0
 
 
 def publish(scores: list[Score]) -> None:

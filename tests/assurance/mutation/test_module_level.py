@@ -1,8 +1,8 @@
-"""What is changed outside of functions, and what is left to mutmut."""
+"""What module_level.py changes, and what it leaves to mutmut."""
 
 from __future__ import annotations
 
-from tests.assurance.mutation.outside import mutants
+from tests.assurance.mutation.module_level import generate
 
 SOURCE = '''\
 """Words with 3 numbers."""
@@ -37,8 +37,8 @@ def plain() -> int:
 '''
 
 
-def test_what_is_outside_of_functions_or_decorated_is_changed_once_each() -> None:
-    found = mutants("box.py", SOURCE)
+def test_module_level_code_and_decorated_functions_are_changed_once_each() -> None:
+    found = generate("box.py", SOURCE)
     assert [(each.line, each.change) for each in found] == [
         (6, "5 -> 6"),
         (7, "1 -> 2"),
@@ -52,8 +52,8 @@ def test_what_is_outside_of_functions_or_decorated_is_changed_once_each() -> Non
     ]
 
 
-def test_a_mutant_differs_from_the_file_in_that_one_place() -> None:
-    for each in mutants("box.py", SOURCE):
+def test_a_mutant_differs_from_the_file_in_one_line() -> None:
+    for each in generate("box.py", SOURCE):
         before, after = SOURCE.splitlines(), each.source.splitlines()
         assert [
             number

@@ -1,10 +1,9 @@
-"""Mutants of what mutmut leaves alone: what runs when a module is imported, class bodies, and
-functions with a decorator.
+"""Mutants of what mutmut leaves alone: module-level code, class bodies and decorated functions.
 
-mutmut puts all mutants of a function side by side in one module, which only a function can bear.
-Here each mutant is a copy of the whole file, imported anew by a fork of this process in a tree of
-its own. The changes are mutmut's, of numbers, comparisons, `and`, `or`, `not`, `in`, `is`, True and
-False; texts, types and decorators are left as they are."""
+mutmut writes all mutants of a function into one module, which works for functions only. Here each
+mutant is a copy of the whole file, imported by a fork of this process in a separate tree. The
+changes are mutmut's: numbers, comparisons, `and`, `or`, `not`, `in`, `is`, True and False. Strings,
+types and decorators stay unchanged."""
 
 from __future__ import annotations
 
@@ -21,9 +20,9 @@ import libcst
 from libcst.metadata import MetadataWrapper, PositionProvider
 from mutmut.mutation import mutators
 
-from tests.assurance.mutation.scores import ROOT, Score, files
+from tests.assurance.mutation.scores import ROOT, Score, list_modules
 
-NEEDED = (
+COPIED = (
     "docs",
     "examples",
     "infra",
@@ -33,8 +32,8 @@ NEEDED = (
     "README.md",
     "pyproject.toml",
 )
-OURS = ("handlers", "infra", "local", "rollout", "tests")
-LONGEST_SECONDS = 300
+OUR_PACKAGES = ("handlers", "infra", "local", "rollout", "tests")
+TIMEOUT_SECONDS = 300
 ARGUMENTS = (
     "-x",
     "-q",
@@ -47,8 +46,7 @@ ARGUMENTS = (
     "no:randomly",
     "--hypothesis-profile=ci",
 )
-# Those that look at many things for little time come first; the slow ones, which try many values,
-# last.
+# Fast tests that check much run first; slow ones that try many values run last.
 FIRST, LAST = (
     ("test_spec_schema.py", "test_kinds.py", "test_gates.py"),
     (
@@ -66,9 +64,9 @@ class Mutant:
     source: str
 
 
-def mutants(file: str, source: str) -> list[Mutant]:
+def generate(file: str, source: str) -> list[Mutant]:
     wrapper = MetadataWrapper(libcst.parse_module(source))
-    found = _Outside()
+    found = _Collector()
     wrapper.visit(found)
     module = wrapper.module
     return [
@@ -82,8 +80,8 @@ def mutants(file: str, source: str) -> list[Mutant]:
     ]
 
 
-class _Outside(libcst.CSTVisitor):
-    """Gathers what may be changed: each node with what mutmut makes of it."""
+class _Collector(libcst.CSTVisitor):
+    """Collects the changes: each node with its replacement by mutmut."""
 
     METADATA_DEPENDENCIES = (PositionProvider,)
 
@@ -96,13 +94,13 @@ class _Outside(libcst.CSTVisitor):
             isinstance(node, libcst.FunctionDef) and not node.decorators
         ):
             return False
-        for after in _changed(node):
+        for after in _replacements(node):
             line = self.get_metadata(PositionProvider, node).start.line
             self.changes.append((line, node, after))
         return True
 
 
-def _changed(node: libcst.CSTNode) -> Iterator[libcst.CSTNode]:
+def _replacements(node: libcst.CSTNode) -> Iterator[libcst.CSTNode]:
     if isinstance(node, libcst.BaseNumber):
         yield from mutators.operator_number(node)
     elif isinstance(node, libcst.Name):
@@ -119,63 +117,61 @@ def _changed(node: libcst.CSTNode) -> Iterator[libcst.CSTNode]:
         yield from mutators.operator_remove_unary_ops(node)
 
 
-def tried(told: bool = True) -> list[Score]:
-    """A score for each file that has anything outside of functions to change; what survives is
-    printed."""
+def run_all(verbose: bool = True) -> list[Score]:
+    """A score for each file that has such mutants; prints the survivors."""
     with TemporaryDirectory() as folder:
-        tree = _tree(Path(folder))
-        if _end_of_tests(tree) != 0:
-            raise RuntimeError("the tests of tests/rollout fail on the code as it is")
-        return [score for file in files() if (score := _tried(file, tree, told)).total]
+        tree = _copy_tree(Path(folder))
+        if _run_tests(tree) != 0:
+            raise RuntimeError("the tests of tests/rollout fail on the unchanged code")
+        return [score for file in list_modules() if (score := _run_file(file, tree, verbose)).total]
 
 
-def _tree(tree: Path) -> Path:
-    for name in NEEDED:
-        there = tree / name
+def _copy_tree(tree: Path) -> Path:
+    for name in COPIED:
+        target = tree / name
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, there, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(ROOT / name, there)
+            shutil.copy(ROOT / name, target)
     return tree
 
 
-def _tried(file: str, tree: Path, told: bool) -> Score:
+def _run_file(file: str, tree: Path, verbose: bool) -> Score:
     source = (tree / file).read_text("utf-8")
     score = Score(file)
-    for mutant in mutants(file, source):
+    for mutant in generate(file, source):
         (tree / file).write_text(mutant.source, "utf-8")
-        end = _end_of_tests(tree)
-        if end == 0 and told:
+        end = _run_tests(tree)
+        if end == 0 and verbose:
             print(f"survived: {file}:{mutant.line}: {mutant.change}", flush=True)
         score += Score(file, killed=int(end > 0), survived=int(end == 0), timed_out=int(end < 0))
     (tree / file).write_text(source, "utf-8")
     return score
 
 
-def _end_of_tests(tree: Path) -> int:
-    """pytest's exit status in a fork of this process, or the signal that ended it as a negative
-    number."""
+def _run_tests(tree: Path) -> int:
+    """pytest's exit status in a fork of this process; negative if a signal ended it."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     status = 70
     try:
-        status = _tests_of(tree)
+        status = _run_here(tree)
     finally:
         os._exit(status)
 
 
-def _tests_of(tree: Path) -> int:
+def _run_here(tree: Path) -> int:
     import pytest
 
-    signal.alarm(LONGEST_SECONDS)
-    nowhere = os.open(os.devnull, os.O_RDWR)
+    signal.alarm(TIMEOUT_SECONDS)
+    null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
-        os.dup2(nowhere, stream)
+        os.dup2(null, stream)
     os.chdir(tree)
     sys.dont_write_bytecode = True
     sys.path[:] = [str(tree), *(path for path in sys.path if path not in ("", str(ROOT)))]
-    for name in [name for name in sys.modules if name.split(".")[0] in OURS]:
+    for name in [name for name in sys.modules if name.split(".")[0] in OUR_PACKAGES]:
         del sys.modules[name]
     every = sorted(path.name for path in (tree / "tests/rollout").glob("test_*.py"))
     ordered = [*FIRST, *(name for name in every if name not in FIRST + LAST), *LAST]

@@ -1,11 +1,10 @@
-"""Mutants of functions: mutmut makes them, mypy refuses some, and the rest are tried one by one,
-each in a fork.
+"""Mutants of functions: mutmut generates them, mypy rejects some, and the tests run on the rest.
 
-mutmut puts every mutant of a function beside it, in a copy of the code under `mutants/`, behind a
-switch. So the tests are loaded once; a fork throws one switch and runs the tests that reach the
-function until one fails. mutmut's own loop does the same but starts pytest anew for each mutant and
-names the tests to it: that takes ten times as long, and where pytest cannot find a name again (one
-with a backslash in it) the mutant counts as killed."""
+mutmut writes every mutant of a function next to it, in a copy of the code under `mutants/`, behind
+a switch. So the tests are loaded once; a fork sets one switch and runs the tests that reach the
+function until one fails. mutmut's own runner does the same but starts pytest for each mutant and
+passes it the tests' names. That takes ten times as long, and if pytest does not find a name (one
+with a backslash in it), the mutant counts as killed."""
 
 from __future__ import annotations
 
@@ -27,9 +26,9 @@ from typing import Any
 
 import pytest
 
-from tests.assurance.mutation.scores import KILLED, MUTANTS, NO_TEST, REFUSED, RESULTS, ROOT
+from tests.assurance.mutation.scores import KILLED, MUTANTS, NO_TEST, REJECTED, RESULTS, ROOT
 
-OF = MUTANTS / "of.txt"  # the digest of what they were made of and are tried by
+DIGEST = MUTANTS / "digest.txt"  # of the code and the tests that the mutants belong to
 
 ARGUMENTS = (
     "-q",
@@ -56,16 +55,20 @@ MYPY = (
 )
 
 
-def make() -> dict[str, int]:
-    """Writes the mutants of everything in `rollout/`; answers with those that mypy refuses."""
+def generate_all() -> dict[str, int]:
+    """Writes the mutants of everything in `rollout/`; returns those that mypy rejects."""
     subprocess.run(
-        [sys.executable, "-c", "from tests.assurance.mutation.inside import generate; generate()"],
+        [
+            sys.executable,
+            "-c",
+            "from tests.assurance.mutation.functions import generate; generate()",
+        ],
         cwd=ROOT,
         check=True,
     )
-    refused = {}
-    told = subprocess.run(MYPY, cwd=MUTANTS, capture_output=True, text=True, check=False).stdout
-    errors = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+    rejected = {}
+    output = subprocess.run(MYPY, cwd=MUTANTS, capture_output=True, text=True, check=False).stdout
+    errors = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     spans = {file: list(_spans(MUTANTS / file)) for file in {error["file"] for error in errors}}
     for error in errors:
         if error["severity"] != "error":
@@ -74,20 +77,19 @@ def make() -> dict[str, int]:
             key for key, first, last in spans[error["file"]] if first <= error["line"] <= last
         ]
         if not inside:
-            raise RuntimeError(f"mypy complains about more than mutants: {error}")
-        refused.update(dict.fromkeys(inside, REFUSED))
-    return refused
+            raise RuntimeError(f"mypy reports an error outside the mutants: {error}")
+        rejected.update(dict.fromkeys(inside, REJECTED))
+    return rejected
 
 
-def is_of_now() -> bool:
-    """Whether the mutants that are there were made of the code as it is, and tried by the tests as
-    they are."""
-    return OF.exists() and OF.read_text("utf-8") == _digest()
+def is_current() -> bool:
+    """Whether the existing mutants were made from the present code and run by the present tests."""
+    return DIGEST.exists() and DIGEST.read_text("utf-8") == _digest()
 
 
-def mark() -> None:
-    """Keep what the mutants were made of, so that a run may be gone on with."""
-    OF.write_text(_digest(), "utf-8")
+def save_digest() -> None:
+    """Records the code and the tests of this run, so that it can be continued."""
+    DIGEST.write_text(_digest(), "utf-8")
 
 
 def _digest() -> str:
@@ -97,7 +99,7 @@ def _digest() -> str:
 
 
 def generate() -> None:
-    """mutmut's first step alone."""
+    """Runs only the first step of mutmut."""
     from mutmut.__main__ import create_mutants
     from mutmut.utils.file_utils import copy_also_copy_files, copy_src_dir, setup_source_paths
 
@@ -110,86 +112,86 @@ def generate() -> None:
 
 
 def _spans(path: Path) -> Iterable[tuple[str, int, int]]:
-    """Each mutant in a file, by the name that mutmut gives it, and its lines."""
+    """Each mutant of a file: the name that mutmut gives it, its first line and its last line."""
+    module = ".".join(path.relative_to(MUTANTS).with_suffix("").parts)
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if (
             isinstance(node, ast.FunctionDef)
             and "__mutmut_" in node.name
             and not node.name.endswith("_orig")
         ):
-            yield f"rollout.{path.stem}.{node.name}", node.lineno, node.end_lineno or node.lineno
+            yield f"{module}.{node.name}", node.lineno, node.end_lineno or node.lineno
 
 
-def every() -> list[str]:
-    """The names of all mutants that were made."""
+def list_mutants() -> list[str]:
+    """The names of all generated mutants."""
     return [
-        key for path in sorted((MUTANTS / "rollout").glob("*.py")) for key, _, _ in _spans(path)
+        key for path in sorted((MUTANTS / "rollout").rglob("*.py")) for key, _, _ in _spans(path)
     ]
 
 
-def tried(patterns: Iterable[str], most: int) -> None:
-    """Tries the mutants whose names fit, or so many of them by chance, in a process of its own that
-    imports the mutated code."""
+def run_mutants(patterns: Iterable[str], limit: int) -> None:
+    """Runs the tests on the mutants whose names match, or on a random sample of them, in a separate
+    process that imports the mutated code."""
     program = (
-        "import sys; from tests.assurance.mutation.inside import try_all;"
-        " sys.exit(try_all(int(sys.argv[1]), sys.argv[2:]))"
+        "import sys; from tests.assurance.mutation.functions import run_here;"
+        " sys.exit(run_here(int(sys.argv[1]), sys.argv[2:]))"
     )
     subprocess.run(
-        [sys.executable, "-c", program, str(most), *patterns],
+        [sys.executable, "-c", program, str(limit), *patterns],
         cwd=MUTANTS,
         env={**os.environ, "MUTANT_UNDER_TEST": ""},
         check=True,
     )
 
 
-def try_all(most: int, patterns: list[str]) -> int:
-    """Called in `mutants/`. The same mutants are chosen each time."""
+def run_here(limit: int, patterns: list[str]) -> int:
+    """Called in the folder `mutants/`. A sample is always the same."""
     sys.dont_write_bytecode = True
     results = json.loads(Path(RESULTS.name).read_text("utf-8"))
     named = [
         key
         for key in results
-        if results[key] != REFUSED and any(fnmatch(key, each) for each in patterns)
+        if results[key] != REJECTED and any(fnmatch(key, each) for each in patterns)
     ]
-    loop = _Loop(random.Random(0).sample(named, most) if most < len(named) else named, results)
+    loop = _Loop(random.Random(0).sample(named, limit) if limit < len(named) else named, results)
     status = int(pytest.main([*ARGUMENTS], plugins=[loop]))
     return status or int(not loop.is_done)
 
 
 class _Loop:
-    """Takes the place of pytest's loop over the tests."""
+    """Replaces pytest's loop over the tests."""
 
     def __init__(self, keys: list[str], ends: dict[str, int | None]) -> None:
         self.keys, self.ends, self.is_done = keys, ends, False
-        self.noticed = mmap(-1, 4)  # shared with the forks: which test failed
+        self.failed_test = mmap(-1, 4)  # shared with the forks: the number of the test that runs
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         reach, seconds = _reach(session)
-        told = time.monotonic()
+        reported = time.monotonic()
         ordered = {
             function: sorted(tests, key=lambda at: seconds[at]) for function, tests in reach.items()
         }
         for number, key in enumerate(self.keys, 1):
             tests = ordered.get(key.rpartition("__mutmut_")[0], [])
             self.ends[key] = (
-                _end(session, key, tests, sum(seconds[at] for at in tests), self.noticed)
+                _run_mutant(session, key, tests, sum(seconds[at] for at in tests), self.failed_test)
                 if tests
                 else NO_TEST
             )
             if (
                 self.ends[key] == KILLED
-                and (at := int.from_bytes(self.noticed[:4], "big")) in tests
+                and (at := int.from_bytes(self.failed_test[:4], "big")) in tests
             ):
                 tests.remove(at)
-                tests.insert(
-                    0, at
-                )  # what noticed one mutant of a function is likely to notice the next
-            if time.monotonic() - told > 20 or number == len(self.keys):
-                told = time.monotonic()
+                # A test that killed one mutant of a function is likely to kill the next.
+                tests.insert(0, at)
+            if time.monotonic() - reported > 20 or number == len(self.keys):
+                reported = time.monotonic()
                 survived = sum(self.ends[each] in (0, NO_TEST) for each in self.keys[:number])
                 os.write(
-                    2, f"{number} of {len(self.keys)} mutants tried, {survived} survived\n".encode()
+                    2, f"{number} of {len(self.keys)} mutants run, {survived} survived\n".encode()
                 )
                 Path(RESULTS.name).write_text(json.dumps(self.ends, indent=1), "utf-8")
         self.is_done = True
@@ -197,31 +199,31 @@ class _Loop:
 
 
 def _reach(session: pytest.Session) -> tuple[dict[str, set[int]], list[float]]:
-    """Which tests reach which function, and how long each test takes; learned in a fork, so that
-    this process stays fresh."""
+    """Which tests reach which function, and how long each test takes; measured in a fork, so that
+    this process keeps its initial state."""
     reader, writer = os.pipe()
     if not (child := os.fork()):
         os.close(reader)
         with os.fdopen(writer, "w") as out:
-            json.dump(_watched(session), out)
+            json.dump(_measure(session), out)
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as source:
-        told = source.read()
-    if os.waitpid(child, 0)[1] or not told:
-        raise RuntimeError("the tests of tests/rollout fail on the code as it is")
+        measured = source.read()
+    if os.waitpid(child, 0)[1] or not measured:
+        raise RuntimeError("the tests of tests/rollout fail on the unchanged code")
     reach = defaultdict[str, set[int]](set)
-    for at, (functions, _) in enumerate(json.loads(told)):
+    for at, (functions, _) in enumerate(json.loads(measured)):
         for function in functions:
             reach[function].add(at)
-    return reach, [seconds for _, seconds in json.loads(told)]
+    return reach, [seconds for _, seconds in json.loads(measured)]
 
 
-def _watched(session: pytest.Session) -> list[tuple[list[str], float]]:
+def _measure(session: pytest.Session) -> list[tuple[list[str], float]]:
     from mutmut.mutation.trampoline import set_mutant_under_test
     from mutmut.state import state
 
-    _fail_at_once(session)
+    _exit_on_failure(session)
     set_mutant_under_test("stats")
     found = []
     for at, item in enumerate(session.items):
@@ -232,22 +234,24 @@ def _watched(session: pytest.Session) -> list[tuple[list[str], float]]:
     return found
 
 
-def _end(session: pytest.Session, key: str, tests: list[int], seconds: float, noticed: mmap) -> int:
+def _run_mutant(
+    session: pytest.Session, key: str, tests: list[int], seconds: float, failed_test: mmap
+) -> int:
     """The exit status of the tests on this mutant, or the signal that ended them as a negative
     number."""
     if child := os.fork():
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    status = 70  # unless a test fails or all pass: no kill
+    status = 70  # neither killed nor survived
     try:
         from mutmut.mutation.trampoline import set_mutant_under_test
 
         limit = 5 + round(3 * seconds + time.process_time())
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
-        _fail_at_once(session)
+        _exit_on_failure(session)
         set_mutant_under_test(key)
         items = [session.items[at] for at in tests]
         for at, item in enumerate(items):
-            noticed[:4] = tests[at].to_bytes(4, "big")
+            failed_test[:4] = tests[at].to_bytes(4, "big")
             _run(session, item, items[at + 1 :])
         status = 0
     finally:
@@ -258,14 +262,14 @@ def _run(session: pytest.Session, item: pytest.Item, rest: list[pytest.Item]) ->
     session.config.hook.pytest_runtest_protocol(item=item, nextitem=rest[0] if rest else None)
 
 
-def _fail_at_once(session: pytest.Session) -> None:
-    class Ending:
+def _exit_on_failure(session: pytest.Session) -> None:
+    class ExitOnFailure:
         def pytest_runtest_logreport(self, report: Any) -> None:
             if report.failed:
                 os._exit(1)
 
-    nowhere = os.open(os.devnull, os.O_RDWR)
+    null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
-        os.dup2(nowhere, stream)
+        os.dup2(null, stream)
     session.config.pluginmanager.unregister(name="terminalreporter")
-    session.config.pluginmanager.register(Ending())
+    session.config.pluginmanager.register(ExitOnFailure())
