@@ -1,5 +1,4 @@
-"""Releases and observed groups for the pure tests, in as few words as the sentence of a test
-needs."""
+"""Builders of releases and observed groups for the pure tests."""
 
 from __future__ import annotations
 
@@ -7,16 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rollout.model import (
-    GroupView,
-    Health,
-    Instance,
-    Observed,
-    Problem,
-    Reason,
-    Release,
-    VersionView,
-)
+from rollout.model import GroupView, Health, Instance, Observed, Problem, Reason, Release
 from rollout.spec.message import ReleaseRequested, resolve
 from rollout.spec.model import PercentStep, digest
 
@@ -71,8 +61,8 @@ def stuck(of: Release, reason: Reason, message: str) -> Instance:
     )
 
 
-def group(*members: Instance, versions: tuple[VersionView, ...] = (), **changes: Any) -> Observed:
-    """A calm group of these instances; `changes` override its other fields."""
-    calm = all(instance.is_settled for instance in members)
-    view = GroupView("blue", len(members), 3, calm, calm, versions, members)
+def group(*members: Instance, **changes: Any) -> Observed:
+    """One observed group of these instances; `changes` override the view's other fields."""
+    is_settled = all(instance.is_settled for instance in members)
+    view = GroupView("blue", "us-central1", len(members), is_settled, is_settled, members)
     return Observed((replace(view, **changes),))

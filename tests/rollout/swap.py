@@ -1,4 +1,4 @@
-"""A swap from release 1 to release 2 and what is seen of it, for the tests of its phases."""
+"""A swap from release 1 to release 2 and what is observed of it, for the tests of its phases."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from rollout.advance import advance
 from rollout.model import (
+    Command,
     Decision,
     Desired,
     Evidence,
@@ -22,41 +23,50 @@ from rollout.strategies.base import steps_digest
 from tests.rollout.build import NOON, at, group, instances, release, step
 
 ONE, TWO, THREE = release("1"), release("2"), release("3")
-NOTHING, CALM = Observed(), Evidence()
-LADDER = steps_digest((step(10), step(50), step(100)))
-ONE_STEP = steps_digest((step(100),))
-REFUSED = Evidence(
+NOTHING, NO_EVIDENCE = Observed(), Evidence()
+STEPS_DIGEST = steps_digest((step(10), step(50), step(100)))
+SINGLE_STEP_DIGEST = steps_digest((step(100),))
+REFUSALS = Evidence(
     (Problem("stock-out", "CODE", "none left"), Problem("timeout", "CODE", "too slow"))
 )
 NOW = at(10)
 
 
-def desired(of: Release | None) -> Desired:
-    return Desired("tiny", of, of.generation if of else 1)
+def desired(of: Release | None, *commands: Command) -> Desired:
+    return Desired("tiny", of, of.generation if of else 1, commands)
 
 
-def on_its_way(phase: Phase, healthy: int = 0, **fields: Any) -> Rollout:
-    """Release 2 over release 1, looked at a moment ago."""
+def swapping(phase: Phase, healthy: int = 0, **fields: Any) -> Rollout:
+    """Release 2 replaces release 1; last observed at noon."""
     rollout = Rollout(
-        phase, ONE, TWO, steps=LADDER, progress=Progress(healthy, NOON), last_observed_at=NOON
+        phase,
+        ONE,
+        TWO,
+        steps_digest=STEPS_DIGEST,
+        progress=Progress(healthy, NOON),
+        last_observed_at=NOON,
     )
     return replace(rollout, **fields)
 
 
-def looked(
+def run_pass(
     rollout: Rollout,
     of: Release | None,
-    seen: Observed,
-    evidence: Evidence = CALM,
+    observed: Observed,
+    evidence: Evidence = NO_EVIDENCE,
     now: datetime = NOW,
 ) -> Decision:
-    return advance(rollout, desired(of), seen, evidence, now)
+    """The decision of one pass with `of` as the desired release."""
+    return advance(rollout, desired(of), observed, evidence, now)
 
 
-def both(old: int, new: int, sick: int = 0) -> Observed:
+def mixed(old: int, new: int, unhealthy: int = 0) -> Observed:
+    """A group with healthy instances of releases 1 and 2, and unhealthy ones of release 2."""
     return group(
-        *instances(ONE, old), *instances(TWO, new), *instances(TWO, sick, "unhealthy", start=new)
+        *instances(ONE, old),
+        *instances(TWO, new),
+        *instances(TWO, unhealthy, "unhealthy", start=new),
     )
 
 
-HEALTHY_STEP, HEALTHY_BAKE = both(3, 1), both(0, 4)
+HEALTHY_STEP, HEALTHY_BAKE = mixed(3, 1), mixed(0, 4)

@@ -27,7 +27,6 @@ from rollout.model import (
     Settled,
     Stepping,
     Verb,
-    VersionView,
 )
 from tests.rollout.build import NOON, at, group, instances, release, stuck
 
@@ -471,14 +470,3 @@ def test_a_release_that_never_began_ends_superseded_when_the_model_is_retired() 
         ("3", "superseded"),
         ("2", None),
     ]
-
-
-def test_the_group_view_of_versions_is_not_needed_to_judge_health() -> None:
-    seen = group(
-        *instances(ONE, 3),
-        *instances(TWO, 1),
-        versions=(VersionView("tiny-1", None), VersionView("tiny-2", 1)),
-    )
-    assert advance(stepping(0), desired(TWO), seen, CALM, at(10)).rollout.phase == Stepping(
-        1, at(10)
-    )
