@@ -1,2 +1,2 @@
-"""The buses behind `infra/bus/envelope.py`, one file each. Import the one in use, no other: that
-keeps cold starts short."""
+"""The port for publishing, its implementations, and the parsing of what arrives. Import only the
+implementation in use, to keep cold starts short."""

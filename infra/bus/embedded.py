@@ -1,11 +1,11 @@
-"""The bus within one process: at-least-once delivery to handlers. For a machine without the Pub/Sub
-emulator; never deployed.
+"""A bus within one process, with at-least-once delivery to handlers. For machines without the
+Pub/Sub emulator; never deployed.
 
-A handler gets the same CloudEvent as in a deployed function, and means the same by it: return is
-acknowledged, raise is delivered again after a back-off that doubles, and after the last attempt the
-message goes to the dead-letter topic. Order is not promised. Two ways to run it: `pump` delivers
-what is due in the calling thread, always in the same order, for virtual time and tests; `start` and
-`stop` keep threads that deliver by themselves, for the local stack."""
+A handler gets the same CloudEvent as a deployed function. If it returns, the message is
+acknowledged. If it raises, the message is delivered again after an exponential back-off, and after
+the last attempt the message goes to the dead-letter topic. Messages are not ordered. There are two
+ways to run it: `pump` delivers the due messages in the calling thread, in a deterministic order,
+for virtual time and tests; `start` and `stop` run threads that deliver, for the local stack."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Delivery:
 
 
 class EmbeddedBus:
-    """Back-offs are in seconds of `clock`; the defaults are Pub/Sub's own."""
+    """Back-offs are in seconds of `clock`; the defaults are Pub/Sub's."""
 
     def __init__(
         self,
@@ -78,9 +78,8 @@ class EmbeddedBus:
         dead_letter_topic: str | None = None,
         attempts: int = 20,
     ) -> None:
-        """From now on every message of the topic goes to `handler`. As with Pub/Sub, what was
-        published before is not for it, and without a dead-letter topic a message is tried until it
-        succeeds."""
+        """Deliver every message published to the topic from now on to `handler`. As with Pub/Sub,
+        without a dead-letter topic a message is delivered until it is acknowledged."""
         self._topic_name(topic)
         self._topic_name(dead_letter_topic or topic)
         with self._changed:
@@ -93,20 +92,20 @@ class EmbeddedBus:
         self, topic: str, data: bytes, attributes: Mapping[str, str] = MappingProxyType({})
     ) -> str:
         check_outgoing(data, attributes)
-        return self._accept(topic, data, attributes)
+        return self._enqueue(topic, data, attributes)
 
-    def pump(self, most: int = 10_000) -> int:
-        """Deliver what is due now, and what that publishes in turn. Returns the number of
-        deliveries. Time does not pass."""
+    def pump(self, limit: int = 10_000) -> int:
+        """Deliver the messages that are due now, and those that their handlers publish. Returns the
+        number of deliveries. Does not advance the clock."""
         done = 0
-        while done < most and (delivery := self._take()):
+        while done < limit and (delivery := self._take_due()):
             self._deliver(delivery)
             done += 1
         return done
 
     def next_due(self) -> datetime | None:
-        """When the next delivery is due; None when nothing waits. What is being delivered at the
-        moment does not count."""
+        """When the next delivery is due; None if none is waiting. Deliveries in progress do not
+        count."""
         with self._changed:
             return self._waiting[0].due if self._waiting else None
 
@@ -118,7 +117,7 @@ class EmbeddedBus:
             thread.start()
 
     def stop(self) -> None:
-        """Let deliveries under way end, then stop. What waits stays."""
+        """Finish the deliveries in progress, then stop. Waiting deliveries are kept."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -126,25 +125,24 @@ class EmbeddedBus:
             self._threads.pop().join()
 
     def _work(self) -> None:
-        while delivery := self._await():
+        while delivery := self._wait_for_due():
             self._deliver(delivery)
 
-    def _await(self) -> _Delivery | None:
+    def _wait_for_due(self) -> _Delivery | None:
         with self._changed:
             while not self._stopping:
-                if delivery := self._take():
+                if delivery := self._take_due():
                     return delivery
-                # A scaled clock's time comes sooner than real time says, so back-offs are looked at
-                # again now and then.
+                # A scaled clock runs faster than real time, so look at the back-offs regularly.
                 self._changed.wait(0.1 if self._waiting else None)
         return None
 
-    def _take(self) -> _Delivery | None:
+    def _take_due(self) -> _Delivery | None:
         with self._changed:
             due = self._waiting and self._waiting[0].due <= self._clock.now()
             return heapq.heappop(self._waiting) if due else None
 
-    def _accept(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
+    def _enqueue(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
         with self._changed:
             self._published += 1
             now, name = self._clock.now(), self._topic_name(topic)
@@ -166,14 +164,14 @@ class EmbeddedBus:
 
     def _deliver(self, delivery: _Delivery) -> None:
         try:
-            delivery.subscription.handler(self._event(delivery))
+            delivery.subscription.handler(self._make_event(delivery))
         except Exception as error:
-            self._again(delivery, error)
+            self._redeliver(delivery, error)
         except BaseException as error:
-            self._again(delivery, error)
+            self._redeliver(delivery, error)
             raise
 
-    def _again(self, delivery: _Delivery, error: BaseException) -> None:
+    def _redeliver(self, delivery: _Delivery, error: BaseException) -> None:
         subscription, message = delivery.subscription, delivery.message
         fields = {
             "topic": subscription.topic,
@@ -183,10 +181,10 @@ class EmbeddedBus:
         }
         log.warning("message not acknowledged", extra={"fields": fields})
         if subscription.dead_letter_topic and message.attempt >= subscription.attempts:
-            self._accept(
+            self._enqueue(
                 subscription.dead_letter_topic,
                 message.data,
-                {**message.attributes, **self._dead_letter(delivery)},
+                {**message.attributes, **self._dead_letter_attributes(delivery)},
             )
             return
         backoff = min(self._first * 2 ** min(message.attempt - 1, 30), self._longest)
@@ -194,8 +192,8 @@ class EmbeddedBus:
             self._clock.now() + backoff, subscription, replace(message, attempt=message.attempt + 1)
         )
 
-    def _event(self, delivery: _Delivery) -> CloudEvent:
-        """The event in the form that Eventarc gives it."""
+    def _make_event(self, delivery: _Delivery) -> CloudEvent:
+        """The event as Eventarc delivers it."""
         message, at = (
             delivery.message,
             delivery.message.published_at.isoformat().replace("+00:00", "Z"),
@@ -229,8 +227,8 @@ class EmbeddedBus:
         except ValueError as error:
             raise BusError(str(error)) from error
 
-    def _dead_letter(self, delivery: _Delivery) -> dict[str, str]:
-        """What Pub/Sub adds to a message that it gives up on."""
+    def _dead_letter_attributes(self, delivery: _Delivery) -> dict[str, str]:
+        """The attributes that Pub/Sub adds to a dead-lettered message."""
         return {
             "CloudPubSubDeadLetterSourceDeliveryCount": str(delivery.message.attempt),
             "CloudPubSubDeadLetterSourceSubscription": delivery.subscription.name.rpartition("/")[

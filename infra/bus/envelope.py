@@ -1,5 +1,5 @@
-"""Parses what arrives from the bus: the Pub/Sub message in an event, and the payload in the message.
-No I/O.
+"""Parses what arrives from the bus: the Pub/Sub message in an event, and the payload in the
+message. No I/O.
 
 Two envelopes are nested. `parse_message` opens the outer one, in which the platform delivers a
 Pub/Sub message to a function. `parse_payload` opens the inner one, a CloudEvent that the sender may
@@ -44,7 +44,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Message:
-    """A Pub/Sub message. `attempt` counts deliveries from 1, and is 0 if deliveries are not counted.
+    """A Pub/Sub message. `attempt` counts deliveries from 1, or is 0 if deliveries are not counted.
     `subscription` and `topic` are full names (`projects/P/topics/T`), or empty if the envelope does
     not name them. The caller may have made them up."""
 
@@ -59,7 +59,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Payload:
-    """What the sender sent. `type` is the CloudEvent's type, or empty for data without a CloudEvent."""
+    """What the sender sent. `type` is the type of the CloudEvent, or empty if there is none."""
 
     data: bytes
     event_id: str

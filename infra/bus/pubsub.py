@@ -1,9 +1,9 @@
-"""The bus on Google Cloud Pub/Sub. One publish is one request, waited for: no batching delay, no
+"""The bus on Google Cloud Pub/Sub. Each publish is one synchronous request: no batching, no
 ordering keys, no threads.
 
-Made by `infra/wiring.py`. The low-level client is used because the comfortable one collects
-messages in the background, which a function's instance may never get the time to send. Retries are
-off: whoever publishes is itself delivered again."""
+Created by `infra/wiring.py`. It uses the low-level client, because the high-level one batches
+messages in the background, and a function's instance may be stopped before they are sent. The
+client does not retry: the event that made a handler publish is itself delivered again."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _REFUSED = (
 
 
 class PubsubBus:
-    """`emulator` is `host:port` of Google's emulator; without it the client finds Google's service
-    and its credentials itself."""
+    """`emulator` is the `host:port` of Google's emulator. Without it, the client connects to the
+    service with application default credentials."""
 
     def __init__(
         self, project: str, *, emulator: str | None = None, timeout_seconds: float = 10.0

@@ -1,8 +1,8 @@
-"""Reads single values that a stranger sent: each function returns the value in a safe form or
-raises ValueError with a reason.
+"""Validates single untrusted values. Each function returns the value in a safe form or raises
+ValueError with a reason. Pure.
 
-Pure. Called by `infra/bus/envelope.py` on the parts of an envelope. Sizes are checked before
-anything is decoded, and a reason shows at most the first characters of what was given."""
+Called by `infra/bus/envelope.py` for the parts of an envelope. Sizes are checked before anything is
+decoded, and a reason shows at most the first characters of a value."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _RESOURCE = re.compile(
 
 
 def parse_identifier(given: Any, name: str) -> str:
-    """Fit to be the id of a document."""
+    """A text that is valid as a document id."""
     if not isinstance(given, str) or not _IDENTIFIER.fullmatch(given):
         raise ValueError(f"{name} is missing or malformed: {display(given)}")
     return given
 
 
-def decode_base64(given: Any, name: str, most: int) -> bytes:
+def decode_base64(given: Any, name: str, max_bytes: int) -> bytes:
     if not isinstance(given, str):
         raise ValueError(f"{name} must be base64 text, not {display(given)}")
-    if len(given) > (most + 2) // 3 * 4:
-        raise ValueError(f"{name} is larger than {most // 1024} KiB")
+    if len(given) > (max_bytes + 2) // 3 * 4:
+        raise ValueError(f"{name} is larger than {max_bytes // 1024} KiB")
     try:
         return base64.b64decode(given, validate=True)
     except ValueError as error:
@@ -49,7 +49,7 @@ def parse_attributes(given: Any, name: str) -> Mapping[str, str]:
 
 
 def parse_timestamp(given: Any, name: str) -> datetime:
-    """An RFC 3339 time, in UTC. Parts below a microsecond are cut off."""
+    """An RFC 3339 time, in UTC, truncated to microseconds."""
     try:
         at = datetime.fromisoformat(given)
         if at.tzinfo is not None:
@@ -60,12 +60,12 @@ def parse_timestamp(given: Any, name: str) -> datetime:
 
 
 def parse_attempt(given: Any) -> int:
-    """A count from 1 on, or 0 where there is none to be had: nothing may hang on it."""
+    """The delivery attempt, from 1; 0 if it is missing or invalid. Nothing may depend on it."""
     return given if isinstance(given, int) and 0 < given < 2**31 else 0
 
 
 def parse_resource_name(given: Any, collection: str) -> str:
-    """A full name such as `projects/P/topics/T`, or nothing."""
+    """A full name such as `projects/P/topics/T`, or an empty one."""
     if given == "":
         return ""
     found = _RESOURCE.fullmatch(given) if isinstance(given, str) else None
@@ -75,7 +75,7 @@ def parse_resource_name(given: Any, collection: str) -> str:
 
 
 def display(given: Any) -> str:
-    """A stranger's value, for a reason: short, on one line, and never all of it."""
+    """An untrusted value for an error message: short and on one line."""
     return (
         repr(given[:80])
         if isinstance(given, str)

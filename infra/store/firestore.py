@@ -1,11 +1,11 @@
-"""The store on Firestore, through its low-level client: one commit request carries all writes and
+"""The store in Firestore, through its low-level client: one commit request carries all writes and
 their preconditions.
 
-The comfortable client cannot say what a `Replace` means: its `set` takes no update time, and its
-`update` merges field by field. Here every write is a whole document under a precondition. Retries
-of the client are off; a call that fails or takes too long raises `Unavailable`, because whether a
-commit happened is then not known. Messages are plain protobuf ones: a turn reads and writes whole
-documents, and wrapping each value once more would cost more than all the rest."""
+The high-level client cannot express a `Replace`: its `set` takes no update time, and its `update`
+merges field by field. Here every write is a whole document with a precondition. The client does not
+retry; a call that fails or takes too long raises `Unavailable`, because it is then unknown whether
+a commit happened. Messages are plain protobuf ones: a pass reads and writes whole documents, and
+wrapping each value in proto-plus would cost more than everything else."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ client, common, document, firestore, query, write = lean_import(
 _Document, _Value, _Write = document.Document.pb(), document.Value.pb(), write.Write.pb()
 _Precondition, _Query = common.Precondition.pb(), query.StructuredQuery.pb()
 _NO_DATABASE = re.compile(r"database .*does not exist|datastore mode", re.IGNORECASE | re.DOTALL)
-_VERSION = re.compile(
-    r"([0-9]{1,12})\.([0-9]{6}000)"
-)  # seconds and microseconds of the last change
+_VERSION = re.compile(r"([0-9]{1,12})\.([0-9]{6}000)")  # the update time, to the microsecond
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _REFUSED = (
     exceptions.InvalidArgument,
@@ -59,8 +57,8 @@ _REFUSED = (
 
 
 class FirestoreStore:
-    """`emulator` is `host:port` of Google's emulator; without it the client finds Google's service
-    and its credentials itself."""
+    """`emulator` is the `host:port` of Google's emulator. Without it, the client connects to the
+    service with application default credentials."""
 
     def __init__(
         self,
@@ -75,8 +73,10 @@ class FirestoreStore:
         self._client = _emulator_client(emulator) if emulator else client.FirestoreClient()
         metadata = [("google-cloud-resource-prefix", self._database)]
         if emulator:
-            metadata.append(("authorization", "Bearer owner"))  # past the emulator's security rules
-        self._how = {"retry": None, "timeout": timeout_seconds, "metadata": metadata}
+            metadata.append(
+                ("authorization", "Bearer owner")
+            )  # bypasses the emulator's security rules
+        self._options = {"retry": None, "timeout": timeout_seconds, "metadata": metadata}
 
     def get(self, path: str) -> Document | None:
         return self.get_many([path]).get(path)
@@ -89,33 +89,33 @@ class FirestoreStore:
         if not names:
             return {}
         request = firestore.BatchGetDocumentsRequest(database=self._database, documents=names)
-        with _plain_errors():
+        with _translate_errors():
             answers = [
                 type(answer).pb(answer)
-                for answer in self._client.batch_get_documents(request, **self._how)
+                for answer in self._client.batch_get_documents(request, **self._options)
             ]
         found = [
-            self._document(answer.found)
+            self._decode_document(answer.found)
             for answer in answers
             if answer.WhichOneof("result") == "found"
         ]
         return {each.path: each for each in found}
 
     def commit(self, *writes: Write) -> dict[str, str]:
-        fit = check_writes(writes)
-        if not fit:
+        checked = check_writes(writes)
+        if not checked:
             return {}
         request = firestore.CommitRequest.pb()(
-            database=self._database, writes=[self._write(each) for each in fit]
+            database=self._database, writes=[self._encode_write(each) for each in checked]
         )
-        guarded = [each.path for each in fit if isinstance(each, Create | Replace)]
-        with _plain_errors(guarded):
+        guarded = [each.path for each in checked if isinstance(each, Create | Replace)]
+        with _translate_errors(guarded):
             answer = firestore.CommitResponse.pb(
-                self._client.commit(firestore.CommitRequest.wrap(request), **self._how)
+                self._client.commit(firestore.CommitRequest.wrap(request), **self._options)
             )
-        results = zip(fit, answer.write_results, strict=True)
+        results = zip(checked, answer.write_results, strict=True)
         return {
-            each.path: _version(result.update_time)
+            each.path: _format_version(result.update_time)
             for each, result in results
             if not isinstance(each, Delete)
         }
@@ -123,61 +123,70 @@ class FirestoreStore:
     def list_due(self, now: datetime, limit: int) -> tuple[str, ...]:
         requeue_at = _Query.FieldReference(field_path=REQUEUE_AT)
         until = _Query.FieldFilter(
-            field=requeue_at, op=_Query.FieldFilter.LESS_THAN_OR_EQUAL, value=_encoded(now)
+            field=requeue_at, op=_Query.FieldFilter.LESS_THAN_OR_EQUAL, value=_encode(now)
         )
-        asked = _Query(
-            select=_Query.Projection(fields=[_by_name().field]),
+        structured_query = _Query(
+            select=_Query.Projection(fields=[_order_by_name().field]),
             where=_Query.Filter(field_filter=until),
-            order_by=[_Query.Order(field=requeue_at, direction=_Query.ASCENDING), _by_name()],
+            order_by=[_Query.Order(field=requeue_at, direction=_Query.ASCENDING), _order_by_name()],
         )
-        return tuple(each.path.rpartition("/")[2] for each in self._query(MODELS, asked, limit))
+        return tuple(
+            each.path.rpartition("/")[2] for each in self._query(MODELS, structured_query, limit)
+        )
 
     def list(
         self, collection_path: str, limit: int, after: str | None = None
     ) -> tuple[Document, ...]:
         check_path(collection_path, collection=True)
-        asked = _Query(order_by=[_by_name()])
+        structured_query = _Query(order_by=[_order_by_name()])
         if after is not None:
             last = _Value(reference_value=f"{self._root}{collection_path}/{after}")
-            asked.start_at.CopyFrom(query.Cursor.pb()(values=[last], before=False))
-        return self._query(collection_path, asked, limit)
+            structured_query.start_at.CopyFrom(query.Cursor.pb()(values=[last], before=False))
+        return self._query(collection_path, structured_query, limit)
 
-    def _query(self, collection_path: str, asked: Any, limit: int) -> tuple[Document, ...]:
+    def _query(
+        self, collection_path: str, structured_query: Any, limit: int
+    ) -> tuple[Document, ...]:
         above, _, collection = collection_path.rpartition("/")
-        asked.from_.add(collection_id=collection)
-        asked.limit.value = limit
+        structured_query.from_.add(collection_id=collection)
+        structured_query.limit.value = limit
         request = firestore.RunQueryRequest.pb()(
-            parent=(self._root + above).rstrip("/"), structured_query=asked
+            parent=(self._root + above).rstrip("/"), structured_query=structured_query
         )
-        with _plain_errors():
-            answers = self._client.run_query(firestore.RunQueryRequest.wrap(request), **self._how)
+        with _translate_errors():
+            answers = self._client.run_query(
+                firestore.RunQueryRequest.wrap(request), **self._options
+            )
             found = [type(answer).pb(answer) for answer in answers]
         return tuple(
-            self._document(answer.document) for answer in found if answer.HasField("document")
+            self._decode_document(answer.document)
+            for answer in found
+            if answer.HasField("document")
         )
 
-    def _write(self, asked: Write) -> Any:
-        name = self._root + asked.path
-        match asked:
+    def _encode_write(self, write: Write) -> Any:
+        name = self._root + write.path
+        match write:
             case Delete():
                 return _Write(delete=name)
             case Create():
                 return _Write(
-                    update=_body(name, asked.data), current_document=_Precondition(exists=False)
+                    update=_encode_document(name, write.data),
+                    current_document=_Precondition(exists=False),
                 )
             case Replace():
                 return _Write(
-                    update=_body(name, asked.data),
-                    current_document=_at_version(asked.path, asked.version),
+                    update=_encode_document(name, write.data),
+                    current_document=_version_precondition(write.path, write.version),
                 )
             case Put():
-                return _Write(update=_body(name, asked.data))
+                return _Write(update=_encode_document(name, write.data))
 
-    def _document(self, found: Any) -> Document:
+    def _decode_document(self, found: Any) -> Document:
         return Document(
             found.name.removeprefix(self._root),
-            _decoded_fields(found.fields),
-            _version(found.update_time),
+            _decode_fields(found.fields),
+            _format_version(found.update_time),
         )
 
 
@@ -190,21 +199,19 @@ def _emulator_client(address: str) -> Any:
 
 
 @contextmanager
-def _plain_errors(guarded: Iterable[str] = ()) -> Iterator[None]:
-    """Turn the client's errors into the store's. `guarded` are the paths that the call wrote under
-    a precondition."""
+def _translate_errors(guarded: Iterable[str] = ()) -> Iterator[None]:
+    """Translate the client's errors into the store's. `guarded` lists the paths that the call
+    writes with a precondition."""
     try:
         yield
     except _REFUSED as error:
         if _is_conflict(error) and (paths := ", ".join(guarded)):
             raise Conflict(
-                paths, f"the document was changed by somebody else: {error.message}"
+                paths, f"the document was changed by another writer: {error.message}"
             ) from error
         raise StoreError(f"Firestore: {error.message}") from error
     except exceptions.GoogleAPICallError as error:
-        raise Unavailable(
-            f"Firestore did not answer well ({type(error).__name__}): {error.message}"
-        ) from error
+        raise Unavailable(f"Firestore failed ({type(error).__name__}): {error.message}") from error
 
 
 def _is_conflict(error: exceptions.GoogleAPICallError) -> bool:
@@ -212,30 +219,30 @@ def _is_conflict(error: exceptions.GoogleAPICallError) -> bool:
     return isinstance(error, stale) and not _NO_DATABASE.search(error.message)
 
 
-def _by_name() -> Any:
+def _order_by_name() -> Any:
     return _Query.Order(
         field=_Query.FieldReference(field_path="__name__"), direction=_Query.ASCENDING
     )
 
 
-def _body(name: str, data: Mapping[str, Any]) -> Any:
-    return _Document(name=name, fields={field: _encoded(value) for field, value in data.items()})
+def _encode_document(name: str, data: Mapping[str, Any]) -> Any:
+    return _Document(name=name, fields={field: _encode(value) for field, value in data.items()})
 
 
-def _version(update_time: Any) -> str:
+def _format_version(update_time: Any) -> str:
     return f"{update_time.seconds}.{update_time.nanos:09d}"
 
 
-def _at_version(path: str, version: str) -> Any:
+def _version_precondition(path: str, version: str) -> Any:
     given = _VERSION.fullmatch(version)
     if not given:
-        raise Conflict(path, f"{version!r} is no version that Firestore gave")
+        raise Conflict(path, f"{version!r} is not a version from Firestore")
     precondition = _Precondition()
     precondition.update_time.seconds, precondition.update_time.nanos = int(given[1]), int(given[2])
     return precondition
 
 
-def _encoded(value: Any) -> Any:
+def _encode(value: Any) -> Any:
     match value:
         case None:
             return _Value(null_value=0)
@@ -248,15 +255,15 @@ def _encoded(value: Any) -> Any:
         case str():
             return _Value(string_value=value)
         case datetime():
-            return _instant(value)
+            return _encode_datetime(value)
         case Mapping():
             return _Value(
-                map_value={"fields": {name: _encoded(item) for name, item in value.items()}}
+                map_value={"fields": {name: _encode(item) for name, item in value.items()}}
             )
-    return _Value(array_value={"values": [_encoded(item) for item in value]})
+    return _Value(array_value={"values": [_encode(item) for item in value]})
 
 
-def _instant(at: datetime) -> Any:
+def _encode_datetime(at: datetime) -> Any:
     passed = at - _EPOCH
     value = _Value()
     value.timestamp_value.seconds = passed // timedelta(seconds=1)
@@ -264,7 +271,7 @@ def _instant(at: datetime) -> Any:
     return value
 
 
-def _decoded(value: Any) -> Any:
+def _decode(value: Any) -> Any:
     match value.WhichOneof("value_type"):
         case "null_value":
             return None
@@ -272,13 +279,13 @@ def _decoded(value: Any) -> Any:
             at = value.timestamp_value
             return _EPOCH + timedelta(seconds=at.seconds, microseconds=at.nanos // 1000)
         case "map_value":
-            return _decoded_fields(value.map_value.fields)
+            return _decode_fields(value.map_value.fields)
         case "array_value":
-            return [_decoded(item) for item in value.array_value.values]
+            return [_decode(item) for item in value.array_value.values]
         case str(kind):
             return getattr(value, kind)
     return None
 
 
-def _decoded_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _decoded(fields[name]) for name in sorted(fields)}  # the wire keeps no order
+def _decode_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _decode(fields[name]) for name in sorted(fields)}  # protobuf maps are not ordered

@@ -1,13 +1,13 @@
-"""What a store of documents is: documents at paths, all-or-nothing commits under compare-and-set,
-and who is due.
+"""The port for storing documents: documents at paths, atomic commits with compare-and-set, and a
+query for the models that are due.
 
-Handlers speak to `Store` alone; `infra/store/` holds Firestore and SQLite behind it, neither
-imported here. There are no read-write transactions: on one hot document they queue behind each
-other's locks, where compare-and-set lets one writer through and tells the rest.
+Handlers use `Store` alone; Firestore and SQLite implement it, and neither is imported here. There
+are no read-write transactions: on one hot document they would queue behind each other's locks,
+whereas compare-and-set lets one writer through and tells the others.
 
 A path is `collection/id` or deeper (`models/tiny/releases/7`). Data is a dict of JSON values and
-aware datetimes. Instants come back in UTC to the microsecond, maps in the order of their names. A
-list directly in a list is refused (Firestore has none), and so is a document above 1 MiB."""
+aware datetimes. Datetimes are returned in UTC, to the microsecond, and maps sorted by name. A list
+directly in a list is refused (Firestore does not support it), and so is a document above 1 MiB."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ __all__ = [
     "Write",
 ]
 
-MODELS = "models"  # the collection that `due` looks at
-REQUEUE_AT = "requeue_at"  # the field that says when
+MODELS = "models"  # the collection that `list_due` queries
+REQUEUE_AT = "requeue_at"  # the field that it compares
 
 
 @dataclass(frozen=True)
 class Document:
-    """`version` is an opaque token of the last write that changed the document; a `Replace` gives
-    it back."""
+    """`version` is an opaque token of the last write that changed the document. A `Replace` has to
+    name it."""
 
     path: str
     data: dict[str, Any]
@@ -48,7 +48,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Create:
-    """Make a document that must not exist yet."""
+    """Create a document that must not exist yet."""
 
     path: str
     data: Mapping[str, Any]
@@ -56,8 +56,7 @@ class Create:
 
 @dataclass(frozen=True)
 class Replace:
-    """Put all of `data` in place of the document, which must still be the one that was read as
-    `version`. Nothing is merged."""
+    """Replace the whole document with `data`, if it still has this `version`. Nothing is merged."""
 
     path: str
     data: Mapping[str, Any]
@@ -66,7 +65,7 @@ class Replace:
 
 @dataclass(frozen=True)
 class Put:
-    """Write the whole document, whatever was there."""
+    """Write the whole document, whether it exists or not."""
 
     path: str
     data: Mapping[str, Any]
@@ -74,7 +73,7 @@ class Put:
 
 @dataclass(frozen=True)
 class Delete:
-    """See that the document is not there. Deleting what does not exist is no error."""
+    """Delete the document. It is no error if it does not exist."""
 
     path: str
 
@@ -83,8 +82,8 @@ Write = Create | Replace | Put | Delete
 
 
 class StoreError(Exception):
-    """The store refused for good, for example because the database or a permission is missing. A
-    person has to act."""
+    """The store refused permanently, for example because the database or a permission is missing.
+    Someone has to fix that."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -92,9 +91,9 @@ class StoreError(Exception):
 
 
 class Conflict(StoreError):
-    """Somebody else was there first: read again and decide again. Nothing of the commit was
-    written. `path` names the document, or where Firestore does not say which of several it was, all
-    of them, parted by commas."""
+    """Another writer came first: read and decide again. Nothing of the commit was written. `path`
+    is the document's path. Firestore does not say which of several documents it was; then `path`
+    lists all of them, separated by commas."""
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"{path}: {why}")
@@ -103,8 +102,8 @@ class Conflict(StoreError):
 
 
 class Unstorable(StoreError):
-    """The document can never be stored as it is: too large, too deep, or of a type there is no
-    place for. Do not try again."""
+    """The document cannot be stored: it is too large, too deeply nested, or has a value of an
+    unsupported type. Do not retry."""
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"{path}: {why}")
@@ -113,32 +112,32 @@ class Unstorable(StoreError):
 
 
 class Store(Protocol):
-    """Every method raises `Unavailable` when the outcome is not known, and `StoreError` when the
-    store refused for good."""
+    """Every method raises `Unavailable` if the outcome is unknown, and `StoreError` if the store
+    refused permanently."""
 
     def get(self, path: str) -> Document | None: ...
 
     def get_many(self, paths: Iterable[str]) -> dict[str, Document]:
-        """The documents there are, by path; what does not exist is left out."""
+        """The documents that exist, by path."""
         ...
 
     def commit(self, *writes: Write) -> dict[str, str]:
         """Do all writes or none, and return the new version of each document written. At most one
-        write to a path.
+        write per path.
 
-        A write of what is already there keeps the version. Raises `Conflict` when a `Create` finds
-        a document or a `Replace` finds another version or none, `Unstorable` before anything is
-        sent."""
+        A write that changes nothing keeps the version. Raises `Conflict` if the document of a
+        `Create` exists, or that of a `Replace` is missing or has another version. Raises
+        `Unstorable` before anything is sent."""
         ...
 
     def list_due(self, now: datetime, limit: int) -> tuple[str, ...]:
-        """The names of the models whose `requeue_at` has come, longest due first. Needs no index
+        """The names of the models whose `requeue_at` has passed, longest due first. Needs no index
         beyond the automatic ones."""
         ...
 
     def list(
         self, collection_path: str, limit: int, after: str | None = None
     ) -> tuple[Document, ...]:
-        """The documents of one collection, not of those below it, in the order of their ids (by
-        UTF-8 bytes), after `after`."""
+        """The documents of one collection, without its subcollections, sorted by id (in UTF-8 byte
+        order), after the id `after`."""
         ...

@@ -1,9 +1,7 @@
-"""The embedded store: documents in one SQLite file, or in `:memory:`. For a machine without
-Firestore; never deployed.
+"""The store in one SQLite file, or in `:memory:`. For machines without Firestore; never deployed.
 
-Keeps the promises of `infra/store/port.py` with one write lock held for the length of a commit
-(`BEGIN IMMEDIATE`), so that several threads and several processes may share a file. A version is
-the number of the commit that last changed the document."""
+Each commit holds SQLite's write lock (`BEGIN IMMEDIATE`), so several threads and processes may
+share a file. A document's version is the number of the commit that last changed it."""
 
 from __future__ import annotations
 
@@ -32,23 +30,25 @@ from infra.store.port import (
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS documents (
-    path TEXT PRIMARY KEY, collection TEXT NOT NULL, id TEXT NOT NULL, data TEXT NOT NULL, version INTEGER NOT NULL, requeue_at TEXT
+    path TEXT PRIMARY KEY, collection TEXT NOT NULL, id TEXT NOT NULL, data TEXT NOT NULL,
+    version INTEGER NOT NULL, requeue_at TEXT
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS in_order ON documents (collection, id);
-CREATE INDEX IF NOT EXISTS due ON documents (collection, requeue_at, id) WHERE requeue_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS due ON documents (collection, requeue_at, id)
+    WHERE requeue_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS commits (number INTEGER NOT NULL);
 INSERT INTO commits SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM commits);
 """
-_INSTANT = "$at"  # marks an instant; names of fields that begin with $ get another one
+_DATETIME = "$at"  # marks a datetime; a field name that begins with $ is stored with another $
 
 
 class SqliteStore:
-    """`path` is a file, made when missing, or `:memory:` for a store that dies with this object."""
+    """`path` is a file, created if missing, or `:memory:` for a store that lives as long as this
+    object."""
 
     def __init__(self, path: str | Path, timeout_seconds: float = 10.0) -> None:
-        self._lock = (
-            threading.Lock()
-        )  # one connection for all threads: `:memory:` lives in its connection
+        # All threads share one connection, because `:memory:` exists only within its connection.
+        self._lock = threading.Lock()
         self._database = sqlite3.connect(
             path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False
         )
@@ -74,13 +74,13 @@ class SqliteStore:
         return {document.path: document for document in map(_document, rows)}
 
     def commit(self, *writes: Write) -> dict[str, str]:
-        fit = check_writes(writes)
+        checked = check_writes(writes)
         with self._locked() as database:
             database.execute("BEGIN IMMEDIATE")
             try:
                 database.execute("UPDATE commits SET number = number + 1")
                 (number,) = database.execute("SELECT number FROM commits").fetchone()
-                versions = {write.path: _carry_out(database, write, number) for write in fit}
+                versions = {write.path: _execute(database, write, number) for write in checked}
                 database.execute("COMMIT")
             except BaseException:
                 if database.in_transaction:
@@ -90,10 +90,10 @@ class SqliteStore:
 
     def list_due(self, now: datetime, limit: int) -> tuple[str, ...]:
         rows = self._rows(
-            "SELECT id FROM documents WHERE collection = ? AND requeue_at <= ? ORDER BY requeue_at, id"
-            " LIMIT ?",
+            "SELECT id FROM documents WHERE collection = ? AND requeue_at <= ?"
+            " ORDER BY requeue_at, id LIMIT ?",
             MODELS,
-            _instant(now),
+            _encode_datetime(now),
             limit,
         )
         return tuple(row[0] for row in rows)
@@ -126,21 +126,21 @@ class SqliteStore:
                 raise StoreError(f"SQLite: {error}") from error
 
 
-def _carry_out(database: sqlite3.Connection, write: Write, number: int) -> int | None:
-    """Do one write and return the document's version after it, None once it is deleted."""
+def _execute(database: sqlite3.Connection, write: Write, number: int) -> int | None:
+    """Do one write and return the document's new version, or None if it was deleted."""
     if isinstance(write, Delete):
         database.execute("DELETE FROM documents WHERE path = ?", (write.path,))
         return None
-    there = database.execute(
+    stored = database.execute(
         "SELECT version, data FROM documents WHERE path = ?", (write.path,)
     ).fetchone()
-    if why := _refusal(write, there[0] if there else None):
+    if why := _conflict(write, stored[0] if stored else None):
         raise Conflict(write.path, why)
     data = json.dumps(
-        _encoded(write.data), sort_keys=True, ensure_ascii=False, separators=(",", ":")
+        _encode(write.data), sort_keys=True, ensure_ascii=False, separators=(",", ":")
     )
-    if there and there[1] == data:
-        return int(there[0])
+    if stored and stored[1] == data:
+        return int(stored[0])
     collection, _, name = write.path.rpartition("/")
     requeue_at = write.data.get(REQUEUE_AT)
     row = (
@@ -149,21 +149,21 @@ def _carry_out(database: sqlite3.Connection, write: Write, number: int) -> int |
         name,
         data,
         number,
-        _instant(requeue_at) if isinstance(requeue_at, datetime) else None,
+        _encode_datetime(requeue_at) if isinstance(requeue_at, datetime) else None,
     )
     database.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?, ?, ?)", row)
     return number
 
 
-def _refusal(write: Write, version: int | None) -> str | None:
+def _conflict(write: Write, version: int | None) -> str | None:
     match write:
         case Create() if version is not None:
-            return "the document exists already"
+            return "the document already exists"
         case Replace() if version is None:
-            return "the document is gone"
+            return "the document does not exist"
         case Replace() if write.version != str(version):
             return (
-                f"the document was changed by somebody else: it is at version {version}, not at"
+                f"the document was changed by another writer: it is at version {version}, not at"
                 f" {write.version}"
             )
     return None
@@ -171,35 +171,34 @@ def _refusal(write: Write, version: int | None) -> str | None:
 
 def _document(row: tuple[str, str, int]) -> Document:
     path, data, version = row
-    return Document(path, _decoded(json.loads(data)), str(version))
+    return Document(path, _decode(json.loads(data)), str(version))
 
 
-def _instant(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(
-        timespec="microseconds"
-    )  # of equal length, so that text order is time order
+def _encode_datetime(at: datetime) -> str:
+    # Of equal length, so that they sort by time.
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _encoded(value: Any) -> Any:
+def _encode(value: Any) -> Any:
     match value:
         case datetime():
-            return {_INSTANT: _instant(value)}
+            return {_DATETIME: _encode_datetime(value)}
         case Mapping():
             return {
-                f"${name}" if name.startswith("$") else name: _encoded(item)
+                f"${name}" if name.startswith("$") else name: _encode(item)
                 for name, item in value.items()
             }
         case list() | tuple():
-            return [_encoded(item) for item in value]
+            return [_encode(item) for item in value]
     return value
 
 
-def _decoded(value: Any) -> Any:
+def _decode(value: Any) -> Any:
     match value:
         case {"$at": str(at)}:
             return datetime.fromisoformat(at)
         case dict():
-            return {name.removeprefix("$"): _decoded(item) for name, item in value.items()}
+            return {name.removeprefix("$"): _decode(item) for name, item in value.items()}
         case list():
-            return [_decoded(item) for item in value]
+            return [_decode(item) for item in value]
     return value

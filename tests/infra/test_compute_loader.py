@@ -1,5 +1,5 @@
-"""What importing the Compute client loads and leaves behind. Each test runs in a new process, because
-imports cannot be undone."""
+"""What importing the Compute client loads and leaves behind. Each test runs in a new process,
+because imports cannot be undone."""
 
 from __future__ import annotations
 
@@ -106,7 +106,8 @@ def test_an_unexpected_layout_falls_back_to_the_plain_import() -> None:
     for change in (
         "loader.SERVICE_FILES = ('no_such_file.py',)",
         "loader._find_messages = lambda code, roots: frozenset()",
-        "loader._find_messages = lambda code, roots: frozenset({'Autoscaler'})",  # its policy is missing
+        # its policy is missing
+        "loader._find_messages = lambda code, roots: frozenset({'Autoscaler'})",
         "loader._make_stubs = lambda: {}",
     ):
         found = run(f"""

@@ -129,7 +129,7 @@ def test_a_pump_ends_although_messages_beget_messages() -> None:
     bus.subscribe("topic", breed)
     bus.publish("topic", b"x")
 
-    assert bus.pump(most=50) == 50
+    assert bus.pump(limit=50) == 50
 
 
 def test_a_message_survives_the_death_of_the_instance_that_handled_it() -> None:

@@ -186,7 +186,7 @@ def test_a_release_finds_no_room_that_a_rollback_was_given_before_its_turn() -> 
     for body in ({"model": "one", "command": "rollback"}, other):
         story.bus.publish("model-releases", json.dumps(body).encode())
         story.clock.sleep(1)
-    story.bus.pump(most=2)  # both are heard before any turn
+    story.bus.pump(limit=2)  # both are heard before any turn
     assert "got 26, of which other models may use 13" in story.quarantine()[0]["why"]
     story.bus.pump()
     story.when_settled("one")

@@ -66,9 +66,9 @@ class MemoryStore:
         existing = self._documents.get(write.path)
         match write:
             case Create() if existing:
-                return "the document exists already"
+                return "the document already exists"
             case Replace() if not existing:
-                return "the document is gone"
+                return "the document does not exist"
             case Replace() if existing and write.version != existing.version:
                 return (
                     f"another writer changed the document: it is at version {existing.version},"
