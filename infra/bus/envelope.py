@@ -137,7 +137,8 @@ def parse_payload(message: Message) -> Payload:
             }
             return _parse_event(context, message.data, content_type, message.published_at)
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"not a CloudEvent that Slipway accepts: {error}", message.data) from error
+        why = "the JSON is nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise Unreadable(f"not a CloudEvent that Slipway accepts: {why}", message.data) from error
     return Payload(message.data, message.id, _SERVICE.rstrip("/"), "", message.published_at)
 
 

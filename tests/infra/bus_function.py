@@ -1,8 +1,8 @@
-"""A function as it is deployed, which writes down what reaches it. The bus tests serve it over
-HTTP, or call `take`.
+"""A deployable function that records its deliveries in a journal. The bus tests serve it over HTTP,
+or call `record`.
 
-A line of the journal is a delivery. A message fails as often as its attribute `fail` says before it
-is taken; a body that cannot be read is acknowledged, as the handlers do it."""
+Each line of the journal is one delivery. The attribute `fail` of a message says how often its
+delivery fails. A message that cannot be parsed is acknowledged, as the handlers do."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _lock = threading.Lock()
 
 @functions_framework.cloud_event  # type: ignore[untyped-decorator]
 def on_message(event: CloudEvent) -> None:
-    take(event, Path(os.environ["BUS_JOURNAL"]))
+    record(event, Path(os.environ["BUS_JOURNAL"]))
 
 
-def take(event: CloudEventLike, journal: Path) -> None:
+def record(event: CloudEventLike, journal: Path) -> None:
     try:
         message = parse_message(event)
     except Unreadable as unreadable:
-        _write(journal, {"why": unreadable.why, "raw": base64.b64encode(unreadable.raw).decode()})
+        _append(journal, {"why": unreadable.why, "raw": base64.b64encode(unreadable.raw).decode()})
         return
-    told = {
+    delivery = {
         "id": message.id,
         "data": base64.b64encode(message.data).decode(),
         "attributes": dict(message.attributes),
@@ -45,11 +45,11 @@ def take(event: CloudEventLike, journal: Path) -> None:
     with _lock:
         _deliveries[message.topic, message.id] += 1
         count = _deliveries[message.topic, message.id]
-    _write(journal, told)
+    _append(journal, delivery)
     if count <= int(message.attributes.get("fail", "0")):
-        raise RuntimeError(f"message {message.id} fails for the {count}. time, as it asked")
+        raise RuntimeError(f"message {message.id} fails: delivery {count}")
 
 
-def _write(journal: Path, told: dict[str, object]) -> None:
+def _append(journal: Path, line: dict[str, object]) -> None:
     with _lock, journal.open("a") as file:
-        file.write(json.dumps(told) + "\n")
+        file.write(json.dumps(line) + "\n")

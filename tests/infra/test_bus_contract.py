@@ -1,5 +1,5 @@
-"""What every bus promises, tried on each: Pub/Sub (its emulator pushes to functions-framework over
-HTTP) and the embedded one."""
+"""The contract of `Bus`, tested on every implementation: Pub/Sub (its emulator pushes to
+functions-framework over HTTP) and the embedded one."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from infra.bus.envelope import RELEASE_TYPE, Message, parse_payload
 from infra.bus.port import Bus, BusError, Unavailable
 from infra.bus.pubsub import PubsubBus
 from local.topics import make_topics, push_to
-from tests.infra.bus_function import take
+from tests.infra.bus_function import record
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
-class Line(Protocol):
-    """A bus with a function at the end of it."""
+class Setup(Protocol):
+    """A bus that delivers to a function."""
 
     project: str
 
@@ -48,7 +48,7 @@ class Line(Protocol):
 
 
 @dataclass
-class PubsubLine:
+class PubsubSetup:
     address: str
     project: str
     url: str
@@ -81,7 +81,7 @@ class RealClock:
 
 
 @dataclass
-class EmbeddedLine:
+class EmbeddedSetup:
     project: str
     journal: Path
     bus: EmbeddedBus = field(init=False)
@@ -92,7 +92,7 @@ class EmbeddedLine:
     def connect(self, topic: str, dead_letter_topic: str | None = None, attempts: int = 5) -> None:
         self.bus.subscribe(
             topic,
-            lambda event: take(event, self.journal),
+            lambda event: record(event, self.journal),
             dead_letter_topic=dead_letter_topic,
             attempts=attempts,
         )
@@ -127,8 +127,8 @@ def function(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pa
         )
     try:
         wait_until(
-            lambda: answers(port),
-            lambda: f"functions-framework did not come up:\n{log.read_text()}",
+            lambda: accepts_connections(port),
+            lambda: f"functions-framework did not start:\n{log.read_text()}",
         )
         yield f"http://127.0.0.1:{port}", journal
     finally:
@@ -137,58 +137,58 @@ def function(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pa
 
 
 @pytest.fixture(params=["pubsub", "embedded"])
-def line(request: pytest.FixtureRequest, project: str, tmp_path: Path) -> Iterator[Line]:
+def setup(request: pytest.FixtureRequest, project: str, tmp_path: Path) -> Iterator[Setup]:
     if request.param == "pubsub":
         address = request.getfixturevalue("pubsub_emulator")
-        yield PubsubLine(address, project, *request.getfixturevalue("function"))
+        yield PubsubSetup(address, project, *request.getfixturevalue("function"))
         return
-    embedded = EmbeddedLine(project, tmp_path / "journal")
+    embedded = EmbeddedSetup(project, tmp_path / "journal")
     embedded.journal.touch()
     embedded.bus.start()
     yield embedded
     embedded.bus.stop()
 
 
-def answers(port: int) -> bool:
+def accepts_connections(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_until(reached: Any, otherwise: Any) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
+    until = time.monotonic() + TIMEOUT_SECONDS
     while not reached():
         assert time.monotonic() < until, otherwise()
         time.sleep(0.02)
 
 
-def deliveries(line: Line, topic: str) -> list[Message]:
+def deliveries(setup: Setup, topic: str) -> list[Message]:
     found = []
-    for text in line.journal.read_text().splitlines():
-        told = json.loads(text)
-        if told.get("topic") == f"projects/{line.project}/topics/{topic}":
-            told |= {
-                "data": base64.b64decode(told["data"]),
-                "published_at": datetime.fromisoformat(told["published_at"]),
+    for text in setup.journal.read_text().splitlines():
+        delivery = json.loads(text)
+        if delivery.get("topic") == f"projects/{setup.project}/topics/{topic}":
+            delivery |= {
+                "data": base64.b64decode(delivery["data"]),
+                "published_at": datetime.fromisoformat(delivery["published_at"]),
             }
-            found.append(Message(**told))
+            found.append(Message(**delivery))
     return found
 
 
-def awaited(line: Line, topic: str, count: int) -> list[Message]:
+def wait_for_deliveries(setup: Setup, topic: str, count: int) -> list[Message]:
     wait_until(
-        lambda: len(deliveries(line, topic)) >= count,
-        lambda: f"only these came to {topic}: {deliveries(line, topic)}",
+        lambda: len(deliveries(setup, topic)) >= count,
+        lambda: f"only these were delivered to {topic}: {deliveries(setup, topic)}",
     )
-    return deliveries(line, topic)
+    return deliveries(setup, topic)
 
 
-def test_a_message_reaches_the_function_as_it_was_published(line: Line) -> None:
-    line.connect("model-wakeups")
+def test_a_message_is_delivered_as_it_was_published(setup: Setup) -> None:
+    setup.connect("model-wakeups")
     data, attributes = b'\x00\xff{"model":"tiny"}', {"ce-id": "ü 東", "empty": "", "a.b/c": "1,2"}
 
     before = datetime.now(UTC)
-    sent = line.bus.publish("model-wakeups", data, attributes)
-    (message,) = awaited(line, "model-wakeups", 1)
+    sent = setup.bus.publish("model-wakeups", data, attributes)
+    (message,) = wait_for_deliveries(setup, "model-wakeups", 1)
 
     assert (message.id, message.data, message.attributes) == (sent, data, attributes)
     assert (
@@ -198,24 +198,24 @@ def test_a_message_reaches_the_function_as_it_was_published(line: Line) -> None:
     )
 
 
-def test_messages_of_another_topic_do_not_arrive(line: Line) -> None:
-    line.connect("model-releases")
-    line.connect("model-wakeups")
+def test_messages_of_other_topics_are_not_delivered(setup: Setup) -> None:
+    setup.connect("model-releases")
+    setup.connect("model-wakeups")
 
-    line.bus.publish("model-wakeups", b"1")
-    line.bus.publish("model-releases", b"2")
+    setup.bus.publish("model-wakeups", b"1")
+    setup.bus.publish("model-releases", b"2")
 
-    assert [message.data for message in awaited(line, "model-releases", 1)] == [b"2"]
-    assert [message.data for message in awaited(line, "model-wakeups", 1)] == [b"1"]
+    assert [message.data for message in wait_for_deliveries(setup, "model-releases", 1)] == [b"2"]
+    assert [message.data for message in wait_for_deliveries(setup, "model-wakeups", 1)] == [b"1"]
 
 
-def test_every_message_of_many_publishers_arrives(line: Line) -> None:
-    line.connect("model-wakeups")
+def test_every_message_of_concurrent_publishers_is_delivered(setup: Setup) -> None:
+    setup.connect("model-wakeups")
     sent: list[str] = []
 
     def publish(publisher: int) -> None:
         sent.extend(
-            line.bus.publish("model-wakeups", f"{publisher}-{number}".encode())
+            setup.bus.publish("model-wakeups", f"{publisher}-{number}".encode())
             for number in range(10)
         )
 
@@ -225,40 +225,40 @@ def test_every_message_of_many_publishers_arrives(line: Line) -> None:
     for thread in threads:
         thread.join()
     wait_until(
-        lambda: len({each.data for each in deliveries(line, "model-wakeups")}) == 40,
-        lambda: "some never came",
+        lambda: len({each.data for each in deliveries(setup, "model-wakeups")}) == 40,
+        lambda: "some were not delivered",
     )
 
-    assert {message.data for message in deliveries(line, "model-wakeups")} == {
+    assert {message.data for message in deliveries(setup, "model-wakeups")} == {
         f"{p}-{n}".encode() for p in range(4) for n in range(10)
     }
-    assert {message.id for message in deliveries(line, "model-wakeups")} == set(sent)
+    assert {message.id for message in deliveries(setup, "model-wakeups")} == set(sent)
     assert len(set(sent)) == 40
 
 
-def test_a_message_whose_handler_raises_comes_again_until_it_returns(line: Line) -> None:
-    line.connect("model-wakeups")
+def test_a_message_is_redelivered_until_its_handler_returns(setup: Setup) -> None:
+    setup.connect("model-wakeups")
 
-    sent = line.bus.publish("model-wakeups", b"stubborn", {"fail": "2"})
-    line.bus.publish("model-wakeups", b"easy")
+    sent = setup.bus.publish("model-wakeups", b"failing", {"fail": "2"})
+    setup.bus.publish("model-wakeups", b"easy")
     wait_until(
-        lambda: len(deliveries(line, "model-wakeups")) >= 4, lambda: "not delivered three times"
+        lambda: len(deliveries(setup, "model-wakeups")) >= 4, lambda: "not delivered three times"
     )
 
     assert [
-        message.id for message in deliveries(line, "model-wakeups") if message.data == b"stubborn"
+        message.id for message in deliveries(setup, "model-wakeups") if message.data == b"failing"
     ] == [sent] * 3
 
 
-def test_a_message_given_up_on_goes_to_the_dead_letter_topic_with_its_source(line: Line) -> None:
-    line.connect("model-releases-dead")
-    line.connect("model-releases", dead_letter_topic="model-releases-dead", attempts=5)
+def test_an_undeliverable_message_goes_to_the_dead_letter_topic(setup: Setup) -> None:
+    setup.connect("model-releases-dead")
+    setup.connect("model-releases", dead_letter_topic="model-releases-dead", attempts=5)
 
-    line.bus.publish("model-releases", b"hopeless", {"mine": "1", "fail": "5"})
-    (dead,) = awaited(line, "model-releases-dead", 1)[:1]
+    setup.bus.publish("model-releases", b"undeliverable", {"mine": "1", "fail": "5"})
+    (dead,) = wait_for_deliveries(setup, "model-releases-dead", 1)[:1]
 
-    assert len(deliveries(line, "model-releases")) >= 5
-    assert (dead.data, dead.attributes["mine"]) == (b"hopeless", "1")
+    assert len(deliveries(setup, "model-releases")) >= 5
+    assert (dead.data, dead.attributes["mine"]) == (b"undeliverable", "1")
     source = {
         name: text
         for name, text in dead.attributes.items()
@@ -266,11 +266,11 @@ def test_a_message_given_up_on_goes_to_the_dead_letter_topic_with_its_source(lin
     }
     assert source["CloudPubSubDeadLetterSourceDeliveryCount"] == "5"
     assert source["CloudPubSubDeadLetterSourceSubscription"].startswith("model-releases-")
-    assert source["CloudPubSubDeadLetterSourceSubscriptionProject"] == line.project
+    assert source["CloudPubSubDeadLetterSourceSubscriptionProject"] == setup.project
 
 
-def test_a_cloud_event_is_the_same_event_in_either_mode(line: Line) -> None:
-    line.connect("model-releases")
+def test_a_cloud_event_has_the_same_key_in_both_modes(setup: Setup) -> None:
+    setup.connect("model-releases")
     context = {
         "specversion": "1.0",
         "id": "7",
@@ -281,15 +281,15 @@ def test_a_cloud_event_is_the_same_event_in_either_mode(line: Line) -> None:
     body = {"model": "tiny", "version": "1"}
 
     structured = {"content-type": "application/cloudevents+json; charset=utf-8"}
-    line.bus.publish("model-releases", json.dumps(context | {"data": body}).encode(), structured)
-    line.bus.publish(
+    setup.bus.publish("model-releases", json.dumps(context | {"data": body}).encode(), structured)
+    setup.bus.publish(
         "model-releases",
         json.dumps(body).encode(),
         {f"ce-{name}": text for name, text in context.items()},
     )
-    found = [parse_payload(message) for message in awaited(line, "model-releases", 2)]
+    found = [parse_payload(message) for message in wait_for_deliveries(setup, "model-releases", 2)]
 
-    assert len({message.id for message in deliveries(line, "model-releases")}) == 2
+    assert len({message.id for message in deliveries(setup, "model-releases")}) == 2
     assert found[0].key == found[1].key
     assert [json.loads(each.data) for each in found] == [body, body]
     assert {(each.event_id, each.source, each.type, each.at.isoformat()) for each in found} == {
@@ -309,26 +309,24 @@ def test_a_cloud_event_is_the_same_event_in_either_mode(line: Line) -> None:
         (b"x", {str(number): "x" for number in range(101)}, "101 attributes"),
     ],
 )
-def test_what_pubsub_would_not_take_is_refused_everywhere(
-    line: Line, data: bytes, attributes: dict[str, str], why: str
+def test_a_message_beyond_pubsubs_limits_is_refused_by_every_bus(
+    setup: Setup, data: bytes, attributes: dict[str, str], why: str
 ) -> None:
-    line.connect("model-wakeups")
+    setup.connect("model-wakeups")
 
     with pytest.raises(BusError, match=why):
-        line.bus.publish("model-wakeups", data, attributes)
+        setup.bus.publish("model-wakeups", data, attributes)
 
 
-# ---- Pub/Sub alone
+# ---- Pub/Sub only
 
 
-def test_a_topic_that_does_not_exist_is_an_error_for_a_person(
-    pubsub_emulator: str, project: str
-) -> None:
+def test_publishing_to_a_missing_topic_is_a_bus_error(pubsub_emulator: str, project: str) -> None:
     with pytest.raises(BusError, match=f"projects/{project}/topics/nowhere"):
         PubsubBus(project, emulator=pubsub_emulator).publish("nowhere", b"x")
 
 
-def test_pubsub_that_is_not_there_is_unavailable() -> None:
+def test_unreachable_pubsub_is_unavailable() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         with pytest.raises(Unavailable):
@@ -337,7 +335,7 @@ def test_pubsub_that_is_not_there_is_unavailable() -> None:
             ).publish("t", b"x")
 
 
-def test_pubsub_that_does_not_answer_is_unavailable() -> None:
+def test_unresponsive_pubsub_is_unavailable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unavailable):
         PubsubBus(
             "p", emulator=f"127.0.0.1:{silent.getsockname()[1]}", timeout_seconds=0.5

@@ -1,5 +1,5 @@
-"""What strangers can post to a function, through functions-framework as deployed: read as a
-message, or refused with a reason."""
+"""Untrusted requests to a function, through functions-framework as deployed: parsed as a message,
+or refused with a reason."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ RAW = {"content-type": "application/json"}
 
 
 class Poster:
-    """Posts to the function and tells what it made of it."""
+    """Posts to the function and returns what it recorded."""
 
     def __init__(self, journal: Path) -> None:
         source = Path(__file__).with_name("bus_function.py")
@@ -72,7 +72,7 @@ def poster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Poster:
     return Poster(tmp_path / "journal")
 
 
-READ = {
+PARSED = {
     "id": "42",
     "data": base64.b64encode(b"hello").decode(),
     "attributes": {"a": "1"},
@@ -110,20 +110,20 @@ READ = {
             BINARY | {"ce-specversion": "9.9"},
             "/",
             (0, "", ""),
-            id="unknown version, read as a push",
+            id="unknown version, parsed as a push",
         ),
         pytest.param(
             BODY,
             {name: text for name, text in BINARY.items() if name != "ce-id"},
             "/",
             (0, "", ""),
-            id="no id, read as a push",
+            id="no id, parsed as a push",
         ),
         pytest.param(
             {
                 "message": {
-                    "data": READ["data"],
-                    "attributes": READ["attributes"],
+                    "data": PARSED["data"],
+                    "attributes": PARSED["attributes"],
                     "message_id": "42",
                     "publish_time": MESSAGE["publishTime"],
                 }
@@ -135,13 +135,13 @@ READ = {
         ),
     ],
 )
-def test_each_envelope_of_a_message_is_read(
+def test_every_form_of_delivery_is_parsed(
     poster: Poster, body: Any, headers: dict[str, str], path: str, rest: tuple[int, str, str]
 ) -> None:
-    status, told = poster.post(body, headers, path)
+    status, recorded = poster.post(body, headers, path)
 
     assert status == 200
-    assert told == READ | dict(zip(("attempt", "subscription", "topic"), rest, strict=True))
+    assert recorded == PARSED | dict(zip(("attempt", "subscription", "topic"), rest, strict=True))
 
 
 def message_with(**changes: Any) -> dict[str, Any]:
@@ -153,14 +153,14 @@ def message_with(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("body", "headers", "why"),
     [
-        pytest.param(b"{", BINARY, "does not hold a Pub/Sub message", id="no JSON"),
+        pytest.param(b"{", BINARY, "does not hold a Pub/Sub message", id="not JSON"),
         pytest.param(b"", BINARY, "does not hold a Pub/Sub message", id="no body"),
         pytest.param([1], BINARY, "does not hold a Pub/Sub message", id="a list"),
         pytest.param(
             {"message": "hello"},
             BINARY,
             "does not hold a Pub/Sub message",
-            id="a text for a message",
+            id="text instead of a message",
         ),
         pytest.param(
             BODY, BINARY | {"ce-type": "io.evil.v1"}, "type must be google", id="another type"
@@ -172,31 +172,31 @@ def message_with(**changes: Any) -> dict[str, Any]:
             BODY,
             BINARY | {"ce-source": SOURCE + "/../x"},
             "projects/P/topics/NAME",
-            id="a source that climbs",
+            id="a source with ..",
         ),
         pytest.param(
             BODY,
             BINARY | {"ce-source": SOURCE.replace("topics", "snapshots")},
             "projects/P/topics/NAME",
-            id="no topic",
+            id="not a topic",
         ),
         pytest.param(
             {"specversion": "1.0", "id": "1", "source": "x", "type": "y", "data": BODY},
             {"content-type": "application/cloudevents+json"},
             "type must be google",
-            id="structured, of the caller's making",
+            id="structured, with another type",
         ),
         pytest.param(
             BODY | {"subscription": "projects/p/topics/t-1"},
             BINARY,
             "projects/P/subscriptions/NAME",
-            id="no subscription",
+            id="not a subscription",
         ),
         pytest.param(
             BODY | {"subscription": 7},
             BINARY,
             "projects/P/subscriptions/NAME",
-            id="a number for a subscription",
+            id="a number instead of a subscription",
         ),
         pytest.param(message_with(messageId=None), BINARY, "messageId", id="no message id"),
         pytest.param(
@@ -206,20 +206,22 @@ def message_with(**changes: Any) -> dict[str, Any]:
             id="an id that is a path",
         ),
         pytest.param(
-            message_with(messageId="."), BINARY, "messageId", id="an id that no document can have"
+            message_with(messageId="."), BINARY, "messageId", id="an id that is not a document id"
         ),
         pytest.param(message_with(messageId="4" * 129), BINARY, "messageId", id="a long id"),
-        pytest.param(message_with(messageId=42), BINARY, "messageId", id="a number for an id"),
-        pytest.param(message_with(data="aGVsbG8"), BINARY, "not base64", id="cut base64"),
+        pytest.param(
+            message_with(messageId=42), BINARY, "messageId", id="a number instead of an id"
+        ),
+        pytest.param(message_with(data="aGVsbG8"), BINARY, "not base64", id="truncated base64"),
         pytest.param(
             message_with(data="aGVs\nbG8="), BINARY, "not base64", id="base64 with a line break"
         ),
-        pytest.param(message_with(data="ü"), BINARY, "not base64", id="no ASCII"),
+        pytest.param(message_with(data="ü"), BINARY, "not base64", id="not ASCII"),
         pytest.param(
             message_with(data={"model": "tiny"}),
             BINARY,
             "must be base64 text",
-            id="an object for data",
+            id="an object instead of data",
         ),
         pytest.param(
             message_with(data="!" * (MAX_DATA_BYTES * 2)),
@@ -231,13 +233,13 @@ def message_with(**changes: Any) -> dict[str, Any]:
             message_with(attributes=["a"]),
             BINARY,
             "attributes must be a map",
-            id="a list for attributes",
+            id="a list instead of attributes",
         ),
         pytest.param(
             message_with(attributes={"a": 1}),
             BINARY,
             "map text to text",
-            id="a number for an attribute",
+            id="a number instead of an attribute",
         ),
         pytest.param(
             message_with(attributes={str(n): "" for n in range(101)}),
@@ -245,7 +247,7 @@ def message_with(**changes: Any) -> dict[str, Any]:
             "at most 100",
             id="too many attributes",
         ),
-        pytest.param(message_with(publishTime="yesterday"), BINARY, "RFC 3339", id="no time"),
+        pytest.param(message_with(publishTime="yesterday"), BINARY, "RFC 3339", id="not a time"),
         pytest.param(
             message_with(publishTime="2026-03-01T12:00:00"), BINARY, "time zone", id="no time zone"
         ),
@@ -253,45 +255,47 @@ def message_with(**changes: Any) -> dict[str, Any]:
             message_with(publishTime="0001-01-01T00:00:00+23:00"),
             BINARY,
             "RFC 3339",
-            id="before all time",
+            id="before the first year",
         ),
-        pytest.param(message_with(publishTime=12), BINARY, "RFC 3339", id="a number for a time"),
+        pytest.param(
+            message_with(publishTime=12), BINARY, "RFC 3339", id="a number instead of a time"
+        ),
     ],
 )
-def test_what_is_no_message_is_refused_with_a_reason_and_acknowledged(
+def test_an_invalid_message_is_acknowledged_and_recorded_with_a_reason(
     poster: Poster, body: Any, headers: dict[str, str], why: str
 ) -> None:
-    status, told = poster.post(body, headers)
+    status, recorded = poster.post(body, headers)
 
     assert status == 200
-    assert why in told["why"]
-    assert set(told) == {"why", "raw"}
-    assert len(told["why"]) < 400
+    assert why in recorded["why"]
+    assert set(recorded) == {"why", "raw"}
+    assert len(recorded["why"]) < 400
 
 
-def test_a_refusal_keeps_the_raw_bytes_up_to_the_cap(poster: Poster) -> None:
-    _, told = poster.post(b'{"broken', BINARY)
+def test_an_unreadable_message_keeps_its_raw_bytes(poster: Poster) -> None:
+    _, recorded = poster.post(b'{"broken', BINARY)
 
-    assert base64.b64decode(told["raw"]) == b'{"broken'
-
-
-def test_a_large_refusal_is_cut(poster: Poster) -> None:
-    _, told = poster.post(b"x" * (MAX_DATA_BYTES * 3), BINARY)
-
-    assert base64.b64decode(told["raw"]) == b"x" * MAX_DATA_BYTES
+    assert base64.b64decode(recorded["raw"]) == b'{"broken'
 
 
-def test_the_largest_data_allowed_is_read(poster: Poster) -> None:
+def test_a_large_unreadable_message_is_truncated(poster: Poster) -> None:
+    _, recorded = poster.post(b"x" * (MAX_DATA_BYTES * 3), BINARY)
+
+    assert base64.b64decode(recorded["raw"]) == b"x" * MAX_DATA_BYTES
+
+
+def test_data_of_the_maximum_size_is_parsed(poster: Poster) -> None:
     data = base64.b64encode(b"x" * MAX_DATA_BYTES).decode()
 
-    status, told = poster.post(message_with(data=data), BINARY)
+    status, recorded = poster.post(message_with(data=data), BINARY)
 
-    assert (status, told["data"]) == (200, data)
+    assert (status, recorded["data"]) == (200, data)
 
 
-# ---- The sender's own envelope
+# ---- Payloads
 
-BARE = Message("42", b'{"model":"tiny"}', {}, NOON, topic="projects/p/topics/model-releases")
+PLAIN = Message("42", b'{"model":"tiny"}', {}, NOON, topic="projects/p/topics/model-releases")
 CONTEXT = {"id": "7", "source": "//ci/builds", "type": RELEASE_TYPE, "specversion": "1.0"}
 
 
@@ -299,7 +303,7 @@ def binary(**changes: str | None) -> Message:
     attributes = {
         f"ce-{name}": text for name, text in (CONTEXT | changes).items() if text is not None
     }
-    return Message("42", BARE.data, attributes, NOON)
+    return Message("42", PLAIN.data, attributes, NOON)
 
 
 def structured(envelope: Any, content_type: str = "application/cloudevents+json") -> Message:
@@ -307,36 +311,36 @@ def structured(envelope: Any, content_type: str = "application/cloudevents+json"
     return Message("42", data, {"content-type": content_type}, NOON)
 
 
-def test_bare_data_is_known_by_its_message() -> None:
-    found = parse_payload(BARE)
+def test_data_without_a_cloud_event_is_identified_by_its_message() -> None:
+    found = parse_payload(PLAIN)
 
-    assert found == Payload(BARE.data, "42", "//pubsub.googleapis.com", "", NOON)
+    assert found == Payload(PLAIN.data, "42", "//pubsub.googleapis.com", "", NOON)
     assert (
         found.key
         == parse_payload(
             Message("42", b"other", {"content-type": "application/json", "x": "y"}, NOON)
         ).key
     )
-    assert found.key != parse_payload(Message("43", BARE.data, {}, NOON)).key
+    assert found.key != parse_payload(Message("43", PLAIN.data, {}, NOON)).key
 
 
 @pytest.mark.parametrize("type_", [RELEASE_TYPE, COMMAND_TYPE])
-def test_a_cloud_event_is_known_by_its_source_and_id(type_: str) -> None:
+def test_a_cloud_event_is_identified_by_source_and_id(type_: str) -> None:
     found = parse_payload(binary(type=type_))
 
-    assert found == Payload(BARE.data, "7", "//ci/builds", type_, NOON)
+    assert found == Payload(PLAIN.data, "7", "//ci/builds", type_, NOON)
     assert found.key != parse_payload(binary(source="//ci")).key
     assert found.key != parse_payload(binary(id="8")).key
     assert found.key == parse_payload(structured(CONTEXT | {"data": {"other": 1}})).key
 
 
-def test_a_cloud_events_own_time_counts() -> None:
+def test_the_time_of_a_cloud_event_takes_precedence() -> None:
     found = parse_payload(binary(time="2026-03-01T13:00:00+02:00"))
 
     assert found.at == datetime(2026, 3, 1, 11, tzinfo=UTC)
 
 
-def test_structured_data_comes_as_json_or_base64() -> None:
+def test_structured_data_is_json_or_base64() -> None:
     encoded = base64.b64encode(b'{"a":1}').decode()
 
     assert json.loads(
@@ -359,13 +363,13 @@ def test_structured_data_comes_as_json_or_base64() -> None:
             "type must be io.slipway.model.release.v1",
             id="unknown type",
         ),
-        pytest.param(binary(time="noon"), "time must be", id="no time"),
+        pytest.param(binary(time="noon"), "time must be", id="not a time"),
         pytest.param(binary(id="a\nb"), "printable", id="a line break in the id"),
         pytest.param(
-            structured(CONTEXT | {"id": "\ud800"}), "printable", id="half a character in the id"
+            structured(CONTEXT | {"id": "\ud800"}), "printable", id="a lone surrogate in the id"
         ),
         pytest.param(structured(CONTEXT | {"id": "x" * 1025}), "id must be", id="a long id"),
-        pytest.param(structured(CONTEXT | {"id": 7}), "id must be", id="a number for an id"),
+        pytest.param(structured(CONTEXT | {"id": 7}), "id must be", id="a number instead of an id"),
         pytest.param(
             structured(CONTEXT, "application/cloudevents-batch+json"),
             "content-type must be",
@@ -380,27 +384,25 @@ def test_structured_data_comes_as_json_or_base64() -> None:
         pytest.param(structured(CONTEXT | {"data": 1, "data_base64": ""}), "both", id="data twice"),
         pytest.param(structured(CONTEXT | {"data_base64": "!"}), "base64", id="bad base64"),
         pytest.param(structured(b"[]"), "JSON object", id="a list"),
-        pytest.param(structured(b"{"), "CloudEvent", id="no JSON"),
-        pytest.param(structured(b"\xff\xfe{"), "CloudEvent", id="no UTF-8"),
+        pytest.param(structured(b"{"), "CloudEvent", id="not JSON"),
+        pytest.param(structured(b"\xff\xfe{"), "CloudEvent", id="not UTF-8"),
         pytest.param(structured(b'{"id":"1","id":"2"}'), "a field twice", id="a name given twice"),
         pytest.param(structured(b'{"data":NaN}'), "only JSON numbers", id="NaN"),
-        pytest.param(structured(b'{"data":1e999}'), "too large", id="a number beyond all numbers"),
+        pytest.param(structured(b'{"data":1e999}'), "no number beyond", id="an infinite number"),
         pytest.param(
             structured(b'{"data":' + b"9" * 5000 + b"}"), "CloudEvent", id="a number of 5000 digits"
         ),
         pytest.param(structured(b'{"data":' + b"[" * 100_000), "too deep", id="a very deep list"),
     ],
 )
-def test_a_cloud_event_that_is_none_of_ours_is_refused_with_a_reason(
-    message: Message, why: str
-) -> None:
+def test_an_invalid_cloud_event_is_refused_with_a_reason(message: Message, why: str) -> None:
     with pytest.raises(Unreadable, match=why) as refused:
         parse_payload(message)
 
     assert refused.value.raw == message.data
 
 
-# ---- Whatever comes
+# ---- Arbitrary input
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -420,7 +422,7 @@ NEAR_BODY = st.fixed_dictionaries(
 
 @settings(deadline=None)
 @given(JSON | NEAR_BODY | st.binary(), st.text() | st.just(SOURCE), st.text() | st.just(PUBLISHED))
-def test_whatever_comes_is_a_message_or_unreadable(data: Any, source: str, kind: str) -> None:
+def test_any_event_is_a_message_or_unreadable(data: Any, source: str, kind: str) -> None:
     event = CloudEvent(
         {"type": kind, "source": source, "id": "1", "time": "2026-03-01T12:00:00Z"}, data
     )
@@ -450,7 +452,7 @@ def test_whatever_comes_is_a_message_or_unreadable(data: Any, source: str, kind:
     )
     | st.just({"content-type": "application/cloudevents+json"}),
 )
-def test_whatever_is_in_a_message_is_a_payload_or_unreadable(
+def test_any_message_has_a_payload_or_is_unreadable(
     data: bytes, attributes: dict[str, str]
 ) -> None:
     try:

@@ -1,10 +1,13 @@
-"""Lean imports of client libraries: less is loaded, and plain imports still work."""
+"""What the store and the bus import: only the implementation in use, and only parts of its client
+library; plain imports of the library still work."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,3 +79,24 @@ except AttributeError as error:
     print(error)
 """
     assert run(program) == "module 'google.pubsub_v1' has no attribute 'nothing_like_that'"
+
+
+@pytest.mark.parametrize(
+    ("imported", "unwanted"),
+    [
+        (
+            "infra.store.port, infra.bus.port, infra.bus.envelope",
+            ["google.api_core", "google.protobuf", "grpc", "sqlite3", "cloudevents"],
+        ),
+        (
+            "infra.store.firestore, infra.bus.pubsub",
+            ["sqlite3", "google.cloud.pubsub_v1", "cloudevents"],
+        ),
+        ("infra.store.sqlite, infra.bus.embedded", ["google.api_core", "google.protobuf", "grpc"]),
+    ],
+)
+def test_no_implementation_imports_another(imported: str, unwanted: list[str]) -> None:
+    program = (
+        f"import sys, {imported}; print([name for name in {unwanted!r} if name in sys.modules])"
+    )
+    assert run(program) == "[]"

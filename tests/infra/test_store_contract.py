@@ -1,5 +1,5 @@
-"""What every store promises, tried on each: Firestore (its emulator), SQLite in a file and in
-memory, the simulation's own."""
+"""The contract of `Store`, tested on every implementation: Firestore (its emulator), SQLite in a
+file and in memory, and the simulation's."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
 
 @pytest.fixture(params=["firestore", "sqlite", "sqlite in memory", "dictionaries"])
-def another(request: pytest.FixtureRequest, project: str, tmp_path: Path) -> Open:
-    """Opens one more handle to the same documents."""
+def open_store(request: pytest.FixtureRequest, project: str, tmp_path: Path) -> Open:
+    """Opens another handle to the same documents."""
     if request.param == "firestore":
         address = request.getfixturevalue("firestore_emulator")
         return lambda: FirestoreStore(project, emulator=address)
@@ -33,8 +33,8 @@ def another(request: pytest.FixtureRequest, project: str, tmp_path: Path) -> Ope
 
 
 @pytest.fixture
-def store(another: Open) -> Store:
-    return another()
+def store(open_store: Open) -> Store:
+    return open_store()
 
 
 def version_of(store: Store, path: str) -> str:
@@ -48,7 +48,7 @@ def data_of(store: Store, path: str) -> dict[str, Any] | None:
     return document.data if document else None
 
 
-# ---- Reading what was written
+# ---- Reading and writing
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def data_of(store: Store, path: str) -> dict[str, Any] | None:
         {"text": "naïve 東京 🚢 \n\t\x00 \\ \" '"},
     ],
 )
-def test_values_come_back_as_they_were(store: Store, data: dict[str, Any]) -> None:
+def test_values_are_read_as_they_were_written(store: Store, data: dict[str, Any]) -> None:
     store.commit(Create("models/tiny", data))
 
     found = data_of(store, "models/tiny")
@@ -109,7 +109,7 @@ def types_of(value: Any) -> Any:
         datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
     ],
 )
-def test_instants_come_back_in_utc_to_the_microsecond(store: Store, at: datetime) -> None:
+def test_datetimes_are_read_in_utc_to_the_microsecond(store: Store, at: datetime) -> None:
     store.commit(Create("models/tiny", {"at": at, "deep": [{"at": at}]}))
 
     found = data_of(store, "models/tiny")
@@ -118,7 +118,7 @@ def test_instants_come_back_in_utc_to_the_microsecond(store: Store, at: datetime
     assert found["at"].utcoffset() == timedelta(0)
 
 
-def test_maps_come_back_in_the_order_of_their_names(store: Store) -> None:
+def test_maps_are_read_sorted_by_name(store: Store) -> None:
     store.commit(Create("models/tiny", {name: {name: 1, "m": 2} for name in "zaqbw"}))
 
     found = data_of(store, "models/tiny")
@@ -134,7 +134,7 @@ def test_a_tuple_is_stored_as_a_list(store: Store) -> None:
     assert data_of(store, "models/tiny") == {"steps": [10, 50, 100]}
 
 
-def test_what_does_not_exist_is_none_and_left_out_of_many(store: Store) -> None:
+def test_a_missing_document_is_none_and_omitted_by_get_many(store: Store) -> None:
     store.commit(Create("models/a", {"n": 1}), Create("models/a/releases/1", {"n": 2}))
 
     found = store.get_many(["models/a", "models/none", "models/a/releases/1", "models/a"])
@@ -147,17 +147,17 @@ def test_what_does_not_exist_is_none_and_left_out_of_many(store: Store) -> None:
     assert store.get_many([]) == {}
 
 
-def test_a_commit_tells_the_versions_that_are_read_later(store: Store) -> None:
+def test_a_commit_returns_the_versions_of_its_documents(store: Store) -> None:
     versions = store.commit(Create("models/a", {}), Put("models/b", {}), Delete("models/c"))
 
     assert versions == {path: version_of(store, path) for path in ("models/a", "models/b")}
     assert store.commit() == {}
 
 
-# ---- Compare and set
+# ---- Compare-and-set
 
 
-def test_creating_what_exists_conflicts_and_changes_nothing(store: Store) -> None:
+def test_creating_an_existing_document_conflicts(store: Store) -> None:
     store.commit(Create("models/tiny", {"n": 1}))
 
     with pytest.raises(Conflict) as conflict:
@@ -167,7 +167,7 @@ def test_creating_what_exists_conflicts_and_changes_nothing(store: Store) -> Non
     assert data_of(store, "models/tiny") == {"n": 1}
 
 
-def test_replacing_puts_the_whole_document_in_place_of_the_old(store: Store) -> None:
+def test_replacing_overwrites_the_whole_document(store: Store) -> None:
     store.commit(Create("models/tiny", {"old": 1, "map": {"old": 1, "both": 1}}))
 
     store.commit(Replace("models/tiny", {"map": {"both": 2}}, version_of(store, "models/tiny")))
@@ -175,7 +175,7 @@ def test_replacing_puts_the_whole_document_in_place_of_the_old(store: Store) -> 
     assert data_of(store, "models/tiny") == {"map": {"both": 2}}
 
 
-def test_replacing_a_version_that_was_overtaken_conflicts(store: Store) -> None:
+def test_replacing_a_stale_version_conflicts(store: Store) -> None:
     store.commit(Create("models/tiny", {"n": 1}))
     stale = version_of(store, "models/tiny")
     store.commit(Replace("models/tiny", {"n": 2}, stale))
@@ -190,7 +190,7 @@ def test_replacing_a_version_that_was_overtaken_conflicts(store: Store) -> None:
 @pytest.mark.parametrize(
     "between", [[Delete("models/tiny")], [Delete("models/tiny"), Create("models/tiny", {"n": 1})]]
 )
-def test_replacing_what_was_deleted_meanwhile_conflicts_even_if_it_was_made_anew(
+def test_replacing_a_deleted_document_conflicts_even_if_it_was_recreated(
     store: Store, between: list[Write]
 ) -> None:
     store.commit(Create("models/tiny", {"n": 1}))
@@ -206,7 +206,7 @@ def test_replacing_what_was_deleted_meanwhile_conflicts_even_if_it_was_made_anew
 
 
 @pytest.mark.parametrize("version", ["", "1.5", "none", "-1", "1767225600.123456000"])
-def test_replacing_a_version_that_never_was_conflicts(store: Store, version: str) -> None:
+def test_replacing_an_invalid_version_conflicts(store: Store, version: str) -> None:
     store.commit(Create("models/tiny", {"n": 1}))
 
     with pytest.raises(Conflict):
@@ -215,7 +215,7 @@ def test_replacing_a_version_that_never_was_conflicts(store: Store, version: str
     assert data_of(store, "models/tiny") == {"n": 1}
 
 
-def test_the_version_changes_with_the_content_and_only_then(store: Store) -> None:
+def test_the_version_changes_only_with_the_content(store: Store) -> None:
     first = store.commit(Create("models/tiny", {"n": 1, "at": NOON}))
     same = store.commit(Put("models/tiny", {"at": NOON, "n": 1}))
     other = store.commit(Put("models/tiny", {"n": 2, "at": NOON}))
@@ -226,14 +226,14 @@ def test_the_version_changes_with_the_content_and_only_then(store: Store) -> Non
     assert version_of(store, "models/tiny") == back["models/tiny"]
 
 
-def test_putting_writes_whatever_was_there(store: Store) -> None:
+def test_putting_overwrites_an_existing_document(store: Store) -> None:
     store.commit(Put("models/tiny", {"a": 1}))
     store.commit(Put("models/tiny", {"b": 2}))
 
     assert data_of(store, "models/tiny") == {"b": 2}
 
 
-def test_deleting_twice_is_no_error_and_leaves_what_lies_below(store: Store) -> None:
+def test_deleting_twice_is_no_error_and_keeps_subcollections(store: Store) -> None:
     store.commit(Create("models/tiny", {}), Create("models/tiny/releases/1", {}))
 
     store.commit(Delete("models/tiny"))
@@ -243,45 +243,47 @@ def test_deleting_twice_is_no_error_and_leaves_what_lies_below(store: Store) -> 
     assert store.get("models/tiny/releases/1") is not None
 
 
-# ---- All or nothing
+# ---- Atomic commits
 
 
-def test_a_commit_with_one_conflict_writes_nothing_at_all(store: Store) -> None:
-    store.commit(Create("models/there", {"n": 1}), Create("models/doomed", {"n": 1}))
-    before = version_of(store, "models/there")
+def test_a_commit_with_one_conflict_writes_nothing(store: Store) -> None:
+    store.commit(Create("models/kept", {"n": 1}), Create("models/doomed", {"n": 1}))
+    before = version_of(store, "models/kept")
 
     with pytest.raises(Conflict) as conflict:
         store.commit(
             Put("models/first", {}),
-            Replace("models/there", {"n": 2}, before),
+            Replace("models/kept", {"n": 2}, before),
             Delete("models/doomed"),
-            Create("models/there/log/1", {}),
+            Create("models/kept/log/1", {}),
             Create("models/doomed/log/1", {}),
-            Replace("models/gone", {}, before),
+            Replace("models/missing", {}, before),
         )
 
-    assert "models/gone" in conflict.value.path
+    assert "models/missing" in conflict.value.path
     assert (
-        store.get_many(["models/first", "models/there/log/1", "models/doomed/log/1", "models/gone"])
+        store.get_many(
+            ["models/first", "models/kept/log/1", "models/doomed/log/1", "models/missing"]
+        )
         == {}
     )
-    assert version_of(store, "models/there") == before
+    assert version_of(store, "models/kept") == before
     assert data_of(store, "models/doomed") == {"n": 1}
 
 
-def test_a_path_can_be_written_only_once_in_a_commit(store: Store) -> None:
+def test_a_commit_may_write_a_path_only_once(store: Store) -> None:
     with pytest.raises(Unstorable, match="only once"):
         store.commit(Put("models/tiny", {"n": 1}), Delete("models/tiny"))
 
     assert store.get("models/tiny") is None
 
 
-def test_racing_writers_lose_no_update(another: Open) -> None:
-    another().commit(Create("models/tiny", {"count": 0}))
+def test_concurrent_writers_lose_no_update(open_store: Open) -> None:
+    open_store().commit(Create("models/tiny", {"count": 0}))
     per_writer, logs = 8, []
 
     def write(writer: int) -> None:
-        store = another()
+        store = open_store()
         for number in range(per_writer):
             while True:
                 document = store.get("models/tiny")
@@ -297,25 +299,25 @@ def test_racing_writers_lose_no_update(another: Open) -> None:
 
     in_threads(write, 4)
 
-    store = another()
+    store = open_store()
     assert data_of(store, "models/tiny") == {"count": 4 * per_writer}
     assert sorted(logs) == list(range(1, 4 * per_writer + 1))
     assert len(store.list("models/tiny/log", 100)) == 4 * per_writer
 
 
-def test_of_racing_creators_exactly_one_wins(another: Open) -> None:
-    won: list[int] = []
+def test_exactly_one_of_several_concurrent_creates_succeeds(open_store: Open) -> None:
+    winners: list[int] = []
 
     def create(writer: int) -> None:
         try:
-            another().commit(Create("models/tiny", {"writer": writer}))
-            won.append(writer)
+            open_store().commit(Create("models/tiny", {"writer": writer}))
+            winners.append(writer)
         except Conflict:
             pass
 
     in_threads(create, 6)
 
-    assert [data_of(another(), "models/tiny")] == [{"writer": writer} for writer in won]
+    assert [data_of(open_store(), "models/tiny")] == [{"writer": writer} for writer in winners]
 
 
 def in_threads(work: Callable[[int], None], count: int) -> None:
@@ -335,10 +337,10 @@ def in_threads(work: Callable[[int], None], count: int) -> None:
     assert failed == []
 
 
-# ---- Who is due
+# ---- Due models
 
 
-def test_models_are_due_when_their_time_has_come_longest_due_first(store: Store) -> None:
+def test_models_are_due_once_requeue_at_has_passed_longest_due_first(store: Store) -> None:
     def at(seconds: float) -> dict[str, Any]:
         return {"requeue_at": NOON + timedelta(seconds=seconds)}
 
@@ -365,7 +367,7 @@ def test_models_are_due_when_their_time_has_come_longest_due_first(store: Store)
     assert store.list_due(NOON - timedelta(days=1), 10) == ()
 
 
-def test_a_model_is_no_longer_due_once_its_time_is_moved_or_taken_away(store: Store) -> None:
+def test_a_model_is_not_due_once_requeue_at_is_moved_or_removed(store: Store) -> None:
     store.commit(
         Create("models/a", {"requeue_at": NOON}),
         Create("models/b", {"requeue_at": NOON}),
@@ -382,10 +384,10 @@ def test_a_model_is_no_longer_due_once_its_time_is_moved_or_taken_away(store: St
     assert store.list_due(NOON + timedelta(hours=1), 10) == ("a",)
 
 
-# ---- Lists
+# ---- Listing
 
 
-def test_a_collection_is_listed_in_the_order_of_ids_page_by_page(store: Store) -> None:
+def test_a_collection_is_listed_by_id_in_pages(store: Store) -> None:
     names = ["10", "9", "B", "a", "a-b", "b", "é", "東"]  # by UTF-8 bytes
     store.commit(*(Create(f"outbox/{name}", {"name": name}) for name in reversed(names)))
 
@@ -399,7 +401,7 @@ def test_a_collection_is_listed_in_the_order_of_ids_page_by_page(store: Store) -
     assert store.list("outbox", 1)[0].version == version_of(store, "outbox/10")
 
 
-def test_a_list_holds_one_collection_and_nothing_below_or_beside_it(store: Store) -> None:
+def test_a_list_contains_only_its_own_collection(store: Store) -> None:
     store.commit(
         Create("models/a", {}),
         Create("models/a/releases/1", {}),
@@ -414,12 +416,13 @@ def test_a_list_holds_one_collection_and_nothing_below_or_beside_it(store: Store
     assert store.list("models/a/log", 10) == ()
 
 
-# ---- What does not fit
+# ---- Limits
 
 
 def test_a_document_above_one_mebibyte_is_refused_with_its_size(store: Store) -> None:
     with pytest.raises(
-        Unstorable, match=r"models/tiny: the document takes 1,200,\d\d\d bytes, at most 1,048,576"
+        Unstorable,
+        match=r"models/tiny: the document has 1,200,\d\d\d bytes, the limit is 1,048,576",
     ):
         store.commit(Put("models/small", {}), Put("models/tiny", {"text": "ü" * 600_000}))
 
@@ -427,10 +430,9 @@ def test_a_document_above_one_mebibyte_is_refused_with_its_size(store: Store) ->
 
 
 def test_a_document_of_exactly_one_mebibyte_is_stored(store: Store) -> None:
-    # The name models/tiny costs 28 bytes, the document 32, each field's name 2 and its text's end
-    # 1.
-    most = 1_048_576 - 28 - 32 - 2 * 3
-    data = {"a": "x" * 500_000, "b": "x" * (most - 500_000)}
+    # The name models/tiny takes 28 bytes, the document 32, each field's name 2, each text 1 more.
+    text_bytes = 1_048_576 - 28 - 32 - 2 * 3
+    data = {"a": "x" * 500_000, "b": "x" * (text_bytes - 500_000)}
 
     store.commit(Create("models/tiny", data))
 
@@ -440,7 +442,7 @@ def test_a_document_of_exactly_one_mebibyte_is_stored(store: Store) -> None:
 
 
 def test_a_commit_above_four_megabytes_is_refused(store: Store) -> None:
-    with pytest.raises(Unstorable, match="the commit takes"):
+    with pytest.raises(Unstorable, match="the commit has"):
         store.commit(*(Put(f"models/{number}", {"text": "x" * 900_000}) for number in range(5)))
 
     assert store.list("models", 10) == ()
@@ -466,19 +468,19 @@ def test_twenty_levels_of_maps_are_stored(store: Store) -> None:
         (deep(5000), r"nested more than 20 deep"),
         ({"l": [[1]]}, r"models/tiny\.l\[0\]: a list directly in a list"),
         ({"n": 2**63}, r"64 bits"),
-        ({"n": float("nan")}, r"no number that JSON knows"),
-        ({"n": float("inf")}, r"no number that JSON knows"),
+        ({"n": float("nan")}, r"is not a JSON number"),
+        ({"n": float("inf")}, r"is not a JSON number"),
         ({"at": NOON.replace(tzinfo=None)}, r"time zone"),
-        ({"raw": b"x"}, r"no place for a bytes"),
-        ({"set": {1}}, r"no place for a set"),
+        ({"raw": b"x"}, r"a bytes cannot be stored"),
+        ({"set": {1}}, r"a set cannot be stored"),
         ({"m": {1: 2}}, r"name must be text"),
         ({"m": {"": 1}}, r"is empty"),
         ({"m": {"__a__": 1}}, r"reserved"),
-        ({"text": "\ud800"}, r"not Unicode"),
+        ({"text": "\ud800"}, r"cannot be encoded as UTF-8"),
         ({"m": {"x" * 1501: 1}}, r"longer than 1500"),
     ],
 )
-def test_what_has_no_place_in_a_document_is_refused_with_the_field(
+def test_an_unsupported_value_is_refused_with_its_field(
     store: Store, data: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(Unstorable, match=why):
@@ -501,13 +503,13 @@ def test_what_has_no_place_in_a_document_is_refused_with_the_field(
         "models//a/b",
     ],
 )
-def test_what_is_no_path_of_a_document_is_refused(store: Store, path: str) -> None:
+def test_an_invalid_document_path_is_refused(store: Store, path: str) -> None:
     with pytest.raises(Unstorable):
         store.commit(Put(path, {}))
     with pytest.raises(Unstorable):
         store.get(path)
 
 
-def test_a_document_is_no_collection(store: Store) -> None:
+def test_a_document_path_cannot_be_listed(store: Store) -> None:
     with pytest.raises(Unstorable):
         store.list("models/tiny", 1)
