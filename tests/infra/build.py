@@ -10,11 +10,11 @@ from typing import Any
 
 from infra.fleet import naming
 from infra.fleet.model import Action, Body, Key, Plan, ReadSet, Snapshot
-from infra.fleet.plan import completed
 from infra.fleet.resources import instance_template
 from rollout.model import GroupTarget, Problem, Release, Share, Target
 from rollout.spec.defaults import fill_defaults
 from rollout.spec.model import Spec
+from rollout.strategies.base import all_traffic_to
 
 REGION = "us-central1"
 SERVER = "https://www.googleapis.com/compute/v1/projects/p/"
@@ -66,7 +66,8 @@ def target(
     if not shares:
         return Target(model, (), kept)
     whole = tuple(share if isinstance(share, Share) else Share(share) for share in shares)
-    return Target(model, (group(*whole, **changes),), kept)
+    groups = (group(*whole, **changes),)
+    return Target(model, groups, kept, all_traffic_to("blue", groups[0].settings))
 
 
 @dataclass
@@ -89,10 +90,6 @@ class World:
             done.add(action.key)
 
     def _do(self, action: Action) -> None:
-        if action.reads_first:
-            ready = completed(action, self.read(action.key) or {})
-            assert isinstance(ready, Action)
-            action = ready
         self.writes += 1
         body = copy.deepcopy(
             {field: value for field, value in action.body.items() if field != "fingerprint"}
@@ -145,7 +142,9 @@ class World:
         listed = [
             key
             for key in self.bodies
-            if look.templates_of and naming.is_template_of(look.templates_of, key.name)
+            if look.leftovers_of
+            and key.collection in ("instanceTemplates", "healthChecks")
+            and naming.is_of(look.leftovers_of, key)
         ]
         return Snapshot({key: self.read(key) for key in (*look.keys, *listed)})
 

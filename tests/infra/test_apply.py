@@ -12,7 +12,6 @@ import requests
 from compute_emulator import Cloud, InProcessAdapter, RealClock, serve
 from infra.compute.apply import apply
 from infra.compute.client import Compute
-from infra.fleet import naming
 from infra.fleet.model import Action, Failed, Key, Pending, Plan, ReadSet, Result
 from tests.infra import cloud as given
 from tests.infra.cloud import (
@@ -278,51 +277,6 @@ def test_an_action_that_worked_in_an_earlier_turn_is_not_done_twice() -> None:
     assert kinds(carry_out(world, plan, seconds=10)) == ["Pending"]
     assert kinds(carry_out(world, plan)) == ["Applied"]
     assert len(world.cloud.operations.table) == 1
-
-
-def test_a_route_into_a_url_map_of_the_same_plan_is_completed_with_what_the_map_has_become() -> (
-    None
-):
-    world = given.world()
-    world.make(CHECK, TEMPLATE, GROUP, SERVICE)
-    default = Key("backendServices", naming.GLOBAL, "slipway-gateway-default")
-    made = Action(
-        default,
-        "insert",
-        {"name": default.name, "loadBalancingScheme": "EXTERNAL_MANAGED", "protocol": "HTTP"},
-        "",
-    )
-    url_map = insert(
-        URL_MAP, default, defaultService="global/backendServices/slipway-gateway-default"
-    )
-    route = {
-        "hostRules": [{"hosts": ["*"], "pathMatcher": "m"}],
-        "pathMatchers": [
-            {
-                "name": "m",
-                "defaultService": "global/backendServices/slipway-gateway-default",
-                "pathRules": [
-                    {
-                        "paths": ["/tiny", "/tiny/*"],
-                        "service": "global/backendServices/slipway-tiny-blue",
-                    }
-                ],
-            }
-        ],
-    }
-    into = Action(
-        URL_MAP,
-        "update",
-        {"name": URL_MAP.name, **route},
-        "the route is not there",
-        (URL_MAP,),
-        reads_first=True,
-    )
-    results = carry_out(world, Plan((made, url_map, into)))
-    assert kinds(results) == ["Applied"] * 3
-    body = world.compute.get(URL_MAP)
-    assert body
-    assert body["pathMatchers"][0]["pathRules"][0]["paths"] == ["/tiny", "/tiny/*"]
 
 
 def test_a_mistake_of_our_own_is_raised() -> None:

@@ -82,21 +82,28 @@ KINDS = {
 
 
 def read(world: World, *releases: Release, sweep: bool = False, model: str = "tiny") -> Snapshot:
-    return world.snapshot(full_reads(model, releases, sweep=sweep))
+    return world.snapshot(full_reads(Scope(model, releases, ("blue",)), sweep=sweep))
 
 
 def settled(*shares: Share | Release, world: World | None = None) -> World:
     """A world in which that target is already true."""
-    made, wanted = world or World(), target(*shares)
+    made, desired = world or World(), target(*shares)
     releases = [share.release if isinstance(share, Share) else share for share in shares]
-    made.do(plan(wanted, read(made, *releases)))
+    for _ in range(2):  # the route is written into a URL map that the first plan inserted
+        made.do(plan(desired, read(made, *releases)))
     return made
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_plan_makes_everything_and_the_next_has_nothing_to_do(kind: str) -> None:
+def test_one_plan_inserts_everything_a_second_writes_the_route_and_a_third_is_empty(
+    kind: str,
+) -> None:
     of, world = KINDS[kind], World()
     world.do(plan(target(of), read(world, of)))
+    route = plan(target(of), read(world, of))
+    is_exposed = of.spec.traffic.exposure == "external"
+    assert [action.key for action in route.actions] == [naming.GATEWAY] * is_exposed
+    world.do(route)
     assert plan(target(of), read(world, of, sweep=True)) == plan(target(of), read(world, of))
     assert plan(target(of), read(world, of)).is_empty
 
@@ -109,7 +116,7 @@ def test_every_action_is_one_that_the_api_describes(kind: str) -> None:
 
 @pytest.mark.parametrize("before", KINDS)
 @pytest.mark.parametrize("after", KINDS)
-def test_any_release_becomes_any_other_in_one_plan(before: str, after: str) -> None:
+def test_any_release_becomes_any_other(before: str, after: str) -> None:
     old, new = KINDS[before], KINDS[after]
     if old.spec.placement.zones != new.spec.placement.zones:
         new = replace(new, spec=new.spec.model_copy(update={"placement": old.spec.placement}))
@@ -118,6 +125,7 @@ def test_any_release_becomes_any_other_in_one_plan(before: str, after: str) -> N
     assert [fault for action in swap.actions for fault in discovery.faults(action)] == []
     assert swap.problems == ()
     world.do(swap)
+    world.do(plan(wanted, read(world, old, new)))  # the route, into a URL map just inserted
     assert plan(wanted, read(world, old, new)).is_empty
 
 
@@ -140,8 +148,20 @@ def test_what_does_not_depend_on_each_other_is_made_at_the_same_time() -> None:
         "slipway-gateway-https",
         "slipway-gateway",
     }
-    route = next(action for action in first.actions if action.reads_first)
-    assert set(route.after) == {SERVICE, naming.GATEWAY}
+    assert {action.verb for action in first.actions} == {"insert"}
+
+
+def test_the_route_waits_for_a_backend_service_that_the_same_plan_inserts() -> None:
+    world = settled(KINDS["the smallest"])
+    del world.bodies[SERVICE]
+    for field in ("hostRules", "pathMatchers"):
+        del world.bodies[naming.GATEWAY][field]
+    route = next(
+        action
+        for action in plan(target(release()), read(world, release())).actions
+        if action.key == naming.GATEWAY
+    )
+    assert route.after == (SERVICE,)
 
 
 def waits(actions: tuple[Action, ...], key: Key) -> set[str]:
@@ -290,7 +310,7 @@ def test_a_resource_of_our_name_that_is_not_ours_is_left_alone_with_all_that_bui
     assert all(key not in action.after for action in first.actions)
     if key == GROUP:
         assert touched.isdisjoint({AUTOSCALER, SERVICE})
-        assert not any(action.reads_first for action in first.actions)
+        assert naming.GATEWAY not in {each.key for each in first.actions if each.verb == "update"}
 
 
 def test_zones_that_cannot_change_are_said_and_not_tried() -> None:
@@ -316,7 +336,9 @@ def test_a_retired_model_goes_in_reverse_and_takes_nothing_else_along() -> None:
     assert waits(end.actions, naming.template(new.template)) == {"slipway-tiny-blue"}
     world.do(end)
     gone = {
-        key for key in stays if key.name.startswith("tiny-") and not key.name.startswith("tiny-2")
+        key
+        for key in stays
+        if key.name.startswith("slipway-tiny-") and not key.name.startswith("slipway-tiny-2-")
     }
     assert set(world.bodies) == set(stays) - gone
     assert (

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from infra.fleet.model import Body
 from infra.fleet.resources import health_check
-from tests.infra.build import spec
+from rollout.model import Share
+from tests.infra.build import group, release
 
-SERVING = spec().serving
-READY, LIVE = (
-    health_check.ready("tiny", SERVING).body or {},
-    health_check.live("tiny", SERVING).body or {},
-)
+GROUP = group(Share(release()))
+READY, LIVE = health_check.ready("tiny", GROUP).body, health_check.live("tiny", GROUP).body
 
 
 def seconds(check: Body, threshold: str) -> int:

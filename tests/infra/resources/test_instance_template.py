@@ -28,7 +28,7 @@ def properties(**sections: Any) -> Body:
 
 def test_the_name_is_the_contents_and_not_the_versions() -> None:
     assert name("tiny", spec()) == name("tiny", spec())
-    assert name("tiny", spec()).startswith("tiny-")
+    assert name("tiny", spec()).startswith("slipway-tiny-")
     assert name("tiny", spec(scaling={"max": 9})) == name("tiny", spec())
     assert name("tiny", spec(machine={"type": "n2-standard-4"})) != name("tiny", spec())
     assert name("tinier", spec()) != name("tiny", spec())

@@ -9,14 +9,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.fleet import naming
 from infra.fleet.model import Action, Body
 from infra.fleet.resources import url_map
-from infra.fleet.resources.url_map import Route, completed, drift, first, matcher_name, merged
+from infra.fleet.resources.url_map import (
+    Backend,
+    Route,
+    drift,
+    matcher_name,
+    merge_route,
+    update,
+)
 from rollout.model import Problem
 
 SERVER = "https://www.googleapis.com/compute/v1/projects/p/"
 DEFAULT = f"{SERVER}global/backendServices/slipway-gateway-default"
-TINY = Route("tiny", "*", "/tiny", "global/backendServices/slipway-tiny-blue")
+
+
+def route(
+    host: str = "*", path: str = "/tiny", model: str = "tiny", *, green: int | None = None
+) -> Route:
+    """A route to the blue group, or to both with `green` of 1000 parts to the green one."""
+    blue = Backend(naming.backend_service(model, "blue"), 1000 - (green or 0))
+    if green is None:
+        return Route(model, host, path, (blue,))
+    return Route(model, host, path, (blue, Backend(naming.backend_service(model, "green"), green)))
+
+
+TINY = route()
 FOREIGN: Body = {
     "name": "slipway-gateway",
     "description": "slipway gateway",
@@ -40,18 +60,14 @@ FOREIGN: Body = {
 }
 
 
-def route(host: str = "*", path: str = "/tiny", model: str = "tiny") -> Route:
-    return Route(model, host, path, f"global/backendServices/slipway-{model}-blue")
-
-
 def with_(body: Body, of: Route) -> Body:
-    result = merged(body, of.model, of)
+    result = merge_route(body, of.model, of)
     assert not isinstance(result, Problem)
     return result
 
 
 def without(body: Body, model: str) -> Body:
-    result = merged(body, model, None)
+    result = merge_route(body, model, None)
     assert not isinstance(result, Problem)
     return result
 
@@ -141,14 +157,14 @@ def test_what_is_taken_is_said_and_not_overwritten(of: Route, said: str) -> None
             "routeRules": [{"priority": 1, "service": DEFAULT}],
         },
     ]
-    problem = merged(body, "tiny", of)
+    problem = merge_route(body, "tiny", of)
     assert isinstance(problem, Problem)
     assert problem.reason == "config"
     assert said in problem.message
 
 
 def test_two_models_cannot_have_the_same_path() -> None:
-    problem = merged(with_(FOREIGN, TINY), "other", route("*", "/tiny", "other"))
+    problem = merge_route(with_(FOREIGN, TINY), "other", route("*", "/tiny", "other"))
     assert isinstance(problem, Problem)
     assert "goes to slipway-tiny-blue already" in problem.message
 
@@ -169,19 +185,45 @@ def test_a_weighted_rule_is_the_models_too() -> None:
     assert not url_map.owns("tin", weighted)
 
 
-def test_a_route_waits_for_a_map_and_then_joins_who_came_in_between() -> None:
-    empty = {
-        field: value
-        for field, value in FOREIGN.items()
-        if field not in ("hostRules", "pathMatchers", "tests")
+def test_weights_are_a_route_action_without_a_service() -> None:
+    rule = with_(FOREIGN, route(green=250))["pathMatchers"][1]["pathRules"][0]
+    services = "global/backendServices/slipway-tiny"
+    assert rule == {
+        "paths": ["/tiny", "/tiny/*"],
+        "routeAction": {
+            "urlRewrite": {"pathPrefixRewrite": "/"},
+            "weightedBackendServices": [
+                {"backendService": f"{services}-blue", "weight": 750},
+                {"backendService": f"{services}-green", "weight": 250},
+            ],
+        },
     }
-    theirs = with_(empty, route("*", "/other", "other")) | {"fingerprint": "new"}
-    ready = completed(first(TINY), theirs)
-    assert isinstance(ready, Action)
-    assert ready.body["fingerprint"] == ready.based_on == "new"
-    assert drift(TINY, "tiny", ready.body) is None
-    assert drift(route("*", "/other", "other"), "other", ready.body) is None
-    assert completed(first(TINY), ready.body) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (route(), route(green=10)),
+        (route(green=10), route(green=20)),
+        (route(green=10), route()),
+        (route(path="/", green=10), route(path="/")),
+    ],
+)
+def test_a_change_of_weights_is_drift_and_is_written(before: Route, after: Route) -> None:
+    there = with_(FOREIGN, before)
+    assert drift(before, "tiny", there) is None
+    assert drift(after, "tiny", there)
+    assert drift(after, "tiny", with_(there, after)) is None
+
+
+def test_an_update_carries_the_fingerprint_it_is_based_on() -> None:
+    theirs = with_(FOREIGN, route("*", "/other", "other")) | {"fingerprint": "new"}
+    (action,) = update(theirs, "tiny", TINY)
+    assert isinstance(action, Action)
+    assert action.body["fingerprint"] == action.based_on == "new"
+    assert drift(TINY, "tiny", action.body) is None
+    assert drift(route("*", "/other", "other"), "other", action.body) is None
+    assert update(action.body, "tiny", TINY) == ()
 
 
 def test_a_host_that_somebody_added_to_our_matcher_keeps_it() -> None:

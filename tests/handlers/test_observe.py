@@ -1,11 +1,14 @@
-"""How much of Compute Engine one turn reads, and that it misses nothing by reading less."""
+"""How much of Compute Engine one loop reads, and that it misses nothing by reading less."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
-from handlers.reconcile.observe import Sight
+from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe
 from infra.fleet import naming
+from infra.fleet.model import Key
+from infra.fleet.reads import scope_of
 from tests.scenario import Scenario
 
 GATEWAY_PART = "compute.targetHttpProxies.get"
@@ -43,40 +46,34 @@ def test_a_turn_reads_everything_once_then_what_moves_and_while_it_waits_only_gr
     )
 
 
-def test_each_further_look_reads_no_more_than_may_have_changed_since_the_last() -> None:
-    story, sight = Scenario(), Sight()
+def test_each_further_pass_reads_no_more_than_may_have_changed_since_the_last() -> None:
+    story = Scenario()
     story.given_serving("1")
     state, compute = story.state(), story.worker().compute
+    scope = scope_of(state.rollout, state.desired)
 
-    def looked() -> set[str]:
+    def read(cache: SnapshotCache) -> tuple[set[str], SnapshotCache]:
         before = reads(story)
-        sight.look(compute, state)
-        return {*(reads(story) - before)}
+        cache = observe(compute, scope, cache)
+        return {*(reads(story) - before)}, cache
 
-    moving = {
-        GROUP,
-        INSTANCES,
-        HEALTH,
-        SERVICE,
-        "compute.regionAutoscalers.get",
-        "compute.urlMaps.get",
-    }
-    assert looked() > {*moving, GATEWAY_PART, CHECK, TEMPLATES}
-    assert looked() == set(), "after a decision that changed nothing"
-    sight.is_calm = True
-    sight.fade()
-    assert (looked(), sight.was_glance) == ({GROUP, INSTANCES, HEALTH}, True)
-    sight.is_calm = False
-    assert (looked(), sight.was_glance) == (
-        moving - {GROUP, INSTANCES, HEALTH},
-        False,
-    ), "the glance found something to do"
-    sight.changed([naming.live_check("tiny", "blue")])
-    assert looked() == {*moving, CHECK}
-    sight.changed([naming.group("tiny", "blue", "us-central1")])
-    assert looked() == moving
-    sight.fade()
-    assert looked() == moving, "time has passed, and nobody knows that there was nothing to do"
+    def after_changing(cache: SnapshotCache, *keys: Key) -> tuple[set[str], SnapshotCache]:
+        return read(invalidate(cache, keys))
+
+    groups = {GROUP, INSTANCES, HEALTH}
+    volatile = {*groups, SERVICE, "compute.regionAutoscalers.get", "compute.urlMaps.get"}
+    first, cache = read(SnapshotCache())
+    assert first > {*volatile, GATEWAY_PART, CHECK, TEMPLATES}
+    assert read(cache)[0] == set(), "after a decision that changed nothing"
+    waited, cache = read(age(replace(cache, is_noop=True)))
+    assert (waited, cache.is_partial) == (groups, True)
+    rest, cache = read(replace(cache, is_noop=False))
+    assert (rest, cache.is_partial) == (volatile - groups, False), "there is something to do"
+    changed, cache = after_changing(cache, naming.live_check("tiny", "blue"))
+    assert changed == {*volatile, CHECK}
+    changed, cache = after_changing(cache, naming.group("tiny", "blue", "us-central1"))
+    assert changed == volatile
+    assert read(age(cache))[0] == volatile, "time has passed, and there may be something to do"
 
 
 def test_a_step_is_not_left_on_a_glance_alone() -> None:
