@@ -229,7 +229,10 @@ def test_a_command_that_meets_a_fault_ends_with_its_reason(
 
 def test_a_command_for_what_is_not_built_names_the_method(gcloud: Commandline) -> None:
     said = gcloud(f"instances reset vm --zone={REGION}-a", fails=True)
-    assert "compute.instances.reset is part of Compute v1 but not of this stand-in" in said
+    assert (
+        "compute.instances.reset is part of Compute v1, but the emulator does not implement it"
+        in said
+    )
 
 
 def test_templates_of_a_region_and_zones_are_listed(gcloud: Commandline) -> None:

@@ -1,6 +1,6 @@
 """The errors of the Compute API: HTTP status, reason, operation error code and Google's wording.
 
-Handlers raise them; `wire` turns them into the error body, `operations` into the `error` of an
+Handlers raise them. `wire` turns them into the error body, `operations` into the `error` of an
 operation. Both forms carry what Google's clients need: the legacy `errors[]` list in bodies,
 `httpErrorStatusCode` and `httpErrorMessage` in operations."""
 
@@ -26,7 +26,7 @@ HTTP_MESSAGES = {
 
 
 class ApiError(Exception):
-    """A refusal in Google's shape. Subclasses fix status, reason and code; instances may override
+    """An error in Google's form. Subclasses set status, reason and code; instances may override
     them."""
 
     status: int = 400
@@ -53,7 +53,7 @@ class ApiError(Exception):
         self.details = details or []
 
     def body(self) -> JsonObject:
-        """The HTTP answer's JSON."""
+        """The JSON of the HTTP response."""
         entry: JsonObject = {"message": self.message, "domain": self.domain, "reason": self.reason}
         if self.location:
             entry |= {"location": self.location, "locationType": "parameter"}
@@ -63,7 +63,7 @@ class ApiError(Exception):
         return {"error": error}
 
     def in_operation(self) -> JsonObject:
-        """The members a failed operation carries."""
+        """The members of a failed operation."""
         entry: JsonObject = {"code": self.code, "message": self.message}
         if self.location:
             entry["location"] = self.location
@@ -77,7 +77,7 @@ class ApiError(Exception):
 
 
 class NotFound(ApiError):
-    """`path` begins with `projects/`."""
+    """`path` starts with `projects/`."""
 
     status, reason, code = 404, "notFound", "RESOURCE_NOT_FOUND"
 
@@ -97,7 +97,7 @@ class OperationInProgress(ApiError):
 
 
 class InUse(ApiError):
-    """`word` is the kind in snake case, such as `instance_template`; both paths begin with
+    """`word` is the resource type in snake case, such as `instance_template`. Both paths start with
     `projects/`."""
 
     reason, code = "resourceInUseByAnotherResource", "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE"
@@ -107,7 +107,7 @@ class InUse(ApiError):
 
 
 class NotReady(ApiError):
-    """The resource exists, but the operation that makes (or removes) it still runs."""
+    """The resource exists, but the operation that creates or deletes it is still running."""
 
     reason, code = "resourceNotReady", "RESOURCE_NOT_READY"
 
@@ -116,7 +116,7 @@ class NotReady(ApiError):
 
 
 class Required(ApiError):
-    """`field` as in `resource.name`."""
+    """`field` is a path such as `resource.name`."""
 
     reason, code = "required", "REQUIRED_FIELD"
 
@@ -125,7 +125,7 @@ class Required(ApiError):
 
 
 class Invalid(ApiError):
-    """A value that cannot be. `field` as in `resource.versions[0].targetSize`."""
+    """An invalid value. `field` is a path such as `resource.versions[0].targetSize`."""
 
     reason, code = "invalid", "INVALID_FIELD_VALUE"
 
@@ -134,7 +134,7 @@ class Invalid(ApiError):
 
 
 class BadRequest(ApiError):
-    """A 400 with wording of its own."""
+    """A 400 with a message of the caller's."""
 
 
 class ConditionNotMet(ApiError):
@@ -163,7 +163,7 @@ class Unavailable(ApiError):
 
 
 class Unreachable(Unavailable):
-    """A zone that does not answer. `scope` is such as `zones/us-central1-a`."""
+    """A zone that does not answer. `scope` is for example `zones/us-central1-a`."""
 
     def __init__(self, scope: str) -> None:
         super().__init__(f"The scope '{scope}' cannot be reached. Please try again later.")
@@ -174,16 +174,16 @@ class Internal(ApiError):
 
 
 class NotBuilt(ApiError):
-    """The API has the method, this stand-in has not."""
+    """The method is part of the API, but the emulator does not implement it."""
 
     status, reason, code = 501, "notImplemented", "UNSUPPORTED_OPERATION"
 
     def __init__(self, method_id: str) -> None:
         super().__init__(
-            f"{method_id} is part of Compute v1 but not of this stand-in. GET /control/coverage"
-            " lists what is."
+            f"{method_id} is part of Compute v1, but the emulator does not implement it."
+            " GET /control/coverage lists the implemented methods."
         )
 
 
 class ConnectionDropped(Exception):
-    """The connection ends without an answer, as after a crash or a cut line."""
+    """The connection ends without a response, as after a crash or a network failure."""

@@ -1,8 +1,8 @@
-"""Names of resources: one `Key` for every spelling of a URL, and the self link for every key.
+"""Resource names: one `Key` for every form of a URL, and the self link of every key.
 
 Requests may name a resource by a full URL on any host, by `projects/…`, or from the scope on
-(`global/…`, `regions/R/…`); gcloud names it on the overriding host. What counts is what follows
-`/compute/v1/`. Answers always carry the full self link on Google's host."""
+(`global/…`, `regions/R/…`); gcloud uses the overriding host. Only what follows `/compute/v1/`
+counts. Responses always carry the full self link on Google's host."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ GLOBAL = "global"
 
 
 class Key(NamedTuple):
-    """A resource of the project. `scope` is `global`, `regions/R` or `zones/Z`; `collection` is its
-    word in URLs."""
+    """A resource of the project. `scope` is `global`, `regions/R` or `zones/Z`; `collection` is the
+    collection's name in URLs."""
 
     scope: str
     collection: str
@@ -27,7 +27,7 @@ class Key(NamedTuple):
 
 
 def relative(url: str) -> str:
-    """The part of a URL or path that follows `/compute/v1/` (or the host, or nothing)."""
+    """The part of a URL or path after `/compute/v1/`, or else after the host."""
     for version in ("/compute/v1/", "/compute/beta/", "/compute/alpha/"):
         _, found, rest = url.partition(version)
         if found:
@@ -38,14 +38,14 @@ def relative(url: str) -> str:
 
 
 def project_of(url: str) -> str | None:
-    """The project a URL names, or None when it begins at the scope."""
+    """The project that a URL names, or None if the URL starts at the scope."""
     parts = relative(url).split("/")
     return parts[1] if len(parts) > 1 and parts[0] == "projects" else None
 
 
 @lru_cache(maxsize=65_536)
 def parse(url: str) -> Key | None:
-    """The key a URL stands for, or None when it names no resource."""
+    """The key of a URL, or None if it names no resource."""
     parts = [part for part in relative(url).split("/") if part]
     if len(parts) > 1 and parts[0] == "projects":
         parts = parts[2:]
@@ -59,7 +59,7 @@ def parse(url: str) -> Key | None:
 
 
 def path(project: str, key: Key) -> str:
-    """The name used in messages, `projects/P/…`. Regions and zones are named without `global/`."""
+    """The name used in messages, `projects/P/…`. Regions and zones have no `global/` in theirs."""
     if key.collection in ("regions", "zones"):
         return f"projects/{project}/{key.collection}/{key.name}"
     return f"projects/{project}/{key.scope}/{key.collection}/{key.name}"

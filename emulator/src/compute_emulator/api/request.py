@@ -60,7 +60,8 @@ def normalize(request: Request) -> Request:
 
 
 def read_body(stream: Stream, headers: Mapping[str, str]) -> bytes:
-    """A request's body. Raises `MalformedRequest` when its length is none, or more than is taken."""
+    """A request's body. Raises `MalformedRequest` when its length is none, or more than is
+    taken."""
     if "chunked" in headers.get("transfer-encoding", "").lower():
         return b"".join(_chunks(stream))
     given = headers.get("content-length", "0").strip()

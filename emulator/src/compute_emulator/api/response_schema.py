@@ -37,9 +37,8 @@ def _identity(raw: JsonObject, body: JsonObject, where: str) -> Iterator[str]:
     if kind and body.get("kind") != kind:
         yield f"{where}.kind: {body.get('kind')!r} instead of {kind!r}"
     if {"selfLink", "creationTimestamp", "name"} <= set(members):
-        needed = (
-            IDENTITY if "insertTime" not in members else IDENTITY[:-1]
-        )  # operations have a time of their own
+        # Operations have a time of their own.
+        needed = IDENTITY if "insertTime" not in members else IDENTITY[:-1]
         yield from (
             f"{where}.{name}: missing" for name in needed if name in members and not body.get(name)
         )

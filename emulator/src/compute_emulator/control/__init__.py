@@ -1,1 +1,1 @@
-"""How a test or a person steers the emulator: behaviours, faults, outages and load."""
+"""How tests and people control the emulator: behaviours, faults, outages, load and time."""

@@ -1,8 +1,8 @@
-"""How instances behave: when they boot, get ready, turn bad or die, chosen by group, template name
-or container image.
+"""How instances behave: when they boot, become ready, fail or die, by group, template name or
+container image.
 
-`phases.py` asks for the behaviour of each VM it creates, anew at every creation. The list is read
-from a file or set by URL:
+`phases.py` looks up the behaviour of each VM at every creation. The list comes from a file or a
+control:
 
     {"behaviours": [
       {"template": "tiny-bad-*", "never_ready": true},
@@ -11,9 +11,9 @@ from a file or set by URL:
       {"ready_after_seconds": 20}
     ]}
 
-The first entry whose patterns all match decides; what it does not say is the default. `image` is
-looked for anywhere in the template's metadata values (cloud-init, start-up script, container
-declaration), since that is where an image is named."""
+The first entry whose patterns all match applies; members it does not set keep their defaults.
+`image` may match anywhere in the template's metadata values (cloud-init, start-up script,
+container declaration), since that is where an image is named."""
 
 from __future__ import annotations
 
@@ -45,16 +45,17 @@ class CreationError:
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """One instance's course. Times of readiness and death count from the moment the VM is RUNNING.
+    """The behaviour of one instance. Times of readiness and death count from when the VM is
+    RUNNING.
 
         create      boot_seconds      ready_after_seconds            dies_after_seconds
           |-- STAGING --|-- RUNNING ------|-- alive and ready --------------|-- neither ...
 
-    `ready`: what the load balancer's check sees. `alive`: what the group's own check sees; both
-    begin together unless `alive_after_seconds` is given. `unready_…`: ready no longer, for
-    `unready_for_seconds` (None: for good), alive still. `flaps_every_seconds`: readiness toggles at
-    that pace once reached. `stops_…`: the VM itself goes, as by preemption. `drain_seconds`: how
-    long connections last when it is drained (None: as long as the draining time-out lets them)."""
+    `ready` is what the load balancer's check sees, `alive` what the group's own check sees; both
+    start together unless `alive_after_seconds` is set. `unready_…`: not ready for
+    `unready_for_seconds` (None: for good), but alive. `flaps_every_seconds`: readiness toggles
+    at that interval once reached. `stops_…`: the VM itself stops, as by preemption.
+    `drain_seconds`: how long connections last while draining (None: up to the draining timeout)."""
 
     boot_seconds: float = 30.0
     ready_after_seconds: float = 10.0
@@ -68,16 +69,14 @@ class Behaviour:
     stops_after_seconds: float | None = None
     drain_seconds: float | None = None
     delete_seconds: float = 10.0
-    jitter: float = (
-        0.0  # 0.2: boot and readiness take 0.8 to 1.2 times as long, by the cloud's seed
-    )
+    # 0.2: boot and readiness take 0.8 to 1.2 times as long, by the cloud's seed.
+    jitter: float = 0.0
     creation_error: CreationError | None = None
-    profile: ResponseProfile = (
-        response_profile.DEFAULT
-    )  # how its app answers requests, where there is a data plane; its members are said flat
+    # How its app answers requests on a data plane; entries set its members directly.
+    profile: ResponseProfile = response_profile.DEFAULT
 
     def jittered(self, chance: Random) -> Behaviour:
-        """One VM's own share of the jitter."""
+        """The behaviour with one VM's jitter applied."""
         if not self.jitter:
             return self
         factor = 1 + self.jitter * chance.uniform(-1, 1)
@@ -85,7 +84,7 @@ class Behaviour:
         return replace(self, jitter=0.0, boot_seconds=boot, ready_after_seconds=ready)
 
     def liveness_changes(self, since: float) -> tuple[float, ...]:
-        """Moments at which the answers to the group's check turn good, bad, good ..."""
+        """Times at which the answers to the group's check become good, bad, good ..."""
         if self.never_alive:
             return ()
         start = (
@@ -109,7 +108,7 @@ class Behaviour:
         return _before(self.dies_after_seconds, turns, since)
 
 
-FLAPS = 200  # as often as a flapping VM toggles; then it stays as it is
+FLAPS = 200  # how often a flapping VM toggles before it keeps its state
 DEFAULT = Behaviour()
 
 
@@ -132,7 +131,7 @@ def check(entries: Iterable[JsonObject]) -> None:
 def behaviour_for(
     entries: Iterable[JsonObject], group: str, zone: str, template: JsonObject
 ) -> Behaviour:
-    """The behaviour of a VM of a group, made from a template resource."""
+    """The behaviour of a VM of a group, created from a template resource."""
     for index, entry in enumerate(entries):
         if _matches(entry, group, zone, template):
             return _parse(index, entry)

@@ -1,12 +1,14 @@
-"""Settings by file (`--config`): a JSON object that says at the start what the controls say while
-it runs.
+"""The settings file (`--config`): a JSON object that sets at the start what the controls set at
+run time.
 
-    {"behaviours": [...], "traffic": [...], "load": {...}, "stock_outs": {...}, "quotas": {...}, "faults": [...],
-     "zones": {"us-central1-a": "DOWN"}, "operation_seconds": 2, "operation_seconds_by_method": {...},
-     "later": [{"after_seconds": 600, "post": "/instances", "body": {"effect": "preempt", "most": 2}}]}
+    {"behaviours": [...], "traffic": [...], "load": {...}, "stock_outs": {...}, "quotas": {...},
+     "faults": [...], "zones": {"us-central1-a": "DOWN"}, "operation_seconds": 2,
+     "operation_seconds_by_method": {...},
+     "later": [{"after_seconds": 600, "post": "/instances",
+                "body": {"effect": "preempt", "most": 2}}]}
 
-Each member takes what the control of its name takes by PUT, `zones` and `later` what theirs take by
-POST."""
+Each member takes what the control of its name takes by PUT; `zones` and `later` take what theirs
+take by POST."""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ SETTERS: dict[str, Callable[[Cloud, Any], None]] = {}
 
 
 def configure(cloud: Cloud, settings: Any) -> None:
-    """Raises ValueError naming the member that is none, or cannot be what it is."""
+    """Raises ValueError naming an unknown member or an invalid value."""
     if not isinstance(settings, dict):
         raise ValueError(
             f"settings are an object with members such as {', '.join(SETTERS)}, not {settings!r}"

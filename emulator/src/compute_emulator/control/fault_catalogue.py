@@ -1,4 +1,4 @@
-"""Every fault there is: what it does, and how to cause it by URL and in a file of settings. `GET
+"""Every kind of fault: its effect, and how to cause it by control and in a settings file. `GET
 /control` shows it."""
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from compute_emulator.control.faults import KINDS, STALE
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A fault of the world rather than of calls: what it does, and how to cause it by URL and in a
-    file of settings."""
+    """A fault of the environment rather than of calls, and how to cause it by control and in a
+    settings file."""
 
     control: str
     body: dict[str, Any]
@@ -26,7 +26,7 @@ class Cause:
 
     @property
     def file(self) -> dict[str, Any]:
-        """Instances are there only after the start, so what is done to them is planned for
+        """Instances exist only some time after the start, so a file schedules their faults for
         later."""
         if not self.member:
             return {"later": [{"after_seconds": 600, "post": self.control, "body": self.body}]}
@@ -77,7 +77,7 @@ WORLD = {
 
 
 def example(kind: str) -> dict[str, Any]:
-    """The smallest fault of a kind that strikes every call it can."""
+    """The smallest fault of a kind that applies to every call it can."""
     needed = {
         STALE: {"versions": 1},
         "latency": {"seconds": 2},
@@ -87,7 +87,7 @@ def example(kind: str) -> dict[str, Any]:
 
 
 def listing() -> list[dict[str, Any]]:
-    """Every fault there is: what it does, and how to cause it by URL and by file."""
+    """Every kind of fault: its effect, and how to cause it by control and in a file."""
     of_calls = [
         {
             "fault": kind,

@@ -1,8 +1,8 @@
-"""Faults on demand: which call meets what.
+"""Faults on demand: which call fails, and how.
 
-A fault matches calls by a glob on the method id and, if wished, a glob on the resource's name; it
-strikes from its nth match on, as often as `times` says. `wire` asks before every call; the first
-fault that strikes wins."""
+A fault matches calls by a glob on the method id and, optionally, a glob on the resource's name.
+It strikes from its nth match on, up to `times` times. `wire` checks before every call; the first
+fault that strikes applies."""
 
 from __future__ import annotations
 
@@ -78,17 +78,17 @@ CLASSES = {
         ),
     )
 }
-"""What `error_class` stands for: status and reason of a refused call, code of an operation that
-fails."""
+"""What `error_class` stands for: status and reason of a refused call, code of a failed
+operation."""
 
 
 @dataclass(slots=True)
 class Fault:
-    """`nth` counts from 1; `times` None means for ever; `chance` is the probability that a match in
-    range strikes.
+    """`nth` counts from 1; `times` None means forever; `chance` is the probability that a match
+    in range strikes.
 
-    `error_class` (one of `CLASSES`) says status, reason, code and message together; what is said
-    beside it goes before it."""
+    `error_class` (one of `CLASSES`) sets status, reason, code and message together; members that
+    are set explicitly override it."""
 
     kind: str
     method: str = "*"
@@ -144,8 +144,8 @@ class Fault:
 
     @classmethod
     def read(cls, given: Any) -> Fault:
-        """A fault from JSON. Raises ValueError naming what is wrong, a method that there is not
-        too."""
+        """Parse a fault from JSON. Raises ValueError naming what is invalid, including an
+        unknown method."""
         if not isinstance(given, dict):
             raise ValueError(f"a fault must be an object, not {given!r}")
         known = {each.name for each in fields(cls) if each.init}
@@ -171,7 +171,7 @@ class Fault:
         )
 
     def strikes(self, method_id: str, name: str, chance: random.Random) -> bool:
-        """Count a call if it matches, and say whether the fault strikes it."""
+        """Count a call if it matches, and return whether the fault strikes it."""
         if not (fnmatchcase(method_id, self.method) and fnmatchcase(name, self.name)):
             return False
         self.matched += 1
@@ -184,15 +184,14 @@ class Fault:
 
 
 class Faults:
-    """The faults in force, in the order they were added."""
+    """The active faults, in the order in which they were added."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
         self.active: list[Fault] = []
 
     def add(self, kind: str, method: str = "*", **members: Any) -> Fault:
-        """Put a fault in force, for example `add("error", "compute.urlMaps.*", status=503,
-        times=2)`."""
+        """Add a fault, for example `add("error", "compute.urlMaps.*", status=503, times=2)`."""
         fault = Fault(kind, method, **members)
         self.active.append(fault)
         return fault

@@ -1,12 +1,11 @@
-"""What one can do to instances from outside: preempt them, make them ill, make them well. And what
-there is of them.
+"""Effects on running instances: preempt them, or change how their apps answer.
 
     POST /control/instances {"effect": "stop", "group": "tiny", "zone": "us-central1-a"}
-    affect(cloud, "unready", template="tiny-2*", most=1)                                     in process
+    apply_effect(cloud, "unready", template="tiny-2*", most=1)       in process
 
-`stop` takes the VM away, as a failing host does; `preempt` does so to Spot VMs alone, and leaves an
-operation `compute.instances.preempted` in the zone, as Google does; the others change how the app
-in it answers from now on, until it is created again."""
+`stop` stops the VM, like a host error. `preempt` does so to Spot VMs only, and leaves an
+operation `compute.instances.preempted` in the zone, as Google does. The others change how the
+app answers from now on, until the VM is created again."""
 
 from __future__ import annotations
 
@@ -50,8 +49,8 @@ def apply_effect(
     template: str = "*",
     most: int | None = None,
 ) -> list[str]:
-    """Do something to the running managed instances that match all globs, by name, at most `most`.
-    Returns their names."""
+    """Apply an effect to at most `most` running managed instances that match all globs, in the
+    order of their names. Returns their names."""
     if effect not in EFFECTS:
         raise ValueError(f"effect: {effect!r} is none of {', '.join(EFFECTS)}")
     with cloud.lock:

@@ -1,13 +1,13 @@
-"""Zones that are down: every VM in them is lost at once and none can be made until they are up
-again.
+"""Zone outages: a zone that is down loses every VM at once, and none can be created in it until
+it is up.
 
-    POST /control/zones {"us-central1-a": "DOWN"}       take_down(cloud, "us-central1-a")      in process
-    POST /control/zones {"us-central1-a": "UP"}         bring_up(cloud, "us-central1-a")
+    POST /control/zones {"us-central1-a": "DOWN"}    in process: take_down(cloud, "us-central1-a")
+    POST /control/zones {"us-central1-a": "UP"}      in process: bring_up(cloud, "us-central1-a")
     POST /control/zones {"us-central1-a": "UNREACHABLE"}
 
-A zone that is down says so in `zones.get`; creations in it fail as in a stock-out, and groups go on
-trying. In one that is unreachable everything runs, but calls about it fail with 503; aggregated
-lists fail too, unless `returnPartialSuccess` asks for the rest."""
+`zones.get` shows that a zone is down; creations in it fail as in a stock-out, and groups keep
+trying. In an unreachable zone everything runs, but calls about it fail with 503; aggregated
+lists fail too, unless `returnPartialSuccess` is set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DOWN, UP, UNREACHABLE = "DOWN", "UP", "UNREACHABLE"
 
 
 def take_down(cloud: Cloud, zone: str) -> list[str]:
-    """The VMs that were lost. Raises ValueError for a zone that is not."""
+    """Returns the names of the lost VMs. Raises ValueError for an unknown zone."""
     _known(cloud, zone)
     with cloud.lock:
         cloud.advance()
@@ -41,7 +41,7 @@ def take_down(cloud: Cloud, zone: str) -> list[str]:
 
 
 def bring_up(cloud: Cloud, zone: str) -> None:
-    """Groups repair what the zone lost. A stock-out that was set for the zone by hand goes on."""
+    """Groups repair what the zone lost. A stock-out that was set for the zone remains."""
     _known(cloud, zone)
     with cloud.lock:
         cloud.zones_unreachable.discard(zone)
@@ -50,7 +50,7 @@ def bring_up(cloud: Cloud, zone: str) -> None:
 
 
 def set_states(cloud: Cloud, states: Any) -> None:
-    """All of them, or none when one is wrong. Raises ValueError."""
+    """Set all states, or none if one is invalid. Raises ValueError."""
     if not isinstance(states, dict) or not all(
         state in (DOWN, UP, UNREACHABLE) for state in states.values()
     ):

@@ -1,11 +1,12 @@
-"""What a control does, done at a later time of the cloud: so a file can preempt instances that are
-not there yet.
+"""Control calls at a later time of the cloud, so that a file can preempt instances that do not
+exist yet.
 
-    POST /control/later {"after_seconds": 600, "post": "/instances", "body": {"effect": "preempt", "most": 2}}
-    plan(cloud, {"after_seconds": 600, "delete": "/faults"})                                     in process
+    POST /control/later {"after_seconds": 600, "post": "/instances",
+                         "body": {"effect": "preempt", "most": 2}}
+    schedule(cloud, {"after_seconds": 600, "delete": "/faults"})     in process
 
-The time counts from when it is asked for, with a file from the start. It happens as an event among
-the others, at its own time. What a control refuses then is told in `GET /control/later`."""
+The time counts from the request, or from the start for a file. The call runs as an event at its
+own time. `GET /control/later` reports a call that was refused then."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ PATH = "/later"
 
 
 def schedule(cloud: Cloud, given: Any) -> JsonObject:
-    """What was planned, as it is shown. Raises ValueError for what no control does."""
+    """Schedule a control call and return its record. Raises ValueError for an unknown control."""
     http, path, seconds = _read(given)
     with cloud.lock:
         scheduled = {"at": cloud.timestamp(cloud.now() + seconds), "state": "WAITING", **given}
@@ -55,7 +56,7 @@ def _read(given: Any) -> tuple[str, str, float]:
 
 def _run(cloud: Cloud, scheduled: JsonObject, http: str, path: str) -> None:
     if scheduled not in cloud.scheduled:
-        return  # called off
+        return  # cancelled
     try:
         SCHEDULABLE[(http, path)].run(cloud, {}, scheduled.get("body"))
         scheduled["state"] = "DONE"

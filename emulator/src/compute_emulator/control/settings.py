@@ -1,8 +1,8 @@
-"""The controls: how instances behave, what load there is, which faults strike, what is sold out,
-what time it is, what was called.
+"""The controls for behaviours, load, faults, stock-outs, quotas and time, and for the log of
+calls.
 
-Every list or map of settings works the same way: GET shows, PUT replaces, POST adds, DELETE clears.
-The settings themselves lie on the `Cloud`, so in process one sets them there."""
+Every list or map of settings works the same way: GET shows, PUT replaces, POST adds, DELETE
+clears. The settings are attributes of the `Cloud`; in process, set them there."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ CONTROLS = Controls()
 
 
 def _objects(body: Any) -> list[JsonObject]:
-    """One object or a list of them. Raises ValueError."""
+    """One object or a list of objects. Raises ValueError."""
     given = body if isinstance(body, list) else [body]
     if not all(isinstance(each, dict) for each in given):
         raise ValueError("expected a JSON object or a list of objects")
     return given
 
 
-# --- behaviours ----------------------------------------------------------------------------------------------------------
+# Behaviours
 
 
 @CONTROLS.add("GET", "/behaviours", "how instances behave, first match wins")
@@ -56,11 +56,11 @@ def clear_behaviours(cloud: Cloud, query: Query, body: Any) -> Any:
     return cloud.behaviours
 
 
-# --- maps: load, stock-outs, quotas --------------------------------------------------------------------------------------
+# Maps: load, stock-outs, quotas
 
 
 def _map_controls(path: str, member: str, about: str) -> None:
-    """GET, PUT, POST (merge; null removes an entry) and DELETE for a map that lies on the cloud."""
+    """Add GET, PUT, POST (merge; null removes an entry) and DELETE for a map of the cloud."""
 
     def show(cloud: Cloud, query: Query, body: Any) -> Any:
         return getattr(cloud, member)
@@ -101,7 +101,7 @@ _map_controls(
 _map_controls("/quotas", "quotas", 'limits by metric: {"CPUS": 24}')
 
 
-# --- faults --------------------------------------------------------------------------------------------------------------
+# Faults
 
 
 @CONTROLS.add("GET", "/faults", "the faults in force with their counts, and the kinds there are")
@@ -154,7 +154,7 @@ def set_operation_seconds(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return show_operation_seconds(cloud, query, None)
 
 
-# --- time ----------------------------------------------------------------------------------------------------------------
+# Time
 
 
 @CONTROLS.add(
@@ -184,7 +184,7 @@ def pass_time(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return show_time(cloud, query, None)
 
 
-# --- what was asked, what is there ---------------------------------------------------------------------------------------
+# Calls and resources
 
 
 @CONTROLS.add("GET", "/calls", "calls so far by method id")

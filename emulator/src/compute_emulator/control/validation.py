@@ -1,8 +1,8 @@
-"""Whether what is said to a knob makes sense: load, stock-outs, quotas, seconds. Pure.
+"""Validates load, stock-outs, quotas and times. Pure.
 
-`knobs.py` and `settings.py` ask before they change anything, so that a mistake is refused where it
-is made, naming the member and what it may be, and not met later by an autoscaler or a group. Each
-check raises ValueError."""
+`settings.py` and `config_file.py` validate before they change anything: a mistake is refused at
+once, naming the member and what it may be, and does not surface later in an autoscaler or a
+group. Each check raises ValueError."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Check = Callable[[Mapping[str, tuple[str, ...]], str, str, Any], None]
 def number(
     where: str, value: Any, *, low: float = 0.0, high: float = math.inf, unit: str = "a number"
 ) -> float:
-    """The number, if it is one from `low` to `high`."""
+    """The number, if it is between `low` and `high`."""
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
@@ -37,7 +37,7 @@ def number(
 
 
 def members(where: str, value: Any, known: Collection[str]) -> Mapping[str, Any]:
-    """The object, if it is one and has no others than the `known` members."""
+    """The object, if it has no members other than `known`."""
     if not isinstance(value, dict):
         raise ValueError(f"{where} must be an object, not {value!r}")
     unknown = sorted(set(value) - set(known))
@@ -47,7 +47,7 @@ def members(where: str, value: Any, known: Collection[str]) -> Mapping[str, Any]
 
 
 def load(regions: Mapping[str, tuple[str, ...]], where: str, name: str, value: Any) -> None:
-    """An entry of the load: of a group, which need not be there yet."""
+    """An entry of the load, for a group that need not exist yet."""
     given = members(where, value, LOAD)
     for member in LOAD[:-1]:
         if member in given:
@@ -96,14 +96,14 @@ def quota(regions: Mapping[str, tuple[str, ...]], where: str, name: str, value: 
 
 
 MAPS: dict[str, Check] = {"load": load, "stock_outs": stock_out, "quotas": quota}
-"""The knobs that are maps, by their member of the `Cloud`."""
+"""The settings that are maps, by their attribute of the `Cloud`."""
 
 
 def entries(
     regions: Mapping[str, tuple[str, ...]], knob: str, value: Any, *, removable: bool = False
 ) -> dict[str, Any]:
-    """The map for a knob of `MAPS`, if every entry makes sense. With `removable`, `null` stands for
-    no entry."""
+    """The map for a setting of `MAPS`, if every entry is valid. With `removable`, `null` removes
+    an entry."""
     if not isinstance(value, dict):
         raise ValueError(f"{knob}: expected a JSON object, not {value!r}")
     for name, each in value.items():
@@ -113,7 +113,7 @@ def entries(
 
 
 def seconds_by_method(where: str, value: Any, method_ids: Collection[str]) -> dict[str, float]:
-    """Globs of method ids to seconds. Order matters, and is kept."""
+    """Globs of method ids to seconds. Their order matters and is kept."""
     if not isinstance(value, dict):
         raise ValueError(f"{where} must be an object of globs to seconds, not {value!r}")
     return {
@@ -123,7 +123,7 @@ def seconds_by_method(where: str, value: Any, method_ids: Collection[str]) -> di
 
 
 def pattern(where: str, value: Any, method_ids: Collection[str]) -> str:
-    """A glob that at least one method's id matches."""
+    """A glob that matches at least one method id."""
     if not isinstance(value, str):
         raise ValueError(f"{where} must be a text, not {value!r}")
     if not any(fnmatchcase(each, value) for each in method_ids):

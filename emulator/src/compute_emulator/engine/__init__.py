@@ -1,1 +1,1 @@
-"""What Compute Engine does: the project, its time, its operations and its acting resources."""
+"""What Compute Engine does: the project, time, operations, groups, instances and autoscalers."""

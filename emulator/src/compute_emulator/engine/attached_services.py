@@ -1,4 +1,4 @@
-"""Which backend services use a group, and how long they let it drain."""
+"""Which backend services use a group, and how long its VMs drain for them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ HTTP_CHECKS = ("httpHealthCheck", "httpsHealthCheck", "http2HealthCheck")
 
 
 def services_of(cloud: Cloud, group: Key) -> list[JsonObject]:
-    """The backend services that list an instance group, by the key of the instance group (not of
-    its manager)."""
+    """The backend services that list an instance group. `group` is the key of the instance group,
+    not of its manager."""
     found = (cloud.find(service) for service in cloud.attached.get(group, ()))
     return [service for service in found if service is not None]
 
 
 def probes_readiness(cloud: Cloud, group: Key, check: Key) -> bool:
-    """Whether a group's own check asks what a backend service's check asks: the same HTTP path gets
-    the same answer."""
+    """Whether a group's own health check probes the same HTTP path as a backend service's check:
+    the same path gets the same response."""
     path = _path(cloud.find(check))
     return path is not None and path in [
         _path(cloud.find(key)) for key in readiness_checks(cloud, group)
@@ -42,7 +42,7 @@ def _path(check: JsonObject | None) -> str | None:
 
 
 def drain_seconds(cloud: Cloud, group: Key) -> float:
-    """How long a VM of the group drains: the longest of its services' time-outs."""
+    """How long a VM of the group drains: the longest draining timeout of its services."""
     timeouts = (
         s.get("connectionDraining", {}).get("drainingTimeoutSec", 0)
         for s in services_of(cloud, group)

@@ -1,17 +1,19 @@
-"""The acting half of a regional autoscaler: it measures its group, decides (rules/autoscale.py) and
+"""Controller of a regional autoscaler: measures the group, decides (rules/autoscale.py), and
 resizes.
 
-It decides when its policy, the load or the group changed, when a VM's initialisation ends, and when
-a stabilisation window, a scale-in window or a schedule is due. Otherwise it sleeps. Load is a knob
-of the `Cloud`, per group:
+It decides when its policy, the load or the group changes, when a VM's initialisation ends, and when
+a stabilisation window, a scale-in window or a schedule is due. Otherwise it is idle. The load of
+each group is a setting of the `Cloud`:
 
-    cloud.load["us-central1/tiny"] = {             or "tiny", for a group of that name in any region
-      "cpu": 0.9,                                  mean utilisation whatever the size, or
-      "cpu_demand": 3.2,                           work in VMs' worth: shared by the VMs that serve
-      "rps": 250,                                  requests/s to the whole group, for load-balancing utilisation
-      "balancing": 0.7,                            or that utilisation itself
-      "metrics": {"custom.googleapis.com/q": 40}   the group's total, or {"mean": 4} for a mean per VM;
-    }                                              "invalid" (there is no such metric) or "sparse" (too few points)
+    cloud.load["us-central1/tiny"] = {    or "tiny", for a group of that name in any region
+      "cpu": 0.9,           mean utilisation at any size, or
+      "cpu_demand": 3.2,    work in VMs, shared by the VMs that serve
+      "rps": 250,           requests/s to the whole group, for load balancing utilisation
+      "balancing": 0.7,     or that utilisation itself
+      "metrics": {          the group's total, or {"mean": 4} for a mean per VM, or
+        "custom.googleapis.com/q": 40    "invalid" (no such metric) or "sparse" (too few points)
+      },
+    }
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ from compute_emulator.rules.group import AWAY
 from compute_emulator.rules.schedules import Schedule
 
 BALANCING_TARGET = 0.8
-UTILIZATION = 0.8  # a backend's maxUtilization when it names none
+UTILIZATION = 0.8  # a backend's maxUtilization if it names none
 UNUSABLE = {
     "invalid": Detail(
         "CUSTOM_METRIC_INVALID",
@@ -65,7 +67,7 @@ ERRORS = frozenset(
 
 
 def policy_of(resource: JsonObject) -> Policy:
-    """An autoscaler's policy with its defaults. Without any signal it scales by CPU."""
+    """An autoscaler's policy with defaults filled in. Without any signal it scales by CPU."""
     given = resource["autoscalingPolicy"]
     cool_down = float(given.get("coolDownPeriodSec", 60))
     control = given.get("scaleInControl") or {}
@@ -116,7 +118,7 @@ def schedule_of(name: str, given: JsonObject) -> Schedule:
 
 
 class Autoscaler:
-    """One autoscaler in action."""
+    """The controller of one autoscaler."""
 
     def __init__(self, cloud: Cloud, key: Key) -> None:
         self.cloud = cloud
@@ -137,7 +139,7 @@ class Autoscaler:
         return self._group
 
     def on_write(self) -> None:
-        """Its resource was written: follow the target it names, and decide."""
+        """The resource was written: follow the target it names, and decide."""
         target = parse(self.resource["target"])
         group = group_at(self.cloud, target) if target is not None else None
         if group is not self._group:
@@ -147,13 +149,13 @@ class Autoscaler:
                 group.autoscaler = self.key
                 group.listeners.append(self.decide_soon)
                 self.cloud.load.listeners.append(self.decide_soon)
-                # The size it finds is the first need, so that a group is not cut down before a
+                # The current size is the first need, so that the group is not scaled in before a
                 # window has passed.
                 self._history = History(needs=((self.cloud.now() - 1.0, group.intent.target_size),))
         self.decide_soon()
 
     def leave(self) -> None:
-        """Let go of the group."""
+        """Detach from the group."""
         if self._group is not None:
             self._group.autoscaler = None
             self._group.listeners.remove(self.decide_soon)
@@ -197,7 +199,7 @@ class Autoscaler:
         self._recheck_at = when
 
     def details(self) -> list[Detail]:
-        """What there is to say about it now, for `statusDetails`."""
+        """The current `statusDetails`."""
         if self._group is None:
             return [
                 Detail(
@@ -233,8 +235,8 @@ class Autoscaler:
         return found + self._unhealthy() + self._scheduled(policy)
 
     def _unhealthy(self) -> list[Detail]:
-        """Unhealthy here means: not RUNNING, whatever the group's check says. Source: API
-        reference, statusDetails."""
+        """ALL_INSTANCES_UNHEALTHY. Unhealthy here means not RUNNING, whatever the group's health
+        check says. Source: API reference, statusDetails."""
         instances = (
             [m for m in self._group.instances.values() if not m.standby]
             if self._group is not None
@@ -250,7 +252,7 @@ class Autoscaler:
         ]
 
     def _scheduled(self, policy: Policy) -> list[Detail]:
-        """Schedules that the limits overrule, in force now or not. Source: API reference,
+        """Schedules that the size limits overrule, whether in force or not. Source: API reference,
         statusDetails."""
         required = [schedule.required for schedule in policy.schedules if not schedule.is_disabled]
         found = []
@@ -272,7 +274,7 @@ class Autoscaler:
 
 
 def load_of(group: Group) -> JsonObject:
-    """The load that was set for a group, by region and name or by name, over what a data plane
+    """The load set for a group, by region and name or by name; it overrides what the data plane
     measured."""
     load, name = group.cloud.load, f"{group.region}/{group.key.name}"
     given = load.get(name) or load.get(group.key.name) or {}
@@ -281,7 +283,7 @@ def load_of(group: Group) -> JsonObject:
 
 
 def measure(group: Group, policy: Policy) -> Measured:
-    """What the signals say about the VMs that serve and are past their initialisation."""
+    """The signals, over the VMs that serve and are initialised."""
     serving = _initialised(group, policy.cool_down_seconds)
     load, zones = load_of(group), Counter(instance.zone for instance in serving)
     return Measured(
@@ -310,8 +312,7 @@ def _initialised(group: Group, cool_down: float) -> list[ManagedInstance]:
 
 
 def cpu_utilization(load: Mapping[str, Any], serving: int) -> float:
-    """Mean CPU utilisation. Demand is shared by the VMs that serve, none of which does more than it
-    can."""
+    """Mean CPU utilisation. The serving VMs share the demand; none exceeds 1."""
     if "cpu_demand" in load:
         return min(1.0, float(load["cpu_demand"]) / serving) if serving else 0.0
     return float(load.get("cpu", 0.0))
@@ -320,7 +321,7 @@ def cpu_utilization(load: Mapping[str, Any], serving: int) -> float:
 def balancing_utilization(
     group: Group, load: Mapping[str, Any], serving: int
 ) -> tuple[float | None, Detail | None]:
-    """Mean share of the serving capacity that the group's one backend service declares, or why
+    """Mean share of the serving capacity that the group's only backend service declares, or why
     there is none."""
     services = services_of(group.cloud, group.group_key)
     if not services:

@@ -1,8 +1,4 @@
-"""What load balancing means for a group: which services use it, how long it drains, which VMs are
-healthy behind it.
-
-`group_health` answers backendServices.getHealth; it is registered for
-`collections/backend_services.py`."""
+"""A group as a load balancer sees it: the health of its VMs and the port they serve on."""
 
 from __future__ import annotations
 
@@ -20,8 +16,8 @@ def group_health(cloud: Cloud, service: JsonObject, group: Key | str) -> list[Js
     """The `healthStatus` of a group's VMs by the backend service's own check: readiness, not the
     group's liveness check.
 
-    VMs that are not up, not probed yet, or leaving are not in it. A group without the service's
-    named port has no healthy VM."""
+    VMs that are not running, not probed yet, or leaving are not listed. A group without the
+    service's named port has no healthy VM."""
     found = group_at(cloud, cloud.key_of(group) if isinstance(group, str) else group)
     if found is None:
         return []
@@ -54,7 +50,7 @@ def service_check(cloud: Cloud, service: JsonObject) -> Check | None:
 
 
 def named_port(group: Group, service: JsonObject) -> int:
-    """The port the service sends to on this group's VMs; 0 when the group has no port of that
+    """The port on the group's VMs that the service sends to; 0 if the group has no port of that
     name."""
     named = group.instance_group.get("namedPorts") or []
     wanted = service.get("portName", "http")

@@ -1,4 +1,4 @@
-"""VMs that are made all at once or not at all: those of a resize request, and those of a group
+"""VMs that are created all at once or not at all: those of a resize request, and those of a group
 whose target size policy is BULK.
 
 Source: API reference, targetSizePolicy.mode;
@@ -14,7 +14,7 @@ RETRY_SECONDS = 30.0
 
 
 def creation_obstacle(group: GroupInterface, waiting: list[ManagedInstance]) -> Failure | None:
-    """Why these VMs cannot all be made now."""
+    """Why these VMs cannot all be created now."""
     for instance in waiting:
         instance.behaviour = group.behaviour(instance)
     failures = (group.capacity.failure(instance, len(waiting)) for instance in waiting)
@@ -22,7 +22,7 @@ def creation_obstacle(group: GroupInterface, waiting: list[ManagedInstance]) -> 
 
 
 class BulkCreation:
-    """The VMs of a BULK group that wait for each other. Each has its place in the group,
+    """The VMs of a BULK group that are created together. Until then each is in the group,
     CREATING."""
 
     __slots__ = ("_group", "_is_trying", "_waiting")
@@ -36,8 +36,8 @@ class BulkCreation:
         self._waiting.append(instance)
 
     def tend(self) -> None:
-        """Begin to try, unless that goes on already. In a group that is BULK no longer the VMs wait
-        no longer."""
+        """Start trying, unless an attempt is already scheduled. If the group is no longer BULK,
+        create the VMs at once."""
         if self._waiting and not (self._group.is_bulk and self._is_trying):
             self._try()
 

@@ -1,5 +1,6 @@
-"""What was asked of the stand-in: counts by method id and the last calls one by one, for benches
-and for tests of "writes nothing"."""
+"""A log of the calls to the emulator: counts by method id, and the last calls one by one.
+
+For benchmarks, and for tests that assert that nothing is written."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from typing import Any, NamedTuple
 
 
 class LoggedCall(NamedTuple):
-    """One request. `at` is cloud time in epoch seconds; `target` the path behind `projects/P/`."""
+    """One request. `at` is cloud time in epoch seconds; `target` is the path after
+    `projects/P/`."""
 
     at: float
     method: str

@@ -1,15 +1,16 @@
-"""Why a VM cannot be created now: no capacity in its zone, no quota, or a configuration that cannot
-work.
+"""Why a VM cannot be created now: no capacity in its zone, no quota, or an invalid configuration.
 
-Asked through `supply.py` before each attempt. Stock-outs and quotas are knobs of the `Cloud`:
+`group_capacity.py` asks before each attempt. Stock-outs and quotas are settings of the `Cloud`:
 
-    cloud.stock_outs["us-central1-a"] = {}                                   a zone, a region or "*", until removed
-    cloud.stock_outs["us-central1"] = {"from": T1, "until": T2, "accelerator": "nvidia-l4", "machine_type": "g2-*",
-                                        "message": "instead of the usual one", "code": "ZONE_RESOURCE_POOL_EXHAUSTED"}
-    cloud.quotas["CPUS"] = 24        INSTANCES, CPUS, NVIDIA_L4_GPUS ... per region, GPUS_ALL_REGIONS for the project
+    cloud.stock_outs["us-central1-a"] = {}     a zone, a region or "*", until removed
+    cloud.stock_outs["us-central1"] = {
+        "from": T1, "until": T2, "accelerator": "nvidia-l4", "machine_type": "g2-*",
+        "message": "replaces the usual message", "code": "ZONE_RESOURCE_POOL_EXHAUSTED",
+    }
+    cloud.quotas["CPUS"] = 24      INSTANCES, CPUS, NVIDIA_L4_GPUS ... per region;
+                                   GPUS_ALL_REGIONS for the project
 
-Codes and wording as Compute Engine's; see its documentation on resource errors and quotas.
-"""
+Codes and wording are Compute Engine's; see its documentation on resource errors and quotas."""
 
 from __future__ import annotations
 
@@ -25,18 +26,18 @@ ALL_REGIONS = "GPUS_ALL_REGIONS"
 METRIC = re.compile(
     rf"INSTANCES|CPUS|{ALL_REGIONS}|(?!PREEMPTIBLE_|COMMITTED_)([A-Z0-9]+_CPUS|NVIDIA_[A-Z0-9_]+_GPUS)"
 )
-"""The metrics of quotas that a VM counts towards."""
+"""The quota metrics that a VM counts towards."""
 VCPUS = {
     "a2-highgpu": 12,
     "a2-ultragpu": 12,
     "a2-megagpu": 6,
     "a3-highgpu": 26,
-}  # a GPU, for types that count GPUs
+}  # vCPUs per GPU, for machine types named by their number of GPUs
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A creation that failed, as `lastAttempt` and `listErrors` tell it."""
+    """A failed creation, as reported in `lastAttempt` and by `listErrors`."""
 
     code: str
     message: str
@@ -53,7 +54,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class Need:
-    """What a VM takes. `accelerators` maps a type such as `nvidia-l4` to its number."""
+    """The resources that a VM needs. `accelerators` are pairs of a type such as `nvidia-l4` and a
+    count."""
 
     machine_type: str
     accelerators: tuple[tuple[str, int], ...] = ()
@@ -68,13 +70,13 @@ class Need:
         return cls(properties.get("machineType", ""), pairs)
 
     def of_type(self, machine_type: str) -> Need:
-        """The same on another machine type; empty: as it is."""
+        """The same need on another machine type; unchanged if `machine_type` is empty."""
         return replace(self, machine_type=machine_type) if machine_type else self
 
     @property
     def vcpus(self) -> int:
-        """By the name of the type: `n1-standard-4` has 4, `a2-highgpu-2g` 2 x 12, shared-core types
-        count as 2."""
+        """From the type's name: `n1-standard-4` has 4, `a2-highgpu-2g` has 2 x 12; shared-core
+        types count as 2."""
         family, _, last = self.machine_type.rpartition("-")
         number = re.match(r"\d+", last)
         if number is None:
@@ -85,7 +87,7 @@ class Need:
 def zones_without_capacity(
     stock_outs: Mapping[str, JsonObject], zones: Iterable[str], need: Need, now: float
 ) -> dict[str, JsonObject]:
-    """The zones that have no capacity for such a VM now, each with the rule that says so."""
+    """The zones that have no capacity for such a VM now, each with the rule that causes it."""
     return {
         zone: rule
         for zone in zones
@@ -130,7 +132,10 @@ def stock_out_failure(
     return Failure(
         code or STOCK_OUT,
         message
-        or f"The zone 'projects/{project}/zones/{zone}' does not have enough resources available to fulfill the request.  Try a different zone, or try again later.",
+        or (
+            f"The zone 'projects/{project}/zones/{zone}' does not have enough resources available"
+            " to fulfill the request.  Try a different zone, or try again later."
+        ),
         (
             {
                 "help": {
@@ -178,7 +183,7 @@ def quota_failure(metric: str, limit: float, region: str) -> Failure:
 def failure_of_kind(
     kind: str, message: str | None, project: str, region: str, zone: str, need: Need
 ) -> Failure:
-    """What a behaviour's `creation_error` of a kind makes a creation fail with."""
+    """The failure that a behaviour's `creation_error` of this kind causes."""
     if kind == "stock_out":
         return stock_out_failure(project, zone, need, message=message)
     if kind == "quota":
@@ -205,8 +210,7 @@ OTHER_ERRORS = {
         ),
     ),
 }
-"""Kinds of errors that are neither a stock-out nor a quota, each with its code and its usual
-message."""
+"""Code and usual message of each kind of error that is neither a stock-out nor a quota."""
 ERROR_KINDS = ("stock_out", "quota", *OTHER_ERRORS)
 
 
@@ -217,8 +221,8 @@ def exceeded_quota(
     in_region: Iterable[Need],
     everywhere: Iterable[Need],
 ) -> tuple[str, float] | None:
-    """The quota that one more such VM would exceed. `in_region` and `everywhere` are what already
-    exists."""
+    """The quota that one more such VM would exceed. `in_region` and `everywhere` are the existing
+    VMs."""
     taken, taken_everywhere = usage(in_region), usage(everywhere)
     for metric, amount in usage([need]).items():
         limit = limit_of(quotas, region, metric)
@@ -229,13 +233,12 @@ def exceeded_quota(
 
 
 def limit_of(quotas: Mapping[str, float], region: str, metric: str) -> float | None:
-    """The limit of a metric in a region; one that was set for the region goes before that for
-    all."""
+    """The limit of a metric in a region. A limit set for the region overrides the one for all."""
     return quotas.get(f"{region}/{metric}", quotas.get(metric))
 
 
 def usage(needs: Iterable[Need]) -> dict[str, float]:
-    """What VMs take together, by metric."""
+    """The total usage of VMs, by metric."""
     total: dict[str, float] = {}
     for need in needs:
         for metric, amount in [

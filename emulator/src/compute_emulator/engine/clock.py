@@ -1,8 +1,8 @@
-"""Where the stand-in's time comes from: the wall, the wall sped up, or a hand that turns it.
+"""Sources of the emulator's time: the wall clock, the wall clock sped up, or a clock that the
+caller advances.
 
-A clock is called for the time (epoch seconds) and says through `speed` how many of its seconds pass
-in one real second. `VirtualClock` has speed 0: its time passes only by `advance`, so nothing may
-block on it."""
+Calling a clock returns epoch seconds. `speed` is the number of its seconds per real second.
+`VirtualClock` has speed 0: its time passes only through `advance`, so nothing may block on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What a `Cloud` asks of a clock."""
+    """What a `Cloud` needs of a clock."""
 
     @property
     def speed(self) -> float: ...
@@ -32,7 +32,7 @@ class RealClock:
 
 
 class ScaledClock:
-    """The wall clock `speed` times as fast, from `sim_epoch` on (default: now). At speed 60 a
+    """The wall clock `speed` times as fast, starting at `sim_epoch` (default: now). At speed 60 a
     minute passes in a second."""
 
     def __init__(
@@ -56,7 +56,7 @@ class ScaledClock:
 
 
 class VirtualClock:
-    """Time that passes only by `advance`. Starts at 2026-01-01T00:00:00Z unless told otherwise."""
+    """Time that passes only through `advance`. Starts at 2026-01-01T00:00:00Z by default."""
 
     speed = 0.0
 
@@ -70,7 +70,7 @@ class VirtualClock:
         return self._now
 
     def advance(self, seconds: float) -> float:
-        """Let time pass and return the new time. Due events run at the next request, or by
+        """Let time pass and return the new time. Due events run at the next request, or on
         `Cloud.advance`."""
         if seconds < 0:
             raise ValueError(f"time does not run backwards: {seconds}")
@@ -79,7 +79,7 @@ class VirtualClock:
 
 
 class PlainClock:
-    """Any callable that gives epoch seconds, taken to run at the pace of the wall."""
+    """Any callable that returns epoch seconds, assumed to run at real speed."""
 
     speed = 1.0
 

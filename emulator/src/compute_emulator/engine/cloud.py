@@ -1,5 +1,5 @@
-"""The emulated project: its resources, its time, its random numbers, and the settings that tests and
-people may change.
+"""The emulated project: its resources, its time, its random numbers, and the settings that tests
+and people may change.
 
 The API's handlers (`api/collections/`) and the controllers of groups and autoscalers work on one
 `Cloud`, under its lock. Nothing here knows HTTP."""
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from compute_emulator.traffic.data_plane import DataPlane
 
 Version = tuple[float, bytes | None]
-"""When a write replaced a version of a resource, and that version as JSON; None if there was none."""
+"""When a write replaced a version of a resource, and that version as JSON; None if there was
+none."""
 
 
 class Cloud(Timeline):

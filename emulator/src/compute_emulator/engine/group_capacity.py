@@ -1,8 +1,6 @@
-"""What a group can be given now: whether there is capacity and quota for its next VM, of which
-machine type, and why not.
+"""Whether a group can create its next VM now: capacity, quota, machine type and zone, and why not.
 
-Asked by `groups.py` on behalf of its machines before each attempt to make one. The arithmetic is in
-`capacity.py`."""
+`groups.py` asks before each attempt. The arithmetic is in `capacity.py`."""
 
 from __future__ import annotations
 
@@ -29,7 +27,8 @@ from compute_emulator.rules.placement import zone_for_new
 
 
 class GroupCapacity:
-    """One group's way to new VMs. Remembers only how often a behaviour has made a creation fail."""
+    """Capacity for one group's new VMs. Remembers only how often a behaviour has failed a
+    creation."""
 
     __slots__ = ("_failure_counts", "_group")
 
@@ -38,7 +37,8 @@ class GroupCapacity:
         self._failure_counts: Counter[tuple[str, CreationError]] = Counter()
 
     def full_zones(self) -> frozenset[str]:
-        """Zones without capacity for the group's VMs now, of whichever machine type it allows."""
+        """Zones without capacity for the group's VMs now, with any machine type that the group
+        allows."""
         group, cloud = self._group, self._group.cloud
         stock_outs = _stock_outs(cloud)
         if not stock_outs:
@@ -55,7 +55,7 @@ class GroupCapacity:
         return frozenset.intersection(*full)
 
     def zone_for_new(self) -> str:
-        """Where a VM that is made beside the updater's plans goes."""
+        """The zone for a VM that is created outside of the updater's plan."""
         zones = Counter(
             instance.zone
             for instance in self._group.instances.values()
@@ -66,8 +66,8 @@ class GroupCapacity:
         )
 
     def repair_zone(self, instance: Instance) -> str:
-        """Where a VM is repaired: where it was, unless that zone has no capacity and the group may
-        change it."""
+        """The zone in which a VM is repaired: its own, unless that zone has no capacity and the
+        group may change it."""
         full = self.full_zones() if self._group.intent.healing.changes_zone else frozenset()
         if instance.zone not in full or full >= set(self._group.intent.zones):
             return instance.zone
@@ -77,8 +77,7 @@ class GroupCapacity:
         return zone_for_new("BALANCED", self._group.intent.zones, zones, {}, full)
 
     def failure(self, instance: Instance, count: int = 1) -> Failure | None:
-        """Why a VM cannot be made now, or why not so many of its kind together. Settles its machine
-        type."""
+        """Why this VM, or `count` of its kind, cannot be created now. Sets its machine type."""
         need = _need(self._group, instance.revision)
         if self._group.machine_types:
             allowed = self._group.machine_types
@@ -96,7 +95,7 @@ class GroupCapacity:
         )
 
     def _capacity_failure(self, need: Need, zone: str, count: int) -> Failure | None:
-        """Want of capacity or quota."""
+        """Missing capacity or quota."""
         group, cloud = self._group, self._group.cloud
         stock_outs = _stock_outs(cloud)
         full = (
@@ -137,7 +136,7 @@ class GroupCapacity:
 
 
 def _stock_outs(cloud: Cloud) -> Mapping[str, JsonObject]:
-    """Those that were set, and zones that are down, which go before."""
+    """The stock-outs that were set, overridden by zones that are down."""
     if not cloud.zones_down:
         return cloud.stock_outs
     down = "The zone 'projects/{}/zones/{}' is currently unavailable."
@@ -151,7 +150,7 @@ def _need(group: GroupState, revision: Revision) -> Need:
 
 
 def needs_of(cloud: Cloud, scope: str | None = None) -> list[Need]:
-    """What the managed VMs that exist take, of a region or of the whole project."""
+    """What the existing managed VMs of a region, or of the whole project, use."""
     return [
         _need(group, instance.revision).of_type(instance.machine_type)
         for key, group in cloud.groups.items()

@@ -1,8 +1,7 @@
-"""From a group's resource to the plain values the updater decides on, and how far two templates
-differ.
+"""Converts a group's resource to the values that the updater decides on; compares two templates.
 
-Called by `roster.py` and by the validation of groups. Resources are complete here: every default is
-filled in."""
+Used by `group_state.py` and by the validation of groups. Resources are complete here: every default
+is filled in."""
 
 from __future__ import annotations
 
@@ -27,11 +26,11 @@ RESTARTABLE = frozenset(
     }
 )
 RESERVES = {"targetStoppedSize": "STOPPED", "targetSuspendedSize": "SUSPENDED"}
-"""The members that count VMs in reserve, and what those VMs are."""
+"""The members that count standby VMs, and the state of those VMs."""
 
 
 def size_of(given: JsonObject | None) -> Size | None:
-    """A FixedOrPercent, or None when there is none."""
+    """A FixedOrPercent, or None if it is not set."""
     if not given or ("fixed" not in given and "percent" not in given):
         return None
     return (
@@ -69,8 +68,7 @@ def intent_of(resource: JsonObject, zones: tuple[str, ...]) -> Intent:
 
 
 def overrides_of(resource: JsonObject) -> Overrides | None:
-    """What the all-instances configuration puts before the templates; None where it says
-    nothing."""
+    """The all-instances configuration, which overrides the templates; None if it sets nothing."""
     properties = (resource.get("allInstancesConfig") or {}).get("properties") or {}
     metadata, labels = (
         tuple(sorted((properties.get(name) or {}).items())) for name in ("metadata", "labels")
@@ -79,8 +77,8 @@ def overrides_of(resource: JsonObject) -> Overrides | None:
 
 
 def flexible_types(resource: JsonObject) -> tuple[str, ...]:
-    """The machine types that the group's VMs may have, the preferred first; none: their
-    template's."""
+    """The machine types that the group's VMs may have, preferred ones first; empty: the template's
+    type."""
     policy = resource.get("instanceFlexibilityPolicy")
     if not policy:
         return ()
@@ -91,7 +89,7 @@ def flexible_types(resource: JsonObject) -> tuple[str, ...]:
 
 
 def healing_policy(resource: JsonObject) -> JsonObject:
-    """The one auto-healing policy; `[{}]` and no list both mean none."""
+    """The only auto-healing policy; `[{}]` and an absent list both mean none."""
     policies = resource.get("autoHealingPolicies") or [{}]
     found: JsonObject = policies[0]
     return found
@@ -103,7 +101,7 @@ def check_key(resource: JsonObject) -> Key | None:
 
 
 def check_of(cloud: Cloud, key: Key | None, *, probes_readiness: bool = False) -> Check | None:
-    """The numbers of a health check; None when there is no such check."""
+    """The thresholds of a health check; None if there is no such check."""
     found = cloud.find(key) if key is not None else None
     if found is None:
         return None
@@ -116,8 +114,8 @@ def check_of(cloud: Cloud, key: Key | None, *, probes_readiness: bool = False) -
 
 
 def disruption(cloud: Cloud, old: Revision, new: Revision) -> Disruption:
-    """What a VM of the old revision needs to become one of the new, by the template properties that
-    differ."""
+    """What it takes to turn a VM of the old revision into one of the new, by the template
+    properties that differ."""
     if old.template == new.template:
         return Disruption.NONE if old.overrides == new.overrides else Disruption.REFRESH
     before, after = (_properties(cloud, revision) for revision in (old, new))

@@ -1,5 +1,5 @@
-"""What the parts of a group (`reserve.py`, `together.py`, `resize_requests.py`) ask of it.
-`groups.Group` is one."""
+"""What the parts of a group (`standby_pool.py`, `bulk_creation.py`, `resize_requests.py`) use of
+it. `groups.Group` implements it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from compute_emulator.rules.group import Intent
 
 
 class GroupInterface(Protocol):
-    """A group and its machines."""
+    """A group and its instances."""
 
     cloud: Cloud
     intent: Intent

@@ -1,8 +1,5 @@
-"""A managed instance group as it stands: what it is asked to be, which machines it has, what it
-tells them. All questions.
-
-What it does is in `groups.py`.
-"""
+"""The state of a managed instance group: its intent, its instances, and answers to their questions.
+It changes nothing; `groups.py` acts."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ from compute_emulator.rules.health import Check
 
 
 class GroupState:
-    """One group and its machines. Its resource in the cloud's table is what it is asked to be."""
+    """One group and its instances. Its resource in the cloud's table is its intent."""
 
     def __init__(self, cloud: Cloud, key: Key) -> None:
         self.cloud = cloud
@@ -38,16 +35,14 @@ class GroupState:
         self.group_key = Key(key.scope, "instanceGroups", key.name)
         self.instances: dict[str, ManagedInstance] = {}
         self.configs: Configs = {}
-        self.configured_at = (  # when the all-instances configuration was last changed, as a timestamp
-            ""
-        )
+        self.configured_at = ""  # when the all-instances configuration last changed
         self.intent: Intent
         self.overrides: Overrides | None = None
         self.check_key: Key | None
         self.read()
 
     def read(self) -> None:
-        """Take the intent from its resource."""
+        """Read the intent from the resource."""
         resource = self.resource
         zones = tuple(
             zone["zone"].rpartition("/")[2] for zone in resource["distributionPolicy"]["zones"]
@@ -72,16 +67,17 @@ class GroupState:
 
     @property
     def machine_types(self) -> tuple[str, ...]:
-        """Those that its VMs may have, the preferred first; none: the template's."""
+        """The machine types that its VMs may have, preferred ones first; empty: the template's
+        type."""
         return flexible_types(self.resource)
 
     @property
     def is_bulk(self) -> bool:
-        """Whether its VMs are made all at once."""
+        """Whether its VMs are created all at once."""
         return bool((self.resource.get("targetSizePolicy") or {}).get("mode") == "BULK")
 
     def members(self) -> list[Member]:
-        """The VMs that are meant to run; VMs in reserve are none of the updater's business."""
+        """The VMs that are meant to run. Standby VMs are not the updater's concern."""
         check, in_service = (
             self.check(),
             [instance for instance in self.instances.values() if not instance.standby],
@@ -94,8 +90,8 @@ class GroupState:
         ]
 
     def revision_for_new(self) -> Revision:
-        """The version that lacks a VM once there is one more: what is made beside the updater's
-        plans keeps the split too."""
+        """The version that would lack a VM if there were one more: VMs created outside of the
+        updater's plan keep the split too."""
         staying = [
             instance
             for instance in self.instances.values()
@@ -110,7 +106,7 @@ class GroupState:
     def disruption(self, old: Revision, new: Revision) -> Disruption:
         return disruption(self.cloud, old, new)
 
-    # What its machines ask
+    # What its instances ask
 
     def template(self, revision: Revision) -> JsonObject:
         key = parse(revision.template)

@@ -1,11 +1,12 @@
-"""The acting half of a regional managed instance group: its machines, and the look that moves it
-towards its intent.
+"""Controller of a regional managed instance group: its instances, and the reconciliation that moves
+it towards its intent.
 
-something changed -> look_soon -> look: plan (pure, rules/updater.py) -> machines -> events ->
-something changed
+    change -> reconcile_soon -> _reconcile: plan (pure, rules/updater.py) -> instances -> events
+       ^                                                                                    |
+       '------------------------------------------------------------------------------------'
 
-A look is scheduled only by a change (a patch, a VM's event, a verdict) or when the plan names a
-moment. Changes at one moment share one look. A settled group schedules nothing."""
+A reconciliation is scheduled only by a change (a patch, a VM's event, a verdict) or at a time that
+the plan names. Changes at the same moment share one. A settled group schedules nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ KEPT_ERRORS = 500
 
 
 class Group(GroupState):
-    """One managed instance group in action."""
+    """The controller of one managed instance group."""
 
     def __init__(self, cloud: Cloud, key: Key) -> None:
         super().__init__(cloud, key)
@@ -60,7 +61,7 @@ class Group(GroupState):
         cloud.stock_outs.listeners.append(self.reconcile_soon)
         self.on_health_checks_changed()
 
-    # What it is
+    # State
 
     @property
     def is_being_deleted(self) -> bool:
@@ -77,17 +78,17 @@ class Group(GroupState):
             self.intent, self.members() if members is None else members, self.plan
         )
 
-    # What is done to it
+    # Changes to it
 
     def on_write(self) -> None:
-        """Its resource was written: take the new intent."""
+        """The resource was written: read the new intent."""
         self.read()
         for instance in self.instances.values():
             instance.keep()
         self.on_health_checks_changed()
 
     def on_health_checks_changed(self) -> None:
-        """What its check asks, or how often, may have changed."""
+        """What its health check probes, or its interval, may have changed."""
         for instance in self.instances.values():
             instance.watch()
         self._notify()
@@ -97,21 +98,21 @@ class Group(GroupState):
         self.on_write()
 
     def delete_all(self, then: Callable[[], None]) -> None:
-        """Delete every VM, drained, and do `then` when the last is gone."""
+        """Drain and delete every VM; call `then` when the last one is gone."""
         self._at_end = then
         for instance in list(self.instances.values()):
             instance.delete()
         self.reconcile_soon()
 
     def apply(self, steps: Iterable[Step]) -> None:
-        """Steps that were asked for by name, outside of the budgets."""
+        """Apply steps that were requested by name, outside of the budgets."""
         for step in steps:
             self._apply_step(step)
         self.reconcile_soon()
 
     def create_named(self, name: str, zone: str, is_held: bool = False) -> ManagedInstance:
-        """A VM of that name, of a version that lacks VMs. A held one is only a place in the group
-        until its `create`."""
+        """Create a VM of that name, of the version that lacks VMs. A held VM is only an entry in
+        the group until its `create` is called."""
         instance = ManagedInstance(self.cloud, self, name, zone, self.revision_for_new())
         self.instances[name] = instance
         if not is_held:
@@ -119,10 +120,10 @@ class Group(GroupState):
         self.reconcile_soon()
         return instance
 
-    # Looking
+    # Reconciliation
 
     def reconcile_soon(self) -> None:
-        """Look as soon as everything of this moment has happened."""
+        """Reconcile once everything else at this moment has happened."""
         if not self._is_reconcile_due:
             self._is_reconcile_due = True
             self.cloud.at(self.cloud.now(), self._reconcile)
@@ -149,7 +150,7 @@ class Group(GroupState):
             {instance.revision.template for instance in self.instances.values()}
         )
         if any(isinstance(step, InPlace) for step in self.plan.steps):
-            self.reconcile_soon()  # what is done in no time has no event of its own
+            self.reconcile_soon()  # instant updates produce no event
         self._reconcile_at(self.plan.recheck_at)
 
     def _reconcile_at(self, when: float | None) -> None:
@@ -190,7 +191,7 @@ class Group(GroupState):
         for listener in self.listeners:
             listener()
 
-    # What its machines ask and tell (machine.Owner)
+    # What its instances ask and report (phases.Owner)
 
     def new_name(self) -> str:
         return self._names.new(self.resource["baseInstanceName"], self.instances)
@@ -216,24 +217,24 @@ class Group(GroupState):
 
 
 def group_at(cloud: Cloud, key: Key) -> Group | None:
-    """The acting group of a manager's or of an instance group's key."""
+    """The group with the key of a manager or of an instance group."""
     return cloud.groups.get(Key(key.scope, "instanceGroupManagers", key.name))
 
 
 def on_backend_service_written(cloud: Cloud, group: Key) -> None:
-    """A backend service began or ceased to use a group, or was changed."""
+    """A backend service started or stopped using a group, or changed."""
     found = group_at(cloud, group)
     if found is not None:
         found.on_health_checks_changed()
 
 
 def on_health_check_written(cloud: Cloud, check: Key) -> None:
-    """A health check was written: the groups that it is asked for look anew at their VMs."""
+    """A health check was written: groups that use it re-evaluate their VMs."""
     for group in groups(cloud):
         if check in (group.check_key, *readiness_checks(cloud, group.group_key)):
             group.on_health_checks_changed()
 
 
 def groups(cloud: Cloud) -> list[Group]:
-    """Every acting group."""
+    """Every group."""
     return list(cloud.groups.values())

@@ -1,8 +1,5 @@
-"""One managed instance as others see it: what it is, how it does, what the updater is told of it.
-All questions, no doing.
-
-Its life, from creation to end, is in `phases.py`.
-"""
+"""The state of one managed instance, and what the updater sees of it. It changes nothing; its life
+cycle is in `phases.py`."""
 
 from __future__ import annotations
 
@@ -22,8 +19,8 @@ from compute_emulator.rules.health import (
 
 
 class Instance:
-    """`resource` is the VM in the zone's table while it exists; `standby` is STOPPED or SUSPENDED
-    in reserve, else empty."""
+    """`resource` is the VM in the zone's table while it exists. `standby` is STOPPED or SUSPENDED
+    for a standby VM, else empty."""
 
     __slots__ = (
         "_drain_until",
@@ -64,14 +61,12 @@ class Instance:
         self.behaviour = DEFAULT
         self.failure: Failure | None = None
         self.resource: JsonObject | None = None
-        self.standby = ""  # from when it is told to be
-        self.machine_type = (  # chosen among those that the group's flexibility allows; empty: the template's
-            ""
-        )
-        self.applied_config: JsonObject | None = None  # what of its own config the VM has
-        self.stateful_state: JsonObject | None = (
-            None  # what the group's stateful policy keeps of it
-        )
+        self.standby = ""  # set as soon as it is requested
+        self.machine_type = ""  # chosen from those the group allows; empty: the template's
+        # The part of its per-instance config that the VM has.
+        self.applied_config: JsonObject | None = None
+        # What the group's stateful policy preserves of it.
+        self.stateful_state: JsonObject | None = None
         self.terminates_at: float | None = None
         self._drain_until: float | None = None
 
@@ -81,7 +76,7 @@ class Instance:
 
     @property
     def status(self) -> str:
-        """The VM's status, empty while there is no VM."""
+        """The VM's status; empty while there is no VM."""
         return str(self.resource["status"]) if self.resource is not None else ""
 
     @property
@@ -93,15 +88,15 @@ class Instance:
         return self._drain_until is not None
 
     def liveness(self, check: Check | None) -> tuple[str, bool]:
-        """The group's check on it: the verdict, and whether it was ever healthy since it last
-        started."""
+        """The verdict of the group's health check, and whether it was ever healthy since the last
+        start."""
         if check is None or not self.running_since or self.resource is None:
             return UNKNOWN, False
         return verdict_and_history(self.answers(check), check, self.cloud.now())
 
     def detailed_health(self, check: Check | None) -> str:
-        """The group's check on it in the API's words. UNHEALTHY: its app answers badly, TIMEOUT: it
-        does not answer."""
+        """The group's check in the API's terms. UNHEALTHY: the app responds with errors. TIMEOUT:
+        it does not respond."""
         if self.is_draining:
             return "DRAINING"
         verdict = self.liveness(check)[0]
@@ -115,7 +110,7 @@ class Instance:
         )
 
     def readiness(self, check: Check) -> str:
-        """The load balancer's check on it."""
+        """The verdict of the load balancer's health check."""
         if not self.running_since or not self.is_running:
             return UNKNOWN
         return verdict_and_history(
@@ -123,7 +118,7 @@ class Instance:
         )[0]
 
     def member(self, check: Check | None, config_need: Disruption = Disruption.NONE) -> Member:
-        """What the updater sees of it, by the group's check."""
+        """What the updater sees of it, given the group's health check."""
         verdict, once = self.liveness(check)
         return Member(
             name=self.name,

@@ -1,4 +1,4 @@
-"""The names of a group's new VMs."""
+"""Names for a group's new VMs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ ALPHABET = "0123456789bcdfghjklmnpqrstvwxz"
 
 
 class NameGenerator:
-    """Base name and four random characters, or the next number where the base ends in `#` signs:
-    `vm-##` makes vm-01."""
+    """Base name plus four random characters; or the next number if the base ends in `#` signs:
+    `vm-##` gives vm-01."""
 
     __slots__ = ("_chance", "_number")
 

@@ -1,5 +1,5 @@
-"""The instance resource of a managed VM, as `instances.get` shows it, and what a stateful policy
-keeps of it."""
+"""The instance resource of a managed VM as `instances.get` shows it, and what a stateful policy
+preserves of it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ NO_OVERRIDES = Overrides()
 
 @dataclass(frozen=True, slots=True)
 class InstanceSource:
-    """What makes a VM what it is, the more particular before the more general: `preserved_state` (its own
-    config's) and `stateful_state` (the stateful policy's), `overrides` (the group's), `template`.
-    `machine_type` is what was chosen instead of the template's."""
+    """The inputs that define a VM. Specific ones override general ones: `preserved_state` (its
+    per-instance config) and `stateful_state` (the stateful policy), then `overrides` (the group's),
+    then `template`. `machine_type` replaces the template's type."""
 
     template: JsonObject
     overrides: Overrides | None = None
@@ -42,7 +42,7 @@ class InstanceSource:
 
 
 def new_resource(cloud: Cloud, group: Key, zone: str, source: InstanceSource) -> JsonObject:
-    """What a new VM of a group is."""
+    """The resource of a new VM of a group."""
     properties = source.template.get("properties", {})
     number = cloud.random.randrange(1 << 22)
     interface = dict((properties.get("networkInterfaces") or [{}])[0])
@@ -65,8 +65,8 @@ def new_resource(cloud: Cloud, group: Key, zone: str, source: InstanceSource) ->
 
 
 def _access(config: JsonObject, number: int) -> JsonObject:
-    """An access configuration with its address, of the block that RFC 2544 keeps for benchmarks:
-    nobody's on the Internet."""
+    """An access configuration with an address from the block that RFC 2544 reserves for benchmarks,
+    which nobody uses on the Internet."""
     usual = {
         "kind": "compute#accessConfig",
         "type": "ONE_TO_ONE_NAT",
@@ -83,7 +83,7 @@ def _access(config: JsonObject, number: int) -> JsonObject:
 def apply_source(
     resource: JsonObject, cloud: Cloud, group: Key, zone: str, source: InstanceSource
 ) -> None:
-    """Give a VM what can be changed without making it anew."""
+    """Set what can change without recreating the VM."""
     template = source.template
     properties = template.get("properties", {})
     made_by = [
@@ -141,8 +141,8 @@ def _metadata(properties: JsonObject, source: InstanceSource) -> list[JsonObject
 
 
 def stateful_state(policy: JsonObject, resource: JsonObject) -> JsonObject:
-    """What a stateful policy keeps of a VM, as a PreservedState: the disks and addresses that it
-    names."""
+    """What a stateful policy preserves of a VM, as a PreservedState: the disks and addresses that
+    it names."""
     zone, name = resource["zone"], resource["name"]
     found: JsonObject = {}
     if policy.get("disks"):

@@ -1,5 +1,5 @@
-"""What is done to one managed instance, by its group and from outside. What then becomes of it is
-in `phases.py`."""
+"""The actions on one managed instance, by its group and from outside. The phases that follow are in
+`phases.py`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ ABANDON_SECONDS = 1.0
 
 
 class ManagedInstance(Phases):
-    """One managed instance in action."""
+    """One managed instance."""
 
     __slots__ = ()
 
     @property
     def is_held(self) -> bool:
-        """Only a place in the group so far: nobody has asked to make it."""
+        """Only an entry in the group so far: its creation has not been requested."""
         return self._phase == 0
 
     # By the group
@@ -29,14 +29,14 @@ class ManagedInstance(Phases):
         self._attempt()
 
     def delete(self, is_replaced: bool = False) -> None:
-        """Drain, stop, go. A creation that has made nothing yet goes at once."""
+        """Drain, stop, delete. A creation that has produced no VM yet ends at once."""
         if self.action in ("DELETING", "ABANDONING"):
             return
         self.action, self.is_replaced = "DELETING", is_replaced
         self._take_down(self._gone, drains=True)
 
     def recreate(self, revision: Revision, is_repair: bool = False) -> None:
-        """Delete and create under the same name. A repair does not drain: nobody is served."""
+        """Delete and create under the same name. A repair does not drain: the VM serves nobody."""
         self.action, self.revision, self.is_failed, self._is_repair = (
             "RECREATING",
             revision,
@@ -46,7 +46,7 @@ class ManagedInstance(Phases):
         self._take_down(self._restart_creation, drains=not is_repair)
 
     def update(self, revision: Revision, how: Disruption) -> None:
-        """Take on a revision without being replaced."""
+        """Update to a revision without replacing the VM."""
         self.revision = revision
         if how is Disruption.RESTART:
             self.action, self.behaviour = "RESTARTING", self._owner.behaviour(self)
@@ -56,20 +56,20 @@ class ManagedInstance(Phases):
             self._later(REFRESH_SECONDS, self._on_refreshed)
 
     def stand_by(self, how: str, delay: float = 0.0) -> None:
-        """Stop (`how` is STOPPED) or suspend (SUSPENDED) after a delay, drained, and stay in the
-        group in reserve."""
+        """Drain, then stop (`how` is STOPPED) or suspend (SUSPENDED) after a delay; it stays in the
+        group as a standby VM."""
         self.standby, self.action = how, "STOPPING" if how == "STOPPED" else "SUSPENDING"
         self._later(delay, lambda: self._take_down(self._enter_standby, drains=True))
 
     def wake(self) -> None:
-        """From reserve back to serving; verified as after a creation."""
+        """Return a standby VM to service; it is verified as after a creation."""
         self.action = "STARTING" if self.standby == "STOPPED" else "RESUMING"
         self.standby, self.behaviour = "", self._owner.behaviour(self)
         self._new_phase()
         self._boot()
 
     def abandon(self) -> None:
-        """Leave the group, drained, and go on running."""
+        """Drain, leave the group, and keep running."""
         self.action = "ABANDONING"
         self._new_phase()
         self._later(
@@ -79,7 +79,8 @@ class ManagedInstance(Phases):
     # From outside
 
     def set_health(self, alive: bool | None = None, ready: bool | None = None) -> None:
-        """From now on answer the group's check, or the load balancer's, well or badly."""
+        """Pass or fail the group's health check (`alive`) or the load balancer's (`ready`) from now
+        on."""
         now = self.cloud.now()
         if alive is not None:
             self.liveness_changes = changes_from_now(self.liveness_changes, alive, now)

@@ -1,5 +1,4 @@
-"""A dict of settings that tells whoever depends on it when it is changed, so that nobody has to
-look at it again and again."""
+"""A dict of settings that notifies its listeners of changes, so that nobody has to poll it."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ Value = TypeVar("Value")
 
 
 class ObservableDict(dict[str, Value]):
-    """Each change of an entry calls every listener. Changes within a value are not seen."""
+    """Calls every listener when an entry changes. Changes within a value are not noticed."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,11 +1,9 @@
-"""Operations: what a mutation answers with, how long it takes, how it ends, and the replay of a
-request id.
+"""Operations: how long they take, how they end, and the replay of a request id.
 
     accepted ---- RUNNING ---- operation_seconds ---- at_end() ---- DONE (or DONE with error)
 
-The effect of a mutation is there when it is accepted, unless its handler says otherwise with
-`at_end`. While an insert or a delete runs its target is `busy_targets`: others may read it, but not
-use it."""
+A mutation takes effect when it is accepted, unless its handler passes `at_end`. While an insert or
+a delete runs, its target is in `busy_targets`: it can be read but not used."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ KEPT_AT_MOST = 20_000
 
 
 class ProjectContext(Protocol):
-    """What operations need of the project that they belong to: `cloud.Cloud` is one."""
+    """What operations need of their project. `cloud.Cloud` implements it."""
 
     project: str
     lock: RLock
@@ -66,8 +64,8 @@ class Operations:
         held: bool = False,
         error: ApiError | None = None,
     ) -> JsonObject:
-        """A new operation. `held` ones run until `finish`; `error` is how it is bound to end;
-        `at_end` may raise `ApiError` to fail it."""
+        """Start an operation. A `held` one runs until `finish`. With `error` it will fail; `at_end`
+        may raise `ApiError` to fail it."""
         self._forget_old()
         name = self._new_name()
         where = (target.scope, name)
@@ -91,7 +89,7 @@ class Operations:
         return resource
 
     def finish(self, where: tuple[str, str], error: ApiError | None = None) -> None:
-        """End an operation. Ending it twice, or one that is no longer kept, does nothing."""
+        """End an operation. Does nothing if it has ended or is no longer kept."""
         resource = self.table.get(where)
         if resource is None or resource["status"] == "DONE":
             return
@@ -110,7 +108,7 @@ class Operations:
             self._cloud.changed.notify_all()
 
     def find(self, scope: str, name_or_id: str) -> JsonObject:
-        """Raises `NotFound`, as for one that is over and no longer kept."""
+        """Raises `NotFound`, also for an operation that has ended and is no longer kept."""
         found = self.table.get((scope, name_or_id))
         if found is None and name_or_id.isdigit():
             found = next(
@@ -126,7 +124,7 @@ class Operations:
         self._accept.pop((scope, name), None)
 
     def find_replay(self, method_id: str, request_id: str) -> JsonObject | None:
-        """The operation that the first request with this id has started, within 60 minutes."""
+        """The operation that the first request with this id started, within 60 minutes."""
         at, where = self._by_request_id.get((method_id, request_id), (float("-inf"), ("", "")))
         return self.table.get(where) if self._cloud.now() - at <= REPLAY_SECONDS else None
 
@@ -138,7 +136,8 @@ class Operations:
 
     def _new_name(self) -> str:
         self._number += 1
-        return f"operation-{int(self._cloud.now() * 1000)}-{self._number:013x}-{self._number * 2654435761 % 2**32:08x}"
+        milliseconds, suffix = int(self._cloud.now() * 1000), self._number * 2654435761 % 2**32
+        return f"operation-{milliseconds}-{self._number:013x}-{suffix:08x}"
 
     def _new(self, name: str, operation_type: str, target: Key) -> JsonObject:
         cloud = self._cloud
@@ -151,7 +150,7 @@ class Operations:
             "targetLink": cloud.link(*target),
             "targetId": (cloud.find(target) or {}).get("id") or cloud.new_id(),
             "status": "RUNNING",
-            "user": "stand-in@localhost",
+            "user": "emulator@localhost",
             "progress": 0,
             "insertTime": now,
             "startTime": now,
@@ -163,7 +162,7 @@ class Operations:
         return resource
 
     def _forget_old(self) -> None:
-        """Drop what is over from the old end: past 14 days, and past one hour when there are very
+        """Drop the oldest finished operations: after 14 days, or after one hour if there are very
         many."""
         now = self._cloud.now()
         while (

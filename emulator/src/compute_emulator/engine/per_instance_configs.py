@@ -1,12 +1,12 @@
-"""Per-instance configs: what a managed VM keeps of its own, over its template, and whether the VM
-has it yet.
+"""Per-instance configs: what a managed VM has in addition to its template, and whether it is
+applied yet.
 
-A config is written at once and applied later: when the VM is made anew, when its update is asked
-for by name, or by a proactive group within its budget. A deleted config stays, marked, until the VM
-has lost what it said. Metadata reaches the VM; disks and addresses are only told of.
+A config is written at once and applied later: when the VM is recreated, when its update is
+requested by name, or by a proactive group within its budget. A deleted config remains, marked,
+until the VM no longer has what it set. Metadata reaches the VM; disks and addresses are only
+reported.
 
-Source: Compute API reference, PerInstanceConfig; compute/docs/instance-groups/updating-migs.
-"""
+Source: Compute API reference, PerInstanceConfig; compute/docs/instance-groups/updating-migs."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Config:
 
 
 Configs = dict[str, Config]
-"""A group's configs by the names of their VMs."""
+"""A group's configs by VM name."""
 
 
 def preserved_state(configs: Configs, instance: Instance) -> JsonObject | None:
-    """What a VM is given of its own when it is made or updated now. A config marked as deleted ends
-    here."""
+    """The config for a VM that is being created or updated now. Removes a config that is marked as
+    deleted."""
     config = configs.get(instance.name)
     if config is not None and config.is_deleted:
         del configs[instance.name]
@@ -41,11 +41,10 @@ def preserved_state(configs: Configs, instance: Instance) -> JsonObject | None:
 
 
 def required_disruption(configs: Configs, instance: Instance) -> Disruption:
-    """What it takes to give a VM its config: metadata reaches a running VM, disks and addresses
-    need a restart.
+    """What it takes to apply a VM's config: metadata reaches a running VM, disks and addresses need
+    a restart.
 
-    A VM that is being changed takes its config at the end of that change.
-    """
+    A VM that is being changed gets its config at the end of that change."""
     config = configs.get(instance.name)
     if config is None or instance.resource is None or instance.action not in (SETTLED, "VERIFYING"):
         return Disruption.NONE
@@ -57,7 +56,7 @@ def required_disruption(configs: Configs, instance: Instance) -> Disruption:
 
 
 def status(config: Config, instance: Instance | None) -> str:
-    """How far a config has come, in the API's words."""
+    """The status of a config, in the API's terms."""
     is_busy = instance is not None and instance.action not in (SETTLED, "VERIFYING")
     if config.is_deleted:
         return "DELETING" if is_busy else "UNAPPLIED_DELETION"

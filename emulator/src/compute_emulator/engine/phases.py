@@ -1,15 +1,19 @@
-"""The life of one managed instance on the event heap, phase by phase, from its creation to its end.
+"""The life cycle of one managed instance, phase by phase, from creation to deletion.
 
-    CREATING            attempt -> [failed -> back-off -> attempt ...] -> STAGING -> RUNNING    (flex-start: PENDING, no failure)
-    VERIFYING -> NONE   when the group's check is satisfied (at once without a check)
-    DELETING            drain -> STOPPING -> gone           RECREATING   the same, then an attempt under the same name
-    RESTARTING          STOPPING -> STAGING -> RUNNING      REFRESHING   a moment
-    STOPPING            drain -> STOPPING -> TERMINATED     SUSPENDING   the same, to SUSPENDED: a VM in reserve
-    STARTING, RESUMING  from reserve to STAGING -> RUNNING -> VERIFYING
+    CREATING            attempt -> [failed -> back-off -> attempt ...] -> STAGING -> RUNNING
+                        (flex-start: PENDING instead of a failure)
+    VERIFYING -> NONE   once the group's check has passed (at once without a check)
+    DELETING            drain -> STOPPING -> gone
+    RECREATING          the same, then an attempt under the same name
+    RESTARTING          STOPPING -> STAGING -> RUNNING
+    REFRESHING          a moment
+    STOPPING            drain -> STOPPING -> TERMINATED: a standby VM
+    SUSPENDING          the same, to SUSPENDED
+    STARTING, RESUMING  from standby to STAGING -> RUNNING -> VERIFYING
 
-What begins these phases is in `machine.py`, what others see of them in `instance.py`. The group is
-told of every change. Events of a phase that was left are void: each carries the phase's number.
-Health is never polled: the next change of the verdict is known in advance (`rules/health.py`)."""
+`managed_instance.py` starts these phases; `instance.py` holds the state. The group is notified of
+every change. Each event carries the number of its phase and is void once that phase is over. Health
+is never polled: the time of the next verdict is known in advance (`rules/health.py`)."""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ PENDING_SECONDS = 30.0
 
 
 class Owner(Protocol):
-    """What a VM asks of its group, and tells it."""
+    """What a VM asks of its group and reports to it."""
 
     key: Key
 
@@ -51,7 +55,7 @@ class Owner(Protocol):
 
 
 class Phases(Instance):
-    """What becomes of a VM once something has begun."""
+    """The phases that follow an action."""
 
     __slots__ = ("_attempts", "_is_repair", "_owner", "_phase", "_watch")
 
@@ -69,7 +73,7 @@ class Phases(Instance):
         self._attempts = self._phase = self._watch = 0
         self._is_repair = False
 
-    # Made
+    # Creation
 
     def _attempt(self) -> None:
         if self._is_repair:
@@ -98,8 +102,7 @@ class Phases(Instance):
         self.keep()
 
     def keep(self) -> None:
-        """Note what the group's stateful policy keeps of the VM there is, for when it is made
-        anew."""
+        """Record what the group's stateful policy preserves of the VM, for when it is recreated."""
         policy = self._owner.stateful_policy()
         if self.resource is not None:
             self.stateful_state = (
@@ -123,7 +126,7 @@ class Phases(Instance):
         return found
 
     def _on_attempt_failed(self, failure: Failure) -> None:
-        """The group retries for ever; the pause doubles up to five minutes."""
+        """The group retries forever; the delay doubles up to five minutes."""
         self.failure = failure
         pause = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._attempts, 10))
         self._attempts += 1
@@ -160,10 +163,10 @@ class Phases(Instance):
         self.watch()
         self._owner.on_instance_changed(self)
 
-    # Judged by the group's check
+    # The group's health check
 
     def watch(self) -> None:
-        """See to it that the group hears of the next change of its check's verdict."""
+        """Notify the group of the next change of its health check's verdict."""
         self._watch += 1
         check = self._owner.check()
         if not self.is_running:
@@ -181,17 +184,16 @@ class Phases(Instance):
         self._owner.on_instance_changed(self)
 
     def _verify(self) -> None:
-        """VERIFYING ends when the check was satisfied; without a check there is nothing to wait
-        for."""
+        """VERIFYING ends once the check has passed; without a check it ends at once."""
         check = self._owner.check()
         if self.action == "VERIFYING" and (check is None or self.liveness(check)[1]):
             self.action = "NONE"
             self.is_rebalancing = False
 
-    # Changed, drained, taken down
+    # Update, drain, stop
 
     def stop_unexpectedly(self) -> None:
-        """The VM goes without the group's doing, as by Spot preemption or a failing host."""
+        """The VM stops without an action of the group, as on Spot preemption or a host error."""
         if self.resource is None or self.action in AWAY:
             return
         self._new_phase()
@@ -206,7 +208,7 @@ class Phases(Instance):
         self._owner.on_instance_changed(self)
 
     def _describe(self) -> None:
-        """Give the VM what its revision and its own config say now."""
+        """Apply the current revision and per-instance config to the VM."""
         if self.resource is not None:
             self.applied_config = self._owner.preserved_state(self)
             instance_resource.apply_source(
@@ -226,7 +228,7 @@ class Phases(Instance):
         self._owner.on_instance_changed(self)
 
     def _take_down(self, then: Callable[[], None], drains: bool) -> None:
-        """Drain before stopping: the balancer sends to it until it has left every backend."""
+        """Drain before stopping: the balancer sends to the VM until it has left every backend."""
         self._new_phase()
         self.failure = None
         if self.resource is None:
@@ -239,7 +241,7 @@ class Phases(Instance):
             self._stop(then)
 
     def _begin_to_drain(self) -> float:
-        """The seconds that it takes; none for a VM that serves nobody."""
+        """Start draining and return the seconds it takes; 0 for a VM that serves nobody."""
         drain = self._owner.drain_seconds() if self.is_running else 0.0
         if self.behaviour.drain_seconds is not None:
             drain = min(drain, self.behaviour.drain_seconds)
@@ -272,7 +274,7 @@ class Phases(Instance):
         if self.resource is not None:
             self.resource["status"] = status
 
-    # Time
+    # Events
 
     def _new_phase(self) -> None:
         self._phase += 1

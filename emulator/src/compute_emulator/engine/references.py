@@ -33,7 +33,7 @@ def _service_references(service: JsonObject) -> Iterable[str]:
 
 
 def url_map_nodes(node: Any, where: str) -> Iterator[tuple[JsonObject, str]]:
-    """Every object within a map that may decide where a request goes."""
+    """Every object of a map that can decide where a request goes."""
     yield node, where
     for name in ("pathMatchers", "pathRules", "routeRules"):
         for index, inner in enumerate(node.get(name) or []):

@@ -1,4 +1,4 @@
-"""The regions and zones the stand-in has. Names as Google's; the list is not complete, and
+"""The emulator's regions and zones. The names are Google's, the list is not complete, and
 `Cloud(regions=…)` replaces it."""
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""The acting half of resize requests: VMs of a group that are made all at once, as soon as there is
+"""Controller of resize requests: VMs of a group that are created all at once, when there is
 capacity for all of them.
 
-    CREATING -> ACCEPTED -> (capacity for all) -> SUCCEEDED -> requestedRunDuration -> its VMs are deleted
-                    |-> CANCELLED, FAILED: the group is as small as before
+    CREATING -> ACCEPTED -> (capacity for all) -> SUCCEEDED -> requestedRunDuration -> VMs deleted
+                   |-> CANCELLED, FAILED: the group returns to its old size
 
-From the beginning the group's target includes them, and each has its place in it, CREATING.
-Capacity is asked for again and again. Source: Compute API reference,
-InstanceGroupManagerResizeRequest; compute/docs/instance-groups/about-resize-requests-mig."""
+The group's target includes the VMs from the start, and each is in the group, CREATING. The request
+retries until there is capacity. Source: Compute API reference, InstanceGroupManagerResizeRequest;
+compute/docs/instance-groups/about-resize-requests-mig."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ACTIVE = frozenset({"CREATING", "ACCEPTED"})
 
 
 class ResizeRequest:
-    """One request of a group. `resource` is how it is answered."""
+    """One resize request of a group. `resource` is its API representation."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class ResizeRequest:
         return str(self.resource["state"])
 
     def cancel(self) -> None:
-        """Give up the places in the group."""
+        """Remove its VMs from the group."""
         self._give_up("CANCELLED")
 
     def _accept(self) -> None:
@@ -56,7 +56,7 @@ class ResizeRequest:
             self._try()
 
     def _try(self) -> None:
-        """Make all VMs, or none and say why."""
+        """Create all VMs, or none and record why."""
         if self.state != "ACCEPTED" or self.group.is_being_deleted:
             return
         waiting = self._waiting()

@@ -11,7 +11,7 @@ from compute_emulator.errors import JsonObject
 
 
 def instance_records(cloud: Cloud) -> list[JsonObject]:
-    """A record of every managed instance, those that are being made or leave included."""
+    """A record of every managed instance, including those being created or deleted."""
     records = []
     for group in groups(cloud):
         checks = [

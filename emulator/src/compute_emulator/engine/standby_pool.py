@@ -1,8 +1,9 @@
-"""The acting half of a group's reserve: brings VMs back when the group grows, makes and takes away
-VMs to keep it at its size.
+"""Controller of a group's standby pool: resumes VMs when the group grows, and keeps the pool at its
+size.
 
-Called by `groups.py` at every look, before the updater. A VM for the reserve is made like any
-other, verified, given the initial delay of the standby policy, and then stopped or suspended."""
+`groups.py` calls it at every reconciliation, before the updater. A VM for the pool is created like
+any other, verified, given the initial delay of the standby policy, and then stopped or suspended.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from compute_emulator.rules.standby_pool import (
 
 
 def maintain(group: GroupInterface) -> None:
-    """One step towards what the group's sizes ask of its reserve."""
+    """Take one step towards the pool's target sizes."""
     resource = group.resource
     targets = {kind: resource.get(member, 0) for member, kind in RESERVES.items()}
     if not any(targets.values()) and not any(
@@ -40,12 +41,12 @@ def maintain(group: GroupInterface) -> None:
 
 
 def initial_delay(group: GroupInterface) -> float:
-    """Seconds that a VM is given from its creation before it is stopped or suspended."""
+    """Seconds from a VM's creation until it may be stopped or suspended."""
     return float((group.resource.get("standbyPolicy") or {}).get("initialDelaySec", 0))
 
 
 def _stop_ready_instances(group: GroupInterface) -> None:
-    """Stop or suspend what was made for the reserve and runs now."""
+    """Stop or suspend VMs of the pool that are running now."""
     for instance in group.instances.values():
         if instance.standby and instance.is_running and instance.action == SETTLED:
             instance.stand_by(

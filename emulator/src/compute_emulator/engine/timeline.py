@@ -1,7 +1,7 @@
-"""What will happen when: the event heap that makes the stand-in act as time passes.
+"""The event queue: what happens when, as the emulator's time passes.
 
-`Cloud` derives from it. Events run in the order of (when, sequence), each at its own time, so that
-an hour that passes in one jump leaves the same world as an hour that passes second by second."""
+`Cloud` derives from it. Events run in the order of (time, sequence number), each at its own time:
+an hour that passes in one jump has the same result as an hour that passes second by second."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from compute_emulator.engine.clock import Clock, PlainClock
 
 
 class Timeline:
-    """Time and the events to come. Everything is done under `lock`; `changed` is notified after
-    events have run."""
+    """Time and pending events. Everything runs under `lock`; `changed` is notified after events
+    have run."""
 
     def __init__(self, clock: Clock | Callable[[], float] = time.time) -> None:
         self.clock: Clock = clock if hasattr(clock, "speed") else PlainClock(clock)
@@ -28,17 +28,17 @@ class Timeline:
         self._event_time: float | None = None
 
     def now(self) -> float:
-        """Epoch seconds: the time of the event that is running, else of the clock."""
+        """Epoch seconds: the time of the running event, else of the clock."""
         return self.clock() if self._event_time is None else self._event_time
 
     def timestamp(self, when: float | None = None) -> str:
-        """`when` (default: now) as the API writes it: RFC 3339 with milliseconds and offset."""
+        """`when` (default: now) in the API's format: RFC 3339 with milliseconds and offset."""
         return datetime.fromtimestamp(self.now() if when is None else when, UTC).isoformat(
             timespec="milliseconds"
         )
 
     def at(self, when: float, run: Callable[[], None]) -> None:
-        """Run something at a time; a time that has passed means now, after what is already due."""
+        """Schedule a call. A time in the past means now, after the events that are already due."""
         with self.lock:
             heapq.heappush(self._events, (max(when, self.now()), next(self._sequence), run))
             if self._event_time is None:
@@ -51,8 +51,8 @@ class Timeline:
         return self._events[0][0] if self._events else None
 
     def advance(self) -> None:
-        """Run every event that the clock has reached. What an event schedules within that time runs
-        too."""
+        """Run every event that is due, including those that these events schedule within that
+        time."""
         with self.lock:
             if self._event_time is not None:
                 return

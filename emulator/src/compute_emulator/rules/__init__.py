@@ -1,1 +1,1 @@
-"""What Compute Engine decides: pure functions on plain values, without state, wire or clock."""
+"""The decisions of Compute Engine: pure functions on plain values, without state, I/O or clock."""

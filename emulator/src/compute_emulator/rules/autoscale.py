@@ -1,15 +1,15 @@
-"""How large an autoscaler wants its group: one pure function from policy, measurements and history
-to a decision.
+"""The size an autoscaler wants for its group: a pure function of policy, measurements and
+history.
 
-Called by `autoscaling.py` when load, policy or the group changed and when a window or a schedule is
-due.
+`autoscaling.py` calls it when load, policy or the group changes, and when a window or a schedule
+is due.
 
-need per signal -> max over signals -> peak over the stabilisation window -> [min, max] -> scale-in
-control -> mode
+    need per signal -> max over signals -> peak over the stabilisation window -> [min, max]
+        -> scale-in control -> mode
 
-Nothing is sampled periodically: need and size are steps in time, kept as (moment, value) until they
-leave their window. Source: Compute documentation, "Understanding autoscaler decisions" and "Using
-multiple autoscaling signals"."""
+Nothing is sampled periodically: needs and sizes are step functions, kept as (time, value) until
+they leave their window. Source: Compute documentation, "Understanding autoscaler decisions" and
+"Using multiple autoscaling signals"."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ STABILIZATION_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Metric:
-    """A custom metric. Per VM: `target` is the mean to keep. Per group: `target` is the work one VM
-    is given."""
+    """A custom metric. Per VM, `target` is the mean to keep; per group, `target` is the work for
+    one VM."""
 
     name: str
     target: float
@@ -37,7 +37,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Policy:
-    """What the autoscaler's resource asks for, defaults filled in."""
+    """What the autoscaler's resource asks for, with defaults filled in."""
 
     min_size: int
     max_size: int
@@ -59,12 +59,10 @@ class Policy:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the signals say. `serving` counts VMs past their initialisation; utilisations are means
-    over them.
+    """The signals. `serving` counts initialised VMs; utilisations are means over them.
 
-    A metric that is absent has no data points. `metrics` hold the mean per VM or the group's total,
-    as their policy asks. `surplus` counts VMs above their zone's even share (see `surplus_over`).
-    """
+    A missing metric has no data points. `metrics` hold the mean per VM or the group's total, as
+    the policy asks. `surplus` counts VMs above their zone's even share (see `surplus_over`)."""
 
     serving: int
     cpu: float = 0.0
@@ -75,7 +73,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class History:
-    """Steps in time, oldest first: a value holds until the next one."""
+    """Step functions, oldest step first: a value holds until the next one."""
 
     needs: Points = ()
     sizes: Points = ()
@@ -91,8 +89,8 @@ class Detail:
 
 @dataclass(frozen=True)
 class Decision:
-    """`size` is what the group is set to, `recommended` what it would be in mode ON. `recheck_at`:
-    when to decide again."""
+    """`size` is the group's new size, `recommended` the size it would have in mode ON.
+    `recheck_at` is when to decide again."""
 
     recommended: int
     size: int
@@ -104,14 +102,14 @@ class Decision:
 
 
 def decide(policy: Policy, measured: Measured, size: int, history: History, now: float) -> Decision:
-    """The group's next size. `size` is its target now."""
+    """The group's next size. `size` is its current target."""
     schedule_statuses = {
         schedule.name: schedule_status(schedule, now) for schedule in policy.schedules
     }
     need, why, details = _need(policy, measured, size, schedule_statuses)
     earlier = tuple(
         point for point in history.needs if point[0] < now
-    )  # what was measured at this moment is superseded
+    )  # this decision replaces an earlier one at the same time
     needs = with_point(earlier, now, need)
     sizes = with_point(history.sizes, now, size)
     window = policy.stabilization_seconds
@@ -156,8 +154,8 @@ def decide(policy: Policy, measured: Measured, size: int, history: History, now:
 def _need(
     policy: Policy, measured: Measured, size: int, schedule_statuses: Mapping[str, ScheduleStatus]
 ) -> tuple[int, str, list[Detail]]:
-    """The largest need of all signals, in words too. A signal without data asks to stay as it
-    is."""
+    """The largest need of all signals, and its reason. A signal without data asks for the
+    current size."""
     details: list[Detail] = []
     needs = list(_needs(policy, measured, details))
     if details or not needs:
@@ -210,21 +208,20 @@ def _needs(policy: Policy, measured: Measured, details: list[Detail]) -> Iterato
 
 
 def proportional(serving: int, value: float, target: float) -> int:
-    """VMs at which the mean would be `target`: 10 VMs at 0.5 of 0.8 need 7. Rounded up, blind to
-    float dust."""
+    """VMs at which the mean would be `target`: 10 VMs at 0.5 of 0.8 need 7. Rounded up, with a
+    tolerance for floating-point errors."""
     return math.ceil(serving * value / target - 1e-9)
 
 
 def surplus_over(zones: Sequence[int]) -> int:
-    """VMs above the even share of their zone, rounded up: of 4, 1 and 1 VMs two are, of 2, 1 and 1
-    none is."""
+    """VMs above the even share of their zone, rounded up: 2 of (4, 1, 1) VMs, 0 of (2, 1, 1)."""
     share = math.ceil(sum(zones) / len(zones)) if zones else 0
     return sum(max(0, count - share) for count in zones)
 
 
 def _for_vms(measured: Measured, value: float, target: float) -> int:
-    """The need by a signal per VM. VMs above their zone's even share are no capacity to scale in
-    by: they come on top, though never for more than there is."""
+    """The need by a per-VM signal. VMs above their zone's even share do not justify scaling in:
+    they are added, up to the existing number."""
     need = proportional(measured.serving, value, target)
     return max(need, min(measured.serving, need + measured.surplus))
 
@@ -232,8 +229,8 @@ def _for_vms(measured: Measured, value: float, target: float) -> int:
 def _limited(
     policy: Policy, recommended: int, sizes: Points, now: float
 ) -> tuple[int, float | None]:
-    """The recommendation held up by scale-in control, and until when that holds. The maximum is
-    above it."""
+    """The recommendation after scale-in control, and until when that limit holds. The maximum
+    takes precedence."""
     if policy.scale_in_limit is None:
         return recommended, None
     highest, until = peak(sizes, policy.scale_in_seconds, now)
@@ -241,7 +238,7 @@ def _limited(
     if recommended >= lowest:
         return recommended, None
     if until is None and lowest < highest:
-        until = now + policy.scale_in_seconds  # the peak is in force until this very decision
+        until = now + policy.scale_in_seconds  # the peak holds until this decision
     return min(policy.max_size, lowest), until
 
 
@@ -261,14 +258,14 @@ def _limit_details(policy: Policy) -> Iterator[Detail]:
 
 
 def with_point(points: Points, now: float, value: int) -> Points:
-    """The steps with `value` in force from now on. What was in force only at this very moment is
-    kept: it may be a peak."""
+    """The steps with `value` in force from now on. A value that was in force only at this moment
+    is kept: it may be a peak."""
     return points if points and points[-1][1] == value else (*points, (now, value))
 
 
 def peak(points: Points, window: float, now: float) -> tuple[int, float | None]:
-    """The highest value in force at any time of the window, and when it drops out (None: it is in
-    force now)."""
+    """The highest value in force at any time of the window, and when it leaves the window (None:
+    it is in force now)."""
     ends = [*(moment for moment, _ in points[1:]), math.inf]
     inside = [
         (value, end) for (_, value), end in zip(points, ends, strict=True) if end + window > now
@@ -279,6 +276,6 @@ def peak(points: Points, window: float, now: float) -> tuple[int, float | None]:
 
 
 def within_window(points: Points, window: float, now: float) -> Points:
-    """Without the steps that left the window."""
+    """The steps without those that left the window."""
     ends = [*(moment for moment, _ in points[1:]), math.inf]
     return tuple(point for point, end in zip(points, ends, strict=True) if end + window > now)

@@ -1,8 +1,8 @@
-"""The group while its next steps are being chosen: each chosen step is taken on this copy, so that
-later choices see it.
+"""The group while its next steps are chosen: each chosen step is applied to this copy, so that
+later choices take it into account.
 
-Made by `updater.plan` and forgotten with it. Answers what is there, what is missing, what is too
-much, and what a budget allows."""
+`updater.plan` creates one per plan. It answers what exists, what is missing, what is surplus,
+and what a budget allows."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ DisruptionOf = Callable[[Revision, Revision], Disruption]
 
 
 def always_replace(_from: Revision, _to: Revision) -> Disruption:
-    """The need of a change when nothing is known about the templates."""
+    """The disruption of a change when nothing is known about the templates."""
     return Disruption.REPLACE
 
 
 def action_for(intent: Intent, need: Disruption) -> Disruption | None:
-    """What an update does when the templates' difference needs `need`; None when that is more than
-    is allowed."""
+    """What an update does if the templates' difference needs `need`; None if that is not
+    allowed."""
     action = max(need, intent.minimal)
     return action if action <= intent.most_disruptive else None
 
 
 class GroupDraft:
-    """A group's members and what is wanted of them."""
+    """A group's members and its desired state."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class GroupDraft:
         self.blocked = False
         self._available: int | None = None
 
-    # What is there
+    # What exists
 
     def staying(self) -> list[Member]:
         return [member for member in self.members.values() if not member.is_leaving]
@@ -67,16 +67,14 @@ class GroupDraft:
         return self._available
 
     def deficits(self) -> list[Revision]:
-        """The revisions that lack VMs, each as often as it lacks one, in the order of the
-        versions."""
+        """The revisions that lack VMs, each once per missing VM, in the order of the versions."""
         return list((self.desired - self.counts()).elements())
 
     def excess(self) -> list[Member]:
-        """VMs of revisions that have too many, as many as are too many, in the order in which they
-        would leave.
+        """The surplus VMs of each revision, in the order in which they would be deleted.
 
-        Foreign revisions first, then from the fullest zone, then what serves nobody, then the
-        youngest."""
+        Revisions that are not desired come first, then VMs in the fullest zone, then VMs that
+        serve nobody, then the youngest."""
         surplus = self.counts() - self.desired
         if not surplus:
             return []
@@ -101,8 +99,8 @@ class GroupDraft:
         return chosen
 
     def _queues(self, surplus: Counter[Revision]) -> list[list[Member]]:
-        """Those who may leave, by zone and by whether their revision is wanted at all; who leaves
-        first stands last."""
+        """The candidates by zone and by whether their revision is desired; the first to leave is
+        last."""
         queues: dict[tuple[bool, str], list[Member]] = {}
         for member in self.staying():
             if surplus[member.revision]:
@@ -117,11 +115,12 @@ class GroupDraft:
     def updates(
         self, among: Collection[str] | None = None
     ) -> list[tuple[Member, Revision, Disruption]]:
-        """Outdated VMs with the revision each should get and what that does to it; forbidden
-        updates are left out.
+        """Outdated VMs with the revision that each should get and what that does to it, without
+        forbidden updates.
 
-        Then those that keep their revision and lack only their own config. Such a VM has a name to
-        keep, so it is never replaced by another one: where that would be due, it is left out."""
+        Then the VMs that keep their revision and lack only their own config. Such a VM must keep
+        its name, so it is never replaced by another one; where that would be necessary, it is
+        left out."""
         candidates = [member for member in self.excess() if among is None or member.name in among]
         pairs: list[tuple[Member, Revision, Disruption]] = []
         for member, to in zip(candidates, self.deficits(), strict=False):
@@ -145,11 +144,11 @@ class GroupDraft:
     # What an update may do
 
     def can_surge(self) -> bool:
-        """Whether updates make new VMs beside the old ones."""
+        """Whether updates create new VMs before they delete old ones."""
         return self.intent.is_proactive and self.intent.substitutes
 
     def replaceable(self) -> set[Revision]:
-        """The outdated revisions whose VMs are deleted for the update to make others."""
+        """The outdated revisions whose VMs an update deletes and replaces by others."""
         to = next(iter(self.deficits()), None)
         if to is None or not self.can_surge():
             return set()
@@ -159,15 +158,16 @@ class GroupDraft:
         }
 
     def can_remove(self, member: Member) -> bool:
-        """Whether the budget allows to take this VM away. One that serves nobody can always go."""
+        """Whether the budget allows removing this VM. A VM that serves nobody can always be
+        removed."""
         if not member.is_available(self.intent.healing.has_check):
             return True
         return self.available() - 1 >= self.intent.floor
 
-    # Steps taken
+    # Chosen steps
 
     def add_step(self, step: Step) -> None:
-        """Choose a step. What it does to a member is told by `change`."""
+        """Choose a step. `change` applies its effect on a member."""
         self.steps.append(step)
 
     def change(self, member: Member, **changes: object) -> None:
@@ -175,7 +175,7 @@ class GroupDraft:
         self._available = None
 
     def create(self, revision: Revision, why: str) -> None:
-        """Choose to make a VM, and count it from now on."""
+        """Choose to create a VM, and count it from now on."""
         same = Counter(member.zone for member in self.staying() if member.revision == revision)
         zone = zone_for_new(
             self.intent.shape, self.intent.zones, self.zone_counts(), same, self.full_zones

@@ -1,6 +1,6 @@
-"""Which machine type a new VM takes where a group allows several.
+"""Which machine type a new VM gets if a group allows several.
 
-Asked by `supply.py` before each attempt. Source: API reference,
+`group_capacity.py` asks before each attempt. Source: API reference,
 instanceFlexibilityPolicy.instanceSelections."""
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ Reason = TypeVar("Reason")
 
 @dataclass(frozen=True)
 class Selection:
-    """Machine types of one rank; a lower rank goes first."""
+    """Machine types of one rank; a lower rank is tried first."""
 
     machine_types: tuple[str, ...]
     rank: int = 0
 
 
 def preferred(selections: Iterable[Selection]) -> tuple[str, ...]:
-    """All types in the order in which they are tried. Those of one rank are alike: they keep the
-    order they are named in."""
+    """All types in the order in which they are tried. Types of one rank keep the order in which
+    they are named."""
     ranked = sorted(selections, key=lambda selection: selection.rank)
     return tuple(dict.fromkeys(name for selection in ranked for name in selection.machine_types))
 
@@ -30,8 +30,8 @@ def preferred(selections: Iterable[Selection]) -> tuple[str, ...]:
 def choose(
     types: Iterable[str], refused: Callable[[str], Reason | None]
 ) -> tuple[str, Reason | None]:
-    """The first type that can be had, else the one that was wanted most and why it cannot. `types`
-    are not empty."""
+    """The first available type; if none is, the most preferred type and why it is not available.
+    `types` must not be empty."""
     first: tuple[str, Reason | None] | None = None
     for name in types:
         reason = refused(name)

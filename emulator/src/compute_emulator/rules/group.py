@@ -1,8 +1,8 @@
-"""The words between a managed instance group and its updater: what is wanted, what is there, what
-to do next.
+"""The values that a managed instance group and its updater exchange: intent, members, next
+steps.
 
-Built by `roster.py` from resources and machines, read by `updater.py`. Plain frozen values.
-"""
+`group_state.py` builds them from resources and instances; `updater.py` reads them. All are
+frozen."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from compute_emulator.rules.sizes import Size, rounded_up, split
 
 
 class Disruption(IntEnum):
-    """What an update does to a VM, mildest first; the API's enum of the same names is ordered like
-    this."""
+    """What an update does to a VM, mildest first, in the order of the API's enum of the same
+    names."""
 
     NONE = 0
     REFRESH = 1
@@ -25,7 +25,7 @@ class Disruption(IntEnum):
 
 @dataclass(frozen=True)
 class Overrides:
-    """What a group's all-instances configuration puts before its templates."""
+    """What a group's all-instances configuration sets; it overrides the templates."""
 
     metadata: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
@@ -33,8 +33,8 @@ class Overrides:
 
 @dataclass(frozen=True)
 class Revision:
-    """What a VM is made from. Two revisions of one template differ by version name: that is how a
-    restart is asked for."""
+    """What a VM is created from. Two revisions of one template differ by version name: that is
+    how a restart is requested."""
 
     template: str
     name: str | None = None
@@ -42,8 +42,7 @@ class Revision:
 
     @property
     def version(self) -> tuple[str, str | None]:
-        """What `versions` say of it. The all-instances configuration is asked for and told of apart
-        from them."""
+        """The version, as in `versions`. The all-instances configuration is reported separately."""
         return self.template, self.name
 
 
@@ -95,7 +94,7 @@ class Intent:
         return counts
 
     def desired_versions(self) -> Counter[tuple[str, str | None]]:
-        """VMs per version, those of none left out."""
+        """VMs per version, without versions that have none."""
         counts: Counter[tuple[str, str | None]] = Counter()
         for revision, n in self.desired().items():
             counts[revision.version] += n
@@ -111,13 +110,13 @@ class Intent:
 
     @property
     def floor(self) -> int:
-        """Available VMs that an update must leave."""
+        """The number of available VMs that an update must leave."""
         return max(0, self.target_size - rounded_up(self.unavailable, self.target_size))
 
 
 LEAVING = frozenset({"DELETING", "ABANDONING"})
 AWAY = LEAVING | {"STOPPING", "SUSPENDING"}
-"""What a VM does that is about to serve no more."""
+"""The actions of a VM that will soon stop serving."""
 SETTLED = "NONE"
 
 
@@ -130,17 +129,15 @@ class Member:
     revision: Revision
     action: str = SETTLED
     is_running: bool = True
-    health: str = "UNKNOWN"  # of the group's own check: HEALTHY, UNHEALTHY, TIMEOUT, UNKNOWN
+    health: str = "UNKNOWN"  # by the group's own check: HEALTHY, UNHEALTHY, TIMEOUT, UNKNOWN
     was_healthy: bool = False  # since it was last created or started
     is_failed: bool = False  # stopped or deleted by something other than the group
-    is_replaced: bool = (
-        False  # being deleted because an update replaces it, not because the group shrinks
-    )
-    is_rebalancing: bool = False  # made to balance the zones and never available yet
-    is_stranded: bool = False  # its creation failed for want of capacity in its zone
-    config_need: Disruption = (
-        Disruption.NONE
-    )  # what it takes to give it its own config, where that has changed
+    # Deleted because an update replaces it, not because the group shrinks.
+    is_replaced: bool = False
+    is_rebalancing: bool = False  # created to balance the zones and never available yet
+    is_stranded: bool = False  # its creation failed because its zone has no capacity
+    # What it takes to apply its per-instance config, if that has changed.
+    config_need: Disruption = Disruption.NONE
     created_at: float = 0.0
     running_since: float = 0.0
 
@@ -152,7 +149,7 @@ class Member:
         """Source: API reference, maxUnavailable: RUNNING, and HEALTHY at least once if the group
         has a check.
 
-        A VM that is unhealthy now counts as unavailable too: unhealthy VMs use up the budget of an
+        A VM that is unhealthy now is unavailable too: unhealthy VMs use up the budget of an
         update."""
         if (
             not self.is_running
@@ -205,7 +202,7 @@ Step = Create | Delete | Recreate | InPlace
 class Plan:
     """What to do now.
 
-    `is_pending`: more will follow once a budget allows. `recheck_at`: when to look again even if
+    `is_pending`: more will follow once a budget allows. `recheck_at`: when to plan again even if
     nothing happens."""
 
     steps: tuple[Step, ...] = ()

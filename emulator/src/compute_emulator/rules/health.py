@@ -1,9 +1,9 @@
-"""What a health check knows about one VM: probes, thresholds and the moments at which its verdict
+"""The verdict of a health check on one VM: probes, thresholds, and the times at which it
 changes.
 
-Called by `instance.py` (the group's own check) and `backends.py` (the backend service's check).
-Nothing is polled: the verdict at any moment, and the next moment it will change, are computed from
-when the VM answered well and when not.
+Used by `instance.py` (the group's own check) and `backends.py` (the backend service's check).
+Nothing is polled: the verdict at any time, and when it changes next, follow from the times at
+which the VM started or stopped answering well.
 
     app      ----bad----|------------good-------------|--bad--
     probes   x   x   x   o   o   o   o   o   o   o   o   x   x
@@ -22,19 +22,18 @@ UNKNOWN, HEALTHY, UNHEALTHY = "UNKNOWN", "HEALTHY", "UNHEALTHY"
 
 @dataclass(frozen=True)
 class Check:
-    """The numbers of a health check. Defaults as in the API."""
+    """The parameters of a health check, with the API's defaults."""
 
     interval_seconds: float = 5.0
     healthy_threshold: int = 2
     unhealthy_threshold: int = 2
-    probes_readiness: bool = (
-        False  # a group's check that asks for the very path that a load balancer's check asks for
-    )
+    # Of a group's check that probes the same path as the load balancer's check.
+    probes_readiness: bool = False
 
 
 @dataclass(frozen=True)
 class ProbeHistory:
-    """How a VM answers probes: badly from `since`, then turning at each moment of `turns` (good,
+    """How a VM answers probes: badly from `since`, then changing at each time of `turns` (good,
     bad, good ...)."""
 
     since: float
@@ -45,12 +44,11 @@ class ProbeHistory:
 
 
 def verdict_changes(answers: ProbeHistory, check: Check) -> Iterator[tuple[float, str]]:
-    """Each change of the verdict as (moment, verdict), in order. Starts with UNKNOWN, at the moment
-    of `since`.
+    """Each change of the verdict as (time, verdict), in order. Starts with UNKNOWN at `since`.
 
-    The n-th probe is sent at `since` + n x interval; a stretch of answers too short for its
-    threshold changes nothing. The probe at the very moment of a turn to bad answers is the last
-    good one too: such a turn unmakes no verdict of that moment."""
+    The n-th probe is sent at `since` + n x interval. A stretch of answers too short for its
+    threshold changes nothing. The probe at the very moment of a change to bad answers still
+    passes, so such a change does not undo a verdict of that moment."""
     verdict = UNKNOWN
     yield answers.since, verdict
     bounds = [answers.since, *answers.turns, math.inf]
@@ -66,12 +64,12 @@ def verdict_changes(answers: ProbeHistory, check: Check) -> Iterator[tuple[float
 
 
 def verdict_at(answers: ProbeHistory, check: Check, now: float) -> str:
-    """What the check says now."""
+    """The current verdict."""
     return verdict_and_history(answers, check, now)[0]
 
 
 def verdict_and_history(answers: ProbeHistory, check: Check, now: float) -> tuple[str, bool]:
-    """What the check says now, and whether it has ever been satisfied."""
+    """The current verdict, and whether the check has ever passed."""
     known, once = UNKNOWN, False
     for moment, verdict in verdict_changes(answers, check):
         if moment > now:
@@ -81,11 +79,11 @@ def verdict_and_history(answers: ProbeHistory, check: Check, now: float) -> tupl
 
 
 def next_change(answers: ProbeHistory, check: Check, now: float) -> float | None:
-    """When the verdict changes next, if nothing new happens to the VM."""
+    """When the verdict changes next, if nothing else happens to the VM."""
     return next((moment for moment, _ in verdict_changes(answers, check) if moment > now), None)
 
 
 def changes_from_now(turns: Sequence[float], is_good: bool, now: float) -> tuple[float, ...]:
-    """The same answers up to now, and from now on only good ones (or only bad ones)."""
+    """The same answers up to now, and only good (or only bad) ones from now on."""
     past = tuple(turn for turn in turns if turn <= now)
     return past if (len(past) % 2 == 1) == is_good else (*past, now)

@@ -1,9 +1,7 @@
-"""Where: the zone a new VM goes to, the zone a VM leaves first, and whether a group is out of
-balance.
+"""The zone of a new VM, and whether a group is out of balance.
 
-Called by the updater. Counts are of VMs that stay (being deleted ones are not in them).
-Source: Compute documentation, target distribution shape and regional rebalancing.
-"""
+Called by the updater. Counts do not include VMs that are being deleted. Source: Compute
+documentation, target distribution shape and regional rebalancing."""
 
 from __future__ import annotations
 
@@ -21,9 +19,9 @@ def zone_for_new(
 ) -> str:
     """The zone of the next VM.
 
-    EVEN takes the emptiest zone whether or not it has capacity left (a stock-out there keeps
-    failing); the other shapes go around a zone in `full`, a zone known to have no capacity, as long
-    as one zone is left."""
+    EVEN takes the emptiest zone whether or not it has capacity (a stock-out there keeps
+    failing). The other shapes avoid the zones in `full`, which are known to have no capacity, as
+    long as another zone is left."""
     candidates = list(zones)
     if shape in FLEXIBLE_SHAPES:
         candidates = [zone for zone in zones if zone not in full] or candidates
@@ -36,7 +34,7 @@ def zone_for_new(
 
 
 def imbalance(zones: Sequence[str], total: Mapping[str, int]) -> tuple[str, str] | None:
-    """The fullest and the emptiest zone when they differ by two or more VMs: EVEN allows a
+    """The fullest and the emptiest zone if they differ by two or more VMs: EVEN allows a
     difference of one."""
     fullest = max(zones, key=lambda zone: total.get(zone, 0))
     emptiest = min(zones, key=lambda zone: total.get(zone, 0))

@@ -1,9 +1,8 @@
-"""When a scaling schedule asks for VMs: the starts of a cron expression in a time zone, and whether
-one is in force.
+"""When a scaling schedule is in force: the starts of a cron expression in a time zone, each for
+a duration.
 
-Called by `autoscale.py` and by the validation of autoscalers. A schedule is in force from each
-start for its duration. Source: Compute documentation, "Scaling based on schedules": five cron
-fields and an optional year."""
+Used by `autoscale.py` and by the validation of autoscalers. Source: Compute documentation,
+"Scaling based on schedules": five cron fields and an optional year."""
 
 from __future__ import annotations
 
@@ -30,17 +29,17 @@ class Schedule:
 
 @dataclass(frozen=True)
 class ScheduleStatus:
-    """How a schedule stands at a moment. `changes_at`: the next start or end; None when nothing
-    more comes."""
+    """The status of a schedule at some time. `changes_at` is its next start or end; None if
+    there is none."""
 
-    state: str  # ACTIVE, READY, DISABLED, OBSOLETE: the API's words
+    state: str  # ACTIVE, READY, DISABLED, OBSOLETE, as in the API
     last_start: float | None = None
     next_start: float | None = None
     changes_at: float | None = None
 
 
 def schedule_problem(schedule: Schedule) -> str | None:
-    """Why a schedule is refused, as the explanation that follows the field and its value."""
+    """Why a schedule is invalid, as the explanation that follows the field and its value."""
     if schedule.duration_seconds < SHORTEST_SECONDS:
         return f"durationSec must be at least {SHORTEST_SECONDS}."
     try:
@@ -57,7 +56,7 @@ def schedule_status(schedule: Schedule, now: float) -> ScheduleStatus:
     if schedule.is_disabled:
         return ScheduleStatus("DISABLED")
     zone = ZoneInfo(schedule.time_zone)
-    # A start exactly one duration ago is over, and the iteration begins just after the moment it is
+    # A start exactly one duration ago is over; the iteration begins just after the time it is
     # given.
     since = datetime.fromtimestamp(now, UTC).astimezone(zone) - timedelta(
         seconds=schedule.duration_seconds
@@ -81,7 +80,7 @@ def schedule_status(schedule: Schedule, now: float) -> ScheduleStatus:
 
 
 def _starts(schedule: Schedule, since: datetime) -> Iterator[datetime]:
-    """Starts after `since`, in order, in the years that are allowed."""
+    """Starts after `since`, in order, in the allowed years."""
     fields = schedule.cron.split()
     years = _years(fields.pop()) if len(fields) == 6 else range(since.year, LAST_YEAR + 1)
     begin = since

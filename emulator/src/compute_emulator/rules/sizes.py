@@ -1,7 +1,7 @@
-"""How many: fixed and percent sizes, the surge and unavailable budgets, and the split of a group
-over its versions.
+"""Fixed and percent sizes, the surge and unavailable budgets, and the split of a group over its
+versions.
 
-Called by the updater and by the validation of groups. Everything here is arithmetic on numbers of
+Used by the updater and by the validation of groups. Everything here is arithmetic on numbers of
 VMs. Source: Compute API reference, regionInstanceGroupManagers (updatePolicy.maxSurge,
 maxUnavailable, versions[].targetSize)."""
 
@@ -24,29 +24,29 @@ class Size:
 
 def rounded_up(size: Size, base: int) -> int:
     """VMs that a budget allows. 25 % of 10 is 3: a budget rounds up, so that a small one still
-    moves the group."""
+    makes progress."""
     if size.percent is not None:
         return math.ceil(size.percent * base / 100)
     return size.fixed or 0
 
 
 def version_size(size: Size, target_size: int) -> int:
-    """VMs that a version asks for, never more than the group: 15 % of 10 is 2 (half up), fixed 5 of
-    3 is 3."""
+    """VMs that a version asks for, at most the group's size: 15 % of 10 is 2 (half up), fixed 5
+    of 3 is 3."""
     if size.percent is not None:
         return min(target_size, (size.percent * target_size + 50) // 100)
     return min(target_size, size.fixed or 0)
 
 
 def split(sizes: Sequence[Size | None], target_size: int) -> tuple[int, ...]:
-    """VMs per version. The version without a size takes what the sized one leaves."""
+    """VMs per version. The version without a size gets the rest."""
     sized = [None if size is None else version_size(size, target_size) for size in sizes]
     left = max(0, target_size - sum(n for n in sized if n is not None))
     return tuple(left if n is None else n for n in sized)
 
 
 def budget_problem(field: str, size: Size, target_size: int, zones: int) -> str | None:
-    """Why a regional group refuses this maxSurge or maxUnavailable. `field` is `maxSurge` or
+    """Why a regional group rejects this maxSurge or maxUnavailable. `field` is `maxSurge` or
     `maxUnavailable`."""
     path = f"resource.updatePolicy.{field}"
     if size.fixed is not None and 0 < size.fixed < zones:
@@ -79,7 +79,7 @@ def budget_problem(field: str, size: Size, target_size: int, zones: int) -> str 
 def budgets_problem(
     surge: Size, unavailable: Size, target_size: int, zones: int, recreate: bool
 ) -> str | None:
-    """Why the two budgets together are refused, or None."""
+    """Why the two budgets together are rejected, or None."""
     problem = budget_problem("maxSurge", surge, target_size, zones)
     problem = problem or budget_problem("maxUnavailable", unavailable, target_size, zones)
     if problem:
@@ -102,8 +102,8 @@ def budgets_problem(
 
 
 def versions_problem(names: Sequence[str | None], sizes: Sequence[Size | None]) -> str | None:
-    """Why this list of versions is refused: at most two, unique names, exactly one without a target
-    size."""
+    """Why this list of versions is rejected: at most two, unique names, exactly one without a
+    target size."""
     if len(sizes) > 2:
         return "Invalid value for field 'resource.versions': ''. At most 2 versions are allowed."
     given = [name for name in names if name]

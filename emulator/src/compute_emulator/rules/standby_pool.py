@@ -1,7 +1,7 @@
-"""The reserve of a group, its standby pool: which VMs come back from it when the group grows, and
-how it is filled up again.
+"""The standby pool of a group: which VMs resume when the group grows, and how the pool is
+refilled.
 
-Called by `reserve.py`. Source: API reference, standbyPolicy.mode, targetStoppedSize,
+Called by `engine/standby_pool.py`. Source: API reference, standbyPolicy.mode, targetStoppedSize,
 targetSuspendedSize."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ QUICKEST_FIRST = (SUSPENDED, STOPPED)
 
 @dataclass(frozen=True)
 class StandbyInstance:
-    """A VM in reserve, or on its way there. `is_settled`: it has arrived and does nothing."""
+    """A VM in the pool, or on its way there. `is_settled`: it has arrived and is idle."""
 
     name: str
     kind: str
@@ -25,7 +25,7 @@ class StandbyInstance:
 
 
 def to_resume(standby: Sequence[StandbyInstance], missing: int) -> list[str]:
-    """The VMs that come back for what the group lacks: suspended ones before stopped ones, the
+    """The VMs that resume to fill what the group lacks: suspended ones before stopped ones,
     oldest first."""
     ready = [spare for spare in standby if spare.is_settled]
     ready.sort(key=lambda spare: (QUICKEST_FIRST.index(spare.kind), spare.created_at, spare.name))
@@ -33,12 +33,12 @@ def to_resume(standby: Sequence[StandbyInstance], missing: int) -> list[str]:
 
 
 def missing_by_kind(standby: Sequence[StandbyInstance], targets: Mapping[str, int]) -> Counter[str]:
-    """How many VMs of each kind are to be made for the reserve."""
+    """How many VMs of each kind to create for the pool."""
     return Counter(targets) - Counter(spare.kind for spare in standby)
 
 
 def to_remove(standby: Sequence[StandbyInstance], targets: Mapping[str, int]) -> list[str]:
-    """The VMs that the reserve has too many: those on their way first, then the youngest."""
+    """The surplus VMs of the pool: those on their way first, then the youngest."""
     gone: list[str] = []
     for kind in QUICKEST_FIRST:
         mine = [spare for spare in standby if spare.kind == kind]

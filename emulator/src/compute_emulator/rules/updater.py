@@ -1,14 +1,14 @@
-"""What a managed instance group does next: one pure function from what is wanted and what is there
-to the next steps.
+"""What a managed instance group does next: a pure function of its intent and its members.
 
-Called by `groups.py` whenever something changed. Calling it again after its steps were taken gives
-no steps: there is no hidden state, so only the latest intent counts and a new patch redirects a
-roll-out that is under way.
+`groups.py` calls it whenever something changes. Once its steps are applied, calling it again
+returns no steps. There is no hidden state, so only the latest intent counts: a new patch
+redirects a running rollout.
 
-    budget      total VMs <= targetSize + maxSurge          available VMs >= targetSize - maxUnavailable
-    substitute  create new (surge) -> running, verified -> drain and delete old        with surge
-                drain and delete old -> gone -> create new                             with unavailable
-    recreate    same name, in place of itself, within the unavailable budget
+    budget      total VMs <= targetSize + maxSurge
+                available VMs >= targetSize - maxUnavailable
+    substitute  with surge:       create new -> running, verified -> drain and delete old
+                with unavailable: drain and delete old -> gone -> create new
+    recreate    under the same name, within the unavailable budget
 
 Source: Compute API reference (regionInstanceGroupManagers) and "Updating VM configurations in a
 MIG"."""
@@ -48,7 +48,7 @@ def plan(
     if intent.healing.takes_newest:
         _repair_all(
             draft, now
-        )  # such a repair is an update of its own, and not held to the budgets
+        )  # such a repair is also an update, and the budgets do not apply to it
     _create(draft)
     _update(draft)
     _repair_all(draft, now)
@@ -62,8 +62,8 @@ def plan(
 
 
 def is_stable(intent: Intent, members: Sequence[Member], outcome: Plan) -> bool:
-    """No VM is changing and none will change. An opportunistic group is stable with outdated VMs in
-    it."""
+    """No VM is changing and none will change. An opportunistic group with outdated VMs is
+    stable."""
     is_settled = all(member.action == SETTLED for member in members)
     return (
         is_settled
@@ -74,8 +74,8 @@ def is_stable(intent: Intent, members: Sequence[Member], outcome: Plan) -> bool:
 
 
 def is_version_target_reached(intent: Intent, members: Iterable[Member]) -> bool:
-    """Every VM runs the version meant for it, in the wished split. VMs still to verify count, VMs
-    still to boot do not."""
+    """Every VM runs its intended version, in the desired split. VMs that are still being
+    verified count; VMs that are still booting do not."""
     staying = [member for member in members if not member.is_leaving]
     running = Counter(member.revision.version for member in staying if member.is_running)
     return running == intent.desired_versions() and len(staying) == intent.target_size
@@ -107,7 +107,7 @@ def most_needed(
     names: Collection[str],
     disruption: DisruptionOf = always_replace,
 ) -> Disruption:
-    """The most that bringing these VMs to their version does to one of them."""
+    """The most disruptive action that bringing these VMs to their version needs."""
     draft = GroupDraft(intent, members, disruption, ())
     return max((action for _, _, action in draft.updates(among=names)), default=Disruption.NONE)
 
@@ -128,7 +128,7 @@ def _leave_full_zones(draft: GroupDraft) -> None:
 
 
 def _create(draft: GroupDraft) -> None:
-    """New VMs for what is missing; for an update as many more as the surge allows."""
+    """Create the missing VMs; during an update, as many more as the surge allows."""
     staying = len(draft.staying())
     counted = staying + sum(
         member.is_leaving and member.is_replaced for member in draft.members.values()
@@ -149,7 +149,7 @@ def _create(draft: GroupDraft) -> None:
 
 
 def _update(draft: GroupDraft) -> None:
-    """Until nothing more follows: who changes or leaves may make it another one's turn."""
+    """Repeat until nothing more follows: one VM's update or deletion may allow another's."""
     before = -1
     while len(draft.steps) != before:
         before, draft.blocked = len(draft.steps), False
@@ -158,8 +158,8 @@ def _update(draft: GroupDraft) -> None:
 
 
 def _update_in_place(draft: GroupDraft) -> None:
-    """Refresh, restart, relabel or recreate outdated VMs; what makes a VM unavailable waits for the
-    budget."""
+    """Refresh, restart, relabel or recreate outdated VMs; what makes a VM unavailable waits for
+    the budget."""
     if not draft.intent.is_proactive:
         return
     for member, to, action in draft.updates():
@@ -188,7 +188,7 @@ def _update_in_place(draft: GroupDraft) -> None:
 
 
 def _delete(draft: GroupDraft) -> None:
-    """Old VMs that are replaced, and VMs beyond the target."""
+    """Delete outdated VMs that are replaced, and VMs beyond the target."""
     staying = draft.staying()
     surplus = max(
         0, len(staying) - sum(m.is_rebalancing for m in staying) - draft.intent.target_size
@@ -214,7 +214,7 @@ def _delete(draft: GroupDraft) -> None:
 
 
 def _repair_all(draft: GroupDraft, now: float) -> None:
-    """Recreate VMs that failed, and VMs whose check fails after the initial delay or after having
+    """Recreate failed VMs, and VMs whose check fails after the initial delay or after they have
     been healthy."""
     for member in draft.staying():
         if member.action not in (SETTLED, "VERIFYING"):
@@ -248,7 +248,7 @@ def _repair(draft: GroupDraft, member: Member, why: str) -> None:
 
 
 def _balance(draft: GroupDraft) -> None:
-    """When all is calm, move one VM from the fullest to the emptiest zone."""
+    """Once the group is settled, move one VM from the fullest to the emptiest zone."""
     members = list(draft.members.values())
     is_settled = (
         not draft.steps
@@ -270,7 +270,7 @@ def _balance(draft: GroupDraft) -> None:
 
 
 def _is_pending(draft: GroupDraft) -> bool:
-    """Whether this draft still differs from what is wanted and the group may change that by
+    """Whether this draft still differs from the desired state and the group may change that by
     itself."""
     if (
         draft.blocked

@@ -1,8 +1,8 @@
-"""A small load generator: `python -m compute_emulator.traffic.load_generator URL --seconds 5 --connections 32
-[--rate 200]`.
+"""A small load generator: `python -m compute_emulator.traffic.load_generator URL --seconds 5
+--connections 32 [--rate 200]`.
 
-A number of kept connections that each send as soon as they were answered, or at a common rate; it
-ends by itself. It tells answers by status and by release, and how long they took. Of an https
+A number of kept connections that each send as soon as they were answered, or at a common rate;
+it ends by itself. It tells answers by status and by release, and how long they took. Of an https
 address it believes any certificate."""
 
 from __future__ import annotations
