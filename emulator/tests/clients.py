@@ -1,5 +1,4 @@
-"""Google's own client, on the stand-in: in process under virtual time, or over HTTP. For every test
-of the stand-in."""
+"""Google's own client against the emulator: in process with virtual time, or over HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ REGION = "us-central1"
 
 
 class Clients:
-    """Clients of one cloud. Without `url` they are mounted in process."""
+    """Clients of one cloud. Without `url` they run in process."""
 
     def __init__(self, cloud: Cloud, url: str | None = None) -> None:
         self.cloud = cloud
@@ -24,7 +23,7 @@ class Clients:
         self._made: dict[type, Any] = {}
 
     def of(self, kind: Any) -> Any:
-        """The client of a class of `compute_v1`, made once."""
+        """The client of a class of `compute_v1`, created once."""
         if kind not in self._made:
             self._made[kind] = self._make(kind)
         return self._made[kind]
@@ -39,7 +38,7 @@ class Clients:
         return client
 
     def done(self, operation: Any) -> Any:
-        """Wait for the operation of a `*_unary` call, whatever its scope, and give its last
+        """Wait for the operation of a `*_unary` call, whatever its scope, and return its last
         state."""
         key = parse(operation.self_link)
         assert key is not None
@@ -57,7 +56,7 @@ class Clients:
 
 
 def template(name: str = "it-v1", **properties: Any) -> Any:
-    """The smallest instance template the API takes."""
+    """The smallest instance template that the API accepts."""
     source = "projects/cos-cloud/global/images/family/cos-121-lts"
     disk = compute_v1.AttachedDisk(
         boot=True, initialize_params=compute_v1.AttachedDiskInitializeParams(source_image=source)

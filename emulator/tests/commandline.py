@@ -1,5 +1,4 @@
-"""Google's own command line, unmodified, led to a stand-in that is served; and which of its
-commands the stand-in promises."""
+"""Runs gcloud, unmodified, against a served emulator, and lists the supported commands."""
 
 from __future__ import annotations
 
@@ -17,10 +16,10 @@ MARKS = [
         shutil.which("gcloud") is None and not os.environ.get("CI"),
         reason="gcloud is not installed",
     ),
-    pytest.mark.timeout(600),  # every command starts an interpreter of its own
+    pytest.mark.timeout(600),  # every command starts a Python interpreter
 ]
 GROUPS = "instance-groups managed"
-PROMISED = {
+SUPPORTED = {
     "instance-templates": "create list describe delete",
     GROUPS: (
         "create describe list update set-named-ports set-autoscaling stop-autoscaling resize"
@@ -44,8 +43,8 @@ changes something waits."""
 
 
 class Commandline:
-    """`gcloud("regions list")` gives what it printed, `fails=True` what it said when it could
-    not."""
+    """`gcloud("regions list")` returns the output; `fails=True` expects an error and returns
+    that."""
 
     def __init__(self, url: str, home: Path) -> None:
         self._environment = os.environ | {
@@ -59,7 +58,7 @@ class Commandline:
         }
 
     def __call__(self, command: str, *, fails: bool = False, shown: str = "json") -> str:
-        """Prints JSON, or with `shown=""` what a person sees."""
+        """Return JSON, or with `shown=""` the output for people."""
         form = [f"--format={shown}"] if shown else []
         done = subprocess.run(
             ["gcloud", "compute", *shlex.split(command), *form],

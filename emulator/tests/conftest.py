@@ -1,4 +1,4 @@
-"""The worlds the stand-in's tests run in. Every answer in them is held to the discovery
+"""Clouds and clients for the emulator's tests. Every response is checked against the discovery
 document."""
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ def clock() -> VirtualClock:
 
 @pytest.fixture
 def cloud(clock: VirtualClock) -> Cloud:
-    """Virtual time; operations take two seconds, and waiting for one lets them pass."""
+    """A cloud with virtual time: operations take two seconds, and waiting for one advances the
+    clock."""
     return Cloud(clock=clock, operation_seconds=2, waits_pass_time=True, check_responses=True)
 
 
@@ -29,7 +30,7 @@ def clients(cloud: Cloud) -> Clients:
 
 @pytest.fixture(params=["in process", "http"])
 def either(request: pytest.FixtureRequest, cloud: Cloud) -> Iterator[Clients]:
-    """The same test in process and over HTTP."""
+    """Run the test in process and over HTTP."""
     if request.param == "in process":
         yield Clients(cloud)
         return

@@ -1,5 +1,4 @@
-"""One group on the stand-in, driven through Google's client, with its budgets checked at every
-single event."""
+"""One group, driven through Google's client, whose budgets are checked at every event."""
 
 from __future__ import annotations
 
@@ -30,8 +29,8 @@ def version(
 
 
 def policy(surge: int = 3, unavailable: int = 0, **members: Any) -> Any:
-    """A proactive policy. Every member is said, because a patch merges it with what the group
-    had."""
+    """A proactive policy. It sets every member, because a patch merges it with the previous
+    policy."""
     given = {
         "type_": "PROACTIVE",
         "max_surge": FIXED(fixed=surge),
@@ -42,8 +41,8 @@ def policy(surge: int = 3, unavailable: int = 0, **members: Any) -> Any:
 
 
 class Fleet:
-    """A group `tiny` with two templates at hand, `v1` and `v2`, and a check `alive` for
-    auto-healing."""
+    """A group `tiny` with templates `v1`, `v2` and `v3`, and health checks `alive` (auto-healing)
+    and `ready`."""
 
     name = "tiny"
 
@@ -51,7 +50,7 @@ class Fleet:
         self.clients, self.clock = clients, clock
         self.cloud: Cloud = clients.cloud
         self.managers = clients.of(compute_v1.RegionInstanceGroupManagersClient)
-        self.floor_holds = False  # whether enough VMs are available to hold the updater to it
+        self.floor_holds = False  # check the floor from now on: enough VMs are available
         for each in ("v1", "v2", "v3"):
             self.template(each)
         for each in ("alive", "ready"):
@@ -68,7 +67,7 @@ class Fleet:
         )
         self.clients.done(made)
 
-    # What is asked of it
+    # Requests
 
     def create(self, size: int = 6, healing: bool = True, delay: int = 300, **members: Any) -> None:
         given = {
@@ -111,7 +110,7 @@ class Fleet:
     def serve(
         self, *, drain: int = 0, name: str = "bs", check: str = "ready", **members: Any
     ) -> None:
-        """Put it behind a backend service with a check of its own, and name its port."""
+        """Put the group behind a backend service with its own check, and name its port."""
         group = f"projects/{PROJECT}/{SCOPE}/instanceGroups/{self.name}"
         groups = self.clients.of(compute_v1.RegionInstanceGroupsClient)
         ports = compute_v1.RegionInstanceGroupsSetNamedPortsRequest(
@@ -148,7 +147,7 @@ class Fleet:
             project=PROJECT, region=REGION, autoscaler="auto"
         )
 
-    # What is there
+    # State
 
     def get(self) -> Any:
         return self.call("get")
@@ -157,7 +156,7 @@ class Fleet:
         return list(self.call("list_managed_instances"))
 
     def by_version(self) -> dict[str, int]:
-        """VMs by template that are up and do not leave."""
+        """Running VMs by template, without those that are leaving."""
         return dict(
             Counter(
                 each.version.instance_template.rpartition("/")[2]
@@ -197,7 +196,7 @@ class Fleet:
     # Time
 
     def run(self, seconds: float) -> None:
-        """Let time pass event by event, checking the budgets after each."""
+        """Advance event by event, checking the budgets after each."""
         until = self.clock.now() + seconds
         self.cloud.advance()
         while (upcoming := self.cloud.next_event_at()) is not None and upcoming <= until:
@@ -208,19 +207,19 @@ class Fleet:
         self.cloud.advance()
 
     def settle(self, seconds: float = 3600) -> float:
-        """Run until the group is stable; the seconds that took."""
+        """Run until the group is stable; return the seconds it took."""
         began = self.clock.now()
         self.cloud.advance()
         while not self.get().status.is_stable:
             upcoming = self.cloud.next_event_at()
-            assert upcoming is not None, f"nothing more will happen: {self.doing()}"
+            assert upcoming is not None, f"no further event: {self.doing()}"
             assert upcoming - began <= seconds, f"not stable after {seconds} s: {self.doing()}"
             self.run(upcoming - self.clock.now())
         return self.clock.now() - began
 
     def check_budgets(self) -> None:
-        """Never more VMs than target and surge, and once the floor was reached, never fewer
-        available than it asks for."""
+        """Check both budgets: at most target plus surge VMs, and once the floor was reached, never
+        fewer available VMs than that."""
         group = self.acting
         members = group.members()
         intent = group.intent
@@ -237,6 +236,6 @@ class Fleet:
             assert available >= intent.floor, f"{available} available, {intent.floor} needed"
 
     def _largest(self, count: int) -> int:
-        """A group that was just made smaller holds more for a while; it may only shrink."""
+        """After a resize to fewer VMs, the larger previous count is allowed while it shrinks."""
         previous, self._last = getattr(self, "_last", 0), count
         return previous if previous >= count else 0

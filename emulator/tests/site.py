@@ -1,5 +1,5 @@
-"""A whole load balancer on the stand-in, from forwarding rule to VMs, with the data plane on, for
-real traffic in tests."""
+"""A complete load balancer, from forwarding rule to VMs, with the data plane on, for real requests
+in tests."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ RULE = Key("global", "forwardingRules", "fr")
 
 
 class Site:
-    """`fleet` is the group `tiny` behind the backend service `bs`, which the URL map `um` names
-    first."""
+    """`fleet` is the group `tiny` behind the backend service `bs`, the default of the URL map
+    `um`."""
 
     def __init__(self, fleet: Fleet, plane: DataPlane) -> None:
         self.fleet, self.plane, self.cloud, self.clients = fleet, plane, fleet.cloud, fleet.clients
@@ -34,7 +34,7 @@ class Site:
     # Building
 
     def route(self, **members: Any) -> None:
-        """Replace what the URL map says, apart from its name."""
+        """Replace the contents of the URL map, apart from its name."""
         maps = self.clients.of(compute_v1.UrlMapsClient)
         kept = maps.get(project=PROJECT, url_map="um")
         resource = compute_v1.UrlMap({"name": "um", "fingerprint": kept.fingerprint} | members)
@@ -43,7 +43,7 @@ class Site:
     def second(
         self, template: str = "v2", size: int = 3, service: str = "bs2", **members: Any
     ) -> Fleet:
-        """Another group, `other`, behind a backend service of its own."""
+        """Add another group, `other`, behind its own backend service."""
         other = copy.copy(self.fleet)
         other.name = "other"
         other.create(
@@ -69,8 +69,7 @@ class Site:
         )
 
     def settle(self) -> None:
-        """Until the groups are stable, the balancers' checks have seen them, and the data plane
-        knows."""
+        """Wait until the groups are stable and their health has reached the data plane."""
         self.fleet.settle()
         self.run(60)
 
@@ -94,14 +93,14 @@ class Site:
         return requests.get(self.url + path, timeout=120, allow_redirects=False, **members)
 
     def releases(self, count: int, path: str = "/") -> Counter[str]:
-        """How many of so many requests each release answered."""
+        """How many of `count` requests each release answered."""
         return self.load(path, most=count, seconds=60).releases
 
     def load(self, path: str = "/", **members: Any) -> Report:
         return asyncio.run(load(self.url + path, **members))
 
     def served(self, service: str = "bs") -> list[Any]:
-        """What `/control/data-plane` tells of a backend service's VMs."""
+        """The VMs of a backend service as `/control/data-plane` lists them."""
         found: list[Any] = self.plane.state()["backend_services"][
             f"projects/{PROJECT}/global/backendServices/{service}"
         ]
@@ -109,10 +108,10 @@ class Site:
 
 
 def until(holds: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for something that happens on another thread."""
+    """Wait for a condition that another thread fulfils."""
     end = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < end, "it never came"
+        assert time.monotonic() < end, "the condition never became true"
         time.sleep(0.01)
 
 
@@ -120,7 +119,7 @@ def until(holds: Callable[[], bool], seconds: float = 60) -> None:
 def site(
     fleet: Fleet, size: int = 3, drain: int = 30, scheme: str = "EXTERNAL_MANAGED", **backend: Any
 ) -> Iterator[Site]:
-    """The load balancer, settled, with its data plane; all ports are closed at the end."""
+    """A settled load balancer with its data plane; all ports are closed at the end."""
     fleet.create(size)
     fleet.serve(drain=drain, **backend)
     clients = fleet.clients

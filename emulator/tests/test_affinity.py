@@ -1,5 +1,4 @@
-"""Requests that belong together stay together, and backends that are full pass on what comes: by
-real requests."""
+"""Session affinity with real requests."""
 
 from __future__ import annotations
 
@@ -37,19 +36,19 @@ def who(here: Site, **members: Any) -> str:
 
 
 def cookie_of(answer: requests.Response) -> str:
-    """Name and value of the cookie that came with an answer."""
+    """Name and value of the cookie that a response sets."""
     (each,) = SimpleCookie(answer.headers["set-cookie"]).values()
     return f"{each.key}={each.value}"
 
 
-# --- session affinity ----------------------------------------------------------------------------------------------------
+# Session affinity
 
 
-def test_a_client_address_stays_with_one_instance(here: Site) -> None:
+def test_requests_of_a_client_address_go_to_one_instance(here: Site) -> None:
     here.change_service(session_affinity="CLIENT_IP")
     port = int(here.url.rpartition(":")[2])
 
-    def asked_from(address: str) -> str:
+    def requests_from(address: str) -> str:
         connection = http.client.HTTPConnection(
             "127.0.0.1", port, timeout=60, source_address=(address, 0)
         )
@@ -60,14 +59,14 @@ def test_a_client_address_stays_with_one_instance(here: Site) -> None:
         return str(answer.headers["x-instance"])
 
     seen = {
-        address: {asked_from(address) for _ in range(3)}
+        address: {requests_from(address) for _ in range(3)}
         for address in (f"127.0.0.{number}" for number in range(2, 22))
     }
     assert all(len(instances) == 1 for instances in seen.values())
     assert len(set.union(*seen.values())) > 2
 
 
-def test_the_balancer_makes_a_cookie_and_follows_it(here: Site) -> None:
+def test_the_balancer_sets_a_cookie_and_follows_it(here: Site) -> None:
     here.change_service(session_affinity="GENERATED_COOKIE", affinity_cookie_ttl_sec=120)
     first = here.get()
     cookie = cookie_of(first)
@@ -76,10 +75,10 @@ def test_the_balancer_makes_a_cookie_and_follows_it(here: Site) -> None:
     followed = [here.get(headers={"cookie": cookie}) for _ in range(5)]
     assert {each.headers["x-instance"] for each in followed} == {first.headers["x-instance"]}
     assert all("set-cookie" not in each.headers for each in followed)
-    assert len({who(here) for _ in range(40)}) == 5  # each without a cookie is a session of its own
+    assert len({who(here) for _ in range(40)}) == 5  # without a cookie, each is a new session
 
 
-def test_a_cookie_of_the_services_own_is_hashed_and_made_when_there_is_none(here: Site) -> None:
+def test_the_services_cookie_is_hashed_and_created_if_missing(here: Site) -> None:
     here.change_service(
         session_affinity="HTTP_COOKIE",
         locality_lb_policy="RING_HASH",
@@ -97,7 +96,7 @@ def test_a_cookie_of_the_services_own_is_hashed_and_made_when_there_is_none(here
 
 
 @pytest.mark.parametrize(("policy", "stays"), [("MAGLEV", True), ("ROUND_ROBIN", False)])
-def test_a_header_keeps_requests_together_where_the_policy_hashes(
+def test_a_header_keeps_requests_together_if_the_policy_hashes(
     here: Site, policy: str, stays: bool
 ) -> None:
     here.change_service(
@@ -109,7 +108,7 @@ def test_a_header_keeps_requests_together_where_the_policy_hashes(
     assert len({who(here) for _ in range(10)}) == 5
 
 
-def test_a_strong_cookie_names_the_instance_and_is_renewed_when_that_is_gone(here: Site) -> None:
+def test_a_strong_cookie_names_the_instance_and_is_replaced_once_that_is_gone(here: Site) -> None:
     here.change_service(
         session_affinity="STRONG_COOKIE_AFFINITY",
         strong_session_affinity_cookie=compute_v1.BackendServiceHttpCookie(COOKIE),
@@ -130,7 +129,7 @@ def test_a_strong_cookie_names_the_instance_and_is_renewed_when_that_is_gone(her
     assert who(here, headers={"cookie": cookie_of(moved)}) == moved.headers["x-instance"]
 
 
-def test_an_instance_that_goes_takes_only_its_own_sessions_with_it(here: Site) -> None:
+def test_a_leaving_instance_moves_only_its_own_sessions(here: Site) -> None:
     here.change_service(session_affinity="GENERATED_COOKIE")
     users = [f"GCLB={number}" for number in range(40)]
     before = {user: who(here, headers={"cookie": user}) for user in users}
@@ -141,7 +140,7 @@ def test_an_instance_that_goes_takes_only_its_own_sessions_with_it(here: Site) -
     assert all(after[user] == before[user] for user in users if before[user] != gone)
 
 
-def test_a_split_by_weights_goes_before_affinity(here: Site) -> None:
+def test_a_split_by_weights_takes_precedence_over_affinity(here: Site) -> None:
     here.second()
     for service in ("bs", "bs2"):
         here.change_service(service, session_affinity="CLIENT_IP")
@@ -150,10 +149,10 @@ def test_a_split_by_weights_goes_before_affinity(here: Site) -> None:
         for name in ("bs", "bs2")
     ]
     here.route(default_route_action=compute_v1.HttpRouteAction(weighted_backend_services=weighted))
-    assert len({who(here) for _ in range(80)}) == 8  # all instances of both
+    assert len({who(here) for _ in range(80)}) == 8  # all instances of both releases
 
 
-def test_sessions_are_shared_out_by_weight(here: Site) -> None:
+def test_sessions_are_distributed_by_weight(here: Site) -> None:
     here.change_service(session_affinity="GENERATED_COOKIE")
     service = here.plane._balancer.topology.services[Key("global", "backendServices", "bs")]
     from dataclasses import replace

@@ -1,4 +1,4 @@
-"""google-api-python-client, by its own copy of the discovery document, over HTTP."""
+"""google-api-python-client, with its own copy of the discovery document, over HTTP."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def compute() -> Iterator[Any]:
 
 
 def done(compute: Any, operation: Any) -> Any:
-    """Wait for it, wherever it is."""
+    """Wait for an operation of any scope."""
     while operation["status"] != "DONE":
         if "region" in operation:
             operation = (
@@ -62,7 +62,7 @@ def template(name: str) -> dict[str, Any]:
     }
 
 
-def test_a_group_is_made_rolled_and_removed(compute: Any) -> None:
+def test_a_group_is_created_rolled_and_deleted(compute: Any) -> None:
     templates, managers = compute.instanceTemplates(), compute.regionInstanceGroupManagers()
     for name in ("it-v1", "it-v2"):
         done(compute, templates.insert(project="demo", body=template(name)).execute())
@@ -96,7 +96,7 @@ def test_a_group_is_made_rolled_and_removed(compute: Any) -> None:
     )
 
 
-def test_a_load_balancer_is_made_and_its_parts_are_listed(compute: Any) -> None:
+def test_a_load_balancer_is_created_and_its_parts_are_listed(compute: Any) -> None:
     check = {"name": "hc", "type": "HTTP", "httpHealthCheck": {"port": 80}}
     done(compute, compute.healthChecks().insert(project="demo", body=check).execute())
     service = {"name": "bs", "healthChecks": ["global/healthChecks/hc"]} | SCHEME
@@ -121,7 +121,7 @@ def test_a_load_balancer_is_made_and_its_parts_are_listed(compute: Any) -> None:
     assert [each["name"] for each in found["global"]["backendServices"]] == ["bs"]
 
 
-def test_pages_are_followed_by_the_clients_own_next(compute: Any) -> None:
+def test_the_clients_list_next_follows_pages(compute: Any) -> None:
     zones, names = compute.zones(), []
     request = zones.list(project="demo", maxResults=4)
     while request is not None:
@@ -131,7 +131,7 @@ def test_pages_are_followed_by_the_clients_own_next(compute: Any) -> None:
     assert len(names) == len(set(names)) > 8
 
 
-def test_calls_are_sent_in_one_batch(compute: Any) -> None:
+def test_calls_can_be_sent_in_one_batch(compute: Any) -> None:
     answers: dict[str, Any] = {}
 
     def keep(name: str, answer: Any, refused: Any) -> None:
@@ -145,7 +145,7 @@ def test_calls_are_sent_in_one_batch(compute: Any) -> None:
     assert answers == {"there": "us-central1-a", "not": 404}
 
 
-def test_a_body_that_breaks_the_schema_is_refused_where_it_does(compute: Any) -> None:
+def test_a_body_that_violates_the_schema_is_rejected_with_its_location(compute: Any) -> None:
     with pytest.raises(HttpError) as refused:
         compute.healthChecks().insert(
             project="demo", body={"name": "hc", "type": "HTTP", "colour": "red"}

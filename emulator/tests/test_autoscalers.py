@@ -1,5 +1,4 @@
-"""Regional autoscalers through Google's client: they react to the load that is set, within their
-policy."""
+"""Regional autoscalers through Google's client: they react to the load within their policy."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ SCHEDULE = compute_v1.AutoscalingPolicyScalingSchedule
 
 @pytest.fixture
 def fleet(clients: Clients, clock: VirtualClock) -> Fleet:
-    """Three VMs of v1, verified and initialised, without an autoscaler yet."""
+    """Three VMs of v1, verified and initialized, without an autoscaler."""
     made = Fleet(clients, clock)
     made.create(size=3)
     made.settle()
@@ -28,7 +27,7 @@ def fleet(clients: Clients, clock: VirtualClock) -> Fleet:
     return made
 
 
-def test_load_scales_out_at_once_and_its_end_scales_in_after_the_window(fleet: Fleet) -> None:
+def test_load_scales_out_at_once_and_idling_scales_in_after_the_window(fleet: Fleet) -> None:
     fleet.autoscale(cpu_utilization=CPU(utilization_target=0.6), cool_down_period_sec=60)
     fleet.cloud.load["tiny"] = {"cpu_demand": 3.0}
     fleet.run(1)
@@ -45,14 +44,14 @@ def test_load_scales_out_at_once_and_its_end_scales_in_after_the_window(fleet: F
     assert len(fleet.instances()) == 1
 
 
-def test_an_idle_autoscaled_group_comes_to_rest(fleet: Fleet) -> None:
+def test_an_idle_autoscaled_group_schedules_no_more_events(fleet: Fleet) -> None:
     fleet.autoscale(min_num_replicas=3)
     fleet.run(4000)
     assert fleet.cloud.next_event_at() is None
     assert fleet.autoscaler().recommended_size == 3
 
 
-def test_new_vms_do_not_count_before_their_initialisation_is_over(fleet: Fleet) -> None:
+def test_new_vms_do_not_count_before_their_initialization_is_over(fleet: Fleet) -> None:
     fleet.autoscale(cpu_utilization=CPU(utilization_target=0.5), cool_down_period_sec=200)
     fleet.run(200)
     fleet.cloud.load["tiny"] = {"cpu": 0.75}
@@ -65,7 +64,7 @@ def test_new_vms_do_not_count_before_their_initialisation_is_over(fleet: Fleet) 
     assert fleet.get().target_size == 8
 
 
-def test_the_limits_hold_and_are_told(fleet: Fleet) -> None:
+def test_the_limits_apply_and_are_reported(fleet: Fleet) -> None:
     fleet.autoscale(max_num_replicas=4)
     fleet.cloud.load["us-central1/tiny"] = {"cpu": 1.0}
     fleet.run(1)
@@ -75,7 +74,7 @@ def test_the_limits_hold_and_are_told(fleet: Fleet) -> None:
     assert [each.type_ for each in scaler.status_details] == ["CAPPED_AT_MAX_NUM_REPLICAS"]
 
 
-def test_raising_the_minimum_acts_at_once(fleet: Fleet) -> None:
+def test_raising_the_minimum_takes_effect_at_once(fleet: Fleet) -> None:
     fleet.autoscale()
     patch(fleet, min_num_replicas=5, max_num_replicas=10)
     fleet.run(1)
@@ -91,7 +90,7 @@ def patch(fleet: Fleet, **members: Any) -> None:
     fleet.done(scalers.patch_unary(request))
 
 
-def test_only_scale_out_never_scales_in_and_a_patch_back_lets_it(fleet: Fleet) -> None:
+def test_only_scale_out_never_scales_in_until_the_mode_is_patched_back(fleet: Fleet) -> None:
     fleet.autoscale(stabilization_period_sec=60)
     patch(fleet, mode="ONLY_SCALE_OUT")
     fleet.run(1000)
@@ -117,7 +116,7 @@ def test_a_patch_merges_and_a_put_replaces(fleet: Fleet) -> None:
     assert (after.mode, after.cool_down_period_sec, after.max_num_replicas) == ("ON", 60, 7)
 
 
-def test_resizing_an_autoscaled_group_is_refused_until_the_mode_is_off(fleet: Fleet) -> None:
+def test_resizing_an_autoscaled_group_is_rejected_until_the_mode_is_off(fleet: Fleet) -> None:
     fleet.autoscale()
     assert fleet.get().status.autoscaler.endswith("/autoscalers/auto")
     with pytest.raises(
@@ -131,7 +130,7 @@ def test_resizing_an_autoscaled_group_is_refused_until_the_mode_is_off(fleet: Fl
     assert fleet.get().target_size == 5
 
 
-def test_a_group_takes_one_autoscaler_and_is_not_deleted_before_it(fleet: Fleet) -> None:
+def test_a_group_accepts_one_autoscaler_and_cannot_be_deleted_before_it(fleet: Fleet) -> None:
     fleet.autoscale()
     second = compute_v1.Autoscaler(
         name="second",
@@ -151,7 +150,7 @@ def test_a_group_takes_one_autoscaler_and_is_not_deleted_before_it(fleet: Fleet)
     fleet.done(fleet.call("delete_unary"))
 
 
-def test_requests_a_second_scale_by_the_rate_the_backend_declares(fleet: Fleet) -> None:
+def test_requests_per_second_scale_by_the_backends_maximum_rate(fleet: Fleet) -> None:
     fleet.serve(balancing_mode="RATE", max_rate_per_instance=100)
     fleet.autoscale(
         load_balancing_utilization=compute_v1.AutoscalingPolicyLoadBalancingUtilization(
@@ -179,7 +178,7 @@ def test_a_group_in_two_backend_services_cannot_scale_by_load_balancing(fleet: F
     )
 
 
-def test_a_metric_of_the_group_scales_by_the_work_of_one_vm_down_to_none_and_back(
+def test_a_group_metric_scales_by_the_work_of_one_vm_down_to_none_and_back(
     fleet: Fleet,
 ) -> None:
     queue = METRIC(metric="custom.googleapis.com/queue", single_instance_assignment=5)
@@ -197,7 +196,7 @@ def test_a_metric_of_the_group_scales_by_the_work_of_one_vm_down_to_none_and_bac
     assert fleet.get().target_size == 1
 
 
-def test_a_metric_per_vm_scales_by_its_mean_and_its_absence_is_told(fleet: Fleet) -> None:
+def test_a_per_vm_metric_scales_by_its_mean_and_its_absence_is_reported(fleet: Fleet) -> None:
     latency = METRIC(
         metric="custom.googleapis.com/inflight",
         utilization_target=10,
@@ -215,9 +214,7 @@ def test_a_metric_per_vm_scales_by_its_mean_and_its_absence_is_told(fleet: Fleet
 
 
 @pytest.mark.parametrize(("given", "size"), [(40, 8), ({"mean": 4}, 3), ({"mean": 10}, 6)])
-def test_a_metric_of_the_group_may_be_said_as_a_mean_of_its_vms(
-    fleet: Fleet, given: Any, size: int
-) -> None:
+def test_a_group_metric_can_be_set_as_a_mean_per_vm(fleet: Fleet, given: Any, size: int) -> None:
     queue = METRIC(metric="custom.googleapis.com/queue", single_instance_assignment=5)
     fleet.autoscale(custom_metric_utilizations=[queue], stabilization_period_sec=0)
     fleet.cloud.load["tiny"] = {"metrics": {"custom.googleapis.com/queue": given}}
@@ -225,7 +222,7 @@ def test_a_metric_of_the_group_may_be_said_as_a_mean_of_its_vms(
     assert fleet.get().target_size == size
 
 
-def test_a_schedule_lifts_the_group_for_its_time(fleet: Fleet) -> None:
+def test_a_schedule_raises_the_size_for_its_duration(fleet: Fleet) -> None:
     # The clock starts at midnight UTC; operations and booting have taken a few minutes.
     night = compute_v1.AutoscalingPolicyScalingSchedule(
         schedule="0 1 * * *", duration_sec=3600, min_required_replicas=6, time_zone="UTC"
@@ -240,7 +237,7 @@ def test_a_schedule_lifts_the_group_for_its_time(fleet: Fleet) -> None:
     assert fleet.get().target_size == 1
 
 
-def test_scale_in_control_takes_the_group_down_by_steps(fleet: Fleet) -> None:
+def test_scale_in_control_shrinks_the_group_in_steps(fleet: Fleet) -> None:
     control = compute_v1.AutoscalingPolicyScaleInControl(
         max_scaled_in_replicas=FIXED(fixed=1), time_window_sec=300
     )
@@ -253,7 +250,7 @@ def test_scale_in_control_takes_the_group_down_by_steps(fleet: Fleet) -> None:
     assert fleet.get().target_size == 1
 
 
-def test_scaling_out_in_the_middle_of_an_update_keeps_the_budgets_of_the_new_size(
+def test_scaling_out_during_an_update_uses_the_budgets_of_the_new_size(
     fleet: Fleet,
 ) -> None:
     fleet.autoscale(cpu_utilization=CPU(utilization_target=0.5))
@@ -295,7 +292,7 @@ def test_scaling_out_in_the_middle_of_an_update_keeps_the_budgets_of_the_new_siz
         ),
     ],
 )
-def test_what_a_policy_may_not_ask_for_is_refused_at_once(
+def test_an_invalid_policy_is_rejected_at_once(
     fleet: Fleet, members: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(exceptions.BadRequest, match=message):

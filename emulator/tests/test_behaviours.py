@@ -1,5 +1,4 @@
-"""How instances can be made to behave, and what the group makes of it: images, deaths, creations
-that fail."""
+"""Configured instance behaviour, and how the group reacts: images, deaths, failing creations."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ def named(name: str, text: str = "") -> dict[str, Any]:
     }
 
 
-def test_the_first_entry_that_matches_decides() -> None:
+def test_the_first_matching_behaviour_applies() -> None:
     entries: list[dict[str, Any]] = [
         {"template": "tiny-2*", "boot_seconds": 60},
         {"group": "tiny", "zone": "*-a", "boot_seconds": 5},
@@ -39,7 +38,7 @@ def test_the_first_entry_that_matches_decides() -> None:
     assert behaviour_for([], "tiny", "r-b", named("tiny-1")) == Behaviour()
 
 
-def test_an_image_is_found_wherever_the_template_names_it() -> None:
+def test_an_image_is_found_anywhere_in_the_template() -> None:
     cloud_init = (
         "#cloud-config\nruncmd:\n - docker run -p 8080:8080"
         " europe-docker.pkg.dev/p/r/tiny@sha256:bad00 --flag\n"
@@ -68,7 +67,7 @@ def test_an_image_is_found_wherever_the_template_names_it() -> None:
         ),
     ],
 )
-def test_a_behaviour_that_cannot_be_understood_is_refused_with_its_place(
+def test_an_invalid_behaviour_is_rejected_with_its_location(
     cloud: Cloud, entry: Any, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -76,7 +75,7 @@ def test_a_behaviour_that_cannot_be_understood_is_refused_with_its_place(
     assert cloud.behaviours == []
 
 
-def test_instances_take_their_time_as_their_image_says(fleet: Fleet) -> None:
+def test_boot_and_readiness_take_the_time_of_the_image(fleet: Fleet) -> None:
     image = compute_v1.Items(key="user-data", value="docker run eu.gcr.io/p/slow@sha256:1")
     fleet.template("slow", metadata=compute_v1.Metadata(items=[image]))
     fleet.cloud.set_behaviours([{"image": "*/slow@*", "boot_seconds": 100}])
@@ -87,7 +86,7 @@ def test_instances_take_their_time_as_their_image_says(fleet: Fleet) -> None:
     assert fleet.doing() == {"none": 2, "verifying": 1}
 
 
-def test_jitter_spreads_the_boots_and_the_same_seed_spreads_them_alike() -> None:
+def test_jitter_spreads_boot_times_and_is_reproducible_by_seed() -> None:
     runs = []
     for _ in range(2):
         hand = VirtualClock()
@@ -103,7 +102,7 @@ def test_jitter_spreads_the_boots_and_the_same_seed_spreads_them_alike() -> None
 @pytest.mark.parametrize(
     ("seconds", "timeout", "lasts"), [(20, 600, 20), (600, 40, 40), (0, 600, 0)]
 )
-def test_connections_last_as_long_as_they_are_told_and_the_time_out_lets_them(
+def test_connections_last_for_the_configured_time_within_the_draining_timeout(
     fleet: Fleet, seconds: int, timeout: int, lasts: int
 ) -> None:
     fleet.cloud.set_behaviours([{"drain_seconds": seconds}])
@@ -116,10 +115,10 @@ def test_connections_last_as_long_as_they_are_told_and_the_time_out_lets_them(
         fleet.run(1)
     assert fleet.clock.now() - began == pytest.approx(
         lasts, abs=3
-    )  # the operation of the resize takes two
+    )  # the operation of the resize takes two seconds
 
 
-def test_a_vm_that_dies_after_a_while_is_healed_again_and_again(fleet: Fleet) -> None:
+def test_a_vm_that_dies_after_a_while_is_repaired_every_time(fleet: Fleet) -> None:
     fleet.cloud.set_behaviours([{"dies_after_seconds": 200}])
     fleet.create(size=3)
     fleet.settle()
@@ -131,7 +130,7 @@ def test_a_vm_that_dies_after_a_while_is_healed_again_and_again(fleet: Fleet) ->
     assert len(fleet.instances()) == 3
 
 
-def test_a_stock_out_in_a_zone_is_told_and_retried_until_it_is_over(fleet: Fleet) -> None:
+def test_a_stock_out_in_a_zone_is_reported_and_retried_until_it_ends(fleet: Fleet) -> None:
     fleet.cloud.stock_outs["us-central1-b"] = {}
     fleet.create(size=6)
     fleet.run(100)
@@ -162,7 +161,7 @@ def test_a_stock_out_in_a_zone_is_told_and_retried_until_it_is_over(fleet: Fleet
     assert not any(each.last_attempt.errors.errors for each in fleet.instances())
 
 
-def test_a_stock_out_of_an_accelerator_strikes_only_those_who_need_it(fleet: Fleet) -> None:
+def test_a_stock_out_of_an_accelerator_affects_only_vms_that_need_it(fleet: Fleet) -> None:
     gpu = compute_v1.AcceleratorConfig(accelerator_type="nvidia-tesla-t4", accelerator_count=1)
     stay = compute_v1.Scheduling(on_host_maintenance="TERMINATE")
     fleet.template("gpu", guest_accelerators=[gpu], scheduling=stay)
@@ -179,7 +178,7 @@ def test_a_stock_out_of_an_accelerator_strikes_only_those_who_need_it(fleet: Fle
     assert fleet.doing() == {"none": 3}
 
 
-def test_a_stock_out_may_be_set_for_a_time_to_come(fleet: Fleet, clock: VirtualClock) -> None:
+def test_a_stock_out_can_be_set_for_a_future_period(fleet: Fleet, clock: VirtualClock) -> None:
     fleet.cloud.stock_outs["us-central1"] = {"from": clock.now() + 200, "until": clock.now() + 500}
     fleet.create(size=3)
     fleet.settle()
@@ -191,7 +190,7 @@ def test_a_stock_out_may_be_set_for_a_time_to_come(fleet: Fleet, clock: VirtualC
     assert fleet.by_version() == {"v2": 3}
 
 
-def test_a_balanced_group_goes_where_there_is_capacity(fleet: Fleet) -> None:
+def test_a_balanced_group_uses_zones_with_capacity(fleet: Fleet) -> None:
     fleet.cloud.stock_outs["us-central1-a"] = {}
     fleet.create(
         size=6,
@@ -202,7 +201,7 @@ def test_a_balanced_group_goes_where_there_is_capacity(fleet: Fleet) -> None:
     assert fleet.zones() == {"b": 3, "c": 3}
 
 
-def test_a_quota_stops_creation_and_is_told(fleet: Fleet) -> None:
+def test_a_quota_stops_creation_and_is_reported(fleet: Fleet) -> None:
     fleet.cloud.quotas["CPUS"] = 4
     fleet.create(size=6)
     fleet.run(60)
@@ -217,7 +216,7 @@ def test_a_quota_stops_creation_and_is_told(fleet: Fleet) -> None:
     assert error.error_details[0].quota_info.limit == 4
 
 
-def test_a_configuration_error_fails_a_number_of_times_and_then_no_more(fleet: Fleet) -> None:
+def test_a_configuration_error_fails_only_the_set_number_of_creations(fleet: Fleet) -> None:
     fleet.cloud.set_behaviours(
         [
             {
@@ -239,7 +238,7 @@ def test_a_configuration_error_fails_a_number_of_times_and_then_no_more(fleet: F
     assert len(fleet.errors()) == 4
 
 
-def test_a_zone_that_goes_down_takes_its_vms_and_they_come_back_with_it(fleet: Fleet) -> None:
+def test_a_zone_that_goes_down_loses_its_vms_and_gets_them_back_afterwards(fleet: Fleet) -> None:
     fleet.create(size=6)
     fleet.settle()
     fleet.cloud.stock_outs["us-central1-c"] = {}
@@ -251,7 +250,7 @@ def test_a_zone_that_goes_down_takes_its_vms_and_they_come_back_with_it(fleet: F
     assert fleet.doing() == {"none": 6}
 
 
-def test_a_snapshot_tells_what_there_is(fleet: Fleet) -> None:
+def test_a_snapshot_lists_the_instances(fleet: Fleet) -> None:
     fleet.create(size=3)
     fleet.serve()
     fleet.settle()

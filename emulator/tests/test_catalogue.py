@@ -1,4 +1,4 @@
-"""What Google provides and nobody inserts."""
+"""Resources that Google provides: regions, zones, machine types, images, networks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from emulator.tests.clients import PROJECT, REGION, Clients
 from emulator.tests.fleet import Fleet
 
 
-def test_regions_know_their_zones(clients: Clients) -> None:
+def test_regions_list_their_zones(clients: Clients) -> None:
     region = clients.of(compute_v1.RegionsClient).get(project=PROJECT, region="us-central1")
     assert [url.rpartition("/")[2] for url in region.zones] == [
         f"us-central1-{letter}" for letter in "abcf"
@@ -24,9 +24,7 @@ def test_regions_know_their_zones(clients: Clients) -> None:
         clients.of(compute_v1.RegionsClient).get(project=PROJECT, region="moon-1")
 
 
-def test_a_region_tells_its_quotas_and_what_its_vms_take_of_them(
-    clients: Clients, clock: VirtualClock
-) -> None:
+def test_a_region_reports_its_quotas_and_their_usage(clients: Clients, clock: VirtualClock) -> None:
     limits = {
         "CPUS": 24,
         f"{REGION}/CPUS": 8,
@@ -40,19 +38,19 @@ def test_a_region_tells_its_quotas_and_what_its_vms_take_of_them(
     fleet.create(3)
     fleet.settle()
 
-    def told(resource: Any) -> dict[str, tuple[float, float]]:
+    def usage(resource: Any) -> dict[str, tuple[float, float]]:
         return {each.metric: (each.limit, each.usage) for each in resource.quotas}
 
     regions = clients.of(compute_v1.RegionsClient)
     here, elsewhere = (regions.get(project=PROJECT, region=name) for name in (REGION, "us-east1"))
-    assert told(here) == {"CPUS": (8, 3), "INSTANCES": (100, 3), "N2_CPUS": (4, 0)}
-    assert told(elsewhere) == {"CPUS": (24, 0), "INSTANCES": (100, 0), "N2_CPUS": (4, 0)}
-    assert told(clients.of(compute_v1.ProjectsClient).get(project=PROJECT)) == {
+    assert usage(here) == {"CPUS": (8, 3), "INSTANCES": (100, 3), "N2_CPUS": (4, 0)}
+    assert usage(elsewhere) == {"CPUS": (24, 0), "INSTANCES": (100, 0), "N2_CPUS": (4, 0)}
+    assert usage(clients.of(compute_v1.ProjectsClient).get(project=PROJECT)) == {
         "GPUS_ALL_REGIONS": (1, 0)
     }
 
 
-def test_machine_types_have_their_size(clients: Clients) -> None:
+def test_machine_types_have_cpus_and_memory(clients: Clients) -> None:
     machine_types = clients.of(compute_v1.MachineTypesClient)
     found = machine_types.get(project=PROJECT, zone="us-central1-a", machine_type="n1-standard-4")
     assert (found.guest_cpus, found.memory_mb) == (4, 15_360)
@@ -63,14 +61,14 @@ def test_machine_types_have_their_size(clients: Clients) -> None:
     ]
 
 
-def test_an_image_family_gives_an_image_of_another_project(clients: Clients) -> None:
+def test_an_image_family_returns_an_image_of_another_project(clients: Clients) -> None:
     image = clients.of(compute_v1.ImagesClient).get_from_family(
         project="cos-cloud", family="cos-121-lts"
     )
     assert image.self_link.endswith("projects/cos-cloud/global/images/cos-121-lts-v20260101")
 
 
-def test_accelerators_networks_and_the_project_are_there(clients: Clients) -> None:
+def test_accelerators_networks_and_the_project_exist(clients: Clients) -> None:
     accelerators = clients.of(compute_v1.AcceleratorTypesClient).list(
         project=PROJECT, zone="us-central1-a"
     )
@@ -82,7 +80,7 @@ def test_accelerators_networks_and_the_project_are_there(clients: Clients) -> No
     assert clients.of(compute_v1.ProjectsClient).get(project=PROJECT).name == PROJECT
 
 
-def test_there_are_no_instances_before_a_group_makes_some(clients: Clients) -> None:
+def test_there_are_no_instances_before_a_group_creates_some(clients: Clients) -> None:
     assert (
         list(clients.of(compute_v1.InstancesClient).list(project=PROJECT, zone="us-central1-a"))
         == []

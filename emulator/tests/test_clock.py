@@ -1,4 +1,4 @@
-"""Time that stands still, and time that runs faster than the wall's."""
+"""The virtual clock and the scaled clock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from compute_emulator import Cloud, ScaledClock, VirtualClock
 
 
-def test_virtual_time_passes_only_by_hand() -> None:
+def test_virtual_time_advances_only_on_request() -> None:
     clock = VirtualClock(start=100)
     assert clock() == clock.now() == 100
     assert clock.advance(5) == 105
@@ -17,7 +17,7 @@ def test_virtual_time_passes_only_by_hand() -> None:
         clock.advance(-1)
 
 
-def test_two_scaled_clocks_of_the_same_epochs_agree() -> None:
+def test_two_scaled_clocks_with_the_same_epochs_agree() -> None:
     epoch = time.time() - 10
     one, other = (ScaledClock(60, real_epoch=epoch, sim_epoch=1000) for _ in range(2))
     assert one() >= 1600
@@ -29,11 +29,11 @@ def test_a_scaled_clock_needs_a_speed() -> None:
         ScaledClock(0)
 
 
-def test_any_callable_may_be_the_clock() -> None:
+def test_any_callable_can_be_the_clock() -> None:
     assert Cloud(clock=lambda: 0).timestamp() == "1970-01-01T00:00:00.000+00:00"
 
 
-def test_events_of_one_moment_run_in_the_order_they_were_made() -> None:
+def test_events_at_the_same_time_run_in_order_of_creation() -> None:
     cloud = Cloud(clock=VirtualClock())
     seen: list[str] = []
     for name in ("first", "second"):

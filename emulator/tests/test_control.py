@@ -1,4 +1,4 @@
-"""The knobs by URL, over a real socket and by hand."""
+"""The controls under `/control`, over a socket and by direct calls."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ KNOBS = tuple(
 )
 
 
-def test_the_controls_list_themselves_with_what_they_do() -> None:
+def test_the_controls_list_themselves_with_a_description() -> None:
     with serve(Cloud()) as server:
         listed = requests.get(f"{server.url}/control", timeout=10).json()["controls"]
     assert {"/control/behaviours", "/control/faults", "/control/time"} <= {
@@ -52,7 +52,7 @@ def test_the_controls_list_themselves_with_what_they_do() -> None:
     assert all(each["about"] for each in listed)
 
 
-def test_a_control_that_is_not_there_is_named(cloud: Cloud) -> None:
+def test_an_unknown_control_is_named(cloud: Cloud) -> None:
     status, answer = ask(cloud, "GET", "/weather")
     assert status == 404
     assert "GET /control/weather" in answer["error"]["message"]
@@ -145,7 +145,7 @@ def test_maps_are_merged_replaced_and_cleared(
         ),
     ],
 )
-def test_a_knob_is_not_turned_by_what_it_cannot_be_and_says_why(
+def test_an_invalid_value_is_rejected_and_the_message_says_why(
     cloud: Cloud, http: str, path: str, body: Any, words: str
 ) -> None:
     before = [ask(cloud, "GET", each)[1] for each in KNOBS]
@@ -155,7 +155,7 @@ def test_a_knob_is_not_turned_by_what_it_cannot_be_and_says_why(
     assert [ask(cloud, "GET", each)[1] for each in KNOBS] == before
 
 
-def test_a_later_behaviour_goes_before_the_earlier_ones(cloud: Cloud) -> None:
+def test_a_later_behaviour_takes_precedence_over_earlier_ones(cloud: Cloud) -> None:
     ask(cloud, "PUT", "/behaviours", [{"template": "*", "boot_seconds": 5}])
     ask(cloud, "POST", "/behaviours", {"template": "bad-*", "never_ready": True})
     assert [each["template"] for each in cloud.behaviours] == ["bad-*", "*"]
@@ -180,14 +180,14 @@ def test_faults_are_added_counted_and_cleared(cloud: Cloud, clients: Clients) ->
 @pytest.mark.parametrize(
     "wrong", [{"kind": "earthquake"}, {"method": "*"}, {"kind": "error", "colour": "red"}, 7]
 )
-def test_a_fault_that_makes_no_sense_is_refused_with_what_would(cloud: Cloud, wrong: Any) -> None:
+def test_an_invalid_fault_is_rejected_with_the_valid_values(cloud: Cloud, wrong: Any) -> None:
     status, answer = ask(cloud, "POST", "/faults", wrong)
     assert status == 400
     assert "/control/faults" in answer["error"]["message"]
     assert cloud.faults.active == []
 
 
-def test_time_is_turned_by_hand_where_it_stands_still(cloud: Cloud, clients: Clients) -> None:
+def test_time_that_stands_still_can_be_advanced(cloud: Cloud, clients: Clients) -> None:
     running = clients.of(compute_v1.HealthChecksClient).insert_unary(
         project=PROJECT, health_check_resource=health_check()
     )
@@ -198,11 +198,11 @@ def test_time_is_turned_by_hand_where_it_stands_still(cloud: Cloud, clients: Cli
     assert cloud.operations.find("global", running.name)["status"] == "DONE"
 
 
-def test_time_that_passes_by_itself_is_not_turned() -> None:
+def test_time_that_runs_cannot_be_advanced() -> None:
     assert ask(Cloud(), "POST", "/time", {"advance": 60})[0] == 400
 
 
-def test_operation_seconds_are_set_while_running(cloud: Cloud) -> None:
+def test_operation_seconds_can_be_set_while_running(cloud: Cloud) -> None:
     ask(cloud, "PUT", "/operation-seconds", {"default": 1, "by_method": {"compute.urlMaps.*": 30}})
     assert (cloud.operations.seconds, cloud.operations.seconds_by_method) == (
         1.0,
@@ -210,7 +210,7 @@ def test_operation_seconds_are_set_while_running(cloud: Cloud) -> None:
     )
 
 
-def test_calls_are_shown_and_counted_from_zero_again(cloud: Cloud, clients: Clients) -> None:
+def test_calls_are_listed_and_can_be_reset(cloud: Cloud, clients: Clients) -> None:
     clients.of(compute_v1.ZonesClient).get(project=PROJECT, zone="us-central1-a")
     shown = ask(cloud, "GET", "/calls")[1]
     assert (shown["calls"], shown["total"], shown["mutations"]) == ({"compute.zones.get": 1}, 1, 0)
@@ -238,14 +238,14 @@ def test_the_state_shows_every_resource(cloud: Cloud, clients: Clients) -> None:
     assert [each["status"] for each in shown["operations"]] == ["RUNNING"]
 
 
-def test_coverage_tells_what_is_built_and_what_is_not(cloud: Cloud) -> None:
+def test_coverage_lists_implemented_and_missing_methods(cloud: Cloud) -> None:
     shown = ask(cloud, "GET", "/coverage")[1]
     assert "getHealth" in shown["backendServices"]["built"]
     assert shown["backendServices"]["missing"] == []
     assert "insert" in shown["instances"]["missing"]
 
 
-def test_the_page_of_what_is_covered_is_current(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_coverage_page_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--coverage"]) == 0
     page = (ROOT / "docs" / "compute-coverage.md").read_text()
     assert page == capsys.readouterr().out, (
@@ -253,7 +253,7 @@ def test_the_page_of_what_is_covered_is_current(capsys: pytest.CaptureFixture[st
     )
 
 
-def test_a_file_sets_what_the_controls_set() -> None:
+def test_a_settings_file_sets_what_the_controls_set() -> None:
     cloud = Cloud(clock=VirtualClock())
     settings = {
         "behaviours": [{"template": "*", "boot_seconds": 1}],

@@ -1,4 +1,4 @@
-"""Real requests through the stand-in's load balancers to its instances."""
+"""Real requests through the emulator's load balancers to its instances."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> Any:
 
 
 def matcher(**members: Any) -> dict[str, Any]:
-    """Members of a URL map whose every host goes by one path matcher."""
+    """Members of a URL map in which every host uses one path matcher."""
     return {
         "default_service": SERVICES + "bs",
         "host_rules": [compute_v1.HostRule(hosts=["*"], path_matcher="pm")],
@@ -52,7 +52,7 @@ def matcher(**members: Any) -> dict[str, Any]:
     }
 
 
-def test_every_healthy_instance_answers_in_turn_with_its_release(here: Site) -> None:
+def test_healthy_instances_answer_in_turn_with_their_release(here: Site) -> None:
     answers = [here.get("/hello") for _ in range(6)]
     assert {answer.json()["release"] for answer in answers} == {"v1"}
     assert [each["requests"] for each in here.served()] == [2, 2, 2]
@@ -60,7 +60,7 @@ def test_every_healthy_instance_answers_in_turn_with_its_release(here: Site) -> 
     assert answers[0].headers["via"] == "1.1 google"
 
 
-def test_a_rule_without_a_description_tells_where_it_is_served(here: Site) -> None:
+def test_a_rule_without_a_description_shows_its_address_there(here: Site) -> None:
     rules = here.clients.of(compute_v1.GlobalForwardingRulesClient)
     assert rules.get(project=PROJECT, forwarding_rule="fr").description == f"served on {here.url}"
     assert ask(here.cloud, "GET", "/data-plane")["forwarding_rules"] == {
@@ -151,9 +151,7 @@ def test_the_host_and_the_longest_path_choose_the_backend(here: Site) -> None:
         ],
     )
     host = {"host": "api.two.example"}
-    assert (
-        here.get("/models/x").json()["release"] == "v1"
-    )  # by its address, which no host rule names
+    assert here.get("/models/x").json()["release"] == "v1"  # by address, which no host rule names
     assert here.get("/models/x", headers=host).json()["release"] == "v2"
     assert here.get("/models/old/x", headers=host).json()["release"] == "v1"
     assert (
@@ -175,7 +173,7 @@ def test_a_redirect_is_answered_by_the_balancer_itself(here: Site) -> None:
     assert here.plane.metrics.requests == {}
 
 
-def test_a_mirror_gets_every_request_and_the_client_hears_nothing_of_it(here: Site) -> None:
+def test_a_mirror_gets_every_request_and_the_client_does_not_notice(here: Site) -> None:
     here.second()
     mirror = compute_v1.RequestMirrorPolicy(backend_service=SERVICES + "bs2")
     here.route(
@@ -186,7 +184,7 @@ def test_a_mirror_gets_every_request_and_the_client_hears_nothing_of_it(here: Si
     until(lambda: sum(each["requests"] for each in here.served("bs2")) == 20)
 
 
-def test_bodies_reach_the_instance_whole_chunked_or_not(here: Site) -> None:
+def test_bodies_reach_the_instance_complete_chunked_or_not(here: Site) -> None:
     whole = requests.post(here.url, data="a" * 200_000, headers={"x-echo": "1"}, timeout=30)
     parts = requests.post(
         here.url, data=iter([b"one ", b"two"]), headers={"x-echo": "1"}, timeout=30
@@ -195,16 +193,16 @@ def test_bodies_reach_the_instance_whole_chunked_or_not(here: Site) -> None:
     assert parts.json()["body"] == "one two"
 
 
-def test_what_is_no_http_is_refused_without_harm(here: Site) -> None:
+def test_invalid_http_is_rejected_without_harm(here: Site) -> None:
     assert requests.get(here.url, headers={"x-long": "a" * 70_000}, timeout=30).status_code == 431
     assert here.get().status_code == 200
 
 
-# --- errors --------------------------------------------------------------------------------------------------------------
+# Errors
 
 
 @pytest.mark.parametrize(("scheme", "status"), [("EXTERNAL_MANAGED", 503), ("EXTERNAL", 502)])
-def test_with_no_healthy_instance_the_balancer_answers(
+def test_the_balancer_answers_if_no_instance_is_healthy(
     fleet: Fleet, scheme: str, status: int
 ) -> None:
     with site(fleet, scheme=scheme) as here:
@@ -216,14 +214,14 @@ def test_with_no_healthy_instance_the_balancer_answers(
             assert answer.text == "no healthy upstream"
 
 
-def test_an_instance_slower_than_the_time_out_is_a_504(here: Site) -> None:
+def test_an_instance_slower_than_the_timeout_causes_a_504(here: Site) -> None:
     here.change_service(timeout_sec=1)
     ask(here.cloud, "PUT", "/traffic", [{"latency_seconds": 20}])
     answer = here.get(headers={"x": "1"})
     assert (answer.status_code, answer.text) == (504, "upstream request timeout")
 
 
-def test_an_instance_that_dies_breaks_requests_until_its_check_notices(here: Site) -> None:
+def test_a_dead_instance_breaks_requests_until_its_check_notices(here: Site) -> None:
     here.route(
         default_service=SERVICES + "bs",
         default_route_action=compute_v1.HttpRouteAction(
@@ -237,7 +235,7 @@ def test_an_instance_that_dies_breaks_requests_until_its_check_notices(here: Sit
     assert here.get().status_code == 503
 
 
-def test_a_gateway_error_is_tried_again_on_another_instance(here: Site) -> None:
+def test_a_gateway_error_is_retried_on_another_instance(here: Site) -> None:
     victim = here.served()[0]["name"]
     ask(here.cloud, "PUT", "/traffic", [{"name": victim, "error_rate": 1, "error_status": 503}])
     report = here.load(most=30, seconds=60)
@@ -245,7 +243,7 @@ def test_a_gateway_error_is_tried_again_on_another_instance(here: Site) -> None:
     assert sum(here.plane.metrics.retries.values()) >= 10
 
 
-def test_a_fault_on_purpose_in_the_url_map_strikes_its_share(here: Site) -> None:
+def test_fault_injection_in_the_url_map_hits_its_share_of_requests(here: Site) -> None:
     abort = compute_v1.HttpFaultAbort(http_status=418, percentage=100)
     here.route(
         default_service=SERVICES + "bs",
@@ -256,10 +254,10 @@ def test_a_fault_on_purpose_in_the_url_map_strikes_its_share(here: Site) -> None
     assert here.get().status_code == 418
 
 
-# --- what instances do ---------------------------------------------------------------------------------------------------
+# Behaviour of instances
 
 
-def test_a_release_answers_as_wrongly_and_as_slowly_as_it_is_told(here: Site) -> None:
+def test_a_release_answers_with_its_configured_errors_and_latency(here: Site) -> None:
     ask(
         here.cloud,
         "PUT",
@@ -273,7 +271,7 @@ def test_a_release_answers_as_wrongly_and_as_slowly_as_it_is_told(here: Site) ->
     assert here.load(most=50, seconds=60).statuses == {200: 50}
 
 
-def test_requests_beyond_its_concurrency_wait_and_beyond_its_queue_are_refused(here: Site) -> None:
+def test_requests_beyond_the_concurrency_wait_and_beyond_the_queue_are_rejected(here: Site) -> None:
     here.route(
         default_service=SERVICES + "bs",
         default_route_action=compute_v1.HttpRouteAction(
@@ -286,7 +284,7 @@ def test_requests_beyond_its_concurrency_wait_and_beyond_its_queue_are_refused(h
     assert max(report.durations) >= 0.6
 
 
-def test_behaviours_say_how_the_instances_of_a_template_answer(fleet: Fleet) -> None:
+def test_behaviours_set_how_the_instances_of_a_template_answer(fleet: Fleet) -> None:
     fleet.cloud.set_behaviours([{"template": "v1", "error_rate": 1, "error_status": 507}])
     with site(fleet) as here:
         assert here.get().status_code == 507
@@ -298,15 +296,15 @@ def test_behaviours_say_how_the_instances_of_a_template_answer(fleet: Fleet) -> 
     "wrong",
     [{"colour": "red"}, {"concurrency": 0}, {"error_status": 99}, 7, {"latency_seconds": "1"}],
 )
-def test_traffic_settings_that_cannot_be_are_refused(cloud: Cloud, wrong: Any) -> None:
+def test_invalid_traffic_settings_are_rejected(cloud: Cloud, wrong: Any) -> None:
     assert ask(cloud, "POST", "/traffic", wrong)["error"]["code"] == 400
     assert cloud.traffic == []
 
 
-# --- draining, roll-outs, capacity ---------------------------------------------------------------------------------------
+# Draining, rollouts, capacity
 
 
-def test_a_draining_instance_finishes_what_it_has_and_gets_nothing_new(here: Site) -> None:
+def test_a_draining_instance_finishes_its_requests_and_gets_no_new_ones(here: Site) -> None:
     ask(here.cloud, "PUT", "/traffic", [{"latency_seconds": 1.5}])
     answers: list[requests.Response] = []
     threads = [threading.Thread(target=lambda: answers.append(here.get())) for _ in range(3)]
@@ -324,7 +322,7 @@ def test_a_draining_instance_finishes_what_it_has_and_gets_nothing_new(here: Sit
     assert [answer.status_code for answer in answers] == [200, 200, 200]
 
 
-def test_what_is_in_flight_when_the_draining_ends_is_cut_off(here: Site) -> None:
+def test_requests_in_flight_at_the_end_of_draining_are_cut_off(here: Site) -> None:
     here.route(
         default_service=SERVICES + "bs",
         default_route_action=compute_v1.HttpRouteAction(
@@ -332,22 +330,20 @@ def test_what_is_in_flight_when_the_draining_ends_is_cut_off(here: Site) -> None
         ),
     )
     here.change_service(timeout_sec=3600)
-    ask(
-        here.cloud, "PUT", "/traffic", [{"latency_seconds": 3600}]
-    )  # no answer comes before the end
+    ask(here.cloud, "PUT", "/traffic", [{"latency_seconds": 3600}])  # no response before the end
     answers: list[requests.Response] = []
     threads = [threading.Thread(target=lambda: answers.append(here.get())) for _ in range(3)]
     for thread in threads:
         thread.start()
     until(lambda: [each["in_flight"] for each in here.served()] == [1, 1, 1])
     here.fleet.resize(0)
-    here.run(31)  # the draining time-out is 30 s
+    here.run(31)  # the draining timeout is 30 s
     for thread in threads:
         thread.join()
     assert [answer.status_code for answer in answers] == [502, 502, 502]
 
 
-def test_a_roll_out_under_load_fails_no_request(here: Site) -> None:
+def test_a_rollout_under_load_fails_no_request(here: Site) -> None:
     reports = []
     thread = threading.Thread(
         target=lambda: reports.append(here.load(seconds=60, rate=300, most=900))
@@ -362,10 +358,10 @@ def test_a_roll_out_under_load_fails_no_request(here: Site) -> None:
     assert here.releases(9) == {"v2": 9}
 
 
-def test_until_the_next_scene_the_old_one_serves_whatever_has_become_of_its_instances(
+def test_the_previous_topology_serves_until_the_next_one_even_if_its_instances_change(
     here: Site,
 ) -> None:
-    with here.cloud.lock:  # the watcher cannot look
+    with here.cloud.lock:  # the watcher cannot read the cloud
         here.fleet.versions(version("v2"))
         here.fleet.run(600)
         assert here.fleet.get().status.is_stable
@@ -374,7 +370,7 @@ def test_until_the_next_scene_the_old_one_serves_whatever_has_become_of_its_inst
     assert here.releases(9) == {"v2": 9}
 
 
-def test_a_backend_without_capacity_gets_nothing(here: Site) -> None:
+def test_a_backend_without_capacity_gets_no_requests(here: Site) -> None:
     other = here.second()
     groups = f"projects/{PROJECT}/regions/us-central1/instanceGroups/"
     here.change_service(
@@ -386,7 +382,7 @@ def test_a_backend_without_capacity_gets_nothing(here: Site) -> None:
     assert here.releases(20) == {"v2": 20}
 
 
-def test_backends_share_by_their_capacity(here: Site) -> None:
+def test_backends_share_requests_by_their_capacity(here: Site) -> None:
     other = here.second()
     groups = f"projects/{PROJECT}/regions/us-central1/instanceGroups/"
     here.change_service(
@@ -398,27 +394,27 @@ def test_backends_share_by_their_capacity(here: Site) -> None:
     assert here.releases(150) == {"v1": 120, "v2": 30}
 
 
-# --- beside other work ---------------------------------------------------------------------------------------------------
+# Concurrency
 
 
-def test_whoever_holds_the_cloud_may_ask_for_the_newest_scene_while_the_watcher_does(
+def test_a_holder_of_the_clouds_lock_can_refresh_the_topology_while_the_watcher_waits(
     here: Site,
 ) -> None:
     for latency in (0.001, 0.002, 0.003):
         with here.cloud.lock:
-            time.sleep(3 * REFRESH_SECONDS)  # the watcher comes by and waits for the lock
+            time.sleep(3 * REFRESH_SECONDS)  # the watcher tries to refresh and waits for the lock
             ask(here.cloud, "PUT", "/traffic", [{"latency_seconds": latency}])
     assert here.get().status_code == 200
 
 
-# --- by itself -----------------------------------------------------------------------------------------------------------
+# Lifecycle
 
 
-def test_without_a_data_plane_nothing_listens_and_the_control_says_so(cloud: Cloud) -> None:
+def test_without_a_data_plane_nothing_listens_and_the_control_reports_it(cloud: Cloud) -> None:
     assert ask(cloud, "GET", "/data-plane")["on"] is False
 
 
-def test_all_ports_are_closed_when_it_stops(fleet: Fleet) -> None:
+def test_all_ports_are_closed_on_stop(fleet: Fleet) -> None:
     with site(fleet) as here:
         urls = [here.url, *(each["url"] for each in here.served())]
     for url in urls:
@@ -437,7 +433,7 @@ def test_the_program_serves_traffic_on_request() -> None:
             program.terminate()
 
 
-def test_the_load_generator_reports_what_came_back(here: Site) -> None:
+def test_the_load_generator_reports_the_responses(here: Site) -> None:
     command = [
         sys.executable,
         "-m",

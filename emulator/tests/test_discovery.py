@@ -1,4 +1,4 @@
-"""The API's own description decides what is a method, and every handler is one of them."""
+"""The discovery document defines the methods, and every handler implements one of them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_url_finds_its_method(http: str, path: str, method: str) -> None:
     assert found[0].id == method
 
 
-def test_a_methods_subject_is_read_from_its_url() -> None:
+def test_a_methods_resource_is_read_from_its_url() -> None:
     resize = discovery.methods()["compute.regionInstanceGroupManagers.resize"]
     assert (resize.collection, resize.name_parameter) == (
         "instanceGroupManagers",
@@ -59,7 +59,7 @@ def test_a_patch_keeps_nulls_because_they_clear() -> None:
     }
 
 
-def test_resource_urls_are_kept_on_googles_host() -> None:
+def test_resource_urls_are_stored_with_googles_host() -> None:
     cleaned = request_schema.clean(
         "TargetHttpProxy",
         {"urlMap": "http://127.0.0.1:9100/compute/v1/projects/p/global/urlMaps/u"},
@@ -68,11 +68,11 @@ def test_resource_urls_are_kept_on_googles_host() -> None:
 
 
 @pytest.mark.parametrize("sent", ["-_-_-_-_-_8=", "+/+/+/+/+/8="])
-def test_fingerprints_compare_in_either_alphabet(sent: str) -> None:
+def test_fingerprints_are_compared_in_either_base64_alphabet(sent: str) -> None:
     assert request_schema.clean("UrlMap", {"fingerprint": sent}) == {"fingerprint": "-_-_-_-_-_8="}
 
 
-def test_a_nested_mistake_names_its_place() -> None:
+def test_a_nested_error_names_its_location() -> None:
     with pytest.raises(BadRequest, match=r"resource\.updatePolicy\.maxSurge\.fixed"):
         request_schema.clean(
             "InstanceGroupManager", {"updatePolicy": {"maxSurge": {"fixed": "three"}}}
@@ -81,7 +81,7 @@ def test_a_nested_mistake_names_its_place() -> None:
         request_schema.clean("InstanceGroupManager", {"updatePolicy": {"type": "EAGER"}})
 
 
-def test_a_wrong_answer_is_seen() -> None:
+def test_an_invalid_response_is_noticed() -> None:
     wrong = response_schema.problems(
         "HealthCheck", {"kind": "compute#healthCheck", "id": 7, "colour": "red", "name": "hc"}
     )

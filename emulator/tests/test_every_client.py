@@ -1,4 +1,4 @@
-"""Every client class of google-cloud-compute that is promised: each of its methods is built, and
+"""Every supported client class of google-cloud-compute: each of its methods is implemented and
 called by a walk."""
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ WALKED = {
 
 
 def calls_of(client: Any) -> set[str]:
-    """What a client class can ask, without the twins that end in `_unary`."""
+    """The methods of a client class, without their `_unary` twins."""
     return {
         name.removesuffix("_unary")
         for name, function in inspect.getmembers(client, inspect.isfunction)
@@ -49,7 +49,7 @@ def calls_of(client: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("name", PROMISED)
-def test_every_method_of_the_client_is_built_and_walked(name: str) -> None:
+def test_every_method_of_the_client_is_implemented_and_walked(name: str) -> None:
     collection = name[0].lower() + name[1:]
     asked = calls_of(getattr(compute_v1, f"{name}Client"))
     known = {
@@ -67,7 +67,7 @@ def in_it(method: discovery.Method, collection: str) -> bool:
     return method.id.split(".")[1] == collection
 
 
-def test_the_operation_of_a_preemption_is_listed_got_waited_for_and_forgotten(
+def test_the_operation_of_a_preemption_can_be_listed_read_waited_for_and_deleted(
     clients: Clients, clock: VirtualClock
 ) -> None:
     fleet = Fleet(clients, clock)

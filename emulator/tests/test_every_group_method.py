@@ -23,7 +23,7 @@ CONFIG = "region_instance_group_manager"
 
 
 def on(fleet: Fleet, verb: str, request: str, **members: Any) -> None:
-    """An act on single instances: `recreate_instances` by a `...RecreateRequest`."""
+    """Call a method on single instances: `recreate_instances` takes a `...RecreateRequest`."""
     words = "".join(word.title() for word in request.split("_"))
     kind = getattr(compute_v1, f"RegionInstanceGroupManagers{words}Request")
     fleet.done(
@@ -152,7 +152,7 @@ def test_every_method_of_a_group(clients: Clients, clock: VirtualClock) -> None:
 
 
 @pytest.mark.parametrize("collection", COLLECTIONS)
-def test_the_client_has_no_method_that_the_walk_does_not_know(collection: str) -> None:
+def test_the_walk_covers_every_method_of_the_client(collection: str) -> None:
     client = getattr(compute_v1, f"{collection[0].upper()}{collection[1:]}Client")
     has = {
         name.removesuffix("_unary").replace("_", "")

@@ -99,7 +99,7 @@ class Walker:
 
 
 def unused(cloud: Cloud, *collections: str) -> set[str]:
-    """Methods of collections that nobody has called."""
+    """Methods of collections that were never called."""
     known = {method for method in discovery.methods() if method.split(".")[1] in collections}
     return known - set(cloud.calls.counts)
 
@@ -506,7 +506,7 @@ def test_every_method_of_the_catalogue(clients: Clients) -> None:
     assert unused(clients.cloud, *CATALOGUE) == set()
 
 
-def test_what_is_not_built_says_so_by_name(cloud: Cloud) -> None:
+def test_an_unimplemented_method_is_named(cloud: Cloud) -> None:
     absent = [
         method
         for method in discovery.methods().values()

@@ -29,7 +29,7 @@ DEEPEST = 7
 
 @pytest.fixture(scope="module")
 def cloud() -> Cloud:
-    """Nothing is made in it, since nothing is accepted."""
+    """A cloud in which nothing is created, since every request is rejected."""
     return Cloud(clock=VirtualClock())
 
 
@@ -72,7 +72,7 @@ def wrong(raw: dict[str, Any]) -> Iterator[Any]:
 def bodies(
     owner: str, raw: dict[str, Any], seen: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, Any]]:
-    """Bodies with one member that cannot be, each with how messages name the place."""
+    """Bodies with one invalid member, each with its location as messages name it."""
     if "$ref" in raw:
         if raw["$ref"] in seen or len(seen) > DEEPEST:
             return
@@ -103,7 +103,7 @@ def test_the_walk_is_not_empty() -> None:
 @pytest.mark.parametrize(
     "schema", sorted({str(discovery.methods()[each].request) for each in WITH_BODY})
 )
-def test_no_member_at_any_depth_takes_what_it_cannot_be(cloud: Cloud, schema: str) -> None:
+def test_no_member_at_any_depth_accepts_an_invalid_value(cloud: Cloud, schema: str) -> None:
     method = next(
         discovery.methods()[each]
         for each in WITH_BODY
@@ -116,7 +116,7 @@ def test_no_member_at_any_depth_takes_what_it_cannot_be(cloud: Cloud, schema: st
 
 
 @pytest.mark.parametrize("method_id", WITH_BODY)
-def test_no_method_takes_a_body_that_is_none_or_has_unknown_members_or_lacks_what_is_required(
+def test_no_method_accepts_wrong_body_types_unknown_members_or_missing_required_ones(
     cloud: Cloud, method_id: str
 ) -> None:
     method = discovery.methods()[method_id]
@@ -139,7 +139,7 @@ def test_no_method_takes_a_body_that_is_none_or_has_unknown_members_or_lacks_wha
 
 
 @pytest.mark.parametrize("method_id", WITH_BODY)
-def test_what_only_the_server_sets_is_ignored_whatever_it_is(cloud: Cloud, method_id: str) -> None:
+def test_any_value_of_an_output_only_member_is_ignored(cloud: Cloud, method_id: str) -> None:
     method = discovery.methods()[method_id]
     for name, raw in SCHEMAS[str(method.request)].get("properties", {}).items():
         if is_ignored(str(method.request), name, raw):

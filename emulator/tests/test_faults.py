@@ -1,5 +1,5 @@
-"""Faults of the world and of reads: zones that are down, Spot VMs taken away, answers that are
-old."""
+"""Faults of the infrastructure and of reads: zones that are down, preempted Spot VMs, stale
+reads."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def running(fleet: Fleet) -> Counter[str]:
     )
 
 
-# --- what is listed ------------------------------------------------------------------------------------------------------
+# The list of faults
 
 
 LISTED = listing()
 
 
-def test_the_faults_that_are_built_listed_at_the_control_and_told_in_the_readme_are_the_same(
+def test_implemented_faults_the_control_and_the_readme_list_the_same(
     cloud: Cloud,
 ) -> None:
     listed = {each["fault"]: each for each in ask(cloud, "GET", "")["faults"]}
@@ -64,13 +64,13 @@ def test_the_faults_that_are_built_listed_at_the_control_and_told_in_the_readme_
         assert (how.strip("`"), [member.strip("`")]) == (fault["how"], list(fault["file"]))
 
 
-def test_the_classes_of_errors_are_told_in_the_readme_and_at_the_control(cloud: Cloud) -> None:
+def test_the_error_classes_are_listed_in_the_readme_and_at_the_control(cloud: Cloud) -> None:
     assert ask(cloud, "GET", "")["error_classes"] == CLASSES
     assert ", ".join(f"`{name}`" for name in CLASSES) in " ".join(README.split())
 
 
 def stage() -> Fleet:
-    """Six Spot VMs that run."""
+    """A new cloud with a template for Spot VMs."""
     clock = VirtualClock()
     fleet = Fleet(Clients(Cloud(clock=clock, waits_pass_time=True)), clock)
     scheduling = compute_v1.Scheduling(
@@ -80,8 +80,8 @@ def stage() -> Fleet:
     return fleet
 
 
-def standing(fleet: Fleet) -> Any:
-    """All that a fault may change."""
+def state(fleet: Fleet) -> Any:
+    """Everything that a fault can change."""
     cloud = fleet.cloud
     knobs = (
         cloud.behaviours,
@@ -99,12 +99,12 @@ def standing(fleet: Fleet) -> Any:
 
 
 @pytest.mark.parametrize("fault", LISTED, ids=lambda fault: fault["fault"])
-def test_a_fault_is_the_same_by_url_and_by_file(fault: dict[str, Any]) -> None:
+def test_a_fault_has_the_same_effect_by_url_and_by_file(fault: dict[str, Any]) -> None:
     def run(settings: dict[str, Any], by_url: str) -> Any:
         fleet = stage()
         until = fleet.clock.now() + 600
         later = {name: each for name, each in settings.items() if name == "later"}
-        configure(fleet.cloud, later)  # the time of these counts from here
+        configure(fleet.cloud, later)  # their time counts from here
         fleet.create(6, versions=[version("spot")])
         fleet.clock.advance(until - fleet.clock.now())
         fleet.cloud.advance()
@@ -116,7 +116,7 @@ def test_a_fault_is_the_same_by_url_and_by_file(fault: dict[str, Any]) -> None:
             )
         fleet.clock.advance(30)  # checks need a while to notice
         fleet.cloud.advance()
-        return standing(fleet)
+        return state(fleet)
 
     by_url, by_file = run({}, fault["how"]), run(fault["file"], "")
     assert by_file == by_url
@@ -124,9 +124,7 @@ def test_a_fault_is_the_same_by_url_and_by_file(fault: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_an_error_of_every_class_strikes_the_nth_call_of_a_method(
-    clients: Clients, name: str
-) -> None:
+def test_an_error_of_every_class_hits_the_nth_call_of_a_method(clients: Clients, name: str) -> None:
     fault = {
         "kind": "error",
         "error_class": name,
@@ -164,10 +162,10 @@ def test_an_operation_fails_with_the_code_of_a_class(clients: Clients) -> None:
     ]
 
 
-# --- what is planned -----------------------------------------------------------------------------------------------------
+# Scheduled controls
 
 
-def test_what_is_planned_happens_at_its_time_and_not_before(
+def test_a_scheduled_control_runs_at_its_time_and_not_before(
     cloud: Cloud, clock: VirtualClock
 ) -> None:
     planned = [
@@ -184,14 +182,14 @@ def test_what_is_planned_happens_at_its_time_and_not_before(
     assert [each["state"] for each in ask(cloud, "GET", "/later")] == ["DONE", "DONE"]
 
 
-def test_what_is_called_off_does_not_happen(cloud: Cloud, clock: VirtualClock) -> None:
+def test_a_cancelled_control_does_not_run(cloud: Cloud, clock: VirtualClock) -> None:
     ask(cloud, "POST", "/later", {"after_seconds": 100, "post": "/zones", "body": {ZONE: "DOWN"}})
     assert ask(cloud, "DELETE", "/later") == []
     clock.advance(200)
     assert ask(cloud, "GET", "/zones")[ZONE] == "UP"
 
 
-def test_what_a_control_refuses_when_its_time_comes_is_told(
+def test_the_rejection_of_a_scheduled_control_is_reported(
     cloud: Cloud, clock: VirtualClock
 ) -> None:
     ask(cloud, "POST", "/later", {"after_seconds": 1, "post": "/zones", "body": {"mars-1": "DOWN"}})
@@ -216,7 +214,7 @@ def test_what_a_control_refuses_when_its_time_comes_is_told(
         7,
     ],
 )
-def test_what_no_control_does_cannot_be_planned(cloud: Cloud, wrong: Any) -> None:
+def test_an_unknown_control_cannot_be_scheduled(cloud: Cloud, wrong: Any) -> None:
     assert (
         ask(cloud, "POST", "/later", [{"after_seconds": 1, "delete": "/zones"}, wrong])["error"][
             "code"
@@ -226,10 +224,10 @@ def test_what_no_control_does_cannot_be_planned(cloud: Cloud, wrong: Any) -> Non
     assert ask(cloud, "GET", "/later") == []
 
 
-# --- zones that are down -------------------------------------------------------------------------------------------------
+# Zones that are down
 
 
-def test_a_zone_that_goes_down_takes_its_vms_and_makes_none_until_it_is_up(fleet: Fleet) -> None:
+def test_a_zone_that_goes_down_loses_its_vms_and_gets_none_until_it_is_up(fleet: Fleet) -> None:
     fleet.create(6)
     fleet.settle()
     before = {each.name for each in fleet.instances() if f"/{ZONE}/" in each.instance}
@@ -246,7 +244,7 @@ def test_a_zone_that_goes_down_takes_its_vms_and_makes_none_until_it_is_up(fleet
     assert running(fleet)[ZONE] == len(before) == 2
 
 
-def test_vms_that_are_being_made_go_down_with_their_zone_too(fleet: Fleet) -> None:
+def test_vms_being_created_go_down_with_their_zone_too(fleet: Fleet) -> None:
     fleet.create(6)
     fleet.run(5)
     ask(fleet.cloud, "POST", "/zones", {ZONE: "DOWN"})
@@ -257,7 +255,7 @@ def test_vms_that_are_being_made_go_down_with_their_zone_too(fleet: Fleet) -> No
     assert sum(running(fleet).values()) == 6
 
 
-def test_a_zone_stays_down_and_a_stock_out_stays_whatever_is_said_of_the_other(
+def test_zone_outages_and_stock_outs_are_independent(
     fleet: Fleet,
 ) -> None:
     ask(fleet.cloud, "POST", "/zones", {ZONE: "DOWN"})
@@ -274,23 +272,23 @@ def test_a_zone_stays_down_and_a_stock_out_stays_whatever_is_said_of_the_other(
     assert running(fleet)[ZONE] == 2
 
 
-def test_a_zone_that_is_none_is_refused(cloud: Cloud) -> None:
+def test_an_unknown_zone_is_rejected(cloud: Cloud) -> None:
     assert ask(cloud, "POST", "/zones", {"mars-1": "DOWN"})["error"]["code"] == 400
     assert ask(cloud, "POST", "/zones", {ZONE: "SIDEWAYS"})["error"]["code"] == 400
     assert set(ask(cloud, "GET", "/zones").values()) == {"UP"}
 
 
-def test_a_file_may_begin_with_a_zone_down() -> None:
+def test_a_file_can_start_with_a_zone_down() -> None:
     cloud = Cloud(clock=VirtualClock())
     configure(cloud, {"zones": {ZONE: "DOWN"}, "traffic": [{"error_rate": 0.5}]})
     assert ask(cloud, "GET", "/zones")[ZONE] == "DOWN"
     assert cloud.traffic == [{"error_rate": 0.5}]
 
 
-# --- preemption ----------------------------------------------------------------------------------------------------------
+# Preemption
 
 
-def test_only_spot_vms_are_preempted_and_the_group_makes_them_anew(fleet: Fleet) -> None:
+def test_only_spot_vms_are_preempted_and_the_group_recreates_them(fleet: Fleet) -> None:
     fleet.template(
         "spot",
         scheduling=compute_v1.Scheduling(
@@ -316,7 +314,7 @@ def test_only_spot_vms_are_preempted_and_the_group_makes_them_anew(fleet: Fleet)
     assert fleet.by_version() == {"v1": 3, "spot": 3}
 
 
-# --- stale reads ---------------------------------------------------------------------------------------------------------
+# Stale reads
 
 
 def intervals(clients: Clients) -> int:
@@ -342,7 +340,7 @@ def make(clients: Clients, name: str = "hc") -> None:
 
 
 @pytest.mark.parametrize(("versions", "seen"), [(1, 20), (2, 10), (3, 5)])
-def test_a_read_may_be_so_many_writes_old(clients: Clients, versions: int, seen: int) -> None:
+def test_a_read_can_be_several_writes_old(clients: Clients, versions: int, seen: int) -> None:
     make(clients)
     clients.cloud.faults.add("stale_read", "compute.healthChecks.get", versions=versions)
     write(clients, 10, 20, 30)
@@ -351,7 +349,7 @@ def test_a_read_may_be_so_many_writes_old(clients: Clients, versions: int, seen:
     assert intervals(clients) == 30
 
 
-def test_a_read_may_be_so_many_seconds_old(clients: Clients, clock: VirtualClock) -> None:
+def test_a_read_can_be_several_seconds_old(clients: Clients, clock: VirtualClock) -> None:
     make(clients)
     clock.advance(60)
     clients.cloud.faults.add("stale_read", "compute.healthChecks.*", seconds=60)
@@ -365,7 +363,7 @@ def test_a_read_may_be_so_many_seconds_old(clients: Clients, clock: VirtualClock
     assert intervals(clients) == 20
 
 
-def test_a_stale_read_knows_writes_from_before_it_was_asked_for(
+def test_a_stale_read_includes_writes_made_before_the_fault_was_set(
     clients: Clients, clock: VirtualClock
 ) -> None:
     make(clients)
@@ -377,7 +375,7 @@ def test_a_stale_read_knows_writes_from_before_it_was_asked_for(
     assert intervals(clients) == 20
 
 
-def test_a_refused_write_is_no_version_of_its_own(clients: Clients) -> None:
+def test_a_rejected_write_is_not_a_version(clients: Clients) -> None:
     make(clients)
     write(clients, 10)
     with pytest.raises(exceptions.BadRequest):
@@ -387,23 +385,23 @@ def test_a_refused_write_is_no_version_of_its_own(clients: Clients) -> None:
     assert intervals(clients) == 5
 
 
-def test_what_is_kept_for_stale_reads_is_bounded(
+def test_the_history_for_stale_reads_is_bounded(
     clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert (stale_reads.VERSIONS, stale_reads.RESOURCES) == (20, 500)  # as the README says
-    monkeypatch.setattr(stale_reads, "RESOURCES", 50)  # as many again would take ten seconds
+    monkeypatch.setattr(stale_reads, "RESOURCES", 50)  # twice 500 resources would take ten seconds
     make(clients)
     write(clients, *range(10, 10 + 2 * stale_reads.VERSIONS))
     for number in range(stale_reads.RESOURCES):
         make(clients, f"hc-{number}")
     assert len(clients.cloud.history) == stale_reads.RESOURCES
     clients.cloud.faults.add("stale_read", "compute.healthChecks.get", versions=1)
-    assert intervals(clients) == 9 + 2 * stale_reads.VERSIONS  # how it was before is forgotten
+    assert intervals(clients) == 9 + 2 * stale_reads.VERSIONS  # its history was evicted
     write(clients, *range(10, 10 + 2 * stale_reads.VERSIONS))
     assert max(len(versions) for versions in clients.cloud.history.values()) == stale_reads.VERSIONS
 
 
-def test_what_was_just_made_is_not_there_yet_and_what_was_just_deleted_is_there_still(
+def test_a_stale_read_misses_a_new_resource_and_shows_a_deleted_one(
     clients: Clients, clock: VirtualClock
 ) -> None:
     make(clients)
@@ -418,7 +416,7 @@ def test_what_was_just_made_is_not_there_yet_and_what_was_just_deleted_is_there_
     assert [each.name for each in checks.list(project=PROJECT)] == ["hc"]
 
 
-def test_a_write_upon_a_stale_read_is_refused_by_its_fingerprint(fleet: Fleet) -> None:
+def test_a_write_based_on_a_stale_read_is_rejected_by_its_fingerprint(fleet: Fleet) -> None:
     fleet.create(3)
     fleet.serve()
     services = fleet.clients.of(compute_v1.BackendServicesClient)
@@ -448,6 +446,8 @@ def test_a_group_is_read_as_it_was_before_the_last_patch(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("members", [{}, {"versions": 1, "seconds": 1}])
-def test_a_stale_read_says_either_writes_or_seconds(cloud: Cloud, members: dict[str, Any]) -> None:
+def test_a_stale_read_takes_either_versions_or_seconds(
+    cloud: Cloud, members: dict[str, Any]
+) -> None:
     with pytest.raises(ValueError, match="either versions or seconds"):
         cloud.faults.add("stale_read", **members)

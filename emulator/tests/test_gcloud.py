@@ -1,4 +1,4 @@
-"""Google's own command line, unmodified, over HTTP."""
+"""gcloud, unmodified, over HTTP."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def gcloud(server: Server, tmp_path: Path) -> Commandline:
     return Commandline(server.url, tmp_path)
 
 
-def test_a_load_balancer_is_built_changed_and_taken_down(
+def test_a_load_balancer_is_created_changed_and_deleted(
     gcloud: Commandline, tmp_path: Path
 ) -> None:
     gcloud("health-checks create http hc --port=8000 --request-path=/healthz")
@@ -96,7 +96,7 @@ def test_templates_are_created_listed_and_two_deleted_in_one_command(gcloud: Com
     }
 
 
-def test_a_group_is_made_rolled_to_a_new_template_and_deleted(gcloud: Commandline) -> None:
+def test_a_group_is_created_rolled_to_a_new_template_and_deleted(gcloud: Commandline) -> None:
     here = "--region=us-central1"
     for name in ("it-v1", "it-v2"):
         gcloud(f"instance-templates create {name}")
@@ -129,8 +129,8 @@ HERE = "--region=us-central1"
 
 @pytest.fixture
 def group(server: Server) -> str:
-    """A group of three, `g`, with a check, and two templates; made without the command line, which
-    takes a second for each."""
+    """A group of three, `g`, with a check and two templates, created without gcloud, which takes a
+    second per command."""
     clients = Clients(server.cloud, server.url)
     for name in ("it-v1", "it-v2"):
         made = clients.of(compute_v1.InstanceTemplatesClient).insert_unary(
@@ -213,7 +213,7 @@ def test_instances_are_rolled_by_canary_replaced_and_restarted(
     )
 
 
-def test_single_instances_are_recreated_updated_taken_out_and_resized(
+def test_single_instances_are_recreated_updated_removed_and_resized(
     gcloud: Commandline, group: str
 ) -> None:
     first, second, third = sorted(instances(gcloud))
@@ -235,7 +235,7 @@ def test_single_instances_are_recreated_updated_taken_out_and_resized(
     assert second in [each["name"] for each in json.loads(gcloud("instances list"))]
 
 
-def test_backends_are_added_looked_at_and_taken_out(gcloud: Commandline, group: str) -> None:
+def test_backends_are_added_described_and_removed(gcloud: Commandline, group: str) -> None:
     backend = "--global --instance-group=g --instance-group-region=us-central1"
     gcloud(
         "backend-services create bs --global --protocol=HTTP --port-name=http --health-checks=alive"
@@ -262,7 +262,9 @@ def test_backends_are_added_looked_at_and_taken_out(gcloud: Commandline, group: 
     assert json.loads(gcloud("backend-services list")) == []
 
 
-def test_url_maps_and_what_leads_to_them_are_edited(gcloud: Commandline, tmp_path: Path) -> None:
+def test_url_maps_and_the_resources_that_refer_to_them_are_edited(
+    gcloud: Commandline, tmp_path: Path
+) -> None:
     gcloud("health-checks create http hc --port=80")
     gcloud("health-checks update http hc --check-interval=9s")
     assert json.loads(gcloud("health-checks describe hc --global"))["checkIntervalSec"] == 9
@@ -295,7 +297,7 @@ def test_url_maps_and_what_leads_to_them_are_edited(gcloud: Commandline, tmp_pat
     assert "already being used" in gcloud("addresses delete front --global --quiet", fails=True)
 
 
-def test_places_and_operations_are_listed_and_described(gcloud: Commandline) -> None:
+def test_locations_and_operations_are_listed_and_described(gcloud: Commandline) -> None:
     assert "us-central1" in [each["name"] for each in json.loads(gcloud("regions list"))]
     assert json.loads(gcloud("zones describe us-central1-a"))["status"] == "UP"
     types = json.loads(gcloud("machine-types list --zones=us-central1-a --filter=name=e2-small"))

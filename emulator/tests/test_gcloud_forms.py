@@ -1,5 +1,5 @@
-"""More of Google's own command line: every command that is promised, what a person sees, regional
-load balancing, schedules, and how it ends when something goes wrong."""
+"""More of gcloud: every supported command, output for people, regional load balancing, schedules,
+and error messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from google.cloud import compute_v1
 
 from compute_emulator import Cloud, ScaledClock, Server, serve
 from emulator.tests.clients import PROJECT, REGION, Clients, health_check, template
-from emulator.tests.commandline import GROUPS, MARKS, PROMISED, Commandline
+from emulator.tests.commandline import GROUPS, MARKS, SUPPORTED, Commandline
 from emulator.tests.fleet import version
 from emulator.tests.readme import block
 
@@ -38,8 +38,8 @@ def gcloud(server: Server, tmp_path: Path) -> Commandline:
 
 
 def texts(file: Path) -> Iterator[str]:
-    """Every text in a file, with `_` for what is put into it, and the names of groups for what
-    stands for them."""
+    """Every string in a file, with `_` for inserted values and the names of command groups for
+    their constants."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
@@ -50,19 +50,19 @@ def texts(file: Path) -> Iterator[str]:
 def _text(part: ast.expr) -> str:
     if isinstance(part, ast.Constant):
         return str(part.value)
-    stands_for_groups = (
+    is_groups = (
         isinstance(part, ast.FormattedValue)
         and isinstance(part.value, ast.Name)
         and part.value.id == "GROUPS"
     )
-    return GROUPS if stands_for_groups else "_"
+    return GROUPS if is_groups else "_"
 
 
 @pytest.mark.parametrize(
-    "command", [f"{group} {verb}" for group, verbs in PROMISED.items() for verb in verbs.split()]
+    "command", [f"{group} {verb}" for group, verbs in SUPPORTED.items() for verb in verbs.split()]
 )
-def test_every_command_that_is_promised_is_run_by_a_test(command: str) -> None:
-    """The goals of `wait-until` are put in by a loop; the others begin a text."""
+def test_every_supported_command_is_run_by_a_test(command: str) -> None:
+    """A loop inserts the conditions of `wait-until`; every other command starts a string."""
     group, _, verb = command.rpartition(" ")
     found = {
         text
@@ -80,7 +80,7 @@ def test_every_command_that_is_promised_is_run_by_a_test(command: str) -> None:
         assert any(f"{text} ".startswith(f"{command} ") for text in found)
 
 
-def test_regional_load_balancing_is_built_listed_for_a_person_and_taken_down(
+def test_regional_load_balancing_is_created_listed_for_people_and_deleted(
     gcloud: Commandline, server: Server
 ) -> None:
     scheme = "--load-balancing-scheme=INTERNAL_MANAGED"
@@ -119,7 +119,7 @@ def test_regional_load_balancing_is_built_listed_for_a_person_and_taken_down(
     assert waits >= server.cloud.calls.mutations
 
 
-def test_a_proxy_is_led_to_another_map(gcloud: Commandline, server: Server) -> None:
+def test_the_url_map_of_a_proxy_can_be_changed(gcloud: Commandline, server: Server) -> None:
     clients = Clients(server.cloud, server.url)
     checks, services = (
         clients.of(compute_v1.HealthChecksClient),
@@ -159,7 +159,7 @@ def made_group(server: Server) -> None:
     )
 
 
-def test_a_group_is_scaled_by_schedule_and_no_longer(gcloud: Commandline, server: Server) -> None:
+def test_a_schedule_scales_a_group_until_it_is_removed(gcloud: Commandline, server: Server) -> None:
     made_group(server)
     schedule = (
         "--schedule-cron='0 8 * * *' --schedule-duration-sec=3600"
@@ -176,7 +176,7 @@ def test_a_group_is_scaled_by_schedule_and_no_longer(gcloud: Commandline, server
     assert "scalingSchedules" not in described["autoscalingPolicy"]
 
 
-def test_what_a_person_sees_of_a_group_that_cannot_be_made(
+def test_the_output_for_people_shows_why_a_group_cannot_be_created(
     gcloud: Commandline, server: Server
 ) -> None:
     server.cloud.stock_outs["*"] = {}
@@ -215,7 +215,7 @@ def test_what_a_person_sees_of_a_group_that_cannot_be_made(
         ),
     ],
 )
-def test_a_command_that_meets_a_fault_ends_with_its_reason(
+def test_a_command_that_hits_a_fault_ends_with_its_reason(
     gcloud: Commandline, server: Server, fault: dict[str, str], said: str
 ) -> None:
     assert (
@@ -227,7 +227,7 @@ def test_a_command_that_meets_a_fault_ends_with_its_reason(
     assert said in gcloud("health-checks create http hc --port=80", fails=True)
 
 
-def test_a_command_for_what_is_not_built_names_the_method(gcloud: Commandline) -> None:
+def test_a_command_for_an_unimplemented_method_names_it(gcloud: Commandline) -> None:
     said = gcloud(f"instances reset vm --zone={REGION}-a", fails=True)
     assert (
         "compute.instances.reset is part of Compute v1, but the emulator does not implement it"
@@ -235,7 +235,7 @@ def test_a_command_for_what_is_not_built_names_the_method(gcloud: Commandline) -
     )
 
 
-def test_templates_of_a_region_and_zones_are_listed(gcloud: Commandline) -> None:
+def test_regional_templates_and_zones_are_listed(gcloud: Commandline) -> None:
     gcloud(f"instance-templates create it {HERE.replace('--region', '--instance-template-region')}")
     (listed,) = json.loads(gcloud("instance-templates list --filter=name=it"))
     assert listed["selfLink"].endswith(f"regions/{REGION}/instanceTemplates/it")

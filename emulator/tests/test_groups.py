@@ -1,5 +1,5 @@
-"""Managed instance groups through Google's client: first VMs, rolling, canary, roll-back, healing,
-deleting."""
+"""Managed instance groups through Google's client: creation, rolling update, canary, rollback,
+healing, deletion."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def settled(fleet: Fleet) -> Fleet:
     return fleet
 
 
-def test_a_new_group_makes_its_vms_boots_them_verifies_them_and_is_stable(fleet: Fleet) -> None:
+def test_a_new_group_creates_boots_and_verifies_its_vms_and_is_stable(fleet: Fleet) -> None:
     fleet.create()
     assert fleet.doing() == {"creating": 6}
     assert not fleet.get().status.is_stable
@@ -44,7 +44,7 @@ def test_a_new_group_makes_its_vms_boots_them_verifies_them_and_is_stable(fleet:
     }
 
 
-def test_a_settled_group_has_nothing_coming(settled: Fleet) -> None:
+def test_a_settled_group_has_no_pending_events(settled: Fleet) -> None:
     settled.run(10)
     assert settled.cloud.next_event_at() is None
 
@@ -64,7 +64,7 @@ def test_a_new_group_fills_in_the_defaults_of_the_api(fleet: Fleet) -> None:
     assert group.instance_group.endswith(f"/regions/{REGION}/instanceGroups/tiny")
 
 
-def test_a_rolling_update_replaces_every_vm_and_keeps_to_the_budgets(settled: Fleet) -> None:
+def test_a_rolling_update_replaces_every_vm_within_the_budgets(settled: Fleet) -> None:
     settled.versions(version("v2"))
     assert not settled.get().status.version_target.is_reached
     settled.settle()
@@ -73,7 +73,7 @@ def test_a_rolling_update_replaces_every_vm_and_keeps_to_the_budgets(settled: Fl
     assert settled.zones() == {"a": 2, "b": 2, "c": 2}
 
 
-def test_two_versions_split_the_group_and_widen_step_by_step(settled: Fleet) -> None:
+def test_two_versions_split_the_group_and_are_widened_step_by_step(settled: Fleet) -> None:
     for size in (1, 3, 5):
         settled.versions(
             version("v1", label="stable"), version("v2", fixed=size, label="candidate")
@@ -93,7 +93,7 @@ def test_two_versions_split_the_group_and_widen_step_by_step(settled: Fleet) -> 
         ([version("v1"), version("v3", fixed=2)], {"v1": 4, "v3": 2}),
     ],
 )
-def test_from_two_versions_every_way_on_arrives(
+def test_every_change_from_two_versions_completes(
     settled: Fleet, then: list[Any], expected: dict[str, int]
 ) -> None:
     settled.versions(version("v1"), version("v2", fixed=2))
@@ -103,14 +103,14 @@ def test_from_two_versions_every_way_on_arrives(
     assert settled.by_version() == expected
 
 
-def test_a_percentage_of_a_version_rounds_half_up_and_is_shown_calculated(fleet: Fleet) -> None:
+def test_a_percentage_of_a_version_rounds_half_up_and_is_returned_calculated(fleet: Fleet) -> None:
     fleet.create(size=5, versions=[version("v1"), version("v2", percent=50)])
     assert [each.target_size.calculated for each in fleet.get().versions] == [2, 3]
     fleet.settle()
     assert fleet.by_version() == {"v1": 2, "v2": 3}
 
 
-def test_vms_that_never_get_healthy_stall_the_update_and_a_patch_back_undoes_it(
+def test_vms_that_never_become_healthy_stall_the_update_and_a_patch_back_reverts_it(
     settled: Fleet,
 ) -> None:
     settled.cloud.set_behaviours([{"template": "v2", "never_alive": True}])
@@ -124,7 +124,7 @@ def test_vms_that_never_get_healthy_stall_the_update_and_a_patch_back_undoes_it(
     assert settled.by_version() == {"v1": 6}
 
 
-def test_vms_that_never_get_healthy_are_recreated_after_the_initial_delay_again_and_again(
+def test_vms_that_never_become_healthy_are_recreated_after_the_initial_delay(
     fleet: Fleet,
 ) -> None:
     fleet.cloud.set_behaviours([{"never_alive": True}])
@@ -151,7 +151,7 @@ def test_a_vm_that_dies_is_recreated_under_its_name_from_its_own_version(settled
     assert name in {each.name for each in settled.instances()}
 
 
-def test_a_preempted_vm_is_made_again_and_with_do_nothing_it_is_not(
+def test_a_preempted_vm_is_recreated_unless_the_policy_is_do_nothing(
     clients: Clients, clock: VirtualClock
 ) -> None:
     fleet = Fleet(clients, clock)
@@ -184,7 +184,7 @@ def test_recreate_keeps_the_names(settled: Fleet) -> None:
     assert {each.name for each in settled.instances()} == names
 
 
-def test_without_surge_the_old_vm_goes_before_the_new_one_comes(settled: Fleet) -> None:
+def test_without_surge_the_old_vm_is_deleted_before_the_new_one_is_created(settled: Fleet) -> None:
     settled.versions(version("v2"), update_policy=policy(0, 3))
     settled.run(1)
     assert settled.doing() == {"none": 3, "deleting": 3}
@@ -192,7 +192,7 @@ def test_without_surge_the_old_vm_goes_before_the_new_one_comes(settled: Fleet) 
     assert settled.by_version() == {"v2": 6}
 
 
-def test_an_opportunistic_patch_touches_no_vm_until_it_is_asked_for(settled: Fleet) -> None:
+def test_an_opportunistic_patch_touches_no_vm_until_requested(settled: Fleet) -> None:
     settled.versions(version("v2"), update_policy=policy(type_="OPPORTUNISTIC"))
     settled.run(100)
     group = settled.get()
@@ -209,7 +209,7 @@ def test_an_opportunistic_patch_touches_no_vm_until_it_is_asked_for(settled: Fle
 APPLY = "region_instance_group_managers_apply_updates_request_resource"
 
 
-def test_a_fresh_version_name_with_restart_restarts_every_vm_in_place(settled: Fleet) -> None:
+def test_a_new_version_name_with_restart_restarts_every_vm_in_place(settled: Fleet) -> None:
     ids = {each.id for each in settled.instances()}
     settled.floor_holds = False
     settled.versions(
@@ -222,7 +222,7 @@ def test_a_fresh_version_name_with_restart_restarts_every_vm_in_place(settled: F
     assert {each.version.name for each in settled.instances()} == {"again"}
 
 
-def test_resizing_makes_and_removes_vms_evenly(settled: Fleet) -> None:
+def test_resizing_creates_and_deletes_vms_evenly(settled: Fleet) -> None:
     settled.floor_holds = False
     settled.resize(8)
     settled.settle()
@@ -232,7 +232,7 @@ def test_resizing_makes_and_removes_vms_evenly(settled: Fleet) -> None:
     assert settled.zones() == {"a": 1, "b": 1, "c": 1}
 
 
-def test_deleting_instances_by_name_lowers_the_target(settled: Fleet) -> None:
+def test_deleting_instances_by_name_lowers_the_target_size(settled: Fleet) -> None:
     settled.floor_holds = False
     gone = [each.instance for each in settled.instances()][:2]
     request = compute_v1.RegionInstanceGroupManagersDeleteInstancesRequest(instances=gone)
@@ -266,7 +266,7 @@ def test_recreating_an_instance_by_name_gives_it_the_intended_version(settled: F
     assert again.id != one.id
 
 
-def test_an_abandoned_vm_leaves_the_group_and_lives_on(settled: Fleet) -> None:
+def test_an_abandoned_vm_leaves_the_group_and_keeps_running(settled: Fleet) -> None:
     settled.floor_holds = False
     one = settled.instances()[0]
     request = compute_v1.RegionInstanceGroupManagersAbandonInstancesRequest(
@@ -288,7 +288,7 @@ def test_an_abandoned_vm_leaves_the_group_and_lives_on(settled: Fleet) -> None:
     assert vm.status == "RUNNING"
 
 
-def test_vms_drain_for_as_long_as_the_backend_service_lets_them(settled: Fleet) -> None:
+def test_vms_drain_until_the_timeout_of_the_backend_service(settled: Fleet) -> None:
     settled.serve(drain=120)
     settled.resize(5)
     settled.run(100)
@@ -305,7 +305,7 @@ def test_vms_drain_for_as_long_as_the_backend_service_lets_them(settled: Fleet) 
     assert settled.doing() == {"none": 5}
 
 
-def test_a_group_is_deleted_when_its_last_vm_has_gone_and_not_while_it_is_used(
+def test_a_group_is_gone_with_its_last_vm_and_cannot_be_deleted_while_in_use(
     settled: Fleet, cloud: Cloud
 ) -> None:
     settled.serve(drain=60)
@@ -322,7 +322,7 @@ def test_a_group_is_deleted_when_its_last_vm_has_gone_and_not_while_it_is_used(
     assert cloud.snapshot() == []
 
 
-def test_a_template_is_in_use_until_the_last_vm_of_it_is_gone(settled: Fleet) -> None:
+def test_a_template_is_in_use_until_its_last_vm_is_gone(settled: Fleet) -> None:
     templates = settled.clients.of(compute_v1.InstanceTemplatesClient)
     settled.versions(version("v2"))
     settled.run(1)
@@ -360,19 +360,19 @@ def test_a_template_is_in_use_until_the_last_vm_of_it_is_gone(settled: Fleet) ->
         ),
     ],
 )
-def test_what_a_group_may_not_ask_for_is_refused_at_once(
+def test_invalid_group_fields_are_rejected_at_once(
     fleet: Fleet, members: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(exceptions.BadRequest, match=message):
         fleet.create(**members)
 
 
-def test_a_template_that_is_not_there_is_not_found(fleet: Fleet) -> None:
+def test_a_missing_template_is_not_found(fleet: Fleet) -> None:
     with pytest.raises(exceptions.NotFound, match="instanceTemplates/nope' was not found"):
         fleet.create(versions=[version("nope")])
 
 
-def test_a_stale_fingerprint_is_refused_and_none_is_accepted(settled: Fleet) -> None:
+def test_a_stale_fingerprint_is_rejected_and_none_is_accepted(settled: Fleet) -> None:
     old = settled.get().fingerprint
     settled.versions(version("v2"), fingerprint=old)
     with pytest.raises(exceptions.PreconditionFailed, match="Invalid fingerprint"):
@@ -380,7 +380,7 @@ def test_a_stale_fingerprint_is_refused_and_none_is_accepted(settled: Fleet) -> 
     settled.versions(version("v1"))
 
 
-def test_a_patch_of_a_percent_replaces_the_fixed_number(fleet: Fleet) -> None:
+def test_a_patch_of_a_percentage_replaces_the_fixed_number(fleet: Fleet) -> None:
     fleet.create(size=12)
     fleet.patch(
         update_policy=compute_v1.InstanceGroupManagerUpdatePolicy(max_surge=FIXED(percent=30))
@@ -390,7 +390,7 @@ def test_a_patch_of_a_percent_replaces_the_fixed_number(fleet: Fleet) -> None:
     assert not surge.fixed
 
 
-def test_instances_are_made_by_name_unless_the_group_replaces_them_by_itself(
+def test_instances_can_be_created_by_name_unless_the_group_substitutes_proactively(
     settled: Fleet,
 ) -> None:
     settled.floor_holds = False
@@ -407,7 +407,7 @@ def test_instances_are_made_by_name_unless_the_group_replaces_them_by_itself(
     assert "tiny-special" in {each.name for each in settled.instances()}
 
 
-def test_the_instance_group_has_the_members_and_the_named_ports(settled: Fleet) -> None:
+def test_the_instance_group_lists_the_members_and_the_named_ports(settled: Fleet) -> None:
     settled.serve()
     groups = settled.clients.of(compute_v1.RegionInstanceGroupsClient)
     group = groups.get(project=PROJECT, region=REGION, instance_group="tiny")

@@ -1,5 +1,4 @@
-"""Whatever is asked of a group, and whatever befalls it, in whatever order: the budgets hold and it
-comes to rest."""
+"""Random requests and events in random order: the budgets hold and the group becomes stable."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ BUDGETS = [(3, 0), (0, 3), (3, 3), (5, 4)]
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_group_comes_to_rest_where_it_was_last_told_to_be(seed: int) -> None:
+def test_a_group_settles_at_its_last_requested_state(seed: int) -> None:
     chance = random.Random(seed)
     clock = VirtualClock()
     fleet = Fleet(Clients(Cloud(clock=clock, seed=seed)), clock)

@@ -1,4 +1,4 @@
-"""Health: the backend service's own view of readiness, apart from the group's view of liveness."""
+"""Health: the backend service's view of readiness, independent of the group's view of liveness."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def fleet(clients: Clients, clock: VirtualClock) -> Fleet:
     return Fleet(clients, clock)
 
 
-def test_nothing_is_known_before_the_first_probes_and_then_readiness_decides(fleet: Fleet) -> None:
+def test_health_is_unknown_before_the_first_probes_and_then_follows_readiness(fleet: Fleet) -> None:
     fleet.cloud.set_behaviours(
         [{"boot_seconds": 30, "ready_after_seconds": 60, "alive_after_seconds": 0}]
     )
@@ -30,7 +30,7 @@ def test_nothing_is_known_before_the_first_probes_and_then_readiness_decides(fle
     assert fleet.health() == {"HEALTHY": 3}
 
 
-def test_a_vm_may_be_alive_and_never_ready(fleet: Fleet) -> None:
+def test_a_vm_can_be_alive_and_never_ready(fleet: Fleet) -> None:
     fleet.cloud.set_behaviours([{"template": "v2", "never_ready": True}])
     fleet.create(size=3)
     fleet.serve()
@@ -52,7 +52,7 @@ def test_a_group_without_the_named_port_is_unhealthy(fleet: Fleet) -> None:
     assert fleet.health() == {"UNHEALTHY": 3}
 
 
-def test_readiness_lost_and_found_changes_after_the_thresholds(fleet: Fleet) -> None:
+def test_readiness_changes_count_after_the_thresholds(fleet: Fleet) -> None:
     fleet.create(size=3)
     fleet.serve()
     fleet.settle()
@@ -67,7 +67,7 @@ def test_readiness_lost_and_found_changes_after_the_thresholds(fleet: Fleet) -> 
     assert fleet.health() == {"HEALTHY": 3}
 
 
-def test_a_vm_that_is_leaving_is_no_longer_counted(fleet: Fleet) -> None:
+def test_a_leaving_vm_no_longer_counts(fleet: Fleet) -> None:
     fleet.create(size=4)
     fleet.serve(drain=300)
     fleet.settle()
@@ -78,7 +78,7 @@ def test_a_vm_that_is_leaving_is_no_longer_counted(fleet: Fleet) -> None:
     assert fleet.health() == {"HEALTHY": 3}
 
 
-def test_flapping_vms_flap_in_the_eyes_of_the_balancer_only(fleet: Fleet) -> None:
+def test_only_the_balancer_sees_vms_flap(fleet: Fleet) -> None:
     fleet.cloud.set_behaviours([{"flaps_every_seconds": 30}])
     fleet.create(size=3)
     fleet.serve()
@@ -91,7 +91,7 @@ def test_flapping_vms_flap_in_the_eyes_of_the_balancer_only(fleet: Fleet) -> Non
     assert fleet.doing() == {"none": 3}
 
 
-def test_a_group_whose_check_asks_the_balancers_path_waits_for_readiness(fleet: Fleet) -> None:
+def test_a_group_whose_check_uses_the_balancers_path_waits_for_readiness(fleet: Fleet) -> None:
     fleet.cloud.set_behaviours([{"template": "v2", "never_ready": True, "alive_after_seconds": 0}])
     heal = {"health_check": "global/healthChecks/ready", "initial_delay_sec": 3600}
     fleet.create(
@@ -105,7 +105,7 @@ def test_a_group_whose_check_asks_the_balancers_path_waits_for_readiness(fleet: 
     assert fleet.by_version() == {"v1": 3, "v2": 3}
 
 
-def test_a_health_check_that_is_mended_lets_waiting_vms_through(fleet: Fleet) -> None:
+def test_a_corrected_health_check_lets_waiting_vms_pass(fleet: Fleet) -> None:
     fleet.cloud.set_behaviours([{"never_ready": True, "alive_after_seconds": 0}])
     heal = {"health_check": "global/healthChecks/ready", "initial_delay_sec": 3600}
     fleet.create(

@@ -1,5 +1,5 @@
-"""What any HTTP client may do: verbs, headers, bodies of all kinds, connections that are kept or
-cut, several clients at once."""
+"""The HTTP server with any client: verbs, headers, bodies, persistent and broken connections,
+concurrency."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def server() -> Iterator[Server]:
         yield running
 
 
-def said(server: Server, text: str) -> tuple[int, Any]:
-    """What is answered to bytes that no client would send, until the connection is closed."""
+def raw_response(server: Server, text: str) -> tuple[int, Any]:
+    """The response to raw bytes, read until the connection is closed."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as line:
         line.sendall(text.replace("\n", "\r\n").encode())
         line.shutdown(socket.SHUT_WR)
@@ -49,7 +49,7 @@ def reason(answer: Any) -> str:
     return str(answer["error"]["errors"][0]["reason"])
 
 
-# --- verbs and parameters ------------------------------------------------------------------------------------------------
+# Verbs and parameters
 
 
 def test_head_is_get_without_a_body(server: Server) -> None:
@@ -62,12 +62,12 @@ def test_head_is_get_without_a_body(server: Server) -> None:
 
 
 @pytest.mark.parametrize("verb", ["OPTIONS", "TRACE", "PUT"])
-def test_a_verb_that_is_no_method_is_refused_in_the_apis_shape(server: Server, verb: str) -> None:
+def test_an_unknown_verb_is_rejected_in_the_apis_format(server: Server, verb: str) -> None:
     refused = requests.request(verb, f"{server.url}{PATH}/zones/us-central1-a", timeout=10)
     assert (refused.status_code, reason(refused.json())) == (405, "httpMethodNotAllowed")
 
 
-def test_a_post_may_stand_for_another_method(server: Server) -> None:
+def test_a_post_can_override_the_method(server: Server) -> None:
     url = f"{server.url}{CHECKS}"
     assert requests.post(url, json={"name": "hc", "type": "TCP"}, timeout=10).status_code == 200
     wait_for(server, "hc")
@@ -96,7 +96,7 @@ def wait_for(server: Server, name: str) -> None:
         ), name
 
 
-def test_a_url_too_long_for_get_is_sent_by_googles_client_as_a_form(server: Server) -> None:
+def test_googles_client_sends_a_url_too_long_for_get_as_a_form(server: Server) -> None:
     options = ClientOptions(api_endpoint=f"{server.url}/compute/v1/")
     wanted = " OR ".join(
         f"(name = us-central1-{letter})" for letter in "abcdefghijklmnopqrstuvwxyz" * 4
@@ -114,7 +114,7 @@ def test_a_url_too_long_for_get_is_sent_by_googles_client_as_a_form(server: Serv
     assert [each["name"] for each in found] == [f"us-central1-{letter}" for letter in "abcf"]
 
 
-def test_answers_are_json_and_pretty_on_request(server: Server) -> None:
+def test_responses_are_json_and_indented_on_request(server: Server) -> None:
     url = f"{server.url}{PATH}/zones/us-central1-a"
     plain = requests.get(f"{url}?alt=json&key=x&quotaUser=me", timeout=10)
     pretty = requests.get(f"{url}?prettyPrint=true", timeout=10)
@@ -125,10 +125,10 @@ def test_answers_are_json_and_pretty_on_request(server: Server) -> None:
         assert (refused.status_code, reason(refused.json())) == (400, "invalid")
 
 
-# --- bodies --------------------------------------------------------------------------------------------------------------
+# Bodies
 
 
-def test_a_body_may_be_gzipped_or_come_in_chunks_on_one_connection(server: Server) -> None:
+def test_a_body_can_be_gzipped_or_chunked_on_one_connection(server: Server) -> None:
     with requests.Session() as session:
         packed = gzip.compress(json.dumps({"name": "packed", "type": "TCP"}).encode())
         url = f"{server.url}{CHECKS}"
@@ -166,7 +166,7 @@ def test_a_body_may_be_gzipped_or_come_in_chunks_on_one_connection(server: Serve
         pytest.param(b"{}", {"Content-Encoding": "br"}, 415, id="not-a-known-encoding"),
     ],
 )
-def test_a_body_that_cannot_be_read_is_refused_and_nothing_is_made(
+def test_an_unreadable_body_is_rejected_and_creates_nothing(
     server: Server, body: bytes, headers: dict[str, str], status: int
 ) -> None:
     refused = requests.post(f"{server.url}{CHECKS}", data=body, headers=headers, timeout=10)
@@ -175,7 +175,7 @@ def test_a_body_that_cannot_be_read_is_refused_and_nothing_is_made(
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_body_that_is_too_large_is_refused_packed_or_not(
+def test_a_body_that_is_too_large_is_rejected_compressed_or_not(
     server: Server, monkeypatch: pytest.MonkeyPatch, packed: bool
 ) -> None:
     monkeypatch.setattr(request, "LARGEST_BODY", 1000)
@@ -193,7 +193,7 @@ def test_a_body_that_is_too_large_is_refused_packed_or_not(
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "many"])
-def test_a_number_is_finite(server: Server, number: str) -> None:
+def test_numbers_must_be_finite(server: Server, number: str) -> None:
     body = (
         '{"name": "a", "autoscalingPolicy": {"cpuUtilization": {"utilizationTarget":'
         f' "{number}"}}}}}}'
@@ -205,7 +205,7 @@ def test_a_number_is_finite(server: Server, number: str) -> None:
     assert "utilizationTarget' (TYPE_DOUBLE)" in refused.json()["error"]["message"]
 
 
-def test_a_large_body_is_taken_whole(server: Server) -> None:
+def test_a_large_body_is_accepted(server: Server) -> None:
     body = {"name": "um", "description": "x" * 5_000_000}
     refused = requests.post(f"{server.url}{PATH}/global/urlMaps", json=body, timeout=30)
     assert refused.status_code == 400
@@ -225,14 +225,14 @@ def test_a_large_body_is_taken_whole(server: Server) -> None:
         ("GET http://[x HTTP/1.1\nHost: x\nConnection: close\n\n", 400),
     ],
 )
-def test_what_is_no_proper_http_is_refused_in_json(server: Server, text: str, status: int) -> None:
-    assert said(server, text.replace("{0}", CHECKS))[0] == status
+def test_malformed_http_is_rejected_in_json(server: Server, text: str, status: int) -> None:
+    assert raw_response(server, text.replace("{0}", CHECKS))[0] == status
 
 
-# --- connections and clients ---------------------------------------------------------------------------------------------
+# Connections and clients
 
 
-def test_a_connection_is_kept_through_refusals(server: Server) -> None:
+def test_a_connection_is_kept_after_errors(server: Server) -> None:
     line = HTTPConnection("127.0.0.1", server.port, timeout=10)
     line.connect()
     opened = line.sock
@@ -251,7 +251,7 @@ def test_a_connection_is_kept_through_refusals(server: Server) -> None:
     line.close()
 
 
-def test_a_client_that_waits_for_an_operation_holds_up_nobody() -> None:
+def test_a_client_that_waits_for_an_operation_blocks_no_other() -> None:
     with serve(Cloud()) as server:
         server.cloud.faults.add("operation_never_ends", "compute.healthChecks.insert")
         name = requests.post(
@@ -279,7 +279,7 @@ def test_a_client_that_waits_for_an_operation_holds_up_nobody() -> None:
     assert ended == ["DONE"]
 
 
-def test_of_many_clients_that_make_one_thing_at_once_one_has_made_it(server: Server) -> None:
+def test_one_of_many_clients_that_create_a_resource_at_once_succeeds(server: Server) -> None:
     made: list[int] = []
 
     def make() -> None:
@@ -294,7 +294,7 @@ def test_of_many_clients_that_make_one_thing_at_once_one_has_made_it(server: Ser
     assert sorted(made) == [200] + [409] * 19
 
 
-def test_a_client_that_goes_away_is_no_mistake(
+def test_a_client_that_disconnects_is_not_an_error(
     server: Server, caplog: pytest.LogCaptureFixture, capfd: Any
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -309,7 +309,7 @@ def test_a_client_that_goes_away_is_no_mistake(
     assert not re.search("Traceback|failed", caplog.text + capfd.readouterr().err)
 
 
-def test_a_part_of_a_batch_that_is_no_request_does_not_spoil_the_others(server: Server) -> None:
+def test_an_invalid_part_of_a_batch_does_not_affect_the_others(server: Server) -> None:
     server.cloud.faults.add("latency", "compute.zones.get", seconds=60)
     good = f"GET {PATH}/zones/us-central1-a HTTP/1.1\r\n\r\n"
     body = (
@@ -325,4 +325,4 @@ def test_a_part_of_a_batch_that_is_no_request_does_not_spoil_the_others(server: 
         f"{server.url}/batch/compute/v1", data=body, headers=headers, timeout=30
     )
     assert re.findall(r"HTTP/1.1 (\d+)", answered.text) == ["400", "400", "200"]
-    assert time.monotonic() - before >= 1.0  # what is late is late in a batch too
+    assert time.monotonic() - before >= 1.0  # latency applies in a batch too

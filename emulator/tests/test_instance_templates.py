@@ -1,4 +1,4 @@
-"""What an instance template may say."""
+"""The contents of instance templates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def insert(clients: Clients, given: Any) -> Any:
     return templates.get(project=PROJECT, instance_template=given.name).properties
 
 
-def test_scheduling_is_completed(clients: Clients) -> None:
+def test_scheduling_gets_its_defaults(clients: Clients) -> None:
     plain = insert(clients, template("plain")).scheduling
     assert (plain.on_host_maintenance, plain.automatic_restart, plain.provisioning_model) == (
         "MIGRATE",
@@ -71,14 +71,12 @@ STOPS = compute_v1.Scheduling(on_host_maintenance="TERMINATE")
         ({"metadata": compute_v1.Metadata(items=[{"key": "a"}, {"key": "a"}])}, "must be unique"),
     ],
 )
-def test_a_template_that_cannot_be_is_refused(
-    clients: Clients, properties: Any, words: str
-) -> None:
+def test_an_invalid_template_is_rejected(clients: Clients, properties: Any, words: str) -> None:
     with pytest.raises(exceptions.BadRequest, match=words):
         insert(clients, template(**properties))
 
 
-def test_accelerators_fit_their_machines(clients: Clients) -> None:
+def test_accelerators_must_match_the_machine_type(clients: Clients) -> None:
     l4 = template("l4", machine_type="g2-standard-12", guest_accelerators=L4, scheduling=STOPS)
     assert insert(clients, l4).guest_accelerators[0].accelerator_type == "nvidia-l4"
     assert insert(
@@ -86,7 +84,7 @@ def test_accelerators_fit_their_machines(clients: Clients) -> None:
     ).guest_accelerators
 
 
-def test_templates_may_be_regional(clients: Clients) -> None:
+def test_templates_can_be_regional(clients: Clients) -> None:
     templates = clients.of(compute_v1.RegionInstanceTemplatesClient)
     clients.done(
         templates.insert_unary(

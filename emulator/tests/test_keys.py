@@ -36,11 +36,11 @@ from compute_emulator.keys import Key
         ("", None),
     ],
 )
-def test_a_url_is_read_from_the_scope_on(url: str, key: Key | None) -> None:
+def test_a_url_is_parsed_from_its_scope(url: str, key: Key | None) -> None:
     assert keys.parse(url) == key
 
 
-def test_links_and_paths_are_written_one_way() -> None:
+def test_links_and_paths_have_one_form() -> None:
     assert keys.link("p", Key("global", "urlMaps", "um")).endswith(
         "/compute/v1/projects/p/global/urlMaps/um"
     )

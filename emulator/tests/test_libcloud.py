@@ -27,7 +27,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def driver(server: Server, tmp_path: Path) -> Any:
-    """Signed in by a token that is kept in a file, and led to the stand-in."""
+    """A driver with a token from a file, connected to the emulator."""
     token = tmp_path / "token.json"
     token.write_text(
         json.dumps(
@@ -53,7 +53,7 @@ def names(found: list[Any]) -> list[str]:
     return [each.name for each in found]
 
 
-def test_it_looks_around(driver: Any) -> None:
+def test_it_lists_locations_sizes_images_and_networks(driver: Any) -> None:
     assert "us-central1-b" in names(driver.ex_list_zones())
     assert names(driver.ex_get_region("us-central1").zones) == [
         f"us-central1-{zone}" for zone in "abcf"
@@ -79,7 +79,7 @@ def test_it_looks_around(driver: Any) -> None:
         assert getattr(driver, f"ex_list_{what}")() == []
 
 
-def test_it_builds_a_load_balancer_and_takes_it_down(driver: Any) -> None:
+def test_it_creates_and_deletes_a_load_balancer(driver: Any) -> None:
     check = driver.ex_create_healthcheck("hc", path="/ready", interval=7)
     service = driver.ex_create_backendservice("bs", healthchecks=[check])
     url_map = driver.ex_create_urlmap("um", "bs")
@@ -114,7 +114,7 @@ def test_it_builds_a_load_balancer_and_takes_it_down(driver: Any) -> None:
         driver.ex_get_urlmap("um")
 
 
-def test_it_makes_templates_and_firewalls_and_sees_the_instances_of_a_group(
+def test_it_creates_templates_and_firewalls_and_lists_the_instances_of_a_group(
     driver: Any, server: Server
 ) -> None:
     template = driver.ex_create_instancetemplate(

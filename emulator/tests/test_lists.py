@@ -1,5 +1,5 @@
-"""Lists: pages that hold while things come and go, order, filters, partial answers, and all scopes
-at once."""
+"""Lists: consistent pages while resources come and go, order, filters, partial responses,
+aggregated lists."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def zones(cloud: Cloud, states: dict[str, str]) -> None:
 
 @pytest.fixture
 def checks(clients: Clients, clock: VirtualClock) -> Any:
-    """Five health checks, made one after the other in another order than that of their names."""
+    """Five health checks, created in an order other than that of their names."""
     client = clients.of(compute_v1.HealthChecksClient)
     for name in ("denim", "amber", "ebony", "blue", "coral"):
         clients.done(client.insert_unary(project=PROJECT, health_check_resource=health_check(name)))
@@ -50,10 +50,10 @@ def names(found: Any) -> list[str]:
     return [each.name for each in found]
 
 
-# --- pages and order -----------------------------------------------------------------------------------------------------
+# Pages and order
 
 
-def test_lists_are_by_name_or_newest_first(checks: Any) -> None:
+def test_lists_are_sorted_by_name_or_newest_first(checks: Any) -> None:
     assert names(checks.list(project=PROJECT)) == CHECKS
     for order, expected in (
         ("name", CHECKS),
@@ -66,7 +66,7 @@ def test_lists_are_by_name_or_newest_first(checks: Any) -> None:
 
 
 @pytest.mark.parametrize("order", ["", "&orderBy=creationTimestamp%20desc"])
-def test_what_comes_and_goes_between_two_pages_neither_repeats_nor_hides_another(
+def test_changes_between_two_pages_neither_repeat_nor_hide_items(
     checks: Any, clients: Clients, order: str
 ) -> None:
     whole = [
@@ -83,7 +83,7 @@ def test_what_comes_and_goes_between_two_pages_neither_repeats_nor_hides_another
     assert "nextPageToken" not in rest
 
 
-def test_a_page_goes_on_after_an_item_that_is_gone(checks: Any, clients: Clients) -> None:
+def test_a_page_continues_after_an_item_that_is_gone(checks: Any, clients: Clients) -> None:
     first = get(clients.cloud, "/global/healthChecks?maxResults=2")[1]
     clients.done(checks.delete_unary(project=PROJECT, health_check="blue"))
     rest = get(clients.cloud, f"/global/healthChecks?pageToken={quote(first['nextPageToken'])}")[1]
@@ -92,9 +92,7 @@ def test_a_page_goes_on_after_an_item_that_is_gone(checks: Any, clients: Clients
 
 @settings(max_examples=60, deadline=None)
 @given(st.sets(st.text("abc", min_size=1, max_size=4), max_size=30), st.integers(1, 9))
-def test_pages_together_are_the_whole_list_whatever_their_size(
-    given_names: set[str], size: int
-) -> None:
+def test_all_pages_together_are_the_whole_list(given_names: set[str], size: int) -> None:
     items = [{"name": name} for name in sorted(given_names)]
     seen, token = [], None
     for _ in range(len(items) + 1):
@@ -107,17 +105,17 @@ def test_pages_together_are_the_whole_list_whatever_their_size(
 
 
 @pytest.mark.parametrize("token", ["x", "W10=", "e30=", "WyJhIl0="])
-def test_a_page_token_of_another_making_is_refused(cloud: Cloud, token: str) -> None:
+def test_a_foreign_page_token_is_rejected(cloud: Cloud, token: str) -> None:
     assert get(cloud, f"/zones?pageToken={token}")[0] == 400
 
 
 @pytest.mark.parametrize("most", ["-1", "501", "many"])
-def test_a_page_has_a_size_within_bounds(cloud: Cloud, most: str) -> None:
+def test_the_page_size_has_limits(cloud: Cloud, most: str) -> None:
     status, answer = get(cloud, f"/zones?maxResults={most}")
     assert (status, answer["error"]["errors"][0]["reason"]) == (400, "invalid")
 
 
-# --- filters -------------------------------------------------------------------------------------------------------------
+# Filters
 
 
 @pytest.mark.parametrize(
@@ -137,7 +135,7 @@ def test_a_page_has_a_size_within_bounds(cloud: Cloud, most: str) -> None:
         ('description = ""', CHECKS),
     ],
 )
-def test_a_filter_chooses_by_members_at_any_depth(
+def test_a_filter_matches_members_at_any_depth(
     checks: Any, expression: str, found: list[str] | None
 ) -> None:
     request = compute_v1.ListHealthChecksRequest(project=PROJECT, filter=expression)
@@ -148,12 +146,12 @@ def test_a_filter_chooses_by_members_at_any_depth(
     assert names(checks.list(request=request)) == found
 
 
-def test_a_filter_holds_across_pages(checks: Any) -> None:
+def test_a_filter_applies_across_pages(checks: Any) -> None:
     request = compute_v1.ListHealthChecksRequest(project=PROJECT, filter="name:e", max_results=1)
     assert names(checks.list(request=request)) == ["amber", "blue", "denim", "ebony"]
 
 
-# --- partial answers -----------------------------------------------------------------------------------------------------
+# Partial responses
 
 
 @pytest.mark.parametrize(
@@ -165,13 +163,13 @@ def test_a_filter_holds_across_pages(checks: Any) -> None:
         ("deprecated/state", {}),
     ],
 )
-def test_a_resource_is_answered_in_part(
+def test_a_resource_can_be_returned_in_part(
     cloud: Cloud, fields: str, expected: dict[str, str]
 ) -> None:
     assert get(cloud, f"/zones/{REGION}-a?fields={fields}") == (200, expected)
 
 
-def test_members_of_all_scopes_are_chosen_with_a_star(checks: Any, cloud: Cloud) -> None:
+def test_a_star_selects_members_of_all_scopes(checks: Any, cloud: Cloud) -> None:
     answer = get(cloud, "/aggregated/healthChecks?fields=items/*/healthChecks/name&maxResults=2")[1]
     assert answer["items"]["global"] == {"healthChecks": [{"name": "amber"}, {"name": "blue"}]}
     assert set(answer) == {"items"}
@@ -180,15 +178,15 @@ def test_members_of_all_scopes_are_chosen_with_a_star(checks: Any, cloud: Cloud)
 @pytest.mark.parametrize(
     "fields", ["colour", "items(name,colour)", "items(", "items/colour", "name)"]
 )
-def test_fields_that_cannot_be_are_refused(cloud: Cloud, fields: str) -> None:
+def test_invalid_fields_are_rejected(cloud: Cloud, fields: str) -> None:
     status, answer = get(cloud, f"/zones?fields={fields}")
     assert (status, answer["error"]["errors"][0]["reason"]) == (400, "invalid")
 
 
-# --- all scopes at once --------------------------------------------------------------------------------------------------
+# Aggregated lists
 
 
-def test_an_aggregated_list_has_the_scopes_of_its_kind_and_every_scope_on_request(
+def test_an_aggregated_list_has_the_scopes_of_its_kind_and_all_on_request(
     checks: Any, cloud: Cloud
 ) -> None:
     found = get(cloud, "/aggregated/healthChecks")[1]["items"]
@@ -201,7 +199,7 @@ def test_an_aggregated_list_has_the_scopes_of_its_kind_and_every_scope_on_reques
     assert {scope.partition("/")[0] for scope in zonal} == {"zones"}
 
 
-def test_an_aggregated_list_is_paged_filtered_and_ordered(checks: Any, clients: Clients) -> None:
+def test_an_aggregated_list_is_paged_filtered_and_sorted(checks: Any, clients: Clients) -> None:
     regional = clients.of(compute_v1.RegionHealthChecksClient)
     made = regional.insert_unary(
         project=PROJECT, region=REGION, health_check_resource=health_check("azure")
@@ -223,7 +221,7 @@ def test_an_aggregated_list_is_paged_filtered_and_ordered(checks: Any, clients: 
     assert first.name == "coral"
 
 
-def test_a_zone_that_cannot_be_reached_fails_the_whole_unless_a_part_is_enough(
+def test_an_unreachable_zone_fails_the_whole_list_unless_partial_success_is_allowed(
     clients: Clients, clock: VirtualClock
 ) -> None:
     fleet = Fleet(clients, clock)
@@ -245,7 +243,7 @@ def test_a_zone_that_cannot_be_reached_fails_the_whole_unless_a_part_is_enough(
     assert get(clients.cloud, f"/zones/{zone}/instances")[0] == 200
 
 
-# --- what answers are held to --------------------------------------------------------------------------------------------
+# Checks of responses
 
 
 @pytest.mark.parametrize(
@@ -268,15 +266,15 @@ def test_a_zone_that_cannot_be_reached_fails_the_whole_unless_a_part_is_enough(
         ("Operation", {"status": "FINE"}),
     ],
 )
-def test_an_answer_that_breaks_its_schema_is_noticed(schema: str, body: dict[str, Any]) -> None:
+def test_a_response_that_violates_its_schema_is_noticed(schema: str, body: dict[str, Any]) -> None:
     assert response_schema.problems(schema, body)
 
 
-def test_every_list_that_is_built_answers_in_its_schema_with_nothing_and_with_something(
+def test_every_implemented_list_matches_its_schema_empty_and_filled(
     checks: Any, clients: Clients, clock: VirtualClock
 ) -> None:
-    """Over all list methods without names in their paths; the fixture's cloud holds each answer to
-    the document."""
+    """Covers all list methods without names in their paths; the fixture's cloud checks each
+    response against the document."""
     fleet = Fleet(clients, clock)
     fleet.create(3)
     asked = 0

@@ -1,5 +1,5 @@
 """Health checks, backend services, URL maps, proxies, forwarding rules and addresses, as a chain
-and one by one."""
+and individually."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def make_chain(clients: Clients) -> None:
 
 
 def put_group(cloud: Cloud) -> str:
-    """An instance group as a managed one would have it."""
+    """Store an instance group as a managed group would."""
     cloud.new("compute#instanceGroup", GROUP, {"name": GROUP.name})
     return cloud.link(*GROUP)
 
 
-def test_a_whole_chain_is_made_and_taken_down_in_reverse(either: Clients) -> None:
+def test_a_whole_chain_is_created_and_deleted_in_reverse(either: Clients) -> None:
     make_chain(either)
     rule = either.of(compute_v1.GlobalForwardingRulesClient).get(
         project=PROJECT, forwarding_rule="fr"
@@ -92,7 +92,7 @@ def test_a_whole_chain_is_made_and_taken_down_in_reverse(either: Clients) -> Non
         (compute_v1.HealthChecksClient, "health_check", "ready", "backendServices/bs"),
     ],
 )
-def test_what_is_in_use_is_not_deleted(
+def test_a_resource_in_use_cannot_be_deleted(
     clients: Clients, kind: Any, member: str, name: str, user: str
 ) -> None:
     make_chain(clients)
@@ -102,7 +102,7 @@ def test_what_is_in_use_is_not_deleted(
     assert f"is already being used by 'projects/demo/global/{user}'" in str(caught.value)
 
 
-def test_a_reference_to_nothing_is_not_found(clients: Clients) -> None:
+def test_a_reference_to_a_missing_resource_is_not_found(clients: Clients) -> None:
     with pytest.raises(exceptions.NotFound, match="projects/demo/global/healthChecks/ready"):
         make(
             clients, compute_v1.BackendServicesClient, "backend_service_resource", backend_service()
@@ -111,7 +111,7 @@ def test_a_reference_to_nothing_is_not_found(clients: Clients) -> None:
         make_url_map(clients)
 
 
-def test_a_reference_to_another_collection_is_refused(clients: Clients) -> None:
+def test_a_reference_to_another_collection_is_rejected(clients: Clients) -> None:
     make_services(clients)
     with pytest.raises(
         exceptions.BadRequest, match="Unexpected resource collection 'healthChecks'"
@@ -147,9 +147,7 @@ def test_health_checks_get_the_documented_defaults(clients: Clients) -> None:
         ({"type_": "GRPC"}, "grpcHealthCheck.port"),
     ],
 )
-def test_a_health_check_that_cannot_be_is_refused(
-    clients: Clients, members: Any, field: str
-) -> None:
+def test_an_invalid_health_check_is_rejected(clients: Clients, members: Any, field: str) -> None:
     given = compute_v1.HealthCheck({"name": "hc"} | members)
     with pytest.raises(exceptions.BadRequest, match=field):
         make(clients, compute_v1.HealthChecksClient, "health_check_resource", given)
@@ -175,7 +173,7 @@ def test_a_patch_merges_and_a_put_replaces(clients: Clients) -> None:
     assert replaced.id == kept.id
 
 
-def test_a_fingerprint_changes_with_each_write_and_a_stale_one_is_refused(clients: Clients) -> None:
+def test_every_write_changes_the_fingerprint_and_a_stale_one_is_rejected(clients: Clients) -> None:
     make_services(clients)
     services = clients.of(compute_v1.BackendServicesClient)
 
@@ -197,7 +195,7 @@ def test_a_fingerprint_changes_with_each_write_and_a_stale_one_is_refused(client
         patch(description="b")
 
 
-def test_a_url_map_may_be_patched_without_a_fingerprint_but_not_put(clients: Clients) -> None:
+def test_a_url_map_patch_needs_no_fingerprint_but_a_put_does(clients: Clients) -> None:
     make_services(clients)
     make_url_map(clients)
     maps = clients.of(compute_v1.UrlMapsClient)
@@ -209,7 +207,7 @@ def test_a_url_map_may_be_patched_without_a_fingerprint_but_not_put(clients: Cli
         maps.update_unary(project=PROJECT, url_map="um", url_map_resource=whole)
 
 
-def test_a_backend_is_completed_and_keeps_its_group_in_use(clients: Clients) -> None:
+def test_a_backend_gets_its_defaults_and_keeps_its_group_in_use(clients: Clients) -> None:
     group = put_group(clients.cloud)
     make_services(clients, backends=[compute_v1.Backend(group=group)])
     backend = (
@@ -234,15 +232,13 @@ def test_a_backend_is_completed_and_keeps_its_group_in_use(clients: Clients) -> 
         ({"max_utilization": 1.5}, "maxUtilization"),
     ],
 )
-def test_a_backend_that_cannot_be_is_refused(clients: Clients, backend: Any, field: str) -> None:
+def test_an_invalid_backend_is_rejected(clients: Clients, backend: Any, field: str) -> None:
     group = put_group(clients.cloud)
     with pytest.raises(exceptions.BadRequest, match=field):
         make_services(clients, backends=[compute_v1.Backend({"group": group} | backend)])
 
 
-def test_health_is_asked_of_who_runs_the_group(
-    clients: Clients, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_health_comes_from_the_group(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     group = put_group(clients.cloud)
 
     def health(cloud: Cloud, service: JsonObject, key: Key) -> list[JsonObject]:
@@ -320,7 +316,7 @@ def test_traffic_is_split_by_weights_except_on_the_classic_balancer(clients: Cli
         ),
     ],
 )
-def test_a_url_map_that_cannot_be_is_refused(clients: Clients, members: Any, field: str) -> None:
+def test_an_invalid_url_map_is_rejected(clients: Clients, members: Any, field: str) -> None:
     make_services(clients)
     with pytest.raises(exceptions.BadRequest, match=field):
         make_url_map(clients, **members)
@@ -347,7 +343,7 @@ def test_a_url_map_is_validated_with_its_own_tests(clients: Clients) -> None:
     assert [each.path for each in result.test_failures] == ["/x"]
 
 
-def test_a_proxy_and_a_rule_are_pointed_elsewhere(clients: Clients) -> None:
+def test_the_targets_of_a_proxy_and_a_rule_can_be_changed(clients: Clients) -> None:
     make_chain(clients)
     make_url_map(clients, name="um2")
     proxies = clients.of(compute_v1.TargetHttpProxiesClient)
@@ -371,7 +367,7 @@ def test_a_proxy_and_a_rule_are_pointed_elsewhere(clients: Clients) -> None:
     assert rules.get(project=PROJECT, forwarding_rule="fr").target.endswith("/tp2")
 
 
-def test_a_rule_of_another_scheme_than_its_backends_is_refused(clients: Clients) -> None:
+def test_a_rule_with_another_scheme_than_its_backends_is_rejected(clients: Clients) -> None:
     make_chain(clients)
     rule = compute_v1.ForwardingRule(
         name="fr2",
@@ -416,7 +412,7 @@ def test_an_address_is_reserved_used_and_not_shared(clients: Clients) -> None:
         addresses.delete_unary(project=PROJECT, address="front")
 
 
-def test_labels_are_replaced_against_their_own_fingerprint(clients: Clients) -> None:
+def test_setting_labels_needs_their_own_fingerprint(clients: Clients) -> None:
     make_chain(clients)
     rules = clients.of(compute_v1.GlobalForwardingRulesClient)
     before = rules.get(project=PROJECT, forwarding_rule="fr").label_fingerprint
@@ -433,7 +429,7 @@ def test_labels_are_replaced_against_their_own_fingerprint(clients: Clients) -> 
         label(app="other")
 
 
-def test_https_goes_with_certificates(clients: Clients) -> None:
+def test_https_needs_certificates(clients: Clients) -> None:
     make_services(clients)
     make_url_map(clients)
     proxy = compute_v1.TargetHttpsProxy(name="tps", url_map=link("urlMaps", "um"))

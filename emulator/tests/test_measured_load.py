@@ -1,4 +1,4 @@
-"""Autoscalers follow the real requests that pass through the data plane."""
+"""Autoscalers follow the real requests through the data plane."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def here(fleet: Fleet) -> Iterator[Site]:
 
 
 def under_load(here: Site, holds: Callable[[], bool], **load: Any) -> None:
-    """Load it again and again until something holds: the data plane also measures by itself, at any
+    """Send load repeatedly until a condition holds, since the data plane also measures at any
     moment."""
 
     def once() -> bool:
@@ -50,7 +50,7 @@ def cpu_target(utilization: float) -> compute_v1.AutoscalingPolicyCpuUtilization
     return compute_v1.AutoscalingPolicyCpuUtilization(utilization_target=utilization)
 
 
-def test_the_autoscaler_follows_the_requests_that_really_come(fleet: Fleet) -> None:
+def test_the_autoscaler_follows_the_measured_requests(fleet: Fleet) -> None:
     with site(fleet, size=1, balancing_mode="RATE", max_rate_per_instance=10) as here:
         fleet.autoscale(
             load_balancing_utilization=compute_v1.AutoscalingPolicyLoadBalancingUtilization(
@@ -62,7 +62,7 @@ def test_the_autoscaler_follows_the_requests_that_really_come(fleet: Fleet) -> N
         under_load(here, lambda: fleet.get().target_size > 1, rate=60, most=120)
 
 
-def test_the_autoscaler_lets_vms_go_when_the_requests_have_ended(fleet: Fleet) -> None:
+def test_the_autoscaler_scales_in_once_the_requests_have_ended(fleet: Fleet) -> None:
     with site(fleet, size=1, balancing_mode="RATE", max_rate_per_instance=10) as here:
         fleet.autoscale(
             load_balancing_utilization=compute_v1.AutoscalingPolicyLoadBalancingUtilization(
@@ -71,16 +71,16 @@ def test_the_autoscaler_lets_vms_go_when_the_requests_have_ended(fleet: Fleet) -
         )
         here.run(120)
         under_load(here, lambda: fleet.get().target_size > 1, rate=60, most=120)
-        here.plane.measure()  # what came since the last time
+        here.plane.measure()  # include the last requests
         here.plane.measure()
         assert here.cloud.measured[GROUP]["rps"] == 0
         here.run(550)
-        assert fleet.get().target_size > 1  # the peak holds for ten minutes
+        assert fleet.get().target_size > 1  # the peak counts for ten minutes
         here.run(200)
         assert fleet.get().target_size == 1
 
 
-def test_the_autoscaler_follows_the_workers_that_are_really_busy(here: Site) -> None:
+def test_the_autoscaler_follows_the_measured_share_of_busy_workers(here: Site) -> None:
     answering(here, latency_seconds=0.1, concurrency=1)
     here.fleet.autoscale(min_num_replicas=3, cpu_utilization=cpu_target(0.1))
     here.run(120)
@@ -88,7 +88,7 @@ def test_the_autoscaler_follows_the_workers_that_are_really_busy(here: Site) -> 
     under_load(here, lambda: here.fleet.get().target_size > 3, most=60, connections=6)
 
 
-def test_what_a_person_says_of_the_load_goes_before_what_was_measured(here: Site) -> None:
+def test_load_that_was_set_takes_precedence_over_measured_load(here: Site) -> None:
     answering(here, latency_seconds=0.1, concurrency=2)
     here.cloud.load["tiny"] = {"cpu": 0.01}
     here.fleet.autoscale(min_num_replicas=3, cpu_utilization=cpu_target(0.1))

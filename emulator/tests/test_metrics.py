@@ -1,5 +1,5 @@
-"""What Prometheus reads of the stand-in, by Prometheus's own parser and, where it is installed, by
-Prometheus itself."""
+"""Metrics of the emulator, read with Prometheus's parser and, where installed, by Prometheus
+itself."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def read(text: str) -> dict[str, list[Any]]:
     return found
 
 
-def test_counts_errors_and_durations_by_release_are_what_the_clients_saw(here: Site) -> None:
+def test_counts_errors_and_durations_by_release_match_what_clients_saw(here: Site) -> None:
     here.second()
     here.cloud.traffic = [{"template": "v1", "error_rate": 0.3}]
     here.plane.refresh()
@@ -78,7 +78,7 @@ def test_instances_are_gauges_by_release_even_without_traffic(
     assert "lb_requests_total" not in samples
 
 
-def test_what_labels_hold_is_escaped() -> None:
+def test_label_values_are_escaped() -> None:
     text = metrics.family("odd", "gauge", "Odd.", [("", {"name": 'a"b\\c\nd'}, 1.5)])
     assert read(text)["odd"][0].labels == {"name": 'a"b\\c\nd'}
 
@@ -118,7 +118,7 @@ def prometheus(cloud: Cloud, folder: Path) -> Iterator[str]:
 
 @contextmanager
 def steady_load(here: Site) -> Iterator[None]:
-    """Requests until the block ends."""
+    """Send requests until the block ends."""
     ended = threading.Event()
 
     def send() -> None:
@@ -135,19 +135,19 @@ def steady_load(here: Site) -> Iterator[None]:
 
 
 @HAS_PROMETHEUS
-def test_prometheus_itself_scrapes_requests_by_release(here: Site, tmp_path: Path) -> None:
+def test_prometheus_scrapes_requests_by_release(here: Site, tmp_path: Path) -> None:
     here.load(most=50, seconds=60)
     with prometheus(here.cloud, tmp_path) as address:
-        until(lambda: _asked(address, "sum by (release) (lb_requests_total)") == [("v1", "50")])
-        assert _asked(address, "sum by (release) (lb_request_errors_total)") == [("v1", "0")]
+        until(lambda: _query(address, "sum by (release) (lb_requests_total)") == [("v1", "50")])
+        assert _query(address, "sum by (release) (lb_request_errors_total)") == [("v1", "0")]
         quantile = (
             "histogram_quantile(0.5, sum by (release, le) (lb_request_duration_seconds_bucket))"
         )
-        assert float(_asked(address, quantile)[0][1]) > 0
+        assert float(_query(address, quantile)[0][1]) > 0
 
 
 @HAS_PROMETHEUS
-def test_prometheus_tells_rate_errors_and_quantile_of_two_releases_apart(
+def test_prometheus_distinguishes_rate_errors_and_quantile_of_two_releases(
     here: Site, tmp_path: Path
 ) -> None:
     here.second()
@@ -162,12 +162,12 @@ def test_prometheus_tells_rate_errors_and_quantile_of_two_releases_apart(
         rate = "sum by (release) (rate(lb_requests_total[1m]))"
         until(
             lambda: (
-                len(both := _asked(address, rate)) == 2
+                len(both := _query(address, rate)) == 2
                 and all(float(value) > 1 for _, value in both)
             )
         )
         share = f"sum by (release) (rate(lb_request_errors_total[1m])) / {rate}"
-        assert {release: float(value) for release, value in _asked(address, share)} == {
+        assert {release: float(value) for release, value in _query(address, share)} == {
             "v1": 0.0,
             "v2": 1.0,
         }
@@ -176,12 +176,12 @@ def test_prometheus_tells_rate_errors_and_quantile_of_two_releases_apart(
             " (rate(lb_request_duration_seconds_bucket[1m])))"
         )
         assert (
-            float(dict(_asked(address, quantile))["v2"]) > 0.25
-        )  # the bucket of 0.3 s begins there
+            float(dict(_query(address, quantile))["v2"]) > 0.25
+        )  # the bucket of 0.3 s starts there
 
 
-def _asked(address: str, query: str) -> list[tuple[str, str]]:
-    """Release and value of each result; empty while Prometheus is not up or has nothing."""
+def _query(address: str, query: str) -> list[tuple[str, str]]:
+    """Release and value of each result; empty while Prometheus is not up or has no data."""
     try:
         answer = requests.get(f"http://{address}/api/v1/query", params={"query": query}, timeout=10)
         found = answer.json().get("data", {}).get("result", []) if answer.ok else []

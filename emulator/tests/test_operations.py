@@ -1,4 +1,4 @@
-"""Operations: how long they take, how they end, and what a request id does."""
+"""Operations: their duration, their result, and request ids."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def insert(clients: Clients, name: str = "ready", **members: str) -> Any:
     return clients.of(compute_v1.HealthChecksClient).insert_unary(request=request)
 
 
-def test_an_operation_runs_for_its_time_and_then_is_done(clock: VirtualClock) -> None:
+def test_an_operation_runs_for_its_duration_and_is_then_done(clock: VirtualClock) -> None:
     clients = Clients(Cloud(clock=clock, operation_seconds=10))
     operations = clients.of(compute_v1.GlobalOperationsClient)
     name = insert(clients).name
@@ -37,11 +37,11 @@ def test_an_operation_runs_for_its_time_and_then_is_done(clock: VirtualClock) ->
     assert finished.end_time > finished.insert_time
 
 
-def test_without_operation_seconds_the_answer_is_already_done(clock: VirtualClock) -> None:
+def test_without_operation_seconds_the_response_is_already_done(clock: VirtualClock) -> None:
     assert insert(Clients(Cloud(clock=clock))).status == DONE
 
 
-def test_a_glob_gives_some_methods_a_time_of_their_own(clock: VirtualClock) -> None:
+def test_a_glob_sets_the_duration_of_some_methods(clock: VirtualClock) -> None:
     cloud = Cloud(clock=clock, operation_seconds_by_method={"compute.health*": 5})
     assert insert(Clients(cloud)).status == RUNNING
 
@@ -56,7 +56,7 @@ def test_waiting_blocks_over_http_until_the_operation_is_done() -> None:
         assert waited.status == DONE
 
 
-def test_waiting_gives_up_after_two_minutes_of_cloud_time() -> None:
+def test_waiting_ends_after_two_minutes_of_cloud_time() -> None:
     with serve(Cloud(clock=ScaledClock(1000), operation_seconds=1e9)) as server:
         clients = Clients(server.cloud, server.url)
         running = insert(clients)
@@ -66,12 +66,12 @@ def test_waiting_gives_up_after_two_minutes_of_cloud_time() -> None:
         assert waited.status == RUNNING
 
 
-def test_others_are_served_while_one_waits() -> None:
+def test_other_requests_are_served_while_one_waits() -> None:
     with serve(Cloud(clock=ScaledClock(1), operation_seconds=2)) as server:
         clients = Clients(server.cloud, server.url)
         running = insert(clients)
         waiting = clients.of(compute_v1.GlobalOperationsClient)
-        # a clients' own thread waits; this thread goes on asking until it is answered
+        # One client waits in its own thread; this thread keeps sending requests.
         answers: list[Any] = []
         thread = threading.Thread(
             target=lambda: answers.append(waiting.wait(project=PROJECT, operation=running.name))
@@ -87,7 +87,7 @@ def test_others_are_served_while_one_waits() -> None:
         assert len(answers) == 1
 
 
-def test_a_request_id_sent_again_is_answered_with_the_first_operation(clients: Clients) -> None:
+def test_a_repeated_request_id_returns_the_first_operation(clients: Clients) -> None:
     given = str(uuid.uuid4())
     first, again = insert(clients, request_id=given), insert(clients, request_id=given)
     assert first.name == again.name
@@ -110,7 +110,7 @@ def test_a_request_id_must_be_a_uuid_and_not_zero(clients: Clients, given: str) 
         insert(clients, request_id=given)
 
 
-def test_what_is_still_being_made_cannot_be_used_yet(clock: VirtualClock) -> None:
+def test_a_resource_being_created_cannot_be_used_yet(clock: VirtualClock) -> None:
     clients = Clients(Cloud(clock=clock, operation_seconds=10))
     insert(clients)
     services = clients.of(compute_v1.BackendServicesClient)
@@ -121,7 +121,7 @@ def test_what_is_still_being_made_cannot_be_used_yet(clock: VirtualClock) -> Non
     services.insert_unary(project=PROJECT, backend_service_resource=backend_service())
 
 
-def test_what_is_being_deleted_is_there_until_the_operation_ends(clock: VirtualClock) -> None:
+def test_a_resource_being_deleted_exists_until_the_operation_ends(clock: VirtualClock) -> None:
     clients = Clients(Cloud(clock=clock, operation_seconds=10))
     insert(clients)
     clock.advance(10)
@@ -133,7 +133,9 @@ def test_what_is_being_deleted_is_there_until_the_operation_ends(clock: VirtualC
         checks.get(project=PROJECT, health_check="ready")
 
 
-def test_an_operation_made_to_fail_says_how_and_leaves_nothing(clients: Clients) -> None:
+def test_an_operation_that_was_made_to_fail_reports_it_and_changes_nothing(
+    clients: Clients,
+) -> None:
     clients.cloud.faults.add(
         "operation_error",
         "*.insert",
@@ -152,7 +154,7 @@ def test_an_operation_made_to_fail_says_how_and_leaves_nothing(clients: Clients)
     assert list(clients.of(compute_v1.HealthChecksClient).list(project=PROJECT)) == []
 
 
-def test_an_operation_made_never_to_end_has_its_effect_and_keeps_running(
+def test_an_operation_that_never_ends_has_its_effect_and_keeps_running(
     clients: Clients, clock: VirtualClock
 ) -> None:
     clients.cloud.faults.add("operation_never_ends", "*.insert")
@@ -168,7 +170,7 @@ def test_an_operation_made_never_to_end_has_its_effect_and_keeps_running(
     )
 
 
-def test_a_finished_operation_is_kept_for_days_and_then_gone(
+def test_a_finished_operation_is_kept_for_days_and_then_deleted(
     clients: Clients, clock: VirtualClock
 ) -> None:
     name = insert(clients).name
@@ -189,7 +191,7 @@ def test_types_are_full_for_templates_and_plain_for_load_balancing(clients: Clie
     assert insert(clients).operation_type == "insert"
 
 
-def test_regional_operations_live_in_their_region(clients: Clients) -> None:
+def test_regional_operations_are_in_their_region(clients: Clients) -> None:
     made = clients.of(compute_v1.RegionHealthChecksClient).insert_unary(
         project=PROJECT, region="us-central1", health_check_resource=health_check()
     )

@@ -1,4 +1,4 @@
-"""The stand-in as a program: how it begins, what it refuses to begin with, and how it ends."""
+"""The emulator as a program: start, invalid arguments and files, shutdown."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def program(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_until_it_is_told_to_stop_and_ends_well(by: signal.Signals) -> None:
+def test_it_serves_until_it_is_stopped_and_exits_with_zero(by: signal.Signals) -> None:
     with program("--speed", "60", "--project", "p") as (running, url):
         assert requests.get(f"{url}/compute/v1/projects/p", timeout=10).json()["name"] == "p"
         running.send_signal(by)
@@ -46,7 +46,7 @@ def test_it_serves_until_it_is_told_to_stop_and_ends_well(by: signal.Signals) ->
     assert (running.returncode, stdout, stderr) == (0, "stopped\n", "")
 
 
-def test_it_begins_as_its_file_says(tmp_path: Path) -> None:
+def test_it_starts_with_the_settings_of_its_file(tmp_path: Path) -> None:
     file = tmp_path / "settings.json"
     fault = {"kind": "error", "error_class": "throttled", "method": "compute.zones.get", "nth": 2}
     planned = {"after_seconds": 3600, "post": "/instances", "body": {"effect": "preempt"}}
@@ -61,7 +61,7 @@ def test_it_begins_as_its_file_says(tmp_path: Path) -> None:
     assert waiting.items() >= ({"state": "WAITING"} | planned).items()
 
 
-# --- what cannot be ------------------------------------------------------------------------------------------------------
+# Invalid arguments and files
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,7 @@ def test_it_begins_as_its_file_says(tmp_path: Path) -> None:
         "--colour red",
     ],
 )
-def test_an_argument_that_cannot_be_is_named(
-    arguments: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_invalid_argument_is_named(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments.split())
     assert ended.value.code == 2
@@ -87,7 +85,7 @@ def test_an_argument_that_cannot_be_is_named(
     assert all(word in last for word in arguments.split())
 
 
-def test_a_port_that_is_taken_is_named_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_named_with_a_remedy(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert main(["--port", str(port)]) == 2
@@ -204,7 +202,7 @@ def test_a_port_that_is_taken_is_named_with_what_to_do(capsys: pytest.CaptureFix
         ),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused_naming_the_member_and_what_it_may_be(
+def test_an_invalid_file_is_rejected_naming_the_member_and_its_valid_values(
     tmp_path: Path, text: str, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "settings.json"
@@ -215,7 +213,7 @@ def test_a_file_that_cannot_be_used_is_refused_naming_the_member_and_what_it_may
     assert words in said.err
 
 
-def test_behaviours_may_be_a_file_of_their_own(
+def test_behaviours_can_be_a_separate_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "behaviours.json"
@@ -229,10 +227,10 @@ def test_behaviours_may_be_a_file_of_their_own(
     assert "settings are an object" in capsys.readouterr().err
 
 
-# --- what the help and the README show -----------------------------------------------------------------------------------
+# Examples in the help and the README
 
 
-def test_the_settings_that_the_help_shows_can_be_used_and_are_all_there_are(tmp_path: Path) -> None:
+def test_the_settings_in_the_help_are_valid_and_complete(tmp_path: Path) -> None:
     shown = re.search(r"^  (\{\"behaviours\".*?\}\]\})$", USE, re.DOTALL | re.MULTILINE)
     assert shown is not None
     file = tmp_path / "settings.json"
@@ -241,7 +239,7 @@ def test_the_settings_that_the_help_shows_can_be_used_and_are_all_there_are(tmp_
     assert set(json.loads(shown[1])) == set(SETTERS)
 
 
-def test_the_settings_that_the_readme_shows_can_be_used(tmp_path: Path) -> None:
+def test_the_settings_in_the_readme_are_valid(tmp_path: Path) -> None:
     file = tmp_path / "settings.json"
     assert blocks("json")
     for settings in blocks("json"):
@@ -249,7 +247,7 @@ def test_the_settings_that_the_readme_shows_can_be_used(tmp_path: Path) -> None:
         _read(Cloud(), file, "")
 
 
-def test_the_knobs_that_the_help_shows_work_as_they_are_typed() -> None:
+def test_the_control_commands_in_the_help_work_as_written() -> None:
     lines = [
         line.split("   ")[0].strip()
         for line in USE.splitlines()
@@ -269,7 +267,7 @@ def test_the_knobs_that_the_help_shows_work_as_they_are_typed() -> None:
             json.loads(done.stdout)
 
 
-def test_the_commands_of_the_readme_are_options_of_the_program(
+def test_the_commands_in_the_readme_use_existing_options(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit):
@@ -298,12 +296,12 @@ def test_the_pytest_fixture_in_the_readme_works(tmp_path: Path) -> None:
     assert "1 passed" in done.stdout, done.stdout
 
 
-def test_googles_client_over_http_as_the_readme_shows_it() -> None:
+def test_googles_client_over_http_works_as_in_the_readme() -> None:
     cloud = run_python_of_the_readme("insert_unary")["server"].cloud
     assert [each["name"] for each in cloud.list_in("global", "instanceTemplates")] == ["v1"]
 
 
-def test_in_process_as_the_readme_shows_it() -> None:
+def test_the_in_process_example_in_the_readme_works() -> None:
     names = run_python_of_the_readme("advance(3600)")
     assert list(names["client"].list(project="demo")) == []
     assert names["cloud"].now() == names["clock"].now()

@@ -1,4 +1,4 @@
-"""How full backends are, and who gets what they have no room for."""
+"""How full backends are, and where the requests beyond their capacity go."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from emulator.tests.site import Site, site
 GROUPS = f"projects/{PROJECT}/regions/us-central1/instanceGroups/"
 
 
-def standing(name: str) -> Vm:
-    """A VM that always takes requests, eight at once."""
+def available_vm(name: str) -> Vm:
+    """A VM that always accepts requests, eight at once."""
     always = ProbeHistory(0.0, (0.0,))
     return Vm(
         (hash(name), 0.0),
@@ -41,7 +41,7 @@ def standing(name: str) -> Vm:
 
 def backends(group: str, count: int, **settings: Any) -> tuple[Backend, ...]:
     weight = weight_of(settings, count)
-    vms = [standing(f"{group}-{number}") for number in range(count)]
+    vms = [available_vm(f"{group}-{number}") for number in range(count)]
     return tuple(Backend(vm, group, weight, True, True, settings) for vm in vms)
 
 
@@ -57,7 +57,7 @@ def service(*tiers: tuple[Backend, ...]) -> Service:
 
 
 def sent(served: Service, rate: float, seconds: float = 20.0, load: int = 0) -> Counter[str]:
-    """Requests a second to each group at a steady rate, once the first burst is over."""
+    """Requests per second to each group at a steady rate, after the first burst."""
     chooser, found = InstanceChooser(Random(1)), Counter[str]()
     for number in range(int(rate * (seconds + 5))):
         backend = chooser.choose(served, lambda _: load, number / rate)
@@ -67,7 +67,7 @@ def sent(served: Service, rate: float, seconds: float = 20.0, load: int = 0) -> 
     return Counter({group: round(count / seconds) for group, count in found.items()})
 
 
-def test_what_is_beyond_the_first_regions_rate_goes_to_the_next() -> None:
+def test_requests_beyond_the_first_regions_rate_go_to_the_next() -> None:
     near, far = (
         by_rate("near", 3, maxRatePerInstance=10),
         by_rate("far", 2, maxRate=50),
@@ -76,14 +76,14 @@ def test_what_is_beyond_the_first_regions_rate_goes_to_the_next() -> None:
     assert sent(service(near, far), 60) == {"near": 30, "far": 30}
 
 
-def test_when_all_are_full_everyone_gets_more_in_proportion() -> None:
+def test_if_all_are_full_all_get_more_in_proportion() -> None:
     near, far = by_rate("near", 2, maxRate=20), by_rate("far", 2, maxRate=60)
     found = sent(service(near, far), 400)
     assert found["near"] > 80
     assert found["far"] > 2 * found["near"]
 
 
-def test_a_scaler_makes_a_backend_smaller() -> None:
+def test_the_capacity_scaler_shrinks_a_backend() -> None:
     near = by_rate("near", 2, maxRate=40, capacityScaler=0.5)
     assert sent(service(near, by_rate("far", 2, maxRate=100)), 50) == {"near": 20, "far": 30}
 
@@ -97,19 +97,19 @@ def test_backends_of_one_tier_share_by_their_rates() -> None:
 
 
 @pytest.mark.parametrize(("busy", "group"), [(0, "near"), (6, "near"), (7, "far")])
-def test_a_backend_by_utilisation_is_full_when_its_workers_are_busy(busy: int, group: str) -> None:
+def test_a_utilization_backend_is_full_when_its_workers_are_busy(busy: int, group: str) -> None:
     near = backends("near", 2, balancingMode="UTILIZATION", maxUtilization=0.8)
     far = by_rate("far", 2, maxRate=1000)
     assert sent(service(near, far), 10, load=busy) == {group: 10}
 
 
-def test_a_tier_without_a_healthy_vm_is_passed_over() -> None:
+def test_a_tier_without_a_healthy_vm_is_skipped() -> None:
     (ill,) = by_rate("near", 1, maxRate=100)
     near = (Backend(ill.vm, "near", ill.weight, False, False, ill.settings),)
     assert sent(service(near, by_rate("far", 1, maxRate=1)), 10) == {"far": 10}
 
 
-# --- with real requests --------------------------------------------------------------------------------------------------
+# With real requests
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def here(clients: Clients, clock: VirtualClock) -> Iterator[Site]:
         yield made
 
 
-def test_a_preferred_backend_is_filled_up_before_the_other_one(here: Site) -> None:
+def test_a_preferred_backend_is_filled_before_the_other_one(here: Site) -> None:
     other = here.second()
     rate = {"balancing_mode": "RATE", "max_rate": 40}
     here.change_service(
@@ -140,7 +140,7 @@ def call(here: Site, http: str, path: str, body: Any) -> None:
     assert answered.status == 200, answered.body
 
 
-def test_the_region_that_the_service_lists_first_is_filled_up_before_the_next(here: Site) -> None:
+def test_the_first_region_of_the_service_is_filled_before_the_next(here: Site) -> None:
     far = {"name": "far", "targetSize": 2, "instanceTemplate": "global/instanceTemplates/v2"}
     far |= {"namedPorts": [{"name": "http", "port": 8080}]}
     call(here, "POST", "regions/europe-west1/instanceGroupManagers", far)

@@ -1,5 +1,4 @@
-"""What a URL map's route action does with real requests besides choosing where they go: time-outs,
-retries, delays, mirrors."""
+"""Route actions of a URL map with real requests: timeouts, retries, delays, mirrors."""
 
 from __future__ import annotations
 
@@ -51,7 +50,7 @@ def tenths(count: int) -> compute_v1.Duration:
     return compute_v1.Duration(nanos=count * 100_000_000)
 
 
-def test_a_route_has_a_time_out_of_its_own(here: Site) -> None:
+def test_a_route_can_have_its_own_timeout(here: Site) -> None:
     answering(here, {"latency_seconds": NEVER})
     act(here, timeout=tenths(3))
     began = time.monotonic()
@@ -59,7 +58,7 @@ def test_a_route_has_a_time_out_of_its_own(here: Site) -> None:
     assert 0.3 <= time.monotonic() - began < 29  # the service's is 30 s
 
 
-def test_each_try_may_have_a_time_out_of_its_own(here: Site) -> None:
+def test_each_try_can_have_its_own_timeout(here: Site) -> None:
     answering(here, {"name": here.served()[0]["name"], "latency_seconds": NEVER})
     retry = {"num_retries": 1, "per_try_timeout": tenths(3), "retry_conditions": ["gateway-error"]}
     act(here, retry_policy=compute_v1.HttpRetryPolicy(retry))
@@ -67,7 +66,7 @@ def test_each_try_may_have_a_time_out_of_its_own(here: Site) -> None:
     assert sum(here.plane.metrics.retries.values()) >= 1
 
 
-def test_a_delay_on_purpose_comes_before_the_answer(here: Site) -> None:
+def test_an_injected_delay_comes_before_the_response(here: Site) -> None:
     delay = compute_v1.HttpFaultDelay(fixed_delay=tenths(3), percentage=100)
     act(here, fault_injection_policy=compute_v1.HttpFaultInjection(delay=delay))
     began = time.monotonic()
@@ -93,9 +92,9 @@ def test_a_mirror_gets_its_share(here: Site, percent: float, least: int, most: i
     )  # of 40 %, five standard deviations
 
 
-@pytest.mark.parametrize(("policy", "of_the_busy_one"), [("LEAST_REQUEST", 0), ("ROUND_ROBIN", 10)])
-def test_the_less_busy_of_two_gets_the_next_request_where_the_policy_says_so(
-    policy: str, of_the_busy_one: int
+@pytest.mark.parametrize(("policy", "to_the_busy_one"), [("LEAST_REQUEST", 0), ("ROUND_ROBIN", 10)])
+def test_the_less_busy_of_two_gets_the_next_request_under_least_request(
+    policy: str, to_the_busy_one: int
 ) -> None:
     three = backends("g", 3)
     served = replace(service(three), policy=policy)
@@ -105,7 +104,7 @@ def test_the_less_busy_of_two_gets_the_next_request_where_the_policy_says_so(
 
     chooser = InstanceChooser(Random(1))
     found = [chooser.choose(served, load, float(number)) for number in range(30)]
-    assert found.count(three[0]) == of_the_busy_one
+    assert found.count(three[0]) == to_the_busy_one
     assert None not in found
 
 
@@ -120,7 +119,7 @@ def test_latencies_are_spread_around_their_mean() -> None:
     assert ResponseProfile(latency_seconds=2.0).latency(chance) == 2.0
 
 
-def test_requests_in_flight_are_cut_off_when_their_backend_is_taken_out_of_the_service(
+def test_requests_in_flight_are_cut_off_when_their_backend_is_removed_from_the_service(
     here: Site,
 ) -> None:
     """Draining is for VMs that leave their group. Source:

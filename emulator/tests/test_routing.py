@@ -1,4 +1,4 @@
-"""Where a URL map sends a request."""
+"""Which backend services a URL map routes a request to."""
 
 from __future__ import annotations
 
@@ -64,16 +64,18 @@ URL_MAP = {
         ("www.example", "/split/it", "a"),
     ],
 )
-def test_the_longest_path_of_the_nearest_host_wins(host: str, path: str, service: str) -> None:
+def test_the_longest_path_of_the_most_specific_host_wins(
+    host: str, path: str, service: str
+) -> None:
     assert route(URL_MAP, host, path).service == service
 
 
-def test_headers_choose_a_route() -> None:
+def test_headers_select_a_route() -> None:
     assert route(URL_MAP, "www.example", "/", {"x-canary": "1"}).service == "canary"
     assert route(URL_MAP, "www.example", "/", {"x-canary": "2"}).service == "any"
 
 
-def test_weights_are_given_as_they_are() -> None:
+def test_weights_are_returned_unchanged() -> None:
     assert route(URL_MAP, "www.example", "/split").weights == (("a", 90), ("b", 10))
 
 

@@ -1,4 +1,4 @@
-"""HTTPS rules speak TLS, with the certificates of their proxy."""
+"""HTTPS rules use TLS with the certificates of their proxy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Secure:
         self.here, self.folder, self.clients = here, folder, here.clients
 
     def pair(self, name: str) -> tuple[str, str]:
-        """A certificate for a name, and its key, as `openssl` makes them."""
+        """A certificate for a name and its key, created by `openssl`."""
         chain, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         subprocess.run(
             [
@@ -98,13 +98,13 @@ class Secure:
         assert url is not None
         return url
 
-    def told(self) -> Any:
+    def reported(self) -> Any:
         return self.here.plane.state()["forwarding_rules"][
             f"projects/{PROJECT}/global/forwardingRules/secure"
         ]
 
-    def greeted(self, name: str, trusted: str) -> str:
-        """The common name that a client gets to see who asks for a name and trusts one
+    def certificate_name(self, name: str, trusted: str) -> str:
+        """The common name that the server presents to a client that requests a name and trusts one
         certificate."""
         context = ssl.create_default_context(cadata=trusted)
         port = int(self.url.rpartition(":")[2])
@@ -122,17 +122,17 @@ def secure(clients: Clients, clock: VirtualClock, tmp_path: Path) -> Iterator[Se
         yield Secure(here, tmp_path)
 
 
-def test_a_self_managed_certificate_is_what_the_client_sees(secure: Secure) -> None:
+def test_clients_see_the_self_managed_certificate(secure: Secure) -> None:
     chain, key = secure.pair("models.example")
     secure.certificate("mine", certificate=chain, private_key=key)
     secure.serve("mine")
     assert secure.url.startswith("https://")
-    assert secure.greeted("models.example", chain) == "models.example"
+    assert secure.certificate_name("models.example", chain) == "models.example"
     with pytest.raises(ssl.SSLCertVerificationError):
-        secure.greeted("other.example", chain)
+        secure.certificate_name("other.example", chain)
 
 
-def test_requests_pass_as_they_do_without_and_the_instance_is_told(secure: Secure) -> None:
+def test_requests_work_as_over_http_and_the_instance_learns_the_scheme(secure: Secure) -> None:
     chain, key = secure.pair("models.example")
     secure.certificate("mine", certificate=chain, private_key=key)
     secure.serve("mine")
@@ -148,7 +148,7 @@ def test_requests_pass_as_they_do_without_and_the_instance_is_told(secure: Secur
     assert secure.here.get().status_code == 200
 
 
-def test_the_load_generator_speaks_tls_too(secure: Secure) -> None:
+def test_the_load_generator_supports_tls(secure: Secure) -> None:
     secure.certificate(
         "theirs", managed=compute_v1.SslCertificateManagedSslCertificate(domains=["models.example"])
     )
@@ -157,50 +157,50 @@ def test_the_load_generator_speaks_tls_too(secure: Secure) -> None:
     assert (report.statuses, report.releases) == ({200: 40}, {"v1": 40})
 
 
-def test_a_managed_certificate_stands_in_for_its_domains_and_the_control_says_what_to_trust(
+def test_a_managed_certificate_gets_a_self_signed_one_that_the_control_lists(
     secure: Secure, tmp_path: Path
 ) -> None:
     secure.certificate(
         "theirs", managed=compute_v1.SslCertificateManagedSslCertificate(domains=["models.example"])
     )
     secure.serve("theirs")
-    trusted = secure.told()["certificates"][0]["pem"]
-    assert secure.greeted("models.example", trusted) == "models.example"
+    trusted = secure.reported()["certificates"][0]["pem"]
+    assert secure.certificate_name("models.example", trusted) == "models.example"
     file = tmp_path / "trusted.pem"
     file.write_text(trusted)
     assert requests.get(secure.url, verify=str(file), timeout=60).status_code == 200
 
 
-def test_what_is_no_certificate_is_replaced_and_the_control_says_why(secure: Secure) -> None:
+def test_an_invalid_certificate_is_replaced_and_the_control_says_why(secure: Secure) -> None:
     secure.certificate("odd", certificate="---", private_key="---")
     secure.serve("odd")
     assert requests.get(secure.url, verify=False, timeout=60).status_code == 200
-    assert secure.told()["certificates"][0]["why"].startswith(
+    assert secure.reported()["certificates"][0]["why"].startswith(
         "a self-signed certificate is served: "
     )
 
 
-def test_a_key_of_another_certificate_is_not_served_with_it(secure: Secure) -> None:
+def test_a_certificate_with_the_wrong_key_is_not_served(secure: Secure) -> None:
     (chain, _), (_, key) = secure.pair("a.example"), secure.pair("b.example")
     secure.certificate("odd", certificate=chain, private_key=key)
     secure.serve("odd")
-    assert "mismatch" in secure.told()["certificates"][0]["why"].lower().replace("_", " ")
+    assert "mismatch" in secure.reported()["certificates"][0]["why"].lower().replace("_", " ")
 
 
-def test_of_several_certificates_the_one_for_the_name_is_shown_and_else_the_first(
+def test_the_certificate_that_matches_the_name_is_used_and_else_the_first(
     secure: Secure,
 ) -> None:
     pairs = {name: secure.pair(name) for name in ("a.example", "b.example")}
     for name, (chain, key) in pairs.items():
         secure.certificate(name[0], certificate=chain, private_key=key)
     secure.serve("a", "b")
-    assert secure.greeted("b.example", pairs["b.example"][0]) == "b.example"
-    assert secure.greeted("a.example", pairs["a.example"][0]) == "a.example"
+    assert secure.certificate_name("b.example", pairs["b.example"][0]) == "b.example"
+    assert secure.certificate_name("a.example", pairs["a.example"][0]) == "a.example"
     with pytest.raises(ssl.SSLCertVerificationError):
-        secure.greeted("c.example", pairs["b.example"][0])
+        secure.certificate_name("c.example", pairs["b.example"][0])
 
 
-def test_a_proxy_may_change_its_certificate_while_it_serves(secure: Secure) -> None:
+def test_a_proxy_can_change_its_certificate_while_it_serves(secure: Secure) -> None:
     pairs = {name: secure.pair(name) for name in ("a.example", "b.example")}
     for name, (chain, key) in pairs.items():
         secure.certificate(name[0], certificate=chain, private_key=key)
@@ -208,10 +208,10 @@ def test_a_proxy_may_change_its_certificate_while_it_serves(secure: Secure) -> N
     before = secure.url
     secure.show("b")
     assert secure.url == before
-    assert secure.greeted("b.example", pairs["b.example"][0]) == "b.example"
+    assert secure.certificate_name("b.example", pairs["b.example"][0]) == "b.example"
 
 
-def test_a_redirect_from_https_stays_there(secure: Secure) -> None:
+def test_a_redirect_from_https_keeps_the_scheme(secure: Secure) -> None:
     secure.certificate(
         "theirs", managed=compute_v1.SslCertificateManagedSslCertificate(domains=["models.example"])
     )
@@ -221,7 +221,7 @@ def test_a_redirect_from_https_stays_there(secure: Secure) -> None:
     assert answer.headers["location"] == secure.url + "/new"
 
 
-def test_a_private_key_is_never_given_back(secure: Secure) -> None:
+def test_a_private_key_is_never_returned(secure: Secure) -> None:
     chain, key = secure.pair("models.example")
     secure.certificate("mine", certificate=chain, private_key=key)
     secure.serve("mine")
@@ -229,4 +229,4 @@ def test_a_private_key_is_never_given_back(secure: Secure) -> None:
         project=PROJECT, ssl_certificate="mine"
     )
     assert kept.certificate == chain
-    assert "PRIVATE KEY" not in str(kept) + str(secure.told()) + str(secure.here.cloud.tables)
+    assert "PRIVATE KEY" not in str(kept) + str(secure.reported()) + str(secure.here.cloud.tables)

@@ -16,7 +16,7 @@ from compute_emulator.traffic.routing import apply_rewrite, route
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(1, 40), max_size=20))
-def test_a_message_is_read_the_same_however_it_is_cut_up(body: bytes, cuts: list[int]) -> None:
+def test_a_message_is_parsed_the_same_however_it_is_split(body: bytes, cuts: list[int]) -> None:
     sent = Request("POST", "/a?b", {"host": "h", "x-one": "1"}, body).encoded()
     reader = Reader()
     for cut in cuts:
@@ -33,7 +33,7 @@ def test_a_message_is_read_the_same_however_it_is_cut_up(body: bytes, cuts: list
         )
 
 
-def test_two_messages_in_one_piece_are_two() -> None:
+def test_two_messages_in_one_chunk_are_two() -> None:
     reader = Reader()
     reader.feed(Response(200, {}, b"one").encoded() + Response(503, {}, b"two").encoded())
     first, second = reader.response(), reader.response()
@@ -67,7 +67,7 @@ def test_a_chunked_body_with_trailers_is_joined() -> None:
         b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
     ],
 )
-def test_what_is_no_http_is_told_apart(sent: bytes) -> None:
+def test_invalid_http_is_detected(sent: bytes) -> None:
     reader = Reader()
     reader.feed(sent)
     with pytest.raises(BadMessage):
@@ -75,29 +75,28 @@ def test_what_is_no_http_is_told_apart(sent: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "connection", "keeps", "told"),
+    ("version", "connection", "keeps", "returned"),
     [
         ("1.1", None, True, None),
         ("1.1", "close", False, "close"),
         ("1.1", "TE, Close", False, "close"),
         ("1.1", "keep-alive", True, "keep-alive"),
         ("1.0", None, False, "close"),
-        ("1.0", "Keep-Alive", True, "keep-alive"),  # whoever speaks 1.0 takes silence for the end
+        ("1.0", "Keep-Alive", True, "keep-alive"),  # HTTP/1.0 ends a body by closing
     ],
 )
-def test_a_connection_is_kept_as_the_client_asks_and_is_told(
-    version: str, connection: str | None, keeps: bool, told: str | None
+def test_a_connection_is_kept_as_the_client_requests_and_says_so(
+    version: str, connection: str | None, keeps: bool, returned: str | None
 ) -> None:
     reader = Reader()
-    reader.feed(
-        f"GET / HTTP/{version}\r\n{f'connection: {connection}' if connection else 'a: b'}\r\n\r\n".encode()
-    )
+    header = f"connection: {connection}" if connection else "a: b"
+    reader.feed(f"GET / HTTP/{version}\r\n{header}\r\n\r\n".encode())
     found = reader.request()
     assert found is not None
     assert found.keeps_alive is keeps
     lines = Response(200, {}, b"x").encoded_for(found).lower().split(b"\r\n")
     assert [line for line in lines if line.startswith(b"connection")] == (
-        [f"connection: {told}".encode()] if told else []
+        [f"connection: {returned}".encode()] if returned else []
     )
 
 
@@ -110,7 +109,7 @@ def test_a_connection_is_kept_as_the_client_asks_and_is_told(
         ("GET", 304, b"", b""),
     ],
 )
-def test_an_answer_has_a_body_only_where_it_may(
+def test_a_response_has_a_body_only_where_allowed(
     method: str, status: int, head: bytes, body: bytes
 ) -> None:
     sent = Response(status, {"via": "x"}, b"abc").encoded_for(Request(method, "/"))
@@ -127,7 +126,7 @@ def test_an_answer_has_a_body_only_where_it_may(
         ("*", "*", "two.example"),
     ],
 )
-def test_a_target_may_be_a_whole_url(target: str, path: str, host: str) -> None:
+def test_a_target_can_be_a_full_url(target: str, path: str, host: str) -> None:
     reader = Reader()
     reader.feed(f"GET {target} HTTP/1.1\r\nhost: two.example\r\n\r\n".encode())
     found = reader.request()
@@ -135,14 +134,14 @@ def test_a_target_may_be_a_whole_url(target: str, path: str, host: str) -> None:
     assert (found.target, found.headers["host"]) == (path, host)
 
 
-def test_a_sender_that_waits_is_told_once_to_go_on() -> None:
+def test_a_client_that_expects_100_continue_gets_it_once() -> None:
     reader = Reader()
     reader.feed(b"PUT / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
     assert reader.request() is None
     assert (reader.expects_continue, reader.expects_continue) == (True, False)
 
 
-def test_of_entries_that_match_the_first_that_says_a_member_decides_it() -> None:
+def test_the_first_matching_entry_with_a_member_sets_it() -> None:
     entries: list[dict[str, object]] = [
         {"template": "v2*", "latency_seconds": 0.4},
         {"zone": "*-a", "latency_seconds": 9, "concurrency": 2},
@@ -157,7 +156,7 @@ def test_of_entries_that_match_the_first_that_says_a_member_decides_it() -> None
     )
 
 
-def test_a_weight_of_nothing_gets_nothing() -> None:
+def test_a_weight_of_zero_gets_no_requests() -> None:
     chance = Random(1)
     assert {choose_by_weight((("a", 0), ("b", 5), ("c", 0)), chance) for _ in range(200)} == {1}
 
@@ -175,7 +174,7 @@ def test_a_weight_of_nothing_gets_nothing() -> None:
         ([], 503, "", False),
     ],
 )
-def test_only_what_the_policy_names_is_tried_again(
+def test_only_the_conditions_in_the_policy_are_retried(
     conditions: list[str], status: int, failure: str, again: bool
 ) -> None:
     assert should_retry({"retryConditions": conditions}, status, failure) is again
@@ -230,7 +229,7 @@ RULES = {
         ("/models", "default", "/models"),
     ],
 )
-def test_templates_and_query_parameters_choose_too(target: str, service: str, onward: str) -> None:
+def test_templates_and_query_parameters_select_too(target: str, service: str, onward: str) -> None:
     found = route(RULES, "h", target)
     assert (found.service, apply_rewrite(found, target, "h")[0]) == (service, onward)
 
@@ -238,7 +237,7 @@ def test_templates_and_query_parameters_choose_too(target: str, service: str, on
 @pytest.mark.parametrize(
     ("path", "onward"), [("/v1/chat", "/x/chat"), ("/v1/", "/x/"), ("/other", "/other")]
 )
-def test_a_path_rule_rewrites_what_it_matched(path: str, onward: str) -> None:
+def test_a_path_rule_rewrites_the_part_it_matched(path: str, onward: str) -> None:
     rewrite = {"urlRewrite": {"pathPrefixRewrite": "/x/"}}
     matcher = {
         "name": "pm",
@@ -253,7 +252,7 @@ def test_a_path_rule_rewrites_what_it_matched(path: str, onward: str) -> None:
     assert apply_rewrite(route(url_map, "h", path), path, "h") == (onward, "h")
 
 
-def test_a_redirect_may_change_host_prefix_and_query() -> None:
+def test_a_redirect_can_change_host_prefix_and_query() -> None:
     answer = redirect_response(
         {"hostRedirect": "b.example", "prefixRedirect": "/new/", "stripQuery": True},
         "/old/",

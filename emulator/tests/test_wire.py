@@ -1,4 +1,5 @@
-"""What Google's client sees of the wire: addresses, checks, errors, lists, and faults on demand."""
+"""The wire protocol as Google's client sees it: addresses, validation, errors, lists, and faults on
+demand."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ PREFIX = f"/compute/v1/projects/{PROJECT}"
 
 
 def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, Any]:
-    """A request by hand, for what Google's client would not send."""
+    """Send a raw request that Google's client would not send."""
     answered = dispatch.handle(
         cloud, wire.Request(http, path, json.dumps(body).encode() if body is not None else b"")
     )
@@ -51,7 +52,7 @@ def test_the_unmodified_client_creates_reads_lists_and_deletes(either: Clients) 
         templates.get(project=PROJECT, instance_template="it-v1")
 
 
-def test_a_refusal_carries_the_legacy_reason(either: Clients) -> None:
+def test_an_error_has_the_legacy_reason(either: Clients) -> None:
     templates = either.of(compute_v1.InstanceTemplatesClient)
     either.done(templates.insert_unary(project=PROJECT, instance_template_resource=template()))
     with pytest.raises(exceptions.Conflict) as caught:
@@ -62,7 +63,7 @@ def test_a_refusal_carries_the_legacy_reason(either: Clients) -> None:
     )
 
 
-def test_a_method_that_is_not_built_is_named(clients: Clients) -> None:
+def test_an_unimplemented_method_is_named(clients: Clients) -> None:
     with pytest.raises(exceptions.MethodNotImplemented, match="compute\\.instances\\.reset"):
         clients.of(compute_v1.InstancesClient).reset_unary(
             project=PROJECT, zone="us-central1-a", instance="vm"
@@ -70,12 +71,12 @@ def test_a_method_that_is_not_built_is_named(clients: Clients) -> None:
 
 
 @pytest.mark.parametrize("host", ["", "https://compute.googleapis.com", "http://127.0.0.1:9"])
-def test_only_what_follows_the_version_counts_in_a_url(cloud: Cloud, host: str) -> None:
+def test_only_the_part_of_a_url_after_the_version_counts(cloud: Cloud, host: str) -> None:
     status, answer = ask(cloud, "GET", f"{host}{PREFIX}/regions/us-central1?alt=json&unknown=1")
     assert (status, answer["name"]) == (200, "us-central1")
 
 
-def test_an_unknown_path_and_an_unknown_verb_differ(cloud: Cloud) -> None:
+def test_an_unknown_path_and_an_unknown_verb_get_different_errors(cloud: Cloud) -> None:
     assert refused(cloud, "GET", f"{PREFIX}/global/nonsense")[:2] == (404, "notFound")
     assert refused(cloud, "PUT", f"{PREFIX}/global/instanceTemplates")[:2] == (
         405,
@@ -83,7 +84,7 @@ def test_an_unknown_path_and_an_unknown_verb_differ(cloud: Cloud) -> None:
     )
 
 
-def test_another_project_and_another_region_are_not_there(cloud: Cloud) -> None:
+def test_another_project_and_an_unknown_region_do_not_exist(cloud: Cloud) -> None:
     assert refused(cloud, "GET", "/compute/v1/projects/other/global/urlMaps")[0] == 404
     status, _, message = refused(cloud, "GET", f"{PREFIX}/regions/moon-1/backendServices")
     assert (status, message) == (404, "The resource 'projects/demo/regions/moon-1' was not found")
@@ -117,13 +118,13 @@ def test_another_project_and_another_region_are_not_there(cloud: Cloud) -> None:
         ([], "The root element must be an object"),
     ],
 )
-def test_a_body_is_held_to_the_schema(cloud: Cloud, body: Any, words: str) -> None:
+def test_a_body_is_validated_against_the_schema(cloud: Cloud, body: Any, words: str) -> None:
     status, _, message = refused(cloud, "POST", f"{PREFIX}/global/healthChecks", body)
     assert status == 400
     assert words in message
 
 
-def test_what_only_the_server_sets_is_ignored_and_numbers_are_made_canonical(cloud: Cloud) -> None:
+def test_output_only_members_are_ignored_and_numbers_are_canonical(cloud: Cloud) -> None:
     sent = {
         "name": "hc",
         "type": "HTTP",
@@ -139,13 +140,13 @@ def test_what_only_the_server_sets_is_ignored_and_numbers_are_made_canonical(clo
     assert kept["timeoutSec"] == 3
 
 
-def test_query_parameters_are_held_to_their_types(cloud: Cloud) -> None:
+def test_query_parameters_are_validated_by_type(cloud: Cloud) -> None:
     assert refused(cloud, "GET", f"{PREFIX}/zones?maxResults=501")[1] == "invalid"
     assert refused(cloud, "GET", f"{PREFIX}/zones?maxResults=many")[1] == "invalid"
     assert refused(cloud, "GET", f"{PREFIX}/global/instanceTemplates/NOT_a_name")[1] == "invalid"
 
 
-def test_pages_follow_each_other_to_the_end(clients: Clients) -> None:
+def test_pages_can_be_followed_to_the_end(clients: Clients) -> None:
     zones = clients.of(compute_v1.ZonesClient)
     request = compute_v1.ListZonesRequest(project=PROJECT, max_results=7)
     names = [zone.name for zone in zones.list(request=request)]
@@ -172,17 +173,17 @@ def test_pages_follow_each_other_to_the_end(clients: Clients) -> None:
         ),
     ],
 )
-def test_lists_are_filtered(clients: Clients, expression: str, found: list[str]) -> None:
+def test_lists_can_be_filtered(clients: Clients, expression: str, found: list[str]) -> None:
     request = compute_v1.ListZonesRequest(project=PROJECT, filter=expression)
     assert [zone.name for zone in clients.of(compute_v1.ZonesClient).list(request=request)] == found
 
 
-def test_a_filter_that_cannot_be_read_is_refused(cloud: Cloud) -> None:
+def test_an_unreadable_filter_is_rejected(cloud: Cloud) -> None:
     for expression in ("name", "name =", "(name = a", "name eq '['"):
         assert refused(cloud, "GET", f"{PREFIX}/zones?filter={expression}")[1] == "invalid"
 
 
-def test_only_the_wanted_fields_are_answered(cloud: Cloud) -> None:
+def test_only_the_requested_fields_are_returned(cloud: Cloud) -> None:
     _, answer = ask(cloud, "GET", f"{PREFIX}/zones?maxResults=1&fields=items(name,status),kind")
     assert answer == {
         "kind": "compute#zoneList",
@@ -203,7 +204,7 @@ def test_an_aggregated_list_maps_scopes_and_warns_of_empty_ones(clients: Clients
     assert scopes["regions/us-central1"].warning.code == "NO_RESULTS_ON_PAGE"
 
 
-def test_an_error_on_demand_strikes_the_nth_matching_call(clients: Clients) -> None:
+def test_an_error_fault_hits_the_nth_matching_call(clients: Clients) -> None:
     clients.cloud.faults.add(
         "error", "compute.zones.*", nth=2, times=1, status=403, reason="rateLimitExceeded"
     )
@@ -215,7 +216,7 @@ def test_an_error_on_demand_strikes_the_nth_matching_call(clients: Clients) -> N
 
 
 @pytest.mark.parametrize(("kind", "is_there"), [("drop_before", False), ("drop_after", True)])
-def test_a_dropped_connection_hides_whether_the_call_had_its_effect(
+def test_a_dropped_connection_hides_whether_the_call_took_effect(
     either: Clients, kind: str, is_there: bool
 ) -> None:
     either.cloud.faults.add(kind, "compute.healthChecks.insert", times=1)
@@ -227,7 +228,7 @@ def test_a_dropped_connection_hides_whether_the_call_had_its_effect(
     assert found == (["ready"] if is_there else [])
 
 
-def test_an_answer_later_than_the_caller_waits_is_a_timeout(clients: Clients) -> None:
+def test_a_response_later_than_the_callers_timeout_is_a_timeout(clients: Clients) -> None:
     clients.cloud.faults.add("latency", "compute.zones.get", seconds=30)
     with pytest.raises(requests.ReadTimeout):
         clients.of(compute_v1.ZonesClient).get(
@@ -235,7 +236,7 @@ def test_an_answer_later_than_the_caller_waits_is_a_timeout(clients: Clients) ->
         )
 
 
-def test_every_call_is_counted_and_reads_are_told_from_writes(clients: Clients) -> None:
+def test_every_call_is_counted_and_reads_are_separated_from_writes(clients: Clients) -> None:
     checks = clients.of(compute_v1.HealthChecksClient)
     clients.done(checks.insert_unary(project=PROJECT, health_check_resource=health_check()))
     checks.get(project=PROJECT, health_check="ready")
@@ -264,7 +265,7 @@ def test_a_batch_answers_each_of_its_parts(cloud: Cloud) -> None:
     )
 
 
-def test_time_moves_over_http_without_anybody_asking() -> None:
+def test_time_advances_over_http_without_requests() -> None:
     cloud = Cloud(clock=ScaledClock(1000))
     happened: list[float] = []
     with serve(cloud):
@@ -273,7 +274,7 @@ def test_time_moves_over_http_without_anybody_asking() -> None:
             assert cloud.changed.wait_for(lambda: happened, timeout=30)
 
 
-def test_an_hour_in_one_jump_runs_every_event_at_its_own_time() -> None:
+def test_one_jump_of_an_hour_runs_every_event_at_its_own_time() -> None:
     clock = VirtualClock(start=0)
     cloud = Cloud(clock=clock)
     seen: list[float] = []
@@ -289,7 +290,7 @@ def test_an_hour_in_one_jump_runs_every_event_at_its_own_time() -> None:
     assert seen == [600, 1200, 1800, 2400, 3000, 3600]
 
 
-def test_one_seed_makes_one_world() -> None:
+def test_the_same_seed_gives_the_same_results() -> None:
     def names(seed: int) -> list[str]:
         clients = Clients(Cloud(clock=VirtualClock(), seed=seed))
         insert = clients.of(compute_v1.HealthChecksClient).insert_unary
@@ -302,13 +303,13 @@ def test_one_seed_makes_one_world() -> None:
     assert names(1) != names(2)
 
 
-def test_a_hangup_reaches_whoever_speaks_to_the_wire_directly(cloud: Cloud) -> None:
+def test_a_dropped_connection_reaches_direct_callers_of_the_wire(cloud: Cloud) -> None:
     cloud.faults.add("drop_before")
     with pytest.raises(ConnectionDropped):
         wire.handle(cloud, wire.Request("GET", f"{PREFIX}/zones"))
 
 
-def test_a_template_in_use_elsewhere_is_told_by_reference_not_by_spelling(
+def test_a_resource_in_use_is_recognized_by_reference_not_by_spelling(
     cloud: Cloud, clients: Clients
 ) -> None:
     checks = clients.of(compute_v1.HealthChecksClient)

@@ -25,7 +25,7 @@ def idle(serving: int) -> Measured:
     return Measured(serving)
 
 
-def test_the_documented_example_of_many_signals_asks_for_fifteen() -> None:
+def test_the_documented_example_of_many_signals_needs_fifteen() -> None:
     # Source: Compute documentation, "Using multiple autoscaling signals": 10 VMs; 7, 7, 11, 14 and
     # a schedule of 15.
     policy = Policy(
@@ -46,12 +46,12 @@ def test_the_documented_example_of_many_signals_asks_for_fifteen() -> None:
     assert decide(without, measured, 10, History(), T0).size == 14
 
 
-def test_a_metric_of_the_group_is_divided_by_the_work_of_one_vm() -> None:
+def test_a_group_metric_is_divided_by_the_work_of_one_vm() -> None:
     policy = Policy(0, 50, cpu_target=None, metrics=(Metric("queue", 5.0, is_per_group=True),))
     assert decide(policy, Measured(3, metrics={"queue": 100.0}), 3, History(), T0).size == 20
 
 
-def test_scale_out_is_immediate_and_scale_in_waits_for_the_stabilisation_window() -> None:
+def test_scale_out_is_immediate_and_scale_in_waits_for_the_stabilization_window() -> None:
     out = decide(CPU, Measured(3, cpu=0.9), 3, History(), T0)
     assert out.size == 5
     calm = decide(CPU, idle(5), 5, out.history, T0 + 100)
@@ -61,27 +61,27 @@ def test_scale_out_is_immediate_and_scale_in_waits_for_the_stabilisation_window(
     assert decide(CPU, idle(5), 5, calm.history, T0 + 700).size == 1
 
 
-def test_a_dip_shorter_than_the_window_scales_nothing_in() -> None:
+def test_a_dip_shorter_than_the_window_does_not_scale_in() -> None:
     first = decide(CPU, Measured(5, cpu=0.6), 5, History(), T0)
     dip = decide(CPU, idle(5), 5, first.history, T0 + 10)
     back = decide(CPU, Measured(5, cpu=0.6), 5, dip.history, T0 + 500)
     assert decide(CPU, Measured(5, cpu=0.6), 5, back.history, T0 + 2000).size == 5
 
 
-def test_the_limits_hold_and_the_cap_is_told() -> None:
+def test_the_limits_apply_and_the_cap_is_reported() -> None:
     over = decide(CPU, Measured(10, cpu=1.0), 10, History(), T0)
     assert over.size == 10
     assert [detail.type for detail in over.details] == ["CAPPED_AT_MAX_NUM_REPLICAS"]
     assert decide(replace(CPU, min_size=4), idle(1), 1, History(), T0).size == 4
 
 
-def test_lowering_the_maximum_acts_at_once() -> None:
+def test_lowering_the_maximum_takes_effect_at_once() -> None:
     busy = decide(CPU, Measured(8, cpu=0.6), 8, History(), T0)
     assert decide(replace(CPU, max_size=5), Measured(8, cpu=0.6), 8, busy.history, T0 + 1).size == 5
 
 
 @pytest.mark.parametrize(("mode", "size"), [("ON", 1), ("ONLY_SCALE_OUT", 5), ("OFF", 5)])
-def test_modes_only_change_what_is_done_not_what_is_recommended(mode: str, size: int) -> None:
+def test_modes_change_what_is_applied_not_what_is_recommended(mode: str, size: int) -> None:
     policy = replace(CPU, mode=mode, stabilization_seconds=0)
     decision = decide(policy, idle(5), 5, History(), T0)
     assert (decision.recommended, decision.size) == (1, size)
@@ -95,7 +95,7 @@ def test_only_scale_out_scales_out() -> None:
     assert decide(replace(CPU, mode="OFF"), Measured(3, cpu=0.9), 3, History(), T0).size == 3
 
 
-def test_scale_in_control_lets_the_group_down_by_steps() -> None:
+def test_scale_in_control_shrinks_the_group_in_steps() -> None:
     policy = replace(
         CPU, stabilization_seconds=0, scale_in_limit=Size(fixed=2), scale_in_seconds=300
     )
@@ -106,7 +106,7 @@ def test_scale_in_control_lets_the_group_down_by_steps() -> None:
     assert decide(policy, idle(7), 7, soon.history, T0 + 300).size == 5
 
 
-def test_scale_in_control_of_zero_holds_the_group_and_costs_no_more_looks() -> None:
+def test_scale_in_control_of_zero_keeps_the_size_and_needs_no_further_decision() -> None:
     policy = replace(
         CPU, stabilization_seconds=0, scale_in_limit=Size(fixed=0), scale_in_seconds=300
     )
@@ -114,17 +114,17 @@ def test_scale_in_control_of_zero_holds_the_group_and_costs_no_more_looks() -> N
     assert (held.size, held.recheck_at) == (9, None)
 
 
-def test_vms_that_still_initialise_say_nothing_and_the_size_is_kept() -> None:
+def test_initializing_vms_give_no_data_and_the_size_is_kept() -> None:
     assert decide(CPU, Measured(0, cpu=1.0), 3, History(), T0).size == 3
 
 
-def test_a_signal_per_vm_neither_leaves_one_nor_wakes_up_from_zero() -> None:
+def test_a_per_vm_signal_keeps_the_last_vm_and_never_starts_one() -> None:
     policy = Policy(0, 5, stabilization_seconds=0)
     assert decide(policy, idle(2), 2, History(), T0).size == 1
     assert decide(policy, Measured(0, cpu=1.0), 0, History(), T0).size == 0
 
 
-def test_a_metric_of_the_group_scales_to_zero_and_back() -> None:
+def test_a_group_metric_scales_to_zero_and_back() -> None:
     policy = Policy(
         0,
         5,
@@ -136,7 +136,7 @@ def test_a_metric_of_the_group_scales_to_zero_and_back() -> None:
     assert decide(policy, Measured(0, metrics={"queue": 11.0}), 0, History(), T0).size == 2
 
 
-def test_a_missing_metric_keeps_the_size_and_is_told_but_other_signals_may_scale_out() -> None:
+def test_a_missing_metric_keeps_the_size_but_other_signals_can_scale_out() -> None:
     policy = replace(CPU, stabilization_seconds=0, metrics=(Metric("latency", 1.0),))
     quiet = decide(policy, idle(4), 4, History(), T0)
     assert quiet.size == 4
@@ -144,9 +144,7 @@ def test_a_missing_metric_keeps_the_size_and_is_told_but_other_signals_may_scale
     assert decide(policy, Measured(4, cpu=0.9), 4, History(), T0).size == 6
 
 
-def test_a_schedule_lifts_the_group_for_its_duration_and_wakes_the_autoscaler_at_both_ends() -> (
-    None
-):
+def test_a_schedule_raises_the_size_and_requests_decisions_at_both_ends() -> None:
     policy = replace(
         CPU,
         stabilization_seconds=0,
@@ -167,6 +165,6 @@ def test_a_schedule_lifts_the_group_for_its_duration_and_wakes_the_autoscaler_at
     assert decide(policy, idle(4), 4, during.history, T0 + 5400).size == 1
 
 
-def test_a_steady_group_needs_no_further_look() -> None:
+def test_a_steady_group_needs_no_further_decision() -> None:
     decision: Decision = decide(CPU, Measured(2, cpu=0.55), 2, History(), T0)
     assert (decision.size, decision.recheck_at) == (2, None)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from compute_emulator.rules.flexibility import Selection, choose, preferred
 
 
-def test_types_are_tried_by_rank_and_each_once() -> None:
+def test_types_are_tried_once_each_by_rank() -> None:
     given = [
         Selection(("c", "a"), rank=2),
         Selection(("a", "b"), rank=1),
@@ -12,9 +12,9 @@ def test_types_are_tried_by_rank_and_each_once() -> None:
     assert preferred(given) == ("a", "b", "c", "d")
 
 
-def test_the_first_type_that_can_be_had_is_taken() -> None:
+def test_the_first_available_type_is_used() -> None:
     assert choose("abc", lambda name: "sold out" if name == "a" else None) == ("b", None)
 
 
-def test_when_none_can_be_had_the_one_that_was_wanted_most_says_why() -> None:
+def test_if_none_is_available_the_reason_is_that_of_the_first_choice() -> None:
     assert choose("abc", lambda name: f"no {name}") == ("a", "no a")

@@ -13,7 +13,7 @@ from compute_emulator.rules.health import (
 FIVE = Check(interval_seconds=5, healthy_threshold=2, unhealthy_threshold=3)
 
 
-def test_a_vm_is_unknown_then_unhealthy_until_it_answers_often_enough() -> None:
+def test_a_vm_is_unknown_then_unhealthy_until_enough_probes_succeed() -> None:
     answers = ProbeHistory(since=100.0, turns=(130.0,))
     assert list(verdict_changes(answers, FIVE)) == [
         (100.0, "UNKNOWN"),
@@ -48,19 +48,19 @@ def test_a_vm_that_dies_is_unhealthy_after_the_threshold_of_failed_probes() -> N
     assert verdict_and_history(answers, FIVE, 9.0) == ("UNKNOWN", False)
 
 
-def test_the_next_change_is_known_in_advance_and_there_is_none_when_all_is_said() -> None:
+def test_the_next_change_is_known_in_advance_and_absent_if_none_is_left() -> None:
     answers = ProbeHistory(0.0, turns=(1.0,))
     assert next_change(answers, FIVE, 3.0) == 10.0
     assert next_change(answers, FIVE, 10.0) is None
 
 
-def test_what_is_decided_now_replaces_the_future_and_keeps_the_past() -> None:
+def test_an_early_result_replaces_the_future_and_keeps_the_past() -> None:
     assert changes_from_now((10.0, 50.0), is_good=False, now=20.0) == (10.0, 20.0)
     assert changes_from_now((10.0, 50.0), is_good=True, now=20.0) == (10.0,)
     assert changes_from_now((10.0, 50.0), is_good=True, now=60.0) == (10.0, 50.0, 60.0)
 
 
-def test_a_turn_at_the_moment_of_a_verdict_does_not_unmake_it() -> None:
+def test_a_change_at_the_moment_of_a_result_does_not_revert_it() -> None:
     check = Check(interval_seconds=5.0, healthy_threshold=2, unhealthy_threshold=2)
     assert verdict_and_history(ProbeHistory(0.0, (10.0, 15.0)), check, 15.0) == ("HEALTHY", True)
     assert verdict_and_history(ProbeHistory(0.0, (10.0, 15.0)), check, 20.0) == ("UNHEALTHY", True)

@@ -19,26 +19,26 @@ SUSPENDED = [
 ]
 
 
-def test_suspended_vms_come_back_before_stopped_ones_and_the_oldest_first() -> None:
+def test_suspended_vms_are_used_before_stopped_ones_and_the_oldest_first() -> None:
     assert to_resume([*STOPPED, *SUSPENDED], 3) == ["z-old", "z-young", "s-old"]
 
 
-def test_a_vm_that_is_still_on_its_way_does_not_come_back() -> None:
+def test_a_vm_that_is_still_being_stopped_cannot_be_used() -> None:
     assert to_resume([StandbyInstance("going", "STOPPED", is_settled=False)], 1) == []
 
 
-def test_a_group_that_lacks_nothing_draws_on_nothing() -> None:
+def test_a_group_of_full_size_uses_no_standby_vm() -> None:
     assert to_resume(STOPPED, 0) == to_resume(STOPPED, -2) == []
 
 
-def test_the_reserve_lacks_what_its_sizes_ask_for_beyond_what_is_there() -> None:
+def test_the_pool_needs_the_difference_between_its_sizes_and_its_vms() -> None:
     assert missing_by_kind(STOPPED, {"STOPPED": 3, "SUSPENDED": 1}) == Counter(
         {"STOPPED": 1, "SUSPENDED": 1}
     )
     assert missing_by_kind(STOPPED, {"STOPPED": 1}) == Counter()
 
 
-def test_what_is_too_much_goes_those_on_their_way_first_then_the_youngest() -> None:
+def test_surplus_vms_on_their_way_are_deleted_first_then_the_youngest() -> None:
     going = StandbyInstance("going", "STOPPED", is_settled=False, created_at=0)
     assert to_remove([*STOPPED, going], {"STOPPED": 1}) == ["going", "s-young"]
     assert to_remove([*STOPPED, *SUSPENDED], {"STOPPED": 2}) == ["z-young", "z-old"]

@@ -11,7 +11,7 @@ def at(text: str) -> float:
     return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
 
 
-def test_a_schedule_is_in_force_from_its_start_for_its_duration() -> None:
+def test_a_schedule_is_active_from_its_start_for_its_duration() -> None:
     workday = Schedule("work", "0 8 * * Mon-Fri", 36_000, 5, "Europe/Berlin")
     assert schedule_status(workday, at("2026-01-05T06:59:59")).state == "READY"
     morning = schedule_status(workday, at("2026-01-05T07:00:00"))
@@ -22,21 +22,21 @@ def test_a_schedule_is_in_force_from_its_start_for_its_duration() -> None:
     )
 
 
-def test_a_time_zone_moves_with_summer_time() -> None:
+def test_a_time_zone_follows_daylight_saving_time() -> None:
     schedule = Schedule("s", "0 8 * * *", 3600, 1, "Europe/Berlin")
     assert schedule_status(schedule, at("2026-07-01T00:00:00")).next_start == at(
         "2026-07-01T06:00:00"
     )
 
 
-def test_a_year_bounds_the_schedule_and_then_it_is_obsolete() -> None:
+def test_a_year_limits_the_schedule_which_then_is_obsolete() -> None:
     once = Schedule("once", "0 0 1 6 * 2026-2027", 600, 1)
     assert schedule_status(once, at("2026-07-01T00:00:00")).next_start == at("2027-06-01T00:00:00")
     assert schedule_status(once, at("2027-06-01T00:05:00")).state == "ACTIVE"
     assert schedule_status(once, at("2027-06-01T00:10:00")).state == "OBSOLETE"
 
 
-def test_a_disabled_schedule_asks_for_nothing() -> None:
+def test_a_disabled_schedule_needs_no_vms() -> None:
     assert (
         schedule_status(
             Schedule("s", "* * * * *", 600, 1, is_disabled=True), at("2026-01-01T00:00:00")
@@ -55,11 +55,11 @@ def test_a_disabled_schedule_asks_for_nothing() -> None:
         Schedule("s", "0 8 * * * someday", 600, 1),
     ],
 )
-def test_a_schedule_that_cannot_be_is_refused_with_the_reason(wrong: Schedule) -> None:
+def test_an_invalid_schedule_is_rejected_with_the_reason(wrong: Schedule) -> None:
     assert schedule_problem(wrong)
 
 
-def test_a_good_schedule_is_accepted() -> None:
+def test_a_valid_schedule_is_accepted() -> None:
     assert (
         schedule_problem(Schedule("s", "30 6 * * Mon,Tue 2026", 600, 1, "America/New_York")) is None
     )

@@ -38,20 +38,20 @@ def test_a_budget_rounds_up(size: Size, base: int, expected: int) -> None:
         (Size(fixed=0), 7, 0),
     ],
 )
-def test_a_version_size_is_capped_by_the_group_and_rounds_half_up(
+def test_a_version_size_is_limited_by_the_group_and_rounds_half_up(
     size: Size, target: int, expected: int
 ) -> None:
     assert version_size(size, target) == expected
 
 
-def test_the_version_without_a_size_takes_the_rest_whatever_its_place() -> None:
+def test_the_version_without_a_size_gets_the_rest_in_any_position() -> None:
     assert split([None, Size(fixed=2)], 6) == (4, 2)
     assert split([Size(percent=50), None], 6) == (3, 3)
     assert split([None], 6) == (6,)
     assert split([None, Size(fixed=9)], 6) == (0, 6)
 
 
-def test_a_fixed_budget_below_the_zone_count_is_refused_in_the_words_of_the_service() -> None:
+def test_a_fixed_budget_below_the_zone_count_is_rejected_with_the_services_wording() -> None:
     assert (
         budget_problem("maxUnavailable", Size(fixed=2), 6, zones=3)
         == "Invalid value for field 'resource.updatePolicy.maxUnavailable.fixed': '2'. Fixed"
@@ -82,7 +82,7 @@ def test_recreate_allows_no_surge() -> None:
     )
 
 
-def test_exactly_one_version_takes_the_rest() -> None:
+def test_exactly_one_version_gets_the_rest() -> None:
     assert versions_problem(["a", "b"], [None, Size(fixed=1)]) is None
     assert versions_problem([None, None], [None, None]) is not None
     assert versions_problem(["a"], [Size(fixed=1)]) is not None

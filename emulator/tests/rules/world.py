@@ -1,4 +1,5 @@
-"""A toy group for the updater's tests: it takes steps, and the test says which VM gets on when."""
+"""A simulated group for the updater's tests: it applies steps, and the test decides which VM makes
+progress."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from compute_emulator.rules.updater import is_stable, plan
 
 
 class Group:
-    """Members by name; every look checks that the steps keep to the budgets."""
+    """Members by name. Every step is checked against the budgets."""
 
     def __init__(self, intent: Intent, disruption: DisruptionOf = always_replace) -> None:
         self.intent = intent
@@ -30,17 +31,15 @@ class Group:
         self.members: dict[str, Member] = {}
         self.now = 0.0
         self.full_zones: set[str] = set()
-        self.shrinking = (
-            0  # VMs being deleted because the group shrinks: they are outside the budgets
-        )
+        self.shrinking = 0  # VMs deleted by a resize, which are outside the budgets
         self._number = 0
 
     @property
     def has_check(self) -> bool:
         return self.intent.healing.has_check
 
-    def look(self) -> Plan:
-        """Take the next steps, until there are none. There must be none the second time."""
+    def update(self) -> Plan:
+        """Apply the next steps until there are none; a second run must have none."""
         outcome = plan(
             self.intent, list(self.members.values()), self.now, self.disruption, self.full_zones
         )
@@ -111,8 +110,8 @@ class Group:
     def change(self, name: str, **changes: object) -> None:
         self.members[name] = replace(self.members[name], **changes)  # type: ignore[arg-type]
 
-    def get_on(self, name: str, healthy: bool = True) -> None:
-        """The next thing happens to one VM: gone, booted, or verified."""
+    def progress(self, name: str, healthy: bool = True) -> None:
+        """Advance one VM by one stage: gone, booted, or verified."""
         member = self.members[name]
         if member.is_leaving:
             del self.members[name]
@@ -137,14 +136,14 @@ class Group:
     def settle(
         self, is_healthy: Callable[[Member], bool] = lambda member: True, rounds: int = 200
     ) -> Plan:
-        """All VMs get on, round by round, until nothing changes any more. Returns the last look's
+        """Let all VMs make progress, round by round, until nothing changes. Returns the last
         plan."""
-        outcome = self.look()
+        outcome = self.update()
         for _ in range(rounds):
             before = dict(self.members)
             for name, member in before.items():
-                self.get_on(name, is_healthy(member))
-            outcome = self.look()
+                self.progress(name, is_healthy(member))
+            outcome = self.update()
             if self.members == before:
                 return outcome
         raise AssertionError(f"no rest after {rounds} rounds: {self.members}")
