@@ -57,9 +57,9 @@ class Commandline:
             "CLOUDSDK_CONFIG": str(home / "gcloud"),
         }
 
-    def __call__(self, command: str, *, fails: bool = False, shown: str = "json") -> str:
-        """Return JSON, or with `shown=""` the output for people."""
-        form = [f"--format={shown}"] if shown else []
+    def __call__(self, command: str, *, fails: bool = False, output_format: str = "json") -> str:
+        """Return JSON, or with `output_format=""` the output for people."""
+        form = [f"--format={output_format}"] if output_format else []
         done = subprocess.run(
             ["gcloud", "compute", *shlex.split(command), *form],
             env=self._environment,

@@ -212,8 +212,12 @@ def test_operation_seconds_can_be_set_while_running(cloud: Cloud) -> None:
 
 def test_calls_are_listed_and_can_be_reset(cloud: Cloud, clients: Clients) -> None:
     clients.of(compute_v1.ZonesClient).get(project=PROJECT, zone="us-central1-a")
-    shown = ask(cloud, "GET", "/calls")[1]
-    assert (shown["calls"], shown["total"], shown["mutations"]) == ({"compute.zones.get": 1}, 1, 0)
+    answer = ask(cloud, "GET", "/calls")[1]
+    assert (answer["calls"], answer["total"], answer["mutations"]) == (
+        {"compute.zones.get": 1},
+        1,
+        0,
+    )
     assert ask(cloud, "GET", "/calls/log?last=1")[1][0]["target"] == "zones/us-central1-a"
     assert ask(cloud, "DELETE", "/calls")[1]["total"] == 0
 
@@ -233,16 +237,16 @@ def test_the_state_shows_every_resource(cloud: Cloud, clients: Clients) -> None:
     clients.of(compute_v1.HealthChecksClient).insert_unary(
         project=PROJECT, health_check_resource=health_check()
     )
-    shown = ask(cloud, "GET", "/state")[1]
-    assert list(shown["resources"]) == ["projects/demo/global/healthChecks/ready"]
-    assert [each["status"] for each in shown["operations"]] == ["RUNNING"]
+    answer = ask(cloud, "GET", "/state")[1]
+    assert list(answer["resources"]) == ["projects/demo/global/healthChecks/ready"]
+    assert [each["status"] for each in answer["operations"]] == ["RUNNING"]
 
 
 def test_coverage_lists_implemented_and_missing_methods(cloud: Cloud) -> None:
-    shown = ask(cloud, "GET", "/coverage")[1]
-    assert "getHealth" in shown["backendServices"]["built"]
-    assert shown["backendServices"]["missing"] == []
-    assert "insert" in shown["instances"]["missing"]
+    answer = ask(cloud, "GET", "/coverage")[1]
+    assert "getHealth" in answer["backendServices"]["built"]
+    assert answer["backendServices"]["missing"] == []
+    assert "insert" in answer["instances"]["missing"]
 
 
 def test_the_coverage_page_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:

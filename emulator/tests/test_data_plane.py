@@ -122,14 +122,14 @@ def test_a_path_and_a_header_choose_the_backend_and_rewrites_reach_it(here: Site
     chosen = here.get(
         "/api/models?q=1", headers={"x-canary": "yes", "x-secret": "s", "x-echo": "1"}
     )
-    told = chosen.json()
-    assert (told["release"], told["path"], told["host"]) == (
+    answer = chosen.json()
+    assert (answer["release"], answer["path"], answer["host"]) == (
         "v2",
         "/v9/models?q=1",
         "inner.example",
     )
-    assert (told["headers"]["x-tier"], "x-secret" in told["headers"]) == ("canary", False)
-    assert told["headers"]["x-forwarded-for"] == "127.0.0.1"
+    assert (answer["headers"]["x-tier"], "x-secret" in answer["headers"]) == ("canary", False)
+    assert answer["headers"]["x-forwarded-for"] == "127.0.0.1"
     assert chosen.headers["x-seen"] == "1"
 
 

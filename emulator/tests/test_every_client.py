@@ -17,7 +17,7 @@ from emulator.tests import test_every_group_method, test_every_method
 from emulator.tests.clients import PROJECT, Clients
 from emulator.tests.fleet import Fleet, version
 
-PROMISED = (
+SUPPORTED = (
     *("InstanceTemplates", "RegionInstanceTemplates"),
     *(
         "RegionInstanceGroupManagers",
@@ -48,17 +48,17 @@ def calls_of(client: Any) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", PROMISED)
+@pytest.mark.parametrize("name", SUPPORTED)
 def test_every_method_of_the_client_is_implemented_and_walked(name: str) -> None:
     collection = name[0].lower() + name[1:]
-    asked = calls_of(getattr(compute_v1, f"{name}Client"))
+    called = calls_of(getattr(compute_v1, f"{name}Client"))
     known = {
         method.id.rpartition(".")[2].lower(): method.id
         for method in discovery.methods().values()
         if in_it(method, collection)
     }
-    assert len(asked) >= 2
-    assert {each.replace("_", "") for each in asked} == set(known)
+    assert len(called) >= 2
+    assert {each.replace("_", "") for each in called} == set(known)
     assert {each for each in known.values() if each not in HANDLERS} == set()
     assert collection in WALKED
 
@@ -86,8 +86,8 @@ def test_the_operation_of_a_preemption_can_be_listed_read_waited_for_and_deleted
         for zone in clients.cloud.zones_of("us-central1")
         for each in operations.list(project=PROJECT, zone=zone)
     ]
-    ((zone, told),) = found
-    place = {"project": PROJECT, "zone": zone, "operation": told.name}
+    ((zone, operation),) = found
+    place = {"project": PROJECT, "zone": zone, "operation": operation.name}
     assert operations.get(**place).target_link.endswith(f"/zones/{zone}/instances/{taken}")
     assert operations.wait(**place).status == compute_v1.Operation.Status.DONE
     operations.delete(**place)

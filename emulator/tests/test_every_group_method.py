@@ -109,13 +109,13 @@ def walk_templates_and_pools(fleet: Fleet) -> None:
         f"https://www.googleapis.com/compute/v1/projects/{PROJECT}/regions/{REGION}/targetPools/old"
     )
     member = f"{PREFIX}_set_target_pools_request_resource"
-    asked = compute_v1.RegionInstanceGroupManagersSetTargetPoolsRequest(
+    request = compute_v1.RegionInstanceGroupManagersSetTargetPoolsRequest(
         target_pools=[pool], fingerprint=fleet.get().fingerprint
     )
     before = fleet.by_version()
-    fleet.done(fleet.call("set_target_pools_unary", **{member: asked}))
+    fleet.done(fleet.call("set_target_pools_unary", **{member: request}))
     with pytest.raises(exceptions.PreconditionFailed):
-        fleet.call("set_target_pools_unary", **{member: asked})
+        fleet.call("set_target_pools_unary", **{member: request})
     assert list(fleet.get().target_pools) == [pool]
     assert fleet.by_version() == before
 

@@ -72,9 +72,9 @@ class Walker:
         return self.clients.done(handle) if method.endswith("_unary") else handle
 
     def permissions(self, client: Any, name: str, *, policy: bool = False) -> None:
-        asked = compute_v1.TestPermissionsRequest(permissions=["compute.any"])
+        request = compute_v1.TestPermissionsRequest(permissions=["compute.any"])
         handle = self.call(
-            client, "test_iam_permissions", resource=name, test_permissions_request_resource=asked
+            client, "test_iam_permissions", resource=name, test_permissions_request_resource=request
         )
         assert list(handle.permissions) == ["compute.any"]
         if not policy:
@@ -206,11 +206,11 @@ def walk_routing(
     walker.call(https, "patch_unary", target_https_proxy="tps", target_https_proxy_resource=change)
     listed(walker.call(https, "list"), "tps")
     name = ("Region" if regional else "") + "TargetHttpsProxiesSetSslCertificatesRequest"
-    asked = getattr(compute_v1, name)(ssl_certificates=[cert])
+    request = getattr(compute_v1, name)(ssl_certificates=[cert])
     member = (
         "region_" if regional else ""
     ) + "target_https_proxies_set_ssl_certificates_request_resource"
-    walker.call(https, "set_ssl_certificates_unary", target_https_proxy="tps", **{member: asked})
+    walker.call(https, "set_ssl_certificates_unary", target_https_proxy="tps", **{member: request})
 
 
 def walk_front(walker: Walker, rules: Any, addresses: Any, proxy: str) -> None:
@@ -377,9 +377,9 @@ def walk_https(walker: Walker) -> None:
         ssl_policy_reference_resource=policy,
     )
     link = "//certificatemanager.googleapis.com/projects/demo/locations/global/certificateMaps/m"
-    asked = compute_v1.TargetHttpsProxiesSetCertificateMapRequest(certificate_map=link)
+    request = compute_v1.TargetHttpsProxiesSetCertificateMapRequest(certificate_map=link)
     member = "target_https_proxies_set_certificate_map_request_resource"
-    walker.call(https, "set_certificate_map_unary", target_https_proxy="tps", **{member: asked})
+    walker.call(https, "set_certificate_map_unary", target_https_proxy="tps", **{member: request})
     kept = walker.call(https, "get", target_https_proxy="tps")
     assert (kept.quic_override, kept.certificate_map) == ("ENABLE", link)
 
@@ -471,10 +471,10 @@ def walk_group(walker: Walker) -> None:
     )
     member = "region_instance_groups_set_named_ports_request_resource"
     walker.call(groups, "set_named_ports_unary", instance_group="tiny", **{member: ports})
-    asked = compute_v1.RegionInstanceGroupsListInstancesRequest(instance_state="ALL")
+    request = compute_v1.RegionInstanceGroupsListInstancesRequest(instance_state="ALL")
     member = "region_instance_groups_list_instances_request_resource"
     assert (
-        len(list(walker.call(groups, "list_instances", instance_group="tiny", **{member: asked})))
+        len(list(walker.call(groups, "list_instances", instance_group="tiny", **{member: request})))
         == 3
     )
     walker.permissions(groups, "tiny")

@@ -35,18 +35,18 @@ def cloud() -> Cloud:
 
 def refused(cloud: Cloud, method: Method, body: Any) -> dict[str, Any]:
     path = re.sub(r"\{\+?(\w+)\}", lambda found: PLACES.get(found[1], "a"), method.path)
-    asked = "&".join(f"{each.name}=a" for each in method.query if each.required)
-    request = wire.Request(method.http, f"/compute/v1/{path}?{asked}", json.dumps(body).encode())
+    query = "&".join(f"{each.name}=a" for each in method.query if each.required)
+    request = wire.Request(method.http, f"/compute/v1/{path}?{query}", json.dumps(body).encode())
     answered = wire.handle(cloud, request)
     error: dict[str, Any] = json.loads(answered.body).get("error", {})
     return error
 
 
 def is_ignored(owner: str, name: str, raw: dict[str, Any]) -> bool:
-    told = raw.get("description", "").lower()
-    return (told.startswith(("[output only]", "output only")) or raw.get("readOnly", False)) and (
-        f"{owner}.{name}" != TAKEN_THOUGH_OUTPUT_ONLY
-    )
+    description = raw.get("description", "").lower()
+    return (
+        description.startswith(("[output only]", "output only")) or raw.get("readOnly", False)
+    ) and (f"{owner}.{name}" != TAKEN_THOUGH_OUTPUT_ONLY)
 
 
 def wrong(raw: dict[str, Any]) -> Iterator[Any]:

@@ -194,8 +194,8 @@ def test_the_rejection_of_a_scheduled_control_is_reported(
 ) -> None:
     ask(cloud, "POST", "/later", {"after_seconds": 1, "post": "/zones", "body": {"mars-1": "DOWN"}})
     clock.advance(2)
-    (told,) = ask(cloud, "GET", "/later")
-    assert (told["state"], told["why"]) == (
+    (reported,) = ask(cloud, "GET", "/later")
+    assert (reported["state"], reported["why"]) == (
         "REFUSED",
         "zones: 'mars-1' is no zone; GET /control/zones shows those there are",
     )
@@ -303,13 +303,13 @@ def test_only_spot_vms_are_preempted_and_the_group_recreates_them(fleet: Fleet) 
     taken = apply_effect(fleet.cloud, "preempt", most=2)
     assert set(taken) < spot
     operations = fleet.clients.of(compute_v1.ZoneOperationsClient)
-    told = [
+    reported = [
         each.target_link.rpartition("/")[2]
         for zone in fleet.cloud.zones_of(REGION)
         for each in operations.list(project=PROJECT, zone=zone)
         if each.operation_type == "compute.instances.preempted"
     ]
-    assert sorted(told) == sorted(taken)
+    assert sorted(reported) == sorted(taken)
     fleet.settle()
     assert fleet.by_version() == {"v1": 3, "spot": 3}
 

@@ -97,7 +97,7 @@ def test_regional_load_balancing_is_created_listed_for_people_and_deleted(
         f" --target-http-proxy-region={REGION} --ports=80 {scheme} --network=default"
         f" --subnet=default --subnet-region={REGION} --address=front"
     )
-    lines = gcloud("forwarding-rules list", shown="").splitlines()
+    lines = gcloud("forwarding-rules list", output_format="").splitlines()
     assert [line.split() for line in lines] == [
         ["NAME", "REGION", "IP_ADDRESS", "IP_PROTOCOL", "TARGET"],
         [
@@ -108,15 +108,18 @@ def test_regional_load_balancing_is_created_listed_for_people_and_deleted(
             f"{REGION}/targetHttpProxies/tp",
         ],
     ]
-    assert gcloud("url-maps list", shown="value(name)").split() == ["um"]
-    assert gcloud("target-http-proxies list", shown="").splitlines()[1].split() == ["tp", "um"]
-    addresses = gcloud("addresses list", shown="").splitlines()[1].split()
+    assert gcloud("url-maps list", output_format="value(name)").split() == ["um"]
+    assert gcloud("target-http-proxies list", output_format="").splitlines()[1].split() == [
+        "tp",
+        "um",
+    ]
+    addresses = gcloud("addresses list", output_format="").splitlines()[1].split()
     assert (addresses[0], addresses[-1]) == ("front", "IN_USE")
     gcloud(f"forwarding-rules delete fr {HERE} --quiet")
     gcloud(f"addresses delete front {HERE} --quiet")
-    assert gcloud("addresses list", shown="") == ""
-    waits = server.cloud.calls.counts["compute.regionOperations.wait"]
-    assert waits >= server.cloud.calls.mutations
+    assert gcloud("addresses list", output_format="") == ""
+    wait_calls = server.cloud.calls.counts["compute.regionOperations.wait"]
+    assert wait_calls >= server.cloud.calls.mutations
 
 
 def test_the_url_map_of_a_proxy_can_be_changed(gcloud: Commandline, server: Server) -> None:
@@ -181,7 +184,7 @@ def test_the_output_for_people_shows_why_a_group_cannot_be_created(
 ) -> None:
     server.cloud.stock_outs["*"] = {}
     made_group(server)
-    assert [line.split() for line in gcloud(f"{GROUPS} list", shown="").splitlines()] == [
+    assert [line.split() for line in gcloud(f"{GROUPS} list", output_format="").splitlines()] == [
         [
             "NAME",
             "LOCATION",
@@ -194,19 +197,21 @@ def test_the_output_for_people_shows_why_a_group_cannot_be_created(
         ],
         ["g", REGION, "region", "g", "0", "3", "it-v1", "no"],
     ]
-    header, *rows = gcloud(f"{GROUPS} list-instances g {HERE}", shown="").splitlines()
+    header, *rows = gcloud(f"{GROUPS} list-instances g {HERE}", output_format="").splitlines()
     assert header.split()[:5] == ["NAME", "ZONE", "STATUS", "HEALTH_STATE", "ACTION"]
     assert len(rows) == 3
     assert all("CREATING" in row and "ZONE_RESOURCE_POOL_EXHAUSTED" in row for row in rows)
     errors = json.loads(gcloud(f"{GROUPS} list-errors g {HERE} --limit=1"))
     assert errors[0]["error"]["code"].startswith("ZONE_RESOURCE_POOL_EXHAUSTED")
-    said = gcloud(f"{GROUPS} wait-until g {HERE} --stable --timeout=1", fails=True, shown="")
-    assert "Waiting for group to become stable, current operations: creating: 3" in said
-    assert "Timeout while waiting for group to become stable." in said
+    output = gcloud(
+        f"{GROUPS} wait-until g {HERE} --stable --timeout=1", fails=True, output_format=""
+    )
+    assert "Waiting for group to become stable, current operations: creating: 3" in output
+    assert "Timeout while waiting for group to become stable." in output
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "output"),
     [
         ({"kind": "error", "error_class": "rate_limited"}, " - Rate Limit Exceeded"),
         (
@@ -216,7 +221,7 @@ def test_the_output_for_people_shows_why_a_group_cannot_be_created(
     ],
 )
 def test_a_command_that_hits_a_fault_ends_with_its_reason(
-    gcloud: Commandline, server: Server, fault: dict[str, str], said: str
+    gcloud: Commandline, server: Server, fault: dict[str, str], output: str
 ) -> None:
     assert (
         requests.post(
@@ -224,14 +229,14 @@ def test_a_command_that_hits_a_fault_ends_with_its_reason(
         ).status_code
         == 200
     )
-    assert said in gcloud("health-checks create http hc --port=80", fails=True)
+    assert output in gcloud("health-checks create http hc --port=80", fails=True)
 
 
 def test_a_command_for_an_unimplemented_method_names_it(gcloud: Commandline) -> None:
-    said = gcloud(f"instances reset vm --zone={REGION}-a", fails=True)
+    output = gcloud(f"instances reset vm --zone={REGION}-a", fails=True)
     assert (
         "compute.instances.reset is part of Compute v1, but the emulator does not implement it"
-        in said
+        in output
     )
 
 
@@ -239,11 +244,13 @@ def test_regional_templates_and_zones_are_listed(gcloud: Commandline) -> None:
     gcloud(f"instance-templates create it {HERE.replace('--region', '--instance-template-region')}")
     (listed,) = json.loads(gcloud("instance-templates list --filter=name=it"))
     assert listed["selfLink"].endswith(f"regions/{REGION}/instanceTemplates/it")
-    said = gcloud(
+    output = gcloud(
         "instance-templates delete it none --quiet", fails=True
     )  # one batch, for the whole project
-    assert said.count("was not found") == 2
-    zones = gcloud(f"zones list --filter=region:{REGION} --sort-by=~name", shown="value(name)")
+    assert output.count("was not found") == 2
+    zones = gcloud(
+        f"zones list --filter=region:{REGION} --sort-by=~name", output_format="value(name)"
+    )
     assert zones.split() == [f"{REGION}-{letter}" for letter in "fcba"]
 
 

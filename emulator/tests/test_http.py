@@ -98,7 +98,7 @@ def wait_for(server: Server, name: str) -> None:
 
 def test_googles_client_sends_a_url_too_long_for_get_as_a_form(server: Server) -> None:
     options = ClientOptions(api_endpoint=f"{server.url}/compute/v1/")
-    wanted = " OR ".join(
+    expression = " OR ".join(
         f"(name = us-central1-{letter})" for letter in "abcdefghijklmnopqrstuvwxyz" * 4
     )
     with build(
@@ -108,7 +108,7 @@ def test_googles_client_sends_a_url_too_long_for_get_as_a_form(server: Server) -
         client_options=options,
         static_discovery=True,
     ) as compute:
-        request = compute.zones().list(project=PROJECT, filter=wanted)
+        request = compute.zones().list(project=PROJECT, filter=expression)
         assert len(request.uri) > 2048
         found = request.execute()["items"]
     assert [each["name"] for each in found] == [f"us-central1-{letter}" for letter in "abcf"]

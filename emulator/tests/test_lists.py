@@ -277,7 +277,7 @@ def test_every_implemented_list_matches_its_schema_empty_and_filled(
     response against the document."""
     fleet = Fleet(clients, clock)
     fleet.create(3)
-    asked = 0
+    requests_sent = 0
     for method in methods().values():
         if (
             method.id not in HANDLERS
@@ -300,5 +300,5 @@ def test_every_implemented_list_matches_its_schema_empty_and_filled(
         ):
             answered = wire.handle(clients.cloud, wire.Request("GET", f"/compute/v1/{path}{query}"))
             assert answered.status == 200, (method.id, query, answered.body)
-            asked += 1
-    assert asked > 200
+            requests_sent += 1
+    assert requests_sent > 200

@@ -98,7 +98,7 @@ def prometheus(cloud: Cloud, folder: Path) -> Iterator[str]:
         target = server.url.removeprefix("http://")
         settings = folder / "prometheus.yml"
         settings.write_text(
-            "scrape_configs: [{job_name: stand-in, scrape_interval: 500ms, scrape_timeout: 500ms,"
+            "scrape_configs: [{job_name: emulator, scrape_interval: 500ms, scrape_timeout: 500ms,"
             f" static_configs: [{{targets: ['{target}']}}]}}]\n"
         )
         command = [

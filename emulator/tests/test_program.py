@@ -89,9 +89,9 @@ def test_a_port_in_use_is_named_with_a_remedy(capsys: pytest.CaptureFixture[str]
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert main(["--port", str(port)]) == 2
-    said = capsys.readouterr().err
-    assert f"cannot listen on 127.0.0.1:{port}" in said
-    assert "--port 0" in said
+    output = capsys.readouterr().err
+    assert f"cannot listen on 127.0.0.1:{port}" in output
+    assert "--port 0" in output
 
 
 @pytest.mark.parametrize(
@@ -208,9 +208,9 @@ def test_an_invalid_file_is_rejected_naming_the_member_and_its_valid_values(
     file = tmp_path / "settings.json"
     file.write_text(text)
     assert main(["--port", "0", "--config", str(file)]) == 2
-    said = capsys.readouterr()
-    assert (said.out, said.err.startswith(f"cannot use the settings in {file}: ")) == ("", True)
-    assert words in said.err
+    output = capsys.readouterr()
+    assert (output.out, output.err.startswith(f"cannot use the settings in {file}: ")) == ("", True)
+    assert words in output.err
 
 
 def test_behaviours_can_be_a_separate_file(
@@ -231,12 +231,12 @@ def test_behaviours_can_be_a_separate_file(
 
 
 def test_the_settings_in_the_help_are_valid_and_complete(tmp_path: Path) -> None:
-    shown = re.search(r"^  (\{\"behaviours\".*?\}\]\})$", USE, re.DOTALL | re.MULTILINE)
-    assert shown is not None
+    example = re.search(r"^  (\{\"behaviours\".*?\}\]\})$", USE, re.DOTALL | re.MULTILINE)
+    assert example is not None
     file = tmp_path / "settings.json"
-    file.write_text(shown[1])
+    file.write_text(example[1])
     _read(Cloud(), file, "")
-    assert set(json.loads(shown[1])) == set(SETTERS)
+    assert set(json.loads(example[1])) == set(SETTERS)
 
 
 def test_the_settings_in_the_readme_are_valid(tmp_path: Path) -> None:

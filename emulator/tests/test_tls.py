@@ -82,10 +82,10 @@ class Secure:
 
     def show(self, *certificates: str) -> None:
         """Change the proxy's certificates."""
-        asked = compute_v1.TargetHttpsProxiesSetSslCertificatesRequest(
+        request = compute_v1.TargetHttpsProxiesSetSslCertificatesRequest(
             ssl_certificates=[CERTIFICATES + x for x in certificates]
         )
-        member = {"target_https_proxies_set_ssl_certificates_request_resource": asked}
+        member = {"target_https_proxies_set_ssl_certificates_request_resource": request}
         proxies = self.clients.of(compute_v1.TargetHttpsProxiesClient)
         self.here.fleet.done(
             proxies.set_ssl_certificates_unary(project=PROJECT, target_https_proxy="tps", **member)

@@ -59,7 +59,7 @@ def test_reasons_against_scaling_by_load_balancing_are_reported(three: Fleet) ->
     assumed="the size is kept while a metric has no usable data",
 )
 @pytest.mark.parametrize(
-    ("metrics", "told", "status"),
+    ("metrics", "detail", "status"),
     [
         ({}, "MISSING_CUSTOM_METRIC_DATA_POINTS", "ACTIVE"),
         ({"m/q": "sparse"}, "CUSTOM_METRIC_DATA_POINTS_TOO_SPARSE", "ACTIVE"),
@@ -67,14 +67,14 @@ def test_reasons_against_scaling_by_load_balancing_are_reported(three: Fleet) ->
     ],
 )
 def test_an_unusable_metric_is_reported_and_keeps_the_size(
-    three: Fleet, metrics: Any, told: str, status: str
+    three: Fleet, metrics: Any, detail: str, status: str
 ) -> None:
     three.autoscale(
         custom_metric_utilizations=[METRIC(metric="m/q", utilization_target=10)],
         stabilization_period_sec=0,
     )
     assert size_under(three, metrics=metrics) == 3
-    assert told in details(three)
+    assert detail in details(three)
     assert three.autoscaler().status == status
 
 
@@ -139,19 +139,19 @@ def test_a_schedule_reports_its_last_and_next_start(three: Fleet) -> None:
         schedule=f"{start.minute} {start.hour} * * *", duration_sec=300, min_required_replicas=5
     )
     three.autoscale(scaling_schedules={"peak": daily})
-    waits = three.autoscaler().scaling_schedule_status["peak"]
-    assert (waits.state, waits.last_start_time, datetime.fromisoformat(waits.next_start_time)) == (
+    ready = three.autoscaler().scaling_schedule_status["peak"]
+    assert (ready.state, ready.last_start_time, datetime.fromisoformat(ready.next_start_time)) == (
         "READY",
         "",
         start,
     )
     three.run(130)
-    told = three.autoscaler().scaling_schedule_status["peak"]
+    detail = three.autoscaler().scaling_schedule_status["peak"]
     starts = (
-        datetime.fromisoformat(told.last_start_time),
-        datetime.fromisoformat(told.next_start_time),
+        datetime.fromisoformat(detail.last_start_time),
+        datetime.fromisoformat(detail.next_start_time),
     )
-    assert (told.state, starts) == ("ACTIVE", (start, start + timedelta(days=1)))
+    assert (detail.state, starts) == ("ACTIVE", (start, start + timedelta(days=1)))
     assert three.get().target_size == 5
 
 

@@ -151,8 +151,8 @@ def test_a_stock_out_names_only_zones_with_capacity(fleet: Fleet) -> None:
         fleet.cloud.stock_outs[f"us-central1-{zone}"] = {}
     fleet.create(size=1)
     fleet.run(10)
-    [told] = [each["errorInfo"] for each in attempt(fleet)["errorDetails"] if "errorInfo" in each]
-    assert (told["metadatas"]["zone"], told["metadatas"]["zonesAvailable"]) == (
+    [info] = [each["errorInfo"] for each in attempt(fleet)["errorDetails"] if "errorInfo" in each]
+    assert (info["metadatas"]["zone"], info["metadatas"]["zonesAvailable"]) == (
         "us-central1-a",
         "us-central1-c",
     )

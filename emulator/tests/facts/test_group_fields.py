@@ -211,9 +211,12 @@ def test_the_delete_of_a_group_ends_with_its_last_vm(six: Fleet) -> None:
     ]:  # deleting a VM takes ten seconds
         six.clock.advance(seconds)
         six.cloud.advance()
-        told = operations.get(project=PROJECT, region=REGION, operation=name)
+        operation = operations.get(project=PROJECT, region=REGION, operation=name)
         vms = six.clients.of(compute_v1.InstancesClient).aggregated_list(project=PROJECT)
-        assert (told.status.name, sum(len(scoped.instances) for _, scoped in vms)) == (status, left)
+        assert (operation.status.name, sum(len(scoped.instances) for _, scoped in vms)) == (
+            status,
+            left,
+        )
     with pytest.raises(exceptions.NotFound):
         six.get()
 

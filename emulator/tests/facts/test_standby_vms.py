@@ -178,8 +178,8 @@ def test_an_autoscaler_does_not_count_vms_being_put_on_standby(
     six: Fleet, never_alive: bool, doing: str
 ) -> None:
     six.cloud.set_behaviours([{"never_alive": never_alive}])
-    waits = compute_v1.InstanceGroupManagerStandbyPolicy(initial_delay_sec=3600)
-    six.patch(target_stopped_size=2, standby_policy=waits)
+    with_delay = compute_v1.InstanceGroupManagerStandbyPolicy(initial_delay_sec=3600)
+    six.patch(target_stopped_size=2, standby_policy=with_delay)
     six.run(200)
     assert six.doing() == {"none": 6, doing: 2}
     assert {each.instance_status for each in six.instances()} == {"RUNNING"}

@@ -288,12 +288,12 @@ def test_errors_cannot_be_filtered_or_ordered(fleet: Fleet) -> None:
     fleet.create(size=3)
     fleet.run(30)
     path = f"{TINY}/listErrors"
-    plain, asked = (
+    plain, filtered = (
         ask(fleet.cloud, "GET", path + query)[1]
         for query in ("", "?filter=error.code%3DNONE&orderBy=nothing")
     )
     assert len(plain["items"]) >= 3
-    assert asked == plain
+    assert filtered == plain
 
 
 @fact(

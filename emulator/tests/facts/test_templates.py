@@ -182,8 +182,8 @@ def test_only_a_specific_reservation_is_named(
         with pytest.raises(exceptions.BadRequest, match=f"reservationAffinity.{refused}"):
             insert(clients, made)
         return
-    wanted = given.get("consume_reservation_type", "ANY_RESERVATION")
-    assert insert(clients, made).reservation_affinity.consume_reservation_type == wanted
+    expected = given.get("consume_reservation_type", "ANY_RESERVATION")
+    assert insert(clients, made).reservation_affinity.consume_reservation_type == expected
 
 
 @fact(

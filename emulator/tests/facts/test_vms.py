@@ -56,12 +56,14 @@ def test_secure_boot_is_off_by_default(fleet: Fleet) -> None:
     " otherwise it has none"
 )
 @pytest.mark.parametrize(
-    ("asked", "types"), [([compute_v1.AccessConfig()], ["ONE_TO_ONE_NAT"]), ([], [])]
+    ("access_configs", "types"), [([compute_v1.AccessConfig()], ["ONE_TO_ONE_NAT"]), ([], [])]
 )
 def test_a_vm_has_an_external_address_only_on_request(
-    fleet: Fleet, asked: list[Any], types: list[str]
+    fleet: Fleet, access_configs: list[Any], types: list[str]
 ) -> None:
-    interface = compute_v1.NetworkInterface(network="global/networks/default", access_configs=asked)
+    interface = compute_v1.NetworkInterface(
+        network="global/networks/default", access_configs=access_configs
+    )
     configs = vm_of(fleet, network_interfaces=[interface]).network_interfaces[0].access_configs
     assert [each.type_ for each in configs] == types
     assert all(each.nat_i_p for each in configs)
