@@ -1,5 +1,5 @@
-"""Compute Engine in process for the tests of `infra`: the stand-in under the real client, and
-virtual time that both share."""
+"""The Compute Engine emulator in process for the tests of `infra`, behind the real client. Both use
+the same virtual clock."""
 
 from __future__ import annotations
 
@@ -81,24 +81,24 @@ BODIES: dict[Key, Body] = {
         "portRange": "80",
     },
 }
-"""A whole model and its gateway, smallest form, in an order in which they can be made."""
+"""A minimal model and its gateway, in an order in which they can be inserted."""
 
 
 class Clock:
-    """The stand-in's virtual time as infra's clock."""
+    """The emulator's virtual clock, as infra's."""
 
-    def __init__(self, of: VirtualClock) -> None:
-        self._of = of
+    def __init__(self, virtual: VirtualClock) -> None:
+        self._virtual = virtual
 
     def now(self) -> datetime:
-        return datetime.fromtimestamp(self._of(), UTC)
+        return datetime.fromtimestamp(self._virtual(), UTC)
 
     def sleep(self, seconds: float) -> None:
-        self._of.advance(seconds)
+        self._virtual.advance(seconds)
 
 
 class RealTime:
-    """For what is tested over a socket."""
+    """For tests over a socket."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -117,7 +117,7 @@ class World:
         return self.clock.now() + timedelta(seconds=seconds)
 
     def do(self, action: Action, seconds: float = 45) -> Body:
-        """Send and see the operation through."""
+        """Send the action and wait for its operation."""
         finished = self.compute.wait(
             self.compute.send(action, request_id(action)), self.soon(seconds)
         )
@@ -131,9 +131,9 @@ class World:
 
 
 def world(operation_seconds: float = 0.0, workers: int = 1, **options: Any) -> World:
-    hands = VirtualClock()
-    cloud = Cloud("demo", hands, operation_seconds=operation_seconds, **options)
-    clock = Clock(hands)
+    virtual = VirtualClock()
+    cloud = Cloud("demo", virtual, operation_seconds=operation_seconds, **options)
+    clock = Clock(virtual)
     return World(
         cloud, clock, Compute("demo", clock, adapter=InProcessAdapter(cloud), workers=workers)
     )
@@ -141,7 +141,11 @@ def world(operation_seconds: float = 0.0, workers: int = 1, **options: Any) -> W
 
 def insert(key: Key, *after: Key, **changes: Any) -> Action:
     return Action(
-        key, "insert", {"name": key.name} | BODIES[key] | changes, f"{key.name} is not there", after
+        key,
+        "insert",
+        {"name": key.name} | BODIES[key] | changes,
+        f"{key.name} does not exist",
+        after,
     )
 
 

@@ -1,5 +1,5 @@
-"""Checks a body against the official discovery document that google-api-python-client ships:
-fields, types and enums."""
+"""Validates actions against the discovery document in google-api-python-client: fields, types and
+enums."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SCHEMAS = {
     "globalForwardingRules": "ForwardingRule",
     "globalAddresses": "Address",
 }
-# Output-only by their description, yet accepted: named ports on the insert of a group.
+# Described as output-only, yet accepted: named ports when a group is inserted.
 _ACCEPTED = {"InstanceGroupManager.namedPorts"}
 
 
@@ -38,7 +38,7 @@ def document() -> dict[str, Any]:
 
 
 def faults(action: Action) -> list[str]:
-    """What the API's own description has against an action; empty when it may be sent."""
+    """The errors in an action, according to the discovery document."""
     methods = document()["resources"][action.key.collection]["methods"]
     if action.verb not in methods:
         return [f"{action.key.collection} has no method {action.verb}"]
@@ -49,7 +49,7 @@ def faults(action: Action) -> list[str]:
 
 
 def has_fingerprint(key: Key) -> bool:
-    """Whether the API can tell a change that was made for an older state of the resource."""
+    """Whether the API can detect a change that is based on an older state of the resource."""
     return "fingerprint" in document()["schemas"][_SCHEMAS[key.collection]]["properties"]
 
 
@@ -83,7 +83,7 @@ def _object(where: str, name: str, inline: dict[str, Any] | None, value: Any) ->
         if key not in known:
             yield f"{where}.{key} is unknown"
         elif _is_output(known[key]) and f"{name}.{key}" not in _ACCEPTED:
-            yield f"{where}.{key} is for answers only"
+            yield f"{where}.{key} is output-only"
         else:
             yield from _faults(f"{where}.{key}", known[key], item)
 

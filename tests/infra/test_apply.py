@@ -1,4 +1,4 @@
-"""Applying a plan: what exists afterwards, and what each action's result says."""
+"""Applying a plan: the resources afterwards, and the result of each action."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FLEET = Plan(
 )
 
 
-def carry_out(world: World, plan: Plan, seconds: float = 45) -> tuple[Result, ...]:
+def apply_plan(world: World, plan: Plan, seconds: float = 45) -> tuple[Result, ...]:
     return apply(plan, world.compute, world.clock, request_id, world.soon(seconds))
 
 
@@ -47,33 +47,32 @@ def kinds(results: tuple[Result, ...]) -> list[str]:
     return [type(result).__name__ for result in results]
 
 
-def there(world: World) -> set[Key]:
+def existing(world: World) -> set[Key]:
     return {
         key for key, body in world.compute.observe(ReadSet(tuple(BODIES))).bodies.items() if body
     }
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_a_plan_is_made_true(workers: int) -> None:
+def test_a_plan_is_applied(workers: int) -> None:
     world = given.world(workers=workers)
-    assert kinds(carry_out(world, FLEET)) == ["Applied"] * 5
-    assert there(world) == {TEMPLATE, CHECK, GROUP, AUTOSCALER, SERVICE}
+    assert kinds(apply_plan(world, FLEET)) == ["Applied"] * 5
+    assert existing(world) == {TEMPLATE, CHECK, GROUP, AUTOSCALER, SERVICE}
 
 
-def test_results_are_told_in_the_plans_order() -> None:
-    results = carry_out(given.world(workers=4), FLEET)
+def test_results_are_in_the_plans_order() -> None:
+    results = apply_plan(given.world(workers=4), FLEET)
     assert tuple(result.action for result in results) == FLEET.actions
 
 
-def test_an_empty_plan_asks_for_nothing() -> None:
+def test_an_empty_plan_makes_no_calls() -> None:
     world = given.world()
-    assert carry_out(world, Plan()) == ()
+    assert apply_plan(world, Plan()) == ()
     assert not world.cloud.calls.log
 
 
-def test_what_does_not_depend_runs_at_the_same_time_and_what_does_comes_after() -> None:
-    """Operations that never end by themselves: an end is given to them only once all that could run
-    at all is running."""
+def test_independent_actions_run_concurrently_and_dependent_ones_later() -> None:
+    """No insert gets an answer before both inserts have been sent."""
     meeting = _Meeting(Cloud("demo", RealClock()), {"t", "c"})
     compute, clock = Compute("demo", given.RealTime(), adapter=meeting, workers=4), given.RealTime()
     first, second = Key("instanceTemplates", "global", "t"), Key("healthChecks", "global", "c")
@@ -89,9 +88,9 @@ def test_what_does_not_depend_runs_at_the_same_time_and_what_does_comes_after() 
     assert meeting.met
 
 
-def test_one_worker_does_one_thing_after_the_other_in_the_plans_order() -> None:
+def test_a_single_worker_applies_the_plan_in_order() -> None:
     world = given.world(operation_seconds=2)
-    carry_out(world, FLEET)
+    apply_plan(world, FLEET)
     assert [
         call.method.split(".")[1]
         for call in world.cloud.calls.log
@@ -105,35 +104,35 @@ def test_one_worker_does_one_thing_after_the_other_in_the_plans_order() -> None:
     ]
 
 
-def test_what_is_waited_for_outside_the_plan_is_taken_to_exist() -> None:
+def test_dependencies_outside_the_plan_are_assumed_to_exist() -> None:
     world = given.world()
     world.make(CHECK, TEMPLATE, GROUP)
-    assert kinds(carry_out(world, Plan((insert(SERVICE, GROUP, CHECK),)))) == ["Applied"]
+    assert kinds(apply_plan(world, Plan((insert(SERVICE, GROUP, CHECK),)))) == ["Applied"]
 
 
-# ---- Time
+# ---- Deadlines
 
 
-def test_when_the_time_is_over_nothing_new_starts_and_what_runs_is_pending() -> None:
+def test_at_the_deadline_no_action_starts_and_running_ones_are_pending() -> None:
     world = given.world(operation_seconds=30)
-    template, check, group, autoscaler, service = carry_out(world, FLEET, seconds=45)
+    template, check, group, autoscaler, service = apply_plan(world, FLEET, seconds=45)
     assert kinds((template, check, group, autoscaler, service)) == ["Applied", *["Pending"] * 4]
     assert isinstance(check, Pending)
     assert check.why == "its operation is still running"
     assert isinstance(group, Pending)
     assert "not started" in group.why
-    assert there(world) == {TEMPLATE, CHECK}
+    assert existing(world) == {TEMPLATE, CHECK}
     assert world.clock.now() == world.soon(0)
 
 
-def test_a_time_that_is_over_before_it_began_sends_nothing() -> None:
+def test_after_the_deadline_nothing_is_sent() -> None:
     world = given.world()
-    assert kinds(carry_out(world, FLEET, seconds=0)) == ["Pending"] * 5
+    assert kinds(apply_plan(world, FLEET, seconds=0)) == ["Pending"] * 5
     assert not world.cloud.calls.log
 
 
-def test_an_operation_that_never_ends_holds_up_nothing_but_what_waits_for_it() -> None:
-    """Over HTTP and in real time, since the wait itself has to be cut short."""
+def test_an_operation_that_never_ends_blocks_only_its_dependents() -> None:
+    """Over HTTP and in real time, because the wait itself has to time out."""
     cloud, clock = Cloud("demo", RealClock()), given.RealTime()
     cloud.faults.add("operation_never_ends", "compute.healthChecks.insert")
     with serve(cloud, port=0) as server:
@@ -146,10 +145,10 @@ def test_an_operation_that_never_ends_holds_up_nothing_but_what_waits_for_it() -
     assert "insert healthChecks/slipway-tiny-blue-lb" in service.why
 
 
-# ---- What Compute Engine says
+# ---- Errors
 
 
-def test_a_refusal_fails_its_action_and_holds_back_what_waits_for_it() -> None:
+def test_a_refused_action_fails_and_blocks_its_dependents() -> None:
     world = given.world()
     world.cloud.faults.add(
         "error",
@@ -158,7 +157,7 @@ def test_a_refusal_fails_its_action_and_holds_back_what_waits_for_it() -> None:
         reason="forbidden",
         message="no permission",
     )
-    template, check, group, autoscaler, service = carry_out(world, FLEET)
+    template, check, group, autoscaler, service = apply_plan(world, FLEET)
     assert isinstance(template, Failed)
     assert (template.problem.reason, template.problem.message) == ("config", "no permission")
     assert kinds((check, group, autoscaler, service)) == [
@@ -169,7 +168,7 @@ def test_a_refusal_fails_its_action_and_holds_back_what_waits_for_it() -> None:
     ]
     assert isinstance(autoscaler, Pending)
     assert "no permission" in autoscaler.why
-    assert there(world) == {CHECK}
+    assert existing(world) == {CHECK}
 
 
 @pytest.mark.parametrize(
@@ -180,7 +179,7 @@ def test_a_refusal_fails_its_action_and_holds_back_what_waits_for_it() -> None:
         ("INVALID_USAGE", 400, "config"),
     ],
 )
-def test_an_operation_that_ends_badly_fails_with_its_reason(
+def test_a_failed_operation_fails_its_action_with_the_reason(
     code: str, status: int, reason: str
 ) -> None:
     world = given.world(operation_seconds=1)
@@ -189,14 +188,14 @@ def test_an_operation_that_ends_badly_fails_with_its_reason(
         "compute.healthChecks.insert",
         code=code,
         status=status,
-        message="its own words",
+        message="the message",
     )
-    (result,) = carry_out(world, Plan((insert(CHECK),)))
+    (result,) = apply_plan(world, Plan((insert(CHECK),)))
     assert isinstance(result, Failed)
     assert (result.problem.reason, result.problem.code, result.problem.message) == (
         reason,
         code,
-        "its own words",
+        "the message",
     )
 
 
@@ -209,90 +208,88 @@ def test_a_rate_limit_is_pending_until_the_next_minute() -> None:
         reason="rateLimitExceeded",
         message="per minute",
     )
-    (result,) = carry_out(world, Plan((insert(CHECK),)))
+    (result,) = apply_plan(world, Plan((insert(CHECK),)))
     assert isinstance(result, Pending)
     assert result.retry_after_seconds == 61
 
 
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
-def test_without_an_answer_an_action_is_pending_and_the_next_turn_does_it(kind: str) -> None:
+def test_an_action_without_an_answer_is_pending_and_done_in_the_next_pass(kind: str) -> None:
     world = given.world()
     world.cloud.faults.add(kind, "compute.healthChecks.insert", times=1)
     plan = Plan((insert(CHECK),))
-    assert kinds(carry_out(world, plan)) == ["Pending"]
-    assert kinds(carry_out(world, plan)) == ["Applied"]
-    assert there(world) == {CHECK}
+    assert kinds(apply_plan(world, plan)) == ["Pending"]
+    assert kinds(apply_plan(world, plan)) == ["Applied"]
+    assert existing(world) == {CHECK}
 
 
-def test_an_insert_of_what_is_there_is_to_be_read_again() -> None:
+def test_inserting_an_existing_resource_is_pending() -> None:
     world = given.world()
     world.make(CHECK)
-    (result,) = carry_out(world, Plan((insert(CHECK, description="another"),)))
+    (result,) = apply_plan(world, Plan((insert(CHECK, description="another"),)))
     assert isinstance(result, Pending)
     assert "read again" in result.why
 
 
-def test_a_delete_of_what_is_gone_is_applied() -> None:
+def test_deleting_a_missing_resource_is_applied() -> None:
     world = given.world()
-    assert kinds(carry_out(world, Plan((delete(CHECK), delete(GROUP))))) == ["Applied"] * 2
+    assert kinds(apply_plan(world, Plan((delete(CHECK), delete(GROUP))))) == ["Applied"] * 2
 
 
-def test_a_change_to_what_changed_meanwhile_is_to_be_read_again() -> None:
+def test_a_change_with_a_stale_fingerprint_is_pending() -> None:
     world = given.world()
     world.make(CHECK, TEMPLATE, GROUP, SERVICE, URL_MAP)
     stale = Action(
         URL_MAP, "patch", {"description": "x", "fingerprint": "c3RhbGU="}, "", based_on="stale"
     )
-    (result,) = carry_out(world, Plan((stale,)))
+    (result,) = apply_plan(world, Plan((stale,)))
     assert isinstance(result, Pending)
-    assert there(world) >= {URL_MAP}
+    assert existing(world) >= {URL_MAP}
 
 
-def test_what_is_still_in_use_is_tried_again_later() -> None:
+def test_deleting_a_resource_in_use_is_retried_later() -> None:
     world = given.world()
     world.make(CHECK, TEMPLATE, GROUP, SERVICE)
-    (result,) = carry_out(world, Plan((delete(CHECK),)))
+    (result,) = apply_plan(world, Plan((delete(CHECK),)))
     assert isinstance(result, Pending)
     assert result.retry_after_seconds
 
 
-def test_an_action_that_failed_in_an_earlier_turn_is_asked_for_anew_though_its_request_id_is_the_same() -> (
-    None
-):
-    """The id brings back the old operation for an hour, and with it the old error."""
+def test_a_failed_action_is_repeated_in_a_later_pass_with_a_new_request_id() -> None:
+    """Compute Engine returns the old operation, and its error, for an hour."""
     world = given.world(operation_seconds=1)
     world.cloud.faults.add(
         "operation_error", "compute.healthChecks.insert", code="RESOURCE_NOT_READY", times=1
     )
     plan = Plan((insert(CHECK),))
-    assert kinds(carry_out(world, plan)) == ["Pending"]
+    assert kinds(apply_plan(world, plan)) == ["Pending"]
     world.clock.sleep(10)
-    assert kinds(carry_out(world, plan)) == ["Applied"]
-    assert there(world) == {CHECK}
+    assert kinds(apply_plan(world, plan)) == ["Applied"]
+    assert existing(world) == {CHECK}
 
 
-def test_an_action_that_worked_in_an_earlier_turn_is_not_done_twice() -> None:
+def test_a_successful_action_is_not_repeated_in_a_later_pass() -> None:
     world = given.world(operation_seconds=30)
     plan = Plan((insert(CHECK),))
-    assert kinds(carry_out(world, plan, seconds=10)) == ["Pending"]
-    assert kinds(carry_out(world, plan)) == ["Applied"]
+    assert kinds(apply_plan(world, plan, seconds=10)) == ["Pending"]
+    assert kinds(apply_plan(world, plan)) == ["Applied"]
     assert len(world.cloud.operations.table) == 1
 
 
-def test_a_mistake_of_our_own_is_raised() -> None:
+def test_a_bug_in_the_plan_is_raised() -> None:
     for workers in (1, 4):
         with pytest.raises(ValueError, match="does not support update"):
-            carry_out(
+            apply_plan(
                 given.world(workers=workers), Plan((insert(CHECK), Action(GROUP, "update", {}, "")))
             )
 
 
-# ---- Means
+# ---- Helpers
 
 
 class _Meeting(InProcessAdapter):
-    """Lets nobody's insert through before all the awaited ones have come, and no delete before
-    that."""
+    """Blocks every insert until all the `awaited` ones have been sent, and asserts that no delete
+    comes before."""
 
     def __init__(self, cloud: Cloud, awaited: set[str]) -> None:
         super().__init__(cloud)

@@ -1,5 +1,4 @@
-"""Compute Engine's verbs against the stand-in in process: what is there afterwards, and what the
-trouble is when it is not."""
+"""The Compute client against the emulator in process: the resources afterwards, and the errors."""
 
 from __future__ import annotations
 
@@ -35,10 +34,10 @@ from tests.infra.cloud import (
 
 
 def change(key: Key, verb: str, body: Body) -> Action:
-    return Action(key, cast(Any, verb), body, "it is to be so", based_on=str(body))
+    return Action(key, cast(Any, verb), body, "changed", based_on=str(body))
 
 
-def there(world: World, key: Key) -> Body:
+def existing(world: World, key: Key) -> Body:
     body = world.compute.get(key)
     assert body is not None
     return body
@@ -51,7 +50,7 @@ def world() -> World:
 
 @pytest.fixture
 def model(world: World) -> World:
-    """A whole model with its gateway."""
+    """A complete model with its gateway."""
     world.do(insert(CHECK))
     certificate = {"name": "first", "type": "MANAGED", "managed": {"domains": ["example.org"]}}
     for name in ("first", "second"):
@@ -66,20 +65,20 @@ def model(world: World) -> World:
 # ---- Reading
 
 
-def test_what_is_not_there_is_none(world: World) -> None:
+def test_a_missing_resource_is_none(world: World) -> None:
     assert world.compute.observe(ReadSet((CHECK, GROUP))).bodies == {CHECK: None, GROUP: None}
 
 
-def test_a_body_is_read_as_the_api_gives_it(model: World) -> None:
-    template = there(model, TEMPLATE)
-    assert isinstance(template["id"], str)  # 64-bit numbers travel as text
-    group = there(model, GROUP)
+def test_a_body_is_read_as_the_api_returns_it(model: World) -> None:
+    template = existing(model, TEMPLATE)
+    assert isinstance(template["id"], str)  # 64-bit numbers are text in JSON
+    group = existing(model, GROUP)
     assert group["currentActions"]["deleting"] == 0  # zeros are kept
     assert group["fingerprint"]
 
 
-def test_fields_that_the_client_does_not_know_are_read_and_written_back() -> None:
-    """A foreign rule in a shared URL map may use what is newer than our client."""
+def test_fields_that_the_client_does_not_know_are_kept() -> None:
+    """A foreign rule in a shared URL map may use fields that are newer than our client."""
     answers = Canned({"name": "m", "fingerprint": "f", "inventedLater": {"deep": [1]}})
     read = canned(answers).get(URL_MAP)
     assert read
@@ -90,13 +89,13 @@ def test_fields_that_the_client_does_not_know_are_read_and_written_back() -> Non
 
 def test_one_observation_reads_bodies_instances_templates_and_health(model: World) -> None:
     model.clock.sleep(120)
-    look = ReadSet(
+    reads = ReadSet(
         (GROUP, SERVICE, CHECK),
         groups=(GROUP,),
         healths=(SERVICE,),
         leftovers_of="tiny",
     )
-    seen = model.compute.observe(look)
+    seen = model.compute.observe(reads)
     assert {key for key, body in seen.bodies.items() if body} == {GROUP, SERVICE, CHECK, TEMPLATE}
     assert [each["instanceStatus"] for each in seen.instances[GROUP]] == ["RUNNING"] * 3
     assert [each["healthState"] for each in seen.health[SERVICE][0]["healthStatus"]] == [
@@ -104,7 +103,7 @@ def test_one_observation_reads_bodies_instances_templates_and_health(model: Worl
     ] * 3
 
 
-def test_a_look_at_nothing_that_exists_finds_nothing(world: World) -> None:
+def test_observing_missing_resources_finds_nothing(world: World) -> None:
     seen = world.compute.observe(
         ReadSet(
             (GROUP, SERVICE),
@@ -121,7 +120,7 @@ def test_a_look_at_nothing_that_exists_finds_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 8])
-def test_reading_side_by_side_finds_the_same(workers: int) -> None:
+def test_concurrent_reads_find_the_same(workers: int) -> None:
     world = given.world(workers=workers)
     world.make(CHECK, TEMPLATE, GROUP)
     keys = (GROUP, CHECK, SERVICE, TEMPLATE)
@@ -129,7 +128,7 @@ def test_reading_side_by_side_finds_the_same(workers: int) -> None:
     assert [bool(body) for body in seen.values()] == [True, True, False, True]
 
 
-def test_long_lists_are_read_to_their_end(world: World) -> None:
+def test_long_lists_are_read_completely(world: World) -> None:
     for number in range(501):
         name = f"check-{number:04}"
         world.cloud.new(
@@ -169,7 +168,7 @@ def test_regional_collections_are_listed_in_one_region_or_everywhere(world: Worl
     ]
 
 
-def test_a_list_that_lacks_a_region_is_no_list() -> None:
+def test_a_list_without_an_unreachable_region_is_an_error() -> None:
     part = {"warning": {"code": "UNREACHABLE", "message": "region is down"}}
     with pytest.raises(Retry, match="region is down"):
         canned(Canned({"items": {"regions/us-central1": part}})).list(
@@ -180,7 +179,7 @@ def test_a_list_that_lacks_a_region_is_no_list() -> None:
 # ---- Changing
 
 
-def test_every_collection_can_be_made_and_removed(model: World) -> None:
+def test_resources_of_every_collection_can_be_inserted_and_deleted(model: World) -> None:
     everything = ReadSet(tuple(BODIES))
     assert all(model.compute.observe(everything).bodies.values())
     for key in reversed(BODIES):
@@ -259,36 +258,38 @@ CHANGES: list[tuple[Key, str, Body, Body]] = [
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_change_is_made(model: World, key: Key, verb: str, body: Body, then: Body) -> None:
-    seen = there(model, key)
+    seen = existing(model, key)
     fingerprint = (
         {"fingerprint": seen["fingerprint"]}
         if "fingerprint" in seen and verb in ("patch", "update")
         else {}
     )
     model.do(change(key, verb, body | fingerprint))
-    after = there(model, key)
+    after = existing(model, key)
     assert {field: after[field] for field in then} == then
 
 
-def test_every_verb_of_the_table_is_tried_above() -> None:
+def test_every_verb_of_the_table_is_tested() -> None:
     tried = {(key.collection, verb) for key, verb, *_ in CHANGES} | {
         (key.collection, verb) for key in BODIES for verb in ("insert", "delete")
     }
     patched: set[Collection] = {"targetHttpProxies", "targetHttpsProxies", "globalForwardingRules"}
     assert {
-        (collection, verb) for collection, row in ENDPOINTS.items() for verb in row.verbs
+        (collection, verb) for collection, endpoint in ENDPOINTS.items() for verb in endpoint.verbs
     } - tried == {(each, "patch") for each in patched}
 
 
-def test_a_patch_can_clear_a_member_and_empty_a_list(model: World) -> None:
-    """The client's own messages can say neither."""
-    there(model, SERVICE)
+def test_a_patch_can_clear_a_field_and_empty_a_list(model: World) -> None:
+    """The client's own messages can express neither."""
+    existing(model, SERVICE)
     model.do(
         change(
-            SERVICE, "patch", {"backends": [], "fingerprint": there(model, SERVICE)["fingerprint"]}
+            SERVICE,
+            "patch",
+            {"backends": [], "fingerprint": existing(model, SERVICE)["fingerprint"]},
         )
     )
-    assert there(model, SERVICE).get("backends", []) == []
+    assert existing(model, SERVICE).get("backends", []) == []
     model.do(
         change(
             GROUP,
@@ -304,10 +305,10 @@ def test_a_patch_can_clear_a_member_and_empty_a_list(model: World) -> None:
         )
     )
     model.do(change(GROUP, "patch", {"autoHealingPolicies": None}))
-    assert not there(model, GROUP).get("autoHealingPolicies")
+    assert not existing(model, GROUP).get("autoHealingPolicies")
 
 
-def test_references_go_out_in_full_and_nothing_else_is_touched() -> None:
+def test_only_references_are_expanded_to_full_urls() -> None:
     answers = Canned({"name": "operation-1", "status": "DONE"})
     canned(answers).send(insert(TEMPLATE), request_id(insert(TEMPLATE)))
     properties = answers.sent["properties"]
@@ -319,7 +320,7 @@ def test_references_go_out_in_full_and_nothing_else_is_touched() -> None:
     assert properties["disks"][0]["initializeParams"]["diskSizeGb"] == "20"
 
 
-def test_a_partial_reference_of_any_scope_becomes_full() -> None:
+def test_partial_references_of_every_scope_are_expanded() -> None:
     answers = Canned({"name": "operation-1", "status": "DONE"})
     body = BODIES[GROUP] | {
         "versions": [
@@ -334,13 +335,13 @@ def test_a_partial_reference_of_any_scope_becomes_full() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"requestPaht": "/"}, {"port": "eighty"}, {"port": [80]}])
-def test_a_body_that_cannot_be_is_refused_by_the_fields_name(world: World, wrong: Body) -> None:
+def test_an_invalid_body_is_refused_with_the_fields_name(world: World, wrong: Body) -> None:
     with pytest.raises(Refused, match=next(iter(wrong))) as refused:
         world.do(insert(CHECK, httpHealthCheck=wrong))
     assert refused.value.problem.reason == "config"
 
 
-def test_a_verb_that_a_collection_does_not_have_is_a_mistake(world: World) -> None:
+def test_an_unsupported_verb_is_a_value_error(world: World) -> None:
     with pytest.raises(ValueError, match="regionInstanceGroupManagers does not support update"):
         world.compute.send(change(GROUP, "update", {}), request_id(insert(GROUP)))
 
@@ -350,46 +351,48 @@ def test_the_same_request_id_is_the_same_change(world: World) -> None:
     assert world.compute.send(insert(CHECK), request_id(insert(CHECK)))["name"] == first["name"]
 
 
-def test_trouble_comes_in_our_words(model: World) -> None:
+def test_api_errors_are_classified(model: World) -> None:
     with pytest.raises(AlreadyExists):
         model.do(insert(CHECK, description="another"))
     with pytest.raises(NotFound):
-        model.do(delete(Key("healthChecks", "global", "nobody")))
+        model.do(delete(Key("healthChecks", "global", "missing")))
     with pytest.raises(Conflict):
         model.do(change(URL_MAP, "patch", {"description": "x", "fingerprint": "c3RhbGU="}))
 
 
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after", "error"])
-def test_without_an_answer_nothing_is_known(world: World, kind: str) -> None:
+def test_a_change_without_an_answer_is_retried(world: World, kind: str) -> None:
     world.cloud.faults.add(kind, "compute.healthChecks.insert", times=1)
     with pytest.raises(Retry):
         world.do(insert(CHECK))
-    world.do(insert(CHECK))  # the same request once more
-    assert there(world, CHECK)
+    world.do(insert(CHECK))  # the same request again
+    assert existing(world, CHECK)
 
 
 @pytest.mark.parametrize("key", [CHECK, GROUP, TEMPLATE])
 @pytest.mark.parametrize("kind", ["drop_before", "error"])
-def test_what_cannot_be_read_is_not_taken_for_absent(model: World, kind: str, key: Key) -> None:
+def test_a_failed_read_does_not_mean_that_the_resource_is_missing(
+    model: World, kind: str, key: Key
+) -> None:
     model.cloud.faults.add(kind, "compute.*.get", times=1)
     with pytest.raises(Retry):
         model.compute.get(key)
     model.cloud.faults.add(kind, "compute.*.get", times=1)
     with pytest.raises(Retry):
         model.compute.observe(ReadSet((key,)))
-    assert there(model, key)
+    assert existing(model, key)
 
 
 @pytest.mark.parametrize(
     "garbled",
     [b"", b"<html>", b"[]", b"null", b'{"kind": "compute#healthCheck", "id": "1"}', b'{"name": 5'],
 )
-def test_a_garbled_answer_to_a_change_is_no_answer(garbled: bytes) -> None:
+def test_a_garbled_answer_to_a_change_is_retried(garbled: bytes) -> None:
     with pytest.raises(Retry):
         canned(Canned(garbled)).send(insert(CHECK), request_id(insert(CHECK)))
 
 
-def test_an_answer_that_takes_too_long_is_no_answer(world: World) -> None:
+def test_a_timeout_is_retried(world: World) -> None:
     world.cloud.faults.add("latency", "compute.healthChecks.get", seconds=300)
     with pytest.raises(Retry):
         world.compute.get(CHECK)
@@ -398,7 +401,7 @@ def test_an_answer_that_takes_too_long_is_no_answer(world: World) -> None:
 # ---- Waiting
 
 
-def test_an_operation_is_waited_for_by_the_clock() -> None:
+def test_waiting_for_an_operation_uses_the_clock() -> None:
     world = given.world(operation_seconds=30)
     began = world.clock.now()
     assert world.do(insert(CHECK))["status"] == "DONE"
@@ -406,7 +409,7 @@ def test_an_operation_is_waited_for_by_the_clock() -> None:
 
 
 @pytest.mark.parametrize("key", [CHECK, GROUP])
-def test_an_operation_that_does_not_end_in_time_is_left_alone(key: Key) -> None:
+def test_waiting_ends_at_the_deadline(key: Key) -> None:
     world = given.world()
     world.make(TEMPLATE)
     world.cloud.operations.seconds = 300
@@ -417,15 +420,15 @@ def test_an_operation_that_does_not_end_in_time_is_left_alone(key: Key) -> None:
     assert world.clock.now() == until
 
 
-def test_waiting_survives_a_lost_answer() -> None:
+def test_waiting_continues_after_a_lost_answer() -> None:
     world = given.world(operation_seconds=10)
     world.cloud.faults.add("drop_after", "compute.globalOperations.wait", times=2)
     assert world.do(insert(CHECK))["status"] == "DONE"
 
 
-def test_an_operation_that_nobody_knows_any_more_says_nothing(world: World) -> None:
+def test_waiting_for_an_unknown_operation_is_retried(world: World) -> None:
     with pytest.raises(Retry, match="no longer exists"):
-        world.compute.wait({"name": "operation-gone", "status": "RUNNING"}, world.soon())
+        world.compute.wait({"name": "operation-missing", "status": "RUNNING"}, world.soon())
 
 
 # ---- Over HTTP
@@ -437,7 +440,7 @@ def endpoint() -> Iterator[str]:
         yield server.url
 
 
-def test_the_same_works_over_http_with_many_workers_and_no_credentials(endpoint: str) -> None:
+def test_the_client_works_over_http_with_many_workers_and_no_credentials(endpoint: str) -> None:
     clock = given.RealTime()
     compute = Compute("demo", clock, endpoint)
     until = clock.now() + timedelta(seconds=30)
@@ -453,11 +456,11 @@ def test_the_same_works_over_http_with_many_workers_and_no_credentials(endpoint:
     assert [body["name"] for body in seen.values() if body] == [key.name for key in keys]
 
 
-# ---- Answers by hand, where the stand-in is too well behaved
+# ---- Canned answers, which the emulator would not give
 
 
 class Canned(BaseAdapter):
-    """Gives one answer to everything, and keeps what was sent."""
+    """Gives the same answer to every request, and records what was sent."""
 
     def __init__(self, answer: Body | bytes) -> None:
         super().__init__()

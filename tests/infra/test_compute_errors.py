@@ -1,5 +1,5 @@
-"""Compute Engine's errors and what they mean, as tables. Sources are named with the rows; texts are
-those seen in the field."""
+"""The classification of Compute Engine's errors, as tables. Comments name the sources; the messages
+are real ones."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ PER_MINUTE = (
 )
 
 
-def error(reason: str, message: str = "", telling: str = "") -> dict[str, Any]:
-    """An error body in the shape of the API; `telling` is the reason of its ErrorInfo, which newer
+def error(reason: str, message: str = "", info_reason: str = "") -> dict[str, Any]:
+    """An error body in the API's format. `info_reason` is the reason in its ErrorInfo, which newer
     errors have."""
     details = (
-        [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": telling}]
-        if telling
+        [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": info_reason}]
+        if info_reason
         else []
     )
     return {
@@ -49,12 +49,12 @@ def error(reason: str, message: str = "", telling: str = "") -> dict[str, Any]:
     }
 
 
-def meaning(said: ComputeError) -> str:
-    return said.problem.reason if isinstance(said, Refused) else type(said).__name__
+def kind_of(found: ComputeError) -> str:
+    return found.problem.reason if isinstance(found, Refused) else type(found).__name__
 
 
 @pytest.mark.parametrize(
-    ("status", "reason", "message", "means"),
+    ("status", "reason", "message", "expected"),
     [
         # Compute API: common answers
         (
@@ -92,11 +92,11 @@ def meaning(said: ComputeError) -> str:
             "config",
         ),
         (403, "quotaExceeded", "Quota 'HEALTH_CHECKS' exceeded. Limit: 75.0 globally.", "quota"),
-        # API rate quotas: 403, not 429, and filled again with the minute
+        # API rate quotas: 403, not 429, and refilled every minute
         (403, "rateLimitExceeded", PER_MINUTE, "Retry"),
         (403, "quotaExceeded", PER_MINUTE, "Retry"),
         (429, "rateLimitExceeded", "", "Retry"),
-        # Organization policies: a condition that is not met, which no reading again will mend
+        # Organization policies: a condition that is not met, which reading again does not change
         (
             412,
             "conditionNotMet",
@@ -109,7 +109,7 @@ def meaning(said: ComputeError) -> str:
             "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: x",
             "policy",
         ),
-        # No verdict: what Terraform's provider and Google's clients retry
+        # Errors that Terraform's provider and Google's clients retry
         (500, "internalError", "", "Retry"),
         (502, "backendError", "", "Retry"),
         (503, "backendError", "", "Retry"),
@@ -118,9 +118,10 @@ def meaning(said: ComputeError) -> str:
         (503, "resourcePoolExhausted", STOCK_OUT, "stock-out"),
     ],
 )
-def test_an_http_error_means(status: int, reason: str, message: str, means: str) -> None:
+def test_http_errors_are_classified(status: int, reason: str, message: str, expected: str) -> None:
     assert (
-        meaning(classify_error(parse_response_error(status, error(reason, message)), NOW)) == means
+        kind_of(classify_error(parse_response_error(status, error(reason, message)), NOW))
+        == expected
     )
 
 
@@ -128,26 +129,28 @@ def test_an_http_error_means(status: int, reason: str, message: str, means: str)
     "body", [None, "<html>502</html>", [], {}, {"error": "invalid_grant"}, {"error": {"code": 404}}]
 )
 @pytest.mark.parametrize("status", [400, 403, 404, 500, 502])
-def test_an_answer_that_is_not_compute_engines_says_nothing(status: int, body: Any) -> None:
-    assert meaning(classify_error(parse_response_error(status, body), NOW)) == "Retry"
+def test_an_error_that_is_not_from_compute_engine_is_retried(status: int, body: Any) -> None:
+    assert kind_of(classify_error(parse_response_error(status, body), NOW)) == "Retry"
 
 
-def test_the_newer_shape_without_a_list_of_errors_is_read_by_its_status() -> None:
+def test_an_error_without_a_list_is_classified_by_its_status() -> None:
     newer = {"error": {"code": 404, "status": "NOT_FOUND", "message": "gone"}}
-    assert meaning(classify_error(parse_response_error(404, newer), NOW)) == "NotFound"
+    assert kind_of(classify_error(parse_response_error(404, newer), NOW)) == "NotFound"
 
 
-def test_a_rate_quota_is_waited_for_until_the_minute_is_over() -> None:
+def test_a_rate_quota_is_retried_in_the_next_minute() -> None:
     limited = classify_error(parse_response_error(403, error("rateLimitExceeded", PER_MINUTE)), NOW)
     assert isinstance(limited, Retry)
     assert limited.after_seconds == 21
 
 
-def test_too_many_operations_at_once_are_waited_for_briefly() -> None:
-    """Source: "Concurrent operations quota" in the Compute docs; the telling reason is in the
+def test_too_many_concurrent_operations_are_retried_soon() -> None:
+    """Source: "Concurrent operations quota" in the Compute docs; the specific reason is in the
     ErrorInfo."""
     body = error(
-        "rateLimitExceeded", "Rate Limit Exceeded", telling="CONCURRENT_OPERATIONS_QUOTA_EXCEEDED"
+        "rateLimitExceeded",
+        "Rate Limit Exceeded",
+        info_reason="CONCURRENT_OPERATIONS_QUOTA_EXCEEDED",
     )
     limited = classify_error(parse_response_error(403, body), NOW)
     assert isinstance(limited, Retry)
@@ -189,9 +192,9 @@ OPERATION_ERRORS = [
 
 
 @pytest.mark.parametrize("with_status", [True, False])
-@pytest.mark.parametrize(("code", "status", "message", "means"), OPERATION_ERRORS)
-def test_a_failed_operation_is_judged_by_its_code_with_or_without_an_http_status(
-    code: str, status: int, message: str, means: str, with_status: bool
+@pytest.mark.parametrize(("code", "status", "message", "expected"), OPERATION_ERRORS)
+def test_failed_operations_are_classified_by_their_code(
+    code: str, status: int, message: str, expected: str, with_status: bool
 ) -> None:
     operation: dict[str, Any] = {
         "status": "DONE",
@@ -199,26 +202,26 @@ def test_a_failed_operation_is_judged_by_its_code_with_or_without_an_http_status
     }
     if with_status:
         operation |= {"httpErrorStatusCode": status}
-    said = parse_operation_error(operation)
-    assert said
-    assert meaning(classify_error(said, NOW)) == means
+    failure = parse_operation_error(operation)
+    assert failure
+    assert kind_of(classify_error(failure, NOW)) == expected
 
 
-def test_an_operation_that_has_only_an_http_status_has_failed_too() -> None:
-    said = parse_operation_error(
+def test_an_operation_with_only_an_http_error_status_failed() -> None:
+    failure = parse_operation_error(
         {"status": "DONE", "httpErrorStatusCode": 400, "httpErrorMessage": "BAD REQUEST"}
     )
-    assert said
-    assert meaning(classify_error(said, NOW)) == "config"
+    assert failure
+    assert kind_of(classify_error(failure, NOW)) == "config"
 
 
-def test_an_empty_error_in_an_operation_is_still_an_error_of_unknown_meaning() -> None:
-    said = parse_operation_error({"status": "DONE", "error": {"errors": [{}]}})
-    assert said
-    assert meaning(classify_error(said, NOW)) == "Retry"
+def test_an_operation_with_an_empty_error_failed() -> None:
+    failure = parse_operation_error({"status": "DONE", "error": {"errors": [{}]}})
+    assert failure
+    assert kind_of(classify_error(failure, NOW)) == "Retry"
 
 
-def test_an_operation_without_errors_went_well() -> None:
+def test_an_operation_without_errors_succeeded() -> None:
     assert (
         parse_operation_error({"status": "DONE", "warnings": [{"code": "NEXT_HOP_NOT_RUNNING"}]})
         is None
@@ -258,12 +261,12 @@ def test_an_operation_without_errors_went_well() -> None:
         ("SOMETHING_NEW", "", "timeout"),
     ],
 )
-def test_why_an_instance_could_not_be_made(code: str, message: str, reason: str) -> None:
+def test_instance_errors_are_classified(code: str, message: str, reason: str) -> None:
     found = classify_instance_error(code, message)
     assert (found.reason, found.code, found.message) == (reason, code, message)
 
 
-def test_every_trouble_says_why_in_compute_engines_words() -> None:
+def test_every_error_quotes_compute_engines_message() -> None:
     kinds = {NotFound: 404, AlreadyExists: 409, Busy: 409, Conflict: 412}
     reasons = {
         NotFound: "notFound",
@@ -272,8 +275,8 @@ def test_every_trouble_says_why_in_compute_engines_words() -> None:
         Conflict: "conditionNotMet",
     }
     for kind, status in kinds.items():
-        said = classify_error(
-            parse_response_error(status, error(reasons[kind], "the very words")), NOW
+        found = classify_error(
+            parse_response_error(status, error(reasons[kind], "the message")), NOW
         )
-        assert type(said) is kind
-        assert "the very words" in str(said)
+        assert type(found) is kind
+        assert "the message" in str(found)
