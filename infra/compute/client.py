@@ -73,7 +73,7 @@ class Compute:
         endpoint = ENDPOINTS[key.collection]
         try:
             return self._calls.call(
-                endpoint, "get", _place(key.scope) | {endpoint.name: key.name}, READ_SECONDS
+                endpoint, "get", _scope_fields(key.scope) | {endpoint.name: key.name}, READ_SECONDS
             )
         except NotFound:
             return None
@@ -86,33 +86,30 @@ class Compute:
         lists = _leftover_lists(reads.leftovers_of) if reads.leftovers_of else ()
         jobs: Jobs[Any] = [
             *(partial(self.get, key) for key in keys),
-            *(
-                partial(self._of_group, key, "list_managed_instances", "managedInstances")
-                for key in reads.groups
-            ),
+            *(partial(self._list_instances, key) for key in reads.groups),
             *(partial(self.list, collection, filter=filter) for collection, filter in lists),
         ]
-        answers = iter(self._all(jobs))
+        answers = iter(self._run_all(jobs))
         bodies: dict[Key, Body | None] = {key: next(answers) for key in keys}
         instances = {key: next(answers) for key in reads.groups}
         for collection, _ in lists:
             for body in next(answers):
                 bodies.setdefault(Key(collection, naming.GLOBAL, body["name"]), body)
         known = {**(previous.bodies if previous else {}), **bodies}
-        return Snapshot(bodies, instances, self._healths(reads.healths, known))
+        return Snapshot(bodies, instances, self._read_healths(reads.healths, known))
 
     def list(self, collection: Collection, scope: str = naming.GLOBAL, filter: str = "") -> Bodies:
         """A whole collection in `global`, in a region, or `EVERYWHERE`."""
         options = {"filter": filter} if filter else {}
         if scope == EVERYWHERE:
-            return self._aggregated(collection, options)
-        pages = self._pages(ENDPOINTS[collection], "list", _place(scope) | options)
+            return self._list_aggregated(collection, options)
+        pages = self._read_pages(ENDPOINTS[collection], "list", _scope_fields(scope) | options)
         return tuple(body for page in pages for body in page.get("items", ()))
 
-    def _aggregated(self, collection: Collection, options: Mapping[str, Any]) -> Bodies:
+    def _list_aggregated(self, collection: Collection, options: Mapping[str, Any]) -> Bodies:
         endpoint, member = AGGREGATED[collection]
         found: list[Body] = []
-        for page in self._pages(endpoint, "aggregated_list", options):
+        for page in self._read_pages(endpoint, "aggregated_list", options):
             for scope, part in page.get("items", {}).items():
                 if (
                     part.get("warning", {}).get("code", "NO_RESULTS_ON_PAGE")
@@ -126,16 +123,19 @@ class Compute:
                 found += part.get(member, ()) if scope.startswith("regions/") else ()
         return tuple(found)
 
-    def _of_group(self, group: Key, method: str, member: str) -> Bodies:
-        """All pages of a method of the group; empty if there is no such group."""
+    def _list_instances(self, group: Key) -> Bodies:
+        """The managed instances of a group; empty if there is no such group."""
         endpoint = ENDPOINTS[group.collection]
+        fields = _scope_fields(group.scope) | {endpoint.name: group.name}
         try:
-            pages = self._pages(endpoint, method, _place(group.scope) | {endpoint.name: group.name})
-            return tuple(body for page in pages for body in page.get(member, ()))
+            pages = self._read_pages(endpoint, "list_managed_instances", fields)
+            return tuple(body for page in pages for body in page.get("managedInstances", ()))
         except NotFound:
             return ()
 
-    def _pages(self, endpoint: Endpoint, method: str, fields: Mapping[str, Any]) -> Iterable[Body]:
+    def _read_pages(
+        self, endpoint: Endpoint, method: str, fields: Mapping[str, Any]
+    ) -> Iterable[Body]:
         token = ""
         while True:
             page = self._calls.call(
@@ -149,7 +149,7 @@ class Compute:
             if not token:
                 return
 
-    def _healths(
+    def _read_healths(
         self, services: Iterable[Key], bodies: Mapping[Key, Body | None]
     ) -> dict[Key, Bodies]:
         pairs = [
@@ -158,13 +158,15 @@ class Compute:
             for backend in (bodies.get(service) or {}).get("backends", ())
             if "group" in backend
         ]
-        answers = self._all([partial(self._health, service, group) for service, group in pairs])
+        answers = self._run_all(
+            [partial(self._read_health, service, group) for service, group in pairs]
+        )
         found: dict[Key, Bodies] = {service: () for service in services if bodies.get(service)}
         for (service, _), answer in zip(pairs, answers, strict=True):
             found[service] += answer
         return found
 
-    def _health(self, service: Key, group: str) -> Bodies:
+    def _read_health(self, service: Key, group: str) -> Bodies:
         """The group's health answer. Empty if the group no longer belongs to the service: then there
         is no health data, which is not a verdict."""
         endpoint = ENDPOINTS[service.collection]
@@ -190,7 +192,7 @@ class Compute:
         endpoint, key = ENDPOINTS[action.key.collection], action.key
         if action.verb not in endpoint.verbs:
             raise ValueError(f"{key.collection} does not support {action.verb}")
-        fields: dict[str, Any] = _place(key.scope) | {"requestId": str(request_id)}
+        fields: dict[str, Any] = _scope_fields(key.scope) | {"requestId": str(request_id)}
         body_field = (
             "" if action.verb == "delete" else endpoint.bodies.get(action.verb, endpoint.body)
         )
@@ -198,7 +200,11 @@ class Compute:
             fields[body_field] = expand_references(action.body, self.project)
         if action.verb != "insert":
             fields[endpoint.name] = key.name
-        timeout = SEND_SECONDS if until is None else max(1.0, min(SEND_SECONDS, self._left(until)))
+        timeout = (
+            SEND_SECONDS
+            if until is None
+            else max(1.0, min(SEND_SECONDS, self._seconds_left(until)))
+        )
         operation = self._calls.call(endpoint, RPCS[action.verb], fields, timeout, body_field)
         if not isinstance(operation.get("name"), str):
             raise Retry(
@@ -217,11 +223,14 @@ class Compute:
         polls = iter(POLL_SECONDS)
         while operation.get("status") != "DONE":
             called_at = self._clock.now()
-            if self._left(until) <= 0:
+            if self._seconds_left(until) <= 0:
                 return None
             try:
                 operation = self._calls.call(
-                    endpoint, "wait", fields, max(1.0, min(WAIT_SECONDS + 5, self._left(until)))
+                    endpoint,
+                    "wait",
+                    fields,
+                    max(1.0, min(WAIT_SECONDS + 5, self._seconds_left(until))),
                 )
                 pause = next(polls, POLL_SECONDS[-1])
             except Retry as error:
@@ -235,15 +244,15 @@ class Compute:
                 operation.get("status") != "DONE"
                 and (self._clock.now() - called_at).total_seconds() < pause
             ):
-                self._clock.sleep(max(0.0, min(pause, self._left(until))))
+                self._clock.sleep(max(0.0, min(pause, self._seconds_left(until))))
         return operation
 
-    def _left(self, until: datetime) -> float:
+    def _seconds_left(self, until: datetime) -> float:
         return (until - self._clock.now()).total_seconds()
 
     # ---- Concurrency
 
-    def _all(self, jobs: Jobs[T]) -> Sequence[T]:
+    def _run_all(self, jobs: Jobs[T]) -> Sequence[T]:
         """The results of all jobs, in order. All jobs have finished when this returns or raises."""
         if self.workers == 1 or len(jobs) < 2:
             return [job() for job in jobs]
@@ -263,5 +272,5 @@ def _leftover_lists(model: str) -> tuple[tuple[Collection, str], ...]:
     )
 
 
-def _place(scope: str) -> dict[str, Any]:
+def _scope_fields(scope: str) -> dict[str, Any]:
     return {} if scope == naming.GLOBAL else {"region": scope}

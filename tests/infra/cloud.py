@@ -16,7 +16,7 @@ from infra.fleet.model import Action, Body, Key
 REGION = "us-central1"
 CHECK = Key("healthChecks", "global", "slipway-tiny-blue-lb")
 SERVICE = Key("backendServices", "global", "slipway-tiny-blue")
-TEMPLATE = Key("instanceTemplates", "global", "tiny-0123456789")
+TEMPLATE = Key("instanceTemplates", "global", "slipway-tiny-0123456789")
 GROUP = Key("regionInstanceGroupManagers", REGION, "slipway-tiny-blue")
 PORTS = Key("regionInstanceGroups", REGION, "slipway-tiny-blue")
 AUTOSCALER = Key("regionAutoscalers", REGION, "slipway-tiny-blue")
@@ -49,7 +49,7 @@ BODIES: dict[Key, Body] = {
         "targetSize": 3,
         "namedPorts": [{"name": "http", "port": 8080}],
         "versions": [
-            {"name": "one", "instanceTemplate": "global/instanceTemplates/tiny-0123456789"}
+            {"name": "one", "instanceTemplate": "global/instanceTemplates/slipway-tiny-0123456789"}
         ],
         "distributionPolicy": {"zones": [{"zone": f"zones/{REGION}-{zone}"} for zone in "abc"]},
     },
