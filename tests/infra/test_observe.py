@@ -31,7 +31,7 @@ def managed(number: int, **fields: Any) -> Body:
         "instance": f"{SERVER}zones/us-central1-{'abc'[number % 3]}/instances/slipway-tiny-blue-{number}",
         "currentAction": "NONE",
         "instanceStatus": "RUNNING",
-        "version": {"instanceTemplate": f"{SERVER}global/instanceTemplates/tiny-0123456789"},
+        "version": {"instanceTemplate": f"{SERVER}global/instanceTemplates/slipway-tiny-0123456789"},
     } | fields
 
 
@@ -149,7 +149,7 @@ def test_an_instance_that_cannot_be_made_says_why() -> None:
     assert (instance.name, instance.zone, instance.template) == (
         "slipway-tiny-blue-1",
         "us-central1-b",
-        "tiny-0123456789",
+        "slipway-tiny-0123456789",
     )
     assert instance.problem is not None
     assert (instance.problem.reason, instance.problem.message) == ("stock-out", "no more of those")

@@ -100,7 +100,7 @@ def test_retire_in_mid_rollout_ends_both_releases() -> None:
     story.when_commanded("retire")
     story.when_settled()
     assert (story.outcome("1"), story.outcome("2")) == ("retired", "retired")
-    assert not [name for name in story.resources() if "/tiny-" in name]
+    assert not [name for name in story.resources() if "/slipway-tiny-" in name]
 
 
 def test_a_retired_model_can_be_released_again() -> None:

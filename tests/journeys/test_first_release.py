@@ -62,7 +62,7 @@ def test_a_first_release_that_never_gets_healthy_leaves_nothing_running() -> Non
     story.when_settled()
     assert story.outcome("1") == "rolled_back"
     assert "0 of 3 instances of release 1 are healthy" in story.why("1")
-    assert not [name for name in story.resources() if "/tiny-" in name]
+    assert not [name for name in story.resources() if "/slipway-tiny-" in name]
 
 
 def test_two_models_share_the_gateway_and_nothing_else() -> None:

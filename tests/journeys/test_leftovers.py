@@ -23,7 +23,7 @@ PROPERTIES = {
     "networkInterfaces": [{"network": "global/networks/default"}],
 }
 LATE: dict[str, dict[str, Any]] = {
-    "global/instanceTemplates": {"name": "tiny-0123456789", "properties": PROPERTIES},
+    "global/instanceTemplates": {"name": "slipway-tiny-0123456789", "properties": PROPERTIES},
     "global/healthChecks": {
         "name": "slipway-tiny-blue-live",
         "type": "TCP",

@@ -133,7 +133,7 @@ def test_rule_8_only_what_is_ours_by_name_and_description_is_touched() -> None:
     assert story.why("1").startswith(
         "global/healthChecks/slipway-tiny-blue-live exists and is not Slipway's"
     )
-    assert {name for name in story.resources() if "/tiny-" in name} == {
+    assert {name for name in story.resources() if "/slipway-tiny-" in name} == {
         "healthChecks/slipway-tiny-blue-live"
     }
 

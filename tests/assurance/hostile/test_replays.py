@@ -194,7 +194,7 @@ def test_nothing_from_before_brings_a_retired_model_back() -> None:
         delivered(story, body, str(900 + number))
         story.when_minutes_pass(1)
     assert not story.instances()
-    assert not [name for name in story.resources() if "/tiny-" in name]
+    assert not [name for name in story.resources() if "/slipway-tiny-" in name]
 
 
 # ---- Wake-ups that nobody sent
@@ -329,7 +329,7 @@ def test_a_release_cannot_name_a_resource(field: str) -> None:
 )
 def test_a_model_whose_name_is_like_another_s_resource_leaves_that_one_alone(model: str) -> None:
     story = settled("1")
-    mine = {name: bodies(story)[name] for name in bodies(story) if "/tiny-" in name}
+    mine = {name: bodies(story)[name] for name in bodies(story) if "/slipway-tiny-" in name}
     shared = {name for name in bodies(story) if "/slipway-" in name}
     story.when_published(event("1") | {"model": model, "traffic": {"draining_seconds": 0}})
     story.when_minutes_pass(12)

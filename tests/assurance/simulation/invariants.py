@@ -56,7 +56,7 @@ class Invariants:
         # Rules in the gateway's URL map that belong to another owner.
         self.foreign_rules: list[dict[str, Any]] = []
         names = "|".join(re.escape(model) for model in models)
-        self._ours = re.compile(rf"({names})-(blue|green|live|ready|[0-9a-f]{{10}})")
+        self._ours = re.compile(rf"slipway-({names})-((blue|green)(-lb|-live)?|[0-9a-f]{{10}})")
         simulation.on_commit.append(self.record_commit)
         simulation.after_write.append(self.check_write)
 

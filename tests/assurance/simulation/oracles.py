@@ -147,7 +147,7 @@ def _check_consistency(
     bodies = {
         name: body
         for name, body in resources.items()
-        if name.rpartition("/")[2].startswith(f"{model}-")
+        if name.rpartition("/")[2].startswith(f"slipway-{model}-")
     }
     if end["serves"] is None and bodies:
         report(f"{model}: nothing serves and {sorted(bodies)} exist")
