@@ -1,10 +1,8 @@
-"""`python -m local.demo`: the guided tour. Three releases of one model go through the whole of
-Slipway on this machine.
+"""`python -m local.demo`: runs three releases of one model through Slipway on this machine.
 
-Release 1 makes the fleet from nothing, release 2 takes over step by step, release 3 never gets
-healthy and goes back by itself. Ends with status 0 only if all of that is seen to be true;
-otherwise it says what differs. What was seen is written to `demo-report.json` and drawn in
-`demo-report.svg`."""
+Release 1 creates the fleet, release 2 takes over step by step, release 3 never becomes healthy and
+is rolled back. Exits with 0 only if all of that happened, and prints what differs otherwise. Writes
+the results to `demo-report.json` and draws them in `demo-report.svg`."""
 
 from __future__ import annotations
 
@@ -25,28 +23,28 @@ from typing import NoReturn
 from rich.console import Console
 
 from local import guide, picture, story
-from local.report import Report, kept_promises, to_json
+from local.report import Report, check_promises, to_json
 from local.screen import LiveScreen, PlainScreen, Screen, View
 from local.stack import RELEASES, Stack
 from local.watch import Watcher
 
 SPEED = 20.0
-LIMIT_SECONDS = 108  # what is left of two minutes is for stopping
-LOOK_SECONDS = 0.25
-REST = timedelta(
-    minutes=5
-)  # of the run's own time: how long the world may take to come to rest after the last release has ended
+LIMIT_SECONDS = 108  # leaves time to stop within two minutes
+POLL_SECONDS = 0.25
+# In the run's time: how long the model may take to settle after the last release has ended.
+SETTLE_TIME = timedelta(minutes=5)
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ABOUT = """\
-Runs Slipway's main job on this machine: Pub/Sub and Firestore (Google's emulators, where they are installed), a stand-in for
-Compute Engine, and the functions as they are deployed. Publishes three releases of one model, and shows where they go:
+Runs Slipway on this machine: the functions, an emulator of Compute Engine, and Google's emulators
+of Pub/Sub and Firestore if they are installed. Publishes three releases of one model and shows
+their progress:
 
-  release 1   makes the fleet from nothing
+  release 1   creates the fleet
   release 2   takes over in steps of 10, 50 and 100 %, and bakes
-  release 3   never gets healthy, and goes back by itself
+  release 3   never becomes healthy and is rolled back
 
-Ends in about a minute, at the latest in two. Status 0: everything came as promised. Status 1: it did not, and the last lines say
-what differs.
+Takes about a minute, two at most. Exits with 0 if all of that happened, and with 1 and what differs
+otherwise.
 """
 
 
@@ -67,8 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except Exception as error:
         stack.keeps_logs = True
-        print(f"The demo could not run: {error or type(error).__name__}", file=sys.stderr)
-        print(f"The logs of its parts are in {stack.folder}", file=sys.stderr)
+        print(f"The demo failed: {error or type(error).__name__}", file=sys.stderr)
+        print(f"Logs: {stack.folder}", file=sys.stderr)
         return 1
 
 
@@ -82,19 +80,19 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--keep",
         action="store_true",
-        help="leave everything running afterwards, and print how to publish events of your own",
+        help="leave the stack running and print how to publish events",
     )
     add(
         "--speed",
         type=_speed,
         default=SPEED,
         metavar="N",
-        help=f"seconds of the run's own time in a real one (default {SPEED:g})",
+        help=f"how many times faster than real time (default {SPEED:g})",
     )
     add(
         "--embedded",
         action="store_true",
-        help="use the embedded store and bus even where the emulators are installed",
+        help="use the embedded store and bus even if the emulators are installed",
     )
     add(
         "--json-report",
@@ -117,7 +115,7 @@ def _speed(text: str) -> float:
     speed = float(text)
     if not 1 <= speed <= 200:
         raise argparse.ArgumentTypeError(
-            f"must be 1 to 200, not {text}: the functions need real time for what they do"
+            f"must be 1 to 200, not {text}: the functions' work takes real time"
         )
     return speed
 
@@ -125,7 +123,7 @@ def _speed(text: str) -> float:
 def _tour(stack: Stack, screen: Screen, options: argparse.Namespace, began: float) -> int:
     if stack.backend == "embedded":
         screen.say(
-            f"Without Google's emulators, on the embedded store and bus: {stack.why_embedded}."
+            f"Using the embedded store and bus, not Google's emulators: {stack.why_embedded}."
         )
     with Watcher(stack.cloud, stack.store, story.MODEL) as watcher:
         tour = Tour(stack, watcher, screen)
@@ -141,7 +139,7 @@ def _tour(stack: Stack, screen: Screen, options: argparse.Namespace, began: floa
         screen.close()
         print(guide.summary(report, failure, () if is_fine else stack.logs))
         if not is_fine:
-            print(f"  the logs of all parts are in {stack.folder}")
+            print(f"  logs: {stack.folder}")
         print(f"  report: {options.json_report}, picture: {options.picture}", flush=True)
         if options.keep:
             print(
@@ -150,44 +148,43 @@ def _tour(stack: Stack, screen: Screen, options: argparse.Namespace, began: floa
                 ),
                 flush=True,
             )
-            tour.go_on(PlainScreen(sys.stdout, told=len(watcher.entries)))
+            tour.follow(PlainScreen(sys.stdout, printed=len(watcher.entries)))
     return 0 if is_fine else 1
 
 
 class Tour:
-    """Publishes the story's releases one after the other, and shows the world until each has
-    ended."""
+    """Publishes the releases one after the other and shows the progress until each has ended."""
 
     def __init__(self, stack: Stack, watcher: Watcher, screen: Screen) -> None:
         self._stack, self._watcher, self._screen = stack, watcher, screen
         self._began = stack.clock.now()
 
     def run(self) -> str:
-        """Why the tour broke off; empty when it did not."""
+        """Runs all releases; returns why the tour ended early, if it did."""
         self._stack.cloud.set_behaviours(story.BEHAVIOURS)
         try:
             for version, event in story.RELEASES.items():
                 self._stack.publish(RELEASES, event)
                 while not self._has_ended(version):
-                    self._look()
-            latest = self._stack.clock.now() + REST
-            while not self._watcher.is_at_rest and self._stack.clock.now() < latest:
-                self._look()
+                    self._update()
+            latest = self._stack.clock.now() + SETTLE_TIME
+            while not self._watcher.is_settled and self._stack.clock.now() < latest:
+                self._update()
         except TimeUp as late:
             return str(late)
         return ""
 
-    def go_on(self, screen: Screen) -> None:
-        """Tell what happens from now on, until somebody stops it."""
+    def follow(self, screen: Screen) -> None:
+        """Shows further progress until Ctrl-C."""
         self._screen = screen
         with suppress(KeyboardInterrupt):
             while True:
-                self._look()
+                self._update()
 
-    def _look(self) -> None:
-        time.sleep(LOOK_SECONDS)
+    def _update(self) -> None:
+        time.sleep(POLL_SECONDS)
         watcher = self._watcher
-        watcher.look()
+        watcher.poll()
         at, sample = self._stack.clock.now(), watcher.samples[-1] if watcher.samples else None
         self._screen.show(
             View(
@@ -198,12 +195,12 @@ class Tour:
                 sample,
                 story.FLOOR,
                 watcher.calls,
-                watcher.waits,
+                watcher.waiting_for,
             )
         )
 
     def _has_ended(self, version: str) -> bool:
-        return any(told.version == version and told.outcome for told in self._watcher.stories)
+        return any(each.version == version and each.outcome for each in self._watcher.stories)
 
 
 def _report(stack: Stack, watcher: Watcher, real_seconds: float) -> Report:
@@ -218,13 +215,13 @@ def _report(stack: Stack, watcher: Watcher, real_seconds: float) -> Report:
         outputs=dict(watcher.document.get("outputs", {})),
         real_seconds=real_seconds,
     )
-    return replace(report, promises=kept_promises(report))
+    return replace(report, promises=check_promises(report))
 
 
 @contextmanager
 def _signals(limit_seconds: int) -> Iterator[None]:
-    """Ask politely once: the first stop signal ends the run, and what comes then does not disturb
-    the clearing up."""
+    """Turns the first stop signal into `KeyboardInterrupt` and ignores further ones, so that they
+    do not interrupt the cleanup. Raises `TimeUp` after the limit."""
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         for each in STOPS:
@@ -232,10 +229,7 @@ def _signals(limit_seconds: int) -> Iterator[None]:
         raise KeyboardInterrupt
 
     def late(number: int, frame: FrameType | None) -> NoReturn:
-        raise TimeUp(
-            f"it took longer than {limit_seconds} s, which leaves no time to stop within two"
-            " minutes"
-        )
+        raise TimeUp(f"it took longer than {limit_seconds} s")
 
     before = {number: signal.signal(number, stop) for number in STOPS} | {
         signal.SIGALRM: signal.signal(signal.SIGALRM, late)

@@ -1,9 +1,8 @@
-"""Starts and stops Google's own Pub/Sub and Firestore emulators, each on a port that the system
-picks, as gcloud ships them.
+"""Starts and stops gcloud's Pub/Sub and Firestore emulators, each on a free port.
 
-Used by the local stack and by the tests. They come up in a few seconds, keep their data in memory
-and what they write in the folder given. Whoever starts one stops it: `stop` ends the process group
-that `start` made, and no other process."""
+Used by the local stack and the tests. An emulator starts in a few seconds, keeps its data in memory
+and writes only into the given folder. The caller of `start` must call `stop`, which ends the
+process group that `start` created and no other process."""
 
 from __future__ import annotations
 
@@ -28,17 +27,17 @@ _COMPONENTS: dict[Kind, str] = {
     "pubsub": "pubsub-emulator",
     "firestore": "cloud-firestore-emulator",
 }
-_TRIES = 3  # another process may take the port between our asking for it and the emulator's
+_TRIES = 3  # another process may take the free port before the emulator does
 
 
 class EmulatorError(Exception):
-    """The emulator did not come up; the text has the end of its log."""
+    """The emulator did not start; the text contains the end of its log."""
 
 
 @dataclass(frozen=True)
 class Emulator:
-    """`address` is `host:port`, as the clients take it; `group` is what to stop; `process` is known
-    to the starter alone."""
+    """`address` is `host:port`, as clients expect it; `group` is the process group to stop;
+    `process` is set only in the process that started it."""
 
     kind: Kind
     address: str
@@ -47,11 +46,12 @@ class Emulator:
 
 
 def missing(kind: Kind) -> str | None:
-    """Why the emulator cannot be started here and what to do about it; None if it can."""
+    """Why the emulator cannot start on this machine and what to do about it; None if it can."""
     gcloud = shutil.which("gcloud")
     if not gcloud:
         return (
-            f"gcloud is not installed (https://cloud.google.com/sdk); its {kind} emulator is needed"
+            f"gcloud, which contains the {kind} emulator, is not installed"
+            " (https://cloud.google.com/sdk)"
         )
     if not shutil.which("java"):
         return f"java is not installed; the {kind} emulator needs a Java runtime, 11 or newer"
@@ -61,7 +61,7 @@ def missing(kind: Kind) -> str | None:
 
 
 def start(kind: Kind, folder: Path, patience_seconds: float = 60.0) -> Emulator:
-    """Start an emulator and wait until it answers. `folder` takes its log and configuration."""
+    """Starts an emulator and waits until it responds. Its log and configuration go to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     why = ""
     for _ in range(_TRIES):
@@ -85,13 +85,11 @@ def start(kind: Kind, folder: Path, patience_seconds: float = 60.0) -> Emulator:
             raise
         stop(emulator)
         why = log.read_text(errors="replace")[-2000:]
-    raise EmulatorError(
-        f"the {kind} emulator did not come up within {patience_seconds:g} s:\n{why}"
-    )
+    raise EmulatorError(f"the {kind} emulator did not start within {patience_seconds:g} s:\n{why}")
 
 
 def stop(emulator: Emulator, patience_seconds: float = 10.0) -> None:
-    """End the emulator's process group; safe to repeat, and safe from another process than the one
+    """Ends the emulator's process group. Safe to repeat, and safe from another process than the one
     that started it."""
     with suppress(ProcessLookupError):
         os.killpg(emulator.group, signal.SIGTERM)
@@ -106,8 +104,8 @@ def stop(emulator: Emulator, patience_seconds: float = 10.0) -> None:
 
 @contextmanager
 def running(*kinds: Kind) -> Iterator[dict[Kind, str]]:
-    """The addresses of emulators that live as long as the block. They start side by side and take
-    about three seconds."""
+    """Runs emulators for the duration of the block and yields their addresses. They start in
+    parallel, in about three seconds."""
     from concurrent.futures import ThreadPoolExecutor
 
     started: list[Emulator] = []
@@ -137,8 +135,7 @@ def _command(kind: Kind, address: str, folder: Path) -> list[str]:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """gcloud neither asks, nor calls home, nor touches the configuration of the person at the
-    keyboard."""
+    """Keeps gcloud from prompting, reporting usage, and using the user's configuration."""
     return os.environ | {
         "CLOUDSDK_CONFIG": str(folder / "gcloud"),
         "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
@@ -178,10 +175,7 @@ def _sdk_root(gcloud: str) -> Path:
     root = Path(gcloud).resolve().parent.parent
     if (root / "platform").is_dir():
         return root
-    asked = [
-        "gcloud",
-        "info",
-        "--format=value(installation.sdk_root)",
-    ]  # slow: where gcloud is a wrapper somewhere else
-    answer = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
-    return Path(answer.stdout.strip() or root)
+    # gcloud is a wrapper in another place; `gcloud info` knows, but is slow.
+    command = ["gcloud", "info", "--format=value(installation.sdk_root)"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return Path(result.stdout.strip() or root)

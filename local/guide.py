@@ -1,11 +1,11 @@
-"""What the demo says at its end: what came true, where everything is, and how to go on by hand."""
+"""What the demo prints at its end: the results, the outputs, and how to continue by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from local.report import Report, changes
+from local.report import Report, count_changes
 from local.story import FLOOR, IMAGE, MODEL
 
 LAST, LONG = 4, 300
@@ -17,7 +17,7 @@ OUTPUTS = {
 
 
 def summary(report: Report, failure: str, logs: Sequence[Path] = ()) -> str:
-    """A mark for each promise, the model's outputs, and, when something differs, the ends of the
+    """The result of each promise, the model's outputs, and, after a failure, the ends of the
     functions' logs."""
     lines = [""]
     for promise in report.promises:
@@ -32,10 +32,8 @@ def summary(report: Report, failure: str, logs: Sequence[Path] = ()) -> str:
         if name in report.outputs
     ]
     on = "Google's emulators" if report.backend == "emulators" else "the embedded store and bus"
-    calls = (
-        f"{sum(report.calls.values())} calls to Compute Engine, {changes(report.calls)} of them"
-        " changes"
-    )
+    changes = count_changes(report.calls)
+    calls = f"{sum(report.calls.values())} calls to Compute Engine, {changes} of them changes"
     lines += ["", f"  {report.real_seconds:.0f} s on {on}, {calls}"]
     if failure:
         lines.append(f"  {failure}")
@@ -52,17 +50,21 @@ def summary(report: Report, failure: str, logs: Sequence[Path] = ()) -> str:
 def by_hand(
     environment: Mapping[str, str], pubsub: str, python: str, logs: Sequence[Path], pid: int
 ) -> str:
-    """How to go on with a stack that keeps running. `pubsub` is where Pub/Sub's REST API is,
-    emulator or not."""
+    """Commands for a stack that keeps running. `pubsub` is the address of Pub/Sub's REST API, of
+    the emulator or of the embedded bus."""
     project = environment["GOOGLE_CLOUD_PROJECT"]
     event = f'{{"model":"{MODEL}","version":"4","artifact":{{"image":"{IMAGE}:4"}}}}'
     pause = f'{{"model":"{MODEL}","command":"pause"}}'
-    second = f'{{"model":"second","version":"1","artifact":{{"image":"{IMAGE}:1"}},"scaling":{{"min":{FLOOR}}}}}'
+    second = (
+        f'{{"model":"second","version":"1","artifact":{{"image":"{IMAGE}:1"}},'
+        f'"scaling":{{"min":{FLOOR}}}}}'
+    )
+    kill = f'{{"effect": "kill", "group": "slipway-{MODEL}-blue", "most": 1}}'
     compute = environment["SLIPWAY_COMPUTE_ENDPOINT"]
     return f"""
 The stack keeps running. To stop it: Ctrl-C here, or kill {pid}
 
-Publish an event of your own, with gcloud
+Publish an event with gcloud
   export CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB=http://{pubsub}/ CLOUDSDK_CORE_PROJECT={project} \\
          CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true CLOUDSDK_CORE_DISABLE_PROMPTS=1
   gcloud pubsub topics publish model-releases --message='{event}'
@@ -72,34 +74,33 @@ Publish an event of your own, with gcloud
 or in Python
   {_python(environment, pubsub, python, event)}
 
-Look at what is desired, and what was decided
+Read the model's document and its log of decisions
 {_documents(environment, python, logs[0].parent)}
 
-Look at Compute Engine, with gcloud or at the stand-in's own controls
+Inspect Compute Engine with gcloud, or through the emulator's control API
   export CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE={compute}/compute/v1/
   gcloud compute instance-groups managed list
   curl -s {compute}/control/instances
-  curl -s -X POST {compute}/control/instances -d '{{"effect": "kill", "group": "slipway-{MODEL}-blue", "most": 1}}'
+  curl -s -X POST {compute}/control/instances -d '{kill}'
   curl -s {compute}/control
 
-What the functions log
+Logs of the functions
 {chr(10).join(f"  tail -f {path}" for path in logs)}
 """
 
 
 def _python(environment: Mapping[str, str], pubsub: str, python: str, event: str) -> str:
-    """The client honours PUBSUB_EMULATOR_HOST; without an emulator there is REST alone."""
-    project = environment["GOOGLE_CLOUD_PROJECT"]
+    """The client library needs the emulator; the embedded bus has only the REST API."""
+    topic = f"projects/{environment['GOOGLE_CLOUD_PROJECT']}/topics/model-releases"
     if "PUBSUB_EMULATOR_HOST" in environment:
         code = (
             "from google.cloud import pubsub_v1;"
-            f" print(pubsub_v1.PublisherClient().publish('projects/{project}/topics/model-releases',"
-            f" b'''{event}''').result())"
+            f" print(pubsub_v1.PublisherClient().publish('{topic}', b'''{event}''').result())"
         )
         return f'PUBSUB_EMULATOR_HOST={pubsub} {python} -c "{_quoted(code)}"'
     code = (
         "import base64, requests;"
-        f" print(requests.post('http://{pubsub}/v1/projects/{project}/topics/model-releases:publish',"
+        f" print(requests.post('http://{pubsub}/v1/{topic}:publish',"
         f" json={{'messages': [{{'data': base64.b64encode(b'''{event}''').decode()}}]}}).text)"
     )
     return f'{python} -c "{_quoted(code)}"'
@@ -107,8 +108,8 @@ def _python(environment: Mapping[str, str], pubsub: str, python: str, event: str
 
 def _documents(environment: Mapping[str, str], python: str, folder: Path) -> str:
     if "FIRESTORE_EMULATOR_HOST" in environment:
-        base = f"http://{environment['FIRESTORE_EMULATOR_HOST']}/v1/projects/{environment['GOOGLE_CLOUD_PROJECT']}"
-        documents = f"{base}/databases/(default)/documents"
+        host, project = environment["FIRESTORE_EMULATOR_HOST"], environment["GOOGLE_CLOUD_PROJECT"]
+        documents = f"http://{host}/v1/projects/{project}/databases/(default)/documents"
         return "\n".join(
             f"  curl -s -H 'Authorization: Bearer owner' '{documents}/{path}'"
             for path in (f"models/{MODEL}", f"models/{MODEL}/log")
@@ -122,10 +123,6 @@ def _documents(environment: Mapping[str, str], python: str, folder: Path) -> str
         f"  {python} -c \"{code}\" {folder}/slipway.sqlite '{path}'"
         for path in (f"models/{MODEL}", f"models/{MODEL}/log/%")
     )
-
-
-def _only(*fields: str) -> str:
-    return "&".join(f"mask.fieldPaths={field}" for field in fields)
 
 
 def _quoted(code: str) -> str:

@@ -1,8 +1,7 @@
-"""The local stack's time: the tick of every minute, and a clock whose sleepers wake when the stack
-ends.
+"""The local stack's time: the minute tick, and a clock whose sleepers wake when the stack stops.
 
-Used by `local/stack.py`. The clock handed over may run faster than the real one; minutes and sleeps
-are its own."""
+Used by `local/stack.py`. The given clock may run faster than real time; minutes and sleeps are in
+its time."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ LOG = logging.getLogger("local.pace")
 
 
 class Clock(Protocol):
-    """`speed` is how many of its seconds pass in a real one."""
+    """`speed` of its seconds pass in one real second."""
 
     @property
     def speed(self) -> float: ...
@@ -26,12 +25,12 @@ class Clock(Protocol):
 
 
 class Stopped(Exception):
-    """The stack is being stopped: whoever sleeps is woken by this, as a process is by its end."""
+    """Raised in sleepers when the stack stops."""
 
 
 class StoppableClock:
-    """The stack's clock for handlers in this process, which may be in the middle of a turn when the
-    stack ends."""
+    """The clock of handlers in this process, which may be in the middle of a pass when the stack
+    stops."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -42,15 +41,15 @@ class StoppableClock:
 
     def sleep(self, seconds: float) -> None:
         if self._stopping.wait(seconds / self._clock.speed):
-            raise Stopped("the stack is being stopped")
+            raise Stopped("the stack is stopping")
 
     def stop(self) -> None:
         self._stopping.set()
 
 
 class Ticker:
-    """Calls `tick` at every full minute of the clock, as Cloud Scheduler does. A tick that fails is
-    lost; the next one comes."""
+    """Calls `tick` at every full minute of the clock, like Cloud Scheduler. A failed tick is not
+    repeated."""
 
     def __init__(self, clock: Clock, tick: Callable[[], object]) -> None:
         self._clock, self._tick = clock, tick
@@ -71,4 +70,4 @@ class Ticker:
             try:
                 self._tick()
             except Exception as error:
-                LOG.warning("a tick was lost: %s", error)
+                LOG.warning("tick failed: %s", error)

@@ -1,51 +1,55 @@
-"""Draws a report as one SVG: instances by version over time, and below them what phase each release
-was in. Pure.
+"""Draws a report as SVG: the instances by release over time, and below the phases of each release.
+Pure.
 
-instances ┤ a stacked, stepped area: solid what is healthy, striped what starts, is unhealthy or leaves
-          └────────────────────────────────────────────────
-release 1 ▐ step 1 ▌ bake ▐ succeeded
-release 2              ▐ 1 ▌ 2 ▐ 3 ▌ bake ▐ succeeded
-"""
+    instances ┤ a stacked, stepped area: solid for healthy instances, striped for the others
+              └────────────────────────────────────────────────
+    release 1 ▐ step 1 ▌ bake ▐ succeeded
+    release 2              ▐ 1 ▌ 2 ▐ 3 ▌ bake ▐ succeeded
+
+The right margin leaves room for the last outcome, so that each outcome follows its own bar."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html import escape
 
-from local.report import Phase, Report, Sample, Story
+from local.report import Phase, Report, Sample, Story, floor_since
 
-WIDTH, LEFT, RIGHT = 1000.0, 96.0, 24.0
+WIDTH, LEFT, MARGIN = 1000.0, 96.0, 24.0
 TOP, AREA, LANE, LANE_GAP = 92.0, 250.0, 26.0, 10.0
 INK, QUIET, LINE, PAPER = "#1f2933", "#66727f", "#e3e7eb", "#ffffff"
 COLOURS = ("#4c78b8", "#2f9e8f", "#e07a3f", "#8a63b8", "#b8923a")
 SHADES = {"desired": 0.12, "baking": 0.85, "rolling_back": 0.25, "retiring": 0.25}
-LETTER = 6.3  # an average letter of a 12 px text
+LETTER = 6.3  # average width of a letter at 12 px
+BOLD_LETTER = LETTER * 1.1
 FONT = "font-family='Inter, system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif'"
 MARKS = {"succeeded": "✓ succeeded", "rolled_back": "↩ rolled back"}
 
 
 @dataclass(frozen=True)
 class Scales:
-    """From instants and counts to places in the picture."""
+    """Maps times and counts to coordinates. `right` is the right edge of the plot."""
 
     began: datetime
     ends: datetime
     most: int
+    right: float = WIDTH - MARGIN
+
+    def share(self, at: datetime) -> float:
+        seconds = (self.ends - self.began).total_seconds()
+        return min(max((at - self.began).total_seconds() / max(1.0, seconds), 0.0), 1.0)
 
     def x(self, at: datetime) -> float:
-        part = (at - self.began).total_seconds() / max(
-            1.0, (self.ends - self.began).total_seconds()
-        )
-        return LEFT + min(max(part, 0.0), 1.0) * (WIDTH - LEFT - RIGHT)
+        return LEFT + self.share(at) * (self.right - LEFT)
 
     def y(self, count: float) -> float:
         return TOP + AREA * (1 - count / self.most)
 
 
 def draw(report: Report) -> str:
-    """The picture as SVG text, the same for the same report."""
+    """The picture as SVG text. Deterministic."""
     scales = _scales(report)
     colours = {story.version: COLOURS[n % len(COLOURS)] for n, story in enumerate(report.releases)}
     lanes_top = TOP + AREA + 34
@@ -76,12 +80,24 @@ def _scales(report: Report) -> Scales:
     for story in report.releases:
         for phase in story.phases:
             moments += [phase.began, *((phase.ended,) if phase.ended else ())]
-    moments = moments or [datetime(1970, 1, 1, tzinfo=UTC)]  # nothing was seen: an empty picture
+    moments = moments or [datetime(1970, 1, 1, tzinfo=UTC)]  # no data: an empty picture
     began = min(
         (phase.began for story in report.releases for phase in story.phases), default=min(moments)
     )
     most = max((sum(sample.by_version.values()) for sample in report.instances), default=0)
-    return Scales(began, max(moments), max(most, report.floor) + 1)
+    scales = Scales(began, max(moments), max(most, report.floor) + 1)
+    return replace(scales, right=min([scales.right, *_right_edges(report, scales)]))
+
+
+def _right_edges(report: Report, scales: Scales) -> Iterator[float]:
+    """For each outcome, the right edge of the plot that leaves room for it behind its bar, and for
+    the label of the floor."""
+    yield WIDTH - MARGIN - LETTER * len(_floor_label(report)) - 8
+    for story in report.releases:
+        if story.outcome and story.phases:
+            share = scales.share(story.phases[-1].ended or scales.ends)
+            room = WIDTH - MARGIN - 8 - BOLD_LETTER * len(_outcome(story)) - LEFT
+            yield LEFT + room / max(share, 0.5)
 
 
 def _title(report: Report) -> str:
@@ -96,8 +112,8 @@ def _heading(report: Report) -> Iterator[str]:
     )
     yield _text(LEFT - 72, 34, _title(report), size=19, weight=650)
     what = (
-        f"One run of make demo: the functions on {where}, Compute Engine stood in for, time"
-        f" {report.speed:g} times as fast."
+        f"One run of make demo: the functions on {where}, Compute Engine emulated, at"
+        f" {report.speed:g}x speed."
     )
     yield _text(LEFT - 72, 56, what, colour=QUIET)
 
@@ -112,12 +128,12 @@ def _legend(colours: dict[str, str]) -> Iterator[str]:
         f"<rect x='{x:g}' y='70' width='12' height='12' rx='2' fill='url(#pale-any)'"
         f" stroke='{QUIET}' stroke-width='0.6'/>"
     )
-    yield _text(x + 17, 80, "starting, unhealthy or leaving", colour=QUIET)
+    yield _text(x + 17, 80, "starting, unhealthy or stopping", colour=QUIET)
 
 
 def _hatches(colours: dict[str, str]) -> str:
-    """A pale, striped fill for each release: seen apart from the solid one without relying on
-    colour."""
+    """A pale, striped fill for each release, which differs from the solid one not only by
+    color."""
     patterns = [_hatch(f"pale-{number}", colour) for number, colour in enumerate(colours.values())]
     return f"<defs>{''.join(patterns)}{_hatch('pale-any', QUIET)}</defs>"
 
@@ -133,22 +149,22 @@ def _grid(scales: Scales, axis: float) -> Iterator[str]:
     every = max(1, round(scales.most / 8))
     for count in range(0, scales.most + 1, every):
         y = scales.y(count)
-        yield f"<path d='M{LEFT:g} {y:.1f}H{WIDTH - RIGHT:g}' stroke='{LINE}'/>"
+        yield f"<path d='M{LEFT:g} {y:.1f}H{scales.right:.1f}' stroke='{LINE}'/>"
         yield _text(LEFT - 8, y + 4, str(count), anchor="end", colour=QUIET)
     middle = TOP + AREA / 2
     yield (
         "<g transform='rotate(-90 36"
         f" {middle:g})'>{_text(36, middle, 'instances', anchor='middle', colour=QUIET)}</g>"
     )
-    yield f"<path d='M{LEFT:g} {axis:g}H{WIDTH - RIGHT:g}' stroke='{QUIET}'/>"
+    yield f"<path d='M{LEFT:g} {axis:g}H{scales.right:.1f}' stroke='{QUIET}'/>"
 
 
 def _area(report: Report, scales: Scales, colours: dict[str, str]) -> Iterator[str]:
-    """Layers from the ground up: all that is healthy, release by release, and on top of it all that
-    is not. So the upper edge of what is solid is the number of healthy instances."""
+    """Stacked layers: the healthy instances of each release, and on top of them all others. So the
+    upper edge of the solid layers is the number of healthy instances."""
     spans = list(_spans(report.instances, scales.ends))
     under = [0] * len(spans)
-    for healthy, what in ((True, "healthy"), (False, "starting, unhealthy or leaving")):
+    for healthy, what in ((True, "healthy"), (False, "starting, unhealthy or stopping")):
         for number, (version, colour) in enumerate(colours.items()):
             over = [
                 base + _count(sample, version, healthy)
@@ -165,7 +181,7 @@ def _area(report: Report, scales: Scales, colours: dict[str, str]) -> Iterator[s
 
 
 def _spans(samples: tuple[Sample, ...], ends: datetime) -> Iterator[tuple[Sample, datetime]]:
-    """Each sample with the moment until which the world was like that."""
+    """Each sample with the time until which it holds."""
     for index, sample in enumerate(samples):
         yield sample, samples[index + 1].at if index + 1 < len(samples) else ends
 
@@ -178,8 +194,7 @@ def _count(sample: Sample, version: str, healthy: bool) -> int:
 def _layer(
     spans: list[tuple[Sample, datetime]], under: list[int], over: list[int], scales: Scales
 ) -> str:
-    """A rectangle a span where the layer has any height, joined with the one before where both
-    edges are level."""
+    """One rectangle for each span with instances, joined with the previous one if level."""
     boxes: list[tuple[float, float, int, int]] = []
     for (sample, until), low, high in zip(spans, under, over, strict=True):
         left, right = scales.x(sample.at), scales.x(until)
@@ -196,19 +211,20 @@ def _layer(
 
 
 def _floor(report: Report, scales: Scales) -> Iterator[str]:
+    """A line from the moment there is a floor, with its label on the right."""
+    since = floor_since(report)
+    if since is None:
+        return
     y = scales.y(report.floor)
     yield (
-        f"<path d='M{LEFT:g} {y:.1f}H{WIDTH - RIGHT:g}' stroke='{INK}' stroke-width='1.4'"
-        " stroke-dasharray='5 4'/>"
+        f"<path d='M{scales.x(since):.1f} {y:.1f}H{scales.right:.1f}' stroke='{INK}'"
+        " stroke-width='1.4' stroke-dasharray='5 4'><title>floor</title></path>"
     )
-    text = f"floor: {report.floor} healthy"
-    width = LETTER * 0.87 * len(text) + 12
-    box = (
-        f"x='{WIDTH - RIGHT - width - 6:.1f}' y='{y + 5:.1f}' width='{width:.1f}' height='18'"
-        " rx='3'"
-    )
-    yield f"<rect {box} fill='{PAPER}' fill-opacity='.88'/>"
-    yield _text(WIDTH - RIGHT - 12, y + 18, text, anchor="end")
+    yield _text(scales.right + 8, y + 4, _floor_label(report))
+
+
+def _floor_label(report: Report) -> str:
+    return f"floor: {report.floor} healthy"
 
 
 def _lanes(report: Report, scales: Scales, colours: dict[str, str], top: float) -> Iterator[str]:
@@ -233,8 +249,8 @@ def _segment(phase: Phase, scales: Scales, colour: str, y: float) -> Iterator[st
     name = phase.name.replace("_", " ")
     label = next((text for text in _shorter(name) if LETTER * len(text) + 8 <= right - left), "")
     box = f"x='{left:.1f}' y='{y:g}' width='{max(right - left, 1):.1f}' height='{LANE:g}' rx='3'"
-    told = f"<title>{escape(f'{name}: {phase.why}')}</title>"
-    yield f"<rect {box} fill='{colour}' fill-opacity='{shade:g}' stroke='{PAPER}'>{told}</rect>"
+    title = f"<title>{escape(f'{name}: {phase.why}')}</title>"
+    yield f"<rect {box} fill='{colour}' fill-opacity='{shade:g}' stroke='{PAPER}'>{title}</rect>"
     if label:
         ink = PAPER if shade > 0.8 else INK
         yield _text((left + right) / 2, y + LANE / 2 + 4, label, anchor="middle", colour=ink)
@@ -243,33 +259,35 @@ def _segment(phase: Phase, scales: Scales, colour: str, y: float) -> Iterator[st
 def _shorter(name: str) -> Iterable[str]:
     return (
         name,
-        {"baking": "bake", "going back": "back"}.get(name, name),
+        {"baking": "bake", "rolling back": "back"}.get(name, name),
         name.removeprefix("step "),
     )
 
 
 def _ending(story: Story, scales: Scales, colour: str, y: float) -> Iterator[str]:
-    """The outcome, behind the last phase where there is room, else before the first."""
+    """The outcome, right behind the last phase."""
     if not story.outcome or not story.phases:
         return
-    text = MARKS.get(story.outcome, story.outcome) + (f": {story.reason}" if story.reason else "")
-    width = LETTER * 1.1 * len(text) + 10
-    right = scales.x(story.phases[-1].ended or scales.ends)
-    fits = right + width <= WIDTH - RIGHT
-    x, anchor = (right + 8, "start") if fits else (scales.x(story.phases[0].began) - 8, "end")
+    x = scales.x(story.phases[-1].ended or scales.ends) + 8
     halo = f"<g stroke='{PAPER}' stroke-width='5' stroke-linejoin='round' paint-order='stroke'>"
-    yield halo + _text(x, y + LANE / 2 + 4, text, anchor=anchor, weight=650, colour=colour) + "</g>"
+    text = _text(x, y + LANE / 2 + 4, _outcome(story), weight=650, colour=colour)
+    yield f"{halo}{text}</g>"
+
+
+def _outcome(story: Story) -> str:
+    mark = MARKS.get(story.outcome, story.outcome)
+    return f"{mark}: {story.reason}" if story.reason else mark
 
 
 def _minutes(scales: Scales, axis: float) -> Iterator[str]:
     total = (scales.ends - scales.began).total_seconds() / 60
     every = next((step for step in (1, 2, 5, 10, 20, 30) if total / step <= 14), 60)
     for minute in range(0, int(total) + 1, every):
-        x = LEFT + minute / max(total, 1 / 60) * (WIDTH - LEFT - RIGHT)
+        x = LEFT + minute / max(total, 1 / 60) * (scales.right - LEFT)
         yield f"<path d='M{x:.1f} {axis:g}v5' stroke='{QUIET}'/>"
         yield _text(x, axis + 19, str(minute), anchor="middle", colour=QUIET)
-    what = "minutes since the first release, in the run's own time"
-    yield _text((LEFT + WIDTH - RIGHT) / 2, axis + 42, what, anchor="middle", colour=QUIET)
+    what = "minutes since the first release, in the run's time"
+    yield _text((LEFT + scales.right) / 2, axis + 42, what, anchor="middle", colour=QUIET)
 
 
 def _text(

@@ -1,8 +1,7 @@
-"""Programs of the local stack: each in a process group of its own, its output in a file, up when it
-answers over HTTP.
+"""Runs the local stack's HTTP servers as processes with a log file each.
 
-Used by `local/stack.py`. Whoever starts one stops it: `stop` ends the group that was made here, and
-no other process."""
+Each runs in its own process group and is up once it responds over HTTP. The caller of `start` must
+call `stop`, which ends that group and no other process."""
 
 from __future__ import annotations
 
@@ -22,13 +21,13 @@ TAIL = 2000
 
 
 class DidNotStart(Exception):
-    """A part of the stack did not come up; the text says which, and has the end of its log."""
+    """A part of the stack did not start; the text names it and contains the end of its log."""
 
 
 @dataclass
 class Program:
-    """A program that serves HTTP on `port`. `probe` is a path that answers, however, once it
-    serves."""
+    """A program that serves HTTP on `port`. `probe` is a path that responds, with any status, once
+    it serves."""
 
     name: str
     command: Sequence[str]
@@ -56,33 +55,32 @@ class Program:
             )
 
     def wait_until_up(self, patience_seconds: float = 60.0) -> None:
-        """Raises `DidNotStart` when the program ends or does not answer in time."""
+        """Raises `DidNotStart` if the program ends or does not respond in time."""
         until = time.monotonic() + patience_seconds
         while time.monotonic() < until and self._process and self._process.poll() is None:
             if answers(self.port, self.probe):
                 return
             time.sleep(0.1)
-        raise DidNotStart(f"{self.name} did not come up; the end of {self.log}:\n{self.tail()}")
+        raise DidNotStart(f"{self.name} did not start; the end of {self.log}:\n{self.tail()}")
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-TAIL:] if self.log.exists() else ""
 
     def signal(self, number: int) -> None:
-        """Send a signal to the whole group; nothing happens where it has ended."""
+        """Sends a signal to the group, if it still runs."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
     def kill(self) -> None:
-        """End the whole group at once, as a machine's failure does: nothing in it gets to know. It
-        may be started again."""
+        """Kills the group without warning, like a machine failure. It can be started again."""
         self.signal(signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
             self._process = None
 
     def stop(self, patience_seconds: float = 5.0) -> None:
-        """End the whole group: asked first, then forced. Safe to repeat."""
+        """Stops the group, by force if it does not stop itself. Safe to repeat."""
         if self._process is None:
             return
         self.signal(signal.SIGTERM)

@@ -1,8 +1,7 @@
-"""Takes messages as Pub/Sub's REST API does: `POST /v1/projects/P/topics/T:publish`. For a stack
-without the emulator.
+"""Serves the publish method of Pub/Sub's REST API: `POST /v1/projects/P/topics/T:publish`.
 
-So `gcloud pubsub topics publish` works the same with and without it. Used by `local/stack.py`;
-nothing else of Pub/Sub is here."""
+With it, `gcloud pubsub topics publish` works on a stack without Google's emulator. It implements no
+other method."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ _PATH = re.compile(r"/v1/projects/[^/]+/topics/([^/:]+):publish")
 
 
 class Publisher:
-    """Listens on loopback from `start` to `stop`, on a port that the system gives."""
+    """Listens on loopback from `start` to `stop`, on a free port."""
 
     def __init__(self, publish: Publish) -> None:
         self._server = ThreadingHTTPServer(
@@ -54,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
                     "error": {
                         "code": 404,
                         "status": "NOT_FOUND",
-                        "message": "only topics/T:publish is here",
+                        "message": "only topics/T:publish is supported",
                     }
                 },
             )
@@ -67,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
                 )
                 for m in messages
             ]
-        except Exception as error:  # whatever the caller sent, the server goes on
+        except Exception as error:  # the server survives any request
             self._answer(
                 400, {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": str(error)}}
             )

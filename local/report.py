@@ -1,9 +1,8 @@
-"""What a demo run showed, as values: the releases' ways, the instances over time, and whether what
-was promised is true.
+"""The results of a demo run: each release's story, the instances over time, and which promises
+hold. Pure.
 
-Made by `local/demo.py` from what it saw, written as `demo-report.json`, drawn by
-`local/picture.py`. Pure. All instants are those of the run's own clock, which may be faster than
-the real one."""
+`local/demo.py` builds the report and writes it as `demo-report.json`; `local/picture.py` draws it.
+All times are those of the run's clock, which may be faster than real time."""
 
 from __future__ import annotations
 
@@ -12,13 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-LOOKS = (
-    "get",
-    "list",
-    "aggregatedList",
-    "wait",
-)  # how the names of methods begin that change nothing
-PHASES = ("desired", "baking", "rolling_back", "retiring")  # beside step_1, step_2, ...
+READS = ("get", "list", "aggregatedList", "wait")  # prefixes of methods that change nothing
+PHASES = ("desired", "baking", "rolling_back", "retiring")  # in addition to step_1, step_2, ...
 
 
 @dataclass(frozen=True)
@@ -36,7 +30,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Phase:
-    """`ended` is None while the release is in it."""
+    """`ended` is None while the release is in this phase."""
 
     name: str
     began: datetime
@@ -46,7 +40,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Story:
-    """The way of one release so far. `outcome` is empty until it has ended."""
+    """The phases of one release so far. `outcome` is empty until it has ended."""
 
     version: str
     phases: tuple[Phase, ...] = ()
@@ -61,8 +55,8 @@ class Story:
 
 @dataclass(frozen=True)
 class Sample:
-    """The instances by version at one moment: all there are, and those that are healthy by the
-    balancer's own verdict."""
+    """The instances by version at one moment: all of them, and those that the load balancer finds
+    healthy."""
 
     at: datetime
     by_version: Mapping[str, int]
@@ -75,7 +69,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Promise:
-    """What should be true at the end, and what was found instead where it is not."""
+    """What must hold at the end; `differs` says what was found instead, if it does not."""
 
     text: str
     differs: str = ""
@@ -96,14 +90,14 @@ class Report:
 
 
 def stories(entries: Iterable[Entry]) -> tuple[Story, ...]:
-    """The releases' ways as the log tells them, in the order in which they were first spoken of."""
+    """The releases' stories from the log, in the order of their first entries."""
     found: dict[str, Story] = {}
     for entry in entries:
-        found[entry.release] = _told(found.get(entry.release, Story(entry.release)), entry)
+        found[entry.release] = _with_entry(found.get(entry.release, Story(entry.release)), entry)
     return tuple(found.values())
 
 
-def _told(story: Story, entry: Entry) -> Story:
+def _with_entry(story: Story, entry: Entry) -> Story:
     if entry.outcome:
         ended = _ended(story.phases, entry.at)
         return Story(story.version, ended, entry.outcome, entry.reason, entry.why)
@@ -120,45 +114,47 @@ def _ended(phases: tuple[Phase, ...], at: datetime) -> tuple[Phase, ...]:
 
 
 def with_sample(samples: tuple[Sample, ...], sample: Sample) -> tuple[Sample, ...]:
-    """The samples with one more, if anything changed: between two of them the world was as the
-    first says."""
+    """Appends a sample if it differs from the last one, which holds until the next."""
     last = samples[-1] if samples else None
     same = last and (last.by_version, last.healthy) == (sample.by_version, sample.healthy)
     return samples if same else (*samples, sample)
 
 
-def changes(calls: Mapping[str, int]) -> int:
-    """How many calls changed something; the others looked or waited."""
+def count_changes(calls: Mapping[str, int]) -> int:
+    """How many calls were writes; the others read or waited."""
     return sum(
-        count for method, count in calls.items() if not method.rpartition(".")[2].startswith(LOOKS)
+        count for method, count in calls.items() if not method.rpartition(".")[2].startswith(READS)
     )
 
 
-def kept_promises(report: Report) -> tuple[Promise, ...]:
-    """What the demo promises of its three releases, each with how the world differs from it, if it
-    does."""
-    told = {story.version: story for story in report.releases}
+def check_promises(report: Report) -> tuple[Promise, ...]:
+    """What the demo promises about its three releases, each with what differs, if anything."""
+    releases = {story.version: story for story in report.releases}
     return (
-        _outcome(told, "1", "succeeded", "release 1 makes the fleet from nothing"),
-        _outcome(told, "2", "succeeded", "release 2 takes over step by step and bakes"),
+        _outcome(releases, "1", "succeeded", "release 1 creates the fleet"),
+        _outcome(releases, "2", "succeeded", "release 2 takes over step by step and bakes"),
         _outcome(
-            told,
+            releases,
             "3",
             "rolled_back",
-            "release 3 never gets healthy and goes back by itself",
+            "release 3 never becomes healthy and is rolled back",
             "unhealthy",
         ),
         _all_on("2", report),
-        _floor_kept(told, report),
+        _floor_kept(report),
     )
 
 
 def _outcome(
-    told: Mapping[str, Story], version: str, outcome: str, text: str, reason: str | None = None
+    releases: Mapping[str, Story],
+    version: str,
+    outcome: str,
+    text: str,
+    reason: str | None = None,
 ) -> Promise:
-    story = told.get(version)
+    story = releases.get(version)
     if story is None:
-        return Promise(text, f"nothing was heard of release {version}")
+        return Promise(text, f"release {version} is not in the log")
     if not story.outcome:
         return Promise(
             text,
@@ -173,7 +169,7 @@ def _outcome(
 def _all_on(version: str, report: Report) -> Promise:
     text = f"at the end all instances run release {version} and are healthy"
     if not report.instances:
-        return Promise(text, "no instance was ever seen")
+        return Promise(text, "there was never an instance")
     last = report.instances[-1]
     if set(last.by_version) == {version} and last.by_version == last.healthy:
         return Promise(text)
@@ -182,26 +178,29 @@ def _all_on(version: str, report: Report) -> Promise:
     )
 
 
-def _floor_kept(told: Mapping[str, Story], report: Report) -> Promise:
-    """The floor holds from the moment the first release stood. Until then there is nothing to
-    swap."""
+def floor_since(report: Report) -> datetime | None:
+    """When the first release succeeded. Before that there is no floor to keep."""
+    first = next(iter(report.releases), None)
+    succeeded = first is not None and first.outcome == "succeeded" and first.phases
+    return first.phases[-1].ended if first and succeeded else None
+
+
+def _floor_kept(report: Report) -> Promise:
     text = f"never fewer than {report.floor} healthy instances while releases are swapped"
-    first = told.get("1")
-    stood = (
-        first.phases[-1].ended if first and first.outcome == "succeeded" and first.phases else None
-    )
-    if stood is None:
-        return Promise(text, "release 1 never stood")
-    before = [sample for sample in report.instances if sample.at <= stood][-1:]
+    since = floor_since(report)
+    if since is None:
+        return Promise(text, "release 1 never succeeded")
+    before = [sample for sample in report.instances if sample.at <= since][-1:]
     lowest = min(
-        (*before, *(s for s in report.instances if s.at > stood)),
+        (*before, *(s for s in report.instances if s.at > since)),
         key=lambda sample: sample.serving,
         default=None,
     )
     if lowest and lowest.serving >= report.floor:
         return Promise(text)
     return Promise(
-        text, f"{lowest.serving} at {lowest.at:%H:%M:%S}" if lowest else "no instance was ever seen"
+        text,
+        f"{lowest.serving} at {lowest.at:%H:%M:%S}" if lowest else "there was never an instance",
     )
 
 
@@ -213,7 +212,7 @@ def _counted(by_version: Mapping[str, int]) -> str:
 
 
 def to_json(report: Report) -> dict[str, Any]:
-    """The report as it is written to `demo-report.json`."""
+    """The content of `demo-report.json`."""
     return {
         "backend": report.backend,
         "model": report.model,

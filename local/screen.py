@@ -1,8 +1,7 @@
-"""What a person sees while the demo runs: a live table on a terminal, plain lines everywhere else.
+"""Shows a running demo: a live table on a terminal, plain lines elsewhere.
 
-`local/demo.py` tells either screen the same things: what is being started (`part`), and what the
-world looks like now (`show`). A screen keeps no opinion of its own; the plain one prints each thing
-once."""
+`local/demo.py` calls both the same way: `part` while the stack starts, `show` with each new state.
+The plain screen prints each fact once."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from local.report import Entry, Sample, Story, changes
+from local.report import Entry, Sample, Story, count_changes
 
 COLOURS = ("blue", "green", "dark_orange", "magenta")
 LATEST = 8
@@ -27,8 +26,8 @@ MARKS = {"succeeded": "[green]✓ succeeded[/]", "rolled_back": "[yellow]↩ rol
 
 @dataclass(frozen=True)
 class View:
-    """One look at the run. `began` is when its first release was published, on the run's own clock
-    like `at`."""
+    """The run at one moment. `began` is when its first release was published. Both times are of the
+    run's clock."""
 
     began: datetime
     at: datetime
@@ -42,7 +41,7 @@ class View:
 
 class Screen(Protocol):
     def part(self, name: str, state: str, done: bool = False) -> None:
-        """A part of the stack is being started; `done` once it is there."""
+        """Shows the state of a part of the stack; `done` once it is up."""
         ...
 
     def say(self, text: str) -> None: ...
@@ -52,24 +51,24 @@ class Screen(Protocol):
     def close(self) -> None: ...
 
 
-def since(began: datetime, at: datetime) -> str:
-    """The run's own time since its first release, as minutes and seconds: `+03:20`."""
+def elapsed(began: datetime, at: datetime) -> str:
+    """The run's time since its first release, as minutes and seconds: `+03:20`."""
     seconds = max(0, round((at - began).total_seconds()))
     return f"+{seconds // 60:02d}:{seconds % 60:02d}"
 
 
-def named(phase: str) -> str:
-    """A phase or an outcome as a person says it: `step 2`, `going back`."""
-    return phase.replace("_", " ")
+def label(name: str) -> str:
+    """A phase or an outcome in words: `step 2`, `rolled back`."""
+    return name.replace("_", " ")
 
 
 class PlainScreen:
-    """Lines with the real seconds since the start, for logs and pipes. `told`: how many entries of
-    the log are known already."""
+    """Prints lines with the real seconds since the start, for logs and pipes. `printed`: how many
+    entries of the log to skip."""
 
-    def __init__(self, out: TextIO, told: int = 0) -> None:
+    def __init__(self, out: TextIO, printed: int = 0) -> None:
         self._out, self._started = out, time.monotonic()
-        self._told = told
+        self._printed = printed
         self._counted: tuple[Mapping[str, int], Mapping[str, int]] | None = None
 
     def part(self, name: str, state: str, done: bool = False) -> None:
@@ -79,21 +78,21 @@ class PlainScreen:
         print(f"{time.monotonic() - self._started:6.1f} s  {text}", file=self._out, flush=True)
 
     def show(self, view: View) -> None:
-        news = [(entry.at, _told(entry)) for entry in view.entries[self._told :]]
-        self._told = len(view.entries)
+        news = [(entry.at, _entry(entry)) for entry in view.entries[self._printed :]]
+        self._printed = len(view.entries)
         if view.sample and (view.sample.by_version, view.sample.healthy) != self._counted:
             self._counted = (view.sample.by_version, view.sample.healthy)
             news.append((view.sample.at, _instances(view.sample)))
         for at, text in sorted(news):
-            self.say(f"{since(view.began, at)}  {text}")
+            self.say(f"{elapsed(view.began, at)}  {text}")
 
     def close(self) -> None:
         self._out.flush()
 
 
-def _told(entry: Entry) -> str:
+def _entry(entry: Entry) -> str:
     reason = f" ({entry.reason})" if entry.reason else ""
-    return f"release {entry.release}: {named(entry.to)}{reason}: {entry.why}"
+    return f"release {entry.release}: {label(entry.to)}{reason}: {entry.why}"
 
 
 def _instances(sample: Sample) -> str:
@@ -105,7 +104,7 @@ def _instances(sample: Sample) -> str:
 
 
 class LiveScreen:
-    """The whole run on one screen, redrawn four times a second; the last picture stays."""
+    """The run as a table, redrawn four times a second. The last state stays on the terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console, self._started = console, time.monotonic()
@@ -123,7 +122,7 @@ class LiveScreen:
 
     def show(self, view: View) -> None:
         if self._view is None:
-            self._console.print(self._starting())  # stays above the live part
+            self._console.print(self._starting())  # stays above the live table
         self._view = view
 
     def close(self) -> None:
@@ -147,10 +146,10 @@ class LiveScreen:
 
 
 def _heading(view: View, real_seconds: float) -> RenderableType:
-    calls = f"{sum(view.calls.values())} Compute calls, {changes(view.calls)} of them changes"
+    calls = f"{sum(view.calls.values())} Compute calls, {count_changes(view.calls)} of them changes"
     return Text.assemble(
         ("Slipway", "bold"),
-        f"   {since(view.began, view.at)} of the run's own time, {real_seconds:.0f} s of yours   ",
+        f"   {elapsed(view.began, view.at)} of the run's time, {real_seconds:.0f} s real time   ",
         (calls, "dim"),
     )
 
@@ -163,13 +162,13 @@ def _releases(view: View) -> RenderableType:
     table.add_column("why", ratio=1)
     for number, story in enumerate(view.stories):
         outcome = Text.from_markup(MARKS.get(story.outcome, story.outcome))
-        is_moving = number == len(view.stories) - 1 and not story.outcome
-        why = view.waiting_for if is_moving and view.waiting_for else story.why
+        is_current = number == len(view.stories) - 1 and not story.outcome
+        why = view.waiting_for if is_current and view.waiting_for else story.why
         if story.outcome and story.reason:
             why = f"{story.reason}: {why}"
         table.add_row(
             Text(f"■ {story.version}", _colour(story.version)),
-            named(story.phase),
+            label(story.phase),
             outcome,
             Text(why),
         )
@@ -177,7 +176,7 @@ def _releases(view: View) -> RenderableType:
 
 
 def _bar(view: View) -> RenderableType:
-    """A square an instance: full when the balancer finds it healthy, empty when not (yet)."""
+    """One square per instance: filled if the load balancer finds it healthy."""
     line = Text("\ninstances  ", "dim")
     if view.sample is None or not view.sample.by_version:
         return line.append("none yet\n")
@@ -195,12 +194,12 @@ def _log(view: View) -> RenderableType:
     table.add_column("time", width=7, no_wrap=True)
     table.add_column("release", width=9, no_wrap=True)
     table.add_column("to", width=11, no_wrap=True)
-    table.add_column("decided, because", ratio=1)
+    table.add_column("why", ratio=1)
     for entry in view.entries[-LATEST:]:
         table.add_row(
-            since(view.began, entry.at),
+            elapsed(view.began, entry.at),
             Text(entry.release, _colour(entry.release)),
-            named(entry.to),
+            label(entry.to),
             Text(entry.why),
         )
     return table

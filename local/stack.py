@@ -1,13 +1,11 @@
-"""The whole of Slipway on this machine: emulators, the Compute Engine stand-in, the functions, and
-the minute tick.
+"""Runs all of Slipway on this machine: emulators, the functions, and the minute tick.
 
-    publish ─> model-releases ─> on_release ─> model-wakeups ─> on_wakeup ─> Compute Engine stand-in
-                                                    ^ a tick every minute of the stack's own time
+    publish ─> model-releases ─> on_release ─> model-wakeups ─> on_wakeup ─> Compute Engine emulator
+                                                    ^ a tick every minute of the stack's time
 
-With Google's emulators the functions run as they are deployed: functions-framework processes that
-Pub/Sub pushes to. Where the emulators are missing, the embedded store and bus take their place, and
-the handlers run in this process. Everything listens on loopback, on ports that the system gives,
-and ends with the `Stack`."""
+With Google's emulators the functions run as deployed: functions-framework processes that Pub/Sub
+pushes to. Without them, the embedded store and bus are used and the handlers run in this process.
+Everything listens on loopback, on free ports, and stops with the `Stack`."""
 
 from __future__ import annotations
 
@@ -40,23 +38,24 @@ TOPICS = (RELEASES, WAKEUPS, "model-rollout-status", DEAD_LETTERS)
 FUNCTIONS = {"on_release": RELEASES, "on_wakeup": WAKEUPS}
 
 Backend = Literal["emulators", "embedded"]
-Tell = Callable[[str, str, bool], None]
-"""Hears of the stack's parts: a part's name, what it is doing, and whether it is up."""
+OnPart = Callable[[str, str, bool], None]
+"""Called with a part's name, its state, and whether it is up."""
 
 
 class Stack:
     """A context manager. `folder` holds the logs of the parts; it is removed at the end unless
-    `keeps_logs`.
-
-    `speed` is how many seconds of the stack's own time pass in a real one, for the functions and
-    for Compute Engine alike."""
+    `keeps_logs`. `speed` seconds of the stack's time pass in one real second, for the functions and
+    for Compute Engine."""
 
     def __init__(
-        self, speed: float, embedded: bool = False, tell: Tell = lambda name, state, done: None
+        self,
+        speed: float,
+        embedded: bool = False,
+        on_part: OnPart = lambda name, state, done: None,
     ) -> None:
         self.speed = speed
         self.clock = ScaledClock(speed, time.time())
-        self.why_embedded = "it was asked for" if embedded else without_emulators()
+        self.why_embedded = "--embedded" if embedded else missing_emulators()
         self.backend: Backend = "embedded" if self.why_embedded else "emulators"
         self.folder = Path(mkdtemp(prefix="slipway-"))
         self.keeps_logs = False
@@ -66,14 +65,14 @@ class Stack:
         self.pubsub = ""  # host:port of Pub/Sub's REST API
         self.store: Store
         self.bus: Bus
-        self._tell = tell
+        self._on_part = on_part
         self._parts = ExitStack()
 
     def __enter__(self) -> Stack:
         try:
             self._start()
         except BaseException as error:
-            self.keeps_logs = isinstance(error, Exception)  # and not that somebody stopped it
+            self.keeps_logs = isinstance(error, Exception)  # not after Ctrl-C
             self.__exit__(None, None, None)
             raise
         return self
@@ -90,18 +89,18 @@ class Stack:
 
     @property
     def logs(self) -> tuple[Path, ...]:
-        """What the functions write."""
+        """The logs of the functions."""
         return tuple(program.log for program in self.programs) or (self.folder / "functions.log",)
 
     def publish(self, topic: str, message: Mapping[str, Any]) -> str:
         return self.bus.publish(topic, json.dumps(message).encode())
 
     def _start(self) -> None:
-        self._tell("Compute Engine stand-in", "starts", False)
+        self._on_part("Compute Engine emulator", "starting", False)
         same_time = compute_emulator.ScaledClock(self.speed, self.clock.epoch, self.clock.epoch)
         self.cloud = compute_emulator.Cloud(PROJECT, same_time, operation_seconds=1)
         server = self._parts.enter_context(compute_emulator.Server(self.cloud))
-        self._tell("Compute Engine stand-in", f"on {server.url}", True)
+        self._on_part("Compute Engine emulator", f"on {server.url}", True)
         self.environment = {
             "GOOGLE_CLOUD_PROJECT": PROJECT,
             "SLIPWAY_COMPUTE_ENDPOINT": server.url,
@@ -115,7 +114,7 @@ class Stack:
         self._parts.callback(ticker.stop)
         ticker.start()
 
-    # ---- with Google's emulators
+    # ---- With Google's emulators
 
     def _start_emulated(self) -> None:
         addresses = self._start_emulators()
@@ -126,40 +125,33 @@ class Stack:
         self.programs = tuple(self._function(target) for target in FUNCTIONS)
         self._parts.callback(self._stop_functions)
         for program in self.programs:
-            self._tell(program.name, "starts", False)
+            self._on_part(program.name, "starting", False)
             program.start()
         self.pubsub = addresses["pubsub"]
-        self._connect(addresses)  # while the functions come up
+        self._connect(addresses)  # while the functions start
         for program in self.programs:
             program.wait_until_up()
-            self._tell(program.name, f"on {program.url}", True)
+            self._on_part(program.name, f"on {program.url}", True)
 
     def _start_emulators(self) -> dict[emulators.Kind, str]:
-        """Both at once: they take a few seconds each, most of it Java's."""
+        """Starts both in parallel; each takes a few seconds."""
         kinds: tuple[emulators.Kind, ...] = ("pubsub", "firestore")
         for kind in kinds:
-            self._tell(f"{kind} emulator", "starts", False)
+            self._on_part(f"{kind} emulator", "starting", False)
         with ThreadPoolExecutor(len(kinds)) as pool:
             return dict(zip(kinds, pool.map(self._start_emulator, kinds), strict=True))
 
     def _start_emulator(self, kind: emulators.Kind) -> str:
         emulator = emulators.start(kind, self.folder / kind)
         self._parts.callback(emulators.stop, emulator)
-        self._tell(f"{kind} emulator", f"on {emulator.address}", True)
+        self._on_part(f"{kind} emulator", f"on {emulator.address}", True)
         return emulator.address
 
     def _function(self, target: str) -> Program:
         port = free_port()
         command = (
-            *(
-                sys.executable,
-                "-m",
-                "functions_framework",
-                "--source",
-                "main.py",
-                "--target",
-                target,
-            ),
+            *(sys.executable, "-m", "functions_framework"),
+            *("--source", "main.py", "--target", target),
             *("--signature-type", "cloudevent", "--host", "127.0.0.1", "--port", str(port)),
         )
         environment = self.environment | {"FUNCTION_TARGET": target, "PYTHONUNBUFFERED": "1"}
@@ -182,21 +174,21 @@ class Stack:
         from infra.store.firestore import FirestoreStore
         from local import topics
 
-        self._tell("topics and push subscriptions", "are made", False)
+        self._on_part("topics and push subscriptions", "creating", False)
         topics.make_topics(self.pubsub, PROJECT, TOPICS)
         for program, topic in zip(self.programs, FUNCTIONS.values(), strict=True):
             dead_letters = DEAD_LETTERS if topic == RELEASES else None
             topics.push_to(self.pubsub, PROJECT, topic, program.url, dead_letter_topic=dead_letters)
-        self._tell(
+        self._on_part(
             "topics and push subscriptions",
             f"{len(TOPICS)} topics, {len(FUNCTIONS)} subscriptions",
             True,
         )
         self.bus = PubsubBus(PROJECT, emulator=self.pubsub)
         self.store = FirestoreStore(PROJECT, emulator=addresses["firestore"])
-        self.store.get("settings/policy")  # the emulator's first answer is a slow one
+        self.store.get("settings/policy")  # the emulator's first response is slow
 
-    # ---- without
+    # ---- Embedded
 
     def _start_embedded(self, endpoint: str) -> None:
         from handlers import release, wakeup
@@ -205,7 +197,7 @@ class Stack:
         from infra.logs import JsonLines
         from infra.store.sqlite import SqliteStore
 
-        self._tell("store and bus", "are embedded", False)
+        self._on_part("store and bus", "starting", False)
         clock = StoppableClock(self.clock)
         store, bus = SqliteStore(self.folder / "slipway.sqlite"), EmbeddedBus(clock, PROJECT)
         self._parts.callback(store.close)
@@ -228,9 +220,9 @@ class Stack:
         self._parts.callback(publisher.stop)
         self.pubsub = publisher.address
         self.store, self.bus = store, bus
-        self._tell("store and bus", "embedded: SQLite, and a bus in this process", True)
+        self._on_part("store and bus", "embedded: SQLite and an in-process bus", True)
 
 
-def without_emulators() -> str:
-    """Why Google's emulators cannot be used here; empty if they can."""
+def missing_emulators() -> str:
+    """Why Google's emulators cannot run on this machine; empty if they can."""
     return emulators.missing("pubsub") or emulators.missing("firestore") or ""

@@ -1,8 +1,7 @@
-"""The story that the demo tells: three releases of one model, and how the instances of each behave.
-Pure.
+"""The demo's three releases of one model, and how the instances of each behave. Pure.
 
-Steps, checks and gates are those of any release; only the times are short ones, so that the whole
-story fits in a minute."""
+Steps, checks and gates are the same as for any release. Only the times are shorter, so that the
+demo takes a minute."""
 
 from __future__ import annotations
 
@@ -22,23 +21,23 @@ RELEASES: dict[str, dict[str, Any]] = {
         "scaling": {"min": FLOOR, "max": 10},
         "traffic": {"draining_seconds": 15},
         "rollout": {"steps": [10, 50, 100], "bake_seconds": 60},
-        "reason": "the first release makes the fleet from nothing",
+        "reason": "the first release creates the fleet",
     },
     "2": {
         "model": MODEL,
         "version": "2",
         "artifact": {"image": f"{IMAGE}:2"},
-        "reason": "a good release takes over step by step",
+        "reason": "a healthy release takes over step by step",
     },
     "3": {
         "model": MODEL,
         "version": "3",
         "artifact": {"image": f"{IMAGE}:{SICK}"},
         "rollout": {"progress_deadline_seconds": 150},
-        "reason": "a release that never gets healthy goes back by itself",
+        "reason": "a release that never becomes healthy is rolled back",
     },
 }
-"""What is published, by version. What releases 2 and 3 leave out they inherit."""
+"""The events, by version. Releases 2 and 3 inherit the fields that they omit."""
 
 BEHAVIOURS: list[dict[str, Any]] = [
     {
@@ -50,5 +49,5 @@ BEHAVIOURS: list[dict[str, Any]] = [
     },
     {"boot_seconds": 30, "ready_after_seconds": 10, "jitter": 0.2},
 ]
-"""How the stand-in lets instances behave, the first match wins: the third release runs, answers,
+"""How the emulator's instances behave; the first match wins. The third release starts, is alive,
 and is never ready to serve."""

@@ -1,8 +1,6 @@
-"""Makes topics and push subscriptions in Google's Pub/Sub emulator, as `deploy/` makes them in the
-cloud. Repeating is harmless.
+"""Creates topics and push subscriptions in Google's Pub/Sub emulator, like `deploy/` in a project.
 
-Used by the local stack and by the tests.
-"""
+Used by the local stack and the tests. Safe to repeat."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ from google.pubsub_v1.types import (
 
 
 def make_topics(address: str, project: str, topics: Iterable[str]) -> None:
-    """`address` is the emulator's `host:port`, topics are short names."""
+    """Creates topics, given by short names. `address` is the emulator's `host:port`."""
     with grpc.insecure_channel(address) as channel:
         client = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
         for topic in topics:
@@ -46,17 +44,16 @@ def push_to(
     first_backoff_seconds: float = 10.0,
     ack_deadline_seconds: int = 135,
 ) -> str:
-    """Have the emulator post every message of the topic to `url`, and return the subscription's
-    full name.
+    """Makes the emulator push the topic's messages to `url`; returns the subscription's full name.
 
-    The topic goes into the path of the URL, from where functions-framework takes it. Unlike the
-    service, the emulator sends no count of attempts, and comes again after about 1, 3, 3 ...
-    seconds if the first back-off is shorter."""
+    functions-framework reads the topic from the path of the URL. Unlike the service, the emulator
+    sends no delivery attempt, and redelivers after about 1, 3, 3 ... seconds if the minimum backoff
+    is shorter."""
     topic_name, name = (
         f"projects/{project}/topics/{topic}",
         f"projects/{project}/subscriptions/{topic}-push",
     )
-    wanted = Subscription(
+    subscription = Subscription(
         name=name,
         topic=topic_name,
         push_config=PushConfig(push_endpoint=f"{url.rstrip('/')}/{topic_name}"),
@@ -68,13 +65,13 @@ def push_to(
     )
     if dead_letter_topic:
         where = f"projects/{project}/topics/{dead_letter_topic}"
-        wanted.dead_letter_policy = DeadLetterPolicy(
+        subscription.dead_letter_policy = DeadLetterPolicy(
             dead_letter_topic=where, max_delivery_attempts=attempts
         )
     with grpc.insecure_channel(address) as channel:
         client = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
         with suppress(AlreadyExists):
-            client.create_subscription(request=wanted, timeout=10)
+            client.create_subscription(request=subscription, timeout=10)
     return name
 
 

@@ -1,8 +1,7 @@
-"""Watches a run from outside: the model's documents in the store, and the stand-in's instances,
-many times a second.
+"""Observes a run: the model's documents in the store, and the emulator's instances many times a
+second.
 
-Used by `local/demo.py`. It only looks: the calls that the functions make to Compute Engine are
-counted without it."""
+Used by `local/demo.py`. It makes no API calls, so it does not affect the count of calls."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ class Document(Protocol):
 
 
 class Store(Protocol):
-    """What is needed of a store."""
+    """The methods that the watcher needs."""
 
     def get(self, path: str) -> Document | None: ...
     def list(
@@ -40,21 +39,20 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class Count:
-    """The instances of one template: all, and those that the balancer sends to."""
+    """The instances of one template: all, and those that the load balancer uses."""
 
     all: int
     healthy: int
 
 
 class Watcher:
-    """Samples the instances in a thread of its own within a `with`; `look` reads what is new in the
-    store."""
+    """Samples the instances in a thread while in its `with` block; `poll` reads new documents."""
 
     def __init__(self, cloud: Cloud, store: Store, model: str) -> None:
         self._cloud, self._store, self._model = cloud, store, model
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._sample_on, name="watcher", daemon=True)
-        self._seen: list[tuple[datetime, dict[str, Count]]] = []
+        self._counted: list[tuple[datetime, dict[str, Count]]] = []
         self._versions: dict[str, str] = {}
         self._last: str | None = None
         self.entries: tuple[Entry, ...] = ()
@@ -83,38 +81,37 @@ class Watcher:
         return dict(self._cloud.calls.counts)
 
     @property
-    def is_at_rest(self) -> bool:
-        """Nothing is on its way: no look is due, nobody works on the model, and every instance is
-        healthy."""
+    def is_settled(self) -> bool:
+        """Whether no pass is due or running and every instance is healthy."""
         last = self.samples[-1] if self.samples else None
-        well = bool(last and last.by_version == last.healthy)
+        is_healthy = bool(last and last.by_version == last.healthy)
         return (
             bool(self.document)
             and not self.document.get("requeue_at")
-            and not self.document.get("claim")
-            and well
+            and not self.document.get("lease")
+            and is_healthy
         )
 
     @property
-    def waits(self) -> str:
-        """What troubles or holds the rollout, if anything."""
+    def waiting_for(self) -> str:
+        """The first condition's reason, if there is one."""
         return str(
             next((condition["why"] for condition in self.document.get("conditions", ())), "")
         )
 
-    def look(self) -> None:
+    def poll(self) -> None:
         for document in self._store.list(f"models/{self._model}/log", PAGE, self._last):
             self._last = document.path.rpartition("/")[2]
             self.entries = (*self.entries, _entry(document.data))
         model = self._store.get(f"models/{self._model}")
         self.document = model.data if model else {}
-        seen, self._seen = self._seen, []
-        self._name(template for _, counts in seen for template in counts)
-        for at, counts in seen:
+        counted, self._counted = self._counted, []
+        self._learn_versions(template for _, counts in counted for template in counts)
+        for at, counts in counted:
             self.samples = with_sample(self.samples, self._by_version(at, counts))
 
-    def _name(self, templates: Iterable[str]) -> None:
-        """Learn which release has which template, where there is one not heard of."""
+    def _learn_versions(self, templates: Iterable[str]) -> None:
+        """Reads which release has which template, if one is unknown."""
         if set(templates) - set(self._versions):
             for release in self._store.list(f"models/{self._model}/releases", PAGE):
                 self._versions[release.data["template"]] = release.data["version"]
@@ -136,11 +133,11 @@ class Watcher:
             counts, at = self._counts(), datetime.fromtimestamp(self._cloud.now(), UTC)
             if counts != last:
                 last = counts
-                self._seen.append((at, counts))
+                self._counted.append((at, counts))
 
     def _counts(self) -> dict[str, Count]:
-        """Instances by template. One that leaves gets no new requests, so it does not count as
-        healthy."""
+        """Instances by template. One that is being deleted gets no new requests, so it does not
+        count as healthy."""
         everything: Counter[str] = Counter()
         healthy: Counter[str] = Counter()
         for record in self._cloud.snapshot():

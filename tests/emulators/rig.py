@@ -125,7 +125,8 @@ class Rig:
         document = self.store.get(f"models/{model}")
         if document is None or document.data["requeue_at"]:
             return False
-        if document.data["claim"] and document.data["claim"]["expires"] > self.clock.now():
+        lease = document.data.get("lease")
+        if lease and lease["expires"] > self.clock.now():
             return False
         return not [
             left for left in self.store.list("outbox", 1000, None) if f"/{model}-" in left.path

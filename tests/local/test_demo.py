@@ -1,5 +1,4 @@
-"""The demo as people start it: a program of its own, judged by its exit status, its words and its
-files."""
+"""The demo as a process: its exit status, its output and its files."""
 
 from __future__ import annotations
 
@@ -19,8 +18,7 @@ FAST = ("--embedded", "--speed", "80")
 
 
 def demo(folder: Path, *arguments: str, before: str = "pass") -> subprocess.Popen[str]:
-    """The program; `before` is code that runs in it first and may change what the module `demo` and
-    its `story` say."""
+    """Starts the demo. `before` is code that runs first and may change `demo` and `story`."""
     files = ("--json-report", str(folder / "report.json"), "--picture", str(folder / "picture.svg"))
     code = (
         f"import sys; from local import demo; from local.demo import story; {before};"
@@ -30,7 +28,7 @@ def demo(folder: Path, *arguments: str, before: str = "pass") -> subprocess.Pope
     return subprocess.Popen(
         command,
         cwd=ROOT,
-        env=os.environ | {"TMPDIR": str(folder)},  # where logs are kept when something fails
+        env=os.environ | {"TMPDIR": str(folder)},  # the folder for logs after a failure
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -38,7 +36,7 @@ def demo(folder: Path, *arguments: str, before: str = "pass") -> subprocess.Pope
     )
 
 
-def ended(program: subprocess.Popen[str]) -> tuple[int, str]:
+def wait(program: subprocess.Popen[str]) -> tuple[int, str]:
     try:
         out, _ = program.communicate(timeout=110)
     finally:
@@ -51,16 +49,16 @@ def read_until(program: subprocess.Popen[str], words: str) -> str:
     text = ""
     while words not in text:
         line = program.stdout.readline()
-        assert line, f"the demo ended before it said {words!r}:\n{text}"
+        assert line, f"the demo ended before it printed {words!r}:\n{text}"
         text += line
     return text
 
 
-def test_three_releases_come_as_promised_and_are_put_on_paper(tmp_path: Path) -> None:
-    status, out = ended(demo(tmp_path, *FAST))
+def test_the_demo_keeps_its_promises_and_writes_its_files(tmp_path: Path) -> None:
+    status, out = wait(demo(tmp_path, *FAST))
     assert status == 0, out
     report = json.loads((tmp_path / "report.json").read_text())
-    assert [(told["version"], told["outcome"]) for told in report["releases"]] == [
+    assert [(each["version"], each["outcome"]) for each in report["releases"]] == [
         ("1", "succeeded"),
         ("2", "succeeded"),
         ("3", "rolled_back"),
@@ -89,17 +87,17 @@ def test_three_releases_come_as_promised_and_are_put_on_paper(tmp_path: Path) ->
         assert output in out
 
 
-def test_a_world_other_than_promised_ends_with_status_1_and_what_differs(tmp_path: Path) -> None:
-    status, out = ended(demo(tmp_path, *FAST, before="story.BEHAVIOURS.pop(0)"))
+def test_a_broken_promise_ends_with_status_1_and_what_differs(tmp_path: Path) -> None:
+    status, out = wait(demo(tmp_path, *FAST, before="story.BEHAVIOURS.pop(0)"))
     assert status == 1
     assert "but release 3 succeeded" in out
-    logs = re.search(r"the logs of all parts are in (\S+)", out)
+    logs = re.search(r"^  logs: (\S+)$", out, re.MULTILINE)
     assert logs
     assert (Path(logs[1]) / "functions.log").stat().st_size
 
 
-def test_a_run_that_takes_too_long_is_ended_with_status_1_and_the_reason(tmp_path: Path) -> None:
-    status, out = ended(
+def test_a_slow_run_ends_with_status_1_and_the_reason(tmp_path: Path) -> None:
+    status, out = wait(
         demo(tmp_path, "--embedded", "--speed", "1", before="demo.LIMIT_SECONDS = 3")
     )
     assert status == 1
@@ -107,13 +105,13 @@ def test_a_run_that_takes_too_long_is_ended_with_status_1_and_the_reason(tmp_pat
     assert "release 1 has not ended" in out
 
 
-def test_a_stop_signal_in_mid_run_leaves_nothing_running(
+def test_a_stop_signal_leaves_nothing_running(
     tmp_path: Path, pubsub_emulator: str, firestore_emulator: str
 ) -> None:
     program = demo(tmp_path)
     text = read_until(program, "release 1: step 1")
     program.send_signal(signal.SIGINT)
-    status, _ = ended(program)
+    status, _ = wait(program)
     assert status == 130
     assert not list(tmp_path.glob("slipway-*"))
     ports = [int(port) for port in re.findall(r"on (?:http://)?127\.0\.0\.1:(\d+)", text)]
@@ -121,21 +119,21 @@ def test_a_stop_signal_in_mid_run_leaves_nothing_running(
     assert not any(answers(port, "/") for port in ports)
 
 
-def test_a_kept_stack_goes_on_until_it_is_stopped_and_says_how_to_use_it(tmp_path: Path) -> None:
+def test_a_kept_stack_runs_until_stopped_and_prints_how_to_use_it(tmp_path: Path) -> None:
     program = demo(tmp_path, *FAST, "--keep")
-    text = read_until(program, "What the functions log")
+    text = read_until(program, "Logs of the functions")
     command = re.search(r"^  (\S+ -c \"import base64, requests.*)$", text, re.MULTILINE)
     assert command
     subprocess.run(command[1], shell=True, check=True, timeout=30, cwd=ROOT)
     read_until(program, "release 4: desired")
     started = time.monotonic()
     program.send_signal(signal.SIGTERM)
-    assert ended(program)[0] == 0
+    assert wait(program)[0] == 0
     assert time.monotonic() - started < 60
 
 
-def test_a_speed_at_which_the_functions_could_not_keep_up_is_refused(tmp_path: Path) -> None:
+def test_a_speed_out_of_range_is_rejected(tmp_path: Path) -> None:
     for speed in ("0", "5000"):
-        status, out = ended(demo(tmp_path, "--speed", speed))
+        status, out = wait(demo(tmp_path, "--speed", speed))
         assert status == 2
         assert "must be 1 to 200" in out

@@ -4,9 +4,9 @@ import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
-from local.picture import AREA, TOP, draw
+from local.picture import AREA, BOLD_LETTER, TOP, draw
 from local.report import Report
-from tests.local.runs import ENTRIES, a_run, told
+from tests.local.runs import ENTRIES, a_run, entry
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -20,7 +20,7 @@ def texts(report: Report) -> list[str]:
 
 
 def edges(report: Report, layer: str) -> list[float]:
-    """The heights at which the rectangles of a layer begin and end."""
+    """The vertical edges of a layer's rectangles."""
     path = next(
         p.attrib["d"]
         for p in drawn(report).iter(f"{SVG}path")
@@ -35,7 +35,7 @@ def test_the_same_report_gives_the_same_picture() -> None:
     assert draw(a_run()) == draw(a_run())
 
 
-def test_every_release_is_named_with_its_phases_and_its_outcome() -> None:
+def test_each_release_has_its_name_phases_and_outcome() -> None:
     found = texts(a_run())
     for text in (
         "release 1",
@@ -54,7 +54,7 @@ def test_both_axes_and_the_floor_are_labelled() -> None:
     found = texts(a_run())
     for text in (
         "instances",
-        "minutes since the first release, in the run's own time",
+        "minutes since the first release, in the run's time",
         "floor: 4 healthy",
         "0",
         "11",
@@ -62,14 +62,14 @@ def test_both_axes_and_the_floor_are_labelled() -> None:
         assert text in found
 
 
-def test_what_is_healthy_is_stacked_below_what_is_not() -> None:
+def test_healthy_instances_are_stacked_below_the_others() -> None:
     report = a_run()
-    most = 7  # one more than there ever were
-    sick = edges(report, "release 3: starting, unhealthy or leaving")
+    most = 7  # one more than the highest count
+    sick = edges(report, "release 3: starting, unhealthy or stopping")
     assert sick == [round(TOP + AREA * (1 - 5 / most), 1), round(TOP + AREA * (1 - 4 / most), 1)]
 
 
-def test_nothing_in_the_picture_leaves_its_frame() -> None:
+def test_everything_is_inside_the_frame() -> None:
     root = drawn(a_run())
     width, height = (float(part) for part in root.attrib["viewBox"].split()[2:])
     for rect in root.iter(f"{SVG}rect"):
@@ -81,11 +81,37 @@ def test_nothing_in_the_picture_leaves_its_frame() -> None:
         assert 0 <= float(text.attrib["y"]) <= height
 
 
-def test_words_of_others_cannot_break_the_picture() -> None:
-    entries = (*ENTRIES, replace(told(12, "4", "published", "desired"), why='<script>&"'))
+def test_foreign_text_is_escaped() -> None:
+    entries = (*ENTRIES, replace(entry(12, "4", "published", "desired"), why='<script>&"'))
     assert "<script>" not in draw(a_run(entries))
     drawn(a_run(entries))
 
 
-def test_a_run_in_which_nothing_was_seen_still_has_a_picture() -> None:
+def test_a_run_without_data_has_a_picture() -> None:
     assert "instances" in texts(a_run((), ()))
+
+
+def test_each_outcome_follows_its_own_bar_inside_the_frame() -> None:
+    root = drawn(a_run())
+    bars = [rect for rect in root.iter(f"{SVG}rect") if rect.find(f"{SVG}title") is not None]
+    outcomes = [text for text in root.iter(f"{SVG}text") if (text.text or "")[0] in "✓↩"]
+    assert len(outcomes) == 3
+    for text in outcomes:
+        x, y = float(text.attrib["x"]), float(text.attrib["y"])
+        lane = [bar for bar in bars if 0 < y - float(bar.attrib["y"]) < float(bar.attrib["height"])]
+        end = max(float(bar.attrib["x"]) + float(bar.attrib["width"]) for bar in lane)
+        assert 0 < x - end < 10
+        assert x + BOLD_LETTER * len(text.text or "") <= float(root.attrib["viewBox"].split()[2])
+
+
+def test_the_line_of_the_floor_begins_when_the_first_release_has_succeeded() -> None:
+    root = drawn(a_run())
+    (line,) = (p for p in root.iter(f"{SVG}path") if p.findtext(f"{SVG}title") == "floor")
+    starts = re.match(r"M([\d.]+) ", line.attrib["d"])
+    succeeded = next(t for t in root.iter(f"{SVG}text") if t.text == "✓ succeeded")
+    assert starts
+    assert abs(float(starts[1]) - (float(succeeded.attrib["x"]) - 8)) < 0.2
+
+
+def test_without_a_successful_release_there_is_no_floor() -> None:
+    assert "floor: 4 healthy" not in texts(a_run(ENTRIES[:3]))

@@ -26,7 +26,7 @@ def lines(out: StringIO) -> list[str]:
     return [line.split("s  ", 1)[1] for line in out.getvalue().splitlines()]
 
 
-def test_plain_lines_tell_each_thing_once() -> None:
+def test_the_plain_screen_prints_each_fact_once() -> None:
     out = StringIO()
     screen = PlainScreen(out)
     for _ in range(3):
@@ -41,21 +41,21 @@ def test_plain_lines_tell_each_thing_once() -> None:
     ]
 
 
-def test_plain_lines_give_the_reason_of_a_release_that_went_back() -> None:
+def test_the_plain_screen_prints_the_reason_of_a_rollback() -> None:
     out = StringIO()
-    PlainScreen(out, told=len(ENTRIES) - 1).show(view(len(ENTRIES)))
+    PlainScreen(out, printed=len(ENTRIES) - 1).show(view(len(ENTRIES)))
     assert lines(out) == ["+11:30  release 3: rolled back (unhealthy): rolled_back was due"]
 
 
 def test_the_live_screen_shows_releases_instances_decisions_and_calls() -> None:
     out = StringIO()
     screen = LiveScreen(Console(file=out, force_terminal=True, width=120, color_system=None))
-    screen.part("pubsub emulator", "starts")
+    screen.part("pubsub emulator", "starting")
     screen.part("pubsub emulator", "on 127.0.0.1:1", done=True)
     screen.show(view(len(ENTRIES), SAMPLES[7]))
     screen.close()
-    shown = out.getvalue()
-    assert "✓ pubsub emulator" in shown
+    output = out.getvalue()
+    assert "✓ pubsub emulator" in output
     for text in (
         "■ 3",
         "↩ rolled back",
@@ -63,13 +63,13 @@ def test_the_live_screen_shows_releases_instances_decisions_and_calls() -> None:
         "■ ■ ■ ■ □",
         "4 healthy, never fewer than 4 in a swap",
     ):
-        assert text in shown
-    assert "9 Compute calls, 2 of them changes" in shown
+        assert text in output
+    assert "9 Compute calls, 2 of them changes" in output
 
 
-def test_the_live_screen_shows_what_is_being_started() -> None:
+def test_the_live_screen_shows_the_parts_that_are_starting() -> None:
     out = StringIO()
     screen = LiveScreen(Console(file=out, force_terminal=True, width=120, color_system=None))
-    screen.part("firestore emulator", "starts")
+    screen.part("firestore emulator", "starting")
     screen.close()
-    assert "firestore emulator starts" in out.getvalue()
+    assert "firestore emulator starting" in out.getvalue()

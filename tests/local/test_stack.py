@@ -1,5 +1,4 @@
-"""The stack as a whole: an event goes in where people publish, and the release is on record and
-acted on."""
+"""The whole stack: publishes an event and waits for the release's fleet."""
 
 from __future__ import annotations
 
@@ -47,32 +46,32 @@ def ports(stack: Stack) -> list[int]:
     return [int(address.rpartition(":")[2]) for address in (*addresses, *urls)]
 
 
-def the_whole_way(embedded: bool) -> None:
+def run_a_release(embedded: bool) -> None:
     parts: list[str] = []
     with Stack(FAST, embedded, lambda name, state, done: parts.append(name)) as stack:
         assert stack.backend == ("embedded" if embedded else "emulators")
         stack.publish(RELEASES, EVENT)
         assert eventually(lambda: succeeded(stack, "1"))
         assert len([each for each in stack.cloud.snapshot() if each["ready"]]) == 2
-        assert "Compute Engine stand-in" in parts
+        assert "Compute Engine emulator" in parts
         used = ports(stack)
         assert all(answers(port, "/") for port in used)
     assert not any(answers(port, "/") for port in used)
     assert not stack.folder.exists()
 
 
-def test_embedded_an_event_becomes_a_serving_fleet_and_nothing_is_left_behind() -> None:
-    the_whole_way(embedded=True)
+def test_embedded_an_event_becomes_a_serving_fleet_and_everything_stops() -> None:
+    run_a_release(embedded=True)
 
 
-def test_with_googles_emulators_an_event_becomes_a_serving_fleet_and_nothing_is_left_behind(
+def test_on_googles_emulators_an_event_becomes_a_serving_fleet_and_everything_stops(
     pubsub_emulator: str, firestore_emulator: str
 ) -> None:
-    """The two fixtures say that the emulators are installed; the stack starts its own."""
-    the_whole_way(embedded=False)
+    """The fixtures ensure that the emulators are installed; the stack starts its own."""
+    run_a_release(embedded=False)
 
 
-def test_embedded_a_message_may_come_the_way_gcloud_sends_it() -> None:
+def test_embedded_the_stack_accepts_messages_from_gcloud() -> None:
     with Stack(FAST, embedded=True) as stack:
         url = f"http://{stack.pubsub}/v1/projects/demo/topics/{RELEASES}:publish"
         assert requests.post(
@@ -91,7 +90,7 @@ def test_without_emulators_the_stack_is_embedded_and_says_why(
     stack.folder.rmdir()
 
 
-def test_a_stack_that_fails_to_start_stops_what_it_started_and_keeps_its_logs(
+def test_a_stack_that_fails_to_start_stops_its_parts_and_keeps_its_logs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stack = Stack(FAST, embedded=True)

@@ -16,14 +16,14 @@ class FastClock:
         return datetime.fromtimestamp(time.time() * self.speed % 1e9, UTC)
 
 
-def test_a_tick_that_fails_is_followed_by_the_next_until_the_ticker_is_stopped() -> None:
+def test_the_ticker_continues_after_a_failed_tick_until_it_is_stopped() -> None:
     clock, ticks, third = FastClock(), list[datetime](), threading.Event()
 
     def tick() -> None:
         ticks.append(clock.now())
         if len(ticks) == 3:
             third.set()
-        raise OSError("the bus is away")
+        raise OSError("the bus is unavailable")
 
     ticker = Ticker(clock, tick)
     ticker.start()
@@ -34,7 +34,7 @@ def test_a_tick_that_fails_is_followed_by_the_next_until_the_ticker_is_stopped()
     assert len(ticks) == count
 
 
-def test_a_sleeper_is_woken_when_the_stack_stops() -> None:
+def test_stopping_the_stack_wakes_sleepers() -> None:
     clock = StoppableClock(FastClock())
     clock.sleep(1)
     threading.Timer(0.05, clock.stop).start()

@@ -32,14 +32,14 @@ def program(code: str, folder: Path) -> Program:
 
 
 def is_alive(pid: int) -> bool:
-    """Children of others that have ended may stay as zombies where nobody reaps them."""
+    """Processes that have ended may remain as zombies if nothing reaps them."""
     try:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False
 
 
-def test_a_program_is_up_when_it_answers_and_gone_after_stop(tmp_path: Path) -> None:
+def test_a_program_responds_after_start_and_not_after_stop(tmp_path: Path) -> None:
     server = program(SERVE, tmp_path)
     server.start()
     server.wait_until_up()
@@ -49,7 +49,7 @@ def test_a_program_is_up_when_it_answers_and_gone_after_stop(tmp_path: Path) -> 
     assert not answers(server.port, "/anything")
 
 
-def test_a_program_that_was_killed_starts_again_where_it_was_and_keeps_its_log(
+def test_a_killed_program_restarts_on_its_port_and_keeps_its_log(
     tmp_path: Path,
 ) -> None:
     server = program("print('hello', flush=True); " + SERVE, tmp_path)
@@ -61,16 +61,16 @@ def test_a_program_that_was_killed_starts_again_where_it_was_and_keeps_its_log(
     assert server.tail().count("hello") == 2
 
 
-def test_a_program_that_ends_at_once_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+def test_a_program_that_ends_at_once_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     broken = program("import os; raise SystemExit('no bread ' + os.environ['WORD'])", tmp_path)
     broken.start()
-    with pytest.raises(DidNotStart, match=r"a program did not come up(.|\n)*no bread here"):
+    with pytest.raises(DidNotStart, match=r"a program did not start(.|\n)*no bread here"):
         broken.wait_until_up()
     broken.stop()
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
-def test_stop_ends_the_programs_children_too(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_stop_ends_child_processes_too(tmp_path: Path) -> None:
     parent = program(WITH_A_CHILD, tmp_path)
     parent.start()
     parent.wait_until_up()

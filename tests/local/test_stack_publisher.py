@@ -18,7 +18,7 @@ def published() -> list[Published]:
 
 @pytest.fixture
 def topics(published: list[Published]) -> Iterator[str]:
-    """Where the topics of a publisher are that keeps what is published."""
+    """The URL of the topics of a publisher that records messages."""
 
     def publish(topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
         published.append((topic, data, attributes))
@@ -43,7 +43,7 @@ def test_messages_are_published_in_order_and_their_ids_returned(
     assert published == [("greetings", b"hello", {}), ("greetings", b"", {"a": "b"})]
 
 
-def test_what_is_no_publish_request_is_refused_and_the_publisher_goes_on(
+def test_other_requests_are_rejected_and_the_publisher_continues(
     topics: str, published: list[Published]
 ) -> None:
     assert requests.post(f"{topics}/greetings:pull", json={}, timeout=5).status_code == 404
