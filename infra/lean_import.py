@@ -7,7 +7,7 @@ every cold start. Here, the `__init__` of a package is deferred until a name is 
 not one of its submodules. Then it runs, in place, and the library is complete:
 
     lean_import(("lib",), "lib.services.one.client")     lib/__init__.py does not run
-    from lib import One                                  now it runs; One is the class imported above
+    from lib import One                                  now it runs; One is the same class
 
 Used by `infra/bus/pubsub.py` and `infra/store/firestore.py`. A library that is already imported is
 used as it is. Unlike `infra/compute/loader.py`, which builds only some messages of a file, this

@@ -1,5 +1,5 @@
-"""Log lines for Cloud Logging: one JSON object per line, with a constant message and fields. Never a
-secret, never a whole spec.
+"""Log lines for Cloud Logging: one JSON object per line, with a constant message and fields. Never
+a secret, never a whole spec.
 
 Set up once by `main.py`. Callers write `log.info("constant message", extra={"fields": {...}})`.
 """

@@ -1,9 +1,9 @@
-"""Makes the World from the environment: clock, Compute Engine, store, bus. The only reader of
-`os.environ` and of the clock.
+"""Creates the World from the environment: clock, Compute Engine, store, bus. Nothing else reads
+`os.environ` or the system clock.
 
-Called by `main.py` (once per instance, lazily) and by tests and the local stack, which hand over a
-World of their own. Nothing is imported before it is needed: the intake never pays for the Compute
-client, and SQLite is only there in the embedded setup.
+Called by `main.py`, lazily and once per instance. Tests and the local stack create a World
+themselves. Nothing is imported before it is needed: the intake never imports the Compute client,
+and SQLite is imported only in the embedded setup.
 
 Environment: `GOOGLE_CLOUD_PROJECT` · `SLIPWAY_STORE` (`firestore`, or `sqlite:PATH`) ·
 `SLIPWAY_BUS` (`pubsub`) · `SLIPWAY_COMPUTE_ENDPOINT` (empty: Google's) · `SLIPWAY_CLOCK` (`real`,
@@ -39,8 +39,8 @@ class RealClock:
 
 @dataclass(frozen=True)
 class ScaledClock:
-    """Time that runs `speed` times as fast as the real one since the real instant `epoch`
-    (seconds). For the local stack, where the Compute Engine stand-in runs on the same scale."""
+    """Time that has run `speed` times as fast as real time since `epoch` (Unix seconds). For the
+    local stack, where the Compute Engine emulator runs on the same scale."""
 
     speed: float
     epoch: float
@@ -53,8 +53,9 @@ class ScaledClock:
 
 
 class World:
-    """Everything outside that a handler may touch. Each part is made when first asked for, and then
-    kept. `project` is the one whose messages are handled; empty: any."""
+    """The outside world of the handlers: store, bus, Compute Engine and clock. Each part is created
+    at its first use and kept. Messages of other projects than `project` are refused, unless it is
+    empty."""
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class World:
         self._make_store, self._make_bus, self._make_compute = store, bus, compute
 
     def connect(self, *parts: Literal["store", "bus", "compute"]) -> None:
-        """Make these parts now, so that the first event does not wait for them."""
+        """Create these parts now, so that the first event does not wait for them."""
         for part in parts:
             getattr(self, part)
 
@@ -90,19 +91,19 @@ class World:
 
 @cache
 def world() -> World:
-    """The World that the environment describes; the same one for the life of this instance."""
+    """The World for this environment, created once per instance."""
     environment = dict(os.environ)
-    clock = _clock(environment.get("SLIPWAY_CLOCK", "real"))
+    clock = _make_clock(environment.get("SLIPWAY_CLOCK", "real"))
     project = environment.get("GOOGLE_CLOUD_PROJECT", "")
     return World(
         clock=clock,
-        store=lambda: _store(
+        store=lambda: _make_store(
             environment.get("SLIPWAY_STORE", "firestore"),
             project,
             environment.get("FIRESTORE_EMULATOR_HOST") or None,
         ),
-        bus=lambda: _bus(project, environment.get("PUBSUB_EMULATOR_HOST") or None),
-        compute=lambda: _compute(
+        bus=lambda: _make_bus(project, environment.get("PUBSUB_EMULATOR_HOST") or None),
+        compute=lambda: _make_compute(
             project, clock, environment.get("SLIPWAY_COMPUTE_ENDPOINT") or None
         ),
         project=project,
@@ -110,12 +111,11 @@ def world() -> World:
 
 
 def function_target() -> str:
-    """Which entry point this instance serves, as the functions platform says; empty when it does
-    not say."""
+    """The entry point that this instance serves, as set by the functions platform, or empty."""
     return os.environ.get("FUNCTION_TARGET", "")
 
 
-def _clock(text: str) -> Clock:
+def _make_clock(text: str) -> Clock:
     kind, _, rest = text.partition(":")
     if kind == "real":
         return RealClock()
@@ -125,7 +125,7 @@ def _clock(text: str) -> Clock:
     raise ValueError(f"SLIPWAY_CLOCK must be real or scaled:SPEED:EPOCH, got {text!r}")
 
 
-def _store(text: str, project: str, emulator: str | None) -> Store:
+def _make_store(text: str, project: str, emulator: str | None) -> Store:
     kind, _, path = text.partition(":")
     if kind == "firestore":
         from infra.store.firestore import FirestoreStore
@@ -138,13 +138,13 @@ def _store(text: str, project: str, emulator: str | None) -> Store:
     raise ValueError(f"SLIPWAY_STORE must be firestore or sqlite:PATH, got {text!r}")
 
 
-def _bus(project: str, emulator: str | None) -> Bus:
+def _make_bus(project: str, emulator: str | None) -> Bus:
     from infra.bus.pubsub import PubsubBus
 
     return PubsubBus(project, emulator=emulator)
 
 
-def _compute(project: str, clock: Clock, endpoint: str | None) -> Compute:
+def _make_compute(project: str, clock: Clock, endpoint: str | None) -> Compute:
     from infra.compute.client import Compute
 
     return Compute(project, clock, endpoint)

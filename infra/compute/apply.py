@@ -48,13 +48,15 @@ def apply(
     def run(action: Action) -> Result:
         return _run(action, compute, clock, request_id, until)
 
-    waits_for = _find_predecessors(plan.actions)
+    predecessors = _find_predecessors(plan.actions)
     if compute.workers == 1 or len(plan.actions) < 2:
         results: dict[int, Result] = {}
         for number, action in enumerate(plan.actions):
-            results[number] = _check_predecessors(action, waits_for[number], results) or run(action)
+            results[number] = _check_predecessors(action, predecessors[number], results) or run(
+                action
+            )
     else:
-        results = _run_concurrently(plan.actions, waits_for, run, compute.workers)
+        results = _run_concurrently(plan.actions, predecessors, run, compute.workers)
     return tuple(results[number] for number in range(len(plan.actions)))
 
 
@@ -73,7 +75,7 @@ def _find_predecessors(actions: tuple[Action, ...]) -> list[frozenset[int]]:
 
 def _run_concurrently(
     actions: tuple[Action, ...],
-    waits_for: list[frozenset[int]],
+    predecessors: list[frozenset[int]],
     run: Callable[[Action], Result],
     workers: int,
 ) -> dict[int, Result]:
@@ -82,9 +84,9 @@ def _run_concurrently(
     waiting = list(range(len(actions)))
     with ThreadPoolExecutor(min(workers, len(actions)), thread_name_prefix="apply") as pool:
         while waiting or running:
-            for number in [number for number in waiting if waits_for[number] <= results.keys()]:
+            for number in [number for number in waiting if predecessors[number] <= results.keys()]:
                 waiting.remove(number)
-                blocked = _check_predecessors(actions[number], waits_for[number], results)
+                blocked = _check_predecessors(actions[number], predecessors[number], results)
                 if blocked:
                     results[number] = blocked
                 else:
@@ -95,9 +97,9 @@ def _run_concurrently(
 
 
 def _check_predecessors(
-    action: Action, waits_for: frozenset[int], results: Mapping[int, Result]
+    action: Action, predecessors: frozenset[int], results: Mapping[int, Result]
 ) -> Pending | None:
-    for number in sorted(waits_for):
+    for number in sorted(predecessors):
         match results[number]:
             case Pending(before, why, after):
                 return Pending(action, f"waits for {_describe(before)}: {why}", after)

@@ -1,5 +1,5 @@
-"""Makes one call to Compute Engine through the official client, with the request body and the answer
-as plain JSON.
+"""Makes one call to Compute Engine through the official client, with the request body and the
+answer as plain JSON.
 
 Used by `infra/compute/client.py` alone. The client's own code forms the request (path, query,
 headers), and its session sends it (credentials, connection pool). Between the two, each call has an

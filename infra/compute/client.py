@@ -167,8 +167,8 @@ class Compute:
         return found
 
     def _read_health(self, service: Key, group: str) -> Bodies:
-        """The group's health answer. Empty if the group no longer belongs to the service: then there
-        is no health data, which is not a verdict."""
+        """The group's health answer. Empty if the group no longer belongs to the service: no health
+        data, which is not a verdict."""
         endpoint = ENDPOINTS[service.collection]
         fields = {endpoint.name: service.name, "resourceGroupReferenceResource": {"group": group}}
         try:

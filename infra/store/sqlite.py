@@ -64,12 +64,12 @@ class SqliteStore:
         return self.get_many([path]).get(path)
 
     def get_many(self, paths: Iterable[str]) -> dict[str, Document]:
-        wanted = list(dict.fromkeys(paths))
-        for path in wanted:
+        unique = list(dict.fromkeys(paths))
+        for path in unique:
             check_path(path)
-        marks = ", ".join("?" * len(wanted))
+        marks = ", ".join("?" * len(unique))
         rows = self._rows(
-            f"SELECT path, data, version FROM documents WHERE path IN ({marks})", *wanted
+            f"SELECT path, data, version FROM documents WHERE path IN ({marks})", *unique
         )
         return {document.path: document for document in map(_document, rows)}
 

@@ -64,6 +64,7 @@ PHRASES = {
 # Names that are not ours, each with its owner.
 ALLOWED = {
     "CAPPED_AT_MAX_NUM_REPLICAS": "Compute Engine: a status detail of an autoscaler",
+    "TYPE_CHECKING": "Python: typing.TYPE_CHECKING",
 }
 
 _ROW = re.compile(r"^\| (.+?) \| (.+) \|$", re.MULTILINE)

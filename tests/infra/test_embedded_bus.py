@@ -60,8 +60,8 @@ def test_the_back_off_doubles_up_to_ten_minutes() -> None:
 
     times = deliver_all(bus, clock)
 
-    waits = [later - earlier for earlier, later in pairwise(times)]
-    assert waits == [10, 20, 40, 80, 160, 320, 600, 600, 600]
+    delays = [later - earlier for earlier, later in pairwise(times)]
+    assert delays == [10, 20, 40, 80, 160, 320, 600, 600, 600]
     assert {message.id for message in function.messages} == {"1"}
     assert {message.published_at for message in function.messages} == {NOON}
 
