@@ -204,7 +204,7 @@ def _(scenario: Scenario) -> None:
     scenario.when_released("2", artifact={"image": f"{IMAGE}:1"}, scaling={"max": 7})
 
 
-@moment("newer-release-waits")
+@moment("newer-release-queued")
 def _(scenario: Scenario) -> None:
     settle(scenario, "1")
     scenario.when_released("2", rollout={"on_newer": "wait"})
@@ -465,7 +465,7 @@ def _(scenario: Scenario) -> None:
     scenario.given_no_faults()
 
 
-@moment("baking-newer-waits")
+@moment("baking-newer-queued")
 def _(scenario: Scenario) -> None:
     settle(scenario, "1")
     scenario.when_released("2", rollout={**SLOW, "on_newer": "wait"})

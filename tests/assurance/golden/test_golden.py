@@ -48,9 +48,9 @@ def test_every_phase_and_everything_that_may_be_pending_has_a_history() -> None:
         if document["rollout"]["phase"]["name"] == "stepping"
     }
     assert len(steps) >= 3
-    for place in ("stable", "candidate", "previous", "claim", "requeue_at"):
+    for place in ("stable", "candidate", "previous", "lease", "requeue_at", "waiting_for"):
         assert {bool(document[place]) for document in models} == {True, False}, place
-    for thing in ("paused", "promoted", "failed", "progress", "last_observed_at"):
+    for thing in ("paused", "promoted", "failed_digests", "progress", "last_observed_at"):
         assert any(document["rollout"][thing] for document in models), thing
 
 
@@ -121,7 +121,7 @@ def test_unknown_documents_are_not_touched_and_the_message_is_retried(
     lines = [
         getattr(record, "fields", {})
         for record in caplog.records
-        if record.getMessage() == "turn broken off"
+        if record.getMessage() == "reconcile failed"
     ]
     assert [(line["model"], "UnknownSchema" in line["why"]) for line in lines] == [
         ("tiny", True)

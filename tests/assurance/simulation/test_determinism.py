@@ -55,7 +55,9 @@ def test_a_failing_schedule_shrinks_to_the_faults_that_it_needs() -> None:
 
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_every_workload_succeeds_without_faults(workload: str) -> None:
-    assert reference(workload).violations == ()
+    found = reference(workload)
+    assert found.violations == ()
+    assert bool(found.end["refused"]) == (workload == "invalid-messages")
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -143,7 +143,14 @@ WORKLOADS: dict[str, Workload] = {
             "stock-out",
             (first(), Step(SETTLED, do="stock_out"), release(1.0, "2"), Step(120.0, do="stock_in")),
         ),
-        Workload("unexposed", (first(traffic={"exposure": "none"}), release(SETTLED, "2"))),
+        # A release without a route cannot name how long a route drains.
+        Workload(
+            "unexposed",
+            (
+                first(traffic={"exposure": "none", "draining_seconds": None}),
+                release(SETTLED, "2"),
+            ),
+        ),
         Workload(
             "burst",
             (first(), release(SETTLED, "2"), release(3.0, "3"), release(20.0, "4")),
