@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import compute_v1
 
 from compute_emulator import Cloud, InProcessAdapter
+from compute_emulator.api import wire
+from compute_emulator.control import dispatch
 from compute_emulator.keys import parse
 
 PROJECT = "demo"
 REGION = "us-central1"
+
+
+def send(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, Any]:
+    """Send a raw request that Google's client would not send; return status and JSON."""
+    sent = b"" if body is None else json.dumps(body).encode()
+    response = dispatch.handle(cloud, wire.Request(http, path, sent))
+    return response.status, json.loads(response.body)
+
+
+def rejection(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, str, str]:
+    """Return status, reason and message of a request that is rejected."""
+    status, response = send(cloud, http, path, body)
+    return status, response["error"]["errors"][0]["reason"], response["error"]["message"]
+
+
+def control(cloud: Cloud, http: str, path: str, body: Any = None) -> Any:
+    """Call a control by its path under `/control`; return the JSON, also of an error."""
+    return send(cloud, http, f"/control{path}", body)[1]
+
+
+def names(resources: Iterable[Any]) -> list[str]:
+    return [each.name for each in resources]
 
 
 class Clients:

@@ -4,11 +4,15 @@ document."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from compute_emulator import Cloud, ScaledClock, VirtualClock, serve
+from compute_emulator import Cloud, ScaledClock, Server, VirtualClock, serve
 from emulator.tests.clients import Clients
+from emulator.tests.commandline import Commandline
+from emulator.tests.fleet import Fleet
+from emulator.tests.load_balancer import LoadBalancer, load_balancer
 
 
 @pytest.fixture
@@ -37,3 +41,29 @@ def either(request: pytest.FixtureRequest, cloud: Cloud) -> Iterator[Clients]:
     served = Cloud(clock=ScaledClock(60), operation_seconds=2, check_responses=True)
     with serve(served) as server:
         yield Clients(served, server.url)
+
+
+@pytest.fixture
+def fleet(clients: Clients, clock: VirtualClock) -> Fleet:
+    """Templates and health checks, but no group yet."""
+    return Fleet(clients, clock)
+
+
+@pytest.fixture
+def balancer(fleet: Fleet) -> Iterator[LoadBalancer]:
+    """Three VMs behind a load balancer, with the data plane on."""
+    with load_balancer(fleet) as made:
+        yield made
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A cloud over HTTP at 600 times real time, for command-line clients."""
+    cloud = Cloud(clock=ScaledClock(600), operation_seconds=10, check_responses=True)
+    with serve(cloud) as running:
+        yield running
+
+
+@pytest.fixture
+def gcloud(server: Server, tmp_path: Path) -> Commandline:
+    return Commandline(server.url, tmp_path)

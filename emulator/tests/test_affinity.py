@@ -19,20 +19,20 @@ from compute_emulator.traffic.affinity import backend_of, session_of
 from compute_emulator.traffic.http import Request
 from emulator.tests.clients import Clients
 from emulator.tests.fleet import Fleet
-from emulator.tests.site import SERVICES, Site, site
+from emulator.tests.load_balancer import SERVICES, LoadBalancer, load_balancer
 
 COOKIE = {"name": "mine", "path": "/api"}
 
 
 @pytest.fixture
-def here(clients: Clients, clock: VirtualClock) -> Iterator[Site]:
-    with site(Fleet(clients, clock), size=5) as made:
+def balancer(clients: Clients, clock: VirtualClock) -> Iterator[LoadBalancer]:
+    with load_balancer(Fleet(clients, clock), size=5) as made:
         yield made
 
 
-def who(here: Site, **members: Any) -> str:
+def who(balancer: LoadBalancer, **members: Any) -> str:
     """The instance that answers."""
-    return here.get("/", **members).headers["x-instance"]
+    return balancer.get("/", **members).headers["x-instance"]
 
 
 def cookie_of(answer: requests.Response) -> str:
@@ -44,9 +44,9 @@ def cookie_of(answer: requests.Response) -> str:
 # Session affinity
 
 
-def test_requests_of_a_client_address_go_to_one_instance(here: Site) -> None:
-    here.change_service(session_affinity="CLIENT_IP")
-    port = int(here.url.rpartition(":")[2])
+def test_requests_of_a_client_address_go_to_one_instance(balancer: LoadBalancer) -> None:
+    balancer.change_service(session_affinity="CLIENT_IP")
+    port = int(balancer.url.rpartition(":")[2])
 
     def requests_from(address: str) -> str:
         connection = http.client.HTTPConnection(
@@ -66,20 +66,20 @@ def test_requests_of_a_client_address_go_to_one_instance(here: Site) -> None:
     assert len(set.union(*seen.values())) > 2
 
 
-def test_the_balancer_sets_a_cookie_and_follows_it(here: Site) -> None:
-    here.change_service(session_affinity="GENERATED_COOKIE", affinity_cookie_ttl_sec=120)
-    first = here.get()
+def test_the_balancer_sets_a_cookie_and_follows_it(balancer: LoadBalancer) -> None:
+    balancer.change_service(session_affinity="GENERATED_COOKIE", affinity_cookie_ttl_sec=120)
+    first = balancer.get()
     cookie = cookie_of(first)
     assert cookie.startswith("GCLB=")
     assert "Max-Age=120" in first.headers["set-cookie"]
-    followed = [here.get(headers={"cookie": cookie}) for _ in range(5)]
+    followed = [balancer.get(headers={"cookie": cookie}) for _ in range(5)]
     assert {each.headers["x-instance"] for each in followed} == {first.headers["x-instance"]}
     assert all("set-cookie" not in each.headers for each in followed)
-    assert len({who(here) for _ in range(40)}) == 5  # without a cookie, each is a new session
+    assert len({who(balancer) for _ in range(40)}) == 5  # without a cookie, each is a new session
 
 
-def test_the_services_cookie_is_hashed_and_created_if_missing(here: Site) -> None:
-    here.change_service(
+def test_the_services_cookie_is_hashed_and_created_if_missing(balancer: LoadBalancer) -> None:
+    balancer.change_service(
         session_affinity="HTTP_COOKIE",
         locality_lb_policy="RING_HASH",
         consistent_hash=compute_v1.ConsistentHashLoadBalancerSettings(
@@ -88,73 +88,79 @@ def test_the_services_cookie_is_hashed_and_created_if_missing(here: Site) -> Non
             )
         ),
     )
-    brought = {who(here, headers={"cookie": "other=1; mine=abc"}) for _ in range(5)}
+    brought = {who(balancer, headers={"cookie": "other=1; mine=abc"}) for _ in range(5)}
     assert len(brought) == 1
-    first = here.get()
+    first = balancer.get()
     assert first.headers["set-cookie"].endswith("Max-Age=60; Path=/api; HttpOnly")
-    assert who(here, headers={"cookie": cookie_of(first)}) == first.headers["x-instance"]
+    assert who(balancer, headers={"cookie": cookie_of(first)}) == first.headers["x-instance"]
 
 
 @pytest.mark.parametrize(("policy", "stays"), [("MAGLEV", True), ("ROUND_ROBIN", False)])
 def test_a_header_keeps_requests_together_if_the_policy_hashes(
-    here: Site, policy: str, stays: bool
+    balancer: LoadBalancer, policy: str, stays: bool
 ) -> None:
-    here.change_service(
+    balancer.change_service(
         session_affinity="HEADER_FIELD",
         locality_lb_policy=policy,
         consistent_hash=compute_v1.ConsistentHashLoadBalancerSettings(http_header_name="X-User"),
     )
-    assert (len({who(here, headers={"x-user": "ada"}) for _ in range(10)}) == 1) is stays
-    assert len({who(here) for _ in range(10)}) == 5
+    assert (len({who(balancer, headers={"x-user": "ada"}) for _ in range(10)}) == 1) is stays
+    assert len({who(balancer) for _ in range(10)}) == 5
 
 
-def test_a_strong_cookie_names_the_instance_and_is_replaced_once_that_is_gone(here: Site) -> None:
-    here.change_service(
+def test_a_strong_cookie_names_the_instance_and_is_replaced_once_that_is_gone(
+    balancer: LoadBalancer,
+) -> None:
+    balancer.change_service(
         session_affinity="STRONG_COOKIE_AFFINITY",
         strong_session_affinity_cookie=compute_v1.BackendServiceHttpCookie(COOKIE),
     )
-    first = here.get()
+    first = balancer.get()
     cookie, instance = cookie_of(first), first.headers["x-instance"]
-    assert {who(here, headers={"cookie": cookie}) for _ in range(7)} == {instance}
-    operation = here.fleet.call(
+    assert {who(balancer, headers={"cookie": cookie}) for _ in range(7)} == {instance}
+    operation = balancer.fleet.call(
         "delete_instances_unary",
         region_instance_group_managers_delete_instances_request_resource=compute_v1.RegionInstanceGroupManagersDeleteInstancesRequest(
-            instances=[each.instance for each in here.fleet.instances() if each.name == instance]
+            instances=[
+                each.instance for each in balancer.fleet.instances() if each.name == instance
+            ]
         ),
     )
-    here.fleet.done(operation)
-    here.settle()
-    moved = here.get(headers={"cookie": cookie})
+    balancer.fleet.done(operation)
+    balancer.settle()
+    moved = balancer.get(headers={"cookie": cookie})
     assert moved.headers["x-instance"] != instance
-    assert who(here, headers={"cookie": cookie_of(moved)}) == moved.headers["x-instance"]
+    assert who(balancer, headers={"cookie": cookie_of(moved)}) == moved.headers["x-instance"]
 
 
-def test_a_leaving_instance_moves_only_its_own_sessions(here: Site) -> None:
-    here.change_service(session_affinity="GENERATED_COOKIE")
+def test_a_leaving_instance_moves_only_its_own_sessions(balancer: LoadBalancer) -> None:
+    balancer.change_service(session_affinity="GENERATED_COOKIE")
     users = [f"GCLB={number}" for number in range(40)]
-    before = {user: who(here, headers={"cookie": user}) for user in users}
-    here.fleet.resize(4)
-    here.plane.refresh()
-    after = {user: who(here, headers={"cookie": user}) for user in users}
+    before = {user: who(balancer, headers={"cookie": user}) for user in users}
+    balancer.fleet.resize(4)
+    balancer.plane.refresh()
+    after = {user: who(balancer, headers={"cookie": user}) for user in users}
     (gone,) = set(before.values()) - set(after.values())
     assert all(after[user] == before[user] for user in users if before[user] != gone)
 
 
-def test_a_split_by_weights_takes_precedence_over_affinity(here: Site) -> None:
-    here.second()
+def test_a_split_by_weights_takes_precedence_over_affinity(balancer: LoadBalancer) -> None:
+    balancer.second()
     for service in ("bs", "bs2"):
-        here.change_service(service, session_affinity="CLIENT_IP")
+        balancer.change_service(service, session_affinity="CLIENT_IP")
     weighted = [
         compute_v1.WeightedBackendService(backend_service=SERVICES + name, weight=50)
         for name in ("bs", "bs2")
     ]
-    here.route(default_route_action=compute_v1.HttpRouteAction(weighted_backend_services=weighted))
-    assert len({who(here) for _ in range(80)}) == 8  # all instances of both releases
+    balancer.route(
+        default_route_action=compute_v1.HttpRouteAction(weighted_backend_services=weighted)
+    )
+    assert len({who(balancer) for _ in range(80)}) == 8  # all instances of both releases
 
 
-def test_sessions_are_distributed_by_weight(here: Site) -> None:
-    here.change_service(session_affinity="GENERATED_COOKIE")
-    service = here.plane._balancer.topology.services[Key("global", "backendServices", "bs")]
+def test_sessions_are_distributed_by_weight(balancer: LoadBalancer) -> None:
+    balancer.change_service(session_affinity="GENERATED_COOKIE")
+    service = balancer.plane._balancer.topology.services[Key("global", "backendServices", "bs")]
     from dataclasses import replace
 
     heavy = [

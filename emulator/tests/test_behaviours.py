@@ -14,11 +14,6 @@ from emulator.tests.clients import Clients
 from emulator.tests.fleet import Fleet, policy, version
 
 
-@pytest.fixture
-def fleet(clients: Clients, clock: VirtualClock) -> Fleet:
-    return Fleet(clients, clock)
-
-
 def named(name: str, text: str = "") -> dict[str, Any]:
     return {
         "name": name,

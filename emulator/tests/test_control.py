@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -12,23 +11,19 @@ from google.cloud import compute_v1
 
 from compute_emulator import Cloud, VirtualClock, serve
 from compute_emulator.__main__ import main
-from compute_emulator.api import wire
-from compute_emulator.control import dispatch
 from compute_emulator.control.config_file import configure
 from compute_emulator.errors import JsonObject
-from emulator.tests.clients import PROJECT, Clients, health_check
+from emulator.tests.clients import PROJECT, Clients, health_check, send
 from emulator.tests.readme import ROOT
 
 
-def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, Any]:
-    sent = b"" if body is None else json.dumps(body).encode()
-    answered = dispatch.handle(cloud, wire.Request(http, f"/control{path}", sent))
-    return answered.status, json.loads(answered.body)
+def call(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, Any]:
+    return send(cloud, http, f"/control{path}", body)
 
 
-KNOBS = tuple(
-    f"/{knob}"
-    for knob in [
+CONTROLS = tuple(
+    f"/{control}"
+    for control in [
         "behaviours",
         "load",
         "stock-outs",
@@ -53,10 +48,10 @@ def test_the_controls_list_themselves_with_a_description() -> None:
 
 
 def test_an_unknown_control_is_named(cloud: Cloud) -> None:
-    status, answer = ask(cloud, "GET", "/weather")
+    status, answer = call(cloud, "GET", "/weather")
     assert status == 404
     assert "GET /control/weather" in answer["error"]["message"]
-    status, answer = ask(cloud, "PATCH", "/load")
+    status, answer = call(cloud, "PATCH", "/load")
     assert (status, answer["error"]["message"]) == (
         405,
         "PATCH is no method of /control/load; DELETE, GET, POST, PUT are",
@@ -75,14 +70,14 @@ def test_maps_are_merged_replaced_and_cleared(
     cloud: Cloud, path: str, member: str, entries: JsonObject, name: str
 ) -> None:
     other = {name: next(iter(entries.values()))}
-    ask(cloud, "POST", path, entries)
-    ask(cloud, "POST", path, other)
+    call(cloud, "POST", path, entries)
+    call(cloud, "POST", path, other)
     assert getattr(cloud, member) == entries | other
-    ask(cloud, "POST", path, {name: None})
+    call(cloud, "POST", path, {name: None})
     assert getattr(cloud, member) == entries
-    ask(cloud, "PUT", path, other)
-    assert ask(cloud, "GET", path) == (200, other)
-    ask(cloud, "DELETE", path)
+    call(cloud, "PUT", path, other)
+    assert call(cloud, "GET", path) == (200, other)
+    call(cloud, "DELETE", path)
     assert getattr(cloud, member) == {}
 
 
@@ -148,23 +143,23 @@ def test_maps_are_merged_replaced_and_cleared(
 def test_an_invalid_value_is_rejected_and_the_message_says_why(
     cloud: Cloud, http: str, path: str, body: Any, words: str
 ) -> None:
-    before = [ask(cloud, "GET", each)[1] for each in KNOBS]
-    status, answer = ask(cloud, http, path, body)
+    before = [call(cloud, "GET", each)[1] for each in CONTROLS]
+    status, answer = call(cloud, http, path, body)
     assert (status, answer["error"]["code"]) == (400, 400)
     assert words in answer["error"]["message"]
-    assert [ask(cloud, "GET", each)[1] for each in KNOBS] == before
+    assert [call(cloud, "GET", each)[1] for each in CONTROLS] == before
 
 
 def test_a_later_behaviour_takes_precedence_over_earlier_ones(cloud: Cloud) -> None:
-    ask(cloud, "PUT", "/behaviours", [{"template": "*", "boot_seconds": 5}])
-    ask(cloud, "POST", "/behaviours", {"template": "bad-*", "never_ready": True})
+    call(cloud, "PUT", "/behaviours", [{"template": "*", "boot_seconds": 5}])
+    call(cloud, "POST", "/behaviours", {"template": "bad-*", "never_ready": True})
     assert [each["template"] for each in cloud.behaviours] == ["bad-*", "*"]
-    ask(cloud, "DELETE", "/behaviours")
+    call(cloud, "DELETE", "/behaviours")
     assert cloud.behaviours == []
 
 
 def test_faults_are_added_counted_and_cleared(cloud: Cloud, clients: Clients) -> None:
-    ask(
+    call(
         cloud,
         "POST",
         "/faults",
@@ -173,15 +168,15 @@ def test_faults_are_added_counted_and_cleared(cloud: Cloud, clients: Clients) ->
     zones = clients.of(compute_v1.ZonesClient)
     with pytest.raises(exceptions.ServiceUnavailable):
         zones.get(project=PROJECT, zone="us-central1-a", retry=None)
-    assert ask(cloud, "GET", "/faults")[1]["faults"][0]["struck"] == 1
-    assert ask(cloud, "DELETE", "/faults")[1]["faults"] == []
+    assert call(cloud, "GET", "/faults")[1]["faults"][0]["struck"] == 1
+    assert call(cloud, "DELETE", "/faults")[1]["faults"] == []
 
 
 @pytest.mark.parametrize(
     "wrong", [{"kind": "earthquake"}, {"method": "*"}, {"kind": "error", "colour": "red"}, 7]
 )
 def test_an_invalid_fault_is_rejected_with_the_valid_values(cloud: Cloud, wrong: Any) -> None:
-    status, answer = ask(cloud, "POST", "/faults", wrong)
+    status, answer = call(cloud, "POST", "/faults", wrong)
     assert status == 400
     assert "/control/faults" in answer["error"]["message"]
     assert cloud.faults.active == []
@@ -191,19 +186,19 @@ def test_time_that_stands_still_can_be_advanced(cloud: Cloud, clients: Clients) 
     running = clients.of(compute_v1.HealthChecksClient).insert_unary(
         project=PROJECT, health_check_resource=health_check()
     )
-    before = ask(cloud, "GET", "/time")[1]
-    after = ask(cloud, "POST", "/time", {"advance": 60})[1]
+    before = call(cloud, "GET", "/time")[1]
+    after = call(cloud, "POST", "/time", {"advance": 60})[1]
     assert after["now"] - before["now"] == 60
     assert before["next_event_at"] == before["now"] + 2
     assert cloud.operations.find("global", running.name)["status"] == "DONE"
 
 
 def test_time_that_runs_cannot_be_advanced() -> None:
-    assert ask(Cloud(), "POST", "/time", {"advance": 60})[0] == 400
+    assert call(Cloud(), "POST", "/time", {"advance": 60})[0] == 400
 
 
 def test_operation_seconds_can_be_set_while_running(cloud: Cloud) -> None:
-    ask(cloud, "PUT", "/operation-seconds", {"default": 1, "by_method": {"compute.urlMaps.*": 30}})
+    call(cloud, "PUT", "/operation-seconds", {"default": 1, "by_method": {"compute.urlMaps.*": 30}})
     assert (cloud.operations.seconds, cloud.operations.seconds_by_method) == (
         1.0,
         {"compute.urlMaps.*": 30.0},
@@ -212,14 +207,14 @@ def test_operation_seconds_can_be_set_while_running(cloud: Cloud) -> None:
 
 def test_calls_are_listed_and_can_be_reset(cloud: Cloud, clients: Clients) -> None:
     clients.of(compute_v1.ZonesClient).get(project=PROJECT, zone="us-central1-a")
-    answer = ask(cloud, "GET", "/calls")[1]
+    answer = call(cloud, "GET", "/calls")[1]
     assert (answer["calls"], answer["total"], answer["mutations"]) == (
         {"compute.zones.get": 1},
         1,
         0,
     )
-    assert ask(cloud, "GET", "/calls/log?last=1")[1][0]["target"] == "zones/us-central1-a"
-    assert ask(cloud, "DELETE", "/calls")[1]["total"] == 0
+    assert call(cloud, "GET", "/calls/log?last=1")[1][0]["target"] == "zones/us-central1-a"
+    assert call(cloud, "DELETE", "/calls")[1]["total"] == 0
 
 
 def test_instances_are_counted_by_template(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,21 +224,21 @@ def test_instances_are_counted_by_template(cloud: Cloud, monkeypatch: pytest.Mon
         {"name": "c", "group": "other", "template": "v2"},
     ]
     monkeypatch.setattr("compute_emulator.engine.snapshot.instance_records", lambda cloud: records)
-    assert ask(cloud, "GET", "/instances")[1]["by_template"] == {"v1": 1, "v2": 2}
-    assert ask(cloud, "GET", "/instances?group=fleet")[1]["by_template"] == {"v1": 1, "v2": 1}
+    assert call(cloud, "GET", "/instances")[1]["by_template"] == {"v1": 1, "v2": 2}
+    assert call(cloud, "GET", "/instances?group=fleet")[1]["by_template"] == {"v1": 1, "v2": 1}
 
 
 def test_the_state_shows_every_resource(cloud: Cloud, clients: Clients) -> None:
     clients.of(compute_v1.HealthChecksClient).insert_unary(
         project=PROJECT, health_check_resource=health_check()
     )
-    answer = ask(cloud, "GET", "/state")[1]
+    answer = call(cloud, "GET", "/state")[1]
     assert list(answer["resources"]) == ["projects/demo/global/healthChecks/ready"]
     assert [each["status"] for each in answer["operations"]] == ["RUNNING"]
 
 
 def test_coverage_lists_implemented_and_missing_methods(cloud: Cloud) -> None:
-    answer = ask(cloud, "GET", "/coverage")[1]
+    answer = call(cloud, "GET", "/coverage")[1]
     assert "getHealth" in answer["backendServices"]["built"]
     assert answer["backendServices"]["missing"] == []
     assert "insert" in answer["instances"]["missing"]

@@ -7,38 +7,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 from google.cloud import compute_v1
 
-from compute_emulator import Cloud, VirtualClock
-from compute_emulator.api import wire
-from compute_emulator.control import dispatch
+from compute_emulator import Cloud
 from compute_emulator.control.instances import apply_effect
 from compute_emulator.traffic.data_plane import REFRESH_SECONDS
-from emulator.tests.clients import PROJECT, Clients
+from emulator.tests.clients import PROJECT, control
 from emulator.tests.fleet import Fleet, version
+from emulator.tests.load_balancer import SERVICES, LoadBalancer, load_balancer, until
 from emulator.tests.readme import ROOT
-from emulator.tests.site import SERVICES, Site, site, until
-
-
-@pytest.fixture
-def fleet(clients: Clients, clock: VirtualClock) -> Fleet:
-    return Fleet(clients, clock)
-
-
-@pytest.fixture
-def here(fleet: Fleet) -> Iterator[Site]:
-    with site(fleet) as made:
-        yield made
-
-
-def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> Any:
-    sent = b"" if body is None else json.dumps(body).encode()
-    return json.loads(dispatch.handle(cloud, wire.Request(http, f"/control{path}", sent)).body)
 
 
 def matcher(**members: Any) -> dict[str, Any]:
@@ -52,25 +33,27 @@ def matcher(**members: Any) -> dict[str, Any]:
     }
 
 
-def test_healthy_instances_answer_in_turn_with_their_release(here: Site) -> None:
-    answers = [here.get("/hello") for _ in range(6)]
+def test_healthy_instances_answer_in_turn_with_their_release(balancer: LoadBalancer) -> None:
+    answers = [balancer.get("/hello") for _ in range(6)]
     assert {answer.json()["release"] for answer in answers} == {"v1"}
-    assert [each["requests"] for each in here.served()] == [2, 2, 2]
+    assert [each["requests"] for each in balancer.served()] == [2, 2, 2]
     assert answers[0].headers["x-release"] == "v1"
     assert answers[0].headers["via"] == "1.1 google"
 
 
-def test_a_rule_without_a_description_shows_its_address_there(here: Site) -> None:
-    rules = here.clients.of(compute_v1.GlobalForwardingRulesClient)
-    assert rules.get(project=PROJECT, forwarding_rule="fr").description == f"served on {here.url}"
-    assert ask(here.cloud, "GET", "/data-plane")["forwarding_rules"] == {
-        "projects/demo/global/forwardingRules/fr": {"url": here.url}
+def test_a_rule_without_a_description_shows_its_address_there(balancer: LoadBalancer) -> None:
+    rules = balancer.clients.of(compute_v1.GlobalForwardingRulesClient)
+    assert (
+        rules.get(project=PROJECT, forwarding_rule="fr").description == f"served on {balancer.url}"
+    )
+    assert control(balancer.cloud, "GET", "/data-plane")["forwarding_rules"] == {
+        "projects/demo/global/forwardingRules/fr": {"url": balancer.url}
     }
 
 
-def test_weights_split_the_requests_between_two_releases(here: Site) -> None:
-    here.second()
-    here.route(
+def test_weights_split_the_requests_between_two_releases(balancer: LoadBalancer) -> None:
+    balancer.second()
+    balancer.route(
         default_route_action=compute_v1.HttpRouteAction(
             weighted_backend_services=[
                 compute_v1.WeightedBackendService(backend_service=SERVICES + "bs", weight=80),
@@ -78,13 +61,15 @@ def test_weights_split_the_requests_between_two_releases(here: Site) -> None:
             ]
         )
     )
-    found = here.releases(1000)
+    found = balancer.releases(1000)
     assert sum(found.values()) == 1000
     assert 140 <= found["v2"] <= 260  # five standard deviations around 200
 
 
-def test_a_path_and_a_header_choose_the_backend_and_rewrites_reach_it(here: Site) -> None:
-    here.second()
+def test_a_path_and_a_header_choose_the_backend_and_rewrites_reach_it(
+    balancer: LoadBalancer,
+) -> None:
+    balancer.second()
     canary = compute_v1.HttpHeaderMatch(header_name="x-canary", exact_match="yes")
     rewrite = compute_v1.UrlRewrite(path_prefix_rewrite="/v9/", host_rewrite="inner.example")
     tells = compute_v1.HttpHeaderAction(
@@ -96,7 +81,7 @@ def test_a_path_and_a_header_choose_the_backend_and_rewrites_reach_it(here: Site
             compute_v1.HttpHeaderOption(header_name="x-seen", header_value="1", replace=True)
         ],
     )
-    here.route(
+    balancer.route(
         **matcher(
             route_rules=[
                 compute_v1.HttpRouteRule(
@@ -117,9 +102,9 @@ def test_a_path_and_a_header_choose_the_backend_and_rewrites_reach_it(here: Site
             ]
         )
     )
-    plain = here.get("/api/models")
+    plain = balancer.get("/api/models")
     assert (plain.json()["release"], plain.json()["path"]) == ("v1", "/api/models")
-    chosen = here.get(
+    chosen = balancer.get(
         "/api/models?q=1", headers={"x-canary": "yes", "x-secret": "s", "x-echo": "1"}
     )
     answer = chosen.json()
@@ -133,8 +118,8 @@ def test_a_path_and_a_header_choose_the_backend_and_rewrites_reach_it(here: Site
     assert chosen.headers["x-seen"] == "1"
 
 
-def test_the_host_and_the_longest_path_choose_the_backend(here: Site) -> None:
-    here.second()
+def test_the_host_and_the_longest_path_choose_the_backend(balancer: LoadBalancer) -> None:
+    balancer.second()
     paths = [
         compute_v1.PathRule(paths=["/models/*"], service=SERVICES + "bs2"),
         compute_v1.PathRule(paths=["/models/old/*"], service=SERVICES + "bs"),
@@ -143,7 +128,7 @@ def test_the_host_and_the_longest_path_choose_the_backend(here: Site) -> None:
             url_redirect=compute_v1.HttpRedirectAction(path_redirect="/models/", strip_query=True),
         ),
     ]
-    here.route(
+    balancer.route(
         default_service=SERVICES + "bs",
         host_rules=[compute_v1.HostRule(hosts=["*.two.example"], path_matcher="pm")],
         path_matchers=[
@@ -151,51 +136,55 @@ def test_the_host_and_the_longest_path_choose_the_backend(here: Site) -> None:
         ],
     )
     host = {"host": "api.two.example"}
-    assert here.get("/models/x").json()["release"] == "v1"  # by address, which no host rule names
-    assert here.get("/models/x", headers=host).json()["release"] == "v2"
-    assert here.get("/models/old/x", headers=host).json()["release"] == "v1"
     assert (
-        here.get("/gone?now=1", headers=host).headers["location"]
+        balancer.get("/models/x").json()["release"] == "v1"
+    )  # by address, which no host rule names
+    assert balancer.get("/models/x", headers=host).json()["release"] == "v2"
+    assert balancer.get("/models/old/x", headers=host).json()["release"] == "v1"
+    assert (
+        balancer.get("/gone?now=1", headers=host).headers["location"]
         == "http://api.two.example/models/"
     )
 
 
-def test_a_redirect_is_answered_by_the_balancer_itself(here: Site) -> None:
+def test_a_redirect_is_answered_by_the_balancer_itself(balancer: LoadBalancer) -> None:
     redirect = compute_v1.HttpRedirectAction(
         https_redirect=True, redirect_response_code="PERMANENT_REDIRECT"
     )
-    here.route(default_url_redirect=redirect)
-    answer = here.get("/a?b=c")
+    balancer.route(default_url_redirect=redirect)
+    answer = balancer.get("/a?b=c")
     assert (answer.status_code, answer.headers["location"]) == (
         308,
-        here.url.replace("http:", "https:") + "/a?b=c",
+        balancer.url.replace("http:", "https:") + "/a?b=c",
     )
-    assert here.plane.metrics.requests == {}
+    assert balancer.plane.metrics.requests == {}
 
 
-def test_a_mirror_gets_every_request_and_the_client_does_not_notice(here: Site) -> None:
-    here.second()
+def test_a_mirror_gets_every_request_and_the_client_does_not_notice(balancer: LoadBalancer) -> None:
+    balancer.second()
     mirror = compute_v1.RequestMirrorPolicy(backend_service=SERVICES + "bs2")
-    here.route(
+    balancer.route(
         default_service=SERVICES + "bs",
         default_route_action=compute_v1.HttpRouteAction(request_mirror_policy=mirror),
     )
-    assert here.releases(20) == {"v1": 20}
-    until(lambda: sum(each["requests"] for each in here.served("bs2")) == 20)
+    assert balancer.releases(20) == {"v1": 20}
+    until(lambda: sum(each["requests"] for each in balancer.served("bs2")) == 20)
 
 
-def test_bodies_reach_the_instance_complete_chunked_or_not(here: Site) -> None:
-    whole = requests.post(here.url, data="a" * 200_000, headers={"x-echo": "1"}, timeout=30)
+def test_bodies_reach_the_instance_complete_chunked_or_not(balancer: LoadBalancer) -> None:
+    whole = requests.post(balancer.url, data="a" * 200_000, headers={"x-echo": "1"}, timeout=30)
     parts = requests.post(
-        here.url, data=iter([b"one ", b"two"]), headers={"x-echo": "1"}, timeout=30
+        balancer.url, data=iter([b"one ", b"two"]), headers={"x-echo": "1"}, timeout=30
     )
     assert len(whole.json()["body"]) == 200_000
     assert parts.json()["body"] == "one two"
 
 
-def test_invalid_http_is_rejected_without_harm(here: Site) -> None:
-    assert requests.get(here.url, headers={"x-long": "a" * 70_000}, timeout=30).status_code == 431
-    assert here.get().status_code == 200
+def test_invalid_http_is_rejected_without_harm(balancer: LoadBalancer) -> None:
+    assert (
+        requests.get(balancer.url, headers={"x-long": "a" * 70_000}, timeout=30).status_code == 431
+    )
+    assert balancer.get().status_code == 200
 
 
 # Errors
@@ -205,89 +194,95 @@ def test_invalid_http_is_rejected_without_harm(here: Site) -> None:
 def test_the_balancer_answers_if_no_instance_is_healthy(
     fleet: Fleet, scheme: str, status: int
 ) -> None:
-    with site(fleet, scheme=scheme) as here:
-        apply_effect(here.cloud, "unready")
-        here.run(60)
-        answer = here.get()
+    with load_balancer(fleet, scheme=scheme) as balancer:
+        apply_effect(balancer.cloud, "unready")
+        balancer.run(60)
+        answer = balancer.get()
         assert answer.status_code == status
         if scheme == "EXTERNAL_MANAGED":
             assert answer.text == "no healthy upstream"
 
 
-def test_an_instance_slower_than_the_timeout_causes_a_504(here: Site) -> None:
-    here.change_service(timeout_sec=1)
-    ask(here.cloud, "PUT", "/traffic", [{"latency_seconds": 20}])
-    answer = here.get(headers={"x": "1"})
+def test_an_instance_slower_than_the_timeout_causes_a_504(balancer: LoadBalancer) -> None:
+    balancer.change_service(timeout_sec=1)
+    control(balancer.cloud, "PUT", "/traffic", [{"latency_seconds": 20}])
+    answer = balancer.get(headers={"x": "1"})
     assert (answer.status_code, answer.text) == (504, "upstream request timeout")
 
 
-def test_a_dead_instance_breaks_requests_until_its_check_notices(here: Site) -> None:
-    here.route(
+def test_a_dead_instance_breaks_requests_until_its_check_notices(balancer: LoadBalancer) -> None:
+    balancer.route(
         default_service=SERVICES + "bs",
         default_route_action=compute_v1.HttpRouteAction(
             retry_policy=compute_v1.HttpRetryPolicy(num_retries=0)
         ),
     )
-    apply_effect(here.cloud, "kill")
-    here.plane.refresh()
-    assert here.get().status_code == 502
-    here.run(60)
-    assert here.get().status_code == 503
+    apply_effect(balancer.cloud, "kill")
+    balancer.plane.refresh()
+    assert balancer.get().status_code == 502
+    balancer.run(60)
+    assert balancer.get().status_code == 503
 
 
-def test_a_gateway_error_is_retried_on_another_instance(here: Site) -> None:
-    victim = here.served()[0]["name"]
-    ask(here.cloud, "PUT", "/traffic", [{"name": victim, "error_rate": 1, "error_status": 503}])
-    report = here.load(most=30, seconds=60)
+def test_a_gateway_error_is_retried_on_another_instance(balancer: LoadBalancer) -> None:
+    victim = balancer.served()[0]["name"]
+    control(
+        balancer.cloud, "PUT", "/traffic", [{"name": victim, "error_rate": 1, "error_status": 503}]
+    )
+    report = balancer.load(most=30, seconds=60)
     assert report.statuses == {200: 30}
-    assert sum(here.plane.metrics.retries.values()) >= 10
+    assert sum(balancer.plane.metrics.retries.values()) >= 10
 
 
-def test_fault_injection_in_the_url_map_hits_its_share_of_requests(here: Site) -> None:
+def test_fault_injection_in_the_url_map_hits_its_share_of_requests(balancer: LoadBalancer) -> None:
     abort = compute_v1.HttpFaultAbort(http_status=418, percentage=100)
-    here.route(
+    balancer.route(
         default_service=SERVICES + "bs",
         default_route_action=compute_v1.HttpRouteAction(
             fault_injection_policy=compute_v1.HttpFaultInjection(abort=abort)
         ),
     )
-    assert here.get().status_code == 418
+    assert balancer.get().status_code == 418
 
 
 # Behaviour of instances
 
 
-def test_a_release_answers_with_its_configured_errors_and_latency(here: Site) -> None:
-    ask(
-        here.cloud,
+def test_a_release_answers_with_its_configured_errors_and_latency(balancer: LoadBalancer) -> None:
+    control(
+        balancer.cloud,
         "PUT",
         "/traffic",
         [{"template": "v1", "error_rate": 0.25, "latency_seconds": 0.02}],
     )
-    report = here.load(most=400, seconds=60)
+    report = balancer.load(most=400, seconds=60)
     assert 55 <= report.statuses[500] <= 145  # five standard deviations around 100
     assert min(report.durations) >= 0.02
-    ask(here.cloud, "DELETE", "/traffic")
-    assert here.load(most=50, seconds=60).statuses == {200: 50}
+    control(balancer.cloud, "DELETE", "/traffic")
+    assert balancer.load(most=50, seconds=60).statuses == {200: 50}
 
 
-def test_requests_beyond_the_concurrency_wait_and_beyond_the_queue_are_rejected(here: Site) -> None:
-    here.route(
+def test_requests_beyond_the_concurrency_wait_and_beyond_the_queue_are_rejected(
+    balancer: LoadBalancer,
+) -> None:
+    balancer.route(
         default_service=SERVICES + "bs",
         default_route_action=compute_v1.HttpRouteAction(
             retry_policy=compute_v1.HttpRetryPolicy(num_retries=0)
         ),
     )
-    ask(here.cloud, "PUT", "/traffic", [{"concurrency": 1, "queue": 1, "latency_seconds": 0.3}])
-    report = here.load(most=9, seconds=60, connections=9)
+    control(
+        balancer.cloud, "PUT", "/traffic", [{"concurrency": 1, "queue": 1, "latency_seconds": 0.3}]
+    )
+    report = balancer.load(most=9, seconds=60, connections=9)
     assert report.statuses == {200: 6, 503: 3}
     assert max(report.durations) >= 0.6
 
 
 def test_behaviours_set_how_the_instances_of_a_template_answer(fleet: Fleet) -> None:
     fleet.cloud.set_behaviours([{"template": "v1", "error_rate": 1, "error_status": 507}])
-    with site(fleet) as here:
-        assert here.get().status_code == 507
+    with load_balancer(fleet) as balancer:
+        assert balancer.get().status_code == 507
     with pytest.raises(ValueError, match="error_rate"):
         fleet.cloud.set_behaviours([{"error_rate": 2}])
 
@@ -297,126 +292,130 @@ def test_behaviours_set_how_the_instances_of_a_template_answer(fleet: Fleet) -> 
     [{"colour": "red"}, {"concurrency": 0}, {"error_status": 99}, 7, {"latency_seconds": "1"}],
 )
 def test_invalid_traffic_settings_are_rejected(cloud: Cloud, wrong: Any) -> None:
-    assert ask(cloud, "POST", "/traffic", wrong)["error"]["code"] == 400
+    assert control(cloud, "POST", "/traffic", wrong)["error"]["code"] == 400
     assert cloud.traffic == []
 
 
 # Draining, rollouts, capacity
 
 
-def test_a_draining_instance_finishes_its_requests_and_gets_no_new_ones(here: Site) -> None:
-    ask(here.cloud, "PUT", "/traffic", [{"latency_seconds": 1.5}])
+def test_a_draining_instance_finishes_its_requests_and_gets_no_new_ones(
+    balancer: LoadBalancer,
+) -> None:
+    control(balancer.cloud, "PUT", "/traffic", [{"latency_seconds": 1.5}])
     answers: list[requests.Response] = []
-    threads = [threading.Thread(target=lambda: answers.append(here.get())) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: answers.append(balancer.get())) for _ in range(3)]
     for thread in threads:
         thread.start()
-    until(lambda: [each["in_flight"] for each in here.served()] == [1, 1, 1])
-    here.fleet.resize(1)
-    here.plane.refresh()
-    assert sorted(each["takes_requests"] for each in here.served()) == [False, False, True]
-    ask(here.cloud, "PUT", "/traffic", [])
-    assert here.releases(10) == {"v1": 10}
-    assert sorted(each["requests"] for each in here.served()) == [1, 1, 11]
+    until(lambda: [each["in_flight"] for each in balancer.served()] == [1, 1, 1])
+    balancer.fleet.resize(1)
+    balancer.plane.refresh()
+    assert sorted(each["takes_requests"] for each in balancer.served()) == [False, False, True]
+    control(balancer.cloud, "PUT", "/traffic", [])
+    assert balancer.releases(10) == {"v1": 10}
+    assert sorted(each["requests"] for each in balancer.served()) == [1, 1, 11]
     for thread in threads:
         thread.join()
     assert [answer.status_code for answer in answers] == [200, 200, 200]
 
 
-def test_requests_in_flight_at_the_end_of_draining_are_cut_off(here: Site) -> None:
-    here.route(
+def test_requests_in_flight_at_the_end_of_draining_are_cut_off(balancer: LoadBalancer) -> None:
+    balancer.route(
         default_service=SERVICES + "bs",
         default_route_action=compute_v1.HttpRouteAction(
             retry_policy=compute_v1.HttpRetryPolicy(num_retries=0)
         ),
     )
-    here.change_service(timeout_sec=3600)
-    ask(here.cloud, "PUT", "/traffic", [{"latency_seconds": 3600}])  # no response before the end
+    balancer.change_service(timeout_sec=3600)
+    control(
+        balancer.cloud, "PUT", "/traffic", [{"latency_seconds": 3600}]
+    )  # no response before the end
     answers: list[requests.Response] = []
-    threads = [threading.Thread(target=lambda: answers.append(here.get())) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: answers.append(balancer.get())) for _ in range(3)]
     for thread in threads:
         thread.start()
-    until(lambda: [each["in_flight"] for each in here.served()] == [1, 1, 1])
-    here.fleet.resize(0)
-    here.run(31)  # the draining timeout is 30 s
+    until(lambda: [each["in_flight"] for each in balancer.served()] == [1, 1, 1])
+    balancer.fleet.resize(0)
+    balancer.run(31)  # the draining timeout is 30 s
     for thread in threads:
         thread.join()
     assert [answer.status_code for answer in answers] == [502, 502, 502]
 
 
-def test_a_rollout_under_load_fails_no_request(here: Site) -> None:
+def test_a_rollout_under_load_fails_no_request(balancer: LoadBalancer) -> None:
     reports = []
     thread = threading.Thread(
-        target=lambda: reports.append(here.load(seconds=60, rate=300, most=900))
+        target=lambda: reports.append(balancer.load(seconds=60, rate=300, most=900))
     )
     thread.start()
-    here.fleet.versions(version("v2"))
-    while not here.fleet.get().status.is_stable:
-        here.run(5)
-    here.run(60)
+    balancer.fleet.versions(version("v2"))
+    while not balancer.fleet.get().status.is_stable:
+        balancer.run(5)
+    balancer.run(60)
     thread.join()
     assert set(reports[0].statuses) == {200}
-    assert here.releases(9) == {"v2": 9}
+    assert balancer.releases(9) == {"v2": 9}
 
 
 def test_the_previous_topology_serves_until_the_next_one_even_if_its_instances_change(
-    here: Site,
+    balancer: LoadBalancer,
 ) -> None:
-    with here.cloud.lock:  # the watcher cannot read the cloud
-        here.fleet.versions(version("v2"))
-        here.fleet.run(600)
-        assert here.fleet.get().status.is_stable
-        assert here.releases(9) == {"v1": 9}
-    here.plane.refresh()
-    assert here.releases(9) == {"v2": 9}
+    with balancer.cloud.lock:  # the watcher cannot read the cloud
+        balancer.fleet.versions(version("v2"))
+        balancer.fleet.run(600)
+        assert balancer.fleet.get().status.is_stable
+        assert balancer.releases(9) == {"v1": 9}
+    balancer.plane.refresh()
+    assert balancer.releases(9) == {"v2": 9}
 
 
-def test_a_backend_without_capacity_gets_no_requests(here: Site) -> None:
-    other = here.second()
+def test_a_backend_without_capacity_gets_no_requests(balancer: LoadBalancer) -> None:
+    other = balancer.second()
     groups = f"projects/{PROJECT}/regions/us-central1/instanceGroups/"
-    here.change_service(
+    balancer.change_service(
         backends=[
-            compute_v1.Backend(group=groups + here.fleet.name, capacity_scaler=0.0),
+            compute_v1.Backend(group=groups + balancer.fleet.name, capacity_scaler=0.0),
             compute_v1.Backend(group=groups + other.name, capacity_scaler=1.0),
         ]
     )
-    assert here.releases(20) == {"v2": 20}
+    assert balancer.releases(20) == {"v2": 20}
 
 
-def test_backends_share_requests_by_their_capacity(here: Site) -> None:
-    other = here.second()
+def test_backends_share_requests_by_their_capacity(balancer: LoadBalancer) -> None:
+    other = balancer.second()
     groups = f"projects/{PROJECT}/regions/us-central1/instanceGroups/"
-    here.change_service(
+    balancer.change_service(
         backends=[
-            compute_v1.Backend(group=groups + here.fleet.name, capacity_scaler=1.0),
+            compute_v1.Backend(group=groups + balancer.fleet.name, capacity_scaler=1.0),
             compute_v1.Backend(group=groups + other.name, capacity_scaler=0.25),
         ]
     )
-    assert here.releases(150) == {"v1": 120, "v2": 30}
+    assert balancer.releases(150) == {"v1": 120, "v2": 30}
 
 
 # Concurrency
 
 
 def test_a_holder_of_the_clouds_lock_can_refresh_the_topology_while_the_watcher_waits(
-    here: Site,
+    balancer: LoadBalancer,
 ) -> None:
     for latency in (0.001, 0.002, 0.003):
-        with here.cloud.lock:
+        with balancer.cloud.lock:
             time.sleep(3 * REFRESH_SECONDS)  # the watcher tries to refresh and waits for the lock
-            ask(here.cloud, "PUT", "/traffic", [{"latency_seconds": latency}])
-    assert here.get().status_code == 200
+            control(balancer.cloud, "PUT", "/traffic", [{"latency_seconds": latency}])
+    assert balancer.get().status_code == 200
 
 
 # Lifecycle
 
 
 def test_without_a_data_plane_nothing_listens_and_the_control_reports_it(cloud: Cloud) -> None:
-    assert ask(cloud, "GET", "/data-plane")["on"] is False
+    assert control(cloud, "GET", "/data-plane")["on"] is False
 
 
 def test_all_ports_are_closed_on_stop(fleet: Fleet) -> None:
-    with site(fleet) as here:
-        urls = [here.url, *(each["url"] for each in here.served())]
+    with load_balancer(fleet) as balancer:
+        urls = [balancer.url, *(each["url"] for each in balancer.served())]
     for url in urls:
         with pytest.raises(requests.ConnectionError):
             requests.get(url, timeout=10)
@@ -433,12 +432,12 @@ def test_the_program_serves_traffic_on_request() -> None:
             program.terminate()
 
 
-def test_the_load_generator_reports_the_responses(here: Site) -> None:
+def test_the_load_generator_reports_the_responses(balancer: LoadBalancer) -> None:
     command = [
         sys.executable,
         "-m",
         "compute_emulator.traffic.load_generator",
-        here.url,
+        balancer.url,
         "--seconds",
         "0.5",
         "--connections",

@@ -12,27 +12,16 @@ from google.api_core import exceptions
 from google.cloud import compute_v1
 
 from compute_emulator import Cloud, VirtualClock
-from compute_emulator.api import stale_reads, wire
-from compute_emulator.control import dispatch
+from compute_emulator.api import stale_reads
 from compute_emulator.control.config_file import configure
 from compute_emulator.control.fault_catalogue import WORLD, listing
 from compute_emulator.control.faults import CLASSES, KINDS
 from compute_emulator.control.instances import apply_effect
-from emulator.tests.clients import PROJECT, REGION, Clients, health_check
+from emulator.tests.clients import PROJECT, REGION, Clients, control, health_check
 from emulator.tests.fleet import Fleet, policy, version
 from emulator.tests.readme import README, table
 
 ZONE = f"{REGION}-a"
-
-
-@pytest.fixture
-def fleet(clients: Clients, clock: VirtualClock) -> Fleet:
-    return Fleet(clients, clock)
-
-
-def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> Any:
-    sent = b"" if body is None else json.dumps(body).encode()
-    return json.loads(dispatch.handle(cloud, wire.Request(http, f"/control{path}", sent)).body)
 
 
 def running(fleet: Fleet) -> Counter[str]:
@@ -53,7 +42,7 @@ LISTED = listing()
 def test_implemented_faults_the_control_and_the_readme_list_the_same(
     cloud: Cloud,
 ) -> None:
-    listed = {each["fault"]: each for each in ask(cloud, "GET", "")["faults"]}
+    listed = {each["fault"]: each for each in control(cloud, "GET", "")["faults"]}
     assert list(listed) == [*KINDS, *WORLD]
     assert all(each["about"] for each in listed.values())
     assert [row[0].strip("`") for row in table("| kind | effect |")] == list(KINDS)
@@ -65,7 +54,7 @@ def test_implemented_faults_the_control_and_the_readme_list_the_same(
 
 
 def test_the_error_classes_are_listed_in_the_readme_and_at_the_control(cloud: Cloud) -> None:
-    assert ask(cloud, "GET", "")["error_classes"] == CLASSES
+    assert control(cloud, "GET", "")["error_classes"] == CLASSES
     assert ", ".join(f"`{name}`" for name in CLASSES) in " ".join(README.split())
 
 
@@ -111,7 +100,7 @@ def test_a_fault_has_the_same_effect_by_url_and_by_file(fault: dict[str, Any]) -
         configure(fleet.cloud, {name: each for name, each in settings.items() if name != "later"})
         if by_url:
             http, path, body = by_url.split(" ", 2)
-            assert "error" not in ask(
+            assert "error" not in control(
                 fleet.cloud, http, path.removeprefix("/control"), json.loads(body)
             )
         fleet.clock.advance(30)  # checks need a while to notice
@@ -172,29 +161,33 @@ def test_a_scheduled_control_runs_at_its_time_and_not_before(
         {"after_seconds": 100, "post": "/zones", "body": {ZONE: "DOWN"}},
         {"after_seconds": 200, "delete": "/zones"},
     ]
-    assert [each["state"] for each in ask(cloud, "POST", "/later", planned)] == [
+    assert [each["state"] for each in control(cloud, "POST", "/later", planned)] == [
         "WAITING",
         "WAITING",
     ]
     for seconds, state in ((99, "UP"), (1, "DOWN"), (99, "DOWN"), (1, "UP")):
         clock.advance(seconds)
-        assert ask(cloud, "GET", "/zones")[ZONE] == state
-    assert [each["state"] for each in ask(cloud, "GET", "/later")] == ["DONE", "DONE"]
+        assert control(cloud, "GET", "/zones")[ZONE] == state
+    assert [each["state"] for each in control(cloud, "GET", "/later")] == ["DONE", "DONE"]
 
 
 def test_a_cancelled_control_does_not_run(cloud: Cloud, clock: VirtualClock) -> None:
-    ask(cloud, "POST", "/later", {"after_seconds": 100, "post": "/zones", "body": {ZONE: "DOWN"}})
-    assert ask(cloud, "DELETE", "/later") == []
+    control(
+        cloud, "POST", "/later", {"after_seconds": 100, "post": "/zones", "body": {ZONE: "DOWN"}}
+    )
+    assert control(cloud, "DELETE", "/later") == []
     clock.advance(200)
-    assert ask(cloud, "GET", "/zones")[ZONE] == "UP"
+    assert control(cloud, "GET", "/zones")[ZONE] == "UP"
 
 
 def test_the_rejection_of_a_scheduled_control_is_reported(
     cloud: Cloud, clock: VirtualClock
 ) -> None:
-    ask(cloud, "POST", "/later", {"after_seconds": 1, "post": "/zones", "body": {"mars-1": "DOWN"}})
+    control(
+        cloud, "POST", "/later", {"after_seconds": 1, "post": "/zones", "body": {"mars-1": "DOWN"}}
+    )
     clock.advance(2)
-    (reported,) = ask(cloud, "GET", "/later")
+    (reported,) = control(cloud, "GET", "/later")
     assert (reported["state"], reported["why"]) == (
         "REFUSED",
         "zones: 'mars-1' is no zone; GET /control/zones shows those there are",
@@ -216,12 +209,12 @@ def test_the_rejection_of_a_scheduled_control_is_reported(
 )
 def test_an_unknown_control_cannot_be_scheduled(cloud: Cloud, wrong: Any) -> None:
     assert (
-        ask(cloud, "POST", "/later", [{"after_seconds": 1, "delete": "/zones"}, wrong])["error"][
-            "code"
-        ]
+        control(cloud, "POST", "/later", [{"after_seconds": 1, "delete": "/zones"}, wrong])[
+            "error"
+        ]["code"]
         == 400
     )
-    assert ask(cloud, "GET", "/later") == []
+    assert control(cloud, "GET", "/later") == []
 
 
 # Zones that are down
@@ -231,14 +224,14 @@ def test_a_zone_that_goes_down_loses_its_vms_and_gets_none_until_it_is_up(fleet:
     fleet.create(6)
     fleet.settle()
     before = {each.name for each in fleet.instances() if f"/{ZONE}/" in each.instance}
-    ask(fleet.cloud, "POST", "/zones", {ZONE: "DOWN"})
+    control(fleet.cloud, "POST", "/zones", {ZONE: "DOWN"})
     zones = fleet.clients.of(compute_v1.ZonesClient)
     assert zones.get(project=PROJECT, zone=ZONE).status == "DOWN"
     fleet.run(1800)
     assert running(fleet)[ZONE] == 0
     assert sum(running(fleet).values()) == 4
     assert any("unavailable" in each.error.message for each in fleet.errors())
-    ask(fleet.cloud, "POST", "/zones", {ZONE: "UP"})
+    control(fleet.cloud, "POST", "/zones", {ZONE: "UP"})
     assert zones.get(project=PROJECT, zone=ZONE).status == "UP"
     fleet.settle()
     assert running(fleet)[ZONE] == len(before) == 2
@@ -247,10 +240,10 @@ def test_a_zone_that_goes_down_loses_its_vms_and_gets_none_until_it_is_up(fleet:
 def test_vms_being_created_go_down_with_their_zone_too(fleet: Fleet) -> None:
     fleet.create(6)
     fleet.run(5)
-    ask(fleet.cloud, "POST", "/zones", {ZONE: "DOWN"})
+    control(fleet.cloud, "POST", "/zones", {ZONE: "DOWN"})
     fleet.run(600)
     assert running(fleet)[ZONE] == 0
-    ask(fleet.cloud, "DELETE", "/zones")
+    control(fleet.cloud, "DELETE", "/zones")
     fleet.settle()
     assert sum(running(fleet).values()) == 6
 
@@ -258,30 +251,30 @@ def test_vms_being_created_go_down_with_their_zone_too(fleet: Fleet) -> None:
 def test_zone_outages_and_stock_outs_are_independent(
     fleet: Fleet,
 ) -> None:
-    ask(fleet.cloud, "POST", "/zones", {ZONE: "DOWN"})
-    assert ask(fleet.cloud, "DELETE", "/stock-outs") == {}
+    control(fleet.cloud, "POST", "/zones", {ZONE: "DOWN"})
+    assert control(fleet.cloud, "DELETE", "/stock-outs") == {}
     fleet.create(6)
     fleet.run(600)
     assert running(fleet)[ZONE] == 0
-    ask(fleet.cloud, "POST", "/stock-outs", {ZONE: {}})
-    ask(fleet.cloud, "POST", "/zones", {ZONE: "UP"})
+    control(fleet.cloud, "POST", "/stock-outs", {ZONE: {}})
+    control(fleet.cloud, "POST", "/zones", {ZONE: "UP"})
     fleet.run(1800)
     assert running(fleet)[ZONE] == 0
-    ask(fleet.cloud, "DELETE", "/stock-outs")
+    control(fleet.cloud, "DELETE", "/stock-outs")
     fleet.settle()
     assert running(fleet)[ZONE] == 2
 
 
 def test_an_unknown_zone_is_rejected(cloud: Cloud) -> None:
-    assert ask(cloud, "POST", "/zones", {"mars-1": "DOWN"})["error"]["code"] == 400
-    assert ask(cloud, "POST", "/zones", {ZONE: "SIDEWAYS"})["error"]["code"] == 400
-    assert set(ask(cloud, "GET", "/zones").values()) == {"UP"}
+    assert control(cloud, "POST", "/zones", {"mars-1": "DOWN"})["error"]["code"] == 400
+    assert control(cloud, "POST", "/zones", {ZONE: "SIDEWAYS"})["error"]["code"] == 400
+    assert set(control(cloud, "GET", "/zones").values()) == {"UP"}
 
 
 def test_a_file_can_start_with_a_zone_down() -> None:
     cloud = Cloud(clock=VirtualClock())
     configure(cloud, {"zones": {ZONE: "DOWN"}, "traffic": [{"error_rate": 0.5}]})
-    assert ask(cloud, "GET", "/zones")[ZONE] == "DOWN"
+    assert control(cloud, "GET", "/zones")[ZONE] == "DOWN"
     assert cloud.traffic == [{"error_rate": 0.5}]
 
 

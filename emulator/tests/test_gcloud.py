@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from google.cloud import compute_v1
 
-from compute_emulator import Cloud, ScaledClock, Server, serve
+from compute_emulator import Server
 from emulator.tests.clients import PROJECT, REGION, Clients, health_check, template
 from emulator.tests.commandline import GROUPS, MARKS, Commandline
 from emulator.tests.fleet import version
 
 pytestmark = MARKS
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serve(
-        Cloud(clock=ScaledClock(600), operation_seconds=10, check_responses=True)
-    ) as running:
-        yield running
-
-
-@pytest.fixture
-def gcloud(server: Server, tmp_path: Path) -> Commandline:
-    return Commandline(server.url, tmp_path)
 
 
 def test_a_load_balancer_is_created_changed_and_deleted(

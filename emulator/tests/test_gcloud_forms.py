@@ -14,7 +14,7 @@ import pytest
 import requests
 from google.cloud import compute_v1
 
-from compute_emulator import Cloud, ScaledClock, Server, serve
+from compute_emulator import Server
 from emulator.tests.clients import PROJECT, REGION, Clients, health_check, template
 from emulator.tests.commandline import GROUPS, MARKS, SUPPORTED, Commandline
 from emulator.tests.fleet import version
@@ -22,19 +22,6 @@ from emulator.tests.readme import block
 
 HERE = f"--region={REGION}"
 pytestmark = MARKS
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serve(
-        Cloud(clock=ScaledClock(600), operation_seconds=10, check_responses=True)
-    ) as running:
-        yield running
-
-
-@pytest.fixture
-def gcloud(server: Server, tmp_path: Path) -> Commandline:
-    return Commandline(server.url, tmp_path)
 
 
 def texts(file: Path) -> Iterator[str]:

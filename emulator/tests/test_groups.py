@@ -16,11 +16,6 @@ from emulator.tests.fleet import FIXED, Fleet, policy, version
 
 
 @pytest.fixture
-def fleet(clients: Clients, clock: VirtualClock) -> Fleet:
-    return Fleet(clients, clock)
-
-
-@pytest.fixture
 def settled(fleet: Fleet) -> Fleet:
     """Six VMs of v1, verified."""
     fleet.create()

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from google.cloud import compute_v1
 
-from compute_emulator import VirtualClock
 from compute_emulator.control.instances import apply_effect
-from emulator.tests.clients import PROJECT, Clients
+from emulator.tests.clients import PROJECT
 from emulator.tests.fleet import Fleet, version
-
-
-@pytest.fixture
-def fleet(clients: Clients, clock: VirtualClock) -> Fleet:
-    return Fleet(clients, clock)
 
 
 def test_health_is_unknown_before_the_first_probes_and_then_follows_readiness(fleet: Fleet) -> None:

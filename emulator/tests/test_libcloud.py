@@ -17,6 +17,7 @@ from libcloud.compute.providers import get_driver
 from libcloud.compute.types import Provider
 
 from compute_emulator import Cloud, ScaledClock, Server, serve
+from emulator.tests.clients import names
 
 
 @pytest.fixture
@@ -47,10 +48,6 @@ def driver(server: Server, tmp_path: Path) -> Any:
     made.connection.poll_interval = 0.05
     made.zone, made.region = made.ex_get_zone("us-central1-a"), made.ex_get_region("us-central1")
     return made
-
-
-def names(found: list[Any]) -> list[str]:
-    return [each.name for each in found]
 
 
 def test_it_lists_locations_sizes_images_and_networks(driver: Any) -> None:

@@ -19,7 +19,7 @@ from compute_emulator.api.collections import HANDLERS
 from compute_emulator.api.discovery import methods
 from compute_emulator.api.listing import page
 from compute_emulator.control import dispatch
-from emulator.tests.clients import PROJECT, REGION, Clients, health_check
+from emulator.tests.clients import PROJECT, REGION, Clients, health_check, names
 from emulator.tests.fleet import Fleet
 
 PREFIX = f"/compute/v1/projects/{PROJECT}"
@@ -44,10 +44,6 @@ def checks(clients: Clients, clock: VirtualClock) -> Any:
         clients.done(client.insert_unary(project=PROJECT, health_check_resource=health_check(name)))
         clock.advance(10)
     return client
-
-
-def names(found: Any) -> list[str]:
-    return [each.name for each in found]
 
 
 # Pages and order

@@ -23,13 +23,7 @@ from compute_emulator import Cloud, VirtualClock, serve
 from compute_emulator.traffic import metrics
 from emulator.tests.clients import Clients
 from emulator.tests.fleet import Fleet
-from emulator.tests.site import SERVICES, Site, site, until
-
-
-@pytest.fixture
-def here(clients: Clients, clock: VirtualClock) -> Iterator[Site]:
-    with site(Fleet(clients, clock)) as made:
-        yield made
+from emulator.tests.load_balancer import SERVICES, LoadBalancer, until
 
 
 def read(text: str) -> dict[str, list[Any]]:
@@ -43,12 +37,14 @@ def read(text: str) -> dict[str, list[Any]]:
     return found
 
 
-def test_counts_errors_and_durations_by_release_match_what_clients_saw(here: Site) -> None:
-    here.second()
-    here.cloud.traffic = [{"template": "v1", "error_rate": 0.3}]
-    here.plane.refresh()
-    report = here.load(most=200, seconds=60)
-    with serve(here.cloud) as server:
+def test_counts_errors_and_durations_by_release_match_what_clients_saw(
+    balancer: LoadBalancer,
+) -> None:
+    balancer.second()
+    balancer.cloud.traffic = [{"template": "v1", "error_rate": 0.3}]
+    balancer.plane.refresh()
+    report = balancer.load(most=200, seconds=60)
+    with serve(balancer.cloud) as server:
         answer = requests.get(f"{server.url}/metrics", timeout=10)
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     samples = read(answer.text)
@@ -117,13 +113,13 @@ def prometheus(cloud: Cloud, folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def steady_load(here: Site) -> Iterator[None]:
+def steady_load(balancer: LoadBalancer) -> Iterator[None]:
     """Send requests until the block ends."""
     ended = threading.Event()
 
     def send() -> None:
         while not ended.is_set():
-            here.load(most=40, rate=80, seconds=60)
+            balancer.load(most=40, rate=80, seconds=60)
 
     thread = threading.Thread(target=send)
     thread.start()
@@ -135,9 +131,9 @@ def steady_load(here: Site) -> Iterator[None]:
 
 
 @HAS_PROMETHEUS
-def test_prometheus_scrapes_requests_by_release(here: Site, tmp_path: Path) -> None:
-    here.load(most=50, seconds=60)
-    with prometheus(here.cloud, tmp_path) as address:
+def test_prometheus_scrapes_requests_by_release(balancer: LoadBalancer, tmp_path: Path) -> None:
+    balancer.load(most=50, seconds=60)
+    with prometheus(balancer.cloud, tmp_path) as address:
         until(lambda: _query(address, "sum by (release) (lb_requests_total)") == [("v1", "50")])
         assert _query(address, "sum by (release) (lb_request_errors_total)") == [("v1", "0")]
         quantile = (
@@ -148,17 +144,19 @@ def test_prometheus_scrapes_requests_by_release(here: Site, tmp_path: Path) -> N
 
 @HAS_PROMETHEUS
 def test_prometheus_distinguishes_rate_errors_and_quantile_of_two_releases(
-    here: Site, tmp_path: Path
+    balancer: LoadBalancer, tmp_path: Path
 ) -> None:
-    here.second()
+    balancer.second()
     weighted = [
         compute_v1.WeightedBackendService(backend_service=SERVICES + name, weight=50)
         for name in ("bs", "bs2")
     ]
-    here.route(default_route_action=compute_v1.HttpRouteAction(weighted_backend_services=weighted))
-    here.cloud.traffic = [{"template": "v2", "latency_seconds": 0.3, "error_rate": 1.0}]
-    here.plane.refresh()
-    with prometheus(here.cloud, tmp_path) as address, steady_load(here):
+    balancer.route(
+        default_route_action=compute_v1.HttpRouteAction(weighted_backend_services=weighted)
+    )
+    balancer.cloud.traffic = [{"template": "v2", "latency_seconds": 0.3, "error_rate": 1.0}]
+    balancer.plane.refresh()
+    with prometheus(balancer.cloud, tmp_path) as address, steady_load(balancer):
         rate = "sum by (release) (rate(lb_requests_total[1m]))"
         until(
             lambda: (

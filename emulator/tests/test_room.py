@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from random import Random
 from typing import Any
 
 import pytest
 from google.cloud import compute_v1
 
-from compute_emulator import VirtualClock
 from compute_emulator.api import wire
 from compute_emulator.keys import Key
 from compute_emulator.rules.health import ProbeHistory
@@ -19,9 +17,8 @@ from compute_emulator.traffic.backend_rates import weight_of
 from compute_emulator.traffic.instance_choice import InstanceChooser
 from compute_emulator.traffic.response_profile import ResponseProfile
 from compute_emulator.traffic.topology import Backend, Service, Vm
-from emulator.tests.clients import PROJECT, Clients
-from emulator.tests.fleet import Fleet
-from emulator.tests.site import Site, site
+from emulator.tests.clients import PROJECT
+from emulator.tests.load_balancer import LoadBalancer
 
 GROUPS = f"projects/{PROJECT}/regions/us-central1/instanceGroups/"
 
@@ -112,42 +109,36 @@ def test_a_tier_without_a_healthy_vm_is_skipped() -> None:
 # With real requests
 
 
-@pytest.fixture
-def here(clients: Clients, clock: VirtualClock) -> Iterator[Site]:
-    with site(Fleet(clients, clock)) as made:
-        yield made
-
-
-def test_a_preferred_backend_is_filled_before_the_other_one(here: Site) -> None:
-    other = here.second()
+def test_a_preferred_backend_is_filled_before_the_other_one(balancer: LoadBalancer) -> None:
+    other = balancer.second()
     rate = {"balancing_mode": "RATE", "max_rate": 40}
-    here.change_service(
+    balancer.change_service(
         backends=[
             compute_v1.Backend(group=GROUPS + other.name, **rate),
-            compute_v1.Backend(group=GROUPS + here.fleet.name, preference="PREFERRED", **rate),
+            compute_v1.Backend(group=GROUPS + balancer.fleet.name, preference="PREFERRED", **rate),
         ]
     )
-    assert here.load(rate=20, most=40, seconds=60).releases == {"v1": 40}
-    found = here.load(most=400, seconds=60).releases
+    assert balancer.load(rate=20, most=40, seconds=60).releases == {"v1": 40}
+    found = balancer.load(most=400, seconds=60).releases
     assert found["v1"] > 0
     assert found["v2"] > 0
     assert found.total() == 400
 
 
-def call(here: Site, http: str, path: str, body: Any) -> None:
+def call(balancer: LoadBalancer, http: str, path: str, body: Any) -> None:
     target = f"/compute/v1/projects/{PROJECT}/{path}"
-    answered = wire.handle(here.cloud, wire.Request(http, target, json.dumps(body).encode()))
+    answered = wire.handle(balancer.cloud, wire.Request(http, target, json.dumps(body).encode()))
     assert answered.status == 200, answered.body
 
 
-def test_the_first_region_of_the_service_is_filled_before_the_next(here: Site) -> None:
+def test_the_first_region_of_the_service_is_filled_before_the_next(balancer: LoadBalancer) -> None:
     far = {"name": "far", "targetSize": 2, "instanceTemplate": "global/instanceTemplates/v2"}
     far |= {"namedPorts": [{"name": "http", "port": 8080}]}
-    call(here, "POST", "regions/europe-west1/instanceGroupManagers", far)
-    here.change_service(
+    call(balancer, "POST", "regions/europe-west1/instanceGroupManagers", far)
+    balancer.change_service(
         backends=[
             compute_v1.Backend(
-                group=GROUPS + here.fleet.name, balancing_mode="RATE", max_rate_per_instance=10
+                group=GROUPS + balancer.fleet.name, balancing_mode="RATE", max_rate_per_instance=10
             ),
             compute_v1.Backend(
                 group=f"projects/{PROJECT}/regions/europe-west1/instanceGroups/far",
@@ -156,11 +147,11 @@ def test_the_first_region_of_the_service_is_filled_before_the_next(here: Site) -
             ),
         ]
     )
-    here.run(120)
-    assert {each["name"].partition("-")[0]: each["healthy"] for each in here.served()} == {
+    balancer.run(120)
+    assert {each["name"].partition("-")[0]: each["healthy"] for each in balancer.served()} == {
         "tiny": True,
         "far": True,
     }
-    assert here.load(rate=15, most=30, seconds=60).releases == {"v1": 30}
-    found = here.load(most=300, seconds=60).releases
+    assert balancer.load(rate=15, most=30, seconds=60).releases == {"v1": 30}
+    found = balancer.load(most=300, seconds=60).releases
     assert found["v2"] > found["v1"] > 0

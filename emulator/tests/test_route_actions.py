@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -14,34 +13,25 @@ import pytest
 import requests
 from google.cloud import compute_v1
 
-from compute_emulator import VirtualClock
 from compute_emulator.api import wire
 from compute_emulator.control import dispatch
 from compute_emulator.traffic.instance_choice import InstanceChooser
 from compute_emulator.traffic.response_profile import ResponseProfile
 from compute_emulator.traffic.topology import Backend
-from emulator.tests.clients import Clients
-from emulator.tests.fleet import Fleet
-from emulator.tests.site import SERVICES, Site, site, until
+from emulator.tests.load_balancer import SERVICES, LoadBalancer, until
 from emulator.tests.test_room import backends, service
 
 NEVER = 3600
 """Seconds: no answer comes before the end of the test."""
 
 
-@pytest.fixture
-def here(clients: Clients, clock: VirtualClock) -> Iterator[Site]:
-    with site(Fleet(clients, clock)) as made:
-        yield made
-
-
-def answering(here: Site, *entries: dict[str, Any]) -> None:
+def answering(balancer: LoadBalancer, *entries: dict[str, Any]) -> None:
     request = wire.Request("PUT", "/control/traffic", json.dumps(entries).encode())
-    assert dispatch.handle(here.cloud, request).status == 200
+    assert dispatch.handle(balancer.cloud, request).status == 200
 
 
-def act(here: Site, **members: Any) -> None:
-    here.route(
+def act(balancer: LoadBalancer, **members: Any) -> None:
+    balancer.route(
         default_service=SERVICES + "bs", default_route_action=compute_v1.HttpRouteAction(members)
     )
 
@@ -50,45 +40,47 @@ def tenths(count: int) -> compute_v1.Duration:
     return compute_v1.Duration(nanos=count * 100_000_000)
 
 
-def test_a_route_can_have_its_own_timeout(here: Site) -> None:
-    answering(here, {"latency_seconds": NEVER})
-    act(here, timeout=tenths(3))
+def test_a_route_can_have_its_own_timeout(balancer: LoadBalancer) -> None:
+    answering(balancer, {"latency_seconds": NEVER})
+    act(balancer, timeout=tenths(3))
     began = time.monotonic()
-    assert here.get().status_code == 504
+    assert balancer.get().status_code == 504
     assert 0.3 <= time.monotonic() - began < 29  # the service's is 30 s
 
 
-def test_each_try_can_have_its_own_timeout(here: Site) -> None:
-    answering(here, {"name": here.served()[0]["name"], "latency_seconds": NEVER})
+def test_each_try_can_have_its_own_timeout(balancer: LoadBalancer) -> None:
+    answering(balancer, {"name": balancer.served()[0]["name"], "latency_seconds": NEVER})
     retry = {"num_retries": 1, "per_try_timeout": tenths(3), "retry_conditions": ["gateway-error"]}
-    act(here, retry_policy=compute_v1.HttpRetryPolicy(retry))
-    assert here.load(most=6, seconds=60, connections=3).statuses == {200: 6}
-    assert sum(here.plane.metrics.retries.values()) >= 1
+    act(balancer, retry_policy=compute_v1.HttpRetryPolicy(retry))
+    assert balancer.load(most=6, seconds=60, connections=3).statuses == {200: 6}
+    assert sum(balancer.plane.metrics.retries.values()) >= 1
 
 
-def test_an_injected_delay_comes_before_the_response(here: Site) -> None:
+def test_an_injected_delay_comes_before_the_response(balancer: LoadBalancer) -> None:
     delay = compute_v1.HttpFaultDelay(fixed_delay=tenths(3), percentage=100)
-    act(here, fault_injection_policy=compute_v1.HttpFaultInjection(delay=delay))
+    act(balancer, fault_injection_policy=compute_v1.HttpFaultInjection(delay=delay))
     began = time.monotonic()
-    assert here.get().status_code == 200
+    assert balancer.get().status_code == 200
     assert time.monotonic() - began >= 0.3
 
 
 @pytest.mark.parametrize(
     ("percent", "least", "most"), [(100.0, 100, 100), (40.0, 15, 65), (0.0, 0, 0)]
 )
-def test_a_mirror_gets_its_share(here: Site, percent: float, least: int, most: int) -> None:
-    here.second()
+def test_a_mirror_gets_its_share(
+    balancer: LoadBalancer, percent: float, least: int, most: int
+) -> None:
+    balancer.second()
     act(
-        here,
+        balancer,
         request_mirror_policy=compute_v1.RequestMirrorPolicy(
             backend_service=SERVICES + "bs2", mirror_percent=percent
         ),
     )
-    assert here.load(most=100, seconds=60).statuses == {200: 100}
-    until(lambda: sum(each["in_flight"] for each in here.served("bs2")) == 0)
+    assert balancer.load(most=100, seconds=60).statuses == {200: 100}
+    until(lambda: sum(each["in_flight"] for each in balancer.served("bs2")) == 0)
     assert (
-        least <= sum(each["requests"] for each in here.served("bs2")) <= most
+        least <= sum(each["requests"] for each in balancer.served("bs2")) <= most
     )  # of 40 %, five standard deviations
 
 
@@ -120,28 +112,28 @@ def test_latencies_are_spread_around_their_mean() -> None:
 
 
 def test_requests_in_flight_are_cut_off_when_their_backend_is_removed_from_the_service(
-    here: Site,
+    balancer: LoadBalancer,
 ) -> None:
     """Draining is for VMs that leave their group. Source:
     load-balancing/docs/enabling-connection-draining, as of 2026."""
-    act(here, retry_policy=compute_v1.HttpRetryPolicy(num_retries=0))
-    answering(here, {"latency_seconds": NEVER})
-    here.change_service(timeout_sec=NEVER)
+    act(balancer, retry_policy=compute_v1.HttpRetryPolicy(num_retries=0))
+    answering(balancer, {"latency_seconds": NEVER})
+    balancer.change_service(timeout_sec=NEVER)
     answers: list[requests.Response] = []
-    thread = threading.Thread(target=lambda: answers.append(here.get()))
+    thread = threading.Thread(target=lambda: answers.append(balancer.get()))
     thread.start()
-    until(lambda: sum(each["in_flight"] for each in here.served()) == 1)
-    put_without_backends(here)
+    until(lambda: sum(each["in_flight"] for each in balancer.served()) == 1)
+    put_without_backends(balancer)
     thread.join()
     assert answers[0].status_code == 502
-    assert here.get().status_code == 503
+    assert balancer.get().status_code == 503
 
 
-def put_without_backends(here: Site) -> None:
-    services = here.clients.of(compute_v1.BackendServicesClient)
+def put_without_backends(balancer: LoadBalancer) -> None:
+    services = balancer.clients.of(compute_v1.BackendServicesClient)
     kept = services.get(project="demo", backend_service="bs")
     kept.backends = []
-    here.fleet.done(
+    balancer.fleet.done(
         services.update_unary(project="demo", backend_service="bs", backend_service_resource=kept)
     )
-    here.plane.refresh()
+    balancer.plane.refresh()

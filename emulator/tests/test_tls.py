@@ -19,7 +19,7 @@ from compute_emulator.keys import Key
 from compute_emulator.traffic.load_generator import load
 from emulator.tests.clients import PROJECT, Clients
 from emulator.tests.fleet import Fleet
-from emulator.tests.site import Site, site
+from emulator.tests.load_balancer import LoadBalancer, load_balancer
 
 pytestmark = pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 SECURE = Key("global", "forwardingRules", "secure")
@@ -29,8 +29,8 @@ CERTIFICATES = "global/sslCertificates/"
 class Secure:
     """A site whose second rule, `secure`, leads to an HTTPS proxy with the same URL map."""
 
-    def __init__(self, here: Site, folder: Path) -> None:
-        self.here, self.folder, self.clients = here, folder, here.clients
+    def __init__(self, balancer: LoadBalancer, folder: Path) -> None:
+        self.balancer, self.folder, self.clients = balancer, folder, balancer.clients
 
     def pair(self, name: str) -> tuple[str, str]:
         """A certificate for a name and its key, created by `openssl`."""
@@ -57,7 +57,7 @@ class Secure:
     def certificate(self, name: str, **members: Any) -> None:
         resource = compute_v1.SslCertificate({"name": name} | members)
         client = self.clients.of(compute_v1.SslCertificatesClient)
-        self.here.fleet.done(
+        self.balancer.fleet.done(
             client.insert_unary(project=PROJECT, ssl_certificate_resource=resource)
         )
 
@@ -67,7 +67,7 @@ class Secure:
             name="tps", url_map="global/urlMaps/um", ssl_certificates=used
         )
         proxies = self.clients.of(compute_v1.TargetHttpsProxiesClient)
-        self.here.fleet.done(
+        self.balancer.fleet.done(
             proxies.insert_unary(project=PROJECT, target_https_proxy_resource=proxy)
         )
         rule = compute_v1.ForwardingRule(
@@ -77,8 +77,8 @@ class Secure:
             load_balancing_scheme="EXTERNAL_MANAGED",
         )
         rules = self.clients.of(compute_v1.GlobalForwardingRulesClient)
-        self.here.fleet.done(rules.insert_unary(project=PROJECT, forwarding_rule_resource=rule))
-        self.here.plane.refresh()
+        self.balancer.fleet.done(rules.insert_unary(project=PROJECT, forwarding_rule_resource=rule))
+        self.balancer.plane.refresh()
 
     def show(self, *certificates: str) -> None:
         """Change the proxy's certificates."""
@@ -87,19 +87,19 @@ class Secure:
         )
         member = {"target_https_proxies_set_ssl_certificates_request_resource": request}
         proxies = self.clients.of(compute_v1.TargetHttpsProxiesClient)
-        self.here.fleet.done(
+        self.balancer.fleet.done(
             proxies.set_ssl_certificates_unary(project=PROJECT, target_https_proxy="tps", **member)
         )
-        self.here.plane.refresh()
+        self.balancer.plane.refresh()
 
     @property
     def url(self) -> str:
-        url = self.here.plane.url_of(SECURE)
+        url = self.balancer.plane.url_of(SECURE)
         assert url is not None
         return url
 
     def reported(self) -> Any:
-        return self.here.plane.state()["forwarding_rules"][
+        return self.balancer.plane.state()["forwarding_rules"][
             f"projects/{PROJECT}/global/forwardingRules/secure"
         ]
 
@@ -118,8 +118,8 @@ class Secure:
 
 @pytest.fixture
 def secure(clients: Clients, clock: VirtualClock, tmp_path: Path) -> Iterator[Secure]:
-    with site(Fleet(clients, clock), size=1) as here:
-        yield Secure(here, tmp_path)
+    with load_balancer(Fleet(clients, clock), size=1) as balancer:
+        yield Secure(balancer, tmp_path)
 
 
 def test_clients_see_the_self_managed_certificate(secure: Secure) -> None:
@@ -145,7 +145,7 @@ def test_requests_work_as_over_http_and_the_instance_learns_the_scheme(secure: S
     assert len(whole.json()["body"]) == 200_000
     with pytest.raises(requests.ConnectionError):
         requests.get(secure.url.replace("https", "http"), timeout=60)
-    assert secure.here.get().status_code == 200
+    assert secure.balancer.get().status_code == 200
 
 
 def test_the_load_generator_supports_tls(secure: Secure) -> None:
@@ -216,7 +216,7 @@ def test_a_redirect_from_https_keeps_the_scheme(secure: Secure) -> None:
         "theirs", managed=compute_v1.SslCertificateManagedSslCertificate(domains=["models.example"])
     )
     secure.serve("theirs")
-    secure.here.route(default_url_redirect=compute_v1.HttpRedirectAction(path_redirect="/new"))
+    secure.balancer.route(default_url_redirect=compute_v1.HttpRedirectAction(path_redirect="/new"))
     answer = requests.get(secure.url + "/old", verify=False, allow_redirects=False, timeout=60)
     assert answer.headers["location"] == secure.url + "/new"
 
@@ -229,4 +229,6 @@ def test_a_private_key_is_never_returned(secure: Secure) -> None:
         project=PROJECT, ssl_certificate="mine"
     )
     assert kept.certificate == chain
-    assert "PRIVATE KEY" not in str(kept) + str(secure.reported()) + str(secure.here.cloud.tables)
+    assert "PRIVATE KEY" not in str(kept) + str(secure.reported()) + str(
+        secure.balancer.cloud.tables
+    )

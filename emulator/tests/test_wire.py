@@ -3,7 +3,6 @@ demand."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -13,25 +12,19 @@ from google.cloud import compute_v1
 
 from compute_emulator import Cloud, VirtualClock, serve
 from compute_emulator.api import batch, wire
-from compute_emulator.control import dispatch
 from compute_emulator.engine.clock import ScaledClock
 from compute_emulator.errors import ConnectionDropped
-from emulator.tests.clients import PROJECT, Clients, backend_service, health_check, template
+from emulator.tests.clients import (
+    PROJECT,
+    Clients,
+    backend_service,
+    health_check,
+    rejection,
+    send,
+    template,
+)
 
 PREFIX = f"/compute/v1/projects/{PROJECT}"
-
-
-def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, Any]:
-    """Send a raw request that Google's client would not send."""
-    answered = dispatch.handle(
-        cloud, wire.Request(http, path, json.dumps(body).encode() if body is not None else b"")
-    )
-    return answered.status, json.loads(answered.body)
-
-
-def refused(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, str, str]:
-    status, answer = ask(cloud, http, path, body)
-    return status, answer["error"]["errors"][0]["reason"], answer["error"]["message"]
 
 
 def test_the_unmodified_client_creates_reads_lists_and_deletes(either: Clients) -> None:
@@ -72,21 +65,21 @@ def test_an_unimplemented_method_is_named(clients: Clients) -> None:
 
 @pytest.mark.parametrize("host", ["", "https://compute.googleapis.com", "http://127.0.0.1:9"])
 def test_only_the_part_of_a_url_after_the_version_counts(cloud: Cloud, host: str) -> None:
-    status, answer = ask(cloud, "GET", f"{host}{PREFIX}/regions/us-central1?alt=json&unknown=1")
+    status, answer = send(cloud, "GET", f"{host}{PREFIX}/regions/us-central1?alt=json&unknown=1")
     assert (status, answer["name"]) == (200, "us-central1")
 
 
 def test_an_unknown_path_and_an_unknown_verb_get_different_errors(cloud: Cloud) -> None:
-    assert refused(cloud, "GET", f"{PREFIX}/global/nonsense")[:2] == (404, "notFound")
-    assert refused(cloud, "PUT", f"{PREFIX}/global/instanceTemplates")[:2] == (
+    assert rejection(cloud, "GET", f"{PREFIX}/global/nonsense")[:2] == (404, "notFound")
+    assert rejection(cloud, "PUT", f"{PREFIX}/global/instanceTemplates")[:2] == (
         405,
         "httpMethodNotAllowed",
     )
 
 
 def test_another_project_and_an_unknown_region_do_not_exist(cloud: Cloud) -> None:
-    assert refused(cloud, "GET", "/compute/v1/projects/other/global/urlMaps")[0] == 404
-    status, _, message = refused(cloud, "GET", f"{PREFIX}/regions/moon-1/backendServices")
+    assert rejection(cloud, "GET", "/compute/v1/projects/other/global/urlMaps")[0] == 404
+    status, _, message = rejection(cloud, "GET", f"{PREFIX}/regions/moon-1/backendServices")
     assert (status, message) == (404, "The resource 'projects/demo/regions/moon-1' was not found")
 
 
@@ -119,7 +112,7 @@ def test_another_project_and_an_unknown_region_do_not_exist(cloud: Cloud) -> Non
     ],
 )
 def test_a_body_is_validated_against_the_schema(cloud: Cloud, body: Any, words: str) -> None:
-    status, _, message = refused(cloud, "POST", f"{PREFIX}/global/healthChecks", body)
+    status, _, message = rejection(cloud, "POST", f"{PREFIX}/global/healthChecks", body)
     assert status == 400
     assert words in message
 
@@ -133,17 +126,17 @@ def test_output_only_members_are_ignored_and_numbers_are_canonical(cloud: Cloud)
         "region": "y",
         "timeoutSec": "3",
     }
-    assert ask(cloud, "POST", f"{PREFIX}/global/healthChecks", sent)[0] == 200
-    kept = ask(cloud, "GET", f"{PREFIX}/global/healthChecks/hc")[1]
+    assert send(cloud, "POST", f"{PREFIX}/global/healthChecks", sent)[0] == 200
+    kept = send(cloud, "GET", f"{PREFIX}/global/healthChecks/hc")[1]
     assert kept["id"] != "1"
     assert "region" not in kept
     assert kept["timeoutSec"] == 3
 
 
 def test_query_parameters_are_validated_by_type(cloud: Cloud) -> None:
-    assert refused(cloud, "GET", f"{PREFIX}/zones?maxResults=501")[1] == "invalid"
-    assert refused(cloud, "GET", f"{PREFIX}/zones?maxResults=many")[1] == "invalid"
-    assert refused(cloud, "GET", f"{PREFIX}/global/instanceTemplates/NOT_a_name")[1] == "invalid"
+    assert rejection(cloud, "GET", f"{PREFIX}/zones?maxResults=501")[1] == "invalid"
+    assert rejection(cloud, "GET", f"{PREFIX}/zones?maxResults=many")[1] == "invalid"
+    assert rejection(cloud, "GET", f"{PREFIX}/global/instanceTemplates/NOT_a_name")[1] == "invalid"
 
 
 def test_pages_can_be_followed_to_the_end(clients: Clients) -> None:
@@ -180,16 +173,16 @@ def test_lists_can_be_filtered(clients: Clients, expression: str, found: list[st
 
 def test_an_unreadable_filter_is_rejected(cloud: Cloud) -> None:
     for expression in ("name", "name =", "(name = a", "name eq '['"):
-        assert refused(cloud, "GET", f"{PREFIX}/zones?filter={expression}")[1] == "invalid"
+        assert rejection(cloud, "GET", f"{PREFIX}/zones?filter={expression}")[1] == "invalid"
 
 
 def test_only_the_requested_fields_are_returned(cloud: Cloud) -> None:
-    _, answer = ask(cloud, "GET", f"{PREFIX}/zones?maxResults=1&fields=items(name,status),kind")
+    _, answer = send(cloud, "GET", f"{PREFIX}/zones?maxResults=1&fields=items(name,status),kind")
     assert answer == {
         "kind": "compute#zoneList",
         "items": [{"name": "asia-east1-a", "status": "UP"}],
     }
-    _, answer = ask(cloud, "GET", f"{PREFIX}/zones?maxResults=1&fields=items/name")
+    _, answer = send(cloud, "GET", f"{PREFIX}/zones?maxResults=1&fields=items/name")
     assert answer == {"items": [{"name": "asia-east1-a"}]}
 
 

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compute_emulator import VirtualClock
-from emulator.tests.clients import Clients
 from emulator.tests.fleet import Fleet
-
-
-@pytest.fixture
-def fleet(clients: Clients, clock: VirtualClock) -> Fleet:
-    """Templates and health checks, but no group yet."""
-    return Fleet(clients, clock)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from emulator.tests.clients import REGION
-from emulator.tests.facts.asking import BASE, TINY, ask, change_autoscaler, refusal
+from emulator.tests.clients import REGION, rejection, send
+from emulator.tests.facts.helpers import BASE, TINY, change_autoscaler
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import SCOPE, Fleet, policy
 
@@ -25,9 +25,9 @@ SCALERS = f"{BASE}/regions/{REGION}/autoscalers"
 )
 def test_an_autoscaler_is_named_by_a_query_parameter_on_patch_and_put(three: Fleet) -> None:
     three.autoscale(cool_down_period_sec=90)
-    assert "fingerprint" not in ask(three.cloud, "GET", f"{SCALERS}/auto")[1]
+    assert "fingerprint" not in send(three.cloud, "GET", f"{SCALERS}/auto")[1]
     assert (
-        ask(
+        send(
             three.cloud,
             "PATCH",
             f"{SCALERS}?autoscaler=auto",
@@ -39,7 +39,7 @@ def test_an_autoscaler_is_named_by_a_query_parameter_on_patch_and_put(three: Fle
     assert (kept.mode, kept.cool_down_period_sec) == ("OFF", 90)
     body = {"name": "auto", "autoscalingPolicy": {"maxNumReplicas": 7}}
     assert (
-        ask(three.cloud, "PUT", SCALERS, body)[0] == 200
+        send(three.cloud, "PUT", SCALERS, body)[0] == 200
     )  # without the parameter, the name in the body is used
     kept = three.autoscaler().autoscaling_policy
     assert (kept.mode, kept.cool_down_period_sec, kept.max_num_replicas) == ("ON", 60, 7)
@@ -56,7 +56,7 @@ def test_a_group_has_one_autoscaler(three: Fleet) -> None:
         "target": f"{SCOPE}/instanceGroupManagers/tiny",
         "autoscalingPolicy": {"maxNumReplicas": 3},
     }
-    status, reason, message = refusal(three.cloud, "POST", SCALERS, body)
+    status, reason, message = rejection(three.cloud, "POST", SCALERS, body)
     assert (status, reason) == (400, "resourceInUseByAnotherResource")
     assert message.endswith(
         "is already being used by 'projects/demo/regions/us-central1/autoscalers/auto'"
@@ -70,13 +70,13 @@ def test_the_target_of_an_autoscaler_must_exist(three: Fleet) -> None:
         "target": f"{SCOPE}/instanceGroupManagers/none",
         "autoscalingPolicy": {"maxNumReplicas": 3},
     }
-    assert refusal(three.cloud, "POST", SCALERS, body)[:2] == (404, "notFound")
+    assert rejection(three.cloud, "POST", SCALERS, body)[:2] == (404, "notFound")
 
 
 @fact("Observed in terraform-google-modules/terraform-google-vm#64, with its wording")
 def test_an_autoscaled_group_cannot_be_resized_manually(three: Fleet) -> None:
     three.autoscale()
-    assert refusal(three.cloud, "POST", f"{TINY}/resize?size=5") == (
+    assert rejection(three.cloud, "POST", f"{TINY}/resize?size=5") == (
         412,
         "conditionNotMet",
         (
@@ -86,7 +86,7 @@ def test_an_autoscaled_group_cannot_be_resized_manually(three: Fleet) -> None:
         ),
     )
     change_autoscaler(three, mode="OFF")
-    assert ask(three.cloud, "POST", f"{TINY}/resize?size=5")[0] == 200
+    assert send(three.cloud, "POST", f"{TINY}/resize?size=5")[0] == 200
 
 
 @fact("API reference, maxNumReplicas: required, at least minNumReplicas", assumed="the wording")
@@ -106,7 +106,7 @@ def test_the_limits_of_a_policy_must_be_consistent(three: Fleet, limits: dict[st
         "target": f"{SCOPE}/instanceGroupManagers/tiny",
         "autoscalingPolicy": given,
     }
-    assert refusal(three.cloud, "POST", SCALERS, body)[0] == 400
+    assert rejection(three.cloud, "POST", SCALERS, body)[0] == 400
 
 
 @fact(

@@ -21,7 +21,7 @@ from compute_emulator.rules.autoscale import (
 )
 from compute_emulator.rules.schedules import Schedule
 from compute_emulator.rules.sizes import Size
-from emulator.tests.facts.asking import change_autoscaler, on_instances, size_under, urls
+from emulator.tests.facts.helpers import change_autoscaler, on_instances, size_under, urls
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import Fleet, policy, version
 

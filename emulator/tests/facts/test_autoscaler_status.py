@@ -9,8 +9,8 @@ import pytest
 from google.cloud import compute_v1
 
 from compute_emulator.control.instances import apply_effect
-from emulator.tests.clients import REGION
-from emulator.tests.facts.asking import BASE, ask, change_autoscaler, details, refusal, size_under
+from emulator.tests.clients import REGION, rejection, send
+from emulator.tests.facts.helpers import BASE, change_autoscaler, details, size_under
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import SCOPE, Fleet
 
@@ -162,20 +162,20 @@ def test_a_new_autoscaler_is_pending_until_its_first_decision(three: Fleet) -> N
         "target": f"{SCOPE}/instanceGroupManagers/tiny",
         "autoscalingPolicy": {"maxNumReplicas": 3},
     }
-    assert ask(three.cloud, "POST", SCALERS, body)[0] == 200
+    assert send(three.cloud, "POST", SCALERS, body)[0] == 200
     (kept,) = three.cloud.autoscalers.values()
     assert kept.decision is None
-    assert ask(three.cloud, "GET", f"{SCALERS}/auto")[1]["status"] == "ACTIVE"
+    assert send(three.cloud, "GET", f"{SCALERS}/auto")[1]["status"] == "ACTIVE"
 
 
 @fact("API reference, status DELETING: while the operation that deletes it runs")
 def test_an_autoscaler_being_deleted_has_status_deleting(three: Fleet) -> None:
     three.autoscale()
     three.cloud.operations.seconds = 30
-    assert ask(three.cloud, "DELETE", f"{SCALERS}/auto")[0] == 200
+    assert send(three.cloud, "DELETE", f"{SCALERS}/auto")[0] == 200
     assert three.autoscaler().status == "DELETING"
     three.run(31)
-    assert refusal(three.cloud, "GET", f"{SCALERS}/auto")[0] == 404
+    assert rejection(three.cloud, "GET", f"{SCALERS}/auto")[0] == 404
 
 
 @fact(

@@ -9,8 +9,8 @@ import pytest
 from google.cloud import compute_v1
 
 from compute_emulator.control.instances import apply_effect
-from emulator.tests.clients import PROJECT
-from emulator.tests.facts.asking import BASE, ask, refusal
+from emulator.tests.clients import PROJECT, rejection, send
+from emulator.tests.facts.helpers import BASE
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import SCOPE, Fleet, version
 
@@ -26,7 +26,7 @@ MANAGED = {
 
 
 def service(fleet: Fleet, name: str = "bs", **members: Any) -> int:
-    return ask(fleet.cloud, "POST", SERVICES, {"name": name} | MANAGED | members)[0]
+    return send(fleet.cloud, "POST", SERVICES, {"name": name} | MANAGED | members)[0]
 
 
 def settled(fleet: Fleet) -> None:
@@ -40,8 +40,8 @@ def settled(fleet: Fleet) -> None:
 
 @fact("API reference, healthChecks: interval and timeout 5 s, both thresholds 2, port 80, path /")
 def test_a_health_check_has_its_defaults(fleet: Fleet) -> None:
-    assert ask(fleet.cloud, "POST", CHECKS, {"name": "plain", "type": "HTTP"})[0] == 200
-    kept = ask(fleet.cloud, "GET", f"{CHECKS}/plain")[1]
+    assert send(fleet.cloud, "POST", CHECKS, {"name": "plain", "type": "HTTP"})[0] == 200
+    kept = send(fleet.cloud, "GET", f"{CHECKS}/plain")[1]
     numbers = [
         kept[name]
         for name in ("checkIntervalSec", "timeoutSec", "healthyThreshold", "unhealthyThreshold")
@@ -58,9 +58,9 @@ def test_a_health_check_has_its_defaults(fleet: Fleet) -> None:
     ("kind", "port"), [("TCP", 80), ("HTTP", 80), ("HTTPS", 443), ("SSL", 443), ("HTTP2", 443)]
 )
 def test_the_default_port_of_a_check_follows_its_type(fleet: Fleet, kind: str, port: int) -> None:
-    assert ask(fleet.cloud, "POST", CHECKS, {"name": "plain", "type": kind})[0] == 200
+    assert send(fleet.cloud, "POST", CHECKS, {"name": "plain", "type": kind})[0] == 200
     assert (
-        ask(fleet.cloud, "GET", f"{CHECKS}/plain")[1][f"{kind.lower()}HealthCheck"]["port"] == port
+        send(fleet.cloud, "GET", f"{CHECKS}/plain")[1][f"{kind.lower()}HealthCheck"]["port"] == port
     )
 
 
@@ -75,7 +75,9 @@ def test_the_default_port_of_a_check_follows_its_type(fleet: Fleet, kind: str, p
     ],
 )
 def test_an_inconsistent_health_check_is_rejected(fleet: Fleet, wrong: dict[str, Any]) -> None:
-    assert refusal(fleet.cloud, "POST", CHECKS, {"name": "wrong", "type": "HTTP"} | wrong)[:2] == (
+    assert rejection(fleet.cloud, "POST", CHECKS, {"name": "wrong", "type": "HTTP"} | wrong)[
+        :2
+    ] == (
         400,
         "invalid",
     )
@@ -83,8 +85,8 @@ def test_an_inconsistent_health_check_is_rejected(fleet: Fleet, wrong: dict[str,
 
 @fact("API reference, healthChecks: no fingerprint; deletion is rejected while in use")
 def test_a_health_check_in_use_cannot_be_deleted(six: Fleet) -> None:
-    assert "fingerprint" not in ask(six.cloud, "GET", f"{CHECKS}/alive")[1]
-    assert refusal(six.cloud, "DELETE", f"{CHECKS}/alive")[:2] == (
+    assert "fingerprint" not in send(six.cloud, "GET", f"{CHECKS}/alive")[1]
+    assert rejection(six.cloud, "DELETE", f"{CHECKS}/alive")[:2] == (
         400,
         "resourceInUseByAnotherResource",
     )
@@ -93,7 +95,7 @@ def test_a_health_check_in_use_cannot_be_deleted(six: Fleet) -> None:
 @fact("API reference, healthyThreshold and unhealthyThreshold: this many results in a row")
 def test_health_changes_after_the_threshold(fleet: Fleet) -> None:
     change = {"checkIntervalSec": 10, "healthyThreshold": 3, "unhealthyThreshold": 2}
-    assert ask(fleet.cloud, "PATCH", f"{CHECKS}/ready", change)[0] == 200
+    assert send(fleet.cloud, "PATCH", f"{CHECKS}/ready", change)[0] == 200
     fleet.cloud.set_behaviours([{"ready_after_seconds": 0}])
     fleet.create(size=1, healing=False)
     fleet.serve()
@@ -119,7 +121,7 @@ def test_health_changes_after_the_threshold(fleet: Fleet) -> None:
 def test_health_is_unknown_at_first_which_is_not_unhealthy(fleet: Fleet) -> None:
     fleet.create(size=1)
     fleet.serve()
-    status, answer = ask(fleet.cloud, "POST", f"{SERVICES}/bs/getHealth", {"group": GROUP})
+    status, answer = send(fleet.cloud, "POST", f"{SERVICES}/bs/getHealth", {"group": GROUP})
     assert (status, answer) == (200, {"kind": "compute#backendServiceGroupHealth"})
 
 
@@ -127,7 +129,7 @@ def test_health_is_unknown_at_first_which_is_not_unhealthy(fleet: Fleet) -> None
 def test_health_includes_instance_address_and_port(six: Fleet) -> None:
     six.serve()
     six.run(30)
-    entries = ask(six.cloud, "POST", f"{SERVICES}/bs/getHealth", {"group": GROUP})[1][
+    entries = send(six.cloud, "POST", f"{SERVICES}/bs/getHealth", {"group": GROUP})[1][
         "healthStatus"
     ]
     assert {each["instance"] for each in entries} == {each.instance for each in six.instances()}
@@ -172,7 +174,7 @@ def test_an_invalid_backend_service_is_rejected(six: Fleet, wrong: dict[str, Any
 @fact("API reference, backendServices: timeoutSec 30", assumed="no draining by default")
 def test_a_backend_service_has_its_defaults(fleet: Fleet) -> None:
     assert service(fleet) == 200
-    kept = ask(fleet.cloud, "GET", f"{SERVICES}/bs")[1]
+    kept = send(fleet.cloud, "GET", f"{SERVICES}/bs")[1]
     assert (
         kept["timeoutSec"],
         kept["portName"],
@@ -189,13 +191,13 @@ def test_a_backend_service_update_needs_the_current_fingerprint(fleet: Fleet, ht
     service(fleet)
     settled(fleet)
     path = f"{SERVICES}/bs"
-    kept = ask(fleet.cloud, "GET", path)[1]
+    kept = send(fleet.cloud, "GET", path)[1]
     body = {name: kept[name] for name in ("name", *MANAGED)}
     missing = (400, "required", "Required field 'resource.fingerprint' not specified")
-    assert refusal(fleet.cloud, http, path, body) == missing
+    assert rejection(fleet.cloud, http, path, body) == missing
     given = body | {"fingerprint": kept["fingerprint"]}
-    assert ask(fleet.cloud, http, path, given)[0] == 200
-    assert refusal(fleet.cloud, http, path, given) == (
+    assert send(fleet.cloud, http, path, given)[0] == 200
+    assert rejection(fleet.cloud, http, path, given) == (
         412,
         "conditionNotMet",
         "Invalid fingerprint.",
@@ -205,11 +207,11 @@ def test_a_backend_service_update_needs_the_current_fingerprint(fleet: Fleet, ht
 @fact("Observed with gcloud 528, `remove-backend`: a PUT without backends empties the list")
 def test_a_put_without_backends_removes_the_last_one(six: Fleet) -> None:
     six.serve()
-    kept = ask(six.cloud, "GET", f"{SERVICES}/bs")[1]
+    kept = send(six.cloud, "GET", f"{SERVICES}/bs")[1]
     del kept["backends"]
-    assert ask(six.cloud, "PUT", f"{SERVICES}/bs", kept)[0] == 200
+    assert send(six.cloud, "PUT", f"{SERVICES}/bs", kept)[0] == 200
     settled(six)
-    assert "backends" not in ask(six.cloud, "GET", f"{SERVICES}/bs")[1]
+    assert "backends" not in send(six.cloud, "GET", f"{SERVICES}/bs")[1]
     six.done(six.call("delete_unary"))
 
 
@@ -261,7 +263,7 @@ def test_only_the_managed_scheme_splits_traffic_by_weights(fleet: Fleet) -> None
             "name": f"map-{len(weights)}-{weights[0][0]}",
             "defaultRouteAction": {"weightedBackendServices": parts},
         }
-        return ask(fleet.cloud, "POST", MAPS, body)[0]
+        return send(fleet.cloud, "POST", MAPS, body)[0]
 
     assert [split(("a", 95), ("b", 5)), split(("a", 1001)), split(("old", 1), ("b", 1))] == [
         200,
@@ -279,11 +281,11 @@ def test_a_url_map_put_needs_a_fingerprint_and_a_patch_does_not(fleet: Fleet) ->
     service(fleet)
     settled(fleet)
     body = {"name": "um", "defaultService": "global/backendServices/bs"}
-    assert ask(fleet.cloud, "POST", MAPS, body)[0] == 200
+    assert send(fleet.cloud, "POST", MAPS, body)[0] == 200
     settled(fleet)
-    assert refusal(fleet.cloud, "PUT", f"{MAPS}/um", body)[:2] == (400, "required")
-    assert ask(fleet.cloud, "PATCH", f"{MAPS}/um", {"description": "x"})[0] == 200
-    assert refusal(fleet.cloud, "PATCH", f"{MAPS}/um", {"fingerprint": "AAAAAAAAAAA="})[:2] == (
+    assert rejection(fleet.cloud, "PUT", f"{MAPS}/um", body)[:2] == (400, "required")
+    assert send(fleet.cloud, "PATCH", f"{MAPS}/um", {"description": "x"})[0] == 200
+    assert rejection(fleet.cloud, "PATCH", f"{MAPS}/um", {"fingerprint": "AAAAAAAAAAA="})[:2] == (
         412,
         "conditionNotMet",
     )
@@ -307,9 +309,9 @@ def test_a_chain_is_created_in_order_and_deleted_in_reverse(six: Fleet) -> None:
         ),
     ]
     for collection, body in steps:
-        assert ask(six.cloud, "POST", f"{glob}/{collection}", body)[0] == 200
+        assert send(six.cloud, "POST", f"{glob}/{collection}", body)[0] == 200
         settled(six)
-    assert ask(six.cloud, "GET", f"{glob}/forwardingRules/fr")[1]["portRange"] == "80-80"
+    assert send(six.cloud, "GET", f"{glob}/forwardingRules/fr")[1]["portRange"] == "80-80"
     in_use = [
         f"{glob}/targetHttpProxies/tp",
         f"{glob}/urlMaps/um",
@@ -317,9 +319,9 @@ def test_a_chain_is_created_in_order_and_deleted_in_reverse(six: Fleet) -> None:
         f"{CHECKS}/ready",
     ]
     for path in in_use:
-        assert refusal(six.cloud, "DELETE", path)[:2] == (400, "resourceInUseByAnotherResource")
+        assert rejection(six.cloud, "DELETE", path)[:2] == (400, "resourceInUseByAnotherResource")
     for path in [f"{glob}/forwardingRules/fr", *in_use]:
-        assert ask(six.cloud, "DELETE", path)[0] == 200
+        assert send(six.cloud, "DELETE", path)[0] == 200
         settled(six)
     six.done(six.call("delete_unary"))
 
@@ -341,7 +343,7 @@ def test_setting_named_ports_needs_the_instance_groups_fingerprint(six: Fleet) -
     path = f"{BASE}/{SCOPE}/instanceGroups/tiny/setNamedPorts"
     manager = six.get().fingerprint
     body = {"namedPorts": [{"name": "http", "port": 8080}], "fingerprint": manager}
-    assert refusal(six.cloud, "POST", path, body)[:2] == (412, "conditionNotMet")
+    assert rejection(six.cloud, "POST", path, body)[:2] == (412, "conditionNotMet")
     groups = six.clients.of(compute_v1.RegionInstanceGroupsClient)
     own = groups.get(project=PROJECT, region="us-central1", instance_group="tiny").fingerprint
-    assert ask(six.cloud, "POST", path, body | {"fingerprint": own})[0] == 200
+    assert send(six.cloud, "POST", path, body | {"fingerprint": own})[0] == 200

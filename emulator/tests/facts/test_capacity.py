@@ -9,8 +9,8 @@ from google.cloud import compute_v1
 
 from compute_emulator.control.instances import apply_effect
 from compute_emulator.engine.capacity import Need, exceeded_quota, stock_out_failure
-from emulator.tests.clients import PROJECT
-from emulator.tests.facts.asking import TINY, ask, on_instances, urls
+from emulator.tests.clients import PROJECT, send
+from emulator.tests.facts.helpers import TINY, on_instances, urls
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import Fleet, version
 
@@ -24,7 +24,7 @@ def gpu(fleet: Fleet) -> None:
 
 def attempt(fleet: Fleet) -> Any:
     """The error of the latest attempt of one VM that cannot be created, as JSON."""
-    listed = ask(fleet.cloud, "POST", f"{TINY}/listManagedInstances")[1]["managedInstances"]
+    listed = send(fleet.cloud, "POST", f"{TINY}/listManagedInstances")[1]["managedInstances"]
     return next(
         each["lastAttempt"]["errors"]["errors"][0] for each in listed if each["lastAttempt"]
     )

@@ -8,7 +8,7 @@ import pytest
 from google.cloud import compute_v1
 
 from compute_emulator.control.instances import apply_effect
-from emulator.tests.facts.asking import on_instances
+from emulator.tests.facts.helpers import on_instances
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import Fleet, policy, version
 

@@ -8,8 +8,8 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from emulator.tests.clients import PROJECT, REGION
-from emulator.tests.facts.asking import BASE, GROUPS, TINY, ask, refusal
+from emulator.tests.clients import PROJECT, REGION, rejection, send
+from emulator.tests.facts.helpers import BASE, GROUPS, TINY
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import TEMPLATES, Fleet
 
@@ -22,7 +22,7 @@ def test_an_error_has_googles_structure(fleet: Fleet) -> None:
         "The resource 'projects/demo/regions/us-central1/instanceGroupManagers/tiny' was not found"
     )
     entry = {"message": message, "domain": "global", "reason": "notFound"}
-    assert ask(fleet.cloud, "GET", TINY) == (
+    assert send(fleet.cloud, "GET", TINY) == (
         404,
         {"error": {"code": 404, "message": message, "errors": [entry]}},
     )
@@ -33,14 +33,14 @@ def test_an_existing_resource_cannot_be_created_again(six: Fleet) -> None:
     message = (
         "The resource 'projects/demo/regions/us-central1/instanceGroupManagers/tiny' already exists"
     )
-    assert refusal(six.cloud, "POST", GROUPS, BODY) == (409, "alreadyExists", message)
+    assert rejection(six.cloud, "POST", GROUPS, BODY) == (409, "alreadyExists", message)
 
 
 @fact("API reference, references: the resources they name must exist")
 def test_a_reference_to_a_missing_resource_is_not_found(six: Fleet) -> None:
     body = {"versions": [{"instanceTemplate": TEMPLATES + "none"}]}
     message = "The resource 'projects/demo/global/instanceTemplates/none' was not found"
-    assert refusal(six.cloud, "PATCH", TINY, body) == (404, "notFound", message)
+    assert rejection(six.cloud, "PATCH", TINY, body) == (404, "notFound", message)
 
 
 @fact(
@@ -58,7 +58,7 @@ def test_a_reference_to_a_missing_resource_is_not_found(six: Fleet) -> None:
     ],
 )
 def test_a_body_is_validated_against_the_schema(six: Fleet, wrong: dict[str, Any]) -> None:
-    assert refusal(six.cloud, "PATCH", TINY, wrong)[0] == 400
+    assert rejection(six.cloud, "PATCH", TINY, wrong)[0] == 400
     assert six.get().status.is_stable
 
 
@@ -128,7 +128,7 @@ def test_the_client_retries_only_reads(six: Fleet) -> None:
     assumed="at once, not in the operation",
 )
 def test_deleting_a_resource_in_use_is_rejected_at_once_and_names_its_user(six: Fleet) -> None:
-    status, reason, message = refusal(six.cloud, "DELETE", f"{BASE}/global/healthChecks/alive")
+    status, reason, message = rejection(six.cloud, "DELETE", f"{BASE}/global/healthChecks/alive")
     assert (status, reason) == (400, "resourceInUseByAnotherResource")
     user = "projects/demo/regions/us-central1/instanceGroupManagers/tiny"
     assert (
@@ -145,7 +145,7 @@ def test_deleting_a_resource_in_use_is_rejected_at_once_and_names_its_user(six: 
 def test_a_group_can_be_patched_while_another_operation_on_it_runs(six: Fleet) -> None:
     six.cloud.operations.seconds = 60.0
     for description in ("first", "second"):
-        assert ask(six.cloud, "PATCH", TINY, {"description": description})[0] == 200
+        assert send(six.cloud, "PATCH", TINY, {"description": description})[0] == 200
     assert six.get().description == "second"
 
 
@@ -156,7 +156,7 @@ def test_a_group_can_be_patched_while_another_operation_on_it_runs(six: Fleet) -
 def test_a_group_is_gone_once_its_delete_has_ended(six: Fleet) -> None:
     operation = six.call("delete_unary")
     assert six.get().name == "tiny"
-    assert refusal(six.cloud, "PATCH", TINY, {"description": "x"})[1] == "resourceNotReady"
+    assert rejection(six.cloud, "PATCH", TINY, {"description": "x"})[1] == "resourceNotReady"
     six.done(operation)
     managers = six.clients.of(compute_v1.RegionInstanceGroupManagersClient)
     with pytest.raises(exceptions.NotFound):
@@ -168,7 +168,7 @@ def test_a_group_is_gone_once_its_delete_has_ended(six: Fleet) -> None:
     assumed="not modelled: 501 names the method",
 )
 def test_an_unimplemented_method_is_named(six: Fleet) -> None:
-    status, reason, message = refusal(
+    status, reason, message = rejection(
         six.cloud, "POST", f"{BASE}/zones/us-central1-a/instances/x/startWithEncryptionKey", {}
     )
     assert (status, reason) == (501, "notImplemented")

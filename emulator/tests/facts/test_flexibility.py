@@ -10,8 +10,8 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from emulator.tests.clients import PROJECT
-from emulator.tests.facts.asking import GROUPS, ask
+from emulator.tests.clients import PROJECT, send
+from emulator.tests.facts.helpers import GROUPS
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import Fleet, policy, version
 
@@ -206,6 +206,6 @@ def test_a_workload_policy_is_stored(fleet: Fleet) -> None:
         workload_policy="regions/us-central1/resourcePolicies/wp"
     )
     fleet.create(3, resource_policies=given)
-    assert ask(fleet.cloud, "GET", f"{GROUPS}/tiny")[1]["resourcePolicies"][
+    assert send(fleet.cloud, "GET", f"{GROUPS}/tiny")[1]["resourcePolicies"][
         "workloadPolicy"
     ].endswith("wp")

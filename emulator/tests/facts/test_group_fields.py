@@ -10,8 +10,8 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from emulator.tests.clients import PROJECT, REGION
-from emulator.tests.facts.asking import GROUPS, TINY, ask, on_instances, refusal, urls
+from emulator.tests.clients import PROJECT, REGION, rejection, send
+from emulator.tests.facts.helpers import GROUPS, TINY, on_instances, urls
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import SCOPE, TEMPLATES, Fleet, version
 
@@ -22,7 +22,7 @@ V1 = TEMPLATES + "v1"
 
 @fact("API reference, regionInstanceGroupManagers: it has patch and no update")
 def test_a_group_has_no_put(six: Fleet) -> None:
-    assert ask(six.cloud, "PUT", TINY, {"targetSize": 3})[0] == 405
+    assert send(six.cloud, "PUT", TINY, {"targetSize": 3})[0] == 405
 
 
 @fact("API reference, regionInstanceGroupManagers.instanceGroup: a group of the same name")
@@ -45,7 +45,7 @@ def test_a_group_has_at_most_2000_vms_and_1000_per_zone(fleet: Fleet) -> None:
             "instanceTemplate": V1,
             "distributionPolicy": {"zones": named},
         }
-        return ask(fleet.cloud, "POST", f"{GROUPS}", body)[0]
+        return send(fleet.cloud, "POST", f"{GROUPS}", body)[0]
 
     # The operation that creates the group ends once the intent is recorded, so the test does not
     # have to create two thousand VMs.
@@ -64,7 +64,7 @@ def test_a_group_has_at_most_2000_vms_and_1000_per_zone(fleet: Fleet) -> None:
 @pytest.mark.parametrize("verb", ["deleteInstances", "recreateInstances", "abandonInstances"])
 def test_a_request_names_at_most_1000_instances(six: Fleet, verb: str) -> None:
     named = [f"zones/us-central1-a/instances/vm-{n}" for n in range(1001)]
-    assert refusal(six.cloud, "POST", f"{TINY}/{verb}", {"instances": named})[:2] == (
+    assert rejection(six.cloud, "POST", f"{TINY}/{verb}", {"instances": named})[:2] == (
         400,
         "invalid",
     )
@@ -81,7 +81,7 @@ def test_a_group_has_at_most_two_versions(fleet: Fleet) -> None:
 def test_a_group_needs_a_name_a_size_and_a_template(fleet: Fleet, missing: str) -> None:
     body = {"name": "tiny", "targetSize": 1, "instanceTemplate": V1}
     del body[missing]
-    status, reason, message = refusal(fleet.cloud, "POST", GROUPS, body)
+    status, reason, message = rejection(fleet.cloud, "POST", GROUPS, body)
     assert (status, reason, message) == (
         400,
         "required",
@@ -116,8 +116,8 @@ def test_vms_can_be_numbered(fleet: Fleet) -> None:
 )
 def test_an_omitted_base_name_is_the_groups_name(fleet: Fleet) -> None:
     name = "long" * 15
-    ask(fleet.cloud, "POST", GROUPS, {"name": name, "targetSize": 0, "instanceTemplate": V1})
-    assert ask(fleet.cloud, "GET", f"{GROUPS}/{name}")[1]["baseInstanceName"] == name[:58]
+    send(fleet.cloud, "POST", GROUPS, {"name": name, "targetSize": 0, "instanceTemplate": V1})
+    assert send(fleet.cloud, "GET", f"{GROUPS}/{name}")[1]["baseInstanceName"] == name[:58]
 
 
 @fact("Documentation, regional groups: three zones of the region unless others are chosen")
@@ -141,13 +141,13 @@ def test_a_distribution_policy_cannot_be_empty(
         "distributionPolicy": policy,
     }
     if not refused:
-        assert ask(fleet.cloud, "POST", GROUPS, body)[0] == 200
+        assert send(fleet.cloud, "POST", GROUPS, body)[0] == 200
         return
     message = (
         "Invalid value for field 'resource.distributionPolicy': ''. Distribution policy cannot be"
         " empty."
     )
-    assert refusal(fleet.cloud, "POST", GROUPS, body) == (400, "invalid", message)
+    assert rejection(fleet.cloud, "POST", GROUPS, body) == (400, "invalid", message)
 
 
 @fact(
@@ -195,7 +195,7 @@ def test_an_insert_succeeds_without_capacity(fleet: Fleet) -> None:
 )
 def test_a_group_behind_a_backend_service_cannot_be_deleted(six: Fleet) -> None:
     six.serve()
-    assert refusal(six.cloud, "DELETE", TINY)[:2] == (400, "resourceInUseByAnotherResource")
+    assert rejection(six.cloud, "DELETE", TINY)[:2] == (400, "resourceInUseByAnotherResource")
 
 
 @fact(
@@ -227,7 +227,7 @@ def test_the_delete_of_a_group_ends_with_its_last_vm(six: Fleet) -> None:
 )
 def test_a_group_with_an_autoscaler_cannot_be_deleted(six: Fleet) -> None:
     six.autoscale()
-    assert refusal(six.cloud, "DELETE", TINY)[:2] == (400, "resourceInUseByAnotherResource")
+    assert rejection(six.cloud, "DELETE", TINY)[:2] == (400, "resourceInUseByAnotherResource")
 
 
 @fact("API reference, versions: override the top-level instanceTemplate")
@@ -307,11 +307,11 @@ def test_named_ports_are_set_on_insert_and_later_on_the_instance_group(fleet: Fl
     fleet.patch(named_ports=[compute_v1.NamedPort(name="http", port=9000)])
     assert [each.port for each in fleet.get().named_ports] == [8000]
     path = f"{GROUPS.replace('instanceGroupManagers', 'instanceGroups')}/tiny"
-    fingerprint = ask(fleet.cloud, "GET", path)[1]["fingerprint"]
+    fingerprint = send(fleet.cloud, "GET", path)[1]["fingerprint"]
     body = {"fingerprint": fingerprint, "namedPorts": [{"name": "http", "port": 9000}]}
-    assert ask(fleet.cloud, "POST", f"{path}/setNamedPorts", body)[0] == 200
+    assert send(fleet.cloud, "POST", f"{path}/setNamedPorts", body)[0] == 200
     assert [each.port for each in fleet.get().named_ports] == [9000]
-    assert refusal(fleet.cloud, "POST", f"{path}/setNamedPorts", body) == (
+    assert rejection(fleet.cloud, "POST", f"{path}/setNamedPorts", body) == (
         412,
         "conditionNotMet",
         "Invalid fingerprint.",
@@ -325,23 +325,23 @@ def test_named_ports_are_set_on_insert_and_later_on_the_instance_group(fleet: Fl
 def test_a_fingerprint_of_a_group_must_match_if_it_is_sent(six: Fleet) -> None:
     stale = six.get().fingerprint
     six.patch(description="other")
-    assert refusal(six.cloud, "PATCH", TINY, {"fingerprint": stale}) == (
+    assert rejection(six.cloud, "PATCH", TINY, {"fingerprint": stale}) == (
         412,
         "conditionNotMet",
         "Invalid fingerprint.",
     )
-    assert ask(six.cloud, "PATCH", TINY, {"description": "without"})[0] == 200
+    assert send(six.cloud, "PATCH", TINY, {"description": "without"})[0] == 200
     assert six.get().fingerprint != stale
 
 
 @fact("API reference, listManagedInstancesResults: PAGELESS by default, PAGINATED turns paging on")
 def test_managed_instances_are_one_page_by_default(six: Fleet) -> None:
     path = f"{TINY}/listManagedInstances?maxResults=2"
-    assert len(ask(six.cloud, "POST", path)[1]["managedInstances"]) == 6
+    assert len(send(six.cloud, "POST", path)[1]["managedInstances"]) == 6
     six.patch(list_managed_instances_results="PAGINATED")
-    first = ask(six.cloud, "POST", path)[1]
+    first = send(six.cloud, "POST", path)[1]
     assert len(first["managedInstances"]) == 2
-    rest = ask(six.cloud, "POST", f"{path}&pageToken={first['nextPageToken']}")[1][
+    rest = send(six.cloud, "POST", f"{path}&pageToken={first['nextPageToken']}")[1][
         "managedInstances"
     ]
     assert not {each["name"] for each in rest} & {
@@ -355,7 +355,7 @@ def test_managed_instances_are_one_page_by_default(six: Fleet) -> None:
 )
 def test_instances_cannot_be_created_by_name_in_a_group_that_substitutes(six: Fleet) -> None:
     body = {"instances": [{"name": "special"}]}
-    status, reason, message = refusal(six.cloud, "POST", f"{TINY}/createInstances", body)
+    status, reason, message = rejection(six.cloud, "POST", f"{TINY}/createInstances", body)
     assert (status, reason) == (412, "conditionNotMet")
     assert message.startswith(
         "CreateInstances cannot be used when UpdatePolicy type is set to PROACTIVE"
@@ -368,7 +368,7 @@ def test_instances_cannot_be_created_by_name_in_a_group_that_substitutes(six: Fl
 )
 def test_an_instance_of_another_group_is_rejected(six: Fleet) -> None:
     stranger = "zones/us-central1-a/instances/stranger"
-    assert refusal(
+    assert rejection(
         six.cloud, "POST", f"{TINY}/deleteInstances", {"instances": [*urls(six, 1), stranger]}
     )[:2] == (400, "invalid")
     assert six.get().target_size == 6

@@ -8,8 +8,8 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from emulator.tests.clients import PROJECT, REGION, health_check
-from emulator.tests.facts.asking import GROUPS, TINY, ask, refusal
+from emulator.tests.clients import PROJECT, REGION, health_check, rejection, send
+from emulator.tests.facts.helpers import GROUPS, TINY
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import FIXED, SCOPE, TEMPLATES, Fleet, policy, version
 
@@ -153,7 +153,7 @@ def test_recreate_allows_no_surge(fleet: Fleet) -> None:
 
 @fact("API reference, compute.v1: updatePolicy has no minReadySec; compute.beta has it")
 def test_min_ready_seconds_is_not_part_of_v1(six: Fleet) -> None:
-    status, _, message = refusal(six.cloud, "PATCH", TINY, {"updatePolicy": {"minReadySec": 30}})
+    status, _, message = rejection(six.cloud, "PATCH", TINY, {"updatePolicy": {"minReadySec": 30}})
     assert (status, 'Unknown name "minReadySec"' in message) == (400, True)
 
 
@@ -206,7 +206,7 @@ def test_a_group_has_at_most_one_auto_healing_policy(fleet: Fleet) -> None:
 
 @fact("Observed with gcloud 528, `update --clear-autohealing`: one empty policy means none")
 def test_an_empty_auto_healing_policy_clears_it(six: Fleet) -> None:
-    assert ask(six.cloud, "PATCH", TINY, {"autoHealingPolicies": [{}]})[0] == 200
+    assert send(six.cloud, "PATCH", TINY, {"autoHealingPolicies": [{}]})[0] == 200
     assert not six.get().auto_healing_policies
 
 
@@ -220,7 +220,7 @@ def test_the_initial_delay_is_at_most_an_hour(fleet: Fleet) -> None:
             "instanceTemplate": V1,
             "autoHealingPolicies": policies,
         }
-        return ask(fleet.cloud, "POST", GROUPS, body)[0]
+        return send(fleet.cloud, "POST", GROUPS, body)[0]
 
     assert [insert("a"), insert("b", initialDelaySec=3600), insert("c", initialDelaySec=3601)] == [
         200,
@@ -228,7 +228,7 @@ def test_the_initial_delay_is_at_most_an_hour(fleet: Fleet) -> None:
         400,
     ]
     assert (
-        ask(fleet.cloud, "GET", f"{GROUPS}/a")[1]["autoHealingPolicies"][0]["initialDelaySec"] == 0
+        send(fleet.cloud, "GET", f"{GROUPS}/a")[1]["autoHealingPolicies"][0]["initialDelaySec"] == 0
     )
 
 
@@ -254,9 +254,11 @@ def test_a_health_check_serves_at_most_fifty_groups(fleet: Fleet) -> None:
         {"name": f"g-{n}", "targetSize": 0, "instanceTemplate": V1, "autoHealingPolicies": healing}
         for n in range(51)
     ]
-    assert [ask(fleet.cloud, "POST", GROUPS, body)[0] for body in bodies] == [200] * 50 + [400]
+    assert [send(fleet.cloud, "POST", GROUPS, body)[0] for body in bodies] == [200] * 50 + [400]
     fleet.clock.advance(10)
-    assert ask(fleet.cloud, "PATCH", f"{GROUPS}/g-0", {"description": "one of the fifty"})[0] == 200
+    assert (
+        send(fleet.cloud, "PATCH", f"{GROUPS}/g-0", {"description": "one of the fifty"})[0] == 200
+    )
 
 
 @fact("API reference, instanceLifecyclePolicy: REPAIR, DEFAULT_ACTION and NO by default")

@@ -9,7 +9,7 @@ from google.cloud import compute_v1
 
 from compute_emulator.control.instances import apply_effect
 from compute_emulator.control.outages import bring_up, take_down
-from emulator.tests.facts.asking import on_instances, statuses, urls
+from emulator.tests.facts.helpers import on_instances, statuses, urls
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import Fleet, policy, version
 

@@ -9,8 +9,8 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from emulator.tests.clients import PROJECT, REGION
-from emulator.tests.facts.asking import TINY, ask, refusal, statuses
+from emulator.tests.clients import PROJECT, REGION, rejection, send
+from emulator.tests.facts.helpers import TINY, statuses
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import Fleet, policy, version
 
@@ -117,7 +117,7 @@ def test_a_resize_request_that_cannot_be_fulfilled_fails_and_leaves_the_group_un
 def test_vms_of_a_resize_request_end_after_their_run_duration(six: Fleet) -> None:
     request(six, resize_by=2, requested_run_duration=compute_v1.Duration(seconds=3600))
     six.settle()
-    listed = ask(six.cloud, "POST", f"{TINY}/listManagedInstances")[1]["managedInstances"]
+    listed = send(six.cloud, "POST", f"{TINY}/listManagedInstances")[1]["managedInstances"]
     assert sum("terminationTimestamp" in each.get("scheduling", {}) for each in listed) == 2
     six.run(3500)
     assert six.by_version() == {"v1": 8}
@@ -176,7 +176,7 @@ def test_only_a_finished_resize_request_can_be_deleted(six: Fleet) -> None:
         ("more", "SUCCEEDED", 3)
     ]
     do(six, "delete")
-    assert ask(six.cloud, "GET", f"{REQUESTS}/more")[0] == 404
+    assert send(six.cloud, "GET", f"{REQUESTS}/more")[0] == 404
     assert six.by_version() == {"v1": 9}
 
 
@@ -186,7 +186,7 @@ def test_only_a_finished_resize_request_can_be_deleted(six: Fleet) -> None:
 )
 def test_a_resize_request_conflicts_with_an_autoscaler(six: Fleet) -> None:
     six.autoscale()
-    assert refusal(six.cloud, "POST", REQUESTS, {"name": "more", "resizeBy": 1})[:2] == (
+    assert rejection(six.cloud, "POST", REQUESTS, {"name": "more", "resizeBy": 1})[:2] == (
         412,
         "conditionNotMet",
     )
@@ -197,13 +197,13 @@ def test_a_resize_request_conflicts_with_an_autoscaler(six: Fleet) -> None:
     " group in every URL"
 )
 def test_a_resize_request_is_a_child_of_its_group(six: Fleet) -> None:
-    status, operation = ask(six.cloud, "POST", REQUESTS, {"name": "more", "resizeBy": 1})
+    status, operation = send(six.cloud, "POST", REQUESTS, {"name": "more", "resizeBy": 1})
     assert (status, operation["operationType"]) == (
         200,
         "compute.instanceGroupManagers.createResizeRequest",
     )
     assert operation["targetLink"].endswith("/instanceGroupManagers/tiny/resizeRequests/more")
-    assert refusal(six.cloud, "POST", REQUESTS, {"name": "more", "resizeBy": 1})[:2] == (
+    assert rejection(six.cloud, "POST", REQUESTS, {"name": "more", "resizeBy": 1})[:2] == (
         409,
         "alreadyExists",
     )

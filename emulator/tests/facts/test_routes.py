@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from emulator.tests.facts.asking import BASE, ask, refusal
+from emulator.tests.clients import rejection, send
+from emulator.tests.facts.helpers import BASE
 from emulator.tests.facts.source import fact
 from emulator.tests.facts.test_balancing import GROUP, MAPS, SERVICES, service, settled
 from emulator.tests.fleet import Fleet
@@ -67,13 +68,13 @@ def ruled(*priorities: int) -> list[dict[str, Any]]:
 def test_a_url_map_has_exactly_one_default(
     two: Fleet, default: dict[str, Any], status: int
 ) -> None:
-    assert ask(two.cloud, "POST", MAPS, {"name": "um"} | default)[0] == status
+    assert send(two.cloud, "POST", MAPS, {"name": "um"} | default)[0] == status
 
 
 @fact("API reference, pathMatchers: path rules or route rules, not both", assumed="the wording")
 def test_a_matcher_has_either_path_rules_or_route_rules(two: Fleet) -> None:
     both = matched(pathRules=[{"paths": ["/x"], "service": B}], routeRules=ruled(1))
-    assert refusal(two.cloud, "POST", MAPS, both)[0] == 400
+    assert rejection(two.cloud, "POST", MAPS, both)[0] == 400
 
 
 @fact(
@@ -86,7 +87,7 @@ def test_a_matcher_has_either_path_rules_or_route_rules(two: Fleet) -> None:
 def test_priorities_of_route_rules_ascend(
     two: Fleet, priorities: tuple[int, ...], status: int
 ) -> None:
-    assert ask(two.cloud, "POST", MAPS, matched(routeRules=ruled(*priorities)))[0] == status
+    assert send(two.cloud, "POST", MAPS, matched(routeRules=ruled(*priorities)))[0] == status
 
 
 @fact(
@@ -100,7 +101,7 @@ def test_an_asterisk_is_allowed_only_at_the_end_of_a_path(
     two: Fleet, path: str, status: int
 ) -> None:
     assert (
-        ask(two.cloud, "POST", MAPS, matched(pathRules=[{"paths": [path], "service": B}]))[0]
+        send(two.cloud, "POST", MAPS, matched(pathRules=[{"paths": [path], "service": B}]))[0]
         == status
     )
 
@@ -122,14 +123,14 @@ def test_the_sum_of_weights_must_be_positive(
         for name, weight in zip((A, B), weights, strict=True)
     ]
     body = {"name": "um", "defaultRouteAction": {"weightedBackendServices": split}}
-    assert ask(two.cloud, "POST", MAPS, body)[0] == status
+    assert send(two.cloud, "POST", MAPS, body)[0] == status
 
 
 @fact("API reference, hostRules[].hosts: each host is named once", assumed="the wording")
 def test_a_host_is_in_only_one_rule(two: Fleet) -> None:
     rule = {"hosts": ["one.example"], "pathMatcher": "pm"}
     assert (
-        ask(
+        send(
             two.cloud,
             "POST",
             MAPS,
@@ -138,7 +139,7 @@ def test_a_host_is_in_only_one_rule(two: Fleet) -> None:
         == 200
     )
     twice = matched() | {"name": "twice", "hostRules": [rule, rule]}
-    assert "hostRules[1].hosts" in refusal(two.cloud, "POST", MAPS, twice)[2]
+    assert "hostRules[1].hosts" in rejection(two.cloud, "POST", MAPS, twice)[2]
 
 
 @fact("API reference, backendServices.delete: rejected while a URL map refers to it, in any way")
@@ -156,9 +157,9 @@ def test_a_host_is_in_only_one_rule(two: Fleet) -> None:
     ],
 )
 def test_a_service_named_by_a_url_map_cannot_be_deleted(two: Fleet, body: dict[str, Any]) -> None:
-    assert ask(two.cloud, "POST", MAPS, body)[0] == 200
+    assert send(two.cloud, "POST", MAPS, body)[0] == 200
     settled(two)
-    assert refusal(two.cloud, "DELETE", f"{SERVICES}/b")[:2] == (
+    assert rejection(two.cloud, "DELETE", f"{SERVICES}/b")[:2] == (
         400,
         "resourceInUseByAnotherResource",
     )
@@ -175,10 +176,10 @@ def test_the_only_backend_cannot_be_scaled_to_zero(six: Fleet) -> None:
 @fact("API reference, targetHttpProxies.setUrlMap: the map is changed by its own method")
 def test_the_url_map_of_a_proxy_can_be_changed(two: Fleet) -> None:
     for name in ("one", "two"):
-        assert ask(two.cloud, "POST", MAPS, {"name": name, "defaultService": A})[0] == 200
+        assert send(two.cloud, "POST", MAPS, {"name": name, "defaultService": A})[0] == 200
     settled(two)
     assert (
-        ask(
+        send(
             two.cloud,
             "POST",
             f"{GLOBAL}/targetHttpProxies",
@@ -188,8 +189,8 @@ def test_the_url_map_of_a_proxy_can_be_changed(two: Fleet) -> None:
     )
     settled(two)
     path = GLOBAL.replace("/global", "/targetHttpProxies/tp/setUrlMap")
-    assert ask(two.cloud, "POST", path, {"urlMap": "global/urlMaps/two"})[0] == 200
-    assert ask(two.cloud, "GET", f"{GLOBAL}/targetHttpProxies/tp")[1]["urlMap"].endswith(
+    assert send(two.cloud, "POST", path, {"urlMap": "global/urlMaps/two"})[0] == 200
+    assert send(two.cloud, "GET", f"{GLOBAL}/targetHttpProxies/tp")[1]["urlMap"].endswith(
         "urlMaps/two"
     )
 
@@ -199,11 +200,11 @@ def test_the_url_map_of_a_proxy_can_be_changed(two: Fleet) -> None:
     " changes the target"
 )
 def test_a_forwarding_rule_has_an_address_and_its_target_can_be_changed(two: Fleet) -> None:
-    assert ask(two.cloud, "POST", MAPS, {"name": "um", "defaultService": A})[0] == 200
+    assert send(two.cloud, "POST", MAPS, {"name": "um", "defaultService": A})[0] == 200
     settled(two)
     for name in ("one", "two"):
         assert (
-            ask(
+            send(
                 two.cloud,
                 "POST",
                 f"{GLOBAL}/targetHttpProxies",
@@ -218,17 +219,17 @@ def test_a_forwarding_rule_has_an_address_and_its_target_can_be_changed(two: Fle
         "portRange": "80",
         "loadBalancingScheme": "EXTERNAL_MANAGED",
     }
-    assert ask(two.cloud, "POST", f"{GLOBAL}/forwardingRules", rule)[0] == 200
+    assert send(two.cloud, "POST", f"{GLOBAL}/forwardingRules", rule)[0] == 200
     settled(two)
-    made = ask(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]
+    made = send(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]
     assert (bool(made["IPAddress"]), made["IPProtocol"], made["networkTier"]) == (
         True,
         "TCP",
         "PREMIUM",
     )
     path = f"{GLOBAL}/forwardingRules/fr/setTarget"
-    assert ask(two.cloud, "POST", path, {"target": "global/targetHttpProxies/two"})[0] == 200
-    assert ask(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]["target"].endswith("two")
+    assert send(two.cloud, "POST", path, {"target": "global/targetHttpProxies/two"})[0] == 200
+    assert send(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]["target"].endswith("two")
 
 
 @fact(
@@ -251,11 +252,11 @@ def test_a_forwarding_rule_has_an_address_and_its_target_can_be_changed(two: Fle
 def test_most_members_of_a_forwarding_rule_cannot_be_patched(
     two: Fleet, change: dict[str, Any], status: int
 ) -> None:
-    assert ask(two.cloud, "POST", MAPS, {"name": "um", "defaultService": A})[0] == 200
+    assert send(two.cloud, "POST", MAPS, {"name": "um", "defaultService": A})[0] == 200
     settled(two)
     for name in ("one", "two"):
         assert (
-            ask(
+            send(
                 two.cloud,
                 "POST",
                 f"{GLOBAL}/targetHttpProxies",
@@ -270,11 +271,11 @@ def test_most_members_of_a_forwarding_rule_cannot_be_patched(
         "portRange": "80",
         "loadBalancingScheme": "EXTERNAL_MANAGED",
     }
-    assert ask(two.cloud, "POST", f"{GLOBAL}/forwardingRules", rule)[0] == 200
+    assert send(two.cloud, "POST", f"{GLOBAL}/forwardingRules", rule)[0] == 200
     settled(two)
-    before = ask(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]
-    assert ask(two.cloud, "PATCH", f"{GLOBAL}/forwardingRules/fr", change)[0] == status
-    after = ask(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]
+    before = send(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]
+    assert send(two.cloud, "PATCH", f"{GLOBAL}/forwardingRules/fr", change)[0] == status
+    after = send(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]
     assert {name for name in change if before.get(name) != after.get(name)} == {
         "allowGlobalAccess"
     } & change.keys()
@@ -288,7 +289,7 @@ def test_a_global_rule_uses_the_premium_tier(two: Fleet) -> None:
         "portRange": "80",
         "networkTier": "STANDARD",
     }
-    assert "networkTier" in refusal(two.cloud, "POST", f"{GLOBAL}/forwardingRules", rule)[2]
+    assert "networkTier" in rejection(two.cloud, "POST", f"{GLOBAL}/forwardingRules", rule)[2]
 
 
 @fact(
@@ -321,12 +322,12 @@ def test_a_regional_service_needs_a_regional_check(
     body = {"name": "bs", "protocol": "HTTP", "loadBalancingScheme": scheme, "healthChecks": [url]}
     if scheme == "INTERNAL":
         body["protocol"] = "TCP"
-    assert ask(fleet.cloud, "POST", f"{IN_REGION}/backendServices", body)[0] == status
+    assert send(fleet.cloud, "POST", f"{IN_REGION}/backendServices", body)[0] == status
 
 
 def regional_check(fleet: Fleet) -> None:
     check = {"name": "near", "type": "HTTP", "httpHealthCheck": {"port": 80}}
-    assert ask(fleet.cloud, "POST", f"{IN_REGION}/healthChecks", check)[0] == 200
+    assert send(fleet.cloud, "POST", f"{IN_REGION}/healthChecks", check)[0] == 200
     settled(fleet)
 
 
@@ -335,10 +336,10 @@ def regional_check(fleet: Fleet) -> None:
 )
 def test_a_url_map_can_be_validated_without_being_created(two: Fleet) -> None:
     given = {"name": "um", "defaultService": A, "tests": [{"host": "h", "path": "/", "service": B}]}
-    status, answer = ask(two.cloud, "POST", f"{MAPS}/um/validate", {"resource": given})
+    status, answer = send(two.cloud, "POST", f"{MAPS}/um/validate", {"resource": given})
     assert (status, answer["result"]["loadSucceeded"], answer["result"]["testPassed"]) == (
         200,
         True,
         False,
     )
-    assert refusal(two.cloud, "GET", f"{MAPS}/um")[0] == 404
+    assert rejection(two.cloud, "GET", f"{MAPS}/um")[0] == 404

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1
 
-from emulator.tests.facts.asking import TINY, on_instances, refusal, urls
+from emulator.tests.clients import rejection
+from emulator.tests.facts.helpers import TINY, on_instances, urls
 from emulator.tests.facts.source import fact
 from emulator.tests.facts.test_standby_vms import sizes
 from emulator.tests.fleet import Fleet
@@ -149,4 +150,4 @@ def test_starting_a_vm_manually_shrinks_the_pool(pooled: Fleet) -> None:
 
 @fact("API reference, targetStoppedSize: a number", assumed="the wording")
 def test_the_size_of_the_pool_cannot_be_negative(six: Fleet) -> None:
-    assert refusal(six.cloud, "PATCH", TINY, {"targetStoppedSize": -1})[:2] == (400, "invalid")
+    assert rejection(six.cloud, "PATCH", TINY, {"targetStoppedSize": -1})[:2] == (400, "invalid")

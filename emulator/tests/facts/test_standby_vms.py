@@ -6,7 +6,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import compute_v1
 
-from emulator.tests.facts.asking import on_instances, statuses, urls
+from emulator.tests.facts.helpers import on_instances, statuses, urls
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import Fleet, policy, version
 

@@ -9,8 +9,8 @@ from google.api_core import exceptions
 from google.cloud import compute_v1
 
 from compute_emulator.control.instances import apply_effect
-from emulator.tests.clients import PROJECT
-from emulator.tests.facts.asking import TINY, ask, on_instances, refusal, urls
+from emulator.tests.clients import PROJECT, rejection, send
+from emulator.tests.facts.helpers import TINY, on_instances, urls
 from emulator.tests.facts.source import fact
 from emulator.tests.facts.test_configs import config, write
 from emulator.tests.fleet import Fleet, policy, version
@@ -25,7 +25,7 @@ KEEPS = {
 
 
 def keep(fleet: Fleet, preserved: Any = None) -> None:
-    status, answer = ask(
+    status, answer = send(
         fleet.cloud, "PATCH", TINY, {"statefulPolicy": {"preservedState": preserved or KEEPS}}
     )
     assert status == 200, answer
@@ -116,7 +116,8 @@ def test_an_autoscaled_group_cannot_become_stateful(fleet: Fleet) -> None:
     fleet.settle()
     fleet.autoscale()
     assert (
-        refusal(fleet.cloud, "PATCH", TINY, {"statefulPolicy": {"preservedState": KEEPS}})[0] == 400
+        rejection(fleet.cloud, "PATCH", TINY, {"statefulPolicy": {"preservedState": KEEPS}})[0]
+        == 400
     )
     with pytest.raises(exceptions.BadRequest, match="stateful"):
         write(fleet, "update", config(fleet.instances()[0].name, color="red"))

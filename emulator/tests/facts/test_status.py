@@ -10,8 +10,8 @@ import pytest
 from google.cloud import compute_v1
 
 from compute_emulator.control.instances import apply_effect
-from emulator.tests.clients import PROJECT, REGION
-from emulator.tests.facts.asking import TINY, ask, on_instances, urls
+from emulator.tests.clients import PROJECT, REGION, send
+from emulator.tests.facts.helpers import TINY, on_instances, urls
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import FIXED, Fleet, policy, version
 
@@ -31,7 +31,7 @@ COUNTERS = {
 
 
 def status(fleet: Fleet) -> Any:
-    return ask(fleet.cloud, "GET", TINY)[1]["status"]
+    return send(fleet.cloud, "GET", TINY)[1]["status"]
 
 
 @fact(
@@ -55,7 +55,7 @@ def test_a_group_is_stable_if_nothing_changes_or_is_going_to(fleet: Fleet) -> No
     " stable",
 )
 def test_a_group_is_unstable_immediately_after_a_patch(six: Fleet) -> None:
-    answered = ask(
+    answered = send(
         six.cloud,
         "PATCH",
         TINY,
@@ -114,7 +114,7 @@ def test_an_opportunistic_group_is_stable_without_its_version_target(six: Fleet)
 def test_the_counters_of_actions_add_up_to_the_managed_instances(six: Fleet) -> None:
     six.versions(version("v2"))
     for _ in range(20):
-        counters = ask(six.cloud, "GET", TINY)[1]["currentActions"]
+        counters = send(six.cloud, "GET", TINY)[1]["currentActions"]
         assert set(counters) == COUNTERS
         assert sum(counters.values()) == len(six.instances())
         six.run(7)
@@ -126,7 +126,7 @@ def test_the_counters_of_actions_add_up_to_the_managed_instances(six: Fleet) -> 
 )
 def test_every_response_has_the_members_that_waiting_clients_read(fleet: Fleet) -> None:
     fleet.create()
-    answer = ask(fleet.cloud, "GET", TINY)[1]
+    answer = send(fleet.cloud, "GET", TINY)[1]
     assert answer["status"]["isStable"] is False
     assert answer["status"]["versionTarget"]["isReached"] is False
     assert {"currentActions", "fingerprint", "instanceGroup", "targetSize", "versions"} <= set(
@@ -161,7 +161,7 @@ def test_a_group_names_its_autoscaler(six: Fleet) -> None:
 def test_a_managed_instance_has_a_url_before_it_exists(fleet: Fleet) -> None:
     fleet.cloud.stock_outs["*"] = {}
     fleet.create(size=1)
-    [one] = ask(fleet.cloud, "POST", f"{TINY}/listManagedInstances")[1]["managedInstances"]
+    [one] = send(fleet.cloud, "POST", f"{TINY}/listManagedInstances")[1]["managedInstances"]
     assert one["instance"].endswith(f"/instances/{one['name']}")
     assert (one["currentAction"], one["targetStatus"]) == ("CREATING", "RUNNING")
     assert not {"id", "instanceStatus"} & set(one)
@@ -289,7 +289,7 @@ def test_errors_cannot_be_filtered_or_ordered(fleet: Fleet) -> None:
     fleet.run(30)
     path = f"{TINY}/listErrors"
     plain, filtered = (
-        ask(fleet.cloud, "GET", path + query)[1]
+        send(fleet.cloud, "GET", path + query)[1]
         for query in ("", "?filter=error.code%3DNONE&orderBy=nothing")
     )
     assert len(plain["items"]) >= 3

@@ -10,8 +10,7 @@ from google.api_core import exceptions
 from google.cloud import compute_v1
 
 from compute_emulator.api import discovery
-from emulator.tests.clients import PROJECT, REGION, Clients, template
-from emulator.tests.facts.asking import ask
+from emulator.tests.clients import PROJECT, REGION, Clients, send, template
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import Fleet, policy, version
 
@@ -42,7 +41,7 @@ def test_a_template_cannot_be_changed(fleet: Fleet) -> None:
         assert not {f"compute.{collection}.{verb}" for verb in ("patch", "update")} & set(
             discovery.methods()
         )
-    status, _ = ask(
+    status, _ = send(
         fleet.cloud,
         "PATCH",
         f"/compute/v1/projects/{PROJECT}/global/instanceTemplates/v1",

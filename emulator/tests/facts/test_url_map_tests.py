@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from emulator.tests.facts.asking import ask, refusal
+from emulator.tests.clients import rejection, send
 from emulator.tests.facts.source import fact
 from emulator.tests.facts.test_balancing import MAPS, service, settled
 from emulator.tests.fleet import Fleet
@@ -87,9 +87,9 @@ def test_a_map_is_created_only_if_its_tests_pass(
     two: Fleet, test: dict[str, Any], passes: bool
 ) -> None:
     if passes:
-        assert ask(two.cloud, "POST", MAPS, map_with(test))[0] == 200
+        assert send(two.cloud, "POST", MAPS, map_with(test))[0] == 200
         return
-    status, reason, message = refusal(two.cloud, "POST", MAPS, map_with(test))
+    status, reason, message = rejection(two.cloud, "POST", MAPS, map_with(test))
     assert (status, reason) == (400, "invalid")
     assert message.startswith(
         f"Invalid value for field 'resource.tests': ''. Test failure: Expect URL 'h{test['path']}'"
@@ -102,16 +102,17 @@ def test_a_map_is_created_only_if_its_tests_pass(
 def test_a_map_is_changed_only_if_its_tests_pass(two: Fleet, http: str) -> None:
     test = {"host": "h", "path": "/", "service": A}
     assert (
-        ask(two.cloud, "POST", MAPS, {"name": "um", "defaultService": A, "tests": [test]})[0] == 200
+        send(two.cloud, "POST", MAPS, {"name": "um", "defaultService": A, "tests": [test]})[0]
+        == 200
     )
     settled(two)
-    kept = ask(two.cloud, "GET", f"{MAPS}/um")[1]
+    kept = send(two.cloud, "GET", f"{MAPS}/um")[1]
     change = {"defaultService": B, "fingerprint": kept["fingerprint"]} | (
         {"tests": [test]} if http == "PUT" else {}
     )
-    assert refusal(two.cloud, http, f"{MAPS}/um", {"name": "um"} | change)[0] == 400
-    assert ask(two.cloud, "GET", f"{MAPS}/um")[1]["defaultService"] == kept["defaultService"]
-    assert ask(two.cloud, http, f"{MAPS}/um", {"name": "um"} | change | {"tests": []})[0] == 200
+    assert rejection(two.cloud, http, f"{MAPS}/um", {"name": "um"} | change)[0] == 400
+    assert send(two.cloud, "GET", f"{MAPS}/um")[1]["defaultService"] == kept["defaultService"]
+    assert send(two.cloud, http, f"{MAPS}/um", {"name": "um"} | change | {"tests": []})[0] == 200
 
 
 @fact(
@@ -120,13 +121,13 @@ def test_a_map_is_changed_only_if_its_tests_pass(two: Fleet, http: str) -> None:
 )
 def test_a_map_has_at_most_a_hundred_tests(two: Fleet) -> None:
     test = {"host": "h", "path": "/", "service": A}
-    assert ask(two.cloud, "POST", MAPS, map_with(*[test] * 100))[0] == 200
+    assert send(two.cloud, "POST", MAPS, map_with(*[test] * 100))[0] == 200
     assert (
         "At most 100"
-        in refusal(two.cloud, "POST", MAPS, map_with(*[test] * 101) | {"name": "more"})[2]
+        in rejection(two.cloud, "POST", MAPS, map_with(*[test] * 101) | {"name": "more"})[2]
     )
     both = test | {"expectedRedirectResponseCode": 301}
-    assert "tests[0]" in refusal(two.cloud, "POST", MAPS, map_with(both) | {"name": "both"})[2]
+    assert "tests[0]" in rejection(two.cloud, "POST", MAPS, map_with(both) | {"name": "both"})[2]
 
 
 @fact("API reference, urlMaps.validate: TestFailure has the expected and the actual value")
@@ -140,7 +141,7 @@ def test_a_failure_reports_the_expected_and_the_actual_value(two: Fleet) -> None
             "expectedOutputUrl": "http://other/old",
         },
     )
-    result = ask(two.cloud, "POST", f"{MAPS}/um/validate", {"resource": given})[1]["result"]
+    result = send(two.cloud, "POST", f"{MAPS}/um/validate", {"resource": given})[1]["result"]
     assert (result["loadSucceeded"], result["testPassed"]) == (True, False)
     [by_service, by_redirect] = result["testFailures"]
     assert (by_service["path"], by_service["actualService"].rpartition("/")[2]) == ("/x", "a")

@@ -24,7 +24,7 @@ SERVICES = "global/backendServices/"
 RULE = Key("global", "forwardingRules", "fr")
 
 
-class Site:
+class LoadBalancer:
     """`fleet` is the group `tiny` behind the backend service `bs`, the default of the URL map
     `um`."""
 
@@ -116,9 +116,9 @@ def until(holds: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @contextmanager
-def site(
+def load_balancer(
     fleet: Fleet, size: int = 3, drain: int = 30, scheme: str = "EXTERNAL_MANAGED", **backend: Any
-) -> Iterator[Site]:
+) -> Iterator[LoadBalancer]:
     """A settled load balancer with its data plane; all ports are closed at the end."""
     fleet.create(size)
     fleet.serve(drain=drain, **backend)
@@ -149,6 +149,6 @@ def site(
     ):
         fleet.done(clients.of(client).insert_unary(project=PROJECT, **{member: resource}))
     with DataPlane(fleet.cloud) as plane:
-        made = Site(fleet, plane)
+        made = LoadBalancer(fleet, plane)
         made.settle()
         yield made

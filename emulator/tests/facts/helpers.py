@@ -1,14 +1,11 @@
-"""Helpers for fact tests: raw requests, and short forms of verbose client calls."""
+"""Helpers for fact tests: paths, and short forms of verbose client calls."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from google.cloud import compute_v1
 
-from compute_emulator import Cloud
-from compute_emulator.api import wire
 from emulator.tests.clients import PROJECT, REGION
 from emulator.tests.fleet import Fleet
 
@@ -16,20 +13,6 @@ BASE = f"/compute/v1/projects/{PROJECT}"
 GROUPS = f"{BASE}/regions/{REGION}/instanceGroupManagers"
 TINY = f"{GROUPS}/tiny"
 MANAGERS = "region_instance_group_managers"
-
-
-def ask(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, Any]:
-    """Send a raw request that Google's client would not send; return status and JSON."""
-    answered = wire.handle(
-        cloud, wire.Request(http, path, json.dumps(body).encode() if body is not None else b"")
-    )
-    return answered.status, json.loads(answered.body)
-
-
-def refusal(cloud: Cloud, http: str, path: str, body: Any = None) -> tuple[int, str, str]:
-    """Return status, reason and message of a request that is rejected."""
-    status, answer = ask(cloud, http, path, body)
-    return status, answer["error"]["errors"][0]["reason"], answer["error"]["message"]
 
 
 def on_instances(fleet: Fleet, verb: str, instances: Any, **members: Any) -> Any:
