@@ -1,5 +1,5 @@
-"""What the steps of a rollout ask of the group: how many of each release, within which bounds, with
-whose settings."""
+"""What each step of a rollout asks for: how many instances of each release, within which bounds,
+with whose settings, and where the traffic goes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,34 @@ from dataclasses import replace
 
 import pytest
 
-from rollout.model import GroupTarget, Observed, Release, Share
-from rollout.strategies import STRATEGIES
-from rollout.strategies.base import Swap, steps_digest
-from rollout.strategies.rolling import instances_of, rolling_steps, steady_group, swap_group
-from tests.rollout.build import group, instances, release, step
+from rollout.model import (
+    FULL_WEIGHT,
+    Colour,
+    FleetTarget,
+    GroupTarget,
+    Observed,
+    Release,
+    Rollout,
+    Share,
+    Stepping,
+    TrafficTarget,
+    TrafficWeight,
+)
+from rollout.strategies import STRATEGIES, strategy_of, swap_of
+from rollout.strategies.base import Swap, all_traffic_to, steps_digest
+from rollout.strategies.rolling import Rolling, instances_of, steady_group, swap_group
+from tests.rollout.build import NOON, group, instances, release, step
 
+ROLLING = Rolling()
 ONE = release("1", scaling={"min": 2, "max": 8})
 TWO = release(
     "2", scaling={"min": 4, "max": 6}, rollout={"steps": [20, 100], "surge": 4, "unavailable": 3}
 )
-SAME = replace(TWO, template=ONE.template)
+SAME_TEMPLATE = replace(TWO, template=ONE.template)
+UNEXPOSED = release("3", traffic={"exposure": "none"})
+SWAP = Swap(ONE, TWO, "blue")
+FIVE = group(*instances(ONE, 5))
+COLOURS: tuple[Colour, ...] = ("blue", "green")
 
 
 @pytest.mark.parametrize(
@@ -39,96 +56,166 @@ def test_a_share_is_rounded_up_and_at_least_one(percent: int, size: int, count: 
     assert instances_of(percent, size) == count
 
 
-def test_the_ladder_is_what_the_candidate_asked_for() -> None:
-    assert rolling_steps(Swap(ONE, TWO, "blue")) == (step(20), step(100))
+# ---- Steps
 
 
-def test_where_there_is_nothing_to_swap_the_ladder_has_one_step() -> None:
-    assert (
-        rolling_steps(Swap(None, TWO, "blue"))
-        == rolling_steps(Swap(ONE, SAME, "blue"))
-        == (step(100),)
-    )
+def test_the_steps_are_the_candidates() -> None:
+    assert ROLLING.steps(SWAP) == (step(20), step(100))
 
 
-def test_a_release_that_stands_has_its_own_bounds_and_may_shrink() -> None:
+@pytest.mark.parametrize("swap", [Swap(None, TWO, "blue"), Swap(ONE, SAME_TEMPLATE, "blue")])
+def test_there_is_a_single_step_if_there_is_nothing_to_swap(swap: Swap) -> None:
+    assert ROLLING.steps(swap) == (step(100),)
+
+
+def test_the_digest_of_steps_tells_them_apart_and_never_changes() -> None:
+    """It is stored during a rollout: if it were computed differently, every rollout in progress
+    would start its steps again."""
+    assert steps_digest((step(10), step(50), step(100))) == "1f441370fcef"
+    assert steps_digest((step(10), step(100))) != steps_digest((step(10), step(50), step(100)))
+
+
+# ---- The group
+
+
+def test_a_steady_release_has_its_own_bounds_and_may_scale_in() -> None:
     assert steady_group(TWO, "blue") == GroupTarget("blue", (Share(TWO),), TWO, 4, 6, True, 4, 3)
-    assert steady_group(ONE, "blue") == GroupTarget("blue", (Share(ONE),), ONE, 2, 8, True, 3, 0)
+    assert steady_group(ONE, "green") == GroupTarget("green", (Share(ONE),), ONE, 2, 8, True, 3, 0)
 
 
 def test_a_release_without_a_surge_asks_for_none() -> None:
-    bare = replace(
-        ONE,
-        spec=ONE.spec.model_copy(
-            update={"rollout": ONE.spec.rollout.model_copy(update={"surge": None})}
-        ),
-    )
+    rollout = ONE.spec.rollout.model_copy(update={"surge": None})
+    bare = replace(ONE, spec=ONE.spec.model_copy(update={"rollout": rollout}))
     assert steady_group(bare, "blue").surge == 0
     assert swap_group(Swap(None, bare, "blue"), step(100), None).surge == 0
 
 
 def test_a_swap_has_the_wider_bounds_of_both_and_the_stable_releases_settings() -> None:
-    seen = group(*instances(ONE, 5)).group("blue")
-    shares = (Share(ONE), Share(TWO, 1))
-    assert swap_group(Swap(ONE, TWO, "blue"), step(20), seen) == GroupTarget(
-        "blue", shares, ONE, 4, 8, False, 4, 3
+    observed = FIVE.group("blue")
+    assert swap_group(SWAP, step(20), observed) == GroupTarget(
+        "blue", (Share(ONE), Share(TWO, 1)), ONE, 4, 8, False, 4, 3
     )
-    assert swap_group(Swap(TWO, ONE, "blue"), step(20), seen) == GroupTarget(
+    assert swap_group(Swap(TWO, ONE, "blue"), step(20), observed) == GroupTarget(
         "blue", (Share(TWO), Share(ONE, 1)), TWO, 4, 8, False, 3, 0
     )
 
 
 @pytest.mark.parametrize(("percent", "count"), [(20, 1), (40, 2), (99, 5)])
-def test_a_step_counts_from_the_size_that_the_group_has(percent: int, count: int) -> None:
-    seen = group(*instances(ONE, 5)).group("blue")
-    assert swap_group(Swap(ONE, TWO, "blue"), step(percent), seen).shares == (
-        Share(ONE),
-        Share(TWO, count),
-    )
+def test_a_step_is_a_percentage_of_the_groups_observed_size(percent: int, count: int) -> None:
+    shares = swap_group(SWAP, step(percent), FIVE.group("blue")).shares
+    assert shares == (Share(ONE), Share(TWO, count))
 
 
-def test_without_a_group_a_step_counts_from_the_stable_releases_least() -> None:
-    assert swap_group(Swap(ONE, TWO, "blue"), step(50), None).shares == (Share(ONE), Share(TWO, 1))
+def test_without_a_group_a_step_is_a_percentage_of_the_stable_releases_minimum() -> None:
+    assert swap_group(SWAP, step(50), None).shares == (Share(ONE), Share(TWO, 1))
     assert swap_group(Swap(TWO, ONE, "blue"), step(50), None).shares == (Share(TWO), Share(ONE, 2))
 
 
 def test_the_last_step_gives_the_candidate_everything_with_its_own_settings() -> None:
-    target = swap_group(Swap(ONE, TWO, "blue"), step(100), group(*instances(ONE, 5)).group("blue"))
+    target = swap_group(SWAP, step(100), FIVE.group("blue"))
     assert target == GroupTarget("blue", (Share(TWO),), TWO, 4, 8, False, 4, 3)
 
 
 @pytest.mark.parametrize("stable", [None, replace(ONE, template=TWO.template)])
-def test_where_nothing_is_swapped_the_candidate_has_everything_at_once(
-    stable: Release | None,
-) -> None:
+def test_with_nothing_to_swap_the_candidate_has_everything_at_once(stable: Release | None) -> None:
     target = swap_group(Swap(stable, TWO, "blue"), step(20), None)
     assert (target.shares, target.settings, target.may_scale_in) == ((Share(TWO),), TWO, False)
 
 
-def test_a_group_in_mid_swap_holds_at_least_one_instance() -> None:
-    empty = ONE.spec.model_copy(update={"scaling": ONE.spec.scaling.model_copy(update={"min": 0})})
-    idle = replace(ONE, spec=empty)
+def test_a_group_has_at_least_one_instance_during_a_swap() -> None:
+    scaling = ONE.spec.scaling.model_copy(update={"min": 0})
+    idle = replace(ONE, spec=ONE.spec.model_copy(update={"scaling": scaling}))
     assert swap_group(Swap(None, idle, "blue"), step(100), None).min == 1
     assert steady_group(idle, "blue").min == 0
 
 
-def test_the_strategy_looks_at_the_group_there_is() -> None:
-    rolling = STRATEGIES["rolling"]
-    observed = group(*instances(ONE, 5))
-    assert rolling.steps(Swap(ONE, TWO, "blue")) == (step(20), step(100))
-    assert rolling.groups(Swap(ONE, TWO, "blue"), step(40), observed)[0].shares == (
-        Share(ONE),
-        Share(TWO, 2),
-    )
-    assert rolling.groups(Swap(ONE, TWO, "blue"), step(40), Observed())[0].shares == (
-        Share(ONE),
-        Share(TWO, 1),
-    )
-    assert len(rolling.groups(Swap(ONE, TWO, "blue"), step(40), observed)) == 1
+# ---- The strategy's targets
 
 
-def test_a_ladders_hash_tells_ladders_apart_and_stays_the_same_for_ever() -> None:
-    """It is stored in mid-rollout: were it made otherwise, every rollout under way would begin its
-    ladder again."""
-    assert steps_digest((step(10), step(50), step(100))) == "1f441370fcef"
-    assert steps_digest((step(10), step(100))) != steps_digest((step(10), step(50), step(100)))
+def test_a_release_names_its_strategy() -> None:
+    assert list(STRATEGIES) == ["rolling"]
+    assert isinstance(strategy_of(ONE), Rolling)
+
+
+@pytest.mark.parametrize("serving", COLOURS)
+def test_a_swap_happens_in_the_group_that_serves(serving: Colour) -> None:
+    rollout = Rollout(Stepping(0, NOON), ONE, TWO, serving_group=serving)
+    swap = swap_of(rollout, TWO)
+    assert swap == Swap(ONE, TWO, serving)
+    assert ROLLING.candidate_group(swap) == serving
+
+
+@pytest.mark.parametrize("serving", COLOURS)
+def test_a_step_counts_the_instances_of_the_serving_group_alone(serving: Colour) -> None:
+    swap = Swap(ONE, TWO, serving)
+    other: Colour = "green" if serving == "blue" else "blue"
+    both = Observed(
+        (
+            *group(*instances(ONE, 5), colour=serving).groups,
+            *group(*instances(ONE, 50), colour=other).groups,
+        )
+    )
+    [target] = ROLLING.target(swap, step(40), both).groups
+    assert (target.colour, target.shares) == (serving, (Share(ONE), Share(TWO, 2)))
+    [target] = ROLLING.target(swap, step(40), Observed(both.groups[1:])).groups
+    assert (target.colour, target.shares) == (serving, (Share(ONE), Share(TWO, 1)))
+
+
+@pytest.mark.parametrize("serving", COLOURS)
+def test_the_way_back_is_the_stable_release_alone_without_scale_in(serving: Colour) -> None:
+    observed = group(*instances(ONE, 3), *instances(TWO, 2), colour=serving)
+    target = ROLLING.rollback_target(Swap(ONE, TWO, serving), observed)
+    steady = steady_group(ONE, serving)
+    assert target.groups == (replace(steady, may_scale_in=False),)
+
+
+def test_without_a_stable_release_the_way_back_is_nothing() -> None:
+    assert ROLLING.rollback_target(Swap(None, TWO, "blue"), FIVE) == FleetTarget()
+
+
+def test_the_steady_target_is_the_steady_group_with_all_traffic() -> None:
+    assert ROLLING.steady_target(TWO, "green") == FleetTarget(
+        (steady_group(TWO, "green"),), all_traffic_to("green", TWO)
+    )
+
+
+# ---- Traffic
+
+
+def full_weight(colour: Colour, settings: Release) -> TrafficTarget:
+    return TrafficTarget(settings, (TrafficWeight(colour, FULL_WEIGHT),))
+
+
+def test_the_full_weight_is_the_largest_of_a_url_map() -> None:
+    assert FULL_WEIGHT == 1000
+
+
+@pytest.mark.parametrize("serving", COLOURS)
+def test_the_serving_group_has_the_full_weight_in_every_target(serving: Colour) -> None:
+    """The route has the stable release's settings until the candidate has everything."""
+    swap, observed = Swap(ONE, TWO, serving), group(*instances(ONE, 5), colour=serving)
+    targets = [
+        ROLLING.target(swap, step(20), observed),
+        ROLLING.target(swap, step(100), observed),
+        ROLLING.rollback_target(swap, observed),
+        ROLLING.steady_target(TWO, serving),
+    ]
+    assert [target.traffic for target in targets] == [
+        full_weight(serving, settings) for settings in (ONE, TWO, ONE, TWO)
+    ]
+
+
+def test_a_model_that_is_not_exposed_has_no_route() -> None:
+    assert all_traffic_to("blue", UNEXPOSED) is None
+    swap = Swap(UNEXPOSED, UNEXPOSED, "blue")
+    assert ROLLING.target(swap, step(100), FIVE).traffic is None
+    assert ROLLING.rollback_target(swap, FIVE).traffic is None
+    assert ROLLING.steady_target(UNEXPOSED, "blue").traffic is None
+
+
+def test_a_model_is_exposed_as_the_release_whose_settings_its_group_has() -> None:
+    hidden_next, shown_next = Swap(ONE, UNEXPOSED, "blue"), Swap(UNEXPOSED, ONE, "blue")
+    assert ROLLING.target(hidden_next, step(20), FIVE).traffic == full_weight("blue", ONE)
+    assert ROLLING.target(hidden_next, step(100), FIVE).traffic is None
+    assert ROLLING.target(shown_next, step(20), FIVE).traffic is None
+    assert ROLLING.target(shown_next, step(100), FIVE).traffic == full_weight("blue", ONE)

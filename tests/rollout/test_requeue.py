@@ -1,0 +1,173 @@
+"""When the next pass over a model is due."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from rollout import requeue
+from rollout.model import (
+    Baking,
+    Decision,
+    Desired,
+    Pause,
+    Phase,
+    Retiring,
+    RollingBack,
+    Rollout,
+    Settled,
+    Stepping,
+    Target,
+    Transition,
+)
+from rollout.requeue import Attempt, after_attempt, after_decision, merge
+from tests.rollout.build import NOON, at
+
+NOW = at(600)
+DUE = at(615)
+STEPPING = Stepping(1, NOON)
+PHASES: tuple[Phase, ...] = (
+    Settled(),
+    STEPPING,
+    Baking(NOON),
+    RollingBack("aborted", "aborted", "", NOON),
+    Retiring(NOON, ""),
+)
+
+
+def test_the_spans_between_passes() -> None:
+    spans = (
+        requeue.SHORTEST,
+        requeue.LONGEST,
+        requeue.PAUSED,
+        requeue.RETRY,
+        requeue.SETTLED_RETRY,
+        requeue.MOVE_BEYOND,
+    )
+    assert [span.total_seconds() for span in spans] == [5, 15, 60, 5, 60, 120]
+
+
+# ---- After a decision
+
+
+def due(phase: Phase, now: datetime, paused: Pause | None = None) -> datetime | None:
+    return after_decision(Rollout(phase, paused=paused), has_transitions=False, now=now)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_transition_asks_for_another_pass_at_once(phase: Phase) -> None:
+    assert after_decision(Rollout(phase), has_transitions=True, now=NOW) == NOW
+
+
+def test_a_settled_model_needs_no_pass() -> None:
+    assert due(Settled(), NOW) is None
+
+
+@pytest.mark.parametrize("taken", [0, 10, 900])
+def test_a_bake_is_observed_every_fifteen_seconds(taken: float) -> None:
+    assert due(Baking(NOON), at(taken)) == at(taken + 15)
+
+
+@pytest.mark.parametrize("phase", [STEPPING, Baking(NOON)])
+def test_a_paused_rollout_is_observed_once_a_minute(phase: Phase) -> None:
+    assert due(phase, NOW, Pause("paused by ann", NOON)) == NOW + timedelta(seconds=60)
+
+
+@pytest.mark.parametrize(
+    ("taken", "wait"), [(0, 5), (40, 5), (64, 8), (119, 14.875), (121, 15), (900, 15)]
+)
+@pytest.mark.parametrize("phase", [STEPPING, *PHASES[3:]])
+def test_the_longer_a_phase_takes_the_longer_the_wait(
+    phase: Phase, taken: float, wait: float
+) -> None:
+    assert due(phase, at(taken)) == at(taken + wait)
+
+
+# ---- After an attempt
+
+
+def decision(phase: Phase = STEPPING, requeue_at: datetime | None = DUE) -> Decision:
+    return Decision(Rollout(phase), Desired("tiny"), Target("tiny"), requeue_at)
+
+
+TRANSITION = Transition("2", "step_1", "step_2", "it is healthy")
+
+
+@pytest.mark.parametrize("requeue_at", [DUE, None])
+def test_without_a_change_the_next_pass_is_when_the_decision_says(
+    requeue_at: datetime | None,
+) -> None:
+    assert after_attempt(decision(requeue_at=requeue_at), Attempt(), NOW) == requeue_at
+
+
+def test_after_a_change_the_next_pass_is_at_once() -> None:
+    assert after_attempt(decision(), Attempt(actions=2), NOW) == NOW
+
+
+def test_after_a_transition_the_next_pass_is_at_once() -> None:
+    moved = replace(decision(), transitions=(TRANSITION,))
+    assert after_attempt(moved, Attempt(), NOW) == NOW
+    # Without actions, two empty plans in a row are no repeated change.
+    assert after_attempt(moved, Attempt(repeats=3), NOW) == NOW
+
+
+@pytest.mark.parametrize(("repeats", "wait"), [(1, 5), (2, 10), (3, 20), (4, 40)])
+def test_the_back_off_doubles_while_the_same_change_is_repeated(repeats: int, wait: int) -> None:
+    attempt = Attempt(actions=1, repeats=repeats)
+    assert after_attempt(decision(), attempt, NOW) == NOW + timedelta(seconds=wait)
+    moved = replace(decision(), transitions=(TRANSITION,))
+    assert after_attempt(moved, attempt, NOW) == NOW + timedelta(seconds=wait)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "repeats", "wait"),
+    [
+        ((0.0,), 0, 5),
+        ((2.0, 30.0, 7.0), 0, 30),
+        ((7.0,), 3, 20),
+        ((30.0,), 3, 30),
+    ],
+)
+def test_pending_actions_are_retried_after_the_longest_wait(
+    retry_after: tuple[float, ...], repeats: int, wait: int
+) -> None:
+    """The longest of five seconds, the back-off, and what Compute Engine asks for."""
+    attempt = Attempt(actions=3, retry_after_seconds=retry_after, repeats=repeats)
+    assert after_attempt(decision(), attempt, NOW) == NOW + timedelta(seconds=wait)
+
+
+@pytest.mark.parametrize(("phase", "wait"), [(Settled(), 60), (STEPPING, 0)])
+def test_a_refused_change_to_a_settled_model_is_retried_after_a_minute(
+    phase: Phase, wait: int
+) -> None:
+    """During a rollout the next pass follows at once, because it rolls back."""
+    attempt = Attempt(actions=2, refused=1)
+    assert after_attempt(decision(phase), attempt, NOW) == NOW + timedelta(seconds=wait)
+
+
+def test_pending_actions_come_before_refused_ones() -> None:
+    attempt = Attempt(actions=2, refused=1, retry_after_seconds=(7.0,))
+    assert after_attempt(decision(Settled()), attempt, NOW) == NOW + timedelta(seconds=7)
+
+
+# ---- The stored time
+
+
+@pytest.mark.parametrize(
+    ("stored", "requested", "merged"),
+    [
+        (None, None, None),
+        (at(0), None, None),
+        (None, at(605), at(605)),
+        (at(0), at(605), at(0)),
+        (at(700), at(605), at(605)),
+        (at(0), at(720), at(0)),
+        (at(0), at(721), at(721)),
+    ],
+)
+def test_a_stored_time_moves_only_if_the_next_pass_is_earlier_or_far_off(
+    stored: datetime | None, requested: datetime | None, merged: datetime | None
+) -> None:
+    assert merge(stored, requested, NOW) == merged
