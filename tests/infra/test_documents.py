@@ -1,5 +1,5 @@
-"""A model's state as the document that the store keeps: what is written is read back equal, and
-what is not known is refused."""
+"""A model's state as a stored document: what is written is read back equal, and what this Slipway
+does not know is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from infra.store.documents import (
     UnknownSchema,
     from_document,
     release_from_document,
+    release_from_record,
     release_to_document,
+    release_to_record,
     to_document,
 )
 from rollout.model import (
@@ -24,6 +26,7 @@ from rollout.model import (
     Pause,
     Phase,
     Progress,
+    Release,
     Retiring,
     RollingBack,
     Rollout,
@@ -37,13 +40,13 @@ from tests.rollout.build import NOON, at, release
 ONE, TWO, THREE = (
     release("1"),
     release("2"),
-    replace(release("3"), asked="abc", requested_by="ann", reason="why not", force=True),
+    replace(release("3"), patch_digest="abc", requested_by="ann", reason="why not", force=True),
 )
 PHASES: dict[str, Phase] = {
     "settled": Settled(),
     "stepping": Stepping(2, at(1)),
     "baking": Baking(at(2)),
-    "rolling_back": RollingBack("rolled_back", "unhealthy", "it was sick", at(3)),
+    "rolling_back": RollingBack("rolled_back", "unhealthy", "it was unhealthy", at(3)),
     "retiring": Retiring(at(4), "retired by ann"),
 }
 FULL = ModelState(
@@ -61,18 +64,24 @@ FULL = ModelState(
         promoted=True,
         last_observed_at=at(10),
         failed_digests=("d1", "d2"),
+        serving_group="green",
     ),
     conditions=(Condition("Paused", "paused by ann", at(9)),),
     outputs={"group": "https://example.com/group"},
     lease=Lease("token", at(11)),
     requeue_at=at(12),
     revision=41,
-    seen=("event-1", "event-2"),
+    recent_events=("event-1", "event-2"),
+    waiting_for="paused by ann",
+)
+OTHER_SCHEMA = (
+    "{path}: the document has schema {schema!r}, and this Slipway reads schema 2 alone; deploy the"
+    " version that wrote it, or retire its models with that version first"
 )
 
 
-def stored(of: Any) -> dict[str, Any]:
-    """What a release looks like in a document, field by field."""
+def stored(of: Release) -> dict[str, Any]:
+    """A release in a document, field by field."""
     return {
         "version": of.version,
         "digest": of.digest,
@@ -81,16 +90,19 @@ def stored(of: Any) -> dict[str, Any]:
         "generation": of.generation,
         "released_at": of.released_at,
         "event_id": of.event_id,
-        "asked": of.asked,
+        "patch_digest": of.patch_digest,
         "requested_by": of.requested_by,
         "reason": of.reason,
         "force": of.force,
     }
 
 
-def test_the_document_of_a_model_has_the_fields_that_other_slipways_read() -> None:
+# ---- Models
+
+
+def test_the_document_of_a_model_has_the_fields_of_schema_2() -> None:
     assert to_document(FULL) == {
-        "schema": 1,
+        "schema": 2,
         "model": "tiny",
         "revision": 41,
         "desired": {
@@ -107,46 +119,54 @@ def test_the_document_of_a_model_has_the_fields_that_other_slipways_read() -> No
                     "reason": "slow",
                 }
             ],
-            "latest": at(6),
+            "latest_published_at": at(6),
         },
         "stable": stored(TWO),
         "candidate": stored(THREE),
         "previous": stored(ONE),
         "rollout": {
             "phase": {"name": "stepping", "step": 2, "since": at(1)},
-            "ladder": "0123456789ab",
-            "progress": {"healthy": 3, "at": at(7), "flaps": 2, "degraded_since": at(8)},
+            "serving_group": "green",
+            "steps_digest": "0123456789ab",
+            "progress": {"healthy": 3, "improved_at": at(7), "flaps": 2, "degraded_since": at(8)},
             "paused": {"why": "paused by ann", "since": at(9), "after_failure": True},
             "promoted": True,
             "last_observed_at": at(10),
-            "failed": ["d1", "d2"],
+            "failed_digests": ["d1", "d2"],
         },
+        "waiting_for": "paused by ann",
         "conditions": [{"type": "Paused", "why": "paused by ann", "since": at(9)}],
         "outputs": {"group": "https://example.com/group"},
-        "claim": {"token": "token", "expires": at(11)},
+        "lease": {"token": "token", "expires": at(11)},
         "requeue_at": at(12),
-        "seen": ["event-1", "event-2"],
+        "recent_events": ["event-1", "event-2"],
     }
 
 
-def test_a_model_of_which_nothing_is_known_has_a_document_as_well() -> None:
+def test_an_empty_model_has_a_document_too() -> None:
     document = to_document(ModelState(Desired("tiny")))
     assert from_document(document) == ModelState(Desired("tiny"))
     empty = {name for name, value in document.items() if value is None}
-    assert empty == {"stable", "candidate", "previous", "claim", "requeue_at"}
-    assert document["desired"] == {"release": None, "generation": 0, "commands": [], "latest": None}
+    assert empty == {"stable", "candidate", "previous", "lease", "requeue_at"}
+    assert document["desired"] == {
+        "release": None,
+        "generation": 0,
+        "commands": [],
+        "latest_published_at": None,
+    }
     assert (document["rollout"]["progress"], document["rollout"]["paused"]) == (None, None)
+    assert document["rollout"]["serving_group"] == "blue"
 
 
 @pytest.mark.parametrize("name", PHASES)
-def test_what_is_written_is_read_back_equal_in_every_phase(name: str) -> None:
+def test_a_state_is_read_back_equal_in_every_phase(name: str) -> None:
     state = replace(FULL, rollout=replace(FULL.rollout, phase=PHASES[name]))
     document = to_document(state)
     assert document["rollout"]["phase"]["name"] == name
     assert from_document(document) == state
 
 
-def test_each_part_of_a_phase_is_stored_under_its_name() -> None:
+def test_each_phase_is_stored_with_its_fields() -> None:
     stored_phases = [
         to_document(ModelState(Desired("tiny"), Rollout(phase)))["rollout"]["phase"]
         for phase in PHASES.values()
@@ -159,7 +179,7 @@ def test_each_part_of_a_phase_is_stored_under_its_name() -> None:
             "name": "rolling_back",
             "outcome": "rolled_back",
             "reason": "unhealthy",
-            "why": "it was sick",
+            "why": "it was unhealthy",
             "since": at(3),
         },
         {"name": "retiring", "since": at(4), "why": "retired by ann"},
@@ -167,7 +187,7 @@ def test_each_part_of_a_phase_is_stored_under_its_name() -> None:
 
 
 @pytest.mark.parametrize("place", ["stable", "candidate", "previous"])
-def test_a_release_in_one_place_alone_is_read_there_and_nowhere_else(place: str) -> None:
+def test_a_release_in_one_place_is_read_back_in_that_place_alone(place: str) -> None:
     places: dict[str, Any] = {place: TWO}
     state = ModelState(Desired("tiny"), Rollout(**places))
     assert from_document(to_document(state)) == state
@@ -180,11 +200,11 @@ def test_one_release_in_several_places_is_read_once() -> None:
     assert found.rollout.candidate != found.rollout.stable != found.rollout.previous
 
 
-def test_writing_shares_nothing_with_what_was_written() -> None:
+def test_a_document_shares_nothing_with_the_state_it_was_made_from() -> None:
     document = to_document(FULL)
     document["rollout"]["progress"]["healthy"] = 99
     document["rollout"]["paused"]["why"] = "changed"
-    document["claim"]["token"] = "another's"
+    document["lease"]["token"] = "another's"
     document["conditions"][0]["why"] = "changed"
     document["outputs"]["group"] = "changed"
     document["stable"]["version"] = "99"
@@ -194,41 +214,57 @@ def test_writing_shares_nothing_with_what_was_written() -> None:
     assert FULL.outputs == {"group": "https://example.com/group"}
 
 
-@pytest.mark.parametrize("schema", [0, 2, "1", None])
-def test_a_document_of_another_schema_is_refused_with_its_model_and_its_schema(
-    schema: object,
-) -> None:
+@pytest.mark.parametrize("schema", [0, 1, 3, "2", None])
+def test_a_document_of_another_schema_is_refused_with_its_path_and_schema(schema: object) -> None:
     with pytest.raises(UnknownSchema) as refused:
         from_document(to_document(FULL) | {"schema": schema})
-    assert str(refused.value) == f"model document 'tiny' has schema {schema!r}, not 1"
+    assert str(refused.value) == OTHER_SCHEMA.format(path="models/tiny", schema=schema)
 
 
-def test_a_document_that_says_no_schema_is_refused_too() -> None:
-    with pytest.raises(UnknownSchema, match="model document None has schema None, not 1"):
+def test_a_document_without_a_schema_is_refused() -> None:
+    with pytest.raises(UnknownSchema) as refused:
         from_document({})
+    assert str(refused.value) == OTHER_SCHEMA.format(path="models/None", schema=None)
 
 
-def test_a_phase_that_is_not_known_is_refused_by_its_name() -> None:
+def test_an_unknown_phase_is_refused_by_its_name() -> None:
     document = to_document(FULL)
     document["rollout"]["phase"] = {"name": "shadowing", "since": NOON}
     with pytest.raises(UnknownSchema) as refused:
         from_document(document)
-    assert str(refused.value) == "a rollout phase called 'shadowing' is not known here"
+    assert str(refused.value) == "rollout phase 'shadowing' is not known to this Slipway"
 
 
-def test_a_release_has_its_own_document_and_is_read_back_from_one_with_more_in_it() -> None:
+# ---- Releases
+
+
+def test_a_release_is_read_back_from_a_document_that_holds_more() -> None:
     document = release_to_document(THREE)
     assert document == stored(THREE)
     assert release_from_document(document | {"outcome": "succeeded", "model": "tiny"}) == THREE
 
 
-def test_a_release_written_before_a_field_was_there_has_its_default() -> None:
+def test_the_record_of_a_release_carries_its_schema() -> None:
+    record = release_to_record(THREE)
+    assert record == {"schema": 2, **stored(THREE)}
+    assert release_from_record(record | {"outcome": "succeeded"}, "models/tiny/releases/3") == THREE
+
+
+@pytest.mark.parametrize("schema", [1, 3, None])
+def test_the_record_of_a_release_of_another_schema_is_refused(schema: object) -> None:
+    path = "models/tiny/releases/3"
+    with pytest.raises(UnknownSchema) as refused:
+        release_from_record(release_to_record(THREE) | {"schema": schema}, path)
+    assert str(refused.value) == OTHER_SCHEMA.format(path=path, schema=schema)
+
+
+def test_a_field_that_a_stored_release_lacks_has_its_default() -> None:
     document = release_to_document(ONE)
-    del document["asked"], document["force"]
+    del document["patch_digest"], document["force"]
     assert release_from_document(document) == ONE
 
 
-def test_a_release_whose_spec_cannot_be_read_is_another_slipways_and_no_fault_of_a_message() -> (
+def test_a_stored_spec_that_cannot_be_read_is_an_unknown_schema_and_not_an_invalid_message() -> (
     None
 ):
     document = release_to_document(TWO)
@@ -237,6 +273,6 @@ def test_a_release_whose_spec_cannot_be_read_is_another_slipways_and_no_fault_of
         release_from_document(document)
     assert (
         str(refused.value)
-        == "release '2' on record has a spec that is not known here: scaling.max: must be an"
+        == "the stored spec of release '2' is not known to this Slipway: scaling.max: must be an"
         ' integer from 1 to 2000, got "lots"'
     )
