@@ -1,9 +1,9 @@
-"""The entry points of Slipway's functions, one line each: an event goes to its handler with the World.
+"""The entry points of Slipway's functions, one line each: an event goes to its handler with the
+World.
 
-An exception leaves the function: the platform answers with an error and Pub/Sub delivers the event again.
-What can never succeed is recorded by the handlers, which then return. An instance imports and connects what
-its own entry point needs before its first event.
-"""
+An exception leaves the function: the platform answers with an error and Pub/Sub delivers the event
+again. What can never succeed is recorded by the handlers, which then return. An instance imports
+and connects what its own entry point needs before its first event."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def on_wakeup(event: CloudEvent) -> None:
 
 @functions_framework.errorhandler(400)
 def on_refused(refusal: Exception) -> str:
-    """A push request that functions-framework does not take for an event, for example a message with
-    attributes alone. Its 400 would bring the message back for hours, so it goes to the handler like any
-    other and is recorded."""
+    """A push request that functions-framework does not take for an event, for example a message
+    with attributes alone. Its 400 would bring the message back for hours, so it goes to the handler
+    like any other and is recorded."""
     handle = on_wakeup if wiring.function_target() == "on_wakeup" else on_release
     body = request.get_json(silent=True) or request.get_data()
     handle(CloudEvent({"type": PUSHED, "source": "//pubsub.googleapis.com/"}, body))

@@ -1,9 +1,8 @@
 """Records a command (pause, resume, promote, abort, rollback, retire) for the next pass.
 
-Called by `handlers/release.py`. `rollout/commands.py` decides later what the command changes, when the
-pass has observed the world; here only a rollback is checked against policy. Invariant: a duplicate, or a
-command older than the newest accepted event, changes nothing.
-"""
+Called by `handlers/release.py`. `rollout/commands.py` decides later what the command changes, when
+the pass has observed the world; here only a rollback is checked against policy. Invariant: a
+duplicate, or a command older than the newest accepted event, changes nothing."""
 
 from __future__ import annotations
 
@@ -94,7 +93,8 @@ def _check_quota(world: World, policy: Policy, state: ModelState, coming: Releas
 def _named_release(
     world: World, policy: Policy, state: ModelState, request: CommandGiven
 ) -> Release | None:
-    """The release that a rollback names: one that baked once, and that the present group can run."""
+    """The release that a rollback names: one that baked once, and that the present group can
+    run."""
     if request.command != "rollback" or not request.version:
         return None
     path = repository.release_path(request.model, request.version)

@@ -1,8 +1,8 @@
 """Records a message that can never be accepted, with a dead letter and a status event.
 
-Called by `handlers/release.py`, for a message that raised `Refuse` or could not be read. Invariant: a
-message is recorded once, however often it is delivered, and no value that could be a secret is kept.
-"""
+Called by `handlers/release.py`, for a message that raised `Refuse` or could not be read. Invariant:
+a message is recorded once, however often it is delivered, and no value that could be a secret is
+kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ log = logging.getLogger("slipway")
 
 
 class Refuse(Exception):
-    """The message will never be accepted as it is. The text says why, and what would be accepted."""
+    """The message will never be accepted as it is. The text says why, and what would be
+    accepted."""
 
 
 def quarantine(world: World, key: str, why: str, raw: bytes) -> None:

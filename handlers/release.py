@@ -1,10 +1,9 @@
-"""Handles a message on `model-releases`: a release becomes desired, a command is recorded, anything else
-is quarantined.
+"""Handles a message on `model-releases`: a release becomes desired, a command is recorded, anything
+else is quarantined.
 
-Called by `main.on_release`. It never touches Compute Engine. To return is to acknowledge, to raise is to
-ask for redelivery: nothing is acknowledged before it is saved, and a message that can never be accepted is
-acknowledged after it was recorded with its reason.
-"""
+Called by `main.on_release`. It never touches Compute Engine. To return is to acknowledge, to raise
+is to ask for redelivery: nothing is acknowledged before it is saved, and a message that can never
+be accepted is acknowledged after it was recorded with its reason."""
 
 from __future__ import annotations
 
@@ -77,8 +76,8 @@ def accept(world: World, message: Message) -> str:
 def record_release(
     world: World, request: ReleaseRequested, payload: Payload, published_at: datetime
 ) -> None:
-    """Make the release desired. A duplicate changes nothing, an event older than the newest accepted
-    one is recorded as superseded, and what cannot be accepted raises `Refuse`."""
+    """Make the release desired. A duplicate changes nothing, an event older than the newest
+    accepted one is recorded as superseded, and what cannot be accepted raises `Refuse`."""
     model_path = repository.model_path(request.model)
     release_path = repository.release_path(request.model, request.version)
     documents = world.store.get_many([model_path, release_path, POLICY])
@@ -172,7 +171,8 @@ def _release(
 
 
 def _check(world: World, policy: Policy, state: ModelState, release: Release) -> None:
-    """Raises `Refuse` for a release that policy, its own past or the serving group does not allow."""
+    """Raises `Refuse` for a release that policy, its own past or the serving group does not
+    allow."""
     stable = state.rollout.stable
     why = (
         *violations(policy, release.spec, stable.spec if stable else None),

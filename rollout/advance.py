@@ -1,15 +1,15 @@
-"""Decides where a rollout goes next: `advance(rollout, desired, observed, evidence, now) -> Decision`.
+"""Decides where a rollout goes next: `advance(rollout, desired, observed, evidence, now)`.
 
 Called by `handlers/reconcile/decide.py` once per pass. Pure and total: pending commands come first,
 then the present phase decides.
 
     Settled ──newer release──> Stepping ──last step passed──> Baking ──baked──> Settled (new stable)
                                   └──failed, aborted, superseded──> RollingBack <──┘
-                                                  └──none of the candidate left──> Settled (as before)
+                                                 └──none of the candidate left──> Settled (as before)
     any ──retire──> Retiring ──nothing left──> Settled (nothing serves)
 
-Invariant: a phase ends only because the observed state shows that it may; nothing here knows whether a
-call succeeded. Who ends a phase is decided here, how it ends is in `rollout/transitions.py`.
+Invariant: a phase ends only because the observed state shows that it may; nothing here knows
+whether a call succeeded. When a phase ends is decided here, how it ends in `transitions.py`.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def mark_observed(rollout: Rollout, now: datetime) -> Rollout:
 
 
 def target_of(rollout: Rollout, desired: Desired, observed: Observed) -> Target:
-    """The target of the present phase. Unlike `advance`, it decides nothing; a pass calls it first to
-    see which changes are pending."""
+    """The target of the present phase. Unlike `advance`, it decides nothing; a pass calls it first
+    to see which changes are pending."""
     fleet = _fleet(rollout, observed)
     releases = (rollout.stable, rollout.candidate, rollout.previous, desired.release)
     kept = releases if fleet.groups else ()
@@ -165,8 +165,9 @@ def _yield_to_newer(
     if candidate.spec.rollout.on_newer == "wait":
         return None
     why = f"release {newer.version} is newer"
-    # Without a stable release to return to, the newer release takes over at once, unless both cannot
-    # share a group. While a third version still has instances, it has to wait for them to go.
+    # Without a stable release to return to, the newer release takes over at once, unless both
+    # cannot share a group. While a third version still has instances, it has to wait for them to
+    # go.
     if rollout.stable or incompatible(candidate.spec, newer.spec):
         return transitions.roll_back(rollout, desired, "superseded", "superseded", why, now)
     if any(
@@ -247,8 +248,8 @@ def _context(
 def _hold(
     rollout: Rollout, desired: Desired, verdict: Verdict, health: ReleaseHealth, now: datetime
 ) -> PhaseChange:
-    """Stay, roll back, or wait for a person, as the verdict says. A pause stops the way forward only: a
-    failed candidate is rolled back all the same, unless it is paused because it failed."""
+    """Stay, roll back, or wait for a person, as the verdict says. A pause stops the way forward
+    only: a failed candidate is rolled back all the same, unless it is paused because it failed."""
     paused = rollout.paused
     match verdict:
         case Failed(reason, why):
@@ -272,7 +273,8 @@ def _hold(
 
 
 def _rollback_waits_for(rollout: Rollout, observed: Observed, evidence: Evidence) -> str:
-    """What is left of the candidate, or is not yet as the steady target has it; empty if nothing is."""
+    """What is left of the candidate, or is not yet as the steady target has it; empty if nothing
+    is."""
     stable = rollout.stable
     if stable is None:
         return _remaining(observed) or _first(evidence.pending_changes)

@@ -1,8 +1,8 @@
 """Applies people's commands to a rollout: `apply_commands(rollout, desired, now)`. Pure.
 
-Called by `advance` before anything else. Invariant: each command is answered by a recorded transition,
-including one that changes nothing, and no command claims a phase that has not been observed.
-"""
+Called by `advance` before anything else. Invariant: each command is answered by a recorded
+transition, including one that changes nothing, and no command claims a phase that has not been
+observed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def _abort(rollout: Rollout, desired: Desired, why: str, now: datetime) -> Phase
 
 
 def _rollback(rollout: Rollout, desired: Desired, command: Command, now: datetime) -> PhaseChange:
-    """Return to an earlier release: the one the command names, otherwise the one that served before.
+    """Return to an earlier release: the one the command names, otherwise the one that served
+    before.
 
     During a rollout the way back to the stable release is to abort. An earlier release has baked
     once, so it takes over in one step and needs no bake.
@@ -91,7 +92,8 @@ def _rollback(rollout: Rollout, desired: Desired, command: Command, now: datetim
     if rollout.stable and goal.version == rollout.stable.version:
         why = f"release {goal.version} serves already"
         return _change_nothing(rollout, desired, command, why)
-    # Published now: if releases compete for capacity, the earlier request wins, not the older release.
+    # Published now: if releases compete for capacity, the earlier request wins, not the older
+    # release.
     release = replace(
         goal, generation=desired.generation + 1, force=True, released_at=command.given_at
     )

@@ -1,8 +1,8 @@
 """Which conditions hold for a model, and since when. Pure.
 
-Conditions are for people: `Paused`, `Degraded` (something is wrong and may need a person), `Drifted` (a
-settled model was repaired), `ObservationFailed` (the rollout could not be observed for a while).
-"""
+Conditions are for people: `Paused`, `Degraded` (something is wrong and may need a person),
+`Drifted` (a settled model was repaired), `ObservationFailed` (the rollout could not be observed for
+a while)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from rollout.model import Condition, Pause, Rollout
 
 OBSERVATION_GAP = timedelta(seconds=180)
-"""A rollout that has not been observed for this long has an `ObservationFailed` condition, and the time
-counts neither as bake time nor toward a deadline."""
+"""A rollout that has not been observed for this long has an `ObservationFailed` condition, and the
+time counts neither as bake time nor toward a deadline."""
 
 
 def conditions_of(

@@ -1,9 +1,9 @@
-"""The values of a rollout: releases, the desired and the observed state, phases, targets, decisions.
+"""The values of a rollout: releases, the desired and the observed state, phases, targets,
+decisions.
 
-Everything is frozen. `advance` maps these values to a `Decision`; `infra/fleet` fills `Observed` from
-Compute Engine and plans the changes that make a `Target` true. What can be observed is never stored:
-`Rollout` holds only the phase, since when, and what people requested.
-"""
+Everything is frozen. `advance` maps these values to a `Decision`; `infra/fleet` fills `Observed`
+from Compute Engine and plans the changes that make a `Target` true. What can be observed is never
+stored: `Rollout` holds only the phase, since when, and what people requested."""
 
 from __future__ import annotations
 
@@ -67,9 +67,8 @@ class Command:
 class Desired:
     """The release that should serve (None: the model is retired) and the commands not applied yet.
 
-    `latest_published_at` is the publish time of the newest accepted event. Older events are recorded
-    and not applied.
-    """
+    `latest_published_at` is the publish time of the newest accepted event. Older events are
+    recorded and not applied."""
 
     model: str
     release: Release | None = None
@@ -122,8 +121,8 @@ class GroupView:
 
 @dataclass(frozen=True)
 class Observed:
-    """The model's groups as read in this pass; a missing colour does not exist. `leftovers` names the
-    model's other resources that still exist, so that a removal is observed and not assumed."""
+    """The model's groups as read in this pass; a missing colour does not exist. `leftovers` names
+    the model's other resources that still exist, so that a removal is observed and not assumed."""
 
     groups: tuple[GroupView, ...] = ()
     leftovers: tuple[str, ...] = ()
@@ -134,8 +133,9 @@ class Observed:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the pass learned beside the groups: `refusals`, what Compute Engine or the policy refused
-    for good, and `pending_changes`, why the observed state still differs from the present target."""
+    """What the pass learned beside the groups: `refusals`, what Compute Engine or the policy
+    refused for good, and `pending_changes`, why the observed state still differs from the present
+    target."""
 
     refusals: tuple[Problem, ...] = ()
     pending_changes: tuple[str, ...] = ()
@@ -232,8 +232,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Rollout:
-    """Where a model is between two releases. `stable` is the last release that baked, `previous` the
-    one before it. `serving_group` is the group that serves the stable release."""
+    """Where a model is between two releases.
+
+    `stable` is the last release that baked, `previous` the one before it. `serving_group` is the
+    group that serves the stable release; None if there is none.
+    """
 
     phase: Phase = field(default_factory=Settled)
     stable: Release | None = None
@@ -245,7 +248,7 @@ class Rollout:
     promoted: bool = False
     last_observed_at: datetime | None = None  # to within `advance.OBSERVED_EVERY`
     failed_digests: tuple[str, ...] = ()  # releases that were rolled back; refused unless forced
-    serving_group: Colour = "blue"
+    serving_group: Colour | None = None
 
 
 # ---- Targets and decisions
@@ -306,6 +309,13 @@ class Target:
     groups: tuple[GroupTarget, ...] = ()
     kept_templates: frozenset[str] = frozenset()
     traffic: TrafficTarget | None = None
+
+    @property
+    def main_group(self) -> Colour | None:
+        """The group that most requests go to, or the first one if the model is not exposed."""
+        if self.traffic:
+            return max(self.traffic.weights, key=lambda each: each.weight).colour
+        return self.groups[0].colour if self.groups else None
 
     def runs(self, release: Release) -> bool:
         return any(share.release == release for group in self.groups for share in group.shares)

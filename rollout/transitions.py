@@ -50,8 +50,8 @@ class PhaseChange:
 
 
 def begin(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
-    """Start toward the desired release, unless it is stable already, or was rolled back before and is
-    not forced."""
+    """Start toward the desired release, unless it is stable already, or was rolled back before and
+    is not forced."""
     release = desired.release
     if release is None or (rollout.stable and release.version == rollout.stable.version):
         return PhaseChange(rollout, desired)
@@ -182,8 +182,8 @@ def shift(rollout: Rollout, span: timedelta) -> Rollout:
 def roll_back(
     rollout: Rollout, desired: Desired, outcome: Outcome, reason: Reason, why: str, now: datetime
 ) -> PhaseChange:
-    """From now on the target is the stable release alone. The candidate's digest is remembered if it
-    failed. A release newer than the candidate stays desired."""
+    """From now on the target is the stable release alone. The candidate's digest is remembered if
+    it failed. A release newer than the candidate stays desired."""
     candidate = candidate_of(rollout)
     failed = rollout.failed_digests
     if outcome == "rolled_back":

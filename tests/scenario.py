@@ -414,7 +414,11 @@ class Scenario:
         }
 
     def templates(self, model: str = "tiny") -> set[str]:
-        return {name for name in self.resources() if name.startswith(f"instanceTemplates/slipway-{model}-")}
+        return {
+            name
+            for name in self.resources()
+            if name.startswith(f"instanceTemplates/slipway-{model}-")
+        }
 
     def autoscaler(self, model: str = "tiny") -> dict[str, Any]:
         """The policy as the stand-in holds it; changing it is changing it behind Slipway's back."""

@@ -1,7 +1,8 @@
-"""Decides what one pass does: from the state and a snapshot to the state to save and the plan to apply. Pure.
+"""Decides what one pass does: from the state and a snapshot to the state to save and the plan to
+apply. Pure.
 
-Called by `handlers/reconcile/loop.py`. It joins the two halves: `rollout` decides, `infra/fleet` plans.
-"""
+Called by `handlers/reconcile/loop.py`. It joins the two halves: `rollout` decides, `infra/fleet`
+plans."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ from rollout.state import ModelState, settle
 
 @dataclass(frozen=True)
 class Plans:
-    """The last two plans with what they were made from. While nothing that was read changes, neither
-    does the plan for the same target."""
+    """The last two plans with what they were made from. While nothing that was read changes,
+    neither does the plan for the same target."""
 
     made: tuple[tuple[Target, Snapshot, Plan], ...] = ()
 
@@ -68,13 +69,14 @@ def decide(
     )
     decision = advance(state.rollout, state.desired, observed, evidence, now)
     next_plan, plans = plans.get(clamp(policy, decision.target), snapshot)
-    found = outputs(snapshot, state.desired.model, decision.rollout.serving_group)
+    found = outputs(snapshot, state.desired.model, decision.target.main_group)
     settlement = settle(state, decision, (action.why for action in next_plan.actions), found, now)
     return PassDecision(settlement.state, next_plan, settlement.decision), plans
 
 
 def policy_problems(policy: Policy, state: ModelState) -> tuple[Problem, ...]:
-    """What the policy forbids about the candidate, whatever it allowed when the release was accepted."""
+    """What the policy forbids about the candidate, whatever it allowed when the release was
+    accepted."""
     candidate, stable = state.rollout.candidate, state.rollout.stable
     if candidate is None:
         return ()
@@ -83,8 +85,8 @@ def policy_problems(policy: Policy, state: ModelState) -> tuple[Problem, ...]:
 
 
 def applies_candidate(decision: PassDecision) -> bool:
-    """Whether the plan would change anything toward the candidate. The way back, and what serves, is
-    never blocked by policy."""
+    """Whether the plan would change anything toward the candidate. The way back, and what serves,
+    is never blocked by policy."""
     candidate = decision.state.rollout.candidate
     is_targeted = candidate is not None and decision.decision.target.runs(candidate)
     return is_targeted and not decision.plan.is_empty
@@ -96,8 +98,8 @@ def block(decision: PassDecision, problems: tuple[Problem, ...]) -> PassDecision
 
 
 def needs_no_policy(state: ModelState) -> bool:
-    """Whether a pass may run though the policy cannot be read: on the way back or out, which no policy
-    forbids."""
+    """Whether a pass may run though the policy cannot be read: on the way back or out, which no
+    policy forbids."""
     rollout, desired = state.rollout, state.desired
     is_leaving = isinstance(rollout.phase, RollingBack | Retiring)
     is_gone = (rollout, desired.release) == (Rollout(), None)

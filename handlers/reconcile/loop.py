@@ -2,14 +2,14 @@
 
 Called by `handlers/wakeup.py`. With the lease held, each pass is
 
-    load ─> observe ─> decide ─> guard ─> save ─> apply ─> remember
-    Firestore  Compute   pure    policy  Firestore Compute   └─> requeue_at: at once after a change,
-      ^                                                          else when something may have changed
-      └────────────────────────────────────────────────────────────────┘
+    load ───> observe ──> decide ──> guard ──> save ────> apply ──> remember ──> requeue_at
+    Firestore Compute     pure       policy    Firestore  Compute                at once after a
+      ^                                                                          change, else later
+      └────────────────────────────────────────────────────────────────────────────────┘
 
-A pass may be repeated or cut off anywhere: a decision is saved before anything acts on it, so that a
-verdict stands once it is reached, and every action is idempotent. Between passes the state is one frozen
-value, `Carried`. Invariant: a pass over a settled model writes nothing anywhere.
+A pass may be repeated or cut off anywhere: a decision is saved before anything acts on it, so that
+a verdict stands once it is reached, and every action is idempotent. Between passes the state is one
+frozen value, `Carried`. Invariant: a pass over a settled model writes nothing anywhere.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ log = logging.getLogger("slipway")
 
 @dataclass(frozen=True)
 class Carried:
-    """State carried from one pass to the next: what was loaded and observed, the plans made, the last
-    plan applied and how often again, and what was refused of it."""
+    """State carried from one pass to the next: what was loaded and observed, the plans made, the
+    last plan applied and how often again, and what was refused of it."""
 
     stored: StoredState | None = None
     cache: SnapshotCache = field(default_factory=SnapshotCache)
@@ -87,7 +87,8 @@ def reconcile(world: World, model: str, event_id: str = "") -> None:
 
 
 def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, datetime | None]:
-    """One pass. Returns what to carry on, and when the next pass is due (None: nothing to wait for)."""
+    """One pass. Returns what to carry on, and when the next pass is due (None: nothing to wait
+    for)."""
     # load
     documents = world.store.get_many([repository.model_path(run.model), POLICY])
     stored = _load(documents.get(repository.model_path(run.model)), carried.stored)
@@ -170,8 +171,8 @@ def _apply(world: World, run: Run, state: ModelState, plan: Plan) -> tuple[Resul
 
 
 def request_id(state: ModelState, action: Action) -> uuid.UUID:
-    """The same for a repeat of the same change after a crash, another one for the same change after new
-    drift."""
+    """The same for a repeat of the same change after a crash, another one for the same change after
+    new drift."""
     key = action.key
     parts = (
         *(state.desired.model, state.revision, action.verb),

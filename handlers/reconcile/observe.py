@@ -1,13 +1,13 @@
-"""Reads Compute Engine for one loop, and as little as possible: a project may read 1,500 times a minute.
+"""Reads Compute Engine for one loop, as little as possible: a project has 1,500 reads a minute.
 
-Called by `handlers/reconcile/loop.py`. The cache is one frozen value that is handed from pass to pass and
-is never older than the loop, which is a minute.
+Called by `handlers/reconcile/loop.py`. The cache is one frozen value that is handed from pass to
+pass and is never older than the loop, which is a minute.
 
-    the first pass, and when a release arrived    everything, and what may be left over    about 20 reads
-    after a change                                volatile reads, and what was changed     about 6
-    after a pass with nothing to do               groups and health only                   3
-    if that showed something to do                the rest of the volatile reads           3
-    within the same instant                       nothing                                  none
+    the first pass, and when a release arrived   everything, and what may be left over   about 20
+    after a change                               volatile reads, and what was changed    about 6
+    after a pass with nothing to do              groups and health only                  3
+    if that showed something to do               the rest of the volatile reads          3
+    within the same instant                      nothing                                 none
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ NOTHING = Snapshot({})
 
 @dataclass(frozen=True)
 class SnapshotCache:
-    """The last snapshot. `stale` are resources that a pass tried to change since; `is_fresh`: read in
-    this very instant; `is_partial`: the last read covered groups and health only; `is_noop`: the last
-    decision found nothing to do."""
+    """The last snapshot. `stale` are resources that a pass tried to change since; `is_fresh`: read
+    in this very instant; `is_partial`: the last read covered groups and health only; `is_noop`: the
+    last decision found nothing to do."""
 
     snapshot: Snapshot = NOTHING
     stale: frozenset[Key] = field(default_factory=frozenset)

@@ -1,9 +1,8 @@
-"""Plans what must be deleted: the model's resources that its target does not need, users before what they
-use. Pure.
+"""Plans what must be deleted: the model's resources that its target does not need, users before
+what they use. Pure.
 
-Called by `plan` alone. Unlike the rest of a plan nothing builds on a deletion, so resources that Slipway
-does not own are simply left.
-"""
+Called by `plan` alone. Unlike the rest of a plan nothing builds on a deletion, so resources that
+Slipway does not own are simply left."""
 
 from __future__ import annotations
 
@@ -31,8 +30,8 @@ _USERS_BY_NAME: dict[Collection, tuple[Collection, ...]] = {
 def deletions(
     target: Target, desired: frozenset[Key], changed: frozenset[Key], snapshot: Snapshot
 ) -> tuple[Action, ...]:
-    """Deletes for what `snapshot` holds beside `desired`. `changed` are the keys that earlier actions
-    of the plan write.
+    """Deletes for what `snapshot` holds beside `desired`. `changed` are the keys that earlier
+    actions of the plan write.
 
     ```
     route removed from the URL map ──> backend service ──┐
@@ -56,7 +55,8 @@ def deletions(
 def foreign_resources(
     target: Target, desired: frozenset[Key], snapshot: Snapshot
 ) -> tuple[Key, ...]:
-    """Resources with a name of ours that would have to be deleted, but that Slipway does not own."""
+    """Resources with a name of ours that would have to be deleted, but that Slipway does not
+    own."""
     return tuple(
         sorted(
             key
@@ -67,7 +67,8 @@ def foreign_resources(
 
 
 def _leftovers(target: Target, desired: frozenset[Key], snapshot: Snapshot) -> Iterator[Key]:
-    """By name alone, owned or not. A template counts only if nothing that stays may still need it."""
+    """By name alone, owned or not. A template counts only if nothing that stays may still need
+    it."""
     kept = _used_templates(desired, snapshot)
     kept |= {naming.template(name) for name in target.kept_templates}
     # A group that serves in another region is kept: `plan` refuses to move it.

@@ -55,8 +55,8 @@ class ReadSet:
 
 @dataclass(frozen=True)
 class DesiredResource:
-    """A resource as it should be. `after` names what must exist first; `why` is the reason to insert
-    it."""
+    """A resource as it should be. `after` names what must exist first; `why` is the reason to
+    insert it."""
 
     key: Key
     body: Body
@@ -66,8 +66,9 @@ class DesiredResource:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one observation read: bodies by key (None: does not exist; absent: not read), the managed
-    instances of each group, and the health answers of each backend service, one per group."""
+    """What one observation read: bodies by key (None: does not exist; absent: not read), the
+    managed instances of each group, and the health answers of each backend service, one per
+    group."""
 
     bodies: Mapping[Key, Body | None]
     instances: Mapping[Key, tuple[Body, ...]] = field(
@@ -89,10 +90,9 @@ def merge_snapshots(before: Snapshot, after: Snapshot) -> Snapshot:
 class Action:
     """One intended change to one resource.
 
-    `after` names the earlier actions of the plan (by key) that it waits for. `based_on` is the observed
-    fingerprint or id that the change was derived from, so that the same change after new drift is a new
-    request.
-    """
+    `after` names the earlier actions of the plan (by key) that it waits for. `based_on` is the
+    observed fingerprint or id that the change was derived from, so that the same change after new
+    drift is a new request."""
 
     key: Key
     verb: Verb

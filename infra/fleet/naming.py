@@ -1,9 +1,9 @@
 """Names of a model's resources, and which resources Slipway owns. Pure.
 
-Every name follows from the model's name, so nothing has to be remembered, and starts with `slipway-`, so
-that Slipway's resources can be filtered and named in IAM conditions. Two models never share a name,
-because each suffix is fixed. A resource is owned if both its name and its description say so; one with
-our name and another description is never touched.
+Every name follows from the model's name, so nothing has to be remembered, and starts with
+`slipway-`, so that Slipway's resources can be filtered and named in IAM conditions. Two models
+never share a name, because each suffix is fixed. A resource is owned if both its name and its
+description say so; one with our name and another description is never touched.
 
     group, autoscaler, backend service   slipway-<model>-<colour>
     health checks                        slipway-<model>-<colour>-lb (readiness), ...-live
@@ -76,7 +76,8 @@ def group(model: str, colour: Colour, region: str) -> Key:
 
 
 def instances_of(group: Key) -> Key:
-    """The instance group that a manager fills: same name, referred to by backends and named ports."""
+    """The instance group that a manager fills: same name, referred to by backends and named
+    ports."""
     return Key("regionInstanceGroups", group.scope, group.name)
 
 
@@ -159,8 +160,8 @@ def group_of_check(check: Key) -> str:
 
 
 def template_filter(model: str) -> str:
-    """The list filter for a model's templates: a regular expression over the whole name (Compute API
-    reference, `filter`)."""
+    """The list filter for a model's templates: a regular expression over the whole name (Compute
+    API reference, `filter`)."""
     return f'name eq "{_template_pattern(model)}"'
 
 

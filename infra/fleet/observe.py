@@ -1,8 +1,9 @@
-"""Turns a snapshot into what `rollout` decides by: groups, instances, their health and problems. Pure.
+"""Turns a snapshot into what `rollout` decides by: groups, instances, their health and problems.
+Pure.
 
-Called by `handlers/reconcile/decide.py` between reading and deciding. Missing data is never good news: an
-instance without a verdict is `unknown`, and a group without a status is neither stable nor done.
-"""
+Called by `handlers/reconcile/decide.py` between reading and deciding. Missing data is never good
+news: an instance without a verdict is `unknown`, and a group without a status is neither stable nor
+done."""
 
 from __future__ import annotations
 
@@ -108,11 +109,11 @@ def _liveness_health(managed: Body) -> Health:
     return states[0] if states else "unknown"
 
 
-def outputs(snapshot: Snapshot, model: str, serving: Colour) -> dict[str, str]:
-    """Where the model is, as far as it exists: `instance_group_url` and `backend_service_url` of the
-    serving group, and the gateway's `address`."""
+def outputs(snapshot: Snapshot, model: str, group: Colour | None) -> dict[str, str]:
+    """Where the model is, as far as it exists: `instance_group_url` and `backend_service_url` of
+    the given group, and the gateway's `address`."""
     found: dict[str, str] = {}
-    name = naming.group_name(model, serving)
+    name = naming.group_name(model, group) if group else ""
     for key, body in sorted(_owned(snapshot, model), key=_by_key):
         if key.name != name:
             continue

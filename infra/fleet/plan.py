@@ -1,18 +1,18 @@
-"""Plans the actions that bring the observed state to the target: `plan(target, snapshot) -> Plan`. Pure.
+"""Plans the actions that bring the observed state to the target: `plan(target, snapshot) -> Plan`.
+Pure.
 
-Called by `handlers/reconcile/decide.py` and the drift scan. The same target and snapshot give the same
-plan, and a snapshot that agrees with the target gives an empty one. `after` says what an action waits for;
-everything else may happen at the same time:
+Called by `handlers/reconcile/decide.py` and the drift scan. The same target and snapshot give the
+same plan, and a snapshot that agrees with the target gives an empty one. `after` says what an
+action waits for; everything else may happen at the same time:
 
     template, liveness check ──> group ──> autoscaler
                   readiness check, group ──> backend service ──> route in the URL map
     default backend service ──> URL map ──> proxy ──> forwarding rule <── address
 
-A target without groups is the same in reverse. A plan is data and complete: a route is written only into
-a URL map that has been read, so a map that this plan inserts gets its routes from the next pass. A
-resource with our name but another owner is left alone and reported in `Plan.problems`, and so is
-everything that depends on it.
-"""
+A target without groups is the same in reverse. A plan is data and complete: a route is written only
+into a URL map that has been read, so a map that this plan inserts gets its routes from the next
+pass. A resource with our name but another owner is left alone and reported in `Plan.problems`, and
+so is everything that depends on it."""
 
 from __future__ import annotations
 
@@ -48,23 +48,21 @@ _UPDATES: dict[Collection, Update] = {
 
 @dataclass(frozen=True)
 class DesiredFleet:
-    """A target in Compute Engine's terms: resources in an order in which they could be inserted, and
-    the route."""
+    """A target in Compute Engine's terms: resources in an order in which they could be inserted,
+    and the route."""
 
     resources: tuple[DesiredResource, ...]
     route: url_map.Route | None
 
 
 def desired_fleet(target: Target) -> DesiredFleet:
-    """Templates, checks, groups, autoscalers, backend services and gateway of a target. Unlike `plan`,
-    it knows nothing of what must be deleted."""
+    """Templates, checks, groups, autoscalers, backend services and gateway of a target. Unlike
+    `plan`, it knows nothing of what must be deleted."""
     model, traffic = target.model, target.traffic
     releases = {
         share.release.template: share.release for group in target.groups for share in group.shares
     }
-    exposed = [
-        group for group in target.groups if group.settings.spec.traffic.exposure == "external"
-    ]
+    exposed = [group for group in target.groups if group.settings.spec.traffic.is_exposed]
     resources = (
         *(instance_template.desired(model, release) for release in releases.values()),
         *(health_check.live(model, group) for group in target.groups),
@@ -82,7 +80,8 @@ def desired_fleet(target: Target) -> DesiredFleet:
 
 @dataclass
 class _Draft:
-    """A plan being drawn up. `blocked` are the keys that cannot be had, so nothing may build on them."""
+    """A plan being drawn up. `blocked` are the keys that cannot be had, so nothing may build on
+    them."""
 
     actions: list[Action] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)

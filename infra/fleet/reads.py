@@ -1,7 +1,7 @@
 """What to read from Compute Engine to decide about a model. Pure.
 
-Called by `handlers/reconcile/observe.py` and the drift scan. A read set depends only on the releases and
-groups in play, so that a snapshot serves whatever target they lead to.
+Called by `handlers/reconcile/observe.py` and the drift scan. A read set depends only on the
+releases and groups in play, so that a snapshot serves whatever target they lead to.
 
     full_reads       every resource of the model, and what may be left over
     volatile_reads   what a rollout changes: groups, autoscalers, backend services, route, health
@@ -33,14 +33,12 @@ class Scope:
 
     @property
     def is_exposed(self) -> bool:
-        return any(release.spec.traffic.exposure == "external" for release in self.releases)
+        return any(release.spec.traffic.is_exposed for release in self.releases)
 
     @property
     def certificate(self) -> str | None:
         exposed = (
-            release.spec.traffic
-            for release in self.releases
-            if release.spec.traffic.exposure == "external"
+            release.spec.traffic for release in self.releases if release.spec.traffic.is_exposed
         )
         return next((traffic.certificate for traffic in exposed if traffic.certificate), None)
 
@@ -49,7 +47,7 @@ def scope_of(rollout: Rollout, desired: Desired) -> Scope:
     found = (rollout.stable, rollout.candidate, desired.release)
     releases = tuple(release for release in found if release)
     coming = rollout.candidate or desired.release
-    colours = [rollout.serving_group]
+    colours = [rollout.serving_group] if rollout.serving_group else []
     if coming:
         colours.append(strategy_of(coming).candidate_group(swap_of(rollout, coming)))
     return Scope(desired.model, releases, tuple(dict.fromkeys(colours)))
@@ -58,10 +56,9 @@ def scope_of(rollout: Rollout, desired: Desired) -> Scope:
 def full_reads(scope: Scope, *, sweep: bool = False, with_gateway: bool = True) -> ReadSet:
     """Everything that can decide what to do for the model.
 
-    `sweep` also reads what may be left over: groups of every colour, and templates and health checks
-    that nothing uses. Without `with_gateway` the gateway's shared parts are left out, except for the
-    URL map: they change so rarely that a settled model need not read them each time.
-    """
+    `sweep` also reads what may be left over: groups of every colour, and templates and health
+    checks that nothing uses. Without `with_gateway` the gateway's shared parts are left out, except
+    for the URL map: they change so rarely that a settled model need not read them each time."""
     model, colours = scope.model, naming.COLOURS if sweep else scope.colours
     groups = _groups(scope, colours)
     services = tuple(naming.backend_service(model, colour) for colour in colours)

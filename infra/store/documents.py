@@ -1,9 +1,8 @@
 """Converts a model's state to and from the plain document that the store keeps. Pure.
 
-Called by `infra/store/repository.py`. Invariant: what is written is read back equal, and a document of
-another schema is refused (`UnknownSchema`), never interpreted: an older Slipway must not act on a newer
-one's state, nor a newer one on what it would misread.
-"""
+Called by `infra/store/repository.py`. Invariant: what is written is read back equal, and a document
+of another schema is refused (`UnknownSchema`), never interpreted: an older Slipway must not act on
+a newer one's state, nor a newer one on what it would misread."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Messages that are committed together with what they report, and published until that is known to have
-succeeded.
+"""Messages that are committed together with what they report, and published until that is known to
+have succeeded.
 
-A handler commits a message in `outbox/`, publishes it and deletes it. After a crash the next tick publishes
-what is left. A message keeps its id, so a receiver can drop a duplicate.
-"""
+A handler commits a message in `outbox/`, publishes it and deletes it. After a crash the next tick
+publishes what is left. A message keeps its id, so a receiver can drop a duplicate."""
 
 from __future__ import annotations
 
@@ -31,7 +30,8 @@ GRACE = timedelta(seconds=30)
 def message(
     key: str, topic: str, data: bytes, attributes: Mapping[str, str], now: datetime
 ) -> Write:
-    """A message to publish. The same key is the same message, however often the commit is repeated."""
+    """A message to publish. The same key is the same message, however often the commit is
+    repeated."""
     body = {
         "topic": topic,
         "data": base64.b64encode(data).decode(),
@@ -64,8 +64,8 @@ def status_attributes(key: str, model: str, now: datetime, kind: str = "rollout"
 
 
 def wake(world: World, model: str) -> None:
-    """Publish a wake-up. It carries nothing but the model's name and may be lost: the tick finds every
-    model that is due."""
+    """Publish a wake-up. It carries nothing but the model's name and may be lost: the tick finds
+    every model that is due."""
     world.bus.publish(WAKEUPS, json.dumps({"model": model}).encode())
 
 

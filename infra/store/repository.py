@@ -106,8 +106,8 @@ def record_outcomes(
     transitions: Iterable[Transition],
     now: datetime,
 ) -> tuple[Write, ...]:
-    """The records of those releases that ended. The rest of a record is what it was when the release
-    was accepted."""
+    """The records of those releases that ended. The rest of a record is what it was when the
+    release was accepted."""
     known = {release.version: release for release in releases if release}
     writes = []
     for transition in transitions:

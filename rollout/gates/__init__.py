@@ -1,7 +1,7 @@
 """The gates of each phase, in the order in which their reasons are reported.
 
-To add one: a module beside this one that implements `base.Gate`, and an entry in one of these lists.
-"""
+To add one: a module beside this one that implements `base.Gate`, and an entry in one of these
+lists."""
 
 from __future__ import annotations
 

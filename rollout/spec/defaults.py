@@ -35,7 +35,7 @@ def fill_defaults(sections: Sections, model: str) -> Spec:
 
 def _dependent(sections: Sections, model: str) -> dict[str, Any]:
     traffic, rollout = sections.traffic, sections.rollout
-    is_exposed = traffic.exposure == "external"
+    is_exposed = traffic.is_exposed
     return {
         "serving.liveness_path": sections.serving.readiness_path,
         "machine.image": boot_image(sections.artifact),

@@ -371,6 +371,11 @@ class Traffic(Section):
         default=None, description="Certificate for HTTPS; none: HTTP only"
     )
 
+    @property
+    def is_exposed(self) -> bool:
+        """Whether there is a backend service and a route, whatever load balancer they belong to."""
+        return self.exposure != "none"
+
 
 class PercentStep(Section):
     """A step that puts a share of the instances on the new release."""

@@ -33,9 +33,9 @@ def decode_json(data: bytes) -> Any:
 
 
 def read_json(data: bytes) -> Any:
-    """The JSON value in the bytes. Raises `Invalid` for bad UTF-8, a name given twice in one object,
-    and numbers that do not fit (NaN, Infinity, 1e309, more than 18 digits). Depth is limited only by
-    `RecursionError`."""
+    """The JSON value in the bytes. Raises `Invalid` for bad UTF-8, a name given twice in one
+    object, and numbers that do not fit (NaN, Infinity, 1e309, more than 18 digits). Depth is
+    limited only by `RecursionError`."""
     try:
         return json.loads(
             data.decode(),

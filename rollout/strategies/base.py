@@ -33,18 +33,20 @@ class Swap:
 
     stable: Release | None
     candidate: Release
-    serving: Colour
+    serving: Colour | None
 
 
 class Strategy(Protocol):
-    """Invariant: a target names at most two releases, and the last step's names the candidate alone."""
+    """Invariant: a target names at most two releases, and the last step's names the candidate
+    alone."""
 
     def steps(self, swap: Swap) -> tuple[Step, ...]:
         """The steps of this rollout, at least one."""
         ...
 
     def candidate_group(self, swap: Swap) -> Colour:
-        """The group that runs the candidate: where it is judged, and where it serves once stable."""
+        """The group that runs the candidate: where it is judged, and where it serves once
+        stable."""
         ...
 
     def target(self, swap: Swap, step: Step, observed: Observed) -> FleetTarget:
@@ -55,9 +57,13 @@ class Strategy(Protocol):
         """The way back from any step: the stable release alone, or nothing if there is none."""
         ...
 
-    def steady_target(self, release: Release, serving: Colour) -> FleetTarget:
+    def steady_target(self, release: Release, serving: Colour | None) -> FleetTarget:
         """The target of a settled model that serves `release`."""
         ...
+
+
+FIRST_GROUP: Colour = "blue"
+"""The group of a model's first release."""
 
 
 def steps_digest(steps: tuple[Step, ...]) -> str:
@@ -68,6 +74,6 @@ def steps_digest(steps: tuple[Step, ...]) -> str:
 
 def all_traffic_to(colour: Colour, settings: Release) -> TrafficTarget | None:
     """Every request to one group; None if the model is not exposed."""
-    if settings.spec.traffic.exposure == "none":
+    if not settings.spec.traffic.is_exposed:
         return None
     return TrafficTarget(settings, (TrafficWeight(colour, FULL_WEIGHT),))

@@ -1,16 +1,15 @@
 """Strategy `rolling`: replaces the instances of one group step by step through its two versions.
 
-The group that serves the stable release runs the candidate too, so traffic follows the instances and the
-route never changes. Called through `rollout/strategies/__init__.py`.
-"""
+The group that serves the stable release runs the candidate too, so traffic follows the instances
+and the route never changes. Called through `rollout/strategies/__init__.py`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from rollout.model import Colour, FleetTarget, GroupTarget, GroupView, Observed, Release, Share
+from rollout.model import Colour, FleetTarget, GroupTarget, Observed, Release, Share
 from rollout.spec.model import PercentStep
-from rollout.strategies.base import Step, Swap, all_traffic_to
+from rollout.strategies.base import FIRST_GROUP, Step, Swap, all_traffic_to
 
 EVERYTHING = PercentStep(percent=100)
 
@@ -24,39 +23,40 @@ class Rolling:
         return swap.candidate.spec.rollout.steps
 
     def candidate_group(self, swap: Swap) -> Colour:
-        return swap.serving
+        return swap.serving or FIRST_GROUP
 
     def target(self, swap: Swap, step: Step, observed: Observed) -> FleetTarget:
-        return _fleet(swap_group(swap, step, observed.group(swap.serving)))
+        return _fleet(swap_group(swap, step, observed))
 
     def rollback_target(self, swap: Swap, observed: Observed) -> FleetTarget:
         if swap.stable is None:
             return FleetTarget()
         back = Swap(None, swap.stable, swap.serving)
-        return _fleet(swap_group(back, EVERYTHING, observed.group(swap.serving)))
+        return _fleet(swap_group(back, EVERYTHING, observed))
 
-    def steady_target(self, release: Release, serving: Colour) -> FleetTarget:
-        return _fleet(steady_group(release, serving))
+    def steady_target(self, release: Release, serving: Colour | None) -> FleetTarget:
+        return _fleet(steady_group(release, serving or FIRST_GROUP))
 
 
 def _fleet(group: GroupTarget) -> FleetTarget:
     return FleetTarget((group,), all_traffic_to(group.colour, group.settings))
 
 
-def swap_group(swap: Swap, step: Step, group: GroupView | None) -> GroupTarget:
+def swap_group(swap: Swap, step: Step, observed: Observed) -> GroupTarget:
     """The group during a swap.
 
     It may grow but not shrink, within the wider of the two releases' bounds, and keeps the stable
     release's settings until the candidate has everything. It has at least one instance, because an
     empty group proves nothing.
     """
-    stable, candidate = swap.stable, swap.candidate
+    stable, candidate, colour = swap.stable, swap.candidate, swap.serving or FIRST_GROUP
     if stable is None or step.percent == 100 or stable.template == candidate.template:
-        target = steady_group(candidate, swap.serving)
+        target = steady_group(candidate, colour)
     else:
+        group = observed.group(colour)
         size = group.target_size if group else stable.spec.scaling.min
         shares = (Share(stable), Share(candidate, instances_of(step.percent, size)))
-        target = replace(steady_group(stable, swap.serving), shares=shares)
+        target = replace(steady_group(stable, colour), shares=shares)
     scaling = [release.spec.scaling for release in (stable, candidate) if release]
     rollout = candidate.spec.rollout
     return replace(
@@ -87,7 +87,6 @@ def steady_group(release: Release, colour: Colour) -> GroupTarget:
 def instances_of(percent: int, size: int) -> int:
     """How many of `size` instances are `percent` of them: rounded up, at least one, at most all.
 
-    The group gets a count and not a percentage, because the direction of Compute Engine's own rounding
-    is not documented: 10 % of 3 is 1, 50 % of 3 is 2, 10 % of 25 is 3.
-    """
+    The group gets a count and not a percentage, because the direction of Compute Engine's own
+    rounding is not documented: 10 % of 3 is 1, 50 % of 3 is 2, 10 % of 25 is 3."""
     return max(1, min(size, -(-percent * size // 100)))

@@ -31,7 +31,9 @@ def managed(number: int, **fields: Any) -> Body:
         "instance": f"{SERVER}zones/us-central1-{'abc'[number % 3]}/instances/slipway-tiny-blue-{number}",
         "currentAction": "NONE",
         "instanceStatus": "RUNNING",
-        "version": {"instanceTemplate": f"{SERVER}global/instanceTemplates/slipway-tiny-0123456789"},
+        "version": {
+            "instanceTemplate": f"{SERVER}global/instanceTemplates/slipway-tiny-0123456789"
+        },
     } | fields
 
 

@@ -1,9 +1,10 @@
 """How an observed body differs from a desired one, in the fields that are ours.
 
-Only fields of the desired body are looked at, so whatever the server adds (ids, links, fingerprints,
-status, `calculated`) and whatever other people set beside ours (for example `securityPolicy`, `iap`
-or `cdnPolicy` on a backend service, `stabilizationPeriodSec` on an autoscaler) is no drift. A
-desired `None` means that the field should not be there. Spelling is no drift either:
+Only fields of the desired body are looked at, so whatever the server adds (ids, links,
+fingerprints, status, `calculated`) and whatever other people set beside ours (for example
+`securityPolicy`, `iap` or `cdnPolicy` on a backend service, `stabilizationPeriodSec` on an
+autoscaler) is no drift. A desired `None` means that the field should not be there. Spelling is no
+drift either:
 
     references      https://www.googleapis.com/compute/v1/projects/p/global/healthChecks/x  =  global/healthChecks/x
     int64           "50" = 50            float32   0.6000000238418579 = 0.6

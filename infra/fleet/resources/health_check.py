@@ -1,10 +1,10 @@
 """The two health checks of a group: may an instance get requests, and must it be replaced? Pure.
 
-They are separate on purpose: a busy instance is not ready, and replacing it would make things worse, so
-liveness is far more patient. But the group also counts a new instance as available, and removes an old
-one, when the liveness check first passes. Hence liveness asks for the readiness path unless the user
-names another one, and takes longer to pass than the load balancer's check: an old instance is removed
-only after the load balancer sends requests to the new one. Waits for nothing.
+They are separate on purpose: a busy instance is not ready, and replacing it would make things
+worse, so liveness is far more patient. But the group also counts a new instance as available, and
+removes an old one, when the liveness check first passes. Hence liveness asks for the readiness path
+unless the user names another one, and takes longer to pass than the load balancer's check: an old
+instance is removed only after the load balancer sends requests to the new one. Waits for nothing.
 
 Source: Compute Engine documentation, "Set up an application health check and autohealing".
 """
@@ -44,8 +44,8 @@ def ready(model: str, target: GroupTarget) -> DesiredResource:
 
 
 def live(model: str, target: GroupTarget) -> DesiredResource:
-    """Liveness: an instance is available after 30 s of good answers, and replaced after 150 s of bad
-    ones."""
+    """Liveness: an instance is available after 30 s of good answers, and replaced after 150 s of
+    bad ones."""
     key, serving = naming.live_check(model, target.colour), target.settings.spec.serving
     body = _http(serving.port, serving.liveness_path or serving.readiness_path) | {
         "name": key.name,
@@ -72,7 +72,8 @@ def drift(desired: Body, observed: Body) -> Changes:
 
 
 def update(desired: DesiredResource, observed: Body) -> tuple[Action, ...]:
-    """Writes the whole check, because a change of protocol must remove the other protocol's part."""
+    """Writes the whole check, because a change of protocol must remove the other protocol's
+    part."""
     changes = drift(desired.body, observed)
     if not changes:
         return ()

@@ -123,8 +123,8 @@ def _distribution(settings: Release) -> Body:
 
 
 def drift(desired: Body, observed: Body) -> Changes:
-    """Without the size (the autoscaler's), what cannot change (see `immovable_zones`), and the named ports
-    (see `ports`)."""
+    """Without the size (the autoscaler's), what cannot change (see `immovable_zones`), and the
+    named ports (see `ports`)."""
     apart = (
         "name",
         "description",

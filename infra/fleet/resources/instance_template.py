@@ -26,8 +26,8 @@ SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
 def name(model: str, spec: Spec) -> str:
-    """`slipway-tiny-1f2e3d4c5b`: the same for two releases that would make the same machine, whatever they
-    are called."""
+    """`slipway-tiny-1f2e3d4c5b`: the same for two releases that would make the same machine,
+    whatever they are called."""
     text = json.dumps(_properties(model, spec), sort_keys=True, separators=(",", ":"))
     return naming.template_name(model, hashlib.sha256(text.encode()).hexdigest())
 

@@ -1,10 +1,9 @@
 """A model's route: its one path rule in the shared gateway's URL map. Pure.
 
-The map is shared, so it is always written as read, with our rule corrected, under the fingerprint that
-was read: hosts, matchers and rules of others survive unchanged, and a concurrent change is a conflict and
-not a loss. A rule belongs to a model if it sends requests to one of the model's backend services. Waits
-for the backend services. Source: Compute API reference, urlMaps.
-"""
+The map is shared, so it is always written as read, with our rule corrected, under the fingerprint
+that was read: hosts, matchers and rules of others survive unchanged, and a concurrent change is a
+conflict and not a loss. A rule belongs to a model if it sends requests to one of the model's
+backend services. Waits for the backend services. Source: Compute API reference, urlMaps."""
 
 from __future__ import annotations
 
@@ -77,8 +76,8 @@ def desired(model: str, target: TrafficTarget) -> Route:
 
 
 def drift(route: Route | None, model: str, observed: Body) -> str | None:
-    """Why the map must be written for this model; None if it has exactly one route and that is right,
-    or rightly has none."""
+    """Why the map must be written for this model; None if it has exactly one route and that is
+    right, or rightly has none."""
     found = [
         (matcher, rule)
         for matcher in observed.get("pathMatchers", [])
@@ -142,8 +141,8 @@ def matcher_name(host: str) -> str:
 
 
 def merge_route(observed: Body, model: str, route: Route | None) -> Body | Problem:
-    """The desired map: the observed one without any rule of the model, and with its route, if it has
-    one."""
+    """The desired map: the observed one without any rule of the model, and with its route, if it
+    has one."""
     body = {field: value for field, value in observed.items() if field not in _SERVER_SET}
     if route and (problem := obstacle(route, observed)):
         return problem
