@@ -16,7 +16,7 @@ from bench.results import Row, row
 from bench.setting import release_message
 from compute_emulator.engine.call_log import LoggedCall
 from handlers.reconcile.loop import reconcile
-from tests.scenario import MortalAdapter, MortalBus, MortalStore, Scenario
+from tests.scenario import InterceptedAdapter, InterceptedBus, InterceptedStore, Scenario
 
 TURNS, BATCHES = 40, 5
 LOOKS = ("get", "list", "aggregatedList", "wait")
@@ -42,7 +42,7 @@ def swap() -> Row:
     ]
     steps = [phase for _, phase in entered if phase.startswith("step_")]
     if scenario.serving_version() != "2" or len(made) - len(counted) != 1:
-        raise RuntimeError("the swap did not go as expected:\n" + scenario.story())
+        raise RuntimeError("the swap did not go as expected:\n" + scenario.history())
     by_phase = Counter([phase for at, phase in entered if at <= call.at][-1] for call in counted)
     how = (
         f"stand-in's log of a whole swap in {len(steps)} steps: changes beside the template's"
@@ -69,10 +69,10 @@ def settled() -> tuple[Row, Row]:
         return around
 
     store, bus = (
-        MortalStore(scenario.store, counting("store")),
-        MortalBus(scenario.bus, counting("bus")),
+        InterceptedStore(scenario.store, counting("store")),
+        InterceptedBus(scenario.bus, counting("bus")),
     )
-    world = scenario.worker(store, bus, MortalAdapter(scenario.cloud, counting("compute")))
+    world = scenario.new_worker(store, bus, InterceptedAdapter(scenario.cloud, counting("compute")))
     reconcile(world, "tiny")  # makes its clients
     scenario.cloud.calls.clear()
     spent = []
@@ -110,5 +110,5 @@ def _serving() -> Scenario:
     scenario.when_published(release_message("1"))
     scenario.when_settled()
     if scenario.serving_version() != "1":
-        raise RuntimeError("release 1 does not serve:\n" + scenario.story())
+        raise RuntimeError("release 1 does not serve:\n" + scenario.history())
     return scenario

@@ -1,9 +1,9 @@
-"""The words journeys are told in: given a world, when an event comes and time passes, then this is
-what exists and serves.
+"""The steps of a journey: given a world, when an event arrives and time passes, then this exists
+and serves.
 
-Everything is the deployed code: events go through the entry points' handlers, the real Compute
-client speaks to the stand-in mounted in process, and time is virtual, so that an hour passes in a
-moment. Journeys assert the world, never the calls."""
+All code is the deployed code. Events go through the entry points' handlers, the real Compute client
+talks to the Compute Engine emulator in process, and time is virtual, so an hour passes in a moment.
+Journeys assert the world, not the calls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from rollout.state import ModelState
 
 PROJECT = "demo"
 IMAGE = "us-docker.pkg.dev/p/r/tiny"
-QUICK = {"draining_seconds": 0}
+NO_DRAINING = {"draining_seconds": 0}
 DEFAULT_BEHAVIOUR: dict[str, Any] = {
     "boot_seconds": 30,
     "ready_after_seconds": 10,
@@ -45,8 +45,8 @@ DEFAULT_BEHAVIOUR: dict[str, Any] = {
 
 
 class VirtualClock:
-    """The stand-in's virtual time as the World's clock: whoever sleeps lets the cloud live on, in
-    view of the watchers."""
+    """The emulator's virtual time as the World's clock. While the caller sleeps, the emulator
+    advances, and the watchers are called every second."""
 
     def __init__(self, cloud_clock: CloudClock) -> None:
         self._cloud_clock = cloud_clock
@@ -65,8 +65,8 @@ class VirtualClock:
 
 
 @dataclass(frozen=True)
-class Running:
-    """An instance that the stand-in has, as a person at the console would see it."""
+class RunningInstance:
+    """An instance of the emulator, as the Cloud console would show it."""
 
     name: str
     version: str
@@ -74,42 +74,43 @@ class Running:
     zone: str
 
 
-Around = Callable[[Callable[[], Any]], Any]
+Change = Callable[[], Any]
+Intercept = Callable[[Change], Any]
 
 
-class MortalStore(SqliteStore):
-    """The real store, with every commit handed to `around`."""
+class InterceptedStore(SqliteStore):
+    """The real store; `intercept` gets every commit."""
 
-    _around: Around
+    _intercept: Intercept
 
-    def __init__(self, store: SqliteStore, around: Around) -> None:
-        self.__dict__ = {**store.__dict__, "_around": around}
+    def __init__(self, store: SqliteStore, intercept: Intercept) -> None:
+        self.__dict__ = {**store.__dict__, "_intercept": intercept}
 
     def commit(self, *writes: Write) -> dict[str, str]:
-        around, commit = self._around, super().commit
-        committed: dict[str, str] = around(lambda: commit(*writes))
+        intercept, commit = self._intercept, super().commit
+        committed: dict[str, str] = intercept(lambda: commit(*writes))
         return committed
 
 
-class MortalBus:
-    """The real bus, with every publish handed to `around`."""
+class InterceptedBus:
+    """The real bus; `intercept` gets every publish."""
 
-    def __init__(self, bus: Bus, around: Around) -> None:
-        self._bus, self._around = bus, around
+    def __init__(self, bus: Bus, intercept: Intercept) -> None:
+        self._bus, self._intercept = bus, intercept
 
     def publish(
         self, topic: str, data: bytes, attributes: Mapping[str, str] = MappingProxyType({})
     ) -> str:
-        published: str = self._around(lambda: self._bus.publish(topic, data, attributes))
+        published: str = self._intercept(lambda: self._bus.publish(topic, data, attributes))
         return published
 
 
-class MortalAdapter(InProcessAdapter):
-    """The stand-in in process, with every change handed to `around`; reads and waits pass."""
+class InterceptedAdapter(InProcessAdapter):
+    """The emulator in process; `intercept` gets every change, but no read and no wait."""
 
-    def __init__(self, cloud: Cloud, around: Around) -> None:
+    def __init__(self, cloud: Cloud, intercept: Intercept) -> None:
         super().__init__(cloud)
-        self._around = around
+        self._intercept = intercept
 
     def send(
         self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
@@ -121,7 +122,7 @@ class MortalAdapter(InProcessAdapter):
         send = super().send
         if is_read:
             return send(request, *args, **kwargs)
-        answer: requests.Response = self._around(lambda: send(request, *args, **kwargs))
+        answer: requests.Response = self._intercept(lambda: send(request, *args, **kwargs))
         return answer
 
 
@@ -134,34 +135,36 @@ class Scenario:
         self.store = SqliteStore(":memory:")
         self.bus = EmbeddedBus(self.clock)
         self.tokens = itertools.count(1)
-        self.world = self.worker()
-        self.mortally: Callable[[Callable[[], None]], None] = lambda work: work()
+        self.world = self.new_worker()
+        # Runs the handler of each event. A test replaces it to act before or after, or to crash.
+        self.run_handler: Callable[[Callable[[], None]], None] = lambda handle: handle()
         self.published: list[tuple[str, Message]] = []
         self.bus.subscribe(
-            "model-releases", lambda event: self.mortally(lambda: release.handle(self.world, event))
+            "model-releases",
+            lambda event: self.run_handler(lambda: release.handle(self.world, event)),
         )
         self.bus.subscribe(
             outbox.WAKEUPS,
-            lambda event: self.mortally(lambda: wakeup.handle(self.world, event)),
+            lambda event: self.run_handler(lambda: wakeup.handle(self.world, event)),
         )
         for topic in (outbox.STATUS, outbox.DEAD_LETTERS):
             self.bus.subscribe(topic, partial(self._receive, topic))
 
-    def _mortal(self, around: Callable[[Callable[[], Any]], Any]) -> World:
-        return self.worker(
-            MortalStore(self.store, around),
-            MortalBus(self.bus, around),
-            MortalAdapter(self.cloud, around),
+    def _intercepted_worker(self, intercept: Intercept) -> World:
+        return self.new_worker(
+            InterceptedStore(self.store, intercept),
+            InterceptedBus(self.bus, intercept),
+            InterceptedAdapter(self.cloud, intercept),
         )
 
-    def worker(
+    def new_worker(
         self,
         store: Store | None = None,
         bus: Bus | None = None,
         adapter: InProcessAdapter | None = None,
     ) -> World:
-        """A function instance: its own World over the shared store, bus and cloud. Its tokens count
-        up, so that runs repeat."""
+        """Another function instance: a World of its own over the same store, bus and emulator.
+        Lease tokens are numbered, so that a run can be repeated exactly."""
         compute = Compute(
             PROJECT,
             self.clock,
@@ -180,20 +183,20 @@ class Scenario:
     # ---- given
 
     def given_behaviour(self, version: str, **behaviour: Any) -> None:
-        """Instances of this version boot, get ready and die as told; all others by default."""
-        told = {"image": f"*{IMAGE}:{version}*", **DEFAULT_BEHAVIOUR, **behaviour}
-        self.cloud.set_behaviours([told, *self.cloud.behaviours])
+        """How instances of this version boot, become ready and fail. Others have the default."""
+        rule = {"image": f"*{IMAGE}:{version}*", **DEFAULT_BEHAVIOUR, **behaviour}
+        self.cloud.set_behaviours([rule, *self.cloud.behaviours])
 
     def given_serving(self, version: str, model: str = "tiny", **sections: Any) -> None:
         self.when_released(version, model, **sections)
         self.when_settled(model)
         assert self.serving_version(model) == version
 
-    def given_no_behaviours(self) -> None:
+    def given_default_behaviour(self) -> None:
         self.cloud.set_behaviours([DEFAULT_BEHAVIOUR])
 
     def given_stock_out(self, place: str) -> None:
-        """Nothing more can be created in the zone or region."""
+        """No further instance can be created in the zone or region."""
         self.cloud.stock_outs[place] = {}
 
     def given_no_stock_out(self) -> None:
@@ -215,7 +218,7 @@ class Scenario:
         self.cloud.load[group] = dict(load)
 
     def given_foreign_health_check(self, name: str) -> None:
-        """Somebody else's health check that bears one of our names."""
+        """A health check with one of our names that Slipway does not own."""
         self.given_resource(
             "global/healthChecks",
             {"name": name, "type": "TCP", "tcpHealthCheck": {"port": 1}, "description": "theirs"},
@@ -226,7 +229,7 @@ class Scenario:
         self.given_resource("global/sslCertificates", managed)
 
     def given_resource(self, collection: str, body: dict[str, Any]) -> None:
-        """Made by whoever; `collection` is with its scope, as in `global/healthChecks`."""
+        """Inserted through the API. `collection` includes the scope: `global/healthChecks`."""
         session = requests.Session()
         session.mount("http://", InProcessAdapter(self.cloud))
         answer = session.post(
@@ -235,40 +238,38 @@ class Scenario:
         )
         assert answer.ok, answer.text
 
-    def given_mortal_workers(
-        self, around: Callable[[Callable[[], Any]], Any], death: type[BaseException]
-    ) -> None:
-        """Workers that can die at any external write: `around` gets each write to the store, to
-        Compute Engine and to the bus. A dead worker's message is delivered again, to a new
-        worker."""
+    def given_crashing_workers(self, intercept: Intercept, crash: type[BaseException]) -> None:
+        """Workers that can crash at any external write: `intercept` gets each write to the store,
+        to Compute Engine and to the bus. The message of a worker that crashed is redelivered, to a
+        new worker."""
 
-        def live(work: Callable[[], None]) -> None:
+        def run(handle: Callable[[], None]) -> None:
             try:
-                work()
-            except death:
-                self.world = self._mortal(around)
-                raise RuntimeError("the worker died") from None
+                handle()
+            except crash:
+                self.world = self._intercepted_worker(intercept)
+                raise RuntimeError("the worker crashed") from None
 
-        self.mortally = live
-        self.world = self._mortal(around)
+        self.run_handler = run
+        self.world = self._intercepted_worker(intercept)
 
-    # ---- when
+    def given_watcher(self, watch: Callable[[], None]) -> None:
+        """From now on `watch` is called in every second that passes."""
 
-    def when_watched(self, watch: Callable[[], None]) -> None:
-        """From now on look at the world at every second that passes."""
-
-        def look() -> None:
+        def watch_now() -> None:
             self.cloud.advance()
             watch()
 
-        self.clock.watchers.append(look)
+        self.clock.watchers.append(watch_now)
+
+    # ---- when
 
     def when_woken(self, data: bytes = b'{"model": "tiny"}') -> None:
         self.bus.publish(outbox.WAKEUPS, data)
         self.bus.pump()
 
-    def publish_later(self, body: object) -> Callable[[], None]:
-        """Publish now, but deliver only when the answer is called."""
+    def publish_delayed(self, body: object) -> Callable[[], None]:
+        """Publish now. The message is delivered when the returned function is called."""
         slow = EmbeddedBus(self.clock)
         slow.subscribe("model-releases", lambda event: release.handle(self.world, event))
         context = {
@@ -286,7 +287,7 @@ class Scenario:
         return deliver
 
     def when_released(self, version: str, model: str = "tiny", **sections: Any) -> None:
-        """Publish a release and let the functions work on it as far as they get without a tick."""
+        """Publish a release and run the functions as far as they get without a tick."""
         artifact: dict[str, Any] = (
             {} if "artifact" in sections else {"artifact": {"image": f"{IMAGE}:{version}"}}
         )
@@ -295,9 +296,9 @@ class Scenario:
             for name in ("force", "requested_by", "reason")
             if name in sections
         }
-        known = self.store.get(repository.model_path(model))
+        is_known = self.store.get(repository.model_path(model)) is not None
         defaults: dict[str, Any] = (
-            {} if known else {"scaling": {"min": 3, "max": 6}, "traffic": QUICK}
+            {} if is_known else {"scaling": {"min": 3, "max": 6}, "traffic": NO_DRAINING}
         )
         body: dict[str, Any] = {"model": model, "version": version}
         self.when_published(body | artifact | fields | defaults | sections)
@@ -315,8 +316,7 @@ class Scenario:
             self.when_seconds_pass(60)
 
     def when_seconds_pass(self, seconds: float) -> None:
-        """Time goes on, with the tick of every full minute and everything the functions do on
-        it."""
+        """Time passes, with a tick every minute and all the passes that follow from it."""
         end = self.clock.now() + timedelta(seconds=seconds)
         while self.clock.now() < end:
             self.clock.sleep(min(60.0, (end - self.clock.now()).total_seconds()))
@@ -324,23 +324,25 @@ class Scenario:
             self.bus.pump()
 
     def when_settled(self, model: str = "tiny", within_minutes: int = 120) -> None:
-        """Let time pass until nothing is under way for the model. Fails, with the story so far,
-        when that takes too long."""
+        """Time passes until the model needs no further pass. Fails with the model's log if that
+        takes too long."""
         for _ in range(within_minutes):
             if self.state(model).requeue_at is None:
                 return
             self.when_minutes_pass(1)
         raise AssertionError(
-            f"{model} is not settled after {within_minutes} minutes:\n" + self.story(model)
+            f"{model} is not settled after {within_minutes} minutes:\n" + self.history(model)
         )
 
-    def when_until(self, phase: str, model: str = "tiny", within_seconds: int = 3600) -> None:
-        """Let time pass until the model's log says that this phase was entered."""
+    def when_phase_reached(
+        self, phase: str, model: str = "tiny", within_seconds: int = 3600
+    ) -> None:
+        """Time passes until the last entry of the model's log is this phase."""
         for _ in range(within_seconds // 5):
             if self.log(model) and self.log(model)[-1]["to"] == phase:
                 return
             self.when_seconds_pass(5)
-        raise AssertionError(f"{model} never came to {phase}:\n" + self.story(model))
+        raise AssertionError(f"{model} did not reach {phase}:\n" + self.history(model))
 
     # ---- then
 
@@ -378,14 +380,14 @@ class Scenario:
     def log(self, model: str = "tiny") -> list[dict[str, Any]]:
         return [document.data for document in self.store.list(f"models/{model}/log", 1000, None)]
 
-    def story(self, model: str = "tiny") -> str:
+    def history(self, model: str = "tiny") -> str:
         return "\n".join(
             f"{entry['at']:%H:%M:%S} {entry['release']} {entry['from']} -> {entry['to']}:"
             f" {entry['why']}"
             for entry in self.log(model)
         )
 
-    def instances(self, model: str = "tiny") -> list[Running]:
+    def instances(self, model: str = "tiny") -> list[RunningInstance]:
         """The model's instances that exist and are not being deleted."""
         versions = self._versions(model)
         found = []
@@ -396,7 +398,9 @@ class Scenario:
                 and record["status"]
             ):
                 version = versions.get(record["template"], "?")
-                found.append(Running(record["name"], version, record["ready"], record["zone"]))
+                found.append(
+                    RunningInstance(record["name"], version, record["ready"], record["zone"])
+                )
         return found
 
     def healthy_by_version(self, model: str = "tiny") -> dict[str, int]:
@@ -414,14 +418,11 @@ class Scenario:
         }
 
     def templates(self, model: str = "tiny") -> set[str]:
-        return {
-            name
-            for name in self.resources()
-            if name.startswith(f"instanceTemplates/slipway-{model}-")
-        }
+        prefix = f"instanceTemplates/slipway-{model}-"
+        return {name for name in self.resources() if name.startswith(prefix)}
 
     def autoscaler(self, model: str = "tiny") -> dict[str, Any]:
-        """The policy as the stand-in holds it; changing it is changing it behind Slipway's back."""
+        """The autoscaling policy in the emulator itself: to change it is to cause drift."""
         policy: dict[str, Any] = self._resource("autoscalers", f"slipway-{model}-blue")[
             "autoscalingPolicy"
         ]
@@ -436,28 +437,27 @@ class Scenario:
     def calls(self, method: str) -> int:
         return self.cloud.calls.counts.get(f"compute.{method}", 0)
 
-    def told(self, topic: str) -> list[bytes]:
-        """What was published on a topic, in order."""
-        return [message.data for told, message in self.published if told == topic]
+    def published_on(self, topic: str) -> list[bytes]:
+        """The messages published on a topic, in order."""
+        return [message.data for on, message in self.published if on == topic]
 
-    def told_attributes(self, topic: str) -> list[dict[str, str]]:
-        return [dict(message.attributes) for told, message in self.published if told == topic]
+    def attributes_on(self, topic: str) -> list[dict[str, str]]:
+        return [dict(message.attributes) for on, message in self.published if on == topic]
 
     def _receive(self, topic: str, event: CloudEventLike) -> None:
         self.published.append((topic, parse_message(event)))
 
     def _resource(self, collection: str, name: str) -> dict[str, Any]:
-        for (_, kept), table in self.cloud.tables.items():
-            if kept == collection and name in table:
+        for (_, each), table in self.cloud.tables.items():
+            if each == collection and name in table:
                 return table[name]
         raise AssertionError(f"no {collection}/{name}")
 
     def quarantine(self) -> list[dict[str, Any]]:
         return [document.data for document in self.store.list("quarantine", 1000, None)]
 
-    def everything_written(self) -> tuple[Any, ...]:
-        """All documents and all of Compute Engine: what must be equal before and after something
-        that changes nothing."""
+    def full_state(self) -> tuple[Any, ...]:
+        """All documents and all resources. An event that changes nothing leaves this equal."""
         paths = ["models", "outbox", "quarantine", "models/tiny/log", "models/tiny/releases"]
         documents = [document for path in paths for document in self.store.list(path, 1000, None)]
         tables = {key: table for key, table in self.cloud.tables.items() if key[1] != "operations"}
@@ -467,8 +467,8 @@ class Scenario:
             len(self.published),
         )
 
-    def leftovers(self) -> tuple[str, ...]:
-        """Messages that were committed and never sent."""
+    def unsent_messages(self) -> tuple[str, ...]:
+        """Messages that were committed and not published."""
         return tuple(document.path for document in self.store.list("outbox", 1000, None))
 
     def _versions(self, model: str) -> dict[str, str]:

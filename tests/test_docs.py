@@ -243,10 +243,10 @@ def test_no_text_of_the_picture_crosses_the_edge_of_its_box() -> None:
 def test_the_example_of_a_status_event_has_its_fields() -> None:
     story = Scenario()
     story.when_released("1")
-    event = json.loads(story.told("model-rollout-status")[-1])
+    event = json.loads(story.published_on("model-rollout-status")[-1])
     documented = json.loads(example(OPERATIONS, "a status event of type io.slipway.rollout.v1"))
     assert set(documented) == set(event)
-    assert story.told_attributes("model-rollout-status")[-1]["ce-type"] == "io.slipway.rollout.v1"
+    assert story.attributes_on("model-rollout-status")[-1]["ce-type"] == "io.slipway.rollout.v1"
     assert set(story.log()[-1]) == set(event)
 
 

@@ -113,7 +113,7 @@ def undisturbed(story: Story, model: str) -> End:
             world.clock.sleep(0.01)
         world.bus.pump()
         if chapter.stepping:
-            world.when_until("step_1", model)
+            world.when_phase_reached("step_1", model)
         else:
             world.when_settled(model)
     return end(world.cloud, model)

@@ -24,9 +24,9 @@ def test_a_second_worker_keeps_off_a_claimed_model() -> None:
     story.given_serving("1")
     story.when_released("2")
     claimed(story, "somebody", 100)
-    before = story.everything_written()
-    reconcile(story.worker(), "tiny")
-    assert story.everything_written() == before
+    before = story.full_state()
+    reconcile(story.new_worker(), "tiny")
+    assert story.full_state() == before
 
 
 def test_a_dead_workers_claim_expires_and_its_work_goes_on() -> None:
@@ -48,9 +48,9 @@ def test_a_settled_model_with_a_dead_workers_claim_is_freed_once_and_then_left_a
     story.when_seconds_pass(60)
     story.when_woken()
     assert story.state().lease is None
-    before = story.everything_written()
+    before = story.full_state()
     story.when_woken()
-    assert story.everything_written() == before
+    assert story.full_state() == before
 
 
 def test_what_came_while_the_model_was_claimed_is_looked_at_when_the_claim_goes() -> None:

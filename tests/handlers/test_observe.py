@@ -49,7 +49,7 @@ def test_a_turn_reads_everything_once_then_what_moves_and_while_it_waits_only_gr
 def test_each_further_pass_reads_no_more_than_may_have_changed_since_the_last() -> None:
     story = Scenario()
     story.given_serving("1")
-    state, compute = story.state(), story.worker().compute
+    state, compute = story.state(), story.new_worker().compute
     scope = scope_of(state.rollout, state.desired)
 
     def read(cache: SnapshotCache) -> tuple[set[str], SnapshotCache]:
@@ -89,7 +89,7 @@ def test_a_step_is_not_left_on_a_glance_alone() -> None:
             story.autoscaler()["maxNumReplicas"] = 99
             changed.append(story.clock.now().timestamp())
 
-    story.when_watched(change_it)
+    story.given_watcher(change_it)
     story.when_released("1", traffic={"exposure": "none"})
     story.when_settled()
     put_back = next(

@@ -19,7 +19,7 @@ from infra.store.port import Delete, Unavailable
 from rollout.model import Desired
 from rollout.state import Lease, ModelState
 from tests.infra.build import NOON
-from tests.scenario import MortalStore, Scenario
+from tests.scenario import InterceptedStore, Scenario
 
 Call = Callable[[], Any]
 
@@ -49,7 +49,7 @@ def test_nothing_is_done_before_its_decision_is_saved() -> None:
         seen.append(story.resources())
         return commit()
 
-    reconcile(story.worker(MortalStore(story.store, watched)), "tiny")
+    reconcile(story.new_worker(InterceptedStore(story.store, watched)), "tiny")
     assert seen[0] == before
     assert story.resources() > before
 
@@ -64,7 +64,7 @@ def test_a_decision_that_was_overtaken_is_neither_saved_nor_carried_out() -> Non
             made.append(story.calls("instanceTemplates.insert"))
         return commit()
 
-    reconcile(story.worker(MortalStore(story.store, late)), "tiny")
+    reconcile(story.new_worker(InterceptedStore(story.store, late)), "tiny")
     assert made == [story.calls("instanceTemplates.insert")]
     story.when_settled()
     assert story.instances() == []
@@ -81,7 +81,7 @@ def test_a_release_that_could_not_be_saved_comes_again() -> None:
             raise Unavailable(failures.pop())
         return commit()
 
-    story.world = story.worker(MortalStore(story.store, down))
+    story.world = story.new_worker(InterceptedStore(story.store, down))
     story.when_released("1")
     assert story.store.get("models/tiny") is None
     story.when_minutes_pass(2)
@@ -119,15 +119,15 @@ class ShakyBus:
 def test_what_happened_is_told_though_the_bus_was_down_at_that_moment() -> None:
     story = Scenario()
     shaky = ShakyBus(story.bus)
-    story.world = story.worker(bus=shaky)
+    story.world = story.new_worker(bus=shaky)
     story.when_released("1")
     story.when_minutes_pass(2)
     story.when_settled()
     story.when_minutes_pass(2)
-    told = [json.loads(data)["to"] for data in story.told(outbox.STATUS)]
+    told = [json.loads(data)["to"] for data in story.published_on(outbox.STATUS)]
     assert sorted(told) == sorted(entry["to"] for entry in story.log())
     assert len(shaky.failed) == len(told)
-    assert story.leftovers() == ()
+    assert story.unsent_messages() == ()
 
 
 def test_a_change_that_is_asked_for_again_is_the_same_request_until_something_new_is_saved() -> (

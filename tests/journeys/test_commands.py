@@ -9,7 +9,7 @@ def in_mid_rollout(version: str = "2") -> Scenario:
     story = Scenario()
     story.given_serving("1")
     story.when_released(version)
-    story.when_until("step_2")
+    story.when_phase_reached("step_2")
     return story
 
 
@@ -28,7 +28,7 @@ def test_promote_takes_everything_now() -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_released("2", rollout={"bake_seconds": 86400})
-    story.when_until("baking")
+    story.when_phase_reached("baking")
     story.when_commanded("promote")
     story.when_minutes_pass(1)
     assert story.outcome("2") == "succeeded"
@@ -118,5 +118,5 @@ def test_a_command_for_an_unknown_model_is_quarantined() -> None:
     story.when_commanded("pause", model="ghost")
     assert (
         story.quarantine()[0]["why"]
-        == "model: no model ghost is known, so there is nothing to pause"
+        == "model: there is no model ghost, so there is nothing to pause"
     )

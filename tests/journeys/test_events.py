@@ -13,16 +13,16 @@ from tests.scenario import IMAGE, Scenario
 def test_a_second_turn_over_a_settled_model_writes_nothing() -> None:
     story = Scenario()
     story.given_serving("1")
-    before = story.everything_written()
+    before = story.full_state()
     for _ in range(3):
         story.when_woken()
-    assert story.everything_written() == before
+    assert story.full_state() == before
 
 
 def test_a_duplicate_release_changes_nothing() -> None:
     story = Scenario()
     story.given_serving("1")
-    before = story.everything_written()
+    before = story.full_state()
     story.when_published(
         {
             "model": "tiny",
@@ -33,7 +33,7 @@ def test_a_duplicate_release_changes_nothing() -> None:
         }
     )
     story.when_minutes_pass(2)
-    assert story.everything_written() == before
+    assert story.full_state() == before
 
 
 def test_a_forced_release_that_comes_twice_is_tried_once_more_and_not_twice() -> None:
@@ -66,7 +66,7 @@ def test_a_forced_release_that_comes_twice_is_tried_once_more_and_not_twice() ->
 def test_an_old_release_that_comes_late_is_on_record_and_changes_no_fleet() -> None:
     story = Scenario()
     story.given_serving("1")
-    late = story.publish_later(
+    late = story.publish_delayed(
         {"model": "tiny", "version": "2", "artifact": {"image": f"{IMAGE}:2"}}
     )
     story.when_seconds_pass(1)
@@ -104,8 +104,8 @@ def test_bad_input_is_acknowledged_quarantined_once_and_told(raw: bytes) -> None
     story.when_published(raw)
     story.when_minutes_pass(2)
     assert len(story.quarantine()) == 1
-    assert len(story.told("model-releases-dead")) == 1
-    assert [event["ce-type"] for event in story.told_attributes("model-rollout-status")] == [
+    assert len(story.published_on("model-releases-dead")) == 1
+    assert [event["ce-type"] for event in story.attributes_on("model-rollout-status")] == [
         "io.slipway.quarantine.v1"
     ]
     assert story.resources() == set()
@@ -154,7 +154,7 @@ def test_a_structured_cloud_event_is_accepted() -> None:
 def test_every_transition_is_told_once_with_its_reason() -> None:
     story = Scenario()
     story.given_serving("1")
-    told = [json.loads(data) for data in story.told("model-rollout-status")]
+    told = [json.loads(data) for data in story.published_on("model-rollout-status")]
     assert [event["to"] for event in told] == [entry["to"] for entry in story.log()]
     assert all(event["why"] for event in told)
 

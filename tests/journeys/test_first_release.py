@@ -35,7 +35,7 @@ def test_the_outputs_name_the_group_the_backend_service_and_the_address() -> Non
     )
     assert outputs["backend_service_url"].endswith("global/backendServices/slipway-tiny-blue")
     assert outputs["address"]
-    assert json.loads(story.told("model-rollout-status")[-1])["outputs"] == outputs
+    assert json.loads(story.published_on("model-rollout-status")[-1])["outputs"] == outputs
 
 
 def test_the_smallest_message_serves_with_the_defaults() -> None:

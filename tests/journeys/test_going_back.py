@@ -12,7 +12,7 @@ def test_a_release_that_never_gets_healthy_goes_back_and_the_old_one_never_stopp
     story.given_serving("1")
     story.given_behaviour("2", never_ready=True)
     healthy: list[int] = []
-    story.when_watched(lambda: healthy.append(story.healthy_by_version().get("1", 0)))
+    story.given_watcher(lambda: healthy.append(story.healthy_by_version().get("1", 0)))
     story.when_released("2")
     story.when_settled()
     assert (story.outcome("2"), story.reason("2")) == ("rolled_back", "unhealthy")
@@ -34,9 +34,9 @@ def test_a_stock_out_in_mid_rollout_goes_back_at_the_deadline() -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
-    story.when_until("step_2")
+    story.when_phase_reached("step_2")
     story.given_stock_out("us-central1")
-    story.when_until("rolling_back")
+    story.when_phase_reached("rolling_back")
     assert sum(story.healthy_by_version().values()) == 3
     story.given_no_stock_out()
     story.when_settled()
@@ -48,7 +48,7 @@ def test_a_stock_out_that_ends_in_time_only_delays_the_release() -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
-    story.when_until("step_2")
+    story.when_phase_reached("step_2")
     story.given_stock_out("us-central1")
     story.when_minutes_pass(5)
     assert any("resources" in condition.why for condition in story.state().conditions)
@@ -77,8 +77,8 @@ def test_a_digest_that_went_back_is_not_rolled_again_unless_forced() -> None:
     story.when_released("2")
     story.when_settled()
     story.when_released("2b", artifact={"image": story.image("2")})
-    assert "went back before" in story.quarantine()[0]["why"]
-    story.given_no_behaviours()
+    assert "was rolled back before" in story.quarantine()[0]["why"]
+    story.given_default_behaviour()
     story.when_released("2c", artifact={"image": story.image("2")}, force=True)
     story.when_settled()
     assert story.outcome("2c") == "succeeded"

@@ -115,6 +115,6 @@ def test_a_retired_model_with_nothing_left_is_not_written_any_more() -> None:
     story.given_serving("1")
     story.when_commanded("retire")
     story.when_settled()
-    before = story.everything_written()
+    before = story.full_state()
     story.when_minutes_pass(30)
-    assert story.everything_written() == before
+    assert story.full_state() == before

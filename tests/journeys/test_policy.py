@@ -86,12 +86,12 @@ def test_of_two_releases_accepted_at_once_only_one_finds_room() -> None:
         nonlocal is_between
         if not is_between:
             is_between = True
-            story.world, mortal = story.worker(), story.world
+            story.world, mortal = story.new_worker(), story.world
             story.when_published(other)
             story.world = mortal
         return write()
 
-    story.given_mortal_workers(around, SystemError)
+    story.given_crashing_workers(around, SystemError)
     story.when_published(one)
     story.when_settled("two")
     assert (story.outcome("1", "two"), story.outcome("1", "one")) == ("succeeded", None)
@@ -119,7 +119,7 @@ def test_nothing_is_made_of_a_release_when_policy_changed_after_it_was_accepted(
         handle()
         story.given_policy(**tighter)
 
-    story.mortally = then_tighten
+    story.run_handler = then_tighten
     story.when_released("1", scaling=CALM)
     story.when_settled()
     assert (story.outcome("1"), story.reason("1")) == ("rolled_back", "policy")
@@ -139,7 +139,7 @@ def test_when_there_is_no_room_left_for_two_the_first_goes_on_and_the_second_goe
         if story.store.get("models/one") and story.store.get("models/two"):
             story.given_policy(max_project_instances=10)
 
-    story.mortally = tighten_when_both_are_accepted
+    story.run_handler = tighten_when_both_are_accepted
     for model in ("two", "one"):
         body = {
             "model": model,
@@ -154,7 +154,7 @@ def test_when_there_is_no_room_left_for_two_the_first_goes_on_and_the_second_goe
     story.when_settled("two")
     assert (story.outcome("1", "two"), story.outcome("1", "one")) == ("succeeded", "rolled_back")
     assert "got 18, of which other models may use 9" in story.why("1", "one")
-    assert not [name for name in story.resources() if "/one-" in name]
+    assert not [name for name in story.resources() if "/slipway-one-" in name]
 
 
 def test_a_rollback_to_a_release_that_policy_no_longer_allows_is_refused() -> None:
@@ -206,7 +206,7 @@ def test_a_fleet_that_had_grown_before_the_cap_came_down_keeps_within_it_with_th
     story.given_policy(max_instances=6)
     story.when_minutes_pass(20)
     counts: list[int] = []
-    story.when_watched(lambda: counts.append(len(story.instances())))
+    story.given_watcher(lambda: counts.append(len(story.instances())))
     story.when_released("2", scaling={"max": 3})
     story.when_settled()
     assert story.outcome("2") == "succeeded"

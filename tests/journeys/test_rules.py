@@ -36,7 +36,7 @@ def test_rule_2_never_below_the_floor_and_never_above_the_cap_whatever_happens()
     story.given_serving("1", scaling={"min": 3, "max": 6})
     story.given_behaviour("3", never_ready=True)
     counts: list[tuple[int, int]] = []
-    story.when_watched(
+    story.given_watcher(
         lambda: counts.append((sum(story.healthy_by_version().values()), len(story.instances())))
     )
     for version in ("2", "3"):
@@ -62,9 +62,9 @@ def test_rule_3_at_most_two_versions_live_and_an_aborted_one_is_gone_when_its_en
         if story.outcome("2") == "aborted":
             after_abort.append("2" in versions)
 
-    story.when_watched(watch)
+    story.given_watcher(watch)
     story.when_released("2")
-    story.when_until("step_2")
+    story.when_phase_reached("step_2")
     story.when_commanded("abort")
     story.when_released("3")
     story.when_settled()
@@ -77,7 +77,7 @@ def test_rule_4_the_way_back_exists_until_the_candidate_has_baked() -> None:
     story.given_serving("1")
     stable = story.templates()
     kept: list[bool] = []
-    story.when_watched(lambda: kept.append(stable <= story.templates()))
+    story.given_watcher(lambda: kept.append(stable <= story.templates()))
     story.when_released("2")
     story.when_settled()
     assert all(kept)
@@ -93,11 +93,11 @@ def test_rule_5_a_duplicate_an_old_or_a_replayed_event_changes_nothing() -> None
     story.when_settled()
     story.when_published(second)
     story.when_settled()
-    before = story.everything_written()
+    before = story.full_state()
     for body in (second, first, second):
         story.when_published(body)
         story.when_minutes_pass(2)
-    assert story.everything_written() == before
+    assert story.full_state() == before
 
 
 def test_rule_6_when_the_faults_are_over_the_world_becomes_what_is_desired_and_stays() -> None:
@@ -109,9 +109,9 @@ def test_rule_6_when_the_faults_are_over_the_world_becomes_what_is_desired_and_s
     story.given_no_faults()
     story.when_settled()
     assert story.healthy_by_version() == {story.serving_version(): 3}
-    before = story.everything_written()
+    before = story.full_state()
     story.when_minutes_pass(50)
-    assert story.everything_written() == before
+    assert story.full_state() == before
 
 
 def test_rule_7_the_autoscaler_owns_the_size() -> None:
@@ -131,7 +131,7 @@ def test_rule_8_only_what_is_ours_by_name_and_description_is_touched() -> None:
     story.when_released("1")
     story.when_settled()
     assert story.why("1").startswith(
-        "global/healthChecks/slipway-tiny-blue-live exists and is not Slipway's"
+        "global/healthChecks/slipway-tiny-blue-live exists and is not owned by Slipway"
     )
     assert {name for name in story.resources() if "/slipway-tiny-" in name} == {
         "healthChecks/slipway-tiny-blue-live"
@@ -162,11 +162,11 @@ def test_rule_9_nobody_being_able_to_look_is_on_record_and_counts_for_nothing() 
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
-    story.when_until("baking")
+    story.when_phase_reached("baking")
     story.given_fault("error", method="compute.*", status=503)
     story.when_minutes_pass(30)
     assert [condition.type for condition in story.state().conditions] == ["ObservationFailed"]
-    assert sum("nobody can look" in entry["why"] for entry in story.log()) == 1
+    assert sum("cannot observe the rollout" in entry["why"] for entry in story.log()) == 1
     story.given_no_faults()
     seen_again = story.clock.now()
     story.when_settled()
@@ -205,7 +205,7 @@ def test_rule_10_no_secret_leaves_through_logs_documents_dead_letters_or_errors(
     letters = [
         data.decode()
         for topic in (outbox.DEAD_LETTERS, outbox.STATUS)
-        for data in story.told(topic)
+        for data in story.published_on(topic)
     ]
     assert len(told) > 10
     assert len(letters) > 3
@@ -225,7 +225,7 @@ def test_rule_10_caps_hold_again_when_the_policy_changes_in_mid_rollout() -> Non
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
-    story.when_until("step_2")
+    story.when_phase_reached("step_2")
     story.given_policy(images=["elsewhere.example.com/"])
     story.when_settled()
     assert (story.outcome("2"), story.reason("2")) == ("rolled_back", "policy")

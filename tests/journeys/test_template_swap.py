@@ -28,7 +28,7 @@ def test_never_fewer_healthy_instances_than_the_floor_and_never_more_than_the_su
     story = Scenario()
     story.given_serving("1")
     counts: list[tuple[int, int]] = []
-    story.when_watched(
+    story.given_watcher(
         lambda: counts.append((sum(story.healthy_by_version().values()), len(story.instances())))
     )
     story.when_released("2")
@@ -41,7 +41,7 @@ def test_scale_in_is_held_while_a_release_is_on_its_way_and_free_again_after() -
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
-    story.when_until("step_2")
+    story.when_phase_reached("step_2")
     assert story.autoscaler()["mode"] == "ONLY_SCALE_OUT"
     story.when_settled()
     assert story.autoscaler()["mode"] == "ON"
@@ -51,7 +51,7 @@ def test_the_old_template_is_kept_until_the_release_has_baked_and_one_version_lo
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
-    story.when_until("baking")
+    story.when_phase_reached("baking")
     assert len(story.templates()) == 2
     story.when_settled()
     story.when_released("3")
@@ -83,9 +83,9 @@ def test_a_newer_release_supersedes_the_candidate() -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
-    story.when_until("step_2")
+    story.when_phase_reached("step_2")
     versions: list[set[str]] = []
-    story.when_watched(
+    story.given_watcher(
         lambda: versions.append({instance.version for instance in story.instances()})
     )
     story.when_released("3")
@@ -111,7 +111,7 @@ def test_a_swap_to_a_smaller_floor_keeps_the_larger_one_until_it_is_over() -> No
     story = Scenario()
     story.given_serving("1", scaling={"min": 4, "max": 6})
     story.when_released("2", scaling={"min": 2})
-    story.when_until("step_2")
+    story.when_phase_reached("step_2")
     assert story.autoscaler()["minNumReplicas"] == 4
     story.when_settled()
     assert story.autoscaler()["minNumReplicas"] == 2

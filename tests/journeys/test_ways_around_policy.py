@@ -75,7 +75,7 @@ def test_a_cap_holds_when_a_release_arrives_forced_or_not(
 @pytest.mark.parametrize(("policy", "path"), POLICIES)
 def test_a_cap_holds_again_just_before_anything_is_made(policy: dict[str, Any], path: str) -> None:
     story = Scenario()
-    story.mortally = then_tightened(story, policy)
+    story.run_handler = then_tightened(story, policy)
     released(story)
     story.when_settled()
     assert (story.outcome("1"), story.reason("1")) == ("rolled_back", "policy")
@@ -92,7 +92,7 @@ def test_a_release_that_waits_when_it_fails_is_not_helped_by_promotion(
     policy: dict[str, Any], path: str
 ) -> None:
     story = Scenario()
-    story.mortally = then_tightened(story, policy)
+    story.run_handler = then_tightened(story, policy)
     released(story, rollout={"on_failure": "pause"})
     for command in ("promote", "resume", "promote"):
         story.when_commanded(command)
@@ -138,7 +138,7 @@ def test_a_rollback_to_a_larger_release_takes_no_room_that_another_model_s_relea
     story.given_serving("2", "one", scaling={"min": 1, "max": 1})
     story.given_policy(max_project_instances=20)
     story.when_released("1", "two", scaling={"min": 3, "max": 10}, rollout={"bake_seconds": 900})
-    story.when_until(phase, "two")
+    story.when_phase_reached(phase, "two")
     story.when_commanded("rollback", "one", **how)
     story.when_settled("one")
     story.when_settled("two")
@@ -161,10 +161,10 @@ def test_a_rollback_that_comes_late_finds_the_room_taken_by_what_was_accepted_me
     story.given_serving("1", "one", scaling={"min": 3, "max": 10}, rollout={"bake_seconds": 0})
     story.given_serving("2", "one", scaling={"min": 1, "max": 1})
     story.given_policy(max_project_instances=20)
-    late = story.publish_later({"model": "one", "command": "rollback", **how})
+    late = story.publish_delayed({"model": "one", "command": "rollback", **how})
     story.when_seconds_pass(1)
     story.when_released("1", "two", scaling={"min": 3, "max": 10}, rollout={"bake_seconds": 600})
-    story.when_until("baking", "two")
+    story.when_phase_reached("baking", "two")
     late()
     assert "got 26, of which other models may use 13" in story.quarantine()[0]["why"]
     story.when_settled("one")
@@ -307,7 +307,7 @@ def test_a_signer_who_is_struck_off_ends_the_rollouts_of_what_only_that_one_sign
     second = DIGEST.replace("tiny@", "other@")
     story.given_serving("1", artifact={"image": second, "signature": STRANGER.signature(second)})
     released(story, "2", rollout={"bake_seconds": 600})
-    story.when_until("step_2")
+    story.when_phase_reached("step_2")
     story.given_policy(signers=[STRANGER.public_key])
     story.when_settled()
     assert (story.serving_version(), story.reason("2")) == ("1", "policy")
@@ -327,7 +327,7 @@ def test_what_went_back_does_not_come_again_because_somebody_else_signed_it() ->
     story.when_released(
         "3", artifact={"image": other, "signature": STRANGER.signature(other)}, rollout=soon
     )
-    assert "this content went back before" in story.quarantine()[0]["why"]
+    assert "this content was rolled back before" in story.quarantine()[0]["why"]
 
 
 # ---- What makes a model smaller is always allowed
@@ -352,7 +352,7 @@ def test_a_model_can_be_retired_under_any_policy_also_one_that_cannot_be_read(
     story.when_settled()
     if phase != "settled":
         story.when_released("2", artifact=SIGNED, machine={"type": "g2-standard-8"})
-        story.when_until(phase)
+        story.when_phase_reached(phase)
     story.given_policy(**policy)
     story.when_commanded("retire")
     story.when_settled()
@@ -365,7 +365,7 @@ def test_a_release_can_be_aborted_while_the_policy_cannot_be_read_and_none_begin
     released(story)
     story.when_settled()
     story.when_released("2", artifact=SIGNED, machine={"type": "g2-standard-8"})
-    story.when_until("step_2")
+    story.when_phase_reached("step_2")
     story.given_policy(signers=["ann"])
     story.when_commanded("abort")
     story.when_minutes_pass(10)

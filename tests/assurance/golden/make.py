@@ -30,7 +30,7 @@ def main() -> int:
         history = capture(scenario)
         history["ends"] = asdict(run_to_end(scenario))
         file.write_text(json.dumps(history, sort_keys=True, separators=(",", ":")) + "\n", "utf-8")
-        lines = scenario.story().splitlines()
+        lines = scenario.history().splitlines()
         print(f"{file.relative_to(FOLDER)}: {lines[-1] if lines else ''}")
     return 0
 

@@ -44,9 +44,9 @@ def only_accept(scenario: Scenario, play: Callable[[], None]) -> None:
         if handled == 1:
             handle()
 
-    scenario.mortally = handle_first
+    scenario.run_handler = handle_first
     play()
-    scenario.mortally = lambda work: work()
+    scenario.run_handler = lambda work: work()
 
 
 def crash_at_write(scenario: Scenario, at: int, after: bool, play: Callable[[], None]) -> None:
@@ -63,10 +63,10 @@ def crash_at_write(scenario: Scenario, at: int, after: bool, play: Callable[[], 
             raise Crash
         return answer
 
-    scenario.given_mortal_workers(around, Crash)
+    scenario.given_crashing_workers(around, Crash)
     play()
-    scenario.mortally = lambda work: work()
-    scenario.world = scenario.worker()
+    scenario.run_handler = lambda work: work()
+    scenario.world = scenario.new_worker()
 
 
 def crash_at_phase(phase: str, scenario: Scenario, play: Callable[[], None]) -> None:
@@ -81,15 +81,15 @@ def crash_at_phase(phase: str, scenario: Scenario, play: Callable[[], None]) -> 
             raise Crash
         return answer
 
-    scenario.given_mortal_workers(around, Crash)
+    scenario.given_crashing_workers(around, Crash)
     play()
     for _ in range(1000):
         if has_entered():
             break
         scenario.when_seconds_pass(5)
-    assert has_entered(), scenario.story()
-    scenario.mortally = lambda work: work()
-    scenario.world = scenario.worker()
+    assert has_entered(), scenario.history()
+    scenario.run_handler = lambda work: work()
+    scenario.world = scenario.new_worker()
 
 
 @moment("settled")
@@ -182,14 +182,14 @@ def _(scenario: Scenario) -> None:
 @moment("first-release-baking")
 def _(scenario: Scenario) -> None:
     scenario.when_released("1")
-    scenario.when_until("baking")
+    scenario.when_phase_reached("baking")
 
 
 def _rollout(until: str) -> Moment:
     def play(scenario: Scenario) -> None:
         settle(scenario, "1", scaling={"min": 4, "max": 8})
         scenario.when_released("2", rollout=SLOW)
-        scenario.when_until(until)
+        scenario.when_phase_reached(until)
 
     return play
 
@@ -208,7 +208,7 @@ def _(scenario: Scenario) -> None:
 def _(scenario: Scenario) -> None:
     settle(scenario, "1")
     scenario.when_released("2", rollout={"on_newer": "wait"})
-    scenario.when_until("step_2")
+    scenario.when_phase_reached("step_2")
     scenario.when_released("3")
 
 
@@ -216,7 +216,7 @@ def _(scenario: Scenario) -> None:
 def _(scenario: Scenario) -> None:
     settle(scenario, "1")
     scenario.when_released("2")
-    scenario.when_until("step_2")
+    scenario.when_phase_reached("step_2")
     crash_at_phase("rolling_back", scenario, lambda: scenario.when_released("3"))
 
 
@@ -231,7 +231,7 @@ def _(scenario: Scenario) -> None:
 def _(scenario: Scenario) -> None:
     settle(scenario, "1")
     scenario.when_released("2")
-    scenario.when_until("step_2")
+    scenario.when_phase_reached("step_2")
     crash_at_phase(
         "rolling_back", scenario, lambda: scenario.when_commanded("abort", reason="second thoughts")
     )
@@ -253,7 +253,7 @@ def _(scenario: Scenario) -> None:
 def _(scenario: Scenario) -> None:
     settle(scenario, "1")
     scenario.when_released("2")
-    scenario.when_until("step_2")
+    scenario.when_phase_reached("step_2")
     crash_at_phase("retiring", scenario, lambda: scenario.when_commanded("retire"))
 
 
@@ -261,7 +261,7 @@ def _(scenario: Scenario) -> None:
 def _(scenario: Scenario) -> None:
     settle(scenario, "1")
     scenario.when_released("2")
-    scenario.when_until("step_2")
+    scenario.when_phase_reached("step_2")
     scenario.when_commanded("pause", requested_by="somebody")
     scenario.when_minutes_pass(3)
 
@@ -271,14 +271,14 @@ def _(scenario: Scenario) -> None:
     settle(scenario, "1")
     scenario.given_behaviour("2", never_ready=True)
     scenario.when_released("2", rollout={**SLOW, "on_failure": "pause"})
-    scenario.when_until("paused")
+    scenario.when_phase_reached("paused")
 
 
 @moment("promoted")
 def _(scenario: Scenario) -> None:
     settle(scenario, "1")
     scenario.when_released("2")
-    scenario.when_until("step_2")
+    scenario.when_phase_reached("step_2")
     crash_at_phase("promoted", scenario, lambda: scenario.when_commanded("promote"))
 
 
@@ -286,7 +286,7 @@ def _pending(command: str, **fields: Any) -> Moment:
     def play(scenario: Scenario) -> None:
         settle(scenario, "1", "2")
         scenario.when_released("3")
-        scenario.when_until("step_2")
+        scenario.when_phase_reached("step_2")
         only_accept(scenario, lambda: scenario.when_commanded(command, reason="to see", **fields))
 
     return play
@@ -301,7 +301,7 @@ MOMENTS["pending-rollback-to-a-version"] = _pending("rollback", version="1")
 def _(scenario: Scenario) -> None:
     settle(scenario, "1")
     scenario.when_released("2")
-    scenario.when_until("step_2")
+    scenario.when_phase_reached("step_2")
     scenario.when_commanded("pause")
     only_accept(scenario, lambda: scenario.when_commanded("resume"))
 
@@ -339,7 +339,7 @@ def _crashed_rolling_back(at: int) -> Moment:
     def play(scenario: Scenario) -> None:
         settle(scenario, "1")
         scenario.when_released("2", rollout=SLOW)
-        scenario.when_until("step_2")
+        scenario.when_phase_reached("step_2")
         only_accept(scenario, lambda: scenario.when_commanded("abort"))
         crash_at_write(scenario, at, True, lambda: scenario.when_woken())
 
@@ -368,7 +368,7 @@ def _five_steps(until: str) -> Moment:
     def play(scenario: Scenario) -> None:
         settle(scenario, "1", scaling={"min": 10, "max": 20})
         scenario.when_released("2", rollout={**SLOW, "steps": [5, 20, 40, 80, 100], "surge": 6})
-        scenario.when_until(until)
+        scenario.when_phase_reached(until)
 
     return play
 
@@ -381,7 +381,7 @@ for step in (2, 3, 4, 5):
 def _(scenario: Scenario) -> None:
     settle(scenario, "1", scaling={"min": 6, "max": 9})
     scenario.when_released("2", rollout={**SLOW, "surge": 0, "unavailable": 3})
-    scenario.when_until("step_2")
+    scenario.when_phase_reached("step_2")
 
 
 @moment("rollout-spot-script")
@@ -394,7 +394,7 @@ def _(scenario: Scenario) -> None:
         machine={"spot": True, "type": "e2-standard-2"},
     )
     scenario.when_released("2", artifact=script, rollout=SLOW)
-    scenario.when_until("step_2")
+    scenario.when_phase_reached("step_2")
 
 
 @moment("rollout-signed-image-policy")
@@ -406,7 +406,7 @@ def _(scenario: Scenario) -> None:
     scenario.when_released(
         "2", artifact={"image": f"{IMAGE}@sha256:{'2' * 64}", "signature": "B" * 88}, rollout=SLOW
     )
-    scenario.when_until("step_2")
+    scenario.when_phase_reached("step_2")
 
 
 @moment("rollout-https")
@@ -422,14 +422,14 @@ def _(scenario: Scenario) -> None:
         },
     )
     scenario.when_released("2", rollout=SLOW)
-    scenario.when_until("step_2")
+    scenario.when_phase_reached("step_2")
 
 
 @moment("rolling-back-policy")
 def _(scenario: Scenario) -> None:
     settle(scenario, "1")
     scenario.when_released("2", rollout=SLOW)
-    scenario.when_until("step_2")
+    scenario.when_phase_reached("step_2")
     scenario.given_policy(machine_types=["e2-standard-2"])
     crash_at_phase("rolling_back", scenario, lambda: scenario.when_woken())
 
@@ -459,7 +459,7 @@ def _(scenario: Scenario) -> None:
 def _(scenario: Scenario) -> None:
     settle(scenario, "1")
     scenario.when_released("2", rollout=SLOW)
-    scenario.when_until("step_2")
+    scenario.when_phase_reached("step_2")
     scenario.given_fault("error", status=503)
     scenario.when_minutes_pass(5)
     scenario.given_no_faults()
@@ -469,14 +469,14 @@ def _(scenario: Scenario) -> None:
 def _(scenario: Scenario) -> None:
     settle(scenario, "1")
     scenario.when_released("2", rollout={**SLOW, "on_newer": "wait"})
-    scenario.when_until("baking")
+    scenario.when_phase_reached("baking")
     only_accept(scenario, lambda: scenario.when_released("3"))
 
 
 @moment("first-release-superseded")
 def _(scenario: Scenario) -> None:
     scenario.when_released("1")
-    scenario.when_until("baking")
+    scenario.when_phase_reached("baking")
     scenario.when_released("2")
 
 
@@ -488,7 +488,7 @@ def _(scenario: Scenario) -> None:
     scenario.when_released(
         "2", scaling={"min": 2, "max": 4}, traffic={"path": "/again", "draining_seconds": 0}
     )
-    scenario.when_until("baking")
+    scenario.when_phase_reached("baking")
 
 
 @moment("forced-again")
@@ -497,9 +497,9 @@ def _(scenario: Scenario) -> None:
     scenario.given_behaviour("2", never_ready=True)
     scenario.when_released("2", rollout={**SLOW, "progress_deadline_seconds": 120})
     scenario.when_settled()
-    scenario.given_no_behaviours()
+    scenario.given_default_behaviour()
     scenario.when_released("2", rollout={**SLOW, "progress_deadline_seconds": 120}, force=True)
-    scenario.when_until("step_2")
+    scenario.when_phase_reached("step_2")
 
 
 for at in (3, 5):

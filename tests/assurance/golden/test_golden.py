@@ -64,22 +64,22 @@ def test_a_restored_history_reaches_the_same_final_state(file: Path) -> None:
         if "/releases/" in path
     }
     found = run_to_end(scenario)
-    assert vars(found) == history["ends"], scenario.story()
+    assert vars(found) == history["ends"], scenario.history()
     assert {name.partition("/")[2] for name in scenario.templates()} <= known, (
         "a template was created that no release names"
     )
-    before = scenario.everything_written()
+    before = scenario.full_state()
     scenario.when_minutes_pass(7)
-    assert scenario.state().requeue_at or scenario.everything_written() == before, (
+    assert scenario.state().requeue_at or scenario.full_state() == before, (
         "the final state changed"
     )
     assert vars(final_state(scenario)) == history["ends"], "the final state changed"
-    assert scenario.leftovers() == ()
+    assert scenario.unsent_messages() == ()
 
 
 def written(scenario: Scenario) -> tuple[Any, ...]:
     """All documents and resources except the outbox, whose messages any version may send."""
-    documents, resources, _ = scenario.everything_written()
+    documents, resources, _ = scenario.full_state()
     return [
         document for document in documents if not document.path.startswith("outbox/")
     ], resources

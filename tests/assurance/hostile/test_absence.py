@@ -16,7 +16,7 @@ def at(moment: str) -> Scenario:
     story.given_serving("1")
     if moment != "settled":
         story.when_released("2", rollout={"bake_seconds": 300, "progress_deadline_seconds": 600})
-        story.when_until(moment)
+        story.when_phase_reached(moment)
     return story
 
 
@@ -25,12 +25,12 @@ def test_a_day_without_slipway_changes_nothing_and_takes_no_instance_away(moment
     """The time that nobody watched counts neither for a release nor against it: it ends as it would
     have."""
     story, undisturbed = at(moment), at(moment)
-    calls, written = dict(story.cloud.calls.counts), story.everything_written()[0]
+    calls, written = dict(story.cloud.calls.counts), story.full_state()[0]
     for _ in range(24):
         story.clock.sleep(3600)
         story.cloud.advance()
         assert sum(story.healthy_by_version().values()) >= 3
-    assert (dict(story.cloud.calls.counts), story.everything_written()[0]) == (calls, written)
+    assert (dict(story.cloud.calls.counts), story.full_state()[0]) == (calls, written)
     for each in (story, undisturbed):
         each.when_minutes_pass(1)
         each.when_settled()
@@ -38,4 +38,4 @@ def test_a_day_without_slipway_changes_nothing_and_takes_no_instance_away(moment
     assert [story.outcome(version) for version in "12"] == [
         undisturbed.outcome(version) for version in "12"
     ]
-    assert story.leftovers() == undisturbed.leftovers() == ()
+    assert story.unsent_messages() == undisturbed.unsent_messages() == ()

@@ -17,7 +17,7 @@ from handlers import release, wakeup
 from infra.bus.envelope import PUBLISHED, RELEASE_TYPE
 from tests.assurance.hostile.intake import SOURCE, FakeEvent, connecting_nowhere, pushed, scaled
 from tests.assurance.hostile.test_envelopes import BOMBS
-from tests.scenario import IMAGE, PROJECT, QUICK, Scenario
+from tests.scenario import IMAGE, NO_DRAINING, PROJECT, Scenario
 
 LONG_AGO = "2025-12-31T23:00:00Z"  # before any scenario begins
 
@@ -96,7 +96,7 @@ def delivered(
 
 FIRST = {
     "scaling": {"min": 3, "max": 6},
-    "traffic": QUICK,
+    "traffic": NO_DRAINING,
 }  # what a story's first release says beside its image
 PAST = {
     "what serves, again": event("2"),
@@ -225,11 +225,11 @@ def test_nothing_from_before_brings_a_retired_model_back() -> None:
 )
 def test_a_wake_up_that_is_none_is_acknowledged_and_wakes_nobody(data: bytes) -> None:
     story = Scenario()
-    written = story.everything_written()
+    written = story.full_state()
     with connecting_nowhere():
         story.when_woken(data)
     assert story.bus.next_due() is None
-    assert story.everything_written() == written
+    assert story.full_state() == written
     assert story.cloud.calls.counts == {}
 
 
@@ -264,23 +264,23 @@ def test_a_wake_up_from_another_project_wakes_nobody() -> None:
 
 def test_a_wake_up_carries_nothing_that_a_turn_believes() -> None:
     story = settled("1")
-    written = story.everything_written()
+    written = story.full_state()
     story.when_woken(
         json.dumps(
             {"model": "tiny", "phase": "settled", "desired": event("2"), "tick": False}
         ).encode()
     )
-    assert story.everything_written() == written
+    assert story.full_state() == written
 
 
 def test_a_storm_of_wake_ups_and_ticks_over_settled_models_changes_nothing() -> None:
     story = settled("1")
-    written = story.everything_written()
+    written = story.full_state()
     for _ in range(scaled(100, 5_000)):
         story.when_woken()
         story.when_woken(b'{"tick": true}')
         story.when_woken(b'{"model": "nobody"}')
-    assert story.everything_written() == written
+    assert story.full_state() == written
 
 
 def test_wake_ups_do_not_multiply() -> None:
@@ -415,6 +415,6 @@ def test_the_same_bad_message_a_hundred_times_is_one_record_and_one_letter(
                 story.world, FakeEvent(PUBLISHED, SOURCE, pushed(b'{"model": 7}', "same"))
             )
             story.bus.pump()
-    assert len(story.quarantine()) == len(story.told("model-releases-dead")) == 1
+    assert len(story.quarantine()) == len(story.published_on("model-releases-dead")) == 1
     assert base64.b64decode(story.quarantine()[0]["raw"]) == b'{"model": 7}'
     assert len(caplog.records) == 1

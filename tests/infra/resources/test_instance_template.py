@@ -35,9 +35,9 @@ def test_the_name_is_the_contents_and_not_the_versions() -> None:
 
 
 def test_a_template_keeps_the_name_its_release_was_accepted_with() -> None:
-    kept = replace(release(), template="tiny-0123456789")
-    assert desired("tiny", kept).key.name == "tiny-0123456789"
-    assert (desired("tiny", kept).body or {})["name"] == "tiny-0123456789"
+    kept = replace(release(), template="slipway-tiny-0123456789")
+    assert desired("tiny", kept).key.name == "slipway-tiny-0123456789"
+    assert (desired("tiny", kept).body or {})["name"] == "slipway-tiny-0123456789"
 
 
 def test_a_version_is_a_legal_label() -> None:

@@ -1,9 +1,8 @@
-"""A worker dies between any two lines: at every write to the store, every change on Compute Engine,
-every publish.
+"""A worker crashes at any external write: to the store, to Compute Engine, or to the bus.
 
-The reference run counts the external writes; then the same story is told once for each of them with
-a death before it or right after it took effect. Whatever the moment, the world ends as if nothing
-had happened."""
+The reference run counts the writes. Then the same journey runs once for each of them, with a crash
+before the write or right after it took effect. Wherever the crash is, the world ends as it does
+without one."""
 
 from __future__ import annotations
 
@@ -19,37 +18,36 @@ from tests.scenario import Scenario
 pytestmark = pytest.mark.wide
 
 
-class Death(BaseException):
+class Crash(BaseException):
     """Not an `Exception`: no handler may survive it."""
 
 
 @dataclass
-class Fate:
-    """Counts external writes and ends the worker at one of them: `at` = 0 never, `after` once it
-    took effect."""
+class CrashPoint:
+    """Counts the external writes and crashes at number `at` (0: never), before it or `after` it."""
 
     at: int = 0
     after: bool = False
     count: int = 0
 
-    def around(self, write: Callable[[], Any]) -> Any:
+    def intercept(self, write: Callable[[], Any]) -> Any:
         self.count += 1
         if self.count == self.at and not self.after:
-            raise Death
+            raise Crash
         answer = write()
         if self.count == self.at and self.after:
-            raise Death
+            raise Crash
         return answer
 
 
-def tell(fate: Fate) -> Scenario:
-    """Provision, then swap."""
+def play(crash_point: CrashPoint) -> Scenario:
+    """A first release, then a second one."""
     story = Scenario()
-    story.given_mortal_workers(fate.around, Death)
+    story.given_crashing_workers(crash_point.intercept, Crash)
     story.when_released(
         "1", scaling={"min": 2, "max": 4}, rollout={"steps": [50, 100], "bake_seconds": 60}
     )
-    story.when_minutes_pass(1)  # the death of the intake is mended by redelivery alone
+    story.when_minutes_pass(1)  # only redelivery makes up for a crash of the intake
     story.when_settled()
     story.when_released("2")
     story.when_minutes_pass(1)
@@ -57,30 +55,30 @@ def tell(fate: Fate) -> Scenario:
     return story
 
 
-def told(story: Scenario) -> set[str]:
-    return {attributes["ce-id"] for attributes in story.told_attributes(outbox.STATUS)}
+def published_ids(story: Scenario) -> set[str]:
+    return {attributes["ce-id"] for attributes in story.attributes_on(outbox.STATUS)}
 
 
-def logged(story: Scenario) -> set[str]:
+def logged_ids(story: Scenario) -> set[str]:
     return {
         f"tiny-{entry.path.rpartition('/')[2]}"
         for entry in story.store.list("models/tiny/log", 1000)
     }
 
 
-REFERENCE = Fate()
-WORLD = tell(REFERENCE)
+REFERENCE = CrashPoint()
+WORLD = play(REFERENCE)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("share", range(4))
-def test_a_death_at_any_write_changes_nothing_in_the_end(share: int, after: bool) -> None:
+def test_a_crash_at_any_write_changes_nothing_in_the_end(share: int, after: bool) -> None:
     for at in range(1 + share, REFERENCE.count + 1, 4):
-        story = tell(Fate(at, after))
-        context = f"death {'after' if after else 'before'} write {at}:\n{story.story()}"
+        story = play(CrashPoint(at, after))
+        context = f"crash {'after' if after else 'before'} write {at}:\n{story.history()}"
         assert (story.outcome("1"), story.outcome("2")) == ("succeeded", "succeeded"), context
         assert story.healthy_by_version() == {"2": 2}, context
         assert story.resources() == WORLD.resources(), context
         assert story.autoscaler()["mode"] == "ON", context
-        assert story.leftovers() == (), context
-        assert told(story) == logged(story), context
+        assert story.unsent_messages() == (), context
+        assert published_ids(story) == logged_ids(story), context
