@@ -332,13 +332,13 @@ def test_a_sender_s_own_envelope_that_is_none_of_ours_is_refused(
     envelope: str, changes: dict[str, str]
 ) -> None:
     push = pushed(GOOD, "42", CONTEXT | changes)
-    assert "not a CloudEvent that Slipway takes" in Intake().post(*request(envelope, push)).why
+    assert "not a CloudEvent that Slipway accepts" in Intake().post(*request(envelope, push)).why
 
 
 @pytest.mark.parametrize("missing", list(CONTEXT))
 def test_a_sender_s_own_envelope_with_a_part_missing_is_refused(missing: str) -> None:
     context = {name: text for name, text in CONTEXT.items() if name != missing}
-    assert "not a CloudEvent that Slipway takes" in Intake().take(GOOD, context).why
+    assert "not a CloudEvent that Slipway accepts" in Intake().take(GOOD, context).why
 
 
 def test_an_event_sent_under_the_wrong_type_is_still_judged_by_what_it_says() -> None:
