@@ -347,7 +347,7 @@ def test_an_event_sent_under_the_wrong_type_is_still_judged_by_what_it_says() ->
     found = Intake().take(
         {"model": "tiny", "command": "retire"}, CONTEXT | {"ce-type": RELEASE_TYPE}
     )
-    assert found.why == "model: no model tiny is known, so there is nothing to retire"
+    assert found.why == "model: there is no model tiny, so there is nothing to retire"
     assert Intake().take(SMALL, CONTEXT | {"ce-type": COMMAND_TYPE}).model == "tiny"
 
 
