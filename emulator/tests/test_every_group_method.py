@@ -1,8 +1,7 @@
-"""Every method of groups, their single instances, their configurations and resize requests, by
-google-cloud-compute.
+"""Calls every method of groups, instances, per-instance configs and resize requests.
 
-A walk that forgets a method fails: what was called is compared with what the API has, and what the
-client has."""
+A walk through google-cloud-compute that misses a method fails: the calls are compared with the
+methods of the API and of the client."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Every method of the load-balancing and catalogue collections, by google-cloud-compute, each
-answer held to its schema.
+"""Calls every method of the load-balancing and catalogue collections, checking each response.
 
-A walk that forgets a method fails: what was called is compared with what the API has.
-"""
+A walk through google-cloud-compute that misses a method fails: the calls are compared with the
+methods of the API."""
 
 from __future__ import annotations
 

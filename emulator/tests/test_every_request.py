@@ -1,7 +1,6 @@
-"""Every member of every request body of every method that is built, held to the discovery document.
+"""Sends invalid values for every member of every request body of every implemented method.
 
-The document is walked here by a reader of its own, so that what `schema.py` forgets is found.
-"""
+The test reads the discovery document itself, so that it finds what the validation misses."""
 
 from __future__ import annotations
 

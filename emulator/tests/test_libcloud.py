@@ -1,7 +1,7 @@
 """Apache Libcloud's driver for Compute Engine, unmodified, over HTTP.
 
-It knows global load balancing, templates and instances; of groups only zonal ones, of which the
-stand-in has none."""
+It supports global load balancing, templates and instances. It supports only zonal groups, which the
+emulator does not have."""
 
 from __future__ import annotations
 
