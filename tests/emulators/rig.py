@@ -21,6 +21,7 @@ from typing import Any
 
 import compute_emulator
 from infra.bus.pubsub import PubsubBus
+from infra.fleet.naming import PREFIX
 from infra.store.firestore import FirestoreStore
 from infra.wiring import ScaledClock
 from local.pace import Ticker
@@ -65,7 +66,8 @@ class Watch:
         groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for record in self.cloud.snapshot():
             if record["status"] and record["action"] not in LEAVING:
-                groups[record["group"].rpartition("-")[0]].append(record)
+                name = record["group"].removeprefix(PREFIX)
+                groups[name.rpartition("-")[0]].append(record)
         for model in {*groups, *self.serving}:
             self._judge(model, groups[model])
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compute_emulator import Cloud
+from infra.fleet.naming import PREFIX
 from tests.scenario import DEFAULT_BEHAVIOUR, IMAGE, Scenario
 
 Ends = Mapping[str, tuple[str, ...]]
@@ -136,7 +137,7 @@ def _effects(cloud: Cloud, model: str) -> dict[str, int]:
     return {
         what: count
         for what, count in done.items()
-        if what.startswith(("insert", "delete")) and f"/{model}-" in what
+        if what.startswith(("insert", "delete")) and f"/{PREFIX}{model}-" in what
     }
 
 
@@ -145,13 +146,13 @@ def _resources(cloud: Cloud, model: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for (scope, collection), table in cloud.tables.items():
         for name, body in table.items() if collection != "instances" else ():
-            if name.startswith(f"{model}-"):
+            if name.startswith(f"{PREFIX}{model}-"):
                 found[f"{scope}/{collection}/{name}"] = _text(body, cloud.project)
             for matcher in body.get("pathMatchers", ()):
                 rules = [
                     rule
                     for rule in matcher.get("pathRules", ())
-                    if f"/{model}-" in json.dumps(rule)
+                    if f"/{PREFIX}{model}-" in json.dumps(rule)
                 ]
                 found |= {
                     f"route of {name} {number}": _text(rule, cloud.project)
