@@ -1,2 +1,3 @@
 """Measures Slipway's speed and size: `make bench` prints a table and writes `bench/results.json`.
+
 See docs/bench.md."""

@@ -1,4 +1,4 @@
-"""`python -m bench`: measures everything in about seven minutes, shows a table, writes
+"""`python -m bench`: measures everything in about seven minutes, prints a table, writes
 `bench/results.json` and the table in `docs/bench.md`.
 
 With `--only` some parts are measured and shown, and nothing is written; with `--write` too, their
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-from bench import by_gcloud, cold_start, facts, memory, page, provision, results, standin, virtual
+from bench import by_gcloud, cold_start, emulator, facts, memory, page, provision, results, virtual
 from bench.results import Row
 from bench.setting import Setting, setting
 
@@ -27,9 +27,9 @@ IN_SETTING: dict[str, Callable[[Setting, int], tuple[Row, ...]]] = {
 }
 ALONE: dict[str, Callable[[], tuple[Row, ...]]] = {
     "gcloud": by_gcloud.measure,
-    "standin": standin.measure,
+    "emulator": emulator.measure,
 }
-"""They bring all that they need, and have no use for the emulators of a `Setting`."""
+"""Parts that do not use a `Setting`."""
 
 PARTS = (*IN_SETTING, *ALONE)
 
@@ -39,10 +39,10 @@ def main() -> int:
         "python -m bench", description="Measures Slipway's speed and size; see docs/bench.md."
     )
     parser.add_argument(
-        "--only", nargs="+", choices=PARTS, help="measure these parts, and write nothing"
+        "--only", nargs="+", choices=PARTS, help="measure these parts and write nothing"
     )
     parser.add_argument(
-        "--write", action="store_true", help="with --only: put the new figures among the old ones"
+        "--write", action="store_true", help="with --only: replace the old results of these parts"
     )
     parser.add_argument(
         "--pairs", type=int, default=9, help="how many pairs of cold starts (default 9)"
@@ -54,7 +54,7 @@ def main() -> int:
     results.show(rows, known)
     if options.write or not options.only:
         kept = json.loads(results.FILE.read_text("utf-8")) if options.only else {}
-        text = results.merged(kept, rows, known) if options.only else results.written(rows, known)
+        text = results.merged(kept, rows, known) if options.only else results.to_text(rows, known)
         results.FILE.write_text(text, "utf-8")
         page.main([])
         print(f"written to {results.FILE}, and from there to docs/bench.md")

@@ -1,17 +1,17 @@
-"""The same first provision and the same swap, by Slipway and by a gcloud script, against the same
-stand-in.
+"""Compares Slipway with a gcloud script: the same first provision and the same swap, against the
+same emulator.
 
-Both make the same resources, six instances, and swap them in the same three steps; instances and
-operations behave the same, over HTTP, in real time. Slipway runs as `make demo` runs it: a release
-is published to Pub/Sub, the deployed functions do the rest. The script is `by_gcloud.sh`. The two
-provisions, which are busy, run one after the other; the two swaps, which mostly wait, at the same
-time.
+Both create the same resources with six instances and swap them in the same three steps. Instances
+and operations behave the same, over HTTP, in real time. Slipway runs as in `make demo`: a release
+is published to Pub/Sub, and the deployed functions do the rest. The script is `by_gcloud.sh`. The
+two provisions, which need CPU time, run one after the other; the two swaps, which mostly wait, run
+in parallel.
 
-    Slipway   release published ──> the model is settled: released, healthy, the autoscaler free again, nothing left to change
-    gcloud    script started    ──> it ends: it has seen the group stable, its version reached, all instances healthy
+    Slipway   release published ──> the model is settled: healthy, autoscaler on, nothing to change
+    gcloud    script started    ──> it ends: group stable, version reached, all instances healthy
 
-The clock of each stops when it knows itself. When the instances were in fact all there and ready is
-told beside it, as seen from outside, the same way for both."""
+Each clock stops when its side knows that it is done. The details contain when all instances were
+ready, observed from outside in the same way for both."""
 
 from __future__ import annotations
 
@@ -45,58 +45,57 @@ BEHAVIOUR = {
 }
 SIZE, MOST = 6, 10
 PATIENCE_SECONDS = 300.0
-MISSING = "not measured: gcloud is missing"
+MISSING = "not measured: gcloud is not installed"
 
 
 @dataclass(frozen=True)
 class Done:
-    """One job by one of the two. `seconds` until it knew, `there_after` until the instances were
-    there; `calls` by method, of which `changes` change something."""
+    """One job of one side: seconds until it knew that it was done, seconds until all instances were
+    ready, calls by method, and how many of them were changes."""
 
     seconds: float
-    there_after: float
+    ready_after: float
     calls: Counter[str]
     changes: int
 
 
 class Witness:
-    """Watches the stand-in's instances from outside, to tell when all are of one template, new
-    since the last time, and ready."""
+    """Observes the emulator's instances, to find when all are ready and on one new template."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud, self._template = cloud, ""
 
     @contextmanager
     def watching(self) -> Iterator[Callable[[], float]]:
-        began, there, ended = time.monotonic(), [0.0], threading.Event()
+        began, ready, ended = time.monotonic(), [0.0], threading.Event()
 
         def watch() -> None:
             while not ended.is_set():
-                if found := self._whole():
-                    self._template, there[0] = found, time.monotonic() - began
+                if found := self._is_ready():
+                    self._template, ready[0] = found, time.monotonic() - began
                     return
                 ended.wait(0.1)
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         try:
-            yield lambda: there[0]
+            yield lambda: ready[0]
         finally:
             ended.set()
             thread.join()
 
-    def _whole(self) -> str:
+    def _is_ready(self) -> str:
         with self._cloud.lock:
             instances = [
                 each for each in self._cloud.snapshot() if each["group"] == f"slipway-{MODEL}-blue"
             ]
         templates = {str(each["template"]) for each in instances}
-        is_whole = len(instances) == SIZE and all(
+        is_ready = len(instances) == SIZE and all(
             each["ready"] and each["action"] == "NONE" for each in instances
         )
         return (
             templates.pop()
-            if is_whole and len(templates) == 1 and self._template not in templates
+            if is_ready and len(templates) == 1 and self._template not in templates
             else ""
         )
 
@@ -127,15 +126,15 @@ def _row(name: str, what: str, ours: Done, theirs: Done, backend: str) -> Row:
         ours.seconds / theirs.seconds,
         how,
         backend=backend,
-        slipway=_told(ours),
-        gcloud=_told(theirs),
+        slipway=_details(ours),
+        gcloud=_details(theirs),
     )
 
 
-def _told(done: Done) -> dict[str, Any]:
+def _details(done: Done) -> dict[str, Any]:
     return {
         "seconds": round(done.seconds, 1),
-        "instances_there_after_seconds": round(done.there_after, 1),
+        "instances_ready_after_seconds": round(done.ready_after, 1),
         "calls": done.calls.total(),
         "changes": done.changes,
         "by_method": dict(sorted(done.calls.items())),
@@ -145,13 +144,13 @@ def _told(done: Done) -> dict[str, Any]:
 def _timed(cloud: Cloud, witness: Witness, job: Callable[[], None]) -> Done:
     cloud.calls.clear()
     began = time.monotonic()
-    with witness.watching() as there_after:
+    with witness.watching() as ready_after:
         job()
         seconds = time.monotonic() - began
     with cloud.lock:
         calls, changes = dict(cloud.calls.counts), cloud.calls.mutations
     named = Counter({name.removeprefix("compute."): count for name, count in calls.items()})
-    return Done(seconds, there_after() or seconds, named, changes)
+    return Done(seconds, ready_after() or seconds, named, changes)
 
 
 # ---- Slipway
@@ -159,8 +158,7 @@ def _timed(cloud: Cloud, witness: Witness, job: Callable[[], None]) -> Done:
 
 @contextmanager
 def _slipway() -> Iterator[tuple[Callable[[str], Done], str]]:
-    """What publishes a version and waits for it, and whether it runs on the emulators or on the
-    embedded defaults."""
+    """A function that publishes a version and waits for it, and the stack's backend."""
     with Stack(speed=1) as stack:
         stack.cloud.operations.seconds = OPERATION_SECONDS
         stack.cloud.set_behaviours([BEHAVIOUR])
@@ -194,8 +192,7 @@ def _until_settled(stack: Stack, version: str) -> None:
                 return
         time.sleep(0.1)
     raise RuntimeError(
-        f"release {version} is not settled after {PATIENCE_SECONDS:g} s; the logs are in"
-        f" {stack.folder}"
+        f"release {version} is not settled after {PATIENCE_SECONDS:g} s; logs: {stack.folder}"
     )
 
 
@@ -204,7 +201,7 @@ def _until_settled(stack: Stack, version: str) -> None:
 
 @contextmanager
 def _gcloud() -> Iterator[Callable[..., Done]]:
-    """What runs the script and waits for it, on a stand-in of its own."""
+    """A function that runs the script, with its own emulator."""
     cloud = Cloud(PROJECT, RealClock(), operation_seconds=OPERATION_SECONDS)
     cloud.set_behaviours([BEHAVIOUR])
     witness = Witness(cloud)
@@ -227,9 +224,9 @@ def _script(environment: dict[str, str], *arguments: str) -> None:
 
 
 def _gcloud_environment(url: str, folder: Path) -> dict[str, str]:
-    """gcloud asks nothing, calls nobody else, and leaves its user's own configuration alone."""
-    told = folder / "user-data.yaml"
-    told.write_text(user_data())
+    """Keeps gcloud from prompting, reporting usage, and using the user's configuration."""
+    script = folder / "user-data.yaml"
+    script.write_text(user_data())
     return clean_environment() | {
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{url}/compute/v1/",
         "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
@@ -242,5 +239,5 @@ def _gcloud_environment(url: str, folder: Path) -> dict[str, str]:
         "SIZE": str(SIZE),
         "MOST": str(MOST),
         "IMAGE": IMAGE,
-        "USER_DATA": str(told),
+        "USER_DATA": str(script),
     }

@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# The first provision and the template swap of bench/by_gcloud.py as a careful operator scripts them with gcloud.
+# The first provision and the swap of bench/by_gcloud.py, as a careful operator scripts them.
 #
-#   by_gcloud.sh provision VERSION          make the fleet and its way in, wait until it is stable and healthy
-#   by_gcloud.sh swap OLD NEW               replace OLD by NEW in steps of 10, 50 and 100 percent, each waited for
+#   by_gcloud.sh provision VERSION   creates the fleet and its load balancer, waits until healthy
+#   by_gcloud.sh swap OLD NEW        replaces OLD by NEW in steps of 10, 50 and 100 percent
 #
-# It may be repeated: what is there already is left as it is. What can go side by side does. Environment: MODEL, SIZE, MOST,
-# IMAGE (without its tag), USER_DATA (a file), and gcloud's own settings, which say where Compute Engine is.
+# Idempotent: existing resources are kept. Independent commands run in parallel. Environment: MODEL,
+# SIZE, MOST, IMAGE (without its tag), USER_DATA (a file), and gcloud's settings, which say where
+# Compute Engine is.
 set -euo pipefail
 
 region=us-central1
 group="slipway-$MODEL-blue"
 here="--region=$region"
 
-# Run functions side by side and wait for all; fails when one does.
+# Runs functions in parallel and waits for all; fails if one does.
 together() {
     local pids=() failed=0
     for job in "$@"; do "$job" & pids+=($!); done
@@ -20,30 +21,33 @@ together() {
     return "$failed"
 }
 
-# made COLLECTION NAME SCOPE FLAGS: create it, unless it is there.
-made() {
-    local collection=$1 name=$2 scope=$3 said
+# ensure COLLECTION NAME SCOPE FLAGS: creates a resource unless it exists.
+ensure() {
+    local collection=$1 name=$2 scope=$3 output
     shift 3
     # shellcheck disable=SC2086  # collection is two words for some, scope may be empty
-    said=$(gcloud compute $collection create "${words[@]}" "$name" $scope "$@" 2>&1) || {
-        grep -q 'already exists' <<<"$said" || { echo "$said" >&2; return 1; }
+    output=$(gcloud compute $collection create "${words[@]}" "$name" $scope "$@" 2>&1) || {
+        grep -q 'already exists' <<<"$output" || { echo "$output" >&2; return 1; }
     }
 }
 words=()
 
-# ---- the parts
+# ---- Resources
 
 template() {
-    made instance-templates "$MODEL-$version" "" --machine-type=n1-standard-1 --image-family=cos-stable --image-project=cos-cloud \
-        --boot-disk-size=50GB --boot-disk-type=pd-balanced --network=default --labels="model=$MODEL,release=$version" \
-        --scopes=cloud-platform --shielded-vtpm --shielded-integrity-monitoring \
-        --metadata="google-logging-enabled=true,google-monitoring-enabled=true,image=$IMAGE:$version,port=8080" \
+    local metadata="google-logging-enabled=true,google-monitoring-enabled=true"
+    ensure instance-templates "$MODEL-$version" "" --machine-type=n1-standard-1 \
+        --image-family=cos-stable --image-project=cos-cloud --boot-disk-size=50GB \
+        --boot-disk-type=pd-balanced --network=default \
+        --labels="model=$MODEL,release=$version" --scopes=cloud-platform --shielded-vtpm \
+        --shielded-integrity-monitoring --metadata="$metadata,image=$IMAGE:$version,port=8080" \
         --metadata-from-file="user-data=$USER_DATA"
 }
 
 check() {
     local words=(http)
-    made health-checks "$1" --global --port=8080 --request-path=/health --timeout=5s --healthy-threshold=2 "${@:2}"
+    ensure health-checks "$1" --global --port=8080 --request-path=/health --timeout=5s \
+        --healthy-threshold=2 "${@:2}"
 }
 
 live_check() { check "slipway-$MODEL-blue-live" --check-interval=15s --unhealthy-threshold=10; }
@@ -51,29 +55,36 @@ ready_check() { check "slipway-$MODEL-blue-lb" --check-interval=5s --unhealthy-t
 
 ready_service() {
     ready_check
-    made backend-services "$group" --global --protocol=HTTP --port-name=http --health-checks="slipway-$MODEL-blue-lb" \
+    ensure backend-services "$group" --global --protocol=HTTP --port-name=http \
+        --health-checks="slipway-$MODEL-blue-lb" \
         --load-balancing-scheme=EXTERNAL_MANAGED --timeout=300s --connection-draining-timeout=10
 }
 
 group() {
-    made "instance-groups managed" "$group" "$here" --template="$MODEL-$version" --size="$SIZE" --base-instance-name="$group" \
-        --health-check="slipway-$MODEL-blue-live" --initial-delay=150 --target-distribution-shape=even --instance-redistribution-type=proactive \
-        --update-policy-type=proactive --update-policy-minimal-action=replace --update-policy-replacement-method=substitute \
+    ensure "instance-groups managed" "$group" "$here" --template="$MODEL-$version" \
+        --size="$SIZE" --base-instance-name="$group" \
+        --health-check="slipway-$MODEL-blue-live" --initial-delay=150 \
+        --target-distribution-shape=even --instance-redistribution-type=proactive \
+        --update-policy-type=proactive --update-policy-minimal-action=replace \
+        --update-policy-replacement-method=substitute \
         --update-policy-max-surge=3 --update-policy-max-unavailable=0
 }
 
-ports() { gcloud compute instance-groups managed set-named-ports "$group" "$here" --named-ports=http:8080; }
+managed() { gcloud compute instance-groups managed "$1" "$group" "$here" "${@:2}"; }
+
+ports() { managed set-named-ports --named-ports=http:8080; }
 
 autoscaling() {
-    gcloud compute instance-groups managed set-autoscaling "$group" "$here" --min-num-replicas="$SIZE" \
+    managed set-autoscaling --min-num-replicas="$SIZE" \
         --max-num-replicas="$MOST" --target-cpu-utilization=0.6 --cool-down-period=60 --mode=on
 }
 
 backend() {
-    local said
-    said=$(gcloud compute backend-services add-backend "$group" --global --instance-group="$group" \
-        --instance-group-region="$region" --balancing-mode=UTILIZATION --max-utilization=0.8 2>&1) || {
-        grep -qi 'already\|duplicate' <<<"$said" || { echo "$said" >&2; return 1; }
+    local output
+    output=$(gcloud compute backend-services add-backend "$group" --global \
+        --instance-group="$group" --instance-group-region="$region" \
+        --balancing-mode=UTILIZATION --max-utilization=0.8 2>&1) || {
+        grep -qi 'already\|duplicate' <<<"$output" || { echo "$output" >&2; return 1; }
     }
 }
 
@@ -83,32 +94,36 @@ fleet() {
     together ports autoscaling backend
 }
 
-address() { made addresses gateway --global --ip-version=IPV4; }
+address() { ensure addresses gateway --global --ip-version=IPV4; }
 
 map_and_proxy() {
-    made backend-services gateway-default --global --protocol=HTTP --load-balancing-scheme=EXTERNAL_MANAGED
-    made url-maps gateway --global --default-service=gateway-default
-    made target-http-proxies gateway-http --global --url-map=gateway
+    ensure backend-services gateway-default --global --protocol=HTTP \
+        --load-balancing-scheme=EXTERNAL_MANAGED
+    ensure url-maps gateway --global --default-service=gateway-default
+    ensure target-http-proxies gateway-http --global --url-map=gateway
 }
 
 gateway() {
     together address map_and_proxy
-    made forwarding-rules gateway-http --global --target-http-proxy=gateway-http --address=gateway --ports=80 \
+    ensure forwarding-rules gateway-http --global --target-http-proxy=gateway-http \
+        --address=gateway --ports=80 \
         --load-balancing-scheme=EXTERNAL_MANAGED --network-tier=PREMIUM
 }
 
 route() {
-    gcloud compute url-maps describe gateway --global --format='value(pathMatchers[].name)' | grep -qw any ||
-        gcloud compute url-maps add-path-matcher gateway --global --path-matcher-name=any --default-service=gateway-default \
+    gcloud compute url-maps describe gateway --global --format='value(pathMatchers[].name)' |
+        grep -qw any ||
+        gcloud compute url-maps add-path-matcher gateway --global --path-matcher-name=any \
+            --default-service=gateway-default \
             --path-rules="/$MODEL=$group,/$MODEL/*=$group" --new-hosts='*'
 }
 
-# ---- waiting
+# ---- Waiting
 
-stable() { gcloud compute instance-groups managed wait-until "$group" "$here" --stable --timeout=900; }
-reached() { gcloud compute instance-groups managed wait-until "$group" "$here" --version-target-reached --timeout=900; }
+stable() { managed wait-until --stable --timeout=900; }
+reached() { managed wait-until --version-target-reached --timeout=900; }
 
-# Every instance that the load balancer knows is healthy, and there are enough.
+# Waits until all of the load balancer's instances are healthy and there are enough.
 healthy() {
     local found good all
     for _ in $(seq 120); do
@@ -122,17 +137,18 @@ healthy() {
     return 1
 }
 
-# ---- the swap
+# ---- Swap
 
-scale_in() { gcloud compute instance-groups managed update-autoscaling "$group" "$here" --mode="$1"; }
+scale_in() { managed update-autoscaling --mode="$1"; }
 hold() { scale_in only-scale-out; }
 
 update() {
-    gcloud compute instance-groups managed rolling-action start-update "$group" "$here" --type=proactive \
-        --minimal-action=replace --replacement-method=substitute --max-surge=3 --max-unavailable=0 "$@"
+    gcloud compute instance-groups managed rolling-action start-update "$group" "$here" \
+        --type=proactive --minimal-action=replace --replacement-method=substitute --max-surge=3 \
+        --max-unavailable=0 "$@"
 }
 
-# A step is left when the group has what was asked for, rests, and serves.
+# A step ends when the group has reached the target, is stable, and all instances are healthy.
 step() {
     local percent=$1
     if ((percent == 100)); then
@@ -159,7 +175,7 @@ swap)
     scale_in on
     ;;
 *)
-    sed -n '2,9p' "$0" >&2
+    sed -n '2,10p' "$0" >&2
     exit 2
     ;;
 esac

@@ -1,18 +1,17 @@
-"""Cold starts: from a process's start to its first word with Compute Engine, and to being ready for
-an event.
+"""Measures cold starts: from the start of a process to its first request to Compute Engine
+(reconciler) and to being ready for an event (intake).
 
-Each function is compared with `programs/plain.py`, which does at its top what functions usually do.
-The programs take turns, so that whatever else the machine does meets all of them alike, and the
-median of the pairs' own ratios counts. All run on compiled modules (the first round, which compiles
-them, is not counted) and start from nothing else: no server, no warm connection.
+Each function is compared with `programs/plain.py`, which imports what functions usually import. The
+programs alternate, so that other work on the machine affects all alike; the value is the median of
+the rounds' ratios. All run on compiled modules (the first round, which compiles them, does not
+count), without a running server or a warm connection.
 
-    turn      start ── imports, app, clients ── event posted ── model read from the store ──> first request at Compute Engine
-    intake    start ── imports, app, clients, ready ──> (event posted, answered)
-    plain     start ── imports, clients ─────────────────────────────────────────────────────> its request at Compute Engine
+    reconciler  start ── imports, app, clients ── event posted ── model loaded ──> first request
+    intake      start ── imports, app, clients, ready ──> (event posted, responded)
+    plain       start ── imports, clients ───────────────────────────────────────> first request
 
-Nothing is moved past the finish: the turn's way includes the Firestore read before its first
-request, and the intake's ends after its clients are made; what it still costs to answer the first
-event is told beside it."""
+The reconciler's time includes the Firestore read before its first request. The intake's time ends
+when its clients exist; the time until it has responded to the first event is in the details."""
 
 from __future__ import annotations
 
@@ -36,18 +35,18 @@ PROGRAMS = ROOT / "bench" / "programs"
 PATIENCE_SECONDS = 60
 
 
-class Door:
-    """Where requests to Compute Engine arrive; each is answered with 503, and the moment of the
-    first is kept."""
+class RequestRecorder:
+    """An HTTP server in place of Compute Engine. Responds with 503 and records when the first
+    request arrives."""
 
     def __init__(self) -> None:
-        self._came = threading.Event()
+        self._arrived = threading.Event()
         self._first = 0.0
-        door = self
+        recorder = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                door._note()
+                recorder._record()
                 self.send_response(503)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -58,22 +57,22 @@ class Door:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def _note(self) -> None:
-        if not self._came.is_set():
+    def _record(self) -> None:
+        if not self._arrived.is_set():
             self._first = time.monotonic()
-            self._came.set()
+            self._arrived.set()
 
-    def forget(self) -> None:
-        self._came.clear()
+    def reset(self) -> None:
+        self._arrived.clear()
 
     def first(self) -> float:
-        """When the first request since `forget` arrived; waits for it."""
-        if not self._came.wait(PATIENCE_SECONDS):
+        """When the first request since `reset` arrived; waits for it."""
+        if not self._arrived.wait(PATIENCE_SECONDS):
             raise RuntimeError("no request arrived at Compute Engine")
         return self._first
 
     @contextmanager
-    def open(self) -> Iterator[Door]:
+    def running(self) -> Iterator[RequestRecorder]:
         thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         thread.start()
         try:
@@ -86,58 +85,60 @@ class Door:
 
 @dataclass(frozen=True)
 class Round:
-    """Seconds since each program's start: one run of all three."""
+    """One run of all three programs, in seconds since each one's start."""
 
     plain_imported: float
     plain_connected: float
-    plain_asked: float
-    turn_ready: float
-    turn_asked: float
+    plain_first_request: float
+    reconciler_ready: float
+    reconciler_first_request: float
     intake_ready: float
-    intake_answered: float
-    intake_to_plain_processor_time: float
+    intake_responded: float
+    intake_to_plain_cpu_time: float
 
 
 def measure(setting: Setting, pairs: int) -> tuple[Row, Row]:
-    """The rows of the turn and of the intake."""
-    door = Door()
+    """The rows of the reconciler and of the intake."""
+    recorder = RequestRecorder()
     setting.accept(setting.world(RealClock(), no_compute), release_message("1"))
-    with door.open():
+    with recorder.running():
         environment = (
-            clean_environment() | setting.environment | {"SLIPWAY_COMPUTE_ENDPOINT": door.url}
+            clean_environment() | setting.environment | {"SLIPWAY_COMPUTE_ENDPOINT": recorder.url}
         )
         rounds = [
-            _round(door, environment, number, setting.has_emulators) for number in range(pairs + 1)
+            _round(recorder, environment, number, setting.has_emulators)
+            for number in range(pairs + 1)
         ][1:]
-    return _turn_row(rounds, setting.kind), _intake_row(rounds, setting.has_emulators)
+    return _reconciler_row(rounds, setting.kind), _intake_row(rounds, setting.has_emulators)
 
 
-def _round(door: Door, environment: dict[str, str], number: int, has_emulators: bool) -> Round:
-    began, said, asked = _run(
-        door, [str(PROGRAMS / "plain.py"), door.url], environment, is_asking=True
+def _round(
+    recorder: RequestRecorder, environment: dict[str, str], number: int, has_emulators: bool
+) -> Round:
+    began, plain_times, plain_request = _run(
+        recorder, [str(PROGRAMS / "plain.py"), recorder.url], environment, sends_request=True
     )
     wakeup = json.dumps({"model": MODEL})
-    turn_began, turn_said, turn_asked = _run(
-        door, _function("on_wakeup", wakeup), environment, is_asking=True
+    reconciler_began, reconciler_times, reconciler_request = _run(
+        recorder, _function("on_wakeup", wakeup), environment, sends_request=True
     )
     release = json.dumps(release_message("1", f"cold-{number}"))
-    connecting = environment | {
-        "SLIPWAY_STORE": "firestore"
-    }  # its client is made, whether or not anybody is there to answer
-    intake_began, intake_said, _ = _run(
-        door, _function("on_release", release), connecting, is_asking=False
+    # Without emulators too, the intake creates a Firestore client.
+    with_firestore = environment | {"SLIPWAY_STORE": "firestore"}
+    intake_began, intake_times, _ = _run(
+        recorder, _function("on_release", release), with_firestore, sends_request=False
     )
-    if has_emulators and intake_said[3] != 200:
-        raise RuntimeError(f"on_release answered its event with {intake_said[3]:g}")
+    if has_emulators and intake_times[3] != 200:
+        raise RuntimeError(f"on_release responded to its event with {intake_times[3]:g}")
     return Round(
-        plain_imported=said[0] - began,
-        plain_connected=said[1] - began,
-        plain_asked=asked - began,
-        turn_ready=turn_said[1] - turn_began,
-        turn_asked=turn_asked - turn_began,
-        intake_ready=intake_said[1] - intake_began,
-        intake_answered=intake_said[2] - intake_began,
-        intake_to_plain_processor_time=intake_said[4] / said[2],
+        plain_imported=plain_times[0] - began,
+        plain_connected=plain_times[1] - began,
+        plain_first_request=plain_request - began,
+        reconciler_ready=reconciler_times[1] - reconciler_began,
+        reconciler_first_request=reconciler_request - reconciler_began,
+        intake_ready=intake_times[1] - intake_began,
+        intake_responded=intake_times[2] - intake_began,
+        intake_to_plain_cpu_time=intake_times[4] / plain_times[2],
     )
 
 
@@ -147,12 +148,16 @@ def _function(target: str, data: str) -> list[str]:
 
 
 def _run(
-    door: Door, command: Sequence[str], environment: dict[str, str], *, is_asking: bool
+    recorder: RequestRecorder,
+    command: Sequence[str],
+    environment: dict[str, str],
+    *,
+    sends_request: bool,
 ) -> tuple[float, list[float], float]:
-    """When the program started, the numbers that it printed, and when its request arrived (0: it
+    """When the program started, the numbers that it printed, and when its request arrived (0 if it
     sends none)."""
     target = {"FUNCTION_TARGET": command[1]} if "function.py" in command[0] else {}
-    door.forget()
+    recorder.reset()
     began = time.monotonic()
     with subprocess.Popen(
         [sys.executable, *command],
@@ -162,47 +167,57 @@ def _run(
         stderr=subprocess.DEVNULL,
         text=True,
     ) as process:
-        arrived = door.first() if is_asking else 0.0
+        arrived = recorder.first() if sends_request else 0.0
         out = process.communicate(timeout=PATIENCE_SECONDS)[0]
     numbers = [line.split() for line in out.splitlines() if not line.startswith("{")]
     if not numbers:
-        raise RuntimeError(f"{command[0]} printed no moments")
+        raise RuntimeError(f"{command[0]} printed no times")
     return began, [float(each) for each in numbers[-1]], arrived
 
 
-def _turn_row(rounds: list[Round], store: str) -> Row:
-    ratios = [each.turn_asked / each.plain_asked for each in rounds]
+def _reconciler_row(rounds: list[Round], store: str) -> Row:
+    ratios = [each.reconciler_first_request / each.plain_first_request for each in rounds]
     how = (
         "on_wakeup, process start to its first Compute request (functions-framework app, one"
         f" wake-up, {store} read), over a program with the usual imports and one request; median of"
         f" {len(rounds)} pairs"
     )
     return row(
-        "cold_start_ratio", median(ratios), how, store=store, ratios=_rounded(ratios),
-        **_seconds(rounds, "turn_asked", "turn_ready", "plain_asked", "plain_imported"),
-    )  # fmt: skip
+        "cold_start_ratio",
+        median(ratios),
+        how,
+        store=store,
+        ratios=_rounded(ratios),
+        **_seconds(rounds, "reconciler_first_request", "reconciler_ready"),
+        **_seconds(rounds, "plain_first_request", "plain_imported"),
+    )
 
 
 def _intake_row(rounds: list[Round], has_emulators: bool) -> Row:
-    """Without the emulators nobody answers the event, and how long that takes says nothing."""
-    ratios = [each.intake_ready / each.plain_asked for each in rounds]
+    """Without emulators the event fails, so the time to respond is left out."""
+    ratios = [each.intake_ready / each.plain_first_request for each in rounds]
     how = (
         "on_release, process start to ready for its event (imports, app, Firestore and Pub/Sub"
         f" clients), over the same program; median of {len(rounds)} pairs"
     )
-    to_answer = (
-        round(median(each.intake_answered / each.plain_asked for each in rounds), 3)
+    to_response = (
+        round(median(each.intake_responded / each.plain_first_request for each in rounds), 3)
         if has_emulators
         else None
     )
-    of_processor_time = round(median(each.intake_to_plain_processor_time for each in rounds), 3)
+    cpu_time_ratio = round(median(each.intake_to_plain_cpu_time for each in rounds), 3)
     to_clients = median(each.intake_ready / each.plain_connected for each in rounds)
     return row(
-        "cold_start_intake_ratio", median(ratios), how, ratios=_rounded(ratios),
-        ratio_to_the_programs_clients_made=round(to_clients, 3), ratio_to_first_event_answered=to_answer,
-        ratio_of_processor_time=of_processor_time,
-        **_seconds(rounds, "intake_ready", "intake_answered", "plain_asked", "plain_connected"),
-    )  # fmt: skip
+        "cold_start_intake_ratio",
+        median(ratios),
+        how,
+        ratios=_rounded(ratios),
+        ratio_to_plain_connected=round(to_clients, 3),
+        ratio_to_first_response=to_response,
+        cpu_time_ratio=cpu_time_ratio,
+        **_seconds(rounds, "intake_ready", "intake_responded"),
+        **_seconds(rounds, "plain_first_request", "plain_connected"),
+    )
 
 
 def _rounded(values: list[float]) -> list[float]:

@@ -1,4 +1,4 @@
-"""What the figures depend on: the machine, its load, and the versions in use."""
+"""Facts that the results depend on: the machine, its load, and the package versions."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""The memory of a function's instance at its peak, after its first whole turn: a first provision,
-its records and its messages.
+"""Measures the peak memory of a function instance after its first pass, a first provision.
 
-The function runs as it is deployed (`python -m functions_framework`, which starts gunicorn with one
-worker) over real HTTP and gRPC; time goes faster, which changes no size. The figure is the worker's
-peak of resident memory as the kernel counted it (`VmHWM`). What gunicorn's arbiter takes besides is
-told beside it."""
+The function runs as deployed (`python -m functions_framework`, which starts gunicorn with one
+worker) over real HTTP and gRPC; time passes faster, which does not change the memory. The value is
+the worker's peak resident memory as the kernel counts it (`VmHWM`). The memory of all processes,
+including gunicorn's arbiter, is in the details."""
 
 from __future__ import annotations
 
@@ -41,14 +40,13 @@ def measure(setting: Setting) -> Row:
         return row(
             "memory_mib",
             None,
-            "not measured: this system has no /proc, where Linux tells what a process takes",
+            "not measured: this system has no /proc",
         )
     if not setting.has_emulators:
         return row(
             "memory_mib",
             None,
-            "not measured: without the emulators of Firestore and Pub/Sub a turn has nobody to"
-            " talk to",
+            "not measured: the emulators of Firestore and Pub/Sub are not installed",
         )
     model = f"{MODEL}-memory"
     setting.accept(setting.world(RealClock(), no_compute), release_message("1", model))
@@ -67,27 +65,32 @@ def measure(setting: Setting) -> Row:
             status = post(url, "model-wakeups", {"model": model})
             if status != 200 or not cloud.calls.mutations:
                 raise RuntimeError(
-                    f"the turn answered {status} after {cloud.calls.mutations} changes"
+                    f"the pass responded with {status} after {cloud.calls.mutations} changes"
                 )
             family = _family(process.pid)
             peak = max(_peak_kib(each) for each in family)
-            shared_out = sum(_kib(Path(f"/proc/{each}/smaps_rollup"), "Pss:") for each in family)
+            total = sum(_kib(Path(f"/proc/{each}/smaps_rollup"), "Pss:") for each in family)
     how = (
         "peak resident memory (VmHWM) of on_wakeup's worker under functions-framework, after a"
         f" first provision; {setting.kind}"
     )
     return row(
-        "memory_mib", peak / 1024, how, store=setting.kind, before_the_first_event_mib=round(before / 1024, 1),
-        all_processes_of_the_instance_mib=round(shared_out / 1024, 1), processes=len(family), calls=cloud.calls.counts.total(),
-    )  # fmt: skip
+        "memory_mib",
+        peak / 1024,
+        how,
+        store=setting.kind,
+        before_the_first_event_mib=round(before / 1024, 1),
+        all_processes_of_the_instance_mib=round(total / 1024, 1),
+        processes=len(family),
+        calls=cloud.calls.counts.total(),
+    )
 
 
 @contextmanager
 def served(
     target: str, environment: dict[str, str]
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A function as it is deployed, on loopback, from when it answers until the end of the
-    block."""
+    """Runs a function as deployed, on loopback, for the duration of the block."""
     port = free_port()
     where = (
         "--source",
@@ -118,7 +121,7 @@ def served(
         until = time.monotonic() + PATIENCE_SECONDS
         while not answers(port, "/robots.txt"):
             if process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"function {target} did not come up")
+                raise RuntimeError(f"function {target} did not start")
             time.sleep(0.01)
         yield process, f"http://127.0.0.1:{port}"
     finally:
@@ -127,7 +130,7 @@ def served(
 
 
 def post(url: str, topic: str, body: object) -> int:
-    """Push a message as Pub/Sub does, and wait for the answer's status."""
+    """Pushes a message like Pub/Sub and returns the response's status."""
     request = urllib.request.Request(
         f"{url}/projects/{PROJECT}/topics/{topic}",
         json.dumps(push_of(topic, body)).encode(),
@@ -138,7 +141,7 @@ def post(url: str, topic: str, body: object) -> int:
 
 
 def _family(pid: int) -> list[int]:
-    """The process and those that it started: gunicorn's arbiter and its worker."""
+    """The process and its children: gunicorn's arbiter and its worker."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *(each for child in children for each in _family(int(child)))]
 

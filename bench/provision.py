@@ -1,15 +1,14 @@
-"""A first provision against the clock: how much longer it takes than its operations must.
+"""Measures a first provision, relative to the shortest time that its operations allow.
 
-The stand-in runs in a process of its own, over HTTP, in real time, and lets each operation take
-exactly `LATENCY_SECONDS`. The plan of a first release is a graph of operations; no order and no
-parallelism could be faster than its longest chain:
+The emulator runs in its own process, over HTTP, in real time, and each operation takes exactly
+`LATENCY_SECONDS`. The plan of a first release is a graph of operations. No order can be faster than
+its longest chain:
 
     template ─> group ─> backend service ─> route            4 operations, one after the other
-    default backend service ─> URL map ─> proxy ─> rule      the same, beside it
+    default backend service ─> URL map ─> proxy ─> rule      4 operations, in parallel
 
-The clock runs from the turn's start (so with the reading of the model and of all that could be
-there, with planning and saving) to the moment at which the turn says that the last of the plan's
-actions was applied."""
+The time includes loading the model, reading its resources, planning and saving, and ends when the
+last of the plan's actions is logged as applied."""
 
 from __future__ import annotations
 
@@ -47,12 +46,12 @@ LATENCY_SECONDS = 1.0
 
 
 class Enough(Exception):
-    """The turn has done what is measured."""
+    """Ends the pass after the measured part."""
 
 
 class Watch(logging.Handler):
-    """The World's clock and the reader of its log: breaks the turn off at its first pause after all
-    of `count` actions were applied, rather than let it wait for instances."""
+    """The World's clock and a reader of its log. Ends the pass at its first sleep after all `count`
+    actions were applied, instead of letting it wait for instances."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -83,19 +82,25 @@ def measure(setting: Setting, rounds: int) -> Row:
     length, count = critical_length(taken[0][1]), len(taken[0][1].actions)
     ratios = [each / (length * LATENCY_SECONDS) for each in seconds]
     how = (
-        f"turn's start to the last of {count} actions applied, over {length} operations of"
-        f" {LATENCY_SECONDS:g} s that must follow each other; an instance that has its clients,"
-        f" {setting.kind}, stand-in over HTTP in real time; median of {rounds}"
+        f"from a pass's start until the last of {count} actions is applied, over {length}"
+        f" dependent operations of {LATENCY_SECONDS:g} s; warm clients, {setting.kind}, emulator"
+        f" over HTTP in real time; median of {rounds}"
     )
     return row(
-        "provision_over_critical_path", median(ratios), how, ratios=[round(each, 3) for each in ratios],
-        actions=count, critical_path_operations=length, operation_seconds=LATENCY_SECONDS, seconds=round(median(seconds), 3),
-    )  # fmt: skip
+        "provision_over_critical_path",
+        median(ratios),
+        how,
+        ratios=[round(each, 3) for each in ratios],
+        actions=count,
+        critical_path_operations=length,
+        operation_seconds=LATENCY_SECONDS,
+        seconds=round(median(seconds), 3),
+    )
 
 
 def critical_length(planned: Plan) -> int:
-    """The operations in the longest chain of the plan: an action waits for the earlier ones on its
-    own resource and for those on the resources in `after`."""
+    """The number of operations in the plan's longest chain. An action waits for earlier ones on its
+    own resource and on the resources in `after`."""
     lengths: list[int] = []
     for action in planned.actions:
         before = [
@@ -108,10 +113,9 @@ def critical_length(planned: Plan) -> int:
 
 
 def _provision(setting: Setting, model: str) -> tuple[float, Plan]:
-    """Seconds that it took, and the plan. Each has a Compute Engine of its own, where nothing is
-    yet."""
+    """The seconds it took, and the plan. Uses a new, empty Compute Engine emulator."""
     setting.accept(setting.world(RealClock(), no_compute), release_message("1", model))
-    with stand_in(LATENCY_SECONDS) as url:
+    with running_emulator(LATENCY_SECONDS) as url:
         planned = _planned(
             setting.world(RealClock(), lambda: Compute(PROJECT, RealClock(), url)), model
         )
@@ -130,12 +134,12 @@ def _provision(setting: Setting, model: str) -> tuple[float, Plan]:
         finally:
             log.removeHandler(watch)
     if not watch.is_done:
-        raise RuntimeError(f"the turn ended before all {len(planned.actions)} actions were applied")
+        raise RuntimeError(f"the pass ended before all {len(planned.actions)} actions were applied")
     return watch.finished_at - began, planned
 
 
 def _planned(world: World, model: str) -> Plan:
-    """What the turn is going to plan, by the same pure functions."""
+    """What the pass will plan, computed by the same pure functions."""
     held = repository.load_state(world.store, model)
     if held is None or held.state.desired.release is None:
         raise RuntimeError(f"release 1 of {model} was not accepted")
@@ -148,14 +152,17 @@ def _planned(world: World, model: str) -> Plan:
 
 
 @contextmanager
-def stand_in(operation_seconds: float) -> Iterator[str]:
-    """The URL of a Compute Engine stand-in in a process of its own, in real time."""
+def running_emulator(operation_seconds: float) -> Iterator[str]:
+    """The URL of a Compute Engine emulator in its own process, in real time."""
     command = (sys.executable, "-m", "compute_emulator", "--port", "0", "--project", PROJECT)
     with subprocess.Popen(
         (*command, "--operation-seconds", str(operation_seconds)),
-        cwd=ROOT, env=clean_environment() | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        env=clean_environment() | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
-    ) as process:  # fmt: skip
+    ) as process:
         try:
             first_line = process.stdout.readline() if process.stdout else ""
             yield next(word for word in first_line.split() if word.startswith("http://"))

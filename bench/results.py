@@ -1,8 +1,6 @@
-"""What was measured, as values: the keys with their targets, the file they are written to, and the
-table they are shown in.
+"""Results as values: the keys with their targets, the results file, and the table on the terminal.
 
-Each measurement makes a `Row` with `row`; `bench/__main__.py` collects them. The targets are here
-and nowhere else."""
+Each measurement creates a `Row` with `row`; `bench/__main__.py` collects them."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ FILE = Path(__file__).parent / "results.json"
 
 @dataclass(frozen=True)
 class Key:
-    """`at_most` or `at_least` is the target; with neither it is a figure to know."""
+    """`at_most` or `at_least` is the target, if there is one."""
 
     name: str
     unit: str
@@ -33,7 +31,7 @@ class Key:
         return f"<= {self.at_most:g}" if self.at_most else "= 0"
 
     def met(self, value: float | None) -> bool | None:
-        """None where there is no target, or nothing to hold against it."""
+        """None without a target or a value."""
         if value is None or self.target is None:
             return None
         return value >= self.at_least if self.at_least is not None else value <= (self.at_most or 0)
@@ -45,21 +43,21 @@ KEYS = (
     Key("memory_mib", "MiB", 160),
     Key("provision_over_critical_path", "ratio", 1.15),
     Key("swap_mutations_per_step", "calls", 2),
-    Key("settled_turn_writes", "writes", 0),
-    Key("settled_turn_cpu_ms", "ms", 15),
+    Key("settled_pass_writes", "writes", 0),
+    Key("settled_pass_cpu_ms", "ms", 15),
     Key("provision_vs_gcloud", "ratio"),
     Key("swap_vs_gcloud", "ratio"),
-    Key("standin_rolling_update_cpu_ms", "ms", 50),
-    Key("standin_list_5000_groups_s", "s", 1),
-    Key("standin_memory_per_group_kib", "KiB", 20),
-    Key("standin_requests_per_second", "1/s", at_least=1000),
+    Key("emulator_rolling_update_cpu_ms", "ms", 50),
+    Key("emulator_list_5000_groups_s", "s", 1),
+    Key("emulator_memory_per_group_kib", "KiB", 20),
+    Key("emulator_requests_per_second", "1/s", at_least=1000),
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """`value` is None where it could not be measured, and `how` says why; `detail` is what the
-    value was made from."""
+    """`value` is None if it could not be measured; `how` then says why. `detail` contains what the
+    value was computed from."""
 
     key: Key
     value: float | None
@@ -86,14 +84,14 @@ def row(name: str, value: float | None, how: str, **detail: Any) -> Row:
     return Row(key, None if value is None else round(value, 3), how, detail)
 
 
-def written(rows: Iterable[Row], facts: Mapping[str, Any]) -> str:
-    """The results file's text."""
+def to_text(rows: Iterable[Row], facts: Mapping[str, Any]) -> str:
+    """The text of the results file."""
     return _text({row.key.name: row.as_json() for row in rows}, facts)
 
 
 def merged(kept: Mapping[str, Any], rows: Iterable[Row], facts: Mapping[str, Any]) -> str:
-    """The file's text with some rows measured anew: the others and the machine stay, and the new
-    ones say when they were made."""
+    """The file's text with some rows replaced. The other rows and the machine stay; the new rows
+    say when they were measured."""
     when = {name: facts[name] for name in ("at", "load_before") if name in facts}
     found = dict(kept["results"])
     for row in rows:
@@ -111,7 +109,7 @@ def _text(results: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 
 
 def show(rows: Sequence[Row], facts: Mapping[str, Any]) -> None:
-    """The table on the terminal, and below it how each figure came about."""
+    """Prints a table, and how each value was measured."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,9 +1,7 @@
-"""Where a measurement happens: the store and bus it uses, the environment of its programs, and the
-release it publishes.
+"""The store, bus, environment and release of the measurements that run the deployed functions.
 
-Used by all measurements that run the deployed functions. With Google's emulators the functions talk
-to Firestore and Pub/Sub as in the cloud. Where the emulators are missing, SQLite is the store and
-nothing listens for messages; the results say so."""
+On Google's emulators the functions use Firestore and Pub/Sub as in a project. Without them, SQLite
+is the store and no one receives messages; the results say so."""
 
 from __future__ import annotations
 
@@ -32,25 +30,25 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT, MODEL = "demo", "tiny"
 IMAGE = "us-docker.pkg.dev/demo/models/tiny"
 TOPICS = ("model-releases", "model-wakeups", "model-rollout-status", "model-releases-dead")
-NOBODY = "127.0.0.1:1"  # a port where nothing listens
+UNUSED_ADDRESS = "127.0.0.1:1"  # a port where nothing listens
 
 _numbers = itertools.count(1)
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without what would change how a program starts or where it
+    """This process's environment without variables that change how a program starts or where it
     connects."""
-    unwanted = ("PYTHON", "SLIPWAY_", "GOOGLE_", "FUNCTION_", "CLOUDSDK_")
+    removed = ("PYTHON", "SLIPWAY_", "GOOGLE_", "FUNCTION_", "CLOUDSDK_")
     return {
         name: text
         for name, text in os.environ.items()
-        if not name.startswith(unwanted) and not name.endswith("_EMULATOR_HOST")
+        if not name.startswith(removed) and not name.endswith("_EMULATOR_HOST")
     }
 
 
 def release_message(version: str, model: str = MODEL) -> dict[str, Any]:
-    """Six instances of a small container, swapped in three steps; nothing bakes, so that the end is
-    when all is healthy."""
+    """Six instances of a small container, swapped in three steps. Nothing bakes, so that a rollout
+    ends when all instances are healthy."""
     return {
         "model": model,
         "version": version,
@@ -63,7 +61,7 @@ def release_message(version: str, model: str = MODEL) -> dict[str, Any]:
 
 
 def push_of(topic: str, body: object) -> dict[str, Any]:
-    """The request with which Pub/Sub brings a message."""
+    """The body of Pub/Sub's push request."""
     message = {
         "messageId": f"bench-{next(_numbers)}-{time.time_ns()}",
         "publishTime": datetime.now(UTC).isoformat(),
@@ -73,7 +71,7 @@ def push_of(topic: str, body: object) -> dict[str, Any]:
 
 
 def event_of(topic: str, body: object) -> CloudEvent:
-    """What functions-framework hands a function for it."""
+    """The event that functions-framework passes to a function for a push request."""
     context = {
         "type": PUBLISHED,
         "source": f"//pubsub.googleapis.com/projects/{PROJECT}/topics/{topic}",
@@ -82,12 +80,12 @@ def event_of(topic: str, body: object) -> CloudEvent:
 
 
 def no_compute() -> Compute:
-    """Stands where a World of the intake has Compute Engine."""
-    raise RuntimeError("the intake asked for Compute Engine")
+    """The Compute client of an intake, which must not use it."""
+    raise RuntimeError("the intake used Compute Engine")
 
 
 class Setting:
-    """`environment` is what the functions need to find the store and the bus."""
+    """`environment` tells the functions where the store and the bus are."""
 
     def __init__(self, kind: str, environment: dict[str, str]) -> None:
         self.kind = kind
@@ -98,7 +96,7 @@ class Setting:
         self.has_emulators = "SLIPWAY_STORE" not in environment
 
     def world(self, clock: Clock, compute: Callable[[], Compute]) -> World:
-        """A function instance's World in this process, over the same store."""
+        """The World of a function instance in this process, with the same store."""
         from infra.bus.embedded import EmbeddedBus
         from infra.bus.pubsub import PubsubBus
         from infra.store.firestore import FirestoreStore
@@ -118,17 +116,20 @@ class Setting:
         return World(clock, lambda: store, lambda: EmbeddedBus(clock), compute)
 
     def accept(self, world: World, body: object) -> None:
-        """Have a release recorded as desired, by the intake's own code."""
+        """Records a release as desired, by the intake's code."""
         release.handle(world, event_of("model-releases", body))
 
 
 @contextmanager
 def setting() -> Iterator[Setting]:
-    """Lives as long as the block."""
+    """A setting for the duration of the block."""
     if emulators.missing("firestore") or emulators.missing("pubsub"):
         with TemporaryDirectory(prefix="slipway-bench-") as folder:
-            nowhere = {"FIRESTORE_EMULATOR_HOST": NOBODY, "PUBSUB_EMULATOR_HOST": NOBODY}
-            yield Setting("SQLite", {"SLIPWAY_STORE": f"sqlite:{folder}/store.sqlite"} | nowhere)
+            unused = {
+                "FIRESTORE_EMULATOR_HOST": UNUSED_ADDRESS,
+                "PUBSUB_EMULATOR_HOST": UNUSED_ADDRESS,
+            }
+            yield Setting("SQLite", {"SLIPWAY_STORE": f"sqlite:{folder}/store.sqlite"} | unused)
         return
     from local.topics import make_topics
 

@@ -1,10 +1,9 @@
-"""How many requests a second pass through the stand-in's load balancers.
+"""Measures the requests per second through the emulator's load balancers.
 
-The stand-in runs as a program of its own, with its data plane on; a group of small instances stands
-behind a forwarding rule, each a server on a port of its own, and a load generator in a third
-process keeps a number of connections busy. Every answer must be 200. What is counted are answers
-that the load generator has got; the processor time that the stand-in spent on them is told beside
-it."""
+The emulator runs as a program with its data plane on. A group of small instances, each a server on
+its own port, is behind a forwarding rule, and a load generator in a third process keeps a number of
+connections busy. Every response must be 200. The value counts the responses that the load generator
+received; the emulator's CPU time is in the details."""
 
 from __future__ import annotations
 
@@ -26,10 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT, REGION = "demo", "us-central1"
 INSTANCES, CONNECTIONS, WARM_SECONDS, SECONDS = 30, 32, 1.0, 8.0
 SPEED = 60
-"""Cloud time passes faster, so that instances boot within a second; requests do not."""
+"""Emulated time passes faster, so that instances boot within a second; requests do not."""
 
 SHORTEST = {"latency_seconds": 0.0}
-"""Instances answer at once: what is measured is the way there and back."""
+"""Instances respond at once, so that only the path through the load balancer counts."""
 
 
 def requests_per_second() -> Row:
@@ -41,10 +40,10 @@ def requests_per_second() -> Row:
         report = _load(target, SECONDS)
         spent = _processor_seconds(process.pid) - before
     if set(report["statuses"]) != {"200"}:
-        raise RuntimeError(f"the load was answered with {report['statuses']}")
+        raise RuntimeError(f"the load generator received {report['statuses']}")
     how = (
-        f"answers a second of one forwarding rule with {INSTANCES} instances behind it, through URL"
-        f" map and backend service, to a load generator in another process with {CONNECTIONS}"
+        f"responses per second of one forwarding rule with {INSTANCES} instances, through URL map"
+        f" and backend service, to a load generator in another process with {CONNECTIONS}"
         f" connections, for {SECONDS:g} s of real time"
     )
     detail = {
@@ -52,13 +51,13 @@ def requests_per_second() -> Row:
         "cpu_ms_per_request": round(1000 * spent / report["requests"], 3),
     }
     return row(
-        "standin_requests_per_second", report["rps"], how, requests=report["requests"], **detail
+        "emulator_requests_per_second", report["rps"], how, requests=report["requests"], **detail
     )
 
 
 @contextmanager
 def _program() -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The stand-in's address, and its process."""
+    """The emulator's address, and its process."""
     command = [
         sys.executable,
         "-m",
@@ -80,7 +79,7 @@ def _program() -> Iterator[tuple[str, subprocess.Popen[str]]]:
 
 
 def _build(url: str) -> None:
-    """A group and a load balancer before it, of `INSTANCES`."""
+    """Creates a group of `INSTANCES` and its load balancer."""
     everywhere, here = "global/", f"regions/{REGION}/"
     disk = {
         "boot": True,
@@ -130,13 +129,13 @@ def _build(url: str) -> None:
 
 
 def _served(url: str) -> str:
-    """The rule's address, as soon as every instance takes requests."""
+    """The rule's address, once every instance takes requests."""
     end = time.monotonic() + 120
     while time.monotonic() < end:
-        told = requests.get(f"{url}/control/data-plane", timeout=30).json()
-        backends = [each for service in told["backend_services"].values() for each in service]
+        state = requests.get(f"{url}/control/data-plane", timeout=30).json()
+        backends = [each for service in state["backend_services"].values() for each in service]
         if sum(each["takes_requests"] for each in backends) == INSTANCES:
-            return str(next(iter(told["forwarding_rules"].values()))["url"])
+            return str(next(iter(state["forwarding_rules"].values()))["url"])
         time.sleep(0.1)
     raise RuntimeError(f"{INSTANCES} instances did not become healthy within two minutes")
 
@@ -157,7 +156,6 @@ def _load(url: str, seconds: float) -> dict[str, Any]:
 
 
 def _processor_seconds(process: int) -> float:
-    """What a process has spent so far, in user and system time. Source: man 5 proc, stat, fields 14
-    and 15."""
+    """The CPU time of a process so far. Source: proc_pid_stat(5), fields 14 and 15."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,8 +1,8 @@
-"""What a swap and a settled turn cost, counted in virtual time: the journeys' own world, with
-Compute Engine in this process.
+"""Counts the calls of a swap and the cost of passes over a settled model, in virtual time.
 
-Calls are read from the stand-in's log of a whole swap; writes are counted at the store, the bus and
-Compute Engine's transport."""
+Uses the journeys' scenario, with the Compute Engine emulator in this process. Calls come from the
+emulator's log of a whole swap; writes are counted at the store, the bus and the Compute client's
+transport."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from compute_emulator.engine.call_log import LoggedCall
 from handlers.reconcile.loop import reconcile
 from tests.scenario import InterceptedAdapter, InterceptedBus, InterceptedStore, Scenario
 
-TURNS, BATCHES = 40, 5
-LOOKS = ("get", "list", "aggregatedList", "wait")
+PASSES, BATCHES = 40, 5
+READS = ("get", "list", "aggregatedList", "wait")
 
 
 def changes(calls: list[LoggedCall]) -> list[LoggedCall]:
-    """The calls that change something, or would if Compute Engine had taken them."""
-    return [call for call in calls if not call.method.rpartition(".")[2].startswith(LOOKS)]
+    """The calls that change something, or were meant to."""
+    return [call for call in calls if not call.method.rpartition(".")[2].startswith(READS)]
 
 
 def swap() -> Row:
-    """Mutating calls from the publishing of the second release until nothing is under way, without
-    its template's insert."""
+    """Mutating calls from the publication of the second release until the model is settled, without
+    the insert of its template."""
     scenario = _serving()
     scenario.cloud.calls.clear()
     began = scenario.clock.now()
@@ -45,19 +45,23 @@ def swap() -> Row:
         raise RuntimeError("the swap did not go as expected:\n" + scenario.history())
     by_phase = Counter([phase for at, phase in entered if at <= call.at][-1] for call in counted)
     how = (
-        f"stand-in's log of a whole swap in {len(steps)} steps: changes beside the template's"
-        " insert, over steps; virtual time"
+        f"changes in the emulator's log of a whole swap in {len(steps)} steps, without the"
+        " template's insert, divided by steps; virtual time"
     )
     return row(
-        "swap_mutations_per_step", len(counted) / len(steps), how, most_in_a_step=max(by_phase[step] for step in steps),
-        by_phase=dict(by_phase), changes=[f"{call.http} {call.target}" for call in made],
+        "swap_mutations_per_step",
+        len(counted) / len(steps),
+        how,
+        most_in_a_step=max(by_phase[step] for step in steps),
+        by_phase=dict(by_phase),
+        changes=[f"{call.http} {call.target}" for call in made],
         all_calls=scenario.cloud.calls.counts.total(),
-    )  # fmt: skip
+    )
 
 
 def settled() -> tuple[Row, Row]:
-    """Turns over a model that is settled and due for nothing: what they write, and the CPU time of
-    this process for each."""
+    """Passes over a settled model with nothing due: their writes, and the CPU time of each in this
+    process."""
     scenario = _serving()
     written: list[str] = []
 
@@ -73,34 +77,34 @@ def settled() -> tuple[Row, Row]:
         InterceptedBus(scenario.bus, counting("bus")),
     )
     world = scenario.new_worker(store, bus, InterceptedAdapter(scenario.cloud, counting("compute")))
-    reconcile(world, "tiny")  # makes its clients
+    reconcile(world, "tiny")  # creates its clients
     scenario.cloud.calls.clear()
     spent = []
     for _ in range(BATCHES):
         began = time.process_time()
-        for _ in range(TURNS):
+        for _ in range(PASSES):
             reconcile(world, "tiny")
-        spent.append((time.process_time() - began) / TURNS * 1000)
-    calls = scenario.cloud.calls.counts.total() / (TURNS * BATCHES)
+        spent.append((time.process_time() - began) / PASSES * 1000)
+    calls = scenario.cloud.calls.counts.total() / (PASSES * BATCHES)
     is_still = not changes(list(scenario.cloud.calls.log)) and scenario.cloud.calls.mutations == 0
     if not is_still and "compute" not in written:
-        raise RuntimeError("the stand-in saw changes that the transport did not")
+        raise RuntimeError("the emulator saw changes that the transport did not")
     how = (
-        f"{TURNS * BATCHES} turns over a settled model: commits to the store, messages to the bus,"
-        " changes at Compute Engine"
+        f"{PASSES * BATCHES} passes over a settled model: commits to the store, messages to the"
+        " bus, changes at Compute Engine"
     )
     cpu = (
-        "CPU time of a turn over a settled model, with the stand-in's own, in process; median of"
-        f" {BATCHES} batches of {TURNS}"
+        "CPU time of a pass over a settled model, including the emulator in process; median of"
+        f" {BATCHES} batches of {PASSES}"
     )
     return (
-        row("settled_turn_writes", len(written), how, **dict(Counter(written))),
+        row("settled_pass_writes", len(written), how, **dict(Counter(written))),
         row(
-            "settled_turn_cpu_ms",
+            "settled_pass_cpu_ms",
             median(spent),
             cpu,
             batches=[round(each, 2) for each in spent],
-            calls_a_turn=calls,
+            calls_per_pass=calls,
         ),
     )
 

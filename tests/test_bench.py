@@ -1,5 +1,4 @@
-"""The committed results of the bench are whole and agree with themselves. Nothing is timed in
-here."""
+"""The committed results of the benchmarks are complete and consistent. Measures nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.provision import critical_length
-from bench.results import FILE, KEYS, Key, merged, row, written
+from bench.results import FILE, KEYS, Key, merged, row, to_text
 from infra.fleet.model import Action, Plan
 from infra.fleet.model import Key as Resource
 
@@ -21,13 +20,13 @@ NAMES = [
         "provision_over_critical_path",
         "swap_mutations_per_step",
     ),
-    *("settled_turn_writes", "settled_turn_cpu_ms", "provision_vs_gcloud", "swap_vs_gcloud"),
+    *("settled_pass_writes", "settled_pass_cpu_ms", "provision_vs_gcloud", "swap_vs_gcloud"),
     *(
-        "standin_rolling_update_cpu_ms",
-        "standin_list_5000_groups_s",
-        "standin_memory_per_group_kib",
+        "emulator_rolling_update_cpu_ms",
+        "emulator_list_5000_groups_s",
+        "emulator_memory_per_group_kib",
     ),
-    "standin_requests_per_second",
+    "emulator_requests_per_second",
 ]
 
 
@@ -54,48 +53,48 @@ def test_each_result_says_its_value_unit_target_and_how_it_was_measured(
         assert result["how"].startswith("not measured: ")
 
 
-def test_what_is_met_follows_from_value_and_target(committed: dict[str, Any]) -> None:
+def test_met_follows_from_value_and_target(committed: dict[str, Any]) -> None:
     for key in KEYS:
         result = committed["results"][key.name]
         assert result["met"] == key.met(result["value"]), key.name
 
 
-def test_the_results_say_on_what_they_were_measured(committed: dict[str, Any]) -> None:
+def test_the_results_describe_the_machine(committed: dict[str, Any]) -> None:
     assert {"at", "system", "processor", "cores", "memory_gib", "load_before", "python"} <= set(
         committed["machine"]
     )
 
 
-def test_a_value_above_its_target_is_told_as_missed() -> None:
-    told = json.loads(
-        written([row("memory_mib", 161, "weighed"), row("settled_turn_writes", 0, "counted")], {})
+def test_a_value_above_its_target_is_missed() -> None:
+    results = json.loads(
+        to_text([row("memory_mib", 161, "weighed"), row("settled_pass_writes", 0, "counted")], {})
     )
-    assert [result["met"] for result in told["results"].values()] == [False, True]
-    assert told["results"]["settled_turn_writes"]["target"] == "= 0"
+    assert [result["met"] for result in results["results"].values()] == [False, True]
+    assert results["results"]["settled_pass_writes"]["target"] == "= 0"
 
 
 @pytest.mark.parametrize(("value", "met"), [(999.0, False), (1000.0, True), (None, None)])
-def test_a_value_may_also_have_to_be_large_enough(value: float | None, met: bool | None) -> None:
-    found = row("standin_requests_per_second", value, "counted")
+def test_a_target_may_be_a_minimum(value: float | None, met: bool | None) -> None:
+    found = row("emulator_requests_per_second", value, "counted")
     assert (found.key.target, found.met) == (">= 1000", met)
 
 
-def test_a_part_measured_anew_replaces_its_rows_and_leaves_the_others(
+def test_a_new_measurement_replaces_only_its_rows(
     committed: dict[str, Any],
 ) -> None:
-    anew = row("memory_mib", 12, "weighed anew", pages=3)
-    told = json.loads(merged(committed, [anew], {"at": "now", "load_before": 0.1, "cores": 64}))
-    assert told["results"]["memory_mib"]["value"] == 12
-    assert told["results"]["memory_mib"]["detail"] == {
+    new = row("memory_mib", 12, "weighed new", pages=3)
+    results = json.loads(merged(committed, [new], {"at": "now", "load_before": 0.1, "cores": 64}))
+    assert results["results"]["memory_mib"]["value"] == 12
+    assert results["results"]["memory_mib"]["detail"] == {
         "pages": 3,
         "measured": {"at": "now", "load_before": 0.1},
     }
-    told["results"]["memory_mib"] = committed["results"]["memory_mib"]
-    assert told == committed
-    assert list(told["results"]) == list(committed["results"])
+    results["results"]["memory_mib"] = committed["results"]["memory_mib"]
+    assert results == committed
+    assert list(results["results"]) == list(committed["results"])
 
 
-def test_the_critical_path_is_the_longest_chain_of_waiting_and_not_the_number_of_actions() -> None:
+def test_the_critical_path_is_the_longest_chain_of_dependent_actions() -> None:
     first, second, third = (Resource("healthChecks", "global", name) for name in "abc")
     plan = Plan(
         (

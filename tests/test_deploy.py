@@ -42,17 +42,17 @@ def dry_run(name: str, *arguments: str) -> list[Command]:
 
 def run_against_existing(tmp_path: Path, name: str) -> list[Command]:
     """The commands a script runs when every resource exists already."""
-    gcloud, asked = tmp_path / "gcloud", tmp_path / "asked"
+    gcloud, record = tmp_path / "gcloud", tmp_path / "commands"
     answer = (
         'case "$*" in *projectNumber*) echo 1234567890 ;; *) echo https://service.example ;; esac'
     )
     gcloud.write_text(
-        f'#!/bin/bash\nprintf "%q " gcloud "$@" >> {asked}\necho >> {asked}\n{answer}\n'
+        f'#!/bin/bash\nprintf "%q " gcloud "$@" >> {record}\necho >> {record}\n{answer}\n'
     )
     gcloud.chmod(0o755)
     result = script(name, f"--project={PROJECT}", PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert result.returncode == 0, result.stderr
-    return [shlex.split(line) for line in asked.read_text().splitlines()]
+    return [shlex.split(line) for line in record.read_text().splitlines()]
 
 
 def flag(command: Command, name: str) -> str:
@@ -233,11 +233,11 @@ def test_the_ack_deadline_is_longer_than_the_function_timeout() -> None:
         for command in starting_with("run deploy", dry_run("functions.sh"))
     ]
     subscriptions = starting_with("pubsub subscriptions create", dry_run("bootstrap.sh"))
-    waits = [
+    deadlines = [
         int(flag(command, "ack-deadline")) for command in subscriptions if "dead" not in command[4]
     ]
     assert limits == [120, 120]
-    assert waits == [135, 135]
+    assert deadlines == [135, 135]
 
 
 def test_an_undeliverable_release_is_kept() -> None:
@@ -341,12 +341,12 @@ def test_a_script_prints_its_usage_and_names_a_missing_argument(name: str) -> No
 
 def test_gcloud_accepts_every_command_and_flag(tmp_path: Path) -> None:
     gcloud = require_program("gcloud")
-    asked = [
+    every = [
         *dry_run("bootstrap.sh"),
         *dry_run("functions.sh"),
         *run_against_existing(tmp_path, "bootstrap.sh"),
     ]
-    distinct = sorted({shlex.join(command) for command in asked})
+    distinct = sorted({shlex.join(command) for command in every})
     commands = tmp_path / "commands.json"
     commands.write_text(json.dumps([{"command_string": command} for command in distinct]))
     linted = subprocess.run(

@@ -173,7 +173,7 @@ from infra import wiring
 from infra.compute.errors import Retry
 from infra.fleet.model import Key
 with suppress(Retry):
-    wiring.world().compute.get(Key("regionInstanceGroupManagers", "us-central1", "slipway-tiny-blue"))
+    wiring.world().compute.get(Key("regionInstanceGroupManagers", "us-central1", "slipway-a-blue"))
 """
 
 

@@ -37,8 +37,8 @@ PACKAGES = ("handlers", "infra", "rollout")
 
 def listed(name: str) -> dict[str, Requirement]:
     lines = (ROOT / name).read_text().splitlines()
-    wanted = [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
-    return {canonicalize_name(requirement.name): requirement for requirement in wanted}
+    required = [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
+    return {canonicalize_name(requirement.name): requirement for requirement in required}
 
 
 def blocks(lock: str) -> dict[str, str]:
@@ -59,11 +59,11 @@ def pins(lock: str) -> dict[str, str]:
 
 @LOCKS
 def test_the_pins_match_the_list_they_are_made_from(lock: str) -> None:
-    asked = listed(f"{lock}.in")
+    required = listed(f"{lock}.in")
     direct = {name for name, block in blocks(lock).items() if re.search(rf"-r {lock}\.in\b", block)}
-    assert direct == set(asked), f"{lock}.in and {lock}.txt disagree: run `make lock`"
+    assert direct == set(required), f"{lock}.in and {lock}.txt disagree: run `make lock`"
     assert all(
-        requirement.specifier.contains(pins(lock)[name]) for name, requirement in asked.items()
+        requirement.specifier.contains(pins(lock)[name]) for name, requirement in required.items()
     )
 
 
@@ -93,11 +93,11 @@ def test_the_environment_of_this_test_run_has_the_pinned_versions() -> None:
 
 
 def test_each_package_that_deployed_code_imports_is_listed() -> None:
-    asked = set(listed("requirements.in"))
+    required = set(listed("requirements.in"))
     missing = {
         f"{path.relative_to(ROOT)}: {name}"
         for path, name in third_party_imports()
-        if distribution(name) not in asked
+        if distribution(name) not in required
     }
     assert missing == set(), "add the package to requirements.in and run `make lock`"
 

@@ -146,23 +146,27 @@ def test_each_listed_method_is_called() -> None:
 
 
 def test_the_role_grants_the_permissions_of_each_call() -> None:
-    asked = {permission: method for method in used() for permission in PERMISSIONS.get(method, ())}
+    required = {
+        permission: method for method in used() for permission in PERMISSIONS.get(method, ())
+    }
     assert {
-        permission: method for permission, method in asked.items() if permission not in granted()
+        permission: method for permission, method in required.items() if permission not in granted()
     } == {}
 
 
 def test_each_granted_permission_is_required_by_a_call() -> None:
-    asked = {permission for method in used() for permission in PERMISSIONS.get(method, ())}
-    assert sorted(granted() - asked) == []
+    required = {permission for method in used() for permission in PERMISSIONS.get(method, ())}
+    assert sorted(granted() - required) == []
 
 
 def test_the_role_grants_the_permissions_of_each_call_in_the_simulation() -> None:
-    asked = {method: set(PERMISSIONS.get(method, ())) for method in json.loads(MATRIX.read_text())}
-    assert len(asked) > 20
+    required = {
+        method: set(PERMISSIONS.get(method, ())) for method in json.loads(MATRIX.read_text())
+    }
+    assert len(required) > 20
     assert {
         method: permissions
-        for method, permissions in asked.items()
+        for method, permissions in required.items()
         if not permissions or permissions - granted()
     } == {}
 

@@ -1,1 +1,1 @@
-"""The programs that a measurement starts, each in a process of its own."""
+"""Programs that measurements start as processes."""

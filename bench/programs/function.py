@@ -1,9 +1,8 @@
-"""A function as functions-framework makes it from `main.py`, given one event once it is ready.
-Arguments: target, topic, data.
+"""Creates a function with functions-framework from `main.py` and posts one event to it.
 
-Prints three moments (seconds of the system's monotonic clock): when functions-framework was
-imported, when the function was ready for its event, and when the event was answered; then the
-answer's status, and the processor time until it was ready. Used by `bench/cold_start.py`."""
+Arguments: target, topic, data. Prints three times of the system's monotonic clock: when
+functions-framework was imported, when the function was ready, and when it had responded; then the
+response's status, and the CPU time until it was ready. Used by `bench/cold_start.py`."""
 
 from __future__ import annotations
 

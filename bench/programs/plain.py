@@ -1,9 +1,9 @@
-"""What cold starts are compared with: a function's usual imports at the top, and one request to
+"""The program that cold starts are compared with: a function's usual imports, and one request to
 Compute Engine.
 
-Prints the moments (seconds of the system's monotonic clock) at which its imports were done and its
-clients were made, and the processor time until then. When its request was sent is known to the
-server that it reaches. Nothing of Slipway is in here. Used by `bench/cold_start.py`."""
+Prints the times of the system's monotonic clock when its imports were done and when its clients
+were created, and the CPU time until then. The server records when its request arrives. Contains no
+Slipway code. Used by `bench/cold_start.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-import functions_framework  # noqa: F401 - what it costs is what is measured
+import functions_framework  # noqa: F401 - imported for its cost
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import compute_v1, firestore, pubsub_v1
 

@@ -1,11 +1,10 @@
-"""The speed and size of the Compute Engine stand-in: a rolling update, a long list, the memory of a
-group.
+"""Measures the Compute Engine emulator: a rolling update, a long list, the memory of a group.
 
-`python -m bench --only standin`. Everything in this process and in virtual time. The rolling update
-is driven by Google's unmodified client, from the patch until the group says that it is stable; the
-list is read page by page, answers parsed as JSON. CPU time is the process's, so that other work on
-the machine counts little; of several runs the median. What passes through its load balancers is
-measured by `bench/traffic.py`."""
+`python -m bench --only emulator`. Runs in this process and in virtual time. Google's unmodified
+client drives the rolling update, from the patch until the group reports that it is stable; the list
+is read page by page, with responses parsed as JSON. Values are CPU time, which hardly depends on
+other work on the machine, as the median of several runs. `bench/traffic.py` measures the load
+balancers."""
 
 from __future__ import annotations
 
@@ -33,27 +32,27 @@ LISTED, WEIGHED, VMS = 5_000, 1_000, 3
 
 
 def measure() -> tuple[Row, ...]:
-    """One row a key. Takes about a minute of an idle core."""
+    """One row per key. Takes about a minute on an idle core."""
     return rolling_update(), listing(), memory(), traffic.requests_per_second()
 
 
 def rolling_update() -> Row:
-    """Ten instances swapped for ten of another template, three above the target at a time."""
+    """Replaces ten instances with a surge of three."""
     runs = [_swap() for _ in range(RUNS)]
-    alone = [1000 * _swap(_until_calm)[0] for _ in range(RUNS)]
+    alone = [1000 * _swap(_until_idle)[0] for _ in range(RUNS)]
     how = (
-        f"CPU time of a swap of {INSTANCES} instances by Google's client, from the patch until"
-        f" stable, median of {RUNS}"
+        f"CPU time of a rolling update of {INSTANCES} instances by Google's client, from the patch"
+        f" until stable, median of {RUNS}"
     )
     milliseconds = sorted(1000 * cpu for cpu, _, _ in runs)
     _, virtual, calls = runs[0]
     detail = {"slowest_ms": round(milliseconds[-1], 2), "virtual_seconds": virtual, "calls": calls}
     detail["without_polling_ms"] = round(statistics.median(alone), 2)
-    return row("standin_rolling_update_cpu_ms", statistics.median(milliseconds), how, **detail)
+    return row("emulator_rolling_update_cpu_ms", statistics.median(milliseconds), how, **detail)
 
 
 def listing() -> Row:
-    """All groups of a region, 500 a page."""
+    """Lists all groups of a region, 500 per page."""
     cloud = _cloud()
     _make(cloud, LISTED)
     began = time.process_time()
@@ -65,34 +64,34 @@ def listing() -> Row:
     with_client = time.process_time() - began
     if (count, by_client) != (LISTED, LISTED):
         raise RuntimeError(f"{count} and {by_client} groups were listed instead of {LISTED}")
-    how = f"CPU time to list {LISTED} settled groups page by page, answers parsed as JSON"
+    how = f"CPU time to list {LISTED} settled groups page by page, responses parsed as JSON"
     return row(
-        "standin_list_5000_groups_s", seconds, how, with_google_client_s=round(with_client, 3)
+        "emulator_list_5000_groups_s", seconds, how, with_google_client_s=round(with_client, 3)
     )
 
 
 def memory() -> Row:
-    """What Python holds for a group, its instance group and the operation that made it, with and
-    without VMs."""
+    """The memory of a group, its instance group and the operation that created it, with and without
+    VMs."""
     how = (
         f"traced memory (tracemalloc) of {WEIGHED} settled groups of {VMS} VMs each, divided by"
         " their number"
     )
     without, full = (_weight(size) for size in (0, VMS))
     detail = {"without_vms_kib": round(without, 2), "vm_kib": round((full - without) / VMS, 2)}
-    return row("standin_memory_per_group_kib", full, how, **detail)
+    return row("emulator_memory_per_group_kib", full, how, **detail)
 
 
 def _until_stable(client: Any, cloud: Cloud) -> None:
-    """Ask every so many seconds, as a controller does."""
+    """Polls at a fixed interval, like a controller."""
     while not client.get(
         project=PROJECT, region=REGION, instance_group_manager="g-0"
     ).status.is_stable:
         _pass(cloud, POLL_SECONDS)
 
 
-def _until_calm(client: Any, cloud: Cloud) -> None:
-    """Ask nothing: go from event to event until nothing more will happen."""
+def _until_idle(client: Any, cloud: Cloud) -> None:
+    """Advances from event to event until there are no more."""
     cloud.advance()
     while (upcoming := cloud.next_event_at()) is not None:
         _pass(cloud, upcoming - cloud.now())
@@ -105,7 +104,7 @@ def _pass(cloud: Cloud, seconds: float) -> None:
 
 
 def _swap(wait: Callable[[Any, Cloud], None] = _until_stable) -> tuple[float, float, int]:
-    """CPU seconds, virtual seconds and calls of one rolling update."""
+    """The CPU seconds, virtual seconds and calls of one rolling update."""
     cloud = Cloud(clock=VirtualClock(), operation_seconds_by_method={"*.patch": 2})
     _templates(cloud)
     _make(cloud, 1, INSTANCES)
@@ -132,7 +131,7 @@ def _swap(wait: Callable[[Any, Cloud], None] = _until_stable) -> tuple[float, fl
 
 
 def _weight(size: int) -> float:
-    """KiB a group."""
+    """KiB per group."""
     cloud = _cloud()
     _make(cloud, 1, size, first=WEIGHED)
     gc.collect()
@@ -165,7 +164,7 @@ def _templates(cloud: Cloud) -> None:
     network = {"network": "global/networks/default"}
     properties = {"machineType": "n1-standard-1", "disks": [disk], "networkInterfaces": [network]}
     for name in ("v1", "v2"):
-        _ask(
+        _request(
             cloud,
             "POST",
             f"{BASE}/global/instanceTemplates",
@@ -174,7 +173,7 @@ def _templates(cloud: Cloud) -> None:
 
 
 def _make(cloud: Cloud, count: int, size: int = 0, first: int = 0) -> None:
-    """Groups `g-0`, `g-1`, … of v1, settled when this returns."""
+    """Creates groups `g-0`, `g-1`, … on template v1, and lets them settle."""
     policy = {"type": "PROACTIVE", "maxSurge": {"fixed": 3}, "maxUnavailable": {"fixed": 0}}
     for number in range(first, first + count):
         body = {
@@ -183,14 +182,14 @@ def _make(cloud: Cloud, count: int, size: int = 0, first: int = 0) -> None:
             "instanceTemplate": "global/instanceTemplates/v1",
             "updatePolicy": policy,
         }
-        _ask(cloud, "POST", GROUPS, body)
+        _request(cloud, "POST", GROUPS, body)
     _pass(cloud, 600)
 
 
 def _listed(cloud: Cloud) -> int:
     count, token = 0, ""
     while True:
-        page = _ask(
+        page = _request(
             cloud, "GET", f"{GROUPS}?maxResults=500" + (f"&pageToken={token}" if token else "")
         )
         count += len(page["items"])
@@ -199,13 +198,13 @@ def _listed(cloud: Cloud) -> int:
             return count
 
 
-def _ask(
+def _request(
     cloud: Cloud, http: str, target: str, body: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    answered = handle(
+    response = handle(
         cloud, Request(http, target, json.dumps(body).encode() if body is not None else b"")
     )
-    if answered.status != 200:
-        raise RuntimeError(f"{http} {target}: {answered.body.decode()}")
-    found: dict[str, Any] = json.loads(answered.body)
+    if response.status != 200:
+        raise RuntimeError(f"{http} {target}: {response.body.decode()}")
+    found: dict[str, Any] = json.loads(response.body)
     return found
