@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from schemas.generate import inserted
+from schemas.generate import replace_marked
 
 ROOT = Path(__file__).parent.parent
 PAGE, RESULTS = ROOT / "docs/bench.md", ROOT / "bench/results.json"
@@ -43,7 +43,7 @@ def _row(key: str, result: Mapping[str, Any]) -> str:
 def update(text: str) -> str:
     """The page's text with the table made anew."""
     measured = table(json.loads(RESULTS.read_text("utf-8"))) if RESULTS.exists() else NOTHING
-    return inserted(text, "results", measured)
+    return replace_marked(text, "results", measured)
 
 
 def main(arguments: list[str]) -> int:

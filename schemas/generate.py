@@ -1,11 +1,10 @@
-"""Generates what is published about messages from the types: `schemas/model-release.v1.json` and
-`docs/spec.md`.
+"""Generates `schemas/model-release.v1.json` and `docs/spec.md` from the types of messages.
 
     python -m schemas.generate           writes them
     python -m schemas.generate --check   prints which are stale, and fails if any is
 
-Never part of the deployed functions. The schema describes messages, not stored specs: every field
-may be left out or null."""
+Not part of the deployed functions. The schema describes messages, not stored specs: every field may
+be left out or null."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from pydantic import BaseModel
 from rollout.spec.message import CommandMessage, ReleaseMessage
 from rollout.spec.model import Sections
 from rollout.spec.rules import RULES
-from rollout.spec.validation import schema_of, target_of, value_of, words_of
+from rollout.spec.validation import dereference, describe, schema_of, values_of
 
 ROOT = Path(__file__).parent.parent
 SCHEMA, PAGE = "schemas/model-release.v1.json", "docs/spec.md"
@@ -32,27 +31,26 @@ Node = dict[str, Any]
 _MARKUP = re.compile(r"[*_<~]")
 
 
-def published() -> dict[str, str]:
+def generated_files() -> dict[str, str]:
     """The text of each generated file, by its path."""
     return {SCHEMA: json.dumps(message_schema(), indent=2) + "\n", PAGE: page()}
 
 
-def inserted(text: str, mark: str, part: str) -> str:
-    """The text with `part` in place of what stands between `<!-- mark: ... -->` and `<!-- end of
-    mark -->`."""
+def replace_marked(text: str, mark: str, part: str) -> str:
+    """The text with the part between `<!-- mark: ... -->` and `<!-- end of mark -->` replaced."""
     pattern = rf"(<!-- {mark}: [^>]*-->\n).*?(\n<!-- end of {mark} -->)"
     found, times = re.subn(
         pattern, lambda marks: f"{marks[1]}\n{part}\n{marks[2]}", text, count=1, flags=re.DOTALL
     )
     if not times:
-        raise ValueError(f"there is no place marked {mark}")
+        raise ValueError(f"no place is marked {mark}")
     return found
 
 
-def stale(root: Path) -> tuple[str, ...]:
+def stale_files(root: Path) -> tuple[str, ...]:
     return tuple(
         path
-        for path, text in published().items()
+        for path, text in generated_files().items()
         if not (root / path).exists() or (root / path).read_text("utf-8") != text
     )
 
@@ -100,14 +98,16 @@ _REPLACED = {
 def _published(
     node: Mapping[str, Any], schema: Node, is_merged: bool, is_message: bool = False
 ) -> Node:
-    """A node of pydantic's schema as it is published: references put in place, our own words as
-    description, and, where messages are merged, nothing required and null for "the default"."""
+    """A node of pydantic's schema in its published form: references resolved, our keywords turned
+    into the description, and, where messages are merged, nothing required and null allowed."""
     options = [option for option in node.get("anyOf", []) if option != NULL]
     if len(options) > 1:
-        published = [_published(option, schema, is_merged) for option in options]
-        return {**_told(dict(node)), "anyOf": published}
-    whole = target_of(node, schema)
-    made: Node = {key: value for key, value in whole.items() if key not in _REPLACED} | _told(whole)
+        generated_files = [_published(option, schema, is_merged) for option in options]
+        return {**_described(dict(node)), "anyOf": generated_files}
+    whole = dereference(node, schema)
+    made: Node = {key: value for key, value in whole.items() if key not in _REPLACED} | _described(
+        whole
+    )
     values = whole.get("enum") or ([whole["const"]] if "const" in whole else [])
     if is_merged or NULL in node.get("anyOf", []):
         made["type"] = [whole["type"], "null"]
@@ -121,13 +121,13 @@ def _published(
     return made
 
 
-def _told(node: Node) -> Node:
-    """What people are told of a field, and its default where that is one plain value."""
-    allowed, otherwise, default = (node.get(key) for key in ("x-allowed", "x-default", "default"))
+def _described(node: Node) -> Node:
+    """The description of a field, and its default if that is one plain value."""
+    allowed, derived, default = (node.get(key) for key in ("x-allowed", "x-default", "default"))
     parts = (
         node.get("description"),
         allowed and f"Allowed: {allowed}",
-        otherwise and f"Default: {otherwise}",
+        derived and f"Default: {derived}",
     )
     sentences = ". ".join(" ".join(part.split()) for part in parts if part)
     text = {"description": sentences} if sentences else {}
@@ -142,10 +142,10 @@ def _object(node: Node, schema: Node, is_merged: bool, is_message: bool) -> Node
             for key, value in node.get("propertyNames", {}).items()
             if not key.startswith("x-")
         }
-        names["pattern"] = next(iter(node["patternProperties"]))  # every kind of name has a pattern
+        names["pattern"] = next(iter(node["patternProperties"]))  # every name type has a pattern
         return {
             "propertyNames": names,
-            "additionalProperties": _published(value_of(node), schema, is_merged),
+            "additionalProperties": _published(values_of(node), schema, is_merged),
         }
     properties = {
         name: _published(member, schema, is_merged and not (is_message and name in required))
@@ -158,17 +158,20 @@ def _object(node: Node, schema: Node, is_merged: bool, is_message: bool) -> Node
 # ---- The page
 
 _INTRODUCTION = """\
-<!-- Made by `python -m schemas.generate` from rollout/spec/model.py, rollout/spec/message.py and rollout/spec/rules.py. Change those, not this. -->
+<!-- Generated by `make schema` from rollout/spec/{model,message,rules}.py: edit those. -->
 # Messages
 
-A message on the topic `model-releases` is a JSON object of at most 64 KB: a **model-release event** or a **command**. The same is
-in [model-release.v1.json](../schemas/model-release.v1.json) as a JSON Schema; [examples](../examples) holds whole messages.
+A message on the topic `model-releases` is a JSON object of at most 64 KB: a **model-release event**
+or a **command**. [model-release.v1.json](../schemas/model-release.v1.json) is its JSON Schema;
+[examples](../examples) has complete messages.
 
-What an event leaves out is inherited from the model's current release, by JSON Merge Patch (RFC 7396): objects are merged
-field by field, lists are replaced whole, and `null` returns a field to its default. The first event of a model inherits
-nothing and needs `artifact`. A default that follows from other fields is worked out anew with each release.
+Fields that an event leaves out are inherited from the model's current release, by JSON Merge Patch
+(RFC 7396): objects are merged field by field, lists are replaced as a whole, and `null` resets a
+field to its default. The first event of a model inherits nothing and needs `artifact`. A default
+that depends on other fields is derived again for each release.
 
-Fields that are unknown, or that mean nothing beside the others, are errors. All errors of a message are reported together:
+Unknown fields, and fields that have no meaning beside the others, are errors. All errors of a
+message are reported together:
 
     scaling.max: must be an integer from 1 to 2000, got "lots"
 """
@@ -191,7 +194,7 @@ def page() -> str:
 
 
 def _tables() -> dict[str, tuple[str, str]]:
-    """What each section is about and its table; under no name, the event's own fields."""
+    """The description and the table of each section; the event's own fields have an empty name."""
     release = schema_of(ReleaseMessage)
     envelope = {
         name: node
@@ -200,7 +203,7 @@ def _tables() -> dict[str, tuple[str, str]]:
     }
     tables = {"": ("The event itself.", _table("", envelope, release))}
     for section in Sections.model_fields:
-        node = target_of(release["properties"][section], release)
+        node = dereference(release["properties"][section], release)
         about = release["$defs"][type(Sections.model_fields[section].default).__name__][
             "description"
         ]
@@ -222,13 +225,13 @@ def _table(prefix: str, properties: Node, schema: Node) -> str:
 
 
 def _rows(path: str, node: Node, schema: Node, is_required: bool) -> Iterator[str]:
-    """A row for the field and, where it holds objects, rows for what is in them."""
-    whole = target_of(node, schema)
+    """A row for the field and, if it holds objects, rows for their fields."""
+    whole = dereference(node, schema)
     inner = whole
     if whole.get("type") == "array":
-        inner, path_of_inner = target_of(whole["items"], schema), f"{path}[]"
+        inner, path_of_inner = dereference(whole["items"], schema), f"{path}[]"
     elif "properties" not in whole and whole.get("type") == "object":
-        inner, path_of_inner = target_of(value_of(whole), schema), f"{path}.<name>"
+        inner, path_of_inner = dereference(values_of(whole), schema), f"{path}.<name>"
     else:
         path_of_inner = path
     cells = (
@@ -245,16 +248,16 @@ def _rows(path: str, node: Node, schema: Node, is_required: bool) -> Iterator[st
 
 
 def _allowed(node: Node, schema: Node) -> str:
-    words = words_of(node)
+    words = describe(node)
     if node.get("type") == "array" and "x-allowed" not in node:
-        words += f", each {words_of(target_of(node['items'], schema))}"
+        words += f", each {describe(dereference(node['items'], schema))}"
     elif node.get("type") == "object" and "properties" not in node:
         names, value = (
             node.get("propertyNames", {}).get("x-allowed", ""),
-            target_of(value_of(node), schema),
+            dereference(values_of(node), schema),
         )
         words += f"; names: {names}" + (
-            "" if "properties" in value else f"; values: {words_of(value)}"
+            "" if "properties" in value else f"; values: {describe(value)}"
         )
     return _MARKUP.sub(r"\\\g<0>", words)
 
@@ -272,14 +275,14 @@ def _default(node: Node, is_required: bool) -> str:
 
 def main(arguments: list[str]) -> int:
     if arguments == ["--check"]:
-        old = stale(ROOT)
+        old = stale_files(ROOT)
         for path in old:
-            print(f"{path} is stale; run python -m schemas.generate")
+            print(f"{path} is stale; run make schema")
         return 1 if old else 0
     if arguments:
         print("usage: python -m schemas.generate [--check]")
         return 2
-    for path, text in published().items():
+    for path, text in generated_files().items():
         (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
         (ROOT / path).write_text(text, "utf-8")
     return 0

@@ -12,26 +12,25 @@ from rollout.spec.problems import SpecProblem, redact
 
 _FIXED = {
     "placement.region": "a group cannot move to another region",
-    "placement.zones": "a group's zones are fixed when it is made",
-    "machine.network": "a group's templates must all use one network",
-    "machine.subnetwork": "a group's templates must all use one subnetwork",
-    "serving.port": "the group's named port is one for old and new instances",
-    "serving.readiness_path": "the readiness check is one for old and new instances",
-    "serving.liveness_path": "the liveness check is one for old and new instances",
+    "placement.zones": "a group's zones are fixed when it is created",
+    "machine.network": "all templates of a group must use the same network",
+    "machine.subnetwork": "all templates of a group must use the same subnetwork",
+    "serving.port": "old and new instances share the group's named port",
+    "serving.readiness_path": "old and new instances share the readiness check",
+    "serving.liveness_path": "old and new instances share the liveness check",
     "traffic.exposure": (
-        "health is judged by the load balancer or by the group, one for old and new instances"
+        "old and new instances share one source of health, the load balancer or the group"
     ),
 }
 
 
 def incompatible(stable: Spec, candidate: Spec) -> tuple[SpecProblem, ...]:
-    """What a rolling swap from `stable` to `candidate` cannot change, because both share one group
-    for a while."""
+    """The changes from `stable` to `candidate` that a rolling swap cannot make."""
     return tuple(
         SpecProblem(
             path,
-            f"must stay {_displayed(path, before)} ({why}); retire the model first, or release it under"
-            " another name",
+            f"must stay {_displayed(path, before)} ({why}); retire the model first, or release it"
+            " under another name",
             _displayed(path, after),
         )
         for path, why in _FIXED.items()
@@ -47,6 +46,6 @@ def _value_at(spec: Spec, path: str) -> object:
 
 
 def _displayed(path: str, value: object) -> str:
-    if isinstance(value, list):
-        return json.dumps(value) if value else "unnamed"
-    return "unset" if value is None else redact(path, value)
+    if value in (None, []):
+        return "unset"
+    return json.dumps(value) if isinstance(value, list) else redact(path, value)

@@ -1,9 +1,8 @@
-"""Whether a cron line is one that an autoscaling schedule takes: five fields, in range, and a day
+"""Checks that a cron line is valid for an autoscaling schedule: five fields, in range, and a day
 that exists.
 
-Called by `rollout/spec/types.py`. A check, not a calendar: nothing here computes a next time.
-Source: Compute Engine reference, AutoscalingPolicyScalingSchedule.schedule (whose optional year
-field is left out)."""
+Called by `rollout/spec/types.py`. It computes no next time. Source: Compute Engine reference,
+AutoscalingPolicyScalingSchedule.schedule (its optional year field is not supported)."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ class _Field:
         return None
 
     def values(self, text: str) -> frozenset[int] | None:
-        """The numbers a field names, or None where it is malformed or out of range."""
+        """The numbers that a field names, or None if it is malformed or out of range."""
         found: set[int] = set()
         for item in text.split(","):
             span, slash, step = item.partition("/")
@@ -67,8 +66,8 @@ def cron_problem(text: str) -> str | None:
         if values is None:
             return f"has no valid {field.name}"
     days, months = read[2] or (), read[3] or ()
-    # A restricted day of week makes cron take either day, so an impossible day of month then does
-    # not stop it.
+    # With a restricted day of week, cron matches either day, so an impossible day of month does not
+    # matter.
     if parts[4].startswith("*") and not any(
         day <= _LONGEST[month - 1] for day in days for month in months
     ):

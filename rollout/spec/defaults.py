@@ -1,9 +1,9 @@
-"""Defaults that depend on other fields: filled in when a release is accepted, and forgotten before
-the next one inherits from it.
+"""Defaults that depend on other fields: filled in when a release is accepted, and dropped before
+the next release inherits from it.
 
-Used by `rollout/spec/message.py`. Invariant: nobody reads a None in a resolved spec as "decide for
-me"; and a value that nobody asked for follows the fields it came from. A cool-down taken from the
-start-up time moves with a new start-up time."""
+Used by `rollout/spec/message.py`. Invariants: in a resolved spec None means "none", never "decide
+for me"; a default follows the fields that it was derived from, so a cool-down derived from the
+start-up time changes with the start-up time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def boot_image(artifact: Artifact) -> str:
 
 
 def fill_defaults(sections: Sections, model: str) -> Spec:
-    """The sections with every dependent default worked out, and which ones were."""
+    """The sections with every dependent default filled in, and the names of those fields."""
     values = {name: getattr(sections, name) for name in Sections.model_fields}
     defaulted = []
     for path, value in sorted(_dependent(sections, model).items()):
@@ -51,8 +51,8 @@ def _dependent(sections: Sections, model: str) -> dict[str, Any]:
 
 
 def _needs_cpu(sections: Sections) -> bool:
-    """CPU is the signal of last resort, but not for a model that schedules take to zero: CPU never
-    goes below one instance."""
+    """CPU is the signal of last resort, but not for a model that scales to zero by schedules: the
+    CPU signal never goes below one instance."""
     scaling = sections.scaling
     return not (
         scaling.load_balancing or scaling.metrics or (scaling.min == 0 and scaling.schedules)
@@ -60,7 +60,7 @@ def _needs_cpu(sections: Sections) -> bool:
 
 
 def inheritable(spec: Spec) -> dict[str, Any]:
-    """What a later release inherits: the spec as JSON without what followed from other fields."""
+    """What a later release inherits: the spec as JSON, without the dependent defaults."""
     document = dump(spec)
     for path in document.pop("defaulted"):
         section, field = path.split(".")
@@ -69,7 +69,7 @@ def inheritable(spec: Spec) -> dict[str, Any]:
 
 
 def _stated(value: dict[str, Any]) -> dict[str, Any]:
-    # A field that may be None has None as its default, so leaving it out says the same.
+    # A field that may be None defaults to None, so leaving it out means the same.
     return {
         key: _stated(member) if isinstance(member, dict) else member
         for key, member in value.items()

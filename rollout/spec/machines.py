@@ -1,9 +1,8 @@
-"""Which GPUs go with which machine types: fixed by accelerator-optimised types, chosen on N1, none
-elsewhere.
+"""Which GPUs each machine type supports: fixed for accelerator-optimised types, a choice on N1,
+none on others.
 
-Used by `rollout/spec/rules.py` (to refuse a mismatch), `rollout/spec/defaults.py` (to fill in what
-a type fixes) and `rollout/policy/policy.py`. Source: Compute Engine documentation, "GPU machine
-types" and "GPUs on N1"."""
+Used by `rollout/spec/rules.py` and `defaults.py`, `rollout/policy/caps.py`, and the instance
+template. Source: Compute Engine documentation, "GPU machine types" and "GPUs on N1"."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ FIXED: dict[str, tuple[str, int]] = {
     "a4x-highgpu-4g": ("nvidia-gb200", 4),
 }
 OPTIMISED_FAMILIES = ("g2", "g4", "a2", "a3", "a4", "a4x")
-# Series that have no GPUs or TPUs of their own. Source: Compute Engine documentation, "Machine
+# Series without built-in GPUs or TPUs. Source: Compute Engine documentation, "Machine
 # families resource and comparison".
 PLAIN_FAMILIES = frozenset(
     {
@@ -62,7 +61,7 @@ CHOSEN: dict[str, tuple[int, ...]] = {  # on N1: accelerator type and the counts
 
 
 def fixed_accelerator(machine_type: str) -> Accelerator | None:
-    """What the machine type brings, where it is known to bring something."""
+    """The built-in accelerators of a machine type, if it is known to have any."""
     known = FIXED.get(machine_type)
     return Accelerator(type=known[0], count=known[1]) if known else None
 
@@ -72,14 +71,14 @@ def has_gpu(machine: Machine) -> bool:
 
 
 def is_of_unknown_series(machine_type: str) -> bool:
-    """Whether nothing here says how many accelerators such a machine brings, none or eight."""
+    """Whether the number of built-in accelerators is unknown for this machine type."""
     family = _family(machine_type)
     return family not in PLAIN_FAMILIES and family not in OPTIMISED_FAMILIES
 
 
 def accelerator_problem(machine: Machine) -> tuple[str, str] | None:
-    """Which field of `machine.accelerator` does not go with the machine type, and what would; None
-    when they go together."""
+    """The field of `machine.accelerator` that does not fit the machine type, and what it must be;
+    None if they fit."""
     family, given = _family(machine.type), machine.accelerator
     known = FIXED.get(machine.type)
     if family in OPTIMISED_FAMILIES:
@@ -90,13 +89,13 @@ def accelerator_problem(machine: Machine) -> tuple[str, str] | None:
         return (
             "",
             (
-                f"must be left out: {machine.type} takes none (n1 takes some,"
-                f" {', '.join(OPTIMISED_FAMILIES)} bring theirs)"
+                f"must be left out: {machine.type} supports none (n1 supports some;"
+                f" {', '.join(OPTIMISED_FAMILIES)} include theirs)"
             ),
         )
     counts = CHOSEN.get(given.type)
     if counts is None:
-        return ".type", f"must be one that {machine.type} takes: {', '.join(CHOSEN)}"
+        return ".type", f"must be one that {machine.type} supports: {', '.join(CHOSEN)}"
     if given.count not in counts:
         return ".count", f"must be {', '.join(map(str, counts))} for {given.type}"
     return None
@@ -111,12 +110,10 @@ def _beside_fixed(
 ) -> tuple[str, str] | None:
     if given is None:
         return (
-            None
-            if known
-            else ("", f"is required: it is not known here how many GPUs {machine_type} has")
+            None if known else ("", f"is required: the number of GPUs of {machine_type} is unknown")
         )
     if known and given.type != known[0]:
-        return ".type", f"must be {known[0]} or left out, as {machine_type} brings its own"
+        return ".type", f"must be {known[0]} or left out: {machine_type} includes its own"
     if known and given.count != known[1]:
-        return ".count", f"must be {known[1]} or left out, as {machine_type} brings its own"
+        return ".count", f"must be {known[1]} or left out: {machine_type} includes its own"
     return None

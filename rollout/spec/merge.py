@@ -7,8 +7,8 @@ from typing import Any
 
 
 def merge(target: Any, patch: Any) -> Any:
-    """The target with the patch applied: objects member by member, null takes a member away,
-    anything else replaces."""
+    """The target with the patch applied: objects are merged member by member, null removes a
+    member, any other value replaces the old one."""
     if not isinstance(patch, dict):
         return patch
     merged = dict(target) if isinstance(target, dict) else {}
@@ -21,5 +21,6 @@ def merge(target: Any, patch: Any) -> Any:
 
 
 def without_nulls(value: Any) -> Any:
-    """What a patch says on its own. Nulls within lists stay: a merge does not look into lists."""
+    """The patch applied to nothing. Nulls within lists stay, because a merge does not look into
+    lists."""
     return merge({}, value)

@@ -1,9 +1,9 @@
-"""What arrives on `model-releases`: a model-release event or a command, checked; and the spec that
-an event resolves to.
+"""Parses messages on `model-releases` (model-release events and commands) and resolves the spec of
+a release.
 
 Called by `handlers/release.py`: `decode_json`, `parse`, and for a release `resolve`. Each raises
-`Invalid` with everything that is wrong, and nothing else. An event may leave out most of a spec, so
-`parse` judges what it says, `resolve` the whole."""
+`Invalid`, with all problems it finds, and no other exception. An event may leave out most of a
+spec: `parse` validates what it contains, `resolve` the whole spec."""
 
 from __future__ import annotations
 
@@ -37,30 +37,31 @@ Message = TypeVar("Message", bound=Section)
 
 
 class ReleaseMessage(Sections):
-    """A model-release event. What it leaves out is inherited from the model's current release, or
-    has its default."""
+    """A model-release event. A field that it leaves out is inherited from the model's current
+    release, or has its default."""
 
     model: types.ModelName = Field(description="Which model")
     version: types.Version = Field(
-        description="The release's version, given once and never again for other content"
+        description="The release's version; never reused for different content"
     )
     force: bool = Field(
-        default=False, description="Roll it out even if the same content went back before"
+        default=False, description="Roll it out even if the same content was rolled back before"
     )
-    requested_by: types.Line = Field(default="", description="Who asked for it")
+    requested_by: types.Line = Field(default="", description="Who requested it")
     reason: types.Line = Field(default="", description="Why")
 
 
 class CommandMessage(Section):
-    """A command to a model that is there already."""
+    """A command to an existing model."""
 
     model: types.ModelName = Field(description="Which model")
     command: Verb = Field(description="What to do")
     version: types.Version | None = Field(
         default=None,
         description=(
-            "With `rollback` the version to go back to, else the one before; with the others a"
-            " safeguard: the command changes nothing unless this release is on its way"
+            "With `rollback` the version to roll back to (default: the previous one); with other"
+            " commands a safeguard: the command does nothing unless this release is being rolled"
+            " out"
         ),
     )
     requested_by: types.Line = Field(default="", description="Who gave it")
@@ -69,7 +70,7 @@ class CommandMessage(Section):
 
 @dataclass(frozen=True)
 class ReleaseRequested:
-    """`patch` holds the sections as the event gave them, nulls included."""
+    """A parsed model-release event; `patch` holds its sections unchanged, nulls included."""
 
     model: str
     version: str
@@ -89,26 +90,30 @@ class CommandGiven:
 
 
 def parse(payload: object) -> ReleaseRequested | CommandGiven:
-    """The message in a JSON value. Raises `Invalid` with all problems that can be seen without the
+    """The message in a JSON value. Raises `Invalid` with all problems that can be found without the
     model's current release."""
     if not isinstance(payload, dict):
         raise Invalid(
             [SpecProblem("message", "must be a JSON object", redact("artifact.env", payload))]
         )
-    said = freeze(payload)
-    return _command(said) if "command" in payload else _release(payload, said)
+    fields = freeze(payload)
+    return _command(fields) if "command" in payload else _release(payload, fields)
 
 
-def _release(payload: Mapping[str, Any], said: Mapping[str, Any]) -> ReleaseRequested:
+def _release(payload: Mapping[str, Any], fields: Mapping[str, Any]) -> ReleaseRequested:
     patch = {name: value for name, value in payload.items() if name in Sections.model_fields}
-    problems = misplaced_nulls(ReleaseMessage, said)
-    said = without_nulls(said)
-    found = validate(ReleaseMessage, said, partial=True)
+    problems = misplaced_nulls(ReleaseMessage, fields)
+    fields = without_nulls(fields)
+    found = validate(ReleaseMessage, fields, partial=True)
     problems += found.problems
-    # Judged without the message's other fields, so that a bad version hides nothing about the spec.
-    sound = validate(Sections, {name: said[name] for name in patch if name in said}, partial=True)
-    if sound.value:
-        problems += check_rules(RuleContext(sound.value, patch, whole=False, broken=sound.broken))
+    # Validated again without the message's own fields, so that an invalid version does not hide
+    # problems of the spec.
+    given = {name: fields[name] for name in patch if name in fields}
+    sections = validate(Sections, given, partial=True)
+    if sections.value:
+        problems += check_rules(
+            RuleContext(sections.value, patch, whole=False, removed=sections.removed)
+        )
     if found.value is None or problems:
         raise Invalid(problems)
     message = found.value
@@ -117,13 +122,13 @@ def _release(payload: Mapping[str, Any], said: Mapping[str, Any]) -> ReleaseRequ
     )
 
 
-def _command(said: Mapping[str, Any]) -> CommandGiven:
-    found = validate(CommandMessage, without_nulls(said), partial=True)
-    problems, message = misplaced_nulls(CommandMessage, said) + found.problems, found.value
+def _command(fields: Mapping[str, Any]) -> CommandGiven:
+    found = validate(CommandMessage, without_nulls(fields), partial=True)
+    problems, message = misplaced_nulls(CommandMessage, fields) + found.problems, found.value
     if message and message.version and message.command == "retire":
         problems += (
             SpecProblem(
-                "version", "must be left out: retire is about the model, with all its releases"
+                "version", "must be left out: retire applies to the model with all its releases"
             ),
         )
     if message is None or problems:
@@ -137,25 +142,24 @@ def resolve(request: ReleaseRequested, base: Spec | None) -> Spec:
     """The whole spec of a release: the event's sections over the base's (JSON Merge Patch), then
     the defaults. Raises `Invalid`.
 
-    Without a base there is nothing to inherit: the model is new, or retired.
-    """
+    Without a base (the model is new or retired) nothing is inherited."""
     patch = freeze(request.patch)
     found = validate(Sections, _merged(patch, base), partial=False)
     problems = found.problems
     if found.value:
-        problems += check_rules(RuleContext(found.value, patch, whole=True, broken=found.broken))
+        problems += check_rules(RuleContext(found.value, patch, whole=True, removed=found.removed))
     if found.value is None or problems:
         raise Invalid(problems)
     return fill_defaults(found.value, request.model)
 
 
 def _merged(patch: Mapping[str, Any], base: Spec | None) -> dict[str, Any]:
-    """Of an inherited `traffic`, a release that is not exposed keeps nothing: the fields mean
-    nothing to it."""
+    """The patch merged into what the base passes on. A release that is not exposed inherits nothing
+    of `traffic`: the fields have no meaning for it."""
     inherited = freeze(inheritable(base)) if base else {}
     merged: dict[str, Any] = merge(inherited, patch)
     traffic = merged.get("traffic")
     if isinstance(traffic, dict) and traffic.get("exposure") == "none":
-        said = without_nulls(patch).get("traffic", {})
-        merged["traffic"] = {"exposure": "none"} | (said if isinstance(said, dict) else {})
+        given = without_nulls(patch).get("traffic", {})
+        merged["traffic"] = {"exposure": "none"} | (given if isinstance(given, dict) else {})
     return merged

@@ -1,10 +1,8 @@
-"""What a user may ask for, section by section: fields, their kinds, their plain defaults.
+"""The spec of a release, section by section: fields, their types, their plain defaults.
 
-Read by everything that looks at a release's spec. Rules between fields are in
-`rollout/spec/rules.py`; defaults that depend on other fields are filled by
-`rollout/spec/defaults.py`, so that in a resolved spec a None means "none". Nothing here knows
-Google Cloud clients, the clock or the store. The JSON Schema and `docs/spec.md` are generated from
-these types by `schemas/generate.py`."""
+Rules between fields are in `rollout/spec/rules.py`. Defaults that depend on other fields are filled
+in by `rollout/spec/defaults.py`, so that None in a resolved spec means "none".
+`schemas/generate.py` generates the JSON Schema and `docs/spec.md` from these types. Pure."""
 
 from __future__ import annotations
 
@@ -19,12 +17,12 @@ from pydantic_core import PydanticCustomError
 
 from rollout.spec import types
 from rollout.spec.problems import Invalid
-from rollout.spec.types import Allowed, Otherwise, Shorthand
+from rollout.spec.types import Allowed, DefaultsTo, Shorthand
 from rollout.spec.validation import freeze, validate
 
 Value = TypeVar("Value")
 DEFAULT_NETWORK = "global/networks/default"
-ZONES_OF_A_REGION = 3  # a regional group that names no zones is spread over three
+ZONES_OF_A_REGION = 3  # a regional group without named zones uses three
 
 
 def _in_name_order(values: dict[str, Value]) -> dict[str, Value]:
@@ -38,8 +36,8 @@ def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def at_most(most: int) -> BeforeValidator:
-    """Count before looking at each, since pydantic's own limit does so after: a list of ten
-    thousand has one thing wrong."""
+    """A limit that is checked before the items, unlike pydantic's own: a list of ten thousand
+    invalid items is one problem."""
 
     def count(value: Any) -> Any:
         if isinstance(value, (dict, tuple, list)) and len(value) > most:
@@ -49,7 +47,7 @@ def at_most(most: int) -> BeforeValidator:
     return BeforeValidator(count)
 
 
-# A store may give a map's keys back in any order; what is built from a spec must not depend on it.
+# A store may return a map's keys in any order; whatever is built from a spec must not depend on it.
 InNameOrder = AfterValidator(_in_name_order)
 EachOnce = AfterValidator(_each_once)
 
@@ -61,8 +59,8 @@ class Section(BaseModel):
 
 
 class Artifact(Section):
-    """What runs: a container image (on Container-Optimized OS) or, without one, a start-up script
-    on a plain boot image."""
+    """What runs: a container image on Container-Optimized OS, or a start-up script on a plain boot
+    image."""
 
     image: types.Image | None = Field(
         default=None, description="The container to run, by digest or by tag"
@@ -70,7 +68,7 @@ class Artifact(Section):
     signature: types.Signature | None = Field(
         default=None,
         description=(
-            "Somebody's signature of `image` as it stands here, where the policy names signers"
+            "A signature of `image`, exactly as written here; required if the policy names signers"
         ),
     )
     startup_script: types.Script | None = Field(
@@ -100,19 +98,19 @@ class Artifact(Section):
 
 
 class Serving(Section):
-    """How the model answers."""
+    """How the model serves requests."""
 
     port: Annotated[int, Field(ge=1, le=65535)] = Field(
         default=8080, description="The port it serves HTTP on"
     )
     readiness_path: types.RequestPath = Field(
-        default="/health", description="Answers 200 when the instance may get requests"
+        default="/health", description="Returns 200 when the instance can serve requests"
     )
-    liveness_path: Annotated[types.RequestPath, Otherwise("`serving.readiness_path`")] | None = (
+    liveness_path: Annotated[types.RequestPath, DefaultsTo("`serving.readiness_path`")] | None = (
         Field(
             default=None,
             description=(
-                "Answers 200 as long as the instance need not be replaced, and not before it can"
+                "Returns 200 as long as the instance need not be replaced, and not before it can"
                 " serve"
             ),
         )
@@ -126,67 +124,68 @@ class Accelerator(Section):
     """The GPUs of one instance."""
 
     type: types.AcceleratorType = Field(description="The accelerator's type")
-    count: Annotated[int, Field(ge=1, le=16)] = Field(
-        default=1, description="How many on each instance"
-    )
+    count: Annotated[int, Field(ge=1, le=16)] = Field(default=1, description="Number per instance")
 
 
 class Disk(Section):
     """The boot disk."""
 
-    size_gb: Annotated[int, Field(ge=10, le=65536)] = Field(default=50, description="Its size")
+    size_gb: Annotated[int, Field(ge=10, le=65536)] = Field(default=50, description="Size in GB")
     type: Literal["pd-standard", "pd-balanced", "pd-ssd", "pd-extreme", "hyperdisk-balanced"] = (
-        Field(default="pd-balanced", description="Its type")
+        Field(default="pd-balanced", description="Disk type")
     )
 
 
 class ShieldedVm(Section):
-    """Shielded VM settings, as Compute Engine has them."""
+    """Shielded VM settings of Compute Engine."""
 
     secure_boot: bool = Field(default=False, description="Refuse unsigned boot components")
     vtpm: bool = Field(
         default=True, description="Give the instance a virtual trusted platform module"
     )
     integrity_monitoring: bool = Field(
-        default=True, description="Compare each boot with a known good one"
+        default=True, description="Compare each boot with the known good baseline"
     )
 
 
 class Machine(Section):
-    """What it runs on."""
+    """The machine that each instance runs on."""
 
     type: types.MachineType = Field(default="n1-standard-1", description="Machine type")
     accelerator: (
         Annotated[
             Accelerator,
-            Otherwise("the GPUs that come with an accelerator-optimised machine type, else none"),
+            DefaultsTo("the built-in GPUs of an accelerator-optimised machine type, else none"),
         ]
         | None
     ) = Field(default=None, description="GPUs of each instance")
     spot: bool = Field(
-        default=False, description="Use Spot instances, which Compute Engine may take back"
+        default=False, description="Use Spot instances, which Compute Engine may preempt"
     )
     image: (
         Annotated[
             types.BootImage,
-            Otherwise("the `cos-stable` family for a container, `debian-12` for a start-up script"),
+            DefaultsTo(
+                "the `cos-stable` family for a container, `debian-12` for a start-up script"
+            ),
         ]
         | None
     ) = Field(default=None, description="Boot image or image family")
     disk: Disk = Field(default=Disk(), description="The boot disk")
     service_account: types.ServiceAccount | None = Field(
-        default=None, description="Whom the instances act as; none: the project's default account"
+        default=None,
+        description="Service account of the instances; none: the project's default account",
     )
     network: types.Network = Field(default=DEFAULT_NETWORK, description="VPC network")
     subnetwork: types.Subnetwork | None = Field(
         default=None,
-        description="Subnetwork, in the model's region; none: the network's own choice",
+        description="Subnetwork, in the model's region; none: chosen by the network",
     )
     external_ip: bool = Field(
         default=True,
         description=(
-            "Give instances an external address; without one, images come through Cloud NAT or"
-            " Private Google Access"
+            "Give instances an external address; without one, images are pulled through Cloud NAT"
+            " or Private Google Access"
         ),
     )
     tags: Annotated[
@@ -200,13 +199,13 @@ class Machine(Section):
         dict[types.LabelKey, types.LabelValue], Field(max_length=56), at_most(56), InNameOrder
     ] = Field(
         default={},
-        description="Labels of the instances; those that begin with `slipway` are Slipway's own",
+        description="Labels of the instances; names that begin with `slipway` are reserved",
     )
     shielded_vm: ShieldedVm = Field(default=ShieldedVm(), description="Shielded VM settings")
 
 
 class Placement(Section):
-    """Where it runs."""
+    """The region and zones of the instances."""
 
     region: types.Region = Field(default="us-central1", description="Region of the managed group")
     zones: Annotated[
@@ -217,13 +216,13 @@ class Placement(Section):
         Allowed("at most 10 zones, each once"),
     ] = Field(
         default=(),
-        description="Zones of the region to use; none named: three of Compute Engine's choice",
+        description="Zones of the region to use; empty: three, chosen by Compute Engine",
     )
     target_shape: Literal["even", "balanced"] = Field(
         default="even",
         description=(
-            "`even` keeps zones within one instance of each other; `balanced` goes where"
-            " capacity is"
+            "`even` keeps zones within one instance of each other; `balanced` prefers zones with"
+            " capacity"
         ),
     )
 
@@ -236,47 +235,47 @@ class Cpu(Section):
     """Scale on CPU utilization."""
 
     target: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.6, description="Utilization to hold"
+        default=0.6, description="Target utilization"
     )
     predictive: bool = Field(default=False, description="Scale ahead of daily and weekly patterns")
 
 
 class LoadBalancing(Section):
-    """Scale on how full the load balancer finds the group."""
+    """Scale on the utilization that the load balancer measures."""
 
     target: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.8, description="Fraction of the backend's serving capacity to hold"
+        default=0.8, description="Target fraction of the backend's serving capacity"
     )
 
 
 class Metric(Section):
-    """Scale on a Cloud Monitoring metric: `target` is what each instance should show,
-    `per_instance` the share of a whole group's value that one instance handles (a queue of 100 with
-    5 per instance asks for 20 instances)."""
+    """Scale on a Cloud Monitoring metric: `target` is the value per instance, `per_instance` the
+    part of the whole group's value that one instance handles (a queue of 100 with 5 per instance
+    needs 20 instances)."""
 
     name: types.MetricName = Field(description="Metric type")
     target: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="Value to hold on each instance"
+        default=None, description="Target value on each instance"
     )
     per_instance: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="Share of the group's value for one instance"
+        default=None, description="Part of the group's value that one instance handles"
     )
     type: Literal["gauge", "delta_per_second", "delta_per_minute"] = Field(
-        default="gauge", description="How `target` is read"
+        default="gauge", description="How `target` is measured"
     )
     filter: types.Filter | None = Field(
-        default=None, description="Cloud Monitoring filter that picks the time series"
+        default=None, description="Cloud Monitoring filter that selects the time series"
     )
 
     @model_validator(mode="after")
     def _one_way_to_read_it(self) -> Self:
-        """Here and not among the rules: metrics are in a list, and lists are never merged, so each
-        can be judged by itself."""
+        """Not one of the rules in `rules.py`, because lists are never merged: each metric can be
+        validated by itself."""
         if (self.target is None) == (self.per_instance is None):
             raise PydanticCustomError("rule", "needs exactly one of target and per_instance")
         if self.per_instance is not None and self.type != "gauge":
             raise PydanticCustomError(
-                "rule", "type must be left out beside per_instance: it says how target is read"
+                "rule", "type must be left out beside per_instance: it applies to target"
             )
         return self
 
@@ -287,10 +286,12 @@ class Schedule(Section):
     cron: types.Cron = Field(description="When it starts")
     timezone: types.TimeZone = Field(default="UTC", description="Time zone of `cron`")
     duration_seconds: Annotated[int, Field(ge=300, le=31536000)] = Field(
-        description="How long it holds"
+        description="How long it lasts"
     )
-    min: Annotated[int, Field(ge=0, le=2000)] = Field(description="Fewest instances meanwhile")
-    disabled: bool = Field(default=False, description="Keep it, but do not act on it")
+    min: Annotated[int, Field(ge=0, le=2000)] = Field(
+        description="Minimum number of instances during it"
+    )
+    disabled: bool = Field(default=False, description="Keep the schedule, but ignore it")
     description: types.Line = Field(default="", description="For people")
 
 
@@ -298,24 +299,26 @@ class ScaleIn(Section):
     """How fast the group may shrink."""
 
     max_instances: Annotated[int, Field(ge=0, le=2000)] | None = Field(
-        default=None, description="Most instances to remove within the window"
+        default=None, description="Maximum number of instances to remove within the window"
     )
     max_percent: Annotated[int, Field(ge=0, le=100)] | None = Field(
-        default=None, description="Most instances to remove within the window, in percent"
+        default=None, description="Maximum percentage of instances to remove within the window"
     )
     window_seconds: Annotated[int, Field(ge=60, le=3600)] = Field(
-        default=600, description="The window"
+        default=600, description="Length of the window"
     )
 
 
 class Scaling(Section):
     """How many instances."""
 
-    min: Annotated[int, Field(ge=0, le=2000)] = Field(default=1, description="Fewest instances")
-    max: Annotated[int, Field(ge=1, le=2000)] = Field(
-        default=5, description="Most instances, not counting surge during a rollout"
+    min: Annotated[int, Field(ge=0, le=2000)] = Field(
+        default=1, description="Minimum number of instances"
     )
-    cpu: Annotated[Cpu, Otherwise("target 0.6 when no other signal is named")] | None = Field(
+    max: Annotated[int, Field(ge=1, le=2000)] = Field(
+        default=5, description="Maximum number of instances, not counting surge during a rollout"
+    )
+    cpu: Annotated[Cpu, DefaultsTo("target 0.6 when no other signal is named")] | None = Field(
         default=None, description="CPU utilization"
     )
     load_balancing: LoadBalancing | None = Field(
@@ -329,12 +332,12 @@ class Scaling(Section):
     ] = Field(default={}, description="Schedules by name")
     scale_in: ScaleIn | None = Field(default=None, description="Limits on shrinking")
     cool_down_seconds: (
-        Annotated[int, Field(ge=0, le=3600), Otherwise("`serving.startup_seconds`")] | None
-    ) = Field(default=None, description="How long a new instance's numbers are not counted")
+        Annotated[int, Field(ge=0, le=3600), DefaultsTo("`serving.startup_seconds`")] | None
+    ) = Field(default=None, description="How long the metrics of a new instance are ignored")
 
 
 class Traffic(Section):
-    """How requests reach it."""
+    """How requests reach the model."""
 
     exposure: Literal["external", "none"] = Field(
         default="external",
@@ -342,30 +345,30 @@ class Traffic(Section):
             "`external`: behind the shared external load balancer; `none`: no backend and no route"
         ),
     )
-    host: types.Host = Field(default="*", description="Host the route answers for")
-    path: Annotated[types.RoutePath, Otherwise("`/<model>`")] | None = Field(
+    host: types.Host = Field(default="*", description="Host that is routed to the model")
+    path: Annotated[types.RoutePath, DefaultsTo("`/<model>`")] | None = Field(
         default=None,
         description=(
-            "Path the route answers for, with everything below it; the model sees it as `/`"
+            "Path that is routed to the model, with everything below it; the model sees it as `/`"
         ),
     )
     draining_seconds: Annotated[int, Field(ge=0, le=3600)] = Field(
-        default=300, description="Time for requests in flight when an instance leaves"
+        default=300, description="Time for requests in flight when an instance is removed"
     )
     balancing_mode: Literal["utilization", "rate"] = Field(
-        default="utilization", description="What tells the load balancer that an instance is full"
+        default="utilization", description="How the load balancer measures the load of an instance"
     )
     max_utilization: (
         Annotated[
-            float, Field(gt=0, le=1), Otherwise("0.8 when the balancing mode is `utilization`")
+            float, Field(gt=0, le=1), DefaultsTo("0.8 when the balancing mode is `utilization`")
         ]
         | None
-    ) = Field(default=None, description="Backend utilization that counts as full")
+    ) = Field(default=None, description="Backend utilization at which an instance is full")
     max_rate_per_instance: Annotated[float, Field(gt=0, le=1_000_000)] | None = Field(
-        default=None, description="Requests a second that make one instance full"
+        default=None, description="Requests per second at which an instance is full"
     )
     timeout_seconds: Annotated[int, Field(ge=1, le=86400)] = Field(
-        default=300, description="Longest time for one answer"
+        default=300, description="Maximum time for one response"
     )
     certificate: types.Certificate | None = Field(
         default=None, description="Certificate for HTTPS; none: HTTP only"
@@ -378,7 +381,7 @@ class Traffic(Section):
 
 
 class PercentStep(Section):
-    """A step that puts a share of the instances on the new release."""
+    """A step that moves a percentage of the instances to the new release."""
 
     percent: Annotated[int, Field(ge=1, le=100)] = Field(
         description="Percent of instances on the new release"
@@ -386,8 +389,8 @@ class PercentStep(Section):
 
 
 def _step(value: Any) -> Any:
-    """A bare number is short for `{"percent": number}`. An invalid one is refused here, so that the
-    error names the step and not a field that nobody wrote."""
+    """An integer is short for `{"percent": integer}`. An invalid one is refused here, so that the
+    error names the step and not a field that is not in the message."""
     if type(value) is int and 1 <= value <= 100:
         return {"percent": value}
     if not isinstance(value, (dict, Section)):
@@ -407,63 +410,66 @@ DEFAULT_PERCENTS = (10, 50, 100)
 
 
 class RolloutSpec(Section):
-    """How the next release takes over."""
+    """How the next release replaces the current one."""
 
     strategy: Literal["rolling"] = Field(
         default="rolling", description="`rolling`: replace instances step by step in one group"
     )
     steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=20), at_most(20)] = Field(
         default=tuple(PercentStep(percent=percent) for percent in DEFAULT_PERCENTS),
-        description="The steps in which the new release takes over",
+        description="The steps in which the new release replaces the old one",
         json_schema_extra={"default": list(DEFAULT_PERCENTS)},
     )
     surge: (
         Annotated[
             int,
             Field(ge=0, le=2000),
-            Otherwise("the number of zones when `unavailable` is 0, else 0"),
+            DefaultsTo("the number of zones when `unavailable` is 0, else 0"),
         ]
         | None
-    ) = Field(default=None, description="Instances above the group's size while it is replaced")
+    ) = Field(default=None, description="Additional instances during a rollout")
     unavailable: Annotated[int, Field(ge=0, le=2000)] = Field(
-        default=0, description="Instances that may be missing while it is replaced"
+        default=0, description="Instances that may be unavailable during a rollout"
     )
     bake_seconds: Annotated[int, Field(ge=0, le=1209600)] = Field(
-        default=300, description="How long the new release must stay healthy at the end"
+        default=300, description="How long the new release must stay healthy after the last step"
     )
     progress_deadline_seconds: Annotated[int, Field(ge=60, le=86400)] = Field(
-        default=900, description="Longest time without progress before it counts as failed"
+        default=900, description="Maximum time without progress before the rollout fails"
     )
     on_failure: Literal["rollback", "pause"] = Field(
-        default="rollback", description="What to do when it fails"
+        default="rollback", description="What to do if the rollout fails"
     )
     on_newer: Literal["supersede", "wait"] = Field(
-        default="supersede", description="What to do with a newer release meanwhile"
+        default="supersede", description="What to do if a newer release arrives during the rollout"
     )
 
 
 class Sections(Section):
-    """The parts of a spec that a message may name; `artifact` is required once nothing is there to
-    inherit it from."""
+    """The sections of a spec that a message may contain; `artifact` is required if there is no
+    release to inherit from."""
 
     artifact: Artifact = Field(default=Artifact(), description="What runs")
-    serving: Serving = Field(default=Serving(), description="How it answers")
-    machine: Machine = Field(default=Machine(), description="What it runs on")
-    placement: Placement = Field(default=Placement(), description="Where it runs")
+    serving: Serving = Field(default=Serving(), description="How the model serves requests")
+    machine: Machine = Field(
+        default=Machine(), description="The machine that each instance runs on"
+    )
+    placement: Placement = Field(
+        default=Placement(), description="The region and zones of the instances"
+    )
     scaling: Scaling = Field(default=Scaling(), description="How many instances")
-    traffic: Traffic = Field(default=Traffic(), description="How requests reach it")
+    traffic: Traffic = Field(default=Traffic(), description="How requests reach the model")
     rollout: RolloutSpec = Field(
-        default=RolloutSpec(), description="How the next release takes over"
+        default=RolloutSpec(), description="How the next release replaces the current one"
     )
 
 
 class Spec(Sections):
-    """Everything about one release. Built by `rollout.spec.message.resolve` or by `load`; one made
-    by hand has only its plain defaults.
+    """The whole, resolved spec of one release. Built by `rollout.spec.message.resolve` or by
+    `load`; a `Spec` that is constructed directly has only the plain defaults.
 
-    `defaulted` names the fields whose value nobody asked for and which followed from other fields:
-    a later release works them out again instead of inheriting them. They are not part of the
-    digest."""
+    `defaulted` names the fields whose value was derived from other fields: a later release derives
+    them again instead of inheriting them. It is not part of the digest."""
 
     artifact: Artifact
     defaulted: tuple[str, ...] = ()
@@ -478,16 +484,16 @@ def dump(spec: Spec) -> dict[str, Any]:
 
 
 def load(document: Mapping[str, Any]) -> Spec:
-    """What `dump` gave. Raises `Invalid` where the document is no spec. Rules between fields are
-    not asked again: a spec that was accepted once must stay readable when the rules get
+    """The inverse of `dump`. Raises `Invalid` for a document that is not a spec. Rules between
+    fields are not checked again: an accepted spec must stay readable when the rules become
     stricter."""
     try:
         return _loaded(json.dumps(document, sort_keys=True))
-    except (TypeError, ValueError, RecursionError):  # no JSON: `freeze` says where
+    except (TypeError, ValueError, RecursionError):  # not JSON: `freeze` reports where
         return _read(document)
 
 
-@lru_cache(maxsize=64)  # a turn reads the same few releases at every look
+@lru_cache(maxsize=64)  # every pass reads the same few releases
 def _loaded(document: str) -> Spec:
     return _read(json.loads(document))
 
@@ -500,8 +506,8 @@ def _read(document: object) -> Spec:
 
 
 def digest(spec: Spec) -> str:
-    """SHA-256 of the spec's canonical JSON, in hex: the same for the same values, whether asked for
-    or defaulted, and whoever signed them."""
+    """SHA-256 of the spec's canonical JSON, in hex. It depends neither on which values are defaults
+    nor on the signature."""
     document = spec.model_dump(mode="json", exclude={"defaulted": True, "artifact": {"signature"}})
     return hashlib.sha256(
         json.dumps(document, sort_keys=True, separators=(",", ":")).encode()

@@ -1,8 +1,8 @@
-"""What is wrong with a message: one value for each problem, and the error that carries all of them.
+"""Problems found in a message or spec, and the error that carries them.
 
-Made by `rollout/spec/validation.py`, `rollout/spec/rules.py` and `rollout/spec/message.py`; printed
-into quarantine records, dead letters and logs. Invariant: no part of a problem repeats what could
-be a secret, and none is longer than a few lines."""
+Created by `rollout/spec/validation.py`, `rules.py` and `message.py`; written to quarantine records,
+dead letters and logs. Invariant: a problem never repeats a value that could be a secret, and is
+never longer than a few lines."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-MOST_PROBLEMS = 50
-MOST_SHOWN = 80
+MAX_PROBLEMS = 50
+MAX_DISPLAYED = 80
 
-# Fields whose values may hold a secret, or into which people paste one by mistake.
+# Fields that may contain a secret, or into which people paste one by mistake.
 _HIDDEN = re.compile(r"^artifact(\.(env|secrets|signature|args|startup_script|weights)\b.*|\[.*)?$")
 
 
 @dataclass(frozen=True)
 class SpecProblem:
-    """One field that is not as it must be: `allowed` says what it must be or what to do; `given`,
-    what it was, safe to print."""
+    """One invalid field: `allowed` says what it must be or what to do; `given` is its value, safe
+    to print."""
 
     path: str
     allowed: str
     given: str | None = None
 
     def __str__(self) -> str:
-        told = f"{self.path}: {self.allowed}"
-        return told if self.given is None else f"{told}, got {self.given}"
+        text = f"{self.path}: {self.allowed}"
+        return text if self.given is None else f"{text}, got {self.given}"
 
 
 class Invalid(ValueError):
-    """A message, or a spec, that can never be accepted; `problems` are all that were found, up to a
-    number nobody reads."""
+    """A message or spec that can never be accepted; `problems` are those found, each once, and at
+    most `MAX_PROBLEMS`."""
 
     def __init__(self, problems: Iterable[SpecProblem]) -> None:
         found = tuple(dict.fromkeys(problems))
-        if len(found) > MOST_PROBLEMS:
+        if len(found) > MAX_PROBLEMS:
             found = (
-                *found[:MOST_PROBLEMS],
-                SpecProblem("message", "has more problems; put these right first"),
+                *found[:MAX_PROBLEMS],
+                SpecProblem("message", "has more problems; fix these first"),
             )
         self.problems = found
         super().__init__("; ".join(str(problem) for problem in found))
 
 
 def path_of(steps: Iterable[str | int]) -> str:
-    """`("scaling", "metrics", 0, "name")` as `scaling.metrics[0].name`; what is not plain text in a
-    key is escaped and cut."""
+    """`("scaling", "metrics", 0, "name")` as `scaling.metrics[0].name`; other keys than plain text
+    are escaped and truncated."""
     text = ""
     for step in steps:
         text += f"[{step}]" if isinstance(step, int) else f".{_key(step)}" if text else _key(step)
@@ -57,16 +57,16 @@ def path_of(steps: Iterable[str | int]) -> str:
 
 
 def redact(path: str, value: object) -> str:
-    """The value as JSON where that is short and harmless, else what kind of value it is."""
+    """The value as JSON if that is short and harmless, otherwise only its type and size."""
     match value:
         case dict():
             return f"an object with {len(value)} fields"
         case list() | tuple():
             return f"a list of {len(value)}"
         case str() if _HIDDEN.match(path) or _has_user_info(value):
-            return f"a text of {len(value)} characters"
+            return f"a string of {len(value)} characters"
         case str():
-            return _quoted(value, MOST_SHOWN)
+            return _quoted(value, MAX_DISPLAYED)
         case bool() | None:
             return json.dumps(value)
         case int() if value.bit_length() > 128:
@@ -78,18 +78,15 @@ def redact(path: str, value: object) -> str:
 
 
 def _has_user_info(text: str) -> bool:
-    """Whether some part of a reference looks like `user:password@host`."""
+    """Whether a part of a reference looks like `user:password@host`."""
     return any(":" in part.rpartition("@")[0] for part in text.split("/"))
 
 
 def _quoted(text: str, most: int) -> str:
-    # Escaped beyond ASCII, so that marks that reorder or hide text on a screen are seen for what
-    # they are.
-    return (
-        json.dumps(text)
-        if len(text) <= most
-        else f"{json.dumps(text[:most])} and {len(text) - most} characters more"
-    )
+    # Escaped beyond ASCII, so that characters that reorder or hide text on a screen are visible.
+    if len(text) <= most:
+        return json.dumps(text)
+    return f"{json.dumps(text[:most])} and {len(text) - most} more characters"
 
 
 def _key(text: str) -> str:

@@ -13,29 +13,29 @@ from collections import Counter
 from typing import Any, NoReturn
 
 from rollout.spec.problems import Invalid, SpecProblem, path_of
-from rollout.spec.validation import DEEPEST, freeze
+from rollout.spec.validation import MAX_DEPTH, freeze
 
-MOST_BYTES = 65536
-MOST_DIGITS = 18  # what fits in 64 bits whatever the digits are
+MAX_BYTES = 65536
+MAX_DIGITS = 18  # any such number fits in 64 bits
 
 
 def decode_json(data: bytes) -> Any:
     """The JSON value in a message. Raises `Invalid` for what `read_json` refuses, more than 64 KB,
     deep nesting and lone surrogates."""
-    if len(data) > MOST_BYTES:
-        _refuse(f"must be at most {MOST_BYTES} bytes", f"{len(data)}")
+    if len(data) > MAX_BYTES:
+        _refuse(f"must be at most {MAX_BYTES} bytes", f"{len(data)}")
     try:
         value = read_json(data)
     except RecursionError:
-        _refuse(f"must not be nested deeper than {DEEPEST} levels")
+        _refuse(f"must not be nested deeper than {MAX_DEPTH} levels")
     freeze(value)
     return value
 
 
 def read_json(data: bytes) -> Any:
-    """The JSON value in the bytes. Raises `Invalid` for bad UTF-8, a name given twice in one
-    object, and numbers that do not fit (NaN, Infinity, 1e309, more than 18 digits). Depth is
-    limited only by `RecursionError`."""
+    """The JSON value in the bytes. Raises `Invalid` for bad UTF-8, duplicate names in one object
+    and numbers out of range (NaN, Infinity, 1e309, more than 18 digits), and `RecursionError` for
+    very deep nesting."""
     try:
         return json.loads(
             data.decode(),
@@ -56,25 +56,27 @@ def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(
             name for name, times in Counter(name for name, _ in members).items() if times > 1
         )
-        _refuse(f"must not name a field twice in one object: {path_of([twice])}")
+        _refuse(f"must not repeat a name in one object: {path_of([twice])}")
     return found
 
 
 def _integer(digits: str) -> int:
-    if len(digits.lstrip("-")) > MOST_DIGITS:
-        _refuse(f"must hold no integer of more than {MOST_DIGITS} digits", f"one of {len(digits)}")
+    if len(digits.lstrip("-")) > MAX_DIGITS:
+        _refuse(
+            f"must not contain an integer of more than {MAX_DIGITS} digits", f"one of {len(digits)}"
+        )
     return int(digits)
 
 
 def _number(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        _refuse("must hold no number beyond 1.8e308")
+        _refuse("must not contain a number beyond 1.8e308")
     return value
 
 
 def _constant(name: str) -> NoReturn:
-    _refuse("must hold only JSON numbers", name)
+    _refuse("must contain only JSON numbers", name)
 
 
 def _refuse(allowed: str, given: str | None = None) -> NoReturn:

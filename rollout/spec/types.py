@@ -1,9 +1,8 @@
-"""The kinds of text a spec holds: names, paths, references, each with its grammar and the words
-that explain it.
+"""The string types of a spec: names, paths and references, each with its grammar and a description.
 
 Used by the sections in `rollout/spec/model.py` and the messages in `rollout/spec/message.py`.
-Names, paths and references take so few characters that they are inert wherever they travel; free
-text (arguments, values, reasons) is one line without control characters."""
+Names, paths and references allow only characters that are safe in shells, URLs and resource names;
+free text (arguments, values, reasons) is one line without control characters."""
 
 from __future__ import annotations
 
@@ -21,8 +20,7 @@ from rollout.spec.cron import cron_problem
 
 @dataclass(frozen=True)
 class Allowed:
-    """What a value may be, in words; read by the schema, the documentation and every error
-    message."""
+    """What a value may be, in words, for the schema, the documentation and error messages."""
 
     words: str
 
@@ -33,8 +31,8 @@ class Allowed:
 
 
 @dataclass(frozen=True)
-class Otherwise:
-    """The default of a field whose default depends on other fields, in words."""
+class DefaultsTo:
+    """The default of a field that depends on other fields, in words."""
 
     words: str
 
@@ -61,7 +59,7 @@ METADATA_HOSTS = frozenset(
     {"metadata", "metadata.google.internal", "metadata.goog", "instance-data"}
 )
 
-# Control characters, line separators, and the marks that reorder text on a screen.
+# Control characters, line separators, and characters that reorder text on a screen.
 _UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _RFC1035 = r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
@@ -69,12 +67,12 @@ _PROJECT = r"(projects/[a-z0-9][a-z0-9.:-]{1,99}/)?"
 
 
 def _reachable(host: str, loopback: bool) -> bool:
-    """Whether an instance may be sent to this host: not the metadata server, not a link-local or
-    unspecified address.
+    """Whether an instance may fetch from this host: not from the metadata server, and not from a
+    link-local or unspecified address.
 
-    A name that ends in a number is an address, as in the WHATWG URL standard, and only the
-    dotted-quad form is taken, so that the octal, hex and one-number spellings of 169.254.169.254 do
-    not pass. Names that resolve to such an address cannot be seen here."""
+    A name that ends in a number is an address (WHATWG URL standard), and only the dotted-quad form
+    is allowed, so that the octal, hex and one-number spellings of 169.254.169.254 do not pass.
+    Names that resolve to such an address are not detected."""
     name = host.lower().rstrip(".")
     if name in METADATA_HOSTS or name.endswith(".metadata.google.internal"):
         return False
@@ -131,7 +129,7 @@ def _cron(text: str) -> str:
 def _timezone(name: str) -> str:
     if name == "UTC":
         return name
-    from zoneinfo import ZoneInfo  # only a release with a schedule pays for it
+    from zoneinfo import ZoneInfo  # imported late: only a release with a schedule needs it
 
     try:
         ZoneInfo(name)
@@ -347,7 +345,7 @@ Cron = Annotated[
     Field(max_length=200, pattern=r"^[0-9A-Za-z*,/ -]+$"),
     AfterValidator(_cron),
     Allowed(
-        "five cron fields (minute, hour, day of month, month, day of week) that can ever come true,"
+        "five cron fields (minute, hour, day of month, month, day of week) that match some date,"
         " such as 0 8 * * MON-FRI"
     ),
 ]

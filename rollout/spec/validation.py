@@ -1,9 +1,9 @@
-"""Checks JSON values against the sections of a spec and says, field by field, what is wrong and
-what would be right.
+"""Validates JSON values against the sections of a spec; reports each invalid field with what it
+must be.
 
-Used by `rollout/spec/message.py` (on a message) and `rollout/resolve.py` (on a merged spec). The
-words come from the same JSON Schema that is published, which is made only when there is something
-to complain about."""
+Used by `rollout/spec/message.py` (messages and merged specs) and `rollout/spec/model.py` (stored
+specs). Error messages are built from the published JSON Schema, which is generated only when there
+is an error."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rollout.spec.problems import MOST_PROBLEMS, Invalid, SpecProblem, path_of, redact
+from rollout.spec.problems import MAX_PROBLEMS, Invalid, SpecProblem, path_of, redact
 
-DEEPEST = 16
+MAX_DEPTH = 16
 KEY = "[key]"  # how pydantic ends the location of a map's key
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -28,19 +28,20 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Validated(Generic[Model]):
-    """`value` is what is left once the broken parts are taken out; None where nothing is."""
+    """`value` is what remains without the parts that were `removed` as invalid; None if nothing
+    does."""
 
     value: Model | None
     problems: tuple[SpecProblem, ...]
-    broken: frozenset[Path]
+    removed: frozenset[Path]
 
 
 def freeze(value: object, path: Path = ()) -> Any:
-    """The JSON value with tuples for lists, as the sections hold them; `Invalid` for what is not
-    JSON or has no UTF-8 form."""
-    if len(path) > DEEPEST:
+    """The JSON value with tuples for lists, as the sections hold them. Raises `Invalid` for values
+    that are not JSON or have no UTF-8 form."""
+    if len(path) > MAX_DEPTH:
         raise Invalid(
-            [SpecProblem(path_of(path[:4]), f"must not be nested deeper than {DEEPEST} levels")]
+            [SpecProblem(path_of(path[:4]), f"must not be nested deeper than {MAX_DEPTH} levels")]
         )
     match value:
         case dict():
@@ -58,7 +59,7 @@ def freeze(value: object, path: Path = ()) -> Any:
 
 
 def _text(value: object, path: Path) -> str:
-    """Text that has a UTF-8 form; JSON can spell halves of characters (`\\ud800`) that have
+    """A string that has a UTF-8 form. JSON can spell lone surrogates (`\\ud800`), which have
     none."""
     if isinstance(value, str):
         if value.isascii():
@@ -67,20 +68,20 @@ def _text(value: object, path: Path) -> str:
             value.encode()
         except UnicodeEncodeError:
             raise Invalid(
-                [SpecProblem(path_of(path) or "message", "must not hold half of a surrogate pair")]
+                [SpecProblem(path_of(path) or "message", "must not contain a lone surrogate")]
             ) from None
         return value
     raise Invalid(
-        [SpecProblem(path_of(path) or "message", "must have texts as names", redact("", value))]
+        [SpecProblem(path_of(path) or "message", "must have strings as names", redact("", value))]
     )
 
 
 def validate(kind: type[Model], data: Mapping[str, Any], partial: bool) -> Validated[Model]:
-    """`data` (already `freeze`) as a model, with everything wrong in it. Partial: what is missing
-    may still be inherited, except in lists, which are never merged.
+    """`data` (already frozen) as a model, with all its problems. `partial`: missing fields are no
+    problem because they may be inherited, except in lists, which are never merged.
 
-    Whatever is wrong is taken out and the rest checked again, so that rules between fields can
-    still be judged on what is sound."""
+    Invalid parts are removed and the rest is validated again, so that the rules between fields can
+    still check the valid parts."""
     try:
         return Validated(kind.model_validate(data), (), frozenset())
     except ValidationError as error:
@@ -90,29 +91,29 @@ def validate(kind: type[Model], data: Mapping[str, Any], partial: bool) -> Valid
         for detail in details
         if not ((partial and _may_be_inherited(detail)) or _is_echo(detail, details))
     )
-    problems = tuple(_problem(kind, detail) for detail in islice(faults, MOST_PROBLEMS + 1))
+    problems = tuple(_problem(kind, detail) for detail in islice(faults, MAX_PROBLEMS + 1))
     rest = _copy(data)
-    broken: set[Path] = set()
+    removed: set[Path] = set()
     while details:
-        # All places first, then the removals: a place is looked up in what is still whole.
+        # Find all places before removing any: each is looked up in the complete value.
         places = {_place(rest, detail["loc"]) for detail in details}
         if () in places:
             break
         for place in places:
             _remove(rest, place)
-        broken |= places
+        removed |= places
         try:
-            return Validated(kind.model_validate(rest), problems, frozenset(broken))
+            return Validated(kind.model_validate(rest), problems, frozenset(removed))
         except ValidationError as error:
             details = error.errors(include_url=False, include_context=False)
-    return Validated(None, problems, frozenset(broken))
+    return Validated(None, problems, frozenset(removed))
 
 
 def misplaced_nulls(kind: type[BaseModel], value: object) -> tuple[SpecProblem, ...]:
-    """Nulls under names that mean nothing. A merge would lose them before anyone looks, and a
-    misspelt name must be told."""
-    told = (problem for place in _nulls(value, ()) for problem in _misnamed(kind, place))
-    return tuple(islice(told, MOST_PROBLEMS + 1))
+    """Problems for nulls under unknown names: the merge would drop them before validation, and a
+    misspelled name must be reported."""
+    found = (problem for place in _nulls(value, ()) for problem in _misnamed(kind, place))
+    return tuple(islice(found, MAX_PROBLEMS + 1))
 
 
 def _nulls(value: object, path: Path) -> Iterator[Path]:
@@ -124,7 +125,7 @@ def _nulls(value: object, path: Path) -> Iterator[Path]:
 
 
 def _misnamed(kind: type[BaseModel], place: Path) -> tuple[SpecProblem, ...]:
-    around, name = node_at(kind, place[:-1]), str(place[-1])
+    around, name = schema_at(kind, place[:-1]), str(place[-1])
     if "properties" in around:
         return (
             ()
@@ -137,7 +138,7 @@ def _misnamed(kind: type[BaseModel], place: Path) -> tuple[SpecProblem, ...]:
 
 
 def _may_be_inherited(detail: ErrorDetails) -> bool:
-    """A message's own fields, such as its version, are not; nor is anything in a list."""
+    """A message's own fields, such as its version, are not inherited; nor is anything in a list."""
     location = detail["loc"]
     return (
         detail["type"] == "missing"
@@ -159,8 +160,8 @@ def _copy(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _place(data: dict[str, Any], location: Path) -> Path:
-    """The innermost object member on the way to the location: a list as a whole, and an object that
-    lacks something."""
+    """The innermost object member on the way to the location: the whole list for a list item, the
+    whole object for a missing field."""
     node: Any = data
     for depth, step in enumerate(location):
         if not isinstance(node, dict) or step not in node:
@@ -173,12 +174,12 @@ def _remove(data: dict[str, Any], place: Path) -> None:
     node: Any = data
     for step in place[:-1]:
         if step not in node:
-            return  # gone with something around it
+            return  # removed with an enclosing part
         node = node[step]
     node.pop(place[-1], None)
 
 
-# ---- The words
+# ---- Error messages
 
 
 def _problem(kind: type[BaseModel], detail: ErrorDetails) -> SpecProblem:
@@ -188,20 +189,20 @@ def _problem(kind: type[BaseModel], detail: ErrorDetails) -> SpecProblem:
     path = path_of(location) or "message"
     match detail["type"]:
         case "missing":
-            return SpecProblem(path, f"is required; must be {words_of(node_at(kind, location))}")
+            return SpecProblem(path, f"is required; must be {describe(schema_at(kind, location))}")
         case "extra_forbidden":
-            # What people write under a name that is not known may be anything, also a secret.
+            # The value of an unknown field may be anything, including a secret.
             return SpecProblem(path, _unknown(kind, location), redact("artifact.env", given))
         case "rule":
             return SpecProblem(path, detail["msg"])
         case _:
             return SpecProblem(
-                path, f"must be {words_of(node_at(kind, location))}", redact(path, given)
+                path, f"must be {describe(schema_at(kind, location))}", redact(path, given)
             )
 
 
 def _bad_name(kind: type[BaseModel], place: Path, given: object) -> SpecProblem:
-    path, node = path_of(place[:-1]), node_at(kind, place[:-1])
+    path, node = path_of(place[:-1]), schema_at(kind, place[:-1])
     return SpecProblem(
         path,
         f"names must be {node.get('propertyNames', {}).get('x-allowed', 'plain text')}",
@@ -212,10 +213,10 @@ def _bad_name(kind: type[BaseModel], place: Path, given: object) -> SpecProblem:
 def _unknown(kind: type[BaseModel], location: Path) -> str:
     from difflib import get_close_matches
 
-    known = sorted(node_at(kind, location[:-1]).get("properties", {}))
+    known = sorted(schema_at(kind, location[:-1]).get("properties", {}))
     close = get_close_matches(str(location[-1])[:64], known, n=1)
     guess = f"; did you mean {close[0]}?" if close else ""
-    return f"is not a field here{guess} (there are {', '.join(known)})"
+    return f"is not a known field{guess} (known: {', '.join(known)})"
 
 
 @cache
@@ -223,25 +224,24 @@ def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
     return kind.model_json_schema()
 
 
-def node_at(kind: type[BaseModel], location: Path) -> dict[str, Any]:
-    """The schema of the value at the location, `{}` where there is none."""
+def schema_at(kind: type[BaseModel], location: Path) -> dict[str, Any]:
+    """The schema of the value at the location, `{}` if there is none."""
     schema = schema_of(kind)
-    node = target_of(schema, schema)
+    node = dereference(schema, schema)
     for step in location:
         inner = node.get("items") if isinstance(step, int) else node.get("properties", {}).get(step)
-        node = target_of(inner or value_of(node), schema)
+        node = dereference(inner or values_of(node), schema)
     return node
 
 
-def value_of(node: Mapping[str, Any]) -> dict[str, Any]:
+def values_of(node: Mapping[str, Any]) -> dict[str, Any]:
     """The schema of a map's values."""
     values = [*node.get("patternProperties", {}).values(), node.get("additionalProperties", {})]
     return values[0] if isinstance(values[0], dict) else {}
 
 
-def target_of(node: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema behind references and behind "or null"; what is said beside a reference counts
-    too."""
+def dereference(node: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema behind references and "or null", with the keywords beside the reference."""
     while "$ref" in node or "anyOf" in node:
         rest = {key: value for key, value in node.items() if key not in ("$ref", "anyOf")}
         if "$ref" in node:
@@ -251,8 +251,8 @@ def target_of(node: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
     return dict(node)
 
 
-def words_of(node: Mapping[str, Any]) -> str:
-    """What a schema allows, as it stands after "must be"."""
+def describe(node: Mapping[str, Any]) -> str:
+    """What a schema allows, in words that follow "must be"."""
     if "x-allowed" in node:
         return str(node["x-allowed"])
     if "enum" in node or "const" in node:
@@ -269,7 +269,7 @@ def words_of(node: Mapping[str, Any]) -> str:
         case "object":
             return f"an object{_sizes(None, node.get('maxProperties'))}"
         case _:
-            return "a text"
+            return "a string"
 
 
 def _range(node: Mapping[str, Any]) -> str:

@@ -386,9 +386,9 @@ def test_structured_data_is_json_or_base64() -> None:
         pytest.param(structured(b"[]"), "JSON object", id="a list"),
         pytest.param(structured(b"{"), "CloudEvent", id="not JSON"),
         pytest.param(structured(b"\xff\xfe{"), "CloudEvent", id="not UTF-8"),
-        pytest.param(structured(b'{"id":"1","id":"2"}'), "a field twice", id="a name given twice"),
+        pytest.param(structured(b'{"id":"1","id":"2"}'), "repeat a name", id="a name given twice"),
         pytest.param(structured(b'{"data":NaN}'), "only JSON numbers", id="NaN"),
-        pytest.param(structured(b'{"data":1e999}'), "no number beyond", id="an infinite number"),
+        pytest.param(structured(b'{"data":1e999}'), "a number beyond", id="an infinite number"),
         pytest.param(
             structured(b'{"data":' + b"9" * 5000 + b"}"), "CloudEvent", id="a number of 5000 digits"
         ),

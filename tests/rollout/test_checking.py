@@ -10,16 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rollout.spec.message import CommandMessage, ReleaseMessage
 from rollout.spec.model import Scaling, Sections, Spec
-from rollout.spec.problems import MOST_PROBLEMS, Invalid
+from rollout.spec.problems import MAX_PROBLEMS, Invalid
 from rollout.spec.validation import (
-    DEEPEST,
+    MAX_DEPTH,
+    dereference,
+    describe,
     freeze,
     misplaced_nulls,
-    node_at,
-    target_of,
+    schema_at,
     validate,
-    value_of,
-    words_of,
+    values_of,
 )
 
 
@@ -65,11 +65,11 @@ def test_lists_become_tuples_and_the_rest_stays() -> None:
 
 
 def test_sixteen_levels_are_enough_for_anybody() -> None:
-    assert DEEPEST == 16
-    assert freeze(nested(DEEPEST)) == nested(DEEPEST)
-    assert refusal(nested(DEEPEST + 1)) == "a.a.a.a: must not be nested deeper than 16 levels"
+    assert MAX_DEPTH == 16
+    assert freeze(nested(MAX_DEPTH)) == nested(MAX_DEPTH)
+    assert refusal(nested(MAX_DEPTH + 1)) == "a.a.a.a: must not be nested deeper than 16 levels"
     deep: Any = 1
-    for _ in range(DEEPEST + 1):
+    for _ in range(MAX_DEPTH + 1):
         deep = [deep]
     assert refusal({"a": deep}) == "a[0][0][0]: must not be nested deeper than 16 levels"
 
@@ -79,11 +79,11 @@ def test_sixteen_levels_are_enough_for_anybody() -> None:
     [
         (b"x", "message: must be JSON, got a bytes"),
         ({"a": [1, {1, 2}]}, "a[1]: must be JSON, got a set"),
-        ({1: "x"}, "message: must have texts as names, got 1"),
-        ({"a": {None: 1}}, "a: must have texts as names, got null"),
-        ("\ud800", "message: must not hold half of a surrogate pair"),
-        ({"a": ["\udfff"]}, "a[0]: must not hold half of a surrogate pair"),
-        ({"a": {"\ud800": 1}}, "a: must not hold half of a surrogate pair"),
+        ({1: "x"}, "message: must have strings as names, got 1"),
+        ({"a": {None: 1}}, "a: must have strings as names, got null"),
+        ("\ud800", "message: must not contain a lone surrogate"),
+        ({"a": ["\udfff"]}, "a[0]: must not contain a lone surrogate"),
+        ({"a": {"\ud800": 1}}, "a: must not contain a lone surrogate"),
     ],
 )
 def test_what_is_no_json_is_told_by_its_place(value: object, told: str) -> None:
@@ -110,14 +110,14 @@ def test_what_fits_has_no_problems() -> None:
         ({"name": "a", "part": "w"}, ['part: must be an object, got "w"'], 3, {("part",)}),
         (
             {"name": "a", "part": {"size": 1}},
-            ["part.word: is required; must be a text"],
+            ["part.word: is required; must be a string"],
             3,
             {("part",)},
         ),
         (
             {"name": "a", "part": {"word": "w", "size": 4, "wrod": "x"}},
             [
-                "part.wrod: is not a field here; did you mean word? (there are size, word), got a"
+                "part.wrod: is not a known field; did you mean word? (known: size, word), got a"
                 " text of 1 characters"
             ],
             4,
@@ -125,7 +125,7 @@ def test_what_fits_has_no_problems() -> None:
         ),
         (
             {"name": "a", "part": {"word": "w", "qq": 5}},
-            ["part.qq: is not a field here (there are size, word), got a number"],
+            ["part.qq: is not a known field (known: size, word), got a number"],
             3,
             {("part", "qq")},
         ),
@@ -145,7 +145,7 @@ def test_what_fits_has_no_problems() -> None:
                 "items": ({"word": "w"}, {"word": 1}, {}),
                 "part": {"word": "w", "size": 4},
             },
-            ["items[1].word: must be a text, got 1", "items[2].word: is required; must be a text"],
+            ["items[1].word: must be a string, got 1", "items[2].word: is required; must be a string"],
             4,
             {("items",)},
         ),
@@ -174,7 +174,7 @@ def test_of_what_lacks_something_of_its_own_nothing_is_left() -> None:
     found = validate(Whole, {"part": {"word": "w"}}, partial=False)
     assert (found.value, [str(problem) for problem in found.problems]) == (
         None,
-        ["name: is required; must be a text"],
+        ["name: is required; must be a string"],
     )
 
 
@@ -186,9 +186,9 @@ def test_checking_leaves_the_value_itself_as_it_was() -> None:
 
 def test_what_a_message_leaves_out_may_be_inherited_but_not_in_a_list_nor_its_own_name() -> None:
     assert said({"name": "a", "part": {"size": 1}}, partial=True) == []
-    assert said({"part": {"size": 1}}, partial=True) == ["name: is required; must be a text"]
+    assert said({"part": {"size": 1}}, partial=True) == ["name: is required; must be a string"]
     assert said({"name": "a", "items": ({},)}, partial=True) == [
-        "items[0].word: is required; must be a text"
+        "items[0].word: is required; must be a string"
     ]
     assert said({"name": "a", "part": {"size": 0}}, partial=True) == [
         "part.size: must be an integer from 1 to 9, got 0"
@@ -196,10 +196,10 @@ def test_what_a_message_leaves_out_may_be_inherited_but_not_in_a_list_nor_its_ow
 
 
 def test_no_more_problems_are_told_than_anybody_reads() -> None:
-    many = {"name": "a", "plain": {f"b{number}": "x" for number in range(MOST_PROBLEMS + 30)}}
-    assert len(said(many)) == MOST_PROBLEMS + 1
-    nulls = {"name": "a", "part": {f"b{number}": None for number in range(MOST_PROBLEMS + 30)}}
-    assert len(misplaced_nulls(Whole, nulls)) == MOST_PROBLEMS + 1
+    many = {"name": "a", "plain": {f"b{number}": "x" for number in range(MAX_PROBLEMS + 30)}}
+    assert len(said(many)) == MAX_PROBLEMS + 1
+    nulls = {"name": "a", "part": {f"b{number}": None for number in range(MAX_PROBLEMS + 30)}}
+    assert len(misplaced_nulls(Whole, nulls)) == MAX_PROBLEMS + 1
 
 
 # ---- Nulls under names that mean nothing
@@ -213,11 +213,11 @@ def test_no_more_problems_are_told_than_anybody_reads() -> None:
         (
             {"parts": None},
             [
-                "parts: is not a field here; did you mean part? (there are items, name, part,"
+                "parts: is not a known field; did you mean part? (known: items, name, part,"
                 " plain), got null"
             ],
         ),
-        ({"part": {"qq": None}}, ["part.qq: is not a field here (there are size, word), got null"]),
+        ({"part": {"qq": None}}, ["part.qq: is not a known field (known: size, word), got null"]),
         ({"plain": {"anything": None}}, []),
         ({"items": [{"qq": None}]}, []),
     ],
@@ -253,27 +253,27 @@ def test_a_name_that_a_map_does_not_take_is_told_at_the_map() -> None:
 
 
 def test_a_place_is_found_through_sections_lists_and_maps() -> None:
-    assert node_at(Spec, ())["type"] == "object"
-    assert node_at(Spec, ("scaling", "max"))["maximum"] == 2000
-    assert node_at(Spec, ("scaling", "metrics", 0, "type"))["enum"] == [
+    assert schema_at(Spec, ())["type"] == "object"
+    assert schema_at(Spec, ("scaling", "max"))["maximum"] == 2000
+    assert schema_at(Spec, ("scaling", "metrics", 0, "type"))["enum"] == [
         "gauge",
         "delta_per_second",
         "delta_per_minute",
     ]
-    assert node_at(Spec, ("scaling", "schedules", "day", "duration_seconds"))["minimum"] == 300
-    assert node_at(Spec, ("artifact", "env", "A"))["maxLength"] == 8192
-    assert node_at(Spec, ("scaling", "nothing")) == {}
-    assert node_at(CommandMessage, ("version",))["x-allowed"].startswith("1 to 63 letters")
+    assert schema_at(Spec, ("scaling", "schedules", "day", "duration_seconds"))["minimum"] == 300
+    assert schema_at(Spec, ("artifact", "env", "A"))["maxLength"] == 8192
+    assert schema_at(Spec, ("scaling", "nothing")) == {}
+    assert schema_at(CommandMessage, ("version",))["x-allowed"].startswith("1 to 63 letters")
 
 
 def test_what_is_said_beside_a_reference_counts_too() -> None:
     schema = {"$defs": {"Inner": {"type": "integer", "description": "inner", "minimum": 1}}}
     either = {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/Inner"}], "description": "outer"}
-    assert target_of(either, schema) == {"type": "integer", "description": "outer", "minimum": 1}
-    assert target_of({"$ref": "#/$defs/Inner", "minimum": 5}, schema)["minimum"] == 5
+    assert dereference(either, schema) == {"type": "integer", "description": "outer", "minimum": 1}
+    assert dereference({"$ref": "#/$defs/Inner", "minimum": 5}, schema)["minimum"] == 5
     plain = {"type": "string"}
-    assert target_of(plain, schema) == plain
-    assert target_of(plain, schema) is not plain
+    assert dereference(plain, schema) == plain
+    assert dereference(plain, schema) is not plain
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_what_is_said_beside_a_reference_counts_too() -> None:
 def test_the_values_of_a_map_are_under_its_pattern_or_beside_it(
     node: dict[str, Any], values: dict[str, Any]
 ) -> None:
-    assert value_of(node) == values
+    assert values_of(node) == values
 
 
 @pytest.mark.parametrize(
@@ -320,8 +320,8 @@ def test_the_values_of_a_map_are_under_its_pattern_or_beside_it(
     ],
 )
 def test_a_schema_is_told_in_words(node: dict[str, Any], words: str) -> None:
-    assert words_of(node) == words
+    assert describe(node) == words
 
 
 def test_a_section_of_its_own_is_told_as_well() -> None:
-    assert words_of(node_at(Scaling, ("cpu", "target"))) == "a number above 0 and up to 1"
+    assert describe(schema_at(Scaling, ("cpu", "target"))) == "a number above 0 and up to 1"

@@ -31,9 +31,9 @@ from rollout.spec.merge import merge, without_nulls
 from rollout.spec.message import ReleaseRequested, resolve
 from rollout.spec.model import Accelerator, Machine, Placement, Sections, Spec, at_most, dump
 from rollout.spec.problems import Invalid
-from rollout.spec.strict_json import MOST_BYTES, MOST_DIGITS, decode_json
-from rollout.spec.types import Allowed, Otherwise, is_model_name
-from schemas.generate import inserted
+from rollout.spec.strict_json import MAX_BYTES, MAX_DIGITS, decode_json
+from rollout.spec.types import Allowed, DefaultsTo, is_model_name
+from schemas.generate import replace_marked
 from tests.rollout.build import NOON, instances, release
 
 # ---- Limits
@@ -232,23 +232,23 @@ def refusal(data: bytes) -> str:
 
 
 def test_a_message_of_just_the_size_is_read_and_a_byte_more_is_not() -> None:
-    assert MOST_BYTES == 65536
-    assert decode_json(b" " * (MOST_BYTES - 2) + b"{}") == {}
+    assert MAX_BYTES == 65536
+    assert decode_json(b" " * (MAX_BYTES - 2) + b"{}") == {}
     assert (
-        refusal(b" " * (MOST_BYTES - 1) + b"{}")
+        refusal(b" " * (MAX_BYTES - 1) + b"{}")
         == "message: must be at most 65536 bytes, got 65537"
     )
 
 
 def test_numbers_of_just_the_length_are_read_and_a_digit_more_is_not() -> None:
-    assert MOST_DIGITS == 18
+    assert MAX_DIGITS == 18
     assert decode_json(b"-" + b"9" * 18) == -(10**18 - 1)
     assert (
         refusal(b"-" + b"9" * 19)
-        == "message: must hold no integer of more than 18 digits, got one of 20"
+        == "message: must not contain an integer of more than 18 digits, got one of 20"
     )
     assert decode_json(b"1.5e10") == 1.5e10
-    assert refusal(b"[-1e309]") == "message: must hold no number beyond 1.8e308"
+    assert refusal(b"[-1e309]") == "message: must not contain a number beyond 1.8e308"
 
 
 @pytest.mark.parametrize(
@@ -262,13 +262,13 @@ def test_numbers_of_just_the_length_are_read_and_a_digit_more_is_not() -> None:
         (b'"\x05"', "message: must be JSON: Invalid control character at at line 1, column 2"),
         (
             b'{"a": 1, "b": 2, "c": 3, "b": 4, "a": 5}',
-            "message: must not name a field twice in one object: a",
+            "message: must not repeat a name in one object: a",
         ),
         (
             b'{"\\u202e": 1, "\\u202e": 2}',
-            'message: must not name a field twice in one object: "\\u202e"',
+            'message: must not repeat a name in one object: "\\u202e"',
         ),
-        (b"[NaN]", "message: must hold only JSON numbers, got NaN"),
+        (b"[NaN]", "message: must contain only JSON numbers, got NaN"),
         (b"[" * 60000, "message: must not be nested deeper than 16 levels"),
     ],
 )
@@ -337,15 +337,15 @@ def test_a_part_takes_the_place_of_what_stands_between_its_marks_once() -> None:
         "a\n<!-- x: by hand -->\nold\n\nolder\n<!-- end of x -->\nb\n<!-- y: -->\n\n<!-- end of y"
         " -->\n"
     )
-    made = inserted(text, "x", "new \\1")
+    made = replace_marked(text, "x", "new \\1")
     assert (
         made
         == "a\n<!-- x: by hand -->\n\nnew \\1\n\n<!-- end of x -->\nb\n<!-- y: -->\n\n<!-- end of y"
         " -->\n"
     )
-    assert inserted(made, "x", "new \\1") == made
+    assert replace_marked(made, "x", "new \\1") == made
     with pytest.raises(ValueError, match=r"^there is no place marked z$"):
-        inserted(text, "z", "new")
+        replace_marked(text, "z", "new")
 
 
 # ---- References
@@ -378,7 +378,7 @@ def test_weights_are_looked_at_host_by_host_and_step_by_step(weights: str) -> No
 def test_what_is_said_of_a_default_is_in_the_schema() -> None:
     core: Any = "any"
     handler: Any = dict(any={"type": "any"}).get
-    assert Otherwise("as it was").__get_pydantic_json_schema__(core, handler) == {
+    assert DefaultsTo("as it was").__get_pydantic_json_schema__(core, handler) == {
         "type": "any",
         "x-default": "as it was",
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rollout.spec.problems import MOST_PROBLEMS, Invalid, SpecProblem, path_of, redact
+from rollout.spec.problems import MAX_PROBLEMS, Invalid, SpecProblem, path_of, redact
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from rollout.spec.problems import MOST_PROBLEMS, Invalid, SpecProblem, path_of, 
         (("a b",), '"a b"'),
         (("!~",), "!~"),
         (("a", "x" * 64), f"a.{'x' * 64}"),
-        (("a", "x" * 65), f'a."{"x" * 40}" and 25 characters more'),
+        (("a", "x" * 65), f'a."{"x" * 40}" and 25 more characters'),
         (("\u202e",), '"\\u202e"'),
     ],
 )
@@ -36,7 +36,7 @@ def test_a_path_names_each_step_and_hides_no_mark(steps: tuple[str | int, ...], 
         ((1,), "a list of 1"),
         ("two\nlines", '"two\\nlines"'),
         ("x" * 80, f'"{"x" * 80}"'),
-        ("x" * 81, f'"{"x" * 80}" and 1 characters more'),
+        ("x" * 81, f'"{"x" * 80}" and 1 more characters'),
         (True, "true"),
         (None, "null"),
         (7, "7"),
@@ -47,9 +47,9 @@ def test_a_path_names_each_step_and_hides_no_mark(steps: tuple[str | int, ...], 
         (b"x", "a bytes"),
         ("eu.gcr.io/p/tiny:1", '"eu.gcr.io/p/tiny:1"'),
         ("ann@example.com", '"ann@example.com"'),
-        ("ann:secret@example.com/x", "a text of 24 characters"),
-        ("https://ann:secret@example.com", "a text of 30 characters"),
-        ("https://example.com/a:b@c@d", "a text of 27 characters"),
+        ("ann:secret@example.com/x", "a string of 24 characters"),
+        ("https://ann:secret@example.com", "a string of 30 characters"),
+        ("https://example.com/a:b@c@d", "a string of 27 characters"),
     ],
 )
 def test_a_value_is_shown_where_it_is_short_and_harmless_and_else_told_by_its_kind(
@@ -73,7 +73,7 @@ def test_a_value_is_shown_where_it_is_short_and_harmless_and_else_told_by_its_ki
     ],
 )
 def test_where_a_secret_may_be_neither_text_nor_number_is_shown(path: str) -> None:
-    assert redact(path, "hunter2") == "a text of 7 characters"
+    assert redact(path, "hunter2") == "a string of 7 characters"
     assert redact(path, 1234) == redact(path, 12.5) == "a number"
     assert redact(path, True) == "true"
 
@@ -102,9 +102,9 @@ def test_each_problem_is_told_once_in_the_order_in_which_they_were_found() -> No
 
 
 def test_what_nobody_would_read_is_cut_and_that_is_told() -> None:
-    assert Invalid(problems(MOST_PROBLEMS)).problems == tuple(problems(50))
-    more = Invalid(problems(MOST_PROBLEMS + 1)).problems
+    assert Invalid(problems(MAX_PROBLEMS)).problems == tuple(problems(50))
+    more = Invalid(problems(MAX_PROBLEMS + 1)).problems
     assert more == (
         *problems(50),
-        SpecProblem("message", "has more problems; put these right first"),
+        SpecProblem("message", "has more problems; fix these first"),
     )

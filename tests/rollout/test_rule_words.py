@@ -42,7 +42,7 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"artifact": {**SCRIPT, "args": ["-v"]}},
-        "artifact.args: must be left out, or null, beside startup_script; it goes with image only",
+        "artifact.args: must be left out, or null, beside startup_script; it requires image",
     ),
     (
         {"artifact": {**SCRIPT, "secrets": {"A": "b"}}},
@@ -53,7 +53,7 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"artifact": {"image": IMAGE, "env": {"A": "b", "B": "c"}, "secrets": {"B": "b"}}},
-        "artifact.env.B: must be left out, as artifact.secrets.B sets the same variable",
+        "artifact.env.B: must be left out: artifact.secrets.B sets the same variable",
     ),
     ({"scaling": {"min": 6}}, "scaling.min: must be at most scaling.max (5), got 6"),
     (
@@ -74,7 +74,7 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     (
         {"scaling": {"metrics": [METRIC, {**METRIC, "name": "a.b/c"}, METRIC]}},
         (
-            "scaling.metrics[2].name: must be named only once in scaling.metrics, got"
+            "scaling.metrics[2].name: must not be repeated in scaling.metrics, got"
             ' "custom.googleapis.com/queue"'
         ),
     ),
@@ -128,22 +128,22 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     (
         {"machine": {"type": "g2-standard-12", "accelerator": T4}},
         (
-            "machine.accelerator.type: must be nvidia-l4 or left out, as g2-standard-12 brings its"
+            "machine.accelerator.type: must be nvidia-l4 or left out: g2-standard-12 brings its"
             ' own, got "nvidia-tesla-t4"'
         ),
     ),
     (
         {"machine": {"type": "g2-standard-24", "accelerator": {"type": "nvidia-l4", "count": 1}}},
-        "machine.accelerator.count: must be 2 or left out, as g2-standard-24 brings its own, got 1",
+        "machine.accelerator.count: must be 2 or left out: g2-standard-24 includes its own, got 1",
     ),
     (
         {"machine": {"type": "g2-standard-999"}},
-        "machine.accelerator: is required: it is not known here how many GPUs g2-standard-999 has",
+        "machine.accelerator: is required: the number of GPUs of g2-standard-999 is unknown",
     ),
     (
         {"machine": {"accelerator": {"type": "nvidia-l4"}}},
         (
-            "machine.accelerator.type: must be one that n1-standard-1 takes: nvidia-tesla-t4,"
+            "machine.accelerator.type: must be one that n1-standard-1 supports: nvidia-tesla-t4,"
             ' nvidia-tesla-v100, nvidia-tesla-p4, nvidia-tesla-p100, got "nvidia-l4"'
         ),
     ),
@@ -198,7 +198,7 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"machine": {"labels": {"team": "a", "slipway-x": "1"}}},
-        "machine.labels.slipway-x: must not begin with slipway; Slipway sets such labels itself",
+        "machine.labels.slipway-x: must not begin with slipway: these labels are reserved",
     ),
     (
         {"scaling": {"metrics": [{"name": "a.b/c"}]}},
@@ -210,7 +210,7 @@ WORDS: list[tuple[dict[str, Any], str]] = [
                 "metrics": [{"name": "a.b/c", "per_instance": 1, "type": "delta_per_minute"}]
             }
         },
-        "scaling.metrics[0]: type must be left out beside per_instance: it says how target is read",
+        "scaling.metrics[0]: type must be left out beside per_instance: it applies to target",
     ),
 ]
 
@@ -244,7 +244,7 @@ def test_variables_and_arguments_are_counted_in_bytes_to_the_last_one(
         patch = {"artifact": {"image": IMAGE, field: value}}
         if is_told:
             assert complaints(patch) == [
-                f"artifact.{field}: must be at most 65536 bytes in all, got 65537"
+                f"artifact.{field}: must be at most 65536 bytes in total, got 65537"
             ]
         else:
             assert resolve(ReleaseRequested("tiny", "1", patch), None)
@@ -317,10 +317,10 @@ def test_a_wrong_command_is_told_all_that_is_wrong_with_it() -> None:
     assert [str(problem) for problem in refused.value.problems] == [
         'reason: must be one line of at most 500 printable characters, got "two\\nlines"',
         (
-            "force: is not a field here (there are command, model, reason, requested_by, version),"
+            "force: is not a known field (known: command, model, reason, requested_by, version),"
             " got true"
         ),
-        "version: must be left out: retire is about the model, with all its releases",
+        "version: must be left out: retire applies to the model with all its releases",
     ]
 
 
@@ -397,7 +397,7 @@ WAY_OUT = "; retire the model first, or release it under another name"
             {},
             {"placement": {"zones": ["us-central1-a"]}},
             (
-                "placement.zones: must stay unnamed (a group's zones are fixed when it is made)~,"
+                "placement.zones: must stay unnamed (a group's zones are fixed when it is created)~,"
                 ' got ["us-central1-a"]'
             ),
         ),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from schemas import generate
-from schemas.generate import PAGE, ROOT, SCHEMA, main, page, published, stale
+from schemas.generate import PAGE, ROOT, SCHEMA, main, page, generated_files, stale_files
 
 
 @pytest.fixture
@@ -37,14 +37,14 @@ def test_it_writes_all_stale_files(elsewhere: Path, capsys: pytest.CaptureFixtur
 
 def test_a_file_with_one_more_byte_is_stale(elsewhere: Path) -> None:
     assert main([]) == 0
-    assert stale(elsewhere) == ()
+    assert stale_files(elsewhere) == ()
     (elsewhere / PAGE).write_text(page() + " ", "utf-8")
-    assert stale(elsewhere) == (PAGE,)
+    assert stale_files(elsewhere) == (PAGE,)
 
 
 def test_nothing_else_is_generated() -> None:
-    assert set(published()) == {SCHEMA, PAGE}
-    assert stale(ROOT) == ()
+    assert set(generated_files()) == {SCHEMA, PAGE}
+    assert stale_files(ROOT) == ()
 
 
 def test_unknown_arguments_write_nothing_and_print_the_usage(

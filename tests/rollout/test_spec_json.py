@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.spec.message import Invalid, decode_json
-from rollout.spec.strict_json import MOST_BYTES
+from rollout.spec.strict_json import MAX_BYTES
 
 JSON = st.recursive(
     st.none()
@@ -52,20 +52,20 @@ def test_any_bytes_are_json_or_refused(data: bytes) -> None:
         (b'{"a": 1} {}', "must be JSON: Extra data"),
         (b"\xef\xbb\xbf{}", "must be JSON"),
         (b'"\xff"', "must be UTF-8, got byte 0xff at 1"),
-        (b'{"a": {"b": 1, "c": 2, "b": 1}}', "must not name a field twice in one object: b"),
-        (b'{"a": NaN}', "must hold only JSON numbers, got NaN"),
-        (b"[-Infinity]", "must hold only JSON numbers, got -Infinity"),
-        (b"[1e309]", "must hold no number beyond 1.8e308"),
-        (b"[" + b"9" * 19 + b"]", "must hold no integer of more than 18 digits, got one of 19"),
+        (b'{"a": {"b": 1, "c": 2, "b": 1}}', "must not repeat a name in one object: b"),
+        (b'{"a": NaN}', "must contain only JSON numbers, got NaN"),
+        (b"[-Infinity]", "must contain only JSON numbers, got -Infinity"),
+        (b"[1e309]", "must not contain a number beyond 1.8e308"),
+        (b"[" + b"9" * 19 + b"]", "must not contain an integer of more than 18 digits, got one of 19"),
         (
             b"[" + b"9" * 60000 + b"]",
-            "must hold no integer of more than 18 digits, got one of 60000",
+            "must not contain an integer of more than 18 digits, got one of 60000",
         ),
-        (b'{"a": "\\ud800"}', "must not hold half of a surrogate pair"),
+        (b'{"a": "\\ud800"}', "must not contain a lone surrogate"),
         (b"[" * 20 + b"]" * 20, "must not be nested deeper than 16 levels"),
-        (b"[" * MOST_BYTES, "must not be nested deeper than 16 levels"),
+        (b"[" * MAX_BYTES, "must not be nested deeper than 16 levels"),
         (b'{"a":' * 12000 + b"1", "must not be nested deeper than 16 levels"),
-        (b" " * (MOST_BYTES + 1), "must be at most 65536 bytes, got 65537"),
+        (b" " * (MAX_BYTES + 1), "must be at most 65536 bytes, got 65537"),
     ],
     ids=lambda part: repr(part)[:40].replace("\\", "/"),
 )

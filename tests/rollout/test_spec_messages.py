@@ -84,13 +84,13 @@ def test_a_command_may_name_the_release_it_is_about(verb: Any) -> None:
 
 def test_retire_is_about_no_single_release() -> None:
     assert complaints({"model": "tiny", "command": "retire", "version": "3"}) == [
-        "version: must be left out: retire is about the model, with all its releases"
+        "version: must be left out: retire applies to the model with all its releases"
     ]
 
 
 def test_a_command_takes_no_sections() -> None:
     assert complaints({"model": "tiny", "command": "pause", "scaling": {"max": 3}})[0].startswith(
-        "scaling: is not a field here"
+        "scaling: is not a known field"
     )
 
 
@@ -154,7 +154,7 @@ def test_a_null_under_a_name_that_means_nothing_is_an_error_too() -> None:
         "traffik",
     ]
     assert complaints({"model": "tiny", "command": "pause", "scaling": None})[0].startswith(
-        "scaling: is not a field here"
+        "scaling: is not a known field"
     )
 
 
@@ -227,7 +227,7 @@ def test_a_long_value_is_cut() -> None:
 def test_a_message_full_of_problems_is_told_in_part() -> None:
     told = complaints(message(scaling={f"x{number}": 1 for number in range(5000)}))
     assert len(told) == 51
-    assert told[-1] == "message: has more problems; put these right first"
+    assert told[-1] == "message: has more problems; fix these first"
 
 
 @pytest.mark.parametrize(

@@ -11,18 +11,18 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
 from rollout.spec.message import CommandMessage, ReleaseMessage
-from schemas.generate import PAGE, ROOT, SCHEMA, main, message_schema, stale
+from schemas.generate import PAGE, ROOT, SCHEMA, main, message_schema, stale_files
 
 SAYS = Draft202012Validator(message_schema())
 SMALL = {"model": "tiny", "version": "1", "artifact": {"image": "tiny:1"}}
 
 
 def test_what_is_committed_is_what_the_types_say() -> None:
-    assert stale(ROOT) == (), "run python -m schemas.generate"
+    assert stale_files(ROOT) == (), "run python -m schemas.generate"
 
 
 def test_a_stale_file_is_named(tmp_path: Path) -> None:
-    assert stale(tmp_path) == (SCHEMA, PAGE)
+    assert stale_files(tmp_path) == (SCHEMA, PAGE)
 
 
 def test_the_check_passes_and_other_words_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ import shutil
 import sys
 from importlib.metadata import version
 
-from schemas.generate import inserted
+from schemas.generate import replace_marked
 from tests.assurance.mutation import functions, module_level
 from tests.assurance.mutation.scores import (
     MUTANTS,
@@ -107,7 +107,7 @@ def publish(scores: list[Score]) -> None:
         f" {version('hypothesis')}."
     )
     PAGE.write_text(
-        inserted(PAGE.read_text("utf-8"), "functions", f"{made_by}\n\n{table(scores)}"), "utf-8"
+        replace_marked(PAGE.read_text("utf-8"), "functions", f"{made_by}\n\n{table(scores)}"), "utf-8"
     )
 
 
