@@ -95,11 +95,11 @@ def test_what_is_no_json_is_told_by_its_place(value: object, told: str) -> None:
 
 def test_what_fits_has_no_problems() -> None:
     found = validate(Whole, {"name": "a"}, partial=False)
-    assert (found.value, found.problems, found.broken) == (Whole(name="a"), (), frozenset())
+    assert (found.value, found.problems, found.removed) == (Whole(name="a"), (), frozenset())
 
 
 @pytest.mark.parametrize(
-    ("data", "told", "left", "broken"),
+    ("data", "told", "left", "removed"),
     [
         (
             {"name": "a", "part": {"word": "w", "size": 99}},
@@ -118,7 +118,7 @@ def test_what_fits_has_no_problems() -> None:
             {"name": "a", "part": {"word": "w", "size": 4, "wrod": "x"}},
             [
                 "part.wrod: is not a known field; did you mean word? (known: size, word), got a"
-                " text of 1 characters"
+                " string of 1 characters"
             ],
             4,
             {("part", "wrod")},
@@ -145,7 +145,10 @@ def test_what_fits_has_no_problems() -> None:
                 "items": ({"word": "w"}, {"word": 1}, {}),
                 "part": {"word": "w", "size": 4},
             },
-            ["items[1].word: must be a string, got 1", "items[2].word: is required; must be a string"],
+            [
+                "items[1].word: must be a string, got 1",
+                "items[2].word: is required; must be a string",
+            ],
             4,
             {("items",)},
         ),
@@ -161,13 +164,13 @@ def test_what_fits_has_no_problems() -> None:
     ],
 )
 def test_what_is_wrong_is_told_and_taken_out_and_the_rest_is_kept(
-    data: dict[str, Any], told: list[str], left: int, broken: set[tuple[str, ...]]
+    data: dict[str, Any], told: list[str], left: int, removed: set[tuple[str, ...]]
 ) -> None:
     found = validate(Whole, data, partial=False)
     assert [str(problem) for problem in found.problems] == told
     assert found.value
     assert (found.value.name, found.value.part.size) == ("a", left)
-    assert found.broken == broken
+    assert found.removed == removed
 
 
 def test_of_what_lacks_something_of_its_own_nothing_is_left() -> None:
@@ -229,7 +232,7 @@ def test_a_null_is_told_where_its_name_means_nothing(value: object, told: list[s
 def test_a_null_in_a_map_needs_a_name_that_the_map_takes() -> None:
     env = {"artifact": {"env": {"GOOD": None, "1BAD": None}}}
     assert [str(problem) for problem in misplaced_nulls(ReleaseMessage, env)] == [
-        "artifact.env: names must be letters, digits and _, not starting with a digit, got a text"
+        "artifact.env: names must be letters, digits and _, not starting with a digit, got a string"
         " of 4 characters"
     ]
     schedule = {"scaling": {"schedules": {"Day": None}}}
@@ -315,8 +318,8 @@ def test_the_values_of_a_map_are_under_its_pattern_or_beside_it(
         ({"type": "array", "minItems": 1}, "a list"),
         ({"type": "object"}, "an object"),
         ({"type": "object", "maxProperties": 3}, "an object of at most 3"),
-        ({"type": "string"}, "a text"),
-        ({}, "a text"),
+        ({"type": "string"}, "a string"),
+        ({}, "a string"),
     ],
 )
 def test_a_schema_is_told_in_words(node: dict[str, Any], words: str) -> None:

@@ -235,8 +235,7 @@ def test_a_message_of_just_the_size_is_read_and_a_byte_more_is_not() -> None:
     assert MAX_BYTES == 65536
     assert decode_json(b" " * (MAX_BYTES - 2) + b"{}") == {}
     assert (
-        refusal(b" " * (MAX_BYTES - 1) + b"{}")
-        == "message: must be at most 65536 bytes, got 65537"
+        refusal(b" " * (MAX_BYTES - 1) + b"{}") == "message: must be at most 65536 bytes, got 65537"
     )
 
 
@@ -344,7 +343,7 @@ def test_a_part_takes_the_place_of_what_stands_between_its_marks_once() -> None:
         " -->\n"
     )
     assert replace_marked(made, "x", "new \\1") == made
-    with pytest.raises(ValueError, match=r"^there is no place marked z$"):
+    with pytest.raises(ValueError, match=r"^no place is marked z$"):
         replace_marked(text, "z", "new")
 
 

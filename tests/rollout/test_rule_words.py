@@ -32,8 +32,8 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     (
         {"artifact": {"image": IMAGE, **SCRIPT}},
         (
-            "artifact: needs exactly one of image and startup_script; give null for the one to"
-            " drop, got both"
+            "artifact: needs exactly one of image and startup_script; set the other to"
+            " null, got both"
         ),
     ),
     (
@@ -46,10 +46,7 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"artifact": {**SCRIPT, "secrets": {"A": "b"}}},
-        (
-            "artifact.secrets: must be left out, or null, beside startup_script; it goes with image"
-            " only"
-        ),
+        ("artifact.secrets: must be left out, or null, beside startup_script; it requires image"),
     ),
     (
         {"artifact": {"image": IMAGE, "env": {"A": "b", "B": "c"}, "secrets": {"B": "b"}}},
@@ -81,8 +78,8 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     (
         {"scaling": {"scale_in": {"max_instances": 0, "max_percent": 0}}},
         (
-            "scaling.scale_in: needs exactly one of max_instances and max_percent; give null for"
-            " the other, got both"
+            "scaling.scale_in: needs exactly one of max_instances and max_percent; set the"
+            " other to null, got both"
         ),
     ),
     (
@@ -121,14 +118,14 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     (
         {"machine": {"type": "e2-standard-4", "accelerator": T4}},
         (
-            "machine.accelerator: must be left out: e2-standard-4 takes none (n1 takes some, g2,"
-            ' g4, a2, a3, a4, a4x bring theirs), got "nvidia-tesla-t4 x 1"'
+            "machine.accelerator: must be left out: e2-standard-4 supports none (n1 supports some;"
+            ' g2, g4, a2, a3, a4, a4x include theirs), got "nvidia-tesla-t4 x 1"'
         ),
     ),
     (
         {"machine": {"type": "g2-standard-12", "accelerator": T4}},
         (
-            "machine.accelerator.type: must be nvidia-l4 or left out: g2-standard-12 brings its"
+            "machine.accelerator.type: must be nvidia-l4 or left out: g2-standard-12 includes its"
             ' own, got "nvidia-tesla-t4"'
         ),
     ),
@@ -173,8 +170,8 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     (
         {"rollout": {"surge": 0, "unavailable": 0}},
         (
-            "rollout.surge: must be at least 3 when rollout.unavailable is 0: one of them must"
-            " leave room, got 0"
+            "rollout.surge: must be at least 3 when rollout.unavailable is 0: with neither, no"
+            " instance can be replaced, got 0"
         ),
     ),
     (
@@ -325,9 +322,9 @@ def test_a_wrong_command_is_told_all_that_is_wrong_with_it() -> None:
 
 
 def said(
-    given: dict[str, Any], whole: bool = False, broken: tuple[tuple[str, ...], ...] = ()
+    given: dict[str, Any], whole: bool = False, removed: tuple[tuple[str, ...], ...] = ()
 ) -> RuleContext:
-    return RuleContext(Sections(), given, whole, frozenset(broken))
+    return RuleContext(Sections(), given, whole, frozenset(removed))
 
 
 @pytest.mark.parametrize(
@@ -351,7 +348,7 @@ def test_what_a_message_gives_and_what_is_known_by_it(
 
 
 @pytest.mark.parametrize(
-    ("broken", "knows"),
+    ("removed", "knows"),
     [
         (("traffic", "host"), False),
         (("traffic",), False),
@@ -360,11 +357,11 @@ def test_what_a_message_gives_and_what_is_known_by_it(
         (("machine",), True),
     ],
 )
-def test_what_is_broken_in_part_or_around_is_not_known(
-    broken: tuple[str, ...], knows: bool
+def test_what_is_removed_in_part_or_around_is_not_known(
+    removed: tuple[str, ...], knows: bool
 ) -> None:
-    assert said({"traffic": {"host": "a"}}, broken=(broken,)).knows("traffic.host") is knows
-    assert said({}, whole=True, broken=(broken,)).knows("traffic.host") is knows
+    assert said({"traffic": {"host": "a"}}, removed=(removed,)).knows("traffic.host") is knows
+    assert said({}, whole=True, removed=(removed,)).knows("traffic.host") is knows
 
 
 def whole(**patch: Any) -> Spec:
@@ -390,14 +387,14 @@ WAY_OUT = "; retire the model first, or release it under another name"
             {},
             (
                 'placement.zones: must stay ["us-central1-a", "us-central1-b"] (a group\'s zones'
-                " are fixed when it is made)~, got unnamed"
+                " are fixed when it is created)~, got unset"
             ),
         ),
         (
             {},
             {"placement": {"zones": ["us-central1-a"]}},
             (
-                "placement.zones: must stay unnamed (a group's zones are fixed when it is created)~,"
+                "placement.zones: must stay unset (a group's zones are fixed when it is created)~,"
                 ' got ["us-central1-a"]'
             ),
         ),
@@ -405,24 +402,24 @@ WAY_OUT = "; retire the model first, or release it under another name"
             {"machine": {"subnetwork": "regions/us-central1/subnetworks/s"}},
             {},
             (
-                'machine.subnetwork: must stay "regions/us-central1/subnetworks/s" (a group\'s'
-                " templates must all use one subnetwork)~, got unset"
+                'machine.subnetwork: must stay "regions/us-central1/subnetworks/s" (all'
+                " templates of a group must use the same subnetwork)~, got unset"
             ),
         ),
         (
             {},
             {"machine": {"subnetwork": "regions/us-central1/subnetworks/s"}},
             (
-                "machine.subnetwork: must stay unset (a group's templates must all use one"
-                ' subnetwork)~, got "regions/us-central1/subnetworks/s"'
+                "machine.subnetwork: must stay unset (all templates of a group must use the"
+                ' same subnetwork)~, got "regions/us-central1/subnetworks/s"'
             ),
         ),
         (
             {"serving": {"port": 8000}},
             {"serving": {"port": 9000}},
             (
-                "serving.port: must stay 8000 (the group's named port is one for old and new"
-                " instances)~, got 9000"
+                "serving.port: must stay 8000 (old and new instances share the group's"
+                " named port)~, got 9000"
             ),
         ),
     ],
@@ -475,7 +472,7 @@ def test_what_a_shared_group_cannot_change_is_told_with_both_values(
     ],
     ids=str,
 )
-def test_a_field_that_is_broken_by_itself_breaks_no_rule_as_well(
+def test_a_field_that_is_removed_by_itself_breaks_no_rule_as_well(
     patch: dict[str, Any], path: str
 ) -> None:
     assert [told.partition(": ")[0] for told in complaints(patch)] == [path]

@@ -24,7 +24,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_it_writes_all_stale_files(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--check"]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        f"{path} is stale; run python -m schemas.generate" for path in (SCHEMA, PAGE)
+        f"{path} is stale; run make schema" for path in (SCHEMA, PAGE)
     ]
     assert main([]) == 0
     assert main([]) == 0  # existing files are overwritten

@@ -56,7 +56,10 @@ def test_any_bytes_are_json_or_refused(data: bytes) -> None:
         (b'{"a": NaN}', "must contain only JSON numbers, got NaN"),
         (b"[-Infinity]", "must contain only JSON numbers, got -Infinity"),
         (b"[1e309]", "must not contain a number beyond 1.8e308"),
-        (b"[" + b"9" * 19 + b"]", "must not contain an integer of more than 18 digits, got one of 19"),
+        (
+            b"[" + b"9" * 19 + b"]",
+            "must not contain an integer of more than 18 digits, got one of 19",
+        ),
         (
             b"[" + b"9" * 60000 + b"]",
             "must not contain an integer of more than 18 digits, got one of 60000",

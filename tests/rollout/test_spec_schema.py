@@ -18,7 +18,7 @@ SMALL = {"model": "tiny", "version": "1", "artifact": {"image": "tiny:1"}}
 
 
 def test_what_is_committed_is_what_the_types_say() -> None:
-    assert stale_files(ROOT) == (), "run python -m schemas.generate"
+    assert stale_files(ROOT) == (), "run make schema"
 
 
 def test_a_stale_file_is_named(tmp_path: Path) -> None:
