@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from schemas import generate
-from schemas.generate import PAGE, ROOT, SCHEMA, main, page, generated_files, stale_files
+from schemas.generate import PAGE, ROOT, SCHEMA, generated_files, main, page, stale_files
 
 
 @pytest.fixture
