@@ -59,7 +59,7 @@ def _is_named(path: tuple[Any, ...], why: str) -> bool:
     all is named as a whole."""
     names = [str(step) for step in path if isinstance(step, str)]
     return names[0] in why or why.startswith(
-        ("message: must be at most", "message: must not hold", "message: must hold")
+        ("message: must be at most", "message: must not contain", "message: must contain")
     )
 
 
@@ -91,7 +91,7 @@ def _same_mind(message: Any) -> None:
         assert why == refusal
     else:
         SAYS.validate(message)
-        assert not why or why.startswith("model: no model")
+        assert not why or why.startswith("model: there is no model")
 
 
 def _refusal(data: bytes) -> str:
