@@ -135,12 +135,12 @@ def decide(
         case Settled():
             warnings = tuple(problem.message for problem in evidence.refusals)
             return replace(transitions.begin(rollout, desired, now), warnings=warnings)
-        case Stepping(step):
+        case Stepping():
             newer = _yield_to_newer(rollout, desired, observed, now)
-            return newer or _judge_step(rollout, desired, step, observed, evidence, now)
-        case Baking(since):
+            return newer or _judge_step(rollout, desired, rollout.phase, observed, evidence, now)
+        case Baking():
             newer = _yield_to_newer(rollout, desired, observed, now)
-            return newer or _judge_bake(rollout, desired, since, observed, evidence, now)
+            return newer or _judge_bake(rollout, desired, rollout.phase, observed, evidence, now)
         case RollingBack():
             waiting_for = _rollback_waits_for(rollout, observed, evidence)
             if waiting_for:
@@ -182,7 +182,7 @@ def _yield_to_newer(
 def _judge_step(
     rollout: Rollout,
     desired: Desired,
-    step: int,
+    phase: Stepping,
     observed: Observed,
     evidence: Evidence,
     now: datetime,
@@ -194,12 +194,12 @@ def _judge_step(
         why = "the steps of its strategy have changed"
         return transitions.enter_step(restarted, desired, 0, health, why, now)
     rollout = _with_progress(rollout, health, now)
-    verdict = judge(STEP_GATES, _context(rollout, health, evidence, now, now))
+    verdict = judge(STEP_GATES, _context(rollout, health, evidence, phase.since, now))
     if not isinstance(verdict, Passed) or rollout.paused:
         return _hold(rollout, desired, verdict, health, now)
-    if step + 1 == len(steps):
+    if phase.step + 1 == len(steps):
         return transitions.start_baking(rollout, desired, health, verdict.why, now)
-    following = len(steps) - 1 if rollout.promoted else step + 1
+    following = len(steps) - 1 if rollout.promoted else phase.step + 1
     percent = steps[following].percent
     why = f"{verdict.why}; step {following + 1} of {len(steps)} asks for {percent} %"
     return transitions.enter_step(rollout, desired, following, health, why, now)
@@ -208,14 +208,14 @@ def _judge_step(
 def _judge_bake(
     rollout: Rollout,
     desired: Desired,
-    since: datetime,
+    phase: Baking,
     observed: Observed,
     evidence: Evidence,
     now: datetime,
 ) -> PhaseChange:
     health = _health(rollout, observed)
     rollout = _with_progress(rollout, health, now)
-    began = ALWAYS if rollout.promoted else since
+    began = ALWAYS if rollout.promoted else phase.since
     verdict = judge(BAKE_GATES, _context(rollout, health, evidence, began, now))
     if not isinstance(verdict, Passed) or rollout.paused:
         return _hold(rollout, desired, verdict, health, now)
@@ -294,7 +294,8 @@ def _rollback_waits_for(rollout: Rollout, observed: Observed, evidence: Evidence
 
 def _remaining(observed: Observed) -> str:
     names = [f"the {group.colour} group" for group in observed.groups] + list(observed.leftovers)
-    return f"{', '.join(names[:3])} still exist" if names else ""
+    verb = "exists" if len(names) == 1 else "exist"
+    return f"{', '.join(names[:3])} still {verb}" if names else ""
 
 
 def _wait(rollout: Rollout, desired: Desired, waiting_for: str, evidence: Evidence) -> PhaseChange:

@@ -70,7 +70,7 @@ def begin(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
     )
     origin = f"release {rollout.stable.version} serves" if rollout.stable else "nothing serves yet"
     why = (
-        f"{origin}; step 1 of {len(steps)} asks for {steps[first].percent} %"
+        f"{origin}; step {first + 1} of {len(steps)} asks for {steps[first].percent} %"
         f" on release {release.version}"
     )
     transition = Transition(release.version, "settled", step_name(first), why)
