@@ -1,8 +1,11 @@
-"""The way of a rollout, decided from values alone: which phase follows, why, and what target it
-asks for."""
+"""What one pass decides: whether the present phase ends, what it waits for, and its target.
+
+The complete result of each phase change is in `test_transitions.py`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -10,463 +13,631 @@ from typing import Any
 import pytest
 
 from rollout import advance as rollouts
+from rollout.advance import ALWAYS, OBSERVED_EVERY, advance, mark_observed, target_of
+from rollout.gates.base import Gate, GateContext, Verdict, Waiting
 from rollout.model import (
+    FULL_WEIGHT,
     Baking,
     Command,
+    Condition,
     Decision,
     Desired,
     Evidence,
     Observed,
+    Pause,
+    Phase,
     Problem,
     Progress,
     Reason,
-    Release,
     Retiring,
     RollingBack,
     Rollout,
     Settled,
+    Share,
     Stepping,
+    TrafficTarget,
+    TrafficWeight,
     Verb,
 )
+from rollout.requeue import LONGEST, PAUSED, SHORTEST
+from rollout.strategies.rolling import steady_group
 from tests.rollout.build import NOON, at, group, instances, release, stuck
+from tests.rollout.swap import (
+    HEALTHY_BAKE,
+    HEALTHY_STEP,
+    NO_EVIDENCE,
+    NOTHING,
+    NOW,
+    ONE,
+    REFUSALS,
+    THREE,
+    TWO,
+    desired,
+    mixed,
+    run_pass,
+    swapping,
+)
 
-ONE, TWO, THREE = release("1"), release("2"), release("3")
-NOTHING = Observed()
-CALM = Evidence()
+FOUR_OF_ONE = group(*instances(ONE, 4))
+QUOTA = Evidence((Problem("quota", "CODE", "no quota"),))
+ROLLING_BACK = RollingBack("rolled_back", "unhealthy", "it was unhealthy", NOON)
+RETIRING = Retiring(NOON, "retired by ann")
 
 
-def advance(
-    rollout: Rollout, wanted: Desired, seen: Observed, evidence: Evidence, now: datetime
+def run_observed(
+    rollout: Rollout,
+    desired_state: Desired,
+    observed: Observed,
+    now: datetime,
+    evidence: Evidence = NO_EVIDENCE,
 ) -> Decision:
-    """One look at a rollout that somebody has been looking at all the time."""
-    turn = rollouts.advance(replace(rollout, last_observed_at=None), wanted, seen, evidence, now)
-    return replace(turn, rollout=replace(turn.rollout, last_observed_at=None))
-
-
-def desired(of: Release | None, *commands: Command) -> Desired:
-    return Desired("tiny", of, of.generation if of else 1, commands)
+    """One pass over a rollout that has been observed all the time."""
+    fresh = replace(rollout, last_observed_at=None)
+    decision = advance(fresh, desired_state, observed, evidence, now)
+    return replace(decision, rollout=replace(decision.rollout, last_observed_at=None))
 
 
 def command(verb: Verb, **fields: Any) -> Command:
     return Command(verb, f"event-{verb}", NOON, **fields)
 
 
-def serving(of: Release, **fields: Any) -> Rollout:
-    return replace(Rollout(stable=of), **fields)
+def stepping(step: int, **fields: Any) -> Rollout:
+    return swapping(Stepping(step, NOON), **fields)
 
 
-def begun(of: Release, after: Release | None = None, now: datetime = NOON) -> Rollout:
-    """A rollout in its first step."""
-    return advance(Rollout(stable=after), desired(of), NOTHING, CALM, now).rollout
+def baking(**fields: Any) -> Rollout:
+    return swapping(Baking(NOON), healthy=4, **fields)
 
 
-def stepping(step: int, since: datetime = NOON, healthy: int = 0) -> Rollout:
-    return replace(begun(TWO, ONE), phase=Stepping(step, since), progress=Progress(healthy, since))
+def shares(decision: Decision) -> list[tuple[str, int | None]]:
+    return [(share.release.version, share.count) for share in decision.target.groups[0].shares]
 
 
-def baking(since: datetime = NOON, healthy: int = 4) -> Rollout:
-    return replace(begun(TWO, ONE), phase=Baking(since), progress=Progress(healthy, since))
+# ---- Settled
 
 
-def shares(turn: Decision) -> list[tuple[str, int | None]]:
-    return [(share.release.version, share.count) for share in turn.target.groups[0].shares]
+def test_a_settled_model_needs_no_pass_and_changes_nothing() -> None:
+    decision = run_pass(Rollout(stable=ONE), ONE, FOUR_OF_ONE)
+    assert (decision.rollout, decision.desired) == (Rollout(stable=ONE), desired(ONE))
+    assert (decision.requeue_at, decision.transitions) == (None, ())
+    assert decision.target.groups == (steady_group(ONE, "blue"),)
 
 
-def test_a_first_release_asks_for_the_whole_group_in_one_step() -> None:
-    turn = advance(Rollout(), desired(ONE), NOTHING, CALM, NOON)
-    assert turn.rollout.phase == Stepping(0, NOON)
-    assert shares(turn) == [("1", None)]
-    assert turn.transitions[0].why == "nothing serves yet; step 1 of 1 asks for 100 % on release 1"
+def test_a_settled_model_reports_everything_that_compute_engine_refuses() -> None:
+    decision = run_pass(Rollout(stable=ONE), ONE, FOUR_OF_ONE, REFUSALS)
+    assert decision.conditions == (
+        Condition("Degraded", "none left", NOW),
+        Condition("Degraded", "too slow", NOW),
+    )
+    assert (decision.requeue_at, decision.transitions, decision.waiting_for) == (None, (), "")
+    assert decision.target.groups == (steady_group(ONE, "blue"),)
 
 
-def test_a_second_release_takes_a_tenth_first_and_holds_scale_in() -> None:
-    turn = advance(serving(ONE), desired(TWO), group(*instances(ONE, 4)), CALM, NOON)
-    assert shares(turn) == [("1", None), ("2", 1)]
-    assert not turn.target.groups[0].may_scale_in
+def test_a_model_without_a_release_has_an_empty_target() -> None:
+    decision = run_pass(Rollout(), None, NOTHING)
+    assert decision.rollout == Rollout()
+    assert (decision.target.groups, decision.target.traffic) == ((), None)
+    assert decision.target.kept_templates == frozenset()
 
 
-def test_a_settled_model_wants_no_look_and_changes_nothing() -> None:
-    turn = advance(serving(ONE), desired(ONE), group(*instances(ONE, 4)), CALM, NOON)
-    assert (turn.rollout, turn.requeue_at, turn.transitions) == (serving(ONE), None, ())
-    assert turn.target.groups[0].may_scale_in
+# ---- Stepping
 
 
-@pytest.mark.parametrize(("step", "count"), [(0, 1), (1, 2)])
-def test_a_step_is_left_when_its_instances_are_healthy(step: int, count: int) -> None:
-    seen = group(*instances(ONE, 4 - count), *instances(TWO, count))
-    assert advance(stepping(step), desired(TWO), seen, CALM, at(10)).rollout.phase == Stepping(
-        step + 1, at(10)
+def test_a_step_says_what_it_waits_for_and_asks_for_another_pass_soon() -> None:
+    decision = run_pass(stepping(1), TWO, mixed(2, 1, unhealthy=1))
+    assert decision.rollout == stepping(1, progress=Progress(1, NOW))
+    assert decision.waiting_for == "1 of 2 instances of release 2 are healthy"
+    assert (decision.transitions, decision.conditions) == ((), ())
+    assert (decision.requeue_at, decision.desired) == (NOW + SHORTEST, desired(TWO))
+
+
+@pytest.mark.parametrize("change", [{"is_stable": False}, {"version_reached": False}])
+def test_a_step_waits_until_the_group_is_stable_on_its_versions(change: dict[str, Any]) -> None:
+    observed = group(*instances(ONE, 3), *instances(TWO, 1), **change)
+    assert run_pass(stepping(0), TWO, observed).rollout.phase == Stepping(0, NOON)
+
+
+def test_a_step_waits_while_a_change_it_asks_for_is_pending() -> None:
+    pending = Evidence(pending_changes=("the route is missing",))
+    decision = run_pass(stepping(0), TWO, HEALTHY_STEP, pending)
+    assert (decision.rollout.phase, decision.waiting_for) == (
+        Stepping(0, NOON),
+        "the route is missing",
     )
 
 
-def test_a_step_is_kept_while_an_instance_is_unhealthy() -> None:
-    seen = group(*instances(ONE, 2), *instances(TWO, 1), *instances(TWO, 1, "unhealthy", start=1))
-    turn = advance(stepping(1), desired(TWO), seen, CALM, at(10))
-    assert turn.rollout.phase == Stepping(1, NOON)
-    assert turn.waiting_for == "1 of 2 instances of release 2 are healthy"
+def test_unknown_health_is_never_healthy() -> None:
+    silent = group(*instances(ONE, 3), *instances(TWO, 1, "unknown"))
+    assert run_pass(stepping(0), TWO, silent).rollout.phase == Stepping(0, NOON)
 
 
-@pytest.mark.parametrize("trouble", [{"is_stable": False}, {"version_reached": False}])
-def test_a_step_is_kept_until_the_group_is_stable_on_its_versions(trouble: dict[str, Any]) -> None:
-    seen = group(*instances(ONE, 3), *instances(TWO, 1), **trouble)
-    assert advance(stepping(0), desired(TWO), seen, CALM, at(10)).rollout.phase == Stepping(0, NOON)
-
-
-def test_a_step_is_kept_while_a_change_it_asks_for_is_unmet() -> None:
-    seen = group(*instances(ONE, 3), *instances(TWO, 1))
-    turn = advance(
-        stepping(0), desired(TWO), seen, Evidence(pending_changes=("the route is missing",)), at(10)
+def test_a_waiting_step_reports_its_first_problem_alone_and_once() -> None:
+    observed = group(
+        *instances(ONE, 3),
+        stuck(TWO, "stock-out", "none left"),
+        stuck(TWO, "stock-out", "none left"),
+        stuck(TWO, "stock-out", "none there either"),
     )
-    assert (turn.rollout.phase, turn.waiting_for) == (Stepping(0, NOON), "the route is missing")
+    decision = run_pass(stepping(1), TWO, observed)
+    assert decision.conditions == (Condition("Degraded", "none left", NOW),)
 
 
-def test_health_that_nobody_answered_is_never_healthy() -> None:
-    seen = group(*instances(ONE, 3), *instances(TWO, 1, "unknown"))
-    assert advance(stepping(0), desired(TWO), seen, CALM, at(10)).rollout.phase == Stepping(0, NOON)
+def test_missing_progress_begins_now() -> None:
+    for phase in (Stepping(1, NOON), Baking(NOON)):
+        decision = run_pass(swapping(phase, progress=None), TWO, mixed(2, 0, unhealthy=2))
+        assert decision.rollout.progress == Progress(0, NOW)
 
 
-def test_no_health_answer_until_the_deadline_pauses() -> None:
-    seen = group(*instances(ONE, 3), *instances(TWO, 1, "unknown"))
-    turn = advance(stepping(0), desired(TWO), seen, CALM, at(901))
-    assert turn.rollout.paused
-    assert turn.conditions[0].why == "no health answer for release 2 for 15 min"
+@pytest.mark.parametrize(
+    ("rollout", "since"),
+    [
+        (swapping(Stepping(1, at(-50))), at(-50)),
+        (swapping(Baking(at(-50))), at(-50)),
+        (swapping(Baking(at(-50)), promoted=True), ALWAYS),
+    ],
+)
+def test_gates_know_when_the_phase_began(
+    rollout: Rollout, since: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A promoted bake has no minimum time."""
+    contexts: list[GateContext] = []
+
+    def capture(gates: Iterable[Gate], context: GateContext) -> Verdict:
+        contexts.append(context)
+        return Waiting("not yet")
+
+    monkeypatch.setattr(rollouts, "judge", capture)
+    run_pass(rollout, TWO, HEALTHY_STEP, REFUSALS)
+    [context] = contexts
+    assert (context.since, context.now, context.evidence) == (since, NOW, REFUSALS)
+    assert (context.health.release, context.progress.healthy) == (TWO, 1)
 
 
-def test_the_last_step_leads_to_the_bake_and_the_bake_to_success() -> None:
-    turn = advance(stepping(2), desired(TWO), group(*instances(TWO, 4)), CALM, at(10))
-    assert turn.rollout.phase == Baking(at(10))
-    early = advance(turn.rollout, desired(TWO), group(*instances(TWO, 4)), CALM, at(300))
-    assert early.rollout.phase == Baking(at(10))
-    done = advance(turn.rollout, desired(TWO), group(*instances(TWO, 4)), CALM, at(310))
-    assert (done.rollout.phase, done.rollout.stable, done.rollout.previous) == (Settled(), TWO, ONE)
-    assert done.transitions[0].outcome == "succeeded"
+def test_a_release_that_never_becomes_healthy_is_rolled_back_at_the_deadline() -> None:
+    unhealthy = mixed(3, 0, unhealthy=1)
+    decision = run_observed(stepping(0), desired(TWO), unhealthy, at(900))
+    assert isinstance(decision.rollout.phase, RollingBack)
+    assert decision.rollout.phase.outcome == "rolled_back"
+    assert decision.rollout.phase.reason == "unhealthy"
+    assert shares(decision) == [("1", None)]
+    assert decision.desired.release == ONE
+    assert decision.rollout.failed_digests == (TWO.digest,)
 
 
-def test_the_way_back_is_kept_until_the_candidate_has_baked() -> None:
-    turn = advance(baking(), desired(TWO), group(*instances(TWO, 4)), CALM, at(10))
-    assert {"tiny-1", "tiny-2"} <= turn.target.kept_templates
-
-
-def test_a_release_that_never_gets_healthy_goes_back_at_the_deadline() -> None:
-    seen = group(*instances(ONE, 3), *instances(TWO, 1, "unhealthy"))
-    turn = advance(stepping(0), desired(TWO), seen, CALM, at(900))
-    assert isinstance(turn.rollout.phase, RollingBack)
-    assert (turn.rollout.phase.outcome, turn.rollout.phase.reason) == ("rolled_back", "unhealthy")
-    assert shares(turn) == [("1", None)]
-    assert turn.desired.release == ONE
-    assert turn.rollout.failed_digests == (TWO.digest,)
-
-
-def test_the_deadline_counts_from_the_last_time_the_candidate_got_better() -> None:
-    seen = group(*instances(ONE, 2), *instances(TWO, 1), *instances(TWO, 1, "unhealthy", start=1))
-    better = advance(stepping(1), desired(TWO), seen, CALM, at(800)).rollout
-    assert advance(better, desired(TWO), seen, CALM, at(1600)).rollout.phase == Stepping(1, NOON)
-    assert isinstance(
-        advance(better, desired(TWO), seen, CALM, at(1700)).rollout.phase, RollingBack
-    )
+def test_the_deadline_counts_from_the_last_improvement_of_the_candidate() -> None:
+    observed = mixed(2, 1, unhealthy=1)
+    improved = run_observed(stepping(1), desired(TWO), observed, at(800)).rollout
+    early = run_observed(improved, desired(TWO), observed, at(1600))
+    assert early.rollout.phase == Stepping(1, NOON)
+    late = run_observed(improved, desired(TWO), observed, at(1700))
+    assert isinstance(late.rollout.phase, RollingBack)
 
 
 @pytest.mark.parametrize("reason", ["quota", "config"])
-def test_what_compute_engine_will_not_mend_goes_back_at_once(reason: Reason) -> None:
-    seen = group(*instances(ONE, 3), stuck(TWO, reason, "Quota 'GPUS' exceeded"))
-    phase = advance(stepping(0), desired(TWO), seen, CALM, at(10)).rollout.phase
+def test_a_problem_that_waiting_does_not_solve_rolls_back_at_once(reason: Reason) -> None:
+    observed = group(*instances(ONE, 3), stuck(TWO, reason, "Quota 'GPUS' exceeded"))
+    phase = run_pass(stepping(0), TWO, observed).rollout.phase
     assert isinstance(phase, RollingBack)
     assert (phase.reason, phase.why) == (reason, "Quota 'GPUS' exceeded")
 
 
 def test_a_stock_out_is_waited_for_until_the_deadline() -> None:
-    seen = group(*instances(ONE, 3), stuck(TWO, "stock-out", "us-central1-a has none"))
-    early = advance(stepping(0), desired(TWO), seen, CALM, at(899))
+    observed = group(*instances(ONE, 3), stuck(TWO, "stock-out", "us-central1-a has none"))
+    early = run_observed(stepping(0), desired(TWO), observed, at(899))
     assert early.rollout.phase == Stepping(0, NOON)
     assert early.conditions[0].why == "us-central1-a has none"
-    late = advance(stepping(0), desired(TWO), seen, CALM, at(900)).rollout.phase
+    late = run_observed(stepping(0), desired(TWO), observed, at(900)).rollout.phase
     assert isinstance(late, RollingBack)
     assert late.reason == "stock-out"
 
 
-def test_a_refused_change_goes_back_with_its_class() -> None:
+def test_a_refused_change_rolls_back_with_its_reason() -> None:
     refusal = Problem("config", "invalid", "Invalid value for field 'resource.name'")
-    phase = advance(
-        stepping(0), desired(TWO), group(*instances(ONE, 4)), Evidence((refusal,)), at(5)
-    ).rollout.phase
+    phase = run_pass(stepping(0), TWO, FOUR_OF_ONE, Evidence((refusal,))).rollout.phase
     assert isinstance(phase, RollingBack)
     assert phase.reason == "config"
 
 
-def test_a_candidate_that_flaps_goes_back() -> None:
-    rollout, well, ill = (
-        stepping(1),
-        group(*instances(ONE, 2), *instances(TWO, 2), is_stable=False),
-        None,
-    )
-    ill = group(*instances(ONE, 2), *instances(TWO, 1), *instances(TWO, 1, "unhealthy", start=1))
+def test_a_candidate_that_flaps_is_rolled_back() -> None:
+    rollout = stepping(1)
+    healthy = group(*instances(ONE, 2), *instances(TWO, 2), is_stable=False)
+    unhealthy = mixed(2, 1, unhealthy=1)
     for second in range(0, 50, 10):
-        rollout = advance(rollout, desired(TWO), well, CALM, at(second)).rollout
-        rollout = advance(rollout, desired(TWO), ill, CALM, at(second + 5)).rollout
+        rollout = run_observed(rollout, desired(TWO), healthy, at(second)).rollout
+        rollout = run_observed(rollout, desired(TWO), unhealthy, at(second + 5)).rollout
     assert isinstance(rollout.phase, RollingBack)
     assert rollout.phase.reason == "unhealthy"
 
 
-def test_a_candidate_that_dies_while_it_bakes_goes_back_soon() -> None:
-    ill = group(*instances(TWO, 4, "unhealthy"))
-    fell = advance(baking(), desired(TWO), ill, CALM, at(100)).rollout
-    assert fell.phase == Baking(NOON)
-    turn = advance(fell, desired(TWO), ill, CALM, at(131))
-    assert isinstance(turn.rollout.phase, RollingBack)
-    assert shares(turn) == [("1", None)]
+# ---- Baking
 
 
-def test_a_bake_is_not_passed_by_time_that_nobody_watched() -> None:
-    seen = group(*instances(TWO, 4))
-    watched = replace(baking(), last_observed_at=at(60))
-    turn = rollouts.advance(watched, desired(TWO), seen, CALM, at(1060))
-    assert turn.rollout.phase == Baking(at(1000))
-    assert turn.rollout.last_observed_at == at(1060)
-    assert rollouts.advance(
-        turn.rollout, desired(TWO), seen, CALM, at(1110)
-    ).rollout.phase == Baking(at(1000))
-    assert (
-        rollouts.advance(
-            replace(turn.rollout, last_observed_at=at(1290)), desired(TWO), seen, CALM, at(1300)
-        )
-        .transitions[0]
-        .outcome
-        == "succeeded"
+def test_a_waiting_bake_asks_for_a_pass_less_often() -> None:
+    decision = run_pass(baking(), TWO, HEALTHY_BAKE)
+    assert decision.waiting_for == (
+        "bakes until 2026-01-01T12:05:00Z; 4 of 4 instances of release 2 are healthy"
     )
+    assert decision.requeue_at == NOW + LONGEST
 
 
-def test_no_deadline_runs_while_nobody_can_look() -> None:
-    seen = group(*instances(ONE, 3), *instances(TWO, 1, "unhealthy"))
-    blind = replace(stepping(0), last_observed_at=at(100))
-    assert isinstance(
-        rollouts.advance(blind, desired(TWO), seen, CALM, at(5000)).rollout.phase, Stepping
+def test_the_last_step_leads_to_the_bake_and_the_bake_to_success() -> None:
+    bake = run_observed(stepping(2), desired(TWO), HEALTHY_BAKE, at(10)).rollout
+    assert bake.phase == Baking(at(10))
+    early = run_observed(bake, desired(TWO), HEALTHY_BAKE, at(309)).rollout
+    assert early.phase == Baking(at(10))
+    done = run_observed(bake, desired(TWO), HEALTHY_BAKE, at(310))
+    assert (done.rollout.phase, done.rollout.stable, done.rollout.previous) == (Settled(), TWO, ONE)
+    assert done.transitions[0].outcome == "succeeded"
+
+
+def test_a_candidate_that_fails_during_its_bake_is_rolled_back_soon() -> None:
+    unhealthy = mixed(0, 0, unhealthy=4)
+    degraded = run_observed(baking(), desired(TWO), unhealthy, at(100)).rollout
+    assert degraded.phase == Baking(NOON)
+    decision = run_observed(degraded, desired(TWO), unhealthy, at(131))
+    assert isinstance(decision.rollout.phase, RollingBack)
+    assert shares(decision) == [("1", None)]
+
+
+# ---- Pauses
+
+
+@pytest.mark.parametrize("phase", [Stepping(0, NOON), Baking(at(-900))])
+def test_a_pause_holds_a_phase_that_could_end_and_says_why(phase: Phase) -> None:
+    paused = swapping(phase, healthy=1, paused=Pause("paused by ann", at(5)))
+    observed = HEALTHY_STEP if isinstance(phase, Stepping) else HEALTHY_BAKE
+    decision = run_pass(paused, TWO, observed)
+    assert (decision.rollout.phase, decision.waiting_for) == (phase, "paused by ann")
+    assert decision.transitions == ()
+    assert decision.conditions == (Condition("Paused", "paused by ann", at(5)),)
+    assert decision.requeue_at == NOW + PAUSED
+
+
+def test_a_failure_during_a_pause_rolls_back_unless_the_pause_is_because_of_a_failure() -> None:
+    after_failure = Pause("it was unhealthy", NOON, after_failure=True)
+    decision = run_pass(stepping(0, paused=after_failure), TWO, HEALTHY_STEP, QUOTA)
+    assert (decision.rollout.phase, decision.rollout.paused) == (Stepping(0, NOON), after_failure)
+    assert decision.waiting_for == "it was unhealthy"
+    by_ann = stepping(0, paused=Pause("paused by ann", NOON))
+    assert isinstance(run_pass(by_ann, TWO, HEALTHY_STEP, QUOTA).rollout.phase, RollingBack)
+
+
+def test_missing_health_data_during_a_pause_is_a_warning() -> None:
+    paused = Pause("paused by ann", NOON)
+    before = baking(progress=Progress(4, NOON, 1, NOON), paused=paused, last_observed_at=at(50))
+    silent = group(*instances(TWO, 4, "unknown"))
+    decision = run_pass(before, TWO, silent, now=at(60))
+    why = "no health data for release 2 for 60 s"
+    assert decision.conditions == (
+        Condition("Paused", "paused by ann", NOON),
+        Condition("Degraded", why, at(60)),
     )
+    assert (decision.waiting_for, decision.transitions) == (why, ())
+    assert decision.rollout.paused == paused
 
 
-def test_a_rollout_is_watched_from_its_first_moment_on() -> None:
-    """Whoever began it may have died right after, and nobody come for an hour: that hour is not the
-    candidate's."""
-    first = rollouts.advance(Rollout(stable=ONE), desired(TWO), NOTHING, CALM, NOON).rollout
-    later = rollouts.advance(first, desired(TWO), group(*instances(ONE, 4)), CALM, at(3600))
-    assert isinstance(later.rollout.phase, Stepping), later.transitions
+def test_no_deadline_runs_during_a_pause() -> None:
+    unhealthy = mixed(3, 0, unhealthy=1)
+    paused = run_observed(stepping(0), desired(TWO, command("pause")), unhealthy, at(1)).rollout
+    decision = run_observed(paused, desired(TWO), unhealthy, at(9000))
+    assert decision.rollout.phase == Stepping(0, NOON)
 
 
-def test_a_settled_model_is_not_written_for_being_watched() -> None:
-    seen = group(*instances(ONE, 4))
-    assert rollouts.advance(serving(ONE), desired(ONE), seen, CALM, at(9999)).rollout == serving(
-        ONE
-    )
-
-
-def test_a_pause_counts_nothing_towards_the_bake() -> None:
-    seen = group(*instances(TWO, 4))
-    paused = rollouts.advance(baking(), desired(TWO, command("pause")), seen, CALM, at(100)).rollout
-    resumed = rollouts.advance(
-        replace(paused, last_observed_at=at(1050)),
-        desired(TWO, command("resume")),
-        seen,
-        CALM,
-        at(1100),
-    ).rollout
+def test_a_pause_does_not_count_as_bake_time() -> None:
+    paused = advance(baking(), desired(TWO, command("pause")), HEALTHY_BAKE, NO_EVIDENCE, at(100))
+    before = replace(paused.rollout, last_observed_at=at(1050))
+    resume = desired(TWO, command("resume"))
+    resumed = advance(before, resume, HEALTHY_BAKE, NO_EVIDENCE, at(1100)).rollout
     assert resumed.phase == Baking(at(1000))
 
 
-def test_going_back_ends_when_nothing_of_the_candidate_is_left() -> None:
-    back = replace(stepping(0), phase=RollingBack("rolled_back", "unhealthy", "it was sick", NOON))
-    still = group(*instances(ONE, 3), *instances(TWO, 1, "unhealthy"))
-    assert isinstance(advance(back, desired(ONE), still, CALM, at(10)).rollout.phase, RollingBack)
-    turn = advance(back, desired(ONE), group(*instances(ONE, 4)), CALM, at(20))
-    assert (turn.rollout.phase, turn.rollout.stable, turn.rollout.candidate) == (
-        Settled(),
-        ONE,
-        None,
-    )
-    assert (turn.transitions[0].outcome, turn.transitions[0].why) == ("rolled_back", "it was sick")
+# ---- A newer release
+
+
+@pytest.mark.parametrize("phase", [Stepping(0, NOON), Baking(NOON)])
+def test_a_newer_release_waits_if_the_candidate_asks_for_it(phase: Phase) -> None:
+    patient = release("2", rollout={"on_newer": "wait"})
+    decision = run_pass(swapping(phase, candidate=patient), THREE, mixed(2, 2))
+    assert isinstance(decision.rollout.phase, Stepping | Baking)
+    assert decision.rollout.candidate == patient
+
+
+def test_a_newer_release_begins_after_the_candidate_has_been_rolled_back() -> None:
+    decision = run_observed(stepping(1), desired(THREE), mixed(2, 2), at(10))
+    assert isinstance(decision.rollout.phase, RollingBack)
+    back = run_observed(decision.rollout, decision.desired, FOUR_OF_ONE, at(20))
+    assert back.transitions[0].outcome == "superseded"
+    begun = run_observed(back.rollout, back.desired, FOUR_OF_ONE, at(21))
+    assert begun.rollout.candidate == THREE
+
+
+# ---- Rolling back
+
+
+@pytest.mark.parametrize(
+    ("observed", "evidence", "waiting_for"),
+    [
+        (mixed(2, 2), NO_EVIDENCE, "2 instances are not on release 1 yet"),
+        (
+            group(*instances(ONE, 3), *instances(ONE, 1, action="RECREATING")),
+            NO_EVIDENCE,
+            "3 of 4 instances of release 1 are healthy; the group is not stable yet",
+        ),
+        (
+            NOTHING,
+            NO_EVIDENCE,
+            "0 of 1 instances of release 1 are healthy; the group is not stable yet",
+        ),
+        (
+            FOUR_OF_ONE,
+            Evidence(pending_changes=("the route is missing", "other")),
+            "the route is missing",
+        ),
+    ],
+)
+def test_a_rollback_waits_until_everything_is_as_before(
+    observed: Observed, evidence: Evidence, waiting_for: str
+) -> None:
+    before = swapping(ROLLING_BACK)
+    decision = run_pass(before, ONE, observed, evidence)
+    assert (decision.rollout, decision.waiting_for) == (before, waiting_for)
+    assert (decision.transitions, decision.conditions) == ((), ())
+    assert decision.requeue_at == NOW + SHORTEST
+
+
+def test_a_rollback_reports_what_is_refused() -> None:
+    decision = run_pass(swapping(ROLLING_BACK), ONE, mixed(2, 2), REFUSALS)
+    assert [condition.why for condition in decision.conditions] == ["none left", "too slow"]
+
+
+def test_the_rollback_of_a_first_release_waits_until_nothing_is_left() -> None:
+    first = swapping(ROLLING_BACK, stable=None)
+    leftovers = ("health check a", "health check b", "health check c")
+    left = run_pass(first, None, Observed(mixed(0, 1).groups, leftovers))
+    assert left.waiting_for == "the blue group, health check a, health check b still exist"
+    pending = Evidence(pending_changes=("the route still exists",))
+    route = run_pass(first, None, NOTHING, pending)
+    assert (route.waiting_for, route.rollout) == ("the route still exists", first)
+    gone = run_pass(first, None, NOTHING)
+    assert (gone.rollout.phase, gone.rollout.candidate) == (Settled(), None)
+    assert gone.waiting_for == ""
 
 
 def test_a_first_release_that_fails_is_removed() -> None:
-    turn = advance(begun(ONE), desired(ONE), group(*instances(ONE, 1, "unhealthy")), CALM, at(900))
-    assert isinstance(turn.rollout.phase, RollingBack)
-    assert turn.target.groups == ()
-    assert turn.target.kept_templates == frozenset()
-    gone = advance(turn.rollout, turn.desired, NOTHING, CALM, at(950))
+    begun = run_observed(Rollout(), desired(ONE), NOTHING, NOON).rollout
+    unhealthy = group(*instances(ONE, 1, "unhealthy"))
+    decision = run_observed(begun, desired(ONE), unhealthy, at(900))
+    assert isinstance(decision.rollout.phase, RollingBack)
+    assert (decision.target.groups, decision.target.traffic) == ((), None)
+    assert decision.target.kept_templates == frozenset()
+    gone = run_observed(decision.rollout, decision.desired, NOTHING, at(950))
     assert (gone.rollout.phase, gone.transitions[0].outcome) == (Settled(), "rolled_back")
 
 
-def test_a_failed_candidate_is_held_where_the_release_asks_for_it() -> None:
-    held = release("2", rollout={"on_failure": "pause"})
-    rollout = replace(stepping(0), candidate=held)
-    seen = group(*instances(ONE, 3), *instances(held, 1, "unhealthy"))
-    turn = advance(rollout, desired(held), seen, CALM, at(900))
-    assert turn.rollout.phase == Stepping(0, NOON)
-    assert turn.rollout.paused
-    assert turn.rollout.paused.after_failure
+# ---- Retiring
 
 
-def test_a_newer_release_sends_the_candidate_back_before_it_begins() -> None:
-    turn = advance(
-        stepping(1), desired(THREE), group(*instances(ONE, 2), *instances(TWO, 2)), CALM, at(10)
-    )
-    assert isinstance(turn.rollout.phase, RollingBack)
-    assert turn.rollout.phase.outcome == "superseded"
-    assert turn.desired.release == THREE
-    assert shares(turn) == [("1", None)]
-    back = advance(turn.rollout, turn.desired, group(*instances(ONE, 4)), CALM, at(20))
-    assert back.transitions[0].outcome == "superseded"
-    assert (
-        advance(
-            back.rollout, back.desired, group(*instances(ONE, 4)), CALM, at(21)
-        ).rollout.candidate
-        == THREE
-    )
+@pytest.mark.parametrize(
+    ("observed", "evidence", "waiting_for"),
+    [
+        (mixed(1, 0), NO_EVIDENCE, "the blue group still exists"),
+        (Observed(leftovers=("health check a",)), NO_EVIDENCE, "health check a still exists"),
+        (
+            Observed(leftovers=("health check a", "health check b")),
+            NO_EVIDENCE,
+            "health check a, health check b still exist",
+        ),
+        (
+            NOTHING,
+            Evidence(pending_changes=("the route still exists", "other")),
+            "the route still exists",
+        ),
+    ],
+)
+def test_a_retirement_waits_until_nothing_is_left(
+    observed: Observed, evidence: Evidence, waiting_for: str
+) -> None:
+    decision = run_pass(swapping(RETIRING), None, observed, evidence)
+    assert (decision.rollout, decision.waiting_for) == (swapping(RETIRING), waiting_for)
+    assert (decision.transitions, decision.requeue_at) == ((), NOW + SHORTEST)
+    assert (decision.target.groups, decision.target.traffic) == ((), None)
+    assert decision.target.kept_templates == frozenset()
 
 
-def test_a_newer_first_release_takes_over_without_removing_the_fleet() -> None:
-    turn = advance(begun(ONE), desired(TWO), group(*instances(ONE, 1)), CALM, at(10))
-    assert [transition.to for transition in turn.transitions] == ["superseded", "step_1"]
-    assert shares(turn) == [("2", None)]
-
-
-def test_a_third_first_release_waits_for_the_instances_of_the_first() -> None:
-    rollout, mixed = begun(TWO), group(*instances(ONE, 2), *instances(TWO, 1))
-    waits = advance(rollout, desired(THREE), mixed, CALM, at(10))
-    assert waits.rollout.candidate == TWO
-    taken = advance(waits.rollout, desired(THREE), group(*instances(TWO, 3)), CALM, at(20))
-    assert taken.rollout.candidate == THREE
-
-
-def test_a_newer_release_waits_where_the_candidate_asks_for_it() -> None:
-    patient = release("2", rollout={"on_newer": "wait"})
-    rollout = replace(stepping(0), candidate=patient)
-    turn = advance(rollout, desired(THREE), group(*instances(ONE, 4)), CALM, at(10))
-    assert turn.rollout.candidate == patient
-    assert isinstance(turn.rollout.phase, Stepping)
-
-
-def test_a_release_that_went_back_is_refused_unless_forced() -> None:
-    rollout = serving(ONE, failed_digests=(TWO.digest,))
-    refused = advance(rollout, desired(TWO), group(*instances(ONE, 4)), CALM, NOON)
-    assert refused.transitions[0].outcome == "refused"
-    assert refused.desired.release == ONE
-    forced = advance(
-        rollout, desired(replace(TWO, force=True)), group(*instances(ONE, 4)), CALM, NOON
-    )
-    assert forced.rollout.phase == Stepping(0, NOON)
-
-
-def test_a_release_with_the_same_template_needs_one_step_only() -> None:
-    wider = replace(release("2", scaling={"max": 9}), template=ONE.template)
-    turn = advance(serving(ONE), desired(wider), group(*instances(ONE, 4)), CALM, NOON)
-    assert shares(turn) == [("2", None)]
-    assert turn.target.groups[0].max == 9
+def test_a_retirement_reports_what_is_refused() -> None:
+    decision = run_pass(swapping(RETIRING), None, mixed(1, 0), REFUSALS)
+    assert [condition.why for condition in decision.conditions] == ["none left", "too slow"]
 
 
 # ---- Commands
 
 
-def test_pause_holds_a_step_that_could_be_left_and_resume_lets_it_go() -> None:
-    seen = group(*instances(ONE, 3), *instances(TWO, 1))
-    paused = advance(stepping(0), desired(TWO, command("pause")), seen, CALM, at(1))
-    held = advance(paused.rollout, paused.desired, seen, CALM, at(5000))
+def test_a_pass_with_a_command_decides_nothing_else() -> None:
+    decision = advance(stepping(0), desired(TWO, command("pause")), HEALTHY_STEP, NO_EVIDENCE, NOW)
+    assert decision.rollout == stepping(0, paused=Pause("paused on command", NOW))
+    assert (decision.desired, decision.requeue_at) == (desired(TWO), NOW)
+    assert decision.waiting_for == "paused on command"
+    assert [transition.to for transition in decision.transitions] == ["paused"]
+
+
+def test_a_paused_step_ends_after_a_resume() -> None:
+    paused = run_observed(stepping(0), desired(TWO, command("pause")), HEALTHY_STEP, at(1))
+    held = run_observed(paused.rollout, paused.desired, HEALTHY_STEP, at(5000))
     assert held.rollout.phase == Stepping(0, NOON)
-    resumed = advance(held.rollout, desired(TWO, command("resume")), seen, CALM, at(5001))
-    assert advance(
-        resumed.rollout, resumed.desired, seen, CALM, at(5002)
-    ).rollout.phase == Stepping(1, at(5002))
+    resumed = run_observed(held.rollout, desired(TWO, command("resume")), HEALTHY_STEP, at(5001))
+    following = run_observed(resumed.rollout, resumed.desired, HEALTHY_STEP, at(5002))
+    assert following.rollout.phase == Stepping(1, at(5002))
 
 
-def test_no_deadline_runs_while_paused() -> None:
-    seen = group(*instances(ONE, 3), *instances(TWO, 1, "unhealthy"))
-    paused = advance(stepping(0), desired(TWO, command("pause")), seen, CALM, at(1)).rollout
-    assert advance(paused, desired(TWO), seen, CALM, at(9000)).rollout.phase == Stepping(0, NOON)
+def test_promote_skips_the_steps_and_the_bake_but_not_the_health_gates() -> None:
+    unhealthy = mixed(3, 0, unhealthy=1)
+    promoted = run_observed(stepping(0), desired(TWO, command("promote")), unhealthy, at(1))
+    waiting = run_observed(promoted.rollout, desired(TWO), unhealthy, at(2)).rollout
+    assert waiting.phase == Stepping(0, NOON)
+    last = run_observed(waiting, desired(TWO), HEALTHY_STEP, at(3)).rollout
+    assert last.phase == Stepping(2, at(3))
+    bake = run_observed(last, desired(TWO), HEALTHY_BAKE, at(4)).rollout
+    done = run_observed(bake, desired(TWO), HEALTHY_BAKE, at(5))
+    assert done.transitions[0].outcome == "succeeded"
 
 
-def test_promote_skips_the_steps_and_the_bake_but_not_the_health() -> None:
-    ill = group(*instances(ONE, 3), *instances(TWO, 1, "unhealthy"))
-    rollout = advance(stepping(0), desired(TWO, command("promote")), ill, CALM, at(1)).rollout
-    assert advance(rollout, desired(TWO), ill, CALM, at(2)).rollout.phase == Stepping(0, NOON)
-    rollout = advance(
-        rollout, desired(TWO), group(*instances(ONE, 3), *instances(TWO, 1)), CALM, at(3)
-    ).rollout
-    assert rollout.phase == Stepping(2, at(3))
-    rollout = advance(rollout, desired(TWO), group(*instances(TWO, 4)), CALM, at(4)).rollout
-    assert (
-        advance(rollout, desired(TWO), group(*instances(TWO, 4)), CALM, at(5))
-        .transitions[0]
-        .outcome
-        == "succeeded"
-    )
-
-
-def test_abort_goes_back_and_does_not_remember_the_release_as_failed() -> None:
-    turn = advance(
-        stepping(1),
-        desired(TWO, command("abort", reason="wrong weights")),
-        group(*instances(ONE, 4)),
-        CALM,
-        at(1),
-    )
-    assert isinstance(turn.rollout.phase, RollingBack)
-    assert turn.rollout.phase.why == "aborted on command: wrong weights"
-    assert turn.rollout.failed_digests == ()
-    assert turn.desired.release == ONE
-
-
-def test_rollback_returns_to_what_served_before_in_one_step() -> None:
-    rollout = serving(TWO, previous=ONE)
-    turn = advance(
-        rollout, desired(TWO, command("rollback")), group(*instances(TWO, 4)), CALM, at(1)
-    )
-    begun_back = advance(turn.rollout, turn.desired, group(*instances(TWO, 4)), CALM, at(2))
-    assert begun_back.rollout.phase == Stepping(2, at(2))
-    assert shares(begun_back) == [("1", None)]
+def test_rollback_returns_to_the_previous_release_in_one_step() -> None:
+    four_of_two = group(*instances(TWO, 4))
+    before = Rollout(stable=TWO, previous=ONE)
+    requested = run_observed(before, desired(TWO, command("rollback")), four_of_two, at(1))
+    begun = run_observed(requested.rollout, requested.desired, four_of_two, at(2))
+    assert begun.rollout.phase == Stepping(2, at(2))
+    assert shares(begun) == [("1", None)]
 
 
 def test_retire_removes_everything_and_ends_when_nothing_is_left() -> None:
-    turn = advance(
-        serving(ONE), desired(ONE, command("retire")), group(*instances(ONE, 4)), CALM, at(1)
+    retire = desired(ONE, command("retire"))
+    decision = run_observed(Rollout(stable=ONE), retire, FOUR_OF_ONE, at(1))
+    assert isinstance(decision.rollout.phase, Retiring)
+    assert decision.target.groups == ()
+    leftover = Observed(leftovers=("health check slipway-tiny-blue-live",))
+    left = run_observed(decision.rollout, decision.desired, leftover, at(2))
+    assert left.waiting_for == "health check slipway-tiny-blue-live still exists"
+    gone = run_observed(decision.rollout, decision.desired, NOTHING, at(3))
+    assert (gone.rollout.phase, gone.rollout.stable) == (Settled(), None)
+    assert gone.transitions[0].outcome == "retired"
+
+
+# ---- Time in which nobody observed the rollout
+
+
+def test_how_often_an_observation_is_recorded() -> None:
+    assert OBSERVED_EVERY.total_seconds() == 60
+
+
+@pytest.mark.parametrize(
+    ("gap", "shift", "is_recorded"),
+    [(59, 0, False), (60, 0, True), (180, 0, True), (181, 181, True), (4000, 4000, True)],
+)
+def test_a_gap_is_recorded_after_a_minute_and_counts_for_nothing_beyond_three(
+    gap: int, shift: int, is_recorded: bool
+) -> None:
+    after = mark_observed(swapping(Baking(NOON)), at(gap))
+    assert after.phase == Baking(at(shift))
+    assert after.progress == Progress(0, at(shift))
+    assert after.last_observed_at == (at(gap) if is_recorded else NOON)
+
+
+def test_a_rollout_that_was_never_observed_is_observed_from_now_on() -> None:
+    before = swapping(Baking(NOON), last_observed_at=None)
+    assert mark_observed(before, NOW) == swapping(Baking(NOON), last_observed_at=NOW)
+
+
+def test_a_settled_model_records_no_observation() -> None:
+    assert mark_observed(Rollout(stable=ONE, last_observed_at=NOON), at(1)) == Rollout(stable=ONE)
+    assert run_pass(Rollout(stable=ONE), ONE, FOUR_OF_ONE, now=at(9999)).rollout == Rollout(
+        stable=ONE
     )
-    assert isinstance(turn.rollout.phase, Retiring)
-    assert turn.target.groups == ()
-    left = advance(
-        turn.rollout,
-        turn.desired,
-        Observed(leftovers=("health check slipway-tiny-blue-live",)),
-        CALM,
-        at(2),
-    )
-    assert left.waiting_for == "health check slipway-tiny-blue-live still there"
-    gone = advance(turn.rollout, turn.desired, NOTHING, CALM, at(3))
-    assert (gone.rollout.phase, gone.rollout.stable, gone.transitions[0].outcome) == (
-        Settled(),
-        None,
-        "retired",
-    )
 
 
-@pytest.mark.parametrize("verb", ["pause", "resume", "promote", "abort"])
-def test_a_command_with_nothing_to_do_says_so_and_changes_nothing(verb: Verb) -> None:
-    turn = advance(serving(ONE), desired(ONE, command(verb)), group(*instances(ONE, 4)), CALM, NOON)
-    assert turn.rollout == serving(ONE)
-    assert turn.transitions[0].why.startswith(f"{verb} changes nothing")
+def test_unobserved_time_does_not_count_as_bake_time() -> None:
+    before = baking(last_observed_at=at(60))
+    after = run_pass(before, TWO, HEALTHY_BAKE, now=at(1060)).rollout
+    assert (after.phase, after.last_observed_at) == (Baking(at(1000)), at(1060))
+    early = run_pass(after, TWO, HEALTHY_BAKE, now=at(1110)).rollout
+    assert early.phase == Baking(at(1000))
+    observed = replace(after, last_observed_at=at(1290))
+    done = run_pass(observed, TWO, HEALTHY_BAKE, now=at(1300))
+    assert done.transitions[0].outcome == "succeeded"
 
 
-def test_a_command_for_another_release_changes_nothing() -> None:
-    turn = advance(
-        stepping(0),
-        desired(TWO, command("abort", version="9")),
-        group(*instances(ONE, 4)),
-        CALM,
-        NOON,
-    )
-    assert turn.rollout == stepping(0)
+def test_no_deadline_runs_in_unobserved_time() -> None:
+    unhealthy = mixed(3, 0, unhealthy=1)
+    before = stepping(0, last_observed_at=at(100))
+    assert isinstance(run_pass(before, TWO, unhealthy, now=at(5000)).rollout.phase, Stepping)
 
 
-def test_a_release_that_never_began_ends_superseded_when_the_model_is_retired() -> None:
-    turn = advance(
-        stepping(0), desired(THREE, command("retire")), group(*instances(ONE, 4)), CALM, NOON
-    )
-    assert [(told.release, told.outcome) for told in turn.transitions] == [
-        ("3", "superseded"),
-        ("2", None),
+def test_a_rollout_is_observed_from_its_first_moment_on() -> None:
+    """The worker that began it may have died right after, and no pass may have followed for an
+    hour. That hour must not count against the candidate."""
+    begun = run_pass(Rollout(stable=ONE), TWO, NOTHING, now=NOON).rollout
+    later = run_pass(begun, TWO, FOUR_OF_ONE, now=at(3600))
+    assert isinstance(later.rollout.phase, Stepping), later.transitions
+
+
+# ---- Targets
+
+
+def test_a_step_beyond_the_steps_is_the_last_one() -> None:
+    target = target_of(stepping(7), desired(TWO), HEALTHY_BAKE)
+    assert target.groups[0].shares == (Share(TWO),)
+
+
+def test_a_rollback_asks_for_the_stable_release_alone_without_scale_in() -> None:
+    target = target_of(swapping(ROLLING_BACK), desired(ONE), mixed(2, 2))
+    assert target.groups == (replace(steady_group(ONE, "blue"), may_scale_in=False),)
+
+
+def test_the_templates_of_all_releases_that_may_serve_again_are_kept() -> None:
+    kept = target_of(baking(previous=THREE), desired(release("4")), HEALTHY_BAKE).kept_templates
+    assert kept == {"tiny-1", "tiny-2", "tiny-3", "tiny-4"}
+
+
+def test_a_model_that_is_being_retired_keeps_no_template() -> None:
+    target = target_of(swapping(RETIRING, previous=THREE), desired(None), NOTHING)
+    assert target.kept_templates == frozenset()
+
+
+def test_a_rollout_without_a_candidate_is_an_error_that_names_the_phase() -> None:
+    with pytest.raises(ValueError, match=r"^a rollout in phase step_2 has no candidate$"):
+        target_of(Rollout(Stepping(1, NOON), ONE), desired(ONE), NOTHING)
+
+
+# ---- The green group
+
+
+def green(*members: Any, **changes: Any) -> Observed:
+    return group(*members, colour="green", **changes)
+
+
+def test_a_model_that_serves_from_green_is_rolled_out_entirely_in_green() -> None:
+    """Target, traffic, health and success, from one settled release to the next."""
+    rollout = Rollout(stable=ONE, serving_group="green")
+    observations = [
+        (at(0), green(*instances(ONE, 4)), "step_1", ONE),
+        (at(1), green(*instances(ONE, 3), *instances(TWO, 1)), "step_2", ONE),
+        (at(2), green(*instances(ONE, 2), *instances(TWO, 2)), "step_3", TWO),
+        (at(3), green(*instances(TWO, 4)), "baking", TWO),
+        (at(303), green(*instances(TWO, 4)), "succeeded", TWO),
     ]
+    for now, observed, to, settings in observations:
+        decision = run_observed(rollout, desired(TWO), observed, now)
+        assert [transition.to for transition in decision.transitions] == [to]
+        assert [target.colour for target in decision.target.groups] == ["green"]
+        weights = (TrafficWeight("green", FULL_WEIGHT),)
+        assert decision.target.traffic == TrafficTarget(settings, weights)
+        rollout = decision.rollout
+        assert rollout.serving_group == "green"
+    assert (rollout.phase, rollout.stable) == (Settled(), TWO)
+
+
+def test_a_candidate_in_green_is_not_judged_by_the_blue_group() -> None:
+    before = stepping(0, serving_group="green")
+    decision = run_pass(before, TWO, HEALTHY_STEP)
+    assert decision.rollout.phase == Stepping(0, NOON)
+    assert decision.waiting_for == "the group does not exist yet"
+
+
+def test_a_rollback_in_green_ends_in_green() -> None:
+    before = swapping(ROLLING_BACK, serving_group="green")
+    mixed_green = green(*instances(ONE, 2), *instances(TWO, 2))
+    waiting = run_pass(before, ONE, mixed_green)
+    assert waiting.waiting_for == "2 instances are not on release 1 yet"
+    steady = steady_group(ONE, "green")
+    assert waiting.target.groups == (replace(steady, may_scale_in=False),)
+    done = run_pass(before, ONE, green(*instances(ONE, 4)))
+    assert done.transitions[0].outcome == "rolled_back"
+    assert (done.rollout.serving_group, done.target.groups) == ("green", (steady,))
+    # The blue group is not the one that has to be as before.
+    assert run_pass(before, ONE, FOUR_OF_ONE).transitions == ()
+
+
+def test_what_is_left_of_a_first_release_in_green_is_named() -> None:
+    before = swapping(ROLLING_BACK, stable=None, serving_group="green")
+    left = run_pass(before, None, green(*instances(TWO, 1)))
+    assert left.waiting_for == "the green group still exists"

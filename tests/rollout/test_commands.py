@@ -1,4 +1,4 @@
-"""What each command changes, what it says of it, and when it changes nothing."""
+"""What each command changes, what it records, and when it changes nothing."""
 
 from __future__ import annotations
 
@@ -21,20 +21,17 @@ from rollout.model import (
     Rollout,
     Settled,
     Stepping,
-    Transition,
     Verb,
 )
-from rollout.transitions import PhaseChange, shift, supersede_pending
+from rollout.transitions import PhaseChange
 from tests.rollout.build import NOON, at, release
 
 ONE, TWO, THREE = release("1"), release("2"), release("3")
 STEPPING, BAKING = Stepping(1, NOON), Baking(NOON)
-BACK, RETIRING = (
-    RollingBack("rolled_back", "unhealthy", "it was sick", NOON),
-    Retiring(NOON, "retired"),
-)
-ON_THE_WAY = (STEPPING, BAKING)
-OTHER_PHASES: tuple[Phase, ...] = (Settled(), BACK, RETIRING)
+ROLLING_BACK = RollingBack("rolled_back", "unhealthy", "it was unhealthy", NOON)
+RETIRING = Retiring(NOON, "retired")
+IN_PROGRESS = (STEPPING, BAKING)
+OTHER_PHASES: tuple[Phase, ...] = (Settled(), ROLLING_BACK, RETIRING)
 GIVEN, NOW = at(90), at(100)
 PAUSED = Pause("paused by ann", at(40))
 
@@ -48,35 +45,41 @@ def desired(of: Release | None = TWO, *commands: Command) -> Desired:
 
 
 def swapping(phase: Phase = STEPPING, **fields: Any) -> Rollout:
-    """Release 2 on its way over release 1, with everything set that a command may clear."""
+    """Release 2 replaces release 1, with everything set that a command may clear."""
     rollout = Rollout(
         phase, ONE, TWO, steps_digest="abc", progress=Progress(1, NOON), failed_digests=("d",)
     )
     return replace(rollout, **fields)
 
 
-def obeyed(rollout: Rollout, *commands: Command, of: Release | None = TWO) -> PhaseChange:
-    found = apply_commands(rollout, desired(of, *commands), NOW)
-    assert found.desired.commands == ()
-    return found
+def apply(rollout: Rollout, *commands: Command, of: Release | None = TWO) -> PhaseChange:
+    """The change after `commands`, with `of` as the desired release."""
+    change = apply_commands(rollout, desired(of, *commands), NOW)
+    assert change.desired.commands == ()
+    return change
 
 
-def told(found: PhaseChange) -> list[tuple[str, str, str, str]]:
-    return [(each.release, each.from_, each.to, each.why) for each in found.transitions]
+def recorded(change: PhaseChange) -> list[tuple[str, str, str, str]]:
+    return [(each.release, each.from_, each.to, each.why) for each in change.transitions]
+
+
+def requested_again(of: Release) -> Release:
+    """The release as a rollback command makes it the desired one."""
+    return replace(of, generation=3, force=True, released_at=GIVEN)
 
 
 # ---- Pause and resume
 
 
 @pytest.mark.parametrize(("phase", "name"), [(STEPPING, "step_2"), (BAKING, "baking")])
-def test_pause_holds_a_release_on_its_way_and_says_who_asked(phase: Phase, name: str) -> None:
-    found = obeyed(
-        swapping(phase, promoted=True), command("pause", requested_by="ann", reason="look first")
+def test_pause_stops_a_rollout_and_records_who_requested_it(phase: Phase, name: str) -> None:
+    change = apply(
+        swapping(phase, promoted=True), command("pause", requested_by="ann", reason="wait for bob")
     )
-    why = "paused by ann: look first"
-    assert found.rollout == swapping(phase, promoted=True, paused=Pause(why, NOW))
-    assert told(found) == [("2", name, "paused", why)]
-    assert found.desired == desired()
+    why = "paused by ann: wait for bob"
+    assert change.rollout == swapping(phase, promoted=True, paused=Pause(why, NOW))
+    assert recorded(change) == [("2", name, "paused", why)]
+    assert (change.desired, change.waiting_for) == (desired(), why)
 
 
 @pytest.mark.parametrize(
@@ -84,162 +87,169 @@ def test_pause_holds_a_release_on_its_way_and_says_who_asked(phase: Phase, name:
     [
         ({}, "paused on command"),
         ({"requested_by": "ann"}, "paused by ann"),
-        ({"reason": "look first"}, "paused on command: look first"),
+        ({"reason": "wait for bob"}, "paused on command: wait for bob"),
     ],
 )
-def test_what_is_told_of_a_command_names_who_and_why_where_they_are_known(
+def test_a_command_is_recorded_with_its_author_and_reason_if_given(
     fields: dict[str, str], why: str
 ) -> None:
-    assert told(obeyed(swapping(), command("pause", **fields))) == [("2", "step_2", "paused", why)]
+    change = apply(swapping(), command("pause", **fields))
+    assert recorded(change) == [("2", "step_2", "paused", why)]
 
 
-@pytest.mark.parametrize("phase", ON_THE_WAY)
-def test_resume_goes_on_as_if_the_pause_had_not_been(phase: Stepping | Baking) -> None:
-    found = obeyed(
+@pytest.mark.parametrize("phase", IN_PROGRESS)
+def test_resume_continues_as_if_there_had_been_no_pause(phase: Stepping | Baking) -> None:
+    change = apply(
         swapping(phase, paused=PAUSED, progress=Progress(1, at(10), 1, at(20))), command("resume")
     )
-    assert found.rollout.paused is None
-    assert found.rollout.phase == replace(phase, since=at(60))
-    assert found.rollout.progress == Progress(1, at(70), 1, at(80))
-    [(version, before, after, why)] = told(found)
+    assert change.rollout.paused is None
+    assert change.rollout.phase == replace(phase, since=at(60))
+    assert change.rollout.progress == Progress(1, at(70), 1, at(80))
+    [(version, before, after, why)] = recorded(change)
     assert (version, before, why) == ("2", after, "resumed on command")
 
 
-def test_later_moves_what_runs_and_leaves_what_does_not() -> None:
-    span = at(30) - NOON
-    assert shift(swapping(progress=None), span) == swapping(Stepping(1, at(30)), progress=None)
-    assert shift(swapping(), span).progress == Progress(1, at(30))
-    for phase in OTHER_PHASES:
-        assert shift(swapping(phase, progress=None), span) == swapping(phase, progress=None)
-
-
-def test_resume_changes_nothing_where_nothing_is_paused() -> None:
-    found = obeyed(swapping(), command("resume"))
-    assert found == PhaseChange(swapping(), desired(), found.transitions)
-    assert told(found) == [("2", "step_2", "step_2", "resume changes nothing: nothing is paused")]
+def test_resume_changes_nothing_if_nothing_is_paused() -> None:
+    change = apply(swapping(), command("resume"))
+    assert change == PhaseChange(swapping(), desired(), change.transitions)
+    why = "resume changes nothing: nothing is paused"
+    assert recorded(change) == [("2", "step_2", "step_2", why)]
 
 
 # ---- Promote and abort
 
 
-@pytest.mark.parametrize("phase", ON_THE_WAY)
+@pytest.mark.parametrize("phase", IN_PROGRESS)
 def test_promote_ends_a_pause_and_marks_the_rollout(phase: Phase) -> None:
-    found = obeyed(swapping(phase, paused=PAUSED), command("promote", requested_by="ann"))
-    assert found.rollout == swapping(phase, promoted=True)
-    [(version, _, after, why)] = told(found)
+    change = apply(swapping(phase, paused=PAUSED), command("promote", requested_by="ann"))
+    assert change.rollout == swapping(phase, promoted=True)
+    [(version, _, after, why)] = recorded(change)
     assert (version, after, why) == ("2", "promoted", "promoted by ann")
-    assert found.desired == desired()
+    assert change.desired == desired()
 
 
-@pytest.mark.parametrize("phase", ON_THE_WAY)
-def test_abort_turns_back_and_wants_the_stable_release_again(phase: Phase) -> None:
-    found = obeyed(
+@pytest.mark.parametrize("phase", IN_PROGRESS)
+def test_abort_rolls_back_and_makes_the_stable_release_the_desired_one(phase: Phase) -> None:
+    change = apply(
         swapping(phase, paused=PAUSED, promoted=True), command("abort", reason="wrong weights")
     )
     why = "aborted on command: wrong weights"
-    assert found.rollout == swapping(RollingBack("aborted", "aborted", why, NOW), progress=None)
-    assert found.desired == desired(ONE)
-    [(version, _, after, said)] = told(found)
-    assert (version, after, said) == ("2", "rolling_back", why)
+    assert change.rollout == swapping(RollingBack("aborted", "aborted", why, NOW), progress=None)
+    assert change.desired == desired(ONE)
+    [transition] = change.transitions
+    assert (transition.release, transition.to) == ("2", "rolling_back")
+    assert transition.why == f"{why}; rolls back to release 1"
+    assert (transition.reason, transition.outcome) == ("aborted", None)
 
 
-def test_abort_leaves_a_newer_release_wanted() -> None:
-    assert obeyed(swapping(), command("abort"), of=THREE).desired == desired(THREE)
+def test_abort_keeps_a_newer_release_desired() -> None:
+    assert apply(swapping(), command("abort"), of=THREE).desired == desired(THREE)
 
 
-def test_an_aborted_first_release_leaves_nothing_wanted() -> None:
-    found = obeyed(swapping(stable=None), command("abort"))
-    assert found.desired.release is None
-    assert found.rollout.phase == RollingBack("aborted", "aborted", "aborted on command", NOW)
+def test_after_the_abort_of_a_first_release_nothing_is_desired() -> None:
+    change = apply(swapping(stable=None), command("abort"))
+    assert change.desired.release is None
+    assert change.rollout.phase == RollingBack("aborted", "aborted", "aborted on command", NOW)
+    why = "aborted on command; removes it, since no release served before it"
+    assert recorded(change) == [("2", "step_2", "rolling_back", why)]
 
 
-def test_abort_wants_the_stable_release_also_where_nothing_was_wanted() -> None:
-    assert obeyed(swapping(), command("abort"), of=None).desired == desired(ONE)
+def test_abort_makes_the_stable_release_desired_even_if_nothing_was() -> None:
+    assert apply(swapping(), command("abort"), of=None).desired == desired(ONE)
 
 
 @pytest.mark.parametrize("verb", ["pause", "promote", "abort"])
 @pytest.mark.parametrize("phase", OTHER_PHASES)
-def test_where_no_release_is_on_its_way_a_command_for_one_changes_nothing(
-    verb: Verb, phase: Phase
-) -> None:
+def test_a_command_for_a_rollout_changes_nothing_if_there_is_none(verb: Verb, phase: Phase) -> None:
     before = swapping(phase)
-    found = obeyed(before, command(verb))
-    assert (found.rollout, found.desired) == (before, desired())
-    [(version, came, went, why)] = told(found)
-    assert (version, came, why) == ("2", went, f"{verb} changes nothing: no release is on its way")
+    change = apply(before, command(verb))
+    assert (change.rollout, change.desired) == (before, desired())
+    [(version, from_, to, why)] = recorded(change)
+    assert (version, from_) == ("2", to)
+    assert why == f"{verb} changes nothing: no release is being rolled out"
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "promote", "abort"])
+def test_a_command_for_a_rollout_leaves_a_settled_model_alone(verb: Verb) -> None:
+    change = apply(Rollout(stable=TWO), command(verb))
+    assert (change.rollout, change.desired) == (Rollout(stable=TWO), desired())
+    [(version, from_, to, why)] = recorded(change)
+    assert (version, from_, to) == ("2", "settled", "settled")
+    assert why.startswith(f"{verb} changes nothing: ")
 
 
 @pytest.mark.parametrize("verb", ["pause", "promote", "abort"])
-def test_a_command_that_names_the_release_on_its_way_is_obeyed(verb: Verb) -> None:
-    assert obeyed(swapping(), command(verb, version="2")).rollout != swapping()
+def test_a_command_that_names_the_candidate_is_applied(verb: Verb) -> None:
+    assert apply(swapping(), command(verb, version="2")).rollout != swapping()
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "promote", "abort"])
 def test_a_command_that_names_another_release_changes_nothing(verb: Verb) -> None:
     before = swapping(paused=PAUSED)
-    found = obeyed(before, command(verb, version="1"))
-    assert (found.rollout, found.desired) == (before, desired())
-    why = f"{verb} changes nothing: release 1 is not the one on its way"
-    assert told(found) == [("2", "step_2", "step_2", why)]
+    change = apply(before, command(verb, version="1"))
+    assert (change.rollout, change.desired) == (before, desired())
+    why = f"{verb} changes nothing: release 1 is not being rolled out"
+    assert recorded(change) == [("2", "step_2", "step_2", why)]
 
 
 # ---- Rollback
 
 
-def test_rollback_of_a_settled_model_wants_what_served_before_and_by_one_step() -> None:
-    found = obeyed(Rollout(stable=TWO, previous=ONE), command("rollback", requested_by="ann"))
-    wanted = replace(ONE, generation=3, force=True, released_at=GIVEN)
-    assert found.desired == Desired("tiny", wanted, 3)
-    assert found.rollout == Rollout(stable=TWO, previous=ONE, promoted=True)
-    assert told(found) == [("1", "settled", "asked", "rolled back by ann to release 1")]
+def test_rollback_of_a_settled_model_requests_the_previous_release_in_one_step() -> None:
+    change = apply(Rollout(stable=TWO, previous=ONE), command("rollback", requested_by="ann"))
+    assert change.desired == Desired("tiny", requested_again(ONE), 3)
+    assert change.rollout == Rollout(stable=TWO, previous=ONE, promoted=True)
+    assert recorded(change) == [("1", "settled", "desired", "rolled back by ann to release 1")]
 
 
-def test_rollback_goes_to_the_release_it_names() -> None:
-    found = obeyed(
+def test_rollback_requests_the_release_it_names() -> None:
+    change = apply(
         Rollout(stable=TWO, previous=ONE), command("rollback", version="3", release=THREE)
     )
-    assert found.desired.release == replace(THREE, generation=3, force=True, released_at=GIVEN)
-    assert told(found) == [("3", "settled", "asked", "rolled back on command to release 3")]
+    assert change.desired.release == requested_again(THREE)
+    why = "rolled back on command to release 3"
+    assert recorded(change) == [("3", "settled", "desired", why)]
 
 
 @pytest.mark.parametrize("fields", [{}, {"version": "1", "release": ONE}])
-@pytest.mark.parametrize("phase", ON_THE_WAY)
-def test_rollback_in_mid_rollout_is_to_abort(phase: Phase, fields: dict[str, Any]) -> None:
-    found = obeyed(swapping(phase), command("rollback", **fields))
-    assert found.rollout.phase == RollingBack("aborted", "aborted", "rolled back on command", NOW)
-    assert found.desired == desired(ONE)
+@pytest.mark.parametrize("phase", IN_PROGRESS)
+def test_rollback_to_the_stable_release_during_a_rollout_aborts_it(
+    phase: Phase, fields: dict[str, Any]
+) -> None:
+    change = apply(swapping(phase), command("rollback", **fields))
+    assert change.rollout.phase == RollingBack("aborted", "aborted", "rolled back on command", NOW)
+    assert change.desired == desired(ONE)
 
 
-def test_rollback_of_a_first_release_on_its_way_is_to_abort_it() -> None:
-    found = obeyed(swapping(stable=None), command("rollback"))
-    assert found.rollout.phase == RollingBack("aborted", "aborted", "rolled back on command", NOW)
+def test_rollback_during_the_rollout_of_a_first_release_aborts_it() -> None:
+    change = apply(swapping(stable=None), command("rollback"))
+    assert change.rollout.phase == RollingBack("aborted", "aborted", "rolled back on command", NOW)
 
 
 @pytest.mark.parametrize("stable", [ONE, None])
-def test_rollback_to_a_third_release_in_mid_rollout_lets_the_rollout_give_way_to_it(
+def test_rollback_to_a_third_release_during_a_rollout_makes_that_release_the_newer_one(
     stable: Release | None,
 ) -> None:
-    found = obeyed(swapping(stable=stable), command("rollback", version="3", release=THREE))
-    assert found.rollout == swapping(stable=stable)
-    assert found.desired == Desired(
-        "tiny", replace(THREE, generation=3, force=True, released_at=GIVEN), 3
-    )
-    assert told(found) == [("3", "step_2", "asked", "rolled back on command to release 3")]
+    change = apply(swapping(stable=stable), command("rollback", version="3", release=THREE))
+    assert change.rollout == swapping(stable=stable)
+    assert change.desired == Desired("tiny", requested_again(THREE), 3)
+    why = "rolled back on command to release 3"
+    assert recorded(change) == [("3", "step_2", "desired", why)]
 
 
-def test_rollback_displaces_a_release_that_never_began() -> None:
-    found = obeyed(Rollout(stable=TWO, previous=ONE), command("rollback"), of=THREE)
+def test_rollback_supersedes_a_release_whose_rollout_never_began() -> None:
+    change = apply(Rollout(stable=TWO, previous=ONE), command("rollback"), of=THREE)
     why = "rolled back on command to release 1"
-    assert told(found) == [
-        ("3", "desired", "supersede_pending", why),
-        ("1", "settled", "asked", why),
+    assert recorded(change) == [
+        ("3", "desired", "superseded", why),
+        ("1", "settled", "desired", why),
     ]
 
 
 @pytest.mark.parametrize(
     ("rollout", "fields", "why"),
     [
-        (swapping(BACK), {}, "it goes back already"),
+        (swapping(ROLLING_BACK), {}, "it is being rolled back already"),
         (Rollout(stable=TWO), {}, "no release served before this one"),
         (swapping(RETIRING, previous=ONE), {}, "the model is being retired"),
         (swapping(RETIRING), {"version": "3", "release": THREE}, "the model is being retired"),
@@ -248,22 +258,22 @@ def test_rollback_displaces_a_release_that_never_began() -> None:
             {"version": "2", "release": TWO},
             "release 2 serves already",
         ),
-        (swapping(BACK), {"version": "1", "release": ONE}, "release 1 serves already"),
+        (swapping(ROLLING_BACK), {"version": "1", "release": ONE}, "release 1 serves already"),
     ],
 )
-def test_a_rollback_to_nowhere_changes_nothing_and_says_why(
+def test_a_rollback_without_a_goal_changes_nothing_and_says_why(
     rollout: Rollout, fields: dict[str, Any], why: str
 ) -> None:
-    found = obeyed(rollout, command("rollback", **fields))
-    assert (found.rollout, found.desired) == (rollout, desired())
-    [(version, came, went, said)] = told(found)
-    assert (version, came, said) == ("2", went, f"rollback changes nothing: {why}")
+    change = apply(rollout, command("rollback", **fields))
+    assert (change.rollout, change.desired) == (rollout, desired())
+    [(version, from_, to, text)] = recorded(change)
+    assert (version, from_, text) == ("2", to, f"rollback changes nothing: {why}")
 
 
-def test_a_rollback_to_a_named_release_is_taken_while_another_goes_back() -> None:
-    found = obeyed(swapping(BACK), command("rollback", version="3", release=THREE))
-    assert found.desired.release == replace(THREE, generation=3, force=True, released_at=GIVEN)
-    assert not found.rollout.promoted
+def test_a_rollback_to_a_named_release_is_applied_while_another_is_rolled_back() -> None:
+    change = apply(swapping(ROLLING_BACK), command("rollback", version="3", release=THREE))
+    assert change.desired.release == requested_again(THREE)
+    assert not change.rollout.promoted
 
 
 # ---- Retire
@@ -272,70 +282,62 @@ def test_a_rollback_to_a_named_release_is_taken_while_another_goes_back() -> Non
 @pytest.mark.parametrize(
     "rollout", [swapping(paused=PAUSED, promoted=True), Rollout(stable=TWO), swapping(stable=None)]
 )
-def test_retire_removes_whatever_there_is(rollout: Rollout) -> None:
-    found = obeyed(rollout, command("retire", requested_by="ann", reason="unused"))
+def test_retire_removes_every_release(rollout: Rollout) -> None:
+    change = apply(rollout, command("retire", requested_by="ann", reason="unused"))
     why = "retired by ann: unused"
-    assert found.rollout == replace(
+    assert change.rollout == replace(
         rollout, phase=Retiring(NOW, why), paused=None, progress=None, promoted=False
     )
-    assert found.desired == desired(None)
-    [(version, _, after, said)] = told(found)
-    assert (version, after, said) == ("2", "retiring", why)
+    assert change.desired == desired(None)
+    [(version, _, to, text)] = recorded(change)
+    assert (version, to, text) == ("2", "retiring", why)
 
 
-def test_retire_names_a_version_in_vain_since_it_is_about_the_model() -> None:
-    assert isinstance(
-        obeyed(Rollout(stable=TWO), command("retire", version="9")).rollout.phase, Retiring
-    )
+def test_retire_is_about_the_model_whatever_version_it_names() -> None:
+    change = apply(Rollout(stable=TWO), command("retire", version="9"))
+    assert isinstance(change.rollout.phase, Retiring)
 
 
-def test_retiring_nothing_leaves_nothing_wanted() -> None:
-    found = obeyed(Rollout(failed_digests=("d",)), command("retire"), of=None)
-    assert (found.rollout, found.desired) == (Rollout(failed_digests=("d",)), desired(None))
-    assert told(found) == [
-        ("", "settled", "settled", "retire changes nothing: nothing of the model exists")
-    ]
+def test_retire_of_a_model_without_a_release_changes_nothing() -> None:
+    change = apply(Rollout(failed_digests=("d",)), command("retire"), of=None)
+    assert (change.rollout, change.desired) == (Rollout(failed_digests=("d",)), desired(None))
+    why = "retire changes nothing: nothing of the model exists"
+    assert recorded(change) == [("", "settled", "settled", why)]
 
 
-def test_a_release_that_waits_for_its_first_turn_ends_superseded_when_its_model_is_retired() -> (
-    None
-):
-    found = obeyed(Rollout(), command("retire", requested_by="ann"), of=TWO)
-    assert (found.rollout, found.desired) == (Rollout(), desired(None))
-    assert told(found) == [
-        ("2", "desired", "supersede_pending", "retired by ann"),
+def test_retire_supersedes_a_first_release_whose_rollout_never_began() -> None:
+    change = apply(Rollout(), command("retire", requested_by="ann"), of=TWO)
+    assert (change.rollout, change.desired) == (Rollout(), desired(None))
+    assert recorded(change) == [
+        ("2", "desired", "superseded", "retired by ann"),
         ("", "settled", "settled", "retire changes nothing: nothing of the model exists"),
     ]
-    assert [each.outcome for each in found.transitions] == ["supersede_pending", None]
+    assert [each.outcome for each in change.transitions] == ["superseded", None]
 
 
-# ---- Several, and what they displace
+def test_retire_during_a_rollout_supersedes_a_newer_release() -> None:
+    change = apply(swapping(), command("retire"), of=THREE)
+    assert [(each.release, each.outcome) for each in change.transitions] == [
+        ("3", "superseded"),
+        ("2", None),
+    ]
 
 
-def test_commands_are_obeyed_in_order_and_each_is_told() -> None:
-    found = obeyed(
+# ---- Several commands
+
+
+def test_commands_are_applied_in_order_and_each_is_recorded() -> None:
+    change = apply(
         swapping(), command("pause"), command("resume"), command("abort"), command("promote")
     )
-    assert [each.to for each in found.transitions] == [
+    assert [each.to for each in change.transitions] == [
         "paused",
         "step_2",
         "rolling_back",
         "rolling_back",
     ]
-    assert isinstance(found.rollout.phase, RollingBack)
+    assert isinstance(change.rollout.phase, RollingBack)
 
 
-def test_without_commands_nothing_is_told() -> None:
-    assert obeyed(swapping()) == PhaseChange(swapping(), desired())
-
-
-@pytest.mark.parametrize(
-    ("waiting", "is_told"), [(None, False), (ONE, False), (TWO, False), (THREE, True)]
-)
-def test_only_what_never_began_is_displaced(waiting: Release | None, is_told: bool) -> None:
-    end = Transition("3", "desired", "supersede_pending", "because", "superseded", "superseded")
-    assert supersede_pending(swapping(), desired(waiting), "because") == ((end,) if is_told else ())
-
-
-def test_where_nothing_began_whatever_is_wanted_is_displaced() -> None:
-    assert [each.release for each in supersede_pending(Rollout(), desired(ONE), "because")] == ["1"]
+def test_without_commands_nothing_changes() -> None:
+    assert apply(swapping()) == PhaseChange(swapping(), desired())

@@ -1,5 +1,5 @@
-"""Every way onward from one phase to the next, whole: what goes on record, what the rollout
-becomes, when to look again."""
+"""Each phase change of a rollout, complete: what it records, what the rollout becomes, what stays
+desired, and when the next pass is due."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from rollout.advance import OBSERVED_EVERY, target_of
-from rollout.conditions import OBSERVATION_GAP
+from rollout.advance import target_of
 from rollout.model import (
     Baking,
     Condition,
@@ -23,22 +22,23 @@ from rollout.model import (
     Retiring,
     RollingBack,
     Rollout,
+    Settled,
     Share,
     Stepping,
     Transition,
 )
-from rollout.requeue import LONGEST, PAUSED, SHORTEST
 from rollout.strategies.rolling import steady_group
-from tests.rollout.build import NOON, at, group, instances, release, stuck
+from rollout.transitions import MAX_FAILED_DIGESTS, shift, supersede_pending
+from tests.rollout.build import NOON, at, group, instances, release
 from tests.rollout.swap import (
     HEALTHY_BAKE,
     HEALTHY_STEP,
     NOTHING,
     NOW,
     ONE,
-    REFUSALS,
     SINGLE_STEP_DIGEST,
     STEPS_DIGEST,
+    THREE,
     TWO,
     desired,
     mixed,
@@ -46,11 +46,18 @@ from tests.rollout.swap import (
     swapping,
 )
 
-# ---- Settled
+QUOTA = Evidence((Problem("quota", "CODE", "no quota"),))
+ROLLING_BACK = RollingBack("rolled_back", "unhealthy", "it was unhealthy", NOON)
+RETIRING = Retiring(NOON, "retired by ann")
+FOUR_OF_ONE = group(*instances(ONE, 4))
 
 
-def test_a_first_release_begins() -> None:
+# ---- Begin
+
+
+def test_a_first_release_begins_with_everything_in_one_step() -> None:
     decision = run_pass(Rollout(failed_digests=("d",)), ONE, NOTHING)
+    why = "nothing serves yet; step 1 of 1 asks for 100 % on release 1"
     assert decision == Decision(
         rollout=Rollout(
             Stepping(0, NOW),
@@ -65,21 +72,13 @@ def test_a_first_release_begins() -> None:
         desired=desired(ONE),
         target=target_of(decision.rollout, desired(ONE), NOTHING),
         requeue_at=NOW,
-        transitions=(
-            Transition(
-                "1",
-                "settled",
-                "step_1",
-                "nothing serves yet; step 1 of 1 asks for 100 % on release 1",
-            ),
-        ),
+        transitions=(Transition("1", "settled", "step_1", why),),
     )
+    assert decision.target.groups[0].shares == (Share(ONE),)
 
 
-def test_a_second_release_begins_with_the_first_step_of_its_ladder() -> None:
-    decision = run_pass(
-        Rollout(stable=ONE, paused=Pause("old", NOON)), TWO, group(*instances(ONE, 4))
-    )
+def test_a_second_release_begins_with_its_first_step_and_stops_scale_in() -> None:
+    decision = run_pass(Rollout(stable=ONE, paused=Pause("old", NOON)), TWO, FOUR_OF_ONE)
     assert decision.rollout == Rollout(
         Stepping(0, NOW), ONE, TWO, None, STEPS_DIGEST, Progress(0, NOW), last_observed_at=NOW
     )
@@ -87,67 +86,53 @@ def test_a_second_release_begins_with_the_first_step_of_its_ladder() -> None:
     assert decision.transitions == (Transition("2", "settled", "step_1", why),)
     assert decision.target.kept_templates == {"tiny-1", "tiny-2"}
     assert decision.target.model == "tiny"
+    assert decision.target.groups[0].shares == (Share(ONE), Share(TWO, 1))
+    assert not decision.target.groups[0].may_scale_in
 
 
 def test_a_promoted_release_begins_with_the_last_step() -> None:
-    decision = run_pass(Rollout(stable=ONE, promoted=True), TWO, group(*instances(ONE, 4)))
+    decision = run_pass(Rollout(stable=ONE, promoted=True), TWO, FOUR_OF_ONE)
     assert decision.rollout.phase == Stepping(2, NOW)
-    why = "release 1 serves; step 1 of 3 asks for 100 % on release 2"
+    why = "release 1 serves; step 3 of 3 asks for 100 % on release 2"
     assert decision.transitions == (Transition("2", "settled", "step_3", why),)
 
 
-def test_what_went_back_before_is_refused_and_the_stable_release_desired_again() -> None:
-    decision = run_pass(
-        Rollout(stable=ONE, failed_digests=("d", TWO.digest)), TWO, group(*instances(ONE, 4))
-    )
-    why = 'release 2 went back before; publish it with "force": true to try it again'
+def test_a_release_with_the_stable_releases_template_needs_a_single_step() -> None:
+    wider = replace(release("2", scaling={"max": 9}), template=ONE.template)
+    decision = run_pass(Rollout(stable=ONE), wider, FOUR_OF_ONE)
+    assert decision.rollout.steps_digest == SINGLE_STEP_DIGEST
+    [target] = decision.target.groups
+    assert (target.shares, target.max) == ((Share(wider),), 9)
+
+
+def test_a_release_that_was_rolled_back_is_refused_and_the_stable_one_is_desired_again() -> None:
+    before = Rollout(stable=ONE, failed_digests=("d", TWO.digest))
+    decision = run_pass(before, TWO, FOUR_OF_ONE)
+    why = 'release 2 was rolled back before; publish it with "force": true to try it again'
     assert decision.transitions == (Transition("2", "settled", "refused", why, outcome="refused"),)
-    assert decision.rollout == Rollout(stable=ONE, failed_digests=("d", TWO.digest))
+    assert decision.rollout == before
     assert decision.desired == replace(desired(TWO), release=ONE)
     assert decision.requeue_at == NOW
 
 
-def test_what_went_back_before_is_tried_again_where_that_is_forced() -> None:
+def test_a_release_that_was_rolled_back_begins_again_if_forced() -> None:
     forced = replace(TWO, force=True)
-    assert (
-        run_pass(
-            Rollout(stable=ONE, failed_digests=(TWO.digest,)), forced, NOTHING
-        ).rollout.candidate
-        == forced
-    )
+    decision = run_pass(Rollout(stable=ONE, failed_digests=(TWO.digest,)), forced, NOTHING)
+    assert (decision.rollout.phase, decision.rollout.candidate) == (Stepping(0, NOW), forced)
 
 
-def test_a_settled_model_tells_all_that_compute_engine_refuses() -> None:
-    decision = run_pass(Rollout(stable=ONE), ONE, group(*instances(ONE, 4)), REFUSALS)
-    assert decision.conditions == (
-        Condition("Degraded", "none left", NOW),
-        Condition("Degraded", "too slow", NOW),
-    )
-    assert (decision.requeue_at, decision.transitions, decision.waiting_for) == (None, (), "")
-    assert decision.target.groups == (steady_group(ONE, "blue"),)
-
-
-def test_a_settled_model_without_a_release_wants_nothing_at_all() -> None:
-    decision = run_pass(Rollout(), None, NOTHING)
-    assert (decision.rollout, decision.target.groups, decision.target.kept_templates) == (
-        Rollout(),
-        (),
-        frozenset(),
-    )
-
-
-# ---- Stepping
+# ---- The next step, and the bake
 
 
 @pytest.mark.parametrize(
-    ("step", "seen", "why"),
+    ("step", "observed", "why"),
     [
         (0, mixed(3, 1), "1 of 1 instances of release 2 are healthy; step 2 of 3 asks for 50 %"),
         (1, mixed(2, 2), "2 of 2 instances of release 2 are healthy; step 3 of 3 asks for 100 %"),
     ],
 )
-def test_a_step_leads_to_the_next(step: int, seen: Observed, why: str) -> None:
-    decision = run_pass(swapping(Stepping(step, NOON)), TWO, seen)
+def test_a_healthy_step_leads_to_the_next(step: int, observed: Observed, why: str) -> None:
+    decision = run_pass(swapping(Stepping(step, NOON)), TWO, observed)
     healthy = step + 1
     assert decision.rollout == swapping(Stepping(step + 1, NOW), progress=Progress(healthy, NOW))
     evidence = (why.split(";")[0],)
@@ -157,7 +142,7 @@ def test_a_step_leads_to_the_next(step: int, seen: Observed, why: str) -> None:
     assert (decision.requeue_at, decision.waiting_for, decision.conditions) == (NOW, "", ())
 
 
-def test_a_promoted_rollout_leads_from_any_step_to_the_last() -> None:
+def test_a_promoted_rollout_goes_from_any_step_to_the_last() -> None:
     decision = run_pass(swapping(Stepping(0, NOON), promoted=True), TWO, HEALTHY_STEP)
     assert decision.rollout.phase == Stepping(2, NOW)
     why = "1 of 1 instances of release 2 are healthy; step 3 of 3 asks for 100 %"
@@ -173,138 +158,22 @@ def test_the_last_step_leads_to_the_bake() -> None:
     )
 
 
-@pytest.mark.parametrize(("step", "seen"), [(1, mixed(2, 2)), (2, HEALTHY_BAKE)])
-def test_what_comes_next_begins_with_a_clean_record(step: int, seen: Observed) -> None:
-    """Falls and time belong to the step in which they were."""
+@pytest.mark.parametrize(("step", "observed"), [(1, mixed(2, 2)), (2, HEALTHY_BAKE)])
+def test_flaps_and_time_do_not_carry_over_to_the_next_phase(step: int, observed: Observed) -> None:
     healthy = 2 * step
-    decision = run_pass(
-        swapping(Stepping(step, NOON), progress=Progress(healthy, NOON, 2, at(5))), TWO, seen
-    )
-    assert decision.rollout.progress == Progress(healthy, NOW)
+    before = swapping(Stepping(step, NOON), progress=Progress(healthy, NOON, 2, at(5)))
+    assert run_pass(before, TWO, observed).rollout.progress == Progress(healthy, NOW)
 
 
-def test_a_rollout_whose_ladder_has_changed_begins_it_again() -> None:
-    decision = run_pass(swapping(Stepping(2, NOON), steps_digest="of old"), TWO, mixed(2, 2))
+def test_a_rollout_whose_steps_have_changed_starts_them_again() -> None:
+    decision = run_pass(swapping(Stepping(2, NOON), steps_digest="old"), TWO, mixed(2, 2))
     assert decision.rollout == swapping(Stepping(0, NOW), progress=Progress(2, NOW))
     evidence = ("2 of 4 instances of release 2 are healthy",)
-    assert decision.transitions == (
-        Transition(
-            "2", "step_3", "step_1", "the steps of its strategy have changed", evidence=evidence
-        ),
-    )
+    why = "the steps of its strategy have changed"
+    assert decision.transitions == (Transition("2", "step_3", "step_1", why, evidence=evidence),)
 
 
-def test_a_step_beyond_the_ladder_is_its_last() -> None:
-    target = target_of(swapping(Stepping(7, NOON)), desired(TWO), HEALTHY_BAKE)
-    assert target.groups[0].shares == (Share(TWO),)
-
-
-def test_a_step_that_waits_says_for_what_and_looks_again_soon() -> None:
-    decision = run_pass(swapping(Stepping(1, NOON)), TWO, mixed(2, 1, unhealthy=1))
-    assert decision.rollout == swapping(Stepping(1, NOON), progress=Progress(1, NOW))
-    assert (decision.waiting_for, decision.transitions, decision.conditions) == (
-        "1 of 2 instances of release 2 are healthy",
-        (),
-        (),
-    )
-    assert decision.requeue_at == NOW + SHORTEST
-    assert decision.desired == desired(TWO)
-
-
-def test_a_step_that_waits_tells_its_first_trouble_alone_and_once() -> None:
-    seen = group(
-        *instances(ONE, 3),
-        stuck(TWO, "stock-out", "none left"),
-        stuck(TWO, "stock-out", "none left"),
-        stuck(TWO, "stock-out", "nor there"),
-    )
-    decision = run_pass(swapping(Stepping(1, NOON)), TWO, seen)
-    assert decision.conditions == (Condition("Degraded", "none left", NOW),)
-
-
-def test_progress_that_was_never_noted_begins_now() -> None:
-    for phase in (Stepping(1, NOON), Baking(NOON)):
-        assert run_pass(
-            swapping(phase, progress=None), TWO, mixed(2, 0, unhealthy=2)
-        ).rollout.progress == Progress(0, NOW)
-
-
-# ---- Pauses
-
-
-@pytest.mark.parametrize("phase", [Stepping(0, NOON), Baking(at(-900))])
-def test_a_pause_holds_what_could_be_left_and_says_why(phase: Phase) -> None:
-    paused = swapping(phase, healthy=1, paused=Pause("paused by ann", at(5)))
-    decision = run_pass(paused, TWO, HEALTHY_STEP if isinstance(phase, Stepping) else HEALTHY_BAKE)
-    assert (decision.rollout.phase, decision.waiting_for, decision.transitions) == (
-        phase,
-        "paused by ann",
-        (),
-    )
-    assert decision.conditions == (Condition("Paused", "paused by ann", at(5)),)
-    assert decision.requeue_at == NOW + PAUSED
-
-
-def test_a_failure_that_is_to_pause_is_told_as_a_pause() -> None:
-    held = release("2", rollout={"on_failure": "pause"})
-    decision = run_pass(
-        swapping(Stepping(0, NOON), candidate=held, last_observed_at=at(890)),
-        held,
-        mixed(3, 0, unhealthy=1),
-        now=at(900),
-    )
-    why = "0 of 1 instances of release 2 are healthy, and none got better for 15 min"
-    assert decision.transitions == (Transition("2", "step_1", "paused", why),)
-    assert decision.rollout.paused == Pause(why, at(900), True)
-    assert (decision.waiting_for, decision.desired, decision.requeue_at) == (
-        why,
-        desired(held),
-        at(900),
-    )
-    assert decision.conditions == (Condition("Paused", why, at(900)),)
-
-
-def test_a_failure_that_slipway_paused_for_stays_paused_and_one_that_a_person_paused_goes_back() -> (
-    None
-):
-    refused = Evidence((Problem("quota", "CODE", "no quota"),))
-    by_slipway = swapping(Stepping(0, NOON), paused=Pause("it was sick", NOON, after_failure=True))
-    decision = run_pass(by_slipway, TWO, HEALTHY_STEP, refused)
-    assert (decision.rollout.phase, decision.rollout.paused, decision.waiting_for) == (
-        Stepping(0, NOON),
-        by_slipway.paused,
-        "it was sick",
-    )
-    by_ann = swapping(Stepping(0, NOON), paused=Pause("paused by ann", NOON))
-    assert isinstance(run_pass(by_ann, TWO, HEALTHY_STEP, refused).rollout.phase, RollingBack)
-
-
-def test_no_answer_pauses_once_and_is_then_a_trouble_beside_the_pause() -> None:
-    silent = group(*instances(ONE, 3), *instances(TWO, 1, "unknown"))
-    why = "no health answer for release 2 for 15 min"
-    first = run_pass(
-        swapping(Stepping(0, NOON), last_observed_at=at(890)), TWO, silent, now=at(900)
-    )
-    assert first.rollout.paused == Pause(why, at(900), False)
-    assert first.transitions == (Transition("2", "step_1", "paused", why),)
-    unwell = Progress(4, NOON, 1, NOON)
-    paused = swapping(
-        Baking(NOON), progress=unwell, paused=Pause("paused by ann", NOON), last_observed_at=at(50)
-    )
-    decision = run_pass(paused, TWO, group(*instances(TWO, 4, "unknown")), now=at(60))
-    why = "no health answer for release 2 for 60 s"
-    assert decision.conditions == (
-        Condition("Paused", "paused by ann", NOON),
-        Condition("Degraded", why, at(60)),
-    )
-    assert (decision.waiting_for, decision.transitions, decision.rollout.paused) == (
-        why,
-        (),
-        Pause("paused by ann", NOON),
-    )
-
-
-# ---- Baking
+# ---- Success
 
 
 def test_a_bake_that_is_over_makes_the_candidate_the_stable_release() -> None:
@@ -320,10 +189,10 @@ def test_a_bake_that_is_over_makes_the_candidate_the_stable_release() -> None:
     assert decision.rollout == Rollout(
         stable=TWO, previous=ONE, failed_digests=("d",), last_observed_at=at(290)
     )
-    seen = "4 of 4 instances of release 2 are healthy"
-    why = f"baked for 5 min; {seen}"
+    health = "4 of 4 instances of release 2 are healthy"
+    why = f"baked for 5 min; {health}"
     assert decision.transitions == (
-        Transition("2", "baking", "succeeded", why, outcome="succeeded", evidence=(seen,)),
+        Transition("2", "baking", "succeeded", why, outcome="succeeded", evidence=(health,)),
     )
     assert (decision.target.groups, decision.requeue_at, decision.desired) == (
         (steady_group(TWO, "blue"),),
@@ -332,53 +201,215 @@ def test_a_bake_that_is_over_makes_the_candidate_the_stable_release() -> None:
     )
 
 
-def test_a_first_release_that_baked_leaves_what_was_before_it_on_record() -> None:
+def test_a_first_release_that_baked_keeps_the_previous_release() -> None:
     before = swapping(Baking(NOON), healthy=4, stable=None, previous=ONE, last_observed_at=at(290))
     assert run_pass(before, TWO, HEALTHY_BAKE, now=at(300)).rollout.previous == ONE
 
 
 def test_a_promoted_bake_is_over_at_once_and_says_so() -> None:
-    decision = run_pass(
-        swapping(Baking(NOON), healthy=4, promoted=True), TWO, HEALTHY_BAKE, now=at(1)
-    )
+    before = swapping(Baking(NOON), healthy=4, promoted=True)
+    decision = run_pass(before, TWO, HEALTHY_BAKE, now=at(1))
     assert decision.transitions[0].why == "promoted; 4 of 4 instances of release 2 are healthy"
     assert decision.rollout.promoted is False
 
 
-def test_a_bake_that_waits_looks_again_less_often() -> None:
-    decision = run_pass(swapping(Baking(NOON), healthy=4), TWO, HEALTHY_BAKE)
-    assert (decision.waiting_for, decision.requeue_at) == (
-        "bakes for another 290 s; 4 of 4 instances of release 2 are healthy",
-        NOW + LONGEST,
-    )
+# ---- Pauses
 
 
-@pytest.mark.parametrize(
-    ("taken", "pause"), [(0, 5), (40, 5), (64, 8), (119, 14.875), (121, 15), (900, 15)]
-)
-@pytest.mark.parametrize(
-    ("phase", "of"),
-    [
-        (Stepping(1, NOON), TWO),
-        (RollingBack("aborted", "aborted", "", NOON), ONE),
-        (Retiring(NOON, ""), None),
-    ],
-)
-def test_what_takes_long_is_looked_at_less_often(
-    phase: Phase, of: Release | None, taken: float, pause: float
-) -> None:
+def test_a_failure_pauses_the_rollout_if_the_release_asks_for_it() -> None:
+    careful = release("2", rollout={"on_failure": "pause"})
     decision = run_pass(
-        swapping(phase, last_observed_at=at(taken)), of, mixed(2, 2, unhealthy=1), now=at(taken)
+        swapping(Stepping(0, NOON), candidate=careful, last_observed_at=at(890)),
+        careful,
+        mixed(3, 0, unhealthy=1),
+        now=at(900),
     )
-    assert decision.requeue_at == at(taken + pause)
+    why = "0 of 1 instances of release 2 are healthy, and none became healthy for 15 min"
+    assert decision.transitions == (Transition("2", "step_1", "paused", why),)
+    assert decision.rollout.phase == Stepping(0, NOON)
+    assert decision.rollout.paused == Pause(why, at(900), True)
+    assert (decision.waiting_for, decision.desired) == (why, desired(careful))
+    assert decision.requeue_at == at(900)
+    assert decision.conditions == (Condition("Paused", why, at(900)),)
 
 
-def test_how_often_each_phase_is_looked_at() -> None:
-    spans = (
-        SHORTEST,
-        LONGEST,
-        PAUSED,
-        OBSERVED_EVERY,
-        OBSERVATION_GAP,
+def test_a_step_without_health_data_is_paused_at_the_deadline() -> None:
+    silent = group(*instances(ONE, 3), *instances(TWO, 1, "unknown"))
+    before = swapping(Stepping(0, NOON), last_observed_at=at(890))
+    decision = run_pass(before, TWO, silent, now=at(900))
+    why = "no health data for release 2 for 15 min"
+    assert decision.rollout.paused == Pause(why, at(900), False)
+    assert decision.transitions == (Transition("2", "step_1", "paused", why),)
+    assert decision.conditions == (Condition("Paused", why, at(900)),)
+
+
+def test_a_shift_moves_the_phase_and_its_progress_and_nothing_else() -> None:
+    span = at(30) - NOON
+    stepping = swapping(Stepping(1, NOON), progress=None)
+    assert shift(stepping, span) == replace(stepping, phase=Stepping(1, at(30)))
+    degraded = swapping(Baking(NOON), progress=Progress(1, NOON, 1, at(5)))
+    assert shift(degraded, span).progress == Progress(1, at(30), 1, at(35))
+    assert shift(swapping(Stepping(1, NOON), healthy=1), span).progress == Progress(1, at(30))
+    others: tuple[Phase, ...] = (Settled(), ROLLING_BACK, RETIRING)
+    for phase in others:
+        assert shift(swapping(phase, progress=None), span) == swapping(phase, progress=None)
+
+
+# ---- Superseded by a newer release
+
+
+@pytest.mark.parametrize("phase", [Stepping(1, NOON), Baking(NOON)])
+def test_a_newer_release_rolls_the_candidate_back(phase: Phase) -> None:
+    before = swapping(phase, paused=Pause("paused by ann", NOON), promoted=True)
+    decision = run_pass(before, THREE, mixed(2, 2))
+    back = RollingBack("superseded", "superseded", "release 3 is newer", NOW)
+    assert decision.rollout == swapping(back, progress=None)
+    [transition] = decision.transitions
+    assert (transition.release, transition.to) == ("2", "rolling_back")
+    assert (transition.reason, transition.outcome) == ("superseded", None)
+    assert transition.why == "release 3 is newer; rolls back to release 1"
+    assert decision.desired == desired(THREE)
+    assert decision.target.kept_templates == {"tiny-1", "tiny-2", "tiny-3"}
+    assert decision.target.groups[0].shares == (Share(ONE),)
+
+
+def first_release(phase: Phase, **fields: object) -> Rollout:
+    """Release 2 rolled out to a model that has no stable release."""
+    rollout = swapping(phase, stable=None, steps_digest=SINGLE_STEP_DIGEST)
+    return replace(rollout, **fields)  # type: ignore[arg-type]
+
+
+def test_a_newer_first_release_takes_over_at_once_and_both_are_recorded() -> None:
+    before = first_release(Baking(NOON), progress=Progress(1, NOON), promoted=True)
+    decision = run_pass(before, THREE, group(*instances(TWO, 3)))
+    assert decision.rollout == Rollout(
+        Stepping(0, NOW),
+        None,
+        THREE,
+        None,
+        SINGLE_STEP_DIGEST,
+        Progress(0, NOW),
+        last_observed_at=NOW,
     )
-    assert [span.total_seconds() for span in spans] == [5, 15, 60, 60, 180]
+    why = "nothing serves yet; step 1 of 1 asks for 100 % on release 3"
+    assert decision.transitions == (
+        Transition("2", "baking", "superseded", "release 3 is newer", "superseded", "superseded"),
+        Transition("3", "settled", "step_1", why),
+    )
+    assert decision.target.groups[0].shares == (Share(THREE),)
+
+
+def test_a_newer_first_release_that_needs_another_group_waits_until_the_first_is_removed() -> None:
+    elsewhere = release("3", placement={"region": "us-east1"})
+    decision = run_pass(first_release(Stepping(0, NOON)), elsewhere, group(*instances(TWO, 3)))
+    assert decision.rollout.phase == RollingBack(
+        "superseded", "superseded", "release 3 is newer", NOW
+    )
+    why = "release 3 is newer; removes it, since no release served before it"
+    assert decision.transitions[0].why == why
+    assert (decision.target.groups, decision.desired.release) == ((), elsewhere)
+
+
+def test_a_third_first_release_waits_until_the_instances_of_the_first_are_gone() -> None:
+    before = first_release(Stepping(0, NOON))
+    both = group(*instances(ONE, 1), *instances(TWO, 2))
+    waiting = run_pass(before, THREE, both)
+    assert (waiting.rollout.candidate, waiting.transitions) == (TWO, ())
+    only_two = group(*instances(TWO, 3))
+    assert run_pass(waiting.rollout, THREE, only_two).rollout.candidate == THREE
+
+
+@pytest.mark.parametrize(
+    ("pending", "is_superseded"), [(None, False), (ONE, False), (TWO, False), (THREE, True)]
+)
+def test_only_a_pending_release_whose_rollout_never_began_is_superseded(
+    pending: Release | None, is_superseded: bool
+) -> None:
+    end = Transition("3", "desired", "superseded", "because", "superseded", "superseded")
+    ended = supersede_pending(swapping(Stepping(1, NOON)), desired(pending), "because")
+    assert ended == ((end,) if is_superseded else ())
+
+
+def test_without_any_rollout_every_pending_release_is_superseded() -> None:
+    ended = supersede_pending(Rollout(), desired(ONE), "because")
+    assert [each.release for each in ended] == ["1"]
+
+
+# ---- Rolled back
+
+
+def failed_step(failed_digests: tuple[str, ...] = ()) -> Decision:
+    before = swapping(Stepping(0, NOON), failed_digests=failed_digests)
+    return run_pass(before, TWO, HEALTHY_STEP, QUOTA)
+
+
+def test_a_failed_step_is_rolled_back_and_says_why_and_to_what() -> None:
+    decision = failed_step(("d", TWO.digest, "e"))
+    assert decision.rollout == swapping(
+        RollingBack("rolled_back", "quota", "no quota", NOW),
+        progress=None,
+        failed_digests=("d", "e", TWO.digest),
+    )
+    why = "no quota; rolls back to release 1"
+    assert decision.transitions == (Transition("2", "step_1", "rolling_back", why, "quota"),)
+    assert decision.desired == replace(desired(TWO), release=ONE)
+    assert decision.requeue_at == NOW
+
+
+def test_a_failed_bake_is_rolled_back_too() -> None:
+    bad = Evidence((Problem("config", "CODE", "bad"),))
+    decision = run_pass(swapping(Baking(NOON), healthy=4), TWO, HEALTHY_BAKE, bad)
+    why = "bad; rolls back to release 1"
+    assert decision.transitions == (Transition("2", "baking", "rolling_back", why, "config"),)
+
+
+def test_the_latest_twenty_failures_are_remembered() -> None:
+    assert MAX_FAILED_DIGESTS == 20
+    many = tuple(f"d{number}" for number in range(20))
+    assert failed_step(many).rollout.failed_digests == (*many[1:], TWO.digest)
+    assert failed_step(many[1:]).rollout.failed_digests == (*many[1:], TWO.digest)
+
+
+def test_a_failure_keeps_a_newer_release_desired() -> None:
+    patient = release("2", rollout={"on_newer": "wait"})
+    before = swapping(Stepping(0, NOON), candidate=patient)
+    assert run_pass(before, THREE, HEALTHY_STEP, QUOTA).desired == desired(THREE)
+
+
+def test_a_failure_makes_the_stable_release_desired_even_if_nothing_was() -> None:
+    decision = run_pass(swapping(Stepping(0, NOON)), None, HEALTHY_STEP, QUOTA)
+    assert decision.desired.release == ONE
+
+
+def test_after_a_rollback_the_model_is_settled_as_before() -> None:
+    before = swapping(ROLLING_BACK, previous=THREE, failed_digests=("d",))
+    decision = run_pass(before, ONE, FOUR_OF_ONE)
+    assert decision.rollout == Rollout(
+        Settled(),
+        ONE,
+        None,
+        THREE,
+        progress=Progress(0, NOON),
+        last_observed_at=NOON,
+        failed_digests=("d",),
+    )
+    why = "it was unhealthy"
+    assert decision.transitions == (
+        Transition("2", "rolling_back", "rolled_back", why, "unhealthy", "rolled_back"),
+    )
+    assert decision.target.groups == (steady_group(ONE, "blue"),)
+
+
+# ---- Retired
+
+
+def test_after_a_retirement_each_release_has_its_end_and_failures_are_remembered() -> None:
+    before = swapping(RETIRING, failed_digests=("d",), promoted=True)
+    decision = run_pass(before, None, NOTHING)
+    assert decision.rollout == Rollout(failed_digests=("d",))
+    assert decision.transitions == tuple(
+        Transition(version, "retiring", "retired", "retired by ann", outcome="retired")
+        for version in ("2", "1")
+    )
+    without_stable = run_pass(swapping(RETIRING, stable=None), None, NOTHING)
+    assert [each.release for each in without_stable.transitions] == ["2"]
