@@ -30,9 +30,7 @@ def reads(story: Scenario) -> Counter[str]:
     )
 
 
-def test_a_turn_reads_everything_once_then_what_moves_and_while_it_waits_only_groups_and_health() -> (
-    None
-):
+def test_a_loop_reads_everything_once_and_while_it_waits_only_groups_and_health() -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
@@ -76,7 +74,7 @@ def test_each_further_pass_reads_no_more_than_may_have_changed_since_the_last() 
     assert read(age(cache))[0] == volatile, "time has passed, and there may be something to do"
 
 
-def test_a_step_is_not_left_on_a_glance_alone() -> None:
+def test_a_step_does_not_end_on_a_partial_read() -> None:
     """Somebody changes the autoscaler while a turn waits for instances: the step is over when that
     is put back."""
     story = Scenario()
@@ -101,7 +99,7 @@ def test_a_step_is_not_left_on_a_glance_alone() -> None:
     assert changed[0] < put_back < baking
 
 
-def test_what_a_turn_has_made_it_reads_again() -> None:
+def test_a_loop_reads_again_what_it_inserted() -> None:
     """Else it would ask for it at every further look, and not know the address."""
     story = Scenario()
     story.when_released("1")
@@ -110,7 +108,7 @@ def test_what_a_turn_has_made_it_reads_again() -> None:
     assert story.calls("targetHttpProxies.insert") == 1
 
 
-def test_a_part_of_the_gateway_that_goes_away_meanwhile_is_made_again_by_the_next_turn() -> None:
+def test_a_part_of_the_gateway_deleted_during_a_loop_is_inserted_by_the_next_one() -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")

@@ -45,7 +45,7 @@ def test_a_health_check_names_its_group() -> None:
     assert naming.colour_of("tin", group) is None
 
 
-def test_a_description_that_only_mentions_a_model_makes_nothing_its_own() -> None:
+def test_a_description_that_only_mentions_a_model_does_not_name_an_owner() -> None:
     assert naming.owner({"description": "for slipway model=tiny group"}) is None
     assert naming.owner({"description": "slipway model=tiny"}) is None
     assert naming.owner({}) is None

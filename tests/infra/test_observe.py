@@ -54,21 +54,21 @@ def healths(snapshot: Snapshot) -> list[Health]:
     ]
 
 
-def test_a_group_that_is_not_there_is_not_seen() -> None:
+def test_a_missing_group_is_not_observed() -> None:
     assert observe(seen(None), "tiny").groups == ()
 
 
-def test_a_group_of_our_name_that_is_not_ours_is_not_seen() -> None:
+def test_a_group_that_slipway_does_not_own_is_not_observed() -> None:
     assert observe(seen(manager(description="by hand")), "tiny").groups == ()
     assert observe(seen(manager(description="slipway model=tiny-2 group")), "tiny").groups == ()
 
 
-def test_a_group_without_a_status_is_neither_stable_nor_done() -> None:
+def test_a_group_without_a_status_is_neither_stable_nor_reached() -> None:
     group = observe(seen(manager()), "tiny").groups[0]
     assert (group.is_stable, group.version_reached) == (False, False)
 
 
-def test_a_group_is_what_its_manager_says() -> None:
+def test_a_group_is_observed_as_its_manager_reports_it() -> None:
     body = manager(
         status={"isStable": True, "versionTarget": {"isReached": True}},
         distributionPolicy={
@@ -88,7 +88,7 @@ def test_a_group_is_what_its_manager_says() -> None:
     ) == ("blue", REGION, 4, True, True)
 
 
-def test_the_balancers_word_counts_where_it_was_asked_and_silence_is_unknown() -> None:
+def test_the_load_balancers_health_counts_and_no_answer_is_unknown() -> None:
     instances = [
         managed(number, instanceHealth=[{"detailedHealthState": "HEALTHY"}]) for number in range(4)
     ]
@@ -132,17 +132,17 @@ def test_the_balancers_word_counts_where_it_was_asked_and_silence_is_unknown() -
         ("", "unknown"),
     ],
 )
-def test_without_a_balancer_the_liveness_check_counts(state: str, health: Health) -> None:
+def test_without_a_load_balancer_the_liveness_check_counts(state: str, health: Health) -> None:
     assert healths(
         seen(manager(), managed(0, instanceHealth=[{"detailedHealthState": state}]))
     ) == [health]
 
 
-def test_an_instance_nobody_checks_is_unknown() -> None:
+def test_an_instance_without_a_health_check_is_unknown() -> None:
     assert healths(seen(manager(), managed(0))) == ["unknown"]
 
 
-def test_an_instance_that_cannot_be_made_says_why() -> None:
+def test_an_instance_that_cannot_be_created_has_a_problem() -> None:
     errors = [{"code": "ZONE_RESOURCE_POOL_EXHAUSTED", "message": "no more of those"}]
     stuck = managed(
         1, currentAction="CREATING", instanceStatus="", lastAttempt={"errors": {"errors": errors}}
@@ -158,12 +158,12 @@ def test_an_instance_that_cannot_be_made_says_why() -> None:
     assert not instance.is_settled
 
 
-def test_an_instance_on_its_way_out_has_no_template() -> None:
+def test_an_instance_being_deleted_has_no_template() -> None:
     leaving = managed(0, currentAction="DELETING", version={})
     assert observe(seen(manager(), leaving), "tiny").groups[0].instances[0].template is None
 
 
-def test_what_is_left_beside_the_groups_is_named_until_nothing_is() -> None:
+def test_leftovers_are_named_until_none_is_left() -> None:
     world, of = World(), release()
     scope = Scope("tiny", (of,), ("blue",))
     for _ in range(2):  # the resources, then the route
@@ -183,7 +183,7 @@ def test_what_is_left_beside_the_groups_is_named_until_nothing_is() -> None:
     assert end.groups == ()
 
 
-def test_outputs_say_where_the_model_is() -> None:
+def test_outputs_are_the_urls_and_the_address() -> None:
     world, of = World(), release()
     scope = Scope("tiny", (of,), ("blue",))
     assert outputs(world.snapshot(full_reads(scope)), "tiny", "blue") == {}
@@ -199,7 +199,7 @@ def test_outputs_say_where_the_model_is() -> None:
     )
 
 
-def test_a_sweep_looks_for_what_may_be_left_over() -> None:
+def test_a_sweep_also_reads_possible_leftovers() -> None:
     usual, sweep = (
         full_reads(Scope("tiny", (release(),), ("blue",))),
         full_reads(Scope("tiny", (release(),), ("blue",)), sweep=True),

@@ -129,7 +129,7 @@ def test_any_release_becomes_any_other(before: str, after: str) -> None:
     assert plan(wanted, read(world, old, new)).is_empty
 
 
-def test_what_does_not_depend_on_each_other_is_made_at_the_same_time() -> None:
+def test_independent_resources_are_inserted_at_the_same_time() -> None:
     first = plan(target(KINDS["by rate over HTTPS"]), read(World(), KINDS["by rate over HTTPS"]))
     assert {action.key.collection for action in first.actions if not action.after} == {
         "instanceTemplates",
@@ -176,7 +176,7 @@ def longest_wait(actions: tuple[Action, ...]) -> int:
     return max(depth.values())
 
 
-def test_a_step_of_a_swap_takes_at_most_two_changes() -> None:
+def test_a_further_step_of_a_swap_changes_only_the_group() -> None:
     old, new = release("1"), release("2")
     world = settled(old)
     begin = plan(target(old, Share(new, 1), may_scale_in=False), read(world, old, new))
@@ -198,7 +198,7 @@ def test_a_swap_waits_for_its_template() -> None:
     assert waits(begin.actions, GROUP) == {new.template}
 
 
-def test_the_size_is_never_written_after_the_group_is_made() -> None:
+def test_the_size_is_never_written_after_the_group_is_inserted() -> None:
     world = settled(release())
     world.bodies[GROUP]["targetSize"] = 4
     assert plan(target(release()), read(world, release())).is_empty
@@ -207,7 +207,7 @@ def test_the_size_is_never_written_after_the_group_is_made() -> None:
     assert all("targetSize" not in action.body for action in patches)
 
 
-def test_instances_that_took_over_are_not_sent_back_when_only_the_size_fell() -> None:
+def test_a_smaller_group_moves_no_instance_back_to_the_old_release() -> None:
     old, new = release("1"), release("2")
     world = settled(old, Share(new, 3))
     assert plan(target(old, Share(new, 2)), read(world, old, new)).is_empty
@@ -215,7 +215,7 @@ def test_instances_that_took_over_are_not_sent_back_when_only_the_size_fell() ->
     assert forward.actions[0].body["versions"][1]["targetSize"] == {"fixed": 4}
 
 
-def test_the_way_back_takes_the_candidate_out() -> None:
+def test_a_rollback_removes_the_candidates_version() -> None:
     old, new = release("1"), release("2")
     world = settled(old, Share(new, 3))
     world.do(plan(target(old), read(world, old, new)))
@@ -224,7 +224,7 @@ def test_the_way_back_takes_the_candidate_out() -> None:
     ] == [old.template]
 
 
-def test_a_name_that_somebody_gave_a_version_stays() -> None:
+def test_a_version_name_that_someone_else_set_is_kept() -> None:
     old, new = release("1"), release("2")
     world = settled(old)
     world.bodies[GROUP]["versions"][0]["name"] = "0/replaced by hand"
@@ -237,7 +237,7 @@ def test_a_name_that_somebody_gave_a_version_stays() -> None:
     ]
 
 
-def test_drift_is_put_back_with_the_reason() -> None:
+def test_drift_is_repaired_with_the_reason() -> None:
     asked = release(scaling={"max": 5})
     world = settled(asked)
     world.bodies[AUTOSCALER]["autoscalingPolicy"]["maxNumReplicas"] = 3
@@ -249,7 +249,7 @@ def test_drift_is_put_back_with_the_reason() -> None:
     assert plan(target(asked), read(world, asked)).is_empty
 
 
-def test_a_signal_that_is_no_longer_asked_for_goes() -> None:
+def test_a_signal_that_is_no_longer_desired_is_removed() -> None:
     every, one = KINDS["every signal"], release("2")
     world = settled(every)
     world.do(plan(target(one), read(world, every, one)))
@@ -262,7 +262,7 @@ def test_a_signal_that_is_no_longer_asked_for_goes() -> None:
     }
 
 
-def test_what_other_people_set_beside_ours_survives() -> None:
+def test_settings_that_slipway_does_not_manage_survive() -> None:
     world = settled(release())
     world.bodies[SERVICE] |= {"securityPolicy": "global/securityPolicies/armour", "timeoutSec": 1}
     world.bodies[GROUP]["namedPorts"] = [{"name": "admin", "port": 9}, {"name": "http", "port": 1}]
@@ -276,7 +276,7 @@ def test_what_other_people_set_beside_ours_survives() -> None:
 
 
 @pytest.mark.parametrize("after", ["spot on a subnetwork", "by rate over HTTPS", "not exposed"])
-def test_a_change_says_which_state_of_the_resource_it_was_made_for(after: str) -> None:
+def test_a_change_carries_the_fingerprint_that_it_is_based_on(after: str) -> None:
     """What somebody else changes in between is then a conflict, and not lost."""
     old, new = (
         release(),
@@ -298,7 +298,7 @@ def test_a_change_says_which_state_of_the_resource_it_was_made_for(after: str) -
 
 
 @pytest.mark.parametrize("key", [GROUP, SERVICE, AUTOSCALER, naming.live_check("tiny", "blue")])
-def test_a_resource_of_our_name_that_is_not_ours_is_left_alone_with_all_that_builds_on_it(
+def test_a_resource_that_slipway_does_not_own_is_left_alone_with_its_dependents(
     key: Key,
 ) -> None:
     world = World({key: {"name": key.name, "description": "by hand"}})
@@ -313,7 +313,7 @@ def test_a_resource_of_our_name_that_is_not_ours_is_left_alone_with_all_that_bui
         assert naming.GATEWAY not in {each.key for each in first.actions if each.verb == "update"}
 
 
-def test_zones_that_cannot_change_are_said_and_not_tried() -> None:
+def test_a_change_of_zones_is_reported_and_not_attempted() -> None:
     world = settled(KINDS["spot on a subnetwork"])
     world.bodies[GROUP]["distributionPolicy"]["zones"] = [{"zone": f"zones/{REGION}-c"}]
     answer = plan(target(KINDS["spot on a subnetwork"]), read(world, KINDS["spot on a subnetwork"]))
@@ -321,7 +321,7 @@ def test_zones_that_cannot_change_are_said_and_not_tried() -> None:
     assert [problem.code for problem in answer.problems] == ["GROUP_CANNOT_CHANGE"]
 
 
-def test_a_retired_model_goes_in_reverse_and_takes_nothing_else_along() -> None:
+def test_a_retired_model_is_deleted_in_reverse_order_and_nothing_else_is() -> None:
     old, new, other = release("1"), release("2"), release("1", model="tiny-2")
     world = settled(old)
     world.do(plan(target(other, model="tiny-2"), read(world, other, model="tiny-2")))
@@ -351,7 +351,7 @@ def test_a_retired_model_goes_in_reverse_and_takes_nothing_else_along() -> None:
     assert plan(target(), read(world, new, sweep=True)).is_empty
 
 
-def test_a_retired_model_leaves_what_only_bears_its_names_and_says_so() -> None:
+def test_retiring_keeps_and_reports_a_resource_that_slipway_does_not_own() -> None:
     world = settled(release())
     world.bodies[naming.ready_check("tiny", "blue")]["description"] = "by hand"
     end = plan(target(), read(world, release(), sweep=True))
@@ -360,9 +360,7 @@ def test_a_retired_model_leaves_what_only_bears_its_names_and_says_so() -> None:
     assert naming.ready_check("tiny", "blue") in world.bodies
 
 
-def test_a_model_that_is_no_longer_exposed_loses_its_route_and_backend_and_keeps_its_group() -> (
-    None
-):
+def test_a_model_that_is_no_longer_exposed_loses_its_route_and_keeps_its_group() -> None:
     world, hidden = settled(release()), release("2", traffic={"exposure": "none"})
     world.do(plan(target(hidden), read(world, release(), hidden)))
     assert GROUP in world.bodies
@@ -371,7 +369,7 @@ def test_a_model_that_is_no_longer_exposed_loses_its_route_and_backend_and_keeps
     assert "pathMatchers" not in world.bodies[naming.GATEWAY]
 
 
-def test_templates_that_nothing_uses_go_and_those_in_use_or_kept_stay() -> None:
+def test_unused_templates_are_deleted_and_used_or_kept_ones_are_not() -> None:
     releases = [release(str(number)) for number in range(1, 5)]
     world = World()
     for each in releases:
@@ -386,14 +384,14 @@ def test_templates_that_nothing_uses_go_and_those_in_use_or_kept_stay() -> None:
     ]
 
 
-def test_the_shared_parts_of_the_gateway_may_be_left_out_of_a_look() -> None:
+def test_the_shared_parts_of_the_gateway_need_not_be_read() -> None:
     world = settled(release())
     seen = world.snapshot(full_reads(Scope("tiny", (release(),), ("blue",)), with_gateway=False))
     assert naming.GATEWAY_ADDRESS not in seen.bodies
     assert plan(target(release()), seen).is_empty
 
 
-def test_a_second_certificate_joins_the_first() -> None:
+def test_a_second_certificate_is_added_to_the_first() -> None:
     one = release(traffic={"certificate": "global/sslCertificates/one"})
     two = release("2", traffic={"certificate": "global/sslCertificates/two"})
     world = settled(one)
@@ -406,7 +404,7 @@ def test_a_second_certificate_joins_the_first() -> None:
     )
 
 
-def test_a_snapshot_that_did_not_look_is_not_an_empty_world() -> None:
+def test_an_empty_snapshot_is_not_an_empty_project() -> None:
     with pytest.raises(KeyError):
         plan(target(release()), Snapshot({}))
 
@@ -422,7 +420,7 @@ def test_a_snapshot_that_did_not_look_is_not_an_empty_world() -> None:
         naming.GATEWAY,
     ],
 )
-def test_what_a_snapshot_did_not_look_at_is_not_taken_for_absent(key: Key) -> None:
+def test_a_resource_that_was_not_read_is_not_taken_for_absent(key: Key) -> None:
     world = settled(release())
     seen = {each: body for each, body in read(world, release()).bodies.items() if each != key}
     with pytest.raises(KeyError):
@@ -430,7 +428,7 @@ def test_what_a_snapshot_did_not_look_at_is_not_taken_for_absent(key: Key) -> No
 
 
 @given(st.integers(1, 9), st.integers(0, 9), st.booleans(), st.integers(0, 6), st.integers(0, 6))
-def test_a_plan_that_was_carried_out_leaves_nothing_to_do(
+def test_an_applied_plan_leaves_nothing_to_do(
     count: int, least: int, free: bool, surge: int, unavailable: int
 ) -> None:
     old, new = release("1"), release("2")
@@ -448,11 +446,11 @@ def test_a_plan_that_was_carried_out_leaves_nothing_to_do(
     assert plan(wanted, read(world, old, new)).is_empty
 
 
-def test_a_model_that_never_was_has_nothing_to_remove() -> None:
+def test_an_unknown_model_has_nothing_to_delete() -> None:
     assert plan(target(), Snapshot({})).is_empty
 
 
-def test_a_look_without_the_gateway_does_not_pass_for_one_that_found_none() -> None:
+def test_a_gateway_that_was_not_read_is_not_taken_for_absent() -> None:
     with pytest.raises(KeyError):
         plan(
             target(release()),
@@ -471,7 +469,7 @@ def test_a_look_without_the_gateway_does_not_pass_for_one_that_found_none() -> N
         {"serving": {"port": 9000}},
     ],
 )
-def test_a_release_that_the_group_cannot_hold_is_said_at_the_first_step(
+def test_a_release_that_the_group_cannot_run_is_reported_at_the_first_step(
     sections: dict[str, Any],
 ) -> None:
     old, new = release("1"), release("2", **sections)
@@ -481,7 +479,7 @@ def test_a_release_that_the_group_cannot_hold_is_said_at_the_first_step(
     assert "of release 2" in step.problems[0].message
 
 
-def test_a_group_in_another_region_is_not_taken_down_for_a_new_one() -> None:
+def test_a_group_in_another_region_is_not_replaced_by_a_new_one() -> None:
     old, new = release("1"), release("2", placement={"region": "europe-west4"})
     world = settled(old)
     answer = plan(target(new), read(world, old, new, sweep=True))

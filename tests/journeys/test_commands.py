@@ -24,7 +24,7 @@ def test_pause_keeps_the_step_until_resume() -> None:
     assert story.outcome("2") == "succeeded"
 
 
-def test_promote_takes_everything_now() -> None:
+def test_promote_skips_the_rest_of_the_bake_time() -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_released("2", rollout={"bake_seconds": 86400})
@@ -34,7 +34,7 @@ def test_promote_takes_everything_now() -> None:
     assert story.outcome("2") == "succeeded"
 
 
-def test_abort_goes_back_to_the_stable_release() -> None:
+def test_abort_returns_to_the_stable_release() -> None:
     story = in_mid_rollout()
     story.when_commanded("abort", requested_by="ann")
     story.when_settled()
@@ -42,7 +42,7 @@ def test_abort_goes_back_to_the_stable_release() -> None:
     assert story.healthy_by_version() == {"1": 3}
 
 
-def test_rollback_returns_to_the_release_before() -> None:
+def test_rollback_returns_to_the_previous_release() -> None:
     story = Scenario()
     story.given_serving("1")
     story.given_serving("2")
@@ -52,7 +52,7 @@ def test_rollback_returns_to_the_release_before() -> None:
     assert story.healthy_by_version() == {"1": 3}
 
 
-def test_rollback_returns_to_any_kept_release_by_name() -> None:
+def test_rollback_returns_to_any_kept_release_by_version() -> None:
     story = Scenario()
     for version in ("1", "2", "3"):
         story.given_serving(version)
@@ -68,7 +68,7 @@ def test_rollback_to_a_release_that_never_served_is_refused_with_the_reason() ->
     assert "never served" in story.quarantine()[0]["why"]
 
 
-def test_rollback_to_a_release_that_went_back_itself_is_refused_too() -> None:
+def test_rollback_to_a_release_that_was_rolled_back_is_refused() -> None:
     story = Scenario()
     story.given_behaviour("2", never_ready=True)
     story.given_serving("1")
@@ -83,7 +83,7 @@ def test_rollback_to_a_release_that_went_back_itself_is_refused_too() -> None:
     assert story.serving_version() == "3"
 
 
-def test_retire_removes_all_that_is_the_models_and_nothing_else() -> None:
+def test_retire_removes_all_resources_of_the_model_and_no_others() -> None:
     story = Scenario()
     story.given_serving("1", model="large")
     before = story.resources()
@@ -95,7 +95,7 @@ def test_retire_removes_all_that_is_the_models_and_nothing_else() -> None:
     assert story.healthy_by_version("large") == {"1": 3}
 
 
-def test_retire_in_mid_rollout_ends_both_releases() -> None:
+def test_retire_during_a_rollout_ends_both_releases() -> None:
     story = in_mid_rollout()
     story.when_commanded("retire")
     story.when_settled()

@@ -6,7 +6,7 @@ from __future__ import annotations
 from tests.scenario import Scenario
 
 
-def test_an_autoscaler_that_was_changed_by_hand_is_put_back_with_why() -> None:
+def test_a_manual_change_of_an_autoscaler_is_repaired_and_recorded() -> None:
     story = Scenario()
     story.given_serving("1")
     story.autoscaler()["maxNumReplicas"] = 50
@@ -18,7 +18,7 @@ def test_an_autoscaler_that_was_changed_by_hand_is_put_back_with_why() -> None:
     assert story.state().requeue_at is None
 
 
-def test_a_deleted_route_is_put_back() -> None:
+def test_a_deleted_route_is_restored() -> None:
     story = Scenario()
     story.given_serving("1")
     story.url_map()["pathMatchers"] = []
@@ -51,7 +51,7 @@ def test_a_foreign_resource_with_our_name_is_not_touched() -> None:
     assert "healthChecks/slipway-tiny-blue-lb" in story.resources()
 
 
-def test_an_autoscaled_group_is_never_resized_by_us() -> None:
+def test_slipway_never_resizes_an_autoscaled_group() -> None:
     story = Scenario()
     story.given_serving("1")
     story.given_load("slipway-tiny-blue", cpu=0.95)
@@ -64,7 +64,7 @@ def test_an_autoscaled_group_is_never_resized_by_us() -> None:
     assert story.calls("regionInstanceGroupManagers.resize") == 0
 
 
-def test_what_is_changed_in_the_same_way_again_is_put_back_again() -> None:
+def test_the_same_drift_is_repaired_each_time() -> None:
     """The second time is no repeat of the first one's request, for all that the request would be
     the same."""
     story = Scenario()

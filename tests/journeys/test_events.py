@@ -10,7 +10,7 @@ import pytest
 from tests.scenario import IMAGE, Scenario
 
 
-def test_a_second_turn_over_a_settled_model_writes_nothing() -> None:
+def test_a_second_pass_over_a_settled_model_writes_nothing() -> None:
     story = Scenario()
     story.given_serving("1")
     before = story.full_state()
@@ -36,7 +36,7 @@ def test_a_duplicate_release_changes_nothing() -> None:
     assert story.full_state() == before
 
 
-def test_a_forced_release_that_comes_twice_is_tried_once_more_and_not_twice() -> None:
+def test_a_forced_release_delivered_twice_is_rolled_out_once() -> None:
     story = Scenario()
     story.given_behaviour("2", never_ready=True)
     story.given_serving("1")
@@ -63,7 +63,7 @@ def test_a_forced_release_that_comes_twice_is_tried_once_more_and_not_twice() ->
     assert [entry["to"] for entry in story.log() if entry["release"] == "2"].count("step_1") == 2
 
 
-def test_an_old_release_that_comes_late_is_on_record_and_changes_no_fleet() -> None:
+def test_a_late_older_release_is_recorded_and_not_rolled_out() -> None:
     story = Scenario()
     story.given_serving("1")
     late = story.publish_delayed(
@@ -99,7 +99,7 @@ def test_the_same_version_with_other_content_is_refused() -> None:
         '{"model":"tiny","version":"1","serving":"é"}'.replace("é", "é" * 2000).encode(),
     ],
 )
-def test_bad_input_is_acknowledged_quarantined_once_and_told(raw: bytes) -> None:
+def test_bad_input_is_acknowledged_quarantined_once_and_reported(raw: bytes) -> None:
     story = Scenario()
     story.when_published(raw)
     story.when_minutes_pass(2)
@@ -111,7 +111,7 @@ def test_bad_input_is_acknowledged_quarantined_once_and_told(raw: bytes) -> None
     assert story.resources() == set()
 
 
-def test_a_release_that_the_present_group_cannot_run_is_refused_when_it_arrives() -> None:
+def test_a_release_that_the_serving_group_cannot_run_is_refused_on_arrival() -> None:
     story = Scenario()
     story.given_serving("1")
     before = story.resources()
@@ -122,7 +122,7 @@ def test_a_release_that_the_present_group_cannot_run_is_refused_when_it_arrives(
     assert story.resources() == before
 
 
-def test_all_errors_of_a_message_are_reported_together_by_their_paths() -> None:
+def test_all_errors_of_a_message_are_reported_together_with_their_paths() -> None:
     story = Scenario()
     story.when_published(
         {
@@ -151,7 +151,7 @@ def test_a_structured_cloud_event_is_accepted() -> None:
     assert story.outcome("1") == "succeeded"
 
 
-def test_every_transition_is_told_once_with_its_reason() -> None:
+def test_every_transition_is_published_once_with_its_reason() -> None:
     story = Scenario()
     story.given_serving("1")
     told = [json.loads(data) for data in story.published_on("model-rollout-status")]
@@ -159,7 +159,7 @@ def test_every_transition_is_told_once_with_its_reason() -> None:
     assert all(event["why"] for event in told)
 
 
-def test_a_wake_up_that_is_garbage_or_about_nobody_is_acknowledged() -> None:
+def test_a_malformed_wake_up_or_one_for_an_unknown_model_is_acknowledged() -> None:
     story = Scenario()
     story.when_woken(b"{")
     story.when_woken(b'{"model": "ghost"}')

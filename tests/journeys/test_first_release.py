@@ -55,7 +55,7 @@ def test_a_model_without_exposure_has_no_route_and_no_backend_service() -> None:
     ]
 
 
-def test_a_first_release_that_never_gets_healthy_leaves_nothing_running() -> None:
+def test_a_first_release_that_never_becomes_healthy_leaves_nothing_running() -> None:
     story = Scenario()
     story.given_behaviour("1", never_ready=True)
     story.when_released("1")

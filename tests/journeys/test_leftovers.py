@@ -59,7 +59,7 @@ def given_late(story: Scenario, collection: str, **changed: Any) -> str:
 
 
 @pytest.mark.parametrize("collection", LATE)
-def test_what_appears_after_a_model_was_retired_is_removed(collection: str) -> None:
+def test_a_resource_created_after_its_model_was_retired_is_removed(collection: str) -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_commanded("retire")
@@ -73,7 +73,7 @@ def test_what_appears_after_a_model_was_retired_is_removed(collection: str) -> N
 
 
 @pytest.mark.parametrize("collection", ["global/instanceTemplates", "global/backendServices"])
-def test_what_appears_beside_a_serving_model_is_removed(collection: str) -> None:
+def test_an_unneeded_resource_of_a_serving_model_is_removed(collection: str) -> None:
     story = Scenario()
     story.given_serving("1")
     late = given_late(story, collection)
@@ -83,7 +83,7 @@ def test_what_appears_beside_a_serving_model_is_removed(collection: str) -> None
 
 
 @pytest.mark.parametrize("collection", LATE)
-def test_what_is_not_described_as_ours_stays(collection: str) -> None:
+def test_a_resource_without_our_description_is_kept(collection: str) -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_commanded("retire")
@@ -93,7 +93,7 @@ def test_what_is_not_described_as_ours_stays(collection: str) -> None:
     assert theirs in story.resources()
 
 
-def test_models_whose_names_begin_alike_are_not_confused() -> None:
+def test_models_with_a_common_name_prefix_are_not_confused() -> None:
     story = Scenario()
     for model in ("tiny", "tiny-blue", "tiny-x"):
         story.given_serving("1", model=model)
@@ -110,7 +110,7 @@ def test_models_whose_names_begin_alike_are_not_confused() -> None:
     assert {story.serving_version("tiny-blue"), story.serving_version("tiny-x")} == {"1"}
 
 
-def test_a_retired_model_with_nothing_left_is_not_written_any_more() -> None:
+def test_a_retired_model_without_resources_is_never_written_again() -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_commanded("retire")

@@ -24,7 +24,7 @@ def test_a_release_that_costs_too_much_is_refused_with_the_estimate() -> None:
     assert story.resources() == set()
 
 
-def test_prices_of_ones_own_decide() -> None:
+def test_the_projects_own_prices_are_used() -> None:
     story = Scenario()
     story.given_policy(max_cost_per_hour=2)
     story.store.commit(
@@ -45,7 +45,7 @@ def test_a_machine_without_a_price_is_refused_under_a_cost_cap() -> None:
     )
 
 
-def test_a_model_too_many_for_the_project_is_refused_and_fits_once_another_has_gone() -> None:
+def test_a_model_over_the_projects_cap_is_refused_until_another_is_retired() -> None:
     story = Scenario()
     story.given_policy(max_project_instances=20)
     story.given_serving("1", "one", scaling=CALM)
@@ -60,9 +60,7 @@ def test_a_model_too_many_for_the_project_is_refused_and_fits_once_another_has_g
     story.given_serving("2", "three", scaling=CALM)
 
 
-def test_a_release_that_asks_for_no_more_than_before_passes_in_a_project_that_is_too_large() -> (
-    None
-):
+def test_a_release_that_uses_no_more_than_before_is_accepted_over_the_projects_cap() -> None:
     story = Scenario()
     story.given_serving("1", "one", scaling=CALM)
     story.given_serving("1", "two", scaling=CALM)
@@ -72,7 +70,7 @@ def test_a_release_that_asks_for_no_more_than_before_passes_in_a_project_that_is
     assert len(story.quarantine()) == 1
 
 
-def test_of_two_releases_accepted_at_once_only_one_finds_room() -> None:
+def test_of_two_concurrent_releases_over_the_cap_only_one_is_accepted() -> None:
     story = Scenario()
     story.given_policy(max_project_instances=10)
     one, other = (
@@ -110,7 +108,7 @@ def test_of_two_releases_accepted_at_once_only_one_finds_room() -> None:
     ],
     ids=lambda policy: next(iter(policy)),
 )
-def test_nothing_is_made_of_a_release_when_policy_changed_after_it_was_accepted(
+def test_a_policy_tightened_after_acceptance_stops_the_release_before_any_change(
     tighter: dict[str, Any],
 ) -> None:
     story = Scenario()
@@ -131,7 +129,7 @@ def test_nothing_is_made_of_a_release_when_policy_changed_after_it_was_accepted(
     )
 
 
-def test_when_there_is_no_room_left_for_two_the_first_goes_on_and_the_second_goes_back() -> None:
+def test_when_the_cap_allows_one_of_two_releases_the_later_one_is_rolled_back() -> None:
     story = Scenario()
 
     def tighten_when_both_are_accepted(handle: Callable[[], None]) -> None:
@@ -169,7 +167,7 @@ def test_a_rollback_to_a_release_that_policy_no_longer_allows_is_refused() -> No
     )
 
 
-def test_a_rollback_to_the_release_before_is_stopped_in_the_turn() -> None:
+def test_a_rollback_to_the_previous_release_is_stopped_by_the_pass() -> None:
     story = Scenario()
     story.given_serving("1", machine=GPUS)
     story.given_serving("2", machine={"type": "e2-standard-4"})
@@ -182,7 +180,7 @@ def test_a_rollback_to_the_release_before_is_stopped_in_the_turn() -> None:
     assert "policy allows e2-standard-4" in story.why("1")
 
 
-def test_what_serves_is_never_stopped_by_a_policy_on_machines_or_costs() -> None:
+def test_a_serving_release_is_never_stopped_by_a_policy_on_machines_or_costs() -> None:
     story = Scenario()
     story.given_serving("1", machine=GPUS)
     story.given_policy(
@@ -195,9 +193,7 @@ def test_what_serves_is_never_stopped_by_a_policy_on_machines_or_costs() -> None
     assert story.healthy_by_version() == {"1": 3}
 
 
-def test_a_fleet_that_had_grown_before_the_cap_came_down_keeps_within_it_with_the_surge_of_a_swap() -> (
-    None
-):
+def test_a_grown_fleet_stays_within_a_lowered_cap_surge_included() -> None:
     story = Scenario()
     story.given_serving("1", scaling=CALM)
     story.given_load("slipway-tiny-blue", cpu=0.95)

@@ -30,7 +30,7 @@ def test_rule_1_every_accepted_release_ends_with_an_outcome_and_a_reason() -> No
     assert all(outcome and why for outcome, why in ends.values()), ends
 
 
-def test_rule_2_never_below_the_floor_and_never_above_the_cap_whatever_happens() -> None:
+def test_rule_2_never_below_the_floor_and_never_above_the_cap() -> None:
     story = Scenario()
     story.given_policy(max_instances=9)
     story.given_serving("1", scaling={"min": 3, "max": 6})
@@ -48,9 +48,7 @@ def test_rule_2_never_below_the_floor_and_never_above_the_cap_whatever_happens()
     assert max(total for _, total in counts) <= 9
 
 
-def test_rule_3_at_most_two_versions_live_and_an_aborted_one_is_gone_when_its_end_is_on_record() -> (
-    None
-):
+def test_rule_3_at_most_two_versions_live_and_an_aborted_one_is_gone_when_recorded() -> None:
     story = Scenario()
     story.given_serving("1")
     live: list[set[str]] = []
@@ -100,7 +98,7 @@ def test_rule_5_a_duplicate_an_old_or_a_replayed_event_changes_nothing() -> None
     assert story.full_state() == before
 
 
-def test_rule_6_when_the_faults_are_over_the_world_becomes_what_is_desired_and_stays() -> None:
+def test_rule_6_once_faults_end_the_desired_state_is_reached_and_kept() -> None:
     story = Scenario()
     story.given_serving("1")
     story.given_fault("error", method="compute.*", status=503, chance=0.3)
@@ -125,7 +123,7 @@ def test_rule_7_the_autoscaler_owns_the_size() -> None:
     assert story.group()["targetSize"] == 6
 
 
-def test_rule_8_only_what_is_ours_by_name_and_description_is_touched() -> None:
+def test_rule_8_only_resources_with_our_name_and_description_are_changed() -> None:
     story = Scenario()
     story.given_foreign_health_check("slipway-tiny-blue-live")
     story.when_released("1")
@@ -139,7 +137,7 @@ def test_rule_8_only_what_is_ours_by_name_and_description_is_touched() -> None:
 
 
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
-def test_rule_9_an_unknown_outcome_is_tried_again_and_nothing_is_made_twice(kind: str) -> None:
+def test_rule_9_an_unknown_outcome_is_retried_and_nothing_is_created_twice(kind: str) -> None:
     story = Scenario()
     story.given_fault(kind, method="compute.*.insert", times=4)
     story.when_released("1")
@@ -158,7 +156,7 @@ def test_rule_9_no_health_data_is_never_healthy() -> None:
     assert story.outcome("2") is None
 
 
-def test_rule_9_nobody_being_able_to_look_is_on_record_and_counts_for_nothing() -> None:
+def test_rule_9_a_failed_observation_is_recorded_and_its_time_does_not_count() -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
@@ -221,7 +219,7 @@ def test_rule_10_caps_hold_when_a_release_arrives() -> None:
     assert story.resources() == set()
 
 
-def test_rule_10_caps_hold_again_when_the_policy_changes_in_mid_rollout() -> None:
+def test_rule_10_caps_hold_again_when_the_policy_changes_during_a_rollout() -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
@@ -231,7 +229,7 @@ def test_rule_10_caps_hold_again_when_the_policy_changes_in_mid_rollout() -> Non
     assert (story.outcome("2"), story.reason("2")) == ("rolled_back", "policy")
 
 
-def test_a_policy_with_a_misspelt_cap_is_an_error_and_not_no_cap() -> None:
+def test_a_misspelt_cap_is_an_error_and_is_not_ignored() -> None:
     story = Scenario()
     story.store.commit(Put("settings/policy", {"max_instance": 5}))
     story.when_released("1")

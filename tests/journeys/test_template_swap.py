@@ -22,9 +22,7 @@ def test_a_good_release_rolls_through_its_steps_and_bakes() -> None:
     assert story.healthy_by_version() == {"2": 3}
 
 
-def test_never_fewer_healthy_instances_than_the_floor_and_never_more_than_the_surge_allows() -> (
-    None
-):
+def test_a_swap_stays_between_the_floor_and_the_surge() -> None:
     story = Scenario()
     story.given_serving("1")
     counts: list[tuple[int, int]] = []
@@ -37,7 +35,7 @@ def test_never_fewer_healthy_instances_than_the_floor_and_never_more_than_the_su
     assert max(total for _, total in counts) <= 3 + 3
 
 
-def test_scale_in_is_held_while_a_release_is_on_its_way_and_free_again_after() -> None:
+def test_scale_in_is_off_during_a_rollout_and_on_again_afterwards() -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
@@ -47,7 +45,7 @@ def test_scale_in_is_held_while_a_release_is_on_its_way_and_free_again_after() -
     assert story.autoscaler()["mode"] == "ON"
 
 
-def test_the_old_template_is_kept_until_the_release_has_baked_and_one_version_longer() -> None:
+def test_the_template_of_the_previous_release_is_kept() -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
@@ -59,7 +57,7 @@ def test_the_old_template_is_kept_until_the_release_has_baked_and_one_version_lo
     assert len(story.templates()) == 2
 
 
-def test_a_release_that_only_changes_scaling_swaps_no_instance() -> None:
+def test_a_release_that_only_changes_scaling_replaces_no_instance() -> None:
     story = Scenario()
     story.given_serving("1")
     before = {instance.name for instance in story.instances()}
@@ -70,7 +68,7 @@ def test_a_release_that_only_changes_scaling_swaps_no_instance() -> None:
     assert story.autoscaler()["maxNumReplicas"] == 9
 
 
-def test_what_a_later_release_leaves_out_is_inherited_and_null_returns_to_the_default() -> None:
+def test_a_later_release_inherits_omitted_fields_and_null_restores_the_default() -> None:
     story = Scenario()
     story.given_serving("1", serving={"startup_seconds": 200})
     story.given_serving("2")
@@ -95,7 +93,7 @@ def test_a_newer_release_supersedes_the_candidate() -> None:
     assert max(len(live) for live in versions) == 2
 
 
-def test_a_fleet_that_may_be_empty_is_not_while_a_release_has_to_prove_itself() -> None:
+def test_a_model_that_may_scale_to_zero_keeps_instances_during_a_rollout() -> None:
     """Where nothing runs nothing is sick, and that proves nothing."""
     queue = {"name": "custom.googleapis.com/queue", "per_instance": 5}
     story = Scenario()
@@ -107,7 +105,7 @@ def test_a_fleet_that_may_be_empty_is_not_while_a_release_has_to_prove_itself() 
     assert story.reason("2") == "unhealthy"
 
 
-def test_a_swap_to_a_smaller_floor_keeps_the_larger_one_until_it_is_over() -> None:
+def test_a_swap_to_a_lower_floor_keeps_the_higher_one_until_it_ends() -> None:
     story = Scenario()
     story.given_serving("1", scaling={"min": 4, "max": 6})
     story.when_released("2", scaling={"min": 2})

@@ -33,21 +33,21 @@ def policy(may_scale_in: bool = True, **scaling: Any) -> Body:
 
 
 @pytest.mark.parametrize("signal", FOREIGN)
-def test_a_signal_that_nobody_asked_for_is_drift(signal: str) -> None:
+def test_an_undesired_signal_is_drift(signal: str) -> None:
     asked = policy(**BY_QUEUE) if signal == "cpuUtilization" else policy()
     observed = copy.deepcopy(asked)
     observed["autoscalingPolicy"][signal] = FOREIGN[signal]
     assert any(path.startswith(f"autoscalingPolicy.{signal}") for path in drift(asked, observed))
 
 
-def test_a_schedule_that_nobody_asked_for_is_drift_beside_one_that_is() -> None:
+def test_an_undesired_schedule_beside_a_desired_one_is_drift() -> None:
     asked = policy(schedules={"day": {"cron": "0 8 * * *", "duration_seconds": 3600, "min": 2}})
     observed = copy.deepcopy(asked)
     observed["autoscalingPolicy"]["scalingSchedules"] |= FOREIGN["scalingSchedules"]
     assert set(drift(asked, observed)) == {"autoscalingPolicy.scalingSchedules.night"}
 
 
-def test_the_order_of_metrics_means_nothing() -> None:
+def test_the_order_of_metrics_does_not_matter() -> None:
     two = [
         {"name": "custom.googleapis.com/a", "target": 1},
         {"name": "custom.googleapis.com/b", "per_instance": 2},
@@ -57,18 +57,18 @@ def test_the_order_of_metrics_means_nothing() -> None:
     assert drift(policy(metrics=two), policy(metrics=changed))
 
 
-def test_settings_of_other_people_are_no_drift() -> None:
+def test_unmanaged_settings_are_no_drift() -> None:
     observed = copy.deepcopy(policy()) | {"recommendedSize": 3, "status": "ACTIVE"}
     observed["autoscalingPolicy"]["stabilizationPeriodSec"] = 600
     assert drift(policy(), observed) == {}
 
 
-def test_scale_in_is_held_by_the_mode() -> None:
+def test_scale_in_is_switched_off_by_the_mode() -> None:
     assert policy(may_scale_in=False)["autoscalingPolicy"]["mode"] == "ONLY_SCALE_OUT"
     assert policy()["autoscalingPolicy"]["mode"] == "ON"
     assert set(drift(policy(), policy(may_scale_in=False))) == {"autoscalingPolicy.mode"}
 
 
-def test_with_no_signal_the_cpu_decides() -> None:
+def test_without_signals_the_autoscaler_uses_cpu() -> None:
     assert policy()["autoscalingPolicy"]["cpuUtilization"]["utilizationTarget"] == 0.6
     assert "cpuUtilization" not in policy(**BY_QUEUE)["autoscalingPolicy"]

@@ -21,19 +21,19 @@ def body(**traffic: Any) -> Body:
 @pytest.mark.parametrize(
     ("field", "value"), [("maxRatePerInstance", 10.0), ("maxRate", 10), ("capacityScaler", 0.0)]
 )
-def test_a_limit_that_nobody_asked_for_is_drift(field: str, value: float) -> None:
+def test_an_undesired_limit_is_drift(field: str, value: float) -> None:
     observed = copy.deepcopy(body())
     observed["backends"][0][field] = value
     assert set(drift(body(), observed)) == {f"backends[0].{field}"}
 
 
-def test_a_second_group_behind_it_is_drift() -> None:
+def test_a_second_backend_is_drift() -> None:
     observed = copy.deepcopy(body())
     observed["backends"].append({"group": "regions/us-central1/instanceGroups/theirs"})
     assert set(drift(body(), observed)) == {"backends"}
 
 
-def test_a_utilisation_limit_means_nothing_where_the_rate_decides() -> None:
+def test_a_utilization_limit_is_ignored_when_balancing_by_rate() -> None:
     by_rate = body(balancing_mode="rate", max_rate_per_instance=10)
     observed = copy.deepcopy(by_rate)
     observed["backends"][0]["maxUtilization"] = 0.8

@@ -16,10 +16,10 @@ def seconds(check: Body, threshold: str) -> int:
     return int(check["checkIntervalSec"]) * int(check[threshold])
 
 
-def test_a_busy_instance_is_spared_requests_for_minutes_before_it_is_replaced() -> None:
+def test_a_busy_instance_gets_no_requests_for_minutes_before_it_is_replaced() -> None:
     assert seconds(READY, "unhealthyThreshold") <= 20
     assert seconds(LIVE, "unhealthyThreshold") - seconds(READY, "unhealthyThreshold") >= 120
 
 
-def test_the_balancer_sends_to_a_new_instance_before_an_old_one_goes_for_it() -> None:
+def test_a_new_instance_gets_requests_before_an_old_one_is_removed() -> None:
     assert seconds(READY, "healthyThreshold") < seconds(LIVE, "healthyThreshold")

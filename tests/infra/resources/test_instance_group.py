@@ -41,14 +41,14 @@ def body(*shares: Share, **placement: object) -> Body:
     return wanted.body or {}
 
 
-def test_without_surge_instances_are_made_again_in_place() -> None:
+def test_without_surge_instances_are_recreated_in_place() -> None:
     assert body()["updatePolicy"]["replacementMethod"] == "SUBSTITUTE"
     in_place = desired("tiny", group(Share(release()), surge=0, unavailable=3)).body or {}
     assert in_place["updatePolicy"]["replacementMethod"] == "RECREATE"
     assert in_place["updatePolicy"]["maxSurge"] == {"fixed": 0}
 
 
-def test_a_balanced_group_is_not_rebalanced_behind_its_back() -> None:
+def test_a_balanced_group_is_not_redistributed() -> None:
     assert body(target_shape="balanced")["updatePolicy"]["instanceRedistributionType"] == "NONE"
     assert body()["updatePolicy"]["instanceRedistributionType"] == "PROACTIVE"
 

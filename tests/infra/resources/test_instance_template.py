@@ -26,7 +26,7 @@ def properties(**sections: Any) -> Body:
     return body
 
 
-def test_the_name_is_the_contents_and_not_the_versions() -> None:
+def test_the_name_depends_on_the_content_and_not_on_the_version() -> None:
     assert name("tiny", spec()) == name("tiny", spec())
     assert name("tiny", spec()).startswith("slipway-tiny-")
     assert name("tiny", spec(scaling={"max": 9})) == name("tiny", spec())
@@ -54,7 +54,7 @@ def test_a_version_is_a_legal_label() -> None:
     st.dictionaries(ENV_NAME, LINE, max_size=4),
     st.dictionaries(ENV_NAME, LINE, max_size=3),
 )
-def test_nothing_a_user_gives_changes_the_start_up_text(
+def test_user_input_does_not_change_the_startup_script(
     image: str, args: list[str], env: dict[str, str], secrets: dict[str, str]
 ) -> None:
     plain = user_data()
@@ -76,7 +76,7 @@ def test_nothing_a_user_gives_changes_the_start_up_text(
     )
 
 
-def test_a_line_break_cannot_be_smuggled_in() -> None:
+def test_a_line_break_is_refused() -> None:
     artifact = Artifact.model_construct(
         image="x", args=("a\nb",), env={}, secrets={}, weights=None, startup_script=None
     )
@@ -95,7 +95,7 @@ def test_weights_reach_the_container_as_a_variable() -> None:
     assert items["slipway-env"] == "MODEL_WEIGHTS=gs://bucket/w\nPORT=8080"
 
 
-def test_a_script_runs_on_a_plain_image_without_our_start_up_text() -> None:
+def test_a_script_runs_on_a_plain_image_without_our_cloud_config() -> None:
     wanted = properties(artifact={"image": None, "startup_script": "#!/bin/sh\n"})
     items = {item["key"]: item["value"] for item in wanted["metadata"]["items"]}
     assert items["startup-script"] == "#!/bin/sh\n"
@@ -103,7 +103,7 @@ def test_a_script_runs_on_a_plain_image_without_our_start_up_text() -> None:
     assert "debian-cloud" in wanted["disks"][0]["initializeParams"]["sourceImage"]
 
 
-def test_the_cloud_config_is_yaml_that_holds_the_script_and_the_unit_as_they_are() -> None:
+def test_the_cloud_config_contains_the_script_and_the_unit_unchanged() -> None:
     loaded = yaml.safe_load(user_data())
     script, unit = (file["content"] for file in loaded["write_files"])
     assert script.startswith("#!/bin/bash\n")
@@ -113,7 +113,7 @@ def test_the_cloud_config_is_yaml_that_holds_the_script_and_the_unit_as_they_are
     assert user_data().isascii()
 
 
-def test_machines_with_gpus_do_not_move_between_hosts() -> None:
+def test_machines_with_gpus_are_not_live_migrated() -> None:
     gpu = properties(machine={"accelerator": {"type": "nvidia-tesla-t4"}})
     assert gpu["scheduling"]["onHostMaintenance"] == "TERMINATE"
     assert gpu["guestAccelerators"] == [
@@ -126,7 +126,7 @@ def test_machines_with_gpus_do_not_move_between_hosts() -> None:
     assert properties()["scheduling"]["onHostMaintenance"] == "MIGRATE"
 
 
-def test_spot_machines_end_for_good_when_they_are_taken_back() -> None:
+def test_preempted_spot_machines_are_deleted() -> None:
     assert properties(machine={"spot": True})["scheduling"] == {
         "provisioningModel": "SPOT",
         "preemptible": True,
@@ -136,7 +136,7 @@ def test_spot_machines_end_for_good_when_they_are_taken_back() -> None:
     }
 
 
-def test_a_subnetwork_is_not_contradicted_by_the_default_network() -> None:
+def test_with_a_subnetwork_the_default_network_is_omitted() -> None:
     subnetwork = "regions/us-central1/subnetworks/s"
     assert properties(machine={"subnetwork": subnetwork, "external_ip": False})[
         "networkInterfaces"
@@ -147,6 +147,6 @@ def test_a_subnetwork_is_not_contradicted_by_the_default_network() -> None:
     ]
 
 
-def test_the_metadata_fits_into_what_a_machine_may_have() -> None:
+def test_the_metadata_stays_within_the_size_limit() -> None:
     assert len(user_data().encode()) < 16_000
     assert len(json.dumps(properties()["metadata"])) < 32_000

@@ -90,7 +90,7 @@ def asked(
     )
 
 
-def test_hostile_values_reach_the_container_word_for_word_and_run_nothing(tmp_path: Path) -> None:
+def test_hostile_values_reach_the_container_unchanged_and_run_nothing(tmp_path: Path) -> None:
     args = [
         "$(touch pwned)",
         "`touch pwned`",
@@ -114,13 +114,13 @@ def test_hostile_values_reach_the_container_word_for_word_and_run_nothing(tmp_pa
     assert not list(tmp_path.rglob("pwned"))
 
 
-def test_a_last_argument_that_is_empty_is_not_lost(tmp_path: Path) -> None:
+def test_an_empty_last_argument_is_kept(tmp_path: Path) -> None:
     machine = Machine(tmp_path, asked({"args": ["a", ""]}))
     assert machine.boot().returncode == 0
     assert machine.read("docker-run")[-2:] == ["a", ""]
 
 
-def test_the_container_is_kept_running_and_reached_on_its_port(tmp_path: Path) -> None:
+def test_the_container_is_restarted_and_published_on_its_port(tmp_path: Path) -> None:
     machine = Machine(tmp_path, asked({}))
     assert machine.boot().returncode == 0
     run = machine.read("docker-run")
@@ -130,7 +130,7 @@ def test_the_container_is_kept_running_and_reached_on_its_port(tmp_path: Path) -
     assert "--registries=eu-docker.pkg.dev" in (tmp_path / "calls").read_text()
 
 
-def test_a_secret_goes_to_the_container_and_nowhere_else(tmp_path: Path) -> None:
+def test_a_secret_reaches_the_container_and_nothing_else(tmp_path: Path) -> None:
     secrets = {
         "projects/my-project/secrets/hf/versions/3:access": "s3cret$(id)\nsecond line",
         "projects/my-project/secrets/key/versions/latest:access": "k3y",
@@ -168,7 +168,7 @@ def test_metadata_that_cannot_be_read_starts_nothing(tmp_path: Path) -> None:
     assert machine.read("docker-run") == []
 
 
-def test_drivers_come_before_a_container_with_gpus(tmp_path: Path) -> None:
+def test_gpu_drivers_are_installed_before_the_container_starts(tmp_path: Path) -> None:
     machine = Machine(tmp_path, asked({}, {"accelerator": {"type": "nvidia-l4"}}))
     result = machine.boot()
     assert result.returncode == 0, result.stderr

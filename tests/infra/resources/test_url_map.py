@@ -77,13 +77,13 @@ PATHS = st.sampled_from(["/", "/tiny", "/v1/tiny", "/pay2"])
 
 
 @given(HOSTS, PATHS)
-def test_a_route_that_came_and_went_leaves_the_map_as_it_was(host: str, path: str) -> None:
+def test_adding_and_removing_a_route_leaves_the_map_unchanged(host: str, path: str) -> None:
     there = with_(FOREIGN, route(host, path))
     assert without(there, "tiny") == FOREIGN
 
 
 @given(HOSTS, PATHS, HOSTS, PATHS)
-def test_a_route_that_moves_is_there_once_and_right(
+def test_a_moved_route_exists_exactly_once(
     host: str, path: str, to_host: str, to_path: str
 ) -> None:
     moved = with_(with_(FOREIGN, route(host, path)), route(to_host, to_path))
@@ -105,7 +105,7 @@ def test_models_share_a_map_in_any_order(routes: list[Route]) -> None:
     assert all(drift(each, each.model, gone) is None for each in routes[1:])
 
 
-def test_the_path_is_taken_away_before_the_model_sees_it() -> None:
+def test_the_path_prefix_is_removed_from_requests() -> None:
     rules = with_(FOREIGN, TINY)["pathMatchers"][1]["pathRules"]
     assert rules == [
         {
@@ -116,7 +116,7 @@ def test_the_path_is_taken_away_before_the_model_sees_it() -> None:
     ]
 
 
-def test_a_rule_that_somebody_changed_is_put_back() -> None:
+def test_a_changed_rule_is_repaired() -> None:
     there = with_(FOREIGN, TINY)
     changed = copy.deepcopy(there)
     changed["pathMatchers"][1]["pathRules"][0]["routeAction"] = {
@@ -126,7 +126,7 @@ def test_a_rule_that_somebody_changed_is_put_back() -> None:
     assert with_(changed, TINY) == there
 
 
-def test_a_rewrite_that_nobody_asked_for_is_drift() -> None:
+def test_an_undesired_rewrite_is_drift() -> None:
     whole = route("tiny.example.com", "/")
     changed = copy.deepcopy(with_(FOREIGN, whole))
     changed["pathMatchers"][1]["pathRules"][0]["routeAction"] = {
@@ -143,7 +143,9 @@ def test_a_rewrite_that_nobody_asked_for_is_drift() -> None:
         (route("rules.example.com"), "route rules"),
     ],
 )
-def test_what_is_taken_is_said_and_not_overwritten(of: Route, said: str) -> None:
+def test_a_conflict_with_a_foreign_rule_is_reported_and_not_overwritten(
+    of: Route, said: str
+) -> None:
     body = copy.deepcopy(FOREIGN)
     body["hostRules"] += [
         {"hosts": ["shared.example.com", "other.example.com"], "pathMatcher": "both"},
@@ -169,7 +171,7 @@ def test_two_models_cannot_have_the_same_path() -> None:
     assert "goes to slipway-tiny-blue already" in problem.message
 
 
-def test_a_weighted_rule_is_the_models_too() -> None:
+def test_a_weighted_rule_is_owned_too() -> None:
     weighted: dict[str, Any] = {
         "paths": ["/tiny"],
         "routeAction": {
@@ -226,7 +228,7 @@ def test_an_update_carries_the_fingerprint_it_is_based_on() -> None:
     assert update(action.body, "tiny", TINY) == ()
 
 
-def test_a_host_that_somebody_added_to_our_matcher_keeps_it() -> None:
+def test_a_matcher_with_a_foreign_host_is_kept() -> None:
     body = copy.deepcopy(with_(FOREIGN, TINY))
     body["hostRules"].append({"hosts": ["theirs.example.com"], "pathMatcher": matcher_name("*")})
     left = without(body, "tiny")
@@ -238,7 +240,7 @@ def test_a_host_that_somebody_added_to_our_matcher_keeps_it() -> None:
     )
 
 
-def test_a_matcher_that_somebody_left_without_rules_is_nobodys_to_remove() -> None:
+def test_a_foreign_matcher_without_rules_is_not_removed() -> None:
     """It may send its host somewhere by its default alone. All of no rules are ours, and none
     is."""
     body = copy.deepcopy(with_(FOREIGN, route("a.example.com", "/", "large")))
@@ -253,7 +255,7 @@ def test_a_matcher_that_somebody_left_without_rules_is_nobodys_to_remove() -> No
 
 
 @given(st.text("ab.-*", min_size=1, max_size=80), st.text("ab.-*", min_size=1, max_size=80))
-def test_each_host_has_a_legal_matcher_name_of_its_own(one: str, other: str) -> None:
+def test_each_host_has_a_legal_and_unique_matcher_name(one: str, other: str) -> None:
     assert 1 <= len(matcher_name(one)) <= 63
     assert not matcher_name(one).endswith("-")
     assert (matcher_name(one) == matcher_name(other)) == (one == other)

@@ -19,7 +19,7 @@ def claimed(story: Scenario, token: str, seconds: float) -> None:
     story.store.commit(repository.write_state(held, replace(held.state, lease=taken)))
 
 
-def test_a_second_worker_keeps_off_a_claimed_model() -> None:
+def test_a_second_worker_leaves_a_leased_model_alone() -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
@@ -29,7 +29,7 @@ def test_a_second_worker_keeps_off_a_claimed_model() -> None:
     assert story.full_state() == before
 
 
-def test_a_dead_workers_claim_expires_and_its_work_goes_on() -> None:
+def test_the_lease_of_a_crashed_worker_expires_and_its_work_continues() -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
@@ -41,7 +41,7 @@ def test_a_dead_workers_claim_expires_and_its_work_goes_on() -> None:
     assert story.outcome("2") == "succeeded"
 
 
-def test_a_settled_model_with_a_dead_workers_claim_is_freed_once_and_then_left_alone() -> None:
+def test_an_expired_lease_on_a_settled_model_is_cleared_with_one_write() -> None:
     story = Scenario()
     story.given_serving("1")
     claimed(story, "the-dead", 1)
@@ -53,7 +53,7 @@ def test_a_settled_model_with_a_dead_workers_claim_is_freed_once_and_then_left_a
     assert story.full_state() == before
 
 
-def test_what_came_while_the_model_was_claimed_is_looked_at_when_the_claim_goes() -> None:
+def test_an_event_during_a_lease_is_handled_when_the_lease_is_released() -> None:
     story = Scenario()
     story.given_serving("1")
     claimed(story, "mine", 100)
@@ -65,7 +65,7 @@ def test_what_came_while_the_model_was_claimed_is_looked_at_when_the_claim_goes(
     assert story.state().desired.commands == ()
 
 
-def test_a_claim_goes_quietly_when_nothing_came() -> None:
+def test_releasing_a_lease_publishes_no_wake_up_when_nothing_arrived() -> None:
     story = Scenario()
     story.given_serving("1")
     claimed(story, "mine", 100)
@@ -74,13 +74,13 @@ def test_a_claim_goes_quietly_when_nothing_came() -> None:
     assert story.state().lease is None
 
 
-def test_the_claim_is_gone_when_the_turn_is_over() -> None:
+def test_the_lease_is_released_when_the_loop_ends() -> None:
     story = Scenario()
     story.when_released("1")
     assert story.state().lease is None
 
 
-def test_a_turn_that_breaks_off_frees_the_model_for_the_next_one() -> None:
+def test_a_failing_pass_releases_the_lease() -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
@@ -89,7 +89,7 @@ def test_a_turn_that_breaks_off_frees_the_model_for_the_next_one() -> None:
     assert story.state().lease is None
 
 
-def test_a_worker_whose_time_is_over_starts_nothing_more() -> None:
+def test_a_worker_past_its_deadline_starts_no_further_action() -> None:
     story = Scenario()
     story.given_operation_seconds(30)
     story.when_released("1")

@@ -53,7 +53,7 @@ def then_tightened(story: Scenario, policy: dict[str, Any]) -> Callable[[Callabl
     return handled
 
 
-def test_every_field_of_the_policy_is_tried_here() -> None:
+def test_every_field_of_the_policy_is_covered() -> None:
     assert set(CAPS) == {field.name for field in fields(Policy)} - {"prices", "is_signed"}
 
 
@@ -73,7 +73,7 @@ def test_a_cap_holds_when_a_release_arrives_forced_or_not(
 
 
 @pytest.mark.parametrize(("policy", "path"), POLICIES)
-def test_a_cap_holds_again_just_before_anything_is_made(policy: dict[str, Any], path: str) -> None:
+def test_a_cap_holds_again_just_before_the_first_change(policy: dict[str, Any], path: str) -> None:
     story = Scenario()
     story.run_handler = then_tightened(story, policy)
     released(story)
@@ -88,7 +88,7 @@ def test_a_cap_holds_again_just_before_anything_is_made(policy: dict[str, Any], 
 
 
 @pytest.mark.parametrize(("policy", "path"), POLICIES[::5])
-def test_a_release_that_waits_when_it_fails_is_not_helped_by_promotion(
+def test_promotion_does_not_bypass_a_cap_for_a_paused_release(
     policy: dict[str, Any], path: str
 ) -> None:
     story = Scenario()
@@ -105,7 +105,7 @@ def test_a_release_that_waits_when_it_fails_is_not_helped_by_promotion(
     )
 
 
-def test_a_policy_that_all_of_this_keeps_to_lets_it_pass() -> None:
+def test_a_release_within_every_cap_is_rolled_out() -> None:
     story = Scenario()
     story.given_policy(
         **{name: 9 for name in CAPS if name.startswith("max_") and "cost" not in name},
@@ -129,7 +129,7 @@ def test_a_policy_that_all_of_this_keeps_to_lets_it_pass() -> None:
     [({}, "step_1"), ({"version": "1"}, "baking")],
     ids=["to the one before", "to a version"],
 )
-def test_a_rollback_to_a_larger_release_takes_no_room_that_another_model_s_release_was_given(
+def test_a_rollback_to_a_larger_release_takes_no_capacity_from_another_model(
     how: dict[str, Any], phase: str
 ) -> None:
     """What a rollback goes back to was published before everything else; the rollback was not."""
@@ -152,7 +152,7 @@ def test_a_rollback_to_a_larger_release_takes_no_room_that_another_model_s_relea
 
 
 @pytest.mark.parametrize("how", [{}, {"version": "1"}], ids=["to the one before", "to a version"])
-def test_a_rollback_that_comes_late_finds_the_room_taken_by_what_was_accepted_meanwhile(
+def test_a_late_rollback_is_refused_if_a_release_took_the_capacity_meanwhile(
     how: dict[str, Any],
 ) -> None:
     """It was asked for before the other release was published, and comes when that one only bakes
@@ -172,7 +172,7 @@ def test_a_rollback_that_comes_late_finds_the_room_taken_by_what_was_accepted_me
     assert (story.serving_version("one"), story.serving_version("two")) == ("2", "1")
 
 
-def test_a_release_finds_no_room_that_a_rollback_was_given_before_its_turn() -> None:
+def test_a_release_takes_no_capacity_that_an_earlier_rollback_reserved() -> None:
     story = Scenario()
     story.given_serving("1", "one", scaling={"min": 3, "max": 10}, rollout={"bake_seconds": 0})
     story.given_serving("2", "one", scaling={"min": 1, "max": 1})
@@ -193,7 +193,7 @@ def test_a_release_finds_no_room_that_a_rollback_was_given_before_its_turn() -> 
     assert story.serving_version("one") == "1"
 
 
-def test_a_rollback_that_fits_beside_the_others_goes_back() -> None:
+def test_a_rollback_within_the_projects_cap_succeeds() -> None:
     story = Scenario()
     story.given_serving("1", "one", scaling={"min": 3, "max": 10}, rollout={"bake_seconds": 0})
     story.given_serving("2", "one", scaling={"min": 1, "max": 1})
@@ -216,7 +216,7 @@ def test_a_rollback_that_fits_beside_the_others_goes_back() -> None:
     ],
     ids=str,
 )
-def test_a_machine_of_a_series_that_nobody_knows_is_not_taken_to_bring_no_accelerators(
+def test_an_unknown_machine_series_is_not_assumed_to_have_no_accelerators(
     policy: dict[str, Any],
 ) -> None:
     story = Scenario()
@@ -235,7 +235,9 @@ def test_a_machine_of_a_series_that_nobody_knows_is_not_taken_to_bring_no_accele
     [{"spot": 0}, {"elsewhere": 0, "regions": {"us-central1": 0}}],
     ids=["spot", "region"],
 )
-def test_what_has_no_price_is_not_free_where_a_factor_is_nothing(factors: dict[str, Any]) -> None:
+def test_a_machine_without_a_price_is_not_free_where_a_factor_is_zero(
+    factors: dict[str, Any],
+) -> None:
     story = Scenario()
     story.given_policy(max_cost_per_hour=1000)
     story.store.commit(Put("settings/prices", factors))
@@ -246,7 +248,7 @@ def test_what_has_no_price_is_not_free_where_a_factor_is_nothing(factors: dict[s
     )
 
 
-def test_a_list_of_images_is_one_of_boot_images_too() -> None:
+def test_the_list_of_images_also_covers_boot_images() -> None:
     """Whoever may choose the boot image chooses what runs, whatever the container is."""
     story = Scenario()
     story.given_policy(images=["us-docker.pkg.dev/p/r", "projects/demo/global/images/"])
@@ -271,7 +273,7 @@ def test_a_list_of_images_is_one_of_boot_images_too() -> None:
 # ---- Signers
 
 
-def test_a_signature_is_asked_for_of_the_image_as_it_is_now() -> None:
+def test_the_signature_must_be_of_the_releases_present_image() -> None:
     story = Scenario()
     story.given_policy(signers=[SIGNER.public_key])
     other, tagged = DIGEST.replace("tiny@", "other@"), DIGEST.partition("@")[0] + ":1"
@@ -301,7 +303,7 @@ def test_a_signature_is_asked_for_of_the_image_as_it_is_now() -> None:
     story.given_serving("3", artifact={"args": ["--fast"]})
 
 
-def test_a_signer_who_is_struck_off_ends_the_rollouts_of_what_only_that_one_signed() -> None:
+def test_removing_a_key_rolls_back_releases_in_progress_that_only_it_signed() -> None:
     story = Scenario()
     story.given_policy(signers=[SIGNER.public_key, STRANGER.public_key])
     second = DIGEST.replace("tiny@", "other@")
@@ -313,7 +315,7 @@ def test_a_signer_who_is_struck_off_ends_the_rollouts_of_what_only_that_one_sign
     assert (story.serving_version(), story.reason("2")) == ("1", "policy")
 
 
-def test_what_went_back_does_not_come_again_because_somebody_else_signed_it() -> None:
+def test_content_that_was_rolled_back_is_refused_under_another_signature() -> None:
     story = Scenario()
     released(story, rollout={"bake_seconds": 0})
     story.when_settled()
@@ -344,7 +346,7 @@ BROKEN = ({"max_instance": 5}, {"max_instances": "5"}, {"signers": ["ann"]})
     ids=["nothing is allowed", "misspelt", "a text", "no key"],
 )
 @pytest.mark.parametrize("phase", ["settled", "step_2"])
-def test_a_model_can_be_retired_under_any_policy_also_one_that_cannot_be_read(
+def test_a_model_can_be_retired_under_any_policy_even_an_unreadable_one(
     phase: str, policy: dict[str, Any]
 ) -> None:
     story = Scenario()
@@ -360,7 +362,7 @@ def test_a_model_can_be_retired_under_any_policy_also_one_that_cannot_be_read(
     assert story.outcome("1") == "retired"
 
 
-def test_a_release_can_be_aborted_while_the_policy_cannot_be_read_and_none_begins() -> None:
+def test_with_an_unreadable_policy_a_release_can_be_aborted_and_none_begins() -> None:
     story = Scenario()
     released(story)
     story.when_settled()

@@ -7,7 +7,7 @@ import pytest
 from tests.scenario import Scenario
 
 
-def test_a_release_that_never_gets_healthy_goes_back_and_the_old_one_never_stopped() -> None:
+def test_a_release_that_never_becomes_healthy_is_rolled_back_without_an_outage() -> None:
     story = Scenario()
     story.given_serving("1")
     story.given_behaviour("2", never_ready=True)
@@ -20,7 +20,7 @@ def test_a_release_that_never_gets_healthy_goes_back_and_the_old_one_never_stopp
     assert min(healthy) >= 2
 
 
-def test_a_release_that_dies_while_it_bakes_goes_back() -> None:
+def test_a_release_that_fails_while_it_bakes_is_rolled_back() -> None:
     story = Scenario()
     story.given_serving("1")
     story.given_behaviour("2", unready_after_seconds=150)
@@ -30,7 +30,7 @@ def test_a_release_that_dies_while_it_bakes_goes_back() -> None:
     assert story.healthy_by_version() == {"1": 3}
 
 
-def test_a_stock_out_in_mid_rollout_goes_back_at_the_deadline() -> None:
+def test_a_stock_out_during_a_rollout_rolls_back_at_the_deadline() -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
@@ -58,7 +58,7 @@ def test_a_stock_out_that_ends_in_time_only_delays_the_release() -> None:
 
 
 @pytest.mark.parametrize(("kind", "reason"), [("quota", "quota"), ("config", "config")])
-def test_what_waiting_cannot_mend_goes_back_at_once(kind: str, reason: str) -> None:
+def test_a_non_retryable_error_rolls_back_at_once(kind: str, reason: str) -> None:
     story = Scenario()
     story.given_serving("1")
     story.given_behaviour("2", creation_error={"kind": kind})
@@ -70,7 +70,7 @@ def test_what_waiting_cannot_mend_goes_back_at_once(kind: str, reason: str) -> N
     assert story.healthy_by_version() == {"1": 3}
 
 
-def test_a_digest_that_went_back_is_not_rolled_again_unless_forced() -> None:
+def test_a_digest_that_was_rolled_back_is_refused_unless_forced() -> None:
     story = Scenario()
     story.given_serving("1")
     story.given_behaviour("2", never_ready=True)
@@ -84,7 +84,7 @@ def test_a_digest_that_went_back_is_not_rolled_again_unless_forced() -> None:
     assert story.outcome("2c") == "succeeded"
 
 
-def test_an_autoscaler_that_was_held_is_free_again_after_the_way_back() -> None:
+def test_a_rollback_lets_the_autoscaler_scale_in_again() -> None:
     story = Scenario()
     story.given_serving("1")
     story.given_behaviour("2", never_ready=True)

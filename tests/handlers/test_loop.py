@@ -41,7 +41,7 @@ def claim(story: Scenario, held_by: Lease | None) -> None:
     story.store.commit(repository.write_state(held, replace(held.state, lease=held_by)))
 
 
-def test_nothing_is_done_before_its_decision_is_saved() -> None:
+def test_a_decision_is_saved_before_anything_is_changed() -> None:
     story = given_a_release_that_no_turn_has_seen()
     before, seen = story.resources(), []
 
@@ -54,7 +54,7 @@ def test_nothing_is_done_before_its_decision_is_saved() -> None:
     assert story.resources() > before
 
 
-def test_a_decision_that_was_overtaken_is_neither_saved_nor_carried_out() -> None:
+def test_an_outdated_decision_is_neither_saved_nor_applied() -> None:
     story = given_a_release_that_no_turn_has_seen()
     made: list[int] = []
 
@@ -72,7 +72,7 @@ def test_a_decision_that_was_overtaken_is_neither_saved_nor_carried_out() -> Non
     assert "step_1" not in [entry["to"] for entry in story.log() if entry["release"] == "2"]
 
 
-def test_a_release_that_could_not_be_saved_comes_again() -> None:
+def test_a_release_that_could_not_be_saved_is_redelivered() -> None:
     story = Scenario()
     failures = ["no answer", "no answer"]
 
@@ -89,7 +89,7 @@ def test_a_release_that_could_not_be_saved_comes_again() -> None:
     assert story.serving_version() == "1"
 
 
-def test_a_wake_up_for_a_model_whose_document_is_not_there_takes_nothing_down() -> None:
+def test_a_wake_up_for_a_model_without_a_document_deletes_nothing() -> None:
     story = Scenario()
     story.given_serving("1")
     before = story.resources()
@@ -116,7 +116,7 @@ class ShakyBus:
         return self._bus.publish(topic, data, attributes)
 
 
-def test_what_happened_is_told_though_the_bus_was_down_at_that_moment() -> None:
+def test_status_events_are_published_though_the_bus_was_down() -> None:
     story = Scenario()
     shaky = ShakyBus(story.bus)
     story.world = story.new_worker(bus=shaky)
@@ -130,9 +130,7 @@ def test_what_happened_is_told_though_the_bus_was_down_at_that_moment() -> None:
     assert story.unsent_messages() == ()
 
 
-def test_a_change_that_is_asked_for_again_is_the_same_request_until_something_new_is_saved() -> (
-    None
-):
+def test_a_repeated_action_has_the_same_request_id_until_something_new_is_saved() -> None:
     """So Compute Engine knows the repeat of a worker that died from the same change after new
     drift."""
     state, action = (

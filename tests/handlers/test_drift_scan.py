@@ -10,7 +10,7 @@ from rollout.state import ModelState
 from tests.scenario import Scenario
 
 
-def test_a_model_is_found_however_many_come_before_it() -> None:
+def test_the_drift_scan_reads_every_page_of_models() -> None:
     story = Scenario()
     story.given_serving("1")
     for number in range(2 * drift_scan.PAGE):
