@@ -3,7 +3,6 @@ the same virtual clock."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -95,16 +94,6 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         self._virtual.advance(seconds)
-
-
-class RealTime:
-    """For tests over a socket."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 @dataclass

@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from compute_emulator import Cloud, InProcessAdapter, RealClock, serve
+from infra import wiring
 from infra.compute.apply import apply
 from infra.compute.client import Compute
 from infra.fleet.model import Action, Failed, Key, Pending, Plan, ReadSet, Result
@@ -74,7 +75,10 @@ def test_an_empty_plan_makes_no_calls() -> None:
 def test_independent_actions_run_concurrently_and_dependent_ones_later() -> None:
     """No insert gets an answer before both inserts have been sent."""
     meeting = _Meeting(Cloud("demo", RealClock()), {"t", "c"})
-    compute, clock = Compute("demo", given.RealTime(), adapter=meeting, workers=4), given.RealTime()
+    compute, clock = (
+        Compute("demo", wiring.RealClock(), adapter=meeting, workers=4),
+        wiring.RealClock(),
+    )
     first, second = Key("instanceTemplates", "global", "t"), Key("healthChecks", "global", "c")
     plan = Plan(
         (
@@ -133,7 +137,7 @@ def test_after_the_deadline_nothing_is_sent() -> None:
 
 def test_an_operation_that_never_ends_blocks_only_its_dependents() -> None:
     """Over HTTP and in real time, because the wait itself has to time out."""
-    cloud, clock = Cloud("demo", RealClock()), given.RealTime()
+    cloud, clock = Cloud("demo", RealClock()), wiring.RealClock()
     cloud.faults.add("operation_never_ends", "compute.healthChecks.insert")
     with serve(cloud, port=0) as server:
         compute = Compute("demo", clock, server.url, workers=4)

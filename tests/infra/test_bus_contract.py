@@ -24,6 +24,7 @@ from infra.bus.embedded import EmbeddedBus
 from infra.bus.envelope import RELEASE_TYPE, Message, parse_payload
 from infra.bus.port import Bus, BusError, Unavailable
 from infra.bus.pubsub import PubsubBus
+from infra.wiring import RealClock
 from local.topics import make_topics, push_to
 from tests.infra.bus_function import record
 
@@ -70,14 +71,6 @@ class PubsubSetup:
             attempts=attempts,
             first_backoff_seconds=0.1,
         )
-
-
-class RealClock:
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 @dataclass

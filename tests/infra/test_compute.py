@@ -13,6 +13,7 @@ from requests.adapters import BaseAdapter
 
 from compute_emulator import Cloud, InProcessAdapter, RealClock, serve
 from compute_emulator.keys import Key as CloudKey
+from infra import wiring
 from infra.compute.client import EVERYWHERE, Compute
 from infra.compute.endpoints import ENDPOINTS
 from infra.compute.errors import AlreadyExists, Conflict, NotFound, Refused, Retry
@@ -441,7 +442,7 @@ def endpoint() -> Iterator[str]:
 
 
 def test_the_client_works_over_http_with_many_workers_and_no_credentials(endpoint: str) -> None:
-    clock = given.RealTime()
+    clock = wiring.RealClock()
     compute = Compute("demo", clock, endpoint)
     until = clock.now() + timedelta(seconds=30)
     keys = [Key("healthChecks", "global", f"check-{number}") for number in range(12)]
