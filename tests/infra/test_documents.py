@@ -155,7 +155,7 @@ def test_an_empty_model_has_a_document_too() -> None:
         "latest_published_at": None,
     }
     assert (document["rollout"]["progress"], document["rollout"]["paused"]) == (None, None)
-    assert document["rollout"]["serving_group"] == "blue"
+    assert document["rollout"]["serving_group"] is None
 
 
 @pytest.mark.parametrize("name", PHASES)

@@ -36,8 +36,13 @@ def desired(of: Release | None, *commands: Command) -> Desired:
     return Desired("tiny", of, of.generation if of else 1, commands)
 
 
+def serving(of: Release, **fields: Any) -> Rollout:
+    """A settled model whose release `of` serves from the blue group."""
+    return replace(Rollout(stable=of, serving_group="blue"), **fields)
+
+
 def swapping(phase: Phase, healthy: int = 0, **fields: Any) -> Rollout:
-    """Release 2 replaces release 1; last observed at noon."""
+    """Release 2 replaces release 1 in the blue group; last observed at noon."""
     rollout = Rollout(
         phase,
         ONE,
@@ -45,6 +50,7 @@ def swapping(phase: Phase, healthy: int = 0, **fields: Any) -> Rollout:
         steps_digest=STEPS_DIGEST,
         progress=Progress(healthy, NOON),
         last_observed_at=NOON,
+        serving_group="blue",
     )
     return replace(rollout, **fields)
 

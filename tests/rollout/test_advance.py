@@ -55,6 +55,7 @@ from tests.rollout.swap import (
     desired,
     mixed,
     run_pass,
+    serving,
     swapping,
 )
 
@@ -97,14 +98,14 @@ def shares(decision: Decision) -> list[tuple[str, int | None]]:
 
 
 def test_a_settled_model_needs_no_pass_and_changes_nothing() -> None:
-    decision = run_pass(Rollout(stable=ONE), ONE, FOUR_OF_ONE)
-    assert (decision.rollout, decision.desired) == (Rollout(stable=ONE), desired(ONE))
+    decision = run_pass(serving(ONE), ONE, FOUR_OF_ONE)
+    assert (decision.rollout, decision.desired) == (serving(ONE), desired(ONE))
     assert (decision.requeue_at, decision.transitions) == (None, ())
     assert decision.target.groups == (steady_group(ONE, "blue"),)
 
 
 def test_a_settled_model_reports_everything_that_compute_engine_refuses() -> None:
-    decision = run_pass(Rollout(stable=ONE), ONE, FOUR_OF_ONE, REFUSALS)
+    decision = run_pass(serving(ONE), ONE, FOUR_OF_ONE, REFUSALS)
     assert decision.conditions == (
         Condition("Degraded", "none left", NOW),
         Condition("Degraded", "too slow", NOW),
@@ -391,7 +392,7 @@ def test_a_rollback_reports_what_is_refused() -> None:
 
 
 def test_the_rollback_of_a_first_release_waits_until_nothing_is_left() -> None:
-    first = swapping(ROLLING_BACK, stable=None)
+    first = swapping(ROLLING_BACK, stable=None, serving_group=None)
     leftovers = ("health check a", "health check b", "health check c")
     left = run_pass(first, None, Observed(mixed(0, 1).groups, leftovers))
     assert left.waiting_for == "the blue group, health check a, health check b still exist"
@@ -483,7 +484,7 @@ def test_promote_skips_the_steps_and_the_bake_but_not_the_health_gates() -> None
 
 def test_rollback_returns_to_the_previous_release_in_one_step() -> None:
     four_of_two = group(*instances(TWO, 4))
-    before = Rollout(stable=TWO, previous=ONE)
+    before = serving(TWO, previous=ONE)
     requested = run_observed(before, desired(TWO, command("rollback")), four_of_two, at(1))
     begun = run_observed(requested.rollout, requested.desired, four_of_two, at(2))
     assert begun.rollout.phase == Stepping(2, at(2))
@@ -492,7 +493,7 @@ def test_rollback_returns_to_the_previous_release_in_one_step() -> None:
 
 def test_retire_removes_everything_and_ends_when_nothing_is_left() -> None:
     retire = desired(ONE, command("retire"))
-    decision = run_observed(Rollout(stable=ONE), retire, FOUR_OF_ONE, at(1))
+    decision = run_observed(serving(ONE), retire, FOUR_OF_ONE, at(1))
     assert isinstance(decision.rollout.phase, Retiring)
     assert decision.target.groups == ()
     leftover = Observed(leftovers=("health check slipway-tiny-blue-live",))
@@ -529,10 +530,9 @@ def test_a_rollout_that_was_never_observed_is_observed_from_now_on() -> None:
 
 
 def test_a_settled_model_records_no_observation() -> None:
-    assert mark_observed(Rollout(stable=ONE, last_observed_at=NOON), at(1)) == Rollout(stable=ONE)
-    assert run_pass(Rollout(stable=ONE), ONE, FOUR_OF_ONE, now=at(9999)).rollout == Rollout(
-        stable=ONE
-    )
+    assert mark_observed(serving(ONE, last_observed_at=NOON), at(1)) == serving(ONE)
+    decision = run_pass(serving(ONE), ONE, FOUR_OF_ONE, now=at(9999))
+    assert decision.rollout == serving(ONE)
 
 
 def test_unobserved_time_does_not_count_as_bake_time() -> None:
@@ -555,7 +555,7 @@ def test_no_deadline_runs_in_unobserved_time() -> None:
 def test_a_rollout_is_observed_from_its_first_moment_on() -> None:
     """The worker that began it may have died right after, and no pass may have followed for an
     hour. That hour must not count against the candidate."""
-    begun = run_pass(Rollout(stable=ONE), TWO, NOTHING, now=NOON).rollout
+    begun = run_pass(serving(ONE), TWO, NOTHING, now=NOON).rollout
     later = run_pass(begun, TWO, FOUR_OF_ONE, now=at(3600))
     assert isinstance(later.rollout.phase, Stepping), later.transitions
 
@@ -597,7 +597,7 @@ def green(*members: Any, **changes: Any) -> Observed:
 
 def test_a_model_that_serves_from_green_is_rolled_out_entirely_in_green() -> None:
     """Target, traffic, health and success, from one settled release to the next."""
-    rollout = Rollout(stable=ONE, serving_group="green")
+    rollout = serving(ONE, serving_group="green")
     observations = [
         (at(0), green(*instances(ONE, 4)), "step_1", ONE),
         (at(1), green(*instances(ONE, 3), *instances(TWO, 1)), "step_2", ONE),

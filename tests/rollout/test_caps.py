@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.model import Target
+from rollout.model import Observed, Target
 from rollout.policy.caps import DEFAULT_BOOT_IMAGES, clamp, violations
 from rollout.policy.policy import Policy
 from rollout.policy.prices import cost_per_hour
@@ -188,7 +188,7 @@ def test_no_target_of_an_allowed_swap_exceeds_a_cap(
         return
     stable, candidate = replace(release("1"), spec=before), replace(release("2"), spec=after)
     for group in (
-        swap_group(Swap(stable, candidate, "blue"), step(percent), None),
+        swap_group(Swap(stable, candidate, "blue"), step(percent), Observed()),
         steady_group(candidate, "blue"),
     ):
         (group,) = clamp(policy, Target("tiny", (group,))).groups

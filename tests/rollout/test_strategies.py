@@ -21,7 +21,7 @@ from rollout.model import (
     TrafficWeight,
 )
 from rollout.strategies import STRATEGIES, strategy_of, swap_of
-from rollout.strategies.base import Swap, all_traffic_to, steps_digest
+from rollout.strategies.base import FIRST_GROUP, Swap, all_traffic_to, steps_digest
 from rollout.strategies.rolling import Rolling, instances_of, steady_group, swap_group
 from tests.rollout.build import NOON, group, instances, release, step
 
@@ -33,7 +33,7 @@ TWO = release(
 SAME_TEMPLATE = replace(TWO, template=ONE.template)
 UNEXPOSED = release("3", traffic={"exposure": "none"})
 SWAP = Swap(ONE, TWO, "blue")
-FIVE = group(*instances(ONE, 5))
+NOTHING, FIVE = Observed(), group(*instances(ONE, 5))
 COLOURS: tuple[Colour, ...] = ("blue", "green")
 
 
@@ -87,45 +87,47 @@ def test_a_release_without_a_surge_asks_for_none() -> None:
     rollout = ONE.spec.rollout.model_copy(update={"surge": None})
     bare = replace(ONE, spec=ONE.spec.model_copy(update={"rollout": rollout}))
     assert steady_group(bare, "blue").surge == 0
-    assert swap_group(Swap(None, bare, "blue"), step(100), None).surge == 0
+    assert swap_group(Swap(None, bare, "blue"), step(100), NOTHING).surge == 0
 
 
 def test_a_swap_has_the_wider_bounds_of_both_and_the_stable_releases_settings() -> None:
-    observed = FIVE.group("blue")
-    assert swap_group(SWAP, step(20), observed) == GroupTarget(
+    assert swap_group(SWAP, step(20), FIVE) == GroupTarget(
         "blue", (Share(ONE), Share(TWO, 1)), ONE, 4, 8, False, 4, 3
     )
-    assert swap_group(Swap(TWO, ONE, "blue"), step(20), observed) == GroupTarget(
+    assert swap_group(Swap(TWO, ONE, "blue"), step(20), FIVE) == GroupTarget(
         "blue", (Share(TWO), Share(ONE, 1)), TWO, 4, 8, False, 3, 0
     )
 
 
 @pytest.mark.parametrize(("percent", "count"), [(20, 1), (40, 2), (99, 5)])
 def test_a_step_is_a_percentage_of_the_groups_observed_size(percent: int, count: int) -> None:
-    shares = swap_group(SWAP, step(percent), FIVE.group("blue")).shares
+    shares = swap_group(SWAP, step(percent), FIVE).shares
     assert shares == (Share(ONE), Share(TWO, count))
 
 
 def test_without_a_group_a_step_is_a_percentage_of_the_stable_releases_minimum() -> None:
-    assert swap_group(SWAP, step(50), None).shares == (Share(ONE), Share(TWO, 1))
-    assert swap_group(Swap(TWO, ONE, "blue"), step(50), None).shares == (Share(TWO), Share(ONE, 2))
+    assert swap_group(SWAP, step(50), NOTHING).shares == (Share(ONE), Share(TWO, 1))
+    assert swap_group(Swap(TWO, ONE, "blue"), step(50), NOTHING).shares == (
+        Share(TWO),
+        Share(ONE, 2),
+    )
 
 
 def test_the_last_step_gives_the_candidate_everything_with_its_own_settings() -> None:
-    target = swap_group(SWAP, step(100), FIVE.group("blue"))
+    target = swap_group(SWAP, step(100), FIVE)
     assert target == GroupTarget("blue", (Share(TWO),), TWO, 4, 8, False, 4, 3)
 
 
 @pytest.mark.parametrize("stable", [None, replace(ONE, template=TWO.template)])
 def test_with_nothing_to_swap_the_candidate_has_everything_at_once(stable: Release | None) -> None:
-    target = swap_group(Swap(stable, TWO, "blue"), step(20), None)
+    target = swap_group(Swap(stable, TWO, "blue"), step(20), NOTHING)
     assert (target.shares, target.settings, target.may_scale_in) == ((Share(TWO),), TWO, False)
 
 
 def test_a_group_has_at_least_one_instance_during_a_swap() -> None:
     scaling = ONE.spec.scaling.model_copy(update={"min": 0})
     idle = replace(ONE, spec=ONE.spec.model_copy(update={"scaling": scaling}))
-    assert swap_group(Swap(None, idle, "blue"), step(100), None).min == 1
+    assert swap_group(Swap(None, idle, "blue"), step(100), NOTHING).min == 1
     assert steady_group(idle, "blue").min == 0
 
 
@@ -143,6 +145,14 @@ def test_a_swap_happens_in_the_group_that_serves(serving: Colour) -> None:
     swap = swap_of(rollout, TWO)
     assert swap == Swap(ONE, TWO, serving)
     assert ROLLING.candidate_group(swap) == serving
+
+
+def test_a_first_release_goes_to_the_first_group() -> None:
+    swap = swap_of(Rollout(), TWO)
+    assert swap == Swap(None, TWO, None)
+    assert ROLLING.candidate_group(swap) == FIRST_GROUP == "blue"
+    assert [each.colour for each in ROLLING.target(swap, step(100), NOTHING).groups] == ["blue"]
+    assert [each.colour for each in ROLLING.steady_target(TWO, None).groups] == ["blue"]
 
 
 @pytest.mark.parametrize("serving", COLOURS)

@@ -43,6 +43,7 @@ from tests.rollout.swap import (
     desired,
     mixed,
     run_pass,
+    serving,
     swapping,
 )
 
@@ -50,6 +51,12 @@ QUOTA = Evidence((Problem("quota", "CODE", "no quota"),))
 ROLLING_BACK = RollingBack("rolled_back", "unhealthy", "it was unhealthy", NOON)
 RETIRING = Retiring(NOON, "retired by ann")
 FOUR_OF_ONE = group(*instances(ONE, 4))
+
+
+def first_release(phase: Phase, **fields: object) -> Rollout:
+    """Release 2 rolled out to a model that has no stable release."""
+    rollout = swapping(phase, stable=None, steps_digest=SINGLE_STEP_DIGEST, serving_group=None)
+    return replace(rollout, **fields)  # type: ignore[arg-type]
 
 
 # ---- Begin
@@ -78,9 +85,16 @@ def test_a_first_release_begins_with_everything_in_one_step() -> None:
 
 
 def test_a_second_release_begins_with_its_first_step_and_stops_scale_in() -> None:
-    decision = run_pass(Rollout(stable=ONE, paused=Pause("old", NOON)), TWO, FOUR_OF_ONE)
+    decision = run_pass(serving(ONE, paused=Pause("old", NOON)), TWO, FOUR_OF_ONE)
     assert decision.rollout == Rollout(
-        Stepping(0, NOW), ONE, TWO, None, STEPS_DIGEST, Progress(0, NOW), last_observed_at=NOW
+        Stepping(0, NOW),
+        ONE,
+        TWO,
+        None,
+        STEPS_DIGEST,
+        Progress(0, NOW),
+        last_observed_at=NOW,
+        serving_group="blue",
     )
     why = "release 1 serves; step 1 of 3 asks for 10 % on release 2"
     assert decision.transitions == (Transition("2", "settled", "step_1", why),)
@@ -91,7 +105,7 @@ def test_a_second_release_begins_with_its_first_step_and_stops_scale_in() -> Non
 
 
 def test_a_promoted_release_begins_with_the_last_step() -> None:
-    decision = run_pass(Rollout(stable=ONE, promoted=True), TWO, FOUR_OF_ONE)
+    decision = run_pass(serving(ONE, promoted=True), TWO, FOUR_OF_ONE)
     assert decision.rollout.phase == Stepping(2, NOW)
     why = "release 1 serves; step 3 of 3 asks for 100 % on release 2"
     assert decision.transitions == (Transition("2", "settled", "step_3", why),)
@@ -99,14 +113,14 @@ def test_a_promoted_release_begins_with_the_last_step() -> None:
 
 def test_a_release_with_the_stable_releases_template_needs_a_single_step() -> None:
     wider = replace(release("2", scaling={"max": 9}), template=ONE.template)
-    decision = run_pass(Rollout(stable=ONE), wider, FOUR_OF_ONE)
+    decision = run_pass(serving(ONE), wider, FOUR_OF_ONE)
     assert decision.rollout.steps_digest == SINGLE_STEP_DIGEST
     [target] = decision.target.groups
     assert (target.shares, target.max) == ((Share(wider),), 9)
 
 
 def test_a_release_that_was_rolled_back_is_refused_and_the_stable_one_is_desired_again() -> None:
-    before = Rollout(stable=ONE, failed_digests=("d", TWO.digest))
+    before = serving(ONE, failed_digests=("d", TWO.digest))
     decision = run_pass(before, TWO, FOUR_OF_ONE)
     why = 'release 2 was rolled back before; publish it with "force": true to try it again'
     assert decision.transitions == (Transition("2", "settled", "refused", why, outcome="refused"),)
@@ -117,7 +131,7 @@ def test_a_release_that_was_rolled_back_is_refused_and_the_stable_one_is_desired
 
 def test_a_release_that_was_rolled_back_begins_again_if_forced() -> None:
     forced = replace(TWO, force=True)
-    decision = run_pass(Rollout(stable=ONE, failed_digests=(TWO.digest,)), forced, NOTHING)
+    decision = run_pass(serving(ONE, failed_digests=(TWO.digest,)), forced, NOTHING)
     assert (decision.rollout.phase, decision.rollout.candidate) == (Stepping(0, NOW), forced)
 
 
@@ -186,8 +200,8 @@ def test_a_bake_that_is_over_makes_the_candidate_the_stable_release() -> None:
         last_observed_at=at(290),
     )
     decision = run_pass(before, TWO, HEALTHY_BAKE, now=at(300))
-    assert decision.rollout == Rollout(
-        stable=TWO, previous=ONE, failed_digests=("d",), last_observed_at=at(290)
+    assert decision.rollout == serving(
+        TWO, previous=ONE, failed_digests=("d",), last_observed_at=at(290)
     )
     health = "4 of 4 instances of release 2 are healthy"
     why = f"baked for 5 min; {health}"
@@ -201,9 +215,12 @@ def test_a_bake_that_is_over_makes_the_candidate_the_stable_release() -> None:
     )
 
 
-def test_a_first_release_that_baked_keeps_the_previous_release() -> None:
-    before = swapping(Baking(NOON), healthy=4, stable=None, previous=ONE, last_observed_at=at(290))
-    assert run_pass(before, TWO, HEALTHY_BAKE, now=at(300)).rollout.previous == ONE
+def test_a_first_release_that_baked_serves_from_blue_and_keeps_the_previous_release() -> None:
+    before = first_release(
+        Baking(NOON), progress=Progress(4, NOON), previous=ONE, last_observed_at=at(290)
+    )
+    decision = run_pass(before, TWO, HEALTHY_BAKE, now=at(300))
+    assert decision.rollout == serving(TWO, previous=ONE, last_observed_at=at(290))
 
 
 def test_a_promoted_bake_is_over_at_once_and_says_so() -> None:
@@ -271,12 +288,6 @@ def test_a_newer_release_rolls_the_candidate_back(phase: Phase) -> None:
     assert decision.desired == desired(THREE)
     assert decision.target.kept_templates == {"tiny-1", "tiny-2", "tiny-3"}
     assert decision.target.groups[0].shares == (Share(ONE),)
-
-
-def first_release(phase: Phase, **fields: object) -> Rollout:
-    """Release 2 rolled out to a model that has no stable release."""
-    rollout = swapping(phase, stable=None, steps_digest=SINGLE_STEP_DIGEST)
-    return replace(rollout, **fields)  # type: ignore[arg-type]
 
 
 def test_a_newer_first_release_takes_over_at_once_and_both_are_recorded() -> None:
@@ -384,11 +395,9 @@ def test_a_failure_makes_the_stable_release_desired_even_if_nothing_was() -> Non
 def test_after_a_rollback_the_model_is_settled_as_before() -> None:
     before = swapping(ROLLING_BACK, previous=THREE, failed_digests=("d",))
     decision = run_pass(before, ONE, FOUR_OF_ONE)
-    assert decision.rollout == Rollout(
-        Settled(),
+    assert decision.rollout == serving(
         ONE,
-        None,
-        THREE,
+        previous=THREE,
         progress=Progress(0, NOON),
         last_observed_at=NOON,
         failed_digests=("d",),
