@@ -1,4 +1,4 @@
-"""The survey: every settled model is looked at, and what differs is found."""
+"""The drift scan compares every settled model with its target."""
 
 from __future__ import annotations
 
@@ -18,4 +18,16 @@ def test_the_drift_scan_reads_every_page_of_models() -> None:
         story.store.commit(Put(f"models/{name}", to_document(ModelState(Desired(name)))))
     assert drift_scan.find_drifted(story.world) == ()
     story.autoscaler()["maxNumReplicas"] = 50
+    assert drift_scan.find_drifted(story.world) == ("tiny",)
+
+
+def test_a_document_of_schema_1_is_skipped() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.given_serving("1", model="large")
+    document = story.store.get("models/large")
+    assert document
+    story.store.commit(Put("models/large", document.data | {"schema": 1}))
+    for model in ("tiny", "large"):
+        story.autoscaler(model)["maxNumReplicas"] = 50
     assert drift_scan.find_drifted(story.world) == ("tiny",)

@@ -1,4 +1,4 @@
-"""Two workers at once: one works, the other keeps off, and a dead or late one does no harm."""
+"""The lease: one worker reconciles a model, and a crashed or late worker does no harm."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from rollout.state import Lease
 from tests.scenario import Scenario
 
 
-def claimed(story: Scenario, token: str, seconds: float) -> None:
-    held = repository.load_state(story.world.store, "tiny")
-    assert held
-    taken = Lease(token, story.clock.now() + timedelta(seconds=seconds))
-    story.store.commit(repository.write_state(held, replace(held.state, lease=taken)))
+def lease_model(story: Scenario, token: str, seconds: float) -> None:
+    """Write a lease of the worker with this token into the model's document."""
+    stored = repository.load_state(story.world.store, "tiny")
+    assert stored
+    leased = replace(
+        stored.state, lease=Lease(token, story.clock.now() + timedelta(seconds=seconds))
+    )
+    story.store.commit(repository.write_state(stored, leased))
 
 
 def test_a_second_worker_leaves_a_leased_model_alone() -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
-    claimed(story, "somebody", 100)
+    lease_model(story, "another", 100)
     before = story.full_state()
     reconcile(story.new_worker(), "tiny")
     assert story.full_state() == before
@@ -33,10 +36,10 @@ def test_the_lease_of_a_crashed_worker_expires_and_its_work_continues() -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
-    claimed(story, "the-dead", 100)
+    lease_model(story, "crashed", 100)
     story.when_minutes_pass(3)
-    left = story.state().lease
-    assert left is None or left.token != "the-dead"
+    lease_now = story.state().lease
+    assert lease_now is None or lease_now.token != "crashed"
     story.when_settled()
     assert story.outcome("2") == "succeeded"
 
@@ -44,7 +47,7 @@ def test_the_lease_of_a_crashed_worker_expires_and_its_work_continues() -> None:
 def test_an_expired_lease_on_a_settled_model_is_cleared_with_one_write() -> None:
     story = Scenario()
     story.given_serving("1")
-    claimed(story, "the-dead", 1)
+    lease_model(story, "crashed", 1)
     story.when_seconds_pass(60)
     story.when_woken()
     assert story.state().lease is None
@@ -56,11 +59,11 @@ def test_an_expired_lease_on_a_settled_model_is_cleared_with_one_write() -> None
 def test_an_event_during_a_lease_is_handled_when_the_lease_is_released() -> None:
     story = Scenario()
     story.given_serving("1")
-    claimed(story, "mine", 100)
-    known = story.state().revision
-    story.when_commanded("pause")  # its wake-up finds the model claimed
+    lease_model(story, "mine", 100)
+    revision = story.state().revision
+    story.when_commanded("pause")  # its wake-up finds the model leased
     assert story.state().desired.commands
-    lease.release(story.world, "tiny", "mine", known)
+    lease.release(story.world, "tiny", "mine", revision)
     story.bus.pump()
     assert story.state().desired.commands == ()
 
@@ -68,7 +71,7 @@ def test_an_event_during_a_lease_is_handled_when_the_lease_is_released() -> None
 def test_releasing_a_lease_publishes_no_wake_up_when_nothing_arrived() -> None:
     story = Scenario()
     story.given_serving("1")
-    claimed(story, "mine", 100)
+    lease_model(story, "mine", 100)
     lease.release(story.world, "tiny", "mine", story.state().revision)
     assert story.bus.next_due() is None
     assert story.state().lease is None

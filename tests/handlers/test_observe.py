@@ -1,4 +1,4 @@
-"""How much of Compute Engine one loop reads, and that it misses nothing by reading less."""
+"""How little of Compute Engine one loop reads, and that it misses no change."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_loop_reads_everything_once_and_while_it_waits_only_groups_and_health(
     assert (read[GATEWAY_PART], read[TEMPLATES], read[CHECK]) == (1, 1, 2)
     assert 1 < read[SERVICE] < read[GROUP]
     assert read[GROUP] == read[INSTANCES] == read[HEALTH] + 1, (
-        "the other colour's group has no backend service"
+        "the green group has no backend service"
     )
 
 
@@ -62,45 +62,45 @@ def test_each_further_pass_reads_no_more_than_may_have_changed_since_the_last() 
     volatile = {*groups, SERVICE, "compute.regionAutoscalers.get", "compute.urlMaps.get"}
     first, cache = read(SnapshotCache())
     assert first > {*volatile, GATEWAY_PART, CHECK, TEMPLATES}
-    assert read(cache)[0] == set(), "after a decision that changed nothing"
-    waited, cache = read(age(replace(cache, is_noop=True)))
-    assert (waited, cache.is_partial) == (groups, True)
+    assert read(cache)[0] == set(), "nothing has changed and no time has passed"
+    groups_only, cache = read(age(replace(cache, is_noop=True)))
+    assert (groups_only, cache.is_partial) == (groups, True)
     rest, cache = read(replace(cache, is_noop=False))
-    assert (rest, cache.is_partial) == (volatile - groups, False), "there is something to do"
+    assert (rest, cache.is_partial) == (volatile - groups, False), "a change is needed"
     changed, cache = after_changing(cache, naming.live_check("tiny", "blue"))
     assert changed == {*volatile, CHECK}
     changed, cache = after_changing(cache, naming.group("tiny", "blue", "us-central1"))
     assert changed == volatile
-    assert read(age(cache))[0] == volatile, "time has passed, and there may be something to do"
+    assert read(age(cache))[0] == volatile, "time has passed, and a change may be needed"
 
 
 def test_a_step_does_not_end_on_a_partial_read() -> None:
-    """Somebody changes the autoscaler while a turn waits for instances: the step is over when that
-    is put back."""
+    """Someone changes the autoscaler while a loop waits for instances. The step ends after that is
+    repaired."""
     story = Scenario()
     story.given_behaviour("1", boot_seconds=5, ready_after_seconds=2)
     story.given_operation_seconds(1)
     changed: list[float] = []
 
-    def change_it() -> None:
+    def change_autoscaler() -> None:
         if not changed and story.calls("regionAutoscalers.insert") and len(story.instances()) == 3:
             story.autoscaler()["maxNumReplicas"] = 99
             changed.append(story.clock.now().timestamp())
 
-    story.given_watcher(change_it)
+    story.given_watcher(change_autoscaler)
     story.when_released("1", traffic={"exposure": "none"})
     story.when_settled()
-    put_back = next(
+    repaired_at = next(
         call.at
         for call in story.cloud.calls.log
         if call.method.endswith("regionAutoscalers.update")
     )
     (baking,) = (entry["at"].timestamp() for entry in story.log() if entry["to"] == "baking")
-    assert changed[0] < put_back < baking
+    assert changed[0] < repaired_at < baking
 
 
 def test_a_loop_reads_again_what_it_inserted() -> None:
-    """Else it would ask for it at every further look, and not know the address."""
+    """Otherwise it would insert it again in every pass and not know the address."""
     story = Scenario()
     story.when_released("1")
     story.when_woken()

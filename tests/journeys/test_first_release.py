@@ -26,6 +26,14 @@ def test_a_first_release_provisions_everything_and_serves() -> None:
     } <= story.resources()
 
 
+def test_every_resource_of_a_model_has_the_prefix() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    names = [name.partition("/")[2] for name in story.resources()]
+    assert names
+    assert all(name.startswith("slipway-") for name in names), names
+
+
 def test_the_outputs_name_the_group_the_backend_service_and_the_address() -> None:
     story = Scenario()
     story.given_serving("1")
