@@ -1,4 +1,4 @@
-"""What the values of a rollout say of themselves."""
+"""The names and states of phases, instances, groups and targets."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rollout.model import (
     TrafficTarget,
     TrafficWeight,
     phase_name,
+    step_name,
 )
 from rollout.strategies.rolling import steady_group
 from tests.rollout.build import NOON, group, instances, release
@@ -43,6 +44,10 @@ BOTH = (
 )
 def test_each_phase_has_a_name(phase: Phase, name: str) -> None:
     assert phase_name(phase) == name
+
+
+def test_each_step_has_a_name() -> None:
+    assert (step_name(0), step_name(11)) == ("step_1", "step_12")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`decode_json`: strict, bounded, and quick to refuse."""
+"""`decode_json` is strict and limited in size and depth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.spec.message import Invalid, decode_json
-from rollout.spec.strict_json import MAX_BYTES
+from rollout.spec.strict_json import MAX_BYTES, MAX_DIGITS
 
 JSON = st.recursive(
     st.none()
@@ -32,13 +32,13 @@ def refusal(data: bytes) -> str:
 
 
 @given(JSON)
-def test_json_comes_back_as_it_was(value: object) -> None:
+def test_valid_json_is_decoded_unchanged(value: object) -> None:
     assert decode_json(json.dumps(value).encode()) == value
     assert decode_json(json.dumps(value, ensure_ascii=False).encode()) == value
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_json_or_refused(data: bytes) -> None:
+def test_any_bytes_are_decoded_or_refused(data: bytes) -> None:
     with suppress(Invalid):
         decode_json(data)
 
@@ -72,11 +72,53 @@ def test_any_bytes_are_json_or_refused(data: bytes) -> None:
     ],
     ids=lambda part: repr(part)[:40].replace("\\", "/"),
 )
-def test_what_readers_of_json_may_disagree_on_is_refused_with_the_reason(
-    data: bytes, why: str
-) -> None:
+def test_ambiguous_json_is_refused_with_the_reason(data: bytes, why: str) -> None:
     assert why in refusal(data)
 
 
 def test_a_refusal_of_a_large_message_is_short() -> None:
     assert len(refusal(b'{"' + b"x" * 60000 + b'": 1, "' + b"x" * 60000 + b'": 2}')) < 300
+
+
+def test_a_message_of_the_maximum_size_is_decoded_and_one_more_byte_is_refused() -> None:
+    assert MAX_BYTES == 65536
+    assert decode_json(b" " * (MAX_BYTES - 2) + b"{}") == {}
+    assert (
+        refusal(b" " * (MAX_BYTES - 1) + b"{}") == "message: must be at most 65536 bytes, got 65537"
+    )
+
+
+def test_an_integer_of_the_maximum_length_is_decoded_and_one_more_digit_is_refused() -> None:
+    assert MAX_DIGITS == 18
+    assert decode_json(b"-" + b"9" * 18) == -(10**18 - 1)
+    assert (
+        refusal(b"-" + b"9" * 19)
+        == "message: must not contain an integer of more than 18 digits, got one of 20"
+    )
+    assert decode_json(b"1.5e10") == 1.5e10
+    assert refusal(b"[-1e309]") == "message: must not contain a number beyond 1.8e308"
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (
+            b'{"a": 1,\n "b" 2}',
+            "message: must be JSON: Expecting ':' delimiter at line 2, column 6",
+        ),
+        (b'"ab\xc3"', "message: must be UTF-8, got byte 0xc3 at 3"),
+        (b'"\x05"', "message: must be JSON: Invalid control character at at line 1, column 2"),
+        (
+            b'{"a": 1, "b": 2, "c": 3, "b": 4, "a": 5}',
+            "message: must not repeat a name in one object: a",
+        ),
+        (
+            b'{"\\u202e": 1, "\\u202e": 2}',
+            'message: must not repeat a name in one object: "\\u202e"',
+        ),
+        (b"[NaN]", "message: must contain only JSON numbers, got NaN"),
+        (b"[" * 60000, "message: must not be nested deeper than 16 levels"),
+    ],
+)
+def test_a_refusal_names_the_problem_and_the_place(data: bytes, why: str) -> None:
+    assert refusal(data) == why

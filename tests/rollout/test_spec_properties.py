@@ -1,5 +1,4 @@
-"""Laws that hold for any message: merging, documents, and that nothing but `Invalid` is ever
-raised."""
+"""Properties of all messages: merging, storage, and that only `Invalid` is raised."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from rollout.spec.message import Invalid, ReleaseRequested, parse, resolve
 from rollout.spec.model import Sections, Spec, digest, dump, load
 from schemas.generate import message_schema
 
-SAYS = Draft202012Validator(message_schema())
+SCHEMA_OF_MESSAGES = Draft202012Validator(message_schema())
 LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 JSON = st.recursive(
     LEAF,
@@ -27,16 +26,17 @@ JSON = st.recursive(
 )
 OBJECT = st.dictionaries(st.sampled_from("abc"), JSON, max_size=3)
 
-# Values that are at home somewhere in a spec, to be put anywhere in it.
+# Values that are valid somewhere in a spec, to be put anywhere.
 LIKELY: st.SearchStrategy[Any] = st.sampled_from(
-    [None, True, 0, 1, 2, 3, 5, 100, 0.5, 1.0, "", "/", "/x", "*", "none", "external", "rate", "tiny:1", "us-central1", "A",
-     "us-central1-a", "g2-standard-12", "nvidia-l4", "0 8 * * *", [], [100], [10, 50, 100], {}, "x\n", "\ud800", float("nan")]
+    [None, True, 0, 1, 2, 3, 5, 100, 0.5, 1.0, "", "/", "/x", "*", "none", "external", "rate",
+     "tiny:1", "us-central1", "A", "us-central1-a", "g2-standard-12", "nvidia-l4", "0 8 * * *", [],
+     [100], [10, 50, 100], {"percent": 100}, {}, "x\n", "\ud800", float("nan")]
 )  # fmt: skip
 NESTED = st.one_of(LIKELY, JSON)
 
 
 def shaped(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Messages with the fields of a spec, holding now a legal value, now any."""
+    """Messages with the fields of a spec and valid or arbitrary values."""
     if "properties" in schema:
         fields = {name: shaped(inner) for name, inner in schema["properties"].items()}
         return st.one_of(st.fixed_dictionaries({}, optional=fields), NESTED) if fields else NESTED
@@ -62,8 +62,8 @@ PATCH = st.fixed_dictionaries(
 )
 
 
-def sound_patches() -> st.SearchStrategy[dict[str, Any]]:
-    """Patches that are mostly accepted."""
+def valid_patches() -> st.SearchStrategy[dict[str, Any]]:
+    """Patches that are mostly valid."""
     scaling = st.fixed_dictionaries(
         {},
         optional={
@@ -95,7 +95,7 @@ def sound_patches() -> st.SearchStrategy[dict[str, Any]]:
         {},
         optional={
             "unavailable": st.sampled_from([None, 0, 3]),
-            "steps": st.sampled_from([None, [100]]),
+            "steps": st.sampled_from([None, [100], [50, {"percent": 100}]]),
         },
     )
     serving = st.fixed_dictionaries(
@@ -113,7 +113,7 @@ def first() -> Spec:
 
 @contextmanager
 def legible() -> Iterator[None]:
-    """Anything raised within is `Invalid`, and can be written down."""
+    """Only `Invalid` is raised, and its text can be encoded."""
     refusals = []
     try:
         yield
@@ -137,12 +137,12 @@ def test_a_patch_applied_twice_is_a_patch_applied_once(
 
 
 @given(JSON, JSON.filter(lambda value: not isinstance(value, dict)))
-def test_a_patch_that_is_no_object_replaces(target: object, patch: object) -> None:
+def test_a_patch_that_is_not_an_object_replaces_the_target(target: object, patch: object) -> None:
     assert merge(target, patch) is patch
 
 
 @given(OBJECT, OBJECT)
-def test_what_a_patch_does_not_name_stays_and_what_it_nulls_goes(
+def test_unnamed_members_stay_and_null_removes_members(
     target: dict[str, Any], patch: dict[str, Any]
 ) -> None:
     merged = merge(target, patch)
@@ -151,7 +151,7 @@ def test_what_a_patch_does_not_name_stays_and_what_it_nulls_goes(
 
 
 @given(OBJECT, OBJECT)
-def test_merging_leaves_both_as_they_were(target: dict[str, Any], patch: dict[str, Any]) -> None:
+def test_merging_changes_neither_argument(target: dict[str, Any], patch: dict[str, Any]) -> None:
     before = repr((target, patch))
     merge(target, patch)
     assert repr((target, patch)) == before
@@ -165,7 +165,7 @@ def test_any_value_is_a_message_or_invalid(value: object) -> None:
 
 @settings(max_examples=150)
 @given(PATCH)
-def test_anything_in_the_shape_of_a_spec_resolves_or_is_invalid(patch: dict[str, Any]) -> None:
+def test_any_patch_with_the_fields_of_a_spec_resolves_or_is_invalid(patch: dict[str, Any]) -> None:
     for base in (None, first()):
         with legible():
             spec = resolve(ReleaseRequested("tiny", "2", patch), base)
@@ -174,17 +174,17 @@ def test_anything_in_the_shape_of_a_spec_resolves_or_is_invalid(patch: dict[str,
 
 @settings(max_examples=150)
 @given(PATCH)
-def test_what_parse_takes_the_schema_takes(patch: dict[str, Any]) -> None:
+def test_the_schema_accepts_every_message_that_parse_accepts(patch: dict[str, Any]) -> None:
     message = {"model": "tiny", "version": "2", **patch}
     try:
         parse(message)
     except Invalid:
         return
-    SAYS.validate(message)
+    SCHEMA_OF_MESSAGES.validate(message)
 
 
-@given(sound_patches(), sound_patches())
-def test_a_spec_survives_its_document_its_digest_does_too_and_inheriting_changes_nothing(
+@given(valid_patches(), valid_patches())
+def test_a_spec_survives_storage_and_inheritance_unchanged(
     one: dict[str, Any], other: dict[str, Any]
 ) -> None:
     spec = resolve(
@@ -196,13 +196,13 @@ def test_a_spec_survives_its_document_its_digest_does_too_and_inheriting_changes
     assert resolve(ReleaseRequested("tiny", "3"), again) == spec
 
 
-@given(sound_patches(), sound_patches())
-def test_two_releases_in_turn_are_one_release_of_both(
+@given(valid_patches(), valid_patches())
+def test_two_releases_resolve_like_one_release_with_both_patches(
     one: dict[str, Any], other: dict[str, Any]
 ) -> None:
-    """What was defaulted on the way leaves no trace."""
-    in_turn = resolve(
+    """Defaults of the first release leave no trace."""
+    in_two = resolve(
         ReleaseRequested("tiny", "3", other), resolve(ReleaseRequested("tiny", "2", one), first())
     )
     stated = merge(merge({"artifact": {"image": "tiny:1"}}, one), other)
-    assert resolve(ReleaseRequested("tiny", "3", stated), None) == in_turn
+    assert resolve(ReleaseRequested("tiny", "3", stated), None) == in_two

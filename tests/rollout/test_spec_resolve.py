@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from rollout.spec.compatibility import incompatible
-from rollout.spec.merge import merge
+from rollout.spec.defaults import fill_defaults, inheritable
+from rollout.spec.merge import merge, without_nulls
 from rollout.spec.message import Invalid, ReleaseRequested, resolve
 from rollout.spec.model import (
     Accelerator,
@@ -62,7 +63,7 @@ def refused(base: Spec | None, **patch: Any) -> list[str]:
         ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
     ],
 )
-def test_merging_follows_the_examples_of_the_standard(
+def test_merging_follows_the_examples_of_rfc_7396(
     target: object, patch: object, merged: object
 ) -> None:
     assert merge(target, patch) == merged
@@ -73,7 +74,7 @@ def test_a_model_without_a_release_needs_an_artifact() -> None:
     assert refused(None, artifact=None) == ["artifact"]
 
 
-def test_the_smallest_release_has_the_defaults_of_the_reference() -> None:
+def test_a_minimal_release_has_the_documented_defaults() -> None:
     spec = first()
     assert spec.placement.region == "us-central1"
     assert (spec.machine.type, spec.machine.network) == ("n1-standard-1", "global/networks/default")
@@ -87,7 +88,7 @@ def test_the_smallest_release_has_the_defaults_of_the_reference() -> None:
     assert (spec.rollout.surge, spec.rollout.unavailable) == (3, 0)
 
 
-def test_what_a_release_leaves_out_is_inherited() -> None:
+def test_a_release_inherits_the_fields_that_it_leaves_out() -> None:
     base = first(
         scaling={"max": 9}, machine={"labels": {"a": "1", "b": "2"}}, rollout={"steps": [100]}
     )
@@ -112,18 +113,18 @@ def test_null_returns_a_field_or_a_section_to_its_default() -> None:
     assert after(base, rollout=None).rollout == first().rollout
 
 
-def test_a_list_is_replaced_whole() -> None:
+def test_a_list_is_replaced_as_a_whole() -> None:
     base = first(scaling={"metrics": [{"name": "a.b/c", "target": 1}]})
     spec = after(base, scaling={"metrics": [{"name": "a.b/d", "per_instance": 2}]})
     assert [metric.name for metric in spec.scaling.metrics] == ["a.b/d"]
 
 
-def test_a_release_that_says_nothing_resolves_to_its_base() -> None:
+def test_an_empty_release_resolves_to_its_base() -> None:
     base = first(machine={"type": "g2-standard-24"}, serving={"startup_seconds": 30})
     assert after(base) == base
 
 
-def test_a_schedule_can_be_changed_in_part_but_not_begun_in_part() -> None:
+def test_an_existing_schedule_can_be_changed_in_part_a_new_one_must_be_complete() -> None:
     base = first(
         scaling={"schedules": {"day": {"cron": "0 8 * * *", "duration_seconds": 3600, "min": 2}}}
     )
@@ -135,7 +136,7 @@ def test_a_schedule_can_be_changed_in_part_but_not_begun_in_part() -> None:
     ]
 
 
-def test_a_rule_broken_by_what_is_inherited_is_refused() -> None:
+def test_a_rule_broken_by_an_inherited_value_is_refused() -> None:
     assert refused(first(), scaling={"min": 7}) == ["scaling.min"]
     assert refused(
         first(artifact={"image": IMAGE, "args": ["-v"]}),
@@ -144,7 +145,7 @@ def test_a_rule_broken_by_what_is_inherited_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "field", "expected"),
+    ("patch", "field", "expected"),
     [
         ({"serving": {"startup_seconds": 600}}, "scaling.cool_down_seconds", 600),
         (
@@ -217,14 +218,14 @@ def test_a_rule_broken_by_what_is_inherited_is_refused() -> None:
     ],
     ids=str,
 )
-def test_a_default_follows_from_other_fields(
-    asked: dict[str, Any], field: str, expected: object
+def test_a_default_is_derived_from_other_fields(
+    patch: dict[str, Any], field: str, expected: object
 ) -> None:
     section, name = field.split(".")
-    assert getattr(getattr(first(**asked), section), name) == expected
+    assert getattr(getattr(first(**patch), section), name) == expected
 
 
-def test_a_default_that_followed_from_a_field_follows_it_to_a_new_value() -> None:
+def test_a_derived_default_follows_its_field_to_a_new_value() -> None:
     base = first(machine={"type": "g2-standard-12"})
     assert after(base, serving={"startup_seconds": 600}).scaling.cool_down_seconds == 600
     assert after(base, machine={"type": "e2-standard-4"}).machine.accelerator is None
@@ -233,13 +234,13 @@ def test_a_default_that_followed_from_a_field_follows_it_to_a_new_value() -> Non
     assert script.machine.image == "projects/debian-cloud/global/images/family/debian-12"
 
 
-def test_a_value_that_was_asked_for_stays_even_where_it_equals_the_default() -> None:
+def test_a_given_value_stays_even_if_it_equals_the_default() -> None:
     base = first(scaling={"cpu": {"target": 0.6}, "cool_down_seconds": 120})
     spec = after(base, serving={"startup_seconds": 600}, scaling={"load_balancing": {}})
     assert (spec.scaling.cpu, spec.scaling.cool_down_seconds) == (Cpu(target=0.6), 120)
 
 
-def test_a_model_that_is_taken_off_the_balancer_keeps_nothing_of_its_traffic() -> None:
+def test_a_model_that_is_no_longer_exposed_keeps_no_traffic_fields() -> None:
     base = first(
         traffic={
             "host": "example.com",
@@ -256,19 +257,19 @@ def test_a_model_that_is_taken_off_the_balancer_keeps_nothing_of_its_traffic() -
     assert refused(hidden, traffic={"host": "example.com"}) == ["traffic.host"]
 
 
-def test_an_inherited_image_and_a_new_script_do_not_mix() -> None:
+def test_an_inherited_image_and_a_new_script_are_refused_together() -> None:
     assert refused(first(), artifact={"startup_script": "x"}) == ["artifact"]
 
 
-def test_the_digest_tells_content_apart_and_nothing_else() -> None:
+def test_the_digest_depends_on_the_content_only() -> None:
     base = first()
-    asked_for_the_same = first(scaling={"cpu": {"target": 0.6}}, rollout={"surge": 3})
-    assert digest(base) == digest(asked_for_the_same) == digest(load(dump(base)))
+    given = first(scaling={"cpu": {"target": 0.6}}, rollout={"surge": 3})
+    assert digest(base) == digest(given) == digest(load(dump(base)))
     assert digest(base) != digest(first(scaling={"cpu": {"target": 0.61}}))
     assert len(digest(base)) == 64
 
 
-def test_the_order_in_which_a_store_gives_names_back_changes_nothing() -> None:
+def test_the_order_of_names_in_a_stored_document_changes_nothing() -> None:
     one = first(
         artifact={"image": IMAGE, "env": {"B": "2", "A": "1"}},
         machine={"labels": {"b": "2", "a": "1"}},
@@ -280,14 +281,14 @@ def test_the_order_in_which_a_store_gives_names_back_changes_nothing() -> None:
     assert json.dumps(dump(one)) == json.dumps(dump(other))
 
 
-def test_a_document_that_is_no_spec_is_refused() -> None:
+def test_an_invalid_spec_document_is_refused() -> None:
     with pytest.raises(Invalid, match=r"scaling\.max: must be an integer"):
         load(dump(first()) | {"scaling": {"max": "lots"}})
     with pytest.raises(Invalid, match="artifact: is required"):
         load({})
 
 
-def test_a_spec_does_not_print_what_may_be_secret() -> None:
+def test_a_printed_spec_hides_possible_secrets() -> None:
     spec = first(
         artifact={
             "image": IMAGE,
@@ -300,24 +301,24 @@ def test_a_spec_does_not_print_what_may_be_secret() -> None:
     assert "hunter2" not in f"{spec!r} {spec} {script!r} {script}"
 
 
-def test_a_spec_cannot_be_changed() -> None:
+def test_a_spec_is_immutable() -> None:
     spec = first()
     with pytest.raises(ValidationError, match="frozen"):
         spec.scaling.max = 9
     assert spec == first()
 
 
-def test_a_field_that_may_be_none_has_none_as_its_default() -> None:
-    """Inheritance leaves out a None and lets the default come back."""
+def test_a_field_that_may_be_none_defaults_to_none() -> None:
+    """Inheritance leaves out None, so that the default applies again."""
 
-    def look(kind: type[BaseModel]) -> None:
+    def check(kind: type[BaseModel]) -> None:
         for name, field in kind.model_fields.items():
             if type(None) in get_args(field.annotation):
                 assert field.default is None, f"{kind.__name__}.{name}"
             if isinstance(field.default, BaseModel):
-                look(type(field.default))
+                check(type(field.default))
 
-    look(Sections)
+    check(Sections)
 
 
 @pytest.mark.parametrize(
@@ -339,7 +340,7 @@ def test_a_field_that_may_be_none_has_none_as_its_default() -> None:
         ({"traffic": {"exposure": "none"}}, "traffic.exposure"),
     ],
 )
-def test_what_a_shared_group_cannot_change_is_named_with_the_way_out(
+def test_a_change_that_a_shared_group_cannot_make_is_refused_with_a_way_out(
     patch: dict[str, Any], path: str
 ) -> None:
     stable = first()
@@ -349,7 +350,7 @@ def test_what_a_shared_group_cannot_change_is_named_with_the_way_out(
     assert "retire the model first, or release it under another name" in str(problem)
 
 
-def test_the_rest_can_change_in_place() -> None:
+def test_other_fields_can_change_in_place() -> None:
     stable = first()
     assert incompatible(stable, stable) == ()
     changed = after(
@@ -362,7 +363,53 @@ def test_the_rest_can_change_in_place() -> None:
     assert incompatible(stable, changed) == ()
 
 
-def test_the_same_zones_in_another_order_are_the_same_zones() -> None:
+def test_the_order_of_zones_does_not_matter() -> None:
     one = first(placement={"zones": ["us-central1-a", "us-central1-b"]})
     other = first(placement={"zones": ["us-central1-b", "us-central1-a"]})
     assert incompatible(one, other) == ()
+
+
+def test_dependent_defaults_are_named_and_not_inherited() -> None:
+    spec = first()
+    assert spec.defaulted == (
+        "machine.image",
+        "rollout.surge",
+        "scaling.cool_down_seconds",
+        "scaling.cpu",
+        "serving.liveness_path",
+        "traffic.max_utilization",
+        "traffic.path",
+    )
+    inherited = inheritable(spec)
+    assert "defaulted" not in inherited
+    for path in spec.defaulted:
+        section, field = path.split(".")
+        assert field not in inherited[section], path
+    assert inherited["artifact"] == {"image": IMAGE, "args": [], "env": {}, "secrets": {}}
+    assert inherited["scaling"]["max"] == 5
+
+
+def test_given_values_are_not_replaced_by_defaults() -> None:
+    spec = first(traffic={"path": "/x", "max_utilization": 0.5}, machine={"type": "g2-standard-24"})
+    assert (spec.traffic.path, spec.traffic.max_utilization) == ("/x", 0.5)
+    assert "traffic.path" not in spec.defaulted
+    assert "machine.accelerator" in spec.defaulted
+    assert (
+        fill_defaults(
+            Sections(**{name: getattr(spec, name) for name in Sections.model_fields}), "other"
+        ).defaulted
+        == ()
+    )
+    assert dump(spec)["defaulted"] == list(spec.defaulted)
+
+
+def test_a_merge_descends_into_objects_only() -> None:
+    assert merge({"a": {"b": 1, "c": 2}}, {"a": {"b": None, "d": {"e": None, "f": 3}}}) == {
+        "a": {"c": 2, "d": {"f": 3}}
+    }
+    assert merge({"a": 1}, {"b": None}) == {"a": 1}
+    assert without_nulls({"a": None, "b": {"c": None}, "d": [None, {"e": None}]}) == {
+        "b": {},
+        "d": [None, {"e": None}],
+    }
+    assert without_nulls(3) == 3

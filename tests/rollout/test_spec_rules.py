@@ -1,5 +1,4 @@
-"""Each rule between fields, with what breaks it and what keeps to it; and what the kinds of text
-take."""
+"""Valid and invalid examples of each rule between fields and of each string type."""
 
 from __future__ import annotations
 
@@ -13,19 +12,20 @@ from hypothesis import strategies as st
 
 from rollout.spec.cron import cron_problem
 from rollout.spec.message import Invalid, ReleaseRequested, parse, resolve
-from rollout.spec.model import Spec
+from rollout.spec.model import Placement, Spec
 from rollout.spec.rules import RULES
+from rollout.spec.types import is_model_name
 
 IMAGE = "us-docker.pkg.dev/p/r/tiny:1"
 SCRIPT = {"startup_script": "exec serve"}
 SCHEDULE = {"cron": "0 8 * * *", "duration_seconds": 3600, "min": 2}
 
 
-def asked(patch: dict[str, Any]) -> ReleaseRequested:
+def request_of(patch: dict[str, Any]) -> ReleaseRequested:
     return ReleaseRequested("tiny", "1", {"artifact": {"image": IMAGE}} | patch)
 
 
-def told(call: Callable[[], object]) -> list[str]:
+def problems_in(call: Callable[[], object]) -> list[str]:
     try:
         call()
     except Invalid as refused:
@@ -33,12 +33,16 @@ def told(call: Callable[[], object]) -> list[str]:
     return []
 
 
+def resolved(**patch: Any) -> Spec:
+    return resolve(request_of(patch), None)
+
+
 def problems(patch: dict[str, Any]) -> list[str]:
-    """What is said of a first release, whether by its message alone or once it is whole."""
-    request = asked(patch)
-    alone = told(lambda: parse({"model": "tiny", "version": "1", **request.patch}))
-    whole = told(lambda: resolve(request, None))
-    assert set(alone) <= set(whole), "a message alone is never judged harder than the whole"
+    """The problems of a first release; its message alone never has others."""
+    request = request_of(patch)
+    alone = problems_in(lambda: parse({"model": "tiny", "version": "1", **request.patch}))
+    whole = problems_in(lambda: resolve(request, None))
+    assert set(alone) <= set(whole), "a message alone has a problem that the whole spec lacks"
     return whole
 
 
@@ -46,7 +50,7 @@ def metric(**fields: Any) -> dict[str, Any]:
     return {"name": "custom.googleapis.com/queue", "target": 1} | fields
 
 
-BROKEN: list[tuple[dict[str, Any], str]] = [
+INVALID: list[tuple[dict[str, Any], str]] = [
     ({"artifact": {}}, "artifact"),
     ({"artifact": {"image": IMAGE, **SCRIPT}}, "artifact"),
     ({"artifact": {**SCRIPT, "args": ["-v"]}}, "artifact.args"),
@@ -139,7 +143,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ),
 ]
 
-SOUND: list[dict[str, Any]] = [
+VALID: list[dict[str, Any]] = [
     {"artifact": {"image": None, **SCRIPT}},
     {"artifact": {**SCRIPT, "env": {"A": "b"}}},
     {"scaling": {"min": 5}},
@@ -178,21 +182,21 @@ SOUND: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("patch", "path"), BROKEN, ids=str)
+@pytest.mark.parametrize(("patch", "path"), INVALID, ids=str)
 def test_a_broken_rule_names_its_field(patch: dict[str, Any], path: str) -> None:
     assert [line.partition(": ")[0] for line in problems(patch)] == [path]
 
 
-@pytest.mark.parametrize("patch", SOUND, ids=str)
-def test_a_kept_rule_says_nothing(patch: dict[str, Any]) -> None:
+@pytest.mark.parametrize("patch", VALID, ids=str)
+def test_a_valid_spec_has_no_problems(patch: dict[str, Any]) -> None:
     assert problems(patch) == []
 
 
-def test_every_rule_says_in_one_line_what_it_wants() -> None:
+def test_every_rule_has_a_published_description() -> None:
     assert all(rule.__doc__ and rule.__doc__.strip().endswith(".") for rule in RULES)
 
 
-def test_a_message_alone_is_not_blamed_for_what_it_may_inherit() -> None:
+def test_a_message_is_not_refused_for_fields_that_it_may_inherit() -> None:
     for patch in (
         {"scaling": {"min": 50}},
         {"scaling": {"min": 0}},
@@ -229,13 +233,13 @@ LINK_LOCAL = [
     "host",
     [*LINK_LOCAL, "localhost", "127.0.0.1", "127.1", "user@example.com", "user:pass@example.com"],
 )
-def test_weights_do_not_come_from_where_an_instance_must_not_look(host: str) -> None:
+def test_weights_are_not_fetched_from_internal_hosts(host: str) -> None:
     assert problems({"artifact": {"image": IMAGE, "weights": f"https://{host}/x"}})
     assert problems({"artifact": {"image": IMAGE, "weights": f"https://{host}:80/x"}})
 
 
 @pytest.mark.parametrize("host", LINK_LOCAL)
-def test_images_do_not_come_from_there_either(host: str) -> None:
+def test_images_are_not_pulled_from_internal_hosts(host: str) -> None:
     if "." in host:
         assert problems({"artifact": {"image": f"{host}/x:1"}})
     assert problems({"artifact": {"image": f"{host}:80/x:1"}})
@@ -258,7 +262,7 @@ def test_images_do_not_come_from_there_either(host: str) -> None:
         "gs://bucket/x\n",
     ],
 )
-def test_other_weights_are_refused(weights: str) -> None:
+def test_invalid_weights_are_refused(weights: str) -> None:
     assert problems({"artifact": {"image": IMAGE, "weights": weights}})
 
 
@@ -270,7 +274,7 @@ def test_other_weights_are_refused(weights: str) -> None:
         "https://huggingface.co/org/m/resolve/main/w.safetensors",
     ],
 )
-def test_usual_weights_are_taken(weights: str) -> None:
+def test_common_weights_are_accepted(weights: str) -> None:
     assert problems({"artifact": {"image": IMAGE, "weights": weights}}) == []
 
 
@@ -286,7 +290,7 @@ def test_usual_weights_are_taken(weights: str) -> None:
         f"us-docker.pkg.dev/p/r/tiny:1@sha256:{'f' * 64}",
     ],
 )
-def test_usual_images_are_taken(image: str) -> None:
+def test_common_images_are_accepted(image: str) -> None:
     assert problems({"artifact": {"image": image}}) == []
 
 
@@ -309,7 +313,7 @@ def test_usual_images_are_taken(image: str) -> None:
         "a/../b:1",
     ],
 )
-def test_other_images_are_refused(image: str) -> None:
+def test_invalid_images_are_refused(image: str) -> None:
     assert problems({"artifact": {"image": image}})
 
 
@@ -350,7 +354,7 @@ NAMED: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("section", "field"), NAMED)
 @pytest.mark.parametrize("start", ["", "/"])
-def test_names_paths_and_references_take_nothing_that_could_break_out(
+def test_names_paths_and_references_contain_no_special_characters(
     section: str, field: str, start: str
 ) -> None:
     for text in HOSTILE:
@@ -366,28 +370,28 @@ def test_a_route_is_a_plain_path(path: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["*", "models.example.com", "a"])
-def test_a_host_is_a_name_or_any(host: str) -> None:
+def test_a_host_is_a_name_or_a_wildcard(host: str) -> None:
     assert problems({"traffic": {"host": host}}) == []
 
 
 @pytest.mark.parametrize(
     "host", ["*.example.com", "a:80", "Example.com", "a..b", "-a", "https://a", "a/b", ""]
 )
-def test_other_hosts_are_refused(host: str) -> None:
+def test_invalid_hosts_are_refused(host: str) -> None:
     assert problems({"traffic": {"host": host}})
 
 
 @pytest.mark.parametrize(
     "timezone", ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires", "Etc/GMT+5"]
 )
-def test_a_time_zone_is_one_of_the_database(timezone: str) -> None:
+def test_time_zones_of_the_database_are_accepted(timezone: str) -> None:
     assert problems({"scaling": {"schedules": {"day": {**SCHEDULE, "timezone": timezone}}}}) == []
 
 
 @pytest.mark.parametrize(
     "timezone", ["Mars/Olympus", "Europe", "utc", "../etc/passwd", "/etc/localtime", "", "A" * 64]
 )
-def test_other_time_zones_are_refused(timezone: str) -> None:
+def test_invalid_time_zones_are_refused(timezone: str) -> None:
     assert problems({"scaling": {"schedules": {"day": {**SCHEDULE, "timezone": timezone}}}})
 
 
@@ -402,7 +406,7 @@ def test_other_time_zones_are_refused(timezone: str) -> None:
         "0 0 * * 7",
     ],
 )
-def test_usual_cron_lines_are_taken(cron: str) -> None:
+def test_common_cron_lines_are_accepted(cron: str) -> None:
     assert cron_problem(cron) is None
 
 
@@ -430,7 +434,7 @@ def test_usual_cron_lines_are_taken(cron: str) -> None:
         "*  * * * *",
     ],
 )
-def test_other_cron_lines_are_refused(cron: str) -> None:
+def test_invalid_cron_lines_are_refused(cron: str) -> None:
     assert cron_problem(cron)
 
 
@@ -443,12 +447,134 @@ CRON_PART = st.one_of(
 
 
 @given(st.lists(CRON_PART, min_size=5, max_size=5).map(" ".join))
-def test_every_cron_line_that_is_taken_is_one_to_a_full_implementation(cron: str) -> None:
+def test_every_accepted_cron_line_is_valid_for_a_full_implementation(cron: str) -> None:
     if cron_problem(cron) is None:
         from datetime import datetime
 
         assert next(CronSim(cron, datetime(2026, 1, 1)))  # noqa: DTZ001
 
 
-def test_a_resolved_spec_is_a_spec() -> None:
-    assert isinstance(resolve(asked({}), None), Spec)
+def test_resolve_returns_a_spec() -> None:
+    assert isinstance(resolve(request_of({}), None), Spec)
+
+
+# ---- Cron lines
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("* * * *", "has 4 fields instead of 5"),
+        ("* * * * * *", "has 6 fields instead of 5"),
+        ("60 * * * *", "has no valid minute"),
+        ("* 24 * * *", "has no valid hour"),
+        ("* * 0 * *", "has no valid day of month"),
+        ("* * 32 * *", "has no valid day of month"),
+        ("* * * 0 *", "has no valid month"),
+        ("* * * 13 *", "has no valid month"),
+        ("* * * * 8", "has no valid day of week"),
+        ("* * * * JAN", "has no valid day of week"),
+        ("* * * SUN *", "has no valid month"),
+        ("60 24 * * *", "has no valid minute"),
+        ("1/0 * * * *", "has no valid minute"),
+        ("1/ * * * *", "has no valid minute"),
+        ("1/123 * * * *", "has no valid minute"),
+        ("*-5 * * * *", "has no valid minute"),
+        ("5-4 * * * *", "has no valid minute"),
+        ("050 * * * *", "has no valid minute"),
+        ("0 0 30 2 *", "names a day that its months do not have"),
+        ("0 0 31 2,4,6,9,11 *", "names a day that its months do not have"),
+        ("0 0 30-31 FEB *", "names a day that its months do not have"),
+    ],
+)
+def test_a_cron_problem_names_the_field(line: str, problem: str) -> None:
+    assert cron_problem(line) == problem
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            "59 23 31 12 7",
+            "0 0 1 1 0",
+            "00 00 01 01 00",
+            "5-5 * * * *",
+            "0-59 * * * *",
+            "0/59 * * * *",
+            "1,2,3 * * * *",
+        ),
+        *(
+            "0 0 29 2 *",
+            "0 0 29 FEB *",
+            "0 0 31 dec Sat",
+            "0 0 31 JAN *",
+            "0 0 31 3 *",
+            "0 0 31 5 *",
+            "0 0 31 7 *",
+            "0 0 31 8 *",
+        ),
+        *(
+            "0 0 31 10 *",
+            "0 0 30 4,2 *",
+            "0 0 30 6 *",
+            "0 0 30 9 *",
+            "0 0 30 11 *",
+            "0 0 30 2 1",
+            "0 0 2-30/28 2 *",
+            "0 0 20/10 4 *",
+        ),
+    ],
+)
+def test_a_cron_line_with_a_possible_date_is_valid(line: str) -> None:
+    assert cron_problem(line) is None
+
+
+def test_a_cron_step_counts_from_its_first_day() -> None:
+    assert cron_problem("0 0 */29 2 *") is None  # the 1st as well
+    assert cron_problem("0 0 30/1 2 *") == "names a day that its months do not have"
+    assert cron_problem("0 0 30-31/1 2 */2") == "names a day that its months do not have"
+
+
+# ---- References and names
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("tiny", True),
+        ("a" * 40, True),
+        ("a" * 41, False),
+        ("Tiny", False),
+        ("tiny-", False),
+        ("", False),
+    ],
+)
+def test_model_names_are_recognized(name: str, is_one: bool) -> None:
+    assert is_model_name(name) is is_one
+
+
+def test_a_group_without_named_zones_has_three() -> None:
+    assert Placement().zone_count == 3
+    assert Placement(zones=("us-central1-a",)).zone_count == 1
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "given", "read"),
+    [
+        ("traffic", "certificate", "mine", "global/sslCertificates/mine"),
+        ("traffic", "certificate", "global/sslCertificates/mine", "global/sslCertificates/mine"),
+        ("artifact", "weights", "https://example.com:443/a/b", "https://example.com:443/a/b"),
+    ],
+)
+def test_a_reference_is_kept_or_completed(section: str, field: str, given: str, read: str) -> None:
+    image = {"image": "tiny:1"} if section == "artifact" else {}
+    assert getattr(getattr(resolved(**{section: image | {field: given}}), section), field) == read
+
+
+@pytest.mark.parametrize(
+    "weights",
+    ["https://169.254.169.254/a/b", "https://localhost/a/b", "gs://bucket/./a", "gs://bucket/../a"],
+)
+def test_weights_are_checked_by_host_and_by_path_segment(weights: str) -> None:
+    with pytest.raises(Invalid, match="weights"):
+        resolved(artifact={"image": "tiny:1", "weights": weights})

@@ -48,7 +48,7 @@ ARGUMENTS = (
 )
 # Fast tests that check much run first; slow ones that try many values run last.
 FIRST, LAST = (
-    ("test_spec_schema.py", "test_kinds.py", "test_gates.py"),
+    ("test_spec_schema.py", "test_spec_validation.py", "test_gates.py"),
     (
         "test_spec_json.py",
         "test_spec_properties.py",

@@ -1,8 +1,7 @@
-"""What each rule between fields tells whoever broke it: the field to change, what it may be, and
-what was given.
+"""The error of each rule between fields: the field to change, what it may be, and what was given.
 
-These sentences are all that a sender gets, so each is read whole here, once for every way to break
-a rule."""
+A sender sees nothing else, so each sentence is compared as a whole, for every way to break a
+rule."""
 
 from __future__ import annotations
 
@@ -22,13 +21,13 @@ METRIC = {"name": "custom.googleapis.com/queue", "target": 1}
 T4 = {"type": "nvidia-tesla-t4"}
 
 
-def complaints(patch: dict[str, Any]) -> list[str]:
+def problems_of(patch: dict[str, Any]) -> list[str]:
     with pytest.raises(Invalid) as refused:
         resolve(ReleaseRequested("tiny", "1", {"artifact": {"image": IMAGE}} | patch), None)
     return [str(problem) for problem in refused.value.problems]
 
 
-WORDS: list[tuple[dict[str, Any], str]] = [
+ERRORS: list[tuple[dict[str, Any], str]] = [
     (
         {"artifact": {"image": IMAGE, **SCRIPT}},
         (
@@ -212,24 +211,23 @@ WORDS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("patch", "told"), WORDS, ids=[told.split(":")[0] for _, told in WORDS])
-def test_whoever_breaks_a_rule_is_told_what_to_change(patch: dict[str, Any], told: str) -> None:
-    assert complaints(patch) == [told]
+@pytest.mark.parametrize(
+    ("patch", "message"), ERRORS, ids=[message.split(":")[0] for _, message in ERRORS]
+)
+def test_a_broken_rule_says_what_to_change(patch: dict[str, Any], message: str) -> None:
+    assert problems_of(patch) == [message]
 
 
 def env_of(size: int) -> dict[str, str]:
-    """Variables that take this many bytes, with two more for each as they are written: `A=x` and a
-    line's end."""
+    """Variables of this many bytes, including `=` and a line feed for each."""
     full, rest = divmod(size - 10, 8004)
     return {f"A{number}": "x" * 8000 for number in range(full)} | {
         "LAST": "é" * (rest // 2) + "x" * (rest % 2 + 4)
     }
 
 
-@pytest.mark.parametrize(("over", "is_told"), [(0, False), (1, True)])
-def test_variables_and_arguments_are_counted_in_bytes_to_the_last_one(
-    over: int, is_told: bool
-) -> None:
+@pytest.mark.parametrize(("over", "is_refused"), [(0, False), (1, True)])
+def test_the_sizes_of_variables_and_arguments_are_exact(over: int, is_refused: bool) -> None:
     limit = 65536
     env = env_of(limit + over)
     assert (
@@ -239,8 +237,8 @@ def test_variables_and_arguments_are_counted_in_bytes_to_the_last_one(
     args = ["x" * 4094] * 16 if not over else ["x" * 4094] * 15 + ["é" * 2047 + "x"]
     for field, value in (("env", env), ("args", args)):
         patch = {"artifact": {"image": IMAGE, field: value}}
-        if is_told:
-            assert complaints(patch) == [
+        if is_refused:
+            assert problems_of(patch) == [
                 f"artifact.{field}: must be at most 65536 bytes in total, got 65537"
             ]
         else:
@@ -277,7 +275,7 @@ def test_variables_and_arguments_are_counted_in_bytes_to_the_last_one(
     ],
     ids=str,
 )
-def test_at_the_very_bound_a_rule_is_kept(patch: dict[str, Any]) -> None:
+def test_a_value_at_the_limit_is_accepted(patch: dict[str, Any]) -> None:
     assert resolve(ReleaseRequested("tiny", "1", {"artifact": {"image": IMAGE}} | patch), None)
 
 
@@ -295,12 +293,12 @@ def test_at_the_very_bound_a_rule_is_kept(patch: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_a_message_alone_is_not_judged_by_what_it_leaves_out(patch: dict[str, Any]) -> None:
-    """What it leaves out may be inherited with a value that puts it right."""
+def test_a_message_is_not_checked_for_fields_that_it_leaves_out(patch: dict[str, Any]) -> None:
+    """An inherited value may fix the problem."""
     assert parse({"model": "tiny", "version": "2", **patch})
 
 
-def test_a_wrong_command_is_told_all_that_is_wrong_with_it() -> None:
+def test_all_problems_of_a_command_are_reported() -> None:
     with pytest.raises(Invalid) as refused:
         parse(
             {
@@ -321,7 +319,7 @@ def test_a_wrong_command_is_told_all_that_is_wrong_with_it() -> None:
     ]
 
 
-def said(
+def context(
     given: dict[str, Any], whole: bool = False, removed: tuple[tuple[str, ...], ...] = ()
 ) -> RuleContext:
     return RuleContext(Sections(), given, whole, frozenset(removed))
@@ -338,13 +336,13 @@ def said(
         ({}, False, False),
     ],
 )
-def test_what_a_message_gives_and_what_is_known_by_it(
+def test_a_message_gives_a_value_or_determines_a_default(
     given: dict[str, Any], gives: bool, knows: bool
 ) -> None:
-    assert said(given).gives("traffic.host") is gives
-    assert said(given).knows("traffic.host") is knows
-    assert said(given, whole=True).knows("traffic.host", "traffic.path")
-    assert said(given).knows("traffic.host", "machine.type") is False
+    assert context(given).gives("traffic.host") is gives
+    assert context(given).knows("traffic.host") is knows
+    assert context(given, whole=True).knows("traffic.host", "traffic.path")
+    assert context(given).knows("traffic.host", "machine.type") is False
 
 
 @pytest.mark.parametrize(
@@ -357,11 +355,9 @@ def test_what_a_message_gives_and_what_is_known_by_it(
         (("machine",), True),
     ],
 )
-def test_what_is_removed_in_part_or_around_is_not_known(
-    removed: tuple[str, ...], knows: bool
-) -> None:
-    assert said({"traffic": {"host": "a"}}, removed=(removed,)).knows("traffic.host") is knows
-    assert said({}, whole=True, removed=(removed,)).knows("traffic.host") is knows
+def test_a_removed_part_is_not_known(removed: tuple[str, ...], knows: bool) -> None:
+    assert context({"traffic": {"host": "a"}}, removed=(removed,)).knows("traffic.host") is knows
+    assert context({}, whole=True, removed=(removed,)).knows("traffic.host") is knows
 
 
 def whole(**patch: Any) -> Spec:
@@ -372,7 +368,7 @@ WAY_OUT = "; retire the model first, or release it under another name"
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "message"),
     [
         (
             {},
@@ -424,11 +420,11 @@ WAY_OUT = "; retire the model first, or release it under another name"
         ),
     ],
 )
-def test_what_a_shared_group_cannot_change_is_told_with_both_values(
-    before: dict[str, Any], after: dict[str, Any], told: str
+def test_an_incompatible_change_is_reported_with_both_values(
+    before: dict[str, Any], after: dict[str, Any], message: str
 ) -> None:
     problems = incompatible(whole(**before), whole(**after))
-    assert [str(problem) for problem in problems] == [told.replace("~", WAY_OUT)]
+    assert [str(problem) for problem in problems] == [message.replace("~", WAY_OUT)]
 
 
 @pytest.mark.parametrize(
@@ -472,7 +468,5 @@ def test_what_a_shared_group_cannot_change_is_told_with_both_values(
     ],
     ids=str,
 )
-def test_a_field_that_is_removed_by_itself_breaks_no_rule_as_well(
-    patch: dict[str, Any], path: str
-) -> None:
-    assert [told.partition(": ")[0] for told in complaints(patch)] == [path]
+def test_an_invalid_field_does_not_also_break_a_rule(patch: dict[str, Any], path: str) -> None:
+    assert [message.partition(": ")[0] for message in problems_of(patch)] == [path]

@@ -1,4 +1,4 @@
-"""How a problem is told: where it is, what was given, and what of that is never repeated."""
+"""How a problem is printed: its path, the given value, and which values are never printed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ from rollout.spec.problems import MAX_PROBLEMS, Invalid, SpecProblem, path_of, r
         (("\u202e",), '"\\u202e"'),
     ],
 )
-def test_a_path_names_each_step_and_hides_no_mark(steps: tuple[str | int, ...], path: str) -> None:
+def test_a_path_names_each_step_and_escapes_special_characters(
+    steps: tuple[str | int, ...], path: str
+) -> None:
     assert path_of(steps) == path
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "text"),
     [
         ({}, "an object with 0 fields"),
         ({"a": 1, "b": 2}, "an object with 2 fields"),
@@ -52,10 +54,10 @@ def test_a_path_names_each_step_and_hides_no_mark(steps: tuple[str | int, ...], 
         ("https://example.com/a:b@c@d", "a string of 27 characters"),
     ],
 )
-def test_a_value_is_shown_where_it_is_short_and_harmless_and_else_told_by_its_kind(
-    value: object, told: str
+def test_a_short_harmless_value_is_printed_others_by_type_and_size(
+    value: object, text: str
 ) -> None:
-    assert redact("serving.port", value) == told
+    assert redact("serving.port", value) == text
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_a_value_is_shown_where_it_is_short_and_harmless_and_else_told_by_its_ki
         "artifact[0]",
     ],
 )
-def test_where_a_secret_may_be_neither_text_nor_number_is_shown(path: str) -> None:
+def test_values_of_fields_that_may_hold_secrets_are_not_printed(path: str) -> None:
     assert redact(path, "hunter2") == "a string of 7 characters"
     assert redact(path, 1234) == redact(path, 12.5) == "a number"
     assert redact(path, True) == "true"
@@ -81,11 +83,11 @@ def test_where_a_secret_may_be_neither_text_nor_number_is_shown(path: str) -> No
 @pytest.mark.parametrize(
     "path", ["artifact.image", "artifacts.env", "my.artifact.env", "artifact.environment", ""]
 )
-def test_elsewhere_it_is(path: str) -> None:
+def test_values_of_other_fields_are_printed(path: str) -> None:
     assert (redact(path, "hunter2"), redact(path, 1234)) == ('"hunter2"', "1234")
 
 
-def test_a_problem_says_what_was_given_where_there_is_anything_to_say() -> None:
+def test_a_problem_includes_the_given_value_if_there_is_one() -> None:
     assert str(SpecProblem("model", "is required")) == "model: is required"
     assert str(SpecProblem("model", "must be a name", "3")) == "model: must be a name, got 3"
     assert str(SpecProblem("model", "must be a name", "")) == "model: must be a name, got "
@@ -95,13 +97,13 @@ def problems(count: int) -> list[SpecProblem]:
     return [SpecProblem(f"x{number}", "is wrong") for number in range(count)]
 
 
-def test_each_problem_is_told_once_in_the_order_in_which_they_were_found() -> None:
+def test_each_problem_is_reported_once_in_order() -> None:
     found = Invalid([*problems(2), *problems(3)])
     assert found.problems == tuple(problems(3))
     assert str(found) == "x0: is wrong; x1: is wrong; x2: is wrong"
 
 
-def test_what_nobody_would_read_is_cut_and_that_is_told() -> None:
+def test_the_number_of_problems_is_limited_and_the_limit_reported() -> None:
     assert Invalid(problems(MAX_PROBLEMS)).problems == tuple(problems(50))
     more = Invalid(problems(MAX_PROBLEMS + 1)).problems
     assert more == (

@@ -1,5 +1,4 @@
-"""What is said, field by field, of values that do not fit a section, and what is left of a value
-once those are taken out."""
+"""The problems of invalid values, field by field, and what remains without the invalid parts."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from rollout.spec.message import CommandMessage, ReleaseMessage
-from rollout.spec.model import Scaling, Sections, Spec
+from rollout.spec.model import Scaling, Sections, Spec, at_most
 from rollout.spec.problems import MAX_PROBLEMS, Invalid
 from rollout.spec.validation import (
     MAX_DEPTH,
@@ -30,7 +29,7 @@ class Part(BaseModel):
 
 
 class Whole(BaseModel):
-    """A small section of every kind of field."""
+    """A small section with every kind of field."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     name: str
@@ -39,11 +38,11 @@ class Whole(BaseModel):
     plain: dict[str, int] = {}
 
 
-def said(data: dict[str, Any], partial: bool = False) -> list[str]:
+def problems_of(data: dict[str, Any], partial: bool = False) -> list[str]:
     return [str(problem) for problem in validate(Whole, data, partial).problems]
 
 
-# ---- JSON and nothing else
+# ---- Freezing
 
 
 def nested(levels: int) -> Any:
@@ -59,12 +58,12 @@ def refusal(value: object) -> str:
     return str(refused.value)
 
 
-def test_lists_become_tuples_and_the_rest_stays() -> None:
+def test_freezing_turns_lists_into_tuples() -> None:
     value = {"a": [1, {"b": [True, None, 0.5, "é"]}], "c": (2,)}
     assert freeze(value) == {"a": (1, {"b": (True, None, 0.5, "é")}), "c": (2,)}
 
 
-def test_sixteen_levels_are_enough_for_anybody() -> None:
+def test_sixteen_levels_of_nesting_are_accepted() -> None:
     assert MAX_DEPTH == 16
     assert freeze(nested(MAX_DEPTH)) == nested(MAX_DEPTH)
     assert refusal(nested(MAX_DEPTH + 1)) == "a.a.a.a: must not be nested deeper than 16 levels"
@@ -75,7 +74,7 @@ def test_sixteen_levels_are_enough_for_anybody() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "messages"),
     [
         (b"x", "message: must be JSON, got a bytes"),
         ({"a": [1, {1, 2}]}, "a[1]: must be JSON, got a set"),
@@ -86,20 +85,20 @@ def test_sixteen_levels_are_enough_for_anybody() -> None:
         ({"a": {"\ud800": 1}}, "a: must not contain a lone surrogate"),
     ],
 )
-def test_what_is_no_json_is_told_by_its_place(value: object, told: str) -> None:
-    assert refusal(value) == told
+def test_a_value_that_is_not_json_is_refused_with_its_place(value: object, messages: str) -> None:
+    assert refusal(value) == messages
 
 
-# ---- Checking
+# ---- Validation
 
 
-def test_what_fits_has_no_problems() -> None:
+def test_a_valid_value_has_no_problems() -> None:
     found = validate(Whole, {"name": "a"}, partial=False)
     assert (found.value, found.problems, found.removed) == (Whole(name="a"), (), frozenset())
 
 
 @pytest.mark.parametrize(
-    ("data", "told", "left", "removed"),
+    ("data", "messages", "left", "removed"),
     [
         (
             {"name": "a", "part": {"word": "w", "size": 99}},
@@ -163,17 +162,17 @@ def test_what_fits_has_no_problems() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_told_and_taken_out_and_the_rest_is_kept(
-    data: dict[str, Any], told: list[str], left: int, removed: set[tuple[str, ...]]
+def test_invalid_parts_are_reported_and_removed(
+    data: dict[str, Any], messages: list[str], left: int, removed: set[tuple[str, ...]]
 ) -> None:
     found = validate(Whole, data, partial=False)
-    assert [str(problem) for problem in found.problems] == told
+    assert [str(problem) for problem in found.problems] == messages
     assert found.value
     assert (found.value.name, found.value.part.size) == ("a", left)
     assert found.removed == removed
 
 
-def test_of_what_lacks_something_of_its_own_nothing_is_left() -> None:
+def test_nothing_remains_of_a_value_without_its_required_field() -> None:
     found = validate(Whole, {"part": {"word": "w"}}, partial=False)
     assert (found.value, [str(problem) for problem in found.problems]) == (
         None,
@@ -181,35 +180,37 @@ def test_of_what_lacks_something_of_its_own_nothing_is_left() -> None:
     )
 
 
-def test_checking_leaves_the_value_itself_as_it_was() -> None:
+def test_validation_does_not_change_the_value() -> None:
     data = {"name": "a", "part": {"word": "w", "size": 99}}
     validate(Whole, data, partial=False)
     assert data == {"name": "a", "part": {"word": "w", "size": 99}}
 
 
-def test_what_a_message_leaves_out_may_be_inherited_but_not_in_a_list_nor_its_own_name() -> None:
-    assert said({"name": "a", "part": {"size": 1}}, partial=True) == []
-    assert said({"part": {"size": 1}}, partial=True) == ["name: is required; must be a string"]
-    assert said({"name": "a", "items": ({},)}, partial=True) == [
+def test_missing_fields_may_be_inherited_except_in_lists_and_the_messages_own() -> None:
+    assert problems_of({"name": "a", "part": {"size": 1}}, partial=True) == []
+    assert problems_of({"part": {"size": 1}}, partial=True) == [
+        "name: is required; must be a string"
+    ]
+    assert problems_of({"name": "a", "items": ({},)}, partial=True) == [
         "items[0].word: is required; must be a string"
     ]
-    assert said({"name": "a", "part": {"size": 0}}, partial=True) == [
+    assert problems_of({"name": "a", "part": {"size": 0}}, partial=True) == [
         "part.size: must be an integer from 1 to 9, got 0"
     ]
 
 
-def test_no_more_problems_are_told_than_anybody_reads() -> None:
+def test_the_number_of_problems_is_limited() -> None:
     many = {"name": "a", "plain": {f"b{number}": "x" for number in range(MAX_PROBLEMS + 30)}}
-    assert len(said(many)) == MAX_PROBLEMS + 1
+    assert len(problems_of(many)) == MAX_PROBLEMS + 1
     nulls = {"name": "a", "part": {f"b{number}": None for number in range(MAX_PROBLEMS + 30)}}
     assert len(misplaced_nulls(Whole, nulls)) == MAX_PROBLEMS + 1
 
 
-# ---- Nulls under names that mean nothing
+# ---- Nulls under unknown names
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "messages"),
     [
         ({"name": None, "part": None}, []),
         ({"part": {"size": None}}, []),
@@ -225,11 +226,11 @@ def test_no_more_problems_are_told_than_anybody_reads() -> None:
         ({"items": [{"qq": None}]}, []),
     ],
 )
-def test_a_null_is_told_where_its_name_means_nothing(value: object, told: list[str]) -> None:
-    assert [str(problem) for problem in misplaced_nulls(Whole, value)] == told
+def test_a_null_under_an_unknown_name_is_reported(value: object, messages: list[str]) -> None:
+    assert [str(problem) for problem in misplaced_nulls(Whole, value)] == messages
 
 
-def test_a_null_in_a_map_needs_a_name_that_the_map_takes() -> None:
+def test_a_null_in_a_map_needs_a_valid_name() -> None:
     env = {"artifact": {"env": {"GOOD": None, "1BAD": None}}}
     assert [str(problem) for problem in misplaced_nulls(ReleaseMessage, env)] == [
         "artifact.env: names must be letters, digits and _, not starting with a digit, got a string"
@@ -242,7 +243,7 @@ def test_a_null_in_a_map_needs_a_name_that_the_map_takes() -> None:
     ]
 
 
-def test_a_name_that_a_map_does_not_take_is_told_at_the_map() -> None:
+def test_an_invalid_name_is_reported_at_its_map() -> None:
     found = validate(Sections, {"machine": {"labels": {"Team": "a", "ok": "b"}}}, partial=True)
     assert [str(problem) for problem in found.problems] == [
         "machine.labels: names must be 1 to 63 lower-case letters, digits, _ and -, starting with a"
@@ -252,10 +253,10 @@ def test_a_name_that_a_map_does_not_take_is_told_at_the_map() -> None:
     assert found.value.machine.labels == {"ok": "b"}
 
 
-# ---- Schemas in words
+# ---- Descriptions
 
 
-def test_a_place_is_found_through_sections_lists_and_maps() -> None:
+def test_a_schema_is_found_through_sections_lists_and_maps() -> None:
     assert schema_at(Spec, ())["type"] == "object"
     assert schema_at(Spec, ("scaling", "max"))["maximum"] == 2000
     assert schema_at(Spec, ("scaling", "metrics", 0, "type"))["enum"] == [
@@ -269,7 +270,7 @@ def test_a_place_is_found_through_sections_lists_and_maps() -> None:
     assert schema_at(CommandMessage, ("version",))["x-allowed"].startswith("1 to 63 letters")
 
 
-def test_what_is_said_beside_a_reference_counts_too() -> None:
+def test_keywords_beside_a_reference_are_kept() -> None:
     schema = {"$defs": {"Inner": {"type": "integer", "description": "inner", "minimum": 1}}}
     either = {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/Inner"}], "description": "outer"}
     assert dereference(either, schema) == {"type": "integer", "description": "outer", "minimum": 1}
@@ -292,9 +293,7 @@ def test_what_is_said_beside_a_reference_counts_too() -> None:
         ({}, {}),
     ],
 )
-def test_the_values_of_a_map_are_under_its_pattern_or_beside_it(
-    node: dict[str, Any], values: dict[str, Any]
-) -> None:
+def test_the_schema_of_a_maps_values_is_found(node: dict[str, Any], values: dict[str, Any]) -> None:
     assert values_of(node) == values
 
 
@@ -322,9 +321,27 @@ def test_the_values_of_a_map_are_under_its_pattern_or_beside_it(
         ({}, "a string"),
     ],
 )
-def test_a_schema_is_told_in_words(node: dict[str, Any], words: str) -> None:
+def test_a_schema_is_described_in_words(node: dict[str, Any], words: str) -> None:
     assert describe(node) == words
 
 
-def test_a_section_of_its_own_is_told_as_well() -> None:
+def test_a_nested_section_is_described() -> None:
     assert describe(schema_at(Scaling, ("cpu", "target"))) == "a number above 0 and up to 1"
+
+
+# ---- Limits
+
+
+def test_the_size_is_checked_before_the_items() -> None:
+    count: Any = at_most(2).func
+    for full in ([object(), object()], (1, 2), {"a": 1, "b": 2}):
+        assert count(full) == (tuple(full) if isinstance(full, list) else full)
+    for over in ([1, 2, 3], (1, 2, 3), {"a": 1, "b": 2, "c": 3}):
+        with pytest.raises(ValueError, match=r"^too many$"):
+            count(over)
+
+
+@pytest.mark.parametrize("value", ["a long text", 12345, None, {1, 2, 3}])
+def test_a_limit_applies_only_to_lists_and_maps(value: object) -> None:
+    count: Any = at_most(2).func
+    assert count(value) is value

@@ -1,5 +1,4 @@
-"""A release's digest: what names its template, so that it may change with what is asked for and
-with nothing else."""
+"""The digest of a spec changes with its content only."""
 
 from __future__ import annotations
 
@@ -24,11 +23,8 @@ DIGEST = f"host/app@sha256:{'0' * 64}"
     ],
     ids=["plain", "rich"],
 )
-def test_the_same_spec_has_the_same_digest_for_ever(
-    artifact: dict[str, object], expected: str
-) -> None:
-    """Another value here would give every model that serves a new template at its next release,
-    though nothing was asked for."""
+def test_the_digest_of_a_spec_never_changes(artifact: dict[str, object], expected: str) -> None:
+    """With another digest, every unchanged spec would count as a new release."""
     assert release("1", artifact=artifact).digest == expected
 
 
@@ -40,7 +36,7 @@ def test_a_step_has_the_same_digest_in_either_form() -> None:
     assert short == long
 
 
-def test_who_signed_an_image_changes_no_digest_and_the_image_does() -> None:
+def test_the_digest_depends_on_the_image_and_not_on_its_signature() -> None:
     plain, signed, other = (
         release("1", artifact=artifact).digest
         for artifact in (
