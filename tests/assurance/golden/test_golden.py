@@ -70,9 +70,7 @@ def test_a_restored_history_reaches_the_same_final_state(file: Path) -> None:
     )
     before = scenario.full_state()
     scenario.when_minutes_pass(7)
-    assert scenario.state().requeue_at or scenario.full_state() == before, (
-        "the final state changed"
-    )
+    assert scenario.state().requeue_at or scenario.full_state() == before, "the final state changed"
     assert vars(final_state(scenario)) == history["ends"], "the final state changed"
     assert scenario.unsent_messages() == ()
 

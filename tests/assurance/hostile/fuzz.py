@@ -1,11 +1,10 @@
-"""Looks for bytes that break `parsing.check`, led by which code they reach. Run by `make fuzz`;
-never a part of the tests.
+"""Searches for bytes that break `parsing.check`, guided by code coverage. Run by `make fuzz`, never
+by the tests.
 
-Begins from `corpus/` and from what earlier runs found, and leaves in `.fuzz/`, out of git, what
-reached new code and what broke something. `--keep` (`make fuzz-keep`) makes `corpus/` anew: the
-fewest and smallest of all these files that reach what all of them reach.
-tests/assurance/hostile/test_corpus.py holds each of those to the property at every commit. Other
-arguments are libFuzzer's: `-max_total_time=600`, or a file to try again."""
+Starts from `corpus/` and the findings of earlier runs. Inputs that reach new code or break
+something go to `.fuzz/`, which is not in git. `--keep` (`make fuzz-keep`) rewrites `corpus/`: the
+fewest and smallest of all these files that reach the same code, which test_corpus.py replays at
+every commit. Other arguments are libFuzzer's: `-max_total_time=600`, or a file to replay."""
 
 from __future__ import annotations
 
@@ -32,33 +31,34 @@ INSTRUMENTED = [
     "infra.fleet.resources",
     "handlers.redaction",
 ]
-AGAIN = "SLIPWAY_FUZZ"  # by what name libFuzzer may start itself again, where it does
-LONGEST = 4096  # of what is tried; nothing is to be learned from more
-IN_JSON = 0.6  # of all changes are made within a message's JSON, the others to its bytes
+RESTART_VARIABLE = "SLIPWAY_FUZZ"  # the program by which libFuzzer restarts itself
+MAX_LENGTH = 4096  # of an input, in bytes
+JSON_SHARE = 0.6  # of all mutations change the JSON, the others the bytes
 ENVELOPE = (
-    *(
-        "message",
-        "data",
-        "data_base64",
-        "attributes",
-        "messageId",
-        "publishTime",
-        "subscription",
-        "deliveryAttempt",
-    ),
-    *(
-        "specversion",
-        "1.0",
-        "id",
-        "source",
-        "type",
-        "time",
-        "datacontenttype",
-        "application/json",
-        "content-type",
-    ),
-    *("ce-specversion", "ce-id", "ce-source", "ce-type", "application/cloudevents+json"),
-    *("io.slipway.model.release.v1", "io.slipway.model.command.v1"),
+    "message",
+    "data",
+    "data_base64",
+    "attributes",
+    "messageId",
+    "publishTime",
+    "subscription",
+    "deliveryAttempt",
+    "specversion",
+    "1.0",
+    "id",
+    "source",
+    "type",
+    "time",
+    "datacontenttype",
+    "application/json",
+    "content-type",
+    "ce-specversion",
+    "ce-id",
+    "ce-source",
+    "ce-type",
+    "application/cloudevents+json",
+    "io.slipway.model.release.v1",
+    "io.slipway.model.command.v1",
 )
 
 
@@ -74,64 +74,66 @@ def fuzz(arguments: list[str]) -> None:
 
     with atheris.instrument_imports(include=INSTRUMENTED):
         from tests.assurance.hostile.parsing import check
-    from tests.assurance.hostile.mutation import Mutator
+    from tests.assurance.hostile.mutator import Mutator
 
     mutator = Mutator(
         (file.read_bytes() for folder in (EXAMPLES, CORPUS) for file in sorted(folder.iterdir())),
         lambda text: bytes(atheris.Mutate(text, len(text) + 20)),
     )
 
-    def mutated(data: bytes, most: int, seed: int) -> bytes:
+    def mutate(data: bytes, limit: int, seed: int) -> bytes:
         chance = Random(seed)
-        changed = mutator.changed(data, chance) if chance.random() < IN_JSON else None
-        return changed if changed and len(changed) <= most else bytes(atheris.Mutate(data, most))
+        changed = mutator.mutate(data, chance) if chance.random() < JSON_SHARE else None
+        return changed if changed and len(changed) <= limit else bytes(atheris.Mutate(data, limit))
 
     FOUND.mkdir(exist_ok=True)
     with tempfile.NamedTemporaryFile("w", suffix=".dict") as words:
         words.write(
-            "\n".join(sorted(_words(json.loads(SCHEMA.read_text("utf-8"))) | _quoted(ENVELOPE)))
+            "\n".join(
+                sorted(_collect_words(json.loads(SCHEMA.read_text("utf-8"))) | _quote(ENVELOPE))
+            )
         )
         words.flush()
         options = [
             f"-dict={words.name}",
-            f"-max_len={LONGEST}",
+            f"-max_len={MAX_LENGTH}",
             f"-artifact_prefix={FOUND}/broken-",
         ]
         is_given = any(not argument.startswith("-") for argument in arguments)
         folders = [] if is_given else [str(folder) for folder in (FOUND, CORPUS, EXAMPLES)]
         atheris.Setup(
-            [os.environ.get(AGAIN, sys.argv[0]), *options, *arguments, *folders],
+            [os.environ.get(RESTART_VARIABLE, sys.argv[0]), *options, *arguments, *folders],
             lambda data: check(data) and None,
-            custom_mutator=mutated,
+            custom_mutator=mutate,
         )
         atheris.Fuzz()
 
 
 def keep() -> None:
-    """A file that broke something is kept under its own name, once it breaks nothing any more;
-    until then nothing is kept."""
+    """Rewrites the corpus. Files that broke something keep their names. As long as one of them
+    still breaks something, the corpus stays unchanged."""
     broken = sorted(FOUND.glob("broken-*"))
-    with tempfile.TemporaryDirectory() as made:
-        fresh = Path(made, "corpus")
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder, "corpus")
         fresh.mkdir()
-        # libFuzzer starts itself again by this name when a file breaks something while it merges.
-        again = Path(made, "fuzz")
-        again.write_text(
+        # libFuzzer restarts itself by this name when an input breaks something during the merge.
+        restart = Path(folder, "fuzz")
+        restart.write_text(
             f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m tests.assurance.hostile.fuzz "$@"\n'
         )
-        again.chmod(0o755)
+        restart.chmod(0o755)
         if broken:
-            subprocess.run([again, *broken], check=True, cwd=ROOT)
+            subprocess.run([restart, *broken], check=True, cwd=ROOT)
         folders = [folder for folder in (fresh, CORPUS, FOUND, EXAMPLES) if folder.exists()]
         subprocess.run(
-            [again, "-set_cover_merge=1", *folders],
+            [restart, "-set_cover_merge=1", *folders],
             check=True,
             cwd=ROOT,
-            env=os.environ | {AGAIN: str(again)},
+            env=os.environ | {RESTART_VARIABLE: str(restart)},
         )
         kept = [*fresh.iterdir(), *broken]
         if not kept:
-            sys.exit("nothing was kept, the corpus is as it was")
+            sys.exit("the merge kept no file; the corpus is unchanged")
         for file in CORPUS.iterdir():
             if not file.name.startswith("broken-"):
                 file.unlink()
@@ -140,13 +142,13 @@ def keep() -> None:
     print(f"{len(list(CORPUS.iterdir()))} files in {CORPUS.relative_to(ROOT)}")
 
 
-def _words(schema: object) -> set[str]:
-    """The names and fixed values of the schema as libFuzzer's dictionary wants them, since no
-    chance would spell them."""
+def _collect_words(schema: object) -> set[str]:
+    """The names and fixed values of the schema for libFuzzer's dictionary: random mutation would
+    never spell them."""
     found: set[str] = set()
     match schema:
         case dict():
-            found = _quoted(
+            found = _quote(
                 [
                     *schema.get("properties", {}),
                     *(word for word in schema.get("enum", []) if isinstance(word, str)),
@@ -157,10 +159,10 @@ def _words(schema: object) -> set[str]:
             inner = schema
         case _:
             inner = []
-    return found.union(*map(_words, inner))
+    return found.union(*map(_collect_words, inner))
 
 
-def _quoted(words: Iterable[str]) -> set[str]:
+def _quote(words: Iterable[str]) -> set[str]:
     return {json.dumps(f'"{word}"').replace("\\u", "\\\\u") for word in words}
 
 

@@ -1,9 +1,9 @@
-"""The function under attack: `main.on_release` behind functions-framework's own parsing, over a
-world in memory.
+"""The function under attack: `main.on_release` behind functions-framework's parsing, over an
+in-memory world.
 
-`Intake.take` and `Intake.post` hold every message to what bad input may do: the function answers
-well (which is the acknowledgement), no Compute client is ever made, no connection is tried, and a
-refusal is on record exactly once, however often the message comes."""
+`Intake.deliver` and `Intake.post` check what bad input may do: the function succeeds (which
+acknowledges the message), creates no Compute client, opens no connection, and records a refusal
+exactly once, however often the message is delivered."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SOURCE = f"//pubsub.googleapis.com/{TOPIC}"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SMALL: dict[str, Any] = {"model": "tiny", "version": "1", "artifact": {"image": "tiny:1"}}
 
-# What the fullest legal message of tests/assurance/hostile/shapes.py just keeps to.
+# The largest valid message of shapes.py just meets this policy.
 FULL_POLICY = {
     "max_instances": 11,
     "max_accelerators": 22,
@@ -50,18 +50,17 @@ FULL_POLICY = {
 
 
 def scaled(commit: int, soak: int) -> int:
-    """How many of something to try: the first for every commit, the second when SLIPWAY_SOAK is set
-    (`make soak`)."""
+    """A number for the tests of every commit, or for the nightly run (SLIPWAY_SOAK is set)."""
     return soak if os.environ.get("SLIPWAY_SOAK") else commit
 
 
 # ---- No connections
 
-_tried: list[str] = []
+_attempts: list[str] = []
 _is_watching = False
 
 
-def _hear(event: str, args: tuple[Any, ...]) -> None:
+def _audit(event: str, args: tuple[Any, ...]) -> None:
     if _is_watching and event in (
         "socket.connect",
         "socket.getaddrinfo",
@@ -69,24 +68,24 @@ def _hear(event: str, args: tuple[Any, ...]) -> None:
         "subprocess.Popen",
         "os.system",
     ):
-        _tried.append(f"{event} {args[1:]!r}"[:200])
+        _attempts.append(f"{event} {args[1:]!r}"[:200])
 
 
-sys.addaudithook(_hear)
+sys.addaudithook(_audit)
 
 
 @contextmanager
-def connecting_nowhere() -> Iterator[None]:
-    """Python itself tells of every connection, look-up and process that anything tries within; none
-    may be."""
+def forbid_connections() -> Iterator[None]:
+    """Fails if anything opens a connection, looks up a name or starts a process in this block.
+    Python's audit hooks report each attempt."""
     global _is_watching
-    _tried.clear()
+    _attempts.clear()
     _is_watching = True
     try:
         yield
     finally:
         _is_watching = False
-    assert not _tried, _tried
+    assert not _attempts, _attempts
 
 
 # ---- The intake
@@ -97,16 +96,16 @@ class FixedClock:
         return NOON
 
     def sleep(self, seconds: float) -> None:
-        raise AssertionError("the intake does not wait")
+        raise AssertionError("the intake must not sleep")
 
 
 def _no_compute() -> Compute:
-    raise AssertionError("the intake made a Compute client")
+    raise AssertionError("the intake created a Compute client")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one message: refused with a reason, accepted for a model, or neither (a
+    """The outcome of one message: refused with a reason, accepted for a model, or neither (a
     duplicate, or nothing new)."""
 
     why: str
@@ -119,87 +118,88 @@ class Intake:
         clock = FixedClock()
         self.bus = EmbeddedBus(clock)
         self.woken: list[str] = []
-        self.told: list[bytes] = []
+        self.published: list[bytes] = []
         self.bus.subscribe("model-wakeups", lambda event: self.woken.append(_data(event)["model"]))
         for topic in ("model-releases-dead", "model-rollout-status"):
             self.bus.subscribe(
                 topic,
-                lambda event: self.told.append(base64.b64decode(event.data["message"]["data"])),
+                lambda event: self.published.append(
+                    base64.b64decode(event.data["message"]["data"])
+                ),
             )
         self.world = World(clock, lambda: self.store, lambda: self.bus, _no_compute, project="demo")
         self._numbers = itertools.count(1)
 
-    def take(self, body: object, attributes: Mapping[str, str] | None = None) -> Outcome:
-        """Hand the body to the handler, twice, as Eventarc would bring it."""
+    def deliver(self, body: object, attributes: Mapping[str, str] | None = None) -> Outcome:
+        """Passes the body to the handler twice, as Eventarc would deliver it."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         number = str(next(self._numbers))
-        event = FakeEvent(PUBLISHED, SOURCE, pushed(data, number, attributes))
-        return self._held(number, lambda: release.handle(self.world, event))
+        event = FakeEvent(PUBLISHED, SOURCE, push_body(data, number, attributes))
+        return self._send_twice(number, lambda: release.handle(self.world, event))
 
     def post(self, body: object, headers: Mapping[str, str], path: str = "/") -> Outcome:
-        """Post a request to the function itself, twice. The answer must be 200: anything else is
-        delivered again."""
+        """Posts a request to the function twice. The status must be 200; with any other, Pub/Sub
+        redelivers the message."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self._held("", lambda: self._post(data, headers, path))
+        return self._send_twice("", lambda: self._post(data, headers, path))
 
     def _post(self, data: bytes, headers: Mapping[str, str], path: str) -> None:
-        with serving(self.world) as client:
+        with serve(self.world) as client:
             answer = client.post(path, data=data, headers=dict(headers))
         assert answer.status_code == 200, (answer.status_code, answer.data[:300])
 
-    def _held(self, number: str, send: Callable[[], None]) -> Outcome:
+    def _send_twice(self, number: str, send: Callable[[], None]) -> Outcome:
         woken = len(self.woken)
-        with connecting_nowhere():
-            made = self._sent(send)
-            again = self._sent(send)
-        assert not again, f"a repeat writes {again}"
-        assert self.bus.next_due() is None, "something was not acknowledged"
+        with forbid_connections():
+            writes = self._record_writes(send)
+            repeated = self._record_writes(send)
+        assert not repeated, f"a duplicate writes {repeated}"
+        assert self.bus.next_due() is None, "a message was not acknowledged"
         refusals = [
             write
-            for write in made
+            for write in writes
             if isinstance(write, Create) and write.path.startswith("quarantine/")
         ]
         outgoing = {
             write.path
-            for write in made
+            for write in writes
             if write.path.startswith("outbox/") and not isinstance(write, Delete)
         }
-        assert outgoing == {write.path for write in made if isinstance(write, Delete)}, (
-            "something is left unsent"
+        assert outgoing == {write.path for write in writes if isinstance(write, Delete)}, (
+            "a message is left in the outbox"
         )
         if not refusals:
             return Outcome("", self.woken[woken] if len(self.woken) > woken else "")
         (refusal,) = refusals
-        assert len(made) == len(outgoing) * 2 + 1 == 5, f"refused, and yet written: {made}"
-        assert len(self.woken) == woken, "refused, and yet woken"
+        assert len(writes) == len(outgoing) * 2 + 1 == 5, f"refused, but written: {writes}"
+        assert len(self.woken) == woken, "refused, but a model was woken"
         assert not number or refusal.path == f"quarantine/{number}"
         assert 0 < len(refusal.data["why"]) < 30_000
         return Outcome(refusal.data["why"], "")
 
-    def _sent(self, send: Callable[[], None]) -> list[Write]:
-        self.store.made.clear()
+    def _record_writes(self, send: Callable[[], None]) -> list[Write]:
+        self.store.writes.clear()
         send()
         self.bus.pump()
-        return list(self.store.made)
+        return list(self.store.writes)
 
 
 class RecordingStore(SqliteStore):
-    """The real store, with a list of the writes that it took."""
+    """The SQLite store, with a list of its writes."""
 
     def __init__(self) -> None:
         super().__init__(":memory:")
-        self.made: list[Write] = []
+        self.writes: list[Write] = []
 
     def commit(self, *writes: Write) -> dict[str, str]:
         versions = super().commit(*writes)
-        self.made += writes
+        self.writes += writes
         return versions
 
 
 @dataclass(frozen=True)
 class FakeEvent:
-    """What functions-framework hands over, without its parsing: for the many messages whose
-    envelope is not the point."""
+    """An event as functions-framework passes it on, for tests that do not test its parsing."""
 
     type: str
     source: str
@@ -209,7 +209,9 @@ class FakeEvent:
         return {"type": self.type, "source": self.source, "id": "1"}.get(key, default)
 
 
-def pushed(data: bytes, number: str, attributes: Mapping[str, str] | None = None) -> dict[str, Any]:
+def push_body(
+    data: bytes, number: str, attributes: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     message = {
         "data": base64.b64encode(data).decode(),
         "attributes": dict(attributes or {}),
@@ -229,27 +231,27 @@ def _data(event: Any) -> dict[str, Any]:
 
 @cache
 def _client() -> Any:
-    """Made once, while a world is there to connect to. What functions-framework and `main.py` set
-    for a whole process is put back, since the process is the tests' own."""
-    given, log = dict(os.environ), logging.getLogger("slipway")
-    kept = (list(log.handlers), log.level, log.propagate)
+    """Creates the app once. Restores what functions-framework and `main.py` change in the process:
+    the environment and the logger."""
+    environment, log = dict(os.environ), logging.getLogger("slipway")
+    settings = (list(log.handlers), log.level, log.propagate)
     client = functions_framework.create_app("on_release", str(MAIN), "cloudevent").test_client()
     os.environ.clear()
-    os.environ.update(given)
-    log.handlers, log.level, log.propagate = kept
+    os.environ.update(environment)
+    log.handlers, log.level, log.propagate = settings
     return client
 
 
 @contextmanager
-def serving(world: World) -> Iterator[Any]:
-    """The app that functions-framework makes of `main.py`, with this world in place of the one the
-    environment describes."""
-    given = wiring.world
+def serve(world: World) -> Iterator[Any]:
+    """A client of functions-framework's app of `main.py`, with this world instead of the one that
+    the environment describes."""
+    original = wiring.world
     wiring.world = lambda: world  # type: ignore[assignment]
     try:
         yield _client()
     finally:
-        wiring.world = given
+        wiring.world = original
 
 
 BINARY = {
@@ -266,7 +268,7 @@ ENVELOPES = ("binary", "structured", "push", "push with a topic")
 
 
 def request(envelope: str, push: object, number: str = "42") -> tuple[object, dict[str, str], str]:
-    """The body, headers and path by which each of the four envelopes brings what Pub/Sub pushed."""
+    """The body, headers and path of a Pub/Sub push in each of the four envelopes."""
     match envelope:
         case "binary":
             return push, BINARY | {"ce-id": number}, "/"

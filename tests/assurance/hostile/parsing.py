@@ -1,10 +1,9 @@
-"""What must hold of any bytes that reach Slipway: refused in words, or the same after every way
-that they go.
+"""What must hold of any bytes that reach Slipway: they are refused with a reason, or parsed
+consistently.
 
-The same bytes are read as each thing that a stranger can choose: the data of a message, a sender's
-own envelope in it, and the body that functions-framework hands over. Nothing but a refusal may come
-of any of them. Shared by tests/assurance/hostile/fuzz.py, which looks for bytes that break it, and
-by tests/assurance/hostile/test_corpus.py, which tries again what was found."""
+The same bytes are parsed as everything that a stranger controls: the data of a message, the
+sender's envelope in it, and the body that functions-framework passes on. fuzz.py searches for bytes
+that break this, and test_corpus.py replays what it found."""
 
 from __future__ import annotations
 
@@ -34,54 +33,59 @@ STRUCTURED = {"content-type": "application/cloudevents+json; charset=utf-8"}
 
 
 def check(data: bytes) -> bool:
-    """Whether it is a message that Slipway takes. Raises AssertionError where the property is
-    broken, and whatever else comes."""
-    _opens(data)
-    _is_from_somebody(Message("1", data, STRUCTURED, NOON))
-    return _is_taken(data)
+    """Whether Slipway accepts the data. Raises an AssertionError, or whatever the code under test
+    raises, if the property is violated."""
+    _check_body(data)
+    _check_payload(Message("1", data, STRUCTURED, NOON))
+    return _check_data(data)
 
 
 # ---- As the data of a message
 
 
-def _is_taken(data: bytes) -> bool:
+def _check_data(data: bytes) -> bool:
     try:
-        asked = parse(decode_json(data))
+        request = parse(decode_json(data))
     except Invalid as refused:
-        return _is_legible(refused, data)
-    if not isinstance(asked, ReleaseRequested):
+        return _check_refusal(refused, data)
+    if not isinstance(request, ReleaseRequested):
         return True
-    return [_resolves(asked, base, data) for base in (None, first(asked.model))] != [False, False]
+    return [_check_release(request, base, data) for base in (None, first_spec(request.model))] != [
+        False,
+        False,
+    ]
 
 
 @lru_cache(100)
-def first(model: str) -> Spec:
+def first_spec(model: str) -> Spec:
     return resolve(ReleaseRequested(model, "0", {"artifact": {"image": "tiny:1"}}), None)
 
 
-def _resolves(asked: ReleaseRequested, base: Spec | None, data: bytes) -> bool:
+def _check_release(request: ReleaseRequested, base: Spec | None, data: bytes) -> bool:
     try:
-        spec = resolve(asked, base)
+        spec = resolve(request, base)
     except Invalid as refused:
-        return _is_legible(refused, data)
+        return _check_refusal(refused, data)
     again = load(json.loads(json.dumps(dump(spec))))
-    assert again == spec, "a spec is not the same after its document"
+    assert again == spec, "a spec changes in a round trip through its document"
     assert digest(again) == digest(spec)
-    assert resolve(ReleaseRequested(asked.model, "2"), spec) == spec, (
-        "a release that says nothing changes something"
+    assert resolve(ReleaseRequested(request.model, "2"), spec) == spec, (
+        "an empty release changes the spec"
     )
-    assert not any(map(_is_silent, incompatible(first(asked.model), spec)))
-    assert instance_template.name(asked.model, again) == instance_template.name(asked.model, spec)
+    assert not any(map(_is_silent, incompatible(first_spec(request.model), spec)))
+    assert instance_template.name(request.model, again) == instance_template.name(
+        request.model, spec
+    )
     assert metadata(spec).get("user-data") in (
         None,
         user_data(),
-    ), "what machines run depends on what was asked for"
+    ), "the startup files depend on the message"
     return True
 
 
-def _is_legible(refused: Invalid, data: bytes) -> bool:
-    """False, as the message was refused: in words that can be written down, and not in endless
-    ones. What is kept of it is made without trouble too."""
+def _check_refusal(refused: Invalid, data: bytes) -> bool:
+    """False, since the message is refused. The reason must be encodable and not too long, and the
+    message must be redactable."""
     assert refused.problems
     assert 0 < len(str(refused).encode()) < 60_000
     redact_message(data)
@@ -95,9 +99,8 @@ def _is_silent(problem: object) -> bool:
 # ---- As an envelope
 
 
-class Pushed(dict[str, object]):
-    """What functions-framework hands over: the context as a mapping, and the body, whatever it
-    is."""
+class FrameworkEvent(dict[str, object]):
+    """An event of functions-framework: the context as a mapping, and any body."""
 
     def __init__(self, data: object) -> None:
         super().__init__(
@@ -108,34 +111,35 @@ class Pushed(dict[str, object]):
         self.data = data
 
 
-def _opens(data: bytes) -> None:
-    """The bytes as the body of a request. One that is no JSON is handed over as it is."""
+def _check_body(data: bytes) -> None:
+    """Parses the bytes as the body of a request; if they are not JSON, they are passed on as they
+    are."""
     try:
         body = json.loads(data)
     except (ValueError, RecursionError):
         body = data
     try:
-        message = parse_message(Pushed(body))
+        message = parse_message(FrameworkEvent(body))
     except Unreadable as refused:
-        _is_told(refused)
+        _check_reason(refused)
     else:
         assert message.published_at.tzinfo is UTC
         assert "/" not in message.id
-        _is_from_somebody(message)
+        _check_payload(message)
 
 
-def _is_from_somebody(message: Message) -> None:
+def _check_payload(message: Message) -> None:
     try:
         sent = parse_payload(message)
     except Unreadable as refused:
-        _is_told(refused)
+        _check_reason(refused)
         return
     assert sent.type in ("", RELEASE_TYPE, COMMAND_TYPE)
     assert re.fullmatch("[0-9a-f]{32}", sent.key)
     assert sent.at.tzinfo is UTC
-    _is_taken(sent.data)
+    _check_data(sent.data)
 
 
-def _is_told(refused: Unreadable) -> None:
+def _check_reason(refused: Unreadable) -> None:
     assert 0 < len(refused.why) < 1000
-    assert refused.why.isprintable(), "a reason writes on the screen"
+    assert refused.why.isprintable(), "a reason contains control characters"

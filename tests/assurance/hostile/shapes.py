@@ -1,8 +1,6 @@
-"""Messages made from the published JSON Schema: legal ones, ones that are nearly legal, and where
-every field is.
+"""Messages generated from the published JSON Schema: valid ones and near misses of every field.
 
-The schema is the committed file, not the types: what strangers are told they may send is what they
-are tried with."""
+The schema is the committed file and not the types, since the file is what senders read."""
 
 from __future__ import annotations
 
@@ -22,10 +20,10 @@ SCHEMA: dict[str, Any] = json.loads(
     (Path(__file__).parents[3] / "schemas" / "model-release.v1.json").read_text("utf-8")
 )
 RELEASE, COMMAND = SCHEMA["else"], SCHEMA["then"]
-SAYS = Draft202012Validator(SCHEMA)
-Path_ = tuple[str | int, ...]
+VALIDATOR = Draft202012Validator(SCHEMA)
+FieldPath = tuple[str | int, ...]
 
-# Every field of a release at once, but for those that exclude each other.
+# Every field of a release, except those that exclude each other.
 FULL: dict[str, Any] = {
     "model": "tiny",
     "version": "1",
@@ -119,8 +117,8 @@ ROLLBACK: dict[str, Any] = {
     "requested_by": "a",
     "reason": "b",
 }
-# What has to go, and what has to come, for a field that excludes another one.
-INSTEAD: dict[Path_, dict[Path_, Any]] = {
+# For a field that excludes others: the values that these get instead; None removes one.
+EXCLUSIONS: dict[FieldPath, dict[FieldPath, Any]] = {
     ("artifact", "startup_script"): {("artifact",): {}, ("machine", "image"): None},
     ("scaling", "metrics", 0, "per_instance"): {
         ("scaling", "metrics", 0, "target"): None,
@@ -135,10 +133,10 @@ INSTEAD: dict[Path_, dict[Path_, Any]] = {
 
 
 def fields(
-    schema: Mapping[str, Any] = RELEASE, at: Path_ = ()
-) -> Iterator[tuple[Path_, dict[str, Any]]]:
-    """Every field with its schema, sections before what is in them; of a list the first item, of a
-    map the one `FULL` has."""
+    schema: Mapping[str, Any] = RELEASE, at: FieldPath = ()
+) -> Iterator[tuple[FieldPath, dict[str, Any]]]:
+    """Every field with its schema, sections before their fields; of a list the first item, of a map
+    the key that `FULL` has."""
     for name, inner in schema.get("properties", {}).items():
         yield (*at, name), inner
         yield from fields(inner, (*at, name))
@@ -153,51 +151,53 @@ def fields(
         yield from fields(schema["additionalProperties"], (*at, key))
 
 
-def texts() -> list[Path_]:
-    """Where a release holds text of its sender's own making."""
-    return [path for path, schema in fields() if "string" in kinds(schema) and "enum" not in schema]
+def text_fields() -> list[FieldPath]:
+    """The fields of a release with free text."""
+    return [
+        path for path, schema in fields() if "string" in json_types(schema) and "enum" not in schema
+    ]
 
 
-def kinds(schema: Mapping[str, Any]) -> list[str]:
-    """The JSON types that the schema names; one that names none refers to several."""
+def json_types(schema: Mapping[str, Any]) -> list[str]:
+    """The JSON types that the schema names; none if it combines several schemas."""
     given = schema.get("type", [])
     return [given] if isinstance(given, str) else list(given)
 
 
-def with_value(path: Path_, value: object, base: Mapping[str, Any] = FULL) -> dict[str, Any]:
-    """The base message with this value in this place, and without what excludes the field."""
+def with_value(path: FieldPath, value: object, base: Mapping[str, Any] = FULL) -> dict[str, Any]:
+    """The base message with this value in this place, without fields that exclude it."""
     message = copy.deepcopy(dict(base))
-    for other, instead in INSTEAD.get(path, {}).items():
+    for other, instead in EXCLUSIONS.get(path, {}).items():
         _put(message, other, instead)
     _put(message, path, value)
     return message
 
 
-def with_key(path: Path_, key: str) -> dict[str, Any]:
-    """`FULL` with the key of a map replaced, its value as it was."""
+def with_key(path: FieldPath, key: str) -> dict[str, Any]:
+    """`FULL` with the key of a map replaced and its value kept."""
     message = copy.deepcopy(FULL)
-    holder = at(message, path[:-1])
+    holder = get(message, path[:-1])
     holder[key] = holder.pop(path[-1])
     return message
 
 
-def at(message: Any, path: Path_) -> Any:
+def get(message: Any, path: FieldPath) -> Any:
     for step in path:
         message = message[step]
     return message
 
 
-def _put(message: dict[str, Any], path: Path_, value: object) -> None:
-    holder = at(message, path[:-1])
-    if value is None and path in {other for others in INSTEAD.values() for other in others}:
+def _put(message: dict[str, Any], path: FieldPath, value: object) -> None:
+    holder = get(message, path[:-1])
+    if value is None and path in {other for others in EXCLUSIONS.values() for other in others}:
         holder.pop(path[-1], None)
     else:
         holder[path[-1]] = value
 
 
-# ---- Nearly legal
+# ---- Near misses
 
-_NOWHERE: list[Any] = [
+JUNK: list[Any] = [
     *(
         None,
         True,
@@ -223,8 +223,8 @@ _NOWHERE: list[Any] = [
 ]
 
 
-def misses(schema: Mapping[str, Any], legal: Any) -> list[Any]:
-    """Values just beside what the field may be."""
+def near_misses(schema: Mapping[str, Any], legal: Any) -> list[Any]:
+    """Values just outside what the field allows."""
     found: list[Any] = []
     for bound, beside in (
         ("minimum", -1),
@@ -266,9 +266,9 @@ def misses(schema: Mapping[str, Any], legal: Any) -> list[Any]:
 
 
 @cache
-def all_misses() -> tuple[tuple[Path_, dict[str, Any]], ...]:
-    """Each near miss of each field, as the path of the field and the whole message. For every
-    commit the fields take turns with the values that are at home nowhere."""
+def all_near_misses() -> tuple[tuple[FieldPath, dict[str, Any]], ...]:
+    """Each near miss of each field: the path of the field and the whole message. In the tests of
+    every commit each field gets a part of the junk values."""
     found = []
     every = scaled(5, 1)
     for base, schema in ((FULL, RELEASE), (ROLLBACK, COMMAND)):
@@ -276,20 +276,21 @@ def all_misses() -> tuple[tuple[Path_, dict[str, Any]], ...]:
             if path == ("command",) and base is FULL:
                 continue
             legal = (
-                at(with_value(path, LEGAL[path], base), path) if path in LEGAL else at(base, path)
+                get(with_value(path, LEGAL[path], base), path) if path in LEGAL else get(base, path)
             )
             nowhere = [
                 value
-                for value in _NOWHERE[number % every :: every]
+                for value in JUNK[number % every :: every]
                 if value != legal or type(value) is not type(legal)
             ]
             found += [
-                (path, with_value(path, miss, base)) for miss in (*nowhere, *misses(inner, legal))
+                (path, with_value(path, miss, base))
+                for miss in (*nowhere, *near_misses(inner, legal))
             ]
     return tuple(found)
 
 
-LEGAL: dict[Path_, Any] = {
+LEGAL: dict[FieldPath, Any] = {
     ("artifact", "startup_script"): "#!/bin/sh\ntrue\n",
     ("scaling", "metrics", 0, "per_instance"): 5,
     ("scaling", "scale_in", "max_percent"): 10,
@@ -297,7 +298,7 @@ LEGAL: dict[Path_, Any] = {
 }
 
 
-# ---- At random
+# ---- Random messages
 
 _LEAF = (
     st.none()
@@ -315,27 +316,27 @@ ANY = st.recursive(
 )
 
 
-def legal(schema: Mapping[str, Any], is_mad: bool = True) -> st.SearchStrategy[Any]:
-    """Values that the schema takes, now and then (`is_mad`) replaced by any JSON value."""
-    sane = _legal(schema, is_mad)
-    return st.one_of(sane, sane, sane, sane, sane, sane, sane, ANY) if is_mad else sane
+def legal(schema: Mapping[str, Any], with_junk: bool = True) -> st.SearchStrategy[Any]:
+    """Values that the schema accepts; `with_junk` replaces some of them by any JSON value."""
+    valid = _legal(schema, with_junk)
+    return st.one_of(valid, valid, valid, valid, valid, valid, valid, ANY) if with_junk else valid
 
 
-def _legal(schema: Mapping[str, Any], is_mad: bool) -> st.SearchStrategy[Any]:
+def _legal(schema: Mapping[str, Any], with_junk: bool) -> st.SearchStrategy[Any]:
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
     if "properties" in schema:
-        inner = {name: legal(each, is_mad) for name, each in schema["properties"].items()}
+        inner = {name: legal(each, with_junk) for name, each in schema["properties"].items()}
         needed = {name: inner.pop(name) for name in schema.get("required", ()) if name in inner}
         return st.fixed_dictionaries(needed, optional=inner)
     if "items" in schema:
         return st.lists(
-            legal(schema["items"], is_mad), min_size=schema.get("minItems", 0), max_size=3
+            legal(schema["items"], with_junk), min_size=schema.get("minItems", 0), max_size=3
         )
     if isinstance(schema.get("additionalProperties"), dict):
         keys = _text(schema.get("propertyNames", {}))
-        return st.dictionaries(keys, legal(schema["additionalProperties"], is_mad), max_size=3)
-    return st.one_of([_KINDS[kind](schema) for kind in kinds(schema)] or [ANY])
+        return st.dictionaries(keys, legal(schema["additionalProperties"], with_junk), max_size=3)
+    return st.one_of([_KINDS[kind](schema) for kind in json_types(schema)] or [ANY])
 
 
 def _text(schema: Mapping[str, Any]) -> st.SearchStrategy[str]:

@@ -1,8 +1,7 @@
-"""Releases that would cost a fortune: numbers beyond all sense, dear machines, many models, many
-releases.
+"""Releases that would cost a fortune: huge numbers, expensive machines, many models, many releases.
 
-Under a policy nothing of them is made: they are refused when they arrive, and the sum over the
-project stays within its caps."""
+A policy prevents all of them: they are refused on arrival, and the sum over the project stays
+within its caps."""
 
 from __future__ import annotations
 
@@ -42,7 +41,7 @@ NUMBERS: dict[tuple[str | int, ...], list[Any]] = {
     ("scaling", "schedules", "day", "min"): [10, 2000, 2001, 2**31, -1],
     ("scaling", "metrics", 0, "target"): [0, -1, 0.0, "5"],
 }
-DEAR = [
+EXPENSIVE = [
     *(
         "a2-megagpu-16g",
         "a2-ultragpu-8g",
@@ -61,8 +60,8 @@ DEAR = [
         "c3-highmem-176",
     ),
 ]
-# Spelled in bytes, since no JSON writer makes them.
-SPELLED = [
+# As bytes, since no JSON library writes them.
+NUMERALS = [
     b"1e309",
     b"NaN",
     b"Infinity",
@@ -84,75 +83,75 @@ SPELLED = [
     ids=str,
 )
 def test_a_number_beyond_the_policy_is_refused(path: tuple[str | int, ...], value: Any) -> None:
-    assert _with_policy().take(with_value(path, value)).why
+    assert _intake_with_policy().deliver(with_value(path, value)).why
 
 
-@pytest.mark.parametrize("spelled", SPELLED, ids=lambda spelled: spelled[:20].decode())
-def test_a_number_spelled_like_no_other_is_refused(spelled: bytes) -> None:
+@pytest.mark.parametrize("spelled", NUMERALS, ids=lambda spelled: spelled[:20].decode())
+def test_an_unusual_numeral_is_refused(spelled: bytes) -> None:
     body = (
         json.dumps(with_value(("scaling", "max"), 77))
         .encode()
         .replace(b'"max": 77', b'"max": ' + spelled)
     )
     assert spelled in body
-    assert _with_policy().take(body).why
+    assert _intake_with_policy().deliver(body).why
 
 
-@pytest.mark.parametrize("kind", DEAR)
+@pytest.mark.parametrize("kind", EXPENSIVE)
 @pytest.mark.parametrize("spot", [False, True])
-def test_a_dear_machine_is_refused_also_as_a_spot_one(kind: str, spot: bool) -> None:
+def test_an_expensive_machine_is_refused_even_as_spot(kind: str, spot: bool) -> None:
     message = {
         "model": "tiny",
         "version": "1",
         "artifact": {"image": "host/app:1"},
         "machine": {"type": kind, "spot": spot},
     }
-    assert "machine" in _with_policy().take(message).why
+    assert "machine" in _intake_with_policy().deliver(message).why
 
 
-def test_the_policy_lets_a_sensible_release_in() -> None:
-    assert _with_policy().take(with_value(("reason",), "sensible")).model == "tiny"
+def test_the_policy_accepts_an_ordinary_release() -> None:
+    assert _intake_with_policy().deliver(with_value(("reason",), "sensible")).model == "tiny"
 
 
 def test_many_models_at_once_stay_within_the_project_s_caps() -> None:
-    """Each is small; all together would not be."""
-    story = Scenario()
-    story.given_policy(max_project_instances=30, max_project_cost_per_hour=3)
+    """Each model is small; all of them together are not."""
+    scenario = Scenario()
+    scenario.given_policy(max_project_instances=30, max_project_cost_per_hour=3)
     for number in range(scaled(12, 200)):
-        story.bus.publish("model-releases", _small(f"m{number}"))
-    story.bus.pump()
-    most = _most_while(story, 15)
+        scenario.bus.publish("model-releases", _small(f"m{number}"))
+    scenario.bus.pump()
+    most = _max_instances_during(scenario, 15)
     assert most <= 30
-    assert 0 < len(story.store.list("models", 1000)) <= 5
-    assert all("in the project; got" in refused["why"] for refused in story.quarantine())
+    assert 0 < len(scenario.store.list("models", 1000)) <= 5
+    assert all("in the project; got" in refused["why"] for refused in scenario.quarantine())
 
 
-def test_a_flapping_spec_never_holds_more_than_one_rollout_s_machines() -> None:
-    story = Scenario()
-    story.given_policy(max_instances=9, max_cost_per_hour=3)
-    story.given_serving("0", scaling={"min": 3, "max": 6})
+def test_a_flapping_spec_never_uses_more_than_one_rollout_s_machines() -> None:
+    scenario = Scenario()
+    scenario.given_policy(max_instances=9, max_cost_per_hour=3)
+    scenario.given_serving("0", scaling={"min": 3, "max": 6})
     most = 0
     for number in range(1, scaled(20, 200)):
-        story.when_released(
+        scenario.when_released(
             str(number), machine={"type": ("e2-standard-2", "e2-standard-4")[number % 2]}
         )
-        most = max(most, _most_while(story, 1))
-    story.when_settled()
+        most = max(most, _max_instances_during(scenario, 1))
+    scenario.when_settled()
     assert most <= 9
-    assert sum(story.healthy_by_version().values()) >= 3
+    assert sum(scenario.healthy_by_version().values()) >= 3
 
 
-def test_a_storm_of_forced_releases_of_one_version_costs_nothing_more() -> None:
-    story = Scenario()
-    story.given_serving("1")
+def test_repeated_forced_releases_cost_nothing_more() -> None:
+    scenario = Scenario()
+    scenario.given_serving("1")
     for _ in range(scaled(20, 100)):
-        story.when_released("1", force=True)
-    story.when_settled()
-    assert story.healthy_by_version() == {"1": 3}
-    assert len(story.templates()) == 1
+        scenario.when_released("1", force=True)
+    scenario.when_settled()
+    assert scenario.healthy_by_version() == {"1": 3}
+    assert len(scenario.templates()) == 1
 
 
-def _with_policy() -> Intake:
+def _intake_with_policy() -> Intake:
     intake = Intake()
     intake.store.commit(Put("settings/policy", FULL_POLICY))
     return intake
@@ -168,16 +167,16 @@ def _small(model: str) -> bytes:
     return json.dumps(body | {"traffic": {"path": f"/{model}"}}).encode()
 
 
-def _most_while(story: Scenario, minutes: int) -> int:
-    """The most instances there are at the end of any of these minutes, of all models."""
+def _max_instances_during(scenario: Scenario, minutes: int) -> int:
+    """The most instances of all models at the end of any of these minutes."""
     most = 0
     for _ in range(minutes):
-        story.when_minutes_pass(1)
+        scenario.when_minutes_pass(1)
         most = max(
             most,
             sum(
                 1
-                for record in story.cloud.snapshot()
+                for record in scenario.cloud.snapshot()
                 if record["action"] != "DELETING" and record["status"]
             ),
         )

@@ -1,8 +1,7 @@
-"""The four envelopes in which a message reaches the function, what may be wrong with each, and
-bombs in them.
+"""The four envelopes in which a message reaches the function, their errors, and bombs in them.
 
-Everything is posted to the app that functions-framework makes of `main.py`, as Pub/Sub, Eventarc or
-a forger would."""
+Everything is posted to functions-framework's app of `main.py`, as Pub/Sub, Eventarc or a forger
+would."""
 
 from __future__ import annotations
 
@@ -21,19 +20,19 @@ from tests.assurance.hostile.intake import (
     SMALL,
     STRUCTURED,
     Intake,
-    pushed,
+    push_body,
     request,
-    serving,
+    serve,
 )
 
 GOOD = json.dumps(SMALL).encode()
 DEEP = 100_000
-MOST_MEMORY = 256 * 2**20
+MAX_MEMORY = 256 * 2**20
 
 
 def changed(**changes: Any) -> dict[str, Any]:
-    """What Pub/Sub pushes, with other fields in its message; None leaves one out."""
-    push = pushed(GOOD, "42")
+    """A Pub/Sub push with changed fields in its message; None removes a field."""
+    push = push_body(GOOD, "42")
     message = {
         name: value for name, value in (push["message"] | changes).items() if value is not None
     }
@@ -41,8 +40,8 @@ def changed(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("envelope", ENVELOPES)
-def test_a_release_in_each_envelope_is_taken(envelope: str) -> None:
-    assert Intake().post(*request(envelope, pushed(GOOD, "42"))).model == "tiny"
+def test_a_release_in_each_envelope_is_accepted(envelope: str) -> None:
+    assert Intake().post(*request(envelope, push_body(GOOD, "42"))).model == "tiny"
 
 
 # ---- Bombs in the data of a message
@@ -107,13 +106,13 @@ BOMBS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("envelope", ENVELOPES)
 def test_a_bomb_is_refused_in_every_envelope(envelope: str) -> None:
-    """With its own words, never those of a crash; what a refusal keeps is small."""
+    """Refused with a reason, never by a crash, and the record of the refusal is small."""
     intake = Intake()
     for number, (name, bomb) in enumerate(BOMBS.items()):
-        found = intake.post(*request(envelope, pushed(bomb, f"bomb-{number}"), f"bomb-{number}"))
+        found = intake.post(*request(envelope, push_body(bomb, f"bomb-{number}"), f"bomb-{number}"))
         assert found.why, name
         assert len(found.why) < 6_000, name
-    assert max(map(len, intake.told)) < 60_000
+    assert max(map(len, intake.published)) < 60_000
 
 
 @pytest.mark.parametrize(
@@ -121,7 +120,7 @@ def test_a_bomb_is_refused_in_every_envelope(envelope: str) -> None:
     ["a million names", "10 MB of text", "deep lists", "as many names as fit", "many variables"],
 )
 def test_a_bomb_takes_little_memory(name: str) -> None:
-    intake, sent = Intake(), request("binary", pushed(BOMBS[name], "42"))
+    intake, sent = Intake(), request("binary", push_body(BOMBS[name], "42"))
     intake.post(GOOD, BINARY)
     tracemalloc.start()
     try:
@@ -129,10 +128,10 @@ def test_a_bomb_takes_little_memory(name: str) -> None:
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert most < MOST_MEMORY
+    assert most < MAX_MEMORY
 
 
-# ---- Something else than a message
+# ---- Not a message
 
 
 @pytest.mark.parametrize(
@@ -166,17 +165,16 @@ def test_a_bomb_takes_little_memory(name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("envelope", ["binary", "structured"])
-def test_what_is_no_message_is_put_on_record(envelope: str, push: Any) -> None:
+def test_an_invalid_message_is_quarantined(envelope: str, push: Any) -> None:
     assert "not a Pub/Sub message" in Intake().post(*request(envelope, push)).why
 
 
 @pytest.mark.parametrize("data", [None, ""])
 @pytest.mark.parametrize("envelope", ENVELOPES)
-def test_a_message_of_attributes_alone_is_put_on_record_under_its_id(
+def test_a_message_without_data_is_quarantined_under_its_id(
     envelope: str, data: str | None
 ) -> None:
-    """functions-framework refuses to hand a pushed one over, and Pub/Sub would bring it again for
-    hours."""
+    """functions-framework rejects such a push, and Pub/Sub would redeliver it for hours."""
     intake = Intake()
     push = {
         "message": changed(data=data, attributes={"a": "b"})["message"],
@@ -191,7 +189,7 @@ def test_a_message_of_attributes_alone_is_put_on_record_under_its_id(
     [b"[]", b"x", b"null", b"", b"7", b'{"message":', b'{"data": 1}', b'{"message": {"data": 1}}'],
 )
 @pytest.mark.parametrize("headers", [BINARY, STRUCTURED, RAW], ids=["binary", "structured", "push"])
-def test_a_body_that_is_none_is_put_on_record(headers: dict[str, str], body: bytes) -> None:
+def test_an_invalid_body_is_quarantined(headers: dict[str, str], body: bytes) -> None:
     assert "not a Pub/Sub message" in Intake().post(body, headers).why
 
 
@@ -236,7 +234,7 @@ def test_a_body_that_is_none_is_put_on_record(headers: dict[str, str], body: byt
 )
 @pytest.mark.parametrize("mode", ["binary", "structured"])
 def test_an_event_of_another_type_or_source_is_refused(mode: str, changes: dict[str, str]) -> None:
-    push = pushed(GOOD, "42")
+    push = push_body(GOOD, "42")
     headers = BINARY | {name: text.encode().decode("latin-1") for name, text in changes.items()}
     if mode == "binary":
         assert "not a Pub/Sub message" in Intake().post(push, headers).why
@@ -261,21 +259,21 @@ def test_an_event_of_another_type_or_source_is_refused(mode: str, changes: dict[
         "x" * 5_000,
     ],
 )
-def test_a_subscription_that_is_none_is_refused(subscription: object) -> None:
+def test_an_invalid_subscription_is_refused(subscription: object) -> None:
     assert (
         "projects/P/subscriptions/NAME"
-        in Intake().post(pushed(GOOD, "42") | {"subscription": subscription}, BINARY).why
+        in Intake().post(push_body(GOOD, "42") | {"subscription": subscription}, BINARY).why
     )
 
 
-ANOTHER_S = ("evil", "demo-evil", "example.com:demo", "demo1")
+OTHER_PROJECTS = ("evil", "demo-evil", "example.com:demo", "demo1")
 
 
-@pytest.mark.parametrize("project", ANOTHER_S)
+@pytest.mark.parametrize("project", OTHER_PROJECTS)
 @pytest.mark.parametrize("mode", ["binary", "structured"])
 def test_an_event_from_another_project_is_refused(mode: str, project: str) -> None:
     push, source = (
-        pushed(GOOD, "42"),
+        push_body(GOOD, "42"),
         f"//pubsub.googleapis.com/projects/{project}/topics/model-releases",
     )
     body, headers, path = request(mode, push)
@@ -291,8 +289,8 @@ def test_an_event_from_another_project_is_refused(mode: str, project: str) -> No
     )
 
 
-def test_a_project_that_is_given_by_its_number_may_be_this_one() -> None:
-    push = pushed(GOOD, "42") | {
+def test_a_project_number_is_accepted() -> None:
+    push = push_body(GOOD, "42") | {
         "subscription": "projects/123456789012/subscriptions/eventarc-us-central1-intake-sub-123"
     }
     assert Intake().post(*request("binary", push)).model == "tiny"
@@ -328,30 +326,29 @@ CONTEXT = {
     ids=str,
 )
 @pytest.mark.parametrize("envelope", ENVELOPES)
-def test_a_sender_s_own_envelope_that_is_none_of_ours_is_refused(
+def test_an_invalid_envelope_of_the_sender_is_refused(
     envelope: str, changes: dict[str, str]
 ) -> None:
-    push = pushed(GOOD, "42", CONTEXT | changes)
+    push = push_body(GOOD, "42", CONTEXT | changes)
     assert "not a CloudEvent that Slipway accepts" in Intake().post(*request(envelope, push)).why
 
 
 @pytest.mark.parametrize("missing", list(CONTEXT))
-def test_a_sender_s_own_envelope_with_a_part_missing_is_refused(missing: str) -> None:
+def test_an_incomplete_envelope_of_the_sender_is_refused(missing: str) -> None:
     context = {name: text for name, text in CONTEXT.items() if name != missing}
-    assert "not a CloudEvent that Slipway accepts" in Intake().take(GOOD, context).why
+    assert "not a CloudEvent that Slipway accepts" in Intake().deliver(GOOD, context).why
 
 
-def test_an_event_sent_under_the_wrong_type_is_still_judged_by_what_it_says() -> None:
-    """The type chooses nothing: a command that calls itself a release is a command, and is checked
-    as one."""
-    found = Intake().take(
+def test_the_type_of_an_event_does_not_override_its_content() -> None:
+    """A command with the type of a release is validated as a command."""
+    found = Intake().deliver(
         {"model": "tiny", "command": "retire"}, CONTEXT | {"ce-type": RELEASE_TYPE}
     )
     assert found.why == "model: there is no model tiny, so there is nothing to retire"
-    assert Intake().take(SMALL, CONTEXT | {"ce-type": COMMAND_TYPE}).model == "tiny"
+    assert Intake().deliver(SMALL, CONTEXT | {"ce-type": COMMAND_TYPE}).model == "tiny"
 
 
-def test_the_path_of_a_push_decides_nothing() -> None:
+def test_the_path_of_a_push_is_ignored() -> None:
     for path in (
         "/projects/demo/topics/other",
         "/a/../b",
@@ -360,12 +357,14 @@ def test_the_path_of_a_push_decides_nothing() -> None:
         "/robots.txt",
         "/?a=b",
     ):
-        assert Intake().post(pushed(GOOD, "42"), RAW, path).model == "tiny", path
+        assert Intake().post(push_body(GOOD, "42"), RAW, path).model == "tiny", path
 
 
-@pytest.mark.parametrize("project", ANOTHER_S[:2])
+@pytest.mark.parametrize("project", OTHER_PROJECTS[:2])
 def test_a_push_whose_path_names_another_project_is_refused(project: str) -> None:
-    why = Intake().post(pushed(GOOD, "42"), RAW, f"/projects/{project}/topics/model-releases").why
+    why = (
+        Intake().post(push_body(GOOD, "42"), RAW, f"/projects/{project}/topics/model-releases").why
+    )
     assert f"it is from project {project}" in why
 
 
@@ -380,21 +379,20 @@ def test_a_push_whose_path_names_another_project_is_refused(project: str) -> Non
     ],
     ids=str,
 )
-def test_an_event_that_lacks_what_makes_it_one_is_taken_for_a_push_and_its_headers_decide_nothing(
+def test_an_incomplete_event_counts_as_a_push_and_its_headers_are_ignored(
     changes: dict[str, str | None],
 ) -> None:
-    """functions-framework falls back to the form of a push; type and source are then its own,
-    whatever the headers say."""
-    strange = BINARY | {"ce-source": "//pubsub.googleapis.com/projects/evil/topics/other"} | changes
-    headers = {name: text for name, text in strange.items() if text is not None}
+    """functions-framework then treats the request as a push and sets type and source itself."""
+    forged = BINARY | {"ce-source": "//pubsub.googleapis.com/projects/evil/topics/other"} | changes
+    headers = {name: text for name, text in forged.items() if text is not None}
     intake = Intake()
-    assert intake.post(pushed(GOOD, "42"), headers).model == "tiny"
+    assert intake.post(push_body(GOOD, "42"), headers).model == "tiny"
     assert intake.store.get("models/tiny")
 
 
-def test_anything_but_a_post_is_turned_away_before_it_is_read() -> None:
+def test_methods_other_than_post_are_rejected() -> None:
     intake = Intake()
-    with serving(intake.world) as client:
+    with serve(intake.world) as client:
         for method in (
             client.get,
             client.put,
@@ -404,7 +402,7 @@ def test_anything_but_a_post_is_turned_away_before_it_is_read() -> None:
             client.options,
         ):
             assert method("/", data=GOOD, headers=BINARY).status_code == 405
-    assert not intake.store.made
+    assert not intake.store.writes
 
 
 @pytest.mark.parametrize(
@@ -412,11 +410,11 @@ def test_anything_but_a_post_is_turned_away_before_it_is_read() -> None:
     [b"[" * DEEP, b'{"a":' * DEEP, b'{"message":' + b"9" * 6_000 + b"}", b"\xff"],
     ids=["deep", "deeper", "digits", "bytes"],
 )
-def test_what_only_a_forger_can_post_and_the_framework_cannot_read_changes_nothing(
+def test_a_body_that_the_framework_cannot_parse_changes_nothing(
     body: bytes,
 ) -> None:
-    """Pub/Sub cannot send these: it wraps what was published in an envelope of its own making."""
+    """Pub/Sub cannot send these bodies, since it makes the envelope; only a forger can."""
     intake = Intake()
-    with serving(intake.world) as client:
+    with serve(intake.world) as client:
         assert client.post("/", data=body, headers=RAW).status_code == 500
-    assert not intake.store.made
+    assert not intake.store.writes

@@ -1,8 +1,8 @@
-"""Text that would be code somewhere: in a shell, in YAML, in JSON, in a URL, in a log, on a screen.
+"""Text that is code somewhere: in a shell, in YAML, in JSON, in a URL, in a log, on a terminal.
 
-Property: a text is refused, or it is inert. The bytes that a machine runs are the same whatever was
-asked for; what was asked for reaches the machine in metadata items of its own, and what the
-machine's script reads there is what was given, word for word."""
+Property: a text is refused, or it is inert. The files that a machine runs do not depend on the
+message. The message's values reach the machine in separate metadata items, and the startup script
+reads exactly the given values from them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rollout.spec.message import Invalid, ReleaseRequested, decode_json, parse, 
 from rollout.spec.model import Spec, digest, dump, load
 from rollout.strategies.rolling import steady_group
 from tests.assurance.hostile.intake import NOON, Intake, scaled
-from tests.assurance.hostile.shapes import Path_, fields, texts, with_key, with_value
+from tests.assurance.hostile.shapes import FieldPath, fields, text_fields, with_key, with_value
 from tests.infra.build import World
 from tests.infra.resources.test_startup import Machine
 from tests.tools import require_program
@@ -33,8 +33,8 @@ STARTUP = Path(instance_template.__file__).parent / "startup"
 MARK = "zq7"
 SEEDS: list[str] = json.loads(Path(__file__).with_name("strings.json").read_text("utf-8"))
 
-# Where an accepted text may stand in what is asked of Compute Engine; nowhere else, and for the
-# others nowhere at all.
+# Where an accepted text may appear in requests to Compute Engine. The text of other fields must not
+# appear at all.
 _ITEM = "instanceTemplates.properties.metadata.items[{}]".format
 _SCALING = "regionAutoscalers.autoscalingPolicy"
 PLACES: dict[str, set[str]] = {
@@ -63,12 +63,22 @@ PLACES: dict[str, set[str]] = {
     "traffic.path": {"urlMaps.pathMatchers.pathRules.paths"},
     "traffic.certificate": {"targetHttpsProxies.sslCertificates"},
 }
-METADATA = {"slipway-port", "slipway-args", "slipway-env", "slipway-secrets", "slipway-gpu", "slipway-image", "user-data",
-            "google-logging-enabled", "google-monitoring-enabled", "startup-script"}  # fmt: skip
+METADATA = {
+    "slipway-port",
+    "slipway-args",
+    "slipway-env",
+    "slipway-secrets",
+    "slipway-gpu",
+    "slipway-image",
+    "user-data",
+    "google-logging-enabled",
+    "google-monitoring-enabled",
+    "startup-script",
+}
 
 
 def strings() -> list[str]:
-    """The seeds, each by itself and around a legal word."""
+    """The seeds alone and combined with valid text."""
     return [
         wrapped
         for seed in SEEDS
@@ -76,8 +86,8 @@ def strings() -> list[str]:
     ]
 
 
-def test_the_bytes_that_a_machine_runs_are_those_of_the_files_and_nothing_else() -> None:
-    """The cloud-config takes no argument: it is the three files, put together."""
+def test_a_machine_runs_exactly_the_startup_files() -> None:
+    """The cloud-config takes no argument: it is assembled from the three files."""
     lines = [line.strip() for line in user_data().splitlines()]
     files = [STARTUP / name for name in ("cloud-config.yaml", "serve.sh", "slipway.service")]
     written = [
@@ -90,8 +100,8 @@ def test_the_bytes_that_a_machine_runs_are_those_of_the_files_and_nothing_else()
     assert not [line for line in lines if line.startswith("@")]
 
 
-def test_shellcheck_has_nothing_to_say_about_what_a_machine_runs() -> None:
-    """Also of what is asked of it by hand: quoting, unset variables, values that are run."""
+def test_shellcheck_finds_nothing_in_the_startup_script() -> None:
+    """Including optional checks: quoting, unset variables, executed values."""
     optional = (
         "quote-safe-variables,check-unassigned-uppercase,deprecate-which,avoid-nullary-conditions"
     )
@@ -110,12 +120,12 @@ def test_shellcheck_has_nothing_to_say_about_what_a_machine_runs() -> None:
     assert found.returncode == 0, found.stdout
 
 
-def test_the_machine_s_script_hands_every_text_on_word_for_word_and_runs_none(
+def test_the_startup_script_passes_every_text_on_unchanged_and_runs_none(
     tmp_path: Path,
 ) -> None:
-    one_line = [text for text in SEEDS if taken(with_value(("artifact", "args"), [text]))]
+    one_line = [text for text in SEEDS if accept(with_value(("artifact", "args"), [text]))]
     args, env = one_line[:190], {f"V{number}": text for number, text in enumerate(one_line[:95])}
-    accepted = taken(with_value(("artifact",), {"image": "host/app:1", "args": args, "env": env}))
+    accepted = accept(with_value(("artifact",), {"image": "host/app:1", "args": args, "env": env}))
     assert accepted
     assert len(one_line) > 60
     machine = Machine(tmp_path, metadata(accepted))
@@ -131,15 +141,14 @@ def test_the_machine_s_script_hands_every_text_on_word_for_word_and_runs_none(
     assert not list(Path.cwd().glob("*zq7*"))
 
 
-def test_a_refused_text_reaches_the_record_and_no_line_of_the_log(
+def test_a_refused_text_cannot_break_a_log_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The reason that is logged says what is wrong and shows a little of it, escaped: one line
-    stays one line."""
+    """The logged reason quotes a part of the text, escaped, so that a record stays on one line."""
     intake = Intake()
     with caplog.at_level(logging.INFO, "slipway"):
         for seed in SEEDS:
-            intake.take(with_value(("version",), seed + "\n"))
+            intake.deliver(with_value(("version",), seed + "\n"))
     lines = [str(getattr(record, "fields", {}).get("why", "")) for record in caplog.records]
     assert len(lines) == len(SEEDS)
     assert all(line.isprintable() for line in lines)
@@ -148,24 +157,24 @@ def test_a_refused_text_reaches_the_record_and_no_line_of_the_log(
 def test_there_are_enough_strings_and_each_is_marked() -> None:
     assert len(strings()) >= 500
     assert all(MARK in text for text in strings())
-    assert len(texts()) >= 30
+    assert len(text_fields()) >= 30
 
 
-def messages(path: Path_) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The texts for a field, in its message. For every commit each field gets a sixth of them, and
-    each text many fields."""
+def messages(path: FieldPath) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The texts for a field, each in a message. In the tests of every commit each field gets a
+    sixth of them, and each text many fields."""
     every = scaled(6, 1)
-    offset = texts().index(path) % every
+    offset = text_fields().index(path) % every
     for text in strings()[offset::every]:
         yield text, with_value(path, text)
 
 
-@pytest.mark.parametrize("path", texts(), ids=lambda path: ".".join(map(str, path)))
-def test_a_text_in_any_field_is_refused_or_inert(path: Path_) -> None:
+@pytest.mark.parametrize("path", text_fields(), ids=lambda path: ".".join(map(str, path)))
+def test_a_text_in_any_field_is_refused_or_inert(path: FieldPath) -> None:
     for text, message in messages(path):
-        accepted = taken(message)
+        accepted = accept(message)
         if accepted:
-            then_inert(accepted, path, text)
+            assert_inert(accepted, path, text)
 
 
 @pytest.mark.parametrize(
@@ -173,40 +182,40 @@ def test_a_text_in_any_field_is_refused_or_inert(path: Path_) -> None:
     [path for path, _ in fields() if path[-1] in ("WORKERS", "TOKEN", "team", "day")],
     ids=str,
 )
-def test_a_text_as_a_name_is_refused_or_inert(path: Path_) -> None:
+def test_a_text_as_a_name_is_refused_or_inert(path: FieldPath) -> None:
     for text in strings()[:: scaled(3, 1)]:
-        accepted = taken(with_key(path, text))
+        accepted = accept(with_key(path, text))
         if accepted:
-            then_inert(accepted, path, text)
+            assert_inert(accepted, path, text)
 
 
-def taken(message: dict[str, Any]) -> Spec | None:
+def accept(message: dict[str, Any]) -> Spec | None:
     try:
-        asked = parse(decode_json(json.dumps(message).encode()))
-        assert isinstance(asked, ReleaseRequested)
-        return resolve(asked, None)
+        request = parse(decode_json(json.dumps(message).encode()))
+        assert isinstance(request, ReleaseRequested)
+        return resolve(request, None)
     except Invalid as refused:
         why = str(refused)
-    assert why.isprintable(), "a reason writes on the screen"
+    assert why.isprintable(), "a reason contains control characters"
     return None
 
 
-def then_inert(spec: Spec, path: Path_, text: str) -> None:
+def assert_inert(spec: Spec, path: FieldPath, text: str) -> None:
     items = metadata(spec)
     assert set(items) <= METADATA
     script = spec.artifact.startup_script
     assert items.get("user-data") == (None if script else user_data())
     assert items.get("startup-script") == script
-    assert as_the_machine_reads(items) == as_given(spec)
+    assert read_as_machine(items) == expected_inputs(spec)
     assert load(json.loads(json.dumps(dump(spec)))) == spec
-    found = {place for place, value in asked_of_compute(spec) if MARK in value}
+    found = {place for place, value in list_requested_texts(spec) if MARK in value}
     name = ".".join(map(str, path))
-    assert found <= PLACES.get(name, set()), f"{name} = {text!r} stands in {found}"
+    assert found <= PLACES.get(name, set()), f"{name} = {text!r} appears in {found}"
 
 
-def as_the_machine_reads(items: dict[str, str]) -> tuple[list[str], dict[str, str], dict[str, str]]:
-    """What serve.sh makes of the lines it is given: an argument behind each `=`, a name before the
-    first one."""
+def read_as_machine(items: dict[str, str]) -> tuple[list[str], dict[str, str], dict[str, str]]:
+    """Parses the items as serve.sh does: an argument follows `=`, and a name precedes the first
+    `=`."""
     args, env, secrets = (
         items[name].split("\n") if name in items else []
         for name in ("slipway-args", "slipway-env", "slipway-secrets")
@@ -215,7 +224,7 @@ def as_the_machine_reads(items: dict[str, str]) -> tuple[list[str], dict[str, st
     return [line[1:] for line in args], pairs[0], pairs[1]
 
 
-def as_given(spec: Spec) -> tuple[list[str], dict[str, str], dict[str, str]]:
+def expected_inputs(spec: Spec) -> tuple[list[str], dict[str, str], dict[str, str]]:
     artifact = spec.artifact
     weights = {"MODEL_WEIGHTS": artifact.weights} if artifact.weights else {}
     return (
@@ -225,9 +234,8 @@ def as_given(spec: Spec) -> tuple[list[str], dict[str, str], dict[str, str]]:
     )
 
 
-def asked_of_compute(spec: Spec) -> Iterator[tuple[str, str]]:
-    """Every text in everything that a first release asks Compute Engine for, and where it
-    stands."""
+def list_requested_texts(spec: Spec) -> Iterator[tuple[str, str]]:
+    """Every text in the requests of a first release to Compute Engine, with its place."""
     release = Release(
         "1", digest(spec), instance_template.name("tiny", spec), spec, 1, NOON, "event"
     )

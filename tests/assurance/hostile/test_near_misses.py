@@ -1,5 +1,5 @@
-"""Messages around the published schema: just beside it field by field, and at random. Refused with
-the field's name, or legal."""
+"""Messages around the published schema, near misses of each field and random ones: refused with the
+field's name, or valid."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.assurance.hostile.shapes import (
     FULL,
     RELEASE,
     ROLLBACK,
-    SAYS,
-    all_misses,
+    VALIDATOR,
+    all_near_misses,
     fields,
     legal,
 )
 
-SECTIONS = sorted({str(path[0]) for path, _ in all_misses()})
+SECTIONS = sorted({str(path[0]) for path, _ in all_near_misses()})
 AT_RANDOM = settings(
     max_examples=scaled(60, 20_000),
     deadline=None,
@@ -31,32 +31,32 @@ AT_RANDOM = settings(
 )
 
 
-def test_the_messages_to_miss_are_legal_themselves() -> None:
+def test_the_base_messages_are_valid() -> None:
     for message in (FULL, ROLLBACK):
-        SAYS.validate(message)
-    asked = parse(FULL)
-    assert isinstance(asked, ReleaseRequested)
-    assert resolve(asked, None)
+        VALIDATOR.validate(message)
+    request = parse(FULL)
+    assert isinstance(request, ReleaseRequested)
+    assert resolve(request, None)
     assert len(list(fields())) > 90
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_what_is_just_beside_a_field_is_refused_by_the_name_of_the_field(section: str) -> None:
-    """The schema decides: what it does not take is refused. What it takes may break a rule that no
-    schema can tell."""
+def test_a_near_miss_is_refused_with_the_name_of_the_field(section: str) -> None:
+    """What the schema rejects is refused. What it accepts may still break a rule that a schema
+    cannot express."""
     wrong = []
-    for path, message in all_misses():
+    for path, message in all_near_misses():
         if path[0] != section:
             continue
-        why = Intake().take(message).why
-        if not SAYS.is_valid(message) and not _is_named(path, why):
+        why = Intake().deliver(message).why
+        if not VALIDATOR.is_valid(message) and not _is_named(path, why):
             wrong.append((path, why[:200] or "was accepted"))
     assert not wrong
 
 
 def _is_named(path: tuple[Any, ...], why: str) -> bool:
-    """The reason names the field, or what is above it; a message that is too large or no text at
-    all is named as a whole."""
+    """Whether the reason names the field or its section, or the whole message if it is too large or
+    not text."""
     names = [str(step) for step in path if isinstance(step, str)]
     return names[0] in why or why.startswith(
         ("message: must be at most", "message: must not contain", "message: must contain")
@@ -65,40 +65,40 @@ def _is_named(path: tuple[Any, ...], why: str) -> bool:
 
 @AT_RANDOM
 @given(legal(RELEASE))
-def test_a_release_made_from_the_schema_is_taken_or_refused(message: Any) -> None:
-    _same_mind(message)
+def test_a_release_generated_from_the_schema_is_accepted_or_refused(message: Any) -> None:
+    _check_agreement(message)
 
 
 @AT_RANDOM
 @given(legal(COMMAND))
-def test_a_command_made_from_the_schema_is_taken_or_refused(message: Any) -> None:
-    _same_mind(message)
+def test_a_command_generated_from_the_schema_is_accepted_or_refused(message: Any) -> None:
+    _check_agreement(message)
 
 
 @AT_RANDOM
-@given(legal(RELEASE, is_mad=False))
-def test_a_second_release_over_a_first_is_taken_or_refused(message: dict[str, Any]) -> None:
+@given(legal(RELEASE, with_junk=False))
+def test_a_second_release_is_accepted_or_refused(message: dict[str, Any]) -> None:
     intake = Intake()
-    intake.take(SMALL)
-    intake.take(message | {"model": "tiny", "version": "2"})
+    intake.deliver(SMALL)
+    intake.deliver(message | {"model": "tiny", "version": "2"})
 
 
-def _same_mind(message: Any) -> None:
-    """The function refuses what the parser does, in its words; and what it takes, the schema
-    takes."""
-    why, refusal = Intake().take(message).why, _refusal(json.dumps(message).encode())
+def _check_agreement(message: Any) -> None:
+    """The function refuses what the parser refuses, with the same reason; what it accepts, the
+    schema accepts."""
+    why, refusal = Intake().deliver(message).why, _refusal(json.dumps(message).encode())
     if refusal:
         assert why == refusal
     else:
-        SAYS.validate(message)
+        VALIDATOR.validate(message)
         assert not why or why.startswith("model: there is no model")
 
 
 def _refusal(data: bytes) -> str:
     try:
-        asked = parse(decode_json(data))
-        if isinstance(asked, ReleaseRequested):
-            resolve(asked, None)
+        request = parse(decode_json(data))
+        if isinstance(request, ReleaseRequested):
+            resolve(request, None)
     except Invalid as invalid:
         return str(invalid)
     return ""

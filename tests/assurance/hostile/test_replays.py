@@ -1,5 +1,5 @@
-"""Old, repeated and swapped messages, wake-ups that nobody sent, and one model's event that reaches
-for another's resources."""
+"""Old, repeated and swapped messages, forged wake-ups, and events that reach for another model's
+resources."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import requests
 from compute_emulator import InProcessAdapter
 from handlers import release, wakeup
 from infra.bus.envelope import PUBLISHED, RELEASE_TYPE
-from tests.assurance.hostile.intake import SOURCE, FakeEvent, connecting_nowhere, pushed, scaled
+from tests.assurance.hostile.intake import SOURCE, FakeEvent, forbid_connections, push_body, scaled
 from tests.assurance.hostile.test_envelopes import BOMBS
 from tests.scenario import IMAGE, NO_DRAINING, PROJECT, Scenario
 
 LONG_AGO = "2025-12-31T23:00:00Z"  # before any scenario begins
 
 
-def event(version: str, **more: Any) -> dict[str, Any]:
+def release_body(version: str, **more: Any) -> dict[str, Any]:
     return {
         "model": "tiny",
         "version": version,
@@ -41,9 +41,9 @@ def context(number: str, kind: str = RELEASE_TYPE, **more: str) -> dict[str, str
     }
 
 
-def changes_made(story: Scenario) -> dict[str, int]:
-    """The calls that were more than a look."""
-    looks = (
+def count_writes(scenario: Scenario) -> dict[str, int]:
+    """The calls that are not reads, by method."""
+    reads = (
         ".get",
         ".list",
         ".aggregatedList",
@@ -53,13 +53,13 @@ def changes_made(story: Scenario) -> dict[str, int]:
     )
     return {
         method: count
-        for method, count in story.cloud.calls.counts.items()
-        if not method.endswith(looks)
+        for method, count in scenario.cloud.calls.counts.items()
+        if not method.endswith(reads)
     }
 
 
-def bodies(story: Scenario) -> dict[str, Any]:
-    tables = story.cloud.tables.items()
+def resource_bodies(scenario: Scenario) -> dict[str, Any]:
+    tables = scenario.cloud.tables.items()
     return {
         f"{kind}/{name}": copy.deepcopy(body)
         for (_, kind), table in tables
@@ -68,43 +68,41 @@ def bodies(story: Scenario) -> dict[str, Any]:
     }
 
 
-def settled(*versions: str) -> Scenario:
-    story = Scenario()
+def serve_versions(*versions: str) -> Scenario:
+    scenario = Scenario()
     for version in versions:
-        story.given_serving(version)
-        story.when_minutes_pass(1)
-    return story
+        scenario.given_serving(version)
+        scenario.when_minutes_pass(1)
+    return scenario
 
 
-def delivered(
-    story: Scenario,
+def deliver(
+    scenario: Scenario,
     body: object,
     number: str,
     published: str = LONG_AGO,
     attributes: dict[str, str] | None = None,
 ) -> None:
-    """A message as Pub/Sub brings it, however late or often: its id and its publish time are those
-    of its first day."""
-    push = pushed(json.dumps(body).encode(), number, attributes)
+    """Delivers a message as Pub/Sub would, however late or often: id and publish time do not
+    change."""
+    push = push_body(json.dumps(body).encode(), number, attributes)
     push["message"]["publishTime"] = published
-    release.handle(story.world, FakeEvent(PUBLISHED, SOURCE, push))
-    story.bus.pump()
+    release.handle(scenario.world, FakeEvent(PUBLISHED, SOURCE, push))
+    scenario.bus.pump()
 
 
 # ---- Replayed and downgraded releases
 
 
-FIRST = {
-    "scaling": {"min": 3, "max": 6},
-    "traffic": NO_DRAINING,
-}  # what a story's first release says beside its image
-PAST = {
-    "what serves, again": event("2"),
-    "what served before": event("1", **FIRST),
-    "one that was never seen, but is old": event("0"),
-    "spelled otherwise": event("2", force=False),
-    "forced": event("1", force=True, **FIRST),
-    "in another's name": event("2", requested_by="mallory"),
+# What a scenario's first release has besides its image.
+FIRST = {"scaling": {"min": 3, "max": 6}, "traffic": NO_DRAINING}
+OLD_MESSAGES = {
+    "what serves, again": release_body("2"),
+    "what served before": release_body("1", **FIRST),
+    "one that was never seen, but is old": release_body("0"),
+    "spelled otherwise": release_body("2", force=False),
+    "forced": release_body("1", force=True, **FIRST),
+    "in another's name": release_body("2", requested_by="mallory"),
     "a rollback": {"model": "tiny", "command": "rollback"},
     "a rollback to a version": {"model": "tiny", "command": "rollback", "version": "1"},
     "a retirement": {"model": "tiny", "command": "retire"},
@@ -114,19 +112,19 @@ PAST = {
 }
 
 
-def test_what_was_published_before_changes_nothing_that_serves() -> None:
-    story = settled("1", "2")
-    changes = changes_made(story)
-    for what, body in PAST.items():
+def test_old_messages_change_nothing() -> None:
+    scenario = serve_versions("1", "2")
+    changes = count_writes(scenario)
+    for what, body in OLD_MESSAGES.items():
         for number in (what, what, f"{what} again"):
-            delivered(story, body, number.replace(" ", "-").replace(",", "").replace("'", ""))
-            story.when_minutes_pass(1)
-        assert (story.serving_version(), story.state().desired.release) == (
+            deliver(scenario, body, number.replace(" ", "-").replace(",", "").replace("'", ""))
+            scenario.when_minutes_pass(1)
+        assert (scenario.serving_version(), scenario.state().desired.release) == (
             "2",
-            story.state().rollout.stable,
+            scenario.state().rollout.stable,
         ), what
-        assert changes_made(story) == changes, what
-    assert not story.quarantine()
+        assert count_writes(scenario) == changes, what
+    assert not scenario.quarantine()
 
 
 @pytest.mark.parametrize(
@@ -135,69 +133,69 @@ def test_what_was_published_before_changes_nothing_that_serves() -> None:
     ids=["plain", "that claims to be newer"],
 )
 def test_the_same_event_in_a_new_message_changes_nothing(attributes: dict[str, str]) -> None:
-    """A sender that is not sure publishes again, under the same id; the newer message carries no
-    newer wish."""
-    story = settled("1")
-    story.when_published(event("2"), **context("a"))
-    story.when_settled()
-    story.when_published(event("3"), **context("b"))
-    story.when_settled()
-    changes = changes_made(story)
+    """A sender that is not sure publishes again under the same id; the newer message is a
+    duplicate."""
+    scenario = serve_versions("1")
+    scenario.when_published(release_body("2"), **context("a"))
+    scenario.when_settled()
+    scenario.when_published(release_body("3"), **context("b"))
+    scenario.when_settled()
+    changes = count_writes(scenario)
     for _ in range(3):
-        story.when_published(event("2"), **context("a", **attributes))
-        story.when_minutes_pass(3)
-    assert (story.serving_version(), changes_made(story)) == ("3", changes)
+        scenario.when_published(release_body("2"), **context("a", **attributes))
+        scenario.when_minutes_pass(3)
+    assert (scenario.serving_version(), count_writes(scenario)) == ("3", changes)
 
 
-def test_a_version_that_served_once_comes_back_by_force_or_rollback_alone() -> None:
-    story = settled("1", "2")
-    changes = changes_made(story)
-    story.when_published(event("1", **FIRST))
-    story.when_minutes_pass(3)
-    assert not story.quarantine()
-    assert (story.serving_version(), changes_made(story)) == ("2", changes)
+def test_an_old_version_returns_only_by_force_or_rollback() -> None:
+    scenario = serve_versions("1", "2")
+    changes = count_writes(scenario)
+    scenario.when_published(release_body("1", **FIRST))
+    scenario.when_minutes_pass(3)
+    assert not scenario.quarantine()
+    assert (scenario.serving_version(), count_writes(scenario)) == ("2", changes)
 
 
 def test_a_version_with_other_content_is_refused_once() -> None:
-    story = settled("1", "2")
-    changes = changes_made(story)
+    scenario = serve_versions("1", "2")
+    changes = count_writes(scenario)
     swapped = (
-        event("2") | {"artifact": {"image": f"{IMAGE}:evil"}},
-        event("2", scaling={"max": 2000}),
-        event("1", machine={"type": "n1-standard-96"}),
-        event("1", force=True) | {"artifact": {"image": f"{IMAGE}:evil"}},
+        release_body("2") | {"artifact": {"image": f"{IMAGE}:evil"}},
+        release_body("2", scaling={"max": 2000}),
+        release_body("1", machine={"type": "n1-standard-96"}),
+        release_body("1", force=True) | {"artifact": {"image": f"{IMAGE}:evil"}},
     )
     for number, body in enumerate(swapped):
         for _ in range(2):
-            delivered(story, body, f"90{number}", "2027-01-01T00:00:00Z")
-            story.when_minutes_pass(1)
-    assert ["exists with other content" in refused["why"] for refused in story.quarantine()] == [
+            deliver(scenario, body, f"90{number}", "2027-01-01T00:00:00Z")
+            scenario.when_minutes_pass(1)
+    assert ["exists with other content" in refused["why"] for refused in scenario.quarantine()] == [
         True
     ] * len(swapped)
-    assert (story.serving_version(), changes_made(story)) == ("2", changes)
+    assert (scenario.serving_version(), count_writes(scenario)) == ("2", changes)
 
 
-def test_an_event_under_another_event_s_id_is_taken_for_that_event() -> None:
-    """Whoever may publish could have said the same; what matters is that the first one stands."""
-    story = settled("1")
-    story.when_published(event("2"), **context("same"))
-    story.when_published(event("3"), **context("same"))
-    story.when_settled()
-    assert story.serving_version() == "2"
+def test_an_event_with_a_known_id_is_a_duplicate() -> None:
+    """The first event under an id counts; a later one with other content does not replace it."""
+    scenario = serve_versions("1")
+    scenario.when_published(release_body("2"), **context("same"))
+    scenario.when_published(release_body("3"), **context("same"))
+    scenario.when_settled()
+    assert scenario.serving_version() == "2"
 
 
-def test_nothing_from_before_brings_a_retired_model_back() -> None:
-    story = settled("1", "2")
-    story.when_commanded("retire")
-    story.when_settled()
-    for number, body in enumerate(PAST.values()):
-        delivered(story, body, str(900 + number))
-        story.when_minutes_pass(1)
-    assert not story.instances()
-    assert not [name for name in story.resources() if "/slipway-tiny-" in name]
+def test_old_messages_do_not_restore_a_retired_model() -> None:
+    scenario = serve_versions("1", "2")
+    scenario.when_commanded("retire")
+    scenario.when_settled()
+    for number, body in enumerate(OLD_MESSAGES.values()):
+        deliver(scenario, body, str(900 + number))
+        scenario.when_minutes_pass(1)
+    assert not scenario.instances()
+    assert not [name for name in scenario.resources() if "/slipway-tiny-" in name]
 
 
-# ---- Wake-ups that nobody sent
+# ---- Forged wake-ups
 
 
 @pytest.mark.parametrize(
@@ -223,95 +221,101 @@ def test_nothing_from_before_brings_a_retired_model_back() -> None:
     ],
     ids=lambda data: repr(data[:30]),
 )
-def test_a_wake_up_that_is_none_is_acknowledged_and_wakes_nobody(data: bytes) -> None:
-    story = Scenario()
-    written = story.full_state()
-    with connecting_nowhere():
-        story.when_woken(data)
-    assert story.bus.next_due() is None
-    assert story.full_state() == written
-    assert story.cloud.calls.counts == {}
+def test_an_invalid_wake_up_is_acknowledged_and_wakes_no_model(data: bytes) -> None:
+    scenario = Scenario()
+    written = scenario.full_state()
+    with forbid_connections():
+        scenario.when_woken(data)
+    assert scenario.bus.next_due() is None
+    assert scenario.full_state() == written
+    assert scenario.cloud.calls.counts == {}
 
 
 @pytest.mark.parametrize(
     "data",
-    [None, [], {}, {"message": {}}, b"x", pushed(b"{}", "1") | {"subscription": "x"}],
+    [None, [], {}, {"message": {}}, b"x", push_body(b"{}", "1") | {"subscription": "x"}],
     ids=repr,
 )
-def test_a_request_that_holds_no_wake_up_is_acknowledged(data: Any) -> None:
-    story = Scenario()
+def test_a_request_without_a_wake_up_is_acknowledged(data: Any) -> None:
+    scenario = Scenario()
     for kind, source in ((PUBLISHED, SOURCE), ("evil", SOURCE), (PUBLISHED, "//evil")):
-        wakeup.handle(story.world, FakeEvent(kind, source, data))
-    assert story.cloud.calls.counts == {}
+        wakeup.handle(scenario.world, FakeEvent(kind, source, data))
+    assert scenario.cloud.calls.counts == {}
 
 
-def test_a_wake_up_from_another_project_wakes_nobody() -> None:
-    story = settled("1")
-    story.world.project = "demo"
-    calls = dict(story.cloud.calls.counts)
-    theirs = pushed(b'{"model": "tiny"}', "1") | {
+def test_a_wake_up_from_another_project_wakes_no_model() -> None:
+    scenario = serve_versions("1")
+    scenario.world.project = "demo"
+    calls = dict(scenario.cloud.calls.counts)
+    theirs = push_body(b'{"model": "tiny"}', "1") | {
         "subscription": "projects/evil/subscriptions/model-wakeups"
     }
-    wakeup.handle(story.world, FakeEvent(PUBLISHED, SOURCE, theirs))
+    wakeup.handle(scenario.world, FakeEvent(PUBLISHED, SOURCE, theirs))
     wakeup.handle(
-        story.world,
-        FakeEvent(PUBLISHED, SOURCE.replace("/demo/", "/evil/"), pushed(b'{"model": "tiny"}', "2")),
+        scenario.world,
+        FakeEvent(
+            PUBLISHED, SOURCE.replace("/demo/", "/evil/"), push_body(b'{"model": "tiny"}', "2")
+        ),
     )
-    assert dict(story.cloud.calls.counts) == calls
-    wakeup.handle(story.world, FakeEvent(PUBLISHED, SOURCE, pushed(b'{"model": "tiny"}', "3")))
-    assert dict(story.cloud.calls.counts) != calls
+    assert dict(scenario.cloud.calls.counts) == calls
+    wakeup.handle(
+        scenario.world, FakeEvent(PUBLISHED, SOURCE, push_body(b'{"model": "tiny"}', "3"))
+    )
+    assert dict(scenario.cloud.calls.counts) != calls
 
 
-def test_a_wake_up_carries_nothing_that_a_turn_believes() -> None:
-    story = settled("1")
-    written = story.full_state()
-    story.when_woken(
+def test_other_fields_of_a_wake_up_are_ignored() -> None:
+    scenario = serve_versions("1")
+    written = scenario.full_state()
+    scenario.when_woken(
         json.dumps(
-            {"model": "tiny", "phase": "settled", "desired": event("2"), "tick": False}
+            {"model": "tiny", "phase": "settled", "desired": release_body("2"), "tick": False}
         ).encode()
     )
-    assert story.full_state() == written
+    assert scenario.full_state() == written
 
 
 def test_a_storm_of_wake_ups_and_ticks_over_settled_models_changes_nothing() -> None:
-    story = settled("1")
-    written = story.full_state()
+    scenario = serve_versions("1")
+    written = scenario.full_state()
     for _ in range(scaled(100, 5_000)):
-        story.when_woken()
-        story.when_woken(b'{"tick": true}')
-        story.when_woken(b'{"model": "nobody"}')
-    assert story.full_state() == written
+        scenario.when_woken()
+        scenario.when_woken(b'{"tick": true}')
+        scenario.when_woken(b'{"model": "nobody"}')
+    assert scenario.full_state() == written
 
 
 def test_wake_ups_do_not_multiply() -> None:
-    """Each asks for at most one more, however many of one model come."""
-    story = Scenario()
-    story.when_released("1")
-    published = story.bus.publish("model-wakeups", b'{"model": "tiny"}')
+    """Each publishes at most one more, however many arrive for one model."""
+    scenario = Scenario()
+    scenario.when_released("1")
+    published = scenario.bus.publish("model-wakeups", b'{"model": "tiny"}')
     for _ in range(50):
-        story.when_woken()
-    story.when_settled()
-    assert int(story.bus.publish("model-wakeups", b"{}")) - int(published) < 50 * 2 + 120
+        scenario.when_woken()
+    scenario.when_settled()
+    assert int(scenario.bus.publish("model-wakeups", b"{}")) - int(published) < 50 * 2 + 120
 
 
-# ---- One model's event and another's resources
+# ---- Another model's resources
 
 
 def test_a_model_s_route_cannot_be_taken_by_another() -> None:
-    story = Scenario()
-    story.given_serving("1", "one", traffic={"path": "/one", "draining_seconds": 0})
-    story.when_released("1", "two", traffic={"path": "/one", "draining_seconds": 0})
-    story.when_settled("two")
-    rules = [rule for matcher in story.url_map()["pathMatchers"] for rule in matcher["pathRules"]]
+    scenario = Scenario()
+    scenario.given_serving("1", "one", traffic={"path": "/one", "draining_seconds": 0})
+    scenario.when_released("1", "two", traffic={"path": "/one", "draining_seconds": 0})
+    scenario.when_settled("two")
+    rules = [
+        rule for matcher in scenario.url_map()["pathMatchers"] for rule in matcher["pathRules"]
+    ]
     assert [rule["service"].rpartition("/")[2] for rule in rules] == ["slipway-one-blue"]
-    assert "goes to slipway-one-blue already" in story.why("1", "two")
+    assert "goes to slipway-one-blue already" in scenario.why("1", "two")
 
 
 @pytest.mark.parametrize("label", ["slipway-model", "slipway-release", "slipway"])
-def test_a_release_cannot_label_its_machines_as_another_model_s(label: str) -> None:
-    story = Scenario()
-    story.when_released("1", machine={"labels": {label: "other"}})
-    assert "machine.labels" in story.quarantine()[0]["why"]
+def test_a_release_cannot_set_slipway_s_labels(label: str) -> None:
+    scenario = Scenario()
+    scenario.when_released("1", machine={"labels": {label: "other"}})
+    assert "machine.labels" in scenario.quarantine()[0]["why"]
 
 
 @pytest.mark.parametrize(
@@ -319,27 +323,33 @@ def test_a_release_cannot_label_its_machines_as_another_model_s(label: str) -> N
     ["template", "group", "backend", "instance_group", "service", "owner", "generation", "digest"],
 )
 def test_a_release_cannot_name_a_resource(field: str) -> None:
-    story = Scenario()
-    story.when_published(event("1", **{field: "slipway-other-blue"}))
-    assert field in story.quarantine()[0]["why"]
+    scenario = Scenario()
+    scenario.when_published(release_body("1", **{field: "slipway-other-blue"}))
+    assert field in scenario.quarantine()[0]["why"]
 
 
 @pytest.mark.parametrize(
     "model", ["slipway-tiny-blue", "slipway-tiny-blue-live", "slipway-gateway", "slipway"]
 )
-def test_a_model_whose_name_is_like_another_s_resource_leaves_that_one_alone(model: str) -> None:
-    story = settled("1")
-    mine = {name: bodies(story)[name] for name in bodies(story) if "/slipway-tiny-" in name}
-    shared = {name for name in bodies(story) if "/slipway-" in name}
-    story.when_published(event("1") | {"model": model, "traffic": {"draining_seconds": 0}})
-    story.when_minutes_pass(12)
-    story.when_published({"model": model, "command": "retire"})
-    story.when_minutes_pass(12)
-    after = bodies(story)
+def test_a_model_named_like_another_model_s_resource_leaves_it_unchanged(model: str) -> None:
+    scenario = serve_versions("1")
+    mine = {
+        name: resource_bodies(scenario)[name]
+        for name in resource_bodies(scenario)
+        if "/slipway-tiny-" in name
+    }
+    shared = {name for name in resource_bodies(scenario) if "/slipway-" in name}
+    scenario.when_published(
+        release_body("1") | {"model": model, "traffic": {"draining_seconds": 0}}
+    )
+    scenario.when_minutes_pass(12)
+    scenario.when_published({"model": model, "command": "retire"})
+    scenario.when_minutes_pass(12)
+    after = resource_bodies(scenario)
     assert {name: after.get(name) for name in mine} == mine
     assert shared <= set(after)
-    assert story.serving_version() == "1"
-    assert story.healthy_by_version() == {"1": 3}
+    assert scenario.serving_version() == "1"
+    assert scenario.healthy_by_version() == {"1": 3}
 
 
 @pytest.mark.parametrize(
@@ -363,29 +373,28 @@ def test_a_model_whose_name_is_like_another_s_resource_leaves_that_one_alone(mod
     ],
 )
 @pytest.mark.parametrize("description", ["theirs", "slipway model=other health check"])
-def test_what_bears_our_name_and_is_another_s_is_never_written(
+def test_a_resource_with_our_name_and_another_owner_is_never_written(
     collection: str, name: str, body: dict[str, Any], description: str
 ) -> None:
-    story = Scenario()
+    scenario = Scenario()
     session = requests.Session()
-    session.mount("http://", InProcessAdapter(story.cloud))
+    session.mount("http://", InProcessAdapter(scenario.cloud))
     url = f"http://compute.local/compute/v1/projects/{PROJECT}/{collection}"
     assert session.post(url, json=body | {"name": name, "description": description}).ok
-    story.when_seconds_pass(5)
+    scenario.when_seconds_pass(5)
     before = session.get(f"{url}/{name}").json()
-    story.when_released("1")
-    story.when_settled()
-    story.when_commanded("retire")
-    story.when_minutes_pass(5)
+    scenario.when_released("1")
+    scenario.when_settled()
+    scenario.when_commanded("retire")
+    scenario.when_minutes_pass(5)
     assert session.get(f"{url}/{name}").json() == before
-    assert story.outcome("1") in ("rolled_back", "refused")
-    assert "is not Slipway's" in story.why("1")
+    assert scenario.outcome("1") in ("rolled_back", "refused")
+    assert "is not owned by Slipway" in scenario.why("1")
 
 
-def test_a_message_s_own_words_never_choose_a_document() -> None:
-    """Names that would climb, reserved ones and long ones: the documents are those of the models
-    and nothing else."""
-    story = Scenario()
+def test_names_in_messages_never_choose_a_document() -> None:
+    """Whether a name is reserved, long or climbs a path: only the models' documents exist."""
+    scenario = Scenario()
     for name in (
         "../settings",
         "settings/policy",
@@ -397,24 +406,24 @@ def test_a_message_s_own_words_never_choose_a_document() -> None:
         "a\u0000",
         "A",
     ):
-        story.when_published(event("1") | {"model": name})
-        story.when_published(event(name))
-        story.when_published({"model": "tiny", "command": "rollback", "version": name})
-    assert all(document.path.count("/") == 1 for document in story.store.list("models", 100))
-    assert story.store.get("settings/policy") is None
-    assert len(story.quarantine()) > 20
+        scenario.when_published(release_body("1") | {"model": name})
+        scenario.when_published(release_body(name))
+        scenario.when_published({"model": "tiny", "command": "rollback", "version": name})
+    assert all(document.path.count("/") == 1 for document in scenario.store.list("models", 100))
+    assert scenario.store.get("settings/policy") is None
+    assert len(scenario.quarantine()) > 20
 
 
-def test_the_same_bad_message_a_hundred_times_is_one_record_and_one_letter(
+def test_a_repeated_bad_message_makes_one_record_and_one_dead_letter(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    story = Scenario()
+    scenario = Scenario()
     with caplog.at_level(logging.WARNING, "slipway"):
         for _ in range(100):
             release.handle(
-                story.world, FakeEvent(PUBLISHED, SOURCE, pushed(b'{"model": 7}', "same"))
+                scenario.world, FakeEvent(PUBLISHED, SOURCE, push_body(b'{"model": 7}', "same"))
             )
-            story.bus.pump()
-    assert len(story.quarantine()) == len(story.published_on("model-releases-dead")) == 1
-    assert base64.b64decode(story.quarantine()[0]["raw"]) == b'{"model": 7}'
+            scenario.bus.pump()
+    assert len(scenario.quarantine()) == len(scenario.published_on("model-releases-dead")) == 1
+    assert base64.b64decode(scenario.quarantine()[0]["raw"]) == b'{"model": 7}'
     assert len(caplog.records) == 1

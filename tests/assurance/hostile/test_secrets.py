@@ -1,10 +1,8 @@
-"""Secrets in messages that are refused: pasted into the wrong field, under a misspelt name, into
-text that is no JSON at all.
+"""Secrets in refused messages: in the wrong field, under a misspelt name, in text that is not JSON.
 
-Of a refused message a record and a dead letter are kept, for whoever has to put it right. Whatever
-way it is wrong, none of that, no status event and no line of the log holds a value of `env`,
-`args`, `startup_script` or `weights`, or of a field that nobody knows. Names are kept: they say
-what to put right."""
+A refused message leaves a record and a dead letter, so that its sender can correct it. However
+wrong it is, neither these nor a status event nor a log line contains a value of `env`, `args`,
+`startup_script`, `weights` or an unknown field. Names are kept: they show what to correct."""
 
 from __future__ import annotations
 
@@ -19,10 +17,18 @@ import pytest
 from handlers.redaction import redact_message
 from infra.bus.envelope import RELEASE_TYPE
 from rollout.spec.message import Invalid, parse
-from tests.assurance.hostile.intake import BINARY, ENVELOPES, SMALL, Intake, pushed, request, scaled
+from tests.assurance.hostile.intake import (
+    BINARY,
+    ENVELOPES,
+    SMALL,
+    Intake,
+    push_body,
+    request,
+    scaled,
+)
 
 SECRET = "hunter2-do-not-tell"
-WHERE: dict[str, Any] = {
+SECRET_FIELDS: dict[str, Any] = {
     "env": {"TOKEN": SECRET},
     "args": ["--token", SECRET],
     "startup_script": f"#!/bin/sh\nexport TOKEN={SECRET}\n",
@@ -31,11 +37,11 @@ WHERE: dict[str, Any] = {
 
 
 def release(**more: Any) -> dict[str, Any]:
-    return SMALL | {"artifact": {"image": "tiny:1", **WHERE}} | more
+    return SMALL | {"artifact": {"image": "tiny:1", **SECRET_FIELDS}} | more
 
 
 ARTIFACT = release()["artifact"]
-WRONG: dict[str, Any] = {
+INVALID: dict[str, Any] = {
     "a bad version": release(version="?"),
     "a bad field beside it": release(scaling={"max": -1}),
     "a command": release(command="retire"),
@@ -43,7 +49,7 @@ WRONG: dict[str, Any] = {
     "a section too far out": SMALL | ARTIFACT,
     "a section too deep": {"release": release()},
     "a section of a section": SMALL | {"serving": {"artifact": ARTIFACT}},
-    "a field of another section": SMALL | {"serving": WHERE, "machine": WHERE},
+    "a field of another section": SMALL | {"serving": SECRET_FIELDS, "machine": SECRET_FIELDS},
     "a list of releases": [release()],
     "a list of sections": SMALL | {"artifact": [ARTIFACT]},
     "a text for the section": SMALL | {"artifact": json.dumps(ARTIFACT)},
@@ -88,32 +94,32 @@ UNREADABLE: dict[str, bytes] = {
     "two messages": TEXT.encode() * 2,
     "a form": f"model=tiny&env.TOKEN={SECRET}".encode(),
 }
-BODIES = {name: json.dumps(body).encode() for name, body in WRONG.items()} | UNREADABLE
+BODIES = {name: json.dumps(body).encode() for name, body in INVALID.items()} | UNREADABLE
 
 
-def forms(of: bytes) -> Iterator[bytes]:
-    """A text as it is, and what is left of it within base64, wherever in a group of three bytes it
-    begins."""
-    yield of
-    yield of.decode().encode("utf-16-le")
-    yield of.decode().encode("utf-32-le")
+def encodings(text: bytes) -> Iterator[bytes]:
+    """The text in several encodings; in base64 at each of the three possible offsets."""
+    yield text
+    yield text.decode().encode("utf-16-le")
+    yield text.decode().encode("utf-32-le")
     for lead in range(3):
-        yield base64.b64encode(b"x" * lead + of)[4:-4]
+        yield base64.b64encode(b"x" * lead + text)[4:-4]
 
 
-def everything_kept(intake: Intake, caplog: pytest.LogCaptureFixture) -> Iterator[bytes]:
+def stored_and_published(intake: Intake, caplog: pytest.LogCaptureFixture) -> Iterator[bytes]:
     for document in (*intake.store.list("quarantine", 100), *intake.store.list("models", 100)):
         yield json.dumps(document.data, default=str).encode()
         yield base64.b64decode(document.data.get("raw", ""))
-    yield from intake.told
+    yield from intake.published
     for record in caplog.records:
         yield json.dumps([record.getMessage(), getattr(record, "fields", {})], default=str).encode()
 
 
-def then_nothing_is_told(intake: Intake, caplog: pytest.LogCaptureFixture) -> None:
-    kept = list(everything_kept(intake, caplog))
+def assert_no_secret(intake: Intake, caplog: pytest.LogCaptureFixture) -> None:
+    kept = list(stored_and_published(intake, caplog))
     assert len(kept) >= 4
-    found = {form: text[:200] for text in kept for form in forms(SECRET.encode()) if form in text}
+    forms = [*encodings(SECRET.encode())]
+    found = {form: text[:200] for text in kept for form in forms if form in text}
     assert not found
 
 
@@ -124,22 +130,22 @@ def _every_line(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_a_refused_message_tells_no_secret(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    """For every commit the messages take turns with the envelopes."""
+def test_a_refused_message_reveals_no_secret(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Each message in one envelope; in the nightly run in every envelope."""
     for envelope in ENVELOPES[list(BODIES).index(name) % scaled(4, 1) :: scaled(4, 1)]:
         intake = Intake()
-        assert intake.post(*request(envelope, pushed(BODIES[name], "42"))).why
-        then_nothing_is_told(intake, caplog)
+        assert intake.post(*request(envelope, push_body(BODIES[name], "42"))).why
+        assert_no_secret(intake, caplog)
 
 
 @pytest.mark.parametrize(
     "body",
-    [WRONG["a bad version"], WRONG["a misspelt section"], release()],
+    [INVALID["a bad version"], INVALID["a misspelt section"], release()],
     ids=["bad", "misspelt", "good"],
 )
 @pytest.mark.parametrize("kind", [RELEASE_TYPE, "io.evil.v1"])
 @pytest.mark.parametrize("member", ["data", "data_base64", "data as text"])
-def test_nor_does_one_in_an_envelope_of_its_sender_s(
+def test_an_envelope_of_the_sender_reveals_no_secret(
     member: str, kind: str, body: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = json.dumps(body)
@@ -156,9 +162,9 @@ def test_nor_does_one_in_an_envelope_of_its_sender_s(
         member.split()[0]: data,
     }
     intake = Intake()
-    why = intake.take(envelope, {"content-type": "application/cloudevents+json"}).why
+    why = intake.deliver(envelope, {"content-type": "application/cloudevents+json"}).why
     if why:
-        then_nothing_is_told(intake, caplog)
+        assert_no_secret(intake, caplog)
     else:
         assert (kind, body) == (RELEASE_TYPE, release())
 
@@ -166,23 +172,23 @@ def test_nor_does_one_in_an_envelope_of_its_sender_s(
 @pytest.mark.parametrize(
     "changes", [{"messageId": "../x"}, {"publishTime": "yesterday"}, {"attributes": []}], ids=str
 )
-def test_nor_does_one_whose_message_cannot_be_opened(
+def test_an_unreadable_message_reveals_no_secret(
     changes: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    push = pushed(TEXT.encode(), "42")
+    push = push_body(TEXT.encode(), "42")
     intake = Intake()
     assert intake.post(push | {"message": push["message"] | changes}, BINARY).why
-    then_nothing_is_told(intake, caplog)
+    assert_no_secret(intake, caplog)
 
 
-def test_nor_does_one_that_came_without_any_envelope(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_message_without_an_envelope_reveals_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     for body in (TEXT.encode(), b"{" + TEXT.encode(), b"x" * 40_000 + TEXT.encode()):
         intake = Intake()
         assert intake.post(body, BINARY).why
-        then_nothing_is_told(intake, caplog)
+        assert_no_secret(intake, caplog)
 
 
-def test_what_is_harmless_is_kept_so_that_it_can_be_put_right() -> None:
+def test_harmless_fields_are_kept() -> None:
     spec = {
         "scaling": {"min": 1, "max": -1},
         "machine": {"labels": {"team": "a"}},
@@ -194,10 +200,10 @@ def test_what_is_harmless_is_kept_so_that_it_can_be_put_right() -> None:
     assert redact_message(b'{"model": 7}') == b'{"model": 7}'
 
 
-def test_names_are_kept_and_what_is_hidden_cannot_be_sent_again_by_mistake() -> None:
+def test_names_are_kept_and_a_redacted_message_cannot_be_resent_by_mistake() -> None:
     kept = json.loads(redact_message(TEXT.encode()))
     assert set(kept["artifact"]) == set(ARTIFACT)
     assert set(kept["artifact"]["env"]) == {"TOKEN"}
-    for name in WHERE:
+    for name in SECRET_FIELDS:
         with pytest.raises(Invalid):
             parse(SMALL | {"artifact": {"image": "tiny:1", name: kept["artifact"][name]}})

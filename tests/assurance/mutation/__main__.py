@@ -107,7 +107,8 @@ def publish(scores: list[Score]) -> None:
         f" {version('hypothesis')}."
     )
     PAGE.write_text(
-        replace_marked(PAGE.read_text("utf-8"), "functions", f"{made_by}\n\n{table(scores)}"), "utf-8"
+        replace_marked(PAGE.read_text("utf-8"), "functions", f"{made_by}\n\n{table(scores)}"),
+        "utf-8",
     )
 
 

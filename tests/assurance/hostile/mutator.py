@@ -1,9 +1,9 @@
-"""Changes a message the way that a sender errs: within its JSON, one field at a time. Used by
-tests/assurance/hostile/fuzz.py.
+"""Mutates a message as a sender's mistakes would: within its JSON, one field at a time. Used by
+fuzz.py.
 
-Bytes changed at random are hardly ever a message that comes past the parser. Here fields are left
-out, moved, swapped for what the same field says elsewhere, or for what no field may say; the fuzzer
-goes on from whatever of that reached new code."""
+Randomly changed bytes hardly ever pass the parser. Here fields are removed, moved, or replaced by
+another message's value of the same field or by a value that no field may have; the fuzzer continues
+with whatever reached new code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
-STRANGE: tuple[Any, ...] = (
+JUNK: tuple[Any, ...] = (
     *(
         None,
         True,
@@ -52,21 +52,21 @@ STRANGE: tuple[Any, ...] = (
     ),
     *([], {}, [None], [[]], [{}], {"": None}),
 )
-Place = tuple[Any, Any]  # what holds a value, and the name or the number that it has there
+Place = tuple[Any, Any]  # a container, and the name or the index of a value in it
 
 
 class Mutator:
-    """`texts` changes a text by chance; it is libFuzzer's own way to change bytes."""
+    """`mutate_text` changes a text at random, as libFuzzer changes bytes."""
 
-    def __init__(self, seeds: Iterable[bytes], texts: Callable[[bytes], bytes]) -> None:
-        self.said: dict[str, list[Any]] = {}
-        self.texts = texts
+    def __init__(self, seeds: Iterable[bytes], mutate_text: Callable[[bytes], bytes]) -> None:
+        self.values_by_name: dict[str, list[Any]] = {}
+        self.mutate_text = mutate_text
         for seed in seeds:
             for holder, name in _places(_read(seed)):
-                self._learn(name, holder[name])
+                self._remember(name, holder[name])
 
-    def changed(self, data: bytes, chance: Random) -> bytes | None:
-        """The message with one to three changes, or None where the bytes are no message."""
+    def mutate(self, data: bytes, chance: Random) -> bytes | None:
+        """The message with one to three changes, or None if the bytes are not a message."""
         message = _read(data)
         if not isinstance(message, dict):
             return None
@@ -75,8 +75,8 @@ class Mutator:
             if places:
                 self._change(*chance.choice(places), chance)
         if chance.random() < 0.2:
-            message[chance.choice(list(self.said))] = self._other(
-                chance.choice(list(self.said)), chance
+            message[chance.choice(list(self.values_by_name))] = self._value_from_elsewhere(
+                chance.choice(list(self.values_by_name)), chance
             )
         return json.dumps(message).encode()
 
@@ -85,18 +85,18 @@ class Mutator:
             case 0:
                 del holder[name]
             case 1:
-                holder[name] = copy.deepcopy(chance.choice(STRANGE))
+                holder[name] = copy.deepcopy(chance.choice(JUNK))
             case 2 | 3:
-                holder[name] = self._other(name, chance)
-            case 4 if isinstance(holder[name], dict) and self.said:
-                more = chance.choice(list(self.said))
-                holder[name][more] = self._other(more, chance)
+                holder[name] = self._value_from_elsewhere(name, chance)
+            case 4 if isinstance(holder[name], dict) and self.values_by_name:
+                more = chance.choice(list(self.values_by_name))
+                holder[name][more] = self._value_from_elsewhere(more, chance)
             case _:
                 holder[name] = self._near(holder[name], chance)
 
-    def _other(self, name: Any, chance: Random) -> Any:
-        """What a field of that name says elsewhere."""
-        return copy.deepcopy(chance.choice(self.said.get(str(name)) or STRANGE))
+    def _value_from_elsewhere(self, name: Any, chance: Random) -> Any:
+        """A value that a field of this name has in another message."""
+        return copy.deepcopy(chance.choice(self.values_by_name.get(str(name)) or JUNK))
 
     def _near(self, value: Any, chance: Random) -> Any:
         match value:
@@ -107,7 +107,7 @@ class Mutator:
                     (value + 1, value - 1, -value, value * 10, value + 0.5, str(value))
                 )
             case str():
-                return self.texts(value.encode(errors="replace")).decode(errors="replace")
+                return self.mutate_text(value.encode(errors="replace")).decode(errors="replace")
             case list():
                 return chance.choice(
                     ([*value, *value], value[1:], value[::-1], {"0": value}, value * 70)
@@ -115,8 +115,8 @@ class Mutator:
             case _:
                 return [value]
 
-    def _learn(self, name: Any, value: Any) -> None:
-        known = self.said.setdefault(str(name), [])
+    def _remember(self, name: Any, value: Any) -> None:
+        known = self.values_by_name.setdefault(str(name), [])
         if value not in known and len(known) < 50:
             known.append(value)
 
@@ -129,7 +129,7 @@ def _read(data: bytes) -> Any:
 
 
 def _places(value: Any) -> list[Place]:
-    """Every place in it, without recursion: nobody promised that it is not deep."""
+    """Every place in a value, without recursion: it may be deep."""
     found: list[Place] = []
     left = [value]
     while left:
