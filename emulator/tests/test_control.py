@@ -54,7 +54,7 @@ def test_an_unknown_control_is_named(cloud: Cloud) -> None:
     status, answer = call(cloud, "PATCH", "/load")
     assert (status, answer["error"]["message"]) == (
         405,
-        "PATCH is no method of /control/load; DELETE, GET, POST, PUT are",
+        "PATCH is not a method of /control/load; use DELETE, GET, POST, PUT",
     )
 
 
@@ -91,7 +91,7 @@ def test_maps_are_merged_replaced_and_cleared(
             "POST",
             "/stock-outs",
             {"us-central1-a": {}, "mars-1": {}},
-            "'mars-1' is neither a zone, a region nor *",
+            "'mars-1' is not a zone, a region or *",
         ),
         ("PUT", "/quotas", {"CPUS": "many"}, "quotas[CPUS] must be a number"),
         ("PUT", "/behaviours", [{"colour": "red"}], "behaviours[0]: unknown member 'colour'"),
@@ -105,7 +105,7 @@ def test_maps_are_merged_replaced_and_cleared(
             "PUT",
             "/operation-seconds",
             {"seconds": 2},
-            "unknown member 'seconds'; known are default, by_method",
+            "unknown member 'seconds'; use one of default, by_method",
         ),
         (
             "PUT",
@@ -123,15 +123,15 @@ def test_maps_are_merged_replaced_and_cleared(
             {"effect": "stop", "most": "all"},
             "most must be a whole number, 0 or more, not 'all'",
         ),
-        ("POST", "/instances", {"effect": "melt"}, "effect: 'melt' is none of stop, preempt"),
+        ("POST", "/instances", {"effect": "melt"}, "effect: 'melt' is not one of stop, preempt"),
         (
             "POST",
             "/instances",
             {"effect": "stop", "colour": "red"},
-            "unknown member 'colour'; known are effect, name",
+            "unknown member 'colour'; use one of effect, name",
         ),
         ("PUT", "/traffic", [{"error_rate": 2}], "traffic[0].error_rate must be from 0 to 1"),
-        ("POST", "/zones", {"mars-1": "DOWN"}, "'mars-1' is no zone"),
+        ("POST", "/zones", {"mars-1": "DOWN"}, "'mars-1' is not a zone"),
         (
             "POST",
             "/later",

@@ -190,7 +190,7 @@ def test_the_rejection_of_a_scheduled_control_is_reported(
     (reported,) = control(cloud, "GET", "/later")
     assert (reported["state"], reported["why"]) == (
         "REFUSED",
-        "zones: 'mars-1' is no zone; GET /control/zones shows those there are",
+        "zones: 'mars-1' is not a zone; GET /control/zones lists the zones",
     )
 
 

@@ -99,7 +99,7 @@ def test_a_port_in_use_is_named_with_a_remedy(capsys: pytest.CaptureFixture[str]
     [
         ("{", "line 1 column 2"),
         ("7", "settings are an object with members such as behaviours"),
-        ('{"weather": "fine"}', "unknown member 'weather'; known are behaviours, "),
+        ('{"weather": "fine"}', "unknown member 'weather'; use one of behaviours, "),
         ('{"behaviours": {}}', "behaviours must be a list"),
         ('{"behaviours": [7]}', "behaviours[0] must be an object, not 7"),
         ('{"behaviours": [{"template": 7}]}', "behaviours[0].template must be a glob, not 7"),
@@ -127,7 +127,7 @@ def test_a_port_in_use_is_named_with_a_remedy(capsys: pytest.CaptureFixture[str]
         ),
         (
             '{"load": {"g": {"cpus": 1}}}',
-            "load[g]: unknown member 'cpus'; known are cpu, cpu_demand, rps, balancing, metrics",
+            "load[g]: unknown member 'cpus'; use one of cpu, cpu_demand, rps, balancing, metrics",
         ),
         (
             '{"load": {"g": {"metrics": {"q": "lots"}}}}',
@@ -135,11 +135,11 @@ def test_a_port_in_use_is_named_with_a_remedy(capsys: pytest.CaptureFixture[str]
         ),
         (
             '{"stock_outs": {"mars-1": {}}}',
-            "stock_outs[mars-1]: 'mars-1' is neither a zone, a region nor *",
+            "stock_outs[mars-1]: 'mars-1' is not a zone, a region or *",
         ),
         (
             '{"stock_outs": {"*": {"machine": "n1-*"}}}',
-            "stock_outs[*]: unknown member 'machine'; known are from, until, acc",
+            "stock_outs[*]: unknown member 'machine'; use one of from, until, acc",
         ),
         (
             '{"stock_outs": {"*": {"until": "noon"}}}',
@@ -147,9 +147,9 @@ def test_a_port_in_use_is_named_with_a_remedy(capsys: pytest.CaptureFixture[str]
         ),
         (
             '{"quotas": {"CPU": 4}}',
-            "quotas[CPU]: no VM counts towards 'CPU'; they count towards INSTANCES, CPUS",
+            "quotas[CPU]: unknown metric 'CPU'; use INSTANCES, CPUS",
         ),
-        ('{"quotas": {"mars/CPUS": 4}}', "quotas[mars/CPUS]: 'mars' is no region"),
+        ('{"quotas": {"mars/CPUS": 4}}', "quotas[mars/CPUS]: 'mars' is not a region"),
         ('{"quotas": {"CPUS": -4}}', "quotas[CPUS] must be a number (0 or more), not -4"),
         ('{"faults": {"kind": "error"}}', "faults must be a list"),
         ('{"faults": [7]}', "faults[0]: a fault must be an object, not 7"),
@@ -172,11 +172,11 @@ def test_a_port_in_use_is_named_with_a_remedy(capsys: pytest.CaptureFixture[str]
         ),
         (
             '{"faults": [{"kind": "error"}, {"kind": "error", "error_class": "x"}]}',
-            "faults[1]: error_class: 'x' is none of",
+            "faults[1]: error_class: 'x' is not one of",
         ),
         (
             '{"zones": {"mars-1": "DOWN"}}',
-            "zones: 'mars-1' is no zone; GET /control/zones shows those there are",
+            "zones: 'mars-1' is not a zone; GET /control/zones lists the zones",
         ),
         (
             '{"zones": {"us-central1-a": "LOST"}}',
@@ -198,7 +198,7 @@ def test_a_port_in_use_is_named_with_a_remedy(capsys: pytest.CaptureFixture[str]
         ),
         (
             '{"later": [{"after_seconds": 1, "post": "/moon"}]}',
-            "later[0]: POST /moon is no control that can be planned",
+            "later[0]: POST /moon cannot be scheduled",
         ),
     ],
 )

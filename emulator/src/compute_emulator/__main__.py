@@ -1,4 +1,4 @@
-"""`python -m compute_emulator`: the stand-in as a program of its own."""
+"""`python -m compute_emulator`: the emulator as a program."""
 
 from __future__ import annotations
 
@@ -20,41 +20,46 @@ from compute_emulator.control.config_file import configure
 from compute_emulator.engine.clock import Clock, RealClock
 
 ABOUT = """\
-A stand-in for Google Compute Engine: regional managed instance groups that really act (boot, get healthy, surge, roll,
-heal, scale), with templates, health checks, load balancing and operations, spoken to by Google's own clients over the
-Compute v1 REST API.
+An emulator of Google Compute Engine: regional managed instance groups that act (boot, become
+healthy, surge, roll, heal, scale), with templates, health checks, load balancing and operations.
+Google's own clients use it over the Compute v1 REST API.
 """
 USE = """\
 with the Python client
   compute_v1.RegionInstanceGroupManagersClient(
-      credentials=AnonymousCredentials(), client_options={"api_endpoint": "http://127.0.0.1:9100"})
-  Use the *_unary methods and poll operations with clients that have the same endpoint.
+      credentials=AnonymousCredentials(),
+      client_options={"api_endpoint": "http://127.0.0.1:9100"})
+  Use the *_unary methods, and poll operations with clients that have the same endpoint.
 
 with gcloud
   export CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE=http://127.0.0.1:9100/compute/v1/
-  export CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true CLOUDSDK_CORE_PROJECT=demo CLOUDSDK_CORE_DISABLE_PROMPTS=1
+  export CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true CLOUDSDK_CORE_PROJECT=demo
+  export CLOUDSDK_CORE_DISABLE_PROMPTS=1
   gcloud compute instance-groups managed list --regions=us-central1
 
-its knobs
-  curl -s http://127.0.0.1:9100/control                                   what there is
-  curl -s http://127.0.0.1:9100/control/instances                         instances by template
+controls
+  curl -s http://127.0.0.1:9100/control                  list the controls
+  curl -s http://127.0.0.1:9100/control/instances        instances by template
   curl -s -X POST http://127.0.0.1:9100/control/load -d '{"my-group": {"cpu": 0.9}}'
   curl -s -X POST http://127.0.0.1:9100/control/stock-outs -d '{"us-central1-a": {}}'
-  curl -s -X POST http://127.0.0.1:9100/control/traffic -d '{"template": "v2*", "latency_seconds": 0.3, "error_rate": 0.1}'
-  curl -s -X POST http://127.0.0.1:9100/control/faults -d '{"kind": "error", "method": "compute.*.patch", "times": 1}'
+  curl -s -X POST http://127.0.0.1:9100/control/traffic -d '{"template": "v2*", "error_rate": 0.1}'
+  curl -s -X POST http://127.0.0.1:9100/control/faults -d '{"kind": "latency", "seconds": 1}'
 
-settings by file (--config), the same as the knobs take
-  {"behaviours": [{"image": "*broken*", "never_ready": true}], "load": {}, "stock_outs": {}, "quotas": {},
-   "faults": [{"kind": "error", "error_class": "rate_limited", "method": "compute.*.patch", "nth": 3, "times": 1}],
+settings file (--config), with the same values as the controls
+  {"behaviours": [{"image": "*broken*", "never_ready": true}],
+   "load": {}, "stock_outs": {}, "quotas": {},
+   "faults": [{"kind": "error", "error_class": "rate_limited", "method": "compute.*.patch",
+               "nth": 3, "times": 1}],
    "traffic": [], "zones": {"us-central1-a": "DOWN"}, "operation_seconds": 2,
    "operation_seconds_by_method": {"compute.urlMaps.*": 30},
-   "later": [{"after_seconds": 600, "post": "/instances", "body": {"effect": "preempt", "most": 2}}]}
-  Every fault there is, by URL and by file: curl -s http://127.0.0.1:9100/control
+   "later": [{"after_seconds": 600, "post": "/instances",
+              "body": {"effect": "preempt", "most": 2}}]}
+  GET /control lists every kind of fault, by control and by file.
 """
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 when it was stopped by Ctrl-C or SIGTERM, 2 when it cannot begin, saying why."""
+    """Returns 0 when stopped by Ctrl-C or SIGTERM, and 2 if it cannot start, with a message."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO, format="%(asctime)s %(message)s"
@@ -87,11 +92,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class _Unusable(Exception):
-    """A file of settings that cannot be used, and why."""
+    """A settings file that cannot be used, and why."""
 
 
 def _read(cloud: Cloud, path: Path, member: str) -> None:
-    """A file of settings; with `member` it may be that member's value alone."""
+    """Apply a settings file; with `member`, the file may hold that member's value alone."""
     try:
         given = json.loads(path.read_text())
         configure(cloud, {member: given} if member and isinstance(given, list) else given)
@@ -100,21 +105,19 @@ def _read(cloud: Cloud, path: Path, member: str) -> None:
 
 
 def _serve(server: Server, options: argparse.Namespace) -> None:
-    for each in (
-        signal.SIGTERM,
-        signal.SIGINT,
-    ):  # the first by containers; the second is ignored in a script's background
+    # Containers send SIGTERM; a shell script's background jobs ignore SIGINT.
+    for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, signal.default_int_handler)
     try:
         with server, _data_plane(server.cloud, options):
             print(
-                f"Compute Engine stand-in for project {options.project} on {server.url} (knobs:"
+                f"Compute Engine emulator for project {options.project} on {server.url} (controls:"
                 f" {server.url}/control)",
                 flush=True,
             )
             if options.data_plane:
                 print(
-                    "forwarding rules are served, each on a port of its own:"
+                    "forwarding rules are served, each on its own port: "
                     f" {server.url}/control/data-plane",
                     flush=True,
                 )
@@ -140,7 +143,7 @@ def _clock(speed: float) -> Clock:
 def _number(
     low: float, high: float = math.inf, kind: Callable[[str], float] = float
 ) -> Callable[[str], float]:
-    """A type of argument: a number from `low` to `high`."""
+    """An argument type: a number from `low` to `high`."""
 
     def read(text: str) -> float:
         number = kind(text)
@@ -150,7 +153,7 @@ def _number(
             )
         return number
 
-    read.__name__ = "number"  # argparse names it when the text is none
+    read.__name__ = "number"  # argparse uses the name in its message
     return read
 
 
@@ -158,7 +161,7 @@ def _project(text: str) -> str:
     pattern = document()["resources"]["zones"]["methods"]["get"]["parameters"]["project"]["pattern"]
     if not re.fullmatch(pattern, text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no project id: letters, digits and hyphens, such as demo or"
+            f"{text!r} is not a project id: letters, digits and hyphens, such as demo or"
             " example.com:demo"
         )
     return text
@@ -176,15 +179,15 @@ def _parser() -> argparse.ArgumentParser:
         "--port",
         type=_number(0, 65535, int),
         default=9100,
-        help="port to listen on; 0 asks for a free one, which is printed (default 9100)",
+        help="port to listen on; 0 picks a free one and prints it (default 9100)",
     )
     add("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
-    add("--project", type=_project, default="demo", help="the one project there is (default demo)")
+    add("--project", type=_project, default="demo", help="the only project (default demo)")
     add(
         "--speed",
         type=_number(0),
         default=1.0,
-        help="seconds of cloud time in a real second; 0: POST /control/time (default 1)",
+        help="seconds of cloud time per real second; 0: use POST /control/time (default 1)",
     )
     add(
         "--operation-seconds",
@@ -196,29 +199,29 @@ def _parser() -> argparse.ArgumentParser:
         "--seed",
         type=int,
         default=0,
-        help="seed of everything random, such as instance names (default 0)",
+        help="random seed, for instance names and the like (default 0)",
     )
     add(
         "--behaviours",
         type=Path,
         metavar="FILE",
-        help="how instances behave: JSON list, as /control/behaviours takes it",
+        help="how instances behave: a JSON list as for /control/behaviours",
     )
     add("--config", type=Path, metavar="FILE", help="JSON settings, see below")
     add(
         "--data-plane",
         action="store_true",
-        help="serve traffic: forwarding rules and instances listen on ports of their own",
+        help="serve traffic: each forwarding rule and instance listens on its own port",
     )
     add(
         "--data-plane-host",
         default="127.0.0.1",
-        help="address those ports listen on (default 127.0.0.1)",
+        help="address that these ports listen on (default 127.0.0.1)",
     )
     add(
         "--coverage",
         action="store_true",
-        help="print which methods of Compute v1 are built, and end",
+        help="print which methods of Compute v1 are implemented, and exit",
     )
     add("--verbose", action="store_true", help="log every request")
     return parser

@@ -1,8 +1,7 @@
-"""Several calls in one request: `POST /batch/compute/v1`, multipart/mixed with a request in each
-part, answered part by part.
+"""Batch requests: `POST /batch/compute/v1`, multipart/mixed with one request per part and one
+response per part.
 
-gcloud sends a batch whenever one command means two or more calls, such as deleting two templates.
-"""
+gcloud sends a batch when one command needs two or more calls, such as deleting two templates."""
 
 from __future__ import annotations
 
@@ -14,11 +13,11 @@ from compute_emulator.api import wire
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.errors import BadRequest, ConnectionDropped, Unavailable
 
-BOUNDARY = "batch_stand_in"
+BOUNDARY = "batch_compute_emulator"
 
 
 def handle(cloud: Cloud, request: wire.Request) -> wire.Response:
-    """Each part is answered by itself, in order; one that fails does not fail the others."""
+    """Handle the parts independently and in order; a failed part does not fail the others."""
     headers = {name.lower(): value for name, value in request.headers.items()}
     content_type = headers.get("content-type", "")
     whole = BytesParser().parsebytes(
@@ -54,7 +53,7 @@ def _handle_part(cloud: Cloud, part: Message) -> wire.Response:
         return wire.handle(cloud, request)
     except ConnectionDropped:
         return wire.error_response(
-            Unavailable("The connection of this part ended without an answer.")
+            Unavailable("The connection of this part ended without a response.")
         )
 
 

@@ -1,4 +1,4 @@
-"""What a handler is given, and how it says which method it handles.
+"""The call that a handler receives, and the table in which handlers are collected.
 
     HANDLERS = Handlers()
 
@@ -7,8 +7,8 @@
         call.cloud.new("compute#autoscaler", call.key_in_body(), call.body)
         return call.operation(target=call.key_in_body())
 
-A handler runs under the cloud's lock, after every event that was due, with parameters and body
-already held to the discovery document."""
+A handler runs under the cloud's lock, after every event that is due. Parameters and body already
+conform to the discovery document."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from compute_emulator.keys import Key
 Handler = Callable[["Call"], JsonObject]
 Decorated = TypeVar("Decorated", bound=Handler)
 TYPED = ("instanceTemplates", "instanceGroupManagers", "instanceGroups")
-"""Collections whose operations are named in full, `compute.instanceTemplates.insert`; the others
-use the bare verb."""
+"""Collections whose operations carry the full name, `compute.instanceTemplates.insert`; the
+others use the bare verb."""
 
 
 class Handlers(dict[str, Handler]):
@@ -52,8 +52,8 @@ class Handlers(dict[str, Handler]):
 
 @dataclass(slots=True)
 class Call:
-    """One request. `scope` is `global`, `aggregated`, `regions/R` or `zones/Z`; `params` hold path
-    and query, typed."""
+    """One request. `scope` is `global`, `aggregated`, `regions/R` or `zones/Z`; `params` hold
+    the parsed path and query."""
 
     cloud: Cloud
     method: Method
@@ -65,39 +65,39 @@ class Call:
 
     @property
     def collection(self) -> str:
-        """The collection's word in URLs: `instanceGroupManagers`, for regional groups too."""
+        """The collection's name in URLs: `instanceGroupManagers`, for regional groups too."""
         return self.method.collection
 
     @property
     def name(self) -> str:
-        """The resource named in the path, or empty."""
+        """The name of the resource in the path, or empty."""
         parameter = self.method.name_parameter
         return str(self.params[parameter]) if parameter else ""
 
     @property
     def key(self) -> Key:
-        """The resource named in the path."""
+        """The key of the resource in the path."""
         return Key(self.scope, self.collection, self.name)
 
     def key_in_body(self) -> Key:
-        """The resource that an insert names in its body. Raises `Required`."""
+        """The key of the resource that an insert's body names. Raises `Required`."""
         name = self.body.get("name")
         if not name:
             raise Required("resource.name")
         return Key(self.scope, self.collection, name)
 
     def resource(self) -> JsonObject:
-        """The resource named in the path, itself. Raises `NotFound`."""
+        """The resource in the path, not a copy. Raises `NotFound`."""
         return self.cloud.get(self.key)
 
     def resource_to_change(self) -> JsonObject:
-        """As `resource`, but raises `NotReady` while an insert or delete of it still runs."""
+        """Like `resource`, but raises `NotReady` while an insert or delete of it runs."""
         resource = self.cloud.get(self.key)
         self.cloud.require_ready(self.key)
         return resource
 
     def require_known_scope(self) -> None:
-        """Raises `NotFound` for a region or zone that is not."""
+        """Raises `NotFound` for an unknown region or zone."""
         place, _, name = self.scope.partition("/")
         regions = self.cloud.regions
         if name and not (
@@ -118,10 +118,10 @@ class Call:
         at_end: Callable[[], None] | None = None,
         held: bool = False,
     ) -> JsonObject:
-        """The operation that answers a mutation.
+        """The operation that a mutation returns.
 
         The type defaults to the method's (see `TYPED`), the target to the resource in the path.
-        `effect` happens now, `at_end` when the operation ends (an `ApiError` it raises fails the
+        `effect` runs now, `at_end` when the operation ends (an `ApiError` it raises fails the
         operation). A `held` operation runs until `cloud.operations.finish((target.scope,
         operation["name"]))`."""
         if effect is not None:
@@ -146,8 +146,8 @@ class Call:
     def page(
         self, items: list[JsonObject], member: str = "items", view: listing.View | None = None
     ) -> JsonObject:
-        """A list answer: filtered, ordered and cut to a page as the query asks. `view` makes what
-        is shown of an item."""
+        """A list response: filtered, sorted and paged as the query asks. `view` converts a
+        stored item to its representation."""
         answer: JsonObject = {
             "kind": discovery.kind_of(self.method.response or ""),
             "id": f"projects/{self.project}/{self.scope}/{self.collection}",
@@ -158,10 +158,9 @@ class Call:
     def aggregate(
         self, items_by_scope: dict[str, list[JsonObject]], view: listing.View | None = None
     ) -> JsonObject:
-        """An aggregated list answer, with the warning Google gives for scopes that have nothing.
+        """An aggregated list response, with Google's warning for scopes that have no items.
 
-        Zones that cannot be reached fail it (503) unless `returnPartialSuccess` is asked for.
-        """
+        Unreachable zones fail it (503) unless `returnPartialSuccess` is set."""
         scopes = self.scopes()
         unreachable = sorted(scopes & {f"zones/{zone}" for zone in self.cloud.zones_unreachable})
         if unreachable and str(self.params.get("returnPartialSuccess", "")).lower() != "true":
@@ -179,8 +178,8 @@ class Call:
         )
 
     def scopes(self) -> set[str]:
-        """Where the collection may be: all scopes of its kinds, or of every kind if
-        `includeAllScopes` says so."""
+        """The scopes in which the collection exists: all scopes of its kinds, or of every kind
+        with `includeAllScopes`."""
         kinds = discovery.places_of(self.collection)
         if self.params.get("includeAllScopes"):
             kinds = frozenset(("global", "regions", "zones"))

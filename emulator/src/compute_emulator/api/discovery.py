@@ -1,8 +1,8 @@
-"""The API's own description: which URL is which method, and what its parameters and bodies may be.
+"""The API's own description: the method of each URL, and the types of its parameters and bodies.
 
-Read from the discovery document that google-api-python-client ships (a development dependency),
-once, when first needed. Routing is a tree of path segments, so that finding a method costs a few
-dictionary look-ups."""
+Read once, on first use, from the discovery document that google-api-python-client ships (a
+development dependency). Routing uses a tree of path segments, so that finding a method costs a
+few dictionary lookups."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method of the API. `names` are its path parameters in order; `collection` is the URL's
-    word, not discovery's."""
+    """One method of the API. `names` are its path parameters in order; `collection` is the name
+    in the URL, not the one in the discovery document."""
 
     id: str
     http: str
@@ -61,7 +61,7 @@ class Method:
 
 
 class Node:
-    """A place in the routing tree."""
+    """A node of the routing tree."""
 
     __slots__ = ("any", "literal", "methods")
 
@@ -73,12 +73,12 @@ class Node:
 
 @cache
 def document() -> dict[str, Any]:
-    """The discovery document. Raises with what to install when it is not there."""
+    """The discovery document. If it is missing, the error says what to install."""
     found = importlib.util.find_spec("googleapiclient")
     if found is None or found.origin is None:
         raise RuntimeError(
-            "the Compute stand-in reads Google's discovery document from google-api-python-client;"
-            " install it"
+            "the emulator reads Google's discovery document from google-api-python-client;"
+            " install that package"
         )
     loaded: dict[str, Any] = json.loads((Path(found.origin).parent / DOCUMENT).read_bytes())
     return loaded
@@ -101,8 +101,8 @@ def methods() -> dict[str, Method]:
 
 @lru_cache(maxsize=4096)
 def route(http: str, segments: tuple[str, ...]) -> tuple[Method, Mapping[str, str]] | None:
-    """The method a request means and its path parameters; None when there is none. `segments`
-    follow `/compute/v1/`."""
+    """The method of a request and its path parameters, or None. `segments` are those after
+    `/compute/v1/`."""
     found = _walk(_tree(), http, segments, 0)
     if found is None:
         return None
@@ -111,7 +111,7 @@ def route(http: str, segments: tuple[str, ...]) -> tuple[Method, Mapping[str, st
 
 
 def methods_of(http: str, segments: tuple[str, ...]) -> bool:
-    """Whether any HTTP method is known for a path."""
+    """Whether a path has a method for any HTTP verb."""
     return any(
         _walk(_tree(), each, segments, 0)
         for each in ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -120,13 +120,13 @@ def methods_of(http: str, segments: tuple[str, ...]) -> bool:
 
 
 def kind_of(schema: str) -> str:
-    """The `kind` that resources of a schema carry, such as `compute#urlMap`."""
+    """The `kind` of a schema's resources, such as `compute#urlMap`."""
     return str(document()["schemas"][schema]["properties"].get("kind", {}).get("default", ""))
 
 
 @cache
 def places_of(collection: str) -> frozenset[str]:
-    """In which kinds of scope a collection's resources are listed: `global`, `regions`, `zones`."""
+    """The kinds of scope that list a collection's resources: `global`, `regions`, `zones`."""
     listed = [
         method.path.split("/")
         for method in methods().values()

@@ -1,6 +1,6 @@
-"""The `fields` parameter: which members of an answer are wanted, such as
+"""The `fields` parameter: selects members of a response, such as
 `items(name,status),nextPageToken`, `error/errors` or `items/*/backendServices/name`. A name that
-the answer's schema does not have is refused."""
+the response's schema does not have is refused."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ FieldMask = dict[str, Any]
 
 
 def select(body: JsonObject, expression: str, schema: str | None = None) -> JsonObject:
-    """The wanted part of an answer. Raises `Invalid` when the expression cannot be read, or asks
-    for what cannot be."""
+    """The selected part of a response. Raises `Invalid` for a malformed expression or an unknown
+    member."""
     wanted = _read(expression)
     if schema is not None:
         _check(document()["schemas"][schema], wanted, expression)
@@ -69,7 +69,7 @@ def _read(expression: str) -> FieldMask:
 
 
 def _members(text: str) -> tuple[FieldMask, str]:
-    """Members up to a closing bracket or the end, and what follows."""
+    """Members up to a closing bracket or the end, and the rest."""
     wanted: FieldMask = {}
     while text and text[0] != ")":
         end = next((at for at, sign in enumerate(text) if sign in ",()/"), len(text))
@@ -86,7 +86,7 @@ def _members(text: str) -> tuple[FieldMask, str]:
 
 
 def _bracketed(text: str) -> tuple[FieldMask, str]:
-    """What stands in brackets, and what follows them. Raises `Invalid` when they are not closed."""
+    """The content of brackets, and the rest. Raises `Invalid` if they are not closed."""
     inner, rest = _members(text[1:])
     if rest[:1] != ")":
         raise Invalid("fields", text, "Invalid field selection.")

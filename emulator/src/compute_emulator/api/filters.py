@@ -1,11 +1,11 @@
 """The `filter` of list requests: comparisons, AND, OR, NOT and brackets, and the older `field eq
 regex`.
 
-    name = "a*b"      name != x      labels.app:llm      size >= 3      (a=1) (b=2)      name eq 'web-.*'
+    name = "a*b"    name != x    labels.app:llm    size >= 3    (a=1) (b=2)    name eq 'web-.*'
 
-Comparisons side by side mean AND. `:` asks for a substring of a string, a member of a list, or `*`
-for "is there". `eq` and `ne` take a regular expression that must match the whole value. Source:
-Compute API reference, parameter `filter` of list methods."""
+Adjacent comparisons mean AND. `:` matches a substring of a string, a member of a list, or any
+present value with `*`. `eq` and `ne` take a regular expression that must match the whole value.
+Source: Compute API reference, parameter `filter` of list methods."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TOKEN = re.compile(
 
 @lru_cache(maxsize=256)
 def matcher(expression: str) -> Matcher:
-    """Raises `Invalid` when the expression cannot be read."""
+    """Raises `Invalid` for a malformed expression."""
     return _Reader(expression).read()
 
 

@@ -1,8 +1,8 @@
-"""What a group's resource says about its VMs, filled in and checked: names, size, zones, versions,
-network, healing.
+"""Validates a group's resource and fills in defaults: names, size, zones, versions, network,
+auto-healing.
 
-Its policies are checked in `group_policies.py`. Called for every way of writing a group, with the
-resource as it would be kept. Source: Compute API reference, regionInstanceGroupManagers."""
+`group_policies.py` validates its policies. Called for every write of a group, with the resource
+as it would be stored. Source: Compute API reference, regionInstanceGroupManagers."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def _base_name(resource: JsonObject) -> None:
 
 
 def _zones(call: Call, resource: JsonObject, kept: JsonObject | None) -> int:
-    """Where the VMs go: three zones of the region unless asked otherwise; fixed for the life of the
-    group."""
+    """The zones of the VMs: three zones of the region by default; fixed for the group's
+    lifetime."""
     cloud, region = call.cloud, call.scope.removeprefix("regions/")
     policy = resource.setdefault("distributionPolicy", {"targetShape": "EVEN"})
     if not policy.get("zones") and not policy.get("targetShape"):
@@ -87,7 +87,8 @@ def _zones(call: Call, resource: JsonObject, kept: JsonObject | None) -> int:
 
 
 def _versions(call: Call, resource: JsonObject) -> None:
-    """`versions` wins over `instanceTemplate`; what is kept is always `versions`."""
+    """`versions` takes precedence over `instanceTemplate`; the stored resource always has
+    `versions`."""
     given = resource.get("versions") or (
         [{"instanceTemplate": t}] if (t := resource.get("instanceTemplate")) else []
     )
@@ -108,7 +109,7 @@ def _versions(call: Call, resource: JsonObject) -> None:
             raise Invalid(
                 where,
                 version["instanceTemplate"],
-                "A regional template is used in its own region only.",
+                "A regional template can be used only in its own region.",
             )
         size = {
             name: n
@@ -127,8 +128,8 @@ def _versions(call: Call, resource: JsonObject) -> None:
 
 
 def _network(call: Call, resource: JsonObject) -> None:
-    """All versions use one network and subnetwork, for a group's life: that of its instance group,
-    else of the first version."""
+    """All versions use one network and subnetwork for the group's lifetime: that of the instance
+    group, else of the first version."""
     kept = call.cloud.find(Key(call.scope, "instanceGroups", resource["name"]))
     first = kept if kept is not None else interface_of(call.cloud, resource["versions"][0])
     for index, version in enumerate(resource["versions"]):

@@ -1,5 +1,5 @@
-"""What a group's resource says about how it acts, filled in and checked: its policies for updates,
-shape, reserve, machine types, and what it preserves.
+"""Validates the policies of a group's resource and fills in defaults: updates, shape, standby
+pool, machine types, and preserved state.
 
 Called by `group_fields.py`. Source: Compute API reference, regionInstanceGroupManagers;
 documentation, configuring stateful groups."""
@@ -64,7 +64,7 @@ def _shape(resource: JsonObject, group: Group | None) -> None:
         raise Invalid(
             "resource.distributionPolicy.targetShape",
             shape,
-            "An autoscaled group is EVEN or BALANCED.",
+            "An autoscaled group must be EVEN or BALANCED.",
         )
 
 
@@ -94,8 +94,8 @@ def _flexibility(resource: JsonObject) -> None:
 
 
 def _stateful(cloud: Cloud, resource: JsonObject, group: Group | None) -> None:
-    """What preserves disks and addresses keeps its VMs where they are, under their names, and is
-    not autoscaled."""
+    """A group that preserves disks or addresses keeps its VMs in their zones, under their names,
+    and cannot be autoscaled."""
     policy = (resource.get("statefulPolicy") or {}).get("preservedState") or {}
     if not any(policy.values()):
         return
@@ -129,12 +129,12 @@ def _stateful(cloud: Cloud, resource: JsonObject, group: Group | None) -> None:
 
 
 def is_stateful(group: Group) -> bool:
-    """Whether a group preserves anything of its VMs."""
+    """Whether a group preserves any state of its VMs."""
     return any(group.stateful_policy().values()) or bool(group.configs)
 
 
 def _overrides(resource: JsonObject, group: Group | None) -> None:
-    """What the configuration of all VMs sets, no config of one VM sets as well."""
+    """The all-instances configuration and a per-instance config must not set the same metadata."""
     overrides = overrides_of(resource)
     if overrides is None or group is None:
         return
@@ -153,5 +153,5 @@ def check_apart(overrides: JsonObject, preserved: JsonObject, where: str) -> Non
         raise Invalid(
             where,
             both[0],
-            "Must not be set by the all-instances configuration and a per-instance config both.",
+            "Must not be set by both the all-instances configuration and a per-instance config.",
         )

@@ -1,5 +1,5 @@
-"""What clients see of a group: the manager with its counters and status, its managed instances, its
-instance group."""
+"""The API's view of a group: the manager with its counters and status, its managed instances,
+its instance group."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TARGET_STATUS = {"DELETING": "DELETED", "ABANDONING": "ABANDONED"}
 
 
 def manager(cloud: Cloud, resource: JsonObject) -> JsonObject:
-    """An instanceGroupManagers resource with everything that is computed."""
+    """An instanceGroupManagers resource with all computed members."""
     shown = {name: value for name, value in resource.items() if name != CARRIED}
     group = group_at(cloud, cloud.key_of(resource["selfLink"]))
     if group is None:
@@ -66,7 +66,8 @@ def manager(cloud: Cloud, resource: JsonObject) -> JsonObject:
 
 
 def _configured(group: Group) -> JsonObject:
-    """Whether every VM has the all-instances configuration, and since when that is what it is."""
+    """Whether every VM has the all-instances configuration, and when that configuration last
+    changed."""
     effective = all(
         instance.revision.overrides == group.overrides for instance in group.instances.values()
     )
@@ -101,7 +102,7 @@ def _calculated(size: JsonObject, target: int) -> JsonObject:
 
 
 def managed_instances(group: Group) -> list[JsonObject]:
-    """The managed instances by name, those that are being made and those that leave included."""
+    """The managed instances by name, including those being created or deleted."""
     check, url = group.check(), healing_policy(group.resource).get("healthCheck")
     return [_managed(group, group.instances[name], check, url) for name in sorted(group.instances)]
 
@@ -138,7 +139,7 @@ def _managed(
 
 
 def version(instance: ManagedInstance) -> JsonObject:
-    """The version a managed instance is meant to have."""
+    """The version that a managed instance should have."""
     shown: JsonObject = {"instanceTemplate": instance.revision.template}
     return shown | ({"name": instance.revision.name} if instance.revision.name else {})
 
@@ -150,7 +151,7 @@ def instance_group(cloud: Cloud, resource: JsonObject) -> JsonObject:
 
 
 def in_group(group: Group) -> list[ManagedInstance]:
-    """The machines that are members of the instance group: they exist and do not leave."""
+    """The members of the instance group: instances that exist and are not leaving."""
     return [
         m
         for m in group.instances.values()

@@ -1,11 +1,11 @@
-"""The stand-in without a socket: a `requests` transport that answers from a `Cloud`, for the real
-client in tests.
+"""The emulator without a socket: a `requests` transport that answers from a `Cloud`, for the
+real client in tests.
 
     client = compute_v1.UrlMapsClient(credentials=AnonymousCredentials())
     client.transport._session.mount("https://", InProcessAdapter(cloud))
 
-The client's whole request is made, headers and all; only the line is missing. Faults that end the
-connection arrive as `requests.ConnectionError`, answers that come too late as
+The client builds its complete request, including headers; only the network is missing. Faults
+that end the connection raise `requests.ConnectionError`; late responses raise
 `requests.ReadTimeout`."""
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ class InProcessAdapter(BaseAdapter):
             answered = dispatch.handle(self.cloud, _as_wire(request))
         except ConnectionDropped as cut:
             raise requests.ConnectionError(
-                f"connection ended without an answer ({cut})", request=request
+                f"connection ended without a response ({cut})", request=request
             ) from cut
         self._delay(answered.delay_seconds, timeout, request)
         return _as_requests(request, answered)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing to close."""
 
     def _delay(self, seconds: float, timeout: Any, request: requests.PreparedRequest) -> None:
         limit = timeout[1] if isinstance(timeout, tuple) else timeout
         if limit is not None and seconds > limit:
-            raise requests.ReadTimeout(f"no answer within {limit} s", request=request)
+            raise requests.ReadTimeout(f"no response within {limit} s", request=request)
         if seconds and self.cloud.clock.speed:
             time.sleep(seconds / self.cloud.clock.speed)
 

@@ -1,8 +1,8 @@
-"""Lists as the API pages them: filter, order, cut, token. Also the aggregated form, which maps
+"""Lists as the API pages them: filter, sort, cut, page token. Also aggregated lists, which map
 scopes to lists.
 
-A page token names the last item shown, so that what comes or goes between two pages neither repeats
-nor hides another."""
+A page token names the last item of its page, so that an item added or removed between two pages
+neither repeats nor hides another."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ View = Callable[[JsonObject], JsonObject]
 def page(
     items: list[JsonObject], params: dict[str, Any], member: str, view: View | None = None
 ) -> JsonObject:
-    """`member` is absent when there is nothing, as in the API.
+    """`member` is absent if there are no items, as in the API.
 
-    `view` makes what is shown of what is kept. It is asked only for what is on the page, unless a
-    filter needs to see all."""
+    `view` converts a stored item to its representation. It is called only for items on the page,
+    unless a filter needs all of them."""
     kept = _ordered(_filtered(*_seen(items, params, view)), params)
     start = _start(params, [_label(item) for item in kept] if params.get("pageToken") else ())
     size = params.get("maxResults") or PAGE
@@ -42,7 +42,7 @@ def page(
 def _seen(
     items: list[JsonObject], params: dict[str, Any], view: View | None
 ) -> tuple[list[JsonObject], dict[str, Any]]:
-    """What a filter looks at: the items as they are shown."""
+    """What a filter applies to: the items' representations."""
     return (
         [view(item) for item in items] if view is not None and params.get("filter") else items
     ), params
@@ -56,8 +56,8 @@ def aggregate(
     view: View | None = None,
     unreachable: Collection[str] = (),
 ) -> JsonObject:
-    """Items of all scopes, cut to pages across them; `scopes` with nothing on the page say so by a
-    warning, and those of `unreachable` too. `view` as in `page`."""
+    """Items of all scopes, paged across them. A warning marks the `scopes` without items on the
+    page, and those in `unreachable`. `view` as in `page`."""
     flat = [
         (scope, item)
         for scope in sorted(items_by_scope)
@@ -116,7 +116,7 @@ def _ordered(items: list[JsonObject], params: dict[str, Any]) -> list[JsonObject
 
 
 def _made(item: JsonObject) -> str:
-    """Operations have no time of creation, but one of insertion."""
+    """Operations have an insert time instead of a creation timestamp."""
     return str(item.get("creationTimestamp") or item.get("insertTime", ""))
 
 
@@ -129,8 +129,8 @@ def _token(start: int, label: list[str]) -> str:
 
 
 def _start(params: dict[str, Any], labels: Sequence[list[str]]) -> int:
-    """Where the page begins: after the item the token names. If that is gone, where it would be in
-    a sorted list, else at the number the token has."""
+    """Where the page starts: after the item that the token names. If that item is gone: at its
+    position in a sorted list, else at the token's number."""
     token = params.get("pageToken")
     if not token:
         return 0
@@ -139,7 +139,7 @@ def _start(params: dict[str, Any], labels: Sequence[list[str]]) -> int:
         if not isinstance(start, int):
             raise ValueError(token)
     except (binascii.Error, ValueError, TypeError) as wrong:
-        raise Invalid("pageToken", token, "The page token is not one of this list.") from wrong
+        raise Invalid("pageToken", token, "The page token does not belong to this list.") from wrong
     ordered = list(labels)
     if label in ordered:
         return ordered.index(label) + 1

@@ -1,9 +1,8 @@
-"""A request as it was meant, from what came in: HEAD, the overriding of methods, compressed bodies
-and bodies in chunks.
+"""Normalises HTTP requests: HEAD, method overrides, compressed bodies and chunked bodies.
 
-`server` reads bodies with `read_body`; `control.answer` calls `normalize` on every request, so that
-all who answer see plain ones. google-api-python-client relies on it: it sends a GET whose URL is
-long as a POST with `X-HTTP-Method-Override: GET` and the query in the body."""
+`server` reads bodies with `read_body`; `dispatch.handle` calls `normalize` on every request.
+google-api-python-client relies on it: it sends a GET with a long URL as a POST with
+`X-HTTP-Method-Override: GET` and the query in the body."""
 
 from __future__ import annotations
 
@@ -19,15 +18,15 @@ OVERRIDE = "x-http-method-override"
 FORM = "application/x-www-form-urlencoded"
 VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 LARGEST_BODY = 64 * 2**20
-"""Beyond it a body is refused, before and after it was unpacked."""
+"""A larger body is refused, compressed or decompressed."""
 
 
 class MalformedRequest(BadRequest):
-    """A body of which nobody can say where it ends."""
+    """A body whose end cannot be determined."""
 
 
 class Stream(Protocol):
-    """What bodies are read from."""
+    """The source of a body."""
 
     def read(self, size: int, /) -> bytes: ...
     def readline(self, size: int, /) -> bytes: ...
@@ -35,7 +34,8 @@ class Stream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`target` is the path with its query, or a full URL. `headers` are found in lower case."""
+    """`target` is the path with its query, or a full URL. The names of `headers` are in lower
+    case."""
 
     http: str
     target: str
@@ -44,7 +44,7 @@ class Request:
 
 
 def normalize(request: Request) -> Request:
-    """Raises `ApiError` for a body that cannot be unpacked or a method that is none."""
+    """Raises `ApiError` for a body that cannot be decompressed or an unknown method."""
     if request.http == "HEAD":
         return replace(request, http="GET")
     if request.body and request.headers.get("content-encoding", "identity").lower() != "identity":
@@ -60,8 +60,8 @@ def normalize(request: Request) -> Request:
 
 
 def read_body(stream: Stream, headers: Mapping[str, str]) -> bytes:
-    """A request's body. Raises `MalformedRequest` when its length is none, or more than is
-    taken."""
+    """A request's body. Raises `MalformedRequest` for an invalid length or a body that is too
+    large."""
     if "chunked" in headers.get("transfer-encoding", "").lower():
         return b"".join(_chunks(stream))
     given = headers.get("content-length", "0").strip()
@@ -78,7 +78,7 @@ def _chunks(stream: Stream) -> Iterator[bytes]:
         try:
             size = int(line, 16)
         except ValueError as wrong:
-            raise MalformedRequest(f"The length of a chunk is no number: {line!r}") from wrong
+            raise MalformedRequest(f"The length of a chunk is not a number: {line!r}") from wrong
         total += size
         if size < 0 or total > LARGEST_BODY:
             raise MalformedRequest(
@@ -88,7 +88,7 @@ def _chunks(stream: Stream) -> Iterator[bytes]:
             )
         if size == 0:
             while stream.readline(65536).strip():
-                """A trailer says nothing that is wanted."""
+                """Trailers are ignored."""
             return
         yield _read_exactly(stream, size)
         stream.readline(1024)
@@ -103,14 +103,14 @@ def _read_exactly(stream: Stream, size: int) -> bytes:
         )
     body = stream.read(size) if size else b""
     if len(body) < size:
-        raise ConnectionAbortedError(f"{len(body)} of {size} bytes came")
+        raise ConnectionAbortedError(f"{len(body)} of {size} bytes arrived")
     return body
 
 
 def _override_method(request: Request, http: str) -> Request:
-    """The body of a form is the query."""
+    """The body of a form becomes the query."""
     if http not in VERBS:
-        raise BadRequest(f"{OVERRIDE}: '{http}' is none of {', '.join(VERBS)}.")
+        raise BadRequest(f"{OVERRIDE}: '{http}' is not one of {', '.join(VERBS)}.")
     if not request.headers.get("content-type", "").startswith(FORM):
         return replace(request, http=http)
     joint = "&" if urlsplit(request.target).query else "?"
@@ -125,7 +125,7 @@ def _override_method(request: Request, http: str) -> Request:
 def _decompress(body: bytes, coding: str) -> bytes:
     if coding not in ("gzip", "x-gzip"):
         raise ApiError(
-            f"Content-Encoding '{coding}' is not known; gzip is.",
+            f"Content-Encoding '{coding}' is not supported; use gzip.",
             status=415,
             reason="unsupportedMediaType",
         )
@@ -141,5 +141,5 @@ def _decompress(body: bytes, coding: str) -> bytes:
             reason="uploadTooLarge",
         )
     if not unpacker.eof:
-        raise BadRequest("The body is not gzip: it ends too early.", reason="parseError")
+        raise BadRequest("The body is not gzip: it is truncated.", reason="parseError")
     return unpacked

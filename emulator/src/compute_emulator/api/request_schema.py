@@ -1,8 +1,8 @@
-"""Bodies held to the discovery document's schemas.
+"""Validates request bodies against the discovery document's schemas.
 
-`clean` checks a request body and gives it back as the server keeps it: output-only members dropped,
-64-bit numbers as strings, 32-bit ones as numbers, resource URLs on Google's host. Each schema is
-compiled once into nested functions, because this runs on every mutation."""
+`clean` returns the body as the server stores it: without output-only members, 64-bit numbers as
+strings, 32-bit ones as numbers, resource URLs on Google's host. Each schema is compiled once
+into nested functions, because this runs on every mutation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from compute_emulator.keys import HOST
 
 Cleaner = Callable[[Any, str], Any]
 ACCEPTED_THOUGH_OUTPUT_ONLY = {("InstanceGroupManager", "namedPorts")}
-"""Documented as output only, yet the API takes them on insert."""
+"""Documented as output only, although the API accepts them on insert."""
 RESOURCE_URL = re.compile(r"https?://[^/\s]+/compute/(?:v1|beta)/(projects/\S+)")
 RANGES = {
     "int32": (-(2**31), 2**31 - 1),
@@ -31,8 +31,8 @@ RANGES = {
 
 
 def clean(schema: str, body: Any, *, merge: bool = False) -> JsonObject:
-    """A request body checked and made canonical. `merge` (PATCH) keeps `null`, which there means
-    "clear". Raises `Invalid`."""
+    """A validated request body in canonical form. `merge` (PATCH) keeps `null`, which clears a
+    member. Raises `Invalid`."""
     if not isinstance(body, dict):
         raise BadRequest(
             "Invalid JSON payload received. The root element must be an object.",
@@ -71,14 +71,14 @@ def _cleaner(raw: JsonObject, merge: bool) -> Cleaner:
 
 
 def is_output_only(raw: JsonObject) -> bool:
-    """Whether the document marks a member as set by the server alone."""
+    """Whether only the server may set a member, according to the document."""
     return bool(raw.get("readOnly")) or raw.get("description", "").lower().startswith(
         ("[output only]", "output only")
     )
 
 
 def _members(raw: JsonObject, schema: str, merge: bool) -> dict[str, Cleaner | None]:
-    """What checks each member of an object; None for those that are ignored."""
+    """The check for each member of an object; None for ignored members."""
     found: dict[str, Cleaner | None] = {}
     for name, each in raw.get("properties", {}).items():
         ignored = is_output_only(each) and (schema, name) not in ACCEPTED_THOUGH_OUTPUT_ONLY
@@ -200,8 +200,7 @@ def _string(raw: JsonObject) -> Cleaner:
 
 
 def _base64(value: str, where: str) -> str:
-    """In the URL-safe alphabet, whichever of the two was sent, so that fingerprints compare as they
-    should."""
+    """In the URL-safe alphabet, whichever was sent, so that fingerprints compare equal."""
     try:
         return base64.urlsafe_b64encode(
             base64.urlsafe_b64decode(value.replace("+", "-").replace("/", "_"))

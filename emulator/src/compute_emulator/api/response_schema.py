@@ -1,9 +1,9 @@
-"""Answers held to the discovery document, as requests are. For tests: `Cloud(check_answers=True)`
-turns a wrong answer into a 500.
+"""Validates responses against the discovery document. For tests: with
+`Cloud(check_responses=True)` an invalid response becomes a 500.
 
-Stricter than Google's clients, which pass over what they do not know: a member the schema lacks, a
-number where the API sends a string, or a resource without its `kind`, `id`, `selfLink` and
-`creationTimestamp` are mistakes."""
+Stricter than Google's clients, which ignore what they do not know: a member that the schema
+lacks, a number where the API sends a string, and a resource without its `kind`, `id`, `selfLink`
+and `creationTimestamp` are errors."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ IDENTITY = ("kind", "id", "name", "selfLink", "creationTimestamp")
 
 
 def problems(schema: str, body: JsonObject) -> list[str]:
-    """Everything that is wrong with an answer, each with its place."""
+    """Every problem of a response, each with its path."""
     raw = document()["schemas"][schema]
     return [*_value(raw, body, schema), *_identity(raw, body, schema)]
 
 
 def _identity(raw: JsonObject, body: JsonObject, where: str) -> Iterator[str]:
-    """Resources and lists of resources: what every one of them carries."""
+    """The members that every resource and every list must have."""
     members = raw.get("properties", {})
     kind = members.get("kind", {}).get("default")
     if kind and body.get("kind") != kind:
         yield f"{where}.kind: {body.get('kind')!r} instead of {kind!r}"
     if {"selfLink", "creationTimestamp", "name"} <= set(members):
-        # Operations have a time of their own.
+        # Operations have timestamps of their own.
         needed = IDENTITY if "insertTime" not in members else IDENTITY[:-1]
         yield from (
             f"{where}.{name}: missing" for name in needed if name in members and not body.get(name)
@@ -51,7 +51,7 @@ def _identity(raw: JsonObject, body: JsonObject, where: str) -> Iterator[str]:
 
 
 def _scopes(members: JsonObject, items: Any, where: str) -> Iterator[str]:
-    """The resources within an aggregated list."""
+    """The resources in an aggregated list."""
     reference = members.get("items", {}).get("additionalProperties", {}).get("$ref")
     if not reference or not isinstance(items, dict):
         return
@@ -85,7 +85,7 @@ def _value(raw: JsonObject, value: Any, where: str) -> Iterator[str]:
     elif kind == "object":
         yield from _members(raw, value, where)
     elif raw.get("enum") and value not in raw["enum"]:
-        yield f"{where}: {value!r} is none of {', '.join(raw['enum'])}"
+        yield f"{where}: {value!r} is not one of {', '.join(raw['enum'])}"
     elif raw.get("format") in ("int64", "uint64") and not value.lstrip("-").isdigit():
         yield f"{where}: {value!r} is not a number"
 

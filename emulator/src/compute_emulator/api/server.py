@@ -1,5 +1,5 @@
-"""The stand-in on a socket: a threaded HTTP server with keep-alive, and the ticker that makes time
-do its work between requests."""
+"""The emulator on a socket: a threaded HTTP server with keep-alive, and a ticker that runs due
+events between requests."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ IDLE_SECONDS = 1.0
 
 
 class Server:
-    """Serves a cloud on an address of IPv4 until stopped. A context manager; port 0 asks the system
-    for a free one."""
+    """Serves a cloud on an IPv4 address until stopped. A context manager; port 0 asks the system
+    for a free port."""
 
     def __init__(self, cloud: Cloud, port: int = 0, host: str = "127.0.0.1") -> None:
         self.cloud = cloud
@@ -39,12 +39,12 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Without a path or a final slash: what `api_endpoint` takes."""
+        """Without a path or a trailing slash, as `api_endpoint` expects it."""
         host = "127.0.0.1" if self._host in ("0.0.0.0", "localhost", "") else self._host
         return f"http://{host}:{self.port}"
 
     def start(self) -> Server:
-        """Starting a server that runs does nothing."""
+        """Does nothing if the server already runs."""
         if self._threads:
             return self
         for run in (self._serve, self._tick):
@@ -81,13 +81,13 @@ class Server:
         self._http.serve_forever(poll_interval=0.1)
 
     def _tick(self) -> None:
-        """Run events as they fall due, so that the world moves while nobody asks."""
+        """Run events when they are due, so that the emulator acts without requests."""
         cloud = self.cloud
         with cloud.lock:
             while not self._stopping.is_set():
                 try:
                     cloud.advance()
-                except Exception:  # one event that fails must not stop time for all the others
+                except Exception:  # a failed event must not stop the others
                     LOG.exception("an event failed")
                 upcoming = cloud.next_event_at()
                 pause = IDLE_SECONDS
@@ -106,7 +106,7 @@ class _Http(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no mistake of ours."""
+        """A client that closes its connection is not an error."""
         if isinstance(sys.exc_info()[1], ConnectionError):
             LOG.debug("%s went away", client_address)
         else:
@@ -114,8 +114,8 @@ class _Http(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection, kept open. The answer goes out in one write, so that nothing waits for an
-    acknowledgement."""
+    """One connection, kept open. Each response goes out in one write, so that nothing waits for
+    an acknowledgement."""
 
     cloud: Cloud
     protocol_version = "HTTP/1.1"
@@ -132,14 +132,12 @@ class _Handler(BaseHTTPRequestHandler):
         except ConnectionDropped:
             self.close_connection = True
             return
-        except MalformedRequest as refused:  # where the next request would begin is not known
+        except MalformedRequest as refused:  # the start of the next request is unknown
             self.close_connection = True
             response = wire.error_response(refused)
         except ConnectionError:
             raise
-        except (
-            Exception
-        ) as failed:  # the server must survive its own mistakes and name them to the caller
+        except Exception as failed:  # report internal errors to the caller and keep serving
             LOG.exception("failed on %s %s", self.command, self.path)
             response = wire.internal_error_response(failed)
         if response.delay_seconds and self.cloud.clock.speed:
@@ -161,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_OPTIONS = do_TRACE = _answer  # noqa: N815
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What is no HTTP, refused in the API's shape rather than in HTML."""
+        """Refuse what is not HTTP in the API's format rather than in HTML."""
         self.close_connection = True
         self.command, self.request_version = (
             getattr(self, "command", None) or "",

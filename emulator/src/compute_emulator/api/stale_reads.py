@@ -1,12 +1,12 @@
-"""Stale reads: answers as they were some writes, or some seconds, ago. The fault kind `stale_read`
+"""Stale reads: responses as of some writes, or some seconds, ago. The fault kind `stale_read`
 asks for them.
 
-    {"kind": "stale_read", "method": "compute.urlMaps.get", "versions": 1}     before the last write
-    {"kind": "stale_read", "method": "compute.*.list", "seconds": 30}          as of half a minute ago
+    {"kind": "stale_read", "method": "compute.urlMaps.get", "versions": 1}   before the last write
+    {"kind": "stale_read", "method": "compute.*.list", "seconds": 30}        30 seconds ago
 
-`wire` keeps what a resource looked like before each write of the API, computed members included:
-the last 20 versions of each of the 500 resources that were written last. What happens by itself
-(instances coming and going) is always shown as it is."""
+`wire` records each resource before every write of the API, including computed members: the last
+20 versions of each of the 500 most recently written resources. Changes without a write
+(instances being created and deleted) are always shown as they are."""
 
 from __future__ import annotations
 
@@ -21,26 +21,24 @@ from compute_emulator.keys import Key, parse
 
 VERSIONS, RESOURCES = 20, 500
 Before = tuple[float, bytes | None]
-"""When a write replaced it, and what it looked like, as JSON to be small; None where it did not
-exist."""
+"""When a write replaced this version, and the version as JSON to save memory; None if the
+resource did not exist."""
 PLACES = ("project", "region", "zone")
 NAME_PARAMETERS = ("autoscaler",)
-"""Query parameters that name what a PATCH or PUT without a name in its path changes."""
+"""Query parameters that name the resource of a PATCH or PUT without a name in its path."""
 
 
 def remember(call: Call) -> None:
-    """Keep what a call is about to change."""
+    """Record the resource that a call is about to change."""
     key = _target(call) if call.method.mutates else None
     read = _reading(call, key) if key is not None else None
     if key is None or read is None:
         return
     kept: dict[Key, list[Before]] = call.cloud.history
-    versions = kept.pop(
-        key, []
-    )  # put back at the end: the resource that was written least recently comes first
+    versions = kept.pop(key, [])  # put back at the end: the least recently written comes first
     shown = _shown(read) if call.cloud.find(key) is not None else None
     if versions and versions[-1][1] == shown:
-        versions.pop()  # the write before this one was refused, or changed nothing
+        versions.pop()  # the previous write was refused, or changed nothing
     versions.append((call.cloud.now(), shown))
     kept[key] = versions[-VERSIONS:]
     if len(kept) > RESOURCES:
@@ -48,7 +46,8 @@ def remember(call: Call) -> None:
 
 
 def as_before(call: Call, fault: Fault, body: JsonObject) -> JsonObject:
-    """The answer to a read as a fault wants it. Raises `NotFound` for what did not exist then."""
+    """The response to a read under a stale-read fault. Raises `NotFound` if the resource did not
+    exist then."""
     if call.method.verb == "get":
         known, before = _before(call, fault, call.key)
         if known and before is None:
@@ -65,7 +64,7 @@ def as_before(call: Call, fault: Fault, body: JsonObject) -> JsonObject:
 
 
 def deleted_as_before(call: Call, fault: Fault, refused: ApiError) -> JsonObject:
-    """For a resource that is gone: what it was. Raises `refused` when that is not known."""
+    """The earlier version of a deleted resource. Raises `refused` if it is not known."""
     known, before = _before(call, fault, call.key)
     if call.method.verb != "get" or not known or before is None:
         raise refused
@@ -73,8 +72,8 @@ def deleted_as_before(call: Call, fault: Fault, refused: ApiError) -> JsonObject
 
 
 def _items(call: Call, fault: Fault, items: list[JsonObject]) -> list[JsonObject]:
-    """Each as it was; what was not yet there is left out, what has gone since is back at the
-    end."""
+    """Each item as it was. Items that did not exist yet are left out; items deleted since are
+    added at the end."""
     shown, seen = [], set()
     for item in items:
         key = parse(str(item.get("selfLink", "")))
@@ -95,7 +94,7 @@ def _items(call: Call, fault: Fault, items: list[JsonObject]) -> list[JsonObject
 
 
 def _before(call: Call, fault: Fault, key: Key) -> tuple[bool, JsonObject | None]:
-    """Whether an older state is to be shown, and that state."""
+    """Whether an older version applies, and that version."""
     history: list[Before] = call.cloud.history.get(key, [])
     if not history:
         return False, None
@@ -113,7 +112,7 @@ def _read(before: Before) -> JsonObject | None:
 
 
 def _target(call: Call) -> Key | None:
-    """What a mutation changes."""
+    """The resource that a mutation changes."""
     if call.name:
         return call.key
     named = call.body.get("name") or next(
@@ -123,7 +122,7 @@ def _target(call: Call) -> Key | None:
 
 
 def _reading(call: Call, key: Key) -> Call | None:
-    """The `get` of what a call changes; None where there is none, as for what lies within a
+    """The `get` of the resource that a call changes; None if there is none, as for parts of a
     resource."""
     method = methods().get(call.method.id.rpartition(".")[0] + ".get")
     if method is None or method.id not in HANDLERS or method.name_parameter is None:

@@ -1,9 +1,7 @@
-"""The tests that a URL map carries: where its author expects requests to go, held against where
-they would. Pure.
+"""The tests in a URL map: whether requests go where its author expects. Pure.
 
-Called by `collections/url_maps.py`, which refuses to keep a map whose tests fail, and by its
-`validate`, which tells of them. Source: Compute API reference, UrlMap.tests, UrlMapTest and
-TestFailure."""
+Called by `collections/url_maps.py`, which refuses a map whose tests fail, and by its `validate`,
+which reports them. Source: Compute API reference, UrlMap.tests, UrlMapTest and TestFailure."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ MOST_TESTS = 100
 
 
 def check(url_map: JsonObject) -> None:
-    """Raises `Invalid` for tests that cannot be."""
+    """Raises `Invalid` for malformed tests."""
     tests = url_map.get("tests") or []
     if len(tests) > MOST_TESTS:
         raise Invalid("resource.tests", len(tests), f"At most {MOST_TESTS} tests are allowed.")
@@ -33,12 +31,12 @@ def check(url_map: JsonObject) -> None:
 
 
 def failures(url_map: JsonObject) -> list[JsonObject]:
-    """What the API tells of each test that fails: what was expected, and what is."""
+    """The API's report of each failed test: the expected and the actual result."""
     return [failure for test in url_map.get("tests") or [] if (failure := _failure(url_map, test))]
 
 
 def as_text(failure: JsonObject) -> str:
-    """A failure as a refused map tells it."""
+    """A failure as the error of a refused map reports it."""
     expected = (
         failure.get("expectedService")
         or failure.get("expectedOutputUrl")
@@ -77,7 +75,7 @@ def _failure(url_map: JsonObject, test: JsonObject) -> JsonObject | None:
 def _differing(
     test: JsonObject, found: Destination, host: str, path: str
 ) -> Iterator[tuple[str, object]]:
-    """Members of TestFailure for each expectation that is not met."""
+    """Members of TestFailure for each unmet expectation."""
     expected = test.get("service")
     if expected and keys.parse(expected) != keys.parse(found.service):
         yield from (("expectedService", expected), ("actualService", found.service))
@@ -103,5 +101,5 @@ def _differing(
 
 
 def _is_same(wanted: str, url: str, *, heeds_scheme: bool) -> bool:
-    """Only a redirect says a scheme; what is sent to a backend has none of the map's."""
+    """Only a redirect sets a scheme; a request to a backend keeps its own."""
     return wanted == url if heeds_scheme else wanted.partition("://")[2] == url.partition("://")[2]

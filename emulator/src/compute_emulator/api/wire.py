@@ -1,8 +1,8 @@
-"""From an HTTP request to an HTTP answer: URL -> method -> checks -> handler -> body.
+"""From an HTTP request to an HTTP response: URL -> method -> checks -> handler -> body.
 
-`server` and `in_process` call `handle`; neither knows anything else of the API. The order of what
-may refuse a call is the API's: unknown URL (404), not built (501), fault on demand, parameters
-(400), body (400), then the handler's own rules."""
+`dispatch` and `batch` call `handle`. A call is refused in the API's order: unknown URL (404),
+not implemented (501), injected fault, parameters (400), body (400), then the handler's own
+rules."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ IMAGE_PROJECTS = frozenset(
     {"cos-cloud", "debian-cloud", "ubuntu-os-cloud", "deeplearning-platform-release"}
 )
 MAXIMA = {"maxResults": 500}
-"""Limits that the discovery document has only in words."""
+"""Limits that the discovery document states only in its descriptions."""
 SYSTEM_PARAMETERS = (
     "filter",
     "maxResults",
@@ -64,8 +64,7 @@ SYSTEM_PARAMETERS = (
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """`delay_seconds` (cloud time) is how long the answer is held back on its way, by a latency
-    fault."""
+    """`delay_seconds` (cloud time) is how long a latency fault holds the response back."""
 
     status: int
     body: bytes
@@ -74,7 +73,7 @@ class Response:
 
 
 def handle(cloud: Cloud, request: Request) -> Response:
-    """Raises `ConnectionDropped` when a fault ends the connection."""
+    """Raises `ConnectionDropped` if a fault ends the connection."""
     path, segments, query = _parts(request.target)
     if segments is None:
         return error_response(NotFound(path))
@@ -83,9 +82,9 @@ def handle(cloud: Cloud, request: Request) -> Response:
         return _dispatch(cloud, request, segments, query)
 
 
-@lru_cache(maxsize=4096)  # pollers ask for the same few things again and again
+@lru_cache(maxsize=4096)  # pollers repeat the same few requests
 def _parts(target: str) -> tuple[str, tuple[str, ...] | None, Mapping[str, str]]:
-    """A target's path, the segments of it after `/compute/v1/` (None: there is no such part), and
+    """A target's path, its segments after `/compute/v1/` (None if there is no such part), and
     its query."""
     parts = urlsplit(target)
     found = PREFIX.match(parts.path)
@@ -135,7 +134,7 @@ def _dispatch(
 
 
 def _check_format(query: Mapping[str, str]) -> None:
-    """Answers are JSON, whatever else the document's `alt` may ask for."""
+    """Responses are always JSON, whatever else the document's `alt` allows."""
     for name in ("alt", "$alt"):
         if query.get(name, "json").partition(";")[0] != "json":
             raise Invalid(name, query[name], "Must be json.")
@@ -144,7 +143,7 @@ def _check_format(query: Mapping[str, str]) -> None:
 def _read(
     cloud: Cloud, request: Request, method: Method, taken: Mapping[str, str]
 ) -> tuple[Call, Fault | None]:
-    """The call, checked, and the fault that strikes it. Raises what refuses it."""
+    """The validated call, and the fault that strikes it. Raises the error that refuses the call."""
     fault = cloud.faults.strike(
         method.id, taken.get(method.name_parameter or "", "") or _name_in(request.body)
     )
@@ -165,7 +164,7 @@ def _read(
 
 
 def _handle(call: Call) -> JsonObject:
-    """Replay, or fail by fault, or do."""
+    """Replay an earlier operation, fail by a fault, or run the handler."""
     request_id = call.params.get("requestId")
     if request_id:
         _check_request_id(request_id)
@@ -203,7 +202,7 @@ def _stale(call: Call, fault: Fault) -> JsonObject:
 def _check_response(response: str, body: JsonObject) -> None:
     wrong = response_schema.problems(response, body)
     if wrong:
-        raise Internal("the stand-in's answer breaks its schema: " + "; ".join(wrong[:5]))
+        raise Internal("the emulator's response violates its schema: " + "; ".join(wrong[:5]))
 
 
 def _unknown_url(http: str, segments: tuple[str, ...]) -> ApiError:
@@ -224,11 +223,10 @@ def _scope(method: Method, taken: Mapping[str, str]) -> str:
     return "aggregated" if "/aggregated/" in method.path else "global"
 
 
-@lru_cache(maxsize=4096)  # as for `_parts`; what is refused is not kept
+@lru_cache(maxsize=4096)  # as for `_parts`; errors are not cached
 def _parameters(http: str, target: str) -> dict[str, Any]:
-    """Path and query of a request that has a method, typed. What the method does not know is
-    tolerated and dropped, except for those every list understands. The answer is shared: copy it.
-    """
+    """The parsed path and query of a request that has a method. Unknown parameters are dropped,
+    except those that every list supports. The result is shared: copy it."""
     _, segments, query = _parts(target)
     routed = discovery.route(http, segments or ())
     if routed is None:
@@ -290,12 +288,12 @@ def _body(method: Method, request: Request) -> JsonObject:
 
 
 def _reject_constant(word: str) -> NoReturn:
-    """Python reads NaN and Infinity as numbers, JSON has no such."""
+    """Python parses NaN and Infinity as numbers; JSON does not have them."""
     raise ValueError(f"Unexpected token {word}")
 
 
 def _name_in(body: bytes) -> str:
-    """The name that an insert's body gives, for faults that look for it."""
+    """The name in an insert's body, for faults that match on it."""
     try:
         return str(json.loads(body).get("name", "")) if body else ""
     except (ValueError, AttributeError, RecursionError):
@@ -322,17 +320,15 @@ def _encode(body: JsonObject, pretty: bool) -> bytes:
         return orjson.dumps(
             body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE if pretty else None
         )
-    except (
-        orjson.JSONEncodeError
-    ):  # half a surrogate pair, or a number beyond 64 bits, that somebody has sent
+    except orjson.JSONEncodeError:  # half a surrogate pair, or a number beyond 64 bits
         return json.dumps(body, separators=(",", ":")).encode()
 
 
 def error_response(refused: ApiError) -> Response:
-    """The answer that says why not."""
+    """The response for an error."""
     return _json(refused.status, refused.body())
 
 
 def internal_error_response(error: Exception) -> Response:
-    """The 500 for a mistake in the stand-in itself, naming it."""
-    return error_response(Internal(f"the stand-in failed: {type(error).__name__}: {error}"))
+    """The 500 for an error in the emulator itself."""
+    return error_response(Internal(f"the emulator failed: {type(error).__name__}: {error}"))

@@ -163,7 +163,9 @@ def _parse(index: int, entry: JsonObject) -> Behaviour:
     unknown = sorted(set(entry) - known - set(PATTERNS))
     if unknown:
         allowed = ", ".join([*PATTERNS, *sorted(known)])
-        raise ValueError(f"behaviours[{index}]: unknown member {unknown[0]!r}; known are {allowed}")
+        raise ValueError(
+            f"behaviours[{index}]: unknown member {unknown[0]!r}; use one of {allowed}"
+        )
     values: dict[str, Any] = {name: value for name, value in entry.items() if name in known}
     _check(f"behaviours[{index}]", entry)
     response_profile.check(f"behaviours[{index}]", values)

@@ -32,7 +32,7 @@ def configure(cloud: Cloud, settings: Any) -> None:
         )
     unknown = sorted(set(settings) - set(SETTERS))
     if unknown:
-        raise ValueError(f"unknown member {unknown[0]!r}; known are {', '.join(SETTERS)}")
+        raise ValueError(f"unknown member {unknown[0]!r}; use one of {', '.join(SETTERS)}")
     for name, given in settings.items():
         SETTERS[name](cloud, given)
 

@@ -34,7 +34,7 @@ def handle(cloud: Cloud, request: wire.Request) -> wire.Response:
     except ApiError as refused:
         return wire.error_response(refused)
     except ValueError as wrong:
-        return wire.error_response(BadRequest(f"The URL cannot be read: {wrong}"))
+        return wire.error_response(BadRequest(f"The URL is malformed: {wrong}"))
     if parts.path == "/batch" or parts.path.startswith("/batch/"):
         return batch.handle(cloud, request)
     if parts.path == METRICS_PATH and request.http == "GET":
@@ -57,12 +57,12 @@ def _run(cloud: Cloud, http: str, path: str, query: Query, body: Any) -> Any:
         verbs = ", ".join(sorted(verb for verb, each in CONTROLS if each == path))
         if verbs:
             raise ApiError(
-                f"{http} is no method of /control{path}; {verbs} are",
+                f"{http} is not a method of /control{path}; use {verbs}",
                 status=405,
                 reason="httpMethodNotAllowed",
             )
         raise ApiError(
-            f"no control {http} /control{path}; GET /control lists them",
+            f"unknown control {http} /control{path}; GET /control lists them",
             status=404,
             reason="notFound",
         )
@@ -78,7 +78,7 @@ def _json(status: int, body: Any) -> wire.Response:
 @CONTROLS.add(
     "GET",
     "",
-    "this list, every fault there is with how to cause it by URL and by file, and the classes of"
+    "this list, every kind of fault with how to cause it by URL and by file, and the classes of"
     " errors",
 )
 def listing(cloud: Cloud, query: Query, body: Any) -> JsonObject:

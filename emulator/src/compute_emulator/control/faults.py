@@ -16,16 +16,16 @@ from compute_emulator.control.validation import number, pattern
 from compute_emulator.errors import ApiError
 
 KINDS = {
-    "error": "the call is refused with status, reason and message; nothing happens",
-    "drop_before": "the connection ends without an answer; nothing happened",
-    "drop_after": "the connection ends without an answer, but the call has had its effect",
-    "latency": "the answer comes `seconds` later",
+    "error": "the call is refused with status, reason and message, without effect",
+    "drop_before": "the connection ends without a response; the call has no effect",
+    "drop_after": "the connection ends without a response, but the call takes effect",
+    "latency": "the response is delayed by `seconds`",
     "operation_error": (
-        "the call is accepted, its operation ends with code, status and message; nothing happens"
+        "the call is accepted, but its operation fails with code, status and message; no effect"
     ),
-    "operation_latency": "the operation takes `seconds` instead of its usual time",
-    "operation_never_ends": "the call has its effect, but its operation stays RUNNING",
-    "stale_read": "get and list answer as things were `versions` writes or `seconds` ago",
+    "operation_latency": "the operation takes `seconds` instead of the usual time",
+    "operation_never_ends": "the call takes effect, but its operation stays RUNNING",
+    "stale_read": "get and list return the state of `versions` writes or `seconds` ago",
 }
 STALE = "stale_read"
 CLASSES = {
@@ -109,7 +109,7 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"kind: {self.kind!r} is none of {', '.join(KINDS)}")
+            raise ValueError(f"kind: {self.kind!r} is not one of {', '.join(KINDS)}")
         self._check_numbers()
         if self.kind == STALE and not (self.versions > 0) != (self.seconds > 0):
             raise ValueError("stale_read takes either versions or seconds, above 0")
@@ -121,7 +121,7 @@ class Fault:
     def _check_numbers(self) -> None:
         for name in ("method", "name", "error_class", "reason", "code", "message"):
             if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} must be a text, not {getattr(self, name)!r}")
+                raise ValueError(f"{name} must be a string, not {getattr(self, name)!r}")
         for name, low in (("nth", 1), ("times", 0), ("versions", 0)):
             value = getattr(self, name)
             if (value is not None or name != "times") and (type(value) is not int or value < low):
@@ -137,7 +137,9 @@ class Fault:
 
     def _apply_error_class(self) -> None:
         if self.error_class not in CLASSES:
-            raise ValueError(f"error_class: {self.error_class!r} is none of {', '.join(CLASSES)}")
+            raise ValueError(
+                f"error_class: {self.error_class!r} is not one of {', '.join(CLASSES)}"
+            )
         for each in fields(self):
             if each.name in CLASSES[self.error_class] and getattr(self, each.name) == each.default:
                 setattr(self, each.name, CLASSES[self.error_class][each.name])
@@ -151,7 +153,9 @@ class Fault:
         known = {each.name for each in fields(cls) if each.init}
         unknown = sorted(set(given) - known)
         if unknown:
-            raise ValueError(f"unknown member {unknown[0]!r}; known are {', '.join(sorted(known))}")
+            raise ValueError(
+                f"unknown member {unknown[0]!r}; use one of {', '.join(sorted(known))}"
+            )
         if "kind" not in given:
             raise ValueError(f"kind is missing; it is one of {', '.join(KINDS)}")
         fault = cls(**given)

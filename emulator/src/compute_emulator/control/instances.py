@@ -33,9 +33,9 @@ EFFECTS: dict[str, Callable[[ManagedInstance], None]] = {
     "ready": lambda instance: instance.set_health(ready=True),
 }
 ABOUT = (
-    'do something to running instances: {"effect": "stop" (VM gone) | "preempt" (Spot VMs only,'
-    ' gone) | "kill" (neither alive nor ready) | "revive" | "unready" | "ready"; optional globs'
-    ' "name", "group", "zone", "template"; "most": how many}'
+    'apply an effect to running instances: {"effect": "stop" (VM stops) | "preempt" (Spot VMs'
+    ' only) | "kill" (neither alive nor ready) | "revive" | "unready" | "ready"; optional globs'
+    ' "name", "group", "zone", "template"; "most": maximum number}'
 )
 
 
@@ -52,7 +52,7 @@ def apply_effect(
     """Apply an effect to at most `most` running managed instances that match all globs, in the
     order of their names. Returns their names."""
     if effect not in EFFECTS:
-        raise ValueError(f"effect: {effect!r} is none of {', '.join(EFFECTS)}")
+        raise ValueError(f"effect: {effect!r} is not one of {', '.join(EFFECTS)}")
     with cloud.lock:
         cloud.advance()
         wanted = {"group": group, "zone": zone, "template": template, "name": name}
@@ -82,7 +82,7 @@ def _is_spot(instance: ManagedInstance) -> bool:
 @CONTROLS.add("POST", "/instances", ABOUT)
 def affect_instances(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     if not isinstance(body, dict) or "effect" not in body:
-        raise ValueError(f"expected an object with the member effect, one of {', '.join(EFFECTS)}")
+        raise ValueError(f"expected an object with an effect, one of {', '.join(EFFECTS)}")
     given = validation.members("instances", body, ("effect", *GLOBS, "most"))
     for name in GLOBS:
         if not isinstance(given.get(name, "*"), str):

@@ -70,7 +70,7 @@ def set_states(cloud: Cloud, states: Any) -> None:
 
 def _known(cloud: Cloud, zone: str) -> None:
     if not any(zone in zones for zones in cloud.regions.values()):
-        raise ValueError(f"zones: {zone!r} is no zone; GET /control/zones shows those there are")
+        raise ValueError(f"zones: {zone!r} is not a zone; GET /control/zones lists the zones")
 
 
 def _state(cloud: Cloud, zone: str) -> str:
@@ -79,7 +79,7 @@ def _state(cloud: Cloud, zone: str) -> str:
     return DOWN if zone in cloud.zones_down else UP
 
 
-@CONTROLS.add("GET", "/zones", "which zones are down or unreachable")
+@CONTROLS.add("GET", "/zones", "the state of each zone")
 def show(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return {zone: _state(cloud, zone) for zones in cloud.regions.values() for zone in zones}
 
@@ -94,7 +94,7 @@ def change(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return show(cloud, query, None)
 
 
-@CONTROLS.add("DELETE", "/zones", "all zones are up")
+@CONTROLS.add("DELETE", "/zones", "bring all zones up")
 def clear(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     for zone in sorted(cloud.zones_down | cloud.zones_unreachable):
         bring_up(cloud, zone)

@@ -38,8 +38,8 @@ def _read(given: Any) -> tuple[str, str, float]:
     """HTTP method, path of the control, and seconds until then."""
     if not isinstance(given, dict) or len(found := [verb for verb in VERBS if verb in given]) != 1:
         raise ValueError(
-            f"expected an object with after_seconds and one of {', '.join(VERBS)}, and for the"
-            " first two a body"
+            f"expected an object with after_seconds, one of {', '.join(VERBS)}, and a body for the"
+            " first two"
         )
     unknown = sorted(set(given) - {*found, "after_seconds", "body"})
     if unknown:
@@ -48,9 +48,7 @@ def _read(given: Any) -> tuple[str, str, float]:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
         raise ValueError(f"after_seconds must be a number, 0 or more, not {seconds!r}")
     if (http, path) not in SCHEDULABLE:
-        raise ValueError(
-            f"{http} {path} is no control that can be planned; GET /control lists them"
-        )
+        raise ValueError(f"{http} {path} cannot be scheduled; GET /control lists the controls")
     return http, path, float(seconds)
 
 
@@ -61,11 +59,11 @@ def _run(cloud: Cloud, scheduled: JsonObject, http: str, path: str) -> None:
         SCHEDULABLE[(http, path)].run(cloud, {}, scheduled.get("body"))
         scheduled["state"] = "DONE"
     except (ApiError, TypeError, ValueError) as refused:
-        LOG.warning("what was planned for now was refused: %s", refused)
+        LOG.warning("a scheduled control was refused: %s", refused)
         scheduled |= {"state": "REFUSED", "why": str(refused)}
 
 
-@CONTROLS.add("GET", PATH, "what was planned, and what became of it")
+@CONTROLS.add("GET", PATH, "the scheduled controls and their outcomes")
 def show(cloud: Cloud, query: Query, body: Any) -> Any:
     return cloud.scheduled
 
@@ -73,7 +71,7 @@ def show(cloud: Cloud, query: Query, body: Any) -> Any:
 @CONTROLS.add(
     "POST",
     PATH,
-    'plan a control for later: {"after_seconds": 600, "post": "/instances", "body": {"effect":'
+    'schedule a control: {"after_seconds": 600, "post": "/instances", "body": {"effect":'
     ' "preempt"}}',
 )
 def add(cloud: Cloud, query: Query, body: Any) -> Any:
@@ -84,7 +82,7 @@ def add(cloud: Cloud, query: Query, body: Any) -> Any:
     return cloud.scheduled
 
 
-@CONTROLS.add("DELETE", PATH, "call off what still waits, and forget the rest")
+@CONTROLS.add("DELETE", PATH, "cancel pending controls and clear the list")
 def clear(cloud: Cloud, query: Query, body: Any) -> Any:
     cloud.scheduled.clear()
     return cloud.scheduled

@@ -33,24 +33,24 @@ def _objects(body: Any) -> list[JsonObject]:
 # Behaviours
 
 
-@CONTROLS.add("GET", "/behaviours", "how instances behave, first match wins")
+@CONTROLS.add("GET", "/behaviours", "how instances behave; the first match wins")
 def show_behaviours(cloud: Cloud, query: Query, body: Any) -> Any:
     return cloud.behaviours
 
 
-@CONTROLS.add("PUT", "/behaviours", "replace them all: a list of behaviours")
+@CONTROLS.add("PUT", "/behaviours", "replace all behaviours: a list")
 def replace_behaviours(cloud: Cloud, query: Query, body: Any) -> Any:
     cloud.set_behaviours(_objects(body))
     return cloud.behaviours
 
 
-@CONTROLS.add("POST", "/behaviours", "put one behaviour (or a list) before the others")
+@CONTROLS.add("POST", "/behaviours", "add one behaviour (or a list) before the others")
 def add_behaviours(cloud: Cloud, query: Query, body: Any) -> Any:
     cloud.set_behaviours(_objects(body) + cloud.behaviours)
     return cloud.behaviours
 
 
-@CONTROLS.add("DELETE", "/behaviours", "back to the default behaviour")
+@CONTROLS.add("DELETE", "/behaviours", "remove all behaviours")
 def clear_behaviours(cloud: Cloud, query: Query, body: Any) -> Any:
     cloud.set_behaviours([])
     return cloud.behaviours
@@ -96,7 +96,7 @@ _map_controls(
 _map_controls(
     "/stock-outs",
     "stock_outs",
-    'sold-out places: {"us-central1-a": {}} or {"us-central1": {"message": "…"}}',
+    'places without capacity: {"us-central1-a": {}} or {"us-central1": {"message": "…"}}',
 )
 _map_controls("/quotas", "quotas", 'limits by metric: {"CPUS": 24}')
 
@@ -104,7 +104,7 @@ _map_controls("/quotas", "quotas", 'limits by metric: {"CPUS": 24}')
 # Faults
 
 
-@CONTROLS.add("GET", "/faults", "the faults in force with their counts, and the kinds there are")
+@CONTROLS.add("GET", "/faults", "the active faults with their counts, and the kinds of faults")
 def show_faults(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return {
         "faults": [each.as_dict() for each in cloud.faults.active],
@@ -124,13 +124,13 @@ def add_faults(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return show_faults(cloud, query, None)
 
 
-@CONTROLS.add("PUT", "/faults", "replace them all: a list of faults")
+@CONTROLS.add("PUT", "/faults", "replace all faults: a list")
 def replace_faults(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     cloud.faults.active = [Fault.read(each) for each in _objects(body)]
     return show_faults(cloud, query, None)
 
 
-@CONTROLS.add("DELETE", "/faults", "no more faults")
+@CONTROLS.add("DELETE", "/faults", "remove all faults")
 def clear_faults(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     cloud.faults.clear()
     return show_faults(cloud, query, None)
@@ -144,7 +144,7 @@ def show_operation_seconds(cloud: Cloud, query: Query, body: Any) -> JsonObject:
 
 
 @CONTROLS.add(
-    "PUT", "/operation-seconds", 'set it: {"default": 2, "by_method": {"compute.urlMaps.*": 30}}'
+    "PUT", "/operation-seconds", 'set them: {"default": 2, "by_method": {"compute.urlMaps.*": 30}}'
 )
 def set_operation_seconds(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     given = validation.members("operation-seconds", body, ("default", "by_method"))
@@ -160,7 +160,7 @@ def set_operation_seconds(cloud: Cloud, query: Query, body: Any) -> JsonObject:
 @CONTROLS.add(
     "GET",
     "/time",
-    "the cloud's time, its speed (0: it stands still), and when something happens next",
+    "the cloud's time, its speed (0: manual), and the time of the next event",
 )
 def show_time(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     upcoming = cloud.next_event_at()
@@ -172,11 +172,11 @@ def show_time(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     }
 
 
-@CONTROLS.add("POST", "/time", 'let time pass where it stands still (--speed 0): {"advance": 60}')
+@CONTROLS.add("POST", "/time", 'let time pass, with --speed 0: {"advance": 60}')
 def pass_time(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     if not isinstance(cloud.clock, VirtualClock):
         raise ValueError(
-            "this cloud's time passes by itself; start it with --speed 0 to turn it by hand"
+            "this cloud's time passes by itself; start it with --speed 0 to advance it manually"
         )
     given = validation.members("time", body, ("advance",))
     cloud.clock.advance(validation.number("advance", given.get("advance")))
@@ -193,13 +193,13 @@ def show_calls(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return {"calls": counts, "total": sum(counts.values()), "mutations": cloud.calls.mutations}
 
 
-@CONTROLS.add("DELETE", "/calls", "count from zero again")
+@CONTROLS.add("DELETE", "/calls", "reset the counts")
 def clear_calls(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     cloud.calls.clear()
     return show_calls(cloud, query, None)
 
 
-@CONTROLS.add("GET", "/calls/log", "the last calls one by one; ?last=N")
+@CONTROLS.add("GET", "/calls/log", "the last calls; ?last=N")
 def show_call_log(cloud: Cloud, query: Query, body: Any) -> Any:
     last = query.get("last", "1000")
     if not (last.isascii() and last.isdigit()):
@@ -229,6 +229,6 @@ def show_state(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return {"now": cloud.now(), "resources": resources, "operations": running}
 
 
-@CONTROLS.add("GET", "/coverage", "which methods of Compute v1 are built, by collection")
+@CONTROLS.add("GET", "/coverage", "which methods of Compute v1 are implemented, by collection")
 def show_coverage(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return coverage()

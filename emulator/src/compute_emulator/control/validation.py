@@ -42,7 +42,7 @@ def members(where: str, value: Any, known: Collection[str]) -> Mapping[str, Any]
         raise ValueError(f"{where} must be an object, not {value!r}")
     unknown = sorted(set(value) - set(known))
     if unknown:
-        raise ValueError(f"{where}: unknown member {unknown[0]!r}; known are {', '.join(known)}")
+        raise ValueError(f"{where}: unknown member {unknown[0]!r}; use one of {', '.join(known)}")
     return value
 
 
@@ -72,26 +72,26 @@ def load(regions: Mapping[str, tuple[str, ...]], where: str, name: str, value: A
 
 def stock_out(regions: Mapping[str, tuple[str, ...]], where: str, name: str, value: Any) -> None:
     if name != "*" and name not in regions and not any(name in zones for zones in regions.values()):
-        raise ValueError(f"{where}: {name!r} is neither a zone, a region nor *")
+        raise ValueError(f"{where}: {name!r} is not a zone, a region or *")
     rule = members(where, value, (*RULE_TIMES, *RULE_WORDS))
     for member in RULE_TIMES:
         if member in rule:
             number(f"{where}.{member}", rule[member])
     for member in RULE_WORDS:
         if member in rule and not isinstance(rule[member], str):
-            raise ValueError(f"{where}.{member} must be a text, not {rule[member]!r}")
+            raise ValueError(f"{where}.{member} must be a string, not {rule[member]!r}")
 
 
 def quota(regions: Mapping[str, tuple[str, ...]], where: str, name: str, value: Any) -> None:
     """A limit of a metric in every region, or in one: `us-central1/CPUS`."""
     region, slash, metric = name.rpartition("/")
     if slash and region not in regions:
-        raise ValueError(f"{where}: {region!r} is no region")
+        raise ValueError(f"{where}: {region!r} is not a region")
     if not METRIC.fullmatch(metric):
-        wanted = f"INSTANCES, CPUS, N2_CPUS, NVIDIA_L4_GPUS and their like, {ALL_REGIONS}"
-        raise ValueError(f"{where}: no VM counts towards {metric!r}; they count towards {wanted}")
+        wanted = f"INSTANCES, CPUS, N2_CPUS, NVIDIA_L4_GPUS and similar, {ALL_REGIONS}"
+        raise ValueError(f"{where}: unknown metric {metric!r}; use {wanted}")
     if slash and metric == ALL_REGIONS:
-        raise ValueError(f"{where}: {metric} is a limit of the project, not of a region")
+        raise ValueError(f"{where}: {metric} is a project limit, not a regional one")
     number(where, value)
 
 
@@ -125,10 +125,10 @@ def seconds_by_method(where: str, value: Any, method_ids: Collection[str]) -> di
 def pattern(where: str, value: Any, method_ids: Collection[str]) -> str:
     """A glob that matches at least one method id."""
     if not isinstance(value, str):
-        raise ValueError(f"{where} must be a text, not {value!r}")
+        raise ValueError(f"{where} must be a string, not {value!r}")
     if not any(fnmatchcase(each, value) for each in method_ids):
         raise ValueError(
-            f"{where}: {value!r} matches no method; ids are such as"
+            f"{where}: {value!r} matches no method; an id looks like"
             " compute.regionInstanceGroupManagers.patch"
         )
     return value

@@ -40,7 +40,7 @@ class ScaledClock:
     ) -> None:
         if speed <= 0:
             raise ValueError(
-                f"speed must be above 0, not {speed}; for time turned by hand use VirtualClock"
+                f"speed must be above 0, not {speed}; to advance time manually, use VirtualClock"
             )
         self.speed = speed
         self._monotonic_epoch = time.monotonic() - (
@@ -73,7 +73,7 @@ class VirtualClock:
         """Let time pass and return the new time. Due events run at the next request, or on
         `Cloud.advance`."""
         if seconds < 0:
-            raise ValueError(f"time does not run backwards: {seconds}")
+            raise ValueError(f"cannot move time backwards: {seconds}")
         self._now += seconds
         return self._now
 

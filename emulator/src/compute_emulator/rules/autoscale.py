@@ -161,7 +161,7 @@ def _need(
     if details or not needs:
         needs.append((size, "no data: the size is kept"))
     if policy.has_signal_per_vm and measured.serving:
-        needs.append((1, "a signal per VM needs a VM"))
+        needs.append((1, "a per-VM signal needs at least one VM"))
     for schedule in policy.schedules:
         if schedule_statuses[schedule.name].state == "ACTIVE":
             needs.append((schedule.required, f"schedule {schedule.name}"))
@@ -198,7 +198,7 @@ def _needs(policy: Policy, measured: Measured, details: list[Detail]) -> Iterato
         elif metric.is_per_group:
             yield (
                 proportional(1, value, metric.target),
-                f"{metric.name} {value:g} by {metric.target:g} a VM",
+                f"{metric.name} {value:g} by {metric.target:g} per VM",
             )
         elif serving:
             yield (

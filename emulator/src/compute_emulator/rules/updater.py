@@ -93,11 +93,11 @@ def updates_for(
     chosen: list[Step] = []
     for member, to, action in draft.updates(among=names):
         if action is Disruption.REPLACE and intent.substitutes:
-            chosen.append(Delete(member.name, "its update was asked for by name", is_replaced=True))
+            chosen.append(Delete(member.name, "its update was requested by name", is_replaced=True))
         elif action is Disruption.REPLACE:
-            chosen.append(Recreate(member.name, to, "its update was asked for by name"))
+            chosen.append(Recreate(member.name, to, "its update was requested by name"))
         else:
-            chosen.append(InPlace(member.name, to, action, "its update was asked for by name"))
+            chosen.append(InPlace(member.name, to, action, "its update was requested by name"))
     return tuple(chosen)
 
 
@@ -143,7 +143,7 @@ def _create(draft: GroupDraft) -> None:
         why = (
             "the group is smaller than its target"
             if index < missing
-            else "surge: made before an old one goes"
+            else "surge: created before an old VM is deleted"
         )
         draft.create(revision, why)
 

@@ -1,12 +1,13 @@
-"""The data plane: forwarding rules that listen, instances that answer, and what is measured between
-them.
+"""The data plane: forwarding rules that listen, instances that answer, and the measurements in
+between.
 
-    client -> front.py (a port for each rule) -> routing.route -> balancer.py -> upstream.py -> app.py (a port for each VM)
-                                                      ^                                              |
-                              scene.py: what there is, of the cloud                  metrics.py, load for autoscalers
+    client -> listener.py (a port per rule) -> routing.route -> balancer.py -> upstream.py
+                                                                    ^               |
+              topology.py: what the cloud serves -------------------'               v
+              metrics.py, load for the autoscalers <------- instance_app.py (a port per VM)
 
-`plane.DataPlane` runs all of it on one event loop in a thread of its own. It is off unless started.
-Traffic passes in real time, whatever the cloud's speed: latencies, time-outs and rates are of real
-seconds; lives of instances, health and draining are of cloud time."""
+`data_plane.DataPlane` runs all of it on one event loop in its own thread. It is off unless
+started. Traffic runs in real time, whatever the cloud's speed: latencies, timeouts and rates are
+in real seconds; life cycles, health and draining are in cloud time."""
 
 from __future__ import annotations

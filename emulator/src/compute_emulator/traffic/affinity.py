@@ -1,14 +1,13 @@
-"""Session affinity: which requests belong together, and which VM they go to as long as it takes
-requests. Pure.
+"""Session affinity: which requests belong to one session, and which VM serves it. Pure.
 
-    CLIENT_IP                the client's address
-    HEADER_FIELD             a header's value; a request without it goes anywhere
-    HTTP_COOKIE              the value of a cookie that the service names; made when the client brings none
-    GENERATED_COOKIE         the same, with the balancer's own cookie: GCLB of global, GCILB of regional ones
-    STRONG_COOKIE_AFFINITY   the cookie names the VM itself
+    CLIENT_IP               the client's address
+    HEADER_FIELD            a header's value; a request without it goes anywhere
+    HTTP_COOKIE             the value of a cookie that the service names; set if the client has none
+    GENERATED_COOKIE        the same with the balancer's cookie: GCLB if global, GCILB if regional
+    STRONG_COOKIE_AFFINITY  the cookie names the VM itself
 
-All but the last hash what they found, so a VM that comes or goes moves only the sessions that it
-gains or loses. A URL map that splits by weights goes before all of them. Source: Compute API
+All but the last hash the value, so that a VM that is added or removed moves only the sessions
+that it gains or loses. A URL map that splits by weights takes precedence. Source: Compute API
 reference, backendServices.sessionAffinity, consistentHash and strongSessionAffinityCookie,
 urlMaps.weightedBackendServices; load-balancing/docs/backend-service, session affinity."""
 
@@ -32,11 +31,11 @@ STRONG = "STRONG_COOKIE_AFFINITY"
 
 @dataclass(frozen=True)
 class Session:
-    """What requests that belong together have in common: `value` is hashed, or with `is_strong`
+    """What the requests of a session have in common: `value` is hashed, or with `is_strong`
     names a VM.
 
-    `cookie` is the one to hand out with the answer, as far as it is known before (`{}` is where a
-    strong one has its value)."""
+    `cookie` is the cookie to set with the response, as far as it is known in advance (`{}`
+    stands for the value of a strong one)."""
 
     value: str
     is_strong: bool = False
@@ -44,7 +43,7 @@ class Session:
 
 
 def session_of(service: Service, request: Request, client: str, chance: Random) -> Session | None:
-    """None where any VM will do."""
+    """None if any VM will do."""
     kind, resource = service.resource.get("sessionAffinity", "NONE"), service.resource
     hashing: JsonObject = resource.get("consistentHash") or {}
     has_hash = resource.get("localityLbPolicy", HASHING[0]) in HASHING
@@ -71,7 +70,7 @@ def session_of(service: Service, request: Request, client: str, chance: Random) 
 
 
 def response_cookie(session: Session, backend: Backend) -> str:
-    """The `Set-Cookie` header that goes with the answer of a VM; empty for none."""
+    """The `Set-Cookie` header for a VM's response; empty for none."""
     if not session.is_strong:
         return session.cookie
     return (
@@ -80,11 +79,11 @@ def response_cookie(session: Session, backend: Backend) -> str:
 
 
 def backend_of(session: Session, able: Sequence[Backend]) -> Backend | None:
-    """The VM of a session among those that may be sent to. None: a strong session that has none
-    yet, or has lost it.
+    """The VM of a session among the eligible ones. None for a strong session that has no VM yet,
+    or has lost it.
 
-    Rendezvous hashing: of scores made from session and VM the best wins, each in proportion to its
-    weight."""
+    Rendezvous hashing: each VM gets a score from session and VM, in proportion to its weight;
+    the highest score wins."""
     if session.is_strong:
         return next((each for each in able if backend_tag(each) == session.value), None)
     return max(able, key=lambda each: _score(session.value, each), default=None)
@@ -96,8 +95,8 @@ def backend_tag(backend: Backend) -> str:
 
 
 def _score(value: str, backend: Backend) -> float:
-    """Weight w over an exponentially distributed number: the chance to be the largest is w of the
-    sum of weights."""
+    """Weight w over an exponentially distributed number: the probability of the highest score is
+    w over the sum of weights."""
     point = (
         int.from_bytes(_hash(f"{value}\n{backend.vm.names['zone']}/{backend.vm.names['name']}")) + 1
     ) / 2**64
@@ -120,7 +119,7 @@ def _by_cookie(cookie: JsonObject, request: Request, chance: Random) -> Session 
 
 
 def _set_cookie(cookie: JsonObject, value: str) -> str:
-    """Without a life, or with one of nothing, a cookie ends with the browser's session."""
+    """Without a lifetime, or with lifetime 0, a cookie ends with the browser session."""
     seconds = int((cookie.get("ttl") or {}).get("seconds") or 0)
     life = f"; Max-Age={seconds}" if seconds else ""
     return f"{cookie.get('name', '')}={value}{life}; Path={cookie.get('path') or '/'}; HttpOnly"

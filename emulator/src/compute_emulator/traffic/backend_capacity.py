@@ -1,13 +1,15 @@
-"""How full a backend of a service is, and where requests go that find it full. Pure apart from the
-counts that `BackendFill` keeps.
+"""How full the backends of a service are, and which ones get the next request. Pure apart from
+the counts that `BackendFill` keeps.
 
-Backends are asked tier by tier: preferred ones before the others, and within that region by region
-in the order in which the service lists them, the first as the one that is nearest to the clients.
-Those of a tier share in proportion to their capacity. A request goes to the first tier with a
-healthy VM in a backend that is not full; when all are full, everyone gets more.
+Backends fill up tier by tier: preferred ones first, and within those region by region in the
+order in which the service lists them (the first counts as nearest to the clients). Backends of a
+tier share in proportion to their capacity. A request goes to the first tier with a healthy VM in
+a backend that is not full. If all are full, all get more.
 
-    RATE          full at maxRate, or at maxRatePerInstance for each VM that takes requests, times capacityScaler
-    UTILIZATION   full when its workers are busy to maxUtilization, times capacityScaler; a rate that is given holds too
+    RATE         full at maxRate, or at maxRatePerInstance per VM that takes requests,
+                 times capacityScaler
+    UTILIZATION  full when its workers are busy to maxUtilization, times capacityScaler;
+                 a configured rate limits it too
 
 Source: load-balancing/docs/backend-service, balancing modes and target capacity; Compute API
 reference, Backend.preference."""
@@ -21,20 +23,19 @@ from compute_emulator.traffic.backend_rates import rate_of
 from compute_emulator.traffic.topology import Backend, Service
 
 BURST_SECONDS = 1.0
-"""A second's worth of requests may come at once before a backend counts as full."""
+"""A backend counts as full only after a burst of this many seconds' worth of requests."""
 
 
 @dataclass
 class BackendFill:
-    """What the backends of one service have been sent lately."""
+    """What the backends of one service were sent recently."""
 
     _left: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def candidates(
         self, service: Service, load: Callable[[Backend], int], now: float
     ) -> Sequence[Backend]:
-        """The VMs among which the next request's is chosen. `now` in seconds of any clock that runs
-        evenly."""
+        """The VMs eligible for the next request. `now` is in seconds of any monotonic clock."""
         for tier in service.tiers:
             by_group: dict[str, list[Backend]] = {}
             for backend in tier:
@@ -66,8 +67,7 @@ class BackendFill:
         )
 
     def _refill(self, group: str, rate: float, now: float) -> float:
-        """The requests that a group may still get, after what the time since the last question has
-        added."""
+        """The requests that a group may still get, refilled for the time since the last call."""
         most = max(1.0, rate * BURST_SECONDS)
         left, since = self._left.get(group, (most, now))
         left = min(most, left + (now - since) * rate)

@@ -1,8 +1,7 @@
-"""What an entry of a backend service's `backends` is meant for: requests a second, and a VM's
-share. Pure.
+"""The target capacity of an entry of a backend service's `backends`: its rate, and a VM's share.
+Pure.
 
-Source: Compute API reference, Backend.maxRate, maxRatePerInstance and capacityScaler.
-"""
+Source: Compute API reference, Backend.maxRate, maxRatePerInstance and capacityScaler."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from compute_emulator.errors import JsonObject
 
 
 def rate_of(settings: JsonObject, count: int) -> float | None:
-    """Requests a second that a backend of so many VMs is meant for; None without a limit."""
+    """Requests per second that a backend of this many VMs should get; None without a limit."""
     scaler = float(settings.get("capacityScaler", 1.0))
     whole, each = settings.get("maxRate"), settings.get("maxRatePerInstance")
     limits = [float(limit) * scaler for limit in (whole, each and float(each) * count) if limit]
@@ -18,7 +17,7 @@ def rate_of(settings: JsonObject, count: int) -> float | None:
 
 
 def weight_of(settings: JsonObject, count: int) -> float:
-    """A VM's share of its service's requests. Without a rate all VMs are worth the same, but for
+    """A VM's share of its service's requests. Without a rate, all VMs have the same share, times
     the scaler."""
     if settings.get("balancingMode") == "RATE" and count:
         return (rate_of(settings, count) or 0.0) / count

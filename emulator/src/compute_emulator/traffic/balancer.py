@@ -1,14 +1,14 @@
-"""One request through a load balancer: URL map, backend service, VM, and what is answered when
-there is none.
+"""One request through a load balancer: URL map, backend service, VM, and the response if there
+is none.
 
-    no VM to send to     503 no healthy upstream        (classic: 502)
+    no eligible VM       503 no healthy upstream        (classic: 502)
     connection refused   503 upstream connect error     (classic: 502)
     connection cut       502 upstream connect error     (classic: 502)
-    too late             504 upstream request timeout   (classic: 502)
+    timeout              504 upstream request timeout   (classic: 502)
 
-Classic is the load balancing scheme EXTERNAL. Source: load-balancing/docs, logging of Application
-Load Balancers, proxyStatus and statusDetails. Runs on the data plane's loop, like all of this
-package."""
+Classic is the load balancing scheme EXTERNAL. Source: load-balancing/docs, logging of
+Application Load Balancers, proxyStatus and statusDetails. Runs on the data plane's event loop,
+like the rest of this package."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ProxiedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt: what came back, from whom, and how it failed if it did (`connect`, `reset`,
+    """One attempt: the response, its backend, and how it failed, if it did (`connect`, `reset`,
     `timeout`, `nobody`)."""
 
     response: Response
@@ -65,7 +65,8 @@ class Attempt:
 
 
 class Balancer:
-    """`apps` and `upstreams` are those of the VMs of the `topology`; `plane.py` keeps them so."""
+    """`apps` and `upstreams` belong to the VMs of the `topology`; `data_plane.py` keeps them in
+    step."""
 
     def __init__(self, metrics: Metrics, chance: Random) -> None:
         self.topology = Topology()
@@ -97,7 +98,8 @@ class Balancer:
         onward = with_request_headers(request, actions, client, rule.is_https)
         onward.target, onward.headers["host"] = apply_rewrite(destination, request.target, host)
         self._mirror(destination.action.get("requestMirrorPolicy") or {}, onward)
-        # a split by weights goes before affinity: the next request may belong to another service
+        # A split by weights takes precedence over affinity: the next request may belong to another
+        # service.
         session = (
             session_of(service, request, client, self._chance)
             if len(destination.weights) == 1
@@ -131,7 +133,7 @@ class Balancer:
         return (self.topology.services.get(key) if key is not None else None), headers
 
     async def _inject(self, policy: JsonObject) -> Response | None:
-        """Delay and abort on purpose."""
+        """Injected delays and aborts."""
         delay, abort = policy.get("delay") or {}, policy.get("abort") or {}
         if delay and self._chance.uniform(0, 100) < delay.get("percentage", 0):
             await asyncio.sleep(seconds(delay.get("fixedDelay"), 0.0))
@@ -142,7 +144,7 @@ class Balancer:
         return None
 
     async def _send(self, proxied: ProxiedRequest, action: JsonObject) -> Attempt:
-        """Try, and try again as the retry policy says, all within the time-out."""
+        """Send, and retry as the retry policy says, all within the timeout."""
         service, policy = proxied.service, proxied.policy
         deadline = time.monotonic() + seconds(action.get("timeout"), service.timeout_seconds)
         left = int(policy.get("numRetries", 0))
@@ -162,7 +164,7 @@ class Balancer:
         chooser = self._choosers.get(service.key)
         if chooser is None:
             chooser = self._choosers[service.key] = InstanceChooser(self._chance)
-        # the newest scene counts, also for a request that was held by a delay or is tried again
+        # Use the latest topology, also for a request that was delayed or is retried.
         backend = chooser.choose(
             self.topology.services.get(service.key, service),
             self._load,
@@ -195,8 +197,8 @@ class Balancer:
         return upstream.in_flight if upstream is not None else 0
 
     def _mirror(self, policy: JsonObject, request: Request) -> None:
-        """A copy whose answer nobody waits for. The host gets `-shadow`, so that a server can
-        tell."""
+        """Send a copy whose response is discarded. `-shadow` is appended to its host, so that a
+        server can tell."""
         key = parse(policy.get("backendService") or "")
         service = self.topology.services.get(key) if key is not None else None
         if service is None or self._chance.uniform(0, 100) >= float(

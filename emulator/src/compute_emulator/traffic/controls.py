@@ -1,5 +1,5 @@
-"""The data plane by URL: what is served where, how instances answer, and what Prometheus reads.
-Imports no event loop."""
+"""The data plane's controls: what is served where, how instances answer, and the Prometheus
+metrics. Imports no event loop."""
 
 from __future__ import annotations
 
@@ -17,28 +17,27 @@ CONTROLS = Controls()
 @CONTROLS.add(
     "GET",
     "/data-plane",
-    "where each forwarding rule and instance listens, what is healthy, and the load that was"
-    " measured",
+    "where each forwarding rule and instance listens, what is healthy, and the measured load",
 )
 def show_data_plane(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     if cloud.data_plane is None:
         return {
             "on": False,
             "why": (
-                "start with --data-plane, or with compute_emulator.traffic.data_plane.DataPlane in a"
-                " program"
+                "start with --data-plane, or in a program with"
+                " compute_emulator.traffic.data_plane.DataPlane"
             ),
         }
     shown: JsonObject = cloud.data_plane.state()
     return shown
 
 
-@CONTROLS.add("GET", "/traffic", "how instances answer, over what their behaviours say")
+@CONTROLS.add("GET", "/traffic", "how instances answer; overrides their behaviours")
 def show_traffic(cloud: Cloud, query: Query, body: Any) -> Any:
     return cloud.traffic
 
 
-@CONTROLS.add("PUT", "/traffic", "replace it: a list of entries")
+@CONTROLS.add("PUT", "/traffic", "replace all entries: a list")
 def replace_traffic(cloud: Cloud, query: Query, body: Any) -> Any:
     return _set(cloud, _entries(body))
 
@@ -46,14 +45,14 @@ def replace_traffic(cloud: Cloud, query: Query, body: Any) -> Any:
 @CONTROLS.add(
     "POST",
     "/traffic",
-    'put an entry (or a list) first: {"template": "v2*", "latency_seconds": 0.3, "error_rate":'
-    " 0.1}",
+    'add an entry (or a list) before the others: {"template": "v2*", "latency_seconds": 0.3,'
+    ' "error_rate": 0.1}',
 )
 def add_traffic(cloud: Cloud, query: Query, body: Any) -> Any:
     return _set(cloud, _entries(body) + cloud.traffic)
 
 
-@CONTROLS.add("DELETE", "/traffic", "instances answer as their behaviours say")
+@CONTROLS.add("DELETE", "/traffic", "remove all entries: behaviours apply")
 def clear_traffic(cloud: Cloud, query: Query, body: Any) -> Any:
     return _set(cloud, [])
 
@@ -63,7 +62,7 @@ def _entries(body: Any) -> list[Any]:
 
 
 def _set(cloud: Cloud, entries: list[Any]) -> list[JsonObject]:
-    """In force when this returns. Raises ValueError."""
+    """Takes effect before it returns. Raises ValueError."""
     response_profile.check_entries(entries)
     cloud.traffic = entries
     if cloud.data_plane is not None:
@@ -72,8 +71,8 @@ def _set(cloud: Cloud, entries: list[Any]) -> list[JsonObject]:
 
 
 def exposition(cloud: Cloud) -> bytes:
-    """Everything at `/metrics`: the world as gauges, calls of the API, and the traffic where there
-    is a data plane."""
+    """The metrics at `/metrics`: instances as gauges, API calls, and the traffic if there is a
+    data plane."""
     instances = Counter(
         (each["group"], each["template"], each["version"] or "", each["status"])
         for each in cloud.snapshot()
@@ -92,7 +91,7 @@ def exposition(cloud: Cloud) -> bytes:
         metrics.family(
             "compute_calls_total",
             "counter",
-            "Calls of the Compute API by method.",
+            "Compute API calls by method.",
             [
                 ("", {"method": method}, count)
                 for method, count in sorted(cloud.calls.counts.items())
@@ -106,8 +105,8 @@ def exposition(cloud: Cloud) -> bytes:
             for group, value in found
         ]
         about = {
-            "cpu": "Mean share of busy workers of a group.",
-            "rps": "Requests a second to a group.",
+            "cpu": "Mean share of a group's busy workers.",
+            "rps": "Requests per second to a group.",
         }[name]
         families.append(metrics.family(f"compute_group_{name}", "gauge", about, samples))
     if cloud.data_plane is not None:

@@ -1,11 +1,12 @@
-"""The data plane in action: a loop in a thread of its own for the traffic, and a watcher that keeps
-it like the cloud.
+"""Runs the data plane: traffic on an event loop in its own thread, and a watcher that follows
+the cloud.
 
-    watcher:  lock -> scene_of(cloud) -> unlock -> loop: open and close ports -> balancer.scene = scene
-              every so often: busy workers and requests since the last time -> cloud.measured -> autoscalers
+    watcher:      lock -> topology_of(cloud) -> unlock -> loop: open and close ports
+                  -> balancer.topology = topology
+    periodically: busy workers and requests since the last time -> cloud.measured -> autoscalers
 
-The loop never takes the cloud's lock, so a long call of the API never holds up traffic.
-`Cloud.data_plane` is the one that runs."""
+The loop never takes the cloud's lock, so a long API call never delays traffic.
+`Cloud.data_plane` is the running one."""
 
 from __future__ import annotations
 
@@ -34,12 +35,12 @@ Result = TypeVar("Result")
 LOG = logging.getLogger("compute_emulator")
 REFRESH_SECONDS = 0.05
 CLOUD_WINDOW, SHORTEST_WINDOW, LONGEST_WINDOW = 60.0, 1.0, 10.0
-"""Utilisation is a mean over a minute of cloud time, within these bounds of real seconds."""
+"""Utilisation is a mean over a minute of cloud time, within these bounds in real seconds."""
 
 
 class DataPlane:
-    """Serves a cloud's traffic between `start` and `stop`. A context manager. Ports are asked from
-    the system."""
+    """Serves a cloud's traffic between `start` and `stop`. A context manager. The system assigns
+    the ports."""
 
     def __init__(self, cloud: Cloud, host: str = "127.0.0.1", seed: int = 0) -> None:
         self.cloud, self.host = cloud, host
@@ -56,7 +57,7 @@ class DataPlane:
 
     def start(self) -> DataPlane:
         if self.cloud.data_plane is not None:
-            raise RuntimeError("the cloud has a data plane already")
+            raise RuntimeError("the cloud already has a data plane")
         self.cloud.data_plane = self
         self._begin(self._serve)
         self.refresh()
@@ -87,18 +88,18 @@ class DataPlane:
         self.stop()
 
     def refresh(self) -> None:
-        """Take over what the cloud is now. The watcher does it by itself; this returns when it is
-        done.
+        """Apply the cloud's current state, and return when it is applied. The watcher calls this
+        periodically.
 
-        No lock but the cloud's: a control that calls this holds it, and the watcher must not hold
-        what that one waits for."""
+        It takes only the cloud's lock: a control that calls this holds that lock, so the watcher
+        must not hold another one that this call waits for."""
         with self.cloud.lock:
             self.cloud.advance()
             number, topology = next(self._numbers), topology_of(self.cloud)
         self._on_loop(self._apply_in_order(number, topology))
 
     def url_of(self, rule: Key) -> str | None:
-        """Where a forwarding rule is served; None while it is not."""
+        """The URL at which a forwarding rule is served; None if it is not."""
         listener = self._listeners.get(rule)
         return (
             str(listener.state(_client_address(self.host))["url"])
@@ -107,8 +108,8 @@ class DataPlane:
         )
 
     def measure(self) -> None:
-        """Tell the autoscalers what the groups did since the last time: mean busy share of workers,
-        requests/s."""
+        """Report to the autoscalers what the groups did since the last time: mean share of busy
+        workers, requests/s."""
         now = time.monotonic()
         passed, self._measured_at = max(now - self._measured_at, 1e-6), now
         measured = self._on_loop(self._sample(passed))
@@ -121,7 +122,7 @@ class DataPlane:
         """What is served where, for `/control/data-plane`."""
         return self._on_loop(self._state())
 
-    # On threads of its own
+    # Threads
 
     def _begin(self, run: Callable[[], None]) -> None:
         thread = threading.Thread(target=run, daemon=True, name=f"traffic{run.__name__}")
@@ -140,24 +141,24 @@ class DataPlane:
                 self.refresh()
                 if time.monotonic() - self._measured_at >= window:
                     self.measure()
-            except Exception:  # what fails once must not end the traffic
+            except Exception:  # one failure must not end the traffic
                 LOG.exception("the data plane failed to follow the cloud")
 
     def _on_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
 
-    # On the loop
+    # On the event loop
 
     async def _apply_in_order(self, number: int, topology: Topology) -> None:
-        """One at a time; of scenes that overtook each other the newest stays."""
+        """Apply topologies one at a time; an older one never replaces a newer one."""
         async with self._apply_lock:
             if number > self._applied_number:
                 await self._apply(topology)
                 self._applied_number = number
 
     async def _apply(self, topology: Topology) -> None:
-        """New ports first, then the new scene, then the old ports: nobody is sent to a port that is
-        not there."""
+        """New ports first, then the new topology, then close the old ports: no request goes to a
+        closed port."""
         apps, upstreams = self._balancer.apps, self._balancer.upstreams
         for key, vm in topology.vms.items():
             if key not in apps:
@@ -182,7 +183,7 @@ class DataPlane:
             self._listeners.pop(left).stop()
 
     async def _sample(self, passed: float) -> dict[str, JsonObject]:
-        """Load by `region/group` of every group that is served."""
+        """The load of every served group, by `region/group`."""
         topology, sent = self._balancer.topology, Counter(self._balancer.sent)
         self._balancer.sent.clear()
         shares = {key: app.busy_share() for key, app in self._balancer.apps.items()}
@@ -243,5 +244,5 @@ class DataPlane:
 
 
 def _client_address(host: str) -> str:
-    """An address that a client can use."""
+    """The address that a client can connect to."""
     return "127.0.0.1" if host in ("0.0.0.0", "") else host

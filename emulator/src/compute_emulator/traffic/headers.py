@@ -1,4 +1,4 @@
-"""What a load balancer adds, takes away and answers by itself. Pure."""
+"""The headers that a load balancer adds and removes, and the responses it makes itself. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ REDIRECTS = {
 def with_request_headers(
     request: Request, actions: Iterable[JsonObject], client: str, is_https: bool
 ) -> Request:
-    """The request as it goes on: the balancer's own headers first, then those of the URL map."""
+    """The request as it is forwarded, with the balancer's own headers, then those of the URL
+    map."""
     headers = dict(request.headers)
     before = headers.get("x-forwarded-for")
     headers["x-forwarded-for"] = f"{before}, {client}" if before else client
@@ -53,7 +54,7 @@ def _apply(
 def redirect_response(
     redirect: JsonObject, matched: str, host: str, target: str, is_https: bool = False
 ) -> Response:
-    """The answer of a `urlRedirect`. Without a word on it the scheme stays."""
+    """The response of a `urlRedirect`. The scheme stays unless the redirect sets one."""
     path, mark, query = target.partition("?")
     if redirect.get("pathRedirect"):
         path = redirect["pathRedirect"]
@@ -69,7 +70,7 @@ def redirect_response(
 
 
 def error_response(status: int, why: str, is_classic: bool) -> Response:
-    """An answer of the balancer's own; the classic one says 502 whatever it was."""
+    """A response of the balancer itself; the classic one always answers 502."""
     if is_classic:
         page = (
             "<html><title>502 Server Error</title><h1>Error: Server"

@@ -1,9 +1,9 @@
-"""HTTP/1.1 as far as the data plane needs it: whole messages out of bytes, and bytes out of
-messages. Pure.
+"""The part of HTTP/1.1 that the data plane needs: parse messages from bytes, and encode them.
+Pure.
 
-Bodies are held whole (Content-Length or chunked); names of headers are in lower case. Clients that
-speak HTTP/1.0 are understood: `ab -k`, for one, waits for ever unless it is told that its
-connection is kept."""
+Whole bodies are held in memory (Content-Length or chunked); header names are in lower case.
+HTTP/1.0 clients are supported: `ab -k`, for one, waits forever unless the response says that the
+connection stays open."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_BODY = (204, 304)
 
 
 class BadMessage(Exception):
-    """What arrived is no HTTP/1.1; `status` is what a server answers to that."""
+    """Malformed HTTP/1.1; `status` is the server's response to it."""
 
     def __init__(self, why: str, status: int = 400) -> None:
         super().__init__(why)
@@ -24,8 +24,8 @@ class BadMessage(Exception):
 
 @dataclass(slots=True)
 class Request:
-    """`target` is the path with its query. `asks_to_keep`: the client has said itself that the
-    connection is to be kept."""
+    """`target` is the path with its query. `asks_to_keep`: the client has explicitly asked to
+    keep the connection open."""
 
     method: str
     target: str
@@ -53,8 +53,7 @@ class Response:
         )
 
     def encoded_for(self, request: Request) -> bytes:
-        """As the answer to a request: without a body where it asked for none, and with a word on
-        the connection."""
+        """As the response to a request: without a body for HEAD, and with a Connection header."""
         headers = self.headers
         if not request.keeps_alive:
             headers = headers | {"connection": "close"}
@@ -75,8 +74,8 @@ def _message(start: str, headers: dict[str, str], body: bytes, tells_length: boo
 
 
 def _in_absolute_form(target: str, headers: dict[str, str]) -> str:
-    """`http://host/path`, as to a proxy: its host goes before the header. Source: RFC 9112,
-    3.2.2."""
+    """`http://host/path`, as sent to a proxy; its host takes precedence over the header. Source:
+    RFC 9112, 3.2.2."""
     scheme, mark, rest = target.partition("://")
     if not mark or scheme.lower() not in ("http", "https"):
         return target
@@ -85,7 +84,8 @@ def _in_absolute_form(target: str, headers: dict[str, str]) -> str:
 
 
 class Reader:
-    """Takes bytes as they arrive; `request` and `response` give the next whole message, or None."""
+    """Buffers bytes as they arrive; `request` and `response` return the next complete message,
+    or None."""
 
     __slots__ = ("_buffer", "_head", "_told")
 
@@ -170,7 +170,7 @@ class Reader:
             return self._chunked()
         given = headers.get("content-length", "0")
         if not given.isdigit():
-            raise BadMessage("Content-Length is no number")
+            raise BadMessage("Content-Length is not a number")
         length = int(given)
         if length > BODY_BYTES:
             raise BadMessage("the body is too large", 413)
@@ -181,7 +181,7 @@ class Reader:
         return body
 
     def _chunked(self) -> bytes | None:
-        """Reads from the start again whenever more has arrived; bodies are small here."""
+        """Parses from the start again whenever more bytes have arrived; bodies are small here."""
         at, parts = 0, []
         while True:
             end = self._buffer.find(b"\r\n", at)

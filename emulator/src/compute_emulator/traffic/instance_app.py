@@ -1,9 +1,9 @@
-"""The app on one instance: a real HTTP server on a port of its own that answers with the name of
-its release.
+"""The app on one instance: a real HTTP server on its own port that answers with the name of its
+release.
 
-It works on as many requests at once as its profile says, the others wait; how busy its workers were
-is what the autoscaler sees as CPU. A dead app breaks connections, one that is not ready answers
-503. Runs on the data plane's loop."""
+It works on as many requests at once as its profile allows; the others wait. The autoscaler sees
+the share of busy workers as CPU. A dead app drops connections; one that is not ready answers
+503. Runs on the data plane's event loop."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from compute_emulator.traffic.topology import Vm
 
 
 class App:
-    """One VM's app. `clock` is the cloud's. What the VM is, and how its app behaves, may change
-    while it runs (`configure`)."""
+    """One VM's app. `clock` is the cloud's. The VM and the profile may change while it runs
+    (`configure`)."""
 
     def __init__(self, vm: Vm, clock: Callable[[], float], chance: Random) -> None:
         self.configure(vm)
@@ -51,7 +51,7 @@ class App:
         self.port = int(self._server.sockets[0].getsockname()[1])
 
     def stop(self) -> None:
-        """As the VM goes: whatever is in flight is cut off."""
+        """Stop with the VM: requests in flight are cut off."""
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):
@@ -63,7 +63,7 @@ class App:
         return self.working + len(self._waiting)
 
     def busy_share(self) -> float:
-        """Share of its workers that were at work, on average since the last question."""
+        """The mean share of busy workers since the last call."""
         self._account()
         now = time.monotonic()
         passed = now - self._idle_since
@@ -124,7 +124,7 @@ class App:
 
 
 class _Connection(asyncio.Protocol):
-    """One client's connection to an app. Requests on it are answered one after the other."""
+    """One client's connection to an app. Its requests are answered one after the other."""
 
     def __init__(self, app: App) -> None:
         self._app = app

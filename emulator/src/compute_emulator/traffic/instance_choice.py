@@ -1,11 +1,11 @@
-"""Which VM gets the next request, and which requests are sent again. Pure apart from the cursor a
-chooser keeps.
+"""Which VM gets the next request, and which requests are retried. Pure apart from the state of
+an `InstanceChooser`.
 
-A request of a session goes where its session is (`affinity.py`). The others round robin over the
-healthy VMs, by weight where weights differ; `LEAST_REQUEST` takes the less busy of the next two,
-`RANDOM` any. Where a service's backends are tiers that are filled up one after the other, only
-those whose turn it is (`room.py`). Source: Compute API reference, backendServices.localityLbPolicy,
-urlMaps.retryPolicy."""
+A request of a session goes to the session's VM (`affinity.py`). Other requests use round robin
+over the healthy VMs, weighted if weights differ; `LEAST_REQUEST` takes the less busy of the next
+two, `RANDOM` any. If a service's backends form tiers, only those of the current tier are
+eligible (`backend_capacity.py`). Source: Compute API reference,
+backendServices.localityLbPolicy, urlMaps.retryPolicy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Load = Callable[[Backend], int]
 
 
 class InstanceChooser:
-    """The turns of one backend service. It outlives the scenes."""
+    """Chooses the VMs of one backend service. Its state outlives the topologies."""
 
     def __init__(self, chance: Random) -> None:
         self._chance = chance
@@ -39,7 +39,7 @@ class InstanceChooser:
         excluded: Backend | None = None,
         session: Session | None = None,
     ) -> Backend | None:
-        """None when no VM may be sent to. Another one than `excluded`, if there is another."""
+        """None if there is no eligible VM. Avoids `excluded` if there is another VM."""
         if len(service.tiers) < 2:
             return self._choose_among(service.backends, service.policy, load, excluded, session)
         backend = self._choose_among(
@@ -88,8 +88,8 @@ class InstanceChooser:
         return fallback
 
     def _by_weight(self, backends: Sequence[Backend], excluded: Backend | None) -> Backend | None:
-        """Smooth weighted round robin: each earns its weight at every turn, the richest pays for
-        all."""
+        """Smooth weighted round robin: each VM earns its weight per turn; the one with the most
+        credit is chosen and pays the sum."""
         able = _eligible(backends, excluded)
         if not able:
             return None
@@ -102,7 +102,7 @@ class InstanceChooser:
 
 
 def _eligible(backends: Sequence[Backend], excluded: Backend | None) -> list[Backend]:
-    """Those that may be sent to; without the one that was tried, if there are others."""
+    """The VMs that take requests, without `excluded` if there are others."""
     able = [each for each in backends if each.can_take]
     others = [each for each in able if excluded is None or each.vm.key != excluded.vm.key]
     return others or able
@@ -121,8 +121,7 @@ def choose_by_weight(weights: tuple[tuple[str, int], ...], chance: Random) -> in
 
 
 def should_retry(policy: JsonObject, status: int, failure: str) -> bool:
-    """Whether a failed try is worth another. `failure` is empty, `connect`, `reset` or
-    `timeout`."""
+    """Whether to retry a failed attempt. `failure` is empty, `connect`, `reset` or `timeout`."""
     conditions = policy.get("retryConditions") or []
     if "5xx" in conditions and (status >= 500 or failure):
         return True
@@ -134,8 +133,8 @@ def should_retry(policy: JsonObject, status: int, failure: str) -> bool:
 
 
 def retry_policy(action: JsonObject, service: Service, has_body: bool) -> JsonObject:
-    """What the URL map says; without a word, requests without a body are sent once more on 502, 503
-    and 504."""
+    """The URL map's policy; by default, requests without a body are retried once on 502, 503 and
+    504."""
     given: JsonObject | None = action.get("retryPolicy")
     if given is not None:
         return {"numRetries": 1} | given

@@ -1,5 +1,5 @@
-"""A forwarding rule's listening port: requests in, answers out, one after the other on each
-connection. With TLS for a rule whose target is an HTTPS proxy."""
+"""A forwarding rule's listening port: one request at a time on each connection. Uses TLS for a
+rule whose target is an HTTPS proxy."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ LOG = logging.getLogger("compute_emulator")
 
 
 class Listener:
-    """The port of one rule. What the rule is may change, but not whether it speaks TLS
-    (`configure`)."""
+    """The port of one rule. The rule may change, but not whether it uses TLS (`configure`)."""
 
     def __init__(self, rule: Rule, balancer: Balancer) -> None:
         self.rule, self._balancer = rule, balancer
@@ -37,13 +36,13 @@ class Listener:
         return "https" if self.rule.is_https else "http"
 
     def configure(self, rule: Rule) -> None:
-        """Connections that are open keep the certificate that they were shown."""
+        """Open connections keep the certificate that they were served."""
         if self.certificates is not None and rule.certificates != self.rule.certificates:
             self.certificates.configure(rule.certificates)
         self.rule = rule
 
     def state(self, host: str) -> JsonObject:
-        """Where it is served and, for TLS, what a client has to trust."""
+        """Where it is served and, for TLS, the certificates that a client has to trust."""
         told: JsonObject = {"url": f"{self.scheme}://{host}:{self.port}"}
         if self.certificates is None:
             return told
@@ -115,10 +114,10 @@ class _Client(asyncio.Protocol):
     async def _serve(self, request: Request) -> None:
         try:
             response = await self._listener.handle(request, self._address)
-        except Exception as failed:  # one request that fails must not take the port down with it
+        except Exception as failed:  # one failed request must not close the port
             LOG.exception("failed on %s %s", request.method, request.target)
             response = Response(
-                500, {"content-type": "text/plain"}, f"the stand-in failed: {failed!r}".encode()
+                500, {"content-type": "text/plain"}, f"the emulator failed: {failed!r}".encode()
             )
         self._serving = None
         self._write(request, response)

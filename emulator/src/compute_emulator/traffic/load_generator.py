@@ -1,9 +1,9 @@
 """A small load generator: `python -m compute_emulator.traffic.load_generator URL --seconds 5
 --connections 32 [--rate 200]`.
 
-A number of kept connections that each send as soon as they were answered, or at a common rate;
-it ends by itself. It tells answers by status and by release, and how long they took. Of an https
-address it believes any certificate."""
+Each of the kept connections sends its next request when the last one is answered, or all at a
+common rate. It ends by itself and reports responses by status and by release, and their
+durations. It accepts any certificate of an https address."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TIMEOUT = 60.0
 
 @dataclass
 class Report:
-    """What came of a load. A request without an answer counts under status 0."""
+    """The result of a load. A request without a response counts under status 0."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     releases: Counter[str] = field(default_factory=Counter)
@@ -37,7 +37,7 @@ class Report:
         return sum(self.statuses.values())
 
     def percentile(self, share: float) -> float:
-        """Seconds within which that share of the answers came."""
+        """Seconds within which that share of the responses arrived."""
         ordered = sorted(self.durations)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
@@ -62,7 +62,7 @@ async def load(
     most: int | None = None,
     headers: dict[str, str] | None = None,
 ) -> Report:
-    """Load a URL until `seconds` have passed or `most` requests were sent."""
+    """Send requests to a URL until `seconds` have passed or `most` requests are sent."""
     parts = urlsplit(url)
     tls = _trusting_context() if parts.scheme == "https" else None
     upstream = Upstream(parts.hostname or "127.0.0.1", parts.port or (443 if tls else 80), tls)
@@ -105,14 +105,14 @@ def main(arguments: list[str] | None = None) -> int:
         description=(__doc__ or "").partition("\n")[0],
     )
     parser.add_argument("url")
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long (default 5)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="seconds to run (default 5)")
     parser.add_argument(
-        "--connections", type=int, default=16, help="how many connections (default 16)"
+        "--connections", type=int, default=16, help="number of connections (default 16)"
     )
     parser.add_argument(
         "--rate",
         type=float,
-        help="requests a second of all connections (default: as fast as answered)",
+        help="requests per second over all connections (default: as fast as possible)",
     )
     given = parser.parse_args(arguments)
     report = asyncio.run(

@@ -1,8 +1,8 @@
-"""What the data plane counts, and how Prometheus reads it (text exposition format 0.0.4).
+"""The data plane's counters, and their Prometheus text format (version 0.0.4).
 
-Requests are counted where they leave the balancer, once each, under the release that answered last;
-what no instance answered has an empty release. Retries and mirrored requests have counters of their
-own."""
+Each request is counted once, when its response leaves the balancer, under the release that
+answered last; the release is empty if no instance answered. Retries and mirrored requests have
+their own counters."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Histogram:
 
 
 class Metrics:
-    """Counters since the start. Written on the data plane's loop, read by anyone."""
+    """Counters since the start. Written on the data plane's event loop, read by anyone."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -63,7 +63,7 @@ class Metrics:
             self.mirrored[labels] = self.mirrored.get(labels, 0) + 1
 
     def families(self) -> list[str]:
-        """Every family as text."""
+        """Every metric family as text."""
         with self._lock:
             requests, durations = dict(self.requests), dict(self.durations)
             retries, mirrored = dict(self.retries), dict(self.mirrored)
@@ -89,7 +89,7 @@ class Metrics:
             family(
                 "lb_retries_total",
                 "counter",
-                "Requests sent again after an instance failed them.",
+                "Requests retried after an instance failed them.",
                 _plain(retries),
             ),
             family(
@@ -101,14 +101,15 @@ class Metrics:
             family(
                 "lb_request_duration_seconds",
                 "histogram",
-                "From request to answer, as the client sees it.",
+                "Time from request to response, as the client sees it.",
                 buckets,
             ),
         ]
 
 
 def family(name: str, kind: str, about: str, samples: Iterable[Sample]) -> str:
-    """One metric family in text format. A sample's first member is a suffix of the name."""
+    """One metric family in text format. A sample's first member is a suffix of the family's
+    name."""
     lines = [f"# HELP {name} {about}", f"# TYPE {name} {kind}"]
     for suffix, labels, value in samples:
         shown = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())

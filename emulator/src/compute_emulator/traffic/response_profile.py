@@ -1,12 +1,12 @@
-"""How an instance's app answers requests: how fast, how often wrongly, how many at once. Pure.
+"""How an instance's app answers requests: latency, error rate, concurrency. Pure.
 
-It comes from the instance's behaviour (`behaviour.py`), and from `/control/traffic`, which changes
-it while it runs:
+The profile comes from the instance's behaviour (`behaviours.py`); `/control/traffic` overrides
+it at run time:
 
     [{"template": "tiny-2*", "latency_seconds": 0.4, "error_rate": 0.05}, {"concurrency": 2}]
 
-Patterns are globs on `group`, `template`, `version`, `zone` and `name`. Of the entries that match,
-the first that says a member decides it."""
+Patterns are globs on `group`, `template`, `version`, `zone` and `name`. The first matching entry
+that sets a member decides it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PATTERNS = ("group", "template", "version", "zone", "name")
 
 @dataclass(frozen=True, slots=True)
 class ResponseProfile:
-    """`latency_seconds` is what one request takes once it is worked on, in real time;
-    `latency_spread` 0.2 means 0.8 to 1.2 times as long. Up to `concurrency` requests are worked on
-    at once; others wait, and beyond `queue` of them the app answers 503. An `error_rate` of 0.05
-    answers every twentieth with `error_status`."""
+    """`latency_seconds` is the duration of one request in real time; `latency_spread` 0.2 means
+    0.8 to 1.2 times as long. Up to `concurrency` requests run at once; others wait, and beyond
+    `queue` waiting requests the app answers 503. An `error_rate` of 0.05 answers every twentieth
+    request with `error_status`."""
 
     latency_seconds: float = 0.005
     latency_spread: float = 0.0
@@ -44,7 +44,7 @@ MEMBERS = tuple(each.name for each in fields(ResponseProfile))
 
 
 def check(where: str, entry: Mapping[str, Any]) -> None:
-    """Raises ValueError naming the member of an entry's profile that cannot be."""
+    """Raises ValueError naming the invalid member of an entry."""
     for name in MEMBERS:
         value = entry.get(name)
         if value is None:
@@ -71,7 +71,7 @@ def check(where: str, entry: Mapping[str, Any]) -> None:
 
 
 def check_entries(entries: Iterable[Any]) -> None:
-    """Raises ValueError for a list of `/control/traffic` that cannot be used."""
+    """Raises ValueError for an invalid list of `/control/traffic` entries."""
     for index, entry in enumerate(entries):
         where = f"traffic[{index}]"
         if not isinstance(entry, dict):
@@ -79,7 +79,7 @@ def check_entries(entries: Iterable[Any]) -> None:
         unknown = sorted(set(entry) - set(MEMBERS) - set(PATTERNS))
         if unknown:
             raise ValueError(
-                f"{where}: unknown member {unknown[0]!r}; known are"
+                f"{where}: unknown member {unknown[0]!r}; use one of"
                 f" {', '.join([*PATTERNS, *MEMBERS])}"
             )
         check(where, entry)
@@ -88,7 +88,7 @@ def check_entries(entries: Iterable[Any]) -> None:
 def with_overrides(
     profile: ResponseProfile, entries: Iterable[Mapping[str, Any]], names: Mapping[str, str]
 ) -> ResponseProfile:
-    """A profile after the entries that match an instance's `names`."""
+    """A profile with the entries applied that match an instance's `names`."""
     said: dict[str, Any] = {}
     for entry in entries:
         if all(

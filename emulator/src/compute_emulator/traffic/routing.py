@@ -1,11 +1,11 @@
-"""Which backend services a URL map sends a request to, and what it asks to be done on the way.
-Pure.
+"""Where a URL map sends a request, and what it changes on the way. Pure.
 
-    host -> host rule -> path matcher -> path rule (longest path) or route rule (first by priority) -> service or
-    weights, with rewrites, header changes, a mirror, a time-out, retries, faults on purpose
+    host -> host rule -> path matcher -> path rule (longest path) or route rule (by priority)
+        -> service or weights, with rewrites, header changes, a mirror, a timeout, retries,
+           injected faults
 
-Used by `urlMaps.validate` and by `traffic/`. Source: load-balancing/docs/url-map-concepts; Compute
-API reference, urlMaps."""
+Used by `urlMaps.validate` and by the balancer. Source: load-balancing/docs/url-map-concepts;
+Compute API reference, urlMaps."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from compute_emulator.errors import JsonObject
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """`weights` are (backend service URL, weight); a plain service has one entry. Or a `redirect`,
-    as the map writes it.
+    """`weights` are (backend service URL, weight); a plain service has one entry. Or a
+    `redirect`, as the map states it.
 
-    `action` is the route action that holds there; `matched` is the part of the path that a rewrite
-    replaces; `header_actions` are in the order in which they apply, the entry's own for its weight
-    last (`service_headers`)."""
+    `action` is the route action that applies; `matched` is the part of the path that a rewrite
+    replaces; `header_actions` are in the order in which they apply, those of the chosen weight's
+    entry last (`service_headers`)."""
 
     weights: tuple[tuple[str, int], ...] = ()
     redirect: JsonObject | None = None
@@ -62,8 +62,8 @@ def route(
 def _within(
     matcher: JsonObject, path: str, query: str, headers: dict[str, str]
 ) -> tuple[Destination, tuple[JsonObject, ...]]:
-    """Where a path matcher leads, and the header actions of the rule that decided."""
-    for rule in matcher.get("routeRules") or []:  # held to ascending priorities when written
+    """Where a path matcher leads, and the header actions of the matching rule."""
+    for rule in matcher.get("routeRules") or []:  # sorted by ascending priority when written
         for match in rule.get("matchRules") or []:
             if _route_matches(match, path, headers, query):
                 found = _destination(rule, "service", "routeAction", "urlRedirect")
@@ -91,7 +91,7 @@ def _within(
 
 
 def apply_rewrite(destination: Destination, path: str, host: str) -> tuple[str, str]:
-    """Path (with its query) and host as the backend sees them."""
+    """The path (with its query) and the host that the backend sees."""
     rewrite = destination.action.get("urlRewrite") or {}
     plain, mark, query = path.partition("?")
     if rewrite.get("pathTemplateRewrite") and destination.template:

@@ -1,10 +1,10 @@
-"""What an HTTPS rule shows its clients: the proxy's own certificates where they can be used, else
-one made here.
+"""The certificates of an HTTPS rule: the proxy's own where they can be used, else self-signed
+ones.
 
-A self-managed certificate is served with the key it came with. Managed ones have no key that anyone
-could give, and a text that is no certificate cannot be served: in both cases the client gets a
-self-signed certificate for the managed domains, `localhost` and 127.0.0.1, made once a process. The
-certificate that fits the name a client asks for is chosen, else the proxy's first. Source:
+A self-managed certificate is served with its key. A managed one has no key that could be used,
+and an invalid certificate cannot be served: in both cases the client gets a self-signed
+certificate for the managed domains, `localhost` and 127.0.0.1, created once per process. The
+certificate that matches the requested name is chosen, else the proxy's first. Source:
 load-balancing/docs/ssl-certificates, multiple SSL certificates."""
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Certificate:
 
 @dataclass(frozen=True)
 class ServerCertificate:
-    """A certificate that can be served; `why` says what was wrong with the one it stands for, if it
-    is not that one."""
+    """A certificate that can be served; `why` says why it replaces the configured one, if it
+    does."""
 
     names: tuple[str, ...]
     chain: str
@@ -43,8 +43,8 @@ class ServerCertificate:
 
 
 class ServerCertificates:
-    """What one rule shows. `context` is for the listening socket; its choice follows when the
-    certificates change."""
+    """The certificates of one rule. `context` is for the listening socket; it follows changes of
+    the certificates."""
 
     def __init__(self, certificates: Sequence[Certificate]) -> None:
         self.context = _context()
@@ -57,7 +57,8 @@ class ServerCertificates:
         )
 
     def named(self, server: str | None) -> ServerCertificate:
-        """The one for a name that a client asks for; the first for a name that nobody has."""
+        """The certificate for the name that a client asks for; the first one for an unknown
+        name."""
         wanted = (server or "").lower()
         return next(
             (each for each in self.all if any(_covers(name, wanted) for name in each.names)),
@@ -77,7 +78,7 @@ def _covers(name: str, wanted: str) -> bool:
 
 @cache
 def server_certificate(certificate: Certificate) -> ServerCertificate:
-    """The certificate as it will be served."""
+    """The certificate that will be served."""
     if not certificate.chain:
         return self_signed(certificate.domains)
     try:
@@ -95,7 +96,8 @@ def server_certificate(certificate: Certificate) -> ServerCertificate:
 
 @cache
 def self_signed(domains: tuple[str, ...]) -> ServerCertificate:
-    """Made here: an elliptic curve key costs a millisecond, an RSA key up to a second."""
+    """Uses an elliptic curve key, which takes a millisecond to create; an RSA key takes up to a
+    second."""
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.hashes import SHA256
@@ -125,7 +127,7 @@ def self_signed(domains: tuple[str, ...]) -> ServerCertificate:
 
 
 def _names(chain: str) -> tuple[str, ...]:
-    """The names a certificate is for. Raises ValueError for what is none."""
+    """The names of a certificate. Raises ValueError for an invalid one."""
     from cryptography import x509
 
     found = x509.load_pem_x509_certificate(chain.encode())
@@ -143,8 +145,8 @@ def _context() -> ssl.SSLContext:
 
 
 def _load_context(chain: str, key: str) -> ssl.SSLContext:
-    """A context that shows a certificate. The ssl module reads files only; these are gone when this
-    returns."""
+    """A context with a certificate. The ssl module reads files only; these are deleted on
+    return."""
     context = _context()
     with (
         NamedTemporaryFile("w", suffix=".pem") as chain_file,
@@ -158,5 +160,5 @@ def _load_context(chain: str, key: str) -> ssl.SSLContext:
 
 
 def _no_password() -> str:
-    """Asked for the password of an encrypted key: there is nobody to type one."""
+    """Called for the password of an encrypted key: there is no one to enter it."""
     raise ValueError("the private key is encrypted")

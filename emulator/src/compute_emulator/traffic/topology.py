@@ -1,9 +1,9 @@
-"""What there is to serve, read from a cloud under its lock: rules with their URL maps, backend
-services with their VMs.
+"""What the data plane serves, read from a cloud under its lock: rules with their URL maps,
+backend services with their VMs.
 
-A scene is a still picture, and whole: requests go by one scene until the next one is there, and the
-VMs that leave with it answer until then. To mix it with what the cloud has become meanwhile would
-show VMs that leave without those that replace them."""
+A topology is a consistent snapshot: requests use one topology until the next one is applied, and
+VMs that leave keep answering until then. Mixing it with the cloud's newer state would show VMs
+that leave without those that replace them."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ PROXIES = ("targetHttpProxies", "targetHttpsProxies")
 
 @dataclass(frozen=True, eq=False)
 class Vm:
-    """A managed instance whose VM runs; after a restart it is another one, by `key`.
+    """A managed instance whose VM is running; after a restart it has another `key`.
 
-    `takes_requests`: new requests go to it no more once it drains or leaves.
-    """
+    `takes_requests`: it gets no new requests once it drains or leaves."""
 
     key: tuple[int, float]
     names: dict[str, str]
@@ -42,7 +41,7 @@ class Vm:
     readiness: ProbeHistory
 
     def answers(self, now: float) -> tuple[bool, bool]:
-        """Whether the app in it is alive and ready. `now` by the cloud's clock."""
+        """Whether its app is alive and ready. `now` is by the cloud's clock."""
         is_ready = self.readiness.at(now)
         return is_ready or self.liveness.at(now), is_ready
 
@@ -50,8 +49,8 @@ class Vm:
 @dataclass(frozen=True)
 class Backend:
     """A VM behind a backend service. `weight` is its share of the service's requests; `can_take`
-    tells whether new ones go to it: healthy, with capacity, neither draining nor leaving.
-    `settings` are those of the entry in the service that names its group."""
+    tells whether it gets new ones: healthy, with capacity, neither draining nor leaving.
+    `settings` are the entry of the service that names its group."""
 
     vm: Vm
     group: str
@@ -63,8 +62,8 @@ class Backend:
 
 @dataclass(frozen=True)
 class Service:
-    """A backend service. `is_classic`: of the load balancer that answers its own errors with 502.
-    `tiers` are its backends in the order in which they are filled up: `room.py`."""
+    """A backend service. `is_classic`: its load balancer answers its own errors with 502.
+    `tiers` are its backends in the order in which they fill up (`backend_capacity.py`)."""
 
     key: Key
     timeout_seconds: float
@@ -77,7 +76,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Rule:
-    """A forwarding rule that leads to a URL map; with `certificates` if it speaks TLS."""
+    """A forwarding rule that leads to a URL map; with `certificates` if it uses TLS."""
 
     key: Key
     is_https: bool
@@ -93,7 +92,7 @@ class Topology:
 
 
 def topology_of(cloud: Cloud) -> Topology:
-    """The cloud's lock must be held."""
+    """The caller must hold the cloud's lock."""
     rules = tuple(_rules(cloud))
     wanted = {
         key
@@ -130,7 +129,7 @@ def _rules(cloud: Cloud) -> Iterator[Rule]:
 
 
 def _certificates(cloud: Cloud, proxy: JsonObject) -> Iterator[Certificate]:
-    """In the order of the proxy; the first is its primary one."""
+    """In the proxy's order; the first is the primary one."""
     for url in proxy.get("sslCertificates") or []:
         key = cloud.key_of(url)
         found = cloud.find(key) or {}
@@ -155,7 +154,7 @@ def _service(
             )
     ordered = sorted(
         tiers, key=lambda tier: tier[0]
-    )  # preferred first; of each, regions in the order of the service
+    )  # preferred first, then by region in the order of the service
     return Service(
         key=key,
         timeout_seconds=float(resource.get("timeoutSec", 30)),
@@ -174,7 +173,7 @@ def _backends(
     group: Group,
     vms: dict[tuple[int, float], Vm],
 ) -> list[Backend]:
-    """The VMs of one of a service's backends, put into `vms` too."""
+    """The VMs of one of a service's backends; adds them to `vms`."""
     check, port = service_check(cloud, service), named_port(group, service)
     found = []
     for instance in group.instances.values():

@@ -1,4 +1,4 @@
-"""From the balancer to an instance: kept connections, one request at a time on each."""
+"""Connections from the balancer to an instance: kept open, one request at a time on each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from compute_emulator.traffic.http import BadMessage, Reader, Request, Response
 
 
 class Broken(Exception):
-    """The instance did not answer: it refused the connection, or ended it before the answer was
-    there."""
+    """The instance refused the connection, or ended it before the response was complete."""
 
 
 class Upstream:
@@ -23,8 +22,8 @@ class Upstream:
         self.in_flight = 0
 
     async def send(self, request: Request, timeout: float) -> Response:
-        """Raises `Broken`, or `TimeoutError` after `timeout` seconds, with which the connection
-        ends."""
+        """Raises `Broken`, or `TimeoutError` after `timeout` seconds; a timeout closes the
+        connection."""
         self.in_flight += 1
         try:
             connection = await self._connection()
@@ -66,7 +65,7 @@ class _Connection(asyncio.Protocol):
 
     async def send(self, request: Request, timeout: float) -> Response:
         if self._transport is None:
-            raise Broken("the connection has ended")
+            raise Broken("the connection is closed")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Response] = loop.create_future()
         self._answer = answer
@@ -98,7 +97,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._fail(Broken("the connection ended before the answer"))
+        self._fail(Broken("the connection ended before the response"))
 
     def _late(self) -> None:
         self._fail(TimeoutError())

@@ -215,7 +215,7 @@ def add_signed_url_key(call: Call) -> JsonObject:
     names = service.setdefault("cdnPolicy", {}).setdefault("signedUrlKeyNames", [])
     if call.body["keyName"] in names:
         raise Invalid(
-            "resource.keyName", call.body["keyName"], "There is a key of this name already."
+            "resource.keyName", call.body["keyName"], "A key of this name already exists."
         )
     names.append(call.body["keyName"])
     return call.operation()
@@ -225,6 +225,6 @@ def add_signed_url_key(call: Call) -> JsonObject:
 def delete_signed_url_key(call: Call) -> JsonObject:
     names = call.resource_to_change().get("cdnPolicy", {}).get("signedUrlKeyNames", [])
     if call.params["keyName"] not in names:
-        raise Invalid("keyName", call.params["keyName"], "There is no key of this name.")
+        raise Invalid("keyName", call.params["keyName"], "No key has this name.")
     names.remove(call.params["keyName"])
     return call.operation()

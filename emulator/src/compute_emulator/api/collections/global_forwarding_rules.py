@@ -60,7 +60,7 @@ def _refuse_changes(call: Call, resource: JsonObject) -> None:
             raise Invalid(
                 f"resource.{name}",
                 resource.get(name),
-                "Must not be changed; insert another forwarding rule.",
+                "Cannot be changed; insert another forwarding rule.",
             )
 
 
@@ -82,7 +82,9 @@ def _target(call: Call, given: object, scheme: str) -> str:
     key = call.cloud.resolve("resource.target", given, *TARGETS)
     if key.scope != call.scope:
         raise Invalid(
-            "resource.target", given, "The forwarding rule and its target must be of one scope."
+            "resource.target",
+            given,
+            "The forwarding rule and its target must be in the same scope.",
         )
     for service in _services_behind(call.cloud, key):
         if service.get("loadBalancingScheme") != scheme:

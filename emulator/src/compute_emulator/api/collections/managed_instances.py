@@ -55,7 +55,7 @@ def delete_instances(call: Call) -> JsonObject:
     group = group_of(call)
     leaving = [m for m in chosen(call, group) if m.action not in LEAVING]
     fewer = _without(group, leaving)
-    group.apply(Delete(instance.name, "asked for by name") for instance in leaving)
+    group.apply(Delete(instance.name, "requested by name") for instance in leaving)
     rewrite(call, **fewer)
     return call.operation()
 
@@ -103,7 +103,7 @@ def recreate_instances(call: Call) -> JsonObject:
             if outdated
             else instance.revision
         )
-        steps.append(Recreate(instance.name, revision, "asked for by name"))
+        steps.append(Recreate(instance.name, revision, "requested by name"))
     group.apply(steps)
     return call.operation()
 
@@ -120,7 +120,7 @@ def apply_updates(call: Call) -> JsonObject:
         raise Invalid(
             "instances",
             len(call.body["instances"]),
-            "Must not be given together with allInstances.",
+            "Must not be set together with allInstances.",
         )
     names = (
         set(group.instances)
@@ -160,7 +160,7 @@ def create_instances(call: Call) -> JsonObject:
     ]
     for name, _ in given:
         if name in group.instances:
-            raise Invalid("instances.name", name, "The group has an instance of this name.")
+            raise Invalid("instances.name", name, "The group already has an instance of this name.")
     for name, each in given:
         if any((each.get("preservedState") or {}).values()):
             group.configs[name] = Config(each["preservedState"], call.cloud.new_fingerprint())

@@ -82,7 +82,7 @@ def delete_per_instance_configs(call: Call) -> JsonObject:
         raise Required("names")
     for index, name in enumerate(names):
         if name not in group.configs:
-            raise Invalid(f"names[{index}]", name, "There is no per-instance config of this name.")
+            raise Invalid(f"names[{index}]", name, "No per-instance config has this name.")
     for name in names:
         instance = group.instances.get(name)
         if instance is None or not instance.applied_config:

@@ -70,7 +70,7 @@ def _names(group: Group, body: JsonObject) -> list[str]:
         raise Required("resource.resizeBy")
     count: int = body.get("resizeBy", len(given))
     if given and "resizeBy" in body:
-        raise Invalid("resource.resizeBy", count, "Must not be given together with instances.")
+        raise Invalid("resource.resizeBy", count, "Must not be set together with instances.")
     if count <= 0:
         raise Invalid("resource.resizeBy", count, "Must be greater than 0.")
     for index, name in enumerate(given):
@@ -78,7 +78,9 @@ def _names(group: Group, body: JsonObject) -> list[str]:
             raise Required(f"resource.instances[{index}].name")
         if name in group.instances or name in given[:index]:
             raise Invalid(
-                f"resource.instances[{index}].name", name, "The group has an instance of this name."
+                f"resource.instances[{index}].name",
+                name,
+                "The group already has an instance of this name.",
             )
     names = list(given)
     while len(names) < count:

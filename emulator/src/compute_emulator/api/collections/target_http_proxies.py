@@ -20,7 +20,7 @@ def url_map(call: Call, given: object, where: str) -> str:
         raise Required(where)
     key = call.cloud.resolve(where, given, "urlMaps")
     if key.scope != call.scope:
-        raise Invalid(where, given, "The proxy and its URL map must be of one scope.")
+        raise Invalid(where, given, "The proxy and its URL map must be in the same scope.")
     return call.cloud.link(*key)
 
 

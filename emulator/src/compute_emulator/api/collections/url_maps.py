@@ -29,7 +29,9 @@ def _load(call: Call, resource: JsonObject) -> None:
         key = call.cloud.resolve(where, holder[member], "backendServices", "backendBuckets")
         if key.scope != call.scope:
             raise Invalid(
-                where, holder[member], "The URL map and its backend services must be of one scope."
+                where,
+                holder[member],
+                "The URL map and its backend services must be in the same scope.",
             )
         holder[member] = call.cloud.link(*key)
     _path_matchers(resource)
@@ -78,10 +80,10 @@ def _paths(matcher: JsonObject, where: str) -> None:
                 raise Invalid(
                     field,
                     path,
-                    "A path must start with / and may hold * only at its end, after a /.",
+                    "A path must start with / and may contain * only at its end, after a /.",
                 )
             if path in seen:
-                raise Invalid(field, path, "A path must not be given twice.")
+                raise Invalid(field, path, "A path must not appear twice.")
             seen.add(path)
 
 
@@ -102,11 +104,11 @@ def _host_rules(resource: JsonObject) -> None:
         where = f"resource.hostRules[{index}]"
         if rule.get("pathMatcher") not in matchers:
             raise Invalid(
-                f"{where}.pathMatcher", rule.get("pathMatcher"), "There is no such path matcher."
+                f"{where}.pathMatcher", rule.get("pathMatcher"), "No path matcher has this name."
             )
         for host in rule.get("hosts") or []:
             if host in hosts:
-                raise Invalid(f"{where}.hosts", host, "A host must not be given twice.")
+                raise Invalid(f"{where}.hosts", host, "A host must not appear twice.")
             hosts.add(host)
     used = {rule.get("pathMatcher") for rule in resource.get("hostRules") or []}
     for index, matcher in enumerate(resource.get("pathMatchers") or []):
