@@ -146,7 +146,7 @@ def test_a_stale_fingerprint_of_a_config_is_rejected(manual: Fleet) -> None:
 def test_a_config_needs_a_member_of_the_group(manual: Fleet) -> None:
     with pytest.raises(exceptions.BadRequest, match="not a member"):
         write(manual, "update", config("stranger", role="none"))
-    with pytest.raises(exceptions.BadRequest, match="no per-instance config"):
+    with pytest.raises(exceptions.BadRequest, match="No per-instance config"):
         drop(manual, "stranger")
 
 
