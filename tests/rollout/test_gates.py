@@ -121,7 +121,7 @@ def test_several_gates_pass_together_with_all_their_reasons() -> None:
     assert verdict_of(PASSED, Passed("ann approved")) == Passed("it is healthy; ann approved")
 
 
-def test_each_query_is_asked_once() -> None:
+def test_each_query_is_needed_once() -> None:
     latency, errors = Query("monitoring", "latency"), Query("monitoring", "errors")
     gates: list[Gate] = [
         Fixed(PASSED, (latency, errors)),

@@ -224,8 +224,8 @@ def test_a_model_that_is_not_exposed_has_no_route() -> None:
 
 
 def test_a_model_is_exposed_as_the_release_whose_settings_its_group_has() -> None:
-    hidden_next, shown_next = Swap(ONE, UNEXPOSED, "blue"), Swap(UNEXPOSED, ONE, "blue")
-    assert ROLLING.target(hidden_next, step(20), FIVE).traffic == full_weight("blue", ONE)
-    assert ROLLING.target(hidden_next, step(100), FIVE).traffic is None
-    assert ROLLING.target(shown_next, step(20), FIVE).traffic is None
-    assert ROLLING.target(shown_next, step(100), FIVE).traffic == full_weight("blue", ONE)
+    hides, exposes = Swap(ONE, UNEXPOSED, "blue"), Swap(UNEXPOSED, ONE, "blue")
+    assert ROLLING.target(hides, step(20), FIVE).traffic == full_weight("blue", ONE)
+    assert ROLLING.target(hides, step(100), FIVE).traffic is None
+    assert ROLLING.target(exposes, step(20), FIVE).traffic is None
+    assert ROLLING.target(exposes, step(100), FIVE).traffic == full_weight("blue", ONE)
