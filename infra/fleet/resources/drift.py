@@ -147,12 +147,12 @@ def exactly(
 def sentence(thing: str, changes: Changes, words: Mapping[str, str]) -> str:
     """Changes as a reason: *"the autoscaler's max is 3 and the release asks for 5"*. `words` names
     paths in plain words."""
-    said = [
+    clauses = [
         _clause(thing, words.get(path, path), observed_value, desired_value)
         for path, (observed_value, desired_value) in list(changes.items())[:2]
     ]
     more = f" (and {len(changes) - 2} more)" if len(changes) > 2 else ""
-    return "; ".join(said) + more
+    return "; ".join(clauses) + more
 
 
 def _clause(thing: str, what: str, observed_value: Any, desired_value: Any) -> str:
