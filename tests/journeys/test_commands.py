@@ -1,11 +1,11 @@
-"""What people can say while a release is on its way, and afterwards."""
+"""Commands during a rollout and afterwards: pause, resume, promote, abort, rollback, retire."""
 
 from __future__ import annotations
 
 from tests.scenario import Scenario
 
 
-def in_mid_rollout(version: str = "2") -> Scenario:
+def given_a_rollout_in_step_2(version: str = "2") -> Scenario:
     story = Scenario()
     story.given_serving("1")
     story.when_released(version)
@@ -14,7 +14,7 @@ def in_mid_rollout(version: str = "2") -> Scenario:
 
 
 def test_pause_keeps_the_step_until_resume() -> None:
-    story = in_mid_rollout()
+    story = given_a_rollout_in_step_2()
     story.when_commanded("pause", reason="on call is asleep")
     story.when_minutes_pass(60)
     assert story.healthy_by_version() == {"1": 1, "2": 2}
@@ -35,7 +35,7 @@ def test_promote_skips_the_rest_of_the_bake_time() -> None:
 
 
 def test_abort_returns_to_the_stable_release() -> None:
-    story = in_mid_rollout()
+    story = given_a_rollout_in_step_2()
     story.when_commanded("abort", requested_by="ann")
     story.when_settled()
     assert (story.outcome("2"), story.why("2")) == ("aborted", "aborted by ann")
@@ -96,7 +96,7 @@ def test_retire_removes_all_resources_of_the_model_and_no_others() -> None:
 
 
 def test_retire_during_a_rollout_ends_both_releases() -> None:
-    story = in_mid_rollout()
+    story = given_a_rollout_in_step_2()
     story.when_commanded("retire")
     story.when_settled()
     assert (story.outcome("1"), story.outcome("2")) == ("retired", "retired")

@@ -1,5 +1,4 @@
-"""What somebody else changes on what is ours is put back with a reason; what is theirs is left
-alone."""
+"""Drift of resources that Slipway owns is repaired and recorded; others are left alone."""
 
 from __future__ import annotations
 
@@ -65,8 +64,7 @@ def test_slipway_never_resizes_an_autoscaled_group() -> None:
 
 
 def test_the_same_drift_is_repaired_each_time() -> None:
-    """The second time is no repeat of the first one's request, for all that the request would be
-    the same."""
+    """The second repair has the same body as the first, but is a new request."""
     story = Scenario()
     story.given_serving("1")
     for _ in range(3):

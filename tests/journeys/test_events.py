@@ -1,5 +1,5 @@
-"""Events come twice, late, out of order and broken; none of that changes what should not change,
-and none of it is lost."""
+"""Events arrive twice, late, out of order or malformed. None is lost, and none changes what it
+must not change."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def test_a_forced_release_delivered_twice_is_rolled_out_once() -> None:
     story = Scenario()
     story.given_behaviour("2", never_ready=True)
     story.given_serving("1")
-    soon = {"progress_deadline_seconds": 60}
-    story.when_released("2", rollout=soon)
+    short = {"progress_deadline_seconds": 60}
+    story.when_released("2", rollout=short)
     story.when_settled()
     forced = {
         "model": "tiny",
         "version": "2",
         "artifact": {"image": f"{IMAGE}:2"},
-        "rollout": soon,
+        "rollout": short,
         "force": True,
     }
     context = {
@@ -66,12 +66,12 @@ def test_a_forced_release_delivered_twice_is_rolled_out_once() -> None:
 def test_a_late_older_release_is_recorded_and_not_rolled_out() -> None:
     story = Scenario()
     story.given_serving("1")
-    late = story.publish_delayed(
+    deliver = story.publish_delayed(
         {"model": "tiny", "version": "2", "artifact": {"image": f"{IMAGE}:2"}}
     )
     story.when_seconds_pass(1)
     story.given_serving("3")
-    late()
+    deliver()
     story.when_minutes_pass(5)
     assert (story.outcome("2"), story.serving_version()) == ("superseded", "3")
     assert story.healthy_by_version() == {"3": 3}
@@ -154,14 +154,14 @@ def test_a_structured_cloud_event_is_accepted() -> None:
 def test_every_transition_is_published_once_with_its_reason() -> None:
     story = Scenario()
     story.given_serving("1")
-    told = [json.loads(data) for data in story.published_on("model-rollout-status")]
-    assert [event["to"] for event in told] == [entry["to"] for entry in story.log()]
-    assert all(event["why"] for event in told)
+    events = [json.loads(data) for data in story.published_on("model-rollout-status")]
+    assert [event["to"] for event in events] == [entry["to"] for entry in story.log()]
+    assert all(event["why"] for event in events)
 
 
 def test_a_malformed_wake_up_or_one_for_an_unknown_model_is_acknowledged() -> None:
     story = Scenario()
     story.when_woken(b"{")
     story.when_woken(b'{"model": "ghost"}')
-    assert story.bus.next_due() is None  # what is not acknowledged would come again
+    assert story.bus.next_due() is None  # an unacknowledged message would be redelivered
     assert story.resources() == set()

@@ -1,4 +1,4 @@
-"""Every example event does what it says, from its message to a fleet that serves."""
+"""Every example event leads to the fleet that it describes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RELEASES = sorted(
 FIRST = "cpu-metric-schedule"
 
 
-def published(*names: str) -> Scenario:
+def given_published(*names: str) -> Scenario:
     story = Scenario()
     story.given_certificate("models-example-com")
     for name in names:
@@ -39,16 +39,16 @@ def serves(story: Scenario, body: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("name", RELEASES)
 def test_an_example_release_serves(name: str) -> None:
-    assert serves(published(name), EXAMPLES[name])
+    assert serves(given_published(name), EXAMPLES[name])
 
 
 def test_the_next_release_example_follows_the_release_of_its_model() -> None:
     following = EXAMPLES["next-release"]
-    assert serves(published(FIRST, "next-release"), following)
+    assert serves(given_published(FIRST, "next-release"), following)
 
 
 def test_the_rollback_example_returns_to_a_release_that_served() -> None:
-    story = published(FIRST, "next-release", "command-rollback")
+    story = given_published(FIRST, "next-release", "command-rollback")
     assert (
         story.serving_version("ranker")
         == EXAMPLES["command-rollback"]["version"]

@@ -1,4 +1,4 @@
-"""From nothing to a running, autoscaled, load-balanced fleet by one event."""
+"""One event creates a running, autoscaled, load-balanced fleet."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What Compute Engine makes after its model has ended, as when it carries out a late insert, is
-found and removed."""
+"""A resource that appears after its model was retired, for example by a late insert, is found and
+deleted."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LATE: dict[str, dict[str, Any]] = {
 
 
 def given_late(story: Scenario, collection: str, **changed: Any) -> str:
-    """The resource's `collection/name`, made as if by a worker of ours."""
+    """Inserts the resource as a late worker would. Returns its `collection/name`."""
     if collection != "global/healthChecks":
         story.given_resource(
             "global/healthChecks", {"name": "theirs", "type": "TCP", "tcpHealthCheck": {"port": 80}}
@@ -88,7 +88,7 @@ def test_a_resource_without_our_description_is_kept(collection: str) -> None:
     story.given_serving("1")
     story.when_commanded("retire")
     story.when_settled()
-    theirs = given_late(story, collection, description="somebody else's")
+    theirs = given_late(story, collection, description="of another team")
     story.when_minutes_pass(12)
     assert theirs in story.resources()
 

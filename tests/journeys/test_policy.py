@@ -1,5 +1,4 @@
-"""Policy from end to end: what is refused when it arrives, and what is stopped just before anything
-is made of it."""
+"""Policy from end to end: refused on arrival, or stopped just before the first change."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from infra.store.port import Put
 from tests.scenario import IMAGE, Scenario
 
 GPUS = {"type": "g2-standard-12"}
-CALM = {"min": 3, "max": 6}  # 9 instances, surge over three zones included
+SCALING = {"min": 3, "max": 6}  # 9 instances, surge over three zones included
 
 
 def test_a_release_that_costs_too_much_is_refused_with_the_estimate() -> None:
@@ -48,22 +47,22 @@ def test_a_machine_without_a_price_is_refused_under_a_cost_cap() -> None:
 def test_a_model_over_the_projects_cap_is_refused_until_another_is_retired() -> None:
     story = Scenario()
     story.given_policy(max_project_instances=20)
-    story.given_serving("1", "one", scaling=CALM)
-    story.given_serving("1", "two", scaling=CALM)
-    story.when_released("1", "three", scaling=CALM)
+    story.given_serving("1", "one", scaling=SCALING)
+    story.given_serving("1", "two", scaling=SCALING)
+    story.when_released("1", "three", scaling=SCALING)
     assert (
         "policy allows 20 instances in the project; got 27, of which other models may use 18"
         in story.quarantine()[0]["why"]
     )
     story.when_commanded("retire", "one")
     story.when_settled("one")
-    story.given_serving("2", "three", scaling=CALM)
+    story.given_serving("2", "three", scaling=SCALING)
 
 
 def test_a_release_that_uses_no_more_than_before_is_accepted_over_the_projects_cap() -> None:
     story = Scenario()
-    story.given_serving("1", "one", scaling=CALM)
-    story.given_serving("1", "two", scaling=CALM)
+    story.given_serving("1", "one", scaling=SCALING)
+    story.given_serving("1", "two", scaling=SCALING)
     story.given_policy(max_project_instances=10)
     story.given_serving("2", "one")
     story.when_released("3", "one", scaling={"max": 7})
@@ -74,22 +73,22 @@ def test_of_two_concurrent_releases_over_the_cap_only_one_is_accepted() -> None:
     story = Scenario()
     story.given_policy(max_project_instances=10)
     one, other = (
-        {"model": model, "version": "1", "artifact": {"image": f"{IMAGE}:1"}, "scaling": CALM}
+        {"model": model, "version": "1", "artifact": {"image": f"{IMAGE}:1"}, "scaling": SCALING}
         for model in ("one", "two")
     )
-    is_between = False
+    is_other_published = False
 
-    def around(write: Any) -> Any:
-        """The other release comes when the first one has been judged and is about to be saved."""
-        nonlocal is_between
-        if not is_between:
-            is_between = True
-            story.world, mortal = story.new_worker(), story.world
+    def publish_other_first(write: Callable[[], Any]) -> Any:
+        """The other release arrives after the first was checked and before it is saved."""
+        nonlocal is_other_published
+        if not is_other_published:
+            is_other_published = True
+            story.world, intercepted = story.new_worker(), story.world
             story.when_published(other)
-            story.world = mortal
+            story.world = intercepted
         return write()
 
-    story.given_crashing_workers(around, SystemError)
+    story.given_crashing_workers(publish_other_first, SystemError)
     story.when_published(one)
     story.when_settled("two")
     assert (story.outcome("1", "two"), story.outcome("1", "one")) == ("succeeded", None)
@@ -118,7 +117,7 @@ def test_a_policy_tightened_after_acceptance_stops_the_release_before_any_change
         story.given_policy(**tighter)
 
     story.run_handler = then_tighten
-    story.when_released("1", scaling=CALM)
+    story.when_released("1", scaling=SCALING)
     story.when_settled()
     assert (story.outcome("1"), story.reason("1")) == ("rolled_back", "policy")
     assert "policy allows" in story.why("1")
@@ -143,7 +142,7 @@ def test_when_the_cap_allows_one_of_two_releases_the_later_one_is_rolled_back() 
             "model": model,
             "version": "1",
             "artifact": {"image": f"{IMAGE}:1"},
-            "scaling": CALM,
+            "scaling": SCALING,
         }
         story.bus.publish("model-releases", json.dumps(body).encode())
         story.clock.sleep(1)
@@ -195,7 +194,7 @@ def test_a_serving_release_is_never_stopped_by_a_policy_on_machines_or_costs() -
 
 def test_a_grown_fleet_stays_within_a_lowered_cap_surge_included() -> None:
     story = Scenario()
-    story.given_serving("1", scaling=CALM)
+    story.given_serving("1", scaling=SCALING)
     story.given_load("slipway-tiny-blue", cpu=0.95)
     story.when_minutes_pass(15)
     assert len(story.instances()) == 6

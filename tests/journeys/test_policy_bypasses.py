@@ -1,6 +1,6 @@
-"""Each cap of the policy holds when a release arrives and again just before anything is made of it,
-and nothing leads around it: not force, not promotion, not a pause, not a rollback. And none of them
-stands in the way of what makes a model smaller."""
+"""Each cap of the policy holds when a release arrives and again just before the first change.
+Neither force, promotion, a pause nor a rollback bypasses it. No cap blocks a change that makes a
+model smaller."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from rollout.policy.policy import Policy
 from tests.scenario import Scenario
 from tests.signing import Signer
 
-CALM = {"min": 3, "max": 6}  # 9 instances, surge over three zones included
+SCALING = {"min": 3, "max": 6}  # 9 instances, surge over three zones included
 GPUS = {"type": "g2-standard-12"}
 SIGNER, STRANGER = Signer(), Signer()
 DIGEST = "us-docker.pkg.dev/p/r/tiny@sha256:" + "0123456789abcdef" * 4
-# For each field of the policy: one that the release of `given_release` breaks, and the field that
-# is to blame for it.
+# For each field of the policy: a value that the release of `publish` violates, and the field of the
+# release that violates it.
 CAPS: dict[str, tuple[Any, str]] = {
     "max_instances": (8, "scaling.max"),
     "max_accelerators": (8, "machine.accelerator"),
@@ -39,18 +39,20 @@ POLICIES = [pytest.param({name: value}, path, id=name) for name, (value, path) i
 SIGNED = {"image": DIGEST, "signature": SIGNER.signature(DIGEST)}
 
 
-def released(story: Scenario, version: str = "1", **more: Any) -> None:
-    story.when_released(version, artifact=SIGNED, scaling=CALM, machine=GPUS, **more)
+def publish(story: Scenario, version: str = "1", **more: Any) -> None:
+    story.when_released(version, artifact=SIGNED, scaling=SCALING, machine=GPUS, **more)
 
 
-def then_tightened(story: Scenario, policy: dict[str, Any]) -> Callable[[Callable[[], None]], None]:
-    """As soon as the intake has accepted a release, before any turn."""
+def tighten_after_intake(
+    story: Scenario, policy: dict[str, Any]
+) -> Callable[[Callable[[], None]], None]:
+    """Sets the policy as soon as the intake has accepted a release, before any pass."""
 
-    def handled(handle: Callable[[], None]) -> None:
+    def run(handle: Callable[[], None]) -> None:
         handle()
         story.given_policy(**policy)
 
-    return handled
+    return run
 
 
 def test_every_field_of_the_policy_is_covered() -> None:
@@ -63,8 +65,8 @@ def test_a_cap_holds_when_a_release_arrives_forced_or_not(
 ) -> None:
     story = Scenario()
     story.given_policy(**policy)
-    released(story)
-    released(story, force=True)
+    publish(story)
+    publish(story, force=True)
     assert [refused["why"].partition(": policy ")[0] for refused in story.quarantine()] == [
         path,
         path,
@@ -75,8 +77,8 @@ def test_a_cap_holds_when_a_release_arrives_forced_or_not(
 @pytest.mark.parametrize(("policy", "path"), POLICIES)
 def test_a_cap_holds_again_just_before_the_first_change(policy: dict[str, Any], path: str) -> None:
     story = Scenario()
-    story.run_handler = then_tightened(story, policy)
-    released(story)
+    story.run_handler = tighten_after_intake(story, policy)
+    publish(story)
     story.when_settled()
     assert (story.outcome("1"), story.reason("1")) == ("rolled_back", "policy")
     assert f"{path}: policy " in story.why("1")
@@ -92,8 +94,8 @@ def test_promotion_does_not_bypass_a_cap_for_a_paused_release(
     policy: dict[str, Any], path: str
 ) -> None:
     story = Scenario()
-    story.run_handler = then_tightened(story, policy)
-    released(story, rollout={"on_failure": "pause"})
+    story.run_handler = tighten_after_intake(story, policy)
+    publish(story, rollout={"on_failure": "pause"})
     for command in ("promote", "resume", "promote"):
         story.when_commanded(command)
         story.when_minutes_pass(3)
@@ -116,7 +118,7 @@ def test_a_release_within_every_cap_is_rolled_out() -> None:
         images=["us-docker.pkg.dev/p/r"],
         signers=[STRANGER.public_key, SIGNER.public_key],
     )
-    released(story)
+    publish(story)
     story.when_settled()
     assert story.serving_version() == "1"
 
@@ -132,7 +134,7 @@ def test_a_release_within_every_cap_is_rolled_out() -> None:
 def test_a_rollback_to_a_larger_release_takes_no_capacity_from_another_model(
     how: dict[str, Any], phase: str
 ) -> None:
-    """What a rollback goes back to was published before everything else; the rollback was not."""
+    """The release to return to is the oldest of all, but the rollback is not."""
     story = Scenario()
     story.given_serving("1", "one", scaling={"min": 3, "max": 10})
     story.given_serving("2", "one", scaling={"min": 1, "max": 1})
@@ -143,11 +145,11 @@ def test_a_rollback_to_a_larger_release_takes_no_capacity_from_another_model(
     story.when_settled("one")
     story.when_settled("two")
     assert (story.serving_version("one"), story.serving_version("two")) == ("2", "1")
-    told = [refused["why"] for refused in story.quarantine()] + [
+    reasons = [refused["why"] for refused in story.quarantine()] + [
         entry["why"] for entry in story.log("one")
     ]
     assert [
-        why for why in told if "in the project; got 26, of which other models may use 13" in why
+        why for why in reasons if "in the project; got 26, of which other models may use 13" in why
     ]
 
 
@@ -155,17 +157,16 @@ def test_a_rollback_to_a_larger_release_takes_no_capacity_from_another_model(
 def test_a_late_rollback_is_refused_if_a_release_took_the_capacity_meanwhile(
     how: dict[str, Any],
 ) -> None:
-    """It was asked for before the other release was published, and comes when that one only bakes
-    and asks for nothing more."""
+    """The rollback was published before the other release and arrives while that one bakes."""
     story = Scenario()
     story.given_serving("1", "one", scaling={"min": 3, "max": 10}, rollout={"bake_seconds": 0})
     story.given_serving("2", "one", scaling={"min": 1, "max": 1})
     story.given_policy(max_project_instances=20)
-    late = story.publish_delayed({"model": "one", "command": "rollback", **how})
+    deliver = story.publish_delayed({"model": "one", "command": "rollback", **how})
     story.when_seconds_pass(1)
     story.when_released("1", "two", scaling={"min": 3, "max": 10}, rollout={"bake_seconds": 600})
     story.when_phase_reached("baking", "two")
-    late()
+    deliver()
     assert "got 26, of which other models may use 13" in story.quarantine()[0]["why"]
     story.when_settled("one")
     story.when_settled("two")
@@ -186,7 +187,7 @@ def test_a_release_takes_no_capacity_that_an_earlier_rollback_reserved() -> None
     for body in ({"model": "one", "command": "rollback"}, other):
         story.bus.publish("model-releases", json.dumps(body).encode())
         story.clock.sleep(1)
-    story.bus.pump(limit=2)  # both are heard before any turn
+    story.bus.pump(limit=2)  # both reach the intake before any pass
     assert "got 26, of which other models may use 13" in story.quarantine()[0]["why"]
     story.bus.pump()
     story.when_settled("one")
@@ -204,7 +205,7 @@ def test_a_rollback_within_the_projects_cap_succeeds() -> None:
     assert story.serving_version("one") == "1"
 
 
-# ---- Machines, prices and images that are not what they seem
+# ---- Unknown machines, prices and images
 
 
 @pytest.mark.parametrize(
@@ -223,9 +224,7 @@ def test_an_unknown_machine_series_is_not_assumed_to_have_no_accelerators(
     story.given_policy(**policy)
     story.when_released("1", machine={"type": "a9-ultragpu-8g"})
     assert "the number that a9-ultragpu-8g has is unknown" in story.quarantine()[0]["why"]
-    story.given_policy(
-        **policy, machine_types=["a9-ultragpu-8g"]
-    )  # named by whoever keeps the policy
+    story.given_policy(**policy, machine_types=["a9-ultragpu-8g"])  # the policy names it
     story.when_released("1", machine={"type": "a9-ultragpu-8g"})
     assert len(story.quarantine()) == 1
 
@@ -249,7 +248,7 @@ def test_a_machine_without_a_price_is_not_free_where_a_factor_is_zero(
 
 
 def test_the_list_of_images_also_covers_boot_images() -> None:
-    """Whoever may choose the boot image chooses what runs, whatever the container is."""
+    """A free choice of the boot image would be a free choice of what runs."""
     story = Scenario()
     story.given_policy(images=["us-docker.pkg.dev/p/r", "projects/demo/global/images/"])
     for number, (image, is_allowed) in enumerate(
@@ -298,7 +297,7 @@ def test_the_signature_must_be_of_the_releases_present_image() -> None:
     story.given_serving("1", artifact=SIGNED)
     story.when_released(
         "2", artifact={"image": other}
-    )  # the signature that is inherited is of the image before
+    )  # the inherited signature is of the previous image
     assert len(story.quarantine()) == len(unsigned) + 1
     story.given_serving("3", artifact={"args": ["--fast"]})
 
@@ -308,7 +307,7 @@ def test_removing_a_key_rolls_back_releases_in_progress_that_only_it_signed() ->
     story.given_policy(signers=[SIGNER.public_key, STRANGER.public_key])
     second = DIGEST.replace("tiny@", "other@")
     story.given_serving("1", artifact={"image": second, "signature": STRANGER.signature(second)})
-    released(story, "2", rollout={"bake_seconds": 600})
+    publish(story, "2", rollout={"bake_seconds": 600})
     story.when_phase_reached("step_2")
     story.given_policy(signers=[STRANGER.public_key])
     story.when_settled()
@@ -317,22 +316,22 @@ def test_removing_a_key_rolls_back_releases_in_progress_that_only_it_signed() ->
 
 def test_content_that_was_rolled_back_is_refused_under_another_signature() -> None:
     story = Scenario()
-    released(story, rollout={"bake_seconds": 0})
+    publish(story, rollout={"bake_seconds": 0})
     story.when_settled()
     story.given_stock_out("us-central1")
     other = DIGEST.replace("tiny@", "other@")
-    soon = {"progress_deadline_seconds": 60}
+    short = {"progress_deadline_seconds": 60}
     story.when_released(
-        "2", artifact={"image": other, "signature": SIGNER.signature(other)}, rollout=soon
+        "2", artifact={"image": other, "signature": SIGNER.signature(other)}, rollout=short
     )
     story.when_settled()
     story.when_released(
-        "3", artifact={"image": other, "signature": STRANGER.signature(other)}, rollout=soon
+        "3", artifact={"image": other, "signature": STRANGER.signature(other)}, rollout=short
     )
     assert "this content was rolled back before" in story.quarantine()[0]["why"]
 
 
-# ---- What makes a model smaller is always allowed
+# ---- A change that makes a model smaller is always allowed
 
 NOTHING_IS_ALLOWED = {
     name: 0 if name.startswith("max_") else value for name, (value, _) in CAPS.items()
@@ -350,7 +349,7 @@ def test_a_model_can_be_retired_under_any_policy_even_an_unreadable_one(
     phase: str, policy: dict[str, Any]
 ) -> None:
     story = Scenario()
-    released(story)
+    publish(story)
     story.when_settled()
     if phase != "settled":
         story.when_released("2", artifact=SIGNED, machine={"type": "g2-standard-8"})
@@ -364,7 +363,7 @@ def test_a_model_can_be_retired_under_any_policy_even_an_unreadable_one(
 
 def test_with_an_unreadable_policy_a_release_can_be_aborted_and_none_begins() -> None:
     story = Scenario()
-    released(story)
+    publish(story)
     story.when_settled()
     story.when_released("2", artifact=SIGNED, machine={"type": "g2-standard-8"})
     story.when_phase_reached("step_2")

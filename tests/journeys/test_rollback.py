@@ -1,4 +1,4 @@
-"""A bad release goes back by itself, with the class of the reason and a sentence on record."""
+"""A bad release is rolled back by itself, and the class and sentence of the reason are recorded."""
 
 from __future__ import annotations
 

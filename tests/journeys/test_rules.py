@@ -1,5 +1,5 @@
-"""The ten rules that nobody may break, each as the story of an attempt. The numbers are those of
-the list in docs/promises.md."""
+"""The ten rules that Slipway never breaks, each with an attempt to break it. docs/promises.md
+numbers them."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_rule_9_a_failed_observation_is_recorded_and_its_time_does_not_count() -
     assert [condition.type for condition in story.state().conditions] == ["ObservationFailed"]
     assert sum("cannot observe the rollout" in entry["why"] for entry in story.log()) == 1
     story.given_no_faults()
-    seen_again = story.clock.now()
+    observed_again = story.clock.now()
     story.when_settled()
     assert (story.outcome("2"), story.state().conditions) == ("succeeded", ())
     (done,) = [
@@ -174,7 +174,7 @@ def test_rule_9_a_failed_observation_is_recorded_and_its_time_does_not_count() -
         for entry in story.log()
         if entry["to"] == "succeeded" and entry["release"] == "2"
     ]
-    assert (done - seen_again).total_seconds() > 200
+    assert (done - observed_again).total_seconds() > 200
 
 
 def test_rule_10_no_secret_leaves_through_logs_documents_dead_letters_or_errors(
@@ -193,7 +193,7 @@ def test_rule_10_no_secret_leaves_through_logs_documents_dead_letters_or_errors(
         story.when_published({"model": "tiny", "version": "1", "artifact": artifact})
         story.when_released("2", artifact={"image": f"{IMAGE}:2", "env": {"TOKEN": secret}})
         story.when_settled()
-    told = [
+    lines = [
         json.dumps(getattr(record, "fields", {}), default=str) + record.getMessage()
         for record in caplog.records
     ]
@@ -205,9 +205,9 @@ def test_rule_10_no_secret_leaves_through_logs_documents_dead_letters_or_errors(
         for topic in (outbox.DEAD_LETTERS, outbox.STATUS)
         for data in story.published_on(topic)
     ]
-    assert len(told) > 10
+    assert len(lines) > 10
     assert len(letters) > 3
-    assert not [text for text in (*told, *documents, *letters) if secret in text]
+    assert not [text for text in (*lines, *documents, *letters) if secret in text]
 
 
 def test_rule_10_caps_hold_when_a_release_arrives() -> None:

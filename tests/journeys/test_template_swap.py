@@ -1,4 +1,4 @@
-"""A good release takes over step by step, and what it needs on the way is given back afterwards."""
+"""A good release takes over step by step; the capacity held for it is released afterwards."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_newer_release_supersedes_the_candidate() -> None:
 
 
 def test_a_model_that_may_scale_to_zero_keeps_instances_during_a_rollout() -> None:
-    """Where nothing runs nothing is sick, and that proves nothing."""
+    """Without an instance nothing is unhealthy, which proves nothing about the release."""
     queue = {"name": "custom.googleapis.com/queue", "per_instance": 5}
     story = Scenario()
     story.given_behaviour("2", never_ready=True)
