@@ -1,5 +1,4 @@
-"""Releases, targets and a small world of resources for the tests of planning, in as few words as
-the sentence of a test needs."""
+"""Builders for the tests of planning: releases, targets, and a small world of resources."""
 
 from __future__ import annotations
 
@@ -31,12 +30,12 @@ def release(version: str = "1", model: str = "tiny", **sections: Any) -> Release
     """A release whose template differs from that of every other version."""
     env = {"RELEASE": version} | sections.get("artifact", {}).get("env", {})
     artifact = {"image": "host/app:1"} | sections.get("artifact", {}) | {"env": env}
-    asked = spec(model, **(sections | {"artifact": artifact}))
+    resolved = spec(model, **(sections | {"artifact": artifact}))
     return Release(
         version,
         f"digest-{version}",
-        instance_template.name(model, asked),
-        asked,
+        instance_template.name(model, resolved),
+        resolved,
         int(version),
         NOON,
         "event",
@@ -62,7 +61,7 @@ def target(
     kept: frozenset[str] = frozenset(),
     **changes: Any,
 ) -> Target:
-    """A target with one blue group; without shares, one that asks for nothing to be left."""
+    """A target with one blue group; without shares, a target that leaves nothing."""
     if not shares:
         return Target(model, (), kept)
     whole = tuple(share if isinstance(share, Share) else Share(share) for share in shares)
@@ -72,14 +71,14 @@ def target(
 
 @dataclass
 class World:
-    """Resources by key, changed by plans the way Compute Engine's verbs do, and read back as a
-    server spells them."""
+    """Resources by key. Plans change them as Compute Engine's verbs do; reads give them in the
+    server's spelling."""
 
     bodies: dict[Key, Body] = field(default_factory=dict)
     writes: int = 0
 
     def do(self, plan: Plan) -> None:
-        """Every action in order, after those it waits for."""
+        """Every action in the order of the plan; fails if one precedes an action it waits for."""
         done: set[Key] = set()
         for action in plan.actions:
             known = {each.key for each in plan.actions}
@@ -138,15 +137,15 @@ class World:
             }
         return body
 
-    def snapshot(self, look: ReadSet) -> Snapshot:
+    def snapshot(self, read_set: ReadSet) -> Snapshot:
         listed = [
             key
             for key in self.bodies
-            if look.leftovers_of
+            if read_set.leftovers_of
             and key.collection in ("instanceTemplates", "healthChecks")
-            and naming.is_of(look.leftovers_of, key)
+            and naming.is_of(read_set.leftovers_of, key)
         ]
-        return Snapshot({key: self.read(key) for key in (*look.keys, *listed)})
+        return Snapshot({key: self.read(key) for key in (*read_set.keys, *listed)})
 
 
 def merged(body: Body, patch: Body) -> Body:
@@ -166,8 +165,8 @@ _INT64 = ("diskSizeGb",)
 
 
 def spelled(value: Any, name: str = "") -> Any:
-    """A value as a server gives it back: full links, int64 as text, port ranges, float32, no false
-    and no empty text."""
+    """A value in the server's spelling: full links, int64 as text, port ranges, float32, and no
+    false or empty text."""
     match value:
         case dict():
             return {

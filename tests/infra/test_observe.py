@@ -1,4 +1,4 @@
-"""What was read becomes groups and instances; no answer is never good news."""
+"""A snapshot becomes groups and instances; missing data is never healthy."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ def manager(**fields: Any) -> Body:
 
 
 def managed(number: int, **fields: Any) -> Body:
+    zone = f"{REGION}-{'abc'[number % 3]}"
     return {
-        "instance": f"{SERVER}zones/us-central1-{'abc'[number % 3]}/instances/slipway-tiny-blue-{number}",
+        "instance": f"{SERVER}zones/{zone}/instances/slipway-tiny-blue-{number}",
         "currentAction": "NONE",
         "instanceStatus": "RUNNING",
         "version": {
@@ -37,7 +38,7 @@ def managed(number: int, **fields: Any) -> Body:
     } | fields
 
 
-def seen(
+def snapshot_of(
     body: Body | None,
     *instances: Body,
     health: list[Body] | None = None,
@@ -55,16 +56,18 @@ def healths(snapshot: Snapshot) -> list[Health]:
 
 
 def test_a_missing_group_is_not_observed() -> None:
-    assert observe(seen(None), "tiny").groups == ()
+    assert observe(snapshot_of(None), "tiny").groups == ()
 
 
 def test_a_group_that_slipway_does_not_own_is_not_observed() -> None:
-    assert observe(seen(manager(description="by hand")), "tiny").groups == ()
-    assert observe(seen(manager(description="slipway model=tiny-2 group")), "tiny").groups == ()
+    assert observe(snapshot_of(manager(description="by hand")), "tiny").groups == ()
+    assert (
+        observe(snapshot_of(manager(description="slipway model=tiny-2 group")), "tiny").groups == ()
+    )
 
 
 def test_a_group_without_a_status_is_neither_stable_nor_reached() -> None:
-    group = observe(seen(manager()), "tiny").groups[0]
+    group = observe(snapshot_of(manager()), "tiny").groups[0]
     assert (group.is_stable, group.version_reached) == (False, False)
 
 
@@ -78,7 +81,7 @@ def test_a_group_is_observed_as_its_manager_reports_it() -> None:
             ]
         },
     )
-    group = observe(seen(body), "tiny").groups[0]
+    group = observe(snapshot_of(body), "tiny").groups[0]
     assert (
         group.colour,
         group.region,
@@ -105,7 +108,7 @@ def test_the_load_balancers_health_counts_and_no_answer_is_unknown() -> None:
     expected = ["healthy", "unhealthy", "unknown", "unknown"]
     assert (
         healths(
-            seen(
+            snapshot_of(
                 manager(),
                 *instances,
                 health=[{"kind": "compute#backendServiceGroupHealth", "healthStatus": status}],
@@ -113,12 +116,16 @@ def test_the_load_balancers_health_counts_and_no_answer_is_unknown() -> None:
         )
         == expected
     )
-    assert healths(seen(manager(), *instances, health=status)) == expected
+    assert healths(snapshot_of(manager(), *instances, health=status)) == expected
     assert (
-        healths(seen(manager(), *instances, health=[{"kind": "compute#backendServiceGroupHealth"}]))
+        healths(
+            snapshot_of(
+                manager(), *instances, health=[{"kind": "compute#backendServiceGroupHealth"}]
+            )
+        )
         == ["unknown"] * 4
     )
-    assert healths(seen(manager(), *instances, health=[])) == ["unknown"] * 4
+    assert healths(snapshot_of(manager(), *instances, health=[])) == ["unknown"] * 4
 
 
 @pytest.mark.parametrize(
@@ -134,12 +141,12 @@ def test_the_load_balancers_health_counts_and_no_answer_is_unknown() -> None:
 )
 def test_without_a_load_balancer_the_liveness_check_counts(state: str, health: Health) -> None:
     assert healths(
-        seen(manager(), managed(0, instanceHealth=[{"detailedHealthState": state}]))
+        snapshot_of(manager(), managed(0, instanceHealth=[{"detailedHealthState": state}]))
     ) == [health]
 
 
 def test_an_instance_without_a_health_check_is_unknown() -> None:
-    assert healths(seen(manager(), managed(0))) == ["unknown"]
+    assert healths(snapshot_of(manager(), managed(0))) == ["unknown"]
 
 
 def test_an_instance_that_cannot_be_created_has_a_problem() -> None:
@@ -147,7 +154,7 @@ def test_an_instance_that_cannot_be_created_has_a_problem() -> None:
     stuck = managed(
         1, currentAction="CREATING", instanceStatus="", lastAttempt={"errors": {"errors": errors}}
     )
-    instance = observe(seen(manager(), stuck), "tiny").groups[0].instances[0]
+    instance = observe(snapshot_of(manager(), stuck), "tiny").groups[0].instances[0]
     assert (instance.name, instance.zone, instance.template) == (
         "slipway-tiny-blue-1",
         "us-central1-b",
@@ -160,7 +167,7 @@ def test_an_instance_that_cannot_be_created_has_a_problem() -> None:
 
 def test_an_instance_being_deleted_has_no_template() -> None:
     leaving = managed(0, currentAction="DELETING", version={})
-    assert observe(seen(manager(), leaving), "tiny").groups[0].instances[0].template is None
+    assert observe(snapshot_of(manager(), leaving), "tiny").groups[0].instances[0].template is None
 
 
 def test_leftovers_are_named_until_none_is_left() -> None:
@@ -168,8 +175,8 @@ def test_leftovers_are_named_until_none_is_left() -> None:
     scope = Scope("tiny", (of,), ("blue",))
     for _ in range(2):  # the resources, then the route
         world.do(plan(target(of), world.snapshot(full_reads(scope))))
-    left = observe(world.snapshot(full_reads(scope, sweep=True)), "tiny").leftovers
-    assert set(left) == {
+    leftovers = observe(world.snapshot(full_reads(scope, sweep=True)), "tiny").leftovers
+    assert set(leftovers) == {
         f"global/instanceTemplates/{of.template}",
         "global/healthChecks/slipway-tiny-blue-live",
         "global/healthChecks/slipway-tiny-blue-lb",

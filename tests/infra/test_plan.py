@@ -1,4 +1,4 @@
-"""The plan makes the target true, in the right order, and then has nothing to do."""
+"""The plan makes the target true, in the right order, and then is empty."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def read(world: World, *releases: Release, sweep: bool = False, model: str = "ti
 
 
 def settled(*shares: Share | Release, world: World | None = None) -> World:
-    """A world in which that target is already true."""
+    """A world in which the target is already true."""
     made, desired = world or World(), target(*shares)
     releases = [share.release if isinstance(share, Share) else share for share in shares]
     for _ in range(2):  # the route is written into a URL map that the first plan inserted
@@ -120,13 +120,13 @@ def test_any_release_becomes_any_other(before: str, after: str) -> None:
     old, new = KINDS[before], KINDS[after]
     if old.spec.placement.zones != new.spec.placement.zones:
         new = replace(new, spec=new.spec.model_copy(update={"placement": old.spec.placement}))
-    world, wanted = settled(old), target(new, kept=frozenset({old.template}))
-    swap = plan(wanted, read(world, old, new))
+    world, desired_target = settled(old), target(new, kept=frozenset({old.template}))
+    swap = plan(desired_target, read(world, old, new))
     assert [fault for action in swap.actions for fault in discovery.faults(action)] == []
     assert swap.problems == ()
     world.do(swap)
-    world.do(plan(wanted, read(world, old, new)))  # the route, into a URL map just inserted
-    assert plan(wanted, read(world, old, new)).is_empty
+    world.do(plan(desired_target, read(world, old, new)))  # the route, into a URL map just inserted
+    assert plan(desired_target, read(world, old, new)).is_empty
 
 
 def test_independent_resources_are_inserted_at_the_same_time() -> None:
@@ -137,14 +137,14 @@ def test_independent_resources_are_inserted_at_the_same_time() -> None:
         "globalAddresses",
         "backendServices",
     }
-    assert longest_wait(first.actions) == 4
-    assert waits(first.actions, GROUP) == {
+    assert longest_path(first.actions) == 4
+    assert prerequisites(first.actions, GROUP) == {
         KINDS["by rate over HTTPS"].template,
         "slipway-tiny-blue-live",
     }
-    assert waits(first.actions, AUTOSCALER) == {"slipway-tiny-blue"}
-    assert waits(first.actions, SERVICE) == {"slipway-tiny-blue", "slipway-tiny-blue-lb"}
-    assert waits(first.actions, naming.GATEWAY_HTTPS_RULE) == {
+    assert prerequisites(first.actions, AUTOSCALER) == {"slipway-tiny-blue"}
+    assert prerequisites(first.actions, SERVICE) == {"slipway-tiny-blue", "slipway-tiny-blue-lb"}
+    assert prerequisites(first.actions, naming.GATEWAY_HTTPS_RULE) == {
         "slipway-gateway-https",
         "slipway-gateway",
     }
@@ -164,12 +164,12 @@ def test_the_route_waits_for_a_backend_service_that_the_same_plan_inserts() -> N
     assert route.after == (SERVICE,)
 
 
-def waits(actions: tuple[Action, ...], key: Key) -> set[str]:
+def prerequisites(actions: tuple[Action, ...], key: Key) -> set[str]:
     return {each.name for action in actions if action.key == key for each in action.after}
 
 
-def longest_wait(actions: tuple[Action, ...]) -> int:
-    """Actions on the longest way through the plan; `after` speaks of earlier actions."""
+def longest_path(actions: tuple[Action, ...]) -> int:
+    """The number of actions on the longest path of `after`."""
     depth: dict[Key, int] = {}
     for action in actions:
         depth[action.key] = 1 + max((depth[key] for key in action.after), default=0)
@@ -195,7 +195,7 @@ def test_a_swap_waits_for_its_template() -> None:
     old, new = release("1"), release("2")
     world = settled(old)
     begin = plan(target(new), read(world, old, new))
-    assert waits(begin.actions, GROUP) == {new.template}
+    assert prerequisites(begin.actions, GROUP) == {new.template}
 
 
 def test_the_size_is_never_written_after_the_group_is_inserted() -> None:
@@ -238,15 +238,15 @@ def test_a_version_name_that_someone_else_set_is_kept() -> None:
 
 
 def test_drift_is_repaired_with_the_reason() -> None:
-    asked = release(scaling={"max": 5})
-    world = settled(asked)
+    larger = release(scaling={"max": 5})
+    world = settled(larger)
     world.bodies[AUTOSCALER]["autoscalingPolicy"]["maxNumReplicas"] = 3
-    repair = plan(target(asked), read(world, asked))
+    repair = plan(target(larger), read(world, larger))
     assert [action.why for action in repair.actions] == [
         "the autoscaler's max is 3 and the release asks for 5"
     ]
     world.do(repair)
-    assert plan(target(asked), read(world, asked)).is_empty
+    assert plan(target(larger), read(world, larger)).is_empty
 
 
 def test_a_signal_that_is_no_longer_desired_is_removed() -> None:
@@ -277,7 +277,7 @@ def test_settings_that_slipway_does_not_manage_survive() -> None:
 
 @pytest.mark.parametrize("after", ["spot on a subnetwork", "by rate over HTTPS", "not exposed"])
 def test_a_change_carries_the_fingerprint_that_it_is_based_on(after: str) -> None:
-    """What somebody else changes in between is then a conflict, and not lost."""
+    """So a concurrent change by someone else is a conflict and is not lost."""
     old, new = (
         release(),
         replace(
@@ -292,9 +292,9 @@ def test_a_change_carries_the_fingerprint_that_it_is_based_on(after: str) -> Non
         for action in swap.actions
         if action.verb in ("patch", "update")
     }
-    printed = {key: given for key, given in changed.items() if discovery.has_fingerprint(key)}
-    assert GROUP in printed
-    assert printed == {key: world.fingerprint(key) for key in printed}
+    sent = {key: given for key, given in changed.items() if discovery.has_fingerprint(key)}
+    assert GROUP in sent
+    assert sent == {key: world.fingerprint(key) for key in sent}
 
 
 @pytest.mark.parametrize("key", [GROUP, SERVICE, AUTOSCALER, naming.live_check("tiny", "blue")])
@@ -330,10 +330,10 @@ def test_a_retired_model_is_deleted_in_reverse_order_and_nothing_else_is() -> No
     end = plan(target(), read(world, new, sweep=True))
     kinds = [(action.key.collection, action.verb) for action in end.actions]
     assert kinds[0] == ("urlMaps", "update")
-    assert waits(end.actions, SERVICE) == {"slipway-gateway"}
-    assert waits(end.actions, GROUP) == {"slipway-tiny-blue"}
-    assert waits(end.actions, naming.ready_check("tiny", "blue")) == {"slipway-tiny-blue"}
-    assert waits(end.actions, naming.template(new.template)) == {"slipway-tiny-blue"}
+    assert prerequisites(end.actions, SERVICE) == {"slipway-gateway"}
+    assert prerequisites(end.actions, GROUP) == {"slipway-tiny-blue"}
+    assert prerequisites(end.actions, naming.ready_check("tiny", "blue")) == {"slipway-tiny-blue"}
+    assert prerequisites(end.actions, naming.template(new.template)) == {"slipway-tiny-blue"}
     world.do(end)
     gone = {
         key
@@ -375,10 +375,10 @@ def test_unused_templates_are_deleted_and_used_or_kept_ones_are_not() -> None:
     for each in releases:
         world.do(plan(target(each), read(world, each)))
     last, kept, straggler = releases[3], releases[2], releases[1]
-    seen = read(world, last, sweep=True)
+    snapshot = read(world, last, sweep=True)
     instance = {"version": {"instanceTemplate": f"global/instanceTemplates/{straggler.template}"}}
-    seen = replace(seen, instances={GROUP: (instance,)})
-    tidy = plan(target(last, kept=frozenset({kept.template})), seen)
+    snapshot = replace(snapshot, instances={GROUP: (instance,)})
+    tidy = plan(target(last, kept=frozenset({kept.template})), snapshot)
     assert [(action.key.name, action.verb) for action in tidy.actions] == [
         (releases[0].template, "delete")
     ]
@@ -386,9 +386,9 @@ def test_unused_templates_are_deleted_and_used_or_kept_ones_are_not() -> None:
 
 def test_the_shared_parts_of_the_gateway_need_not_be_read() -> None:
     world = settled(release())
-    seen = world.snapshot(full_reads(Scope("tiny", (release(),), ("blue",)), with_gateway=False))
-    assert naming.GATEWAY_ADDRESS not in seen.bodies
-    assert plan(target(release()), seen).is_empty
+    partial = world.snapshot(full_reads(Scope("tiny", (release(),), ("blue",)), with_gateway=False))
+    assert naming.GATEWAY_ADDRESS not in partial.bodies
+    assert plan(target(release()), partial).is_empty
 
 
 def test_a_second_certificate_is_added_to_the_first() -> None:
@@ -422,9 +422,9 @@ def test_an_empty_snapshot_is_not_an_empty_project() -> None:
 )
 def test_a_resource_that_was_not_read_is_not_taken_for_absent(key: Key) -> None:
     world = settled(release())
-    seen = {each: body for each, body in read(world, release()).bodies.items() if each != key}
+    others = {each: body for each, body in read(world, release()).bodies.items() if each != key}
     with pytest.raises(KeyError):
-        plan(target(release()), Snapshot(seen))
+        plan(target(release()), Snapshot(others))
 
 
 @given(st.integers(1, 9), st.integers(0, 9), st.booleans(), st.integers(0, 6), st.integers(0, 6))
@@ -433,7 +433,7 @@ def test_an_applied_plan_leaves_nothing_to_do(
 ) -> None:
     old, new = release("1"), release("2")
     world = settled(old)
-    wanted: Target = target(
+    desired_target: Target = target(
         old,
         Share(new, count),
         min=least,
@@ -442,8 +442,8 @@ def test_an_applied_plan_leaves_nothing_to_do(
         surge=surge,
         unavailable=unavailable,
     )
-    world.do(plan(wanted, read(world, old, new)))
-    assert plan(wanted, read(world, old, new)).is_empty
+    world.do(plan(desired_target, read(world, old, new)))
+    assert plan(desired_target, read(world, old, new)).is_empty
 
 
 def test_an_unknown_model_has_nothing_to_delete() -> None:

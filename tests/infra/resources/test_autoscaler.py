@@ -1,5 +1,4 @@
-"""The autoscaler has the signals that are asked for and no others, and holds scale-in by its
-mode."""
+"""The autoscaler has exactly the desired signals, and its mode switches scale-in off."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from infra.fleet.resources.autoscaler import desired, drift
 from rollout.model import Share
 from tests.infra.build import group, release
 
-FOREIGN: dict[str, Any] = {
+UNDESIRED: dict[str, Any] = {
     "cpuUtilization": {"utilizationTarget": 0.6},
     "loadBalancingUtilization": {"utilizationTarget": 0.8},
     "customMetricUtilizations": [{"metric": "m", "utilizationTarget": 1}],
@@ -32,19 +31,23 @@ def policy(may_scale_in: bool = True, **scaling: Any) -> Body:
     )
 
 
-@pytest.mark.parametrize("signal", FOREIGN)
+@pytest.mark.parametrize("signal", UNDESIRED)
 def test_an_undesired_signal_is_drift(signal: str) -> None:
-    asked = policy(**BY_QUEUE) if signal == "cpuUtilization" else policy()
-    observed = copy.deepcopy(asked)
-    observed["autoscalingPolicy"][signal] = FOREIGN[signal]
-    assert any(path.startswith(f"autoscalingPolicy.{signal}") for path in drift(asked, observed))
+    desired_body = policy(**BY_QUEUE) if signal == "cpuUtilization" else policy()
+    observed = copy.deepcopy(desired_body)
+    observed["autoscalingPolicy"][signal] = UNDESIRED[signal]
+    assert any(
+        path.startswith(f"autoscalingPolicy.{signal}") for path in drift(desired_body, observed)
+    )
 
 
 def test_an_undesired_schedule_beside_a_desired_one_is_drift() -> None:
-    asked = policy(schedules={"day": {"cron": "0 8 * * *", "duration_seconds": 3600, "min": 2}})
-    observed = copy.deepcopy(asked)
-    observed["autoscalingPolicy"]["scalingSchedules"] |= FOREIGN["scalingSchedules"]
-    assert set(drift(asked, observed)) == {"autoscalingPolicy.scalingSchedules.night"}
+    desired_body = policy(
+        schedules={"day": {"cron": "0 8 * * *", "duration_seconds": 3600, "min": 2}}
+    )
+    observed = copy.deepcopy(desired_body)
+    observed["autoscalingPolicy"]["scalingSchedules"] |= UNDESIRED["scalingSchedules"]
+    assert set(drift(desired_body, observed)) == {"autoscalingPolicy.scalingSchedules.night"}
 
 
 def test_the_order_of_metrics_does_not_matter() -> None:

@@ -1,5 +1,4 @@
-"""The backend service leads to its one group, and limits it in the way that was asked for and no
-other."""
+"""The backend service has its one group as backend, with exactly the desired limits."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from tests.infra.build import group, release
 
 
 def body(**traffic: Any) -> Body:
-    return desired("tiny", group(Share(release(traffic=traffic)))).body or {}
+    return desired("tiny", group(Share(release(traffic=traffic)))).body
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
-"""Two bodies that mean the same do not differ, however a server spells them; two that do not,
-do."""
+"""Bodies with the same meaning do not differ, however the server spells them; others do."""
 
 from __future__ import annotations
 
@@ -59,16 +58,18 @@ OTHER: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("wanted", "observed"), SAME)
-def test_a_different_spelling_is_no_drift(wanted: dict[str, Any], observed: dict[str, Any]) -> None:
-    assert differences(wanted, observed) == {}
-
-
-@pytest.mark.parametrize(("wanted", "observed", "path"), OTHER)
-def test_drift_is_named_by_its_path(
-    wanted: dict[str, Any], observed: dict[str, Any], path: str
+@pytest.mark.parametrize(("desired", "observed"), SAME)
+def test_a_different_spelling_is_no_drift(
+    desired: dict[str, Any], observed: dict[str, Any]
 ) -> None:
-    assert set(differences(wanted, observed)) == {path}
+    assert differences(desired, observed) == {}
+
+
+@pytest.mark.parametrize(("desired", "observed", "path"), OTHER)
+def test_drift_is_named_by_its_path(
+    desired: dict[str, Any], observed: dict[str, Any], path: str
+) -> None:
+    assert set(differences(desired, observed)) == {path}
 
 
 def test_omitted_fields_can_be_required_to_be_absent() -> None:

@@ -1,4 +1,4 @@
-"""Two checks of one instance: the balancer's is quick, the group's patient."""
+"""The two checks of an instance: readiness reacts fast, liveness slowly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ READY, LIVE = health_check.ready("tiny", GROUP).body, health_check.live("tiny", 
 
 
 def seconds(check: Body, threshold: str) -> int:
-    """Until the check believes what it sees."""
+    """How long until the check changes its verdict."""
     return int(check["checkIntervalSec"]) * int(check[threshold])
 
 

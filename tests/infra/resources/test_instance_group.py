@@ -1,4 +1,4 @@
-"""The group's update policy is one that Compute Engine takes, and its versions move one way."""
+"""The group's update policy is one that Compute Engine accepts, with one version for the rest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.infra.build import group, release
 
 
 @pytest.mark.parametrize(
-    ("asked", "legal"),
+    ("requested", "legal"),
     [
         ((0, 0), (3, 0)),
         ((1, 0), (3, 0)),
@@ -24,8 +24,8 @@ from tests.infra.build import group, release
         ((0, 4), (0, 4)),
     ],
 )
-def test_a_budget_becomes_legal(asked: tuple[int, int], legal: tuple[int, int]) -> None:
-    assert legal_budget(*asked, zones=3) == legal
+def test_a_budget_becomes_legal(requested: tuple[int, int], legal: tuple[int, int]) -> None:
+    assert legal_budget(*requested, zones=3) == legal
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(1, 10))
@@ -37,13 +37,13 @@ def test_every_budget_is_legal(surge: int, unavailable: int, zones: int) -> None
 
 
 def body(*shares: Share, **placement: object) -> Body:
-    wanted = desired("tiny", group(*(shares or [Share(release("1", placement=placement))])))
-    return wanted.body or {}
+    resource = desired("tiny", group(*(shares or [Share(release("1", placement=placement))])))
+    return resource.body
 
 
 def test_without_surge_instances_are_recreated_in_place() -> None:
     assert body()["updatePolicy"]["replacementMethod"] == "SUBSTITUTE"
-    in_place = desired("tiny", group(Share(release()), surge=0, unavailable=3)).body or {}
+    in_place = desired("tiny", group(Share(release()), surge=0, unavailable=3)).body
     assert in_place["updatePolicy"]["replacementMethod"] == "RECREATE"
     assert in_place["updatePolicy"]["maxSurge"] == {"fixed": 0}
 

@@ -1,5 +1,4 @@
-"""One machine of a release: its content names it, and nothing a user gives can become code on
-it."""
+"""The instance template: its name is a hash of its content, and user input never becomes code."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ ENV_NAME = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,20}", fullmatch=True)
 
 
 def properties(**sections: Any) -> Body:
-    body: Body = (desired("tiny", release(**sections)).body or {})["properties"]
+    body: Body = desired("tiny", release(**sections)).body["properties"]
     return body
 
 
@@ -37,12 +36,12 @@ def test_the_name_depends_on_the_content_and_not_on_the_version() -> None:
 def test_a_template_keeps_the_name_its_release_was_accepted_with() -> None:
     kept = replace(release(), template="slipway-tiny-0123456789")
     assert desired("tiny", kept).key.name == "slipway-tiny-0123456789"
-    assert (desired("tiny", kept).body or {})["name"] == "slipway-tiny-0123456789"
+    assert desired("tiny", kept).body["name"] == "slipway-tiny-0123456789"
 
 
 def test_a_version_is_a_legal_label() -> None:
     odd = replace(release(), version="2026.11+RC_1")
-    assert (desired("tiny", odd).body or {})["properties"]["labels"] == {
+    assert desired("tiny", odd).body["properties"]["labels"] == {
         "slipway-model": "tiny",
         "slipway-release": "2026-11-rc_1",
     }
@@ -68,8 +67,8 @@ def test_user_input_does_not_change_the_startup_script(
     )
     items = metadata(spec().model_copy(update={"artifact": artifact}))
     assert items["user-data"] == plain == user_data()
-    told = items.get("slipway-args", "").split("\n") if args else []
-    assert [line.removeprefix("=") for line in told] == args
+    lines = items.get("slipway-args", "").split("\n") if args else []
+    assert [line.removeprefix("=") for line in lines] == args
     assert (
         dict(line.split("=", 1) for line in items["slipway-env"].split("\n"))
         == {"PORT": "8080"} | env
@@ -96,11 +95,11 @@ def test_weights_reach_the_container_as_a_variable() -> None:
 
 
 def test_a_script_runs_on_a_plain_image_without_our_cloud_config() -> None:
-    wanted = properties(artifact={"image": None, "startup_script": "#!/bin/sh\n"})
-    items = {item["key"]: item["value"] for item in wanted["metadata"]["items"]}
+    body = properties(artifact={"image": None, "startup_script": "#!/bin/sh\n"})
+    items = {item["key"]: item["value"] for item in body["metadata"]["items"]}
     assert items["startup-script"] == "#!/bin/sh\n"
     assert "user-data" not in items
-    assert "debian-cloud" in wanted["disks"][0]["initializeParams"]["sourceImage"]
+    assert "debian-cloud" in body["disks"][0]["initializeParams"]["sourceImage"]
 
 
 def test_the_cloud_config_contains_the_script_and_the_unit_unchanged() -> None:

@@ -1,5 +1,5 @@
-"""The start-up script itself, run with stand-ins for the metadata server's client, Docker and the
-GPU installer."""
+"""The startup script, run with fakes of curl (the metadata server), Docker and the GPU
+installer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.infra.build import spec
 
 SCRIPT = Path(__file__).parents[3] / "infra" / "fleet" / "resources" / "startup" / "serve.sh"
 
-# Answers from files: one for each metadata attribute, and one for each secret.
+# Answers from files: one per metadata attribute and one per secret.
 CURL = """#!/bin/bash
 for url; do :; done
 case $url in
@@ -27,7 +27,8 @@ case $url in
     name=${url#*/v1/}
     file=$WORLD/secrets/${name//\\//_}
     [[ -e $file ]] || exit 22
-    printf '{\\n  "name": "x",\\n  "payload": {\\n    "data": "%s"\\n  }\\n}\\n' "$(base64 --wrap 0 "$file")" ;;
+    printf '{\\n  "name": "x",\\n  "payload": {\\n    "data": "%s"\\n  }\\n}\\n' \\
+      "$(base64 --wrap 0 "$file")" ;;
   *) exit 6 ;;
 esac
 """
@@ -44,8 +45,8 @@ printf '%s ' "$(basename "$0")" "$@" >>"$WORLD/calls"
 
 
 class Machine:
-    """A directory that plays the machine: its metadata, its secrets, and the commands the script
-    calls."""
+    """A directory in place of the machine: its metadata, its secrets, and the commands that the
+    script calls."""
 
     def __init__(
         self, at: Path, items: Mapping[str, str], secrets: Mapping[str, str] | None = None
@@ -82,7 +83,7 @@ class Machine:
         return (self.at / file).read_text().split("\0")[:-1] if (self.at / file).exists() else []
 
 
-def asked(
+def metadata_of(
     artifact: Mapping[str, object], machine: Mapping[str, object] | None = None
 ) -> dict[str, str]:
     return metadata(
@@ -104,7 +105,7 @@ def test_hostile_values_reach_the_container_unchanged_and_run_nothing(tmp_path: 
         "'",
     ]
     env = {"A": "$(touch pwned)", "B": "`x` $HOME * 'q\" #", "EMPTY": "", "C": " spaced "}
-    machine = Machine(tmp_path, asked({"args": args, "env": env}))
+    machine = Machine(tmp_path, metadata_of({"args": args, "env": env}))
     assert machine.boot().returncode == 0
     run = machine.read("docker-run")
     assert run[run.index("eu-docker.pkg.dev/p/r/app:1") + 1 :] == args
@@ -115,13 +116,13 @@ def test_hostile_values_reach_the_container_unchanged_and_run_nothing(tmp_path: 
 
 
 def test_an_empty_last_argument_is_kept(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, asked({"args": ["a", ""]}))
+    machine = Machine(tmp_path, metadata_of({"args": ["a", ""]}))
     assert machine.boot().returncode == 0
     assert machine.read("docker-run")[-2:] == ["a", ""]
 
 
 def test_the_container_is_restarted_and_published_on_its_port(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, asked({}))
+    machine = Machine(tmp_path, metadata_of({}))
     assert machine.boot().returncode == 0
     run = machine.read("docker-run")
     assert run[run.index("--restart") + 1] == "always"
@@ -135,7 +136,7 @@ def test_a_secret_reaches_the_container_and_nothing_else(tmp_path: Path) -> None
         "projects/my-project/secrets/hf/versions/3:access": "s3cret$(id)\nsecond line",
         "projects/my-project/secrets/key/versions/latest:access": "k3y",
     }
-    machine = Machine(tmp_path, asked({"secrets": {"TOKEN": "hf@3", "KEY": "key"}}), secrets)
+    machine = Machine(tmp_path, metadata_of({"secrets": {"TOKEN": "hf@3", "KEY": "key"}}), secrets)
     result = machine.boot()
     assert result.returncode == 0, result.stderr
     environment = dict(pair.split("=", 1) for pair in machine.read("environment"))
@@ -143,18 +144,18 @@ def test_a_secret_reaches_the_container_and_nothing_else(tmp_path: Path) -> None
     assert environment["KEY"] == "k3y"
     run = machine.read("docker-run")
     assert [run[place + 1] for place, word in enumerate(run) if word == "--env"] == ["KEY", "TOKEN"]
-    for told in (
+    for text in (
         result.stdout,
         result.stderr,
         *run,
         *((file.read_text()) for file in machine.run.iterdir()),
     ):
-        assert "s3cret" not in told
-        assert base64.b64encode(b"k3y").decode() not in told
+        assert "s3cret" not in text
+        assert base64.b64encode(b"k3y").decode() not in text
 
 
 def test_a_secret_that_cannot_be_read_starts_nothing(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, asked({"secrets": {"TOKEN": "missing"}}))
+    machine = Machine(tmp_path, metadata_of({"secrets": {"TOKEN": "missing"}}))
     result = machine.boot()
     assert result.returncode != 0
     assert "secret missing cannot be read" in result.stderr
@@ -162,14 +163,14 @@ def test_a_secret_that_cannot_be_read_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_metadata_that_cannot_be_read_starts_nothing(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, asked({}))
+    machine = Machine(tmp_path, metadata_of({}))
     (tmp_path / "attributes" / "slipway-image").unlink()
     assert machine.boot().returncode != 0
     assert machine.read("docker-run") == []
 
 
 def test_gpu_drivers_are_installed_before_the_container_starts(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, asked({}, {"accelerator": {"type": "nvidia-l4"}}))
+    machine = Machine(tmp_path, metadata_of({}, {"accelerator": {"type": "nvidia-l4"}}))
     result = machine.boot()
     assert result.returncode == 0, result.stderr
     calls = (tmp_path / "calls").read_text()
@@ -185,6 +186,6 @@ def test_gpu_drivers_are_installed_before_the_container_starts(tmp_path: Path) -
 
 
 def test_a_machine_without_gpus_installs_no_drivers(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, asked({}))
+    machine = Machine(tmp_path, metadata_of({}))
     assert machine.boot().returncode == 0
     assert "cos-extensions" not in (tmp_path / "calls").read_text()

@@ -1,4 +1,4 @@
-"""A model's route among other people's: put in, put right, taken out, and nothing else changed."""
+"""A model's route in a shared URL map: inserted, repaired and removed, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ PATHS = st.sampled_from(["/", "/tiny", "/v1/tiny", "/pay2"])
 
 @given(HOSTS, PATHS)
 def test_adding_and_removing_a_route_leaves_the_map_unchanged(host: str, path: str) -> None:
-    there = with_(FOREIGN, route(host, path))
-    assert without(there, "tiny") == FOREIGN
+    routed = with_(FOREIGN, route(host, path))
+    assert without(routed, "tiny") == FOREIGN
 
 
 @given(HOSTS, PATHS, HOSTS, PATHS)
@@ -117,13 +117,13 @@ def test_the_path_prefix_is_removed_from_requests() -> None:
 
 
 def test_a_changed_rule_is_repaired() -> None:
-    there = with_(FOREIGN, TINY)
-    changed = copy.deepcopy(there)
+    routed = with_(FOREIGN, TINY)
+    changed = copy.deepcopy(routed)
     changed["pathMatchers"][1]["pathRules"][0]["routeAction"] = {
         "urlRewrite": {"pathPrefixRewrite": "/v2"}
     }
     assert drift(TINY, "tiny", changed)
-    assert with_(changed, TINY) == there
+    assert with_(changed, TINY) == routed
 
 
 def test_an_undesired_rewrite_is_drift() -> None:
@@ -136,7 +136,7 @@ def test_an_undesired_rewrite_is_drift() -> None:
 
 
 @pytest.mark.parametrize(
-    ("of", "said"),
+    ("of", "message"),
     [
         (route("shop.example.com", "/pay"), "goes to pay already"),
         (route("shared.example.com"), "together with other.example.com"),
@@ -144,7 +144,7 @@ def test_an_undesired_rewrite_is_drift() -> None:
     ],
 )
 def test_a_conflict_with_a_foreign_rule_is_reported_and_not_overwritten(
-    of: Route, said: str
+    of: Route, message: str
 ) -> None:
     body = copy.deepcopy(FOREIGN)
     body["hostRules"] += [
@@ -162,7 +162,7 @@ def test_a_conflict_with_a_foreign_rule_is_reported_and_not_overwritten(
     problem = merge_route(body, "tiny", of)
     assert isinstance(problem, Problem)
     assert problem.reason == "config"
-    assert said in problem.message
+    assert message in problem.message
 
 
 def test_two_models_cannot_have_the_same_path() -> None:
@@ -212,10 +212,10 @@ def test_weights_are_a_route_action_without_a_service() -> None:
     ],
 )
 def test_a_change_of_weights_is_drift_and_is_written(before: Route, after: Route) -> None:
-    there = with_(FOREIGN, before)
-    assert drift(before, "tiny", there) is None
-    assert drift(after, "tiny", there)
-    assert drift(after, "tiny", with_(there, after)) is None
+    routed = with_(FOREIGN, before)
+    assert drift(before, "tiny", routed) is None
+    assert drift(after, "tiny", routed)
+    assert drift(after, "tiny", with_(routed, after)) is None
 
 
 def test_an_update_carries_the_fingerprint_it_is_based_on() -> None:
@@ -241,8 +241,7 @@ def test_a_matcher_with_a_foreign_host_is_kept() -> None:
 
 
 def test_a_foreign_matcher_without_rules_is_not_removed() -> None:
-    """It may send its host somewhere by its default alone. All of no rules are ours, and none
-    is."""
+    """It may serve its host by its default service alone, and `all()` of no rules is true."""
     body = copy.deepcopy(with_(FOREIGN, route("a.example.com", "/", "large")))
     emptied = next(
         matcher
