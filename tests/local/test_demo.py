@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from local.processes import answers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,6 +89,7 @@ def test_the_demo_keeps_its_promises_and_writes_its_files(tmp_path: Path) -> Non
         assert output in out
 
 
+@pytest.mark.wide
 def test_a_broken_promise_ends_with_status_1_and_what_differs(tmp_path: Path) -> None:
     status, out = wait(demo(tmp_path, *FAST, before="story.BEHAVIOURS.pop(0)"))
     assert status == 1
@@ -96,6 +99,7 @@ def test_a_broken_promise_ends_with_status_1_and_what_differs(tmp_path: Path) ->
     assert (Path(logs[1]) / "functions.log").stat().st_size
 
 
+@pytest.mark.wide
 def test_a_slow_run_ends_with_status_1_and_the_reason(tmp_path: Path) -> None:
     status, out = wait(
         demo(tmp_path, "--embedded", "--speed", "1", before="demo.LIMIT_SECONDS = 3")
@@ -119,6 +123,7 @@ def test_a_stop_signal_leaves_nothing_running(
     assert not any(answers(port, "/") for port in ports)
 
 
+@pytest.mark.wide
 def test_a_kept_stack_runs_until_stopped_and_prints_how_to_use_it(tmp_path: Path) -> None:
     program = demo(tmp_path, *FAST, "--keep")
     text = read_until(program, "Logs of the functions")
