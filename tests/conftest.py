@@ -21,7 +21,7 @@ import pytest
 
 from local.emulators import Emulator, EmulatorError, Kind, missing, start, stop
 from tests.pages import use_large_pages
-from tests.tools import NOT_RUN, leave_out
+from tests.tools import leave_out
 
 RUN_FOLDER = "SLIPWAY_TEST_RUN"  # shared by the workers of one run, which inherit the variable
 # A property of a test: how many schedules it simulated, with how many rollouts, in how many seconds
@@ -79,18 +79,22 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
-    counts = Counter(
-        reason.partition(NOT_RUN)[2].rstrip("')") for reason in reasons if NOT_RUN in reason
-    )
+    skipped = terminalreporter.stats.get("skipped", [])
+    counts = Counter(_reason(report) for report in skipped)
     if counts:
         terminalreporter.section("TESTS THAT DID NOT RUN", sep="!", red=True, bold=True)
         for reason, count in counts.items():
-            terminalreporter.line(f"{count} tests: {reason}", red=True)
+            terminalreporter.line(f"{count}: {reason}", red=True)
     _report_simulation(terminalreporter)
     if config.pluginmanager.has_plugin("randomly"):
         seed = config.getoption("randomly_seed")
         terminalreporter.line(f"random order: repeat it with -p randomly --randomly-seed={seed}")
+
+
+def _reason(report: pytest.TestReport) -> str:
+    """Why a test was skipped. pytest reports a skip as (path, line, `Skipped: reason`)."""
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")
 
 
 def _report_simulation(terminalreporter: pytest.TerminalReporter) -> None:

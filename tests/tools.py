@@ -10,9 +10,6 @@ from typing import NoReturn
 
 import pytest
 
-NOT_RUN = "NOT RUN: "
-"""Starts the reason of a test that was skipped because something is not installed."""
-
 
 def require_program(name: str) -> str:
     """The path of an installed program, also of one that a Python package brings.
@@ -28,7 +25,7 @@ def leave_out(reason: str) -> NoReturn:
     """Skips the calling test; in CI fails it."""
     if is_ci():
         pytest.fail(f"CI must run this test, but {reason}")
-    pytest.skip(NOT_RUN + reason)
+    pytest.skip(reason)
 
 
 def is_ci() -> bool:
