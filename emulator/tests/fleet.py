@@ -166,7 +166,7 @@ class Fleet:
             )
         )
 
-    def doing(self) -> dict[str, int]:
+    def current_actions(self) -> dict[str, int]:
         actions = self.get().current_actions
         return {name: count for name, count in type(actions).to_dict(actions).items() if count}
 
@@ -188,7 +188,7 @@ class Fleet:
         return list(self.call("list_errors"))
 
     @property
-    def acting(self) -> Group:
+    def controller(self) -> Group:
         found = group_at(self.cloud, Key(SCOPE, "instanceGroupManagers", self.name))
         assert found is not None
         return found
@@ -212,15 +212,17 @@ class Fleet:
         self.cloud.advance()
         while not self.get().status.is_stable:
             upcoming = self.cloud.next_event_at()
-            assert upcoming is not None, f"no further event: {self.doing()}"
-            assert upcoming - began <= seconds, f"not stable after {seconds} s: {self.doing()}"
+            assert upcoming is not None, f"no further event: {self.current_actions()}"
+            assert upcoming - began <= seconds, (
+                f"not stable after {seconds} s: {self.current_actions()}"
+            )
             self.run(upcoming - self.clock.now())
         return self.clock.now() - began
 
     def check_budgets(self) -> None:
         """Check both budgets: at most target plus surge VMs, and once the floor was reached, never
         fewer available VMs than that."""
-        group = self.acting
+        group = self.controller
         members = group.members()
         intent = group.intent
         counted = [each for each in members if not each.is_leaving or each.is_replaced]

@@ -99,7 +99,7 @@ class LoadBalancer:
     def load(self, path: str = "/", **members: Any) -> Report:
         return asyncio.run(load(self.url + path, **members))
 
-    def served(self, service: str = "bs") -> list[Any]:
+    def service_instances(self, service: str = "bs") -> list[Any]:
         """The VMs of a backend service as `/control/data-plane` lists them."""
         found: list[Any] = self.plane.state()["backend_services"][
             f"projects/{PROJECT}/global/backendServices/{service}"

@@ -30,7 +30,7 @@ def balancer(clients: Clients, clock: VirtualClock) -> Iterator[LoadBalancer]:
         yield made
 
 
-def who(balancer: LoadBalancer, **members: Any) -> str:
+def answering_instance(balancer: LoadBalancer, **members: Any) -> str:
     """The instance that answers."""
     return balancer.get("/", **members).headers["x-instance"]
 
@@ -75,7 +75,9 @@ def test_the_balancer_sets_a_cookie_and_follows_it(balancer: LoadBalancer) -> No
     followed = [balancer.get(headers={"cookie": cookie}) for _ in range(5)]
     assert {each.headers["x-instance"] for each in followed} == {first.headers["x-instance"]}
     assert all("set-cookie" not in each.headers for each in followed)
-    assert len({who(balancer) for _ in range(40)}) == 5  # without a cookie, each is a new session
+    assert (
+        len({answering_instance(balancer) for _ in range(40)}) == 5
+    )  # without a cookie, each is a new session
 
 
 def test_the_services_cookie_is_hashed_and_created_if_missing(balancer: LoadBalancer) -> None:
@@ -88,11 +90,16 @@ def test_the_services_cookie_is_hashed_and_created_if_missing(balancer: LoadBala
             )
         ),
     )
-    brought = {who(balancer, headers={"cookie": "other=1; mine=abc"}) for _ in range(5)}
+    brought = {
+        answering_instance(balancer, headers={"cookie": "other=1; mine=abc"}) for _ in range(5)
+    }
     assert len(brought) == 1
     first = balancer.get()
     assert first.headers["set-cookie"].endswith("Max-Age=60; Path=/api; HttpOnly")
-    assert who(balancer, headers={"cookie": cookie_of(first)}) == first.headers["x-instance"]
+    assert (
+        answering_instance(balancer, headers={"cookie": cookie_of(first)})
+        == first.headers["x-instance"]
+    )
 
 
 @pytest.mark.parametrize(("policy", "stays"), [("MAGLEV", True), ("ROUND_ROBIN", False)])
@@ -104,8 +111,10 @@ def test_a_header_keeps_requests_together_if_the_policy_hashes(
         locality_lb_policy=policy,
         consistent_hash=compute_v1.ConsistentHashLoadBalancerSettings(http_header_name="X-User"),
     )
-    assert (len({who(balancer, headers={"x-user": "ada"}) for _ in range(10)}) == 1) is stays
-    assert len({who(balancer) for _ in range(10)}) == 5
+    assert (
+        len({answering_instance(balancer, headers={"x-user": "ada"}) for _ in range(10)}) == 1
+    ) is stays
+    assert len({answering_instance(balancer) for _ in range(10)}) == 5
 
 
 def test_a_strong_cookie_names_the_instance_and_is_replaced_once_that_is_gone(
@@ -117,7 +126,9 @@ def test_a_strong_cookie_names_the_instance_and_is_replaced_once_that_is_gone(
     )
     first = balancer.get()
     cookie, instance = cookie_of(first), first.headers["x-instance"]
-    assert {who(balancer, headers={"cookie": cookie}) for _ in range(7)} == {instance}
+    assert {answering_instance(balancer, headers={"cookie": cookie}) for _ in range(7)} == {
+        instance
+    }
     operation = balancer.fleet.call(
         "delete_instances_unary",
         region_instance_group_managers_delete_instances_request_resource=compute_v1.RegionInstanceGroupManagersDeleteInstancesRequest(
@@ -130,16 +141,19 @@ def test_a_strong_cookie_names_the_instance_and_is_replaced_once_that_is_gone(
     balancer.settle()
     moved = balancer.get(headers={"cookie": cookie})
     assert moved.headers["x-instance"] != instance
-    assert who(balancer, headers={"cookie": cookie_of(moved)}) == moved.headers["x-instance"]
+    assert (
+        answering_instance(balancer, headers={"cookie": cookie_of(moved)})
+        == moved.headers["x-instance"]
+    )
 
 
 def test_a_leaving_instance_moves_only_its_own_sessions(balancer: LoadBalancer) -> None:
     balancer.change_service(session_affinity="GENERATED_COOKIE")
     users = [f"GCLB={number}" for number in range(40)]
-    before = {user: who(balancer, headers={"cookie": user}) for user in users}
+    before = {user: answering_instance(balancer, headers={"cookie": user}) for user in users}
     balancer.fleet.resize(4)
     balancer.plane.refresh()
-    after = {user: who(balancer, headers={"cookie": user}) for user in users}
+    after = {user: answering_instance(balancer, headers={"cookie": user}) for user in users}
     (gone,) = set(before.values()) - set(after.values())
     assert all(after[user] == before[user] for user in users if before[user] != gone)
 
@@ -155,7 +169,9 @@ def test_a_split_by_weights_takes_precedence_over_affinity(balancer: LoadBalance
     balancer.route(
         default_route_action=compute_v1.HttpRouteAction(weighted_backend_services=weighted)
     )
-    assert len({who(balancer) for _ in range(80)}) == 8  # all instances of both releases
+    assert (
+        len({answering_instance(balancer) for _ in range(80)}) == 8
+    )  # all instances of both releases
 
 
 def test_sessions_are_distributed_by_weight(balancer: LoadBalancer) -> None:

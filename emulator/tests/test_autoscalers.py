@@ -58,7 +58,7 @@ def test_new_vms_do_not_count_before_their_initialization_is_over(fleet: Fleet) 
     fleet.run(1)
     assert fleet.get().target_size == 5
     fleet.run(100)
-    assert fleet.doing() == {"none": 5}
+    assert fleet.current_actions() == {"none": 5}
     assert fleet.get().target_size == 5
     fleet.run(200)
     assert fleet.get().target_size == 8

@@ -14,7 +14,7 @@ from emulator.tests.clients import Clients
 from emulator.tests.fleet import Fleet, policy, version
 
 
-def named(name: str, text: str = "") -> dict[str, Any]:
+def template_named(name: str, text: str = "") -> dict[str, Any]:
     return {
         "name": name,
         "properties": {"metadata": {"items": [{"key": "user-data", "value": text}]}},
@@ -27,10 +27,10 @@ def test_the_first_matching_behaviour_applies() -> None:
         {"group": "tiny", "zone": "*-a", "boot_seconds": 5},
         {"jitter": 0.1},
     ]
-    assert behaviour_for(entries, "tiny", "r-a", named("tiny-2")).boot_seconds == 60
-    assert behaviour_for(entries, "tiny", "r-a", named("tiny-1")).boot_seconds == 5
-    assert behaviour_for(entries, "tiny", "r-b", named("tiny-1")) == Behaviour(jitter=0.1)
-    assert behaviour_for([], "tiny", "r-b", named("tiny-1")) == Behaviour()
+    assert behaviour_for(entries, "tiny", "r-a", template_named("tiny-2")).boot_seconds == 60
+    assert behaviour_for(entries, "tiny", "r-a", template_named("tiny-1")).boot_seconds == 5
+    assert behaviour_for(entries, "tiny", "r-b", template_named("tiny-1")) == Behaviour(jitter=0.1)
+    assert behaviour_for([], "tiny", "r-b", template_named("tiny-1")) == Behaviour()
 
 
 def test_an_image_is_found_anywhere_in_the_template() -> None:
@@ -45,7 +45,7 @@ def test_an_image_is_found_anywhere_in_the_template() -> None:
         ("*/other@*", False),
     ]:
         found = behaviour_for(
-            [{"image": pattern, "never_ready": True}], "g", "z", named("t", cloud_init)
+            [{"image": pattern, "never_ready": True}], "g", "z", template_named("t", cloud_init)
         )
         assert found.never_ready is matches, pattern
 
@@ -76,9 +76,9 @@ def test_boot_and_readiness_take_the_time_of_the_image(fleet: Fleet) -> None:
     fleet.cloud.set_behaviours([{"image": "*/slow@*", "boot_seconds": 100}])
     fleet.create(size=3, versions=[version("v1"), version("slow", fixed=1)])
     fleet.run(60)
-    assert fleet.doing() == {"none": 2, "creating": 1}
+    assert fleet.current_actions() == {"none": 2, "creating": 1}
     fleet.run(40)
-    assert fleet.doing() == {"none": 2, "verifying": 1}
+    assert fleet.current_actions() == {"none": 2, "verifying": 1}
 
 
 def test_jitter_spreads_boot_times_and_is_reproducible_by_seed() -> None:
@@ -89,7 +89,9 @@ def test_jitter_spreads_boot_times_and_is_reproducible_by_seed() -> None:
         fleet.cloud.set_behaviours([{"jitter": 0.5}])
         fleet.create(size=6)
         fleet.run(100)
-        runs.append(sorted(instance.running_since for instance in fleet.acting.instances.values()))
+        runs.append(
+            sorted(instance.running_since for instance in fleet.controller.instances.values())
+        )
     assert runs[0] == runs[1]
     assert len(set(runs[0])) == 6
 
@@ -120,7 +122,7 @@ def test_a_vm_that_dies_after_a_while_is_repaired_every_time(fleet: Fleet) -> No
     recreated = 0
     for _ in range(60):
         fleet.run(10)
-        recreated += fleet.doing().get("recreating", 0) > 0
+        recreated += fleet.current_actions().get("recreating", 0) > 0
     assert recreated
     assert len(fleet.instances()) == 3
 
@@ -129,7 +131,7 @@ def test_a_stock_out_in_a_zone_is_reported_and_retried_until_it_ends(fleet: Flee
     fleet.cloud.stock_outs["us-central1-b"] = {}
     fleet.create(size=6)
     fleet.run(100)
-    assert fleet.doing() == {"none": 4, "creating": 2}
+    assert fleet.current_actions() == {"none": 4, "creating": 2}
     stuck = [each for each in fleet.instances() if each.current_action == "CREATING"]
     assert {each.instance.split("/zones/")[1][:13] for each in stuck} == {"us-central1-b"}
     assert not stuck[0].instance_status
@@ -167,10 +169,10 @@ def test_a_stock_out_of_an_accelerator_affects_only_vms_that_need_it(fleet: Flee
     fleet.versions(version("gpu"))
     fleet.run(300)
     assert fleet.by_version() == {"v1": 3}
-    assert fleet.doing() == {"none": 3, "creating": 3}
+    assert fleet.current_actions() == {"none": 3, "creating": 3}
     fleet.versions(version("v1"))
     fleet.settle()
-    assert fleet.doing() == {"none": 3}
+    assert fleet.current_actions() == {"none": 3}
 
 
 def test_a_stock_out_can_be_set_for_a_future_period(fleet: Fleet, clock: VirtualClock) -> None:
@@ -239,10 +241,10 @@ def test_a_zone_that_goes_down_loses_its_vms_and_gets_them_back_afterwards(fleet
     fleet.cloud.stock_outs["us-central1-c"] = {}
     assert len(apply_effect(fleet.cloud, "stop", zone="us-central1-c")) == 2
     fleet.run(120)
-    assert fleet.doing() == {"none": 4, "recreating": 2}
+    assert fleet.current_actions() == {"none": 4, "recreating": 2}
     fleet.cloud.stock_outs.clear()
     fleet.settle()
-    assert fleet.doing() == {"none": 6}
+    assert fleet.current_actions() == {"none": 6}
 
 
 def test_a_snapshot_lists_the_instances(fleet: Fleet) -> None:

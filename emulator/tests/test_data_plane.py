@@ -36,7 +36,7 @@ def matcher(**members: Any) -> dict[str, Any]:
 def test_healthy_instances_answer_in_turn_with_their_release(balancer: LoadBalancer) -> None:
     answers = [balancer.get("/hello") for _ in range(6)]
     assert {answer.json()["release"] for answer in answers} == {"v1"}
-    assert [each["requests"] for each in balancer.served()] == [2, 2, 2]
+    assert [each["requests"] for each in balancer.service_instances()] == [2, 2, 2]
     assert answers[0].headers["x-release"] == "v1"
     assert answers[0].headers["via"] == "1.1 google"
 
@@ -168,7 +168,7 @@ def test_a_mirror_gets_every_request_and_the_client_does_not_notice(balancer: Lo
         default_route_action=compute_v1.HttpRouteAction(request_mirror_policy=mirror),
     )
     assert balancer.releases(20) == {"v1": 20}
-    until(lambda: sum(each["requests"] for each in balancer.served("bs2")) == 20)
+    until(lambda: sum(each["requests"] for each in balancer.service_instances("bs2")) == 20)
 
 
 def test_bodies_reach_the_instance_complete_chunked_or_not(balancer: LoadBalancer) -> None:
@@ -225,7 +225,7 @@ def test_a_dead_instance_breaks_requests_until_its_check_notices(balancer: LoadB
 
 
 def test_a_gateway_error_is_retried_on_another_instance(balancer: LoadBalancer) -> None:
-    victim = balancer.served()[0]["name"]
+    victim = balancer.service_instances()[0]["name"]
     control(
         balancer.cloud, "PUT", "/traffic", [{"name": victim, "error_rate": 1, "error_status": 503}]
     )
@@ -307,13 +307,17 @@ def test_a_draining_instance_finishes_its_requests_and_gets_no_new_ones(
     threads = [threading.Thread(target=lambda: answers.append(balancer.get())) for _ in range(3)]
     for thread in threads:
         thread.start()
-    until(lambda: [each["in_flight"] for each in balancer.served()] == [1, 1, 1])
+    until(lambda: [each["in_flight"] for each in balancer.service_instances()] == [1, 1, 1])
     balancer.fleet.resize(1)
     balancer.plane.refresh()
-    assert sorted(each["takes_requests"] for each in balancer.served()) == [False, False, True]
+    assert sorted(each["takes_requests"] for each in balancer.service_instances()) == [
+        False,
+        False,
+        True,
+    ]
     control(balancer.cloud, "PUT", "/traffic", [])
     assert balancer.releases(10) == {"v1": 10}
-    assert sorted(each["requests"] for each in balancer.served()) == [1, 1, 11]
+    assert sorted(each["requests"] for each in balancer.service_instances()) == [1, 1, 11]
     for thread in threads:
         thread.join()
     assert [answer.status_code for answer in answers] == [200, 200, 200]
@@ -334,7 +338,7 @@ def test_requests_in_flight_at_the_end_of_draining_are_cut_off(balancer: LoadBal
     threads = [threading.Thread(target=lambda: answers.append(balancer.get())) for _ in range(3)]
     for thread in threads:
         thread.start()
-    until(lambda: [each["in_flight"] for each in balancer.served()] == [1, 1, 1])
+    until(lambda: [each["in_flight"] for each in balancer.service_instances()] == [1, 1, 1])
     balancer.fleet.resize(0)
     balancer.run(31)  # the draining timeout is 30 s
     for thread in threads:
@@ -415,7 +419,7 @@ def test_without_a_data_plane_nothing_listens_and_the_control_reports_it(cloud: 
 
 def test_all_ports_are_closed_on_stop(fleet: Fleet) -> None:
     with load_balancer(fleet) as balancer:
-        urls = [balancer.url, *(each["url"] for each in balancer.served())]
+        urls = [balancer.url, *(each["url"] for each in balancer.service_instances())]
     for url in urls:
         with pytest.raises(requests.ConnectionError):
             requests.get(url, timeout=10)

@@ -21,7 +21,7 @@ PREFIX = "region_instance_group_managers"
 CONFIG = "region_instance_group_manager"
 
 
-def on(fleet: Fleet, verb: str, request: str, **members: Any) -> None:
+def call_on_instances(fleet: Fleet, verb: str, request: str, **members: Any) -> None:
     """Call a method on single instances: `recreate_instances` takes a `...RecreateRequest`."""
     words = "".join(word.title() for word in request.split("_"))
     kind = getattr(compute_v1, f"RegionInstanceGroupManagers{words}Request")
@@ -53,27 +53,27 @@ def walk_acts(fleet: Fleet) -> None:
         ("stop", "TERMINATED"),
         ("start", "RUNNING"),
     ):
-        on(fleet, f"{verb}_instances", f"{verb}_instances", instances=[one])
+        call_on_instances(fleet, f"{verb}_instances", f"{verb}_instances", instances=[one])
         assert statuses(fleet)[one.rpartition("/")[2]] == end, verb
-    on(fleet, "recreate_instances", "recreate", instances=[one])
-    on(
+    call_on_instances(fleet, "recreate_instances", "recreate", instances=[one])
+    call_on_instances(
         fleet,
         "apply_updates_to_instances",
         "apply_updates",
         instances=[one],
         minimal_action="REPLACE",
     )
-    on(
+    call_on_instances(
         fleet,
         "create_instances",
         "create_instances",
         instances=[compute_v1.PerInstanceConfig(name="named")],
     )
     assert statuses(fleet)["named"] == "RUNNING"
-    on(fleet, "abandon_instances", "abandon_instances", instances=[two])
+    call_on_instances(fleet, "abandon_instances", "abandon_instances", instances=[two])
     assert two.rpartition("/")[2] not in statuses(fleet)
     named = next(each.instance for each in fleet.instances() if each.name == "named")
-    on(fleet, "delete_instances", "delete_instances", instances=[named])
+    call_on_instances(fleet, "delete_instances", "delete_instances", instances=[named])
     assert "named" not in statuses(fleet)
     assert list(fleet.call("list_errors")) == []
 

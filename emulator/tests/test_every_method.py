@@ -103,11 +103,11 @@ def unused(cloud: Cloud, *collections: str) -> set[str]:
     return known - set(cloud.calls.counts)
 
 
-def listed(handle: Any, name: str) -> None:
+def check_list(handle: Any, name: str) -> None:
     assert name in [each.name for each in handle]
 
 
-def aggregated(walker: Walker, client: Any, member: str, name: str) -> None:
+def check_aggregated_list(walker: Walker, client: Any, member: str, name: str) -> None:
     scopes = dict(walker.clients.of(client).aggregated_list(project=PROJECT))
     assert name in [each.name for scope in scopes.values() for each in getattr(scope, member)]
 
@@ -123,7 +123,7 @@ def walk_checks(walker: Walker, client: Any) -> None:
     whole = walker.call(client, "get", health_check="probe")
     assert whole.check_interval_sec == 9
     walker.call(client, "update_unary", health_check="probe", health_check_resource=whole)
-    listed(walker.call(client, "list"), "probe")
+    check_list(walker.call(client, "list"), "probe")
     walker.permissions(client, "probe")
 
 
@@ -141,8 +141,8 @@ def walk_services(walker: Walker, client: Any, check: str, group: str) -> None:
         client, "get_health", backend_service="bs", resource_group_reference_resource=reference
     )
     assert {each.health_state for each in health.health_status} <= {"HEALTHY", "UNHEALTHY"}
-    listed(walker.call(client, "list"), "bs")
-    listed(walker.call(client, "list_usable"), "bs")
+    check_list(walker.call(client, "list"), "bs")
+    check_list(walker.call(client, "list_usable"), "bs")
     walker.permissions(client, "bs", policy=True)
     policy = compute_v1.SecurityPolicyReference(security_policy="global/securityPolicies/armor")
     walker.call(
@@ -164,7 +164,7 @@ def walk_routing(
     )
     kept = walker.call(maps, "get", url_map="um")
     walker.call(maps, "update_unary", url_map="um", url_map_resource=kept)
-    listed(walker.call(maps, "list"), "um")
+    check_list(walker.call(maps, "list"), "um")
     regional = "region" in walker.place
     field = (
         "region_url_maps_validate_request_resource"
@@ -189,11 +189,11 @@ def walk_routing(
         http, "set_url_map_unary", target_http_proxy="tp", url_map_reference_resource=reference
     )
     assert walker.call(http, "get", target_http_proxy="tp").url_map == link
-    listed(walker.call(http, "list"), "tp")
+    check_list(walker.call(http, "list"), "tp")
 
     certificate = compute_v1.SslCertificate(name="cert", certificate="---", private_key="---")
     walker.call(certificates, "insert_unary", ssl_certificate_resource=certificate)
-    listed(walker.call(certificates, "list"), "cert")
+    check_list(walker.call(certificates, "list"), "cert")
     cert = walker.call(certificates, "get", ssl_certificate="cert").self_link
     proxy = compute_v1.TargetHttpsProxy(name="tps", url_map=link, ssl_certificates=[cert])
     walker.call(https, "insert_unary", target_https_proxy_resource=proxy)
@@ -203,7 +203,7 @@ def walk_routing(
     kept_proxy = walker.call(https, "get", target_https_proxy="tps")
     change = compute_v1.TargetHttpsProxy(description="d", fingerprint=kept_proxy.fingerprint)
     walker.call(https, "patch_unary", target_https_proxy="tps", target_https_proxy_resource=change)
-    listed(walker.call(https, "list"), "tps")
+    check_list(walker.call(https, "list"), "tps")
     name = ("Region" if regional else "") + "TargetHttpsProxiesSetSslCertificatesRequest"
     request = getattr(compute_v1, name)(ssl_certificates=[cert])
     member = (
@@ -216,7 +216,7 @@ def walk_front(walker: Walker, rules: Any, addresses: Any, proxy: str) -> None:
     regional = "region" in walker.place
     place = f"projects/{PROJECT}/regions/{REGION}" if regional else f"projects/{PROJECT}/global"
     walker.call(addresses, "insert_unary", address_resource=compute_v1.Address(name="a1"))
-    listed(walker.call(addresses, "list"), "a1")
+    check_list(walker.call(addresses, "list"), "a1")
     kept = walker.call(addresses, "get", address="a1")
     name = "RegionSetLabelsRequest" if regional else "GlobalSetLabelsRequest"
     field = (
@@ -244,7 +244,7 @@ def walk_front(walker: Walker, rules: Any, addresses: Any, proxy: str) -> None:
     )
     walker.call(rules, "insert_unary", forwarding_rule_resource=rule)
     kept_rule = walker.call(rules, "get", forwarding_rule="fr")
-    listed(walker.call(rules, "list"), "fr")
+    check_list(walker.call(rules, "list"), "fr")
     change = compute_v1.ForwardingRule(allow_global_access=True, fingerprint=kept_rule.fingerprint)
     walker.call(rules, "patch_unary", forwarding_rule="fr", forwarding_rule_resource=change)
     target = compute_v1.TargetReference(target=proxy)
@@ -333,7 +333,7 @@ def test_every_global_method(clients: Clients, group: str) -> None:
     )
     templates = compute_v1.InstanceTemplatesClient
     walker.call(templates, "insert_unary", instance_template_resource=template("plain"))
-    listed(walker.call(templates, "list"), "plain")
+    check_list(walker.call(templates, "list"), "plain")
     walker.permissions(templates, "plain", policy=True)
     walk_firewalls(walker)
     for client, member, name in (
@@ -345,7 +345,7 @@ def test_every_global_method(clients: Clients, group: str) -> None:
         (certificates, "ssl_certificates", "cert"),
         (templates, "instance_templates", "plain"),
     ):
-        aggregated(walker, client, member, name)
+        check_aggregated_list(walker, client, member, name)
     walk_down(
         walker,
         (https, "target_https_proxy", "tps"),
@@ -397,7 +397,7 @@ def walk_firewalls(walker: Walker) -> None:
     kept = walker.call(firewalls, "get", firewall="fw")
     assert kept.priority == 5
     walker.call(firewalls, "update_unary", firewall="fw", firewall_resource=kept)
-    listed(walker.call(firewalls, "list"), "fw")
+    check_list(walker.call(firewalls, "list"), "fw")
     walker.permissions(firewalls, "fw")
     walk_down(walker, (firewalls, "firewall", "fw"))
 
@@ -415,12 +415,12 @@ def test_every_regional_method(clients: Clients, group: str) -> None:
     walk_routing(walker, maps, http, https, certificates, f"regions/{REGION}/backendServices/bs")
     proxy = walker.call(http, "get", target_http_proxy="tp").self_link
     walk_front(walker, compute_v1.ForwardingRulesClient, compute_v1.AddressesClient, proxy)
-    aggregated(walker, compute_v1.BackendServicesClient, "backend_services", "bs")
+    check_aggregated_list(walker, compute_v1.BackendServicesClient, "backend_services", "bs")
     list(clients.of(compute_v1.ForwardingRulesClient).aggregated_list(project=PROJECT))
     list(clients.of(compute_v1.AddressesClient).aggregated_list(project=PROJECT))
     templates = compute_v1.RegionInstanceTemplatesClient
     walker.call(templates, "insert_unary", instance_template_resource=template("plain"))
-    listed(walker.call(templates, "list"), "plain")
+    check_list(walker.call(templates, "list"), "plain")
     walk_autoscaler(walker)
     walk_group(walker)
     walk_down(
@@ -455,7 +455,7 @@ def walk_autoscaler(walker: Walker) -> None:
     walker.call(scalers, "patch_unary", autoscaler_resource=change)
     assert walker.call(scalers, "get", autoscaler="auto").autoscaling_policy.max_num_replicas == 5
     walker.call(scalers, "update_unary", autoscaler_resource=resource)
-    listed(walker.call(scalers, "list"), "auto")
+    check_list(walker.call(scalers, "list"), "auto")
     walker.permissions(scalers, "auto")
     walk_down(walker, (scalers, "autoscaler", "auto"))
 
@@ -464,7 +464,7 @@ def walk_group(walker: Walker) -> None:
     groups = compute_v1.RegionInstanceGroupsClient
     kept = walker.call(groups, "get", instance_group="tiny")
     assert kept.size == 3
-    listed(walker.call(groups, "list"), "tiny")
+    check_list(walker.call(groups, "list"), "tiny")
     ports = compute_v1.RegionInstanceGroupsSetNamedPortsRequest(
         named_ports=[compute_v1.NamedPort(name="http", port=80)], fingerprint=kept.fingerprint
     )
@@ -494,7 +494,7 @@ def test_every_method_of_the_catalogue(clients: Clients) -> None:
         client = clients.of(kind)
         place = {"project": PROJECT, "zone": f"{REGION}-b"}
         assert client.get(**place, **{member: name}).name == name
-        listed(client.list(**place), name)
+        check_list(client.list(**place), name)
         request = {"project": PROJECT, "filter": f"name={name}"}
         found = [
             each.name

@@ -19,7 +19,7 @@ from emulator.tests.clients import PROJECT, REGION
 
 SCHEMAS = discovery.document()["schemas"]
 PLACES = {"project": PROJECT, "region": REGION, "zone": f"{REGION}-a"}
-TAKEN_THOUGH_OUTPUT_ONLY = "InstanceGroupManager.namedPorts"
+ACCEPTED_OUTPUT_ONLY = "InstanceGroupManager.namedPorts"
 WITH_BODY = sorted(
     each.id for each in discovery.methods().values() if each.id in HANDLERS and each.request
 )
@@ -32,7 +32,7 @@ def cloud() -> Cloud:
     return Cloud(clock=VirtualClock())
 
 
-def refused(cloud: Cloud, method: Method, body: Any) -> dict[str, Any]:
+def rejection_of(cloud: Cloud, method: Method, body: Any) -> dict[str, Any]:
     path = re.sub(r"\{\+?(\w+)\}", lambda found: PLACES.get(found[1], "a"), method.path)
     query = "&".join(f"{each.name}=a" for each in method.query if each.required)
     request = wire.Request(method.http, f"/compute/v1/{path}?{query}", json.dumps(body).encode())
@@ -45,7 +45,7 @@ def is_ignored(owner: str, name: str, raw: dict[str, Any]) -> bool:
     description = raw.get("description", "").lower()
     return (
         description.startswith(("[output only]", "output only")) or raw.get("readOnly", False)
-    ) and (f"{owner}.{name}" != TAKEN_THOUGH_OUTPUT_ONLY)
+    ) and (f"{owner}.{name}" != ACCEPTED_OUTPUT_ONLY)
 
 
 def wrong(raw: dict[str, Any]) -> Iterator[Any]:
@@ -109,7 +109,7 @@ def test_no_member_at_any_depth_accepts_an_invalid_value(cloud: Cloud, schema: s
         if discovery.methods()[each].request == schema
     )
     for where, body in bodies(schema, {"$ref": schema}):
-        error = refused(cloud, method, body)
+        error = rejection_of(cloud, method, body)
         assert error.get("code") == 400, (method.id, where, body)
         assert f"'resource{where}'" in error["message"], (method.id, where, error["message"])
 
@@ -121,18 +121,18 @@ def test_no_method_accepts_wrong_body_types_unknown_members_or_missing_required_
     method = discovery.methods()[method_id]
     assert (
         "Unknown name \"colour\" at 'resource'"
-        in refused(cloud, method, {"colour": "red"})["message"]
+        in rejection_of(cloud, method, {"colour": "red"})["message"]
     )
     none: tuple[Any, ...] = ([], 7, "text", None)
     for body in none:
-        assert refused(cloud, method, body)["code"] == 400
+        assert rejection_of(cloud, method, body)["code"] == 400
     required = [
         name
         for name, each in SCHEMAS[str(method.request)].get("properties", {}).items()
         if method_id in each.get("annotations", {}).get("required", ())
     ]
     if required and method.http == "POST":
-        error = refused(cloud, method, {})
+        error = rejection_of(cloud, method, {})
         assert (error["code"], error["errors"][0]["reason"]) == (400, "required")
         assert any(f"resource.{name}" in error["message"] for name in required)
 
@@ -143,6 +143,6 @@ def test_any_value_of_an_output_only_member_is_ignored(cloud: Cloud, method_id: 
     for name, raw in SCHEMAS[str(method.request)].get("properties", {}).items():
         if is_ignored(str(method.request), name, raw):
             given = next(iter(wrong(raw)))
-            message = refused(cloud, method, {name: given, "colour": "red"})["message"]
+            message = rejection_of(cloud, method, {name: given, "colour": "red"})["message"]
             assert f"'resource.{name}'" not in message
             assert "colour" in message

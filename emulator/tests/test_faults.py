@@ -24,7 +24,7 @@ from emulator.tests.readme import README, table
 ZONE = f"{REGION}-a"
 
 
-def running(fleet: Fleet) -> Counter[str]:
+def running_by_zone(fleet: Fleet) -> Counter[str]:
     """Running VMs by zone."""
     return Counter(
         each.instance.split("/zones/")[1].split("/")[0]
@@ -228,13 +228,13 @@ def test_a_zone_that_goes_down_loses_its_vms_and_gets_none_until_it_is_up(fleet:
     zones = fleet.clients.of(compute_v1.ZonesClient)
     assert zones.get(project=PROJECT, zone=ZONE).status == "DOWN"
     fleet.run(1800)
-    assert running(fleet)[ZONE] == 0
-    assert sum(running(fleet).values()) == 4
+    assert running_by_zone(fleet)[ZONE] == 0
+    assert sum(running_by_zone(fleet).values()) == 4
     assert any("unavailable" in each.error.message for each in fleet.errors())
     control(fleet.cloud, "POST", "/zones", {ZONE: "UP"})
     assert zones.get(project=PROJECT, zone=ZONE).status == "UP"
     fleet.settle()
-    assert running(fleet)[ZONE] == len(before) == 2
+    assert running_by_zone(fleet)[ZONE] == len(before) == 2
 
 
 def test_vms_being_created_go_down_with_their_zone_too(fleet: Fleet) -> None:
@@ -242,10 +242,10 @@ def test_vms_being_created_go_down_with_their_zone_too(fleet: Fleet) -> None:
     fleet.run(5)
     control(fleet.cloud, "POST", "/zones", {ZONE: "DOWN"})
     fleet.run(600)
-    assert running(fleet)[ZONE] == 0
+    assert running_by_zone(fleet)[ZONE] == 0
     control(fleet.cloud, "DELETE", "/zones")
     fleet.settle()
-    assert sum(running(fleet).values()) == 6
+    assert sum(running_by_zone(fleet).values()) == 6
 
 
 def test_zone_outages_and_stock_outs_are_independent(
@@ -255,14 +255,14 @@ def test_zone_outages_and_stock_outs_are_independent(
     assert control(fleet.cloud, "DELETE", "/stock-outs") == {}
     fleet.create(6)
     fleet.run(600)
-    assert running(fleet)[ZONE] == 0
+    assert running_by_zone(fleet)[ZONE] == 0
     control(fleet.cloud, "POST", "/stock-outs", {ZONE: {}})
     control(fleet.cloud, "POST", "/zones", {ZONE: "UP"})
     fleet.run(1800)
-    assert running(fleet)[ZONE] == 0
+    assert running_by_zone(fleet)[ZONE] == 0
     control(fleet.cloud, "DELETE", "/stock-outs")
     fleet.settle()
-    assert running(fleet)[ZONE] == 2
+    assert running_by_zone(fleet)[ZONE] == 2
 
 
 def test_an_unknown_zone_is_rejected(cloud: Cloud) -> None:

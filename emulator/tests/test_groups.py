@@ -26,12 +26,12 @@ def settled(fleet: Fleet) -> Fleet:
 
 def test_a_new_group_creates_boots_and_verifies_its_vms_and_is_stable(fleet: Fleet) -> None:
     fleet.create()
-    assert fleet.doing() == {"creating": 6}
+    assert fleet.current_actions() == {"creating": 6}
     assert not fleet.get().status.is_stable
     fleet.run(30)
-    assert fleet.doing() == {"verifying": 6}
+    assert fleet.current_actions() == {"verifying": 6}
     assert fleet.settle() < 60
-    assert fleet.doing() == {"none": 6}
+    assert fleet.current_actions() == {"none": 6}
     assert fleet.zones() == {"a": 2, "b": 2, "c": 2}
     assert fleet.get().status.version_target.is_reached
     assert {each.instance_health[0].detailed_health_state for each in fleet.instances()} == {
@@ -112,7 +112,7 @@ def test_vms_that_never_become_healthy_stall_the_update_and_a_patch_back_reverts
     settled.versions(version("v2"))
     settled.run(250)
     assert settled.by_version() == {"v1": 6, "v2": 3}
-    assert settled.doing() == {"none": 6, "verifying": 3}
+    assert settled.current_actions() == {"none": 6, "verifying": 3}
     assert not settled.get().status.is_stable
     settled.versions(version("v1"))
     settled.settle()
@@ -125,12 +125,12 @@ def test_vms_that_never_become_healthy_are_recreated_after_the_initial_delay(
     fleet.cloud.set_behaviours([{"never_alive": True}])
     fleet.create(size=3, delay=120)
     fleet.run(30 + 120 - 1 - 2)  # creating took two seconds
-    assert fleet.doing() == {"verifying": 3}
+    assert fleet.current_actions() == {"verifying": 3}
     names = {each.name for each in fleet.instances()}
     fleet.run(5)
-    assert fleet.doing() == {"recreating": 3}
+    assert fleet.current_actions() == {"recreating": 3}
     fleet.run(160)
-    assert fleet.doing() == {"recreating": 3}
+    assert fleet.current_actions() == {"recreating": 3}
     assert {each.name for each in fleet.instances()} == names
 
 
@@ -140,7 +140,7 @@ def test_a_vm_that_dies_is_recreated_under_its_name_from_its_own_version(settled
     settled.floor_holds = False
     [name] = apply_effect(settled.cloud, "kill", template="v2")
     settled.run(15)
-    assert settled.doing() == {"none": 5, "recreating": 1}
+    assert settled.current_actions() == {"none": 5, "recreating": 1}
     settled.settle()
     assert settled.by_version() == {"v1": 5, "v2": 1}
     assert name in {each.name for each in settled.instances()}
@@ -154,7 +154,7 @@ def test_a_preempted_vm_is_recreated_unless_the_policy_is_do_nothing(
     fleet.settle()
     apply_effect(clients.cloud, "stop", most=1)
     fleet.run(1)
-    assert fleet.doing() == {"none": 2, "recreating": 1}
+    assert fleet.current_actions() == {"none": 2, "recreating": 1}
     fleet.settle()
     nothing = compute_v1.InstanceGroupManagerInstanceLifecyclePolicy(
         default_action_on_failure="DO_NOTHING"
@@ -173,7 +173,7 @@ def test_recreate_keeps_the_names(settled: Fleet) -> None:
     names = {each.name for each in settled.instances()}
     settled.versions(version("v2"), update_policy=policy(0, 3, replacement_method="RECREATE"))
     settled.run(1)
-    assert settled.doing() == {"none": 3, "recreating": 3}
+    assert settled.current_actions() == {"none": 3, "recreating": 3}
     settled.settle()
     assert settled.by_version() == {"v2": 6}
     assert {each.name for each in settled.instances()} == names
@@ -182,7 +182,7 @@ def test_recreate_keeps_the_names(settled: Fleet) -> None:
 def test_without_surge_the_old_vm_is_deleted_before_the_new_one_is_created(settled: Fleet) -> None:
     settled.versions(version("v2"), update_policy=policy(0, 3))
     settled.run(1)
-    assert settled.doing() == {"none": 3, "deleting": 3}
+    assert settled.current_actions() == {"none": 3, "deleting": 3}
     settled.settle()
     assert settled.by_version() == {"v2": 6}
 
@@ -211,7 +211,7 @@ def test_a_new_version_name_with_restart_restarts_every_vm_in_place(settled: Fle
         version("v1", label="again"), update_policy=policy(3, 3, minimal_action="RESTART")
     )
     settled.run(1)
-    assert settled.doing() == {"none": 3, "restarting": 3}
+    assert settled.current_actions() == {"none": 3, "restarting": 3}
     settled.settle()
     assert {each.id for each in settled.instances()} == ids
     assert {each.version.name for each in settled.instances()} == {"again"}
@@ -287,7 +287,7 @@ def test_vms_drain_until_the_timeout_of_the_backend_service(settled: Fleet) -> N
     settled.serve(drain=120)
     settled.resize(5)
     settled.run(100)
-    assert settled.doing() == {"none": 5, "deleting": 1}
+    assert settled.current_actions() == {"none": 5, "deleting": 1}
     leaving = next(each for each in settled.instances() if each.current_action == "DELETING")
     assert (leaving.instance_status, leaving.instance_health[0].detailed_health_state) == (
         "RUNNING",
@@ -297,7 +297,7 @@ def test_vms_drain_until_the_timeout_of_the_backend_service(settled: Fleet) -> N
     leaving = next(each for each in settled.instances() if each.current_action == "DELETING")
     assert leaving.instance_status == "STOPPING"
     settled.run(10)
-    assert settled.doing() == {"none": 5}
+    assert settled.current_actions() == {"none": 5}
 
 
 def test_a_group_is_gone_with_its_last_vm_and_cannot_be_deleted_while_in_use(
@@ -310,7 +310,7 @@ def test_a_group_is_gone_with_its_last_vm_and_cannot_be_deleted_while_in_use(
     settled.done(services.delete_unary(project=PROJECT, backend_service="bs"))
     operation = settled.call("delete_unary")
     assert operation.status != compute_v1.Operation.Status.DONE
-    assert settled.doing() == {"deleting": 6}
+    assert settled.current_actions() == {"deleting": 6}
     settled.done(operation)
     with pytest.raises(exceptions.NotFound):
         settled.get()

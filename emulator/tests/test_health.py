@@ -32,7 +32,7 @@ def test_a_vm_can_be_alive_and_never_ready(fleet: Fleet) -> None:
     fleet.settle()
     fleet.run(60)
     assert fleet.health() == {"HEALTHY": 2, "UNHEALTHY": 1}
-    assert fleet.doing() == {"none": 3}
+    assert fleet.current_actions() == {"none": 3}
 
 
 def test_a_group_without_the_named_port_is_unhealthy(fleet: Fleet) -> None:
@@ -41,7 +41,7 @@ def test_a_group_without_the_named_port_is_unhealthy(fleet: Fleet) -> None:
     fleet.settle()
     fleet.run(60)
     assert fleet.health() == {"HEALTHY": 3}
-    fleet.acting.instance_group["namedPorts"] = [{"name": "other", "port": 9000}]
+    fleet.controller.instance_group["namedPorts"] = [{"name": "other", "port": 9000}]
     assert fleet.health() == {"UNHEALTHY": 3}
 
 
@@ -54,7 +54,7 @@ def test_readiness_changes_count_after_the_thresholds(fleet: Fleet) -> None:
     assert fleet.health() == {"HEALTHY": 3}
     fleet.run(11)
     assert fleet.health() == {"HEALTHY": 2, "UNHEALTHY": 1}
-    assert fleet.doing() == {"none": 3}
+    assert fleet.current_actions() == {"none": 3}
     apply_effect(fleet.cloud, "ready")
     fleet.run(11)
     assert fleet.health() == {"HEALTHY": 3}
@@ -67,7 +67,7 @@ def test_a_leaving_vm_no_longer_counts(fleet: Fleet) -> None:
     fleet.run(60)
     fleet.resize(3)
     fleet.run(10)
-    assert fleet.doing() == {"none": 3, "deleting": 1}
+    assert fleet.current_actions() == {"none": 3, "deleting": 1}
     assert fleet.health() == {"HEALTHY": 3}
 
 
@@ -81,7 +81,7 @@ def test_only_the_balancer_sees_vms_flap(fleet: Fleet) -> None:
         fleet.run(15)
         seen.append(fleet.health().get("HEALTHY", 0))
     assert {0, 3} <= set(seen)
-    assert fleet.doing() == {"none": 3}
+    assert fleet.current_actions() == {"none": 3}
 
 
 def test_a_group_whose_check_uses_the_balancers_path_waits_for_readiness(fleet: Fleet) -> None:
@@ -94,7 +94,7 @@ def test_a_group_whose_check_uses_the_balancers_path_waits_for_readiness(fleet: 
     fleet.settle()
     fleet.versions(version("v2"))
     fleet.run(300)
-    assert fleet.doing() == {"none": 3, "verifying": 3}
+    assert fleet.current_actions() == {"none": 3, "verifying": 3}
     assert fleet.by_version() == {"v1": 3, "v2": 3}
 
 
@@ -106,7 +106,7 @@ def test_a_corrected_health_check_lets_waiting_vms_pass(fleet: Fleet) -> None:
     )
     fleet.serve()
     fleet.run(300)
-    assert fleet.doing() == {"verifying": 3}
+    assert fleet.current_actions() == {"verifying": 3}
     path = compute_v1.HealthCheck(
         http_health_check=compute_v1.HTTPHealthCheck(port=8080, request_path="/live")
     )
@@ -118,4 +118,4 @@ def test_a_corrected_health_check_lets_waiting_vms_pass(fleet: Fleet) -> None:
         checks.patch_unary(project=PROJECT, health_check="ready", health_check_resource=path)
     )
     fleet.settle(60)
-    assert fleet.doing() == {"none": 3}
+    assert fleet.current_actions() == {"none": 3}

@@ -268,7 +268,7 @@ def test_traffic_is_split_by_weights_except_on_the_classic_balancer(clients: Cli
         backend_service("classic", load_balancing_scheme="EXTERNAL"),
     )
 
-    def weighted(*names: str) -> Any:
+    def weighted_action(*names: str) -> Any:
         shares = [
             compute_v1.WeightedBackendService(
                 backend_service=link("backendServices", name), weight=50
@@ -280,8 +280,10 @@ def test_traffic_is_split_by_weights_except_on_the_classic_balancer(clients: Cli
     with pytest.raises(
         exceptions.BadRequest, match="Not supported by load balancing scheme EXTERNAL"
     ):
-        make_url_map(clients, default_service=None, default_route_action=weighted("bs", "classic"))
-    make_url_map(clients, default_service=None, default_route_action=weighted("bs", "bs2"))
+        make_url_map(
+            clients, default_service=None, default_route_action=weighted_action("bs", "classic")
+        )
+    make_url_map(clients, default_service=None, default_route_action=weighted_action("bs", "bs2"))
     assert set(clients.cloud.users_of(Key("global", "backendServices", "bs2"))) == {
         Key("global", "urlMaps", "um")
     }

@@ -27,7 +27,7 @@ def under_load(balancer: LoadBalancer, holds: Callable[[], bool], **load: Any) -
     until(once)
 
 
-def answering(balancer: LoadBalancer, **members: float) -> None:
+def set_traffic(balancer: LoadBalancer, **members: float) -> None:
     balancer.cloud.traffic = [members]
     balancer.plane.refresh()
 
@@ -67,7 +67,7 @@ def test_the_autoscaler_scales_in_once_the_requests_have_ended(fleet: Fleet) -> 
 
 
 def test_the_autoscaler_follows_the_measured_share_of_busy_workers(balancer: LoadBalancer) -> None:
-    answering(balancer, latency_seconds=0.1, concurrency=1)
+    set_traffic(balancer, latency_seconds=0.1, concurrency=1)
     balancer.fleet.autoscale(min_num_replicas=3, cpu_utilization=cpu_target(0.1))
     balancer.run(120)
     assert balancer.fleet.get().target_size == 3
@@ -75,7 +75,7 @@ def test_the_autoscaler_follows_the_measured_share_of_busy_workers(balancer: Loa
 
 
 def test_load_that_was_set_takes_precedence_over_measured_load(balancer: LoadBalancer) -> None:
-    answering(balancer, latency_seconds=0.1, concurrency=2)
+    set_traffic(balancer, latency_seconds=0.1, concurrency=2)
     balancer.cloud.load["tiny"] = {"cpu": 0.01}
     balancer.fleet.autoscale(min_num_replicas=3, cpu_utilization=cpu_target(0.1))
     balancer.run(120)

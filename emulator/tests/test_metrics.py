@@ -26,7 +26,7 @@ from emulator.tests.fleet import Fleet
 from emulator.tests.load_balancer import SERVICES, LoadBalancer, until
 
 
-def read(text: str) -> dict[str, list[Any]]:
+def parse_metrics(text: str) -> dict[str, list[Any]]:
     """Samples by name."""
     found: dict[str, list[Any]] = {}
     for family in text_string_to_metric_families(text):
@@ -47,7 +47,7 @@ def test_counts_errors_and_durations_by_release_match_what_clients_saw(
     with serve(balancer.cloud) as server:
         answer = requests.get(f"{server.url}/metrics", timeout=10)
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    samples = read(answer.text)
+    samples = parse_metrics(answer.text)
     by_code = {int(each.labels["code"]): each.value for each in samples["lb_requests_total"]}
     assert by_code == dict(report.statuses)
     assert {each.labels["release"] for each in samples["lb_requests_total"]} == {"v1"}
@@ -66,7 +66,7 @@ def test_instances_are_gauges_by_release_even_without_traffic(
     fleet.create(4)
     fleet.settle()
     with serve(cloud) as server:
-        samples = read(requests.get(f"{server.url}/metrics", timeout=10).text)
+        samples = parse_metrics(requests.get(f"{server.url}/metrics", timeout=10).text)
     running = [each for each in samples["compute_instances"] if each.labels["status"] == "RUNNING"]
     assert [(each.labels["group"], each.labels["release"], each.value) for each in running] == [
         ("tiny", "v1", 4.0)
@@ -76,7 +76,7 @@ def test_instances_are_gauges_by_release_even_without_traffic(
 
 def test_label_values_are_escaped() -> None:
     text = metrics.family("odd", "gauge", "Odd.", [("", {"name": 'a"b\\c\nd'}, 1.5)])
-    assert read(text)["odd"][0].labels == {"name": 'a"b\\c\nd'}
+    assert parse_metrics(text)["odd"][0].labels == {"name": 'a"b\\c\nd'}
 
 
 HAS_PROMETHEUS = pytest.mark.skipif(

@@ -53,7 +53,9 @@ def service(*tiers: tuple[Backend, ...]) -> Service:
     )
 
 
-def sent(served: Service, rate: float, seconds: float = 20.0, load: int = 0) -> Counter[str]:
+def requests_by_group(
+    served: Service, rate: float, seconds: float = 20.0, load: int = 0
+) -> Counter[str]:
     """Requests per second to each group at a steady rate, after the first burst."""
     chooser, found = InstanceChooser(Random(1)), Counter[str]()
     for number in range(int(rate * (seconds + 5))):
@@ -69,20 +71,23 @@ def test_requests_beyond_the_first_regions_rate_go_to_the_next() -> None:
         by_rate("near", 3, maxRatePerInstance=10),
         by_rate("far", 2, maxRate=50),
     )
-    assert sent(service(near, far), 20) == {"near": 20}
-    assert sent(service(near, far), 60) == {"near": 30, "far": 30}
+    assert requests_by_group(service(near, far), 20) == {"near": 20}
+    assert requests_by_group(service(near, far), 60) == {"near": 30, "far": 30}
 
 
 def test_if_all_are_full_all_get_more_in_proportion() -> None:
     near, far = by_rate("near", 2, maxRate=20), by_rate("far", 2, maxRate=60)
-    found = sent(service(near, far), 400)
+    found = requests_by_group(service(near, far), 400)
     assert found["near"] > 80
     assert found["far"] > 2 * found["near"]
 
 
 def test_the_capacity_scaler_shrinks_a_backend() -> None:
     near = by_rate("near", 2, maxRate=40, capacityScaler=0.5)
-    assert sent(service(near, by_rate("far", 2, maxRate=100)), 50) == {"near": 20, "far": 30}
+    assert requests_by_group(service(near, by_rate("far", 2, maxRate=100)), 50) == {
+        "near": 20,
+        "far": 30,
+    }
 
 
 def test_backends_of_one_tier_share_by_their_rates() -> None:
@@ -90,20 +95,20 @@ def test_backends_of_one_tier_share_by_their_rates() -> None:
         by_rate("first", 2, maxRate=90),
         by_rate("second", 3, maxRatePerInstance=10),
     )
-    assert sent(service(first[0] + first[1]), 80) == {"first": 60, "second": 20}
+    assert requests_by_group(service(first[0] + first[1]), 80) == {"first": 60, "second": 20}
 
 
 @pytest.mark.parametrize(("busy", "group"), [(0, "near"), (6, "near"), (7, "far")])
 def test_a_utilization_backend_is_full_when_its_workers_are_busy(busy: int, group: str) -> None:
     near = backends("near", 2, balancingMode="UTILIZATION", maxUtilization=0.8)
     far = by_rate("far", 2, maxRate=1000)
-    assert sent(service(near, far), 10, load=busy) == {group: 10}
+    assert requests_by_group(service(near, far), 10, load=busy) == {group: 10}
 
 
 def test_a_tier_without_a_healthy_vm_is_skipped() -> None:
     (ill,) = by_rate("near", 1, maxRate=100)
     near = (Backend(ill.vm, "near", ill.weight, False, False, ill.settings),)
-    assert sent(service(near, by_rate("far", 1, maxRate=1)), 10) == {"far": 10}
+    assert requests_by_group(service(near, by_rate("far", 1, maxRate=1)), 10) == {"far": 10}
 
 
 # With real requests
@@ -148,7 +153,9 @@ def test_the_first_region_of_the_service_is_filled_before_the_next(balancer: Loa
         ]
     )
     balancer.run(120)
-    assert {each["name"].partition("-")[0]: each["healthy"] for each in balancer.served()} == {
+    assert {
+        each["name"].partition("-")[0]: each["healthy"] for each in balancer.service_instances()
+    } == {
         "tiny": True,
         "far": True,
     }

@@ -25,7 +25,7 @@ NEVER = 3600
 """Seconds: no answer comes before the end of the test."""
 
 
-def answering(balancer: LoadBalancer, *entries: dict[str, Any]) -> None:
+def set_traffic(balancer: LoadBalancer, *entries: dict[str, Any]) -> None:
     request = wire.Request("PUT", "/control/traffic", json.dumps(entries).encode())
     assert dispatch.handle(balancer.cloud, request).status == 200
 
@@ -41,7 +41,7 @@ def tenths(count: int) -> compute_v1.Duration:
 
 
 def test_a_route_can_have_its_own_timeout(balancer: LoadBalancer) -> None:
-    answering(balancer, {"latency_seconds": NEVER})
+    set_traffic(balancer, {"latency_seconds": NEVER})
     act(balancer, timeout=tenths(3))
     began = time.monotonic()
     assert balancer.get().status_code == 504
@@ -49,7 +49,9 @@ def test_a_route_can_have_its_own_timeout(balancer: LoadBalancer) -> None:
 
 
 def test_each_try_can_have_its_own_timeout(balancer: LoadBalancer) -> None:
-    answering(balancer, {"name": balancer.served()[0]["name"], "latency_seconds": NEVER})
+    set_traffic(
+        balancer, {"name": balancer.service_instances()[0]["name"], "latency_seconds": NEVER}
+    )
     retry = {"num_retries": 1, "per_try_timeout": tenths(3), "retry_conditions": ["gateway-error"]}
     act(balancer, retry_policy=compute_v1.HttpRetryPolicy(retry))
     assert balancer.load(most=6, seconds=60, connections=3).statuses == {200: 6}
@@ -78,9 +80,9 @@ def test_a_mirror_gets_its_share(
         ),
     )
     assert balancer.load(most=100, seconds=60).statuses == {200: 100}
-    until(lambda: sum(each["in_flight"] for each in balancer.served("bs2")) == 0)
+    until(lambda: sum(each["in_flight"] for each in balancer.service_instances("bs2")) == 0)
     assert (
-        least <= sum(each["requests"] for each in balancer.served("bs2")) <= most
+        least <= sum(each["requests"] for each in balancer.service_instances("bs2")) <= most
     )  # of 40 %, five standard deviations
 
 
@@ -117,12 +119,12 @@ def test_requests_in_flight_are_cut_off_when_their_backend_is_removed_from_the_s
     """Draining is for VMs that leave their group. Source:
     load-balancing/docs/enabling-connection-draining, as of 2026."""
     act(balancer, retry_policy=compute_v1.HttpRetryPolicy(num_retries=0))
-    answering(balancer, {"latency_seconds": NEVER})
+    set_traffic(balancer, {"latency_seconds": NEVER})
     balancer.change_service(timeout_sec=NEVER)
     answers: list[requests.Response] = []
     thread = threading.Thread(target=lambda: answers.append(balancer.get()))
     thread.start()
-    until(lambda: sum(each["in_flight"] for each in balancer.served()) == 1)
+    until(lambda: sum(each["in_flight"] for each in balancer.service_instances()) == 1)
     put_without_backends(balancer)
     thread.join()
     assert answers[0].status_code == 502

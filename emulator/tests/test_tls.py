@@ -98,7 +98,7 @@ class Secure:
         assert url is not None
         return url
 
-    def reported(self) -> Any:
+    def data_plane_state(self) -> Any:
         return self.balancer.plane.state()["forwarding_rules"][
             f"projects/{PROJECT}/global/forwardingRules/secure"
         ]
@@ -164,7 +164,7 @@ def test_a_managed_certificate_gets_a_self_signed_one_that_the_control_lists(
         "theirs", managed=compute_v1.SslCertificateManagedSslCertificate(domains=["models.example"])
     )
     secure.serve("theirs")
-    trusted = secure.reported()["certificates"][0]["pem"]
+    trusted = secure.data_plane_state()["certificates"][0]["pem"]
     assert secure.certificate_name("models.example", trusted) == "models.example"
     file = tmp_path / "trusted.pem"
     file.write_text(trusted)
@@ -175,7 +175,7 @@ def test_an_invalid_certificate_is_replaced_and_the_control_says_why(secure: Sec
     secure.certificate("odd", certificate="---", private_key="---")
     secure.serve("odd")
     assert requests.get(secure.url, verify=False, timeout=60).status_code == 200
-    assert secure.reported()["certificates"][0]["why"].startswith(
+    assert secure.data_plane_state()["certificates"][0]["why"].startswith(
         "a self-signed certificate is served: "
     )
 
@@ -184,7 +184,9 @@ def test_a_certificate_with_the_wrong_key_is_not_served(secure: Secure) -> None:
     (chain, _), (_, key) = secure.pair("a.example"), secure.pair("b.example")
     secure.certificate("odd", certificate=chain, private_key=key)
     secure.serve("odd")
-    assert "mismatch" in secure.reported()["certificates"][0]["why"].lower().replace("_", " ")
+    assert "mismatch" in secure.data_plane_state()["certificates"][0]["why"].lower().replace(
+        "_", " "
+    )
 
 
 def test_the_certificate_that_matches_the_name_is_used_and_else_the_first(
@@ -229,6 +231,6 @@ def test_a_private_key_is_never_returned(secure: Secure) -> None:
         project=PROJECT, ssl_certificate="mine"
     )
     assert kept.certificate == chain
-    assert "PRIVATE KEY" not in str(kept) + str(secure.reported()) + str(
+    assert "PRIVATE KEY" not in str(kept) + str(secure.data_plane_state()) + str(
         secure.balancer.cloud.tables
     )

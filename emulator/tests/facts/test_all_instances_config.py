@@ -24,7 +24,7 @@ def properties(**members: Any) -> Any:
     )
 
 
-def having(fleet: Fleet, key: str) -> list[str]:
+def metadata_values(fleet: Fleet, key: str) -> list[str]:
     """The values that the VMs have for a metadata key."""
     return sorted(metadata(fleet, url).get(key, "") for url in urls(fleet))
 
@@ -50,13 +50,13 @@ def manual(six: Fleet) -> Fleet:
 def test_the_configuration_reaches_vms_through_an_update(manual: Fleet) -> None:
     manual.patch(all_instances_config=properties(metadata={"color": "red"}))
     manual.settle()
-    assert having(manual, "color") == [""] * 6
+    assert metadata_values(manual, "color") == [""] * 6
     on_instances(manual, "apply_updates_to", urls(manual, 2))
     manual.settle()
-    assert having(manual, "color") == [""] * 4 + ["red"] * 2
+    assert metadata_values(manual, "color") == [""] * 4 + ["red"] * 2
     manual.patch(update_policy=policy(**GENTLE))
     manual.settle()
-    assert having(manual, "color") == ["red"] * 6
+    assert metadata_values(manual, "color") == ["red"] * 6
 
 
 @fact("Documentation, all-instances configuration: metadata and labels change without a restart")
@@ -82,7 +82,7 @@ def test_the_minimal_action_applies_to_the_configuration_too(six: Fleet) -> None
     six.patch(all_instances_config=properties(metadata={"color": "red"}))
     six.settle()
     assert not set(before) & set(urls(six))
-    assert having(six, "color") == ["red"] * 6
+    assert metadata_values(six, "color") == ["red"] * 6
 
 
 @fact(
@@ -122,7 +122,10 @@ def test_the_configuration_overrides_the_template(fleet: Fleet) -> None:
     both = properties(metadata={"color": "red"}, labels={"tier": "x"})
     fleet.create(3, versions=[version("own")], all_instances_config=both)
     fleet.settle()
-    assert (having(fleet, "color"), having(fleet, "size")) == (["red"] * 3, ["small"] * 3)
+    assert (metadata_values(fleet, "color"), metadata_values(fleet, "size")) == (
+        ["red"] * 3,
+        ["small"] * 3,
+    )
     assert dict(instance(fleet, urls(fleet)[0]).labels) == {"tier": "x", "app": "z"}
 
 
@@ -134,10 +137,10 @@ def test_new_vms_get_the_configuration_and_repaired_ones_do_not(manual: Fleet) -
     manual.patch(all_instances_config=properties(metadata={"color": "red"}))
     manual.resize(7)
     manual.settle()
-    assert having(manual, "color") == [""] * 6 + ["red"]
+    assert metadata_values(manual, "color") == [""] * 6 + ["red"]
     apply_effect(manual.cloud, "stop", most=7)
     manual.settle()
-    assert having(manual, "color") == [""] * 6 + ["red"]
+    assert metadata_values(manual, "color") == [""] * 6 + ["red"]
 
 
 @fact(

@@ -305,7 +305,7 @@ def test_surge_vms_count_as_serving(three: Fleet) -> None:
     three.autoscale(cool_down_period_sec=15)
     three.versions(version("v2"))
     three.run(100)
-    assert sum(three.doing().values()) == 6
+    assert sum(three.current_actions().values()) == 6
     assert size_under(three, cpu=0.6) == 6
 
 
@@ -318,7 +318,7 @@ def test_a_leaving_vm_does_not_count(three: Fleet) -> None:
     three.autoscale(stabilization_period_sec=0, min_num_replicas=2)
     three.cloud.load["tiny"] = {"cpu": 0.6}
     on_instances(three, "delete", urls(three, 1))
-    assert three.doing() == {"none": 2, "deleting": 1}
+    assert three.current_actions() == {"none": 2, "deleting": 1}
     assert size_under(three, cpu=0.9) == 3  # two at 0.9 need three; three would need five
 
 

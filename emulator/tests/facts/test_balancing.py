@@ -29,7 +29,7 @@ def service(fleet: Fleet, name: str = "bs", **members: Any) -> int:
     return send(fleet.cloud, "POST", SERVICES, {"name": name} | MANAGED | members)[0]
 
 
-def settled(fleet: Fleet) -> None:
+def settle(fleet: Fleet) -> None:
     """Let every running operation finish."""
     fleet.clock.advance(10)
     fleet.cloud.advance()
@@ -189,7 +189,7 @@ def test_a_backend_service_has_its_defaults(fleet: Fleet) -> None:
 @pytest.mark.parametrize("http", ["PUT", "PATCH"])
 def test_a_backend_service_update_needs_the_current_fingerprint(fleet: Fleet, http: str) -> None:
     service(fleet)
-    settled(fleet)
+    settle(fleet)
     path = f"{SERVICES}/bs"
     kept = send(fleet.cloud, "GET", path)[1]
     body = {name: kept[name] for name in ("name", *MANAGED)}
@@ -210,7 +210,7 @@ def test_a_put_without_backends_removes_the_last_one(six: Fleet) -> None:
     kept = send(six.cloud, "GET", f"{SERVICES}/bs")[1]
     del kept["backends"]
     assert send(six.cloud, "PUT", f"{SERVICES}/bs", kept)[0] == 200
-    settled(six)
+    settle(six)
     assert "backends" not in send(six.cloud, "GET", f"{SERVICES}/bs")[1]
     six.done(six.call("delete_unary"))
 
@@ -225,9 +225,9 @@ def test_the_longest_draining_timeout_of_a_groups_services_applies(six: Fleet) -
     six.run(30)
     six.resize(5)
     six.run(190)
-    assert six.doing() == {"none": 5, "deleting": 1}
+    assert six.current_actions() == {"none": 5, "deleting": 1}
     six.run(30)
-    assert six.doing() == {"none": 5}
+    assert six.current_actions() == {"none": 5}
 
 
 @fact("Documentation, connection draining: a draining instance gets no new requests")
@@ -252,7 +252,7 @@ def test_a_draining_vm_is_no_longer_behind_the_service(six: Fleet) -> None:
 def test_only_the_managed_scheme_splits_traffic_by_weights(fleet: Fleet) -> None:
     for name, scheme in [("a", "EXTERNAL_MANAGED"), ("b", "EXTERNAL_MANAGED"), ("old", "EXTERNAL")]:
         assert service(fleet, name, loadBalancingScheme=scheme) == 200
-    settled(fleet)
+    settle(fleet)
 
     def split(*weights: tuple[str, int]) -> int:
         parts = [
@@ -279,10 +279,10 @@ def test_only_the_managed_scheme_splits_traffic_by_weights(fleet: Fleet) -> None
 )
 def test_a_url_map_put_needs_a_fingerprint_and_a_patch_does_not(fleet: Fleet) -> None:
     service(fleet)
-    settled(fleet)
+    settle(fleet)
     body = {"name": "um", "defaultService": "global/backendServices/bs"}
     assert send(fleet.cloud, "POST", MAPS, body)[0] == 200
-    settled(fleet)
+    settle(fleet)
     assert rejection(fleet.cloud, "PUT", f"{MAPS}/um", body)[:2] == (400, "required")
     assert send(fleet.cloud, "PATCH", f"{MAPS}/um", {"description": "x"})[0] == 200
     assert rejection(fleet.cloud, "PATCH", f"{MAPS}/um", {"fingerprint": "AAAAAAAAAAA="})[:2] == (
@@ -310,7 +310,7 @@ def test_a_chain_is_created_in_order_and_deleted_in_reverse(six: Fleet) -> None:
     ]
     for collection, body in steps:
         assert send(six.cloud, "POST", f"{glob}/{collection}", body)[0] == 200
-        settled(six)
+        settle(six)
     assert send(six.cloud, "GET", f"{glob}/forwardingRules/fr")[1]["portRange"] == "80-80"
     in_use = [
         f"{glob}/targetHttpProxies/tp",
@@ -322,7 +322,7 @@ def test_a_chain_is_created_in_order_and_deleted_in_reverse(six: Fleet) -> None:
         assert rejection(six.cloud, "DELETE", path)[:2] == (400, "resourceInUseByAnotherResource")
     for path in [f"{glob}/forwardingRules/fr", *in_use]:
         assert send(six.cloud, "DELETE", path)[0] == 200
-        settled(six)
+        settle(six)
     six.done(six.call("delete_unary"))
 
 

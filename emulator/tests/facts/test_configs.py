@@ -38,7 +38,7 @@ def write(fleet: Fleet, how: str, *configs: Any) -> None:
     )
 
 
-def drop(fleet: Fleet, *names: str) -> None:
+def delete_configs(fleet: Fleet, *names: str) -> None:
     request = compute_v1.RegionInstanceGroupManagerDeleteInstanceConfigReq(names=names)
     member = {f"{PREFIX}_delete_instance_config_req_resource": request}
     fleet.done(fleet.call("delete_per_instance_configs_unary", **member))
@@ -48,7 +48,7 @@ def config(name: str, **metadata: str) -> Any:
     return CONFIG(name=name, preserved_state=STATE(metadata=metadata))
 
 
-def listed(fleet: Fleet) -> dict[str, str]:
+def config_statuses(fleet: Fleet) -> dict[str, str]:
     """The status of each config, by name."""
     return {each.name: each.status for each in fleet.call("list_per_instance_configs")}
 
@@ -70,7 +70,7 @@ def name_of(url: str) -> str:
 def test_a_config_is_unapplied_until_its_instance_is_updated(manual: Fleet) -> None:
     one = urls(manual)[0]
     write(manual, "update", config(name_of(one), role="first"))
-    assert listed(manual) == {name_of(one): "UNAPPLIED"}
+    assert config_statuses(manual) == {name_of(one): "UNAPPLIED"}
     stateful = manual.get().status.stateful
     assert (stateful.has_stateful_config, stateful.per_instance_configs.all_effective) == (
         True,
@@ -79,7 +79,10 @@ def test_a_config_is_unapplied_until_its_instance_is_updated(manual: Fleet) -> N
     assert "role" not in metadata(manual, one)
     on_instances(manual, "apply_updates_to", [one])
     manual.settle()
-    assert (listed(manual), metadata(manual, one)["role"]) == ({name_of(one): "EFFECTIVE"}, "first")
+    assert (config_statuses(manual), metadata(manual, one)["role"]) == (
+        {name_of(one): "EFFECTIVE"},
+        "first",
+    )
     assert manual.get().status.stateful.per_instance_configs.all_effective
 
 
@@ -99,7 +102,7 @@ def test_metadata_of_a_config_reaches_a_running_vm(manual: Fleet) -> None:
     )
     manual.cloud.operations.seconds = 0.0
     on_instances(manual, "apply_updates_to", [one, two])
-    assert manual.doing() == {"none": 4, "refreshing": 1, "restarting": 1}
+    assert manual.current_actions() == {"none": 4, "refreshing": 1, "restarting": 1}
     manual.settle()
     assert before == {each.id for each in manual.instances()}
     [kept] = [each for each in manual.instances() if each.instance == two]
@@ -147,7 +150,7 @@ def test_a_config_needs_a_member_of_the_group(manual: Fleet) -> None:
     with pytest.raises(exceptions.BadRequest, match="not a member"):
         write(manual, "update", config("stranger", role="none"))
     with pytest.raises(exceptions.BadRequest, match="No per-instance config"):
-        drop(manual, "stranger")
+        delete_configs(manual, "stranger")
 
 
 @fact(
@@ -159,11 +162,11 @@ def test_a_deleted_config_disappears_once_its_instance_is_updated(manual: Fleet)
     write(manual, "update", config(name_of(one), role="first"))
     on_instances(manual, "apply_updates_to", [one])
     manual.settle()
-    drop(manual, name_of(one))
-    assert listed(manual) == {name_of(one): "UNAPPLIED_DELETION"}
+    delete_configs(manual, name_of(one))
+    assert config_statuses(manual) == {name_of(one): "UNAPPLIED_DELETION"}
     on_instances(manual, "apply_updates_to", [one])
     manual.settle()
-    assert (listed(manual), "role" in metadata(manual, one)) == ({}, False)
+    assert (config_statuses(manual), "role" in metadata(manual, one)) == ({}, False)
 
 
 @fact("API reference, PreservedState: kept through repair, recreation and update")
@@ -176,7 +179,10 @@ def test_preserved_state_outlives_the_vm(manual: Fleet, cause: str) -> None:
     else:
         on_instances(manual, "recreate", [one])
     manual.settle()
-    assert (listed(manual), metadata(manual, one)["role"]) == ({name_of(one): "EFFECTIVE"}, "first")
+    assert (config_statuses(manual), metadata(manual, one)["role"]) == (
+        {name_of(one): "EFFECTIVE"},
+        "first",
+    )
 
 
 @fact(
@@ -189,9 +195,9 @@ def test_a_proactive_group_applies_configs_by_itself_within_its_budget(six: Flee
     six.patch(update_policy=given)
     six.floor_holds = True
     write(six, "update", *(config(name, role=name) for name in sorted(names)))
-    assert six.doing() == {"none": 3, "restarting": 3}
+    assert six.current_actions() == {"none": 3, "restarting": 3}
     six.settle()
-    assert (set(listed(six)), set(listed(six).values())) == (names, {"EFFECTIVE"})
+    assert (set(config_statuses(six)), set(config_statuses(six).values())) == (names, {"EFFECTIVE"})
 
 
 @fact(
@@ -202,7 +208,7 @@ def test_a_group_that_substitutes_leaves_its_configs_unapplied(six: Fleet) -> No
     one = urls(six)[0]
     write(six, "update", config(name_of(one), role="first"))
     six.settle()
-    assert listed(six) == {name_of(one): "UNAPPLIED"}
+    assert config_statuses(six) == {name_of(one): "UNAPPLIED"}
 
 
 @fact("API reference, createInstances: with the given preserved state")
@@ -213,7 +219,7 @@ def test_an_instance_is_created_with_its_config(manual: Fleet) -> None:
         [{"name": "special", "preserved_state": {"metadata": {"role": "special"}}}],
     )
     manual.settle()
-    assert listed(manual) == {"special": "EFFECTIVE"}
+    assert config_statuses(manual) == {"special": "EFFECTIVE"}
     [url] = [each for each in urls(manual) if each.endswith("/special")]
     assert metadata(manual, url)["role"] == "special"
 
@@ -224,7 +230,7 @@ def test_a_config_is_deleted_with_its_instance(manual: Fleet) -> None:
     write(manual, "update", config(name_of(one), role="first"))
     on_instances(manual, "delete", [one])
     manual.settle()
-    assert listed(manual) == {}
+    assert config_statuses(manual) == {}
     assert not manual.get().status.stateful.has_stateful_config
 
 

@@ -45,7 +45,7 @@ def test_an_even_group_waits_for_a_zone_without_capacity(fleet: Fleet) -> None:
     fleet.run(1000)
     assert fleet.by_version() == {"v1": 4}
     assert fleet.zones() == {"a": 2, "b": 2, "c": 2}
-    assert fleet.doing() == {"none": 4, "creating": 2}
+    assert fleet.current_actions() == {"none": 4, "creating": 2}
 
 
 @fact("API reference, targetShape BALANCED and ANY: VMs are created where resources are available")

@@ -94,7 +94,7 @@ def test_the_templates_machine_type_is_used_only_if_it_is_listed(fleet: Fleet) -
     fleet.cloud.stock_outs[SOLD_OUT] = {"machine_type": "n2-*"}
     fleet.create(3, instance_flexibility_policy=flexible((0, ["n2-standard-4"])))
     fleet.run(300)
-    assert fleet.doing() == {"creating": 3}
+    assert fleet.current_actions() == {"creating": 3}
     fleet.patch(instance_flexibility_policy=flexible((0, ["n2-standard-4", "n1-standard-1"])))
     fleet.settle()
     assert types(fleet) == {"n1-standard-1": 3}
@@ -132,7 +132,7 @@ def test_a_bulk_group_creates_all_its_vms_at_once_or_none(fleet: Fleet) -> None:
     fleet.create(6, **BULK)
     fleet.run(600)
     assert types(fleet) == {}
-    assert fleet.doing() == {"creating": 6}
+    assert fleet.current_actions() == {"creating": 6}
     assert not fleet.get().status.is_stable
     assert "does not have enough resources" in fleet.errors()[0].error.message
     del fleet.cloud.stock_outs["us-central1-a"]

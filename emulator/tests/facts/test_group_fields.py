@@ -186,7 +186,7 @@ def test_a_reference_to_another_collection_is_rejected(fleet: Fleet) -> None:
 def test_an_insert_succeeds_without_capacity(fleet: Fleet) -> None:
     fleet.cloud.stock_outs["*"] = {}
     fleet.create()  # asserts that its operation ended without an error
-    assert fleet.doing() == {"creating": 6}
+    assert fleet.current_actions() == {"creating": 6}
 
 
 @fact(

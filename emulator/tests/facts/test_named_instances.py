@@ -16,7 +16,7 @@ from emulator.tests.fleet import Fleet, policy, version
 def test_updates_requested_by_name_ignore_the_budgets(six: Fleet) -> None:
     six.versions(version("v2"), update_policy=policy(type_="OPPORTUNISTIC"))
     on_instances(six, "apply_updates_to", urls(six), minimal_action="REPLACE")
-    assert six.doing() == {"deleting": 6}
+    assert six.current_actions() == {"deleting": 6}
     six.settle()
     assert six.by_version() == {"v2": 6}
 
@@ -44,7 +44,7 @@ def test_updates_that_need_more_than_is_allowed_are_rejected(six: Fleet) -> None
             six, "apply_updates_to", urls(six, 1), most_disruptive_allowed_action="REFRESH"
         )
     on_instances(six, "apply_updates_to", urls(six, 1), most_disruptive_allowed_action="RESTART")
-    assert six.doing() == {"none": 5, "restarting": 1}
+    assert six.current_actions() == {"none": 5, "restarting": 1}
 
 
 @fact(
@@ -55,7 +55,7 @@ def test_a_recreated_instance_keeps_its_name_and_gets_the_current_version(six: F
     six.versions(version("v2"), update_policy=policy(type_="OPPORTUNISTIC"))
     [one, *_] = six.instances()
     on_instances(six, "recreate", [one.instance])
-    assert six.doing() == {"none": 5, "recreating": 1}
+    assert six.current_actions() == {"none": 5, "recreating": 1}
     six.settle()
     [again] = [each for each in six.instances() if each.name == one.name]
     assert again.id != one.id
@@ -171,10 +171,10 @@ def test_a_vm_that_is_not_running_yet_does_not_drain(six: Fleet) -> None:
     six.serve(drain=600)
     six.resize(9)
     six.run(10)
-    assert six.doing() == {"none": 6, "creating": 3}
+    assert six.current_actions() == {"none": 6, "creating": 3}
     six.resize(6)
     six.run(30)
-    assert six.doing() == {"none": 6}
+    assert six.current_actions() == {"none": 6}
 
 
 @fact("API reference, abandonInstances: a VM that leaves is drained first and keeps running")

@@ -28,7 +28,7 @@ def test_a_vm_that_stops_by_itself_is_recreated_under_its_name(six: Fleet) -> No
     before = {each.name: each.id for each in six.instances()}
     [name] = apply_effect(six.cloud, "stop", most=1)
     six.run(1)
-    assert six.doing() == {"none": 5, "recreating": 1}
+    assert six.current_actions() == {"none": 5, "recreating": 1}
     six.settle()
     after = {each.name: each.id for each in six.instances()}
     assert set(after) == set(before)
@@ -44,7 +44,7 @@ def test_with_do_nothing_no_vm_is_repaired(six: Fleet, effect: str) -> None:
     six.patch(instance_lifecycle_policy=lifecycle(default_action_on_failure="DO_NOTHING"))
     apply_effect(six.cloud, effect, most=1)
     six.run(1000)
-    assert six.doing() == {"none": 6}
+    assert six.current_actions() == {"none": 6}
 
 
 @fact("API reference, onFailedHealthCheck: chosen independently of defaultActionOnFailure")
@@ -70,11 +70,11 @@ def test_a_vm_that_never_becomes_healthy_is_not_repaired_during_its_initial_dela
     fleet.cloud.set_behaviours([{"never_alive": True}])
     fleet.create(size=1, delay=120)
     fleet.run(28)  # booting takes 30 s, of which two have passed
-    assert fleet.doing() == {"verifying": 1}
+    assert fleet.current_actions() == {"verifying": 1}
     fleet.run(119)
-    assert fleet.doing() == {"verifying": 1}
+    assert fleet.current_actions() == {"verifying": 1}
     fleet.run(2)
-    assert fleet.doing() == {"recreating": 1}
+    assert fleet.current_actions() == {"recreating": 1}
 
 
 @fact("API reference, initialDelaySec: a healthy result ends it early")
@@ -83,7 +83,7 @@ def test_a_healthy_result_ends_the_initial_delay(fleet: Fleet) -> None:
     fleet.settle()
     apply_effect(fleet.cloud, "kill")
     fleet.run(15)
-    assert fleet.doing() == {"recreating": 1}
+    assert fleet.current_actions() == {"recreating": 1}
 
 
 @fact(
@@ -95,7 +95,7 @@ def test_the_initial_delay_restarts_with_every_creation(fleet: Fleet) -> None:
     fleet.create(size=1, delay=200)
     seen: list[dict[str, int]] = []
     for _ in range(800):
-        doing = fleet.doing()
+        doing = fleet.current_actions()
         seen += [doing] if not seen or seen[-1] != doing else []
         fleet.run(1)
     assert seen == [{"creating": 1}, *[{"verifying": 1}, {"recreating": 1}] * 3, {"verifying": 1}]
@@ -133,7 +133,7 @@ def test_repairs_do_not_count_against_the_budget(six: Fleet) -> None:
     six.versions(version("v2"), update_policy=policy(3, 0), instance_lifecycle_policy=given)
     apply_effect(six.cloud, "stop", template="v1", most=3)
     six.run(1)
-    assert six.doing()["recreating"] == 3
+    assert six.current_actions()["recreating"] == 3
     again = [each for each in six.instances() if each.current_action == "RECREATING"]
     assert {each.version.instance_template.rpartition("/")[2] for each in again} == {"v2"}
 
@@ -145,7 +145,7 @@ def test_repairs_do_not_count_against_the_budget(six: Fleet) -> None:
 def test_a_check_that_fails_on_all_vms_recreates_them_all(six: Fleet) -> None:
     apply_effect(six.cloud, "kill")
     six.run(15)
-    assert six.doing() == {"recreating": 6}
+    assert six.current_actions() == {"recreating": 6}
 
 
 @fact("API reference, maxUnavailable: unhealthy VMs use up the budget of an update")
@@ -187,10 +187,10 @@ def test_a_preempted_vm_comes_back_once_there_is_capacity(six: Fleet) -> None:
     six.cloud.stock_outs["us-central1"] = {}
     apply_effect(six.cloud, "stop", most=2)
     six.run(600)
-    assert six.doing() == {"none": 4, "recreating": 2}
+    assert six.current_actions() == {"none": 4, "recreating": 2}
     del six.cloud.stock_outs["us-central1"]
     six.settle()
-    assert six.doing() == {"none": 6}
+    assert six.current_actions() == {"none": 6}
 
 
 @fact(

@@ -26,12 +26,12 @@ def request(fleet: Fleet, name: str = "more", **members: Any) -> None:
     fleet.done(client.insert_unary(**path, instance_group_manager_resize_request_resource=given))
 
 
-def kept(fleet: Fleet, name: str = "more") -> Any:
+def get_request(fleet: Fleet, name: str = "more") -> Any:
     path = {"project": PROJECT, "region": REGION, "instance_group_manager": "tiny"}
     return fleet.clients.of(KIND).get(**path, resize_request=name)
 
 
-def do(fleet: Fleet, verb: str, name: str = "more") -> None:
+def call(fleet: Fleet, verb: str, name: str = "more") -> None:
     path = {"project": PROJECT, "region": REGION, "instance_group_manager": "tiny"}
     fleet.done(getattr(fleet.clients.of(KIND), f"{verb}_unary")(**path, resize_request=name))
 
@@ -44,7 +44,7 @@ def test_a_resize_request_creates_its_vms(six: Fleet) -> None:
     request(six, resize_by=3)
     assert six.get().target_size == 9
     six.settle()
-    assert kept(six).state == "SUCCEEDED"
+    assert get_request(six).state == "SUCCEEDED"
     assert six.by_version() == {"v1": 9}
 
 
@@ -70,12 +70,12 @@ def test_vms_of_a_resize_request_are_created_all_at_once(six: Fleet) -> None:
     six.cloud.quotas["CPUS"] = 8
     request(six, resize_by=3)
     six.run(1000)
-    assert kept(six).state == "ACCEPTED"
-    assert six.doing() == {"none": 6, "creating": 3}
+    assert get_request(six).state == "ACCEPTED"
+    assert six.current_actions() == {"none": 6, "creating": 3}
     assert sum(bool(each.instance_status) for each in six.instances()) == 6
     six.cloud.quotas["CPUS"] = 9
     six.settle()
-    assert kept(six).state == "SUCCEEDED"
+    assert get_request(six).state == "SUCCEEDED"
     assert six.by_version() == {"v1": 9}
 
 
@@ -86,11 +86,11 @@ def test_a_waiting_resize_request_reports_what_it_waits_for(six: Fleet) -> None:
     six.cloud.stock_outs["us-central1"] = {}
     request(six, resize_by=3)
     six.run(100)
-    [error] = kept(six).status.last_attempt.error.errors
+    [error] = get_request(six).status.last_attempt.error.errors
     assert error.code == "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS"
     del six.cloud.stock_outs["us-central1"]
     six.settle()
-    assert not kept(six).status.last_attempt.error.errors
+    assert not get_request(six).status.last_attempt.error.errors
 
 
 @fact(
@@ -103,11 +103,14 @@ def test_a_resize_request_that_cannot_be_fulfilled_fails_and_leaves_the_group_un
     six.cloud.set_behaviours([{"creation_error": {"kind": "config", "message": "no such image"}}])
     request(six, resize_by=3)
     six.run(60)
-    assert (kept(six).state, [each.message for each in kept(six).status.error.errors]) == (
+    assert (
+        get_request(six).state,
+        [each.message for each in get_request(six).status.error.errors],
+    ) == (
         "FAILED",
         ["no such image"],
     )
-    assert (six.get().target_size, six.doing()) == (6, {"none": 6})
+    assert (six.get().target_size, six.current_actions()) == (6, {"none": 6})
 
 
 @fact(
@@ -154,11 +157,15 @@ def test_a_resize_request_can_name_its_vms(six: Fleet) -> None:
 def test_only_a_waiting_resize_request_can_be_cancelled(six: Fleet) -> None:
     six.cloud.stock_outs["*"] = {}
     request(six, resize_by=3)
-    do(six, "cancel")
+    call(six, "cancel")
     six.settle()
-    assert (kept(six).state, six.get().target_size, six.doing()) == ("CANCELLED", 6, {"none": 6})
+    assert (get_request(six).state, six.get().target_size, six.current_actions()) == (
+        "CANCELLED",
+        6,
+        {"none": 6},
+    )
     with pytest.raises(exceptions.BadRequest, match="CANCELLED"):
-        do(six, "cancel")
+        call(six, "cancel")
 
 
 @fact("API reference, delete: only an inactive request; its VMs stay")
@@ -166,7 +173,7 @@ def test_only_a_finished_resize_request_can_be_deleted(six: Fleet) -> None:
     six.cloud.stock_outs["*"] = {}
     request(six, resize_by=3)
     with pytest.raises(exceptions.BadRequest, match="ACCEPTED"):
-        do(six, "delete")
+        call(six, "delete")
     six.cloud.stock_outs.clear()
     six.settle()
     listing = six.clients.of(KIND).list(
@@ -175,7 +182,7 @@ def test_only_a_finished_resize_request_can_be_deleted(six: Fleet) -> None:
     assert [(each.name, each.state, each.resize_by) for each in listing] == [
         ("more", "SUCCEEDED", 3)
     ]
-    do(six, "delete")
+    call(six, "delete")
     assert send(six.cloud, "GET", f"{REQUESTS}/more")[0] == 404
     assert six.by_version() == {"v1": 9}
 
@@ -207,7 +214,7 @@ def test_a_resize_request_is_a_child_of_its_group(six: Fleet) -> None:
         409,
         "alreadyExists",
     )
-    assert kept(six).self_link == operation["targetLink"]
+    assert get_request(six).self_link == operation["targetLink"]
 
 
 @fact(

@@ -9,7 +9,7 @@ import pytest
 from emulator.tests.clients import rejection, send
 from emulator.tests.facts.helpers import BASE
 from emulator.tests.facts.source import fact
-from emulator.tests.facts.test_balancing import GROUP, MAPS, SERVICES, service, settled
+from emulator.tests.facts.test_balancing import GROUP, MAPS, SERVICES, service, settle
 from emulator.tests.fleet import Fleet
 
 GLOBAL = f"{BASE}/global"
@@ -22,11 +22,11 @@ def two(fleet: Fleet) -> Fleet:
     """Two backend services, `a` and `b`."""
     for name in ("a", "b"):
         assert service(fleet, name) == 200
-    settled(fleet)
+    settle(fleet)
     return fleet
 
 
-def matched(**members: Any) -> dict[str, Any]:
+def map_with_matcher(**members: Any) -> dict[str, Any]:
     """A URL map with one path matcher that has these members."""
     matcher = {"name": "pm", "defaultService": A} | members
     return {
@@ -37,7 +37,7 @@ def matched(**members: Any) -> dict[str, Any]:
     }
 
 
-def ruled(*priorities: int) -> list[dict[str, Any]]:
+def route_rules(*priorities: int) -> list[dict[str, Any]]:
     return [
         {"priority": each, "matchRules": [{"prefixMatch": f"/{each}"}], "service": B}
         for each in priorities
@@ -73,7 +73,7 @@ def test_a_url_map_has_exactly_one_default(
 
 @fact("API reference, pathMatchers: path rules or route rules, not both", assumed="the wording")
 def test_a_matcher_has_either_path_rules_or_route_rules(two: Fleet) -> None:
-    both = matched(pathRules=[{"paths": ["/x"], "service": B}], routeRules=ruled(1))
+    both = map_with_matcher(pathRules=[{"paths": ["/x"], "service": B}], routeRules=route_rules(1))
     assert rejection(two.cloud, "POST", MAPS, both)[0] == 400
 
 
@@ -87,7 +87,10 @@ def test_a_matcher_has_either_path_rules_or_route_rules(two: Fleet) -> None:
 def test_priorities_of_route_rules_ascend(
     two: Fleet, priorities: tuple[int, ...], status: int
 ) -> None:
-    assert send(two.cloud, "POST", MAPS, matched(routeRules=ruled(*priorities)))[0] == status
+    assert (
+        send(two.cloud, "POST", MAPS, map_with_matcher(routeRules=route_rules(*priorities)))[0]
+        == status
+    )
 
 
 @fact(
@@ -101,7 +104,9 @@ def test_an_asterisk_is_allowed_only_at_the_end_of_a_path(
     two: Fleet, path: str, status: int
 ) -> None:
     assert (
-        send(two.cloud, "POST", MAPS, matched(pathRules=[{"paths": [path], "service": B}]))[0]
+        send(
+            two.cloud, "POST", MAPS, map_with_matcher(pathRules=[{"paths": [path], "service": B}])
+        )[0]
         == status
     )
 
@@ -134,11 +139,12 @@ def test_a_host_is_in_only_one_rule(two: Fleet) -> None:
             two.cloud,
             "POST",
             MAPS,
-            matched() | {"hostRules": [rule, {"hosts": ["two.example"], "pathMatcher": "pm"}]},
+            map_with_matcher()
+            | {"hostRules": [rule, {"hosts": ["two.example"], "pathMatcher": "pm"}]},
         )[0]
         == 200
     )
-    twice = matched() | {"name": "twice", "hostRules": [rule, rule]}
+    twice = map_with_matcher() | {"name": "twice", "hostRules": [rule, rule]}
     assert "hostRules[1].hosts" in rejection(two.cloud, "POST", MAPS, twice)[2]
 
 
@@ -151,14 +157,14 @@ def test_a_host_is_in_only_one_rule(two: Fleet) -> None:
             "name": "um",
             "defaultRouteAction": {"weightedBackendServices": [{"backendService": B, "weight": 1}]},
         },
-        matched(defaultService=B),
-        matched(pathRules=[{"paths": ["/x"], "service": B}]),
-        matched(routeRules=ruled(1)),
+        map_with_matcher(defaultService=B),
+        map_with_matcher(pathRules=[{"paths": ["/x"], "service": B}]),
+        map_with_matcher(routeRules=route_rules(1)),
     ],
 )
 def test_a_service_named_by_a_url_map_cannot_be_deleted(two: Fleet, body: dict[str, Any]) -> None:
     assert send(two.cloud, "POST", MAPS, body)[0] == 200
-    settled(two)
+    settle(two)
     assert rejection(two.cloud, "DELETE", f"{SERVICES}/b")[:2] == (
         400,
         "resourceInUseByAnotherResource",
@@ -177,7 +183,7 @@ def test_the_only_backend_cannot_be_scaled_to_zero(six: Fleet) -> None:
 def test_the_url_map_of_a_proxy_can_be_changed(two: Fleet) -> None:
     for name in ("one", "two"):
         assert send(two.cloud, "POST", MAPS, {"name": name, "defaultService": A})[0] == 200
-    settled(two)
+    settle(two)
     assert (
         send(
             two.cloud,
@@ -187,7 +193,7 @@ def test_the_url_map_of_a_proxy_can_be_changed(two: Fleet) -> None:
         )[0]
         == 200
     )
-    settled(two)
+    settle(two)
     path = GLOBAL.replace("/global", "/targetHttpProxies/tp/setUrlMap")
     assert send(two.cloud, "POST", path, {"urlMap": "global/urlMaps/two"})[0] == 200
     assert send(two.cloud, "GET", f"{GLOBAL}/targetHttpProxies/tp")[1]["urlMap"].endswith(
@@ -201,7 +207,7 @@ def test_the_url_map_of_a_proxy_can_be_changed(two: Fleet) -> None:
 )
 def test_a_forwarding_rule_has_an_address_and_its_target_can_be_changed(two: Fleet) -> None:
     assert send(two.cloud, "POST", MAPS, {"name": "um", "defaultService": A})[0] == 200
-    settled(two)
+    settle(two)
     for name in ("one", "two"):
         assert (
             send(
@@ -212,7 +218,7 @@ def test_a_forwarding_rule_has_an_address_and_its_target_can_be_changed(two: Fle
             )[0]
             == 200
         )
-    settled(two)
+    settle(two)
     rule = {
         "name": "fr",
         "target": "global/targetHttpProxies/one",
@@ -220,7 +226,7 @@ def test_a_forwarding_rule_has_an_address_and_its_target_can_be_changed(two: Fle
         "loadBalancingScheme": "EXTERNAL_MANAGED",
     }
     assert send(two.cloud, "POST", f"{GLOBAL}/forwardingRules", rule)[0] == 200
-    settled(two)
+    settle(two)
     made = send(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]
     assert (bool(made["IPAddress"]), made["IPProtocol"], made["networkTier"]) == (
         True,
@@ -253,7 +259,7 @@ def test_most_members_of_a_forwarding_rule_cannot_be_patched(
     two: Fleet, change: dict[str, Any], status: int
 ) -> None:
     assert send(two.cloud, "POST", MAPS, {"name": "um", "defaultService": A})[0] == 200
-    settled(two)
+    settle(two)
     for name in ("one", "two"):
         assert (
             send(
@@ -264,7 +270,7 @@ def test_most_members_of_a_forwarding_rule_cannot_be_patched(
             )[0]
             == 200
         )
-    settled(two)
+    settle(two)
     rule = {
         "name": "fr",
         "target": "global/targetHttpProxies/one",
@@ -272,7 +278,7 @@ def test_most_members_of_a_forwarding_rule_cannot_be_patched(
         "loadBalancingScheme": "EXTERNAL_MANAGED",
     }
     assert send(two.cloud, "POST", f"{GLOBAL}/forwardingRules", rule)[0] == 200
-    settled(two)
+    settle(two)
     before = send(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]
     assert send(two.cloud, "PATCH", f"{GLOBAL}/forwardingRules/fr", change)[0] == status
     after = send(two.cloud, "GET", f"{GLOBAL}/forwardingRules/fr")[1]
@@ -328,7 +334,7 @@ def test_a_regional_service_needs_a_regional_check(
 def regional_check(fleet: Fleet) -> None:
     check = {"name": "near", "type": "HTTP", "httpHealthCheck": {"port": 80}}
     assert send(fleet.cloud, "POST", f"{IN_REGION}/healthChecks", check)[0] == 200
-    settled(fleet)
+    settle(fleet)
 
 
 @fact(

@@ -26,7 +26,7 @@ def states(fleet: Fleet) -> dict[str, int]:
 
 
 @pytest.fixture
-def pooled(six: Fleet) -> Fleet:
+def with_pool(six: Fleet) -> Fleet:
     """Six VMs that serve, two stopped ones and one suspended one."""
     six.patch(target_stopped_size=2, target_suspended_size=1, standby_policy=standby())
     six.settle()
@@ -65,61 +65,61 @@ def test_a_new_standby_vm_gets_its_initial_delay(six: Fleet) -> None:
     "API reference, targetStoppedSize",
     assumed="a smaller value deletes standby VMs, the youngest first",
 )
-def test_a_smaller_pool_loses_vms(pooled: Fleet) -> None:
-    pooled.patch(target_stopped_size=0)
-    pooled.settle()
-    assert states(pooled) == {"RUNNING": 6, "SUSPENDED": 1}
+def test_a_smaller_pool_loses_vms(with_pool: Fleet) -> None:
+    with_pool.patch(target_stopped_size=0)
+    with_pool.settle()
+    assert states(with_pool) == {"RUNNING": 6, "SUSPENDED": 1}
 
 
 @fact(
     "API reference, standbyPolicy.mode SCALE_OUT_POOL: when the group grows, VMs are resumed or"
     " started, then the pool is refilled"
 )
-def test_a_growing_group_uses_its_pool_and_refills_it(pooled: Fleet) -> None:
-    waiting = {each.instance for each in pooled.instances() if each.instance_status != "RUNNING"}
-    pooled.resize(8)
-    pooled.run(1)
-    doing = pooled.doing()
+def test_a_growing_group_uses_its_pool_and_refills_it(with_pool: Fleet) -> None:
+    waiting = {each.instance for each in with_pool.instances() if each.instance_status != "RUNNING"}
+    with_pool.resize(8)
+    with_pool.run(1)
+    doing = with_pool.current_actions()
     assert (doing["starting"], doing["resuming"], doing["creating"]) == (1, 1, 2)
-    pooled.settle()
-    assert states(pooled) == {"RUNNING": 8, "TERMINATED": 2, "SUSPENDED": 1}
+    with_pool.settle()
+    assert states(with_pool) == {"RUNNING": 8, "TERMINATED": 2, "SUSPENDED": 1}
     assert (
         len(
             waiting
-            & {each.instance for each in pooled.instances() if each.instance_status == "RUNNING"}
+            & {each.instance for each in with_pool.instances() if each.instance_status == "RUNNING"}
         )
         == 2
     )
-    assert sizes(pooled) == (8, 2, 1)
+    assert sizes(with_pool) == (8, 2, 1)
 
 
 @fact(
     "API reference, standbyPolicy.mode SCALE_OUT_POOL",
     assumed="suspended VMs are used before stopped ones",
 )
-def test_suspended_vms_are_used_first(pooled: Fleet) -> None:
-    pooled.resize(7)
-    pooled.run(1)
-    assert pooled.doing()["resuming"] == 1
-    assert "starting" not in pooled.doing()
+def test_suspended_vms_are_used_first(with_pool: Fleet) -> None:
+    with_pool.resize(7)
+    with_pool.run(1)
+    assert with_pool.current_actions()["resuming"] == 1
+    assert "starting" not in with_pool.current_actions()
 
 
 @fact("Documentation, standby pools: a scale-out larger than the pool creates new VMs for the rest")
-def test_vms_missing_from_the_pool_are_created(pooled: Fleet) -> None:
-    pooled.resize(11)
-    pooled.run(1)
-    doing = pooled.doing()
+def test_vms_missing_from_the_pool_are_created(with_pool: Fleet) -> None:
+    with_pool.resize(11)
+    with_pool.run(1)
+    doing = with_pool.current_actions()
     assert (doing["starting"], doing["resuming"], doing["creating"]) == (2, 1, 5)
-    pooled.settle()
-    assert states(pooled) == {"RUNNING": 11, "TERMINATED": 2, "SUSPENDED": 1}
+    with_pool.settle()
+    assert states(with_pool) == {"RUNNING": 11, "TERMINATED": 2, "SUSPENDED": 1}
 
 
 @fact("Documentation, standby pools: an autoscaler's scale-out uses the pool too")
-def test_an_autoscaler_uses_the_pool(pooled: Fleet) -> None:
-    pooled.run(120)
-    pooled.autoscale(min_num_replicas=7)
-    pooled.run(1)
-    assert pooled.doing()["resuming"] == 1
+def test_an_autoscaler_uses_the_pool(with_pool: Fleet) -> None:
+    with_pool.run(120)
+    with_pool.autoscale(min_num_replicas=7)
+    with_pool.run(1)
+    assert with_pool.current_actions()["resuming"] == 1
 
 
 @fact(
@@ -131,7 +131,7 @@ def test_a_manual_pool_is_not_used_when_the_group_grows(six: Fleet) -> None:
     six.settle()
     six.resize(8)
     six.run(1)
-    assert six.doing() == {"none": 8, "creating": 2}
+    assert six.current_actions() == {"none": 8, "creating": 2}
     six.settle()
     assert states(six) == {"RUNNING": 8, "TERMINATED": 2}
 
@@ -140,12 +140,14 @@ def test_a_manual_pool_is_not_used_when_the_group_grows(six: Fleet) -> None:
     "API reference, startInstances: targetStoppedSize falls",
     assumed="manual requests in SCALE_OUT_POOL too",
 )
-def test_starting_a_vm_manually_shrinks_the_pool(pooled: Fleet) -> None:
-    stopped = [each.instance for each in pooled.instances() if each.instance_status == "TERMINATED"]
-    on_instances(pooled, "start", stopped[:1])
-    pooled.settle()
-    assert sizes(pooled) == (7, 1, 1)
-    assert states(pooled) == {"RUNNING": 7, "TERMINATED": 1, "SUSPENDED": 1}
+def test_starting_a_vm_manually_shrinks_the_pool(with_pool: Fleet) -> None:
+    stopped = [
+        each.instance for each in with_pool.instances() if each.instance_status == "TERMINATED"
+    ]
+    on_instances(with_pool, "start", stopped[:1])
+    with_pool.settle()
+    assert sizes(with_pool) == (7, 1, 1)
+    assert states(with_pool) == {"RUNNING": 7, "TERMINATED": 1, "SUSPENDED": 1}
 
 
 @fact("API reference, targetStoppedSize: a number", assumed="the wording")

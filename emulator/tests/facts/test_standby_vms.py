@@ -39,7 +39,7 @@ def test_standby_vms_are_counted_separately(
     assert {
         (each.instance_status, each.current_action, each.target_status) for each in reserve
     } == {(status, "NONE", target)}
-    assert six.doing() == {"none": 6}
+    assert six.current_actions() == {"none": 6}
 
 
 @fact(
@@ -58,9 +58,9 @@ def test_a_standby_vm_comes_back_under_its_name_and_is_verified(
     on_instances(six, back, chosen)
     assert sizes(six) == (6, 0, 0)
     doing = {"start": "starting", "resume": "resuming"}[back]
-    assert six.doing() == {"none": 4, doing: 2}
+    assert six.current_actions() == {"none": 4, doing: 2}
     six.run(29)
-    assert six.doing() == {"none": 4, "verifying": 2}
+    assert six.current_actions() == {"none": 4, "verifying": 2}
     six.settle()
     assert {each.name: each.id for each in six.instances()} == before
     assert six.by_version() == {"v1": 6}
@@ -181,7 +181,7 @@ def test_an_autoscaler_does_not_count_vms_being_put_on_standby(
     with_delay = compute_v1.InstanceGroupManagerStandbyPolicy(initial_delay_sec=3600)
     six.patch(target_stopped_size=2, standby_policy=with_delay)
     six.run(200)
-    assert six.doing() == {"none": 6, doing: 2}
+    assert six.current_actions() == {"none": 6, doing: 2}
     assert {each.instance_status for each in six.instances()} == {"RUNNING"}
     six.cloud.load["tiny"] = {"cpu": 0.6}
     six.autoscale()

@@ -152,7 +152,7 @@ def test_a_disk_of_a_config_is_attached_to_its_vm(fleet: Fleet) -> None:
     state = compute_v1.PreservedState(disks={"data": disk})
     write(fleet, "update", compute_v1.PerInstanceConfig(name=one.name, preserved_state=state))
     on_instances(fleet, "apply_updates_to", [one.instance])
-    assert fleet.doing()["restarting"] == 1
+    assert fleet.current_actions()["restarting"] == 1
     fleet.settle()
     zone = one.instance.split("/zones/")[1].split("/")[0]
     vm = fleet.clients.of(compute_v1.InstancesClient).get(

@@ -42,7 +42,7 @@ def test_a_group_is_stable_if_nothing_changes_or_is_going_to(fleet: Fleet) -> No
     fleet.create()
     seen = []
     for _ in range(8):
-        seen.append((fleet.get().status.is_stable, set(fleet.doing()) == {"none"}))
+        seen.append((fleet.get().status.is_stable, set(fleet.current_actions()) == {"none"}))
         fleet.run(10)
     assert seen[0] == (False, False)
     assert seen[-1] == (True, True)
@@ -241,9 +241,9 @@ def test_a_new_vm_is_verified_until_its_check_is_healthy(fleet: Fleet) -> None:
     fleet.cloud.set_behaviours([{"alive_after_seconds": 100}])
     fleet.create(size=3)
     fleet.run(120)
-    assert fleet.doing() == {"verifying": 3}
+    assert fleet.current_actions() == {"verifying": 3}
     fleet.run(30)
-    assert fleet.doing() == {"none": 3}
+    assert fleet.current_actions() == {"none": 3}
 
 
 @fact("API reference, currentAction VERIFYING: not used without a health check")
@@ -251,7 +251,7 @@ def test_without_a_check_a_vm_is_done_once_it_runs(fleet: Fleet) -> None:
     fleet.cloud.set_behaviours([{"never_alive": True}])
     fleet.create(size=3, healing=False)
     fleet.run(30)
-    assert fleet.doing() == {"none": 3}
+    assert fleet.current_actions() == {"none": 3}
     assert fleet.get().status.is_stable
 
 

@@ -18,11 +18,11 @@ DO_NOTHING = compute_v1.InstanceGroupManagerInstanceLifecyclePolicy(
 )
 
 
-def watched(fleet: Fleet, seconds: float = 600) -> list[dict[str, int]]:
+def record_states(fleet: Fleet, seconds: float = 600) -> list[dict[str, int]]:
     """The group's state after each change, sampled every second."""
     seen: list[dict[str, int]] = []
     for _ in range(int(seconds)):
-        doing = fleet.doing()
+        doing = fleet.current_actions()
         seen += [doing] if not seen or seen[-1] != doing else []
         fleet.run(1)
     return seen
@@ -90,7 +90,7 @@ def test_an_update_respects_both_budgets_at_every_moment(
 ) -> None:
     six.floor_holds = True  # `Fleet.check_budgets` checks every event
     six.versions(version("v2"), update_policy=policy(surge, unavailable))
-    seen = watched(six)
+    seen = record_states(six)
     assert max(totals(seen)) <= 6 + surge
     assert six.by_version() == {"v2": 6}
 
@@ -128,7 +128,7 @@ def test_with_unavailable_only_the_old_vm_is_deleted_before_the_new_one_is_creat
 def watched_update(fleet: Fleet, given: Any) -> list[dict[str, int]]:
     fleet.cloud.operations.seconds = 0.0
     fleet.versions(version("v2"), update_policy=given)
-    seen = watched(fleet, 300)
+    seen = record_states(fleet, 300)
     return seen[1:] if seen[0] == {"none": 6} else seen
 
 
@@ -154,7 +154,7 @@ def test_percentages_are_of_the_whole_group(fleet: Fleet) -> None:
     fleet.settle()
     given = policy(max_surge=FIXED(percent=20), max_unavailable=FIXED(percent=0))
     fleet.versions(version("v2"), update_policy=given)
-    seen = watched(fleet)
+    seen = record_states(fleet)
     assert max(totals(seen)) == 12 + 3
     assert fleet.by_version() == {"v2": 12}
     assert fleet.zones() == {"a": 4, "b": 4, "c": 4}
@@ -167,7 +167,7 @@ def test_a_rolling_restart_keeps_the_vms(six: Fleet) -> None:
     before = {each.id for each in six.instances()}
     six.versions(version("v1", label="again"), update_policy=policy(3, 3, minimal_action="RESTART"))
     six.run(1)
-    assert six.doing() == {"none": 3, "restarting": 3}
+    assert six.current_actions() == {"none": 3, "restarting": 3}
     six.settle()
     assert {each.id for each in six.instances()} == before
 
@@ -185,7 +185,7 @@ def test_a_vm_is_verified_again_after_a_restart(six: Fleet, how: str) -> None:
         )
     else:
         on_instances(six, "recreate", urls(six, 3))
-    seen = [doing for doing in watched(six, 100) if doing != {"none": 6}]
+    seen = [doing for doing in record_states(six, 100) if doing != {"none": 6}]
     assert seen[:2] == [{"none": 3, how: 3}, {"none": 3, "verifying": 3}]
 
 
@@ -255,7 +255,7 @@ def test_unhealthy_new_vms_stall_the_update_and_nothing_rolls_back(six: Fleet) -
     for _ in range(6):
         six.run(600)
         assert six.by_version().get("v1") == 6
-        assert sum(six.doing().values()) == 9
+        assert sum(six.current_actions().values()) == 9
     assert six.get().versions[0].instance_template.endswith("v2")
 
 
@@ -268,7 +268,7 @@ def test_new_vms_that_stay_unhealthy_are_recreated_repeatedly(fleet: Fleet) -> N
     fleet.settle()
     fleet.cloud.set_behaviours([{"template": "v2", "never_alive": True}])
     fleet.versions(version("v2"))
-    seen = watched(fleet, 800)
+    seen = record_states(fleet, 800)
     assert sum(doing.get("recreating", 0) > 0 for doing in seen) >= 2
     recreated = [each for each in fleet.instances() if each.current_action != "NONE"]
     assert {each.version.instance_template.rpartition("/")[2] for each in recreated} == {"v2"}

@@ -8,7 +8,7 @@ import pytest
 
 from emulator.tests.clients import rejection, send
 from emulator.tests.facts.source import fact
-from emulator.tests.facts.test_balancing import MAPS, service, settled
+from emulator.tests.facts.test_balancing import MAPS, service, settle
 from emulator.tests.fleet import Fleet
 
 A, B = "global/backendServices/a", "global/backendServices/b"
@@ -36,7 +36,7 @@ def two(fleet: Fleet) -> Fleet:
     """Two backend services, `a` and `b`."""
     for name in ("a", "b"):
         assert service(fleet, name) == 200
-    settled(fleet)
+    settle(fleet)
     return fleet
 
 
@@ -105,7 +105,7 @@ def test_a_map_is_changed_only_if_its_tests_pass(two: Fleet, http: str) -> None:
         send(two.cloud, "POST", MAPS, {"name": "um", "defaultService": A, "tests": [test]})[0]
         == 200
     )
-    settled(two)
+    settle(two)
     kept = send(two.cloud, "GET", f"{MAPS}/um")[1]
     change = {"defaultService": B, "fingerprint": kept["fingerprint"]} | (
         {"tests": [test]} if http == "PUT" else {}

@@ -39,14 +39,14 @@ def canary(rest: Revision, new: Revision, size: int) -> tuple[Version, ...]:
     return (Version(rest), Version(new, Size(fixed=size)))
 
 
-def settled(intent: Intent) -> Group:
+def settled_group(intent: Intent) -> Group:
     group = Group(intent)
     group.settle()
     assert group.is_stable()
     return group
 
 
-def patched(group: Group, **changes: object) -> Group:
+def patch(group: Group, **changes: object) -> Group:
     group.intent = replace(group.intent, **changes)  # type: ignore[arg-type]
     return group
 
@@ -60,7 +60,7 @@ def test_an_empty_group_creates_all_its_vms_at_once_spread_over_the_zones() -> N
 
 
 def test_with_surge_only_no_old_vm_is_deleted_before_a_new_one_is_verified() -> None:
-    group = patched(settled(SURGE_3), versions=only(Y))
+    group = patch(settled_group(SURGE_3), versions=only(Y))
     assert [type(step) for step in group.update().steps] == [Create] * 3
     new = [name for name, member in group.members.items() if member.revision == Y]
     group.progress(new[0])
@@ -74,7 +74,7 @@ def test_with_surge_only_no_old_vm_is_deleted_before_a_new_one_is_verified() -> 
 
 
 def test_a_vm_deleted_by_the_update_counts_towards_the_surge_until_it_is_gone() -> None:
-    group = patched(settled(SURGE_3), versions=only(Y))
+    group = patch(settled_group(SURGE_3), versions=only(Y))
     group.update()
     for _ in range(2):
         for name in [name for name, member in group.members.items() if member.revision == Y]:
@@ -88,7 +88,7 @@ def test_a_vm_deleted_by_the_update_counts_towards_the_surge_until_it_is_gone() 
 
 def test_with_unavailable_only_the_old_vm_is_deleted_first() -> None:
     intent = replace(SURGE_3, surge=Size(fixed=0), unavailable=Size(fixed=3))
-    group = patched(settled(intent), versions=only(Y))
+    group = patch(settled_group(intent), versions=only(Y))
     assert [type(step) for step in group.update().steps] == [Delete] * 3
     assert len(group.members) == 6
     group.settle()
@@ -96,7 +96,7 @@ def test_with_unavailable_only_the_old_vm_is_deleted_first() -> None:
 
 
 def test_unhealthy_new_vms_stall_the_update_and_the_old_ones_keep_serving() -> None:
-    group = patched(settled(SURGE_3), versions=only(Y))
+    group = patch(settled_group(SURGE_3), versions=only(Y))
     group.settle(is_healthy=lambda member: member.revision == X)
     assert group.counts() == {X: 6, Y: 3}
     assert group.available() == 6
@@ -105,7 +105,7 @@ def test_unhealthy_new_vms_stall_the_update_and_the_old_ones_keep_serving() -> N
 
 def test_unhealthy_new_vms_use_up_the_unavailable_budget() -> None:
     intent = replace(SURGE_3, surge=Size(fixed=0), unavailable=Size(fixed=3))
-    group = patched(settled(intent), versions=only(Y))
+    group = patch(settled_group(intent), versions=only(Y))
     group.settle(is_healthy=lambda member: member.revision == X)
     assert group.counts() == {X: 3, Y: 3}
     assert group.available() == 3
@@ -114,19 +114,19 @@ def test_unhealthy_new_vms_use_up_the_unavailable_budget() -> None:
 def test_an_old_vm_that_becomes_unhealthy_leaves_no_budget_for_others() -> None:
     healing = replace(CHECKED, repairs_unhealthy=False)
     intent = replace(SURGE_3, surge=Size(fixed=0), unavailable=Size(fixed=3), healing=healing)
-    group = settled(intent)
+    group = settled_group(intent)
     for name in list(group.members)[:3]:
         group.change(name, health="UNHEALTHY")
-    patched(group, versions=only(Y))
+    patch(group, versions=only(Y))
     deleted = {step.name for step in group.update().steps if isinstance(step, Delete)}
     assert deleted == set(list(group.members)[:3])
     assert group.available() == 3
 
 
 def test_a_rollback_deletes_the_unhealthy_new_vms_at_once() -> None:
-    group = patched(settled(SURGE_3), versions=only(Y))
+    group = patch(settled_group(SURGE_3), versions=only(Y))
     group.settle(is_healthy=lambda member: member.revision == X)
-    patched(group, versions=only(X))
+    patch(group, versions=only(X))
     assert [type(step) for step in group.update().steps] == [Delete] * 3
     group.settle()
     assert group.counts() == {X: 6}
@@ -134,25 +134,25 @@ def test_a_rollback_deletes_the_unhealthy_new_vms_at_once() -> None:
 
 
 def test_a_new_patch_during_an_update_redirects_it() -> None:
-    group = patched(settled(SURGE_3), versions=only(Y))
+    group = patch(settled_group(SURGE_3), versions=only(Y))
     group.update()
-    patched(group, versions=only(Z))
+    patch(group, versions=only(Z))
     group.settle()
     assert group.counts() == {Z: 6}
 
 
 def test_a_canary_gets_its_size_and_widens_spread_over_the_zones() -> None:
-    group = patched(settled(SURGE_3), versions=canary(X, Y, 1))
+    group = patch(settled_group(SURGE_3), versions=canary(X, Y, 1))
     group.settle()
     assert group.counts() == {X: 5, Y: 1}
     assert group.is_stable()
     assert is_version_target_reached(group.intent, group.members.values())
-    patched(group, versions=canary(X, Y, 3))
+    patch(group, versions=canary(X, Y, 3))
     assert not is_version_target_reached(group.intent, group.members.values())
     group.settle()
     assert group.counts() == {X: 3, Y: 3}
     assert {member.zone for member in group.members.values() if member.revision == Y} == set(ZONES)
-    patched(group, versions=only(Y))
+    patch(group, versions=only(Y))
     group.settle()
     assert group.counts() == {Y: 6}
 
@@ -169,9 +169,9 @@ def test_a_canary_gets_its_size_and_widens_spread_over_the_zones() -> None:
 def test_every_change_from_a_canary_completes(
     to: tuple[Version, ...], expected: dict[Revision, int]
 ) -> None:
-    group = patched(settled(SURGE_3), versions=canary(X, Y, 2))
+    group = patch(settled_group(SURGE_3), versions=canary(X, Y, 2))
     group.settle()
-    patched(group, versions=to)
+    patch(group, versions=to)
     group.settle()
     assert group.counts() == expected
     assert group.is_stable()
@@ -179,9 +179,9 @@ def test_every_change_from_a_canary_completes(
 
 def test_recreate_keeps_the_names_and_the_unavailable_budget() -> None:
     intent = replace(SURGE_3, surge=Size(fixed=0), unavailable=Size(fixed=3), substitutes=False)
-    group = settled(intent)
+    group = settled_group(intent)
     names = set(group.members)
-    patched(group, versions=only(Y))
+    patch(group, versions=only(Y))
     assert [type(step) for step in group.update().steps] == [Recreate] * 3
     group.settle()
     assert group.counts() == {Y: 6}
@@ -189,11 +189,11 @@ def test_recreate_keeps_the_names_and_the_unavailable_budget() -> None:
 
 
 def test_an_opportunistic_group_keeps_its_vms_and_uses_the_new_version_for_new_ones() -> None:
-    group = patched(settled(SURGE_3), versions=only(Y), is_proactive=False)
+    group = patch(settled_group(SURGE_3), versions=only(Y), is_proactive=False)
     assert group.update().steps == ()
     assert group.is_stable()
     assert not is_version_target_reached(group.intent, group.members.values())
-    patched(group, target_size=8)
+    patch(group, target_size=8)
     group.settle()
     assert group.counts() == {X: 6, Y: 2}
 
@@ -201,12 +201,12 @@ def test_an_opportunistic_group_keeps_its_vms_and_uses_the_new_version_for_new_o
 def test_a_restart_by_version_name_stays_within_the_budget_and_replaces_nothing() -> None:
     again = Revision("x", "second")
     intent = replace(SURGE_3, unavailable=Size(fixed=3), minimal=Disruption.RESTART)
-    group = settled(intent)
+    group = settled_group(intent)
     group.disruption = lambda old, new: (
         Disruption.NONE if old.template == new.template else Disruption.REPLACE
     )
     names = set(group.members)
-    patched(group, versions=only(again))
+    patch(group, versions=only(again))
     steps = group.update().steps
     assert [step.how for step in steps if isinstance(step, InPlace)] == [Disruption.RESTART] * 3
     group.settle()
@@ -215,8 +215,8 @@ def test_a_restart_by_version_name_stays_within_the_budget_and_replaces_nothing(
 
 
 def test_an_update_that_needs_more_than_allowed_touches_nothing() -> None:
-    group = patched(
-        settled(SURGE_3),
+    group = patch(
+        settled_group(SURGE_3),
         versions=only(Y),
         most_disruptive=Disruption.RESTART,
         minimal=Disruption.NONE,
@@ -226,15 +226,15 @@ def test_an_update_that_needs_more_than_allowed_touches_nothing() -> None:
 
 
 def test_a_refresh_needs_no_budget() -> None:
-    group = settled(replace(SURGE_3, minimal=Disruption.NONE))
+    group = settled_group(replace(SURGE_3, minimal=Disruption.NONE))
     group.disruption = lambda old, new: Disruption.REFRESH
-    patched(group, versions=only(Y))
+    patch(group, versions=only(Y))
     assert len(group.update().steps) == 6
     assert group.available() == 6
 
 
 def test_a_smaller_target_size_deletes_from_the_fullest_zones() -> None:
-    group = patched(settled(SURGE_3), target_size=4)
+    group = patch(settled_group(SURGE_3), target_size=4)
     assert len(group.update().steps) == 2
     group.settle()
     assert sorted(group.zones().values()) == [1, 1, 2]
@@ -242,17 +242,17 @@ def test_a_smaller_target_size_deletes_from_the_fullest_zones() -> None:
 
 
 def test_a_group_shrinks_even_if_some_vms_are_unhealthy() -> None:
-    group = settled(replace(SURGE_3, healing=replace(CHECKED, repairs_unhealthy=False)))
+    group = settled_group(replace(SURGE_3, healing=replace(CHECKED, repairs_unhealthy=False)))
     group.change(next(iter(group.members)), health="UNHEALTHY")
-    patched(group, target_size=3)
+    patch(group, target_size=3)
     group.settle()
     assert len(group.members) == 3
 
 
 def test_a_growing_group_does_not_wait_for_vms_deleted_by_an_earlier_resize() -> None:
-    group = patched(settled(SURGE_3), target_size=3)
+    group = patch(settled_group(SURGE_3), target_size=3)
     group.update()
-    patched(group, target_size=6)
+    patch(group, target_size=6)
     assert [type(step) for step in group.update().steps] == [Create] * 3
 
 
@@ -268,7 +268,7 @@ def test_an_unhealthy_vm_is_repaired_only_after_the_initial_delay() -> None:
 
 
 def test_a_vm_that_was_healthy_is_repaired_at_once_with_its_own_version() -> None:
-    group = patched(settled(SURGE_3), versions=canary(X, Y, 1))
+    group = patch(settled_group(SURGE_3), versions=canary(X, Y, 1))
     group.settle()
     sick = next(name for name, member in group.members.items() if member.revision == Y)
     group.change(sick, health="UNHEALTHY")
@@ -277,7 +277,7 @@ def test_a_vm_that_was_healthy_is_repaired_at_once_with_its_own_version() -> Non
 
 def test_a_vm_that_stopped_by_itself_is_repaired_unless_the_policy_says_otherwise() -> None:
     for repairs in (True, False):
-        group = settled(replace(SURGE_3, healing=Healing(repairs_failed=repairs)))
+        group = settled_group(replace(SURGE_3, healing=Healing(repairs_failed=repairs)))
         dead = next(iter(group.members))
         group.change(dead, is_running=False, is_failed=True)
         assert len(group.update().steps) == repairs
@@ -285,8 +285,8 @@ def test_a_vm_that_stopped_by_itself_is_repaired_unless_the_policy_says_otherwis
 
 def test_a_repair_uses_the_newest_version_only_on_request() -> None:
     for takes_newest, expected in ((False, X), (True, Y)):
-        group = settled(replace(SURGE_3, healing=replace(CHECKED, takes_newest=takes_newest)))
-        patched(group, versions=only(Y), is_proactive=False)
+        group = settled_group(replace(SURGE_3, healing=replace(CHECKED, takes_newest=takes_newest)))
+        patch(group, versions=only(Y), is_proactive=False)
         sick = next(iter(group.members))
         group.change(sick, health="UNHEALTHY")
         group.update()
@@ -294,7 +294,7 @@ def test_a_repair_uses_the_newest_version_only_on_request() -> None:
 
 
 def test_updates_requested_by_name_ignore_the_budget() -> None:
-    group = patched(settled(SURGE_3), versions=only(Y), is_proactive=False)
+    group = patch(settled_group(SURGE_3), versions=only(Y), is_proactive=False)
     steps = updates_for(group.intent, list(group.members.values()), set(group.members))
     assert [type(step) for step in steps] == [Delete] * 6
 
@@ -356,7 +356,7 @@ def test_a_move_deletes_no_vm_that_the_floor_needs() -> None:
 
 
 def test_a_surplus_vm_keeps_the_version_target_from_being_reached() -> None:
-    group = settled(SURGE_3)
+    group = settled_group(SURGE_3)
     assert is_version_target_reached(group.intent, group.members.values())
     group.members["left-over"] = Member("left-over", "a", Y, is_running=False)
     assert not is_version_target_reached(group.intent, group.members.values())
@@ -390,12 +390,12 @@ def test_in_any_order_of_events_the_budgets_hold_and_the_update_completes(
         substitutes=substitutes,
         healing=Healing(has_check=has_check, initial_delay_seconds=60),
     )
-    group = settled(intent)
+    group = settled_group(intent)
     for _ in range(data.draw(st.integers(1, 4))):
         versions = data.draw(
             st.sampled_from([only(X), only(Y), canary(X, Y, 2), canary(X, Z, 1), canary(Y, Z, 4)])
         )
-        patched(group, versions=versions, target_size=data.draw(st.integers(0, 9)))
+        patch(group, versions=versions, target_size=data.draw(st.integers(0, 9)))
         group.update()
         for _ in range(data.draw(st.integers(0, 12))):
             if not group.members:
