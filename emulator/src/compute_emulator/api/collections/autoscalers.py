@@ -1,8 +1,7 @@
-"""Regional autoscalers: the resource, its defaults, and what a policy may not ask for. One
-autoscaler a group.
+"""Regional autoscalers: the resource, its defaults and its validation. A group has at most one
+autoscaler.
 
-What an autoscaler then does is in `autoscaling.py`. Source: Compute API reference,
-regionAutoscalers."""
+`engine/autoscaling.py` holds their controller. Source: Compute API reference, regionAutoscalers."""
 
 from __future__ import annotations
 
@@ -160,7 +159,7 @@ def on_delete(cloud: Cloud, resource: JsonObject) -> None:
 
 
 def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
-    """With its recommendation, its status, and how its schedules stand."""
+    """The resource with its recommendation, its status, and the status of its schedules."""
     key = cloud.key_of(resource["selfLink"])
     autoscaler = autoscaler_at(cloud, key)
     if autoscaler is None:
@@ -236,8 +235,8 @@ def delete(call: Call) -> JsonObject:
 
 @HANDLERS.handles(METHOD + "patch", METHOD + "update")
 def change(call: Call) -> JsonObject:
-    """PATCH merges, PUT replaces. Which autoscaler: the query's `autoscaler`, else the name in the
-    body."""
+    """PATCH merges, PUT replaces. The autoscaler is named by the query's `autoscaler`, else by
+    the body."""
     name = call.params.get("autoscaler") or call.body.get("name")
     if not name:
         raise Required("autoscaler")

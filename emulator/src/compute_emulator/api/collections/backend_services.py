@@ -1,7 +1,6 @@
 """Backend services, global and regional, and the health of their backends.
 
-The health itself comes from whoever runs the instances (`GROUP_HEALTH`). Source: Compute API
-reference, backendServices; load-balancing/docs/backend-service."""
+Source: Compute API reference, backendServices; load-balancing/docs/backend-service."""
 
 from __future__ import annotations
 
@@ -20,8 +19,8 @@ CHECKS = ("healthChecks", "httpHealthChecks")
 GROUPS = ("instanceGroups", "networkEndpointGroups")
 HTTP_PROTOCOLS = ("HTTP", "HTTPS", "HTTP2", "H2C", "GRPC")
 MANAGED_SCHEMES = ("EXTERNAL_MANAGED", "INTERNAL_MANAGED")
-"""Of Application Load Balancers: a regional one takes regional health checks. The older passthrough
-ones take either."""
+"""Schemes of Application Load Balancers: a regional one takes regional health checks. The older
+passthrough load balancers take either."""
 DEFAULTS = {
     "protocol": "HTTP",
     "loadBalancingScheme": "EXTERNAL",
@@ -38,7 +37,7 @@ def complete(call: Call, resource: JsonObject) -> None:
         resource.setdefault("portName", "http")
         resource.setdefault(
             "port", 443 if resource["protocol"] in ("HTTPS", "HTTP2") else 80
-        )  # told, used by nobody
+        )  # reported, not used
     draining = resource.setdefault("connectionDraining", {}).setdefault("drainingTimeoutSec", 0)
     if not 0 <= draining <= 3600:
         raise Invalid(
@@ -116,8 +115,8 @@ def _backend(
 
 
 def on_write(cloud: Cloud, resource: JsonObject) -> None:
-    """Keep since when each group is attached, and tell the groups: what their own checks mean may
-    depend on it."""
+    """Record since when each group is attached, and notify the groups: the meaning of their own
+    health checks may depend on it."""
     service = cloud.key_of(resource["selfLink"])
     groups = {cloud.key_of(backend["group"]) for backend in resource.get("backends") or []}
     for group in [
@@ -153,8 +152,8 @@ add_standard_handlers(
 
 @HANDLERS.handles("compute.backendServices.getHealth", "compute.regionBackendServices.getHealth")
 def get_health(call: Call) -> JsonObject:
-    """The backend service's own view of one group; `healthStatus` is absent until something is
-    known."""
+    """The health of one group by the backend service's check; `healthStatus` is absent until a
+    verdict is known."""
     service = call.resource()
     given = call.body.get("group")
     if not given:
@@ -171,7 +170,7 @@ def get_health(call: Call) -> JsonObject:
 
 @HANDLERS.handles("compute.backendServices.listUsable", "compute.regionBackendServices.listUsable")
 def list_usable(call: Call) -> JsonObject:
-    """Those of the project; nobody shares any with it."""
+    """The project's services; no other project shares any with it."""
     return call.page(call.cloud.list_in(call.scope, call.collection))
 
 
@@ -184,7 +183,7 @@ def set_security_policy(call: Call) -> JsonObject:
 
 @HANDLERS.handles("compute.backendServices.getEffectiveSecurityPolicies")
 def get_effective_security_policies(call: Call) -> JsonObject:
-    """Compute v1 gives this answer no schema, so that nothing can be told in it."""
+    """Compute v1 defines no schema for this response, so it is empty."""
     call.resource()
     return {}
 
@@ -195,7 +194,7 @@ def set_edge_security_policy(call: Call) -> JsonObject:
 
 
 def _set_member(call: Call, member: str) -> JsonObject:
-    """Kept as it is given, cleared when nothing is: security policies themselves are not
+    """Stored as given, and cleared if nothing is given: security policies themselves are not
     modelled."""
     service = call.resource_to_change()
     service.pop(member, None)
@@ -207,7 +206,7 @@ def _set_member(call: Call, member: str) -> JsonObject:
 
 @HANDLERS.handles("compute.backendServices.addSignedUrlKey")
 def add_signed_url_key(call: Call) -> JsonObject:
-    """Names of keys are shown, keys never."""
+    """The names of keys are shown, the keys never."""
     service = call.resource_to_change()
     for name in ("keyName", "keyValue"):
         if not call.body.get(name):

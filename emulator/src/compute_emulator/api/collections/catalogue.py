@@ -1,5 +1,5 @@
-"""What Google provides: regions, zones, machine types, accelerator types, the project itself. Read
-only."""
+"""What Google provides: regions, zones, machine types, accelerator types, the project itself.
+Read-only."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CREATED = "2020-01-01T00:00:00.000+00:00"
 
 
 def _id(*parts: str) -> str:
-    """A steady number for something that was never inserted."""
+    """A stable id for something that was never inserted."""
     number = 5381
     for sign in "/".join(parts):
         number = (number * 33 + ord(sign)) % 2**61
@@ -55,7 +55,7 @@ def _id(*parts: str) -> str:
 
 
 def catalogue_resource(kind: str, path: str, **members: object) -> JsonObject:
-    """A resource that was always there."""
+    """A resource that has always existed."""
     name = path.rpartition("/")[2]
     return {
         "kind": f"compute#{kind}",
@@ -68,8 +68,8 @@ def catalogue_resource(kind: str, path: str, **members: object) -> JsonObject:
 
 
 def _quotas(cloud: Cloud, region: str = "") -> list[JsonObject]:
-    """The limits that were set, with what VMs take of them: of a region, or of the project. Those
-    of which the document has no word, such as `G2_CPUS`, hold as well, but cannot be told."""
+    """The configured limits and the usage of VMs, for a region or for the project. Metrics that
+    the discovery document does not know, such as `G2_CPUS`, are enforced but not reported."""
     told = document()["schemas"]["Quota"]["properties"]["metric"]["enum"]
     limits = {each.rpartition("/")[2] for each in cloud.quotas}
     metrics = sorted(

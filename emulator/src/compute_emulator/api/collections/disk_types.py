@@ -1,4 +1,4 @@
-"""Types of disks. Read only; disks themselves are not modelled."""
+"""Disk types. Read-only; disks themselves are not modelled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DISK_TYPES = {
     "pd-ssd": ("SSD Persistent Disk", "100", "10GB-65536GB"),
     "pd-standard": ("Standard Persistent Disk", "500", "10GB-65536GB"),
 }
-"""Name: description, default size and sizes allowed."""
+"""Name: description, default size and allowed sizes."""
 
 
 def _disk_type(call: Call, scope: str, name: str) -> JsonObject:

@@ -1,9 +1,8 @@
-"""Collections in which there is nothing: their lists are empty and any name is unknown, but they
-can be asked.
+"""Collections that are always empty: their lists have no items, and every name is unknown.
 
-Groups are regional here, so the zonal collections of groups, managers and autoscalers have none;
-disks, snapshots and the like are not modelled at all. Making one is answered with 501. Tools that
-look around before they act need the lists, such as Libcloud."""
+Groups are regional here, so the zonal collections of groups, managers and autoscalers are empty;
+disks, snapshots and the like are not modelled. An insert is answered with 501. Tools such as
+Libcloud list these collections before they act."""
 
 from __future__ import annotations
 

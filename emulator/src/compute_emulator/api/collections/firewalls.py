@@ -1,5 +1,4 @@
-"""Firewall rules: kept and answered, not enforced. They are here because every load-balancer
-tutorial makes one."""
+"""Firewall rules: stored and returned, not enforced. Every load balancing tutorial creates one."""
 
 from __future__ import annotations
 

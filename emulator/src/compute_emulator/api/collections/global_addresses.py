@@ -1,5 +1,4 @@
-"""Static addresses, global and regional, from the ranges kept for documentation so that no real
-host is ever meant."""
+"""Static addresses, global and regional, from ranges that belong to no real host."""
 
 from __future__ import annotations
 
@@ -14,11 +13,11 @@ from compute_emulator.keys import Key
 HANDLERS = Handlers()
 
 FIRST = int(ipaddress.IPv4Address("198.18.0.2"))
-"""Start of 198.18.0.0/15, set aside for tests by RFC 2544."""
+"""Start of 198.18.0.0/15, which RFC 2544 reserves for tests."""
 
 
 def allocate(cloud: Cloud) -> str:
-    """An address that nothing has."""
+    """An unused address."""
     taken = {
         each.get("address")
         for (_, collection), table in cloud.tables.items()
@@ -71,7 +70,7 @@ def _users(cloud: Cloud, resource: JsonObject) -> list[str]:
 
 
 def check_delete(call: Call, resource: JsonObject) -> None:
-    """Rules refer to an address by its IP, so the usual look for users does not see them."""
+    """Rules refer to an address by its IP, so `users_of` does not find them."""
     users = _users(call.cloud, resource)
     if users:
         raise InUse(
@@ -96,7 +95,7 @@ add_standard_handlers(
 
 @HANDLERS.handles("compute.addresses.move", "compute.globalAddresses.move")
 def move(call: Call) -> JsonObject:
-    """To another name or region; there is only one project. The IP goes along."""
+    """Move to another name or region; there is only one project. The address keeps its IP."""
     kept = call.resource_to_change()
     check_delete(call, kept)
     given = call.body.get("destinationAddress")

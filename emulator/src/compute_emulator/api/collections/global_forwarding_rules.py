@@ -1,8 +1,7 @@
-"""Forwarding rules, global and regional: address and port to target proxy. Only target, labels and
-switches can change.
+"""Forwarding rules, global and regional: from an address and port to a target proxy. Only
+target, labels and switches can change.
 
-Source: Compute API reference, globalForwardingRules and forwardingRules.
-"""
+Source: Compute API reference, globalForwardingRules and forwardingRules."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ FIXED = (
     "network",
     "subnetwork",
 )
-"""What a PATCH may say again and not change; the target goes by setTarget."""
+"""Members that a PATCH may repeat but not change; setTarget changes the target."""
 
 
 def complete(call: Call, resource: JsonObject) -> None:
@@ -49,7 +48,7 @@ def complete(call: Call, resource: JsonObject) -> None:
 
 
 def _refuse_changes(call: Call, resource: JsonObject) -> None:
-    """For a rule that is patched: another address, port or target is another rule."""
+    """Refuses a PATCH that changes the address, port or target: that would be another rule."""
     kept = call.resource()
     resource["portRange"] = _ports(resource)
     resource["target"] = call.cloud.link(
@@ -65,7 +64,7 @@ def _refuse_changes(call: Call, resource: JsonObject) -> None:
 
 
 def _ports(resource: JsonObject) -> str:
-    """`80` is answered as `80-80`."""
+    """`80` is returned as `80-80`."""
     given = str(resource.get("portRange") or "")
     if not given:
         raise Required("resource.portRange")
@@ -106,7 +105,7 @@ def _services_behind(cloud: Cloud, proxy: Key) -> list[JsonObject]:
 
 
 def _address(call: Call, given: str | None) -> str:
-    """An IP: as given, of the named address resource, or a fresh one."""
+    """An IP: as given, of the named address resource, or a new one."""
     if not given:
         return allocate(call.cloud)
     try:
@@ -120,7 +119,7 @@ def _address(call: Call, given: str | None) -> str:
 
 
 def _refuse_taken(call: Call, resource: JsonObject) -> None:
-    """One rule for one address and port."""
+    """Only one rule per address and port."""
     first, last = map(int, resource["portRange"].split("-"))
     for other in call.cloud.list_in(call.scope, call.collection):
         low, high = map(int, other["portRange"].split("-"))
@@ -133,8 +132,8 @@ def _refuse_taken(call: Call, resource: JsonObject) -> None:
 
 
 def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
-    """A rule without a description tells where the data plane serves it: its address is
-    nobody's."""
+    """A rule without a description shows where the data plane serves it: its address is not
+    reachable."""
     if cloud.data_plane is None or resource.get("description"):
         return resource
     url = cloud.data_plane.url_of(cloud.key_of(resource["selfLink"]))

@@ -25,7 +25,7 @@ NUMBERS = {
     "healthyThreshold": (2, 10),
     "unhealthyThreshold": (2, 10),
 }
-"""Default and largest value; the smallest is 1."""
+"""Default and maximum; the minimum is 1."""
 
 
 def complete(call: Call, resource: JsonObject) -> None:
@@ -46,7 +46,7 @@ def complete(call: Call, resource: JsonObject) -> None:
 
 
 def _probe(resource: JsonObject, kind: str) -> None:
-    """Only the member of the check's own type, with its defaults."""
+    """Allows only the member of the check's own type, and fills in its defaults."""
     for other, member in MEMBERS.items():
         if other != kind and resource.pop(member, None):
             raise Invalid(f"resource.{member}", "", f"Not allowed with type {kind}.")

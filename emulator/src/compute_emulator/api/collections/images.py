@@ -1,4 +1,4 @@
-"""Images: any family exists in any project that keeps images, with one image. Read only."""
+"""Images: every family exists in every image project, with one image. Read-only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FAMILIES = {
     "ubuntu-os-cloud": ("ubuntu-2204-lts", "ubuntu-2404-lts-amd64"),
     "deeplearning-platform-release": ("common-cu124-debian-12",),
 }
-"""What lists show; the project itself has none."""
+"""The images that lists show; the project itself has none."""
 
 
 def _image(call: Call, name: str, family: str) -> JsonObject:
@@ -32,7 +32,7 @@ def _image(call: Call, name: str, family: str) -> JsonObject:
 
 @HANDLERS.handles("compute.images.getFromFamily")
 def get_image_from_family(call: Call) -> JsonObject:
-    """Any family exists, with one image."""
+    """Every family exists, with one image."""
     family = call.params["family"]
     return _image(call, f"{family}-v20260101", family)
 

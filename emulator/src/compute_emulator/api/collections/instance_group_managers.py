@@ -1,8 +1,8 @@
 """Regional managed instance groups: insert, get, list, patch, resize, delete.
 
-What a group may ask for is in `group_fields.py`, what it then does in `groups.py`; acting on single
-instances is in `managed_instances.py`. Source: Compute API reference, regionInstanceGroupManagers.
-"""
+`api/group_fields.py` validates a group and `engine/groups.py` holds its controller; methods on
+single instances are in `managed_instances.py`. Source: Compute API reference,
+regionInstanceGroupManagers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ HANDLERS = Handlers()
 
 
 def on_write(cloud: Cloud, resource: JsonObject) -> None:
-    """Give a new group its instance group and its life; tell an old one of its new intent."""
+    """Create a new group's instance group and controller, or notify an existing controller of
+    its new intent."""
     key = cloud.key_of(resource["selfLink"])
     group = group_at(cloud, key)
     if group is not None:
@@ -52,13 +53,13 @@ KIND = standard.Kind(
 
 
 def group_of(call: Call) -> Group:
-    """The group named in the path, fit to be changed."""
+    """The group named in the path, ready to be changed."""
     call.resource_to_change()
     return call.cloud.groups[call.key]
 
 
 def rewrite(call: Call, **members: Any) -> None:
-    """Change members of the kept group by another way than PATCH, under the same rules."""
+    """Change members of the stored group other than by PATCH, with the same validation."""
     changed = call.resource() | members
     group_fields.complete(call, changed)
     changed["fingerprint"] = call.cloud.new_fingerprint()
@@ -87,8 +88,8 @@ def aggregated_list(call: Call) -> JsonObject:
 
 @HANDLERS.handles("compute.regionInstanceGroupManagers.patch")
 def patch(call: Call) -> JsonObject:
-    """A template alone replaces all versions; of a fixed and a percent size the one that was sent
-    wins."""
+    """A template alone replaces all versions. If a fixed and a percent size conflict, the one
+    that was sent applies."""
     call.resource_to_change()
     if call.body.get("instanceTemplate") and not call.body.get("versions"):
         call.body["versions"] = [{"instanceTemplate": call.body["instanceTemplate"]}]
@@ -112,7 +113,7 @@ def set_instance_template(call: Call) -> JsonObject:
 
 @HANDLERS.handles("compute.regionInstanceGroupManagers.setTargetPools")
 def set_target_pools(call: Call) -> JsonObject:
-    """Kept with the group. There are no pools here for its VMs to join."""
+    """Stored with the group. There are no target pools that its VMs could join."""
     group_of(call)
     standard.check_fingerprint("if_given", call, call.resource())
     rewrite(call, targetPools=call.body.get("targetPools") or [])
@@ -136,7 +137,7 @@ def resize(call: Call) -> JsonObject:
 @HANDLERS.handles("compute.regionInstanceGroupManagers.delete")
 def delete(call: Call) -> JsonObject:
     """Refused while an autoscaler or a backend service uses the group; done when the last VM has
-    drained and gone."""
+    drained and is deleted."""
     cloud, key, group = call.cloud, call.key, group_of(call)
     standard.refuse_in_use(cloud, key, KIND.word)
     standard.refuse_in_use(cloud, group.group_key, "instance_group")

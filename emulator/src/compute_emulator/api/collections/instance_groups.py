@@ -1,5 +1,5 @@
-"""The instance groups that managers own: named ports, size, members. Source: Compute API reference,
-regionInstanceGroups."""
+"""The instance groups of the managers: named ports, size, members. Source: Compute API
+reference, regionInstanceGroups."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def aggregated_list(call: Call) -> JsonObject:
 
 @HANDLERS.handles(METHOD + "setNamedPorts")
 def set_named_ports(call: Call) -> JsonObject:
-    """Replaces them all. A fingerprint, when given, is the instance group's own."""
+    """Replaces all named ports. A fingerprint, if given, is the instance group's own."""
     resource = call.resource_to_change()
     given = call.body.get("fingerprint")
     if given and given != resource["fingerprint"]:
@@ -56,7 +56,7 @@ def set_named_ports(call: Call) -> JsonObject:
 
 @HANDLERS.handles(METHOD + "listInstances")
 def list_instances(call: Call) -> JsonObject:
-    """Its members; with `instanceState` RUNNING only those that run."""
+    """Its members; with `instanceState` RUNNING only the running ones."""
     resource = call.resource()
     group = group_at(call.cloud, call.key)
     instances = group_view.in_group(group) if group is not None else []

@@ -1,7 +1,7 @@
-"""Instance templates, global and regional. They never change: a new one has a new name.
+"""Instance templates, global and regional. They are immutable.
 
-What a template may say is checked here, because Compute Engine checks it on insert. Source: Compute
-API reference, instanceTemplates; guest accelerators:
+Their properties are validated here, because Compute Engine validates them on insert. Source:
+Compute API reference, instanceTemplates; guest accelerators:
 compute/docs/instances/setting-vm-host-options."""
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _scheduling(properties: JsonObject) -> None:
 
 
 def _reservation(properties: JsonObject) -> None:
-    """A specific reservation is named, the other kinds name none."""
+    """Only a specific reservation has a name."""
     affinity = properties.get("reservationAffinity")
     if affinity is None:
         return

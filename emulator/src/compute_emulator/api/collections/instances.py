@@ -1,5 +1,4 @@
-"""Instances as the API shows them: get, list, aggregatedList. Their life is run by the groups; here
-they are only read."""
+"""Instances as the API shows them: get, list, aggregatedList. Read-only: the groups manage them."""
 
 from __future__ import annotations
 
@@ -12,8 +11,8 @@ HANDLERS = Handlers()
 
 
 def view(resource: JsonObject) -> JsonObject:
-    """With the members that every instance has, whatever its template says; clients such as
-    Libcloud count on them."""
+    """Adds the members that every instance has, whatever its template; clients such as Libcloud
+    rely on them."""
     fingerprint = resource.get("fingerprint", "")
     added: dict[str, Any] = {
         "tags": {"fingerprint": fingerprint} | resource.get("tags", {}),

@@ -1,4 +1,4 @@
-"""Acting on single instances of a managed group, and looking at them one by one.
+"""Methods on single instances of a managed group.
 
 Source: Compute API reference, regionInstanceGroupManagers: listManagedInstances, listErrors, and
 the *Instances methods."""
@@ -27,7 +27,7 @@ MOST_INSTANCES = 1000
 
 @HANDLERS.handles(METHOD + "listManagedInstances")
 def list_managed_instances(call: Call) -> JsonObject:
-    """All of them in one answer, unless the group asks for pages."""
+    """All of them in one response, unless the group asks for pages."""
     resource = call.resource()
     items = group_view.managed_instances(call.cloud.groups[call.key])
     params = call.params
@@ -51,7 +51,7 @@ def list_errors(call: Call) -> JsonObject:
 
 @HANDLERS.handles(METHOD + "deleteInstances")
 def delete_instances(call: Call) -> JsonObject:
-    """Deletes them and lowers the target size by as many."""
+    """Deletes instances and lowers the target size by their number."""
     group = group_of(call)
     leaving = [m for m in chosen(call, group) if m.action not in LEAVING]
     fewer = _without(group, leaving)
@@ -62,7 +62,7 @@ def delete_instances(call: Call) -> JsonObject:
 
 @HANDLERS.handles(METHOD + "abandonInstances")
 def abandon_instances(call: Call) -> JsonObject:
-    """They leave the group, which shrinks by as many, and go on running."""
+    """Removes instances from the group, which shrinks by their number; they keep running."""
     group = group_of(call)
     leaving = [m for m in chosen(call, group) if m.action not in LEAVING]
     fewer = _without(group, leaving)
@@ -73,8 +73,7 @@ def abandon_instances(call: Call) -> JsonObject:
 
 
 def _without(group: Group, leaving: list[ManagedInstance]) -> dict[str, int]:
-    """The group's sizes without these VMs: those that serve and those in reserve are counted
-    apart."""
+    """The group's sizes without these VMs: running and standby VMs are counted separately."""
     sizes = {
         "targetSize": max(
             0, group.intent.target_size - sum(not instance.standby for instance in leaving)
@@ -89,7 +88,7 @@ def _without(group: Group, leaving: list[ManagedInstance]) -> dict[str, int]:
 
 @HANDLERS.handles(METHOD + "recreateInstances")
 def recreate_instances(call: Call) -> JsonObject:
-    """Deletes and creates them under their names, from the version they are meant to have now."""
+    """Deletes instances and creates them under their names, in their intended version."""
     group = group_of(call)
     again = [m for m in in_service(call, group) if m.action not in LEAVING]
     missing = list(
@@ -110,11 +109,10 @@ def recreate_instances(call: Call) -> JsonObject:
 
 @HANDLERS.handles(METHOD + "applyUpdatesToInstances")
 def apply_updates(call: Call) -> JsonObject:
-    """Updates the named VMs at once, outside of the budgets; the default is the mildest action that
-    does it.
+    """Updates the named VMs at once, outside of the budgets; the default is the mildest
+    sufficient action.
 
-    Refused when one of them needs more than is allowed.
-    """
+    Refused if one of them needs more than is allowed."""
     group = group_of(call)
     if call.body.get("allInstances") and call.body.get("instances"):
         raise Invalid(
@@ -145,8 +143,8 @@ def apply_updates(call: Call) -> JsonObject:
 
 @HANDLERS.handles(METHOD + "createInstances")
 def create_instances(call: Call) -> JsonObject:
-    """Creates VMs of given names and raises the target size by as many. What they preserve becomes
-    their config."""
+    """Creates VMs with given names and raises the target size by their number. Their preserved
+    state becomes their config."""
     group = group_of(call)
     intent = group.intent
     if intent.is_proactive and intent.substitutes:
@@ -170,7 +168,7 @@ def create_instances(call: Call) -> JsonObject:
 
 
 def in_service(call: Call, group: Group) -> list[ManagedInstance]:
-    """As `chosen`, and none of them in reserve: those are first to be started or resumed. Raises
+    """Like `chosen`, but none may be a standby VM: start or resume those first. Raises
     `Invalid`."""
     found = chosen(call, group)
     for instance in found:
@@ -184,8 +182,7 @@ def in_service(call: Call, group: Group) -> list[ManagedInstance]:
 
 
 def chosen(call: Call, group: Group) -> list[ManagedInstance]:
-    """The machines that the body names by URL. Raises `Invalid` for one that is not of the
-    group."""
+    """The instances that the body names by URL. Raises `Invalid` for one outside of the group."""
     urls = call.body.get("instances") or []
     if not urls:
         raise Required("instances")

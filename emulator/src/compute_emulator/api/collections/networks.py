@@ -1,5 +1,5 @@
-"""The default network and its subnetwork in each region. Read only; nothing is routed or fenced by
-them."""
+"""The default network and its subnetwork in each region. Read-only; they route and block
+nothing."""
 
 from __future__ import annotations
 

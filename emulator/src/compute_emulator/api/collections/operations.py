@@ -1,8 +1,8 @@
 """Operations of all three scopes: get, list, wait, delete.
 
-`wait` blocks over HTTP until the operation is done or two minutes of cloud time have passed. With a
-clock that stands still nothing would ever happen meanwhile, so there it returns at once, or moves
-the clock if the cloud is made so. Source: Compute API reference, globalOperations.wait ("best
+`wait` blocks over HTTP until the operation is done or two minutes of cloud time have passed.
+With a virtual clock nothing would happen meanwhile, so it returns at once, or advances the clock
+if the cloud has `waits_pass_time`. Source: Compute API reference, globalOperations.wait ("best
 effort": it may return earlier, callers loop)."""
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def wait(call: Call) -> JsonObject:
     while operation["status"] != "DONE" and cloud.now() < deadline:
         upcoming = cloud.next_event_at()
         until = deadline if upcoming is None else min(deadline, upcoming)
-        # waiting on the condition lets go of the lock, however often it is held
+        # Waiting on the condition releases the lock, however often it is held.
         cloud.changed.wait(max(0.0, until - cloud.now()) / cloud.clock.speed)
         cloud.advance()
     return operation

@@ -1,8 +1,7 @@
-"""Per-instance configs of managed groups: list, update, patch, delete. How they reach their VMs is
-in `configs.py`.
+"""Per-instance configs of managed groups: list, update, patch, delete.
+`engine/per_instance_configs.py` applies them to VMs.
 
-Source: Compute API reference, regionInstanceGroupManagers: *PerInstanceConfigs.
-"""
+Source: Compute API reference, regionInstanceGroupManagers: *PerInstanceConfigs."""
 
 from __future__ import annotations
 
@@ -37,8 +36,7 @@ def list_per_instance_configs(call: Call) -> JsonObject:
 
 @HANDLERS.handles(METHOD + "updatePerInstanceConfigs", METHOD + "patchPerInstanceConfigs")
 def write_per_instance_configs(call: Call) -> JsonObject:
-    """Makes what is not there yet. What is there is replaced (update) or merged with what is sent
-    (patch)."""
+    """Creates missing configs. Existing ones are replaced (update) or merged (patch)."""
     group = group_of(call)
     given = call.body.get("perInstanceConfigs") or []
     if not given:
@@ -56,7 +54,7 @@ def write_per_instance_configs(call: Call) -> JsonObject:
 
 
 def _check(group: Group, given: JsonObject, where: str) -> None:
-    """Only for VMs of the group, and not over somebody else's change."""
+    """Only for VMs of the group, and only with a current fingerprint."""
     if not given.get("name"):
         raise Required(f"{where}.name")
     instance = group.instances.get(given["name"])
@@ -75,7 +73,7 @@ def _check(group: Group, given: JsonObject, where: str) -> None:
 
 @HANDLERS.handles(METHOD + "deletePerInstanceConfigs")
 def delete_per_instance_configs(call: Call) -> JsonObject:
-    """Marks them; each is gone when its VM has lost what it said."""
+    """Marks configs as deleted; each is removed once its VM no longer has what it set."""
     group = group_of(call)
     names = call.body.get("names") or []
     if not names:

@@ -1,5 +1,5 @@
-"""IAM methods of the collections that are built. Everything is permitted here; policies are kept
-and shown, not enforced."""
+"""IAM methods of the implemented collections. Everything is permitted; policies are stored and
+returned, not enforced."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def get_policy(call: Call) -> JsonObject:
 
 
 def set_policy(call: Call) -> JsonObject:
-    """Either a whole `policy`, or `bindings` and `etag` as older callers send them. A stale `etag`
-    is refused."""
+    """Takes a whole `policy`, or `bindings` and `etag` as older callers send them. A stale
+    `etag` is refused."""
     kept = _with_etag(_stored_policy(call))
     given: dict[str, Any] = call.body.get("policy") or {
         name: call.body[name] for name in ("bindings", "etag") if name in call.body
@@ -62,7 +62,7 @@ def _place(call: Call) -> Key:
 
 
 def _stored_policy(call: Call) -> JsonObject:
-    """A policy goes with its resource: another one of the same name begins without."""
+    """A policy belongs to one resource: a new resource of the same name starts without one."""
     resource, found = call.resource(), call.cloud.find(_place(call))
     policy: JsonObject = (
         found["policy"] if found is not None and found["resource"] == resource.get("id") else {}

@@ -1,9 +1,7 @@
 """Resize requests of regional managed groups: insert, get, list, cancel, delete.
 
-What they do is in `emulator/src/compute_emulator/engine/resize_requests.py`.
-
-Source: Compute API reference, regionInstanceGroupManagerResizeRequests.
-"""
+`engine/resize_requests.py` holds their controller. Source: Compute API reference,
+regionInstanceGroupManagerResizeRequests."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 600, 604_800
 
 @HANDLERS.handles(METHOD + "insert")
 def insert(call: Call) -> JsonObject:
-    """The group's target grows by the VMs at once; they are made when there is capacity for all of
+    """The group's target grows at once; the VMs are created when there is capacity for all of
     them."""
     group, body = group_of(call), call.body
     if not body.get("name"):
@@ -64,7 +62,7 @@ def insert(call: Call) -> JsonObject:
 
 
 def _names(group: Group, body: JsonObject) -> list[str]:
-    """The names of the VMs to make: `instances` gives them, `resizeBy` only their number."""
+    """The names of the VMs to create: given by `instances`, or generated for `resizeBy`."""
     given: list[str] = [each.get("name", "") for each in body.get("instances") or []]
     if not given and "resizeBy" not in body:
         raise Required("resource.resizeBy")
@@ -125,7 +123,7 @@ def list_(call: Call) -> JsonObject:
 
 @HANDLERS.handles(METHOD + "cancel")
 def cancel(call: Call) -> JsonObject:
-    """Only while it waits for capacity; the group is then as small as before."""
+    """Only while the request waits for capacity; the group returns to its old size."""
     group_of(call)
     request = _request(call)
     if request.state != "ACCEPTED":
@@ -140,7 +138,7 @@ def cancel(call: Call) -> JsonObject:
 
 @HANDLERS.handles(METHOD + "delete")
 def delete(call: Call) -> JsonObject:
-    """Only when it is over. The VMs that it made stay."""
+    """Only when the request has ended. The VMs that it created remain."""
     group = group_of(call)
     request = _request(call)
     if request.state in ACTIVE:

@@ -1,5 +1,5 @@
-"""SSL certificates, global and regional. Managed ones are active at once; private keys are taken
-and never given back."""
+"""SSL certificates, global and regional. Managed ones are active at once; private keys are never
+returned."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What most collections have in common: insert, get, list, delete, patch, update, aggregatedList
-over plain resources.
+"""The standard methods of most collections: insert, get, list, delete, patch, update,
+aggregatedList.
 
-A collection declares a `Kind` and calls `register`; what is particular to it (defaults, references,
-rules) is the kind's `complete`. It sees the whole resource as it would be kept, for every way of
-writing it, and refuses by raising `ApiError`."""
+A collection declares a `Kind` and calls `add_standard_handlers`. Its own defaults and rules are
+in the kind's `complete`, which receives the whole resource as it would be stored, on every
+write, and raises `ApiError` to refuse it."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ def no_op(call: Call, resource: JsonObject) -> None:
 
 
 def as_stored(cloud: Cloud, resource: JsonObject) -> JsonObject:
-    """For kinds that are answered as they are kept."""
+    """For kinds that are returned as they are stored."""
     return resource
 
 
 def ignore(cloud: Cloud, resource: JsonObject) -> None:
-    """For kinds of which nobody follows the changes."""
+    """For kinds whose changes need no action."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`discovery` names the API's resources for it (global and regional), `word` the kind as
-    messages write it.
+    """`discovery` are the discovery document's names for it (global and regional), `word` is the
+    kind's name in messages.
 
-    `view` makes the answer of what is kept; `check_delete` may refuse a delete; `on_write` and
-    `on_delete` are told of each change after it. `fingerprint`: `none`; `if_given` (must match when
-    sent); `required` (an update without it is refused)."""
+    `view` converts the stored resource to its representation; `check_delete` may refuse a
+    delete; `on_write` and `on_delete` run after each change. `fingerprint`: `none`; `if_given`
+    (must match if sent); `required` (an update without it is refused)."""
 
     collection: str
     word: str
@@ -96,7 +96,7 @@ def insert(kind: Kind, call: Call) -> JsonObject:
 
 
 def delete(kind: Kind, call: Call) -> JsonObject:
-    """Refused while something refers to the resource. It is there until the operation ends."""
+    """Refused while something refers to the resource, which exists until the operation ends."""
     resource = call.resource_to_change()
     key = call.key
     refuse_in_use(call.cloud, key, kind.word)
@@ -117,7 +117,7 @@ def refuse_in_use(cloud: Cloud, key: Key, word: str) -> None:
 
 
 def patch(kind: Kind, call: Call) -> JsonObject:
-    """JSON merge patch: members merged, `null` clears, lists replaced."""
+    """JSON merge patch: members are merged, `null` clears, lists are replaced."""
     resource = call.resource_to_change()
     check_fingerprint(kind.patch_fingerprint or kind.fingerprint, call, resource)
     changed: JsonObject = merge(copy.deepcopy(resource), call.body)
@@ -125,7 +125,7 @@ def patch(kind: Kind, call: Call) -> JsonObject:
 
 
 def update(kind: Kind, call: Call) -> JsonObject:
-    """PUT: what the body leaves out is gone."""
+    """PUT: members that the body leaves out are removed."""
     resource = call.resource_to_change()
     check_fingerprint(kind.fingerprint, call, resource)
     return _write(kind, call, resource, dict(call.body))
@@ -151,8 +151,8 @@ def _write(kind: Kind, call: Call, resource: JsonObject, changed: JsonObject) ->
 
 
 def merge(kept: JsonObject, patch_body: JsonObject) -> JsonObject:
-    """RFC 7396 on `kept`, in place. A list without items, or an object that has lost its last
-    member, is none, as in the API."""
+    """RFC 7396 on `kept`, in place. As in the API, an empty list, and an object that has lost
+    its last member, are removed."""
     for name, value in patch_body.items():
         if isinstance(value, dict):
             inner = kept.get(name)
@@ -180,7 +180,8 @@ def aggregated_list(kind: Kind, call: Call) -> JsonObject:
 
 
 def set_labels(call: Call) -> JsonObject:
-    """`setLabels` of any kind that has labels: replaces them all, against their own fingerprint."""
+    """`setLabels` of any kind with labels: replaces all labels, and checks their own
+    fingerprint."""
     resource = call.resource_to_change()
     given = call.body.get("labelFingerprint")
     if given and given != resource.get("labelFingerprint"):

@@ -1,9 +1,8 @@
-"""VMs in reserve: stopping or suspending VMs of a managed group, and starting or resuming them
-again.
+"""Standby VMs: stopping or suspending VMs of a managed group, and starting or resuming them.
 
-They stay in the group under their names, counted in `targetStoppedSize` and `targetSuspendedSize`
-instead of `targetSize`. Source: Compute API reference, regionInstanceGroupManagers: stopInstances,
-suspendInstances, startInstances, resumeInstances."""
+They stay in the group under their names, counted in `targetStoppedSize` and
+`targetSuspendedSize` instead of `targetSize`. Source: Compute API reference,
+regionInstanceGroupManagers: stopInstances, suspendInstances, startInstances, resumeInstances."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ MEMBERS = {standby: member for member, standby in RESERVES.items()}
 
 @HANDLERS.handles(METHOD + "stopInstances", METHOD + "suspendInstances")
 def stand_by(call: Call) -> JsonObject:
-    """Running VMs only. Without force a VM is first given its initial delay, counted from its
+    """Only running VMs. Without force, a VM first gets its initial delay, counted from its
     creation."""
     group = group_of(call)
     how = "STOPPED" if call.method.verb == "stopInstances" else "SUSPENDED"
@@ -45,7 +44,7 @@ def stand_by(call: Call) -> JsonObject:
 
 @HANDLERS.handles(METHOD + "startInstances", METHOD + "resumeInstances")
 def wake(call: Call) -> JsonObject:
-    """Stopped VMs are started, suspended ones resumed; each verb takes its own kind only."""
+    """Start takes stopped VMs only, resume takes suspended ones only."""
     group = group_of(call)
     how = "STOPPED" if call.method.verb == "startInstances" else "SUSPENDED"
     instances = chosen(call, group)

@@ -1,5 +1,4 @@
-"""Target HTTP proxies, global and regional: what a forwarding rule points at and what holds the URL
-map."""
+"""Target HTTP proxies, global and regional: they connect a forwarding rule to a URL map."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ def complete(call: Call, resource: JsonObject) -> None:
 
 
 def url_map(call: Call, given: object, where: str) -> str:
-    """The self link of a URL map of the call's own scope."""
+    """The self link of a URL map in the call's scope."""
     if not given:
         raise Required(where)
     key = call.cloud.resolve(where, given, "urlMaps")

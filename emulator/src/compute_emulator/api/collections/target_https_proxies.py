@@ -1,4 +1,4 @@
-"""Target HTTPS proxies, global and regional: as HTTP ones, with certificates."""
+"""Target HTTPS proxies, global and regional: like HTTP proxies, with certificates."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def set_certificate_map(call: Call) -> JsonObject:
 
 
 def _set(call: Call, member: str) -> JsonObject:
-    """Kept as it is given, cleared when nothing is."""
+    """Stored as given, and cleared if nothing is given."""
     proxy = call.resource_to_change()
     proxy.pop(member, None)
     if call.body.get(member):

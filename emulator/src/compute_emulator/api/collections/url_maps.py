@@ -1,7 +1,7 @@
 """URL maps, global and regional, and their `validate`.
 
-A PATCH may come without a fingerprint (`gcloud compute url-maps import` sends none), a PUT may not.
-A map is kept only if the tests that it carries pass. Source: Compute API reference, urlMaps;
+A PATCH may come without a fingerprint (`gcloud compute url-maps import` sends none), a PUT may
+not. A map is accepted only if its tests pass. Source: Compute API reference, urlMaps;
 load-balancing/docs/url-map-concepts."""
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def complete(call: Call, resource: JsonObject) -> None:
 
 
 def _load(call: Call, resource: JsonObject) -> None:
-    """Complete a map, or refuse it for what cannot be in any."""
+    """Fill in defaults, or refuse a map that is invalid."""
     _one_default(resource, "resource", must=True)
     for holder, member, where in url_map_services(resource, "resource"):
         key = call.cloud.resolve(where, holder[member], "backendServices", "backendBuckets")
@@ -42,7 +42,7 @@ def _load(call: Call, resource: JsonObject) -> None:
 
 
 def _one_default(node: JsonObject, where: str, *, must: bool) -> None:
-    """At most one of default service, redirect and weights, and one at the top."""
+    """At most one of default service, redirect and weights; at the top level exactly one."""
     weighted = (node.get("defaultRouteAction") or {}).get("weightedBackendServices")
     given = [name for name in ("defaultService", "defaultUrlRedirect") if node.get(name)]
     given += ["defaultRouteAction.weightedBackendServices"] if weighted else []
@@ -156,7 +156,7 @@ add_standard_handlers(
 
 @HANDLERS.handles("compute.urlMaps.validate", "compute.regionUrlMaps.validate")
 def validate(call: Call) -> JsonObject:
-    """Whether a map would load, and whether its own tests pass."""
+    """Whether a map would load, and whether its tests pass."""
     given = call.body.get("resource") or {}
     try:
         _load(call, given)
@@ -171,6 +171,6 @@ def validate(call: Call) -> JsonObject:
 
 @HANDLERS.handles("compute.urlMaps.invalidateCache")
 def invalidate_cache(call: Call) -> JsonObject:
-    """Nothing is cached, so there is nothing to forget."""
+    """Nothing is cached, so this has no effect."""
     call.resource_to_change()
     return call.operation()
