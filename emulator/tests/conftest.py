@@ -24,7 +24,7 @@ def clock() -> VirtualClock:
 def cloud(clock: VirtualClock) -> Cloud:
     """A cloud with virtual time: operations take two seconds, and waiting for one advances the
     clock."""
-    return Cloud(clock=clock, operation_seconds=2, waits_pass_time=True, check_responses=True)
+    return Cloud(clock=clock, operation_seconds=2, wait_advances_clock=True, check_responses=True)
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def test_the_error_classes_are_listed_in_the_readme_and_at_the_control(cloud: Cl
 def stage() -> Fleet:
     """A new cloud with a template for Spot VMs."""
     clock = VirtualClock()
-    fleet = Fleet(Clients(Cloud(clock=clock, waits_pass_time=True)), clock)
+    fleet = Fleet(Clients(Cloud(clock=clock, wait_advances_clock=True)), clock)
     scheduling = compute_v1.Scheduling(
         provisioning_model="SPOT", instance_termination_action="DELETE"
     )

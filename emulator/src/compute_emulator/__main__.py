@@ -78,12 +78,12 @@ def main(arguments: list[str] | None = None) -> int:
             if path is not None:
                 _read(cloud, path, name)
         server = Server(cloud, options.port, options.host)
-    except _Unusable as wrong:
-        print(wrong, file=sys.stderr)
+    except _Unusable as error:
+        print(error, file=sys.stderr)
         return 2
-    except OSError as wrong:
+    except OSError as error:
         print(
-            f"cannot listen on {options.host}:{options.port}: {wrong}; --port 0 takes a free port",
+            f"cannot listen on {options.host}:{options.port}: {error}; --port 0 takes a free port",
             file=sys.stderr,
         )
         return 2
@@ -100,8 +100,8 @@ def _read(cloud: Cloud, path: Path, member: str) -> None:
     try:
         given = json.loads(path.read_text())
         configure(cloud, {member: given} if member and isinstance(given, list) else given)
-    except (OSError, ValueError) as wrong:
-        raise _Unusable(f"cannot use the settings in {path}: {wrong}") from wrong
+    except (OSError, ValueError) as error:
+        raise _Unusable(f"cannot use the settings in {path}: {error}") from error
 
 
 def _serve(server: Server, options: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ FIVE = Check(interval_seconds=5, healthy_threshold=2, unhealthy_threshold=3)
 
 
 def test_a_vm_is_unknown_then_unhealthy_until_enough_probes_succeed() -> None:
-    answers = ProbeHistory(since=100.0, turns=(130.0,))
+    answers = ProbeHistory(since=100.0, changes=(130.0,))
     assert list(verdict_changes(answers, FIVE)) == [
         (100.0, "UNKNOWN"),
         (115.0, "UNHEALTHY"),
@@ -37,19 +37,19 @@ def test_a_quick_start_goes_from_unknown_to_healthy() -> None:
 
 
 def test_a_failure_shorter_than_the_threshold_changes_nothing() -> None:
-    answers = ProbeHistory(0.0, turns=(1.0, 101.0, 109.0))
+    answers = ProbeHistory(0.0, changes=(1.0, 101.0, 109.0))
     assert list(verdict_changes(answers, FIVE)) == [(0.0, "UNKNOWN"), (10.0, "HEALTHY")]
 
 
 def test_a_vm_that_dies_is_unhealthy_after_the_threshold_of_failed_probes() -> None:
-    answers = ProbeHistory(0.0, turns=(1.0, 101.0))
+    answers = ProbeHistory(0.0, changes=(1.0, 101.0))
     assert list(verdict_changes(answers, FIVE))[-1] == (115.0, "UNHEALTHY")
     assert verdict_and_history(answers, FIVE, 500.0) == ("UNHEALTHY", True)
     assert verdict_and_history(answers, FIVE, 9.0) == ("UNKNOWN", False)
 
 
 def test_the_next_change_is_known_in_advance_and_absent_if_none_is_left() -> None:
-    answers = ProbeHistory(0.0, turns=(1.0,))
+    answers = ProbeHistory(0.0, changes=(1.0,))
     assert next_change(answers, FIVE, 3.0) == 10.0
     assert next_change(answers, FIVE, 10.0) is None
 

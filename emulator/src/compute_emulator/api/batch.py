@@ -20,25 +20,25 @@ def handle(cloud: Cloud, request: wire.Request) -> wire.Response:
     """Handle the parts independently and in order; a failed part does not fail the others."""
     headers = {name.lower(): value for name, value in request.headers.items()}
     content_type = headers.get("content-type", "")
-    whole = BytesParser().parsebytes(
+    message = BytesParser().parsebytes(
         f"Content-Type: {content_type}\r\n\r\n".encode() + request.body
     )
-    if not whole.is_multipart():
+    if not message.is_multipart():
         return wire.error_response(BadRequest("A batch must be multipart/mixed."))
-    answered = [
+    responses = [
         (part, _handle_part(cloud, part))
-        for part in whole.get_payload()
+        for part in message.get_payload()
         if isinstance(part, Message)
     ]
     parts = [
         f"--{BOUNDARY}\r\n".encode() + _encode_part(part, response) + b"\r\n"
-        for part, response in answered
+        for part, response in responses
     ]
     return wire.Response(
         200,
         b"".join(parts) + f"--{BOUNDARY}--\r\n".encode(),
         content_type=f'multipart/mixed; boundary="{BOUNDARY}"',
-        delay_seconds=max((response.delay_seconds for _, response in answered), default=0.0),
+        delay_seconds=max((response.delay_seconds for _, response in responses), default=0.0),
     )
 
 

@@ -172,9 +172,9 @@ class Call:
         }
         if unreachable:
             answer["unreachables"] = [f"projects/{self.project}/{scope}" for scope in unreachable]
-        shown = sorted(scopes)
+        scope_names = sorted(scopes)
         return answer | listing.aggregate(
-            items_by_scope, self.params, self.collection, shown, view, unreachable
+            items_by_scope, self.params, self.collection, scope_names, view, unreachable
         )
 
     def scopes(self) -> set[str]:

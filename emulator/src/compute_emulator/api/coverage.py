@@ -40,7 +40,7 @@ def as_markdown() -> str:
         "|---|---|---|",
     ]
     for name, entry in table.items():
-        mark = "*" if name in EMPTY else "" if entry["missing"] else "**"
-        shown = f"{mark}{name}{mark}"
-        lines.append(f"| {shown} | {', '.join(entry['built'])} | {', '.join(entry['missing'])} |")
+        emphasis = "*" if name in EMPTY else "" if entry["missing"] else "**"
+        label = f"{emphasis}{name}{emphasis}"
+        lines.append(f"| {label} | {', '.join(entry['built'])} | {', '.join(entry['missing'])} |")
     return HEAD + "\n".join(lines) + "\n"

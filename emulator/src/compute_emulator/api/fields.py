@@ -16,21 +16,21 @@ FieldMask = dict[str, Any]
 def select(body: JsonObject, expression: str, schema: str | None = None) -> JsonObject:
     """The selected part of a response. Raises `Invalid` for a malformed expression or an unknown
     member."""
-    wanted = _read(expression)
+    mask = _read(expression)
     if schema is not None:
-        _check(document()["schemas"][schema], wanted, expression)
-    chosen: JsonObject = _choose(body, wanted)
+        _check(document()["schemas"][schema], mask, expression)
+    chosen: JsonObject = _choose(body, mask)
     return chosen
 
 
-def _check(raw: dict[str, Any], wanted: FieldMask, expression: str) -> None:
+def _check(raw: dict[str, Any], mask: FieldMask, expression: str) -> None:
     if "$ref" in raw:
         raw = document()["schemas"][raw["$ref"]]
     if raw.get("type") == "array":
-        _check(raw["items"], wanted, expression)
+        _check(raw["items"], mask, expression)
         return
     members, others = raw.get("properties"), raw.get("additionalProperties")
-    for name, inner in wanted.items():
+    for name, inner in mask.items():
         if name == "*":
             found = list(members.values()) if members is not None else [others or {}]
         elif others is not None:
@@ -43,34 +43,31 @@ def _check(raw: dict[str, Any], wanted: FieldMask, expression: str) -> None:
             _check(each, inner, expression)
 
 
-def _choose(value: Any, wanted: FieldMask) -> Any:
-    if not wanted:
+def _choose(value: Any, mask: FieldMask) -> Any:
+    if not mask:
         return value
     if isinstance(value, list):
-        return [_choose(each, wanted) for each in value]
+        return [_choose(each, mask) for each in value]
     if isinstance(value, dict):
-        if "*" in wanted:
+        if "*" in mask:
             return {
-                name: _choose(inner, wanted.get(name) or wanted["*"])
-                for name, inner in value.items()
+                name: _choose(inner, mask.get(name) or mask["*"]) for name, inner in value.items()
             }
-        return {
-            name: _choose(value[name], inner) for name, inner in wanted.items() if name in value
-        }
+        return {name: _choose(value[name], inner) for name, inner in mask.items() if name in value}
     return value
 
 
 @lru_cache(maxsize=256)
 def _read(expression: str) -> FieldMask:
-    wanted, rest = _members(expression)
+    mask, rest = _members(expression)
     if rest:
         raise Invalid("fields", expression, "Invalid field selection.")
-    return wanted
+    return mask
 
 
 def _members(text: str) -> tuple[FieldMask, str]:
     """Members up to a closing bracket or the end, and the rest."""
-    wanted: FieldMask = {}
+    mask: FieldMask = {}
     while text and text[0] != ")":
         end = next((at for at, sign in enumerate(text) if sign in ",()/"), len(text))
         name, text = text[:end], text[end:]
@@ -80,9 +77,9 @@ def _members(text: str) -> tuple[FieldMask, str]:
             inner = one
         elif text[:1] == "(":
             inner, text = _bracketed(text)
-        wanted.setdefault(name, {}).update(inner)
+        mask.setdefault(name, {}).update(inner)
         text = text.removeprefix(",")
-    return wanted, text
+    return mask, text
 
 
 def _bracketed(text: str) -> tuple[FieldMask, str]:

@@ -44,18 +44,18 @@ class _Reader:
         while at < len(expression.rstrip()):
             found = TOKEN.match(expression, at)
             if found is None:
-                raise self.wrong()
+                raise self.invalid()
             self.tokens.append((str(found.lastgroup), found.group(str(found.lastgroup))))
             at = found.end()
         self.at = 0
 
-    def wrong(self) -> Invalid:
+    def invalid(self) -> Invalid:
         return Invalid("filter", self.expression, "Invalid list filter expression.")
 
     def read(self) -> Matcher:
         result = self._any()
         if self.at != len(self.tokens):
-            raise self.wrong()
+            raise self.invalid()
         return result
 
     def _peek(self) -> str:
@@ -63,7 +63,7 @@ class _Reader:
 
     def _next(self) -> tuple[str, str]:
         if self.at >= len(self.tokens):
-            raise self.wrong()
+            raise self.invalid()
         self.at += 1
         return self.tokens[self.at - 1]
 
@@ -94,7 +94,7 @@ class _Reader:
             self._next()
             inside = self._any()
             if self._next()[1] != ")":
-                raise self.wrong()
+                raise self.invalid()
             return inside
         return self._comparison()
 
@@ -103,7 +103,7 @@ class _Reader:
         sign = self._next()[1]
         value_kind, value = self._next()
         if kind != "word" or value_kind not in ("word", "quoted"):
-            raise self.wrong()
+            raise self.invalid()
         if value[:1] in "\"'":
             value = (
                 re.sub(r"\\(.)", r"\1", value[1:-1]) if sign not in ("eq", "ne") else value[1:-1]
@@ -112,7 +112,7 @@ class _Reader:
         try:
             test = _test(sign, value)
         except (KeyError, re.error) as unreadable:
-            raise self.wrong() from unreadable
+            raise self.invalid() from unreadable
         return lambda item: test(_member(item, path))
 
 

@@ -12,8 +12,7 @@ from compute_emulator.api import group_policies
 from compute_emulator.api.call import Call
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.group_intent import check_key, size_of
-from compute_emulator.errors import BadRequest as Refused
-from compute_emulator.errors import Invalid, JsonObject, Required
+from compute_emulator.errors import BadRequest, Invalid, JsonObject, Required
 from compute_emulator.keys import HOST, Key, parse
 from compute_emulator.rules.sizes import versions_problem
 
@@ -70,20 +69,20 @@ def _zones(call: Call, resource: JsonObject, kept: JsonObject | None) -> int:
         raise Invalid("resource.distributionPolicy", "", "Distribution policy cannot be empty.")
     policy.setdefault("targetShape", "EVEN")
     known = cloud.zones_of(region)
-    asked = [zone.get("zone", "").rpartition("/")[2] for zone in policy.get("zones") or []] or list(
+    zones = [zone.get("zone", "").rpartition("/")[2] for zone in policy.get("zones") or []] or list(
         known[:DEFAULT_ZONES]
     )
-    for zone in asked:
+    for zone in zones:
         if zone not in known:
             raise Invalid(
                 "resource.distributionPolicy.zones", zone, f"Must be a zone of region {region}."
             )
-    policy["zones"] = [{"zone": f"{HOST}projects/{cloud.project}/zones/{zone}"} for zone in asked]
+    policy["zones"] = [{"zone": f"{HOST}projects/{cloud.project}/zones/{zone}"} for zone in zones]
     if kept is not None and kept["distributionPolicy"]["zones"] != policy["zones"]:
         raise Invalid(
-            "resource.distributionPolicy.zones", asked, "The zones of a group cannot be changed."
+            "resource.distributionPolicy.zones", zones, "The zones of a group cannot be changed."
         )
-    return len(asked)
+    return len(zones)
 
 
 def _versions(call: Call, resource: JsonObject) -> None:
@@ -98,7 +97,7 @@ def _versions(call: Call, resource: JsonObject) -> None:
         [v.get("name") for v in given], [size_of(v.get("targetSize")) for v in given]
     )
     if problem:
-        raise Refused(problem)
+        raise BadRequest(problem)
     kept = []
     for index, version in enumerate(given):
         where = f"resource.versions[{index}].instanceTemplate"

@@ -10,8 +10,7 @@ from compute_emulator.api.call import Call
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.group_intent import RESERVES, overrides_of, size_of
 from compute_emulator.engine.groups import Group, group_at
-from compute_emulator.errors import BadRequest as Refused
-from compute_emulator.errors import Invalid, JsonObject, Required
+from compute_emulator.errors import BadRequest, Invalid, JsonObject, Required
 from compute_emulator.keys import Key
 from compute_emulator.rules.sizes import Size, budgets_problem
 
@@ -44,7 +43,7 @@ def _updates(resource: JsonObject, zones: int, is_checked: bool) -> None:
         return
     problem = budgets_problem(surge, unavailable, resource["targetSize"], zones, recreate)
     if problem:
-        raise Refused(problem)
+        raise BadRequest(problem)
     shape = resource["distributionPolicy"]["targetShape"]
     redistribution = policy["instanceRedistributionType"]
     if shape in ("BALANCED", "ANY_SINGLE_ZONE") and redistribution != "NONE":

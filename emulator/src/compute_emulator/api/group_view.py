@@ -35,34 +35,34 @@ TARGET_STATUS = {"DELETING": "DELETED", "ABANDONING": "ABANDONED"}
 
 def manager(cloud: Cloud, resource: JsonObject) -> JsonObject:
     """An instanceGroupManagers resource with all computed members."""
-    shown = {name: value for name, value in resource.items() if name != CARRIED}
+    result = {name: value for name, value in resource.items() if name != CARRIED}
     group = group_at(cloud, cloud.key_of(resource["selfLink"]))
     if group is None:
-        return shown
+        return result
     target = resource["targetSize"]
     policy = resource["updatePolicy"]
-    shown["versions"] = _versions(resource, target)
-    if len(shown["versions"]) == 1:
-        shown["instanceTemplate"] = shown["versions"][0]["instanceTemplate"]
-    shown["updatePolicy"] = policy | {
+    result["versions"] = _versions(resource, target)
+    if len(result["versions"]) == 1:
+        result["instanceTemplate"] = result["versions"][0]["instanceTemplate"]
+    result["updatePolicy"] = policy | {
         name: _calculated(policy[name], target) for name in ("maxSurge", "maxUnavailable")
     }
-    shown["instanceGroup"] = cloud.link(*group.group_key)
+    result["instanceGroup"] = cloud.link(*group.group_key)
     if group.instance_group.get("namedPorts"):
-        shown["namedPorts"] = group.instance_group["namedPorts"]
+        result["namedPorts"] = group.instance_group["namedPorts"]
     members = group.members()
     doing = Counter(instance.action for instance in group.instances.values())
-    shown["currentActions"] = {name: doing.get(action, 0) for name, action in ACTION_NAMES}
-    shown |= {name: resource.get(name, 0) for name in RESERVES}
-    shown["status"] = {
+    result["currentActions"] = {name: doing.get(action, 0) for name, action in ACTION_NAMES}
+    result |= {name: resource.get(name, 0) for name in RESERVES}
+    result["status"] = {
         "isStable": group.is_stable(members),
         "versionTarget": {"isReached": is_version_target_reached(group.intent, members)},
         "stateful": _stateful(resource, group),
         "allInstancesConfig": _configured(group),
     }
     if group.autoscaler is not None:
-        shown["status"]["autoscaler"] = cloud.link(*group.autoscaler)
-    return shown
+        result["status"]["autoscaler"] = cloud.link(*group.autoscaler)
+    return result
 
 
 def _configured(group: Group) -> JsonObject:
@@ -140,8 +140,8 @@ def _managed(
 
 def version(instance: ManagedInstance) -> JsonObject:
     """The version that a managed instance should have."""
-    shown: JsonObject = {"instanceTemplate": instance.revision.template}
-    return shown | ({"name": instance.revision.name} if instance.revision.name else {})
+    result: JsonObject = {"instanceTemplate": instance.revision.template}
+    return result | ({"name": instance.revision.name} if instance.revision.name else {})
 
 
 def instance_group(cloud: Cloud, resource: JsonObject) -> JsonObject:

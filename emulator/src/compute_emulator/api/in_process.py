@@ -43,13 +43,13 @@ class InProcessAdapter(BaseAdapter):
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
         try:
-            answered = dispatch.handle(self.cloud, _as_wire(request))
-        except ConnectionDropped as cut:
+            response = dispatch.handle(self.cloud, _as_wire(request))
+        except ConnectionDropped as error:
             raise requests.ConnectionError(
-                f"connection ended without a response ({cut})", request=request
-            ) from cut
-        self._delay(answered.delay_seconds, timeout, request)
-        return _as_requests(request, answered)
+                f"connection ended without a response ({error})", request=request
+            ) from error
+        self._delay(response.delay_seconds, timeout, request)
+        return _as_requests(request, response)
 
     def close(self) -> None:
         """Nothing to close."""
@@ -74,14 +74,14 @@ def _as_wire(request: requests.PreparedRequest) -> wire.Request:
     )
 
 
-def _as_requests(request: requests.PreparedRequest, answered: wire.Response) -> requests.Response:
-    response = requests.Response()
-    response.status_code = answered.status
-    response.headers = CaseInsensitiveDict({"content-type": answered.content_type})
-    response.encoding = "utf-8"
-    response.url = request.url or ""
-    response.request = request
-    response.raw = io.BytesIO(answered.body)
-    response._content = answered.body
-    response.reason = {200: "OK"}.get(answered.status, "Error")
-    return response
+def _as_requests(request: requests.PreparedRequest, response: wire.Response) -> requests.Response:
+    converted = requests.Response()
+    converted.status_code = response.status
+    converted.headers = CaseInsensitiveDict({"content-type": response.content_type})
+    converted.encoding = "utf-8"
+    converted.url = request.url or ""
+    converted.request = request
+    converted.raw = io.BytesIO(response.body)
+    converted._content = response.body
+    converted.reason = {200: "OK"}.get(response.status, "Error")
+    return converted

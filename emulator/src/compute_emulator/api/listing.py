@@ -69,8 +69,8 @@ def aggregate(
     size = params.get("maxResults") or PAGE
     found: dict[str, JsonObject] = {}
     for scope, item in flat[start : start + size]:
-        shown = view(item) if view is not None and not params.get("filter") else item
-        found.setdefault(scope, {collection: []})[collection].append(shown)
+        entry = view(item) if view is not None and not params.get("filter") else item
+        found.setdefault(scope, {collection: []})[collection].append(entry)
     for scope in scopes:
         if scope in unreachable:
             found[scope] = {
@@ -138,8 +138,8 @@ def _start(params: dict[str, Any], labels: Sequence[list[str]]) -> int:
         start, *label = json.loads(base64.urlsafe_b64decode(token))
         if not isinstance(start, int):
             raise ValueError(token)
-    except (binascii.Error, ValueError, TypeError) as wrong:
-        raise Invalid("pageToken", token, "The page token does not belong to this list.") from wrong
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise Invalid("pageToken", token, "The page token does not belong to this list.") from error
     ordered = list(labels)
     if label in ordered:
         return ordered.index(label) + 1

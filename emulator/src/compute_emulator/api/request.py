@@ -77,8 +77,8 @@ def _chunks(stream: Stream) -> Iterator[bytes]:
         line = stream.readline(1024).partition(b";")[0].strip()
         try:
             size = int(line, 16)
-        except ValueError as wrong:
-            raise MalformedRequest(f"The length of a chunk is not a number: {line!r}") from wrong
+        except ValueError as error:
+            raise MalformedRequest(f"The length of a chunk is not a number: {line!r}") from error
         total += size
         if size < 0 or total > LARGEST_BODY:
             raise MalformedRequest(
@@ -113,11 +113,11 @@ def _override_method(request: Request, http: str) -> Request:
         raise BadRequest(f"{OVERRIDE}: '{http}' is not one of {', '.join(VERBS)}.")
     if not request.headers.get("content-type", "").startswith(FORM):
         return replace(request, http=http)
-    joint = "&" if urlsplit(request.target).query else "?"
+    separator = "&" if urlsplit(request.target).query else "?"
     return replace(
         request,
         http=http,
-        target=f"{request.target}{joint}{request.body.decode('latin-1')}",
+        target=f"{request.target}{separator}{request.body.decode('latin-1')}",
         body=b"",
     )
 
@@ -130,16 +130,16 @@ def _decompress(body: bytes, coding: str) -> bytes:
             reason="unsupportedMediaType",
         )
     try:
-        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-        unpacked = unpacker.decompress(body, LARGEST_BODY)
-    except zlib.error as wrong:
-        raise BadRequest(f"The body is not gzip: {wrong}", reason="parseError") from wrong
-    if unpacker.unconsumed_tail:
+        decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        body_bytes = decompressor.decompress(body, LARGEST_BODY)
+    except zlib.error as error:
+        raise BadRequest(f"The body is not gzip: {error}", reason="parseError") from error
+    if decompressor.unconsumed_tail:
         raise BadRequest(
             f"A body must not be larger than {LARGEST_BODY} bytes.",
             status=413,
             reason="uploadTooLarge",
         )
-    if not unpacker.eof:
+    if not decompressor.eof:
         raise BadRequest("The body is not gzip: it is truncated.", reason="parseError")
-    return unpacked
+    return body_bytes

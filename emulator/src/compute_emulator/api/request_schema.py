@@ -172,8 +172,8 @@ def _number(value: Any, where: str) -> Any:
         raise _wrong_type(where, value, "TYPE_DOUBLE")
     try:
         number = float(value)
-    except (ValueError, OverflowError) as wrong:
-        raise _wrong_type(where, value, "TYPE_DOUBLE") from wrong
+    except (ValueError, OverflowError) as error:
+        raise _wrong_type(where, value, "TYPE_DOUBLE") from error
     if not math.isfinite(number):
         raise _wrong_type(where, value, "TYPE_DOUBLE")
     return number if isinstance(value, str) else value
@@ -205,8 +205,8 @@ def _base64(value: str, where: str) -> str:
         return base64.urlsafe_b64encode(
             base64.urlsafe_b64decode(value.replace("+", "-").replace("/", "_"))
         ).decode()
-    except (binascii.Error, ValueError) as wrong:
-        raise _wrong_type(where, value, "TYPE_BYTES") from wrong
+    except (binascii.Error, ValueError) as error:
+        raise _wrong_type(where, value, "TYPE_BYTES") from error
 
 
 def _wrong_type(where: str, value: Any, expected: str) -> BadRequest:

@@ -132,14 +132,14 @@ class _Handler(BaseHTTPRequestHandler):
         except ConnectionDropped:
             self.close_connection = True
             return
-        except MalformedRequest as refused:  # the start of the next request is unknown
+        except MalformedRequest as error:  # the start of the next request is unknown
             self.close_connection = True
-            response = wire.error_response(refused)
+            response = wire.error_response(error)
         except ConnectionError:
             raise
-        except Exception as failed:  # report internal errors to the caller and keep serving
+        except Exception as error:  # report internal errors to the caller and keep serving
             LOG.exception("failed on %s %s", self.command, self.path)
-            response = wire.internal_error_response(failed)
+            response = wire.internal_error_response(error)
         if response.delay_seconds and self.cloud.clock.speed:
             time.sleep(response.delay_seconds / self.cloud.clock.speed)
         self._send(response)

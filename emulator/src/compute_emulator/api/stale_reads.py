@@ -36,10 +36,10 @@ def remember(call: Call) -> None:
         return
     kept: dict[Key, list[Before]] = call.cloud.history
     versions = kept.pop(key, [])  # put back at the end: the least recently written comes first
-    shown = _shown(read) if call.cloud.find(key) is not None else None
-    if versions and versions[-1][1] == shown:
+    items_then = _encode_resource(read) if call.cloud.find(key) is not None else None
+    if versions and versions[-1][1] == items_then:
         versions.pop()  # the previous write was refused, or changed nothing
-    versions.append((call.cloud.now(), shown))
+    versions.append((call.cloud.now(), items_then))
     kept[key] = versions[-VERSIONS:]
     if len(kept) > RESOURCES:
         del kept[next(iter(kept))]
@@ -63,34 +63,34 @@ def as_before(call: Call, fault: Fault, body: JsonObject) -> JsonObject:
     )
 
 
-def deleted_as_before(call: Call, fault: Fault, refused: ApiError) -> JsonObject:
-    """The earlier version of a deleted resource. Raises `refused` if it is not known."""
+def deleted_as_before(call: Call, fault: Fault, error: ApiError) -> JsonObject:
+    """The earlier version of a deleted resource. Raises `error` if it is not known."""
     known, before = _before(call, fault, call.key)
     if call.method.verb != "get" or not known or before is None:
-        raise refused
+        raise error
     return before
 
 
 def _items(call: Call, fault: Fault, items: list[JsonObject]) -> list[JsonObject]:
     """Each item as it was. Items that did not exist yet are left out; items deleted since are
     added at the end."""
-    shown, seen = [], set()
+    items_then, seen = [], set()
     for item in items:
         key = parse(str(item.get("selfLink", "")))
         if key is None:
-            shown.append(item)
+            items_then.append(item)
             continue
         seen.add(key)
         known, before = _before(call, fault, key)
         if not known:
-            shown.append(item)
+            items_then.append(item)
         elif before is not None:
-            shown.append(before)
+            items_then.append(before)
     for key in call.cloud.history:
         if (key.scope, key.collection) == (call.scope, call.collection) and key not in seen:
             before = _before(call, fault, key)[1]
-            shown += [before] if before is not None and call.cloud.find(key) is None else []
-    return shown
+            items_then += [before] if before is not None and call.cloud.find(key) is None else []
+    return items_then
 
 
 def _before(call: Call, fault: Fault, key: Key) -> tuple[bool, JsonObject | None]:
@@ -135,7 +135,7 @@ def _reading(call: Call, key: Key) -> Call | None:
     return Call(call.cloud, method, call.project, call.scope, params)
 
 
-def _shown(read: Call) -> bytes | None:
+def _encode_resource(read: Call) -> bytes | None:
     try:
         return json.dumps(HANDLERS[read.method.id](read), separators=(",", ":")).encode()
     except ApiError:

@@ -62,13 +62,13 @@ def _failure(url_map: JsonObject, test: JsonObject) -> JsonObject | None:
         path,
         {each["name"].lower(): each.get("value", "") for each in test.get("headers") or []},
     )
-    told = dict(_differing(test, found, host, path))
-    if not told:
+    differences = dict(_differing(test, found, host, path))
+    if not differences:
         return None
     return (
         {"host": host, "path": path}
         | ({"headers": test["headers"]} if test.get("headers") else {})
-        | told
+        | differences
     )
 
 
@@ -95,11 +95,15 @@ def _differing(
     else:
         onward, name = apply_rewrite(found, path, host)
         url = f"http://{name}{onward}"
-    wanted = test.get("expectedOutputUrl")
-    if wanted and not _is_same(wanted, url, heeds_scheme=answer is not None):
-        yield from (("expectedOutputUrl", wanted), ("actualOutputUrl", url))
+    expected_url = test.get("expectedOutputUrl")
+    if expected_url and not _is_same(expected_url, url, heeds_scheme=answer is not None):
+        yield from (("expectedOutputUrl", expected_url), ("actualOutputUrl", url))
 
 
-def _is_same(wanted: str, url: str, *, heeds_scheme: bool) -> bool:
+def _is_same(expected_url: str, url: str, *, heeds_scheme: bool) -> bool:
     """Only a redirect sets a scheme; a request to a backend keeps its own."""
-    return wanted == url if heeds_scheme else wanted.partition("://")[2] == url.partition("://")[2]
+    return (
+        expected_url == url
+        if heeds_scheme
+        else expected_url.partition("://")[2] == url.partition("://")[2]
+    )

@@ -106,21 +106,21 @@ def _dispatch(
     routed = discovery.route(request.http, segments)
     if routed is None:
         return error_response(_unknown_url(request.http, segments))
-    method, taken = routed
+    method, path_values = routed
     fault: Fault | None = None
     status, reason = 200, None
     try:
         if method.id not in HANDLERS:
             raise NotBuilt(method.id)
         _check_format(query)
-        call, fault = _read(cloud, request, method, taken)
+        call, fault = _read(cloud, request, method, path_values)
         body = _handle(call)
         if cloud.check_responses and method.response:
             _check_response(method.response, body)
         if query.get("fields"):
             body = select(body, query["fields"], method.response)
-    except ApiError as refused:
-        status, reason, body = refused.status, refused.reason, refused.body()
+    except ApiError as error:
+        status, reason, body = error.status, error.reason, error.body()
     finally:
         target = "/".join(segments[2:])
         cloud.calls.record(
@@ -141,24 +141,24 @@ def _check_format(query: Mapping[str, str]) -> None:
 
 
 def _read(
-    cloud: Cloud, request: Request, method: Method, taken: Mapping[str, str]
+    cloud: Cloud, request: Request, method: Method, path_values: Mapping[str, str]
 ) -> tuple[Call, Fault | None]:
     """The validated call, and the fault that strikes it. Raises the error that refuses the call."""
     fault = cloud.faults.strike(
-        method.id, taken.get(method.name_parameter or "", "") or _name_in(request.body)
+        method.id, path_values.get(method.name_parameter or "", "") or _name_in(request.body)
     )
     if fault is not None and fault.kind == "drop_before":
         raise ConnectionDropped(method.id)
     if fault is not None and fault.kind == "error":
         raise fault.error()
-    project = taken.get("project", cloud.project)
+    project = path_values.get("project", cloud.project)
     if project != cloud.project and not (
         project in IMAGE_PROJECTS and method.collection == "images"
     ):
         raise NotFound(f"projects/{project}")
     params = dict(_parameters(request.http, request.target))
     body = _body(method, request)
-    call = Call(cloud, method, project, _scope(method, taken), params, body, fault)
+    call = Call(cloud, method, project, _scope(method, path_values), params, body, fault)
     call.require_known_scope()
     return call, fault
 
@@ -194,15 +194,15 @@ def _handle(call: Call) -> JsonObject:
 def _stale(call: Call, fault: Fault) -> JsonObject:
     try:
         fresh = HANDLERS[call.method.id](call)
-    except NotFound as gone:
-        return stale_reads.deleted_as_before(call, fault, gone)
+    except NotFound as error:
+        return stale_reads.deleted_as_before(call, fault, error)
     return stale_reads.as_before(call, fault, fresh)
 
 
 def _check_response(response: str, body: JsonObject) -> None:
-    wrong = response_schema.problems(response, body)
-    if wrong:
-        raise Internal("the emulator's response violates its schema: " + "; ".join(wrong[:5]))
+    error = response_schema.problems(response, body)
+    if error:
+        raise Internal("the emulator's response violates its schema: " + "; ".join(error[:5]))
 
 
 def _unknown_url(http: str, segments: tuple[str, ...]) -> ApiError:
@@ -216,10 +216,10 @@ def _unknown_url(http: str, segments: tuple[str, ...]) -> ApiError:
     )
 
 
-def _scope(method: Method, taken: Mapping[str, str]) -> str:
+def _scope(method: Method, path_values: Mapping[str, str]) -> str:
     for place in ("region", "zone"):
-        if place in taken and place != method.name_parameter:
-            return f"{place}s/{taken[place]}"
+        if place in path_values and place != method.name_parameter:
+            return f"{place}s/{path_values[place]}"
     return "aggregated" if "/aggregated/" in method.path else "global"
 
 
@@ -231,10 +231,10 @@ def _parameters(http: str, target: str) -> dict[str, Any]:
     routed = discovery.route(http, segments or ())
     if routed is None:
         raise NotFound(target)
-    method, taken = routed
-    params: dict[str, Any] = dict(taken)
+    method, path_values = routed
+    params: dict[str, Any] = dict(path_values)
     for parameter in method.path_parameters:
-        given = taken[parameter.name]
+        given = path_values[parameter.name]
         if parameter.pattern is not None and not parameter.pattern.fullmatch(given):
             raise Invalid(
                 parameter.name, given, f"Must be a match of regex '{parameter.pattern.pattern}'"
@@ -263,8 +263,8 @@ def _parse_parameter(parameter: Parameter, given: str) -> Any:
                 return {"true": True, "false": False}[given.lower()]
             case _:
                 return given
-    except (KeyError, ValueError) as wrong:
-        raise Invalid(parameter.name, given, f"Must be of type {parameter.type}.") from wrong
+    except (KeyError, ValueError) as error:
+        raise Invalid(parameter.name, given, f"Must be of type {parameter.type}.") from error
 
 
 def _body(method: Method, request: Request) -> JsonObject:
@@ -273,10 +273,10 @@ def _body(method: Method, request: Request) -> JsonObject:
     else:
         try:
             given = json.loads(request.body, parse_constant=_reject_constant)
-        except (ValueError, RecursionError) as wrong:
+        except (ValueError, RecursionError) as error:
             raise BadRequest(
-                f"Invalid JSON payload received. {wrong}", reason="parseError"
-            ) from wrong
+                f"Invalid JSON payload received. {error}", reason="parseError"
+            ) from error
     if method.request is None:
         return {}
     body = request_schema.clean(method.request, given, merge=method.http == "PATCH")
@@ -303,8 +303,8 @@ def _name_in(body: bytes) -> str:
 def _check_request_id(given: str) -> None:
     try:
         zero = uuid.UUID(given).int == 0
-    except ValueError as wrong:
-        raise Invalid("requestId", given, "The request ID must be a valid UUID.") from wrong
+    except ValueError as error:
+        raise Invalid("requestId", given, "The request ID must be a valid UUID.") from error
     if zero:
         raise Invalid("requestId", given, "The zero UUID is not supported.")
 
@@ -324,9 +324,9 @@ def _encode(body: JsonObject, pretty: bool) -> bytes:
         return json.dumps(body, separators=(",", ":")).encode()
 
 
-def error_response(refused: ApiError) -> Response:
+def error_response(error: ApiError) -> Response:
     """The response for an error."""
-    return _json(refused.status, refused.body())
+    return _json(error.status, error.body())
 
 
 def internal_error_response(error: Exception) -> Response:

@@ -98,25 +98,25 @@ class Behaviour:
         """The same for the load balancer's check."""
         if self.never_ready or self.never_alive:
             return ()
-        turns = [since + self.ready_after_seconds]
+        changes = [since + self.ready_after_seconds]
         if self.unready_after_seconds is not None:
-            turns.append(since + self.unready_after_seconds)
+            changes.append(since + self.unready_after_seconds)
             if self.unready_for_seconds is not None:
-                turns.append(turns[-1] + self.unready_for_seconds)
+                changes.append(changes[-1] + self.unready_for_seconds)
         elif self.flaps_every_seconds:
-            turns += [turns[0] + n * self.flaps_every_seconds for n in range(1, FLAPS)]
-        return _before(self.dies_after_seconds, turns, since)
+            changes += [changes[0] + n * self.flaps_every_seconds for n in range(1, FLAPS)]
+        return _before(self.dies_after_seconds, changes, since)
 
 
 FLAPS = 200  # how often a flapping VM toggles before it keeps its state
 DEFAULT = Behaviour()
 
 
-def _before(dies_after: float | None, turns: list[float], since: float) -> tuple[float, ...]:
+def _before(dies_after: float | None, changes: list[float], since: float) -> tuple[float, ...]:
     if dies_after is None:
-        return tuple(turns)
+        return tuple(changes)
     death = since + dies_after
-    kept = [turn for turn in turns if turn < death]
+    kept = [change for change in changes if change < death]
     return (*kept, death) if len(kept) % 2 else tuple(kept)
 
 
@@ -199,8 +199,8 @@ def _creation_error(index: int, given: Any) -> CreationError | None:
         or members.get("kind") not in ERROR_KINDS
         or not _only(members)
     ):
-        wanted = f"one of {', '.join(ERROR_KINDS)}, or an object of kind, times, message"
-        raise ValueError(f"behaviours[{index}].creation_error must be {wanted}, not {given!r}")
+        expected = f"one of {', '.join(ERROR_KINDS)}, or an object of kind, times, message"
+        raise ValueError(f"behaviours[{index}].creation_error must be {expected}, not {given!r}")
     return CreationError(**members)
 
 

@@ -52,16 +52,16 @@ def _faults(cloud: Cloud, given: Any) -> None:
     for index, each in enumerate(_listed("faults", given)):
         try:
             cloud.faults.active.append(Fault.read(each))
-        except ValueError as wrong:
-            raise ValueError(f"faults[{index}]: {wrong}") from wrong
+        except ValueError as error:
+            raise ValueError(f"faults[{index}]: {error}") from error
 
 
 def _later(cloud: Cloud, given: Any) -> None:
     for index, each in enumerate(_listed("later", given)):
         try:
             scheduled.schedule(cloud, each)
-        except ValueError as wrong:
-            raise ValueError(f"later[{index}]: {wrong}") from wrong
+        except ValueError as error:
+            raise ValueError(f"later[{index}]: {error}") from error
 
 
 def _operation_seconds(cloud: Cloud, given: Any) -> None:

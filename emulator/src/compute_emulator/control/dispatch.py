@@ -31,10 +31,10 @@ def handle(cloud: Cloud, request: wire.Request) -> wire.Response:
     try:
         request = normalize(request)
         parts = urlsplit(request.target)
-    except ApiError as refused:
-        return wire.error_response(refused)
-    except ValueError as wrong:
-        return wire.error_response(BadRequest(f"The URL is malformed: {wrong}"))
+    except ApiError as error:
+        return wire.error_response(error)
+    except ValueError as error:
+        return wire.error_response(BadRequest(f"The URL is malformed: {error}"))
     if parts.path == "/batch" or parts.path.startswith("/batch/"):
         return batch.handle(cloud, request)
     if parts.path == METRICS_PATH and request.http == "GET":
@@ -45,10 +45,10 @@ def handle(cloud: Cloud, request: wire.Request) -> wire.Response:
     try:
         body = json.loads(request.body) if request.body.strip() else None
         return _json(200, _run(cloud, request.http, path, dict(parse_qsl(parts.query)), body))
-    except ApiError as refused:
-        return _json(refused.status, refused.body())
-    except (TypeError, ValueError) as wrong:
-        return _json(400, BadRequest(f"{request.http} /control{path}: {wrong}").body())
+    except ApiError as error:
+        return _json(error.status, error.body())
+    except (TypeError, ValueError) as error:
+        return _json(400, BadRequest(f"{request.http} /control{path}: {error}").body())
 
 
 def _run(cloud: Cloud, http: str, path: str, query: Query, body: Any) -> Any:

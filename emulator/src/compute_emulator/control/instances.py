@@ -55,7 +55,7 @@ def apply_effect(
         raise ValueError(f"effect: {effect!r} is not one of {', '.join(EFFECTS)}")
     with cloud.lock:
         cloud.advance()
-        wanted = {"group": group, "zone": zone, "template": template, "name": name}
+        globs = {"group": group, "zone": zone, "template": template, "name": name}
         found = [
             instance
             for each in groups(cloud)
@@ -63,7 +63,7 @@ def apply_effect(
             if instance.is_running
             and (effect != PREEMPT or _is_spot(instance))
             and all(
-                fnmatchcase(value, wanted[what])
+                fnmatchcase(value, globs[what])
                 for what, value in instance_names(each, instance).items()
             )
         ]

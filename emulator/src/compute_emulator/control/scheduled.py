@@ -58,9 +58,9 @@ def _run(cloud: Cloud, scheduled: JsonObject, http: str, path: str) -> None:
     try:
         SCHEDULABLE[(http, path)].run(cloud, {}, scheduled.get("body"))
         scheduled["state"] = "DONE"
-    except (ApiError, TypeError, ValueError) as refused:
-        LOG.warning("a scheduled control was refused: %s", refused)
-        scheduled |= {"state": "REFUSED", "why": str(refused)}
+    except (ApiError, TypeError, ValueError) as error:
+        LOG.warning("a scheduled control was refused: %s", error)
+        scheduled |= {"state": "REFUSED", "why": str(error)}
 
 
 @CONTROLS.add("GET", PATH, "the scheduled controls and their outcomes")

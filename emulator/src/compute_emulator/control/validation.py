@@ -29,10 +29,10 @@ def number(
         or not low <= value <= high
         or not math.isfinite(value)
     ):
-        wanted = (
+        expected = (
             f"{unit} ({low:g} or more)" if high == math.inf else f"{unit} from {low:g} to {high:g}"
         )
-        raise ValueError(f"{where} must be {wanted}, not {value!r}")
+        raise ValueError(f"{where} must be {expected}, not {value!r}")
     return float(value)
 
 
@@ -88,8 +88,8 @@ def quota(regions: Mapping[str, tuple[str, ...]], where: str, name: str, value: 
     if slash and region not in regions:
         raise ValueError(f"{where}: {region!r} is not a region")
     if not METRIC.fullmatch(metric):
-        wanted = f"INSTANCES, CPUS, N2_CPUS, NVIDIA_L4_GPUS and similar, {ALL_REGIONS}"
-        raise ValueError(f"{where}: unknown metric {metric!r}; use {wanted}")
+        expected = f"INSTANCES, CPUS, N2_CPUS, NVIDIA_L4_GPUS and similar, {ALL_REGIONS}"
+        raise ValueError(f"{where}: unknown metric {metric!r}; use {expected}")
     if slash and metric == ALL_REGIONS:
         raise ValueError(f"{where}: {metric} is a project limit, not a regional one")
     number(where, value)
@@ -100,15 +100,15 @@ MAPS: dict[str, Check] = {"load": load, "stock_outs": stock_out, "quotas": quota
 
 
 def entries(
-    regions: Mapping[str, tuple[str, ...]], knob: str, value: Any, *, removable: bool = False
+    regions: Mapping[str, tuple[str, ...]], setting: str, value: Any, *, removable: bool = False
 ) -> dict[str, Any]:
     """The map for a setting of `MAPS`, if every entry is valid. With `removable`, `null` removes
     an entry."""
     if not isinstance(value, dict):
-        raise ValueError(f"{knob}: expected a JSON object, not {value!r}")
+        raise ValueError(f"{setting}: expected a JSON object, not {value!r}")
     for name, each in value.items():
         if each is not None or not removable:
-            MAPS[knob](regions, f"{knob}[{name}]", name, each)
+            MAPS[setting](regions, f"{setting}[{name}]", name, each)
     return value
 
 

@@ -53,5 +53,5 @@ def named_port(group: Group, service: JsonObject) -> int:
     """The port on the group's VMs that the service sends to; 0 if the group has no port of that
     name."""
     named = group.instance_group.get("namedPorts") or []
-    wanted = service.get("portName", "http")
-    return next((int(each["port"]) for each in named if each.get("name") == wanted), 0)
+    port_name = service.get("portName", "http")
+    return next((int(each["port"]) for each in named if each.get("name") == port_name), 0)

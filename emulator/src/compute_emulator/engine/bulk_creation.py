@@ -44,20 +44,20 @@ class BulkCreation:
     def _try(self) -> None:
         self._is_trying = False
         group = self._group
-        here = [
+        waiting = [
             instance
             for instance in self._waiting
             if group.instances.get(instance.name) is instance and instance.is_held
         ]
-        self._waiting = here
-        failure = creation_obstacle(group, here) if group.is_bulk and here else None
+        self._waiting = waiting
+        failure = creation_obstacle(group, waiting) if group.is_bulk and waiting else None
         if failure is None:
             self._waiting = []
-            for instance in here:
+            for instance in waiting:
                 instance.create()
             return
         self._is_trying = True
         group.cloud.after(RETRY_SECONDS, self._try)
-        for instance in here:
+        for instance in waiting:
             instance.failure = failure
             group.on_instance_failed(instance, failure)

@@ -36,13 +36,13 @@ none."""
 
 
 class Cloud(Timeline):
-    """A project with regions, resources and operations. Deterministic for a given seed, clock and
-    order of requests.
+    """A project with regions, resources and operations. Deterministic for a given seed, clock
+    and order of requests.
 
     `operation_seconds` is how long operations take (0: the response is already DONE);
-    `operation_seconds_by_method` overrides it by a glob on the method id. With `waits_pass_time`, a
-    `wait` on an operation moves a virtual clock to the operation's end. With `check_responses`, a
-    response that violates its schema becomes a 500 (for tests)."""
+    `operation_seconds_by_method` overrides it by a glob on the method id. With
+    `wait_advances_clock`, a `wait` on an operation moves a virtual clock to the operation's end.
+    With `check_responses`, a response that violates its schema becomes a 500 (for tests)."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Cloud(Timeline):
         operation_seconds: float = 0.0,
         *,
         operation_seconds_by_method: Mapping[str, float] | None = None,
-        waits_pass_time: bool = False,
+        wait_advances_clock: bool = False,
         check_responses: bool = False,
         regions: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
@@ -60,7 +60,7 @@ class Cloud(Timeline):
         self.project = project
         self.random = random.Random(seed)
         self.regions = dict(region_names.REGIONS if regions is None else regions)
-        self.waits_pass_time = waits_pass_time
+        self.wait_advances_clock = wait_advances_clock
         self.check_responses = check_responses
         self.tables: dict[tuple[str, str], dict[str, JsonObject]] = {}
         self.operations = Operations(self, operation_seconds, operation_seconds_by_method or {})

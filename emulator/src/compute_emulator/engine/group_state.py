@@ -97,10 +97,10 @@ class GroupState:
             for instance in self.instances.values()
             if not instance.standby and instance.action not in LEAVING
         ]
-        wanted = replace(
+        desired = replace(
             self.intent, target_size=max(self.intent.target_size, len(staying) + 1)
         ).desired()
-        lacking = wanted - Counter(instance.revision for instance in staying)
+        lacking = desired - Counter(instance.revision for instance in staying)
         return next(iter(lacking.elements()), self.intent.versions[0].revision)
 
     def disruption(self, old: Revision, new: Revision) -> Disruption:

@@ -119,7 +119,7 @@ class Instance:
 
     def member(self, check: Check | None, config_need: Disruption = Disruption.NONE) -> Member:
         """What the updater sees of it, given the group's health check."""
-        verdict, once = self.liveness(check)
+        verdict, was_healthy = self.liveness(check)
         return Member(
             name=self.name,
             zone=self.zone,
@@ -127,7 +127,7 @@ class Instance:
             action=self.action,
             is_running=self.is_running,
             health=verdict,
-            was_healthy=once,
+            was_healthy=was_healthy,
             is_failed=self.is_failed,
             is_replaced=self.is_replaced,
             is_rebalancing=self.is_rebalancing,

@@ -48,8 +48,11 @@ def required_disruption(configs: Configs, instance: Instance) -> Disruption:
     config = configs.get(instance.name)
     if config is None or instance.resource is None or instance.action not in (SETTLED, "VERIFYING"):
         return Disruption.NONE
-    wanted, has = {} if config.is_deleted else config.preserved_state, instance.applied_config or {}
-    differing = {name for name in wanted.keys() | has.keys() if wanted.get(name) != has.get(name)}
+    desired, has = (
+        {} if config.is_deleted else config.preserved_state,
+        instance.applied_config or {},
+    )
+    differing = {name for name in desired.keys() | has.keys() if desired.get(name) != has.get(name)}
     if not differing:
         return Disruption.REFRESH if config.is_deleted else Disruption.NONE
     return Disruption.REFRESH if differing == {"metadata"} else Disruption.RESTART

@@ -28,13 +28,13 @@ def preferred(selections: Iterable[Selection]) -> tuple[str, ...]:
 
 
 def choose(
-    types: Iterable[str], refused: Callable[[str], Reason | None]
+    types: Iterable[str], reason_against: Callable[[str], Reason | None]
 ) -> tuple[str, Reason | None]:
     """The first available type; if none is, the most preferred type and why it is not available.
     `types` must not be empty."""
     first: tuple[str, Reason | None] | None = None
     for name in types:
-        reason = refused(name)
+        reason = reason_against(name)
         if reason is None:
             return name, None
         first = first or (name, reason)

@@ -33,14 +33,14 @@ class Check:
 
 @dataclass(frozen=True)
 class ProbeHistory:
-    """How a VM answers probes: badly from `since`, then changing at each time of `turns` (good,
+    """How a VM answers probes: badly from `since`, then changing at each time of `changes` (good,
     bad, good ...)."""
 
     since: float
-    turns: tuple[float, ...] = ()
+    changes: tuple[float, ...] = ()
 
     def at(self, when: float) -> bool:
-        return sum(turn <= when for turn in self.turns) % 2 == 1
+        return sum(change <= when for change in self.changes) % 2 == 1
 
 
 def verdict_changes(answers: ProbeHistory, check: Check) -> Iterator[tuple[float, str]]:
@@ -51,7 +51,7 @@ def verdict_changes(answers: ProbeHistory, check: Check) -> Iterator[tuple[float
     passes, so such a change does not undo a verdict of that moment."""
     verdict = UNKNOWN
     yield answers.since, verdict
-    bounds = [answers.since, *answers.turns, math.inf]
+    bounds = [answers.since, *answers.changes, math.inf]
     for index, (start, end) in enumerate(pairwise(bounds)):
         is_good = index % 2 == 1
         threshold = check.healthy_threshold if is_good else check.unhealthy_threshold
@@ -70,12 +70,12 @@ def verdict_at(answers: ProbeHistory, check: Check, now: float) -> str:
 
 def verdict_and_history(answers: ProbeHistory, check: Check, now: float) -> tuple[str, bool]:
     """The current verdict, and whether the check has ever passed."""
-    known, once = UNKNOWN, False
+    current, was_healthy = UNKNOWN, False
     for moment, verdict in verdict_changes(answers, check):
         if moment > now:
             break
-        known, once = verdict, once or verdict == HEALTHY
-    return known, once
+        current, was_healthy = verdict, was_healthy or verdict == HEALTHY
+    return current, was_healthy
 
 
 def next_change(answers: ProbeHistory, check: Check, now: float) -> float | None:
@@ -83,7 +83,7 @@ def next_change(answers: ProbeHistory, check: Check, now: float) -> float | None
     return next((moment for moment, _ in verdict_changes(answers, check) if moment > now), None)
 
 
-def changes_from_now(turns: Sequence[float], is_good: bool, now: float) -> tuple[float, ...]:
+def changes_from_now(changes: Sequence[float], is_good: bool, now: float) -> tuple[float, ...]:
     """The same answers up to now, and only good (or only bad) ones from now on."""
-    past = tuple(turn for turn in turns if turn <= now)
+    past = tuple(change for change in changes if change <= now)
     return past if (len(past) % 2 == 1) == is_good else (*past, now)

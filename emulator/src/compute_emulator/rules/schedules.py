@@ -46,8 +46,8 @@ def schedule_problem(schedule: Schedule) -> str | None:
         next(_starts(schedule, datetime(2026, 1, 1, tzinfo=ZoneInfo(schedule.time_zone))), None)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return f"Unknown time zone '{schedule.time_zone}' or malformed year."
-    except CronSimError as wrong:
-        return f"Not a cron expression: {wrong}."
+    except CronSimError as error:
+        return f"Not a cron expression: {error}."
     return None
 
 

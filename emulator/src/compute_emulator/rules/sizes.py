@@ -86,11 +86,11 @@ def budgets_problem(
         return problem
     has_surge = bool(surge.fixed or surge.percent)
     if recreate and has_surge:
-        shown = (
+        text = (
             f'{{ "percent": {surge.percent}}}' if surge.percent else f'{{ "fixed": {surge.fixed}}}'
         )
         return (
-            f"Invalid value for field 'resource.updatePolicy.maxSurge': '{shown}'. maxSurge must be"
+            f"Invalid value for field 'resource.updatePolicy.maxSurge': '{text}'. maxSurge must be"
             " equal to 0 when replacement method is set to RECREATE"
         )
     if not has_surge and not (unavailable.fixed or unavailable.percent):

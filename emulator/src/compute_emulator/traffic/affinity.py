@@ -111,11 +111,11 @@ def _by_cookie(cookie: JsonObject, request: Request, chance: Random) -> Session 
     name = str(cookie.get("name", ""))
     if not name:
         return None
-    brought = _request_cookie(request, name)
-    if brought:
-        return Session(brought)
-    made = f"{chance.getrandbits(64):016x}"
-    return Session(made, cookie=_set_cookie(cookie, made))
+    value = _request_cookie(request, name)
+    if value:
+        return Session(value)
+    new_value = f"{chance.getrandbits(64):016x}"
+    return Session(new_value, cookie=_set_cookie(cookie, new_value))
 
 
 def _set_cookie(cookie: JsonObject, value: str) -> str:
@@ -127,7 +127,7 @@ def _set_cookie(cookie: JsonObject, value: str) -> str:
 
 def _request_cookie(request: Request, name: str) -> str:
     try:
-        brought = SimpleCookie(request.headers.get("cookie", "")).get(name)
+        value = SimpleCookie(request.headers.get("cookie", "")).get(name)
     except CookieError:
         return ""
-    return brought.value if brought is not None else ""
+    return value.value if value is not None else ""

@@ -158,7 +158,7 @@ class Balancer:
         return last
 
     async def _try(
-        self, proxied: ProxiedRequest, deadline: float, tried: Backend | None
+        self, proxied: ProxiedRequest, deadline: float, previous: Backend | None
     ) -> Attempt:
         service, policy, now = proxied.service, proxied.policy, time.monotonic()
         chooser = self._choosers.get(service.key)
@@ -169,7 +169,7 @@ class Balancer:
             self.topology.services.get(service.key, service),
             self._load,
             now,
-            tried,
+            previous,
             proxied.session,
         )
         upstream = self.upstreams.get(backend.vm.key) if backend is not None else None

@@ -28,8 +28,8 @@ def show_data_plane(cloud: Cloud, query: Query, body: Any) -> JsonObject:
                 " compute_emulator.traffic.data_plane.DataPlane"
             ),
         }
-    shown: JsonObject = cloud.data_plane.state()
-    return shown
+    state: JsonObject = cloud.data_plane.state()
+    return state
 
 
 @CONTROLS.add("GET", "/traffic", "how instances answer; overrides their behaviours")

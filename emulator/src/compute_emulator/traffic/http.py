@@ -87,12 +87,12 @@ class Reader:
     """Buffers bytes as they arrive; `request` and `response` return the next complete message,
     or None."""
 
-    __slots__ = ("_buffer", "_head", "_told")
+    __slots__ = ("_buffer", "_continue_sent", "_head")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._head: tuple[str, dict[str, str]] | None = None
-        self._told = False
+        self._continue_sent = False
 
     def feed(self, data: bytes) -> None:
         self._buffer += data
@@ -101,12 +101,12 @@ class Reader:
     def expects_continue(self) -> bool:
         """Whether the sender waits for `100 Continue` before it sends the body. True once."""
         if (
-            self._told
+            self._continue_sent
             or self._head is None
             or self._head[1].get("expect", "").lower() != "100-continue"
         ):
             return False
-        self._told = True
+        self._continue_sent = True
         return True
 
     def request(self) -> Request | None:
@@ -117,11 +117,11 @@ class Reader:
         parts = start.split(" ")
         if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
             raise BadMessage("the request line is malformed")
-        said = {each.strip() for each in headers.pop("connection", "").lower().split(",")}
-        asks = "keep-alive" in said
-        keeps = "close" not in said and (asks or parts[2] != "HTTP/1.0")
+        options = {each.strip() for each in headers.pop("connection", "").lower().split(",")}
+        asks_to_keep = "keep-alive" in options
+        keeps = "close" not in options and (asks_to_keep or parts[2] != "HTTP/1.0")
         target = parts[1] if parts[1].startswith("/") else _in_absolute_form(parts[1], headers)
-        return Request(parts[0], target, headers, body, keeps, asks)
+        return Request(parts[0], target, headers, body, keeps, asks_to_keep)
 
     def response(self) -> Response | None:
         taken = self._take()
@@ -145,7 +145,7 @@ class Reader:
             return None
         for name in ("content-length", "transfer-encoding", "expect"):
             headers.pop(name, None)
-        self._head, self._told = None, False
+        self._head, self._continue_sent = None, False
         return start, headers, body
 
     def _read_head(self) -> tuple[str, dict[str, str]] | None:
@@ -189,8 +189,8 @@ class Reader:
                 return None
             try:
                 size = int(bytes(self._buffer[at:end]).partition(b";")[0], 16)
-            except ValueError as wrong:
-                raise BadMessage("a chunk has no size") from wrong
+            except ValueError as error:
+                raise BadMessage("a chunk has no size") from error
             if end + size > BODY_BYTES:
                 raise BadMessage("the body is too large", 413)
             at = end + 2

@@ -107,14 +107,14 @@ class App:
 
     def _response(self, request: Request) -> Response:
         failed = self.profile.error_rate and self._chance.random() < self.profile.error_rate
-        shown = self._about | {
+        content = self._about | {
             "method": request.method,
             "path": request.target,
             "host": request.headers.get("host", ""),
         }
         if "x-echo" in request.headers:
-            shown |= {"headers": request.headers, "body": request.body.decode("utf-8", "replace")}  # type: ignore[dict-item]
-        body = json.dumps(shown).encode() + b"\n"
+            content |= {"headers": request.headers, "body": request.body.decode("utf-8", "replace")}  # type: ignore[dict-item]
+        body = json.dumps(content).encode() + b"\n"
         return Response(self.profile.error_status if failed else 200, self._headers, body)
 
     def _refusal(self, why: str) -> Response:
@@ -163,10 +163,10 @@ class _Connection(asyncio.Protocol):
             return
         try:
             request = self._reader.request()
-        except BadMessage as wrong:
+        except BadMessage as error:
             self.respond(
                 Request("GET", "/", keeps_alive=False),
-                Response(wrong.status, body=f"{wrong}\n".encode()),
+                Response(error.status, body=f"{error}\n".encode()),
             )
             return
         if request is not None:

@@ -27,7 +27,7 @@ class InstanceChooser:
 
     def __init__(self, chance: Random) -> None:
         self._chance = chance
-        self._turn = 0
+        self._cursor = 0
         self._credit: dict[tuple[int, float], float] = {}
         self._fill = BackendFill()
 
@@ -67,7 +67,7 @@ class InstanceChooser:
         if any(each.weight != backends[0].weight for each in backends):
             return self._by_weight(backends, excluded)
         if policy == "RANDOM":
-            self._turn = self._chance.randrange(len(backends))
+            self._cursor = self._chance.randrange(len(backends))
         first = self._next(backends, excluded)
         if first is not None and policy == "LEAST_REQUEST":
             second = self._next(backends, excluded)
@@ -77,13 +77,13 @@ class InstanceChooser:
     def _next(self, backends: Sequence[Backend], excluded: Backend | None) -> Backend | None:
         fallback, count = None, len(backends)
         for step in range(count):
-            backend = backends[(self._turn + step) % count]
+            backend = backends[(self._cursor + step) % count]
             if not backend.can_take:
                 continue
             if excluded is not None and backend.vm.key == excluded.vm.key:
                 fallback = backend
                 continue
-            self._turn = (self._turn + step + 1) % count
+            self._cursor = (self._cursor + step + 1) % count
             return backend
         return fallback
 

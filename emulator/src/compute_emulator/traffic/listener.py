@@ -43,14 +43,14 @@ class Listener:
 
     def state(self, host: str) -> JsonObject:
         """Where it is served and, for TLS, the certificates that a client has to trust."""
-        told: JsonObject = {"url": f"{self.scheme}://{host}:{self.port}"}
+        state: JsonObject = {"url": f"{self.scheme}://{host}:{self.port}"}
         if self.certificates is None:
-            return told
-        said = [
+            return state
+        certificates = [
             {"names": each.names, "pem": each.chain} | ({"why": each.why} if each.why else {})
             for each in self.certificates.all
         ]
-        return told | {"certificates": said}
+        return state | {"certificates": certificates}
 
     async def start(self, host: str) -> None:
         loop = asyncio.get_running_loop()
@@ -100,10 +100,10 @@ class _Client(asyncio.Protocol):
             return
         try:
             request = self._reader.request()
-        except BadMessage as wrong:
+        except BadMessage as error:
             self._write(
                 Request("GET", "/", keeps_alive=False),
-                Response(wrong.status, body=f"{wrong}\n".encode()),
+                Response(error.status, body=f"{error}\n".encode()),
             )
             return
         if request is not None:
@@ -114,10 +114,10 @@ class _Client(asyncio.Protocol):
     async def _serve(self, request: Request) -> None:
         try:
             response = await self._listener.handle(request, self._address)
-        except Exception as failed:  # one failed request must not close the port
+        except Exception as error:  # one failed request must not close the port
             LOG.exception("failed on %s %s", request.method, request.target)
             response = Response(
-                500, {"content-type": "text/plain"}, f"the emulator failed: {failed!r}".encode()
+                500, {"content-type": "text/plain"}, f"the emulator failed: {error!r}".encode()
             )
         self._serving = None
         self._write(request, response)

@@ -75,7 +75,7 @@ async def load(
             number, sent = sent, sent + 1
             if rate:
                 await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
-            asked = time.monotonic()
+            started = time.monotonic()
             try:
                 response = await upstream.send(
                     Request("GET", target, {"host": parts.netloc} | (headers or {})), TIMEOUT
@@ -83,7 +83,7 @@ async def load(
             except (Broken, TimeoutError):
                 report.statuses[0] += 1
                 continue
-            report.durations.append(time.monotonic() - asked)
+            report.durations.append(time.monotonic() - started)
             report.statuses[response.status] += 1
             report.releases[response.headers.get("x-release", "")] += 1
 

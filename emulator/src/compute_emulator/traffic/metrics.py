@@ -112,10 +112,10 @@ def family(name: str, kind: str, about: str, samples: Iterable[Sample]) -> str:
     name."""
     lines = [f"# HELP {name} {about}", f"# TYPE {name} {kind}"]
     for suffix, labels, value in samples:
-        shown = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
+        label_text = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
         lines.append(
-            f"{name}{suffix}{{{shown}}} {_number(value)}"
-            if shown
+            f"{name}{suffix}{{{label_text}}} {_number(value)}"
+            if label_text
             else f"{name}{suffix} {_number(value)}"
         )
     return "\n".join(lines) + "\n"

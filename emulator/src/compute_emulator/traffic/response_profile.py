@@ -89,12 +89,14 @@ def with_overrides(
     profile: ResponseProfile, entries: Iterable[Mapping[str, Any]], names: Mapping[str, str]
 ) -> ResponseProfile:
     """A profile with the entries applied that match an instance's `names`."""
-    said: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
     for entry in entries:
         if all(
             fnmatchcase(names.get(pattern, ""), entry[pattern])
             for pattern in PATTERNS
             if pattern in entry
         ):
-            said = {name: entry[name] for name in MEMBERS if entry.get(name) is not None} | said
-    return replace(profile, **said) if said else profile
+            overrides = {
+                name: entry[name] for name in MEMBERS if entry.get(name) is not None
+            } | overrides
+    return replace(profile, **overrides) if overrides else profile

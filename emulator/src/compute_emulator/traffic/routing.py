@@ -139,8 +139,10 @@ def _path_matches(pattern: str, path: str) -> bool:
 def _route_matches(match: JsonObject, path: str, headers: dict[str, str], query: str) -> bool:
     given = path.lower() if match.get("ignoreCase") else path
     for name, test in (("prefixMatch", given.startswith), ("fullPathMatch", given.__eq__)):
-        wanted = match.get(name)
-        if wanted is not None and not test(wanted.lower() if match.get("ignoreCase") else wanted):
+        expected = match.get(name)
+        if expected is not None and not test(
+            expected.lower() if match.get("ignoreCase") else expected
+        ):
             return False
     if match.get("regexMatch") is not None and not re.fullmatch(match["regexMatch"], given):
         return False

@@ -59,9 +59,9 @@ class ServerCertificates:
     def named(self, server: str | None) -> ServerCertificate:
         """The certificate for the name that a client asks for; the first one for an unknown
         name."""
-        wanted = (server or "").lower()
+        server_name = (server or "").lower()
         return next(
-            (each for each in self.all if any(_covers(name, wanted) for name in each.names)),
+            (each for each in self.all if any(_covers(name, server_name) for name in each.names)),
             self.all[0],
         )
 
@@ -71,9 +71,9 @@ class ServerCertificates:
         connection.context = self.named(server).context
 
 
-def _covers(name: str, wanted: str) -> bool:
+def _covers(name: str, server_name: str) -> bool:
     """`*.example.com` covers one label."""
-    return fnmatchcase(wanted, name) and wanted.count(".") == name.count(".")
+    return fnmatchcase(server_name, name) and server_name.count(".") == name.count(".")
 
 
 @cache
@@ -87,10 +87,13 @@ def server_certificate(certificate: Certificate) -> ServerCertificate:
             certificate.chain,
             _load_context(certificate.chain, certificate.key),
         )
-    except (ValueError, OSError) as wrong:  # SSLError is an OSError
-        made = self_signed(certificate.domains)
+    except (ValueError, OSError) as error:  # SSLError is an OSError
+        created = self_signed(certificate.domains)
         return ServerCertificate(
-            made.names, made.chain, made.context, f"a self-signed certificate is served: {wrong}"
+            created.names,
+            created.chain,
+            created.context,
+            f"a self-signed certificate is served: {error}",
         )
 
 
@@ -113,7 +116,7 @@ def self_signed(domains: tuple[str, ...]) -> ServerCertificate:
     alternatives = [x509.DNSName(name) for name in (*domains, "localhost")] + [
         x509.IPAddress(ip_address("127.0.0.1"))
     ]
-    made = (
+    created = (
         x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + LIFE)
@@ -121,7 +124,7 @@ def self_signed(domains: tuple[str, ...]) -> ServerCertificate:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, SHA256())
     )
-    chain = made.public_bytes(Encoding.PEM).decode()
+    chain = created.public_bytes(Encoding.PEM).decode()
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     return ServerCertificate(names, chain, _load_context(chain, private))
 
@@ -132,16 +135,16 @@ def _names(chain: str) -> tuple[str, ...]:
 
     found = x509.load_pem_x509_certificate(chain.encode())
     try:
-        said = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        extension = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return ()
-    return tuple(name.lower() for name in said.get_values_for_type(x509.DNSName))
+    return tuple(name.lower() for name in extension.get_values_for_type(x509.DNSName))
 
 
 def _context() -> ssl.SSLContext:
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.set_alpn_protocols(["http/1.1"])
-    return made
+    created = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    created.set_alpn_protocols(["http/1.1"])
+    return created
 
 
 def _load_context(chain: str, key: str) -> ssl.SSLContext:

@@ -94,7 +94,7 @@ class Topology:
 def topology_of(cloud: Cloud) -> Topology:
     """The caller must hold the cloud's lock."""
     rules = tuple(_rules(cloud))
-    wanted = {
+    service_keys = {
         key
         for rule in rules
         for url in services_of_url_map(rule.url_map)
@@ -102,7 +102,7 @@ def topology_of(cloud: Cloud) -> Topology:
     }
     vms: dict[tuple[int, float], Vm] = {}
     services = {}
-    for key in wanted:
+    for key in service_keys:
         resource = cloud.find(key)
         if resource is not None and key.collection == "backendServices":
             services[key] = _service(cloud, key, resource, vms)

@@ -45,12 +45,12 @@ class Upstream:
             if connection.is_open:
                 return connection
         try:
-            _, made = await asyncio.get_running_loop().create_connection(
+            _, connection = await asyncio.get_running_loop().create_connection(
                 _Connection, self._host, self._port, ssl=self._tls
             )
-        except OSError as refused:
-            raise Broken(f"connection refused: {refused}") from refused
-        return made
+        except OSError as error:
+            raise Broken(f"connection refused: {error}") from error
+        return connection
 
 
 class _Connection(asyncio.Protocol):
@@ -88,8 +88,8 @@ class _Connection(asyncio.Protocol):
         self._reader.feed(data)
         try:
             response = self._reader.response()
-        except BadMessage as wrong:
-            self._fail(Broken(str(wrong)))
+        except BadMessage as error:
+            self._fail(Broken(str(error)))
             self.cut()
             return
         if response is not None and self._answer is not None and not self._answer.done():

@@ -166,18 +166,18 @@ def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
         return resource
     details = [{"type": each.type, "message": each.message} for each in autoscaler.details()]
     decision = autoscaler.decision
-    shown = resource | {"status": "PENDING" if decision is None else "ACTIVE"}
+    result = resource | {"status": "PENDING" if decision is None else "ACTIVE"}
     if any(each["type"] in ERRORS for each in details):
-        shown["status"] = "ERROR"
+        result["status"] = "ERROR"
     if _is_being_deleted(cloud, key):
-        shown["status"] = "DELETING"
+        result["status"] = "DELETING"
     if details:
-        shown["statusDetails"] = details
+        result["statusDetails"] = details
     if decision is None:
-        return shown
-    shown["recommendedSize"] = decision.recommended
+        return result
+    result["recommendedSize"] = decision.recommended
     if decision.schedules:
-        shown["scalingScheduleStatus"] = {
+        result["scalingScheduleStatus"] = {
             name: (
                 {"state": each.state}
                 | ({"nextStartTime": cloud.timestamp(each.next_start)} if each.next_start else {})
@@ -185,7 +185,7 @@ def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
             )
             for name, each in decision.schedules.items()
         }
-    return shown
+    return result
 
 
 def _is_being_deleted(cloud: Cloud, key: Key) -> bool:

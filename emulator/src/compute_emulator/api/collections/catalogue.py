@@ -70,10 +70,10 @@ def catalogue_resource(kind: str, path: str, **members: object) -> JsonObject:
 def _quotas(cloud: Cloud, region: str = "") -> list[JsonObject]:
     """The configured limits and the usage of VMs, for a region or for the project. Metrics that
     the discovery document does not know, such as `G2_CPUS`, are enforced but not reported."""
-    told = document()["schemas"]["Quota"]["properties"]["metric"]["enum"]
+    documented = document()["schemas"]["Quota"]["properties"]["metric"]["enum"]
     limits = {each.rpartition("/")[2] for each in cloud.quotas}
     metrics = sorted(
-        each for each in limits if each in told and (each == ALL_REGIONS) is not bool(region)
+        each for each in limits if each in documented and (each == ALL_REGIONS) is not bool(region)
     )
     taken = usage(needs_of(cloud, f"regions/{region}" if region else None)) if metrics else {}
     return [
@@ -218,7 +218,7 @@ def get_project(call: Call) -> JsonObject:
     return catalogue_resource(
         "project",
         path,
-        defaultServiceAccount="stand-in@localhost",
+        defaultServiceAccount="emulator@localhost",
         defaultNetworkTier="PREMIUM",
         commonInstanceMetadata={"kind": "compute#metadata"},
         quotas=quotas,

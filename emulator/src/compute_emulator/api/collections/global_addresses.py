@@ -45,8 +45,8 @@ def complete(call: Call, resource: JsonObject) -> None:
     else:
         try:
             resource["address"] = str(ipaddress.ip_address(given))
-        except ValueError as wrong:
-            raise Invalid("resource.address", given, "Must be an IP address.") from wrong
+        except ValueError as error:
+            raise Invalid("resource.address", given, "Must be an IP address.") from error
         for other in call.cloud.list_in(call.scope, call.collection):
             if other["address"] == resource["address"]:
                 raise AlreadyExists(

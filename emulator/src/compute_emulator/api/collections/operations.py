@@ -2,7 +2,7 @@
 
 `wait` blocks over HTTP until the operation is done or two minutes of cloud time have passed.
 With a virtual clock nothing would happen meanwhile, so it returns at once, or advances the clock
-if the cloud has `waits_pass_time`. Source: Compute API reference, globalOperations.wait ("best
+if the cloud has `wait_advances_clock`. Source: Compute API reference, globalOperations.wait ("best
 effort": it may return earlier, callers loop)."""
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def wait(call: Call) -> JsonObject:
 def _wait_in_virtual_time(call: Call, operation: JsonObject, deadline: float) -> JsonObject:
     cloud = call.cloud
     while (
-        cloud.waits_pass_time
+        cloud.wait_advances_clock
         and isinstance(cloud.clock, VirtualClock)
         and operation["status"] != "DONE"
     ):

@@ -27,11 +27,11 @@ HANDLERS = Handlers()
 def list_per_instance_configs(call: Call) -> JsonObject:
     call.resource()
     group = call.cloud.groups[call.key]
-    shown = [
+    items = [
         per_instance_configs.as_resource(name, group.configs[name], group.instances.get(name))
         for name in sorted(group.configs)
     ]
-    return listing.page(shown, call.params, "items")
+    return listing.page(items, call.params, "items")
 
 
 @HANDLERS.handles(METHOD + "updatePerInstanceConfigs", METHOD + "patchPerInstanceConfigs")

@@ -31,8 +31,8 @@ COLLECTION = "iamPolicies"
 def test_permissions(call: Call) -> JsonObject:
     """The caller has every permission it asks about."""
     call.resource()
-    asked: list[str] = call.body.get("permissions") or []
-    return {"permissions": asked} if asked else {}
+    permissions: list[str] = call.body.get("permissions") or []
+    return {"permissions": permissions} if permissions else {}
 
 
 def get_policy(call: Call) -> JsonObject:
@@ -71,9 +71,9 @@ def _stored_policy(call: Call) -> JsonObject:
 
 
 def _with_etag(policy: JsonObject) -> JsonObject:
-    shown = {"version": 1} | policy
-    text = json.dumps(shown, sort_keys=True).encode()
-    return shown | {"etag": hashlib.sha256(text).hexdigest()[:12]}
+    versioned = {"version": 1} | policy
+    text = json.dumps(versioned, sort_keys=True).encode()
+    return versioned | {"etag": hashlib.sha256(text).hexdigest()[:12]}
 
 
 for _resource in RESOURCES:

@@ -160,9 +160,9 @@ def validate(call: Call) -> JsonObject:
     given = call.body.get("resource") or {}
     try:
         _load(call, given)
-    except ApiError as refused:
+    except ApiError as error:
         return {
-            "result": {"loadSucceeded": False, "loadErrors": [refused.message], "testPassed": False}
+            "result": {"loadSucceeded": False, "loadErrors": [error.message], "testPassed": False}
         }
     failures = url_map_tests.failures(given)
     result: JsonObject = {"loadSucceeded": True, "testPassed": not failures}
