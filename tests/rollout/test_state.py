@@ -62,7 +62,7 @@ def test_a_pass_over_a_settled_model_leaves_its_state_equal() -> None:
 
 
 def test_a_pass_stores_what_was_decided() -> None:
-    desired = replace(ROLLING.desired, commands=())
+    desired = replace(ROLLING.desired, release=ONE, generation=3)
     baking = replace(ROLLING.rollout, phase=Baking(NOW))
     degraded = Condition("Degraded", "none left", NOW)
     decided = decision(

@@ -4,6 +4,8 @@ with whose settings, and where the traffic goes."""
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,7 @@ from rollout.model import (
     TrafficTarget,
     TrafficWeight,
 )
+from rollout.spec.model import PercentStep
 from rollout.strategies import STRATEGIES, strategy_of, swap_of
 from rollout.strategies.base import FIRST_GROUP, Swap, all_traffic_to, steps_digest
 from rollout.strategies.rolling import Rolling, instances_of, steady_group, swap_group
@@ -45,6 +48,7 @@ COLOURS: tuple[Colour, ...] = ("blue", "green")
         (10, 25, 3),
         (100, 7, 7),
         (1, 1000, 10),
+        (1, 101, 2),
         (1, 1, 1),
         (50, 4, 2),
         (51, 4, 3),
@@ -73,6 +77,27 @@ def test_the_digest_of_steps_tells_them_apart_and_never_changes() -> None:
     would start its steps again."""
     assert steps_digest((step(10), step(50), step(100))) == "1f441370fcef"
     assert steps_digest((step(10), step(100))) != steps_digest((step(10), step(50), step(100)))
+
+
+def test_the_digest_of_steps_depends_neither_on_the_order_nor_on_the_types_of_their_fields() -> (
+    None
+):
+    class HeldStep(PercentStep):
+        hold: timedelta
+        approvers: frozenset[str]
+
+    class SameStep(PercentStep):
+        approvers: frozenset[str]
+        hold: timedelta
+
+    fields: dict[str, Any] = {
+        "percent": 10,
+        "hold": timedelta(hours=1),
+        "approvers": frozenset({"ann"}),
+    }
+    assert steps_digest((HeldStep(**fields),)) == steps_digest((SameStep(**fields),))
+    longer = fields | {"hold": timedelta(hours=2)}
+    assert steps_digest((HeldStep(**fields),)) != steps_digest((HeldStep(**longer),))
 
 
 # ---- The group
