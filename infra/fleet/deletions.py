@@ -84,7 +84,7 @@ def _used_templates(desired: frozenset[Key], snapshot: Snapshot) -> set[Key]:
     replaced yet."""
     used: set[Key] = set()
     for group in (key for key in desired if key.collection == GROUPS):
-        used |= instance_group.uses(snapshot.bodies.get(group) or {})
+        used |= instance_group.templates_of(snapshot.bodies.get(group) or {})
         for instance in snapshot.instances.get(group, ()):
             template = naming.last(instance.get("version", {}).get("instanceTemplate"))
             used |= {naming.template(template)} if template else set()

@@ -104,7 +104,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Plan:
-    """Actions in an order in which they could be done one by one, and what stands in the way of the
+    """Actions in an order in which they could be done one by one, and the problems that block the
     rest of the target."""
 
     actions: tuple[Action, ...] = ()

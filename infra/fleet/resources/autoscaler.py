@@ -1,20 +1,22 @@
-"""The regional autoscaler: the bounds and signals that decide the group's size.
+"""The regional autoscaler: the bounds and signals that decide a group's size. Pure.
 
-A rollout holds scale-in by the mode, never by the group's size, so that a crash leaves a fleet that
-is too big and not one that is too small. Written as a whole, since a signal that is no longer asked
-for must go. Waits for its group. Source: Compute API reference, regionAutoscalers."""
+During a rollout the mode switches scale-in off; the group's size is never written. So a crash
+leaves a fleet that is too large, not one that is too small. The autoscaler is always written whole,
+because a signal that is no longer desired must be removed. Waits for its group.
+
+Source: Compute API reference, regionAutoscalers.
+"""
 
 from __future__ import annotations
 
 from infra.fleet import naming
 from infra.fleet.model import Action, Body, DesiredResource
-from infra.fleet.resources.drift import Changes, differences, exactly, sentence
+from infra.fleet.resources.drift import Changes, describe, differences, with_absent
 from rollout.model import GroupTarget
 from rollout.spec.model import Cpu, Metric, ScaleIn, Scaling, Schedule
 
-# What is not ours in a policy (`stabilizationPeriodSec`) is no drift, but gone with the next
-# change.
-_OURS = (
+# Other fields of a policy (`stabilizationPeriodSec`) are no drift; the next update removes them.
+_MANAGED = (
     "cpuUtilization",
     "loadBalancingUtilization",
     "customMetricUtilizations",
@@ -59,7 +61,7 @@ def desired(model: str, target: GroupTarget) -> DesiredResource:
 
 
 def _signals(scaling: Scaling) -> Body:
-    """All signals asked for; CPU alone when there is none, as Compute Engine itself would."""
+    """The spec's signals; without any, CPU, which is Compute Engine's own default."""
     signals: Body = {}
     if scaling.cpu:
         signals["cpuUtilization"] = _cpu(scaling.cpu)
@@ -113,24 +115,21 @@ def _scale_in(control: ScaleIn) -> Body:
 
 
 def drift(desired: Body, observed: Body) -> Changes:
-    policy, observed_value = desired["autoscalingPolicy"], observed.get("autoscalingPolicy", {})
-    policy = exactly(policy, observed_value, _OURS)
+    """An undesired signal, schedule or metric field is drift too; the order of metrics is not."""
+    observed_policy = observed.get("autoscalingPolicy", {})
+    policy = with_absent(desired["autoscalingPolicy"], _MANAGED)
     if policy["scalingSchedules"]:
-        policy["scalingSchedules"] = exactly(
-            policy["scalingSchedules"], observed_value.get("scalingSchedules", {})
-        )
+        observed_schedules = observed_policy.get("scalingSchedules", {})
+        policy["scalingSchedules"] = with_absent(policy["scalingSchedules"], observed_schedules)
     metrics = [
-        exactly(metric, {}, _METRIC_FIELDS) for metric in policy["customMetricUtilizations"] or []
+        with_absent(each, _METRIC_FIELDS) for each in policy["customMetricUtilizations"] or ()
     ]
     policy["customMetricUtilizations"] = sorted(metrics, key=_by_metric) or None
-    ordered = observed_value | {
-        "customMetricUtilizations": sorted(
-            observed_value.get("customMetricUtilizations", []), key=_by_metric
-        )
-    }
+    observed_metrics = sorted(observed_policy.get("customMetricUtilizations", []), key=_by_metric)
     return differences(
         {"target": desired["target"], "autoscalingPolicy": policy},
-        observed | {"autoscalingPolicy": ordered},
+        observed
+        | {"autoscalingPolicy": observed_policy | {"customMetricUtilizations": observed_metrics}},
     )
 
 
@@ -148,7 +147,7 @@ def update(desired: DesiredResource, observed: Body) -> tuple[Action, ...]:
             desired.key,
             "update",
             body,
-            sentence("the autoscaler", changes, _WORDS),
+            describe("the autoscaler", changes, _WORDS),
             based_on=str(observed.get("id", "")),
         ),
     )

@@ -1,16 +1,17 @@
-"""The backend service of a group: how the load balancer reaches its instances, and how it lets them
-go.
+"""The backend service of a group: how the load balancer reaches and drains its instances. Pure.
 
-One for each group, never two on one group: a group in two backend services cannot be scaled by
-load. Other people's settings on it (security policy, IAP, CDN, headers, timeouts we do not set)
-stay, under the fingerprint. Waits for its group and the readiness check. Source: Compute API
-reference, backendServices."""
+There is one for each group, because a group in two backend services cannot be scaled by load.
+Settings that Slipway does not manage (security policy, IAP, CDN, headers) survive: only changed
+fields are patched, under the fingerprint. Waits for its group and the readiness check.
+
+Source: Compute API reference, backendServices.
+"""
 
 from __future__ import annotations
 
 from infra.fleet import naming
 from infra.fleet.model import Action, Body, DesiredResource
-from infra.fleet.resources.drift import Changes, differences, sentence
+from infra.fleet.resources.drift import Changes, describe, differences
 from infra.fleet.resources.instance_group import PORT_NAME
 from rollout.model import GroupTarget
 from rollout.spec.model import Traffic
@@ -25,7 +26,7 @@ _WORDS = {
     "backends": "list of backends",
     "backends[0].group": "group",
     "backends[0].balancingMode": "balancing mode",
-    "backends[0].maxUtilization": "utilisation limit",
+    "backends[0].maxUtilization": "utilization limit",
     "backends[0].maxRatePerInstance": "rate limit",
     "backends[0].capacityScaler": "capacity scaler",
     "logConfig.enable": "logging",
@@ -70,8 +71,8 @@ def _balancing(traffic: Traffic) -> Body:
 
 
 def drift(desired: Body, observed: Body) -> Changes:
-    """A rate limit beside utilisation balancing counts; a utilisation limit beside rate balancing
-    is ignored by the balancer."""
+    """An undesired rate limit is drift. An undesired utilization limit is not, since the load
+    balancer ignores it when it balances by rate."""
     backends = [
         {"maxRatePerInstance": None, "maxRate": None} | backend for backend in desired["backends"]
     ]
@@ -91,7 +92,7 @@ def update(desired: DesiredResource, observed: Body) -> tuple[Action, ...]:
             desired.key,
             "patch",
             patch,
-            sentence(f"backend service {desired.key.name}", changes, _WORDS),
+            describe(f"backend service {desired.key.name}", changes, _WORDS),
             based_on=fingerprint,
         ),
     )

@@ -1,21 +1,21 @@
-"""How an observed body differs from a desired one, in the fields that are ours.
+"""Compares an observed body with a desired one, in the fields that Slipway manages. Pure.
 
-Only fields of the desired body are looked at, so whatever the server adds (ids, links,
-fingerprints, status, `calculated`) and whatever other people set beside ours (for example
-`securityPolicy`, `iap` or `cdnPolicy` on a backend service, `stabilizationPeriodSec` on an
-autoscaler) is no drift. A desired `None` means that the field should not be there. Spelling is no
-drift either:
+Only the fields of the desired body count. What the server adds (ids, links, fingerprints, status,
+`calculated`) is no drift, nor is what others set (`securityPolicy`, `iap` or `cdnPolicy` on a
+backend service, `stabilizationPeriodSec` on an autoscaler). A desired `None` means that the field
+must be absent. A different spelling is no drift either:
 
-    references      https://www.googleapis.com/compute/v1/projects/p/global/healthChecks/x  =  global/healthChecks/x
+    references      https://www.googleapis.com/compute/v1/projects/p/global/healthChecks/x
+                    = global/healthChecks/x
     int64           "50" = 50            float32   0.6000000238418579 = 0.6
-    port ranges     "80-80" = "80"       defaults  a field that is absent = its documented default
+    port ranges     "80-80" = "80"       defaults  an absent field = its documented default
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from infra.fleet.model import Body
@@ -23,8 +23,7 @@ from infra.fleet.naming import canonical
 
 Changes = dict[str, tuple[Any, Any]]  # path -> (observed, desired)
 
-# What the server means by leaving a field out. Source: Compute API discovery document, descriptions
-# of the fields.
+# What an absent field means. Source: Compute API discovery document, descriptions of the fields.
 DEFAULTS: dict[str, Any] = {
     "balancingMode": "UTILIZATION",
     "capacityScaler": 1,
@@ -46,27 +45,22 @@ DEFAULTS: dict[str, Any] = {
 
 
 def differences(desired: Mapping[str, Any], observed: Mapping[str, Any], path: str = "") -> Changes:
-    """The fields of `desired` that `observed` does not agree with, by dotted path."""
+    """The fields of `desired` in which `observed` differs, by dotted path."""
     changes: Changes = {}
     for field, desired_value in desired.items():
         observed_value = observed.get(field)
-        if (
-            desired_value != observed_value
-        ):  # what is equal as it stands, as most fields are, needs no reading
-            changes |= _compare(
-                f"{path}.{field}" if path else field, field, desired_value, observed_value
-            )
+        if desired_value != observed_value:  # most fields are equal and need no further comparison
+            where = f"{path}.{field}" if path else field
+            changes |= _compare(where, field, desired_value, observed_value)
     return changes
 
 
 def _compare(where: str, field: str, desired_value: Any, observed_value: Any) -> Changes:
     match desired_value:
         case Mapping() if _is_amount(desired_value):
-            return (
-                {}
-                if _amount(desired_value) == _amount(observed_value or {})
-                else {where: (_amount(observed_value or {}), _amount(desired_value))}
-            )
+            desired_amount, observed_amount = _amount(desired_value), _amount(observed_value or {})
+            is_equal = desired_amount == observed_amount
+            return {} if is_equal else {where: (observed_amount, desired_amount)}
         case Mapping():
             return differences(desired_value, observed_value or {}, where)
         case list() if isinstance(observed_value, list) and len(observed_value) == len(
@@ -77,17 +71,10 @@ def _compare(where: str, field: str, desired_value: Any, observed_value: Any) ->
                 changes |= _compare(f"{where}[{index}]", field, each, other)
             return changes
         case list():
-            return (
-                {}
-                if not desired_value and not observed_value
-                else {where: (observed_value, desired_value)}
-            )
+            is_equal = not desired_value and not observed_value
         case _:
-            return (
-                {}
-                if is_same(field, desired_value, observed_value)
-                else {where: (observed_value, desired_value)}
-            )
+            is_equal = is_same(field, desired_value, observed_value)
+    return {} if is_equal else {where: (observed_value, desired_value)}
 
 
 def is_same(field: str, desired_value: Any, observed_value: Any) -> bool:
@@ -113,8 +100,8 @@ def _plain(field: str, value: Any) -> Any:
 
 
 def _is_close(desired_value: Any, observed_value: Any) -> bool:
-    """Numbers that agree as float32: several fields are stored with no more, so 0.6 may come back
-    as 0.6000000238418579."""
+    """Whether two numbers are equal as float32, in which Compute Engine stores several fields: 0.6
+    may come back as 0.6000000238418579."""
     numbers = [
         value
         for value in (desired_value, observed_value)
@@ -128,40 +115,32 @@ def _is_amount(value: Mapping[str, Any]) -> bool:
 
 
 def _amount(value: Mapping[str, Any]) -> dict[str, int]:
-    """`{fixed}` or `{percent}`, of which exactly one counts; `calculated` is the server's."""
+    """`{fixed}` or `{percent}`, whichever is set; the server's `calculated` does not count."""
     return {
         unit: int(value[unit]) for unit in ("fixed", "percent") if value.get(unit) is not None
     } or {"fixed": 0}
 
 
-def exactly(
-    desired: Mapping[str, Any], observed: Mapping[str, Any], fields: tuple[str, ...] | None = None
-) -> Body:
-    """`desired` with an explicit `None` for each of `fields` (or of all the observed ones) that it
-    leaves out."""
-    return {field: None for field in fields or tuple(observed) if field not in desired} | dict(
-        desired
-    )
+def with_absent(desired: Mapping[str, Any], fields: Iterable[str]) -> Body:
+    """`desired`, in which each of `fields` that it omits must be absent."""
+    return {field: None for field in fields if field not in desired} | dict(desired)
 
 
-def sentence(thing: str, changes: Changes, words: Mapping[str, str]) -> str:
-    """Changes as a reason: *"the autoscaler's max is 3 and the release asks for 5"*. `words` names
-    paths in plain words."""
+def describe(thing: str, changes: Changes, words: Mapping[str, str]) -> str:
+    """Changes as a reason: *"the autoscaler's max is 3 and the release asks for 5"*. `words` maps
+    paths to plain words."""
     clauses = [
-        _clause(thing, words.get(path, path), observed_value, desired_value)
+        f"{thing}'s {words.get(path, path)} is {display(observed_value)} and the release asks for"
+        f" {display(desired_value)}"
         for path, (observed_value, desired_value) in list(changes.items())[:2]
     ]
     more = f" (and {len(changes) - 2} more)" if len(changes) > 2 else ""
     return "; ".join(clauses) + more
 
 
-def _clause(thing: str, what: str, observed_value: Any, desired_value: Any) -> str:
-    return f"{thing}'s {what} is {display(observed_value)} and the release asks for {display(desired_value)}"
-
-
 def display(value: Any) -> str:
-    """A value as a person reads it: `none`, `3`, `50%`, `UTILIZATION`,
-    `global/healthChecks/tiny-live`."""
+    """A value for a person: `none`, `3`, `50%`, `UTILIZATION`,
+    `global/healthChecks/slipway-tiny-blue-live`."""
     match value:
         case None | "" | [] | {}:
             return "none"

@@ -1,10 +1,10 @@
-"""The shared gateway: one address, its forwarding rules and proxies, one URL map, and a backend
-service without backends behind it all.
+"""The shared gateway: an address, forwarding rules, proxies, a URL map, and a default backend
+service without backends. Pure.
 
-Made when the first exposed model needs it and never taken down by a model. Requests that match no
-route go to the empty backend service and get an error, rather than some model. Of its parts only
-what is ours alone is put right: a proxy's map, a rule's target, and that a named certificate is in
-the list; the list's other certificates, and the map's default, belong to whoever set them.
+The first exposed model inserts it, and no model deletes it. Requests that match no route go to the
+empty backend service and get an error. Only three things are repaired: a proxy's URL map, a rule's
+target, and that a named certificate is in the list. The list's other certificates and the map's
+default service are left as they are.
 
     default backend service ──> url map ──> proxy ──> forwarding rule
                                          address ──┘
@@ -18,7 +18,7 @@ from infra.fleet.resources.backend_service import SCHEME
 from infra.fleet.resources.drift import Changes, differences, is_same
 from rollout.model import Problem
 
-MOST_CERTIFICATES = 15
+MAX_CERTIFICATES = 15
 _PARTS = frozenset(
     {
         naming.GATEWAY,
@@ -33,7 +33,7 @@ _PARTS = frozenset(
 
 
 def desired(certificate: str | None) -> tuple[DesiredResource, ...]:
-    """The gateway's parts; those for HTTPS only where a certificate is named."""
+    """The gateway's parts. Those for HTTPS exist only if a certificate is named."""
     plain = (
         _part(naming.GATEWAY_ADDRESS, {"ipVersion": "IPV4"}),
         _part(naming.GATEWAY_DEFAULT, {"loadBalancingScheme": SCHEME, "protocol": "HTTP"}),
@@ -86,14 +86,14 @@ def is_part(key: Key) -> bool:
 
 
 def drift(desired: Body, observed: Body) -> Changes:
-    """What of a shared part is not as it must be. A rule answers with its address as a number, so
-    that is not compared."""
-    ours = {
+    """How a shared part differs in the managed fields. `IPAddress` is not compared: a rule returns
+    the number and not the reference."""
+    managed = {
         field: value
         for field, value in desired.items()
         if field in ("urlMap", "target", "portRange", "loadBalancingScheme", "protocol")
     }
-    changes = differences(ours, observed)
+    changes = differences(managed, observed)
     missing = [each for each in desired.get("sslCertificates", []) if not _has(observed, each)]
     if missing:
         changes["sslCertificates"] = (observed.get("sslCertificates"), missing)
@@ -108,8 +108,7 @@ def _has(observed: Body, certificate: str) -> bool:
 
 
 def update(desired: DesiredResource, observed: Body) -> tuple[Action | Problem, ...]:
-    """Proxies and rules are put right where the API can; the rest cannot change in place and is
-    said."""
+    """Repairs proxies and rules. What the API cannot change in place is reported."""
     body = desired.body
     changes = drift(body, observed)
     fingerprint = observed.get("fingerprint", "")
@@ -118,22 +117,15 @@ def update(desired: DesiredResource, observed: Body) -> tuple[Action | Problem, 
             return ()
         case "globalForwardingRules" if set(changes) == {"target"}:
             why = f"forwarding rule {desired.key.name} does not lead to the gateway's proxy"
-            return (
-                Action(
-                    desired.key, "setTarget", {"target": body["target"]}, why, based_on=fingerprint
-                ),
-            )
+            target = {"target": body["target"]}
+            return (Action(desired.key, "setTarget", target, why, based_on=fingerprint),)
         case "targetHttpProxies" | "targetHttpsProxies":
             return _proxy(desired, observed, changes, fingerprint)
-    what = ", ".join(changes)
-    return (
-        Problem(
-            "config",
-            "CANNOT_CHANGE_IN_PLACE",
-            f"{desired.key.collection} {desired.key.name} differs in {what}; delete it to have it"
-            " remade",
-        ),
+    message = (
+        f"{desired.key.collection} {desired.key.name} differs in {', '.join(changes)} and cannot be"
+        " changed in place; delete it, and Slipway inserts it again"
     )
+    return (Problem("config", "CANNOT_CHANGE_IN_PLACE", message),)
 
 
 def _proxy(
@@ -145,15 +137,15 @@ def _proxy(
         patch["urlMap"] = changes["urlMap"][1]
         reasons.append(f"proxy {desired.key.name} does not lead to the gateway's URL map")
     if "sslCertificates" in changes:
-        observed_value, missing = changes["sslCertificates"]
-        patch["sslCertificates"] = [*(observed_value or []), *missing]
+        present, missing = changes["sslCertificates"]
+        patch["sslCertificates"] = [*(present or []), *missing]
         reasons.append(
             f"proxy {desired.key.name} does not have certificate {naming.last(missing[0])} yet"
         )
-        if len(patch["sslCertificates"]) > MOST_CERTIFICATES:
+        if len(patch["sslCertificates"]) > MAX_CERTIFICATES:
             message = (
-                f"proxy {desired.key.name} has {len(observed_value)} certificates, and {MOST_CERTIFICATES} are"
-                " the most it can have"
+                f"proxy {desired.key.name} has {len(present)} certificates and can have at most"
+                f" {MAX_CERTIFICATES}; remove one that is not used"
             )
             return (Problem("config", "TOO_MANY_CERTIFICATES", message),)
     return (Action(desired.key, "patch", patch, "; ".join(reasons), based_on=fingerprint),)

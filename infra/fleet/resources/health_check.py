@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from infra.fleet import naming
 from infra.fleet.model import Action, Body, DesiredResource, Key
-from infra.fleet.resources.drift import Changes, differences, sentence
+from infra.fleet.resources.drift import Changes, describe, differences
 from rollout.model import GroupTarget
 
 _WORDS = {
@@ -78,5 +78,5 @@ def update(desired: DesiredResource, observed: Body) -> tuple[Action, ...]:
     if not changes:
         return ()
     kept = {field: observed[field] for field in ("logConfig",) if field in observed}
-    why = sentence(f"health check {desired.key.name}", changes, _WORDS)
+    why = describe(f"health check {desired.key.name}", changes, _WORDS)
     return (Action(desired.key, "update", kept | desired.body, why),)

@@ -1,16 +1,15 @@
-"""The regional managed instance group: which instances there are, of which template, and how they
-are replaced.
+"""The regional managed instance group: its versions, and how instances are replaced. Pure.
 
-Its size is written once, when the group is made; from then on it belongs to the autoscaler. Waits
-for its templates and the liveness check. Source: Compute API reference,
-regionInstanceGroupManagers."""
+The size is written once, when the group is inserted; from then on the autoscaler owns it. Waits for
+its templates and the liveness check. Source: Compute API reference, regionInstanceGroupManagers.
+"""
 
 from __future__ import annotations
 
 from infra.fleet import naming
 from infra.fleet.model import Action, Body, DesiredResource, Key
 from infra.fleet.resources import versions
-from infra.fleet.resources.drift import Changes, differences, sentence
+from infra.fleet.resources.drift import Changes, describe, differences
 from rollout.model import GroupTarget, Problem, Release
 
 PORT_NAME = "http"
@@ -30,7 +29,7 @@ _WORDS = {
 
 
 def desired(model: str, target: GroupTarget) -> DesiredResource:
-    """The group as it is made, and, but for its size, as it should stay."""
+    """The group as it is inserted and, apart from its size, as it should stay."""
     spec = target.settings.spec
     key = naming.group(model, target.colour, spec.placement.region)
     live = naming.live_check(model, target.colour)
@@ -56,20 +55,22 @@ def desired(model: str, target: GroupTarget) -> DesiredResource:
     }
     templates = tuple(naming.template(share.release.template) for share in target.shares)
     return DesiredResource(
-        key, body, after=(*templates, live), why=f"group {key.name} should have {_wording(target)}"
+        key,
+        body,
+        after=(*templates, live),
+        why=f"group {key.name} should have {_describe_shares(target)}",
     )
 
 
 def initial_delay_seconds(startup_seconds: int) -> int:
-    """How long auto-healing leaves a new instance alone: half as long again as it is expected to
-    take, and a minute to boot.
+    """How long auto-healing ignores a new instance: 1.5 times its start-up time, plus a minute.
 
-    120 s of start-up make 240 s. The first good answer ends the delay early, so a margin costs
-    nothing in good times."""
+    120 s of start-up give 240 s. The first healthy answer ends the delay, so the margin costs a
+    healthy instance nothing."""
     return min(_MAX_DELAY_SECONDS, startup_seconds * 3 // 2 + 60)
 
 
-def _wording(target: GroupTarget) -> str:
+def _describe_shares(target: GroupTarget) -> str:
     parts = [
         (
             f"{share.count} of the instances on release {share.release.version}"
@@ -101,12 +102,11 @@ def _update_policy(target: GroupTarget) -> Body:
 
 
 def legal_budget(surge: int, unavailable: int, zones: int) -> tuple[int, int]:
-    """Surge and unavailability as a regional group takes them: each 0 or at least one a zone, and
-    not both 0.
+    """Surge and unavailability that a regional group accepts: each 0 or at least the number of
+    zones, and not both 0.
 
     With 3 zones, (0, 0) becomes (3, 0), (1, 0) becomes (3, 0), (0, 1) becomes (0, 3), and (1, 1)
-    becomes (3, 0): where there is surge, an unavailability too small to be legal is left away
-    rather than raised."""
+    becomes (3, 0): with surge, an unavailability that is too small is dropped and not raised."""
     if not surge and not unavailable:
         return zones, 0
     if surge:
@@ -123,9 +123,9 @@ def _distribution(settings: Release) -> Body:
 
 
 def drift(desired: Body, observed: Body) -> Changes:
-    """Without the size (the autoscaler's), what cannot change (see `immovable_zones`), and the
-    named ports (see `ports`)."""
-    apart = (
+    """Without the size, which the autoscaler owns, the zones (see `immovable_zones`) and the named
+    ports (see `merge_ports`)."""
+    excluded = (
         "name",
         "description",
         "baseInstanceName",
@@ -135,74 +135,68 @@ def drift(desired: Body, observed: Body) -> Changes:
         "distributionPolicy",
     )
     changes = differences(
-        {field: value for field, value in desired.items() if field not in apart}, observed
+        {field: value for field, value in desired.items() if field not in excluded}, observed
     )
     shape = {"distributionPolicy": {"targetShape": desired["distributionPolicy"]["targetShape"]}}
-    observed_value, desired_value = (
-        versions.sizes(observed.get("versions", [])),
-        versions.sizes(versions.merged(desired["versions"], observed.get("versions", []))),
-    )
-    return (
-        ({} if observed_value == desired_value else {"versions": (observed_value, desired_value)})
-        | changes
-        | differences(shape, observed)
-    )
+    observed_versions = observed.get("versions", [])
+    observed_sizes = versions.sizes(observed_versions)
+    desired_sizes = versions.sizes(versions.merge(desired["versions"], observed_versions))
+    swap = {} if observed_sizes == desired_sizes else {"versions": (observed_sizes, desired_sizes)}
+    return swap | changes | differences(shape, observed)
 
 
-def ports(desired: Body, observed: Body) -> list[Body] | None:
-    """The instance group's named ports with ours put right and other people's kept; None when ours
-    is right."""
+def merge_ports(desired: Body, observed: Body) -> list[Body] | None:
+    """The instance group's named ports with ours corrected and all others kept; None if ours is
+    correct."""
     ours: list[Body] = desired["namedPorts"]
-    observed_value: list[Body] = observed.get("namedPorts", [])
-    if all(any(differences(port, each) == {} for each in observed_value) for port in ours):
+    present: list[Body] = observed.get("namedPorts", [])
+    if all(any(differences(port, each) == {} for each in present) for port in ours):
         return None
-    return [port for port in observed_value if port.get("name") != PORT_NAME] + ours
+    return [port for port in present if port.get("name") != PORT_NAME] + ours
 
 
 def immovable(settings: Release, release: Release) -> Problem | None:
-    """Why a release cannot run in the group that carries `settings`: place, network and port are
-    the whole group's."""
-    here, there = settings.spec, release.spec
-    facts = {
-        "region": (here.placement.region, there.placement.region),
+    """Why a release cannot run in the group with `settings`: a group has one place, network and
+    port."""
+    group, other = settings.spec, release.spec
+    fixed = {
+        "region": (group.placement.region, other.placement.region),
         "zones": (
-            _listed({*here.placement.zones}) or "any",
-            _listed({*there.placement.zones}) or "any",
+            _listed({*group.placement.zones}) or "any",
+            _listed({*other.placement.zones}) or "any",
         ),
-        "network": (here.machine.network, there.machine.network),
-        "subnetwork": (here.machine.subnetwork or "any", there.machine.subnetwork or "any"),
-        "port": (str(here.serving.port), str(there.serving.port)),
+        "network": (group.machine.network, other.machine.network),
+        "subnetwork": (group.machine.subnetwork or "any", other.machine.subnetwork or "any"),
+        "port": (str(group.serving.port), str(other.serving.port)),
     }
-    for what, (observed_value, desired_value) in facts.items():
-        if observed_value != desired_value:
+    for what, (present, requested) in fixed.items():
+        if present != requested:
             return cannot_move(
-                f"has {what} {observed_value}",
-                f"{what} {desired_value} of release {release.version}",
+                f"has {what} {present}", f"{what} {requested} of release {release.version}"
             )
     return None
 
 
-def cannot_move(observed_value: str, desired_value: str) -> Problem:
-    return Problem(
-        "config",
-        "GROUP_CANNOT_CHANGE",
-        f"the model's group {observed_value} and cannot change to {desired_value}; retire the model first",
+def cannot_move(present: str, requested: str) -> Problem:
+    message = (
+        f"the model's group {present} and cannot change to {requested}; retire the model first"
     )
+    return Problem("config", "GROUP_CANNOT_CHANGE", message)
 
 
 def immovable_zones(desired: Body, observed: Body) -> Problem | None:
-    """A group's zones are fixed when it is made; None when they are as desired or left to Compute
-    Engine."""
-    desired_value = {
-        naming.last(zone["zone"]) for zone in desired["distributionPolicy"].get("zones", [])
-    }
-    observed_value = {
-        naming.last(zone.get("zone"))
-        for zone in observed.get("distributionPolicy", {}).get("zones", [])
-    }
-    if not desired_value or not observed_value or desired_value == observed_value:
+    """Why the zones cannot become the desired ones: they are fixed when the group is inserted. None
+    if they are as desired or left to Compute Engine."""
+    desired_zones = _zones(desired)
+    observed_zones = _zones(observed)
+    if not desired_zones or not observed_zones or desired_zones == observed_zones:
         return None
-    return cannot_move(f"is in zones {_listed(observed_value)}", f"zones {_listed(desired_value)}")
+    return cannot_move(f"is in zones {_listed(observed_zones)}", f"zones {_listed(desired_zones)}")
+
+
+def _zones(body: Body) -> set[str | None]:
+    zones = body.get("distributionPolicy", {}).get("zones", [])
+    return {naming.last(zone.get("zone")) for zone in zones}
 
 
 def _listed(zones: set[str | None]) -> str:
@@ -210,7 +204,7 @@ def _listed(zones: set[str | None]) -> str:
 
 
 def update(desired: DesiredResource, observed: Body) -> tuple[Action | Problem, ...]:
-    """One patch for all that differs in the group itself, one call for its named port."""
+    """One patch of the group for everything that differs, and one call for its named port."""
     body = desired.body
     if problem := immovable_zones(body, observed):
         return (problem,)
@@ -220,22 +214,13 @@ def update(desired: DesiredResource, observed: Body) -> tuple[Action | Problem, 
         patch = _patch(body, observed, changes) | (
             {"fingerprint": fingerprint} if fingerprint else {}
         )
-        actions.append(
-            Action(
-                desired.key, "patch", patch, _why(desired, changes, observed), based_on=fingerprint
-            )
-        )
-    if (named := ports(body, observed)) is not None:
+        why = _why(desired, changes, observed)
+        actions.append(Action(desired.key, "patch", patch, why, based_on=fingerprint))
+    if (ports := merge_ports(body, observed)) is not None:
+        key = naming.instances_of(desired.key)
         why = f"the group's port named {PORT_NAME} is not {body['namedPorts'][0]['port']}"
-        actions.append(
-            Action(
-                naming.instances_of(desired.key),
-                "setNamedPorts",
-                {"namedPorts": named},
-                why,
-                based_on=fingerprint,
-            )
-        )
+        named = {"namedPorts": ports}
+        actions.append(Action(key, "setNamedPorts", named, why, based_on=fingerprint))
     return tuple(actions)
 
 
@@ -243,7 +228,7 @@ def _patch(desired: Body, observed: Body, changes: Changes) -> Body:
     patch = {path.split(".")[0].split("[")[0]: None for path in changes}
     body = {field: desired[field] for field in patch}
     if "versions" in body:
-        body["versions"] = versions.merged(desired["versions"], observed.get("versions", []))
+        body["versions"] = versions.merge(desired["versions"], observed.get("versions", []))
     if "distributionPolicy" in body:
         body["distributionPolicy"] = {"targetShape": desired["distributionPolicy"]["targetShape"]}
     return body
@@ -256,10 +241,10 @@ def _why(desired: DesiredResource, changes: Changes, observed: Body) -> str:
         if "versions" in changes
         else []
     )
-    return "; ".join(swap + ([sentence("the group", others, _WORDS)] if others else []))
+    return "; ".join(swap + ([describe("the group", others, _WORDS)] if others else []))
 
 
-def uses(body: Body) -> frozenset[Key]:
+def templates_of(body: Body) -> frozenset[Key]:
     """The templates that a group refers to."""
     urls = [version.get("instanceTemplate") for version in body.get("versions", [])] + [
         body.get("instanceTemplate")

@@ -1,10 +1,10 @@
-"""The instance template: what one machine of a release is. Immutable, so its name is the hash of
-its content and it has no drift.
+"""The instance template: the machine of a release. Immutable, so its name is the hash of its
+content and it has no drift. Pure.
 
-A container runs on Container-Optimized OS through cloud-init; a start-up script runs on a plain
-image. The text of `startup/` is the same on every machine: what a user gave travels in metadata
-items of its own and is read on the machine, so no input can become shell or YAML. Waits for
-nothing."""
+A container runs on Container-Optimized OS through cloud-init; a startup script runs on a plain
+image. The files in `startup/` are the same on every machine. User input is passed in separate
+metadata items that the machine reads, so it can become neither shell nor YAML. Waits for nothing.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def name(model: str, spec: Spec) -> str:
 
 
 def desired(model: str, release: Release) -> DesiredResource:
-    """The template under the name that the release was accepted with, even if today's content would
-    hash to another."""
+    """The template under the name with which the release was accepted, even if its content would
+    hash to another one by now."""
     properties = _properties(model, release.spec)
     properties["labels"]["slipway-release"] = naming.label_value(release.version)
     body = {
@@ -90,8 +90,8 @@ def _boot_disk(disk: Disk, image: str) -> Body:
 
 
 def _network(machine: Machine) -> Body:
-    """A subnetwork says which network it is in, so beside one the default network is left out: it
-    may be the wrong one."""
+    """With a subnetwork the default network is omitted: a subnetwork determines its network, which
+    may be another one."""
     interface: Body = {}
     if machine.subnetwork:
         interface["subnetwork"] = machine.subnetwork
@@ -103,8 +103,8 @@ def _network(machine: Machine) -> Body:
 
 
 def _scheduling(machine: Machine) -> Body:
-    """Machines with GPUs cannot move between hosts; spot machines cannot either and do not come
-    back by themselves."""
+    """Machines with GPUs cannot be live-migrated. Spot machines cannot either, and are deleted when
+    preempted."""
     if machine.spot:
         return {
             "provisioningModel": "SPOT",
@@ -113,13 +113,16 @@ def _scheduling(machine: Machine) -> Body:
             "onHostMaintenance": "TERMINATE",
             "instanceTerminationAction": "DELETE",
         }
-    moves = "TERMINATE" if has_gpu(machine) else "MIGRATE"
-    return {"provisioningModel": "STANDARD", "automaticRestart": True, "onHostMaintenance": moves}
+    maintenance = "TERMINATE" if has_gpu(machine) else "MIGRATE"
+    return {
+        "provisioningModel": "STANDARD",
+        "automaticRestart": True,
+        "onHostMaintenance": maintenance,
+    }
 
 
 def metadata(spec: Spec) -> dict[str, str]:
-    """The machine's metadata: the constant start-up text, and what the user gave in items of its
-    own."""
+    """The machine's metadata: the constant cloud-config, and the user's input in separate items."""
     artifact = spec.artifact
     items = {
         "slipway-port": str(spec.serving.port),
@@ -154,7 +157,7 @@ def _lines(items: Iterable[str]) -> str:
     lines = list(items)
     if any(character in line for line in lines for character in "\n\r\0"):
         raise ValueError(
-            "args, env and secrets are handed over line by line and cannot hold line breaks;"
+            "args, env and secrets are passed line by line and cannot contain line breaks;"
             " validation refuses them"
         )
     return "\n".join(lines)
@@ -162,8 +165,7 @@ def _lines(items: Iterable[str]) -> str:
 
 @cache
 def user_data() -> str:
-    """The cloud-config of every machine with a container, put together from `startup/`. A constant:
-    it takes no argument."""
+    """The cloud-config of every machine with a container, assembled from `startup/`. A constant."""
     text = _text("cloud-config.yaml")
     for part in ("serve.sh", "slipway.service"):
         text = text.replace(

@@ -233,7 +233,7 @@ def obstacle(route: Route, observed: Body) -> Problem | None:
         others = ", ".join(sorted(sharing))
         return _conflict(
             f"path matcher {name} serves host {route.host} together with {others}; give"
-            f" {route.host} a host rule of its own"
+            f" {route.host} a separate host rule"
         )
     if matcher.get("routeRules"):
         return _conflict(

@@ -1,8 +1,8 @@
-"""Which templates a group runs, and how many instances of each: the part of a managed instance
-group that a swap moves.
+"""The versions of a managed instance group: its templates, and how many instances each has. Pure.
 
 Used by `instance_group` alone. Exactly one version has no size and takes the rest. Source: Compute
-API reference, regionInstanceGroupManagers, `versions`."""
+API reference, regionInstanceGroupManagers, `versions`.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rollout.model import Share
 
 
 def desired(shares: tuple[Share, ...]) -> list[Body]:
-    """One version a template. Named by the template, because a version's new name alone makes the
-    group replace its instances."""
+    """One version per template. Its name is the template's, because a changed name alone makes the
+    group replace instances."""
     versions: dict[str, Body] = {}
     for share in sorted(shares, key=lambda share: share.count is not None):
         template = share.release.template
@@ -30,7 +30,7 @@ def desired(shares: tuple[Share, ...]) -> list[Body]:
 
 
 def sizes(versions: list[Body]) -> dict[str | None, Any]:
-    """Template to its part of the group: a number, a percentage as text, or `rest`."""
+    """Each template's part of the group: a number, a percentage as text, or `rest`."""
     return {
         naming.last(version.get("instanceTemplate")): _size(version.get("targetSize"))
         for version in versions
@@ -38,8 +38,8 @@ def sizes(versions: list[Body]) -> dict[str | None, Any]:
 
 
 def _size(amount: Body | None) -> int | str:
-    """What was asked for; an amount that only says what it was `calculated` to be was not asked for
-    at all."""
+    """The requested size. An amount with nothing but `calculated` was not requested: the version
+    takes the rest."""
     match amount or {}:
         case {"percent": percent}:
             return f"{percent}%"
@@ -48,38 +48,38 @@ def _size(amount: Body | None) -> int | str:
     return "rest"
 
 
-def merged(desired: list[Body], observed: list[Body]) -> list[Body]:
-    """The versions to write over the observed ones: names of templates that stay are kept, and the
-    same swap never goes backwards.
+def merge(desired: list[Body], observed: list[Body]) -> list[Body]:
+    """The versions to write over the observed ones. The names of versions that stay are kept, and
+    the same swap never goes backward.
 
-    A step's count is a part of the group's size, so it falls when only the size fell: 3 of 6
-    becomes 2 of 4. Instances that already took over are not sent back for that. A way back is
-    another set of versions, or a count of 0, and passes."""
-    observed_value = {naming.last(version.get("instanceTemplate")): version for version in observed}
-    same = {template for template, size in sizes(observed).items() if size == "rest"} == {
+    A step's count is a share of the group's size, so it falls when the size falls: 3 of 6 becomes 2
+    of 4. Instances that are replaced already are not moved back for that. A rollback has other
+    versions, or a count of 0, and is written."""
+    by_template = {naming.last(version.get("instanceTemplate")): version for version in observed}
+    is_same_swap = {template for template, size in sizes(observed).items() if size == "rest"} == {
         template for template, size in sizes(desired).items() if size == "rest"
     }
     return [
-        _merged_one(version, observed_value.get(naming.last(version["instanceTemplate"])), same)
+        _merge_one(version, by_template.get(naming.last(version["instanceTemplate"])), is_same_swap)
         for version in desired
     ]
 
 
-def _merged_one(desired: Body, observed: Body | None, is_same_swap: bool) -> Body:
+def _merge_one(desired: Body, observed: Body | None, is_same_swap: bool) -> Body:
     if observed is None:
         return desired
     version = {field: value for field, value in desired.items() if field != "name"}
     if observed.get("name"):
         version["name"] = observed["name"]
-    desired_value, observed_value = (
+    desired_size, observed_size = (
         _size(desired.get("targetSize")),
         _size(observed.get("targetSize")),
     )
     if (
         is_same_swap
-        and isinstance(desired_value, int)
-        and isinstance(observed_value, int)
-        and 0 < desired_value < observed_value
+        and isinstance(desired_size, int)
+        and isinstance(observed_size, int)
+        and 0 < desired_size < observed_size
     ):
-        version["targetSize"] = {"fixed": observed_value}
+        version["targetSize"] = {"fixed": observed_size}
     return version

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.fleet.resources.drift import differences, exactly, sentence
+from infra.fleet.resources.drift import describe, differences, with_absent
 
 SAME = [
     (
@@ -73,8 +73,8 @@ def test_drift_is_named_by_its_path(
 
 
 def test_omitted_fields_can_be_required_to_be_absent() -> None:
-    assert exactly({"a": 1}, {"a": 2, "b": 3}) == {"a": 1, "b": None}
-    assert exactly({"a": 1}, {}, ("a", "c")) == {"a": 1, "c": None}
+    assert with_absent({"a": 1}, {"a": 2, "b": 3}) == {"a": 1, "b": None}
+    assert with_absent({"a": 1}, ("a", "c")) == {"a": 1, "c": None}
 
 
 def test_a_reason_names_two_changes_and_counts_the_rest() -> None:
@@ -85,7 +85,7 @@ def test_a_reason_names_two_changes_and_counts_the_rest() -> None:
         "d": (1, 2),
     }
     assert (
-        sentence("the autoscaler", changes, {"x.max": "max", "x.check": "check"})
+        describe("the autoscaler", changes, {"x.max": "max", "x.check": "check"})
         == "the autoscaler's max is 3 and the release asks for 5; "
         "the autoscaler's check is none and the release asks for global/healthChecks/h (and 2 more)"
     )
