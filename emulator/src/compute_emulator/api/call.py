@@ -31,7 +31,16 @@ others use the bare verb."""
 
 
 class Handlers(dict[str, Handler]):
-    """The handlers of one collection by method id. `api/collections/__init__.py` merges them."""
+    """Handlers by method id. Each collection has its own; `api/collections/__init__.py` merges
+    them."""
+
+    @classmethod
+    def merge(cls, *tables: Handlers) -> Handlers:
+        merged = cls()
+        for table in tables:
+            for method_id, handler in table.items():
+                merged.add(method_id, handler)
+        return merged
 
     def handles(self, *method_ids: str) -> Callable[[Decorated], Decorated]:
         """Add the decorated function as the handler of these methods."""

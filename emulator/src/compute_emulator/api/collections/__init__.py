@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compute_emulator.api.call import Handler
+from compute_emulator.api.call import Handlers
 from compute_emulator.api.collections import (
     autoscalers,
     backend_services,
@@ -32,36 +32,31 @@ from compute_emulator.api.collections import (
     url_maps,
 )
 
-HANDLERS: dict[str, Handler] = {}
-for _collection in (
-    autoscalers,
-    backend_services,
-    catalogue,
-    disk_types,
-    empty,
-    firewalls,
-    global_addresses,
-    global_forwarding_rules,
-    health_checks,
-    http_health_checks,
-    images,
-    instance_group_managers,
-    instance_groups,
-    instance_templates,
-    instances,
-    managed_instances,
-    networks,
-    operations,
-    per_instance_configs,
-    permissions,
-    resize_requests,
-    ssl_certificates,
-    standby_instances,
-    target_http_proxies,
-    target_https_proxies,
-    url_maps,
-):
-    for _method_id, _handler in _collection.HANDLERS.items():
-        if _method_id in HANDLERS:
-            raise ValueError(f"{_method_id} already has a handler")
-        HANDLERS[_method_id] = _handler
+HANDLERS = Handlers.merge(
+    autoscalers.HANDLERS,
+    backend_services.HANDLERS,
+    catalogue.HANDLERS,
+    disk_types.HANDLERS,
+    empty.HANDLERS,
+    firewalls.HANDLERS,
+    global_addresses.HANDLERS,
+    global_forwarding_rules.HANDLERS,
+    health_checks.HANDLERS,
+    http_health_checks.HANDLERS,
+    images.HANDLERS,
+    instance_group_managers.HANDLERS,
+    instance_groups.HANDLERS,
+    instance_templates.HANDLERS,
+    instances.HANDLERS,
+    managed_instances.HANDLERS,
+    networks.HANDLERS,
+    operations.HANDLERS,
+    per_instance_configs.HANDLERS,
+    permissions.HANDLERS,
+    resize_requests.HANDLERS,
+    ssl_certificates.HANDLERS,
+    standby_instances.HANDLERS,
+    target_http_proxies.HANDLERS,
+    target_https_proxies.HANDLERS,
+    url_maps.HANDLERS,
+)
