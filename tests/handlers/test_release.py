@@ -59,3 +59,19 @@ def test_a_message_that_meets_a_document_of_schema_1_is_redelivered_and_changes_
     story.when_settled()
     assert story.serving_version() == "1"
     assert story.quarantine() == []
+
+
+def test_a_release_under_project_caps_is_redelivered_while_another_model_has_schema_1() -> None:
+    """Its usage is unknown, and unknown usage must not count as none."""
+    story = Scenario()
+    story.given_serving("1", model="large")
+    story.given_policy(max_project_instances=30)
+    document = story.store.get("models/large")
+    assert document
+    story.store.commit(Put("models/large", document.data | {"schema": 1}))
+    story.when_released("1")
+    assert (story.store.get("models/tiny"), story.quarantine()) == (None, [])
+    story.store.commit(Put("models/large", document.data))
+    story.when_minutes_pass(2)
+    story.when_settled()
+    assert story.serving_version() == "1"
