@@ -5,7 +5,7 @@ from compute_emulator.rules.health import (
     ProbeHistory,
     changes_from_now,
     next_change,
-    verdict_and_history,
+    verdict_and_was_healthy,
     verdict_at,
     verdict_changes,
 )
@@ -44,8 +44,8 @@ def test_a_failure_shorter_than_the_threshold_changes_nothing() -> None:
 def test_a_vm_that_dies_is_unhealthy_after_the_threshold_of_failed_probes() -> None:
     answers = ProbeHistory(0.0, changes=(1.0, 101.0))
     assert list(verdict_changes(answers, FIVE))[-1] == (115.0, "UNHEALTHY")
-    assert verdict_and_history(answers, FIVE, 500.0) == ("UNHEALTHY", True)
-    assert verdict_and_history(answers, FIVE, 9.0) == ("UNKNOWN", False)
+    assert verdict_and_was_healthy(answers, FIVE, 500.0) == ("UNHEALTHY", True)
+    assert verdict_and_was_healthy(answers, FIVE, 9.0) == ("UNKNOWN", False)
 
 
 def test_the_next_change_is_known_in_advance_and_absent_if_none_is_left() -> None:
@@ -62,5 +62,11 @@ def test_an_early_result_replaces_the_future_and_keeps_the_past() -> None:
 
 def test_a_change_at_the_moment_of_a_result_does_not_revert_it() -> None:
     check = Check(interval_seconds=5.0, healthy_threshold=2, unhealthy_threshold=2)
-    assert verdict_and_history(ProbeHistory(0.0, (10.0, 15.0)), check, 15.0) == ("HEALTHY", True)
-    assert verdict_and_history(ProbeHistory(0.0, (10.0, 15.0)), check, 20.0) == ("UNHEALTHY", True)
+    assert verdict_and_was_healthy(ProbeHistory(0.0, (10.0, 15.0)), check, 15.0) == (
+        "HEALTHY",
+        True,
+    )
+    assert verdict_and_was_healthy(ProbeHistory(0.0, (10.0, 15.0)), check, 20.0) == (
+        "UNHEALTHY",
+        True,
+    )

@@ -157,12 +157,12 @@ class Call:
     ) -> JsonObject:
         """A list response: filtered, sorted and paged as the query asks. `view` converts a
         stored item to its representation."""
-        answer: JsonObject = {
+        response: JsonObject = {
             "kind": discovery.kind_of(self.method.response or ""),
             "id": f"projects/{self.project}/{self.scope}/{self.collection}",
             "selfLink": self.cloud.link(self.scope, self.collection, "").rstrip("/"),
         }
-        return answer | listing.page(items, self.params, member, view)
+        return response | listing.page(items, self.params, member, view)
 
     def aggregate(
         self, items_by_scope: dict[str, list[JsonObject]], view: listing.View | None = None
@@ -174,15 +174,15 @@ class Call:
         unreachable = sorted(scopes & {f"zones/{zone}" for zone in self.cloud.zones_unreachable})
         if unreachable and str(self.params.get("returnPartialSuccess", "")).lower() != "true":
             raise Unreachable(unreachable[0])
-        answer: JsonObject = {
+        response: JsonObject = {
             "kind": discovery.kind_of(self.method.response or ""),
             "id": f"projects/{self.project}/aggregated/{self.collection}",
             "selfLink": self.cloud.link("aggregated", self.collection, "").rstrip("/"),
         }
         if unreachable:
-            answer["unreachables"] = [f"projects/{self.project}/{scope}" for scope in unreachable]
+            response["unreachables"] = [f"projects/{self.project}/{scope}" for scope in unreachable]
         scope_names = sorted(scopes)
-        return answer | listing.aggregate(
+        return response | listing.aggregate(
             items_by_scope, self.params, self.collection, scope_names, view, unreachable
         )
 

@@ -17,8 +17,8 @@ from compute_emulator.keys import HOST, Key, parse
 from compute_emulator.rules.sizes import versions_problem
 
 MANAGERS = "instanceGroupManagers"
-MOST_VMS, MOST_VMS_IN_A_ZONE = 2000, 1000
-MOST_GROUPS_OF_A_CHECK = 50
+MAX_VMS, MAX_VMS_PER_ZONE = 2000, 1000
+MAX_GROUPS_PER_CHECK = 50
 BASE_NAME = 58
 BASE_PATTERN = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?-?#*")
 DEFAULT_ZONES = 3
@@ -45,11 +45,11 @@ def complete(call: Call, resource: JsonObject) -> None:
 
 
 def _size(resource: JsonObject, zones: int) -> None:
-    size, most = resource.get("targetSize"), min(MOST_VMS, MOST_VMS_IN_A_ZONE * zones)
+    size, maximum = resource.get("targetSize"), min(MAX_VMS, MAX_VMS_PER_ZONE * zones)
     if size is None:
         raise Required("resource.targetSize")
-    if not 0 <= size <= most:
-        raise Invalid("resource.targetSize", size, f"Must be between 0 and {most}.")
+    if not 0 <= size <= maximum:
+        raise Invalid("resource.targetSize", size, f"Must be between 0 and {maximum}.")
 
 
 def _base_name(resource: JsonObject) -> None:
@@ -177,9 +177,8 @@ def _healing(call: Call, resource: JsonObject, kept: JsonObject | None) -> None:
 
 def _share(cloud: Cloud, check: Key, where: str) -> None:
     users = sum(key.collection == MANAGERS for key in cloud.users_of(check))
-    if users >= MOST_GROUPS_OF_A_CHECK:
-        most = (
-            f"A health check can be used by at most {MOST_GROUPS_OF_A_CHECK} managed instance"
-            " groups."
+    if users >= MAX_GROUPS_PER_CHECK:
+        maximum = (
+            f"A health check can be used by at most {MAX_GROUPS_PER_CHECK} managed instance groups."
         )
-        raise Invalid(where, cloud.link(*check), most)
+        raise Invalid(where, cloud.link(*check), maximum)

@@ -33,10 +33,10 @@ def page(
     cut = kept[start : start + size]
     if view is not None and not params.get("filter"):
         cut = [view(item) for item in cut]
-    answer: JsonObject = {member: cut} if cut else {}
+    response: JsonObject = {member: cut} if cut else {}
     if start + size < len(kept):
-        answer["nextPageToken"] = _token(start + size, _label(kept[start + size - 1]))
-    return answer
+        response["nextPageToken"] = _token(start + size, _label(kept[start + size - 1]))
+    return response
 
 
 def _seen(
@@ -84,11 +84,11 @@ def aggregate(
                     scope,
                 )
             }
-    answer: JsonObject = {"items": found}
+    response: JsonObject = {"items": found}
     if start + size < len(flat):
         scope, item = flat[start + size - 1]
-        answer["nextPageToken"] = _token(start + size, [scope, *_label(item)])
-    return answer
+        response["nextPageToken"] = _token(start + size, [scope, *_label(item)])
+    return response
 
 
 def _warning(code: str, message: str, scope: str) -> JsonObject:

@@ -122,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
 
-    def _answer(self) -> None:
+    def _respond(self) -> None:
         try:
             headers = {name.lower(): value for name, value in self.headers.items()}
             response = dispatch.handle(
@@ -155,8 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(response.body)
         self.wfile.flush()
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815 - named by http.server
-    do_HEAD = do_OPTIONS = do_TRACE = _answer  # noqa: N815
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _respond  # noqa: N815 - named by http.server
+    do_HEAD = do_OPTIONS = do_TRACE = _respond  # noqa: N815
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Refuse what is not HTTP in the API's format rather than in HTML."""

@@ -12,14 +12,14 @@ from compute_emulator.errors import Invalid, JsonObject
 from compute_emulator.traffic.headers import redirect_response
 from compute_emulator.traffic.routing import Destination, apply_rewrite, route
 
-MOST_TESTS = 100
+MAX_TESTS = 100
 
 
 def check(url_map: JsonObject) -> None:
     """Raises `Invalid` for malformed tests."""
     tests = url_map.get("tests") or []
-    if len(tests) > MOST_TESTS:
-        raise Invalid("resource.tests", len(tests), f"At most {MOST_TESTS} tests are allowed.")
+    if len(tests) > MAX_TESTS:
+        raise Invalid("resource.tests", len(tests), f"At most {MAX_TESTS} tests are allowed.")
     for index, test in enumerate(tests):
         if test.get("service") and test.get("expectedRedirectResponseCode"):
             where = f"resource.tests[{index}].expectedRedirectResponseCode"
@@ -79,24 +79,24 @@ def _differing(
     expected = test.get("service")
     if expected and keys.parse(expected) != keys.parse(found.service):
         yield from (("expectedService", expected), ("actualService", found.service))
-    answer = (
+    redirect = (
         redirect_response(found.redirect, found.matched, host, path)
         if found.redirect is not None
         else None
     )
-    code = answer.status if answer is not None else 0
+    code = redirect.status if redirect is not None else 0
     if test.get("expectedRedirectResponseCode", code) != code:
         yield from (
             ("expectedRedirectResponseCode", test["expectedRedirectResponseCode"]),
             ("actualRedirectResponseCode", code),
         )
-    if answer is not None:
-        url = answer.headers["location"]
+    if redirect is not None:
+        url = redirect.headers["location"]
     else:
         onward, name = apply_rewrite(found, path, host)
         url = f"http://{name}{onward}"
     expected_url = test.get("expectedOutputUrl")
-    if expected_url and not _is_same(expected_url, url, heeds_scheme=answer is not None):
+    if expected_url and not _is_same(expected_url, url, heeds_scheme=redirect is not None):
         yield from (("expectedOutputUrl", expected_url), ("actualOutputUrl", url))
 
 

@@ -343,7 +343,10 @@ def balancing_utilization(
         return float(load["balancing"]), None
     capacity = backend.get("capacityScaler", 1.0)
     if backend.get("balancingMode") == "RATE":
-        most, rate = backend["maxRatePerInstance"] * capacity, float(load.get("rps", 0.0))
+        capacity_per_vm, rate = (
+            backend["maxRatePerInstance"] * capacity,
+            float(load.get("rps", 0.0)),
+        )
         silent = (
             None
             if rate
@@ -351,9 +354,9 @@ def balancing_utilization(
                 "MISSING_LOAD_BALANCING_DATA_POINTS", "The group has not received any requests."
             )
         )
-        return (rate / serving / most if serving and most else 0.0), silent
-    most = backend.get("maxUtilization", UTILIZATION) * capacity
-    return (cpu_utilization(load, serving) / most if most else 0.0), None
+        return (rate / serving / capacity_per_vm if serving and capacity_per_vm else 0.0), silent
+    capacity_per_vm = backend.get("maxUtilization", UTILIZATION) * capacity
+    return (cpu_utilization(load, serving) / capacity_per_vm if capacity_per_vm else 0.0), None
 
 
 def _value(metric: Metric, load: Mapping[str, Any], serving: int) -> float | None:

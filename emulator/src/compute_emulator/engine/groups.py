@@ -39,7 +39,7 @@ from compute_emulator.rules.group import (
     Step,
 )
 
-KEPT_ERRORS = 500
+MAX_ERRORS = 500
 
 
 class Group(GroupState):
@@ -49,7 +49,7 @@ class Group(GroupState):
         super().__init__(cloud, key)
         self.capacity = GroupCapacity(self)
         self.resize_requests: dict[str, ResizeRequest] = {}
-        self.errors: deque[JsonObject] = deque(maxlen=KEPT_ERRORS)
+        self.errors: deque[JsonObject] = deque(maxlen=MAX_ERRORS)
         self.autoscaler: Key | None = None
         self.listeners: list[Callable[[], None]] = []
         self.plan = Plan()

@@ -14,7 +14,7 @@ from compute_emulator.rules.health import (
     UNKNOWN,
     Check,
     ProbeHistory,
-    verdict_and_history,
+    verdict_and_was_healthy,
 )
 
 
@@ -92,7 +92,7 @@ class Instance:
         start."""
         if check is None or not self.running_since or self.resource is None:
             return UNKNOWN, False
-        return verdict_and_history(self.answers(check), check, self.cloud.now())
+        return verdict_and_was_healthy(self.probe_history(check), check, self.cloud.now())
 
     def detailed_health(self, check: Check | None) -> str:
         """The group's check in the API's terms. UNHEALTHY: the app responds with errors. TIMEOUT:
@@ -103,7 +103,7 @@ class Instance:
         is_there = ProbeHistory(self.running_since, self.liveness_changes).at(self.cloud.now())
         return "TIMEOUT" if verdict == UNHEALTHY and not is_there else verdict
 
-    def answers(self, check: Check) -> ProbeHistory:
+    def probe_history(self, check: Check) -> ProbeHistory:
         return ProbeHistory(
             self.running_since,
             self.readiness_changes if check.probes_readiness else self.liveness_changes,
@@ -113,7 +113,7 @@ class Instance:
         """The verdict of the load balancer's health check."""
         if not self.running_since or not self.is_running:
             return UNKNOWN
-        return verdict_and_history(
+        return verdict_and_was_healthy(
             ProbeHistory(self.running_since, self.readiness_changes), check, self.cloud.now()
         )[0]
 

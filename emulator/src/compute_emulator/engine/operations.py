@@ -17,8 +17,8 @@ from compute_emulator.keys import HOST, Key
 
 REPLAY_SECONDS = 3600.0
 RETENTION_SECONDS = 14 * 86_400.0
-KEPT_AT_LEAST_SECONDS = 3600.0
-KEPT_AT_MOST = 20_000
+MIN_RETENTION_SECONDS = 3600.0
+MAX_OPERATIONS = 20_000
 
 
 class ProjectContext(Protocol):
@@ -173,7 +173,7 @@ class Operations:
         while self.table:
             where = next(iter(self.table))
             age = now - self._accept[where]
-            is_over_limit = len(self.table) > KEPT_AT_MOST and age > KEPT_AT_LEAST_SECONDS
+            is_over_limit = len(self.table) > MAX_OPERATIONS and age > MIN_RETENTION_SECONDS
             if self.table[where]["status"] != "DONE" or not (
                 is_over_limit or age > RETENTION_SECONDS
             ):

@@ -174,7 +174,7 @@ class Phases(Instance):
         self._verify()
         if check is None:
             return
-        due = next_change(self.answers(check), check, self.cloud.now())
+        due = next_change(self.probe_history(check), check, self.cloud.now())
         if due is not None:
             watch = self._watch
             self.cloud.at(due, lambda: self._on_verdict_changed() if watch == self._watch else None)

@@ -43,44 +43,44 @@ class ProbeHistory:
         return sum(change <= when for change in self.changes) % 2 == 1
 
 
-def verdict_changes(answers: ProbeHistory, check: Check) -> Iterator[tuple[float, str]]:
+def verdict_changes(history: ProbeHistory, check: Check) -> Iterator[tuple[float, str]]:
     """Each change of the verdict as (time, verdict), in order. Starts with UNKNOWN at `since`.
 
     The n-th probe is sent at `since` + n x interval. A stretch of answers too short for its
     threshold changes nothing. The probe at the very moment of a change to bad answers still
     passes, so such a change does not undo a verdict of that moment."""
     verdict = UNKNOWN
-    yield answers.since, verdict
-    bounds = [answers.since, *answers.changes, math.inf]
+    yield history.since, verdict
+    bounds = [history.since, *history.changes, math.inf]
     for index, (start, end) in enumerate(pairwise(bounds)):
         is_good = index % 2 == 1
         threshold = check.healthy_threshold if is_good else check.unhealthy_threshold
-        probes_before = max(1, math.ceil((start - answers.since) / check.interval_seconds))
-        moment = answers.since + (probes_before + threshold - 1) * check.interval_seconds
+        probes_before = max(1, math.ceil((start - history.since) / check.interval_seconds))
+        time = history.since + (probes_before + threshold - 1) * check.interval_seconds
         new = HEALTHY if is_good else UNHEALTHY
-        if new != verdict and (moment < end or (is_good and moment == end)):
+        if new != verdict and (time < end or (is_good and time == end)):
             verdict = new
-            yield moment, verdict
+            yield time, verdict
 
 
-def verdict_at(answers: ProbeHistory, check: Check, now: float) -> str:
+def verdict_at(history: ProbeHistory, check: Check, now: float) -> str:
     """The current verdict."""
-    return verdict_and_history(answers, check, now)[0]
+    return verdict_and_was_healthy(history, check, now)[0]
 
 
-def verdict_and_history(answers: ProbeHistory, check: Check, now: float) -> tuple[str, bool]:
+def verdict_and_was_healthy(history: ProbeHistory, check: Check, now: float) -> tuple[str, bool]:
     """The current verdict, and whether the check has ever passed."""
     current, was_healthy = UNKNOWN, False
-    for moment, verdict in verdict_changes(answers, check):
-        if moment > now:
+    for time, verdict in verdict_changes(history, check):
+        if time > now:
             break
         current, was_healthy = verdict, was_healthy or verdict == HEALTHY
     return current, was_healthy
 
 
-def next_change(answers: ProbeHistory, check: Check, now: float) -> float | None:
+def next_change(history: ProbeHistory, check: Check, now: float) -> float | None:
     """When the verdict changes next, if nothing else happens to the VM."""
-    return next((moment for moment, _ in verdict_changes(answers, check) if moment > now), None)
+    return next((time for time, _ in verdict_changes(history, check) if time > now), None)
 
 
 def changes_from_now(changes: Sequence[float], is_good: bool, now: float) -> tuple[float, ...]:

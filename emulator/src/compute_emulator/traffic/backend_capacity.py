@@ -68,8 +68,8 @@ class BackendFill:
 
     def _refill(self, group: str, rate: float, now: float) -> float:
         """The requests that a group may still get, refilled for the time since the last call."""
-        most = max(1.0, rate * BURST_SECONDS)
-        left, since = self._left.get(group, (most, now))
-        left = min(most, left + (now - since) * rate)
+        maximum = max(1.0, rate * BURST_SECONDS)
+        left, since = self._left.get(group, (maximum, now))
+        left = min(maximum, left + (now - since) * rate)
         self._left[group] = (left, now)
         return left

@@ -72,7 +72,7 @@ class App:
 
     def accept(self, connection: _Connection, request: Request) -> None:
         self.requests += 1
-        is_alive, is_ready = self.vm.answers(self._clock())
+        is_alive, is_ready = self.vm.health(self._clock())
         if not is_alive:
             connection.cut()
         elif not is_ready:

@@ -48,7 +48,7 @@ class Listener:
             return state
         certificates = [
             {"names": each.names, "pem": each.chain} | ({"why": each.why} if each.why else {})
-            for each in self.certificates.all
+            for each in self.certificates.served
         ]
         return state | {"certificates": certificates}
 

@@ -52,7 +52,7 @@ class ServerCertificates:
         self.context.sni_callback = self._choose
 
     def configure(self, certificates: Sequence[Certificate]) -> None:
-        self.all = tuple(server_certificate(each) for each in certificates) or (
+        self.served = tuple(server_certificate(each) for each in certificates) or (
             server_certificate(Certificate()),
         )
 
@@ -61,8 +61,12 @@ class ServerCertificates:
         name."""
         server_name = (server or "").lower()
         return next(
-            (each for each in self.all if any(_covers(name, server_name) for name in each.names)),
-            self.all[0],
+            (
+                each
+                for each in self.served
+                if any(_covers(name, server_name) for name in each.names)
+            ),
+            self.served[0],
         )
 
     def _choose(

@@ -40,7 +40,7 @@ class Vm:
     liveness: ProbeHistory
     readiness: ProbeHistory
 
-    def answers(self, now: float) -> tuple[bool, bool]:
+    def health(self, now: float) -> tuple[bool, bool]:
         """Whether its app is alive and ready. `now` is by the cloud's clock."""
         is_ready = self.readiness.at(now)
         return is_ready or self.liveness.at(now), is_ready

@@ -57,7 +57,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._reader = Reader()
         self._transport: asyncio.Transport | None = None
-        self._answer: asyncio.Future[Response] | None = None
+        self._response: asyncio.Future[Response] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -67,15 +67,15 @@ class _Connection(asyncio.Protocol):
         if self._transport is None:
             raise Broken("the connection is closed")
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Response] = loop.create_future()
-        self._answer = answer
+        response: asyncio.Future[Response] = loop.create_future()
+        self._response = response
         self._transport.write(request.encoded())
         timer = loop.call_later(timeout, self._late)
         try:
-            return await answer
+            return await response
         finally:
             timer.cancel()
-            self._answer = None
+            self._response = None
 
     def cut(self) -> None:
         if self._transport is not None:
@@ -92,8 +92,8 @@ class _Connection(asyncio.Protocol):
             self._fail(Broken(str(error)))
             self.cut()
             return
-        if response is not None and self._answer is not None and not self._answer.done():
-            self._answer.set_result(response)
+        if response is not None and self._response is not None and not self._response.done():
+            self._response.set_result(response)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -104,5 +104,5 @@ class _Connection(asyncio.Protocol):
         self.cut()
 
     def _fail(self, why: Exception) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(why)
+        if self._response is not None and not self._response.done():
+            self._response.set_exception(why)

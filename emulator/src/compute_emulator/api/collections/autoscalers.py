@@ -19,7 +19,7 @@ from compute_emulator.rules.schedules import schedule_problem
 
 HANDLERS = Handlers()
 
-MOST_METRICS, MOST_SCHEDULES = 5, 128
+MAX_METRICS, MAX_SCHEDULES = 5, 128
 DEFAULT_MIN = 2
 POLICY = "resource.autoscalingPolicy"
 
@@ -69,25 +69,27 @@ def _target(call: Call, resource: JsonObject) -> None:
 
 
 def _limits(policy: JsonObject) -> None:
-    most = policy.get("maxNumReplicas")
-    if most is None:
+    maximum = policy.get("maxNumReplicas")
+    if maximum is None:
         raise Required(f"{POLICY}.maxNumReplicas")
-    if most <= 0:
-        raise Invalid(f"{POLICY}.maxNumReplicas", most, "Must be greater than 0.")
-    least = policy.setdefault("minNumReplicas", min(DEFAULT_MIN, most))
-    if not 0 <= least <= most:
+    if maximum <= 0:
+        raise Invalid(f"{POLICY}.maxNumReplicas", maximum, "Must be greater than 0.")
+    minimum = policy.setdefault("minNumReplicas", min(DEFAULT_MIN, maximum))
+    if not 0 <= minimum <= maximum:
         raise Invalid(
-            f"{POLICY}.minNumReplicas", least, f"Must be between 0 and maxNumReplicas ({most})."
+            f"{POLICY}.minNumReplicas",
+            minimum,
+            f"Must be between 0 and maxNumReplicas ({maximum}).",
         )
 
 
 def _signals(policy: JsonObject) -> None:
     metrics = policy.get("customMetricUtilizations") or []
-    if len(metrics) > MOST_METRICS:
+    if len(metrics) > MAX_METRICS:
         raise Invalid(
             f"{POLICY}.customMetricUtilizations",
             len(metrics),
-            f"At most {MOST_METRICS} metrics are allowed.",
+            f"At most {MAX_METRICS} metrics are allowed.",
         )
     for index, metric in enumerate(metrics):
         where = f"{POLICY}.customMetricUtilizations[{index}]"
@@ -129,11 +131,11 @@ def _signals(policy: JsonObject) -> None:
 
 def _schedules(policy: JsonObject) -> None:
     schedules = policy.get("scalingSchedules") or {}
-    if len(schedules) > MOST_SCHEDULES:
+    if len(schedules) > MAX_SCHEDULES:
         raise Invalid(
             f"{POLICY}.scalingSchedules",
             len(schedules),
-            f"At most {MOST_SCHEDULES} schedules are allowed.",
+            f"At most {MAX_SCHEDULES} schedules are allowed.",
         )
     for name, given in schedules.items():
         if "minRequiredReplicas" not in given:

@@ -164,8 +164,8 @@ def get_health(call: Call) -> JsonObject:
             "resource.group", given, "The group is not a backend of this backend service."
         )
     status = group_health(call.cloud, service, group)
-    answer: JsonObject = {"kind": "compute#backendServiceGroupHealth"}
-    return answer | ({"healthStatus": status} if status else {})
+    response: JsonObject = {"kind": "compute#backendServiceGroupHealth"}
+    return response | ({"healthStatus": status} if status else {})
 
 
 @HANDLERS.handles("compute.backendServices.listUsable", "compute.regionBackendServices.listUsable")

@@ -32,10 +32,10 @@ def complete(call: Call, resource: JsonObject) -> None:
     kind = resource.get("type")
     if not kind:
         raise Required("resource.type")
-    for name, (default, most) in NUMBERS.items():
+    for name, (default, maximum) in NUMBERS.items():
         value = resource.setdefault(name, default)
-        if not 1 <= value <= most:
-            raise Invalid(f"resource.{name}", value, f"Must be between 1 and {most}.")
+        if not 1 <= value <= maximum:
+            raise Invalid(f"resource.{name}", value, f"Must be between 1 and {maximum}.")
     if resource["timeoutSec"] > resource["checkIntervalSec"]:
         raise Invalid(
             "resource.timeoutSec",

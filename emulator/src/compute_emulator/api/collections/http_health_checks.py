@@ -15,9 +15,9 @@ HANDLERS = Handlers()
 
 
 def complete(call: Call, resource: JsonObject) -> None:
-    for name, (default, most) in NUMBERS.items():
-        if not 1 <= resource.setdefault(name, default) <= most:
-            raise Invalid(f"resource.{name}", resource[name], f"Must be between 1 and {most}.")
+    for name, (default, maximum) in NUMBERS.items():
+        if not 1 <= resource.setdefault(name, default) <= maximum:
+            raise Invalid(f"resource.{name}", resource[name], f"Must be between 1 and {maximum}.")
     if resource["timeoutSec"] > resource["checkIntervalSec"]:
         raise Invalid(
             "resource.timeoutSec",

@@ -70,9 +70,9 @@ def list_instances(call: Call) -> JsonObject:
         for instance in sorted(instances, key=lambda each: each.name)
         if instance.is_running or not only_running
     ]
-    answer: JsonObject = {
+    response: JsonObject = {
         "kind": "compute#regionInstanceGroupsListInstances",
         "id": f"projects/{call.project}/{call.scope}/instanceGroups/{call.name}/listInstances",
         "selfLink": f"{resource['selfLink']}/listInstances",
     }
-    return answer | listing.page(items, call.params, "items")
+    return response | listing.page(items, call.params, "items")

@@ -22,7 +22,7 @@ from compute_emulator.rules.updater import most_needed, updates_for
 HANDLERS = Handlers()
 
 METHOD = "compute.regionInstanceGroupManagers."
-MOST_INSTANCES = 1000
+MAX_INSTANCES = 1000
 
 
 @HANDLERS.handles(METHOD + "listManagedInstances")
@@ -186,8 +186,8 @@ def chosen(call: Call, group: Group) -> list[ManagedInstance]:
     urls = call.body.get("instances") or []
     if not urls:
         raise Required("instances")
-    if len(urls) > MOST_INSTANCES:
-        raise Invalid("instances", len(urls), f"At most {MOST_INSTANCES} instances are allowed.")
+    if len(urls) > MAX_INSTANCES:
+        raise Invalid("instances", len(urls), f"At most {MAX_INSTANCES} instances are allowed.")
     found = {}
     for index, url in enumerate(urls):
         instance = group.instances.get(url.rpartition("/")[2])

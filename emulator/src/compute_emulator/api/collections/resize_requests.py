@@ -111,11 +111,11 @@ def get(call: Call) -> JsonObject:
 def list_(call: Call) -> JsonObject:
     call.resource()
     group = call.cloud.groups[call.key]
-    answer = call.page(
+    page = call.page(
         [group.resize_requests[name].resource for name in sorted(group.resize_requests)]
     )
     path = f"{call.key.name}/resizeRequests"
-    return answer | {
+    return page | {
         "id": call.cloud.path(_key(call, "")).rstrip("/"),
         "selfLink": call.cloud.link(call.scope, call.collection, path),
     }

@@ -9,7 +9,7 @@ from compute_emulator.errors import Invalid, JsonObject, Required
 
 HANDLERS = Handlers()
 
-MOST_CERTIFICATES = 15
+MAX_CERTIFICATES = 15
 
 
 def complete(call: Call, resource: JsonObject) -> None:
@@ -24,8 +24,8 @@ def _certificates(call: Call, resource: JsonObject) -> None:
     where = "resource.sslCertificates"
     if not given:
         raise Required(where)
-    if len(given) > MOST_CERTIFICATES:
-        raise Invalid(where, len(given), f"At most {MOST_CERTIFICATES} certificates are allowed.")
+    if len(given) > MAX_CERTIFICATES:
+        raise Invalid(where, len(given), f"At most {MAX_CERTIFICATES} certificates are allowed.")
     resource["sslCertificates"] = [
         call.cloud.link(*call.cloud.resolve(f"{where}[{index}]", url, "sslCertificates"))
         for index, url in enumerate(given)
