@@ -142,7 +142,7 @@ def decide(
             newer = _yield_to_newer(rollout, desired, observed, now)
             return newer or _judge_bake(rollout, desired, rollout.phase, observed, evidence, now)
         case RollingBack():
-            waiting_for = _rollback_waits_for(rollout, observed, evidence)
+            waiting_for = _rollback_waiting_for(rollout, observed, evidence)
             if waiting_for:
                 return _wait(rollout, desired, waiting_for, evidence)
             return transitions.finish_rollback(rollout, desired, rollout.phase)
@@ -272,7 +272,7 @@ def _hold(
             assert_never(verdict)
 
 
-def _rollback_waits_for(rollout: Rollout, observed: Observed, evidence: Evidence) -> str:
+def _rollback_waiting_for(rollout: Rollout, observed: Observed, evidence: Evidence) -> str:
     """What is left of the candidate, or is not yet as the steady target has it; empty if nothing
     is."""
     stable = rollout.stable
@@ -285,7 +285,8 @@ def _rollback_waits_for(rollout: Rollout, observed: Observed, evidence: Evidence
             [each for each in group.instances if each.template != stable.template] if group else []
         )
         if others:
-            return f"{len(others)} instances are not on release {stable.version} yet"
+            left = "1 instance is" if len(others) == 1 else f"{len(others)} instances are"
+            return f"{left} not on release {stable.version} yet"
         health = observe_release(target, stable, group)
         if not health.is_reached:
             return f"{health}; the group is not stable yet"

@@ -205,11 +205,8 @@ def roll_back(
         if rollout.stable
         else "removes it, since no release served before it"
     )
-    change = _change(
-        rollout, back, replace(desired, release=newer), "rolling_back", f"{why}; {goal}"
-    )
-    transition = replace(change.transitions[0], release=candidate.version, reason=reason)
-    return replace(change, transitions=(transition,))
+    desired = replace(desired, release=newer)
+    return _change(rollout, back, desired, "rolling_back", f"{why}; {goal}", reason=reason)
 
 
 def finish_rollback(rollout: Rollout, desired: Desired, phase: RollingBack) -> PhaseChange:
@@ -262,6 +259,8 @@ def _change(
     to: str,
     why: str,
     health: ReleaseHealth | None = None,
+    *,
+    reason: Reason | None = None,
 ) -> PhaseChange:
     release = release_in_focus(before)
     transition = Transition(
@@ -269,6 +268,7 @@ def _change(
         phase_name(before.phase),
         to,
         why,
+        reason,
         evidence=(str(health),) if health else (),
     )
     return PhaseChange(after, desired, (transition,))
