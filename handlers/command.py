@@ -15,6 +15,7 @@ from infra.bus.envelope import Payload
 from infra.settings import POLICY, load_project_policy
 from infra.store import outbox, repository
 from infra.store.documents import release_from_record
+from infra.store.port import Write
 from infra.wiring import World
 from rollout.model import Command, Release, Settled, Transition
 from rollout.policy.caps import violations
@@ -32,39 +33,54 @@ def record_command(
         raise Refuse(
             f"model: there is no model {request.model}, so there is nothing to {request.command}"
         )
-    state = stored.state
-    if payload.key in state.recent_events:
+    if payload.key in stored.state.recent_events:
         return
-    now = world.clock.now()
-    after = repository.with_event(replace(state, revision=state.revision + 1), payload.key)
-    desired = state.desired
-    if desired.latest_published_at and published_at < desired.latest_published_at:
-        why = f"{request.command} changes nothing: something newer was published before it arrived"
-        version = desired.release.version if desired.release else ""
-        ignored = Transition(version, "commanded", "ignored", why)
-        writes = repository.record_transitions(after, (ignored,), now, payload.key)
+    latest = stored.state.desired.latest_published_at
+    if latest and published_at < latest:
+        after, writes = _ignore(world, stored.state, request, payload)
     else:
-        policy = _policy(world, state, request)
-        last = admission.last_admission(world, policy)
-        named = _named_release(world, policy, state, request)
-        coming = named or _previous_release(state, request)
-        _check_quota(world, policy, state, coming)
-        command = Command(
-            request.command,
-            payload.key,
-            published_at,
-            request.version or "",
-            named,
-            request.requested_by,
-            request.reason,
-        )
-        desired = replace(
-            desired, commands=(*desired.commands, command), latest_published_at=published_at
-        )
-        after = replace(after, desired=desired, requeue_at=now)
-        writes = admission.admit(policy, last, request.model, coming) if coming else ()
+        after, writes = _accept(world, stored.state, request, payload, published_at)
     world.store.commit(repository.write_state(stored, after), *writes)
     outbox.publish_committed(world, writes)
+
+
+def _ignore(
+    world: World, state: ModelState, request: CommandGiven, payload: Payload
+) -> tuple[ModelState, tuple[Write, ...]]:
+    """A command that is older than the newest accepted event is recorded and not applied."""
+    release = state.desired.release
+    why = f"{request.command} changes nothing: something newer was published before it arrived"
+    ignored = Transition(release.version if release else "", "commanded", "ignored", why)
+    after = _with_event(state, payload)
+    now = world.clock.now()
+    return after, repository.record_transitions(after, (ignored,), now, payload.key)
+
+
+def _accept(
+    world: World, state: ModelState, request: CommandGiven, payload: Payload, published_at: datetime
+) -> tuple[ModelState, tuple[Write, ...]]:
+    policy = _policy(world, state, request)
+    last = admission.last_admission(world, policy)
+    named = _named_release(world, policy, state, request)
+    coming = named or _previous_release(state, request)
+    _check_quota(world, policy, state, coming)
+    command = Command(
+        request.command,
+        payload.key,
+        published_at,
+        request.version or "",
+        named,
+        request.requested_by,
+        request.reason,
+    )
+    commands = (*state.desired.commands, command)
+    desired = replace(state.desired, commands=commands, latest_published_at=published_at)
+    after = replace(_with_event(state, payload), desired=desired, requeue_at=world.clock.now())
+    return after, admission.admit(policy, last, request.model, coming) if coming else ()
+
+
+def _with_event(state: ModelState, payload: Payload) -> ModelState:
+    return repository.with_event(replace(state, revision=state.revision + 1), payload.key)
 
 
 def _policy(world: World, state: ModelState, request: CommandGiven) -> Policy:

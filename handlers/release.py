@@ -83,29 +83,40 @@ def record_release(
     documents = world.store.get_many([model_path, release_path, POLICY])
     stored = repository.stored_state(documents.get(model_path))
     stored = stored or StoredState(ModelState(Desired(request.model)), None)
-    state, known = stored.state, documents.get(release_path)
-    if payload.key in state.recent_events:
+    if payload.key in stored.state.recent_events:
         return
+    known = documents.get(release_path)
     before = release_from_record(known.data, release_path) if known else None
     if before and before.patch_digest != _digest(request.patch):
         raise Refuse(
             f"version: release {request.version} of {request.model} exists with other content; give"
             " this one a new version"
         )
-    latest = state.desired.latest_published_at
+    latest = stored.state.desired.latest_published_at
     is_old = latest is not None and published_at < latest
     if before and (is_old or not request.force):
         return  # recorded already; another try at a version that ended needs "force": true
-    release = _release(state, request, before.spec if before else None, payload, published_at)
+    spec = before.spec if before else None
+    release = _release(stored.state, request, spec, payload, published_at)
     if is_old:
-        why = f"something newer than release {release.version} was published before it arrived"
-        superseded = Transition(
-            release.version, "published", "superseded", why, "superseded", "superseded"
-        )
-        after = replace(state, revision=state.revision + 1)
-        _save(world, stored, after, (superseded,), release, payload)
-        return
-    policy = load_project_policy(world.store, documents)
+        _supersede(world, stored, release, payload)
+    else:
+        _desire(world, stored, release, payload, load_project_policy(world.store, documents))
+
+
+def _supersede(world: World, stored: StoredState, release: Release, payload: Payload) -> None:
+    why = f"something newer than release {release.version} was published before it arrived"
+    superseded = Transition(
+        release.version, "published", "superseded", why, "superseded", "superseded"
+    )
+    after = replace(stored.state, revision=stored.state.revision + 1)
+    _save(world, stored, after, (superseded,), release, payload)
+
+
+def _desire(
+    world: World, stored: StoredState, release: Release, payload: Payload, policy: Policy
+) -> None:
+    state = stored.state
     last = admission.last_admission(world, policy)
     _check(world, policy, state, release)
     transitions = (
@@ -116,12 +127,12 @@ def record_release(
         state.desired,
         release=release,
         generation=release.generation,
-        latest_published_at=published_at,
+        latest_published_at=release.released_at,
     )
     after = replace(
         state, desired=desired, requeue_at=world.clock.now(), revision=state.revision + 1
     )
-    admitted = admission.admit(policy, last, request.model, release)
+    admitted = admission.admit(policy, last, state.desired.model, release)
     _save(world, stored, after, transitions, release, payload, admitted)
 
 

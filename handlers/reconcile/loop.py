@@ -99,11 +99,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     carried = replace(carried, stored=stored, revision=state.revision)
 
     # observe
-    try:
-        cache = observe(world.compute, scope_of(state.rollout, state.desired), carried.cache)
-    except Unavailable as error:
-        save_observation_failure(world, run, stored, str(error))
-        raise
+    cache = _observe(world, run, stored, carried.cache)
 
     # decide
     policy = _policy(world, documents, state)
@@ -135,6 +131,15 @@ def _load(document: Document | None, known: StoredState | None) -> StoredState |
     if document and known and document.version == known.version:
         return known
     return repository.stored_state(document)
+
+
+def _observe(world: World, run: Run, stored: StoredState, cache: SnapshotCache) -> SnapshotCache:
+    scope = scope_of(stored.state.rollout, stored.state.desired)
+    try:
+        return observe(world.compute, scope, cache)
+    except Unavailable as error:
+        save_observation_failure(world, run, stored, str(error))
+        raise
 
 
 def _policy(world: World, documents: Mapping[str, Document], state: ModelState) -> Policy:
