@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from compute_emulator import Cloud
-from compute_emulator.__main__ import USE, _read, main
+from compute_emulator.__main__ import USE, apply_file, main
 from compute_emulator.control.config_file import SETTERS
 from emulator.tests.readme import ROOT, block, blocks
 
@@ -220,7 +220,7 @@ def test_behaviours_can_be_a_separate_file(
     for text in ('[{"boot_seconds": 7}]', '{"behaviours": [{"boot_seconds": 7}]}'):
         file.write_text(text)
         cloud = Cloud()
-        _read(cloud, file, "behaviours")
+        apply_file(cloud, file, "behaviours")
         assert cloud.behaviours == [{"boot_seconds": 7}]
     file.write_text("[]")
     assert main(["--port", "0", "--config", str(file)]) == 2
@@ -235,7 +235,7 @@ def test_the_settings_in_the_help_are_valid_and_complete(tmp_path: Path) -> None
     assert example is not None
     file = tmp_path / "settings.json"
     file.write_text(example[1])
-    _read(Cloud(), file, "")
+    apply_file(Cloud(), file, "")
     assert set(json.loads(example[1])) == set(SETTERS)
 
 
@@ -244,7 +244,7 @@ def test_the_settings_in_the_readme_are_valid(tmp_path: Path) -> None:
     assert blocks("json")
     for settings in blocks("json"):
         file.write_text(settings)
-        _read(Cloud(), file, "")
+        apply_file(Cloud(), file, "")
 
 
 def test_the_control_commands_in_the_help_work_as_written() -> None:

@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for path, name in ((options.config, ""), (options.behaviours, "behaviours")):
             if path is not None:
-                _read(cloud, path, name)
+                apply_file(cloud, path, name)
         server = Server(cloud, options.port, options.host)
     except _Unusable as error:
         print(error, file=sys.stderr)
@@ -95,7 +95,7 @@ class _Unusable(Exception):
     """A settings file that cannot be used, and why."""
 
 
-def _read(cloud: Cloud, path: Path, member: str) -> None:
+def apply_file(cloud: Cloud, path: Path, member: str) -> None:
     """Apply a settings file; with `member`, the file may hold that member's value alone."""
     try:
         given = json.loads(path.read_text())

@@ -16,7 +16,7 @@ FieldMask = dict[str, Any]
 def select(body: JsonObject, expression: str, schema: str | None = None) -> JsonObject:
     """The selected part of a response. Raises `Invalid` for a malformed expression or an unknown
     member."""
-    mask = _read(expression)
+    mask = _parse(expression)
     if schema is not None:
         _check(document()["schemas"][schema], mask, expression)
     chosen: JsonObject = _choose(body, mask)
@@ -58,7 +58,7 @@ def _choose(value: Any, mask: FieldMask) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _read(expression: str) -> FieldMask:
+def _parse(expression: str) -> FieldMask:
     mask, rest = _members(expression)
     if rest:
         raise Invalid("fields", expression, "Invalid field selection.")

@@ -31,12 +31,12 @@ LIFECYCLE = {
 
 def complete(call: Call, resource: JsonObject) -> None:
     kept = call.cloud.find(Key(call.scope, MANAGERS, resource.get("name", "")))
-    _base_name(resource)
+    _check_base_name(resource)
     zones = _zones(call, resource, kept)
-    _size(resource, zones)
-    _versions(call, resource)
-    _network(call, resource)
-    _healing(call, resource, kept)
+    _check_size(resource, zones)
+    _check_versions(call, resource)
+    _check_network(call, resource)
+    _check_healing(call, resource, kept)
     resource["instanceLifecyclePolicy"] = LIFECYCLE | resource.get("instanceLifecyclePolicy", {})
     resource.setdefault("listManagedInstancesResults", "PAGELESS")
     group_policies.complete(
@@ -44,7 +44,7 @@ def complete(call: Call, resource: JsonObject) -> None:
     )
 
 
-def _size(resource: JsonObject, zones: int) -> None:
+def _check_size(resource: JsonObject, zones: int) -> None:
     size, maximum = resource.get("targetSize"), min(MAX_VMS, MAX_VMS_PER_ZONE * zones)
     if size is None:
         raise Required("resource.targetSize")
@@ -52,7 +52,7 @@ def _size(resource: JsonObject, zones: int) -> None:
         raise Invalid("resource.targetSize", size, f"Must be between 0 and {maximum}.")
 
 
-def _base_name(resource: JsonObject) -> None:
+def _check_base_name(resource: JsonObject) -> None:
     base = resource.setdefault("baseInstanceName", resource["name"][:BASE_NAME].rstrip("-"))
     if len(base) > BASE_NAME or not BASE_PATTERN.fullmatch(base):
         raise Invalid(
@@ -85,7 +85,7 @@ def _zones(call: Call, resource: JsonObject, kept: JsonObject | None) -> int:
     return len(zones)
 
 
-def _versions(call: Call, resource: JsonObject) -> None:
+def _check_versions(call: Call, resource: JsonObject) -> None:
     """`versions` takes precedence over `instanceTemplate`; the stored resource always has
     `versions`."""
     given = resource.get("versions") or (
@@ -126,7 +126,7 @@ def _versions(call: Call, resource: JsonObject) -> None:
     resource.pop("instanceTemplate", None)
 
 
-def _network(call: Call, resource: JsonObject) -> None:
+def _check_network(call: Call, resource: JsonObject) -> None:
     """All versions use one network and subnetwork for the group's lifetime: that of the instance
     group, else of the first version."""
     kept = call.cloud.find(Key(call.scope, "instanceGroups", resource["name"]))
@@ -150,7 +150,7 @@ def interface_of(cloud: Cloud, version: JsonObject) -> JsonObject:
     return found
 
 
-def _healing(call: Call, resource: JsonObject, kept: JsonObject | None) -> None:
+def _check_healing(call: Call, resource: JsonObject, kept: JsonObject | None) -> None:
     policies = [policy for policy in resource.get("autoHealingPolicies") or [] if policy]
     if len(policies) > 1:
         raise Invalid(
@@ -169,13 +169,13 @@ def _healing(call: Call, resource: JsonObject, kept: JsonObject | None) -> None:
             key = call.cloud.resolve(where, policy["healthCheck"], "healthChecks")
             policy["healthCheck"] = call.cloud.link(*key)
             if kept is None or key != check_key(kept):
-                _share(call.cloud, key, where)
+                _check_sharing(call.cloud, key, where)
     resource.pop("autoHealingPolicies", None)
     if policies:
         resource["autoHealingPolicies"] = policies
 
 
-def _share(cloud: Cloud, check: Key, where: str) -> None:
+def _check_sharing(cloud: Cloud, check: Key, where: str) -> None:
     users = sum(key.collection == MANAGERS for key in cloud.users_of(check))
     if users >= MAX_GROUPS_PER_CHECK:
         maximum = (

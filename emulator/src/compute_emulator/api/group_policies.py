@@ -26,19 +26,19 @@ UPDATES = {
 
 def complete(call: Call, resource: JsonObject, zones: int, is_update_checked: bool) -> None:
     group = group_at(call.cloud, Key(call.scope, "instanceGroupManagers", resource["name"]))
-    _updates(resource, zones, is_update_checked)
-    _shape(resource, group)
-    _reserve(resource)
-    _flexibility(resource)
-    _stateful(call.cloud, resource, group)
-    _overrides(resource, group)
+    _check_update_policy(resource, zones, is_update_checked)
+    _check_shape(resource, group)
+    _check_standby_policy(resource)
+    _check_flexibility(resource)
+    _check_stateful_policy(call.cloud, resource, group)
+    _check_all_instances_config(resource, group)
 
 
-def _updates(resource: JsonObject, zones: int, is_checked: bool) -> None:
+def _check_update_policy(resource: JsonObject, zones: int, is_checked: bool) -> None:
     policy = resource["updatePolicy"] = UPDATES | resource.get("updatePolicy", {})
     recreate = policy["replacementMethod"] == "RECREATE"
-    surge = _budget(policy, "maxSurge", 0 if recreate else zones)
-    unavailable = _budget(policy, "maxUnavailable", zones)
+    surge = _budget_of(policy, "maxSurge", 0 if recreate else zones)
+    unavailable = _budget_of(policy, "maxUnavailable", zones)
     if not is_checked:
         return
     problem = budgets_problem(surge, unavailable, resource["targetSize"], zones, recreate)
@@ -51,13 +51,13 @@ def _updates(resource: JsonObject, zones: int, is_checked: bool) -> None:
         raise Invalid(where, redistribution, f"Must be NONE when the target shape is {shape}.")
 
 
-def _budget(policy: JsonObject, name: str, default: int) -> Size:
+def _budget_of(policy: JsonObject, name: str, default: int) -> Size:
     size = size_of(policy.get(name)) or Size(fixed=default)
     policy[name] = {"fixed": size.fixed} if size.fixed is not None else {"percent": size.percent}
     return size
 
 
-def _shape(resource: JsonObject, group: Group | None) -> None:
+def _check_shape(resource: JsonObject, group: Group | None) -> None:
     shape = resource["distributionPolicy"]["targetShape"]
     if group is not None and group.autoscaler is not None and shape not in AUTOSCALED_SHAPES:
         raise Invalid(
@@ -67,7 +67,7 @@ def _shape(resource: JsonObject, group: Group | None) -> None:
         )
 
 
-def _reserve(resource: JsonObject) -> None:
+def _check_standby_policy(resource: JsonObject) -> None:
     for name in RESERVES:
         size = resource.get(name, 0)
         if size < 0:
@@ -79,7 +79,7 @@ def _reserve(resource: JsonObject) -> None:
         )
 
 
-def _flexibility(resource: JsonObject) -> None:
+def _check_flexibility(resource: JsonObject) -> None:
     selections = (resource.get("instanceFlexibilityPolicy") or {}).get("instanceSelections") or {}
     for name, selection in selections.items():
         where = f"resource.instanceFlexibilityPolicy.instanceSelections[{name}]"
@@ -92,7 +92,7 @@ def _flexibility(resource: JsonObject) -> None:
                 )
 
 
-def _stateful(cloud: Cloud, resource: JsonObject, group: Group | None) -> None:
+def _check_stateful_policy(cloud: Cloud, resource: JsonObject, group: Group | None) -> None:
     """A group that preserves disks or addresses keeps its VMs in their zones, under their names,
     and cannot be autoscaled."""
     policy = (resource.get("statefulPolicy") or {}).get("preservedState") or {}
@@ -132,20 +132,20 @@ def is_stateful(group: Group) -> bool:
     return any(group.stateful_policy().values()) or bool(group.configs)
 
 
-def _overrides(resource: JsonObject, group: Group | None) -> None:
+def _check_all_instances_config(resource: JsonObject, group: Group | None) -> None:
     """The all-instances configuration and a per-instance config must not set the same metadata."""
     overrides = overrides_of(resource)
     if overrides is None or group is None:
         return
     for config in group.configs.values():
-        check_apart(
+        check_metadata_conflict(
             dict(overrides.metadata),
             config.preserved_state,
             "resource.allInstancesConfig.properties.metadata",
         )
 
 
-def check_apart(overrides: JsonObject, preserved: JsonObject, where: str) -> None:
+def check_metadata_conflict(overrides: JsonObject, preserved: JsonObject, where: str) -> None:
     """Raises `Invalid` for metadata that both set."""
     both = sorted(set(overrides) & set(preserved.get("metadata") or {}))
     if both:

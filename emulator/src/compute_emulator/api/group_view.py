@@ -45,7 +45,7 @@ def manager(cloud: Cloud, resource: JsonObject) -> JsonObject:
     if len(result["versions"]) == 1:
         result["instanceTemplate"] = result["versions"][0]["instanceTemplate"]
     result["updatePolicy"] = policy | {
-        name: _calculated(policy[name], target) for name in ("maxSurge", "maxUnavailable")
+        name: _with_calculated(policy[name], target) for name in ("maxSurge", "maxUnavailable")
     }
     result["instanceGroup"] = cloud.link(*group.group_key)
     if group.instance_group.get("namedPorts"):
@@ -57,15 +57,15 @@ def manager(cloud: Cloud, resource: JsonObject) -> JsonObject:
     result["status"] = {
         "isStable": group.is_stable(members),
         "versionTarget": {"isReached": is_version_target_reached(group.intent, members)},
-        "stateful": _stateful(resource, group),
-        "allInstancesConfig": _configured(group),
+        "stateful": _stateful_status(resource, group),
+        "allInstancesConfig": _all_instances_config_status(group),
     }
     if group.autoscaler is not None:
         result["status"]["autoscaler"] = cloud.link(*group.autoscaler)
     return result
 
 
-def _configured(group: Group) -> JsonObject:
+def _all_instances_config_status(group: Group) -> JsonObject:
     """Whether every VM has the all-instances configuration, and when that configuration last
     changed."""
     effective = all(
@@ -76,7 +76,7 @@ def _configured(group: Group) -> JsonObject:
     )
 
 
-def _stateful(resource: JsonObject, group: Group) -> JsonObject:
+def _stateful_status(resource: JsonObject, group: Group) -> JsonObject:
     policy = (resource.get("statefulPolicy") or {}).get("preservedState") or {}
     effective = all(
         per_instance_configs.status(config, group.instances.get(name)) == "EFFECTIVE"
@@ -96,7 +96,7 @@ def _versions(resource: JsonObject, target: int) -> list[JsonObject]:
     ]
 
 
-def _calculated(size: JsonObject, target: int) -> JsonObject:
+def _with_calculated(size: JsonObject, target: int) -> JsonObject:
     given = size_of(size)
     return size | {"calculated": rounded_up(given, target) if given is not None else 0}
 
@@ -104,10 +104,13 @@ def _calculated(size: JsonObject, target: int) -> JsonObject:
 def managed_instances(group: Group) -> list[JsonObject]:
     """The managed instances by name, including those being created or deleted."""
     check, url = group.check(), healing_policy(group.resource).get("healthCheck")
-    return [_managed(group, group.instances[name], check, url) for name in sorted(group.instances)]
+    return [
+        _managed_instance(group, group.instances[name], check, url)
+        for name in sorted(group.instances)
+    ]
 
 
-def _managed(
+def _managed_instance(
     group: Group, instance: ManagedInstance, check: Check | None, check_url: str | None
 ) -> JsonObject:
     cloud = group.cloud
@@ -147,10 +150,10 @@ def version(instance: ManagedInstance) -> JsonObject:
 def instance_group(cloud: Cloud, resource: JsonObject) -> JsonObject:
     """An instanceGroups resource with its size."""
     group = group_at(cloud, cloud.key_of(resource["selfLink"]))
-    return resource | {"size": len(in_group(group)) if group is not None else 0}
+    return resource | {"size": len(group_members(group)) if group is not None else 0}
 
 
-def in_group(group: Group) -> list[ManagedInstance]:
+def group_members(group: Group) -> list[ManagedInstance]:
     """The members of the instance group: instances that exist and are not leaving."""
     return [
         m

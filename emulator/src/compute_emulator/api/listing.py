@@ -27,19 +27,19 @@ def page(
 
     `view` converts a stored item to its representation. It is called only for items on the page,
     unless a filter needs all of them."""
-    kept = _ordered(_filtered(*_seen(items, params, view)), params)
-    start = _start(params, [_label(item) for item in kept] if params.get("pageToken") else ())
+    matching = _ordered(_filtered(*_representations(items, params, view)), params)
+    start = _start(params, [_label(item) for item in matching] if params.get("pageToken") else ())
     size = params.get("maxResults") or PAGE
-    cut = kept[start : start + size]
+    on_page = matching[start : start + size]
     if view is not None and not params.get("filter"):
-        cut = [view(item) for item in cut]
-    response: JsonObject = {member: cut} if cut else {}
-    if start + size < len(kept):
-        response["nextPageToken"] = _token(start + size, _label(kept[start + size - 1]))
+        on_page = [view(item) for item in on_page]
+    response: JsonObject = {member: on_page} if on_page else {}
+    if start + size < len(matching):
+        response["nextPageToken"] = _token(start + size, _label(matching[start + size - 1]))
     return response
 
 
-def _seen(
+def _representations(
     items: list[JsonObject], params: dict[str, Any], view: View | None
 ) -> tuple[list[JsonObject], dict[str, Any]]:
     """What a filter applies to: the items' representations."""
@@ -62,7 +62,9 @@ def aggregate(
         (scope, item)
         for scope in sorted(items_by_scope)
         if scope not in unreachable
-        for item in _ordered(_filtered(*_seen(items_by_scope[scope], params, view)), params)
+        for item in _ordered(
+            _filtered(*_representations(items_by_scope[scope], params, view)), params
+        )
     ]
     labels = [[scope, *_label(item)] for scope, item in flat] if params.get("pageToken") else ()
     start = _start(params, labels)
@@ -110,12 +112,12 @@ def _ordered(items: list[JsonObject], params: dict[str, Any]) -> list[JsonObject
         case "name" | "name asc":
             return sorted(items, key=lambda item: str(item.get("name", "")))
         case "creationTimestamp desc":
-            return sorted(items, key=_made, reverse=True)
+            return sorted(items, key=_creation_time, reverse=True)
         case other:
             raise Invalid("orderBy", other, "Only name and creationTimestamp desc are supported.")
 
 
-def _made(item: JsonObject) -> str:
+def _creation_time(item: JsonObject) -> str:
     """Operations have an insert time instead of a creation timestamp."""
     return str(item.get("creationTimestamp") or item.get("insertTime", ""))
 

@@ -16,13 +16,11 @@ from compute_emulator.api.call import Call
 from compute_emulator.api.collections import HANDLERS
 from compute_emulator.api.discovery import methods
 from compute_emulator.control.faults import Fault
+from compute_emulator.engine.cloud import Version
 from compute_emulator.errors import ApiError, JsonObject, NotFound
 from compute_emulator.keys import Key, parse
 
 VERSIONS, RESOURCES = 20, 500
-Before = tuple[float, bytes | None]
-"""When a write replaced this version, and the version as JSON to save memory; None if the
-resource did not exist."""
 PLACES = ("project", "region", "zone")
 NAME_PARAMETERS = ("autoscaler",)
 """Query parameters that name the resource of a PATCH or PUT without a name in its path."""
@@ -31,10 +29,10 @@ NAME_PARAMETERS = ("autoscaler",)
 def remember(call: Call) -> None:
     """Record the resource that a call is about to change."""
     key = _target(call) if call.method.mutates else None
-    read = _reading(call, key) if key is not None else None
+    read = _get_call(call, key) if key is not None else None
     if key is None or read is None:
         return
-    kept: dict[Key, list[Before]] = call.cloud.history
+    kept: dict[Key, list[Version]] = call.cloud.history
     versions = kept.pop(key, [])  # put back at the end: the least recently written comes first
     items_then = _encode_resource(read) if call.cloud.find(key) is not None else None
     if versions and versions[-1][1] == items_then:
@@ -58,7 +56,7 @@ def as_before(call: Call, fault: Fault, body: JsonObject) -> JsonObject:
         return body
     return (
         body | {"items": aged_items}
-        if (aged_items := _items(call, fault, items or []))
+        if (aged_items := _items_as_before(call, fault, items or []))
         else _without_items(body)
     )
 
@@ -71,7 +69,7 @@ def deleted_as_before(call: Call, fault: Fault, error: ApiError) -> JsonObject:
     return before
 
 
-def _items(call: Call, fault: Fault, items: list[JsonObject]) -> list[JsonObject]:
+def _items_as_before(call: Call, fault: Fault, items: list[JsonObject]) -> list[JsonObject]:
     """Each item as it was. Items that did not exist yet are left out; items deleted since are
     added at the end."""
     items_then, seen = [], set()
@@ -95,17 +93,17 @@ def _items(call: Call, fault: Fault, items: list[JsonObject]) -> list[JsonObject
 
 def _before(call: Call, fault: Fault, key: Key) -> tuple[bool, JsonObject | None]:
     """Whether an older version applies, and that version."""
-    history: list[Before] = call.cloud.history.get(key, [])
+    history: list[Version] = call.cloud.history.get(key, [])
     if not history:
         return False, None
     if fault.versions:
-        return True, _read(history[-min(fault.versions, len(history))])
+        return True, _decode_version(history[-min(fault.versions, len(history))])
     moment = call.cloud.now() - fault.seconds
     later = [each for each in history if each[0] > moment]
-    return (True, _read(later[0])) if later else (False, None)
+    return (True, _decode_version(later[0])) if later else (False, None)
 
 
-def _read(before: Before) -> JsonObject | None:
+def _decode_version(before: Version) -> JsonObject | None:
     text = before[1]
     found: JsonObject | None = json.loads(text) if text is not None else None
     return found
@@ -121,7 +119,7 @@ def _target(call: Call) -> Key | None:
     return Key(call.scope, call.collection, str(named)) if named else None
 
 
-def _reading(call: Call, key: Key) -> Call | None:
+def _get_call(call: Call, key: Key) -> Call | None:
     """The `get` of the resource that a call changes; None if there is none, as for parts of a
     resource."""
     method = methods().get(call.method.id.rpartition(".")[0] + ".get")

@@ -62,7 +62,7 @@ def _failure(url_map: JsonObject, test: JsonObject) -> JsonObject | None:
         path,
         {each["name"].lower(): each.get("value", "") for each in test.get("headers") or []},
     )
-    differences = dict(_differing(test, found, host, path))
+    differences = dict(_differences(test, found, host, path))
     if not differences:
         return None
     return (
@@ -72,7 +72,7 @@ def _failure(url_map: JsonObject, test: JsonObject) -> JsonObject | None:
     )
 
 
-def _differing(
+def _differences(
     test: JsonObject, found: Destination, host: str, path: str
 ) -> Iterator[tuple[str, object]]:
     """Members of TestFailure for each unmet expectation."""

@@ -113,7 +113,7 @@ def _dispatch(
         if method.id not in HANDLERS:
             raise NotBuilt(method.id)
         _check_format(query)
-        call, fault = _read(cloud, request, method, path_values)
+        call, fault = _read_call(cloud, request, method, path_values)
         body = _handle(call)
         if cloud.check_responses and method.response:
             _check_response(method.response, body)
@@ -140,11 +140,11 @@ def _check_format(query: Mapping[str, str]) -> None:
             raise Invalid(name, query[name], "Must be json.")
 
 
-def _read(
+def _read_call(
     cloud: Cloud, request: Request, method: Method, path_values: Mapping[str, str]
 ) -> tuple[Call, Fault | None]:
     """The validated call, and the fault that strikes it. Raises the error that refuses the call."""
-    fault = cloud.faults.strike(
+    fault = cloud.faults.first_match(
         method.id, path_values.get(method.name_parameter or "", "") or _name_in(request.body)
     )
     if fault is not None and fault.kind == "drop_before":

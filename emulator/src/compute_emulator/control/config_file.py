@@ -37,56 +37,56 @@ def configure(cloud: Cloud, settings: Any) -> None:
         SETTERS[name](cloud, given)
 
 
-def _listed(name: str, given: Any) -> list[Any]:
+def _require_list(name: str, given: Any) -> list[Any]:
     if not isinstance(given, list):
         raise ValueError(f"{name} must be a list, not {given!r}")
     return given
 
 
-def _traffic(cloud: Cloud, given: Any) -> None:
-    check_entries(_listed("traffic", given))
+def _set_traffic(cloud: Cloud, given: Any) -> None:
+    check_entries(_require_list("traffic", given))
     cloud.traffic = list(given)
 
 
-def _faults(cloud: Cloud, given: Any) -> None:
-    for index, each in enumerate(_listed("faults", given)):
+def _add_faults(cloud: Cloud, given: Any) -> None:
+    for index, each in enumerate(_require_list("faults", given)):
         try:
             cloud.faults.active.append(Fault.read(each))
         except ValueError as error:
             raise ValueError(f"faults[{index}]: {error}") from error
 
 
-def _later(cloud: Cloud, given: Any) -> None:
-    for index, each in enumerate(_listed("later", given)):
+def _schedule_controls(cloud: Cloud, given: Any) -> None:
+    for index, each in enumerate(_require_list("later", given)):
         try:
             scheduled.schedule(cloud, each)
         except ValueError as error:
             raise ValueError(f"later[{index}]: {error}") from error
 
 
-def _operation_seconds(cloud: Cloud, given: Any) -> None:
+def _set_operation_seconds(cloud: Cloud, given: Any) -> None:
     cloud.operations.seconds = validation.number("operation_seconds", given)
 
 
-def _operation_seconds_by_method(cloud: Cloud, given: Any) -> None:
+def _set_operation_seconds_by_method(cloud: Cloud, given: Any) -> None:
     cloud.operations.seconds_by_method.update(
         validation.seconds_by_method("operation_seconds_by_method", given, methods())
     )
 
 
-def _map(name: str) -> Callable[[Cloud, Any], None]:
+def _map_setter(name: str) -> Callable[[Cloud, Any], None]:
     return lambda cloud, given: getattr(cloud, name).update(
         validation.entries(cloud.regions, name, given)
     )
 
 
 SETTERS |= {
-    "behaviours": lambda cloud, given: cloud.set_behaviours(_listed("behaviours", given)),
-    "traffic": _traffic,
-    **{name: _map(name) for name in validation.MAPS},
-    "faults": _faults,
+    "behaviours": lambda cloud, given: cloud.set_behaviours(_require_list("behaviours", given)),
+    "traffic": _set_traffic,
+    **{name: _map_setter(name) for name in validation.MAPS},
+    "faults": _add_faults,
     "zones": outages.set_states,
-    "operation_seconds": _operation_seconds,
-    "operation_seconds_by_method": _operation_seconds_by_method,
-    "later": _later,
+    "operation_seconds": _set_operation_seconds,
+    "operation_seconds_by_method": _set_operation_seconds_by_method,
+    "later": _schedule_controls,
 }

@@ -174,7 +174,7 @@ class Fault:
             details=self.details,
         )
 
-    def strikes(self, method_id: str, name: str, chance: random.Random) -> bool:
+    def applies_to(self, method_id: str, name: str, chance: random.Random) -> bool:
         """Count a call if it matches, and return whether the fault strikes it."""
         if not (fnmatchcase(method_id, self.method) and fnmatchcase(name, self.name)):
             return False
@@ -203,8 +203,8 @@ class Faults:
     def clear(self) -> None:
         self.active.clear()
 
-    def strike(self, method_id: str, name: str) -> Fault | None:
+    def first_match(self, method_id: str, name: str) -> Fault | None:
         for fault in self.active:
-            if fault.strikes(method_id, name, self._chance):
+            if fault.applies_to(method_id, name, self._chance):
                 return fault
         return None

@@ -24,7 +24,7 @@ DOWN, UP, UNREACHABLE = "DOWN", "UP", "UNREACHABLE"
 
 def take_down(cloud: Cloud, zone: str) -> list[str]:
     """Returns the names of the lost VMs. Raises ValueError for an unknown zone."""
-    _known(cloud, zone)
+    _require_zone(cloud, zone)
     with cloud.lock:
         cloud.advance()
         cloud.zones_down.add(zone)
@@ -42,7 +42,7 @@ def take_down(cloud: Cloud, zone: str) -> list[str]:
 
 def bring_up(cloud: Cloud, zone: str) -> None:
     """Groups repair what the zone lost. A stock-out that was set for the zone remains."""
-    _known(cloud, zone)
+    _require_zone(cloud, zone)
     with cloud.lock:
         cloud.zones_unreachable.discard(zone)
         cloud.zones_down.discard(zone)
@@ -56,7 +56,7 @@ def set_states(cloud: Cloud, states: Any) -> None:
     ):
         raise ValueError(f"zones: expected an object of zones, each {DOWN}, {UNREACHABLE} or {UP}")
     for zone in states:
-        _known(cloud, zone)
+        _require_zone(cloud, zone)
     for zone, state in states.items():
         match state:
             case "DOWN":
@@ -68,7 +68,7 @@ def set_states(cloud: Cloud, states: Any) -> None:
                 cloud.zones_unreachable.add(zone)
 
 
-def _known(cloud: Cloud, zone: str) -> None:
+def _require_zone(cloud: Cloud, zone: str) -> None:
     if not any(zone in zones for zones in cloud.regions.values()):
         raise ValueError(f"zones: {zone!r} is not a zone; GET /control/zones lists the zones")
 

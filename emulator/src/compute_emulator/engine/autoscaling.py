@@ -143,7 +143,7 @@ class Autoscaler:
         target = parse(self.resource["target"])
         group = group_at(self.cloud, target) if target is not None else None
         if group is not self._group:
-            self.leave()
+            self.detach()
             self._group = group
             if group is not None:
                 group.autoscaler = self.key
@@ -154,7 +154,7 @@ class Autoscaler:
                 self._history = History(needs=((self.cloud.now() - 1.0, group.intent.target_size),))
         self.decide_soon()
 
-    def leave(self) -> None:
+    def detach(self) -> None:
         """Detach from the group."""
         if self._group is not None:
             self._group.autoscaler = None
@@ -232,9 +232,9 @@ class Autoscaler:
             found.append(
                 Detail("NOT_ENOUGH_QUOTA_AVAILABLE", "There is not enough quota to scale out.")
             )
-        return found + self._unhealthy() + self._scheduled(policy)
+        return found + self._unhealthy_details() + self._schedule_details(policy)
 
-    def _unhealthy(self) -> list[Detail]:
+    def _unhealthy_details(self) -> list[Detail]:
         """ALL_INSTANCES_UNHEALTHY. Unhealthy here means not RUNNING, whatever the group's health
         check says. Source: API reference, statusDetails."""
         instances = (
@@ -251,7 +251,7 @@ class Autoscaler:
             )
         ]
 
-    def _scheduled(self, policy: Policy) -> list[Detail]:
+    def _schedule_details(self, policy: Policy) -> list[Detail]:
         """Schedules that the size limits overrule, whether in force or not. Source: API reference,
         statusDetails."""
         required = [schedule.required for schedule in policy.schedules if not schedule.is_disabled]
@@ -284,7 +284,7 @@ def load_of(group: Group) -> JsonObject:
 
 def measure(group: Group, policy: Policy) -> Measured:
     """The signals, over the VMs that serve and are initialised."""
-    serving = _initialised(group, policy.cool_down_seconds)
+    serving = _initialised_instances(group, policy.cool_down_seconds)
     load, zones = load_of(group), Counter(instance.zone for instance in serving)
     return Measured(
         serving=len(serving),
@@ -299,7 +299,7 @@ def measure(group: Group, policy: Policy) -> Measured:
     )
 
 
-def _initialised(group: Group, cool_down: float) -> list[ManagedInstance]:
+def _initialised_instances(group: Group, cool_down: float) -> list[ManagedInstance]:
     now = group.cloud.now()
     return [
         instance

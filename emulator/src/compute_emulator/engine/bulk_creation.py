@@ -35,7 +35,7 @@ class BulkCreation:
     def add(self, instance: ManagedInstance) -> None:
         self._waiting.append(instance)
 
-    def tend(self) -> None:
+    def proceed(self) -> None:
         """Start trying, unless an attempt is already scheduled. If the group is no longer BULK,
         create the VMs at once."""
         if self._waiting and not (self._group.is_bulk and self._is_trying):

@@ -84,7 +84,7 @@ class Group(GroupState):
         """The resource was written: read the new intent."""
         self.read()
         for instance in self.instances.values():
-            instance.keep()
+            instance.record_stateful_state()
         self.on_health_checks_changed()
 
     def on_health_checks_changed(self) -> None:
@@ -145,7 +145,7 @@ class Group(GroupState):
         )
         for step in self.plan.steps:
             self._apply_step(step)
-        self._bulk.tend()
+        self._bulk.proceed()
         self.resource[CARRIED] = sorted(
             {instance.revision.template for instance in self.instances.values()}
         )

@@ -33,7 +33,7 @@ class ManagedInstance(Phases):
         if self.action in ("DELETING", "ABANDONING"):
             return
         self.action, self.is_replaced = "DELETING", is_replaced
-        self._take_down(self._gone, drains=True)
+        self._take_down(self._finish_deletion, drains=True)
 
     def recreate(self, revision: Revision, is_repair: bool = False) -> None:
         """Delete and create under the same name. A repair does not drain: the VM serves nobody."""
@@ -53,15 +53,15 @@ class ManagedInstance(Phases):
             self._take_down(self._boot, drains=False)
         elif how is Disruption.REFRESH:
             self.action = "REFRESHING"
-            self._later(REFRESH_SECONDS, self._on_refreshed)
+            self._schedule(REFRESH_SECONDS, self._on_refreshed)
 
     def stand_by(self, how: str, delay: float = 0.0) -> None:
         """Drain, then stop (`how` is STOPPED) or suspend (SUSPENDED) after a delay; it stays in the
         group as a standby VM."""
         self.standby, self.action = how, "STOPPING" if how == "STOPPED" else "SUSPENDING"
-        self._later(delay, lambda: self._take_down(self._enter_standby, drains=True))
+        self._schedule(delay, lambda: self._take_down(self._enter_standby, drains=True))
 
-    def wake(self) -> None:
+    def resume(self) -> None:
         """Return a standby VM to service; it is verified as after a creation."""
         self.action = "STARTING" if self.standby == "STOPPED" else "RESUMING"
         self.standby, self.behaviour = "", self._owner.behaviour(self)
@@ -72,8 +72,8 @@ class ManagedInstance(Phases):
         """Drain, leave the group, and keep running."""
         self.action = "ABANDONING"
         self._new_phase()
-        self._later(
-            max(ABANDON_SECONDS, self._begin_to_drain()), lambda: self._owner.on_instance_gone(self)
+        self._schedule(
+            max(ABANDON_SECONDS, self._start_draining()), lambda: self._owner.on_instance_gone(self)
         )
 
     # From outside

@@ -81,16 +81,16 @@ class Phases(Instance):
         self.behaviour = self._owner.behaviour(self)
         failure = self._owner.creation_failure(self)
         if failure is None:
-            self._make()
+            self._create_vm()
             self._boot(is_new=True)
         elif failure.is_stock_out and self._scheduling().get("provisioningModel") == "FLEX_START":
-            self._make()
+            self._create_vm()
             self._set_status("PENDING")
-            self._later(PENDING_SECONDS, self._attempt)
+            self._schedule(PENDING_SECONDS, self._attempt)
         else:
-            self._later(ATTEMPT_SECONDS, lambda: self._on_attempt_failed(failure))
+            self._schedule(ATTEMPT_SECONDS, lambda: self._on_attempt_failed(failure))
 
-    def _make(self) -> None:
+    def _create_vm(self) -> None:
         self.failure = None
         if self.resource is not None:
             return
@@ -99,9 +99,9 @@ class Phases(Instance):
             self.cloud, self._owner.key, self.zone, self._source()
         )
         self.resource = self.cloud.new("compute#instance", self.key, {"name": self.name, **body})
-        self.keep()
+        self.record_stateful_state()
 
-    def keep(self) -> None:
+    def record_stateful_state(self) -> None:
         """Record what the group's stateful policy preserves of the VM, for when it is recreated."""
         policy = self._owner.stateful_policy()
         if self.resource is not None:
@@ -130,20 +130,20 @@ class Phases(Instance):
         self.failure = failure
         pause = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._attempts, 10))
         self._attempts += 1
-        self._later(pause, self._attempt)
+        self._schedule(pause, self._attempt)
         self._owner.on_instance_failed(self, failure)
 
     def _boot(self, is_new: bool = False) -> None:
         self.running_since, self._drain_until = 0.0, None
         if not is_new:
-            self._describe()
+            self._apply_source()
         behaviour = self.behaviour = self.behaviour.jittered(self.cloud.random)
         self._set_status("PROVISIONING")
-        self._later(
+        self._schedule(
             min(PROVISIONING_SECONDS, behaviour.boot_seconds / 4),
             lambda: self._set_status("STAGING"),
         )
-        self._later(behaviour.boot_seconds, self._on_running)
+        self._schedule(behaviour.boot_seconds, self._on_running)
 
     def _on_running(self) -> None:
         cloud = self.cloud
@@ -155,11 +155,11 @@ class Phases(Instance):
             self.resource["lastStartTimestamp"] = cloud.timestamp()
         self.action = "VERIFYING"
         if self.behaviour.stops_after_seconds is not None:
-            self._later(self.behaviour.stops_after_seconds, self.stop_unexpectedly)
+            self._schedule(self.behaviour.stops_after_seconds, self.stop_unexpectedly)
         longest = self._scheduling().get("maxRunDuration")
         if longest:
             self.terminates_at = self.running_since + float(longest.get("seconds", 0))
-            self._later(float(longest.get("seconds", 0)), self.stop_unexpectedly)
+            self._schedule(float(longest.get("seconds", 0)), self.stop_unexpectedly)
         self.watch()
         self._owner.on_instance_changed(self)
 
@@ -207,7 +207,7 @@ class Phases(Instance):
             self.action = "NONE"
         self._owner.on_instance_changed(self)
 
-    def _describe(self) -> None:
+    def _apply_source(self) -> None:
         """Apply the current revision and per-instance config to the VM."""
         if self.resource is not None:
             self.applied_config = self._owner.preserved_state(self)
@@ -217,7 +217,7 @@ class Phases(Instance):
 
     def _on_refreshed(self) -> None:
         if self.action == "REFRESHING":
-            self._describe()
+            self._apply_source()
             self.action = "VERIFYING"
             self._verify()
             self._owner.on_instance_changed(self)
@@ -232,15 +232,15 @@ class Phases(Instance):
         self._new_phase()
         self.failure = None
         if self.resource is None:
-            self._later(0.0, then)
+            self._schedule(0.0, then)
             return
-        drain = self._begin_to_drain() if drains else 0.0
+        drain = self._start_draining() if drains else 0.0
         if drain > 0:
-            self._later(drain, lambda: self._stop(then))
+            self._schedule(drain, lambda: self._stop(then))
         else:
             self._stop(then)
 
-    def _begin_to_drain(self) -> float:
+    def _start_draining(self) -> float:
         """Start draining and return the seconds it takes; 0 for a VM that serves nobody."""
         drain = self._owner.drain_seconds() if self.is_running else 0.0
         if self.behaviour.drain_seconds is not None:
@@ -253,7 +253,7 @@ class Phases(Instance):
         self._drain_until = None
         self.running_since = 0.0
         self._set_status("SUSPENDING" if self.action == "SUSPENDING" else "STOPPING")
-        self._later(self.behaviour.delete_seconds, then)
+        self._schedule(self.behaviour.delete_seconds, then)
 
     def _restart_creation(self) -> None:
         self._remove_vm()
@@ -261,7 +261,7 @@ class Phases(Instance):
         self._attempts = 0
         self._attempt()
 
-    def _gone(self) -> None:
+    def _finish_deletion(self) -> None:
         self._remove_vm()
         self._owner.on_instance_gone(self)
 
@@ -280,6 +280,6 @@ class Phases(Instance):
         self._phase += 1
         self._watch += 1
 
-    def _later(self, seconds: float, run: Callable[[], None]) -> None:
+    def _schedule(self, seconds: float, run: Callable[[], None]) -> None:
         phase = self._phase
         self.cloud.after(seconds, lambda: run() if phase == self._phase else None)

@@ -31,7 +31,7 @@ def maintain(group: GroupInterface) -> None:
             not m.standby and m.action not in LEAVING for m in group.instances.values()
         )
         for name in to_resume(_standby_instances(group), group.intent.target_size - in_service):
-            group.instances[name].wake()
+            group.instances[name].resume()
     standby = _standby_instances(group)
     for name in to_remove(standby, targets):
         group.instances[name].delete()

@@ -123,7 +123,7 @@ def decide(policy: Policy, measured: Measured, size: int, history: History, now:
                 "CAPPED_AT_MAX_NUM_REPLICAS", "The autoscaling group has reached its maximum size."
             )
         )
-    limited, limited_until = _limited(policy, recommended, sizes, now)
+    limited, limited_until = _after_scale_in_control(policy, recommended, sizes, now)
     if limited > recommended:
         why = f"{why}; scale-in control keeps {limited}"
     chosen = {"OFF": size, "ONLY_SCALE_OUT": max(size, limited), "ONLY_UP": max(size, limited)}.get(
@@ -226,7 +226,7 @@ def _for_vms(measured: Measured, value: float, target: float) -> int:
     return max(need, min(measured.serving, need + measured.surplus))
 
 
-def _limited(
+def _after_scale_in_control(
     policy: Policy, recommended: int, sizes: Points, now: float
 ) -> tuple[int, float | None]:
     """The recommendation after scale-in control, and until when that limit holds. The maximum

@@ -76,7 +76,7 @@ class Metrics:
                 for sample in _buckets(labels, histogram)
             ]
         coded = [
-            ("", _named(labels) | {"code": str(status)}, count)
+            ("", _label_names(labels) | {"code": str(status)}, count)
             for (labels, status), count in requests.items()
         ]
         return [
@@ -122,11 +122,11 @@ def family(name: str, kind: str, about: str, samples: Iterable[Sample]) -> str:
 
 
 def _plain(values: Mapping[Labels, float]) -> list[Sample]:
-    return [("", _named(labels), value) for labels, value in values.items()]
+    return [("", _label_names(labels), value) for labels, value in values.items()]
 
 
 def _buckets(labels: Labels, histogram: Histogram) -> Iterable[Sample]:
-    named, below = _named(labels), 0
+    named, below = _label_names(labels), 0
     for bound, count in zip((*BOUNDS, math.inf), histogram.counts, strict=True):
         below += count
         yield "_bucket", named | {"le": _number(bound)}, below
@@ -134,7 +134,7 @@ def _buckets(labels: Labels, histogram: Histogram) -> Iterable[Sample]:
     yield "_count", named, histogram.count
 
 
-def _named(labels: Labels) -> dict[str, str]:
+def _label_names(labels: Labels) -> dict[str, str]:
     return dict(zip(LABELS, labels, strict=True))
 
 

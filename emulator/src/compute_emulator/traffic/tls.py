@@ -56,7 +56,7 @@ class ServerCertificates:
             server_certificate(Certificate()),
         )
 
-    def named(self, server: str | None) -> ServerCertificate:
+    def certificate_for(self, server: str | None) -> ServerCertificate:
         """The certificate for the name that a client asks for; the first one for an unknown
         name."""
         server_name = (server or "").lower()
@@ -72,7 +72,7 @@ class ServerCertificates:
     def _choose(
         self, connection: ssl.SSLSocket | ssl.SSLObject, server: str | None, context: ssl.SSLContext
     ) -> None:
-        connection.context = self.named(server).context
+        connection.context = self.certificate_for(server).context
 
 
 def _covers(name: str, server_name: str) -> bool:

@@ -25,15 +25,15 @@ POLICY = "resource.autoscalingPolicy"
 
 
 def complete(call: Call, resource: JsonObject) -> None:
-    _target(call, resource)
+    _check_target(call, resource)
     policy = resource.get("autoscalingPolicy")
     if not policy:
         raise Required(POLICY)
-    _limits(policy)
+    _check_limits(policy)
     policy.setdefault("coolDownPeriodSec", 60)
     policy.setdefault("mode", "ON")
-    _signals(policy)
-    _schedules(policy)
+    _check_signals(policy)
+    _check_schedules(policy)
     window = (policy.get("scaleInControl") or {}).get("timeWindowSec")
     if window is not None and not 60 <= window <= 3600:
         raise Invalid(
@@ -41,7 +41,7 @@ def complete(call: Call, resource: JsonObject) -> None:
         )
 
 
-def _target(call: Call, resource: JsonObject) -> None:
+def _check_target(call: Call, resource: JsonObject) -> None:
     """The group must exist in the region and have no other autoscaler."""
     if not resource.get("target"):
         raise Required("resource.target")
@@ -68,7 +68,7 @@ def _target(call: Call, resource: JsonObject) -> None:
     resource["target"] = call.cloud.link(*key)
 
 
-def _limits(policy: JsonObject) -> None:
+def _check_limits(policy: JsonObject) -> None:
     maximum = policy.get("maxNumReplicas")
     if maximum is None:
         raise Required(f"{POLICY}.maxNumReplicas")
@@ -83,7 +83,7 @@ def _limits(policy: JsonObject) -> None:
         )
 
 
-def _signals(policy: JsonObject) -> None:
+def _check_signals(policy: JsonObject) -> None:
     metrics = policy.get("customMetricUtilizations") or []
     if len(metrics) > MAX_METRICS:
         raise Invalid(
@@ -129,7 +129,7 @@ def _signals(policy: JsonObject) -> None:
             )
 
 
-def _schedules(policy: JsonObject) -> None:
+def _check_schedules(policy: JsonObject) -> None:
     schedules = policy.get("scalingSchedules") or {}
     if len(schedules) > MAX_SCHEDULES:
         raise Invalid(
@@ -157,7 +157,7 @@ def on_write(cloud: Cloud, resource: JsonObject) -> None:
 def on_delete(cloud: Cloud, resource: JsonObject) -> None:
     autoscaler = cloud.autoscalers.pop(cloud.key_of(resource["selfLink"]), None)
     if autoscaler is not None:
-        autoscaler.leave()
+        autoscaler.detach()
 
 
 def view(cloud: Cloud, resource: JsonObject) -> JsonObject:

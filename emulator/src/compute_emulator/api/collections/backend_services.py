@@ -45,13 +45,13 @@ def complete(call: Call, resource: JsonObject) -> None:
             draining,
             "Must be between 0 and 3600.",
         )
-    _health_checks(call, resource)
+    _check_health_checks(call, resource)
     seen: set[Key] = set()
     for index, backend in enumerate(resource.get("backends") or []):
-        _backend(call, resource, backend, f"resource.backends[{index}]", seen)
+        _check_backend(call, resource, backend, f"resource.backends[{index}]", seen)
 
 
-def _health_checks(call: Call, resource: JsonObject) -> None:
+def _check_health_checks(call: Call, resource: JsonObject) -> None:
     checks = resource.get("healthChecks") or []
     if len(checks) > 1:
         raise Invalid(
@@ -80,7 +80,7 @@ def _place(scope: str) -> str:
     return "global" if scope == keys.GLOBAL else "regional"
 
 
-def _backend(
+def _check_backend(
     call: Call, resource: JsonObject, backend: JsonObject, where: str, seen: set[Key]
 ) -> None:
     if not backend.get("group"):

@@ -44,7 +44,7 @@ def complete(call: Call, resource: JsonObject) -> None:
     resource["portRange"] = _ports(resource)
     resource["target"] = _target(call, resource.get("target"), resource["loadBalancingScheme"])
     resource["IPAddress"] = _address(call, resource.get("IPAddress"))
-    _refuse_taken(call, resource)
+    _refuse_address_in_use(call, resource)
 
 
 def _refuse_changes(call: Call, resource: JsonObject) -> None:
@@ -118,7 +118,7 @@ def _address(call: Call, given: str | None) -> str:
     )
 
 
-def _refuse_taken(call: Call, resource: JsonObject) -> None:
+def _refuse_address_in_use(call: Call, resource: JsonObject) -> None:
     """Only one rule per address and port."""
     first, last = map(int, resource["portRange"].split("-"))
     for other in call.cloud.list_in(call.scope, call.collection):

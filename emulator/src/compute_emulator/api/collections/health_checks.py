@@ -42,16 +42,16 @@ def complete(call: Call, resource: JsonObject) -> None:
             resource["timeoutSec"],
             "Must not be greater than checkIntervalSec.",
         )
-    _probe(resource, kind)
+    _check_probe(resource, kind)
 
 
-def _probe(resource: JsonObject, kind: str) -> None:
+def _check_probe(resource: JsonObject, kind: str) -> None:
     """Allows only the member of the check's own type, and fills in its defaults."""
     for other, member in MEMBERS.items():
         if other != kind and resource.pop(member, None):
             raise Invalid(f"resource.{member}", "", f"Not allowed with type {kind}.")
     probe = resource.setdefault(MEMBERS[kind], {})
-    _port(probe, kind, f"resource.{MEMBERS[kind]}")
+    _check_port(probe, kind, f"resource.{MEMBERS[kind]}")
     if not kind.startswith("GRPC"):
         probe.setdefault("proxyHeader", "NONE")
     if kind.startswith("HTTP") and not probe.setdefault("requestPath", "/").startswith("/"):
@@ -60,7 +60,7 @@ def _probe(resource: JsonObject, kind: str) -> None:
         )
 
 
-def _port(probe: JsonObject, kind: str, where: str) -> None:
+def _check_port(probe: JsonObject, kind: str, where: str) -> None:
     specification = probe.get("portSpecification")
     if specification == "USE_NAMED_PORT":
         raise Invalid(

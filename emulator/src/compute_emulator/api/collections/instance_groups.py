@@ -59,7 +59,7 @@ def list_instances(call: Call) -> JsonObject:
     """Its members; with `instanceState` RUNNING only the running ones."""
     resource = call.resource()
     group = group_at(call.cloud, call.key)
-    instances = group_view.in_group(group) if group is not None else []
+    instances = group_view.group_members(group) if group is not None else []
     only_running = call.body.get("instanceState") == "RUNNING"
     items: list[JsonObject] = [
         {

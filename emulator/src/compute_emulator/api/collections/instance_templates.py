@@ -43,16 +43,16 @@ def complete(call: Call, resource: JsonObject) -> None:
             machine_type,
             "Must be the name of a machine type, not a URL.",
         )
-    _disks(properties)
-    _network(properties)
-    _accelerators(properties, machine_type)
-    _scheduling(properties)
-    _reservation(properties)
-    _metadata(properties)
-    _names(properties)
+    _check_disks(properties)
+    _check_network(properties)
+    _check_accelerators(properties, machine_type)
+    _check_scheduling(properties)
+    _check_reservation(properties)
+    _check_metadata(properties)
+    _check_names(properties)
 
 
-def _disks(properties: JsonObject) -> None:
+def _check_disks(properties: JsonObject) -> None:
     disks = properties.get("disks") or []
     if not disks:
         raise Required("resource.properties.disks")
@@ -64,7 +64,7 @@ def _disks(properties: JsonObject) -> None:
         disk.setdefault("mode", "READ_WRITE")
 
 
-def _network(properties: JsonObject) -> None:
+def _check_network(properties: JsonObject) -> None:
     interfaces = properties.get("networkInterfaces") or []
     if not interfaces:
         raise Required("resource.properties.networkInterfaces")
@@ -73,7 +73,7 @@ def _network(properties: JsonObject) -> None:
         interface.setdefault("name", f"nic{index}")
 
 
-def _accelerators(properties: JsonObject, machine_type: str) -> None:
+def _check_accelerators(properties: JsonObject, machine_type: str) -> None:
     given = properties.get("guestAccelerators") or []
     built_in = next(
         (kind for family, kind in ACCELERATOR_OPTIMISED.items() if machine_type.startswith(family)),
@@ -95,7 +95,7 @@ def _accelerators(properties: JsonObject, machine_type: str) -> None:
         )
 
 
-def _scheduling(properties: JsonObject) -> None:
+def _check_scheduling(properties: JsonObject) -> None:
     scheduling = properties.setdefault("scheduling", {})
     spot = scheduling.get("provisioningModel") == "SPOT" or scheduling.get("preemptible")
     if spot:
@@ -116,7 +116,7 @@ def _scheduling(properties: JsonObject) -> None:
     scheduling.setdefault("provisioningModel", "STANDARD")
 
 
-def _reservation(properties: JsonObject) -> None:
+def _check_reservation(properties: JsonObject) -> None:
     """Only a specific reservation has a name."""
     affinity = properties.get("reservationAffinity")
     if affinity is None:
@@ -130,7 +130,7 @@ def _reservation(properties: JsonObject) -> None:
             raise Invalid(f"{where}.{name}", affinity[name], f"Must not be set with {kind}.")
 
 
-def _metadata(properties: JsonObject) -> None:
+def _check_metadata(properties: JsonObject) -> None:
     metadata = properties.get("metadata")
     if metadata is None:
         return
@@ -159,7 +159,7 @@ def _metadata(properties: JsonObject) -> None:
         )
 
 
-def _names(properties: JsonObject) -> None:
+def _check_names(properties: JsonObject) -> None:
     """Tags, labels and resource policies are names; a VM has at most one service account."""
     for index, policy in enumerate(properties.get("resourcePolicies") or []):
         if "/" in policy:

@@ -53,8 +53,8 @@ def list_errors(call: Call) -> JsonObject:
 def delete_instances(call: Call) -> JsonObject:
     """Deletes instances and lowers the target size by their number."""
     group = group_of(call)
-    leaving = [m for m in chosen(call, group) if m.action not in LEAVING]
-    fewer = _without(group, leaving)
+    leaving = [m for m in named_instances(call, group) if m.action not in LEAVING]
+    fewer = _sizes_without(group, leaving)
     group.apply(Delete(instance.name, "requested by name") for instance in leaving)
     rewrite(call, **fewer)
     return call.operation()
@@ -64,15 +64,15 @@ def delete_instances(call: Call) -> JsonObject:
 def abandon_instances(call: Call) -> JsonObject:
     """Removes instances from the group, which shrinks by their number; they keep running."""
     group = group_of(call)
-    leaving = [m for m in chosen(call, group) if m.action not in LEAVING]
-    fewer = _without(group, leaving)
+    leaving = [m for m in named_instances(call, group) if m.action not in LEAVING]
+    fewer = _sizes_without(group, leaving)
     for instance in leaving:
         instance.abandon()
     rewrite(call, **fewer)
     return call.operation()
 
 
-def _without(group: Group, leaving: list[ManagedInstance]) -> dict[str, int]:
+def _sizes_without(group: Group, leaving: list[ManagedInstance]) -> dict[str, int]:
     """The group's sizes without these VMs: running and standby VMs are counted separately."""
     sizes = {
         "targetSize": max(
@@ -90,7 +90,7 @@ def _without(group: Group, leaving: list[ManagedInstance]) -> dict[str, int]:
 def recreate_instances(call: Call) -> JsonObject:
     """Deletes instances and creates them under their names, in their intended version."""
     group = group_of(call)
-    again = [m for m in in_service(call, group) if m.action not in LEAVING]
+    again = [m for m in running_named_instances(call, group) if m.action not in LEAVING]
     missing = list(
         (group.intent.desired() - Counter(m.revision for m in group.instances.values())).elements()
     )
@@ -123,7 +123,7 @@ def apply_updates(call: Call) -> JsonObject:
     names = (
         set(group.instances)
         if call.body.get("allInstances")
-        else {m.name for m in in_service(call, group)}
+        else {m.name for m in running_named_instances(call, group)}
     )
     allowed = Disruption[call.body.get("mostDisruptiveAllowedAction", "REPLACE")]
     intent = replace(
@@ -167,10 +167,10 @@ def create_instances(call: Call) -> JsonObject:
     return call.operation()
 
 
-def in_service(call: Call, group: Group) -> list[ManagedInstance]:
-    """Like `chosen`, but none may be a standby VM: start or resume those first. Raises
+def running_named_instances(call: Call, group: Group) -> list[ManagedInstance]:
+    """Like `named_instances`, but none may be a standby VM: start or resume those first. Raises
     `Invalid`."""
-    found = chosen(call, group)
+    found = named_instances(call, group)
     for instance in found:
         if instance.standby:
             raise Invalid(
@@ -181,7 +181,7 @@ def in_service(call: Call, group: Group) -> list[ManagedInstance]:
     return found
 
 
-def chosen(call: Call, group: Group) -> list[ManagedInstance]:
+def named_instances(call: Call, group: Group) -> list[ManagedInstance]:
     """The instances that the body names by URL. Raises `Invalid` for one outside of the group."""
     urls = call.body.get("instances") or []
     if not urls:

@@ -13,7 +13,7 @@ from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.instance_group_managers import group_of
 from compute_emulator.api.collections.managed_instances import METHOD
 from compute_emulator.api.collections.standard import merge
-from compute_emulator.api.group_policies import check_apart
+from compute_emulator.api.group_policies import check_metadata_conflict
 from compute_emulator.engine import per_instance_configs
 from compute_emulator.engine.groups import Group
 from compute_emulator.engine.per_instance_configs import Config
@@ -66,7 +66,9 @@ def _check(group: Group, given: JsonObject, where: str) -> None:
     if group.autoscaler is not None:
         raise Invalid(where, given["name"], "An autoscaled group cannot be stateful.")
     overrides = dict(group.overrides.metadata) if group.overrides is not None else {}
-    check_apart(overrides, given.get("preservedState") or {}, f"{where}.preservedState.metadata")
+    check_metadata_conflict(
+        overrides, given.get("preservedState") or {}, f"{where}.preservedState.metadata"
+    )
     if kept is not None and given.get("fingerprint") not in (None, kept.fingerprint):
         raise StaleFingerprint
 

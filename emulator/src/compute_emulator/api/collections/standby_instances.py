@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.instance_group_managers import group_of, rewrite
-from compute_emulator.api.collections.managed_instances import METHOD, chosen
+from compute_emulator.api.collections.managed_instances import METHOD, named_instances
 from compute_emulator.engine.group_intent import RESERVES
 from compute_emulator.errors import Invalid, JsonObject
 from compute_emulator.rules.group import AWAY, SETTLED
@@ -24,7 +24,7 @@ def stand_by(call: Call) -> JsonObject:
     creation."""
     group = group_of(call)
     how = "STOPPED" if call.method.verb == "stopInstances" else "SUSPENDED"
-    instances = chosen(call, group)
+    instances = named_instances(call, group)
     for instance in instances:
         if not instance.is_running or instance.standby or instance.action in AWAY:
             raise Invalid(
@@ -43,18 +43,18 @@ def stand_by(call: Call) -> JsonObject:
 
 
 @HANDLERS.handles(METHOD + "startInstances", METHOD + "resumeInstances")
-def wake(call: Call) -> JsonObject:
+def resume(call: Call) -> JsonObject:
     """Start takes stopped VMs only, resume takes suspended ones only."""
     group = group_of(call)
     how = "STOPPED" if call.method.verb == "startInstances" else "SUSPENDED"
-    instances = chosen(call, group)
+    instances = named_instances(call, group)
     for instance in instances:
         if instance.standby != how or instance.action != SETTLED:
             raise Invalid(
                 "instances", call.cloud.path(instance.key), f"The instance is not {how.lower()}."
             )
     for instance in instances:
-        instance.wake()
+        instance.resume()
     member = MEMBERS[how]
     sizes = {member: max(0, group.resource.get(member, 0) - len(instances))}
     rewrite(call, targetSize=group.intent.target_size + len(instances), **sizes)

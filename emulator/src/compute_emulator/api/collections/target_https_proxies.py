@@ -16,10 +16,10 @@ def complete(call: Call, resource: JsonObject) -> None:
     resource["urlMap"] = url_map(call, resource.get("urlMap"), "resource.urlMap")
     resource.setdefault("quicOverride", "NONE")
     if not resource.get("certificateMap") and not resource.get("serverTlsPolicy"):
-        _certificates(call, resource)
+        _check_certificates(call, resource)
 
 
-def _certificates(call: Call, resource: JsonObject) -> None:
+def _check_certificates(call: Call, resource: JsonObject) -> None:
     given = resource.get("sslCertificates") or []
     where = "resource.sslCertificates"
     if not given:
@@ -52,7 +52,7 @@ add_standard_handlers(
 def set_ssl_certificates(call: Call) -> JsonObject:
     proxy = call.resource_to_change()
     changed = {"sslCertificates": call.body.get("sslCertificates")}
-    _certificates(call, changed)
+    _check_certificates(call, changed)
     proxy |= {**changed, "fingerprint": call.cloud.new_fingerprint()}
     return call.operation()
 

@@ -16,15 +16,15 @@ HANDLERS = Handlers()
 
 
 def complete(call: Call, resource: JsonObject) -> None:
-    _load(call, resource)
+    _validate_map(call, resource)
     failed = url_map_tests.failures(resource)
     if failed:
         raise Invalid("resource.tests", "", url_map_tests.as_text(failed[0]))
 
 
-def _load(call: Call, resource: JsonObject) -> None:
+def _validate_map(call: Call, resource: JsonObject) -> None:
     """Fill in defaults, or refuse a map that is invalid."""
-    _one_default(resource, "resource", must=True)
+    _check_default(resource, "resource", must=True)
     for holder, member, where in url_map_services(resource, "resource"):
         key = call.cloud.resolve(where, holder[member], "backendServices", "backendBuckets")
         if key.scope != call.scope:
@@ -34,14 +34,14 @@ def _load(call: Call, resource: JsonObject) -> None:
                 "The URL map and its backend services must be in the same scope.",
             )
         holder[member] = call.cloud.link(*key)
-    _path_matchers(resource)
-    _host_rules(resource)
+    _check_path_matchers(resource)
+    _check_host_rules(resource)
     for node, where in url_map_nodes(resource, "resource"):
-        _weights(call, node, where)
+        _check_weights(call, node, where)
     url_map_tests.check(resource)
 
 
-def _one_default(node: JsonObject, where: str, *, must: bool) -> None:
+def _check_default(node: JsonObject, where: str, *, must: bool) -> None:
     """At most one of default service, redirect and weights; at the top level exactly one."""
     weighted = (node.get("defaultRouteAction") or {}).get("weightedBackendServices")
     given = [name for name in ("defaultService", "defaultUrlRedirect") if node.get(name)]
@@ -52,7 +52,7 @@ def _one_default(node: JsonObject, where: str, *, must: bool) -> None:
         raise Required(f"{where}.defaultService")
 
 
-def _path_matchers(resource: JsonObject) -> None:
+def _check_path_matchers(resource: JsonObject) -> None:
     names: set[str] = set()
     for index, matcher in enumerate(resource.get("pathMatchers") or []):
         where = f"resource.pathMatchers[{index}]"
@@ -62,16 +62,16 @@ def _path_matchers(resource: JsonObject) -> None:
         if name in names:
             raise Invalid(f"{where}.name", name, "Path matcher names must be unique.")
         names.add(name)
-        _one_default(matcher, where, must=False)
+        _check_default(matcher, where, must=False)
         if matcher.get("pathRules") and matcher.get("routeRules"):
             raise Invalid(
                 f"{where}.routeRules", "", "Only one of pathRules and routeRules may be set."
             )
-        _paths(matcher, where)
-        _priorities(matcher, where)
+        _check_paths(matcher, where)
+        _check_priorities(matcher, where)
 
 
-def _paths(matcher: JsonObject, where: str) -> None:
+def _check_paths(matcher: JsonObject, where: str) -> None:
     seen: set[str] = set()
     for at, rule in enumerate(matcher.get("pathRules") or []):
         for path in rule.get("paths") or []:
@@ -87,7 +87,7 @@ def _paths(matcher: JsonObject, where: str) -> None:
             seen.add(path)
 
 
-def _priorities(matcher: JsonObject, where: str) -> None:
+def _check_priorities(matcher: JsonObject, where: str) -> None:
     given = [rule.get("priority", 0) for rule in matcher.get("routeRules") or []]
     if any(not 0 <= priority < 2**31 for priority in given):
         raise Invalid(f"{where}.routeRules", given, "Priorities must be between 0 and 2147483647.")
@@ -97,7 +97,7 @@ def _priorities(matcher: JsonObject, where: str) -> None:
         )
 
 
-def _host_rules(resource: JsonObject) -> None:
+def _check_host_rules(resource: JsonObject) -> None:
     matchers = {each.get("name") for each in resource.get("pathMatchers") or []}
     hosts: set[str] = set()
     for index, rule in enumerate(resource.get("hostRules") or []):
@@ -120,7 +120,7 @@ def _host_rules(resource: JsonObject) -> None:
             )
 
 
-def _weights(call: Call, node: JsonObject, where: str) -> None:
+def _check_weights(call: Call, node: JsonObject, where: str) -> None:
     """Weights are 0 to 1000, not all 0, and not for the classic load balancer."""
     for action in ROUTE_ACTIONS:
         weighted = (node.get(action) or {}).get("weightedBackendServices")
@@ -159,7 +159,7 @@ def validate(call: Call) -> JsonObject:
     """Whether a map would load, and whether its tests pass."""
     given = call.body.get("resource") or {}
     try:
-        _load(call, given)
+        _validate_map(call, given)
     except ApiError as error:
         return {
             "result": {"loadSucceeded": False, "loadErrors": [error.message], "testPassed": False}
