@@ -26,6 +26,7 @@ from infra.bus.embedded import EmbeddedBus
 from infra.bus.envelope import RELEASE_TYPE, CloudEventLike, Message, parse_message
 from infra.bus.port import Bus
 from infra.compute.client import Compute
+from infra.fleet import naming
 from infra.store import outbox, repository
 from infra.store.documents import from_document
 from infra.store.port import Put, Store, Write
@@ -163,7 +164,7 @@ class Scenario:
         bus: Bus | None = None,
         adapter: InProcessAdapter | None = None,
     ) -> World:
-        """Another function instance: a World of its own over the same store, bus and emulator.
+        """Another function instance: a separate World over the same store, bus and emulator.
         Lease tokens are numbered, so that a run can be repeated exactly."""
         compute = Compute(
             PROJECT,
@@ -393,7 +394,7 @@ class Scenario:
         found = []
         for record in self.cloud.snapshot():
             if (
-                record["group"] == f"slipway-{model}-blue"
+                naming.colour_of(model, str(record["group"]))
                 and record["action"] != "DELETING"
                 and record["status"]
             ):

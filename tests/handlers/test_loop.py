@@ -132,7 +132,7 @@ def test_a_pass_over_a_document_of_schema_1_raises_and_changes_nothing() -> None
 
 
 def test_a_repeated_action_has_the_same_request_id_until_something_new_is_saved() -> None:
-    """So Compute Engine can tell the repeat of a crashed worker from the same change after new
+    """So Compute Engine can distinguish a crashed worker's repeat from the same change after new
     drift."""
     state, action = (
         ModelState(Desired("tiny"), revision=7),
