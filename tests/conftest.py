@@ -21,7 +21,7 @@ import pytest
 
 from local.emulators import Emulator, EmulatorError, Kind, missing, start, stop
 from tests.pages import use_large_pages
-from tests.tools import leave_out
+from tests.tools import is_ci, leave_out
 
 RUN_FOLDER = "SLIPWAY_TEST_RUN"  # shared by the workers of one run, which inherit the variable
 # A property of a test: how many schedules it simulated, with how many rollouts, in how many seconds
@@ -29,6 +29,12 @@ RUN_FOLDER = "SLIPWAY_TEST_RUN"  # shared by the workers of one run, which inher
 SIMULATED = "simulated"
 LONG = ("tests/emulators/", "tests/assurance/simulation/", "tests/local/test_demo.py")
 _started: list[Emulator] = []
+
+if not is_ci():  # Hypothesis's own CI profile has no deadlines either.
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")
