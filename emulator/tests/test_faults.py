@@ -14,7 +14,7 @@ from google.cloud import compute_v1
 from compute_emulator import Cloud, VirtualClock
 from compute_emulator.api import stale_reads
 from compute_emulator.control.config_file import configure
-from compute_emulator.control.fault_catalogue import WORLD, listing
+from compute_emulator.control.fault_catalogue import ENVIRONMENT, listing
 from compute_emulator.control.faults import CLASSES, KINDS
 from compute_emulator.control.instances import apply_effect
 from emulator.tests.clients import PROJECT, REGION, Clients, control, health_check
@@ -43,11 +43,11 @@ def test_implemented_faults_the_control_and_the_readme_list_the_same(
     cloud: Cloud,
 ) -> None:
     listed = {each["fault"]: each for each in control(cloud, "GET", "")["faults"]}
-    assert list(listed) == [*KINDS, *WORLD]
+    assert list(listed) == [*KINDS, *ENVIRONMENT]
     assert all(each["about"] for each in listed.values())
     assert [row[0].strip("`") for row in table("| kind | effect |")] == list(KINDS)
     of_the_world = table("| fault | effect |")
-    assert [row[0].replace(" ", "_") for row in of_the_world] == list(WORLD)
+    assert [row[0].replace(" ", "_") for row in of_the_world] == list(ENVIRONMENT)
     for name, _, how, member in of_the_world:
         fault = listed[name.replace(" ", "_")]
         assert (how.strip("`"), [member.strip("`")]) == (fault["how"], list(fault["file"]))

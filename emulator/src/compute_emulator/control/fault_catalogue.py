@@ -34,7 +34,7 @@ class Cause:
         return {self.member: [self.body] if listed else self.body}
 
 
-WORLD = {
+ENVIRONMENT = {
     "zone_down": Cause(
         "/zones",
         {"us-central1-a": "DOWN"},
@@ -97,8 +97,8 @@ def listing() -> list[dict[str, Any]]:
         }
         for kind, about in KINDS.items()
     ]
-    world = [
+    of_environment = [
         {"fault": name, "how": each.how, "file": each.file, "about": each.about}
-        for name, each in WORLD.items()
+        for name, each in ENVIRONMENT.items()
     ]
-    return of_calls + world
+    return of_calls + of_environment
