@@ -18,16 +18,19 @@ from compute_emulator.rules.sizes import rounded_up, split
 from compute_emulator.rules.updater import is_version_target_reached
 
 ACTIONS = (
-    *(
-        "none",
-        "creating",
-        "creatingWithoutRetries",
-        "recreating",
-        "deleting",
-        "abandoning",
-        "restarting",
-    ),
-    *("refreshing", "verifying", "starting", "stopping", "suspending", "resuming"),
+    "none",
+    "creating",
+    "creatingWithoutRetries",
+    "recreating",
+    "deleting",
+    "abandoning",
+    "restarting",
+    "refreshing",
+    "verifying",
+    "starting",
+    "stopping",
+    "suspending",
+    "resuming",
 )
 ACTION_NAMES = tuple((name, re.sub("(?=[A-Z])", "_", name).upper()) for name in ACTIONS)
 TARGET_STATUS = {"DELETING": "DELETED", "ABANDONING": "ABANDONED"}

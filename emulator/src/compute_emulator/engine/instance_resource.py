@@ -13,15 +13,14 @@ from compute_emulator.rules.group import Overrides
 RW = "READ_WRITE"
 INTERFACE = "nic0"
 COPIED = (
-    *(
-        "tags",
-        "serviceAccounts",
-        "scheduling",
-        "guestAccelerators",
-        "canIpForward",
-        "minCpuPlatform",
-    ),
-    *("advancedMachineFeatures", "confidentialInstanceConfig"),
+    "tags",
+    "serviceAccounts",
+    "scheduling",
+    "guestAccelerators",
+    "canIpForward",
+    "minCpuPlatform",
+    "advancedMachineFeatures",
+    "confidentialInstanceConfig",
 )
 SHIELDED = {"enableSecureBoot": False, "enableVtpm": True, "enableIntegrityMonitoring": True}
 ANY_RESERVATION = {"consumeReservationType": "ANY_RESERVATION"}

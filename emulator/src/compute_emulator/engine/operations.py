@@ -47,7 +47,7 @@ class Operations:
         self.seconds_by_method = dict(seconds_by_method)
         self.table: dict[tuple[str, str], JsonObject] = {}
         self.busy_targets: dict[Key, tuple[str, str]] = {}
-        self._accept: dict[tuple[str, str], float] = {}
+        self._accepted_at: dict[tuple[str, str], float] = {}
         self._at_end: dict[tuple[str, str], Callable[[], None]] = {}
         self._by_request_id: dict[tuple[str, str], tuple[float, tuple[str, str]]] = {}
         self._number = 0
@@ -71,7 +71,7 @@ class Operations:
         where = (target.scope, name)
         resource = self._new(name, operation_type, target)
         self.table[where] = resource
-        self._accept[where] = self._cloud.now()
+        self._accepted_at[where] = self._cloud.now()
         if request_id:
             resource["clientOperationId"] = request_id
             self._by_request_id[(method_id, request_id)] = (self._cloud.now(), where)
@@ -121,7 +121,7 @@ class Operations:
 
     def forget(self, scope: str, name: str) -> None:
         self.table.pop((scope, name), None)
-        self._accept.pop((scope, name), None)
+        self._accepted_at.pop((scope, name), None)
 
     def find_replay(self, method_id: str, request_id: str) -> JsonObject | None:
         """The operation that the first request with this id started, within 60 minutes."""
@@ -172,7 +172,7 @@ class Operations:
             del self._by_request_id[next(iter(self._by_request_id))]
         while self.table:
             where = next(iter(self.table))
-            age = now - self._accept[where]
+            age = now - self._accepted_at[where]
             is_over_limit = len(self.table) > MAX_OPERATIONS and age > MIN_RETENTION_SECONDS
             if self.table[where]["status"] != "DONE" or not (
                 is_over_limit or age > RETENTION_SECONDS

@@ -13,23 +13,19 @@ from compute_emulator.errors import JsonObject
 HANDLERS = Handlers()
 
 EMPTY = (
-    *(
-        "instanceGroupManagers",
-        "instanceGroups",
-        "autoscalers",
-        "disks",
-        "snapshots",
-        "routes",
-        "targetPools",
-    ),
-    *(
-        "targetInstances",
-        "regionDisks",
-        "networkEndpointGroups",
-        "httpsHealthChecks",
-        "backendBuckets",
-        "sslPolicies",
-    ),
+    "instanceGroupManagers",
+    "instanceGroups",
+    "autoscalers",
+    "disks",
+    "snapshots",
+    "routes",
+    "targetPools",
+    "targetInstances",
+    "regionDisks",
+    "networkEndpointGroups",
+    "httpsHealthChecks",
+    "backendBuckets",
+    "sslPolicies",
 )
 
 

@@ -15,15 +15,19 @@ from compute_emulator.keys import Key
 HANDLERS = Handlers()
 
 RESOURCES = (
-    *("addresses", "globalAddresses", "backendServices", "regionBackendServices", "firewalls"),
-    *(
-        "healthChecks",
-        "regionHealthChecks",
-        "httpHealthChecks",
-        "instanceTemplates",
-        "regionAutoscalers",
-    ),
-    *("regionInstanceGroups", "urlMaps", "instances"),
+    "addresses",
+    "globalAddresses",
+    "backendServices",
+    "regionBackendServices",
+    "firewalls",
+    "healthChecks",
+    "regionHealthChecks",
+    "httpHealthChecks",
+    "instanceTemplates",
+    "regionAutoscalers",
+    "regionInstanceGroups",
+    "urlMaps",
+    "instances",
 )
 COLLECTION = "iamPolicies"
 
