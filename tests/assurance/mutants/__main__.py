@@ -1,4 +1,4 @@
-"""Tests the tests with seeded defects: `python -m tests.assurance.mutants [--only GLOB]
+"""Tests the tests with seeded defects: `python -m tests.assurance.mutants [--only GLOB ...]
 [--workers N] [--all] [--table]`.
 
 An interrupted run continues where it stopped: the result of each patch is kept in `results.json`
@@ -25,12 +25,17 @@ def main(arguments: list[str]) -> int:
         prog="python -m tests.assurance.mutants",
         description="Tests the tests with seeded defects. See tests/assurance/mutants/README.md.",
     )
-    parser.add_argument("--only", default="*", metavar="GLOB", help="only patches of these names")
+    parser.add_argument(
+        "--only", nargs="+", default=["*"], metavar="GLOB", help="only patches of these names"
+    )
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="how many patches to run in parallel"
     )
     parser.add_argument(
         "--all", action="store_true", help="also run patches that have a current result"
+    )
+    parser.add_argument(
+        "--named", action="store_true", help="run only the tests that a patch names"
     )
     parser.add_argument(
         "--table", action="store_true", help="run nothing; write docs/mutants.md from results.json"
@@ -40,22 +45,24 @@ def main(arguments: list[str]) -> int:
     if options.table:
         results.PAGE.write_text(results.render_page(current), "utf-8")
         return 0
-    selected = [patch for patch in load_patches() if fnmatch(patch.name, options.only)]
+    selected = [
+        patch for patch in load_patches() if any(fnmatch(patch.name, each) for each in options.only)
+    ]
     pending = [
         patch
         for patch in selected
         if options.all or current.get(patch.name, {}).get("outcome") not in ("killed", "survived")
     ]
     log(f"{len(selected)} patches, {len(selected) - len(pending)} of them have a current result")
-    if pending and not evaluate_all(pending, options.workers):
+    if pending and not evaluate_all(pending, options.workers, named_only=options.named):
         return 1
     return report(selected)
 
 
-def evaluate_all(pending: list[Patch], workers: int) -> bool:
+def evaluate_all(pending: list[Patch], workers: int, *, named_only: bool = False) -> bool:
     """Evaluates the patches. False if the named tests fail on the unchanged code."""
     with TemporaryDirectory(prefix="slipway-mutants-") as folder:
-        evaluator = Evaluator(Path(folder))
+        evaluator = Evaluator(Path(folder), named_only=named_only)
         killers = tuple(sorted({test for patch in pending for test in patch.killers}))
         log(f"running the {len(killers)} named tests and folders on the unchanged code ...")
         baseline = evaluator.run_unchanged(killers)

@@ -62,9 +62,13 @@ class Verdict:
 
 
 class Evaluator:
-    """Keeps an unchanged copy of the tree, and makes a patched copy of it for each defect."""
+    """Keeps an unchanged copy of the tree, and makes a patched copy of it for each defect.
 
-    def __init__(self, folder: Path) -> None:
+    With `named_only` a patch that survives the tests that it names is not run against the others;
+    that proves nothing about them."""
+
+    def __init__(self, folder: Path, *, named_only: bool = False) -> None:
+        self._named_only = named_only
         self._folder, self._unchanged = folder, folder / "unchanged"
         ignored = pathspec.GitIgnoreSpec.from_lines(
             [*(ROOT / ".gitignore").read_text().splitlines(), ".git/", "*.patch"]
@@ -88,7 +92,9 @@ class Evaluator:
             for path, text in apply_patch(patch, copy).items():
                 path.write_text(text, "utf-8")
             verdict = run_pytest(copy, patch.killers, KILLERS_SECONDS)
-            if verdict.outcome == "survived":
+            if verdict.outcome == "survived" and self._named_only:
+                verdict = Verdict("invalid", "survives the tests that it names", 0.0)
+            elif verdict.outcome == "survived":
                 verdict = self._run_all(copy)
         return Verdict(verdict.outcome, verdict.by, round(time.monotonic() - began, 1))
 
