@@ -3,9 +3,9 @@
 Called by `handlers/reconcile/decide.py` once per pass. Pure and total: pending commands come first,
 then the present phase decides.
 
-    Settled ──newer release──> Stepping ──last step passed──> Baking ──baked──> Settled (new stable)
+    Settled ──newer release──> Stepping ──last step passed──> Baking ──baked──> Settled (stable)
                                   └──failed, aborted, superseded──> RollingBack <──┘
-                                                 └──none of the candidate left──> Settled (as before)
+                                               └──none of the candidate left──> Settled (as before)
     any ──retire──> Retiring ──nothing left──> Settled (nothing serves)
 
 Invariant: a phase ends only because the observed state shows that it may; nothing here knows
