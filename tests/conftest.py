@@ -94,7 +94,7 @@ def pytest_terminal_summary(
     _report_simulation(terminalreporter)
     if config.pluginmanager.has_plugin("randomly"):
         seed = config.getoption("randomly_seed")
-        terminalreporter.line(f"random order: repeat it with -p randomly --randomly-seed={seed}")
+        terminalreporter.line(f"random order: repeat it with --randomly-seed={seed}")
 
 
 def _reason(report: pytest.TestReport) -> str:

@@ -19,7 +19,7 @@ from tests.assurance.simulation.schedule import ERRORS, OPERATION_ERRORS, Fault,
 from tests.assurance.simulation.workloads import WORKLOADS
 
 T = TypeVar("T")
-SAMPLE = int(os.environ.get("SLIPWAY_SAMPLE", "25"))
+SAMPLE = int(os.environ.get("SLIPWAY_SAMPLE", "16"))
 
 CRASHES = ("crash_before", "crash_after", "lost_reply")
 NO_PROGRESS_SECONDS = 1.0  # no operation ends within this time
