@@ -41,7 +41,7 @@ def _row(key: str, result: Mapping[str, Any]) -> str:
 
 
 def update(text: str) -> str:
-    """The page's text with the table made anew."""
+    """The page's text with a new table."""
     measured = table(json.loads(RESULTS.read_text("utf-8"))) if RESULTS.exists() else NOTHING
     return replace_marked(text, "results", measured)
 
