@@ -35,7 +35,7 @@ def test_the_published_scores_are_of_the_present_files() -> None:
 def test_the_published_scores_add_up_and_reach_their_minimums() -> None:
     *each, whole = published()
     assert total(each) == whole
-    assert whole.total > 2000, "mutants are missing"
+    assert whole.total > 1500, "mutants are missing"
     assert whole.not_run == 0, "the run was partial"
     assert failures(each) == []
 
