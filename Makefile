@@ -21,14 +21,14 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
 	echo "$$p" && break; done)
 
-# Tests run in three tiers (docs/testing.md), by the marker `wide`. Tests that share one emulator
-# have the same xdist_group and run on one worker. Two cores serve three workers, since many tests
-# wait. The order is random; the end of a run prints the seed that repeats it.
+# Tests run in three tiers (docs/testing.md), by the markers `wide` and `nightly`. Tests that share
+# one emulator have the same xdist_group and run on one worker. Two cores serve three workers, since
+# many tests wait. The order is random; the end of a run prints the seed that repeats it.
 TEST_WORKERS ?= 3
 TEST_ARGS ?=
 COVERAGE ?=
 PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -rfE
-NOT_WIDE := -m "not wide"
+NOT_WIDE := -m "not wide and not nightly"
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 SOAK_ARGS ?=
@@ -77,9 +77,10 @@ simulate: $(READY) ## run 136,000 simulated schedules (SOAK_ARGS="--minutes 60",
 
 # `make --keep-going soak` runs every part even if one fails.
 soak: MUTANTS_ARGS := --all --workers 2
-soak: simulate soak-tests mutants mutation ## run the nightly tier
+soak: mutants mutation soak-tests simulate ## run the nightly tier
 
-soak-tests: $(READY) ## run 200 schedules on Google's emulators, and attacks with many more inputs
+soak-tests: $(READY) ## run nightly tests, 200 schedules on Google's emulators, attacks with more inputs
+	$(PYTEST) -m nightly
 	SLIPWAY_SCHEDULES=200 $(PYTEST) --timeout 3600 tests/emulators
 	SLIPWAY_SOAK=1 $(PYTEST) --timeout 3600 tests/assurance/hostile
 
