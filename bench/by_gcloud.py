@@ -30,7 +30,7 @@ from typing import Any
 
 from bench.results import Row, row
 from bench.setting import IMAGE, MODEL, PROJECT, ROOT, clean_environment, release_message
-from compute_emulator import Cloud, RealClock, Server
+from compute_emulator import Emulator, RealClock
 from infra.fleet.resources.instance_template import user_data
 from infra.store import repository
 from local.stack import Stack
@@ -62,8 +62,8 @@ class Done:
 class Witness:
     """Observes the emulator's instances, to find when all are ready and on one new template."""
 
-    def __init__(self, cloud: Cloud) -> None:
-        self._cloud, self._template = cloud, ""
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator, self._template = emulator, ""
 
     @contextmanager
     def watching(self) -> Iterator[Callable[[], float]]:
@@ -85,11 +85,8 @@ class Witness:
             thread.join()
 
     def _is_ready(self) -> str:
-        with self._cloud.lock:
-            instances = [
-                each for each in self._cloud.snapshot() if each["group"] == f"slipway-{MODEL}-blue"
-            ]
-        templates = {str(each["template"]) for each in instances}
+        instances = self._emulator.instances(group=f"slipway-{MODEL}-blue")
+        templates = {each["template"] for each in instances}
         is_ready = len(instances) == SIZE and all(
             each["ready"] and each["action"] == "NONE" for each in instances
         )
@@ -141,14 +138,14 @@ def _details(done: Done) -> dict[str, Any]:
     }
 
 
-def _timed(cloud: Cloud, witness: Witness, job: Callable[[], None]) -> Done:
-    cloud.calls.clear()
+def _timed(emulator: Emulator, witness: Witness, job: Callable[[], None]) -> Done:
+    emulator.calls.clear()
     began = time.monotonic()
     with witness.watching() as ready_after:
         job()
         seconds = time.monotonic() - began
-    with cloud.lock:
-        calls, changes = dict(cloud.calls.counts), cloud.calls.mutations
+    with emulator.paused():
+        calls, changes = dict(emulator.calls.counts), emulator.calls.mutations
     named = Counter({name.removeprefix("compute."): count for name, count in calls.items()})
     return Done(seconds, ready_after() or seconds, named, changes)
 
@@ -160,9 +157,9 @@ def _timed(cloud: Cloud, witness: Witness, job: Callable[[], None]) -> Done:
 def _slipway() -> Iterator[tuple[Callable[[str], Done], str]]:
     """A function that publishes a version and waits for it, and the stack's backend."""
     with Stack(speed=1) as stack:
-        stack.cloud.operations.seconds = OPERATION_SECONDS
-        stack.cloud.set_behaviours([BEHAVIOUR])
-        witness = Witness(stack.cloud)
+        stack.emulator.operation_seconds = OPERATION_SECONDS
+        stack.emulator.set_behaviours([BEHAVIOUR])
+        witness = Witness(stack.emulator)
 
         def publish_and_wait(version: str) -> None:
             stack.publish("model-releases", release_message(version))
@@ -170,7 +167,7 @@ def _slipway() -> Iterator[tuple[Callable[[str], Done], str]]:
 
         try:
             yield (
-                lambda version: _timed(stack.cloud, witness, lambda: publish_and_wait(version)),
+                lambda version: _timed(stack.emulator, witness, lambda: publish_and_wait(version)),
                 stack.backend,
             )
         except Exception:
@@ -202,12 +199,12 @@ def _until_settled(stack: Stack, version: str) -> None:
 @contextmanager
 def _gcloud() -> Iterator[Callable[..., Done]]:
     """A function that runs the script, with its own emulator."""
-    cloud = Cloud(PROJECT, RealClock(), operation_seconds=OPERATION_SECONDS)
-    cloud.set_behaviours([BEHAVIOUR])
-    witness = Witness(cloud)
-    with Server(cloud) as server, TemporaryDirectory(prefix="slipway-bench-") as folder:
+    emulator = Emulator(PROJECT, RealClock(), operation_seconds=OPERATION_SECONDS)
+    emulator.set_behaviours([BEHAVIOUR])
+    witness = Witness(emulator)
+    with emulator.serve() as server, TemporaryDirectory(prefix="slipway-bench-") as folder:
         environment = _gcloud_environment(server.url, Path(folder))
-        yield lambda *arguments: _timed(cloud, witness, lambda: _script(environment, *arguments))
+        yield lambda *arguments: _timed(emulator, witness, lambda: _script(environment, *arguments))
 
 
 def _script(environment: dict[str, str], *arguments: str) -> None:

@@ -9,7 +9,6 @@ balancers."""
 from __future__ import annotations
 
 import gc
-import json
 import statistics
 import time
 import tracemalloc
@@ -21,12 +20,10 @@ from google.cloud import compute_v1
 
 from bench import traffic
 from bench.results import Row, row
-from compute_emulator import Cloud, InProcessAdapter, VirtualClock
-from compute_emulator.api.wire import Request, handle
+from compute_emulator import Emulator, VirtualClock
 
 PROJECT, REGION = "demo", "us-central1"
-BASE = f"/compute/v1/projects/{PROJECT}"
-GROUPS = f"{BASE}/regions/{REGION}/instanceGroupManagers"
+GROUPS = f"regions/{REGION}/instanceGroupManagers"
 RUNS, INSTANCES, POLL_SECONDS = 5, 10, 30
 LISTED, WEIGHED, VMS = 5_000, 1_000, 3
 
@@ -53,12 +50,12 @@ def rolling_update() -> Row:
 
 def listing() -> Row:
     """Lists all groups of a region, 500 per page."""
-    cloud = _cloud()
-    _make(cloud, LISTED)
+    emulator = _emulator()
+    _make(emulator, LISTED)
     began = time.process_time()
-    count = _listed(cloud)
+    count = _listed(emulator)
     seconds = time.process_time() - began
-    client = _managers(cloud)
+    client = _managers(emulator)
     began = time.process_time()
     by_client = sum(1 for _ in client.list(project=PROJECT, region=REGION))
     with_client = time.process_time() - began
@@ -82,36 +79,30 @@ def memory() -> Row:
     return row("emulator_memory_per_group_kib", full, how, **detail)
 
 
-def _until_stable(client: Any, cloud: Cloud) -> None:
+def _until_stable(client: Any, emulator: Emulator) -> None:
     """Polls at a fixed interval, like a controller."""
     while not client.get(
         project=PROJECT, region=REGION, instance_group_manager="g-0"
     ).status.is_stable:
-        _pass(cloud, POLL_SECONDS)
+        emulator.advance(POLL_SECONDS)
 
 
-def _until_idle(client: Any, cloud: Cloud) -> None:
+def _until_idle(client: Any, emulator: Emulator) -> None:
     """Advances from event to event until there are no more."""
-    cloud.advance()
-    while (upcoming := cloud.next_event_at()) is not None:
-        _pass(cloud, upcoming - cloud.now())
+    emulator.advance()
+    while (upcoming := emulator.next_event_at()) is not None:
+        emulator.advance(upcoming - emulator.now())
 
 
-def _pass(cloud: Cloud, seconds: float) -> None:
-    if isinstance(cloud.clock, VirtualClock):
-        cloud.clock.advance(seconds)
-    cloud.advance()
-
-
-def _swap(wait: Callable[[Any, Cloud], None] = _until_stable) -> tuple[float, float, int]:
+def _swap(wait: Callable[[Any, Emulator], None] = _until_stable) -> tuple[float, float, int]:
     """The CPU seconds, virtual seconds and calls of one rolling update."""
-    cloud = Cloud(clock=VirtualClock(), operation_seconds_by_method={"*.patch": 2})
-    _templates(cloud)
-    _make(cloud, 1, INSTANCES)
-    client = _managers(cloud)
-    wait(client, cloud)
+    emulator = Emulator(clock=VirtualClock(), operation_seconds_by_method={"*.patch": 2})
+    _templates(emulator)
+    _make(emulator, 1, INSTANCES)
+    client = _managers(emulator)
+    wait(client, emulator)
     gc.collect()
-    calls, began, cpu = cloud.calls.counts.total(), cloud.now(), time.process_time()
+    calls, began, cpu = emulator.calls.counts.total(), emulator.now(), time.process_time()
     version = compute_v1.InstanceGroupManagerVersion(
         instance_template="global/instanceTemplates/v2"
     )
@@ -122,41 +113,41 @@ def _swap(wait: Callable[[Any, Cloud], None] = _until_stable) -> tuple[float, fl
         instance_group_manager="g-0",
         instance_group_manager_resource=patch,
     )
-    wait(client, cloud)
+    wait(client, emulator)
     spent = time.process_time() - cpu
-    swapped = [each["template"] for each in cloud.snapshot()]
+    swapped = [each["template"] for each in emulator.instances()]
     if swapped != ["v2"] * INSTANCES:
         raise RuntimeError(f"the update ended with {swapped}")
-    return spent, round(cloud.now() - began, 1), cloud.calls.counts.total() - calls
+    return spent, round(emulator.now() - began, 1), emulator.calls.counts.total() - calls
 
 
 def _weight(size: int) -> float:
     """KiB per group."""
-    cloud = _cloud()
-    _make(cloud, 1, size, first=WEIGHED)
+    emulator = _emulator()
+    _make(emulator, 1, size, first=WEIGHED)
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    _make(cloud, WEIGHED, size)
+    _make(emulator, WEIGHED, size)
     gc.collect()
     after = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     return (after - before) / WEIGHED / 1024
 
 
-def _cloud() -> Cloud:
-    cloud = Cloud(clock=VirtualClock())
-    _templates(cloud)
-    return cloud
+def _emulator() -> Emulator:
+    emulator = Emulator(clock=VirtualClock())
+    _templates(emulator)
+    return emulator
 
 
-def _managers(cloud: Cloud) -> Any:
+def _managers(emulator: Emulator) -> Any:
     client = compute_v1.RegionInstanceGroupManagersClient(credentials=AnonymousCredentials())
-    client.transport._session.mount("https://", InProcessAdapter(cloud))
+    client.transport._session.mount("https://", emulator.adapter())
     return client
 
 
-def _templates(cloud: Cloud) -> None:
+def _templates(emulator: Emulator) -> None:
     disk = {
         "boot": True,
         "initializeParams": {"sourceImage": "projects/cos-cloud/global/images/family/cos-121-lts"},
@@ -164,15 +155,10 @@ def _templates(cloud: Cloud) -> None:
     network = {"network": "global/networks/default"}
     properties = {"machineType": "n1-standard-1", "disks": [disk], "networkInterfaces": [network]}
     for name in ("v1", "v2"):
-        _request(
-            cloud,
-            "POST",
-            f"{BASE}/global/instanceTemplates",
-            {"name": name, "properties": properties},
-        )
+        emulator.call("POST", "global/instanceTemplates", {"name": name, "properties": properties})
 
 
-def _make(cloud: Cloud, count: int, size: int = 0, first: int = 0) -> None:
+def _make(emulator: Emulator, count: int, size: int = 0, first: int = 0) -> None:
     """Creates groups `g-0`, `g-1`, … on template v1, and lets them settle."""
     policy = {"type": "PROACTIVE", "maxSurge": {"fixed": 3}, "maxUnavailable": {"fixed": 0}}
     for number in range(first, first + count):
@@ -182,29 +168,17 @@ def _make(cloud: Cloud, count: int, size: int = 0, first: int = 0) -> None:
             "instanceTemplate": "global/instanceTemplates/v1",
             "updatePolicy": policy,
         }
-        _request(cloud, "POST", GROUPS, body)
-    _pass(cloud, 600)
+        emulator.call("POST", GROUPS, body)
+    emulator.advance(600)
 
 
-def _listed(cloud: Cloud) -> int:
+def _listed(emulator: Emulator) -> int:
     count, token = 0, ""
     while True:
-        page = _request(
-            cloud, "GET", f"{GROUPS}?maxResults=500" + (f"&pageToken={token}" if token else "")
+        page = emulator.call(
+            "GET", f"{GROUPS}?maxResults=500" + (f"&pageToken={token}" if token else "")
         )
         count += len(page["items"])
         token = page.get("nextPageToken", "")
         if not token:
             return count
-
-
-def _request(
-    cloud: Cloud, http: str, target: str, body: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    response = handle(
-        cloud, Request(http, target, json.dumps(body).encode() if body is not None else b"")
-    )
-    if response.status != 200:
-        raise RuntimeError(f"{http} {target}: {response.body.decode()}")
-    found: dict[str, Any] = json.loads(response.body)
-    return found

@@ -27,7 +27,7 @@ from bench.setting import (
     push_of,
     release_message,
 )
-from compute_emulator import Cloud, ScaledClock, Server
+from compute_emulator import Emulator, ScaledClock
 from infra.wiring import RealClock
 from local.processes import answers, free_port
 
@@ -51,8 +51,8 @@ def measure(setting: Setting) -> Row:
     model = f"{MODEL}-memory"
     setting.accept(setting.world(RealClock(), no_compute), release_message("1", model))
     epoch = time.time()
-    cloud = Cloud(PROJECT, ScaledClock(SPEED, epoch, epoch), operation_seconds=1)
-    with Server(cloud) as server:
+    emulator = Emulator(PROJECT, ScaledClock(SPEED, epoch, epoch), operation_seconds=1)
+    with emulator.serve() as server:
         where = {
             "SLIPWAY_COMPUTE_ENDPOINT": server.url,
             "SLIPWAY_CLOCK": f"scaled:{SPEED:g}:{epoch}",
@@ -63,9 +63,9 @@ def measure(setting: Setting) -> Row:
         ):
             before = max(_peak_kib(each) for each in _family(process.pid))
             status = post(url, "model-wakeups", {"model": model})
-            if status != 200 or not cloud.calls.mutations:
+            if status != 200 or not emulator.calls.mutations:
                 raise RuntimeError(
-                    f"the pass responded with {status} after {cloud.calls.mutations} changes"
+                    f"the pass responded with {status} after {emulator.calls.mutations} changes"
                 )
             family = _family(process.pid)
             peak = max(_peak_kib(each) for each in family)
@@ -82,7 +82,7 @@ def measure(setting: Setting) -> Row:
         before_the_first_event_mib=round(before / 1024, 1),
         all_processes_of_the_instance_mib=round(total / 1024, 1),
         processes=len(family),
-        calls=cloud.calls.counts.total(),
+        calls=emulator.calls.counts.total(),
     )
 
 

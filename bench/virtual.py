@@ -14,9 +14,9 @@ from typing import Any
 
 from bench.results import Row, row
 from bench.setting import release_message
-from compute_emulator.engine.call_log import LoggedCall
+from compute_emulator import LoggedCall
 from handlers.reconcile.loop import reconcile
-from tests.scenario import InterceptedAdapter, InterceptedBus, InterceptedStore, Scenario
+from tests.scenario import InterceptedBus, InterceptedStore, Scenario, intercepted_adapter
 
 PASSES, BATCHES = 40, 5
 READS = ("get", "list", "aggregatedList", "wait")
@@ -31,11 +31,11 @@ def swap() -> Row:
     """Mutating calls from the publication of the second release until the model is settled, without
     the insert of its template."""
     scenario = _serving()
-    scenario.cloud.calls.clear()
+    scenario.emulator.calls.clear()
     began = scenario.clock.now()
     scenario.when_published(release_message("2"))
     scenario.when_settled()
-    made = changes(list(scenario.cloud.calls.log))
+    made = changes(list(scenario.emulator.calls.log))
     counted = [call for call in made if call.method != "compute.instanceTemplates.insert"]
     entered = [
         (entry["at"].timestamp(), entry["to"]) for entry in scenario.log() if entry["at"] >= began
@@ -55,7 +55,7 @@ def swap() -> Row:
         most_in_a_step=max(by_phase[step] for step in steps),
         by_phase=dict(by_phase),
         changes=[f"{call.http} {call.target}" for call in made],
-        all_calls=scenario.cloud.calls.counts.total(),
+        all_calls=scenario.emulator.calls.counts.total(),
     )
 
 
@@ -76,17 +76,21 @@ def settled() -> tuple[Row, Row]:
         InterceptedStore(scenario.store, counting("store")),
         InterceptedBus(scenario.bus, counting("bus")),
     )
-    world = scenario.new_worker(store, bus, InterceptedAdapter(scenario.cloud, counting("compute")))
+    world = scenario.new_worker(
+        store, bus, intercepted_adapter(scenario.emulator, counting("compute"))
+    )
     reconcile(world, "tiny")  # creates its clients
-    scenario.cloud.calls.clear()
+    scenario.emulator.calls.clear()
     spent = []
     for _ in range(BATCHES):
         began = time.process_time()
         for _ in range(PASSES):
             reconcile(world, "tiny")
         spent.append((time.process_time() - began) / PASSES * 1000)
-    calls = scenario.cloud.calls.counts.total() / (PASSES * BATCHES)
-    is_still = not changes(list(scenario.cloud.calls.log)) and scenario.cloud.calls.mutations == 0
+    calls = scenario.emulator.calls.counts.total() / (PASSES * BATCHES)
+    is_still = (
+        not changes(list(scenario.emulator.calls.log)) and scenario.emulator.calls.mutations == 0
+    )
     if not is_still and "compute" not in written:
         raise RuntimeError("the emulator saw changes that the transport did not")
     how = (

@@ -125,7 +125,7 @@ def _tour(stack: Stack, screen: Screen, options: argparse.Namespace, began: floa
         screen.say(
             f"Using the embedded store and bus, not Google's emulators: {stack.why_embedded}."
         )
-    with Watcher(stack.cloud, stack.store, story.MODEL) as watcher:
+    with Watcher(stack.emulator, stack.store, story.MODEL) as watcher:
         tour = Tour(stack, watcher, screen)
         failure = tour.run()
         signal.alarm(0)
@@ -161,7 +161,7 @@ class Tour:
 
     def run(self) -> str:
         """Runs all releases; returns why the tour ended early, if it did."""
-        self._stack.cloud.set_behaviours(story.BEHAVIOURS)
+        self._stack.emulator.set_behaviours(story.BEHAVIOURS)
         try:
             for version, event in story.RELEASES.items():
                 self._stack.publish(RELEASES, event)

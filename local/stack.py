@@ -61,7 +61,7 @@ class Stack:
         self.keeps_logs = False
         self.environment: dict[str, str] = {}
         self.programs: tuple[Program, ...] = ()
-        self.cloud: compute_emulator.Cloud
+        self.emulator: compute_emulator.Emulator
         self.pubsub = ""  # host:port of Pub/Sub's REST API
         self.store: Store
         self.bus: Bus
@@ -98,8 +98,8 @@ class Stack:
     def _start(self) -> None:
         self._on_part("Compute Engine emulator", "starting", False)
         same_time = compute_emulator.ScaledClock(self.speed, self.clock.epoch, self.clock.epoch)
-        self.cloud = compute_emulator.Cloud(PROJECT, same_time, operation_seconds=1)
-        server = self._parts.enter_context(compute_emulator.Server(self.cloud))
+        self.emulator = compute_emulator.Emulator(PROJECT, same_time, operation_seconds=1)
+        server = self._parts.enter_context(self.emulator.serve())
         self._on_part("Compute Engine emulator", f"on {server.url}", True)
         self.environment = {
             "GOOGLE_CLOUD_PROJECT": PROJECT,

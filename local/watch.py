@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Protocol
 
-from compute_emulator import Cloud
+from compute_emulator import Emulator
 from local.report import Entry, Sample, Story, stories, with_sample
 
 EVERY_SECONDS = 0.05
@@ -48,8 +48,8 @@ class Count:
 class Watcher:
     """Samples the instances in a thread while in its `with` block; `poll` reads new documents."""
 
-    def __init__(self, cloud: Cloud, store: Store, model: str) -> None:
-        self._cloud, self._store, self._model = cloud, store, model
+    def __init__(self, emulator: Emulator, store: Store, model: str) -> None:
+        self._emulator, self._store, self._model = emulator, store, model
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._sample_on, name="watcher", daemon=True)
         self._counted: list[tuple[datetime, dict[str, Count]]] = []
@@ -78,7 +78,7 @@ class Watcher:
 
     @property
     def calls(self) -> dict[str, int]:
-        return dict(self._cloud.calls.counts)
+        return dict(self._emulator.calls.counts)
 
     @property
     def is_settled(self) -> bool:
@@ -130,7 +130,7 @@ class Watcher:
     def _sample_on(self) -> None:
         last: dict[str, Count] | None = None
         while not self._stopping.wait(EVERY_SECONDS):
-            counts, at = self._counts(), datetime.fromtimestamp(self._cloud.now(), UTC)
+            counts, at = self._counts(), datetime.fromtimestamp(self._emulator.now(), UTC)
             if counts != last:
                 last = counts
                 self._counted.append((at, counts))
@@ -140,9 +140,9 @@ class Watcher:
         count as healthy."""
         everything: Counter[str] = Counter()
         healthy: Counter[str] = Counter()
-        for record in self._cloud.snapshot():
+        for record in self._emulator.instances():
             everything[record["template"]] += 1
-            healthy[record["template"]] += bool(record["ready"]) and record["action"] not in LEAVING
+            healthy[record["template"]] += record["ready"] and record["action"] not in LEAVING
         return {template: Count(count, healthy[template]) for template, count in everything.items()}
 
 

@@ -18,8 +18,9 @@ from types import MappingProxyType
 from typing import Any
 
 import requests
+from requests.adapters import BaseAdapter
 
-from compute_emulator import Cloud, InProcessAdapter
+from compute_emulator import Emulator
 from compute_emulator import VirtualClock as CloudClock
 from handlers import release, wakeup
 from infra.bus.embedded import EmbeddedBus
@@ -106,33 +107,28 @@ class InterceptedBus:
         return published
 
 
-class InterceptedAdapter(InProcessAdapter):
+def intercepted_adapter(emulator: Emulator, intercept: Intercept) -> BaseAdapter:
     """The emulator in process; `intercept` gets every change, but no read and no wait."""
 
-    def __init__(self, cloud: Cloud, intercept: Intercept) -> None:
-        super().__init__(cloud)
-        self._intercept = intercept
-
-    def send(
-        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    def around(
+        request: requests.PreparedRequest, send: Callable[[], requests.Response]
     ) -> requests.Response:
         path = str(request.url).partition("?")[0]
         is_read = request.method == "GET" or path.endswith(
             ("/wait", "/getHealth", "/listManagedInstances")
         )
-        send = super().send
-        if is_read:
-            return send(request, *args, **kwargs)
-        answer: requests.Response = self._intercept(lambda: send(request, *args, **kwargs))
+        answer: requests.Response = send() if is_read else intercept(send)
         return answer
+
+    return emulator.adapter(around)
 
 
 class Scenario:
     def __init__(self) -> None:
         self._cloud_clock = CloudClock()
         self.clock = VirtualClock(self._cloud_clock)
-        self.cloud = Cloud(PROJECT, self._cloud_clock, operation_seconds=1)
-        self.cloud.set_behaviours([DEFAULT_BEHAVIOUR])
+        self.emulator = Emulator(PROJECT, self._cloud_clock, operation_seconds=1)
+        self.emulator.set_behaviours([DEFAULT_BEHAVIOUR])
         self.store = SqliteStore(":memory:")
         self.bus = EmbeddedBus(self.clock)
         self.tokens = itertools.count(1)
@@ -155,14 +151,14 @@ class Scenario:
         return self.new_worker(
             InterceptedStore(self.store, intercept),
             InterceptedBus(self.bus, intercept),
-            InterceptedAdapter(self.cloud, intercept),
+            intercepted_adapter(self.emulator, intercept),
         )
 
     def new_worker(
         self,
         store: Store | None = None,
         bus: Bus | None = None,
-        adapter: InProcessAdapter | None = None,
+        adapter: BaseAdapter | None = None,
     ) -> World:
         """Another function instance: a separate World over the same store, bus and emulator.
         Lease tokens are numbered, so that a run can be repeated exactly."""
@@ -170,7 +166,7 @@ class Scenario:
             PROJECT,
             self.clock,
             "http://compute.local",
-            adapter=adapter or InProcessAdapter(self.cloud),
+            adapter=adapter or self.emulator.adapter(),
             workers=1,
         )
         return World(
@@ -186,7 +182,7 @@ class Scenario:
     def given_behaviour(self, version: str, **behaviour: Any) -> None:
         """How instances of this version boot, become ready and fail. Others have the default."""
         rule = {"image": f"*{IMAGE}:{version}*", **DEFAULT_BEHAVIOUR, **behaviour}
-        self.cloud.set_behaviours([rule, *self.cloud.behaviours])
+        self.emulator.set_behaviours([rule, *self.emulator.behaviours])
 
     def given_serving(self, version: str, model: str = "tiny", **sections: Any) -> None:
         self.when_released(version, model, **sections)
@@ -194,29 +190,29 @@ class Scenario:
         assert self.serving_version(model) == version
 
     def given_default_behaviour(self) -> None:
-        self.cloud.set_behaviours([DEFAULT_BEHAVIOUR])
+        self.emulator.set_behaviours([DEFAULT_BEHAVIOUR])
 
     def given_stock_out(self, place: str) -> None:
         """No further instance can be created in the zone or region."""
-        self.cloud.stock_outs[place] = {}
+        self.emulator.stock_outs[place] = {}
 
     def given_no_stock_out(self) -> None:
-        self.cloud.stock_outs.clear()
+        self.emulator.stock_outs.clear()
 
     def given_policy(self, **policy: Any) -> None:
         self.store.commit(Put("settings/policy", policy))
 
     def given_fault(self, kind: str, **fault: Any) -> None:
-        self.cloud.faults.add(kind, fault.pop("method", "*"), **fault)
+        self.emulator.faults.add(kind, fault.pop("method", "*"), **fault)
 
     def given_no_faults(self) -> None:
-        self.cloud.faults.clear()
+        self.emulator.faults.clear()
 
     def given_operation_seconds(self, seconds: float) -> None:
-        self.cloud.operations.seconds = seconds
+        self.emulator.operation_seconds = seconds
 
     def given_load(self, group: str, **load: float) -> None:
-        self.cloud.load[group] = dict(load)
+        self.emulator.load[group] = dict(load)
 
     def given_foreign_health_check(self, name: str) -> None:
         """A health check with one of our names that Slipway does not own."""
@@ -231,13 +227,7 @@ class Scenario:
 
     def given_resource(self, collection: str, body: dict[str, Any]) -> None:
         """Inserted through the API. `collection` includes the scope: `global/healthChecks`."""
-        session = requests.Session()
-        session.mount("http://", InProcessAdapter(self.cloud))
-        answer = session.post(
-            f"http://compute.local/compute/v1/projects/{PROJECT}/{collection}",
-            json=body,
-        )
-        assert answer.ok, answer.text
+        self.emulator.call("POST", collection, body)
 
     def given_crashing_workers(self, intercept: Intercept, crash: type[BaseException]) -> None:
         """Workers that can crash at any external write: `intercept` gets each write to the store,
@@ -258,7 +248,7 @@ class Scenario:
         """From now on `watch` is called in every second that passes."""
 
         def watch_now() -> None:
-            self.cloud.advance()
+            self.emulator.advance()
             watch()
 
         self.clock.watchers.append(watch_now)
@@ -392,9 +382,9 @@ class Scenario:
         """The model's instances that exist and are not being deleted."""
         versions = self._versions(model)
         found = []
-        for record in self.cloud.snapshot():
+        for record in self.emulator.instances():
             if (
-                naming.colour_of(model, str(record["group"]))
+                naming.colour_of(model, record["group"])
                 and record["action"] != "DELETING"
                 and record["status"]
             ):
@@ -411,12 +401,7 @@ class Scenario:
 
     def resources(self) -> set[str]:
         """Everything that exists in the project, as `collection/name`."""
-        return {
-            f"{collection}/{name}"
-            for (_, collection), table in self.cloud.tables.items()
-            for name in table
-            if collection != "operations"
-        }
+        return {f"{key.collection}/{key.name}" for key, _ in self.emulator.resources()}
 
     def templates(self, model: str = "tiny") -> set[str]:
         prefix = f"instanceTemplates/slipway-{model}-"
@@ -436,7 +421,7 @@ class Scenario:
         return self._resource("urlMaps", "slipway-gateway")
 
     def calls(self, method: str) -> int:
-        return self.cloud.calls.counts.get(f"compute.{method}", 0)
+        return self.emulator.calls.counts.get(f"compute.{method}", 0)
 
     def published_on(self, topic: str) -> list[bytes]:
         """The messages published on a topic, in order."""
@@ -449,10 +434,9 @@ class Scenario:
         self.published.append((topic, parse_message(event)))
 
     def _resource(self, collection: str, name: str) -> dict[str, Any]:
-        for (_, each), table in self.cloud.tables.items():
-            if each == collection and name in table:
-                return table[name]
-        raise AssertionError(f"no {collection}/{name}")
+        found = self.emulator.find(collection, name)
+        assert found is not None, f"no {collection}/{name}"
+        return found
 
     def quarantine(self) -> list[dict[str, Any]]:
         return [document.data for document in self.store.list("quarantine", 1000, None)]
@@ -461,10 +445,10 @@ class Scenario:
         """All documents and all resources. An event that changes nothing leaves this equal."""
         paths = ["models", "outbox", "quarantine", "models/tiny/log", "models/tiny/releases"]
         documents = [document for path in paths for document in self.store.list(path, 1000, None)]
-        tables = {key: table for key, table in self.cloud.tables.items() if key[1] != "operations"}
+        resources = {"/".join(key): body for key, body in self.emulator.resources()}
         return (
             documents,
-            json.dumps(list(tables.values()), sort_keys=True, default=str),
+            json.dumps(resources, sort_keys=True, default=str),
             len(self.published),
         )
 

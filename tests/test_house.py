@@ -19,6 +19,8 @@ from pathlib import Path
 import pathspec
 import pytest
 
+import compute_emulator
+
 ROOT = Path(__file__).parents[1]
 DEPLOYED = ("handlers", "infra", "rollout")
 IGNORED = pathspec.GitIgnoreSpec.from_lines(
@@ -257,6 +259,19 @@ def test_deployed_code_never_imports_main_or_code_that_is_not_deployed() -> None
         )
         == []
     )
+
+
+@pytest.mark.parametrize("folder", ["bench", "local", "tests"])
+def test_the_emulator_is_used_only_through_its_public_interface(folder: str) -> None:
+    names = ("__all__", *compute_emulator.__all__)
+    public = {"compute_emulator", *(f"compute_emulator.{name}" for name in names)}
+    wrong = {
+        (module(path), name)
+        for path in (ROOT / folder).rglob("*.py")
+        for name in (*imports(path), *names_used(path))
+        if name.startswith("compute_emulator") and ".".join(name.split(".")[:2]) not in public
+    }
+    assert wrong == set()
 
 
 # -- What is deployed, and what the tree never contains

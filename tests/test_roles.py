@@ -88,25 +88,15 @@ def copy(story: Scenario, collection: str, name: str, to: str) -> str:
     """Copies a resource under a name that Slipway does not own; returns the copy's link."""
     found = resource(story, collection, name)
     link: str = found["selfLink"].rpartition("/")[0] + f"/{to}"
-    table_of(story, collection, name)[to] = {
-        **json.loads(json.dumps(found)),
-        "name": to,
-        "selfLink": link,
-    }
+    copied = json.loads(json.dumps(found)) | {"name": to, "selfLink": link}
+    story.emulator.put(collection, copied)
     return link
 
 
 def resource(story: Scenario, collection: str, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = table_of(story, collection, name)[name]
+    found = story.emulator.find(collection, name)
+    assert found is not None, f"no {collection}/{name}"
     return found
-
-
-def table_of(story: Scenario, collection: str, name: str) -> dict[str, Any]:
-    return next(
-        table
-        for (_, kept), table in story.cloud.tables.items()
-        if kept == collection and name in table
-    )
 
 
 STORIES: tuple[Callable[[Scenario], None], ...] = (
@@ -127,7 +117,7 @@ def used() -> frozenset[str]:
     for tell in STORIES:
         story = Scenario()
         tell(story)
-        methods |= story.cloud.calls.counts.keys()
+        methods |= story.emulator.calls.counts.keys()
     return frozenset(methods - BY_THE_STORIES)
 
 

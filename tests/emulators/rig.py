@@ -47,7 +47,7 @@ class Watch:
     `serving` (a release has baked) and not in `retired`; and models above their ceiling or with
     more than two versions."""
 
-    cloud: compute_emulator.Cloud
+    emulator: compute_emulator.Emulator
     serving: set[str] = field(default_factory=set)
     retired: set[str] = field(default_factory=set)
     wrongs: list[str] = field(default_factory=list)
@@ -63,22 +63,22 @@ class Watch:
         self._stopping.set()
 
     def check(self) -> None:
-        groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for record in self.cloud.snapshot():
+        groups: dict[str, list[compute_emulator.InstanceRecord]] = defaultdict(list)
+        for record in self.emulator.instances():
             if record["status"] and record["action"] not in LEAVING:
                 name = record["group"].removeprefix(PREFIX)
                 groups[name.rpartition("-")[0]].append(record)
         for model in {*groups, *self.serving}:
             self._judge(model, groups[model])
 
-    def _judge(self, model: str, instances: list[dict[str, Any]]) -> None:
-        healthy = sum(bool(record["ready"]) for record in instances)
+    def _judge(self, model: str, instances: list[compute_emulator.InstanceRecord]) -> None:
+        healthy = sum(record["ready"] for record in instances)
         versions = Counter(record["template"] for record in instances)
         current = f"{healthy} healthy of {dict(versions)}"
         if current != self._last.get(model):
             self._last[model] = current
             self.histories[model].append(
-                f"{datetime.fromtimestamp(self.cloud.now(), UTC):%H:%M:%S} {current}"
+                f"{datetime.fromtimestamp(self.emulator.now(), UTC):%H:%M:%S} {current}"
             )
         if model in self.serving - self.retired and healthy < FLOOR:
             self.wrongs.append(
@@ -92,7 +92,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Rig:
-    cloud: compute_emulator.Cloud
+    emulator: compute_emulator.Emulator
     clock: ScaledClock
     store: FirestoreStore
     bus: PubsubBus
@@ -173,9 +173,9 @@ def running(
     with ExitStack() as parts:
         clock = ScaledClock(speed, time.time())
         same = compute_emulator.ScaledClock(speed, clock.epoch, clock.epoch)
-        cloud = compute_emulator.Cloud(project, same, operation_seconds=1)
-        cloud.set_behaviours(BEHAVIOURS)
-        server = parts.enter_context(compute_emulator.Server(cloud))
+        emulator = compute_emulator.Emulator(project, same, operation_seconds=1)
+        emulator.set_behaviours(BEHAVIOURS)
+        server = parts.enter_context(emulator.serve())
         environment = {
             "GOOGLE_CLOUD_PROJECT": project,
             "SLIPWAY_COMPUTE_ENDPOINT": server.url,
@@ -194,13 +194,13 @@ def running(
         proxy = parts.enter_context(Proxy(targets, judge, speed))
         _connect(addresses["pubsub"], project, proxy.url)
         bus = PubsubBus(project, emulator=addresses["pubsub"])
-        watch = Watch(cloud)
+        watch = Watch(emulator)
         thread = threading.Thread(target=watch.run, daemon=True)
         thread.start()
         parts.callback(thread.join)
         parts.callback(watch.stop)
         rig = Rig(
-            cloud,
+            emulator,
             clock,
             FirestoreStore(project, emulator=addresses["firestore"]),
             bus,

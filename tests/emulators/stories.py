@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compute_emulator import Cloud
+from compute_emulator import Emulator
 from infra.fleet.naming import PREFIX
 from tests.scenario import DEFAULT_BEHAVIOUR, IMAGE, Scenario
 
@@ -107,7 +107,7 @@ class End:
 
 def undisturbed(story: Story, model: str) -> End:
     world = Scenario()
-    world.cloud.set_behaviours(BEHAVIOURS)
+    world.emulator.set_behaviours(BEHAVIOURS)
     for chapter in story:
         for event in chapter.events:
             world.bus.publish("model-releases", json.dumps({"model": model, **event}).encode())
@@ -117,21 +117,20 @@ def undisturbed(story: Story, model: str) -> End:
             world.when_phase_reached("step_1", model)
         else:
             world.when_settled(model)
-    return end(world.cloud, model)
+    return end(world.emulator, model)
 
 
-def end(cloud: Cloud, model: str) -> End:
-    with cloud.lock:
-        cloud.advance()
-        return End(_resources(cloud, model), _effects(cloud, model))
+def end(emulator: Emulator, model: str) -> End:
+    with emulator.paused():
+        return End(_resources(emulator, model), _effects(emulator, model))
 
 
-def _effects(cloud: Cloud, model: str) -> dict[str, int]:
+def _effects(emulator: Emulator, model: str) -> dict[str, int]:
     """How often each of the model's resources was created and deleted."""
     done = Counter(
         f"{operation['operationType'].rpartition('.')[2]}"
         f" {operation['targetLink'].rpartition('/projects/')[2].partition('/')[2]}"
-        for operation in cloud.operations.table.values()
+        for operation in emulator.operations()
         if "error" not in operation
     )
     return {
@@ -141,23 +140,24 @@ def _effects(cloud: Cloud, model: str) -> dict[str, int]:
     }
 
 
-def _resources(cloud: Cloud, model: str) -> dict[str, str]:
+def _resources(emulator: Emulator, model: str) -> dict[str, str]:
     """The model's resources and routes, without fields that differ in every run."""
     found: dict[str, str] = {}
-    for (scope, collection), table in cloud.tables.items():
-        for name, body in table.items() if collection != "instances" else ():
-            if name.startswith(f"{PREFIX}{model}-"):
-                found[f"{scope}/{collection}/{name}"] = _text(body, cloud.project)
-            for matcher in body.get("pathMatchers", ()):
-                rules = [
-                    rule
-                    for rule in matcher.get("pathRules", ())
-                    if f"/{PREFIX}{model}-" in json.dumps(rule)
-                ]
-                found |= {
-                    f"route of {name} {number}": _text(rule, cloud.project)
-                    for number, rule in enumerate(rules)
-                }
+    for key, body in emulator.resources():
+        if key.collection == "instances":
+            continue
+        if key.name.startswith(f"{PREFIX}{model}-"):
+            found["/".join(key)] = _text(body, emulator.project)
+        for matcher in body.get("pathMatchers", ()):
+            rules = [
+                rule
+                for rule in matcher.get("pathRules", ())
+                if f"/{PREFIX}{model}-" in json.dumps(rule)
+            ]
+            found |= {
+                f"route of {key.name} {number}": _text(rule, emulator.project)
+                for number, rule in enumerate(rules)
+            }
     return found
 
 

@@ -120,7 +120,7 @@ def test_a_pass_longer_than_the_ack_deadline_is_redelivered_and_its_work_is_done
         )
         assert eventually(lambda: rig.is_settled("m0"), PATIENCE_SECONDS), rig.describe("m0")
         assert overlapping(rig, GOOGLES_DEADLINE_SECONDS), rig.describe("m0")
-        assert set(end(rig.cloud, "m0").effects.values()) == {1}
+        assert set(end(rig.emulator, "m0").effects.values()) == {1}
 
 
 def overlapping(rig: Rig, after_seconds: float) -> list[str]:
@@ -214,10 +214,10 @@ def differences(rig: Rig, seed: int) -> str:
         wrongs.append("does not settle")
     expected = [undisturbed(story, model) for story in (STORIES[name], *SAME_ENDS.get(name, ()))]
     if not eventually(
-        lambda: end(rig.cloud, model).resources in [each.resources for each in expected], 5
+        lambda: end(rig.emulator, model).resources in [each.resources for each in expected], 5
     ):
-        wrongs.append(compare(end(rig.cloud, model).resources, expected[0].resources))
-    effects = Counter(end(rig.cloud, model).effects)
+        wrongs.append(compare(end(rig.emulator, model).resources, expected[0].resources))
+    effects = Counter(end(rig.emulator, model).effects)
     more = effects - Counter(
         dict.fromkeys(effects, 1) if name in SAME_ENDS else expected[0].effects
     )

@@ -21,7 +21,7 @@ from infra.store.port import Delete, Put, Unavailable
 from rollout.model import Desired
 from rollout.state import Lease, ModelState
 from tests.infra.build import NOON
-from tests.scenario import InterceptedAdapter, InterceptedStore, Scenario
+from tests.scenario import InterceptedStore, Scenario, intercepted_adapter
 
 Change = Callable[[], Any]
 
@@ -112,7 +112,7 @@ def test_a_failing_pass_publishes_no_wake_up_though_an_event_arrived() -> None:
             story.given_fault("error", method="compute.*.get", status=503)
         return answer
 
-    worker = story.new_worker(bus=bus, adapter=InterceptedAdapter(story.cloud, then_fail))
+    worker = story.new_worker(bus=bus, adapter=intercepted_adapter(story.emulator, then_fail))
     with pytest.raises(Unavailable):
         reconcile(worker, "tiny")
     assert story.state().desired.commands

@@ -24,7 +24,7 @@ def reads(story: Scenario) -> Counter[str]:
     return Counter(
         {
             name: count
-            for name, count in story.cloud.calls.counts.items()
+            for name, count in story.emulator.calls.counts.items()
             if ".get" in name or ".list" in name
         }
     )
@@ -92,7 +92,7 @@ def test_a_step_does_not_end_on_a_partial_read() -> None:
     story.when_settled()
     repaired_at = next(
         call.at
-        for call in story.cloud.calls.log
+        for call in story.emulator.calls.log
         if call.method.endswith("regionAutoscalers.update")
     )
     (baking,) = (entry["at"].timestamp() for entry in story.log() if entry["to"] == "baking")
@@ -113,7 +113,8 @@ def test_a_part_of_the_gateway_deleted_during_a_loop_is_inserted_by_the_next_one
     story.given_serving("1")
     story.when_released("2")
     story.when_woken()
-    story.cloud.tables["global", "forwardingRules"].clear()
+    for key, _ in story.emulator.resources("forwardingRules"):
+        story.emulator.remove("forwardingRules", key.name)
     story.when_settled()
     assert story.calls("globalForwardingRules.insert") == 2
     assert story.outcome("2") == "succeeded"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from compute_emulator import Cloud, InProcessAdapter, VirtualClock
+from compute_emulator import Emulator, VirtualClock
 from infra.compute.client import Compute
 from infra.fleet.model import Action, Body, Key
 
@@ -98,7 +98,7 @@ class Clock:
 
 @dataclass
 class World:
-    cloud: Cloud
+    emulator: Emulator
     clock: Clock
     compute: Compute
 
@@ -121,10 +121,10 @@ class World:
 
 def world(operation_seconds: float = 0.0, workers: int = 1, **options: Any) -> World:
     virtual = VirtualClock()
-    cloud = Cloud("demo", virtual, operation_seconds=operation_seconds, **options)
+    emulator = Emulator("demo", virtual, operation_seconds=operation_seconds, **options)
     clock = Clock(virtual)
     return World(
-        cloud, clock, Compute("demo", clock, adapter=InProcessAdapter(cloud), workers=workers)
+        emulator, clock, Compute("demo", clock, adapter=emulator.adapter(), workers=workers)
     )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 import requests
 
-from compute_emulator import Cloud, InProcessAdapter, RealClock, serve
+from compute_emulator import Emulator, RealClock
 from infra import wiring
 from infra.compute.apply import apply
 from infra.compute.client import Compute
@@ -69,16 +69,14 @@ def test_results_are_in_the_plans_order() -> None:
 def test_an_empty_plan_makes_no_calls() -> None:
     world = given.world()
     assert apply_plan(world, Plan()) == ()
-    assert not world.cloud.calls.log
+    assert not world.emulator.calls.log
 
 
 def test_independent_actions_run_concurrently_and_dependent_ones_later() -> None:
     """No insert gets an answer before both inserts have been sent."""
-    meeting = _Meeting(Cloud("demo", RealClock()), {"t", "c"})
-    compute, clock = (
-        Compute("demo", wiring.RealClock(), adapter=meeting, workers=4),
-        wiring.RealClock(),
-    )
+    meeting, clock = _Meeting({"t", "c"}), wiring.RealClock()
+    adapter = Emulator("demo", RealClock()).adapter(meeting.around)
+    compute = Compute("demo", clock, adapter=adapter, workers=4)
     first, second = Key("instanceTemplates", "global", "t"), Key("healthChecks", "global", "c")
     plan = Plan(
         (
@@ -97,7 +95,7 @@ def test_a_single_worker_applies_the_plan_in_order() -> None:
     apply_plan(world, FLEET)
     assert [
         call.method.split(".")[1]
-        for call in world.cloud.calls.log
+        for call in world.emulator.calls.log
         if call.method.endswith("insert")
     ] == [
         "instanceTemplates",
@@ -132,14 +130,14 @@ def test_at_the_deadline_no_action_starts_and_running_ones_are_pending() -> None
 def test_after_the_deadline_nothing_is_sent() -> None:
     world = given.world()
     assert kinds(apply_plan(world, FLEET, seconds=0)) == ["Pending"] * 5
-    assert not world.cloud.calls.log
+    assert not world.emulator.calls.log
 
 
 def test_an_operation_that_never_ends_blocks_only_its_dependents() -> None:
     """Over HTTP and in real time, because the wait itself has to time out."""
-    cloud, clock = Cloud("demo", RealClock()), wiring.RealClock()
-    cloud.faults.add("operation_never_ends", "compute.healthChecks.insert")
-    with serve(cloud, port=0) as server:
+    emulator, clock = Emulator("demo", RealClock()), wiring.RealClock()
+    emulator.faults.add("operation_never_ends", "compute.healthChecks.insert")
+    with emulator.serve() as server:
         compute = Compute("demo", clock, server.url, workers=4)
         results = apply(FLEET, compute, clock, request_id, clock.now() + timedelta(seconds=3))
     template, check, group, autoscaler, service = results
@@ -154,7 +152,7 @@ def test_an_operation_that_never_ends_blocks_only_its_dependents() -> None:
 
 def test_a_refused_action_fails_and_blocks_its_dependents() -> None:
     world = given.world()
-    world.cloud.faults.add(
+    world.emulator.faults.add(
         "error",
         "compute.instanceTemplates.insert",
         status=403,
@@ -187,7 +185,7 @@ def test_a_failed_operation_fails_its_action_with_the_reason(
     code: str, status: int, reason: str
 ) -> None:
     world = given.world(operation_seconds=1)
-    world.cloud.faults.add(
+    world.emulator.faults.add(
         "operation_error",
         "compute.healthChecks.insert",
         code=code,
@@ -205,7 +203,7 @@ def test_a_failed_operation_fails_its_action_with_the_reason(
 
 def test_a_rate_limit_is_pending_until_the_next_minute() -> None:
     world = given.world()
-    world.cloud.faults.add(
+    world.emulator.faults.add(
         "error",
         "compute.healthChecks.insert",
         status=403,
@@ -220,7 +218,7 @@ def test_a_rate_limit_is_pending_until_the_next_minute() -> None:
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
 def test_an_action_without_an_answer_is_pending_and_done_in_the_next_pass(kind: str) -> None:
     world = given.world()
-    world.cloud.faults.add(kind, "compute.healthChecks.insert", times=1)
+    world.emulator.faults.add(kind, "compute.healthChecks.insert", times=1)
     plan = Plan((insert(CHECK),))
     assert kinds(apply_plan(world, plan)) == ["Pending"]
     assert kinds(apply_plan(world, plan)) == ["Applied"]
@@ -262,7 +260,7 @@ def test_deleting_a_resource_in_use_is_retried_later() -> None:
 def test_a_failed_action_is_repeated_in_a_later_pass_with_a_new_request_id() -> None:
     """Compute Engine returns the old operation, and its error, for an hour."""
     world = given.world(operation_seconds=1)
-    world.cloud.faults.add(
+    world.emulator.faults.add(
         "operation_error", "compute.healthChecks.insert", code="RESOURCE_NOT_READY", times=1
     )
     plan = Plan((insert(CHECK),))
@@ -277,7 +275,7 @@ def test_a_successful_action_is_not_repeated_in_a_later_pass() -> None:
     plan = Plan((insert(CHECK),))
     assert kinds(apply_plan(world, plan, seconds=10)) == ["Pending"]
     assert kinds(apply_plan(world, plan)) == ["Applied"]
-    assert len(world.cloud.operations.table) == 1
+    assert len(world.emulator.operations()) == 1
 
 
 def test_a_bug_in_the_plan_is_raised() -> None:
@@ -291,21 +289,20 @@ def test_a_bug_in_the_plan_is_raised() -> None:
 # ---- Helpers
 
 
-class _Meeting(InProcessAdapter):
+class _Meeting:
     """Blocks every insert until all the `awaited` ones have been sent, and asserts that no delete
     comes before."""
 
-    def __init__(self, cloud: Cloud, awaited: set[str]) -> None:
-        super().__init__(cloud)
+    def __init__(self, awaited: set[str]) -> None:
         self._barrier = threading.Barrier(len(awaited))
         self.met = False
 
-    def send(
-        self, request: requests.PreparedRequest, *args: Any, **options: Any
+    def around(
+        self, request: requests.PreparedRequest, send: Callable[[], requests.Response]
     ) -> requests.Response:
         if request.method == "POST" and "operations" not in (request.url or ""):
             self._barrier.wait(timeout=20)
             self.met = True
         if request.method == "DELETE":
             assert self.met
-        return super().send(request, *args, **options)
+        return send()

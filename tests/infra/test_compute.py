@@ -11,8 +11,7 @@ import pytest
 import requests
 from requests.adapters import BaseAdapter
 
-from compute_emulator import Cloud, InProcessAdapter, RealClock, serve
-from compute_emulator.keys import Key as CloudKey
+from compute_emulator import Emulator, RealClock
 from infra import wiring
 from infra.compute.client import EVERYWHERE, Compute
 from infra.compute.endpoints import ENDPOINTS
@@ -55,10 +54,7 @@ def model(world: World) -> World:
     world.do(insert(CHECK))
     certificate = {"name": "first", "type": "MANAGED", "managed": {"domains": ["example.org"]}}
     for name in ("first", "second"):
-        made = requests.Session()
-        made.mount("https://", InProcessAdapter(world.cloud))
-        path = "https://compute.googleapis.com/compute/v1/projects/demo/global/sslCertificates"
-        assert made.post(path, json=certificate | {"name": name}).ok
+        world.emulator.call("POST", "global/sslCertificates", certificate | {"name": name})
     world.make(*(key for key in BODIES if key != CHECK))
     return world
 
@@ -132,11 +128,8 @@ def test_concurrent_reads_find_the_same(workers: int) -> None:
 def test_long_lists_are_read_completely(world: World) -> None:
     for number in range(501):
         name = f"check-{number:04}"
-        world.cloud.new(
-            "compute#healthCheck",
-            CloudKey("global", "healthChecks", name),
-            {"name": name, "type": "TCP"},
-        )
+        body = {"name": name, "type": "TCP", "tcpHealthCheck": {"port": 1}}
+        world.emulator.call("POST", "global/healthChecks", body)
     assert len(world.compute.list("healthChecks")) == 501
     assert [
         body["name"]
@@ -363,7 +356,7 @@ def test_api_errors_are_classified(model: World) -> None:
 
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after", "error"])
 def test_a_change_without_an_answer_is_retried(world: World, kind: str) -> None:
-    world.cloud.faults.add(kind, "compute.healthChecks.insert", times=1)
+    world.emulator.faults.add(kind, "compute.healthChecks.insert", times=1)
     with pytest.raises(Retry):
         world.do(insert(CHECK))
     world.do(insert(CHECK))  # the same request again
@@ -375,10 +368,10 @@ def test_a_change_without_an_answer_is_retried(world: World, kind: str) -> None:
 def test_a_failed_read_does_not_mean_that_the_resource_is_missing(
     model: World, kind: str, key: Key
 ) -> None:
-    model.cloud.faults.add(kind, "compute.*.get", times=1)
+    model.emulator.faults.add(kind, "compute.*.get", times=1)
     with pytest.raises(Retry):
         model.compute.get(key)
-    model.cloud.faults.add(kind, "compute.*.get", times=1)
+    model.emulator.faults.add(kind, "compute.*.get", times=1)
     with pytest.raises(Retry):
         model.compute.observe(ReadSet((key,)))
     assert existing(model, key)
@@ -394,7 +387,7 @@ def test_a_garbled_answer_to_a_change_is_retried(garbled: bytes) -> None:
 
 
 def test_a_timeout_is_retried(world: World) -> None:
-    world.cloud.faults.add("latency", "compute.healthChecks.get", seconds=300)
+    world.emulator.faults.add("latency", "compute.healthChecks.get", seconds=300)
     with pytest.raises(Retry):
         world.compute.get(CHECK)
 
@@ -413,7 +406,7 @@ def test_waiting_for_an_operation_uses_the_clock() -> None:
 def test_waiting_ends_at_the_deadline(key: Key) -> None:
     world = given.world()
     world.make(TEMPLATE)
-    world.cloud.operations.seconds = 300
+    world.emulator.operation_seconds = 300
     until = world.soon(20)
     assert (
         world.compute.wait(world.compute.send(insert(key), request_id(insert(key))), until) is None
@@ -423,7 +416,7 @@ def test_waiting_ends_at_the_deadline(key: Key) -> None:
 
 def test_waiting_continues_after_a_lost_answer() -> None:
     world = given.world(operation_seconds=10)
-    world.cloud.faults.add("drop_after", "compute.globalOperations.wait", times=2)
+    world.emulator.faults.add("drop_after", "compute.globalOperations.wait", times=2)
     assert world.do(insert(CHECK))["status"] == "DONE"
 
 
@@ -437,7 +430,7 @@ def test_waiting_for_an_unknown_operation_is_retried(world: World) -> None:
 
 @pytest.fixture
 def endpoint() -> Iterator[str]:
-    with serve(Cloud("demo", RealClock(), operation_seconds=0.05), port=0) as server:
+    with Emulator("demo", RealClock(), operation_seconds=0.05).serve() as server:
         yield server.url
 
 

@@ -52,7 +52,7 @@ def run_a_release(embedded: bool) -> None:
         assert stack.backend == ("embedded" if embedded else "emulators")
         stack.publish(RELEASES, EVENT)
         assert eventually(lambda: succeeded(stack, "1"))
-        assert len([each for each in stack.cloud.snapshot() if each["ready"]]) == 2
+        assert len([each for each in stack.emulator.instances() if each["ready"]]) == 2
         assert "Compute Engine emulator" in parts
         used = ports(stack)
         assert all(answers(port, "/") for port in used)

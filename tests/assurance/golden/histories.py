@@ -15,11 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import requests
-
-from compute_emulator import InProcessAdapter
 from infra.store.port import Put
-from tests.scenario import PROJECT, Scenario
+from tests.scenario import Scenario
 
 FOLDER = Path(__file__).parent
 TIME = "$time"
@@ -105,18 +102,15 @@ def capture(scenario: Scenario) -> dict[str, Any]:
         for path in ("models", "models/tiny/releases", "outbox", "settings")
         for document in scenario.store.list(path, 1000)
     ]
-    tables = scenario.cloud.tables.items()
     return {
         "schema": scenario.store.list("models", 1)[0].data["schema"],
         "at": _to_json(scenario.clock.now()),
         "documents": {document.path: _to_json(document.data) for document in documents},
-        "behaviours": _to_json(list(scenario.cloud.behaviours)),
+        "behaviours": _to_json(scenario.emulator.behaviours),
         "compute": [
-            {"collection": f"{scope}/{kind}", "body": _to_json(body)}
+            {"collection": f"{key.scope}/{key.collection}", "body": _to_json(body)}
             for collection in COLLECTIONS
-            for (scope, kind), table in tables
-            if kind == collection
-            for body in table.values()
+            for key, body in scenario.emulator.resources(collection)
         ],
     }
 
@@ -148,13 +142,13 @@ def restore(history: dict[str, Any]) -> Scenario:
     """A scenario at that moment. No message is pending and no worker runs; the documents hold
     everything that is in progress."""
     scenario = Scenario()
-    scenario.cloud.set_behaviours(history["behaviours"])
+    scenario.emulator.set_behaviours(history["behaviours"])
     updates = [update for resource in history["compute"] for update in _insert(scenario, resource)]
     scenario.clock.sleep(BOOTING.total_seconds())
     for url, body in updates:
-        _send(scenario, "PATCH", url, body)
+        scenario.emulator.call("PATCH", url, body)
     scenario.clock.sleep(BOOTING.total_seconds() if updates else 0)
-    scenario.cloud.advance()
+    scenario.emulator.advance()
     shift = scenario.clock.now() - datetime.fromisoformat(history["at"][TIME])
     scenario.store.commit(*(Put(path, data) for path, data in _documents(history, shift)))
     return scenario
@@ -169,19 +163,8 @@ def _insert(scenario: Scenario, resource: dict[str, Any]) -> Iterator[tuple[str,
     if len(versions) > 1:
         yield f"{resource['collection']}/{body['name']}", {"versions": versions}
         body["versions"] = [version for version in versions if "targetSize" not in version]
-    _send(scenario, "POST", resource["collection"], body)
+    scenario.emulator.call("POST", resource["collection"], body)
     scenario.clock.sleep(2)
-
-
-def _send(scenario: Scenario, method: str, path: str, body: dict[str, Any]) -> None:
-    session = requests.Session()
-    session.mount("http://", InProcessAdapter(scenario.cloud))
-    answer = session.request(
-        method,
-        f"http://compute.local/compute/v1/projects/{PROJECT}/{path}",
-        json=body,
-    )
-    assert answer.ok, (method, path, answer.text)
 
 
 def _documents(history: dict[str, Any], shift: timedelta) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -105,7 +105,7 @@ def test_unknown_documents_are_not_touched_and_the_message_is_retried(
     history = load(Path(__file__).parent / f"v{SCHEMA}" / f"{name}.json")
     history["documents"][NAME] = unknown_documents(history["documents"][NAME])[which]
     scenario = restore(history)
-    before, calls = written(scenario), dict(scenario.cloud.calls.counts)
+    before, calls = written(scenario), dict(scenario.emulator.calls.counts)
     events: tuple[Callable[[], None], ...] = (
         scenario.when_woken,
         lambda: scenario.when_released("9"),
@@ -129,7 +129,7 @@ def test_unknown_documents_are_not_touched_and_the_message_is_retried(
     assert scenario.quarantine() == []
     untouched = {
         method: count
-        for method, count in scenario.cloud.calls.counts.items()
+        for method, count in scenario.emulator.calls.counts.items()
         if not method.endswith(("List", ".list"))
     }
     assert untouched == {method: count for method, count in calls.items() if method in untouched}

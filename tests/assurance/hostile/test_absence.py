@@ -25,12 +25,12 @@ def test_a_day_without_slipway_changes_nothing_and_loses_no_instance(moment: str
     """Time without observations counts neither for nor against a release: it ends as it would have
     otherwise."""
     scenario, undisturbed = at(moment), at(moment)
-    calls, written = dict(scenario.cloud.calls.counts), scenario.full_state()[0]
+    calls, written = dict(scenario.emulator.calls.counts), scenario.full_state()[0]
     for _ in range(24):
         scenario.clock.sleep(3600)
-        scenario.cloud.advance()
+        scenario.emulator.advance()
         assert sum(scenario.healthy_by_version().values()) >= 3
-    assert (dict(scenario.cloud.calls.counts), scenario.full_state()[0]) == (calls, written)
+    assert (dict(scenario.emulator.calls.counts), scenario.full_state()[0]) == (calls, written)
     for each in (scenario, undisturbed):
         each.when_minutes_pass(1)
         each.when_settled()

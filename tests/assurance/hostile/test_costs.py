@@ -176,7 +176,7 @@ def _max_instances_during(scenario: Scenario, minutes: int) -> int:
             most,
             sum(
                 1
-                for record in scenario.cloud.snapshot()
+                for record in scenario.emulator.instances()
                 if record["action"] != "DELETING" and record["status"]
             ),
         )

@@ -10,14 +10,12 @@ import logging
 from typing import Any
 
 import pytest
-import requests
 
-from compute_emulator import InProcessAdapter
 from handlers import release, wakeup
 from infra.bus.envelope import PUBLISHED, RELEASE_TYPE
 from tests.assurance.hostile.intake import SOURCE, FakeEvent, forbid_connections, push_body, scaled
 from tests.assurance.hostile.test_envelopes import BOMBS
-from tests.scenario import IMAGE, NO_DRAINING, PROJECT, Scenario
+from tests.scenario import IMAGE, NO_DRAINING, Scenario
 
 LONG_AGO = "2025-12-31T23:00:00Z"  # before any scenario begins
 
@@ -53,18 +51,15 @@ def count_writes(scenario: Scenario) -> dict[str, int]:
     )
     return {
         method: count
-        for method, count in scenario.cloud.calls.counts.items()
+        for method, count in scenario.emulator.calls.counts.items()
         if not method.endswith(reads)
     }
 
 
 def resource_bodies(scenario: Scenario) -> dict[str, Any]:
-    tables = scenario.cloud.tables.items()
     return {
-        f"{kind}/{name}": copy.deepcopy(body)
-        for (_, kind), table in tables
-        if kind != "operations"
-        for name, body in table.items()
+        f"{key.collection}/{key.name}": copy.deepcopy(body)
+        for key, body in scenario.emulator.resources()
     }
 
 
@@ -228,7 +223,7 @@ def test_an_invalid_wake_up_is_acknowledged_and_wakes_no_model(data: bytes) -> N
         scenario.when_woken(data)
     assert scenario.bus.next_due() is None
     assert scenario.full_state() == written
-    assert scenario.cloud.calls.counts == {}
+    assert scenario.emulator.calls.counts == {}
 
 
 @pytest.mark.parametrize(
@@ -240,13 +235,13 @@ def test_a_request_without_a_wake_up_is_acknowledged(data: Any) -> None:
     scenario = Scenario()
     for kind, source in ((PUBLISHED, SOURCE), ("evil", SOURCE), (PUBLISHED, "//evil")):
         wakeup.handle(scenario.world, FakeEvent(kind, source, data))
-    assert scenario.cloud.calls.counts == {}
+    assert scenario.emulator.calls.counts == {}
 
 
 def test_a_wake_up_from_another_project_wakes_no_model() -> None:
     scenario = serve_versions("1")
     scenario.world.project = "demo"
-    calls = dict(scenario.cloud.calls.counts)
+    calls = dict(scenario.emulator.calls.counts)
     theirs = push_body(b'{"model": "tiny"}', "1") | {
         "subscription": "projects/evil/subscriptions/model-wakeups"
     }
@@ -257,11 +252,11 @@ def test_a_wake_up_from_another_project_wakes_no_model() -> None:
             PUBLISHED, SOURCE.replace("/demo/", "/evil/"), push_body(b'{"model": "tiny"}', "2")
         ),
     )
-    assert dict(scenario.cloud.calls.counts) == calls
+    assert dict(scenario.emulator.calls.counts) == calls
     wakeup.handle(
         scenario.world, FakeEvent(PUBLISHED, SOURCE, push_body(b'{"model": "tiny"}', "3"))
     )
-    assert dict(scenario.cloud.calls.counts) != calls
+    assert dict(scenario.emulator.calls.counts) != calls
 
 
 def test_other_fields_of_a_wake_up_are_ignored() -> None:
@@ -377,17 +372,15 @@ def test_a_resource_with_our_name_and_another_owner_is_never_written(
     collection: str, name: str, body: dict[str, Any], description: str
 ) -> None:
     scenario = Scenario()
-    session = requests.Session()
-    session.mount("http://", InProcessAdapter(scenario.cloud))
-    url = f"http://compute.local/compute/v1/projects/{PROJECT}/{collection}"
-    assert session.post(url, json=body | {"name": name, "description": description}).ok
+    call = scenario.emulator.call
+    call("POST", collection, body | {"name": name, "description": description})
     scenario.when_seconds_pass(5)
-    before = session.get(f"{url}/{name}").json()
+    before = call("GET", f"{collection}/{name}")
     scenario.when_released("1")
     scenario.when_settled()
     scenario.when_commanded("retire")
     scenario.when_minutes_pass(5)
-    assert session.get(f"{url}/{name}").json() == before
+    assert call("GET", f"{collection}/{name}") == before
     assert scenario.outcome("1") in ("rolled_back", "refused")
     assert "is not owned by Slipway" in scenario.why("1")
 

@@ -15,8 +15,7 @@ import orjson
 import requests
 from requests.adapters import BaseAdapter
 
-from compute_emulator.api.wire import Request, Response
-from compute_emulator.errors import ConnectionDropped
+from compute_emulator import ConnectionDropped, Request, Response
 from infra.clock import Clock
 from infra.compute.calls import Calls
 from infra.compute.client import Compute

@@ -19,17 +19,15 @@ import json
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet
 
-from compute_emulator import Cloud
+from compute_emulator import REGIONS as ALL_REGIONS
+from compute_emulator import ConnectionDropped, Emulator, Method, Request, Response, method_of
 from compute_emulator import VirtualClock as CloudClock
-from compute_emulator.api import discovery, wire
-from compute_emulator.engine import regions
-from compute_emulator.errors import ConnectionDropped
 from handlers import release, wakeup
 from infra.bus.embedded import EmbeddedBus
 from infra.compute.errors import ComputeError
@@ -45,7 +43,7 @@ from tests.assurance.simulation.memory import MemoryStore
 from tests.assurance.simulation.schedule import ERRORS, OPERATION_ERRORS, Fault, Schedule
 
 PROJECT = "demo"
-REGIONS = {name: regions.REGIONS[name] for name in ("us-central1", "europe-west4")}
+REGIONS = {name: ALL_REGIONS[name] for name in ("us-central1", "europe-west4")}
 LATENCY = {"compute": 0.03, "store": 0.01, "bus": 0.01}
 FUNCTION_TIMEOUT = 120.0
 ACK_DEADLINE = 60.0
@@ -98,8 +96,8 @@ class Simulation:
         """`inject` applies a fault of the world."""
         self.cloud_clock = CloudClock()
         self.began = self.cloud_clock()
-        self.cloud = Cloud(PROJECT, self.cloud_clock, operation_seconds=1, regions=REGIONS)
-        self.cloud.set_behaviours([BEHAVIOUR])
+        self.emulator = Emulator(PROJECT, self.cloud_clock, operation_seconds=1, regions=REGIONS)
+        self.emulator.set_behaviours([BEHAVIOUR])
         self.store = store
         self.bus = EmbeddedBus(ServerClock(self.now))
         self.clock = WorkerClock(self._worker_time, self.wait)
@@ -124,7 +122,7 @@ class Simulation:
         self.injected: Counter[str] = Counter()
         self.writes: Counter[str] = Counter()
         self.call_names: list[str] = []  # of every call, in order
-        self.earlier_reads: dict[str, deque[tuple[float, wire.Response]]] = {}
+        self.earlier_reads: dict[str, deque[tuple[float, Response]]] = {}
         self.on_commit: list[Callable[[tuple[Write, ...]], None]] = []
         self.after_write: list[Callable[[str, str], None]] = []
         self.violations: list[str] = []
@@ -182,7 +180,7 @@ class Simulation:
     def advance(self, seconds: float) -> None:
         """Advances the clock and Compute Engine's state; no worker runs meanwhile."""
         self.cloud_clock.advance(seconds)
-        self.cloud.advance()
+        self.emulator.advance()
 
     def _end(self, worker: Worker) -> None:
         """Ends a worker that has run out of time, or whose run is over. The time-out of a stalled
@@ -394,26 +392,28 @@ class Simulation:
         self.wait(seconds)
         self.note(f"worker {worker.number} resumes")
 
-    def handle_request(self, request: wire.Request) -> wire.Response:
+    def handle_request(self, request: Request) -> Response:
         """Answers a request as Compute Engine, for the real client's adapter and the fast calls."""
-        method, target = _route(request.http, request.target)
-        if method.mutates and request.body:
+        method = _method_of(request)
+        target = method.resource
+        if method.is_mutation and request.body:
             body = json.loads(request.body)
             target = target or str(body.get("name", ""))
             if "targetSize" in body and method.verb != "insert":
                 self.fail(f"{method.id} writes the size of {target}")
         return self.boundary(
-            method.id, target, method.mutates, lambda fault: self._answer(method, request, fault)
+            method.id,
+            target,
+            method.is_mutation,
+            lambda fault: self._answer(method, request, fault),
         )
 
-    def _answer(
-        self, method: discovery.Method, request: wire.Request, fault: Fault | None
-    ) -> wire.Response:
-        faults, kind = self.cloud.faults, fault.kind if fault else ""
+    def _answer(self, method: Method, request: Request, fault: Fault | None) -> Response:
+        faults, kind = self.emulator.faults, fault.kind if fault else ""
         if not fault and _is_wait(method):
-            self._wait_for(_route(request.http, request.target)[1])
+            self._wait_for(method.resource)
         if kind == "stale" and fault:
-            return self._stale(request, fault.seconds) or wire.handle(self.cloud, request)
+            return self._stale(request, fault.seconds) or self.emulator.handle(request)
         if kind == "error" and fault:
             status, reason = ERRORS[fault.code]
             faults.add("error", method.id, times=1, status=status, reason=reason)
@@ -427,11 +427,11 @@ class Simulation:
             )
         elif kind == "operation_never":
             faults.add("operation_never_ends", method.id, times=1)
-        answered = wire.handle(self.cloud, request)
+        answered = self.emulator.handle(request)
         faults.clear()
         if kind == "garbled":
-            return wire.Response(200, b"<html>not JSON")
-        if not method.mutates and answered.status in (200, 404) and not _is_wait(method):
+            return Response(200, b"<html>not JSON")
+        if not method.is_mutation and answered.status in (200, 404) and not _is_wait(method):
             self._remember(request, answered)
         return answered
 
@@ -439,20 +439,19 @@ class Simulation:
         """Waits until the operation is done, at most `WAIT_SECONDS`. Source: Compute API reference,
         regionOperations.wait."""
         until = self.now() + WAIT_SECONDS
-        table = self.cloud.operations.table
-        operation = next((found for (_, called), found in table.items() if called == name), None)
+        operation = self.emulator.operation(name)
         while operation and operation["status"] != "DONE" and self.now() < until:
-            upcoming = self.cloud.next_event_at()
+            upcoming = self.emulator.next_event_at()
             self.wait((until if upcoming is None else min(until, upcoming)) - self.now())
 
-    def _remember(self, request: wire.Request, answered: wire.Response) -> None:
+    def _remember(self, request: Request, answered: Response) -> None:
         if self.faults.has_stale_reads:
             kept = self.earlier_reads.setdefault(
                 f"{request.http} {request.target} {request.body!r}", deque(maxlen=100)
             )
             kept.append((self.now(), answered))
 
-    def _stale(self, request: wire.Request, seconds: float) -> wire.Response | None:
+    def _stale(self, request: Request, seconds: float) -> Response | None:
         """An earlier answer to the same request, at most `seconds` old."""
         kept = self.earlier_reads.get(f"{request.http} {request.target} {request.body!r}", ())
         return next((answered for at, answered in kept if at >= self.now() - seconds), None)
@@ -494,19 +493,15 @@ class Simulation:
         self.store.close()
 
 
-def _is_wait(method: discovery.Method) -> bool:
+def _is_wait(method: Method) -> bool:
     return method.id.endswith("Operations.wait")
 
 
-@lru_cache(maxsize=4096)
-def _route(http: str, target: str) -> tuple[discovery.Method, str]:
-    """The method of a request, and the resource name in its path."""
-    path = wire.PREFIX.sub("", target.partition("?")[0])
-    routed = discovery.route(http, tuple(path.split("/")))
-    if routed is None:
-        raise AssertionError(f"no method for {http} {path}")
-    method, taken = routed
-    return method, taken.get(method.name_parameter or "", "")
+def _method_of(request: Request) -> Method:
+    method = method_of(request.http, request.target)
+    if method is None:
+        raise AssertionError(f"no method for {request.http} {request.target}")
+    return method
 
 
 def _format_line(at: float, *what: Any) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from compute_emulator.api.wire import Request, handle
-from compute_emulator.control.instances import apply_effect
-from compute_emulator.keys import Key
+from compute_emulator import Request
 from tests.assurance.simulation.engine import Simulation
 from tests.assurance.simulation.invariants import Invariants
 from tests.assurance.simulation.schedule import Fault
@@ -16,7 +14,7 @@ from tests.assurance.simulation.schedule import Fault
 class Environment:
     def __init__(self, simulation: Simulation, invariants: Invariants) -> None:
         self.simulation, self.invariants = simulation, invariants
-        self.cloud = simulation.cloud
+        self.emulator = simulation.emulator
         self.was_refused = False  # Compute Engine refused a step
 
     def take_step(self, step: str) -> None:
@@ -29,11 +27,11 @@ class Environment:
         }[step]()
 
     def _add_load(self) -> None:
-        self.cloud.load["slipway-tiny-blue"] = {"cpu_demand": 2.9}
+        self.emulator.load["slipway-tiny-blue"] = {"cpu_demand": 2.9}
 
     def _add_foreign_route(self) -> None:
         """Another team adds a route for its host to the shared URL map."""
-        url_map = self.cloud.find(Key("global", "urlMaps", "slipway-gateway"))
+        url_map = self.emulator.find("urlMaps", "slipway-gateway", "global")
         if url_map is None:
             return  # no model serves; the oracles report it where one should
         service = url_map["defaultService"]
@@ -52,10 +50,10 @@ class Environment:
             self.was_refused = True  # the map was not ready
 
     def _start_stock_out(self) -> None:
-        self.cloud.stock_outs["us-central1"] = {}
+        self.emulator.stock_outs["us-central1"] = {}
 
     def _end_stock_out(self) -> None:
-        self.cloud.stock_outs.clear()
+        self.emulator.stock_outs.clear()
 
     def inject(self, fault: Fault) -> None:
         """Injects one of the world's faults, unless the run has been healed."""
@@ -67,25 +65,27 @@ class Environment:
         match fault.kind:
             case "zone_loss":
                 self.invariants.excused |= {*self.invariants.models}
-                self.cloud.stock_outs[zone] = {}
-                apply_effect(self.cloud, "stop", zone=zone)
+                self.emulator.stock_outs[zone] = {}
+                self.emulator.affect_instances("stop", zone=zone)
             case "zone_restored":
-                self.cloud.stock_outs.pop(zone, None)
+                self.emulator.stock_outs.pop(zone, None)
             case "capacity":
-                self.cloud.quotas["INSTANCES"] = float(int(fault.code or 0))
+                self.emulator.quotas["INSTANCES"] = float(int(fault.code or 0))
             case "load":
-                self.cloud.load["slipway-tiny-blue"] = {"cpu": 0.05 + 0.13 * int(fault.code or 0)}
+                self.emulator.load["slipway-tiny-blue"] = {
+                    "cpu": 0.05 + 0.13 * int(fault.code or 0)
+                }
             case "preempt":
                 self.invariants.excused |= {*self.invariants.models}
-                apply_effect(self.cloud, "stop", most=fault.times)
+                self.emulator.affect_instances("stop", most=fault.times)
             case "unhealthy":
                 self.invariants.excused |= {*self.invariants.models}
-                apply_effect(self.cloud, "unready", most=fault.times)
+                self.emulator.affect_instances("unready", most=fault.times)
             case "slow_operations":
-                self.cloud.operations.seconds = fault.seconds
+                self.emulator.operation_seconds = fault.seconds
             case "operator":
                 self._act_as_operator(int(fault.code or 0))
-        self.cloud.advance()
+        self.emulator.advance()
 
     def _act_as_operator(self, number: int) -> None:
         """Changes a resource as a person at the console would, through the same API."""
@@ -120,6 +120,6 @@ class Environment:
 
     def _request(self, http: str, path: str, body: Any) -> int:
         data = json.dumps(body).encode() if body is not None else b""
-        answered = handle(self.cloud, Request(http, f"/compute/v1/projects/demo/{path}", data))
+        answered = self.emulator.handle(Request(http, f"/compute/v1/projects/demo/{path}", data))
         self.simulation.note(f"outside Slipway: {http} {path}: {answered.status}")
         return answered.status

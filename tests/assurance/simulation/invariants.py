@@ -29,23 +29,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from compute_emulator.engine.attached_services import services_of
-from compute_emulator.engine.backends import service_check
-from compute_emulator.engine.groups import Group, group_at
-from compute_emulator.engine.instance import Instance
-from compute_emulator.keys import Key
-from compute_emulator.rules.health import Check
+from compute_emulator import GroupView, InstanceView
 from infra.store.port import Create, Put, Replace, Write
 from tests.assurance.simulation.engine import Simulation
 
-REGION = "regions/us-central1"
+REGION = "us-central1"
 FAILED_OUTCOMES = ("aborted", "rolled_back", "superseded")
 GATEWAY = re.compile(r"slipway-gateway(-\w+)?")
 
 
 class Invariants:
     def __init__(self, simulation: Simulation, models: tuple[str, ...]) -> None:
-        self._simulation, self._cloud = simulation, simulation.cloud
+        self._simulation, self._emulator = simulation, simulation.emulator
         self.models = models
         self.documents: dict[str, Mapping[str, Any]] = {}
         # By model: version to template of the releases that have ended.
@@ -116,13 +111,11 @@ class Invariants:
     def check(self) -> None:
         for model in self.models:
             document = self.documents.get(model)
-            group = group_at(
-                self._cloud, Key(REGION, "instanceGroupManagers", f"slipway-{model}-blue")
-            )
+            group = self._emulator.group(f"slipway-{model}-blue", REGION)
             if document and group:
                 self._check_group(model, document, group)
 
-    def _check_group(self, model: str, document: Mapping[str, Any], group: Group) -> None:
+    def _check_group(self, model: str, document: Mapping[str, Any], group: GroupView) -> None:
         stable, candidate, desired = (
             document["stable"],
             document["candidate"],
@@ -132,9 +125,9 @@ class Invariants:
             release for release in (stable, candidate, desired, document["previous"]) if release
         ]
         phase = document["rollout"]["phase"]["name"]
-        members = group.instances.values()
+        members = group.instances
         live = {
-            _last(instance.revision.template)
+            instance.template
             for instance in members
             if instance.action not in ("DELETING", "ABANDONING")
         }
@@ -157,28 +150,27 @@ class Invariants:
             stable
             and candidate
             and phase != "retiring"
-            and self._cloud.find(Key("global", "instanceTemplates", stable["template"])) is None
+            and self._emulator.find("instanceTemplates", stable["template"], "global") is None
         ):
             self._fail(
                 f"{model}: rollback impossible, template {stable['template']} of release"
                 f" {stable['version']} is gone"
             )
         if stable and phase != "retiring":
-            self._check_floor(model, live_releases, group)
+            self._check_floor(model, live_releases, group, members)
 
     def _check_floor(
-        self, model: str, live_releases: list[Mapping[str, Any]], group: Group
+        self,
+        model: str,
+        live_releases: list[Mapping[str, Any]],
+        group: GroupView,
+        members: list[InstanceView],
     ) -> None:
         floor = min(_floor_of(release["spec"]) for release in live_releases)
-        checks = [
-            check
-            for service in services_of(self._cloud, group.group_key)
-            if (check := service_check(self._cloud, service))
-        ]
         serving = [
             instance
-            for instance in group.instances.values()
-            if _is_serving(instance, checks, group.check())
+            for instance in members
+            if _is_serving(instance, by_load_balancer=group.has_readiness_check)
         ]
         healthy, steady = len(serving), sum(instance.action == "NONE" for instance in serving)
         if steady >= floor and self._simulation.is_healed:
@@ -187,28 +179,23 @@ class Invariants:
             self._fail(f"{model}: {healthy} healthy instances, floor {floor}")
 
     def _check_foreign_rules(self) -> None:
-        for table in self._cloud.tables.values():
-            for body in table.values():
-                for rule in self.foreign_rules:
-                    if (
-                        body.get("kind") == "compute#urlMap"
-                        and body["name"] == "slipway-gateway"
-                        and rule not in _rules(body)
-                    ):
-                        self._fail("a foreign rule in the URL map is gone")
+        gateway = self._emulator.find("urlMaps", "slipway-gateway", "global")
+        for rule in self.foreign_rules:
+            if gateway is not None and rule not in _rules(gateway):
+                self._fail("a foreign rule in the URL map is gone")
 
     def _fail(self, why: str) -> None:
         self._simulation.fail(why)
 
 
-def _is_serving(instance: Instance, checks: list[Check], liveness: Check | None) -> bool:
+def _is_serving(instance: InstanceView, *, by_load_balancer: bool) -> bool:
     """Healthy for a backend service; in a group without one, for the group's own health check."""
     if not instance.is_running:
         return False
-    if not checks:
-        return instance.liveness(liveness)[0] == "HEALTHY"
+    if not by_load_balancer:
+        return instance.is_alive
     is_staying = not instance.is_draining and instance.action != "DELETING"
-    return is_staying and any(instance.readiness(check) == "HEALTHY" for check in checks)
+    return is_staying and instance.is_ready
 
 
 def _rules(url_map: Mapping[str, Any]) -> list[Any]:
@@ -225,7 +212,3 @@ def _floor_of(spec: Mapping[str, Any]) -> int:
         unavailable = max(unavailable, 3) if not spec["rollout"]["surge"] or unavailable >= 3 else 0
     floor: int = spec["scaling"]["min"] - unavailable
     return floor
-
-
-def _last(url: str) -> str:
-    return url.rpartition("/")[2]

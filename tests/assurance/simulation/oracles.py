@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from compute_emulator import Cloud
+from compute_emulator import Emulator
 from infra.store.documents import from_document
 from tests.assurance.simulation.engine import Simulation
 from tests.assurance.simulation.schedule import Schedule
@@ -39,10 +39,9 @@ Report = Callable[[str], None]
 def final_state(simulation: Simulation, models: tuple[str, ...]) -> dict[str, Any]:
     """The resources, the reasons of refusals, and each model, as the run left them."""
     resources = {
-        f"{collection}/{name}": _normalize(body)
-        for (_, collection), table in simulation.cloud.tables.items()
-        if collection not in EPHEMERAL
-        for name, body in table.items()
+        f"{key.collection}/{key.name}": _normalize(body)
+        for key, body in simulation.emulator.resources()
+        if key.collection not in EPHEMERAL
     }
     refused = sorted(
         record.data["why"] for record in simulation.store.list("quarantine", 100, None)
@@ -61,9 +60,7 @@ def _model_state(simulation: Simulation, model: str) -> dict[str, Any]:
     state = from_document(document.data)
     releases = simulation.store.list(f"models/{model}/releases", 100, None)
     templates = {release.data["template"]: release.data["version"] for release in releases}
-    members = [
-        each for each in simulation.cloud.snapshot() if each["group"] == f"slipway-{model}-blue"
-    ]
+    members = simulation.emulator.instances(group=f"slipway-{model}-blue")
     live = [each for each in members if each["action"] != "DELETING"]
     healthy = Counter(
         templates.get(each["template"], each["template"])
@@ -81,11 +78,11 @@ def _model_state(simulation: Simulation, model: str) -> dict[str, Any]:
     }
 
 
-def effects_of(cloud: Cloud) -> Counter[str]:
+def effects_of(emulator: Emulator) -> Counter[str]:
     """The number of successful changes at Compute Engine, by operation type and collection."""
     return Counter(
         f"{operation['operationType']} {operation['targetLink'].split('/')[-2]}"
-        for operation in cloud.operations.table.values()
+        for operation in emulator.operations()
         if not operation.get("error")
     )
 
@@ -122,7 +119,7 @@ def compare(
     if end != expected_end:
         report(f"the final state differs from the run without faults: {_diff(expected_end, end)}")
     select = Counter if schedule.is_single_crash else _creations_and_deletions
-    effects, expected_effects = select(effects_of(simulation.cloud)), select(all_expected)
+    effects, expected_effects = select(effects_of(simulation.emulator)), select(all_expected)
     if effects != expected_effects:
         report(
             "the effects differ from the run without faults:"

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from compute_emulator.control.instances import apply_effect
 from infra.store.sqlite import SqliteStore
 from tests.assurance.simulation import oracles
 from tests.assurance.simulation.engine import BEHAVIOUR, Simulation, mute_logs
@@ -121,12 +120,12 @@ class Run:
         self.simulation = Simulation(schedule, store, self._inject, is_fast=is_fast)
         self.invariants = Invariants(self.simulation, self.workload.models)
         self.environment = Environment(self.simulation, self.invariants)
-        self.cloud = self.simulation.cloud
+        self.emulator = self.simulation.emulator
         bad = [
             {"image": f"*{IMAGE}:{version}*", **BEHAVIOUR, **how}
             for version, how in self.workload.bad.items()
         ]
-        self.cloud.set_behaviours([*bad, BEHAVIOUR])
+        self.emulator.set_behaviours([*bad, BEHAVIOUR])
         self.pending = list(self.workload.steps)
         self.step_taken_at = 0.0  # the last step, in elapsed seconds
         self.phases_before = 0  # how many phases that step's model had entered before it
@@ -250,14 +249,12 @@ class Run:
         simulation = self.simulation
         simulation.note("healed")
         simulation.is_healed = True
-        self.cloud.stock_outs.clear()
-        self.cloud.quotas.clear()
-        self.cloud.load.clear()
-        self.cloud.operations.seconds = 1
-        for where, operation in list(self.cloud.operations.table.items()):
-            if operation["status"] != "DONE":
-                self.cloud.operations.finish(where)
-        apply_effect(self.cloud, "revive")
+        self.emulator.stock_outs.clear()
+        self.emulator.quotas.clear()
+        self.emulator.load.clear()
+        self.emulator.operation_seconds = 1
+        self.emulator.finish_operations()
+        self.emulator.affect_instances("revive")
 
     def _expect_no_writes(self) -> None:
         simulation = self.simulation
@@ -301,7 +298,7 @@ class Run:
             end={}
             if simulation.violations
             else oracles.final_state(simulation, self.workload.models),
-            effects=oracles.effects_of(self.cloud),
+            effects=oracles.effects_of(self.emulator),
             calls=tuple(simulation.call_names),
             call_log=() if self.schedule.faults else simulation.call_log(),
             write_names=frozenset(simulation.writes),
