@@ -79,7 +79,7 @@ simulate: $(READY) ## run 136,000 simulated schedules (SOAK_ARGS="--minutes 60",
 soak: MUTANTS_ARGS := --all --workers 2
 soak: mutants mutation soak-tests simulate ## run the nightly tier
 
-soak-tests: $(READY) ## run nightly tests, 200 schedules on Google's emulators, attacks with more inputs
+soak-tests: $(READY) ## run nightly tests, 200 schedules on Google's emulators, more attacks
 	$(PYTEST) -m nightly
 	SLIPWAY_SCHEDULES=200 $(PYTEST) --timeout 3600 tests/emulators
 	SLIPWAY_SOAK=1 $(PYTEST) --timeout 3600 tests/assurance/hostile
