@@ -39,6 +39,7 @@ CREATE INDEX IF NOT EXISTS due ON documents (collection, requeue_at, id)
 CREATE TABLE IF NOT EXISTS commits (number INTEGER NOT NULL);
 INSERT INTO commits SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM commits);
 """
+_ATTEMPTS = 100
 _DATETIME = "$at"  # marks a datetime; a field name that begins with $ is stored with another $
 
 
@@ -53,7 +54,7 @@ class SqliteStore:
             path, timeout=timeout_seconds, isolation_level=None, check_same_thread=False
         )
         with self._locked():
-            self._database.execute("PRAGMA journal_mode = WAL")
+            _use_write_ahead_log(self._database)
             self._database.executescript(f"BEGIN IMMEDIATE;{_TABLES}COMMIT;")
 
     def close(self) -> None:
@@ -124,6 +125,19 @@ class SqliteStore:
                 raise Unavailable(f"SQLite: {error}") from error
             except sqlite3.Error as error:
                 raise StoreError(f"SQLite: {error}") from error
+
+
+def _use_write_ahead_log(database: sqlite3.Connection) -> None:
+    """Unlike other statements, a change of the journal mode fails at once if another connection
+    makes it too. So this waits for the other one's lock and tries again."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if attempt + 1 == _ATTEMPTS:
+                raise
+            database.executescript("BEGIN IMMEDIATE; COMMIT;")
 
 
 def _execute(database: sqlite3.Connection, write: Write, number: int) -> int | None:
