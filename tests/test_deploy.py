@@ -339,6 +339,7 @@ def test_a_script_prints_its_usage_and_names_a_missing_argument(name: str) -> No
     assert "--color=blue" in unknown.stderr
 
 
+@pytest.mark.wide
 def test_gcloud_accepts_every_command_and_flag(tmp_path: Path) -> None:
     gcloud = require_program("gcloud")
     every = [
