@@ -18,13 +18,13 @@ import yaml
 from bench import page as bench_page
 from infra.signatures import is_signed
 from infra.store.documents import to_document
-from rollout import model
+from rollout import gates, model, strategies
 from rollout.policy.caps import violations
 from rollout.policy.policy import Policy, load_policy
 from rollout.spec.message import CommandGiven, ReleaseRequested, decode_json, parse, resolve
 from rollout.spec.model import Spec
 from rollout.state import ModelState
-from rollout.strategies import rolling
+from rollout.strategies import base, rolling
 from tests.rollout.build import release
 from tests.scenario import Scenario
 from tests.tools import require_program
@@ -144,11 +144,19 @@ def test_the_table_of_results_matches_the_measurements() -> None:
 
 
 def test_the_example_of_a_strategy_works() -> None:
-    namespace: dict[str, Any] = dict(vars(rolling))
+    namespace: dict[str, Any] = vars(strategies) | vars(rolling)
     exec(blocks(CONTRIBUTING, "python")[0], namespace)
     steps = namespace["STRATEGIES"]["probe"].steps
-    assert [step.percent for step in steps(rolling.Swap(release("1"), release("2")))] == [1, 100]
-    assert [step.percent for step in steps(rolling.Swap(None, release("2")))] == [100]
+    first, second = release("1"), release("2")
+    assert [step.percent for step in steps(base.Swap(first, second, "blue"))] == [1, 100]
+    assert [step.percent for step in steps(base.Swap(None, second, None))] == [100]
+
+
+def test_the_methods_of_a_strategy_and_a_gate_are_documented() -> None:
+    for title, protocol in (("strategy", base.Strategy), ("gate", gates.base.Gate)):
+        section = text(CONTRIBUTING).split(f"## How to add a {title}\n")[1].split("\n## ")[0]
+        methods = {name for name in vars(protocol) if not name.startswith("_")}
+        assert methods <= set(re.findall(r"`(\w+)(?:\(\w+\))?`", section))
 
 
 @pytest.mark.parametrize(
@@ -276,14 +284,30 @@ def test_documented_log_messages_are_written() -> None:
 
 
 def test_the_fields_of_a_models_document_are_documented() -> None:
-    row = next(
-        line for line in text(OPERATIONS).splitlines() if line.startswith("| `models/{model}` |")
-    )
+    section = text(OPERATIONS).split("#### The document of a model")[1].split("\n### ")[0]
     document = to_document(ModelState(model.Desired("tiny")))
-    documented = set(re.findall(r"`(\w+)`", row))
-    assert documented | {"model"} >= set(document) | set(document["rollout"]) | set(
-        document["desired"]
-    )
+    nested = {f"{part}.{name}" for part in ("desired", "rollout") for name in document[part]}
+    cells = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
+    documented = {name for cell in cells for name in re.findall(r"`([\w.]+)`", cell)}
+    assert documented == (set(document) - {"desired", "rollout"}) | nested
+    phases = re.findall(r"^    \"(\w+)\": \w+,$", text(ROOT / "infra/store/documents.py"), re.M)
+    assert len(phases) == 5
+    assert set(phases) <= set(re.findall(r"`(\w+)`", section))
+
+
+def test_the_words_of_a_status_event_are_documented() -> None:
+    """`from` and `to` of every transition that the code records."""
+    words: set[str] = {"step_1", "settled", *get_args(model.Outcome)}
+    positions = {"Transition": (1, 2), "_change": (3,)}
+    for folder in ("rollout", "handlers"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for call in ast.walk(ast.parse(text(path))):
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+                    given = [call.args[at] for at in positions.get(call.func.id, ())]
+                    words |= {str(arg.value) for arg in given if isinstance(arg, ast.Constant)}
+    section = text(OPERATIONS).split("### Status events")[1].split("\n## ")[0]
+    assert len(words) > 12
+    assert words <= set(re.findall(r"`(\w+)`", section))
 
 
 def test_the_examples_of_a_policy_are_valid() -> None:
