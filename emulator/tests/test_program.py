@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import requests
 
-from compute_emulator import Cloud
+from compute_emulator import Cloud, VirtualClock
 from compute_emulator.__main__ import USE, apply_file, main
 from compute_emulator.control.config_file import SETTERS
 from emulator.tests.readme import ROOT, block, blocks
@@ -304,4 +304,4 @@ def test_googles_client_over_http_works_as_in_the_readme() -> None:
 def test_the_in_process_example_in_the_readme_works() -> None:
     names = run_python_of_the_readme("advance(3600)")
     assert list(names["client"].list(project="demo")) == []
-    assert names["cloud"].now() == names["clock"].now()
+    assert names["emulator"].now() == VirtualClock().now() + 3600
