@@ -6,6 +6,10 @@ is none.
     connection cut       502 upstream connect error     (classic: 502)
     timeout              504 upstream request timeout   (classic: 502)
 
+A stream whose head has been passed on ends with its connection instead: when it breaks, and at the
+timeout, which limits the whole response. The timeout of a single attempt only limits the time to
+its head.
+
 Classic is the load balancing scheme EXTERNAL. Source: load-balancing/docs, logging of
 Application Load Balancers, proxyStatus and statusDetails. Runs on the data plane's event loop,
 like the rest of this package."""
@@ -15,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -42,6 +47,7 @@ from compute_emulator.traffic.topology import Backend, Rule, Service, Topology
 from compute_emulator.traffic.upstream import Broken, Upstream
 
 NO_BACKEND = ("", "", "")
+NO_WEBSOCKETS = "the emulator's data plane does not support WebSocket upgrades"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,8 @@ class Balancer:
 
     async def handle(self, rule: Rule, request: Request, client: str) -> Response:
         began = time.monotonic()
+        if request.headers.get("upgrade", "").lower() == "websocket":
+            return error_response(501, NO_WEBSOCKETS, is_classic=False)
         host = request.headers.get("host", "")
         destination = route(rule.url_map, host, request.target, request.headers)
         if destination.redirect is not None:
@@ -109,9 +117,7 @@ class Balancer:
         last = await self._send(
             ProxiedRequest(service, onward, policy, session), destination.action
         )
-        self._metrics.record_response(
-            _labels(service, last.backend), last.response.status, time.monotonic() - began
-        )
+        self._record(_labels(service, last.backend), last.response, began)
         response = with_response_headers(last.response, actions)
         cookie = (
             response_cookie(session, last.backend)
@@ -123,6 +129,17 @@ class Balancer:
             if cookie
             else response
         )
+
+    def _record(self, labels: Labels, response: Response, began: float) -> None:
+        """Count a response: a streamed one when it has ended."""
+
+        def record() -> None:
+            self._metrics.record_response(labels, response.status, time.monotonic() - began)
+
+        if response.stream is not None:
+            response.stream.on_end.append(record)
+        else:
+            record()
 
     def _service(self, destination: Destination) -> tuple[Service | None, tuple[JsonObject, ...]]:
         if not destination.weights:
@@ -153,6 +170,8 @@ class Balancer:
             if not should_retry(policy, last.response.status, last.failure):
                 break
             left -= 1
+            if last.response.stream is not None:
+                last.response.stream.end()
             self._metrics.record_retry(_labels(service, last.backend))
             last = await self._try(proxied, deadline, last.backend)
         return last
@@ -182,7 +201,9 @@ class Balancer:
         if policy.get("perTryTimeout"):
             limit = min(limit, seconds(policy["perTryTimeout"], limit))
         try:
-            return Attempt(await upstream.send(proxied.request, limit), backend)
+            return Attempt(
+                await upstream.send(proxied.request, limit, max(0.0, deadline - now)), backend
+            )
         except TimeoutError:
             return Attempt(
                 error_response(504, "upstream request timeout", service.is_classic),
@@ -216,6 +237,10 @@ class Balancer:
             ProxiedRequest(service, request), time.monotonic() + service.timeout_seconds, None
         )
         self._metrics.mirror(_labels(service, last.backend))
+        if last.response.stream is not None:
+            with suppress(Broken, TimeoutError):
+                while await last.response.stream.next():
+                    pass
 
 
 def _upstream_error(broken: Broken, service: Service, backend: Backend) -> Attempt:

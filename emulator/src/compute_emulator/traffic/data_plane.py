@@ -177,6 +177,8 @@ class DataPlane:
             listener.configure(rule)
         self._balancer.topology = topology
         for gone in apps.keys() - topology.vms.keys():
+            if gone in topology.unrouted and apps[gone].in_flight:
+                continue
             apps.pop(gone).stop()
             upstreams.pop(gone).close()
         for left in self._listeners.keys() - rules.keys():

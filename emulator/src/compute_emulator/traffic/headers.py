@@ -36,7 +36,7 @@ def with_response_headers(response: Response, actions: Iterable[JsonObject]) -> 
     headers = response.headers | {"via": VIA}
     for action in actions:
         _apply(headers, action.get("responseHeadersToAdd"), action.get("responseHeadersToRemove"))
-    return Response(response.status, headers, response.body)
+    return Response(response.status, headers, response.body, response.stream)
 
 
 def _apply(

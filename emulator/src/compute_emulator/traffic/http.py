@@ -1,7 +1,9 @@
 """The part of HTTP/1.1 that the data plane needs: parse messages from bytes, and encode them.
 Pure.
 
-Whole bodies are held in memory (Content-Length or chunked); header names are in lower case.
+Bodies of requests are held in memory (Content-Length or chunked). A response that has not
+arrived whole is streamed: its head comes first, then its body part by part
+(`Reader.response_start`). Header names are in lower case.
 HTTP/1.0 clients are supported: `ab -k`, for one, waits forever unless the response says that the
 connection stays open."""
 
@@ -9,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from http.client import responses
+
+from compute_emulator.traffic.body_stream import BodyStream
 
 HEAD_BYTES, BODY_BYTES = 65_536, 32 * 1024 * 1024
 NO_BODY = (204, 304)
@@ -25,7 +29,7 @@ class BadMessage(Exception):
 @dataclass(slots=True)
 class Request:
     """`target` is the path with its query. `asks_to_keep`: the client has explicitly asked to
-    keep the connection open."""
+    keep the connection open. `is_modern`: HTTP/1.1 or later, so the client knows chunks."""
 
     method: str
     target: str
@@ -33,6 +37,7 @@ class Request:
     body: bytes = b""
     keeps_alive: bool = True
     asks_to_keep: bool = False
+    is_modern: bool = True
 
     def encoded(self) -> bytes:
         return _message(f"{self.method} {self.target} HTTP/1.1", self.headers, self.body)
@@ -40,9 +45,12 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
+    """`stream` carries the body of a response that is still arriving; `body` is empty then."""
+
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    stream: BodyStream | None = None
 
     def encoded(self) -> bytes:
         return _message(
@@ -62,9 +70,45 @@ class Response:
         body = b"" if request.method == "HEAD" else self.body
         return Response(self.status, headers, body).encoded()
 
+    def head_for(self, request: Request) -> tuple[bytes, bool]:
+        """The head of a streamed response, and whether its body has to be sent in chunks. An
+        HTTP/1.0 client gets a body of unknown length up to the end of the connection."""
+        length = self.stream.length if self.stream is not None else None
+        headers = dict(self.headers)
+        is_chunked = length is None and request.is_modern
+        if length is not None:
+            headers["content-length"] = str(length)
+        elif is_chunked:
+            headers["transfer-encoding"] = "chunked"
+        if not request.keeps_alive or (length is None and not is_chunked):
+            headers["connection"] = "close"
+        elif request.asks_to_keep:
+            headers["connection"] = "keep-alive"
+        return _message(self._start, headers, b"", tells_length=False), is_chunked
+
     @property
     def _start(self) -> str:
         return f"HTTP/1.1 {self.status} {responses.get(self.status, 'Unknown')}"
+
+
+def as_chunk(data: bytes) -> bytes:
+    """Data as a chunk of a chunked body; empty data ends the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _response(start: str, headers: dict[str, str], body: bytes) -> Response:
+    status = start.split(" ", 2)[1]
+    if not status.isdigit():
+        raise BadMessage("the status line is malformed")
+    headers.pop("connection", None)
+    return Response(int(status), headers, body)
+
+
+def _chunk_size(line: bytes) -> int:
+    try:
+        return int(line.partition(b";")[0], 16)
+    except ValueError as error:
+        raise BadMessage("a chunk has no size") from error
 
 
 def _message(start: str, headers: dict[str, str], body: bytes, tells_length: bool = True) -> bytes:
@@ -87,12 +131,22 @@ class Reader:
     """Buffers bytes as they arrive; `request` and `response` return the next complete message,
     or None."""
 
-    __slots__ = ("_buffer", "_continue_sent", "_head")
+    __slots__ = (
+        "_buffer",
+        "_continue_sent",
+        "_head",
+        "_in_chunk",
+        "_in_trailers",
+        "_is_chunked",
+        "_left",
+    )
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._head: tuple[str, dict[str, str]] | None = None
         self._continue_sent = False
+        self._is_chunked = self._in_chunk = self._in_trailers = False
+        self._left = 0
 
     def feed(self, data: bytes) -> None:
         self._buffer += data
@@ -121,18 +175,72 @@ class Reader:
         asks_to_keep = "keep-alive" in options
         keeps = "close" not in options and (asks_to_keep or parts[2] != "HTTP/1.0")
         target = parts[1] if parts[1].startswith("/") else _in_absolute_form(parts[1], headers)
-        return Request(parts[0], target, headers, body, keeps, asks_to_keep)
+        is_modern = parts[2] != "HTTP/1.0"
+        return Request(parts[0], target, headers, body, keeps, asks_to_keep, is_modern)
 
     def response(self) -> Response | None:
+        """The next whole response."""
         taken = self._take()
-        if taken is None:
-            return None
-        start, headers, body = taken
-        status = start.split(" ", 2)[1]
-        if not status.isdigit():
-            raise BadMessage("the status line is malformed")
-        headers.pop("connection", None)
-        return Response(int(status), headers, body)
+        return _response(*taken) if taken is not None else None
+
+    def response_start(self) -> Response | None:
+        """The next response as soon as its head is complete. If its body is not, the response has a
+        `stream`, and `body_part` returns the body."""
+        whole = self.response()
+        if whole is not None or self._head is None:
+            return whole
+        start, headers = self._head
+        self._head, self._continue_sent = None, False
+        is_chunked = "chunked" in headers.pop("transfer-encoding", "").lower()
+        length = None if is_chunked else int(headers.pop("content-length"))
+        headers.pop("content-length", None)
+        self._left = 0 if length is None else length
+        self._is_chunked, self._in_chunk, self._in_trailers = is_chunked, False, False
+        response = _response(start, headers, b"")
+        response.stream = BodyStream(length)
+        return response
+
+    def body_part(self) -> tuple[bytes, bool]:
+        """What has arrived of a streamed body, and whether that is its end. Keeps nothing that it
+        returned."""
+        if not self._is_chunked:
+            part = self._take_bytes()
+            return part, self._left == 0
+        parts: list[bytes] = []
+        while True:
+            if self._left:
+                parts.append(self._take_bytes())
+                if self._left:
+                    break
+            line_end = self._buffer.find(b"\r\n")
+            if line_end < 0:
+                if len(self._buffer) > HEAD_BYTES:
+                    raise BadMessage("a chunk has no size")
+                break
+            line = bytes(self._buffer[:line_end])
+            del self._buffer[: line_end + 2]
+            if self._in_trailers and not line:
+                return b"".join(parts), True
+            self._read_chunk_line(line)
+        return b"".join(parts), False
+
+    def _read_chunk_line(self, line: bytes) -> None:
+        """A trailer, the end of a chunk, or the size of the next one."""
+        if self._in_trailers:
+            return
+        if self._in_chunk:
+            if line:
+                raise BadMessage("a chunk is longer than its size")
+            self._in_chunk = False
+            return
+        self._left = _chunk_size(line)
+        self._in_chunk, self._in_trailers = self._left > 0, self._left == 0
+
+    def _take_bytes(self) -> bytes:
+        part = bytes(self._buffer[: self._left])
+        del self._buffer[: self._left]
+        self._left -= len(part)
+        return part
 
     def _take(self) -> tuple[str, dict[str, str], bytes] | None:
         if self._head is None:
@@ -187,11 +295,8 @@ class Reader:
             end = self._buffer.find(b"\r\n", at)
             if end < 0:
                 return None
-            try:
-                size = int(bytes(self._buffer[at:end]).partition(b";")[0], 16)
-            except ValueError as error:
-                raise BadMessage("a chunk has no size") from error
-            if end + size > BODY_BYTES:
+            size = _chunk_size(bytes(self._buffer[at:end]))
+            if size < 0 or end + size > BODY_BYTES:
                 raise BadMessage("the body is too large", 413)
             at = end + 2
             if len(self._buffer) < at + size + 2:

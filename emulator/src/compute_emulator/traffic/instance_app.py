@@ -1,6 +1,11 @@
 """The app on one instance: a real HTTP server on its own port that answers with the name of its
 release.
 
+With `stream_seconds` in its profile, or in the request's header `x-stream-seconds`, the answer is a
+stream of server-sent events (`data: {"n": 0, "release": ...}`, at the end `data: [DONE]`), as LLM
+servers send. `x-stream-interval-seconds` sets the pause between events, `x-stream-bytes` their
+size.
+
 It works on as many requests at once as its profile allows; the others wait. The autoscaler sees
 the share of busy workers as CPU. A dead app drops connections; one that is not ready answers
 503. Runs on the data plane's event loop."""
@@ -9,14 +14,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import cast
 
-from compute_emulator.traffic.http import BadMessage, Reader, Request, Response
+from compute_emulator.traffic.body_stream import BodyStream
+from compute_emulator.traffic.http import BadMessage, Reader, Request, Response, as_chunk
+from compute_emulator.traffic.response_profile import ResponseProfile
 from compute_emulator.traffic.topology import Vm
+
+EVENT_HEADERS = {"content-type": "text/event-stream", "cache-control": "no-cache"}
 
 
 class App:
@@ -32,6 +43,7 @@ class App:
         self._chance = chance
         self._waiting: deque[tuple[_Connection, Request]] = deque()
         self._connections: set[_Connection] = set()
+        self._streams: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._busy, self._busy_since, self._idle_since = 0.0, time.monotonic(), time.monotonic()
 
@@ -56,6 +68,8 @@ class App:
             self._server.close()
         for connection in list(self._connections):
             connection.cut()
+        for stream in self._streams:
+            stream.cancel()
         self._waiting.clear()
 
     @property
@@ -94,9 +108,37 @@ class App:
             self._finish(connection, request)
 
     def _finish(self, connection: _Connection, request: Request) -> None:
+        events = events_of(self.profile, request)
+        response = self._response(request)
+        if events.count and response.status == 200:
+            task = asyncio.get_running_loop().create_task(self._stream(connection, request, events))
+            self._streams.add(task)
+            task.add_done_callback(self._streams.discard)
+            return
+        connection.respond(request, response)
+        self._free_worker()
+
+    async def _stream(self, connection: _Connection, request: Request, events: Events) -> None:
+        """Send the events, no faster than the client reads. Ends when the connection does."""
+        try:
+            headers = self._headers | EVENT_HEADERS
+            await connection.start_stream(request, Response(200, headers, stream=BodyStream()))
+            for number in range(events.count):
+                if not self.vm.health(self._clock())[0]:
+                    connection.cut()
+                event = json.dumps({"n": number} | self._about).encode()
+                await connection.write_part(b"data: " + event.ljust(events.size) + b"\n\n")
+                await asyncio.sleep(events.interval)
+            await connection.write_part(b"data: [DONE]\n\n")
+            connection.end_stream(request)
+        except ConnectionResetError:
+            pass
+        finally:
+            self._free_worker()
+
+    def _free_worker(self) -> None:
         self._account()
         self.working -= 1
-        connection.respond(request, self._response(request))
         while self._waiting and self.working < self.profile.concurrency:
             self._begin(*self._waiting.popleft())
 
@@ -123,6 +165,34 @@ class App:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Events:
+    """The events of a streamed answer: how many, the seconds between them, and the least bytes of
+    each."""
+
+    count: int
+    interval: float
+    size: int
+
+
+def events_of(profile: ResponseProfile, request: Request) -> Events:
+    """What a request asks for, else what the profile says; malformed numbers count as absent."""
+    headers = request.headers
+    seconds = _number(headers.get("x-stream-seconds"), profile.stream_seconds)
+    interval = _number(headers.get("x-stream-interval-seconds"), profile.stream_interval_seconds)
+    interval = max(interval, 0.001)
+    count = math.ceil(seconds / interval) if seconds > 0 else 0
+    return Events(count, interval, int(_number(headers.get("x-stream-bytes"), 0)))
+
+
+def _number(text: str | None, default: float) -> float:
+    try:
+        number = float(text) if text is not None else default
+    except ValueError:
+        return default
+    return number if math.isfinite(number) else default
+
+
 class _Connection(asyncio.Protocol):
     """One client's connection to an app. Its requests are answered one after the other."""
 
@@ -131,6 +201,9 @@ class _Connection(asyncio.Protocol):
         self._reader = Reader()
         self._transport: asyncio.Transport | None = None
         self._is_busy = False
+        self._is_chunked = False
+        self._writable = asyncio.Event()
+        self._writable.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -139,6 +212,13 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._app._connections.discard(self)
+        self._writable.set()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
@@ -157,6 +237,32 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
         else:
             self._next()
+
+    async def start_stream(self, request: Request, response: Response) -> None:
+        """Send the head. Raises `ConnectionResetError` if the connection is closed, as `write_part`
+        does."""
+        head, self._is_chunked = response.head_for(request)
+        await self._write(head)
+
+    async def write_part(self, data: bytes) -> None:
+        await self._write(as_chunk(data) if self._is_chunked else data)
+
+    def end_stream(self, request: Request) -> None:
+        if self._transport is None:
+            return
+        if self._is_chunked:
+            self._transport.write(as_chunk(b""))
+        self._is_busy = False
+        if not request.keeps_alive or not self._is_chunked:
+            self._transport.close()
+        else:
+            self._next()
+
+    async def _write(self, data: bytes) -> None:
+        await self._writable.wait()
+        if self._transport is None or self._transport.is_closing():
+            raise ConnectionResetError
+        self._transport.write(data)
 
     def _next(self) -> None:
         if self._is_busy:

@@ -1,5 +1,6 @@
 """A forwarding rule's listening port: one request at a time on each connection. Uses TLS for a
-rule whose target is an HTTPS proxy."""
+rule whose target is an HTTPS proxy. Streamed responses are passed on as they arrive, no faster than
+the client reads."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from typing import cast
 from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key
 from compute_emulator.traffic.balancer import Balancer
-from compute_emulator.traffic.http import BadMessage, Reader, Request, Response
+from compute_emulator.traffic.body_stream import BodyStream
+from compute_emulator.traffic.http import BadMessage, Reader, Request, Response, as_chunk
 from compute_emulator.traffic.tls import ServerCertificates
 from compute_emulator.traffic.topology import Rule
 
@@ -77,6 +79,9 @@ class _Client(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._serving: asyncio.Task[None] | None = None
         self._address = ""
+        self._stream: BodyStream | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -86,6 +91,16 @@ class _Client(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._listener._clients.discard(self)
+        self._writable.set()
+        if self._stream is not None:
+            self._stream.end()
+            self._stream.fail(ConnectionResetError("the client is gone"))
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
@@ -119,10 +134,47 @@ class _Client(asyncio.Protocol):
             response = Response(
                 500, {"content-type": "text/plain"}, f"the emulator failed: {error!r}".encode()
             )
+        keeps_alive = request.keeps_alive
+        if response.stream is not None:
+            keeps_alive = await self._pass_on(request, response, response.stream) and keeps_alive
         self._serving = None
-        self._write(request, response)
-        if request.keeps_alive:
+        if response.stream is None:
+            self._write(request, response)
+        if keeps_alive:
             self._next()
+
+    async def _pass_on(self, request: Request, response: Response, stream: BodyStream) -> bool:
+        """Stream a response. Returns whether the connection can be used again. A stream that fails
+        closes it: the head is already sent, so there is no other way to tell the client."""
+        if self._transport is None or self._transport.is_closing():
+            stream.end()
+            return False
+        head, is_chunked = response.head_for(request)
+        keeps_alive = request.keeps_alive and (is_chunked or stream.length is not None)
+        self._stream = stream
+        try:
+            self._transport.write(head)
+            if request.method != "HEAD":
+                await self._copy(stream, is_chunked)
+        except Exception as error:
+            LOG.debug("a stream ended early: %r", error)
+            self.cut()
+            return False
+        finally:
+            self._stream = None
+            stream.end()
+        if not keeps_alive and self._transport is not None:
+            self._transport.close()
+        return keeps_alive
+
+    async def _copy(self, stream: BodyStream, is_chunked: bool) -> None:
+        while data := await stream.next():
+            if self._transport is None:
+                return
+            self._transport.write(as_chunk(data) if is_chunked else data)
+            await self._writable.wait()
+        if is_chunked and self._transport is not None:
+            self._transport.write(as_chunk(b""))
 
     def _write(self, request: Request, response: Response) -> None:
         if self._transport is None or self._transport.is_closing():

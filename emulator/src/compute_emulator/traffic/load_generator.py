@@ -80,6 +80,8 @@ async def load(
                 response = await upstream.send(
                     Request("GET", target, {"host": parts.netloc} | (headers or {})), TIMEOUT
                 )
+                if response.stream is not None:
+                    await response.stream.read()
             except (Broken, TimeoutError):
                 report.statuses[0] += 1
                 continue

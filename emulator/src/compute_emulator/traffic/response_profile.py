@@ -24,7 +24,10 @@ class ResponseProfile:
     """`latency_seconds` is the duration of one request in real time; `latency_spread` 0.2 means
     0.8 to 1.2 times as long. Up to `concurrency` requests run at once; others wait, and beyond
     `queue` waiting requests the app answers 503. An `error_rate` of 0.05 answers every twentieth
-    request with `error_status`."""
+    request with `error_status`.
+
+    With `stream_seconds`, a response is a stream of server-sent events: one every
+    `stream_interval_seconds`, for that long in real time. A worker stays busy until it ends."""
 
     latency_seconds: float = 0.005
     latency_spread: float = 0.0
@@ -32,6 +35,8 @@ class ResponseProfile:
     error_status: int = 500
     concurrency: int = 16
     queue: int = 1000
+    stream_seconds: float = 0.0
+    stream_interval_seconds: float = 0.1
 
     def latency(self, chance: Random) -> float:
         if not self.latency_spread:
@@ -61,6 +66,8 @@ def check(where: str, entry: Mapping[str, Any]) -> None:
             )
     if entry.get("concurrency") == 0:
         raise ValueError(f"{where}.concurrency must be at least 1")
+    if entry.get("stream_interval_seconds") == 0:
+        raise ValueError(f"{where}.stream_interval_seconds must be more than 0")
     if not 0 <= (entry.get("error_rate") or 0) <= 1:
         raise ValueError(f"{where}.error_rate must be from 0 to 1, not {entry['error_rate']!r}")
     if not 200 <= (entry.get("error_status") or 500) <= 599:

@@ -86,8 +86,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class Topology:
+    """`unrouted` are the VMs behind backend services that no served URL map names: they get no new
+    requests, but finish those they have."""
+
     rules: tuple[Rule, ...] = ()
     services: dict[Key, Service] = field(default_factory=dict)
+    unrouted: frozenset[tuple[int, float]] = frozenset()
     vms: dict[tuple[int, float], Vm] = field(default_factory=dict)
 
 
@@ -106,7 +110,22 @@ def topology_of(cloud: Cloud) -> Topology:
         resource = cloud.find(key)
         if resource is not None and key.collection == "backendServices":
             services[key] = _service(cloud, key, resource, vms)
-    return Topology(rules, services, vms)
+    return Topology(rules, services, _unrouted(cloud, services), vms)
+
+
+def _unrouted(cloud: Cloud, services: dict[Key, Service]) -> frozenset[tuple[int, float]]:
+    groups = {
+        group
+        for group, attached in cloud.attached.items()
+        if any(service not in services for service in attached)
+    }
+    return frozenset(
+        _key(instance)
+        for group in groups
+        if (found := group_at(cloud, group)) is not None
+        for instance in found.instances.values()
+        if instance.is_running and instance.running_since
+    )
 
 
 def _rules(cloud: Cloud) -> Iterator[Rule]:
