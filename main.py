@@ -3,7 +3,8 @@ World.
 
 An exception leaves the function: the platform answers with an error and Pub/Sub delivers the event
 again. What can never succeed is recorded by the handlers, which then return. An instance imports
-and connects what its own entry point needs before its first event."""
+and connects what its own entry point needs before its first event.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ def on_wakeup(event: CloudEvent) -> None:
 def on_refused(refusal: Exception) -> str:
     """A push request that functions-framework does not take for an event, for example a message
     with attributes alone. Its 400 would bring the message back for hours, so it goes to the handler
-    like any other and is recorded."""
+    like any other and is recorded.
+    """
     handle = on_wakeup if wiring.function_target() == "on_wakeup" else on_release
     body = request.get_json(silent=True) or request.get_data()
     handle(CloudEvent({"type": PUSHED, "source": "//pubsub.googleapis.com/"}, body))

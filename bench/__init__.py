@@ -1,3 +1,4 @@
 """Measures Slipway's speed and size: `make bench` prints a table and writes `bench/results.json`.
 
-See docs/bench.md."""
+See docs/bench.md.
+"""

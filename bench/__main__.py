@@ -3,7 +3,8 @@
 
 With `--only` some parts are measured and shown, and nothing is written; with `--write` too, their
 rows take the place of the old ones and the others stay. The exit status is 1 when a target was
-missed."""
+missed.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ in parallel.
     gcloud    script started    ──> it ends: group stable, version reached, all instances healthy
 
 Each clock stops when its side knows that it is done. The details contain when all instances were
-ready, observed from outside in the same way for both."""
+ready, observed from outside in the same way for both.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ MISSING = "not measured: gcloud is not installed"
 @dataclass(frozen=True)
 class Done:
     """One job of one side: seconds until it knew that it was done, seconds until all instances were
-    ready, calls by method, and how many of them were changes."""
+    ready, calls by method, and how many of them were changes.
+    """
 
     seconds: float
     ready_after: float

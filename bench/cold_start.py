@@ -11,7 +11,8 @@ count), without a running server or a warm connection.
     plain       start ── imports, clients ───────────────────────────────────────> first request
 
 The reconciler's time includes the Firestore read before its first request. The intake's time ends
-when its clients exist; the time until it has responded to the first event is in the details."""
+when its clients exist; the time until it has responded to the first event is in the details.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ PATIENCE_SECONDS = 60
 
 class RequestRecorder:
     """An HTTP server in place of Compute Engine. Responds with 503 and records when the first
-    request arrives."""
+    request arrives.
+    """
 
     def __init__(self) -> None:
         self._arrived = threading.Event()
@@ -155,7 +157,8 @@ def _run(
     sends_request: bool,
 ) -> tuple[float, list[float], float]:
     """When the program started, the numbers that it printed, and when its request arrived (0 if it
-    sends none)."""
+    sends none).
+    """
     target = {"FUNCTION_TARGET": command[1]} if "function.py" in command[0] else {}
     recorder.reset()
     began = time.monotonic()

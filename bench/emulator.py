@@ -4,7 +4,8 @@
 client drives the rolling update, from the patch until the group reports that it is stable; the list
 is read page by page, with responses parsed as JSON. Values are CPU time, which hardly depends on
 other work on the machine, as the median of several runs. `bench/traffic.py` measures the load
-balancers."""
+balancers.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +70,8 @@ def listing() -> Row:
 
 def memory() -> Row:
     """The memory of a group, its instance group and the operation that created it, with and without
-    VMs."""
+    VMs.
+    """
     how = (
         f"traced memory (tracemalloc) of {WEIGHED} settled groups of {VMS} VMs each, divided by"
         " their number"

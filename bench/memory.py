@@ -3,7 +3,8 @@
 The function runs as deployed (`python -m functions_framework`, which starts gunicorn with one
 worker) over real HTTP and gRPC; time passes faster, which does not change the memory. The value is
 the worker's peak resident memory as the kernel counts it (`VmHWM`). The memory of all processes,
-including gunicorn's arbiter, is in the details."""
+including gunicorn's arbiter, is in the details.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ its longest chain:
     default backend service ─> URL map ─> proxy ─> rule      4 operations, in parallel
 
 The time includes loading the model, reading its resources, planning and saving, and ends when the
-last of the plan's actions is logged as applied."""
+last of the plan's actions is logged as applied.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ class Enough(Exception):
 
 class Watch(logging.Handler):
     """The World's clock and a reader of its log. Ends the pass at its first sleep after all `count`
-    actions were applied, instead of letting it wait for instances."""
+    actions were applied, instead of letting it wait for instances.
+    """
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -100,7 +102,8 @@ def measure(setting: Setting, rounds: int) -> Row:
 
 def critical_length(planned: Plan) -> int:
     """The number of operations in the plan's longest chain. An action waits for earlier ones on its
-    own resource and on the resources in `after`."""
+    own resource and on the resources in `after`.
+    """
     lengths: list[int] = []
     for action in planned.actions:
         before = [

@@ -1,6 +1,7 @@
 """Results as values: the keys with their targets, the results file, and the table on the terminal.
 
-Each measurement creates a `Row` with `row`; `bench/__main__.py` collects them."""
+Each measurement creates a `Row` with `row`; `bench/__main__.py` collects them.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ KEYS = (
 @dataclass(frozen=True)
 class Row:
     """`value` is None if it could not be measured; `how` then says why. `detail` contains what the
-    value was computed from."""
+    value was computed from.
+    """
 
     key: Key
     value: float | None
@@ -91,7 +93,8 @@ def to_text(rows: Iterable[Row], facts: Mapping[str, Any]) -> str:
 
 def merged(kept: Mapping[str, Any], rows: Iterable[Row], facts: Mapping[str, Any]) -> str:
     """The file's text with some rows replaced. The other rows and the machine stay; the new rows
-    say when they were measured."""
+    say when they were measured.
+    """
     when = {name: facts[name] for name in ("at", "load_before") if name in facts}
     found = dict(kept["results"])
     for row in rows:

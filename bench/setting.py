@@ -1,7 +1,8 @@
 """The store, bus, environment and release of the measurements that run the deployed functions.
 
 On Google's emulators the functions use Firestore and Pub/Sub as in a project. Without them, SQLite
-is the store and no one receives messages; the results say so."""
+is the store and no one receives messages; the results say so.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ _numbers = itertools.count(1)
 
 def clean_environment() -> dict[str, str]:
     """This process's environment without variables that change how a program starts or where it
-    connects."""
+    connects.
+    """
     removed = ("PYTHON", "SLIPWAY_", "GOOGLE_", "FUNCTION_", "CLOUDSDK_")
     return {
         name: text
@@ -48,7 +50,8 @@ def clean_environment() -> dict[str, str]:
 
 def release_message(version: str, model: str = MODEL) -> dict[str, Any]:
     """Six instances of a small container, swapped in three steps. Nothing bakes, so that a rollout
-    ends when all instances are healthy."""
+    ends when all instances are healthy.
+    """
     return {
         "model": model,
         "version": version,

@@ -3,7 +3,8 @@
 The emulator runs as a program with its data plane on. A group of small instances, each a server on
 its own port, is behind a forwarding rule, and a load generator in a third process keeps a number of
 connections busy. Every response must be 200. The value counts the responses that the load generator
-received; the emulator's CPU time is in the details."""
+received; the emulator's CPU time is in the details.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 Uses the journeys' scenario, with the Compute Engine emulator in this process. Calls come from the
 emulator's log of a whole swap; writes are counted at the store, the bus and the Compute client's
-transport."""
+transport.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def changes(calls: list[LoggedCall]) -> list[LoggedCall]:
 
 def swap() -> Row:
     """Mutating calls from the publication of the second release until the model is settled, without
-    the insert of its template."""
+    the insert of its template.
+    """
     scenario = _serving()
     scenario.emulator.calls.clear()
     began = scenario.clock.now()
@@ -61,7 +63,8 @@ def swap() -> Row:
 
 def settled() -> tuple[Row, Row]:
     """Passes over a settled model with nothing due: their writes, and the CPU time of each in this
-    process."""
+    process.
+    """
     scenario = _serving()
     written: list[str] = []
 

@@ -4,7 +4,8 @@
 methods that Slipway calls. Source: Compute API reference, "IAM permissions" of each method and of
 the fields that name other resources. A group creates instances on behalf of its caller, so creating
 or changing a group requires the permissions of its instances; acting as their service account is
-granted on that account only."""
+granted on that account only.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 Called by the intake before a release is accepted, and by a pass before it applies anything of it.
 It changes nothing. Invariant: what cannot be added up never counts as small. Too many models are a
 reason to refuse, and a document of another schema stops the reader (`UnknownSchema`), so the
-message is redelivered."""
+message is redelivered.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ def violations_beside_others(
 
 def candidate_violations(world: World, policy: Policy, state: ModelState) -> tuple[str, ...]:
     """Why the candidate may not go on. If two releases compete for capacity, the earlier one wins,
-    so that not both are rolled back."""
+    so that not both are rolled back.
+    """
     stable, candidate = state.rollout.stable, state.rollout.candidate
     if candidate is None:
         return ()
@@ -55,7 +57,8 @@ def candidate_violations(world: World, policy: Policy, state: ModelState) -> tup
 def last_admission(world: World, policy: Policy) -> Document | None:
     """The record of the last admitted release. It is read before usage is added up and replaced in
     the commit that accepts the next one, so that only one of two concurrent releases is accepted,
-    and the other is checked again."""
+    and the other is checked again.
+    """
     return world.store.get(ADMISSION) if policy.has_project_caps else None
 
 

@@ -2,7 +2,8 @@
 
 Called by `handlers/release.py`. `rollout/commands.py` decides later what the command changes, when
 the pass has observed the world; here only a rollback is checked against policy. Invariant: a
-duplicate, or a command older than the newest accepted event, changes nothing."""
+duplicate, or a command older than the newest accepted event, changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +86,8 @@ def _with_event(state: ModelState, payload: Payload) -> ModelState:
 
 def _policy(world: World, state: ModelState, request: CommandGiven) -> Policy:
     """The policy for a rollback that may need more capacity. No other command does, nor does a
-    rollback in the middle of a rollout that names no release."""
+    rollback in the middle of a rollout that names no release.
+    """
     is_checked = request.command == "rollback" and (
         request.version or isinstance(state.rollout.phase, Settled)
     )
@@ -110,7 +112,8 @@ def _named_release(
     world: World, policy: Policy, state: ModelState, request: CommandGiven
 ) -> Release | None:
     """The release that a rollback names: one that baked once, and that the present group can
-    run."""
+    run.
+    """
     if request.command != "rollback" or not request.version:
         return None
     path = repository.release_path(request.model, request.version)

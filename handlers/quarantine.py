@@ -2,7 +2,8 @@
 
 Called by `handlers/release.py`, for a message that raised `Refuse` or could not be read. Invariant:
 a message is recorded once, however often it is delivered, and no value that could be a secret is
-kept."""
+kept.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ log = logging.getLogger("slipway")
 
 class Refuse(Exception):
     """The message will never be accepted as it is. The text says why, and what would be
-    accepted."""
+    accepted.
+    """
 
 
 def quarantine(world: World, key: str, why: str, raw: bytes) -> None:

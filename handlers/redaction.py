@@ -3,7 +3,8 @@ value that could be a secret.
 
 Called by `handlers/release.py` for quarantine records and dead letters. People paste secrets into
 the wrong field, under a misspelt name, or into text that is no JSON at all; so a value is kept only
-in a harmless field that the schema knows."""
+in a harmless field that the schema knows.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ _WORD = re.compile(rb"[A-Za-z0-9_\x80-\xff]+")
 def redact_message(raw: bytes) -> bytes:
     """The message without the values that could be secrets. One that is no JSON keeps its length
     and its punctuation, so that the place of a mistake can be found, and of its words the names of
-    fields alone."""
+    fields alone.
+    """
     try:
         body = decode_json(raw)
     except Invalid:

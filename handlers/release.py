@@ -3,7 +3,8 @@ else is quarantined.
 
 Called by `main.on_release`. It never touches Compute Engine. To return is to acknowledge, to raise
 is to ask for redelivery: nothing is acknowledged before it is saved, and a message that can never
-be accepted is acknowledged after it was recorded with its reason."""
+be accepted is acknowledged after it was recorded with its reason.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +78,8 @@ def record_release(
     world: World, request: ReleaseRequested, payload: Payload, published_at: datetime
 ) -> None:
     """Make the release desired. A duplicate changes nothing, an event older than the newest
-    accepted one is recorded as superseded, and what cannot be accepted raises `Refuse`."""
+    accepted one is recorded as superseded, and what cannot be accepted raises `Refuse`.
+    """
     model_path = repository.model_path(request.model)
     release_path = repository.release_path(request.model, request.version)
     documents = world.store.get_many([model_path, release_path, POLICY])
@@ -183,7 +185,8 @@ def _release(
 
 def _check(world: World, policy: Policy, state: ModelState, release: Release) -> None:
     """Raises `Refuse` for a release that policy, its own past or the serving group does not
-    allow."""
+    allow.
+    """
     stable = state.rollout.stable
     why = (
         *violations(policy, release.spec, stable.spec if stable else None),

@@ -3,7 +3,8 @@ any other wake-up reconciles its model.
 
 Called by `main.on_wakeup`. A wake-up carries a model's name and nothing that a decision depends on,
 so a lost, duplicate or late one costs at most time: the tick of every minute guarantees that each
-model with something to do is reconciled."""
+model with something to do is reconciled.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ def handle(world: World, event: Any) -> None:
 
 def tick(world: World) -> None:
     """Wake the models that are due, publish what a crash left in the outbox, and every few minutes
-    scan the settled models for drift."""
+    scan the settled models for drift.
+    """
     now = world.clock.now()
     for model in world.store.list_due(now, MAX_DUE_PER_TICK):
         outbox.wake(world, model)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 class Unavailable(Exception):
     """The service did not answer in time, so the outcome is unknown. Try again later; never assume
-    success."""
+    success.
+    """
 
     def __init__(self, why: str) -> None:
         super().__init__(why)

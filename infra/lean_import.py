@@ -11,7 +11,8 @@ not one of its submodules. Then it runs, in place, and the library is complete:
 
 Used by `infra/bus/pubsub.py` and `infra/store/firestore.py`. A library that is already imported is
 used as it is. Unlike `infra/compute/loader.py`, which builds only some messages of a file, this
-changes no code and keeps no second copy."""
+changes no code and keeps no second copy.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ _PACKAGE_NAMES = ("__all__", "__version__")
 
 def lean_import(deferred: Sequence[str], *names: str) -> tuple[Any, ...]:
     """Import the modules `names` without running the `__init__` files of the packages `deferred`,
-    which are listed outermost first."""
+    which are listed outermost first.
+    """
     with _lock:
         for package in deferred:
             if package not in sys.modules:
@@ -55,7 +57,8 @@ class _Deferred(ModuleType):
 
 def _defer(name: str) -> None:
     """Add the package to `sys.modules` without running it. If `name` is not a package, do nothing
-    and leave it to the import."""
+    and leave it to the import.
+    """
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         return

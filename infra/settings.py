@@ -1,7 +1,8 @@
 """Loads the project's policy and prices from the documents `settings/policy` and `settings/prices`.
 
 Called by the handlers that check a policy. The price table that ships with Slipway
-(`rollout/policy/prices.json`) is rough and dated; `settings/prices` overrides it."""
+(`rollout/policy/prices.json`) is rough and dated; `settings/prices` overrides it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ PRICES = "settings/prices"
 
 def load_project_policy(store: Store, documents: Mapping[str, Document]) -> Policy:
     """The policy among documents already read; without one, nothing is capped. Prices are read only
-    if the policy caps a cost."""
+    if the policy caps a cost.
+    """
     document = documents.get(POLICY)
 
     def prices() -> Prices:

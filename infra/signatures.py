@@ -4,7 +4,8 @@ them), or Ed25519.
 Passed to the policy by `infra/settings.py`, for policies that name signers. The signed data is the
 image's name as in the release, up to and including its digest; no network access. The cryptography
 library is imported at first use. Invariant: an invalid signature counts as no signature, and a key
-that cannot be parsed is an error, not one signer fewer."""
+that cannot be parsed is an error, not one signer fewer.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 @lru_cache(maxsize=64)  # a pass asks the same question several times
 def is_signed(image: str, signature: str, signers: tuple[str, ...]) -> bool:
     """Whether one of the signers, public keys in PEM form, signed the image. Raises ValueError for
-    a signer that is not such a key."""
+    a signer that is not such a key.
+    """
     keys = [_load_key(number, signer) for number, signer in enumerate(signers)]
     try:
         given = base64.b64decode(signature, validate=True)

@@ -8,7 +8,8 @@ and SQLite is imported only in the embedded setup.
 Environment: `GOOGLE_CLOUD_PROJECT` · `SLIPWAY_STORE` (`firestore`, or `sqlite:PATH`) ·
 `SLIPWAY_BUS` (`pubsub`) · `SLIPWAY_COMPUTE_ENDPOINT` (empty: Google's) · `SLIPWAY_CLOCK` (`real`,
 or `scaled:SPEED:EPOCH`) · the emulators' own variables (`FIRESTORE_EMULATOR_HOST`,
-`PUBSUB_EMULATOR_HOST`)."""
+`PUBSUB_EMULATOR_HOST`).
+"""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ class RealClock:
 @dataclass(frozen=True)
 class ScaledClock:
     """Time that has run `speed` times as fast as real time since `epoch` (Unix seconds). For the
-    local stack, where the Compute Engine emulator runs on the same scale."""
+    local stack, where the Compute Engine emulator runs on the same scale.
+    """
 
     speed: float
     epoch: float
@@ -55,7 +57,8 @@ class ScaledClock:
 class World:
     """The outside world of the handlers: store, bus, Compute Engine and clock. Each part is created
     at its first use and kept. Messages of other projects than `project` are refused, unless it is
-    empty."""
+    empty.
+    """
 
     def __init__(
         self,

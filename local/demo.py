@@ -2,7 +2,8 @@
 
 Release 1 creates the fleet, release 2 takes over step by step, release 3 never becomes healthy and
 is rolled back. Exits with 0 only if all of that happened, and prints what differs otherwise. Writes
-the results to `demo-report.json` and draws them in `demo-report.svg`."""
+the results to `demo-report.json` and draws them in `demo-report.svg`.
+"""
 
 from __future__ import annotations
 
@@ -221,7 +222,8 @@ def _report(stack: Stack, watcher: Watcher, real_seconds: float) -> Report:
 @contextmanager
 def _signals(limit_seconds: int) -> Iterator[None]:
     """Turns the first stop signal into `KeyboardInterrupt` and ignores further ones, so that they
-    do not interrupt the cleanup. Raises `TimeUp` after the limit."""
+    do not interrupt the cleanup. Raises `TimeUp` after the limit.
+    """
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         for each in STOPS:

@@ -2,7 +2,8 @@
 
 Used by the local stack and the tests. An emulator starts in a few seconds, keeps its data in memory
 and writes only into the given folder. The caller of `start` must call `stop`, which ends the
-process group that `start` created and no other process."""
+process group that `start` created and no other process.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class EmulatorError(Exception):
 @dataclass(frozen=True)
 class Emulator:
     """`address` is `host:port`, as clients expect it; `group` is the process group to stop;
-    `process` is set only in the process that started it."""
+    `process` is set only in the process that started it.
+    """
 
     kind: Kind
     address: str
@@ -90,7 +92,8 @@ def start(kind: Kind, folder: Path, patience_seconds: float = 60.0) -> Emulator:
 
 def stop(emulator: Emulator, patience_seconds: float = 10.0) -> None:
     """Ends the emulator's process group. Safe to repeat, and safe from another process than the one
-    that started it."""
+    that started it.
+    """
     with suppress(ProcessLookupError):
         os.killpg(emulator.group, signal.SIGTERM)
     until = time.monotonic() + patience_seconds
@@ -105,7 +108,8 @@ def stop(emulator: Emulator, patience_seconds: float = 10.0) -> None:
 @contextmanager
 def running(*kinds: Kind) -> Iterator[dict[Kind, str]]:
     """Runs emulators for the duration of the block and yields their addresses. They start in
-    parallel, in about three seconds."""
+    parallel, in about three seconds.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     started: list[Emulator] = []

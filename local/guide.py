@@ -18,7 +18,8 @@ OUTPUTS = {
 
 def summary(report: Report, failure: str, logs: Sequence[Path] = ()) -> str:
     """The result of each promise, the model's outputs, and, after a failure, the ends of the
-    functions' logs."""
+    functions' logs.
+    """
     lines = [""]
     for promise in report.promises:
         lines.append(f"  {'✗' if promise.differs else '✓'} {promise.text}")
@@ -51,7 +52,8 @@ def by_hand(
     environment: Mapping[str, str], pubsub: str, python: str, logs: Sequence[Path], pid: int
 ) -> str:
     """Commands for a stack that keeps running. `pubsub` is the address of Pub/Sub's REST API, of
-    the emulator or of the embedded bus."""
+    the emulator or of the embedded bus.
+    """
     project = environment["GOOGLE_CLOUD_PROJECT"]
     event = f'{{"model":"{MODEL}","version":"4","artifact":{{"image":"{IMAGE}:4"}}}}'
     pause = f'{{"model":"{MODEL}","command":"pause"}}'

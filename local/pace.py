@@ -1,7 +1,8 @@
 """The local stack's time: the minute tick, and a clock whose sleepers wake when the stack stops.
 
 Used by `local/stack.py`. The given clock may run faster than real time; minutes and sleeps are in
-its time."""
+its time.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class Stopped(Exception):
 
 class StoppableClock:
     """The clock of handlers in this process, which may be in the middle of a pass when the stack
-    stops."""
+    stops.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -49,7 +51,8 @@ class StoppableClock:
 
 class Ticker:
     """Calls `tick` at every full minute of the clock, like Cloud Scheduler. A failed tick is not
-    repeated."""
+    repeated.
+    """
 
     def __init__(self, clock: Clock, tick: Callable[[], object]) -> None:
         self._clock, self._tick = clock, tick

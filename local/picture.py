@@ -6,7 +6,8 @@ Pure.
     release 1 ▐ step 1 ▌ bake ▐ succeeded
     release 2              ▐ 1 ▌ 2 ▐ 3 ▌ bake ▐ succeeded
 
-The right margin leaves room for the last outcome, so that each outcome follows its own bar."""
+The right margin leaves room for the last outcome, so that each outcome follows its own bar.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +92,8 @@ def _scales(report: Report) -> Scales:
 
 def _right_edges(report: Report, scales: Scales) -> Iterator[float]:
     """For each outcome, the right edge of the plot that leaves room for it behind its bar, and for
-    the label of the floor."""
+    the label of the floor.
+    """
     yield WIDTH - MARGIN - LETTER * len(_floor_label(report)) - 8
     for story in report.releases:
         if story.outcome and story.phases:
@@ -133,7 +135,8 @@ def _legend(colours: dict[str, str]) -> Iterator[str]:
 
 def _hatches(colours: dict[str, str]) -> str:
     """A pale, striped fill for each release, which differs from the solid one not only by
-    color."""
+    color.
+    """
     patterns = [_hatch(f"pale-{number}", colour) for number, colour in enumerate(colours.values())]
     return f"<defs>{''.join(patterns)}{_hatch('pale-any', QUIET)}</defs>"
 
@@ -161,7 +164,8 @@ def _grid(scales: Scales, axis: float) -> Iterator[str]:
 
 def _area(report: Report, scales: Scales, colours: dict[str, str]) -> Iterator[str]:
     """Stacked layers: the healthy instances of each release, and on top of them all others. So the
-    upper edge of the solid layers is the number of healthy instances."""
+    upper edge of the solid layers is the number of healthy instances.
+    """
     spans = list(_spans(report.instances, scales.ends))
     under = [0] * len(spans)
     for healthy, what in ((True, "healthy"), (False, "starting, unhealthy or stopping")):

@@ -1,7 +1,8 @@
 """Runs the local stack's HTTP servers as processes with a log file each.
 
 Each runs in its own process group and is up once it responds over HTTP. The caller of `start` must
-call `stop`, which ends that group and no other process."""
+call `stop`, which ends that group and no other process.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ class DidNotStart(Exception):
 @dataclass
 class Program:
     """A program that serves HTTP on `port`. `probe` is a path that responds, with any status, once
-    it serves."""
+    it serves.
+    """
 
     name: str
     command: Sequence[str]

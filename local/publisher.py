@@ -1,7 +1,8 @@
 """Serves the publish method of Pub/Sub's REST API: `POST /v1/projects/P/topics/T:publish`.
 
 With it, `gcloud pubsub topics publish` works on a stack without Google's emulator. It implements no
-other method."""
+other method.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 hold. Pure.
 
 `local/demo.py` builds the report and writes it as `demo-report.json`; `local/picture.py` draws it.
-All times are those of the run's clock, which may be faster than real time."""
+All times are those of the run's clock, which may be faster than real time.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ class Story:
 @dataclass(frozen=True)
 class Sample:
     """The instances by version at one moment: all of them, and those that the load balancer finds
-    healthy."""
+    healthy.
+    """
 
     at: datetime
     by_version: Mapping[str, int]

@@ -1,7 +1,8 @@
 """Shows a running demo: a live table on a terminal, plain lines elsewhere.
 
 `local/demo.py` calls both the same way: `part` while the stack starts, `show` with each new state.
-The plain screen prints each fact once."""
+The plain screen prints each fact once.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ MARKS = {"succeeded": "[green]✓ succeeded[/]", "rolled_back": "[yellow]↩ rol
 @dataclass(frozen=True)
 class View:
     """The run at one moment. `began` is when its first release was published. Both times are of the
-    run's clock."""
+    run's clock.
+    """
 
     began: datetime
     at: datetime
@@ -64,7 +66,8 @@ def label(name: str) -> str:
 
 class PlainScreen:
     """Prints lines with the real seconds since the start, for logs and pipes. `printed`: how many
-    entries of the log to skip."""
+    entries of the log to skip.
+    """
 
     def __init__(self, out: TextIO, printed: int = 0) -> None:
         self._out, self._started = out, time.monotonic()

@@ -5,7 +5,8 @@
 
 With Google's emulators the functions run as deployed: functions-framework processes that Pub/Sub
 pushes to. Without them, the embedded store and bus are used and the handlers run in this process.
-Everything listens on loopback, on free ports, and stops with the `Stack`."""
+Everything listens on loopback, on free ports, and stops with the `Stack`.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ OnPart = Callable[[str, str, bool], None]
 class Stack:
     """A context manager. `folder` holds the logs of the parts; it is removed at the end unless
     `keeps_logs`. `speed` seconds of the stack's time pass in one real second, for the functions and
-    for Compute Engine."""
+    for Compute Engine.
+    """
 
     def __init__(
         self,

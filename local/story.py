@@ -1,7 +1,8 @@
 """The demo's three releases of one model, and how the instances of each behave. Pure.
 
 Steps, checks and gates are the same as for any release. Only the times are shorter, so that the
-demo takes a minute."""
+demo takes a minute.
+"""
 
 from __future__ import annotations
 

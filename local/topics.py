@@ -1,6 +1,7 @@
 """Creates topics and push subscriptions in Google's Pub/Sub emulator, like `deploy/` in a project.
 
-Used by the local stack and the tests. Safe to repeat."""
+Used by the local stack and the tests. Safe to repeat.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ def push_to(
 
     functions-framework reads the topic from the path of the URL. Unlike the service, the emulator
     sends no delivery attempt, and redelivers after about 1, 3, 3 ... seconds if the minimum backoff
-    is shorter."""
+    is shorter.
+    """
     topic_name, name = (
         f"projects/{project}/topics/{topic}",
         f"projects/{project}/subscriptions/{topic}-push",

@@ -1,7 +1,8 @@
 """Observes a run: the model's documents in the store, and the emulator's instances many times a
 second.
 
-Used by `local/demo.py`. It makes no API calls, so it does not affect the count of calls."""
+Used by `local/demo.py`. It makes no API calls, so it does not affect the count of calls.
+"""
 
 from __future__ import annotations
 
@@ -137,7 +138,8 @@ class Watcher:
 
     def _counts(self) -> dict[str, Count]:
         """Instances by template. One that is being deleted gets no new requests, so it does not
-        count as healthy."""
+        count as healthy.
+        """
         everything: Counter[str] = Counter()
         healthy: Counter[str] = Counter()
         for record in self._emulator.instances():

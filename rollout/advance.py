@@ -89,7 +89,8 @@ def mark_observed(rollout: Rollout, now: datetime) -> Rollout:
 
 def target_of(rollout: Rollout, desired: Desired, observed: Observed) -> Target:
     """The target of the present phase. Unlike `advance`, it decides nothing; a pass calls it first
-    to see which changes are pending."""
+    to see which changes are pending.
+    """
     fleet = _fleet(rollout, observed)
     releases = (rollout.stable, rollout.candidate, rollout.previous, desired.release)
     kept = releases if fleet.groups else ()
@@ -249,7 +250,8 @@ def _hold(
     rollout: Rollout, desired: Desired, verdict: Verdict, health: ReleaseHealth, now: datetime
 ) -> PhaseChange:
     """Stay, roll back, or wait for a person, as the verdict says. A pause stops the way forward
-    only: a failed candidate is rolled back all the same, unless it is paused because it failed."""
+    only: a failed candidate is rolled back all the same, unless it is paused because it failed.
+    """
     paused = rollout.paused
     match verdict:
         case Failed(reason, why):
@@ -274,7 +276,8 @@ def _hold(
 
 def _rollback_waiting_for(rollout: Rollout, observed: Observed, evidence: Evidence) -> str:
     """What is left of the candidate, or is not yet as the steady target has it; empty if nothing
-    is."""
+    is.
+    """
     stable = rollout.stable
     if stable is None:
         return _remaining(observed) or _first(evidence.pending_changes)

@@ -2,7 +2,8 @@
 
 Called by `advance` before anything else. Invariant: each command is answered by a recorded
 transition, including one that changes nothing, and no command claims a phase that has not been
-observed."""
+observed.
+"""
 
 from __future__ import annotations
 

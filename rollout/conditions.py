@@ -2,7 +2,8 @@
 
 Conditions are for people: `Paused`, `Degraded` (something is wrong and may need a person),
 `Drifted` (a settled model was repaired), `ObservationFailed` (the rollout could not be observed for
-a while)."""
+a while).
+"""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def observation_failed(
     rollout: Rollout, conditions: Iterable[Condition], why: str, now: datetime
 ) -> Condition | None:
     """The condition to record now that an observation failed; None if it is too early, or recorded
-    already."""
+    already.
+    """
     is_recorded = any(condition.type == "ObservationFailed" for condition in conditions)
     last = rollout.last_observed_at
     if is_recorded or last is None or now - last < OBSERVATION_GAP:

@@ -3,7 +3,8 @@ decisions.
 
 Everything is frozen. `advance` maps these values to a `Decision`; `infra/fleet` fills `Observed`
 from Compute Engine and plans the changes that make a `Target` true. What can be observed is never
-stored: `Rollout` holds only the phase, since when, and what people requested."""
+stored: `Rollout` holds only the phase, since when, and what people requested.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ class Release:
 @dataclass(frozen=True)
 class Command:
     """A person's command. A `version`, if given, must be the candidate's; otherwise the command
-    changes nothing."""
+    changes nothing.
+    """
 
     verb: Verb
     event_id: str
@@ -68,7 +70,8 @@ class Desired:
     """The release that should serve (None: the model is retired) and the commands not applied yet.
 
     `latest_published_at` is the publish time of the newest accepted event. Older events are
-    recorded and not applied."""
+    recorded and not applied.
+    """
 
     model: str
     release: Release | None = None
@@ -92,7 +95,8 @@ class Problem:
 @dataclass(frozen=True)
 class Instance:
     """`health` is the load balancer's verdict if the model is exposed, else the group's liveness
-    check."""
+    check.
+    """
 
     name: str
     zone: str
@@ -122,7 +126,8 @@ class GroupView:
 @dataclass(frozen=True)
 class Observed:
     """The model's groups as read in this pass; a missing colour does not exist. `leftovers` names
-    the model's other resources that still exist, so that a removal is observed and not assumed."""
+    the model's other resources that still exist, so that a removal is observed and not assumed.
+    """
 
     groups: tuple[GroupView, ...] = ()
     leftovers: tuple[str, ...] = ()
@@ -135,7 +140,8 @@ class Observed:
 class Evidence:
     """What the pass learned beside the groups: `refusals`, what Compute Engine or the policy
     refused for good, and `pending_changes`, why the observed state still differs from the present
-    target."""
+    target.
+    """
 
     refusals: tuple[Problem, ...] = ()
     pending_changes: tuple[str, ...] = ()
@@ -160,7 +166,8 @@ class Stepping:
 @dataclass(frozen=True)
 class Baking:
     """The candidate has everything; the way back is kept until it has been healthy for the bake
-    time."""
+    time.
+    """
 
     since: datetime
 
@@ -210,7 +217,8 @@ def step_name(step: int) -> str:
 @dataclass(frozen=True)
 class Pause:
     """Why the rollout does not move on. `after_failure`: Slipway paused a failed candidate because
-    `rollout.on_failure` is `pause`."""
+    `rollout.on_failure` is `pause`.
+    """
 
     why: str
     since: datetime
@@ -265,7 +273,8 @@ class Share:
 @dataclass(frozen=True)
 class GroupTarget:
     """One group: its releases (at most two), the release whose settings it carries, and the
-    autoscaler's present bounds."""
+    autoscaler's present bounds.
+    """
 
     colour: Colour
     shares: tuple[Share, ...]
@@ -324,7 +333,8 @@ class Target:
 @dataclass(frozen=True)
 class Transition:
     """One entry of the log, published once as a status event; `from_` and `to` name phases or
-    outcomes."""
+    outcomes.
+    """
 
     release: str
     from_: str
@@ -345,7 +355,8 @@ class Condition:
 @dataclass(frozen=True)
 class Decision:
     """What `advance` answers. `waiting_for` says what the present phase waits for; `requeue_at` is
-    None when no further pass is needed."""
+    None when no further pass is needed.
+    """
 
     rollout: Rollout
     desired: Desired

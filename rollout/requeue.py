@@ -24,7 +24,8 @@ MOVE_BEYOND = timedelta(seconds=120)
 @dataclass(frozen=True)
 class Attempt:
     """What came of a pass's actions. `repeats`: how many passes before this one applied the very
-    same plan. `retry_after_seconds`: for each action that is still pending."""
+    same plan. `retry_after_seconds`: for each action that is still pending.
+    """
 
     actions: int = 0
     refused: int = 0
@@ -52,7 +53,8 @@ def after_decision(rollout: Rollout, *, has_transitions: bool, now: datetime) ->
 
 def after_attempt(decision: Decision, attempt: Attempt, now: datetime) -> datetime | None:
     """When the loop runs the next pass: at once after a change, later if Compute Engine is busy or
-    if the same change has been applied before, otherwise when `advance` wants it."""
+    if the same change has been applied before, otherwise when `advance` wants it.
+    """
     back_off = RETRY * 2 ** (attempt.repeats - 1) if attempt.repeats else timedelta(0)
     if attempt.retry_after_seconds:
         longest = timedelta(seconds=max(attempt.retry_after_seconds))
@@ -66,7 +68,8 @@ def after_attempt(decision: Decision, attempt: Attempt, now: datetime) -> dateti
 
 def merge(stored: datetime | None, requested: datetime | None, now: datetime) -> datetime | None:
     """The `requeue_at` to store. A time that has passed stays, so that the model is due at every
-    tick without another write; it moves only if the next pass is far off."""
+    tick without another write; it moves only if the next pass is far off.
+    """
     if requested is None:
         return None
     if stored is None or requested - now > MOVE_BEYOND:

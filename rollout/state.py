@@ -2,7 +2,8 @@
 
 Called by `handlers/`; `infra/store/documents.py` turns the state into a document and back.
 Invariant: a pass over a settled model with nothing to change leaves the state equal, so that
-nothing is written."""
+nothing is written.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from rollout.model import Condition, Decision, Desired, Release, Rollout, Settle
 @dataclass(frozen=True)
 class Lease:
     """Who reconciles the model, and until when. A lease is for efficiency; compare-and-set is the
-    fence."""
+    fence.
+    """
 
     token: str
     expires: datetime
@@ -61,7 +63,8 @@ def settle(
     """The state after one pass. `changes` are the reasons of the actions that the pass will apply.
 
     A model needs another pass until it is settled and nothing is left to change. A change to a
-    settled model that was not due is drift and is recorded as such."""
+    settled model that was not due is drift and is recorded as such.
+    """
     why = "; ".join(changes)
     if isinstance(decision.rollout.phase, Settled) and why:
         decision = replace(decision, requeue_at=now)
@@ -88,7 +91,8 @@ def _with_drift(decision: Decision, why: str, now: datetime) -> Decision:
 
 def next_revision(before: ModelState, after: ModelState, *, is_takeover: bool) -> int:
     """The revision to save. `is_takeover`: an earlier worker's lease expired. What that worker did
-    may not be known from the document, so its request ids must not be used again."""
+    may not be known from the document, so its request ids must not be used again.
+    """
     is_same = _without_progress(before) == _without_progress(after)
     return before.revision if is_same and not is_takeover else before.revision + 1
 

@@ -51,7 +51,8 @@ class PhaseChange:
 
 def begin(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
     """Start toward the desired release, unless it is stable already, or was rolled back before and
-    is not forced."""
+    is not forced.
+    """
     release = desired.release
     if release is None or (rollout.stable and release.version == rollout.stable.version):
         return PhaseChange(rollout, desired)
@@ -183,7 +184,8 @@ def roll_back(
     rollout: Rollout, desired: Desired, outcome: Outcome, reason: Reason, why: str, now: datetime
 ) -> PhaseChange:
     """From now on the target is the stable release alone. The candidate's digest is remembered if
-    it failed. A release newer than the candidate stays desired."""
+    it failed. A release newer than the candidate stays desired.
+    """
     candidate = candidate_of(rollout)
     failed = rollout.failed_digests
     if outcome == "rolled_back":
@@ -238,7 +240,8 @@ def finish_retirement(rollout: Rollout, desired: Desired, phase: Retiring) -> Ph
 
 def supersede_pending(rollout: Rollout, desired: Desired, why: str) -> tuple[Transition, ...]:
     """The end of a desired release whose rollout never began, now that a newer intent replaces it.
-    Releases that serve or are being rolled out are not affected."""
+    Releases that serve or are being rolled out are not affected.
+    """
     pending = desired.release
     begun = [release.generation for release in (rollout.stable, rollout.candidate) if release]
     if pending is None or pending.generation in begun:

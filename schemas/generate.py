@@ -4,7 +4,8 @@
     python -m schemas.generate --check   prints which are stale, and fails if any is
 
 Not part of the deployed functions. The schema describes messages, not stored specs: every field may
-be left out or null."""
+be left out or null.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +100,8 @@ def _published(
     node: Mapping[str, Any], schema: Node, is_merged: bool, is_message: bool = False
 ) -> Node:
     """A node of pydantic's schema in its published form: references resolved, our keywords turned
-    into the description, and, where messages are merged, nothing required and null allowed."""
+    into the description, and, where messages are merged, nothing required and null allowed.
+    """
     options = [option for option in node.get("anyOf", []) if option != NULL]
     if len(options) > 1:
         generated_files = [_published(option, schema, is_merged) for option in options]

@@ -4,7 +4,8 @@ An emulator starts when the first test needs it, is shared by all workers, and s
 Where it is not installed, its tests are skipped and the end of the run says so; with CI=true they
 fail. Each test uses its own project (`project`), because emulators keep projects apart.
 
-Tests run in random order (pytest-randomly). `-p no:randomly` turns that off."""
+Tests run in random order (pytest-randomly). `-p no:randomly` turns that off.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +63,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Starts long tests first, so that no worker has to finish one alone. Keeps their random
-    order."""
+    order.
+    """
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
@@ -122,7 +124,8 @@ def _report_simulation(terminalreporter: pytest.TerminalReporter) -> None:
 
 def _shared(kind: Kind) -> str:
     """The address of this run's emulator. The first worker that needs it starts it, under a lock,
-    and records its address for the others."""
+    and records its address for the others.
+    """
     if why := missing(kind):
         leave_out(why)
     folder = Path(os.environ[RUN_FOLDER])

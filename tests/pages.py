@@ -2,7 +2,8 @@
 
 Called once all modules are imported, by whatever runs tests or simulations: access to code and data
 all over the memory becomes about 10 % faster. Elsewhere, or without free large pages, it does
-nothing."""
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ def use_large_pages() -> None:
 
 def _anonymous(maps: str) -> Iterator[tuple[int, int]]:
     """The writable memory ranges of this process that belong to no file. Source:
-    proc_pid_maps(5)."""
+    proc_pid_maps(5).
+    """
     for line in maps.splitlines():
         range_, permissions, _, _, inode, *_ = line.split()
         if permissions.startswith("rw-p") and inode == "0":

@@ -3,7 +3,8 @@ and serves.
 
 All code is the deployed code. Events go through the entry points' handlers, the real Compute client
 talks to the Compute Engine emulator in process, and time is virtual, so an hour passes in a moment.
-Journeys assert the world, not the calls."""
+Journeys assert the world, not the calls.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ DEFAULT_BEHAVIOUR: dict[str, Any] = {
 
 class VirtualClock:
     """The emulator's virtual time as the World's clock. While the caller sleeps, the emulator
-    advances, and the watchers are called every second."""
+    advances, and the watchers are called every second.
+    """
 
     def __init__(self, cloud_clock: CloudClock) -> None:
         self._cloud_clock = cloud_clock
@@ -161,7 +163,8 @@ class Scenario:
         adapter: BaseAdapter | None = None,
     ) -> World:
         """Another function instance: a separate World over the same store, bus and emulator.
-        Lease tokens are numbered, so that a run can be repeated exactly."""
+        Lease tokens are numbered, so that a run can be repeated exactly.
+        """
         compute = Compute(
             PROJECT,
             self.clock,
@@ -232,7 +235,8 @@ class Scenario:
     def given_crashing_workers(self, intercept: Intercept, crash: type[BaseException]) -> None:
         """Workers that can crash at any external write: `intercept` gets each write to the store,
         to Compute Engine and to the bus. The message of a worker that crashed is redelivered, to a
-        new worker."""
+        new worker.
+        """
 
         def run(handle: Callable[[], None]) -> None:
             try:
@@ -316,7 +320,8 @@ class Scenario:
 
     def when_settled(self, model: str = "tiny", within_minutes: int = 120) -> None:
         """Time passes until the model needs no further pass. Fails with the model's log if that
-        takes too long."""
+        takes too long.
+        """
         for _ in range(within_minutes):
             if self.state(model).requeue_at is None:
                 return

@@ -1,7 +1,8 @@
 """What the deployment scripts do to a project: permissions, timeouts, safe repetition.
 
 The tests run the scripts with `--dry-run`, or with a fake gcloud on the PATH that only records its
-arguments."""
+arguments.
+"""
 
 from __future__ import annotations
 
@@ -198,7 +199,8 @@ def test_no_deployment_file_contains_a_flag_that_makes_a_function_public() -> No
 
 def test_only_pub_sub_can_create_tokens_that_call_the_functions() -> None:
     """Cloud Run verifies each token before a request reaches a function. The deployer may choose
-    the account of the push tokens but cannot create tokens."""
+    the account of the push tokens but cannot create tokens.
+    """
     everything = [*dry_run("bootstrap.sh"), *dry_run("functions.sh")]
     about = [
         command

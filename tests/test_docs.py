@@ -1,5 +1,6 @@
 """The README and the pages of docs/ match the code: links resolve, example events are accepted, and
-names, fields and log messages exist."""
+names, fields and log messages exist.
+"""
 
 from __future__ import annotations
 

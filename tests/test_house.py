@@ -2,7 +2,8 @@
 and what the tree must not contain.
 
 Import contracts (pyproject.toml) check the directions between packages. These tests check what
-contracts cannot express."""
+contracts cannot express.
+"""
 
 from __future__ import annotations
 
@@ -199,7 +200,8 @@ print({name: each.__name__ for name, each in vars(main).items() if inspect.isfun
 
 def test_the_entry_points_are_plain_functions_with_their_own_names() -> None:
     """In a fresh process: importing main registers an error handler with functions-framework's app,
-    which fails once that app has served a request."""
+    which fails once that app has served a request.
+    """
     command = [sys.executable, "-c", PRINT_ENTRY_POINTS]
     process = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert process.returncode == 0, process.stderr[-2000:]

@@ -23,7 +23,8 @@ LABELS = [*(f"I{number}" for number in range(1, 16)), *(f"S{number}" for number 
 @cache
 def defined_in(path: str) -> frozenset[str]:
     """The tests of a file that really run: not those that are always skipped, nor those that a
-    later test of the same name hides."""
+    later test of the same name hides.
+    """
     tests = [
         each
         for each in ast.parse((ROOT / path).read_text()).body

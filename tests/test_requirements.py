@@ -121,7 +121,8 @@ def third_party_imports() -> set[tuple[Path, str]]:
 
 def imported(path: Path) -> set[str]:
     """The modules that a file imports; `from google.cloud import firestore` counts as
-    google.cloud.firestore."""
+    google.cloud.firestore.
+    """
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

@@ -1,7 +1,8 @@
 """The reconciler's role grants exactly the permissions that its calls require.
 
 The calls are those that the stories below make of the Compute Engine emulator. The stories include
-every repair of a manual change."""
+every repair of a manual change.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ import pytest
 def require_program(name: str) -> str:
     """The path of an installed program, also of one that a Python package brings.
 
-    Without it the calling test is skipped; in CI it fails."""
+    Without it the calling test is skipped; in CI it fails.
+    """
     found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     if found is None:
         leave_out(f"{name} is not installed")

@@ -2,7 +2,8 @@
 
 Arguments: target, topic, data. Prints three times of the system's monotonic clock: when
 functions-framework was imported, when the function was ready, and when it had responded; then the
-response's status, and the CPU time until it was ready. Used by `bench/cold_start.py`."""
+response's status, and the CPU time until it was ready. Used by `bench/cold_start.py`.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@ Compute Engine.
 
 Prints the times of the system's monotonic clock when its imports were done and when its clients
 were created, and the CPU time until then. The server records when its request arrives. Contains no
-Slipway code. Used by `bench/cold_start.py`."""
+Slipway code. Used by `bench/cold_start.py`.
+"""
 
 from __future__ import annotations
 

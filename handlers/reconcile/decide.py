@@ -2,7 +2,8 @@
 apply. Pure.
 
 Called by `handlers/reconcile/loop.py`. It joins the two halves: `rollout` decides, `infra/fleet`
-plans."""
+plans.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from rollout.state import ModelState, settle
 @dataclass(frozen=True)
 class Plans:
     """The last two plans with what they were made from. While nothing that was read changes,
-    neither does the plan for the same target."""
+    neither does the plan for the same target.
+    """
 
     made: tuple[tuple[Target, Snapshot, Plan], ...] = ()
 
@@ -37,7 +39,8 @@ class Plans:
 @dataclass(frozen=True)
 class PassDecision:
     """What one pass decided: the state to save, the plan to apply, the transitions to record.
-    `blocked`: why the plan was dropped."""
+    `blocked`: why the plan was dropped.
+    """
 
     state: ModelState
     plan: Plan
@@ -76,7 +79,8 @@ def decide(
 
 def policy_problems(policy: Policy, state: ModelState) -> tuple[Problem, ...]:
     """What the policy forbids about the candidate, whatever it allowed when the release was
-    accepted."""
+    accepted.
+    """
     candidate, stable = state.rollout.candidate, state.rollout.stable
     if candidate is None:
         return ()
@@ -86,7 +90,8 @@ def policy_problems(policy: Policy, state: ModelState) -> tuple[Problem, ...]:
 
 def applies_candidate(decision: PassDecision) -> bool:
     """Whether the plan would change anything toward the candidate. The way back, and what serves,
-    is never blocked by policy."""
+    is never blocked by policy.
+    """
     candidate = decision.state.rollout.candidate
     is_targeted = candidate is not None and decision.decision.target.runs(candidate)
     return is_targeted and not decision.plan.is_empty
@@ -99,7 +104,8 @@ def block(decision: PassDecision, problems: tuple[Problem, ...]) -> PassDecision
 
 def needs_no_policy(state: ModelState) -> bool:
     """Whether a pass may run though the policy cannot be read: on the way back or out, which no
-    policy forbids."""
+    policy forbids.
+    """
     rollout, desired = state.rollout, state.desired
     is_leaving = isinstance(rollout.phase, RollingBack | Retiring)
     is_gone = (rollout, desired.release) == (Rollout(), None)

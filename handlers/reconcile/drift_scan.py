@@ -4,7 +4,8 @@ calls.
 Called by `handlers/wakeup.py` every few ticks. It changes nothing and decides nothing: a model
 whose plan is not empty gets a wake-up, and its pass observes it anew. It also finds what should not
 exist, for example when Compute Engine carries out a dead worker's insert after the model was
-retired. Invariant: a model that is not settled is left to its own `requeue_at`."""
+retired. Invariant: a model that is not settled is left to its own `requeue_at`.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ def has_drifted(
 
 def _settled(world: World) -> Iterator[ModelState]:
     """The states of all settled models. A document of another schema is left to the Slipway that
-    wrote it."""
+    wrote it.
+    """
     after: str | None = None
     while page := world.store.list("models", PAGE, after):
         for document in page:

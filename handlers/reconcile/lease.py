@@ -3,7 +3,8 @@ once.
 
 Called by `handlers/reconcile/`. A lease is for efficiency and expires by itself when its worker
 dies. What keeps two workers from overwriting each other is the compare-and-set of every save, and
-what keeps a late one from acting is the deadline of its loop."""
+what keeps a late one from acting is the deadline of its loop.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def release(world: World, model: str, token: str, known_revision: int | None) ->
 
     What was written since `known_revision` came with a wake-up that found the model leased, so
     another wake-up is published for it; None if the worker's own message will be redelivered. If
-    the release itself fails, the lease expires and the next tick finds the model due."""
+    the release itself fails, the lease expires and the next tick finds the model due.
+    """
     try:
         stored = repository.load_state(world.store, model)
         if stored is None or stored.state.lease is None or stored.state.lease.token != token:

@@ -55,7 +55,8 @@ log = logging.getLogger("slipway")
 @dataclass(frozen=True)
 class Carried:
     """State carried from one pass to the next: what was loaded and observed, the plans made, the
-    last plan applied and how often again, and what was refused of it."""
+    last plan applied and how often again, and what was refused of it.
+    """
 
     stored: StoredState | None = None
     cache: SnapshotCache = field(default_factory=SnapshotCache)
@@ -88,7 +89,8 @@ def reconcile(world: World, model: str, event_id: str = "") -> None:
 
 def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, datetime | None]:
     """One pass. Returns what to carry on, and when the next pass is due (None: nothing to wait
-    for)."""
+    for).
+    """
     # load
     documents = world.store.get_many([repository.model_path(run.model), POLICY])
     stored = _load(documents.get(repository.model_path(run.model)), carried.stored)
@@ -177,7 +179,8 @@ def _apply(world: World, run: Run, state: ModelState, plan: Plan) -> tuple[Resul
 
 def request_id(state: ModelState, action: Action) -> uuid.UUID:
     """The same for a repeat of the same change after a crash, another one for the same change after
-    new drift."""
+    new drift.
+    """
     key = action.key
     parts = (
         *(state.desired.model, state.revision, action.verb),

@@ -28,7 +28,8 @@ NOTHING = Snapshot({})
 class SnapshotCache:
     """The last snapshot. `stale` are resources that a pass tried to change since; `is_fresh`: read
     in this very instant; `is_partial`: the last read covered groups and health only; `is_noop`: the
-    last decision found nothing to do."""
+    last decision found nothing to do.
+    """
 
     snapshot: Snapshot = NOTHING
     stale: frozenset[Key] = field(default_factory=frozenset)
@@ -50,7 +51,8 @@ def age(cache: SnapshotCache) -> SnapshotCache:
 
 def observe(compute: Compute, scope: Scope, cache: SnapshotCache) -> SnapshotCache:
     """The cache with everything that a target of the releases in play could need. Raises
-    `Unavailable`."""
+    `Unavailable`.
+    """
     if not scope.releases:
         return SnapshotCache(list_owned(compute, scope.model))
     read_set, is_partial = next_reads(scope, cache)

@@ -5,7 +5,8 @@ A handler gets the same CloudEvent as a deployed function. If it returns, the me
 acknowledged. If it raises, the message is delivered again after an exponential back-off, and after
 the last attempt the message goes to the dead-letter topic. Messages are not ordered. There are two
 ways to run it: `pump` delivers the due messages in the calling thread, in a deterministic order,
-for virtual time and tests; `start` and `stop` run threads that deliver, for the local stack."""
+for virtual time and tests; `start` and `stop` run threads that deliver, for the local stack.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +80,8 @@ class EmbeddedBus:
         attempts: int = 20,
     ) -> None:
         """Deliver every message published to the topic from now on to `handler`. As with Pub/Sub,
-        without a dead-letter topic a message is delivered until it is acknowledged."""
+        without a dead-letter topic a message is delivered until it is acknowledged.
+        """
         self._topic_name(topic)
         self._topic_name(dead_letter_topic or topic)
         with self._changed:
@@ -96,7 +98,8 @@ class EmbeddedBus:
 
     def pump(self, limit: int = 10_000) -> int:
         """Deliver the messages that are due now, and those that their handlers publish. Returns the
-        number of deliveries. Does not advance the clock."""
+        number of deliveries. Does not advance the clock.
+        """
         done = 0
         while done < limit and (delivery := self._take_due()):
             self._deliver(delivery)
@@ -105,7 +108,8 @@ class EmbeddedBus:
 
     def next_due(self) -> datetime | None:
         """When the next delivery is due; None if none is waiting. Deliveries in progress do not
-        count."""
+        count.
+        """
         with self._changed:
             return self._waiting[0].due if self._waiting else None
 

@@ -5,7 +5,8 @@ Two envelopes are nested. `parse_message` opens the outer one, in which the plat
 Pub/Sub message to a function. `parse_payload` opens the inner one, a CloudEvent that the sender may
 have put around the data. Neither trusts its input: functions-framework does not authenticate
 callers and passes on whatever they send. Input that cannot be parsed raises `Unreadable` and no
-other exception, so that a handler can record it and acknowledge the message."""
+other exception, so that a handler can record it and acknowledge the message.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ class Unreadable(Exception):
 class Message:
     """A Pub/Sub message. `attempt` counts deliveries from 1, or is 0 if deliveries are not counted.
     `subscription` and `topic` are full names (`projects/P/topics/T`), or empty if the envelope does
-    not name them. The caller may have made them up."""
+    not name them. The caller may have made them up.
+    """
 
     id: str
     data: bytes
@@ -70,7 +72,8 @@ class Payload:
     @cached_property
     def key(self) -> str:
         """Identifies the event, whichever message carried it: 32 hex digits, valid as a document
-        id."""
+        id.
+        """
         return hashlib.sha256(json.dumps([self.source, self.event_id]).encode()).hexdigest()[:32]
 
 
@@ -89,7 +92,8 @@ def parse_message(event: CloudEventLike, project: str = "") -> Message:
     from the URL.
 
     If `project` is given, a topic or subscription of another project is refused. Source:
-    googleapis/google-cloudevents, MessagePublishedData; Pub/Sub, "Push subscriptions"."""
+    googleapis/google-cloudevents, MessagePublishedData; Pub/Sub, "Push subscriptions".
+    """
     data = event.data
     try:
         kind = event.get("type")
@@ -124,7 +128,8 @@ def parse_payload(message: Message) -> Payload:
 
     Two CloudEvents with the same source and id are the same event, whichever messages carried them.
     Data without a CloudEvent is identified by its message. Source: CloudEvents, "Google Cloud
-    Pub/Sub Protocol Binding"."""
+    Pub/Sub Protocol Binding".
+    """
     content_type = message.attributes.get("content-type", "").strip().lower()
     try:
         if content_type.startswith(_STRUCTURED):
@@ -189,7 +194,8 @@ def _parse_event(
 
 def _check_project(project: str, name: str) -> str:
     """The full name, unless it names another project's id. A project number is accepted: this
-    project's own number is not known here."""
+    project's own number is not known here.
+    """
     named = name.split("/")[1] if name else project
     if project and named != project and not named.isdecimal():
         raise ValueError(f"it is from project {named}, and this is {project}")

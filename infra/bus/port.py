@@ -2,7 +2,8 @@
 
 Handlers use `Bus` alone. `infra/bus/pubsub.py` implements it on Google Cloud Pub/Sub and
 `infra/bus/embedded.py` within one process; neither is imported here. What arrives from the bus is
-parsed by `infra/bus/envelope.py`."""
+parsed by `infra/bus/envelope.py`.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +27,15 @@ class Bus(Protocol):
 
         Raises `Unavailable` if it is not known whether the message was accepted: publish again, a
         duplicate is harmless. Raises `BusError` if the message was refused permanently. Messages
-        are not ordered."""
+        are not ordered.
+        """
         ...
 
 
 class BusError(Exception):
     """The bus refused a message permanently, for example because the topic or a permission is
-    missing. Someone has to fix that."""
+    missing. Someone has to fix that.
+    """
 
     def __init__(self, why: str) -> None:
         super().__init__(why)

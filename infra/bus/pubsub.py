@@ -3,7 +3,8 @@ ordering keys, no threads.
 
 Created by `infra/wiring.py`. It uses the low-level client, because the high-level one batches
 messages in the background, and a function's instance may be stopped before they are sent. The
-client does not retry: the event that made a handler publish is itself delivered again."""
+client does not retry: the event that made a handler publish is itself delivered again.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ _REFUSED = (
 
 class PubsubBus:
     """`emulator` is the `host:port` of Google's emulator. Without it, the client connects to the
-    service with application default credentials."""
+    service with application default credentials.
+    """
 
     def __init__(
         self, project: str, *, emulator: str | None = None, timeout_seconds: float = 10.0

@@ -2,7 +2,8 @@
 ValueError with a reason. Pure.
 
 Called by `infra/bus/envelope.py` for the parts of an envelope. Sizes are checked before anything is
-decoded, and a reason shows at most the first characters of a value."""
+decoded, and a reason shows at most the first characters of a value.
+"""
 
 from __future__ import annotations
 

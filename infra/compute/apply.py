@@ -43,7 +43,8 @@ def apply(
     plan: Plan, compute: Compute, clock: Clock, request_id: RequestId, until: datetime
 ) -> tuple[Result, ...]:
     """One result per action, in the plan's order. If `compute.workers` is 1, the actions run one
-    after the other in that order."""
+    after the other in that order.
+    """
 
     def run(action: Action) -> Result:
         return _run(action, compute, clock, request_id, until)
@@ -62,7 +63,8 @@ def apply(
 
 def _find_predecessors(actions: tuple[Action, ...]) -> list[frozenset[int]]:
     """The earlier actions that each action waits for. Those on the same resource are among them:
-    Compute Engine accepts one change at a time."""
+    Compute Engine accepts one change at a time.
+    """
     return [
         frozenset(
             earlier
@@ -138,7 +140,8 @@ def _send(
 ) -> Body:
     """Send the action and return its operation. For a repeated request id, Compute Engine returns
     the operation of the first request. If that one failed in an earlier pass, only a new id makes
-    another attempt."""
+    another attempt.
+    """
     now = clock.now()
     operation = compute.send(action, request_id, until)
     began = operation.get("insertTime")

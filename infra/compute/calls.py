@@ -16,7 +16,8 @@ headers), and its session sends it (credentials, connection pool). Between the t
 The stub's own JSON would not do. It cannot express `null` or an empty list, the two ways in which a
 patch clears a field. And it drops the fields that the client is too old to know, but a foreign rule
 in a shared URL map must survive being written back. All clients share one transport adapter and
-one set of credentials, so there is one pool of connections and one token."""
+one set of credentials, so there is one pool of connections and one token.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +69,8 @@ _INVENTORY_SERVICES = Library(endpoint.service for endpoint, _ in AGGREGATED.val
 
 class Calls:
     """The clients of one project at one API endpoint. Creating it imports and connects to nothing;
-    a client is created at its first call."""
+    a client is created at its first call.
+    """
 
     def __init__(
         self,
@@ -96,7 +98,8 @@ class Calls:
         body_field: str = "",
     ) -> Body:
         """Call a method and return the answer. `fields` are those of the request message, by JSON
-        name; `body_field` names the one that is sent as the body. Raises a `ComputeError`."""
+        name; `body_field` names the one that is sent as the body. Raises a `ComputeError`.
+        """
         transport = self._client(endpoint).transport
         stub = getattr(transport, method)
         request = _request_message(type(stub), {"project": self._project, **fields})
@@ -140,7 +143,8 @@ class Calls:
 
 class _Exchange:
     """One HTTP exchange. Takes the place of the session in the client's stub for one call: sends
-    `body` instead of the stub's, and keeps the answer."""
+    `body` instead of the stub's, and keeps the answer.
+    """
 
     def __init__(self, session: requests.Session, body: Body | None) -> None:
         self._session = session
@@ -165,7 +169,8 @@ class _Exchange:
 
 def expand_references(body: Any, project: str, field: str = "") -> Any:
     """A body with partial URLs of other resources expanded to full ones, in the fields listed in
-    `REFERENCES`. Everything else stays unchanged."""
+    `REFERENCES`. Everything else stays unchanged.
+    """
     if isinstance(body, dict):
         return {name: expand_references(value, project, name) for name, value in body.items()}
     if isinstance(body, list):
@@ -177,7 +182,8 @@ def expand_references(body: Any, project: str, field: str = "") -> Any:
 
 def _apply_environment(session: requests.Session, url: str) -> None:
     """Read proxies and certificates from the environment once, rather than at every call. A plain
-    `http://` endpoint is on this machine and needs no proxy."""
+    `http://` endpoint is on this machine and needs no proxy.
+    """
     if not url.startswith("http://"):
         found = session.merge_environment_settings(url, {}, None, None, None)
         session.proxies, session.verify, session.cert = (
@@ -190,7 +196,8 @@ def _apply_environment(session: requests.Session, url: str) -> None:
 
 def _request_message(stub: type, fields: Mapping[str, Any]) -> Any:
     """The stub's request message. Fields that the client does not know are accepted: the API
-    decides about them, and it may be newer than the client."""
+    decides about them, and it may be newer than the client.
+    """
     message = _message_class(stub)
     try:
         return message.wrap(

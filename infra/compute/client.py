@@ -3,7 +3,8 @@
 Called by `handlers/reconcile/observe.py` (observe), `infra/compute/inventory.py` (list) and
 `infra/compute/apply.py` (send, wait). `infra/compute/calls.py` makes the single calls; only it uses
 the official client. This module does not retry, and it sleeps only through the clock. Every failure
-is a `ComputeError`. With `workers=1` everything happens in order in the calling thread."""
+is a `ComputeError`. With `workers=1` everything happens in order in the calling thread.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ class Compute:
     """One project's Compute Engine. `endpoint` replaces Google's API endpoint, for an emulator.
     `adapter` is the transport adapter of all clients, for an emulator in the same process.
     Application default credentials are used if no `credentials` are given, except with an `adapter`
-    or a plain `http://` endpoint."""
+    or a plain `http://` endpoint.
+    """
 
     def __init__(
         self,
@@ -81,7 +83,8 @@ class Compute:
     def observe(self, reads: ReadSet, previous: Snapshot | None = None) -> Snapshot:
         """Everything in the read set, read concurrently. The health of backends is read last,
         because a backend service says which groups it has. A backend service that is not in `keys`
-        is taken from the `previous` snapshot."""
+        is taken from the `previous` snapshot.
+        """
         keys = tuple(dict.fromkeys(reads.keys))
         lists = _leftover_lists(reads.leftovers_of) if reads.leftovers_of else ()
         jobs: Jobs[Any] = [
@@ -168,7 +171,8 @@ class Compute:
 
     def _read_health(self, service: Key, group: str) -> Bodies:
         """The group's health answer. Empty if the group no longer belongs to the service: no health
-        data, which is not a verdict."""
+        data, which is not a verdict.
+        """
         endpoint = ENDPOINTS[service.collection]
         fields = {endpoint.name: service.name, "resourceGroupReferenceResource": {"group": group}}
         try:
@@ -188,7 +192,8 @@ class Compute:
 
     def send(self, action: Action, request_id: UUID, until: datetime | None = None) -> Body:
         """Request one change and return its operation, which is usually still running. A repeat
-        with the same `request_id` is the same change."""
+        with the same `request_id` is the same change.
+        """
         endpoint, key = ENDPOINTS[action.key.collection], action.key
         if action.verb not in endpoint.verbs:
             raise ValueError(f"{key.collection} does not support {action.verb}")
@@ -216,7 +221,8 @@ class Compute:
     def wait(self, operation: Body, until: datetime) -> Body | None:
         """The operation once it has finished, successfully or not; None if it is still running at
         `until`. Raises `Retry` if the operation is not found: Compute Engine keeps a finished
-        operation for a limited time only."""
+        operation for a limited time only.
+        """
         region = naming.last(operation.get("region"))
         endpoint = REGION_OPERATIONS if region else GLOBAL_OPERATIONS
         fields = {"operation": operation["name"], **({"region": region} if region else {})}

@@ -4,7 +4,8 @@ methods take. No behaviour.
 The methods are regular: a request takes the resource's name in the field `name`, its body in the
 field `body` (both by JSON name), and a region in `region`. Exceptions are listed. To add a
 collection, add one entry. Used by `infra/compute/client.py` and `calls.py`. Source: request
-messages of google-cloud-compute 1.57."""
+messages of google-cloud-compute 1.57.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from infra.fleet.model import Collection, Verb
 @dataclass(frozen=True)
 class Endpoint:
     """`body` is the field in which insert, update and patch take the resource; `bodies` lists the
-    verbs that take another field instead."""
+    verbs that take another field instead.
+    """
 
     service: str
     client: str

@@ -12,7 +12,8 @@ Codes take precedence over HTTP statuses. Operations and instances carry codes (
 HTTP answers carry reasons (`quotaExceeded`); both are normalized to the same form. The HTTP status
 of an operation may be missing, or be 503 for a stock-out. Unknown errors are retried. Sources:
 Compute API reference (Operation.error), the "resource availability" and "API rate quota" pages of
-the Compute docs, and the codes that cluster autoscalers and Terraform's Google provider handle."""
+the Compute docs, and the codes that cluster autoscalers and Terraform's Google provider handle.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ quota is refilled every minute."""
 
 class Retry(Unavailable):
     """The outcome is unknown, or nothing was done. Repeat the request after `after_seconds`; never
-    assume that it succeeded."""
+    assume that it succeeded.
+    """
 
     def __init__(self, after_seconds: float, why: str) -> None:
         super().__init__(why)
@@ -59,12 +61,14 @@ class AlreadyExists(_ApiException):
 
 class Busy(_ApiException):
     """The resource is not ready, another operation is changing it, or another resource uses it.
-    Resolves itself."""
+    Resolves itself.
+    """
 
 
 class Conflict(_ApiException):
     """The resource changed since it was read (412, a stale fingerprint). Read it again and decide
-    again."""
+    again.
+    """
 
 
 class Refused(_ApiException):
@@ -81,7 +85,8 @@ ComputeError = Retry | NotFound | AlreadyExists | Busy | Conflict | Refused
 @dataclass(frozen=True)
 class ApiError:
     """An error as Compute Engine reports it: the HTTP status (0 if missing), and its codes, the
-    most specific one first."""
+    most specific one first.
+    """
 
     status: int
     codes: tuple[str, ...]
@@ -121,7 +126,8 @@ def classify_error(error: ApiError, now: datetime) -> ComputeError:
 def classify_instance_error(code: str, message: str) -> Problem:
     """The problem of a managed instance that could not be created, from its `lastAttempt`. Errors
     that may resolve themselves get the reason `timeout`: the group retries forever, so only our own
-    deadline ends that."""
+    deadline ends that.
+    """
     error = ApiError(0, (_normalize(code),), message)
     words = " ".join(error.codes)
     if _is_rate(error, words):
@@ -187,7 +193,8 @@ def _find_reason(error: ApiError, codes: str) -> Reason | None:
 
 def _is_config(error: ApiError, codes: str) -> bool:
     """Whether the request will be refused however often it is sent. An answer without a code does
-    not come from Compute Engine, but from a proxy, for example."""
+    not come from Compute Engine, but from a proxy, for example.
+    """
     return (
         bool(codes) and 400 <= error.status < 500 and error.status not in _UNCERTAIN_STATUSES
     ) or bool(error.status in (0, 501) and _CONFIG.search(codes))
@@ -203,7 +210,8 @@ def _seconds_to_next_minute(now: datetime) -> float:
 
 def parse_response_error(status: int, body: Any) -> ApiError:
     """The error in an HTTP answer. A body that is not in Google's format is ignored: then only the
-    status counts."""
+    status counts.
+    """
     error = body.get("error") if isinstance(body, Mapping) else None
     if not isinstance(error, Mapping):
         return ApiError(status, (), str(error or ""))
@@ -226,7 +234,8 @@ def parse_response_error(status: int, body: Any) -> ApiError:
 
 def parse_operation_error(operation: Mapping[str, Any]) -> ApiError | None:
     """The error of a finished operation; None if it succeeded. Either the error list or the HTTP
-    fields may be missing; each alone means failure."""
+    fields may be missing; each alone means failure.
+    """
     error = operation.get("error")
     entries = _mappings_in(error.get("errors")) if isinstance(error, Mapping) else []
     status = operation.get("httpErrorStatusCode") or 0

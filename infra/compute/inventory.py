@@ -3,7 +3,8 @@ with models.
 
 Called by `handlers/reconcile/drift_scan.py` for all settled models at once, and by
 `handlers/reconcile/observe.py` for a model without a release: no release says which region to read,
-so leftovers are found by their owner."""
+so leftovers are found by their owner.
+"""
 
 from __future__ import annotations
 

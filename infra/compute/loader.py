@@ -12,7 +12,8 @@ services, and lets `types/compute.py` build only the messages that these service
 This runs the installed library's own code. None of it stays in `sys.modules`, and its messages are
 registered under a package name of their own, so a plain `import google.cloud.compute_v1` in the
 same process still works. If the installed version has an unexpected layout, the plain import
-provides everything: slower, never broken."""
+provides everything: slower, never broken.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ _numbers = itertools.count(1)
 
 class Library:
     """The named services of the client library. A service is imported at its first use.
-    Thread-safe."""
+    Thread-safe.
+    """
 
     def __init__(self, services: Iterable[str]) -> None:
         self._names = tuple(services)
@@ -95,7 +97,8 @@ def _make_stubs() -> dict[str, ModuleType]:
 @contextmanager
 def _installed(modules: dict[str, ModuleType]) -> Iterator[None]:
     """Put `modules` into `sys.modules` for the duration; add what is imported of the package
-    meanwhile to them."""
+    meanwhile to them.
+    """
     parent = sys.modules["google.cloud"]
     sys.modules.update(modules)
     try:
@@ -115,7 +118,8 @@ def _load_messages(root: str, services: Iterable[str]) -> ModuleType:
     """Run `types/compute.py` with a `class` statement that skips the messages that are not needed.
 
     proto-plus registers all messages of a module at once, as soon as the last one in its manifest
-    exists, so the manifest is reduced as well."""
+    exists, so the manifest is reduced as well.
+    """
     code = _load_code(MESSAGES, f"{root}/types/compute.py")
     needed = _find_messages(code, _find_names(root, services))
     module = ModuleType(f"{__name__}.messages_{next(_numbers)}")
@@ -149,7 +153,8 @@ def _selective(module: ModuleType, needed: frozenset[str]) -> Callable[..., Any]
 
 def _find_messages(code: CodeType, roots: Iterable[str]) -> frozenset[str]:
     """The messages in `roots` and, recursively, those of their fields. A field names its message in
-    a string."""
+    a string.
+    """
     classes = {each.co_name: each for each in code.co_consts if isinstance(each, CodeType)}
     found: set[str] = set()
     pending = [name for name in roots if name in classes]

@@ -2,7 +2,8 @@
 what they use. Pure.
 
 Called by `plan` alone. Unlike the rest of a plan nothing builds on a deletion, so resources that
-Slipway does not own are simply left."""
+Slipway does not own are simply left.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ def foreign_resources(
     target: Target, desired: frozenset[Key], snapshot: Snapshot
 ) -> tuple[Key, ...]:
     """Resources with a name of ours that would have to be deleted, but that Slipway does not
-    own."""
+    own.
+    """
     return tuple(
         sorted(
             key
@@ -68,7 +70,8 @@ def foreign_resources(
 
 def _leftovers(target: Target, desired: frozenset[Key], snapshot: Snapshot) -> Iterator[Key]:
     """By name alone, owned or not. A template counts only if nothing that stays may still need
-    it."""
+    it.
+    """
     kept = _used_templates(desired, snapshot)
     kept |= {naming.template(name) for name in target.kept_templates}
     # A group that serves in another region is kept: `plan` refuses to move it.
@@ -81,7 +84,8 @@ def _leftovers(target: Target, desired: frozenset[Key], snapshot: Snapshot) -> I
 
 def _used_templates(desired: frozenset[Key], snapshot: Snapshot) -> set[Key]:
     """The templates of the groups that stay: of their versions, and of instances that have not been
-    replaced yet."""
+    replaced yet.
+    """
     used: set[Key] = set()
     for group in (key for key in desired if key.collection == GROUPS):
         used |= instance_group.templates_of(snapshot.bodies.get(group) or {})

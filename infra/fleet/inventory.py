@@ -1,6 +1,7 @@
 """Which collections make up the inventory, and which of its resources belong to which model. Pure.
 
-`infra/compute/inventory.py` does the listing."""
+`infra/compute/inventory.py` does the listing.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ GLOBAL: tuple[Collection, ...] = ("instanceTemplates", "healthChecks", "backendS
 
 def owned_by_model(found: Mapping[Key, Body], models: Iterable[str]) -> dict[str, dict[Key, Body]]:
     """The resources of each model. A resource belongs to a model if both its name and its
-    description say so."""
+    description say so.
+    """
     by_model: dict[str, dict[Key, Body]] = {model: {} for model in models}
     for key, body in found.items():
         model = naming.owner(body)

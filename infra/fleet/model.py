@@ -2,7 +2,8 @@
 
 A body is a resource in Compute Engine's own JSON form (camelCase, int64 as text or number), so that
 it can be compared with what the API answers and read in its reference. References inside bodies are
-partial URLs below the project (`global/healthChecks/x`)."""
+partial URLs below the project (`global/healthChecks/x`).
+"""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ class ReadSet:
     """What one observation reads: the bodies of `keys`, the managed instances of `groups`, and the
     health of the backends of `healths` (backend services). The groups are in `keys` too, and so are
     the backend services, unless an earlier observation read them. `leftovers_of`: the model whose
-    templates and health checks are listed as well, whatever their number."""
+    templates and health checks are listed as well, whatever their number.
+    """
 
     keys: tuple[Key, ...]
     groups: tuple[Key, ...] = ()
@@ -56,7 +58,8 @@ class ReadSet:
 @dataclass(frozen=True)
 class DesiredResource:
     """A resource as it should be. `after` names what must exist first; `why` is the reason to
-    insert it."""
+    insert it.
+    """
 
     key: Key
     body: Body
@@ -68,7 +71,8 @@ class DesiredResource:
 class Snapshot:
     """What one observation read: bodies by key (None: does not exist; absent: not read), the
     managed instances of each group, and the health answers of each backend service, one per
-    group."""
+    group.
+    """
 
     bodies: Mapping[Key, Body | None]
     instances: Mapping[Key, tuple[Body, ...]] = field(
@@ -92,7 +96,8 @@ class Action:
 
     `after` names the earlier actions of the plan (by key) that it waits for. `based_on` is the
     observed fingerprint or id that the change was derived from, so that the same change after new
-    drift is a new request."""
+    drift is a new request.
+    """
 
     key: Key
     verb: Verb
@@ -105,7 +110,8 @@ class Action:
 @dataclass(frozen=True)
 class Plan:
     """Actions in an order in which they could be done one by one, and the problems that block the
-    rest of the target."""
+    rest of the target.
+    """
 
     actions: tuple[Action, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -123,7 +129,8 @@ class Applied:
 @dataclass(frozen=True)
 class Pending:
     """Not known to have happened yet: still running, not started, or worth another try. `why` says
-    which."""
+    which.
+    """
 
     action: Action
     why: str

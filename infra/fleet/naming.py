@@ -77,7 +77,8 @@ def group(model: str, colour: Colour, region: str) -> Key:
 
 def instances_of(group: Key) -> Key:
     """The instance group that a manager fills: same name, referred to by backends and named
-    ports."""
+    ports.
+    """
     return Key("regionInstanceGroups", group.scope, group.name)
 
 
@@ -101,7 +102,8 @@ def reference(key: Key) -> str:
 @lru_cache(maxsize=4096)  # the same few references are in every body of every pass
 def canonical(url: str) -> str:
     """What follows the project in a reference of any spelling: a full URL on any host,
-    `projects/...`, or a partial one."""
+    `projects/...`, or a partial one.
+    """
     return re.sub(r"^projects/[^/]+/", "", re.sub(r"^.*/compute/[^/]+/", "", url))
 
 
@@ -161,7 +163,8 @@ def group_of_check(check: Key) -> str:
 
 def template_filter(model: str) -> str:
     """The list filter for a model's templates: a regular expression over the whole name (Compute
-    API reference, `filter`)."""
+    API reference, `filter`).
+    """
     return f'name eq "{_template_pattern(model)}"'
 
 

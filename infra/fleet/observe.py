@@ -3,7 +3,8 @@ Pure.
 
 Called by `handlers/reconcile/decide.py` between reading and deciding. Missing data is never good
 news: an instance without a verdict is `unknown`, and a group without a status is neither stable nor
-done."""
+done.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ _LIVENESS_HEALTH: Mapping[str, Health] = {
 
 def observe(snapshot: Snapshot, model: str) -> Observed:
     """The model's groups and leftovers. A resource with our name that Slipway does not own is not
-    observed; `plan` reports it."""
+    observed; `plan` reports it.
+    """
     groups: list[GroupView] = []
     others: list[str] = []
     for key, body in sorted(_owned(snapshot, model), key=_by_key):
@@ -111,7 +113,8 @@ def _liveness_health(managed: Body) -> Health:
 
 def outputs(snapshot: Snapshot, model: str, group: Colour | None) -> dict[str, str]:
     """Where the model is, as far as it exists: `instance_group_url` and `backend_service_url` of
-    the given group, and the gateway's `address`."""
+    the given group, and the gateway's `address`.
+    """
     found: dict[str, str] = {}
     name = naming.group_name(model, group) if group else ""
     for key, body in sorted(_owned(snapshot, model), key=_by_key):

@@ -12,7 +12,8 @@ action waits for; everything else may happen at the same time:
 A target without groups is the same in reverse. A plan is data and complete: a route is written only
 into a URL map that has been read, so a map that this plan inserts gets its routes from the next
 pass. A resource with our name but another owner is left alone and reported in `Plan.problems`, and
-so is everything that depends on it."""
+so is everything that depends on it.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ _UPDATES: dict[Collection, Update] = {
 @dataclass(frozen=True)
 class DesiredFleet:
     """A target in Compute Engine's terms: resources in an order in which they could be inserted,
-    and the route."""
+    and the route.
+    """
 
     resources: tuple[DesiredResource, ...]
     route: url_map.Route | None
@@ -57,7 +59,8 @@ class DesiredFleet:
 
 def desired_fleet(target: Target) -> DesiredFleet:
     """Templates, checks, groups, autoscalers, backend services and gateway of a target. Unlike
-    `plan`, it knows nothing of what must be deleted."""
+    `plan`, it knows nothing of what must be deleted.
+    """
     model, traffic = target.model, target.traffic
     releases = {
         share.release.template: share.release for group in target.groups for share in group.shares
@@ -81,7 +84,8 @@ def desired_fleet(target: Target) -> DesiredFleet:
 @dataclass
 class _Draft:
     """A plan being drawn up. `blocked` are the keys that cannot be had, so nothing may build on
-    them."""
+    them.
+    """
 
     actions: list[Action] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -102,7 +106,8 @@ class _Draft:
 
 def plan(target: Target, snapshot: Snapshot) -> Plan:
     """What to do so that the target becomes true. Raises `KeyError` if the snapshot lacks something
-    that decides it."""
+    that decides it.
+    """
     fleet, draft = desired_fleet(target), _Draft()
     _refuse_moves(draft, target, snapshot)
     for desired in fleet.resources:
@@ -119,7 +124,8 @@ def plan(target: Target, snapshot: Snapshot) -> Plan:
 
 def _refuse_moves(draft: _Draft, target: Target, snapshot: Snapshot) -> None:
     """A group cannot move: a release for another place is refused at the first step, before any
-    instance has been replaced."""
+    instance has been replaced.
+    """
     for group in target.groups:
         for share in group.shares:
             if problem := instance_group.immovable(group.settings, share.release):

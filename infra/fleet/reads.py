@@ -58,7 +58,8 @@ def full_reads(scope: Scope, *, sweep: bool = False, with_gateway: bool = True) 
 
     `sweep` also reads what may be left over: groups of every colour, and templates and health
     checks that nothing uses. Without `with_gateway` the gateway's shared parts are left out, except
-    for the URL map: they change so rarely that a settled model need not read them each time."""
+    for the URL map: they change so rarely that a settled model need not read them each time.
+    """
     model, colours = scope.model, naming.COLOURS if sweep else scope.colours
     groups = _groups(scope, colours)
     services = tuple(naming.backend_service(model, colour) for colour in colours)
@@ -90,7 +91,8 @@ def volatile_reads(scope: Scope) -> ReadSet:
 
 def group_reads(scope: Scope) -> ReadSet:
     """What changes by itself: groups, their instances, and their health according to the load
-    balancer. Which groups a backend service has must be known from an earlier read."""
+    balancer. Which groups a backend service has must be known from an earlier read.
+    """
     groups = _groups(scope, scope.colours)
     services = tuple(naming.backend_service(scope.model, colour) for colour in scope.colours)
     return ReadSet(keys=groups, groups=groups, healths=services if scope.is_exposed else ())

@@ -2,7 +2,8 @@
 
 Called by `infra/store/repository.py`. Invariant: what is written is read back equal, and a document
 of another schema is refused (`UnknownSchema`), never interpreted: an older Slipway must not act on
-a newer one's state, nor a newer one on what it would misread."""
+a newer one's state, nor a newer one on what it would misread.
+"""
 
 from __future__ import annotations
 

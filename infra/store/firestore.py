@@ -5,7 +5,8 @@ The high-level client cannot express a `Replace`: its `set` takes no update time
 merges field by field. Here every write is a whole document with a precondition. The client does not
 retry; a call that fails or takes too long raises `Unavailable`, because it is then unknown whether
 a commit happened. Messages are plain protobuf ones: a pass reads and writes whole documents, and
-wrapping each value in proto-plus would cost more than everything else."""
+wrapping each value in proto-plus would cost more than everything else.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +59,8 @@ _REFUSED = (
 
 class FirestoreStore:
     """`emulator` is the `host:port` of Google's emulator. Without it, the client connects to the
-    service with application default credentials."""
+    service with application default credentials.
+    """
 
     def __init__(
         self,
@@ -201,7 +203,8 @@ def _emulator_client(address: str) -> Any:
 @contextmanager
 def _translate_errors(guarded: Iterable[str] = ()) -> Iterator[None]:
     """Translate the client's errors into the store's. `guarded` lists the paths that the call
-    writes with a precondition."""
+    writes with a precondition.
+    """
     try:
         yield
     except _REFUSED as error:

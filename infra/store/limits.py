@@ -4,7 +4,8 @@ fails in another. Pure.
 Called by each store before it writes. The size is calculated as Firestore does: a document name
 takes the bytes of its parts + 16, a document 32 more, a text its UTF-8 bytes + 1, a number or a
 datetime 8, a boolean or null 1, and a field the bytes of its name + 1 + its value. Source:
-Firestore, "Usage and limits" and "Storage size calculations"."""
+Firestore, "Usage and limits" and "Storage size calculations".
+"""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ _RESERVED = re.compile(r"__.*__", re.DOTALL)
 
 def check_writes(writes: Iterable[Write]) -> tuple[Write, ...]:
     """Return the writes if all of them can be stored; raise `Unstorable` for the first that
-    cannot."""
+    cannot.
+    """
     found: dict[str, Write] = {}
     total = 0
     for write in writes:
@@ -46,7 +48,8 @@ def check_writes(writes: Iterable[Write]) -> tuple[Write, ...]:
 
 def check_path(path: str, *, collection: bool = False) -> None:
     """Raise `Unstorable` unless the path is valid: an even number of parts for a document, an odd
-    one for a collection, each of them a valid name in Firestore."""
+    one for a collection, each of them a valid name in Firestore.
+    """
     parts = path.split("/")
     if len(parts) % 2 != (1 if collection else 0):
         raise Unstorable(
@@ -74,7 +77,8 @@ def _document_bytes(path: str, data: Mapping[str, Any]) -> int:
 
 class _Invalid(Exception):
     """A value cannot be stored. `where` is filled in while the exception propagates, so that valid
-    values need no path."""
+    values need no path.
+    """
 
     def __init__(self, why: str) -> None:
         super().__init__(why)

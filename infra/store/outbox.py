@@ -2,7 +2,8 @@
 have succeeded.
 
 A handler commits a message in `outbox/`, publishes it and deletes it. After a crash the next tick
-publishes what is left. A message keeps its id, so a receiver can drop a duplicate."""
+publishes what is left. A message keeps its id, so a receiver can drop a duplicate.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ def message(
     key: str, topic: str, data: bytes, attributes: Mapping[str, str], now: datetime
 ) -> Write:
     """A message to publish. The same key is the same message, however often the commit is
-    repeated."""
+    repeated.
+    """
     body = {
         "topic": topic,
         "data": base64.b64encode(data).decode(),
@@ -65,7 +67,8 @@ def status_attributes(key: str, model: str, now: datetime, kind: str = "rollout"
 
 def wake(world: World, model: str) -> None:
     """Publish a wake-up. It carries nothing but the model's name and may be lost: the tick finds
-    every model that is due."""
+    every model that is due.
+    """
     world.bus.publish(WAKEUPS, json.dumps({"model": model}).encode())
 
 

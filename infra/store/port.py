@@ -7,7 +7,8 @@ whereas compare-and-set lets one writer through and tells the others.
 
 A path is `collection/id` or deeper (`models/tiny/releases/7`). Data is a dict of JSON values and
 aware datetimes. Datetimes are returned in UTC, to the microsecond, and maps sorted by name. A list
-directly in a list is refused (Firestore does not support it), and so is a document above 1 MiB."""
+directly in a list is refused (Firestore does not support it), and so is a document above 1 MiB.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ REQUEUE_AT = "requeue_at"  # the field that it compares
 @dataclass(frozen=True)
 class Document:
     """`version` is an opaque token of the last write that changed the document. A `Replace` has to
-    name it."""
+    name it.
+    """
 
     path: str
     data: dict[str, Any]
@@ -83,7 +85,8 @@ Write = Create | Replace | Put | Delete
 
 class StoreError(Exception):
     """The store refused permanently, for example because the database or a permission is missing.
-    Someone has to fix that."""
+    Someone has to fix that.
+    """
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -93,7 +96,8 @@ class StoreError(Exception):
 class Conflict(StoreError):
     """Another writer came first: read and decide again. Nothing of the commit was written. `path`
     is the document's path. Firestore does not say which of several documents it was; then `path`
-    lists all of them, separated by commas."""
+    lists all of them, separated by commas.
+    """
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"{path}: {why}")
@@ -103,7 +107,8 @@ class Conflict(StoreError):
 
 class Unstorable(StoreError):
     """The document cannot be stored: it is too large, too deeply nested, or has a value of an
-    unsupported type. Do not retry."""
+    unsupported type. Do not retry.
+    """
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"{path}: {why}")
@@ -113,7 +118,8 @@ class Unstorable(StoreError):
 
 class Store(Protocol):
     """Every method raises `Unavailable` if the outcome is unknown, and `StoreError` if the store
-    refused permanently."""
+    refused permanently.
+    """
 
     def get(self, path: str) -> Document | None: ...
 
@@ -127,17 +133,20 @@ class Store(Protocol):
 
         A write that changes nothing keeps the version. Raises `Conflict` if the document of a
         `Create` exists, or that of a `Replace` is missing or has another version. Raises
-        `Unstorable` before anything is sent."""
+        `Unstorable` before anything is sent.
+        """
         ...
 
     def list_due(self, now: datetime, limit: int) -> tuple[str, ...]:
         """The names of the models whose `requeue_at` has passed, longest due first. Needs no index
-        beyond the automatic ones."""
+        beyond the automatic ones.
+        """
         ...
 
     def list(
         self, collection_path: str, limit: int, after: str | None = None
     ) -> tuple[Document, ...]:
         """The documents of one collection, without its subcollections, sorted by id (in UTF-8 byte
-        order), after the id `after`."""
+        order), after the id `after`.
+        """
         ...

@@ -38,7 +38,8 @@ def release_path(model: str, version: str) -> str:
 @dataclass(frozen=True)
 class StoredState:
     """A model's state and the document version it was read at, which fences the next write. Without
-    a version the document does not exist yet."""
+    a version the document does not exist yet.
+    """
 
     state: ModelState
     version: str | None
@@ -64,7 +65,8 @@ def with_event(state: ModelState, event_id: str) -> ModelState:
 
 def retry_on_conflict(attempt: Callable[[], T]) -> T:
     """Repeat a read-decide-write until no other writer interferes. After so many lost races the
-    message is left to redelivery."""
+    message is left to redelivery.
+    """
     for _ in range(TRIES - 1):
         with suppress(Conflict):
             return attempt()
@@ -107,7 +109,8 @@ def record_outcomes(
     now: datetime,
 ) -> tuple[Write, ...]:
     """The records of those releases that ended. The rest of a record is what it was when the
-    release was accepted."""
+    release was accepted.
+    """
     known = {release.version: release for release in releases if release}
     writes = []
     for transition in transitions:

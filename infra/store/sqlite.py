@@ -1,7 +1,8 @@
 """The store in one SQLite file, or in `:memory:`. For machines without Firestore; never deployed.
 
 Each commit holds SQLite's write lock (`BEGIN IMMEDIATE`), so several threads and processes may
-share a file. A document's version is the number of the commit that last changed it."""
+share a file. A document's version is the number of the commit that last changed it.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ _DATETIME = "$at"  # marks a datetime; a field name that begins with $ is stored
 
 class SqliteStore:
     """`path` is a file, created if missing, or `:memory:` for a store that lives as long as this
-    object."""
+    object.
+    """
 
     def __init__(self, path: str | Path, timeout_seconds: float = 10.0) -> None:
         # All threads share one connection, because `:memory:` exists only within its connection.
@@ -129,7 +131,8 @@ class SqliteStore:
 
 def _use_write_ahead_log(database: sqlite3.Connection) -> None:
     """Unlike other statements, a change of the journal mode fails at once if another connection
-    makes it too. So this waits for the other one's lock and tries again."""
+    makes it too. So this waits for the other one's lock and tries again.
+    """
     for attempt in range(_ATTEMPTS):
         try:
             database.execute("PRAGMA journal_mode = WAL")

@@ -1,7 +1,8 @@
 """The gates of each phase, in the order in which their reasons are reported.
 
 To add one: a module beside this one that implements `base.Gate`, and an entry in one of these
-lists."""
+lists.
+"""
 
 from __future__ import annotations
 

@@ -43,7 +43,8 @@ class BakeGate:
 
 def _degraded(context: GateContext, since: datetime) -> Verdict | None:
     """Instances that start because the group grew get their start-up time; if most of them are
-    unhealthy at once, that is too long to wait."""
+    unhealthy at once, that is too long to wait.
+    """
     health = context.health
     is_majority = health.healthy * 2 < health.needed
     startup_seconds = health.release.spec.serving.startup_seconds

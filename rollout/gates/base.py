@@ -1,7 +1,8 @@
 """What a gate is: a question that must be answered well before a step, or the bake, ends. Pure.
 
 Implemented by one module each beside this one and listed in `rollout/gates/__init__.py`. A verdict
-is `Passed`, `Waiting`, `Failed` or `Inconclusive`. Invariant: missing data never passes."""
+is `Passed`, `Waiting`, `Failed` or `Inconclusive`. Invariant: missing data never passes.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ Verdict = Passed | Waiting | Failed | Inconclusive
 @dataclass(frozen=True)
 class Query:
     """Evidence that a gate needs beside the fleet that every pass observes: the `source` that
-    answers it, and the question in that source's own language."""
+    answers it, and the question in that source's own language.
+    """
 
     source: str
     text: str

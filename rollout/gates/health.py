@@ -1,7 +1,8 @@
 """Gate `health`: a step ends only if its instances of the candidate are all there and healthy.
 
 Problems that Compute Engine does not solve by itself (quota, configuration, policy) fail at once;
-those that may pass (a stock-out, slow starts) fail when the progress deadline has passed."""
+those that may pass (a stock-out, slow starts) fail when the progress deadline has passed.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ def non_retryable(context: GateContext) -> Failed | None:
 
 def _overdue(context: GateContext, deadline: timedelta) -> Verdict:
     """Why there was no progress. A candidate that is complete and healthy passes even now: then the
-    old release keeps the group from being stable, and waiting would keep the bad one."""
+    old release keeps the group from being stable, and waiting would keep the bad one.
+    """
     health, evidence, span = context.health, context.evidence, duration(deadline)
     if (
         health.is_well

@@ -68,7 +68,8 @@ def observe_release(
 
 def update_progress(progress: Progress, health: ReleaseHealth, now: datetime) -> Progress:
     """The progress after this pass. It changes only if the number of healthy instances passed its
-    best or fell below it, so that it is seldom written."""
+    best or fell below it, so that it is seldom written.
+    """
     if health.healthy > progress.healthy:
         return Progress(health.healthy, now, progress.flaps)
     if health.healthy < progress.healthy:

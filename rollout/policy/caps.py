@@ -2,7 +2,8 @@
 
 `violations` is called when a release arrives and by every pass of its rollout, because the policy
 may change in between; `clamp` limits every target that a pass is about to apply. The caps on the
-project are in `rollout/policy/usage.py`. Pure."""
+project are in `rollout/policy/usage.py`. Pure.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def violations(policy: Policy, spec: Spec, stable: Spec | None = None) -> tuple[
 
     The usage includes the surge of a swap. With a `stable` spec, it is also the usage during the
     swap from it, which may combine the wider bounds of one with the more expensive machine of the
-    other."""
+    other.
+    """
     machine, accelerator = spec.machine, spec.machine.accelerator
     caps = caps_of(
         ", surge included",
@@ -56,7 +58,8 @@ def clamp(policy: Policy, target: Target) -> Target:
 
     A policy that was tightened later shrinks the bounds of a serving group, but never below one
     instance: `retire` turns a model off. Caps on accelerators and cost shrink no serving group;
-    they are checked before a release is accepted."""
+    they are checked before a release is accepted.
+    """
     if policy.max_instances is None:
         return target
     cap = policy.max_instances
@@ -114,7 +117,8 @@ def _has_prefix(image: str, prefix: str) -> bool:
 
 def _uncountable(policy: Policy, machine_type: str) -> str | None:
     """A machine type of an unknown series may have any number of accelerators, so it is refused
-    where accelerators are limited, unless the policy lists that very type."""
+    where accelerators are limited, unless the policy lists that very type.
+    """
     limits = (
         policy.max_accelerators,
         policy.max_project_accelerators,

@@ -2,7 +2,8 @@
 
 Read by `rollout/policy/caps.py` (one spec), `rollout/policy/usage.py` (all models of the project)
 and `infra/settings.py`, which loads the document `settings/policy`. Pure. Invariant: an empty
-policy allows whatever Compute Engine allows."""
+policy allows whatever Compute Engine allows.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class Policy:
     Images match by prefix, up to a `/`, `:` or `@` (`gcr.io/p` does not match `gcr.io/pirates`);
     regions and types match by their full name. `images` covers boot images too, except Slipway's
     defaults. `signers` are public keys (PEM): if there are any, an image runs only if its release
-    carries a signature by one of them, and start-up scripts, which cannot be signed, do not run."""
+    carries a signature by one of them, and start-up scripts, which cannot be signed, do not run.
+    """
 
     max_instances: int | None = None
     max_accelerators: int | None = None
@@ -66,7 +68,8 @@ def load_policy(
     is_signed: IsSigned = never_signed,
 ) -> Policy:
     """The policy in a document; `prices` is called only if the policy caps a cost. Raises
-    ValueError for an unknown field or a wrong type: a misspelled cap must not pass for no cap."""
+    ValueError for an unknown field or a wrong type: a misspelled cap must not pass for no cap.
+    """
     given = document or {}
     defaults = {
         each.name: each.default for each in fields(Policy) if each.name not in _NOT_IN_DOCUMENT

@@ -2,7 +2,8 @@
 
 Called by `rollout/policy/usage.py` and `caps.py`. Pure: the table comes from `prices.json` (read by
 `infra/settings.py`), overridden by the document `settings/prices`. Invariant: a machine without a
-price is never free; it costs more than any cap."""
+price is never free; it costs more than any cap.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ class Prices:
 
     The price of a machine type includes its built-in GPUs. A type that is not listed costs its
     vCPUs times the price of its series (`n1-standard-4` is 4 x `n1-standard`). `regions` and `spot`
-    are factors; `elsewhere` is the factor of every other region."""
+    are factors; `elsewhere` is the factor of every other region.
+    """
 
     machine_types: Mapping[str, float] = field(default_factory=dict)
     per_vcpu: Mapping[str, float] = field(default_factory=dict)
@@ -38,7 +40,8 @@ class Prices:
 
 def load_prices(base: Prices, document: Mapping[str, Any] | None) -> Prices:
     """The base table, overridden by the document. Raises ValueError for an unknown field or an
-    invalid price: a misspelled one must not silently leave the base price in place."""
+    invalid price: a misspelled one must not silently leave the base price in place.
+    """
     given = {name: value for name, value in (document or {}).items() if name not in NOTES}
     overrides = {name: _override(base, name, value) for name, value in given.items()}
     return replace(base, **overrides)
@@ -49,7 +52,8 @@ def cost_per_hour(prices: Prices, spec: Spec) -> float:
     whatever the factors.
 
     Two T4 on an n1-standard-4 with 50 GB of pd-balanced in us-central1: 4 x 0.048 + 2 x 0.35 + 50 x
-    0.1 / 730 = 0.90."""
+    0.1 / 730 = 0.90.
+    """
     if missing_price(prices, spec):
         return math.inf  # not computed: infinity times a factor of 0 is NaN, which exceeds no cap
     machine = spec.machine

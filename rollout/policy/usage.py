@@ -1,7 +1,8 @@
 """What models may use at most, and the caps on the sum over all models of the project.
 
 Called by `handlers/admission.py`, when a release arrives and before a pass applies anything of it.
-Pure."""
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class Usage:
 @dataclass(frozen=True)
 class Cap:
     """One cap of a policy: the spec field that it is reported under, its unit, its limit, and which
-    part of a usage it limits."""
+    part of a usage it limits.
+    """
 
     path: str
     unit: str
@@ -65,7 +67,8 @@ def caps_of(
 def quota_violations(policy: Policy, before: Usage, after: Usage, others: Usage) -> tuple[str, ...]:
     """Each project cap that a model exceeds by growing from `before` to `after` beside the
     `others`. A model that does not grow passes even if the sum already exceeds the cap, because it
-    did not cause the excess."""
+    did not cause the excess.
+    """
     total = others + after
     caps = caps_of(
         " in the project",
@@ -85,7 +88,8 @@ def quota_violations(policy: Policy, before: Usage, after: Usage, others: Usage)
 
 def max_usage(prices: Prices, specs: Iterable[Spec]) -> Usage:
     """The most that a model may use while releases with these specs share its group: the widest
-    bounds with the most expensive machine."""
+    bounds with the most expensive machine.
+    """
     found = tuple(specs)
     instances = max((spec.scaling.max for spec in found), default=0) + max(
         (spec.rollout.surge or 0 for spec in found), default=0
@@ -99,7 +103,8 @@ def max_usage(prices: Prices, specs: Iterable[Spec]) -> Usage:
 
 def live_releases(rollout: Rollout, desired: Desired) -> tuple[Release, ...]:
     """The releases that a model may run before it settles. A rollback that names no version targets
-    the previous release."""
+    the previous release.
+    """
     rollbacks = (command for command in desired.commands if command.verb == "rollback")
     targets = (command.release or rollout.previous for command in rollbacks)
     return tuple(
@@ -112,7 +117,8 @@ def live_releases(rollout: Rollout, desired: Desired) -> tuple[Release, ...]:
 def competing(rollout: Rollout, desired: Desired, since: tuple[datetime, str]) -> tuple[Spec, ...]:
     """The specs of a model that count against another model's release, which was published at
     `since` (with that model's name): if two releases compete for capacity, the earlier one wins, so
-    that they do not both roll back."""
+    that they do not both roll back.
+    """
     stable = rollout.stable
     return tuple(
         release.spec

@@ -1,7 +1,8 @@
 """Which fields a rolling swap cannot change, because both releases share one group for a while.
 
 Called when a release or a rollback is accepted, and by `advance` before a newer release takes over.
-Pure."""
+Pure.
+"""
 
 from __future__ import annotations
 

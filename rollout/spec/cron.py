@@ -2,7 +2,8 @@
 that exists.
 
 Called by `rollout/spec/types.py`. It computes no next time. Source: Compute Engine reference,
-AutoscalingPolicyScalingSchedule.schedule (its optional year field is not supported)."""
+AutoscalingPolicyScalingSchedule.schedule (its optional year field is not supported).
+"""
 
 from __future__ import annotations
 

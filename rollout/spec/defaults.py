@@ -3,7 +3,8 @@ the next release inherits from it.
 
 Used by `rollout/spec/message.py`. Invariants: in a resolved spec None means "none", never "decide
 for me"; a default follows the fields that it was derived from, so a cool-down derived from the
-start-up time changes with the start-up time."""
+start-up time changes with the start-up time.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ def _dependent(sections: Sections, model: str) -> dict[str, Any]:
 
 def _needs_cpu(sections: Sections) -> bool:
     """CPU is the signal of last resort, but not for a model that scales to zero by schedules: the
-    CPU signal never goes below one instance."""
+    CPU signal never goes below one instance.
+    """
     scaling = sections.scaling
     return not (
         scaling.load_balancing or scaling.metrics or (scaling.min == 0 and scaling.schedules)

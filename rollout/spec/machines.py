@@ -2,7 +2,8 @@
 none on others.
 
 Used by `rollout/spec/rules.py` and `defaults.py`, `rollout/policy/caps.py`, and the instance
-template. Source: Compute Engine documentation, "GPU machine types" and "GPUs on N1"."""
+template. Source: Compute Engine documentation, "GPU machine types" and "GPUs on N1".
+"""
 
 from __future__ import annotations
 
@@ -78,7 +79,8 @@ def is_of_unknown_series(machine_type: str) -> bool:
 
 def accelerator_problem(machine: Machine) -> tuple[str, str] | None:
     """The field of `machine.accelerator` that does not fit the machine type, and what it must be;
-    None if they fit."""
+    None if they fit.
+    """
     family, given = _family(machine.type), machine.accelerator
     known = FIXED.get(machine.type)
     if family in OPTIMISED_FAMILIES:

@@ -3,7 +3,8 @@ a release.
 
 Called by `handlers/release.py`: `decode_json`, `parse`, and for a release `resolve`. Each raises
 `Invalid`, with all problems it finds, and no other exception. An event may leave out most of a
-spec: `parse` validates what it contains, `resolve` the whole spec."""
+spec: `parse` validates what it contains, `resolve` the whole spec.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ Message = TypeVar("Message", bound=Section)
 
 class ReleaseMessage(Sections):
     """A model-release event. A field that it leaves out is inherited from the model's current
-    release, or has its default."""
+    release, or has its default.
+    """
 
     model: types.ModelName = Field(description="Which model")
     version: types.Version = Field(
@@ -91,7 +93,8 @@ class CommandGiven:
 
 def parse(payload: object) -> ReleaseRequested | CommandGiven:
     """The message in a JSON value. Raises `Invalid` with all problems that can be found without the
-    model's current release."""
+    model's current release.
+    """
     if not isinstance(payload, dict):
         raise Invalid(
             [SpecProblem("message", "must be a JSON object", redact("artifact.env", payload))]
@@ -142,7 +145,8 @@ def resolve(request: ReleaseRequested, base: Spec | None) -> Spec:
     """The whole spec of a release: the event's sections over the base's (JSON Merge Patch), then
     the defaults. Raises `Invalid`.
 
-    Without a base (the model is new or retired) nothing is inherited."""
+    Without a base (the model is new or retired) nothing is inherited.
+    """
     patch = freeze(request.patch)
     found = validate(Sections, _merged(patch, base), partial=False)
     problems = found.problems
@@ -155,7 +159,8 @@ def resolve(request: ReleaseRequested, base: Spec | None) -> Spec:
 
 def _merged(patch: Mapping[str, Any], base: Spec | None) -> dict[str, Any]:
     """The patch merged into what the base passes on. A release that is not exposed inherits nothing
-    of `traffic`: the fields have no meaning for it."""
+    of `traffic`: the fields have no meaning for it.
+    """
     inherited = freeze(inheritable(base)) if base else {}
     merged: dict[str, Any] = merge(inherited, patch)
     traffic = merged.get("traffic")

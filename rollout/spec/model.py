@@ -2,7 +2,8 @@
 
 Rules between fields are in `rollout/spec/rules.py`. Defaults that depend on other fields are filled
 in by `rollout/spec/defaults.py`, so that None in a resolved spec means "none".
-`schemas/generate.py` generates the JSON Schema and `docs/spec.md` from these types. Pure."""
+`schemas/generate.py` generates the JSON Schema and `docs/spec.md` from these types. Pure.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
 
 def at_most(most: int) -> BeforeValidator:
     """A limit that is checked before the items, unlike pydantic's own: a list of ten thousand
-    invalid items is one problem."""
+    invalid items is one problem.
+    """
 
     def count(value: Any) -> Any:
         if isinstance(value, (dict, tuple, list)) and len(value) > most:
@@ -60,7 +62,8 @@ class Section(BaseModel):
 
 class Artifact(Section):
     """What runs: a container image on Container-Optimized OS, or a start-up script on a plain boot
-    image."""
+    image.
+    """
 
     image: types.Image | None = Field(
         default=None, description="The container to run, by digest or by tag"
@@ -251,7 +254,8 @@ class LoadBalancing(Section):
 class Metric(Section):
     """Scale on a Cloud Monitoring metric: `target` is the value per instance, `per_instance` the
     part of the whole group's value that one instance handles (a queue of 100 with 5 per instance
-    needs 20 instances)."""
+    needs 20 instances).
+    """
 
     name: types.MetricName = Field(description="Metric type")
     target: Annotated[float, Field(gt=0)] | None = Field(
@@ -270,7 +274,8 @@ class Metric(Section):
     @model_validator(mode="after")
     def _one_way_to_read_it(self) -> Self:
         """Not one of the rules in `rules.py`, because lists are never merged: each metric can be
-        validated by itself."""
+        validated by itself.
+        """
         if (self.target is None) == (self.per_instance is None):
             raise PydanticCustomError("rule", "needs exactly one of target and per_instance")
         if self.per_instance is not None and self.type != "gauge":
@@ -390,7 +395,8 @@ class PercentStep(Section):
 
 def _step(value: Any) -> Any:
     """An integer is short for `{"percent": integer}`. An invalid one is refused here, so that the
-    error names the step and not a field that is not in the message."""
+    error names the step and not a field that is not in the message.
+    """
     if type(value) is int and 1 <= value <= 100:
         return {"percent": value}
     if not isinstance(value, (dict, Section)):
@@ -447,7 +453,8 @@ class RolloutSpec(Section):
 
 class Sections(Section):
     """The sections of a spec that a message may contain; `artifact` is required if there is no
-    release to inherit from."""
+    release to inherit from.
+    """
 
     artifact: Artifact = Field(default=Artifact(), description="What runs")
     serving: Serving = Field(default=Serving(), description="How the model serves requests")
@@ -469,7 +476,8 @@ class Spec(Sections):
     `load`; a `Spec` that is constructed directly has only the plain defaults.
 
     `defaulted` names the fields whose value was derived from other fields: a later release derives
-    them again instead of inheriting them. It is not part of the digest."""
+    them again instead of inheriting them. It is not part of the digest.
+    """
 
     artifact: Artifact
     defaulted: tuple[str, ...] = ()
@@ -486,7 +494,8 @@ def dump(spec: Spec) -> dict[str, Any]:
 def load(document: Mapping[str, Any]) -> Spec:
     """The inverse of `dump`. Raises `Invalid` for a document that is not a spec. Rules between
     fields are not checked again: an accepted spec must stay readable when the rules become
-    stricter."""
+    stricter.
+    """
     try:
         return _loaded(json.dumps(document, sort_keys=True))
     except (TypeError, ValueError, RecursionError):  # not JSON: `freeze` reports where
@@ -507,7 +516,8 @@ def _read(document: object) -> Spec:
 
 def digest(spec: Spec) -> str:
     """SHA-256 of the spec's canonical JSON, in hex. It depends neither on which values are defaults
-    nor on the signature."""
+    nor on the signature.
+    """
     document = spec.model_dump(mode="json", exclude={"defaulted": True, "artifact": {"signature"}})
     return hashlib.sha256(
         json.dumps(document, sort_keys=True, separators=(",", ":")).encode()

@@ -2,7 +2,8 @@
 
 Created by `rollout/spec/validation.py`, `rules.py` and `message.py`; written to quarantine records,
 dead letters and logs. Invariant: a problem never repeats a value that could be a secret, and is
-never longer than a few lines."""
+never longer than a few lines.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ _HIDDEN = re.compile(r"^artifact(\.(env|secrets|signature|args|startup_script|we
 @dataclass(frozen=True)
 class SpecProblem:
     """One invalid field: `allowed` says what it must be or what to do; `given` is its value, safe
-    to print."""
+    to print.
+    """
 
     path: str
     allowed: str
@@ -34,7 +36,8 @@ class SpecProblem:
 
 class Invalid(ValueError):
     """A message or spec that can never be accepted; `problems` are those found, each once, and at
-    most `MAX_PROBLEMS`."""
+    most `MAX_PROBLEMS`.
+    """
 
     def __init__(self, problems: Iterable[SpecProblem]) -> None:
         found = tuple(dict.fromkeys(problems))
@@ -49,7 +52,8 @@ class Invalid(ValueError):
 
 def path_of(steps: Iterable[str | int]) -> str:
     """`("scaling", "metrics", 0, "name")` as `scaling.metrics[0].name`; other keys than plain text
-    are escaped and truncated."""
+    are escaped and truncated.
+    """
     text = ""
     for step in steps:
         text += f"[{step}]" if isinstance(step, int) else f".{_key(step)}" if text else _key(step)

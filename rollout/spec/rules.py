@@ -3,7 +3,8 @@
 
 Called twice by `rollout/spec/message.py`: for a message alone, where fields that it leaves out are
 not known yet, and for the whole resolved spec. A rule applies only if it knows every field that it
-reads, so that it reports nothing that a default or an inherited value would fix."""
+reads, so that it reports nothing that a default or an inherited value would fix.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ MAX_TEXT_BYTES = 65536
 @dataclass(frozen=True)
 class RuleContext:
     """What the rules check. `given` is the message; unless `whole`, only its fields are known.
-    `removed` are the invalid parts that `spec` lacks."""
+    `removed` are the invalid parts that `spec` lacks.
+    """
 
     spec: Sections
     given: Mapping[str, Any]
@@ -45,7 +47,8 @@ class RuleContext:
 
     def _states(self, path: str) -> bool:
         """Whether the message determines this field. A null does: it means the default, for the
-        field and everything in it."""
+        field and everything in it.
+        """
         node: Any = self.given
         for step in path.split("."):
             if not isinstance(node, dict):
@@ -86,7 +89,8 @@ def one_artifact(context: RuleContext) -> Iterator[SpecProblem]:
 
 def container_fields(context: RuleContext) -> Iterator[SpecProblem]:
     """`artifact.args` and `artifact.secrets` require an image: a script has no arguments and
-    fetches its own secrets."""
+    fetches its own secrets.
+    """
     artifact = context.spec.artifact
     for field, value in (("args", artifact.args), ("secrets", artifact.secrets)):
         if (
@@ -103,7 +107,8 @@ def container_fields(context: RuleContext) -> Iterator[SpecProblem]:
 
 def variables(context: RuleContext) -> Iterator[SpecProblem]:
     """A variable is in `artifact.env` or in `artifact.secrets`, not in both; `env` and `args` are
-    at most 64 KiB each."""
+    at most 64 KiB each.
+    """
     artifact = context.spec.artifact
     for name in artifact.env:
         if name in artifact.secrets and context.knows("artifact.env", "artifact.secrets"):
@@ -150,7 +155,8 @@ def schedule_bounds(context: RuleContext) -> Iterator[SpecProblem]:
 
 def metrics_once(context: RuleContext) -> Iterator[SpecProblem]:
     """Each metric is named once in `scaling.metrics`, with exactly one of `target` and
-    `per_instance`."""
+    `per_instance`.
+    """
     names = [metric.name for metric in context.spec.scaling.metrics]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -183,7 +189,8 @@ def scale_in_limit(context: RuleContext) -> Iterator[SpecProblem]:
 
 def from_zero(context: RuleContext) -> Iterator[SpecProblem]:
     """`scaling.min` is 0 only with a signal that scales up from zero: a metric with `per_instance`,
-    or an enabled schedule."""
+    or an enabled schedule.
+    """
     scaling = context.spec.scaling
     if (
         not context.whole
@@ -218,7 +225,8 @@ def balancer_signal(context: RuleContext) -> Iterator[SpecProblem]:
 
 def balancing(context: RuleContext) -> Iterator[SpecProblem]:
     """Balancing mode `rate` needs `traffic.max_rate_per_instance` and excludes `max_utilization`;
-    mode `utilization` excludes `max_rate_per_instance`."""
+    mode `utilization` excludes `max_rate_per_instance`.
+    """
     traffic = context.spec.traffic
     if not context.knows("traffic.balancing_mode") or (
         context.knows("traffic.exposure") and traffic.exposure == "none"
@@ -256,7 +264,8 @@ def unexposed(context: RuleContext) -> Iterator[SpecProblem]:
 
 def accelerators(context: RuleContext) -> Iterator[SpecProblem]:
     """GPUs match the machine type: fixed for accelerator-optimised types (best left out), a choice
-    on N1, none on others."""
+    on N1, none on others.
+    """
     machine = context.spec.machine
     if not context.knows("machine.type", "machine.accelerator"):
         return
@@ -299,7 +308,8 @@ def subnetwork_of_region(context: RuleContext) -> Iterator[SpecProblem]:
 
 def budget(context: RuleContext) -> Iterator[SpecProblem]:
     """`rollout.surge` and `rollout.unavailable` are 0 or at least the number of zones (3 if none
-    are named), and not both 0."""
+    are named), and not both 0.
+    """
     rollout, zones = context.spec.rollout, context.spec.placement.zone_count
     for field, value in (("surge", rollout.surge), ("unavailable", rollout.unavailable)):
         path = f"rollout.{field}"

@@ -3,7 +3,8 @@
 `decode_json`, for messages, also limits size and depth; called by `handlers/` through
 `rollout/spec/message.py`. `read_json`, for envelopes whose size is checked already, is called by
 `infra/bus/envelope.py`. Invariant: within these limits any input is read or refused within
-milliseconds."""
+milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ MAX_DIGITS = 18  # any such number fits in 64 bits
 
 def decode_json(data: bytes) -> Any:
     """The JSON value in a message. Raises `Invalid` for what `read_json` refuses, more than 64 KB,
-    deep nesting and lone surrogates."""
+    deep nesting and lone surrogates.
+    """
     if len(data) > MAX_BYTES:
         _refuse(f"must be at most {MAX_BYTES} bytes", f"{len(data)}")
     try:
@@ -35,7 +37,8 @@ def decode_json(data: bytes) -> Any:
 def read_json(data: bytes) -> Any:
     """The JSON value in the bytes. Raises `Invalid` for bad UTF-8, duplicate names in one object
     and numbers out of range (NaN, Infinity, 1e309, more than 18 digits), and `RecursionError` for
-    very deep nesting."""
+    very deep nesting.
+    """
     try:
         return json.loads(
             data.decode(),

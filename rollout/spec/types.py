@@ -2,7 +2,8 @@
 
 Used by the sections in `rollout/spec/model.py` and the messages in `rollout/spec/message.py`.
 Names, paths and references allow only characters that are safe in shells, URLs and resource names;
-free text (arguments, values, reasons) is one line without control characters."""
+free text (arguments, values, reasons) is one line without control characters.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ class DefaultsTo:
 @dataclass(frozen=True)
 class Shorthand:
     """A second, shorter way to write an object, as a JSON Schema; the error messages stay those of
-    the object."""
+    the object.
+    """
 
     schema: Mapping[str, Any]
 
@@ -72,7 +74,8 @@ def _reachable(host: str, loopback: bool) -> bool:
 
     A name that ends in a number is an address (WHATWG URL standard), and only the dotted-quad form
     is allowed, so that the octal, hex and one-number spellings of 169.254.169.254 do not pass.
-    Names that resolve to such an address are not detected."""
+    Names that resolve to such an address are not detected.
+    """
     name = host.lower().rstrip(".")
     if name in METADATA_HOSTS or name.endswith(".metadata.google.internal"):
         return False

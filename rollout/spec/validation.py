@@ -3,7 +3,8 @@ must be.
 
 Used by `rollout/spec/message.py` (messages and merged specs) and `rollout/spec/model.py` (stored
 specs). Error messages are built from the published JSON Schema, which is generated only when there
-is an error."""
+is an error.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ Path = tuple[str | int, ...]
 @dataclass(frozen=True)
 class Validated(Generic[Model]):
     """`value` is what remains without the parts that were `removed` as invalid; None if nothing
-    does."""
+    does.
+    """
 
     value: Model | None
     problems: tuple[SpecProblem, ...]
@@ -38,7 +40,8 @@ class Validated(Generic[Model]):
 
 def freeze(value: object, path: Path = ()) -> Any:
     """The JSON value with tuples for lists, as the sections hold them. Raises `Invalid` for values
-    that are not JSON or have no UTF-8 form."""
+    that are not JSON or have no UTF-8 form.
+    """
     if len(path) > MAX_DEPTH:
         raise Invalid(
             [SpecProblem(path_of(path[:4]), f"must not be nested deeper than {MAX_DEPTH} levels")]
@@ -60,7 +63,8 @@ def freeze(value: object, path: Path = ()) -> Any:
 
 def _text(value: object, path: Path) -> str:
     """A string that has a UTF-8 form. JSON can spell lone surrogates (`\\ud800`), which have
-    none."""
+    none.
+    """
     if isinstance(value, str):
         if value.isascii():
             return value
@@ -81,7 +85,8 @@ def validate(kind: type[Model], data: Mapping[str, Any], partial: bool) -> Valid
     problem because they may be inherited, except in lists, which are never merged.
 
     Invalid parts are removed and the rest is validated again, so that the rules between fields can
-    still check the valid parts."""
+    still check the valid parts.
+    """
     try:
         return Validated(kind.model_validate(data), (), frozenset())
     except ValidationError as error:
@@ -111,7 +116,8 @@ def validate(kind: type[Model], data: Mapping[str, Any], partial: bool) -> Valid
 
 def misplaced_nulls(kind: type[BaseModel], value: object) -> tuple[SpecProblem, ...]:
     """Problems for nulls under unknown names: the merge would drop them before validation, and a
-    misspelled name must be reported."""
+    misspelled name must be reported.
+    """
     found = (problem for place in _nulls(value, ()) for problem in _misnamed(kind, place))
     return tuple(islice(found, MAX_PROBLEMS + 1))
 
@@ -161,7 +167,8 @@ def _copy(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _place(data: dict[str, Any], location: Path) -> Path:
     """The innermost object member on the way to the location: the whole list for a list item, the
-    whole object for a missing field."""
+    whole object for a missing field.
+    """
     node: Any = data
     for depth, step in enumerate(location):
         if not isinstance(node, dict) or step not in node:

@@ -1,7 +1,8 @@
 """The strategies by the name that `rollout.strategy` gives them.
 
 To add one: a module beside this one that implements `base.Strategy`, an entry in `STRATEGIES`, and
-the name in `RolloutSpec.strategy` (`rollout/spec/model.py`)."""
+the name in `RolloutSpec.strategy` (`rollout/spec/model.py`).
+"""
 
 from __future__ import annotations
 

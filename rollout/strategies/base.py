@@ -29,7 +29,8 @@ Step = PercentStep  # one kind today; a union once a strategy has steps of anoth
 @dataclass(frozen=True)
 class Swap:
     """The two releases of a rollout, and the group that serves the stable one. Without a stable
-    release nothing is shared."""
+    release nothing is shared.
+    """
 
     stable: Release | None
     candidate: Release
@@ -38,7 +39,8 @@ class Swap:
 
 class Strategy(Protocol):
     """Invariant: a target names at most two releases, and the last step's names the candidate
-    alone."""
+    alone.
+    """
 
     def steps(self, swap: Swap) -> tuple[Step, ...]:
         """The steps of this rollout, at least one."""
@@ -46,7 +48,8 @@ class Strategy(Protocol):
 
     def candidate_group(self, swap: Swap) -> Colour:
         """The group that runs the candidate: where it is judged, and where it serves once
-        stable."""
+        stable.
+        """
         ...
 
     def target(self, swap: Swap, step: Step, observed: Observed) -> FleetTarget:

@@ -1,7 +1,8 @@
 """Strategy `rolling`: replaces the instances of one group step by step through its two versions.
 
 The group that serves the stable release runs the candidate too, so traffic follows the instances
-and the route never changes. Called through `rollout/strategies/__init__.py`."""
+and the route never changes. Called through `rollout/strategies/__init__.py`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ EVERYTHING = PercentStep(percent=100)
 class Rolling:
     def steps(self, swap: Swap) -> tuple[Step, ...]:
         """The spec's steps; a single step if there is nothing to swap (a first release, or the same
-        template as before)."""
+        template as before).
+        """
         if swap.stable is None or swap.stable.template == swap.candidate.template:
             return (EVERYTHING,)
         return swap.candidate.spec.rollout.steps
@@ -88,5 +90,6 @@ def instances_of(percent: int, size: int) -> int:
     """How many of `size` instances are `percent` of them: rounded up, at least one, at most all.
 
     The group gets a count and not a percentage, because the direction of Compute Engine's own
-    rounding is not documented: 10 % of 3 is 1, 50 % of 3 is 2, 10 % of 25 is 3."""
+    rounding is not documented: 10 % of 3 is 1, 50 % of 3 is 2, 10 % of 25 is 3.
+    """
     return max(1, min(size, -(-percent * size // 100)))

@@ -14,7 +14,8 @@ What is checked:
 - Other files (shell, YAML, make): names of several words.
 
 Comments and docstrings are not checked. To retire a word, add it to the table in
-`docs/style.md`."""
+`docs/style.md`.
+"""
 
 from __future__ import annotations
 

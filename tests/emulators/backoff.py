@@ -3,7 +3,8 @@ failure. Pure.
 
 The emulator has no backoff: it redelivers after a few seconds, and on a busy machine it sometimes
 never redelivers a message that failed twice. So the proxy redelivers. The limits are those of
-`deploy/bootstrap.sh`. Source: Pub/Sub, RetryPolicy."""
+`deploy/bootstrap.sh`. Source: Pub/Sub, RetryPolicy.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def backoff_seconds(topic: str, failures: int) -> float:
 @dataclass
 class Backoffs:
     """Backoff by message. The stack's time runs `speed` times as fast as real time. `waiting_for`
-    lists how long each redelivery waited, in the stack's seconds."""
+    lists how long each redelivery waited, in the stack's seconds.
+    """
 
     speed: float
     waiting_for: list[float] = field(default_factory=list)

@@ -4,7 +4,8 @@ emulator. Pure.
 The emulator's push lacks what the service sends: the delivery attempt, the ordering key, the
 signed token of the push identity. Source: googleapis/google-cloudevents, MessagePublishedData;
 Pub/Sub, "Push subscriptions" and "Authentication for push subscriptions"; CloudEvents, "HTTP
-Protocol Binding"."""
+Protocol Binding".
+"""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ def enveloped(
 
 def _token(topic: str) -> str:
     """In the form of the token that Google signs. Cloud Run verifies it before a function sees it;
-    no function may store it."""
+    no function may store it.
+    """
     payload = {
         "aud": f"https://example/{topic}",
         "email": "slipway-invoker@example.iam.gserviceaccount.com",

@@ -2,7 +2,8 @@
 
 A schedule is the list of fates of one model's messages: the n-th delivery of a message about a
 model on a topic has the same fate in every run with that seed. After `LAST` deliveries no more
-faults occur, so that a run must converge."""
+faults occur, so that a run must converge.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ RECORDS_SECONDS = SECONDS | {"killed": (0.0, 0.1)}
 @dataclass(frozen=True)
 class Fate:
     """`seconds` are real: the delay, or the time into the work. `is_hasty`: the ack deadline is
-    the shortest possible, in the stack's time, so that a pass takes longer."""
+    the shortest possible, in the stack's time, so that a pass takes longer.
+    """
 
     kind: Kind
     seconds: float

@@ -6,7 +6,8 @@
 
 Once the proxy acknowledges a message, it redelivers it itself like the service until a function
 acknowledges it, so that only intended losses occur. After its ack deadline the emulator redelivers
-on its own, even during a delivery."""
+on its own, even during a delivery.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ Judge = Callable[[str, str, int], Fate]
 @dataclass(frozen=True)
 class Delivery:
     """One push of one message. `published` is the emulator's timestamp; `began` and `ended` are
-    monotonic seconds."""
+    monotonic seconds.
+    """
 
     message: str
     published: str
@@ -56,7 +58,8 @@ class Delivery:
 
 class Proxy:
     """`targets` maps topics to workers. Messages of other topics end in `heard`. `acknowledged`
-    holds the ids of messages that a function acknowledged; `warnings` are errors of the proxy."""
+    holds the ids of messages that a function acknowledged; `warnings` are errors of the proxy.
+    """
 
     def __init__(self, targets: Mapping[str, Workers], judge: Judge, speed: float) -> None:
         self._targets, self._judge = targets, judge
@@ -175,7 +178,8 @@ class Proxy:
 
     def _answer(self, delivery: Future[int], fate: Fate) -> int:
         """The function's status, or 504 if it took too long; the function continues either way. A
-        stopped function is left to the emulator's deadline."""
+        stopped function is left to the emulator's deadline.
+        """
         patience = (
             self._hasty_seconds if fate.is_hasty and fate.kind != "frozen" else LONGEST_SECONDS
         )

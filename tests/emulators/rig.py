@@ -45,7 +45,8 @@ WATCH_SECONDS = 0.05
 class Watch:
     """Checks the instances all the time. `wrongs` lists models below their floor, if they are in
     `serving` (a release has baked) and not in `retired`; and models above their ceiling or with
-    more than two versions."""
+    more than two versions.
+    """
 
     emulator: compute_emulator.Emulator
     serving: set[str] = field(default_factory=set)
@@ -123,7 +124,8 @@ class Rig:
 
     def is_settled(self, model: str) -> bool:
         """Nothing is due, leased or unsent. A worker that died after its last save leaves a lease
-        behind, which expires."""
+        behind, which expires.
+        """
         document = self.store.get(f"models/{model}")
         if document is None or document.data["requeue_at"]:
             return False
@@ -169,7 +171,8 @@ def running(
     judge: Judge,
 ) -> Iterator[Rig]:
     """`addresses` are those of Google's emulators, by kind; `reconcilers` is how many processes
-    serve wake-ups."""
+    serve wake-ups.
+    """
     with ExitStack() as parts:
         clock = ScaledClock(speed, time.time())
         same = compute_emulator.ScaledClock(speed, clock.epoch, clock.epoch)

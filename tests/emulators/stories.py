@@ -2,7 +2,8 @@
 each release may end.
 
 `undisturbed` computes a story's expected end: it runs the story in one process, in virtual time,
-without faults."""
+without faults.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ BEHAVIOURS: list[dict[str, Any]] = [NEVER_READY, DEFAULT_BEHAVIOUR]
 @dataclass(frozen=True)
 class Chapter:
     """`events` are published in order. The next chapter starts when each release in `ends` has one
-    of its outcomes, or when `stepping` has reached its first step."""
+    of its outcomes, or when `stepping` has reached its first step.
+    """
 
     events: tuple[Mapping[str, Any], ...]
     ends: Ends
@@ -99,7 +101,8 @@ template is kept one release longer."""
 @dataclass(frozen=True)
 class End:
     """The resources on Compute Engine when a story is over, and how often each was created and
-    deleted."""
+    deleted.
+    """
 
     resources: Mapping[str, str]
     effects: Mapping[str, int]

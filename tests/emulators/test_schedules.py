@@ -125,7 +125,8 @@ def test_a_pass_longer_than_the_ack_deadline_is_redelivered_and_its_work_is_done
 
 def overlapping(rig: Rig, after_seconds: float) -> list[str]:
     """Messages that were delivered again while a function worked on them, at least so long after it
-    started."""
+    started.
+    """
     by_message: dict[str, list[Delivery]] = {}
     for delivery in rig.proxy.deliveries:
         by_message.setdefault(delivery.message, []).append(delivery)
@@ -140,7 +141,8 @@ def overlapping(rig: Rig, after_seconds: float) -> list[str]:
 
 def reordered(rig: Rig) -> list[tuple[str, str]]:
     """Pairs of messages about one model on one topic of which the later one was acknowledged
-    first."""
+    first.
+    """
     first: dict[tuple[str, str, str], Delivery] = {}
     for delivery in rig.proxy.deliveries:
         if delivery.status in ACKNOWLEDGED and delivery.model:
@@ -178,7 +180,8 @@ def leaked_secrets(rig: Rig) -> list[str]:
 
 def publish_story(rig: Rig, seed: int) -> str:
     """Publishes the story. Returns where it got stuck, if it did, with everything known about
-    it."""
+    it.
+    """
     model = model_of(seed)
     for chapter in STORIES[name_of(seed)]:
         if any(event.get("command") == "retire" for event in chapter.events):

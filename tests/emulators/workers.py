@@ -22,7 +22,8 @@ GONE = 503  # no function returns this itself
 @dataclass
 class Worker:
     """One instance of a function. `life` counts its starts, so that a caller cannot kill a
-    successor."""
+    successor.
+    """
 
     program: Program
     life: int = 0

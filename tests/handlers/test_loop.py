@@ -1,5 +1,6 @@
 """The loop: a decision is saved before anything is changed, an outdated one is dropped, and a
-failure leaves nothing behind."""
+failure leaves nothing behind.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ class RecordingBus:
 
 def given_a_release_before_its_first_pass() -> Scenario:
     """Release 1 serves and release 2 is desired. The wake-up found the model leased, and now the
-    lease is gone."""
+    lease is gone.
+    """
     story = Scenario()
     story.given_serving("1")
     write_lease(story, Lease("another", story.clock.now() + timedelta(seconds=100)))
@@ -133,7 +135,8 @@ def test_a_pass_over_a_document_of_schema_1_raises_and_changes_nothing() -> None
 
 def test_a_repeated_action_has_the_same_request_id_until_something_new_is_saved() -> None:
     """So Compute Engine can distinguish a crashed worker's repeat from the same change after new
-    drift."""
+    drift.
+    """
     state, action = (
         ModelState(Desired("tiny"), revision=7),
         Action(naming.live_check("tiny", "blue"), "update", {"port": 1}, "why"),

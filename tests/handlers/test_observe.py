@@ -76,7 +76,8 @@ def test_each_further_pass_reads_no_more_than_may_have_changed_since_the_last() 
 
 def test_a_step_does_not_end_on_a_partial_read() -> None:
     """Someone changes the autoscaler while a loop waits for instances. The step ends after that is
-    repaired."""
+    repaired.
+    """
     story = Scenario()
     story.given_behaviour("1", boot_seconds=5, ready_after_seconds=2)
     story.given_operation_seconds(1)

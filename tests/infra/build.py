@@ -72,7 +72,8 @@ def target(
 @dataclass
 class World:
     """Resources by key. Plans change them as Compute Engine's verbs do; reads give them in the
-    server's spelling."""
+    server's spelling.
+    """
 
     bodies: dict[Key, Body] = field(default_factory=dict)
     writes: int = 0
@@ -166,7 +167,8 @@ _INT64 = ("diskSizeGb",)
 
 def spelled(value: Any, name: str = "") -> Any:
     """A value in the server's spelling: full links, int64 as text, port ranges, float32, and no
-    false or empty text."""
+    false or empty text.
+    """
     match value:
         case dict():
             return {

@@ -2,7 +2,8 @@
 or call `record`.
 
 Each line of the journal is one delivery. The attribute `fail` of a message says how often its
-delivery fails. A message that cannot be parsed is acknowledged, as the handlers do."""
+delivery fails. A message that cannot be parsed is acknowledged, as the handlers do.
+"""
 
 from __future__ import annotations
 

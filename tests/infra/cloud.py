@@ -1,5 +1,6 @@
 """The Compute Engine emulator in process for the tests of `infra`, behind the real client. Both use
-the same virtual clock."""
+the same virtual clock.
+"""
 
 from __future__ import annotations
 

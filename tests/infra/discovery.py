@@ -1,5 +1,6 @@
 """Validates actions against the discovery document in google-api-python-client: fields, types and
-enums."""
+enums.
+"""
 
 from __future__ import annotations
 

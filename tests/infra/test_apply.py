@@ -291,7 +291,8 @@ def test_a_bug_in_the_plan_is_raised() -> None:
 
 class _Meeting:
     """Blocks every insert until all the `awaited` ones have been sent, and asserts that no delete
-    comes before."""
+    comes before.
+    """
 
     def __init__(self, awaited: set[str]) -> None:
         self._barrier = threading.Barrier(len(awaited))

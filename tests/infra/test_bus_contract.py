@@ -1,5 +1,6 @@
 """The contract of `Bus`, tested on every implementation: Pub/Sub (its emulator pushes to
-functions-framework over HTTP) and the embedded one."""
+functions-framework over HTTP) and the embedded one.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """The classification of Compute Engine's errors, as tables. Comments name the sources; the messages
-are real ones."""
+are real ones.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ PER_MINUTE = (
 
 def error(reason: str, message: str = "", info_reason: str = "") -> dict[str, Any]:
     """An error body in the API's format. `info_reason` is the reason in its ErrorInfo, which newer
-    errors have."""
+    errors have.
+    """
     details = (
         [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": info_reason}]
         if info_reason
@@ -146,7 +148,8 @@ def test_a_rate_quota_is_retried_in_the_next_minute() -> None:
 
 def test_too_many_concurrent_operations_are_retried_soon() -> None:
     """Source: "Concurrent operations quota" in the Compute docs; the specific reason is in the
-    ErrorInfo."""
+    ErrorInfo.
+    """
     body = error(
         "rateLimitExceeded",
         "Rate Limit Exceeded",

@@ -1,5 +1,6 @@
 """What importing the Compute client loads and leaves behind. Each test runs in a new process,
-because imports cannot be undone."""
+because imports cannot be undone.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """A model's state as a stored document: what is written is read back equal, and what this Slipway
-does not know is refused."""
+does not know is refused.
+"""
 
 from __future__ import annotations
 

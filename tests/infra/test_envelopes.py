@@ -1,5 +1,6 @@
 """Untrusted requests to a function, through functions-framework as deployed: parsed as a message,
-or refused with a reason."""
+or refused with a reason.
+"""
 
 from __future__ import annotations
 

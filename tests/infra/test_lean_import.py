@@ -1,5 +1,6 @@
 """What the store and the bus import: only the implementation in use, and only parts of its client
-library; plain imports of the library still work."""
+library; plain imports of the library still work.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """The contract of `Store`, tested on every implementation: Firestore (its emulator), SQLite in a
-file and in memory, and the simulation's."""
+file and in memory, and the simulation's.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Stores that fail or do not answer: the outcome of a write may be unknown, and is never taken for
-success."""
+success.
+"""
 
 from __future__ import annotations
 

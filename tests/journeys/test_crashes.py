@@ -2,7 +2,8 @@
 
 The reference run counts the writes. Then the same journey runs once for each of them, with a crash
 before the write or right after it took effect. Wherever the crash is, the world ends as it does
-without one."""
+without one.
+"""
 
 from __future__ import annotations
 

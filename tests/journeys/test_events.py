@@ -1,5 +1,6 @@
 """Events arrive twice, late, out of order or malformed. None is lost, and none changes what it
-must not change."""
+must not change.
+"""
 
 from __future__ import annotations
 

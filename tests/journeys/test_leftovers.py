@@ -1,5 +1,6 @@
 """A resource that appears after its model was retired, for example by a late insert, is found and
-deleted."""
+deleted.
+"""
 
 from __future__ import annotations
 

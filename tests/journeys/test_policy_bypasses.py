@@ -1,6 +1,7 @@
 """Each cap of the policy holds when a release arrives and again just before the first change.
 Neither force, promotion, a pause nor a rollback bypasses it. No cap blocks a change that makes a
-model smaller."""
+model smaller.
+"""
 
 from __future__ import annotations
 

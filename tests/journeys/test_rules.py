@@ -1,5 +1,6 @@
 """The ten rules that Slipway never breaks, each with an attempt to break it. docs/promises.md
-numbers them."""
+numbers them.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ def health(
     **changes: Any,
 ) -> ReleaseHealth:
     """Release 2 with `healthy` instances and `others` in another state; `needed` defaults to both
-    together, `changes` override the group's view."""
+    together, `changes` override the group's view.
+    """
     members = (*instances(TWO, healthy), *instances(TWO, others, state, start=healthy))
     return observe_release(
         target(healthy + others if needed is None else needed),

@@ -554,7 +554,8 @@ def test_no_deadline_runs_in_unobserved_time() -> None:
 
 def test_a_rollout_is_observed_from_its_first_moment_on() -> None:
     """The worker that began it may have died right after, and no pass may have followed for an
-    hour. That hour must not count against the candidate."""
+    hour. That hour must not count against the candidate.
+    """
     begun = run_pass(serving(ONE), TWO, NOTHING, now=NOON).rollout
     later = run_pass(begun, TWO, FOUR_OF_ONE, now=at(3600))
     assert isinstance(later.rollout.phase, Stepping), later.transitions

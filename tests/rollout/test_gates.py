@@ -1,5 +1,6 @@
 """The gates of a step and of the bake: each verdict, at the second and the instance where it
-changes."""
+changes.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """What an instance costs an hour: by a small table in which every factor differs, and by the table
-that ships with Slipway."""
+that ships with Slipway.
+"""
 
 from __future__ import annotations
 

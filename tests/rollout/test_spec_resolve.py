@@ -1,5 +1,6 @@
 """What a release resolves to: inheritance, defaults, digest, documents, and what a rolling swap
-cannot change."""
+cannot change.
+"""
 
 from __future__ import annotations
 

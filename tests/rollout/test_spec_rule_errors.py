@@ -1,7 +1,8 @@
 """The error of each rule between fields: the field to change, what it may be, and what was given.
 
 A sender sees nothing else, so each sentence is compared as a whole, for every way to break a
-rule."""
+rule.
+"""
 
 from __future__ import annotations
 

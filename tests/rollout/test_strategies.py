@@ -1,5 +1,6 @@
 """What each step of a rollout asks for: how many instances of each release, within which bounds,
-with whose settings, and where the traffic goes."""
+with whose settings, and where the traffic goes.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +75,8 @@ def test_there_is_a_single_step_if_there_is_nothing_to_swap(swap: Swap) -> None:
 
 def test_the_digest_of_steps_tells_them_apart_and_never_changes() -> None:
     """It is stored during a rollout: if it were computed differently, every rollout in progress
-    would start its steps again."""
+    would start its steps again.
+    """
     assert steps_digest((step(10), step(50), step(100))) == "1f441370fcef"
     assert steps_digest((step(10), step(100))) != steps_digest((step(10), step(50), step(100)))
 

@@ -1,5 +1,6 @@
 """Each phase change of a rollout, complete: what it records, what the rollout becomes, what stays
-desired, and when the next pass is due."""
+desired, and when the next pass is due.
+"""
 
 from __future__ import annotations
 

@@ -72,7 +72,8 @@ def _balancing(traffic: Traffic) -> Body:
 
 def drift(desired: Body, observed: Body) -> Changes:
     """An undesired rate limit is drift. An undesired utilization limit is not, since the load
-    balancer ignores it when it balances by rate."""
+    balancer ignores it when it balances by rate.
+    """
     backends = [
         {"maxRatePerInstance": None, "maxRate": None} | backend for backend in desired["backends"]
     ]

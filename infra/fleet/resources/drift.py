@@ -101,7 +101,8 @@ def _plain(field: str, value: Any) -> Any:
 
 def _is_close(desired_value: Any, observed_value: Any) -> bool:
     """Whether two numbers are equal as float32, in which Compute Engine stores several fields: 0.6
-    may come back as 0.6000000238418579."""
+    may come back as 0.6000000238418579.
+    """
     numbers = [
         value
         for value in (desired_value, observed_value)
@@ -128,7 +129,8 @@ def with_absent(desired: Mapping[str, Any], fields: Iterable[str]) -> Body:
 
 def describe(thing: str, changes: Changes, words: Mapping[str, str]) -> str:
     """Changes as a reason: *"the autoscaler's max is 3 and the release asks for 5"*. `words` maps
-    paths to plain words."""
+    paths to plain words.
+    """
     clauses = [
         f"{thing}'s {words.get(path, path)} is {display(observed_value)} and the release asks for"
         f" {display(desired_value)}"
@@ -140,7 +142,8 @@ def describe(thing: str, changes: Changes, words: Mapping[str, str]) -> str:
 
 def display(value: Any) -> str:
     """A value for a person: `none`, `3`, `50%`, `UTILIZATION`,
-    `global/healthChecks/slipway-tiny-blue-live`."""
+    `global/healthChecks/slipway-tiny-blue-live`.
+    """
     match value:
         case None | "" | [] | {}:
             return "none"

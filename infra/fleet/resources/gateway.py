@@ -87,7 +87,8 @@ def is_part(key: Key) -> bool:
 
 def drift(desired: Body, observed: Body) -> Changes:
     """How a shared part differs in the managed fields. `IPAddress` is not compared: a rule returns
-    the number and not the reference."""
+    the number and not the reference.
+    """
     managed = {
         field: value
         for field, value in desired.items()

@@ -45,7 +45,8 @@ def ready(model: str, target: GroupTarget) -> DesiredResource:
 
 def live(model: str, target: GroupTarget) -> DesiredResource:
     """Liveness: an instance is available after 30 s of good answers, and replaced after 150 s of
-    bad ones."""
+    bad ones.
+    """
     key, serving = naming.live_check(model, target.colour), target.settings.spec.serving
     body = _http(serving.port, serving.liveness_path or serving.readiness_path) | {
         "name": key.name,
@@ -73,7 +74,8 @@ def drift(desired: Body, observed: Body) -> Changes:
 
 def update(desired: DesiredResource, observed: Body) -> tuple[Action, ...]:
     """Writes the whole check, because a change of protocol must remove the other protocol's
-    part."""
+    part.
+    """
     changes = drift(desired.body, observed)
     if not changes:
         return ()

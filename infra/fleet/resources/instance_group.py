@@ -66,7 +66,8 @@ def initial_delay_seconds(startup_seconds: int) -> int:
     """How long auto-healing ignores a new instance: 1.5 times its start-up time, plus a minute.
 
     120 s of start-up give 240 s. The first healthy answer ends the delay, so the margin costs a
-    healthy instance nothing."""
+    healthy instance nothing.
+    """
     return min(_MAX_DELAY_SECONDS, startup_seconds * 3 // 2 + 60)
 
 
@@ -106,7 +107,8 @@ def legal_budget(surge: int, unavailable: int, zones: int) -> tuple[int, int]:
     zones, and not both 0.
 
     With 3 zones, (0, 0) becomes (3, 0), (1, 0) becomes (3, 0), (0, 1) becomes (0, 3), and (1, 1)
-    becomes (3, 0): with surge, an unavailability that is too small is dropped and not raised."""
+    becomes (3, 0): with surge, an unavailability that is too small is dropped and not raised.
+    """
     if not surge and not unavailable:
         return zones, 0
     if surge:
@@ -124,7 +126,8 @@ def _distribution(settings: Release) -> Body:
 
 def drift(desired: Body, observed: Body) -> Changes:
     """Without the size, which the autoscaler owns, the zones (see `immovable_zones`) and the named
-    ports (see `merge_ports`)."""
+    ports (see `merge_ports`).
+    """
     excluded = (
         "name",
         "description",
@@ -147,7 +150,8 @@ def drift(desired: Body, observed: Body) -> Changes:
 
 def merge_ports(desired: Body, observed: Body) -> list[Body] | None:
     """The instance group's named ports with ours corrected and all others kept; None if ours is
-    correct."""
+    correct.
+    """
     ours: list[Body] = desired["namedPorts"]
     present: list[Body] = observed.get("namedPorts", [])
     if all(any(differences(port, each) == {} for each in present) for port in ours):
@@ -157,7 +161,8 @@ def merge_ports(desired: Body, observed: Body) -> list[Body] | None:
 
 def immovable(settings: Release, release: Release) -> Problem | None:
     """Why a release cannot run in the group with `settings`: a group has one place, network and
-    port."""
+    port.
+    """
     group, other = settings.spec, release.spec
     fixed = {
         "region": (group.placement.region, other.placement.region),
@@ -186,7 +191,8 @@ def cannot_move(present: str, requested: str) -> Problem:
 
 def immovable_zones(desired: Body, observed: Body) -> Problem | None:
     """Why the zones cannot become the desired ones: they are fixed when the group is inserted. None
-    if they are as desired or left to Compute Engine."""
+    if they are as desired or left to Compute Engine.
+    """
     desired_zones = _zones(desired)
     observed_zones = _zones(observed)
     if not desired_zones or not observed_zones or desired_zones == observed_zones:

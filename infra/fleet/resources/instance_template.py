@@ -27,14 +27,16 @@ SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 def name(model: str, spec: Spec) -> str:
     """`slipway-tiny-1f2e3d4c5b`: the same for two releases that would make the same machine,
-    whatever they are called."""
+    whatever they are called.
+    """
     text = json.dumps(_properties(model, spec), sort_keys=True, separators=(",", ":"))
     return naming.template_name(model, hashlib.sha256(text.encode()).hexdigest())
 
 
 def desired(model: str, release: Release) -> DesiredResource:
     """The template under the name with which the release was accepted, even if its content would
-    hash to another one by now."""
+    hash to another one by now.
+    """
     properties = _properties(model, release.spec)
     properties["labels"]["slipway-release"] = naming.label_value(release.version)
     body = {
@@ -91,7 +93,8 @@ def _boot_disk(disk: Disk, image: str) -> Body:
 
 def _network(machine: Machine) -> Body:
     """With a subnetwork the default network is omitted: a subnetwork determines its network, which
-    may be another one."""
+    may be another one.
+    """
     interface: Body = {}
     if machine.subnetwork:
         interface["subnetwork"] = machine.subnetwork
@@ -104,7 +107,8 @@ def _network(machine: Machine) -> Body:
 
 def _scheduling(machine: Machine) -> Body:
     """Machines with GPUs cannot be live-migrated. Spot machines cannot either, and are deleted when
-    preempted."""
+    preempted.
+    """
     if machine.spot:
         return {
             "provisioningModel": "SPOT",

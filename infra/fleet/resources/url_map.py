@@ -3,7 +3,8 @@
 The map is shared, so it is always written as read, with our rule corrected, under the fingerprint
 that was read: hosts, matchers and rules of others survive unchanged, and a concurrent change is a
 conflict and not a loss. A rule belongs to a model if it sends requests to one of the model's
-backend services. Waits for the backend services. Source: Compute API reference, urlMaps."""
+backend services. Waits for the backend services. Source: Compute API reference, urlMaps.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class Backend:
 @dataclass(frozen=True)
 class Route:
     """Requests for `host` and `path` (and below) go to `backends`, with `path` removed:
-    `/tiny/v1/x` arrives as `/v1/x`."""
+    `/tiny/v1/x` arrives as `/v1/x`.
+    """
 
     model: str
     host: str
@@ -52,7 +54,8 @@ class Route:
     @property
     def rule(self) -> Body:
         """A single backend is the rule's service. Several are a route action with weights, beside
-        which the API allows no service."""
+        which the API allows no service.
+        """
         action: Body = {}
         if self.path != "/":
             action["urlRewrite"] = {"pathPrefixRewrite": "/"}
@@ -77,7 +80,8 @@ def desired(model: str, target: TrafficTarget) -> Route:
 
 def drift(route: Route | None, model: str, observed: Body) -> str | None:
     """Why the map must be written for this model; None if it has exactly one route and that is
-    right, or rightly has none."""
+    right, or rightly has none.
+    """
     found = [
         (matcher, rule)
         for matcher in observed.get("pathMatchers", [])
@@ -142,7 +146,8 @@ def matcher_name(host: str) -> str:
 
 def merge_route(observed: Body, model: str, route: Route | None) -> Body | Problem:
     """The desired map: the observed one without any rule of the model, and with its route, if it
-    has one."""
+    has one.
+    """
     body = {field: value for field, value in observed.items() if field not in _SERVER_SET}
     if route and (problem := obstacle(route, observed)):
         return problem
@@ -175,7 +180,8 @@ def _hosts_of(matcher: str | None, observed: Body) -> set[str]:
 
 def _is_exclusive(matcher: Body, model: str, hosts: set[str]) -> bool:
     """Whether Slipway inserted the matcher, it serves no other host, and all its rules are the
-    model's."""
+    model's.
+    """
     rules = matcher.get("pathRules", [])
     made = naming.is_gateway(matcher) and all(
         matcher_name(host) == matcher["name"] for host in hosts
@@ -224,7 +230,8 @@ def _insert(body: Body, route: Route) -> None:
 
 def obstacle(route: Route, observed: Body) -> Problem | None:
     """What in other owners' parts of the map conflicts with the route. It is reported and not
-    overwritten."""
+    overwritten.
+    """
     name = matcher_of(route.host, observed)
     matcher: Body = next(
         (each for each in observed.get("pathMatchers", []) if each.get("name") == name), {}

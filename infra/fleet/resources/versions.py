@@ -15,7 +15,8 @@ from rollout.model import Share
 
 def desired(shares: tuple[Share, ...]) -> list[Body]:
     """One version per template. Its name is the template's, because a changed name alone makes the
-    group replace instances."""
+    group replace instances.
+    """
     versions: dict[str, Body] = {}
     for share in sorted(shares, key=lambda share: share.count is not None):
         template = share.release.template
@@ -39,7 +40,8 @@ def sizes(versions: list[Body]) -> dict[str | None, Any]:
 
 def _size(amount: Body | None) -> int | str:
     """The requested size. An amount with nothing but `calculated` was not requested: the version
-    takes the rest."""
+    takes the rest.
+    """
     match amount or {}:
         case {"percent": percent}:
             return f"{percent}%"
@@ -54,7 +56,8 @@ def merge(desired: list[Body], observed: list[Body]) -> list[Body]:
 
     A step's count is a share of the group's size, so it falls when the size falls: 3 of 6 becomes 2
     of 4. Instances that are replaced already are not moved back for that. A rollback has other
-    versions, or a count of 0, and is written."""
+    versions, or a count of 0, and is written.
+    """
     by_template = {naming.last(version.get("instanceTemplate")): version for version in observed}
     is_same_swap = {template for template, size in sizes(observed).items() if size == "rest"} == {
         template for template, size in sizes(desired).items() if size == "rest"

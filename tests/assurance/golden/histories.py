@@ -4,7 +4,8 @@ outlives the code.
 `capture` makes a history of a scenario; `restore` makes a scenario of a history. The documents come
 back unchanged except that all their times are shifted together. The resources are inserted through
 Compute Engine's API, and the instances boot. So a file depends neither on Slipway's code nor on the
-emulator's: a restored scenario contains exactly what an older Slipway wrote."""
+emulator's: a restored scenario contains exactly what an older Slipway wrote.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +97,8 @@ def run_to_end(scenario: Scenario) -> FinalState:
 
 def capture(scenario: Scenario) -> dict[str, Any]:
     """The moment as JSON values: the collections that a pass or the intake reads, without the
-    log."""
+    log.
+    """
     documents = [
         document
         for path in ("models", "models/tiny/releases", "outbox", "settings")
@@ -140,7 +142,8 @@ def list_files() -> list[Path]:
 
 def restore(history: dict[str, Any]) -> Scenario:
     """A scenario at that moment. No message is pending and no worker runs; the documents hold
-    everything that is in progress."""
+    everything that is in progress.
+    """
     scenario = Scenario()
     scenario.emulator.set_behaviours(history["behaviours"])
     updates = [update for resource in history["compute"] for update in _insert(scenario, resource)]
@@ -157,7 +160,8 @@ def restore(history: dict[str, Any]) -> Scenario:
 def _insert(scenario: Scenario, resource: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Inserts a resource. A group with two versions starts with its old version alone; the patch
     that adds the new one is yielded for later. Otherwise no instance of the old version would wait
-    for a new one to become healthy."""
+    for a new one to become healthy.
+    """
     body = {name: value for name, value in resource["body"].items() if name not in SERVER_SET}
     versions = body.get("versions", [])
     if len(versions) > 1:

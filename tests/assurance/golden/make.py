@@ -2,7 +2,8 @@
 change of the documents' schema.
 
 Runs every moment of `moments.py` and saves what it leaves, with its final state, under
-`v<schema>/`. An existing history is never rewritten: an older release wrote it."""
+`v<schema>/`. An existing history is never rewritten: an older release wrote it.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 in a model's document.
 
 A moment is a function that brings a `Scenario` (tests/scenario.py) to that point; `make golden`
-runs each one and saves the state that it leaves."""
+runs each one and saves the state that it leaves.
+"""
 
 from __future__ import annotations
 

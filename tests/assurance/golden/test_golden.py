@@ -1,5 +1,6 @@
 """Slipway completes what an older version left unfinished, and does not touch documents that it
-cannot read."""
+cannot read.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def test_every_moment_has_a_history_of_the_present_schema() -> None:
 
 def test_every_phase_and_everything_that_may_be_pending_has_a_history() -> None:
     """The present schema's files have everything that the types allow, so that a new phase needs a
-    history."""
+    history.
+    """
     documents = [
         load(file)["documents"].get(NAME)
         for file in list_files()
@@ -101,7 +103,8 @@ def test_unknown_documents_are_not_touched_and_the_message_is_retried(
     name: str, which: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No write and no call to Compute Engine; each attempt is logged, and the message is
-    redelivered, perhaps to a version that can read the document."""
+    redelivered, perhaps to a version that can read the document.
+    """
     history = load(Path(__file__).parent / f"v{SCHEMA}" / f"{name}.json")
     history["documents"][NAME] = unknown_documents(history["documents"][NAME])[which]
     scenario = restore(history)
@@ -145,7 +148,8 @@ def test_other_models_continue_beside_one_that_cannot_be_read() -> None:
 
 def test_a_changed_history_reaches_another_final_state() -> None:
     """Shows that the comparison can fail: without its template in the documents, the final state
-    differs."""
+    differs.
+    """
     history = load(Path(__file__).parent / f"v{SCHEMA}" / "rollout-step_2.json")
     history["documents"][NAME]["desired"]["release"] = history["documents"][NAME]["stable"]
     history["documents"][NAME]["candidate"]["spec"]["artifact"]["image"] = "elsewhere/x:1"

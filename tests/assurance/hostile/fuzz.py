@@ -4,7 +4,8 @@ by the tests.
 Starts from `corpus/` and the findings of earlier runs. Inputs that reach new code or break
 something go to `.fuzz/`, which is not in git. `--keep` (`make fuzz-keep`) rewrites `corpus/`: the
 fewest and smallest of all these files that reach the same code, which test_corpus.py replays at
-every commit. Other arguments are libFuzzer's: `-max_total_time=600`, or a file to replay."""
+every commit. Other arguments are libFuzzer's: `-max_total_time=600`, or a file to replay.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +112,8 @@ def fuzz(arguments: list[str]) -> None:
 
 def keep() -> None:
     """Rewrites the corpus. Files that broke something keep their names. As long as one of them
-    still breaks something, the corpus stays unchanged."""
+    still breaks something, the corpus stays unchanged.
+    """
     broken = sorted(FOUND.glob("broken-*"))
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder, "corpus")
@@ -144,7 +146,8 @@ def keep() -> None:
 
 def _collect_words(schema: object) -> set[str]:
     """The names and fixed values of the schema for libFuzzer's dictionary: random mutation would
-    never spell them."""
+    never spell them.
+    """
     found: set[str] = set()
     match schema:
         case dict():

@@ -3,7 +3,8 @@ in-memory world.
 
 `Intake.deliver` and `Intake.post` check what bad input may do: the function succeeds (which
 acknowledges the message), creates no Compute client, opens no connection, and records a refusal
-exactly once, however often the message is delivered."""
+exactly once, however often the message is delivered.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +78,8 @@ sys.addaudithook(_audit)
 @contextmanager
 def forbid_connections() -> Iterator[None]:
     """Fails if anything opens a connection, looks up a name or starts a process in this block.
-    Python's audit hooks report each attempt."""
+    Python's audit hooks report each attempt.
+    """
     global _is_watching
     _attempts.clear()
     _is_watching = True
@@ -106,7 +108,8 @@ def _no_compute() -> Compute:
 @dataclass(frozen=True)
 class Outcome:
     """The outcome of one message: refused with a reason, accepted for a model, or neither (a
-    duplicate, or nothing new)."""
+    duplicate, or nothing new).
+    """
 
     why: str
     model: str
@@ -139,7 +142,8 @@ class Intake:
 
     def post(self, body: object, headers: Mapping[str, str], path: str = "/") -> Outcome:
         """Posts a request to the function twice. The status must be 200; with any other, Pub/Sub
-        redelivers the message."""
+        redelivers the message.
+        """
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self._send_twice("", lambda: self._post(data, headers, path))
 
@@ -232,7 +236,8 @@ def _data(event: Any) -> dict[str, Any]:
 @cache
 def _client() -> Any:
     """Creates the app once. Restores what functions-framework and `main.py` change in the process:
-    the environment and the logger."""
+    the environment and the logger.
+    """
     environment, log = dict(os.environ), logging.getLogger("slipway")
     settings = (list(log.handlers), log.level, log.propagate)
     client = functions_framework.create_app("on_release", str(MAIN), "cloudevent").test_client()
@@ -245,7 +250,8 @@ def _client() -> Any:
 @contextmanager
 def serve(world: World) -> Iterator[Any]:
     """A client of functions-framework's app of `main.py`, with this world instead of the one that
-    the environment describes."""
+    the environment describes.
+    """
     original = wiring.world
     wiring.world = lambda: world  # type: ignore[assignment]
     try:

@@ -3,7 +3,8 @@ fuzz.py.
 
 Randomly changed bytes hardly ever pass the parser. Here fields are removed, moved, or replaced by
 another message's value of the same field or by a value that no field may have; the fuzzer continues
-with whatever reached new code."""
+with whatever reached new code.
+"""
 
 from __future__ import annotations
 

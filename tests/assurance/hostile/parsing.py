@@ -3,7 +3,8 @@ consistently.
 
 The same bytes are parsed as everything that a stranger controls: the data of a message, the
 sender's envelope in it, and the body that functions-framework passes on. fuzz.py searches for bytes
-that break this, and test_corpus.py replays what it found."""
+that break this, and test_corpus.py replays what it found.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ STRUCTURED = {"content-type": "application/cloudevents+json; charset=utf-8"}
 
 def check(data: bytes) -> bool:
     """Whether Slipway accepts the data. Raises an AssertionError, or whatever the code under test
-    raises, if the property is violated."""
+    raises, if the property is violated.
+    """
     _check_body(data)
     _check_payload(Message("1", data, STRUCTURED, NOON))
     return _check_data(data)
@@ -85,7 +87,8 @@ def _check_release(request: ReleaseRequested, base: Spec | None, data: bytes) ->
 
 def _check_refusal(refused: Invalid, data: bytes) -> bool:
     """False, since the message is refused. The reason must be encodable and not too long, and the
-    message must be redactable."""
+    message must be redactable.
+    """
     assert refused.problems
     assert 0 < len(str(refused).encode()) < 60_000
     redact_message(data)
@@ -113,7 +116,8 @@ class FrameworkEvent(dict[str, object]):
 
 def _check_body(data: bytes) -> None:
     """Parses the bytes as the body of a request; if they are not JSON, they are passed on as they
-    are."""
+    are.
+    """
     try:
         body = json.loads(data)
     except (ValueError, RecursionError):

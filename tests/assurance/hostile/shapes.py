@@ -1,6 +1,7 @@
 """Messages generated from the published JSON Schema: valid ones and near misses of every field.
 
-The schema is the committed file and not the types, since the file is what senders read."""
+The schema is the committed file and not the types, since the file is what senders read.
+"""
 
 from __future__ import annotations
 
@@ -136,7 +137,8 @@ def fields(
     schema: Mapping[str, Any] = RELEASE, at: FieldPath = ()
 ) -> Iterator[tuple[FieldPath, dict[str, Any]]]:
     """Every field with its schema, sections before their fields; of a list the first item, of a map
-    the key that `FULL` has."""
+    the key that `FULL` has.
+    """
     for name, inner in schema.get("properties", {}).items():
         yield (*at, name), inner
         yield from fields(inner, (*at, name))
@@ -268,7 +270,8 @@ def near_misses(schema: Mapping[str, Any], legal: Any) -> list[Any]:
 @cache
 def all_near_misses() -> tuple[tuple[FieldPath, dict[str, Any]], ...]:
     """Each near miss of each field: the path of the field and the whole message. In the tests of
-    every commit each field gets a part of the junk values."""
+    every commit each field gets a part of the junk values.
+    """
     found = []
     every = scaled(5, 1)
     for base, schema in ((FULL, RELEASE), (ROLLBACK, COMMAND)):

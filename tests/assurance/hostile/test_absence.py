@@ -1,5 +1,6 @@
 """A day without Slipway: no function runs, no tick arrives, messages wait; the instances keep
-serving."""
+serving.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ def at(moment: str) -> Scenario:
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_day_without_slipway_changes_nothing_and_loses_no_instance(moment: str) -> None:
     """Time without observations counts neither for nor against a release: it ends as it would have
-    otherwise."""
+    otherwise.
+    """
     scenario, undisturbed = at(moment), at(moment)
     calls, written = dict(scenario.emulator.calls.counts), scenario.full_state()[0]
     for _ in range(24):

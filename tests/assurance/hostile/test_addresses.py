@@ -4,7 +4,8 @@ other schemes.
 Slipway fetches nothing: `Intake` checks that handling an event opens no connection and looks up no
 name. What instances fetch must not be the metadata server in any spelling of its address. A name
 that merely resolves to that address cannot be recognized; the instance's service account limits
-what it can do."""
+what it can do.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ def test_weights_from_a_forbidden_host_are_refused(host: str) -> None:
 @pytest.mark.parametrize("host", [host for host in HOSTS if not host.startswith(LOOPBACK)])
 def test_an_image_from_a_forbidden_host_is_refused(host: str) -> None:
     """In an image's name, a part without a dot or port before the first slash is not a host:
-    `metadata/x` is on Docker Hub."""
+    `metadata/x` is on Docker Hub.
+    """
     if "." not in host and ":" not in host:
         return
     for reference in (f"{host}/x:1", f"{host}:80/x:1"):

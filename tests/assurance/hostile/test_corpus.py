@@ -31,7 +31,8 @@ def test_the_function_accepts_or_refuses_every_file_of_the_corpus(part: int) -> 
 
 def test_a_mutated_message_is_accepted_or_refused() -> None:
     """The fuzzer's mutations without its guidance. Some must be accepted, otherwise the fuzzer
-    could not reach the code behind the checks."""
+    could not reach the code behind the checks.
+    """
     seeds = [file.read_bytes() for file in sorted(EXAMPLES.iterdir())]
     mutator = Mutator([*seeds, *(file.read_bytes() for file in FILES)], lambda text: text[::-1])
     made = [

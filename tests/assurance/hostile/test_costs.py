@@ -1,7 +1,8 @@
 """Releases that would cost a fortune: huge numbers, expensive machines, many models, many releases.
 
 A policy prevents all of them: they are refused on arrival, and the sum over the project stays
-within its caps."""
+within its caps.
+"""
 
 from __future__ import annotations
 

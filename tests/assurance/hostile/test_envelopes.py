@@ -1,7 +1,8 @@
 """The four envelopes in which a message reaches the function, their errors, and bombs in them.
 
 Everything is posted to functions-framework's app of `main.py`, as Pub/Sub, Eventarc or a forger
-would."""
+would.
+"""
 
 from __future__ import annotations
 

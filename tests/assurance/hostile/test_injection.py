@@ -2,7 +2,8 @@
 
 Property: a text is refused, or it is inert. The files that a machine runs do not depend on the
 message. The message's values reach the machine in separate metadata items, and the startup script
-reads exactly the given values from them."""
+reads exactly the given values from them.
+"""
 
 from __future__ import annotations
 
@@ -162,7 +163,8 @@ def test_there_are_enough_strings_and_each_is_marked() -> None:
 
 def messages(path: FieldPath) -> Iterator[tuple[str, dict[str, Any]]]:
     """The texts for a field, each in a message. In the tests of every commit each field gets a
-    sixth of them, and each text many fields."""
+    sixth of them, and each text many fields.
+    """
     every = scaled(6, 1)
     offset = text_fields().index(path) % every
     for text in strings()[offset::every]:
@@ -215,7 +217,8 @@ def assert_inert(spec: Spec, path: FieldPath, text: str) -> None:
 
 def read_as_machine(items: dict[str, str]) -> tuple[list[str], dict[str, str], dict[str, str]]:
     """Parses the items as serve.sh does: an argument follows `=`, and a name precedes the first
-    `=`."""
+    `=`.
+    """
     args, env, secrets = (
         items[name].split("\n") if name in items else []
         for name in ("slipway-args", "slipway-env", "slipway-secrets")

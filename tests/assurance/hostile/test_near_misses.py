@@ -1,5 +1,6 @@
 """Messages around the published schema, near misses of each field and random ones: refused with the
-field's name, or valid."""
+field's name, or valid.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def test_the_base_messages_are_valid() -> None:
 @pytest.mark.parametrize("section", SECTIONS)
 def test_a_near_miss_is_refused_with_the_name_of_the_field(section: str) -> None:
     """What the schema rejects is refused. What it accepts may still break a rule that a schema
-    cannot express."""
+    cannot express.
+    """
     wrong = []
     for path, message in all_near_misses():
         if path[0] != section:
@@ -56,7 +58,8 @@ def test_a_near_miss_is_refused_with_the_name_of_the_field(section: str) -> None
 
 def _is_named(path: tuple[Any, ...], why: str) -> bool:
     """Whether the reason names the field or its section, or the whole message if it is too large or
-    not text."""
+    not text.
+    """
     names = [str(step) for step in path if isinstance(step, str)]
     return names[0] in why or why.startswith(
         ("message: must be at most", "message: must not contain", "message: must contain")
@@ -85,7 +88,8 @@ def test_a_second_release_is_accepted_or_refused(message: dict[str, Any]) -> Non
 
 def _check_agreement(message: Any) -> None:
     """The function refuses what the parser refuses, with the same reason; what it accepts, the
-    schema accepts."""
+    schema accepts.
+    """
     why, refusal = Intake().deliver(message).why, _refusal(json.dumps(message).encode())
     if refusal:
         assert why == refusal

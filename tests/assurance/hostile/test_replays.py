@@ -1,5 +1,6 @@
 """Old, repeated and swapped messages, forged wake-ups, and events that reach for another model's
-resources."""
+resources.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +80,8 @@ def deliver(
     attributes: dict[str, str] | None = None,
 ) -> None:
     """Delivers a message as Pub/Sub would, however late or often: id and publish time do not
-    change."""
+    change.
+    """
     push = push_body(json.dumps(body).encode(), number, attributes)
     push["message"]["publishTime"] = published
     release.handle(scenario.world, FakeEvent(PUBLISHED, SOURCE, push))
@@ -129,7 +131,8 @@ def test_old_messages_change_nothing() -> None:
 )
 def test_the_same_event_in_a_new_message_changes_nothing(attributes: dict[str, str]) -> None:
     """A sender that is not sure publishes again under the same id; the newer message is a
-    duplicate."""
+    duplicate.
+    """
     scenario = serve_versions("1")
     scenario.when_published(release_body("2"), **context("a"))
     scenario.when_settled()

@@ -2,7 +2,8 @@
 
 A refused message leaves a record and a dead letter, so that its sender can correct it. However
 wrong it is, neither these nor a status event nor a log line contains a value of `env`, `args`,
-`startup_script`, `weights` or an unknown field. Names are kept: they show what to correct."""
+`startup_script`, `weights` or an unknown field. Names are kept: they show what to correct.
+"""
 
 from __future__ import annotations
 

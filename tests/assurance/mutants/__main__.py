@@ -3,7 +3,8 @@
 
 An interrupted run continues where it stopped: the result of each patch is kept in `results.json`
 until the patch changes. The exit status is 0 if every selected patch has been evaluated and was
-either found by a test or says why no test can find it."""
+either found by a test or says why no test can find it.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Keeps the results of the seeded defects in `results.json` and renders `docs/mutants.md`.
 
-`__main__.py` writes both after each patch. Pure, except for the two files."""
+`__main__.py` writes both after each patch. Pure, except for the two files.
+"""
 
 from __future__ import annotations
 

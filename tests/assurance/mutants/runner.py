@@ -3,7 +3,8 @@
 `__main__.py` calls this. Each patch gets a fresh copy. The tests that the patch names run first;
 if they all pass, all tests of every commit run. Only a failing test counts as finding a patch. A
 run that cannot collect its tests, code that does not parse, and a test that times out prove
-nothing; neither does a test that fails without the patch too."""
+nothing; neither does a test that fails without the patch too.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +66,8 @@ class Evaluator:
     """Keeps an unchanged copy of the tree, and makes a patched copy of it for each defect.
 
     With `named_only` a patch that survives the tests that it names is not run against the others;
-    that proves nothing about them."""
+    that proves nothing about them.
+    """
 
     def __init__(self, folder: Path, *, named_only: bool = False) -> None:
         self._named_only = named_only
@@ -112,7 +114,8 @@ def _as_git_path(path: Path) -> str:
 
 def run_pytest(tree: Path, tests: tuple[str, ...], seconds: int) -> Verdict:
     """Runs tests in a tree until the first failure. `CI=true`, so that tests that need an emulator
-    fail without one and are not skipped."""
+    fail without one and are not skipped.
+    """
     report = tree.parent / f"{tree.name}.xml"
     report.unlink(missing_ok=True)
     # Hypothesis works without its plugin, and loading it takes longer than most of these tests.

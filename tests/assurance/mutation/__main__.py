@@ -6,7 +6,8 @@ mutmut generates the mutants of functions, and the tests of `tests/rollout` run 
 named. The exit status is 1 below 80 % in total, or below 75 % for a file. `--continue` completes an
 interrupted run as long as neither the code nor its tests have changed. `--only
 'rollout.gates.health*'` runs only the named mutants again, and `--module-level` changes what mutmut
-leaves alone (`module_level.py`); these two write nothing."""
+leaves alone (`module_level.py`); these two write nothing.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +75,8 @@ def main() -> int:
 
 def _run_functions(only: list[str], limit: int, resume: bool) -> list[Score]:
     """Runs all mutants, or the named ones, or those that an earlier run has left. Names the
-    survivors as `mutmut show` does."""
+    survivors as `mutmut show` does.
+    """
     if not (only or resume):
         shutil.rmtree(MUTANTS, ignore_errors=True)
     rejected = functions.generate_all()

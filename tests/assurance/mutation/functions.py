@@ -4,7 +4,8 @@ mutmut writes every mutant of a function next to it, in a copy of the code under
 a switch. So the tests are loaded once; a fork sets one switch and runs the tests that reach the
 function until one fails. mutmut's own runner does the same but starts pytest for each mutant and
 passes it the tests' names. That takes ten times as long, and if pytest does not find a name (one
-with a backslash in it), the mutant counts as killed."""
+with a backslash in it), the mutant counts as killed.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +133,8 @@ def list_mutants() -> list[str]:
 
 def run_mutants(patterns: Iterable[str], limit: int) -> None:
     """Runs the tests on the mutants whose names match, or on a random sample of them, in a separate
-    process that imports the mutated code."""
+    process that imports the mutated code.
+    """
     program = (
         "import sys; from tests.assurance.mutation.functions import run_here;"
         " sys.exit(run_here(int(sys.argv[1]), sys.argv[2:]))"
@@ -200,7 +202,8 @@ class _Loop:
 
 def _reach(session: pytest.Session) -> tuple[dict[str, set[int]], list[float]]:
     """Which tests reach which function, and how long each test takes; measured in a fork, so that
-    this process keeps its initial state."""
+    this process keeps its initial state.
+    """
     reader, writer = os.pipe()
     if not (child := os.fork()):
         os.close(reader)
@@ -238,7 +241,8 @@ def _run_mutant(
     session: pytest.Session, key: str, tests: list[int], seconds: float, failed_test: mmap
 ) -> int:
     """The exit status of the tests on this mutant, or the signal that ended them as a negative
-    number."""
+    number.
+    """
     if child := os.fork():
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     status = 70  # neither killed nor survived

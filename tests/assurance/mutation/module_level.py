@@ -3,7 +3,8 @@
 mutmut writes all mutants of a function into one module, which works for functions only. Here each
 mutant is a copy of the whole file, imported by a fork of this process in a separate tree. The
 changes are mutmut's: numbers, comparisons, `and`, `or`, `not`, `in`, `is`, True and False. Strings,
-types and decorators stay unchanged."""
+types and decorators stay unchanged.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ class Unfinished(Exception):
 @dataclass(frozen=True)
 class Score:
     """The results of a file's mutants. `rejected`: mypy rejects them, so that no test runs on them;
-    `not_run`: a partial run left them out."""
+    `not_run`: a partial run left them out.
+    """
 
     file: str
     killed: int = 0
@@ -143,7 +144,8 @@ def _row(name: str, score: Score) -> str:
 
 def failures(scores: Iterable[Score]) -> list[str]:
     """The scores below their minimum, as sentences. A file's own minimum applies once all of its
-    mutants have run."""
+    mutants have run.
+    """
     found = list(scores)
     minimums = [
         (total(found), MIN_SCORE),

@@ -3,7 +3,8 @@
 
 A failing schedule is shrunk to the faults that it needs and written to `regressions/`, where every
 test run replays it. The last lines give schedules and rollouts per second, and how often each fault
-was injected."""
+was injected.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 The request of each method is recorded once from the real client: `Calls` makes it with
 placeholder values, and their places in the URL are kept as a template. Errors go through the
-deployed classification. The simulation runs on either, and a test holds both to the same trace."""
+deployed classification. The simulation runs on either, and a test holds both to the same trace.
+"""
 
 from __future__ import annotations
 

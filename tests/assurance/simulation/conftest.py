@@ -1,5 +1,6 @@
 """The fixture `run_schedules`, which also reports schedules, rollouts and processor time for the
-summary of the test run."""
+summary of the test run.
+"""
 
 from __future__ import annotations
 

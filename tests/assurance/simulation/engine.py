@@ -184,7 +184,8 @@ class Simulation:
 
     def _end(self, worker: Worker) -> None:
         """Ends a worker that has run out of time, or whose run is over. The time-out of a stalled
-        worker is not enforced."""
+        worker is not enforced.
+        """
         if worker.is_cancelled or self.violations:
             raise Crash("the simulation is over")
         if not worker.is_stalled:
@@ -310,7 +311,8 @@ class Simulation:
         self, name: str, target: str, is_write: bool, do: Callable[[Fault | None], T]
     ) -> T:
         """Makes one external call of the running worker. `do` performs it, together with the fault
-        that it is given."""
+        that it is given.
+        """
         worker = self._running()
         number = len(self.call_names) + 1
         self.call_names.append(name)
@@ -437,7 +439,8 @@ class Simulation:
 
     def _wait_for(self, name: str) -> None:
         """Waits until the operation is done, at most `WAIT_SECONDS`. Source: Compute API reference,
-        regionOperations.wait."""
+        regionOperations.wait.
+        """
         until = self.now() + WAIT_SECONDS
         operation = self.emulator.operation(name)
         while operation and operation["status"] != "DONE" and self.now() < until:

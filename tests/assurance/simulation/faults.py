@@ -49,7 +49,8 @@ class Faults:
 
     def for_message(self, number: int, topic: str, *, is_tick: bool) -> list[Fault]:
         """All faults that apply to this message. Each applies to one message, except a `drop`,
-        which applies `times` times."""
+        which applies `times` times.
+        """
         matching = [
             armed
             for armed in self._message_faults

@@ -2,7 +2,8 @@
 errors, and random ones from seeds.
 
 `test_*.py` run some of them with every commit; `python -m tests.assurance.simulation` runs any
-number."""
+number.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ def from_seed(seed: int) -> Schedule:
 
 def calls_until_idle(workload: str) -> int:
     """How many calls the run without faults makes until everything has settled and a drift scan is
-    over. Only identical ticks follow."""
+    over. Only identical ticks follow.
+    """
     found = reference(workload)
     return sum(at <= found.seconds for at, _ in found.call_log)
 
@@ -71,7 +73,8 @@ def distinct_crashes(workload: str, kinds: tuple[str, ...] = CRASHES) -> Iterato
 
     Left out are those within a prefix that is identical, call for call, to the run of `PREFIX`,
     which covers them; and a crash before a write that directly follows another write of the same
-    worker, which equals the crash after that one."""
+    worker, which equals the crash after that one.
+    """
     begun, made = _shared_prefix(workload), reference(workload).call_log
     found = writes(workload)
     before = {at: earlier for (earlier, _), (at, _) in itertools.pairwise(found)}
@@ -93,7 +96,8 @@ def _is_immediate(made: tuple[tuple[float, int], ...]) -> bool:
 
 def _shared_prefix(workload: str) -> int:
     """How many calls a workload shares with `PREFIX`: those before its second step, if all of
-    them are identical."""
+    them are identical.
+    """
     mine, theirs = reference(workload), reference(PREFIX)
     until = (
         mine.calls_before_steps[1] if workload != PREFIX and len(mine.calls_before_steps) > 1 else 0
@@ -107,7 +111,8 @@ def _shared_prefix(workload: str) -> int:
 
 def write_stalls(workload: str) -> Iterator[Schedule]:
     """A worker that stalls before or after any write until its lease has expired and other workers
-    have continued."""
+    have continued.
+    """
     for (at, _), kind in itertools.product(writes(workload), ("stall_before", "stall_after")):
         yield Schedule(workload, (Fault(kind, at, seconds=WRITE_STALL_SECONDS),))
 
@@ -119,7 +124,8 @@ def double_crashes(workload: str) -> Iterator[Schedule]:
 
 def call_stalls(workload: str) -> Iterator[Schedule]:
     """A worker that stalls at any call, including reads, for a shorter and a longer time than its
-    lease lasts. Calls of a prefix shared with `PREFIX` are left to that workload."""
+    lease lasts. Calls of a prefix shared with `PREFIX` are left to that workload.
+    """
     points = range(_shared_prefix(workload) + 1, calls_until_idle(workload) + 1)
     for at, seconds in itertools.product(points, STALL_SECONDS):
         yield Schedule(workload, (Fault("stall_before", at, "*.*", seconds=seconds),))
@@ -168,7 +174,8 @@ def _cell(site: str, code: str, moment: str) -> Schedule:
 
 def _midway(site: str) -> int:
     """The number of the site's first call after the first release has settled, else of its last
-    call."""
+    call.
+    """
     found = reference(MAIN)
     made = [at for at, name in enumerate(found.calls, 1) if name == site]
     return next((at for at in made if at > found.calls_before_steps[-1]), made[-1])

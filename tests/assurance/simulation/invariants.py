@@ -21,7 +21,8 @@ violation ends the run (`Simulation.fail`).
 
 `run.py` and `oracles.py` check I1 (the run converges, then writes nothing for 50 ticks, or for 6 in
 the tests of every commit), I5 (nothing is left over) and I7 (as many resources created and deleted
-as without faults). I9 is I7 with stalled workers; I15 is `test_determinism.py`."""
+as without faults). I9 is I7 with stalled workers; I15 is `test_determinism.py`.
+"""
 
 from __future__ import annotations
 
@@ -206,7 +207,8 @@ def _rules(url_map: Mapping[str, Any]) -> list[Any]:
 
 def _floor_of(spec: Mapping[str, Any]) -> int:
     """The fewest instances that must serve: the minimum, less what the release allows to be
-    unavailable."""
+    unavailable.
+    """
     unavailable = spec["rollout"]["unavailable"]
     if unavailable:
         unavailable = max(unavailable, 3) if not spec["rollout"]["surge"] or unavailable >= 3 else 0

@@ -3,7 +3,8 @@
 The final state and the number of resources created and deleted have to equal those of the run
 without faults; after a single crash the number of updates too. Where a fault may change the outcome
 of a correct Slipway (a refusal, a lost zone), the final state only has to be consistent: every
-release has an outcome, and the model's resources match its stable release."""
+release has an outcome, and the model's resources match its stable release.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +98,8 @@ def compare(
 ) -> None:
     """Fails the run if its final state is wrong. `expected`: final state and effects of the run
     without faults; `has_diverged`: a step of the workload was taken in another state than it was
-    meant for."""
+    meant for.
+    """
     report = simulation.fail
     end = final_state(simulation, workload.models)
     for model in workload.models:

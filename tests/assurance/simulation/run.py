@@ -70,7 +70,8 @@ def run(
     store: MemoryStore | SqliteStore | None = None,
 ) -> Result:
     """`with_trace`: whether a result without violations has a trace too; formatting it takes time.
-    `idle_ticks`: how many ticks have to pass without a write once everything has settled."""
+    `idle_ticks`: how many ticks have to pass without a write once everything has settled.
+    """
     with without_overhead():
         this = Run(schedule, is_fast, idle_ticks, store or MemoryStore())
         try:
@@ -86,7 +87,8 @@ def run(
 def without_overhead() -> Iterator[None]:
     """Disables logging and garbage collection during a run: a run is short, and the collector would
     spend a third of its time on the libraries' objects. Objects that exist before the first run are
-    frozen, so that collections between runs skip them as well."""
+    frozen, so that collections between runs skip them as well.
+    """
     unmute = mute_logs()
     _freeze_existing_objects()
     gc.disable()
@@ -170,7 +172,8 @@ class Run:
 
     def _should_heal(self) -> bool:
         """Whether everything has settled and no world fault is to come, or `chaos_seconds` are
-        over."""
+        over.
+        """
         simulation, is_settled = self.simulation, self._is_settled()
         now = simulation.now() - simulation.began
         is_over = is_settled and not any(
@@ -223,7 +226,8 @@ class Run:
 
     def _is_at_rest(self) -> bool:
         """Whether everything has been settled and idle for the time of a drift scan: what a stalled
-        worker writes late is drift, which the scan repairs."""
+        worker writes late is drift, which the scan repairs.
+        """
         if self.simulation.writes.total() != self.writes_before or not (
             self._is_idle() and self._is_settled()
         ):

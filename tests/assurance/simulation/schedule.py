@@ -5,7 +5,8 @@ external calls, published messages, workers, or seconds since the start. A fault
 to the first matching call from `at` on (`on` is a glob over the call's name) and repeats `times`
 times. A fault on a message applies once, to the first message from `at` on whose topic matches
 `on`; `times` is then the number of extra copies or, for `drop`, of lost messages. Ticks are never
-dropped."""
+dropped.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +89,8 @@ class Fault:
     @property
     def may_change_outcome(self) -> bool:
         """Whether a correct Slipway may end in another state because of it: it rolls back after a
-        refusal, and after anything that outlasts a release's deadline."""
+        refusal, and after anything that outlasts a release's deadline.
+        """
         if self.times > MAX_TRANSIENT_TIMES:
             return True
         if self.kind in ("error", "operation_error"):
@@ -110,7 +112,8 @@ class Schedule:
     @property
     def is_single_crash(self) -> bool:
         """Whether the only fault is one crash or lost reply. Then even the number of updates has to
-        match: a repeated request carries the same request id."""
+        match: a repeated request carries the same request id.
+        """
         return [fault.kind for fault in self.faults] in (
             ["crash_before"],
             ["crash_after"],
@@ -170,7 +173,8 @@ def shrink(schedule: Schedule, fails: Callable[[Schedule], bool]) -> Schedule:
 
 def draw(seed: int, workload: str, calls: int) -> Schedule:
     """Draws the schedule of a seed. `calls`: how many external calls the workload makes without
-    faults."""
+    faults.
+    """
     chance = random.Random(seed)
     faults = tuple(
         _draw_fault(chance, calls) for _ in range(chance.choice((1, 2, 3, 4, 6, 8, 12, 20)))

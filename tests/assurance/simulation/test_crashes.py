@@ -1,5 +1,6 @@
 """A worker crashes, or its reply is lost, at every write to the store, the bus and Compute Engine:
-the final state is the same."""
+the final state is the same.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ def test_a_crash_at_a_sample_of_writes_does_not_change_the_final_state(
 
 def test_only_crashes_that_leave_the_same_state_as_another_are_left_to_the_soak() -> None:
     """Each omitted crash is in the prefix shared with `create`, or comes less than a second after
-    one that is included: the crash after the same worker's previous write."""
+    one that is included: the crash after the same worker's previous write.
+    """
     assert [*generators.distinct_crashes("create", ("crash_after",))] == [
         *generators.crashes("create", ("crash_after",))
     ]

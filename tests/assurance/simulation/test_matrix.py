@@ -1,7 +1,8 @@
 """Every call to Compute Engine that `swap` makes x every error x first, midway and persistent.
 
 `matrix.json` holds the outcome of the releases in each cell; `python -m tests.assurance.simulation
---matrix` rewrites it, and a reviewer reads the difference."""
+--matrix` rewrites it, and a reviewer reads the difference.
+"""
 
 from __future__ import annotations
 

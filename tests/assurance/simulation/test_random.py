@@ -1,6 +1,7 @@
 """Random schedules with many kinds of faults at once, over every workload.
 
-`SLIPWAY_SEEDS` sets how many (2000), `SLIPWAY_SEED` the first seed (0)."""
+`SLIPWAY_SEEDS` sets how many (2000), `SLIPWAY_SEED` the first seed (0).
+"""
 
 from __future__ import annotations
 

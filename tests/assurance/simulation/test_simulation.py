@@ -1,7 +1,8 @@
 """Past failures, and single kinds of message faults. README.md says how to read and replay a run.
 
 A failing test prints its schedule as JSON; save it, replay it with `python -m
-tests.assurance.simulation FILE`, and keep it in `regressions/`."""
+tests.assurance.simulation FILE`, and keep it in `regressions/`.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def test_a_duplicate_or_late_user_message_has_no_effect(
     run_schedules: RunSchedules, workload: str
 ) -> None:
     """One extra copy of each user message at once, and three much later: with an even number in
-    all, rollbacks would undo each other."""
+    all, rollbacks would undo each other.
+    """
     sent = reference(workload).user_messages
     assert len(sent) == sum(not step.do for step in WORKLOADS[workload].steps)
     run_schedules(

@@ -2,7 +2,8 @@
 
 A step waits for the previous one and then for its own condition: `settled`, the name of a phase in
 the model's log, or a number of seconds. After a quarter of an hour the step is taken even if its
-condition has not occurred."""
+condition has not occurred.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class Step:
 @dataclass(frozen=True)
 class Workload:
     """`is_racy`: its outcome depends on timing, so that delays alone may change it. `serves` is
-    then the release that has to serve in the final state, if one has to."""
+    then the release that has to serve in the final state, if one has to.
+    """
 
     name: str
     steps: tuple[Step, ...]

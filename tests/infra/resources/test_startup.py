@@ -1,5 +1,6 @@
 """The startup script, run with fakes of curl (the metadata server), Docker and the GPU
-installer."""
+installer.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ printf '%s ' "$(basename "$0")" "$@" >>"$WORLD/calls"
 
 class Machine:
     """A directory in place of the machine: its metadata, its secrets, and the commands that the
-    script calls."""
+    script calls.
+    """
 
     def __init__(
         self, at: Path, items: Mapping[str, str], secrets: Mapping[str, str] | None = None
