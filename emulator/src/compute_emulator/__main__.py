@@ -16,7 +16,7 @@ from pathlib import Path
 from compute_emulator import Cloud, ScaledClock, Server, VirtualClock
 from compute_emulator.api.coverage import as_markdown
 from compute_emulator.api.discovery import document
-from compute_emulator.control.config_file import configure
+from compute_emulator.control.config_file import REALISTIC_TIMES, configure
 from compute_emulator.engine.clock import Clock, RealClock
 
 ABOUT = """\
@@ -52,6 +52,7 @@ settings file (--config), with the same values as the controls
                "nth": 3, "times": 1}],
    "traffic": [], "zones": {"us-central1-a": "DOWN"}, "operation_seconds": 2,
    "operation_seconds_by_method": {"compute.urlMaps.*": 30},
+   "propagation_seconds": 60, "certificate_seconds": 1200,
    "later": [{"after_seconds": 600, "post": "/instances",
               "body": {"effect": "preempt", "most": 2}}]}
   GET /control lists every kind of fault, by control and by file.
@@ -71,8 +72,11 @@ def main(arguments: list[str] | None = None) -> int:
         project=options.project,
         clock=_clock(options.speed),
         seed=options.seed,
-        operation_seconds=options.operation_seconds,
     )
+    if options.realistic_times:
+        configure(cloud, REALISTIC_TIMES)
+    if options.operation_seconds is not None:
+        cloud.operations.seconds = options.operation_seconds
     try:
         for path, name in ((options.config, ""), (options.behaviours, "behaviours")):
             if path is not None:
@@ -192,8 +196,14 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--operation-seconds",
         type=_number(0),
-        default=0.0,
         help="how long an operation takes, in cloud time (default 0)",
+    )
+    add(
+        "--realistic-times",
+        action="store_true",
+        help="operations take 3 s (URL maps 15 s, one after the other), the data plane follows a"
+        " change after 60 s, and managed certificates are PROVISIONING for 20 minutes (default:"
+        " all at once); the settings file and --operation-seconds take precedence",
     )
     add(
         "--seed",

@@ -56,6 +56,8 @@ class Emulator:
     `operation_seconds` is how long operations take (0: the response is already DONE);
     `operation_seconds_by_method` overrides it by a glob on the method id. With
     `wait_advances_clock`, a `wait` on an operation moves a virtual clock to the operation's end.
+    `propagation_seconds` is how long the data plane takes to follow a change, `certificate_seconds`
+    how long a managed certificate is PROVISIONING.
     With `check_responses`, a response that violates its schema becomes a 500. `regions` maps
     regions to their zones; the default is `REGIONS`."""
 
@@ -67,6 +69,8 @@ class Emulator:
         operation_seconds: float = 0.0,
         *,
         operation_seconds_by_method: Mapping[str, float] | None = None,
+        propagation_seconds: float = 0.0,
+        certificate_seconds: float = 0.0,
         wait_advances_clock: bool = False,
         check_responses: bool = False,
         regions: Mapping[str, tuple[str, ...]] | None = None,
@@ -77,6 +81,8 @@ class Emulator:
             seed,
             operation_seconds,
             operation_seconds_by_method=operation_seconds_by_method,
+            propagation_seconds=propagation_seconds,
+            certificate_seconds=certificate_seconds,
             wait_advances_clock=wait_advances_clock,
             check_responses=check_responses,
             regions=regions,
@@ -173,6 +179,22 @@ class Emulator:
     @operation_seconds.setter
     def operation_seconds(self, seconds: float) -> None:
         self._cloud.operations.seconds = seconds
+
+    @property
+    def propagation_seconds(self) -> float:
+        return self._cloud.propagation.seconds
+
+    @propagation_seconds.setter
+    def propagation_seconds(self, seconds: float) -> None:
+        self._cloud.propagation.seconds = seconds
+
+    @property
+    def certificate_seconds(self) -> float:
+        return self._cloud.certificate_seconds
+
+    @certificate_seconds.setter
+    def certificate_seconds(self, seconds: float) -> None:
+        self._cloud.certificate_seconds = seconds
 
     @property
     def operation_seconds_by_method(self) -> MutableMapping[str, float]:

@@ -3,7 +3,7 @@ run time.
 
     {"behaviours": [...], "traffic": [...], "load": {...}, "stock_outs": {...}, "quotas": {...},
      "faults": [...], "zones": {"us-central1-a": "DOWN"}, "operation_seconds": 2,
-     "operation_seconds_by_method": {...},
+     "operation_seconds_by_method": {...}, "propagation_seconds": 60, "certificate_seconds": 1200,
      "later": [{"after_seconds": 600, "post": "/instances",
                 "body": {"effect": "preempt", "most": 2}}]}
 
@@ -74,6 +74,14 @@ def _set_operation_seconds_by_method(cloud: Cloud, given: Any) -> None:
     )
 
 
+def set_propagation_seconds(cloud: Cloud, given: Any) -> None:
+    cloud.propagation.seconds = validation.number("propagation_seconds", given)
+
+
+def set_certificate_seconds(cloud: Cloud, given: Any) -> None:
+    cloud.certificate_seconds = validation.number("certificate_seconds", given)
+
+
 def _map_setter(name: str) -> Callable[[Cloud, Any], None]:
     return lambda cloud, given: getattr(cloud, name).update(
         validation.entries(cloud.regions, name, given)
@@ -88,5 +96,19 @@ SETTERS |= {
     "zones": outages.set_states,
     "operation_seconds": _set_operation_seconds,
     "operation_seconds_by_method": _set_operation_seconds_by_method,
+    "propagation_seconds": set_propagation_seconds,
+    "certificate_seconds": set_certificate_seconds,
     "later": _schedule_controls,
 }
+REALISTIC_TIMES = {
+    "operation_seconds": 3,
+    "operation_seconds_by_method": {
+        "compute.urlMaps.*": 15,
+        "compute.regionUrlMaps.*": 15,
+        "compute.backendServices.*": 10,
+    },
+    "propagation_seconds": 60,
+    "certificate_seconds": 1200,
+}
+"""Times as at Google, for `--realistic-times`. Google publishes no figures except for certificates
+(up to 60 minutes); these are assumptions of the usual order of magnitude."""

@@ -154,6 +154,30 @@ def set_operation_seconds(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     return show_operation_seconds(cloud, query, None)
 
 
+@CONTROLS.add(
+    "GET", "/delays", "how long the data plane takes to follow a change, and managed certificates"
+)
+def show_delays(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    return {
+        "propagation_seconds": cloud.propagation.seconds,
+        "certificate_seconds": cloud.certificate_seconds,
+    }
+
+
+@CONTROLS.add(
+    "PUT", "/delays", 'set them: {"propagation_seconds": 60, "certificate_seconds": 1200}'
+)
+def set_delays(cloud: Cloud, query: Query, body: Any) -> JsonObject:
+    names = ("propagation_seconds", "certificate_seconds")
+    given = validation.members("delays", body, names)
+    current = show_delays(cloud, query, None)
+    propagation, certificate = (
+        validation.number(name, given.get(name, current[name])) for name in names
+    )
+    cloud.propagation.seconds, cloud.certificate_seconds = propagation, certificate
+    return show_delays(cloud, query, None)
+
+
 # Time
 
 

@@ -23,9 +23,10 @@ def group_health(cloud: Cloud, service: JsonObject, group: Key | str) -> list[Js
         return []
     check = service_check(cloud, service)
     port = named_port(found, service)
+    since = attached_since(cloud, service, found)
     entries = []
     for instance in found.instances.values():
-        verdict = instance.readiness(check) if check is not None else HEALTHY
+        verdict = instance.readiness(check, since) if check is not None else HEALTHY
         if instance.action in AWAY or not instance.is_running or verdict == UNKNOWN:
             continue
         entries.append(
@@ -42,6 +43,13 @@ def _entry(cloud: Cloud, instance: ManagedInstance, state: str, port: int) -> Js
         "ipAddress": interfaces[0].get("networkIP", ""),
     }
     return entry | ({"port": port} if port else {})
+
+
+def attached_since(cloud: Cloud, service: JsonObject, group: Group) -> float:
+    """When the service began to probe the group's VMs: when the group became its backend. Source:
+    load-balancing/docs/health-check-concepts: probers check the backends of backend services."""
+    group_key = Key(group.key.scope, "instanceGroups", group.key.name)
+    return cloud.attached.get(group_key, {}).get(cloud.key_of(service["selfLink"]), 0.0)
 
 
 def service_check(cloud: Cloud, service: JsonObject) -> Check | None:

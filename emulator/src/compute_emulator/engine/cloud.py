@@ -20,6 +20,7 @@ from compute_emulator.engine.call_log import CallLog
 from compute_emulator.engine.clock import Clock
 from compute_emulator.engine.observable_dict import ObservableDict
 from compute_emulator.engine.operations import Operations
+from compute_emulator.engine.propagation import SERVED, Propagation
 from compute_emulator.engine.references import REFERENCES
 from compute_emulator.engine.timeline import Timeline
 from compute_emulator.errors import AlreadyExists, Invalid, JsonObject, NotFound, NotReady
@@ -42,6 +43,8 @@ class Cloud(Timeline):
     `operation_seconds` is how long operations take (0: the response is already DONE);
     `operation_seconds_by_method` overrides it by a glob on the method id. With
     `wait_advances_clock`, a `wait` on an operation moves a virtual clock to the operation's end.
+    `propagation_seconds` is how long the data plane takes to follow a change
+    (`engine/propagation.py`), `certificate_seconds` how long a managed certificate is PROVISIONING.
     With `check_responses`, a response that violates its schema becomes a 500 (for tests)."""
 
     def __init__(
@@ -52,6 +55,8 @@ class Cloud(Timeline):
         operation_seconds: float = 0.0,
         *,
         operation_seconds_by_method: Mapping[str, float] | None = None,
+        propagation_seconds: float = 0.0,
+        certificate_seconds: float = 0.0,
         wait_advances_clock: bool = False,
         check_responses: bool = False,
         regions: Mapping[str, tuple[str, ...]] | None = None,
@@ -62,6 +67,8 @@ class Cloud(Timeline):
         self.regions = dict(region_names.REGIONS if regions is None else regions)
         self.wait_advances_clock = wait_advances_clock
         self.check_responses = check_responses
+        self.certificate_seconds = certificate_seconds
+        self.propagation = Propagation(propagation_seconds)
         self.tables: dict[tuple[str, str], dict[str, JsonObject]] = {}
         self.operations = Operations(self, operation_seconds, operation_seconds_by_method or {})
         self.calls = CallLog()
@@ -108,10 +115,14 @@ class Cloud(Timeline):
         return found
 
     def put(self, key: Key, resource: JsonObject) -> JsonObject:
+        if key.collection in SERVED:
+            self.propagation.record(key, self.find(key), resource, self.now())
         self.tables.setdefault((key.scope, key.collection), {})[key.name] = resource
         return resource
 
     def remove(self, key: Key) -> JsonObject | None:
+        if key.collection in SERVED:
+            self.propagation.record(key, self.find(key), None, self.now())
         return self.tables.get((key.scope, key.collection), {}).pop(key.name, None)
 
     def list_in(self, scope: str, collection: str) -> list[JsonObject]:

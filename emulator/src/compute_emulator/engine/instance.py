@@ -109,12 +109,15 @@ class Instance:
             self.readiness_changes if check.probes_readiness else self.liveness_changes,
         )
 
-    def readiness(self, check: Check) -> str:
-        """The verdict of the load balancer's health check."""
+    def readiness(self, check: Check, since: float = 0.0) -> str:
+        """The verdict of the load balancer's health check, which has probed since `since`, or since
+        the VM runs if that is later."""
         if not self.running_since or not self.is_running:
             return UNKNOWN
         return verdict_and_was_healthy(
-            ProbeHistory(self.running_since, self.readiness_changes), check, self.cloud.now()
+            ProbeHistory(max(self.running_since, since), self.readiness_changes),
+            check,
+            self.cloud.now(),
         )[0]
 
     def member(self, check: Check | None, config_need: Disruption = Disruption.NONE) -> Member:

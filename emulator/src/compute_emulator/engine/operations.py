@@ -3,7 +3,8 @@
     accepted ---- RUNNING ---- operation_seconds ---- at_end() ---- DONE (or DONE with error)
 
 A mutation takes effect when it is accepted, unless its handler passes `at_end`. While an insert or
-a delete runs, its target is in `busy_targets`: it can be read but not used."""
+a delete runs, its target is in `busy_targets`: it can be read but not used. The operations on one
+URL map run one after the other: the next one is PENDING until the one before it is DONE."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from fnmatch import fnmatchcase
 from threading import Condition, RLock
 from typing import Protocol
 
+from compute_emulator.engine.propagation import Propagation
 from compute_emulator.errors import ApiError, JsonObject, NotFound
 from compute_emulator.keys import HOST, Key
 
@@ -19,6 +21,8 @@ REPLAY_SECONDS = 3600.0
 RETENTION_SECONDS = 14 * 86_400.0
 MIN_RETENTION_SECONDS = 3600.0
 MAX_OPERATIONS = 20_000
+SERIAL = ("urlMaps",)
+"""Collections whose resources' operations run one after the other."""
 
 
 class ProjectContext(Protocol):
@@ -27,6 +31,7 @@ class ProjectContext(Protocol):
     project: str
     lock: RLock
     changed: Condition
+    propagation: Propagation
 
     def now(self) -> float: ...
     def timestamp(self) -> str: ...
@@ -49,6 +54,7 @@ class Operations:
         self.busy_targets: dict[Key, tuple[str, str]] = {}
         self._accepted_at: dict[tuple[str, str], float] = {}
         self._at_end: dict[tuple[str, str], Callable[[], None]] = {}
+        self._free_at: dict[Key, float] = {}
         self._by_request_id: dict[tuple[str, str], tuple[float, tuple[str, str]]] = {}
         self._number = 0
 
@@ -82,11 +88,29 @@ class Operations:
         duration = self._duration_of(method_id) if seconds is None else seconds
         if held:
             return resource
+        if duration > 0 and target.collection in SERIAL:
+            duration += self._queue(resource, target, duration)
+        self._cloud.propagation.hold(target, self._cloud.now() + duration)
         if duration <= 0:
             self.finish(where, error)
         else:
             self._cloud.after(duration, lambda: self.finish(where, error))
         return resource
+
+    def _queue(self, resource: JsonObject, target: Key, duration: float) -> float:
+        """How long the operation has to wait for earlier ones on its target."""
+        now = self._cloud.now()
+        pause = max(0.0, self._free_at.get(target, now) - now)
+        self._free_at[target] = now + pause + duration
+        if pause:
+            resource["status"] = "PENDING"
+            del resource["startTime"]
+            self._cloud.after(pause, lambda: self._begin(resource))
+        return pause
+
+    def _begin(self, resource: JsonObject) -> None:
+        if resource["status"] == "PENDING":
+            resource |= {"status": "RUNNING", "startTime": self._cloud.timestamp()}
 
     def finish(self, where: tuple[str, str], error: ApiError | None = None) -> None:
         """End an operation. Does nothing if it has ended or is no longer kept."""
@@ -101,6 +125,7 @@ class Operations:
                 at_end()
             except ApiError as refused:
                 error = refused
+        resource.setdefault("startTime", self._cloud.timestamp())
         resource |= {"status": "DONE", "progress": 100, "endTime": self._cloud.timestamp()}
         if error is not None:
             resource |= error.in_operation()

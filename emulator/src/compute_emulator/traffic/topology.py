@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from compute_emulator.engine.backends import named_port, service_check
+from compute_emulator.engine.backends import attached_since, named_port, service_check
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.groups import Group, group_at
 from compute_emulator.engine.managed_instance import ManagedInstance
@@ -107,7 +107,7 @@ def topology_of(cloud: Cloud) -> Topology:
     vms: dict[tuple[int, float], Vm] = {}
     services = {}
     for key in service_keys:
-        resource = cloud.find(key)
+        resource = _served(cloud, key)
         if resource is not None and key.collection == "backendServices":
             services[key] = _service(cloud, key, resource, vms)
     return Topology(rules, services, _unrouted(cloud, services), vms)
@@ -134,9 +134,9 @@ def _rules(cloud: Cloud) -> Iterator[Rule]:
             proxy = parse(rule["target"])
             if proxy is None or proxy.collection not in PROXIES:
                 continue
-            resource = cloud.find(proxy) or {}
+            resource = _served(cloud, proxy) or {}
             url_map = parse(resource.get("urlMap", ""))
-            found = cloud.find(url_map) if url_map is not None else None
+            found = _served(cloud, url_map) if url_map is not None else None
             if found is not None:
                 is_https = proxy.collection == "targetHttpsProxies"
                 yield Rule(
@@ -147,12 +147,19 @@ def _rules(cloud: Cloud) -> Iterator[Rule]:
                 )
 
 
+def _served(cloud: Cloud, key: Key) -> JsonObject | None:
+    """The version of a resource that has reached the data plane."""
+    return cloud.propagation.served(key, cloud.find(key), cloud.now())
+
+
 def _certificates(cloud: Cloud, proxy: JsonObject) -> Iterator[Certificate]:
     """In the proxy's order; the first is the primary one."""
     for url in proxy.get("sslCertificates") or []:
         key = cloud.key_of(url)
         found = cloud.find(key) or {}
         if found.get("type") == "MANAGED":
+            if found["managed"]["status"] != "ACTIVE":
+                continue
             yield Certificate(domains=tuple(found["managed"]["domains"]))
         elif found:
             yield Certificate(found["certificate"], cloud.private_keys.get(key, ""))
@@ -194,12 +201,13 @@ def _backends(
 ) -> list[Backend]:
     """The VMs of one of a service's backends; adds them to `vms`."""
     check, port = service_check(cloud, service), named_port(group, service)
+    since = attached_since(cloud, service, group)
     found = []
     for instance in group.instances.values():
         if instance.is_running and instance.running_since:
             vm = vms.setdefault(_key(instance), _vm(cloud, group, instance))
             found.append(
-                (vm, bool(port) and (check is None or instance.readiness(check) == HEALTHY))
+                (vm, bool(port) and (check is None or instance.readiness(check, since) == HEALTHY))
             )
     able = [is_healthy and vm.takes_requests for vm, is_healthy in found]
     weight, name = weight_of(settings, sum(able)), f"{group.region}/{group.key.name}"

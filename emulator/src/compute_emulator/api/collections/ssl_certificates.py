@@ -1,5 +1,8 @@
-"""SSL certificates, global and regional. Managed ones are active at once; private keys are never
-returned."""
+"""SSL certificates, global and regional. Private keys are never returned.
+
+A managed certificate is PROVISIONING until `Cloud.certificate_seconds` have passed, then ACTIVE. At
+Google it takes up to 60 minutes, and a load balancer that uses it. Source:
+load-balancing/docs/ssl-certificates/google-managed-certs."""
 
 from __future__ import annotations
 
@@ -17,17 +20,18 @@ LIFE_SECONDS = 90 * 86_400.0
 def complete(call: Call, resource: JsonObject) -> None:
     self_managed = resource.get("selfManaged") or {}
     resource.setdefault("type", "MANAGED" if resource.get("managed") else "SELF_MANAGED")
-    resource["expireTime"] = call.cloud.timestamp(call.cloud.now() + LIFE_SECONDS)
     if resource["type"] == "MANAGED":
         domains = (resource.get("managed") or {}).get("domains") or []
         if not domains:
             raise Required("resource.managed.domains")
-        resource["managed"] |= {
-            "status": "ACTIVE",
-            "domainStatus": dict.fromkeys(domains, "ACTIVE"),
-        }
-        resource["subjectAlternativeNames"] = domains
+        _set_status(resource, "PROVISIONING")
+        if call.cloud.certificate_seconds > 0:
+            key = Key(call.scope, call.collection, resource["name"])
+            _activate_later(call.cloud, key, resource["managed"])
+        else:
+            _activate(call.cloud, resource)
         return
+    resource["expireTime"] = call.cloud.timestamp(call.cloud.now() + LIFE_SECONDS)
     certificate = resource.get("certificate") or self_managed.get("certificate")
     if not certificate:
         raise Required("resource.certificate")
@@ -36,6 +40,26 @@ def complete(call: Call, resource: JsonObject) -> None:
         raise Required("resource.privateKey")
     call.cloud.private_keys[Key(call.scope, call.collection, resource["name"])] = private
     resource |= {"certificate": certificate, "selfManaged": {"certificate": certificate}}
+
+
+def _set_status(resource: JsonObject, status: str) -> None:
+    managed = resource["managed"]
+    managed |= {"status": status, "domainStatus": dict.fromkeys(managed["domains"], status)}
+
+
+def _activate(cloud: Cloud, resource: JsonObject) -> None:
+    _set_status(resource, "ACTIVE")
+    resource["subjectAlternativeNames"] = resource["managed"]["domains"]
+    resource["expireTime"] = cloud.timestamp(cloud.now() + LIFE_SECONDS)
+
+
+def _activate_later(cloud: Cloud, key: Key, managed: JsonObject) -> None:
+    def activate() -> None:
+        found = cloud.find(key)
+        if found is not None and found.get("managed") is managed:  # not deleted, nor made anew
+            _activate(cloud, found)
+
+    cloud.after(cloud.certificate_seconds, activate)
 
 
 def on_delete(cloud: Cloud, resource: JsonObject) -> None:

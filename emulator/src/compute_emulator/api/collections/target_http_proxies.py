@@ -43,7 +43,9 @@ add_standard_handlers(
     "compute.regionTargetHttpsProxies.setUrlMap",
 )
 def set_url_map(call: Call) -> JsonObject:
-    proxy = call.resource_to_change()
-    proxy["urlMap"] = url_map(call, call.body.get("urlMap"), "resource.urlMap")
-    proxy["fingerprint"] = call.cloud.new_fingerprint()
+    changed = {
+        "urlMap": url_map(call, call.body.get("urlMap"), "resource.urlMap"),
+        "fingerprint": call.cloud.new_fingerprint(),
+    }
+    call.cloud.put(call.key, call.resource_to_change() | changed)
     return call.operation()
