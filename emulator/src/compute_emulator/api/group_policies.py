@@ -59,6 +59,12 @@ def _budget_of(policy: JsonObject, name: str, default: int) -> Size:
 
 def _check_shape(resource: JsonObject, group: Group | None) -> None:
     shape = resource["distributionPolicy"]["targetShape"]
+    if shape != "EVEN" and len(resource["versions"]) > 1:
+        raise Invalid(
+            "resource.versions",
+            len(resource["versions"]),
+            f"Canary updates with two versions are not supported for target shape {shape}.",
+        )
     if group is not None and group.autoscaler is not None and shape not in AUTOSCALED_SHAPES:
         raise Invalid(
             "resource.distributionPolicy.targetShape",

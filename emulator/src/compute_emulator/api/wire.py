@@ -44,11 +44,9 @@ from compute_emulator.errors import (
     Required,
 )
 from compute_emulator.keys import Key
+from compute_emulator.rules import images
 
 PREFIX = re.compile(r"^.*?/compute/v1/")
-IMAGE_PROJECTS = frozenset(
-    {"cos-cloud", "debian-cloud", "ubuntu-os-cloud", "deeplearning-platform-release"}
-)
 MAXIMA = {"maxResults": 500}
 """Limits that the discovery document states only in its descriptions."""
 SYSTEM_PARAMETERS = (
@@ -153,7 +151,7 @@ def _read_call(
         raise fault.error()
     project = path_values.get("project", cloud.project)
     if project != cloud.project and not (
-        project in IMAGE_PROJECTS and method.collection == "images"
+        project in images.FAMILIES and method.collection == "images"
     ):
         raise NotFound(f"projects/{project}")
     params = dict(_parameters(request.http, request.target))

@@ -99,6 +99,16 @@ _map_controls(
     'places without capacity: {"us-central1-a": {}} or {"us-central1": {"message": "…"}}',
 )
 _map_controls("/quotas", "quotas", 'limits by metric: {"CPUS": 24}')
+_map_controls(
+    "/catalogue",
+    "catalogue",
+    'resources of the project: {"images": ["global/images/family/mine"]}, networks, subnetworks',
+)
+_map_controls(
+    "/service-accounts",
+    "service_accounts",
+    'accounts that VMs cannot use, by glob: {"llama@*": "denied"} or "missing"',
+)
 
 
 # Faults

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from compute_emulator import keys
 from compute_emulator.engine.capacity import ALL_REGIONS, METRIC
 
 LOAD = ("cpu", "cpu_demand", "rps", "balancing", "metrics")
@@ -95,7 +96,43 @@ def quota(regions: Mapping[str, tuple[str, ...]], where: str, name: str, value: 
     number(where, value)
 
 
-MAPS: dict[str, Check] = {"load": load, "stock_outs": stock_out, "quotas": quota}
+CATALOGUE = ("images", "networks", "subnetworks")
+ACCOUNT_STATES = ("denied", "missing")
+
+
+def catalogue(regions: Mapping[str, tuple[str, ...]], where: str, name: str, value: Any) -> None:
+    """URLs of resources of one collection that the project has."""
+    if name not in CATALOGUE:
+        raise ValueError(f"{where}: unknown collection; use one of {', '.join(CATALOGUE)}")
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"{where} must be a list of URLs, not {value!r}")
+    for each in value:
+        key = keys.parse(each)
+        if key is None or key.collection != name:
+            raise ValueError(f"{where}: {each!r} is not a URL such as {EXAMPLES[name]}")
+
+
+EXAMPLES = {
+    "images": "global/images/family/mine",
+    "networks": "global/networks/mine",
+    "subnetworks": "regions/us-central1/subnetworks/mine",
+}
+
+
+def service_account(
+    regions: Mapping[str, tuple[str, ...]], where: str, name: str, value: Any
+) -> None:
+    if value not in ACCOUNT_STATES:
+        raise ValueError(f"{where} must be one of {', '.join(ACCOUNT_STATES)}, not {value!r}")
+
+
+MAPS: dict[str, Check] = {
+    "load": load,
+    "stock_outs": stock_out,
+    "quotas": quota,
+    "catalogue": catalogue,
+    "service_accounts": service_account,
+}
 """The settings that are maps, by their attribute of the `Cloud`."""
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from compute_emulator.errors import JsonObject
+from compute_emulator.rules.machine_types import CUSTOM
 
 STOCK_OUT = "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS"
 ALL_REGIONS = "GPUS_ALL_REGIONS"
@@ -77,6 +78,9 @@ class Need:
     def vcpus(self) -> int:
         """From the type's name: `n1-standard-4` has 4, `a2-highgpu-2g` has 2 x 12; shared-core
         types count as 2."""
+        custom = CUSTOM.fullmatch(self.machine_type)
+        if custom is not None:
+            return int(custom[1])
         family, _, last = self.machine_type.rpartition("-")
         number = re.match(r"\d+", last)
         if number is None:

@@ -28,6 +28,7 @@ from compute_emulator.keys import Key
 
 if TYPE_CHECKING:
     from compute_emulator.engine.autoscaling import Autoscaler
+    from compute_emulator.engine.capacity import Failure
     from compute_emulator.engine.groups import Group
     from compute_emulator.traffic.data_plane import DataPlane
 
@@ -88,6 +89,10 @@ class Cloud(Timeline):
         self.load: ObservableDict[JsonObject] = ObservableDict()
         self.stock_outs: ObservableDict[JsonObject] = ObservableDict()
         self.quotas: ObservableDict[float] = ObservableDict()
+        self.catalogue: ObservableDict[list[str]] = ObservableDict()
+        """Images, networks and subnetworks of the project, besides the default network."""
+        self.service_accounts: ObservableDict[str] = ObservableDict()
+        """Globs of service accounts that are `denied` or `missing`."""
         self.zones_down: set[str] = set()
         self.zones_unreachable: set[str] = set()
         """Zones whose VMs run while calls about them fail."""
@@ -99,6 +104,11 @@ class Cloud(Timeline):
         self.data_plane: DataPlane | None = None
         self.measured: dict[str, JsonObject] = {}
         """Load by `region/group` that the data plane measured; `load` takes precedence."""
+        self.creation_failures: dict[tuple[str, str, str], Failure | None] = {}
+        self.zones_without_hardware: dict[tuple[str, str, tuple[str, ...]], frozenset[str]] = {}
+        """What `engine/creation_checks.py` has computed so far."""
+        for setting in (self.catalogue, self.service_accounts):
+            setting.listeners.append(self.creation_failures.clear)
         self._ids = random.Random(seed + 2)
         self._number = 0
 

@@ -18,6 +18,7 @@ from compute_emulator.engine.capacity import (
     zones_without_capacity,
 )
 from compute_emulator.engine.cloud import Cloud
+from compute_emulator.engine.creation_checks import creation_failure, zones_without_hardware
 from compute_emulator.engine.group_state import GroupState
 from compute_emulator.engine.instance import Instance
 from compute_emulator.errors import JsonObject
@@ -40,18 +41,19 @@ class GroupCapacity:
         """Zones without capacity for the group's VMs now, with any machine type that the group
         allows."""
         group, cloud = self._group, self._group.cloud
-        stock_outs = _stock_outs(cloud)
-        if not stock_outs:
-            return frozenset()
-        need = _need(group, group.intent.versions[0].revision)
+        stock_outs, revision = _stock_outs(cloud), group.intent.versions[0].revision
+        template, zones = group.template(revision), group.intent.zones
         full = [
-            frozenset(
-                zones_without_capacity(
-                    stock_outs, group.intent.zones, need.of_type(each), cloud.now()
-                )
-            )
+            zones_without_hardware(cloud, template, each, zones)
             for each in group.machine_types or ("",)
         ]
+        if stock_outs:
+            need, now = _need(group, revision), cloud.now()
+            full = [
+                lacking
+                | frozenset(zones_without_capacity(stock_outs, zones, need.of_type(each), now))
+                for each, lacking in zip(group.machine_types or ("",), full, strict=True)
+            ]
         return frozenset.intersection(*full)
 
     def zone_for_new(self) -> str:
@@ -83,16 +85,25 @@ class GroupCapacity:
             allowed = self._group.machine_types
             instance.machine_type, failure = choose(
                 allowed,
-                lambda each: self._capacity_failure(need.of_type(each), instance.zone, count),
+                lambda each: self._failure_with(each, instance, need.of_type(each), count),
             )
         else:
-            instance.machine_type, failure = "", self._capacity_failure(need, instance.zone, count)
+            instance.machine_type, failure = "", self._failure_with("", instance, need, count)
         error = instance.behaviour.creation_error
         return (
             failure
             if failure is not None or error is None
             else self._behaviour_failure(instance, error, need)
         )
+
+    def _failure_with(
+        self, machine_type: str, instance: Instance, need: Need, count: int
+    ) -> Failure | None:
+        """What prevents the VM on this machine type (empty: the template's)."""
+        template = self._group.template(instance.revision)
+        return creation_failure(
+            self._group.cloud, template, machine_type, instance.zone
+        ) or self._capacity_failure(need, instance.zone, count)
 
     def _capacity_failure(self, need: Need, zone: str, count: int) -> Failure | None:
         """Missing capacity or quota."""

@@ -7,42 +7,20 @@ from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.discovery import document
 from compute_emulator.engine.capacity import ALL_REGIONS, limit_of, usage
 from compute_emulator.engine.cloud import Cloud
+from compute_emulator.engine.creation_checks import accelerator_is_in_zone, machine_type_is_in_zone
 from compute_emulator.engine.group_capacity import needs_of
 from compute_emulator.errors import JsonObject, NotFound
 from compute_emulator.keys import HOST
+from compute_emulator.rules.accelerators import ACCELERATOR_TYPES
+from compute_emulator.rules.machine_types import (
+    MACHINE_TYPES,
+    SHARED_CORE,
+    architecture_of,
+    size_of,
+)
 
 HANDLERS = Handlers()
 
-MACHINE_TYPES: dict[str, tuple[int, int]] = {
-    "e2-micro": (2, 1024),
-    "e2-small": (2, 2048),
-    "e2-medium": (2, 4096),
-    **{f"e2-standard-{n}": (n, n * 4096) for n in (2, 4, 8, 16, 32)},
-    **{f"n1-standard-{n}": (n, n * 3840) for n in (1, 2, 4, 8, 16, 32, 64, 96)},
-    **{f"n1-highmem-{n}": (n, n * 6656) for n in (2, 4, 8, 16, 32, 64, 96)},
-    **{f"n2-standard-{n}": (n, n * 4096) for n in (2, 4, 8, 16, 32, 48, 64, 80)},
-    **{f"c3-standard-{n}": (n, n * 4096) for n in (4, 8, 22, 44, 88, 176)},
-    **{f"g2-standard-{n}": (n, n * 4096) for n in (4, 8, 12, 16, 24, 32, 48, 96)},
-    **{f"a2-highgpu-{n}g": (12 * n, n * 87_040) for n in (1, 2, 4, 8)},
-    **{f"a2-ultragpu-{n}g": (12 * n, n * 174_080) for n in (1, 2, 4, 8)},
-    **{f"a3-highgpu-{n}g": (26 * n, n * 239_616) for n in (1, 2, 4, 8)},
-    "a3-megagpu-8g": (208, 1_916_928),
-    "a3-ultragpu-8g": (224, 3_021_824),
-    "a4-highgpu-8g": (224, 4_063_232),
-    **{f"g4-standard-{48 * n}": (48 * n, n * 184_320) for n in (1, 2, 4, 8)},
-}
-"""Name: virtual CPUs and memory in MB."""
-ACCELERATOR_TYPES = {
-    "nvidia-tesla-t4": "NVIDIA T4",
-    "nvidia-l4": "NVIDIA L4",
-    "nvidia-tesla-v100": "NVIDIA V100",
-    "nvidia-tesla-a100": "NVIDIA A100 40GB",
-    "nvidia-a100-80gb": "NVIDIA A100 80GB",
-    "nvidia-h100-80gb": "NVIDIA H100 80GB",
-    "nvidia-h200-141gb": "NVIDIA H200 141GB",
-    "nvidia-b200": "NVIDIA B200 180GB",
-    "nvidia-rtx-pro-6000": "NVIDIA RTX PRO 6000 96GB",
-}
 CREATED = "2020-01-01T00:00:00.000+00:00"
 
 
@@ -137,9 +115,10 @@ def list_zones(call: Call) -> JsonObject:
 
 def _machine_type(call: Call, scope: str, name: str) -> JsonObject:
     path = f"projects/{call.project}/{scope}/machineTypes/{name}"
-    if name not in MACHINE_TYPES:
+    size = size_of(name)
+    if size is None or not machine_type_is_in_zone(name, scope.removeprefix("zones/")):
         raise NotFound(path)
-    cpus, memory = MACHINE_TYPES[name]
+    cpus, memory = size
     return catalogue_resource(
         "machineType",
         path,
@@ -147,7 +126,8 @@ def _machine_type(call: Call, scope: str, name: str) -> JsonObject:
         guestCpus=cpus,
         memoryMb=memory,
         zone=scope.removeprefix("zones/"),
-        isSharedCpu=name in ("e2-micro", "e2-small", "e2-medium"),
+        isSharedCpu=name in SHARED_CORE,
+        architecture=architecture_of(name),
         maximumPersistentDisks=128,
         maximumPersistentDisksSizeGb="263168",
     )
@@ -155,7 +135,9 @@ def _machine_type(call: Call, scope: str, name: str) -> JsonObject:
 
 def _accelerator_type(call: Call, scope: str, name: str) -> JsonObject:
     path = f"projects/{call.project}/{scope}/acceleratorTypes/{name}"
-    if name not in ACCELERATOR_TYPES:
+    if name not in ACCELERATOR_TYPES or not accelerator_is_in_zone(
+        name, scope.removeprefix("zones/")
+    ):
         raise NotFound(path)
     place = f"{HOST}projects/{call.project}/{scope}"
     return catalogue_resource(
@@ -167,6 +149,24 @@ def _accelerator_type(call: Call, scope: str, name: str) -> JsonObject:
     )
 
 
+def _machine_types(call: Call, scope: str) -> list[JsonObject]:
+    zone = scope.removeprefix("zones/")
+    return [
+        _machine_type(call, scope, name)
+        for name in sorted(MACHINE_TYPES)
+        if machine_type_is_in_zone(name, zone)
+    ]
+
+
+def _accelerator_types(call: Call, scope: str) -> list[JsonObject]:
+    zone = scope.removeprefix("zones/")
+    return [
+        _accelerator_type(call, scope, name)
+        for name in sorted(ACCELERATOR_TYPES)
+        if accelerator_is_in_zone(name, zone)
+    ]
+
+
 @HANDLERS.handles("compute.machineTypes.get")
 def get_machine_type(call: Call) -> JsonObject:
     return _machine_type(call, call.scope, call.name)
@@ -174,18 +174,13 @@ def get_machine_type(call: Call) -> JsonObject:
 
 @HANDLERS.handles("compute.machineTypes.list")
 def list_machine_types(call: Call) -> JsonObject:
-    return call.page([_machine_type(call, call.scope, name) for name in sorted(MACHINE_TYPES)])
+    return call.page(_machine_types(call, call.scope))
 
 
 @HANDLERS.handles("compute.machineTypes.aggregatedList")
 def aggregated_machine_types(call: Call) -> JsonObject:
     scopes = [f"zones/{name}" for name in zone_names(call.cloud)]
-    return call.aggregate(
-        {
-            scope: [_machine_type(call, scope, name) for name in sorted(MACHINE_TYPES)]
-            for scope in scopes
-        }
-    )
+    return call.aggregate({scope: _machine_types(call, scope) for scope in scopes})
 
 
 @HANDLERS.handles("compute.acceleratorTypes.get")
@@ -195,20 +190,13 @@ def get_accelerator_type(call: Call) -> JsonObject:
 
 @HANDLERS.handles("compute.acceleratorTypes.list")
 def list_accelerator_types(call: Call) -> JsonObject:
-    return call.page(
-        [_accelerator_type(call, call.scope, name) for name in sorted(ACCELERATOR_TYPES)]
-    )
+    return call.page(_accelerator_types(call, call.scope))
 
 
 @HANDLERS.handles("compute.acceleratorTypes.aggregatedList")
 def aggregated_accelerator_types(call: Call) -> JsonObject:
     scopes = [f"zones/{name}" for name in zone_names(call.cloud)]
-    return call.aggregate(
-        {
-            scope: [_accelerator_type(call, scope, name) for name in sorted(ACCELERATOR_TYPES)]
-            for scope in scopes
-        }
-    )
+    return call.aggregate({scope: _accelerator_types(call, scope) for scope in scopes})
 
 
 @HANDLERS.handles("compute.projects.get")

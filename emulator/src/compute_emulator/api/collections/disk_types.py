@@ -6,17 +6,9 @@ from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.catalogue import catalogue_resource, zone_names
 from compute_emulator.errors import JsonObject, NotFound
 from compute_emulator.keys import HOST
+from compute_emulator.rules.disk_types import DISK_TYPES
 
 HANDLERS = Handlers()
-
-DISK_TYPES = {
-    "hyperdisk-balanced": ("Hyperdisk Balanced", "100", "4GB-65536GB"),
-    "local-ssd": ("Local SSD", "375", "375GB-375GB"),
-    "pd-balanced": ("Balanced Persistent Disk", "100", "10GB-65536GB"),
-    "pd-ssd": ("SSD Persistent Disk", "100", "10GB-65536GB"),
-    "pd-standard": ("Standard Persistent Disk", "500", "10GB-65536GB"),
-}
-"""Name: description, default size and allowed sizes."""
 
 
 def _disk_type(call: Call, scope: str, name: str) -> JsonObject:

@@ -1,49 +1,56 @@
-"""Images: every family exists in every image project, with one image. Read-only."""
+"""Images of public projects. Read-only; the project's own are names in `cloud.catalogue`."""
 
 from __future__ import annotations
 
+from compute_emulator import keys
 from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.catalogue import catalogue_resource
-from compute_emulator.errors import JsonObject
+from compute_emulator.errors import JsonObject, NotFound
+from compute_emulator.rules.images import FAMILIES, Image, image_named, latest_of
 
 HANDLERS = Handlers()
 
-FAMILIES = {
-    "cos-cloud": ("cos-stable", "cos-117-lts", "cos-121-lts"),
-    "debian-cloud": ("debian-12", "debian-13"),
-    "ubuntu-os-cloud": ("ubuntu-2204-lts", "ubuntu-2404-lts-amd64"),
-    "deeplearning-platform-release": ("common-cu124-debian-12",),
-}
-"""The images that lists show; the project itself has none."""
 
-
-def _image(call: Call, name: str, family: str) -> JsonObject:
+def _image(call: Call, image: Image | None, name: str) -> JsonObject:
+    path = f"projects/{call.project}/global/images/{name}"
+    if image is None:
+        raise NotFound(path)
     return catalogue_resource(
         "image",
-        f"projects/{call.project}/global/images/{name}",
-        family=family,
+        f"projects/{call.project}/global/images/{image.name}",
+        family=image.family,
         status="READY",
         sourceType="RAW",
         diskSizeGb="10",
         archiveSizeBytes="1073741824",
-        architecture="X86_64",
+        architecture=image.architecture,
     )
+
+
+def _own(call: Call, name: str) -> Image | None:
+    """An image or family (`family/NAME`) that the catalogue control names. A family has one image,
+    of its own name."""
+    given = (keys.parse(each) for each in call.cloud.catalogue.get("images", ()))
+    if call.project != call.cloud.project or keys.Key("global", "images", name) not in given:
+        return None
+    plain = name.removeprefix("family/")
+    return Image(call.project, plain, plain)
 
 
 @HANDLERS.handles("compute.images.getFromFamily")
 def get_image_from_family(call: Call) -> JsonObject:
-    """Every family exists, with one image."""
-    family = call.params["family"]
-    return _image(call, f"{family}-v20260101", family)
+    family = f"family/{call.params['family']}"
+    image = latest_of(call.project, call.params["family"]) or _own(call, family)
+    return _image(call, image, family)
 
 
 @HANDLERS.handles("compute.images.get")
 def get_image(call: Call) -> JsonObject:
-    return _image(call, call.name, call.name.rpartition("-v")[0] or call.name)
+    return _image(call, image_named(call.project, call.name) or _own(call, call.name), call.name)
 
 
 @HANDLERS.handles("compute.images.list")
 def list_images(call: Call) -> JsonObject:
-    return call.page(
-        [_image(call, f"{family}-v20260101", family) for family in FAMILIES.get(call.project, ())]
-    )
+    latest = FAMILIES.get(call.project, {})
+    images = [Image(call.project, name, family) for family, name in latest.items()]
+    return call.page([_image(call, each, each.name) for each in images])

@@ -11,20 +11,11 @@ import re
 from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.standard import Kind, add_standard_handlers
 from compute_emulator.errors import Invalid, JsonObject, Required
+from compute_emulator.rules.accelerators import built_in
+from compute_emulator.rules.machine_types import size_of
 
 HANDLERS = Handlers()
 
-ACCELERATOR_OPTIMISED = {
-    "g2-": "nvidia-l4",
-    "a2-highgpu-": "nvidia-tesla-a100",
-    "a2-megagpu-": "nvidia-tesla-a100",
-    "a2-ultragpu-": "nvidia-a100-80gb",
-    "a3-highgpu-": "nvidia-h100-80gb",
-    "a3-megagpu-": "nvidia-h100-mega-80gb",
-    "a3-ultragpu-": "nvidia-h200-141gb",
-    "a4-highgpu-": "nvidia-b200",
-    "g4-standard-": "nvidia-rtx-pro-6000",
-}
 TAG = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 LABEL_KEY, LABEL_VALUE = re.compile(r"[a-z][-_a-z0-9]{0,62}"), re.compile(r"[-_a-z0-9]{0,63}")
 VALUE_BYTES, TOTAL_BYTES = 262_144, 512 * 1024
@@ -43,6 +34,12 @@ def complete(call: Call, resource: JsonObject) -> None:
             machine_type,
             "Must be the name of a machine type, not a URL.",
         )
+    if size_of(machine_type) is None:
+        raise Invalid(
+            "resource.properties.machineType",
+            machine_type,
+            "Instance properties must provide existing machine type.",
+        )
     _check_disks(properties)
     _check_network(properties)
     _check_accelerators(properties, machine_type)
@@ -60,6 +57,13 @@ def _check_disks(properties: JsonObject) -> None:
         raise Invalid("resource.properties.disks", "", "At least one disk must be a boot disk.")
     for index, disk in enumerate(disks):
         disk |= {"kind": "compute#attachedDisk", "index": index}
+        disk_type = (disk.get("initializeParams") or {}).get("diskType", "")
+        if "/" in disk_type:
+            raise Invalid(
+                f"resource.properties.disks[{index}].initializeParams.diskType",
+                disk_type,
+                f"DiskType '{disk_type}' must be a valid resource name (not an url).",
+            )
         disk.setdefault("type", "PERSISTENT")
         disk.setdefault("mode", "READ_WRITE")
 
@@ -75,19 +79,16 @@ def _check_network(properties: JsonObject) -> None:
 
 def _check_accelerators(properties: JsonObject, machine_type: str) -> None:
     given = properties.get("guestAccelerators") or []
-    built_in = next(
-        (kind for family, kind in ACCELERATOR_OPTIMISED.items() if machine_type.startswith(family)),
-        None,
-    )
+    own = built_in(machine_type)
     for index, accelerator in enumerate(given):
         kind = accelerator.get("acceleratorType", "")
         where = f"resource.properties.guestAccelerators[{index}].acceleratorType"
         if "/" in kind:
             raise Invalid(where, kind, "Must be the name of an accelerator type, not a URL.")
-        if built_in is not None and kind.removesuffix("-vws") != built_in:
-            raise Invalid(where, kind, f"Machine type {machine_type} comes with {built_in}.")
+        if own is not None and kind.removesuffix("-vws") != own:
+            raise Invalid(where, kind, f"Machine type {machine_type} comes with {own}.")
     maintenance = (properties.get("scheduling") or {}).get("onHostMaintenance", "MIGRATE")
-    if (given or built_in) and maintenance != "TERMINATE":
+    if (given or own) and maintenance != "TERMINATE":
         raise Invalid(
             "resource.properties.scheduling.onHostMaintenance",
             maintenance,
