@@ -501,7 +501,8 @@ def test_every_method_of_the_catalogue(clients: Clients) -> None:
             for _, scope in client.aggregated_list(request=request)
             for each in getattr(scope, several)
         ]
-        assert len(found) == sum(map(len, clients.cloud.regions.values()))
+        everywhere = sum(map(len, clients.cloud.regions.values()))
+        assert everywhere / 2 < len(found) <= everywhere
     assert unused(clients.cloud, *CATALOGUE) == set()
 
 

@@ -293,3 +293,16 @@ def test_locations_and_operations_are_listed_and_described(gcloud: Commandline) 
     assert [each["operationType"] for each in listed] == ["insert"]
     described = json.loads(gcloud(f"operations describe {listed[0]['name']} --region=us-central1"))
     assert described["targetLink"].endswith("/regions/us-central1/addresses/a1")
+
+
+def test_a_template_with_a_container_gets_the_newest_cos_image(gcloud: Commandline) -> None:
+    gcloud("instance-templates create-with-container c1 --container-image=gcr.io/p/tiny:1")
+    (boot,) = json.loads(gcloud("instance-templates describe c1"))["properties"]["disks"]
+    assert "/cos-cloud/global/images/cos-stable-" in boot["initializeParams"]["sourceImage"]
+
+
+def test_a_region_is_described_with_its_quotas(gcloud: Commandline, server: Server) -> None:
+    server.cloud.quotas["CPUS"] = 24
+    described = json.loads(gcloud("regions describe us-central1"))
+    assert described["quotas"] == [{"metric": "CPUS", "limit": 24.0, "usage": 0.0}]
+    assert "24.0" in gcloud("regions describe us-central1", output_format="")

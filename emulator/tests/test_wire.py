@@ -80,7 +80,10 @@ def test_an_unknown_path_and_an_unknown_verb_get_different_errors(cloud: Cloud) 
 def test_another_project_and_an_unknown_region_do_not_exist(cloud: Cloud) -> None:
     assert rejection(cloud, "GET", "/compute/v1/projects/other/global/urlMaps")[0] == 404
     status, _, message = rejection(cloud, "GET", f"{PREFIX}/regions/moon-1/backendServices")
-    assert (status, message) == (404, "The resource 'projects/demo/regions/moon-1' was not found")
+    assert (status, message) == (
+        400,
+        "Invalid value for field 'region': 'moon-1'. Unknown region.",
+    )
 
 
 @pytest.mark.parametrize(

@@ -180,20 +180,6 @@ def test_some_shapes_need_redistribution_to_be_off(fleet: Fleet, shape: str) -> 
     )
 
 
-@fact(
-    "Documentation, target distribution shape (dated): a canary needs EVEN",
-    assumed="a canary is accepted with any shape",
-)
-def test_a_canary_is_possible_with_a_balanced_shape(fleet: Fleet) -> None:
-    fleet.create(
-        versions=[version("v1"), version("v2", fixed=2)],
-        distribution_policy=SHAPE(target_shape="BALANCED"),
-        update_policy=policy(instance_redistribution_type="NONE"),
-    )
-    fleet.settle()
-    assert fleet.by_version() == {"v1": 4, "v2": 2}
-
-
 @fact("API reference, autoHealingPolicies: at most one", assumed="the wording")
 def test_a_group_has_at_most_one_auto_healing_policy(fleet: Fleet) -> None:
     with pytest.raises(exceptions.BadRequest, match="At most one policy"):

@@ -20,7 +20,7 @@ from compute_emulator.api import discovery, listing
 from compute_emulator.api.discovery import Method
 from compute_emulator.control.faults import Fault
 from compute_emulator.engine.cloud import Cloud
-from compute_emulator.errors import JsonObject, NotFound, Required, Unreachable
+from compute_emulator.errors import Invalid, JsonObject, Required, Unreachable
 from compute_emulator.keys import Key
 
 Handler = Callable[["Call"], JsonObject]
@@ -106,7 +106,7 @@ class Call:
         return resource
 
     def require_known_scope(self) -> None:
-        """Raises `NotFound` for an unknown region or zone."""
+        """Raises `Invalid` for an unknown region or zone."""
         place, _, name = self.scope.partition("/")
         regions = self.cloud.regions
         if name and not (
@@ -114,7 +114,8 @@ class Call:
             if place == "regions"
             else any(name in zones for zones in regions.values())
         ):
-            raise NotFound(f"projects/{self.project}/{self.scope}")
+            word = place.removesuffix("s")
+            raise Invalid(word, name, f"Unknown {word}.")
         if place == "zones" and name in self.cloud.zones_unreachable:
             raise Unreachable(self.scope)
 

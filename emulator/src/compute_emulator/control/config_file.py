@@ -2,6 +2,7 @@
 run time.
 
     {"behaviours": [...], "traffic": [...], "load": {...}, "stock_outs": {...}, "quotas": {...},
+     "catalogue": {...}, "service_accounts": {...},
      "faults": [...], "zones": {"us-central1-a": "DOWN"}, "operation_seconds": 2,
      "operation_seconds_by_method": {...}, "propagation_seconds": 60, "certificate_seconds": 1200,
      "later": [{"after_seconds": 600, "post": "/instances",
