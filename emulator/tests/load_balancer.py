@@ -67,6 +67,8 @@ class LoadBalancer:
                 project=PROJECT, backend_service=service, backend_service_resource=resource
             )
         )
+        if "backends" in members:
+            self.run(60)  # until the service's check has seen new groups
 
     def settle(self) -> None:
         """Wait until the groups are stable and their health has reached the data plane."""

@@ -25,6 +25,7 @@ from random import Random
 
 from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key, parse
+from compute_emulator.traffic import cors
 from compute_emulator.traffic.affinity import Session, response_cookie, session_of
 from compute_emulator.traffic.headers import (
     error_response,
@@ -88,7 +89,7 @@ class Balancer:
         if request.headers.get("upgrade", "").lower() == "websocket":
             return error_response(501, NO_WEBSOCKETS, is_classic=False)
         host = request.headers.get("host", "")
-        destination = route(rule.url_map, host, request.target, request.headers)
+        destination = route(rule.url_map, host, request.target, request.headers, request.method)
         if destination.redirect is not None:
             return redirect_response(
                 destination.redirect, destination.matched, host, request.target, rule.is_https
@@ -97,6 +98,10 @@ class Balancer:
         if service is None:
             return error_response(404, "no backend service for this request", is_classic=False)
         actions = (*headers, *destination.header_actions)
+        cors_policy = destination.action.get("corsPolicy") or {}
+        preflight = cors.preflight_response(cors_policy, request) if cors_policy else None
+        if preflight is not None:
+            return preflight
         injected = await self._inject(destination.action.get("faultInjectionPolicy") or {})
         if injected is not None:
             self._metrics.record_response(
@@ -119,6 +124,8 @@ class Balancer:
         )
         self._record(_labels(service, last.backend), last.response, began)
         response = with_response_headers(last.response, actions)
+        if cors_policy:
+            response.headers |= cors.response_headers(cors_policy, request)
         cookie = (
             response_cookie(session, last.backend)
             if session is not None and last.backend is not None

@@ -41,7 +41,11 @@ class Destination:
 
 
 def route(
-    url_map: JsonObject, host: str, path: str, headers: dict[str, str] | None = None
+    url_map: JsonObject,
+    host: str,
+    path: str,
+    headers: dict[str, str] | None = None,
+    method: str = "GET",
 ) -> Destination:
     """`host` with or without port, `path` with or without query; header names in lower case."""
     path, _, query = path.partition("?")
@@ -55,8 +59,17 @@ def route(
     )
     if matcher is None:
         return replace(_default(url_map), header_actions=top)
-    found, own = _within(matcher, path, query, headers or {})
+    headers = headers or {}
+    if matcher.get("routeRules"):
+        headers = headers | _pseudo_headers(host, method)
+    found, own = _within(matcher, path, query, headers)
     return replace(found, header_actions=(*own, *_header_actions(matcher), *top))
+
+
+def _pseudo_headers(host: str, method: str) -> dict[str, str]:
+    """What header matches can also name. Source: Compute API reference, HttpHeaderMatch.headerName
+    and regexMatch."""
+    return {":authority": host, ":method": method, "port": host.partition(":")[2]}
 
 
 def _within(
@@ -96,6 +109,9 @@ def apply_rewrite(destination: Destination, path: str, host: str) -> tuple[str, 
     plain, mark, query = path.partition("?")
     if rewrite.get("pathTemplateRewrite") and destination.template:
         plain = _fill(destination.template, rewrite["pathTemplateRewrite"], plain)
+    elif rewrite.get("regexRewrite"):
+        given = rewrite["regexRewrite"]
+        plain = re.sub(given["pathPattern"], given.get("pathSubstitution", ""), plain)
     elif rewrite.get("pathPrefixRewrite"):
         plain = rewrite["pathPrefixRewrite"] + plain.removeprefix(destination.matched)
         plain = plain if plain.startswith("/") else f"/{plain}"
@@ -207,7 +223,16 @@ def _value_matches(match: JsonObject, value: str) -> bool:
         return value.endswith(match["suffixMatch"])
     if "regexMatch" in match:
         return re.fullmatch(match["regexMatch"], value) is not None
+    if "rangeMatch" in match:
+        return _in_range(match["rangeMatch"], value)
     return bool(match.get("presentMatch", True))
+
+
+def _in_range(given: JsonObject, value: str) -> bool:
+    """Only whole numbers are in a range; its end is not."""
+    if re.fullmatch(r"[+-]?\d+", value) is None:
+        return False
+    return int(given.get("rangeStart", 0)) <= int(value) < int(given.get("rangeEnd", 0))
 
 
 def _default(node: JsonObject) -> Destination:

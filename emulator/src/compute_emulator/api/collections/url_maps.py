@@ -6,7 +6,7 @@ load-balancing/docs/url-map-concepts."""
 
 from __future__ import annotations
 
-from compute_emulator.api import url_map_tests
+from compute_emulator.api import url_map_features, url_map_tests
 from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.standard import Kind, add_standard_handlers
 from compute_emulator.engine.references import ROUTE_ACTIONS, url_map_nodes, url_map_services
@@ -34,11 +34,20 @@ def _validate_map(call: Call, resource: JsonObject) -> None:
                 "The URL map and its backend services must be in the same scope.",
             )
         holder[member] = call.cloud.link(*key)
+    url_map_features.check(resource, is_mesh=_is_mesh(call, resource))
     _check_path_matchers(resource)
     _check_host_rules(resource)
     for node, where in url_map_nodes(resource, "resource"):
         _check_weights(call, node, where)
     url_map_tests.check(resource)
+
+
+def _is_mesh(call: Call, resource: JsonObject) -> bool:
+    schemes = {
+        call.cloud.get(call.cloud.key_of(holder[member])).get("loadBalancingScheme")
+        for holder, member, _ in url_map_services(resource, "resource")
+    }
+    return schemes == {"INTERNAL_SELF_MANAGED"}
 
 
 def _check_default(node: JsonObject, where: str, *, must: bool) -> None:
