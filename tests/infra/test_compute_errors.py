@@ -262,6 +262,8 @@ def test_an_operation_without_errors_succeeded() -> None:
             "timeout",
         ),
         ("SOMETHING_NEW", "", "timeout"),
+        ("SERVICE_ACCOUNT_ACCESS_DENIED", "The user does not have access to ...", "config"),
+        ("EXTERNAL_RESOURCE_NOT_FOUND", "The resource 'a@b' ... was not found.", "config"),
     ],
 )
 def test_instance_errors_are_classified(code: str, message: str, reason: str) -> None:

@@ -249,6 +249,17 @@ class Emulator:
         """Limits by metric or `region/metric`: `emulator.quotas["CPUS"] = 24`."""
         return self._cloud.quotas
 
+    @property
+    def catalogue(self) -> MutableMapping[str, list[str]]:
+        """What the project has besides the default network, by collection (images, networks,
+        subnetworks): `emulator.catalogue["images"] = ["global/images/family/mine"]`."""
+        return self._cloud.catalogue
+
+    @property
+    def service_accounts(self) -> MutableMapping[str, str]:
+        """Accounts that VMs cannot use, by glob: `"denied"` or `"missing"`."""
+        return self._cloud.service_accounts
+
     def set_zone_state(self, zone: str, state: ZoneState) -> None:
         """Take a zone down, with every VM in it, make it unreachable, or bring it up. Raises
         ValueError for an unknown zone."""
