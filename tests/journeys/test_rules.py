@@ -179,24 +179,22 @@ def test_rule_9_a_failed_observation_is_recorded_and_its_time_does_not_count() -
 
 
 def test_rule_10_no_secret_leaves_through_logs_documents_dead_letters_or_errors(
-    caplog: pytest.LogCaptureFixture,
+    log_records: list[logging.LogRecord],
 ) -> None:
     secret = "hunter2-do-not-tell"
     story = Scenario()
-    logging.getLogger("slipway").propagate = True
-    with caplog.at_level(logging.INFO, "slipway"):
-        artifact = {
-            "image": f"{IMAGE}:1",
-            "env": {"TOKEN": secret, "bad name": secret},
-            "args": [secret],
-            "colour": secret,
-        }
-        story.when_published({"model": "tiny", "version": "1", "artifact": artifact})
-        story.when_released("2", artifact={"image": f"{IMAGE}:2", "env": {"TOKEN": secret}})
-        story.when_settled()
+    artifact = {
+        "image": f"{IMAGE}:1",
+        "env": {"TOKEN": secret, "bad name": secret},
+        "args": [secret],
+        "colour": secret,
+    }
+    story.when_published({"model": "tiny", "version": "1", "artifact": artifact})
+    story.when_released("2", artifact={"image": f"{IMAGE}:2", "env": {"TOKEN": secret}})
+    story.when_settled()
     lines = [
         json.dumps(getattr(record, "fields", {}), default=str) + record.getMessage()
-        for record in caplog.records
+        for record in log_records
     ]
     documents = [str(document) for document in story.quarantine()] + [
         str(entry) for entry in story.log()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from itertools import pairwise
 
-import pytest
-
 from tests.scenario import Scenario
 
 
@@ -16,11 +14,11 @@ def waiting_for(story: Scenario) -> str:
     return str(document.data["waiting_for"])
 
 
-def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+def logged(records: list[logging.LogRecord]) -> list[str]:
     """What was logged as waited for, in order."""
     return [
         getattr(record, "fields", {})["waiting_for"]
-        for record in caplog.records
+        for record in records
         if record.getMessage() == "waiting"
     ]
 
@@ -49,19 +47,18 @@ def test_a_paused_rollout_waits_for_the_reason_of_its_pause() -> None:
 
 
 def test_a_reason_to_wait_is_logged_once_for_each_change(
-    caplog: pytest.LogCaptureFixture,
+    log_records: list[logging.LogRecord],
 ) -> None:
     story = Scenario()
     story.given_serving("1")
-    logging.getLogger("slipway").propagate = True
-    with caplog.at_level(logging.INFO, "slipway"):
-        story.when_released("2")
-        story.when_phase_reached("step_2")
-        story.when_commanded("pause")
-        story.when_minutes_pass(30)
-        assert logged(caplog)[-1] == waiting_for(story) == "paused on command"
-        assert logged(caplog).count("paused on command") == 1
-        story.when_commanded("resume")
-        story.when_settled()
-    reasons = logged(caplog)
+    log_records.clear()
+    story.when_released("2")
+    story.when_phase_reached("step_2")
+    story.when_commanded("pause")
+    story.when_minutes_pass(30)
+    assert logged(log_records)[-1] == waiting_for(story) == "paused on command"
+    assert logged(log_records).count("paused on command") == 1
+    story.when_commanded("resume")
+    story.when_settled()
+    reasons = logged(log_records)
     assert all(reason and reason != following for reason, following in pairwise(reasons))
