@@ -46,6 +46,18 @@ def test_it_serves_until_it_is_stopped_and_exits_with_zero(by: signal.Signals) -
     assert (running.returncode, stdout, stderr) == (0, "stopped\n", "")
 
 
+def test_it_takes_time_as_google_does_on_request(tmp_path: Path) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps({"propagation_seconds": 90}))
+    options = ("--realistic-times", "--operation-seconds", "4", "--config", str(file))
+    with program(*options) as (_, url):
+        delays = requests.get(f"{url}/control/delays", timeout=10).json()
+        operations = requests.get(f"{url}/control/operation-seconds", timeout=10).json()
+    assert delays == {"propagation_seconds": 90.0, "certificate_seconds": 1200.0}
+    assert operations["default"] == 4
+    assert operations["by_method"]["compute.urlMaps.*"] == 15
+
+
 def test_it_starts_with_the_settings_of_its_file(tmp_path: Path) -> None:
     file = tmp_path / "settings.json"
     fault = {"kind": "error", "error_class": "throttled", "method": "compute.zones.get", "nth": 2}

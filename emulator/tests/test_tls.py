@@ -171,6 +171,18 @@ def test_a_managed_certificate_gets_a_self_signed_one_that_the_control_lists(
     assert requests.get(secure.url, verify=str(file), timeout=60).status_code == 200
 
 
+def test_a_certificate_is_not_served_while_it_is_provisioning(secure: Secure) -> None:
+    cloud = secure.balancer.cloud
+    cloud.certificate_seconds = 1200
+    secure.certificate(
+        "theirs", managed=compute_v1.SslCertificateManagedSslCertificate(domains=["models.example"])
+    )
+    secure.serve("theirs")
+    assert "models.example" not in secure.data_plane_state()["certificates"][0]["names"]
+    secure.balancer.run(1200)
+    assert "models.example" in secure.data_plane_state()["certificates"][0]["names"]
+
+
 def test_an_invalid_certificate_is_replaced_and_the_control_says_why(secure: Secure) -> None:
     secure.certificate("odd", certificate="---", private_key="---")
     secure.serve("odd")
