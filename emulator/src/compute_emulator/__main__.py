@@ -47,7 +47,7 @@ controls
 
 settings file (--config), with the same values as the controls
   {"behaviours": [{"image": "*broken*", "never_ready": true}],
-   "load": {}, "stock_outs": {}, "quotas": {},
+   "load": {}, "stock_outs": {}, "quotas": {}, "catalogue": {}, "service_accounts": {},
    "faults": [{"kind": "error", "error_class": "rate_limited", "method": "compute.*.patch",
                "nth": 3, "times": 1}],
    "traffic": [], "zones": {"us-central1-a": "DOWN"}, "operation_seconds": 2,
