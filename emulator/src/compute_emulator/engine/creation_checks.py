@@ -127,6 +127,9 @@ def _disk_failures(
         )
     url = params.get("sourceImage", "")
     if not url:
+        if disk.get("boot") and not (params.get("sourceSnapshot") or disk.get("source")):
+            why = "Boot disk must have a source specified"
+            yield Failure(INVALID, f"Invalid value for field 'resource.disks[{index}]': ''. {why}")
         return
     architecture = image_architecture(cloud, url)
     if architecture is None:

@@ -34,7 +34,12 @@ def complete(call: Call, resource: JsonObject) -> None:
     policy.setdefault("mode", "ON")
     _check_signals(policy)
     _check_schedules(policy)
-    window = (policy.get("scaleInControl") or {}).get("timeWindowSec")
+    control = policy.get("scaleInControl") or {}
+    percent = (control.get("maxScaledInReplicas") or {}).get("percent", 0)
+    if not 0 <= percent <= 100:
+        where = f"{POLICY}.scaleInControl.maxScaledInReplicas.percent"
+        raise Invalid(where, percent, "Must be between 0 and 100.")
+    window = control.get("timeWindowSec")
     if window is not None and not 60 <= window <= 3600:
         raise Invalid(
             f"{POLICY}.scaleInControl.timeWindowSec", window, "Must be between 60 and 3600."
@@ -74,6 +79,7 @@ def _check_limits(policy: JsonObject) -> None:
         raise Required(f"{POLICY}.maxNumReplicas")
     if maximum <= 0:
         raise Invalid(f"{POLICY}.maxNumReplicas", maximum, "Must be greater than 0.")
+    _check_not_negative(f"{POLICY}.coolDownPeriodSec", policy.get("coolDownPeriodSec", 0))
     minimum = policy.setdefault("minNumReplicas", min(DEFAULT_MIN, maximum))
     if not 0 <= minimum <= maximum:
         raise Invalid(
@@ -81,6 +87,11 @@ def _check_limits(policy: JsonObject) -> None:
             minimum,
             f"Must be between 0 and maxNumReplicas ({maximum}).",
         )
+
+
+def _check_not_negative(where: str, value: int) -> None:
+    if value < 0:
+        raise Invalid(where, value, "Must not be negative.")
 
 
 def _check_signals(policy: JsonObject) -> None:
@@ -140,6 +151,9 @@ def _check_schedules(policy: JsonObject) -> None:
     for name, given in schedules.items():
         if "minRequiredReplicas" not in given:
             raise Required(f"{POLICY}.scalingSchedules[{name}].minRequiredReplicas")
+        _check_not_negative(
+            f"{POLICY}.scalingSchedules[{name}].minRequiredReplicas", given["minRequiredReplicas"]
+        )
         problem = schedule_problem(schedule_of(name, given))
         if problem:
             raise Invalid(f"{POLICY}.scalingSchedules[{name}]", given.get("schedule", ""), problem)

@@ -35,6 +35,7 @@ NOT_SERVED = {
 }
 """Values that no Application Load Balancer of the emulator obeys: most are for other kinds of load
 balancers, the rest need what is not modelled (compression, weights and metrics of instances)."""
+MAX_COOKIE_SECONDS = 1_209_600
 DEFAULTS = {
     "protocol": "HTTP",
     "loadBalancingScheme": "EXTERNAL",
@@ -59,6 +60,7 @@ def complete(call: Call, resource: JsonObject) -> None:
             draining,
             "Must be between 0 and 3600.",
         )
+    _check_ranges(resource)
     if _is_served(resource):
         for holder, where in [
             (resource, "resource"),
@@ -72,6 +74,24 @@ def complete(call: Call, resource: JsonObject) -> None:
     seen: set[Key] = set()
     for index, backend in enumerate(resource.get("backends") or []):
         _check_backend(call, resource, backend, f"resource.backends[{index}]", seen)
+
+
+def _check_ranges(resource: JsonObject) -> None:
+    """The ranges that the reference states."""
+    timeout, cookie = resource["timeoutSec"], resource.get("affinityCookieTtlSec", 0)
+    if timeout < 1:
+        raise Invalid("resource.timeoutSec", timeout, "Must be between 1 and 2147483647.")
+    if not 0 <= cookie <= MAX_COOKIE_SECONDS:
+        where = "resource.affinityCookieTtlSec"
+        raise Invalid(where, cookie, f"Must be between 0 and {MAX_COOKIE_SECONDS}.")
+    rate = (resource.get("logConfig") or {}).get("sampleRate", 1.0)
+    if not 0 <= rate <= 1:
+        raise Invalid("resource.logConfig.sampleRate", rate, "Must be between 0 and 1.")
+    for index, backend in enumerate(resource.get("backends") or []):
+        for name in ("maxRate", "maxRatePerInstance"):
+            if backend.get(name, 0) < 0:
+                where = f"resource.backends[{index}].{name}"
+                raise Invalid(where, backend[name], "Must not be negative.")
 
 
 def _is_served(resource: JsonObject) -> bool:

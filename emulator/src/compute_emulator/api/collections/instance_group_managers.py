@@ -11,6 +11,7 @@ from typing import Any
 from compute_emulator.api import group_fields, group_view
 from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections import standard
+from compute_emulator.api.collections.instance_groups import check_named_ports
 from compute_emulator.api.group_fields import interface_of
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.groups import Group, group_at
@@ -68,6 +69,7 @@ def rewrite(call: Call, **members: Any) -> None:
 
 @HANDLERS.handles("compute.regionInstanceGroupManagers.insert")
 def insert(call: Call) -> JsonObject:
+    check_named_ports(call.body.get("namedPorts") or [], "resource.namedPorts")
     return standard.insert(KIND, call)
 
 

@@ -3,6 +3,7 @@ reference, regionInstanceGroups."""
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 from compute_emulator.api import group_view, listing
@@ -11,6 +12,8 @@ from compute_emulator.engine.groups import group_at
 from compute_emulator.errors import Invalid, JsonObject, StaleFingerprint
 
 HANDLERS = Handlers()
+
+PORT_NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 METHOD = "compute.regionInstanceGroups."
 
@@ -36,6 +39,19 @@ def aggregated_list(call: Call) -> JsonObject:
     return call.aggregate(kept, partial(group_view.instance_group, cloud))
 
 
+def check_named_ports(ports: list[JsonObject], where: str) -> None:
+    """Each has a name and a port from 1 to 65535."""
+    for index, named in enumerate(ports):
+        name, port = str(named.get("name", "")), named.get("port", 0)
+        if not name or not 1 <= port <= 65535:
+            raise Invalid(
+                f"{where}[{index}]", named, "A named port has a name and a port from 1 to 65535."
+            )
+        if not PORT_NAME.fullmatch(name):
+            regex = f"Must be a match of regex '{PORT_NAME.pattern}'"
+            raise Invalid(f"{where}[{index}].name", name, regex)
+
+
 @HANDLERS.handles(METHOD + "setNamedPorts")
 def set_named_ports(call: Call) -> JsonObject:
     """Replaces all named ports. A fingerprint, if given, is the instance group's own."""
@@ -44,11 +60,7 @@ def set_named_ports(call: Call) -> JsonObject:
     if given and given != resource["fingerprint"]:
         raise StaleFingerprint
     ports = call.body.get("namedPorts") or []
-    for index, named in enumerate(ports):
-        if not named.get("name") or not 1 <= named.get("port", 0) <= 65535:
-            raise Invalid(
-                f"namedPorts[{index}]", named, "A named port has a name and a port from 1 to 65535."
-            )
+    check_named_ports(ports, "namedPorts")
     resource["namedPorts"] = ports
     resource["fingerprint"] = call.cloud.new_fingerprint()
     return call.operation()

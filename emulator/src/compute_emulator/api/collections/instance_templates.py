@@ -18,6 +18,7 @@ HANDLERS = Handlers()
 
 TAG = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 LABEL_KEY, LABEL_VALUE = re.compile(r"[a-z][-_a-z0-9]{0,62}"), re.compile(r"[-_a-z0-9]{0,63}")
+NAT, MIN_DISK_GB = "ONE_TO_ONE_NAT", 10
 VALUE_BYTES, TOTAL_BYTES = 262_144, 512 * 1024
 
 
@@ -64,6 +65,13 @@ def _check_disks(properties: JsonObject) -> None:
                 disk_type,
                 f"DiskType '{disk_type}' must be a valid resource name (not an url).",
             )
+        size = (disk.get("initializeParams") or {}).get("diskSizeGb")
+        if size is not None and int(size) < MIN_DISK_GB:
+            raise Invalid(
+                f"resource.properties.disks[{index}].initializeParams.diskSizeGb",
+                size,
+                f"Disk size must be at least {MIN_DISK_GB} GB.",
+            )
         disk.setdefault("type", "PERSISTENT")
         disk.setdefault("mode", "READ_WRITE")
 
@@ -75,6 +83,13 @@ def _check_network(properties: JsonObject) -> None:
     for index, interface in enumerate(interfaces):
         interface |= {"kind": "compute#networkInterface"}
         interface.setdefault("name", f"nic{index}")
+        where = f"resource.properties.networkInterfaces[{index}].accessConfigs"
+        configs = interface.get("accessConfigs") or []
+        if len(configs) > 1:
+            raise Invalid(where, len(configs), "At most one access config is supported.")
+        kind = configs[0].get("type", NAT) if configs else NAT
+        if kind != NAT:
+            raise Invalid(f"{where}[0].type", kind, f"Must be {NAT}.")
 
 
 def _check_accelerators(properties: JsonObject, machine_type: str) -> None:

@@ -6,6 +6,8 @@ load-balancing/docs/url-map-concepts."""
 
 from __future__ import annotations
 
+import re
+
 from compute_emulator.api import url_map_features, url_map_tests
 from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.standard import Kind, add_standard_handlers
@@ -13,6 +15,8 @@ from compute_emulator.engine.references import ROUTE_ACTIONS, url_map_nodes, url
 from compute_emulator.errors import ApiError, Invalid, JsonObject, Required
 
 HANDLERS = Handlers()
+
+HOST_PATTERN = re.compile(r"\*(?:[-.][^*]*)?|[^*]+")
 
 
 def complete(call: Call, resource: JsonObject) -> None:
@@ -116,6 +120,12 @@ def _check_host_rules(resource: JsonObject) -> None:
                 f"{where}.pathMatcher", rule.get("pathMatcher"), "No path matcher has this name."
             )
         for host in rule.get("hosts") or []:
+            if not HOST_PATTERN.fullmatch(host):
+                raise Invalid(
+                    f"{where}.hosts",
+                    host,
+                    "* must be the first character, and be followed by - or . or nothing.",
+                )
             if host in hosts:
                 raise Invalid(f"{where}.hosts", host, "A host must not appear twice.")
             hosts.add(host)
