@@ -1,4 +1,4 @@
-"""Facts about what takes time at Google: URL-map operations, propagation, certificates, probes."""
+"""Facts about what takes time at Google: URL-map operations, propagation and certificates."""
 
 from __future__ import annotations
 
@@ -163,16 +163,3 @@ def test_a_managed_certificate_is_provisioning_first(clients: Clients) -> None:
     found = certificates.get(project=PROJECT, ssl_certificate="c")
     assert found.managed.status == "ACTIVE"
     assert found.expire_time
-
-
-@fact("documentation load-balancing/docs/health-check-concepts", assumed="from the attachment")
-def test_probes_of_a_running_group_begin_when_it_becomes_a_backend(fleet: Fleet) -> None:
-    fleet.create(3)
-    fleet.settle()
-    fleet.run(600)
-    fleet.serve()  # two probes, 5 s apart; the operation takes 2 s
-    assert fleet.health() == {}
-    fleet.run(5)
-    assert fleet.health() == {}
-    fleet.run(5)
-    assert fleet.health() == {"HEALTHY": 3}

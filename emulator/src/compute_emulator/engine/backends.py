@@ -47,7 +47,7 @@ def _entry(cloud: Cloud, instance: ManagedInstance, state: str, port: int) -> Js
 
 def attached_since(cloud: Cloud, service: JsonObject, group: Group) -> float:
     """When the service began to probe the group's VMs: when the group became its backend. Source:
-    load-balancing/docs/health-check-concepts: probers check the backends of backend services."""
+    kubernetes/ingress-gce#554 and #1398: `healthStatus` is empty until probes ran."""
     group_key = Key(group.key.scope, "instanceGroups", group.key.name)
     return cloud.attached.get(group_key, {}).get(cloud.key_of(service["selfLink"]), 0.0)
 
