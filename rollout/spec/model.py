@@ -225,7 +225,8 @@ class Placement(Section):
         default="even",
         description=(
             "`even` keeps zones within one instance of each other; `balanced` prefers zones with"
-            " capacity"
+            " capacity, and replaces all instances in one step: Compute Engine does not support two"
+            " versions in a balanced group"
         ),
     )
 

@@ -17,12 +17,15 @@ EVERYTHING = PercentStep(percent=100)
 
 class Rolling:
     def steps(self, swap: Swap) -> tuple[Step, ...]:
-        """The spec's steps; a single step if there is nothing to swap (a first release, or the same
-        template as before).
-        """
-        if swap.stable is None or swap.stable.template == swap.candidate.template:
+        """The spec's steps. A single step if there is nothing to swap (a first release, or the same
+        template as before), or if the group is balanced: Compute Engine does not support two
+        versions in a group of that shape."""
+        stable, candidate = swap.stable, swap.candidate
+        if stable is None or stable.template == candidate.template:
             return (EVERYTHING,)
-        return swap.candidate.spec.rollout.steps
+        if any(each.spec.placement.target_shape == "balanced" for each in (stable, candidate)):
+            return (EVERYTHING,)
+        return candidate.spec.rollout.steps
 
     def candidate_group(self, swap: Swap) -> Colour:
         return swap.serving or FIRST_GROUP

@@ -113,3 +113,17 @@ def test_a_swap_to_a_lower_floor_keeps_the_higher_one_until_it_ends() -> None:
     assert story.autoscaler()["minNumReplicas"] == 4
     story.when_settled()
     assert story.autoscaler()["minNumReplicas"] == 2
+
+
+def test_a_balanced_group_is_replaced_in_one_step() -> None:
+    story = Scenario()
+    story.given_serving("1", placement={"target_shape": "balanced"})
+    story.when_released("2")
+    story.when_settled()
+    assert story.healthy_by_version() == {"2": 3}
+    assert [entry["to"] for entry in story.log() if entry["release"] == "2"] == [
+        "desired",
+        "step_1",
+        "baking",
+        "succeeded",
+    ]

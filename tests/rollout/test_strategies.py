@@ -73,6 +73,15 @@ def test_there_is_a_single_step_if_there_is_nothing_to_swap(swap: Swap) -> None:
     assert ROLLING.steps(swap) == (step(100),)
 
 
+@pytest.mark.parametrize(("before", "after"), [(0, 1), (1, 0), (1, 1)])
+def test_a_balanced_group_never_has_two_versions(before: int, after: int) -> None:
+    shapes = [{"placement": {"target_shape": shape}} for shape in ("even", "balanced")]
+    swap = Swap(release("1", **shapes[before]), release("2", **shapes[after]), "blue")
+    (only,) = ROLLING.steps(swap)
+    (target,) = ROLLING.target(swap, only, FIVE).groups
+    assert target.shares == (Share(swap.candidate),)
+
+
 def test_the_digest_of_steps_tells_them_apart_and_never_changes() -> None:
     """It is stored during a rollout: if it were computed differently, every rollout in progress
     would start its steps again.
