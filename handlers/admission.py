@@ -62,7 +62,9 @@ def last_admission(world: World, policy: Policy) -> Document | None:
     return world.store.get(ADMISSION) if policy.has_project_caps else None
 
 
-def admit(policy: Policy, last: Document | None, model: str, release: Release) -> tuple[Write, ...]:
+def reserve(
+    policy: Policy, last: Document | None, model: str, release: Release
+) -> tuple[Write, ...]:
     if not policy.has_project_caps:
         return ()
     data = {"model": model, "generation": release.generation, "event_id": release.event_id}

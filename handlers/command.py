@@ -77,7 +77,7 @@ def _accept(
     commands = (*state.desired.commands, command)
     desired = replace(state.desired, commands=commands, latest_published_at=published_at)
     after = replace(_with_event(state, payload), desired=desired, requeue_at=world.clock.now())
-    return after, admission.admit(policy, last, request.model, coming) if coming else ()
+    return after, admission.reserve(policy, last, request.model, coming) if coming else ()
 
 
 def _with_event(state: ModelState, payload: Payload) -> ModelState:

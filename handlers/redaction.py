@@ -1,5 +1,4 @@
-"""What may be kept of a message that was refused: what is wrong with it stays to be seen, and no
-value that could be a secret.
+"""Redacts a refused message: the mistake stays visible, and no possible secret is kept.
 
 Called by `handlers/release.py` for quarantine records and dead letters. People paste secrets into
 the wrong field, under a misspelt name, or into text that is no JSON at all; so a value is kept only
@@ -17,12 +16,10 @@ from typing import Any, get_args
 from rollout.spec.message import CommandMessage, Invalid, ReleaseMessage, decode_json
 from rollout.spec.model import Section, Sections
 
-HIDDEN = {
-    "hidden": True
-}  # no legal value of any of these fields, so that a dead letter cannot be sent again by mistake
-SECRETIVE = frozenset(
-    {"args", "startup_script", "weights", "data_base64"} | {"signature"}
-)  # the last, for a key put there instead
+# Not a legal value of any of these fields, so that a dead letter cannot be sent again by mistake.
+HIDDEN = {"hidden": True}
+# `signature`: someone may have pasted the key instead.
+SECRETIVE = frozenset({"args", "startup_script", "weights", "data_base64", "signature"})
 # Around a release: a sender's own CloudEvent, and what Pub/Sub pushes.
 ENVELOPE = frozenset(
     {
@@ -39,9 +36,8 @@ ENVELOPE = frozenset(
     | {"messageId", "message_id", "publishTime", "publish_time"}
     | {"content-type", "ce-id", "ce-source", "ce-type", "ce-specversion", "ce-time"}
 )
-HOLDERS = frozenset(
-    {"message", "data", *Sections.model_fields}
-)  # a text in place of one may be all that was to be in it
+# A string in place of one of these may hold everything that belongs inside it.
+HOLDERS = frozenset({"message", "data", *Sections.model_fields})
 NAMED_BY_SENDER = frozenset({"labels", "schedules"})
 _SECRET_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}(@[a-z0-9]{1,10})?")
 _IMAGE = re.compile(r"[^@]*(@sha256:[0-9a-f]*)?")  # no user:password@host

@@ -134,7 +134,7 @@ def _desire(
     after = replace(
         state, desired=desired, requeue_at=world.clock.now(), revision=state.revision + 1
     )
-    admitted = admission.admit(policy, last, state.desired.model, release)
+    admitted = admission.reserve(policy, last, state.desired.model, release)
     _save(world, stored, after, transitions, release, payload, admitted)
 
 

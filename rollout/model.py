@@ -321,10 +321,11 @@ class Target:
 
     @property
     def main_group(self) -> Colour | None:
-        """The group that most requests go to, or the first one if the model is not exposed."""
+        """The group that most requests go to, or the largest one if the model is not exposed."""
         if self.traffic:
             return max(self.traffic.weights, key=lambda each: each.weight).colour
-        return self.groups[0].colour if self.groups else None
+        largest = max(self.groups, key=lambda group: group.max, default=None)
+        return largest.colour if largest else None
 
     def runs(self, release: Release) -> bool:
         return any(share.release == release for group in self.groups for share in group.shares)

@@ -1,7 +1,7 @@
-"""Every form of match and action that the discovery document describes for URL maps is obeyed, or
+"""Every form of match and action that the discovery document describes for URL maps is applied, or
 refused when it is written. Nothing is stored and then ignored.
 
-`test_every_form_is_obeyed_or_refused` walks the document: a member that a new revision adds fails
+`test_every_form_is_applied_or_refused` walks the document: a member that a new revision adds fails
 it until it has an entry here."""
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ DESCRIPTIVE = {
     "UrlMapTest": {"description"},
 }
 """Members without an effect on requests."""
-OBEYED = {
+APPLIED = {
     "Duration": {"nanos", "seconds"},
     "UrlMap": {
         *("defaultRouteAction", "defaultService", "defaultUrlRedirect", "headerAction"),
@@ -122,18 +122,20 @@ def members(schema: str = "UrlMap", seen: set[str] | None = None) -> Iterator[tu
             yield from members(inner, seen)
 
 
-def test_every_form_is_obeyed_or_refused() -> None:
+def test_every_form_is_applied_or_refused() -> None:
     found: dict[str, set[str]] = {}
     for schema, name in members():
         found.setdefault(schema, set()).add(name)
     listed = {
-        schema: set().union(*(table.get(schema, set()) for table in (OBEYED, REFUSED, DESCRIPTIVE)))
-        for schema in OBEYED
+        schema: set().union(
+            *(table.get(schema, set()) for table in (APPLIED, REFUSED, DESCRIPTIVE))
+        )
+        for schema in APPLIED
     }
     assert found == listed
 
 
-def test_the_code_of_the_data_plane_names_every_obeyed_member() -> None:
+def test_the_code_of_the_data_plane_names_every_applied_member() -> None:
     root = Path(url_map_features.__file__).parents[1]
     words = {
         node.value
@@ -143,7 +145,7 @@ def test_the_code_of_the_data_plane_names_every_obeyed_member() -> None:
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    assert {name for names in OBEYED.values() for name in names} <= words
+    assert {name for names in APPLIED.values() for name in names} <= words
 
 
 def holder_of(schema: str, member: str, value: Any) -> dict[str, Any]:
@@ -254,7 +256,7 @@ def matches(match: dict[str, Any], path: str = "/", host: str = "h", **members: 
         ({"queryParameterMatches": [{"name": "q", "presentMatch": True}]}, "/?q=", "/?p=1"),
     ],
 )
-def test_a_match_of_path_and_query_is_obeyed(match: dict[str, Any], good: str, bad: str) -> None:
+def test_a_match_of_path_and_query_is_applied(match: dict[str, Any], good: str, bad: str) -> None:
     assert matches(match, good)
     assert not matches(match, bad)
 
@@ -273,7 +275,7 @@ def test_a_match_of_path_and_query_is_obeyed(match: dict[str, Any], good: str, b
         ({"exactMatch": "1", "invertMatch": True}, "2", "1"),
     ],
 )
-def test_a_match_of_a_header_is_obeyed(match: dict[str, Any], good: str, bad: str | None) -> None:
+def test_a_match_of_a_header_is_applied(match: dict[str, Any], good: str, bad: str | None) -> None:
     """Source: Compute API reference, HttpHeaderMatch; the range and its examples are from there."""
     rule = {"headerMatches": [{"headerName": "X-Key"} | match]}
     assert matches(rule, headers={"x-key": good})
@@ -307,12 +309,12 @@ def test_a_header_match_can_name_method_authority_and_port() -> None:
         ),
     ],
 )
-def test_a_rewrite_is_obeyed(rewrite: dict[str, Any], path: str, host: str) -> None:
+def test_a_rewrite_is_applied(rewrite: dict[str, Any], path: str, host: str) -> None:
     found = route({"defaultService": "s", "defaultRouteAction": {"urlRewrite": rewrite}}, "h", "/")
     assert apply_rewrite(found, "/v1/a?q", "h") == (path, host)
 
 
-def test_every_code_of_a_redirect_is_obeyed() -> None:
+def test_every_code_of_a_redirect_is_applied() -> None:
     properties = document()["schemas"]["HttpRedirectAction"]["properties"]
     assert set(properties["redirectResponseCode"]["enum"]) == set(REDIRECTS)
     for name, status in REDIRECTS.items():
@@ -406,7 +408,7 @@ SERVED = {
 }
 
 
-def test_every_value_of_a_balancing_policy_is_obeyed_or_refused() -> None:
+def test_every_value_of_a_balancing_policy_is_applied_or_refused() -> None:
     schemas = document()["schemas"]
     for name, refused in NOT_SERVED.items():
         schema = schemas["Backend" if name == "balancingMode" else "BackendService"]

@@ -29,8 +29,8 @@ class Plans:
     made: tuple[tuple[Target, Snapshot, Plan], ...] = ()
 
     def get(self, target: Target, snapshot: Snapshot) -> tuple[Plan, Plans]:
-        for known, seen, result in self.made:
-            if known == target and seen == snapshot:
+        for made_for, made_from, result in self.made:
+            if made_for == target and made_from == snapshot:
                 return result, self
         result = plan(target, snapshot) if snapshot.bodies else Plan()
         return result, Plans(((target, snapshot, result), *self.made[:1]))

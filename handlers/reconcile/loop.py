@@ -8,8 +8,8 @@ Called by `handlers/wakeup.py`. With the lease held, each pass is
       └────────────────────────────────────────────────────────────────────────────────┘
 
 A pass may be repeated or cut off anywhere: a decision is saved before anything acts on it, so that
-a verdict stands once it is reached, and every action is idempotent. Between passes the state is one
-frozen value, `Carried`. Invariant: a pass over a settled model writes nothing anywhere.
+a crash loses no verdict, and every action is idempotent. Between passes the state is one frozen
+value, `Carried`. Invariant: a pass over a settled model writes nothing anywhere.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def _balancer_health(snapshot: Snapshot, service: Key) -> dict[str, Health] | No
     """The load balancer's verdict by instance; None when it was not asked, which is when the model
     is not exposed.
 
-    An answer is a list of `healthStatus`, as one object for each backend or already taken apart.
+    An answer is a list of `healthStatus`, in one object for each backend or already split.
     """
     if service not in snapshot.health:
         return None

@@ -83,8 +83,8 @@ def desired_fleet(target: Target) -> DesiredFleet:
 
 @dataclass
 class _Draft:
-    """A plan being drawn up. `blocked` are the keys that cannot be had, so nothing may build on
-    them.
+    """A plan being drawn up. `blocked` are the keys of resources that cannot be created, so
+    nothing may depend on them.
     """
 
     actions: list[Action] = field(default_factory=list)
@@ -105,8 +105,8 @@ class _Draft:
 
 
 def plan(target: Target, snapshot: Snapshot) -> Plan:
-    """What to do so that the target becomes true. Raises `KeyError` if the snapshot lacks something
-    that decides it.
+    """The actions that bring the snapshot to the target. Raises `KeyError` if the
+    snapshot lacks something that decides it.
     """
     fleet, draft = desired_fleet(target), _Draft()
     _refuse_moves(draft, target, snapshot)

@@ -80,6 +80,8 @@ def test_the_main_group_is_the_one_with_most_traffic(blue: int, green: int, main
     assert Target("tiny", BOTH, traffic=TrafficTarget(ONE, weights)).main_group == main
 
 
-def test_without_traffic_the_main_group_is_the_first_one() -> None:
-    assert Target("tiny", BOTH[::-1]).main_group == "green"
+def test_without_traffic_the_main_group_is_the_largest_one() -> None:
+    first, second = BOTH
+    assert Target("tiny", (first, replace(second, max=first.max + 1))).main_group == "green"
+    assert Target("tiny", (replace(first, max=second.max + 1), second)).main_group == "blue"
     assert Target("tiny").main_group is None

@@ -336,7 +336,7 @@ def test_an_image_must_exist(fleet: Fleet, image: str) -> None:
 
 @fact("Observed in related-sciences/gce-github-runner#46")
 @pytest.mark.parametrize(
-    ("machine_type", "image", "wanted", "needed"),
+    ("machine_type", "image", "of_image", "of_machine"),
     [
         ("t2a-standard-1", COS, "X86_64", "ARM64"),
         ("c4a-standard-1", COS, "X86_64", "ARM64"),
@@ -350,12 +350,12 @@ def test_an_image_must_exist(fleet: Fleet, image: str) -> None:
     ],
 )
 def test_the_boot_image_has_the_architecture_of_the_machine_type(
-    fleet: Fleet, machine_type: str, image: str, wanted: str, needed: str
+    fleet: Fleet, machine_type: str, image: str, of_image: str, of_machine: str
 ) -> None:
     assert only(errors(fleet, machine_type=machine_type, disks=[disk(image)])) == (
         "INVALID_USAGE",
-        f"Invalid resource usage: 'Requested boot disk architecture ({wanted}) is not compatible"
-        f" with machine type architecture ({needed}).'.",
+        f"Invalid resource usage: 'Requested boot disk architecture ({of_image}) is not compatible"
+        f" with machine type architecture ({of_machine}).'.",
     )
 
 
