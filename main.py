@@ -35,9 +35,9 @@ def on_wakeup(event: CloudEvent) -> None:
 
 @functions_framework.errorhandler(400)
 def on_refused(refusal: Exception) -> str:
-    """A push request that functions-framework does not take for an event, for example a message
-    with attributes alone. Its 400 would bring the message back for hours, so it goes to the handler
-    like any other and is recorded.
+    """Handles a push request that functions-framework does not accept as an event, for example a
+    message with attributes alone. Answered with 400, it would be redelivered for hours, so the
+    handler gets it like any other message and records it.
     """
     handle = on_wakeup if wiring.function_target() == "on_wakeup" else on_release
     body = request.get_json(silent=True) or request.get_data()

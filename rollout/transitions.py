@@ -37,7 +37,7 @@ MAX_FAILED_DIGESTS = 20
 
 @dataclass(frozen=True)
 class PhaseChange:
-    """A decision before its target is drawn up. Without transitions the phase stays."""
+    """A decision whose target is not known yet. Without transitions the phase stays."""
 
     rollout: Rollout
     desired: Desired

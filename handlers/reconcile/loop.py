@@ -117,7 +117,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     try:
         saved = save(world, run, stored, decision)
     except Conflict:
-        # Another writer was faster, so this observation is worth nothing.
+        # Another writer was faster, so this observation may be out of date.
         return replace(carried, cache=SnapshotCache()), now
     _log_decision(run, state, saved, decision)
 

@@ -50,7 +50,7 @@ def age(cache: SnapshotCache) -> SnapshotCache:
 
 
 def observe(compute: Compute, scope: Scope, cache: SnapshotCache) -> SnapshotCache:
-    """The cache with everything that a target of the releases in play could need. Raises
+    """The cache with everything that a target of the releases in scope could need. Raises
     `Unavailable`.
     """
     if not scope.releases:

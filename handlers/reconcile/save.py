@@ -1,7 +1,7 @@
 """Saves a decision before anything acts on it: state, log and outcomes in one fenced commit.
 
 Called by `handlers/reconcile/loop.py`. Raises `Conflict` if the document changed since it was read;
-then the decision is worth nothing and the pass starts again.
+then the decision is discarded and the pass starts again.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ class Pending:
 
 @dataclass(frozen=True)
 class Failed:
-    """Compute Engine refused it for good; `problem` carries the class and its words."""
+    """Compute Engine refused it permanently; `problem` has the reason and its message."""
 
     action: Action
     problem: Problem

@@ -83,7 +83,7 @@ def desired_fleet(target: Target) -> DesiredFleet:
 
 @dataclass
 class _Draft:
-    """A plan being drawn up. `blocked` are the keys of resources that cannot be created, so
+    """A plan being built. `blocked` are the keys of resources that cannot be created, so
     nothing may depend on them.
     """
 

@@ -94,7 +94,7 @@ class StoreError(Exception):
 
 
 class Conflict(StoreError):
-    """Another writer came first: read and decide again. Nothing of the commit was written. `path`
+    """Another writer was faster: read and decide again. No write of the commit took effect. `path`
     is the document's path. Firestore does not say which of several documents it was; then `path`
     lists all of them, separated by commas.
     """

@@ -29,7 +29,7 @@ class HealthGate:
         return ()
 
     def judge(self, context: GateContext) -> Verdict:
-        """The deadline counts from the last time the candidate got better, so slow is not sick."""
+        """The deadline counts from the last improvement, so a slow start is not a failure."""
         health, progress = context.health, context.progress
         if failure := non_retryable(context):
             return failure

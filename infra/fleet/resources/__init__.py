@@ -1,0 +1,1 @@
+"""One module per kind of resource, all of one shape: `desired`, `drift`, `update`. Pure."""
