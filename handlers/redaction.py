@@ -1,7 +1,7 @@
 """Redacts a refused message: the mistake stays visible, and no possible secret is kept.
 
 Called by `handlers/release.py` for quarantine records and dead letters. People paste secrets into
-the wrong field, under a misspelt name, or into text that is no JSON at all; so a value is kept only
+the wrong field, under a misspelt name, or into text that is not JSON; so a value is kept only
 in a harmless field that the schema knows.
 """
 
@@ -45,56 +45,58 @@ _WORD = re.compile(rb"[A-Za-z0-9_\x80-\xff]+")
 
 
 def redact_message(raw: bytes) -> bytes:
-    """The message without the values that could be secrets. One that is no JSON keeps its length
-    and its punctuation, so that the place of a mistake can be found, and of its words the names of
-    fields alone.
+    """The message without the values that could be secrets. A message that is not JSON keeps its
+    length, its punctuation and the names of fields, so that a mistake can be located; all other
+    words are masked.
     """
     try:
         body = decode_json(raw)
     except Invalid:
-        return _WORD.sub(_blotted, raw)
-    kept = _member("data", body)
+        return _WORD.sub(_mask_word, raw)
+    kept = _redact_member("data", body)
     return raw if kept == body else json.dumps(kept).encode()
 
 
-def _blotted(word: re.Match[bytes]) -> bytes:
-    return word[0] if word[0].decode("latin-1") in _known() else b"x" * len(word[0])
+def _mask_word(word: re.Match[bytes]) -> bytes:
+    return word[0] if word[0].decode("latin-1") in _known_names() else b"x" * len(word[0])
 
 
-def _member(name: str, value: Any) -> Any:
+def _redact_member(name: str, value: Any) -> Any:
     if name in HOLDERS and isinstance(value, list):
-        return [_member(name, each) for each in value]
+        return [_redact_member(name, each) for each in value]
     match name, value:
         case "env", dict():
             return dict.fromkeys(value, HIDDEN)
         case "secrets", dict():
-            return {variable: _if_like(_SECRET_NAME, secret) for variable, secret in value.items()}
+            return {variable: _keep_if(_SECRET_NAME, secret) for variable, secret in value.items()}
         case "image", _:
-            return _if_like(_IMAGE, value)
+            return _keep_if(_IMAGE, value)
         case _, dict() if name in NAMED_BY_SENDER:
-            return {each: _kept(inner) for each, inner in value.items()}
-    is_harmless = name in _known() and name not in SECRETIVE | {"env", "secrets"}
+            return {each: _redact(inner) for each, inner in value.items()}
+    is_harmless = name in _known_names() and name not in SECRETIVE | {"env", "secrets"}
     return (
-        _kept(value) if is_harmless and not (name in HOLDERS and isinstance(value, str)) else HIDDEN
+        _redact(value)
+        if is_harmless and not (name in HOLDERS and isinstance(value, str))
+        else HIDDEN
     )
 
 
-def _kept(value: Any) -> Any:
+def _redact(value: Any) -> Any:
     match value:
         case dict():
-            return {name: _member(name, inner) for name, inner in value.items()}
+            return {name: _redact_member(name, inner) for name, inner in value.items()}
         case list():
-            return [_kept(inner) for inner in value]
+            return [_redact(inner) for inner in value]
         case _:
             return value
 
 
-def _if_like(pattern: re.Pattern[str], value: Any) -> Any:
+def _keep_if(pattern: re.Pattern[str], value: Any) -> Any:
     return value if isinstance(value, str) and pattern.fullmatch(value) else HIDDEN
 
 
 @cache
-def _known() -> frozenset[str]:
+def _known_names() -> frozenset[str]:
     return frozenset({*_names(ReleaseMessage), *_names(CommandMessage), *ENVELOPE, *HOLDERS})
 
 

@@ -99,13 +99,13 @@ def _python(environment: Mapping[str, str], pubsub: str, python: str, event: str
             "from google.cloud import pubsub_v1;"
             f" print(pubsub_v1.PublisherClient().publish('{topic}', b'''{event}''').result())"
         )
-        return f'PUBSUB_EMULATOR_HOST={pubsub} {python} -c "{_quoted(code)}"'
+        return f'PUBSUB_EMULATOR_HOST={pubsub} {python} -c "{_quote(code)}"'
     code = (
         "import base64, requests;"
         f" print(requests.post('http://{pubsub}/v1/{topic}:publish',"
         f" json={{'messages': [{{'data': base64.b64encode(b'''{event}''').decode()}}]}}).text)"
     )
-    return f'{python} -c "{_quoted(code)}"'
+    return f'{python} -c "{_quote(code)}"'
 
 
 def _documents(environment: Mapping[str, str], python: str, folder: Path) -> str:
@@ -127,5 +127,5 @@ def _documents(environment: Mapping[str, str], python: str, folder: Path) -> str
     )
 
 
-def _quoted(code: str) -> str:
+def _quote(code: str) -> str:
     return code.replace('"', '\\"')

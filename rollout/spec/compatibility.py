@@ -30,9 +30,9 @@ def incompatible(stable: Spec, candidate: Spec) -> tuple[SpecProblem, ...]:
     return tuple(
         SpecProblem(
             path,
-            f"must stay {_displayed(path, before)} ({why}); retire the model first, or release it"
+            f"must stay {_display(path, before)} ({why}); retire the model first, or release it"
             " under another name",
-            _displayed(path, after),
+            _display(path, after),
         )
         for path, why in _FIXED.items()
         for before, after in [(_value_at(stable, path), _value_at(candidate, path))]
@@ -46,7 +46,7 @@ def _value_at(spec: Spec, path: str) -> object:
     return sorted(value) if isinstance(value, tuple) else value
 
 
-def _displayed(path: str, value: object) -> str:
+def _display(path: str, value: object) -> str:
     if value in (None, []):
         return "unset"
     return json.dumps(value) if isinstance(value, list) else redact(path, value)

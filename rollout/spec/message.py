@@ -148,7 +148,7 @@ def resolve(request: ReleaseRequested, base: Spec | None) -> Spec:
     Without a base (the model is new or retired) nothing is inherited.
     """
     patch = freeze(request.patch)
-    found = validate(Sections, _merged(patch, base), partial=False)
+    found = validate(Sections, _merge(patch, base), partial=False)
     problems = found.problems
     if found.value:
         problems += check_rules(RuleContext(found.value, patch, whole=True, removed=found.removed))
@@ -157,7 +157,7 @@ def resolve(request: ReleaseRequested, base: Spec | None) -> Spec:
     return fill_defaults(found.value, request.model)
 
 
-def _merged(patch: Mapping[str, Any], base: Spec | None) -> dict[str, Any]:
+def _merge(patch: Mapping[str, Any], base: Spec | None) -> dict[str, Any]:
     """The patch merged into what the base passes on. A release that is not exposed inherits nothing
     of `traffic`: the fields have no meaning for it.
     """

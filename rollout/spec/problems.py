@@ -70,7 +70,7 @@ def redact(path: str, value: object) -> str:
         case str() if _HIDDEN.match(path) or _has_user_info(value):
             return f"a string of {len(value)} characters"
         case str():
-            return _quoted(value, MAX_DISPLAYED)
+            return _quote(value, MAX_DISPLAYED)
         case bool() | None:
             return json.dumps(value)
         case int() if value.bit_length() > 128:
@@ -86,7 +86,7 @@ def _has_user_info(text: str) -> bool:
     return any(":" in part.rpartition("@")[0] for part in text.split("/"))
 
 
-def _quoted(text: str, most: int) -> str:
+def _quote(text: str, most: int) -> str:
     # Escaped beyond ASCII, so that characters that reorder or hide text on a screen are visible.
     if len(text) <= most:
         return json.dumps(text)
@@ -96,4 +96,4 @@ def _quoted(text: str, most: int) -> str:
 def _key(text: str) -> str:
     if re.fullmatch(r"[!-~]{1,64}", text):
         return text
-    return _quoted(text, 40)
+    return _quote(text, 40)

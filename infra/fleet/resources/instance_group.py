@@ -167,8 +167,8 @@ def immovable(settings: Release, release: Release) -> Problem | None:
     fixed = {
         "region": (group.placement.region, other.placement.region),
         "zones": (
-            _listed({*group.placement.zones}) or "any",
-            _listed({*other.placement.zones}) or "any",
+            _join_zones({*group.placement.zones}) or "any",
+            _join_zones({*other.placement.zones}) or "any",
         ),
         "network": (group.machine.network, other.machine.network),
         "subnetwork": (group.machine.subnetwork or "any", other.machine.subnetwork or "any"),
@@ -197,7 +197,9 @@ def immovable_zones(desired: Body, observed: Body) -> Problem | None:
     observed_zones = _zones(observed)
     if not desired_zones or not observed_zones or desired_zones == observed_zones:
         return None
-    return cannot_move(f"is in zones {_listed(observed_zones)}", f"zones {_listed(desired_zones)}")
+    return cannot_move(
+        f"is in zones {_join_zones(observed_zones)}", f"zones {_join_zones(desired_zones)}"
+    )
 
 
 def _zones(body: Body) -> set[str | None]:
@@ -205,7 +207,7 @@ def _zones(body: Body) -> set[str | None]:
     return {naming.last(zone.get("zone")) for zone in zones}
 
 
-def _listed(zones: set[str | None]) -> str:
+def _join_zones(zones: set[str | None]) -> str:
     return ", ".join(sorted(zone for zone in zones if zone))
 
 

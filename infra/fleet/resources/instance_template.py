@@ -173,12 +173,12 @@ def user_data() -> str:
     text = _text("cloud-config.yaml")
     for part in ("serve.sh", "slipway.service"):
         text = text.replace(
-            f"      @{part}@\n", "".join(_indented(line) for line in _text(part).splitlines())
+            f"      @{part}@\n", "".join(_indent(line) for line in _text(part).splitlines())
         )
     return text
 
 
-def _indented(line: str) -> str:
+def _indent(line: str) -> str:
     return f"      {line}\n" if line else "\n"
 
 
