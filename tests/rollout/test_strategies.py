@@ -75,8 +75,12 @@ def test_there_is_a_single_step_if_there_is_nothing_to_swap(swap: Swap) -> None:
 
 @pytest.mark.parametrize(("before", "after"), [(0, 1), (1, 0), (1, 1)])
 def test_a_balanced_group_never_has_two_versions(before: int, after: int) -> None:
-    shapes = [{"placement": {"target_shape": shape}} for shape in ("even", "balanced")]
-    swap = Swap(release("1", **shapes[before]), release("2", **shapes[after]), "blue")
+    shapes = [{"target_shape": shape} for shape in ("even", "balanced")]
+    stable, candidate = (
+        release("1", placement=shapes[before]),
+        release("2", placement=shapes[after]),
+    )
+    swap = Swap(stable, candidate, "blue")
     (only,) = ROLLING.steps(swap)
     (target,) = ROLLING.target(swap, only, FIVE).groups
     assert target.shares == (Share(swap.candidate),)
