@@ -275,14 +275,11 @@ def _hold(
 
 
 def _rollback_waiting_for(rollout: Rollout, observed: Observed, evidence: Evidence) -> str:
-    """What is left of the candidate, or is not yet as the steady target has it; empty if nothing
-    is.
-    """
+    """What is left of the candidate, or what the way back has not reached yet; empty if done."""
     stable = rollout.stable
     if stable is None:
         return _remaining(observed) or _first(evidence.pending_changes)
-    steady = strategy_of(stable).steady_target(stable, rollout.serving_group)
-    for target in steady.groups:
+    for target in _fleet(rollout, observed).groups:
         group = observed.group(target.colour)
         others = (
             [each for each in group.instances if each.template != stable.template] if group else []
