@@ -58,7 +58,8 @@ def test_it_lists_locations_sizes_images_and_networks(driver: Any) -> None:
     assert "n1-standard-1" in names(driver.list_sizes())
     assert "us-central1-a" in names(driver.list_locations())
     assert any(name.startswith("debian-12") for name in names(driver.list_images()))
-    assert driver.ex_get_image_from_family("debian-12").name.startswith("debian-12")
+    image = driver.ex_get_image_from_family("debian-12", ex_project_list=["debian-cloud"])
+    assert image.name.startswith("debian-12")
     assert driver.ex_get_project().name == "demo"
     assert names(driver.ex_list_networks()) == ["default"]
     assert names(driver.ex_list_subnetworks()) == ["default"]
