@@ -65,7 +65,8 @@ class Clients:
 
     def done(self, operation: Any) -> Any:
         """Wait for the operation of a `*_unary` call, whatever its scope, and return its last
-        state."""
+        state.
+        """
         key = parse(operation.self_link)
         assert key is not None
         place, _, name = key.scope.partition("/")

@@ -44,7 +44,8 @@ changes something waits."""
 
 class Commandline:
     """`gcloud("regions list")` returns the output; `fails=True` expects an error and returns
-    that."""
+    that.
+    """
 
     def __init__(self, url: str, home: Path) -> None:
         self._environment = os.environ | {

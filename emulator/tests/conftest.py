@@ -1,5 +1,6 @@
 """Clouds and clients for the emulator's tests. Every response is checked against the discovery
-document."""
+document.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ def clock() -> VirtualClock:
 @pytest.fixture
 def cloud(clock: VirtualClock) -> Cloud:
     """A cloud with virtual time: operations take two seconds, and waiting for one advances the
-    clock."""
+    clock.
+    """
     return Cloud(clock=clock, operation_seconds=2, wait_advances_clock=True, check_responses=True)
 
 

@@ -30,7 +30,8 @@ def version(
 
 def policy(surge: int = 3, unavailable: int = 0, **members: Any) -> Any:
     """A proactive policy. It sets every member, because a patch merges it with the previous
-    policy."""
+    policy.
+    """
     given = {
         "type_": "PROACTIVE",
         "max_surge": FIXED(fixed=surge),
@@ -42,7 +43,8 @@ def policy(surge: int = 3, unavailable: int = 0, **members: Any) -> Any:
 
 class Fleet:
     """A group `tiny` with templates `v1`, `v2` and `v3`, and health checks `alive` (auto-healing)
-    and `ready`."""
+    and `ready`.
+    """
 
     name = "tiny"
 
@@ -221,7 +223,8 @@ class Fleet:
 
     def check_budgets(self) -> None:
         """Check both budgets: at most target plus surge VMs, and once the floor was reached, never
-        fewer available VMs than that."""
+        fewer available VMs than that.
+        """
         group = self.controller
         members = group.members()
         intent = group.intent

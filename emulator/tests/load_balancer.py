@@ -1,5 +1,6 @@
 """A complete load balancer, from forwarding rule to VMs, with the data plane on, for real requests
-in tests."""
+in tests.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ RULE = Key("global", "forwardingRules", "fr")
 
 class LoadBalancer:
     """`fleet` is the group `tiny` behind the backend service `bs`, the default of the URL map
-    `um`."""
+    `um`.
+    """
 
     def __init__(self, fleet: Fleet, plane: DataPlane) -> None:
         self.fleet, self.plane, self.cloud, self.clients = fleet, plane, fleet.cloud, fleet.clients

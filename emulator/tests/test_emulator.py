@@ -1,5 +1,6 @@
 """`Emulator`, the public interface: it starts, changes and shows what the other tests examine in
-detail."""
+detail.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Every supported client class of google-cloud-compute: each of its methods is implemented and
-called by a walk."""
+called by a walk.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Calls every method of groups, instances, per-instance configs and resize requests.
 
 A walk through google-cloud-compute that misses a method fails: the calls are compared with the
-methods of the API and of the client."""
+methods of the API and of the client.
+"""
 
 from __future__ import annotations
 

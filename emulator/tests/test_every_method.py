@@ -1,7 +1,8 @@
 """Calls every method of the load-balancing and catalogue collections, checking each response.
 
 A walk through google-cloud-compute that misses a method fails: the calls are compared with the
-methods of the API."""
+methods of the API.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +61,8 @@ CATALOGUE = ("regions", "zones", "machineTypes", "acceleratorTypes", "diskTypes"
 
 class Walker:
     """Calls methods by their discovery names: `insert(HealthChecks, resource)` in a region or
-    globally."""
+    globally.
+    """
 
     def __init__(self, clients: Clients, region: str = "") -> None:
         self.clients = clients

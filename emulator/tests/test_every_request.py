@@ -1,6 +1,7 @@
 """Sends invalid values for every member of every request body of every implemented method.
 
-The test reads the discovery document itself, so that it finds what the validation misses."""
+The test reads the discovery document itself, so that it finds what the validation misses.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Faults of the infrastructure and of reads: zones that are down, preempted Spot VMs, stale
-reads."""
+reads.
+"""
 
 from __future__ import annotations
 

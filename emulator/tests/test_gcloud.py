@@ -116,7 +116,8 @@ HERE = "--region=us-central1"
 @pytest.fixture
 def group(server: Server) -> str:
     """A group of three, `g`, with a check and two templates, created without gcloud, which takes a
-    second per command."""
+    second per command.
+    """
     clients = Clients(server.cloud, server.url)
     for name in ("it-v1", "it-v2"):
         made = clients.of(compute_v1.InstanceTemplatesClient).insert_unary(

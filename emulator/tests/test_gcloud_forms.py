@@ -1,5 +1,6 @@
 """More of gcloud: every supported command, output for people, regional load balancing, schedules,
-and error messages."""
+and error messages.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ pytestmark = MARKS
 
 def texts(file: Path) -> Iterator[str]:
     """Every string in a file, with `_` for inserted values and the names of command groups for
-    their constants."""
+    their constants.
+    """
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value

@@ -1,5 +1,6 @@
 """Managed instance groups through Google's client: creation, rolling update, canary, rollback,
-healing, deletion."""
+healing, deletion.
+"""
 
 from __future__ import annotations
 

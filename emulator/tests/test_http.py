@@ -1,5 +1,6 @@
 """The HTTP server with any client: verbs, headers, bodies, persistent and broken connections,
-concurrency."""
+concurrency.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Apache Libcloud's driver for Compute Engine, unmodified, over HTTP.
 
 It supports global load balancing, templates and instances. It supports only zonal groups, which the
-emulator does not have."""
+emulator does not have.
+"""
 
 from __future__ import annotations
 

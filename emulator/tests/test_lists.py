@@ -1,5 +1,6 @@
 """Lists: consistent pages while resources come and go, order, filters, partial responses,
-aggregated lists."""
+aggregated lists.
+"""
 
 from __future__ import annotations
 
@@ -270,7 +271,8 @@ def test_every_implemented_list_matches_its_schema_empty_and_filled(
     checks: Any, clients: Clients, clock: VirtualClock
 ) -> None:
     """Covers all list methods without names in their paths; the fixture's cloud checks each
-    response against the document."""
+    response against the document.
+    """
     fleet = Fleet(clients, clock)
     fleet.create(3)
     requests_sent = 0

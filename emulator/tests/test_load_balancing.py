@@ -1,5 +1,6 @@
 """Health checks, backend services, URL maps, proxies, forwarding rules and addresses, as a chain
-and individually."""
+and individually.
+"""
 
 from __future__ import annotations
 

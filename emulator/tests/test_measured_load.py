@@ -15,7 +15,8 @@ GROUP = "us-central1/tiny"
 
 def under_load(balancer: LoadBalancer, holds: Callable[[], bool], **load: Any) -> None:
     """Send load repeatedly until a condition holds, since the data plane also measures at any
-    moment."""
+    moment.
+    """
 
     def once() -> bool:
         balancer.plane.measure()

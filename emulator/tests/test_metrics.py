@@ -1,5 +1,6 @@
 """Metrics of the emulator, read with Prometheus's parser and, where installed, by Prometheus
-itself."""
+itself.
+"""
 
 from __future__ import annotations
 

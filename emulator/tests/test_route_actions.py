@@ -117,7 +117,8 @@ def test_requests_in_flight_are_cut_off_when_their_backend_is_removed_from_the_s
     balancer: LoadBalancer,
 ) -> None:
     """Draining is for VMs that leave their group. Source:
-    load-balancing/docs/enabling-connection-draining, as of 2026."""
+    load-balancing/docs/enabling-connection-draining, as of 2026.
+    """
     act(balancer, retry_policy=compute_v1.HttpRetryPolicy(num_retries=0))
     set_traffic(balancer, {"latency_seconds": NEVER})
     balancer.change_service(timeout_sec=NEVER)

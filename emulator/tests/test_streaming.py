@@ -1,5 +1,6 @@
 """Streamed answers through the data plane: nothing is held back, slow readers, long streams, and
-what ends a stream."""
+what ends a stream.
+"""
 
 from __future__ import annotations
 
@@ -162,7 +163,8 @@ def test_a_stream_is_cut_when_its_backend_is_removed_from_the_service(
     balancer: LoadBalancer,
 ) -> None:
     """Draining is for instances that leave their group. Source:
-    load-balancing/docs/enabling-connection-draining, as of 2026."""
+    load-balancing/docs/enabling-connection-draining, as of 2026.
+    """
     allow_long_streams(balancer)
     with streaming(balancer, seconds=LONG) as response:
         events = numbers(response)
@@ -185,7 +187,8 @@ def test_a_stream_is_cut_when_its_app_dies(balancer: LoadBalancer) -> None:
 
 def test_the_backend_timeout_limits_the_whole_stream(balancer: LoadBalancer) -> None:
     """Not the time to its head alone. Source: Compute API reference, HttpRouteAction.timeout: "up
-    until the response has been processed"; load-balancing/docs/backend-service, timeout."""
+    until the response has been processed"; load-balancing/docs/backend-service, timeout.
+    """
     balancer.change_service(timeout_sec=1)
     began = time.monotonic()
     with streaming(balancer, seconds=LONG) as response:

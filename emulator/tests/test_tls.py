@@ -105,7 +105,8 @@ class Secure:
 
     def certificate_name(self, name: str, trusted: str) -> str:
         """The common name that the server presents to a client that requests a name and trusts one
-        certificate."""
+        certificate.
+        """
         context = ssl.create_default_context(cadata=trusted)
         port = int(self.url.rpartition(":")[2])
         with (

@@ -2,7 +2,8 @@
 refused when it is written. Nothing is stored and then ignored.
 
 `test_every_form_is_applied_or_refused` walks the document: a member that a new revision adds fails
-it until it has an entry here."""
+it until it has an entry here.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """The wire protocol as Google's client sees it: addresses, validation, errors, lists, and faults on
-demand."""
+demand.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ class Rolling:
     def steps(self, swap: Swap) -> tuple[Step, ...]:
         """The spec's steps. A single step if there is nothing to swap (a first release, or the same
         template as before), or if the group is balanced: Compute Engine does not support two
-        versions in a group of that shape."""
+        versions in a group of that shape.
+        """
         stable, candidate = swap.stable, swap.candidate
         if stable is None or stable.template == candidate.template:
             return (EVERYTHING,)

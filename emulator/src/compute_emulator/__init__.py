@@ -2,7 +2,8 @@
 groups that act as the real ones do.
 
 Google's own clients use it over HTTP (`Emulator.serve`) or in process (`Emulator.adapter`). The
-names in `__all__` are its public interface; see README.md."""
+names in `__all__` are its public interface; see README.md.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ state.
     session.mount("https://", emulator.adapter())     # in process
     with emulator.serve(9100) as server: ...          # or over HTTP
 
-Programs use this and the other names that the package exports. The modules below it may change."""
+Programs use this and the other names that the package exports. The modules below it may change.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +60,8 @@ class Emulator:
     `propagation_seconds` is how long the data plane takes to follow a change, `certificate_seconds`
     how long a managed certificate is PROVISIONING.
     With `check_responses`, a response that violates its schema becomes a 500. `regions` maps
-    regions to their zones; the default is `REGIONS`."""
+    regions to their zones; the default is `REGIONS`.
+    """
 
     def __init__(
         self,
@@ -98,31 +100,36 @@ class Emulator:
         """A transport adapter that answers in process, for any number of sessions and threads.
 
         `around` intercepts every request: `lambda request, send: send()` changes nothing. If it
-        raises `ConnectionDropped`, the client sees a broken connection."""
+        raises `ConnectionDropped`, the client sees a broken connection.
+        """
         return (
             InProcessAdapter(self._cloud) if around is None else _AroundAdapter(self._cloud, around)
         )
 
     def serve(self, port: int = 0, host: str = "127.0.0.1") -> Server:
         """Serve over HTTP from now on; port 0 means a free port. `Server.stop` ends it, as does the
-        end of a `with` block."""
+        end of a `with` block.
+        """
         return Server(self._cloud, port, host).start()
 
     def data_plane(self, host: str = "127.0.0.1") -> DataPlane:
         """The traffic of the forwarding rules: served in a `with` block, or from `start` to
-        `stop`."""
+        `stop`.
+        """
         from compute_emulator.traffic.data_plane import DataPlane
 
         return DataPlane(self._cloud, host)
 
     def handle(self, request: Request) -> Response:
         """Answer one request below `/compute/v1/`. Raises `ConnectionDropped` if a fault ends the
-        connection."""
+        connection.
+        """
         return wire.handle(self._cloud, request)
 
     def call(self, http: str, path: str, body: JsonObject | None = None) -> JsonObject:
         """Call the API and return the response. `path` follows `projects/P/`, for example
-        `global/urlMaps`. Raises `RequestRefused`."""
+        `global/urlMaps`. Raises `RequestRefused`.
+        """
         target = f"/compute/v1/projects/{self.project}/{path}"
         data = b"" if body is None else json.dumps(body).encode()
         response = self.handle(Request(http, target, data))
@@ -164,7 +171,8 @@ class Emulator:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Run every event that is due, then answer no request and run no event until the end of
-        the `with` block."""
+        the `with` block.
+        """
         with self._cloud.lock:
             self._cloud.advance()
             yield
@@ -230,13 +238,15 @@ class Emulator:
 
     def set_traffic(self, entries: Iterable[JsonObject]) -> None:
         """Replace how instances answer requests on the data plane; the first match applies. Takes
-        precedence over behaviours. Raises `RequestRefused`."""
+        precedence over behaviours. Raises `RequestRefused`.
+        """
         self.control("PUT", "/traffic", list(entries))
 
     @property
     def load(self) -> MutableMapping[str, JsonObject]:
         """By `group` or `region/group`: `emulator.load["g"] = {"cpu": 0.9}`. Assign whole
-        entries."""
+        entries.
+        """
         return self._cloud.load
 
     @property
@@ -252,7 +262,8 @@ class Emulator:
     @property
     def catalogue(self) -> MutableMapping[str, list[str]]:
         """What the project has besides the default network, by collection (images, networks,
-        subnetworks): `emulator.catalogue["images"] = ["global/images/family/mine"]`."""
+        subnetworks): `emulator.catalogue["images"] = ["global/images/family/mine"]`.
+        """
         return self._cloud.catalogue
 
     @property
@@ -262,7 +273,8 @@ class Emulator:
 
     def set_zone_state(self, zone: str, state: ZoneState) -> None:
         """Take a zone down, with every VM in it, make it unreachable, or bring it up. Raises
-        ValueError for an unknown zone."""
+        ValueError for an unknown zone.
+        """
         outages.set_states(self._cloud, {zone: state})
 
     @property
@@ -281,14 +293,16 @@ class Emulator:
         most: int | None = None,
     ) -> list[str]:
         """Apply an effect to at most `most` running instances that match all globs, in the order of
-        their names. Returns their names."""
+        their names. Returns their names.
+        """
         return instances.apply_effect(
             self._cloud, effect, name=name, group=group, zone=zone, template=template, most=most
         )
 
     def schedule(self, control: JsonObject) -> JsonObject:
         """Run a control later: `{"after_seconds": 600, "delete": "/faults"}`. Returns its record.
-        Raises ValueError."""
+        Raises ValueError.
+        """
         return scheduled.schedule(self._cloud, control)
 
     # State
@@ -300,7 +314,8 @@ class Emulator:
 
     def resources(self, collection: str | None = None) -> Iterator[tuple[Key, JsonObject]]:
         """The resources of a collection in all scopes, or all resources. The bodies are the stored
-        ones: changing one changes the project, without any checks."""
+        ones: changing one changes the project, without any checks.
+        """
         for (scope, kept), table in list(self._cloud.tables.items()):
             if collection in (None, kept):
                 for name, body in list(table.items()):
@@ -308,7 +323,8 @@ class Emulator:
 
     def find(self, collection: str, name: str, scope: str | None = None) -> JsonObject | None:
         """A stored resource, not a copy. `scope` is `global`, `regions/R` or `zones/Z`; without it,
-        the first of that name in any scope."""
+        the first of that name in any scope.
+        """
         if scope is not None:
             return self._cloud.find(Key(scope, collection, name))
         tables = self._cloud.tables.items()
@@ -319,7 +335,8 @@ class Emulator:
 
     def put(self, collection: str, body: JsonObject, scope: str = GLOBAL) -> None:
         """Store a resource under its `name`, without any checks and without an operation: to cause
-        drift. Groups and autoscalers stored this way do not act."""
+        drift. Groups and autoscalers stored this way do not act.
+        """
         with self._cloud.lock:
             self._cloud.put(Key(scope, collection, body["name"]), body)
 
@@ -330,13 +347,15 @@ class Emulator:
 
     def instances(self, group: str | None = None) -> list[InstanceRecord]:
         """A record of every managed instance, or of those of one group, including instances that
-        are being created or deleted."""
+        are being created or deleted.
+        """
         records = cast(list[InstanceRecord], self._cloud.snapshot())
         return [each for each in records if group is None or each["group"] == group]
 
     def group(self, name: str, region: str) -> GroupView | None:
         """A view of a managed instance group and its instances, which costs less than
-        `instances`."""
+        `instances`.
+        """
         found = group_at(self._cloud, Key(f"regions/{region}", "instanceGroupManagers", name))
         return None if found is None else GroupView(self._cloud, found)
 

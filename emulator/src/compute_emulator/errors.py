@@ -2,7 +2,8 @@
 
 Handlers raise them. `wire` turns them into the error body, `operations` into the `error` of an
 operation. Both forms carry what Google's clients need: the legacy `errors[]` list in bodies,
-`httpErrorStatusCode` and `httpErrorMessage` in operations."""
+`httpErrorStatusCode` and `httpErrorMessage` in operations.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ HTTP_MESSAGES = {
 
 class ApiError(Exception):
     """An error in Google's form. Subclasses set status, reason and code; instances may override
-    them."""
+    them.
+    """
 
     status: int = 400
     reason: str = "invalid"
@@ -98,7 +100,8 @@ class OperationInProgress(ApiError):
 
 class InUse(ApiError):
     """`word` is the resource type in snake case, such as `instance_template`. Both paths start with
-    `projects/`."""
+    `projects/`.
+    """
 
     reason, code = "resourceInUseByAnotherResource", "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE"
 

@@ -1,5 +1,6 @@
 """What a program sees of the emulator's state: records and views of groups and instances, and the
-method of a request. `Emulator` returns them."""
+method of a request. `Emulator` returns them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from compute_emulator.rules.health import HEALTHY, Check
 class InstanceRecord(TypedDict):
     """A managed instance at one moment. `status` is empty while there is no VM; `template` is a
     name; `alive` is the verdict of the group's own health check; `ready` says whether a backend
-    service's check passes; `error` is the code of the last failed creation."""
+    service's check passes; `error` is the code of the last failed creation.
+    """
 
     group: str
     region: str
@@ -89,7 +91,8 @@ class InstanceView:
 
 class GroupView:
     """A managed instance group as it is now. Read it while no event runs: in process, or within
-    `Emulator.paused()` if a server runs. Do not keep it: it reads the health checks once."""
+    `Emulator.paused()` if a server runs. Do not keep it: it reads the health checks once.
+    """
 
     __slots__ = ("_cloud", "_group", "_liveness", "_readiness")
 
@@ -138,7 +141,8 @@ class GroupView:
 
 class Method(NamedTuple):
     """The method of a request. `id` is for example `compute.urlMaps.patch`; `resource` is the
-    resource's name in the path, empty if there is none."""
+    resource's name in the path, empty if there is none.
+    """
 
     id: str
     resource: str

@@ -2,7 +2,8 @@
 
 Requests may name a resource by a full URL on any host, by `projects/…`, or from the scope on
 (`global/…`, `regions/R/…`); gcloud uses the overriding host. Only what follows `/compute/v1/`
-counts. Responses always carry the full self link on Google's host."""
+counts. Responses always carry the full self link on Google's host.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ GLOBAL = "global"
 
 class Key(NamedTuple):
     """A resource of the project. `scope` is `global`, `regions/R` or `zones/Z`; `collection` is the
-    collection's name in URLs."""
+    collection's name in URLs.
+    """
 
     scope: str
     collection: str

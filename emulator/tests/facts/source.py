@@ -7,7 +7,8 @@
 know better from a real project, correct the fact and the emulator. Sources: "API reference" is the
 discovery document of compute.v1; "documentation" is a page under cloud.google.com/compute/docs or
 /load-balancing/docs; "observed" is what Google's clients or the service were seen to do, and who
-saw it."""
+saw it.
+"""
 
 from __future__ import annotations
 

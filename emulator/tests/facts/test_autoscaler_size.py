@@ -1,5 +1,6 @@
 """Facts about the size that an autoscaler recommends: signals, windows, limits, schedules,
-zones."""
+zones.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Facts about load balancing of groups: health checks, backend services, URL maps, draining, order
-of deletion."""
+of deletion.
+"""
 
 from __future__ import annotations
 

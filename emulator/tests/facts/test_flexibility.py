@@ -1,5 +1,6 @@
 """Facts about groups with several machine types, and about groups that create all their VMs at
-once."""
+once.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Facts about the fields of a regional managed instance group: methods, defaults, limits,
-rejections."""
+rejections.
+"""
 
 from __future__ import annotations
 

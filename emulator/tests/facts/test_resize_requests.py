@@ -1,5 +1,6 @@
 """Facts about VMs that wait for capacity, are created together, and end after a time: resize
-requests and flex-start."""
+requests and flex-start.
+"""
 
 from __future__ import annotations
 

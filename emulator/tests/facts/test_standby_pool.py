@@ -1,5 +1,6 @@
 """Facts about the standby pool: stopped or suspended VMs that the group keeps and, in
-SCALE_OUT_POOL, uses to grow."""
+SCALE_OUT_POOL, uses to grow.
+"""
 
 from __future__ import annotations
 

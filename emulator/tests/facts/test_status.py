@@ -1,5 +1,6 @@
 """Facts about the status that a group reports: stability, version target, counters, managed
-instances, errors."""
+instances, errors.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Facts about what does not exist or does not fit together, and where Compute Engine refuses it: at
-the request, or for each VM of a group."""
+the request, or for each VM of a group.
+"""
 
 from __future__ import annotations
 

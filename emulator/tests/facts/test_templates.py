@@ -1,5 +1,6 @@
 """Facts about instance templates: their contents, where they can be used, when they can be
-deleted."""
+deleted.
+"""
 
 from __future__ import annotations
 

@@ -42,7 +42,8 @@ def two(fleet: Fleet) -> Fleet:
 
 def map_with(*tests: dict[str, Any]) -> dict[str, Any]:
     """A map with these tests that redirects old paths, sends a header to `b`, and the rest to
-    `a`."""
+    `a`.
+    """
     matcher = {"name": "pm", "defaultService": A, "routeRules": RULES}
     hosts = [{"hosts": ["*"], "pathMatcher": "pm"}]
     return {

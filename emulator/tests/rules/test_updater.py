@@ -334,7 +334,8 @@ def test_an_unbalanced_group_without_redistribution_stays_unbalanced() -> None:
 
 def test_a_move_deletes_no_vm_that_the_floor_needs() -> None:
     """Without surge a move deletes first: with three unhealthy VMs that are not repaired, the
-    budget of three is used up."""
+    budget of three is used up.
+    """
     ill_stay = replace(CHECKED, repairs_unhealthy=False)
     group = Group(
         replace(
@@ -364,7 +365,8 @@ def test_a_surplus_vm_keeps_the_version_target_from_being_reached() -> None:
 
 def test_a_group_with_a_pending_repair_is_not_stable() -> None:
     """For example, a check is attached to VMs that never answer it: until the initial delay is
-    over, nothing happens to them."""
+    over, nothing happens to them.
+    """
     group = Group(replace(SURGE_3, target_size=1))
     group.members["old"] = Member("old", "a", X, health="UNHEALTHY", running_since=-100.0)
     assert (group.update().steps, group.is_stable()) == ((), False)

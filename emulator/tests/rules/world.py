@@ -1,5 +1,6 @@
 """A simulated group for the updater's tests: it applies steps, and the test decides which VM makes
-progress."""
+progress.
+"""
 
 from __future__ import annotations
 
@@ -137,7 +138,8 @@ class Group:
         self, is_healthy: Callable[[Member], bool] = lambda member: True, rounds: int = 200
     ) -> Plan:
         """Let all VMs make progress, round by round, until nothing changes. Returns the last
-        plan."""
+        plan.
+        """
         outcome = self.update()
         for _ in range(rounds):
             before = dict(self.members)

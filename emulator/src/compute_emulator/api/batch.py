@@ -1,7 +1,8 @@
 """Batch requests: `POST /batch/compute/v1`, multipart/mixed with one request per part and one
 response per part.
 
-gcloud sends a batch when one command needs two or more calls, such as deleting two templates."""
+gcloud sends a batch when one command needs two or more calls, such as deleting two templates.
+"""
 
 from __future__ import annotations
 

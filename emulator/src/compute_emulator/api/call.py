@@ -8,7 +8,8 @@
         return call.operation(target=call.key_in_body())
 
 A handler runs under the cloud's lock, after every event that is due. Parameters and body already
-conform to the discovery document."""
+conform to the discovery document.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ others use the bare verb."""
 
 class Handlers(dict[str, Handler]):
     """Handlers by method id. Each collection has its own; `api/collections/__init__.py` merges
-    them."""
+    them.
+    """
 
     @classmethod
     def merge(cls, *tables: Handlers) -> Handlers:
@@ -62,7 +64,8 @@ class Handlers(dict[str, Handler]):
 @dataclass(slots=True)
 class Call:
     """One request. `scope` is `global`, `aggregated`, `regions/R` or `zones/Z`; `params` hold
-    the parsed path and query."""
+    the parsed path and query.
+    """
 
     cloud: Cloud
     method: Method
@@ -133,7 +136,8 @@ class Call:
         The type defaults to the method's (see `TYPED`), the target to the resource in the path.
         `effect` runs now, `at_end` when the operation ends (an `ApiError` it raises fails the
         operation). A `held` operation runs until `cloud.operations.finish((target.scope,
-        operation["name"]))`."""
+        operation["name"]))`.
+        """
         if effect is not None:
             effect()
         fault = self.fault
@@ -157,7 +161,8 @@ class Call:
         self, items: list[JsonObject], member: str = "items", view: listing.View | None = None
     ) -> JsonObject:
         """A list response: filtered, sorted and paged as the query asks. `view` converts a
-        stored item to its representation."""
+        stored item to its representation.
+        """
         response: JsonObject = {
             "kind": discovery.kind_of(self.method.response or ""),
             "id": f"projects/{self.project}/{self.scope}/{self.collection}",
@@ -170,7 +175,8 @@ class Call:
     ) -> JsonObject:
         """An aggregated list response, with Google's warning for scopes that have no items.
 
-        Unreachable zones fail it (503) unless `returnPartialSuccess` is set."""
+        Unreachable zones fail it (503) unless `returnPartialSuccess` is set.
+        """
         scopes = self.scopes()
         unreachable = sorted(scopes & {f"zones/{zone}" for zone in self.cloud.zones_unreachable})
         if unreachable and str(self.params.get("returnPartialSuccess", "")).lower() != "true":
@@ -189,7 +195,8 @@ class Call:
 
     def scopes(self) -> set[str]:
         """The scopes in which the collection exists: all scopes of its kinds, or of every kind
-        with `includeAllScopes`."""
+        with `includeAllScopes`.
+        """
         kinds = discovery.places_of(self.collection)
         if self.params.get("includeAllScopes"):
             kinds = frozenset(("global", "regions", "zones"))

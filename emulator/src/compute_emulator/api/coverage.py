@@ -1,5 +1,6 @@
 """Which methods of Compute v1 the emulator implements. `python -m compute_emulator --coverage`
-prints the page docs/compute-coverage.md."""
+prints the page docs/compute-coverage.md.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 Read once, on first use, from the discovery document that google-api-python-client ships (a
 development dependency). Routing uses a tree of path segments, so that finding a method costs a
-few dictionary lookups."""
+few dictionary lookups.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class Parameter:
 @dataclass(frozen=True, slots=True)
 class Method:
     """One method of the API. `names` are its path parameters in order; `collection` is the name
-    in the URL, not the one in the discovery document."""
+    in the URL, not the one in the discovery document.
+    """
 
     id: str
     http: str
@@ -87,7 +89,8 @@ def document() -> dict[str, Any]:
 @cache
 def methods() -> dict[str, Method]:
     """Every method of Compute v1 by its id, such as
-    `compute.regionInstanceGroupManagers.insert`."""
+    `compute.regionInstanceGroupManagers.insert`.
+    """
     found: dict[str, Method] = {}
     pending: list[dict[str, Any]] = [document()]
     while pending:
@@ -102,7 +105,8 @@ def methods() -> dict[str, Method]:
 @lru_cache(maxsize=4096)
 def route(http: str, segments: tuple[str, ...]) -> tuple[Method, Mapping[str, str]] | None:
     """The method of a request and its path parameters, or None. `segments` are those after
-    `/compute/v1/`."""
+    `/compute/v1/`.
+    """
     found = _walk(_tree(), http, segments, 0)
     if found is None:
         return None
@@ -193,7 +197,8 @@ def _method(raw: dict[str, Any]) -> Method:
 
 def _subject(path: list[str]) -> tuple[str, str | None]:
     """Collection and name parameter: `projects/{project}/regions/{region}/autoscalers/{autoscaler}`
-    -> autoscalers, autoscaler."""
+    -> autoscalers, autoscaler.
+    """
     rest = path[2:]
     if rest[:1] and rest[0] in SCOPES:
         rest = rest[1:]

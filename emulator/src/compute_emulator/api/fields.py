@@ -1,6 +1,7 @@
 """The `fields` parameter: selects members of a response, such as
 `items(name,status),nextPageToken`, `error/errors` or `items/*/backendServices/name`. A name that
-the response's schema does not have is refused."""
+the response's schema does not have is refused.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ FieldMask = dict[str, Any]
 
 def select(body: JsonObject, expression: str, schema: str | None = None) -> JsonObject:
     """The selected part of a response. Raises `Invalid` for a malformed expression or an unknown
-    member."""
+    member.
+    """
     mask = _parse(expression)
     if schema is not None:
         _check(document()["schemas"][schema], mask, expression)

@@ -5,7 +5,8 @@ regex`.
 
 Adjacent comparisons mean AND. `:` matches a substring of a string, a member of a list, or any
 present value with `*`. `eq` and `ne` take a regular expression that must match the whole value.
-Source: Compute API reference, parameter `filter` of list methods."""
+Source: Compute API reference, parameter `filter` of list methods.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 auto-healing.
 
 `group_policies.py` validates its policies. Called for every write of a group, with the resource
-as it would be stored. Source: Compute API reference, regionInstanceGroupManagers."""
+as it would be stored. Source: Compute API reference, regionInstanceGroupManagers.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +63,8 @@ def _check_base_name(resource: JsonObject) -> None:
 
 def _zones(call: Call, resource: JsonObject, kept: JsonObject | None) -> int:
     """The zones of the VMs: three zones of the region by default; fixed for the group's
-    lifetime."""
+    lifetime.
+    """
     cloud, region = call.cloud, call.scope.removeprefix("regions/")
     policy = resource.setdefault("distributionPolicy", {"targetShape": "EVEN"})
     if not policy.get("zones") and not policy.get("targetShape"):
@@ -87,7 +89,8 @@ def _zones(call: Call, resource: JsonObject, kept: JsonObject | None) -> int:
 
 def _check_versions(call: Call, resource: JsonObject) -> None:
     """`versions` takes precedence over `instanceTemplate`; the stored resource always has
-    `versions`."""
+    `versions`.
+    """
     given = resource.get("versions") or (
         [{"instanceTemplate": t}] if (t := resource.get("instanceTemplate")) else []
     )
@@ -128,7 +131,8 @@ def _check_versions(call: Call, resource: JsonObject) -> None:
 
 def _check_network(call: Call, resource: JsonObject) -> None:
     """All versions use one network and subnetwork for the group's lifetime: that of the instance
-    group, else of the first version."""
+    group, else of the first version.
+    """
     kept = call.cloud.find(Key(call.scope, "instanceGroups", resource["name"]))
     first = kept if kept is not None else interface_of(call.cloud, resource["versions"][0])
     for index, version in enumerate(resource["versions"]):

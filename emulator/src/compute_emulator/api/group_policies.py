@@ -2,7 +2,8 @@
 pool, machine types, and preserved state.
 
 Called by `group_fields.py`. Source: Compute API reference, regionInstanceGroupManagers;
-documentation, configuring stateful groups."""
+documentation, configuring stateful groups.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +101,8 @@ def _check_flexibility(resource: JsonObject) -> None:
 
 def _check_stateful_policy(cloud: Cloud, resource: JsonObject, group: Group | None) -> None:
     """A group that preserves disks or addresses keeps its VMs in their zones, under their names,
-    and cannot be autoscaled."""
+    and cannot be autoscaled.
+    """
     policy = (resource.get("statefulPolicy") or {}).get("preservedState") or {}
     if not any(policy.values()):
         return

@@ -1,5 +1,6 @@
 """The API's view of a group: the manager with its counters and status, its managed instances,
-its instance group."""
+its instance group.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +71,8 @@ def manager(cloud: Cloud, resource: JsonObject) -> JsonObject:
 
 def _all_instances_config_status(group: Group) -> JsonObject:
     """Whether every VM has the all-instances configuration, and when that configuration last
-    changed."""
+    changed.
+    """
     effective = all(
         instance.revision.overrides == group.overrides for instance in group.instances.values()
     )

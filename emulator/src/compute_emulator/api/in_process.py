@@ -6,7 +6,8 @@ real client in tests.
 
 The client builds its complete request, including headers; only the network is missing. Faults
 that end the connection raise `requests.ConnectionError`; late responses raise
-`requests.ReadTimeout`."""
+`requests.ReadTimeout`.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ from compute_emulator.errors import ConnectionDropped
 
 class InProcessAdapter(BaseAdapter):
     """Mount it under a `requests.Session`; one adapter may serve any number of sessions and
-    threads."""
+    threads.
+    """
 
     def __init__(self, cloud: Cloud) -> None:
         super().__init__()

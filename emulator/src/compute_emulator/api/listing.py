@@ -2,7 +2,8 @@
 scopes to lists.
 
 A page token names the last item of its page, so that an item added or removed between two pages
-neither repeats nor hides another."""
+neither repeats nor hides another.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def page(
     """`member` is absent if there are no items, as in the API.
 
     `view` converts a stored item to its representation. It is called only for items on the page,
-    unless a filter needs all of them."""
+    unless a filter needs all of them.
+    """
     matching = _ordered(_filtered(*_representations(items, params, view)), params)
     start = _start(params, [_label(item) for item in matching] if params.get("pageToken") else ())
     size = params.get("maxResults") or PAGE
@@ -57,7 +59,8 @@ def aggregate(
     unreachable: Collection[str] = (),
 ) -> JsonObject:
     """Items of all scopes, paged across them. A warning marks the `scopes` without items on the
-    page, and those in `unreachable`. `view` as in `page`."""
+    page, and those in `unreachable`. `view` as in `page`.
+    """
     flat = [
         (scope, item)
         for scope in sorted(items_by_scope)
@@ -132,7 +135,8 @@ def _token(start: int, label: list[str]) -> str:
 
 def _start(params: dict[str, Any], labels: Sequence[list[str]]) -> int:
     """Where the page starts: after the item that the token names. If that item is gone: at its
-    position in a sorted list, else at the token's number."""
+    position in a sorted list, else at the token's number.
+    """
     token = params.get("pageToken")
     if not token:
         return 0

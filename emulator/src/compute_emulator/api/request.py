@@ -2,7 +2,8 @@
 
 `server` reads bodies with `read_body`; `dispatch.handle` calls `normalize` on every request.
 google-api-python-client relies on it: it sends a GET with a long URL as a POST with
-`X-HTTP-Method-Override: GET` and the query in the body."""
+`X-HTTP-Method-Override: GET` and the query in the body.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class Stream(Protocol):
 @dataclass(frozen=True, slots=True)
 class Request:
     """`target` is the path with its query, or a full URL. The names of `headers` are in lower
-    case."""
+    case.
+    """
 
     http: str
     target: str
@@ -61,7 +63,8 @@ def normalize(request: Request) -> Request:
 
 def read_body(stream: Stream, headers: Mapping[str, str]) -> bytes:
     """A request's body. Raises `MalformedRequest` for an invalid length or a body that is too
-    large."""
+    large.
+    """
     if "chunked" in headers.get("transfer-encoding", "").lower():
         return b"".join(_chunks(stream))
     given = headers.get("content-length", "0").strip()

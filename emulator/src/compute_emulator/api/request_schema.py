@@ -2,7 +2,8 @@
 
 `clean` returns the body as the server stores it: without output-only members, 64-bit numbers as
 strings, 32-bit ones as numbers, resource URLs on Google's host. Each schema is compiled once
-into nested functions, because this runs on every mutation."""
+into nested functions, because this runs on every mutation.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ RANGES = {
 
 def clean(schema: str, body: Any, *, merge: bool = False) -> JsonObject:
     """A validated request body in canonical form. `merge` (PATCH) keeps `null`, which clears a
-    member. Raises `Invalid`."""
+    member. Raises `Invalid`.
+    """
     if not isinstance(body, dict):
         raise BadRequest(
             "Invalid JSON payload received. The root element must be an object.",

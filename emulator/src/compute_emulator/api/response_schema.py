@@ -3,7 +3,8 @@
 
 Stricter than Google's clients, which ignore what they do not know: a member that the schema
 lacks, a number where the API sends a string, and a resource without its `kind`, `id`, `selfLink`
-and `creationTimestamp` are errors."""
+and `creationTimestamp` are errors.
+"""
 
 from __future__ import annotations
 

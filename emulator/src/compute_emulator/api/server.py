@@ -1,5 +1,6 @@
 """The emulator on a socket: a threaded HTTP server with keep-alive, and a ticker that runs due
-events between requests."""
+events between requests.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ IDLE_SECONDS = 1.0
 
 class Server:
     """Serves a cloud on an IPv4 address until stopped. A context manager; port 0 asks the system
-    for a free port."""
+    for a free port.
+    """
 
     def __init__(self, cloud: Cloud, port: int = 0, host: str = "127.0.0.1") -> None:
         self.cloud = cloud
@@ -115,7 +117,8 @@ class _Http(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     """One connection, kept open. Each response goes out in one write, so that nothing waits for
-    an acknowledgement."""
+    an acknowledgement.
+    """
 
     cloud: Cloud
     protocol_version = "HTTP/1.1"

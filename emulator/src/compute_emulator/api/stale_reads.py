@@ -6,7 +6,8 @@ asks for them.
 
 `wire` records each resource before every write of the API, including computed members: the last
 20 versions of each of the 500 most recently written resources. Changes without a write
-(instances being created and deleted) are always shown as they are."""
+(instances being created and deleted) are always shown as they are.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def remember(call: Call) -> None:
 
 def as_before(call: Call, fault: Fault, body: JsonObject) -> JsonObject:
     """The response to a read under a stale-read fault. Raises `NotFound` if the resource did not
-    exist then."""
+    exist then.
+    """
     if call.method.verb == "get":
         known, before = _before(call, fault, call.key)
         if known and before is None:
@@ -71,7 +73,8 @@ def deleted_as_before(call: Call, fault: Fault, error: ApiError) -> JsonObject:
 
 def _items_as_before(call: Call, fault: Fault, items: list[JsonObject]) -> list[JsonObject]:
     """Each item as it was. Items that did not exist yet are left out; items deleted since are
-    added at the end."""
+    added at the end.
+    """
     items_then, seen = [], set()
     for item in items:
         key = parse(str(item.get("selfLink", "")))
@@ -121,7 +124,8 @@ def _target(call: Call) -> Key | None:
 
 def _get_call(call: Call, key: Key) -> Call | None:
     """The `get` of the resource that a call changes; None if there is none, as for parts of a
-    resource."""
+    resource.
+    """
     method = methods().get(call.method.id.rpartition(".")[0] + ".get")
     if method is None or method.id not in HANDLERS or method.name_parameter is None:
         return None

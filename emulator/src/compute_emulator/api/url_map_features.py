@@ -3,7 +3,8 @@ data plane serves, and those whose values are invalid. Pure.
 
 Everything else is obeyed (`traffic/`); nothing is stored and then ignored. A map whose backend
 services are all INTERNAL_SELF_MANAGED is for proxies that the emulator does not run, so their forms
-are stored as they are. Source: Compute API reference, UrlMap and the schemas below it."""
+are stored as they are. Source: Compute API reference, UrlMap and the schemas below it.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The tests in a URL map: whether requests go where its author expects. Pure.
 
 Called by `collections/url_maps.py`, which refuses a map whose tests fail, and by its `validate`,
-which reports them. Source: Compute API reference, UrlMap.tests, UrlMapTest and TestFailure."""
+which reports them. Source: Compute API reference, UrlMap.tests, UrlMapTest and TestFailure.
+"""
 
 from __future__ import annotations
 

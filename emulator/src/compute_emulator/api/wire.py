@@ -2,7 +2,8 @@
 
 `dispatch` and `batch` call `handle`. A call is refused in the API's order: unknown URL (404),
 not implemented (501), injected fault, parameters (400), body (400), then the handler's own
-rules."""
+rules.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +84,8 @@ def handle(cloud: Cloud, request: Request) -> Response:
 @lru_cache(maxsize=4096)  # pollers repeat the same few requests
 def _parts(target: str) -> tuple[str, tuple[str, ...] | None, Mapping[str, str]]:
     """A target's path, its segments after `/compute/v1/` (None if there is no such part), and
-    its query."""
+    its query.
+    """
     parts = urlsplit(target)
     found = PREFIX.match(parts.path)
     segments = (
@@ -224,7 +226,8 @@ def _scope(method: Method, path_values: Mapping[str, str]) -> str:
 @lru_cache(maxsize=4096)  # as for `_parts`; errors are not cached
 def _parameters(http: str, target: str) -> dict[str, Any]:
     """The parsed path and query of a request that has a method. Unknown parameters are dropped,
-    except those that every list supports. The result is shared: copy it."""
+    except those that every list supports. The result is shared: copy it.
+    """
     _, segments, query = _parts(target)
     routed = discovery.route(http, segments or ())
     if routed is None:

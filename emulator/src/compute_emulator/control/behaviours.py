@@ -13,7 +13,8 @@ control:
 
 The first entry whose patterns all match applies; members it does not set keep their defaults.
 `image` may match anywhere in the template's metadata values (cloud-init, start-up script,
-container declaration), since that is where an image is named."""
+container declaration), since that is where an image is named.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ class Behaviour:
     start together unless `alive_after_seconds` is set. `unready_…`: not ready for
     `unready_for_seconds` (None: for good), but alive. `flaps_every_seconds`: readiness toggles
     at that interval once reached. `stops_…`: the VM itself stops, as by preemption.
-    `drain_seconds`: how long connections last while draining (None: up to the draining timeout)."""
+    `drain_seconds`: how long connections last while draining (None: up to the draining timeout).
+    """
 
     boot_seconds: float = 30.0
     ready_after_seconds: float = 10.0

@@ -9,7 +9,8 @@ run time.
                 "body": {"effect": "preempt", "most": 2}}]}
 
 Each member takes what the control of its name takes by PUT; `zones` and `later` take what theirs
-take by POST."""
+take by POST.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 `/control`.
 
 `GET /control` lists the controls. They run under the cloud's lock, after every event that is
-due."""
+due.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Every kind of fault: its effect, and how to cause it by control and in a settings file. `GET
-/control` shows it."""
+/control` shows it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from compute_emulator.control.faults import KINDS, STALE
 @dataclass(frozen=True, slots=True)
 class Cause:
     """A fault of the environment rather than of calls, and how to cause it by control and in a
-    settings file."""
+    settings file.
+    """
 
     control: str
     body: dict[str, Any]
@@ -27,7 +29,8 @@ class Cause:
     @property
     def file(self) -> dict[str, Any]:
         """Instances exist only some time after the start, so a file schedules their faults for
-        later."""
+        later.
+        """
         if not self.member:
             return {"later": [{"after_seconds": 600, "post": self.control, "body": self.body}]}
         listed = self.member in ("behaviours", "traffic")

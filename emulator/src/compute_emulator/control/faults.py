@@ -2,7 +2,8 @@
 
 A fault matches calls by a glob on the method id and, optionally, a glob on the resource's name.
 It strikes from its nth match on, up to `times` times. `wire` checks before every call; the first
-fault that strikes applies."""
+fault that strikes applies.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +89,8 @@ class Fault:
     in range strikes.
 
     `error_class` (one of `CLASSES`) sets status, reason, code and message together; members that
-    are set explicitly override it."""
+    are set explicitly override it.
+    """
 
     kind: str
     method: str = "*"
@@ -147,7 +149,8 @@ class Fault:
     @classmethod
     def read(cls, given: Any) -> Fault:
         """Parse a fault from JSON. Raises ValueError naming what is invalid, including an
-        unknown method."""
+        unknown method.
+        """
         if not isinstance(given, dict):
             raise ValueError(f"a fault must be an object, not {given!r}")
         known = {each.name for each in fields(cls) if each.init}

@@ -5,7 +5,8 @@
 
 `stop` stops the VM, like a host error. `preempt` does so to Spot VMs only, and leaves an
 operation `compute.instances.preempted` in the zone, as Google does. The others change how the
-app answers from now on, until the VM is created again."""
+app answers from now on, until the VM is created again.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ def apply_effect(
     most: int | None = None,
 ) -> list[str]:
     """Apply an effect to at most `most` running managed instances that match all globs, in the
-    order of their names. Returns their names."""
+    order of their names. Returns their names.
+    """
     if effect not in EFFECTS:
         raise ValueError(f"effect: {effect!r} is not one of {', '.join(EFFECTS)}")
     with cloud.lock:

@@ -7,7 +7,8 @@ it is up.
 
 `zones.get` shows that a zone is down; creations in it fail as in a stock-out, and groups keep
 trying. In an unreachable zone everything runs, but calls about it fail with 503; aggregated
-lists fail too, unless `returnPartialSuccess` is set."""
+lists fail too, unless `returnPartialSuccess` is set.
+"""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ exist yet.
     schedule(cloud, {"after_seconds": 600, "delete": "/faults"})     in process
 
 The time counts from the request, or from the start for a file. The call runs as an event at its
-own time. `GET /control/later` reports a call that was refused then."""
+own time. `GET /control/later` reports a call that was refused then.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 calls.
 
 Every list or map of settings works the same way: GET shows, PUT replaces, POST adds, DELETE
-clears. The settings are attributes of the `Cloud`; in process, set them there."""
+clears. The settings are attributes of the `Cloud`; in process, set them there.
+"""
 
 from __future__ import annotations
 

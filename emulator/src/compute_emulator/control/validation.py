@@ -2,7 +2,8 @@
 
 `settings.py` and `config_file.py` validate before they change anything: a mistake is refused at
 once, naming the member and what it may be, and does not surface later in an autoscaler or a
-group. Each check raises ValueError."""
+group. Each check raises ValueError.
+"""
 
 from __future__ import annotations
 
@@ -140,7 +141,8 @@ def entries(
     regions: Mapping[str, tuple[str, ...]], setting: str, value: Any, *, removable: bool = False
 ) -> dict[str, Any]:
     """The map for a setting of `MAPS`, if every entry is valid. With `removable`, `null` removes
-    an entry."""
+    an entry.
+    """
     if not isinstance(value, dict):
         raise ValueError(f"{setting}: expected a JSON object, not {value!r}")
     for name, each in value.items():

@@ -11,14 +11,16 @@ HTTP_CHECKS = ("httpHealthCheck", "httpsHealthCheck", "http2HealthCheck")
 
 def services_of(cloud: Cloud, group: Key) -> list[JsonObject]:
     """The backend services that list an instance group. `group` is the key of the instance group,
-    not of its manager."""
+    not of its manager.
+    """
     found = (cloud.find(service) for service in cloud.attached.get(group, ()))
     return [service for service in found if service is not None]
 
 
 def probes_readiness(cloud: Cloud, group: Key, check: Key) -> bool:
     """Whether a group's own health check probes the same HTTP path as a backend service's check:
-    the same path gets the same response."""
+    the same path gets the same response.
+    """
     path = _path(cloud.find(check))
     return path is not None and path in [
         _path(cloud.find(key)) for key in readiness_checks(cloud, group)

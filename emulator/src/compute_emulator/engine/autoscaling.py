@@ -236,7 +236,8 @@ class Autoscaler:
 
     def _unhealthy_details(self) -> list[Detail]:
         """ALL_INSTANCES_UNHEALTHY. Unhealthy here means not RUNNING, whatever the group's health
-        check says. Source: API reference, statusDetails."""
+        check says. Source: API reference, statusDetails.
+        """
         instances = (
             [m for m in self._group.instances.values() if not m.standby]
             if self._group is not None
@@ -253,7 +254,8 @@ class Autoscaler:
 
     def _schedule_details(self, policy: Policy) -> list[Detail]:
         """Schedules that the size limits overrule, whether in force or not. Source: API reference,
-        statusDetails."""
+        statusDetails.
+        """
         required = [schedule.required for schedule in policy.schedules if not schedule.is_disabled]
         found = []
         if any(count > policy.max_size for count in required):
@@ -275,7 +277,8 @@ class Autoscaler:
 
 def load_of(group: Group) -> JsonObject:
     """The load set for a group, by region and name or by name; it overrides what the data plane
-    measured."""
+    measured.
+    """
     load, name = group.cloud.load, f"{group.region}/{group.key.name}"
     given = load.get(name) or load.get(group.key.name) or {}
     seen = group.cloud.measured.get(name)
@@ -322,7 +325,8 @@ def balancing_utilization(
     group: Group, load: Mapping[str, Any], serving: int
 ) -> tuple[float | None, Detail | None]:
     """Mean share of the serving capacity that the group's only backend service declares, or why
-    there is none."""
+    there is none.
+    """
     services = services_of(group.cloud, group.group_key)
     if not services:
         return None, Detail(

@@ -17,7 +17,8 @@ def group_health(cloud: Cloud, service: JsonObject, group: Key | str) -> list[Js
     group's liveness check.
 
     VMs that are not running, not probed yet, or leaving are not listed. A group without the
-    service's named port has no healthy VM."""
+    service's named port has no healthy VM.
+    """
     found = group_at(cloud, cloud.key_of(group) if isinstance(group, str) else group)
     if found is None:
         return []
@@ -47,7 +48,8 @@ def _entry(cloud: Cloud, instance: ManagedInstance, state: str, port: int) -> Js
 
 def attached_since(cloud: Cloud, service: JsonObject, group: Group) -> float:
     """When the service began to probe the group's VMs: when the group became its backend. Source:
-    kubernetes/ingress-gce#554 and #1398: `healthStatus` is empty until probes ran."""
+    kubernetes/ingress-gce#554 and #1398: `healthStatus` is empty until probes ran.
+    """
     group_key = Key(group.key.scope, "instanceGroups", group.key.name)
     return cloud.attached.get(group_key, {}).get(cloud.key_of(service["selfLink"]), 0.0)
 
@@ -59,7 +61,8 @@ def service_check(cloud: Cloud, service: JsonObject) -> Check | None:
 
 def named_port(group: Group, service: JsonObject) -> int:
     """The port on the group's VMs that the service sends to; 0 if the group has no port of that
-    name."""
+    name.
+    """
     named = group.instance_group.get("namedPorts") or []
     port_name = service.get("portName", "http")
     return next((int(each["port"]) for each in named if each.get("name") == port_name), 0)

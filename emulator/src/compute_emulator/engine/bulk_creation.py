@@ -2,7 +2,8 @@
 whose target size policy is BULK.
 
 Source: API reference, targetSizePolicy.mode;
-compute/docs/instance-groups/about-resize-requests-mig."""
+compute/docs/instance-groups/about-resize-requests-mig.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ def creation_obstacle(group: GroupInterface, waiting: list[ManagedInstance]) -> 
 
 class BulkCreation:
     """The VMs of a BULK group that are created together. Until then each is in the group,
-    CREATING."""
+    CREATING.
+    """
 
     __slots__ = ("_group", "_is_trying", "_waiting")
 
@@ -37,7 +39,8 @@ class BulkCreation:
 
     def proceed(self) -> None:
         """Start trying, unless an attempt is already scheduled. If the group is no longer BULK,
-        create the VMs at once."""
+        create the VMs at once.
+        """
         if self._waiting and not (self._group.is_bulk and self._is_trying):
             self._try()
 

@@ -1,6 +1,7 @@
 """A log of the calls to the emulator: counts by method id, and the last calls one by one.
 
-For benchmarks, and for tests that assert that nothing is written."""
+For benchmarks, and for tests that assert that nothing is written.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from typing import Any, NamedTuple
 
 class LoggedCall(NamedTuple):
     """One request. `at` is cloud time in epoch seconds; `target` is the path after
-    `projects/P/`."""
+    `projects/P/`.
+    """
 
     at: float
     method: str

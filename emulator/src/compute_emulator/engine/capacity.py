@@ -10,7 +10,8 @@
     cloud.quotas["CPUS"] = 24      INSTANCES, CPUS, NVIDIA_L4_GPUS ... per region;
                                    GPUS_ALL_REGIONS for the project
 
-Codes and wording are Compute Engine's; see its documentation on resource errors and quotas."""
+Codes and wording are Compute Engine's; see its documentation on resource errors and quotas.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ class Failure:
 @dataclass(frozen=True)
 class Need:
     """The resources that a VM needs. `accelerators` are pairs of a type such as `nvidia-l4` and a
-    count."""
+    count.
+    """
 
     machine_type: str
     accelerators: tuple[tuple[str, int], ...] = ()
@@ -77,7 +79,8 @@ class Need:
     @property
     def vcpus(self) -> int:
         """From the type's name: `n1-standard-4` has 4, `a2-highgpu-2g` has 2 x 12; shared-core
-        types count as 2."""
+        types count as 2.
+        """
         custom = CUSTOM.fullmatch(self.machine_type)
         if custom is not None:
             return int(custom[1])
@@ -226,7 +229,8 @@ def exceeded_quota(
     everywhere: Iterable[Need],
 ) -> tuple[str, float] | None:
     """The quota that one more such VM would exceed. `in_region` and `everywhere` are the existing
-    VMs."""
+    VMs.
+    """
     taken, taken_everywhere = usage(in_region), usage(everywhere)
     for metric, amount in usage([need]).items():
         limit = limit_of(quotas, region, metric)

@@ -2,7 +2,8 @@
 caller advances.
 
 Calling a clock returns epoch seconds. `speed` is the number of its seconds per real second.
-`VirtualClock` has speed 0: its time passes only through `advance`, so nothing may block on it."""
+`VirtualClock` has speed 0: its time passes only through `advance`, so nothing may block on it.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ class RealClock:
 
 class ScaledClock:
     """The wall clock `speed` times as fast, starting at `sim_epoch` (default: now). At speed 60 a
-    minute passes in a second."""
+    minute passes in a second.
+    """
 
     def __init__(
         self, speed: float, real_epoch: float | None = None, sim_epoch: float | None = None
@@ -71,7 +73,8 @@ class VirtualClock:
 
     def advance(self, seconds: float) -> float:
         """Let time pass and return the new time. Due events run at the next request, or on
-        `Cloud.advance`."""
+        `Cloud.advance`.
+        """
         if seconds < 0:
             raise ValueError(f"cannot move time backwards: {seconds}")
         self._now += seconds

@@ -2,7 +2,8 @@
 and people may change.
 
 The API's handlers (`api/collections/`) and the controllers of groups and autoscalers work on one
-`Cloud`, under its lock. Nothing here knows HTTP."""
+`Cloud`, under its lock. Nothing here knows HTTP.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ class Cloud(Timeline):
     `wait_advances_clock`, a `wait` on an operation moves a virtual clock to the operation's end.
     `propagation_seconds` is how long the data plane takes to follow a change
     (`engine/propagation.py`), `certificate_seconds` how long a managed certificate is PROVISIONING.
-    With `check_responses`, a response that violates its schema becomes a 500 (for tests)."""
+    With `check_responses`, a response that violates its schema becomes a 500 (for tests).
+    """
 
     def __init__(
         self,
@@ -147,7 +149,8 @@ class Cloud(Timeline):
 
     def new(self, kind: str, key: Key, body: JsonObject) -> JsonObject:
         """Store a new resource with the members that the server sets: kind, id, creationTimestamp,
-        selfLink, region or zone. Raises `AlreadyExists`."""
+        selfLink, region or zone. Raises `AlreadyExists`.
+        """
         if self.find(key) is not None:
             raise AlreadyExists(self.path(key))
         resource: JsonObject = {
@@ -200,7 +203,8 @@ class Cloud(Timeline):
 
     def set_behaviours(self, behaviours: Iterable[JsonObject]) -> None:
         """Replace the behaviours of instances; the first match wins. Raises ValueError for an
-        invalid entry."""
+        invalid entry.
+        """
         given = list(behaviours)
         behaviour_entries.check(given)
         self.behaviours = [dict(each) for each in given]
@@ -219,7 +223,8 @@ class Cloud(Timeline):
         """The key of a resource that another resource refers to.
 
         Raises `Invalid` for a malformed URL or a collection other than `collections`, `NotFound` if
-        it does not exist, and `NotReady` while an operation that creates or deletes it runs."""
+        it does not exist, and `NotReady` while an operation that creates or deletes it runs.
+        """
         key = keys.parse(url) if isinstance(url, str) else None
         if key is None:
             raise Invalid(field, url, "The URL is malformed.")

@@ -11,7 +11,8 @@ the `Cloud` change it:
                                                                      what the project has of its own
     cloud.service_accounts["llama@*"] = "denied"                    or "missing"
 
-What another project has is not known: its images, networks and subnetworks are taken to exist."""
+What another project has is not known: its images, networks and subnetworks are taken to exist.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ def creation_failure(
     cloud: Cloud, template: JsonObject, machine_type: str, zone: str
 ) -> Failure | None:
     """The first thing that keeps VMs of the template out of the zone. `machine_type` replaces the
-    template's if it is not empty."""
+    template's if it is not empty.
+    """
     found = cloud.creation_failures
     key = (str(template.get("id", "")), machine_type, zone)
     if key not in found:

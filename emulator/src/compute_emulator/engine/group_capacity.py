@@ -1,6 +1,7 @@
 """Whether a group can create its next VM now: capacity, quota, machine type and zone, and why not.
 
-`groups.py` asks before each attempt. The arithmetic is in `capacity.py`."""
+`groups.py` asks before each attempt. The arithmetic is in `capacity.py`.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ from compute_emulator.rules.placement import zone_for_new
 
 class GroupCapacity:
     """Capacity for one group's new VMs. Remembers only how often a behaviour has failed a
-    creation."""
+    creation.
+    """
 
     __slots__ = ("_failure_counts", "_group")
 
@@ -39,7 +41,8 @@ class GroupCapacity:
 
     def full_zones(self) -> frozenset[str]:
         """Zones without capacity for the group's VMs now, with any machine type that the group
-        allows."""
+        allows.
+        """
         group, cloud = self._group, self._group.cloud
         stock_outs, revision = _stock_outs(cloud), group.intent.versions[0].revision
         template, zones = group.template(revision), group.intent.zones
@@ -69,7 +72,8 @@ class GroupCapacity:
 
     def repair_zone(self, instance: Instance) -> str:
         """The zone in which a VM is repaired: its own, unless that zone has no capacity and the
-        group may change it."""
+        group may change it.
+        """
         full = self.full_zones() if self._group.intent.healing.changes_zone else frozenset()
         if instance.zone not in full or full >= set(self._group.intent.zones):
             return instance.zone

@@ -1,7 +1,8 @@
 """Converts a group's resource to the values that the updater decides on; compares two templates.
 
 Used by `group_state.py` and by the validation of groups. Resources are complete here: every default
-is filled in."""
+is filled in.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +79,8 @@ def overrides_of(resource: JsonObject) -> Overrides | None:
 
 def flexible_types(resource: JsonObject) -> tuple[str, ...]:
     """The machine types that the group's VMs may have, preferred ones first; empty: the template's
-    type."""
+    type.
+    """
     policy = resource.get("instanceFlexibilityPolicy")
     if not policy:
         return ()
@@ -115,7 +117,8 @@ def check_of(cloud: Cloud, key: Key | None, *, probes_readiness: bool = False) -
 
 def disruption(cloud: Cloud, old: Revision, new: Revision) -> Disruption:
     """What it takes to turn a VM of the old revision into one of the new, by the template
-    properties that differ."""
+    properties that differ.
+    """
     if old.template == new.template:
         return Disruption.NONE if old.overrides == new.overrides else Disruption.REFRESH
     before, after = (_properties(cloud, revision) for revision in (old, new))

@@ -1,5 +1,6 @@
 """What the parts of a group (`standby_pool.py`, `bulk_creation.py`, `resize_requests.py`) use of
-it. `groups.Group` implements it."""
+it. `groups.Group` implements it.
+"""
 
 from __future__ import annotations
 

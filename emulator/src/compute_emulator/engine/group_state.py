@@ -1,5 +1,6 @@
 """The state of a managed instance group: its intent, its instances, and answers to their questions.
-It changes nothing; `groups.py` acts."""
+It changes nothing; `groups.py` acts.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +69,8 @@ class GroupState:
     @property
     def machine_types(self) -> tuple[str, ...]:
         """The machine types that its VMs may have, preferred ones first; empty: the template's
-        type."""
+        type.
+        """
         return flexible_types(self.resource)
 
     @property
@@ -91,7 +93,8 @@ class GroupState:
 
     def revision_for_new(self) -> Revision:
         """The version that would lack a VM if there were one more: VMs created outside of the
-        updater's plan keep the split too."""
+        updater's plan keep the split too.
+        """
         staying = [
             instance
             for instance in self.instances.values()

@@ -6,7 +6,8 @@ it towards its intent.
        '------------------------------------------------------------------------------------'
 
 A reconciliation is scheduled only by a change (a patch, a VM's event, a verdict) or at a time that
-the plan names. Changes at the same moment share one. A settled group schedules nothing."""
+the plan names. Changes at the same moment share one. A settled group schedules nothing.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +113,8 @@ class Group(GroupState):
 
     def create_named(self, name: str, zone: str, is_held: bool = False) -> ManagedInstance:
         """Create a VM of that name, of the version that lacks VMs. A held VM is only an entry in
-        the group until its `create` is called."""
+        the group until its `create` is called.
+        """
         instance = ManagedInstance(self.cloud, self, name, zone, self.revision_for_new())
         self.instances[name] = instance
         if not is_held:

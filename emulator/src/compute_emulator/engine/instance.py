@@ -1,5 +1,6 @@
 """The state of one managed instance, and what the updater sees of it. It changes nothing; its life
-cycle is in `phases.py`."""
+cycle is in `phases.py`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from compute_emulator.rules.health import (
 
 class Instance:
     """`resource` is the VM in the zone's table while it exists. `standby` is STOPPED or SUSPENDED
-    for a standby VM, else empty."""
+    for a standby VM, else empty.
+    """
 
     __slots__ = (
         "_drain_until",
@@ -89,14 +91,16 @@ class Instance:
 
     def liveness(self, check: Check | None) -> tuple[str, bool]:
         """The verdict of the group's health check, and whether it was ever healthy since the last
-        start."""
+        start.
+        """
         if check is None or not self.running_since or self.resource is None:
             return UNKNOWN, False
         return verdict_and_was_healthy(self.probe_history(check), check, self.cloud.now())
 
     def detailed_health(self, check: Check | None) -> str:
         """The group's check in the API's terms. UNHEALTHY: the app responds with errors. TIMEOUT:
-        it does not respond."""
+        it does not respond.
+        """
         if self.is_draining:
             return "DRAINING"
         verdict = self.liveness(check)[0]
@@ -111,7 +115,8 @@ class Instance:
 
     def readiness(self, check: Check, since: float = 0.0) -> str:
         """The verdict of the load balancer's health check, which has probed since `since`, or since
-        the VM runs if that is later."""
+        the VM runs if that is later.
+        """
         if not self.running_since or not self.is_running:
             return UNKNOWN
         return verdict_and_was_healthy(

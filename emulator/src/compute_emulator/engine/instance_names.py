@@ -11,7 +11,8 @@ ALPHABET = "0123456789bcdfghjklmnpqrstvwxz"
 
 class NameGenerator:
     """Base name plus four random characters; or the next number if the base ends in `#` signs:
-    `vm-##` gives vm-01."""
+    `vm-##` gives vm-01.
+    """
 
     __slots__ = ("_chance", "_number")
 

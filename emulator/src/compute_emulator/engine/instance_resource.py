@@ -1,5 +1,6 @@
 """The instance resource of a managed VM as `instances.get` shows it, and what a stateful policy
-preserves of it."""
+preserves of it.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ NO_OVERRIDES = Overrides()
 class InstanceSource:
     """The inputs that define a VM. Specific ones override general ones: `preserved_state` (its
     per-instance config) and `stateful_state` (the stateful policy), then `overrides` (the group's),
-    then `template`. `machine_type` replaces the template's type."""
+    then `template`. `machine_type` replaces the template's type.
+    """
 
     template: JsonObject
     overrides: Overrides | None = None
@@ -65,7 +67,8 @@ def new_resource(cloud: Cloud, group: Key, zone: str, source: InstanceSource) ->
 
 def _access(config: JsonObject, number: int) -> JsonObject:
     """An access configuration with an address from the block that RFC 2544 reserves for benchmarks,
-    which nobody uses on the Internet."""
+    which nobody uses on the Internet.
+    """
     usual = {
         "kind": "compute#accessConfig",
         "type": "ONE_TO_ONE_NAT",
@@ -141,7 +144,8 @@ def _metadata(properties: JsonObject, source: InstanceSource) -> list[JsonObject
 
 def stateful_state(policy: JsonObject, resource: JsonObject) -> JsonObject:
     """What a stateful policy preserves of a VM, as a PreservedState: the disks and addresses that
-    it names."""
+    it names.
+    """
     zone, name = resource["zone"], resource["name"]
     found: JsonObject = {}
     if policy.get("disks"):

@@ -1,5 +1,6 @@
 """The actions on one managed instance, by its group and from outside. The phases that follow are in
-`phases.py`."""
+`phases.py`.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ class ManagedInstance(Phases):
 
     def stand_by(self, how: str, delay: float = 0.0) -> None:
         """Drain, then stop (`how` is STOPPED) or suspend (SUSPENDED) after a delay; it stays in the
-        group as a standby VM."""
+        group as a standby VM.
+        """
         self.standby, self.action = how, "STOPPING" if how == "STOPPED" else "SUSPENDING"
         self._schedule(delay, lambda: self._take_down(self._enter_standby, drains=True))
 
@@ -80,7 +82,8 @@ class ManagedInstance(Phases):
 
     def set_health(self, alive: bool | None = None, ready: bool | None = None) -> None:
         """Pass or fail the group's health check (`alive`) or the load balancer's (`ready`) from now
-        on."""
+        on.
+        """
         now = self.cloud.now()
         if alive is not None:
             self.liveness_changes = changes_from_now(self.liveness_changes, alive, now)

@@ -4,7 +4,8 @@
 
 A mutation takes effect when it is accepted, unless its handler passes `at_end`. While an insert or
 a delete runs, its target is in `busy_targets`: it can be read but not used. The operations on one
-URL map run one after the other: the next one is PENDING until the one before it is DONE."""
+URL map run one after the other: the next one is PENDING until the one before it is DONE.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +72,8 @@ class Operations:
         error: ApiError | None = None,
     ) -> JsonObject:
         """Start an operation. A `held` one runs until `finish`. With `error` it will fail; `at_end`
-        may raise `ApiError` to fail it."""
+        may raise `ApiError` to fail it.
+        """
         self._forget_old()
         name = self._new_name()
         where = (target.scope, name)
@@ -188,7 +190,8 @@ class Operations:
 
     def _forget_old(self) -> None:
         """Drop the oldest finished operations: after 14 days, or after one hour if there are very
-        many."""
+        many.
+        """
         now = self._cloud.now()
         while (
             self._by_request_id

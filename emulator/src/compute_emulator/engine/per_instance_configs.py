@@ -6,7 +6,8 @@ requested by name, or by a proactive group within its budget. A deleted config r
 until the VM no longer has what it set. Metadata reaches the VM; disks and addresses are only
 reported.
 
-Source: Compute API reference, PerInstanceConfig; compute/docs/instance-groups/updating-migs."""
+Source: Compute API reference, PerInstanceConfig; compute/docs/instance-groups/updating-migs.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ Configs = dict[str, Config]
 
 def preserved_state(configs: Configs, instance: Instance) -> JsonObject | None:
     """The config for a VM that is being created or updated now. Removes a config that is marked as
-    deleted."""
+    deleted.
+    """
     config = configs.get(instance.name)
     if config is not None and config.is_deleted:
         del configs[instance.name]
@@ -44,7 +46,8 @@ def required_disruption(configs: Configs, instance: Instance) -> Disruption:
     """What it takes to apply a VM's config: metadata reaches a running VM, disks and addresses need
     a restart.
 
-    A VM that is being changed gets its config at the end of that change."""
+    A VM that is being changed gets its config at the end of that change.
+    """
     config = configs.get(instance.name)
     if config is None or instance.resource is None or instance.action not in (SETTLED, "VERIFYING"):
         return Disruption.NONE

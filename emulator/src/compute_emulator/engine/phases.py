@@ -13,7 +13,8 @@
 
 `managed_instance.py` starts these phases; `instance.py` holds the state. The group is notified of
 every change. Each event carries the number of its phase and is void once that phase is over. Health
-is never polled: the time of the next verdict is known in advance (`rules/health.py`)."""
+is never polled: the time of the next verdict is known in advance (`rules/health.py`).
+"""
 
 from __future__ import annotations
 

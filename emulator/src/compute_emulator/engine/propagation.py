@@ -3,7 +3,8 @@
 A change of a URL map, a backend service or a target proxy is in the API at once. The data plane
 follows it `seconds` after its operation has ended; until then it serves the earlier version, also
 of a resource that is deleted, and nothing of one that is new. Source: load-balancing/docs: global
-changes are eventually consistent. No figures are published."""
+changes are eventually consistent. No figures are published.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ SERVED = frozenset(("urlMaps", "backendServices", "targetHttpProxies", "targetHt
 
 class Propagation:
     """Versions of resources that are not served yet, or still are. Holds nothing while `seconds` is
-    0."""
+    0.
+    """
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds

@@ -1,6 +1,7 @@
 """Which other resources a resource uses, by collection. Pure.
 
-`Cloud.users_of` reads `REFERENCES`: a resource in use cannot be deleted."""
+`Cloud.users_of` reads `REFERENCES`: a resource in use cannot be deleted.
+"""
 
 from __future__ import annotations
 

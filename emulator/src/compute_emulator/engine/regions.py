@@ -1,5 +1,6 @@
 """The emulator's regions and zones. The names are Google's, the list is not complete, and
-`Cloud(regions=…)` replaces it."""
+`Cloud(regions=…)` replaces it.
+"""
 
 from __future__ import annotations
 

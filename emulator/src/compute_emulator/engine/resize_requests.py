@@ -6,7 +6,8 @@ capacity for all of them.
 
 The group's target includes the VMs from the start, and each is in the group, CREATING. The request
 retries until there is capacity. Source: Compute API reference, InstanceGroupManagerResizeRequest;
-compute/docs/instance-groups/about-resize-requests-mig."""
+compute/docs/instance-groups/about-resize-requests-mig.
+"""
 
 from __future__ import annotations
 

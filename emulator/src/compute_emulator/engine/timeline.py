@@ -1,7 +1,8 @@
 """The event queue: what happens when, as the emulator's time passes.
 
 `Cloud` derives from it. Events run in the order of (time, sequence number), each at its own time:
-an hour that passes in one jump has the same result as an hour that passes second by second."""
+an hour that passes in one jump has the same result as an hour that passes second by second.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from compute_emulator.engine.clock import Clock, PlainClock
 
 class Timeline:
     """Time and pending events. Everything runs under `lock`; `changed` is notified after events
-    have run."""
+    have run.
+    """
 
     def __init__(self, clock: Clock | Callable[[], float] = time.time) -> None:
         self.clock: Clock = clock if hasattr(clock, "speed") else PlainClock(clock)
@@ -52,7 +54,8 @@ class Timeline:
 
     def advance(self) -> None:
         """Run every event that is due, including those that these events schedule within that
-        time."""
+        time.
+        """
         with self.lock:
             if self._event_time is not None:
                 return

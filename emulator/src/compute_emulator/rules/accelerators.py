@@ -2,7 +2,8 @@
 
 Sources: Compute Engine documentation, "GPU machine types" and "GPU regions and zones"; the zones
 of A2, A3 and A4 also from skypilot-org/skypilot-catalog, which lists the machine types of every
-zone. They are those of early 2026."""
+zone. They are those of early 2026.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ is due.
 
 Nothing is sampled periodically: needs and sizes are step functions, kept as (time, value) until
 they leave their window. Source: Compute documentation, "Understanding autoscaler decisions" and
-"Using multiple autoscaling signals"."""
+"Using multiple autoscaling signals".
+"""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ STABILIZATION_SECONDS = 600.0
 @dataclass(frozen=True)
 class Metric:
     """A custom metric. Per VM, `target` is the mean to keep; per group, `target` is the work for
-    one VM."""
+    one VM.
+    """
 
     name: str
     target: float
@@ -62,7 +64,8 @@ class Measured:
     """The signals. `serving` counts initialised VMs; utilisations are means over them.
 
     A missing metric has no data points. `metrics` hold the mean per VM or the group's total, as
-    the policy asks. `surplus` counts VMs above their zone's even share (see `surplus_over`)."""
+    the policy asks. `surplus` counts VMs above their zone's even share (see `surplus_over`).
+    """
 
     serving: int
     cpu: float = 0.0
@@ -90,7 +93,8 @@ class Detail:
 @dataclass(frozen=True)
 class Decision:
     """`size` is the group's new size, `recommended` the size it would have in mode ON.
-    `recheck_at` is when to decide again."""
+    `recheck_at` is when to decide again.
+    """
 
     recommended: int
     size: int
@@ -155,7 +159,8 @@ def _need(
     policy: Policy, measured: Measured, size: int, schedule_statuses: Mapping[str, ScheduleStatus]
 ) -> tuple[int, str, list[Detail]]:
     """The largest need of all signals, and its reason. A signal without data asks for the
-    current size."""
+    current size.
+    """
     details: list[Detail] = []
     needs = list(_needs(policy, measured, details))
     if details or not needs:
@@ -209,7 +214,8 @@ def _needs(policy: Policy, measured: Measured, details: list[Detail]) -> Iterato
 
 def proportional(serving: int, value: float, target: float) -> int:
     """VMs at which the mean would be `target`: 10 VMs at 0.5 of 0.8 need 7. Rounded up, with a
-    tolerance for floating-point errors."""
+    tolerance for floating-point errors.
+    """
     return math.ceil(serving * value / target - 1e-9)
 
 
@@ -221,7 +227,8 @@ def surplus_over(zones: Sequence[int]) -> int:
 
 def _for_vms(measured: Measured, value: float, target: float) -> int:
     """The need by a per-VM signal. VMs above their zone's even share do not justify scaling in:
-    they are added, up to the existing number."""
+    they are added, up to the existing number.
+    """
     need = proportional(measured.serving, value, target)
     return max(need, min(measured.serving, need + measured.surplus))
 
@@ -230,7 +237,8 @@ def _after_scale_in_control(
     policy: Policy, recommended: int, sizes: Points, now: float
 ) -> tuple[int, float | None]:
     """The recommendation after scale-in control, and until when that limit holds. The maximum
-    takes precedence."""
+    takes precedence.
+    """
     if policy.scale_in_limit is None:
         return recommended, None
     highest, until = peak(sizes, policy.scale_in_seconds, now)
@@ -259,13 +267,15 @@ def _limit_details(policy: Policy) -> Iterator[Detail]:
 
 def with_point(points: Points, now: float, value: int) -> Points:
     """The steps with `value` in force from now on. A value that was in force only at this moment
-    is kept: it may be a peak."""
+    is kept: it may be a peak.
+    """
     return points if points and points[-1][1] == value else (*points, (now, value))
 
 
 def peak(points: Points, window: float, now: float) -> tuple[int, float | None]:
     """The highest value in force at any time of the window, and when it leaves the window (None:
-    it is in force now)."""
+    it is in force now).
+    """
     ends = [*(moment for moment, _ in points[1:]), math.inf]
     inside = [
         (value, end) for (_, value), end in zip(points, ends, strict=True) if end + window > now

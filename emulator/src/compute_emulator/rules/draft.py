@@ -2,7 +2,8 @@
 later choices take it into account.
 
 `updater.plan` creates one per plan. It answers what exists, what is missing, what is surplus,
-and what a budget allows."""
+and what a budget allows.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ def always_replace(_from: Revision, _to: Revision) -> Disruption:
 
 def action_for(intent: Intent, need: Disruption) -> Disruption | None:
     """What an update does if the templates' difference needs `need`; None if that is not
-    allowed."""
+    allowed.
+    """
     action = max(need, intent.minimal)
     return action if action <= intent.most_disruptive else None
 
@@ -74,7 +76,8 @@ class GroupDraft:
         """The surplus VMs of each revision, in the order in which they would be deleted.
 
         Revisions that are not desired come first, then VMs in the fullest zone, then VMs that
-        serve nobody, then the youngest."""
+        serve nobody, then the youngest.
+        """
         surplus = self.counts() - self.desired
         if not surplus:
             return []
@@ -100,7 +103,8 @@ class GroupDraft:
 
     def _queues(self, surplus: Counter[Revision]) -> list[list[Member]]:
         """The candidates by zone and by whether their revision is desired; the first to leave is
-        last."""
+        last.
+        """
         queues: dict[tuple[bool, str], list[Member]] = {}
         for member in self.staying():
             if surplus[member.revision]:
@@ -120,7 +124,8 @@ class GroupDraft:
 
         Then the VMs that keep their revision and lack only their own config. Such a VM must keep
         its name, so it is never replaced by another one; where that would be necessary, it is
-        left out."""
+        left out.
+        """
         candidates = [member for member in self.excess() if among is None or member.name in among]
         pairs: list[tuple[Member, Revision, Disruption]] = []
         for member, to in zip(candidates, self.deficits(), strict=False):
@@ -159,7 +164,8 @@ class GroupDraft:
 
     def can_remove(self, member: Member) -> bool:
         """Whether the budget allows removing this VM. A VM that serves nobody can always be
-        removed."""
+        removed.
+        """
         if not member.is_available(self.intent.healing.has_check):
             return True
         return self.available() - 1 >= self.intent.floor

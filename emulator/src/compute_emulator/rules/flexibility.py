@@ -1,7 +1,8 @@
 """Which machine type a new VM gets if a group allows several.
 
 `group_capacity.py` asks before each attempt. Source: API reference,
-instanceFlexibilityPolicy.instanceSelections."""
+instanceFlexibilityPolicy.instanceSelections.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ class Selection:
 
 def preferred(selections: Iterable[Selection]) -> tuple[str, ...]:
     """All types in the order in which they are tried. Types of one rank keep the order in which
-    they are named."""
+    they are named.
+    """
     ranked = sorted(selections, key=lambda selection: selection.rank)
     return tuple(dict.fromkeys(name for selection in ranked for name in selection.machine_types))
 
@@ -31,7 +33,8 @@ def choose(
     types: Iterable[str], reason_against: Callable[[str], Reason | None]
 ) -> tuple[str, Reason | None]:
     """The first available type; if none is, the most preferred type and why it is not available.
-    `types` must not be empty."""
+    `types` must not be empty.
+    """
     first: tuple[str, Reason | None] | None = None
     for name in types:
         reason = reason_against(name)

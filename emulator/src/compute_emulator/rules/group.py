@@ -2,7 +2,8 @@
 steps.
 
 `group_state.py` builds them from resources and instances; `updater.py` reads them. All are
-frozen."""
+frozen.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from compute_emulator.rules.sizes import Size, rounded_up, split
 
 class Disruption(IntEnum):
     """What an update does to a VM, mildest first, in the order of the API's enum of the same
-    names."""
+    names.
+    """
 
     NONE = 0
     REFRESH = 1
@@ -34,7 +36,8 @@ class Overrides:
 @dataclass(frozen=True)
 class Revision:
     """What a VM is created from. Two revisions of one template differ by version name: that is
-    how a restart is requested."""
+    how a restart is requested.
+    """
 
     template: str
     name: str | None = None
@@ -150,7 +153,8 @@ class Member:
         has a check.
 
         A VM that is unhealthy now is unavailable too: unhealthy VMs use up the budget of an
-        update."""
+        update.
+        """
         if (
             not self.is_running
             or self.is_failed
@@ -203,7 +207,8 @@ class Plan:
     """What to do now.
 
     `is_pending`: more will follow once a budget allows. `recheck_at`: when to plan again even if
-    nothing happens."""
+    nothing happens.
+    """
 
     steps: tuple[Step, ...] = ()
     is_pending: bool = False

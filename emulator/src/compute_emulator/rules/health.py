@@ -34,7 +34,8 @@ class Check:
 @dataclass(frozen=True)
 class ProbeHistory:
     """How a VM answers probes: badly from `since`, then changing at each time of `changes` (good,
-    bad, good ...)."""
+    bad, good ...).
+    """
 
     since: float
     changes: tuple[float, ...] = ()
@@ -48,7 +49,8 @@ def verdict_changes(history: ProbeHistory, check: Check) -> Iterator[tuple[float
 
     The n-th probe is sent at `since` + n x interval. A stretch of answers too short for its
     threshold changes nothing. The probe at the very moment of a change to bad answers still
-    passes, so such a change does not undo a verdict of that moment."""
+    passes, so such a change does not undo a verdict of that moment.
+    """
     verdict = UNKNOWN
     yield history.since, verdict
     bounds = [history.since, *history.changes, math.inf]

@@ -1,7 +1,8 @@
 """Public images: which families exist, their latest image, and an image's architecture. Pure.
 
 Versions are of one date. Images of older dates exist too, as long as their names have the form
-that their project uses. Source: Compute Engine documentation, "Operating system details"."""
+that their project uses. Source: Compute Engine documentation, "Operating system details".
+"""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ UBUNTU = {"2204-lts": "jammy", "2404-lts": "noble"}
 
 def _cos() -> dict[str, str]:
     """Images of a channel carry its name, so that clients find the newest of a channel by it:
-    `cos-stable-121-...`."""
+    `cos-stable-121-...`.
+    """
     channels = {
         f"cos-{arch}{channel}": f"cos-{arch}{channel}-{milestone}-{DATE}-0-0"
         for channel, milestone in COS_MILESTONES.items()

@@ -2,7 +2,8 @@
 Pure.
 
 Sources: Compute Engine documentation, "Machine families resource and comparison guide" and "Machine
-series support for Persistent Disk"; API reference, initializeParams.diskType."""
+series support for Persistent Disk"; API reference, initializeParams.diskType.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 a duration.
 
 Used by `autoscale.py` and by the validation of autoscalers. Source: Compute documentation,
-"Scaling based on schedules": five cron fields and an optional year."""
+"Scaling based on schedules": five cron fields and an optional year.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class Schedule:
 @dataclass(frozen=True)
 class ScheduleStatus:
     """The status of a schedule at some time. `changes_at` is its next start or end; None if
-    there is none."""
+    there is none.
+    """
 
     state: str  # ACTIVE, READY, DISABLED, OBSOLETE, as in the API
     last_start: float | None = None

@@ -3,7 +3,8 @@ versions.
 
 Used by the updater and by the validation of groups. Everything here is arithmetic on numbers of
 VMs. Source: Compute API reference, regionInstanceGroupManagers (updatePolicy.maxSurge,
-maxUnavailable, versions[].targetSize)."""
+maxUnavailable, versions[].targetSize).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ class Size:
 
 def rounded_up(size: Size, base: int) -> int:
     """VMs that a budget allows. 25 % of 10 is 3: a budget rounds up, so that a small one still
-    makes progress."""
+    makes progress.
+    """
     if size.percent is not None:
         return math.ceil(size.percent * base / 100)
     return size.fixed or 0
@@ -32,7 +34,8 @@ def rounded_up(size: Size, base: int) -> int:
 
 def version_size(size: Size, target_size: int) -> int:
     """VMs that a version asks for, at most the group's size: 15 % of 10 is 2 (half up), fixed 5
-    of 3 is 3."""
+    of 3 is 3.
+    """
     if size.percent is not None:
         return min(target_size, (size.percent * target_size + 50) // 100)
     return min(target_size, size.fixed or 0)
@@ -47,7 +50,8 @@ def split(sizes: Sequence[Size | None], target_size: int) -> tuple[int, ...]:
 
 def budget_problem(field: str, size: Size, target_size: int, zones: int) -> str | None:
     """Why a regional group rejects this maxSurge or maxUnavailable. `field` is `maxSurge` or
-    `maxUnavailable`."""
+    `maxUnavailable`.
+    """
     path = f"resource.updatePolicy.{field}"
     if size.fixed is not None and 0 < size.fixed < zones:
         return (
@@ -103,7 +107,8 @@ def budgets_problem(
 
 def versions_problem(names: Sequence[str | None], sizes: Sequence[Size | None]) -> str | None:
     """Why this list of versions is rejected: at most two, unique names, exactly one without a
-    target size."""
+    target size.
+    """
     if len(sizes) > 2:
         return "Invalid value for field 'resource.versions': ''. At most 2 versions are allowed."
     given = [name for name in names if name]

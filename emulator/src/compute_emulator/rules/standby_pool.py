@@ -2,7 +2,8 @@
 refilled.
 
 Called by `engine/standby_pool.py`. Source: API reference, standbyPolicy.mode, targetStoppedSize,
-targetSuspendedSize."""
+targetSuspendedSize.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ class StandbyInstance:
 
 def to_resume(standby: Sequence[StandbyInstance], missing: int) -> list[str]:
     """The VMs that resume to fill what the group lacks: suspended ones before stopped ones,
-    oldest first."""
+    oldest first.
+    """
     ready = [spare for spare in standby if spare.is_settled]
     ready.sort(key=lambda spare: (QUICKEST_FIRST.index(spare.kind), spare.created_at, spare.name))
     return [spare.name for spare in ready[: max(0, missing)]]

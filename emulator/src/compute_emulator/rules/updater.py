@@ -11,7 +11,8 @@ redirects a running rollout.
     recreate    under the same name, within the unavailable budget
 
 Source: Compute API reference (regionInstanceGroupManagers) and "Updating VM configurations in a
-MIG"."""
+MIG".
+"""
 
 from __future__ import annotations
 
@@ -63,7 +64,8 @@ def plan(
 
 def is_stable(intent: Intent, members: Sequence[Member], outcome: Plan) -> bool:
     """No VM is changing and none will change. An opportunistic group with outdated VMs is
-    stable."""
+    stable.
+    """
     is_settled = all(member.action == SETTLED for member in members)
     return (
         is_settled
@@ -75,7 +77,8 @@ def is_stable(intent: Intent, members: Sequence[Member], outcome: Plan) -> bool:
 
 def is_version_target_reached(intent: Intent, members: Iterable[Member]) -> bool:
     """Every VM runs its intended version, in the desired split. VMs that are still being
-    verified count; VMs that are still booting do not."""
+    verified count; VMs that are still booting do not.
+    """
     staying = [member for member in members if not member.is_leaving]
     running = Counter(member.revision.version for member in staying if member.is_running)
     return running == intent.desired_versions() and len(staying) == intent.target_size
@@ -88,7 +91,8 @@ def updates_for(
     disruption: DisruptionOf = always_replace,
 ) -> tuple[Step, ...]:
     """The steps that bring these VMs to their version at once, outside of every budget
-    (applyUpdatesToInstances)."""
+    (applyUpdatesToInstances).
+    """
     draft = GroupDraft(intent, members, disruption, ())
     chosen: list[Step] = []
     for member, to, action in draft.updates(among=names):
@@ -159,7 +163,8 @@ def _update(draft: GroupDraft) -> None:
 
 def _update_in_place(draft: GroupDraft) -> None:
     """Refresh, restart, relabel or recreate outdated VMs; what makes a VM unavailable waits for
-    the budget."""
+    the budget.
+    """
     if not draft.intent.is_proactive:
         return
     for member, to, action in draft.updates():
@@ -215,7 +220,8 @@ def _delete(draft: GroupDraft) -> None:
 
 def _repair_all(draft: GroupDraft, now: float) -> None:
     """Recreate failed VMs, and VMs whose check fails after the initial delay or after they have
-    been healthy."""
+    been healthy.
+    """
     for member in draft.staying():
         if member.action not in (SETTLED, "VERIFYING"):
             continue
@@ -271,7 +277,8 @@ def _balance(draft: GroupDraft) -> None:
 
 def _is_pending(draft: GroupDraft) -> bool:
     """Whether this draft still differs from the desired state and the group may change that by
-    itself."""
+    itself.
+    """
     if (
         draft.blocked
         or draft.recheck_at is not None

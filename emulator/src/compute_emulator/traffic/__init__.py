@@ -12,6 +12,7 @@ Responses stream: their heads are passed on at once, their bodies part by part
 
 `data_plane.DataPlane` runs all of it on one event loop in its own thread. It is off unless
 started. Traffic runs in real time, whatever the cloud's speed: latencies, timeouts and rates are
-in real seconds; life cycles, health and draining are in cloud time."""
+in real seconds; life cycles, health and draining are in cloud time.
+"""
 
 from __future__ import annotations

@@ -9,7 +9,8 @@
 All but the last hash the value, so that a VM that is added or removed moves only the sessions
 that it gains or loses. A URL map that splits by weights takes precedence. Source: Compute API
 reference, backendServices.sessionAffinity, consistentHash and strongSessionAffinityCookie,
-urlMaps.weightedBackendServices; load-balancing/docs/backend-service, session affinity."""
+urlMaps.weightedBackendServices; load-balancing/docs/backend-service, session affinity.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class Session:
     names a VM.
 
     `cookie` is the cookie to set with the response, as far as it is known in advance (`{}`
-    stands for the value of a strong one)."""
+    stands for the value of a strong one).
+    """
 
     value: str
     is_strong: bool = False
@@ -83,7 +85,8 @@ def backend_of(session: Session, able: Sequence[Backend]) -> Backend | None:
     or has lost it.
 
     Rendezvous hashing: each VM gets a score from session and VM, in proportion to its weight;
-    the highest score wins."""
+    the highest score wins.
+    """
     if session.is_strong:
         return next((each for each in able if backend_tag(each) == session.value), None)
     return max(able, key=lambda each: _score(session.value, each), default=None)
@@ -96,7 +99,8 @@ def backend_tag(backend: Backend) -> str:
 
 def _score(value: str, backend: Backend) -> float:
     """Weight w over an exponentially distributed number: the probability of the highest score is
-    w over the sum of weights."""
+    w over the sum of weights.
+    """
     point = (
         int.from_bytes(_hash(f"{value}\n{backend.vm.names['zone']}/{backend.vm.names['name']}")) + 1
     ) / 2**64

@@ -12,7 +12,8 @@ a backend that is not full. If all are full, all get more.
                  a configured rate limits it too
 
 Source: load-balancing/docs/backend-service, balancing modes and target capacity; Compute API
-reference, Backend.preference."""
+reference, Backend.preference.
+"""
 
 from __future__ import annotations
 

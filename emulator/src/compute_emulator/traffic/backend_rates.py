@@ -1,7 +1,8 @@
 """The target capacity of an entry of a backend service's `backends`: its rate, and a VM's share.
 Pure.
 
-Source: Compute API reference, Backend.maxRate, maxRatePerInstance and capacityScaler."""
+Source: Compute API reference, Backend.maxRate, maxRatePerInstance and capacityScaler.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ def rate_of(settings: JsonObject, count: int) -> float | None:
 
 def weight_of(settings: JsonObject, count: int) -> float:
     """A VM's share of its service's requests. Without a rate, all VMs have the same share, times
-    the scaler."""
+    the scaler.
+    """
     if settings.get("balancingMode") == "RATE" and count:
         return (rate_of(settings, count) or 0.0) / count
     return float(settings.get("capacityScaler", 1.0))

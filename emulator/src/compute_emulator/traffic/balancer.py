@@ -12,7 +12,8 @@ its head.
 
 Classic is the load balancing scheme EXTERNAL. Source: load-balancing/docs, logging of
 Application Load Balancers, proxyStatus and statusDetails. Runs on the data plane's event loop,
-like the rest of this package."""
+like the rest of this package.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +65,8 @@ class ProxiedRequest:
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One attempt: the response, its backend, and how it failed, if it did (`connect`, `reset`,
-    `timeout`, `nobody`)."""
+    `timeout`, `nobody`).
+    """
 
     response: Response
     backend: Backend | None = None
@@ -73,7 +75,8 @@ class Attempt:
 
 class Balancer:
     """`apps` and `upstreams` belong to the VMs of the `topology`; `data_plane.py` keeps them in
-    step."""
+    step.
+    """
 
     def __init__(self, metrics: Metrics, chance: Random) -> None:
         self.topology = Topology()
@@ -226,7 +229,8 @@ class Balancer:
 
     def _mirror(self, policy: JsonObject, request: Request) -> None:
         """Send a copy whose response is discarded. `-shadow` is appended to its host, so that a
-        server can tell."""
+        server can tell.
+        """
         key = parse(policy.get("backendService") or "")
         service = self.topology.services.get(key) if key is not None else None
         if service is None or self._chance.uniform(0, 100) >= float(

@@ -1,7 +1,8 @@
 """The body of a response while it arrives: parts in, parts out, and no more in memory than
 `HIGH_WATER` bytes.
 
-A reader that falls behind pauses its source, so a slow client slows the instance down."""
+A reader that falls behind pauses its source, so a slow client slows the instance down.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +60,8 @@ class BodyStream:
 
     async def next(self) -> bytes:
         """The bytes that have arrived since the last call; empty at the end. Raises what the source
-        failed with."""
+        failed with.
+        """
         while not self._parts and not self._is_complete and self._error is None:
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader

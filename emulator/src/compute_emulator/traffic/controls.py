@@ -1,5 +1,6 @@
 """The data plane's controls: what is served where, how instances answer, and the Prometheus
-metrics. Imports no event loop."""
+metrics. Imports no event loop.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +73,8 @@ def _set(cloud: Cloud, entries: list[Any]) -> list[JsonObject]:
 
 def exposition(cloud: Cloud) -> bytes:
     """The metrics at `/metrics`: instances as gauges, API calls, and the traffic if there is a
-    data plane."""
+    data plane.
+    """
     instances = Counter(
         (each["group"], each["template"], each["version"] or "", each["status"])
         for each in cloud.snapshot()

@@ -2,7 +2,8 @@
 
 The balancer answers a preflight request of an allowed origin itself, and adds its headers to the
 response of any other request of one. Requests of other origins are passed on unchanged: the browser
-refuses their responses. Source: Compute API reference, CorsPolicy; Fetch Standard, CORS."""
+refuses their responses. Source: Compute API reference, CorsPolicy; Fetch Standard, CORS.
+"""
 
 from __future__ import annotations
 

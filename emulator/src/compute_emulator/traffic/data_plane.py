@@ -6,7 +6,8 @@ the cloud.
     periodically: busy workers and requests since the last time -> cloud.measured -> autoscalers
 
 The loop never takes the cloud's lock, so a long API call never delays traffic.
-`Cloud.data_plane` is the running one."""
+`Cloud.data_plane` is the running one.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ CLOUD_WINDOW, SHORTEST_WINDOW, LONGEST_WINDOW = 60.0, 1.0, 10.0
 
 class DataPlane:
     """Serves a cloud's traffic between `start` and `stop`. A context manager. The system assigns
-    the ports."""
+    the ports.
+    """
 
     def __init__(self, cloud: Cloud, host: str = "127.0.0.1", seed: int = 0) -> None:
         self.cloud, self.host = cloud, host
@@ -92,7 +94,8 @@ class DataPlane:
         periodically.
 
         It takes only the cloud's lock: a control that calls this holds that lock, so the watcher
-        must not hold another one that this call waits for."""
+        must not hold another one that this call waits for.
+        """
         with self.cloud.lock:
             self.cloud.advance()
             number, topology = next(self._numbers), topology_of(self.cloud)
@@ -109,7 +112,8 @@ class DataPlane:
 
     def measure(self) -> None:
         """Report to the autoscalers what the groups did since the last time: mean share of busy
-        workers, requests/s."""
+        workers, requests/s.
+        """
         now = time.monotonic()
         passed, self._measured_at = max(now - self._measured_at, 1e-6), now
         measured = self._on_loop(self._sample(passed))
@@ -158,7 +162,8 @@ class DataPlane:
 
     async def _apply(self, topology: Topology) -> None:
         """New ports first, then the new topology, then close the old ports: no request goes to a
-        closed port."""
+        closed port.
+        """
         apps, upstreams = self._balancer.apps, self._balancer.upstreams
         for key, vm in topology.vms.items():
             if key not in apps:

@@ -21,7 +21,8 @@ def with_request_headers(
     request: Request, actions: Iterable[JsonObject], client: str, is_https: bool
 ) -> Request:
     """The request as it is forwarded, with the balancer's own headers, then those of the URL
-    map."""
+    map.
+    """
     headers = dict(request.headers)
     before = headers.get("x-forwarded-for")
     headers["x-forwarded-for"] = f"{before}, {client}" if before else client

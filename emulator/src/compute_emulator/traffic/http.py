@@ -5,7 +5,8 @@ Bodies of requests are held in memory (Content-Length or chunked). A response th
 arrived whole is streamed: its head comes first, then its body part by part
 (`Reader.response_start`). Header names are in lower case.
 HTTP/1.0 clients are supported: `ab -k`, for one, waits forever unless the response says that the
-connection stays open."""
+connection stays open.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class BadMessage(Exception):
 @dataclass(slots=True)
 class Request:
     """`target` is the path with its query. `asks_to_keep`: the client has explicitly asked to
-    keep the connection open. `is_modern`: HTTP/1.1 or later, so the client knows chunks."""
+    keep the connection open. `is_modern`: HTTP/1.1 or later, so the client knows chunks.
+    """
 
     method: str
     target: str
@@ -72,7 +74,8 @@ class Response:
 
     def head_for(self, request: Request) -> tuple[bytes, bool]:
         """The head of a streamed response, and whether its body has to be sent in chunks. An
-        HTTP/1.0 client gets a body of unknown length up to the end of the connection."""
+        HTTP/1.0 client gets a body of unknown length up to the end of the connection.
+        """
         length = self.stream.length if self.stream is not None else None
         headers = dict(self.headers)
         is_chunked = length is None and request.is_modern
@@ -119,7 +122,8 @@ def _message(start: str, headers: dict[str, str], body: bytes, tells_length: boo
 
 def _in_absolute_form(target: str, headers: dict[str, str]) -> str:
     """`http://host/path`, as sent to a proxy; its host takes precedence over the header. Source:
-    RFC 9112, 3.2.2."""
+    RFC 9112, 3.2.2.
+    """
     scheme, mark, rest = target.partition("://")
     if not mark or scheme.lower() not in ("http", "https"):
         return target
@@ -129,7 +133,8 @@ def _in_absolute_form(target: str, headers: dict[str, str]) -> str:
 
 class Reader:
     """Buffers bytes as they arrive; `request` and `response` return the next complete message,
-    or None."""
+    or None.
+    """
 
     __slots__ = (
         "_buffer",
@@ -185,7 +190,8 @@ class Reader:
 
     def response_start(self) -> Response | None:
         """The next response as soon as its head is complete. If its body is not, the response has a
-        `stream`, and `body_part` returns the body."""
+        `stream`, and `body_part` returns the body.
+        """
         whole = self.response()
         if whole is not None or self._head is None:
             return whole
@@ -202,7 +208,8 @@ class Reader:
 
     def body_part(self) -> tuple[bytes, bool]:
         """What has arrived of a streamed body, and whether that is its end. Keeps nothing that it
-        returned."""
+        returned.
+        """
         if not self._is_chunked:
             part = self._take_bytes()
             return part, self._left == 0

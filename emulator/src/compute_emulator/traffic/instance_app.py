@@ -8,7 +8,8 @@ size.
 
 It works on as many requests at once as its profile allows; the others wait. The autoscaler sees
 the share of busy workers as CPU. A dead app drops connections; one that is not ready answers
-503. Runs on the data plane's event loop."""
+503. Runs on the data plane's event loop.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ EVENT_HEADERS = {"content-type": "text/event-stream", "cache-control": "no-cache
 
 class App:
     """One VM's app. `clock` is the cloud's. The VM and the profile may change while it runs
-    (`configure`)."""
+    (`configure`).
+    """
 
     def __init__(self, vm: Vm, clock: Callable[[], float], chance: Random) -> None:
         self.configure(vm)
@@ -168,7 +170,8 @@ class App:
 @dataclass(frozen=True, slots=True)
 class Events:
     """The events of a streamed answer: how many, the seconds between them, and the least bytes of
-    each."""
+    each.
+    """
 
     count: int
     interval: float
@@ -240,7 +243,8 @@ class _Connection(asyncio.Protocol):
 
     async def start_stream(self, request: Request, response: Response) -> None:
         """Send the head. Raises `ConnectionResetError` if the connection is closed, as `write_part`
-        does."""
+        does.
+        """
         head, self._is_chunked = response.head_for(request)
         await self._write(head)
 

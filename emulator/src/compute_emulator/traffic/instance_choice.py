@@ -5,7 +5,8 @@ A request of a session goes to the session's VM (`affinity.py`). Other requests 
 over the healthy VMs, weighted if weights differ; `LEAST_REQUEST` takes the less busy of the next
 two, `RANDOM` any. If a service's backends form tiers, only those of the current tier are
 eligible (`backend_capacity.py`). Source: Compute API reference,
-backendServices.localityLbPolicy, urlMaps.retryPolicy."""
+backendServices.localityLbPolicy, urlMaps.retryPolicy.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +90,8 @@ class InstanceChooser:
 
     def _by_weight(self, backends: Sequence[Backend], excluded: Backend | None) -> Backend | None:
         """Smooth weighted round robin: each VM earns its weight per turn; the one with the most
-        credit is chosen and pays the sum."""
+        credit is chosen and pays the sum.
+        """
         able = _eligible(backends, excluded)
         if not able:
             return None
@@ -134,7 +136,8 @@ def should_retry(policy: JsonObject, status: int, failure: str) -> bool:
 
 def retry_policy(action: JsonObject, service: Service, has_body: bool) -> JsonObject:
     """The URL map's policy; by default, requests without a body are retried once on 502, 503 and
-    504."""
+    504.
+    """
     given: JsonObject | None = action.get("retryPolicy")
     if given is not None:
         return {"numRetries": 1} | given

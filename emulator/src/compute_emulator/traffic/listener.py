@@ -1,6 +1,7 @@
 """A forwarding rule's listening port: one request at a time on each connection. Uses TLS for a
 rule whose target is an HTTPS proxy. Streamed responses are passed on as they arrive, no faster than
-the client reads."""
+the client reads.
+"""
 
 from __future__ import annotations
 
@@ -145,7 +146,8 @@ class _Client(asyncio.Protocol):
 
     async def _pass_on(self, request: Request, response: Response, stream: BodyStream) -> bool:
         """Stream a response. Returns whether the connection can be used again. A stream that fails
-        closes it: the head is already sent, so there is no other way to tell the client."""
+        closes it: the head is already sent, so there is no other way to tell the client.
+        """
         if self._transport is None or self._transport.is_closing():
             stream.end()
             return False

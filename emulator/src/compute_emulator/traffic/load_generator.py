@@ -3,7 +3,8 @@
 
 Each of the kept connections sends its next request when the last one is answered, or all at a
 common rate. It ends by itself and reports responses by status and by release, and their
-durations. It accepts any certificate of an https address."""
+durations. It accepts any certificate of an https address.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 Each request is counted once, when its response leaves the balancer, under the release that
 answered last; the release is empty if no instance answered. Retries and mirrored requests have
-their own counters."""
+their own counters.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +110,8 @@ class Metrics:
 
 def family(name: str, kind: str, about: str, samples: Iterable[Sample]) -> str:
     """One metric family in text format. A sample's first member is a suffix of the family's
-    name."""
+    name.
+    """
     lines = [f"# HELP {name} {about}", f"# TYPE {name} {kind}"]
     for suffix, labels, value in samples:
         label_text = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())

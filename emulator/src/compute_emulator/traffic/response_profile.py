@@ -6,7 +6,8 @@ it at run time:
     [{"template": "tiny-2*", "latency_seconds": 0.4, "error_rate": 0.05}, {"concurrency": 2}]
 
 Patterns are globs on `group`, `template`, `version`, `zone` and `name`. The first matching entry
-that sets a member decides it."""
+that sets a member decides it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ class ResponseProfile:
     request with `error_status`.
 
     With `stream_seconds`, a response is a stream of server-sent events: one every
-    `stream_interval_seconds`, for that long in real time. A worker stays busy until it ends."""
+    `stream_interval_seconds`, for that long in real time. A worker stays busy until it ends.
+    """
 
     latency_seconds: float = 0.005
     latency_spread: float = 0.0

@@ -5,7 +5,8 @@
            injected faults
 
 Used by `urlMaps.validate` and by the balancer. Source: load-balancing/docs/url-map-concepts;
-Compute API reference, urlMaps."""
+Compute API reference, urlMaps.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ class Destination:
 
     `action` is the route action that applies; `matched` is the part of the path that a rewrite
     replaces; `header_actions` are in the order in which they apply, those of the chosen weight's
-    entry last (`service_headers`)."""
+    entry last (`service_headers`).
+    """
 
     weights: tuple[tuple[str, int], ...] = ()
     redirect: JsonObject | None = None
@@ -68,7 +70,8 @@ def route(
 
 def _pseudo_headers(host: str, method: str) -> dict[str, str]:
     """What header matches can also name. Source: Compute API reference, HttpHeaderMatch.headerName
-    and regexMatch."""
+    and regexMatch.
+    """
     return {":authority": host, ":method": method, "port": host.partition(":")[2]}
 
 

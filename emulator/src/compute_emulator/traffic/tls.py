@@ -5,7 +5,8 @@ A self-managed certificate is served with its key. A managed one has no key that
 and an invalid certificate cannot be served: in both cases the client gets a self-signed
 certificate for the managed domains, `localhost` and 127.0.0.1, created once per process. The
 certificate that matches the requested name is chosen, else the proxy's first. Source:
-load-balancing/docs/ssl-certificates, multiple SSL certificates."""
+load-balancing/docs/ssl-certificates, multiple SSL certificates.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ LIFE = timedelta(days=90)
 @dataclass(frozen=True)
 class Certificate:
     """A chain and its key as PEM. Both are empty for a managed certificate, which has `domains`
-    instead."""
+    instead.
+    """
 
     chain: str = ""
     key: str = ""
@@ -34,7 +36,8 @@ class Certificate:
 @dataclass(frozen=True)
 class ServerCertificate:
     """A certificate that can be served; `why` says why it replaces the configured one, if it
-    does."""
+    does.
+    """
 
     names: tuple[str, ...]
     chain: str
@@ -44,7 +47,8 @@ class ServerCertificate:
 
 class ServerCertificates:
     """The certificates of one rule. `context` is for the listening socket; it follows changes of
-    the certificates."""
+    the certificates.
+    """
 
     def __init__(self, certificates: Sequence[Certificate]) -> None:
         self.context = _context()
@@ -58,7 +62,8 @@ class ServerCertificates:
 
     def certificate_for(self, server: str | None) -> ServerCertificate:
         """The certificate for the name that a client asks for; the first one for an unknown
-        name."""
+        name.
+        """
         server_name = (server or "").lower()
         return next(
             (
@@ -104,7 +109,8 @@ def server_certificate(certificate: Certificate) -> ServerCertificate:
 @cache
 def self_signed(domains: tuple[str, ...]) -> ServerCertificate:
     """Uses an elliptic curve key, which takes a millisecond to create; an RSA key takes up to a
-    second."""
+    second.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.hashes import SHA256
@@ -153,7 +159,8 @@ def _context() -> ssl.SSLContext:
 
 def _load_context(chain: str, key: str) -> ssl.SSLContext:
     """A context with a certificate. The ssl module reads files only; these are deleted on
-    return."""
+    return.
+    """
     context = _context()
     with (
         NamedTemporaryFile("w", suffix=".pem") as chain_file,

@@ -3,7 +3,8 @@ backend services with their VMs.
 
 A topology is a consistent snapshot: requests use one topology until the next one is applied, and
 VMs that leave keep answering until then. Mixing it with the cloud's newer state would show VMs
-that leave without those that replace them."""
+that leave without those that replace them.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ PROXIES = ("targetHttpProxies", "targetHttpsProxies")
 class Vm:
     """A managed instance whose VM is running; after a restart it has another `key`.
 
-    `takes_requests`: it gets no new requests once it drains or leaves."""
+    `takes_requests`: it gets no new requests once it drains or leaves.
+    """
 
     key: tuple[int, float]
     names: dict[str, str]
@@ -50,7 +52,8 @@ class Vm:
 class Backend:
     """A VM behind a backend service. `weight` is its share of the service's requests; `can_take`
     tells whether it gets new ones: healthy, with capacity, neither draining nor leaving.
-    `settings` are the entry of the service that names its group."""
+    `settings` are the entry of the service that names its group.
+    """
 
     vm: Vm
     group: str
@@ -63,7 +66,8 @@ class Backend:
 @dataclass(frozen=True)
 class Service:
     """A backend service. `is_classic`: its load balancer answers its own errors with 502.
-    `tiers` are its backends in the order in which they fill up (`backend_capacity.py`)."""
+    `tiers` are its backends in the order in which they fill up (`backend_capacity.py`).
+    """
 
     key: Key
     timeout_seconds: float
@@ -87,7 +91,8 @@ class Rule:
 @dataclass(frozen=True)
 class Topology:
     """`unrouted` are the VMs behind backend services that no served URL map names: they get no new
-    requests, but finish those they have."""
+    requests, but finish those they have.
+    """
 
     rules: tuple[Rule, ...] = ()
     services: dict[Key, Service] = field(default_factory=dict)

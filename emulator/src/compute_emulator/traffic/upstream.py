@@ -2,7 +2,8 @@
 
 A response that arrives in one piece is returned whole. Of any other the head is returned at once,
 and its body follows as a stream; the connection serves the next request when the stream has
-ended."""
+ended.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class Upstream:
     ) -> Response:
         """Raises `Broken`, or `TimeoutError` if the response has not begun after `timeout` seconds.
         A stream fails in the same way if it has not ended after `stream_timeout` seconds (default:
-        `timeout`), counted from the call. A timeout closes the connection."""
+        `timeout`), counted from the call. A timeout closes the connection.
+        """
         self.in_flight += 1
         is_streaming = False
         try:

@@ -1,7 +1,8 @@
 """Regional autoscalers: the resource, its defaults and its validation. A group has at most one
 autoscaler.
 
-`engine/autoscaling.py` holds their controller. Source: Compute API reference, regionAutoscalers."""
+`engine/autoscaling.py` holds their controller. Source: Compute API reference, regionAutoscalers.
+"""
 
 from __future__ import annotations
 
@@ -252,7 +253,8 @@ def delete(call: Call) -> JsonObject:
 @HANDLERS.handles(METHOD + "patch", METHOD + "update")
 def change(call: Call) -> JsonObject:
     """PATCH merges, PUT replaces. The autoscaler is named by the query's `autoscaler`, else by
-    the body."""
+    the body.
+    """
     name = call.params.get("autoscaler") or call.body.get("name")
     if not name:
         raise Required("autoscaler")

@@ -1,6 +1,7 @@
 """Backend services, global and regional, and the health of their backends.
 
-Source: Compute API reference, backendServices; load-balancing/docs/backend-service."""
+Source: Compute API reference, backendServices; load-balancing/docs/backend-service.
+"""
 
 from __future__ import annotations
 
@@ -177,7 +178,8 @@ def _check_backend(
 
 def on_write(cloud: Cloud, resource: JsonObject) -> None:
     """Record since when each group is attached, and notify the groups: the meaning of their own
-    health checks may depend on it."""
+    health checks may depend on it.
+    """
     service = cloud.key_of(resource["selfLink"])
     groups = {cloud.key_of(backend["group"]) for backend in resource.get("backends") or []}
     for group in [
@@ -214,7 +216,8 @@ add_standard_handlers(
 @HANDLERS.handles("compute.backendServices.getHealth", "compute.regionBackendServices.getHealth")
 def get_health(call: Call) -> JsonObject:
     """The health of one group by the backend service's check; `healthStatus` is absent until a
-    verdict is known."""
+    verdict is known.
+    """
     service = call.resource()
     given = call.body.get("group")
     if not given:
@@ -256,7 +259,8 @@ def set_edge_security_policy(call: Call) -> JsonObject:
 
 def _set_member(call: Call, member: str) -> JsonObject:
     """Stored as given, and cleared if nothing is given: security policies themselves are not
-    modelled."""
+    modelled.
+    """
     service = call.resource_to_change()
     service.pop(member, None)
     if call.body.get("securityPolicy"):

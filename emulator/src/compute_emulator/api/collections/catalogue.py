@@ -1,5 +1,6 @@
 """What Google provides: regions, zones, machine types, accelerator types, the project itself.
-Read-only."""
+Read-only.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ def catalogue_resource(kind: str, path: str, **members: object) -> JsonObject:
 
 def _quotas(cloud: Cloud, region: str = "") -> list[JsonObject]:
     """The configured limits and the usage of VMs, for a region or for the project. Metrics that
-    the discovery document does not know, such as `G2_CPUS`, are enforced but not reported."""
+    the discovery document does not know, such as `G2_CPUS`, are enforced but not reported.
+    """
     documented = document()["schemas"]["Quota"]["properties"]["metric"]["enum"]
     limits = {each.rpartition("/")[2] for each in cloud.quotas}
     metrics = sorted(

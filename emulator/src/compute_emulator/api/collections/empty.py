@@ -2,7 +2,8 @@
 
 Groups are regional here, so the zonal collections of groups, managers and autoscalers are empty;
 disks, snapshots and the like are not modelled. An insert is answered with 501. Tools such as
-Libcloud list these collections before they act."""
+Libcloud list these collections before they act.
+"""
 
 from __future__ import annotations
 

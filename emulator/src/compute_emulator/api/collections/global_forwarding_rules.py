@@ -1,7 +1,8 @@
 """Forwarding rules, global and regional: from an address and port to a target proxy. Only
 target, labels and switches can change.
 
-Source: Compute API reference, globalForwardingRules and forwardingRules."""
+Source: Compute API reference, globalForwardingRules and forwardingRules.
+"""
 
 from __future__ import annotations
 
@@ -133,7 +134,8 @@ def _refuse_address_in_use(call: Call, resource: JsonObject) -> None:
 
 def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
     """A rule without a description shows where the data plane serves it: its address is not
-    reachable."""
+    reachable.
+    """
     if cloud.data_plane is None or resource.get("description"):
         return resource
     url = cloud.data_plane.url_of(cloud.key_of(resource["selfLink"]))

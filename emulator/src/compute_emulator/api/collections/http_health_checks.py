@@ -1,7 +1,8 @@
 """Legacy HTTP health checks, which Libcloud creates. Backend services accept them like the
 others.
 
-Source: Compute API reference, httpHealthChecks."""
+Source: Compute API reference, httpHealthChecks.
+"""
 
 from __future__ import annotations
 

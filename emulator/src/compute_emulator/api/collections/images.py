@@ -29,7 +29,8 @@ def _image(call: Call, image: Image | None, name: str) -> JsonObject:
 
 def _own(call: Call, name: str) -> Image | None:
     """An image or family (`family/NAME`) that the catalogue control names. A family has one image,
-    of its own name."""
+    of its own name.
+    """
     given = (keys.parse(each) for each in call.cloud.catalogue.get("images", ()))
     if call.project != call.cloud.project or keys.Key("global", "images", name) not in given:
         return None

@@ -2,7 +2,8 @@
 
 `api/group_fields.py` validates a group and `engine/groups.py` holds its controller; methods on
 single instances are in `managed_instances.py`. Source: Compute API reference,
-regionInstanceGroupManagers."""
+regionInstanceGroupManagers.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ HANDLERS = Handlers()
 
 def on_write(cloud: Cloud, resource: JsonObject) -> None:
     """Create a new group's instance group and controller, or notify an existing controller of
-    its new intent."""
+    its new intent.
+    """
     key = cloud.key_of(resource["selfLink"])
     group = group_at(cloud, key)
     if group is not None:
@@ -91,7 +93,8 @@ def aggregated_list(call: Call) -> JsonObject:
 @HANDLERS.handles("compute.regionInstanceGroupManagers.patch")
 def patch(call: Call) -> JsonObject:
     """A template alone replaces all versions. If a fixed and a percent size conflict, the one
-    that was sent applies."""
+    that was sent applies.
+    """
     call.resource_to_change()
     if call.body.get("instanceTemplate") and not call.body.get("versions"):
         call.body["versions"] = [{"instanceTemplate": call.body["instanceTemplate"]}]
@@ -139,7 +142,8 @@ def resize(call: Call) -> JsonObject:
 @HANDLERS.handles("compute.regionInstanceGroupManagers.delete")
 def delete(call: Call) -> JsonObject:
     """Refused while an autoscaler or a backend service uses the group; done when the last VM has
-    drained and is deleted."""
+    drained and is deleted.
+    """
     cloud, key, group = call.cloud, call.key, group_of(call)
     standard.refuse_in_use(cloud, key, KIND.word)
     standard.refuse_in_use(cloud, group.group_key, "instance_group")

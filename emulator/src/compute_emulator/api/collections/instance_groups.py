@@ -1,5 +1,6 @@
 """The instance groups of the managers: named ports, size, members. Source: Compute API
-reference, regionInstanceGroups."""
+reference, regionInstanceGroups.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 Their properties are validated here, because Compute Engine validates them on insert. Source:
 Compute API reference, instanceTemplates; guest accelerators:
-compute/docs/instances/setting-vm-host-options."""
+compute/docs/instances/setting-vm-host-options.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ HANDLERS = Handlers()
 
 def view(resource: JsonObject) -> JsonObject:
     """Adds the members that every instance has, whatever its template; clients such as Libcloud
-    rely on them."""
+    rely on them.
+    """
     fingerprint = resource.get("fingerprint", "")
     added: dict[str, Any] = {
         "tags": {"fingerprint": fingerprint} | resource.get("tags", {}),

@@ -1,7 +1,8 @@
 """Methods on single instances of a managed group.
 
 Source: Compute API reference, regionInstanceGroupManagers: listManagedInstances, listErrors, and
-the *Instances methods."""
+the *Instances methods.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +113,8 @@ def apply_updates(call: Call) -> JsonObject:
     """Updates the named VMs at once, outside of the budgets; the default is the mildest
     sufficient action.
 
-    Refused if one of them needs more than is allowed."""
+    Refused if one of them needs more than is allowed.
+    """
     group = group_of(call)
     if call.body.get("allInstances") and call.body.get("instances"):
         raise Invalid(
@@ -144,7 +146,8 @@ def apply_updates(call: Call) -> JsonObject:
 @HANDLERS.handles(METHOD + "createInstances")
 def create_instances(call: Call) -> JsonObject:
     """Creates VMs with given names and raises the target size by their number. Their preserved
-    state becomes their config."""
+    state becomes their config.
+    """
     group = group_of(call)
     intent = group.intent
     if intent.is_proactive and intent.substitutes:
@@ -169,7 +172,8 @@ def create_instances(call: Call) -> JsonObject:
 
 def running_named_instances(call: Call, group: Group) -> list[ManagedInstance]:
     """Like `named_instances`, but none may be a standby VM: start or resume those first. Raises
-    `Invalid`."""
+    `Invalid`.
+    """
     found = named_instances(call, group)
     for instance in found:
         if instance.standby:

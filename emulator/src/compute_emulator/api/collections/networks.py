@@ -1,5 +1,6 @@
 """The default network and its subnetwork in each region, and those that the catalogue control
-names. Read-only; they route and block nothing."""
+names. Read-only; they route and block nothing.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 `wait` blocks over HTTP until the operation is done or two minutes of cloud time have passed.
 With a virtual clock nothing would happen meanwhile, so it returns at once, or advances the clock
 if the cloud has `wait_advances_clock`. Source: Compute API reference, globalOperations.wait ("best
-effort": it may return earlier, callers loop)."""
+effort": it may return earlier, callers loop).
+"""
 
 from __future__ import annotations
 

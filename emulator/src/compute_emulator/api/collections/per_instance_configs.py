@@ -1,7 +1,8 @@
 """Per-instance configs of managed groups: list, update, patch, delete.
 `engine/per_instance_configs.py` applies them to VMs.
 
-Source: Compute API reference, regionInstanceGroupManagers: *PerInstanceConfigs."""
+Source: Compute API reference, regionInstanceGroupManagers: *PerInstanceConfigs.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """IAM methods of the implemented collections. Everything is permitted; policies are stored and
-returned, not enforced."""
+returned, not enforced.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def get_policy(call: Call) -> JsonObject:
 
 def set_policy(call: Call) -> JsonObject:
     """Takes a whole `policy`, or `bindings` and `etag` as older callers send them. A stale
-    `etag` is refused."""
+    `etag` is refused.
+    """
     kept = _with_etag(_stored_policy(call))
     given: dict[str, Any] = call.body.get("policy") or {
         name: call.body[name] for name in ("bindings", "etag") if name in call.body

@@ -1,7 +1,8 @@
 """Resize requests of regional managed groups: insert, get, list, cancel, delete.
 
 `engine/resize_requests.py` holds their controller. Source: Compute API reference,
-regionInstanceGroupManagerResizeRequests."""
+regionInstanceGroupManagerResizeRequests.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 600, 604_800
 @HANDLERS.handles(METHOD + "insert")
 def insert(call: Call) -> JsonObject:
     """The group's target grows at once; the VMs are created when there is capacity for all of
-    them."""
+    them.
+    """
     group, body = group_of(call), call.body
     if not body.get("name"):
         raise Required("resource.name")

@@ -2,7 +2,8 @@
 
 A managed certificate is PROVISIONING until `Cloud.certificate_seconds` have passed, then ACTIVE. At
 Google it takes up to 60 minutes, and a load balancer that uses it. Source:
-load-balancing/docs/ssl-certificates/google-managed-certs."""
+load-balancing/docs/ssl-certificates/google-managed-certs.
+"""
 
 from __future__ import annotations
 

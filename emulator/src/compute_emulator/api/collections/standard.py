@@ -3,7 +3,8 @@ aggregatedList.
 
 A collection declares a `Kind` and calls `add_standard_handlers`. Its own defaults and rules are
 in the kind's `complete`, which receives the whole resource as it would be stored, on every
-write, and raises `ApiError` to refuse it."""
+write, and raises `ApiError` to refuse it.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ class Kind:
 
     `view` converts the stored resource to its representation; `check_delete` may refuse a
     delete; `on_write` and `on_delete` run after each change. `fingerprint`: `none`; `if_given`
-    (must match if sent); `required` (an update without it is refused)."""
+    (must match if sent); `required` (an update without it is refused).
+    """
 
     collection: str
     word: str
@@ -152,7 +154,8 @@ def _write(kind: Kind, call: Call, resource: JsonObject, changed: JsonObject) ->
 
 def merge(kept: JsonObject, patch_body: JsonObject) -> JsonObject:
     """RFC 7396 on `kept`, in place. As in the API, an empty list, and an object that has lost
-    its last member, are removed."""
+    its last member, are removed.
+    """
     for name, value in patch_body.items():
         if isinstance(value, dict):
             inner = kept.get(name)
@@ -181,7 +184,8 @@ def aggregated_list(kind: Kind, call: Call) -> JsonObject:
 
 def set_labels(call: Call) -> JsonObject:
     """`setLabels` of any kind with labels: replaces all labels, and checks their own
-    fingerprint."""
+    fingerprint.
+    """
     resource = call.resource_to_change()
     given = call.body.get("labelFingerprint")
     if given and given != resource.get("labelFingerprint"):

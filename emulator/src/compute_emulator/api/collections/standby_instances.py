@@ -2,7 +2,8 @@
 
 They stay in the group under their names, counted in `targetStoppedSize` and
 `targetSuspendedSize` instead of `targetSize`. Source: Compute API reference,
-regionInstanceGroupManagers: stopInstances, suspendInstances, startInstances, resumeInstances."""
+regionInstanceGroupManagers: stopInstances, suspendInstances, startInstances, resumeInstances.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ MEMBERS = {standby: member for member, standby in RESERVES.items()}
 @HANDLERS.handles(METHOD + "stopInstances", METHOD + "suspendInstances")
 def stand_by(call: Call) -> JsonObject:
     """Only running VMs. Without force, a VM first gets its initial delay, counted from its
-    creation."""
+    creation.
+    """
     group = group_of(call)
     how = "STOPPED" if call.method.verb == "stopInstances" else "SUSPENDED"
     instances = named_instances(call, group)

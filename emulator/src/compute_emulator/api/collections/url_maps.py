@@ -2,7 +2,8 @@
 
 A PATCH may come without a fingerprint (`gcloud compute url-maps import` sends none), a PUT may
 not. A map is accepted only if its tests pass. Source: Compute API reference, urlMaps;
-load-balancing/docs/url-map-concepts."""
+load-balancing/docs/url-map-concepts.
+"""
 
 from __future__ import annotations
 
