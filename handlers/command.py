@@ -118,7 +118,7 @@ def _named_release(
         return None
     path = repository.release_path(request.model, request.version)
     document = world.store.get(path)
-    if document is None or document.data.get("outcome") not in ("succeeded", "retired"):
+    if document is None or not document.data.get("baked_at"):
         raise Refuse(
             f"version: release {request.version} of {request.model} never served; name one that did"
         )

@@ -21,8 +21,8 @@ from infra.bus.envelope import Message, Payload, Unreadable, parse_message, pars
 from infra.fleet.resources import instance_template
 from infra.settings import POLICY, load_project_policy
 from infra.store import outbox, repository
-from infra.store.documents import release_from_record, release_to_record
-from infra.store.port import Create, Put, Unstorable, Write
+from infra.store.documents import release_from_record
+from infra.store.port import Unstorable, Write
 from infra.store.repository import StoredState
 from infra.wiring import World
 from rollout.model import Desired, Release, Transition
@@ -148,10 +148,9 @@ def _save(
     admitted: tuple[Write, ...] = (),
 ) -> None:
     now, model = world.clock.now(), state.desired.model
-    path, record = repository.release_path(model, release.version), release_to_record(release)
-    accepted = Put(path, record) if release.force else Create(path, record)
+    accepted = repository.accept_release(world.store, model, release)
     ended = (stored.state.desired.release, release)
-    outcomes = repository.record_outcomes(model, ended, transitions, now)
+    outcomes = repository.record_outcomes(world.store, model, ended, transitions, now)
     releases = {write.path: write for write in (accepted, *outcomes)}
     log = repository.record_transitions(state, transitions, now, payload.key)
     written = repository.write_state(stored, repository.with_event(state, payload.key))

@@ -78,7 +78,7 @@ def _commit(
     releases: Iterable[Release | None],
     now: datetime,
 ) -> None:
-    outcomes = repository.record_outcomes(run.model, releases, transitions, now)
+    outcomes = repository.record_outcomes(world.store, run.model, releases, transitions, now)
     log = repository.record_transitions(state, transitions, now, run.event_id)
     world.store.commit(repository.write_state(stored, state), *log, *outcomes)
     outbox.publish_committed(world, log)

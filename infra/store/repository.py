@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from infra.store import outbox
 from infra.store.documents import from_document, release_to_record, to_document
@@ -19,6 +19,7 @@ from rollout.model import Release, Transition
 from rollout.state import ModelState
 
 MAX_RECENT_EVENTS = 50
+MAX_ATTEMPTS = 200  # of one release
 TRIES = 20
 
 T = TypeVar("T")
@@ -102,21 +103,56 @@ def record_transitions(
     return tuple(writes)
 
 
+def accept_release(store: Store, model: str, release: Release) -> Write:
+    """The record of a release that was just accepted. A forced one may exist: what earlier attempts
+    left in its record stays.
+    """
+    path, record = release_path(model, release.version), release_to_record(release)
+    if not release.force:
+        return Create(path, record)
+    return Put(path, record | _lasting(store.get(path)))
+
+
 def record_outcomes(
+    store: Store,
     model: str,
     releases: Iterable[Release | None],
     transitions: Iterable[Transition],
     now: datetime,
 ) -> tuple[Write, ...]:
-    """The records of those releases that ended. The rest of a record is what it was when the
-    release was accepted.
+    """The records of those releases that ended. Each end is appended to the record's attempts, and
+    that a release has served and baked is never taken away. The caller commits these writes with
+    the model's state, whose fence protects them too.
     """
     known = {release.version: release for release in releases if release}
     writes = []
     for transition in transitions:
         release = known.get(transition.release)
         if transition.outcome and release:
-            end = {"why": transition.why, "reason": transition.reason, "at": now}
-            record = release_to_record(release) | {"outcome": transition.outcome, "ended": end}
-            writes.append(Put(release_path(model, release.version), record))
+            path = release_path(model, release.version)
+            writes.append(Put(path, _ended_record(release, store.get(path), transition, now)))
     return tuple(writes)
+
+
+def _ended_record(
+    release: Release, before: Document | None, transition: Transition, now: datetime
+) -> dict[str, Any]:
+    end = {"why": transition.why, "reason": transition.reason, "at": now}
+    attempt = {
+        "generation": release.generation,
+        "event_id": release.event_id,
+        "released_at": release.released_at,
+        "requested_by": release.requested_by,
+        "outcome": transition.outcome,
+    }
+    lasting = _lasting(before)
+    attempts = (*lasting["attempts"], attempt | end)[-MAX_ATTEMPTS:]
+    baked_at = lasting["baked_at"] or (now if transition.outcome == "succeeded" else None)
+    outcome = {"outcome": transition.outcome, "ended": end}
+    return release_to_record(release) | {"attempts": [*attempts], "baked_at": baked_at} | outcome
+
+
+def _lasting(record: Document | None) -> dict[str, Any]:
+    """What every later version of a release's record keeps."""
+    data = record.data if record else {}
+    return {"attempts": data.get("attempts", []), "baked_at": data.get("baked_at")}

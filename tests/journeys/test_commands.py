@@ -83,6 +83,36 @@ def test_rollback_to_a_release_that_was_rolled_back_is_refused() -> None:
     assert story.serving_version() == "3"
 
 
+def test_that_a_release_has_baked_outlasts_its_later_attempts() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.given_serving("2")
+    traffic = {"draining_seconds": 0}
+    story.when_released("1", force=True, scaling={"min": 3, "max": 6}, traffic=traffic)
+    story.when_phase_reached("step_1")
+    story.when_commanded("abort")
+    story.when_settled()
+    record = story.store.get("models/tiny/releases/1")
+    assert record is not None
+    assert [attempt["outcome"] for attempt in record.data["attempts"]] == ["succeeded", "aborted"]
+    story.when_commanded("rollback", version="1")
+    story.when_settled()
+    assert story.healthy_by_version() == {"1": 3}
+
+
+def test_a_retired_release_that_never_baked_is_no_rollback_target() -> None:
+    story = Scenario()
+    story.when_released("1")
+    story.when_phase_reached("step_1")
+    story.when_commanded("retire")
+    story.when_settled()
+    assert story.outcome("1") == "retired"
+    story.given_serving("2")
+    story.when_commanded("rollback", version="1")
+    assert "never served" in story.quarantine()[0]["why"]
+    assert story.serving_version() == "2"
+
+
 def test_retire_removes_all_resources_of_the_model_and_no_others() -> None:
     story = Scenario()
     story.given_serving("1", model="large")
