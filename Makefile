@@ -35,10 +35,12 @@ SOAK_ARGS ?=
 FUZZ_ARGS ?= -max_total_time=600
 MUTATION_ARGS ?=
 MUTANTS_ARGS ?=
+RECORDINGS_ARGS ?=
 SHELL_SCRIPTS := .ci/run $(wildcard bench/*.sh deploy/*.sh)
 
 .PHONY: help setup test test-wide mutation mutants simulate soak soak-tests fuzz fuzz-keep golden \
-	check lint format types imports schema-check schema shell-check vocabulary demo bench lock clean
+	recordings check lint format types imports schema-check schema shell-check vocabulary demo \
+	bench lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,6 +107,9 @@ $(FUZZ_READY): requirements.txt $(FUZZ_PINS)
 
 golden: $(READY) ## write the missing golden histories; existing ones are never rewritten
 	$(BIN)/python -m tests.assurance.golden.make
+
+recordings: $(READY) ## compare the emulator with recorded answers of Google's service
+	$(BIN)/python -m emulator.tests.recordings $(RECORDINGS_ARGS)
 
 check: lint types imports schema-check shell-check vocabulary ## run every static check
 
