@@ -60,6 +60,20 @@ class Section(BaseModel):
     )
 
 
+class Ulimits(Section):
+    """Limits of the container's processes, as `docker run --ulimit` takes them: soft and hard."""
+
+    memlock: Annotated[int, Field(ge=-1)] = Field(
+        default=-1, description="Bytes of locked memory; -1 for no limit, which GPUs need"
+    )
+    nofile: Annotated[int, Field(ge=64, le=1048576)] = Field(
+        default=65536, description="Open files and connections"
+    )
+    stack: Annotated[int, Field(ge=-1)] = Field(
+        default=67108864, description="Bytes of stack; -1 for no limit"
+    )
+
+
 class Artifact(Section):
     """What runs: a container image on Container-Optimized OS, or a start-up script on a plain boot
     image.
@@ -95,9 +109,14 @@ class Artifact(Section):
         repr=False,
         description=(
             "Environment variables filled from Secret Manager on the instance: variable to secret"
-            " name"
+            " name; a secret with line breaks needs a variable in capitals"
         ),
     )
+    shm_size_mb: Annotated[int, Field(ge=1, le=16777216)] | None = Field(
+        default=None,
+        description="Size of the container's /dev/shm in MiB; none: half of the instance's memory",
+    )
+    ulimits: Ulimits = Field(default=Ulimits(), description="Limits of the container's processes")
 
 
 class Serving(Section):

@@ -88,11 +88,16 @@ def one_artifact(context: RuleContext) -> Iterator[SpecProblem]:
 
 
 def container_fields(context: RuleContext) -> Iterator[SpecProblem]:
-    """`artifact.args` and `artifact.secrets` require an image: a script has no arguments and
-    fetches its own secrets.
+    """`artifact.args`, `secrets`, `shm_size_mb` and `ulimits` require an image: a script has no
+    arguments, fetches its own secrets and sets its own limits.
     """
     artifact = context.spec.artifact
-    for field, value in (("args", artifact.args), ("secrets", artifact.secrets)):
+    for field, value in (
+        ("args", artifact.args),
+        ("secrets", artifact.secrets),
+        ("shm_size_mb", artifact.shm_size_mb),
+        ("ulimits", context.gives("artifact.ulimits")),
+    ):
         if (
             value
             and artifact.startup_script

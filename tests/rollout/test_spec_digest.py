@@ -14,11 +14,11 @@ DIGEST = f"host/app@sha256:{'0' * 64}"
     [
         (
             {"image": DIGEST},
-            "3c6b83d2f66101c5d5c2a0f00ecf0b8c979c450463763b3be0369278c718e4df",
+            "3e358ca87306c57bd0f6888a950d38dcec9a6466e3566457ed15aba3c398c36d",
         ),
         (
             {"image": DIGEST, "args": ["--path=/a b", "ü"], "env": {"B": "2", "A": "1"}},
-            "be371407193e6e129049a95956d7752e972c92a86ad40fe95156051fce8f4f52",
+            "5fd5ac94a4ad854c60b31436de289e0c29aa9a88ae50c3a357ebf8667083db6f",
         ),
     ],
     ids=["plain", "rich"],

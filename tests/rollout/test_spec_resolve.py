@@ -386,7 +386,13 @@ def test_dependent_defaults_are_named_and_not_inherited() -> None:
     for path in spec.defaulted:
         section, field = path.split(".")
         assert field not in inherited[section], path
-    assert inherited["artifact"] == {"image": IMAGE, "args": [], "env": {}, "secrets": {}}
+    assert inherited["artifact"] == {
+        "image": IMAGE,
+        "args": [],
+        "env": {},
+        "secrets": {},
+        "ulimits": {"memlock": -1, "nofile": 65536, "stack": 67108864},
+    }
     assert inherited["scaling"]["max"] == 5
 
 

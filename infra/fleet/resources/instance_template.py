@@ -141,6 +141,10 @@ def metadata(spec: Spec) -> dict[str, str]:
         items |= {
             "slipway-image": artifact.image,
             "user-data": user_data(),
+            "slipway-shm-mb": str(artifact.shm_size_mb or ""),
+            "slipway-ulimits": _lines(
+                f"{name}={limit}" for name, limit in artifact.ulimits.model_dump().items()
+            ),
             "google-logging-enabled": "true",
             "google-monitoring-enabled": "true",
         }

@@ -69,6 +69,8 @@ METADATA = {
     "slipway-args",
     "slipway-env",
     "slipway-secrets",
+    "slipway-shm-mb",
+    "slipway-ulimits",
     "slipway-gpu",
     "slipway-image",
     "user-data",

@@ -10,6 +10,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from infra.fleet.resources.instance_template import metadata
 from tests.infra.build import spec
 
@@ -35,9 +37,15 @@ esac
 """
 DOCKER = """#!/bin/bash
 printf '%s\\0' "$@" >"$WORLD/docker-$1"
+if [[ $1 == image && -e $WORLD/image-env ]]; then cat "$WORLD/image-env"; fi
+if [[ $1 == pull && -e $WORLD/no-registry ]]; then exit 1; fi
 if [[ $1 == run ]]; then
   env --null >"$WORLD/environment"
   cp "$RUN/env" "$WORLD/env-file"
+  while (($#)); do
+    if [[ $1 == --env-file ]]; then cat "$2" >"$WORLD/env-files"; fi  # the last one has secrets
+    shift
+  done
 fi
 """
 NOTHING = """#!/bin/bash
@@ -133,27 +141,57 @@ def test_the_container_is_restarted_and_published_on_its_port(tmp_path: Path) ->
     assert "--registries=eu-docker.pkg.dev" in (tmp_path / "calls").read_text()
 
 
-def test_a_secret_reaches_the_container_and_nothing_else(tmp_path: Path) -> None:
-    secrets = {
-        "projects/my-project/secrets/hf/versions/3:access": "s3cret$(id)\nsecond line",
-        "projects/my-project/secrets/key/versions/latest:access": "k3y",
-    }
-    machine = Machine(tmp_path, metadata_of({"secrets": {"TOKEN": "hf@3", "KEY": "key"}}), secrets)
+def in_project(secret: str) -> str:
+    return f"projects/my-project/secrets/{secret}/versions/latest:access"
+
+
+# Variables of the script, of bash, of the loader and of Docker's client.
+NAMES = (
+    *("image", "docker", "options", "arguments", "value", "line", "run", "metadata", "secret"),
+    *("PATH", "IFS", "HOME", "UID", "BASH_ENV", "SHELLOPTS", "PS4", "LD_PRELOAD", "DOCKER_HOST"),
+)
+
+
+def test_secrets_of_any_name_reach_the_container_and_nothing_else(tmp_path: Path) -> None:
+    values = {name: f"s3cret-{name} $(touch pwned) # '\"" for name in NAMES}
+    machine = Machine(
+        tmp_path,
+        metadata_of({"secrets": {name: name for name in NAMES} | {"TOKEN": "hf@3"}}),
+        {in_project(name): value for name, value in values.items()}
+        | {"projects/my-project/secrets/hf/versions/3:access": "s3cret$(id)\nsecond line"},
+    )
     result = machine.boot()
     assert result.returncode == 0, result.stderr
+    lines = (tmp_path / "env-files").read_text().split("\n")
+    assert dict(line.split("=", 1) for line in lines if line) == values
     environment = dict(pair.split("=", 1) for pair in machine.read("environment"))
-    assert environment["TOKEN"] == "s3cret$(id)\nsecond line"
-    assert environment["KEY"] == "k3y"
     run = machine.read("docker-run")
-    assert [run[place + 1] for place, word in enumerate(run) if word == "--env"] == ["KEY", "TOKEN"]
+    assert [run[place + 1] for place, word in enumerate(run) if word == "--env"] == ["TOKEN"]
+    assert environment.pop("TOKEN") == "s3cret$(id)\nsecond line"
+    assert run[-1] == "eu-docker.pkg.dev/p/r/app:1"
     for text in (
         result.stdout,
         result.stderr,
         *run,
+        *environment.values(),
         *((file.read_text()) for file in machine.run.iterdir()),
     ):
         assert "s3cret" not in text
-        assert base64.b64encode(b"k3y").decode() not in text
+        assert base64.b64encode(b"s3cret").decode()[:8] not in text
+    assert not list(tmp_path.rglob("pwned"))
+
+
+@pytest.mark.parametrize("name", ["image", "LD_PRELOAD", "DOCKER_HOST", "UID", "PATH"])
+def test_a_secret_with_line_breaks_is_refused_under_a_name_that_acts(
+    tmp_path: Path, name: str
+) -> None:
+    secrets = {in_project("key"): "s3cret\nsecond line"}
+    machine = Machine(tmp_path, metadata_of({"secrets": {name: "key"}}), secrets)
+    result = machine.boot()
+    assert result.returncode != 0
+    assert "secret key has line breaks" in result.stderr
+    assert "s3cret" not in result.stdout + result.stderr
+    assert machine.read("docker-run") == []
 
 
 def test_a_secret_that_cannot_be_read_starts_nothing(tmp_path: Path) -> None:
@@ -171,8 +209,11 @@ def test_metadata_that_cannot_be_read_starts_nothing(tmp_path: Path) -> None:
     assert machine.read("docker-run") == []
 
 
+GPU = {"accelerator": {"type": "nvidia-l4"}}
+
+
 def test_gpu_drivers_are_installed_before_the_container_starts(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, metadata_of({}, {"accelerator": {"type": "nvidia-l4"}}))
+    machine = Machine(tmp_path, metadata_of({}, GPU))
     result = machine.boot()
     assert result.returncode == 0, result.stderr
     calls = (tmp_path / "calls").read_text()
@@ -184,7 +225,57 @@ def test_gpu_drivers_are_installed_before_the_container_starts(tmp_path: Path) -
     run = machine.read("docker-run")
     assert "/var/lib/nvidia/lib64:/usr/local/nvidia/lib64:ro" in run
     assert "LD_LIBRARY_PATH=/usr/local/nvidia/lib64" in run
-    assert run[run.index("--ipc") + 1] == "host"
+
+
+def test_retries_bind_the_driver_once(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, metadata_of({}, GPU))
+    (tmp_path / "no-registry").touch()
+    assert [machine.boot().returncode != 0 for _ in range(3)] == [True] * 3
+    (tmp_path / "no-registry").unlink()
+    assert machine.boot().returncode == 0
+    assert (tmp_path / "calls").read_text().count("mount --bind") == 1
+
+
+@pytest.mark.parametrize(
+    ("of_image", "of_release", "expected"),
+    [
+        ("/opt/lib:/usr/local/nvidia/lib64", None, "{driver}:/opt/lib:/usr/local/nvidia/lib64"),
+        ("/opt/lib", "/compat", "/compat:{driver}"),
+        ("/opt/lib", "/compat:/usr/local/nvidia/lib64", None),
+    ],
+)
+def test_the_drivers_libraries_are_found_beside_those_of_the_image(
+    tmp_path: Path, of_image: str, of_release: str | None, expected: str | None
+) -> None:
+    env = {"LD_LIBRARY_PATH": of_release} if of_release else {}
+    machine = Machine(tmp_path, metadata_of({"env": env}, GPU))
+    (tmp_path / "image-env").write_text(f"PATH=/bin\nLD_LIBRARY_PATH={of_image}\n")
+    assert machine.boot().returncode == 0
+    run = machine.read("docker-run")
+    given = [run[place + 1] for place, word in enumerate(run) if word == "--env"]
+    path = (expected or "").format(driver="/usr/local/nvidia/lib64")
+    assert given == ([f"LD_LIBRARY_PATH={path}"] if expected else [])
+
+
+def test_shared_memory_and_limits_are_generous_and_can_be_set(tmp_path: Path) -> None:
+    for number, (fields, shm, limits) in enumerate(
+        (
+            ({}, None, ["memlock=-1", "nofile=65536", "stack=67108864"]),
+            (
+                {"shm_size_mb": 512, "ulimits": {"nofile": 1024}},
+                "512m",
+                ["memlock=-1", "nofile=1024", "stack=67108864"],
+            ),
+        )
+    ):
+        at = tmp_path / str(number)
+        at.mkdir()
+        machine = Machine(at, metadata_of(fields))
+        assert machine.boot().returncode == 0
+        run = machine.read("docker-run")
+        assert [run[place + 1] for place, word in enumerate(run) if word == "--ulimit"] == limits
+        size = run[run.index("--shm-size") + 1]
+        assert size == shm if shm else int(size.removesuffix("k")) > 65536
 
 
 def test_a_machine_without_gpus_installs_no_drivers(tmp_path: Path) -> None:

@@ -6,16 +6,21 @@
 #   slipway-env      one NAME=value per line
 #   slipway-secrets  one NAME=secret[@version] per line; the secret is read from Secret Manager with
 #                    the machine's service account
+#   slipway-shm-mb   the size of /dev/shm in MiB; without it, half of the machine's memory
+#   slipway-ulimits  one name=limit per line
 #   slipway-gpu      present if the machine has GPUs
-# Values reach Docker as single arguments or through a file. No value is run as code, and no secret
-# is in metadata or printed.
+# Values reach Docker as single arguments or through a file. No value is run as code, no secret is
+# in metadata or printed, and no variable of this script gets its name from one.
+# Runs again, after longer and longer pauses (slipway.service), until it succeeds.
 set -euo pipefail
 umask 077
+export LC_ALL=C
 
 readonly metadata=http://metadata.google.internal/computeMetadata/v1
 readonly secret_manager=https://secretmanager.googleapis.com/v1
 readonly run=/run/slipway
 readonly container=slipway-model
+readonly driver=/usr/local/nvidia
 
 say() {
   printf 'slipway: %s\n' "$1"
@@ -63,15 +68,19 @@ read_secret() {
     json_text data | base64 --decode
 }
 
-# Container-Optimized OS has the driver in /var/lib/nvidia, which is mounted noexec: remount it.
+# Container-Optimized OS has the driver in /var/lib/nvidia, which is mounted noexec: remount it. Each
+# bind mount onto itself would double the mounts below it, so there is one in the life of a boot, as
+# long as the file that records it.
 prepare_gpus() {
   say 'installing the GPU driver'
   cos-extensions install gpu
-  mount --bind /var/lib/nvidia /var/lib/nvidia
+  if [[ ! -e $run/driver-is-mounted ]]; then
+    mount --bind /var/lib/nvidia /var/lib/nvidia
+    touch "$run/driver-is-mounted"
+  fi
   mount --options remount,exec /var/lib/nvidia
-  options+=(--ipc host)
-  options+=(--volume /var/lib/nvidia/lib64:/usr/local/nvidia/lib64:ro)
-  options+=(--volume /var/lib/nvidia/bin:/usr/local/nvidia/bin:ro)
+  options+=(--volume "/var/lib/nvidia/lib64:$driver/lib64:ro")
+  options+=(--volume "/var/lib/nvidia/bin:$driver/bin:ro")
   local device
   for device in /dev/nvidia* /dev/nvidia-caps/*; do
     if [[ -c $device ]]; then
@@ -80,17 +89,68 @@ prepare_gpus() {
   done
 }
 
-# CUDA base images look in /usr/local/nvidia already; other images need LD_LIBRARY_PATH.
-point_to_driver() {
-  if grep --quiet '^LD_LIBRARY_PATH=' "$run/env"; then
-    return
-  fi
-  if docker image inspect --format '{{range .Config.Env}}{{println .}}{{end}}' "$image" |
-    grep --quiet '^LD_LIBRARY_PATH='; then
-    return
-  fi
-  options+=(--env LD_LIBRARY_PATH=/usr/local/nvidia/lib64)
+# Prints the value of LD_LIBRARY_PATH in a list of variables, one per line.
+library_path() {
+  sed -n '/^LD_LIBRARY_PATH=/ { s///p; q }' "$1"
 }
+
+# The driver's libraries must match its kernel module, so they come before those of the image. What
+# the release itself sets keeps its order, for example for CUDA's forward compatibility.
+point_to_driver() {
+  local path
+  if grep --quiet '^LD_LIBRARY_PATH=' "$run/secrets"; then
+    return
+  fi
+  if grep --quiet '^LD_LIBRARY_PATH=' "$run/env"; then
+    path=$(library_path "$run/env")
+    if [[ :$path: == *":$driver/lib64:"* ]]; then
+      return
+    fi
+    path=${path:+$path:}$driver/lib64
+  else
+    docker image inspect --format '{{range .Config.Env}}{{println .}}{{end}}' "$image" \
+      >"$run/image-env"
+    path=$(library_path "$run/image-env")
+    path=$driver/lib64${path:+:$path}
+  fi
+  options+=(--env "LD_LIBRARY_PATH=$path")
+}
+
+# The size of /dev/shm for Docker. It limits memory and reserves none. Docker's own 64 MiB are too
+# little for programs of several processes that share tensors.
+shared_memory() {
+  local size
+  size=$(attribute slipway-shm-mb)
+  if [[ -n $size ]]; then
+    [[ $size =~ ^[0-9]+$ ]] || fail 'slipway-shm-mb is not a number'
+    printf '%sm' "$size"
+  else
+    size=$(sed -n 's/^MemTotal: *\([0-9]*\) kB$/\1/p' /proc/meminfo)
+    printf '%sk' "$((size / 2))"
+  fi
+}
+
+# Whether a value is one line of an env file as Docker reads it: printable, and not too long.
+fits_in_file() {
+  [[ $1 != *[!$'\t'\ -~]* && ${#1} -le 60000 ]]
+}
+
+# Whether a variable may be in the environment of Docker's client: nothing on the way to it, which
+# is this shell, the loader and the client, acts on its name.
+is_inert() {
+  [[ $1 =~ ^[A-Z][A-Z0-9_]*$ && ! -v $1 && $1 != @(BASH|DOCKER|GLIBC|GO|LD_)* ]]
+}
+
+# Runs a command with more variables in its environment: `launch NAME=value ... -- command ...`. A
+# subshell without variables of its own.
+launch() (
+  while [[ $1 != -- ]]; do
+    export "${1?}"
+    shift
+  done
+  shift
+  exec "$@"
+)
 
 pull() {
   local registry=${image%%/*}
@@ -108,7 +168,7 @@ ask_metadata instance/attributes/ >"$run/attributes"
 
 image=$(attribute slipway-image)
 port=$(attribute slipway-port)
-[[ -n $image && $image != -* ]] || fail 'the metadata names no image'
+[[ $image =~ ^[A-Za-z0-9][A-Za-z0-9./:@_-]*$ ]] || fail 'the metadata names no image'
 [[ $port =~ ^[0-9]+$ ]] || fail 'the metadata names no port'
 
 # Lists are read completely before they are used: a failure in a loop's input would go unnoticed and
@@ -116,8 +176,14 @@ port=$(attribute slipway-port)
 attribute slipway-args >"$run/args"
 attribute slipway-env >"$run/env"
 attribute slipway-secrets >"$run/secrets"
+attribute slipway-ulimits >"$run/ulimits"
+shm=$(shared_memory)
 options=(--detach --restart always --name "$container")
-options+=(--publish "$port:$port" --env-file "$run/env")
+options+=(--publish "$port:$port" --env-file "$run/env" --shm-size "$shm")
+while IFS= read -r line || [[ -n $line ]]; do
+  [[ $line =~ ^[a-z]+=-?[0-9]+$ ]] || fail 'slipway-ulimits has a line that is no limit'
+  options+=(--ulimit "$line")
+done <"$run/ulimits"
 arguments=()
 while IFS= read -r line || [[ -n $line ]]; do
   arguments+=("${line#=}")
@@ -131,19 +197,30 @@ pull
 if has slipway-gpu; then
   point_to_driver
 fi
-docker rm --force "$container" >/dev/null 2>&1 || true
 
-# A secret may contain line breaks, which an env file cannot, so Docker takes it from this process's
-# environment. That comes last, so that no other process gets it.
-docker=$(command -v docker)
-secrets=()
+# Secrets reach Docker's client through a pipe in the form of an env file. What such a file cannot
+# contain, like the line breaks of a key, is in the environment of the client alone.
+in_file=()
+in_environment=()
 while IFS= read -r line || [[ -n $line ]]; do
-  value=$(read_secret "${line#*=}") || fail "secret ${line#*=} cannot be read"
-  options+=(--env "${line%%=*}")
-  secrets+=("${line%%=*}=$value")
+  name=${line%%=*}
+  secret=${line#*=}
+  [[ $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] || fail 'slipway-secrets has a line without a name'
+  [[ $secret =~ ^[A-Za-z0-9_-]+(@[A-Za-z0-9]+)?$ ]] || fail "$name names no secret"
+  value=$(read_secret "$secret") || fail "secret $secret cannot be read"
+  if fits_in_file "$value"; then
+    in_file+=("$name=$value")
+  elif is_inert "$name"; then
+    in_environment+=("$name=$value")
+    options+=(--env "$name")
+  else
+    fail "secret $secret has line breaks, characters outside of ASCII or more than 60000 bytes, \
+which Docker cannot pass in a variable named $name; choose a name in capitals that no program knows"
+  fi
 done <"$run/secrets"
-for pair in "${secrets[@]}"; do
-  export "${pair?}"
-done
-"$docker" run "${options[@]}" "$image" "${arguments[@]}"
+
+docker rm --force "$container" >/dev/null 2>&1 || true
+docker=$(command -v docker)
+launch "${in_environment[@]}" -- "$docker" run "${options[@]}" \
+  --env-file <(printf '%s\n' "${in_file[@]}") "$image" "${arguments[@]}"
 say 'the container runs'
