@@ -15,6 +15,7 @@ from rollout.gates.base import (
     duration,
 )
 from rollout.gates.health import MAX_FLAPS, non_retryable
+from rollout.spec.defaults import startup_seconds
 
 UNHEALTHY_MAJORITY_SECONDS = 30
 
@@ -47,8 +48,8 @@ def _degraded(context: GateContext, since: datetime) -> Verdict | None:
     """
     health = context.health
     is_majority = health.healthy * 2 < health.needed
-    startup_seconds = health.release.spec.serving.startup_seconds
-    patience = UNHEALTHY_MAJORITY_SECONDS if is_majority else max(60, 2 * startup_seconds)
+    startup = startup_seconds(health.release.spec)
+    patience = UNHEALTHY_MAJORITY_SECONDS if is_majority else max(60, 2 * startup)
     degraded_for = context.now - since
     if degraded_for < timedelta(seconds=patience):
         return None

@@ -19,6 +19,7 @@ from rollout.gates.base import (
     duration,
 )
 from rollout.model import Reason
+from rollout.spec.defaults import progress_deadline_seconds
 
 MAX_FLAPS = 3
 NON_RETRYABLE: frozenset[Reason] = frozenset({"quota", "config", "policy"})
@@ -39,7 +40,7 @@ class HealthGate:
             return Failed("unhealthy", why)
         if health.is_reached and not context.evidence.pending_changes:
             return Passed(str(health))
-        deadline = timedelta(seconds=health.release.spec.rollout.progress_deadline_seconds)
+        deadline = timedelta(seconds=progress_deadline_seconds(health.release.spec))
         if context.now - progress.improved_at < deadline:
             return Waiting(_waiting_for(context))
         return _overdue(context, deadline)

@@ -14,11 +14,9 @@ from rollout.model import Target
 from rollout.policy.policy import Policy
 from rollout.policy.prices import missing_price
 from rollout.policy.usage import Cap, caps_of, display_amount, max_usage
-from rollout.spec.defaults import CONTAINER_IMAGE, SCRIPT_IMAGE
+from rollout.spec.defaults import DEFAULT_BOOT_IMAGES
 from rollout.spec.machines import is_of_unknown_series
 from rollout.spec.model import Artifact, Spec
-
-DEFAULT_BOOT_IMAGES = (CONTAINER_IMAGE, SCRIPT_IMAGE)
 
 
 def violations(policy: Policy, spec: Spec, stable: Spec | None = None) -> tuple[str, ...]:

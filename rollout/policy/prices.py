@@ -60,7 +60,8 @@ def cost_per_hour(prices: Prices, spec: Spec) -> float:
     running = (_machine(prices, machine) + _accelerators(prices, machine)) * (
         prices.spot if machine.spot else 1
     )
-    disk = machine.disk.size_gb * prices.disks.get(machine.disk.type, math.inf) / HOURS_A_MONTH
+    per_gigabyte = prices.disks.get(machine.disk.type or "", math.inf)
+    disk = machine.disk.size_gb * per_gigabyte / HOURS_A_MONTH
     return (running + disk) * prices.regions.get(spec.placement.region, prices.elsewhere)
 
 

@@ -8,18 +8,44 @@ start-up time changes with the start-up time.
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import attrgetter, getitem
 from typing import Any
 
-from rollout.spec.machines import fixed_accelerator
+from rollout.spec.machines import disk_type, fixed_accelerator, is_arm
 from rollout.spec.model import Artifact, Cpu, Sections, Spec, dump
 
 CONTAINER_IMAGE = "projects/cos-cloud/global/images/family/cos-stable"
-SCRIPT_IMAGE = "projects/debian-cloud/global/images/family/debian-12"
+ARM_CONTAINER_IMAGE = "projects/cos-cloud/global/images/family/cos-arm64-stable"
+SCRIPT_IMAGE = "projects/debian-cloud/global/images/family/debian-13"
+ARM_SCRIPT_IMAGE = "projects/debian-cloud/global/images/family/debian-13-arm64"
+DEFAULT_BOOT_IMAGES = (CONTAINER_IMAGE, ARM_CONTAINER_IMAGE, SCRIPT_IMAGE, ARM_SCRIPT_IMAGE)
+"""Families with support: `cos-stable` moves on by itself, and Debian 13 has it until August 2028.
+Debian 12's ended in June 2026."""
 DEFAULT_UTILIZATION = 0.8
+STARTUP_SECONDS = 120
+DEADLINE_SECONDS = 900
 
 
-def boot_image(artifact: Artifact) -> str:
+def boot_image(artifact: Artifact, machine_type: str) -> str:
+    if is_arm(machine_type):
+        return ARM_CONTAINER_IMAGE if artifact.image else ARM_SCRIPT_IMAGE
     return CONTAINER_IMAGE if artifact.image else SCRIPT_IMAGE
+
+
+def startup_seconds(sections: Sections) -> int:
+    """The expected time from boot to ready. A shorter deadline expects a shorter time."""
+    deadline = sections.rollout.progress_deadline_seconds
+    return sections.serving.startup_seconds or min(
+        STARTUP_SECONDS, (deadline or DEADLINE_SECONDS) // 2
+    )
+
+
+def progress_deadline_seconds(sections: Sections) -> int:
+    """Time for an old instance to drain and for a new one to take twice as long as expected."""
+    return sections.rollout.progress_deadline_seconds or max(
+        DEADLINE_SECONDS, sections.traffic.draining_seconds + 2 * startup_seconds(sections)
+    )
 
 
 def fill_defaults(sections: Sections, model: str) -> Spec:
@@ -27,11 +53,17 @@ def fill_defaults(sections: Sections, model: str) -> Spec:
     values = {name: getattr(sections, name) for name in Sections.model_fields}
     defaulted = []
     for path, value in sorted(_dependent(sections, model).items()):
-        section, field = path.split(".")
-        if value is not None and getattr(values[section], field) is None:
-            values[section] = values[section].model_copy(update={field: value})
+        section, *fields = path.split(".")
+        if value is not None and attrgetter(".".join(fields))(values[section]) is None:
+            values[section] = _with_value(values[section], fields, value)
             defaulted.append(path)
     return Spec(**values, defaulted=tuple(defaulted))
+
+
+def _with_value(section: Any, fields: list[str], value: Any) -> Any:
+    field, *rest = fields
+    part = _with_value(getattr(section, field), rest, value) if rest else value
+    return section.model_copy(update={field: part})
 
 
 def _dependent(sections: Sections, model: str) -> dict[str, Any]:
@@ -39,15 +71,18 @@ def _dependent(sections: Sections, model: str) -> dict[str, Any]:
     is_exposed = traffic.is_exposed
     return {
         "serving.liveness_path": sections.serving.readiness_path,
-        "machine.image": boot_image(sections.artifact),
+        "serving.startup_seconds": startup_seconds(sections),
+        "machine.image": boot_image(sections.artifact, sections.machine.type),
+        "machine.disk.type": disk_type(sections.machine.type),
         "machine.accelerator": fixed_accelerator(sections.machine.type),
         "scaling.cpu": Cpu() if _needs_cpu(sections) else None,
-        "scaling.cool_down_seconds": sections.serving.startup_seconds,
+        "scaling.cool_down_seconds": startup_seconds(sections),
         "traffic.path": f"/{model}" if is_exposed else None,
         "traffic.max_utilization": (
             DEFAULT_UTILIZATION if is_exposed and traffic.balancing_mode == "utilization" else None
         ),
         "rollout.surge": 0 if rollout.unavailable else sections.placement.zone_count,
+        "rollout.progress_deadline_seconds": progress_deadline_seconds(sections),
     }
 
 
@@ -65,8 +100,8 @@ def inheritable(spec: Spec) -> dict[str, Any]:
     """What a later release inherits: the spec as JSON, without the dependent defaults."""
     document = dump(spec)
     for path in document.pop("defaulted"):
-        section, field = path.split(".")
-        document[section][field] = None
+        *parents, field = path.split(".")
+        reduce(getitem, parents, document)[field] = None
     return _stated(document)
 
 

@@ -1,8 +1,9 @@
-"""Which GPUs each machine type supports: fixed for accelerator-optimised types, a choice on N1,
-none on others.
+"""What each machine type supports: GPUs (fixed for accelerator-optimised types, a choice on N1,
+none on others), boot disks, and the architecture of boot images.
 
 Used by `rollout/spec/rules.py` and `defaults.py`, `rollout/policy/caps.py`, and the instance
-template. Source: Compute Engine documentation, "GPU machine types" and "GPUs on N1".
+template. Source: Compute Engine documentation, "GPU machine types", "GPUs on N1", "Machine families
+resource and comparison", and the machine series that each disk type supports.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ PLAIN_FAMILIES = frozenset(
         "c4",
         "c4a",
         "c4d",
+        "c4n",
         "e2",
         "f1",
         "g1",
@@ -50,9 +52,20 @@ PLAIN_FAMILIES = frozenset(
         "m2",
         "m3",
         "m4",
+        "m4n",
     }
-    | {"n1", "n2", "n2d", "n4", "n4a", "n4d", "t2a", "t2d", "x4", "z3"}
+    | {"n1", "n2", "n2d", "n4", "n4a", "n4d", "t2a", "t2d", "x4", "x5", "z3", "z4d"}
 )
+# Series that use Hyperdisk and no Persistent Disk. Of A3, that is A3 Ultra alone.
+HYPERDISK_FAMILIES = frozenset(
+    {"a4", "a4x", "c4", "c4a", "c4d", "c4n", "g4", "h4d", "m4", "m4n", "n4", "n4a", "n4d"}
+    | {"x4", "x5", "z4d"}
+)
+# Series that Hyperdisk Balanced does not support.
+PERSISTENT_DISK_FAMILIES = frozenset(
+    {"a2", "c2", "c2d", "e2", "f1", "g1", "g2", "n1", "n2", "n2d", "t2a", "t2d"}
+)
+ARM_FAMILIES = frozenset({"a4x", "c4a", "n4a", "t2a"})
 CHOSEN: dict[str, tuple[int, ...]] = {  # on N1: accelerator type and the counts it comes in
     "nvidia-tesla-t4": (1, 2, 4),
     "nvidia-tesla-v100": (1, 2, 4, 8),
@@ -75,6 +88,30 @@ def is_of_unknown_series(machine_type: str) -> bool:
     """Whether the number of built-in accelerators is unknown for this machine type."""
     family = _family(machine_type)
     return family not in PLAIN_FAMILIES and family not in OPTIMISED_FAMILIES
+
+
+def is_arm(machine_type: str) -> bool:
+    """Whether its processors are Arm's, which need boot images of their own."""
+    return _family(machine_type) in ARM_FAMILIES
+
+
+def disk_type(machine_type: str) -> str:
+    """The balanced disk type that the machine type supports."""
+    return "hyperdisk-balanced" if _needs_hyperdisk(machine_type) else "pd-balanced"
+
+
+def disk_problem(machine: Machine) -> str | None:
+    """What `machine.disk.type` must be, if the machine type does not support the given one."""
+    given = machine.disk.type or ""
+    if _needs_hyperdisk(machine.type) and given.startswith("pd-"):
+        return f"must be hyperdisk-balanced or left out: {machine.type} uses Hyperdisk only"
+    if _family(machine.type) in PERSISTENT_DISK_FAMILIES and given.startswith("hyperdisk-"):
+        return f"must be a pd type or left out: {machine.type} does not support {given}"
+    return None
+
+
+def _needs_hyperdisk(machine_type: str) -> bool:
+    return _family(machine_type) in HYPERDISK_FAMILIES or machine_type.startswith("a3-ultragpu-")
 
 
 def accelerator_problem(machine: Machine) -> tuple[str, str] | None:

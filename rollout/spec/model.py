@@ -137,9 +137,14 @@ class Serving(Section):
             ),
         )
     )
-    startup_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
-        default=120, description="Expected time from boot to ready"
-    )
+    startup_seconds: (
+        Annotated[
+            int,
+            Field(ge=1, le=3600),
+            DefaultsTo("120, or half of a shorter `rollout.progress_deadline_seconds`"),
+        ]
+        | None
+    ) = Field(default=None, description="Expected time from boot to ready")
 
 
 class Accelerator(Section):
@@ -153,9 +158,15 @@ class Disk(Section):
     """The boot disk."""
 
     size_gb: Annotated[int, Field(ge=10, le=65536)] = Field(default=50, description="Size in GB")
-    type: Literal["pd-standard", "pd-balanced", "pd-ssd", "pd-extreme", "hyperdisk-balanced"] = (
-        Field(default="pd-balanced", description="Disk type")
-    )
+    type: (
+        Annotated[
+            Literal["pd-standard", "pd-balanced", "pd-ssd", "pd-extreme", "hyperdisk-balanced"],
+            DefaultsTo(
+                "`hyperdisk-balanced` for series that use Hyperdisk only, else `pd-balanced`"
+            ),
+        ]
+        | None
+    ) = Field(default=None, description="Disk type")
 
 
 class ShieldedVm(Section):
@@ -188,7 +199,8 @@ class Machine(Section):
         Annotated[
             types.BootImage,
             DefaultsTo(
-                "the `cos-stable` family for a container, `debian-12` for a start-up script"
+                "the `cos-stable` family for a container, `debian-13` for a start-up script; with"
+                " `arm64` for Arm machine types"
             ),
         ]
         | None
@@ -460,9 +472,17 @@ class RolloutSpec(Section):
     bake_seconds: Annotated[int, Field(ge=0, le=1209600)] = Field(
         default=300, description="How long the new release must stay healthy after the last step"
     )
-    progress_deadline_seconds: Annotated[int, Field(ge=60, le=86400)] = Field(
-        default=900, description="Maximum time without progress before the rollout fails"
-    )
+    progress_deadline_seconds: (
+        Annotated[
+            int,
+            Field(ge=60, le=86400),
+            DefaultsTo(
+                "900, or `traffic.draining_seconds` and twice `serving.startup_seconds` if that is"
+                " longer"
+            ),
+        ]
+        | None
+    ) = Field(default=None, description="Maximum time without progress before the rollout fails")
     on_failure: Literal["rollback", "pause"] = Field(
         default="rollback", description="What to do if the rollout fails"
     )

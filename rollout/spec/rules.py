@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from rollout.spec.machines import accelerator_problem
+from rollout.spec.machines import accelerator_problem, disk_problem
 from rollout.spec.model import Sections, Traffic
 from rollout.spec.problems import SpecProblem, redact
 from rollout.spec.validation import Path
@@ -285,6 +285,14 @@ def accelerators(context: RuleContext) -> Iterator[SpecProblem]:
     )
 
 
+def boot_disk(context: RuleContext) -> Iterator[SpecProblem]:
+    """`machine.disk.type` is one that the machine series supports (best left out)."""
+    machine = context.spec.machine
+    problem = disk_problem(machine)
+    if problem and context.knows("machine.type", "machine.disk.type"):
+        yield SpecProblem("machine.disk.type", problem, machine.disk.type)
+
+
 def zones_of_region(context: RuleContext) -> Iterator[SpecProblem]:
     """Each of `placement.zones` is in `placement.region`."""
     placement = context.spec.placement
@@ -337,6 +345,21 @@ def budget(context: RuleContext) -> Iterator[SpecProblem]:
         )
 
 
+def deadline(context: RuleContext) -> Iterator[SpecProblem]:
+    """`rollout.progress_deadline_seconds` is more than `serving.startup_seconds`: no instance would
+    be ready in time.
+    """
+    startup = context.spec.serving.startup_seconds
+    limit = context.spec.rollout.progress_deadline_seconds
+    is_known = context.knows("serving.startup_seconds", "rollout.progress_deadline_seconds")
+    if is_known and startup and limit and limit <= startup:
+        yield SpecProblem(
+            "rollout.progress_deadline_seconds",
+            f"must be more than serving.startup_seconds ({startup}), or left out",
+            f"{limit}",
+        )
+
+
 def rising_steps(context: RuleContext) -> Iterator[SpecProblem]:
     """The percentages of `rollout.steps` rise strictly and end at 100."""
     percents = [step.percent for step in context.spec.rollout.steps]
@@ -373,6 +396,7 @@ RULES: tuple[Rule, ...] = (
     container_fields,
     variables,
     accelerators,
+    boot_disk,
     subnetwork_of_region,
     trusted_module,
     own_labels,
@@ -387,4 +411,5 @@ RULES: tuple[Rule, ...] = (
     unexposed,
     rising_steps,
     budget,
+    deadline,
 )

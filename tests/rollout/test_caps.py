@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.model import Observed, Target
-from rollout.policy.caps import DEFAULT_BOOT_IMAGES, clamp, violations
+from rollout.policy.caps import clamp, violations
 from rollout.policy.policy import Policy
 from rollout.policy.prices import cost_per_hour
 from rollout.policy.usage import Usage, quota_violations
+from rollout.spec.defaults import DEFAULT_BOOT_IMAGES
 from rollout.spec.model import Spec
 from rollout.strategies.base import Swap
 from rollout.strategies.rolling import steady_group, swap_group

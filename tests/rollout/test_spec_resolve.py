@@ -5,6 +5,8 @@ cannot change.
 from __future__ import annotations
 
 import json
+from functools import reduce
+from operator import attrgetter, getitem
 from typing import Any, get_args
 
 import pytest
@@ -199,9 +201,33 @@ def test_a_rule_broken_by_an_inherited_value_is_refused() -> None:
         (
             {"artifact": {"startup_script": "x"}},
             "machine.image",
-            "projects/debian-cloud/global/images/family/debian-12",
+            "projects/debian-cloud/global/images/family/debian-13",
         ),
         ({"machine": {"image": "global/images/mine"}}, "machine.image", "global/images/mine"),
+        (
+            {"machine": {"type": "c4a-standard-4"}},
+            "machine.image",
+            "projects/cos-cloud/global/images/family/cos-arm64-stable",
+        ),
+        (
+            {"machine": {"type": "t2a-standard-1"}, "artifact": {"startup_script": "x"}},
+            "machine.image",
+            "projects/debian-cloud/global/images/family/debian-13-arm64",
+        ),
+        ({}, "machine.disk.type", "pd-balanced"),
+        ({"machine": {"type": "c4-standard-4"}}, "machine.disk.type", "hyperdisk-balanced"),
+        ({"machine": {"type": "a3-ultragpu-8g"}}, "machine.disk.type", "hyperdisk-balanced"),
+        ({"machine": {"type": "a3-highgpu-8g"}}, "machine.disk.type", "pd-balanced"),
+        ({}, "serving.startup_seconds", 120),
+        ({}, "rollout.progress_deadline_seconds", 900),
+        (
+            {"serving": {"startup_seconds": 1800}},
+            "rollout.progress_deadline_seconds",
+            2 * 1800 + 300,
+        ),
+        ({"traffic": {"draining_seconds": 3600}}, "rollout.progress_deadline_seconds", 3840),
+        ({"rollout": {"progress_deadline_seconds": 60}}, "serving.startup_seconds", 30),
+        ({"rollout": {"progress_deadline_seconds": 60}}, "scaling.cool_down_seconds", 30),
         ({}, "machine.accelerator", None),
         (
             {"machine": {"type": "a3-highgpu-8g"}},
@@ -222,8 +248,7 @@ def test_a_rule_broken_by_an_inherited_value_is_refused() -> None:
 def test_a_default_is_derived_from_other_fields(
     patch: dict[str, Any], field: str, expected: object
 ) -> None:
-    section, name = field.split(".")
-    assert getattr(getattr(first(**patch), section), name) == expected
+    assert attrgetter(field)(first(**patch)) == expected
 
 
 def test_a_derived_default_follows_its_field_to_a_new_value() -> None:
@@ -231,8 +256,14 @@ def test_a_derived_default_follows_its_field_to_a_new_value() -> None:
     assert after(base, serving={"startup_seconds": 600}).scaling.cool_down_seconds == 600
     assert after(base, machine={"type": "e2-standard-4"}).machine.accelerator is None
     assert after(base, scaling={"load_balancing": {}}).scaling.cpu is None
+    arm = after(base, machine={"type": "c4a-standard-4"}).machine
+    assert (arm.disk.type, arm.image) == (
+        "hyperdisk-balanced",
+        "projects/cos-cloud/global/images/family/cos-arm64-stable",
+    )
+    assert after(base, serving={"startup_seconds": 1800}).rollout.progress_deadline_seconds == 3900
     script = after(base, artifact={"image": None, "startup_script": "x"})
-    assert script.machine.image == "projects/debian-cloud/global/images/family/debian-12"
+    assert script.machine.image == "projects/debian-cloud/global/images/family/debian-13"
 
 
 def test_a_given_value_stays_even_if_it_equals_the_default() -> None:
@@ -373,19 +404,22 @@ def test_the_order_of_zones_does_not_matter() -> None:
 def test_dependent_defaults_are_named_and_not_inherited() -> None:
     spec = first()
     assert spec.defaulted == (
+        "machine.disk.type",
         "machine.image",
+        "rollout.progress_deadline_seconds",
         "rollout.surge",
         "scaling.cool_down_seconds",
         "scaling.cpu",
         "serving.liveness_path",
+        "serving.startup_seconds",
         "traffic.max_utilization",
         "traffic.path",
     )
     inherited = inheritable(spec)
     assert "defaulted" not in inherited
     for path in spec.defaulted:
-        section, field = path.split(".")
-        assert field not in inherited[section], path
+        *parents, field = path.split(".")
+        assert field not in reduce(getitem, parents, inherited), path
     assert inherited["artifact"] == {
         "image": IMAGE,
         "args": [],

@@ -194,6 +194,31 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
         ),
     ),
     (
+        {"serving": {"startup_seconds": 900}, "rollout": {"progress_deadline_seconds": 900}},
+        (
+            "rollout.progress_deadline_seconds: must be more than serving.startup_seconds (900), or"
+            " left out, got 900"
+        ),
+    ),
+    (
+        {"machine": {"type": "c4-standard-4", "disk": {"type": "pd-ssd"}}},
+        (
+            "machine.disk.type: must be hyperdisk-balanced or left out: c4-standard-4 uses"
+            " Hyperdisk only, got pd-ssd"
+        ),
+    ),
+    (
+        {"machine": {"disk": {"type": "hyperdisk-balanced"}}},
+        (
+            "machine.disk.type: must be a pd type or left out: n1-standard-1 does not support"
+            " hyperdisk-balanced, got hyperdisk-balanced"
+        ),
+    ),
+    (
+        {"artifact": {"image": None, "startup_script": "x", "ulimits": {"nofile": 1024}}},
+        ("artifact.ulimits: must be left out, or null, beside startup_script; it requires image"),
+    ),
+    (
         {"machine": {"labels": {"team": "a", "slipway-x": "1"}}},
         "machine.labels.slipway-x: must not begin with slipway: these labels are reserved",
     ),

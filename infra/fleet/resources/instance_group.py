@@ -11,6 +11,7 @@ from infra.fleet.model import Action, Body, DesiredResource, Key
 from infra.fleet.resources import versions
 from infra.fleet.resources.drift import Changes, describe, differences
 from rollout.model import GroupTarget, Problem, Release
+from rollout.spec.defaults import startup_seconds
 
 PORT_NAME = "http"
 _MAX_DELAY_SECONDS = 3600
@@ -43,7 +44,7 @@ def desired(model: str, target: GroupTarget) -> DesiredResource:
         "autoHealingPolicies": [
             {
                 "healthCheck": naming.reference(live),
-                "initialDelaySec": initial_delay_seconds(spec.serving.startup_seconds),
+                "initialDelaySec": initial_delay_seconds(startup_seconds(spec)),
             }
         ],
         "distributionPolicy": _distribution(target.settings),

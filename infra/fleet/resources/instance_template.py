@@ -19,8 +19,8 @@ from infra.fleet import naming
 from infra.fleet.model import Body, DesiredResource
 from rollout.model import Release
 from rollout.spec.defaults import boot_image
-from rollout.spec.machines import has_gpu
-from rollout.spec.model import DEFAULT_NETWORK, Artifact, Disk, Machine, Spec
+from rollout.spec.machines import disk_type, has_gpu
+from rollout.spec.model import DEFAULT_NETWORK, Artifact, Machine, Spec
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
@@ -55,7 +55,7 @@ def _properties(model: str, spec: Spec) -> Body:
     machine, artifact = spec.machine, spec.artifact
     properties: Body = {
         "machineType": machine.type,
-        "disks": [_boot_disk(machine.disk, machine.image or boot_image(artifact))],
+        "disks": [_boot_disk(machine, artifact)],
         "networkInterfaces": [_network(machine)],
         "serviceAccounts": [{"email": machine.service_account or "default", "scopes": [SCOPE]}],
         "scheduling": _scheduling(machine),
@@ -80,8 +80,12 @@ def _properties(model: str, spec: Spec) -> Body:
     return properties
 
 
-def _boot_disk(disk: Disk, image: str) -> Body:
-    source = {"sourceImage": image, "diskSizeGb": str(disk.size_gb), "diskType": disk.type}
+def _boot_disk(machine: Machine, artifact: Artifact) -> Body:
+    source = {
+        "sourceImage": machine.image or boot_image(artifact, machine.type),
+        "diskSizeGb": str(machine.disk.size_gb),
+        "diskType": machine.disk.type or disk_type(machine.type),
+    }
     return {
         "boot": True,
         "autoDelete": True,
