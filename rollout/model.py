@@ -110,6 +110,10 @@ class Instance:
     def is_settled(self) -> bool:
         return self.action == "NONE" and self.status == "RUNNING"
 
+    @property
+    def is_leaving(self) -> bool:
+        return self.action in ("DELETING", "ABANDONING")
+
 
 @dataclass(frozen=True)
 class GroupView:
@@ -119,7 +123,6 @@ class GroupView:
     region: str
     target_size: int
     is_stable: bool
-    version_reached: bool
     instances: tuple[Instance, ...]
 
 

@@ -13,6 +13,10 @@ from compute_emulator.keys import Key
 from emulator.tests.clients import PROJECT, REGION, Clients, backend_service, health_check, template
 
 SCOPE = f"regions/{REGION}"
+ZONES = [
+    compute_v1.DistributionPolicyZoneConfiguration(zone=f"zones/{REGION}-{letter}")
+    for letter in "abc"
+]
 TEMPLATES = "global/instanceTemplates/"
 FIXED = compute_v1.FixedOrPercent
 
@@ -72,6 +76,7 @@ class Fleet:
     # Requests
 
     def create(self, size: int = 6, healing: bool = True, delay: int = 300, **members: Any) -> None:
+        """Create the group, in the zones a, b and c unless members name others."""
         given = {
             "name": self.name,
             "target_size": size,
@@ -84,6 +89,8 @@ class Fleet:
                 "auto_healing_policies", [compute_v1.InstanceGroupManagerAutoHealingPolicy(heal)]
             )
         resource = compute_v1.InstanceGroupManager(given)
+        if not resource.distribution_policy.zones:
+            resource.distribution_policy.zones = ZONES
         made = self.managers.insert_unary(
             project=PROJECT, region=REGION, instance_group_manager_resource=resource
         )

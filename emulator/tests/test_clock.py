@@ -30,7 +30,7 @@ def test_a_scaled_clock_needs_a_speed() -> None:
 
 
 def test_any_callable_can_be_the_clock() -> None:
-    assert Cloud(clock=lambda: 0).timestamp() == "1970-01-01T00:00:00.000+00:00"
+    assert Cloud(clock=lambda: 0).timestamp() == "1969-12-31T17:00:00.000-07:00"
 
 
 def test_events_at_the_same_time_run_in_order_of_creation() -> None:

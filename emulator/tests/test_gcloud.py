@@ -78,7 +78,7 @@ def test_templates_are_created_listed_and_two_deleted_in_one_command(gcloud: Com
     finished = json.loads(gcloud("operations list"))
     assert {each["operationType"] for each in finished} == {
         "compute.instanceTemplates.insert",
-        "compute.instanceTemplates.delete",
+        "delete",
     }
 
 

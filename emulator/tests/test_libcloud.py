@@ -141,7 +141,9 @@ def test_it_creates_templates_and_firewalls_and_lists_the_instances_of_a_group(
     assert nodes
     nodes = driver.list_nodes(ex_zone="all")
     assert len(nodes) == 2
-    assert driver.ex_get_node(nodes[0].name).extra["machineType"].endswith("n1-standard-1")
+    assert (
+        driver.ex_get_node(nodes[0].name, zone="all").extra["machineType"].endswith("n1-standard-1")
+    )
     assert driver.ex_destroy_firewall(firewall)
     with pytest.raises(Exception, match="already being used"):
         driver.ex_destroy_instancetemplate(template)

@@ -31,9 +31,9 @@ def test_a_shorter_propagation_time_does_not_reorder_changes() -> None:
 def test_all_delays_can_be_set_while_running(cloud: Cloud) -> None:
     assert control(cloud, "GET", "/delays") == {
         "propagation_seconds": 0.0,
-        "certificate_seconds": 0.0,
+        "certificate_seconds": 60.0,
     }
     assert control(cloud, "PUT", "/delays", {"propagation_seconds": 30}) == {
         "propagation_seconds": 30.0,
-        "certificate_seconds": 0.0,
+        "certificate_seconds": 60.0,
     }

@@ -165,6 +165,7 @@ def test_a_managed_certificate_gets_a_self_signed_one_that_the_control_lists(
         "theirs", managed=compute_v1.SslCertificateManagedSslCertificate(domains=["models.example"])
     )
     secure.serve("theirs")
+    secure.balancer.run(60)
     trusted = secure.data_plane_state()["certificates"][0]["pem"]
     assert secure.certificate_name("models.example", trusted) == "models.example"
     file = tmp_path / "trusted.pem"

@@ -2,8 +2,7 @@
 Pure.
 
 Called by `handlers/reconcile/decide.py` between reading and deciding. Missing data is never good
-news: an instance without a verdict is `unknown`, and a group without a status is neither stable nor
-done.
+news: an instance without a verdict is `unknown`, and a group without a status is not stable.
 """
 
 from __future__ import annotations
@@ -62,7 +61,6 @@ def _group(snapshot: Snapshot, model: str, colour: Colour, key: Key, body: Body)
         region=key.scope,
         target_size=int(body.get("targetSize", 0)),
         is_stable=bool(status.get("isStable", False)),
-        version_reached=bool(status.get("versionTarget", {}).get("isReached", False)),
         instances=tuple(_instance(each, health) for each in snapshot.instances.get(key, ())),
     )
 

@@ -59,12 +59,7 @@ def _overdue(context: GateContext, deadline: timedelta) -> Verdict:
     old release keeps the group from being stable, and waiting would keep the bad one.
     """
     health, evidence, span = context.health, context.evidence, duration(deadline)
-    if (
-        health.is_well
-        and health.group
-        and health.group.version_reached
-        and not evidence.pending_changes
-    ):
+    if health.is_well and health.has_replaced_others and not evidence.pending_changes:
         return Passed(f"{health}; the rest of the group does not become stable")
     if health.problems:
         problem = health.problems[0]

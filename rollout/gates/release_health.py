@@ -26,9 +26,20 @@ class ReleaseHealth:
 
     @property
     def is_reached(self) -> bool:
-        """Version target reached, group stable, and every instance of the release healthy."""
-        is_done = bool(self.group and self.group.version_reached and self.group.is_stable)
-        return is_done and self.is_well
+        """Group stable on its versions, and every instance of the release healthy."""
+        is_done = bool(self.group and self.group.is_stable)
+        return is_done and self.has_replaced_others and self.is_well
+
+    @property
+    def has_replaced_others(self) -> bool:
+        """No more instances run other releases than the target leaves to them.
+
+        Counted by instance: `versionTarget.isReached` is true while instances are being created.
+        """
+        if self.group is None:
+            return False
+        staying = sum(not instance.is_leaving for instance in self.group.instances)
+        return staying - len(self.instances) <= self.group.target_size - self.needed
 
     @property
     def is_well(self) -> bool:
@@ -60,8 +71,7 @@ def observe_release(
     running = tuple(
         instance
         for instance in group.instances
-        if instance.template == release.template
-        and instance.action not in ("DELETING", "ABANDONING")
+        if instance.template == release.template and not instance.is_leaving
     )
     return ReleaseHealth(release, needed, running, group)
 

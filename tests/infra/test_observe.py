@@ -66,14 +66,13 @@ def test_a_group_that_slipway_does_not_own_is_not_observed() -> None:
     )
 
 
-def test_a_group_without_a_status_is_neither_stable_nor_reached() -> None:
-    group = observe(snapshot_of(manager()), "tiny").groups[0]
-    assert (group.is_stable, group.version_reached) == (False, False)
+def test_a_group_without_a_status_is_not_stable() -> None:
+    assert not observe(snapshot_of(manager()), "tiny").groups[0].is_stable
 
 
 def test_a_group_is_observed_as_its_manager_reports_it() -> None:
     body = manager(
-        status={"isStable": True, "versionTarget": {"isReached": True}},
+        status={"isStable": True},
         distributionPolicy={
             "zones": [
                 {"zone": f"{SERVER}zones/us-central1-a"},
@@ -87,8 +86,7 @@ def test_a_group_is_observed_as_its_manager_reports_it() -> None:
         group.region,
         group.target_size,
         group.is_stable,
-        group.version_reached,
-    ) == ("blue", REGION, 4, True, True)
+    ) == ("blue", REGION, 4, True)
 
 
 def test_the_load_balancers_health_counts_and_no_answer_is_unknown() -> None:

@@ -64,5 +64,5 @@ def stuck(of: Release, reason: Reason, message: str) -> Instance:
 def group(*members: Instance, **changes: Any) -> Observed:
     """One observed group of these instances; `changes` override the view's other fields."""
     is_settled = all(instance.is_settled for instance in members)
-    view = GroupView("blue", "us-central1", len(members), is_settled, is_settled, members)
+    view = GroupView("blue", "us-central1", len(members), is_settled, members)
     return Observed((replace(view, **changes),))

@@ -132,7 +132,7 @@ def test_a_step_says_what_it_waits_for_and_asks_for_another_pass_soon() -> None:
     assert (decision.requeue_at, decision.desired) == (NOW + SHORTEST, desired(TWO))
 
 
-@pytest.mark.parametrize("change", [{"is_stable": False}, {"version_reached": False}])
+@pytest.mark.parametrize("change", [{"is_stable": False}, {"target_size": 3}])
 def test_a_step_waits_until_the_group_is_stable_on_its_versions(change: dict[str, Any]) -> None:
     observed = group(*instances(ONE, 3), *instances(TWO, 1), **change)
     assert run_pass(stepping(0), TWO, observed).rollout.phase == Stepping(0, NOON)

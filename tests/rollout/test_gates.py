@@ -268,7 +268,7 @@ def test_until_the_deadline_a_step_says_what_it_waits_for(
             ),
         ),
         (
-            health(2, is_stable=False, version_reached=False),
+            health(2, is_stable=False, target_size=6),
             NO_EVIDENCE,
             Failed(
                 "timeout",

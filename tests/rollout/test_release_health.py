@@ -77,7 +77,7 @@ def test_a_release_is_well_if_it_has_enough_instances_and_all_are_healthy(
     [
         (health(1), True),
         (health(1, is_stable=False), False),
-        (health(1, version_reached=False), False),
+        (health(1, target_size=5), False),
         (health(1, others=1), False),
         (observe_release(replace(target(0), min=0), TWO, None), False),
     ],

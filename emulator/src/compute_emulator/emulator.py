@@ -27,7 +27,7 @@ from compute_emulator.control import dispatch, instances, outages, scheduled
 from compute_emulator.control.faults import Faults
 from compute_emulator.engine.call_log import CallLog
 from compute_emulator.engine.clock import Clock, RealClock, VirtualClock
-from compute_emulator.engine.cloud import Cloud
+from compute_emulator.engine.cloud import CERTIFICATE_SECONDS, Cloud
 from compute_emulator.engine.groups import group_at
 from compute_emulator.errors import ConnectionDropped, JsonObject
 from compute_emulator.inspection import GroupView, InstanceRecord
@@ -72,7 +72,7 @@ class Emulator:
         *,
         operation_seconds_by_method: Mapping[str, float] | None = None,
         propagation_seconds: float = 0.0,
-        certificate_seconds: float = 0.0,
+        certificate_seconds: float = CERTIFICATE_SECONDS,
         wait_advances_clock: bool = False,
         check_responses: bool = False,
         regions: Mapping[str, tuple[str, ...]] | None = None,

@@ -29,13 +29,14 @@ def test_an_omitted_update_type_is_opportunistic(fleet: Fleet) -> None:
 
 
 @fact(
-    "API reference, updatePolicy: minimalAction and mostDisruptiveAllowedAction REPLACE,"
-    " SUBSTITUTE, PROACTIVE redistribution"
+    "API reference, updatePolicy: minimalAction REPLACE, SUBSTITUTE, PROACTIVE redistribution;"
+    " k8s-config-connector@1e63b160c8, zonalcomputeinstancegroupmanager: the most disruptive"
+    " allowed action is shown only if it was sent"
 )
 def test_an_update_policy_has_its_defaults(fleet: Fleet) -> None:
     fleet.create(update_policy=None)
     kept = fleet.get().update_policy
-    assert (kept.minimal_action, kept.most_disruptive_allowed_action) == ("REPLACE", "REPLACE")
+    assert (kept.minimal_action, kept.most_disruptive_allowed_action) == ("REPLACE", "")
     assert (kept.replacement_method, kept.instance_redistribution_type) == (
         "SUBSTITUTE",
         "PROACTIVE",

@@ -43,7 +43,9 @@ def test_a_mutation_returns_an_operation_that_ends(fleet: Fleet, clock: VirtualC
 
 
 @fact(
-    "Observed in apache/libcloud's fixtures and with gcloud 528, which reads the end of the type",
+    "Observed in apache/libcloud's fixtures, with gcloud 528, which reads the end of the type, and"
+    " in GoogleCloudPlatform/k8s-config-connector@1e63b160c8, zonalcomputeinstancegroupmanager"
+    " and globalcomputeforwardingrule",
     assumed="regional groups are like zonal ones",
 )
 @pytest.mark.parametrize(
@@ -56,9 +58,10 @@ def test_a_mutation_returns_an_operation_that_ends(fleet: Fleet, clock: VirtualC
             "compute.instanceTemplates.insert",
         ),
         ("POST", GROUPS, BODY | {"name": "other"}, "compute.instanceGroupManagers.insert"),
-        ("PATCH", TINY, {"description": "x"}, "compute.instanceGroupManagers.patch"),
+        ("PATCH", TINY, {"description": "x"}, "patch"),
         ("POST", f"{TINY}/resize?size=7", None, "compute.instanceGroupManagers.resize"),
         ("DELETE", TINY, None, "compute.instanceGroupManagers.delete"),
+        ("DELETE", f"{BASE}/{TEMPLATES}v3", None, "delete"),
         ("POST", f"{BASE}/global/healthChecks", {"name": "h", "type": "HTTP"}, "insert"),
         ("DELETE", f"{BASE}/global/healthChecks/ready", None, "delete"),
     ],

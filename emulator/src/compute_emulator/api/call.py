@@ -26,9 +26,18 @@ from compute_emulator.keys import Key
 
 Handler = Callable[["Call"], JsonObject]
 Decorated = TypeVar("Decorated", bound=Handler)
-TYPED = ("instanceTemplates", "instanceGroupManagers", "instanceGroups")
+TYPED = ("instanceTemplates", "instanceGroupManagers", "instanceGroups", "autoscalers")
 """Collections whose operations carry the full name, `compute.instanceTemplates.insert`; the
 others use the bare verb."""
+OPERATION_TYPES = {
+    ("instanceTemplates", "delete"): "delete",
+    ("instanceGroupManagers", "patch"): "patch",
+    ("forwardingRules", "setTarget"): "SetTarget",
+    ("targetHttpProxies", "setUrlMap"): "SetUrlMap",
+    ("targetHttpsProxies", "setUrlMap"): "SetUrlMap",
+    ("targetHttpsProxies", "setQuicOverride"): "compute.targetHttpsProxies.setQuicOverride",
+}
+"""The exceptions, by collection and verb."""
 
 
 class Handlers(dict[str, Handler]):
@@ -127,13 +136,15 @@ class Call:
         operation_type: str | None = None,
         target: Key | None = None,
         *,
+        seconds: float | None = None,
         effect: Callable[[], object] | None = None,
         at_end: Callable[[], None] | None = None,
         held: bool = False,
     ) -> JsonObject:
         """The operation that a mutation returns.
 
-        The type defaults to the method's (see `TYPED`), the target to the resource in the path.
+        The type defaults to the method's (see `TYPED`), the target to the resource in the path,
+        `seconds` to how long operations of the method take.
         `effect` runs now, `at_end` when the operation ends (an `ApiError` it raises fails the
         operation). A `held` operation runs until `cloud.operations.finish((target.scope,
         operation["name"]))`.
@@ -147,15 +158,18 @@ class Call:
             method_id=self.method.id,
             request_id=self.params.get("requestId"),
             seconds=(
-                fault.seconds if fault is not None and fault.kind == "operation_latency" else None
+                fault.seconds
+                if fault is not None and fault.kind == "operation_latency"
+                else seconds
             ),
             at_end=at_end,
             held=held or (fault is not None and fault.kind == "operation_never_ends"),
         )
 
     def operation_type(self) -> str:
-        verb = self.method.verb
-        return f"compute.{self.collection}.{verb}" if self.collection in TYPED else verb
+        collection, verb = self.collection, self.method.verb
+        usual = f"compute.{collection}.{verb}" if collection in TYPED else verb
+        return OPERATION_TYPES.get((collection, verb), usual)
 
     def page(
         self, items: list[JsonObject], member: str = "items", view: listing.View | None = None

@@ -13,6 +13,7 @@ from compute_emulator.api import group_policies
 from compute_emulator.api.call import Call
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.group_intent import check_key, size_of
+from compute_emulator.engine.regions import default_zones
 from compute_emulator.errors import BadRequest, Invalid, JsonObject, Required
 from compute_emulator.keys import HOST, Key, parse
 from compute_emulator.rules.sizes import versions_problem
@@ -22,7 +23,6 @@ MAX_VMS, MAX_VMS_PER_ZONE = 2000, 1000
 MAX_GROUPS_PER_CHECK = 50
 BASE_NAME = 58
 BASE_PATTERN = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?-?#*")
-DEFAULT_ZONES = 3
 LIFECYCLE = {
     "defaultActionOnFailure": "REPAIR",
     "onFailedHealthCheck": "DEFAULT_ACTION",
@@ -72,7 +72,7 @@ def _zones(call: Call, resource: JsonObject, kept: JsonObject | None) -> int:
     policy.setdefault("targetShape", "EVEN")
     known = cloud.zones_of(region)
     zones = [zone.get("zone", "").rpartition("/")[2] for zone in policy.get("zones") or []] or list(
-        known[:DEFAULT_ZONES]
+        default_zones(region, known)
     )
     for zone in zones:
         if zone not in known:

@@ -19,7 +19,6 @@ AUTOSCALED_SHAPES = ("EVEN", "BALANCED")
 UPDATES = {
     "type": "OPPORTUNISTIC",
     "minimalAction": "REPLACE",
-    "mostDisruptiveAllowedAction": "REPLACE",
     "replacementMethod": "SUBSTITUTE",
     "instanceRedistributionType": "PROACTIVE",
 }
@@ -75,11 +74,13 @@ def _check_shape(resource: JsonObject, group: Group | None) -> None:
 
 
 def _check_standby_policy(resource: JsonObject) -> None:
+    for name, mode in (("standbyPolicy", "MANUAL"), ("targetSizePolicy", "INDIVIDUAL")):
+        resource[name] = {"mode": mode} | resource.get(name, {})
     for name in RESERVES:
         size = resource.get(name, 0)
         if size < 0:
             raise Invalid(f"resource.{name}", size, "Must not be negative.")
-    delay = (resource.get("standbyPolicy") or {}).get("initialDelaySec", 0)
+    delay = resource["standbyPolicy"].get("initialDelaySec", 0)
     if not 0 <= delay <= 3600:
         raise Invalid(
             "resource.standbyPolicy.initialDelaySec", delay, "Must be between 0 and 3600."
@@ -124,7 +125,7 @@ def _check_stateful_policy(cloud: Cloud, resource: JsonObject, group: Group | No
     for index, version in enumerate(resource["versions"]):
         template = cloud.get(cloud.key_of(version["instanceTemplate"]))
         disks = template["properties"].get("disks", [])
-        defined = {disk.get("deviceName", f"persistent-disk-{at}") for at, disk in enumerate(disks)}
+        defined = {disk["deviceName"] for disk in disks}
         for device in policy.get("disks", {}):
             if device not in defined:
                 where = f"resource.versions[{index}].instanceTemplate"

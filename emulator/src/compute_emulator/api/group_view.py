@@ -58,6 +58,7 @@ def manager(cloud: Cloud, resource: JsonObject) -> JsonObject:
     doing = Counter(instance.action for instance in group.instances.values())
     result["currentActions"] = {name: doing.get(action, 0) for name, action in ACTION_NAMES}
     result |= {name: resource.get(name, 0) for name in RESERVES}
+    result |= {"satisfiesPzi": False, "satisfiesPzs": True}
     result["status"] = {
         "isStable": group.is_stable(members),
         "versionTarget": {"isReached": is_version_target_reached(group.intent, members)},

@@ -236,10 +236,11 @@ class Autoscaler:
 
     def _unhealthy_details(self) -> list[Detail]:
         """ALL_INSTANCES_UNHEALTHY. Unhealthy here means not RUNNING, whatever the group's health
-        check says. Source: API reference, statusDetails.
+        check says; a VM that is being created is not unhealthy yet. Source: API reference,
+        statusDetails.
         """
         instances = (
-            [m for m in self._group.instances.values() if not m.standby]
+            [m for m in self._group.instances.values() if not m.standby and m.action != "CREATING"]
             if self._group is not None
             else []
         )

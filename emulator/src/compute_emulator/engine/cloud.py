@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from compute_emulator.engine.groups import Group
     from compute_emulator.traffic.data_plane import DataPlane
 
+CERTIFICATE_SECONDS = 60.0
+"""How long a managed certificate is PROVISIONING by default. At Google it takes up to an hour."""
 Version = tuple[float, bytes | None]
 """When a write replaced a version of a resource, and that version as JSON; None if there was
 none."""
@@ -59,7 +61,7 @@ class Cloud(Timeline):
         *,
         operation_seconds_by_method: Mapping[str, float] | None = None,
         propagation_seconds: float = 0.0,
-        certificate_seconds: float = 0.0,
+        certificate_seconds: float = CERTIFICATE_SECONDS,
         wait_advances_clock: bool = False,
         check_responses: bool = False,
         regions: Mapping[str, tuple[str, ...]] | None = None,
@@ -181,6 +183,15 @@ class Cloud(Timeline):
     def link(self, scope: str, collection: str, name: str) -> str:
         """The full self link."""
         return keys.link(self.project, Key(scope, collection, name))
+
+    def full_links(self, resource: JsonObject, *members: str) -> None:
+        """Replace URLs in a resource by the full form that responses have, however they were
+        sent.
+        """
+        for member in members:
+            key = keys.parse(resource.get(member) or "")
+            if key is not None:
+                resource[member] = keys.link(keys.project_of(resource[member]) or self.project, key)
 
     def path(self, key: Key) -> str:
         """The name used in messages; it starts with `projects/`."""

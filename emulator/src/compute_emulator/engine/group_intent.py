@@ -60,7 +60,7 @@ def intent_of(resource: JsonObject, zones: tuple[str, ...]) -> Intent:
         surge=size_of(policy["maxSurge"]) or Size(fixed=0),
         unavailable=size_of(policy["maxUnavailable"]) or Size(fixed=0),
         minimal=Disruption[policy["minimalAction"]],
-        most_disruptive=Disruption[policy["mostDisruptiveAllowedAction"]],
+        most_disruptive=Disruption[policy.get("mostDisruptiveAllowedAction", "REPLACE")],
         substitutes=policy["replacementMethod"] == "SUBSTITUTE",
         shape=distribution["targetShape"],
         redistributes=policy["instanceRedistributionType"] == "PROACTIVE",

@@ -76,7 +76,7 @@ class GroupState:
     @property
     def is_bulk(self) -> bool:
         """Whether its VMs are created all at once."""
-        return bool((self.resource.get("targetSizePolicy") or {}).get("mode") == "BULK")
+        return bool(self.resource["targetSizePolicy"]["mode"] == "BULK")
 
     def members(self) -> list[Member]:
         """The VMs that are meant to run. Standby VMs are not the updater's concern."""

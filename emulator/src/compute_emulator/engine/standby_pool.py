@@ -26,7 +26,7 @@ def maintain(group: GroupInterface) -> None:
         instance.standby for instance in group.instances.values()
     ):
         return
-    if (resource.get("standbyPolicy") or {}).get("mode") == "SCALE_OUT_POOL":
+    if resource["standbyPolicy"]["mode"] == "SCALE_OUT_POOL":
         in_service = sum(
             not m.standby and m.action not in LEAVING for m in group.instances.values()
         )
@@ -42,7 +42,7 @@ def maintain(group: GroupInterface) -> None:
 
 def initial_delay(group: GroupInterface) -> float:
     """Seconds from a VM's creation until it may be stopped or suspended."""
-    return float((group.resource.get("standbyPolicy") or {}).get("initialDelaySec", 0))
+    return float(group.resource["standbyPolicy"].get("initialDelaySec", 0))
 
 
 def _stop_ready_instances(group: GroupInterface) -> None:

@@ -11,9 +11,13 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime, timedelta, timezone
 
 from compute_emulator.engine.clock import Clock, PlainClock
+
+PACIFIC = timezone(timedelta(hours=-7))
+"""Compute Engine writes times in Pacific time. Here it is daylight-saving time all year, so that
+the order of the texts is the order of the times."""
 
 
 class Timeline:
@@ -35,7 +39,7 @@ class Timeline:
 
     def timestamp(self, when: float | None = None) -> str:
         """`when` (default: now) in the API's format: RFC 3339 with milliseconds and offset."""
-        return datetime.fromtimestamp(self.now() if when is None else when, UTC).isoformat(
+        return datetime.fromtimestamp(self.now() if when is None else when, PACIFIC).isoformat(
             timespec="milliseconds"
         )
 

@@ -76,12 +76,11 @@ def is_stable(intent: Intent, members: Sequence[Member], outcome: Plan) -> bool:
 
 
 def is_version_target_reached(intent: Intent, members: Iterable[Member]) -> bool:
-    """Every VM runs its intended version, in the desired split. VMs that are still being
-    verified count; VMs that are still booting do not.
+    """The managed instances have the desired versions, in the desired split. It says nothing
+    about their progress: VMs that are still being created or verified count.
     """
-    staying = [member for member in members if not member.is_leaving]
-    running = Counter(member.revision.version for member in staying if member.is_running)
-    return running == intent.desired_versions() and len(staying) == intent.target_size
+    versions = Counter(member.revision.version for member in members if not member.is_leaving)
+    return versions == intent.desired_versions()
 
 
 def updates_for(

@@ -13,10 +13,12 @@ from compute_emulator.api.collections import standard
 from compute_emulator.api.group_policies import is_stateful
 from compute_emulator.engine.autoscaling import ERRORS, Autoscaler, autoscaler_at, schedule_of
 from compute_emulator.engine.cloud import Cloud
+from compute_emulator.engine.group_intent import size_of
 from compute_emulator.engine.groups import group_at
 from compute_emulator.errors import InUse, Invalid, JsonObject, NotFound, Required
 from compute_emulator.keys import Key
 from compute_emulator.rules.schedules import schedule_problem
+from compute_emulator.rules.sizes import rounded_up
 
 HANDLERS = Handlers()
 
@@ -40,6 +42,9 @@ def complete(call: Call, resource: JsonObject) -> None:
     if not 0 <= percent <= 100:
         where = f"{POLICY}.scaleInControl.maxScaledInReplicas.percent"
         raise Invalid(where, percent, "Must be between 0 and 100.")
+    limit = size_of(control.get("maxScaledInReplicas"))
+    if limit is not None:
+        control["maxScaledInReplicas"]["calculated"] = rounded_up(limit, policy["maxNumReplicas"])
     window = control.get("timeWindowSec")
     if window is not None and not 60 <= window <= 3600:
         raise Invalid(
@@ -96,7 +101,25 @@ def _check_not_negative(where: str, value: int) -> None:
 
 
 def _check_signals(policy: JsonObject) -> None:
+    """Without any signal it is CPU."""
     metrics = policy.get("customMetricUtilizations") or []
+    _check_metrics(metrics)
+    others = ("loadBalancingUtilization", "cpuUtilization")
+    if not (metrics or policy.get("scalingSchedules") or any(name in policy for name in others)):
+        policy["cpuUtilization"] = {"utilizationTarget": 0.6}
+    if "cpuUtilization" in policy:
+        policy["cpuUtilization"].setdefault("predictiveMethod", "NONE")
+    for name in others:
+        target = policy.get(name, {}).get("utilizationTarget")
+        if target is not None and not 0 < target <= 1:
+            raise Invalid(
+                f"{POLICY}.{name}.utilizationTarget",
+                target,
+                "Must be greater than 0 and at most 1.",
+            )
+
+
+def _check_metrics(metrics: list[JsonObject]) -> None:
     if len(metrics) > MAX_METRICS:
         raise Invalid(
             f"{POLICY}.customMetricUtilizations",
@@ -123,22 +146,6 @@ def _check_signals(policy: JsonObject) -> None:
         raise Invalid(
             f"{POLICY}.customMetricUtilizations", names[-1][0], "Each metric can be used once."
         )
-    has_balancing = "loadBalancingUtilization" in policy
-    if (
-        not metrics
-        and not has_balancing
-        and not policy.get("scalingSchedules")
-        and "cpuUtilization" not in policy
-    ):
-        policy["cpuUtilization"] = {"utilizationTarget": 0.6}
-    for name in ("cpuUtilization", "loadBalancingUtilization"):
-        target = policy.get(name, {}).get("utilizationTarget")
-        if target is not None and not 0 < target <= 1:
-            raise Invalid(
-                f"{POLICY}.{name}.utilizationTarget",
-                target,
-                "Must be greater than 0 and at most 1.",
-            )
 
 
 def _check_schedules(policy: JsonObject) -> None:

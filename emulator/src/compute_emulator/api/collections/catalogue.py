@@ -22,7 +22,7 @@ from compute_emulator.rules.machine_types import (
 
 HANDLERS = Handlers()
 
-CREATED = "2020-01-01T00:00:00.000+00:00"
+CREATED = "2020-01-01T00:00:00.000-07:00"
 
 
 def _id(*parts: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
+from compute_emulator import keys
 from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.standard import Kind, add_standard_handlers
 from compute_emulator.engine.cloud import Cloud
@@ -37,7 +38,11 @@ def allocate(cloud: Cloud) -> str:
 
 
 def complete(call: Call, resource: JsonObject) -> None:
+    resource.setdefault("description", "")
     resource.setdefault("addressType", "EXTERNAL")
+    if resource["addressType"] == "INTERNAL" and call.scope != keys.GLOBAL:
+        resource.setdefault("purpose", "GCE_ENDPOINT")
+    call.cloud.full_links(resource, "network", "subnetwork")
     resource.setdefault("networkTier", "PREMIUM")
     given = resource.get("address")
     if given is None:

@@ -37,6 +37,7 @@ def complete(call: Call, resource: JsonObject) -> None:
     tier = resource.setdefault("networkTier", "PREMIUM")
     if call.scope == keys.GLOBAL and tier != "PREMIUM":
         raise Invalid("resource.networkTier", tier, "Must be PREMIUM for a global forwarding rule.")
+    call.cloud.full_links(resource, "network", "subnetwork")
     if "selfLink" in resource:
         _refuse_changes(call, resource)
         return
@@ -134,11 +135,15 @@ def _refuse_address_in_use(call: Call, resource: JsonObject) -> None:
 
 def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
     """A rule without a description shows where the data plane serves it: its address is not
-    reachable.
+    reachable. Regional rules also have a link with their id.
     """
+    key = cloud.key_of(resource["selfLink"])
+    if key.scope != keys.GLOBAL:
+        link = cloud.link(key.scope, key.collection, resource["id"])
+        resource = resource | {"selfLinkWithId": link}
     if cloud.data_plane is None or resource.get("description"):
         return resource
-    url = cloud.data_plane.url_of(cloud.key_of(resource["selfLink"]))
+    url = cloud.data_plane.url_of(key)
     return resource | {"description": f"served on {url}"} if url else resource
 
 

@@ -7,10 +7,14 @@ compute/docs/instances/setting-vm-host-options.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
 
 from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.standard import Kind, add_standard_handlers
+from compute_emulator.engine.cloud import Cloud
 from compute_emulator.errors import Invalid, JsonObject, Required
 from compute_emulator.rules.accelerators import built_in
 from compute_emulator.rules.machine_types import size_of
@@ -42,8 +46,9 @@ def complete(call: Call, resource: JsonObject) -> None:
             machine_type,
             "Instance properties must provide existing machine type.",
         )
+    resource.setdefault("description", "")
     _check_disks(properties)
-    _check_network(properties)
+    _check_network(call.cloud, properties)
     _check_accelerators(properties, machine_type)
     _check_scheduling(properties)
     _check_reservation(properties)
@@ -59,6 +64,7 @@ def _check_disks(properties: JsonObject) -> None:
         raise Invalid("resource.properties.disks", "", "At least one disk must be a boot disk.")
     for index, disk in enumerate(disks):
         disk |= {"kind": "compute#attachedDisk", "index": index}
+        disk.setdefault("deviceName", f"persistent-disk-{index}")
         disk_type = (disk.get("initializeParams") or {}).get("diskType", "")
         if "/" in disk_type:
             raise Invalid(
@@ -77,13 +83,14 @@ def _check_disks(properties: JsonObject) -> None:
         disk.setdefault("mode", "READ_WRITE")
 
 
-def _check_network(properties: JsonObject) -> None:
+def _check_network(cloud: Cloud, properties: JsonObject) -> None:
     interfaces = properties.get("networkInterfaces") or []
     if not interfaces:
         raise Required("resource.properties.networkInterfaces")
     for index, interface in enumerate(interfaces):
         interface |= {"kind": "compute#networkInterface"}
         interface.setdefault("name", f"nic{index}")
+        cloud.full_links(interface, "network", "subnetwork")
         where = f"resource.properties.networkInterfaces[{index}].accessConfigs"
         configs = interface.get("accessConfigs") or []
         if len(configs) > 1:
@@ -91,6 +98,9 @@ def _check_network(properties: JsonObject) -> None:
         kind = configs[0].get("type", NAT) if configs else NAT
         if kind != NAT:
             raise Invalid(f"{where}[0].type", kind, f"Must be {NAT}.")
+        for config in configs:
+            config |= {"kind": "compute#accessConfig", "type": NAT}
+            config.setdefault("networkTier", "PREMIUM")
 
 
 def _check_accelerators(properties: JsonObject, machine_type: str) -> None:
@@ -174,6 +184,13 @@ def _check_metadata(properties: JsonObject) -> None:
             f"{total} bytes",
             f"Metadata is too large, limit is {TOTAL_BYTES}.",
         )
+    metadata["fingerprint"] = _fingerprint(metadata.get("items") or [])
+
+
+def _fingerprint(items: list[JsonObject]) -> str:
+    """The same for the same items, so that two templates with equal metadata do not differ."""
+    digest = hashlib.sha256(json.dumps(items, sort_keys=True).encode()).digest()
+    return base64.urlsafe_b64encode(digest[:8]).decode()
 
 
 def _check_names(properties: JsonObject) -> None:

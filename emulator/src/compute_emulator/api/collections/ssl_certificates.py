@@ -25,6 +25,7 @@ def complete(call: Call, resource: JsonObject) -> None:
         domains = (resource.get("managed") or {}).get("domains") or []
         if not domains:
             raise Required("resource.managed.domains")
+        resource["managed"]["domains"] = [domain.removesuffix(".") for domain in domains]
         _set_status(resource, "PROVISIONING")
         if call.cloud.certificate_seconds > 0:
             key = Key(call.scope, call.collection, resource["name"])

@@ -88,6 +88,8 @@ def insert(kind: Kind, call: Call) -> JsonObject:
     if call.cloud.find(key) is not None:
         raise AlreadyExists(call.cloud.path(key))
     resource = dict(call.body)
+    if kind.has_labels:
+        resource.pop("labels", None)  # ignored: only setLabels sets them
     kind.complete(call, resource)
     if kind.fingerprint != "none":
         resource["fingerprint"] = call.cloud.new_fingerprint()
@@ -184,7 +186,7 @@ def aggregated_list(kind: Kind, call: Call) -> JsonObject:
 
 def set_labels(call: Call) -> JsonObject:
     """`setLabels` of any kind with labels: replaces all labels, and checks their own
-    fingerprint.
+    fingerprint. Its operation is done at once.
     """
     resource = call.resource_to_change()
     given = call.body.get("labelFingerprint")
@@ -192,4 +194,4 @@ def set_labels(call: Call) -> JsonObject:
         raise StaleFingerprint
     resource["labels"] = call.body.get("labels", {})
     resource["labelFingerprint"] = call.cloud.new_fingerprint()
-    return call.operation()
+    return call.operation(seconds=0.0)

@@ -33,9 +33,7 @@ def stand_by(call: Call) -> JsonObject:
                 "instances", call.cloud.path(instance.key), "The instance is not running."
             )
     is_forced = call.body.get("forceStop") or call.body.get("forceSuspend")
-    delay = (
-        0 if is_forced else (group.resource.get("standbyPolicy") or {}).get("initialDelaySec", 0)
-    )
+    delay = 0 if is_forced else group.resource["standbyPolicy"].get("initialDelaySec", 0)
     for instance in instances:
         instance.stand_by(how, max(0.0, instance.created_at + delay - call.cloud.now()))
     member = MEMBERS[how]
