@@ -31,6 +31,9 @@ from infra.compute.errors import (
     Refused,
     Retry,
     classify_error,
+    is_own,
+    missing_reference,
+    missing_resource,
     parse_operation_error,
 )
 from infra.fleet.model import Action, Applied, Body, Failed, Pending, Plan, Result
@@ -153,10 +156,12 @@ def _send(
 
 def _result(action: Action, error: ComputeError) -> Result:
     match error:
-        case Refused(problem=problem):
+        case Refused(problem=problem) if not is_own(missing_resource(problem.message)):
             return Failed(action, problem)
         case NotFound() if action.verb == "delete":
             return Applied(action)
+        case NotFound() if missing := missing_reference(error):
+            return Failed(action, missing)
         case AlreadyExists() if action.verb == "insert":
             return Pending(action, f"it already exists and is read again: {error.why}")
         case Retry(after_seconds=seconds, why=why):

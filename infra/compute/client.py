@@ -71,13 +71,15 @@ class Compute:
     # ---- Reading
 
     def get(self, key: Key) -> Body | None:
-        """The resource, or None if it does not exist."""
+        """The resource, or None if it does not exist, which it cannot in an unknown region."""
         endpoint = ENDPOINTS[key.collection]
+        fields = _scope_fields(key.scope) | {endpoint.name: key.name}
         try:
-            return self._calls.call(
-                endpoint, "get", _scope_fields(key.scope) | {endpoint.name: key.name}, READ_SECONDS
-            )
+            return self._calls.call(endpoint, "get", fields, READ_SECONDS)
         except NotFound:
+            return None
+        except Refused as refused:
+            _require_invalid(refused)
             return None
 
     def observe(self, reads: ReadSet, previous: Snapshot | None = None) -> Snapshot:
@@ -135,6 +137,9 @@ class Compute:
             return tuple(body for page in pages for body in page.get("managedInstances", ()))
         except NotFound:
             return ()
+        except Refused as refused:
+            _require_invalid(refused)
+            return ()
 
     def _read_pages(
         self, endpoint: Endpoint, method: str, fields: Mapping[str, Any]
@@ -184,9 +189,8 @@ class Compute:
         except NotFound:
             return ()
         except Refused as refused:
-            if refused.problem.code.startswith("INVALID"):
-                return ()
-            raise
+            _require_invalid(refused)
+            return ()
 
     # ---- Changing
 
@@ -276,6 +280,12 @@ def _leftover_lists(model: str) -> tuple[tuple[Collection, str], ...]:
         ("instanceTemplates", naming.template_filter(model)),
         ("healthChecks", naming.check_filter(model)),
     )
+
+
+def _require_invalid(refused: Refused) -> None:
+    """Raises unless the request was refused because what it names cannot exist."""
+    if not refused.problem.code.startswith("INVALID"):
+        raise refused
 
 
 def _scope_fields(scope: str) -> dict[str, Any]:

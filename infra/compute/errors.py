@@ -8,6 +8,10 @@ instances. Pure.
     Refused         permanent, for a reason: quota, stock-out, config, policy
                     (a `rollout.model.Problem`)
 
+What matters is what waiting solves. A resource that Slipway makes itself appears by waiting; one
+that a release names, like a certificate, does not. The table in docs/operations.md lists the codes,
+and its test reads them from there.
+
 Codes take precedence over HTTP statuses. Operations and instances carry codes (`QUOTA_EXCEEDED`),
 HTTP answers carry reasons (`quotaExceeded`); both are normalized to the same form. The HTTP status
 of an operation may be missing, or be 503 for a stock-out. Unknown errors are retried. Sources:
@@ -22,9 +26,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args
 
 from infra.errors import Unavailable
+from infra.fleet import naming
+from infra.fleet.model import Collection
 from rollout.model import Problem, Reason
 
 BACK_OFF_SECONDS = 5.0
@@ -130,12 +136,36 @@ def classify_instance_error(code: str, message: str) -> Problem:
     """
     error = ApiError(0, (_normalize(code),), message)
     words = " ".join(error.codes)
-    if _is_rate(error, words):
+    if _is_rate(error, words) or is_own(missing_resource(message)):
         return Problem("timeout", code, message)
     reason: Reason = _find_reason(error, words) or (
         "config" if _is_config(error, words) or _MISSING.search(words) else "timeout"
     )
     return Problem(reason, code, message)
+
+
+def missing_resource(message: str) -> str:
+    """The reference to the resource that does not exist, according to the message; empty if it
+    names none.
+    """
+    found = _MISSING_TEXT.search(message)
+    return naming.canonical(found[1]) if found else ""
+
+
+def is_own(reference: str) -> bool:
+    """Whether a reference is to a resource of a kind that Slipway makes. If it is missing, the next
+    pass makes it.
+    """
+    return reference.rpartition("/")[0].rpartition("/")[2] in _OWN_COLLECTIONS
+
+
+def missing_reference(error: NotFound) -> Problem | None:
+    """The problem if the missing resource is one that a release names; None if it may be one of
+    Slipway's.
+    """
+    code, _, message = error.why.partition(": ")
+    reference = missing_resource(message)
+    return Problem("config", code, message) if reference and not is_own(reference) else None
 
 
 def _match_codes(*codes: str) -> re.Pattern[str]:
@@ -144,6 +174,10 @@ def _match_codes(*codes: str) -> re.Pattern[str]:
 
 
 _MISSING = _match_codes("NOT_FOUND", "RESOURCE_NOT_FOUND")
+_MISSING_TEXT = re.compile(
+    r"'([^'/]+/[^']+)'[^']*(?:was not found|(?:cannot|could not) be found|does not exist)"
+)
+_OWN_COLLECTIONS = frozenset(map(naming.collection_in_urls, get_args(Collection)))
 _PRECONDITION = _match_codes("CONDITION_NOT_MET", "FAILED_PRECONDITION", "INVALID_FINGERPRINT")
 _BY_CODE: tuple[tuple[re.Pattern[str], type[NotFound | AlreadyExists | Busy]], ...] = (
     (_MISSING, NotFound),
@@ -151,13 +185,13 @@ _BY_CODE: tuple[tuple[re.Pattern[str], type[NotFound | AlreadyExists | Busy]], .
     (
         _match_codes(
             "(?:RESOURCE_)?OPERATION_IN_PROGRESS",
-            "RESOURCE_NOT_READY",
+            r"\S*_NOT_READY",
             "RESOURCE_IN_USE(?:_BY_ANOTHER_RESOURCE)?",
         ),
         Busy,
     ),
 )
-_STOCK_OUT = re.compile(r"POOL_EXHAUSTED|RESOURCE_AVAILABILITY|STOCKOUT")
+_STOCK_OUT = re.compile(r"POOL_EXHAUSTED|RESOURCE_AVAILABILITY|STOCKOUT|MIN_COUNT_NOT_REACHED")
 _QUOTA = re.compile(r"QUOTA|IP_SPACE_EXHAUSTED|(?<!\S)LIMIT_EXCEEDED")
 _POLICY = re.compile(
     r"ORG_POLICY|ORGANIZATION_POLICY|POLICY_VIOLATED|VPC_SERVICE_CONTROLS|SECURITY_POLICY_VIOLATED"
@@ -165,12 +199,12 @@ _POLICY = re.compile(
 _POLICY_TEXT = re.compile(
     r"constraints?/|organization'?s policy|organization policy|vmExternalIpAccess", re.IGNORECASE
 )
-_RATE = re.compile(r"RATE_LIMIT|RATE_QUOTA|CONCURRENT_OPERATIONS|TOO_MANY_REQUESTS")
+_RATE = re.compile(r"RATE_LIMIT|RATE_QUOTA|RATE_EXCEEDED|CONCURRENT_OPERATIONS|TOO_MANY_REQUESTS")
 _RATE_TEXT = re.compile(r"per (?:minute|second|100 seconds)", re.IGNORECASE)
 _CONFIG = re.compile(
     r"(?<!\S)(?:INVALID|REQUIRED|BAD_REQUEST|UNSUPPORTED|FORBIDDEN|PERMISSION|PARSE_ERROR"
-    r"|UNKNOWN_FIELD|IMAGE_NOT_FOUND|NOT_IMPLEMENTED|SERVICE_ACCOUNT_ACCESS_DENIED"
-    r"|EXTERNAL_RESOURCE_NOT_FOUND)"
+    r"|UNKNOWN_FIELD|NOT_IMPLEMENTED|ACCESS_NOT_CONFIGURED"
+    r"|\S+_(?:NOT_FOUND|DENIED|DISABLED|DELETED|NOT_SUPPORTED|NOT_ALLOWED)(?!\S))"
 )
 _UNCERTAIN_STATUSES = (0, 401, 408, 425, 429)
 

@@ -93,10 +93,14 @@ def backend_service(model: str, colour: Colour) -> Key:
 # ---- References
 
 
+def collection_in_urls(collection: Collection) -> str:
+    return _IN_URLS.get(collection, collection)
+
+
 def reference(key: Key) -> str:
     """A key as bodies refer to it: `regions/us-central1/instanceGroups/slipway-tiny-blue`."""
     scope = GLOBAL if key.scope == GLOBAL else f"regions/{key.scope}"
-    return f"{scope}/{_IN_URLS.get(key.collection, key.collection)}/{key.name}"
+    return f"{scope}/{collection_in_urls(key.collection)}/{key.name}"
 
 
 @lru_cache(maxsize=4096)  # the same few references are in every body of every pass

@@ -4,7 +4,9 @@ are real ones.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from infra.compute.errors import (
     Retry,
     classify_error,
     classify_instance_error,
+    missing_reference,
     parse_operation_error,
     parse_response_error,
 )
@@ -269,6 +272,43 @@ def test_an_operation_without_errors_succeeded() -> None:
 def test_instance_errors_are_classified(code: str, message: str, reason: str) -> None:
     found = classify_instance_error(code, message)
     assert (found.reason, found.code, found.message) == (reason, code, message)
+
+
+def documented_errors() -> list[tuple[str, str, str, str]]:
+    """Code, message, and what the table in the documentation says of requests and instances."""
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    section = text.partition("### Errors of Compute Engine")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split("|") for line in section.splitlines() if line.startswith("| `")]
+    cells = [[cell.strip().strip("`") for cell in row] for row in rows]
+    return [(code, message, request, instance) for code, message, _, request, instance in cells]
+
+
+def outcome_of(found: ComputeError) -> str:
+    match found:
+        case Refused(problem=problem):
+            return problem.reason
+        case NotFound() if missing := missing_reference(found):
+            return missing.reason
+        case NotFound() | AlreadyExists() | Conflict():
+            return "read again"
+        case _:
+            return "retried"
+
+
+@pytest.mark.parametrize(("code", "message", "request_", "instance"), documented_errors())
+def test_documented_errors_are_classified_by_what_waiting_solves(
+    code: str, message: str, request_: str, instance: str
+) -> None:
+    answered = re.sub("_([a-z])", lambda found: found[1].upper(), code.lower())
+    answer = {"error": {"message": message, "errors": [{"reason": answered, "message": message}]}}
+    operation = {"status": "DONE", "error": {"errors": [{"code": code, "message": message}]}}
+    failure = parse_operation_error(operation)
+    assert failure
+    assert outcome_of(classify_error(failure, NOW)) == request_
+    of_answer = classify_error(parse_response_error(400, answer), NOW)
+    if code not in ("INTERNAL_ERROR", "BACKEND_ERROR", "SERVICE_UNAVAILABLE", "SOMETHING_NEW"):
+        assert outcome_of(of_answer) == request_  # with these, the status is 5xx
+    assert classify_instance_error(code, message).reason == instance
 
 
 def test_every_error_quotes_compute_engines_message() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.scenario import Scenario
@@ -68,6 +70,35 @@ def test_a_non_retryable_error_rolls_back_at_once(kind: str, reason: str) -> Non
     assert (story.outcome("2"), story.reason("2")) == ("rolled_back", reason)
     assert (story.clock.now() - start).total_seconds() < 600
     assert story.healthy_by_version() == {"1": 3}
+
+
+@pytest.mark.parametrize(
+    ("sections", "why"),
+    [
+        (
+            {"traffic": {"certificate": "gone"}},
+            "The resource 'projects/demo/global/sslCertificates/gone' was not found",
+        ),
+        ({"placement": {"region": "us-mars1"}}, "us-mars1"),
+        ({"machine": {"network": "global/networks/gone"}}, "projects/demo/global/networks/gone"),
+        (
+            {"machine": {"service_account": "denied@demo.iam.gserviceaccount.com"}},
+            "denied@demo.iam.gserviceaccount.com",
+        ),
+    ],
+    ids=str,
+)
+def test_what_does_not_exist_is_a_configuration_error_at_once(
+    sections: dict[str, Any], why: str
+) -> None:
+    story = Scenario()
+    story.emulator.service_accounts["denied@*"] = "denied"
+    start = story.clock.now()
+    story.when_released("1", **sections)
+    story.when_settled()
+    assert (story.outcome("1"), story.reason("1")) == ("rolled_back", "config")
+    assert why in story.why("1")
+    assert (story.clock.now() - start).total_seconds() < 300
 
 
 def test_a_digest_that_was_rolled_back_is_refused_unless_forced() -> None:
