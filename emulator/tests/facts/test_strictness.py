@@ -26,8 +26,8 @@ def disk(image: str = COS, disk_type: str = "") -> Any:
     )
 
 
-def accelerator(kind: str) -> Any:
-    return [compute_v1.AcceleratorConfig(accelerator_type=kind, accelerator_count=1)]
+def accelerator(kind: str, count: int = 1) -> Any:
+    return [compute_v1.AcceleratorConfig(accelerator_type=kind, accelerator_count=count)]
 
 
 def errors(fleet: Fleet, **properties: Any) -> dict[str, tuple[str, str]]:
@@ -101,6 +101,35 @@ def test_a_template_names_a_disk_type_without_its_url(fleet: Fleet) -> None:
         "Invalid value for field 'resource.properties.disks[0].initializeParams.diskType':"
         f" '{url}'. DiskType '{url}' must be a valid resource name (not an url).",
     )
+
+
+@fact(
+    "Documentation, Shielded VM: integrity monitoring needs the vTPM",
+    assumed="refused at the insert of the template, in these words",
+)
+def test_integrity_monitoring_needs_the_vtpm(fleet: Fleet) -> None:
+    shielded = {"enableVtpm": False, "enableIntegrityMonitoring": True}
+    assert insert(fleet, shieldedInstanceConfig=shielded) == (
+        400,
+        "invalid",
+        "Invalid value for field"
+        " 'resource.properties.shieldedInstanceConfig.enableIntegrityMonitoring': 'true'."
+        " Integrity monitoring requires vTPM to be enabled.",
+    )
+
+
+@fact("API reference, distributionPolicy.zones: a set of zones", assumed="in these words")
+def test_a_group_names_each_of_its_zones_once(fleet: Fleet) -> None:
+    zones = [{"zone": "zones/us-central1-a"}, {"zone": "zones/us-central1-a"}]
+    body = {
+        "name": "g",
+        "targetSize": 1,
+        "instanceTemplate": "global/instanceTemplates/v1",
+        "distributionPolicy": {"zones": zones},
+    }
+    status, reason, message = refusal(fleet, "POST", GROUPS, body)
+    assert (status, reason) == (400, "invalid")
+    assert message.endswith("'us-central1-a'. Zones must be unique.")
 
 
 @fact("Observed with gcloud: set-named-ports with a zone as --region; inspec/inspec-gcp#301")
@@ -260,6 +289,51 @@ def test_an_accelerator_fits_only_some_machine_types(
         "UNSUPPORTED_OPERATION",
         f"[{machine_type}, {kind}] features are not compatible for creating instance.",
     )
+
+
+@fact(
+    "Documentation, GPU machine types, N1; observed in google/deepvariant#136 and #70 (messages of"
+    " instances.insert)"
+)
+@pytest.mark.parametrize(
+    ("kind", "count", "machine_type", "problem"),
+    [
+        (
+            "nvidia-tesla-t4",
+            3,
+            "n1-standard-8",
+            "Number of accelerator cards attached to an instance must be one of [1, 2, 4].",
+        ),
+        (
+            "nvidia-tesla-v100",
+            1,
+            "n1-standard-16",
+            "At most 12 vCPUs can be used along with 1 accelerator cards in an instance.",
+        ),
+    ],
+)
+def test_an_n1_vm_takes_only_some_numbers_of_accelerators(
+    fleet: Fleet, kind: str, count: int, machine_type: str, problem: str
+) -> None:
+    found = errors(
+        fleet,
+        machine_type=machine_type,
+        guest_accelerators=accelerator(kind, count),
+        scheduling=STOPS,
+    )
+    field = "resource.guestAccelerators[0].acceleratorCount"
+    assert only(found) == (
+        "INVALID_FIELD_VALUE",
+        f"Invalid value for field '{field}': '{count}'. {problem}",
+    )
+
+
+@fact("Observed in googleapis/nodejs-compute#518; hashicorp/terraform-provider-google#5428")
+def test_only_the_first_disk_can_be_a_boot_disk(fleet: Fleet) -> None:
+    code, message = only(errors(fleet, disks=[disk(), disk()]))
+    assert code == "INVALID_FIELD_VALUE"
+    assert message.startswith("Invalid value for field 'resource.disks[1]'")
+    assert message.endswith("Boot disk must be the first disk attached to the instance.")
 
 
 @fact(

@@ -74,11 +74,13 @@ def _zones(call: Call, resource: JsonObject, kept: JsonObject | None) -> int:
     zones = [zone.get("zone", "").rpartition("/")[2] for zone in policy.get("zones") or []] or list(
         default_zones(region, known)
     )
-    for zone in zones:
+    for index, zone in enumerate(zones):
         if zone not in known:
             raise Invalid(
                 "resource.distributionPolicy.zones", zone, f"Must be a zone of region {region}."
             )
+        if zone in zones[:index]:
+            raise Invalid("resource.distributionPolicy.zones", zone, "Zones must be unique.")
     policy["zones"] = [{"zone": f"{HOST}projects/{cloud.project}/zones/{zone}"} for zone in zones]
     if kept is not None and kept["distributionPolicy"]["zones"] != policy["zones"]:
         raise Invalid(

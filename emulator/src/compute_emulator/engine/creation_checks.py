@@ -106,19 +106,27 @@ def accelerator_is_in_zone(name: str, zone: str) -> bool:
 
 
 def _incompatible_accelerators(properties: JsonObject, machine_type: str) -> Iterator[Failure]:
-    for each in properties.get("guestAccelerators") or []:
-        kind = each.get("acceleratorType", "")
+    cpus, _ = machine_types.size_of(machine_type) or (0, 0)
+    for index, each in enumerate(properties.get("guestAccelerators") or []):
+        kind, count = each.get("acceleratorType", ""), int(each.get("acceleratorCount", 0))
+        problem = accelerators.count_problem(kind, count, cpus)
         if not accelerators.can_attach(machine_type, kind):
             yield Failure(
                 "UNSUPPORTED_OPERATION",
                 f"[{machine_type}, {kind}] features are not compatible for creating instance.",
             )
+        elif problem is not None:
+            field = f"resource.guestAccelerators[{index}].acceleratorCount"
+            yield Failure(INVALID, f"Invalid value for field '{field}': '{count}'. {problem}")
 
 
 def _disk_failures(
     cloud: Cloud, disk: JsonObject, index: int, machine_type: str, zone: str
 ) -> Iterator[Failure]:
     params = disk.get("initializeParams") or {}
+    if disk.get("boot") and index > 0:
+        why = "Boot disk must be the first disk attached to the instance."
+        yield Failure(INVALID, f"Invalid value for field 'resource.disks[{index}]': ''. {why}")
     disk_type = params.get("diskType", "").rpartition("/")[2]
     if disk_type and disk_type not in DISK_TYPES:
         yield _not_found(f"projects/{cloud.project}/zones/{zone}/diskTypes/{disk_type}")

@@ -24,6 +24,13 @@ BUILT_IN = {
 }
 """The accelerator of accelerator-optimized machine types, by the beginning of their names."""
 ATTACHABLE_SERIES = ("n1",)
+MAX_CPUS = {
+    "nvidia-tesla-t4": {1: 48, 2: 48, 4: 96},
+    "nvidia-tesla-p4": {1: 24, 2: 48, 4: 96},
+    "nvidia-tesla-p100": {1: 16, 2: 32, 4: 96},
+    "nvidia-tesla-v100": {1: 12, 2: 24, 4: 48, 8: 96},
+}
+"""The numbers of cards that an N1 VM can have, and the vCPUs that it can have with them."""
 ACCELERATOR_TYPES = {
     "nvidia-tesla-t4": "NVIDIA T4",
     "nvidia-tesla-p4": "NVIDIA Tesla P4",
@@ -131,3 +138,16 @@ def can_attach(machine_type: str, accelerator: str) -> bool:
     return series_of(machine_type) in ATTACHABLE_SERIES and _plain(accelerator) not in (
         BUILT_IN.values()
     )
+
+
+def count_problem(accelerator: str, count: int, cpus: int) -> str | None:
+    """Why a VM with so many vCPUs cannot have so many attached cards; None if it can."""
+    maxima = MAX_CPUS.get(_plain(accelerator), {})
+    if maxima and count not in maxima:
+        return f"Number of accelerator cards attached to an instance must be one of {[*maxima]}."
+    if maxima and cpus > maxima[count]:
+        return (
+            f"At most {maxima[count]} vCPUs can be used along with {count} accelerator cards in an"
+            " instance."
+        )
+    return None

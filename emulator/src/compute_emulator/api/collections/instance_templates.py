@@ -52,6 +52,7 @@ def complete(call: Call, resource: JsonObject) -> None:
     _check_accelerators(properties, machine_type)
     _check_scheduling(properties)
     _check_reservation(properties)
+    _check_shielding(properties)
     _check_metadata(properties)
     _check_names(properties)
 
@@ -155,6 +156,17 @@ def _check_reservation(properties: JsonObject) -> None:
             raise Required(f"{where}.{name}")
         if kind != "SPECIFIC_RESERVATION" and affinity.get(name):
             raise Invalid(f"{where}.{name}", affinity[name], f"Must not be set with {kind}.")
+
+
+def _check_shielding(properties: JsonObject) -> None:
+    """Integrity monitoring compares measurements that the vTPM takes."""
+    given = properties.get("shieldedInstanceConfig") or {}
+    if given.get("enableIntegrityMonitoring") and given.get("enableVtpm") is False:
+        raise Invalid(
+            "resource.properties.shieldedInstanceConfig.enableIntegrityMonitoring",
+            "true",
+            "Integrity monitoring requires vTPM to be enabled.",
+        )
 
 
 def _check_metadata(properties: JsonObject) -> None:
