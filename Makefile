@@ -15,6 +15,7 @@ READY := $(VENV)/.installed
 FUZZ_VENV := .venv-fuzz
 FUZZ_READY := $(FUZZ_VENV)/.installed
 FUZZ_PINS := tests/assurance/hostile/requirements-fuzz.txt
+ANSIBLE_PINS := emulator/tests/ansible/requirements.txt
 
 # The first interpreter that is new enough, unless PYTHON is set.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -154,6 +155,7 @@ lock: $(READY) ## upgrade the pinned packages
 	$(COMPILE) --output-file requirements.txt requirements.in
 	$(COMPILE) --output-file requirements-dev.txt requirements-dev.in
 	$(COMPILE) --output-file $(FUZZ_PINS) $(FUZZ_PINS:.txt=.in)
+	$(COMPILE) --output-file $(ANSIBLE_PINS) $(ANSIBLE_PINS:.txt=.in)
 
 clean: ## remove the environments and every cache
 	rm -rf $(VENV) $(FUZZ_VENV) mutants .coverage .hypothesis .import_linter_cache .mypy_cache \

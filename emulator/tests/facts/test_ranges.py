@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -149,3 +150,24 @@ def test_host_patterns_begin_with_their_asterisk(fleet: Fleet, host: str) -> Non
         "pathMatchers": [matcher],
     }
     assert refused_field(fleet, f"{BASE}/global/urlMaps", body) == "resource.hostRules[0].hosts"
+
+
+@fact(
+    "Recorded answers of the real service (Config Connector, bs-global): capacityScaler is 1",
+    assumed="a number that was sent as text, or as 1.0, is also returned as 1",
+)
+@pytest.mark.parametrize("sent", [1, 1.0, "1", "1.0"])
+def test_a_whole_number_is_returned_without_a_fraction(six: Fleet, sent: object) -> None:
+    backend = {"group": "regions/us-central1/instanceGroups/tiny", "capacityScaler": sent}
+    check = {"name": "hc", "type": "HTTP"}
+    service = {
+        "name": "bs",
+        "loadBalancingScheme": "EXTERNAL_MANAGED",
+        "healthChecks": ["global/healthChecks/hc"],
+        "backends": [backend],
+    }
+    for collection, body in (("healthChecks", check), ("backendServices", service)):
+        send(six.cloud, "POST", f"{BASE}/global/{collection}", body)
+        six.clock.advance(60)
+    _, read = send(six.cloud, "GET", f"{BASE}/global/backendServices/bs")
+    assert json.dumps(read["backends"][0]["capacityScaler"]) == "1"

@@ -23,6 +23,8 @@ Cleaner = Callable[[Any, str], Any]
 ACCEPTED_THOUGH_OUTPUT_ONLY = {("InstanceGroupManager", "namedPorts")}
 """Documented as output only, although the API accepts them on insert."""
 RESOURCE_URL = re.compile(r"https?://[^/\s]+/compute/(?:v1|beta)/(projects/\S+)")
+LARGEST_EXACT = 2**53
+"""Up to here every whole number is a double."""
 RANGES = {
     "int32": (-(2**31), 2**31 - 1),
     "uint32": (0, 2**32 - 1),
@@ -170,6 +172,7 @@ def _integer(width: str, *, as_string: bool) -> Cleaner:
 
 
 def _number(value: Any, where: str) -> Any:
+    """Whole numbers come back without a fraction, however they were sent: `"1"` and 1.0 as 1."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise _wrong_type(where, value, "TYPE_DOUBLE")
     try:
@@ -178,7 +181,7 @@ def _number(value: Any, where: str) -> Any:
         raise _wrong_type(where, value, "TYPE_DOUBLE") from error
     if not math.isfinite(number):
         raise _wrong_type(where, value, "TYPE_DOUBLE")
-    return number if isinstance(value, str) else value
+    return int(number) if number.is_integer() and abs(number) <= LARGEST_EXACT else number
 
 
 def _string(raw: JsonObject) -> Cleaner:

@@ -85,7 +85,7 @@ def _check_ranges(resource: JsonObject) -> None:
     if not 0 <= cookie <= MAX_COOKIE_SECONDS:
         where = "resource.affinityCookieTtlSec"
         raise Invalid(where, cookie, f"Must be between 0 and {MAX_COOKIE_SECONDS}.")
-    rate = (resource.get("logConfig") or {}).get("sampleRate", 1.0)
+    rate = (resource.get("logConfig") or {}).get("sampleRate", 1)
     if not 0 <= rate <= 1:
         raise Invalid("resource.logConfig.sampleRate", rate, "Must be between 0 and 1.")
     for index, backend in enumerate(resource.get("backends") or []):
@@ -155,7 +155,7 @@ def _check_backend(
     mode = backend.setdefault(
         "balancingMode", "UTILIZATION" if resource["protocol"] in HTTP_PROTOCOLS else "CONNECTION"
     )
-    capacity = backend.setdefault("capacityScaler", 1.0)
+    capacity = backend.setdefault("capacityScaler", 1)
     if capacity != 0 and not 0.1 <= capacity <= 1:
         raise Invalid(f"{where}.capacityScaler", capacity, "Must be 0 or between 0.1 and 1.")
     if capacity == 0 and len(resource["backends"]) == 1:
