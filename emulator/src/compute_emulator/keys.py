@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 HOST = "https://www.googleapis.com/compute/v1/"
 GLOBAL = "global"
+PROJECT_NUMBER = "123456789012"
 
 
 class Key(NamedTuple):

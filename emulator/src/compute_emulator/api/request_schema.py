@@ -11,7 +11,7 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Any
 
@@ -33,15 +33,20 @@ RANGES = {
 }
 
 
-def clean(schema: str, body: Any, *, merge: bool = False) -> JsonObject:
-    """A validated request body in canonical form. `merge` (PATCH) keeps `null`, which clears a
-    member. Raises `Invalid`.
+def clean(
+    schema: str, body: Any, *, merge: bool = False, ignored: Collection[str] = ()
+) -> JsonObject:
+    """A validated request body in canonical form. `merge` (PATCH) keeps `null` and empty lists,
+    which clear a member. `ignored` are members that the schema need not have. Raises `Invalid`.
     """
     if not isinstance(body, dict):
         raise BadRequest(
             "Invalid JSON payload received. The root element must be an object.",
             code="INVALID_ARGUMENT",
         )
+    if ignored:
+        known = document()["schemas"][schema].get("properties", {})
+        body = {name: body[name] for name in body if name in known or name not in ignored}
     cleaned: JsonObject = _compiled(schema, merge)(body, "resource")
     return cleaned
 
@@ -117,11 +122,16 @@ def _object(raw: JsonObject, schema: str, merge: bool) -> Cleaner:
                     kept[name] = None
                 continue
             cleaned = member(given, f"{where}.{name}")
-            if cleaned or name not in maps:  # a map without entries is none, in the API's messages
+            if not _is_absent(cleaned, is_map=name in maps, merge=merge):
                 kept[name] = cleaned
         return kept
 
     return check
+
+
+def _is_absent(value: Any, *, is_map: bool, merge: bool) -> bool:
+    """In the API's messages a map or a list without entries is none."""
+    return (is_map and not value) or (value == [] and not merge)
 
 
 def _map(each: Cleaner, merge: bool) -> Cleaner:

@@ -280,7 +280,12 @@ def _body(method: Method, request: Request) -> JsonObject:
             ) from error
     if method.request is None:
         return {}
-    body = request_schema.clean(method.request, given, merge=method.http == "PATCH")
+    body = request_schema.clean(
+        method.request,
+        given,
+        merge=method.http == "PATCH",
+        ignored=[parameter.name for parameter in method.path_parameters],
+    )
     if method.http == "POST":
         for name in method.required:
             if name not in body:

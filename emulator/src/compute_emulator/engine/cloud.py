@@ -22,7 +22,7 @@ from compute_emulator.engine.clock import Clock
 from compute_emulator.engine.observable_dict import ObservableDict
 from compute_emulator.engine.operations import Operations
 from compute_emulator.engine.propagation import SERVED, Propagation
-from compute_emulator.engine.references import REFERENCES
+from compute_emulator.engine.references import REFERENCES, services_of_url_map
 from compute_emulator.engine.timeline import Timeline
 from compute_emulator.errors import AlreadyExists, Invalid, JsonObject, NotFound, NotReady
 from compute_emulator.keys import Key
@@ -113,6 +113,8 @@ class Cloud(Timeline):
         """What `engine/creation_checks.py` has computed so far."""
         for setting in (self.catalogue, self.service_accounts):
             setting.listeners.append(self.creation_failures.clear)
+        self._url_maps_by_service: dict[str, list[str]] | None = None
+        """Computed when it is needed, until a URL map changes."""
         self._ids = random.Random(seed + 2)
         self._number = 0
 
@@ -129,15 +131,19 @@ class Cloud(Timeline):
         return found
 
     def put(self, key: Key, resource: JsonObject) -> JsonObject:
-        if key.collection in SERVED:
-            self.propagation.record(key, self.find(key), resource, self.now())
+        self._before_change(key, resource)
         self.tables.setdefault((key.scope, key.collection), {})[key.name] = resource
         return resource
 
     def remove(self, key: Key) -> JsonObject | None:
-        if key.collection in SERVED:
-            self.propagation.record(key, self.find(key), None, self.now())
+        self._before_change(key, None)
         return self.tables.get((key.scope, key.collection), {}).pop(key.name, None)
+
+    def _before_change(self, key: Key, resource: JsonObject | None) -> None:
+        if key.collection in SERVED:
+            self.propagation.record(key, self.find(key), resource, self.now())
+        if key.collection == "urlMaps":
+            self._url_maps_by_service = None
 
     def list_in(self, scope: str, collection: str) -> list[JsonObject]:
         """The resources of a collection in a scope, sorted by name."""
@@ -250,6 +256,17 @@ class Cloud(Timeline):
         """Raises `NotReady` while an insert or delete of the resource runs."""
         if key in self.operations.busy_targets:
             raise NotReady(self.path(key))
+
+    def url_maps_by_service(self) -> Mapping[str, list[str]]:
+        """The URLs of the URL maps that use each backend service, by its URL."""
+        if self._url_maps_by_service is None:
+            self._url_maps_by_service = {}
+            for scope in self.scopes_with("urlMaps"):
+                for url_map in self.list_in(scope, "urlMaps"):
+                    for service in sorted(set(services_of_url_map(url_map))):
+                        users = self._url_maps_by_service.setdefault(service, [])
+                        users.append(url_map["selfLink"])
+        return self._url_maps_by_service
 
     def users_of(self, key: Key) -> list[Key]:
         """The resources that refer to this one (`engine/references.py`)."""

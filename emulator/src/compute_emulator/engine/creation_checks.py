@@ -24,6 +24,7 @@ from compute_emulator.engine.capacity import Failure
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.regions import REGIONS
 from compute_emulator.errors import JsonObject
+from compute_emulator.keys import PROJECT_NUMBER
 from compute_emulator.rules import accelerators, images, machine_types
 from compute_emulator.rules.disk_types import DISK_TYPES
 
@@ -34,7 +35,6 @@ GOOGLE_ZONES = frozenset(zone for zones in REGIONS.values() for zone in zones)
 SERVICE_AGENT = "{number}@cloudservices.gserviceaccount.com"
 """The account as which a managed instance group creates VMs. Source: documentation, "Google APIs
 Service Agent"."""
-PROJECT_NUMBER = "123456789012"
 
 
 def creation_failure(

@@ -5,6 +5,10 @@ Source: Compute API reference, backendServices; load-balancing/docs/backend-serv
 
 from __future__ import annotations
 
+import hashlib
+import re
+from functools import partial
+
 from compute_emulator import keys
 from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.standard import Kind, add_standard_handlers
@@ -38,22 +42,26 @@ NOT_SERVED = {
 balancers, the rest need what is not modelled (compression, weights and metrics of instances)."""
 MAX_COOKIE_SECONDS = 1_209_600
 DEFAULTS = {
-    "protocol": "HTTP",
+    "description": "",
     "loadBalancingScheme": "EXTERNAL",
     "timeoutSec": 30,
     "sessionAffinity": "NONE",
+}
+PROXY_DEFAULTS = {
+    "protocol": "HTTP",
+    "port": 80,
+    "portName": "http",
     "affinityCookieTtlSec": 0,
 }
+"""Of all but the internal passthrough load balancer. `port` is reported, whatever the protocol, and
+not used."""
+CDN_SCHEMES = ("EXTERNAL", "EXTERNAL_MANAGED")
+DEFAULT_CACHE_SECONDS = "3600"
+PROJECT_IN_TLS_POLICY = re.compile(r"(?<=^//networksecurity\.googleapis\.com/projects/)[^/]+")
 
 
 def complete(call: Call, resource: JsonObject) -> None:
-    for name, default in DEFAULTS.items():
-        resource.setdefault(name, default)
-    if resource["protocol"] in HTTP_PROTOCOLS:
-        resource.setdefault("portName", "http")
-        resource.setdefault(
-            "port", 443 if resource["protocol"] in ("HTTPS", "HTTP2") else 80
-        )  # reported, not used
+    _fill_in(call, resource)
     draining = resource.setdefault("connectionDraining", {}).setdefault("drainingTimeoutSec", 0)
     if not 0 <= draining <= 3600:
         raise Invalid(
@@ -75,6 +83,28 @@ def complete(call: Call, resource: JsonObject) -> None:
     seen: set[Key] = set()
     for index, backend in enumerate(resource.get("backends") or []):
         _check_backend(call, resource, backend, f"resource.backends[{index}]", seen)
+
+
+def _fill_in(call: Call, resource: JsonObject) -> None:
+    """The members that the API adds or rewrites."""
+    for name, default in DEFAULTS.items():
+        resource.setdefault(name, default)
+    if resource["loadBalancingScheme"] == "INTERNAL":
+        resource.setdefault("protocol", "TCP")
+    else:
+        for name, value in PROXY_DEFAULTS.items():
+            resource.setdefault(name, value)
+    if resource["loadBalancingScheme"] in CDN_SCHEMES:
+        resource.setdefault("enableCDN", False)
+    iap = resource.get("iap") or {}
+    if "oauth2ClientSecret" in iap:
+        secret = iap.pop("oauth2ClientSecret")
+        iap["oauth2ClientSecretSha256"] = hashlib.sha256(secret.encode()).hexdigest()
+    security = resource.get("securitySettings") or {}
+    if security.get("clientTlsPolicy"):
+        security["clientTlsPolicy"] = PROJECT_IN_TLS_POLICY.sub(
+            keys.PROJECT_NUMBER, security["clientTlsPolicy"]
+        )
 
 
 def _check_ranges(resource: JsonObject) -> None:
@@ -161,7 +191,7 @@ def _check_backend(
     if capacity == 0 and len(resource["backends"]) == 1:
         raise Invalid(f"{where}.capacityScaler", capacity, "Must not be 0 for the only backend.")
     if mode == "UTILIZATION":
-        if not 0 <= backend.setdefault("maxUtilization", 0.8) <= 1:
+        if not 0 <= backend.get("maxUtilization", 0) <= 1:
             raise Invalid(
                 f"{where}.maxUtilization", backend["maxUtilization"], "Must be between 0 and 1."
             )
@@ -194,6 +224,12 @@ def on_write(cloud: Cloud, resource: JsonObject) -> None:
         on_backend_service_written(cloud, group)
 
 
+def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
+    """With the URL maps that use it."""
+    users = cloud.url_maps_by_service().get(resource["selfLink"])
+    return resource | {"usedBy": [{"reference": url} for url in users]} if users else resource
+
+
 def on_delete(cloud: Cloud, resource: JsonObject) -> None:
     on_write(cloud, {"selfLink": resource["selfLink"]})
 
@@ -207,6 +243,7 @@ add_standard_handlers(
         discovery=("backendServices", "regionBackendServices"),
         complete=complete,
         fingerprint="required",
+        view=view,
         on_write=on_write,
         on_delete=on_delete,
     ),
@@ -235,7 +272,8 @@ def get_health(call: Call) -> JsonObject:
 @HANDLERS.handles("compute.backendServices.listUsable", "compute.regionBackendServices.listUsable")
 def list_usable(call: Call) -> JsonObject:
     """The project's services; no other project shares any with it."""
-    return call.page(call.cloud.list_in(call.scope, call.collection))
+    services = call.cloud.list_in(call.scope, call.collection)
+    return call.page(services, view=partial(view, call.cloud))
 
 
 @HANDLERS.handles(
@@ -276,13 +314,15 @@ def add_signed_url_key(call: Call) -> JsonObject:
     for name in ("keyName", "keyValue"):
         if not call.body.get(name):
             raise Required(f"resource.{name}")
-    names = service.setdefault("cdnPolicy", {}).setdefault("signedUrlKeyNames", [])
+    policy = service.setdefault("cdnPolicy", {})
+    policy.setdefault("signedUrlCacheMaxAgeSec", DEFAULT_CACHE_SECONDS)
+    names = policy.setdefault("signedUrlKeyNames", [])
     if call.body["keyName"] in names:
         raise Invalid(
             "resource.keyName", call.body["keyName"], "A key of this name already exists."
         )
     names.append(call.body["keyName"])
-    return call.operation()
+    return call.operation(call.method.id)
 
 
 @HANDLERS.handles("compute.backendServices.deleteSignedUrlKey")

@@ -16,6 +16,8 @@ HANDLERS = Handlers()
 
 
 def complete(call: Call, resource: JsonObject) -> None:
+    resource.setdefault("description", "")
+    resource.setdefault("host", "")
     for name, (default, maximum) in NUMBERS.items():
         if not 1 <= resource.setdefault(name, default) <= maximum:
             raise Invalid(f"resource.{name}", resource[name], f"Must be between 1 and {maximum}.")

@@ -18,8 +18,11 @@ from compute_emulator.api import discovery
 from compute_emulator.api.call import Call, Handlers
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.errors import AlreadyExists, InUse, JsonObject, Required, StaleFingerprint
-from compute_emulator.keys import Key
+from compute_emulator.keys import PROJECT_NUMBER, Key
 
+NUMBERED = {("healthChecks", "backendServices"): "backend_service"}
+"""Resources and users that the message about a use names in an internal form, with the user's kind.
+"""
 SERVER_SET = ("kind", "id", "creationTimestamp", "selfLink", "name", "region", "zone")
 
 
@@ -116,8 +119,21 @@ def delete(kind: Kind, call: Call) -> JsonObject:
 def refuse_in_use(cloud: Cloud, key: Key, word: str) -> None:
     """Raises `InUse` naming the first user."""
     users = cloud.users_of(key)
-    if users:
-        raise InUse(word, cloud.path(key), cloud.path(users[0]))
+    if not users:
+        return
+    user = users[0]
+    if (key.collection, user.collection) in NUMBERED:
+        raise InUse(
+            word, _numbered(key, word), _numbered(user, NUMBERED[key.collection, user.collection])
+        )
+    raise InUse(word, cloud.path(key), cloud.path(user))
+
+
+def _numbered(key: Key, word: str) -> str:
+    """`GLOBAL:global/PROJECT:1/HEALTH_CHECK:ready` or `REGION:us-central1/...`."""
+    place, _, name = key.scope.partition("/")
+    scope = f"{place.removesuffix('s').upper()}:{name or place}"
+    return f"{scope}/PROJECT:{PROJECT_NUMBER}/{word.upper()}:{key.name}"
 
 
 def patch(kind: Kind, call: Call) -> JsonObject:

@@ -48,4 +48,4 @@ def set_url_map(call: Call) -> JsonObject:
         "fingerprint": call.cloud.new_fingerprint(),
     }
     call.cloud.put(call.key, call.resource_to_change() | changed)
-    return call.operation()
+    return call.operation("SetUrlMap")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from compute_emulator import keys
 from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.standard import Kind, add_standard_handlers
 from compute_emulator.api.collections.target_http_proxies import url_map
@@ -10,11 +13,17 @@ from compute_emulator.errors import Invalid, JsonObject, Required
 HANDLERS = Handlers()
 
 MAX_CERTIFICATES = 15
+MANAGED_CERTIFICATE = re.compile(
+    r"(?:https:)?//certificatemanager\.googleapis\.com/(?:v1/)?"
+    r"(projects/[^/]+/locations/[^/]+/certificates/[^/]+)"
+)
 
 
 def complete(call: Call, resource: JsonObject) -> None:
     resource["urlMap"] = url_map(call, resource.get("urlMap"), "resource.urlMap")
-    resource.setdefault("quicOverride", "NONE")
+    resource.setdefault("tlsEarlyData", "DISABLED")
+    if call.scope == keys.GLOBAL:
+        resource.setdefault("quicOverride", "NONE")
     if not resource.get("certificateMap") and not resource.get("serverTlsPolicy"):
         _check_certificates(call, resource)
 
@@ -27,9 +36,16 @@ def _check_certificates(call: Call, resource: JsonObject) -> None:
     if len(given) > MAX_CERTIFICATES:
         raise Invalid(where, len(given), f"At most {MAX_CERTIFICATES} certificates are allowed.")
     resource["sslCertificates"] = [
-        call.cloud.link(*call.cloud.resolve(f"{where}[{index}]", url, "sslCertificates"))
-        for index, url in enumerate(given)
+        _certificate(call, url, f"{where}[{index}]") for index, url in enumerate(given)
     ]
+
+
+def _certificate(call: Call, url: str, where: str) -> str:
+    """The link of a certificate. Those of Certificate Manager are not modelled, so any is there."""
+    managed = MANAGED_CERTIFICATE.fullmatch(url)
+    if managed is not None:
+        return f"//certificatemanager.googleapis.com/{managed[1]}"
+    return call.cloud.link(*call.cloud.resolve(where, url, "sslCertificates"))
 
 
 add_standard_handlers(
@@ -41,6 +57,7 @@ add_standard_handlers(
         discovery=("targetHttpsProxies", "regionTargetHttpsProxies"),
         complete=complete,
         fingerprint="if_given",
+        patch_fingerprint="required",
     ),
 )
 
@@ -59,7 +76,7 @@ def set_ssl_certificates(call: Call) -> JsonObject:
 
 @HANDLERS.handles("compute.targetHttpsProxies.setQuicOverride")
 def set_quic_override(call: Call) -> JsonObject:
-    return _set(call, "quicOverride")
+    return _set(call, "quicOverride", call.method.id)
 
 
 @HANDLERS.handles("compute.targetHttpsProxies.setSslPolicy")
@@ -72,11 +89,11 @@ def set_certificate_map(call: Call) -> JsonObject:
     return _set(call, "certificateMap")
 
 
-def _set(call: Call, member: str) -> JsonObject:
+def _set(call: Call, member: str, operation_type: str | None = None) -> JsonObject:
     """Stored as given, and cleared if nothing is given."""
     proxy = call.resource_to_change()
     proxy.pop(member, None)
     if call.body.get(member):
         proxy[member] = call.body[member]
     proxy["fingerprint"] = call.cloud.new_fingerprint()
-    return call.operation()
+    return call.operation(operation_type)

@@ -12,11 +12,14 @@ import re
 from compute_emulator.api import url_map_features, url_map_tests
 from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.standard import Kind, add_standard_handlers
+from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.references import ROUTE_ACTIONS, url_map_nodes, url_map_services
 from compute_emulator.errors import ApiError, Invalid, JsonObject, Required
 
 HANDLERS = Handlers()
 
+PROXIES = ("targetHttpProxies", "targetHttpsProxies")
+DEFAULT_UNITS = "10"
 HOST_PATTERN = re.compile(r"\*(?:[-.][^*]*)?|[^*]+")
 
 
@@ -45,6 +48,48 @@ def _validate_map(call: Call, resource: JsonObject) -> None:
     for node, where in url_map_nodes(resource, "resource"):
         _check_weights(call, node, where)
     url_map_tests.check(resource)
+    _fill_in(resource)
+    for test in resource.get("tests") or []:
+        test.setdefault("description", "")
+
+
+def _fill_in(node: object) -> None:
+    """Default values below the top level."""
+    if isinstance(node, list):
+        for each in node:
+            _fill_in(each)
+    elif isinstance(node, dict):
+        for name, value in node.items():
+            if name == "perTryTimeout" and isinstance(value, dict):
+                value.setdefault("nanos", 0)
+            _fill_in(value)
+
+
+def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
+    """With the quota that it uses. How many units matchers and rules cost is unpublished, so that
+    only the units of a map without them are stated.
+    """
+    usage: JsonObject = {"forwardingRules": _forwarding_rules(cloud, resource["selfLink"])}
+    if not resource.get("pathMatchers"):
+        usage["units"] = DEFAULT_UNITS
+    return resource | {"status": {"quotaUsage": usage}}
+
+
+def _forwarding_rules(cloud: Cloud, url_map: str) -> int:
+    """How many forwarding rules lead to the map through a proxy."""
+    proxies = {
+        proxy["selfLink"]
+        for (_, collection), table in cloud.tables.items()
+        if collection in PROXIES
+        for proxy in table.values()
+        if proxy["urlMap"] == url_map
+    }
+    return sum(
+        rule.get("target") in proxies
+        for (_, collection), table in cloud.tables.items()
+        if collection == "forwardingRules"
+        for rule in table.values()
+    )
 
 
 def _is_mesh(call: Call, resource: JsonObject) -> bool:
@@ -170,6 +215,7 @@ add_standard_handlers(
         complete=complete,
         fingerprint="required",
         patch_fingerprint="if_given",
+        view=view,
     ),
 )
 
