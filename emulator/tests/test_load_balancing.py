@@ -277,7 +277,7 @@ def test_traffic_is_split_by_weights_except_on_the_classic_balancer(clients: Cli
         return compute_v1.HttpRouteAction(weighted_backend_services=shares)
 
     with pytest.raises(
-        exceptions.BadRequest, match="Not supported by load balancing scheme EXTERNAL"
+        exceptions.BadRequest, match="Advanced routing rules are not supported for scheme EXTERNAL"
     ):
         make_url_map(
             clients, default_service=None, default_route_action=weighted_action("bs", "classic")

@@ -1,5 +1,5 @@
 """Every form of match and action that the discovery document describes for URL maps is applied, or
-refused when it is written. Nothing is stored and then ignored.
+refused when it is written or by the data plane. Nothing is stored and then ignored.
 
 `test_every_form_is_applied_or_refused` walks the document: a member that a new revision adds fails
 it until it has an entry here.
@@ -17,10 +17,9 @@ from google.api_core.exceptions import BadRequest
 from google.cloud import compute_v1
 
 from compute_emulator.api import url_map_features
-from compute_emulator.api.collections.backend_services import NOT_SERVED
 from compute_emulator.api.discovery import document
 from compute_emulator.errors import Invalid
-from compute_emulator.traffic import cors
+from compute_emulator.traffic import cors, unsupported
 from compute_emulator.traffic.headers import REDIRECTS, redirect_response
 from compute_emulator.traffic.http import Request
 from compute_emulator.traffic.instance_choice import should_retry
@@ -97,17 +96,16 @@ APPLIED = {
     },
     "UrlMapTestHeader": {"name", "value"},
 }
-REFUSED = {
+REFUSED = {"HttpRouteRuleMatch": {"metadataFilters"}, "HttpRouteAction": {"maxStreamDuration"}}
+"""When they are written."""
+UNSUPPORTED = {
     "UrlMap": {"defaultCustomErrorResponsePolicy"},
     "PathMatcher": {"defaultCustomErrorResponsePolicy"},
     "PathRule": {"customErrorResponsePolicy"},
     "HttpRouteRule": {"customErrorResponsePolicy"},
-    "HttpRouteRuleMatch": {"metadataFilters"},
-    "HttpRouteAction": {
-        *("cachePolicy", "dynamicCompressionPolicy", "imageOptimizationPolicy"),
-        "maxStreamDuration",
-    },
+    "HttpRouteAction": set(unsupported.ROUTE_ACTION),
 }
+"""By the data plane."""
 SOURCES = {"traffic", "api"}
 
 
@@ -117,7 +115,9 @@ def members(schema: str = "UrlMap", seen: set[str] | None = None) -> Iterator[tu
     for name, each in document()["schemas"][schema]["properties"].items():
         yield schema, name
         inner = each.get("$ref") or each.get("items", {}).get("$ref")
-        is_open = name not in REFUSED.get(schema, ()) and name not in DESCRIPTIVE.get(schema, ())
+        is_open = not any(
+            name in table.get(schema, ()) for table in (REFUSED, UNSUPPORTED, DESCRIPTIVE)
+        )
         if inner and is_open and inner not in seen:
             seen.add(inner)
             yield from members(inner, seen)
@@ -129,7 +129,7 @@ def test_every_form_is_applied_or_refused() -> None:
         found.setdefault(schema, set()).add(name)
     listed = {
         schema: set().union(
-            *(table.get(schema, set()) for table in (APPLIED, REFUSED, DESCRIPTIVE))
+            *(table.get(schema, set()) for table in (APPLIED, REFUSED, UNSUPPORTED, DESCRIPTIVE))
         )
         for schema in APPLIED
     }
@@ -149,40 +149,21 @@ def test_the_code_of_the_data_plane_names_every_applied_member() -> None:
     assert {name for names in APPLIED.values() for name in names} <= words
 
 
-def holder_of(schema: str, member: str, value: Any) -> dict[str, Any]:
-    """A map with a member in the place that its schema has."""
-    given = {member: value}
-    rule = {"priority": 1, "matchRules": [{"prefixMatch": "/"}], "service": SERVICES + "bs"}
-    matched: dict[str, Any] = {"name": "pm", "defaultService": SERVICES + "bs"}
-    if schema == "UrlMap":
-        return {"defaultService": SERVICES + "bs"} | given
-    if schema == "HttpRouteAction":
-        return {"defaultService": SERVICES + "bs", "defaultRouteAction": given}
-    if schema == "PathMatcher":
-        matched |= given
-    elif schema == "PathRule":
-        matched["pathRules"] = [{"paths": ["/a"], "service": SERVICES + "bs"} | given]
-    elif schema == "HttpRouteRule":
-        matched["routeRules"] = [rule | given]
-    else:
-        matched["routeRules"] = [rule | {"matchRules": [{"prefixMatch": "/"} | given]}]
-    return {
-        "defaultService": SERVICES + "bs",
-        "hostRules": [{"hosts": ["*"], "pathMatcher": "pm"}],
-        "pathMatchers": [matched],
-    }
-
-
 @pytest.mark.parametrize(
-    ("schema", "member"),
-    [(schema, name) for schema, names in sorted(REFUSED.items()) for name in sorted(names)],
+    ("member", "value"), [("maxStreamDuration", {"seconds": "1"}), ("metadataFilters", [{"x": 1}])]
 )
-def test_a_form_that_is_not_served_is_refused(schema: str, member: str) -> None:
-    value: Any = {"seconds": "1"} if member == "maxStreamDuration" else {"x": 1}
-    url_map = holder_of(schema, member, [value] if member == "metadataFilters" else value)
+def test_a_form_of_the_mesh_is_refused(member: str, value: Any) -> None:
+    rule = {"matchRules": [{member: value}], "routeAction": {member: value}}
+    url_map = {"pathMatchers": [{"routeRules": [rule]}]}
     with pytest.raises(Invalid, match=rf"resource\..*{member}"):
         url_map_features.check(url_map, is_mesh=False)
     url_map_features.check(url_map, is_mesh=True)
+
+
+@pytest.mark.parametrize("member", unsupported.ROUTE_ACTION)
+def test_the_data_plane_refuses_an_action_that_it_does_not_support(member: str) -> None:
+    assert member in unsupported.in_action({member: {"x": 1}})
+    assert not unsupported.in_action({"timeout": {"seconds": "1"}})
 
 
 @pytest.mark.parametrize(
@@ -394,38 +375,3 @@ def test_a_route_can_depend_on_the_method(balancer: LoadBalancer) -> None:
     balancer.route(**matcher(route_rules=[rule]))
     assert balancer.get().json()["release"] == "v1"
     assert control(balancer.cloud, "GET", "/data-plane")["on"]
-
-
-# Backend services
-
-SERVED = {
-    "localityLbPolicy": {"LEAST_REQUEST", "MAGLEV", "RANDOM", "RING_HASH", "ROUND_ROBIN"},
-    "sessionAffinity": {
-        *("CLIENT_IP", "CLIENT_IP_NO_DESTINATION", "GENERATED_COOKIE", "HEADER_FIELD"),
-        *("HTTP_COOKIE", "NONE", "STRONG_COOKIE_AFFINITY"),
-    },
-    "compressionMode": {"DISABLED"},
-    "balancingMode": {"RATE", "UTILIZATION", "CONNECTION"},  # CONNECTION: not with HTTP
-}
-
-
-def test_every_value_of_a_balancing_policy_is_applied_or_refused() -> None:
-    schemas = document()["schemas"]
-    for name, refused in NOT_SERVED.items():
-        schema = schemas["Backend" if name == "balancingMode" else "BackendService"]
-        assert set(schema["properties"][name]["enum"]) == SERVED[name] | set(refused)
-
-
-@pytest.mark.parametrize(
-    ("member", "value"),
-    [
-        ("locality_lb_policy", "WEIGHTED_ROUND_ROBIN"),
-        ("session_affinity", "CLIENT_IP_PROTO"),
-        ("compression_mode", "AUTOMATIC"),
-    ],
-)
-def test_a_balancing_policy_that_is_not_served_is_refused(
-    balancer: LoadBalancer, member: str, value: str
-) -> None:
-    with pytest.raises(BadRequest, match=f"{value}'. Not supported"):
-        balancer.change_service(**{member: value})

@@ -349,3 +349,54 @@ def test_a_url_map_can_be_validated_without_being_created(two: Fleet) -> None:
         False,
     )
     assert rejection(two.cloud, "GET", f"{MAPS}/um")[0] == 404
+
+
+@fact("GoogleCloudPlatform/k8s-config-connector issue 5713, where the client sent no priority")
+def test_a_route_rule_must_have_a_priority(two: Fleet) -> None:
+    (rule,) = route_rules(0)
+    assert send(two.cloud, "POST", MAPS, map_with_matcher(routeRules=[rule]))[0] == 200
+    del rule["priority"]
+    assert rejection(two.cloud, "POST", MAPS, map_with_matcher(routeRules=[rule])) == (
+        400,
+        "invalid",
+        "Invalid value for field 'resource.pathMatchers[0].routeRules[0].priority': '0'."
+        " A route rule must have a priority",
+    )
+
+
+ADVANCED = "Advanced routing rules are not supported for scheme EXTERNAL"
+HEADER = {"requestHeadersToAdd": [{"headerName": "x", "headerValue": "1"}]}
+
+
+@fact(
+    "load-balancing/docs/https/traffic-management: the classic load balancer has host, path, header"
+    " and parameter rules, redirects and rewrites; API reference, UrlMap: no header actions and no"
+    " other route actions; the message: hashicorp/terraform-provider-google issue 8307",
+    assumed="the message for every one of them",
+)
+@pytest.mark.parametrize(
+    ("members", "is_classic"),
+    [
+        ({"routeRules": [{"matchRules": [{"prefixMatch": "/a", "headerMatches": []}]}]}, True),
+        ({"defaultRouteAction": {"urlRewrite": {"pathPrefixRewrite": "/a"}}}, True),
+        ({"pathRules": [{"paths": ["/a"], "urlRedirect": {"httpsRedirect": True}}]}, True),
+        ({"headerAction": HEADER}, False),
+        ({"defaultRouteAction": {"timeout": {"seconds": "9"}}}, False),
+        ({"defaultRouteAction": {"retryPolicy": {"numRetries": 1}}}, False),
+        ({"routeRules": [{"matchRules": [{"regexMatch": "/a.*"}]}]}, False),
+        ({"routeRules": [{"matchRules": [{"pathTemplateMatch": "/{a}"}]}]}, False),
+    ],
+)
+def test_the_classic_load_balancer_has_fewer_forms(
+    fleet: Fleet, members: dict[str, Any], is_classic: bool
+) -> None:
+    assert service(fleet, "a", loadBalancingScheme="EXTERNAL") == 200
+    settle(fleet)
+    for rule in members.get("routeRules", ()):
+        rule |= {"priority": 1, "service": A}
+    answer = send(fleet.cloud, "POST", MAPS, map_with_matcher(**members))
+    if is_classic:
+        assert answer[0] == 200
+    else:
+        assert answer[0] == 400
+        assert answer[1]["error"]["message"].endswith(f"backendServices/a'. {ADVANCED}")

@@ -1,9 +1,10 @@
-"""Which forms of a URL map's matches and actions are refused: those that no load balancer of the
-data plane serves, and those whose values are invalid. Pure.
+"""Which forms of a URL map's matches and actions are refused: those that its load balancers do not
+have, and those whose values are invalid. Pure.
 
-Everything else is obeyed (`traffic/`); nothing is stored and then ignored. A map whose backend
-services are all INTERNAL_SELF_MANAGED is for proxies that the emulator does not run, so their forms
-are stored as they are. Source: Compute API reference, UrlMap and the schemas below it.
+What Compute Engine accepts is accepted; the data plane obeys it, or refuses the requests that it
+would affect (`traffic/unsupported.py`). A map whose backend services are all INTERNAL_SELF_MANAGED
+is for proxies that the emulator does not run, so their forms are stored as they are. Source:
+Compute API reference, UrlMap and the schemas below it.
 """
 
 from __future__ import annotations
@@ -14,18 +15,12 @@ from typing import Any
 
 from compute_emulator.errors import Invalid, JsonObject
 
-NOT_SERVED = "The emulator's data plane does not support it."
 MESH_ONLY = "Only allowed with load balancing scheme INTERNAL_SELF_MANAGED."
-REFUSED = {
-    "cachePolicy": NOT_SERVED,
-    "customErrorResponsePolicy": NOT_SERVED,
-    "defaultCustomErrorResponsePolicy": NOT_SERVED,
-    "dynamicCompressionPolicy": NOT_SERVED,
-    "imageOptimizationPolicy": NOT_SERVED,
-    "maxStreamDuration": MESH_ONLY,
-    "metadataFilters": MESH_ONLY,
-}
+REFUSED = {"maxStreamDuration": MESH_ONLY, "metadataFilters": MESH_ONLY}
 """By member, wherever it is in a map."""
+NOT_CLASSIC = "Advanced routing rules are not supported for scheme EXTERNAL"
+NOT_CLASSIC_MEMBERS = ("headerAction", "pathTemplateMatch", "regexMatch")
+ROUTE_ACTIONS = ("defaultRouteAction", "routeAction")
 EXPRESSIONS = ("regexMatch", "pathPattern", "allowOriginRegexes")
 PATHS = ("prefixMatch", "fullPathMatch", "regexMatch", "pathTemplateMatch")
 VALUES = ("exactMatch", "prefixMatch", "suffixMatch", "regexMatch", "presentMatch", "rangeMatch")
@@ -69,6 +64,20 @@ def check(url_map: JsonObject, *, is_mesh: bool) -> None:
             raise Invalid(where, value, f"Must be between {low} and {high}.")
         if name in ONE_OF:
             _check_alone(ONE_OF[name], value, where)
+
+
+def check_classic(url_map: JsonObject, service: str, where: str) -> None:
+    """Raises `Invalid` if a map has what the classic load balancer (EXTERNAL) has not. It has host,
+    path, header and parameter rules, redirects and rewrites. `service`, at `where`, is a backend
+    service of that scheme. Source: load-balancing/docs/https/traffic-management; the message:
+    hashicorp/terraform-provider-google issues 6634 and 8307.
+    """
+    for name, value, _ in _members(url_map, "resource"):
+        is_advanced = bool(value) and name in NOT_CLASSIC_MEMBERS
+        if name in ROUTE_ACTIONS:
+            is_advanced = any(each for member, each in value.items() if member != "urlRewrite")
+        if is_advanced:
+            raise Invalid(where, service, NOT_CLASSIC)
 
 
 def _members(node: Any, where: str) -> Iterator[tuple[str, Any, str]]:

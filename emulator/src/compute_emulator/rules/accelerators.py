@@ -1,8 +1,8 @@
 """Accelerator types: which exist, in which zones, and which machine types have or take them. Pure.
 
 Sources: Compute Engine documentation, "GPU machine types" and "GPU regions and zones"; the zones
-of A2, A3 and A4 also from skypilot-org/skypilot-catalog, which lists the machine types of every
-zone. They are those of early 2026.
+also from skypilot-org/skypilot-catalog, catalogs/v7/gcp/vms.csv, which lists the machine types and
+accelerators of every zone as the API does. They are those of early 2026.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ ZONES: dict[str, frozenset[str]] = {
         " us-central1-ac us-east4-abc us-west2-bc"
     ),
     "nvidia-tesla-p100": _zones(
-        "asia-east1-ac australia-southeast1-c europe-west1-bd europe-west4-a us-central1-cf"
+        "asia-east1-ac australia-southeast1-b europe-west1-bd europe-west4-a us-central1-cf"
         " us-east1-bc us-west1-ab"
     ),
     "nvidia-tesla-v100": _zones(
@@ -77,8 +77,8 @@ ZONES: dict[str, frozenset[str]] = {
     "nvidia-l4": _zones(
         "asia-east1-abc asia-northeast1-abc asia-northeast3-ab asia-south1-abc asia-southeast1-abc"
         " europe-west1-bc europe-west2-ab europe-west3-ab europe-west4-abc europe-west6-bc"
-        " me-central2-ac northamerica-northeast2-ab us-central1-abc us-east1-bcd us-east4-ac"
-        " us-west1-abc us-west4-ac"
+        " me-central2-ac northamerica-northeast1-b northamerica-northeast2-ab us-central1-abc"
+        " us-east1-bcd us-east4-ac us-west1-abc us-west4-ac"
     ),
     "nvidia-tesla-a100": _zones(
         "asia-northeast1-ac asia-northeast3-ab asia-southeast1-abc europe-west4-ab me-west1-ac"

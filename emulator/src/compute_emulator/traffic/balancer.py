@@ -4,6 +4,7 @@ is none.
     no eligible VM       503 no healthy upstream        (classic: 502)
     connection refused   503 upstream connect error     (classic: 502)
     connection cut       502 upstream connect error     (classic: 502)
+    too many requests    503 reset reason: overflow     (circuit breakers)
     timeout              504 upstream request timeout   (classic: 502)
 
 A stream whose head has been passed on ends with its connection instead: when it breaks, and at the
@@ -26,10 +27,11 @@ from random import Random
 
 from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key, parse
-from compute_emulator.traffic import cors
+from compute_emulator.traffic import cors, unsupported
 from compute_emulator.traffic.affinity import Session, response_cookie, session_of
 from compute_emulator.traffic.headers import (
     error_response,
+    expand_variables,
     redirect_response,
     with_request_headers,
     with_response_headers,
@@ -49,6 +51,7 @@ from compute_emulator.traffic.topology import Backend, Rule, Service, Topology
 from compute_emulator.traffic.upstream import Broken, Upstream
 
 NO_BACKEND = ("", "", "")
+OVERFLOW = "upstream connect error or disconnect/reset before headers. reset reason: overflow"
 NO_WEBSOCKETS = "the emulator's data plane does not support WebSocket upgrades"
 
 
@@ -65,7 +68,7 @@ class ProxiedRequest:
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One attempt: the response, its backend, and how it failed, if it did (`connect`, `reset`,
-    `timeout`, `nobody`).
+    `timeout`, `nobody`, `overflow`).
     """
 
     response: Response
@@ -83,6 +86,8 @@ class Balancer:
         self.apps: dict[tuple[int, float], App] = {}
         self.upstreams: dict[tuple[int, float], Upstream] = {}
         self.sent: Counter[str] = Counter()
+        self._requests: Counter[Key] = Counter()
+        self._retries: Counter[Key] = Counter()
         self._metrics, self._chance = metrics, chance
         self._choosers: dict[Key, InstanceChooser] = {}
         self._mirrors: set[asyncio.Task[None]] = set()
@@ -100,6 +105,13 @@ class Balancer:
         service, headers = self._service(destination)
         if service is None:
             return error_response(404, "no backend service for this request", is_classic=False)
+        mirror = destination.action.get("requestMirrorPolicy") or {}
+        why = self._unsupported(service, mirror) or unsupported.in_action(destination.action)
+        if why:
+            self._metrics.record_response(
+                (service.key.name, *NO_BACKEND), 501, time.monotonic() - began
+            )
+            return error_response(501, why, is_classic=False)
         actions = (*headers, *destination.header_actions)
         cors_policy = destination.action.get("corsPolicy") or {}
         preflight = cors.preflight_response(cors_policy, request) if cors_policy else None
@@ -111,9 +123,13 @@ class Balancer:
                 (service.key.name, *NO_BACKEND), injected.status, time.monotonic() - began
             )
             return injected
-        onward = with_request_headers(request, actions, client, rule.is_https)
+        custom, answered = (
+            expand_variables(service.resource.get(name) or (), request, client, rule.is_https)
+            for name in ("customRequestHeaders", "customResponseHeaders")
+        )
+        onward = with_request_headers(request, actions, client, rule.is_https, custom)
         onward.target, onward.headers["host"] = apply_rewrite(destination, request.target, host)
-        self._mirror(destination.action.get("requestMirrorPolicy") or {}, onward)
+        self._mirror(mirror, onward)
         # A split by weights takes precedence over affinity: the next request may belong to another
         # service.
         session = (
@@ -125,8 +141,13 @@ class Balancer:
         last = await self._send(
             ProxiedRequest(service, onward, policy, session), destination.action
         )
+        why = unsupported.in_error(destination.error_policies, last.response.status)
+        if why and last.backend is not None:
+            if last.response.stream is not None:
+                last.response.stream.end()
+            last = Attempt(error_response(501, why, is_classic=False), last.backend)
         self._record(_labels(service, last.backend), last.response, began)
-        response = with_response_headers(last.response, actions)
+        response = with_response_headers(last.response, actions, answered)
         if cors_policy:
             response.headers |= cors.response_headers(cors_policy, request)
         cookie = (
@@ -159,6 +180,11 @@ class Balancer:
         headers = destination.service_headers[index : index + 1]
         return (self.topology.services.get(key) if key is not None else None), headers
 
+    def _unsupported(self, service: Service, mirror: JsonObject) -> str:
+        key = parse(mirror.get("backendService") or "")
+        second = self.topology.services.get(key) if key is not None else None
+        return service.unsupported or (second.unsupported if second is not None else "")
+
     async def _inject(self, policy: JsonObject) -> Response | None:
         """Injected delays and aborts."""
         delay, abort = policy.get("delay") or {}, policy.get("abort") or {}
@@ -177,16 +203,47 @@ class Balancer:
         left = int(policy.get("numRetries", 0))
         last = await self._try(proxied, deadline, None)
         while left > 0 and last.backend is not None and time.monotonic() < deadline:
-            if not should_retry(policy, last.response.status, last.failure):
+            breakers = service.resource.get("circuitBreakers") or {}
+            if not should_retry(policy, last.response.status, last.failure) or (
+                breakers and self._retries[service.key] >= breakers.get("maxRetries", 1)
+            ):
                 break
             left -= 1
             if last.response.stream is not None:
                 last.response.stream.end()
             self._metrics.record_retry(_labels(service, last.backend))
-            last = await self._try(proxied, deadline, last.backend)
+            self._retries[service.key] += 1
+            try:
+                last = await self._try(proxied, deadline, last.backend)
+            finally:
+                self._retries[service.key] -= 1
         return last
 
     async def _try(
+        self, proxied: ProxiedRequest, deadline: float, previous: Backend | None
+    ) -> Attempt:
+        """One attempt, unless the service already has as many requests as it may have. A stream
+        counts until it has ended.
+        """
+        key = proxied.service.key
+        most = (proxied.service.resource.get("circuitBreakers") or {}).get("maxRequests")
+        if most and self._requests[key] >= most:
+            return Attempt(
+                error_response(503, OVERFLOW, proxied.service.is_classic), None, "overflow"
+            )
+        self._requests[key] += 1
+        is_streaming = False
+        try:
+            attempt = await self._attempt(proxied, deadline, previous)
+            if attempt.response.stream is not None:
+                is_streaming = True
+                attempt.response.stream.on_end.append(lambda: self._requests.subtract((key,)))
+            return attempt
+        finally:
+            if not is_streaming:
+                self._requests[key] -= 1
+
+    async def _attempt(
         self, proxied: ProxiedRequest, deadline: float, previous: Backend | None
     ) -> Attempt:
         service, policy, now = proxied.service, proxied.policy, time.monotonic()

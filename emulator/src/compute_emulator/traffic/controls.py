@@ -24,10 +24,7 @@ def show_data_plane(cloud: Cloud, query: Query, body: Any) -> JsonObject:
     if cloud.data_plane is None:
         return {
             "on": False,
-            "why": (
-                "start with --data-plane, or in a program with"
-                " compute_emulator.traffic.data_plane.DataPlane"
-            ),
+            "why": "start with --data-plane, or in a program with emulator.data_plane()",
         }
     state: JsonObject = cloud.data_plane.state()
     return state

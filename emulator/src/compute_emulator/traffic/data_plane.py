@@ -229,10 +229,16 @@ class DataPlane:
             self.cloud.path(key): self._listeners[key].state(host)
             for key in sorted(self._listeners)
         }
+        unsupported = {
+            self.cloud.path(key): service.unsupported
+            for key, service in sorted(self._balancer.topology.services.items())
+            if service.unsupported
+        }
         return {
             "on": True,
             "forwarding_rules": rules,
             "backend_services": services,
+            "unsupported": unsupported,
             "measured": dict(self.cloud.measured),
         }
 

@@ -1,8 +1,13 @@
-"""The headers that a load balancer adds and removes, and the responses it makes itself. Pure."""
+"""The headers that a load balancer adds and removes, and the responses it makes itself. Pure.
+
+A backend service's custom headers come first; where the URL map adds a header of the same name,
+that of the backend service is ignored. Source: load-balancing/docs/https/custom-headers-global.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
 from compute_emulator.errors import JsonObject
 from compute_emulator.traffic.http import Request, Response
@@ -18,26 +23,65 @@ REDIRECTS = {
 
 
 def with_request_headers(
-    request: Request, actions: Iterable[JsonObject], client: str, is_https: bool
+    request: Request,
+    actions: Sequence[JsonObject],
+    client: str,
+    is_https: bool,
+    custom: Iterable[str] = (),
 ) -> Request:
-    """The request as it is forwarded, with the balancer's own headers, then those of the URL
-    map.
+    """The request as it is forwarded, with the balancer's own headers, then the backend service's
+    (`custom`, as `name:value`), then those of the URL map.
     """
     headers = dict(request.headers)
     before = headers.get("x-forwarded-for")
     headers["x-forwarded-for"] = f"{before}, {client}" if before else client
     headers["x-forwarded-proto"] = "https" if is_https else "http"
     headers["via"] = VIA
+    headers |= _custom_headers(custom, actions, "requestHeadersToAdd")
     for action in actions:
         _apply(headers, action.get("requestHeadersToAdd"), action.get("requestHeadersToRemove"))
     return Request(request.method, request.target, headers, request.body)
 
 
-def with_response_headers(response: Response, actions: Iterable[JsonObject]) -> Response:
+def with_response_headers(
+    response: Response, actions: Sequence[JsonObject], custom: Iterable[str] = ()
+) -> Response:
     headers = response.headers | {"via": VIA}
+    headers |= _custom_headers(custom, actions, "responseHeadersToAdd")
     for action in actions:
         _apply(headers, action.get("responseHeadersToAdd"), action.get("responseHeadersToRemove"))
     return Response(response.status, headers, response.body, response.stream)
+
+
+def expand_variables(
+    custom: Iterable[str], request: Request, client: str, is_https: bool
+) -> list[str]:
+    """Custom headers with the values of their variables. Variables that the emulator has no value
+    for, such as the client's region, are empty. Source: load-balancing/docs/https/custom-headers.
+    """
+    values = {
+        "client_encrypted": "true" if is_https else "false",
+        "client_ip_address": client,
+        "client_protocol": "HTTP/1.1" if request.is_modern else "HTTP/1.0",
+        "origin_request_header": request.headers.get("origin", ""),
+    }
+    return [re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], ""), each) for each in custom]
+
+
+def _custom_headers(
+    custom: Iterable[str], actions: Sequence[JsonObject], member: str
+) -> dict[str, str]:
+    added = {
+        each.get("headerName", "").lower()
+        for action in actions
+        for each in action.get(member) or ()
+    }
+    pairs = (each.partition(":") for each in custom)
+    return {
+        name.strip().lower(): value.strip()
+        for name, _, value in pairs
+        if name.strip().lower() not in added
+    }
 
 
 def _apply(

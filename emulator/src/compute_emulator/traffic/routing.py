@@ -25,7 +25,8 @@ class Destination:
 
     `action` is the route action that applies; `matched` is the part of the path that a rewrite
     replaces; `header_actions` are in the order in which they apply, those of the chosen weight's
-    entry last (`service_headers`).
+    entry last (`service_headers`). `error_policies` are the custom error response policies that
+    apply.
     """
 
     weights: tuple[tuple[str, int], ...] = ()
@@ -35,6 +36,7 @@ class Destination:
     template: str | None = None
     header_actions: tuple[JsonObject, ...] = ()
     service_headers: tuple[JsonObject, ...] = ()
+    error_policies: tuple[JsonObject, ...] = ()
 
     @property
     def service(self) -> str:
@@ -60,12 +62,22 @@ def route(
         else None
     )
     if matcher is None:
-        return replace(_default(url_map), header_actions=top)
+        return replace(
+            _default(url_map), header_actions=top, error_policies=_error_policies(url_map)
+        )
     headers = headers or {}
     if matcher.get("routeRules"):
         headers = headers | _pseudo_headers(host, method)
     found, own = _within(matcher, path, query, headers)
-    return replace(found, header_actions=(*own, *_header_actions(matcher), *top))
+    return replace(
+        found,
+        header_actions=(*own, *_header_actions(matcher), *top),
+        error_policies=(
+            *found.error_policies,
+            *_error_policies(matcher),
+            *_error_policies(url_map),
+        ),
+    )
 
 
 def _pseudo_headers(host: str, method: str) -> dict[str, str]:
@@ -89,7 +101,10 @@ def _within(
                     else replace(_default(matcher), action=found.action)
                 )
                 return replace(
-                    found, matched=_matched(match, path), template=match.get("pathTemplateMatch")
+                    found,
+                    matched=_matched(match, path),
+                    template=match.get("pathTemplateMatch"),
+                    error_policies=_error_policies(rule),
                 ), _header_actions(rule)
     best: tuple[int, str, JsonObject] | None = None
     for rule in matcher.get("pathRules") or []:
@@ -101,7 +116,11 @@ def _within(
     pattern = best[1].removesuffix("*")
     matched = pattern if path.startswith(pattern) else path
     return (
-        replace(_destination(best[2], "service", "routeAction", "urlRedirect"), matched=matched),
+        replace(
+            _destination(best[2], "service", "routeAction", "urlRedirect"),
+            matched=matched,
+            error_policies=_error_policies(best[2]),
+        ),
         (),
     )
 
@@ -128,6 +147,11 @@ def _matched(match: JsonObject, path: str) -> str:
 
 def _header_actions(node: JsonObject) -> tuple[JsonObject, ...]:
     return (node["headerAction"],) if node.get("headerAction") else ()
+
+
+def _error_policies(node: JsonObject) -> tuple[JsonObject, ...]:
+    names = ("customErrorResponsePolicy", "defaultCustomErrorResponsePolicy")
+    return tuple(node[name] for name in names if node.get(name))
 
 
 def _host(url_map: JsonObject, host: str) -> str | None:

@@ -20,6 +20,7 @@ from compute_emulator.errors import JsonObject
 from compute_emulator.keys import Key, parse
 from compute_emulator.rules.group import AWAY
 from compute_emulator.rules.health import HEALTHY, ProbeHistory
+from compute_emulator.traffic import unsupported
 from compute_emulator.traffic.backend_rates import weight_of
 from compute_emulator.traffic.response_profile import ResponseProfile, with_overrides
 from compute_emulator.traffic.tls import Certificate
@@ -67,6 +68,7 @@ class Backend:
 class Service:
     """A backend service. `is_classic`: its load balancer answers its own errors with 502.
     `tiers` are its backends in the order in which they fill up (`backend_capacity.py`).
+    `unsupported` says what the data plane does not support of it.
     """
 
     key: Key
@@ -76,6 +78,7 @@ class Service:
     backends: tuple[Backend, ...]
     tiers: tuple[tuple[Backend, ...], ...]
     resource: JsonObject = field(repr=False)
+    unsupported: str = ""
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,7 @@ def _service(
         backends=tuple(backends),
         tiers=tuple(tuple(tiers[tier]) for tier in ordered),
         resource=resource,
+        unsupported=unsupported.in_service(resource),
     )
 
 

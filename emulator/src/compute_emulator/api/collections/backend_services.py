@@ -26,20 +26,16 @@ HTTP_PROTOCOLS = ("HTTP", "HTTPS", "HTTP2", "H2C", "GRPC")
 MANAGED_SCHEMES = ("EXTERNAL_MANAGED", "INTERNAL_MANAGED")
 """Schemes of Application Load Balancers: a regional one takes regional health checks. The older
 passthrough load balancers take either."""
-NOT_SERVED = {
+NOT_APPLICATION = {
     "localityLbPolicy": (
         "INVALID_LB_POLICY",
         "ORIGINAL_DESTINATION",
         "WEIGHTED_GCP_RENDEZVOUS",
         "WEIGHTED_MAGLEV",
-        "WEIGHTED_ROUND_ROBIN",
     ),
     "sessionAffinity": ("CLIENT_IP_PORT_PROTO", "CLIENT_IP_PROTO"),
-    "compressionMode": ("AUTOMATIC",),
-    "balancingMode": ("CUSTOM_METRICS", "IN_FLIGHT"),
 }
-"""Values that no Application Load Balancer of the emulator obeys: most are for other kinds of load
-balancers, the rest need what is not modelled (compression, weights and metrics of instances)."""
+"""Values for other kinds of load balancers than Application Load Balancers."""
 MAX_COOKIE_SECONDS = 1_209_600
 DEFAULTS = {
     "description": "",
@@ -70,15 +66,14 @@ def complete(call: Call, resource: JsonObject) -> None:
             "Must be between 0 and 3600.",
         )
     _check_ranges(resource)
-    if _is_served(resource):
-        for holder, where in [
-            (resource, "resource"),
-            *(
-                (backend, f"resource.backends[{index}]")
-                for index, backend in enumerate(resource.get("backends") or [])
-            ),
-        ]:
-            _refuse_unserved(holder, where)
+    if _is_application(resource):
+        for name, values in NOT_APPLICATION.items():
+            if resource.get(name) in values:
+                raise Invalid(
+                    f"resource.{name}",
+                    resource[name],
+                    "Not supported by Application Load Balancers.",
+                )
     _check_health_checks(call, resource)
     seen: set[Key] = set()
     for index, backend in enumerate(resource.get("backends") or []):
@@ -125,22 +120,12 @@ def _check_ranges(resource: JsonObject) -> None:
                 raise Invalid(where, backend[name], "Must not be negative.")
 
 
-def _is_served(resource: JsonObject) -> bool:
-    """Whether the data plane can serve it: a backend service of an Application Load Balancer."""
+def _is_application(resource: JsonObject) -> bool:
+    """Whether it is a backend service of an Application Load Balancer, as the data plane serves."""
     return resource["protocol"] in HTTP_PROTOCOLS and resource["loadBalancingScheme"] in (
         "EXTERNAL",
         *MANAGED_SCHEMES,
     )
-
-
-def _refuse_unserved(holder: JsonObject, where: str) -> None:
-    for name, values in NOT_SERVED.items():
-        if holder.get(name) in values:
-            raise Invalid(
-                f"{where}.{name}",
-                holder[name],
-                "Not supported by the Application Load Balancers of the emulator.",
-            )
 
 
 def _check_health_checks(call: Call, resource: JsonObject) -> None:

@@ -42,11 +42,11 @@ def _validate_map(call: Call, resource: JsonObject) -> None:
                 "The URL map and its backend services must be in the same scope.",
             )
         holder[member] = call.cloud.link(*key)
-    url_map_features.check(resource, is_mesh=_is_mesh(call, resource))
+    _check_features(call, resource)
     _check_path_matchers(resource)
     _check_host_rules(resource)
     for node, where in url_map_nodes(resource, "resource"):
-        _check_weights(call, node, where)
+        _check_weights(node, where)
     url_map_tests.check(resource)
     _fill_in(resource)
     for test in resource.get("tests") or []:
@@ -92,12 +92,15 @@ def _forwarding_rules(cloud: Cloud, url_map: str) -> int:
     )
 
 
-def _is_mesh(call: Call, resource: JsonObject) -> bool:
-    schemes = {
-        call.cloud.get(call.cloud.key_of(holder[member])).get("loadBalancingScheme")
-        for holder, member, _ in url_map_services(resource, "resource")
-    }
-    return schemes == {"INTERNAL_SELF_MANAGED"}
+def _check_features(call: Call, resource: JsonObject) -> None:
+    """What a map may have depends on the schemes of its backend services."""
+    schemes = set()
+    for holder, member, where in url_map_services(resource, "resource"):
+        service = call.cloud.get(call.cloud.key_of(holder[member]))
+        schemes.add(service.get("loadBalancingScheme"))
+        if service.get("loadBalancingScheme") == "EXTERNAL":
+            url_map_features.check_classic(resource, holder[member], where)
+    url_map_features.check(resource, is_mesh=schemes == {"INTERNAL_SELF_MANAGED"})
 
 
 def _check_default(node: JsonObject, where: str, *, must: bool) -> None:
@@ -147,7 +150,13 @@ def _check_paths(matcher: JsonObject, where: str) -> None:
 
 
 def _check_priorities(matcher: JsonObject, where: str) -> None:
-    given = [rule.get("priority", 0) for rule in matcher.get("routeRules") or []]
+    rules = matcher.get("routeRules") or []
+    for index, rule in enumerate(rules):
+        if "priority" not in rule:
+            raise Invalid(
+                f"{where}.routeRules[{index}].priority", 0, "A route rule must have a priority"
+            )
+    given = [rule["priority"] for rule in rules]
     if any(not 0 <= priority < 2**31 for priority in given):
         raise Invalid(f"{where}.routeRules", given, "Priorities must be between 0 and 2147483647.")
     if given != sorted(set(given)):
@@ -185,8 +194,8 @@ def _check_host_rules(resource: JsonObject) -> None:
             )
 
 
-def _check_weights(call: Call, node: JsonObject, where: str) -> None:
-    """Weights are 0 to 1000, not all 0, and not for the classic load balancer."""
+def _check_weights(node: JsonObject, where: str) -> None:
+    """Weights are 0 to 1000, not all 0."""
     for action in ROUTE_ACTIONS:
         weighted = (node.get(action) or {}).get("weightedBackendServices")
         if not weighted:
@@ -195,14 +204,6 @@ def _check_weights(call: Call, node: JsonObject, where: str) -> None:
         field = f"{where}.{action}.weightedBackendServices"
         if any(not 0 <= weight <= 1000 for weight in weights) or not any(weights):
             raise Invalid(field, weights, "Weights must be between 0 and 1000 and not all 0.")
-        for each in weighted:
-            service = call.cloud.get(call.cloud.key_of(each["backendService"]))
-            if service.get("loadBalancingScheme") == "EXTERNAL":
-                raise Invalid(
-                    field,
-                    each["backendService"],
-                    "Not supported by load balancing scheme EXTERNAL.",
-                )
 
 
 add_standard_handlers(
