@@ -354,9 +354,10 @@ def test_a_url_map_can_be_validated_without_being_created(two: Fleet) -> None:
 @fact("GoogleCloudPlatform/k8s-config-connector issue 5713, where the client sent no priority")
 def test_a_route_rule_must_have_a_priority(two: Fleet) -> None:
     (rule,) = route_rules(0)
-    assert send(two.cloud, "POST", MAPS, map_with_matcher(routeRules=[rule]))[0] == 200
+    url_map = map_with_matcher(routeRules=[rule])
+    assert send(two.cloud, "POST", MAPS, url_map)[0] == 200
     del rule["priority"]
-    assert rejection(two.cloud, "POST", MAPS, map_with_matcher(routeRules=[rule])) == (
+    assert rejection(two.cloud, "POST", MAPS, url_map | {"name": "other"}) == (
         400,
         "invalid",
         "Invalid value for field 'resource.pathMatchers[0].routeRules[0].priority': '0'."
