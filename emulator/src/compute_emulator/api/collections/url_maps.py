@@ -19,7 +19,10 @@ from compute_emulator.errors import ApiError, Invalid, JsonObject, Required
 HANDLERS = Handlers()
 
 PROXIES = ("targetHttpProxies", "targetHttpsProxies")
-DEFAULT_UNITS = "10"
+ERROR_POLICIES = ("defaultCustomErrorResponsePolicy", "customErrorResponsePolicy")
+UNITS = {"default": 10, "host": 1, "pathRule": 3, "errorPolicy": 19, "errorResponseRule": 1}
+"""Quota units of a URL map's parts. Google publishes no formula: these reproduce the recorded maps,
+and the units of other maps may differ."""
 HOST_PATTERN = re.compile(r"\*(?:[-.][^*]*)?|[^*]+")
 
 
@@ -66,13 +69,26 @@ def _fill_in(node: object) -> None:
 
 
 def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
-    """With the quota that it uses. How many units matchers and rules cost is unpublished, so that
-    only the units of a map without them are stated.
-    """
-    usage: JsonObject = {"forwardingRules": _forwarding_rules(cloud, resource["selfLink"])}
-    if not resource.get("pathMatchers"):
-        usage["units"] = DEFAULT_UNITS
+    """With the quota that it uses."""
+    usage = {
+        "forwardingRules": _forwarding_rules(cloud, resource["selfLink"]),
+        "units": str(_units(resource)),
+    }
     return resource | {"status": {"quotaUsage": usage}}
+
+
+def _units(resource: JsonObject) -> int:
+    nodes = [node for node, _ in url_map_nodes(resource, "")]
+    policies = [node[name] for node in nodes for name in ERROR_POLICIES if node.get(name)]
+    matchers = resource.get("pathMatchers") or []
+    counts = {
+        "default": 1 + len(matchers),
+        "host": sum(len(rule.get("hosts") or []) for rule in resource.get("hostRules") or []),
+        "pathRule": len(nodes) - 1 - len(matchers),
+        "errorPolicy": len(policies),
+        "errorResponseRule": sum(len(each.get("errorResponseRules") or []) for each in policies),
+    }
+    return sum(UNITS[part] * count for part, count in counts.items())
 
 
 def _forwarding_rules(cloud: Cloud, url_map: str) -> int:
