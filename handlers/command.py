@@ -18,6 +18,7 @@ from infra.store import outbox, repository
 from infra.store.documents import release_from_record
 from infra.store.port import Write
 from infra.wiring import World
+from rollout import restored
 from rollout.model import Command, Release, Settled, Transition
 from rollout.policy.caps import violations
 from rollout.policy.policy import Policy
@@ -36,6 +37,10 @@ def record_command(
         )
     if payload.key in stored.state.recent_events:
         return
+    if request.command == "resume" and stored.state.hold:
+        resumed = _resume_held(world, stored.state, request, payload)
+        world.store.commit(repository.write_state(stored, resumed))
+        return
     latest = stored.state.desired.latest_published_at
     if latest and published_at < latest:
         after, writes = _ignore(world, stored.state, request, payload)
@@ -43,6 +48,16 @@ def record_command(
         after, writes = _accept(world, stored.state, request, payload, published_at)
     world.store.commit(repository.write_state(stored, after), *writes)
     outbox.publish_committed(world, writes)
+
+
+def _resume_held(
+    world: World, state: ModelState, request: CommandGiven, payload: Payload
+) -> ModelState:
+    """A model that is held after its store was restored goes on with the next pass."""
+    who = f"resumed by {request.requested_by}" if request.requested_by else "resumed on command"
+    why = f"{who}: {request.reason}" if request.reason else who
+    after = restored.resume(state, request.version or "", why, world.clock.now())
+    return repository.with_event(after, payload.key)
 
 
 def _ignore(

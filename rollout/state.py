@@ -26,6 +26,20 @@ class Lease:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """Nothing is changed, because Compute Engine is newer than this state: it was changed at
+    `revision`. `version`: the release with which a person wants to resume, if not the running one.
+    """
+
+    why: str
+    since: datetime
+    revision: int
+    is_resumed: bool = False
+    version: str = ""
+    resumed_by: str = ""
+
+
+@dataclass(frozen=True)
 class ModelState:
     """The hot document of one model.
 
@@ -43,6 +57,7 @@ class ModelState:
     revision: int = 0
     recent_events: tuple[str, ...] = ()
     waiting_for: str = ""
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,8 @@ def next_revision(before: ModelState, after: ModelState, *, is_takeover: bool) -
     may not be known from the document, so its request ids must not be used again.
     """
     is_same = _without_progress(before) == _without_progress(after)
-    return before.revision if is_same and not is_takeover else before.revision + 1
+    revision = max(before.revision, after.revision)
+    return revision if is_same and not is_takeover else revision + 1
 
 
 def _without_progress(state: ModelState) -> ModelState:

@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from infra.fleet.marks import newest_revision
 from infra.fleet.model import Plan, Snapshot
 from infra.fleet.observe import observe, outputs
 from infra.fleet.plan import plan
+from rollout import restored
 from rollout.advance import advance, target_of
 from rollout.model import Decision, Evidence, Problem, Retiring, RollingBack, Rollout, Target
 from rollout.policy.caps import clamp, violations
@@ -62,6 +64,12 @@ def decide(
 ) -> tuple[PassDecision, Plans]:
     """`refusals`: what was refused when the last pass of this loop applied its plan."""
     observed = observe(snapshot, state.desired.model)
+    newest = newest_revision(snapshot, state.desired.model)
+    state, adopted = restored.adopt(state, newest, observed, now)
+    if restored.is_newer(state, newest):
+        target = target_of(state.rollout, state.desired, observed)
+        held = restored.hold(state, newest, observed, target, now)
+        return PassDecision(held.state, Plan(), held.decision), plans
     present = clamp(policy, target_of(state.rollout, state.desired, observed))
     pending, plans = plans.get(present, snapshot)
     # Without pending changes, what was refused is no longer desired, or happened by itself.
@@ -71,6 +79,7 @@ def decide(
         tuple(action.why for action in pending.actions),
     )
     decision = advance(state.rollout, state.desired, observed, evidence, now)
+    decision = replace(decision, transitions=(*adopted, *decision.transitions))
     next_plan, plans = plans.get(clamp(policy, decision.target), snapshot)
     found = outputs(snapshot, state.desired.model, decision.target.main_group)
     settlement = settle(state, decision, (action.why for action in next_plan.actions), found, now)

@@ -35,6 +35,7 @@ from handlers.reconcile.decide import (
 from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe
 from handlers.reconcile.save import Run, save, save_observation_failure
 from infra.compute.apply import apply
+from infra.fleet.marks import mark
 from infra.fleet.model import Action, Applied, Failed, Pending, Plan, Result
 from infra.fleet.reads import scope_of
 from infra.settings import POLICY, load_project_policy
@@ -42,7 +43,8 @@ from infra.store import repository
 from infra.store.port import Conflict, Document, Unavailable
 from infra.store.repository import StoredState
 from infra.wiring import World
-from rollout.model import Problem, phase_name
+from rollout.advance import target_of
+from rollout.model import Observed, Problem, phase_name
 from rollout.policy.policy import Policy
 from rollout.requeue import Attempt, after_attempt
 from rollout.state import ModelState, release_in_focus
@@ -169,8 +171,10 @@ def _guard(world: World, policy: Policy, decision: PassDecision) -> PassDecision
 def _apply(world: World, run: Run, state: ModelState, plan: Plan) -> tuple[Result, ...]:
     if plan.is_empty:
         return ()
+    target = target_of(state.rollout, state.desired, Observed())
+    marked = mark(plan, target, state.revision)
     results = apply(
-        plan, world.compute, world.clock, lambda action: request_id(state, action), run.until
+        marked, world.compute, world.clock, lambda action: request_id(state, action), run.until
     )
     for result in results:
         _log_result(state, result)

@@ -26,7 +26,7 @@ from rollout.model import (
 )
 from rollout.spec.model import dump, load
 from rollout.spec.problems import Invalid
-from rollout.state import Lease, ModelState
+from rollout.state import Hold, Lease, ModelState
 
 SCHEMA = 2
 
@@ -71,6 +71,7 @@ def to_document(state: ModelState) -> Json:
         "lease": vars(state.lease) | {} if state.lease else None,
         "requeue_at": state.requeue_at,
         "recent_events": list(state.recent_events),
+        "hold": vars(state.hold) | {} if state.hold else None,
     }
 
 
@@ -108,6 +109,7 @@ def from_document(document: Json) -> ModelState:
         requeue_at=document["requeue_at"],
         revision=document["revision"],
         recent_events=tuple(document["recent_events"]),
+        hold=Hold(**document["hold"]) if document.get("hold") else None,
     )
 
 

@@ -35,7 +35,7 @@ from rollout.model import (
     Stepping,
 )
 from rollout.spec.model import dump
-from rollout.state import Lease, ModelState
+from rollout.state import Hold, Lease, ModelState
 from tests.rollout.build import NOON, at, release
 
 ONE, TWO, THREE = (
@@ -73,6 +73,7 @@ FULL = ModelState(
     requeue_at=at(12),
     revision=41,
     recent_events=("event-1", "event-2"),
+    hold=Hold("restored", at(13), 50, True, "2", "ann"),
     waiting_for="paused by ann",
 )
 OTHER_SCHEMA = (
@@ -141,6 +142,14 @@ def test_the_document_of_a_model_has_the_fields_of_schema_2() -> None:
         "lease": {"token": "token", "expires": at(11)},
         "requeue_at": at(12),
         "recent_events": ["event-1", "event-2"],
+        "hold": {
+            "why": "restored",
+            "since": at(13),
+            "revision": 50,
+            "is_resumed": True,
+            "version": "2",
+            "resumed_by": "ann",
+        },
     }
 
 
@@ -148,7 +157,7 @@ def test_an_empty_model_has_a_document_too() -> None:
     document = to_document(ModelState(Desired("tiny")))
     assert from_document(document) == ModelState(Desired("tiny"))
     empty = {name for name, value in document.items() if value is None}
-    assert empty == {"stable", "candidate", "previous", "lease", "requeue_at"}
+    assert empty == {"stable", "candidate", "previous", "lease", "requeue_at", "hold"}
     assert document["desired"] == {
         "release": None,
         "generation": 0,

@@ -1,0 +1,183 @@
+"""Holds a model still while Compute Engine is newer than its stored state, as after a restored
+backup of the store. Pure.
+
+Called by `handlers/reconcile/decide.py` before anything else is decided, and by
+`handlers/command.py` for `resume`. What happened since the backup is unknown: a plan made from the
+old state would bring yesterday's release back. Only a person's `resume` ends the hold. It goes on
+with the release that the fleet runs, at its last step, which changes no instance. A release that
+was published after the backup is not known until it is published again; without that, `resume`
+brings the fleet to the release that the state desires, also in one step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from rollout import transitions
+from rollout.model import (
+    Condition,
+    Decision,
+    Observed,
+    Release,
+    Settled,
+    Stepping,
+    Target,
+    Transition,
+    phase_name,
+)
+from rollout.state import Hold, ModelState, Settlement, release_in_focus
+from rollout.strategies import strategy_of, swap_of
+
+LOOK_EVERY = timedelta(hours=1)
+CONDITION = "Restored"
+
+
+def is_newer(state: ModelState, newest_revision: int) -> bool:
+    """Whether a person must decide: the world is newer, or was and nobody has resumed yet."""
+    return state.hold is not None or newest_revision > state.revision
+
+
+def hold(
+    state: ModelState, newest_revision: int, observed: Observed, target: Target, now: datetime
+) -> Settlement:
+    """The state that changes nothing. `resume` that cannot be followed is answered."""
+    before = state.hold
+    if before is None or before.is_resumed:
+        why = _why(state, newest_revision, observed)
+        kept = before.since if before else now
+        held = Hold(why, kept, max(newest_revision, before.revision if before else 0))
+        recorded: tuple[Transition, ...] = (_transition(state, why),)
+    else:
+        held, recorded = before, ()
+    condition = Condition(CONDITION, held.why, held.since)
+    others = tuple(each for each in state.conditions if each.type != CONDITION)
+    at = state.requeue_at if state.requeue_at and state.requeue_at > now else now + LOOK_EVERY
+    after = replace(
+        state,
+        hold=held,
+        conditions=(*others, condition),
+        waiting_for=held.why,
+        requeue_at=now + LOOK_EVERY if recorded else at,
+    )
+    decision = Decision(
+        after.rollout, after.desired, target, after.requeue_at, held.why, recorded, after.conditions
+    )
+    return Settlement(after, decision)
+
+
+def resume(state: ModelState, version: str, who: str, now: datetime) -> ModelState:
+    """The state of a held model once a person has asked to resume it, with the release of that
+    version or with the one that runs.
+    """
+    if state.hold is None:
+        return state
+    resumed = replace(state.hold, is_resumed=True, version=version, resumed_by=who)
+    return replace(state, hold=resumed, requeue_at=now, revision=state.revision + 1)
+
+
+def adopt(
+    state: ModelState, newest_revision: int, observed: Observed, now: datetime
+) -> tuple[ModelState, tuple[Transition, ...]]:
+    """The state that goes on; still held if nobody has resumed it, or with a version that the state
+    does not know.
+    """
+    held = state.hold
+    release = _adopted(state, observed)
+    if held is None or not held.is_resumed or (held.version and release is None):
+        return state, ()
+    rest = tuple(each for each in state.conditions if each.type != CONDITION)
+    revision = max(state.revision, newest_revision, held.revision)
+    after = replace(state, hold=None, conditions=rest, revision=revision)
+    if release:
+        after = _go_on(after, release, now)
+    version = release.version if release else ""
+    why = f"{held.resumed_by}: goes on with {_named(release)}"
+    before, phase = phase_name(state.rollout.phase), phase_name(after.rollout.phase)
+    return after, (Transition(version, before, phase, why),)
+
+
+def _go_on(state: ModelState, release: Release, now: datetime) -> ModelState:
+    """The rollout at the last step of the release, or settled if that is the stable one. A release
+    that is desired and newer follows as usual.
+    """
+    rollout, desired = state.rollout, state.desired
+    is_over = replace(
+        rollout,
+        phase=Settled(),
+        candidate=None,
+        steps_digest="",
+        progress=None,
+        paused=None,
+        promoted=False,
+    )
+    if rollout.stable and release.version == rollout.stable.version:
+        if desired.release == rollout.candidate:
+            desired = replace(desired, release=release)
+        return replace(state, rollout=is_over, desired=desired)
+    if release not in (desired.release, rollout.candidate):
+        generation = desired.generation + 1
+        release = replace(release, generation=generation)
+        desired = replace(desired, release=release, generation=generation)
+    begun = transitions.begin(
+        is_over, replace(desired, release=replace(release, force=True)), now
+    ).rollout
+    last = len(strategy_of(release).steps(swap_of(is_over, release))) - 1
+    return replace(
+        state,
+        rollout=replace(begun, candidate=release, phase=Stepping(last, now)),
+        desired=desired,
+    )
+
+
+def _adopted(state: ModelState, observed: Observed) -> Release | None:
+    """The known release of the version that a person named, else of the only template that runs,
+    else the one that is desired.
+    """
+    version = state.hold.version if state.hold else ""
+    if version:
+        return next((each for each in _known(state) if each.version == version), None)
+    running = _running(observed)
+    found = (each for each in _known(state) if {each.template} == running)
+    return next(found, state.desired.release)
+
+
+def _known(state: ModelState) -> tuple[Release, ...]:
+    """The releases that the state knows, what serves in it before what it only desires."""
+    rollout = state.rollout
+    named = (rollout.stable, rollout.candidate, state.desired.release, rollout.previous)
+    return tuple(release for release in named if release)
+
+
+def _running(observed: Observed) -> set[str]:
+    return {
+        instance.template
+        for group in observed.groups
+        for instance in group.instances
+        if instance.template and not instance.is_leaving
+    }
+
+
+def _why(state: ModelState, newest_revision: int, observed: Observed) -> str:
+    running = ", ".join(sorted(_running(observed))) or "no template"
+    if state.hold:
+        origin = f"resume changes nothing: release {state.hold.version} is not known"
+    else:
+        origin = (
+            f"the store was restored: the fleet was changed at revision {newest_revision}, and this"
+            f" state is of revision {state.revision}"
+        )
+    return (
+        f"{origin}; the fleet runs {running} and is left as it is; publish the release that runs"
+        " again, unless it was published before the backup, and send resume, which otherwise goes"
+        f" on with {_named(_adopted(replace(state, hold=None), observed))}"
+    )
+
+
+def _named(release: Release | None) -> str:
+    return f"release {release.version}" if release else "its retirement"
+
+
+def _transition(state: ModelState, why: str) -> Transition:
+    release, phase = release_in_focus(state.rollout), phase_name(state.rollout.phase)
+    return Transition(release.version if release else "", phase, phase, why)
