@@ -32,6 +32,7 @@ others use the bare verb."""
 OPERATION_TYPES = {
     ("instanceTemplates", "delete"): "delete",
     ("instanceGroupManagers", "patch"): "patch",
+    ("backendServices", "addSignedUrlKey"): "compute.backendServices.addSignedUrlKey",
     ("forwardingRules", "setTarget"): "SetTarget",
     ("targetHttpProxies", "setUrlMap"): "SetUrlMap",
     ("targetHttpsProxies", "setUrlMap"): "SetUrlMap",

@@ -11,7 +11,7 @@ from functools import partial
 
 from compute_emulator import keys
 from compute_emulator.api.call import Call, Handlers
-from compute_emulator.api.collections.standard import Kind, add_standard_handlers
+from compute_emulator.api.collections.standard import Kind, add_standard_handlers, set_members
 from compute_emulator.engine.backends import group_health
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.groups import on_backend_service_written
@@ -265,7 +265,8 @@ def list_usable(call: Call) -> JsonObject:
     "compute.backendServices.setSecurityPolicy", "compute.regionBackendServices.setSecurityPolicy"
 )
 def set_security_policy(call: Call) -> JsonObject:
-    return _set_member(call, "securityPolicy")
+    """Stored as given: security policies themselves are not modelled."""
+    return set_members(call, securityPolicy=call.body.get("securityPolicy"))
 
 
 @HANDLERS.handles("compute.backendServices.getEffectiveSecurityPolicies")
@@ -277,19 +278,7 @@ def get_effective_security_policies(call: Call) -> JsonObject:
 
 @HANDLERS.handles("compute.backendServices.setEdgeSecurityPolicy")
 def set_edge_security_policy(call: Call) -> JsonObject:
-    return _set_member(call, "edgeSecurityPolicy")
-
-
-def _set_member(call: Call, member: str) -> JsonObject:
-    """Stored as given, and cleared if nothing is given: security policies themselves are not
-    modelled.
-    """
-    service = call.resource_to_change()
-    service.pop(member, None)
-    if call.body.get("securityPolicy"):
-        service[member] = call.body["securityPolicy"]
-    service["fingerprint"] = call.cloud.new_fingerprint()
-    return call.operation()
+    return set_members(call, edgeSecurityPolicy=call.body.get("securityPolicy"))
 
 
 @HANDLERS.handles("compute.backendServices.addSignedUrlKey")
@@ -307,7 +296,7 @@ def add_signed_url_key(call: Call) -> JsonObject:
             "resource.keyName", call.body["keyName"], "A key of this name already exists."
         )
     names.append(call.body["keyName"])
-    return call.operation(call.method.id)
+    return call.operation()
 
 
 @HANDLERS.handles("compute.backendServices.deleteSignedUrlKey")

@@ -11,7 +11,7 @@ import ipaddress
 from compute_emulator import keys
 from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.global_addresses import allocate
-from compute_emulator.api.collections.standard import Kind, add_standard_handlers
+from compute_emulator.api.collections.standard import Kind, add_standard_handlers, set_members
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.references import services_of_url_map
 from compute_emulator.errors import ApiError, Invalid, JsonObject, Required
@@ -164,7 +164,5 @@ add_standard_handlers(
 
 @HANDLERS.handles("compute.globalForwardingRules.setTarget", "compute.forwardingRules.setTarget")
 def set_target(call: Call) -> JsonObject:
-    rule = call.resource_to_change()
-    rule["target"] = _target(call, call.body.get("target"), rule["loadBalancingScheme"])
-    rule["fingerprint"] = call.cloud.new_fingerprint()
-    return call.operation()
+    scheme = call.resource()["loadBalancingScheme"]
+    return set_members(call, target=_target(call, call.body.get("target"), scheme))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.standard import Kind, add_standard_handlers
+from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.groups import on_health_check_written
 from compute_emulator.errors import Invalid, JsonObject, Required
 
@@ -32,6 +33,12 @@ def complete(call: Call, resource: JsonObject) -> None:
     kind = resource.get("type")
     if not kind:
         raise Required("resource.type")
+    complete_numbers(resource)
+    _check_probe(resource, kind)
+
+
+def complete_numbers(resource: JsonObject) -> None:
+    """Interval, timeout and thresholds, which all kinds of health checks have."""
     for name, (default, maximum) in NUMBERS.items():
         value = resource.setdefault(name, default)
         if not 1 <= value <= maximum:
@@ -42,7 +49,6 @@ def complete(call: Call, resource: JsonObject) -> None:
             resource["timeoutSec"],
             "Must not be greater than checkIntervalSec.",
         )
-    _check_probe(resource, kind)
 
 
 def _check_probe(resource: JsonObject, kind: str) -> None:
@@ -79,6 +85,10 @@ def _check_port(probe: JsonObject, kind: str, where: str) -> None:
         raise Invalid(f"{where}.port", probe["port"], "Must be between 1 and 65535.")
 
 
+def on_write(cloud: Cloud, resource: JsonObject) -> None:
+    on_health_check_written(cloud, cloud.key_of(resource["selfLink"]))
+
+
 add_standard_handlers(
     HANDLERS,
     Kind(
@@ -87,8 +97,6 @@ add_standard_handlers(
         schema="HealthCheck",
         discovery=("healthChecks", "regionHealthChecks"),
         complete=complete,
-        on_write=lambda cloud, resource: on_health_check_written(
-            cloud, cloud.key_of(resource["selfLink"])
-        ),
+        on_write=on_write,
     ),
 )

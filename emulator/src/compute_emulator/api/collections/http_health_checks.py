@@ -7,9 +7,8 @@ Source: Compute API reference, httpHealthChecks.
 from __future__ import annotations
 
 from compute_emulator.api.call import Call, Handlers
-from compute_emulator.api.collections.health_checks import NUMBERS
+from compute_emulator.api.collections.health_checks import complete_numbers, on_write
 from compute_emulator.api.collections.standard import Kind, add_standard_handlers
-from compute_emulator.engine.groups import on_health_check_written
 from compute_emulator.errors import Invalid, JsonObject
 
 HANDLERS = Handlers()
@@ -18,15 +17,7 @@ HANDLERS = Handlers()
 def complete(call: Call, resource: JsonObject) -> None:
     resource.setdefault("description", "")
     resource.setdefault("host", "")
-    for name, (default, maximum) in NUMBERS.items():
-        if not 1 <= resource.setdefault(name, default) <= maximum:
-            raise Invalid(f"resource.{name}", resource[name], f"Must be between 1 and {maximum}.")
-    if resource["timeoutSec"] > resource["checkIntervalSec"]:
-        raise Invalid(
-            "resource.timeoutSec",
-            resource["timeoutSec"],
-            "Must not be greater than checkIntervalSec.",
-        )
+    complete_numbers(resource)
     if not 1 <= resource.setdefault("port", 80) <= 65535:
         raise Invalid("resource.port", resource["port"], "Must be between 1 and 65535.")
     if not resource.setdefault("requestPath", "/").startswith("/"):
@@ -41,8 +32,6 @@ add_standard_handlers(
         schema="HttpHealthCheck",
         discovery=("httpHealthChecks",),
         complete=complete,
-        on_write=lambda cloud, resource: on_health_check_written(
-            cloud, cloud.key_of(resource["selfLink"])
-        ),
+        on_write=on_write,
     ),
 )

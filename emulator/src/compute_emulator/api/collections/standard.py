@@ -200,6 +200,16 @@ def aggregated_list(kind: Kind, call: Call) -> JsonObject:
     return call.aggregate(kept, partial(kind.view, cloud))
 
 
+def set_members(call: Call, **members: object) -> JsonObject:
+    """A method that sets single members: an empty value removes its member."""
+    changed = call.resource_to_change() | members
+    for name, value in members.items():
+        if not value:
+            del changed[name]
+    call.cloud.put(call.key, changed | {"fingerprint": call.cloud.new_fingerprint()})
+    return call.operation()
+
+
 def set_labels(call: Call) -> JsonObject:
     """`setLabels` of any kind with labels: replaces all labels, and checks their own
     fingerprint. Its operation is done at once.

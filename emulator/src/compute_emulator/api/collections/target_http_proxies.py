@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compute_emulator.api.call import Call, Handlers
-from compute_emulator.api.collections.standard import Kind, add_standard_handlers
+from compute_emulator.api.collections.standard import Kind, add_standard_handlers, set_members
 from compute_emulator.errors import Invalid, JsonObject, Required
 
 HANDLERS = Handlers()
@@ -43,9 +43,4 @@ add_standard_handlers(
     "compute.regionTargetHttpsProxies.setUrlMap",
 )
 def set_url_map(call: Call) -> JsonObject:
-    changed = {
-        "urlMap": url_map(call, call.body.get("urlMap"), "resource.urlMap"),
-        "fingerprint": call.cloud.new_fingerprint(),
-    }
-    call.cloud.put(call.key, call.resource_to_change() | changed)
-    return call.operation("SetUrlMap")
+    return set_members(call, urlMap=url_map(call, call.body.get("urlMap"), "resource.urlMap"))

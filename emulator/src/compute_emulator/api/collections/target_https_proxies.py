@@ -6,7 +6,7 @@ import re
 
 from compute_emulator import keys
 from compute_emulator.api.call import Call, Handlers
-from compute_emulator.api.collections.standard import Kind, add_standard_handlers
+from compute_emulator.api.collections.standard import Kind, add_standard_handlers, set_members
 from compute_emulator.api.collections.target_http_proxies import url_map
 from compute_emulator.errors import Invalid, JsonObject, Required
 
@@ -67,33 +67,21 @@ add_standard_handlers(
     "compute.regionTargetHttpsProxies.setSslCertificates",
 )
 def set_ssl_certificates(call: Call) -> JsonObject:
-    proxy = call.resource_to_change()
     changed = {"sslCertificates": call.body.get("sslCertificates")}
     _check_certificates(call, changed)
-    proxy |= {**changed, "fingerprint": call.cloud.new_fingerprint()}
-    return call.operation()
+    return set_members(call, **changed)
 
 
 @HANDLERS.handles("compute.targetHttpsProxies.setQuicOverride")
 def set_quic_override(call: Call) -> JsonObject:
-    return _set(call, "quicOverride", call.method.id)
+    return set_members(call, quicOverride=call.body.get("quicOverride"))
 
 
 @HANDLERS.handles("compute.targetHttpsProxies.setSslPolicy")
 def set_ssl_policy(call: Call) -> JsonObject:
-    return _set(call, "sslPolicy")
+    return set_members(call, sslPolicy=call.body.get("sslPolicy"))
 
 
 @HANDLERS.handles("compute.targetHttpsProxies.setCertificateMap")
 def set_certificate_map(call: Call) -> JsonObject:
-    return _set(call, "certificateMap")
-
-
-def _set(call: Call, member: str, operation_type: str | None = None) -> JsonObject:
-    """Stored as given, and cleared if nothing is given."""
-    proxy = call.resource_to_change()
-    proxy.pop(member, None)
-    if call.body.get(member):
-        proxy[member] = call.body[member]
-    proxy["fingerprint"] = call.cloud.new_fingerprint()
-    return call.operation(operation_type)
+    return set_members(call, certificateMap=call.body.get("certificateMap"))

@@ -11,6 +11,7 @@ import re
 
 from compute_emulator.api import url_map_features, url_map_tests
 from compute_emulator.api.call import Call, Handlers
+from compute_emulator.api.collections.global_forwarding_rules import PROXIES
 from compute_emulator.api.collections.standard import Kind, add_standard_handlers
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.engine.references import ROUTE_ACTIONS, url_map_nodes, url_map_services
@@ -18,7 +19,6 @@ from compute_emulator.errors import ApiError, Invalid, JsonObject, Required
 
 HANDLERS = Handlers()
 
-PROXIES = ("targetHttpProxies", "targetHttpsProxies")
 ERROR_POLICIES = ("defaultCustomErrorResponsePolicy", "customErrorResponsePolicy")
 UNITS = {"default": 10, "host": 1, "pathRule": 3, "errorPolicy": 19, "errorResponseRule": 1}
 """Quota units of a URL map's parts. Google publishes no formula: these reproduce the recorded maps,
