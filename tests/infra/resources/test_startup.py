@@ -5,15 +5,19 @@ installer.
 from __future__ import annotations
 
 import base64
+import json
 import os
 import subprocess
+import threading
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from infra.fleet.resources.instance_template import metadata
 from tests.infra.build import spec
+from tests.tools import require_program
 
 SCRIPT = Path(__file__).parents[3] / "infra" / "fleet" / "resources" / "startup" / "serve.sh"
 
@@ -75,9 +79,14 @@ class Machine:
         for name, value in (secrets or {}).items():
             (at / "secrets" / name.replace("/", "_")).write_text(value, newline="")
 
-    def boot(self) -> subprocess.CompletedProcess[str]:
-        script = self.at / "serve.sh"
-        script.write_text(SCRIPT.read_text().replace("/run/slipway", str(self.run)))
+    def boot(self, server: str = "") -> subprocess.CompletedProcess[str]:
+        """`server`: an HTTP server in place of Google's, for the real curl."""
+        script, text = self.at / "serve.sh", SCRIPT.read_text()
+        if server:
+            (self.at / "bin" / "curl").unlink()
+            text = text.replace("http://metadata.google.internal", server)
+            text = text.replace("https://secretmanager.googleapis.com", server)
+        script.write_text(text.replace("/run/slipway", str(self.run)))
         world = {"WORLD": str(self.at), "RUN": str(self.run), "HOME": str(self.at / "home")}
         path = f"{self.at / 'bin'}:{os.environ['PATH']}"
         return subprocess.run(
@@ -139,6 +148,41 @@ def test_the_container_is_restarted_and_published_on_its_port(tmp_path: Path) ->
     assert run[run.index("--publish") + 1] == "8080:8080"
     assert run[-1] == "eu-docker.pkg.dev/p/r/app:1"
     assert "--registries=eu-docker.pkg.dev" in (tmp_path / "calls").read_text()
+
+
+def test_the_real_curl_reads_attributes_and_secrets_over_http(tmp_path: Path) -> None:
+    require_program("curl")
+    items = metadata_of({"args": ["a", ""], "env": {"A": "$(id)"}, "secrets": {"docker": "hf"}})
+    machine = Machine(tmp_path, items)
+    secret = {"payload": {"dataCrc32c": "1", "data": base64.b64encode(b"s3cret").decode()}}
+    root = "/computeMetadata/v1"
+    answers = {
+        f"{root}/instance/attributes/": "\n".join(items),
+        f"{root}/project/project-id": "my-project",
+        f"{root}/instance/service-accounts/default/token": '{"access_token": "t0ken"}',
+        f"/v1/{in_project('hf')}": json.dumps(secret, indent=2),
+        **{f"{root}/instance/attributes/{name}": value for name, value in items.items()},
+    }
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_secret = self.path.startswith("/v1/")
+            given = self.headers["Authorization" if is_secret else "Metadata-Flavor"]
+            is_allowed = given == ("Bearer t0ken" if is_secret else "Google")
+            self.send_response(200 if is_allowed and self.path in answers else 404)
+            self.end_headers()
+            self.wfile.write(answers.get(self.path, "").encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        result = machine.boot(f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert result.returncode == 0, result.stderr
+    assert machine.read("docker-run")[-2:] == ["a", ""]
+    assert (tmp_path / "env-files").read_text() == "docker=s3cret\n"
 
 
 def in_project(secret: str) -> str:
