@@ -9,7 +9,10 @@ from typing import Any
 from infra.store.port import Delete, Put
 from tests.scenario import Scenario
 
-KINDS = ("models", "models/tiny/releases", "models/tiny/log", "models/other/releases")
+KINDS = (
+    "models",
+    *(f"models/{model}/{kind}" for model in ("tiny", "other") for kind in ("releases", "log")),
+)
 
 
 def back_up(story: Scenario) -> dict[str, Any]:
@@ -115,6 +118,28 @@ def test_a_backup_without_a_rollback_does_not_bring_the_bad_release_back() -> No
     story.when_commanded("resume")
     story.when_settled()
     assert (story.serving_version(), story.healthy_by_version()) == ("1", {"1": 3})
+
+
+def test_a_model_that_was_retired_after_the_backup_is_not_created_while_another_is_held() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.given_serving("1", "other")
+    backup = back_up(story)
+    story.given_serving("2")
+    story.when_commanded("retire", "other")
+    story.when_settled("other")
+    restore(story, backup)
+    before = world_of(story)
+    story.when_minutes_pass(60)
+    assert world_of(story) == before
+    assert conditions(story) == ["Restored"]
+    story.when_commanded("retire", "other")
+    story.when_commanded("resume")
+    story.when_settled()
+    story.when_settled("other")
+    story.when_minutes_pass(10)
+    assert story.healthy_by_version() == {"1": 3}
+    assert not [name for name in story.resources() if "slipway-other" in name]
 
 
 def test_a_model_that_the_backup_does_not_have_is_left_alone_and_adopted() -> None:
