@@ -50,9 +50,9 @@ def test_a_load_balancer_is_created_changed_and_deleted(
         "forwarding-rules create fr --global --target-http-proxy=tp --ports=80"
         " --load-balancing-scheme=EXTERNAL_MANAGED"
     )
-    assert "already being used by 'projects/demo/global/backendServices/bs1'" in gcloud(
-        "health-checks delete hc --global --quiet", fails=True
-    )
+    refused = gcloud("health-checks delete hc --global --quiet", fails=True)
+    assert "already being used by" in refused
+    assert "BACKEND_SERVICE:bs1'" in refused
     for command in (
         "forwarding-rules delete fr",
         "target-http-proxies delete tp",
