@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1
 
-from emulator.tests.clients import PROJECT, REGION, send
+from emulator.tests.clients import PROJECT, REGION, rejection, send
 from emulator.tests.facts.helpers import BASE, GROUPS, TINY, details
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import Fleet
@@ -64,6 +64,30 @@ def test_labels_are_set_only_by_set_labels_which_is_done_at_once(
     assert (done["operationType"], done["status"], done["progress"]) == ("setLabels", "DONE", 100)
     assert done["endTime"]
     assert send(balancer.cloud, "GET", f"{resources}/x")[1]["labels"] == {"a": "b"}
+
+
+@fact("KCC 1e63b160c8, computepacketmirroring: the collector's forwarding rule")
+def test_a_passthrough_rule_leads_to_a_backend_service(fleet: Fleet) -> None:
+    services, rules = f"{HERE}/backendServices", f"{HERE}/forwardingRules"
+    body: dict[str, Any] = {"name": "bs", "loadBalancingScheme": "INTERNAL", "protocol": "TCP"}
+    service = insert(fleet, services, body)["selfLink"]
+    body = {"name": "fr", "loadBalancingScheme": "INTERNAL", "backendService": service}
+    found = insert(fleet, rules, body | {"allPorts": True})
+    assert found["network"] == DEFAULT
+    assert found["subnetwork"].startswith(GOOGLE)
+    assert found["subnetwork"].endswith("/subnetworks/default")
+    assert found["selfLinkWithId"].endswith(f"/forwardingRules/{found['id']}")
+    assert (found["IPProtocol"], found["attachedExtensions"]) == ("TCP", [])
+    assert not {"portRange", "target"} & set(found)
+    assert rejection(fleet.cloud, "DELETE", service)[1] == "resourceInUseByAnotherResource"
+    taken = body | {"name": "other", "IPAddress": found["IPAddress"], "ports": ["80"]}
+    assert "IP address is in-use" in rejection(fleet.cloud, "POST", rules, taken)[2]
+    assert "Exactly one of" in rejection(fleet.cloud, "POST", rules, body | {"name": "no"})[2]
+    target = {"target": f"regions/{REGION}/targetHttpProxies/tp"}
+    assert (
+        "leads to a backend service"
+        in rejection(fleet.cloud, "POST", f"{rules}/fr/setTarget", target)[2]
+    )
 
 
 @fact("KCC 1e63b160c8, computeinstancegroup: the template's answer")

@@ -70,7 +70,9 @@ def services_of_url_map(url_map: JsonObject) -> list[str]:
 REFERENCES: dict[str, Callable[[JsonObject], Iterable[str]]] = {
     "autoscalers": lambda autoscaler: [autoscaler["target"]],
     "backendServices": _service_references,
-    "forwardingRules": lambda rule: [rule["target"]],
+    "forwardingRules": lambda rule: [
+        rule[name] for name in ("target", "backendService") if rule.get(name)
+    ],
     "instanceGroupManagers": _group_references,
     "targetHttpProxies": lambda proxy: [proxy["urlMap"]],
     "targetHttpsProxies": lambda proxy: [

@@ -139,7 +139,7 @@ def _unrouted(cloud: Cloud, services: dict[Key, Service]) -> frozenset[tuple[int
 def _rules(cloud: Cloud) -> Iterator[Rule]:
     for scope in cloud.scopes_with("forwardingRules"):
         for rule in cloud.list_in(scope, "forwardingRules"):
-            proxy = parse(rule["target"])
+            proxy = parse(rule.get("target", ""))
             if proxy is None or proxy.collection not in PROXIES:
                 continue
             resource = _served(cloud, proxy) or {}

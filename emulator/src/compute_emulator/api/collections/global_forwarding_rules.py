@@ -1,5 +1,7 @@
-"""Forwarding rules, global and regional: from an address and port to a target proxy. Only
-target, labels and switches can change.
+"""Forwarding rules, global and regional: from an address and port to a target proxy, or to the
+backend service of a passthrough load balancer. Only target, labels and switches can change.
+
+The data plane serves HTTP, so rules of passthrough load balancers are only stored.
 
 Source: Compute API reference, globalForwardingRules and forwardingRules.
 """
@@ -25,7 +27,10 @@ FIXED = (
     "IPAddress",
     "IPProtocol",
     "portRange",
+    "ports",
+    "allPorts",
     "target",
+    "backendService",
     "loadBalancingScheme",
     "network",
     "subnetwork",
@@ -43,8 +48,11 @@ def complete(call: Call, resource: JsonObject) -> None:
         return
     resource.setdefault("IPProtocol", "TCP")
     resource.setdefault("loadBalancingScheme", "EXTERNAL")
-    resource["portRange"] = _ports(resource)
-    resource["target"] = _target(call, resource.get("target"), resource["loadBalancingScheme"])
+    if resource.get("backendService") and not resource.get("target"):
+        _complete_passthrough(call, resource)
+    else:
+        resource["portRange"] = _ports(resource)
+        resource["target"] = _target(call, resource.get("target"), resource["loadBalancingScheme"])
     resource["IPAddress"] = _address(call, resource.get("IPAddress"))
     _refuse_address_in_use(call, resource)
 
@@ -52,10 +60,9 @@ def complete(call: Call, resource: JsonObject) -> None:
 def _refuse_changes(call: Call, resource: JsonObject) -> None:
     """Refuses a PATCH that changes the address, port or target: that would be another rule."""
     kept = call.resource()
-    resource["portRange"] = _ports(resource)
-    resource["target"] = call.cloud.link(
-        *call.cloud.resolve("resource.target", resource.get("target"), *TARGETS)
-    )
+    if resource.get("portRange"):
+        resource["portRange"] = _ports(resource)
+    call.cloud.full_links(resource, "target", "backendService")
     for name in FIXED:
         if resource.get(name) != kept.get(name):
             raise Invalid(
@@ -63,6 +70,35 @@ def _refuse_changes(call: Call, resource: JsonObject) -> None:
                 resource.get(name),
                 "Cannot be changed; insert another forwarding rule.",
             )
+
+
+def _complete_passthrough(call: Call, resource: JsonObject) -> None:
+    scheme, where = resource["loadBalancingScheme"], "resource.backendService"
+    key = call.cloud.resolve(where, resource["backendService"], "backendServices")
+    if call.scope == keys.GLOBAL or key.scope != call.scope:
+        raise Invalid(
+            where,
+            resource["backendService"],
+            "The forwarding rule and its backend service must be in the same region.",
+        )
+    service = call.cloud.get(key)
+    if service["loadBalancingScheme"] != scheme:
+        raise Invalid(
+            "resource.loadBalancingScheme",
+            scheme,
+            f"Backend service '{key.name}' has {service['loadBalancingScheme']}.",
+        )
+    given = [name for name in ("ports", "portRange", "allPorts") if resource.get(name)]
+    if len(given) != 1:
+        why = "Exactly one of ports, portRange and allPorts must be set."
+        raise Invalid("resource.ports", ", ".join(given), why)
+    if given == ["portRange"]:
+        resource["portRange"] = _ports(resource)
+    resource["backendService"] = call.cloud.link(*key)
+    if scheme == "INTERNAL":
+        resource.setdefault("network", call.cloud.link(keys.GLOBAL, "networks", "default"))
+        resource.setdefault("subnetwork", call.cloud.link(call.scope, "subnetworks", "default"))
+    resource["attachedExtensions"] = []
 
 
 def _ports(resource: JsonObject) -> str:
@@ -122,15 +158,26 @@ def _address(call: Call, given: str | None) -> str:
 
 def _refuse_address_in_use(call: Call, resource: JsonObject) -> None:
     """Only one rule per address and port."""
-    first, last = map(int, resource["portRange"].split("-"))
     for other in call.cloud.list_in(call.scope, call.collection):
-        low, high = map(int, other["portRange"].split("-"))
-        if other["IPAddress"] == resource["IPAddress"] and low <= last and first <= high:
+        overlaps = any(
+            low <= last and first <= high
+            for low, high in _port_ranges(other)
+            for first, last in _port_ranges(resource)
+        )
+        if other["IPAddress"] == resource["IPAddress"] and overlaps:
             raise ApiError(
                 f"Invalid value for field 'resource.IPAddress': '{resource['IPAddress']}'. "
                 "Specified IP address is in-use and would result in a conflict.",
                 code="IP_IN_USE_BY_ANOTHER_RESOURCE",
             )
+
+
+def _port_ranges(rule: JsonObject) -> list[tuple[int, int]]:
+    if rule.get("allPorts"):
+        return [(1, 65535)]
+    texts = [rule["portRange"]] if rule.get("portRange") else rule["ports"]
+    bounds = [str(text).split("-") for text in texts]
+    return [(int(each[0]), int(each[-1])) for each in bounds]
 
 
 def view(cloud: Cloud, resource: JsonObject) -> JsonObject:
@@ -164,5 +211,7 @@ add_standard_handlers(
 
 @HANDLERS.handles("compute.globalForwardingRules.setTarget", "compute.forwardingRules.setTarget")
 def set_target(call: Call) -> JsonObject:
-    scheme = call.resource()["loadBalancingScheme"]
-    return set_members(call, target=_target(call, call.body.get("target"), scheme))
+    rule, given = call.resource(), call.body.get("target")
+    if rule.get("backendService"):
+        raise Invalid("resource.target", given, "The forwarding rule leads to a backend service.")
+    return set_members(call, target=_target(call, given, rule["loadBalancingScheme"]))
