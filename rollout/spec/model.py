@@ -250,7 +250,10 @@ class Placement(Section):
         Allowed("at most 10 zones, each once"),
     ] = Field(
         default=(),
-        description="Zones of the region to use; empty: three, chosen by Compute Engine",
+        description=(
+            "Zones of the region to use; empty: three, chosen by Compute Engine, of which some may"
+            " lack the machine type or accelerator (us-central1: b, c and f; f has no L4)"
+        ),
     )
     target_shape: Literal["even", "balanced"] = Field(
         default="even",

@@ -12,6 +12,7 @@ from infra.store.port import Put
 from tests.scenario import IMAGE, Scenario
 
 GPUS = {"type": "g2-standard-12"}
+GPU_ZONES = {"zones": [f"us-central1-{letter}" for letter in "abc"]}
 SCALING = {"min": 3, "max": 6}  # 9 instances, surge over three zones included
 
 
@@ -29,7 +30,7 @@ def test_the_projects_own_prices_are_used() -> None:
     story.store.commit(
         Put("settings/prices", {"machine_types": {"g2-standard-12": 0.1}, "currency": "EUR"})
     )
-    story.given_serving("1", machine=GPUS)
+    story.given_serving("1", machine=GPUS, placement=GPU_ZONES)
     story.when_released("2", scaling={"max": 60})
     assert "policy allows 2 EUR an hour" in story.quarantine()[0]["why"]
 
@@ -156,7 +157,7 @@ def test_when_the_cap_allows_one_of_two_releases_the_later_one_is_rolled_back() 
 
 def test_a_rollback_to_a_release_that_policy_no_longer_allows_is_refused() -> None:
     story = Scenario()
-    story.given_serving("1", machine=GPUS)
+    story.given_serving("1", machine=GPUS, placement=GPU_ZONES)
     story.given_serving("2", machine={"type": "e2-standard-4"})
     story.given_policy(machine_types=["e2-standard-4"])
     story.when_commanded("rollback", version="1")
@@ -168,7 +169,7 @@ def test_a_rollback_to_a_release_that_policy_no_longer_allows_is_refused() -> No
 
 def test_a_rollback_to_the_previous_release_is_stopped_by_the_pass() -> None:
     story = Scenario()
-    story.given_serving("1", machine=GPUS)
+    story.given_serving("1", machine=GPUS, placement=GPU_ZONES)
     story.given_serving("2", machine={"type": "e2-standard-4"})
     story.given_policy(machine_types=["e2-standard-4"])
     patches = story.calls("regionInstanceGroupManagers.patch")
@@ -181,7 +182,7 @@ def test_a_rollback_to_the_previous_release_is_stopped_by_the_pass() -> None:
 
 def test_a_serving_release_is_never_stopped_by_a_policy_on_machines_or_costs() -> None:
     story = Scenario()
-    story.given_serving("1", machine=GPUS)
+    story.given_serving("1", machine=GPUS, placement=GPU_ZONES)
     story.given_policy(
         machine_types=["e2-standard-4"],
         max_cost_per_hour=0.01,

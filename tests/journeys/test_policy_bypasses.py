@@ -19,6 +19,7 @@ from tests.signing import Signer
 
 SCALING = {"min": 3, "max": 6}  # 9 instances, surge over three zones included
 GPUS = {"type": "g2-standard-12"}
+GPU_ZONES = {"zones": [f"us-central1-{letter}" for letter in "abc"]}
 SIGNER, STRANGER = Signer(), Signer()
 DIGEST = "us-docker.pkg.dev/p/r/tiny@sha256:" + "0123456789abcdef" * 4
 # For each field of the policy: a value that the release of `publish` violates, and the field of the
@@ -41,7 +42,9 @@ SIGNED = {"image": DIGEST, "signature": SIGNER.signature(DIGEST)}
 
 
 def publish(story: Scenario, version: str = "1", **more: Any) -> None:
-    story.when_released(version, artifact=SIGNED, scaling=SCALING, machine=GPUS, **more)
+    sections: dict[str, Any] = {"artifact": SIGNED, "scaling": SCALING, "machine": GPUS}
+    sections |= {"placement": GPU_ZONES}
+    story.when_released(version, **(sections | more))
 
 
 def tighten_after_intake(
@@ -307,7 +310,8 @@ def test_removing_a_key_rolls_back_releases_in_progress_that_only_it_signed() ->
     story = Scenario()
     story.given_policy(signers=[SIGNER.public_key, STRANGER.public_key])
     second = DIGEST.replace("tiny@", "other@")
-    story.given_serving("1", artifact={"image": second, "signature": STRANGER.signature(second)})
+    signed = {"image": second, "signature": STRANGER.signature(second)}
+    story.given_serving("1", artifact=signed, placement=GPU_ZONES)
     publish(story, "2", rollout={"bake_seconds": 600})
     story.when_phase_reached("step_2")
     story.given_policy(signers=[STRANGER.public_key])
@@ -353,7 +357,9 @@ def test_a_model_can_be_retired_under_any_policy_even_an_unreadable_one(
     publish(story)
     story.when_settled()
     if phase != "settled":
-        story.when_released("2", artifact=SIGNED, machine={"type": "g2-standard-8"})
+        story.when_released(
+            "2", artifact=SIGNED, machine={"type": "g2-standard-8"}, placement=GPU_ZONES
+        )
         story.when_phase_reached(phase)
     story.given_policy(**policy)
     story.when_commanded("retire")
@@ -366,14 +372,18 @@ def test_with_an_unreadable_policy_a_release_can_be_aborted_and_none_begins() ->
     story = Scenario()
     publish(story)
     story.when_settled()
-    story.when_released("2", artifact=SIGNED, machine={"type": "g2-standard-8"})
+    story.when_released(
+        "2", artifact=SIGNED, machine={"type": "g2-standard-8"}, placement=GPU_ZONES
+    )
     story.when_phase_reached("step_2")
     story.given_policy(signers=["ann"])
     story.when_commanded("abort")
     story.when_minutes_pass(10)
     assert story.outcome("2") == "aborted"
     assert story.healthy_by_version() == {"1": 3}
-    story.when_released("3", artifact=SIGNED, machine={"type": "g2-standard-4"})
+    story.when_released(
+        "3", artifact=SIGNED, machine={"type": "g2-standard-4"}, placement=GPU_ZONES
+    )
     story.when_minutes_pass(10)
     assert story.healthy_by_version() == {"1": 3}
     story.given_policy()
