@@ -1,4 +1,4 @@
-"""Handles a message on `model-releases`: a release becomes desired, a command is recorded, anything
+"""Handles a message on `model-releases`: a release becomes desired, a command is applied, anything
 else is quarantined.
 
 Called by `main.on_release`. It never touches Compute Engine. To return is to acknowledge, to raise
@@ -10,22 +10,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, assert_never
 
 from handlers import admission
 from handlers.command import record_command
 from handlers.quarantine import Refuse, quarantine
+from handlers.save_change import save_change
 from infra.bus.envelope import Message, Payload, Unreadable, parse_message, parse_payload
 from infra.fleet.resources import instance_template
 from infra.settings import POLICY, load_project_policy
 from infra.store import outbox, repository
 from infra.store.documents import release_from_record
-from infra.store.port import Unstorable, Write
+from infra.store.port import Put, Unstorable, Write
 from infra.store.repository import StoredState
 from infra.wiring import World
-from rollout.model import Desired, Release, Transition
+from rollout.accept import accept
+from rollout.intents import base_of, is_outdated, serving_release
+from rollout.model import Desired, Intent, IntentKey, Release, Transition
 from rollout.policy.caps import violations
 from rollout.policy.policy import Policy
 from rollout.spec.compatibility import incompatible
@@ -34,12 +37,13 @@ from rollout.spec.message import (
     Invalid,
     ReleaseRequested,
     decode_json,
+    inherited_note,
     parse,
     resolve,
 )
-from rollout.spec.model import Spec, digest
+from rollout.spec.model import digest
 from rollout.state import ModelState
-from rollout.transitions import supersede_pending
+from rollout.transitions import PhaseChange
 
 
 def handle(world: World, event: Any) -> None:
@@ -49,14 +53,14 @@ def handle(world: World, event: Any) -> None:
         quarantine(world, hashlib.sha256(error.raw).hexdigest(), str(error), error.raw)
         return
     try:
-        model = accept(world, message)
+        model = accept_message(world, message)
     except (Unreadable, Invalid, Refuse, Unstorable) as error:
         quarantine(world, message.id, str(error), message.data)
         return
     outbox.wake(world, model)
 
 
-def accept(world: World, message: Message) -> str:
+def accept_message(world: World, message: Message) -> str:
     """Save what the message requests. Returns the name of its model."""
     payload = parse_payload(message)
     request = parse(decode_json(payload.data))
@@ -77,138 +81,163 @@ def accept(world: World, message: Message) -> str:
 def record_release(
     world: World, request: ReleaseRequested, payload: Payload, published_at: datetime
 ) -> None:
-    """Make the release desired. A duplicate changes nothing, an event older than the newest
-    accepted one is recorded as superseded, and what cannot be accepted raises `Refuse`.
+    """Make the release desired, or record it as superseded if something newer was accepted before.
+    A duplicate changes nothing, and what cannot be accepted raises `Refuse`.
     """
     model_path = repository.model_path(request.model)
     release_path = repository.release_path(request.model, request.version)
     documents = world.store.get_many([model_path, release_path, POLICY])
     stored = repository.stored_state(documents.get(model_path))
     stored = stored or StoredState(ModelState(Desired(request.model)), None)
-    if payload.key in stored.state.recent_events:
-        return
     known = documents.get(release_path)
     before = release_from_record(known.data, release_path) if known else None
-    if before and before.patch_digest != _digest(request.patch):
+    is_duplicate = before is not None and before.event_id == payload.key
+    if is_duplicate or payload.key in stored.state.recent_events:
+        return
+    if before and before.patch_digest != _digest(request):
         raise Refuse(
             f"version: release {request.version} of {request.model} exists with other content; give"
             " this one a new version"
         )
-    latest = stored.state.desired.latest_published_at
-    is_old = latest is not None and published_at < latest
-    if before and (is_old or not request.force):
-        return  # recorded already; another try at a version that ended needs "force": true
-    spec = before.spec if before else None
-    release = _release(stored.state, request, spec, payload, published_at)
-    if is_old:
-        _supersede(world, stored, release, payload)
-    else:
-        _desire(world, stored, release, payload, load_project_policy(world.store, documents))
-
-
-def _supersede(world: World, stored: StoredState, release: Release, payload: Payload) -> None:
-    why = f"something newer than release {release.version} was published before it arrived"
-    superseded = Transition(
-        release.version, "published", "superseded", why, "superseded", "superseded"
-    )
-    after = replace(stored.state, revision=stored.state.revision + 1)
-    _save(world, stored, after, (superseded,), release, payload)
-
-
-def _desire(
-    world: World, stored: StoredState, release: Release, payload: Payload, policy: Policy
-) -> None:
-    state = stored.state
+    key = IntentKey(published_at, payload.at, payload.key)
+    late = is_outdated(stored.state.rollout, stored.state.desired, key)
+    if before and (late or not request.force):
+        _record_unchanged(world, stored, before, payload)
+        return
+    base = None if before else _base(world, stored.state, request, key)
+    release = _release(stored.state, request, before, base, key)
+    accepted = repository.accept_release(world.store, request.model, release)
+    if late:
+        notes = _note_on_newer(world, stored.state, release)
+        _accept(world, stored, release, payload, *notes, accepted)
+        return
+    policy = load_project_policy(world.store, documents)
     last = admission.last_admission(world, policy)
-    _check(world, policy, state, release)
-    transitions = (
-        *supersede_pending(state.rollout, state.desired, f"release {release.version} is newer"),
-        Transition(release.version, "published", "desired", _why(release)),
-    )
-    desired = replace(
-        state.desired,
-        release=release,
-        generation=release.generation,
-        latest_published_at=release.released_at,
-    )
-    after = replace(
-        state, desired=desired, requeue_at=world.clock.now(), revision=state.revision + 1
-    )
-    admitted = admission.reserve(policy, last, state.desired.model, release)
-    _save(world, stored, after, transitions, release, payload, admitted)
+    why = _violations(world, policy, stored.state, release)
+    if why:
+        raise Refuse("; ".join(f"{each}{_inherited(request, each, base)}" for each in why))
+    admitted = admission.reserve(policy, last, request.model, release)
+    _accept(world, stored, release, payload, accepted, *admitted)
 
 
-def _save(
-    world: World,
-    stored: StoredState,
-    state: ModelState,
-    transitions: tuple[Transition, ...],
-    release: Release,
-    payload: Payload,
-    admitted: tuple[Write, ...] = (),
+def _accept(
+    world: World, stored: StoredState, release: Release, payload: Payload, *writes: Write
 ) -> None:
-    now, model = world.clock.now(), state.desired.model
-    accepted = repository.accept_release(world.store, model, release)
-    ended = (stored.state.desired.release, release)
-    outcomes = repository.record_outcomes(world.store, model, ended, transitions, now)
-    releases = {write.path: write for write in (accepted, *outcomes)}
-    log = repository.record_transitions(state, transitions, now, payload.key)
-    written = repository.write_state(stored, repository.with_event(state, payload.key))
-    world.store.commit(written, *releases.values(), *log, *admitted)
-    outbox.publish_committed(world, log)
+    state, now = stored.state, world.clock.now()
+    intent = Intent(
+        "release",
+        release.event_id,
+        release.released_at,
+        payload.at,
+        release.version,
+        release.generation,
+        requested_by=release.requested_by,
+        reason=release.reason,
+    )
+    change = accept(state.rollout, state.desired, intent, now, release)
+    save_change(world, stored, change, payload, *writes, release=release)
+
+
+def _record_unchanged(
+    world: World, stored: StoredState, release: Release, payload: Payload
+) -> None:
+    """A release that was published again with the same content: another try at a version that
+    ended needs `force`.
+    """
+    why = (
+        f"release {release.version} was accepted before, with the same content; publish it with"
+        ' "force": true to roll it out again'
+    )
+    unchanged = Transition(release.version, "published", "unchanged", why)
+    change = PhaseChange(stored.state.rollout, stored.state.desired, (unchanged,))
+    save_change(world, stored, change, payload)
+
+
+def _note_on_newer(world: World, state: ModelState, late: Release) -> Iterator[Write]:
+    """The records of newer releases say that they were resolved without the late one."""
+    found = (state.rollout.stable, state.rollout.candidate, state.desired.release)
+    newer = {each.version for each in found if each and each.key > late.key}
+    for version in sorted(newer):
+        path = repository.release_path(state.desired.model, version)
+        record = world.store.get(path)
+        if record:
+            without = [*record.data.get("resolved_without", []), late.version]
+            yield Put(path, record.data | {"resolved_without": without})
 
 
 def _release(
     state: ModelState,
     request: ReleaseRequested,
-    spec: Spec | None,
-    payload: Payload,
-    published_at: datetime,
+    before: Release | None,
+    base: Release | None,
+    key: IntentKey,
 ) -> Release:
-    base = state.desired.release.spec if state.desired.release else None
-    spec = spec or resolve(request, base)
+    """`before` is the same version, accepted earlier; otherwise `base` is what it inherits from."""
+    if before:
+        spec, inherits_from = before.spec, before.inherits_from
+    elif base:
+        spec, inherits_from = resolve(request, base.spec, base.version), base.version
+    else:
+        spec, inherits_from = resolve(request, None), ""
     return Release(
         version=request.version,
         digest=digest(spec),
         template=instance_template.name(request.model, spec),
         spec=spec,
         generation=state.desired.generation + 1,
-        released_at=published_at,
-        event_id=payload.key,
-        patch_digest=_digest(request.patch),
+        released_at=key.published_at,
+        event_id=key.event_id,
+        patch_digest=_digest(request),
         requested_by=request.requested_by,
         reason=request.reason,
         force=request.force,
+        sent_at=key.sent_at,
+        inherits_from=inherits_from,
     )
 
 
-def _check(world: World, policy: Policy, state: ModelState, release: Release) -> None:
-    """Raises `Refuse` for a release that policy, its own past or the serving group does not
-    allow.
-    """
-    stable = state.rollout.stable
+def _base(
+    world: World, state: ModelState, request: ReleaseRequested, key: IntentKey
+) -> Release | None:
+    """The release that this one inherits from: the one that it names, else the newest good one."""
+    if request.base is None:
+        return base_of(state.rollout, state.desired, key)
+    path = repository.release_path(request.model, request.base)
+    record = world.store.get(path)
+    if record is None:
+        raise Refuse(
+            f"base: there is no release {request.base} of {request.model}; name one that was"
+            " accepted, or leave it out"
+        )
+    return release_from_record(record.data, path)
+
+
+def _violations(
+    world: World, policy: Policy, state: ModelState, release: Release
+) -> tuple[str, ...]:
+    """Why policy, its own past or the serving group does not allow a release."""
+    stable = serving_release(state.rollout)
     why = (
         *violations(policy, release.spec, stable.spec if stable else None),
         *admission.violations_beside_others(world, policy, state, release),
     )
     if why:
-        raise Refuse("; ".join(why))
+        return why
     if release.digest in state.rollout.failed_digests and not release.force:
-        raise Refuse(
+        return (
             f"release {release.version}: this content was rolled back before; publish it with"
-            ' "force": true to try it again'
+            ' "force": true to try it again',
         )
-    problems = incompatible(stable.spec, release.spec) if stable else ()
-    if problems:
-        raise Refuse("; ".join(str(problem) for problem in problems))
+    return tuple(map(str, incompatible(stable.spec, release.spec))) if stable else ()
 
 
-def _why(release: Release) -> str:
-    by = f" by {release.requested_by}" if release.requested_by else ""
-    reason = f": {release.reason}" if release.reason else ""
-    return f"release {release.version} was published{by}{reason}"
+def _inherited(request: ReleaseRequested, why: str, base: Release | None) -> str:
+    """What to add to a reason of `_violations`, which begins with the path of a field."""
+    path, spec = why.partition(":")[0], base.spec if base else None
+    return inherited_note(request.patch, path, spec, base.version if base else "")
 
 
-def _digest(patch: Any) -> str:
-    text = json.dumps(patch, sort_keys=True, separators=(",", ":"))
+def _digest(request: ReleaseRequested) -> str:
+    content = dict(request.patch) | ({"base": request.base} if request.base else {})
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,7 +1,7 @@
 """Decides where a rollout goes next: `advance(rollout, desired, observed, evidence, now)`.
 
-Called by `handlers/reconcile/decide.py` once per pass. Pure and total: pending commands come first,
-then the present phase decides.
+Called by `handlers/reconcile/decide.py` once per pass. Pure and total: the present phase decides.
+What people ask for was applied when it was accepted (`rollout/intents.py`).
 
     Settled ──newer release──> Stepping ──last step passed──> Baking ──baked──> Settled (stable)
                                   └──failed, aborted, superseded──> RollingBack <──┘
@@ -19,7 +19,6 @@ from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from rollout import requeue, transitions
-from rollout.commands import apply_commands
 from rollout.conditions import OBSERVATION_GAP, conditions_of
 from rollout.gates import BAKE_GATES, STEP_GATES
 from rollout.gates.base import Failed, GateContext, Inconclusive, Passed, Verdict, Waiting, judge
@@ -51,9 +50,7 @@ ALWAYS = datetime.min.replace(tzinfo=UTC)
 def advance(
     rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime
 ) -> Decision:
-    change = apply_commands(mark_observed(rollout, now), desired, now)
-    if not change.transitions:
-        change = decide(change.rollout, change.desired, observed, evidence, now)
+    change = decide(mark_observed(rollout, now), desired, observed, evidence, now)
     return Decision(
         rollout=change.rollout,
         desired=change.desired,
@@ -159,11 +156,13 @@ def decide(
 def _yield_to_newer(
     rollout: Rollout, desired: Desired, observed: Observed, now: datetime
 ) -> PhaseChange | None:
-    """A newer desired release ends the present rollout, unless `rollout.on_newer` is `wait`."""
+    """A newer desired release ends the present rollout, unless `rollout.on_newer` is `wait`. A
+    rollback does not wait.
+    """
     candidate, newer = candidate_of(rollout), desired.release
     if newer is None or newer.generation == candidate.generation:
         return None
-    if candidate.spec.rollout.on_newer == "wait":
+    if candidate.spec.rollout.on_newer == "wait" and not newer.is_restored:
         return None
     why = f"release {newer.version} is newer"
     # Without a stable release to return to, the newer release takes over at once, unless both

@@ -28,6 +28,17 @@ FULL_WEIGHT = 1000  # weights of a URL map's weighted backend services go from 0
 # ---- Intents
 
 
+@dataclass(frozen=True, order=True)
+class IntentKey:
+    """The place of a release or command in the line of a model's intents: by publish time, then the
+    CloudEvent's own time, then the event's id. When an intent arrived plays no part.
+    """
+
+    published_at: datetime
+    sent_at: datetime
+    event_id: str
+
+
 @dataclass(frozen=True)
 class Release:
     """One immutable version of a model.
@@ -35,6 +46,8 @@ class Release:
     `patch_digest` is the SHA-256 of the event's own sections, `digest` that of the resolved spec.
     `template` is the instance template's name. It is fixed when the release is accepted, so that a
     newer Slipway that would render the template differently does not roll a fleet by itself.
+    `inherits_from` is the version that what the event left out was taken from. `is_restored`: a
+    rollback made it the desired one again; then the times and the event's id are the command's.
     """
 
     version: str
@@ -48,36 +61,57 @@ class Release:
     requested_by: str = ""
     reason: str = ""
     force: bool = False
+    sent_at: datetime | None = None
+    inherits_from: str = ""
+    is_restored: bool = False
+
+    @property
+    def key(self) -> IntentKey:
+        return IntentKey(self.released_at, self.sent_at or self.released_at, self.event_id)
 
 
 @dataclass(frozen=True)
-class Command:
-    """A person's command. A `version`, if given, must be the candidate's; otherwise the command
-    changes nothing.
+class Intent:
+    """A release or a person's command in the line of a model's intents.
+
+    `version` is the release's, or the one that the command names. `generation` is the release's, or
+    that of the release which a rollback restores: `goal`, the one that it names or, without a
+    version, the one that served before. `target` is the generation of the release that a command is
+    about, 0 if there is none.
     """
 
-    verb: Verb
+    verb: Verb | Literal["release"]
     event_id: str
-    given_at: datetime
+    published_at: datetime
+    sent_at: datetime
     version: str = ""
-    release: Release | None = None  # for rollback: the release to return to
+    generation: int = 0
+    goal: Release | None = None
+    target: int = 0
     requested_by: str = ""
     reason: str = ""
+
+    @property
+    def key(self) -> IntentKey:
+        return IntentKey(self.published_at, self.sent_at, self.event_id)
 
 
 @dataclass(frozen=True)
 class Desired:
-    """The release that should serve (None: the model is retired) and the commands not applied yet.
+    """The release that should serve (None: the model is retired), and what people commanded about
+    it before its rollout began: `paused` says why it begins paused, `promoted` that it skips steps
+    and bake.
 
-    `latest_published_at` is the publish time of the newest accepted event. Older events are
-    recorded and not applied.
+    `line` holds the latest intents in order of their keys. `release`, `paused` and `promoted`
+    follow from it and from what became of the releases; see `rollout/intents.py`.
     """
 
     model: str
     release: Release | None = None
     generation: int = 0
-    commands: tuple[Command, ...] = ()
-    latest_published_at: datetime | None = None
+    paused: str = ""
+    promoted: bool = False
+    line: tuple[Intent, ...] = ()
 
 
 # ---- Observed state
@@ -347,6 +381,7 @@ class Transition:
     reason: Reason | None = None
     outcome: Outcome | None = None
     evidence: tuple[str, ...] = ()
+    inherits_from: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The phase changes of a rollout, each made in one place. Pure.
 
-Called by `advance` (on what the gates say) and by `rollout/commands.py` (on what people say). Each
+Called by `advance` (on what the gates say) and by `rollout/accept.py` (on what people say). Each
 function returns a `PhaseChange` that is complete: the new rollout, what stays desired, and the
 transition to record.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from rollout.gates.release_health import ReleaseHealth
+from rollout.intents import desired_without
 from rollout.model import (
     Baking,
     Desired,
@@ -53,20 +54,24 @@ def begin(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
     """Start toward the desired release, unless it is stable already, or was rolled back before and
     is not forced.
     """
-    release = desired.release
-    if release is None or (rollout.stable and release.version == rollout.stable.version):
+    release, stable = desired.release, rollout.stable
+    if release is None or (stable and release.generation == stable.generation):
         return PhaseChange(rollout, desired)
+    if stable and release.version == stable.version:
+        return _adopt(rollout, desired, release)
     if release.digest in rollout.failed_digests and not release.force:
         return _refuse(rollout, desired, release)
     steps = strategy_of(release).steps(swap_of(rollout, release))
-    first = len(steps) - 1 if rollout.promoted else 0
+    promoted = desired.promoted or release.is_restored
+    first = len(steps) - 1 if promoted else 0
     begun = replace(
         rollout,
         phase=Stepping(first, now),
         candidate=release,
         steps_digest=steps_digest(steps),
         progress=Progress(0, now),
-        paused=None,
+        paused=Pause(desired.paused, now) if desired.paused else None,
+        promoted=promoted,
         last_observed_at=now,
     )
     origin = f"release {rollout.stable.version} serves" if rollout.stable else "nothing serves yet"
@@ -75,7 +80,15 @@ def begin(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
         f" on release {release.version}"
     )
     transition = Transition(release.version, "settled", step_name(first), why)
-    return PhaseChange(begun, desired, (transition,))
+    return PhaseChange(begun, replace(desired, paused="", promoted=False), (transition,))
+
+
+def _adopt(rollout: Rollout, desired: Desired, release: Release) -> PhaseChange:
+    """What serves already was published again, or is what a rollback returns to."""
+    why = f"release {release.version} serves already"
+    adopted = Transition(release.version, "settled", "succeeded", why, outcome="succeeded")
+    after = replace(desired, paused="", promoted=False)
+    return PhaseChange(replace(rollout, stable=release), after, (adopted,))
 
 
 def _refuse(rollout: Rollout, desired: Desired, release: Release) -> PhaseChange:
@@ -84,7 +97,7 @@ def _refuse(rollout: Rollout, desired: Desired, release: Release) -> PhaseChange
         ' "force": true to try it again'
     )
     refused = Transition(release.version, "settled", "refused", why, outcome="refused")
-    return PhaseChange(rollout, replace(desired, release=rollout.stable), (refused,))
+    return PhaseChange(rollout, desired_without(rollout, desired, release), (refused,))
 
 
 def enter_step(
@@ -193,7 +206,7 @@ def roll_back(
         failed = (*others, candidate.digest)[-MAX_FAILED_DIGESTS:]
     newer = desired.release
     if newer is None or newer.generation == candidate.generation:
-        newer = rollout.stable
+        desired = desired_without(rollout, desired, candidate)
     back = replace(
         rollout,
         phase=RollingBack(outcome, reason, why, now),
@@ -207,7 +220,6 @@ def roll_back(
         if rollout.stable
         else "removes it, since no release served before it"
     )
-    desired = replace(desired, release=newer)
     return _change(rollout, back, desired, "rolling_back", f"{why}; {goal}", reason=reason)
 
 
@@ -225,7 +237,8 @@ def retire(rollout: Rollout, desired: Desired, why: str, now: datetime) -> Phase
     retiring = replace(
         rollout, phase=Retiring(now, why), paused=None, progress=None, promoted=False
     )
-    return _change(rollout, retiring, replace(desired, release=None), "retiring", why)
+    undesired = replace(desired, release=None, paused="", promoted=False)
+    return _change(rollout, retiring, undesired, "retiring", why)
 
 
 def finish_retirement(rollout: Rollout, desired: Desired, phase: Retiring) -> PhaseChange:
@@ -236,17 +249,6 @@ def finish_retirement(rollout: Rollout, desired: Desired, phase: Retiring) -> Ph
         if release
     )
     return PhaseChange(Rollout(failed_digests=rollout.failed_digests), desired, ended)
-
-
-def supersede_pending(rollout: Rollout, desired: Desired, why: str) -> tuple[Transition, ...]:
-    """The end of a desired release whose rollout never began, now that a newer intent replaces it.
-    Releases that serve or are being rolled out are not affected.
-    """
-    pending = desired.release
-    begun = [release.generation for release in (rollout.stable, rollout.candidate) if release]
-    if pending is None or pending.generation in begun:
-        return ()
-    return (Transition(pending.version, "desired", "superseded", why, "superseded", "superseded"),)
 
 
 def candidate_of(rollout: Rollout) -> Release:

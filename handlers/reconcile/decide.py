@@ -118,5 +118,4 @@ def needs_no_policy(state: ModelState) -> bool:
     rollout, desired = state.rollout, state.desired
     is_leaving = isinstance(rollout.phase, RollingBack | Retiring)
     is_gone = (rollout, desired.release) == (Rollout(), None)
-    leaves = any(command.verb in ("abort", "retire") for command in desired.commands)
-    return is_leaving or is_gone or leaves
+    return is_leaving or is_gone

@@ -11,9 +11,9 @@ from typing import Any, assert_never
 
 from rollout.model import (
     Baking,
-    Command,
     Condition,
     Desired,
+    Intent,
     Pause,
     Phase,
     Progress,
@@ -28,7 +28,7 @@ from rollout.spec.model import dump, load
 from rollout.spec.problems import Invalid
 from rollout.state import Hold, Lease, ModelState
 
-SCHEMA = 2
+SCHEMA = 3
 
 Json = dict[str, Any]
 
@@ -49,8 +49,9 @@ def to_document(state: ModelState) -> Json:
         "desired": {
             "release": _release(state.desired.release),
             "generation": state.desired.generation,
-            "commands": [_command(command) for command in state.desired.commands],
-            "latest_published_at": state.desired.latest_published_at,
+            "paused": state.desired.paused,
+            "promoted": state.desired.promoted,
+            "line": [_intent(intent) for intent in state.desired.line],
         },
         "stable": _release(rollout.stable),
         "candidate": _release(rollout.candidate),
@@ -86,8 +87,9 @@ def from_document(document: Json) -> ModelState:
             document["model"],
             release,
             desired["generation"],
-            tuple(_read_command(command) for command in desired["commands"]),
-            desired["latest_published_at"],
+            desired["paused"],
+            desired["promoted"],
+            tuple(_read_intent(intent) for intent in desired["line"]),
         ),
         rollout=Rollout(
             phase=_read_phase(rollout["phase"]),
@@ -167,15 +169,15 @@ def _read_releases(documents: tuple[Json | None, ...]) -> list[Release | None]:
     return found
 
 
-# ---- Commands and phases
+# ---- Intents and phases
 
 
-def _command(command: Command) -> Json:
-    return vars(command) | {"release": _release(command.release)}
+def _intent(intent: Intent) -> Json:
+    return vars(intent) | {"goal": _release(intent.goal)}
 
 
-def _read_command(document: Json) -> Command:
-    return Command(**document | {"release": _read_release(document["release"])})
+def _read_intent(document: Json) -> Intent:
+    return Intent(**document | {"goal": _read_release(document["goal"])})
 
 
 _PHASES: dict[str, type[Phase]] = {

@@ -98,6 +98,8 @@ def record_transitions(
             "generation": state.desired.generation,
             "outputs": dict(state.outputs) if transition.outcome == "succeeded" else {},
         }
+        if transition.inherits_from:
+            entry["inherits_from"] = transition.inherits_from
         writes.append(Put(f"models/{model}/log/{key}", entry))
         writes.append(outbox.status_event(f"{model}-{key}", entry, now))
     return tuple(writes)
@@ -149,10 +151,15 @@ def _ended_record(
     attempts = (*lasting["attempts"], attempt | end)[-MAX_ATTEMPTS:]
     baked_at = lasting["baked_at"] or (now if transition.outcome == "succeeded" else None)
     outcome = {"outcome": transition.outcome, "ended": end}
-    return release_to_record(release) | {"attempts": [*attempts], "baked_at": baked_at} | outcome
+    ends = {"attempts": [*attempts], "baked_at": baked_at} | outcome
+    return release_to_record(release) | lasting | ends
 
 
 def _lasting(record: Document | None) -> dict[str, Any]:
     """What every later version of a release's record keeps."""
     data = record.data if record else {}
-    return {"attempts": data.get("attempts", []), "baked_at": data.get("baked_at")}
+    return {
+        "attempts": data.get("attempts", []),
+        "baked_at": data.get("baked_at"),
+        "resolved_without": data.get("resolved_without", []),
+    }

@@ -102,16 +102,9 @@ def max_usage(prices: Prices, specs: Iterable[Spec]) -> Usage:
 
 
 def live_releases(rollout: Rollout, desired: Desired) -> tuple[Release, ...]:
-    """The releases that a model may run before it settles. A rollback that names no version targets
-    the previous release.
-    """
-    rollbacks = (command for command in desired.commands if command.verb == "rollback")
-    targets = (command.release or rollout.previous for command in rollbacks)
-    return tuple(
-        release
-        for release in (rollout.stable, rollout.candidate, desired.release, *targets)
-        if release
-    )
+    """The releases that a model may run before it settles."""
+    found = (rollout.stable, rollout.candidate, desired.release)
+    return tuple(release for release in found if release)
 
 
 def competing(rollout: Rollout, desired: Desired, since: tuple[datetime, str]) -> tuple[Spec, ...]:

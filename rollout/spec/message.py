@@ -9,7 +9,7 @@ spec: `parse` validates what it contains, `resolve` the whole spec.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field
@@ -19,7 +19,7 @@ from rollout.spec.defaults import fill_defaults, inheritable
 from rollout.spec.merge import merge, without_nulls
 from rollout.spec.model import Section, Sections, Spec
 from rollout.spec.problems import Invalid, SpecProblem, redact
-from rollout.spec.rules import RuleContext, check_rules
+from rollout.spec.rules import RuleContext, check_rules, gives
 from rollout.spec.strict_json import decode_json
 from rollout.spec.validation import freeze, misplaced_nulls, validate
 
@@ -29,6 +29,7 @@ __all__ = [
     "ReleaseRequested",
     "SpecProblem",
     "decode_json",
+    "inherited_note",
     "parse",
     "resolve",
 ]
@@ -38,13 +39,20 @@ Message = TypeVar("Message", bound=Section)
 
 
 class ReleaseMessage(Sections):
-    """A model-release event. A field that it leaves out is inherited from the model's current
-    release, or has its default.
+    """A model-release event. A field that it leaves out is inherited from a release before it, or
+    has its default.
     """
 
     model: types.ModelName = Field(description="Which model")
     version: types.Version = Field(
         description="The release's version; never reused for different content"
+    )
+    base: types.Version | None = Field(
+        default=None,
+        description=(
+            "The release from which fields that the event leaves out are inherited (default:"
+            " the newest one that has not failed, been aborted or been paused after a failure)"
+        ),
     )
     force: bool = Field(
         default=False, description="Roll it out even if the same content was rolled back before"
@@ -80,6 +88,7 @@ class ReleaseRequested:
     force: bool = False
     requested_by: str = ""
     reason: str = ""
+    base: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +130,13 @@ def _release(payload: Mapping[str, Any], fields: Mapping[str, Any]) -> ReleaseRe
         raise Invalid(problems)
     message = found.value
     return ReleaseRequested(
-        message.model, message.version, patch, message.force, message.requested_by, message.reason
+        message.model,
+        message.version,
+        patch,
+        message.force,
+        message.requested_by,
+        message.reason,
+        message.base,
     )
 
 
@@ -141,20 +156,39 @@ def _command(fields: Mapping[str, Any]) -> CommandGiven:
     )
 
 
-def resolve(request: ReleaseRequested, base: Spec | None) -> Spec:
+def resolve(request: ReleaseRequested, base: Spec | None, base_version: str = "") -> Spec:
     """The whole spec of a release: the event's sections over the base's (JSON Merge Patch), then
-    the defaults. Raises `Invalid`.
+    the defaults. Raises `Invalid`, which says what of it is inherited from `base_version`.
 
     Without a base (the model is new or retired) nothing is inherited.
     """
     patch = freeze(request.patch)
-    found = validate(Sections, _merge(patch, base), partial=False)
+    merged = _merge(patch, base)
+    found = validate(Sections, merged, partial=False)
     problems = found.problems
     if found.value:
         problems += check_rules(RuleContext(found.value, patch, whole=True, removed=found.removed))
     if found.value is None or problems:
-        raise Invalid(problems)
+        notes = (inherited_note(request.patch, each.path, base, base_version) for each in problems)
+        raise Invalid(
+            replace(each, allowed=each.allowed + note)
+            for each, note in zip(problems, notes, strict=True)
+        )
     return fill_defaults(found.value, request.model)
+
+
+def inherited_note(
+    patch: Mapping[str, Any], path: str, base: Spec | None, base_version: str
+) -> str:
+    """What to add to a problem with the field at `path`: that its value, or others, are inherited,
+    and how to reset them. Empty without a base.
+    """
+    path = path.partition("[")[0]
+    if base is None or path.partition(".")[0] not in Sections.model_fields:
+        return ""
+    if gives(inheritable(base), path) and not gives(patch, path):
+        return f" (inherited from release {base_version}; give a value, or null for the default)"
+    return f" (what the event leaves out is inherited from release {base_version})"
 
 
 def _merge(patch: Mapping[str, Any], base: Spec | None) -> dict[str, Any]:

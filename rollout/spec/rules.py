@@ -40,10 +40,7 @@ class RuleContext:
 
     def gives(self, path: str) -> bool:
         """Whether the message itself gives a value for this field."""
-        node: Any = self.given
-        for step in path.split("."):
-            node = node.get(step) if isinstance(node, dict) else None
-        return node is not None
+        return gives(self.given, path)
 
     def _states(self, path: str) -> bool:
         """Whether the message determines this field. A null does: it means the default, for the
@@ -61,6 +58,13 @@ class RuleContext:
     def _is_removed(self, path: str) -> bool:
         steps = tuple(path.split("."))
         return any(place[: len(steps)] == steps[: len(place)] for place in self.removed)
+
+
+def gives(patch: Mapping[str, Any], path: str) -> bool:
+    node: Any = patch
+    for step in path.split("."):
+        node = node.get(step) if isinstance(node, Mapping) else None
+    return node is not None
 
 
 Rule = Callable[[RuleContext], Iterator[SpecProblem]]

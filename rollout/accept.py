@@ -1,0 +1,193 @@
+"""Applies an accepted release or command to a rollout: `accept(rollout, desired, intent, now)`.
+Pure.
+
+Called by the intake. `rollout/intents.py` says what is desired once the intent has joined the line;
+the difference to what was desired before is made here, by the transitions. Invariant: each intent
+is answered by a recorded transition, and no phase is claimed that has not been observed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from rollout import transitions
+from rollout.intents import (
+    NEWER,
+    Fold,
+    Slot,
+    fold,
+    forget,
+    join,
+    pending_release,
+    release_in_progress,
+    why,
+    with_top,
+)
+from rollout.model import (
+    Desired,
+    Intent,
+    Outcome,
+    Reason,
+    Release,
+    Retiring,
+    Rollout,
+    Transition,
+    phase_name,
+)
+from rollout.state import release_in_focus
+from rollout.transitions import PhaseChange
+
+
+def accept(
+    rollout: Rollout,
+    desired: Desired,
+    intent: Intent,
+    now: datetime,
+    release: Release | None = None,
+) -> PhaseChange:
+    """The change that an intent makes; `release` is the one that it publishes."""
+    before = fold(rollout, desired)
+    joined = join(desired, intent)
+    after = fold(rollout, joined, release)
+    in_line = with_top(joined, after)
+    if intent.verb in ("release", "rollback"):
+        in_line = replace(in_line, generation=max(desired.generation, intent.generation))
+    change = PhaseChange(rollout, in_line)
+    for each in (pending_release(rollout, desired), release):
+        if each:
+            change = _then(change, _pending(change, intent, each, before, after, release))
+    change = _then(change, _restore(change, intent, desired, after))
+    if after.is_retired and not after.slots:
+        change = _then(change, _retire(change, after, now))
+    elif release_in_progress(rollout):
+        change = _then(change, _candidate(change, intent, before, after, now))
+    if not change.transitions:
+        change = _change_nothing(change, intent, after)
+    line = tuple(
+        replace(each, target=after.targets.get(each.event_id, each.target))
+        for each in change.desired.line
+    )
+    return replace(change, desired=forget(change.rollout, replace(change.desired, line=line), now))
+
+
+def _pending(
+    change: PhaseChange,
+    intent: Intent,
+    release: Release,
+    before: Fold,
+    after: Fold,
+    new: Release | None,
+) -> PhaseChange:
+    """What becomes of a release that has not begun."""
+    origin = "published" if release is new else "desired"
+    slot = after.slot_of(release)
+    goal = change.desired.release
+    is_goal = goal is not None and goal.generation == release.generation
+    if slot is None or not is_goal:
+        outcome, ended = after.ends.get(release.generation, ("superseded", NEWER))
+        transition = _end(release, origin, outcome, ended)
+        return replace(change, transitions=(transition,))
+    found = before.slot_of(release) or Slot(release)
+    made: list[Transition] = []
+    if release is new:
+        accepted = Transition(
+            release.version,
+            origin,
+            "desired",
+            _published(intent),
+            inherits_from=release.inherits_from,
+        )
+        made.append(accepted)
+    if slot.promoted and not found.promoted:
+        made.append(Transition(release.version, "desired", "promoted", why(intent, "promoted")))
+    if slot.paused and not found.paused:
+        made.append(Transition(release.version, "desired", "paused", slot.paused))
+    elif found.paused and not slot.paused and not made:
+        made.append(Transition(release.version, "desired", "desired", why(intent, "resumed")))
+    return replace(change, transitions=tuple(made))
+
+
+def _end(release: Release, origin: str, outcome: Outcome, why_ended: str) -> Transition:
+    reason: Reason = "aborted" if outcome == "aborted" else "superseded"
+    return Transition(release.version, origin, outcome, why_ended, reason, outcome)
+
+
+def _restore(change: PhaseChange, intent: Intent, desired: Desired, after: Fold) -> PhaseChange:
+    """Report that an earlier release is desired again."""
+    goal, now_desired = desired.release, change.desired.release
+    if now_desired is None or not now_desired.is_restored:
+        return replace(change, transitions=())
+    if goal and goal.generation == now_desired.generation:
+        return replace(change, transitions=())
+    text = f"{why(intent, 'rolled back')} to release {now_desired.version}"
+    if intent.verb != "rollback":
+        text = f"release {now_desired.version} is what was rolled back to"
+    phase = phase_name(change.rollout.phase)
+    return replace(change, transitions=(Transition(now_desired.version, phase, "desired", text),))
+
+
+def _retire(change: PhaseChange, after: Fold, now: datetime) -> PhaseChange:
+    rollout = change.rollout
+    exists = rollout.stable or rollout.candidate
+    if isinstance(rollout.phase, Retiring) or not exists:
+        return replace(change, transitions=())
+    retirement = next(each for each in reversed(change.desired.line) if each.verb == "retire")
+    return transitions.retire(rollout, change.desired, why(retirement, "retired"), now)
+
+
+def _candidate(
+    change: PhaseChange, intent: Intent, before: Fold, after: Fold, now: datetime
+) -> PhaseChange:
+    """What becomes of the release in progress. If a newer one replaces it, the next pass decides
+    how.
+    """
+    rollout, desired = change.rollout, change.desired
+    candidate = transitions.candidate_of(rollout)
+    slot, goal = after.slot_of(candidate), desired.release
+    unchanged = replace(change, transitions=())
+    if slot is None:
+        outcome, ended = after.ends.get(candidate.generation, ("superseded", NEWER))
+        is_replaced = goal is not None and pending_release(rollout, desired) is goal
+        if is_replaced and outcome == "superseded":
+            return unchanged
+        reason: Reason = "aborted" if outcome == "aborted" else "superseded"
+        return transitions.roll_back(rollout, desired, outcome, reason, ended, now)
+    found = before.slot_of(candidate) or Slot(candidate)
+    is_target = after.targets.get(intent.event_id) == candidate.generation
+    paused = rollout.paused
+    # Nobody goes on over a failure that had not happened yet.
+    is_ended = paused and not slot.paused and (found.paused or is_target)
+    can_go_on = bool(
+        is_ended and not (paused and paused.after_failure and paused.since > intent.published_at)
+    )
+    made = unchanged
+    if slot.promoted and not found.promoted:
+        made = transitions.promote(rollout, desired, why(intent, "promoted"))
+        if not can_go_on:
+            made = replace(made, rollout=replace(made.rollout, paused=paused))
+    elif paused and can_go_on and intent.verb != "pause":
+        made = transitions.resume(rollout, desired, paused, why(intent, "resumed"), now)
+    if slot.paused and not found.paused and made.rollout.paused is None:
+        stopped = transitions.pause(made.rollout, made.desired, slot.paused, now)
+        made = _then(made, stopped)
+    return made
+
+
+def _change_nothing(change: PhaseChange, intent: Intent, after: Fold) -> PhaseChange:
+    release, phase = release_in_focus(change.rollout), phase_name(change.rollout.phase)
+    because = after.answers.get(intent.event_id, NEWER)
+    version = release.version if release else ""
+    unchanged = Transition(version, phase, phase, f"{intent.verb} changes nothing: {because}")
+    return replace(change, transitions=(unchanged,))
+
+
+def _published(intent: Intent) -> str:
+    by = f" by {intent.requested_by}" if intent.requested_by else ""
+    reason = f": {intent.reason}" if intent.reason else ""
+    return f"release {intent.version} was published{by}{reason}"
+
+
+def _then(before: PhaseChange, after: PhaseChange) -> PhaseChange:
+    """Both changes, one after the other."""
+    return replace(after, transitions=(*before.transitions, *after.transitions))

@@ -1,0 +1,316 @@
+"""The line of a model's intents: what releases and commands ask for, in the order in which they
+were published. Pure.
+
+Delivery is unordered, so what is desired is computed from the whole line, whenever an intent joins
+it (`rollout/accept.py`) or a release ends (`rollout/transitions.py`): `fold(rollout, desired)`.
+
+    line       release 2 ──> release 3 ──> pause ──> rollback ──> release 4 ──> abort
+    desired    2             3             3 paused  1            4             1
+
+Invariant: the fold depends on the order of the line and on what became of the releases, and never
+on when an intent arrived. A superseded or aborted release does not come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from rollout.model import (
+    Baking,
+    Desired,
+    Intent,
+    IntentKey,
+    Outcome,
+    Release,
+    Retiring,
+    Rollout,
+    Stepping,
+)
+
+REMEMBERED = timedelta(hours=1)
+"""How long an intent stays in line without an effect, for one that was published before it and
+arrives later. Pub/Sub redelivers at least every ten minutes."""
+
+MAX_LINE = 40
+NEWER = "something newer was published before it arrived"
+NOT_ROLLED_OUT = "no release is being rolled out"
+_NO_EFFECT = {
+    "pause": "it is paused already",
+    "promote": "it is promoted already",
+    "resume": "nothing is paused",
+}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A release that is desired, or would be if those above it ended. `paused` says why."""
+
+    release: Release
+    paused: str = ""
+    promoted: bool = False
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What a line asks for. `slots`: first the release that serves, last the one that should.
+
+    `ends` says for each release of the line that is not desired any more how it ended and why;
+    `answers` why an intent changes nothing; `targets` which release a command is about. `newest` is
+    the verb of the newest release, rollback or retirement since what serves was published, empty if
+    there is none, and `about` the generation of the release that it made the desired one.
+    """
+
+    slots: tuple[Slot, ...] = ()
+    newest: str = ""
+    about: int = 0
+    is_retired: bool = False
+    ends: dict[int, tuple[Outcome, str]] = field(default_factory=dict, compare=False)
+    answers: dict[str, str] = field(default_factory=dict, compare=False)
+    targets: dict[str, int] = field(default_factory=dict, compare=False)
+
+    @property
+    def top(self) -> Slot | None:
+        return self.slots[-1] if self.slots else None
+
+    def slot_of(self, release: Release) -> Slot | None:
+        found = (each for each in self.slots if each.release.generation == release.generation)
+        return next(found, None)
+
+
+# ---- The releases of a rollout
+
+
+def pending_release(rollout: Rollout, desired: Desired) -> Release | None:
+    """The desired release, if its rollout has not begun."""
+    begun = [release.generation for release in (rollout.stable, rollout.candidate) if release]
+    release = desired.release
+    return None if release is None or release.generation in begun else release
+
+
+def release_in_progress(rollout: Rollout) -> Release | None:
+    return rollout.candidate if isinstance(rollout.phase, Stepping | Baking) else None
+
+
+def serving_release(rollout: Rollout) -> Release | None:
+    """The release that a newer one replaces: none if the model is being retired."""
+    return None if isinstance(rollout.phase, Retiring) else rollout.stable
+
+
+def is_waited_for(release: Release) -> bool:
+    return release.spec.rollout.on_newer == "wait"
+
+
+def base_of(rollout: Rollout, desired: Desired, key: IntentKey) -> Release | None:
+    """The release that one published at `key` inherits from: the newest before it that has not
+    failed, been aborted or been paused after a failure.
+    """
+    progressing = release_in_progress(rollout)
+    if rollout.paused and rollout.paused.after_failure:
+        progressing = None
+    found = [pending_release(rollout, desired)]
+    if not isinstance(rollout.phase, Retiring):
+        found += [progressing, rollout.stable, rollout.previous]
+    return next((release for release in found if release and release.key < key), None)
+
+
+def is_outdated(rollout: Rollout, desired: Desired, key: IntentKey) -> bool:
+    """Whether a release with this place in line could not become the desired one."""
+    stable = serving_release(rollout)
+    decided = (each.key for each in desired.line if each.verb in ("release", "rollback", "retire"))
+    return any(key < newer for newer in (*decided, *((stable.key,) if stable else ())))
+
+
+def restored(intent: Intent) -> Release:
+    """The release that a rollback makes the desired one again. It counts as published with the
+    command: if releases compete for capacity, the earlier request wins, not the older release.
+    """
+    if intent.goal is None:
+        raise ValueError(f"{intent.verb} {intent.event_id} restores no release")
+    return replace(
+        intent.goal,
+        generation=intent.generation,
+        force=True,
+        released_at=intent.published_at,
+        sent_at=intent.sent_at,
+        event_id=intent.event_id,
+        is_restored=True,
+    )
+
+
+# ---- The fold
+
+
+def fold(
+    rollout: Rollout, desired: Desired, new: Release | None = None, ended: Release | None = None
+) -> Fold:
+    """What the line asks for. `new` is a release of the line that was just accepted, `ended` one
+    that is ending now.
+    """
+    base = serving_release(rollout)
+    live = (release_in_progress(rollout), pending_release(rollout, desired), new)
+    releases = {each.generation: each for each in live if each and each != ended}
+    in_line = {intent.generation for intent in desired.line}
+    first = [base, *(each for number, each in releases.items() if number not in in_line)]
+    state = Fold(tuple(Slot(each) for each in first if each))
+    state = replace(state, newest="release" if len(first) > 1 else "", about=_generation(state.top))
+    for intent in desired.line:
+        if base and intent.key <= base.key:
+            state.answers[intent.event_id] = NEWER
+            state.ends[intent.generation] = ("superseded", f"release {base.version} is newer")
+        elif intent.verb == "release":
+            state = _release(state, intent, releases.get(intent.generation), rollout)
+        elif intent.verb == "rollback":
+            state = _rollback(state, intent, base)
+        elif intent.verb == "retire":
+            state = _keep(state, intent, (), "superseded", why(intent, "retired"))
+            state = replace(state, is_retired=True)
+        else:
+            state = _command(state, intent, base)
+    return state
+
+
+def desired_without(rollout: Rollout, desired: Desired, ended: Release) -> Desired:
+    """What is desired after a release has failed. If a rollback restored it, that is no goal any
+    more.
+    """
+    line = tuple(
+        replace(each, goal=None) if each.goal and each.generation == ended.generation else each
+        for each in desired.line
+    )
+    desired = replace(desired, line=line)
+    return with_top(desired, fold(rollout, desired, ended=ended))
+
+
+def with_top(desired: Desired, folded: Fold) -> Desired:
+    top = folded.top
+    release, paused, promoted = (
+        (top.release, top.paused, top.promoted) if top else (None, "", False)
+    )
+    return replace(desired, release=release, paused=paused, promoted=promoted)
+
+
+def _generation(slot: Slot | None) -> int:
+    return slot.release.generation if slot else 0
+
+
+def _keep(
+    state: Fold, intent: Intent, kept: Iterable[Slot], outcome: Outcome, why_ended: str
+) -> Fold:
+    """The fold with some of its slots; the others end."""
+    slots = tuple(kept)
+    for slot in state.slots:
+        if slot not in slots:
+            state.ends[slot.release.generation] = (outcome, why_ended)
+    after = replace(state, slots=slots, newest=intent.verb)
+    return replace(after, about=_generation(after.top))
+
+
+def _push(state: Fold, release: Release) -> Fold:
+    return replace(state, slots=(*state.slots, Slot(release)), about=release.generation)
+
+
+def _release(state: Fold, intent: Intent, release: Release | None, rollout: Rollout) -> Fold:
+    """The release supersedes those before it, except for the one that serves, one that the rollout
+    finishes first (`on_newer` is `wait`), and one that a rollback restored, to return to.
+    """
+    progressing = release_in_progress(rollout)
+    waited_for = progressing if progressing and is_waited_for(progressing) else None
+    kept = (
+        slot
+        for slot in state.slots
+        if slot.release in (rollout.stable, waited_for) or slot.release.is_restored
+    )
+    state = _keep(state, intent, kept, "superseded", f"release {intent.version} is newer")
+    return _push(state, release) if release else replace(state, about=intent.generation)
+
+
+def _rollback(state: Fold, intent: Intent, base: Release | None) -> Fold:
+    """Return to the named release, otherwise to what was desired before the newest release. So a
+    second one without a version changes nothing.
+    """
+    top, is_repeat = state.top, state.newest in ("rollback", "retire")
+    done = why(intent, "rolled back")
+    if intent.version and not (top and top.release.version == intent.version):
+        kept = [slot for slot in state.slots if slot.release == base]
+        state = _keep(state, intent, kept, "aborted", done)
+        is_base = bool(kept) and kept[0].release.version == intent.version
+        return _push(state, restored(intent)) if intent.goal and not is_base else state
+    if not intent.version and state.newest == "release":
+        kept = [slot for slot in state.slots if slot.release == base or slot.release.is_restored]
+        if len(kept) < len(state.slots):
+            return _keep(state, intent, kept, "aborted", done)
+    if not (intent.version or state.newest) and base and not base.is_restored:
+        if intent.goal:
+            state = _keep(state, intent, state.slots, "aborted", done)
+            return _push(state, restored(intent))
+        state.answers[intent.event_id] = "no release served before this one"
+    elif top:
+        state.answers[intent.event_id] = f"release {top.release.version} is desired already"
+    else:
+        state.answers[intent.event_id] = "nothing is desired"
+    return state if is_repeat else _keep(state, intent, state.slots, "aborted", done)
+
+
+def _command(state: Fold, intent: Intent, base: Release | None) -> Fold:
+    """Pause, resume, promote or abort a release."""
+    target = _target(state, intent, base)
+    if target is None:
+        nothing = "nothing is paused" if intent.verb == "resume" else NOT_ROLLED_OUT
+        named = f"release {intent.version} is not being rolled out"
+        state.answers[intent.event_id] = named if intent.version else nothing
+        return state
+    state.targets[intent.event_id] = target.release.generation
+    if intent.verb == "abort":
+        state.ends[target.release.generation] = ("aborted", why(intent, "aborted"))
+        return replace(state, slots=tuple(each for each in state.slots if each != target))
+    match intent.verb:
+        case "pause":
+            after = target if target.paused else replace(target, paused=why(intent, "paused"))
+        case "promote":
+            after = replace(target, paused="", promoted=True)
+        case _:
+            after = replace(target, paused="")
+    if after == target:
+        state.answers[intent.event_id] = _NO_EFFECT[intent.verb]
+    return replace(state, slots=tuple(after if each == target else each for each in state.slots))
+
+
+def _target(state: Fold, intent: Intent, base: Release | None) -> Slot | None:
+    """The slot that a command is about: of the newest release, or of the one it names. If the
+    newest has ended, no other takes its place.
+    """
+    rolled_out = [slot for slot in state.slots if slot.release != base]
+    if intent.version:
+        found = (slot for slot in rolled_out if slot.release.version == intent.version)
+    else:
+        found = (slot for slot in rolled_out if slot.release.generation == state.about)
+    return next(found, None)
+
+
+def why(intent: Intent, done: str) -> str:
+    """Who requested it, and why: `paused by ann: wait for bob`."""
+    by = f" by {intent.requested_by}" if intent.requested_by else " on command"
+    return f"{done}{by}" + (f": {intent.reason}" if intent.reason else "")
+
+
+# ---- What is remembered
+
+
+def join(desired: Desired, intent: Intent) -> Desired:
+    """The desired state with the intent in its place in line."""
+    return replace(desired, line=tuple(sorted((*desired.line, intent), key=lambda each: each.key)))
+
+
+def forget(rollout: Rollout, desired: Desired, now: datetime) -> Desired:
+    """The desired state without the intents that change nothing any more: the old ones, and the
+    oldest of a line that is too long.
+    """
+    folded = fold(rollout, desired)
+    for intent in desired.line:
+        is_old = now - intent.published_at > REMEMBERED
+        shorter = replace(desired, line=tuple(each for each in desired.line if each != intent))
+        if (is_old or len(desired.line) > MAX_LINE) and fold(rollout, shorter) == folded:
+            desired = shorter
+    return desired
