@@ -18,6 +18,7 @@ from infra.store import repository
 from infra.store.documents import release_from_record
 from infra.store.port import Write
 from infra.wiring import World
+from rollout import restored
 from rollout.accept import accept
 from rollout.intents import serving_release
 from rollout.model import Intent, Release
@@ -38,6 +39,10 @@ def record_command(
     state = stored.state
     if payload.key in state.recent_events:
         return
+    if request.command == "resume" and state.hold:
+        resumed = _resume_held(world, state, request, payload)
+        world.store.commit(repository.write_state(stored, resumed))
+        return
     goal = None
     if request.command == "rollback":
         goal = _kept_release(world, request) if request.version else state.rollout.previous
@@ -51,6 +56,7 @@ def record_command(
         goal,
         requested_by=request.requested_by,
         reason=request.reason,
+        own_id=payload.event_id,
     )
     change = accept(state.rollout, state.desired, intent, world.clock.now())
     desired = change.desired.release
@@ -58,6 +64,16 @@ def record_command(
     if desired and desired.event_id == intent.event_id:
         writes = _admit(world, state, desired, is_named=bool(request.version))
     save_change(world, stored, change, payload, *writes)
+
+
+def _resume_held(
+    world: World, state: ModelState, request: CommandGiven, payload: Payload
+) -> ModelState:
+    """A model that is held after its store was restored goes on with the next pass."""
+    who = f"resumed by {request.requested_by}" if request.requested_by else "resumed on command"
+    why = f"{who}: {request.reason}" if request.reason else who
+    after = restored.resume(state, request.version or "", why, world.clock.now())
+    return repository.with_event(after, payload.key)
 
 
 def _kept_release(world: World, request: CommandGiven) -> Release:
@@ -72,7 +88,7 @@ def _kept_release(world: World, request: CommandGiven) -> Release:
 
 
 def _admit(
-    world: World, state: ModelState, restored: Release, *, is_named: bool
+    world: World, state: ModelState, release: Release, *, is_named: bool
 ) -> tuple[Write, ...]:
     """Reserve capacity for the release to return to. Raises `Refuse` if policy or the serving group
     does not allow it.
@@ -82,10 +98,10 @@ def _admit(
     stable = serving_release(state.rollout)
     why: tuple[str, ...] = ()
     if is_named:
-        problems = incompatible(stable.spec, restored.spec) if stable else ()
-        caps = violations(policy, restored.spec, stable.spec if stable else None)
+        problems = incompatible(stable.spec, release.spec) if stable else ()
+        caps = violations(policy, release.spec, stable.spec if stable else None)
         why = (*map(str, problems), *caps)
-    why = why or admission.violations_beside_others(world, policy, state, restored)
+    why = why or admission.violations_beside_others(world, policy, state, release)
     if why:
         raise Refuse("; ".join(why))
-    return admission.reserve(policy, last, state.desired.model, restored)
+    return admission.reserve(policy, last, state.desired.model, release)

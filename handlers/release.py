@@ -99,7 +99,8 @@ def record_release(
             f"version: release {request.version} of {request.model} exists with other content; give"
             " this one a new version"
         )
-    key = IntentKey(published_at, payload.at, payload.key)
+    own_id = payload.event_id
+    key = IntentKey(published_at, payload.at, len(own_id), own_id, payload.key)
     late = is_outdated(stored.state.rollout, stored.state.desired, key)
     if before and (late or not request.force):
         _record_unchanged(world, stored, before, payload)
@@ -133,6 +134,7 @@ def _accept(
         release.generation,
         requested_by=release.requested_by,
         reason=release.reason,
+        own_id=release.own_id,
     )
     change = accept(state.rollout, state.desired, intent, now, release)
     save_change(world, stored, change, payload, *writes, release=release)
@@ -192,6 +194,7 @@ def _release(
         reason=request.reason,
         force=request.force,
         sent_at=key.sent_at,
+        own_id=key.id,
         inherits_from=inherits_from,
     )
 

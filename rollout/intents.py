@@ -122,7 +122,7 @@ def is_outdated(rollout: Rollout, desired: Desired, key: IntentKey) -> bool:
     return any(key < newer for newer in (*decided, *((stable.key,) if stable else ())))
 
 
-def restored(intent: Intent) -> Release:
+def restored_release(intent: Intent) -> Release:
     """The release that a rollback makes the desired one again. It counts as published with the
     command: if releases compete for capacity, the earlier request wins, not the older release.
     """
@@ -135,6 +135,7 @@ def restored(intent: Intent) -> Release:
         released_at=intent.published_at,
         sent_at=intent.sent_at,
         event_id=intent.event_id,
+        own_id=intent.own_id,
         is_restored=True,
     )
 
@@ -151,10 +152,7 @@ def fold(
     base = serving_release(rollout)
     live = (release_in_progress(rollout), pending_release(rollout, desired), new)
     releases = {each.generation: each for each in live if each and each != ended}
-    in_line = {intent.generation for intent in desired.line}
-    first = [base, *(each for number, each in releases.items() if number not in in_line)]
-    state = Fold(tuple(Slot(each) for each in first if each))
-    state = replace(state, newest="release" if len(first) > 1 else "", about=_generation(state.top))
+    state = Fold((Slot(base),), about=base.generation) if base else Fold()
     for intent in desired.line:
         if base and intent.key <= base.key:
             state.answers[intent.event_id] = NEWER
@@ -166,6 +164,7 @@ def fold(
         elif intent.verb == "retire":
             state = _keep(state, intent, (), "superseded", why(intent, "retired"))
             state = replace(state, is_retired=True)
+            state.answers[intent.event_id] = "nothing of the model exists"
         else:
             state = _command(state, intent, base)
     return state
@@ -236,7 +235,7 @@ def _rollback(state: Fold, intent: Intent, base: Release | None) -> Fold:
         kept = [slot for slot in state.slots if slot.release == base]
         state = _keep(state, intent, kept, "aborted", done)
         is_base = bool(kept) and kept[0].release.version == intent.version
-        return _push(state, restored(intent)) if intent.goal and not is_base else state
+        return _push(state, restored_release(intent)) if intent.goal and not is_base else state
     if not intent.version and state.newest == "release":
         kept = [slot for slot in state.slots if slot.release == base or slot.release.is_restored]
         if len(kept) < len(state.slots):
@@ -244,7 +243,7 @@ def _rollback(state: Fold, intent: Intent, base: Release | None) -> Fold:
     if not (intent.version or state.newest) and base and not base.is_restored:
         if intent.goal:
             state = _keep(state, intent, state.slots, "aborted", done)
-            return _push(state, restored(intent))
+            return _push(state, restored_release(intent))
         state.answers[intent.event_id] = "no release served before this one"
     elif top:
         state.answers[intent.event_id] = f"release {top.release.version} is desired already"

@@ -31,11 +31,14 @@ FULL_WEIGHT = 1000  # weights of a URL map's weighted backend services go from 0
 @dataclass(frozen=True, order=True)
 class IntentKey:
     """The place of a release or command in the line of a model's intents: by publish time, then the
-    CloudEvent's own time, then the event's id. When an intent arrived plays no part.
+    CloudEvent's own time, then the event's id. When an intent arrived plays no part. Shorter ids
+    come first, so that numbers are in their order.
     """
 
     published_at: datetime
     sent_at: datetime
+    id_length: int
+    id: str
     event_id: str
 
 
@@ -47,7 +50,8 @@ class Release:
     `template` is the instance template's name. It is fixed when the release is accepted, so that a
     newer Slipway that would render the template differently does not roll a fleet by itself.
     `inherits_from` is the version that what the event left out was taken from. `is_restored`: a
-    rollback made it the desired one again; then the times and the event's id are the command's.
+    rollback made it the desired one again; then the times and the ids are the command's. `event_id`
+    is unique and made from `own_id`, which the event carries, and its source.
     """
 
     version: str
@@ -62,12 +66,14 @@ class Release:
     reason: str = ""
     force: bool = False
     sent_at: datetime | None = None
+    own_id: str = ""
     inherits_from: str = ""
     is_restored: bool = False
 
     @property
     def key(self) -> IntentKey:
-        return IntentKey(self.released_at, self.sent_at or self.released_at, self.event_id)
+        sent_at, own_id = self.sent_at or self.released_at, self.own_id
+        return IntentKey(self.released_at, sent_at, len(own_id), own_id, self.event_id)
 
 
 @dataclass(frozen=True)
@@ -90,10 +96,12 @@ class Intent:
     target: int = 0
     requested_by: str = ""
     reason: str = ""
+    own_id: str = ""
 
     @property
     def key(self) -> IntentKey:
-        return IntentKey(self.published_at, self.sent_at, self.event_id)
+        own_id = self.own_id
+        return IntentKey(self.published_at, self.sent_at, len(own_id), own_id, self.event_id)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rollout import transitions
+from rollout.intents import join, restored_release
 from rollout.model import (
     Condition,
     Decision,
+    Intent,
     Observed,
     Release,
     Settled,
@@ -117,8 +119,10 @@ def _go_on(state: ModelState, release: Release, now: datetime) -> ModelState:
         return replace(state, rollout=is_over, desired=desired)
     if release not in (desired.release, rollout.candidate):
         generation = desired.generation + 1
-        release = replace(release, generation=generation)
-        desired = replace(desired, release=release, generation=generation)
+        event_id = f"resumed-{generation}"
+        intent = Intent("rollback", event_id, now, now, release.version, generation, release)
+        release = restored_release(intent)
+        desired = replace(join(desired, intent), release=release, generation=generation)
     begun = transitions.begin(
         is_over, replace(desired, release=replace(release, force=True)), now
     ).rollout

@@ -188,6 +188,5 @@ def test_the_intake_works_without_compute_engine() -> None:
         bus.publish("model-releases", json.dumps({"model": "tiny", **body}).encode())
         bus.pump()
     desired = story.state().desired
-    assert desired.release
-    assert [command.verb for command in desired.commands] == ["retire"]
+    assert [intent.verb for intent in desired.line] == ["release", "retire"]
     assert len(story.quarantine()) == 1

@@ -61,11 +61,11 @@ def test_an_event_during_a_lease_is_handled_when_the_lease_is_released() -> None
     story.given_serving("1")
     lease_model(story, "mine", 100)
     revision = story.state().revision
-    story.when_commanded("pause")  # its wake-up finds the model leased
-    assert story.state().desired.commands
+    story.when_released("2")  # its wake-up finds the model leased
+    assert story.state().rollout.candidate is None
     lease.release(story.world, "tiny", "mine", revision)
     story.bus.pump()
-    assert story.state().desired.commands == ()
+    assert story.state().rollout.candidate
 
 
 def test_releasing_a_lease_publishes_no_wake_up_when_nothing_arrived() -> None:

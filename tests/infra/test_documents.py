@@ -21,9 +21,9 @@ from infra.store.documents import (
 )
 from rollout.model import (
     Baking,
-    Command,
     Condition,
     Desired,
+    Intent,
     Pause,
     Phase,
     Progress,
@@ -41,7 +41,16 @@ from tests.rollout.build import NOON, at, release
 ONE, TWO, THREE = (
     release("1"),
     release("2"),
-    replace(release("3"), patch_digest="abc", requested_by="ann", reason="why not", force=True),
+    replace(
+        release("3"),
+        patch_digest="abc",
+        requested_by="ann",
+        reason="why not",
+        force=True,
+        sent_at=NOON,
+        inherits_from="2",
+        is_restored=True,
+    ),
 )
 PHASES: dict[str, Phase] = {
     "settled": Settled(),
@@ -52,7 +61,12 @@ PHASES: dict[str, Phase] = {
 }
 FULL = ModelState(
     desired=Desired(
-        "tiny", THREE, 7, (Command("rollback", "event-9", at(5), "1", ONE, "bob", "slow"),), at(6)
+        "tiny",
+        THREE,
+        7,
+        "paused by bob",
+        True,
+        (Intent("rollback", "event-9", at(5), at(6), "1", 7, ONE, 6, "bob", "slow", "9"),),
     ),
     rollout=Rollout(
         phase=PHASES["stepping"],
@@ -77,7 +91,7 @@ FULL = ModelState(
     waiting_for="paused by ann",
 )
 OTHER_SCHEMA = (
-    "{path}: the document has schema {schema!r}, and this Slipway reads schema 2 alone; deploy the"
+    "{path}: the document has schema {schema!r}, and this Slipway reads schema 3 alone; deploy the"
     " version that wrote it, or retire its models with that version first"
 )
 
@@ -94,6 +108,10 @@ def stored(of: Release) -> dict[str, Any]:
         "event_id": of.event_id,
         "patch_digest": of.patch_digest,
         "requested_by": of.requested_by,
+        "sent_at": of.sent_at,
+        "own_id": of.own_id,
+        "inherits_from": of.inherits_from,
+        "is_restored": of.is_restored,
         "reason": of.reason,
         "force": of.force,
     }
@@ -102,26 +120,31 @@ def stored(of: Release) -> dict[str, Any]:
 # ---- Models
 
 
-def test_the_document_of_a_model_has_the_fields_of_schema_2() -> None:
+def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
     assert to_document(FULL) == {
-        "schema": 2,
+        "schema": 3,
         "model": "tiny",
         "revision": 41,
         "desired": {
             "release": stored(THREE),
             "generation": 7,
-            "commands": [
+            "paused": "paused by bob",
+            "promoted": True,
+            "line": [
                 {
                     "verb": "rollback",
                     "event_id": "event-9",
-                    "given_at": at(5),
+                    "published_at": at(5),
+                    "sent_at": at(6),
                     "version": "1",
-                    "release": stored(ONE),
+                    "generation": 7,
+                    "goal": stored(ONE),
+                    "target": 6,
                     "requested_by": "bob",
                     "reason": "slow",
+                    "own_id": "9",
                 }
             ],
-            "latest_published_at": at(6),
         },
         "stable": stored(TWO),
         "candidate": stored(THREE),
@@ -161,8 +184,9 @@ def test_an_empty_model_has_a_document_too() -> None:
     assert document["desired"] == {
         "release": None,
         "generation": 0,
-        "commands": [],
-        "latest_published_at": None,
+        "paused": "",
+        "promoted": False,
+        "line": [],
     }
     assert (document["rollout"]["progress"], document["rollout"]["paused"]) == (None, None)
     assert document["rollout"]["serving_group"] is None
@@ -218,13 +242,13 @@ def test_a_document_shares_nothing_with_the_state_it_was_made_from() -> None:
     document["conditions"][0]["why"] = "changed"
     document["outputs"]["group"] = "changed"
     document["stable"]["version"] = "99"
-    document["desired"]["commands"][0]["reason"] = "changed"
+    document["desired"]["line"][0]["reason"] = "changed"
     assert from_document(to_document(FULL)) == FULL
     assert FULL.rollout.progress == Progress(3, at(7), 2, at(8))
     assert FULL.outputs == {"group": "https://example.com/group"}
 
 
-@pytest.mark.parametrize("schema", [0, 1, 3, "2", None])
+@pytest.mark.parametrize("schema", [0, 2, 4, "3", None])
 def test_a_document_of_another_schema_is_refused_with_its_path_and_schema(schema: object) -> None:
     with pytest.raises(UnknownSchema) as refused:
         from_document(to_document(FULL) | {"schema": schema})
@@ -256,11 +280,11 @@ def test_a_release_is_read_back_from_a_document_that_holds_more() -> None:
 
 def test_the_record_of_a_release_carries_its_schema() -> None:
     record = release_to_record(THREE)
-    assert record == {"schema": 2, **stored(THREE)}
+    assert record == {"schema": 3, **stored(THREE)}
     assert release_from_record(record | {"outcome": "succeeded"}, "models/tiny/releases/3") == THREE
 
 
-@pytest.mark.parametrize("schema", [1, 3, None])
+@pytest.mark.parametrize("schema", [2, 4, None])
 def test_the_record_of_a_release_of_another_schema_is_refused(schema: object) -> None:
     path = "models/tiny/releases/3"
     with pytest.raises(UnknownSchema) as refused:

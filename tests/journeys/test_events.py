@@ -20,10 +20,10 @@ def test_a_second_pass_over_a_settled_model_writes_nothing() -> None:
     assert story.full_state() == before
 
 
-def test_a_duplicate_release_changes_nothing() -> None:
+def test_a_release_that_is_published_again_changes_nothing_and_is_reported() -> None:
     story = Scenario()
     story.given_serving("1")
-    before = story.full_state()
+    before, log = story.resources(), story.log()
     story.when_published(
         {
             "model": "tiny",
@@ -34,7 +34,12 @@ def test_a_duplicate_release_changes_nothing() -> None:
         }
     )
     story.when_minutes_pass(2)
-    assert story.full_state() == before
+    assert story.resources() == before
+    [entry] = story.log()[len(log) :]
+    assert (entry["release"], entry["to"], entry["outcome"]) == ("1", "unchanged", None)
+    assert "accepted before, with the same content" in entry["why"]
+    event = json.loads(story.published_on("model-rollout-status")[-1])
+    assert (event["release"], event["to"]) == ("1", "unchanged")
 
 
 def test_a_forced_release_delivered_twice_is_rolled_out_once() -> None:

@@ -88,15 +88,29 @@ def test_rule_5_a_duplicate_an_old_or_a_replayed_event_changes_nothing() -> None
     first, second = (
         {"model": "tiny", "version": v, "artifact": {"image": f"{IMAGE}:{v}"}} for v in ("2", "3")
     )
-    story.when_published(first)
-    story.when_settled()
-    story.when_published(second)
-    story.when_settled()
-    before = story.full_state()
+    for body in (first, second):
+        story.when_published(body, **_event(body["version"]))
+        story.when_settled()
+    before, resources = story.full_state(), story.resources()
     for body in (second, first, second):
-        story.when_published(body)
+        story.when_published(body, **_event(body["version"]))
         story.when_minutes_pass(2)
     assert story.full_state() == before
+    for body in (second, first):
+        story.when_published(body)
+        story.when_minutes_pass(2)
+    assert [entry["to"] for entry in story.log()[-2:]] == ["unchanged", "unchanged"]
+    assert story.resources() == resources
+    assert story.serving_version() == "3"
+
+
+def _event(event_id: object) -> dict[str, str]:
+    return {
+        "ce-id": str(event_id),
+        "ce-source": "//ci",
+        "ce-type": "io.slipway.model.release.v1",
+        "ce-specversion": "1.0",
+    }
 
 
 def test_rule_6_once_faults_end_the_desired_state_is_reached_and_kept() -> None:

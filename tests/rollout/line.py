@@ -24,7 +24,7 @@ from rollout.model import (
     Target,
     Verb,
 )
-from tests.rollout.build import at, instances
+from tests.rollout.build import at, group, instances
 from tests.rollout.build import release as built
 
 ONE, TWO = replace(built("1"), released_at=at(-200)), replace(built("2"), released_at=at(-100))
@@ -96,7 +96,7 @@ class Model:
 
     def end(self) -> End:
         """The end, after as much time as every rollout needs."""
-        self.run_passes(200, 60)
+        self.run_passes(100, 120)
         stable, goal = self.rollout.stable, self.desired.release
         is_paused = bool(self.rollout.paused or self.desired.paused)
         assert is_paused or goal == stable, self.rollout
@@ -104,7 +104,7 @@ class Model:
 
 
 def _observed(target: Target) -> Observed:
-    return Observed(tuple(_view(group) for group in target.groups))
+    return Observed(tuple(_view(each) for each in target.groups))
 
 
 def _view(target: GroupTarget) -> GroupView:
@@ -117,4 +117,5 @@ def _view(target: GroupTarget) -> GroupView:
             share.release, size - counted if share.count is None else share.count
         )
     )
-    return GroupView(target.colour, "us-central1", size, True, True, members)
+    [view] = group(*members).groups
+    return replace(view, colour=target.colour)

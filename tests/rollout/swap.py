@@ -8,7 +8,6 @@ from typing import Any
 
 from rollout.advance import advance
 from rollout.model import (
-    Command,
     Decision,
     Desired,
     Evidence,
@@ -32,8 +31,8 @@ REFUSALS = Evidence(
 NOW = at(10)
 
 
-def desired(of: Release | None, *commands: Command) -> Desired:
-    return Desired("tiny", of, of.generation if of else 1, commands)
+def desired(of: Release | None) -> Desired:
+    return Desired("tiny", of, of.generation if of else 1)
 
 
 def serving(of: Release, **fields: Any) -> Rollout:

@@ -18,7 +18,6 @@ from rollout.gates.base import Gate, GateContext, Verdict, Waiting
 from rollout.model import (
     FULL_WEIGHT,
     Baking,
-    Command,
     Condition,
     Decision,
     Desired,
@@ -37,7 +36,6 @@ from rollout.model import (
     Stepping,
     TrafficTarget,
     TrafficWeight,
-    Verb,
 )
 from rollout.requeue import LONGEST, PAUSED, SHORTEST
 from rollout.strategies.rolling import steady_group
@@ -76,10 +74,6 @@ def run_observed(
     fresh = replace(rollout, last_observed_at=None)
     decision = advance(fresh, desired_state, observed, evidence, now)
     return replace(decision, rollout=replace(decision.rollout, last_observed_at=None))
-
-
-def command(verb: Verb, **fields: Any) -> Command:
-    return Command(verb, f"event-{verb}", NOON, **fields)
 
 
 def stepping(step: int, **fields: Any) -> Rollout:
@@ -319,17 +313,9 @@ def test_missing_health_data_during_a_pause_is_a_warning() -> None:
 
 def test_no_deadline_runs_during_a_pause() -> None:
     unhealthy = mixed(3, 0, unhealthy=1)
-    paused = run_observed(stepping(0), desired(TWO, command("pause")), unhealthy, at(1)).rollout
+    paused = stepping(0, paused=Pause("paused by ann", at(1)))
     decision = run_observed(paused, desired(TWO), unhealthy, at(9000))
     assert decision.rollout.phase == Stepping(0, NOON)
-
-
-def test_a_pause_does_not_count_as_bake_time() -> None:
-    paused = advance(baking(), desired(TWO, command("pause")), HEALTHY_BAKE, NO_EVIDENCE, at(100))
-    before = replace(paused.rollout, last_observed_at=at(1050))
-    resume = desired(TWO, command("resume"))
-    resumed = advance(before, resume, HEALTHY_BAKE, NO_EVIDENCE, at(1100)).rollout
-    assert resumed.phase == Baking(at(1000))
 
 
 # ---- A newer release
@@ -450,30 +436,21 @@ def test_a_retirement_reports_what_is_refused() -> None:
     assert [condition.why for condition in decision.conditions] == ["none left", "too slow"]
 
 
-# ---- Commands
-
-
-def test_a_pass_with_a_command_decides_nothing_else() -> None:
-    decision = advance(stepping(0), desired(TWO, command("pause")), HEALTHY_STEP, NO_EVIDENCE, NOW)
-    assert decision.rollout == stepping(0, paused=Pause("paused on command", NOW))
-    assert (decision.desired, decision.requeue_at) == (desired(TWO), NOW)
-    assert decision.waiting_for == "paused on command"
-    assert [transition.to for transition in decision.transitions] == ["paused"]
+# ---- What people requested
 
 
 def test_a_paused_step_ends_after_a_resume() -> None:
-    paused = run_observed(stepping(0), desired(TWO, command("pause")), HEALTHY_STEP, at(1))
-    held = run_observed(paused.rollout, paused.desired, HEALTHY_STEP, at(5000))
-    assert held.rollout.phase == Stepping(0, NOON)
-    resumed = run_observed(held.rollout, desired(TWO, command("resume")), HEALTHY_STEP, at(5001))
-    following = run_observed(resumed.rollout, resumed.desired, HEALTHY_STEP, at(5002))
+    pause = Pause("paused by ann", NOON)
+    paused = run_observed(stepping(0, paused=pause), desired(TWO), HEALTHY_STEP, at(5000))
+    assert (paused.rollout.phase, paused.waiting_for) == (Stepping(0, NOON), "paused by ann")
+    resumed = replace(paused.rollout, paused=None)
+    following = run_observed(resumed, paused.desired, HEALTHY_STEP, at(5002))
     assert following.rollout.phase == Stepping(1, at(5002))
 
 
 def test_promote_skips_the_steps_and_the_bake_but_not_the_health_gates() -> None:
     unhealthy = mixed(3, 0, unhealthy=1)
-    promoted = run_observed(stepping(0), desired(TWO, command("promote")), unhealthy, at(1))
-    waiting = run_observed(promoted.rollout, desired(TWO), unhealthy, at(2)).rollout
+    waiting = run_observed(stepping(0, promoted=True), desired(TWO), unhealthy, at(2)).rollout
     assert waiting.phase == Stepping(0, NOON)
     last = run_observed(waiting, desired(TWO), HEALTHY_STEP, at(3)).rollout
     assert last.phase == Stepping(2, at(3))
@@ -482,24 +459,37 @@ def test_promote_skips_the_steps_and_the_bake_but_not_the_health_gates() -> None
     assert done.transitions[0].outcome == "succeeded"
 
 
-def test_rollback_returns_to_the_previous_release_in_one_step() -> None:
-    four_of_two = group(*instances(TWO, 4))
-    before = serving(TWO, previous=ONE)
-    requested = run_observed(before, desired(TWO, command("rollback")), four_of_two, at(1))
-    begun = run_observed(requested.rollout, requested.desired, four_of_two, at(2))
-    assert begun.rollout.phase == Stepping(2, at(2))
+def test_a_restored_release_returns_in_one_step() -> None:
+    before, back = serving(TWO, previous=ONE), replace(ONE, generation=3, is_restored=True)
+    begun = run_observed(before, desired(back), group(*instances(TWO, 4)), at(2))
+    assert (begun.rollout.phase, begun.rollout.promoted) == (Stepping(2, at(2)), True)
     assert shares(begun) == [("1", None)]
 
 
-def test_retire_removes_everything_and_ends_when_nothing_is_left() -> None:
-    retire = desired(ONE, command("retire"))
-    decision = run_observed(serving(ONE), retire, FOUR_OF_ONE, at(1))
-    assert isinstance(decision.rollout.phase, Retiring)
-    assert decision.target.groups == ()
+def test_a_restored_release_does_not_wait_for_another_one() -> None:
+    patient = release("2", rollout={"on_newer": "wait"})
+    back = replace(THREE, is_restored=True)
+    waiting = run_pass(stepping(0, candidate=patient), THREE, mixed(3, 0))
+    assert isinstance(waiting.rollout.phase, Stepping)
+    yielded = run_pass(stepping(0, candidate=patient), back, mixed(3, 0))
+    assert isinstance(yielded.rollout.phase, RollingBack)
+
+
+def test_what_serves_already_ends_when_it_is_desired_again() -> None:
+    again = replace(ONE, generation=7, force=True)
+    decision = run_pass(serving(ONE), again, FOUR_OF_ONE)
+    assert decision.rollout == serving(again)
+    [transition] = decision.transitions
+    assert (transition.outcome, transition.why) == ("succeeded", "release 1 serves already")
+
+
+def test_a_retirement_ends_when_nothing_is_left() -> None:
+    before = replace(serving(ONE), phase=RETIRING)
     leftover = Observed(leftovers=("health check slipway-tiny-blue-live",))
-    left = run_observed(decision.rollout, decision.desired, leftover, at(2))
+    left = run_observed(before, desired(None), leftover, at(2))
+    assert left.target.groups == ()
     assert left.waiting_for == "health check slipway-tiny-blue-live still exists"
-    gone = run_observed(decision.rollout, decision.desired, NOTHING, at(3))
+    gone = run_observed(before, desired(None), NOTHING, at(3))
     assert (gone.rollout.phase, gone.rollout.stable) == (Settled(), None)
     assert gone.transitions[0].outcome == "retired"
 

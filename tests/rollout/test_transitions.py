@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from rollout.advance import target_of
+from rollout.advance import advance, target_of
 from rollout.model import (
     Baking,
     Condition,
@@ -19,7 +19,6 @@ from rollout.model import (
     Phase,
     Problem,
     Progress,
-    Release,
     Retiring,
     RollingBack,
     Rollout,
@@ -29,11 +28,12 @@ from rollout.model import (
     Transition,
 )
 from rollout.strategies.rolling import steady_group
-from rollout.transitions import MAX_FAILED_DIGESTS, shift, supersede_pending
+from rollout.transitions import MAX_FAILED_DIGESTS, shift
 from tests.rollout.build import NOON, at, group, instances, release
 from tests.rollout.swap import (
     HEALTHY_BAKE,
     HEALTHY_STEP,
+    NO_EVIDENCE,
     NOTHING,
     NOW,
     ONE,
@@ -106,7 +106,9 @@ def test_a_second_release_begins_with_its_first_step_and_stops_scale_in() -> Non
 
 
 def test_a_promoted_release_begins_with_the_last_step() -> None:
-    decision = run_pass(serving(ONE, promoted=True), TWO, FOUR_OF_ONE)
+    promoted = replace(desired(TWO), promoted=True)
+    decision = advance(serving(ONE), promoted, FOUR_OF_ONE, NO_EVIDENCE, NOW)
+    assert (decision.rollout.promoted, decision.desired) == (True, desired(TWO))
     assert decision.rollout.phase == Stepping(2, NOW)
     why = "release 1 serves; step 3 of 3 asks for 100 % on release 2"
     assert decision.transitions == (Transition("2", "settled", "step_3", why),)
@@ -329,22 +331,6 @@ def test_a_third_first_release_waits_until_the_instances_of_the_first_are_gone()
     assert (waiting.rollout.candidate, waiting.transitions) == (TWO, ())
     only_two = group(*instances(TWO, 3))
     assert run_pass(waiting.rollout, THREE, only_two).rollout.candidate == THREE
-
-
-@pytest.mark.parametrize(
-    ("pending", "is_superseded"), [(None, False), (ONE, False), (TWO, False), (THREE, True)]
-)
-def test_only_a_pending_release_whose_rollout_never_began_is_superseded(
-    pending: Release | None, is_superseded: bool
-) -> None:
-    end = Transition("3", "desired", "superseded", "because", "superseded", "superseded")
-    ended = supersede_pending(swapping(Stepping(1, NOON)), desired(pending), "because")
-    assert ended == ((end,) if is_superseded else ())
-
-
-def test_without_any_rollout_every_pending_release_is_superseded() -> None:
-    ended = supersede_pending(Rollout(), desired(ONE), "because")
-    assert [each.release for each in ended] == ["1"]
 
 
 # ---- Rolled back

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rollout.model import Baking, Command, Desired, Rollout, Stepping
+from rollout.model import Baking, Desired, Rollout, Stepping
 from rollout.policy.policy import Policy
 from rollout.policy.usage import Usage, competing, live_releases, max_usage, quota_violations
 from tests.rollout.build import NOON, release
@@ -138,24 +138,22 @@ def test_usage_is_the_upper_bound_and_the_surge_of_the_most_expensive_machine() 
 
 def test_live_releases_are_the_stable_the_candidate_and_the_desired_one() -> None:
     one, two, three = release("1"), release("2"), release("3")
-    pause = Command("pause", "e", NOON)
-    assert live_releases(Rollout(stable=one), Desired("tiny", None, commands=(pause,))) == (one,)
+    assert live_releases(Rollout(stable=one), Desired("tiny", None)) == (one,)
     assert live_releases(Rollout(candidate=two), Desired("tiny", three)) == (two, three)
 
 
 def test_usage_combines_the_widest_bounds_and_the_most_expensive_machine() -> None:
-    stable, candidate, newer, target = (
+    stable, candidate, newer = (
         replace(release(version), spec=made)
         for version, made in zip(
-            "1234",
-            (spec(most=6), spec(most=4), spec(most=3, kind="g2-standard-12"), spec(most=8)),
+            "123",
+            (spec(most=8), spec(most=4), spec(most=3, kind="g2-standard-12")),
             strict=True,
         )
     )
     rollout = Rollout(Stepping(0, NOON), stable, candidate)
-    desired = Desired("tiny", newer, commands=(Command("rollback", "e", NOON, release=target),))
-    found = live_releases(rollout, desired)
-    assert found == (stable, candidate, newer, target)
+    found = live_releases(rollout, Desired("tiny", newer))
+    assert found == (stable, candidate, newer)
     assert max_usage(PRICES, (each.spec for each in found)) == Usage(11, 11, 11.0)
 
 
