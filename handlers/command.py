@@ -62,7 +62,7 @@ def record_command(
     desired = change.desired.release
     writes: tuple[Write, ...] = ()
     if desired and desired.event_id == intent.event_id:
-        writes = _admit(world, state, desired, is_named=bool(request.version))
+        writes = _reserve(world, state, desired, is_named=bool(request.version))
     save_change(world, stored, change, payload, *writes)
 
 
@@ -87,7 +87,7 @@ def _kept_release(world: World, request: CommandGiven) -> Release:
     return release_from_record(document.data, path)
 
 
-def _admit(
+def _reserve(
     world: World, state: ModelState, release: Release, *, is_named: bool
 ) -> tuple[Write, ...]:
     """Reserve capacity for the release to return to. Raises `Refuse` if policy or the serving group
