@@ -69,6 +69,10 @@ PERMISSIONS: Mapping[str, tuple[str, ...]] = {
         "compute.autoscalers.create",
         "compute.instanceGroupManagers.use",
     ),
+    "compute.regionAutoscalers.patch": (
+        "compute.autoscalers.update",
+        "compute.instanceGroupManagers.use",
+    ),
     "compute.regionAutoscalers.update": (
         "compute.autoscalers.update",
         "compute.instanceGroupManagers.use",

@@ -38,6 +38,8 @@ FULL: dict[str, Any] = {
         "args": ["--serve"],
         "env": {"WORKERS": "8"},
         "secrets": {"TOKEN": "hf-token@3"},
+        "shm_size_mb": 1024,
+        "ulimits": {"memlock": -1, "nofile": 65536, "stack": 67108864},
     },
     "serving": {
         "port": 8080,
@@ -294,6 +296,7 @@ def all_near_misses() -> tuple[tuple[FieldPath, dict[str, Any]], ...]:
 
 
 LEGAL: dict[FieldPath, Any] = {
+    ("base",): "0",
     ("artifact", "startup_script"): "#!/bin/sh\ntrue\n",
     ("scaling", "metrics", 0, "per_instance"): 5,
     ("scaling", "scale_in", "max_percent"): 10,
