@@ -42,7 +42,8 @@ def save_change(
         world.store, state.desired.model, releases, change.transitions, now
     )
     log = repository.record_transitions(state, change.transitions, now, payload.key)
-    by_path = {write.path: write for write in (*writes, *outcomes)}
+    reopened = repository.reopen_restored(world.store, before, state)
+    by_path = {write.path: write for write in (*writes, *reopened, *outcomes)}
     world.store.commit(repository.write_state(stored, state), *by_path.values(), *log)
     outbox.publish_committed(world, log)
 

@@ -167,10 +167,16 @@ A message on the topic `model-releases` is a JSON object of at most 64 KB: a **m
 or a **command**. [model-release.v1.json](../schemas/model-release.v1.json) is its JSON Schema;
 [examples](../examples) has complete messages.
 
-Fields that an event leaves out are inherited from the model's current release, by JSON Merge Patch
-(RFC 7396): objects are merged field by field, lists are replaced as a whole, and `null` resets a
-field to its default. The first event of a model inherits nothing and needs `artifact`. A default
-that depends on other fields is derived again for each release.
+Fields that an event leaves out are inherited by JSON Merge Patch (RFC 7396): objects are merged
+field by field, lists are replaced as a whole, and `null` resets a field to its default. They come
+from the newest release before it that has not failed, been aborted or been paused after a failure,
+or from the one that `base` names. The first event of a model, and one after a retirement, inherits
+nothing and needs `artifact`. A default that depends on other fields is derived again for each
+release.
+
+Releases and commands take effect in the order of their publish times, then of the CloudEvents'
+`time`, then of their ids, whatever is delivered first. A command is about the release that was the
+newest when it was published, unless it names another one.
 
 Unknown fields, and fields that have no meaning beside the others, are errors. All errors of a
 message are reported together:

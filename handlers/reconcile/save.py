@@ -80,5 +80,7 @@ def _commit(
 ) -> None:
     outcomes = repository.record_outcomes(world.store, run.model, releases, transitions, now)
     log = repository.record_transitions(state, transitions, now, run.event_id)
-    world.store.commit(repository.write_state(stored, state), *log, *outcomes)
+    reopened = repository.reopen_restored(world.store, stored.state, state)
+    records = {write.path: write for write in (*reopened, *outcomes)}
+    world.store.commit(repository.write_state(stored, state), *log, *records.values())
     outbox.publish_committed(world, log)

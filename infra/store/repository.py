@@ -115,6 +115,18 @@ def accept_release(store: Store, model: str, release: Release) -> Write:
     return Put(path, record | _lasting(store.get(path)))
 
 
+def reopen_restored(store: Store, before: ModelState, after: ModelState) -> tuple[Write, ...]:
+    """The record of a release that a rollback has just made desired again: a new attempt, without
+    an end yet.
+    """
+    release, stable = after.desired.release, after.rollout.stable
+    serving = (before.desired.release, stable)
+    known = [each.generation for each in serving if each]
+    if release is None or not release.is_restored or release.generation in known:
+        return ()
+    return (accept_release(store, after.desired.model, release),)
+
+
 def record_outcomes(
     store: Store,
     model: str,

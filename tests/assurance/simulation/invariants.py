@@ -82,7 +82,7 @@ class Invariants:
             )
         self.documents[model] = new
         release, stable = new["desired"]["release"], new["stable"]
-        is_due = bool(new["desired"]["commands"]) or new["rollout"]["phase"]["name"] != "settled"
+        is_due = new["rollout"]["phase"]["name"] != "settled"
         is_due = is_due or bool(release and (not stable or stable["version"] != release["version"]))
         if is_due and new["requeue_at"] is None:
             self._fail(f"{model}: in phase {new['rollout']['phase']['name']} without requeue_at")

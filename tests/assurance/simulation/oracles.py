@@ -110,6 +110,8 @@ def compare(
             report(f"a secret was published on {topic}")
     if schedule.may_change_outcome or simulation.violations:
         return
+    for model in workload.models:
+        _check_order(model, workload, end[model], report)
     desired = workload.serves
     if desired and not has_diverged and end["tiny"]["serves"] != desired:
         report(
@@ -128,6 +130,21 @@ def compare(
             "the effects differ from the run without faults:"
             f" {dict(effects - expected_effects)} more, {dict(expected_effects - effects)} fewer"
         )
+
+
+def _check_order(model: str, workload: Workload, end: dict[str, Any], report: Report) -> None:
+    """No intent undoes one that was published later: the newest release serves if nothing that
+    stops it was published after it, unless it failed by itself or was refused.
+    """
+    for step in reversed(workload.steps):
+        if step.model != model or step.do or step.body.get("command") in ("resume", "promote"):
+            continue
+        version = step.body.get("version")
+        if "command" in step.body or version in workload.bad or version not in end["outcomes"]:
+            return
+        if end["serves"] != version:
+            report(f"{model}: {end['serves']} serves, and {version} was published last")
+        return
 
 
 def _check_consistency(

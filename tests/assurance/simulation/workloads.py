@@ -191,6 +191,60 @@ WORKLOADS: dict[str, Workload] = {
             serves="3",
         ),
         Workload(
+            "rollback-then-fix",
+            (
+                first(),
+                release(SETTLED, "2"),
+                command(SETTLED, "rollback"),
+                release(2.0, "3"),
+            ),
+            is_racy=True,
+            serves="3",
+        ),
+        Workload(
+            "rollback-twice",
+            (
+                first(),
+                release(SETTLED, "2"),
+                command(SETTLED, "rollback"),
+                command(40.0, "rollback"),
+                command(SETTLED, "rollback", version="1"),
+            ),
+            is_racy=True,
+            serves="1",
+        ),
+        Workload(
+            "retire-then-release",
+            (first(), command(SETTLED, "retire"), first(version="2", when=2.0)),
+            is_racy=True,
+            serves="2",
+        ),
+        Workload(
+            "abort-at-once",
+            (first(), release(SETTLED, "2"), command(1.0, "abort"), release(SETTLED, "3")),
+            is_racy=True,
+            serves="3",
+        ),
+        Workload(
+            "commands",
+            (
+                first(),
+                release(SETTLED, "2"),
+                command(1.0, "pause"),
+                command(3.0, "rollback"),
+                command(1.0, "resume"),
+                release(5.0, "3"),
+                command(1.0, "pause"),
+                command(20.0, "abort"),
+                command(1.0, "promote"),
+                first(version="4", when=2.0),
+                command(1.0, "resume"),
+                command(30.0, "promote"),
+            ),
+            is_racy=True,
+            serves="4",
+        ),
+        Workload(
             "in-place", (first(rollout={"unavailable": 3, "steps": [100]}), release(SETTLED, "2"))
         ),
     )
