@@ -24,6 +24,7 @@ from handlers import release
 from infra.bus.envelope import PUBLISHED
 from infra.clock import Clock
 from infra.compute.client import Compute
+from infra.registry.emulated import EmulatedRegistry
 from infra.wiring import World
 from local import emulators
 
@@ -95,6 +96,7 @@ class Setting:
         self.environment = environment | {
             "GOOGLE_CLOUD_PROJECT": PROJECT,
             "FUNCTION_SOURCE": str(ROOT / "main.py"),
+            "SLIPWAY_REGISTRY": "emulated",
         }
         self.has_emulators = "SLIPWAY_STORE" not in environment
 
@@ -114,9 +116,12 @@ class Setting:
                 lambda: store,
                 lambda: PubsubBus(PROJECT, emulator=self.environment["PUBSUB_EMULATOR_HOST"]),
                 compute,
+                registry=EmulatedRegistry,
             )
         store = SqliteStore(self.environment["SLIPWAY_STORE"].removeprefix("sqlite:"))
-        return World(clock, lambda: store, lambda: EmbeddedBus(clock), compute)
+        return World(
+            clock, lambda: store, lambda: EmbeddedBus(clock), compute, registry=EmulatedRegistry
+        )
 
     def accept(self, world: World, body: object) -> None:
         """Records a release as desired, by the intake's code."""

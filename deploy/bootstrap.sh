@@ -107,6 +107,7 @@ roles() {
     may_publish "$(identity "$who")" "$STATUS"
     may_publish "$(identity "$who")" "$DEAD"
   done
+  project_role "$INTAKE" roles/artifactregistry.reader # the digest of a tag
   reconciler_role
   project_role "$RECONCILER" "projects/$PROJECT/roles/$RECONCILER_ROLE"
   may_act_as "$RECONCILER" "$(identity slipway-model)"

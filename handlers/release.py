@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from typing import Any, assert_never
 
 from handlers import admission
@@ -20,6 +22,7 @@ from handlers.quarantine import Refuse, quarantine
 from handlers.save_change import save_change
 from infra.bus.envelope import Message, Payload, Unreadable, parse_message, parse_payload
 from infra.fleet.resources import instance_template
+from infra.registry.port import NoDigest
 from infra.settings import POLICY, load_project_policy
 from infra.store import outbox, repository
 from infra.store.documents import release_from_record
@@ -32,6 +35,7 @@ from rollout.model import Desired, Intent, IntentKey, Release, Transition
 from rollout.policy.caps import violations
 from rollout.policy.policy import Policy
 from rollout.spec.compatibility import incompatible
+from rollout.spec.images import TaggedImage, refusal, tagged_image
 from rollout.spec.message import (
     CommandGiven,
     Invalid,
@@ -44,6 +48,8 @@ from rollout.spec.message import (
 from rollout.spec.model import digest
 from rollout.state import ModelState
 from rollout.transitions import PhaseChange
+
+FindDigest = Callable[[TaggedImage, tuple[str, ...]], str]
 
 
 def handle(world: World, event: Any) -> None:
@@ -66,8 +72,9 @@ def accept_message(world: World, message: Message) -> str:
     request = parse(decode_json(payload.data))
     match request:
         case ReleaseRequested():
+            find_digest = cache(world.registry.find_digest)  # once, however often this is repeated
             repository.retry_on_conflict(
-                lambda: record_release(world, request, payload, message.published_at)
+                lambda: record_release(world, request, payload, message.published_at, find_digest)
             )
         case CommandGiven():
             repository.retry_on_conflict(
@@ -79,10 +86,15 @@ def accept_message(world: World, message: Message) -> str:
 
 
 def record_release(
-    world: World, request: ReleaseRequested, payload: Payload, published_at: datetime
+    world: World,
+    request: ReleaseRequested,
+    payload: Payload,
+    published_at: datetime,
+    find_digest: FindDigest,
 ) -> None:
     """Make the release desired, or record it as superseded if something newer was accepted before.
-    A duplicate changes nothing, and what cannot be accepted raises `Refuse`.
+    A duplicate changes nothing, and what cannot be accepted raises `Refuse`. The tag of a release
+    that is superseded already is not resolved: it never runs.
     """
     model_path = repository.model_path(request.model)
     release_path = repository.release_path(request.model, request.version)
@@ -107,8 +119,8 @@ def record_release(
         return
     base = None if before else _base(world, stored.state, request, key)
     release = _release(stored.state, request, before, base, key)
-    accepted = repository.accept_release(world.store, request.model, release)
     if late:
+        accepted = repository.accept_release(world.store, request.model, release)
         notes = _note_on_newer(world, stored.state, release)
         _accept(world, stored, release, payload, *notes, accepted)
         return
@@ -117,6 +129,13 @@ def record_release(
     why = _violations(world, policy, stored.state, release)
     if why:
         raise Refuse("; ".join(f"{each}{_inherited(request, each, base)}" for each in why))
+    release = _with_digest(request.model, release, policy, find_digest)
+    if release.digest in stored.state.rollout.failed_digests and not release.force:
+        raise Refuse(
+            f"release {release.version}: this content was rolled back before; publish it with"
+            ' "force": true to try it again'
+        )
+    accepted = repository.accept_release(world.store, request.model, release)
     admitted = admission.reserve(policy, last, request.model, release)
     _accept(world, stored, release, payload, accepted, *admitted)
 
@@ -215,10 +234,29 @@ def _base(
     return release_from_record(record.data, path)
 
 
+def _with_digest(model: str, release: Release, policy: Policy, find_digest: FindDigest) -> Release:
+    """The release with the digest that its image's tag has now. An inherited image has one already
+    and is not resolved again.
+    """
+    artifact = release.spec.artifact
+    image = tagged_image(artifact.image) if artifact.image else None
+    if image is None:
+        return release
+    try:
+        resolved = f"{image.name}@{find_digest(image, policy.registries)}"
+    except NoDigest as error:
+        raise Refuse(refusal(image, str(error))) from error
+    spec = release.spec.model_copy(
+        update={"artifact": artifact.model_copy(update={"image": resolved})}
+    )
+    template = instance_template.name(model, spec)
+    return replace(release, spec=spec, digest=digest(spec), template=template)
+
+
 def _violations(
     world: World, policy: Policy, state: ModelState, release: Release
 ) -> tuple[str, ...]:
-    """Why policy, its own past or the serving group does not allow a release."""
+    """Why policy or the serving group does not allow a release."""
     stable = serving_release(state.rollout)
     why = (
         *violations(policy, release.spec, stable.spec if stable else None),
@@ -226,11 +264,6 @@ def _violations(
     )
     if why:
         return why
-    if release.digest in state.rollout.failed_digests and not release.force:
-        return (
-            f"release {release.version}: this content was rolled back before; publish it with"
-            ' "force": true to try it again',
-        )
     return tuple(map(str, incompatible(stable.spec, release.spec))) if stable else ()
 
 

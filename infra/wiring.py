@@ -7,8 +7,8 @@ and SQLite is imported only in the embedded setup.
 
 Environment: `GOOGLE_CLOUD_PROJECT` · `SLIPWAY_STORE` (`firestore`, or `sqlite:PATH`) ·
 `SLIPWAY_BUS` (`pubsub`) · `SLIPWAY_COMPUTE_ENDPOINT` (empty: Google's) · `SLIPWAY_CLOCK` (`real`,
-or `scaled:SPEED:EPOCH`) · the emulators' own variables (`FIRESTORE_EMULATOR_HOST`,
-`PUBSUB_EMULATOR_HOST`).
+or `scaled:SPEED:EPOCH`) · `SLIPWAY_REGISTRY` (`https`, or `emulated`) · the emulators' own
+variables (`FIRESTORE_EMULATOR_HOST`, `PUBSUB_EMULATOR_HOST`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from infra.clock import Clock
 if TYPE_CHECKING:
     from infra.bus.port import Bus
     from infra.compute.client import Compute
+    from infra.registry.port import Registry
     from infra.store.port import Store
 
 
@@ -55,9 +56,10 @@ class ScaledClock:
 
 
 class World:
-    """The outside world of the handlers: store, bus, Compute Engine and clock. Each part is created
-    at its first use and kept. Messages of other projects than `project` are refused, unless it is
-    empty.
+    """The outside world of the handlers: store, bus, Compute Engine, registries and clock.
+
+    Each part is created at its first use and kept. Messages of other projects than `project` are
+    refused, unless it is empty.
     """
 
     def __init__(
@@ -68,11 +70,13 @@ class World:
         compute: Callable[[], Compute],
         new_token: Callable[[], str] = lambda: secrets.token_hex(8),
         project: str = "",
+        registry: Callable[[], Registry] = lambda: _make_registry("https"),
     ) -> None:
         self.clock = clock
         self.project = project
         self.new_token = new_token
         self._make_store, self._make_bus, self._make_compute = store, bus, compute
+        self._make_registry = registry
 
     def connect(self, *parts: Literal["store", "bus", "compute"]) -> None:
         """Create these parts now, so that the first event does not wait for them."""
@@ -90,6 +94,10 @@ class World:
     @cached_property
     def compute(self) -> Compute:
         return self._make_compute()
+
+    @cached_property
+    def registry(self) -> Registry:
+        return self._make_registry()
 
 
 @cache
@@ -110,6 +118,7 @@ def world() -> World:
             project, clock, environment.get("SLIPWAY_COMPUTE_ENDPOINT") or None
         ),
         project=project,
+        registry=lambda: _make_registry(environment.get("SLIPWAY_REGISTRY") or "https"),
     )
 
 
@@ -151,3 +160,15 @@ def _make_compute(project: str, clock: Clock, endpoint: str | None) -> Compute:
     from infra.compute.client import Compute
 
     return Compute(project, clock, endpoint)
+
+
+def _make_registry(kind: str) -> Registry:
+    if kind == "https":
+        from infra.registry.https import HttpsRegistry
+
+        return HttpsRegistry()
+    if kind == "emulated":
+        from infra.registry.emulated import EmulatedRegistry
+
+        return EmulatedRegistry()
+    raise ValueError(f"SLIPWAY_REGISTRY must be https or emulated, got {kind!r}")

@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 import compute_emulator
 from infra.bus.port import Bus
+from infra.registry.emulated import EmulatedRegistry
 from infra.store.port import Store
 from infra.wiring import ScaledClock, World
 from local import emulators
@@ -107,6 +108,7 @@ class Stack:
             "GOOGLE_CLOUD_PROJECT": PROJECT,
             "SLIPWAY_COMPUTE_ENDPOINT": server.url,
             "SLIPWAY_CLOCK": f"scaled:{self.speed:g}:{self.clock.epoch}",
+            "SLIPWAY_REGISTRY": "emulated",
         }
         if self.backend == "emulators":
             self._start_emulated()
@@ -209,7 +211,7 @@ class Stack:
         log.handlers, log.propagate = [out], False
         log.setLevel(logging.INFO)
         client = Compute(PROJECT, clock, endpoint)
-        world = World(clock, lambda: store, lambda: bus, lambda: client)
+        world = World(clock, lambda: store, lambda: bus, lambda: client, registry=EmulatedRegistry)
         bus.subscribe(
             RELEASES, lambda event: release.handle(world, event), dead_letter_topic=DEAD_LETTERS
         )

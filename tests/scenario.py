@@ -29,6 +29,7 @@ from infra.bus.envelope import RELEASE_TYPE, CloudEventLike, Message, parse_mess
 from infra.bus.port import Bus
 from infra.compute.client import Compute
 from infra.fleet import naming
+from infra.registry.emulated import EmulatedRegistry
 from infra.store import outbox, repository
 from infra.store.documents import from_document
 from infra.store.port import Put, Store, Write
@@ -133,6 +134,7 @@ class Scenario:
         self.emulator.set_behaviours([DEFAULT_BEHAVIOUR])
         self.store = SqliteStore(":memory:")
         self.bus = EmbeddedBus(self.clock)
+        self.registry = EmulatedRegistry()
         self.tokens = itertools.count(1)
         self.world = self.new_worker()
         # Runs the handler of each event. A test replaces it to act before or after, or to crash.
@@ -178,6 +180,7 @@ class Scenario:
             lambda: bus or self.bus,
             lambda: compute,
             lambda: f"worker-{next(self.tokens)}",
+            registry=lambda: self.registry,
         )
 
     # ---- given

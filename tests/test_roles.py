@@ -18,6 +18,7 @@ import yaml
 from deploy.permissions import PERMISSIONS
 from handlers import release
 from infra.bus.embedded import EmbeddedBus
+from infra.registry.emulated import EmulatedRegistry
 from infra.wiring import World
 from tests.scenario import Scenario
 
@@ -178,6 +179,7 @@ def test_the_intake_works_without_compute_engine() -> None:
         lambda: story.store,
         lambda: bus,
         lambda: pytest.fail("the intake used Compute Engine"),
+        registry=EmulatedRegistry,
     )
     bus.subscribe("model-releases", lambda event: release.handle(world, event))
     for body in (

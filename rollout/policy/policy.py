@@ -23,6 +23,10 @@ def never_signed(image: str, signature: str, signers: tuple[str, ...]) -> bool:
     return False
 
 
+REGISTRIES = ("pkg.dev", "gcr.io", "docker.io", "ghcr.io")
+"""Where the intake may resolve tags, unless the policy says otherwise."""
+
+
 @dataclass(frozen=True)
 class Policy:
     """Caps and allow-lists; None or an empty tuple means no limit. The `max_project_` caps apply to
@@ -32,6 +36,8 @@ class Policy:
     regions and types match by their full name. `images` covers boot images too, except Slipway's
     defaults. `signers` are public keys (PEM): if there are any, an image runs only if its release
     carries a signature by one of them, and start-up scripts, which cannot be signed, do not run.
+    `registries` are the hosts, or their domains, that the intake may connect to for the digest of a
+    tag; an empty list means none.
     """
 
     max_instances: int | None = None
@@ -44,6 +50,7 @@ class Policy:
     machine_types: tuple[str, ...] = ()
     accelerator_types: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
+    registries: tuple[str, ...] = REGISTRIES
     signers: tuple[str, ...] = ()
     prices: Prices = field(default_factory=Prices)
     is_signed: IsSigned = field(default=never_signed, compare=False)
@@ -81,7 +88,7 @@ def load_policy(
             f" {', '.join(sorted(defaults))}"
         )
     values: dict[str, Any] = {
-        name: _names(name, value) if defaults[name] == () else _number(name, value)
+        name: _names(name, value) if isinstance(defaults[name], tuple) else _number(name, value)
         for name, value in given.items()
     }
     policy = Policy(**values, is_signed=is_signed)

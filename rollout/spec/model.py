@@ -80,7 +80,11 @@ class Artifact(Section):
     """
 
     image: types.Image | None = Field(
-        default=None, description="The container to run, by digest or by tag"
+        default=None,
+        description=(
+            "The container to run, by digest, or by a tag that is resolved to its digest when the"
+            " release is accepted"
+        ),
     )
     signature: types.Signature | None = Field(
         default=None,

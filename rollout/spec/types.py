@@ -96,6 +96,8 @@ def _reachable(host: str, loopback: bool) -> bool:
 
 
 def _image(reference: str) -> str:
+    if "@" not in reference and len(reference) > MAX_TAGGED_IMAGE:
+        raise ValueError
     first, slash, _ = reference.partition("/")
     if (
         slash
@@ -174,11 +176,14 @@ Filter = Annotated[
     Allowed("one line of 1 to 2000 printable characters"),
 ]
 
+MAX_IMAGE = 512
+MAX_TAGGED_IMAGE = MAX_IMAGE - len("@sha256:") - 64  # the digest is added when it is accepted
+
 _IMAGE_PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
 Image = Annotated[
     str,
     Field(
-        max_length=512,
+        max_length=MAX_IMAGE,
         pattern=rf"^(([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(:[0-9]{{1,5}})?/)?{_IMAGE_PART}(/{_IMAGE_PART})*"
         r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?@sha256:[0-9a-f]{64})$",
     ),

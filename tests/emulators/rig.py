@@ -183,6 +183,7 @@ def running(
             "GOOGLE_CLOUD_PROJECT": project,
             "SLIPWAY_COMPUTE_ENDPOINT": server.url,
             "SLIPWAY_CLOCK": f"scaled:{speed:g}:{clock.epoch}",
+            "SLIPWAY_REGISTRY": "emulated",
             "PUBSUB_EMULATOR_HOST": addresses["pubsub"],
             "FIRESTORE_EMULATOR_HOST": addresses["firestore"],
         }

@@ -13,7 +13,8 @@ from tests.rollout.policies import PRICES, spec
 
 KNOWN = (
     "accelerator_types, images, machine_types, max_accelerators, max_cost_per_hour, max_instances,"
-    " max_project_accelerators, max_project_cost_per_hour, max_project_instances, regions, signers"
+    " max_project_accelerators, max_project_cost_per_hour, max_project_instances,"
+    " regions, registries, signers"
 )
 
 

@@ -29,6 +29,7 @@ from infra import wiring
 from infra.bus.embedded import EmbeddedBus
 from infra.bus.envelope import PUBLISHED
 from infra.compute.client import Compute
+from infra.registry.emulated import EmulatedRegistry
 from infra.store.port import Create, Delete, Write
 from infra.store.sqlite import SqliteStore
 from infra.wiring import World
@@ -130,7 +131,14 @@ class Intake:
                     base64.b64decode(event.data["message"]["data"])
                 ),
             )
-        self.world = World(clock, lambda: self.store, lambda: self.bus, _no_compute, project="demo")
+        self.world = World(
+            clock,
+            lambda: self.store,
+            lambda: self.bus,
+            _no_compute,
+            project="demo",
+            registry=EmulatedRegistry,
+        )
         self._numbers = itertools.count(1)
 
     def deliver(self, body: object, attributes: Mapping[str, str] | None = None) -> Outcome:

@@ -32,6 +32,7 @@ from handlers import release, wakeup
 from infra.bus.embedded import EmbeddedBus
 from infra.compute.errors import ComputeError
 from infra.errors import Unavailable
+from infra.registry.emulated import EmulatedRegistry
 from infra.store import outbox
 from infra.store.port import Conflict, Write
 from infra.store.sqlite import SqliteStore
@@ -215,6 +216,7 @@ class Simulation:
             lambda: self._bus,
             lambda: self.compute,
             lambda: f"worker-{worker.number}",
+            registry=EmulatedRegistry,
         )
 
     # ---- messages
