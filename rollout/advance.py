@@ -130,6 +130,9 @@ def decide(
     rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime
 ) -> PhaseChange:
     match rollout.phase:
+        case Settled() if rollout.stable and desired.release is None:
+            why = "the release that was published after the retirement has failed"
+            return transitions.retire(rollout, desired, why, now)
         case Settled():
             warnings = tuple(problem.message for problem in evidence.refusals)
             return replace(transitions.begin(rollout, desired, now), warnings=warnings)

@@ -11,6 +11,7 @@ import pytest
 
 from rollout.intents import MAX_LINE, REMEMBERED, base_of, fold
 from rollout.model import Intent, Pause, Rollout, Stepping
+from rollout.transitions import roll_back
 from tests.rollout.build import NOON, at
 from tests.rollout.line import ONE, SERVING, TWO, End, Model, intent, line
 
@@ -116,6 +117,20 @@ def test_a_command_waits_for_a_release_that_was_published_before_it() -> None:
     model.run_passes(100, 30)
     model.deliver(published)
     assert model.end() == End("3", True, "2")
+
+
+def test_a_skipped_retirement_is_carried_out_when_the_newer_release_fails() -> None:
+    retired, published = line(("retire", "release"))
+    model = Model()
+    model.deliver(published)
+    model.run_passes(1)
+    model.deliver(retired)
+    assert model.rollout.candidate
+    failed = roll_back(
+        model.rollout, model.desired, "rolled_back", "unhealthy", "it failed", model.now
+    )
+    model.rollout, model.desired = failed.rollout, failed.desired
+    assert model.end() == End(None, False, None)
 
 
 def test_old_intents_are_forgotten_and_the_newest_decision_is_not() -> None:
