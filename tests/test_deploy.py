@@ -89,11 +89,12 @@ def granted(identity: str) -> set[tuple[str, str]]:
 
 
 def test_the_intake_may_use_only_documents_and_topics() -> None:
-    assert {role for role, resource in granted("slipway-intake") if resource == PROJECT} == {
-        "roles/datastore.user"
-    }
+    on_project = {"roles/datastore.user", "roles/artifactregistry.reader"}
+    assert {
+        role for role, resource in granted("slipway-intake") if resource == PROJECT
+    } == on_project
     assert {role for role, _ in granted("slipway-intake")} == {
-        "roles/datastore.user",
+        *on_project,
         "roles/pubsub.publisher",
     }
 
