@@ -41,9 +41,10 @@ def test_every_phase_and_everything_that_may_be_pending_has_a_history() -> None:
     models = [document for document in documents if document]
     phases = {re.sub("(?<!^)(?=[A-Z])", "_", kind.__name__).lower() for kind in get_args(Phase)}
     assert {document["rollout"]["phase"]["name"] for document in models} == phases
-    assert {
-        intent["verb"] for document in models for intent in document["desired"]["line"]
-    } == {"release", *get_args(Verb)}
+    assert {intent["verb"] for document in models for intent in document["desired"]["line"]} == {
+        "release",
+        *get_args(Verb),
+    }
     steps = {
         document["rollout"]["phase"]["step"]
         for document in models
