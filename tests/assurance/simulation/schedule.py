@@ -206,16 +206,13 @@ def _draw_fault(chance: random.Random, calls: int) -> Fault:
         case "compute":
             if chance.random() < 0.2:
                 return Fault("garbled", at, "compute.*", chance.choice((1, 2)))
-            fault = Fault(
+            return Fault(
                 "error",
                 at,
                 "compute.*",
                 chance.choice((1, 1, 2, 5, 20)),
                 code=chance.choice(list(ERRORS)),
             )
-            # Compute Engine does not deny twenty times that something exists. A model whose
-            # resources all seem to be gone has ended.
-            return replace(fault, times=min(fault.times, 3)) if fault.code == "not_found" else fault
         case "operations":
             if chance.random() < 0.3:
                 return Fault("operation_never", at, "compute.*")
