@@ -53,6 +53,12 @@ class PassDecision:
     def is_noop(self) -> bool:
         return self.plan.is_empty and not self.decision.transitions
 
+    @property
+    def ends_in_nothing(self) -> bool:
+        """Whether a release ends because nothing of its model exists any more."""
+        is_end = any(each.outcome for each in self.decision.transitions)
+        return is_end and not self.decision.target.groups
+
 
 def decide(
     state: ModelState,

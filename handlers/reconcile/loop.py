@@ -113,6 +113,9 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     carried = replace(carried, cache=replace(cache, is_noop=decision.is_noop), plans=plans)
     if cache.is_partial and not decision.is_noop:
         return carried, now  # observe the rest before anything is decided
+    if decision.ends_in_nothing and not cache.is_swept:
+        # A 404 may be wrong, and nobody would look again: the lists have to agree.
+        return replace(carried, cache=SnapshotCache()), now
 
     # guard, save
     decision = _guard(world, policy, decision)

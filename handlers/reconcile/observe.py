@@ -27,14 +27,16 @@ NOTHING = Snapshot({})
 @dataclass(frozen=True)
 class SnapshotCache:
     """The last snapshot. `stale` are resources that a pass tried to change since; `is_fresh`: read
-    in this very instant; `is_partial`: the last read covered groups and health only; `is_noop`: the
-    last decision found nothing to do.
+    in this very instant; `is_partial`: the last read covered groups and health only; `is_swept`: it
+    covered everything, lists of leftovers included; `is_noop`: the last decision found nothing to
+    do.
     """
 
     snapshot: Snapshot = NOTHING
     stale: frozenset[Key] = field(default_factory=frozenset)
     is_fresh: bool = False
     is_partial: bool = False
+    is_swept: bool = False
     is_noop: bool = False
 
 
@@ -54,16 +56,17 @@ def observe(compute: Compute, scope: Scope, cache: SnapshotCache) -> SnapshotCac
     `Unavailable`.
     """
     if not scope.releases:
-        return SnapshotCache(list_owned(compute, scope.model))
+        return SnapshotCache(list_owned(compute, scope.model), is_swept=True)
     read_set, is_partial = next_reads(scope, cache)
     if read_set is None:
         return cache
-    if not read_set.leftovers_of:
+    is_swept = read_set.leftovers_of is not None
+    if not is_swept:
         snapshot = merge_snapshots(cache.snapshot, compute.observe(read_set, cache.snapshot))
     else:
         snapshot = compute.observe(read_set)
     stale = cache.stale if is_partial else frozenset()
-    return SnapshotCache(snapshot, stale, is_fresh=True, is_partial=is_partial)
+    return SnapshotCache(snapshot, stale, is_fresh=True, is_partial=is_partial, is_swept=is_swept)
 
 
 def next_reads(scope: Scope, cache: SnapshotCache) -> tuple[ReadSet | None, bool]:

@@ -83,7 +83,8 @@ class Compute:
             return None
 
     def observe(self, reads: ReadSet, previous: Snapshot | None = None) -> Snapshot:
-        """Everything in the read set, read concurrently. The health of backends is read last,
+        """Everything in the read set, read concurrently. What a list has exists, whatever a read
+        of it says. The health of backends is read last,
         because a backend service says which groups it has. A backend service that is not in `keys`
         is taken from the `previous` snapshot.
         """
@@ -99,7 +100,8 @@ class Compute:
         instances = {key: next(answers) for key in reads.groups}
         for collection, _ in lists:
             for body in next(answers):
-                bodies.setdefault(Key(collection, naming.GLOBAL, body["name"]), body)
+                key = Key(collection, naming.GLOBAL, body["name"])
+                bodies[key] = bodies.get(key) or body
         known = {**(previous.bodies if previous else {}), **bodies}
         return Snapshot(bodies, instances, self._read_healths(reads.healths, known))
 

@@ -100,6 +100,15 @@ def test_one_observation_reads_bodies_instances_templates_and_health(model: Worl
     ] * 3
 
 
+def test_what_a_list_has_exists_whatever_its_own_read_says(model: World) -> None:
+    model.emulator.faults.add(
+        "error", "compute.instanceTemplates.get", status=404, reason="notFound", message="gone"
+    )
+    assert model.compute.observe(ReadSet((TEMPLATE,))).bodies == {TEMPLATE: None}
+    seen = model.compute.observe(ReadSet((TEMPLATE,), leftovers_of="tiny"))
+    assert seen.bodies[TEMPLATE]
+
+
 def test_observing_missing_resources_finds_nothing(world: World) -> None:
     seen = world.compute.observe(
         ReadSet(
