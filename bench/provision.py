@@ -143,10 +143,10 @@ def _provision(setting: Setting, model: str) -> tuple[float, Plan]:
 
 def _planned(world: World, model: str) -> Plan:
     """What the pass will plan, computed by the same pure functions."""
-    held = repository.load_state(world.store, model)
-    if held is None or held.state.desired.release is None:
+    stored = repository.load_state(world.store, model)
+    if stored is None or stored.state.desired.release is None:
         raise RuntimeError(f"release 1 of {model} was not accepted")
-    state, releases = held.state, (held.state.desired.release,)
+    state, releases = stored.state, (stored.state.desired.release,)
     snapshot = world.compute.observe(full_reads(Scope(model, releases, ("blue",)), sweep=True))
     answer = advance(
         state.rollout, state.desired, observe(snapshot, model), Evidence(), world.clock.now()

@@ -40,7 +40,7 @@ def record_command(
     if payload.key in state.recent_events:
         return
     if request.command == "resume" and state.hold:
-        resumed = _resume_held(world, state, request, payload)
+        resumed = _resume_hold(world, state, request, payload)
         world.store.commit(repository.write_state(stored, resumed))
         return
     goal = None
@@ -66,10 +66,10 @@ def record_command(
     save_change(world, stored, change, payload, *writes)
 
 
-def _resume_held(
+def _resume_hold(
     world: World, state: ModelState, request: CommandGiven, payload: Payload
 ) -> ModelState:
-    """A model that is held after its store was restored goes on with the next pass."""
+    """A model on hold after its store was restored goes on with the next pass."""
     who = f"resumed by {request.requested_by}" if request.requested_by else "resumed on command"
     why = f"{who}: {request.reason}" if request.reason else who
     after = restored.resume(state, request.version or "", why, world.clock.now())

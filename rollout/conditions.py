@@ -21,14 +21,14 @@ time counts neither as bake time nor toward a deadline."""
 def conditions_of(
     paused: Pause | None, warnings: Iterable[str], now: datetime
 ) -> tuple[Condition, ...]:
-    held = (Condition("Paused", paused.why, paused.since),) if paused else ()
-    return held + tuple(Condition("Degraded", why, now) for why in warnings)
+    found = (Condition("Paused", paused.why, paused.since),) if paused else ()
+    return found + tuple(Condition("Degraded", why, now) for why in warnings)
 
 
 def keep_since(
     before: tuple[Condition, ...], after: tuple[Condition, ...]
 ) -> tuple[Condition, ...]:
-    """The conditions in `after`, each with the time it first held."""
+    """The conditions in `after`, each with the time since which it holds."""
     since = {(condition.type, condition.why): condition.since for condition in before}
     return tuple(
         replace(each, since=since.get((each.type, each.why), each.since)) for each in after

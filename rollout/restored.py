@@ -48,28 +48,34 @@ def hold(
     if before is None or before.is_resumed:
         why = _why(state, newest_revision, observed)
         kept = before.since if before else now
-        held = Hold(why, kept, max(newest_revision, before.revision if before else 0))
+        current = Hold(why, kept, max(newest_revision, before.revision if before else 0))
         recorded: tuple[Transition, ...] = (_transition(state, why),)
     else:
-        held, recorded = before, ()
-    condition = Condition(CONDITION, held.why, held.since)
+        current, recorded = before, ()
+    condition = Condition(CONDITION, current.why, current.since)
     others = tuple(each for each in state.conditions if each.type != CONDITION)
     at = state.requeue_at if state.requeue_at and state.requeue_at > now else now + LOOK_EVERY
     after = replace(
         state,
-        hold=held,
+        hold=current,
         conditions=(*others, condition),
-        waiting_for=held.why,
+        waiting_for=current.why,
         requeue_at=now + LOOK_EVERY if recorded else at,
     )
     decision = Decision(
-        after.rollout, after.desired, target, after.requeue_at, held.why, recorded, after.conditions
+        after.rollout,
+        after.desired,
+        target,
+        after.requeue_at,
+        current.why,
+        recorded,
+        after.conditions,
     )
     return Settlement(after, decision)
 
 
 def resume(state: ModelState, version: str, who: str, now: datetime) -> ModelState:
-    """The state of a held model once a person has asked to resume it, with the release of that
+    """The state of a model on hold once a person has asked to resume it, with the release of that
     version or with the one that runs.
     """
     if state.hold is None:
@@ -81,20 +87,20 @@ def resume(state: ModelState, version: str, who: str, now: datetime) -> ModelSta
 def adopt(
     state: ModelState, newest_revision: int, observed: Observed, now: datetime
 ) -> tuple[ModelState, tuple[Transition, ...]]:
-    """The state that goes on; still held if nobody has resumed it, or with a version that the state
-    does not know.
+    """The state that goes on; still on hold if nobody has resumed it, or with a version that the
+    state does not know.
     """
-    held = state.hold
+    current = state.hold
     release = _adopted(state, observed)
-    if held is None or not held.is_resumed or (held.version and release is None):
+    if current is None or not current.is_resumed or (current.version and release is None):
         return state, ()
     rest = tuple(each for each in state.conditions if each.type != CONDITION)
-    revision = max(state.revision, newest_revision, held.revision)
+    revision = max(state.revision, newest_revision, current.revision)
     after = replace(state, hold=None, conditions=rest, revision=revision)
     if release:
         after = _go_on(after, release, now)
     version = release.version if release else ""
-    why = f"{held.resumed_by}: goes on with {_named(release)}"
+    why = f"{current.resumed_by}: goes on with {_named(release)}"
     before, phase = phase_name(state.rollout.phase), phase_name(after.rollout.phase)
     return after, (Transition(version, before, phase, why),)
 

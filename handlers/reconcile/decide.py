@@ -74,8 +74,8 @@ def decide(
     state, adopted = restored.adopt(state, newest, observed, now)
     if restored.is_newer(state, newest):
         target = target_of(state.rollout, state.desired, observed)
-        held = restored.hold(state, newest, observed, target, now)
-        return PassDecision(held.state, Plan(), held.decision), plans
+        settlement = restored.hold(state, newest, observed, target, now)
+        return PassDecision(settlement.state, Plan(), settlement.decision), plans
     present = clamp(policy, target_of(state.rollout, state.desired, observed))
     pending, plans = plans.get(present, snapshot)
     # Without pending changes, what was refused is no longer desired, or happened by itself.

@@ -5,7 +5,7 @@ Called by `handlers/wakeup.py` every few ticks. It changes nothing and decides n
 whose plan is not empty gets a wake-up, and its pass observes it anew. It also finds what should not
 exist, for example when Compute Engine carries out a dead worker's insert after the model was
 retired. Invariants: a model that is not settled is left to its own `requeue_at`; while a model is
-held because the store was restored, no other model is repaired, since its document may be as old.
+on hold because the store was restored, no other one is repaired, since its document may be as old.
 """
 
 from __future__ import annotations
