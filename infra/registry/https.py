@@ -53,8 +53,9 @@ class HttpsRegistry:
             raise NoDigest(why)
         url = f"{_origin(image.host)}/v2/{image.repository}/manifests/{image.tag}"
         headers = {"Accept": MANIFESTS}
-        if image.is_googles and self._google_token():
-            headers["Authorization"] = f"Bearer {self._google_token()}"
+        token = self._google_token() if image.is_googles else ""
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
         answer = self._request("HEAD", url, headers)
         if answer.status_code == 401 and "Authorization" not in headers:
             token = self._token(image, answer.headers.get("WWW-Authenticate", ""), registries)
