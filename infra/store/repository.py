@@ -6,7 +6,7 @@ together. Invariant: what happened and the status event that reports it are in o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -112,7 +112,7 @@ def accept_release(store: Store, model: str, release: Release) -> Write:
     path, record = release_path(model, release.version), release_to_record(release)
     if not release.force:
         return Create(path, record)
-    return Put(path, record | _lasting(store.get(path)))
+    return Put(path, record | _lasting(_data(store.get(path))))
 
 
 def reopen_restored(store: Store, before: ModelState, after: ModelState) -> tuple[Write, ...]:
@@ -139,17 +139,18 @@ def record_outcomes(
     the model's state, whose fence protects them too.
     """
     known = {release.version: release for release in releases if release}
-    writes = []
+    records: dict[str, dict[str, Any]] = {}
     for transition in transitions:
         release = known.get(transition.release)
         if transition.outcome and release:
             path = release_path(model, release.version)
-            writes.append(Put(path, _ended_record(release, store.get(path), transition, now)))
-    return tuple(writes)
+            before = records[path] if path in records else _data(store.get(path))
+            records[path] = _ended_record(release, before, transition, now)
+    return tuple(Put(path, record) for path, record in records.items())
 
 
 def _ended_record(
-    release: Release, before: Document | None, transition: Transition, now: datetime
+    release: Release, before: Mapping[str, Any], transition: Transition, now: datetime
 ) -> dict[str, Any]:
     end = {"why": transition.why, "reason": transition.reason, "at": now}
     attempt = {
@@ -167,11 +168,14 @@ def _ended_record(
     return release_to_record(release) | lasting | ends
 
 
-def _lasting(record: Document | None) -> dict[str, Any]:
+def _data(document: Document | None) -> Mapping[str, Any]:
+    return document.data if document else {}
+
+
+def _lasting(record: Mapping[str, Any]) -> dict[str, Any]:
     """What every later version of a release's record keeps."""
-    data = record.data if record else {}
     return {
-        "attempts": data.get("attempts", []),
-        "baked_at": data.get("baked_at"),
-        "resolved_without": data.get("resolved_without", []),
+        "attempts": record.get("attempts", []),
+        "baked_at": record.get("baked_at"),
+        "resolved_without": record.get("resolved_without", []),
     }
