@@ -17,7 +17,9 @@ from rollout.gates.base import (
 from rollout.gates.health import MAX_FLAPS, non_retryable
 from rollout.spec.defaults import startup_seconds
 
-UNHEALTHY_MAJORITY_SECONDS = 30
+UNHEALTHY_MAJORITY_SECONDS = 60
+"""Longer than Compute Engine may answer with what was true before: three passes that read the same
+stale health are not three observations."""
 
 
 class BakeGate:

@@ -269,7 +269,7 @@ def test_a_candidate_that_fails_during_its_bake_is_rolled_back_soon() -> None:
     unhealthy = mixed(0, 0, unhealthy=4)
     degraded = run_observed(baking(), desired(TWO), unhealthy, at(100)).rollout
     assert degraded.phase == Baking(NOON)
-    decision = run_observed(degraded, desired(TWO), unhealthy, at(131))
+    decision = run_observed(degraded, desired(TWO), unhealthy, at(161))
     assert isinstance(decision.rollout.phase, RollingBack)
     assert shares(decision) == [("1", None)]
 
