@@ -24,7 +24,7 @@ IN_SETTING: dict[str, Callable[[Setting, int], tuple[Row, ...]]] = {
     "cold-start": cold_start.measure,
     "memory": lambda where, runs: (memory.measure(where),),
     "provision": lambda where, runs: (provision.measure(where, 3),),
-    "virtual": lambda where, runs: (virtual.swap(), *virtual.settled()),
+    "virtual": lambda where, runs: (virtual.swap(), virtual.function_calls(), *virtual.settled()),
 }
 ALONE: dict[str, Callable[[], tuple[Row, ...]]] = {
     "gcloud": by_gcloud.measure,

@@ -44,6 +44,7 @@ KEYS = (
     Key("memory_mib", "MiB", 160),
     Key("provision_over_critical_path", "ratio", 1.15),
     Key("swap_mutations_per_step", "calls", 2),
+    Key("swap_function_calls", "calls", 300_000),
     Key("settled_pass_writes", "writes", 0),
     Key("settled_pass_cpu_ms", "ms", 15),
     Key("provision_vs_gcloud", "ratio"),
@@ -52,6 +53,7 @@ KEYS = (
     Key("emulator_list_5000_groups_s", "s", 1),
     Key("emulator_memory_per_group_kib", "KiB", 20),
     Key("emulator_requests_per_second", "1/s", at_least=1000),
+    Key("emulator_first_answer_s", "s", 1),
 )
 
 

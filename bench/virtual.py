@@ -1,4 +1,5 @@
-"""Counts the calls of a swap and the cost of passes over a settled model, in virtual time.
+"""Counts the calls of a swap, its cost in function calls, and the cost of passes over a settled
+model, in virtual time.
 
 Uses the journeys' scenario, with the Compute Engine emulator in this process. Calls come from the
 emulator's log of a whole swap; writes are counted at the store, the bus and the Compute client's
@@ -7,14 +8,16 @@ transport.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from statistics import median
+from types import CodeType, FrameType
 from typing import Any
 
 from bench.results import Row, row
-from bench.setting import release_message
+from bench.setting import ROOT, release_message
 from compute_emulator import LoggedCall
 from handlers.reconcile.loop import reconcile
 from tests.scenario import InterceptedBus, InterceptedStore, Scenario, intercepted_adapter
@@ -59,6 +62,44 @@ def swap() -> Row:
         changes=[f"{call.http} {call.target}" for call in made],
         all_calls=scenario.emulator.calls.counts.total(),
     )
+
+
+def function_calls() -> Row:
+    """The cost of a whole swap as the number of Python function calls, which depends neither on the
+    hour nor on other work on the machine.
+    """
+    scenario = _serving()
+    counted: Counter[CodeType] = Counter()
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call":
+            counted[frame.f_code] += 1
+
+    sys.setprofile(count)
+    try:
+        scenario.when_published(release_message("2"))
+        scenario.when_settled()
+    finally:
+        sys.setprofile(None)
+    if scenario.serving_version() != "2":
+        raise RuntimeError("the swap did not go as expected:\n" + scenario.history())
+    by_owner: Counter[str] = Counter()
+    for code, calls in counted.items():
+        by_owner[_owner(code.co_filename)] += calls
+    how = (
+        "Python function calls of a whole swap in virtual time, by Slipway, Google's client and"
+        " the emulator in one process"
+    )
+    return row("swap_function_calls", counted.total(), how, **dict(by_owner))
+
+
+def _owner(file: str) -> str:
+    """Whose code is in a file."""
+    if "/compute_emulator/" in file:
+        return "emulator"
+    if "/site-packages/" in file:
+        return "packages"
+    return "slipway" if file.startswith(str(ROOT)) else "python"
 
 
 def settled() -> tuple[Row, Row]:

@@ -19,6 +19,7 @@ NAMES = [
         "memory_mib",
         "provision_over_critical_path",
         "swap_mutations_per_step",
+        "swap_function_calls",
     ),
     *("settled_pass_writes", "settled_pass_cpu_ms", "provision_vs_gcloud", "swap_vs_gcloud"),
     *(
@@ -27,6 +28,7 @@ NAMES = [
         "emulator_memory_per_group_kib",
     ),
     "emulator_requests_per_second",
+    "emulator_first_answer_s",
 ]
 
 
