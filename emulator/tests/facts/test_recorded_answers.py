@@ -7,11 +7,15 @@ pkg/test/resourcefixture/testdata/basic/compute/v1beta1.
 
 from __future__ import annotations
 
+from datetime import datetime
+from ipaddress import IPv6Address
 from typing import Any
 
 import pytest
+from cryptography import x509
 from google.cloud import compute_v1
 
+from compute_emulator.traffic.tls import self_signed
 from emulator.tests.clients import PROJECT, REGION, rejection, send
 from emulator.tests.facts.helpers import BASE, GROUPS, TINY, details
 from emulator.tests.facts.source import fact
@@ -66,6 +70,16 @@ def test_labels_are_set_only_by_set_labels_which_is_done_at_once(
     assert send(balancer.cloud, "GET", f"{resources}/x")[1]["labels"] == {"a": "b"}
 
 
+@fact(
+    "Observed in answers of `gcloud compute forwarding-rules describe` published from 2021 to 2026,"
+    " schemes EXTERNAL and INTERNAL_MANAGED"
+)
+def test_a_rule_has_a_description(balancer: LoadBalancer) -> None:
+    scheme = {"loadBalancingScheme": "EXTERNAL_MANAGED", "portRange": "8081"}
+    body = {"name": "x", "target": "global/targetHttpProxies/tp"} | scheme
+    assert insert(balancer.fleet, f"{BASE}/global/forwardingRules", body)["description"] == ""
+
+
 @fact("KCC 1e63b160c8, computepacketmirroring: the collector's forwarding rule")
 def test_a_passthrough_rule_leads_to_a_backend_service(fleet: Fleet) -> None:
     services, rules = f"{HERE}/backendServices", f"{HERE}/forwardingRules"
@@ -113,6 +127,66 @@ def test_a_template_names_its_devices_and_has_full_links_and_fingerprints(fleet:
     assert interface["accessConfigs"] == [
         {"kind": "compute#accessConfig", "type": "ONE_TO_ONE_NAT", "networkTier": "PREMIUM"}
     ]
+
+
+@fact("KCC 733eb5b9b1, computeforwardingrule/globalcomputeforwardingrulessl: expireTime")
+def test_a_certificate_shows_its_own_expiry_and_names(fleet: Fleet) -> None:
+    certificates = f"{BASE}/global/sslCertificates"
+    pem = self_signed(("models.example", "api.example")).chain
+    body = {"name": "c", "certificate": pem, "privateKey": "secret"}
+    found = insert(fleet, certificates, body)
+    expires = x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc
+    assert datetime.fromisoformat(found["expireTime"]) == expires
+    assert found["expireTime"].endswith(".000-07:00")
+    assert found["subjectAlternativeNames"][:2] == ["models.example", "api.example"]
+    assert "privateKey" not in str(found)
+    unreadable = insert(fleet, certificates, body | {"name": "u", "certificate": "unreadable"})
+    assert "subjectAlternativeNames" not in unreadable
+
+
+@fact(
+    "API reference, addresses.ipVersion; documentation, reserve a static external IP address:"
+    " an IPv6 address shows its version",
+    assumed="IPV4 is not shown, as in recorded answers",
+)
+def test_an_ipv6_address_is_reserved_and_used(balancer: LoadBalancer) -> None:
+    addresses = f"{BASE}/global/addresses"
+    six = insert(balancer.fleet, addresses, {"name": "six", "ipVersion": "IPV6"})
+    assert six["ipVersion"] == "IPV6"
+    assert IPv6Address(six["address"])
+    four = insert(balancer.fleet, addresses, {"name": "four", "ipVersion": "IPV4"})
+    assert "ipVersion" not in four
+    rule = {
+        "target": "global/targetHttpProxies/tp",
+        "portRange": "80",
+        "loadBalancingScheme": "EXTERNAL_MANAGED",
+    }
+    rules = f"{BASE}/global/forwardingRules"
+    named = insert(balancer.fleet, rules, rule | {"name": "named", "IPAddress": "six"})
+    assert named["IPAddress"] == six["address"]
+    other = insert(balancer.fleet, rules, rule | {"name": "other", "ipVersion": "IPV6"})
+    assert IPv6Address(other["IPAddress"]) != IPv6Address(six["address"])
+
+
+@fact(
+    "KCC 09998bcff9, computeforwardingrule/globalcomputeforwardingrulegrpcproxy; API reference,"
+    " forwardingRules.network: else the default network is used"
+)
+def test_an_internal_rule_is_in_the_default_network(fleet: Fleet) -> None:
+    for scheme, place, subnetwork in (
+        ("INTERNAL_SELF_MANAGED", f"{BASE}/global", False),
+        ("INTERNAL_MANAGED", HERE, True),
+    ):
+        scope = place.removeprefix(f"{BASE}/")
+        service = {"name": "bs", "loadBalancingScheme": scheme}
+        insert(fleet, f"{place}/backendServices", service)
+        url_map = {"name": "um", "defaultService": f"{scope}/backendServices/bs"}
+        insert(fleet, f"{place}/urlMaps", url_map)
+        insert(fleet, f"{place}/targetHttpProxies", {"name": "p", "urlMap": f"{scope}/urlMaps/um"})
+        rule = {"name": "fr", "target": f"{scope}/targetHttpProxies/p", "portRange": "80"}
+        found = insert(fleet, f"{place}/forwardingRules", rule | {"loadBalancingScheme": scheme})
+        assert found["network"] == DEFAULT
+        assert ("subnetwork" in found) == subnetwork
 
 
 @fact("KCC 1e63b160c8, computemanagedsslcertificate")

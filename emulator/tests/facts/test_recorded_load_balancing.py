@@ -67,6 +67,20 @@ def test_an_internal_backend_service_is_tcp_and_has_no_port(fleet: Fleet) -> Non
     assert not {"port", "portName", "affinityCookieTtlSec", "enableCDN"} & set(found)
 
 
+@fact(
+    "API reference, backendServices.network and logConfig; observed in published answers of 2024"
+    " (enabled) and 2021 (not enabled)",
+)
+def test_a_network_is_a_full_link_and_logging_has_defaults(fleet: Fleet) -> None:
+    network = "global/networks/default"
+    scheme = {"loadBalancingScheme": "INTERNAL", "network": network}
+    found = service(fleet, f"regions/{REGION}", logConfig={"enable": True}, **scheme)
+    assert found["network"] == f"{GOOGLE}/{network}"
+    expected = {"enable": True, "sampleRate": 1, "optionalMode": "EXCLUDE_ALL_OPTIONAL"}
+    assert found["logConfig"] == expected
+    assert service(fleet, logConfig={"enable": False})["logConfig"] == {"enable": False}
+
+
 @fact("KCC 1e63b160c8, computebackendservice/globalcomputebackendservice: iap")
 def test_the_secret_of_iap_is_shown_as_its_hash(fleet: Fleet) -> None:
     iap = {"enabled": True, "oauth2ClientId": "id", "oauth2ClientSecret": "hunter2"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.cloud import compute_v1
 
-from emulator.tests.clients import PROJECT, send
+from emulator.tests.clients import PROJECT, REGION, send
 from emulator.tests.facts.helpers import BASE, GROUPS, TINY
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import Fleet, policy, version
@@ -166,20 +166,105 @@ def test_what_does_not_exist_is_not_found(fleet: Fleet, path: str) -> None:
     assert refusal(fleet, "GET", f"/compute/v1/{path}") == (404, "notFound", message)
 
 
-@fact("API reference, sslCertificates; recorded by Config Connector: 404 notFound")
-def test_a_proxy_needs_certificates_that_exist(fleet: Fleet) -> None:
+@pytest.fixture
+def map_fleet(fleet: Fleet) -> Fleet:
+    """With the URL map `map`."""
     fleet.create()
     fleet.serve()
     url_map = {"name": "map", "defaultService": "global/backendServices/bs"}
     send(fleet.cloud, "POST", f"{BASE}/global/urlMaps", url_map)
     fleet.run(60)
-    certificates = ["global/sslCertificates/none"]
-    body = {"name": "p", "urlMap": "global/urlMaps/map", "sslCertificates": certificates}
-    assert refusal(fleet, "POST", f"{BASE}/global/targetHttpsProxies", body) == (
+    return fleet
+
+
+def proxy(**members: Any) -> dict[str, Any]:
+    return {"name": "p", "urlMap": "global/urlMaps/map"} | members
+
+
+@fact("API reference, sslCertificates; recorded by Config Connector: 404 notFound")
+def test_a_proxy_needs_certificates_that_exist(map_fleet: Fleet) -> None:
+    body = proxy(sslCertificates=["global/sslCertificates/none"])
+    assert refusal(map_fleet, "POST", f"{BASE}/global/targetHttpsProxies", body) == (
         404,
         "notFound",
         f"The resource 'projects/{PROJECT}/global/sslCertificates/none' was not found",
     )
+
+
+@fact("Observed in GoogleCloudPlatform/k8s-config-connector#6788 and #4602")
+def test_a_proxy_needs_a_certificate(map_fleet: Fleet) -> None:
+    proxies = f"{BASE}/global/targetHttpsProxies"
+    assert refusal(map_fleet, "POST", proxies, proxy()) == (
+        400,
+        "invalid",
+        "Invalid value for field 'resource.sslCertificates': ''. At least 1 SSL certificate must be"
+        " specified for TargetHttpsProxy creation.",
+    )
+    certificate = f"//certificatemanager.googleapis.com/projects/{PROJECT}/locations/global"
+    body = proxy(sslCertificates=[f"{certificate}/certificates/c"])
+    assert send(map_fleet.cloud, "POST", proxies, body)[0] == 200
+    map_fleet.run(60)
+    assert refusal(map_fleet, "POST", f"{BASE}/targetHttpsProxies/p/setSslCertificates", {}) == (
+        412,
+        "conditionNotMet",
+        "Certificate Map or at least 1 SSL certificate must be specified for setting SSL"
+        " certificates in TargetHttpsProxy.",
+    )
+
+
+@fact("API reference: ranges and combinations of the members", assumed="the wording")
+@pytest.mark.parametrize(
+    ("collection", "body", "where"),
+    [
+        ("addresses", {"networkTier": "STANDARD"}, "networkTier"),
+        ("targetHttpProxies", proxy(httpKeepAliveTimeoutSec=4), "httpKeepAliveTimeoutSec"),
+        (
+            "targetHttpsProxies",
+            proxy(
+                sslCertificates=[
+                    "global/sslCertificates/c",
+                    f"//certificatemanager.googleapis.com/projects/{PROJECT}/locations/global"
+                    "/certificates/c",
+                ]
+            ),
+            "sslCertificates",
+        ),
+        (
+            "backendServices",
+            {"loadBalancingScheme": "EXTERNAL_MANAGED", "network": "global/networks/default"},
+            "network",
+        ),
+        (
+            "backendServices",
+            {"logConfig": {"enable": True, "optionalFields": ["serverInstance"]}},
+            "logConfig.optionalFields",
+        ),
+    ],
+)
+def test_members_that_do_not_fit_together_are_refused(
+    map_fleet: Fleet, collection: str, body: dict[str, Any], where: str
+) -> None:
+    path = f"{BASE}/global/{collection}"
+    status, reason, message = refusal(map_fleet, "POST", path, {"name": "p"} | body)
+    assert (status, reason) == (400, "invalid")
+    assert message.startswith(f"Invalid value for field 'resource.{where}'")
+
+
+@fact("API reference, forwardingRules.networkTier: that of the address", assumed="the wording")
+def test_a_rule_has_the_network_tier_of_its_address(fleet: Fleet) -> None:
+    here = f"{BASE}/regions/{REGION}"
+    address = {"name": "a", "networkTier": "STANDARD"}
+    service = {"name": "bs", "loadBalancingScheme": "EXTERNAL", "protocol": "TCP"}
+    send(fleet.cloud, "POST", f"{here}/addresses", address)
+    send(fleet.cloud, "POST", f"{here}/backendServices", service)
+    fleet.clock.advance(60)
+    rule = {"name": "fr", "IPAddress": "a", "ports": ["80"]}
+    rule |= {"backendService": f"regions/{REGION}/backendServices/bs"}
+    status, _, message = refusal(fleet, "POST", f"{here}/forwardingRules", rule)
+    assert status == 400
+    assert message.startswith("Invalid value for field 'resource.networkTier': 'PREMIUM'.")
+    matching = rule | {"networkTier": "STANDARD"}
+    assert send(fleet.cloud, "POST", f"{here}/forwardingRules", matching)[0] == 200
 
 
 @fact(

@@ -19,6 +19,8 @@ from functools import cache
 from ipaddress import ip_address
 from tempfile import NamedTemporaryFile
 
+from compute_emulator.rules import certificates
+
 LIFE = timedelta(days=90)
 
 
@@ -92,7 +94,7 @@ def server_certificate(certificate: Certificate) -> ServerCertificate:
         return self_signed(certificate.domains)
     try:
         return ServerCertificate(
-            _names(certificate.chain),
+            certificates.read(certificate.chain).names,
             certificate.chain,
             _load_context(certificate.chain, certificate.key),
         )
@@ -137,18 +139,6 @@ def self_signed(domains: tuple[str, ...]) -> ServerCertificate:
     chain = created.public_bytes(Encoding.PEM).decode()
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     return ServerCertificate(names, chain, _load_context(chain, private))
-
-
-def _names(chain: str) -> tuple[str, ...]:
-    """The names of a certificate. Raises ValueError for an invalid one."""
-    from cryptography import x509
-
-    found = x509.load_pem_x509_certificate(chain.encode())
-    try:
-        extension = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return ()
-    return tuple(name.lower() for name in extension.get_values_for_type(x509.DNSName))
 
 
 def _context() -> ssl.SSLContext:

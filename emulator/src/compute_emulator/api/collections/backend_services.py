@@ -51,6 +51,8 @@ PROXY_DEFAULTS = {
 }
 """Of all but the internal passthrough load balancer. `port` is reported, whatever the protocol, and
 not used."""
+LOG_DEFAULTS = {"sampleRate": 1, "optionalMode": "EXCLUDE_ALL_OPTIONAL"}
+"""Once logging is enabled."""
 CDN_SCHEMES = ("EXTERNAL", "EXTERNAL_MANAGED")
 DEFAULT_CACHE_SECONDS = "3600"
 PROJECT_IN_TLS_POLICY = re.compile(r"(?<=^//networksecurity\.googleapis\.com/projects/)[^/]+")
@@ -74,6 +76,12 @@ def complete(call: Call, resource: JsonObject) -> None:
                     resource[name],
                     "Not supported by Application Load Balancers.",
                 )
+    if resource.get("network") and resource["loadBalancingScheme"] not in ("INTERNAL", "EXTERNAL"):
+        raise Invalid(
+            "resource.network",
+            resource["network"],
+            "Only allowed with load balancing scheme INTERNAL, and EXTERNAL with haPolicy.",
+        )
     _check_health_checks(call, resource)
     seen: set[Key] = set()
     for index, backend in enumerate(resource.get("backends") or []):
@@ -91,6 +99,11 @@ def _fill_in(call: Call, resource: JsonObject) -> None:
             resource.setdefault(name, value)
     if resource["loadBalancingScheme"] in CDN_SCHEMES:
         resource.setdefault("enableCDN", False)
+    log = resource.get("logConfig") or {}
+    if log.get("enable"):
+        for name, value in LOG_DEFAULTS.items():
+            log.setdefault(name, value)
+    call.cloud.full_links(resource, "network")
     iap = resource.get("iap") or {}
     if "oauth2ClientSecret" in iap:
         secret = iap.pop("oauth2ClientSecret")
@@ -110,9 +123,13 @@ def _check_ranges(resource: JsonObject) -> None:
     if not 0 <= cookie <= MAX_COOKIE_SECONDS:
         where = "resource.affinityCookieTtlSec"
         raise Invalid(where, cookie, f"Must be between 0 and {MAX_COOKIE_SECONDS}.")
-    rate = (resource.get("logConfig") or {}).get("sampleRate", 1)
+    log = resource.get("logConfig") or {}
+    rate = log.get("sampleRate", 1)
     if not 0 <= rate <= 1:
         raise Invalid("resource.logConfig.sampleRate", rate, "Must be between 0 and 1.")
+    if log.get("optionalFields") and log.get("optionalMode") != "CUSTOM":
+        where = "resource.logConfig.optionalFields"
+        raise Invalid(where, log["optionalFields"], "Only allowed with optionalMode CUSTOM.")
     for index, backend in enumerate(resource.get("backends") or []):
         for name in ("maxRate", "maxRatePerInstance"):
             if backend.get(name, 0) < 0:

@@ -13,12 +13,14 @@ from compute_emulator.keys import Key
 
 HANDLERS = Handlers()
 
-FIRST = int(ipaddress.IPv4Address("198.18.0.2"))
+FIRST = ipaddress.IPv4Address("198.18.0.2")
 """Start of 198.18.0.0/15, which RFC 2544 reserves for tests."""
+FIRST_IPV6 = ipaddress.IPv6Address("2001:db8:0:1::")
+"""Start of the networks in 2001:db8::/32, which RFC 3849 reserves for documentation."""
 
 
-def allocate(cloud: Cloud) -> str:
-    """An unused address."""
+def allocate(cloud: Cloud, ip_version: str | None = None) -> str:
+    """An unused address; of IPv6 the first of an unused network."""
     taken = {
         each.get("address")
         for (_, collection), table in cloud.tables.items()
@@ -31,10 +33,13 @@ def allocate(cloud: Cloud) -> str:
         if collection == "forwardingRules"
         for each in table.values()
     }
-    number = FIRST
-    while str(ipaddress.IPv4Address(number)) in taken:
-        number += 1
-    return str(ipaddress.IPv4Address(number))
+    found: ipaddress.IPv4Address | ipaddress.IPv6Address = FIRST
+    step = 1
+    if ip_version == "IPV6":
+        found, step = FIRST_IPV6, 1 << 64
+    while str(found) in taken:
+        found += step
+    return str(found)
 
 
 def complete(call: Call, resource: JsonObject) -> None:
@@ -43,10 +48,13 @@ def complete(call: Call, resource: JsonObject) -> None:
     if resource["addressType"] == "INTERNAL" and call.scope != keys.GLOBAL:
         resource.setdefault("purpose", "GCE_ENDPOINT")
     call.cloud.full_links(resource, "network", "subnetwork")
-    resource.setdefault("networkTier", "PREMIUM")
+    tier = resource.setdefault("networkTier", "PREMIUM")
+    if tier != "PREMIUM" and (call.scope == keys.GLOBAL or resource["addressType"] == "INTERNAL"):
+        kind = "an internal" if resource["addressType"] == "INTERNAL" else "a global"
+        raise Invalid("resource.networkTier", tier, f"Must be PREMIUM for {kind} address.")
     given = resource.get("address")
     if given is None:
-        resource["address"] = allocate(call.cloud)
+        resource["address"] = allocate(call.cloud, resource.get("ipVersion"))
     else:
         try:
             resource["address"] = str(ipaddress.ip_address(given))
@@ -58,6 +66,8 @@ def complete(call: Call, resource: JsonObject) -> None:
                     call.cloud.path(Key(call.scope, call.collection, other["name"]))
                 )
     resource.pop("ipVersion", None)
+    if ":" in resource["address"]:
+        resource["ipVersion"] = "IPV6"
 
 
 def view(cloud: Cloud, resource: JsonObject) -> JsonObject:

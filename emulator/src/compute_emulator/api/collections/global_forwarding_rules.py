@@ -46,6 +46,7 @@ def complete(call: Call, resource: JsonObject) -> None:
     if "selfLink" in resource:
         _refuse_changes(call, resource)
         return
+    resource.setdefault("description", "")
     resource.setdefault("IPProtocol", "TCP")
     resource.setdefault("loadBalancingScheme", "EXTERNAL")
     if resource.get("backendService") and not resource.get("target"):
@@ -53,7 +54,9 @@ def complete(call: Call, resource: JsonObject) -> None:
     else:
         resource["portRange"] = _ports(resource)
         resource["target"] = _target(call, resource.get("target"), resource["loadBalancingScheme"])
-    resource["IPAddress"] = _address(call, resource.get("IPAddress"))
+    _fill_in_network(call, resource)
+    resource["IPAddress"] = _address(call, resource)
+    _refuse_other_tier(call, resource)
     _refuse_address_in_use(call, resource)
 
 
@@ -95,10 +98,19 @@ def _complete_passthrough(call: Call, resource: JsonObject) -> None:
     if given == ["portRange"]:
         resource["portRange"] = _ports(resource)
     resource["backendService"] = call.cloud.link(*key)
-    if scheme == "INTERNAL":
-        resource.setdefault("network", call.cloud.link(keys.GLOBAL, "networks", "default"))
-        resource.setdefault("subnetwork", call.cloud.link(call.scope, "subnetworks", "default"))
     resource["attachedExtensions"] = []
+
+
+def _fill_in_network(call: Call, resource: JsonObject) -> None:
+    """An internal rule is in the default network, unless it names another one. Those of proxies in
+    a mesh have no subnetwork, and global ones must name it.
+    """
+    scheme = resource["loadBalancingScheme"]
+    if not scheme.startswith("INTERNAL"):
+        return
+    resource.setdefault("network", call.cloud.link(keys.GLOBAL, "networks", "default"))
+    if call.scope != keys.GLOBAL and scheme != "INTERNAL_SELF_MANAGED":
+        resource.setdefault("subnetwork", call.cloud.link(call.scope, "subnetworks", "default"))
 
 
 def _ports(resource: JsonObject) -> str:
@@ -142,18 +154,28 @@ def _services_behind(cloud: Cloud, proxy: Key) -> list[JsonObject]:
     return [service for service in found if service is not None]
 
 
-def _address(call: Call, given: str | None) -> str:
+def _address(call: Call, resource: JsonObject) -> str:
     """An IP: as given, of the named address resource, or a new one."""
+    given = resource.get("IPAddress")
     if not given:
-        return allocate(call.cloud)
+        return allocate(call.cloud, resource.get("ipVersion"))
     try:
-        return str(ipaddress.ip_address(given))
+        return str(ipaddress.ip_network(given) if ":" in given else ipaddress.ip_address(given))
     except ValueError:
         pass
     url = given if "/" in given else call.cloud.link(call.scope, "addresses", given)
     return str(
         call.cloud.get(call.cloud.resolve("resource.IPAddress", url, "addresses"))["address"]
     )
+
+
+def _refuse_other_tier(call: Call, resource: JsonObject) -> None:
+    """A rule has the network tier of its reserved address."""
+    for address in call.cloud.list_in(call.scope, "addresses"):
+        tier, expected = resource["networkTier"], address["networkTier"]
+        if address["address"] == resource["IPAddress"] and tier != expected:
+            why = f"The address '{address['name']}' has the network tier {expected}."
+            raise Invalid("resource.networkTier", tier, why)
 
 
 def _refuse_address_in_use(call: Call, resource: JsonObject) -> None:

@@ -1,8 +1,9 @@
 """SSL certificates, global and regional. Private keys are never returned.
 
-A managed certificate is PROVISIONING until `Cloud.certificate_seconds` have passed, then ACTIVE. At
-Google it takes up to 60 minutes, and a load balancer that uses it. Source:
-load-balancing/docs/ssl-certificates/google-managed-certs.
+A self-managed certificate shows the expiry and the names of its PEM text; text that is no
+certificate is accepted, with a made-up expiry. A managed certificate is PROVISIONING until
+`Cloud.certificate_seconds` have passed, then ACTIVE. At Google it takes up to 60 minutes, and a
+load balancer that uses it. Source: load-balancing/docs/ssl-certificates/google-managed-certs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from compute_emulator.api.collections.standard import Kind, add_standard_handler
 from compute_emulator.engine.cloud import Cloud
 from compute_emulator.errors import JsonObject, Required
 from compute_emulator.keys import Key
+from compute_emulator.rules import certificates
 
 HANDLERS = Handlers()
 
@@ -33,7 +35,6 @@ def complete(call: Call, resource: JsonObject) -> None:
         else:
             _activate(call.cloud, resource)
         return
-    resource["expireTime"] = call.cloud.timestamp(call.cloud.now() + LIFE_SECONDS)
     certificate = resource.get("certificate") or self_managed.get("certificate")
     if not certificate:
         raise Required("resource.certificate")
@@ -42,6 +43,19 @@ def complete(call: Call, resource: JsonObject) -> None:
         raise Required("resource.privateKey")
     call.cloud.private_keys[Key(call.scope, call.collection, resource["name"])] = private
     resource |= {"certificate": certificate, "selfManaged": {"certificate": certificate}}
+    _describe(call.cloud, resource)
+
+
+def _describe(cloud: Cloud, resource: JsonObject) -> None:
+    """Expiry and names of a self-managed certificate."""
+    try:
+        found = certificates.read(resource["certificate"])
+    except ValueError:
+        resource["expireTime"] = cloud.timestamp(cloud.now() + LIFE_SECONDS)
+        return
+    resource["expireTime"] = cloud.timestamp(found.expires.timestamp())
+    if found.names:
+        resource["subjectAlternativeNames"] = list(found.names)
 
 
 def _set_status(resource: JsonObject, status: str) -> None:

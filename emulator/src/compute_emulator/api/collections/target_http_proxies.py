@@ -11,6 +11,13 @@ HANDLERS = Handlers()
 
 def complete(call: Call, resource: JsonObject) -> None:
     resource["urlMap"] = url_map(call, resource.get("urlMap"), "resource.urlMap")
+    check_keep_alive(resource)
+
+
+def check_keep_alive(resource: JsonObject) -> None:
+    seconds = resource.get("httpKeepAliveTimeoutSec")
+    if seconds is not None and not 5 <= seconds <= 1200:
+        raise Invalid("resource.httpKeepAliveTimeoutSec", seconds, "Must be between 5 and 1200.")
 
 
 def url_map(call: Call, given: object, where: str) -> str:
