@@ -73,7 +73,7 @@ def stage() -> Fleet:
 def state(fleet: Fleet) -> Any:
     """Everything that a fault can change."""
     cloud = fleet.cloud
-    knobs = (
+    settings = (
         cloud.behaviours,
         cloud.traffic,
         dict(cloud.load),
@@ -85,7 +85,7 @@ def state(fleet: Fleet) -> Any:
         (each["zone"], each["status"], each["alive"], each["ready"]) for each in cloud.snapshot()
     ]
     operations = sorted(each["operationType"] for each in cloud.operations.table.values())
-    return knobs, faults, cloud.zones_down, cloud.zones_unreachable, instances, operations
+    return settings, faults, cloud.zones_down, cloud.zones_unreachable, instances, operations
 
 
 @pytest.mark.parametrize("fault", LISTED, ids=lambda fault: fault["fault"])

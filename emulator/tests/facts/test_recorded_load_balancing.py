@@ -103,6 +103,16 @@ def test_a_backend_has_no_utilization_that_was_not_sent(six: Fleet) -> None:
     assert repr(backend["capacityScaler"]) == "1"
 
 
+@fact("Observed in an answer that was published in 2024: a GKE service of scheme INTERNAL")
+def test_a_backend_of_a_passthrough_balancer_has_no_capacity_scaler(six: Fleet) -> None:
+    backends = [{"group": f"projects/{PROJECT}/regions/{REGION}/instanceGroups/tiny"}]
+    check = ["global/healthChecks/ready"]
+    members = {"loadBalancingScheme": "INTERNAL", "healthChecks": check, "backends": backends}
+    found = service(six, f"regions/{REGION}", **members)
+    assert set(found["backends"][0]) == {"balancingMode", "group"}
+    assert found["backends"][0]["balancingMode"] == "CONNECTION"
+
+
 @fact("KCC 1e63b160c8, computebackendservice/globalcomputebackendservicesecuritysettings")
 def test_empty_lists_are_dropped_and_a_tls_policy_names_the_project_number(fleet: Fleet) -> None:
     empty: dict[str, Any] = {"backends": [], "healthChecks": [], "customRequestHeaders": []}

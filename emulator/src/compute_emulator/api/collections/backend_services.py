@@ -187,11 +187,7 @@ def _check_backend(
     mode = backend.setdefault(
         "balancingMode", "UTILIZATION" if resource["protocol"] in HTTP_PROTOCOLS else "CONNECTION"
     )
-    capacity = backend.setdefault("capacityScaler", 1)
-    if capacity != 0 and not 0.1 <= capacity <= 1:
-        raise Invalid(f"{where}.capacityScaler", capacity, "Must be 0 or between 0.1 and 1.")
-    if capacity == 0 and len(resource["backends"]) == 1:
-        raise Invalid(f"{where}.capacityScaler", capacity, "Must not be 0 for the only backend.")
+    _check_capacity(resource, backend, f"{where}.capacityScaler")
     if mode == "UTILIZATION":
         if not 0 <= backend.get("maxUtilization", 0) <= 1:
             raise Invalid(
@@ -206,6 +202,17 @@ def _check_backend(
         raise Invalid(
             f"{where}.balancingMode", mode, f"Not allowed with protocol {resource['protocol']}."
         )
+
+
+def _check_capacity(resource: JsonObject, backend: JsonObject, where: str) -> None:
+    """The backends of an internal passthrough load balancer have no capacity."""
+    if resource["loadBalancingScheme"] != "INTERNAL":
+        backend.setdefault("capacityScaler", 1)
+    capacity = backend.get("capacityScaler", 1)
+    if capacity != 0 and not 0.1 <= capacity <= 1:
+        raise Invalid(where, capacity, "Must be 0 or between 0.1 and 1.")
+    if capacity == 0 and len(resource["backends"]) == 1:
+        raise Invalid(where, capacity, "Must not be 0 for the only backend.")
 
 
 def on_write(cloud: Cloud, resource: JsonObject) -> None:
