@@ -84,6 +84,18 @@ def test_a_template_must_name_an_existing_machine_type(fleet: Fleet, name: str) 
     )
 
 
+@fact("Documentation: at most 64 labels of a resource, and 64 network tags of a VM")
+def test_a_template_has_at_most_64_labels_and_tags(fleet: Fleet) -> None:
+    names = [f"n{number}" for number in range(65)]
+    for member, value in (
+        ("labels", dict.fromkeys(names, "x")),
+        ("tags", {"items": names}),
+    ):
+        status, reason, message = insert(fleet, **{member: value})
+        assert (status, reason) == (400, "invalid")
+        assert f"'resource.properties.{member}" in message
+
+
 @fact("Documentation, custom machine types: [SERIES-]custom-CPUS-MEMORY[-ext]")
 def test_a_custom_machine_type_exists(fleet: Fleet) -> None:
     fleet.template("custom", machine_type="n2-custom-8-16384")
@@ -177,6 +189,9 @@ def map_fleet(fleet: Fleet) -> Fleet:
     return fleet
 
 
+RULE = {"target": "global/targetHttpProxies/p", "portRange": "80"}
+
+
 def proxy(**members: Any) -> dict[str, Any]:
     return {"name": "p", "urlMap": "global/urlMaps/map"} | members
 
@@ -212,7 +227,11 @@ def test_a_proxy_needs_a_certificate(map_fleet: Fleet) -> None:
     )
 
 
-@fact("API reference: ranges and combinations of the members", assumed="the wording")
+@fact(
+    "API reference; documentation, custom headers and forwarding rule concepts: forms, ranges and"
+    " combinations of the members",
+    assumed="the wording",
+)
 @pytest.mark.parametrize(
     ("collection", "body", "where"),
     [
@@ -239,6 +258,26 @@ def test_a_proxy_needs_a_certificate(map_fleet: Fleet) -> None:
             {"logConfig": {"enable": True, "optionalFields": ["serverInstance"]}},
             "logConfig.optionalFields",
         ),
+        ("backendServices", {"customRequestHeaders": ["X-No-Colon"]}, "customRequestHeaders[0]"),
+        ("backendServices", {"customResponseHeaders": ["X-GFE-A:b"]}, "customResponseHeaders[0]"),
+        ("backendServices", {"customRequestHeaders": ["a:1", "A:2"]}, "customRequestHeaders[1]"),
+        (
+            "healthChecks",
+            {"type": "HTTP", "httpHealthCheck": {"requestPath": "/a b"}},
+            "httpHealthCheck.requestPath",
+        ),
+        (
+            "healthChecks",
+            {"type": "TCP", "tcpHealthCheck": {"response": "a" * 1025}},
+            "tcpHealthCheck.response",
+        ),
+        (
+            "forwardingRules",
+            RULE | {"backendService": "regions/r/backendServices/b"},
+            "backendService",
+        ),
+        ("forwardingRules", RULE | {"portRange": "80-81"}, "portRange"),
+        ("forwardingRules", RULE | {"IPProtocol": "UDP"}, "IPProtocol"),
     ],
 )
 def test_members_that_do_not_fit_together_are_refused(

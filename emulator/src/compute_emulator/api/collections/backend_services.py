@@ -55,6 +55,20 @@ LOG_DEFAULTS = {"sampleRate": 1, "optionalMode": "EXCLUDE_ALL_OPTIONAL"}
 """Once logging is enabled."""
 CDN_SCHEMES = ("EXTERNAL", "EXTERNAL_MANAGED")
 DEFAULT_CACHE_SECONDS = "3600"
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+RESERVED_HEADERS = frozenset(
+    [
+        "x-user-ip",
+        "cdn-loop",
+        "keep-alive",
+        "transfer-encoding",
+        "te",
+        "connection",
+        "trailer",
+        "upgrade",
+    ]
+)
+RESERVED_PREFIXES = ("x-google", "x-goog-", "x-gfe", "x-amz-")
 PROJECT_IN_TLS_POLICY = re.compile(r"(?<=^//networksecurity\.googleapis\.com/projects/)[^/]+")
 
 
@@ -68,6 +82,8 @@ def complete(call: Call, resource: JsonObject) -> None:
             "Must be between 0 and 3600.",
         )
     _check_ranges(resource)
+    for name in ("customRequestHeaders", "customResponseHeaders"):
+        _check_headers(resource.get(name) or [], f"resource.{name}")
     if _is_application(resource):
         for name, values in NOT_APPLICATION.items():
             if resource.get(name) in values:
@@ -135,6 +151,21 @@ def _check_ranges(resource: JsonObject) -> None:
             if backend.get(name, 0) < 0:
                 where = f"resource.backends[{index}].{name}"
                 raise Invalid(where, backend[name], "Must not be negative.")
+
+
+def _check_headers(headers: list[str], where: str) -> None:
+    """Custom headers, as `name:value`. Source: load-balancing/docs/custom-headers."""
+    seen: set[str] = set()
+    for index, header in enumerate(headers):
+        name, colon, _ = header.partition(":")
+        name = name.lower()
+        if not colon or not HEADER_NAME.fullmatch(name):
+            raise Invalid(f"{where}[{index}]", header, "Must have the form header-name:value.")
+        if name in RESERVED_HEADERS or name.startswith(RESERVED_PREFIXES):
+            raise Invalid(f"{where}[{index}]", header, "The header name is reserved.")
+        if name in seen:
+            raise Invalid(f"{where}[{index}]", header, "A header name must not appear twice.")
+        seen.add(name)
 
 
 def _is_application(resource: JsonObject) -> bool:

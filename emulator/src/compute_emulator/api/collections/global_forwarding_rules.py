@@ -52,12 +52,36 @@ def complete(call: Call, resource: JsonObject) -> None:
     if resource.get("backendService") and not resource.get("target"):
         _complete_passthrough(call, resource)
     else:
+        _check_proxied(resource)
         resource["portRange"] = _ports(resource)
         resource["target"] = _target(call, resource.get("target"), resource["loadBalancingScheme"])
     _fill_in_network(call, resource)
     resource["IPAddress"] = _address(call, resource)
     _refuse_other_tier(call, resource)
     _refuse_address_in_use(call, resource)
+
+
+def _check_proxied(resource: JsonObject) -> None:
+    """What only passthrough load balancers have. Source: forwarding-rule-concepts, port
+    specifications.
+    """
+    if resource.get("backendService"):
+        raise Invalid(
+            "resource.backendService",
+            resource["backendService"],
+            "Must not be set together with target.",
+        )
+    if not any(f"/{proxies}/" in str(resource.get("target")) for proxies in PROXIES):
+        return
+    if resource["IPProtocol"] != "TCP":
+        raise Invalid(
+            "resource.IPProtocol", resource["IPProtocol"], "Must be TCP for this kind of target."
+        )
+    first, _, last = str(resource.get("portRange") or "").partition("-")
+    if last not in ("", first):
+        raise Invalid(
+            "resource.portRange", resource["portRange"], "Must be one port for this kind of target."
+        )
 
 
 def _refuse_changes(call: Call, resource: JsonObject) -> None:

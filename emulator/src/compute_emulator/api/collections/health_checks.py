@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.collections.standard import Kind, add_standard_handlers
 from compute_emulator.engine.cloud import Cloud
@@ -20,6 +22,9 @@ MEMBERS = {
     "GRPC_WITH_TLS": "grpcTlsHealthCheck",
 }
 PORTS = {"TCP": 80, "HTTP": 80, "SSL": 443, "HTTPS": 443, "HTTP2": 443}
+PATH = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")
+"""A path with an optional query: RFC 3986."""
+MAX_TEXT = 1024
 NUMBERS = {
     "checkIntervalSec": (5, 300),
     "timeoutSec": (5, 300),
@@ -60,10 +65,20 @@ def _check_probe(resource: JsonObject, kind: str) -> None:
     _check_port(probe, kind, f"resource.{MEMBERS[kind]}")
     if not kind.startswith("GRPC"):
         probe.setdefault("proxyHeader", "NONE")
-    if kind.startswith("HTTP") and not probe.setdefault("requestPath", "/").startswith("/"):
+    if kind.startswith("HTTP") and not PATH.fullmatch(probe.setdefault("requestPath", "/")):
         raise Invalid(
-            f"resource.{MEMBERS[kind]}.requestPath", probe["requestPath"], "Must start with /."
+            f"resource.{MEMBERS[kind]}.requestPath",
+            probe["requestPath"],
+            "Must start with / and comply with RFC 3986.",
         )
+    for name in ("request", "response"):
+        text = probe.get(name) or ""
+        if not text.isascii() or len(text) > MAX_TEXT:
+            raise Invalid(
+                f"resource.{MEMBERS[kind]}.{name}",
+                text[:MAX_TEXT],
+                f"Must be ASCII, at most {MAX_TEXT} bytes.",
+            )
 
 
 def _check_port(probe: JsonObject, kind: str, where: str) -> None:

@@ -24,6 +24,8 @@ HANDLERS = Handlers()
 TAG = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 LABEL_KEY, LABEL_VALUE = re.compile(r"[a-z][-_a-z0-9]{0,62}"), re.compile(r"[-_a-z0-9]{0,63}")
 NAT, MIN_DISK_GB = "ONE_TO_ONE_NAT", 10
+MAX_NAMES = 64
+"""Network tags, and labels, of a VM."""
 VALUE_BYTES, TOTAL_BYTES = 262_144, 512 * 1024
 
 
@@ -211,6 +213,13 @@ def _check_names(properties: JsonObject) -> None:
         if "/" in policy:
             where = f"resource.properties.resourcePolicies[{index}]"
             raise Invalid(where, policy, "Must be the name of a resource policy, not a URL.")
+    counts = {
+        "tags.items": len((properties.get("tags") or {}).get("items") or []),
+        "labels": len(properties.get("labels") or {}),
+    }
+    for name, count in counts.items():
+        if count > MAX_NAMES:
+            raise Invalid(f"resource.properties.{name}", count, f"At most {MAX_NAMES}.")
     for index, tag in enumerate((properties.get("tags") or {}).get("items") or []):
         if not TAG.fullmatch(tag):
             raise Invalid(
