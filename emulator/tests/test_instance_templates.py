@@ -58,7 +58,7 @@ STOPS = compute_v1.Scheduling(on_host_maintenance="TERMINATE")
                     provisioning_model="SPOT", automatic_restart=True
                 )
             },
-            "automaticRestart false",
+            "AutomaticRestart is true",
         ),
         (
             {"metadata": compute_v1.Metadata(items=[{"key": "a", "value": "x" * 262_145}])},

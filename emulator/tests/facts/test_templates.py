@@ -4,6 +4,7 @@ deleted.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -246,26 +247,44 @@ def test_a_template_migrates_and_restarts_by_default(clients: Clients) -> None:
     )
 
 
-@fact("API reference, Scheduling: Spot VMs do not restart by themselves and do not migrate")
-@pytest.mark.parametrize("wrong", [{"automatic_restart": True}, {"on_host_maintenance": "MIGRATE"}])
+@fact(
+    "API reference, Scheduling: Spot VMs do not restart by themselves and do not migrate; wording"
+    " observed in percona/mongo_terraform_ansible#34 and lighttransport/francine#5"
+)
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"automatic_restart": True}, "AutomaticRestart is true"),
+        ({"on_host_maintenance": "MIGRATE"}, "OnHostMaintenance isn't TERMINATE"),
+    ],
+)
 def test_a_spot_template_does_not_restart_or_migrate(
-    clients: Clients, wrong: dict[str, Any]
+    clients: Clients, wrong: dict[str, Any], why: str
 ) -> None:
-    kept = insert(
-        clients, template("spot", scheduling=compute_v1.Scheduling(provisioning_model="SPOT"))
-    ).scheduling
+    spot = {"provisioning_model": "SPOT"}
+    kept = insert(clients, template("spot", scheduling=compute_v1.Scheduling(spot))).scheduling
     assert (kept.on_host_maintenance, kept.automatic_restart, kept.preemptible) == (
         "TERMINATE",
         False,
         True,
     )
-    with pytest.raises(exceptions.BadRequest):
-        insert(
-            clients,
-            template(
-                "wrong", scheduling=compute_v1.Scheduling({"provisioning_model": "SPOT"} | wrong)
-            ),
-        )
+    message = (
+        "Invalid value for field 'resource.properties.scheduling.preemptible': 'true'. Scheduling"
+        f" must have preemptible be false when {why}."
+    )
+    with pytest.raises(exceptions.BadRequest, match=re.escape(message)):
+        insert(clients, template("wrong", scheduling=compute_v1.Scheduling(spot | wrong)))
+
+
+@fact(
+    "Observed in GoogleCloudPlatform/magic-modules#5705: STANDARD is the default of VMs that are"
+    " not preemptible",
+    assumed="preemptible VMs have no provisioning model",
+)
+def test_a_preemptible_template_has_no_provisioning_model(clients: Clients) -> None:
+    old = {"preemptible": True, "automatic_restart": False, "on_host_maintenance": "TERMINATE"}
+    kept = insert(clients, template("old", scheduling=compute_v1.Scheduling(old))).scheduling
+    assert "provisioning_model" not in kept
 
 
 @fact(

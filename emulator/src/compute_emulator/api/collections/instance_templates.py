@@ -126,24 +126,29 @@ def _check_accelerators(properties: JsonObject, machine_type: str) -> None:
 
 
 def _check_scheduling(properties: JsonObject) -> None:
+    """VMs that can be preempted, Spot VMs and the older preemptible ones, neither restart nor
+    migrate. The older ones have no provisioning model.
+    """
     scheduling = properties.setdefault("scheduling", {})
-    spot = scheduling.get("provisioningModel") == "SPOT" or scheduling.get("preemptible")
-    if spot:
-        scheduling |= {"preemptible": True}
-        scheduling.setdefault("automaticRestart", False)
-        scheduling.setdefault("onHostMaintenance", "TERMINATE")
-        scheduling.setdefault("provisioningModel", "SPOT")
-        if scheduling["automaticRestart"] or scheduling["onHostMaintenance"] != "TERMINATE":
-            raise Invalid(
-                "resource.properties.scheduling",
-                "",
-                "Scheduling must have automaticRestart false and onHostMaintenance TERMINATE for"
-                " preemptible instances.",
-            )
-    scheduling.setdefault("automaticRestart", True)
-    scheduling.setdefault("onHostMaintenance", "MIGRATE")
-    scheduling.setdefault("preemptible", False)
-    scheduling.setdefault("provisioningModel", "STANDARD")
+    if scheduling.get("provisioningModel") == "SPOT":
+        scheduling["preemptible"] = True
+    can_be_preempted = scheduling.setdefault("preemptible", False)
+    scheduling.setdefault("automaticRestart", not can_be_preempted)
+    scheduling.setdefault("onHostMaintenance", "TERMINATE" if can_be_preempted else "MIGRATE")
+    if not can_be_preempted:
+        scheduling.setdefault("provisioningModel", "STANDARD")
+        return
+    why = ""
+    if scheduling["onHostMaintenance"] != "TERMINATE":
+        why = "OnHostMaintenance isn't TERMINATE"
+    if scheduling["automaticRestart"]:
+        why = "AutomaticRestart is true"
+    if why:
+        raise Invalid(
+            "resource.properties.scheduling.preemptible",
+            "true",
+            f"Scheduling must have preemptible be false when {why}.",
+        )
 
 
 def _check_reservation(properties: JsonObject) -> None:
