@@ -53,4 +53,4 @@ match wiring.function_target():
     case "on_wakeup":
         import handlers.wakeup  # noqa: F401
 
-        wiring.world().connect("store", "compute")
+        wiring.world().connect("store", "compute", "scheduler")

@@ -74,11 +74,12 @@ def accept_message(world: World, message: Message) -> str:
         case ReleaseRequested():
             find_digest = cache(world.registry.find_digest)  # once, however often this is repeated
             repository.retry_on_conflict(
-                lambda: record_release(world, request, payload, message.published_at, find_digest)
+                world,
+                lambda: record_release(world, request, payload, message.published_at, find_digest),
             )
         case CommandGiven():
             repository.retry_on_conflict(
-                lambda: record_command(world, request, payload, message.published_at)
+                world, lambda: record_command(world, request, payload, message.published_at)
             )
         case _:
             assert_never(request)

@@ -3,24 +3,31 @@ any other wake-up reconciles its model.
 
 Called by `main.on_wakeup`. A wake-up carries a model's name and nothing that a decision depends on,
 so a lost, duplicate or late one costs at most time: the tick of every minute guarantees that each
-model with something to do is reconciled.
+model with something to do is reconciled. A wake-up for a pass that has run since is dropped by its
+number, and a tick that waited behind others by its age.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
-from handlers.reconcile.drift_scan import find_drifted
+from handlers.reconcile.drift_scan import scan
 from handlers.reconcile.loop import reconcile
 from infra.bus.envelope import Unreadable, parse_message
 from infra.store import outbox
+from infra.store.port import Due
 from infra.wiring import World
 from rollout.spec.message import Invalid, decode_json
 from rollout.spec.types import is_model_name
 
-MAX_DUE_PER_TICK = 200
-DRIFT_SCAN_EVERY_MINUTES = 5
+PAGE = 200
+DUE_TIME = timedelta(seconds=30)
+"""How long one tick publishes wake-ups. What is left has waited longest at the next tick."""
+STALE = timedelta(seconds=60)
+"""A newer tick has been published."""
 
 log = logging.getLogger("slipway")
 
@@ -34,23 +41,50 @@ def handle(world: World, event: Any) -> None:
         return
     match request:
         case {"tick": True}:
-            tick(world)
-        case {"model": str(model)} if is_model_name(model):
-            reconcile(world, model, message.id)
+            if world.clock.now() - _published(request, message.published_at) < STALE:
+                tick(world)
+        case {"model": str(model), **rest} if is_model_name(model):
+            number = rest.get("number")
+            reconcile(world, model, message.id, number if isinstance(number, int) else None)
         case _:
             why = "neither a tick nor the name of a model"
             fields = {"why": why, "event_id": message.id}
             log.warning("wake-up not understood", extra={"fields": fields})
 
 
-def tick(world: World) -> None:
-    """Wake the models that are due, publish what a crash left in the outbox, and every few minutes
-    scan the settled models for drift.
+def _published(request: dict[str, Any], published_at: datetime) -> datetime:
+    """When a tick was published. The local stack, whose time runs faster than that of its Pub/Sub,
+    states it as `at`.
     """
+    at = request.get("at")
+    return datetime.fromisoformat(at) if isinstance(at, str) else published_at
+
+
+def tick(world: World) -> None:
+    """Wake the models that are due, publish what is left in the outbox, and scan for drift. Each
+    part fails alone and is repeated by the next tick: if the message were redelivered, the parts
+    that succeeded would be repeated with it.
+    """
+    _attempt("due models", lambda: wake_due(world))
+    _attempt("outbox", lambda: outbox.publish_unsent(world))
+    _attempt("drift scan", lambda: scan(world))
+
+
+def _attempt(part: str, do: Callable[[], None]) -> None:
+    try:
+        do()
+    except Exception as error:
+        fields = {"part": part, "why": repr(error)}
+        log.exception("a part of the tick failed", extra={"fields": fields})
+
+
+def wake_due(world: World) -> None:
+    """A wake-up for each model that is due, page after page, longest due first."""
     now = world.clock.now()
-    for model in world.store.list_due(now, MAX_DUE_PER_TICK):
-        outbox.wake(world, model)
-    outbox.publish_unsent(world)
-    if now.minute % DRIFT_SCAN_EVERY_MINUTES == 0:
-        for model in find_drifted(world):
-            outbox.wake(world, model)
+    after: Due | None = None
+    while page := world.store.list_due(now, PAGE, after):
+        for due in page:
+            outbox.wake(world, due.model, due.wakeups)
+        if world.clock.now() - now > DUE_TIME:
+            return
+        after = page[-1]

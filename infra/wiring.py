@@ -6,28 +6,33 @@ themselves. Nothing is imported before it is needed: the intake never imports th
 and SQLite is imported only in the embedded setup.
 
 Environment: `GOOGLE_CLOUD_PROJECT` · `SLIPWAY_STORE` (`firestore`, or `sqlite:PATH`) ·
-`SLIPWAY_BUS` (`pubsub`) · `SLIPWAY_COMPUTE_ENDPOINT` (empty: Google's) · `SLIPWAY_CLOCK` (`real`,
-or `scaled:SPEED:EPOCH`) · `SLIPWAY_REGISTRY` (`https`, or `emulated`) · the emulators' own
-variables (`FIRESTORE_EMULATOR_HOST`, `PUBSUB_EMULATOR_HOST`).
+`SLIPWAY_BUS` (`pubsub`) · `SLIPWAY_QUEUE` (`projects/P/locations/L/queues/Q`; empty: the tick alone
+wakes models) · `SLIPWAY_QUEUE_ACCOUNT` (as which tasks publish) · `SLIPWAY_COMPUTE_ENDPOINT` and
+`SLIPWAY_TASKS_ENDPOINT` (empty: Google's) · `SLIPWAY_CLOCK` (`real`, or `scaled:SPEED:EPOCH`) ·
+`SLIPWAY_REGISTRY` (`https`, or `emulated`) · the emulators' own variables
+(`FIRESTORE_EMULATOR_HOST`, `PUBSUB_EMULATOR_HOST`).
 """
 
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Literal
 
 from infra.clock import Clock
+from infra.schedule.port import NoScheduler
 
 if TYPE_CHECKING:
     from infra.bus.port import Bus
     from infra.compute.client import Compute
     from infra.registry.port import Registry
+    from infra.schedule.port import Scheduler
     from infra.store.port import Store
 
 
@@ -56,7 +61,8 @@ class ScaledClock:
 
 
 class World:
-    """The outside world of the handlers: store, bus, Compute Engine, registries and clock.
+    """The outside world of the handlers: store, bus, scheduler, Compute Engine, registries and
+    clock.
 
     Each part is created at its first use and kept. Messages of other projects than `project` are
     refused, unless it is empty.
@@ -71,14 +77,19 @@ class World:
         new_token: Callable[[], str] = lambda: secrets.token_hex(8),
         project: str = "",
         registry: Callable[[], Registry] = lambda: _make_registry("https"),
+        jitter: Callable[[], float] = random.random,
+        scheduler: Callable[[], Scheduler] = NoScheduler,
     ) -> None:
+        """`jitter` returns a number from 0 to 1, which spreads what would happen at once."""
         self.clock = clock
         self.project = project
         self.new_token = new_token
+        self.jitter = jitter
         self._make_store, self._make_bus, self._make_compute = store, bus, compute
         self._make_registry = registry
+        self._make_scheduler = scheduler
 
-    def connect(self, *parts: Literal["store", "bus", "compute"]) -> None:
+    def connect(self, *parts: Literal["store", "bus", "compute", "scheduler"]) -> None:
         """Create these parts now, so that the first event does not wait for them."""
         for part in parts:
             getattr(self, part)
@@ -90,6 +101,10 @@ class World:
     @cached_property
     def bus(self) -> Bus:
         return self._make_bus()
+
+    @cached_property
+    def scheduler(self) -> Scheduler:
+        return self._make_scheduler()
 
     @cached_property
     def compute(self) -> Compute:
@@ -119,6 +134,7 @@ def world() -> World:
         ),
         project=project,
         registry=lambda: _make_registry(environment.get("SLIPWAY_REGISTRY") or "https"),
+        scheduler=lambda: _make_scheduler(project, environment),
     )
 
 
@@ -154,6 +170,16 @@ def _make_bus(project: str, emulator: str | None) -> Bus:
     from infra.bus.pubsub import PubsubBus
 
     return PubsubBus(project, emulator=emulator)
+
+
+def _make_scheduler(project: str, environment: Mapping[str, str]) -> Scheduler:
+    queue = environment.get("SLIPWAY_QUEUE")
+    if not queue:
+        return NoScheduler()
+    from infra.schedule.cloud_tasks import CloudTasks
+
+    account = environment.get("SLIPWAY_QUEUE_ACCOUNT", "")
+    return CloudTasks(project, queue, account, environment.get("SLIPWAY_TASKS_ENDPOINT") or None)
 
 
 def _make_compute(project: str, clock: Clock, endpoint: str | None) -> Compute:

@@ -4,8 +4,9 @@
                                                     ^ a tick every minute of the stack's time
 
 With Google's emulators the functions run as deployed: functions-framework processes that Pub/Sub
-pushes to. Without them, the embedded store and bus are used and the handlers run in this process.
-Everything listens on loopback, on free ports, and stops with the `Stack`.
+pushes to, with a small emulator of Cloud Tasks. Without them, the embedded store and bus are used
+and the handlers run in this process. Everything listens on loopback, on free ports, and stops with
+the `Stack`.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ from local import emulators
 from local.pace import StoppableClock, Ticker
 from local.processes import Program, free_port
 from local.publisher import Publisher
+from local.tasks import TaskQueue
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "demo"
+QUEUE = f"projects/{PROJECT}/locations/local/queues/wakeups"
 RELEASES, WAKEUPS, DEAD_LETTERS = "model-releases", "model-wakeups", "model-releases-dead"
 TOPICS = (RELEASES, WAKEUPS, "model-rollout-status", DEAD_LETTERS)
 FUNCTIONS = {"on_release": RELEASES, "on_wakeup": WAKEUPS}
@@ -98,6 +101,10 @@ class Stack:
     def publish(self, topic: str, message: Mapping[str, Any]) -> str:
         return self.bus.publish(topic, json.dumps(message).encode())
 
+    def tick(self) -> None:
+        """Publish a tick with its time on the stack's clock, which Pub/Sub does not know."""
+        self.publish(WAKEUPS, {"tick": True, "at": self.clock.now().isoformat()})
+
     def _start(self) -> None:
         self._on_part("Compute Engine emulator", "starting", False)
         same_time = compute_emulator.ScaledClock(self.speed, self.clock.epoch, self.clock.epoch)
@@ -114,7 +121,7 @@ class Stack:
             self._start_emulated()
         else:
             self._start_embedded(server.url)
-        ticker = Ticker(self.clock, lambda: self.publish(WAKEUPS, {"tick": True}))
+        ticker = Ticker(self.clock, self.tick)
         self._parts.callback(ticker.stop)
         ticker.start()
 
@@ -125,6 +132,8 @@ class Stack:
         self.environment |= {
             "PUBSUB_EMULATOR_HOST": addresses["pubsub"],
             "FIRESTORE_EMULATOR_HOST": addresses["firestore"],
+            "SLIPWAY_QUEUE": QUEUE,
+            "SLIPWAY_TASKS_ENDPOINT": self._start_tasks(),
         }
         self.programs = tuple(self._function(target) for target in FUNCTIONS)
         self._parts.callback(self._stop_functions)
@@ -150,6 +159,12 @@ class Stack:
         self._parts.callback(emulators.stop, emulator)
         self._on_part(f"{kind} emulator", f"on {emulator.address}", True)
         return emulator.address
+
+    def _start_tasks(self) -> str:
+        tasks = TaskQueue(self.clock, lambda topic, data: self.bus.publish(topic, data))
+        self._parts.callback(tasks.stop)
+        tasks.start()
+        return tasks.url
 
     def _function(self, target: str) -> Program:
         port = free_port()
@@ -199,6 +214,7 @@ class Stack:
         from infra.bus.embedded import EmbeddedBus
         from infra.compute.client import Compute
         from infra.logs import JsonLines
+        from infra.schedule.timer import Timer
         from infra.store.sqlite import SqliteStore
 
         self._on_part("store and bus", "starting", False)
@@ -211,7 +227,15 @@ class Stack:
         log.handlers, log.propagate = [out], False
         log.setLevel(logging.INFO)
         client = Compute(PROJECT, clock, endpoint)
-        world = World(clock, lambda: store, lambda: bus, lambda: client, registry=EmulatedRegistry)
+        timer = Timer(bus)
+        world = World(
+            clock,
+            lambda: store,
+            lambda: bus,
+            lambda: client,
+            registry=EmulatedRegistry,
+            scheduler=lambda: timer,
+        )
         bus.subscribe(
             RELEASES, lambda event: release.handle(world, event), dead_letter_topic=DEAD_LETTERS
         )

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from rollout import requeue, transitions
-from rollout.conditions import OBSERVATION_GAP, conditions_of
+from rollout.conditions import conditions_of
 from rollout.gates import BAKE_GATES, STEP_GATES
 from rollout.gates.base import Failed, GateContext, Inconclusive, Passed, Verdict, Waiting, judge
 from rollout.gates.release_health import ReleaseHealth, observe_release, update_progress
@@ -65,19 +65,23 @@ def advance(
 
 
 def mark_observed(rollout: Rollout, now: datetime) -> Rollout:
-    """The rollout as observed now. Time in which nobody observed it counts neither as bake time nor
-    toward a deadline:
+    """The rollout as observed now. The time by which the pass is late counts neither as bake time
+    nor toward a deadline. A pause counts for nothing anyway: `resume` shifts by all of it.
 
     bake        |#######|  not observed  |######|    the bake ends later by the gap
     """
+    last = rollout.last_observed_at
     if isinstance(rollout.phase, Settled):
         return replace(rollout, last_observed_at=None)
-    if rollout.last_observed_at is None:
+    if last is None:
         return replace(rollout, last_observed_at=now)
-    gap = now - rollout.last_observed_at
+    gap = now - last
     if gap < OBSERVED_EVERY:
         return rollout
-    shifted = transitions.shift(rollout, gap) if gap > OBSERVATION_GAP else rollout
+    if rollout.paused:
+        return replace(rollout, last_observed_at=now)
+    late = gap - (requeue.interval(rollout, last) or timedelta(0))
+    shifted = transitions.shift(rollout, late) if late > OBSERVED_EVERY else rollout
     return replace(shifted, last_observed_at=now)
 
 

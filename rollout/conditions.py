@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from rollout import requeue
 from rollout.model import Condition, Pause, Rollout
 
 OBSERVATION_GAP = timedelta(seconds=180)
-"""A rollout that has not been observed for this long has an `ObservationFailed` condition, and the
-time counts neither as bake time nor toward a deadline."""
+"""A rollout whose pass is late by this much, because nothing could be read, has an
+`ObservationFailed` condition."""
 
 
 def conditions_of(
@@ -43,6 +44,8 @@ def observation_failed(
     """
     is_recorded = any(condition.type == "ObservationFailed" for condition in conditions)
     last = rollout.last_observed_at
-    if is_recorded or last is None or now - last < OBSERVATION_GAP:
+    if is_recorded or last is None:
+        return None
+    if now - last < OBSERVATION_GAP + (requeue.interval(rollout, last) or timedelta(0)):
         return None
     return Condition("ObservationFailed", why, now)

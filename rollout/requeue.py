@@ -1,7 +1,10 @@
 """When the next pass over a model is due. Pure.
 
-while it waits      5 to 15 s, an eighth of the time the phase has taken; 60 s while paused
+while it waits      5 to 15 s, an eighth of the time the phase has taken
+while it bakes      15 s to 5 min, a sixtieth of the time it has baked; 15 s while it is degraded
+paused              10 min
 after a change      at once, or after a back-off that doubles while the same change is repeated
+not readable        when Compute Engine allows it, spread over the time for which it was not
 settled             never, unless a change was refused (60 s)
 """
 
@@ -14,11 +17,14 @@ from typing import assert_never
 from rollout.model import Baking, Decision, Retiring, RollingBack, Rollout, Settled, Stepping
 
 SHORTEST = timedelta(seconds=5)
-LONGEST = timedelta(seconds=15)  # for a phase that has taken two minutes, and while baking
-PAUSED = timedelta(seconds=60)
+LONGEST = timedelta(seconds=15)  # for a phase that has taken two minutes, and early in a bake
+LONGEST_BAKE = timedelta(minutes=5)  # for a bake that has taken five hours
+PAUSED = timedelta(minutes=10)
 RETRY = timedelta(seconds=5)
 SETTLED_RETRY = timedelta(seconds=60)
 MOVE_BEYOND = timedelta(seconds=120)
+SHORTEST_SPREAD = timedelta(seconds=30)
+LONGEST_SPREAD = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -37,18 +43,39 @@ def after_decision(rollout: Rollout, *, has_transitions: bool, now: datetime) ->
     """When `advance` wants the next pass; None if the model is settled."""
     if has_transitions:
         return now
+    wait = interval(rollout, now)
+    return None if wait is None else now + wait
+
+
+def interval(rollout: Rollout, now: datetime) -> timedelta | None:
+    """How long a rollout waits for its next pass; None if it is settled. Each pass costs API quota,
+    and what has taken long may take a little longer.
+    """
     match rollout.phase:
         case Settled():
             return None
         case _ if rollout.paused:
-            return now + PAUSED
-        case Baking():
-            return now + LONGEST
-        case Stepping() | RollingBack() | Retiring():
-            # Each pass costs API quota, and what has taken long may take a little longer.
-            return now + min(LONGEST, max(SHORTEST, (now - rollout.phase.since) / 8))
+            return PAUSED
+        case Baking(since):
+            is_degraded = rollout.progress is not None and rollout.progress.degraded_since
+            longest = LONGEST if is_degraded else LONGEST_BAKE
+            return min(longest, max(LONGEST, (now - since) / 60))
+        case Stepping(since=since) | RollingBack(since=since) | Retiring(since=since):
+            return min(LONGEST, max(SHORTEST, (now - since) / 8))
         case _:
             assert_never(rollout.phase)
+
+
+def after_failure(
+    rollout: Rollout, retry_after_seconds: float, jitter: float, now: datetime
+) -> datetime:
+    """When to try again what could not be read. The longer it could not, the wider the tries of all
+    models are spread by `jitter`, from 0 to 1, so that they do not meet at the quota again.
+    """
+    last = rollout.last_observed_at
+    failing = now - last if last else SHORTEST_SPREAD
+    spread = min(LONGEST_SPREAD, max(SHORTEST_SPREAD, failing))
+    return now + max(RETRY, timedelta(seconds=retry_after_seconds)) + jitter * spread
 
 
 def after_attempt(decision: Decision, attempt: Attempt, now: datetime) -> datetime | None:

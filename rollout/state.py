@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rollout import conditions, requeue
 from rollout.model import Condition, Decision, Desired, Release, Rollout, Settled, Transition
+
+VERIFIED = timedelta(minutes=5)
+VERIFIED_PAUSED = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,22 @@ class Hold:
 
 
 @dataclass(frozen=True)
+class Verified:
+    """When a pass last read everything and found nothing to change, and the digest of the target
+    that it compared with.
+    """
+
+    at: datetime
+    target: str
+
+
+@dataclass(frozen=True)
 class ModelState:
     """The hot document of one model.
 
     `revision` counts the saves that changed more than the lease or `waiting_for`: request ids are
     derived from it. `recent_events` holds the ids of the latest events, so that a duplicate changes
-    nothing.
+    nothing. `wakeups` counts the waits: how often a worker released the lease.
     """
 
     desired: Desired
@@ -58,6 +71,8 @@ class ModelState:
     recent_events: tuple[str, ...] = ()
     waiting_for: str = ""
     hold: Hold | None = None
+    wakeups: int = 0
+    verified: Verified | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +129,15 @@ def next_revision(before: ModelState, after: ModelState, *, is_takeover: bool) -
 
 
 def _without_progress(state: ModelState) -> ModelState:
-    return replace(state, lease=None, waiting_for="", revision=0)
+    return replace(state, lease=None, waiting_for="", revision=0, wakeups=0, verified=None)
+
+
+def is_verified(state: ModelState, now: datetime) -> bool:
+    """Whether everything was read so lately that a pass may read only what changes by itself."""
+    if state.verified is None:
+        return False
+    valid = VERIFIED_PAUSED if state.rollout.paused else VERIFIED
+    return now - state.verified.at < valid
 
 
 def release_in_focus(rollout: Rollout) -> Release | None:

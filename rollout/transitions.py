@@ -166,8 +166,10 @@ def pause(
 def resume(
     rollout: Rollout, desired: Desired, paused: Pause, why: str, now: datetime
 ) -> PhaseChange:
-    """The time of the pause counts neither as bake time nor toward a deadline."""
-    resumed = replace(shift(rollout, now - paused.since), paused=None)
+    """The time of the pause counts neither as bake time nor toward a deadline, and only once: the
+    next pass is not late.
+    """
+    resumed = replace(shift(rollout, now - paused.since), paused=None, last_observed_at=now)
     return _change(rollout, resumed, desired, phase_name(rollout.phase), why)
 
 

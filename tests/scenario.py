@@ -30,6 +30,7 @@ from infra.bus.port import Bus
 from infra.compute.client import Compute
 from infra.fleet import naming
 from infra.registry.emulated import EmulatedRegistry
+from infra.schedule.timer import Timer
 from infra.store import outbox, repository
 from infra.store.documents import from_document
 from infra.store.port import Put, Store, Write
@@ -181,6 +182,8 @@ class Scenario:
             lambda: compute,
             lambda: f"worker-{next(self.tokens)}",
             registry=lambda: self.registry,
+            jitter=lambda: 0.5,
+            scheduler=lambda: Timer(self.bus),
         )
 
     # ---- given
@@ -317,7 +320,11 @@ class Scenario:
         """Time passes, with a tick every minute and all the passes that follow from it."""
         end = self.clock.now() + timedelta(seconds=seconds)
         while self.clock.now() < end:
-            self.clock.sleep(min(60.0, (end - self.clock.now()).total_seconds()))
+            tick = min(end, self.clock.now() + timedelta(seconds=60))
+            while self.clock.now() < tick:
+                due = min(tick, self.bus.next_due() or tick)
+                self.clock.sleep(max(0.0, (due - self.clock.now()).total_seconds()))
+                self.bus.pump()
             self.bus.publish(outbox.WAKEUPS, json.dumps({"tick": True}).encode())
             self.bus.pump()
 

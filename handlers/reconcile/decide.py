@@ -7,6 +7,7 @@ plans.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -30,7 +31,10 @@ class Plans:
 
     made: tuple[tuple[Target, Snapshot, Plan], ...] = ()
 
-    def get(self, target: Target, snapshot: Snapshot) -> tuple[Plan, Plans]:
+    def get(self, target: Target, snapshot: Snapshot, *, is_light: bool) -> tuple[Plan, Plans]:
+        """`is_light`: too little was read to plan, because nothing is expected to change."""
+        if is_light:
+            return Plan(), self
         for made_for, made_from, result in self.made:
             if made_for == target and made_from == snapshot:
                 return result, self
@@ -41,13 +45,14 @@ class Plans:
 @dataclass(frozen=True)
 class PassDecision:
     """What one pass decided: the state to save, the plan to apply, the transitions to record.
-    `blocked`: why the plan was dropped.
+    `target` is the digest of what the plan leads to. `blocked`: why the plan was dropped.
     """
 
     state: ModelState
     plan: Plan
     decision: Decision
     blocked: tuple[Problem, ...] = ()
+    target: str = ""
 
     @property
     def is_noop(self) -> bool:
@@ -59,6 +64,11 @@ class PassDecision:
         is_end = any(each.outcome for each in self.decision.transitions)
         return is_end and not self.decision.target.groups
 
+    @property
+    def verifies(self) -> bool:
+        """Whether nothing differs from the target, and nothing stands in its way."""
+        return self.is_noop and not self.plan.problems and not self.blocked and bool(self.target)
+
 
 def decide(
     state: ModelState,
@@ -67,8 +77,12 @@ def decide(
     refusals: tuple[Problem, ...],
     plans: Plans,
     now: datetime,
+    *,
+    is_light: bool = False,
 ) -> tuple[PassDecision, Plans]:
-    """`refusals`: what was refused when the last pass of this loop applied its plan."""
+    """`refusals`: what was refused when the last pass of this loop applied its plan. `is_light`:
+    nothing but groups and health was read.
+    """
     observed = observe(snapshot, state.desired.model)
     newest = newest_revision(snapshot, state.desired.model)
     state, adopted = restored.adopt(state, newest, observed, now)
@@ -77,7 +91,7 @@ def decide(
         settlement = restored.hold(state, newest, observed, target, now)
         return PassDecision(settlement.state, Plan(), settlement.decision), plans
     present = clamp(policy, target_of(state.rollout, state.desired, observed))
-    pending, plans = plans.get(present, snapshot)
+    pending, plans = plans.get(present, snapshot, is_light=is_light)
     # Without pending changes, what was refused is no longer desired, or happened by itself.
     earlier = refusals if pending.actions else ()
     evidence = Evidence(
@@ -86,10 +100,19 @@ def decide(
     )
     decision = advance(state.rollout, state.desired, observed, evidence, now)
     decision = replace(decision, transitions=(*adopted, *decision.transitions))
-    next_plan, plans = plans.get(clamp(policy, decision.target), snapshot)
-    found = outputs(snapshot, state.desired.model, decision.target.main_group)
+    clamped = clamp(policy, decision.target)
+    next_plan, plans = plans.get(clamped, snapshot, is_light=is_light)
+    group = decision.target.main_group
+    found = {} if is_light else outputs(snapshot, state.desired.model, group)
     settlement = settle(state, decision, (action.why for action in next_plan.actions), found, now)
-    return PassDecision(settlement.state, next_plan, settlement.decision), plans
+    digest = digest_of(clamped)
+    return PassDecision(settlement.state, next_plan, settlement.decision, target=digest), plans
+
+
+def digest_of(target: Target) -> str:
+    """The same for the same target, in every process."""
+    parts = (target.groups, sorted(target.kept_templates), target.traffic)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def policy_problems(policy: Policy, state: ModelState) -> tuple[Problem, ...]:

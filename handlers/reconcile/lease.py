@@ -9,13 +9,15 @@ what keeps a late one from acting is the deadline of its loop.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from infra.bus.port import BusError
 from infra.store import outbox, repository
-from infra.store.port import Conflict, Unavailable
+from infra.store.port import Conflict, StoreError, Unavailable
 from infra.wiring import World
-from rollout.state import Lease
+from rollout import requeue
+from rollout.state import Lease, ModelState, Verified
 
 DURATION = timedelta(seconds=120)
 
@@ -38,21 +40,85 @@ def acquire(lease: Lease | None, token: str, now: datetime) -> Lease:
     return Lease(token, now + DURATION)
 
 
-def release(world: World, model: str, token: str, known_revision: int | None) -> None:
-    """Let the next worker in.
+@dataclass(frozen=True)
+class Wait:
+    """What the worker leaves to the next pass. `revision` is the last one that it knows, and
+    `observed_at` when it last observed the rollout.
+    """
 
-    What was written since `known_revision` came with a wake-up that found the model leased, so
-    another wake-up is published for it; None if the worker's own message will be redelivered. If
-    the release itself fails, the lease expires and the next tick finds the model due.
+    revision: int
+    requeue_at: datetime | None
+    observed_at: datetime | None
+    verified: Verified | None
+
+
+def release(world: World, model: str, token: str, wait: Wait | None) -> None:
+    """Let the next worker in, and have it woken in time.
+
+    What was written since `wait.revision` came with a wake-up that found the model leased, so
+    another wake-up is published for it. Without a `wait` the worker failed, and what is due stays
+    due. If the release itself fails, the lease expires and a later tick finds the model due.
     """
     try:
         stored = repository.load_state(world.store, model)
         if stored is None or stored.state.lease is None or stored.state.lease.token != token:
             return
-        unleased = replace(stored.state, lease=None)
-        world.store.commit(repository.write_state(stored, unleased))
-        if known_revision is not None and stored.state.revision > known_revision:
+        after = replace(stored.state, lease=None)
+        is_known = wait is not None and stored.state.revision <= wait.revision
+        if wait and is_known:
+            after = _waiting(after, wait)
+        world.store.commit(repository.write_state(stored, after))
+        if wait and not is_known:
             outbox.wake(world, model)
-    except (Conflict, Unavailable) as error:
+        elif wait and after.requeue_at:
+            schedule(world, model, after.wakeups, after.requeue_at)
+    except (BusError, StoreError, Unavailable) as error:
         fields = {"model": model, "why": str(error)}
         log.info("lease left to expire", extra={"fields": fields})
+
+
+def postpone(world: World, model: str, token: str, retry_after_seconds: float) -> bool:
+    """Come later, because nothing could be read. False if that could not be recorded."""
+    now, jitter = world.clock.now(), world.jitter()
+    try:
+        stored = repository.load_state(world.store, model)
+        if stored is None or is_held_by_other(stored.state.lease, token, now):
+            return True
+        state = stored.state
+        at = requeue.after_failure(state.rollout, retry_after_seconds, jitter, now)
+        if state.requeue_at is not None or state.lease is not None:
+            due = at if state.requeue_at is not None else None
+            state = replace(state, lease=None, requeue_at=due, wakeups=state.wakeups + 1)
+            world.store.commit(repository.write_state(stored, state))
+        schedule(world, model, state.wakeups, at)
+    except Conflict:
+        return True  # what was written came with a wake-up
+    except (BusError, StoreError, Unavailable) as error:
+        fields = {"model": model, "why": str(error)}
+        log.info("the next try is left to a redelivery", extra={"fields": fields})
+        return False
+    return True
+
+
+def schedule(world: World, model: str, number: int, at: datetime) -> None:
+    """Have the model woken at that time, or by the tick after it."""
+    try:
+        world.scheduler.schedule(model, number, at)
+    except Unavailable as error:
+        fields = {"model": model, "why": str(error)}
+        log.warning("wake-up left to the tick", extra={"fields": fields})
+
+
+def _waiting(state: ModelState, wait: Wait) -> ModelState:
+    """The state while nobody reconciles it."""
+    is_due = state.requeue_at is not None and wait.requeue_at is not None
+    rollout = state.rollout
+    if wait.observed_at and rollout.last_observed_at:
+        rollout = replace(rollout, last_observed_at=wait.observed_at)
+    return replace(
+        state,
+        rollout=rollout,
+        requeue_at=wait.requeue_at if is_due else state.requeue_at,
+        verified=wait.verified,
+        wakeups=state.wakeups + 1,
+    )

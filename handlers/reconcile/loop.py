@@ -32,7 +32,7 @@ from handlers.reconcile.decide import (
     needs_no_policy,
     policy_problems,
 )
-from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe
+from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe, observe_lightly
 from handlers.reconcile.save import Run, save, save_observation_failure
 from infra.compute.apply import apply
 from infra.fleet.marks import mark
@@ -47,9 +47,11 @@ from rollout.advance import target_of
 from rollout.model import Observed, Problem, phase_name
 from rollout.policy.policy import Policy
 from rollout.requeue import Attempt, after_attempt
-from rollout.state import ModelState, release_in_focus
+from rollout.state import ModelState, Verified, is_verified, release_in_focus
 
 BUDGET = timedelta(seconds=45)
+LONGEST_WAIT = timedelta(seconds=10)
+"""A pass that is due later is left to the scheduler."""
 
 log = logging.getLogger("slipway")
 
@@ -57,7 +59,8 @@ log = logging.getLogger("slipway")
 @dataclass(frozen=True)
 class Carried:
     """State carried from one pass to the next: what was loaded and observed, the plans made, the
-    last plan applied and how often again, and what was refused of it.
+    last plan applied and how often again, and what was refused of it. `observed_at`: when the last
+    pass observed; `verified`: whether it found nothing to change.
     """
 
     stored: StoredState | None = None
@@ -67,26 +70,47 @@ class Carried:
     repeats: int = 0
     refusals: tuple[Problem, ...] = ()
     revision: int = 0
+    observed_at: datetime | None = None
+    verified: Verified | None = None
 
 
-def reconcile(world: World, model: str, event_id: str = "") -> None:
-    run = Run(model, event_id, world.new_token(), world.clock.now() + BUDGET)
+class ObservationFailed(Unavailable):
+    """Compute Engine could not be read: come later. A redelivery besides would only add to what it
+    refuses already.
+    """
+
+    def __init__(self, why: str, retry_after_seconds: float) -> None:
+        super().__init__(why)
+        self.retry_after_seconds = retry_after_seconds
+
+
+def reconcile(world: World, model: str, event_id: str = "", number: int | None = None) -> None:
+    """`number` is that of a wake-up for one wait of the model, which the next tick repeats."""
+    run = Run(model, event_id, world.new_token(), world.clock.now() + BUDGET, number)
     carried = Carried()
     try:
         while True:
             carried, requeue_at = reconcile_once(world, run, carried)
-            if requeue_at is None or requeue_at > run.until:
+            now = world.clock.now()
+            if requeue_at is None or requeue_at > min(run.until, now + LONGEST_WAIT):
                 break
-            pause = (requeue_at - world.clock.now()).total_seconds()
+            pause = (requeue_at - now).total_seconds()
             if pause > 0:
                 world.clock.sleep(pause)
                 carried = replace(carried, cache=age(carried.cache))
     except Exception as error:
         fields = {"model": model, "event_id": event_id, "why": repr(error)}
         log.warning("reconcile failed", extra={"fields": fields})
-        lease.release(world, model, run.token, None)  # the message will be redelivered
-        raise
-    lease.release(world, model, run.token, carried.revision)
+        if isinstance(error, ObservationFailed):
+            is_repeated = lease.postpone(world, model, run.token, error.retry_after_seconds)
+        else:
+            lease.release(world, model, run.token, None)
+            is_repeated = number is not None
+        if not is_repeated:
+            raise
+        return
+    wait = lease.Wait(carried.revision, requeue_at, carried.observed_at, carried.verified)
+    lease.release(world, model, run.token, wait)
 
 
 def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, datetime | None]:
@@ -100,22 +124,32 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     if stored is None or lease.is_held_by_other(stored.state.lease, run.token, now):
         return carried, None
     state = stored.state
+    if carried.stored is None and run.number is not None and run.number < state.wakeups:
+        return carried, None  # the pass that this wake-up was for has run
     carried = replace(carried, stored=stored, revision=state.revision)
 
     # observe
-    cache = _observe(world, run, stored, carried.cache)
+    cache = _observe(world, run, stored, carried)
+    carried = replace(carried, observed_at=world.clock.now())
 
     # decide
     policy = _policy(world, documents, state)
     decision, plans = decide(
-        state, cache.snapshot, policy, carried.refusals, carried.plans, world.clock.now()
+        state,
+        cache.snapshot,
+        policy,
+        carried.refusals,
+        carried.plans,
+        world.clock.now(),
+        is_light=cache.is_light,
     )
     carried = replace(carried, cache=replace(cache, is_noop=decision.is_noop), plans=plans)
-    if cache.is_partial and not decision.is_noop:
+    if cache.is_partial and not _is_as_expected(state, cache, decision):
         return carried, now  # observe the rest before anything is decided
     if decision.ends_in_nothing and not cache.is_swept:
         # A 404 may be wrong, and nobody would look again: the lists have to agree.
         return replace(carried, cache=SnapshotCache()), now
+    carried = replace(carried, verified=_verified(state, cache, decision, now))
 
     # guard, save
     decision = _guard(world, policy, decision)
@@ -133,6 +167,20 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     return carried, after_attempt(decision.decision, attempt, world.clock.now())
 
 
+def _is_as_expected(state: ModelState, cache: SnapshotCache, decision: PassDecision) -> bool:
+    """Whether a pass that read groups and health alone may wait further."""
+    is_same = not cache.is_light or (state.verified and state.verified.target == decision.target)
+    return decision.is_noop and bool(is_same)
+
+
+def _verified(
+    state: ModelState, cache: SnapshotCache, decision: PassDecision, now: datetime
+) -> Verified | None:
+    if not decision.verifies:
+        return None
+    return state.verified if cache.is_light else Verified(now, decision.target)
+
+
 def _load(document: Document | None, known: StoredState | None) -> StoredState | None:
     """The state in a document; not decoded again if it is the one of the pass before."""
     if document and known and document.version == known.version:
@@ -140,13 +188,16 @@ def _load(document: Document | None, known: StoredState | None) -> StoredState |
     return repository.stored_state(document)
 
 
-def _observe(world: World, run: Run, stored: StoredState, cache: SnapshotCache) -> SnapshotCache:
-    scope = scope_of(stored.state.rollout, stored.state.desired)
+def _observe(world: World, run: Run, stored: StoredState, carried: Carried) -> SnapshotCache:
+    state, now = stored.state, world.clock.now()
+    scope = scope_of(state.rollout, state.desired)
     try:
-        return observe(world.compute, scope, cache)
+        if carried.observed_at is None and run.number is not None and is_verified(state, now):
+            return observe_lightly(world.compute, scope)
+        return observe(world.compute, scope, carried.cache)
     except Unavailable as error:
         save_observation_failure(world, run, stored, str(error))
-        raise
+        raise ObservationFailed(str(error), getattr(error, "after_seconds", 0.0)) from error
 
 
 def _policy(world: World, documents: Mapping[str, Document], state: ModelState) -> Policy:

@@ -4,6 +4,7 @@ Called by `handlers/reconcile/loop.py`. The cache is one frozen value that is ha
 pass and is never older than the loop, which is a minute.
 
     the first pass, and when a release arrived   everything, and what may be left over   about 20
+    the first pass after a wait, if nothing was to change at the last full read          4
     after a change                               volatile reads, and what was changed    about 6
     after a pass with nothing to do              groups and health only                  3
     if that showed something to do               the rest of the volatile reads          3
@@ -27,9 +28,9 @@ NOTHING = Snapshot({})
 @dataclass(frozen=True)
 class SnapshotCache:
     """The last snapshot. `stale` are resources that a pass tried to change since; `is_fresh`: read
-    in this very instant; `is_partial`: the last read covered groups and health only; `is_swept`: it
-    covered everything, lists of leftovers included; `is_noop`: the last decision found nothing to
-    do.
+    in this very instant; `is_partial`: the last read covered groups and health only; `is_light`: so
+    did every read before; `is_swept`: it covered everything, lists of leftovers included;
+    `is_noop`: the last decision found nothing to do.
     """
 
     snapshot: Snapshot = NOTHING
@@ -37,6 +38,7 @@ class SnapshotCache:
     is_fresh: bool = False
     is_partial: bool = False
     is_swept: bool = False
+    is_light: bool = False
     is_noop: bool = False
 
 
@@ -49,6 +51,12 @@ def invalidate(cache: SnapshotCache, keys: Iterable[Key]) -> SnapshotCache:
 def age(cache: SnapshotCache) -> SnapshotCache:
     """Time has passed: what was read may have changed."""
     return replace(cache, is_fresh=False)
+
+
+def observe_lightly(compute: Compute, scope: Scope) -> SnapshotCache:
+    """Groups and health only, for a pass that expects nothing to do. It plans nothing."""
+    snapshot = compute.observe(reads.light_reads(scope))
+    return SnapshotCache(snapshot, is_fresh=True, is_partial=True, is_light=True)
 
 
 def observe(compute: Compute, scope: Scope, cache: SnapshotCache) -> SnapshotCache:

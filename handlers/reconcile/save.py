@@ -24,12 +24,15 @@ from rollout.state import ModelState, next_revision, release_in_focus
 
 @dataclass(frozen=True)
 class Run:
-    """One call of the loop: its lease token, the event that started it, and when it must end."""
+    """One call of the loop: its lease token, the event that started it, and when it must end.
+    `number` is that of the wake-up, if it was published for a wait of the model.
+    """
 
     model: str
     event_id: str
     token: str
     until: datetime
+    number: int | None = None
 
 
 def save(world: World, run: Run, stored: StoredState, decision: PassDecision) -> ModelState:

@@ -94,7 +94,12 @@ class EmbeddedBus:
         self, topic: str, data: bytes, attributes: Mapping[str, str] = MappingProxyType({})
     ) -> str:
         check_outgoing(data, attributes)
-        return self._enqueue(topic, data, attributes)
+        return self._enqueue(topic, data, attributes, self._clock.now())
+
+    def publish_at(self, topic: str, data: bytes, at: datetime) -> None:
+        """Publish at a later time, like a Cloud Tasks queue in front of the topic."""
+        check_outgoing(data, {})
+        self._enqueue(topic, data, {}, max(at, self._clock.now()))
 
     def pump(self, limit: int = 10_000) -> int:
         """Deliver the messages that are due now, and those that their handlers publish. Returns the
@@ -146,15 +151,15 @@ class EmbeddedBus:
             due = self._waiting and self._waiting[0].due <= self._clock.now()
             return heapq.heappop(self._waiting) if due else None
 
-    def _enqueue(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
+    def _enqueue(self, topic: str, data: bytes, attributes: Mapping[str, str], at: datetime) -> str:
         with self._changed:
             self._published += 1
-            now, name = self._clock.now(), self._topic_name(topic)
-            message = Message(str(self._published), data, dict(attributes), now, topic=name)
+            name = self._topic_name(topic)
+            message = Message(str(self._published), data, dict(attributes), at, topic=name)
             for subscription in self._subscriptions:
                 if subscription.topic == topic:
                     self._queue(
-                        now,
+                        at,
                         subscription,
                         replace(message, attempt=1, subscription=subscription.name),
                     )
@@ -189,6 +194,7 @@ class EmbeddedBus:
                 subscription.dead_letter_topic,
                 message.data,
                 {**message.attributes, **self._dead_letter_attributes(delivery)},
+                self._clock.now(),
             )
             return
         backoff = min(self._first * 2 ** min(message.attempt - 1, 30), self._longest)

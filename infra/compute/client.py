@@ -8,7 +8,7 @@ is a `ComputeError`. With `workers=1` everything happens in order in the calling
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -107,15 +107,24 @@ class Compute:
 
     def list(self, collection: Collection, scope: str = naming.GLOBAL, filter: str = "") -> Bodies:
         """A whole collection in `global`, in a region, or `EVERYWHERE`."""
+        return tuple(self.iterate(collection, scope, filter))
+
+    def iterate(
+        self, collection: Collection, scope: str = naming.GLOBAL, filter: str = ""
+    ) -> Iterator[Body]:
+        """The same, read page by page as the caller goes on."""
         options = {"filter": filter} if filter else {}
         if scope == EVERYWHERE:
-            return self._list_aggregated(collection, options)
-        pages = self._read_pages(ENDPOINTS[collection], "list", _scope_fields(scope) | options)
-        return tuple(body for page in pages for body in page.get("items", ()))
+            yield from self._iterate_aggregated(collection, options)
+            return
+        fields = _scope_fields(scope) | options
+        for page in self._read_pages(ENDPOINTS[collection], "list", fields):
+            yield from page.get("items", ())
 
-    def _list_aggregated(self, collection: Collection, options: Mapping[str, Any]) -> Bodies:
+    def _iterate_aggregated(
+        self, collection: Collection, options: Mapping[str, Any]
+    ) -> Iterator[Body]:
         endpoint, member = AGGREGATED[collection]
-        found: list[Body] = []
         for page in self._read_pages(endpoint, "aggregated_list", options):
             for scope, part in page.get("items", {}).items():
                 if (
@@ -127,8 +136,7 @@ class Compute:
                         f"{collection} of {scope} could not be listed:"
                         f" {part['warning'].get('message', '')}",
                     )
-                found += part.get(member, ()) if scope.startswith("regions/") else ()
-        return tuple(found)
+                yield from part.get(member, ()) if scope.startswith("regions/") else ()
 
     def _list_instances(self, group: Key) -> Bodies:
         """The managed instances of a group; empty if there is no such group."""

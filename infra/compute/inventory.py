@@ -8,22 +8,28 @@ so leftovers are found by their owner.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from infra.compute.client import EVERYWHERE, Compute
 from infra.fleet import naming
 from infra.fleet.inventory import GLOBAL, REGIONAL, owned_by_model
 from infra.fleet.model import Body, Key, Snapshot
 
 
-def list_inventory(compute: Compute) -> dict[Key, Body]:
-    """Every resource of the collections that Slipway uses, whoever owns it."""
+def list_inventory(
+    compute: Compute, concerns: Callable[[Key, Body], bool] = lambda key, body: True
+) -> dict[Key, Body]:
+    """The resources of the collections that Slipway uses, whoever owns them. Only those that
+    `concerns` accepts are kept, while the lists are read page by page.
+    """
     found: dict[Key, Body] = {}
-    for collection in REGIONAL:
-        for body in compute.list(collection, EVERYWHERE):
-            found[Key(collection, naming.last(body["region"]) or "", body["name"])] = body
-    for collection in GLOBAL:
-        found |= {
-            Key(collection, naming.GLOBAL, body["name"]): body for body in compute.list(collection)
-        }
+    for collection in (*REGIONAL, *GLOBAL):
+        scope = EVERYWHERE if collection in REGIONAL else naming.GLOBAL
+        for body in compute.iterate(collection, scope):
+            region = naming.last(body.get("region")) or naming.GLOBAL
+            key = Key(collection, region, body["name"])
+            if concerns(key, body):
+                found[key] = body
     return found
 
 

@@ -25,6 +25,8 @@ PREFIX = "slipway-"
 COLOURS: tuple[Colour, ...] = get_args(Colour)
 GLOBAL = "global"
 GATEWAY_DESCRIPTION = "slipway gateway"
+_TEMPLATE_ENDING = re.compile("-[0-9a-f]{10}")
+_CHECK_ENDING = re.compile(f"-({'|'.join(COLOURS)})-(lb|live)")
 
 # Collections whose name in URLs differs: a URL states the scope separately.
 _IN_URLS: dict[Collection, str] = {
@@ -147,12 +149,19 @@ def is_of(model: str, key: Key) -> bool:
     """Whether a key is one that a resource of the model has; no part of the gateway is."""
     match key.collection:
         case "instanceTemplates":
-            return re.fullmatch(_template_pattern(model), key.name) is not None
+            return _TEMPLATE_ENDING.fullmatch(key.name.removeprefix(f"{PREFIX}{model}")) is not None
         case "healthChecks":
-            return re.fullmatch(_check_pattern(model), key.name) is not None
+            return _CHECK_ENDING.fullmatch(key.name.removeprefix(f"{PREFIX}{model}")) is not None
         case "regionInstanceGroupManagers" | "regionAutoscalers" | "backendServices":
             return key.name in {group_name(model, colour) for colour in COLOURS}
     return False
+
+
+def model_of_service(reference: str) -> str | None:
+    """The model whose backend service a canonical reference names, by its name alone."""
+    name = reference.removeprefix(f"{GLOBAL}/backendServices/{PREFIX}")
+    model, _, colour = name.rpartition("-")
+    return model if name != reference and colour in COLOURS else None
 
 
 def colour_of(model: str, name: str) -> Colour | None:
@@ -179,11 +188,11 @@ def check_filter(model: str) -> str:
 
 def _template_pattern(model: str) -> str:
     """`slipway-llama-3-0123456789` is a template of `llama-3` and not of `llama`."""
-    return f"{PREFIX}{model}-[0-9a-f]{{10}}"
+    return f"{PREFIX}{model}{_TEMPLATE_ENDING.pattern}"
 
 
 def _check_pattern(model: str) -> str:
-    return f"{PREFIX}{model}-({'|'.join(COLOURS)})-(lb|live)"
+    return f"{PREFIX}{model}{_CHECK_ENDING.pattern}"
 
 
 def label_value(text: str) -> str:

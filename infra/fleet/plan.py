@@ -104,15 +104,16 @@ class _Draft:
         return tuple(key for key in dict.fromkeys(keys) if key in inserts)
 
 
-def plan(target: Target, snapshot: Snapshot) -> Plan:
+def plan(target: Target, snapshot: Snapshot, routes: url_map.Routes | None = None) -> Plan:
     """The actions that bring the snapshot to the target. Raises `KeyError` if the
-    snapshot lacks something that decides it.
+    snapshot lacks something that decides it. `routes` is an index of the snapshot's URL map, made
+    once for many models.
     """
     fleet, draft = desired_fleet(target), _Draft()
     _refuse_moves(draft, target, snapshot)
     for desired in fleet.resources:
         _insert_or_update(draft, desired, target.model, snapshot)
-    _plan_route(draft, fleet.route, target.model, snapshot)
+    _plan_route(draft, fleet.route, target.model, snapshot, routes)
     keys = frozenset(desired.key for desired in fleet.resources)
     changed = frozenset(action.key for action in draft.actions)
     draft.add(*deletions.deletions(target, keys, changed, snapshot))
@@ -172,7 +173,13 @@ def _not_owned(key: Key) -> Problem:
     return Problem("config", "NOT_OURS", message)
 
 
-def _plan_route(draft: _Draft, route: url_map.Route | None, model: str, snapshot: Snapshot) -> None:
+def _plan_route(
+    draft: _Draft,
+    route: url_map.Route | None,
+    model: str,
+    snapshot: Snapshot,
+    routes: url_map.Routes | None,
+) -> None:
     """The model's route, once its backend services exist."""
     if route is None and naming.GATEWAY not in snapshot.bodies:
         return
@@ -182,4 +189,4 @@ def _plan_route(draft: _Draft, route: url_map.Route | None, model: str, snapshot
     services = route.services if route else ()
     if draft.blocked & {*services}:
         return
-    draft.add(*url_map.update(observed, model, route), after=draft.inserted(services))
+    draft.add(*url_map.update(observed, model, route, routes), after=draft.inserted(services))

@@ -6,6 +6,7 @@ releases and groups in play, so that a snapshot serves whatever target they lead
     full_reads       every resource of the model, and what may be left over
     volatile_reads   what a rollout changes: groups, autoscalers, backend services, route, health
     group_reads      what changes by itself while a pass waits: groups, instances, health
+    light_reads      the same for the first pass after a wait
 """
 
 from __future__ import annotations
@@ -96,6 +97,14 @@ def group_reads(scope: Scope) -> ReadSet:
     groups = _groups(scope, scope.colours)
     services = tuple(naming.backend_service(scope.model, colour) for colour in scope.colours)
     return ReadSet(keys=groups, groups=groups, healths=services if scope.is_exposed else ())
+
+
+def light_reads(scope: Scope) -> ReadSet:
+    """What changes by itself, for a pass that has read nothing before: `group_reads` with the
+    backend services, which say which groups to ask for the health of.
+    """
+    reads = group_reads(scope)
+    return replace(reads, keys=(*reads.keys, *reads.healths))
 
 
 def without(reads: ReadSet, known: ReadSet) -> ReadSet:

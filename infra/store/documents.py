@@ -26,7 +26,7 @@ from rollout.model import (
 )
 from rollout.spec.model import dump, load
 from rollout.spec.problems import Invalid
-from rollout.state import Hold, Lease, ModelState
+from rollout.state import Hold, Lease, ModelState, Verified
 
 SCHEMA = 3
 
@@ -73,6 +73,8 @@ def to_document(state: ModelState) -> Json:
         "requeue_at": state.requeue_at,
         "recent_events": list(state.recent_events),
         "hold": vars(state.hold) | {} if state.hold else None,
+        "wakeups": state.wakeups,
+        "verified": vars(state.verified) | {} if state.verified else None,
     }
 
 
@@ -112,6 +114,8 @@ def from_document(document: Json) -> ModelState:
         revision=document["revision"],
         recent_events=tuple(document["recent_events"]),
         hold=Hold(**document["hold"]) if document.get("hold") else None,
+        wakeups=document.get("wakeups", 0),
+        verified=Verified(**document["verified"]) if document.get("verified") else None,
     )
 
 

@@ -24,10 +24,12 @@ from infra.store.limits import check_path, check_writes
 from infra.store.port import (
     MODELS,
     REQUEUE_AT,
+    WAKEUPS,
     Conflict,
     Create,
     Delete,
     Document,
+    Due,
     Put,
     Replace,
     StoreError,
@@ -122,18 +124,25 @@ class FirestoreStore:
             if not isinstance(each, Delete)
         }
 
-    def list_due(self, now: datetime, limit: int) -> tuple[str, ...]:
+    def list_due(self, now: datetime, limit: int, after: Due | None = None) -> tuple[Due, ...]:
         requeue_at = _Query.FieldReference(field_path=REQUEUE_AT)
+        wakeups = _Query.FieldReference(field_path=WAKEUPS)
         until = _Query.FieldFilter(
             field=requeue_at, op=_Query.FieldFilter.LESS_THAN_OR_EQUAL, value=_encode(now)
         )
         structured_query = _Query(
-            select=_Query.Projection(fields=[_order_by_name().field]),
+            select=_Query.Projection(fields=[requeue_at, wakeups]),
             where=_Query.Filter(field_filter=until),
             order_by=[_Query.Order(field=requeue_at, direction=_Query.ASCENDING), _order_by_name()],
         )
+        if after is not None:
+            name = _Value(reference_value=f"{self._root}{MODELS}/{after.model}")
+            structured_query.start_at.CopyFrom(
+                query.Cursor.pb()(values=[_encode(after.requeue_at), name], before=False)
+            )
         return tuple(
-            each.path.rpartition("/")[2] for each in self._query(MODELS, structured_query, limit)
+            Due(each.data[REQUEUE_AT], each.path.rpartition("/")[2], each.data.get(WAKEUPS, 0))
+            for each in self._query(MODELS, structured_query, limit)
         )
 
     def list(

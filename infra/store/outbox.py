@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from infra.store.port import Delete, Put, Write
+from infra.bus.port import BusError, Unavailable
+from infra.store.port import Delete, Put, StoreError, Write
 
 if TYPE_CHECKING:
     from infra.wiring import World
@@ -23,6 +26,11 @@ STATUS = "model-rollout-status"
 DEAD_LETTERS = "model-releases-dead"
 GRACE = timedelta(seconds=30)
 """A younger message is left to the handler that committed it."""
+PAGE = 100
+MAX_PAGES = 20
+MAX_FAILURES = 3  # of one topic in one tick
+
+log = logging.getLogger("slipway")
 
 
 # ---- Writing
@@ -65,31 +73,57 @@ def status_attributes(key: str, model: str, now: datetime, kind: str = "rollout"
 # ---- Publishing
 
 
-def wake(world: World, model: str) -> None:
-    """Publish a wake-up. It carries nothing but the model's name and may be lost: the tick finds
-    every model that is due.
+def wake(world: World, model: str, number: int | None = None) -> None:
+    """Publish a wake-up. It carries nothing that a decision depends on and may be lost: the tick
+    finds every model that is due.
     """
-    world.bus.publish(WAKEUPS, json.dumps({"model": model}).encode())
+    world.bus.publish(WAKEUPS, wakeup(model, number))
+
+
+def wakeup(model: str, number: int | None = None) -> bytes:
+    """The data of a wake-up. One with a number is for one wait of the model, and is dropped after
+    the pass that ends it; one without follows from something new.
+    """
+    numbered = {} if number is None else {"number": number}
+    return json.dumps({"model": model} | numbered).encode()
 
 
 def publish_committed(world: World, writes: Iterable[Write]) -> None:
-    """Publish the messages among the writes just committed."""
+    """Publish the messages among the writes just committed. What the bus does not take stays in the
+    outbox for the tick: what was committed is done, and its handler goes on.
+    """
     for write in writes:
         if isinstance(write, Put) and write.path.startswith("outbox/"):
             _publish(world, write.path, write.data)
 
 
-def publish_unsent(world: World, limit: int = 100) -> None:
-    """Publish what a crash left in the outbox."""
+def publish_unsent(world: World) -> None:
+    """Publish what is left in the outbox, page after page. After a few failures the other messages
+    of the same topic are left for the next tick.
+    """
     latest = world.clock.now() - GRACE
-    for document in world.store.list("outbox", limit, None):
-        if document.data["at"] <= latest:
-            _publish(world, document.path, document.data)
+    failures: Counter[str] = Counter()  # by topic
+    after: str | None = None
+    for _ in range(MAX_PAGES):
+        page = world.store.list("outbox", PAGE, after)
+        for document in page:
+            topic = document.data["topic"]
+            if document.data["at"] <= latest and failures[topic] < MAX_FAILURES:
+                failures[topic] += not _publish(world, document.path, document.data)
+        if len(page) < PAGE:
+            return
+        after = page[-1].path.rpartition("/")[2]
 
 
-def _publish(world: World, path: str, body: Mapping[str, Any]) -> None:
-    world.bus.publish(body["topic"], base64.b64decode(body["data"]), body["attributes"])
-    world.store.commit(Delete(path))
+def _publish(world: World, path: str, body: Mapping[str, Any]) -> bool:
+    try:
+        world.bus.publish(body["topic"], base64.b64decode(body["data"]), body["attributes"])
+        world.store.commit(Delete(path))
+    except (BusError, StoreError, Unavailable) as error:
+        fields = {"topic": body["topic"], "message": path, "why": str(error)}
+        log.warning("message left in the outbox", extra={"fields": fields})
+        return False
+    return True
 
 
 def _iso(time: object) -> str:

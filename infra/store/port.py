@@ -13,7 +13,7 @@ directly in a list is refused (Firestore does not support it), and so is a docum
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ __all__ = [
     "Create",
     "Delete",
     "Document",
+    "Due",
     "Put",
     "Replace",
     "Store",
@@ -35,6 +36,7 @@ __all__ = [
 
 MODELS = "models"  # the collection that `list_due` queries
 REQUEUE_AT = "requeue_at"  # the field that it compares
+WAKEUPS = "wakeups"  # the field that it returns
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,15 @@ class Document:
     path: str
     data: dict[str, Any]
     version: str
+
+
+@dataclass(frozen=True, order=True)
+class Due:
+    """A model whose next pass is due, and the number of the wake-up that starts it."""
+
+    requeue_at: datetime
+    model: str
+    wakeups: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -137,9 +148,9 @@ class Store(Protocol):
         """
         ...
 
-    def list_due(self, now: datetime, limit: int) -> tuple[str, ...]:
-        """The names of the models whose `requeue_at` has passed, longest due first. Needs no index
-        beyond the automatic ones.
+    def list_due(self, now: datetime, limit: int, after: Due | None = None) -> tuple[Due, ...]:
+        """The models whose `requeue_at` has passed, longest due first, and those after `after`.
+        Needs no index beyond the automatic ones.
         """
         ...
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from infra.store import outbox
 from infra.store.documents import from_document, release_to_record, to_document
@@ -18,9 +18,14 @@ from infra.store.port import Conflict, Create, Document, Put, Replace, Store, Wr
 from rollout.model import Release, Transition
 from rollout.state import ModelState
 
+if TYPE_CHECKING:
+    from infra.wiring import World
+
 MAX_RECENT_EVENTS = 50
 MAX_ATTEMPTS = 200  # of one release
-TRIES = 20
+TRIES = 24  # about 20 seconds
+FIRST_BACK_OFF_SECONDS = 0.05
+LONGEST_BACK_OFF_SECONDS = 2.0
 
 T = TypeVar("T")
 
@@ -64,13 +69,17 @@ def with_event(state: ModelState, event_id: str) -> ModelState:
     return replace(state, recent_events=(*state.recent_events, event_id)[-MAX_RECENT_EVENTS:])
 
 
-def retry_on_conflict(attempt: Callable[[], T]) -> T:
-    """Repeat a read-decide-write until no other writer interferes. After so many lost races the
-    message is left to redelivery.
+def retry_on_conflict(world: World, attempt: Callable[[], T]) -> T:
+    """Repeat a read-decide-write until no other writer interferes. Before each further try it backs
+    off, at random up to twice as long as before, so that many writers of one document do not stay
+    in step. After so many lost races the message is left to redelivery.
     """
+    longest = FIRST_BACK_OFF_SECONDS
     for _ in range(TRIES - 1):
         with suppress(Conflict):
             return attempt()
+        world.clock.sleep(longest * world.jitter())
+        longest = min(2 * longest, LONGEST_BACK_OFF_SECONDS)
     return attempt()
 
 

@@ -20,10 +20,12 @@ from infra.store.limits import check_path, check_writes
 from infra.store.port import (
     MODELS,
     REQUEUE_AT,
+    WAKEUPS,
     Conflict,
     Create,
     Delete,
     Document,
+    Due,
     Replace,
     StoreError,
     Write,
@@ -91,15 +93,20 @@ class SqliteStore:
                 raise
         return {path: str(version) for path, version in versions.items() if version is not None}
 
-    def list_due(self, now: datetime, limit: int) -> tuple[str, ...]:
+    def list_due(self, now: datetime, limit: int, after: Due | None = None) -> tuple[Due, ...]:
+        first = (_encode_datetime(after.requeue_at), after.model) if after else ("", "")
         rows = self._rows(
-            "SELECT id FROM documents WHERE collection = ? AND requeue_at <= ?"
-            " ORDER BY requeue_at, id LIMIT ?",
+            "SELECT path, data, version FROM documents WHERE collection = ? AND requeue_at <= ?"
+            " AND (requeue_at, id) > (?, ?) ORDER BY requeue_at, id LIMIT ?",
             MODELS,
             _encode_datetime(now),
+            *first,
             limit,
         )
-        return tuple(row[0] for row in rows)
+        return tuple(
+            Due(each.data[REQUEUE_AT], each.path.rpartition("/")[2], each.data.get(WAKEUPS, 0))
+            for each in map(_document, rows)
+        )
 
     def list(
         self, collection_path: str, limit: int, after: str | None = None

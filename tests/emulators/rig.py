@@ -212,7 +212,10 @@ def running(
             watch,
             folder,
         )
-        ticker = Ticker(clock, lambda: rig.publish(WAKEUPS, {"tick": True}))
+        ticker = Ticker(
+            clock,
+            lambda: rig.publish(WAKEUPS, {"tick": True, "at": clock.now().isoformat()}),
+        )
         ticker.start()
         parts.callback(ticker.stop)
         yield rig

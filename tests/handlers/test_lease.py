@@ -63,7 +63,7 @@ def test_an_event_during_a_lease_is_handled_when_the_lease_is_released() -> None
     revision = story.state().revision
     story.when_released("2")  # its wake-up finds the model leased
     assert story.state().rollout.candidate is None
-    lease.release(story.world, "tiny", "mine", revision)
+    lease.release(story.world, "tiny", "mine", lease.Wait(revision, None, None, None))
     story.bus.pump()
     assert story.state().rollout.candidate
 
@@ -72,7 +72,7 @@ def test_releasing_a_lease_publishes_no_wake_up_when_nothing_arrived() -> None:
     story = Scenario()
     story.given_serving("1")
     lease_model(story, "mine", 100)
-    lease.release(story.world, "tiny", "mine", story.state().revision)
+    lease.release(story.world, "tiny", "mine", lease.Wait(story.state().revision, None, None, None))
     assert story.bus.next_due() is None
     assert story.state().lease is None
 

@@ -18,7 +18,7 @@ from infra.fleet import naming
 from infra.fleet.model import Action
 from infra.store import outbox, repository
 from infra.store.documents import UnknownSchema
-from infra.store.port import Delete, Put, Unavailable
+from infra.store.port import Delete, Put
 from rollout.model import Desired
 from rollout.state import Lease, ModelState
 from tests.infra.build import NOON
@@ -102,24 +102,39 @@ def test_a_wake_up_for_a_model_without_a_document_deletes_nothing() -> None:
     assert len(story.instances()) == 3
 
 
-def test_a_failing_pass_publishes_no_wake_up_though_an_event_arrived() -> None:
-    """The message of the pass is redelivered, so a further wake-up would only multiply passes."""
+def test_a_pass_that_could_not_read_comes_later_instead_of_being_redelivered() -> None:
     story = given_a_release_before_its_first_pass()
     bus = RecordingBus(story.bus)
 
     def then_fail(change: Change) -> Any:
         answer = change()
-        if story.state().desired.line[-1].verb == "release":
+        if not story.state().rollout.paused:
             story.when_commanded("pause")  # its own wake-up finds the model leased
             story.given_fault("error", method="compute.*.get", status=503)
         return answer
 
     worker = story.new_worker(bus=bus, adapter=intercepted_adapter(story.emulator, then_fail))
-    with pytest.raises(Unavailable):
-        reconcile(worker, "tiny")
-    assert story.state().desired.line[-1].verb == "pause"
-    assert story.state().lease is None
+    reconcile(worker, "tiny")
+    state, now = story.state(), story.clock.now()
+    assert state.rollout.paused
+    assert state.lease is None
+    assert state.requeue_at is not None
+    assert timedelta(seconds=5) <= state.requeue_at - now <= timedelta(minutes=6)
     assert outbox.WAKEUPS not in bus.topics
+
+
+def test_a_wake_up_for_a_pass_that_has_run_since_reads_nothing() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2")
+    number = story.state().wakeups
+    assert number > 0
+    before = story.emulator.calls.counts.total()
+    reconcile(story.new_worker(), "tiny", number=number - 1)
+    assert story.emulator.calls.counts.total() == before
+    reconcile(story.new_worker(), "tiny", number=number)
+    assert story.emulator.calls.counts.total() > before
+    assert story.state().wakeups == number + 1
 
 
 def test_a_pass_over_a_document_of_schema_1_raises_and_changes_nothing() -> None:

@@ -35,7 +35,7 @@ from rollout.model import (
     Stepping,
 )
 from rollout.spec.model import dump
-from rollout.state import Hold, Lease, ModelState
+from rollout.state import Hold, Lease, ModelState, Verified
 from tests.rollout.build import NOON, at, release
 
 ONE, TWO, THREE = (
@@ -89,6 +89,8 @@ FULL = ModelState(
     recent_events=("event-1", "event-2"),
     hold=Hold("restored", at(13), 50, True, "2", "ann"),
     waiting_for="paused by ann",
+    wakeups=17,
+    verified=Verified(at(14), "0123456789abcdef"),
 )
 OTHER_SCHEMA = (
     "{path}: the document has schema {schema!r}, and this Slipway reads schema 3 alone; deploy the"
@@ -173,6 +175,8 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
             "version": "2",
             "resumed_by": "ann",
         },
+        "wakeups": 17,
+        "verified": {"at": at(14), "target": "0123456789abcdef"},
     }
 
 
@@ -180,7 +184,7 @@ def test_an_empty_model_has_a_document_too() -> None:
     document = to_document(ModelState(Desired("tiny")))
     assert from_document(document) == ModelState(Desired("tiny"))
     empty = {name for name, value in document.items() if value is None}
-    assert empty == {"stable", "candidate", "previous", "lease", "requeue_at", "hold"}
+    assert empty == {"stable", "candidate", "previous", "lease", "requeue_at", "hold", "verified"}
     assert document["desired"] == {
         "release": None,
         "generation": 0,

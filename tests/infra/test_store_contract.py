@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from infra.store.firestore import FirestoreStore
-from infra.store.port import Conflict, Create, Delete, Put, Replace, Store, Unstorable, Write
+from infra.store.port import Conflict, Create, Delete, Due, Put, Replace, Store, Unstorable, Write
 from infra.store.sqlite import SqliteStore
 from tests.assurance.simulation.memory import MemoryStore
 
@@ -341,12 +341,16 @@ def in_threads(work: Callable[[int], None], count: int) -> None:
 # ---- Due models
 
 
+def due(store: Store, now: datetime, limit: int, after: Due | None = None) -> tuple[str, ...]:
+    return tuple(each.model for each in store.list_due(now, limit, after))
+
+
 def test_models_are_due_once_requeue_at_has_passed_longest_due_first(store: Store) -> None:
     def at(seconds: float) -> dict[str, Any]:
         return {"requeue_at": NOON + timedelta(seconds=seconds)}
 
     store.commit(
-        Create("models/late", at(-1)),
+        Create("models/late", at(-1) | {"wakeups": 7}),
         Create("models/latest", at(-3600)),
         Create("models/now-b", at(0)),
         Create("models/now-a", at(0)),
@@ -357,15 +361,15 @@ def test_models_are_due_once_requeue_at_has_passed_longest_due_first(store: Stor
         Create("outbox/1", at(-7200)),
     )
 
-    assert store.list_due(NOON, 10) == ("latest", "late", "now-a", "now-b")
-    assert store.list_due(NOON, 2) == ("latest", "late")
-    assert store.list_due(NOON.astimezone(timezone(timedelta(hours=5))), 10) == (
-        "latest",
-        "late",
-        "now-a",
-        "now-b",
-    )
-    assert store.list_due(NOON - timedelta(days=1), 10) == ()
+    everything = ("latest", "late", "now-a", "now-b")
+    assert due(store, NOON, 10) == everything
+    assert due(store, NOON, 2) == ("latest", "late")
+    assert due(store, NOON.astimezone(timezone(timedelta(hours=5))), 10) == everything
+    assert due(store, NOON - timedelta(days=1), 10) == ()
+    first = store.list_due(NOON, 3)
+    assert [each.wakeups for each in first] == [0, 7, 0]
+    assert due(store, NOON, 10, first[0]) == everything[1:]
+    assert due(store, NOON, 10, first[-1]) == ("now-b",), "in the middle of an instant"
 
 
 def test_a_model_is_not_due_once_requeue_at_is_moved_or_removed(store: Store) -> None:
@@ -381,8 +385,8 @@ def test_a_model_is_not_due_once_requeue_at_is_moved_or_removed(store: Store) ->
         Delete("models/c"),
     )
 
-    assert store.list_due(NOON, 10) == ()
-    assert store.list_due(NOON + timedelta(hours=1), 10) == ("a",)
+    assert due(store, NOON, 10) == ()
+    assert due(store, NOON + timedelta(hours=1), 10) == ("a",)
 
 
 # ---- Listing

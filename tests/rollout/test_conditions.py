@@ -38,8 +38,8 @@ def rollout(last_observed_at: datetime | None) -> Rollout:
     return Rollout(Stepping(0, NOON), last_observed_at=last_observed_at)
 
 
-@pytest.mark.parametrize(("seconds", "is_recorded"), [(0, False), (179, False), (180, True)])
-def test_a_failed_observation_is_a_condition_once_the_gap_is_three_minutes(
+@pytest.mark.parametrize(("seconds", "is_recorded"), [(0, False), (184, False), (185, True)])
+def test_a_failed_observation_is_a_condition_once_the_pass_is_three_minutes_late(
     seconds: float, is_recorded: bool
 ) -> None:
     expected = Condition("ObservationFailed", BUSY, at(seconds)) if is_recorded else None

@@ -14,6 +14,7 @@ from rollout.model import (
     Desired,
     Pause,
     Phase,
+    Progress,
     Retiring,
     RollingBack,
     Rollout,
@@ -41,12 +42,13 @@ def test_the_spans_between_passes() -> None:
     spans = (
         requeue.SHORTEST,
         requeue.LONGEST,
+        requeue.LONGEST_BAKE,
         requeue.PAUSED,
         requeue.RETRY,
         requeue.SETTLED_RETRY,
         requeue.MOVE_BEYOND,
     )
-    assert [span.total_seconds() for span in spans] == [5, 15, 60, 5, 60, 120]
+    assert [span.total_seconds() for span in spans] == [5, 15, 300, 600, 5, 60, 120]
 
 
 # ---- After a decision
@@ -65,14 +67,34 @@ def test_a_settled_model_needs_no_pass() -> None:
     assert due(Settled(), NOW) is None
 
 
-@pytest.mark.parametrize("taken", [0, 10, 900])
-def test_a_bake_is_observed_every_fifteen_seconds(taken: float) -> None:
-    assert due(Baking(NOON), at(taken)) == at(taken + 15)
+@pytest.mark.parametrize(
+    ("taken", "wait"), [(0, 15), (900, 15), (3600, 60), (18_000, 300), (2_000_000, 300)]
+)
+def test_a_long_bake_is_observed_rarely(taken: float, wait: float) -> None:
+    assert due(Baking(NOON), at(taken)) == at(taken + wait)
+
+
+def test_a_bake_that_has_lost_instances_is_observed_every_fifteen_seconds() -> None:
+    degraded = Rollout(Baking(NOON), progress=Progress(3, NOON, degraded_since=at(17_999)))
+    assert requeue.interval(degraded, at(18_000)) == timedelta(seconds=15)
 
 
 @pytest.mark.parametrize("phase", [STEPPING, Baking(NOON)])
-def test_a_paused_rollout_is_observed_once_a_minute(phase: Phase) -> None:
-    assert due(phase, NOW, Pause("paused by ann", NOON)) == NOW + timedelta(seconds=60)
+def test_a_paused_rollout_is_observed_every_ten_minutes(phase: Phase) -> None:
+    assert due(phase, NOW, Pause("paused by ann", NOON)) == NOW + timedelta(minutes=10)
+
+
+@pytest.mark.parametrize(
+    ("unobserved", "retry_after", "earliest", "latest"),
+    [(0, 0, 5, 35), (20, 40, 40, 70), (100, 30, 30, 130), (5000, 30, 30, 330)],
+)
+def test_what_could_not_be_read_is_tried_again_later_and_spread_ever_wider(
+    unobserved: float, retry_after: float, earliest: float, latest: float
+) -> None:
+    rollout = Rollout(STEPPING, last_observed_at=NOW - timedelta(seconds=unobserved))
+    for jitter, wait in ((0, earliest), (1, latest)):
+        tried = requeue.after_failure(rollout, retry_after, jitter, NOW)
+        assert tried == NOW + timedelta(seconds=wait)
 
 
 @pytest.mark.parametrize(

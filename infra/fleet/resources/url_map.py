@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,16 +78,39 @@ def desired(model: str, target: TrafficTarget) -> Route:
     return Route(model, traffic.host, traffic.path or f"/{model}", backends)
 
 
+@dataclass(frozen=True)
+class Routes:
+    """An index of a URL map: the path rules of each model, each with its matcher's name, and the
+    matcher of each host. Made once for all models.
+    """
+
+    rules: Mapping[str, tuple[tuple[str, Body], ...]]
+    matchers: Mapping[str, str]
+
+
+def index(observed: Body) -> Routes:
+    rules: dict[str, tuple[tuple[str, Body], ...]] = {}
+    for matcher in observed.get("pathMatchers", []):
+        for rule in matcher.get("pathRules", []):
+            for model in models_of(rule):
+                rules[model] = (*rules.get(model, ()), (matcher["name"], rule))
+    matchers: dict[str, str] = {}
+    for each in observed.get("hostRules", []):
+        for host in each.get("hosts", []):
+            matchers.setdefault(host, str(each.get("pathMatcher")))
+    return Routes(rules, matchers)
+
+
 def drift(route: Route | None, model: str, observed: Body) -> str | None:
+    """`route_drift` for a single model."""
+    return route_drift(route, model, index(observed))
+
+
+def route_drift(route: Route | None, model: str, observed: Routes) -> str | None:
     """Why the map must be written for this model; None if it has exactly one route and that is
     right, or rightly has none.
     """
-    found = [
-        (matcher, rule)
-        for matcher in observed.get("pathMatchers", [])
-        for rule in matcher.get("pathRules", [])
-        if owns(model, rule)
-    ]
+    found = observed.rules.get(model, ())
     if route is None:
         if not found:
             return None
@@ -96,7 +119,7 @@ def drift(route: Route | None, model: str, observed: Body) -> str | None:
         return f"there is no route for {route.host}{route.path} yet"
     matcher, rule = found[0]
     is_in_place = (
-        matcher["name"] == matcher_of(route.host, observed)
+        matcher == observed.matchers.get(route.host)
         and rule.get("paths") == route.paths
         and len(found) == 1
     )
@@ -111,8 +134,13 @@ def drift(route: Route | None, model: str, observed: Body) -> str | None:
 
 def owns(model: str, rule: Body) -> bool:
     """Whether a path rule sends any requests to the model."""
-    ours = {naming.reference(naming.backend_service(model, colour)) for colour in naming.COLOURS}
-    return any(naming.canonical(service) in ours for service in _services(rule))
+    return model in models_of(rule)
+
+
+def models_of(rule: Body) -> set[str]:
+    """The models that a path rule sends requests to."""
+    found = (naming.model_of_service(naming.canonical(service)) for service in _services(rule))
+    return {model for model in found if model}
 
 
 def _services(rule: Body) -> Iterator[str]:
@@ -261,9 +289,11 @@ def _conflict(message: str) -> Problem:
     return Problem("config", "ROUTE_TAKEN", message)
 
 
-def update(observed: Body, model: str, route: Route | None) -> tuple[Action | Problem, ...]:
-    """One update of the whole map, or nothing."""
-    why = drift(route, model, observed)
+def update(
+    observed: Body, model: str, route: Route | None, routes: Routes | None = None
+) -> tuple[Action | Problem, ...]:
+    """One update of the whole map, or nothing. `routes` is the map's index, if it was made."""
+    why = route_drift(route, model, routes or index(observed))
     if why is None:
         return ()
     body = merge_route(observed, model, route)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
-from infra.store.port import Document, Write
+from infra.store import outbox
+from infra.store.port import Document, Due, Write
 from infra.store.sqlite import SqliteStore
 from tests.assurance.simulation.memory import MemoryStore
 from tests.assurance.simulation.schedule import Fault
@@ -69,9 +70,9 @@ class SimStore:
             "store.get_many", requested[0], False, lambda _: self._store.get_many(requested)
         )
 
-    def list_due(self, now: datetime, limit: int) -> tuple[str, ...]:
+    def list_due(self, now: datetime, limit: int, after: Due | None = None) -> tuple[Due, ...]:
         return self._boundary(
-            "store.list_due", "", False, lambda _: self._store.list_due(now, limit)
+            "store.list_due", "", False, lambda _: self._store.list_due(now, limit, after)
         )
 
     def list(
@@ -110,3 +111,21 @@ class SimBus:
         return self._boundary(
             "bus.publish", topic, True, lambda _: self._publish(topic, data, attributes)
         )
+
+
+class SimScheduler:
+    """Publishes wake-ups later, each number of a model once."""
+
+    def __init__(
+        self, boundary: Boundary, publish_at: Callable[[str, bytes, datetime], None]
+    ) -> None:
+        self._boundary, self._publish_at = boundary, publish_at
+        self._scheduled: set[tuple[str, int]] = set()
+
+    def schedule(self, model: str, number: int, at: datetime) -> None:
+        def do(_: Fault | None) -> None:
+            if (model, number) not in self._scheduled:
+                self._scheduled.add((model, number))
+                self._publish_at(outbox.WAKEUPS, outbox.wakeup(model, number), at)
+
+        self._boundary("bus.schedule", model, True, do)

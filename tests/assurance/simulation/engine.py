@@ -19,6 +19,7 @@ import json
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -37,7 +38,13 @@ from infra.store import outbox
 from infra.store.port import Conflict, Write
 from infra.store.sqlite import SqliteStore
 from infra.wiring import World
-from tests.assurance.simulation.adapters import ServerClock, SimBus, SimStore, WorkerClock
+from tests.assurance.simulation.adapters import (
+    ServerClock,
+    SimBus,
+    SimScheduler,
+    SimStore,
+    WorkerClock,
+)
 from tests.assurance.simulation.calls import make_compute
 from tests.assurance.simulation.faults import Faults
 from tests.assurance.simulation.memory import MemoryStore
@@ -127,9 +134,10 @@ class Simulation:
         self.on_commit: list[Callable[[tuple[Write, ...]], None]] = []
         self.after_write: list[Callable[[str, str], None]] = []
         self.violations: list[str] = []
-        self._store, self._bus = (
+        self._store, self._bus, self._scheduler = (
             SimStore(self.boundary, store, self.on_commit),
             SimBus(self.boundary, self.publish),
+            SimScheduler(self.boundary, self.publish_at),
         )
         self.faults = Faults(plan)
         world_faults = self.faults.world_faults
@@ -217,6 +225,8 @@ class Simulation:
             lambda: self.compute,
             lambda: f"worker-{worker.number}",
             registry=EmulatedRegistry,
+            jitter=lambda: 0.5,
+            scheduler=lambda: self._scheduler,
         )
 
     # ---- messages
@@ -227,6 +237,12 @@ class Simulation:
         published = self.bus.publish(topic, data, attributes)
         self.bus.pump()
         return published
+
+    def publish_at(self, topic: str, data: bytes, at: datetime) -> None:
+        self.schedule(at.timestamp(), partial(self._publish, topic, data))
+
+    def _publish(self, topic: str, data: bytes) -> None:
+        self.publish(topic, data)
 
     def _accept_message(self, topic: str, event: Any) -> None:
         if topic not in self.handlers:

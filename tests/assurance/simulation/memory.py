@@ -12,7 +12,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from infra.store.limits import check_path, check_writes
-from infra.store.port import MODELS, REQUEUE_AT, Conflict, Create, Delete, Document, Replace, Write
+from infra.store.port import (
+    MODELS,
+    REQUEUE_AT,
+    WAKEUPS,
+    Conflict,
+    Create,
+    Delete,
+    Document,
+    Due,
+    Replace,
+    Write,
+)
 
 
 class MemoryStore:
@@ -43,13 +54,18 @@ class MemoryStore:
         versions = {write.path: self._apply(write) for write in checked}
         return {path: version for path, version in versions.items() if version is not None}
 
-    def list_due(self, now: datetime, limit: int) -> tuple[str, ...]:
+    def list_due(self, now: datetime, limit: int, after: Due | None = None) -> tuple[Due, ...]:
         models = (
-            (name, self._documents[f"{MODELS}/{name}"].data.get(REQUEUE_AT))
-            for name in self._names.get(MODELS, ())
+            (name, self._documents[f"{MODELS}/{name}"].data) for name in self._names.get(MODELS, ())
         )
-        queued = [(at, name.encode()) for name, at in models if isinstance(at, datetime)]
-        return tuple(name.decode() for at, name in sorted(queued)[:limit] if at <= now)
+        found = sorted(
+            (at, name.encode(), data.get(WAKEUPS, 0))
+            for name, data in models
+            if isinstance(at := data.get(REQUEUE_AT), datetime) and at <= now
+        )
+        first = (after.requeue_at, after.model.encode()) if after else None
+        rest = [each for each in found if first is None or each[:2] > first]
+        return tuple(Due(at, name.decode(), number) for at, name, number in rest[:limit])
 
     def list(
         self, collection_path: str, limit: int, after: str | None = None
