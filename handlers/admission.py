@@ -94,14 +94,19 @@ def _violations(
 
 
 def _others(world: World, model: str) -> Iterator[ModelState]:
-    """The states of the other models, up to a page more than can be added up."""
+    """The states of the other models that have a release, up to a page more than can be added up. A
+    retired model uses nothing.
+    """
     after: str | None = None
-    read = 0
-    while read <= MAX_MODELS + 1 and (page := world.store.list("models", PAGE, after)):
-        read += len(page)
+    found = 0
+    while found <= MAX_MODELS and (page := world.store.list("models", PAGE, after)):
         for document in page:
             if document.path != repository.model_path(model):
-                yield from_document(document.data)
+                state = from_document(document.data)
+                is_live = bool(live_releases(state.rollout, state.desired))
+                found += is_live
+                if is_live:
+                    yield state
         after = page[-1].path.rpartition("/")[2]
 
 

@@ -103,5 +103,5 @@ def _reserve(
         why = (*map(str, problems), *caps)
     why = why or admission.violations_beside_others(world, policy, state, release)
     if why:
-        raise Refuse("; ".join(why))
+        raise Refuse(*why)
     return admission.reserve(policy, last, state.desired.model, release)

@@ -56,12 +56,12 @@ def handle(world: World, event: Any) -> None:
     try:
         message = parse_message(event, world.project)
     except Unreadable as error:
-        quarantine(world, hashlib.sha256(error.raw).hexdigest(), str(error), error.raw)
+        quarantine(world, hashlib.sha256(error.raw).hexdigest(), error, error.raw)
         return
     try:
         model = accept_message(world, message)
     except (Unreadable, Invalid, Refuse, Unstorable) as error:
-        quarantine(world, message.id, str(error), message.data)
+        quarantine(world, message.id, error, message.data)
         return
     outbox.wake(world, model)
 
@@ -129,7 +129,7 @@ def record_release(
     last = admission.last_admission(world, policy)
     why = _violations(world, policy, stored.state, release)
     if why:
-        raise Refuse("; ".join(f"{each}{_inherited(request, each, base)}" for each in why))
+        raise Refuse(*(f"{each}{_inherited(request, each, base)}" for each in why))
     release = _with_digest(request.model, release, policy, find_digest)
     if release.digest in stored.state.rollout.failed_digests and not release.force:
         raise Refuse(

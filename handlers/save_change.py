@@ -2,15 +2,17 @@
 ended and the status events, in one fenced commit.
 
 Called by `handlers/release.py` and `handlers/command.py`. Raises `Conflict` if the document changed
-since it was read; then the message is judged again.
+since it was read; then the message is judged again. Raises `Refuse` for what could not be stored in
+a later phase.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from handlers.quarantine import Refuse
 from infra.bus.envelope import Payload
-from infra.store import outbox, repository
+from infra.store import capacity, outbox, repository
 from infra.store.port import Write
 from infra.store.repository import StoredState
 from infra.wiring import World
@@ -37,6 +39,8 @@ def save_change(
         requeue_at=now if is_due(stored, change) else before.requeue_at,
         revision=before.revision + 1,
     )
+    if problem := capacity.problem_of(state):
+        raise Refuse(problem)
     releases = (before.rollout.stable, before.rollout.candidate, before.desired.release, release)
     outcomes = repository.record_outcomes(
         world.store, state.desired.model, releases, change.transitions, now

@@ -37,7 +37,7 @@ def check_writes(writes: Iterable[Write]) -> tuple[Write, ...]:
             raise Unstorable(write.path, "a commit may write to a path only once")
         found[write.path] = write
         if not isinstance(write, Delete):
-            total += _document_bytes(write.path, write.data)
+            total += _check_size(write.path, write.data)
     if total > MAX_COMMIT_BYTES:
         raise Unstorable(
             ", ".join(found),
@@ -63,11 +63,23 @@ def check_path(path: str, *, collection: bool = False) -> None:
             raise Unstorable(path, f"the part {part!r} {why}")
 
 
-def _document_bytes(path: str, data: Mapping[str, Any]) -> int:
+def document_bytes(path: str, data: Mapping[str, Any]) -> int:
+    """The size of a document, also of one that is too large. Raises `Unstorable` for a value that
+    cannot be stored.
+    """
     try:
-        size = 48 + sum(_text_bytes(part) for part in path.split("/")) + _value_bytes(data, 0)
+        return 48 + sum(_text_bytes(part) for part in path.split("/")) + _value_bytes(data, 0)
     except _Invalid as invalid:
         raise Unstorable(f"{path}{invalid.where}", invalid.why) from invalid
+
+
+def value_bytes(value: object) -> int:
+    """The size of a value that can be stored."""
+    return _value_bytes(value, 0)
+
+
+def _check_size(path: str, data: Mapping[str, Any]) -> int:
+    size = document_bytes(path, data)
     if size > MAX_DOCUMENT_BYTES:
         raise Unstorable(
             path, f"the document has {size:,} bytes, the limit is {MAX_DOCUMENT_BYTES:,}"

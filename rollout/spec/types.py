@@ -147,6 +147,10 @@ def is_model_name(text: str) -> bool:
     return re.fullmatch(_MODEL_NAME, text) is not None
 
 
+def is_version(text: str) -> bool:
+    return re.fullmatch(_VERSION, text) is not None
+
+
 def _certificate(name: str) -> str:
     return name if "/" in name else f"global/sslCertificates/{name}"
 
@@ -160,9 +164,10 @@ ModelName = Annotated[
         " hyphen"
     ),
 ]
+_VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,62}$"
 Version = Annotated[
     str,
-    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,62}$"),
+    Field(pattern=_VERSION),
     Allowed("1 to 63 letters, digits and . _ + -, starting with a letter or digit"),
 ]
 Line = Annotated[

@@ -139,8 +139,25 @@ def test_all_errors_of_a_message_are_reported_together_with_their_paths() -> Non
             "serving": {"port": "x"},
         }
     )
-    why = story.quarantine()[0]["why"]
-    assert all(path in why for path in ("artifact.colour", "scaling.max", "serving.port"))
+    refused, paths = story.quarantine()[0], ("artifact.colour", "scaling.max", "serving.port")
+    assert all(path in refused["why"] for path in paths)
+    assert [problem.partition(":")[0] for problem in sorted(refused["problems"])] == [*paths]
+
+
+def test_a_refused_message_is_reported_and_logged_for_its_model() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2", serving={"port": 0}, machine={"network": "other"})
+    attributes = story.attributes_on("model-rollout-status")[-1]
+    assert (attributes["ce-type"], attributes["ce-subject"]) == ("io.slipway.quarantine.v1", "tiny")
+    event = json.loads(story.published_on("model-rollout-status")[-1])
+    assert (event["model"], event["version"]) == ("tiny", "2")
+    assert len(event["problems"]) == 2
+    entry = story.log()[-1]
+    assert (entry["release"], entry["to"]) == ("2", "quarantined")
+    assert entry["problems"] == event["problems"]
+    story.when_published(b'{"model": "Tiny!", "version": "1"}')
+    assert json.loads(story.published_on("model-rollout-status")[-1])["model"] == ""
 
 
 def test_a_structured_cloud_event_is_accepted() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from handlers import admission
 from infra.store.port import Put
 from tests.scenario import IMAGE, Scenario
 
@@ -207,3 +208,17 @@ def test_a_grown_fleet_stays_within_a_lowered_cap_surge_included() -> None:
     story.when_settled()
     assert story.outcome("2") == "succeeded"
     assert max(counts) <= 6
+
+
+def test_retired_models_do_not_count_toward_the_caps_of_the_project(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admission, "MAX_MODELS", 1)
+    story = Scenario()
+    story.given_policy(max_project_instances=40)
+    for model in ("a", "b", "c"):
+        story.given_serving("1", model=model)
+        story.when_commanded("retire", model)
+        story.when_settled(model)
+    story.given_serving("1")
+    assert story.quarantine() == []

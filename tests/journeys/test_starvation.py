@@ -14,8 +14,9 @@ from infra.bus.embedded import EmbeddedBus
 from infra.bus.port import BusError
 from infra.schedule.port import NoScheduler
 from infra.store import outbox
+from infra.store.limits import MAX_DOCUMENT_BYTES, document_bytes
 from infra.store.port import Put
-from tests.scenario import Scenario
+from tests.scenario import IMAGE, Scenario
 
 GATEWAY = (
     "global/forwardingRules/slipway-gateway-http",
@@ -177,3 +178,22 @@ def test_an_undeliverable_status_topic_stops_nothing_and_multiplies_no_wake_up()
     story.when_minutes_pass(2)
     assert story.unsent_messages() == ()
     assert "repaired" in str(story.published_on(outbox.STATUS))
+
+
+def test_what_could_outgrow_its_document_is_refused_before_it_is_accepted() -> None:
+    story = Scenario()
+    variables = {f"V{number}": "x" * 4000 for number in range(15)}
+    story.when_released("1", artifact={"image": f"{IMAGE}:1", "env": variables})
+    story.when_settled()
+    story.when_released("2", artifact={"image": f"{IMAGE}:2", "args": ["y" * 4000] * 15})
+    story.when_settled()
+    for _ in range(10):
+        story.when_commanded("rollback", version="1")
+        story.when_commanded("rollback", version="2")
+    assert "the model's document could have" in story.quarantine()[0]["why"]
+    story.when_commanded("pause")
+    story.when_commanded("resume")
+    story.when_settled()
+    document = story.store.get("models/tiny")
+    assert document
+    assert document_bytes("models/tiny", document.data) < MAX_DOCUMENT_BYTES

@@ -183,7 +183,10 @@ class Intake:
         if not refusals:
             return Outcome("", self.woken[woken] if len(self.woken) > woken else "")
         (refusal,) = refusals
-        assert len(writes) == len(outgoing) * 2 + 1 == 5, f"refused, but written: {writes}"
+        logged = [write for write in writes if "/log/" in write.path]
+        assert len(logged) == bool(refusal.data["model"])
+        others = len(writes) - len(logged)
+        assert others == len(outgoing) * 2 + 1 == 5, f"refused, but written: {writes}"
         assert len(self.woken) == woken, "refused, but a model was woken"
         assert not number or refusal.path == f"quarantine/{number}"
         assert 0 < len(refusal.data["why"]) < 30_000
