@@ -60,7 +60,11 @@ def release_message(version: str, model: str = MODEL) -> dict[str, Any]:
         "serving": {"startup_seconds": 60},
         "scaling": {"min": 6, "max": 10},
         "traffic": {"draining_seconds": 10},
-        "rollout": {"steps": [10, 50, 100], "bake_seconds": 0},
+        "rollout": {
+            "steps": [{"percent": percent, "hold_seconds": 0} for percent in (10, 50, 100)],
+            "bake_seconds": 0,
+            "watch_seconds": 0,
+        },
     }
 
 

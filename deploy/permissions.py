@@ -124,4 +124,5 @@ PERMISSIONS: Mapping[str, tuple[str, ...]] = {
     "compute.urlMaps.insert": ("compute.backendServices.use", "compute.urlMaps.create"),
     "compute.urlMaps.list": ("compute.urlMaps.list",),
     "compute.urlMaps.update": ("compute.backendServices.use", "compute.urlMaps.update"),
+    "compute.zoneOperations.list": ("compute.zoneOperations.list",),
 }

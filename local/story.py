@@ -21,7 +21,11 @@ RELEASES: dict[str, dict[str, Any]] = {
         "serving": {"startup_seconds": 60},
         "scaling": {"min": FLOOR, "max": 10},
         "traffic": {"draining_seconds": 15},
-        "rollout": {"steps": [10, 50, 100], "bake_seconds": 60},
+        "rollout": {
+            "steps": [{"percent": percent, "hold_seconds": 0} for percent in (10, 50, 100)],
+            "bake_seconds": 60,
+            "watch_seconds": 0,
+        },
         "reason": "the first release creates the fleet",
     },
     "2": {

@@ -20,8 +20,9 @@ from typing import assert_never
 
 from rollout import requeue, transitions
 from rollout.conditions import conditions_of
-from rollout.gates import BAKE_GATES, STEP_GATES
+from rollout.gates import BAKE_GATES, STEP_GATES, WATCH_GATES
 from rollout.gates.base import Failed, GateContext, Inconclusive, Passed, Verdict, Waiting, judge
+from rollout.gates.clocks import decode, lost_instances
 from rollout.gates.release_health import ReleaseHealth, observe_release, update_progress
 from rollout.model import (
     Baking,
@@ -29,8 +30,10 @@ from rollout.model import (
     Desired,
     Evidence,
     FleetTarget,
+    Instance,
     Observed,
     Progress,
+    Release,
     Retiring,
     RollingBack,
     Rollout,
@@ -40,7 +43,7 @@ from rollout.model import (
 )
 from rollout.spec.compatibility import incompatible
 from rollout.strategies import strategy_of, swap_of
-from rollout.strategies.base import Step, Strategy, Swap, steps_digest
+from rollout.strategies.base import FIRST_GROUP, Step, Strategy, Swap, steps_digest
 from rollout.transitions import PhaseChange, candidate_of
 
 OBSERVED_EVERY = timedelta(seconds=60)
@@ -81,8 +84,9 @@ def mark_observed(rollout: Rollout, now: datetime) -> Rollout:
     if rollout.paused:
         return replace(rollout, last_observed_at=now)
     late = gap - (requeue.interval(rollout, last) or timedelta(0))
-    shifted = transitions.shift(rollout, late) if late > OBSERVED_EVERY else rollout
-    return replace(shifted, last_observed_at=now)
+    if late > OBSERVED_EVERY:
+        rollout = transitions.shift_clocks(transitions.shift(rollout, late), late)
+    return replace(rollout, last_observed_at=now)
 
 
 # ---- The target of each phase
@@ -139,7 +143,10 @@ def decide(
             return transitions.retire(rollout, desired, why, now)
         case Settled():
             warnings = tuple(problem.message for problem in evidence.refusals)
-            return replace(transitions.begin(rollout, desired, now), warnings=warnings)
+            change = transitions.begin(rollout, desired, now)
+            if not change.transitions and rollout.watched_since:
+                change = _watch(rollout, desired, rollout.watched_since, observed, evidence, now)
+            return replace(change, warnings=warnings)
         case Stepping():
             newer = _yield_to_newer(rollout, desired, observed, now)
             return newer or _judge_step(rollout, desired, rollout.phase, observed, evidence, now)
@@ -200,10 +207,13 @@ def _judge_step(
         restarted = replace(rollout, steps_digest=steps_digest(steps))
         why = "the steps of its strategy have changed"
         return transitions.enter_step(restarted, desired, 0, health, why, now)
-    rollout = _with_progress(rollout, health, now)
-    verdict = judge(STEP_GATES, _context(rollout, health, evidence, phase.since, now))
+    rollout, health = _with_progress(rollout, health, evidence, now)
+    context = _context(rollout, health, evidence, phase.since, now)
+    if not rollout.promoted:
+        context = replace(context, hold=timedelta(seconds=steps[phase.step].hold_seconds))
+    verdict = judge(STEP_GATES, context)
     if not isinstance(verdict, Passed) or rollout.paused:
-        return _hold(rollout, desired, verdict, health, now)
+        return _hold(rollout, desired, verdict, health, evidence, now)
     if phase.step + 1 == len(steps):
         return transitions.start_baking(rollout, desired, health, verdict.why, now)
     following = len(steps) - 1 if rollout.promoted else phase.step + 1
@@ -221,25 +231,71 @@ def _judge_bake(
     now: datetime,
 ) -> PhaseChange:
     health = _health(rollout, observed)
-    rollout = _with_progress(rollout, health, now)
+    rollout, health = _with_progress(rollout, health, evidence, now)
     began = ALWAYS if rollout.promoted else phase.since
     verdict = judge(BAKE_GATES, _context(rollout, health, evidence, began, now))
     if not isinstance(verdict, Passed) or rollout.paused:
-        return _hold(rollout, desired, verdict, health, now)
-    return transitions.succeed(rollout, desired, health, verdict.why)
+        return _hold(rollout, desired, verdict, health, evidence, now)
+    return transitions.succeed(rollout, desired, health, verdict.why, now)
+
+
+def _watch(
+    rollout: Rollout,
+    desired: Desired,
+    since: datetime,
+    observed: Observed,
+    evidence: Evidence,
+    now: datetime,
+) -> PhaseChange:
+    """The stable release after its bake."""
+    rollout, health = _with_progress(rollout, _health(rollout, observed), evidence, now)
+    verdict = judge(WATCH_GATES, _context(rollout, health, evidence, since, now))
+    match verdict:
+        case Failed(reason, why):
+            return transitions.take_back(rollout, desired, reason, why, now)
+        case Passed():
+            return PhaseChange(transitions.end_watch(rollout), desired)
+        case _:
+            return PhaseChange(rollout, desired)
+
+
+def watched_release(rollout: Rollout) -> Release | None:
+    """The release whose instances are judged now: the candidate, or a stable one after its bake."""
+    match rollout.phase:
+        case Stepping() | Baking():
+            return rollout.candidate
+        case Settled() if rollout.watched_since:
+            return rollout.stable
+        case _:
+            return None
+
+
+def unexplained(rollout: Rollout, observed: Observed) -> tuple[Instance, ...]:
+    """The instances that were lost since the pass before: whose fault that is must be found out
+    before `advance` judges.
+    """
+    if watched_release(rollout) is None or rollout.progress is None:
+        return ()
+    health = _health(rollout, observed)
+    return lost_instances(decode(rollout.progress.clocks), health.instances)
 
 
 def _health(rollout: Rollout, observed: Observed) -> ReleaseHealth:
-    """The candidate's health in the group that runs it."""
-    candidate = candidate_of(rollout)
-    colour = strategy_of(candidate).candidate_group(swap_of(rollout, candidate))
+    """The health of the release that is judged, in the group that runs it."""
+    release = watched_release(rollout) or candidate_of(rollout)
+    colour = rollout.serving_group or FIRST_GROUP
+    if rollout.candidate:
+        colour = strategy_of(release).candidate_group(swap_of(rollout, release))
     target = next(group for group in _fleet(rollout, observed).groups if group.colour == colour)
-    return observe_release(target, candidate, observed.group(colour))
+    return observe_release(target, release, observed.group(colour))
 
 
-def _with_progress(rollout: Rollout, health: ReleaseHealth, now: datetime) -> Rollout:
+def _with_progress(
+    rollout: Rollout, health: ReleaseHealth, evidence: Evidence, now: datetime
+) -> tuple[Rollout, ReleaseHealth]:
     progress = rollout.progress or Progress(0, now)
-    return replace(rollout, progress=update_progress(progress, health, now))
+    health, progress = update_progress(health, progress, evidence.losses, now)
+    return replace(rollout, progress=progress), health
 
 
 def _context(
@@ -253,7 +309,12 @@ def _context(
 
 
 def _hold(
-    rollout: Rollout, desired: Desired, verdict: Verdict, health: ReleaseHealth, now: datetime
+    rollout: Rollout,
+    desired: Desired,
+    verdict: Verdict,
+    health: ReleaseHealth,
+    evidence: Evidence,
+    now: datetime,
 ) -> PhaseChange:
     """Stay, roll back, or wait for a person, as the verdict says. A pause stops the way forward
     only: a failed candidate is rolled back all the same, unless it is paused because it failed.
@@ -271,13 +332,23 @@ def _hold(
                 return PhaseChange(rollout, desired, waiting_for=why, warnings=(why,))
             return transitions.pause(rollout, desired, why, now)
         case Waiting(why) | Passed(why):
-            messages = dict.fromkeys(problem.message for problem in health.problems)
             waiting_for = paused.why if paused else why
-            return PhaseChange(
-                rollout, desired, waiting_for=waiting_for, warnings=tuple(messages)[:1]
-            )
+            warnings = _warnings(rollout, health, evidence)
+            return PhaseChange(rollout, desired, waiting_for=waiting_for, warnings=warnings)
         case _:
             assert_never(verdict)
+
+
+def _warnings(rollout: Rollout, health: ReleaseHealth, evidence: Evidence) -> tuple[str, ...]:
+    """What people should know of the environment while the rollout waits or goes on."""
+    members = health.group.instances if health.group else ()
+    problems = [each.problem.message for each in members if each.problem and each.is_blocked]
+    problems += [problem.message for problem in health.problems]
+    if not problems and rollout.progress and rollout.progress.halted_since:
+        losses = [loss.why for loss in evidence.losses if loss.owner == "environment"]
+        gone = len(health.since("gone"))
+        problems = losses or [f"{gone} instances of the group are gone, not by the release's fault"]
+    return tuple(problems)[:1]
 
 
 def _rollback_waiting_for(rollout: Rollout, observed: Observed, evidence: Evidence) -> str:

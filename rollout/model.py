@@ -153,6 +153,21 @@ class Instance:
         return self.action == "NONE" and self.status == "RUNNING"
 
     @property
+    def is_running(self) -> bool:
+        """Whether its VM runs and is not being replaced or restarted."""
+        return self.status == "RUNNING" and self.action in ("NONE", "VERIFYING", "REFRESHING")
+
+    @property
+    def is_healthy(self) -> bool:
+        return self.is_settled and self.health == "healthy"
+
+    @property
+    def is_blocked(self) -> bool:
+        """No VM, because there is no capacity or no quota for it."""
+        lacks = self.problem is not None and self.problem.reason in ("stock-out", "quota")
+        return lacks and self.status != "RUNNING"
+
+    @property
     def is_leaving(self) -> bool:
         return self.action in ("DELETING", "ABANDONING")
 
@@ -182,14 +197,24 @@ class Observed:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """Why an instance was lost, and whose fault that is. What is not explained is nobody's."""
+
+    instance: str
+    owner: Literal["release", "environment"]
+    why: str
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What the pass learned beside the groups: `refusals`, what Compute Engine or the policy
-    refused for good, and `pending_changes`, why the observed state still differs from the present
-    target.
+    refused for good, `pending_changes`, why the observed state still differs from the present
+    target, and `losses`, why instances were lost.
     """
 
     refusals: tuple[Problem, ...] = ()
     pending_changes: tuple[str, ...] = ()
+    losses: tuple[Loss, ...] = ()
 
 
 # ---- Phases
@@ -272,15 +297,26 @@ class Pause:
 
 @dataclass(frozen=True)
 class Progress:
-    """The most healthy instances the candidate has had in this phase, and since when.
+    """What is remembered of the candidate's instances.
 
-    `degraded_since` is set while it has fewer; `flaps` counts how often it lost some.
+    `healthy` are the most healthy ones in this phase, and `improved_at` when there were so many.
+    `halted_since`: no deadline runs, because the environment took instances. The rest lasts for the
+    whole rollout: `size`, the most instances that the group's target size has had with a running
+    VM; `clocks`, what each instance has shown; `flaps`, when the release lost healthy ones. The
+    last two are in the compact form of `gates/clocks.py`.
     """
 
     healthy: int
     improved_at: datetime
-    flaps: int = 0
-    degraded_since: datetime | None = None
+    halted_since: datetime | None = None
+    size: int = 0
+    clocks: str = ""
+    flaps: str = ""
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether any instance that has run is not healthy."""
+        return any(f"{state}@" in self.clocks for state in ("starting", "silent", "lost", "gone"))
 
 
 @dataclass(frozen=True)
@@ -302,6 +338,7 @@ class Rollout:
     last_observed_at: datetime | None = None  # to within `advance.OBSERVED_EVERY`
     failed_digests: tuple[str, ...] = ()  # releases that were rolled back; refused unless forced
     serving_group: Colour | None = None
+    watched_since: datetime | None = None  # settled, but the stable release is still watched
 
 
 # ---- Targets and decisions

@@ -5,7 +5,7 @@ while it bakes      15 s to 5 min, a sixtieth of the time it has baked; 15 s whi
 paused              10 min
 after a change      at once, or after a back-off that doubles while the same change is repeated
 not readable        when Compute Engine allows it, spread over the time for which it was not
-settled             never, unless a change was refused (60 s)
+settled             never, unless a change was refused (60 s) or the release is watched (60 s)
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ LONGEST_BAKE = timedelta(minutes=5)  # for a bake that has taken five hours
 PAUSED = timedelta(minutes=10)
 RETRY = timedelta(seconds=5)
 SETTLED_RETRY = timedelta(seconds=60)
+WATCH = timedelta(seconds=60)
 MOVE_BEYOND = timedelta(seconds=120)
 SHORTEST_SPREAD = timedelta(seconds=30)
 LONGEST_SPREAD = timedelta(minutes=5)
@@ -53,11 +54,11 @@ def interval(rollout: Rollout, now: datetime) -> timedelta | None:
     """
     match rollout.phase:
         case Settled():
-            return None
+            return WATCH if rollout.watched_since else None
         case _ if rollout.paused:
             return PAUSED
         case Baking(since):
-            is_degraded = rollout.progress is not None and rollout.progress.degraded_since
+            is_degraded = rollout.progress is not None and rollout.progress.is_degraded
             longest = LONGEST if is_degraded else LONGEST_BAKE
             return min(longest, max(LONGEST, (now - since) / 60))
         case Stepping(since=since) | RollingBack(since=since) | Retiring(since=since):

@@ -98,7 +98,8 @@ def settle(
     why = "; ".join(changes)
     if isinstance(decision.rollout.phase, Settled) and why:
         decision = replace(decision, requeue_at=now)
-        if state.requeue_at is None and not decision.transitions:
+        was_settled = state.requeue_at is None or state.rollout.watched_since
+        if was_settled and not decision.transitions:
             decision = _with_drift(decision, why, now)
     after = replace(
         state,

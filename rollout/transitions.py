@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from rollout.gates.clocks import decode, encode
 from rollout.gates.release_health import ReleaseHealth
 from rollout.intents import desired_without
 from rollout.model import (
@@ -73,6 +74,7 @@ def begin(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
         paused=Pause(desired.paused, now) if desired.paused else None,
         promoted=promoted,
         last_observed_at=now,
+        watched_since=None,
     )
     origin = f"release {rollout.stable.version} serves" if rollout.stable else "nothing serves yet"
     why = (
@@ -103,23 +105,37 @@ def _refuse(rollout: Rollout, desired: Desired, release: Release) -> PhaseChange
 def enter_step(
     rollout: Rollout, desired: Desired, step: int, health: ReleaseHealth, why: str, now: datetime
 ) -> PhaseChange:
-    entered = replace(rollout, phase=Stepping(step, now), progress=Progress(health.healthy, now))
+    entered = replace(rollout, phase=Stepping(step, now), progress=_go_on(rollout, health, now))
     return _change(rollout, entered, desired, step_name(step), why, health)
 
 
 def start_baking(
     rollout: Rollout, desired: Desired, health: ReleaseHealth, why: str, now: datetime
 ) -> PhaseChange:
-    baking = replace(rollout, phase=Baking(now), progress=Progress(health.healthy, now))
+    baking = replace(rollout, phase=Baking(now), progress=_go_on(rollout, health, now))
     bake_seconds = health.release.spec.rollout.bake_seconds
     why = f"{why}; bakes for {bake_seconds} s"
     return _change(rollout, baking, desired, "baking", why, health)
 
 
-def succeed(rollout: Rollout, desired: Desired, health: ReleaseHealth, why: str) -> PhaseChange:
-    """The candidate has baked: it is the stable release now, and its group serves."""
+def _go_on(rollout: Rollout, health: ReleaseHealth, now: datetime) -> Progress:
+    """The progress in the next phase: its deadline is new, what the instances have shown is not."""
+    progress = rollout.progress or Progress(0, now)
+    halted_since = now if progress.halted_since else None
+    return replace(progress, healthy=health.healthy, improved_at=now, halted_since=halted_since)
+
+
+def succeed(
+    rollout: Rollout, desired: Desired, health: ReleaseHealth, why: str, now: datetime
+) -> PhaseChange:
+    """The candidate has baked: it is the stable release now, and its group serves. It is watched
+    while there is a release to return to; what a rollback restored is not.
+    """
     candidate = candidate_of(rollout)
     swap = swap_of(rollout, candidate)
+    is_watched = bool(
+        rollout.stable and candidate.spec.rollout.watch_seconds and not candidate.is_restored
+    )
     done = replace(
         rollout,
         phase=Settled(),
@@ -128,9 +144,10 @@ def succeed(rollout: Rollout, desired: Desired, health: ReleaseHealth, why: str)
         previous=rollout.stable or rollout.previous,
         serving_group=strategy_of(candidate).candidate_group(swap),
         steps_digest="",
-        progress=None,
+        progress=rollout.progress if is_watched else None,
         paused=None,
         promoted=False,
+        watched_since=now if is_watched else None,
         failed_digests=tuple(
             digest for digest in rollout.failed_digests if digest != candidate.digest
         ),
@@ -185,11 +202,20 @@ def shift(rollout: Rollout, span: timedelta) -> Rollout:
     if isinstance(phase, Stepping | Baking):
         phase = replace(phase, since=phase.since + span)
     if progress:
-        degraded = progress.degraded_since + span if progress.degraded_since else None
-        progress = replace(
-            progress, improved_at=progress.improved_at + span, degraded_since=degraded
-        )
+        progress = replace(progress, improved_at=progress.improved_at + span)
     return replace(rollout, phase=phase, progress=progress)
+
+
+def shift_clocks(rollout: Rollout, span: timedelta) -> Rollout:
+    """The same for what each instance has shown: nobody observed it in that time."""
+    progress = rollout.progress
+    if progress is None:
+        return rollout
+    clocks = {
+        key: replace(clock, since=clock.since + span)
+        for key, clock in decode(progress.clocks).items()
+    }
+    return replace(rollout, progress=replace(progress, clocks=encode(clocks)))
 
 
 # ---- Back and out
@@ -235,9 +261,30 @@ def finish_rollback(rollout: Rollout, desired: Desired, phase: RollingBack) -> P
     return PhaseChange(settled, desired, (ended,))
 
 
+def take_back(
+    rollout: Rollout, desired: Desired, reason: Reason, why: str, now: datetime
+) -> PhaseChange:
+    """The stable release fell sick while it was watched: the one before it comes back, once."""
+    bad, before = rollout.stable, rollout.previous
+    reopened = replace(rollout, stable=before, candidate=bad, previous=None, watched_since=None)
+    back = roll_back(reopened, desired, "rolled_back", reason, why, now)
+    return replace(
+        back, transitions=tuple(replace(each, from_="settled") for each in back.transitions)
+    )
+
+
+def end_watch(rollout: Rollout) -> Rollout:
+    return replace(rollout, watched_since=None, progress=None)
+
+
 def retire(rollout: Rollout, desired: Desired, why: str, now: datetime) -> PhaseChange:
     retiring = replace(
-        rollout, phase=Retiring(now, why), paused=None, progress=None, promoted=False
+        rollout,
+        phase=Retiring(now, why),
+        paused=None,
+        progress=None,
+        promoted=False,
+        watched_since=None,
     )
     undesired = replace(desired, release=None, paused="", promoted=False)
     return _change(rollout, retiring, undesired, "retiring", why)

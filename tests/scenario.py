@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -36,7 +36,7 @@ from infra.store.documents import from_document
 from infra.store.port import Put, Store, Write
 from infra.store.sqlite import SqliteStore
 from infra.wiring import World
-from rollout.spec.model import Spec
+from rollout.spec.model import DEFAULT_PERCENTS, Spec
 from rollout.state import ModelState
 
 PROJECT = "demo"
@@ -47,6 +47,19 @@ DEFAULT_BEHAVIOUR: dict[str, Any] = {
     "ready_after_seconds": 10,
     "drain_seconds": 0,
 }
+
+
+def quick_steps(steps: Sequence[Any]) -> list[Any]:
+    """Steps that hold nothing, unless they say so."""
+    return [
+        {"percent": step, "hold_seconds": 0} if isinstance(step, int) else step for step in steps
+    ]
+
+
+def quick(rollout: dict[str, Any]) -> dict[str, Any]:
+    """A rollout whose steps hold nothing and whose release is not watched, unless it says so."""
+    steps = quick_steps(rollout.get("steps", DEFAULT_PERCENTS))
+    return {"watch_seconds": 0} | rollout | {"steps": steps}
 
 
 class VirtualClock:
@@ -301,6 +314,13 @@ class Scenario:
         defaults: dict[str, Any] = (
             {} if is_known else {"scaling": {"min": 3, "max": 6}, "traffic": NO_DRAINING}
         )
+        if not is_known:
+            sections["rollout"] = quick(sections.get("rollout", {}))
+        elif isinstance(sections.get("rollout"), dict) and "steps" in sections["rollout"]:
+            sections["rollout"] = {
+                **sections["rollout"],
+                "steps": quick_steps(sections["rollout"]["steps"]),
+            }
         body: dict[str, Any] = {"model": model, "version": version}
         self.when_published(body | artifact | fields | defaults | sections)
 

@@ -42,6 +42,14 @@ def a_release_that_fails(story: Scenario) -> None:
     story.when_settled()
 
 
+def a_rollout_that_loses_an_instance(story: Scenario) -> None:
+    story.given_serving("1")
+    story.when_released("2")
+    story.when_phase_reached("baking")
+    story.emulator.affect_instances("stop", most=1)
+    story.when_settled()
+
+
 def a_model_behind_https(story: Scenario) -> None:
     story.given_certificate("models-example-com")
     story.given_serving(
@@ -104,6 +112,7 @@ def resource(story: Scenario, collection: str, name: str) -> dict[str, Any]:
 STORIES: tuple[Callable[[Scenario], None], ...] = (
     life_of_a_model,
     a_release_that_fails,
+    a_rollout_that_loses_an_instance,
     a_model_behind_https,
     everything_changed_by_hand,
 )

@@ -17,7 +17,7 @@ from infra.fleet.observe import observe, outputs
 from infra.fleet.plan import plan
 from rollout import restored
 from rollout.advance import advance, target_of
-from rollout.model import Decision, Evidence, Problem, Retiring, RollingBack, Rollout, Target
+from rollout.model import Decision, Evidence, Loss, Problem, Retiring, RollingBack, Rollout, Target
 from rollout.policy.caps import clamp, violations
 from rollout.policy.policy import Policy
 from rollout.state import ModelState, settle
@@ -79,9 +79,10 @@ def decide(
     now: datetime,
     *,
     is_light: bool = False,
+    losses: tuple[Loss, ...] = (),
 ) -> tuple[PassDecision, Plans]:
     """`refusals`: what was refused when the last pass of this loop applied its plan. `is_light`:
-    nothing but groups and health was read.
+    nothing but groups and health was read. `losses`: why instances were lost since the last pass.
     """
     observed = observe(snapshot, state.desired.model)
     newest = newest_revision(snapshot, state.desired.model)
@@ -97,6 +98,7 @@ def decide(
     evidence = Evidence(
         (*earlier, *pending.problems, *policy_problems(policy, state)),
         tuple(action.why for action in pending.actions),
+        losses,
     )
     decision = advance(state.rollout, state.desired, observed, evidence, now)
     decision = replace(decision, transitions=(*adopted, *decision.transitions))

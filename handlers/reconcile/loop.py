@@ -32,6 +32,7 @@ from handlers.reconcile.decide import (
     needs_no_policy,
     policy_problems,
 )
+from handlers.reconcile.explain import explain_losses
 from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe, observe_lightly
 from handlers.reconcile.save import Run, save, save_observation_failure
 from infra.compute.apply import apply
@@ -131,6 +132,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     # observe
     cache = _observe(world, run, stored, carried)
     carried = replace(carried, observed_at=world.clock.now())
+    losses = explain_losses(world.compute, state, cache.snapshot, world.clock.now())
 
     # decide
     policy = _policy(world, documents, state)
@@ -142,6 +144,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
         carried.plans,
         world.clock.now(),
         is_light=cache.is_light,
+        losses=losses,
     )
     carried = replace(carried, cache=replace(cache, is_noop=decision.is_noop), plans=plans)
     if cache.is_partial and not _is_as_expected(state, cache, decision):

@@ -43,6 +43,7 @@ from infra.compute.endpoints import (
     GLOBAL_OPERATIONS,
     REFERENCES,
     REGION_OPERATIONS,
+    ZONE_OPERATIONS,
     Endpoint,
 )
 from infra.compute.errors import (
@@ -60,11 +61,12 @@ HOST = "https://www.googleapis.com/compute/v1/"
 _PARTIAL_URL = re.compile(r"(?:projects/[^/]+/)?(?:global/[a-zA-Z]+|regions/[^/]+|zones)/[^/]+")
 _EMPTY_ANSWER = SimpleNamespace(status_code=200, content=b"{}", headers={})
 
-# The services of the inventory are a library of their own, imported by the function that lists it.
+# Services that few passes use are libraries of their own, imported at their first use.
 _SERVICES = Library(
     endpoint.service for endpoint in (*ENDPOINTS.values(), GLOBAL_OPERATIONS, REGION_OPERATIONS)
 )
 _INVENTORY_SERVICES = Library(endpoint.service for endpoint, _ in AGGREGATED.values())
+_LOSS_SERVICES = Library((ZONE_OPERATIONS.service,))
 
 
 class Calls:
@@ -126,7 +128,8 @@ class Calls:
             return self._clients[endpoint.service]
 
     def _make_client(self, endpoint: Endpoint) -> Any:
-        library = _SERVICES if endpoint.service in _SERVICES else _INVENTORY_SERVICES
+        libraries = (_SERVICES, _INVENTORY_SERVICES, _LOSS_SERVICES)
+        library = next(each for each in libraries if endpoint.service in each)
         client = getattr(library.service(endpoint.service), endpoint.client)(
             credentials=self._credentials,
             client_options={"api_endpoint": self._api_endpoint} if self._api_endpoint else None,

@@ -25,6 +25,7 @@ from infra.compute.endpoints import (
     GLOBAL_OPERATIONS,
     REGION_OPERATIONS,
     RPCS,
+    ZONE_OPERATIONS,
     Endpoint,
 )
 from infra.compute.errors import BACK_OFF_SECONDS, NotFound, Refused, Retry
@@ -120,6 +121,12 @@ class Compute:
         fields = _scope_fields(scope) | options
         for page in self._read_pages(ENDPOINTS[collection], "list", fields):
             yield from page.get("items", ())
+
+    def list_operations(self, zone: str, filter: str) -> Bodies:
+        """The operations of a zone that the filter finds, running or finished."""
+        fields = {"zone": zone, "filter": filter}
+        pages = self._read_pages(ZONE_OPERATIONS, "list", fields)
+        return tuple(body for page in pages for body in page.get("items", ()))
 
     def _iterate_aggregated(
         self, collection: Collection, options: Mapping[str, Any]

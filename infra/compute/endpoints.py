@@ -120,6 +120,10 @@ REGION_OPERATIONS = Endpoint(
     service="region_operations", client="RegionOperationsClient", name="operation", is_regional=True
 )
 
+ZONE_OPERATIONS = Endpoint(
+    service="zone_operations", client="ZoneOperationsClient", name="operation"
+)
+
 AGGREGATED: Mapping[Collection, tuple[Endpoint, str]] = {
     "regionInstanceGroupManagers": (
         Endpoint(service="instance_group_managers", client="InstanceGroupManagersClient", name=""),

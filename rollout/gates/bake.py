@@ -1,25 +1,15 @@
-"""Gate `bake`: the candidate has everything and must stay healthy for `rollout.bake_seconds`."""
+"""Gate `bake`: the candidate has everything and must stay healthy for `rollout.bake_seconds`.
+
+What the environment took delays its end, and so do instances that are still starting.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from rollout.gates.base import (
-    Failed,
-    GateContext,
-    Inconclusive,
-    Passed,
-    Query,
-    Verdict,
-    Waiting,
-    duration,
-)
-from rollout.gates.health import MAX_FLAPS, non_retryable
-from rollout.spec.defaults import startup_seconds
-
-UNHEALTHY_MAJORITY_SECONDS = 60
-"""Longer than Compute Engine may answer with what was true before: three passes that read the same
-stale health are not three observations."""
+from rollout.gates.base import Failed, GateContext, Passed, Query, Verdict, Waiting, duration
+from rollout.gates.health import flapping, non_retryable, sickness
+from rollout.spec.defaults import progress_deadline_seconds
 
 
 class BakeGate:
@@ -27,15 +17,10 @@ class BakeGate:
         return ()
 
     def judge(self, context: GateContext) -> Verdict:
-        health, progress, now = context.health, context.progress, context.now
-        if failure := non_retryable(context):
+        health, now = context.health, context.now
+        failure = non_retryable(context) or flapping(context) or sickness(context)
+        if failure := failure or _never_answered(context):
             return failure
-        if progress.flaps >= MAX_FLAPS:
-            version, flaps = health.release.version, progress.flaps
-            why = f"release {version} lost healthy instances {flaps} times during its bake"
-            return Failed("unhealthy", why)
-        if progress.degraded_since and (verdict := _degraded(context, progress.degraded_since)):
-            return verdict
         end = context.since + timedelta(seconds=health.release.spec.rollout.bake_seconds)
         if now < end:
             return Waiting(f"bakes until {end:%Y-%m-%dT%H:%M:%SZ}; {health}")
@@ -44,18 +29,12 @@ class BakeGate:
         return Passed(f"baked for {duration(now - context.since)}; {health}")
 
 
-def _degraded(context: GateContext, since: datetime) -> Verdict | None:
-    """Instances that start because the group grew get their start-up time; if most of them are
-    unhealthy at once, that is too long to wait.
-    """
+def _never_answered(context: GateContext) -> Failed | None:
+    """Instances that start because the group grew, or was repaired, have the progress deadline."""
     health = context.health
-    is_majority = health.healthy * 2 < health.needed
-    startup = startup_seconds(health.release.spec)
-    patience = UNHEALTHY_MAJORITY_SECONDS if is_majority else max(60, 2 * startup)
-    degraded_for = context.now - since
-    if degraded_for < timedelta(seconds=patience):
+    deadline = timedelta(seconds=progress_deadline_seconds(health.release.spec))
+    if context.is_halted or not any(
+        context.now - since >= deadline for since in health.since("starting")
+    ):
         return None
-    span = duration(degraded_for)
-    if health.has_no_data:
-        return Inconclusive(f"no health data for release {health.release.version} for {span}")
-    return Failed("unhealthy", f"{health}, for {span} of its bake time")
+    return Failed("unhealthy", f"{health}, and the rest did not become so in {duration(deadline)}")

@@ -51,13 +51,21 @@ class Query:
 
 @dataclass(frozen=True)
 class GateContext:
-    """What gates judge by. `since` is when the step or the bake began."""
+    """What gates judge by. `since` is when the step or the bake began, and `hold` how long each
+    instance of the step must have been healthy.
+    """
 
     health: ReleaseHealth
     progress: Progress
     evidence: Evidence
     since: datetime
     now: datetime
+    hold: timedelta = timedelta(0)
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether the environment keeps instances away; then no deadline runs."""
+        return self.progress.halted_since is not None
 
 
 class Gate(Protocol):

@@ -1,12 +1,15 @@
-"""Gate `health`: a step ends only if its instances of the candidate are all there and healthy.
+"""Gate `health`: a step ends only if each of its instances of the candidate has been healthy for
+the step's `hold_seconds`.
 
-Problems that Compute Engine does not solve by itself (quota, configuration, policy) fail at once;
-those that may pass (a stock-out, slow starts) fail when the progress deadline has passed.
+Problems that Compute Engine does not solve by itself (configuration, policy, no quota for a single
+instance) fail at once; those that may pass (a stock-out, slow starts) fail when the progress
+deadline has passed. What the environment took, and what the group cannot add to its size, delays
+the verdict and fails nothing.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rollout.gates.base import (
     Failed,
@@ -18,10 +21,14 @@ from rollout.gates.base import (
     Waiting,
     duration,
 )
+from rollout.gates.release_health import FLAP_WINDOW, ReleaseHealth, flaps_of
 from rollout.model import Reason
-from rollout.spec.defaults import progress_deadline_seconds
+from rollout.spec.defaults import progress_deadline_seconds, startup_seconds
 
-MAX_FLAPS = 3
+MIN_FLAPS = 3
+UNHEALTHY_MAJORITY_SECONDS = 60
+"""Longer than Compute Engine may answer with what was true before: three passes that read the same
+stale health are not three observations."""
 NON_RETRYABLE: frozenset[Reason] = frozenset({"quota", "config", "policy"})
 
 
@@ -31,27 +38,84 @@ class HealthGate:
 
     def judge(self, context: GateContext) -> Verdict:
         """The deadline counts from the last improvement, so a slow start is not a failure."""
-        health, progress = context.health, context.progress
-        if failure := non_retryable(context):
+        health = context.health
+        if failure := non_retryable(context) or flapping(context):
             return failure
-        if progress.flaps >= MAX_FLAPS:
-            version, flaps = health.release.version, progress.flaps
-            why = f"release {version} lost healthy instances {flaps} times in this step"
-            return Failed("unhealthy", why)
+        if sick := sickness(context):
+            return sick
         if health.is_reached and not context.evidence.pending_changes:
-            return Passed(str(health))
+            return _held(context)
         deadline = timedelta(seconds=progress_deadline_seconds(health.release.spec))
-        if context.now - progress.improved_at < deadline:
+        if context.is_halted or context.now - context.progress.improved_at < deadline:
             return Waiting(_waiting_for(context))
         return _overdue(context, deadline)
 
 
+# ---- What also fails a bake
+
+
 def non_retryable(context: GateContext) -> Failed | None:
-    """The first problem that no waiting solves."""
-    for problem in (*context.evidence.refusals, *context.health.problems):
+    """The first problem that no waiting solves. A release that has instances is not judged by those
+    that it cannot get.
+    """
+    health = context.health
+    final = (each for each in health.problems if each.reason != "quota" or not health.has_run)
+    for problem in (*context.evidence.refusals, *final):
         if problem.reason in NON_RETRYABLE:
             return Failed(problem.reason, problem.message)
     return None
+
+
+def flapping(context: GateContext) -> Failed | None:
+    """Instances were healthy and fell more than once each on average, wherever they are now. That
+    all fall once together is no flapping: how long they stay down says how bad it is.
+    """
+    health, flaps = context.health, flaps_of(context.progress, context.now)
+    if flaps < max(MIN_FLAPS, health.needed + 1):
+        return None
+    span = duration(FLAP_WINDOW)
+    why = f"release {health.release.version} lost healthy instances {flaps} times within {span}"
+    return Failed("unhealthy", why)
+
+
+def sickness(context: GateContext) -> Failed | Inconclusive | None:
+    """Instances that were healthy and fell get twice their start-up time to recover; if most of
+    them are down at once, that is too long to wait.
+    """
+    health, now = context.health, context.now
+    lost, silent = health.since("lost"), health.since("silent")
+    if span := _too_long(lost, health, now):
+        return Failed("unhealthy", f"{health}, for {span}")
+    if span := _too_long(silent, health, now):
+        return Inconclusive(f"no health data for release {health.release.version} for {span}")
+    return None
+
+
+def _too_long(since: list[datetime], health: ReleaseHealth, now: datetime) -> str:
+    """For how long that many have been down; empty if that is not too long yet."""
+    majority = health.needed // 2 + 1
+    if len(since) >= majority and now - since[majority - 1] >= timedelta(
+        seconds=UNHEALTHY_MAJORITY_SECONDS
+    ):
+        return duration(now - since[majority - 1])
+    patience = timedelta(seconds=max(60, 2 * startup_seconds(health.release.spec)))
+    return duration(now - since[0]) if since and now - since[0] >= patience else ""
+
+
+# ---- The end of a step
+
+
+def _held(context: GateContext, why: str = "") -> Verdict:
+    """Passed once enough instances have been healthy for long enough."""
+    health, hold = context.health, context.hold
+    unproven = health.unproven(hold, context.now) if hold else 0
+    if not unproven:
+        return Passed(why or str(health))
+    proven = health.needed - unproven
+    return Waiting(
+        f"{health}; {proven} of {health.needed} have been healthy for {duration(hold)}"
+        " without a break"
+    )
 
 
 def _overdue(context: GateContext, deadline: timedelta) -> Verdict:
@@ -60,7 +124,7 @@ def _overdue(context: GateContext, deadline: timedelta) -> Verdict:
     """
     health, evidence, span = context.health, context.evidence, duration(deadline)
     if health.is_well and health.has_replaced_others and not evidence.pending_changes:
-        return Passed(f"{health}; the rest of the group does not become stable")
+        return _held(context, f"{health}; the rest of the group does not become stable")
     if health.problems:
         problem = health.problems[0]
         return Failed(problem.reason, f"no instance could be created for {span}: {problem.message}")

@@ -5,30 +5,73 @@ Called by `advance` once per pass; gates judge the result.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
-from rollout.model import GroupTarget, GroupView, Instance, Problem, Progress, Release
+from rollout.gates.clocks import (
+    Clock,
+    Clocks,
+    State,
+    decode,
+    decode_times,
+    encode,
+    encode_times,
+    key_of,
+    update_clocks,
+)
+from rollout.model import GroupTarget, GroupView, Instance, Loss, Problem, Progress, Release
+
+FLAP_WINDOW = timedelta(minutes=30)
+TOLERATED = 10
+"""One in ten instances that the environment took does not keep the others from passing: in a large
+Spot fleet some are always on their way back."""
+NO_CLOCKS: Mapping[str, Clock] = {}
 
 
 @dataclass(frozen=True)
 class ReleaseHealth:
-    """How many instances of a release there should be, and those that there are."""
+    """How many instances of a release there should be, and those that there are.
+
+    Instances that the group cannot add for want of capacity or quota (`has_blocked_growth`) are
+    neither needed nor counted. Without `clocks` nothing is excused.
+    """
 
     release: Release
     needed: int
     instances: tuple[Instance, ...]
     group: GroupView | None
+    clocks: Clocks = field(default_factory=lambda: NO_CLOCKS)
+    has_blocked_growth: bool = False
 
     @property
     def healthy(self) -> int:
-        return sum(each.is_settled and each.health == "healthy" for each in self.instances)
+        return sum(each.is_healthy for each in self.instances)
+
+    @property
+    def absent(self) -> int:
+        """The instances that the environment took and that are not healthy again."""
+        return sum(
+            clock.state == "gone" or (clock.state == "starting" and clock.is_returned)
+            for clock in map(self.clock_of, self.instances)
+            if clock
+        )
 
     @property
     def is_reached(self) -> bool:
         """Group stable on its versions, and every instance of the release healthy."""
-        is_done = bool(self.group and self.group.is_stable)
-        return is_done and self.has_replaced_others and self.is_well
+        return self.is_done and self.has_replaced_others and self.is_well
+
+    @property
+    def is_done(self) -> bool:
+        """The group has finished its changes; what the environment took may be on its way back."""
+        if self.group is None:
+            return False
+        if self.group.is_stable or self.has_blocked_growth:
+            return True
+        unsettled = [each for each in self.group.instances if not each.is_settled]
+        is_leaving = any(each.is_leaving for each in unsettled)
+        return not is_leaving and 0 < len(unsettled) <= self.group.target_size // TOLERATED
 
     @property
     def has_replaced_others(self) -> bool:
@@ -43,7 +86,31 @@ class ReleaseHealth:
 
     @property
     def is_well(self) -> bool:
-        return self.needed <= self.healthy == len(self.instances)
+        excused = min(self.absent, self.needed // TOLERATED)
+        is_whole = self.healthy + self.absent == len(self.instances)
+        return self.needed - excused <= self.healthy and is_whole
+
+    def unproven(self, hold: timedelta, now: datetime) -> int:
+        """How many of the needed instances have not been healthy for that long without a break."""
+        clocks = [clock for clock in map(self.clock_of, self.instances) if clock]
+        healthy = [clock for clock in clocks if clock.state == "healthy"]
+        proven = sum(now - clock.since >= hold for clock in healthy)
+        excusable = sum(clock.is_returned and now - clock.since < hold for clock in healthy)
+        excused = min(self.absent + excusable, self.needed // TOLERATED)
+        return max(0, self.needed - excused - proven)
+
+    def clock_of(self, instance: Instance) -> Clock | None:
+        return self.clocks.get(key_of(instance.name))
+
+    def since(self, state: State) -> list[datetime]:
+        """Since when instances have been in a state, the longest first."""
+        clocks = map(self.clock_of, self.instances)
+        return sorted(clock.since for clock in clocks if clock and clock.state == state)
+
+    @property
+    def has_run(self) -> bool:
+        """Whether any of its VMs has run."""
+        return bool(self.clocks) or any(each.status == "RUNNING" for each in self.instances)
 
     @property
     def has_no_data(self) -> bool:
@@ -76,14 +143,74 @@ def observe_release(
     return ReleaseHealth(release, needed, running, group)
 
 
-def update_progress(progress: Progress, health: ReleaseHealth, now: datetime) -> Progress:
-    """The progress after this pass. It changes only if the number of healthy instances passed its
-    best or fell below it, so that it is seldom written.
+def update_progress(
+    health: ReleaseHealth, progress: Progress, losses: Iterable[Loss], now: datetime
+) -> tuple[ReleaseHealth, Progress]:
+    """The health with what is remembered of each instance, and the progress after this pass. The
+    progress changes only when an instance does, so that it is seldom written.
     """
+    group = health.group
+    if group is None:
+        return replace(health, clocks=decode(progress.clocks)), progress
+    clocks, fallen = update_clocks(decode(progress.clocks), health.instances, losses, now)
+    health = replace(health, clocks=clocks)
+    size = max(progress.size, _running(group)) if progress.size else group.target_size
+    health = _without_blocked_growth(health, size)
+    progress = replace(
+        progress,
+        size=size,
+        clocks=encode(clocks),
+        flaps=_flaps(progress.flaps, fallen, now),
+    )
     if health.healthy > progress.healthy:
-        return Progress(health.healthy, now, progress.flaps)
-    if health.healthy < progress.healthy:
-        if progress.degraded_since:
-            return progress
-        return replace(progress, flaps=progress.flaps + 1, degraded_since=now)
-    return replace(progress, degraded_since=None)
+        progress = replace(progress, healthy=health.healthy, improved_at=now)
+    return health, _halted(progress, health, size, now)
+
+
+def flaps_of(progress: Progress, now: datetime) -> int:
+    """How many healthy instances the release has lost within the window."""
+    return sum(now - time < FLAP_WINDOW for time in decode_times(progress.flaps))
+
+
+def _flaps(before: str, fallen: int, now: datetime) -> str:
+    if not fallen:
+        return before
+    kept = (time for time in decode_times(before) if now - time < FLAP_WINDOW)
+    return encode_times((*kept, *[now] * fallen))
+
+
+def _running(group: GroupView) -> int:
+    running = sum(each.is_running for each in group.instances)
+    return min(running, group.target_size)
+
+
+def _without_blocked_growth(health: ReleaseHealth, size: int) -> ReleaseHealth:
+    """What the group cannot add to the size that it had does not count against the release."""
+    group = health.group
+    blocked = _blocked(group)
+    growth = max(0, group.target_size - size) if group and size else 0
+    if not blocked or len(blocked) > growth:
+        return health
+    instances = tuple(each for each in health.instances if each not in blocked)
+    needed = health.needed - (len(health.instances) - len(instances))
+    return replace(health, instances=instances, needed=needed, has_blocked_growth=True)
+
+
+def _blocked(group: GroupView | None) -> tuple[Instance, ...]:
+    members = group.instances if group else ()
+    return tuple(each for each in members if each.is_blocked and not each.is_leaving)
+
+
+def _halted(progress: Progress, health: ReleaseHealth, size: int, now: datetime) -> Progress:
+    """While the environment keeps instances away, no deadline runs; afterwards it goes on."""
+    others = [each for each in _blocked(health.group) if each.template != health.release.template]
+    growth = max(0, health.group.target_size - size) if health.group else 0
+    is_halted = bool(health.since("gone")) or len(others) > growth
+    since = progress.halted_since
+    if is_halted:
+        return progress if since else replace(progress, halted_since=now)
+    if since is None:
+        return progress
+    # An improvement meanwhile has moved the deadline already.
+    improved_at = progress.improved_at + (now - max(since, progress.improved_at))
+    return replace(progress, improved_at=improved_at, halted_since=None)

@@ -424,11 +424,21 @@ class Traffic(Section):
         return self.exposure != "none"
 
 
+FIRST_HOLD_SECONDS = 480
+"""Shows a release that crashes within five minutes, though the liveness check takes 150 s to notice
+it."""
+
+
 class PercentStep(Section):
     """A step that moves a percentage of the instances to the new release."""
 
     percent: Annotated[int, Field(ge=1, le=100)] = Field(
         description="Percent of instances on the new release"
+    )
+    hold_seconds: Annotated[int, Field(ge=0, le=86400)] = Field(
+        default=60,
+        description="How long each instance of the step must be healthy without a break; "
+        f"{FIRST_HOLD_SECONDS} by default in the first step",
     )
 
 
@@ -449,9 +459,16 @@ Step = Annotated[
     PercentStep,
     BeforeValidator(_step),
     Shorthand({"type": "integer", "minimum": 1, "maximum": 100}),
-    Allowed('an integer from 1 to 100, or {"percent": 1 to 100}'),
+    Allowed('an integer from 1 to 100, or {"percent": 1 to 100, "hold_seconds": 0 to 86400}'),
 ]
 DEFAULT_PERCENTS = (10, 50, 100)
+
+
+def _hold_longest_at_first(steps: tuple[PercentStep, ...]) -> tuple[PercentStep, ...]:
+    if not steps or "hold_seconds" in steps[0].model_fields_set:
+        return steps
+    first = steps[0].model_copy(update={"hold_seconds": FIRST_HOLD_SECONDS})
+    return (first, *steps[1:])
 
 
 class RolloutSpec(Section):
@@ -460,8 +477,15 @@ class RolloutSpec(Section):
     strategy: Literal["rolling"] = Field(
         default="rolling", description="`rolling`: replace instances step by step in one group"
     )
-    steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=20), at_most(20)] = Field(
-        default=tuple(PercentStep(percent=percent) for percent in DEFAULT_PERCENTS),
+    steps: Annotated[
+        tuple[Step, ...],
+        Field(min_length=1, max_length=20),
+        at_most(20),
+        AfterValidator(_hold_longest_at_first),
+    ] = Field(
+        default=_hold_longest_at_first(
+            tuple(PercentStep(percent=percent) for percent in DEFAULT_PERCENTS)
+        ),
         description="The steps in which the new release replaces the old one",
         json_schema_extra={"default": list(DEFAULT_PERCENTS)},
     )
@@ -478,6 +502,11 @@ class RolloutSpec(Section):
     )
     bake_seconds: Annotated[int, Field(ge=0, le=1209600)] = Field(
         default=300, description="How long the new release must stay healthy after the last step"
+    )
+    watch_seconds: Annotated[int, Field(ge=0, le=86400)] = Field(
+        default=3600,
+        description="How long the new release is watched after the bake: if its fleet falls sick,"
+        " the previous release comes back",
     )
     progress_deadline_seconds: (
         Annotated[

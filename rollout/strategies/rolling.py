@@ -12,21 +12,25 @@ from rollout.model import Colour, FleetTarget, GroupTarget, Observed, Release, S
 from rollout.spec.model import PercentStep
 from rollout.strategies.base import FIRST_GROUP, Step, Swap, all_traffic_to
 
-EVERYTHING = PercentStep(percent=100)
+EVERYTHING = PercentStep(percent=100, hold_seconds=0)
 
 
 class Rolling:
     def steps(self, swap: Swap) -> tuple[Step, ...]:
         """The spec's steps. A single step if there is nothing to swap (a first release, or the same
         template as before), or if the group is balanced: Compute Engine does not support two
-        versions in a group of that shape.
+        versions in a group of that shape. Instances that stay as they are need no hold.
         """
         stable, candidate = swap.stable, swap.candidate
-        if stable is None or stable.template == candidate.template:
+        if stable and stable.template == candidate.template:
             return (EVERYTHING,)
-        if any(each.spec.placement.target_shape == "balanced" for each in (stable, candidate)):
-            return (EVERYTHING,)
-        return candidate.spec.rollout.steps
+        steps = candidate.spec.rollout.steps
+        if stable is None or "balanced" in (
+            stable.spec.placement.target_shape,
+            candidate.spec.placement.target_shape,
+        ):
+            return (steps[0].model_copy(update={"percent": 100}),)
+        return steps
 
     def candidate_group(self, swap: Swap) -> Colour:
         return swap.serving or FIRST_GROUP

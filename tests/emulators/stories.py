@@ -29,7 +29,13 @@ VOLATILE = (
     "selfLink",
     "selfLinkWithId",
 )
-ROLLOUT = {"steps": [50, 100], "bake_seconds": 60, "progress_deadline_seconds": 1800}
+STEPS = [{"percent": percent, "hold_seconds": 0} for percent in (50, 100)]
+ROLLOUT = {
+    "steps": STEPS,
+    "bake_seconds": 60,
+    "watch_seconds": 0,
+    "progress_deadline_seconds": 1800,
+}
 GONE = "gone"
 NEVER_READY = {"image": f"*{IMAGE}:sick*", "never_ready": True, "alive_after_seconds": 10} | {
     "boot_seconds": 30

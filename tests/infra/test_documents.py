@@ -74,10 +74,11 @@ FULL = ModelState(
         candidate=THREE,
         previous=ONE,
         steps_digest="0123456789ab",
-        progress=Progress(3, at(7), 2, at(8)),
+        progress=Progress(3, at(7), at(8), 4, "healthy@1767268800:x7k2", "1767268800"),
         paused=Pause("paused by ann", at(9), True),
         promoted=True,
         last_observed_at=at(10),
+        watched_since=at(11),
         failed_digests=("d1", "d2"),
         serving_group="green",
     ),
@@ -155,11 +156,19 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
             "phase": {"name": "stepping", "step": 2, "since": at(1)},
             "serving_group": "green",
             "steps_digest": "0123456789ab",
-            "progress": {"healthy": 3, "improved_at": at(7), "flaps": 2, "degraded_since": at(8)},
+            "progress": {
+                "healthy": 3,
+                "improved_at": at(7),
+                "halted_since": at(8),
+                "size": 4,
+                "clocks": "healthy@1767268800:x7k2",
+                "flaps": "1767268800",
+            },
             "paused": {"why": "paused by ann", "since": at(9), "after_failure": True},
             "promoted": True,
             "last_observed_at": at(10),
             "failed_digests": ["d1", "d2"],
+            "watched_since": at(11),
         },
         "waiting_for": "paused by ann",
         "conditions": [{"type": "Paused", "why": "paused by ann", "since": at(9)}],
@@ -248,7 +257,9 @@ def test_a_document_shares_nothing_with_the_state_it_was_made_from() -> None:
     document["stable"]["version"] = "99"
     document["desired"]["line"][0]["reason"] = "changed"
     assert from_document(to_document(FULL)) == FULL
-    assert FULL.rollout.progress == Progress(3, at(7), 2, at(8))
+    assert FULL.rollout.progress == Progress(
+        3, at(7), at(8), 4, "healthy@1767268800:x7k2", "1767268800"
+    )
     assert FULL.outputs == {"group": "https://example.com/group"}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.scenario import Scenario
+from typing import Any
+
+from tests.scenario import Scenario, quick
 
 
 def given_a_rollout_in_step_2(version: str = "2") -> Scenario:
@@ -87,8 +89,8 @@ def test_that_a_release_has_baked_outlasts_its_later_attempts() -> None:
     story = Scenario()
     story.given_serving("1")
     story.given_serving("2")
-    traffic = {"draining_seconds": 0}
-    story.when_released("1", force=True, scaling={"min": 3, "max": 6}, traffic=traffic)
+    same: dict[str, Any] = {"scaling": {"min": 3, "max": 6}, "traffic": {"draining_seconds": 0}}
+    story.when_released("1", force=True, **same, rollout=quick({}))
     story.when_phase_reached("step_1")
     story.when_commanded("abort")
     story.when_settled()

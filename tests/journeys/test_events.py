@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from tests.scenario import IMAGE, Scenario
+from tests.scenario import IMAGE, Scenario, quick
 
 
 def test_a_second_pass_over_a_settled_model_writes_nothing() -> None:
@@ -31,6 +31,7 @@ def test_a_release_that_is_published_again_changes_nothing_and_is_reported() -> 
             "artifact": {"image": f"{IMAGE}:1"},
             "scaling": {"min": 3, "max": 6},
             "traffic": {"draining_seconds": 0},
+            "rollout": quick({}),
         }
     )
     story.when_minutes_pass(2)

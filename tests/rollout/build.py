@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rollout.model import GroupView, Health, Instance, Observed, Problem, Reason, Release
 from rollout.spec.message import ReleaseRequested, resolve
-from rollout.spec.model import PercentStep, digest
+from rollout.spec.model import DEFAULT_PERCENTS, PercentStep, digest
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -17,14 +18,24 @@ def at(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-def step(percent: int) -> PercentStep:
-    return PercentStep(percent=percent)
+def step(percent: int, hold_seconds: int = 0) -> PercentStep:
+    return PercentStep(percent=percent, hold_seconds=hold_seconds)
+
+
+def quick(rollout: Mapping[str, Any]) -> dict[str, Any]:
+    """A rollout whose steps hold nothing, and that is not watched, unless it says so."""
+    steps = [
+        {"percent": each, "hold_seconds": 0} if isinstance(each, int) else each
+        for each in rollout.get("steps", DEFAULT_PERCENTS)
+    ]
+    return {"watch_seconds": 0} | dict(rollout) | {"steps": steps}
 
 
 def release(version: str, generation: int | None = None, **patch: Any) -> Release:
     sections: dict[str, Any] = {
         "artifact": {"image": f"eu-docker.pkg.dev/p/r/tiny:{version}"}
     } | patch
+    sections["rollout"] = quick(sections.get("rollout", {}))
     spec = resolve(ReleaseRequested(model="tiny", version=version, patch=sections), None)
     return Release(
         version,

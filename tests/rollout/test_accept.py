@@ -90,11 +90,11 @@ def test_pause_stops_a_rollout_and_records_who_requested_it_and_why(
 
 @pytest.mark.parametrize("phase", IN_PROGRESS)
 def test_resume_continues_as_if_there_had_been_no_pause(phase: Stepping | Baking) -> None:
-    before = swapping(phase, paused=PAUSED, progress=Progress(1, at(10), 1, at(20)))
+    before = swapping(phase, paused=PAUSED, progress=Progress(1, at(10), size=4))
     change = apply(before, command("resume"))
     assert change.rollout.paused is None
     assert change.rollout.phase == replace(phase, since=at(60))
-    assert change.rollout.progress == Progress(1, at(70), 1, at(80))
+    assert change.rollout.progress == Progress(1, at(70), size=4)
     [(version, origin, to, why)] = recorded(change)
     assert (version, origin, why) == ("2", to, "resumed on command")
 

@@ -14,7 +14,14 @@ import pytest
 
 from rollout import advance as rollouts
 from rollout import transitions
-from rollout.advance import ALWAYS, OBSERVED_EVERY, advance, mark_observed, target_of
+from rollout.advance import (
+    ALWAYS,
+    OBSERVED_EVERY,
+    advance,
+    mark_observed,
+    target_of,
+    unexplained,
+)
 from rollout.gates.base import Gate, GateContext, Verdict, Waiting
 from rollout.model import (
     FULL_WEIGHT,
@@ -23,12 +30,14 @@ from rollout.model import (
     Decision,
     Desired,
     Evidence,
+    Loss,
     Observed,
     Pause,
     Phase,
     Problem,
     Progress,
     Reason,
+    Release,
     Retiring,
     RollingBack,
     Rollout,
@@ -39,6 +48,7 @@ from rollout.model import (
     TrafficWeight,
 )
 from rollout.requeue import LONGEST, PAUSED, SHORTEST
+from rollout.strategies.base import steps_digest
 from rollout.strategies.rolling import steady_group
 from tests.rollout.build import NOON, at, group, instances, release, stuck
 from tests.rollout.swap import (
@@ -49,6 +59,8 @@ from tests.rollout.swap import (
     NOW,
     ONE,
     REFUSALS,
+    SINGLE_STEP_DIGEST,
+    STEPS_DIGEST,
     THREE,
     TWO,
     desired,
@@ -121,7 +133,8 @@ def test_a_model_without_a_release_has_an_empty_target() -> None:
 
 def test_a_step_says_what_it_waits_for_and_asks_for_another_pass_soon() -> None:
     decision = run_pass(stepping(1), TWO, mixed(2, 1, unhealthy=1))
-    assert decision.rollout == stepping(1, progress=Progress(1, NOW))
+    clocks = "healthy@1767268810:0 starting@1767268810:1"
+    assert decision.rollout == stepping(1, progress=Progress(1, NOW, size=4, clocks=clocks))
     assert decision.waiting_for == "1 of 2 instances of release 2 are healthy"
     assert (decision.transitions, decision.conditions) == ((), ())
     assert (decision.requeue_at, decision.desired) == (NOW + SHORTEST, desired(TWO))
@@ -131,6 +144,26 @@ def test_a_step_says_what_it_waits_for_and_asks_for_another_pass_soon() -> None:
 def test_a_step_waits_until_the_group_is_stable_on_its_versions(change: dict[str, Any]) -> None:
     observed = group(*instances(ONE, 3), *instances(TWO, 1), **change)
     assert run_pass(stepping(0), TWO, observed).rollout.phase == Stepping(0, NOON)
+
+
+def test_a_step_ends_when_its_instances_have_been_healthy_for_its_hold() -> None:
+    """Of its own clock each, which goes on in the next step."""
+    held = release("2", rollout={"steps": [{"percent": 25, "hold_seconds": 60}, 50, 100]})
+    rollout = stepping(0, candidate=held, steps_digest=steps_digest(held.spec.rollout.steps))
+    rollout = run_observed(rollout, desired(held), HEALTHY_STEP, at(10)).rollout
+    early = run_observed(rollout, desired(held), HEALTHY_STEP, at(69))
+    assert early.rollout.phase == Stepping(0, NOON)
+    assert early.waiting_for == (
+        "1 of 1 instances of release 2 are healthy; 0 of 1 have been healthy for 60 s without a"
+        " break"
+    )
+    assert run_observed(rollout, desired(held), HEALTHY_STEP, at(70)).rollout.phase == Stepping(
+        1, at(70)
+    )
+    promoted = replace(rollout, promoted=True)
+    assert run_observed(promoted, desired(held), HEALTHY_STEP, at(20)).rollout.phase == Stepping(
+        2, at(20)
+    )
 
 
 def test_a_step_waits_while_a_change_it_asks_for_is_pending() -> None:
@@ -161,7 +194,8 @@ def test_a_waiting_step_reports_its_first_problem_alone_and_once() -> None:
 def test_missing_progress_begins_now() -> None:
     for phase in (Stepping(1, NOON), Baking(NOON)):
         decision = run_pass(swapping(phase, progress=None), TWO, mixed(2, 0, unhealthy=2))
-        assert decision.rollout.progress == Progress(0, NOW)
+        clocks = "starting@1767268810:0,1"
+        assert decision.rollout.progress == Progress(0, NOW, size=4, clocks=clocks)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +279,90 @@ def test_a_candidate_that_flaps_is_rolled_back() -> None:
     assert rollout.phase.reason == "unhealthy"
 
 
+def test_what_was_lost_has_to_be_explained_while_a_release_is_judged() -> None:
+    """The instance is the same in both; only a release that is judged has evidence to weigh."""
+    weighed = run_observed(baking(), desired(TWO), HEALTHY_BAKE, at(90)).rollout
+    fallen = mixed(0, 3, unhealthy=1)
+    assert [each.name for each in unexplained(weighed, fallen)] == ["tiny-2-3"]
+    assert unexplained(weighed, HEALTHY_BAKE) == ()
+    for phase in (Settled(), ROLLING_BACK):
+        assert unexplained(replace(weighed, phase=phase), fallen) == ()
+    watched = serving(TWO, watched_since=at(100), progress=weighed.progress)
+    assert [each.name for each in unexplained(watched, fallen)] == ["tiny-2-3"]
+
+
+def test_the_environments_losses_are_a_condition_and_end_no_rollout() -> None:
+    rollout = run_observed(baking(), desired(TWO), HEALTHY_BAKE, at(90)).rollout
+    members = [replace(each, status="STOPPING") for each in instances(TWO, 4)]
+    losses = Evidence(losses=tuple(Loss(each.name, "environment", "preempted") for each in members))
+    for seconds in (100, 200, 5000):
+        decision = run_observed(rollout, desired(TWO), group(*members), at(seconds), losses)
+        rollout = decision.rollout
+        assert isinstance(rollout.phase, Baking)
+        assert decision.conditions[0].why == "preempted"
+
+
+# ---- The watch
+
+
+WATCHED = release("2", rollout={"watch_seconds": 3600})
+
+
+def watched(**fields: Any) -> Rollout:
+    progress = Progress(4, NOON, size=4, clocks="healthy@1767268800:0,1,2,3")
+    return serving(WATCHED, previous=ONE, watched_since=NOON, progress=progress, **fields)
+
+
+def test_a_release_is_watched_after_its_bake_and_then_settled() -> None:
+    bake = swapping(Baking(NOON), candidate=WATCHED)
+    decision = run_observed(bake, desired(WATCHED), HEALTHY_BAKE, at(300))
+    assert (decision.rollout.phase, decision.rollout.watched_since) == (Settled(), at(300))
+    assert decision.transitions[0].outcome == "succeeded"
+    waiting = run_observed(decision.rollout, desired(WATCHED), HEALTHY_BAKE, at(400))
+    assert (waiting.rollout, waiting.transitions) == (decision.rollout, ())
+    assert waiting.requeue_at == at(460)
+    done = run_observed(decision.rollout, desired(WATCHED), HEALTHY_BAKE, at(3900))
+    assert done.rollout == serving(WATCHED, previous=ONE)
+    assert (done.requeue_at, done.transitions) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("stable", "fields"),
+    [(None, {}), (ONE, {"is_restored": True}), (ONE, {"spec": TWO.spec})],
+)
+def test_a_release_without_a_way_back_or_a_watch_is_settled_after_its_bake(
+    stable: Release | None, fields: dict[str, Any]
+) -> None:
+    """What a rollback restored would otherwise go back to the release that was rolled back."""
+    candidate = replace(WATCHED, **fields)
+    digest = SINGLE_STEP_DIGEST if stable is None else STEPS_DIGEST
+    bake = swapping(Baking(NOON), candidate=candidate, stable=stable, steps_digest=digest)
+    decision = run_observed(bake, desired(candidate), HEALTHY_BAKE, at(300))
+    assert (decision.rollout.watched_since, decision.rollout.progress) == (None, None)
+    assert decision.rollout.stable == candidate
+
+
+def test_a_watched_release_that_falls_sick_goes_back_once() -> None:
+    fallen = mixed(0, 1, unhealthy=3)
+    falling = run_observed(watched(), desired(WATCHED), fallen, at(100)).rollout
+    decision = run_observed(falling, desired(WATCHED), fallen, at(160))
+    phase = decision.rollout.phase
+    assert isinstance(phase, RollingBack)
+    assert (phase.outcome, phase.reason) == ("rolled_back", "unhealthy")
+    [transition] = decision.transitions
+    assert (transition.release, transition.from_, transition.to) == ("2", "settled", "rolling_back")
+    assert decision.rollout.failed_digests == (WATCHED.digest,)
+    assert shares(decision) == [("1", None)]
+    done = run_observed(decision.rollout, decision.desired, FOUR_OF_ONE, at(400)).rollout
+    assert (done.phase, done.stable, done.watched_since) == (Settled(), ONE, None)
+
+
+def test_a_newer_release_begins_while_the_present_one_is_watched() -> None:
+    decision = run_observed(watched(), desired(THREE), HEALTHY_BAKE, at(100))
+    assert (decision.rollout.phase, decision.rollout.candidate) == (Stepping(0, at(100)), THREE)
+    assert decision.rollout.watched_since is None
+
+
 # ---- Baking
 
 
@@ -268,7 +386,8 @@ def test_the_last_step_leads_to_the_bake_and_the_bake_to_success() -> None:
 
 def test_a_candidate_that_fails_during_its_bake_is_rolled_back_soon() -> None:
     unhealthy = mixed(0, 0, unhealthy=4)
-    degraded = run_observed(baking(), desired(TWO), unhealthy, at(100)).rollout
+    healthy = run_observed(baking(), desired(TWO), HEALTHY_BAKE, at(90)).rollout
+    degraded = run_observed(healthy, desired(TWO), unhealthy, at(100)).rollout
     assert degraded.phase == Baking(NOON)
     decision = run_observed(degraded, desired(TWO), unhealthy, at(161))
     assert isinstance(decision.rollout.phase, RollingBack)
@@ -300,7 +419,8 @@ def test_a_failure_during_a_pause_rolls_back_unless_the_pause_is_because_of_a_fa
 
 def test_missing_health_data_during_a_pause_is_a_warning() -> None:
     paused = Pause("paused by ann", NOON)
-    before = baking(progress=Progress(4, NOON, 1, NOON), paused=paused, last_observed_at=at(50))
+    progress = Progress(4, NOON, clocks="silent@1767268800:0,1,2,3")
+    before = baking(progress=progress, paused=paused, last_observed_at=at(50))
     silent = group(*instances(TWO, 4, "unknown"))
     decision = run_pass(before, TWO, silent, now=at(60))
     why = "no health data for release 2 for 60 s"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from rollout.gates.release_health import ReleaseHealth, observe_release, update_progress
-from rollout.model import Progress
+from rollout.gates.clocks import State, decode, encode, lost_instances
+from rollout.gates.release_health import ReleaseHealth, flaps_of, observe_release, update_progress
+from rollout.model import Loss, Progress
 from rollout.strategies.rolling import steady_group
-from tests.rollout.build import NOON, at, instances
+from tests.rollout.build import NOON, at, instances, stuck
 from tests.rollout.health import ONE, TWO, health, target, view
 
 
@@ -109,16 +112,113 @@ def test_there_is_no_data_if_the_health_of_every_settled_instance_is_unknown(
 # ---- Progress
 
 
-def test_more_healthy_instances_restart_the_time_and_keep_the_number_of_flaps() -> None:
-    assert update_progress(Progress(1, NOON, 2, at(5)), health(2), at(9)) == Progress(2, at(9), 2)
+def progress_after(
+    progress: Progress, found: ReleaseHealth, seconds: float, *losses: Loss
+) -> Progress:
+    return update_progress(found, progress, losses, at(seconds))[1]
 
 
-def test_as_many_healthy_instances_as_before_only_end_a_degradation() -> None:
-    assert update_progress(Progress(2, NOON, 1), health(2), at(9)) == Progress(2, NOON, 1)
-    assert update_progress(Progress(2, NOON, 1, at(5)), health(2), at(9)) == Progress(2, NOON, 1)
+START = Progress(0, NOON)
+TWO_HEALTHY = progress_after(START, health(2), 5)
+EXPLAINED = Loss("tiny-2-1", "environment", "preempted")
 
 
-def test_a_flap_is_counted_once_however_long_it_lasts() -> None:
-    degraded = update_progress(Progress(2, NOON, 1), health(1, others=1), at(9))
-    assert degraded == Progress(2, NOON, 2, at(9))
-    assert update_progress(degraded, health(0, others=2), at(20)) == degraded
+def test_more_healthy_instances_restart_the_time_and_as_many_change_nothing() -> None:
+    assert (TWO_HEALTHY.healthy, TWO_HEALTHY.improved_at) == (2, at(5))
+    assert progress_after(TWO_HEALTHY, health(2), 99) == TWO_HEALTHY
+
+
+def test_a_fall_is_counted_once_however_long_it_lasts_and_again_after_a_recovery() -> None:
+    fallen = progress_after(TWO_HEALTHY, health(1, others=1), 9)
+    assert flaps_of(fallen, at(9)) == 1
+    assert progress_after(fallen, health(1, others=1), 60) == fallen
+    again = progress_after(progress_after(fallen, health(2), 70), health(1, others=1), 80)
+    assert (flaps_of(again, at(80)), flaps_of(again, at(9 + 1800)), again.improved_at) == (
+        2,
+        1,
+        at(5),
+    )
+
+
+def test_only_the_clock_of_the_instance_that_broke_starts_anew() -> None:
+    progress = progress_after(TWO_HEALTHY, health(1, others=1), 9)
+    found, _ = update_progress(health(2), progress, (), at(100))
+    assert found.since("healthy") == [at(5), at(100)]
+    assert (found.unproven(timedelta(seconds=95), at(100)), found.needed) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "loss", "flaps", "state"),
+    [
+        # Its process fell while its VM ran.
+        ({"health": "unhealthy"}, None, 1, "lost"),
+        ({"health": "unhealthy"}, EXPLAINED, 0, "gone"),
+        # Its VM went. Nobody knows why, or it is known.
+        ({"status": "STOPPING"}, None, 0, "gone"),
+        ({"action": "RECREATING", "status": ""}, None, 0, "gone"),
+        ({"action": "RECREATING"}, EXPLAINED, 0, "gone"),
+        ({"action": "RECREATING"}, replace(EXPLAINED, owner="release"), 1, "lost"),
+        # It came back between two passes.
+        ({"action": "VERIFYING"}, None, 0, "starting"),
+        ({"action": "VERIFYING"}, replace(EXPLAINED, owner="release"), 1, "lost"),
+        ({"health": "unknown"}, None, 0, "silent"),
+    ],
+)
+def test_a_loss_is_the_releases_only_if_its_process_fell_while_its_vm_ran(
+    changes: dict[str, Any], loss: Loss | None, flaps: int, state: State
+) -> None:
+    kept, broken = instances(TWO, 2)
+    members = (kept, replace(broken, **changes))
+    found = observe_release(target(2), TWO, view(*members))
+    asks = {each.name for each in lost_instances(decode(TWO_HEALTHY.clocks), members)}
+    assert asks == (set() if state == "silent" else {broken.name})
+    weighed, progress = update_progress(found, TWO_HEALTHY, (loss,) if loss else (), at(60))
+    assert flaps_of(progress, at(60)) == flaps
+    assert weighed.since(state) == [at(60)]
+    assert bool(progress.halted_since) == (state == "gone")
+
+
+def test_an_instance_without_a_vm_has_no_clock_and_one_that_never_answered_keeps_its_own() -> None:
+    new = observe_release(target(1), TWO, view(*instances(TWO, 1, action="CREATING")))
+    creating = replace(new, instances=tuple(replace(each, status="") for each in new.instances))
+    assert progress_after(START, creating, 5).clocks == ""
+    starting = progress_after(START, health(0, others=1), 5)
+    repaired = observe_release(target(1), TWO, view(*instances(TWO, 1, action="RECREATING")))
+    loss = Loss("tiny-2-0", "release", "its health check fails")
+    assert progress_after(starting, repaired, 60, loss) == starting
+
+
+def test_a_deadline_goes_on_where_it_stood_when_the_environment_took_instances() -> None:
+    away = view(instances(TWO, 1)[0], replace(instances(TWO, 2)[1], status="STOPPING"))
+    halted = progress_after(TWO_HEALTHY, observe_release(target(2), TWO, away), 105)
+    assert (halted.halted_since, halted.improved_at) == (at(105), at(5))
+    assert progress_after(halted, observe_release(target(2), TWO, away), 5000) == halted
+    back = progress_after(halted, health(1, others=1), 6105)
+    assert (back.halted_since, back.improved_at) == (None, at(6005))
+
+
+def test_growth_that_finds_no_capacity_neither_counts_nor_keeps_the_group_unstable() -> None:
+    grown = view(*instances(TWO, 6), stuck(TWO, "quota", "no more"), is_stable=False)
+    six = progress_after(START, observe_release(target(None), TWO, view(*instances(TWO, 6))), 5)
+    found, progress = update_progress(observe_release(target(None), TWO, grown), six, (), at(60))
+    assert (found.needed, found.is_reached, progress.halted_since) == (6, True, None)
+    swapped = view(*instances(TWO, 5), stuck(TWO, "quota", "no more"))
+    found, _ = update_progress(observe_release(target(None), TWO, swapped), six, (), at(60))
+    assert (found.needed, found.is_reached) == (6, False)
+
+
+def test_lost_capacity_of_the_stable_release_halts_the_deadline() -> None:
+    """So does a zone that is down: what it took of the stable release cannot be created again."""
+    six = progress_after(
+        START, observe_release(target(1), TWO, view(*instances(ONE, 5), *instances(TWO, 1))), 5
+    )
+    down = view(*instances(ONE, 4), stuck(ONE, "stock-out", "none left"), *instances(TWO, 1))
+    assert progress_after(six, observe_release(target(1), TWO, down), 60).halted_since == at(60)
+
+
+def test_the_clocks_of_a_large_group_are_one_short_string() -> None:
+    many = progress_after(START, health(2000), 5)
+    assert len(many.clocks) < 12_000
+    found, again = update_progress(health(2000), many, (), at(600))
+    assert (again, found.unproven(timedelta(seconds=595), at(600))) == (many, 0)
+    assert encode(decode(many.clocks)) == many.clocks

@@ -75,7 +75,7 @@ def test_a_long_bake_is_observed_rarely(taken: float, wait: float) -> None:
 
 
 def test_a_bake_that_has_lost_instances_is_observed_every_fifteen_seconds() -> None:
-    degraded = Rollout(Baking(NOON), progress=Progress(3, NOON, degraded_since=at(17_999)))
+    degraded = Rollout(Baking(NOON), progress=Progress(3, NOON, clocks="lost@1767268800:0"))
     assert requeue.interval(degraded, at(18_000)) == timedelta(seconds=15)
 
 

@@ -14,11 +14,11 @@ DIGEST = f"host/app@sha256:{'0' * 64}"
     [
         (
             {"image": DIGEST},
-            "3e358ca87306c57bd0f6888a950d38dcec9a6466e3566457ed15aba3c398c36d",
+            "26673b09fe6d59040c55f37550f7cdd8ff92e7cd01e5b53cd5f35792ddae9bd3",
         ),
         (
             {"image": DIGEST, "args": ["--path=/a b", "ü"], "env": {"B": "2", "A": "1"}},
-            "5fd5ac94a4ad854c60b31436de289e0c29aa9a88ae50c3a357ebf8667083db6f",
+            "3b27dfe07ad1d7998a8685fba9d7e6af77cd1cecb6a675b417efc53597641407",
         ),
     ],
     ids=["plain", "rich"],
@@ -28,10 +28,13 @@ def test_the_digest_of_a_spec_never_changes(artifact: dict[str, object], expecte
     assert release("1", artifact=artifact).digest == expected
 
 
-def test_a_step_has_the_same_digest_in_either_form() -> None:
+def test_a_step_has_the_same_digest_with_and_without_its_default_hold() -> None:
     short, long = (
         release("1", rollout={"steps": steps}).digest
-        for steps in ([20, 100], [{"percent": 20}, {"percent": 100}])
+        for steps in (
+            [{"percent": 20}, {"percent": 100}],
+            [{"percent": 20, "hold_seconds": 480}, {"percent": 100, "hold_seconds": 60}],
+        )
     )
     assert short == long
 

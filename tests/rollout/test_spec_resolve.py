@@ -87,7 +87,8 @@ def test_a_minimal_release_has_the_documented_defaults() -> None:
         "*",
         "/tiny",
     )
-    assert spec.rollout.steps == (step(10), step(50), step(100))
+    assert spec.rollout.steps == (step(10, 480), step(50, 60), step(100, 60))
+    assert spec.rollout.watch_seconds == 3600
     assert (spec.rollout.surge, spec.rollout.unavailable) == (3, 0)
 
 
@@ -99,13 +100,17 @@ def test_a_release_inherits_the_fields_that_it_leaves_out() -> None:
     assert spec.artifact.image == "tiny:2"
     assert spec.scaling.max == 9
     assert spec.machine.labels == {"b": "2", "c": "3"}
-    assert spec.rollout.steps == (step(100),)
+    assert spec.rollout.steps == (step(100, 480),)
 
 
 def test_a_resolved_spec_holds_each_step_as_an_object() -> None:
-    spec = first(rollout={"steps": [20, {"percent": 50}, 100]})
-    assert spec.rollout.steps == (step(20), step(50), step(100))
-    assert dump(spec)["rollout"]["steps"] == [{"percent": 20}, {"percent": 50}, {"percent": 100}]
+    spec = first(rollout={"steps": [20, {"percent": 50}, {"percent": 100, "hold_seconds": 0}]})
+    assert spec.rollout.steps == (step(20, 480), step(50, 60), step(100))
+    assert dump(spec)["rollout"]["steps"] == [
+        {"percent": 20, "hold_seconds": 480},
+        {"percent": 50, "hold_seconds": 60},
+        {"percent": 100, "hold_seconds": 0},
+    ]
     assert load(dump(spec)) == spec
 
 

@@ -28,7 +28,7 @@ from rollout.model import (
     Transition,
 )
 from rollout.strategies.rolling import steady_group
-from rollout.transitions import MAX_FAILED_DIGESTS, shift
+from rollout.transitions import MAX_FAILED_DIGESTS, shift, shift_clocks
 from tests.rollout.build import NOON, at, group, instances, release
 from tests.rollout.swap import (
     HEALTHY_BAKE,
@@ -150,8 +150,9 @@ def test_a_release_that_was_rolled_back_begins_again_if_forced() -> None:
 )
 def test_a_healthy_step_leads_to_the_next(step: int, observed: Observed, why: str) -> None:
     decision = run_pass(swapping(Stepping(step, NOON)), TWO, observed)
-    healthy = step + 1
-    assert decision.rollout == swapping(Stepping(step + 1, NOW), progress=Progress(healthy, NOW))
+    assert decision.rollout.phase == Stepping(step + 1, NOW)
+    clocks = "healthy@1767268810:" + ",".join("01"[: step + 1])
+    assert decision.rollout.progress == Progress(step + 1, NOW, size=4, clocks=clocks)
     evidence = (why.split(";")[0],)
     assert decision.transitions == (
         Transition("2", f"step_{step + 1}", f"step_{step + 2}", why, evidence=evidence),
@@ -168,7 +169,9 @@ def test_a_promoted_rollout_goes_from_any_step_to_the_last() -> None:
 
 def test_the_last_step_leads_to_the_bake() -> None:
     decision = run_pass(swapping(Stepping(2, NOON)), TWO, HEALTHY_BAKE)
-    assert decision.rollout == swapping(Baking(NOW), progress=Progress(4, NOW))
+    clocks = "healthy@1767268810:0,1,2,3"
+    progress = Progress(4, NOW, size=4, clocks=clocks)
+    assert decision.rollout == swapping(Baking(NOW), progress=progress)
     why = "4 of 4 instances of release 2 are healthy"
     assert decision.transitions == (
         Transition("2", "step_3", "baking", f"{why}; bakes for 300 s", evidence=(why,)),
@@ -176,10 +179,14 @@ def test_the_last_step_leads_to_the_bake() -> None:
 
 
 @pytest.mark.parametrize(("step", "observed"), [(1, mixed(2, 2)), (2, HEALTHY_BAKE)])
-def test_flaps_and_time_do_not_carry_over_to_the_next_phase(step: int, observed: Observed) -> None:
+def test_the_deadline_is_new_in_the_next_phase_and_what_instances_showed_is_kept(
+    step: int, observed: Observed
+) -> None:
     healthy = 2 * step
-    before = swapping(Stepping(step, NOON), progress=Progress(healthy, NOON, 2, at(5)))
-    assert run_pass(before, TWO, observed).rollout.progress == Progress(healthy, NOW)
+    keys = ",".join(map(str, range(healthy)))
+    kept = Progress(healthy, NOON, None, 4, f"healthy@1767268805:{keys}", "1767268801")
+    before = swapping(Stepping(step, NOON), progress=kept)
+    assert run_pass(before, TWO, observed).rollout.progress == replace(kept, improved_at=NOW)
 
 
 def test_a_rollout_whose_steps_have_changed_starts_them_again() -> None:
@@ -267,8 +274,9 @@ def test_a_shift_moves_the_phase_and_its_progress_and_nothing_else() -> None:
     span = at(30) - NOON
     stepping = swapping(Stepping(1, NOON), progress=None)
     assert shift(stepping, span) == replace(stepping, phase=Stepping(1, at(30)))
-    degraded = swapping(Baking(NOON), progress=Progress(1, NOON, 1, at(5)))
-    assert shift(degraded, span).progress == Progress(1, at(30), 1, at(35))
+    clocked = swapping(Baking(NOON), progress=Progress(1, NOON, clocks="healthy@1767268800:0"))
+    assert shift(clocked, span).progress == Progress(1, at(30), clocks="healthy@1767268800:0")
+    assert shift_clocks(clocked, span).progress == Progress(1, NOON, clocks="healthy@1767268830:0")
     assert shift(swapping(Stepping(1, NOON), healthy=1), span).progress == Progress(1, at(30))
     others: tuple[Phase, ...] = (Settled(), ROLLING_BACK, RETIRING)
     for phase in others:

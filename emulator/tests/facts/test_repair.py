@@ -9,6 +9,7 @@ from google.cloud import compute_v1
 
 from compute_emulator.control.instances import apply_effect
 from compute_emulator.control.outages import bring_up, take_down
+from emulator.tests.clients import PROJECT, REGION
 from emulator.tests.facts.helpers import on_instances, statuses, urls
 from emulator.tests.facts.source import fact
 from emulator.tests.fleet import Fleet, policy, version
@@ -33,6 +34,29 @@ def test_a_vm_that_stops_by_itself_is_recreated_under_its_name(six: Fleet) -> No
     after = {each.name: each.id for each in six.instances()}
     assert set(after) == set(before)
     assert {each for each in after if after[each] != before[each]} == {name}
+
+
+@fact(
+    "recorded audit logs of groups: each repair is an operation"
+    " compute.instances.repair.recreateInstance of the VM, and its message says whether the VM's"
+    " health or its status was the reason"
+)
+def test_a_repair_is_an_operation_that_says_why(six: Fleet) -> None:
+    [stopped] = apply_effect(six.cloud, "stop", most=1)
+    killed = six.instances()[-1].name
+    apply_effect(six.cloud, "kill", name=killed)
+    six.settle()
+    operations = six.clients.of(compute_v1.ZoneOperationsClient)
+    reasons = {
+        each.target_link.rpartition("/")[2]: each.status_message.partition("Reason: ")[2]
+        for zone in six.cloud.zones_of(REGION)
+        for each in operations.list(project=PROJECT, zone=zone)
+        if each.operation_type == "compute.instances.repair.recreateInstance"
+    }
+    assert reasons == {
+        stopped: "instance should be RUNNING, but is TERMINATED",
+        killed: "instance's current action is NONE, but health status is TIMEOUT.",
+    }
 
 
 @fact(

@@ -12,10 +12,22 @@ from typing import Any
 
 IMAGE = "us-docker.pkg.dev/p/r/tiny"
 SECRET = "hunter2-do-not-tell"
+
+
+def steps(*percents: int) -> list[dict[str, int]]:
+    """Steps that hold nothing, so that a run stays short."""
+    return [{"percent": percent, "hold_seconds": 0} for percent in percents]
+
+
 BASE: dict[str, Any] = {
     "scaling": {"min": 3, "max": 6},
     "traffic": {"draining_seconds": 0},
-    "rollout": {"steps": [50, 100], "bake_seconds": 15, "progress_deadline_seconds": 420},
+    "rollout": {
+        "steps": steps(50, 100),
+        "bake_seconds": 15,
+        "watch_seconds": 0,
+        "progress_deadline_seconds": 420,
+    },
 }
 
 
@@ -73,7 +85,11 @@ WORKLOADS: dict[str, Workload] = {
         Workload("swap", (first(), release(SETTLED, "2"))),
         Workload(
             "roll",
-            (first(rollout={"steps": [10, 50, 100]}), release(SETTLED, "2"), release(SETTLED, "3")),
+            (
+                first(rollout={"steps": steps(10, 50, 100)}),
+                release(SETTLED, "2"),
+                release(SETTLED, "3"),
+            ),
         ),
         Workload(
             "scale",
@@ -245,7 +261,8 @@ WORKLOADS: dict[str, Workload] = {
             serves="4",
         ),
         Workload(
-            "in-place", (first(rollout={"unavailable": 3, "steps": [100]}), release(SETTLED, "2"))
+            "in-place",
+            (first(rollout={"unavailable": 3, "steps": steps(100)}), release(SETTLED, "2")),
         ),
     )
 }

@@ -171,9 +171,32 @@ class Group(GroupState):
             case Delete(name, _, is_replaced):
                 self.instances[name].delete(is_replaced)
             case Recreate(name, revision, _, is_repair):
+                if is_repair:
+                    self._record_repair(self.instances[name])
                 self.instances[name].recreate(revision, is_repair)
             case InPlace(name, revision, how):
                 self.instances[name].update(revision, how)
+
+    def _record_repair(self, instance: ManagedInstance) -> None:
+        """A repair is an operation in the zone. Its texts are those of recorded audit logs."""
+        if instance.is_failed:
+            status = (instance.resource or {}).get("status")
+            reason = f"but is {status}" if status else "but it doesn't exist"
+            reason = f"instance should be RUNNING, {reason}"
+        else:
+            action, verdict = instance.action, instance.detailed_health(self.check())
+            reason = f"instance's current action is {action}, but health status is {verdict}."
+        operation = self.cloud.operations.start(
+            "compute.instances.repair.recreateInstance", instance.key, seconds=0.0
+        )
+        operation["user"] = "system@google.com"
+        operation["statusMessage"] = (
+            f"Instance Group Manager '{self._path(self.key)}' initiated recreateInstance on"
+            f" instance '{self._path(instance.key)}'. Reason: {reason}"
+        )
+
+    def _path(self, key: Key) -> str:
+        return self.cloud.link(*key).partition("/compute/v1/")[2]
 
     def _add(self, instance: ManagedInstance) -> None:
         self.instances[instance.name] = instance
