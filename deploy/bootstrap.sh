@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Creates what Slipway needs in a Google Cloud project: topics and subscriptions, Firestore, service
-# accounts and their roles, the minute tick, and the two Cloud Run services as empty shells. A project
-# owner runs it once. It is idempotent: existing resources are kept or set to the same values. The
-# functions are deployed afterwards (cloudbuild.yaml, or functions.sh).
+# Creates what Slipway needs in a Google Cloud project: topics and subscriptions, a Cloud Tasks queue,
+# Firestore, service accounts and their roles, the minute tick, and the two Cloud Run services as
+# empty shells. A project owner runs it once. It is idempotent: existing resources are kept or set to
+# the same values. The functions are deployed afterwards (cloudbuild.yaml, or functions.sh).
 #
 # The subscriptions start as pull subscriptions, which keep messages for a week. functions.sh
 # switches them to push once there is something to push to, so a release published before the first
@@ -17,8 +17,8 @@ usage() {
 Usage: deploy/bootstrap.sh --project=ID [--region=REGION] [--firestore-location=LOCATION]
                            [--network=NAME] [--only-model-account] [--dry-run]
 
-Creates topics, subscriptions, Firestore, service accounts with their roles, the minute tick and two
-empty Cloud Run services in a project. Safe to run again.
+Creates topics, subscriptions, a task queue, Firestore, service accounts with their roles, the minute
+tick and two empty Cloud Run services in a project. Safe to run again.
 
   --project=ID             the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --region=REGION          where the functions run (default: us-central1)
@@ -53,7 +53,7 @@ quietly=("${in_project[@]}" --format=none --quiet)
 apis() {
   run gcloud services enable "${in_project[@]}" \
     artifactregistry.googleapis.com cloudbuild.googleapis.com cloudscheduler.googleapis.com \
-    compute.googleapis.com firestore.googleapis.com iam.googleapis.com monitoring.googleapis.com \
+    cloudtasks.googleapis.com compute.googleapis.com firestore.googleapis.com iam.googleapis.com monitoring.googleapis.com \
     pubsub.googleapis.com run.googleapis.com
 }
 
@@ -82,6 +82,7 @@ may_publish() { # member, topic
 identities() {
   service_account "$INTAKE" "Slipway intake: records releases, has no Compute permission"
   service_account "$RECONCILER" "Slipway reconciler: makes Compute Engine match the release"
+  service_account "$WAKER" "Slipway waker: scheduled wake-ups are published as this account"
   service_account slipway-invoker "Slipway push: Pub/Sub calls the functions with this identity"
   service_account slipway-deployer "Slipway deployer: the identity of Cloud Build"
   service_account slipway-publisher "Slipway publisher: may only publish releases"
@@ -114,6 +115,13 @@ roles() {
   if [ "$ONLY_MODEL_ACCOUNT" = false ]; then
     may_act_as "$RECONCILER" "$PROJECT_NUMBER-compute@developer.gserviceaccount.com"
   fi
+
+  # The reconciler creates tasks, and they publish wake-ups as an account that can do nothing else.
+  run gcloud tasks queues add-iam-policy-binding "$QUEUE" --location="$REGION" \
+    --member="serviceAccount:$(identity "$RECONCILER")" --role=roles/cloudtasks.enqueuer \
+    "${quietly[@]}"
+  may_act_as "$RECONCILER" "$(identity "$WAKER")"
+  may_publish "$(identity "$WAKER")" "$WAKEUPS"
 
   may_publish "$(identity slipway-publisher)" "$RELEASES"
 
@@ -195,6 +203,15 @@ tick() {
     --topic="projects/$PROJECT/topics/$WAKEUPS" --message-body='{"tick":true}'
 }
 
+# Wakes each model at its time. A task that fails is tried a few times; after that the tick finds the
+# model. The rates are far below the quota of Pub/Sub.
+queue() {
+  local queue=("$QUEUE" --location="$REGION" "${in_project[@]}") verb=create
+  if exists gcloud tasks queues describe "${queue[@]}"; then verb=update; fi
+  run gcloud tasks queues "$verb" "${queue[@]}" --max-attempts=5 --min-backoff=1s \
+    --max-backoff=10s --max-dispatches-per-second=200 --max-concurrent-dispatches=100
+}
+
 # -- Firestore, network, services
 
 documents() {
@@ -204,7 +221,8 @@ documents() {
   # Slipway queries models by name and by requeue_at; Firestore indexes both by default. Large
   # fields that no query uses are exempt, because each indexed field makes writes slower.
   local field
-  for field in candidate conditions desired outputs previous recent_events rollout stable; do
+  for field in candidate conditions desired outputs previous recent_events rollout stable \
+    verified; do
     unindexed models "$field"
   done
   unindexed releases spec
@@ -246,6 +264,7 @@ messages
 identities
 service "$INTAKE"
 service "$RECONCILER"
+queue
 roles
 pubsub_agent
 tick

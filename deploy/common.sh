@@ -13,6 +13,10 @@ INTAKE_SUBSCRIPTION=model-releases-intake
 RECONCILER_SUBSCRIPTION=model-wakeups-reconciler
 DEAD_SUBSCRIPTION=model-releases-dead-kept
 
+# The Cloud Tasks queue of scheduled wake-ups, and the account as which its tasks publish them.
+QUEUE=slipway-wakeups
+WAKER=slipway-waker
+
 # Cloud Run services, each with a service account of the same name.
 INTAKE=slipway-intake
 RECONCILER=slipway-reconciler

@@ -23,13 +23,13 @@ parse_common "$@"
 
 # Concurrency: the reconciler mostly waits for Compute Engine and the intake for Firestore, so one
 # warm instance can serve a few requests at once.
-deploy() { # service, function, concurrency, max instances
+deploy() { # service, function, concurrency, max instances, [more environment variables]
   run gcloud run deploy "$1" --function="$2" --source=.. --base-image=python313 \
     --region="$REGION" --project="$PROJECT" --service-account="$(identity "$1")" \
     --build-service-account="projects/$PROJECT/serviceAccounts/$(identity slipway-deployer)" \
     --no-allow-unauthenticated --ingress=internal --timeout="$TIMEOUT_SECONDS" --concurrency="$3" \
     --max-instances="$4" --cpu=1 --memory=512Mi --cpu-boost \
-    --set-env-vars="GOOGLE_CLOUD_PROJECT=$PROJECT" --labels=app=slipway --quiet
+    --set-env-vars="GOOGLE_CLOUD_PROJECT=$PROJECT${5:+,$5}" --labels=app=slipway --quiet
 }
 
 # The URL's path carries the topic; the token's audience is the service.
@@ -52,7 +52,8 @@ for part in "${REST[@]}"; do
       push "$INTAKE_SUBSCRIPTION" "$RELEASES" "$INTAKE"
       ;;
     reconciler)
-      deploy "$RECONCILER" on_wakeup 4 10
+      queue="SLIPWAY_QUEUE=projects/$PROJECT/locations/$REGION/queues/$QUEUE"
+      deploy "$RECONCILER" on_wakeup 4 10 "$queue,SLIPWAY_QUEUE_ACCOUNT=$(identity "$WAKER")"
       push "$RECONCILER_SUBSCRIPTION" "$WAKEUPS" "$RECONCILER"
       ;;
     *) fail "unknown argument $part; see --help" ;;

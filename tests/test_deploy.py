@@ -140,8 +140,28 @@ def test_instances_run_only_as_the_chosen_accounts() -> None:
             if flag(command, "member") == f"serviceAccount:{email('slipway-reconciler')}"
         }
 
-    assert accounts("--only-model-account") == {email("slipway-model")}
-    assert accounts() == {email("slipway-model"), "0-compute@developer.gserviceaccount.com"}
+    chosen = {email("slipway-model"), email("slipway-waker")}  # whose tasks publish wake-ups
+    assert accounts("--only-model-account") == chosen
+    assert accounts() == {*chosen, "0-compute@developer.gserviceaccount.com"}
+
+
+def test_scheduled_wake_ups_are_published_by_an_account_that_can_do_nothing_else(
+    tmp_path: Path,
+) -> None:
+    queue = "slipway-wakeups"
+    assert granted("slipway-waker") == {("roles/pubsub.publisher", "model-wakeups")}
+    assert ("roles/cloudtasks.enqueuer", queue) in granted("slipway-reconciler")
+    assert queue not in {resource for _, resource in granted("slipway-intake")}
+    (made,) = starting_with("tasks queues create", dry_run("bootstrap.sh"))
+    (again,) = starting_with("tasks queues update", run_against_existing(tmp_path, "bootstrap.sh"))
+    assert made[4:] == again[4:]
+    deployed = dry_run("functions.sh")
+    environment = [flag(each, "set-env-vars") for each in starting_with("run deploy", deployed)]
+    path = f"projects/{PROJECT}/locations/us-central1/queues/{queue}"
+    assert [
+        f"SLIPWAY_QUEUE={path},SLIPWAY_QUEUE_ACCOUNT={email('slipway-waker')}" in each
+        for each in environment
+    ] == [False, True]
 
 
 def test_the_field_that_the_tick_queries_stays_indexed() -> None:

@@ -40,7 +40,7 @@ class CloudTasks:
         self._session = requests.Session() if endpoint else _authorized_session()
 
     def schedule(self, model: str, number: int, at: datetime) -> None:
-        task = self._task(model, number, at)
+        task = task_of(self._project, self._queue, self._account, model, number, at)
         try:
             answer = self._session.post(self._url, json={"task": task}, timeout=TIMEOUT_SECONDS)
         except (requests.RequestException, GoogleAuthError) as error:
@@ -51,25 +51,25 @@ class CloudTasks:
                 f" {answer.text[:500]}"
             )
 
-    def _task(self, model: str, number: int, at: datetime) -> dict[str, Any]:
-        data = base64.b64encode(outbox.wakeup(model, number)).decode()
-        body = json.dumps({"messages": [{"data": data}]}).encode()
-        return {
-            "name": f"{self._queue}/tasks/{task_id(model, number)}",
-            "scheduleTime": at.isoformat().replace("+00:00", "Z"),
-            "httpRequest": {
-                "httpMethod": "POST",
-                "url": f"{PUBSUB}/projects/{self._project}/topics/{outbox.WAKEUPS}:publish",
-                "headers": {"Content-Type": "application/json"},
-                "body": base64.b64encode(body).decode(),
-                "oauthToken": {"serviceAccountEmail": self._account, "scope": SCOPE},
-            },
-        }
 
-
-def task_id(model: str, number: int) -> str:
+def task_of(
+    project: str, queue: str, account: str, model: str, number: int, at: datetime
+) -> dict[str, Any]:
+    """The task that publishes the wake-up."""
+    data = base64.b64encode(outbox.wakeup(model, number)).decode()
+    body = json.dumps({"messages": [{"data": data}]}).encode()
     name = f"{model}-{number}"
-    return f"{hashlib.sha256(name.encode()).hexdigest()[:8]}-{name}"
+    return {
+        "name": f"{queue}/tasks/{hashlib.sha256(name.encode()).hexdigest()[:8]}-{name}",
+        "scheduleTime": at.isoformat().replace("+00:00", "Z"),
+        "httpRequest": {
+            "httpMethod": "POST",
+            "url": f"{PUBSUB}/projects/{project}/topics/{outbox.WAKEUPS}:publish",
+            "headers": {"Content-Type": "application/json"},
+            "body": base64.b64encode(body).decode(),
+            "oauthToken": {"serviceAccountEmail": account, "scope": SCOPE},
+        },
+    }
 
 
 def _authorized_session() -> requests.Session:

@@ -26,16 +26,18 @@ INSTANCE_BYTES = 128
 
 
 def problem_of(state: ModelState) -> str | None:
-    """Why the state may outgrow its document; None if it cannot."""
+    """Why the state may outgrow its document; None if it cannot. Raises `Unstorable` if it cannot
+    be stored now.
+    """
     rollout = state.rollout
     places = (state.desired.release, rollout.stable, rollout.candidate, rollout.previous)
     found = (*places, *(intent.goal for intent in state.desired.line))
     releases = [release for release in found if release]
     if not releases:
         return None
+    present = document_bytes(repository.model_path(state.desired.model), to_document(state))
     largest = max(releases, key=_release_bytes)
     instances = max(_most_instances(release) for release in releases)
-    present = document_bytes(repository.model_path(state.desired.model), to_document(state))
     rest = present - sum(_release_bytes(release) for release in places if release)
     total = rest + PLACES * _release_bytes(largest) + instances * INSTANCE_BYTES + RESERVE_BYTES
     if total <= MAX_DOCUMENT_BYTES:

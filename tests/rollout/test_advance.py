@@ -665,13 +665,13 @@ def test_a_long_bake_that_is_observed_as_rarely_as_planned_is_not_late() -> None
 
 def test_the_time_of_a_pause_is_taken_off_once() -> None:
     paused = replace(baking(last_observed_at=at(90)), paused=Pause("paused by ann", at(100)))
-    observed = mark_observed(paused, at(500))
-    assert (observed.phase, observed.last_observed_at) == (paused.phase, at(500))
+    observed = mark_observed(paused, at(1500))
+    assert (observed.phase, observed.last_observed_at) == (paused.phase, at(1500))
     assert observed.paused
     resumed = transitions.resume(
-        observed, desired(TWO), observed.paused, "resumed", at(700)
+        observed, desired(TWO), observed.paused, "resumed", at(1700)
     ).rollout
-    assert mark_observed(resumed, at(710)).phase == Baking(at(600))
+    assert mark_observed(resumed, at(1710)).phase == Baking(at(1600))
 
 
 def test_no_deadline_runs_in_unobserved_time() -> None:
