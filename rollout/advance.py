@@ -213,7 +213,7 @@ def _judge_step(
         context = replace(context, hold=timedelta(seconds=steps[phase.step].hold_seconds))
     verdict = judge(STEP_GATES, context)
     if not isinstance(verdict, Passed) or rollout.paused:
-        return _hold(rollout, desired, verdict, health, evidence, now)
+        return _hold(rollout, desired, verdict, health, now)
     if phase.step + 1 == len(steps):
         return transitions.start_baking(rollout, desired, health, verdict.why, now)
     following = len(steps) - 1 if rollout.promoted else phase.step + 1
@@ -235,7 +235,7 @@ def _judge_bake(
     began = ALWAYS if rollout.promoted else phase.since
     verdict = judge(BAKE_GATES, _context(rollout, health, evidence, began, now))
     if not isinstance(verdict, Passed) or rollout.paused:
-        return _hold(rollout, desired, verdict, health, evidence, now)
+        return _hold(rollout, desired, verdict, health, now)
     return transitions.succeed(rollout, desired, health, verdict.why, now)
 
 
@@ -313,7 +313,6 @@ def _hold(
     desired: Desired,
     verdict: Verdict,
     health: ReleaseHealth,
-    evidence: Evidence,
     now: datetime,
 ) -> PhaseChange:
     """Stay, roll back, or wait for a person, as the verdict says. A pause stops the way forward
@@ -333,21 +332,19 @@ def _hold(
             return transitions.pause(rollout, desired, why, now)
         case Waiting(why) | Passed(why):
             waiting_for = paused.why if paused else why
-            warnings = _warnings(rollout, health, evidence)
+            warnings = _warnings(rollout.progress, health)
             return PhaseChange(rollout, desired, waiting_for=waiting_for, warnings=warnings)
         case _:
             assert_never(verdict)
 
 
-def _warnings(rollout: Rollout, health: ReleaseHealth, evidence: Evidence) -> tuple[str, ...]:
+def _warnings(progress: Progress | None, health: ReleaseHealth) -> tuple[str, ...]:
     """What people should know of the environment while the rollout waits or goes on."""
     members = health.group.instances if health.group else ()
     problems = [each.problem.message for each in members if each.problem and each.is_blocked]
     problems += [problem.message for problem in health.problems]
-    if not problems and rollout.progress and rollout.progress.halted_since:
-        losses = [loss.why for loss in evidence.losses if loss.owner == "environment"]
-        gone = len(health.since("gone"))
-        problems = losses or [f"{gone} instances of the group are gone, not by the release's fault"]
+    if progress and progress.halted_by:
+        problems.append(progress.halted_by)
     return tuple(problems)[:1]
 
 

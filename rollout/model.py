@@ -300,15 +300,16 @@ class Progress:
     """What is remembered of the candidate's instances.
 
     `healthy` are the most healthy ones in this phase, and `improved_at` when there were so many.
-    `halted_since`: no deadline runs, because the environment took instances. The rest lasts for the
-    whole rollout: `size`, the most instances that the group's target size has had with a running
-    VM; `clocks`, what each instance has shown; `flaps`, when the release lost healthy ones. The
-    last two are in the compact form of `gates/clocks.py`.
+    `halted_since`: no deadline runs, because the environment took instances; `halted_by` says which
+    and why. The rest lasts for the whole rollout: `size`, how many of the group's target size have
+    had a running VM; `clocks`, what each instance has shown; `flaps`, when the release lost healthy
+    ones. The last two are in the compact form of `gates/clocks.py`.
     """
 
     healthy: int
     improved_at: datetime
     halted_since: datetime | None = None
+    halted_by: str = ""
     size: int = 0
     clocks: str = ""
     flaps: str = ""

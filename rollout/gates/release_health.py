@@ -144,7 +144,7 @@ def observe_release(
 
 
 def update_progress(
-    health: ReleaseHealth, progress: Progress, losses: Iterable[Loss], now: datetime
+    health: ReleaseHealth, progress: Progress, losses: tuple[Loss, ...], now: datetime
 ) -> tuple[ReleaseHealth, Progress]:
     """The health with what is remembered of each instance, and the progress after this pass. The
     progress changes only when an instance does, so that it is seldom written.
@@ -164,7 +164,7 @@ def update_progress(
     )
     if health.healthy > progress.healthy:
         progress = replace(progress, healthy=health.healthy, improved_at=now)
-    return health, _halted(progress, health, size, now)
+    return health, _halted(progress, health, losses, size, now)
 
 
 def flaps_of(progress: Progress, now: datetime) -> int:
@@ -201,16 +201,25 @@ def _blocked(group: GroupView | None) -> tuple[Instance, ...]:
     return tuple(each for each in members if each.is_blocked and not each.is_leaving)
 
 
-def _halted(progress: Progress, health: ReleaseHealth, size: int, now: datetime) -> Progress:
+def _halted(
+    progress: Progress,
+    health: ReleaseHealth,
+    losses: Iterable[Loss],
+    size: int,
+    now: datetime,
+) -> Progress:
     """While the environment keeps instances away, no deadline runs; afterwards it goes on."""
     others = [each for each in _blocked(health.group) if each.template != health.release.template]
     growth = max(0, health.group.target_size - size) if health.group else 0
-    is_halted = bool(health.since("gone")) or len(others) > growth
-    since = progress.halted_since
-    if is_halted:
-        return progress if since else replace(progress, halted_since=now)
+    gone, since = len(health.since("gone")), progress.halted_since
+    if gone or len(others) > growth:
+        if since:
+            return progress
+        known = [loss.why for loss in losses if loss.owner == "environment"]
+        unknown = f"{gone} VMs of the group went, and not by the release's fault" if gone else ""
+        return replace(progress, halted_since=now, halted_by=known[0] if known else unknown)
     if since is None:
         return progress
     # An improvement meanwhile has moved the deadline already.
     improved_at = progress.improved_at + (now - max(since, progress.improved_at))
-    return replace(progress, improved_at=improved_at, halted_since=None)
+    return replace(progress, improved_at=improved_at, halted_since=None, halted_by="")

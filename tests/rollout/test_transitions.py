@@ -184,7 +184,7 @@ def test_the_deadline_is_new_in_the_next_phase_and_what_instances_showed_is_kept
 ) -> None:
     healthy = 2 * step
     keys = ",".join(map(str, range(healthy)))
-    kept = Progress(healthy, NOON, None, 4, f"healthy@1767268805:{keys}", "1767268801")
+    kept = Progress(healthy, NOON, None, "", 4, f"healthy@1767268805:{keys}", "1767268801")
     before = swapping(Stepping(step, NOON), progress=kept)
     assert run_pass(before, TWO, observed).rollout.progress == replace(kept, improved_at=NOW)
 
