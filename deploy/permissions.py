@@ -27,6 +27,15 @@ _GROUP_UPDATE = ("compute.instanceGroupManagers.get", "compute.instanceGroupMana
 _BACKENDS = ("compute.healthChecks.useReadOnly", "compute.instanceGroups.use")
 
 PERMISSIONS: Mapping[str, tuple[str, ...]] = {
+    "compute.acceleratorTypes.aggregatedList": ("compute.acceleratorTypes.list",),
+    "compute.diskTypes.aggregatedList": ("compute.diskTypes.list",),
+    "compute.images.get": ("compute.images.get",),
+    "compute.images.getFromFamily": ("compute.images.getFromFamily",),
+    "compute.machineTypes.aggregatedList": ("compute.machineTypes.list",),
+    "compute.networks.get": ("compute.networks.get",),
+    "compute.regions.get": ("compute.regions.get",),
+    "compute.sslCertificates.get": ("compute.sslCertificates.get",),
+    "compute.subnetworks.get": ("compute.subnetworks.get",),
     "compute.autoscalers.aggregatedList": ("compute.autoscalers.list",),
     "compute.backendServices.delete": ("compute.backendServices.delete",),
     "compute.backendServices.get": ("compute.backendServices.get",),

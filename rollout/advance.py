@@ -148,8 +148,10 @@ def decide(
                 change = _watch(rollout, desired, rollout.watched_since, observed, evidence, now)
             return replace(change, warnings=warnings)
         case Stepping():
-            newer = _yield_to_newer(rollout, desired, observed, now)
-            return newer or _judge_step(rollout, desired, rollout.phase, observed, evidence, now)
+            change = _yield_to_newer(rollout, desired, observed, now) or _judge_step(
+                rollout, desired, rollout.phase, observed, evidence, now
+            )
+            return _end_untouched(change, observed, evidence)
         case Baking():
             newer = _yield_to_newer(rollout, desired, observed, now)
             return newer or _judge_bake(rollout, desired, rollout.phase, observed, evidence, now)
@@ -165,6 +167,21 @@ def decide(
             return transitions.finish_retirement(rollout, desired, rollout.phase)
         case _:
             assert_never(rollout.phase)
+
+
+def _end_untouched(change: PhaseChange, observed: Observed, evidence: Evidence) -> PhaseChange:
+    """A rollout that ends before anything was created for it needs no way back: it is over at
+    once.
+    """
+    rollout = change.rollout
+    if not isinstance(rollout.phase, RollingBack) or not evidence.has_no_template:
+        return change
+    if rollout.stable is None and _remaining(observed):
+        return change
+    if any(group.colour != rollout.serving_group for group in observed.groups):
+        return change
+    ended = transitions.finish_rollback(rollout, change.desired, rollout.phase)
+    return replace(ended, transitions=(*change.transitions, *ended.transitions))
 
 
 def _yield_to_newer(

@@ -209,12 +209,14 @@ class Loss:
 class Evidence:
     """What the pass learned beside the groups: `refusals`, what Compute Engine or the policy
     refused for good, `pending_changes`, why the observed state still differs from the present
-    target, and `losses`, why instances were lost.
+    target, `losses`, why instances were lost, and `has_no_template`, whether the candidate's
+    template does not exist, so that no group can run the candidate.
     """
 
     refusals: tuple[Problem, ...] = ()
     pending_changes: tuple[str, ...] = ()
     losses: tuple[Loss, ...] = ()
+    has_no_template: bool = False
 
 
 # ---- Phases

@@ -71,6 +71,19 @@ def a_model_behind_https(story: Scenario) -> None:
     )
 
 
+def releases_that_name_all_they_use(story: Scenario) -> None:
+    story.emulator.catalogue["images"] = ["global/images/mine", "global/images/family/mine"]
+    story.emulator.catalogue["subnetworks"] = ["regions/us-central1/subnetworks/mine"]
+    machine = {
+        "type": "n1-standard-1",
+        "accelerator": {"type": "nvidia-tesla-t4"},
+        "disk": {"type": "pd-ssd"},
+        "subnetwork": "regions/us-central1/subnetworks/mine",
+    }
+    for model, image in (("tiny", "global/images/mine"), ("small", "global/images/family/mine")):
+        story.when_released("1", model, machine=machine | {"image": image})
+
+
 def everything_changed_by_hand(story: Scenario) -> None:
     story.given_serving("1")
     story.autoscaler()["maxNumReplicas"] = 50
@@ -114,6 +127,7 @@ STORIES: tuple[Callable[[Scenario], None], ...] = (
     a_release_that_fails,
     a_rollout_that_loses_an_instance,
     a_model_behind_https,
+    releases_that_name_all_they_use,
     everything_changed_by_hand,
 )
 BY_THE_STORIES = {

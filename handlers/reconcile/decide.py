@@ -11,6 +11,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from infra.fleet import naming
 from infra.fleet.marks import newest_revision
 from infra.fleet.model import Plan, Snapshot
 from infra.fleet.observe import observe, outputs
@@ -99,6 +100,7 @@ def decide(
         (*earlier, *pending.problems, *policy_problems(policy, state)),
         tuple(action.why for action in pending.actions),
         losses,
+        has_no_template=_has_no_template(state, snapshot),
     )
     decision = advance(state.rollout, state.desired, observed, evidence, now)
     decision = replace(decision, transitions=(*adopted, *decision.transitions))
@@ -109,6 +111,14 @@ def decide(
     settlement = settle(state, decision, (action.why for action in next_plan.actions), found, now)
     digest = digest_of(clamped)
     return PassDecision(settlement.state, next_plan, settlement.decision, target=digest), plans
+
+
+def _has_no_template(state: ModelState, snapshot: Snapshot) -> bool:
+    """Whether the candidate's template was read and does not exist."""
+    candidate = state.rollout.candidate
+    if candidate is None:
+        return False
+    return snapshot.bodies.get(naming.template(candidate.template), {}) is None
 
 
 def digest_of(target: Target) -> str:

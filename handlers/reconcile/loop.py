@@ -36,6 +36,7 @@ from handlers.reconcile.explain import explain_losses
 from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe, observe_lightly
 from handlers.reconcile.save import Run, save, save_observation_failure
 from infra.compute.apply import apply
+from infra.fleet import preflight
 from infra.fleet.marks import mark
 from infra.fleet.model import Action, Applied, Failed, Pending, Plan, Result
 from infra.fleet.reads import scope_of
@@ -48,9 +49,11 @@ from rollout.advance import target_of
 from rollout.model import Observed, Problem, phase_name
 from rollout.policy.policy import Policy
 from rollout.requeue import Attempt, after_attempt
+from rollout.spec.model import Spec
 from rollout.state import ModelState, Verified, is_verified, release_in_focus
 
 BUDGET = timedelta(seconds=45)
+CONFIRM_SECONDS = 2.0
 LONGEST_WAIT = timedelta(seconds=10)
 """A pass that is due later is left to the scheduler."""
 
@@ -60,8 +63,9 @@ log = logging.getLogger("slipway")
 @dataclass(frozen=True)
 class Carried:
     """State carried from one pass to the next: what was loaded and observed, the plans made, the
-    last plan applied and how often again, and what was refused of it. `observed_at`: when the last
-    pass observed; `verified`: whether it found nothing to change.
+    last plan applied and how often again, what was refused of it, and what a preflight found for
+    which generation. `observed_at`: when the last pass observed; `verified`: whether it found
+    nothing to change.
     """
 
     stored: StoredState | None = None
@@ -73,6 +77,7 @@ class Carried:
     revision: int = 0
     observed_at: datetime | None = None
     verified: Verified | None = None
+    preflight: tuple[int, tuple[Problem, ...]] = (0, ())
 
 
 class ObservationFailed(Unavailable):
@@ -155,7 +160,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     carried = replace(carried, verified=_verified(state, cache, decision, now))
 
     # guard, save
-    decision = _guard(world, policy, decision)
+    decision, carried = _preflight(world, _guard(world, policy, decision), carried)
     try:
         saved = save(world, run, stored, decision)
     except Conflict:
@@ -223,6 +228,32 @@ def _guard(world: World, policy: Policy, decision: PassDecision) -> PassDecision
         *(Problem("policy", "POLICY", why) for why in beside_others),
     )
     return block(decision, problems)
+
+
+def _preflight(
+    world: World, decision: PassDecision, carried: Carried
+) -> tuple[PassDecision, Carried]:
+    """Drop the plan if the candidate refers to what does not exist or does not fit.
+
+    It is read once, before anything is created, and if something is wrong once more: what was made
+    a moment ago may not be visible everywhere.
+    """
+    candidate = decision.state.rollout.candidate
+    if not (candidate and applies_candidate(decision) and preflight.is_due(decision.plan)):
+        return decision, carried
+    generation, problems = carried.preflight
+    if generation != candidate.generation:
+        problems = _find_problems(world, candidate.spec)
+        if problems:
+            world.clock.sleep(CONFIRM_SECONDS)
+            problems = _find_problems(world, candidate.spec)
+        carried = replace(carried, preflight=(candidate.generation, problems))
+    return block(decision, problems), carried
+
+
+def _find_problems(world: World, spec: Spec) -> tuple[Problem, ...]:
+    answers = world.compute.read_references(preflight.references(spec))
+    return preflight.problems(spec, answers)
 
 
 def _apply(world: World, run: Run, state: ModelState, plan: Plan) -> tuple[Result, ...]:

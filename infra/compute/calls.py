@@ -39,6 +39,7 @@ from requests.adapters import BaseAdapter
 from infra.clock import Clock
 from infra.compute.endpoints import (
     AGGREGATED,
+    CATALOGUES,
     ENDPOINTS,
     GLOBAL_OPERATIONS,
     REFERENCES,
@@ -67,6 +68,9 @@ _SERVICES = Library(
 )
 _INVENTORY_SERVICES = Library(endpoint.service for endpoint, _ in AGGREGATED.values())
 _LOSS_SERVICES = Library((ZONE_OPERATIONS.service,))
+# So is what only a preflight reads.
+_PREFLIGHT_SERVICES = Library({endpoint.service: None for endpoint in CATALOGUES.values()})
+_LIBRARIES = (_SERVICES, _INVENTORY_SERVICES, _LOSS_SERVICES, _PREFLIGHT_SERVICES)
 
 
 class Calls:
@@ -128,8 +132,7 @@ class Calls:
             return self._clients[endpoint.service]
 
     def _make_client(self, endpoint: Endpoint) -> Any:
-        libraries = (_SERVICES, _INVENTORY_SERVICES, _LOSS_SERVICES)
-        library = next(each for each in libraries if endpoint.service in each)
+        library = next(each for each in _LIBRARIES if endpoint.service in each)
         client = getattr(library.service(endpoint.service), endpoint.client)(
             credentials=self._credentials,
             client_options={"api_endpoint": self._api_endpoint} if self._api_endpoint else None,

@@ -21,6 +21,7 @@ from infra.clock import Clock
 from infra.compute.calls import Calls, expand_references
 from infra.compute.endpoints import (
     AGGREGATED,
+    CATALOGUES,
     ENDPOINTS,
     GLOBAL_OPERATIONS,
     REGION_OPERATIONS,
@@ -28,9 +29,17 @@ from infra.compute.endpoints import (
     ZONE_OPERATIONS,
     Endpoint,
 )
-from infra.compute.errors import BACK_OFF_SECONDS, NotFound, Refused, Retry
+from infra.compute.errors import (
+    BACK_OFF_SECONDS,
+    Busy,
+    Conflict,
+    NotFound,
+    Refused,
+    Retry,
+)
 from infra.fleet import naming
 from infra.fleet.model import Action, Body, Collection, Key, ReadSet, Snapshot
+from infra.fleet.preflight import ZONAL, Answer, Answers, Reference
 
 EVERYWHERE = "aggregated"
 """The scope that means all regions, for `Compute.list` on a regional collection."""
@@ -128,10 +137,45 @@ class Compute:
         pages = self._read_pages(ZONE_OPERATIONS, "list", fields)
         return tuple(body for page in pages for body in page.get("items", ()))
 
+    def read_references(self, references: Iterable[Reference]) -> Answers:
+        """What a release refers to, read concurrently. What cannot be read has no answer."""
+        keys = tuple(dict.fromkeys(references))
+        answers = self._run_all([partial(self._read_reference, each) for each in keys])
+        return {each: answer for each, answer in zip(keys, answers, strict=True) if answer}
+
+    def _read_reference(self, reference: Reference) -> Answer | None:
+        endpoint = CATALOGUES[reference.catalogue]
+        fields = {"project": reference.project or self.project}
+        try:
+            if reference.catalogue in ZONAL:
+                options = {"filter": f"name = {reference.name}"}
+                member = reference.catalogue
+                return Answer(tuple(self._iterate_scopes(endpoint, member, "zones/", options)))
+            if reference.region:
+                fields["region"] = reference.region
+            method = "get_from_family" if endpoint.name == "family" else "get"
+            fields[endpoint.name] = reference.name
+            return Answer((self._calls.call(endpoint, method, fields, READ_SECONDS),))
+        except NotFound as error:
+            code, _, message = error.why.partition(": ")
+            return None if reference.catalogue in ZONAL else Answer((), code, message)
+        except Refused as refused:
+            problem = refused.problem
+            is_answer = problem.code.startswith("INVALID")
+            return Answer((), problem.code, problem.message) if is_answer else None
+        except (Retry, Busy, Conflict):
+            return None
+
     def _iterate_aggregated(
         self, collection: Collection, options: Mapping[str, Any]
     ) -> Iterator[Body]:
         endpoint, member = AGGREGATED[collection]
+        return self._iterate_scopes(endpoint, member, "regions/", options)
+
+    def _iterate_scopes(
+        self, endpoint: Endpoint, member: str, scopes: str, options: Mapping[str, Any]
+    ) -> Iterator[Body]:
+        """The resources of all scopes that begin with `scopes`."""
         for page in self._read_pages(endpoint, "aggregated_list", options):
             for scope, part in page.get("items", {}).items():
                 if (
@@ -140,10 +184,10 @@ class Compute:
                 ):
                     raise Retry(
                         BACK_OFF_SECONDS,
-                        f"{collection} of {scope} could not be listed:"
+                        f"{member} of {scope} could not be listed:"
                         f" {part['warning'].get('message', '')}",
                     )
-                yield from part.get(member, ()) if scope.startswith("regions/") else ()
+                yield from part.get(member, ()) if scope.startswith(scopes) else ()
 
     def _list_instances(self, group: Key) -> Bodies:
         """The managed instances of a group; empty if there is no such group."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from infra.fleet.model import Collection, Verb
+from infra.fleet.preflight import Catalogue
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,26 @@ AGGREGATED: Mapping[Collection, tuple[Endpoint, str]] = {
 """The service that lists a regional collection for all regions at once, and the field that holds
 the resources in each scope of the answer. It is the zonal collection's service; the answer covers
 zones and regions."""
+
+CATALOGUES: Mapping[Catalogue, Endpoint] = {
+    "regions": Endpoint(service="regions", client="RegionsClient", name="region"),
+    "machineTypes": Endpoint(service="machine_types", client="MachineTypesClient", name=""),
+    "acceleratorTypes": Endpoint(
+        service="accelerator_types", client="AcceleratorTypesClient", name=""
+    ),
+    "diskTypes": Endpoint(service="disk_types", client="DiskTypesClient", name=""),
+    "networks": Endpoint(service="networks", client="NetworksClient", name="network"),
+    "subnetworks": Endpoint(
+        service="subnetworks", client="SubnetworksClient", name="subnetwork", is_regional=True
+    ),
+    "images": Endpoint(service="images", client="ImagesClient", name="image"),
+    "imageFamilies": Endpoint(service="images", client="ImagesClient", name="family"),
+    "sslCertificates": Endpoint(
+        service="ssl_certificates", client="SslCertificatesClient", name="sslCertificate"
+    ),
+}
+"""What a release may refer to and Slipway only reads. Those without a name are listed in all
+zones."""
 
 RPCS: Mapping[str, str] = {
     "insert": "insert",
