@@ -22,6 +22,8 @@ from rollout.model import (
     Intent,
     Observed,
     Release,
+    Retiring,
+    RollingBack,
     Settled,
     Stepping,
     Target,
@@ -97,12 +99,27 @@ def adopt(
     rest = tuple(each for each in state.conditions if each.type != CONDITION)
     revision = max(state.revision, newest_revision, current.revision)
     after = replace(state, hold=None, conditions=rest, revision=revision)
-    if release:
+    if release and not _ends_by_itself(state, release):
         after = _go_on(after, release, now)
-    version = release.version if release else ""
-    why = f"{current.resumed_by}: goes on with {_named(release)}"
     before, phase = phase_name(state.rollout.phase), phase_name(after.rollout.phase)
-    return after, (Transition(version, before, phase, why),)
+    why = f"{current.resumed_by}: goes on with {_named(release)}"
+    resumed = Transition(release.version if release else "", before, phase, why)
+    dropped = state.rollout.candidate
+    if dropped is None or dropped in (after.rollout.candidate, after.rollout.stable):
+        return after, (resumed,)
+    ended = Transition(dropped.version, before, "superseded", why, "superseded", "superseded")
+    return after, (ended, resumed)
+
+
+def _ends_by_itself(state: ModelState, release: Release) -> bool:
+    """Whether the model is being retired, or a rollback goes on between the releases it knows."""
+    rollout = state.rollout
+    match rollout.phase:
+        case Retiring():
+            return True
+        case RollingBack():
+            return release in (rollout.stable, rollout.candidate)
+    return False
 
 
 def _go_on(state: ModelState, release: Release, now: datetime) -> ModelState:
@@ -129,9 +146,10 @@ def _go_on(state: ModelState, release: Release, now: datetime) -> ModelState:
         intent = Intent("rollback", event_id, now, now, release.version, generation, release)
         release = restored_release(intent)
         desired = replace(join(desired, intent), release=release, generation=generation)
-    begun = transitions.begin(
-        is_over, replace(desired, release=replace(release, force=True)), now
-    ).rollout
+    forced = replace(desired, release=replace(release, force=True), paused="", promoted=False)
+    begun = transitions.begin(is_over, forced, now).rollout
+    if release == desired.release:
+        desired = replace(desired, paused="", promoted=False)
     last = len(strategy_of(release).steps(swap_of(is_over, release))) - 1
     return replace(
         state,
@@ -147,6 +165,8 @@ def _adopted(state: ModelState, observed: Observed) -> Release | None:
     version = state.hold.version if state.hold else ""
     if version:
         return next((each for each in _known(state) if each.version == version), None)
+    if isinstance(state.rollout.phase, Retiring):
+        return None
     running = _running(observed)
     found = (each for each in _known(state) if {each.template} == running)
     return next(found, state.desired.release)

@@ -88,7 +88,7 @@ def granted(identity: str) -> set[tuple[str, str]]:
     }
 
 
-def test_the_intake_may_use_only_documents_and_topics() -> None:
+def test_the_intake_may_use_only_documents_topics_and_images() -> None:
     on_project = {"roles/datastore.user", "roles/artifactregistry.reader"}
     assert {
         role for role, resource in granted("slipway-intake") if resource == PROJECT

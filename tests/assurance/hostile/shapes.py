@@ -109,6 +109,7 @@ FULL: dict[str, Any] = {
         "unavailable": 0,
         "bake_seconds": 60,
         "progress_deadline_seconds": 600,
+        "watch_seconds": 600,
         "on_failure": "rollback",
         "on_newer": "supersede",
     },
