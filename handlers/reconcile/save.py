@@ -48,8 +48,12 @@ def save(world: World, run: Run, stored: StoredState, decision: PassDecision) ->
 
 
 def with_lease(before: ModelState, decision: PassDecision, token: str, now: datetime) -> ModelState:
-    """The state to save, leased while there is work to do."""
-    is_working = not decision.plan.is_empty or not isinstance(decision.state.rollout.phase, Settled)
+    """The state to save, leased while there is work to do or to watch: the release of the lease is
+    what moves `requeue_at`.
+    """
+    rollout = decision.state.rollout
+    is_settled = isinstance(rollout.phase, Settled) and not rollout.watched_since
+    is_working = not decision.plan.is_empty or not is_settled
     own = lease.acquire(before.lease, token, now) if is_working else None
     after = replace(decision.state, lease=own)
     is_takeover = lease.has_expired(before.lease, now)

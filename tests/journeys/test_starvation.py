@@ -86,6 +86,18 @@ def test_paused_models_are_looked_at_rarely_and_with_few_reads() -> None:
     assert story.serving_version() == "2"
 
 
+def test_a_watched_model_costs_few_reads() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2", rollout={"watch_seconds": 3600})
+    story.when_phase_reached("succeeded")
+    before, passes = story.emulator.calls.counts.total(), story.state().wakeups
+    story.when_minutes_pass(30)
+    assert story.state().rollout.watched_since
+    assert story.state().wakeups - passes >= 28
+    assert story.emulator.calls.counts.total() - before < 30 * 8
+
+
 def test_a_release_is_carried_on_without_any_tick() -> None:
     story = Scenario()
     story.when_released("1")
