@@ -16,7 +16,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-from bench import by_gcloud, cold_start, emulator, facts, memory, page, provision, results, virtual
+from bench import (
+    by_gcloud,
+    cold_start,
+    emulator,
+    facts,
+    memory,
+    page,
+    provision,
+    results,
+    verdicts,
+    virtual,
+)
 from bench.results import Row
 from bench.setting import Setting, setting
 
@@ -27,6 +38,7 @@ IN_SETTING: dict[str, Callable[[Setting, int], tuple[Row, ...]]] = {
     "virtual": lambda where, runs: (virtual.swap(), virtual.function_calls(), *virtual.settled()),
 }
 ALONE: dict[str, Callable[[], tuple[Row, ...]]] = {
+    "verdicts": verdicts.measure,
     "gcloud": by_gcloud.measure,
     "emulator": emulator.measure,
 }

@@ -47,6 +47,8 @@ KEYS = (
     Key("swap_function_calls", "calls", 300_000),
     Key("settled_pass_writes", "writes", 0),
     Key("settled_pass_cpu_ms", "ms", 15),
+    Key("healthy_condemned_percent", "%", 1),
+    Key("crash_loops_succeeded", "releases", 0),
     Key("provision_vs_gcloud", "ratio"),
     Key("swap_vs_gcloud", "ratio"),
     Key("emulator_rolling_update_cpu_ms", "ms", 50),

@@ -303,15 +303,17 @@ class Progress:
 
     `healthy` are the most healthy ones in this phase, and `improved_at` when there were so many.
     `halted_since`: no deadline runs, because the environment took instances; `halted_by` says which
-    and why. The rest lasts for the whole rollout: `size`, how many of the group's target size have
-    had a running VM; `clocks`, what each instance has shown; `flaps`, when the release lost healthy
-    ones. The last two are in the compact form of `gates/clocks.py`.
+    and why. The rest lasts for the whole rollout: `initial_size`, the group's target size when it
+    began; `size`, how many of it have had a running VM; `clocks`, what each instance has shown;
+    `flaps`, when the release lost healthy ones. The last two are in the compact form of
+    `gates/clocks.py`.
     """
 
     healthy: int
     improved_at: datetime
     halted_since: datetime | None = None
     halted_by: str = ""
+    initial_size: int = 0
     size: int = 0
     clocks: str = ""
     flaps: str = ""

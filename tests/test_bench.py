@@ -21,7 +21,9 @@ NAMES = [
         "swap_mutations_per_step",
         "swap_function_calls",
     ),
-    *("settled_pass_writes", "settled_pass_cpu_ms", "provision_vs_gcloud", "swap_vs_gcloud"),
+    *("settled_pass_writes", "settled_pass_cpu_ms"),
+    *("healthy_condemned_percent", "crash_loops_succeeded"),
+    *("provision_vs_gcloud", "swap_vs_gcloud"),
     *(
         "emulator_rolling_update_cpu_ms",
         "emulator_list_5000_groups_s",

@@ -97,8 +97,8 @@ def _next_state(before: Clock | None, instance: Instance, owner: str | None) -> 
         if had_health:
             return "lost" if owner == "release" else "gone"
         if was == "starting":
-            # The group repairs an instance that never answered: it has its time all the same.
-            return "starting" if owner == "release" else "gone"
+            # The group repairs what never answered. Unless the environment took it, its time runs.
+            return "gone" if owner == "environment" else "starting"
         return was
     if not instance.is_settled:  # the VM was started again, or is new
         if had_health:

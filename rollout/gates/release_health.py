@@ -158,6 +158,7 @@ def update_progress(
     health = _without_blocked_growth(health, size)
     progress = replace(
         progress,
+        initial_size=progress.initial_size or group.target_size,
         size=size,
         clocks=encode(clocks),
         flaps=_flaps(progress.flaps, fallen, now),
@@ -208,11 +209,13 @@ def _halted(
     size: int,
     now: datetime,
 ) -> Progress:
-    """While the environment keeps instances away, no deadline runs; afterwards it goes on."""
+    """While the environment keeps instances away, or the group's growth has taken the room of the
+    swap, no deadline runs; afterwards it begins anew, for instances have to start again.
+    """
     others = [each for each in _blocked(health.group) if each.template != health.release.template]
     growth = max(0, health.group.target_size - size) if health.group else 0
     gone, since = len(health.since("gone")), progress.halted_since
-    if gone or len(others) > growth:
+    if gone or len(others) > growth or _has_outgrown(health.group, progress):
         if since:
             return progress
         known = [loss.why for loss in losses if loss.owner == "environment"]
@@ -220,6 +223,9 @@ def _halted(
         return replace(progress, halted_since=now, halted_by=known[0] if known else unknown)
     if since is None:
         return progress
-    # An improvement meanwhile has moved the deadline already.
-    improved_at = progress.improved_at + (now - max(since, progress.improved_at))
-    return replace(progress, improved_at=improved_at, halted_since=None, halted_by="")
+    return replace(progress, improved_at=now, halted_since=None, halted_by="")
+
+
+def _has_outgrown(group: GroupView | None, progress: Progress) -> bool:
+    """Whether the group lacks capacity or quota since it is larger than when the rollout began."""
+    return bool(group and _blocked(group) and group.target_size > progress.initial_size)

@@ -74,7 +74,9 @@ FULL = ModelState(
         candidate=THREE,
         previous=ONE,
         steps_digest="0123456789ab",
-        progress=Progress(3, at(7), at(8), "preempted", 4, "healthy@1767268800:x7k2", "1767268800"),
+        progress=Progress(
+            3, at(7), at(8), "preempted", 3, 4, "healthy@1767268800:x7k2", "1767268800"
+        ),
         paused=Pause("paused by ann", at(9), True),
         promoted=True,
         last_observed_at=at(10),
@@ -161,6 +163,7 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
                 "improved_at": at(7),
                 "halted_since": at(8),
                 "halted_by": "preempted",
+                "initial_size": 3,
                 "size": 4,
                 "clocks": "healthy@1767268800:x7k2",
                 "flaps": "1767268800",
@@ -259,7 +262,7 @@ def test_a_document_shares_nothing_with_the_state_it_was_made_from() -> None:
     document["desired"]["line"][0]["reason"] = "changed"
     assert from_document(to_document(FULL)) == FULL
     assert FULL.rollout.progress == Progress(
-        3, at(7), at(8), "preempted", 4, "healthy@1767268800:x7k2", "1767268800"
+        3, at(7), at(8), "preempted", 3, 4, "healthy@1767268800:x7k2", "1767268800"
     )
     assert FULL.outputs == {"group": "https://example.com/group"}
 

@@ -134,7 +134,9 @@ def test_a_model_without_a_release_has_an_empty_target() -> None:
 def test_a_step_says_what_it_waits_for_and_asks_for_another_pass_soon() -> None:
     decision = run_pass(stepping(1), TWO, mixed(2, 1, unhealthy=1))
     clocks = "healthy@1767268810:0 starting@1767268810:1"
-    assert decision.rollout == stepping(1, progress=Progress(1, NOW, size=4, clocks=clocks))
+    assert decision.rollout == stepping(
+        1, progress=Progress(1, NOW, initial_size=4, size=4, clocks=clocks)
+    )
     assert decision.waiting_for == "1 of 2 instances of release 2 are healthy"
     assert (decision.transitions, decision.conditions) == ((), ())
     assert (decision.requeue_at, decision.desired) == (NOW + SHORTEST, desired(TWO))
@@ -195,7 +197,7 @@ def test_missing_progress_begins_now() -> None:
     for phase in (Stepping(1, NOON), Baking(NOON)):
         decision = run_pass(swapping(phase, progress=None), TWO, mixed(2, 0, unhealthy=2))
         clocks = "starting@1767268810:0,1"
-        assert decision.rollout.progress == Progress(0, NOW, size=4, clocks=clocks)
+        assert decision.rollout.progress == Progress(0, NOW, initial_size=4, size=4, clocks=clocks)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +311,7 @@ WATCHED = release("2", rollout={"watch_seconds": 3600})
 
 
 def watched(**fields: Any) -> Rollout:
-    progress = Progress(4, NOON, size=4, clocks="healthy@1767268800:0,1,2,3")
+    progress = Progress(4, NOON, initial_size=4, size=4, clocks="healthy@1767268800:0,1,2,3")
     return serving(WATCHED, previous=ONE, watched_since=NOON, progress=progress, **fields)
 
 

@@ -184,24 +184,25 @@ def test_an_instance_without_a_vm_has_no_clock_and_one_that_never_answered_keeps
     assert progress_after(START, creating, 5).clocks == ""
     starting = progress_after(START, health(0, others=1), 5)
     repaired = observe_release(target(1), TWO, view(*instances(TWO, 1, action="RECREATING")))
-    loss = Loss("tiny-2-0", "release", "its health check fails")
-    assert progress_after(starting, repaired, 60, loss) == starting
+    assert progress_after(starting, repaired, 60) == starting
+    taken = progress_after(starting, repaired, 60, Loss("tiny-2-0", "environment", "preempted"))
+    assert (taken.halted_since, taken.halted_by) == (at(60), "preempted")
 
 
-def test_a_deadline_goes_on_where_it_stood_when_the_environment_took_instances() -> None:
+def test_a_deadline_begins_anew_when_the_environment_has_given_instances_back() -> None:
     away = view(instances(TWO, 1)[0], replace(instances(TWO, 2)[1], status="STOPPING"))
     halted = progress_after(TWO_HEALTHY, observe_release(target(2), TWO, away), 105)
     assert (halted.halted_since, halted.improved_at) == (at(105), at(5))
     assert progress_after(halted, observe_release(target(2), TWO, away), 5000) == halted
     back = progress_after(halted, health(1, others=1), 6105)
-    assert (back.halted_since, back.improved_at) == (None, at(6005))
+    assert (back.halted_since, back.improved_at) == (None, at(6105))
 
 
 def test_growth_that_finds_no_capacity_neither_counts_nor_keeps_the_group_unstable() -> None:
     grown = view(*instances(TWO, 6), stuck(TWO, "quota", "no more"), is_stable=False)
     six = progress_after(START, observe_release(target(None), TWO, view(*instances(TWO, 6))), 5)
     found, progress = update_progress(observe_release(target(None), TWO, grown), six, (), at(60))
-    assert (found.needed, found.is_reached, progress.halted_since) == (6, True, None)
+    assert (found.needed, found.is_reached, progress.halted_since) == (6, True, at(60))
     swapped = view(*instances(TWO, 5), stuck(TWO, "quota", "no more"))
     found, _ = update_progress(observe_release(target(None), TWO, swapped), six, (), at(60))
     assert (found.needed, found.is_reached) == (6, False)
@@ -222,3 +223,13 @@ def test_the_clocks_of_a_large_group_are_one_short_string() -> None:
     found, again = update_progress(health(2000), many, (), at(600))
     assert (again, found.unproven(timedelta(seconds=595), at(600))) == (many, 0)
     assert encode(decode(many.clocks)) == many.clocks
+
+
+def test_a_swap_whose_room_the_groups_growth_took_is_halted() -> None:
+    six = (*instances(ONE, 5), *instances(TWO, 1))
+    begun = progress_after(START, observe_release(target(1), TWO, view(*six)), 5)
+    grown = (*instances(ONE, 7), *instances(TWO, 1), stuck(TWO, "quota", "no more"))
+    for size, halted_since in ((6, None), (8, at(60))):
+        observed = view(*grown, target_size=size, is_stable=False)
+        progress = progress_after(begun, observe_release(target(2), TWO, observed), 60)
+        assert progress.halted_since == halted_since

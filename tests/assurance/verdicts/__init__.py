@@ -1,0 +1,1 @@
+"""How often a release is judged wrongly: healthy and crash-looping ones, in an untidy world."""
