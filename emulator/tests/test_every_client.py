@@ -86,10 +86,12 @@ def test_the_operation_of_a_preemption_can_be_listed_read_waited_for_and_deleted
         (zone, each)
         for zone in clients.cloud.zones_of("us-central1")
         for each in operations.list(project=PROJECT, zone=zone)
+        if each.operation_type == "compute.instances.preempted"
     ]
     ((zone, operation),) = found
     place = {"project": PROJECT, "zone": zone, "operation": operation.name}
     assert operations.get(**place).target_link.endswith(f"/zones/{zone}/instances/{taken}")
     assert operations.wait(**place).status == compute_v1.Operation.Status.DONE
     operations.delete(**place)
-    assert list(operations.list(project=PROJECT, zone=zone)) == []
+    left = operations.list(project=PROJECT, zone=zone)
+    assert operation.name not in [each.name for each in left]

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.scenario import Scenario
+from tests.scenario import PROJECT, Scenario
 
+HOST_PROJECT = "example-host"
+"""Shares its network with the model's project; here, the model's project has it itself."""
 EXAMPLES = {
-    path.stem: json.loads(path.read_text())
+    path.stem: json.loads(path.read_text().replace(HOST_PROJECT, PROJECT))
     for path in (Path(__file__).parents[2] / "examples").glob("*.json")
 }
 RELEASES = sorted(
@@ -23,6 +25,8 @@ FIRST = "cpu-metric-schedule"
 def given_published(*names: str) -> Scenario:
     story = Scenario()
     story.given_certificate("models-example-com")
+    story.emulator.catalogue["networks"] = ["global/networks/serving"]
+    story.emulator.catalogue["subnetworks"] = ["regions/europe-west4/subnetworks/serving-eu"]
     for name in names:
         story.when_published(EXAMPLES[name])
         assert story.quarantine() == [], name

@@ -16,7 +16,7 @@ from handlers import release, wakeup
 from infra.bus.envelope import PUBLISHED, RELEASE_TYPE
 from tests.assurance.hostile.intake import SOURCE, FakeEvent, forbid_connections, push_body, scaled
 from tests.assurance.hostile.test_envelopes import BOMBS
-from tests.scenario import IMAGE, NO_DRAINING, Scenario
+from tests.scenario import IMAGE, NO_DRAINING, Scenario, quick
 
 LONG_AGO = "2025-12-31T23:00:00Z"  # before any scenario begins
 
@@ -92,7 +92,7 @@ def deliver(
 
 
 # What a scenario's first release has besides its image.
-FIRST = {"scaling": {"min": 3, "max": 6}, "traffic": NO_DRAINING}
+FIRST = {"scaling": {"min": 3, "max": 6}, "traffic": NO_DRAINING, "rollout": quick({})}
 OLD_MESSAGES = {
     "what serves, again": release_body("2"),
     "what served before": release_body("1", **FIRST),

@@ -4,6 +4,9 @@ Read-only.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
+
 from compute_emulator.api.call import Call, Handlers
 from compute_emulator.api.discovery import document
 from compute_emulator.engine.capacity import ALL_REGIONS, limit_of, usage
@@ -22,6 +25,7 @@ from compute_emulator.rules.machine_types import (
 
 HANDLERS = Handlers()
 
+ONE_NAME = re.compile(r"""\s*name\s*=\s*(["']?)(?P<name>[\w-]+)\1\s*""")
 CREATED = "2020-01-01T00:00:00.000-07:00"
 
 
@@ -151,11 +155,17 @@ def _accelerator_type(call: Call, scope: str, name: str) -> JsonObject:
     )
 
 
+def _names(call: Call, known: Collection[str]) -> list[str]:
+    """The names to make resources of: all, or the only one that the request's filter can pass."""
+    only = ONE_NAME.fullmatch(call.params.get("filter") or "")
+    return sorted(known) if only is None else [only["name"]] if only["name"] in known else []
+
+
 def _machine_types(call: Call, scope: str) -> list[JsonObject]:
     zone = scope.removeprefix("zones/")
     return [
         _machine_type(call, scope, name)
-        for name in sorted(MACHINE_TYPES)
+        for name in _names(call, MACHINE_TYPES)
         if machine_type_is_in_zone(name, zone)
     ]
 
@@ -164,7 +174,7 @@ def _accelerator_types(call: Call, scope: str) -> list[JsonObject]:
     zone = scope.removeprefix("zones/")
     return [
         _accelerator_type(call, scope, name)
-        for name in sorted(ACCELERATOR_TYPES)
+        for name in _names(call, ACCELERATOR_TYPES)
         if accelerator_is_in_zone(name, zone)
     ]
 
