@@ -81,7 +81,7 @@ def test_rollback_to_a_release_that_was_rolled_back_is_refused() -> None:
     story.when_commanded("rollback", version="2")
     assert "never served" in story.quarantine()[0]["why"]
     story.when_minutes_pass(5)
-    assert [each for each in story.log() if each["to"] != "refused"] == before
+    assert [each for each in story.log() if each["to"] != "quarantined"] == before
     assert story.serving_version() == "3"
 
 
