@@ -52,7 +52,7 @@ def run_playbook(ansible: Path, proxy: TlsProxy, folder: Path) -> dict[str, str]
     }
     done = subprocess.run(
         [
-            str(ansible / "bin" / "ansible-playbook"),
+            *(str(ansible / "bin" / name) for name in ("python", "ansible-playbook")),
             *("--inventory", "localhost,", "--connection", "local"),
             *("--extra-vars", f"ansible_python_interpreter={ansible}/bin/python"),
             str(PLAYBOOK),
