@@ -8,16 +8,15 @@ transport.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from statistics import median
-from types import CodeType, FrameType
 from typing import Any
 
+from bench.function_calls import count
 from bench.results import Row, row
-from bench.setting import ROOT, release_message
+from bench.setting import release_message
 from compute_emulator import LoggedCall
 from handlers.reconcile.loop import reconcile
 from tests.scenario import InterceptedBus, InterceptedStore, Scenario, intercepted_adapter
@@ -65,41 +64,21 @@ def swap() -> Row:
 
 
 def function_calls() -> Row:
-    """The cost of a whole swap as the number of Python function calls, which depends neither on the
-    hour nor on other work on the machine.
-    """
+    """The cost of a whole swap."""
     scenario = _serving()
-    counted: Counter[CodeType] = Counter()
 
-    def count(frame: FrameType, event: str, argument: object) -> None:
-        if event == "call":
-            counted[frame.f_code] += 1
-
-    sys.setprofile(count)
-    try:
+    def run() -> None:
         scenario.when_published(release_message("2"))
         scenario.when_settled()
-    finally:
-        sys.setprofile(None)
+
+    counted = count(run)
     if scenario.serving_version() != "2":
         raise RuntimeError("the swap did not go as expected:\n" + scenario.history())
-    by_owner: Counter[str] = Counter()
-    for code, calls in counted.items():
-        by_owner[_owner(code.co_filename)] += calls
     how = (
         "Python function calls of a whole swap in virtual time, by Slipway, Google's client and"
         " the emulator in one process"
     )
-    return row("swap_function_calls", counted.total(), how, **dict(by_owner))
-
-
-def _owner(file: str) -> str:
-    """Whose code is in a file."""
-    if "/compute_emulator/" in file:
-        return "emulator"
-    if "/site-packages/" in file:
-        return "packages"
-    return "slipway" if file.startswith(str(ROOT)) else "python"
+    return row("swap_function_calls", counted.total(), how, **counted)
 
 
 def settled() -> tuple[Row, Row]:

@@ -26,6 +26,7 @@ NAMES = [
     *("provision_vs_gcloud", "swap_vs_gcloud"),
     *(
         "emulator_rolling_update_cpu_ms",
+        "emulator_swap_function_calls",
         "emulator_list_5000_groups_s",
         "emulator_memory_per_group_kib",
     ),
