@@ -1,4 +1,4 @@
-"""The ten rules that Slipway never breaks, each with an attempt to break it. docs/promises.md
+"""The ten rules that Slipway never breaks, each with an attempt to break it. docs/guarantees.md
 numbers them.
 """
 

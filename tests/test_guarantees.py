@@ -1,4 +1,4 @@
-"""Every promise of docs/promises.md names a test that exists, and no test of a rule is missing."""
+"""Every promise of docs/guarantees.md names an existing test; no test of a rule is missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs/promises.md").read_text()
+PAGE = (ROOT / "docs/guarantees.md").read_text()
 TEST = r"`(tests/[\w/]+\.py)::(\w+)`"
 NAMED = re.findall(TEST, PAGE)
 RULES = "tests/journeys/test_rules.py"
