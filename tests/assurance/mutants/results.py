@@ -23,10 +23,10 @@ _PAGE = """\
 Each patch in [tests/assurance/mutants](../tests/assurance/mutants) puts one plausible mistake into
 the deployed code and breaks a promise of [guarantees.md](guarantees.md). `make mutants` applies
 them one at a time to a copy of the tree and runs first the tests that the patch names, then all
-tests of every commit, except those that only read texts and tables or test the emulator alone. A patch
-counts as found only if a test fails with it and passes without it; code that cannot be imported and
-tests that time out do not count. The patches are design mistakes, chosen by people who know the
-promises; `make mutation` changes the pure core line by line instead.
+tests of every commit, except those that only read texts and tables or test the emulator alone. A
+patch counts as found only if a test fails with it and passes without it; code that cannot be
+imported and tests that time out do not count. The patches are design mistakes, chosen by people who
+know the promises; `make mutation` changes the pure core line by line instead.
 
 **{killed} of {all} were found ({share:.1f} %).** {rest}
 
