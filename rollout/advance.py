@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
-from rollout import requeue, transitions
+from rollout import requeue, rollback, transitions
 from rollout.conditions import conditions_of
 from rollout.gates import BAKE_GATES, STEP_GATES, WATCH_GATES
 from rollout.gates.base import Failed, GateContext, Inconclusive, Passed, Verdict, Waiting, judge
@@ -63,7 +63,7 @@ def advance(
         ),
         waiting_for=change.waiting_for,
         transitions=change.transitions,
-        conditions=conditions_of(change.rollout.paused, change.warnings, now),
+        conditions=conditions_of(change.rollout, change.warnings, now),
     )
 
 
@@ -118,7 +118,7 @@ def _fleet(rollout: Rollout, observed: Observed) -> FleetTarget:
             return strategy.target(swap, steps[-1], observed)
         case RollingBack():
             swap, strategy, _ = _plan_of(rollout)
-            return strategy.rollback_target(swap, observed)
+            return strategy.rollback_target(swap, observed, in_place=rollout.phase.in_place)
         case Retiring():
             return FleetTarget()
         case _:
@@ -151,15 +151,14 @@ def decide(
             change = _yield_to_newer(rollout, desired, observed, now) or _judge_step(
                 rollout, desired, rollout.phase, observed, evidence, now
             )
+            if rollout.stable_kept is not None:
+                return change  # what it took over is not in order yet
             return _end_untouched(change, observed, evidence)
         case Baking():
             newer = _yield_to_newer(rollout, desired, observed, now)
             return newer or _judge_bake(rollout, desired, rollout.phase, observed, evidence, now)
         case RollingBack():
-            waiting_for = _rollback_waiting_for(rollout, observed, evidence)
-            if waiting_for:
-                return _wait(rollout, desired, waiting_for, evidence)
-            return transitions.finish_rollback(rollout, desired, rollout.phase)
+            return _judge_rollback(rollout, desired, rollout.phase, observed, evidence, now)
         case Retiring():
             waiting_for = _remaining(observed) or _first(evidence.pending_changes)
             if waiting_for:
@@ -196,6 +195,8 @@ def _yield_to_newer(
     if candidate.spec.rollout.on_newer == "wait" and not newer.is_restored:
         return None
     why = f"release {newer.version} is newer"
+    if rollout.stable_kept is not None:
+        return transitions.replace_candidate(rollout, desired, why, now)
     # Without a stable release to return to, the newer release takes over at once, unless both
     # cannot share a group. While a third version still has instances, it has to wait for them to
     # go.
@@ -365,23 +366,40 @@ def _warnings(progress: Progress | None, health: ReleaseHealth) -> tuple[str, ..
     return tuple(problems)[:1]
 
 
-def _rollback_waiting_for(rollout: Rollout, observed: Observed, evidence: Evidence) -> str:
-    """What is left of the candidate, or what the way back has not reached yet; empty if done."""
-    stable = rollout.stable
+def _judge_rollback(
+    rollout: Rollout,
+    desired: Desired,
+    phase: RollingBack,
+    observed: Observed,
+    evidence: Evidence,
+    now: datetime,
+) -> PhaseChange:
+    """End, find another way, give way to a newer release, or wait: see `rollout/rollback.py`."""
+    stable, candidate = rollout.stable, candidate_of(rollout)
     if stable is None:
-        return _remaining(observed) or _first(evidence.pending_changes)
-    for target in _fleet(rollout, observed).groups:
-        group = observed.group(target.colour)
-        others = (
-            [each for each in group.instances if each.template != stable.template] if group else []
-        )
-        if others:
-            left = "1 instance is" if len(others) == 1 else f"{len(others)} instances are"
-            return f"{left} not on release {stable.version} yet"
-        health = observe_release(target, stable, group)
-        if not health.is_reached:
-            return f"{health}; the group is not stable yet"
-    return _first(evidence.pending_changes)
+        waiting_for = _remaining(observed) or _first(evidence.pending_changes)
+        if waiting_for:
+            return _wait(rollout, desired, waiting_for, evidence)
+        return transitions.finish_rollback(rollout, desired, phase)
+    colour = strategy_of(candidate).candidate_group(swap_of(rollout, candidate))
+    target = next(group for group in _fleet(rollout, observed).groups if group.colour == colour)
+    way = rollback.observe_rollback(stable, target, observed, evidence)
+    if way.is_done or rollback.ends_short(phase, way, now):
+        return transitions.finish_rollback(rollout, desired, phase, short=way.waiting_for)
+    phase = rollback.update(phase, way, now)
+    if problem := rollback.lacks_room(phase, way, now):
+        return transitions.roll_back_in_place(rollout, desired, phase, problem, now)
+    newer = desired.release
+    if newer and newer.generation in (stable.generation, candidate.generation):
+        newer = None
+    stalled = rollback.stalled_because(phase, way, now, is_waited_for=newer is not None)
+    if stalled and newer:
+        return transitions.take_over(rollout, desired, phase, stalled, way.health.healthy, now)
+    if stalled and not phase.stalled:
+        return transitions.stall(rollout, desired, phase, stalled)
+    phase = replace(phase, stalled=stalled.message if stalled else "")
+    waited = _wait(replace(rollout, phase=phase), desired, way.waiting_for, evidence)
+    return replace(waited, warnings=() if stalled else waited.warnings)
 
 
 def _remaining(observed: Observed) -> str:

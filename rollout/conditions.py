@@ -1,6 +1,7 @@
 """Which conditions hold for a model, and since when. Pure.
 
-Conditions are for people: `Paused`, `Degraded` (something is wrong and may need a person),
+Conditions are for people: `Paused`, `RollbackStalled` (the stable release cannot be restored; a
+newer release takes over), `Degraded` (something is wrong and may need a person),
 `Drifted` (a settled model was repaired), `ObservationFailed` (the rollout could not be observed for
 a while).
 """
@@ -12,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rollout import requeue
-from rollout.model import Condition, Pause, Rollout
+from rollout.model import Condition, RollingBack, Rollout
 
 OBSERVATION_GAP = timedelta(seconds=180)
 """A rollout whose pass is late by this much, because nothing could be read, has an
@@ -20,10 +21,13 @@ OBSERVATION_GAP = timedelta(seconds=180)
 
 
 def conditions_of(
-    paused: Pause | None, warnings: Iterable[str], now: datetime
+    rollout: Rollout, warnings: Iterable[str], now: datetime
 ) -> tuple[Condition, ...]:
-    found = (Condition("Paused", paused.why, paused.since),) if paused else ()
-    return found + tuple(Condition("Degraded", why, now) for why in warnings)
+    phase, paused = rollout.phase, rollout.paused
+    found = [Condition("Paused", paused.why, paused.since)] if paused else []
+    if isinstance(phase, RollingBack) and phase.stalled:
+        found.append(Condition("RollbackStalled", phase.stalled, now))
+    return (*found, *(Condition("Degraded", why, now) for why in warnings))
 
 
 def keep_since(

@@ -246,12 +246,21 @@ class Baking:
 
 @dataclass(frozen=True)
 class RollingBack:
-    """The candidate is being removed. The outcome is recorded when none of it is left."""
+    """The candidate is being removed. The outcome is recorded when none of it is left.
+
+    `remaining` is the smallest number of instances that had yet to leave or to become healthy, and
+    `improved_at` when it was reached. `in_place`: without room for more instances, the candidate's
+    are replaced in place. `stalled`: why the rollback does not get on by itself; empty if it does.
+    """
 
     outcome: Outcome
     reason: Reason
     why: str
     since: datetime
+    remaining: int | None = None
+    improved_at: datetime | None = None
+    in_place: bool = False
+    stalled: str = ""
 
 
 @dataclass(frozen=True)
@@ -329,7 +338,9 @@ class Rollout:
     """Where a model is between two releases.
 
     `stable` is the last release that baked, `previous` the one before it. `serving_group` is the
-    group that serves the stable release; None if there is none.
+    group that serves the stable release; None if there is none. `stable_kept` is set while the
+    candidate takes over a stalled rollback: how many instances of the stable release are kept, at
+    most, because it may not be able to start another one.
     """
 
     phase: Phase = field(default_factory=Settled)
@@ -344,6 +355,7 @@ class Rollout:
     failed_digests: tuple[str, ...] = ()  # releases that were rolled back; refused unless forced
     serving_group: Colour | None = None
     watched_since: datetime | None = None  # settled, but the stable release is still watched
+    stable_kept: int | None = None
 
 
 # ---- Targets and decisions
@@ -351,7 +363,9 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Share:
-    """How many instances of a group run a release; None is the rest."""
+    """How many instances of a group run a release; None is the rest. Of two shares the second is
+    the release that takes over.
+    """
 
     release: Release
     count: int | None = None

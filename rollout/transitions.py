@@ -18,6 +18,7 @@ from rollout.model import (
     Desired,
     Outcome,
     Pause,
+    Problem,
     Progress,
     Reason,
     Release,
@@ -142,6 +143,7 @@ def succeed(
         stable=candidate,
         candidate=None,
         previous=rollout.stable or rollout.previous,
+        stable_kept=None,
         serving_group=strategy_of(candidate).candidate_group(swap),
         steps_digest="",
         progress=rollout.progress if is_watched else None,
@@ -166,6 +168,30 @@ def replace_candidate(rollout: Rollout, desired: Desired, why: str, now: datetim
     phase = phase_name(rollout.phase)
     ended = Transition(candidate.version, phase, "superseded", why, "superseded", "superseded")
     settled = replace(rollout, phase=Settled(), candidate=None, promoted=False)
+    begun = begin(settled, desired, now)
+    return replace(begun, transitions=(ended, *begun.transitions))
+
+
+def take_over(
+    rollout: Rollout,
+    desired: Desired,
+    phase: RollingBack,
+    stalled: Problem,
+    stable_kept: int,
+    now: datetime,
+) -> PhaseChange:
+    """A newer release begins though the rollback is not over, since the rollback cannot end by
+    itself. It replaces what is left of the failed candidate, then the stable release step by step.
+    """
+    failed, newer = candidate_of(rollout), desired.release
+    if newer and newer.digest in rollout.failed_digests and not newer.force:
+        return _refuse(rollout, desired, newer)
+    version = newer.version if newer else ""
+    why = f"{phase.why}; release {version} takes over the rollback: {stalled.message}"
+    ended = Transition(
+        failed.version, "rolling_back", phase.outcome, why, phase.reason, phase.outcome
+    )
+    settled = replace(rollout, phase=Settled(), candidate=None, stable_kept=stable_kept)
     begun = begin(settled, desired, now)
     return replace(begun, transitions=(ended, *begun.transitions))
 
@@ -201,6 +227,8 @@ def shift(rollout: Rollout, span: timedelta) -> Rollout:
     phase, progress = rollout.phase, rollout.progress
     if isinstance(phase, Stepping | Baking):
         phase = replace(phase, since=phase.since + span)
+    if isinstance(phase, RollingBack) and phase.improved_at:
+        phase = replace(phase, improved_at=phase.improved_at + span)
     if progress:
         progress = replace(progress, improved_at=progress.improved_at + span)
     return replace(rollout, phase=phase, progress=progress)
@@ -238,6 +266,7 @@ def roll_back(
     back = replace(
         rollout,
         phase=RollingBack(outcome, reason, why, now),
+        stable_kept=None,
         progress=None,
         paused=None,
         promoted=False,
@@ -251,12 +280,40 @@ def roll_back(
     return _change(rollout, back, desired, "rolling_back", f"{why}; {goal}", reason=reason)
 
 
-def finish_rollback(rollout: Rollout, desired: Desired, phase: RollingBack) -> PhaseChange:
-    """None of the candidate is left: record the outcome."""
+def roll_back_in_place(
+    rollout: Rollout, desired: Desired, phase: RollingBack, problem: Problem, now: datetime
+) -> PhaseChange:
+    """There is no room for another instance: from now on the candidate's make room themselves."""
+    in_place = replace(phase, in_place=True, improved_at=now)
+    why = f"replaces the instances in place, since there is no room for more: {problem.message}"
+    return _change(
+        rollout,
+        replace(rollout, phase=in_place),
+        desired,
+        "rolling_back",
+        why,
+        reason=problem.reason,
+    )
+
+
+def stall(
+    rollout: Rollout, desired: Desired, phase: RollingBack, stalled: Problem
+) -> PhaseChange:
+    """Say once that the rollback does not get on. It goes on trying."""
+    why = f"{stalled.message}; a newer release, or a rollback to another one, takes over"
+    waiting = replace(rollout, phase=replace(phase, stalled=stalled.message))
+    return _change(rollout, waiting, desired, "stalled", why, reason=stalled.reason)
+
+
+def finish_rollback(
+    rollout: Rollout, desired: Desired, phase: RollingBack, short: str = ""
+) -> PhaseChange:
+    """None of the candidate is left: record the outcome. `short`: what the stable release lacks."""
     candidate = candidate_of(rollout)
     settled = replace(rollout, phase=Settled(), candidate=None, steps_digest="")
+    why = f"{phase.why}; {short}" if short else phase.why
     ended = Transition(
-        candidate.version, "rolling_back", phase.outcome, phase.why, phase.reason, phase.outcome
+        candidate.version, "rolling_back", phase.outcome, why, phase.reason, phase.outcome
     )
     return PhaseChange(settled, desired, (ended,))
 

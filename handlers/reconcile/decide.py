@@ -129,10 +129,10 @@ def digest_of(target: Target) -> str:
 
 def policy_problems(policy: Policy, state: ModelState) -> tuple[Problem, ...]:
     """What the policy forbids about the candidate, whatever it allowed when the release was
-    accepted.
+    accepted. On the way back nothing of it counts any more.
     """
     candidate, stable = state.rollout.candidate, state.rollout.stable
-    if candidate is None:
+    if candidate is None or isinstance(state.rollout.phase, RollingBack | Retiring):
         return ()
     whys = violations(policy, candidate.spec, stable.spec if stable else None)
     return tuple(Problem("policy", "POLICY", why) for why in whys)

@@ -59,6 +59,7 @@ def to_document(state: ModelState) -> Json:
         "rollout": {
             "phase": _phase(rollout.phase),
             "serving_group": rollout.serving_group,
+            "stable_kept": rollout.stable_kept,
             "steps_digest": rollout.steps_digest,
             "progress": vars(rollout.progress) | {} if rollout.progress else None,
             "paused": vars(rollout.paused) | {} if rollout.paused else None,
@@ -107,6 +108,7 @@ def from_document(document: Json) -> ModelState:
             failed_digests=tuple(rollout["failed_digests"]),
             serving_group=rollout["serving_group"],
             watched_since=rollout["watched_since"],
+            stable_kept=rollout["stable_kept"],
         ),
         waiting_for=document["waiting_for"],
         conditions=tuple(Condition(**condition) for condition in document["conditions"]),

@@ -132,15 +132,22 @@ def observe_release(
     """Instances that are being deleted no longer count as the release's."""
     if group is None:
         return ReleaseHealth(release, max(1, target.min), (), None)
-    shares = (share for share in target.shares if share.release.template == release.template)
-    count = next((share.count for share in shares), None)
-    needed = group.target_size if count is None else min(count, group.target_size)
+    needed = min(_share_of(release, target, group.target_size), group.target_size)
     running = tuple(
         instance
         for instance in group.instances
         if instance.template == release.template and not instance.is_leaving
     )
     return ReleaseHealth(release, needed, running, group)
+
+
+def _share_of(release: Release, target: GroupTarget, size: int) -> int:
+    """How many of `size` instances the target gives to the release."""
+    counts = {share.release.template: share.count for share in target.shares}
+    count = counts.get(release.template)
+    if count is not None:
+        return count
+    return size - sum(other for other in counts.values() if other is not None)
 
 
 def update_progress(

@@ -20,4 +20,4 @@ def strategy_of(release: Release) -> Strategy:
 
 
 def swap_of(rollout: Rollout, candidate: Release) -> Swap:
-    return Swap(rollout.stable, candidate, rollout.serving_group)
+    return Swap(rollout.stable, candidate, rollout.serving_group, rollout.stable_kept)

@@ -29,12 +29,13 @@ Step = PercentStep  # one kind today; a union once a strategy has steps of anoth
 @dataclass(frozen=True)
 class Swap:
     """The two releases of a rollout, and the group that serves the stable one. Without a stable
-    release nothing is shared.
+    release nothing is shared. `stable_kept`: see `Rollout`.
     """
 
     stable: Release | None
     candidate: Release
     serving: Colour | None
+    stable_kept: int | None = None
 
 
 class Strategy(Protocol):
@@ -56,8 +57,10 @@ class Strategy(Protocol):
         """The intermediate target of one step."""
         ...
 
-    def rollback_target(self, swap: Swap, observed: Observed) -> FleetTarget:
-        """The way back from any step: the stable release alone, or nothing if there is none."""
+    def rollback_target(self, swap: Swap, observed: Observed, *, in_place: bool) -> FleetTarget:
+        """The way back from any step: the stable release alone, or nothing if there is none.
+        `in_place`: without an instance more than there are.
+        """
         ...
 
     def steady_target(self, release: Release, serving: Colour | None) -> FleetTarget:

@@ -38,11 +38,13 @@ class Rolling:
     def target(self, swap: Swap, step: Step, observed: Observed) -> FleetTarget:
         return _fleet(swap_group(swap, step, observed))
 
-    def rollback_target(self, swap: Swap, observed: Observed) -> FleetTarget:
+    def rollback_target(self, swap: Swap, observed: Observed, *, in_place: bool) -> FleetTarget:
         if swap.stable is None:
             return FleetTarget()
-        back = Swap(None, swap.stable, swap.serving)
-        return _fleet(swap_group(back, EVERYTHING, observed))
+        back = swap_group(Swap(None, swap.stable, swap.serving), EVERYTHING, observed)
+        if in_place:
+            back = replace(back, surge=0, unavailable=max(1, back.unavailable))
+        return _fleet(back)
 
     def steady_target(self, release: Release, serving: Colour | None) -> FleetTarget:
         return _fleet(steady_group(release, serving or FIRST_GROUP))
@@ -57,7 +59,8 @@ def swap_group(swap: Swap, step: Step, observed: Observed) -> GroupTarget:
 
     It may grow but not shrink, within the wider of the two releases' bounds, and keeps the stable
     release's settings until the candidate has everything. It has at least one instance, because an
-    empty group proves nothing.
+    empty group proves nothing. With `stable_kept` the stable release has at most so many instances,
+    and the candidate the rest, which is also all growth and all that another release has left.
     """
     stable, candidate, colour = swap.stable, swap.candidate, swap.serving or FIRST_GROUP
     if stable is None or step.percent == 100 or stable.template == candidate.template:
@@ -65,8 +68,12 @@ def swap_group(swap: Swap, step: Step, observed: Observed) -> GroupTarget:
     else:
         group = observed.group(colour)
         size = group.target_size if group else stable.spec.scaling.min
-        shares = (Share(stable), Share(candidate, instances_of(step.percent, size)))
-        target = replace(steady_group(stable, colour), shares=shares)
+        count = instances_of(step.percent, size)
+        shares: tuple[Share, ...] = (Share(stable), Share(candidate, count))
+        if swap.stable_kept is not None:
+            kept = min(swap.stable_kept, size - count)
+            shares = (Share(stable, kept), Share(candidate))[0 if kept else 1 :]
+        target = replace(steady_group(shares[0].release, colour), shares=shares)
     scaling = [release.spec.scaling for release in (stable, candidate) if release]
     rollout = candidate.spec.rollout
     return replace(

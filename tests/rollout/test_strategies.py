@@ -214,13 +214,31 @@ def test_a_step_counts_the_instances_of_the_serving_group_alone(serving: Colour)
 @pytest.mark.parametrize("serving", COLOURS)
 def test_the_way_back_is_the_stable_release_alone_without_scale_in(serving: Colour) -> None:
     observed = group(*instances(ONE, 3), *instances(TWO, 2), colour=serving)
-    target = ROLLING.rollback_target(Swap(ONE, TWO, serving), observed)
+    target = ROLLING.rollback_target(Swap(ONE, TWO, serving), observed, in_place=False)
     steady = steady_group(ONE, serving)
     assert target.groups == (replace(steady, may_scale_in=False),)
 
 
+def test_the_way_back_in_place_needs_no_instance_more_than_there_are() -> None:
+    target = ROLLING.rollback_target(Swap(ONE, TWO, "blue"), FIVE, in_place=True)
+    assert [(each.surge, each.unavailable) for each in target.groups] == [(0, 1)]
+
+
+def test_a_candidate_that_takes_over_gets_all_but_the_stable_instances_that_are_kept() -> None:
+    def shares_of(stable_kept: int, percent: int) -> list[tuple[str, int | None]]:
+        swap = Swap(ONE, TWO, "blue", stable_kept)
+        shares = swap_group(swap, step(percent), FIVE).shares
+        return [(share.release.version, share.count) for share in shares]
+
+    assert shares_of(3, 10) == [("1", 3), ("2", None)]
+    assert shares_of(5, 10) == [("1", 4), ("2", None)]
+    assert shares_of(3, 80) == [("1", 1), ("2", None)]
+    assert shares_of(0, 10) == [("2", None)]
+    assert shares_of(3, 100) == [("2", None)]
+
+
 def test_without_a_stable_release_the_way_back_is_nothing() -> None:
-    assert ROLLING.rollback_target(Swap(None, TWO, "blue"), FIVE) == FleetTarget()
+    assert ROLLING.rollback_target(Swap(None, TWO, "blue"), FIVE, in_place=False) == FleetTarget()
 
 
 def test_the_steady_target_is_the_steady_group_with_all_traffic() -> None:
@@ -247,7 +265,7 @@ def test_the_serving_group_has_the_full_weight_in_every_target(serving: Colour) 
     targets = [
         ROLLING.target(swap, step(20), observed),
         ROLLING.target(swap, step(100), observed),
-        ROLLING.rollback_target(swap, observed),
+        ROLLING.rollback_target(swap, observed, in_place=False),
         ROLLING.steady_target(TWO, serving),
     ]
     assert [target.traffic for target in targets] == [
@@ -259,7 +277,7 @@ def test_a_model_that_is_not_exposed_has_no_route() -> None:
     assert all_traffic_to("blue", UNEXPOSED) is None
     swap = Swap(UNEXPOSED, UNEXPOSED, "blue")
     assert ROLLING.target(swap, step(100), FIVE).traffic is None
-    assert ROLLING.rollback_target(swap, FIVE).traffic is None
+    assert ROLLING.rollback_target(swap, FIVE, in_place=False).traffic is None
     assert ROLLING.steady_target(UNEXPOSED, "blue").traffic is None
 
 

@@ -14,11 +14,11 @@ from rollout.model import Share
 
 
 def desired(shares: tuple[Share, ...]) -> list[Body]:
-    """One version per template. Its name is the template's, because a changed name alone makes the
-    group replace instances.
+    """One version per template, the one that takes over last. Its name is the template's, because a
+    changed name alone makes the group replace instances.
     """
     versions: dict[str, Body] = {}
-    for share in sorted(shares, key=lambda share: share.count is not None):
+    for share in shares:
         template = share.release.template
         version: Body = {
             "name": template,
@@ -55,20 +55,25 @@ def merge(desired: list[Body], observed: list[Body]) -> list[Body]:
     the same swap never goes backward.
 
     A step's count is a share of the group's size, so it falls when the size falls: 3 of 6 becomes 2
-    of 4. Instances that are replaced already are not moved back for that. A rollback has other
-    versions, or a count of 0, and is written.
+    of 4. Instances that are replaced already are not moved back for that: the count of the version
+    that takes over, which is the last one, never falls. A rollback has other versions, or a count
+    of 0, and is written.
     """
     by_template = {naming.last(version.get("instanceTemplate")): version for version in observed}
     is_same_swap = {template for template, size in sizes(observed).items() if size == "rest"} == {
         template for template, size in sizes(desired).items() if size == "rest"
     }
     return [
-        _merge_one(version, by_template.get(naming.last(version["instanceTemplate"])), is_same_swap)
+        _merge_one(
+            version,
+            by_template.get(naming.last(version["instanceTemplate"])),
+            may_fall=not is_same_swap or version is not desired[-1],
+        )
         for version in desired
     ]
 
 
-def _merge_one(desired: Body, observed: Body | None, is_same_swap: bool) -> Body:
+def _merge_one(desired: Body, observed: Body | None, *, may_fall: bool) -> Body:
     if observed is None:
         return desired
     version = {field: value for field, value in desired.items() if field != "name"}
@@ -79,7 +84,7 @@ def _merge_one(desired: Body, observed: Body | None, is_same_swap: bool) -> Body
         _size(observed.get("targetSize")),
     )
     if (
-        is_same_swap
+        not may_fall
         and isinstance(desired_size, int)
         and isinstance(observed_size, int)
         and 0 < desired_size < observed_size
