@@ -41,6 +41,7 @@ from rollout.model import (
     Stepping,
     Target,
 )
+from rollout.rollback import WayBack
 from rollout.spec.compatibility import incompatible
 from rollout.strategies import strategy_of, swap_of
 from rollout.strategies.base import FIRST_GROUP, Step, Strategy, Swap, steps_digest
@@ -147,16 +148,18 @@ def decide(
             if not change.transitions and rollout.watched_since:
                 change = _watch(rollout, desired, rollout.watched_since, observed, evidence, now)
             return replace(change, warnings=warnings)
-        case Stepping():
+        case Stepping() as phase:
+            rollout = _without_lost(rollout, observed)
             change = _yield_to_newer(rollout, desired, observed, now) or _judge_step(
-                rollout, desired, rollout.phase, observed, evidence, now
+                rollout, desired, phase, observed, evidence, now
             )
             if rollout.stable_kept is not None:
                 return change  # what it took over is not in order yet
             return _end_untouched(change, observed, evidence)
-        case Baking():
+        case Baking() as phase:
+            rollout = _without_lost(rollout, observed)
             newer = _yield_to_newer(rollout, desired, observed, now)
-            return newer or _judge_bake(rollout, desired, rollout.phase, observed, evidence, now)
+            return newer or _judge_bake(rollout, desired, phase, observed, evidence, now)
         case RollingBack():
             return _judge_rollback(rollout, desired, rollout.phase, observed, evidence, now)
         case Retiring():
@@ -166,6 +169,21 @@ def decide(
             return transitions.finish_retirement(rollout, desired, rollout.phase)
         case _:
             assert_never(rollout.phase)
+
+
+def _without_lost(rollout: Rollout, observed: Observed) -> Rollout:
+    """During a take-over the stable release keeps no more instances than run: it may not be able to
+    start another one in place of one that was lost.
+    """
+    stable, kept = rollout.stable, rollout.stable_kept
+    if stable is None or kept is None:
+        return rollout
+    running = sum(
+        each.is_running and each.template == stable.template
+        for group in observed.groups
+        for each in group.instances
+    )
+    return replace(rollout, stable_kept=min(kept, running))
 
 
 def _end_untouched(change: PhaseChange, observed: Observed, evidence: Evidence) -> PhaseChange:
@@ -375,31 +393,41 @@ def _judge_rollback(
     now: datetime,
 ) -> PhaseChange:
     """End, find another way, give way to a newer release, or wait: see `rollout/rollback.py`."""
-    stable, candidate = rollout.stable, candidate_of(rollout)
-    if stable is None:
-        waiting_for = _remaining(observed) or _first(evidence.pending_changes)
-        if waiting_for:
-            return _wait(rollout, desired, waiting_for, evidence)
-        return transitions.finish_rollback(rollout, desired, phase)
-    colour = strategy_of(candidate).candidate_group(swap_of(rollout, candidate))
-    target = next(group for group in _fleet(rollout, observed).groups if group.colour == colour)
-    way = rollback.observe_rollback(stable, target, observed, evidence)
+    way = _way_back(rollout, observed, evidence)
     if way.is_done or rollback.ends_short(phase, way, now):
         return transitions.finish_rollback(rollout, desired, phase, short=way.waiting_for)
     phase = rollback.update(phase, way, now)
     if problem := rollback.lacks_room(phase, way, now):
         return transitions.roll_back_in_place(rollout, desired, phase, problem, now)
-    newer = desired.release
-    if newer and newer.generation in (stable.generation, candidate.generation):
-        newer = None
+    newer = _successor(rollout, desired)
     stalled = rollback.stalled_because(phase, way, now, is_waited_for=newer is not None)
-    if stalled and newer:
-        return transitions.take_over(rollout, desired, phase, stalled, way.health.healthy, now)
+    why = stalled.message if stalled else phase.stalled
+    if why and newer:
+        return transitions.take_over(rollout, desired, phase, why, way.healthy, now)
     if stalled and not phase.stalled:
         return transitions.stall(rollout, desired, phase, stalled)
-    phase = replace(phase, stalled=stalled.message if stalled else "")
-    waited = _wait(replace(rollout, phase=phase), desired, way.waiting_for, evidence)
-    return replace(waited, warnings=() if stalled else waited.warnings)
+    waiting = replace(rollout, phase=replace(phase, stalled=why))
+    waited = _wait(waiting, desired, way.waiting_for, evidence)
+    return replace(waited, warnings=() if why else waited.warnings)
+
+
+def _way_back(rollout: Rollout, observed: Observed, evidence: Evidence) -> WayBack:
+    stable, candidate = rollout.stable, candidate_of(rollout)
+    if stable is None:
+        return rollback.observe_removal(candidate, observed, evidence)
+    colour = rollout.serving_group or FIRST_GROUP
+    target = next(group for group in _fleet(rollout, observed).groups if group.colour == colour)
+    return rollback.observe_return(stable, target, observed, evidence)
+
+
+def _successor(rollout: Rollout, desired: Desired) -> Release | None:
+    """The newer release that a rollback may give way to. That is not the stable release, published
+    again: the rollback leads to it.
+    """
+    newer, stable = desired.release, rollout.stable
+    if newer is None or newer.generation == candidate_of(rollout).generation:
+        return None
+    return None if stable and newer.version == stable.version else newer
 
 
 def _remaining(observed: Observed) -> str:

@@ -2,6 +2,7 @@
 
 while it waits      5 to 15 s, an eighth of the time the phase has taken
 while it bakes      15 s to 5 min, a sixtieth of the time it has baked; 15 s while it is degraded
+stalled rollback    1 to 5 min, a sixtieth of the time it has taken
 paused              10 min
 after a change      at once, or after a back-off that doubles while the same change is repeated
 not readable        when Compute Engine allows it, spread over the time for which it was not
@@ -21,6 +22,7 @@ LONGEST = timedelta(seconds=15)  # for a phase that has taken two minutes, and e
 LONGEST_BAKE = timedelta(minutes=5)  # for a bake that has taken five hours
 PAUSED = timedelta(minutes=10)
 RETRY = timedelta(seconds=5)
+STALLED = timedelta(seconds=60)
 SETTLED_RETRY = timedelta(seconds=60)
 WATCH = timedelta(seconds=60)
 MOVE_BEYOND = timedelta(seconds=120)
@@ -61,6 +63,8 @@ def interval(rollout: Rollout, now: datetime) -> timedelta | None:
             is_degraded = rollout.progress is not None and rollout.progress.is_degraded
             longest = LONGEST if is_degraded else LONGEST_BAKE
             return min(longest, max(LONGEST, (now - since) / 60))
+        case RollingBack(since=since, stalled=stalled) if stalled:
+            return min(LONGEST_BAKE, max(STALLED, (now - since) / 60))
         case Stepping(since=since) | RollingBack(since=since) | Retiring(since=since):
             return min(LONGEST, max(SHORTEST, (now - since) / 8))
         case _:
@@ -83,11 +87,14 @@ def after_attempt(decision: Decision, attempt: Attempt, now: datetime) -> dateti
     """When the loop runs the next pass: at once after a change, later if Compute Engine is busy or
     if the same change has been applied before, otherwise when `advance` wants it.
     """
+    phase = decision.rollout.phase
+    if attempt.repeats and isinstance(phase, RollingBack) and phase.stalled:
+        return decision.requeue_at
     back_off = RETRY * 2 ** (attempt.repeats - 1) if attempt.repeats else timedelta(0)
     if attempt.retry_after_seconds:
         longest = timedelta(seconds=max(attempt.retry_after_seconds))
         return now + max(RETRY, back_off, longest)
-    if attempt.refused and isinstance(decision.rollout.phase, Settled):
+    if attempt.refused and isinstance(phase, Settled):
         return now + SETTLED_RETRY
     if attempt.actions:
         return now + back_off

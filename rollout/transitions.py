@@ -99,7 +99,8 @@ def _refuse(rollout: Rollout, desired: Desired, release: Release) -> PhaseChange
         f"release {release.version} was rolled back before; publish it with"
         ' "force": true to try it again'
     )
-    refused = Transition(release.version, "settled", "refused", why, outcome="refused")
+    phase = phase_name(rollout.phase)
+    refused = Transition(release.version, phase, "refused", why, outcome="refused")
     return PhaseChange(rollout, desired_without(rollout, desired, release), (refused,))
 
 
@@ -176,7 +177,7 @@ def take_over(
     rollout: Rollout,
     desired: Desired,
     phase: RollingBack,
-    stalled: Problem,
+    stalled: str,
     stable_kept: int,
     now: datetime,
 ) -> PhaseChange:
@@ -187,7 +188,7 @@ def take_over(
     if newer and newer.digest in rollout.failed_digests and not newer.force:
         return _refuse(rollout, desired, newer)
     version = newer.version if newer else ""
-    why = f"{phase.why}; release {version} takes over the rollback: {stalled.message}"
+    why = f"{phase.why}; release {version} takes over the rollback: {stalled}"
     ended = Transition(
         failed.version, "rolling_back", phase.outcome, why, phase.reason, phase.outcome
     )
@@ -296,9 +297,7 @@ def roll_back_in_place(
     )
 
 
-def stall(
-    rollout: Rollout, desired: Desired, phase: RollingBack, stalled: Problem
-) -> PhaseChange:
+def stall(rollout: Rollout, desired: Desired, phase: RollingBack, stalled: Problem) -> PhaseChange:
     """Say once that the rollback does not get on. It goes on trying."""
     why = f"{stalled.message}; a newer release, or a rollback to another one, takes over"
     waiting = replace(rollout, phase=replace(phase, stalled=stalled.message))

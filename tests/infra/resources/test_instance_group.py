@@ -53,12 +53,13 @@ def test_a_balanced_group_is_not_redistributed() -> None:
     assert body()["updatePolicy"]["instanceRedistributionType"] == "PROACTIVE"
 
 
-def test_exactly_one_version_takes_the_rest() -> None:
+def test_the_version_that_takes_over_is_the_last_one_and_one_takes_the_rest() -> None:
     old, new = release("1"), release("2")
-    for shares in ((Share(old), Share(new, 2)), (Share(new, 2), Share(old))):
-        versions = body(*shares)["versions"]
-        assert [version.get("targetSize") for version in versions] == [None, {"fixed": 2}]
-        assert versions[0]["instanceTemplate"].endswith(old.template)
+    for count, kept in ((2, None), (None, 3)):
+        versions = body(Share(old, kept), Share(new, count))["versions"]
+        sizes = [version.get("targetSize") for version in versions]
+        assert sizes == [each and {"fixed": each} for each in (kept, count)]
+        assert versions[-1]["instanceTemplate"].endswith(new.template)
 
 
 def test_two_releases_with_one_template_are_one_version() -> None:
