@@ -46,9 +46,11 @@ class HealthGate:
         if health.is_reached and not context.evidence.pending_changes:
             return _held(context)
         deadline = timedelta(seconds=progress_deadline_seconds(health.release.spec))
-        if context.is_halted or context.now - context.progress.improved_at < deadline:
+        if context.now - context.progress.improved_at < deadline:
             return Waiting(_waiting_for(context))
-        return _overdue(context, deadline)
+        verdict = _overdue(context, deadline)
+        is_condemned = not isinstance(verdict, Passed | Waiting)
+        return Waiting(_waiting_for(context)) if is_condemned and context.is_halted else verdict
 
 
 # ---- What also fails a bake
@@ -123,7 +125,7 @@ def _overdue(context: GateContext, deadline: timedelta) -> Verdict:
     old release keeps the group from being stable, and waiting would keep the bad one.
     """
     health, evidence, span = context.health, context.evidence, duration(deadline)
-    if health.is_well and health.has_replaced_others and not evidence.pending_changes:
+    if health.is_well and health.has_displaced_others and not evidence.pending_changes:
         return _held(context, f"{health}; the rest of the group does not become stable")
     if health.problems:
         problem = health.problems[0]

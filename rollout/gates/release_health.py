@@ -85,6 +85,16 @@ class ReleaseHealth:
         return staying - len(self.instances) <= self.group.target_size - self.needed
 
     @property
+    def has_displaced_others(self) -> bool:
+        """The same for the instances that are healthy. One that cannot start may keep the group
+        from removing it, and serves nobody.
+        """
+        if self.group is None:
+            return False
+        others = (each for each in self.group.instances if each not in self.instances)
+        return sum(each.is_healthy for each in others) <= self.group.target_size - self.needed
+
+    @property
     def is_well(self) -> bool:
         excused = min(self.absent, self.needed // TOLERATED)
         is_whole = self.healthy + self.absent == len(self.instances)
