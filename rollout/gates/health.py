@@ -125,7 +125,7 @@ def _overdue(context: GateContext, deadline: timedelta) -> Verdict:
     old release keeps the group from being stable, and waiting would keep the bad one.
     """
     health, evidence, span = context.health, context.evidence, duration(deadline)
-    if health.is_well and health.has_displaced_others and not evidence.pending_changes:
+    if health.is_well and health.has_taken_over and not evidence.pending_changes:
         return _held(context, f"{health}; the rest of the group does not become stable")
     if health.problems:
         problem = health.problems[0]

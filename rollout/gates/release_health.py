@@ -85,7 +85,7 @@ class ReleaseHealth:
         return staying - len(self.instances) <= self.group.target_size - self.needed
 
     @property
-    def has_displaced_others(self) -> bool:
+    def has_taken_over(self) -> bool:
         """The same for the instances that are healthy. One that cannot start may keep the group
         from removing it, and serves nobody.
         """

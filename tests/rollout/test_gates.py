@@ -241,6 +241,20 @@ def test_no_deadline_runs_while_the_environment_keeps_instances_away() -> None:
     assert isinstance(bake(waiting, 100 * DEADLINE, halted), Waiting)
 
 
+@pytest.mark.parametrize("progress", [BEGUN, replace(BEGUN, halted_since=NOON)])
+def test_a_complete_candidate_passes_at_the_deadline_beside_old_instances_that_cannot_start(
+    progress: Progress,
+) -> None:
+    old = (*instances(ONE, 5), stuck(ONE, "stock-out", "none"))
+    found = observe_release(target(1), TWO, view(*old, *instances(TWO, 1), target_size=6))
+    assert isinstance(step(found, DEADLINE - 1, progress), Waiting)
+    assert isinstance(step(found, DEADLINE, progress), Passed)
+    serving = observe_release(
+        target(1), TWO, view(*instances(ONE, 6), *instances(TWO, 1), target_size=6, is_stable=False)
+    )
+    assert not isinstance(step(serving, DEADLINE, progress), Passed)
+
+
 @pytest.mark.parametrize(
     ("found", "evidence", "why"),
     [

@@ -183,8 +183,8 @@ def test_a_rollback_ends_with_what_serves_if_the_rest_gets_no_room_until_the_dea
 
 def test_a_newer_release_takes_over_when_a_rollback_makes_no_progress() -> None:
     observed = group(*instances(ONE, 2), *instances(TWO, 3))
-    waits = back_at(PATIENCE - 1, observed, THREE, remaining=3)
-    assert isinstance(waits.rollout.phase, RollingBack)
+    early = back_at(PATIENCE - 1, observed, THREE, remaining=3)
+    assert isinstance(early.rollout.phase, RollingBack)
     taken = back_at(PATIENCE, observed, THREE, remaining=3)
     assert [(each.release, each.to) for each in taken.transitions] == [
         ("2", "rolled_back"),
