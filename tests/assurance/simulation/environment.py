@@ -6,9 +6,16 @@ import json
 from typing import Any
 
 from compute_emulator import Request
-from tests.assurance.simulation.engine import Simulation
+from tests.assurance.simulation.engine import BEHAVIOUR, Simulation
 from tests.assurance.simulation.invariants import Invariants
 from tests.assurance.simulation.schedule import Fault
+from tests.assurance.simulation.workloads import IMAGE, NEVER
+
+CANNOT_START: tuple[dict[str, Any], ...] = (
+    NEVER,
+    {"creation_error": {"kind": "config"}},
+    {"creation_error": {"kind": "stock_out"}},
+)
 
 
 class Environment:
@@ -24,6 +31,7 @@ class Environment:
             "foreign_route": self._add_foreign_route,
             "stock_out": self._start_stock_out,
             "stock_in": self._end_stock_out,
+            "break_stable": self._break_stable,
         }[step]()
 
     def _add_load(self) -> None:
@@ -55,20 +63,32 @@ class Environment:
     def _end_stock_out(self) -> None:
         self.emulator.stock_outs.clear()
 
+    def _break_stable(self, number: int = 0) -> None:
+        """From now on the release that serves cannot start: its image does not answer any more, is
+        gone, or its machine type is sold out.
+        """
+        document = self.invariants.documents.get("tiny")
+        if document is None or document["stable"] is None:
+            return
+        self.invariants.excused |= {*self.invariants.models}
+        how = CANNOT_START[number % len(CANNOT_START)]
+        image = f"*{IMAGE}:{document['stable']['version']}*"
+        self.emulator.set_behaviours(
+            [{"image": image, **BEHAVIOUR, **how}, *self.emulator.behaviours]
+        )
+
     def inject(self, fault: Fault) -> None:
         """Injects one of the world's faults, unless the run has been healed."""
-        simulation, zone = self.simulation, f"us-central1-{fault.on}"
+        simulation = self.simulation
         if simulation.is_healed:
             return
         simulation.injected[fault.kind] += 1
         simulation.note(f"{fault.kind} {fault.on} {fault.code}")
         match fault.kind:
-            case "zone_loss":
-                self.invariants.excused |= {*self.invariants.models}
-                self.emulator.stock_outs[zone] = {}
-                self.emulator.affect_instances("stop", zone=zone)
-            case "zone_restored":
-                self.emulator.stock_outs.pop(zone, None)
+            case "zone_loss" | "zone_restored":
+                self._change_zone(f"us-central1-{fault.on}", is_lost=fault.kind == "zone_loss")
+            case "stable_breaks":
+                self._break_stable(int(fault.code or 0))
             case "capacity":
                 self.emulator.quotas["INSTANCES"] = float(int(fault.code or 0))
             case "load":
@@ -86,6 +106,14 @@ class Environment:
             case "operator":
                 self._act_as_operator(int(fault.code or 0))
         self.emulator.advance()
+
+    def _change_zone(self, zone: str, *, is_lost: bool) -> None:
+        if is_lost:
+            self.invariants.excused |= {*self.invariants.models}
+            self.emulator.stock_outs[zone] = {}
+            self.emulator.affect_instances("stop", zone=zone)
+        else:
+            self.emulator.stock_outs.pop(zone, None)
 
     def _act_as_operator(self, number: int) -> None:
         """Changes a resource as a person at the console would, through the same API."""

@@ -7,8 +7,10 @@ violation ends the run (`Simulation.fail`).
                     losses that the run itself caused
     I3  ceiling     instances <= the highest maximum of the live releases, with surge
     I4  versions    at most two are live; one whose end is recorded has no instance, unless nothing
-                    served before it and a newer one replaces it at once
-        way back    the stable release's template exists while there is a candidate
+                    served before it and a newer one replaces it at once. When a newer release takes
+                    over a stalled rollback, no instance of a third one is created
+        way back    the stable release's template exists while there is a candidate; a rollback
+                    without progress says why
     I6  ours        only resources of the workload's models and of the gateway are written, foreign
                     rules in the URL map stay, and no group's size is written
     I8  monotonic   generation and revision never decrease (the store keeps a Replace from losing to
@@ -35,6 +37,7 @@ from infra.store.port import Create, Put, Replace, Write
 from tests.assurance.simulation.engine import Simulation
 
 REGION = "us-central1"
+SLACK_SECONDS = 600.0  # beyond a rollback's deadline: clocks differ by up to ten minutes
 FAILED_OUTCOMES = ("aborted", "rolled_back", "superseded")
 GATEWAY = re.compile(r"slipway-gateway(-\w+)?")
 
@@ -48,6 +51,8 @@ class Invariants:
         self.ended_templates: dict[str, dict[str, str]] = {model: {} for model in models}
         self.excused: set[str] = set()  # models that lost instances to the run's own faults
         self.phases_entered: dict[str, list[str]] = {model: [] for model in models}
+        # By model: the instances of third releases since a newer one took over a rollback.
+        self._leaving: dict[str, set[str]] = {}
         self.commits = 0
         # Rules in the gateway's URL map that belong to another owner.
         self.foreign_rules: list[dict[str, Any]] = []
@@ -86,6 +91,17 @@ class Invariants:
         is_due = is_due or bool(release and (not stable or stable["version"] != release["version"]))
         if is_due and new["requeue_at"] is None:
             self._fail(f"{model}: in phase {new['rollout']['phase']['name']} without requeue_at")
+        self._check_rollback(model, new)
+
+    def _check_rollback(self, model: str, document: Mapping[str, Any]) -> None:
+        """One that makes no progress until its deadline says why."""
+        rollout, release = document["rollout"], document["stable"] or document["candidate"]
+        phase, last = rollout["phase"], rollout["last_observed_at"]
+        if phase["name"] != "rolling_back" or phase["stalled"] or last is None:
+            return
+        idle = (last - (phase["improved_at"] or phase["since"])).total_seconds()
+        if idle > release["spec"]["rollout"]["progress_deadline_seconds"] + SLACK_SECONDS:
+            self._fail(f"{model}: a rollback made no progress for {idle:.0f} s and does not say so")
 
     def _record_release(self, model: str, record: Mapping[str, Any]) -> None:
         version = str(record["version"])
@@ -132,7 +148,8 @@ class Invariants:
             for instance in members
             if instance.action not in ("DELETING", "ABANDONING")
         }
-        if len(live) > 2:
+        is_taken_over = self._is_taken_over(model, document, members)
+        if len(live) > 2 and not is_taken_over:
             self._fail(f"{model}: {len(live)} versions live: {', '.join(sorted(live))}")
         if live_releases:
             ceiling = max(
@@ -145,7 +162,7 @@ class Invariants:
                 self._fail(f"{model}: {size} instances, ceiling {ceiling}")
         used = {release["template"] for release in (stable, candidate, desired) if release}
         for version, template in self.ended_templates[model].items():
-            if template in live and template not in used:
+            if template in live and template not in used and not is_taken_over:
                 self._fail(f"{model}: release {version} has ended but still has instances")
         if (
             stable
@@ -157,8 +174,36 @@ class Invariants:
                 f"{model}: rollback impossible, template {stable['template']} of release"
                 f" {stable['version']} is gone"
             )
+        if document["rollout"]["phase"].get("in_place"):
+            self.excused.add(model)  # without room for more, the way back may go below the floor
         if stable and phase != "retiring":
             self._check_floor(model, live_releases, group, members)
+
+    def _is_taken_over(
+        self, model: str, document: Mapping[str, Any], members: list[InstanceView]
+    ) -> bool:
+        """Whether instances of a third release are left since a newer one took over a rollback.
+        Once the group's versions name two releases, there are never other such instances.
+        """
+        two = {each["template"] for each in (document["stable"], document["candidate"]) if each}
+        third = {
+            each.name
+            for each in members
+            if each.template not in two and each.action not in ("DELETING", "ABANDONING")
+        }
+        is_taking_over = document["rollout"]["stable_kept"] is not None
+        if not is_taking_over and model not in self._leaving:
+            return False
+        found = self._emulator.find("instanceGroupManagers", f"slipway-{model}-blue", REGION)
+        urls = [str(version["instanceTemplate"]) for version in found["versions"]] if found else []
+        is_written = {url.rpartition("/")[2] for url in urls} <= two
+        if is_written and not third <= self._leaving.get(model, third):
+            self._fail(f"{model}: a third release got instances: {third - self._leaving[model]}")
+        if third or is_taking_over:
+            self._leaving[model] = third
+        else:
+            self._leaving.pop(model, None)
+        return bool(third)
 
     def _check_floor(
         self,

@@ -127,7 +127,8 @@ class Run:
             {"image": f"*{IMAGE}:{version}*", **BEHAVIOUR, **how}
             for version, how in self.workload.bad.items()
         ]
-        self.emulator.set_behaviours([*bad, BEHAVIOUR])
+        self.behaviours = [*bad, BEHAVIOUR]
+        self.emulator.set_behaviours(self.behaviours)
         self.pending = list(self.workload.steps)
         self.step_taken_at = 0.0  # the last step, in elapsed seconds
         self.phases_before = 0  # how many phases that step's model had entered before it
@@ -256,6 +257,7 @@ class Run:
         self.emulator.stock_outs.clear()
         self.emulator.quotas.clear()
         self.emulator.load.clear()
+        self.emulator.set_behaviours(self.behaviours)
         self.emulator.operation_seconds = 1
         self.emulator.finish_operations()
         self.emulator.affect_instances("revive")

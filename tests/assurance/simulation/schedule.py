@@ -61,6 +61,7 @@ WORLD_FAULTS = (
     "unhealthy",
     "operator",
     "slow_operations",
+    "stable_breaks",
 )
 
 TRANSIENT_ERRORS = {

@@ -261,6 +261,18 @@ WORKLOADS: dict[str, Workload] = {
             serves="4",
         ),
         Workload(
+            "stalled-rollback",
+            (
+                first(),
+                release(SETTLED, "2"),
+                Step("step_2", do="break_stable"),
+                command(1.0, "abort"),
+                release("stalled", "3"),
+            ),
+            is_racy=True,
+            serves="3",
+        ),
+        Workload(
             "in-place",
             (first(rollout={"unavailable": 3, "steps": steps(100)}), release(SETTLED, "2")),
         ),
