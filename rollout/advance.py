@@ -213,7 +213,7 @@ def _yield_to_newer(
     if candidate.spec.rollout.on_newer == "wait" and not newer.is_restored:
         return None
     why = f"release {newer.version} is newer"
-    if rollout.stable_kept is not None:
+    if rollout.stable_kept is not None and transitions.can_begin(rollout, newer):
         return transitions.replace_candidate(rollout, desired, why, now)
     # Without a stable release to return to, the newer release takes over at once, unless both
     # cannot share a group. While a third version still has instances, it has to wait for them to
@@ -399,11 +399,12 @@ def _judge_rollback(
     phase = rollback.update(phase, way, now)
     if problem := rollback.lacks_room(phase, way, now):
         return transitions.roll_back_in_place(rollout, desired, phase, problem, now)
-    newer = _successor(rollout, desired)
+    newer = _successor(rollout, desired, observed)
     stalled = rollback.stalled_because(phase, way, now, is_waited_for=newer is not None)
-    why = stalled.message if stalled else phase.stalled
+    why = phase.stalled or (stalled.message if stalled else "")
     if why and newer:
-        return transitions.take_over(rollout, desired, phase, why, way.healthy, now)
+        stable_kept = way.healthy if rollout.stable else None
+        return transitions.take_over(rollout, desired, phase, why, stable_kept, now)
     if stalled and not phase.stalled:
         return transitions.stall(rollout, desired, phase, stalled)
     waiting = replace(rollout, phase=replace(phase, stalled=why))
@@ -420,14 +421,17 @@ def _way_back(rollout: Rollout, observed: Observed, evidence: Evidence) -> WayBa
     return rollback.observe_return(stable, target, observed, evidence)
 
 
-def _successor(rollout: Rollout, desired: Desired) -> Release | None:
+def _successor(rollout: Rollout, desired: Desired, observed: Observed) -> Release | None:
     """The newer release that a rollback may give way to. That is not the stable release, published
-    again: the rollback leads to it.
+    again: the rollback leads to it. Nor is it one that cannot have the group of a first release,
+    which must go before.
     """
-    newer, stable = desired.release, rollout.stable
-    if newer is None or newer.generation == candidate_of(rollout).generation:
+    newer, stable, candidate = desired.release, rollout.stable, candidate_of(rollout)
+    if newer is None or newer.generation == candidate.generation:
         return None
-    return None if stable and newer.version == stable.version else newer
+    if stable:
+        return None if newer.version == stable.version else newer
+    return None if observed.groups and incompatible(candidate.spec, newer.spec) else newer
 
 
 def _remaining(observed: Observed) -> str:

@@ -61,7 +61,7 @@ def begin(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
         return PhaseChange(rollout, desired)
     if stable and release.version == stable.version:
         return _adopt(rollout, desired, release)
-    if release.digest in rollout.failed_digests and not release.force:
+    if _is_refused(rollout, release):
         return _refuse(rollout, desired, release)
     steps = strategy_of(release).steps(swap_of(rollout, release))
     promoted = desired.promoted or release.is_restored
@@ -84,6 +84,16 @@ def begin(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
     )
     transition = Transition(release.version, "settled", step_name(first), why)
     return PhaseChange(begun, replace(desired, paused="", promoted=False), (transition,))
+
+
+def can_begin(rollout: Rollout, release: Release) -> bool:
+    """Whether `begin` would start toward the release, if nothing else were in progress."""
+    is_stable = rollout.stable is not None and release.version == rollout.stable.version
+    return not is_stable and not _is_refused(rollout, release)
+
+
+def _is_refused(rollout: Rollout, release: Release) -> bool:
+    return release.digest in rollout.failed_digests and not release.force
 
 
 def _adopt(rollout: Rollout, desired: Desired, release: Release) -> PhaseChange:
@@ -178,14 +188,14 @@ def take_over(
     desired: Desired,
     phase: RollingBack,
     stalled: str,
-    stable_kept: int,
+    stable_kept: int | None,
     now: datetime,
 ) -> PhaseChange:
     """A newer release begins though the rollback is not over, since the rollback cannot end by
     itself. It replaces what is left of the failed candidate, then the stable release step by step.
     """
     failed, newer = candidate_of(rollout), desired.release
-    if newer and newer.digest in rollout.failed_digests and not newer.force:
+    if newer and _is_refused(rollout, newer):
         return _refuse(rollout, desired, newer)
     version = newer.version if newer else ""
     why = f"{phase.why}; release {version} takes over the rollback: {stalled}"

@@ -71,7 +71,7 @@ def swap_group(swap: Swap, step: Step, observed: Observed) -> GroupTarget:
         count = instances_of(step.percent, size)
         shares: tuple[Share, ...] = (Share(stable), Share(candidate, count))
         if swap.stable_kept is not None:
-            kept = min(swap.stable_kept, size - count)
+            kept = max(0, min(swap.stable_kept, size - count))
             shares = (Share(stable, kept), Share(candidate))[0 if kept else 1 :]
         target = replace(steady_group(shares[0].release, colour), shares=shares)
     scaling = [release.spec.scaling for release in (stable, candidate) if release]

@@ -89,6 +89,8 @@ def test_without_progress_a_rollback_is_stalled_at_its_deadline_and_says_so_once
     assert stalled.conditions == (Condition("RollbackStalled", why, at(DEADLINE)),)
     later = back_at(DEADLINE + 60, NEVER_READY, stalled=why)
     assert (later.transitions, later.conditions[0].why) == ((), why)
+    worse = back_at(DEADLINE + 60, mixed(0, 4), stalled=why)
+    assert worse.conditions[0].why == why
 
 
 def test_a_release_that_cannot_start_has_twice_its_start_up_time_and_the_reason_is_told() -> None:
@@ -133,6 +135,9 @@ def test_a_first_release_that_cannot_be_removed_gives_way_to_the_next_one() -> N
         ("3", "step_1"),
     ]
     assert [share.release.version for share in taken.target.groups[0].shares] == ["3"]
+    assert taken.rollout.stable_kept is None
+    elsewhere = replace(release("3", placement={"region": "europe-west4"}), generation=3)
+    assert run_pass(first, elsewhere, mixed(0, 1), now=at(DEADLINE)).rollout.candidate == TWO
 
 
 # ---- Without room
@@ -252,6 +257,15 @@ def test_a_take_over_gives_way_to_a_newer_release_at_once(phase: Stepping | Baki
         ("4", "step_1"),
     ]
     assert decision.rollout.stable_kept == 1
+
+
+@pytest.mark.parametrize(
+    "newer", [replace(ONE, generation=9, force=True), replace(release("4"), digest="bad")]
+)
+def test_a_take_over_goes_back_if_the_newer_release_will_not_begin(newer: Release) -> None:
+    observed = group(*instances(ONE, 1), *instances(THREE, 3))
+    decision = run_pass(taking_over(2, failed_digests=("bad",)), newer, observed)
+    assert (phase_of(decision).outcome, decision.rollout.candidate) == ("superseded", THREE)
 
 
 def test_a_take_over_that_fails_rolls_back_to_the_stable_release_alone() -> None:

@@ -234,6 +234,8 @@ def test_a_candidate_that_takes_over_gets_all_but_the_stable_instances_that_are_
     assert shares_of(5, 10) == [("1", 4), ("2", None)]
     assert shares_of(3, 80) == [("1", 1), ("2", None)]
     assert shares_of(0, 10) == [("2", None)]
+    empty = replace(FIVE, groups=(replace(FIVE.groups[0], target_size=0),))
+    assert len(swap_group(Swap(ONE, TWO, "blue", 3), step(10), empty).shares) == 1
     assert shares_of(3, 100) == [("2", None)]
 
 
