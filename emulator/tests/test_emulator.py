@@ -247,6 +247,18 @@ def test_a_view_of_a_group_agrees_with_its_records(served: Emulator) -> None:
     assert served.group("other", "us-central1") is None
 
 
+def test_a_revived_instance_ends_its_verification(served: Emulator) -> None:
+    healing = {"healthCheck": "global/healthChecks/hc", "initialDelaySec": 600}
+    served.call("PATCH", f"{GROUP}/g", {"autoHealingPolicies": [healing]})
+    served.set_behaviours([{"never_ready": True}])
+    served.call("POST", f"{GROUP}/g/resize?size=4")
+    served.advance(60)
+    assert [each["action"] for each in served.instances("g")].count("VERIFYING") == 1
+    served.affect_instances("revive")
+    served.advance(30)
+    assert {each["action"] for each in served.instances("g")} == {"NONE"}
+
+
 def test_the_data_plane_serves_a_forwarding_rule(emulator: Emulator) -> None:
     with emulator.data_plane() as plane:
         assert emulator.control("GET", "/data-plane")["forwarding_rules"] == {}

@@ -87,8 +87,9 @@ class ManagedInstance(Phases):
         now = self.cloud.now()
         if alive is not None:
             self.liveness_changes = changes_from_now(self.liveness_changes, alive, now)
-            self.watch()
         if ready is not None:
             self.readiness_changes = changes_from_now(self.readiness_changes, ready, now)
         if alive is False:
             self.readiness_changes = changes_from_now(self.readiness_changes, False, now)
+        if alive is not None:
+            self.watch()  # last, since the group's check may probe the readiness path
