@@ -29,7 +29,10 @@ STALL_SECONDS = (70.0, 130.0, 400.0)
 FOREVER = 1_000_000
 
 MAIN, PREFIX = "swap", "create"
-LONG = ("roll", "scale", "invalid-messages", "bad", "supersede", "two-models", "again")
+LONG = (
+    *("roll", "scale", "invalid-messages", "bad", "supersede", "two-models", "again"),
+    "stalled-rollback",
+)
 SHORT = tuple(name for name in WORKLOADS if name not in LONG)
 # A long workload is drawn a third as often, since two others run in its time.
 RANDOM_POOL = (*WORKLOADS, *SHORT, *SHORT)
