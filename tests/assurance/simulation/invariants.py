@@ -7,7 +7,7 @@ violation ends the run (`Simulation.fail`).
                     losses that the run itself caused
     I3  ceiling     instances <= the highest maximum of the live releases, with surge
     I4  versions    at most two are live; one whose end is recorded has no instance, unless nothing
-                    served before it and a newer one replaces it at once. When a newer release takes
+                    served before it and a newer one replaces it. When a newer release takes
                     over a stalled rollback, no instance of a third one is created
         way back    the stable release's template exists while there is a candidate; a rollback
                     without progress says why
@@ -106,9 +106,9 @@ class Invariants:
     def _record_release(self, model: str, record: Mapping[str, Any]) -> None:
         version = str(record["version"])
         document = self.documents.get(model)
-        if record.get("outcome") in FAILED_OUTCOMES and (
-            document is None or document["stable"] or record["outcome"] != "superseded"
-        ):
+        newer = document["candidate"] if document and not document["stable"] else None
+        is_replaced = newer is not None and newer["version"] != version
+        if record.get("outcome") in FAILED_OUTCOMES and not is_replaced:
             self.ended_templates[model][version] = str(record["template"])
         else:
             self.ended_templates[model].pop(version, None)
