@@ -29,6 +29,8 @@ class Environment:
         {
             "load": self._add_load,
             "foreign_route": self._add_foreign_route,
+            "limit": self._limit,
+            "unlimit": self.emulator.quotas.clear,
             "stock_out": self._start_stock_out,
             "stock_in": self._end_stock_out,
             "break_stable": self._break_stable,
@@ -56,6 +58,10 @@ class Environment:
             self.invariants.foreign_rules.append(rule)
         else:
             self.was_refused = True  # the map was not ready
+
+    def _limit(self) -> None:
+        """The quota allows no instance more than there are."""
+        self.emulator.quotas["INSTANCES"] = float(len(self.emulator.instances()))
 
     def _start_stock_out(self) -> None:
         self.emulator.stock_outs["us-central1"] = {}

@@ -31,7 +31,7 @@ FOREVER = 1_000_000
 MAIN, PREFIX = "swap", "create"
 LONG = (
     *("roll", "scale", "invalid-messages", "bad", "supersede", "two-models", "again"),
-    "stalled-rollback",
+    *("stalled-rollback", "crash-loop", "quota"),
 )
 SHORT = tuple(name for name in WORKLOADS if name not in LONG)
 # A long workload is drawn a third as often, since two others run in its time.

@@ -50,6 +50,7 @@ class Invariants:
         # By model: version to template of the releases that have ended.
         self.ended_templates: dict[str, dict[str, str]] = {model: {} for model in models}
         self.excused: set[str] = set()  # models that lost instances to the run's own faults
+        self.crash_loops: set[str] = set()  # versions whose instances end by themselves
         self.phases_entered: dict[str, list[str]] = {model: [] for model in models}
         # By model: the instances of third releases since a newer one took over a rollback.
         self._leaving: dict[str, set[str]] = {}
@@ -212,6 +213,8 @@ class Invariants:
         group: GroupView,
         members: list[InstanceView],
     ) -> None:
+        if any(release["version"] in self.crash_loops for release in live_releases):
+            return
         floor = min(_floor_of(release["spec"]) for release in live_releases)
         serving = [
             instance

@@ -129,6 +129,9 @@ class Run:
         ]
         self.behaviours = [*bad, BEHAVIOUR]
         self.emulator.set_behaviours(self.behaviours)
+        self.invariants.crash_loops = {
+            version for version, how in self.workload.bad.items() if "dies_after_seconds" in how
+        }
         self.pending = list(self.workload.steps)
         self.step_taken_at = 0.0  # the last step, in elapsed seconds
         self.phases_before = 0  # how many phases that step's model had entered before it

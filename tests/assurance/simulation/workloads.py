@@ -78,6 +78,7 @@ def command(when: str | float, verb: str, model: str = "tiny", **fields: Any) ->
 SETTLED = "settled"
 SECONDS = 5.0
 NEVER = {"never_ready": True}
+HELD = {"percent": 50, "hold_seconds": 90}
 WORKLOADS: dict[str, Workload] = {
     each.name: each
     for each in (
@@ -136,6 +137,25 @@ WORKLOADS: dict[str, Workload] = {
         ),
         Workload("rollback", (first(), release(SETTLED, "2"), command(SETTLED, "rollback"))),
         Workload("bad", (first(), release(SETTLED, "2"), release(SETTLED, "3")), bad={"2": NEVER}),
+        Workload(
+            "crash-loop",
+            (
+                first(),
+                release(SETTLED, "2", rollout={"steps": [HELD, 100]}),
+            ),
+            bad={"2": {"dies_after_seconds": 60}},
+        ),
+        # Load asks for more than the quota allows while the release bakes.
+        Workload(
+            "quota",
+            (
+                first(),
+                release(SETTLED, "2", rollout={"bake_seconds": 90}),
+                Step("baking", do="limit"),
+                Step(1.0, do="load"),
+                Step(200.0, do="unlimit"),
+            ),
+        ),
         Workload("bad-first", (first(), release(SETTLED, "2")), bad={"1": NEVER}),
         Workload("retire", (first(), Step(SETTLED, do="foreign_route"), command(1.0, "retire"))),
         Workload(
