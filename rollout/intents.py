@@ -304,12 +304,21 @@ def join(desired: Desired, intent: Intent) -> Desired:
 
 def forget(rollout: Rollout, desired: Desired, now: datetime) -> Desired:
     """The desired state without the intents that change nothing any more: the old ones, and the
-    oldest of a line that is too long.
+    oldest of a line that is too long. An old one changes nothing if the old ones alone ask for the
+    same without it: then what arrives late, and joins after them, finds the same, too.
     """
-    folded = fold(rollout, desired)
     for intent in desired.line:
-        is_old = now - intent.published_at > REMEMBERED
-        shorter = replace(desired, line=tuple(each for each in desired.line if each != intent))
-        if (is_old or len(desired.line) > MAX_LINE) and fold(rollout, shorter) == folded:
-            desired = shorter
+        line = desired.line
+        if len(line) <= MAX_LINE:
+            line = tuple(each for each in line if now - each.published_at > REMEMBERED)
+        rest = tuple(each for each in line if each != intent)
+        if intent in line and _asks_for(rollout, desired, rest) == _asks_for(
+            rollout, desired, line
+        ):
+            shorter = (each for each in desired.line if each != intent)
+            desired = replace(desired, line=tuple(shorter))
     return desired
+
+
+def _asks_for(rollout: Rollout, desired: Desired, line: tuple[Intent, ...]) -> Fold:
+    return fold(rollout, replace(desired, line=line))

@@ -97,8 +97,9 @@ def _next_state(before: Clock | None, instance: Instance, owner: str | None) -> 
         if had_health:
             return "lost" if owner == "release" else "gone"
         if was == "starting":
-            # The group repairs what never answered. Unless the environment took it, its time runs.
-            return "gone" if owner == "environment" else "starting"
+            # The group repairs what never answered. Unless the environment took it, or has no room
+            # for the repair, its time runs.
+            return "gone" if owner == "environment" or instance.is_blocked else "starting"
         return was
     if not instance.is_settled:  # the VM was started again, or is new
         if had_health:

@@ -41,10 +41,10 @@ def test_preemptions_delay_a_bake_and_are_a_condition() -> None:
     assert story.state().conditions == ()
 
 
-@pytest.mark.parametrize("phase", ["step_2", "baking"])
-def test_nothing_is_swapped_or_rolled_back_while_a_zone_is_down(phase: str) -> None:
+@pytest.mark.parametrize(("phase", "size"), [("step_1", 3), ("step_2", 6), ("baking", 6)])
+def test_nothing_is_swapped_or_rolled_back_while_a_zone_is_down(phase: str, size: int) -> None:
     story = Scenario()
-    story.given_serving("1", scaling={"min": 6, "max": 6})
+    story.given_serving("1", scaling={"min": size, "max": size})
     story.when_released("2", rollout=quick({"bake_seconds": 600}))
     story.when_phase_reached(phase)
     story.emulator.set_zone_state("us-central1-b", "DOWN")
@@ -58,7 +58,7 @@ def test_nothing_is_swapped_or_rolled_back_while_a_zone_is_down(phase: str) -> N
     story.emulator.set_zone_state("us-central1-b", "UP")
     story.when_settled()
     assert story.outcome("2") == "succeeded"
-    assert story.healthy_by_version() == {"2": 6}
+    assert story.healthy_by_version() == {"2": size}
 
 
 def test_quota_that_growth_meets_is_a_condition_of_a_bake() -> None:

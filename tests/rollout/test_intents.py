@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -141,6 +142,18 @@ def test_old_intents_are_forgotten_and_the_newest_decision_is_not() -> None:
     model.deliver(intent("pause", 9, model.now))
     assert [each.verb for each in model.desired.line] == ["release", "pause"]
     model.deliver(intent("rollback", 10, model.now))
+    assert model.end() == End("2", False, "2")
+
+
+def test_a_command_that_arrives_late_is_about_the_release_of_its_time() -> None:
+    """Even if that has been rolled out for hours, and a newer one came first."""
+    model = Model(SERVING)
+    model.deliver(line(("release",))[0])
+    model.now += 2 * REMEMBERED
+    command = intent("rollback", 8, model.now)
+    model.deliver(intent("release", 9, model.now + timedelta(seconds=2)))
+    model.deliver(command)
+    model.deliver(intent("abort", 10, model.now + timedelta(seconds=4)))
     assert model.end() == End("2", False, "2")
 
 

@@ -187,6 +187,9 @@ def test_an_instance_without_a_vm_has_no_clock_and_one_that_never_answered_keeps
     assert progress_after(starting, repaired, 60) == starting
     taken = progress_after(starting, repaired, 60, Loss("tiny-2-0", "environment", "preempted"))
     assert (taken.halted_since, taken.halted_by) == (at(60), "preempted")
+    no_room = replace(stuck(TWO, "stock-out", "the zone is down"), name="tiny-2-0")
+    blocked = observe_release(target(1), TWO, view(no_room))
+    assert progress_after(starting, blocked, 60).halted_since == at(60)
 
 
 def test_a_deadline_begins_anew_when_the_environment_has_given_instances_back() -> None:
