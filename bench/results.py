@@ -43,7 +43,7 @@ KEYS = (
     Key("cold_start_intake_ratio", "ratio", 0.4),
     Key("memory_mib", "MiB", 160),
     Key("provision_over_critical_path", "ratio", 1.15),
-    Key("swap_mutations_per_step", "calls", 2),
+    Key("swap_mutations_per_step", "calls", 2.5),
     Key("swap_function_calls", "calls"),
     Key("settled_pass_writes", "writes", 0),
     Key("settled_pass_cpu_ms", "ms", 15),
