@@ -199,6 +199,11 @@ class Machine(Section):
     spot: bool = Field(
         default=False, description="Use Spot instances, which Compute Engine may preempt"
     )
+    reservation: types.Reservation = Field(
+        default="any",
+        description="Reserved capacity that the instances use: any that matches, none, or only this"
+        " one",
+    )
     image: (
         Annotated[
             types.BootImage,

@@ -289,6 +289,18 @@ def accelerators(context: RuleContext) -> Iterator[SpecProblem]:
     )
 
 
+def reservation(context: RuleContext) -> Iterator[SpecProblem]:
+    """Spot instances use no reserved capacity."""
+    machine = context.spec.machine
+    is_known = context.knows("machine.spot", "machine.reservation")
+    if is_known and machine.spot and machine.reservation not in ("any", "none"):
+        yield SpecProblem(
+            "machine.reservation",
+            'must be "any" or "none" with machine.spot: Spot instances use no reserved capacity',
+            machine.reservation,
+        )
+
+
 def boot_disk(context: RuleContext) -> Iterator[SpecProblem]:
     """`machine.disk.type` is one that the machine series supports (best left out)."""
     machine = context.spec.machine
@@ -401,6 +413,7 @@ RULES: tuple[Rule, ...] = (
     variables,
     accelerators,
     boot_disk,
+    reservation,
     subnetwork_of_region,
     trusted_module,
     own_labels,

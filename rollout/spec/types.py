@@ -155,6 +155,10 @@ def _certificate(name: str) -> str:
     return name if "/" in name else f"global/sslCertificates/{name}"
 
 
+def _reservation(name: str) -> str:
+    return name.removeprefix("reservations/")
+
+
 _MODEL_NAME = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
 ModelName = Annotated[
     str,
@@ -315,6 +319,15 @@ Subnetwork = Annotated[
     str,
     Field(pattern=rf"^{_PROJECT}regions/[a-z]+-[a-z]+[0-9]+/subnetworks/{_RFC1035}$"),
     Allowed("regions/<region>/subnetworks/<name>, with projects/<project>/ before it if shared"),
+]
+Reservation = Annotated[
+    str,
+    Field(pattern=rf"^({_PROJECT}reservations/)?{_RFC1035}$"),
+    AfterValidator(_reservation),
+    Allowed(
+        '"any", "none", the name of a reservation, or projects/<project>/reservations/<name> for a'
+        " shared one"
+    ),
 ]
 Tag = Annotated[
     str,

@@ -14,11 +14,11 @@ DIGEST = f"host/app@sha256:{'0' * 64}"
     [
         (
             {"image": DIGEST},
-            "26673b09fe6d59040c55f37550f7cdd8ff92e7cd01e5b53cd5f35792ddae9bd3",
+            "b32222bf009834ed8abc7346d6ffaf183620715fbe86937713a633b4a4773119",
         ),
         (
             {"image": DIGEST, "args": ["--path=/a b", "ü"], "env": {"B": "2", "A": "1"}},
-            "3b27dfe07ad1d7998a8685fba9d7e6af77cd1cecb6a675b417efc53597641407",
+            "664c7706e60bd62c3566a2e23dc343d47122bf6539923e393771b84e0e1dea2b",
         ),
     ],
     ids=["plain", "rich"],

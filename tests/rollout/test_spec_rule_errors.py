@@ -216,6 +216,13 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
         ),
     ),
     (
+        {"machine": {"spot": True, "reservation": "h100s"}},
+        (
+            'machine.reservation: must be "any" or "none" with machine.spot: Spot instances use no'
+            " reserved capacity, got h100s"
+        ),
+    ),
+    (
         {"artifact": {"image": None, "startup_script": "x", "ulimits": {"nofile": 1024}}},
         ("artifact.ulimits: must be left out, or null, beside startup_script; it requires image"),
     ),

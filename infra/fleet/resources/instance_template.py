@@ -75,6 +75,8 @@ def _properties(model: str, spec: Spec) -> Body:
             "acceleratorCount": machine.accelerator.count,
         }
         properties["guestAccelerators"] = [accelerator]
+    if machine.reservation != "any":
+        properties["reservationAffinity"] = _reservation(machine.reservation)
     if machine.tags:
         properties["tags"] = {"items": list(machine.tags)}
     return properties
@@ -107,6 +109,14 @@ def _network(machine: Machine) -> Body:
     if machine.external_ip:
         interface["accessConfigs"] = [{"name": "external-nat", "type": "ONE_TO_ONE_NAT"}]
     return interface
+
+
+def _reservation(name: str) -> Body:
+    """Without it, instances use any reservation that matches. A named one has to have room."""
+    if name == "none":
+        return {"consumeReservationType": "NO_RESERVATION"}
+    key = "compute.googleapis.com/reservation-name"
+    return {"consumeReservationType": "SPECIFIC_RESERVATION", "key": key, "values": [name]}
 
 
 def _scheduling(machine: Machine) -> Body:

@@ -51,6 +51,7 @@ FULL: dict[str, Any] = {
         "type": "n1-standard-8",
         "accelerator": {"type": "nvidia-tesla-t4", "count": 2},
         "spot": True,
+        "reservation": "none",
         "image": "projects/cos-cloud/global/images/family/cos-stable",
         "disk": {"size_gb": 100, "type": "pd-ssd"},
         "service_account": "models@demo.iam.gserviceaccount.com",

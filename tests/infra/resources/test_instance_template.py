@@ -135,6 +135,30 @@ def test_preempted_spot_machines_are_deleted() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("reservation", "affinity"),
+    [
+        ("any", None),
+        ("none", {"consumeReservationType": "NO_RESERVATION"}),
+        *(
+            (
+                name,
+                {
+                    "consumeReservationType": "SPECIFIC_RESERVATION",
+                    "key": "compute.googleapis.com/reservation-name",
+                    "values": [name],
+                },
+            )
+            for name in ("h100s", "projects/other/reservations/h100s")
+        ),
+    ],
+)
+def test_instances_use_the_reserved_capacity_that_is_named(
+    reservation: str, affinity: dict[str, Any] | None
+) -> None:
+    assert properties(machine={"reservation": reservation}).get("reservationAffinity") == affinity
+
+
 def test_with_a_subnetwork_the_default_network_is_omitted() -> None:
     subnetwork = "regions/us-central1/subnetworks/s"
     assert properties(machine={"subnetwork": subnetwork, "external_ip": False})[
