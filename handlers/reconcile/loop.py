@@ -243,17 +243,19 @@ def _preflight(
         return decision, carried
     generation, problems = carried.preflight
     if generation != candidate.generation:
-        problems = _find_problems(world, candidate.spec)
+        spec, model = candidate.spec, decision.state.desired.model
+        zones = preflight.zones_of(spec, carried.cache.snapshot, model)
+        problems = _find_problems(world, spec, zones)
         if problems:
             world.clock.sleep(CONFIRM_SECONDS)
-            problems = _find_problems(world, candidate.spec)
+            problems = _find_problems(world, spec, zones)
         carried = replace(carried, preflight=(candidate.generation, problems))
     return block(decision, problems), carried
 
 
-def _find_problems(world: World, spec: Spec) -> tuple[Problem, ...]:
+def _find_problems(world: World, spec: Spec, zones: tuple[str, ...]) -> tuple[Problem, ...]:
     answers = world.compute.read_references(preflight.references(spec))
-    return preflight.problems(spec, answers)
+    return preflight.problems(spec, answers, zones)
 
 
 def _apply(world: World, run: Run, state: ModelState, plan: Plan) -> tuple[Result, ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from infra.fleet import naming
-from infra.fleet.model import Body, Plan
+from infra.fleet.model import Body, Plan, Snapshot
 from rollout.model import Problem
 from rollout.spec.model import DEFAULT_NETWORK, Spec
 
@@ -105,8 +105,23 @@ def _reference(path: str, catalogue: Catalogue, url: str) -> Reference:
     return Reference(path, catalogue, parts[-1], region, project)
 
 
-def problems(spec: Spec, answers: Answers) -> tuple[Problem, ...]:
-    """Why the release cannot run as it is, each with the field, and Compute Engine's words."""
+def zones_of(spec: Spec, snapshot: Snapshot, model: str) -> tuple[str, ...]:
+    """The zones in which the release's instances have to run: those that it names, else those of
+    the group that exists. Empty if Compute Engine is free to choose.
+    """
+    zones = {
+        naming.last(each.get("zone"))
+        for key, body in snapshot.bodies.items()
+        if body and key.collection == "regionInstanceGroupManagers" and naming.is_of(model, key)
+        for each in body.get("distributionPolicy", {}).get("zones", [])
+    }
+    return spec.placement.zones or tuple(sorted(zone for zone in zones if zone))
+
+
+def problems(spec: Spec, answers: Answers, zones: tuple[str, ...]) -> tuple[Problem, ...]:
+    """Why the release cannot run as it is, in `zones_of` it, each with the field, and Compute
+    Engine's words.
+    """
     by_path = {reference.path: answer for reference, answer in answers.items()}
     missing = [
         Problem("config", answer.code, f"{reference.path}: {answer.message}")
@@ -116,7 +131,7 @@ def problems(spec: Spec, answers: Answers) -> tuple[Problem, ...]:
     if any(problem.message.startswith("placement.region:") for problem in missing):
         return tuple(missing)  # in no region, nothing is in its zones
     zonal = (
-        _missing_in_zones(spec, reference, answer)
+        _missing_in_zones(spec.placement.region, zones, reference, answer)
         for reference, answer in answers.items()
         if reference.catalogue in ZONAL
     )
@@ -139,14 +154,15 @@ def _unknown_zones(spec: Spec, answers: Mapping[str, Answer]) -> str:
     )
 
 
-def _missing_in_zones(spec: Spec, reference: Reference, answer: Answer) -> str:
-    """Every named zone needs the type. Where Compute Engine chooses the zones, one of the region
-    must have it.
+def _missing_in_zones(
+    region: str, zones: tuple[str, ...], reference: Reference, answer: Answer
+) -> str:
+    """Each of the zones needs the type. Where Compute Engine chooses them, one of the region must
+    have it.
     """
-    region, zones = spec.placement.region, spec.placement.zones
     having = sorted(naming.last(str(body.get("zone"))) or "" for body in answer.found)
     nearby = [zone for zone in having if zone.startswith(f"{region}-")]
-    missing = [zone for zone in zones if zone not in having] if zones else []
+    missing = [zone for zone in zones if zone not in having]
     if nearby and not missing:
         return ""
     where = ", ".join(nearby or having[:5]) or "no zone that this project can use"

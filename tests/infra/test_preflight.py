@@ -40,7 +40,7 @@ def whys(of: Spec, **replaced: Answer | None) -> list[str]:
             answer = replaced[name]
             answers.pop(each)
             answers |= {each: answer} if answer else {}
-    return [problem.message for problem in problems(of, answers)]
+    return [problem.message for problem in problems(of, answers, of.placement.zones)]
 
 
 def test_a_release_with_defaults_needs_three_reads() -> None:
@@ -75,13 +75,12 @@ def test_everything_that_a_release_names_is_read_where_it_is() -> None:
 def test_what_does_not_exist_is_reported_in_compute_engines_words() -> None:
     absent = Answer((), "NOT_FOUND", "The resource 'x' was not found")
     answers = {each: absent for each in references(spec())}
-    (problem,) = problems(spec(), answers | {references(spec())[0]: found(references(spec())[0])})[
-        :1
-    ]
+    region = references(spec())[0]
+    problem, *_ = problems(spec(), answers | {region: found(region)}, ())
     assert (problem.reason, problem.code) == ("config", "NOT_FOUND")
     assert problem.message == "machine.network: The resource 'x' was not found"
-    region = whys(spec(), placement_region=absent, machine_type=Answer())
-    assert region == ["placement.region: The resource 'x' was not found"]
+    everything = whys(spec(), placement_region=absent, machine_type=Answer())
+    assert everything == ["placement.region: The resource 'x' was not found"]
 
 
 def test_what_could_not_be_read_is_no_problem() -> None:

@@ -35,11 +35,15 @@ def test_what_a_release_refers_to_is_checked_before_anything_changes(path: str) 
     assert story.emulator.calls.mutations == 0
 
 
-def test_a_serving_model_is_left_alone() -> None:
+@pytest.mark.parametrize(
+    "machine",
+    [{"image": "global/images/none"}, {"type": "g2-standard-12"}],  # not in each zone of its group
+)
+def test_a_serving_model_is_left_alone(machine: dict[str, Any]) -> None:
     story = Scenario()
     story.given_serving("1")
     before, changes = story.resources(), story.emulator.calls.mutations
-    story.when_released("2", machine={"image": "global/images/none"})
+    story.when_released("2", machine=machine)
     story.when_settled(within_minutes=1)
     assert (story.outcome("2"), story.reason("2")) == ("rolled_back", "config")
     assert (story.resources(), story.emulator.calls.mutations) == (before, changes)
