@@ -30,7 +30,7 @@ from infra.store.port import Put, Unstorable, Write
 from infra.store.repository import StoredState
 from infra.wiring import World
 from rollout.accept import accept
-from rollout.intents import base_of, is_outdated, serving_release
+from rollout.intents import base_of, is_outdated, rejecting_release, serving_release
 from rollout.model import Desired, Intent, IntentKey, Release, Transition
 from rollout.policy.caps import violations
 from rollout.policy.policy import Policy
@@ -125,6 +125,11 @@ def record_release(
         notes = _note_on_newer(world, stored.state, release)
         _accept(world, stored, release, payload, *notes, accepted)
         return
+    if rejecting := rejecting_release(stored.state.rollout, stored.state.desired):
+        raise Refuse(
+            f"release {release.version}: release {rejecting.version} is being rolled out, and its"
+            " rollout.on_newer is reject; publish this one again when that has ended, or abort it"
+        )
     policy = load_project_policy(world.store, documents)
     last = admission.last_admission(world, policy)
     why = _violations(world, policy, stored.state, release)

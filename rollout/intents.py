@@ -102,6 +102,16 @@ def is_waited_for(release: Release) -> bool:
     return release.spec.rollout.on_newer == "wait"
 
 
+def rejecting_release(rollout: Rollout, desired: Desired) -> Release | None:
+    """The release in progress that lets no newer one in (`on_newer` is `reject`). One that a
+    rollback restored does: a fix may follow it at once.
+    """
+    for release in (pending_release(rollout, desired), release_in_progress(rollout)):
+        if release and release.spec.rollout.on_newer == "reject" and not release.is_restored:
+            return release
+    return None
+
+
 def base_of(rollout: Rollout, desired: Desired, key: IntentKey) -> Release | None:
     """The release that one published at `key` inherits from: the newest before it that has not
     failed, been aborted or been paused after a failure.

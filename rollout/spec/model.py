@@ -527,8 +527,10 @@ class RolloutSpec(Section):
     on_failure: Literal["rollback", "pause"] = Field(
         default="rollback", description="What to do if the rollout fails"
     )
-    on_newer: Literal["supersede", "wait"] = Field(
-        default="supersede", description="What to do if a newer release arrives during the rollout"
+    on_newer: Literal["supersede", "wait", "reject"] = Field(
+        default="supersede",
+        description="What to do if a newer release arrives during the rollout: end it for the newer"
+        " one, finish it first, or refuse the newer one",
     )
 
 

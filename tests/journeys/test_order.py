@@ -143,6 +143,24 @@ def test_a_release_that_waits_for_another_one_can_be_aborted() -> None:
     assert (story.why("3"), story.serving_version()) == ("aborted by ann", "2")
 
 
+def test_a_release_may_refuse_newer_ones_until_it_has_ended() -> None:
+    story = Scenario()
+    story.given_serving("1", rollout={"on_newer": "reject"})
+    story.when_released("2")
+    story.when_released("3")
+    story.when_phase_reached("baking")
+    story.when_released("4")
+    story.when_settled()
+    assert story.serving_version() == "2"
+    refused = [record["problems"][0] for record in story.quarantine()]
+    assert len(refused) == 2
+    assert all("release 2 is being rolled out" in problem for problem in refused)
+    story.when_commanded("rollback")
+    story.when_released("5")
+    story.when_settled()
+    assert story.serving_version() == "5"
+
+
 def test_a_release_after_a_retirement_may_move_the_model() -> None:
     story = given_two_releases_served()
     moved = {**WHOLE, "placement": {"region": "europe-west4"}}
