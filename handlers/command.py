@@ -7,10 +7,11 @@ what was decided. Invariant: a duplicate changes nothing.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from handlers import admission
-from handlers.quarantine import Refuse
+from handlers.quarantine import NoModel, Refuse
 from handlers.save_change import save_change
 from infra.bus.envelope import Payload
 from infra.settings import POLICY, load_project_policy
@@ -33,9 +34,7 @@ def record_command(
 ) -> None:
     stored = repository.load_state(world.store, request.model)
     if stored is None:
-        raise Refuse(
-            f"model: there is no model {request.model}, so there is nothing to {request.command}"
-        )
+        raise NoModel(request.model, _intent(request, payload, published_at))
     state = stored.state
     if payload.key in state.recent_events:
         return
@@ -43,27 +42,29 @@ def record_command(
         resumed = _resume_hold(world, state, request, payload)
         world.store.commit(repository.write_state(stored, resumed))
         return
-    goal = None
+    intent = _intent(request, payload, published_at)
     if request.command == "rollback":
         goal = _kept_release(world, request) if request.version else state.rollout.previous
-    intent = Intent(
-        request.command,
-        payload.key,
-        published_at,
-        payload.at,
-        request.version or "",
-        state.desired.generation + 1 if request.command == "rollback" else 0,
-        goal,
-        requested_by=request.requested_by,
-        reason=request.reason,
-        own_id=payload.event_id,
-    )
+        intent = replace(intent, generation=state.desired.generation + 1, goal=goal)
     change = accept(state.rollout, state.desired, intent, world.clock.now())
     desired = change.desired.release
     writes: tuple[Write, ...] = ()
     if desired and desired.event_id == intent.event_id:
         writes = _reserve(world, state, desired, is_named=bool(request.version))
     save_change(world, stored, change, payload, *writes)
+
+
+def _intent(request: CommandGiven, payload: Payload, published_at: datetime) -> Intent:
+    return Intent(
+        request.command,
+        payload.key,
+        published_at,
+        payload.at,
+        request.version or "",
+        requested_by=request.requested_by,
+        reason=request.reason,
+        own_id=payload.event_id,
+    )
 
 
 def _resume_hold(

@@ -17,8 +17,10 @@ from typing import Any
 
 from handlers.redaction import redact_message
 from infra.store import outbox, repository
+from infra.store.documents import intent_to_document
 from infra.store.port import Conflict, Create, Put, Write
 from infra.wiring import World
+from rollout.model import Intent
 from rollout.spec.message import Invalid, decode_json
 from rollout.spec.types import is_model_name, is_version
 
@@ -36,6 +38,16 @@ class Refuse(Exception):
     def __init__(self, *problems: str) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+
+
+class NoModel(Refuse):
+    """A command for a model that does not exist. The model's first release may have been published
+    before it and arrive after it, so its intent is kept in the model's log.
+    """
+
+    def __init__(self, model: str, intent: Intent) -> None:
+        super().__init__(f"model: there is no model {model}, so there is nothing to {intent.verb}")
+        self.intent = intent
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,7 @@ def quarantine(world: World, key: str, error: Exception, raw: bytes) -> None:
         outbox.message(dead, outbox.DEAD_LETTERS, raw[:MAX_RAW_BYTES], letter, now),
         outbox.message(status, outbox.STATUS, notice, attributes, now),
     )
-    log_entry = _log_entry(world, subject, key, why, problems, now)
+    log_entry = _log_entry(world, subject, key, error, now)
     record = about | {"raw": kept, "at": now}
     try:
         world.store.commit(Create(f"quarantine/{key}", record), *messages, *log_entry)
@@ -95,7 +107,7 @@ def subject_of(raw: bytes) -> Subject:
 
 
 def _log_entry(
-    world: World, subject: Subject, key: str, why: str, problems: list[str], now: datetime
+    world: World, subject: Subject, key: str, error: Exception, now: datetime
 ) -> tuple[Write, ...]:
     """The entry in the model's log, after what happened before."""
     if not subject.model:
@@ -107,8 +119,8 @@ def _log_entry(
         "release": subject.version,
         "from": "published",
         "to": "quarantined",
-        "why": why,
-        "problems": problems,
+        "why": str(error),
+        "problems": problems_of(error),
         "reason": None,
         "outcome": None,
         "evidence": [],
@@ -117,4 +129,6 @@ def _log_entry(
         "generation": 0,
         "outputs": {},
     }
+    if isinstance(error, NoModel):
+        entry["intent"] = intent_to_document(error.intent)
     return (Put(f"models/{subject.model}/log/{revision:08d}-quarantine-{key}", entry),)

@@ -25,13 +25,13 @@ from infra.fleet.resources import instance_template
 from infra.registry.port import NoDigest
 from infra.settings import POLICY, load_project_policy
 from infra.store import outbox, repository
-from infra.store.documents import release_from_record
+from infra.store.documents import intent_from_document, release_from_record
 from infra.store.port import Put, Unstorable, Write
 from infra.store.repository import StoredState
 from infra.wiring import World
 from rollout.accept import accept
-from rollout.intents import base_of, is_outdated, rejecting_release, serving_release
-from rollout.model import Desired, Intent, IntentKey, Release, Transition
+from rollout.intents import base_of, forget, is_outdated, join, rejecting_release, serving_release
+from rollout.model import Desired, Intent, IntentKey, Release, Rollout, Transition
 from rollout.policy.caps import violations
 from rollout.policy.policy import Policy
 from rollout.spec.compatibility import incompatible
@@ -48,6 +48,8 @@ from rollout.spec.message import (
 from rollout.spec.model import digest
 from rollout.state import ModelState
 from rollout.transitions import PhaseChange
+
+MAX_EARLY = 200
 
 FindDigest = Callable[[TaggedImage, tuple[str, ...]], str]
 
@@ -101,7 +103,7 @@ def record_release(
     release_path = repository.release_path(request.model, request.version)
     documents = world.store.get_many([model_path, release_path, POLICY])
     stored = repository.stored_state(documents.get(model_path))
-    stored = stored or StoredState(ModelState(Desired(request.model)), None)
+    stored = stored or _new_model(world, request.model)
     known = documents.get(release_path)
     before = release_from_record(known.data, release_path) if known else None
     is_duplicate = before is not None and before.event_id == payload.key
@@ -144,6 +146,18 @@ def record_release(
     accepted = repository.accept_release(world.store, request.model, release)
     admitted = admission.reserve(policy, last, request.model, release)
     _accept(world, stored, release, payload, accepted, *admitted)
+
+
+def _new_model(world: World, model: str) -> StoredState:
+    """The state of a model without any release, with the commands that were refused because they
+    arrived before its first one.
+    """
+    entries = world.store.list(f"models/{model}/log", MAX_EARLY, None)
+    found = (each.data["intent"] for each in entries if "intent" in each.data)
+    desired = Desired(model)
+    for intent in map(intent_from_document, found):
+        desired = join(desired, intent)
+    return StoredState(ModelState(forget(Rollout(), desired, world.clock.now())), None)
 
 
 def _accept(

@@ -51,7 +51,7 @@ def to_document(state: ModelState) -> Json:
             "generation": state.desired.generation,
             "paused": state.desired.paused,
             "promoted": state.desired.promoted,
-            "line": [_intent(intent) for intent in state.desired.line],
+            "line": [intent_to_document(intent) for intent in state.desired.line],
         },
         "stable": _release(rollout.stable),
         "candidate": _release(rollout.candidate),
@@ -93,7 +93,7 @@ def from_document(document: Json) -> ModelState:
             desired["generation"],
             desired["paused"],
             desired["promoted"],
-            tuple(_read_intent(intent) for intent in desired["line"]),
+            tuple(intent_from_document(intent) for intent in desired["line"]),
         ),
         rollout=Rollout(
             phase=_read_phase(rollout["phase"]),
@@ -180,11 +180,11 @@ def _read_releases(documents: tuple[Json | None, ...]) -> list[Release | None]:
 # ---- Intents and phases
 
 
-def _intent(intent: Intent) -> Json:
+def intent_to_document(intent: Intent) -> Json:
     return vars(intent) | {"goal": _release(intent.goal)}
 
 
-def _read_intent(document: Json) -> Intent:
+def intent_from_document(document: Json) -> Intent:
     return Intent(**document | {"goal": _read_release(document["goal"])})
 
 

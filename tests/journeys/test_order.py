@@ -106,6 +106,22 @@ def test_a_pause_that_overtakes_its_release_pauses_it(order: tuple[int, ...], pa
     assert story.outcome("3") == "succeeded"
 
 
+@pytest.mark.parametrize(
+    ("command", "outcome", "is_paused"),
+    [("abort", "aborted", False), ("pause", None, True), ("retire", "superseded", False)],
+)
+def test_a_command_that_overtakes_the_first_release_of_its_model_counts(
+    command: str, outcome: str | None, is_paused: bool
+) -> None:
+    """It is refused when it arrives, for nobody can know that a release is on its way."""
+    story = Scenario()
+    publish_apart(story, f"release 1, {command}", **WHOLE).deliver((1, 0))
+    story.when_minutes_pass(20)
+    assert (story.serving_version(), story.outcome("1")) == (None, outcome)
+    assert bool(story.state().rollout.paused) == is_paused
+    assert story.quarantine()[0]["why"].startswith("model: there is no model tiny")
+
+
 def test_two_events_of_one_publish_time_end_alike() -> None:
     ends = []
     for order in ((0, 1), (1, 0)):
