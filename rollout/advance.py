@@ -60,11 +60,14 @@ def advance(
         desired=change.desired,
         target=target_of(change.rollout, change.desired, observed),
         requeue_at=requeue.after_decision(
-            change.rollout, has_transitions=bool(change.transitions), now=now
+            change.rollout,
+            has_transitions=bool(change.transitions),
+            frozen_until=change.frozen.until if change.frozen else None,
+            now=now,
         ),
         waiting_for=change.waiting_for,
         transitions=change.transitions,
-        conditions=conditions_of(change.rollout, change.warnings, now),
+        conditions=conditions_of(change.rollout, change.frozen, change.warnings, now),
     )
 
 
@@ -144,13 +147,14 @@ def decide(
             return transitions.retire(rollout, desired, why, now)
         case Settled():
             warnings = tuple(problem.message for problem in evidence.refusals)
-            change = transitions.begin(rollout, desired, now)
+            change = _begin(rollout, desired, evidence, now)
             if not change.transitions and rollout.watched_since:
-                change = _watch(rollout, desired, rollout.watched_since, observed, evidence, now)
+                watched = _watch(rollout, desired, rollout.watched_since, observed, evidence, now)
+                change = replace(watched, waiting_for=change.waiting_for, frozen=change.frozen)
             return replace(change, warnings=warnings)
         case Stepping() as phase:
             rollout = _without_lost(rollout, observed)
-            change = _yield_to_newer(rollout, desired, observed, now) or _judge_step(
+            change = _yield_to_newer(rollout, desired, observed, evidence, now) or _judge_step(
                 rollout, desired, phase, observed, evidence, now
             )
             if rollout.stable_kept is not None:
@@ -158,7 +162,7 @@ def decide(
             return _end_untouched(change, observed, evidence)
         case Baking() as phase:
             rollout = _without_lost(rollout, observed)
-            newer = _yield_to_newer(rollout, desired, observed, now)
+            newer = _yield_to_newer(rollout, desired, observed, evidence, now)
             return newer or _judge_bake(rollout, desired, phase, observed, evidence, now)
         case RollingBack():
             return _judge_rollback(rollout, desired, rollout.phase, observed, evidence, now)
@@ -169,6 +173,14 @@ def decide(
             return transitions.finish_retirement(rollout, desired, rollout.phase)
         case _:
             assert_never(rollout.phase)
+
+
+def _begin(rollout: Rollout, desired: Desired, evidence: Evidence, now: datetime) -> PhaseChange:
+    change, frozen = transitions.begin(rollout, desired, now), evidence.frozen
+    candidate = change.rollout.candidate
+    if frozen is None or candidate is None or (candidate.is_restored and not frozen.rollbacks):
+        return change
+    return PhaseChange(rollout, desired, waiting_for=frozen.why, frozen=frozen)
 
 
 def _without_lost(rollout: Rollout, observed: Observed) -> Rollout:
@@ -202,13 +214,15 @@ def _end_untouched(change: PhaseChange, observed: Observed, evidence: Evidence) 
 
 
 def _yield_to_newer(
-    rollout: Rollout, desired: Desired, observed: Observed, now: datetime
+    rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime
 ) -> PhaseChange | None:
-    """A newer desired release ends the present rollout, unless `rollout.on_newer` is `wait`. A
-    rollback does not wait.
+    """A newer desired release ends the present rollout, unless `rollout.on_newer` is `wait`, or the
+    policy freezes both. A rollback does not wait.
     """
     candidate, newer = candidate_of(rollout), desired.release
     if newer is None or newer.generation == candidate.generation:
+        return None
+    if evidence.frozen and not newer.is_restored:
         return None
     if candidate.spec.rollout.on_newer == "wait" and not newer.is_restored:
         return None
@@ -252,6 +266,9 @@ def _judge_step(
         return _hold(rollout, desired, verdict, health, now)
     if phase.step + 1 == len(steps):
         return transitions.start_baking(rollout, desired, health, verdict.why, now)
+    if evidence.frozen:
+        waiting = _hold(rollout, desired, verdict, health, now)
+        return replace(waiting, waiting_for=evidence.frozen.why, frozen=evidence.frozen)
     following = len(steps) - 1 if rollout.promoted else phase.step + 1
     percent = steps[following].percent
     why = f"{verdict.why}; step {following + 1} of {len(steps)} asks for {percent} %"

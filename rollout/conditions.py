@@ -1,9 +1,9 @@
 """Which conditions hold for a model, and since when. Pure.
 
-Conditions are for people: `Paused`, `RollbackStalled` (the stable release cannot be restored; a
-newer release takes over), `Degraded` (something is wrong and may need a person),
-`Drifted` (a settled model was repaired), `ObservationFailed` (the rollout could not be observed for
-a while).
+Conditions are for people: `Paused`, `Frozen` (the policy lets no rollout begin or go on now),
+`RollbackStalled` (the stable release cannot be restored; a newer release takes over), `Degraded`
+(something is wrong and may need a person), `Drifted` (a settled model was repaired),
+`ObservationFailed` (the rollout could not be observed for a while).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rollout import requeue
-from rollout.model import Condition, RollingBack, Rollout
+from rollout.model import Condition, Frozen, RollingBack, Rollout
 
 OBSERVATION_GAP = timedelta(seconds=180)
 """A rollout whose pass is late by this much, because nothing could be read, has an
@@ -21,10 +21,12 @@ OBSERVATION_GAP = timedelta(seconds=180)
 
 
 def conditions_of(
-    rollout: Rollout, warnings: Iterable[str], now: datetime
+    rollout: Rollout, frozen: Frozen | None, warnings: Iterable[str], now: datetime
 ) -> tuple[Condition, ...]:
     phase, paused = rollout.phase, rollout.paused
     found = [Condition("Paused", paused.why, paused.since)] if paused else []
+    if frozen:
+        found.append(Condition("Frozen", frozen.why, now))
     if isinstance(phase, RollingBack) and phase.stalled:
         found.append(Condition("RollbackStalled", phase.stalled, now))
     return (*found, *(Condition("Degraded", why, now) for why in warnings))

@@ -206,17 +206,27 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class Frozen:
+    """The policy lets no rollout begin or go on until then. `rollbacks`: commanded ones neither."""
+
+    why: str
+    until: datetime
+    rollbacks: bool = False
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What the pass learned beside the groups: `refusals`, what Compute Engine or the policy
     refused for good, `pending_changes`, why the observed state still differs from the present
     target, `losses`, why instances were lost, and `has_no_template`, whether the candidate's
-    template does not exist, so that no group can run the candidate.
+    template does not exist, so that no group can run the candidate. `frozen`: see `Frozen`.
     """
 
     refusals: tuple[Problem, ...] = ()
     pending_changes: tuple[str, ...] = ()
     losses: tuple[Loss, ...] = ()
     has_no_template: bool = False
+    frozen: Frozen | None = None
 
 
 # ---- Phases

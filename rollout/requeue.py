@@ -4,6 +4,7 @@ while it waits      5 to 15 s, an eighth of the time the phase has taken
 while it bakes      15 s to 5 min, a sixtieth of the time it has baked; 15 s while it is degraded
 stalled rollback    1 to 5 min, a sixtieth of the time it has taken
 paused              10 min
+frozen              10 min, or until the window ends
 after a change      at once, or after a back-off that doubles while the same change is repeated
 not readable        when Compute Engine allows it, spread over the time for which it was not
 settled             never, unless a change was refused (60 s) or the release is watched (60 s)
@@ -42,11 +43,19 @@ class Attempt:
     repeats: int = 0
 
 
-def after_decision(rollout: Rollout, *, has_transitions: bool, now: datetime) -> datetime | None:
+def after_decision(
+    rollout: Rollout,
+    *,
+    has_transitions: bool,
+    frozen_until: datetime | None = None,
+    now: datetime,
+) -> datetime | None:
     """When `advance` wants the next pass; None if the model is settled."""
     if has_transitions:
         return now
     wait = interval(rollout, now)
+    if frozen_until:
+        return min(frozen_until, now + min(wait or PAUSED, PAUSED))
     return None if wait is None else now + wait
 
 

@@ -16,6 +16,7 @@ from rollout.intents import desired_without
 from rollout.model import (
     Baking,
     Desired,
+    Frozen,
     Outcome,
     Pause,
     Problem,
@@ -47,6 +48,7 @@ class PhaseChange:
     transitions: tuple[Transition, ...] = ()
     waiting_for: str = ""
     warnings: tuple[str, ...] = ()
+    frozen: Frozen | None = None
 
 
 # ---- Forward

@@ -20,6 +20,7 @@ from rollout import restored
 from rollout.advance import advance, target_of
 from rollout.model import Decision, Evidence, Loss, Problem, Retiring, RollingBack, Rollout, Target
 from rollout.policy.caps import clamp, violations
+from rollout.policy.freeze import frozen
 from rollout.policy.policy import Policy
 from rollout.state import ModelState, settle
 
@@ -101,6 +102,7 @@ def decide(
         tuple(action.why for action in pending.actions),
         losses,
         has_no_template=_has_no_template(state, snapshot),
+        frozen=frozen(policy.freezes, now),
     )
     decision = advance(state.rollout, state.desired, observed, evidence, now)
     decision = replace(decision, transitions=(*adopted, *decision.transitions))

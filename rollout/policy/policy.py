@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from rollout.policy.freeze import Freeze, load_freezes
 from rollout.policy.prices import Prices
 
 IsSigned = Callable[[str, str, tuple[str, ...]], bool]
@@ -37,7 +38,7 @@ class Policy:
     defaults. `signers` are public keys (PEM): if there are any, an image runs only if its release
     carries a signature by one of them, and start-up scripts, which cannot be signed, do not run.
     `registries` are the hosts, or their domains, that the intake may connect to for the digest of a
-    tag; an empty list means none.
+    tag; an empty list means none. `freezes` are times in which no rollout begins or goes on.
     """
 
     max_instances: int | None = None
@@ -52,6 +53,7 @@ class Policy:
     images: tuple[str, ...] = ()
     registries: tuple[str, ...] = REGISTRIES
     signers: tuple[str, ...] = ()
+    freezes: tuple[Freeze, ...] = ()
     prices: Prices = field(default_factory=Prices)
     is_signed: IsSigned = field(default=never_signed, compare=False)
 
@@ -87,15 +89,21 @@ def load_policy(
             f"settings/policy has unknown fields {', '.join(unknown)}; known fields are"
             f" {', '.join(sorted(defaults))}"
         )
-    values: dict[str, Any] = {
-        name: _names(name, value) if isinstance(defaults[name], tuple) else _number(name, value)
-        for name, value in given.items()
-    }
+    values = {name: _value(name, value, defaults[name]) for name, value in given.items()}
     policy = Policy(**values, is_signed=is_signed)
     if policy.signers:
         is_signed("", "", policy.signers)  # reports an invalid key now, not at the first signature
     has_cost_cap = any(values.get(name) is not None for name in _COSTS)
     return replace(policy, prices=prices()) if has_cost_cap else policy
+
+
+def _value(name: str, value: Any, default: Any) -> Any:
+    if name == "freezes":
+        try:
+            return load_freezes(value)
+        except ValueError as error:
+            raise ValueError(f"settings/policy: {error}") from error
+    return _names(name, value) if isinstance(default, tuple) else _number(name, value)
 
 
 def _number(name: str, value: Any) -> float | None:

@@ -222,3 +222,36 @@ def test_retired_models_do_not_count_toward_the_caps_of_the_project(
         story.when_settled(model)
     story.given_serving("1")
     assert story.quarantine() == []
+
+
+def test_no_rollout_begins_or_goes_on_in_a_freeze_but_a_rollback_does() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.given_serving("2")
+    window = {"reason": "fair", "from": "2026-01-01T00:00", "to": "2026-01-01T03:00"}
+    story.given_policy(freezes=[window])
+    story.when_released("3")
+    story.when_minutes_pass(30)
+    assert story.serving_version() == "2"
+    assert story.state().waiting_for == "frozen until 2026-01-01 03:00 UTC: fair"
+    assert [each.type for each in story.state().conditions] == ["Frozen"]
+    story.when_commanded("rollback", version="1")
+    story.when_minutes_pass(20)
+    assert story.serving_version() == "1"
+    story.when_released("4")
+    story.when_minutes_pass(180)
+    assert story.serving_version() == "4"
+    assert story.log()[-1]["at"].hour >= 3
+
+
+def test_a_freeze_keeps_the_step_that_a_rollout_has_reached() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2", rollout={"steps": [{"percent": 50, "hold_seconds": 120}, 100]})
+    story.when_phase_reached("step_1")
+    window = {"reason": "fair", "from": "2026-01-01T00:00", "to": "2026-01-01T02:00"}
+    story.given_policy(freezes=[window])
+    story.when_minutes_pass(60)
+    assert story.log()[-1]["to"] == "step_1"
+    story.when_settled()
+    assert story.serving_version() == "2"

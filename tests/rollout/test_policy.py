@@ -12,8 +12,8 @@ from rollout.policy.prices import Prices, load_prices
 from tests.rollout.policies import PRICES, spec
 
 KNOWN = (
-    "accelerator_types, images, machine_types, max_accelerators, max_cost_per_hour, max_instances,"
-    " max_project_accelerators, max_project_cost_per_hour, max_project_instances,"
+    "accelerator_types, freezes, images, machine_types, max_accelerators, max_cost_per_hour,"
+    " max_instances, max_project_accelerators, max_project_cost_per_hour, max_project_instances,"
     " regions, registries, signers"
 )
 

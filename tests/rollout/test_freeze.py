@@ -1,0 +1,71 @@
+"""Freeze windows: when they hold, by whose clock, and which are refused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from rollout.policy.freeze import frozen, load_freezes
+from rollout.policy.policy import load_policy
+
+WEEKEND = {"reason": "weekend", "from": "fri 18:00", "to": "mon 08:00"}
+YEAR_END = {"reason": "year end", "from": "2026-12-23T18:00", "to": "2027-01-04T08:00"}
+
+
+def until(window: dict[str, Any], now: str) -> str | None:
+    found = frozen(load_freezes([window]), datetime.fromisoformat(now).replace(tzinfo=UTC))
+    return f"{found.until:%a %H:%M}" if found else None
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        ("2026-11-27T17:59", None),  # a Friday
+        ("2026-11-27T18:00", "Mon 08:00"),
+        ("2026-11-29T12:00", "Mon 08:00"),
+        ("2026-11-30T07:59", "Mon 08:00"),
+        ("2026-11-30T08:00", None),
+    ],
+)
+def test_a_weekly_window_begins_and_ends_on_the_minute(now: str, expected: str | None) -> None:
+    assert until(WEEKEND, now) == expected
+
+
+def test_a_window_follows_the_clock_of_its_time_zone() -> None:
+    berlin = {**WEEKEND, "timezone": "Europe/Berlin"}
+    assert until(berlin, "2026-11-27T17:00") == "Mon 07:00"  # an hour ahead of UTC
+    # Summer time begins within the window: two hours ahead at its end.
+    assert until(berlin, "2026-03-28T12:00") == "Mon 06:00"
+
+
+def test_a_window_of_dates_happens_once() -> None:
+    assert until(YEAR_END, "2026-12-31T00:00") == "Mon 08:00"
+    assert until(YEAR_END, "2027-12-31T00:00") is None
+
+
+def test_the_window_that_ends_last_counts() -> None:
+    now = datetime(2026, 12, 26, tzinfo=UTC)  # a Saturday
+    found = frozen(load_freezes([WEEKEND, YEAR_END]), now)
+    assert found is not None
+    assert found.why == "frozen until 2027-01-04 08:00 UTC: year end"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"from": "friday"}, 'freezes[0].from must be a day and time, such as "fri 18:00"'),
+        ({"from": "2026-12-01T00:00"}, "from and to must both be weekly, or both dates"),
+        ({"to": "fri 18:00"}, "freezes[0].to must be after from"),
+        ({"timezone": "Mars/Base"}, "freezes[0].timezone must be a time zone's name"),
+        ({"timezone": 1}, "freezes[0].timezone must be a time zone's name"),
+        ({"reason": ""}, "freezes[0].reason must say why"),
+        ({"rollbacks": "no"}, "freezes[0].rollbacks must be true or false"),
+        ({"until": "x"}, "freezes[0] has unknown fields until"),
+    ],
+)
+def test_an_invalid_window_is_refused_with_its_field(change: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match="settings/policy") as refused:
+        load_policy({"freezes": [WEEKEND | change]})
+    assert why in str(refused.value)
