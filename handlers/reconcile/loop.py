@@ -36,6 +36,7 @@ from handlers.reconcile.explain import explain_losses
 from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe, observe_lightly
 from handlers.reconcile.save import Run, save, save_observation_failure
 from infra.compute.apply import apply
+from infra.compute.errors import Refused
 from infra.fleet import preflight
 from infra.fleet.marks import mark
 from infra.fleet.model import Action, Applied, Failed, Pending, Plan, Result
@@ -81,8 +82,8 @@ class Carried:
 
 
 class ObservationFailed(Unavailable):
-    """Compute Engine could not be read: come later. A redelivery besides would only add to what it
-    refuses already.
+    """Compute Engine could not be read, or does not let us: come later. A redelivery besides would
+    only add to what it refuses already.
     """
 
     def __init__(self, why: str, retry_after_seconds: float) -> None:
@@ -203,7 +204,7 @@ def _observe(world: World, run: Run, stored: StoredState, carried: Carried) -> S
         if carried.observed_at is None and run.number is not None and is_verified(state, now):
             return observe_lightly(world.compute, scope)
         return observe(world.compute, scope, carried.cache)
-    except Unavailable as error:
+    except (Unavailable, Refused) as error:
         save_observation_failure(world, run, stored, str(error))
         raise ObservationFailed(str(error), getattr(error, "after_seconds", 0.0)) from error
 

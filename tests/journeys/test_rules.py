@@ -171,12 +171,13 @@ def test_rule_9_no_health_data_is_never_healthy() -> None:
     assert story.outcome("2") is None
 
 
-def test_rule_9_a_failed_observation_is_recorded_and_its_time_does_not_count() -> None:
+@pytest.mark.parametrize("status", [503, 403])
+def test_rule_9_a_failed_observation_is_recorded_and_its_time_does_not_count(status: int) -> None:
     story = Scenario()
     story.given_serving("1")
     story.when_released("2")
     story.when_phase_reached("baking")
-    story.given_fault("error", method="compute.*", status=503)
+    story.given_fault("error", method="compute.*", status=status)
     story.when_minutes_pass(30)
     assert [condition.type for condition in story.state().conditions] == ["ObservationFailed"]
     assert sum("cannot observe the rollout" in entry["why"] for entry in story.log()) == 1
