@@ -27,6 +27,7 @@ def operation(kind: str, seconds: float = 60, **fields: Any) -> dict[str, Any]:
         ("compute.instances.hostError", {}, "environment"),
         ("delete", {"user": "ann@example.com"}, "environment"),
         ("stop", {}, "environment"),
+        ("compute.instances.guestTerminate", {}, "release"),
         # What the group does after a VM has gone explains nothing.
         ("delete", {"user": "1@cloudservices.gserviceaccount.com"}, None),
         (REPAIR, {"statusMessage": "… instance should be RUNNING, but is STOPPING"}, None),
@@ -50,6 +51,15 @@ def test_the_latest_operation_of_an_instance_counts() -> None:
     [loss] = explain(LOST, operations, NOON)
     assert loss.owner == "release"
     assert loss.why == "instance tiny-a was replaced: health status is UNHEALTHY"
+
+
+def test_a_vm_that_shuts_itself_down_because_it_is_taken_was_taken() -> None:
+    taken, stopped = (
+        operation(f"compute.instances.{kind}", seconds)
+        for kind, seconds in (("preempted", 60), ("guestTerminate", 61))
+    )
+    [loss] = explain(LOST, [stopped, taken], NOON)
+    assert loss.owner == "environment"
 
 
 def test_the_filter_names_every_kind() -> None:

@@ -9,11 +9,16 @@ import pytest
 from tests.scenario import Scenario, quick
 
 
-@pytest.mark.parametrize("seconds", [90, 300])
-def test_a_release_that_crashes_again_and_again_ends_at_its_first_step(seconds: int) -> None:
+@pytest.mark.parametrize(
+    ("how", "seconds"),
+    [("dies_after_seconds", 90), ("dies_after_seconds", 300), ("stops_after_seconds", 200)],
+)
+def test_a_release_that_crashes_again_and_again_ends_at_its_first_step(
+    how: str, seconds: int
+) -> None:
     story = Scenario()
     story.given_serving("1", scaling={"min": 6, "max": 6})
-    story.given_behaviour("2", dies_after_seconds=seconds)
+    story.given_behaviour("2", **{how: seconds})
     healthy: list[int] = []
     story.given_watcher(lambda: healthy.append(sum(story.healthy_by_version().values())))
     default_holds = [{"percent": 10}, {"percent": 50}, {"percent": 100}]

@@ -156,7 +156,7 @@ class Phases(Instance):
             self.resource["lastStartTimestamp"] = cloud.timestamp()
         self.action = "VERIFYING"
         if self.behaviour.stops_after_seconds is not None:
-            self._schedule(self.behaviour.stops_after_seconds, self.stop_unexpectedly)
+            self._schedule(self.behaviour.stops_after_seconds, self._shut_down)
         longest = self._scheduling().get("maxRunDuration")
         if longest:
             self.terminates_at = self.running_since + float(longest.get("seconds", 0))
@@ -192,6 +192,11 @@ class Phases(Instance):
             self.is_rebalancing = False
 
     # Update, drain, stop
+
+    def _shut_down(self) -> None:
+        """The guest shuts its VM down."""
+        self.cloud.operations.start("compute.instances.guestTerminate", self.key, seconds=0.0)
+        self.stop_unexpectedly()
 
     def stop_unexpectedly(self) -> None:
         """The VM stops without an action of the group, as on Spot preemption or a host error."""
