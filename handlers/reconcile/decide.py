@@ -16,6 +16,7 @@ from infra.fleet.marks import newest_revision
 from infra.fleet.model import Plan, Snapshot
 from infra.fleet.observe import observe, outputs
 from infra.fleet.plan import plan
+from infra.fleet.resources.instance_group import templates_of
 from rollout import restored
 from rollout.advance import advance, target_of
 from rollout.model import Decision, Evidence, Loss, Problem, Retiring, RollingBack, Rollout, Target
@@ -116,11 +117,20 @@ def decide(
 
 
 def _has_no_template(state: ModelState, snapshot: Snapshot) -> bool:
-    """Whether the candidate's template was read and does not exist."""
+    """Whether the candidate's template was read and does not exist. What a group refers to exists,
+    whatever a stale read says.
+    """
     candidate = state.rollout.candidate
     if candidate is None:
         return False
-    return snapshot.bodies.get(naming.template(candidate.template), {}) is None
+    template = naming.template(candidate.template)
+    groups = [
+        body or {}
+        for key, body in snapshot.bodies.items()
+        if key.collection == "regionInstanceGroupManagers"
+    ]
+    is_used = any(template in templates_of(body) for body in groups)
+    return snapshot.bodies.get(template, {}) is None and not is_used
 
 
 def digest_of(target: Target) -> str:
