@@ -121,10 +121,11 @@ class Simulation:
         self.heap: list[tuple[float, int, Callable[[], None]]] = []
         self.count = self.messages = self.workers = 0
         self.user_messages: list[int] = []  # the numbers of the messages that users sent
+        self.line: list[dict[str, Any]] = []  # those messages, in the order of publication
         self.alive: set[Worker] = set()
         self.in_flight = 0  # deliveries not yet acknowledged, without ticks
         self.notifications: list[tuple[str, Any]] = []
-        self.is_healed = False
+        self.is_healed, self.healed_at = False, 0.0
         self.skipped_seconds = 0.0  # skipped because nothing was due in them
         self.records: list[tuple[Any, ...]] = []  # every call and note; see `format_trace`
         self.injected: Counter[str] = Counter()
@@ -234,6 +235,8 @@ class Simulation:
     def publish(
         self, topic: str, data: bytes, attributes: Mapping[str, str] = MappingProxyType({})
     ) -> str:
+        if topic == "model-releases":
+            self.line.append(json.loads(data))
         published = self.bus.publish(topic, data, attributes)
         self.bus.pump()
         return published

@@ -9,12 +9,24 @@ from compute_emulator import Request
 from tests.assurance.simulation.engine import BEHAVIOUR, Simulation
 from tests.assurance.simulation.invariants import Invariants
 from tests.assurance.simulation.schedule import Fault
-from tests.assurance.simulation.workloads import IMAGE, NEVER
+from tests.assurance.simulation.workloads import IMAGE, NEVER, command, first
 
 CANNOT_START: tuple[dict[str, Any], ...] = (
     NEVER,
     {"creation_error": {"kind": "config"}},
     {"creation_error": {"kind": "stock_out"}},
+)
+ZONE = "us-central1-a"
+LOSSES = ("stop", "preempt", "recreate")
+# A person's message at any moment, by a fault's number.
+INTENTS: tuple[dict[str, Any], ...] = tuple(
+    step.body
+    for step in (
+        first(version="9"),
+        *(command(0.0, verb) for verb in ("abort", "pause", "promote", "rollback", "retire")),
+        command(0.0, "rollback", version="1"),
+        command(0.0, "resume"),
+    )
 )
 
 
@@ -34,6 +46,10 @@ class Environment:
             "stock_out": self._start_stock_out,
             "stock_in": self._end_stock_out,
             "break_stable": self._break_stable,
+            "preempt": lambda: self._lose("preempt"),
+            "recreate": lambda: self._lose("recreate"),
+            "zone_down": lambda: self._change_zone(ZONE, is_lost=True),
+            "zone_up": lambda: self._change_zone(ZONE, is_lost=False),
         }[step]()
 
     def _add_load(self) -> None:
@@ -102,8 +118,10 @@ class Environment:
                     "cpu": 0.05 + 0.13 * int(fault.code or 0)
                 }
             case "preempt":
-                self.invariants.excused |= {*self.invariants.models}
-                self.emulator.affect_instances("stop", most=fault.times)
+                self._lose(LOSSES[int(fault.code or 0) % len(LOSSES)], fault.times)
+            case "intent":
+                body = INTENTS[int(fault.code or 0) % len(INTENTS)]
+                simulation.publish("model-releases", json.dumps(body).encode())
             case "unhealthy":
                 self.invariants.excused |= {*self.invariants.models}
                 self.emulator.affect_instances("unready", most=fault.times)
@@ -113,13 +131,23 @@ class Environment:
                 self._act_as_operator(int(fault.code or 0))
         self.emulator.advance()
 
+    def _lose(self, how: str, count: int = 1) -> None:
+        """The environment takes instances: without a reason, as preemptions, or a person recreates
+        them.
+        """
+        self.invariants.excused |= {*self.invariants.models}
+        if how == "recreate":
+            for each in self.emulator.instances()[:count]:
+                body = {"instances": [f"zones/{each['zone']}/instances/{each['name']}"]}
+                group = f"regions/us-central1/instanceGroupManagers/{each['group']}"
+                self._request("POST", f"{group}/recreateInstances", body)
+        elif how == "stop" or not self.emulator.affect_instances("preempt", most=count):
+            self.emulator.affect_instances("stop", most=count)
+
     def _change_zone(self, zone: str, *, is_lost: bool) -> None:
         if is_lost:
             self.invariants.excused |= {*self.invariants.models}
-            self.emulator.stock_outs[zone] = {}
-            self.emulator.affect_instances("stop", zone=zone)
-        else:
-            self.emulator.stock_outs.pop(zone, None)
+        self.emulator.set_zone_state(zone, "DOWN" if is_lost else "UP")
 
     def _act_as_operator(self, number: int) -> None:
         """Changes a resource as a person at the console would, through the same API."""

@@ -16,6 +16,7 @@ violation ends the run (`Simulation.fail`).
     I8  monotonic   generation and revision never decrease (the store keeps a Replace from losing to
                     an older one)
     I10 wake-up     a model that is not settled has a `requeue_at`
+    I17 no famine   without faults no model waits longer than MAX_WAIT for its pass
     I11 bounded     no delivery except a tick publishes more than one wake-up; none makes more than
                     MAX_CALLS_PER_DELIVERY calls or is busy for longer than ACK_DEADLINE
     I12 bad input   a refusal is recorded exactly once (`oracles.py`, in the final state)
@@ -38,6 +39,7 @@ from tests.assurance.simulation.engine import Simulation
 
 REGION = "us-central1"
 SLACK_SECONDS = 600.0  # beyond a rollback's deadline: clocks differ by up to ten minutes
+MAX_WAIT = 900.0  # for a due pass: a stalled worker's lease, and its message's back-off
 FAILED_OUTCOMES = ("aborted", "rolled_back", "superseded")
 GATEWAY = re.compile(r"slipway-gateway(-\w+)?")
 
@@ -129,9 +131,16 @@ class Invariants:
     def check(self) -> None:
         for model in self.models:
             document = self.documents.get(model)
+            if document and document["requeue_at"] and self._simulation.is_healed:
+                self._check_wait(model, document["requeue_at"].timestamp())
             group = self._emulator.group(f"slipway-{model}-blue", REGION)
             if document and group:
                 self._check_group(model, document, group)
+
+    def _check_wait(self, model: str, due_at: float) -> None:
+        waits = self._simulation.now() - max(due_at, self._simulation.healed_at)
+        if waits > MAX_WAIT:
+            self._fail(f"{model}: has waited {waits:.0f} s for its pass")
 
     def _check_group(self, model: str, document: Mapping[str, Any], group: GroupView) -> None:
         stable, candidate, desired = (

@@ -111,6 +111,7 @@ def compare(
     report = simulation.fail
     end = final_state(simulation, workload.models)
     for model in workload.models:
+        _check_verdicts(workload, end[model], report)
         _check_consistency(model, end[model], end["resources"], report)
     for topic, event in simulation.notifications:
         if SECRET in json.dumps(event.data) or SECRET.encode() in _data(event):
@@ -118,7 +119,7 @@ def compare(
     if schedule.may_change_outcome or simulation.violations:
         return
     for model in workload.models:
-        _check_order(model, workload, end[model], report)
+        _check_order(model, workload, simulation.line, end[model], report)
     desired = workload.serves
     if desired and not has_diverged and end["tiny"]["serves"] != desired:
         report(
@@ -141,15 +142,31 @@ def compare(
         )
 
 
-def _check_order(model: str, workload: Workload, end: dict[str, Any], report: Report) -> None:
-    """No intent undoes one that was published later: the newest release serves if nothing that
-    stops it was published after it, unless it failed by itself or was refused.
+def _check_verdicts(workload: Workload, end: dict[str, Any], report: Report) -> None:
+    """No release that crashes or never answers ever succeeds."""
+    for version in workload.bad:
+        if end.get("outcomes", {}).get(version) == "succeeded":
+            report(f"release {version} is bad and succeeded")
+
+
+def _check_order(
+    model: str,
+    workload: Workload,
+    line: list[dict[str, Any]],
+    end: dict[str, Any],
+    report: Report,
+) -> None:
+    """No intent undoes one that was published later: nothing serves after a last retirement, and
+    the newest release serves if nothing that stops it was published after it, unless it failed by
+    itself or was refused. `line`: the messages in the order of their publication.
     """
-    for step in reversed(workload.steps):
-        if step.model != model or step.do or step.body.get("command") in ("resume", "promote"):
+    for body in reversed(line):
+        verb, version = body.get("command"), body.get("version")
+        if body["model"] != model or verb in ("resume", "promote"):
             continue
-        version = step.body.get("version")
-        if "command" in step.body or version in workload.bad or version not in end["outcomes"]:
+        if verb == "retire" and end["serves"] is not None:
+            report(f"{model}: {end['serves']} serves, and a retirement was published last")
+        if verb or version in workload.bad or version not in end["outcomes"]:
             return
         if end["serves"] != version:
             report(f"{model}: {end['serves']} serves, and {version} was published last")

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from handlers import wakeup
 from infra.store.sqlite import SqliteStore
 from tests.assurance.simulation import oracles
 from tests.assurance.simulation.engine import BEHAVIOUR, Simulation, mute_logs
@@ -32,6 +33,8 @@ DRIFT_SCAN_SECONDS = 330.0
 DIVERGED_STEP_TIMEOUT = 450.0  # once the run has diverged
 SCALE_IN_SECONDS = 690.0  # how long an autoscaler may keep instances that it no longer needs
 IDLE_TICKS, FEW_IDLE_TICKS = 50, 6  # the fewer include a drift scan
+ZONES = tuple(f"us-central1-{letter}" for letter in "abc")
+RESUME = {"command": "resume"}
 TRACE_LINES = 600  # how many of a trace are kept, the last ones
 
 
@@ -72,7 +75,7 @@ def run(
     """`with_trace`: whether a result without violations has a trace too; formatting it takes time.
     `idle_ticks`: how many ticks have to pass without a write once everything has settled.
     """
-    with without_overhead():
+    with without_overhead(), one_model_per_page():
         this = Run(schedule, is_fast, idle_ticks, store or MemoryStore())
         try:
             this.execute()
@@ -81,6 +84,16 @@ def run(
             return this.result(with_trace)
         finally:
             this.simulation.close()
+
+
+@contextmanager
+def one_model_per_page() -> Iterator[None]:
+    """Lets a tick read the due models one by one, so that two models are a queue of pages."""
+    usual, wakeup.PAGE = wakeup.PAGE, 1
+    try:
+        yield
+    finally:
+        wakeup.PAGE = usual
 
 
 @contextmanager
@@ -143,6 +156,7 @@ class Run:
 
     def _inject(self, fault: Fault) -> None:
         self.environment.inject(fault)
+        self.has_diverged = self.has_diverged or fault.kind == "intent"
 
     # ---- faults, healing, idling
 
@@ -256,8 +270,13 @@ class Run:
     def heal(self) -> None:
         simulation = self.simulation
         simulation.note("healed")
-        simulation.is_healed = True
+        simulation.is_healed, simulation.healed_at = True, simulation.now()
+        if simulation.injected["intent"]:  # a model that somebody paused would stay so
+            for model in self.workload.models:
+                simulation.publish("model-releases", json.dumps(RESUME | {"model": model}).encode())
         self.emulator.stock_outs.clear()
+        for zone in ZONES:
+            self.emulator.set_zone_state(zone, "UP")
         self.emulator.quotas.clear()
         self.emulator.load.clear()
         self.emulator.set_behaviours(self.behaviours)

@@ -62,7 +62,10 @@ WORLD_FAULTS = (
     "operator",
     "slow_operations",
     "stable_breaks",
+    "intent",
 )
+# What Slipway has to bear: losses of single instances to the environment condemn no release.
+BEARABLE = ("slow_operations", "preempt", "intent")
 
 TRANSIENT_ERRORS = {
     "rate",
@@ -97,7 +100,7 @@ class Fault:
         if self.kind in ("error", "operation_error"):
             return self.code not in TRANSIENT_ERRORS
         return self.kind == "operation_never" or (
-            self.kind in WORLD_FAULTS and self.kind != "slow_operations"
+            self.kind in WORLD_FAULTS and self.kind not in BEARABLE
         )
 
 
@@ -185,8 +188,8 @@ def draw(seed: int, workload: str, calls: int) -> Schedule:
 
 def _draw_fault(chance: random.Random, calls: int) -> Fault:
     family = chance.choices(
-        ("writes", "reads", "compute", "operations", "messages", "workers", "world"),
-        (8, 3, 5, 3, 5, 1, 4),
+        ("writes", "reads", "compute", "operations", "messages", "workers", "world", "intents"),
+        (8, 3, 5, 3, 5, 1, 4, 2),
     )[0]
     at = chance.randint(1, calls)
     match family:
@@ -229,7 +232,8 @@ def _draw_fault(chance: random.Random, calls: int) -> Fault:
             seconds = (
                 chance.choice((0.0, 3.0, 45.0, 300.0, 600.0, 86_400.0)) if kind != "drop" else 0.0
             )
-            return Fault(kind, chance.randint(1, 20), "*", chance.choice((1, 1, 4)), seconds)
+            on = chance.choice(("*", "*", "model-releases"))
+            return Fault(kind, chance.randint(1, 20), on, chance.choice((1, 1, 4)), seconds)
         case "workers":
             return Fault(
                 "skew",
@@ -238,7 +242,7 @@ def _draw_fault(chance: random.Random, calls: int) -> Fault:
                 chance.choice((1, 5)),
                 chance.choice((-300.0, -60.0, 60.0, 300.0)),
             )
-    kind = chance.choice(WORLD_FAULTS)
+    kind = "intent" if family == "intents" else chance.choice(WORLD_FAULTS)
     return Fault(
         kind,
         float(chance.randint(1, 400)),

@@ -156,6 +156,33 @@ WORKLOADS: dict[str, Workload] = {
                 Step(200.0, do="unlimit"),
             ),
         ),
+        # The environment takes single instances while the release is verified, then a whole zone.
+        Workload(
+            "losses",
+            (
+                first(machine={"spot": True}),
+                release(SETTLED, "2", rollout={"steps": [HELD, 100], "bake_seconds": 120}),
+                Step("step_1", do="preempt"),
+                Step(30.0, do="recreate"),
+                Step("baking", do="preempt"),
+                Step(5.0, do="zone_down"),
+                Step(45.0, do="zone_up"),
+            ),
+        ),
+        # While a release of one model is paused, and a tick reads one model per page, the other
+        # gets its passes.
+        Workload(
+            "queue",
+            (
+                first("other"),
+                release(SETTLED, "2", "other"),
+                command("step_1", "pause", "other"),
+                first(when=1.0),
+                release("succeeded", "2"),
+                command(240.0, "resume", "other"),
+            ),
+            ("tiny", "other"),
+        ),
         Workload("bad-first", (first(), release(SETTLED, "2")), bad={"1": NEVER}),
         Workload("retire", (first(), Step(SETTLED, do="foreign_route"), command(1.0, "retire"))),
         Workload(
