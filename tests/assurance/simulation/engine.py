@@ -125,7 +125,7 @@ class Simulation:
         self.alive: set[Worker] = set()
         self.in_flight = 0  # deliveries not yet acknowledged, without ticks
         self.notifications: list[tuple[str, Any]] = []
-        self.is_healed, self.healed_at = False, 0.0
+        self.is_healed, self.ticks_since = False, 0.0  # since when a tick has woken what is due
         self.skipped_seconds = 0.0  # skipped because nothing was due in them
         self.records: list[tuple[Any, ...]] = []  # every call and note; see `format_trace`
         self.injected: Counter[str] = Counter()
@@ -325,6 +325,7 @@ class Simulation:
             span = min(late) - self.now()
             self.skipped_seconds += span
             self.advance(span)
+            self.ticks_since = self.now()
 
     # ---- the boundary
 

@@ -117,14 +117,12 @@ class Environment:
                 self.emulator.load["slipway-tiny-blue"] = {
                     "cpu": 0.05 + 0.13 * int(fault.code or 0)
                 }
-            case "preempt":
-                self._lose(LOSSES[int(fault.code or 0) % len(LOSSES)], fault.times)
+            case "preempt" | "unhealthy":
+                number = int(fault.code or 0) % len(LOSSES)
+                self._lose("unready" if fault.kind == "unhealthy" else LOSSES[number], fault.times)
             case "intent":
                 body = INTENTS[int(fault.code or 0) % len(INTENTS)]
                 simulation.publish("model-releases", json.dumps(body).encode())
-            case "unhealthy":
-                self.invariants.excused |= {*self.invariants.models}
-                self.emulator.affect_instances("unready", most=fault.times)
             case "slow_operations":
                 self.emulator.operation_seconds = fault.seconds
             case "operator":
@@ -132,8 +130,8 @@ class Environment:
         self.emulator.advance()
 
     def _lose(self, how: str, count: int = 1) -> None:
-        """The environment takes instances: without a reason, as preemptions, or a person recreates
-        them.
+        """Takes instances: without a reason, as preemptions, or a person recreates them. Or their
+        application stops answering.
         """
         self.invariants.excused |= {*self.invariants.models}
         if how == "recreate":
@@ -141,6 +139,8 @@ class Environment:
                 body = {"instances": [f"zones/{each['zone']}/instances/{each['name']}"]}
                 group = f"regions/us-central1/instanceGroupManagers/{each['group']}"
                 self._request("POST", f"{group}/recreateInstances", body)
+        elif how == "unready":
+            self.emulator.affect_instances("unready", most=count)
         elif how == "stop" or not self.emulator.affect_instances("preempt", most=count):
             self.emulator.affect_instances("stop", most=count)
 

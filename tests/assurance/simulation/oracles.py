@@ -160,7 +160,7 @@ def _check_order(
     the newest release serves if nothing that stops it was published after it, unless it failed by
     itself or was refused. `line`: the messages in the order of their publication.
     """
-    for body in reversed(line):
+    for number, body in reversed(list(enumerate(line))):
         verb, version = body.get("command"), body.get("version")
         if body["model"] != model or verb in ("resume", "promote"):
             continue
@@ -168,6 +168,8 @@ def _check_order(
             report(f"{model}: {end['serves']} serves, and a retirement was published last")
         if verb or version in workload.bad or version not in end["outcomes"]:
             return
+        if any(version == each.get("version") for each in line[:number]) and not body.get("force"):
+            return  # published before, and so unchanged
         if end["serves"] != version:
             report(f"{model}: {end['serves']} serves, and {version} was published last")
         return

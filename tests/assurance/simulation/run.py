@@ -34,7 +34,6 @@ DIVERGED_STEP_TIMEOUT = 450.0  # once the run has diverged
 SCALE_IN_SECONDS = 690.0  # how long an autoscaler may keep instances that it no longer needs
 IDLE_TICKS, FEW_IDLE_TICKS = 50, 6  # the fewer include a drift scan
 ZONES = tuple(f"us-central1-{letter}" for letter in "abc")
-RESUME = {"command": "resume"}
 TRACE_LINES = 600  # how many of a trace are kept, the last ones
 
 
@@ -270,10 +269,9 @@ class Run:
     def heal(self) -> None:
         simulation = self.simulation
         simulation.note("healed")
-        simulation.is_healed, simulation.healed_at = True, simulation.now()
-        if simulation.injected["intent"]:  # a model that somebody paused would stay so
-            for model in self.workload.models:
-                simulation.publish("model-releases", json.dumps(RESUME | {"model": model}).encode())
+        simulation.is_healed, simulation.ticks_since = True, simulation.now()
+        if simulation.injected["intent"]:
+            self._resume_models()
         self.emulator.stock_outs.clear()
         for zone in ZONES:
             self.emulator.set_zone_state(zone, "UP")
@@ -283,6 +281,15 @@ class Run:
         self.emulator.operation_seconds = 1
         self.emulator.finish_operations()
         self.emulator.affect_instances("revive")
+
+    def _resume_models(self) -> None:
+        """Resumes whatever somebody paused; it would stay so, and what waits behind it."""
+        for model, document in self.invariants.documents.items():
+            resume = {"model": model, "command": "resume"}
+            releases = (document["candidate"], document["desired"]["release"])
+            named = [{"version": release["version"]} for release in releases if release]
+            for version in ({}, *named):  # the newest, which may not have arrived, and these
+                self.simulation.publish("model-releases", json.dumps(resume | version).encode())
 
     def _expect_no_writes(self) -> None:
         simulation = self.simulation
