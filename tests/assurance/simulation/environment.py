@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from compute_emulator import Request
@@ -38,7 +40,7 @@ class Environment:
 
     def take_step(self, step: str) -> None:
         """Takes a workload's step that is not a message."""
-        {
+        steps: dict[str, Callable[[], None]] = {
             "load": self._add_load,
             "foreign_route": self._add_foreign_route,
             "limit": self._limit,
@@ -46,11 +48,12 @@ class Environment:
             "stock_out": self._start_stock_out,
             "stock_in": self._end_stock_out,
             "break_stable": self._break_stable,
-            "preempt": lambda: self._lose("preempt"),
-            "recreate": lambda: self._lose("recreate"),
-            "zone_down": lambda: self._change_zone(ZONE, is_lost=True),
-            "zone_up": lambda: self._change_zone(ZONE, is_lost=False),
-        }[step]()
+            "preempt": partial(self._lose, "preempt"),
+            "recreate": partial(self._lose, "recreate"),
+            "zone_down": partial(self._change_zone, ZONE, is_lost=True),
+            "zone_up": partial(self._change_zone, ZONE, is_lost=False),
+        }
+        steps[step]()
 
     def _add_load(self) -> None:
         self.emulator.load["slipway-tiny-blue"] = {"cpu_demand": 2.9}

@@ -31,7 +31,7 @@ FOREVER = 1_000_000
 MAIN, PREFIX = "swap", "create"
 LONG = (
     *("roll", "scale", "invalid-messages", "bad", "supersede", "two-models", "again"),
-    *("stalled-rollback", "crash-loop", "quota"),
+    *("stalled-rollback", "crash-loop", "quota", "losses", "queue"),
 )
 SHORT = tuple(name for name in WORKLOADS if name not in LONG)
 # A long workload is drawn a third as often, since two others run in its time.
