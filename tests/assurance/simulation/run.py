@@ -280,7 +280,17 @@ class Run:
         self.emulator.set_behaviours(self.behaviours)
         self.emulator.operation_seconds = 1
         self.emulator.finish_operations()
-        self.emulator.affect_instances("revive")
+        self._revive_instances()
+
+    def _revive_instances(self) -> None:
+        """Revives all instances except those of bad releases, which stay as bad as they are."""
+        releases = self.simulation.store.list("models/tiny/releases", 100, None)
+        bad = [
+            each.data["template"] for each in releases if each.data["version"] in self.workload.bad
+        ]
+        for instance in self.emulator.instances():
+            if instance["template"] not in bad:
+                self.emulator.affect_instances("revive", name=instance["name"])
 
     def _resume_models(self) -> None:
         """Resumes whatever somebody paused; it would stay so, and what waits behind it."""
