@@ -138,9 +138,9 @@ class Invariants:
                 self._check_group(model, document, group)
 
     def _check_wait(self, model: str, due_at: float) -> None:
-        waits = self._simulation.now() - max(due_at, self._simulation.ticks_since)
-        if waits > MAX_WAIT:
-            self._fail(f"{model}: has waited {waits:.0f} s for its pass")
+        overdue = self._simulation.now() - max(due_at, self._simulation.ticks_since)
+        if overdue > MAX_WAIT:
+            self._fail(f"{model}: has waited {overdue:.0f} s for its pass")
 
     def _check_group(self, model: str, document: Mapping[str, Any], group: GroupView) -> None:
         stable, candidate, desired = (
