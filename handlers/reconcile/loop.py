@@ -237,10 +237,13 @@ def _preflight(
     """Drop the plan if the candidate refers to what does not exist or does not fit.
 
     It is read once, before anything is created, and if something is wrong once more: what was made
-    a moment ago may not be visible everywhere.
+    a moment ago may not be visible everywhere. Once an instance has run, all of that existed, and a
+    read that denies it is no reason to end the rollout.
     """
-    candidate = decision.state.rollout.candidate
-    if not (candidate and applies_candidate(decision) and preflight.is_due(decision.plan)):
+    rollout = decision.state.rollout
+    candidate, has_run = rollout.candidate, bool(rollout.progress and rollout.progress.clocks)
+    is_due = not has_run and preflight.is_due(decision.plan)
+    if not (candidate and is_due and applies_candidate(decision)):
         return decision, carried
     generation, problems = carried.preflight
     if generation != candidate.generation:
