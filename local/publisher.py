@@ -11,7 +11,9 @@ import json
 import re
 import threading
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
+
+from local.json_handler import JsonHandler
 
 Publish = Callable[[str, bytes, Mapping[str, str]], str]
 _PATH = re.compile(r"/v1/projects/[^/]+/topics/([^/:]+):publish")
@@ -41,14 +43,13 @@ class Publisher:
         self._thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler):
     publish: Publish
 
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        topic = _PATH.fullmatch(self.path.partition("?")[0])
+    def post(self, path: str, body: bytes) -> None:
+        topic = _PATH.fullmatch(path)
         if topic is None:
-            self._answer(
+            self.answer(
                 404,
                 {
                     "error": {
@@ -68,19 +69,8 @@ class _Handler(BaseHTTPRequestHandler):
                 for m in messages
             ]
         except Exception as error:  # the server survives any request
-            self._answer(
+            self.answer(
                 400, {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": str(error)}}
             )
             return
-        self._answer(200, {"messageIds": ids})
-
-    def _answer(self, status: int, content: object) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+        self.answer(200, {"messageIds": ids})

@@ -15,9 +15,10 @@ import re
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
+from local.json_handler import JsonHandler
 from local.pace import Clock
 
 Publish = Callable[[str, bytes], object]
@@ -93,29 +94,17 @@ class TaskQueue:
         return None
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler):
     create: Callable[[dict[str, Any]], bool]
 
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if not _PATH.fullmatch(self.path.partition("?")[0]):
-            self._answer(404, {"error": {"code": 404, "status": "NOT_FOUND"}})
+    def post(self, path: str, body: bytes) -> None:
+        if not _PATH.fullmatch(path):
+            self.answer(404, {"error": {"code": 404, "status": "NOT_FOUND"}})
             return
         try:
             task = json.loads(body)["task"]
             is_new = type(self).create(task)
         except Exception as error:  # the server survives any request
-            self._answer(400, {"error": {"code": 400, "message": str(error)}})
+            self.answer(400, {"error": {"code": 400, "message": str(error)}})
             return
-        self._answer(*((200, task) if is_new else (409, {"error": {"code": 409}})))
-
-    def _answer(self, status: int, content: object) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+        self.answer(*((200, task) if is_new else (409, {"error": {"code": 409}})))
