@@ -54,12 +54,12 @@ log = logging.getLogger("slipway")
 @dataclass(frozen=True)
 class Progress:
     """How far a scan is: the models up to `after` were compared, and `drifted` are to be woken once
-    all were. `is_held`: a model is newer on Compute Engine than in the store.
+    all were. `is_on_hold`: a model is newer on Compute Engine than in the store.
     """
 
     after: str | None = None
     is_complete: bool = False
-    is_held: bool = False
+    is_on_hold: bool = False
     drifted: tuple[str, ...] = ()
 
 
@@ -71,7 +71,7 @@ class Found:
 
     drifted: tuple[str, ...] = ()
     newer: tuple[str, ...] = ()
-    is_held: bool = False
+    is_on_hold: bool = False
 
 
 def scan(world: World) -> None:
@@ -86,8 +86,8 @@ def scan(world: World) -> None:
         for model in found.newer[:MAX_WAKEUPS]:
             outbox.wake(world, model)
         drifted = (*progress.drifted, *found.drifted)[:MAX_DRIFTED]
-        is_held = progress.is_held or found.is_held or bool(found.newer)
-        progress = Progress(after, after is None, is_held, () if is_held else drifted)
+        is_on_hold = progress.is_on_hold or found.is_on_hold or bool(found.newer)
+        progress = Progress(after, after is None, is_on_hold, () if is_on_hold else drifted)
     if progress.is_complete:
         for model in progress.drifted[:MAX_WAKEUPS]:
             outbox.wake(world, model)
@@ -132,7 +132,7 @@ def compare(world: World, states: Iterable[ModelState]) -> Found:
     known = tuple(states)
     settled = tuple(filter(_is_settled, known))
     if not settled:
-        return Found(is_held=any(state.hold for state in known))
+        return Found(is_on_hold=any(state.hold for state in known))
     policy = load_project_policy(world.store, world.store.get_many([POLICY]))
     scopes = {state.desired.model: scope_of(state.rollout, state.desired) for state in settled}
     inventory = _read_inventory(world, scopes)

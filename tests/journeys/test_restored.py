@@ -120,7 +120,9 @@ def test_a_backup_without_a_rollback_does_not_bring_the_bad_release_back() -> No
     assert (story.serving_version(), story.healthy_by_version()) == ("1", {"1": 3})
 
 
-def test_a_model_that_was_retired_after_the_backup_is_not_created_while_another_is_held() -> None:
+def test_a_model_that_was_retired_after_the_backup_is_not_created_while_another_is_on_hold() -> (
+    None
+):
     story = Scenario()
     story.given_serving("1")
     story.given_serving("1", "other")

@@ -1,4 +1,4 @@
-"""What a held model goes on with once a person resumes it."""
+"""What a model on hold goes on with once a person resumes it."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def test_resume_goes_on_with_the_release_that_runs(
     candidate_after: Release | None,
 ) -> None:
     observed = group(*instances(running, 3))
-    held = hold(state_of(phase, candidate, desired), observed)
-    assert restored.adopt(held, 85, observed, NOW) == (held, ())
-    resumed = restored.resume(held, "", "resumed by ann", NOW)
+    on_hold = hold(state_of(phase, candidate, desired), observed)
+    assert restored.adopt(on_hold, 85, observed, NOW) == (on_hold, ())
+    resumed = restored.resume(on_hold, "", "resumed by ann", NOW)
     after, transitions = restored.adopt(resumed, 85, observed, NOW)
     assert (type(after.rollout.phase), after.rollout.candidate) == (phase_after, candidate_after)
     assert (after.hold, after.conditions) == (None, ())
@@ -84,8 +84,8 @@ def test_resume_goes_on_with_the_release_that_runs(
 
 def test_a_hold_outlasts_events_and_is_written_once() -> None:
     observed = group(*instances(TWO, 3))
-    held = hold(state_of(Settled(), None, ONE), observed)
-    later = replace(held, revision=90)
+    on_hold = hold(state_of(Settled(), None, ONE), observed)
+    later = replace(on_hold, revision=90)
     again = restored.hold(later, 85, observed, Target("tiny"), NOW + timedelta(minutes=5))
     assert restored.is_newer(later, 85)
     assert (again.state, again.decision.transitions) == (later, ())
@@ -93,7 +93,7 @@ def test_a_hold_outlasts_events_and_is_written_once() -> None:
 
 def test_the_revision_goes_on_above_the_mark() -> None:
     observed = group(*instances(ONE, 3))
-    held = hold(state_of(Settled(), None, ONE), observed)
-    resumed = restored.resume(held, "", "resumed on command", NOW)
+    on_hold = hold(state_of(Settled(), None, ONE), observed)
+    resumed = restored.resume(on_hold, "", "resumed on command", NOW)
     after, _ = restored.adopt(resumed, 85, observed, NOW)
     assert next_revision(resumed, after, is_takeover=False) == 86
