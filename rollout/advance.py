@@ -30,6 +30,7 @@ from rollout.model import (
     Desired,
     Evidence,
     FleetTarget,
+    Frozen,
     Instance,
     Observed,
     Progress,
@@ -176,11 +177,19 @@ def decide(
 
 
 def _begin(rollout: Rollout, desired: Desired, evidence: Evidence, now: datetime) -> PhaseChange:
-    change, frozen = transitions.begin(rollout, desired, now), evidence.frozen
-    candidate = change.rollout.candidate
-    if frozen is None or candidate is None or (candidate.is_restored and not frozen.rollbacks):
+    change = transitions.begin(rollout, desired, now)
+    frozen = _frozen(evidence, change.rollout.candidate)
+    if frozen is None:
         return change
     return PhaseChange(rollout, desired, waiting_for=frozen.why, frozen=frozen)
+
+
+def _frozen(evidence: Evidence, release: Release | None) -> Frozen | None:
+    """What keeps the release from going on now. A commanded rollback is exempt, unless said."""
+    frozen = evidence.frozen
+    if release is None or frozen is None:
+        return None
+    return None if release.is_restored and not frozen.rollbacks else frozen
 
 
 def _without_lost(rollout: Rollout, observed: Observed) -> Rollout:
@@ -222,7 +231,7 @@ def _yield_to_newer(
     candidate, newer = candidate_of(rollout), desired.release
     if newer is None or newer.generation == candidate.generation:
         return None
-    if evidence.frozen and not newer.is_restored:
+    if _frozen(evidence, newer):
         return None
     if candidate.spec.rollout.on_newer == "wait" and not newer.is_restored:
         return None
@@ -266,9 +275,9 @@ def _judge_step(
         return _hold(rollout, desired, verdict, health, now)
     if phase.step + 1 == len(steps):
         return transitions.start_baking(rollout, desired, health, verdict.why, now)
-    if evidence.frozen:
+    if frozen := _frozen(evidence, candidate_of(rollout)):
         waiting = _hold(rollout, desired, verdict, health, now)
-        return replace(waiting, waiting_for=evidence.frozen.why, frozen=evidence.frozen)
+        return replace(waiting, waiting_for=frozen.why, frozen=frozen)
     following = len(steps) - 1 if rollout.promoted else phase.step + 1
     percent = steps[following].percent
     why = f"{verdict.why}; step {following + 1} of {len(steps)} asks for {percent} %"

@@ -50,7 +50,9 @@ def _load(path: str, value: Any) -> Freeze:
         raise ValueError(f"{path} must be an object, got {value!r}")
     unknown = sorted(set(value) - set(FIELDS))
     if unknown:
-        raise ValueError(f"{path} has unknown fields {', '.join(unknown)}; known: {FIELDS}")
+        raise ValueError(
+            f"{path} has unknown fields {', '.join(unknown)}; known fields are {', '.join(FIELDS)}"
+        )
     reason, timezone = value.get("reason"), value.get("timezone", "UTC")
     if not isinstance(reason, str) or not reason:
         raise ValueError(f"{path}.reason must say why, got {reason!r}")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from rollout.advance import advance
+from rollout.model import Evidence, Frozen, Release, Rollout, Stepping, phase_name
 from rollout.policy.freeze import frozen, load_freezes
 from rollout.policy.policy import load_policy
+from tests.rollout.build import NOON, at, group, instances
+from tests.rollout.swap import HEALTHY_STEP, NOW, ONE, THREE, TWO, desired, serving, swapping
 
 WEEKEND = {"reason": "weekend", "from": "fri 18:00", "to": "mon 08:00"}
 YEAR_END = {"reason": "year end", "from": "2026-12-23T18:00", "to": "2027-01-04T08:00"}
@@ -69,3 +74,30 @@ def test_an_invalid_window_is_refused_with_its_field(change: dict[str, Any], why
     with pytest.raises(ValueError, match="settings/policy") as refused:
         load_policy({"freezes": [WEEKEND | change]})
     assert why in str(refused.value)
+
+
+BACK = replace(THREE, is_restored=True)
+"""What a commanded rollback restores."""
+
+
+@pytest.mark.parametrize(
+    ("rollout", "newer", "rollbacks", "phase"),
+    [
+        (serving(ONE), TWO, False, "settled"),
+        (serving(TWO), BACK, False, "step_3"),
+        (serving(TWO), BACK, True, "settled"),
+        (swapping(Stepping(0, NOON)), THREE, False, "step_1"),
+        (swapping(Stepping(0, NOON)), BACK, False, "rolling_back"),
+        (swapping(Stepping(0, NOON)), BACK, True, "step_1"),
+    ],
+    ids=["begin", "roll back", "roll back: frozen too", "newer", "back", "back: frozen too"],
+)
+def test_a_freeze_keeps_releases_waiting_and_rollbacks_only_if_it_says_so(
+    rollout: Rollout, newer: Release, rollbacks: bool, phase: str
+) -> None:
+    window = Frozen("frozen", at(3600), rollbacks)
+    observed = HEALTHY_STEP if rollout.candidate else group(*instances(rollout.stable or ONE, 4))
+    decision = advance(rollout, desired(newer), observed, Evidence(frozen=window), NOW)
+    assert phase_name(decision.rollout.phase) == phase
+    waits = phase in ("settled", "step_1")
+    assert [each.type for each in decision.conditions] == (["Frozen"] if waits else [])
