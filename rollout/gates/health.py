@@ -44,7 +44,7 @@ class HealthGate:
         if sick := sickness(context):
             return sick
         if health.is_reached and not context.evidence.pending_changes:
-            return _held(context)
+            return _judge_hold(context)
         deadline = timedelta(seconds=progress_deadline_seconds(health.release.spec))
         if context.now - context.progress.improved_at < deadline:
             return Waiting(_waiting_for(context))
@@ -95,19 +95,25 @@ def sickness(context: GateContext) -> Failed | Inconclusive | None:
 
 def _too_long(since: list[datetime], health: ReleaseHealth, now: datetime) -> str:
     """For how long that many have been down; empty if that is not too long yet."""
-    majority = health.needed // 2 + 1
-    if len(since) >= majority and now - since[majority - 1] >= timedelta(
-        seconds=UNHEALTHY_MAJORITY_SECONDS
-    ):
-        return duration(now - since[majority - 1])
+    if span := majority_down(since, health, now):
+        return span
     patience = timedelta(seconds=max(60, 2 * startup_seconds(health.release.spec)))
     return duration(now - since[0]) if since and now - since[0] >= patience else ""
+
+
+def majority_down(since: list[datetime], health: ReleaseHealth, now: datetime) -> str:
+    """For how long most instances have been down, if that is too long; else empty."""
+    majority = health.needed // 2 + 1
+    if len(since) < majority:
+        return ""
+    span = now - since[majority - 1]
+    return duration(span) if span >= timedelta(seconds=UNHEALTHY_MAJORITY_SECONDS) else ""
 
 
 # ---- The end of a step
 
 
-def _held(context: GateContext, why: str = "") -> Verdict:
+def _judge_hold(context: GateContext, why: str = "") -> Verdict:
     """Passed once enough instances have been healthy for long enough."""
     health, hold = context.health, context.hold
     unproven = health.unproven(hold, context.now) if hold else 0
@@ -126,7 +132,7 @@ def _overdue(context: GateContext, deadline: timedelta) -> Verdict:
     """
     health, evidence, span = context.health, context.evidence, duration(deadline)
     if health.is_well and health.has_taken_over and not evidence.pending_changes:
-        return _held(context, f"{health}; the rest of the group does not become stable")
+        return _judge_hold(context, f"{health}; the rest of the group does not become stable")
     if health.problems:
         problem = health.problems[0]
         return Failed(problem.reason, f"no instance could be created for {span}: {problem.message}")

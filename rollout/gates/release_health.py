@@ -5,7 +5,7 @@ Called by `advance` once per pass; gates judge the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -26,7 +26,6 @@ FLAP_WINDOW = timedelta(minutes=30)
 TOLERATED = 10
 """One in ten instances that the environment took does not keep the others from passing: in a large
 Spot fleet some are always on their way back."""
-NO_CLOCKS: Mapping[str, Clock] = {}
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class ReleaseHealth:
     needed: int
     instances: tuple[Instance, ...]
     group: GroupView | None
-    clocks: Clocks = field(default_factory=lambda: NO_CLOCKS)
+    clocks: Clocks = field(default_factory=dict)
     has_blocked_growth: bool = False
 
     @property

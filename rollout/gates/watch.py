@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from rollout.gates.base import Failed, GateContext, Passed, Query, Verdict, Waiting
-from rollout.gates.health import UNHEALTHY_MAJORITY_SECONDS, flapping
+from rollout.gates.health import flapping, majority_down
 
 
 class WatchGate:
@@ -18,11 +18,8 @@ class WatchGate:
 
     def judge(self, context: GateContext) -> Verdict:
         health, now = context.health, context.now
-        lost, majority = health.since("lost"), health.needed // 2 + 1
-        if len(lost) >= majority and now - lost[majority - 1] >= timedelta(
-            seconds=UNHEALTHY_MAJORITY_SECONDS
-        ):
-            return Failed("unhealthy", f"{health}")
+        if span := majority_down(health.since("lost"), health, now):
+            return Failed("unhealthy", f"{health}, for {span}")
         if failure := flapping(context):
             return failure
         end = context.since + timedelta(seconds=health.release.spec.rollout.watch_seconds)

@@ -150,20 +150,20 @@ def test_a_step_waits_until_the_group_is_stable_on_its_versions(change: dict[str
 
 def test_a_step_ends_when_its_instances_have_been_healthy_for_its_hold() -> None:
     """Of its own clock each, which goes on in the next step."""
-    held = release("2", rollout={"steps": [{"percent": 25, "hold_seconds": 60}, 50, 100]})
-    rollout = stepping(0, candidate=held, steps_digest=steps_digest(held.spec.rollout.steps))
-    rollout = run_observed(rollout, desired(held), HEALTHY_STEP, at(10)).rollout
-    early = run_observed(rollout, desired(held), HEALTHY_STEP, at(69))
+    slow = release("2", rollout={"steps": [{"percent": 25, "hold_seconds": 60}, 50, 100]})
+    rollout = stepping(0, candidate=slow, steps_digest=steps_digest(slow.spec.rollout.steps))
+    rollout = run_observed(rollout, desired(slow), HEALTHY_STEP, at(10)).rollout
+    early = run_observed(rollout, desired(slow), HEALTHY_STEP, at(69))
     assert early.rollout.phase == Stepping(0, NOON)
     assert early.waiting_for == (
         "1 of 1 instances of release 2 are healthy; 0 of 1 have been healthy for 60 s without a"
         " break"
     )
-    assert run_observed(rollout, desired(held), HEALTHY_STEP, at(70)).rollout.phase == Stepping(
+    assert run_observed(rollout, desired(slow), HEALTHY_STEP, at(70)).rollout.phase == Stepping(
         1, at(70)
     )
     promoted = replace(rollout, promoted=True)
-    assert run_observed(promoted, desired(held), HEALTHY_STEP, at(20)).rollout.phase == Stepping(
+    assert run_observed(promoted, desired(slow), HEALTHY_STEP, at(20)).rollout.phase == Stepping(
         2, at(20)
     )
 

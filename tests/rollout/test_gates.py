@@ -205,7 +205,7 @@ def test_more_than_one_fall_for_each_instance_within_half_an_hour_is_too_many(
         assert not isinstance(gate(health(needed), 1800, progress), Failed)
 
 
-def held(
+def with_clocks(
     found: ReleaseHealth, state: State, since: float, count: int | None = None
 ) -> ReleaseHealth:
     """The health with `count` of its instances, or all, in a state since then."""
@@ -214,7 +214,7 @@ def held(
 
 
 def test_a_step_ends_when_each_instance_has_been_healthy_for_its_hold() -> None:
-    found = held(health(2), "healthy", 0)
+    found = with_clocks(health(2), "healthy", 0)
     one_late = replace(found, clocks={**found.clocks, "1": Clock("healthy", at(100))})
     hold = timedelta(seconds=480)
     for seconds, verdict in ((480, Waiting), (579, Waiting), (580, Passed)):
@@ -228,7 +228,7 @@ def test_in_a_large_group_one_in_ten_may_be_away_if_the_environment_took_it() ->
     """Otherwise a large Spot fleet would never get on: some are always on their way back."""
     hold = timedelta(seconds=60)
     for count, is_returned, passes in ((2, True, True), (3, True, False), (2, False, False)):
-        found = held(health(20), "healthy", 0)
+        found = with_clocks(health(20), "healthy", 0)
         young = dict.fromkeys(map(str, range(count)), Clock("healthy", at(60), is_returned))
         weighed = context(replace(found, clocks={**found.clocks, **young}), 60, BEGUN, NO_EVIDENCE)
         assert isinstance(judge(STEP_GATES, replace(weighed, hold=hold)), Passed) == passes
@@ -237,7 +237,7 @@ def test_in_a_large_group_one_in_ten_may_be_away_if_the_environment_took_it() ->
 def test_no_deadline_runs_while_the_environment_keeps_instances_away() -> None:
     halted = replace(BEGUN, halted_since=NOON)
     assert isinstance(step(health(1, needed=2), 100 * DEADLINE, halted), Waiting)
-    waiting = held(health(1, others=1), "starting", 0)
+    waiting = with_clocks(health(1, others=1), "starting", 0)
     assert isinstance(bake(waiting, 100 * DEADLINE, halted), Waiting)
 
 
@@ -415,7 +415,7 @@ def test_a_bake_that_is_over_waits_for_instances_that_have_just_failed() -> None
 def test_a_fallen_majority_fails_soon_and_a_minority_has_twice_its_start_up_time(
     gate: Callable[..., Verdict], lost: int, patience: int
 ) -> None:
-    found = held(health(0, others=4), "lost", 100, lost)
+    found = with_clocks(health(0, others=4), "lost", 100, lost)
     assert isinstance(gate(found, 100 + patience - 1), Waiting)
     why = f"0 of 4 instances of release 2 are healthy, for {patience} s"
     assert gate(found, 100 + patience) == Failed("unhealthy", why)
@@ -435,14 +435,14 @@ def test_an_unhealthy_majority_has_one_minute() -> None:
 
 
 def test_a_phase_without_health_data_neither_fails_nor_passes() -> None:
-    silent = held(health(0, others=4, state="unknown"), "silent", 0)
+    silent = with_clocks(health(0, others=4, state="unknown"), "silent", 0)
     for gate in (step, bake):
         assert isinstance(gate(silent, 59), Waiting)
         assert gate(silent, 60) == Inconclusive("no health data for release 2 for 60 s")
 
 
 def test_an_instance_that_never_answers_during_the_bake_has_the_progress_deadline() -> None:
-    found = held(health(1, others=1), "starting", 0, 2)
+    found = with_clocks(health(1, others=1), "starting", 0, 2)
     assert isinstance(bake(found, DEADLINE - 1), Waiting)
     assert bake(found, DEADLINE) == Failed(
         "unhealthy",
@@ -465,9 +465,9 @@ def test_a_watch_ends_after_its_time() -> None:
 
 
 def test_a_watch_fails_only_if_the_fleet_falls_sick_by_the_releases_fault() -> None:
-    assert isinstance(watch(held(health(0, others=4), "lost", 0, 3), 60), Failed)
+    assert isinstance(watch(with_clocks(health(0, others=4), "lost", 0, 3), 60), Failed)
     for state in ("gone", "silent", "starting"):
-        assert isinstance(watch(held(health(0, others=4), state, 0), 3000), Waiting)
-    assert isinstance(watch(held(health(2, others=2), "lost", 0, 2), 3000), Waiting)
+        assert isinstance(watch(with_clocks(health(0, others=4), state, 0), 3000), Waiting)
+    assert isinstance(watch(with_clocks(health(2, others=2), "lost", 0, 2), 3000), Waiting)
     flapped = replace(BEGUN, flaps=encode_times([NOON] * 5))
     assert isinstance(watch(health(4), 60, flapped), Failed)
