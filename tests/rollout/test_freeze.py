@@ -99,5 +99,5 @@ def test_a_freeze_keeps_releases_waiting_and_rollbacks_only_if_it_says_so(
     observed = HEALTHY_STEP if rollout.candidate else group(*instances(rollout.stable or ONE, 4))
     decision = advance(rollout, desired(newer), observed, Evidence(frozen=window), NOW)
     assert phase_name(decision.rollout.phase) == phase
-    waits = phase in ("settled", "step_1")
-    assert [each.type for each in decision.conditions] == (["Frozen"] if waits else [])
+    blocked = phase in ("settled", "step_1")
+    assert [each.type for each in decision.conditions] == (["Frozen"] if blocked else [])
