@@ -21,17 +21,30 @@ from typing import assert_never
 from rollout import requeue, rollback, transitions
 from rollout.conditions import conditions_of
 from rollout.gates import BAKE_GATES, STEP_GATES, WATCH_GATES
-from rollout.gates.base import Failed, GateContext, Inconclusive, Passed, Verdict, Waiting, judge
+from rollout.gates.base import (
+    Failed,
+    GateContext,
+    Inconclusive,
+    Passed,
+    Traffic,
+    Verdict,
+    Waiting,
+    judge,
+)
 from rollout.gates.clocks import decode, lost_instances
 from rollout.gates.release_health import ReleaseHealth, observe_release, update_progress
+from rollout.gates.traffic import PROPAGATION
 from rollout.model import (
+    FULL_WEIGHT,
     Baking,
     Decision,
     Desired,
     Evidence,
     FleetTarget,
     Frozen,
+    GroupTarget,
     Instance,
+    Kept,
     Observed,
     Progress,
     Release,
@@ -43,7 +56,8 @@ from rollout.model import (
     Target,
 )
 from rollout.rollback import WayBack
-from rollout.spec.compatibility import incompatible
+from rollout.spec.compatibility import cannot_share_group
+from rollout.spec.model import WeightStep
 from rollout.strategies import strategy_of, swap_of
 from rollout.strategies.base import FIRST_GROUP, Step, Strategy, Swap, steps_digest
 from rollout.transitions import PhaseChange, candidate_of
@@ -114,16 +128,18 @@ def _fleet(rollout: Rollout, observed: Observed) -> FleetTarget:
             stable = rollout.stable
             if stable is None:
                 return FleetTarget()
-            return strategy_of(stable).steady_target(stable, rollout.serving_group)
-        case Stepping(step):
+            return strategy_of(stable).steady_target(stable, rollout.serving_group, rollout.kept)
+        case Stepping(step, weight=weight):
             swap, strategy, steps = _plan_of(rollout)
-            return strategy.target(swap, steps[min(step, len(steps) - 1)], observed)
+            return strategy.target(swap, steps[min(step, len(steps) - 1)], observed, weight)
         case Baking():
             swap, strategy, steps = _plan_of(rollout)
-            return strategy.target(swap, steps[-1], observed)
-        case RollingBack():
+            return strategy.target(swap, steps[-1], observed, FULL_WEIGHT)
+        case RollingBack(in_place=in_place, is_drained=is_drained):
             swap, strategy, _ = _plan_of(rollout)
-            return strategy.rollback_target(swap, observed, in_place=rollout.phase.in_place)
+            return strategy.rollback_target(
+                swap, observed, in_place=in_place, is_drained=is_drained
+            )
         case Retiring():
             return FleetTarget()
         case _:
@@ -148,10 +164,7 @@ def decide(
             return transitions.retire(rollout, desired, why, now)
         case Settled():
             warnings = tuple(problem.message for problem in evidence.refusals)
-            change = _begin(rollout, desired, evidence, now)
-            if not change.transitions and rollout.watched_since:
-                watched = _watch(rollout, desired, rollout.watched_since, observed, evidence, now)
-                change = replace(watched, waiting_for=change.waiting_for, frozen=change.frozen)
+            change = _judge_settled(rollout, desired, observed, evidence, now)
             return replace(change, warnings=warnings)
         case Stepping() as phase:
             rollout = _without_lost(rollout, observed)
@@ -174,6 +187,51 @@ def decide(
             return transitions.finish_retirement(rollout, desired, rollout.phase)
         case _:
             assert_never(rollout.phase)
+
+
+def _judge_settled(
+    rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime
+) -> PhaseChange:
+    """Begin toward a newer release, which has to wait for the group that is kept; else watch the
+    stable one, and end the keep when its time is over.
+    """
+    kept = rollout.kept
+    if kept and kept.is_leaving and not _has_left(kept, observed, evidence):
+        return PhaseChange(rollout, desired)
+    if kept and not kept.is_leaving:
+        newer = desired.release if transitions.has_newer(rollout, desired) else None
+        if newer and newer.is_restored and newer.version == kept.release.version:
+            why = f"release {newer.version} is restored, and its group is kept"
+            return transitions.take_back(rollout, desired, "aborted", "aborted", why, now)
+        if newer:
+            if frozen := _frozen(evidence, newer):
+                return PhaseChange(rollout, desired, waiting_for=frozen.why, frozen=frozen)
+            is_drained = now >= kept.since + _draining(kept.release)
+            why = f"release {newer.version} needs its place"
+            ended = transitions.end_keep(rollout, desired, kept, why)
+            return ended if is_drained else PhaseChange(rollout, desired)
+    if kept and kept.is_leaving:
+        rollout = replace(rollout, kept=None)
+    change = _begin(rollout, desired, evidence, now)
+    if not change.transitions and rollout.watched_since:
+        watched = _watch(rollout, desired, rollout.watched_since, observed, evidence, now)
+        change = replace(watched, waiting_for=change.waiting_for, frozen=change.frozen)
+    kept = change.rollout.kept
+    if (
+        change.transitions
+        or kept is None
+        or now < max(kept.until, kept.since + _draining(kept.release))
+    ):
+        return change
+    return transitions.end_keep(change.rollout, desired, kept, "it was kept for long enough")
+
+
+def _has_left(kept: Kept, observed: Observed, evidence: Evidence) -> bool:
+    return observed.group(kept.colour) is None and not evidence.pending_changes
+
+
+def _draining(release: Release) -> timedelta:
+    return timedelta(seconds=release.spec.traffic.draining_seconds)
 
 
 def _begin(rollout: Rollout, desired: Desired, evidence: Evidence, now: datetime) -> PhaseChange:
@@ -241,7 +299,7 @@ def _yield_to_newer(
     # Without a stable release to return to, the newer release takes over at once, unless both
     # cannot share a group. While a third version still has instances, it has to wait for them to
     # go.
-    if rollout.stable or incompatible(candidate.spec, newer.spec):
+    if rollout.stable or cannot_share_group(candidate.spec, newer.spec):
         return transitions.roll_back(rollout, desired, "superseded", "superseded", why, now)
     if any(
         instance.template != candidate.template
@@ -268,20 +326,47 @@ def _judge_step(
         return transitions.enter_step(restarted, desired, 0, health, why, now)
     rollout, health = _with_progress(rollout, health, evidence, now)
     context = _context(rollout, health, evidence, phase.since, now)
-    if not rollout.promoted:
-        context = replace(context, hold=timedelta(seconds=steps[phase.step].hold_seconds))
+    step = steps[phase.step]
+    traffic = None
+    if isinstance(step, WeightStep):
+        phase = _route(phase, step, evidence, now)
+        rollout = replace(rollout, phase=phase)
+        traffic = _traffic(rollout, phase, step, observed)
+        context = replace(context, traffic=traffic)
+    is_held = not rollout.promoted and (traffic is None or traffic.is_granted)
+    if is_held:
+        context = replace(context, hold=timedelta(seconds=step.hold_seconds))
     verdict = judge(STEP_GATES, context)
     if not isinstance(verdict, Passed) or rollout.paused:
         return _hold(rollout, desired, verdict, health, now)
+    if traffic and not traffic.is_granted:
+        return transitions.grant_weight(rollout, desired, phase, traffic.weight, health, now)
     if phase.step + 1 == len(steps):
         return transitions.start_baking(rollout, desired, health, verdict.why, now)
     if frozen := _frozen(evidence, candidate_of(rollout)):
         waiting = _hold(rollout, desired, verdict, health, now)
         return replace(waiting, waiting_for=frozen.why, frozen=frozen)
     following = len(steps) - 1 if rollout.promoted else phase.step + 1
-    percent = steps[following].percent
-    why = f"{verdict.why}; step {following + 1} of {len(steps)} asks for {percent} %"
+    goal = steps[following].goal
+    why = f"{verdict.why}; step {following + 1} of {len(steps)} asks for {goal}"
     return transitions.enter_step(rollout, desired, following, health, why, now)
+
+
+def _route(phase: Stepping, step: WeightStep, evidence: Evidence, now: datetime) -> Stepping:
+    """The phase with what the URL map shows. Weights that somebody edits count from when they are
+    restored.
+    """
+    is_in_map = phase.weight == step.per_mille and evidence.is_routed
+    return replace(phase, routed_since=(phase.routed_since or now) if is_in_map else None)
+
+
+def _traffic(rollout: Rollout, phase: Stepping, step: WeightStep, observed: Observed) -> Traffic:
+    return Traffic(
+        step.per_mille,
+        _judged_group(rollout, observed).min,
+        phase.weight == step.per_mille,
+        phase.routed_since,
+    )
 
 
 def _judge_bake(
@@ -314,7 +399,7 @@ def _watch(
     verdict = judge(WATCH_GATES, _context(rollout, health, evidence, since, now))
     match verdict:
         case Failed(reason, why):
-            return transitions.take_back(rollout, desired, reason, why, now)
+            return transitions.take_back(rollout, desired, "rolled_back", reason, why, now)
         case Passed():
             return PhaseChange(transitions.end_watch(rollout), desired)
         case _:
@@ -345,11 +430,16 @@ def unexplained(rollout: Rollout, observed: Observed) -> tuple[Instance, ...]:
 def _health(rollout: Rollout, observed: Observed) -> ReleaseHealth:
     """The health of the release that is judged, in the group that runs it."""
     release = watched_release(rollout) or candidate_of(rollout)
+    target = _judged_group(rollout, observed)
+    return observe_release(target, release, observed.group(target.colour))
+
+
+def _judged_group(rollout: Rollout, observed: Observed) -> GroupTarget:
+    release = watched_release(rollout) or candidate_of(rollout)
     colour = rollout.serving_group or FIRST_GROUP
     if rollout.candidate:
         colour = strategy_of(release).candidate_group(swap_of(rollout, release))
-    target = next(group for group in _fleet(rollout, observed).groups if group.colour == colour)
-    return observe_release(target, release, observed.group(colour))
+    return next(group for group in _fleet(rollout, observed).groups if group.colour == colour)
 
 
 def _with_progress(
@@ -419,6 +509,12 @@ def _judge_rollback(
     now: datetime,
 ) -> PhaseChange:
     """End, find another way, give way to a newer release, or wait: see `rollout/rollback.py`."""
+    phase = _drain(rollout, phase, observed, evidence, now)
+    rollout = replace(rollout, phase=phase)
+    if phase.routed_since and not phase.is_drained:
+        end = phase.routed_since + _time_to_drain(candidate_of(rollout))
+        why = f"the candidate's group drains until {end:%Y-%m-%dT%H:%M:%SZ}"
+        return _wait(rollout, desired, why, evidence)
     way = _way_back(rollout, observed, evidence)
     if way.is_done or rollback.ends_short(phase, way, now):
         return transitions.finish_rollback(rollout, desired, phase, short=way.waiting_for)
@@ -436,6 +532,27 @@ def _judge_rollback(
     waiting = replace(rollout, phase=replace(phase, stalled=why))
     waited = _wait(waiting, desired, way.waiting_for, evidence)
     return replace(waited, warnings=() if why else waited.warnings)
+
+
+def _drain(
+    rollout: Rollout, phase: RollingBack, observed: Observed, evidence: Evidence, now: datetime
+) -> RollingBack:
+    """The phase with what the URL map shows. The candidate's own group has drained when it has been
+    without requests for the propagation time and the draining limit.
+    """
+    others = [group for group in observed.groups if group.colour != rollout.serving_group]
+    if phase.is_drained or not others or rollout.stable is None:
+        return replace(phase, is_drained=True)
+    if not evidence.is_routed:
+        return replace(phase, routed_since=None)
+    since = phase.routed_since or now
+    if now < since + _time_to_drain(candidate_of(rollout)):
+        return replace(phase, routed_since=since)
+    return replace(phase, routed_since=since, is_drained=True, improved_at=now)
+
+
+def _time_to_drain(release: Release) -> timedelta:
+    return PROPAGATION + _draining(release)
 
 
 def _way_back(rollout: Rollout, observed: Observed, evidence: Evidence) -> WayBack:
@@ -456,8 +573,9 @@ def _successor(rollout: Rollout, desired: Desired, observed: Observed) -> Releas
     if newer is None or newer.generation == candidate.generation:
         return None
     if stable:
-        return None if newer.version == stable.version else newer
-    return None if observed.groups and incompatible(candidate.spec, newer.spec) else newer
+        has_others = any(group.colour != rollout.serving_group for group in observed.groups)
+        return None if has_others or newer.version == stable.version else newer
+    return None if observed.groups and cannot_share_group(candidate.spec, newer.spec) else newer
 
 
 def _remaining(observed: Observed) -> str:

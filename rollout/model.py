@@ -218,8 +218,9 @@ class Frozen:
 class Evidence:
     """What the pass learned beside the groups: `refusals`, what Compute Engine or the policy
     refused for good, `pending_changes`, why the observed state still differs from the present
-    target, `losses`, why instances were lost, and `has_no_template`, whether the candidate's
-    template does not exist, so that no group can run the candidate. `frozen`: see `Frozen`.
+    target, `losses`, why instances were lost, `has_no_template`, whether the candidate's template
+    does not exist, so that no group can run the candidate, and `is_routed`, whether the URL map has
+    the present target's weights. `frozen`: see `Frozen`.
     """
 
     refusals: tuple[Problem, ...] = ()
@@ -227,6 +228,7 @@ class Evidence:
     losses: tuple[Loss, ...] = ()
     has_no_template: bool = False
     frozen: Frozen | None = None
+    is_routed: bool = True
 
 
 # ---- Phases
@@ -239,10 +241,17 @@ class Settled:
 
 @dataclass(frozen=True)
 class Stepping:
-    """The candidate takes over step by step; `step` counts from 0 in the strategy's steps."""
+    """The candidate takes over step by step; `step` counts from 0 in the strategy's steps.
+
+    `weight` is the part of the requests, from 0 to `FULL_WEIGHT`, that the candidate has been
+    granted: a step's weight is, once its instances are healthy. `routed_since`: since when the
+    URL map has the step's weights; None if it has not.
+    """
 
     step: int
     since: datetime
+    weight: int = 0
+    routed_since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -261,6 +270,8 @@ class RollingBack:
     `remaining` is the smallest number of instances that had yet to leave or to become healthy, and
     `improved_at` when it was reached. `in_place`: without room for more instances, the candidate's
     are replaced in place. `stalled`: why the rollback does not get on by itself; empty if it does.
+    `is_drained`: the candidate's own group has no request in flight, so it may go; until then it
+    stays without requests, since `routed_since` at the latest.
     """
 
     outcome: Outcome
@@ -271,6 +282,8 @@ class RollingBack:
     improved_at: datetime | None = None
     in_place: bool = False
     stalled: str = ""
+    is_drained: bool = True
+    routed_since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -344,6 +357,19 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """The group of the previous release, which gets no requests since `since` and is kept until
+    `until`, so that it can take them back at once. `is_leaving`: it is being removed.
+    """
+
+    release: Release
+    colour: Colour
+    since: datetime
+    until: datetime
+    is_leaving: bool = False
+
+
+@dataclass(frozen=True)
 class Rollout:
     """Where a model is between two releases.
 
@@ -366,6 +392,7 @@ class Rollout:
     serving_group: Colour | None = None
     watched_since: datetime | None = None  # settled, but the stable release is still watched
     stable_kept: int | None = None
+    kept: Kept | None = None
 
 
 # ---- Targets and decisions

@@ -7,7 +7,8 @@ paused              10 min
 frozen              10 min, or until the window ends
 after a change      at once, or after a back-off that doubles while the same change is repeated
 not readable        when Compute Engine allows it, spread over the time for which it was not
-settled             never, unless a change was refused (60 s) or the release is watched (60 s)
+settled             never; every 60 s while a change is refused, the release is watched, or the old
+                    group is kept
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def interval(rollout: Rollout, now: datetime) -> timedelta | None:
     """
     match rollout.phase:
         case Settled():
-            return WATCH if rollout.watched_since else None
+            return WATCH if rollout.watched_since or rollout.kept else None
         case _ if rollout.paused:
             return PAUSED
         case Baking(since):

@@ -41,7 +41,7 @@ class WayBack:
     `release` is the one whose deadlines apply, and `healthy` how many of its instances are healthy.
     `leaving` are the instances that are not on it, `remaining` how much has yet to leave or to
     become healthy, and `missing` says what. `problems` are why its instances could not be created,
-    `refusals` why changes were refused.
+    `refusals` why changes were refused. `has_other_group`: the candidate's own group exists.
     """
 
     release: Release
@@ -52,6 +52,7 @@ class WayBack:
     problems: tuple[Problem, ...] = ()
     refusals: tuple[Problem, ...] = ()
     pending_changes: tuple[str, ...] = ()
+    has_other_group: bool = False
 
     @property
     def is_done(self) -> bool:
@@ -83,15 +84,21 @@ def observe_return(
         missing = f"{left} not on release {stable.version} yet"
     elif not health.is_reached:
         missing = f"{health}; the group is not stable yet"
+    others = [each for each in observed.groups if each.colour != target.colour]
+    if others and not missing:
+        missing = f"the {others[0].colour} group still exists"
     return WayBack(
         stable,
         health.healthy,
         leaving,
-        len(leaving) + max(0, health.needed - health.healthy),
+        len(leaving)
+        + max(0, health.needed - health.healthy)
+        + sum(1 + len(group.instances) for group in others),
         missing,
         health.problems,
         evidence.refusals,
         evidence.pending_changes,
+        bool(others),
     )
 
 
@@ -162,7 +169,7 @@ def ends_short(phase: RollingBack, way: WayBack, now: datetime) -> bool:
     stable release, some are healthy, and the rest could not be created until the deadline. The
     group goes on trying.
     """
-    is_clear = not way.leaving and not way.pending_changes
+    is_clear = not (way.leaving or way.has_other_group or way.pending_changes)
     has_no_room = any(problem.reason in NO_ROOM for problem in way.reasons)
     return is_clear and has_no_room and way.healthy > 0 and _is_overdue(phase, way, now)
 

@@ -12,7 +12,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from rollout import conditions, requeue
-from rollout.model import Condition, Decision, Desired, Release, Rollout, Settled, Transition
+from rollout.model import (
+    Condition,
+    Decision,
+    Desired,
+    Release,
+    RollingBack,
+    Rollout,
+    Settled,
+    Stepping,
+    Transition,
+)
 
 VERIFIED = timedelta(minutes=5)
 VERIFIED_PAUSED = timedelta(hours=1)
@@ -98,8 +108,9 @@ def settle(
     why = "; ".join(changes)
     if isinstance(decision.rollout.phase, Settled) and why:
         decision = replace(decision, requeue_at=now)
-        was_settled = state.requeue_at is None or state.rollout.watched_since
-        if was_settled and not decision.transitions:
+        kept = decision.rollout.kept
+        was_settled = state.requeue_at is None or state.rollout.watched_since or kept
+        if was_settled and not (kept and kept.is_leaving) and not decision.transitions:
             decision = _with_drift(decision, why, now)
     after = replace(
         state,
@@ -135,10 +146,15 @@ def _without_progress(state: ModelState) -> ModelState:
 
 def is_verified(state: ModelState, now: datetime) -> bool:
     """Whether everything was read so lately that a pass may read only what changes by itself."""
-    if state.verified is None:
+    if state.verified is None or _depends_on_weights(state.rollout):
         return False
     valid = VERIFIED_PAUSED if state.rollout.paused else VERIFIED
     return now - state.verified.at < valid
+
+
+def _depends_on_weights(rollout: Rollout) -> bool:
+    """Whether the pass must read the URL map, since time counts only while it is right."""
+    return isinstance(rollout.phase, Stepping | RollingBack) and bool(rollout.phase.routed_since)
 
 
 def release_in_focus(rollout: Rollout) -> Release | None:

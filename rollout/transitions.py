@@ -15,8 +15,10 @@ from rollout.gates.release_health import ReleaseHealth
 from rollout.intents import desired_without
 from rollout.model import (
     Baking,
+    Colour,
     Desired,
     Frozen,
+    Kept,
     Outcome,
     Pause,
     Problem,
@@ -81,11 +83,19 @@ def begin(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
     )
     origin = f"release {rollout.stable.version} serves" if rollout.stable else "nothing serves yet"
     why = (
-        f"{origin}; step {first + 1} of {len(steps)} asks for {steps[first].percent} %"
+        f"{origin}; step {first + 1} of {len(steps)} asks for {steps[first].goal}"
         f" on release {release.version}"
     )
     transition = Transition(release.version, "settled", step_name(first), why)
     return PhaseChange(begun, replace(desired, paused="", promoted=False), (transition,))
+
+
+def has_newer(rollout: Rollout, desired: Desired) -> bool:
+    """Whether `begin` would start toward the desired release."""
+    release, stable = desired.release, rollout.stable
+    if release is None or (stable and release.generation == stable.generation):
+        return False
+    return can_begin(rollout, release)
 
 
 def can_begin(rollout: Rollout, release: Release) -> bool:
@@ -119,8 +129,29 @@ def _refuse(rollout: Rollout, desired: Desired, release: Release) -> PhaseChange
 def enter_step(
     rollout: Rollout, desired: Desired, step: int, health: ReleaseHealth, why: str, now: datetime
 ) -> PhaseChange:
-    entered = replace(rollout, phase=Stepping(step, now), progress=_go_on(rollout, health, now))
+    weight = rollout.phase.weight if isinstance(rollout.phase, Stepping) else 0
+    entered = replace(
+        rollout, phase=Stepping(step, now, weight), progress=_go_on(rollout, health, now)
+    )
     return _change(rollout, entered, desired, step_name(step), why, health)
+
+
+def grant_weight(
+    rollout: Rollout,
+    desired: Desired,
+    phase: Stepping,
+    weight: int,
+    health: ReleaseHealth,
+    now: datetime,
+) -> PhaseChange:
+    """The candidate has the instances for the step's weight: from now on the route has it."""
+    granted = replace(
+        rollout,
+        phase=replace(phase, weight=weight, routed_since=None),
+        progress=_go_on(rollout, health, now),
+    )
+    why = f"{health}; it gets {weight / 10:g} % of the requests"
+    return _change(rollout, granted, desired, step_name(phase.step), why, health)
 
 
 def start_baking(
@@ -146,7 +177,7 @@ def succeed(
     while there is a release to return to; what a rollback restored is not.
     """
     candidate = candidate_of(rollout)
-    swap = swap_of(rollout, candidate)
+    group = strategy_of(candidate).candidate_group(swap_of(rollout, candidate))
     is_watched = bool(
         rollout.stable and candidate.spec.rollout.watch_seconds and not candidate.is_restored
     )
@@ -157,7 +188,8 @@ def succeed(
         candidate=None,
         previous=rollout.stable or rollout.previous,
         stable_kept=None,
-        serving_group=strategy_of(candidate).candidate_group(swap),
+        serving_group=group,
+        kept=_kept(rollout, candidate, group, now),
         steps_digest="",
         progress=rollout.progress if is_watched else None,
         paused=None,
@@ -173,6 +205,26 @@ def succeed(
         candidate.version, "baking", "succeeded", why, outcome="succeeded", evidence=evidence
     )
     return PhaseChange(done, desired, (transition,))
+
+
+def _kept(rollout: Rollout, candidate: Release, group: Colour, now: datetime) -> Kept | None:
+    """The group that served before, if the candidate has its own. It has had no requests since the
+    bake began.
+    """
+    phase, stable, colour = rollout.phase, rollout.stable, rollout.serving_group
+    if stable is None or colour is None or colour == group or not isinstance(phase, Baking):
+        return None
+    keep = timedelta(seconds=candidate.spec.rollout.keep_old_seconds or 0)
+    return Kept(stable, colour, phase.since, now + keep)
+
+
+def end_keep(rollout: Rollout, desired: Desired, kept: Kept, why: str) -> PhaseChange:
+    """From now on the kept group goes; with it goes the way back that a watch would take."""
+    leaving = replace(
+        rollout, kept=replace(kept, is_leaving=True), watched_since=None, progress=None
+    )
+    why = f"the {kept.colour} group of release {kept.release.version} goes: {why}"
+    return _change(rollout, leaving, desired, "settled", why)
 
 
 def replace_candidate(rollout: Rollout, desired: Desired, why: str, now: datetime) -> PhaseChange:
@@ -240,6 +292,8 @@ def shift(rollout: Rollout, span: timedelta) -> Rollout:
     phase, progress = rollout.phase, rollout.progress
     if isinstance(phase, Stepping | Baking):
         phase = replace(phase, since=phase.since + span)
+    if isinstance(phase, Stepping | RollingBack) and phase.routed_since:
+        phase = replace(phase, routed_since=phase.routed_since + span)
     if isinstance(phase, RollingBack) and phase.improved_at:
         phase = replace(phase, improved_at=phase.improved_at + span)
     if progress:
@@ -278,7 +332,7 @@ def roll_back(
         desired = desired_without(rollout, desired, candidate)
     back = replace(
         rollout,
-        phase=RollingBack(outcome, reason, why, now),
+        phase=RollingBack(outcome, reason, why, now, is_drained=not _has_requests(rollout)),
         stable_kept=None,
         progress=None,
         paused=None,
@@ -291,6 +345,12 @@ def roll_back(
         else "removes it, since no release served before it"
     )
     return _change(rollout, back, desired, "rolling_back", f"{why}; {goal}", reason=reason)
+
+
+def _has_requests(rollout: Rollout) -> bool:
+    """Whether the candidate may have got requests by a weight."""
+    phase = rollout.phase
+    return not isinstance(phase, Stepping) or phase.weight > 0
 
 
 def roll_back_in_place(
@@ -330,12 +390,22 @@ def finish_rollback(
 
 
 def take_back(
-    rollout: Rollout, desired: Desired, reason: Reason, why: str, now: datetime
+    rollout: Rollout, desired: Desired, outcome: Outcome, reason: Reason, why: str, now: datetime
 ) -> PhaseChange:
-    """The stable release fell sick while it was watched: the one before it comes back, once."""
-    bad, before = rollout.stable, rollout.previous
-    reopened = replace(rollout, stable=before, candidate=bad, previous=None, watched_since=None)
-    back = roll_back(reopened, desired, "rolled_back", reason, why, now)
+    """The stable release fell sick while it was watched, or a person takes it back while the group
+    of the one before it is kept: that one comes back, once.
+    """
+    bad, before, kept = rollout.stable, rollout.previous, rollout.kept
+    reopened = replace(
+        rollout,
+        stable=before,
+        candidate=bad,
+        previous=None,
+        watched_since=None,
+        serving_group=kept.colour if kept else rollout.serving_group,
+        kept=None,
+    )
+    back = roll_back(reopened, desired, outcome, reason, why, now)
     return replace(
         back, transitions=tuple(replace(each, from_="settled") for each in back.transitions)
     )

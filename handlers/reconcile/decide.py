@@ -17,6 +17,7 @@ from infra.fleet.model import Plan, Snapshot
 from infra.fleet.observe import observe, outputs
 from infra.fleet.plan import plan
 from infra.fleet.resources.instance_group import templates_of
+from infra.fleet.resources import url_map
 from rollout import restored
 from rollout.advance import advance, target_of
 from rollout.model import Decision, Evidence, Loss, Problem, Retiring, RollingBack, Rollout, Target
@@ -104,6 +105,7 @@ def decide(
         losses,
         has_no_template=_has_no_template(state, snapshot),
         frozen=frozen(policy.freezes, now),
+        is_routed=_is_routed(present, snapshot),
     )
     decision = advance(state.rollout, state.desired, observed, evidence, now)
     decision = replace(decision, transitions=(*adopted, *decision.transitions))
@@ -131,6 +133,17 @@ def _has_no_template(state: ModelState, snapshot: Snapshot) -> bool:
     ]
     is_used = any(template in templates_of(body) for body in groups)
     return snapshot.bodies.get(template, {}) is None and not is_used
+
+
+def _is_routed(target: Target, snapshot: Snapshot) -> bool:
+    """Whether the URL map has the target's weights. With a single group there are none to wait
+    for.
+    """
+    if target.traffic is None or len(target.traffic.weights) == 1:
+        return True
+    gateway = snapshot.bodies.get(naming.GATEWAY)
+    route = url_map.desired(target.model, target.traffic)
+    return gateway is not None and url_map.drift(route, target.model, gateway) is None
 
 
 def digest_of(target: Target) -> str:

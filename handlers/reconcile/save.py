@@ -52,7 +52,8 @@ def with_lease(before: ModelState, decision: PassDecision, token: str, now: date
     what moves `requeue_at`.
     """
     rollout = decision.state.rollout
-    is_settled = isinstance(rollout.phase, Settled) and not rollout.watched_since
+    is_waiting = bool(rollout.watched_since or rollout.kept)
+    is_settled = isinstance(rollout.phase, Settled) and not is_waiting
     is_working = not decision.plan.is_empty or not is_settled
     own = lease.acquire(before.lease, token, now) if is_working else None
     after = replace(decision.state, lease=own)

@@ -49,7 +49,9 @@ def scope_of(rollout: Rollout, desired: Desired) -> Scope:
     releases = tuple(release for release in found if release)
     coming = rollout.candidate or desired.release
     colours = [rollout.serving_group] if rollout.serving_group else []
-    if coming:
+    if rollout.kept:
+        colours.append(rollout.kept.colour)
+    if coming and coming != rollout.stable:
         colours.append(strategy_of(coming).candidate_group(swap_of(rollout, coming)))
     return Scope(desired.model, releases, tuple(dict.fromkeys(colours)))
 

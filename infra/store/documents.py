@@ -14,6 +14,7 @@ from rollout.model import (
     Condition,
     Desired,
     Intent,
+    Kept,
     Pause,
     Phase,
     Progress,
@@ -67,6 +68,7 @@ def to_document(state: ModelState) -> Json:
             "last_observed_at": rollout.last_observed_at,
             "failed_digests": list(rollout.failed_digests),
             "watched_since": rollout.watched_since,
+            "kept": _kept(rollout.kept),
         },
         "waiting_for": state.waiting_for,
         "conditions": [vars(condition) | {} for condition in state.conditions],
@@ -109,6 +111,7 @@ def from_document(document: Json) -> ModelState:
             serving_group=rollout["serving_group"],
             watched_since=rollout["watched_since"],
             stable_kept=rollout.get("stable_kept"),
+            kept=_read_kept(rollout.get("kept")),
         ),
         waiting_for=document["waiting_for"],
         conditions=tuple(Condition(**condition) for condition in document["conditions"]),
@@ -178,6 +181,16 @@ def _read_releases(documents: tuple[Json | None, ...]) -> list[Release | None]:
 
 
 # ---- Intents and phases
+
+
+def _kept(kept: Kept | None) -> Json | None:
+    return vars(kept) | {"release": _release(kept.release)} if kept else None
+
+
+def _read_kept(document: Json | None) -> Kept | None:
+    if document is None:
+        return None
+    return Kept(**document | {"release": release_from_document(document["release"])})
 
 
 def intent_to_document(intent: Intent) -> Json:

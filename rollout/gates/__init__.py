@@ -9,8 +9,9 @@ from __future__ import annotations
 from rollout.gates.bake import BakeGate
 from rollout.gates.base import Gate
 from rollout.gates.health import HealthGate
+from rollout.gates.traffic import TrafficGate
 from rollout.gates.watch import WatchGate
 
-STEP_GATES: tuple[Gate, ...] = (HealthGate(),)
+STEP_GATES: tuple[Gate, ...] = (HealthGate(), TrafficGate())
 BAKE_GATES: tuple[Gate, ...] = (BakeGate(),)
 WATCH_GATES: tuple[Gate, ...] = (WatchGate(),)

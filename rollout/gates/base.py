@@ -50,9 +50,21 @@ class Query:
 
 
 @dataclass(frozen=True)
+class Traffic:
+    """A step that moves requests: the weight that it asks for, how many instances that needs, and
+    whether it was granted. `routed_since`: see `Stepping`.
+    """
+
+    weight: int
+    capacity: int
+    is_granted: bool
+    routed_since: datetime | None
+
+
+@dataclass(frozen=True)
 class GateContext:
     """What gates judge by. `since` is when the step or the bake began, and `hold` how long each
-    instance of the step must have been healthy.
+    instance of the step must have been healthy. `traffic`: None if the step moves no requests.
     """
 
     health: ReleaseHealth
@@ -61,6 +73,7 @@ class GateContext:
     since: datetime
     now: datetime
     hold: timedelta = timedelta(0)
+    traffic: Traffic | None = None
 
     @property
     def is_halted(self) -> bool:
@@ -83,7 +96,7 @@ def judge(gates: Iterable[Gate], context: GateContext) -> Verdict:
         for verdict in verdicts:
             if isinstance(verdict, kind):
                 return verdict
-    return Passed("; ".join(verdict.why for verdict in verdicts))
+    return Passed("; ".join(verdict.why for verdict in verdicts if verdict.why))
 
 
 def queries(gates: Iterable[Gate], context: GateContext) -> tuple[Query, ...]:

@@ -1,4 +1,7 @@
-"""Which fields a rolling swap cannot change, because both releases share one group for a while.
+"""Which fields cannot change from one release to the next, by the strategy of the next one.
+
+With `rolling` both releases share one group for a while. With `canary` each has its own, and they
+share only the route and the region.
 
 Called when a release or a rollback is accepted, and by `advance` before a newer release takes over.
 Pure.
@@ -7,11 +10,12 @@ Pure.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from rollout.spec.model import Spec
 from rollout.spec.problems import SpecProblem, redact
 
-_FIXED = {
+_FIXED_IN_A_GROUP = {
     "placement.region": "a group cannot move to another region",
     "placement.zones": "a group's zones are fixed when it is created",
     "machine.network": "all templates of a group must use the same network",
@@ -23,10 +27,27 @@ _FIXED = {
         "old and new instances share one source of health, the load balancer or the group"
     ),
 }
+_FIXED_IN_A_ROUTE = {
+    "placement.region": "both groups of a canary are in one region",
+    "traffic.exposure": "both groups of a canary share one route",
+    "traffic.host": "both groups of a canary share one route",
+    "traffic.path": "both groups of a canary share one route",
+}
 
 
 def incompatible(stable: Spec, candidate: Spec) -> tuple[SpecProblem, ...]:
-    """The changes from `stable` to `candidate` that a rolling swap cannot make."""
+    """The changes from `stable` to `candidate` that the candidate's strategy cannot make."""
+    if candidate.rollout.strategy == "canary":
+        return _changes(stable, candidate, _FIXED_IN_A_ROUTE)
+    return cannot_share_group(stable, candidate)
+
+
+def cannot_share_group(stable: Spec, candidate: Spec) -> tuple[SpecProblem, ...]:
+    """The changes that two releases in one group cannot make."""
+    return _changes(stable, candidate, _FIXED_IN_A_GROUP)
+
+
+def _changes(stable: Spec, candidate: Spec, fixed: Mapping[str, str]) -> tuple[SpecProblem, ...]:
     return tuple(
         SpecProblem(
             path,
@@ -34,7 +55,7 @@ def incompatible(stable: Spec, candidate: Spec) -> tuple[SpecProblem, ...]:
             " under another name",
             _display(path, after),
         )
-        for path, why in _FIXED.items()
+        for path, why in fixed.items()
         for before, after in [(_value_at(stable, path), _value_at(candidate, path))]
         if before != after
     )

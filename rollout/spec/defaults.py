@@ -13,7 +13,7 @@ from operator import attrgetter, getitem
 from typing import Any
 
 from rollout.spec.machines import disk_type, fixed_accelerator, is_arm
-from rollout.spec.model import Artifact, Cpu, Sections, Spec, dump
+from rollout.spec.model import Artifact, Cpu, Sections, Spec, default_steps, dump
 
 CONTAINER_IMAGE = "projects/cos-cloud/global/images/family/cos-stable"
 ARM_CONTAINER_IMAGE = "projects/cos-cloud/global/images/family/cos-arm64-stable"
@@ -25,6 +25,7 @@ Debian 12's ended in June 2026."""
 DEFAULT_UTILIZATION = 0.8
 STARTUP_SECONDS = 120
 DEADLINE_SECONDS = 900
+KEEP_OLD_SECONDS = 3600
 
 
 def boot_image(artifact: Artifact, machine_type: str) -> str:
@@ -80,6 +81,10 @@ def _dependent(sections: Sections, model: str) -> dict[str, Any]:
         "traffic.path": f"/{model}" if is_exposed else None,
         "traffic.max_utilization": (
             DEFAULT_UTILIZATION if is_exposed and traffic.balancing_mode == "utilization" else None
+        ),
+        "rollout.steps": default_steps(rollout.strategy),
+        "rollout.keep_old_seconds": (
+            max(KEEP_OLD_SECONDS, rollout.watch_seconds) if rollout.strategy == "canary" else None
         ),
         "rollout.surge": 0 if rollout.unavailable else sections.placement.zone_count,
         "rollout.progress_deadline_seconds": progress_deadline_seconds(sections),

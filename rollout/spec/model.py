@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from rollout.spec import types
 from rollout.spec.problems import Invalid
 from rollout.spec.types import Allowed, DefaultsTo, Shorthand
-from rollout.spec.validation import freeze, validate
+from rollout.spec.validation import freeze, option_tag, validate
 
 Value = TypeVar("Value")
 DEFAULT_NETWORK = "global/networks/default"
@@ -446,6 +456,43 @@ class PercentStep(Section):
         f"{FIRST_HOLD_SECONDS} by default in the first step",
     )
 
+    @property
+    def goal(self) -> str:
+        return f"{self.percent} %"
+
+
+def _in_tenths(value: float) -> float:
+    """Percent in steps of 0.1, each in one spelling."""
+    tenths = round(value * 10)
+    if not math.isclose(tenths, value * 10, rel_tol=0, abs_tol=1e-6):
+        raise ValueError("not a multiple of 0.1")
+    return tenths / 10
+
+
+class WeightStep(Section):
+    """A step that sends a share of the requests to the new release."""
+
+    weight: Annotated[
+        float,
+        Field(ge=0.1, le=100),
+        AfterValidator(_in_tenths),
+        Allowed("a number from 0.1 to 100, in steps of 0.1"),
+    ] = Field(description="Percent of the requests that go to the new release")
+    hold_seconds: Annotated[int, Field(ge=0, le=86400)] = Field(
+        default=60,
+        description="How long the weight is kept, counted from when it has reached the load"
+        f" balancer; {FIRST_HOLD_SECONDS} by default in the first step",
+    )
+
+    @property
+    def per_mille(self) -> int:
+        """The weight as targets and the URL map have it, from 0 to 1000."""
+        return round(self.weight * 10)
+
+    @property
+    def goal(self) -> str:
+        return f"{self.weight:g} % of the requests"
+
 
 def _step(value: Any) -> Any:
     """An integer is short for `{"percent": integer}`. An invalid one is refused here, so that the
@@ -458,18 +505,41 @@ def _step(value: Any) -> Any:
     return value
 
 
-# Further kinds of step (a traffic weight, a preview, an approval) join here as a union of sections,
-# each told apart by its fields.
+def _kind_of_step(value: Any) -> str:
+    """The field that tells the kinds apart, as `schema_at` finds it again."""
+    is_weight = isinstance(value, WeightStep) or (isinstance(value, dict) and "weight" in value)
+    return option_tag(WeightStep if is_weight else PercentStep)
+
+
+# Further kinds of step (a preview, an approval) join this union, each told apart by its fields.
 Step = Annotated[
-    PercentStep,
+    Annotated[PercentStep, Tag(option_tag(PercentStep))]
+    | Annotated[WeightStep, Tag(option_tag(WeightStep))],
+    Discriminator(_kind_of_step),
     BeforeValidator(_step),
     Shorthand({"type": "integer", "minimum": 1, "maximum": 100}),
-    Allowed('an integer from 1 to 100, or {"percent": 1 to 100, "hold_seconds": 0 to 86400}'),
+    Allowed(
+        'an integer from 1 to 100, {"percent": 1 to 100, "hold_seconds": 0 to 86400}, or, with'
+        ' strategy canary, {"weight": 0.1 to 100, "hold_seconds": 0 to 86400}'
+    ),
 ]
 DEFAULT_PERCENTS = (10, 50, 100)
+DEFAULT_WEIGHTS = ((1, 300), (5, 600), (25, 600), (50, 600), (100, 60))
 
 
-def _hold_longest_at_first(steps: tuple[PercentStep, ...]) -> tuple[PercentStep, ...]:
+def default_steps(strategy: str) -> tuple[PercentStep | WeightStep, ...]:
+    if strategy == "canary":
+        return tuple(
+            WeightStep(weight=weight, hold_seconds=hold) for weight, hold in DEFAULT_WEIGHTS
+        )
+    return _hold_longest_at_first(
+        tuple(PercentStep(percent=percent) for percent in DEFAULT_PERCENTS)
+    )
+
+
+def _hold_longest_at_first(
+    steps: tuple[PercentStep | WeightStep, ...],
+) -> tuple[PercentStep | WeightStep, ...]:
     if not steps or "hold_seconds" in steps[0].model_fields_set:
         return steps
     first = steps[0].model_copy(update={"hold_seconds": FIRST_HOLD_SECONDS})
@@ -479,20 +549,35 @@ def _hold_longest_at_first(steps: tuple[PercentStep, ...]) -> tuple[PercentStep,
 class RolloutSpec(Section):
     """How the next release replaces the current one."""
 
-    strategy: Literal["rolling"] = Field(
-        default="rolling", description="`rolling`: replace instances step by step in one group"
+    strategy: Literal["rolling", "canary"] = Field(
+        default="rolling",
+        description="`rolling`: replace instances step by step in one group; `canary`: send a"
+        " growing share of the requests to a second group",
     )
-    steps: Annotated[
-        tuple[Step, ...],
-        Field(min_length=1, max_length=20),
-        at_most(20),
-        AfterValidator(_hold_longest_at_first),
-    ] = Field(
-        default=_hold_longest_at_first(
-            tuple(PercentStep(percent=percent) for percent in DEFAULT_PERCENTS)
-        ),
-        description="The steps in which the new release replaces the old one",
-        json_schema_extra={"default": list(DEFAULT_PERCENTS)},
+    steps: (
+        Annotated[
+            tuple[Step, ...],
+            Field(min_length=1, max_length=20),
+            at_most(20),
+            AfterValidator(_hold_longest_at_first),
+            DefaultsTo(
+                "`rolling`: 10, 50 and 100 percent; `canary`: weights 1, 5, 25, 50 and 100, held"
+                " for 300 s, three times 600 s, and 60 s"
+            ),
+        ]
+        | None
+    ) = Field(default=None, description="The steps in which the new release replaces the old one")
+    keep_old_seconds: (
+        Annotated[
+            int,
+            Field(ge=0, le=1209600),
+            DefaultsTo("3600, or a longer `watch_seconds`, with `canary`"),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="With `canary`: how long the old group is kept after the bake, without"
+        " requests and at full size, so that it can take them back at once",
     )
     surge: (
         Annotated[

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from rollout.spec.machines import accelerator_problem, disk_problem
-from rollout.spec.model import Sections, Traffic
+from rollout.spec.model import Sections, Traffic, WeightStep
 from rollout.spec.problems import SpecProblem, redact
 from rollout.spec.validation import Path
 
@@ -376,13 +376,70 @@ def deadline(context: RuleContext) -> Iterator[SpecProblem]:
         )
 
 
+def step_kinds(context: RuleContext) -> Iterator[SpecProblem]:
+    """Every step of `rollout.steps` has a `weight` with strategy `canary`, and a `percent` with
+    `rolling`.
+    """
+    rollout = context.spec.rollout
+    if not context.knows("rollout.steps", "rollout.strategy"):
+        return
+    is_canary = rollout.strategy == "canary"
+    field = "weight" if is_canary else "percent"
+    for number, step in enumerate(rollout.steps or ()):
+        if isinstance(step, WeightStep) != is_canary:
+            yield SpecProblem(
+                f"rollout.steps[{number}]",
+                f'must have a {field} with strategy {rollout.strategy}, as in {{"{field}": 5}}; or'
+                " set rollout.steps to null for the default",
+                step.goal,
+            )
+
+
+def canary_is_exposed(context: RuleContext) -> Iterator[SpecProblem]:
+    """Strategy `canary` needs `traffic.exposure` to be `external`: without a route there are no
+    requests to split.
+    """
+    spec = context.spec
+    is_known = context.knows("rollout.strategy", "traffic.exposure")
+    if is_known and spec.rollout.strategy == "canary" and not spec.traffic.is_exposed:
+        yield SpecProblem(
+            "rollout.strategy",
+            'must be "rolling" when traffic.exposure is "none": there are no requests to split',
+            '"canary"',
+        )
+
+
+def kept_while_watched(context: RuleContext) -> Iterator[SpecProblem]:
+    """`rollout.keep_old_seconds` is at least `watch_seconds`, and left out with `rolling`, which
+    has no second group.
+    """
+    rollout, path = context.spec.rollout, "rollout.keep_old_seconds"
+    keep = rollout.keep_old_seconds
+    if keep is None or not context.knows(path, "rollout.watch_seconds", "rollout.strategy"):
+        return
+    if rollout.strategy != "canary":
+        yield SpecProblem(path, "must be left out, or null, unless strategy is canary", f"{keep}")
+    elif keep < rollout.watch_seconds:
+        yield SpecProblem(
+            path,
+            f"must be at least rollout.watch_seconds ({rollout.watch_seconds}): what is watched may"
+            " have to give its requests back",
+            f"{keep}",
+        )
+
+
 def rising_steps(context: RuleContext) -> Iterator[SpecProblem]:
-    """The percentages of `rollout.steps` rise strictly and end at 100."""
-    percents = [step.percent for step in context.spec.rollout.steps]
-    if context.knows("rollout.steps") and (
-        percents[-1] != 100 or any(low >= high for low, high in pairwise(percents))
+    """The percentages or weights of `rollout.steps` rise strictly and end at 100."""
+    percents = [
+        step.weight if isinstance(step, WeightStep) else step.percent
+        for step in context.spec.rollout.steps or ()
+    ]
+    if (
+        percents
+        and context.knows("rollout.steps")
+        and (percents[-1] != 100 or any(low >= high for low, high in pairwise(percents)))
     ):
-        given = ", ".join(map(str, percents))
+        given = ", ".join(f"{percent:g}" for percent in percents)
         yield SpecProblem("rollout.steps", "must rise strictly and end at 100", f"[{given}]")
 
 
@@ -427,6 +484,9 @@ RULES: tuple[Rule, ...] = (
     balancing,
     unexposed,
     rising_steps,
+    step_kinds,
+    canary_is_exposed,
+    kept_while_watched,
     budget,
     deadline,
 )

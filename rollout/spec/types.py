@@ -43,7 +43,7 @@ class DefaultsTo:
         return {**handler(core), "x-default": self.words}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed by identity: a schema cannot be hashed
 class Shorthand:
     """A second, shorter way to write an object, as a JSON Schema; the error messages stay those of
     the object.

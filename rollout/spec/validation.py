@@ -189,11 +189,22 @@ def _remove(data: dict[str, Any], place: Path) -> None:
 # ---- Error messages
 
 
+def option_tag(option: type[BaseModel]) -> str:
+    """The tag of one option of a union. Pydantic puts it into the location of an error, and no
+    field has such a name.
+    """
+    return f"[{option.__name__}]"
+
+
+def _is_option(step: str | int) -> bool:
+    return isinstance(step, str) and step.startswith("[") and step != KEY
+
+
 def _problem(kind: type[BaseModel], detail: ErrorDetails) -> SpecProblem:
     location, given = detail["loc"], detail["input"]
     if location and location[-1] == KEY:
         return _bad_name(kind, location[:-1], given)
-    path = path_of(location) or "message"
+    path = path_of(step for step in location if not _is_option(step)) or "message"
     match detail["type"]:
         case "missing":
             return SpecProblem(path, f"is required; must be {describe(schema_at(kind, location))}")
@@ -236,6 +247,9 @@ def schema_at(kind: type[BaseModel], location: Path) -> dict[str, Any]:
     schema = schema_of(kind)
     node = dereference(schema, schema)
     for step in location:
+        if _is_option(step):
+            node = dereference({"$ref": f"#/$defs/{str(step)[1:-1]}"}, schema)
+            continue
         inner = node.get("items") if isinstance(step, int) else node.get("properties", {}).get(step)
         node = dereference(inner or values_of(node), schema)
     return node

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 from rollout.model import Release, Rollout
 from rollout.strategies.base import Strategy, Swap
+from rollout.strategies.canary import Canary
 from rollout.strategies.rolling import Rolling
 
-STRATEGIES: Mapping[str, Strategy] = {"rolling": Rolling()}
+STRATEGIES: Mapping[str, Strategy] = {"rolling": Rolling(), "canary": Canary()}
 
 
 def strategy_of(release: Release) -> Strategy:

@@ -16,14 +16,15 @@ from rollout.model import (
     FULL_WEIGHT,
     Colour,
     FleetTarget,
+    Kept,
     Observed,
     Release,
     TrafficTarget,
     TrafficWeight,
 )
-from rollout.spec.model import PercentStep
+from rollout.spec.model import PercentStep, WeightStep
 
-Step = PercentStep  # one kind today; a union once a strategy has steps of another kind
+Step = PercentStep | WeightStep
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Swap:
 
 
 class Strategy(Protocol):
-    """Invariant: a target names at most two releases, and the last step's names the candidate
-    alone.
+    """Invariants: a target names at most two releases; after the last step all requests go to the
+    candidate.
     """
 
     def steps(self, swap: Swap) -> tuple[Step, ...]:
@@ -53,17 +54,21 @@ class Strategy(Protocol):
         """
         ...
 
-    def target(self, swap: Swap, step: Step, observed: Observed) -> FleetTarget:
-        """The intermediate target of one step."""
+    def target(self, swap: Swap, step: Step, observed: Observed, weight: int = 0) -> FleetTarget:
+        """The intermediate target of one step. `weight`: see `Stepping`."""
         ...
 
-    def rollback_target(self, swap: Swap, observed: Observed, *, in_place: bool) -> FleetTarget:
+    def rollback_target(
+        self, swap: Swap, observed: Observed, *, in_place: bool, is_drained: bool = True
+    ) -> FleetTarget:
         """The way back from any step: the stable release alone, or nothing if there is none.
-        `in_place`: without an instance more than there are.
+        `in_place`: without an instance more than there are. `is_drained`: see `RollingBack`.
         """
         ...
 
-    def steady_target(self, release: Release, serving: Colour | None) -> FleetTarget:
+    def steady_target(
+        self, release: Release, serving: Colour | None, kept: Kept | None = None
+    ) -> FleetTarget:
         """The target of a settled model that serves `release`."""
         ...
 

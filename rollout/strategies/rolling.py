@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rollout.model import Colour, FleetTarget, GroupTarget, Observed, Release, Share
-from rollout.spec.model import PercentStep
+from rollout.model import Colour, FleetTarget, GroupTarget, Kept, Observed, Release, Share
+from rollout.spec.model import PercentStep, default_steps
 from rollout.strategies.base import FIRST_GROUP, Step, Swap, all_traffic_to
 
 EVERYTHING = PercentStep(percent=100, hold_seconds=0)
@@ -24,21 +24,23 @@ class Rolling:
         stable, candidate = swap.stable, swap.candidate
         if stable and stable.template == candidate.template:
             return (EVERYTHING,)
-        steps = candidate.spec.rollout.steps
+        steps = candidate.spec.rollout.steps or default_steps("rolling")
         if stable is None or "balanced" in (
             stable.spec.placement.target_shape,
             candidate.spec.placement.target_shape,
         ):
-            return (steps[0].model_copy(update={"percent": 100}),)
+            return (PercentStep(percent=100, hold_seconds=steps[0].hold_seconds),)
         return steps
 
     def candidate_group(self, swap: Swap) -> Colour:
         return swap.serving or FIRST_GROUP
 
-    def target(self, swap: Swap, step: Step, observed: Observed) -> FleetTarget:
+    def target(self, swap: Swap, step: Step, observed: Observed, weight: int = 0) -> FleetTarget:
         return _fleet(swap_group(swap, step, observed))
 
-    def rollback_target(self, swap: Swap, observed: Observed, *, in_place: bool) -> FleetTarget:
+    def rollback_target(
+        self, swap: Swap, observed: Observed, *, in_place: bool, is_drained: bool = True
+    ) -> FleetTarget:
         if swap.stable is None:
             return FleetTarget()
         back = swap_group(Swap(None, swap.stable, swap.serving), EVERYTHING, observed)
@@ -46,7 +48,9 @@ class Rolling:
             back = replace(back, surge=0, unavailable=max(1, back.unavailable))
         return _fleet(back)
 
-    def steady_target(self, release: Release, serving: Colour | None) -> FleetTarget:
+    def steady_target(
+        self, release: Release, serving: Colour | None, kept: Kept | None = None
+    ) -> FleetTarget:
         return _fleet(steady_group(release, serving or FIRST_GROUP))
 
 
@@ -63,12 +67,13 @@ def swap_group(swap: Swap, step: Step, observed: Observed) -> GroupTarget:
     and the candidate the rest, which is also all growth and all that another release has left.
     """
     stable, candidate, colour = swap.stable, swap.candidate, swap.serving or FIRST_GROUP
-    if stable is None or step.percent == 100 or stable.template == candidate.template:
+    percent = step.percent if isinstance(step, PercentStep) else 100
+    if stable is None or percent == 100 or stable.template == candidate.template:
         target = steady_group(candidate, colour)
     else:
         group = observed.group(colour)
         size = group.target_size if group else stable.spec.scaling.min
-        count = instances_of(step.percent, size)
+        count = instances_of(percent, size)
         shares: tuple[Share, ...] = (Share(stable), Share(candidate, count))
         if swap.stable_kept is not None:
             kept = max(0, min(swap.stable_kept, size - count))

@@ -1,0 +1,57 @@
+"""Gate `traffic`: capacity before a weight, and a weight long enough in the load balancer.
+
+A URL map takes a while to reach every front end, so a step's hold begins after that. A step that
+moves no requests passes.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from rollout.gates.base import (
+    Failed,
+    GateContext,
+    Passed,
+    Query,
+    Traffic,
+    Verdict,
+    Waiting,
+    duration,
+)
+from rollout.spec.defaults import progress_deadline_seconds
+
+PROPAGATION = timedelta(seconds=120)
+"""Google documents minutes at most and no number; weights are trusted only after this."""
+
+
+class TrafficGate:
+    def queries(self, context: GateContext) -> tuple[Query, ...]:
+        return ()
+
+    def judge(self, context: GateContext) -> Verdict:
+        traffic = context.traffic
+        if traffic is None:
+            return Passed("")
+        if context.health.healthy < traffic.capacity:
+            return _lacks_capacity(context, traffic)
+        if not traffic.is_granted:
+            return Passed("")
+        share = f"{traffic.weight / 10:g} % of the requests"
+        if traffic.routed_since is None:
+            return Waiting(f"the URL map does not send {share} to the candidate yet")
+        end = traffic.routed_since + PROPAGATION + context.hold
+        if context.now < end:
+            return Waiting(f"{share} go to the candidate, until {end:%Y-%m-%dT%H:%M:%SZ}")
+        span = duration(context.now - traffic.routed_since)
+        return Passed(f"{share} went to the candidate for {span}")
+
+
+def _lacks_capacity(context: GateContext, traffic: Traffic) -> Verdict:
+    """What the environment keeps away has no deadline."""
+    health = context.health
+    needs = f"{traffic.weight / 10:g} % of the requests need {traffic.capacity} instances"
+    why = f"{needs}, and {health.healthy} of release {health.release.version} are healthy"
+    deadline = timedelta(seconds=progress_deadline_seconds(health.release.spec))
+    if context.is_halted or context.now - context.progress.improved_at < deadline:
+        return Waiting(why)
+    return Failed("timeout", f"no progress for {duration(deadline)}: {why}")

@@ -1,0 +1,130 @@
+"""Strategy `canary`: sends a growing share of the requests to a second group. Pure.
+
+The candidate runs in the group that does not serve, with its own template, autoscaler, checks and
+backend service. While both groups exist, both are in the route, at weight 0 if need be: the load
+balancer probes only what is in a route. Called through `rollout/strategies/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rollout.model import (
+    FULL_WEIGHT,
+    Colour,
+    FleetTarget,
+    GroupTarget,
+    Kept,
+    Observed,
+    Release,
+    TrafficTarget,
+    TrafficWeight,
+)
+from rollout.spec.compatibility import cannot_share_group
+from rollout.spec.model import PercentStep, WeightStep, default_steps
+from rollout.strategies.base import FIRST_GROUP, Step, Swap
+from rollout.strategies.rolling import Rolling, steady_group
+
+HEADROOM_PERCENT = 110
+"""A candidate gets so many instances for each 100 of the stable release that its requests need: its
+caches are cold, and the split between backend services is not exact at every moment."""
+OTHER: dict[Colour, Colour] = {"blue": "green", "green": "blue"}
+IN_PLACE = Rolling()
+
+
+class Canary:
+    def steps(self, swap: Swap) -> tuple[Step, ...]:
+        """The spec's steps; a single one in place if there is nothing to compare."""
+        steps = swap.candidate.spec.rollout.steps or default_steps("canary")
+        if _is_in_place(swap):
+            return (PercentStep(percent=100, hold_seconds=steps[0].hold_seconds),)
+        return steps
+
+    def candidate_group(self, swap: Swap) -> Colour:
+        if _is_in_place(swap):
+            return IN_PLACE.candidate_group(swap)
+        return OTHER[swap.serving or FIRST_GROUP]
+
+    def target(self, swap: Swap, step: Step, observed: Observed, weight: int = 0) -> FleetTarget:
+        """Both groups. The stable one keeps its size; the candidate's has room for the weight of
+        the step, whatever weight it has been granted so far.
+        """
+        stable, colour = swap.stable, self.candidate_group(swap)
+        if stable is None or not isinstance(step, WeightStep) or _is_in_place(swap):
+            return IN_PLACE.target(swap, step, observed)
+        asked = max(weight, step.per_mille)
+        candidate = _sized(swap, stable, colour, asked, observed)
+        return _split(stable, swap.serving or FIRST_GROUP, candidate, weight)
+
+    def rollback_target(
+        self, swap: Swap, observed: Observed, *, in_place: bool, is_drained: bool = True
+    ) -> FleetTarget:
+        """All requests to the stable release, and the candidate's group as it is until it has
+        drained.
+        """
+        stable, colour = swap.stable, self.candidate_group(swap)
+        if stable is None or _is_in_place(swap):
+            return IN_PLACE.rollback_target(swap, observed, in_place=in_place)
+        serving = swap.serving or FIRST_GROUP
+        if is_drained or observed.group(colour) is None:
+            fleet = IN_PLACE.steady_target(stable, serving)
+            return replace(fleet, groups=tuple(_without_scale_in(group) for group in fleet.groups))
+        return _split(stable, serving, steady_group(swap.candidate, colour), 0)
+
+    def steady_target(
+        self, release: Release, serving: Colour | None, kept: Kept | None = None
+    ) -> FleetTarget:
+        fleet = IN_PLACE.steady_target(release, serving)
+        if kept is None or kept.is_leaving or fleet.traffic is None:
+            return fleet
+        warm = _without_scale_in(steady_group(kept.release, kept.colour))
+        weights = (*fleet.traffic.weights, TrafficWeight(kept.colour, 0))
+        return FleetTarget((*fleet.groups, warm), replace(fleet.traffic, weights=weights))
+
+
+def _is_in_place(swap: Swap) -> bool:
+    """Whether a second group has nothing to show: nothing serves yet, or the instances stay as they
+    are.
+    """
+    stable, candidate = swap.stable, swap.candidate
+    if stable is None:
+        return True
+    is_same = stable.template == candidate.template
+    return is_same and not cannot_share_group(stable.spec, candidate.spec)
+
+
+def _split(stable: Release, serving: Colour, candidate: GroupTarget, weight: int) -> FleetTarget:
+    settings = candidate.settings if weight == FULL_WEIGHT else stable
+    weights = (
+        TrafficWeight(serving, FULL_WEIGHT - weight),
+        TrafficWeight(candidate.colour, weight),
+    )
+    groups = (steady_group(stable, serving), candidate)
+    return FleetTarget(
+        tuple(_without_scale_in(group) for group in groups), TrafficTarget(settings, weights)
+    )
+
+
+def _sized(
+    swap: Swap, stable: Release, colour: Colour, weight: int, observed: Observed
+) -> GroupTarget:
+    """The candidate's group with the instances that a weight needs, within the wider of the two
+    releases' bounds.
+    """
+    target = steady_group(swap.candidate, colour)
+    serving = observed.group(swap.serving or FIRST_GROUP)
+    demand = serving.target_size if serving else stable.spec.scaling.min
+    most = max(stable.spec.scaling.max, target.max)
+    least = min(most, max(1, target.min, instances_for(weight, demand)))
+    return replace(target, min=least, max=most)
+
+
+def instances_for(weight: int, demand: int) -> int:
+    """How many instances take so much of what `demand` instances take, rounded up: 5 % of 10 is 1,
+    and 100 % of 10 is 11.
+    """
+    return -(-demand * weight * HEADROOM_PERCENT // (FULL_WEIGHT * 100))
+
+
+def _without_scale_in(group: GroupTarget) -> GroupTarget:
+    return replace(group, may_scale_in=False)
