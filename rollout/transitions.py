@@ -348,8 +348,11 @@ def roll_back(
 
 
 def _has_requests(rollout: Rollout) -> bool:
-    """Whether the candidate may have got requests by a weight."""
-    phase = rollout.phase
+    """Whether the candidate may have got requests in its own group."""
+    phase, candidate = rollout.phase, candidate_of(rollout)
+    group = strategy_of(candidate).candidate_group(swap_of(rollout, candidate))
+    if rollout.stable is None or group == rollout.serving_group:
+        return False
     return not isinstance(phase, Stepping) or phase.weight > 0
 
 

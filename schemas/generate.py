@@ -102,7 +102,12 @@ def _published(
     """A node of pydantic's schema in its published form: references resolved, our keywords turned
     into the description, and, where messages are merged, nothing required and null allowed.
     """
-    options = [option for option in node.get("anyOf", []) if option != NULL]
+    options = [
+        option
+        for each in node.get("anyOf", [])
+        for option in each.get("oneOf", [each])  # the kinds of a union
+        if option != NULL
+    ]
     if len(options) > 1:
         generated_files = [_published(option, schema, is_merged) for option in options]
         return {**_described(dict(node)), "anyOf": generated_files}
@@ -249,10 +254,16 @@ def _rows(path: str, node: Node, schema: Node, is_required: bool) -> Iterator[st
         whole.get("description", ""),
     )
     yield "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
-    for name, member in inner.get("properties", {}).items():
-        yield from _rows(
-            f"{path_of_inner}.{name}", member, schema, name in inner.get("required", ())
+    kinds = [dereference(option, schema) for option in inner.get("oneOf", [inner])]
+    rows = (
+        row
+        for kind in kinds
+        for name, member in kind.get("properties", {}).items()
+        for row in _rows(
+            f"{path_of_inner}.{name}", member, schema, name in kind.get("required", ())
         )
+    )
+    yield from dict.fromkeys(rows)
 
 
 def _allowed(node: Node, schema: Node) -> str:

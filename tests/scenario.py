@@ -316,7 +316,7 @@ class Scenario:
         )
         if not is_known:
             sections["rollout"] = quick(sections.get("rollout", {}))
-        elif isinstance(sections.get("rollout"), dict) and "steps" in sections["rollout"]:
+        elif isinstance(sections.get("rollout"), dict) and sections["rollout"].get("steps"):
             sections["rollout"] = {
                 **sections["rollout"],
                 "steps": quick_steps(sections["rollout"]["steps"]),

@@ -444,17 +444,20 @@ FIRST_HOLD_SECONDS = 480
 it."""
 
 
+HOLD = (
+    "How long a step lasts once it is reached: each of its instances must be healthy for so long"
+    " without a break, and a weight must have been in the load balancer for so long;"
+    f" {FIRST_HOLD_SECONDS} by default in the first step"
+)
+
+
 class PercentStep(Section):
     """A step that moves a percentage of the instances to the new release."""
 
     percent: Annotated[int, Field(ge=1, le=100)] = Field(
         description="Percent of instances on the new release"
     )
-    hold_seconds: Annotated[int, Field(ge=0, le=86400)] = Field(
-        default=60,
-        description="How long each instance of the step must be healthy without a break; "
-        f"{FIRST_HOLD_SECONDS} by default in the first step",
-    )
+    hold_seconds: Annotated[int, Field(ge=0, le=86400)] = Field(default=60, description=HOLD)
 
     @property
     def goal(self) -> str:
@@ -478,11 +481,7 @@ class WeightStep(Section):
         AfterValidator(_in_tenths),
         Allowed("a number from 0.1 to 100, in steps of 0.1"),
     ] = Field(description="Percent of the requests that go to the new release")
-    hold_seconds: Annotated[int, Field(ge=0, le=86400)] = Field(
-        default=60,
-        description="How long the weight is kept, counted from when it has reached the load"
-        f" balancer; {FIRST_HOLD_SECONDS} by default in the first step",
-    )
+    hold_seconds: Annotated[int, Field(ge=0, le=86400)] = Field(default=60, description=HOLD)
 
     @property
     def per_mille(self) -> int:
@@ -687,6 +686,8 @@ def digest(spec: Spec) -> str:
     nor on the signature.
     """
     document = spec.model_dump(mode="json", exclude={"defaulted": True, "artifact": {"signature"}})
+    if spec.rollout.keep_old_seconds is None:  # releases from before the field have no other digest
+        del document["rollout"]["keep_old_seconds"]
     return hashlib.sha256(
         json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
     ).hexdigest()

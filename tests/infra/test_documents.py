@@ -24,6 +24,7 @@ from rollout.model import (
     Condition,
     Desired,
     Intent,
+    Kept,
     Pause,
     Phase,
     Progress,
@@ -54,13 +55,23 @@ ONE, TWO, THREE = (
 )
 PHASES: dict[str, Phase] = {
     "settled": Settled(),
-    "stepping": Stepping(2, at(1)),
+    "stepping": Stepping(2, at(1), 50, at(6)),
     "baking": Baking(at(2)),
     "rolling_back": RollingBack(
-        "rolled_back", "unhealthy", "it was unhealthy", at(3), 5, at(5), True, "no progress"
+        "rolled_back",
+        "unhealthy",
+        "it was unhealthy",
+        at(3),
+        5,
+        at(5),
+        True,
+        "no progress",
+        is_drained=False,
+        routed_since=at(6),
     ),
     "retiring": Retiring(at(4), "retired by ann"),
 }
+KEPT = Kept(ONE, "blue", at(2), at(15))
 FULL = ModelState(
     desired=Desired(
         "tiny",
@@ -86,6 +97,7 @@ FULL = ModelState(
         failed_digests=("d1", "d2"),
         serving_group="green",
         stable_kept=4,
+        kept=KEPT,
     ),
     conditions=(Condition("Paused", "paused by ann", at(9)),),
     outputs={"group": "https://example.com/group"},
@@ -158,9 +170,22 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
         "candidate": stored(THREE),
         "previous": stored(ONE),
         "rollout": {
-            "phase": {"name": "stepping", "step": 2, "since": at(1)},
+            "phase": {
+                "name": "stepping",
+                "step": 2,
+                "since": at(1),
+                "weight": 50,
+                "routed_since": at(6),
+            },
             "serving_group": "green",
             "stable_kept": 4,
+            "kept": {
+                "release": stored(ONE),
+                "colour": "blue",
+                "since": at(2),
+                "until": at(15),
+                "is_leaving": False,
+            },
             "steps_digest": "0123456789ab",
             "progress": {
                 "healthy": 3,
@@ -228,7 +253,7 @@ def test_each_phase_is_stored_with_its_fields() -> None:
     ]
     assert stored_phases == [
         {"name": "settled"},
-        {"name": "stepping", "step": 2, "since": at(1)},
+        {"name": "stepping", "step": 2, "since": at(1), "weight": 50, "routed_since": at(6)},
         {"name": "baking", "since": at(2)},
         {
             "name": "rolling_back",
@@ -240,6 +265,8 @@ def test_each_phase_is_stored_with_its_fields() -> None:
             "improved_at": at(5),
             "in_place": True,
             "stalled": "no progress",
+            "is_drained": False,
+            "routed_since": at(6),
         },
         {"name": "retiring", "since": at(4), "why": "retired by ann"},
     ]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
 from typing import Any
+
+import pytest
 
 from tests.scenario import Scenario
 
 STEPS = [
-    {"weight": 5, "hold_seconds": 300},
-    {"weight": 50, "hold_seconds": 300},
+    {"weight": 5, "hold_seconds": 120},
+    {"weight": 50, "hold_seconds": 120},
     {"weight": 100, "hold_seconds": 0},
 ]
 CANARY: dict[str, Any] = {
@@ -16,27 +21,309 @@ CANARY: dict[str, Any] = {
     "steps": STEPS,
     "bake_seconds": 300,
     "watch_seconds": 600,
-    "keep_old_seconds": 1200,
+    "keep_old_seconds": 600,
 }
+Weights = dict[str, int]
 
 
-def weights(story: Scenario) -> dict[str, int]:
+def rule(story: Scenario, model: str = "tiny") -> dict[str, Any]:
+    """The model's rule in the emulator's URL map itself: to change it is to cause drift."""
+    found: dict[str, Any]
+    (found,) = (
+        rule
+        for matcher in story.url_map()["pathMatchers"]
+        for rule in matcher.get("pathRules", [])
+        if rule["paths"][0] == f"/{model}"
+    )
+    return found
+
+
+def weights(story: Scenario) -> Weights:
     """The weights of the model's route by colour."""
-    (rule,) = (rule for each in story.url_map()["pathMatchers"] for rule in each["pathRules"])
-    if "service" in rule:
-        return {rule["service"].rsplit("-", 1)[-1]: 1000}
+    found = rule(story)
+    if "service" in found:
+        return {found["service"].rsplit("-", 1)[-1]: 1000}
     return {
         each["backendService"].rsplit("-", 1)[-1]: each.get("weight", 0)
-        for each in rule["routeAction"]["weightedBackendServices"]
+        for each in found["routeAction"]["weightedBackendServices"]
     }
 
 
-def test_a_good_canary_takes_over_by_weight_and_keeps_the_old_group() -> None:
+def canary(serving: str = "blue", **rollout: Any) -> Scenario:
+    """Release 1 serves, and release 2 begins as a canary."""
     story = Scenario()
     story.given_serving("1")
-    story.when_released("2", rollout=CANARY)
+    if serving == "green":
+        story.when_released("0", rollout=CANARY)
+        story.when_settled()
+        assert weights(story) == {"green": 1000}
+    story.when_released("2", rollout=CANARY | rollout)
+    return story
+
+
+@dataclass(frozen=True)
+class Second:
+    """What is true at one moment: the weights, and how many instances are healthy where."""
+
+    at: datetime
+    weights: Weights
+    healthy: dict[str, int]
+
+
+class Watch:
+    """What was true in every second."""
+
+    def __init__(self, story: Scenario) -> None:
+        self.story = story
+        self.seconds: list[Second] = []
+        story.given_watcher(self.look)
+
+    def look(self) -> None:
+        healthy = {"blue": 0, "green": 0}
+        for instance in self.story.instances():
+            colour = "green" if "-green-" in instance.name else "blue"
+            healthy[colour] += instance.healthy
+        self.seconds.append(Second(self.story.clock.now(), weights(self.story), healthy))
+
+    @property
+    def course(self) -> list[Second]:
+        """The moments at which the weights changed."""
+        self.look()
+        return [
+            second
+            for number, second in enumerate(self.seconds)
+            if not number or self.seconds[number - 1].weights != second.weights
+        ]
+
+    def spans(self) -> list[tuple[Weights, float]]:
+        """For how many seconds each weights lasted."""
+        course = self.course
+        return [
+            (first.weights, (following.at - first.at).total_seconds())
+            for first, following in pairwise(course)
+        ]
+
+
+def leftovers(story: Scenario, colour: str) -> set[str]:
+    return {name for name in story.resources() if f"-{colour}" in name}
+
+
+# ---- Forward
+
+
+@pytest.mark.parametrize(("old", "new"), [("blue", "green"), ("green", "blue")])
+def test_a_good_canary_takes_over_by_weight_and_keeps_the_old_group(old: str, new: str) -> None:
+    story = canary(serving=old)
+    watch = Watch(story)
+    story.when_phase_reached("succeeded")
+    assert weights(story) == {old: 0, new: 1000}
+    assert sum(story.healthy_by_version().values()) >= 6
     story.when_settled()
-    print(story.history())
     assert story.outcome("2") == "succeeded"
     assert story.healthy_by_version() == {"2": 3}
+    assert [second.weights for second in watch.course] == [
+        {old: 1000, new: 0},
+        {old: 950, new: 50},
+        {old: 500, new: 500},
+        {old: 0, new: 1000},
+        {new: 1000},
+    ]
+    for second in watch.seconds:
+        for colour, weight in second.weights.items():
+            assert second.healthy[colour] >= 3 * weight / 1000
+    assert leftovers(story, old) == set()
+    assert story.full_state() == settled_again(story)
+
+
+def settled_again(story: Scenario) -> tuple[Any, ...]:
+    story.when_woken()
+    return story.full_state()
+
+
+def test_a_candidate_is_sized_by_what_serves_and_not_by_its_own_minimum() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2", scaling={"min": 1}, rollout=CANARY)
+    watch = Watch(story)
+    story.when_settled()
+    sizes = {second.weights["green"]: second.healthy["green"] for second in watch.course[1:]}
+    assert (sizes[50], sizes[500]) == (1, 2)
+    assert max(second.healthy["green"] for second in watch.seconds) == 4
+
+
+def test_a_hold_begins_when_the_weights_have_reached_the_load_balancer() -> None:
+    story = canary()
+    watch = Watch(story)
+    story.when_settled()
+    spans = {present["green"]: span for present, span in watch.spans()}
+    assert 240 <= spans[50] <= 300
+    assert 240 <= spans[500] <= 400  # with the time that the last step needs for its instances
+
+
+# ---- Back
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "phase", "most"),
+    [
+        ({"never_ready": True}, "step_1", 0),
+        ({"unready_after_seconds": 100}, "step_1", 50),
+        ({"dies_after_seconds": 100}, "step_1", 50),
+        ({"unready_after_seconds": 400}, "step_2", 500),
+        ({"unready_after_seconds": 650}, "step_3", 1000),
+        ({"unready_after_seconds": 800}, "baking", 1000),
+        ({"unready_after_seconds": 1200}, "settled", 1000),
+    ],
+)
+def test_a_bad_canary_is_taken_back_by_one_patch_before_its_group_goes(
+    behaviour: dict[str, Any], phase: str, most: int
+) -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.given_behaviour("2", **behaviour)
+    watch = Watch(story)
+    story.when_released("2", rollout=CANARY)
+    story.when_settled()
+    assert (story.outcome("2"), story.reason("2")) == ("rolled_back", "unhealthy")
+    (back,) = (entry for entry in story.log() if entry["to"] == "rolling_back")
+    assert back["from"] == phase
+    assert story.healthy_by_version() == {"1": 3}
+    assert max(second.weights.get("green", 0) for second in watch.seconds) == most
+    course = [second.weights for second in watch.course]
+    assert course[-2:] == [{"blue": 1000, "green": 0}, {"blue": 1000}]
+    assert min(second.healthy["blue"] for second in watch.seconds) == 3
+    assert leftovers(story, "green") == set()
+
+
+def test_the_group_of_a_bad_canary_stays_until_it_has_drained() -> None:
+    story = Scenario()
+    story.given_serving("1", traffic={"draining_seconds": 60})
+    story.given_behaviour("2", unready_after_seconds=400)
+    watch = Watch(story)
+    story.when_released("2", rollout=CANARY)
+    story.when_settled()
+    present, span = watch.spans()[-1]
+    assert present == {"blue": 1000, "green": 0}
+    assert 180 <= span <= 240
+
+
+# ---- People, newer releases, drift
+
+
+@pytest.mark.parametrize("step", ["step_1", "step_2", "step_3", "baking"])
+def test_an_aborted_canary_goes_back(step: str) -> None:
+    story = canary()
+    story.when_phase_reached(step)
+    story.when_seconds_pass(20)
+    story.when_commanded("abort")
+    story.when_seconds_pass(10)
+    assert weights(story) == {"blue": 1000, "green": 0}
+    story.when_settled()
+    assert story.outcome("2") == "aborted"
+    assert story.healthy_by_version() == {"1": 3}
+    assert leftovers(story, "green") == set()
+
+
+@pytest.mark.parametrize("strategy", ["rolling", "canary"])
+def test_a_newer_release_follows_when_the_superseded_canary_is_gone(strategy: str) -> None:
+    story = canary()
+    story.when_phase_reached("step_2")
+    newest = CANARY if strategy == "canary" else {"strategy": "rolling", "steps": None}
+    newest = newest | {"keep_old_seconds": 600 if strategy == "canary" else None}
+    story.when_released("3", rollout=newest)
+    watch = Watch(story)
+    story.when_settled()
+    assert (story.outcome("2"), story.outcome("3")) == ("superseded", "succeeded")
+    assert story.healthy_by_version() == {"3": 3}
+    colour = "green" if strategy == "canary" else "blue"
+    assert weights(story) == {colour: 1000}
+    assert max(sum(second.healthy.values()) for second in watch.seconds) <= 8
+
+
+def test_a_paused_canary_keeps_its_weight_until_it_is_resumed() -> None:
+    story = canary()
+    story.when_phase_reached("step_2")
+    story.when_seconds_pass(60)
+    story.when_commanded("pause")
+    story.when_minutes_pass(60)
+    assert weights(story) == {"blue": 500, "green": 500}
+    story.when_commanded("resume")
+    story.when_settled()
+    assert story.outcome("2") == "succeeded"
+
+
+def test_a_promoted_canary_gets_everything_once_it_has_the_instances() -> None:
+    story = canary()
+    watch = Watch(story)
+    story.when_commanded("promote")
+    story.when_settled()
+    assert story.outcome("2") == "succeeded"
+    for second in watch.seconds:
+        assert second.healthy["green"] >= 3 * second.weights.get("green", 0) / 1000
+
+
+def test_a_kept_group_takes_everything_back_in_seconds() -> None:
+    story = canary()
+    story.when_phase_reached("succeeded")
+    story.when_commanded("rollback")
+    story.when_seconds_pass(10)
+    assert weights(story) == {"blue": 1000, "green": 0}
+    story.when_settled()
+    assert story.serving_version() == "1"
+    assert story.healthy_by_version() == {"1": 3}
+    assert leftovers(story, "green") == set()
+
+
+def test_a_newer_release_ends_the_keep() -> None:
+    story = canary()
+    story.when_phase_reached("succeeded")
+    story.when_released(
+        "3", rollout={"strategy": "rolling", "steps": None, "keep_old_seconds": None}
+    )
+    story.when_settled()
+    assert story.outcome("3") == "succeeded"
+    assert story.healthy_by_version() == {"3": 3}
     assert weights(story) == {"green": 1000}
+
+
+def test_edited_weights_are_restored_and_the_hold_begins_again() -> None:
+    story = canary()
+    story.when_phase_reached("step_2")
+    story.when_seconds_pass(90)
+    before = story.state().rollout.phase
+    backends = rule(story)["routeAction"]["weightedBackendServices"]
+    backends[0]["weight"], backends[1]["weight"] = 0, 1000
+    story.when_seconds_pass(30)
+    assert weights(story) == {"blue": 500, "green": 500}
+    after = story.state().rollout.phase
+    assert after.routed_since > before.routed_since
+    story.when_settled()
+    assert story.outcome("2") == "succeeded"
+
+
+def test_what_others_have_in_the_url_map_survives_every_step() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.given_serving("1", model="other")
+    theirs = {"name": "theirs", "defaultService": story.url_map()["defaultService"]}
+    story.url_map()["pathMatchers"].append(theirs)
+    story.url_map()["hostRules"].append({"hosts": ["theirs.example.com"], "pathMatcher": "theirs"})
+    other = rule(story, "other")
+    kept: list[bool] = []
+    story.given_watcher(
+        lambda: kept.append(
+            theirs in story.url_map()["pathMatchers"] and rule(story, "other") == other
+        )
+    )
+    story.when_released("2", rollout=CANARY)
+    story.when_settled()
+    assert story.outcome("2") == "succeeded"
+    assert all(kept)
+
+
+def test_a_canary_may_change_what_a_group_fixes() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2", rollout=CANARY, serving={"port": 9000, "readiness_path": "/ready"})
+    story.when_settled()
+    assert story.outcome("2") == "succeeded"

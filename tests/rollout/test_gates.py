@@ -28,6 +28,7 @@ from rollout.gates.base import (
 from rollout.gates.clocks import Clock, State, encode_times
 from rollout.gates.health import UNHEALTHY_MAJORITY_SECONDS, HealthGate
 from rollout.gates.release_health import ReleaseHealth, observe_release
+from rollout.gates.traffic import TrafficGate
 from rollout.model import Evidence, Problem, Progress, Reason
 from tests.rollout.build import NOON, at, instances, release, stuck
 from tests.rollout.health import ONE, TWO, health, target, view
@@ -70,8 +71,8 @@ def bake(
     return judge(BAKE_GATES, context(found, seconds, progress, evidence))
 
 
-def test_a_step_has_the_health_gate_and_a_bake_the_bake_gate() -> None:
-    assert [type(gate) for gate in STEP_GATES] == [HealthGate]
+def test_a_step_has_the_health_and_traffic_gates_and_a_bake_the_bake_gate() -> None:
+    assert [type(gate) for gate in STEP_GATES] == [HealthGate, TrafficGate]
     assert [type(gate) for gate in BAKE_GATES] == [BakeGate]
 
 

@@ -412,6 +412,7 @@ def test_dependent_defaults_are_named_and_not_inherited() -> None:
         "machine.disk.type",
         "machine.image",
         "rollout.progress_deadline_seconds",
+        "rollout.steps",
         "rollout.surge",
         "scaling.cool_down_seconds",
         "scaling.cpu",

@@ -175,7 +175,7 @@ def test_a_group_has_at_least_one_instance_during_a_swap() -> None:
 
 
 def test_a_release_names_its_strategy() -> None:
-    assert list(STRATEGIES) == ["rolling"]
+    assert list(STRATEGIES) == ["rolling", "canary"]
     assert isinstance(strategy_of(ONE), Rolling)
 
 
