@@ -99,7 +99,9 @@ def _reserve(
     stable = serving_release(state.rollout)
     why: tuple[str, ...] = ()
     if is_named:
-        problems = incompatible(stable.spec, release.spec) if stable else ()
+        kept = state.rollout.kept
+        is_kept = kept is not None and kept.release.version == release.version
+        problems = incompatible(stable.spec, release.spec) if stable and not is_kept else ()
         caps = violations(policy, release.spec, stable.spec if stable else None)
         why = (*map(str, problems), *caps)
     why = why or admission.violations_beside_others(world, policy, state, release)

@@ -36,7 +36,7 @@ from rollout.model import (
 )
 from rollout.state import release_in_focus
 from rollout.strategies import strategy_of, swap_of
-from rollout.strategies.base import steps_digest
+from rollout.strategies.base import FIRST_GROUP, steps_digest
 
 MAX_FAILED_DIGESTS = 20
 
@@ -351,7 +351,7 @@ def _has_requests(rollout: Rollout) -> bool:
     """Whether the candidate may have got requests in its own group."""
     phase, candidate = rollout.phase, candidate_of(rollout)
     group = strategy_of(candidate).candidate_group(swap_of(rollout, candidate))
-    if rollout.stable is None or group == rollout.serving_group:
+    if rollout.stable is None or group == (rollout.serving_group or FIRST_GROUP):
         return False
     return not isinstance(phase, Stepping) or phase.weight > 0
 

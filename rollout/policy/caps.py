@@ -81,8 +81,8 @@ def _excess(policy: Policy, cap: Cap, spec: Spec, stable: Spec | None) -> str | 
         )
     if usage > cap.limit:
         return f"{allowed}; got {display_amount(usage)}"
-    if stable is None or cap.path == "scaling.max":
-        return None  # `clamp` limits the instances of a swap
+    if stable is None or (cap.path == "scaling.max" and spec.rollout.strategy == "rolling"):
+        return None  # `clamp` limits the instances of a single group
     before = cap.measure(max_usage(policy.prices, (stable,)))
     swap = cap.measure(max_usage(policy.prices, (stable, spec)))
     if swap <= max(cap.limit, before):

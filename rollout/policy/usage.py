@@ -87,11 +87,16 @@ def quota_violations(policy: Policy, before: Usage, after: Usage, others: Usage)
 
 
 def max_usage(prices: Prices, specs: Iterable[Spec]) -> Usage:
-    """The most that a model may use while releases with these specs share its group: the widest
-    bounds with the most expensive machine.
+    """The most that a model may use while it runs releases with these specs, the one that serves
+    first: the widest bounds with the most expensive machine, and twice the bounds if one of the
+    others has its own group.
     """
     found = tuple(specs)
-    instances = max((spec.scaling.max for spec in found), default=0) + max(
+    widest = max((spec.scaling.max for spec in found), default=0)
+    has_second_group = any(
+        spec.rollout.strategy == "canary" and spec != found[0] for spec in found[1:]
+    )
+    instances = widest * (2 if has_second_group else 1) + max(
         (spec.rollout.surge or 0 for spec in found), default=0
     )
     accelerators = max(
@@ -103,7 +108,8 @@ def max_usage(prices: Prices, specs: Iterable[Spec]) -> Usage:
 
 def live_releases(rollout: Rollout, desired: Desired) -> tuple[Release, ...]:
     """The releases that a model may run before it settles."""
-    found = (rollout.stable, rollout.candidate, desired.release)
+    kept = rollout.kept.release if rollout.kept else None
+    found = (kept, rollout.stable, rollout.candidate, desired.release)
     return tuple(release for release in found if release)
 
 

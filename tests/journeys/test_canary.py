@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rollout.model import Stepping
 from tests.scenario import Scenario
 
 STEPS = [
@@ -286,17 +287,22 @@ def test_a_newer_release_ends_the_keep() -> None:
     assert weights(story) == {"green": 1000}
 
 
+def routed_since(story: Scenario) -> datetime:
+    phase = story.state().rollout.phase
+    assert isinstance(phase, Stepping) and phase.routed_since
+    return phase.routed_since
+
+
 def test_edited_weights_are_restored_and_the_hold_begins_again() -> None:
     story = canary()
     story.when_phase_reached("step_2")
     story.when_seconds_pass(90)
-    before = story.state().rollout.phase
+    before = routed_since(story)
     backends = rule(story)["routeAction"]["weightedBackendServices"]
     backends[0]["weight"], backends[1]["weight"] = 0, 1000
     story.when_seconds_pass(30)
     assert weights(story) == {"blue": 500, "green": 500}
-    after = story.state().rollout.phase
-    assert after.routed_since > before.routed_since
+    assert routed_since(story) > before
     story.when_settled()
     assert story.outcome("2") == "succeeded"
 

@@ -22,6 +22,7 @@ from rollout.spec.model import (
     Schedule,
     Sections,
     Spec,
+    WeightStep,
     digest,
     dump,
     load,
@@ -398,6 +399,47 @@ def test_other_fields_can_change_in_place() -> None:
         rollout={"steps": [100]},
     )
     assert incompatible(stable, changed) == ()
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"serving": {"port": 9000, "readiness_path": "/ready", "liveness_path": "/live"}},
+        {"placement": {"zones": ["us-central1-b"]}},
+        {"machine": {"network": "global/networks/other"}},
+    ],
+    ids=str,
+)
+def test_a_canary_may_change_what_a_group_fixes(patch: dict[str, Any]) -> None:
+    stable = first()
+    assert incompatible(stable, after(stable, rollout={"strategy": "canary"}, **patch)) == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "patch"),
+    [
+        ("traffic.host", {"traffic": {"host": "x.example.com"}}),
+        ("traffic.path", {"traffic": {"path": "/x"}}),
+        ("placement.region", {"placement": {"region": "us-east1"}}),
+    ],
+)
+def test_both_groups_of_a_canary_share_route_and_region(path: str, patch: dict[str, Any]) -> None:
+    stable = first()
+    [problem] = incompatible(stable, after(stable, rollout={"strategy": "canary"}, **patch))
+    assert problem.path == path
+
+
+def test_the_default_steps_follow_the_strategy() -> None:
+    canary = after(first(), rollout={"strategy": "canary"})
+    steps = canary.rollout.steps or ()
+    weights = [step.per_mille for step in steps if isinstance(step, WeightStep)]
+    assert weights == [10, 50, 250, 500, 1000]
+    assert [step.hold_seconds for step in steps] == [300, 600, 600, 600, 60]
+    assert canary.rollout.keep_old_seconds == 3600
+    back = after(canary, rollout={"strategy": "rolling"})
+    assert (back.rollout.steps, back.rollout.keep_old_seconds) == (first().rollout.steps, None)
+    watched = after(first(), rollout={"strategy": "canary", "watch_seconds": 7200})
+    assert watched.rollout.keep_old_seconds == 7200
 
 
 def test_the_order_of_zones_does_not_matter() -> None:

@@ -134,6 +134,23 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"rollout": {"steps": [{"percent": 101}, 100]}}, "rollout.steps[0].percent"),
     ({"rollout": {"steps": [{"weight": 10, "percent": 10}, 100]}}, "rollout.steps[0].percent"),
     ({"rollout": {"steps": list(range(80, 101))}}, "rollout.steps"),
+    ({"rollout": {"steps": [{"weight": 5}, 100]}}, "rollout.steps[0]"),
+    ({"rollout": {"strategy": "canary", "steps": [{"weight": 5}, 100]}}, "rollout.steps[1]"),
+    ({"rollout": {"strategy": "canary", "steps": [{"weight": 5}]}}, "rollout.steps"),
+    (
+        {"rollout": {"strategy": "canary", "steps": [{"weight": 0.25}, {"weight": 100}]}},
+        "rollout.steps[0].weight",
+    ),
+    (
+        {"rollout": {"strategy": "canary", "steps": [{"weight": 0}, {"weight": 100}]}},
+        "rollout.steps[0].weight",
+    ),
+    (
+        {"rollout": {"strategy": "canary"}, "traffic": {"exposure": "none"}},
+        "rollout.strategy",
+    ),
+    ({"rollout": {"strategy": "canary", "keep_old_seconds": 60}}, "rollout.keep_old_seconds"),
+    ({"rollout": {"keep_old_seconds": 3600}}, "rollout.keep_old_seconds"),
     ({"rollout": {"surge": 2}}, "rollout.surge"),
     ({"rollout": {"unavailable": 1}}, "rollout.unavailable"),
     ({"rollout": {"surge": 0}}, "rollout.surge"),
