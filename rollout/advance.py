@@ -363,7 +363,7 @@ def _route(phase: Stepping, step: WeightStep, evidence: Evidence, now: datetime)
 def _traffic(rollout: Rollout, phase: Stepping, step: WeightStep, observed: Observed) -> Traffic:
     return Traffic(
         step.per_mille,
-        _judged_group(rollout, observed).min,
+        _group_in_focus(rollout, observed).min,
         phase.weight == step.per_mille,
         phase.routed_since,
     )
@@ -430,11 +430,11 @@ def unexplained(rollout: Rollout, observed: Observed) -> tuple[Instance, ...]:
 def _health(rollout: Rollout, observed: Observed) -> ReleaseHealth:
     """The health of the release that is judged, in the group that runs it."""
     release = watched_release(rollout) or candidate_of(rollout)
-    target = _judged_group(rollout, observed)
+    target = _group_in_focus(rollout, observed)
     return observe_release(target, release, observed.group(target.colour))
 
 
-def _judged_group(rollout: Rollout, observed: Observed) -> GroupTarget:
+def _group_in_focus(rollout: Rollout, observed: Observed) -> GroupTarget:
     release = watched_release(rollout) or candidate_of(rollout)
     colour = rollout.serving_group or FIRST_GROUP
     if rollout.candidate:

@@ -52,8 +52,8 @@ class Canary:
         stable, colour = swap.stable, self.candidate_group(swap)
         if stable is None or not isinstance(step, WeightStep) or _is_in_place(swap):
             return IN_PLACE.target(swap, step, observed)
-        asked = max(weight, step.per_mille)
-        candidate = _sized(swap, stable, colour, asked, observed)
+        goal = max(weight, step.per_mille)
+        candidate = _sized(swap, stable, colour, goal, observed)
         return _split(stable, swap.serving or FIRST_GROUP, candidate, weight)
 
     def rollback_target(

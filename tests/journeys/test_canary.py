@@ -289,7 +289,8 @@ def test_a_newer_release_ends_the_keep() -> None:
 
 def routed_since(story: Scenario) -> datetime:
     phase = story.state().rollout.phase
-    assert isinstance(phase, Stepping) and phase.routed_since
+    assert isinstance(phase, Stepping)
+    assert phase.routed_since
     return phase.routed_since
 
 

@@ -151,7 +151,7 @@ def test_a_step_waits_until_the_group_is_stable_on_its_versions(change: dict[str
 def test_a_step_ends_when_its_instances_have_been_healthy_for_its_hold() -> None:
     """Of its own clock each, which goes on in the next step."""
     slow = release("2", rollout={"steps": [{"percent": 25, "hold_seconds": 60}, 50, 100]})
-    rollout = stepping(0, candidate=slow, steps_digest=steps_digest(slow.spec.rollout.steps))
+    rollout = stepping(0, candidate=slow, steps_digest=steps_digest(slow.spec.rollout.steps or ()))
     rollout = run_observed(rollout, desired(slow), HEALTHY_STEP, at(10)).rollout
     early = run_observed(rollout, desired(slow), HEALTHY_STEP, at(69))
     assert early.rollout.phase == Stepping(0, NOON)

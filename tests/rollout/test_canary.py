@@ -86,7 +86,7 @@ def test_the_candidate_is_sized_within_the_wider_bounds(size: int, least: int) -
     observed = Observed((view("blue", size),))
     stable, candidate = CANARY.target(Swap(ONE, TWO, "blue"), FIVE, observed).groups
     assert (candidate.min, candidate.max) == (least, 20)
-    assert not stable.may_scale_in and not candidate.may_scale_in
+    assert not any(group.may_scale_in for group in (stable, candidate))
     assert (stable.min, stable.max) == (2, 20)
 
 
