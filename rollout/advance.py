@@ -196,38 +196,38 @@ def _judge_settled(
     stable one, and end the keep when its time is over.
     """
     kept = rollout.kept
-    if kept and kept.is_leaving and not _has_left(kept, observed, evidence):
-        return PhaseChange(rollout, desired)
-    if kept and not kept.is_leaving:
-        newer = desired.release if transitions.has_newer(rollout, desired) else None
-        if newer and newer.is_restored and newer.version == kept.release.version:
-            why = f"release {newer.version} is restored, and its group is kept"
-            return transitions.take_back(rollout, desired, "aborted", "aborted", why, now)
-        if newer:
-            if frozen := _frozen(evidence, newer):
-                return PhaseChange(rollout, desired, waiting_for=frozen.why, frozen=frozen)
-            is_drained = now >= kept.since + _draining(kept.release)
-            why = f"release {newer.version} needs its place"
-            ended = transitions.end_keep(rollout, desired, kept, why)
-            return ended if is_drained else PhaseChange(rollout, desired)
     if kept and kept.is_leaving:
-        rollout = replace(rollout, kept=None)
+        if observed.group(kept.colour) or evidence.pending_changes:
+            return PhaseChange(rollout, desired, waiting_for=f"the {kept.colour} group goes")
+        rollout, kept = replace(rollout, kept=None), None
+    is_frozen = _frozen(evidence, desired.release) is not None
+    if kept and transitions.has_newer(rollout, desired) and not is_frozen:
+        return _yield_kept(rollout, desired, kept, now)
     change = _begin(rollout, desired, evidence, now)
     if not change.transitions and rollout.watched_since:
         watched = _watch(rollout, desired, rollout.watched_since, observed, evidence, now)
         change = replace(watched, waiting_for=change.waiting_for, frozen=change.frozen)
-    kept = change.rollout.kept
-    if (
-        change.transitions
-        or kept is None
-        or now < max(kept.until, kept.since + _draining(kept.release))
-    ):
-        return change
-    return transitions.end_keep(change.rollout, desired, kept, "it was kept for long enough")
+    if kept and not change.transitions and now >= max(kept.until, _drained_at(kept)):
+        why = "it was kept for long enough"
+        return transitions.end_keep(change.rollout, desired, kept, why)
+    return change
 
 
-def _has_left(kept: Kept, observed: Observed, evidence: Evidence) -> bool:
-    return observed.group(kept.colour) is None and not evidence.pending_changes
+def _yield_kept(rollout: Rollout, desired: Desired, kept: Kept, now: datetime) -> PhaseChange:
+    """The release of the kept group is restored from it; any other one needs its place."""
+    newer = desired.release
+    if newer and newer.is_restored and newer.version == kept.release.version:
+        why = f"release {newer.version} is restored, and its group is kept"
+        return transitions.take_back(rollout, desired, "aborted", "aborted", why, now)
+    if now < _drained_at(kept):
+        waiting_for = f"the {kept.colour} group drains until {_drained_at(kept):%Y-%m-%dT%H:%M:%SZ}"
+        return PhaseChange(rollout, desired, waiting_for=waiting_for)
+    why = f"release {newer.version if newer else ''} needs its place"
+    return transitions.end_keep(rollout, desired, kept, why)
+
+
+def _drained_at(kept: Kept) -> datetime:
+    return kept.since + _draining(kept.release)
 
 
 def _draining(release: Release) -> timedelta:

@@ -334,3 +334,12 @@ def test_a_canary_may_change_what_a_group_fixes() -> None:
     story.when_released("2", rollout=CANARY, serving={"port": 9000, "readiness_path": "/ready"})
     story.when_settled()
     assert story.outcome("2") == "succeeded"
+
+
+def test_a_model_that_is_retired_amid_a_canary_leaves_nothing() -> None:
+    story = canary()
+    story.when_phase_reached("step_2")
+    story.when_seconds_pass(90)
+    story.when_commanded("retire")
+    story.when_settled()
+    assert not any("slipway-tiny" in name for name in story.resources())

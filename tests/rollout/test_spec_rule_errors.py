@@ -181,8 +181,8 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
     (
         {"rollout": {"steps": [0]}},
         "rollout.steps[0]: must be an integer from 1 to 100,"
-        ' {"percent": 1 to 100, "hold_seconds": 0 to 86400}, or, with strategy canary, {"weight": 0.1 to 100, "hold_seconds": 0 to 86400},'
-        " got 0",
+        ' {"percent": 1 to 100, "hold_seconds": 0 to 86400}, or, with strategy canary,'
+        ' {"weight": 0.1 to 100, "hold_seconds": 0 to 86400}, got 0',
     ),
     (
         {"rollout": {"steps": [{}, 100]}},
