@@ -433,11 +433,35 @@ class TrafficWeight:
 
 
 @dataclass(frozen=True)
+class Cohort:
+    """Requests that go to one group whatever the weights: those for the model's path whose header
+    `header` is exactly `value`, and, if `host` is given, all those for that host.
+    """
+
+    colour: Colour
+    header: str
+    value: str
+    host: str = ""
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A group that gets copies of requests, whose answers are discarded: so many of `FULL_WEIGHT`."""
+
+    colour: Colour
+    weight: int
+
+
+@dataclass(frozen=True)
 class TrafficTarget:
-    """The model's route: `settings` is the release whose host, path and certificate it has."""
+    """The model's route: `settings` is the release whose host, path and certificate it has. A
+    request of a cohort goes to the cohort's group, any other one by the weights.
+    """
 
     settings: Release
     weights: tuple[TrafficWeight, ...]
+    cohorts: tuple[Cohort, ...] = ()
+    mirror: Mirror | None = None
 
 
 @dataclass(frozen=True)

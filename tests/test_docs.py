@@ -129,7 +129,7 @@ def test_the_readmes_releases_inherit_from_each_other() -> None:
         if isinstance(each, ReleaseRequested):
             spec = resolve(each, spec)
     assert spec
-    assert [step.percent for step in spec.rollout.steps] == [10, 50, 100]
+    assert [step.goal for step in spec.rollout.steps or ()] == ["10 %", "50 %", "100 %"]
     assert (spec.scaling.max, spec.rollout.bake_seconds) == (12, 1800)
     commands = {each.command for each in parsed if isinstance(each, CommandGiven)}
     assert commands == {"pause", "rollback"}

@@ -16,8 +16,8 @@ from infra.fleet.marks import newest_revision
 from infra.fleet.model import Plan, Snapshot
 from infra.fleet.observe import observe, outputs
 from infra.fleet.plan import plan
-from infra.fleet.resources.instance_group import templates_of
 from infra.fleet.resources import url_map
+from infra.fleet.resources.instance_group import templates_of
 from rollout import restored
 from rollout.advance import advance, target_of
 from rollout.model import Decision, Evidence, Loss, Problem, Retiring, RollingBack, Rollout, Target
