@@ -446,7 +446,7 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Mirror:
-    """A group that gets copies of requests, whose answers are discarded: so many of `FULL_WEIGHT`."""
+    """A group that gets copies of `weight` of `FULL_WEIGHT` requests; answers are discarded."""
 
     colour: Colour
     weight: int
