@@ -36,6 +36,9 @@ DELETED = frozenset(
     ["enableConfidentialCompute", "recommendedSize", "satisfiesPzi", "selfLinkWithId", "warnings"]
 )
 """Members that the recorders deleted: that a recording lacks them says nothing."""
+REPLACED = {"host": "10.1.2.3"}
+"""Top-level members that Config Connector's recorder sets to one value, whatever the service
+answered: only the type is compared. Source: its normaliser of HTTP logs, `addReplacement`."""
 BETA = frozenset(("serviceAccount", "updatePolicy.minReadySec", "status.stateful.isStateful"))
 """Members of a managed instance group that only `compute/beta` has, which some logs used."""
 SPREAD = ("distributionPolicy", "updatePolicy.instanceRedistributionType")
@@ -91,7 +94,7 @@ def _in_member(
     elif name not in recorded:
         if name not in DELETED:
             yield Difference("extra", path, None, answered[name])
-    elif name not in VOLATILE:
+    elif name not in VOLATILE and recorded[name] != REPLACED.get(path):
         yield from _differences(recorded[name], answered[name], path)
     elif type(recorded[name]) is not type(answered[name]):
         yield Difference("type", path, recorded[name], answered[name])
