@@ -112,7 +112,7 @@ class FirestoreStore:
         request = firestore.CommitRequest.pb()(
             database=self._database, writes=[self._encode_write(each) for each in checked]
         )
-        guarded = [each.path for each in checked if isinstance(each, Create | Replace)]
+        guarded = [each.path for each in checked if _is_guarded(each)]
         with _translate_errors(guarded):
             answer = firestore.CommitResponse.pb(
                 self._client.commit(firestore.CommitRequest.wrap(request), **self._options)
@@ -178,8 +178,12 @@ class FirestoreStore:
     def _encode_write(self, write: Write) -> Any:
         name = self._root + write.path
         match write:
-            case Delete():
+            case Delete(version=None):
                 return _Write(delete=name)
+            case Delete(version=str(version)):
+                return _Write(
+                    delete=name, current_document=_version_precondition(write.path, version)
+                )
             case Create():
                 return _Write(
                     update=_encode_document(name, write.data),
@@ -229,6 +233,11 @@ def _translate_errors(guarded: Iterable[str] = ()) -> Iterator[None]:
 def _is_conflict(error: exceptions.GoogleAPICallError) -> bool:
     stale = exceptions.AlreadyExists | exceptions.FailedPrecondition | exceptions.NotFound
     return isinstance(error, stale) and not _NO_DATABASE.search(error.message)
+
+
+def _is_guarded(write: Write) -> bool:
+    is_fenced_delete = isinstance(write, Delete) and write.version is not None
+    return isinstance(write, Create | Replace) or is_fenced_delete
 
 
 def _order_by_name() -> Any:

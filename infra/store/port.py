@@ -86,9 +86,12 @@ class Put:
 
 @dataclass(frozen=True)
 class Delete:
-    """Delete the document. It is no error if it does not exist."""
+    """Delete the document, with a `version` only if it still has that one. Without, it is no error
+    if the document does not exist.
+    """
 
     path: str
+    version: str | None = None
 
 
 Write = Create | Replace | Put | Delete
@@ -143,8 +146,8 @@ class Store(Protocol):
         write per path.
 
         A write that changes nothing keeps the version. Raises `Conflict` if the document of a
-        `Create` exists, or that of a `Replace` is missing or has another version. Raises
-        `Unstorable` before anything is sent.
+        `Create` exists, or that of a `Replace`, or of a `Delete` with a version, is missing or has
+        another version. Raises `Unstorable` before anything is sent.
         """
         ...
 

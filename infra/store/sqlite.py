@@ -152,14 +152,14 @@ def _use_write_ahead_log(database: sqlite3.Connection) -> None:
 
 def _execute(database: sqlite3.Connection, write: Write, number: int) -> int | None:
     """Do one write and return the document's new version, or None if it was deleted."""
-    if isinstance(write, Delete):
-        database.execute("DELETE FROM documents WHERE path = ?", (write.path,))
-        return None
     stored = database.execute(
         "SELECT version, data FROM documents WHERE path = ?", (write.path,)
     ).fetchone()
     if why := _conflict(write, stored[0] if stored else None):
         raise Conflict(write.path, why)
+    if isinstance(write, Delete):
+        database.execute("DELETE FROM documents WHERE path = ?", (write.path,))
+        return None
     data = json.dumps(
         _encode(write.data), sort_keys=True, ensure_ascii=False, separators=(",", ":")
     )
@@ -183,9 +183,11 @@ def _conflict(write: Write, version: int | None) -> str | None:
     match write:
         case Create() if version is not None:
             return "the document already exists"
-        case Replace() if version is None:
+        case Delete(version=None):
+            return None
+        case Replace() | Delete() if version is None:
             return "the document does not exist"
-        case Replace() if write.version != str(version):
+        case Replace() | Delete() if write.version != str(version):
             return (
                 f"the document was changed by another writer: it is at version {version}, not at"
                 f" {write.version}"

@@ -244,6 +244,30 @@ def test_deleting_twice_is_no_error_and_keeps_subcollections(store: Store) -> No
     assert store.get("models/tiny/releases/1") is not None
 
 
+@pytest.mark.parametrize("between", [Delete("models/tiny"), Put("models/tiny", {"n": 2})])
+def test_deleting_a_stale_version_conflicts(store: Store, between: Write) -> None:
+    store.commit(Create("models/tiny", {"n": 1}))
+    stale = version_of(store, "models/tiny")
+    store.commit(between)
+    left = store.get("models/tiny")
+
+    with pytest.raises(Conflict) as conflict:
+        store.commit(Delete("models/tiny", stale), Put("models/other", {}))
+
+    assert conflict.value.path == "models/tiny"
+    assert store.get_many(["models/tiny", "models/other"]) == (
+        {"models/tiny": left} if left else {}
+    )
+
+
+def test_deleting_a_present_version_deletes(store: Store) -> None:
+    store.commit(Create("models/tiny", {"n": 1}))
+
+    store.commit(Delete("models/tiny", version_of(store, "models/tiny")))
+
+    assert store.get("models/tiny") is None
+
+
 # ---- Atomic commits
 
 

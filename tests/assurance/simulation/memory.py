@@ -84,9 +84,11 @@ class MemoryStore:
         match write:
             case Create() if existing:
                 return "the document already exists"
-            case Replace() if not existing:
+            case Delete(version=None):
+                return None
+            case Replace() | Delete() if not existing:
                 return "the document does not exist"
-            case Replace() if existing and write.version != existing.version:
+            case Replace() | Delete() if existing and write.version != existing.version:
                 return (
                     f"another writer changed the document: it is at version {existing.version},"
                     f" not at {write.version}"
