@@ -10,7 +10,9 @@ Environment: `GOOGLE_CLOUD_PROJECT` · `SLIPWAY_STORE` (`firestore`, or `sqlite:
 wakes models) · `SLIPWAY_QUEUE_ACCOUNT` (as which tasks publish) · `SLIPWAY_COMPUTE_ENDPOINT` and
 `SLIPWAY_TASKS_ENDPOINT` (empty: Google's) · `SLIPWAY_CLOCK` (`real`, or `scaled:SPEED:EPOCH`) ·
 `SLIPWAY_REGISTRY` (`https`, or `emulated`) · the emulators' own variables
-(`FIRESTORE_EMULATOR_HOST`, `PUBSUB_EMULATOR_HOST`).
+(`FIRESTORE_EMULATOR_HOST`, `PUBSUB_EMULATOR_HOST`) · `PROMETHEUS_URL` with
+`SLIPWAY_REQUESTS_COUNTER`, or `SLIPWAY_METRICS` (`cloud-monitoring`; empty: no metrics), the same
+in both functions.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from infra.schedule.port import NoScheduler
 if TYPE_CHECKING:
     from infra.bus.port import Bus
     from infra.compute.client import Compute
+    from infra.metrics.port import Metrics
     from infra.registry.port import Registry
     from infra.schedule.port import Scheduler
     from infra.store.port import Store
@@ -61,8 +64,8 @@ class ScaledClock:
 
 
 class World:
-    """The outside world of the handlers: store, bus, scheduler, Compute Engine, registries and
-    clock.
+    """The outside world of the handlers: store, bus, scheduler, Compute Engine, registries, metrics
+    and clock.
 
     Each part is created at its first use and kept. Messages of other projects than `project` are
     refused, unless it is empty.
@@ -79,8 +82,11 @@ class World:
         registry: Callable[[], Registry] = lambda: _make_registry("https"),
         jitter: Callable[[], float] = random.random,
         scheduler: Callable[[], Scheduler] = NoScheduler,
+        metrics: Callable[[], Metrics] | None = None,
     ) -> None:
-        """`jitter` returns a number from 0 to 1, which spreads what would happen at once."""
+        """`jitter` returns a number from 0 to 1, which spreads what would happen at once.
+        `metrics`: None without a source.
+        """
         self.clock = clock
         self.project = project
         self.new_token = new_token
@@ -88,6 +94,7 @@ class World:
         self._make_store, self._make_bus, self._make_compute = store, bus, compute
         self._make_registry = registry
         self._make_scheduler = scheduler
+        self._make_metrics = metrics
 
     def connect(self, *parts: Literal["store", "bus", "compute", "scheduler"]) -> None:
         """Create these parts now, so that the first event does not wait for them."""
@@ -114,6 +121,15 @@ class World:
     def registry(self) -> Registry:
         return self._make_registry()
 
+    @property
+    def has_metrics(self) -> bool:
+        """Whether there is a source of metrics. Creates none: the intake only needs to know."""
+        return self._make_metrics is not None
+
+    @cached_property
+    def metrics(self) -> Metrics | None:
+        return self._make_metrics() if self._make_metrics else None
+
 
 @cache
 def world() -> World:
@@ -135,6 +151,7 @@ def world() -> World:
         project=project,
         registry=lambda: _make_registry(environment.get("SLIPWAY_REGISTRY") or "https"),
         scheduler=lambda: _make_scheduler(project, environment),
+        metrics=_metrics_maker(project, environment),
     )
 
 
@@ -198,3 +215,27 @@ def _make_registry(kind: str) -> Registry:
 
         return EmulatedRegistry()
     raise ValueError(f"SLIPWAY_REGISTRY must be https or emulated, got {kind!r}")
+
+
+def _metrics_maker(project: str, environment: Mapping[str, str]) -> Callable[[], Metrics] | None:
+    """What makes the source of metrics; None if the environment names none."""
+    url, kind = environment.get("PROMETHEUS_URL"), environment.get("SLIPWAY_METRICS")
+    if kind and (url or kind != "cloud-monitoring"):
+        raise ValueError(
+            "SLIPWAY_METRICS must be cloud-monitoring, or left out beside PROMETHEUS_URL, got"
+            f" {kind!r}"
+        )
+
+    def prometheus(url: str) -> Metrics:
+        from infra.metrics.prometheus import REQUESTS, Prometheus
+
+        return Prometheus(url, environment.get("SLIPWAY_REQUESTS_COUNTER") or REQUESTS)
+
+    def cloud_monitoring() -> Metrics:
+        from infra.metrics.cloud_monitoring import CloudMonitoring
+
+        return CloudMonitoring(project)
+
+    if url:
+        return lambda: prometheus(url)
+    return cloud_monitoring if kind else None

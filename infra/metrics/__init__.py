@@ -1,0 +1,1 @@
+"""Sources of metrics: one port, an adapter for any Prometheus, and one for Cloud Monitoring."""

@@ -1,0 +1,118 @@
+"""Reads one JSON document over HTTP within a deadline, whatever the server does.
+
+Used by the adapters beside this module. The deadline covers the whole answer: of a server that
+sends a byte a second, too. It follows no redirect, and reads no more than `MAX_BYTES`. `requests`
+is imported at first use.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from rollout.measurements import Unmeasured
+
+if TYPE_CHECKING:
+    from requests import Response, Session
+
+MAX_BYTES = 16 * 1024 * 1024
+CHUNK_BYTES = 64 * 1024
+MAX_WHY = 300
+
+Query = Mapping[str, str | int]
+MakeHeaders = Callable[[], Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The status of an answer, and its body as JSON (None: an error without JSON)."""
+
+    status: int
+    document: Any
+
+
+def no_headers() -> Mapping[str, str]:
+    return {}
+
+
+class Fetch:
+    """`headers` is called for each request: an access token expires."""
+
+    def __init__(self, timeout_seconds: float, headers: MakeHeaders = no_headers) -> None:
+        self.timeout_seconds = timeout_seconds
+        self._headers = headers
+
+    def get(self, url: str, query: Query) -> Answered | Unmeasured:
+        """A thread that is late is left behind: no time-out of a socket limits a whole answer."""
+        answers: list[Answered | Unmeasured] = []
+        thread = Thread(target=lambda: answers.append(self._get(url, query)), daemon=True)
+        thread.start()
+        thread.join(self.timeout_seconds)
+        return answers[0] if answers else self._late(url)
+
+    def _late(self, url: str) -> Unmeasured:
+        seconds = f"{self.timeout_seconds:g} s"
+        return Unmeasured("timeout", f"{_host(url)} did not answer within {seconds}")
+
+    def _get(self, url: str, query: Query) -> Answered | Unmeasured:
+        from requests import Timeout
+
+        try:
+            with self._session.get(
+                url,
+                params=dict(query),
+                headers={"Accept": "application/json", **self._headers()},
+                timeout=self.timeout_seconds,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                body = _body(response)
+        except Timeout:
+            return self._late(url)
+        except Exception as error:  # a library raises what it likes, and this is only an answer
+            return Unmeasured("http", f"{_host(url)} cannot be read: {short(error)}")
+        if isinstance(body, Unmeasured):
+            return body
+        try:
+            return Answered(response.status_code, json.loads(body))
+        except (ValueError, RecursionError):
+            if response.status_code != 200:
+                return Answered(response.status_code, None)
+            return Unmeasured("unreadable", f"{_host(url)} did not send JSON")
+
+    @cached_property
+    def _session(self) -> Session:
+        from requests import Session
+
+        return Session()
+
+
+def _body(response: Response) -> bytes | Unmeasured:
+    from requests import RequestException
+
+    host, parts, size = _host(response.url), [], 0
+    try:
+        for part in response.iter_content(CHUNK_BYTES):
+            parts.append(part)
+            size += len(part)
+            if size > MAX_BYTES:
+                why = f"{host} sent more than {MAX_BYTES >> 20} MiB; select fewer series"
+                return Unmeasured("partial", why)
+    except RequestException as error:
+        return Unmeasured("partial", f"{host} broke off: {short(error)}")
+    return b"".join(parts)
+
+
+def short(error: object) -> str:
+    """What somebody else says, on one line, without control characters."""
+    text = " ".join(str(error).split())
+    return "".join(each for each in text if each.isprintable())[:MAX_WHY]
+
+
+def _host(url: str) -> str:
+    """The host and port for people, without credentials; also of what is no valid URL."""
+    return url.partition("://")[2].partition("/")[0].rpartition("@")[2]

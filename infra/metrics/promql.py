@@ -1,0 +1,95 @@
+"""Queries in PromQL over the HTTP API of Prometheus, which Cloud Monitoring offers too.
+
+Used by both adapters beside this module. It reads what an answer says, and trusts none of it: an
+answer with warnings is partial, and one with a NaN or an infinity is no number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from infra.metrics.fetch import Answered, Fetch, short
+from infra.metrics.port import Series, SeriesFound
+from rollout.measurements import Unmeasured
+
+
+class PromQl:
+    """`base` is the URL up to `/api/v1`."""
+
+    def __init__(self, base: str, fetch: Fetch) -> None:
+        self._base, self._fetch = base.rstrip("/"), fetch
+
+    def query(self, text: str, at: datetime) -> SeriesFound | Unmeasured:
+        answer = self._fetch.get(
+            f"{self._base}/api/v1/query", {"query": text, "time": f"{at.timestamp():.3f}"}
+        )
+        if isinstance(answer, Unmeasured):
+            return answer
+        data = _data(answer)
+        return data if isinstance(data, Unmeasured) else _series(data)
+
+    def labels_of(self, metric: str) -> frozenset[str] | Unmeasured:
+        """The labels that series of this metric have; none if there is no such metric."""
+        answer = self._fetch.get(f"{self._base}/api/v1/labels", {"match[]": metric})
+        if isinstance(answer, Unmeasured):
+            return answer
+        data = _data(answer)
+        if isinstance(data, Unmeasured):
+            return data
+        return frozenset(map(str, data)) if isinstance(data, list) else _unreadable("no labels")
+
+
+def _data(answer: Answered) -> Any:
+    """The `data` of an answer, or why there are none."""
+    document = answer.document
+    body = document if isinstance(document, dict) else {}
+    kind, text = str(body.get("errorType", "")), short(body.get("error", ""))
+    if kind == "timeout" or answer.status in (408, 504):
+        return Unmeasured("timeout", f"the query took too long: {text or answer.status}")
+    if answer.status != 200 or body.get("status") == "error":
+        return Unmeasured("http", f"the source answered {answer.status}: {text or 'no reason'}")
+    if body.get("status") != "success":
+        return _unreadable("no status")
+    if body.get("warnings"):
+        return Unmeasured("partial", f"the source warns: {short(body['warnings'])}")
+    if body.get("isPartial"):
+        return Unmeasured("partial", "the source marks its answer as partial")
+    return body.get("data")
+
+
+def _series(data: Any) -> SeriesFound | Unmeasured:
+    if not isinstance(data, dict) or data.get("resultType") not in ("matrix", "vector"):
+        return _unreadable("neither a vector nor a matrix")
+    try:
+        series = tuple(_one_series(each) for each in data["result"])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        return _unreadable("a sample that is none")
+    for each in series:
+        for _, value in each.samples:
+            if not math.isfinite(value):
+                return Unmeasured("not-finite", f"{value} among the samples of {_name(each)}")
+    return SeriesFound(series)
+
+
+def _one_series(result: dict[str, Any]) -> Series:
+    labels = {str(name): str(value) for name, value in result["metric"].items()}
+    pairs = [result["value"]] if "value" in result else result["values"]
+    return Series(labels, tuple(_samples(pairs)))
+
+
+def _samples(pairs: list[Any]) -> Iterator[tuple[float, float]]:
+    for moment, value in pairs:
+        if not isinstance(value, str) or not math.isfinite(float(moment)):
+            raise ValueError("not a sample")
+        yield float(moment), float(value)
+
+
+def _name(series: Series) -> str:
+    return short(series.labels.get("__name__", "a series"))
+
+
+def _unreadable(what: str) -> Unmeasured:
+    return Unmeasured("unreadable", f"the answer is not Prometheus's: {what}")

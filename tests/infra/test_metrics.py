@@ -1,0 +1,372 @@
+"""Sources of metrics: what a Prometheus and Cloud Monitoring may answer, by servers that answer
+like them, break off, lie or stay silent.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from infra.metrics import fetch
+from infra.metrics.cloud_monitoring import CloudMonitoring
+from infra.metrics.prometheus import Prometheus
+from infra.wiring import _metrics_maker
+from rollout.measurements import Answer, CounterReset, Delayed, Measured, Unmeasured
+
+SINCE = datetime(2026, 1, 1, 12, tzinfo=UTC)
+UNTIL = SINCE + timedelta(seconds=600)
+BLUE, GREEN = "slipway-tiny-blue", "slipway-tiny-green"
+Reply = tuple[int, bytes]
+
+
+@contextmanager
+def server(reply: Callable[[str], Reply]) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = reply(self.path)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Keeps the tests' output clean."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
+        threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{made.server_address[1]}"
+        finally:
+            made.shutdown()
+
+
+@contextmanager
+def raw_server(speak: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that speaks as no HTTP server does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def run() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                speak(connection)
+
+        threading.Thread(target=run, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+# ---- Prometheus
+
+
+def matrix(*series: tuple[str, list[Any]], label: str = "backend_service", **more: Any) -> bytes:
+    """An answer with raw samples: (backend service, values), a minute apart."""
+    result = [
+        {
+            "metric": {"__name__": "lb_requests_total", label: name, "code": str(number)},
+            "values": [
+                [SINCE.timestamp() + 60 * minute, str(value)] for minute, value in enumerate(values)
+            ],
+        }
+        for number, (name, values) in enumerate(series)
+    ]
+    data = {"resultType": "matrix", "result": result}
+    return json.dumps({"status": "success", "data": data} | more).encode()
+
+
+def ask(url: str, timeout_seconds: float = 4.0) -> tuple[Answer, Answer]:
+    """The answers for blue and green."""
+    source = Prometheus(url, timeout_seconds=timeout_seconds)
+    answers = source.count_requests((BLUE, GREEN), SINCE, UNTIL)
+    return answers[BLUE], answers[GREEN]
+
+
+def green(body: bytes, status: int = 200) -> Answer:
+    with server(lambda _: (status, body)) as url:
+        return ask(url)[1]
+
+
+def test_requests_are_the_differences_of_raw_counters_of_each_backend_service() -> None:
+    paths: list[str] = []
+
+    def reply(path: str) -> Reply:
+        paths.append(path)
+        blue = (BLUE, [1000, 1100, 1300])
+        return 200, matrix(blue, (BLUE, [5, 5, 6]), (GREEN, [7, 9, 12]))
+
+    with server(reply) as url:
+        answers = ask(url)
+    end = SINCE + timedelta(seconds=120)
+    assert answers == (Measured(301, SINCE, end), Measured(5, SINCE, end))
+    query = parse_qs(urlsplit(paths[0]).query)
+    services = "slipway-tiny-blue|slipway-tiny-green"
+    assert query["query"] == [f'lb_requests_total{{backend_service=~"{services}"}}[600s]']
+    assert query["time"] == [f"{UNTIL.timestamp():.3f}"]
+
+
+def test_a_counter_that_begins_anew_gives_a_lower_bound() -> None:
+    answer = green(matrix((GREEN, [100, 160, 5, 25])))
+    assert isinstance(answer, CounterReset)
+    assert answer.at_least == 80
+
+
+def test_a_missing_series_is_not_zero() -> None:
+    assert kind(green(matrix((BLUE, [1, 2])))) == "no-series"
+
+
+def kind(answer: Answer) -> str:
+    assert isinstance(answer, Unmeasured), answer
+    return answer.kind
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [([], "no-series"), (["__name__", "service"], "labels"), (["backend_service"], "no-series")],
+)
+def test_without_series_the_labels_say_whether_they_were_renamed(
+    labels: list[str], expected: str
+) -> None:
+    def reply(path: str) -> Reply:
+        body = {"status": "success", "data": labels}
+        return 200, json.dumps(body).encode() if "/labels" in path else matrix()
+
+    with server(reply) as url:
+        answer = ask(url)[1]
+    assert kind(answer) == expected
+    assert isinstance(answer, Unmeasured)
+    assert ("but service" in answer.why) == (expected == "labels")
+
+
+def test_a_series_without_the_label_says_which_it_has() -> None:
+    assert kind(green(matrix((GREEN, [1, 2]), label="service"))) == "labels"
+
+
+DEEP = b"[" * 100_000
+PROMETHEUS_ANSWERS: dict[str, tuple[int, bytes, str]] = {
+    "NaN": (200, matrix((GREEN, [1, "NaN", 3])), "not-finite"),
+    "an infinity": (200, matrix((GREEN, [1, "+Inf"])), "not-finite"),
+    "warnings": (200, matrix((GREEN, [1, 2]), warnings=["remote read failed"]), "partial"),
+    "VictoriaMetrics' mark": (200, matrix((GREEN, [1, 2]), isPartial=True), "partial"),
+    "a query that took too long": (
+        503,
+        b'{"status": "error", "errorType": "timeout", "error": "query timed out"}',
+        "timeout",
+    ),
+    "a bad query": (400, b'{"status": "error", "errorType": "bad_data", "error": "x"}', "http"),
+    "a proxy's page": (502, b"<html>", "http"),
+    "no access": (403, b"", "http"),
+    "a redirect": (302, b"", "http"),
+    "a page with 200": (200, b"<html>", "unreadable"),
+    "a list": (200, b"[1]", "unreadable"),
+    "nested too deeply": (200, DEEP, "unreadable"),
+    "a scalar": (
+        200,
+        b'{"status": "success", "data": {"resultType": "scalar", "result": [1, "1"]}}',
+        "unreadable",
+    ),
+    "text as a number": (200, matrix((GREEN, ["many"])), "unreadable"),
+    "no labels": (
+        200,
+        b'{"status": "success", "data": {"resultType": "matrix", "result": [{"values": []}]}}',
+        "unreadable",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PROMETHEUS_ANSWERS)
+def test_each_way_to_fail_is_an_answer_of_its_own_kind(case: str) -> None:
+    status, body, expected = PROMETHEUS_ANSWERS[case]
+    assert kind(green(body, status)) == expected
+
+
+def test_an_answer_that_is_too_large_is_partial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "MAX_BYTES", 1000)
+    assert kind(green(b"x" * 5000)) == "partial"
+
+
+def test_no_server_holds_a_pass_beyond_the_deadline() -> None:
+    stop = threading.Event()
+
+    def drip_header(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        while not stop.wait(0.05):
+            connection.sendall(b"X-Y: z\r\n")
+
+    def drip_body(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n")
+        while not stop.wait(0.05):
+            connection.sendall(b" ")
+
+    def stay_silent(_: socket.socket) -> None:
+        stop.wait(5)
+
+    for speak in (drip_header, drip_body, stay_silent):
+        with raw_server(speak) as url:
+            began = time.monotonic()
+            assert kind(ask(url, timeout_seconds=0.6)[1]) == "timeout"
+            assert time.monotonic() - began < 2
+    stop.set()
+
+
+def test_a_server_that_breaks_off_or_is_gone_is_an_answer_too() -> None:
+    def break_off(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{")
+
+    with raw_server(break_off) as url:
+        assert kind(ask(url)[1]) == "partial"
+    assert kind(ask(url)[1]) == "http"
+    assert kind(ask("http://[not-a-host/")[1]) == "http"
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        "lb_requests_total",
+        'sum(rate(lb_requests_total{backend_service=~"$backend_services"}[1m]))',
+        'lb_requests_total{backend_service="$backend_services"}',
+        'lb_requests_total{backend_service=~"$backend_services"}[5m]',
+    ],
+)
+def test_a_setting_that_selects_no_counters_is_refused(selector: str) -> None:
+    with pytest.raises(ValueError, match="SLIPWAY_REQUESTS_COUNTER must select"):
+        Prometheus("http://localhost", selector)
+
+
+def test_one_may_name_the_counters_of_another_proxy() -> None:
+    paths: list[str] = []
+
+    def reply(path: str) -> Reply:
+        paths.append(path)
+        return 200, matrix((GREEN, [1, 4]), label="cluster")
+
+    with server(reply) as url:
+        source = Prometheus(url, 'envoy_rq{job="edge", cluster=~"$backend_services"}')
+        answer = source.count_requests((GREEN,), SINCE, UNTIL)[GREEN]
+    assert isinstance(answer, Measured)
+    assert answer.requests == 3
+    query = parse_qs(urlsplit(paths[0]).query)["query"]
+    assert query == [f'envoy_rq{{job="edge", cluster=~"{GREEN}"}}[600s]']
+
+
+# ---- Cloud Monitoring
+
+
+def sums(*series: tuple[str, list[Any]], **more: Any) -> bytes:
+    found = [
+        {
+            "resource": {"type": "https_lb_rule", "labels": {"backend_target_name": name}},
+            "points": [{"value": value} for value in values],
+        }
+        for name, values in series
+    ]
+    return json.dumps({"timeSeries": found} | more).encode()
+
+
+def count(value: int) -> dict[str, str]:
+    return {"int64Value": str(value)}
+
+
+def ask_monitoring(url: str, until: datetime = UNTIL) -> Answer:
+    source = CloudMonitoring("demo", url, token=lambda: "secret", timeout_seconds=2)
+    return source.count_requests((BLUE, GREEN), SINCE + timedelta(seconds=30), until)[GREEN]
+
+
+def test_cloud_monitoring_gives_sums_of_whole_minutes_that_have_arrived() -> None:
+    paths: list[str] = []
+
+    def reply(path: str) -> Reply:
+        paths.append(path)
+        return 200, sums((GREEN, [count(40), count(2)]), (BLUE, [count(900)]))
+
+    with server(reply) as url:
+        answer = ask_monitoring(url)
+    # From the first full minute to the last one that ended 270 s ago.
+    first, last = SINCE + timedelta(minutes=1), SINCE + timedelta(minutes=5)
+    assert answer == Measured(42, first, last, is_estimate=True)
+    query = parse_qs(urlsplit(paths[0]).query)
+    assert urlsplit(paths[0]).path == "/v3/projects/demo/timeSeries"
+    assert query["interval.startTime"] == ["2026-01-01T12:01:00Z"]
+    assert query["interval.endTime"] == ["2026-01-01T12:05:00Z"]
+    assert f'one_of("{BLUE}","{GREEN}")' in query["filter"][0]
+
+
+def test_what_cannot_have_arrived_is_not_read() -> None:
+    def reply(path: str) -> Reply:
+        raise AssertionError(path)
+
+    with server(reply) as url:
+        answer = ask_monitoring(url, until=SINCE + timedelta(seconds=300))
+    assert isinstance(answer, Delayed)
+    assert answer.until == SINCE + timedelta(seconds=60 + 60 + 270)
+
+
+MONITORING_ANSWERS: dict[str, tuple[int, bytes, str]] = {
+    "no series": (200, b"{}", "no-series"),
+    "another group's": (200, sums((BLUE, [count(1)])), "no-series"),
+    "execution errors": (200, sums((GREEN, [count(1)]), executionErrors=[{"code": 4}]), "partial"),
+    "another page": (200, sums((GREEN, [count(1)]), nextPageToken="x"), "partial"),
+    "NaN": (200, sums((GREEN, [{"doubleValue": "NaN"}])), "not-finite"),
+    "an infinity": (200, sums((GREEN, [{"doubleValue": "Infinity"}])), "not-finite"),
+    "a distribution": (200, sums((GREEN, [{"distributionValue": {}}])), "unreadable"),
+    "renamed labels": (
+        200,
+        b'{"timeSeries": [{"resource": {"labels": {"target": "x"}}, "points": []}]}',
+        "labels",
+    ),
+    "text": (200, b'"fine"', "unreadable"),
+    "no permission": (403, b'{"error": {"message": "denied"}}', "http"),
+    "a deadline": (504, b"", "timeout"),
+    "a quota": (429, b'{"error": "too many"}', "http"),
+}
+
+
+@pytest.mark.parametrize("case", MONITORING_ANSWERS)
+def test_cloud_monitoring_fails_in_the_same_kinds(case: str) -> None:
+    status, body, expected = MONITORING_ANSWERS[case]
+    with server(lambda _: (status, body)) as url:
+        assert kind(ask_monitoring(url)) == expected
+
+
+def test_a_missing_role_is_named() -> None:
+    with server(lambda _: (403, b'{"error": {"message": "denied"}}')) as url:
+        answer = ask_monitoring(url)
+    assert isinstance(answer, Unmeasured)
+    assert "roles/monitoring.viewer" in answer.why
+
+
+def test_without_a_token_it_asks_nothing_and_says_why() -> None:
+    def token() -> str:
+        raise RuntimeError("no metadata server")
+
+    source = CloudMonitoring("demo", "http://127.0.0.1:9", token=token)
+    answer = source.count_requests((GREEN,), SINCE, UNTIL)[GREEN]
+    assert isinstance(answer, Unmeasured)
+    assert "no metadata server" in answer.why
+
+
+# ---- Settings
+
+
+def test_the_environment_names_at_most_one_source() -> None:
+    assert _metrics_maker("demo", {}) is None
+    prometheus = _metrics_maker("demo", {"PROMETHEUS_URL": "http://prometheus:9090"})
+    assert prometheus is not None
+    assert isinstance(prometheus(), Prometheus)
+    monitoring = _metrics_maker("demo", {"SLIPWAY_METRICS": "cloud-monitoring"})
+    assert monitoring is not None
+    assert isinstance(monitoring(), CloudMonitoring)
+    for environment in (
+        {"SLIPWAY_METRICS": "cloud-monitoring", "PROMETHEUS_URL": "http://prometheus:9090"},
+        {"SLIPWAY_METRICS": "prometheus"},
+    ):
+        with pytest.raises(ValueError, match="SLIPWAY_METRICS must be cloud-monitoring"):
+            _metrics_maker("demo", environment)
