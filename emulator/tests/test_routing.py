@@ -18,7 +18,7 @@ URL_MAP = {
             "defaultService": "api",
             "pathRules": [
                 {"paths": ["/v1/*"], "service": "v1"},
-                {"paths": ["/v1/chat/*", "/exact"], "service": "chat"},
+                {"paths": ["/v1/chat/*", "/exact", "/v1/c"], "service": "chat"},
             ],
         },
         {
@@ -60,6 +60,10 @@ URL_MAP = {
         ("api.example", "/v1/chat/completions?stream=1", "chat"),
         ("api.example", "/exact", "chat"),
         ("api.example", "/exact/not", "api"),
+        ("api.example", "/v1", "api"),
+        ("api.example", "/v1/", "v1"),
+        ("api.example", "/v1/chat", "v1"),
+        ("api.example", "/v1/c", "chat"),
         ("www.example", "/", "any"),
         ("www.example", "/split/it", "a"),
     ],

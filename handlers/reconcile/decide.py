@@ -136,13 +136,14 @@ def _has_no_template(state: ModelState, snapshot: Snapshot) -> bool:
 
 
 def _is_routed(target: Target, snapshot: Snapshot) -> bool:
-    """Whether the URL map has the target's weights. With a single group there are none to wait
-    for.
+    """Whether the URL map has the target's weights, cohorts and mirror. With all requests to a
+    single group there is nothing to wait for.
     """
-    if target.traffic is None or len(target.traffic.weights) == 1:
+    traffic = target.traffic
+    if traffic is None or not (len(traffic.weights) > 1 or traffic.cohorts or traffic.mirror):
         return True
     gateway = snapshot.bodies.get(naming.GATEWAY)
-    route = url_map.desired(target.model, target.traffic)
+    route = url_map.desired(target.model, traffic)
     return gateway is not None and url_map.drift(route, target.model, gateway) is None
 
 

@@ -32,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "forceUpdateOnRepair": "NO",
     "instanceRedistributionType": "PROACTIVE",
     "minimalAction": "REPLACE",
+    "mirrorPercent": 100,
     "mode": "ON",
     "mostDisruptiveAllowedAction": "REPLACE",
     "predictiveMethod": "NONE",

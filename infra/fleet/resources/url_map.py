@@ -1,104 +1,90 @@
-"""A model's route: its one path rule in the shared gateway's URL map. Pure.
+"""A model's route in the shared gateway's URL map. Pure.
 
-The map is shared, so it is always written as read, with our rule corrected, under the fingerprint
-that was read: hosts, matchers and rules of others survive unchanged, and a concurrent change is a
-conflict and not a loss. A rule belongs to a model if it sends requests to one of the model's
-backend services. Waits for the backend services. Source: Compute API reference, urlMaps.
+The map is shared, so it is always written as read, with the model's rules corrected, under the
+fingerprint that was read: hosts, matchers and rules of others survive unchanged, and a concurrent
+change is a conflict and not a loss. A rule belongs to a model if it sends requests to one of the
+model's backend services. Waits for the backend services. Source: Compute API reference, urlMaps.
+
+    route.py          a route and its rules, in both forms that a map has for them
+    path_matcher.py   a model's rules in one path matcher
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from infra.fleet import naming
-from infra.fleet.model import Action, Body, Key
-from infra.fleet.resources.drift import differences
-from rollout.model import Problem, TrafficTarget
+from infra.fleet.model import Action, Body
+from infra.fleet.resources import path_matcher
+from infra.fleet.resources.route import (
+    Backend,
+    CohortRoute,
+    Route,
+    Rule,
+    desired,
+    models_of,
+    owns,
+    paths_of,
+    services_of,
+)
+from rollout.model import Problem
 
-ANY_HOST = "*"
-_MATCHER_PREFIX = "slipway-"
+__all__ = [
+    "Backend",
+    "CohortRoute",
+    "Route",
+    "Routes",
+    "desired",
+    "drift",
+    "index",
+    "merge_route",
+    "obstacle",
+    "owns",
+    "route_drift",
+    "update",
+]
+
 _SERVER_SET = ("id", "kind", "creationTimestamp", "selfLink", "selfLinkWithId", "region", "status")
 
 
 @dataclass(frozen=True)
-class Backend:
-    """A backend service and its weight, from 0 to 1000."""
-
-    service: Key
-    weight: int
-
-
-@dataclass(frozen=True)
-class Route:
-    """Requests for `host` and `path` (and below) go to `backends`, with `path` removed:
-    `/tiny/v1/x` arrives as `/v1/x`.
-    """
-
-    model: str
-    host: str
-    path: str
-    backends: tuple[Backend, ...]
-
-    @property
-    def services(self) -> tuple[Key, ...]:
-        return tuple(backend.service for backend in self.backends)
-
-    @property
-    def paths(self) -> list[str]:
-        return ["/*"] if self.path == "/" else [self.path, f"{self.path}/*"]
-
-    @property
-    def rule(self) -> Body:
-        """A single backend is the rule's service. Several are a route action with weights, beside
-        which the API allows no service.
-        """
-        action: Body = {}
-        if self.path != "/":
-            action["urlRewrite"] = {"pathPrefixRewrite": "/"}
-        if len(self.backends) > 1:
-            action["weightedBackendServices"] = [
-                {"backendService": naming.reference(each.service), "weight": each.weight}
-                for each in self.backends
-            ]
-            return {"paths": self.paths, "routeAction": action}
-        rule = {"paths": self.paths, "service": naming.reference(self.backends[0].service)}
-        return rule | ({"routeAction": action} if action else {})
-
-
-def desired(model: str, target: TrafficTarget) -> Route:
-    """The model's route. Its path is `/<model>` unless the release names another one."""
-    traffic = target.settings.spec.traffic
-    backends = tuple(
-        Backend(naming.backend_service(model, each.colour), each.weight) for each in target.weights
-    )
-    return Route(model, traffic.host, traffic.path or f"/{model}", backends)
-
-
-@dataclass(frozen=True)
 class Routes:
-    """An index of a URL map: the path rules of each model, each with its matcher's name, and the
-    matcher of each host. Made once for all models.
+    """An index of a URL map: the rules of each model, each with its matcher's name, the matcher of
+    each host, and the matchers in which Slipway orders the rules. Made once for all models.
     """
 
     rules: Mapping[str, tuple[tuple[str, Body], ...]]
     matchers: Mapping[str, str]
+    ordered: frozenset[str] = frozenset()
 
 
 def index(observed: Body) -> Routes:
-    rules: dict[str, tuple[tuple[str, Body], ...]] = {}
-    for matcher in observed.get("pathMatchers", []):
-        for rule in matcher.get("pathRules", []):
-            for model in models_of(rule):
-                rules[model] = (*rules.get(model, ()), (matcher["name"], rule))
+    rules: dict[str, list[tuple[str, Body]]] = {}
     matchers: dict[str, str] = {}
     for each in observed.get("hostRules", []):
         for host in each.get("hosts", []):
             matchers.setdefault(host, str(each.get("pathMatcher")))
-    return Routes(rules, matchers)
+    hosts = _hosts_by_matcher(observed)
+    ordered = set()
+    for matcher in observed.get("pathMatchers", []):
+        for rule in path_matcher.rules_of(matcher):
+            for model in models_of(rule):
+                rules.setdefault(model, []).append((matcher["name"], rule))
+        if path_matcher.is_ours(matcher, hosts.get(matcher["name"], frozenset())):
+            ordered.add(matcher["name"])
+    found = {model: tuple(each) for model, each in rules.items()}
+    return Routes(found, matchers, frozenset(ordered))
+
+
+def _hosts_by_matcher(observed: Body) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for rule in observed.get("hostRules", []):
+        found.setdefault(str(rule.get("pathMatcher")), set()).update(rule.get("hosts", []))
+    return found
+
+
+# ---- Drift
 
 
 def drift(route: Route | None, model: str, observed: Body) -> str | None:
@@ -107,49 +93,52 @@ def drift(route: Route | None, model: str, observed: Body) -> str | None:
 
 
 def route_drift(route: Route | None, model: str, observed: Routes) -> str | None:
-    """Why the map must be written for this model; None if it has exactly one route and that is
-    right, or rightly has none.
+    """Why the map must be written for this model; None if it has exactly the route's rules, in
+    whichever form, or rightly has none.
     """
-    found = observed.rules.get(model, ())
+    left = list(observed.rules.get(model, ()))
     if route is None:
-        if not found:
+        if not left:
             return None
-        return f"the model has a route ({', '.join(found[0][1].get('paths', []))}) and should not"
-    if not found:
-        return f"there is no route for {route.host}{route.path} yet"
-    matcher, rule = found[0]
-    is_in_place = (
-        matcher == observed.matchers.get(route.host)
-        and rule.get("paths") == route.paths
-        and len(found) == 1
-    )
-    # A service or an action that the route does not have must be missing from the rule too.
-    if is_in_place and not differences({"service": None, "routeAction": None} | route.rule, rule):
-        return None
-    return (
-        f"the model's route is {', '.join(rule.get('paths', []))} and should be"
-        f" {', '.join(route.paths)} for host {route.host}"
-    )
+        return f"the model has a route ({', '.join(paths_of(left[0][1]))}) and should not"
+    for rule in route.rules:
+        matcher = observed.matchers.get(rule.host)
+        found = next((each for each in left if each[0] == matcher and rule.is_at(each[1])), None)
+        if found is None:
+            return f"there is no route for {rule} yet"
+        left.remove(found)
+        if not rule.leads_like(found[1]):
+            return (
+                f"requests for {rule} go to {_destination(found[1])} and should go to"
+                f" {_destination(rule.destination)}"
+            )
+        priority = found[1].get("priority", rule.priorities.start)
+        if matcher in observed.ordered and priority not in rule.priorities:
+            return f"the rule for {rule} has priority {priority}, which is not one for its path"
+    if left:
+        return f"requests for {_place(left[0][1])} go to the model and should not"
+    return None
 
 
-def owns(model: str, rule: Body) -> bool:
-    """Whether a path rule sends any requests to the model."""
-    return model in models_of(rule)
+def _destination(rule: Body) -> str:
+    """`slipway-tiny-blue 950, slipway-tiny-green 50, without a rewrite`."""
+    action = rule.get("routeAction") or {}
+    weighted = action.get("weightedBackendServices") or []
+    parts = [f"{naming.last(each['backendService'])} {each.get('weight', 0)}" for each in weighted]
+    parts = parts or [naming.last(next(services_of(rule), None)) or "nothing"]
+    if mirror := action.get("requestMirrorPolicy"):
+        percent = mirror.get("mirrorPercent", 100)
+        parts.append(f"{percent:g} % mirrored to {naming.last(mirror.get('backendService'))}")
+    if rewrite := action.get("urlRewrite"):
+        parts.append("as " + ", ".join(f"{name} {value}" for name, value in rewrite.items()))
+    return ", ".join(parts)
 
 
-def models_of(rule: Body) -> set[str]:
-    """The models that a path rule sends requests to."""
-    found = (naming.model_of_service(naming.canonical(service)) for service in _services(rule))
-    return {model for model in found if model}
+def _place(rule: Body) -> str:
+    return ", ".join(paths_of(rule)) or f"the matches of priority {rule.get('priority')}"
 
 
-def _services(rule: Body) -> Iterator[str]:
-    weighted: list[dict[str, Any]] = rule.get("routeAction", {}).get("weightedBackendServices", [])
-    yield from (
-        service
-        for service in [rule.get("service"), *(each.get("backendService") for each in weighted)]
-        if service
-    )
+# ---- The desired map
 
 
 def matcher_of(host: str, observed: Body) -> str | None:
@@ -164,124 +153,75 @@ def matcher_of(host: str, observed: Body) -> str | None:
     )
 
 
-def matcher_name(host: str) -> str:
-    """A legal name that is unique to the host: `slipway-api-example-com-1f2e3d`."""
-    if host == ANY_HOST:
-        return f"{_MATCHER_PREFIX}any"
-    readable = re.sub(r"[^a-z0-9]+", "-", host.lower()).strip("-")[:40].strip("-")
-    return f"{_MATCHER_PREFIX}{readable}-{hashlib.sha256(host.encode()).hexdigest()[:6]}"
-
-
 def merge_route(observed: Body, model: str, route: Route | None) -> Body | Problem:
-    """The desired map: the observed one without any rule of the model, and with its route, if it
-    has one.
+    """The desired map: the observed one with exactly the route's rules of the model, or none of the
+    model without a route. It may be merged with another model's route in turn.
     """
-    body = {field: value for field, value in observed.items() if field not in _SERVER_SET}
     if route and (problem := obstacle(route, observed)):
         return problem
-    emptied = [
-        matcher["name"]
-        for matcher in body.get("pathMatchers", [])
-        if _is_exclusive(matcher, model, _hosts_of(matcher["name"], body))
-    ]
-    body["pathMatchers"] = [
-        _without(matcher, model)
-        for matcher in body.get("pathMatchers", [])
-        if matcher["name"] not in emptied
-    ]
+    body = {field: value for field, value in observed.items() if field not in _SERVER_SET}
+    by_matcher = {_insert_host(body, host): rules for host, rules in _by_host(route)}
+    hosts = _hosts_by_matcher(body)
+    kept = []
+    for matcher in body.get("pathMatchers", []):
+        name = matcher["name"]
+        its_hosts = hosts.get(name, set())
+        ours = path_matcher.is_ours(matcher, its_hosts)
+        merged = path_matcher.with_rules(matcher, model, by_matcher.get(name, ()), ours=ours)
+        # A matcher goes with its last rule, if others have not made it theirs.
+        is_emptied = merged is not matcher and not any(path_matcher.rules_of(merged))
+        if (
+            not is_emptied
+            or not path_matcher.is_inserted(matcher, its_hosts)
+            or not path_matcher.is_as_inserted(merged, body)
+        ):
+            kept.append(merged)
+    names = {matcher["name"] for matcher in kept}
+    gone = {matcher["name"] for matcher in body.get("pathMatchers", [])} - names
+    body["pathMatchers"] = kept
     body["hostRules"] = [
-        rule for rule in body.get("hostRules", []) if rule.get("pathMatcher") not in emptied
+        rule for rule in body.get("hostRules", []) if rule.get("pathMatcher") not in gone
     ]
-    if route:
-        _insert(body, route)
     return {field: value for field, value in body.items() if value != []}
 
 
-def _hosts_of(matcher: str | None, observed: Body) -> set[str]:
-    return {
-        host
-        for rule in observed.get("hostRules", [])
-        if rule.get("pathMatcher") == matcher
-        for host in rule.get("hosts", [])
-    }
+def _by_host(route: Route | None) -> Iterator[tuple[str, tuple[Rule, ...]]]:
+    yield from route.by_host.items() if route else ()
 
 
-def _is_exclusive(matcher: Body, model: str, hosts: set[str]) -> bool:
-    """Whether Slipway inserted the matcher, it serves no other host, and all its rules are the
-    model's.
-    """
-    rules = matcher.get("pathRules", [])
-    made = naming.is_gateway(matcher) and all(
-        matcher_name(host) == matcher["name"] for host in hosts
-    )
-    return (
-        made
-        and bool(rules)
-        and not matcher.get("routeRules")
-        and all(owns(model, rule) for rule in rules)
-    )
-
-
-def _without(matcher: Body, model: str) -> Body:
-    rules = matcher.get("pathRules", [])
-    kept = [rule for rule in rules if not owns(model, rule)]
-    if len(kept) == len(rules):
-        return matcher
-    rest = {field: value for field, value in matcher.items() if field != "pathRules"}
-    return rest | {"pathRules": kept} if kept else rest
-
-
-def _insert(body: Body, route: Route) -> None:
-    name = matcher_of(route.host, body)
+def _insert_host(body: Body, host: str) -> str:
+    """The name of the host's matcher, which is inserted if there is none."""
+    name = matcher_of(host, body)
     if name is None:
-        name = matcher_name(route.host)
-        body["hostRules"] = [*body["hostRules"], {"hosts": [route.host], "pathMatcher": name}]
-    if all(matcher["name"] != name for matcher in body["pathMatchers"]):
-        made = {
-            "name": name,
-            "description": f"{naming.GATEWAY_DESCRIPTION} routes",
-            "defaultService": body.get("defaultService"),
-        }
-        body["pathMatchers"] = [
-            *body["pathMatchers"],
-            {field: value for field, value in made.items() if value},
-        ]
-    body["pathMatchers"] = [
-        (
-            matcher | {"pathRules": [*matcher.get("pathRules", []), route.rule]}
-            if matcher["name"] == name
-            else matcher
-        )
-        for matcher in body["pathMatchers"]
-    ]
+        name = path_matcher.name_for(host)
+        rule = {"hosts": [host], "pathMatcher": name}
+        body["hostRules"] = [*body.get("hostRules", []), rule]
+    matchers = body.get("pathMatchers", [])
+    if all(matcher["name"] != name for matcher in matchers):
+        body["pathMatchers"] = [*matchers, path_matcher.inserted(name, body)]
+    return name
 
 
 def obstacle(route: Route, observed: Body) -> Problem | None:
-    """What in other owners' parts of the map conflicts with the route. It is reported and not
-    overwritten.
-    """
-    name = matcher_of(route.host, observed)
-    matcher: Body = next(
-        (each for each in observed.get("pathMatchers", []) if each.get("name") == name), {}
-    )
-    if name and (sharing := _hosts_of(name, observed) - {route.host}):
-        others = ", ".join(sorted(sharing))
-        return _conflict(
-            f"path matcher {name} serves host {route.host} together with {others}; give"
-            f" {route.host} a separate host rule"
+    """What in other owners' parts of the map conflicts with the route."""
+    hosts = _hosts_by_matcher(observed)
+    matchers = {matcher["name"]: matcher for matcher in observed.get("pathMatchers", [])}
+    for cohort in route.cohorts:
+        if cohort.host == route.host:
+            return _conflict(f"{cohort.host} is the model's host; a preview needs another one")
+    for host, rules in route.by_host.items():
+        name = matcher_of(host, observed)
+        if name is None:
+            continue
+        why = path_matcher.obstacle(
+            matchers.get(name, {}),
+            hosts[name],
+            route.model,
+            rules,
+            is_preview=host != route.host,
         )
-    if matcher.get("routeRules"):
-        return _conflict(
-            f"path matcher {name} of host {route.host} has route rules, which exclude path rules"
-        )
-    for rule in matcher.get("pathRules", []):
-        taken = [path for path in rule.get("paths", []) if path in route.paths]
-        if taken and not owns(route.model, rule):
-            owner = naming.last(next(_services(rule), None)) or "something else"
-            return _conflict(
-                f"path {taken[0]} of host {route.host} goes to {owner} already; choose another path"
-                " or remove that rule"
-            )
+        if why:
+            return _conflict(why)
     return None
 
 

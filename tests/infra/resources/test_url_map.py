@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,11 +13,12 @@ from hypothesis import strategies as st
 from infra.fleet import naming
 from infra.fleet.model import Action, Body
 from infra.fleet.resources import url_map
+from infra.fleet.resources.path_matcher import name_for
 from infra.fleet.resources.url_map import (
     Backend,
+    CohortRoute,
     Route,
     drift,
-    matcher_name,
     merge_route,
     update,
 )
@@ -230,13 +232,13 @@ def test_an_update_carries_the_fingerprint_it_is_based_on() -> None:
 
 def test_a_matcher_with_a_foreign_host_is_kept() -> None:
     body = copy.deepcopy(with_(FOREIGN, TINY))
-    body["hostRules"].append({"hosts": ["theirs.example.com"], "pathMatcher": matcher_name("*")})
+    body["hostRules"].append({"hosts": ["theirs.example.com"], "pathMatcher": name_for("*")})
     left = without(body, "tiny")
     assert body["hostRules"] == left["hostRules"]
     assert all(
         "pathRules" not in matcher
         for matcher in left["pathMatchers"]
-        if matcher["name"] == matcher_name("*")
+        if matcher["name"] == name_for("*")
     )
 
 
@@ -244,9 +246,7 @@ def test_a_foreign_matcher_without_rules_is_not_removed() -> None:
     """It may serve its host by its default service alone, and `all()` of no rules is true."""
     body = copy.deepcopy(with_(FOREIGN, route("a.example.com", "/", "large")))
     emptied = next(
-        matcher
-        for matcher in body["pathMatchers"]
-        if matcher["name"] == matcher_name("a.example.com")
+        matcher for matcher in body["pathMatchers"] if matcher["name"] == name_for("a.example.com")
     )
     del emptied["pathRules"]
     emptied["defaultService"] = f"{SERVER}global/backendServices/theirs"
@@ -254,7 +254,160 @@ def test_a_foreign_matcher_without_rules_is_not_removed() -> None:
 
 
 @given(st.text("ab.-*", min_size=1, max_size=80), st.text("ab.-*", min_size=1, max_size=80))
-def test_each_host_has_a_legal_and_unique_matcher_name(one: str, other: str) -> None:
-    assert 1 <= len(matcher_name(one)) <= 63
-    assert not matcher_name(one).endswith("-")
-    assert (matcher_name(one) == matcher_name(other)) == (one == other)
+def test_each_host_has_a_legal_and_unique_name_for(one: str, other: str) -> None:
+    assert 1 <= len(name_for(one)) <= 63
+    assert not name_for(one).endswith("-")
+    assert (name_for(one) == name_for(other)) == (one == other)
+
+
+# ---- Cohorts and mirrors
+
+GREEN = naming.backend_service("tiny", "green")
+HEADER = ("x-canary", "1")
+COHORT = CohortRoute(GREEN, HEADER)
+PREVIEW = CohortRoute(GREEN, HEADER, "preview.example.com")
+
+
+def matcher(body: Body, host: str) -> Body:
+    return next(each for each in body["pathMatchers"] if each["name"] == name_for(host))
+
+
+def foreign_rule(**fields: Any) -> Body:
+    return {"service": f"{SERVER}global/backendServices/pay", **fields}
+
+
+def test_a_cohort_is_a_route_rule_before_that_of_all_other_requests() -> None:
+    rewrite = {"urlRewrite": {"pathPrefixRewrite": "/"}}
+    headers = [{"headerName": "x-canary", "exactMatch": "1"}]
+    cohort, others = matcher(with_(FOREIGN, replace(TINY, cohorts=(COHORT,))), "*")["routeRules"]
+    assert cohort["priority"] < others["priority"]
+    assert cohort == {
+        "priority": cohort["priority"],
+        "matchRules": [
+            {"fullPathMatch": "/tiny", "headerMatches": headers},
+            {"prefixMatch": "/tiny/", "headerMatches": headers},
+        ],
+        "service": "global/backendServices/slipway-tiny-green",
+        "routeAction": rewrite,
+    }
+    assert others == {
+        "priority": others["priority"],
+        "matchRules": [{"fullPathMatch": "/tiny"}, {"prefixMatch": "/tiny/"}],
+        "service": "global/backendServices/slipway-tiny-blue",
+        "routeAction": rewrite,
+    }
+
+
+def test_a_mirror_is_part_of_the_route_action() -> None:
+    mirrored = replace(TINY, mirror=Backend(GREEN, 25))
+    (rule,) = matcher(with_(FOREIGN, mirrored), "*")["pathRules"]
+    assert rule["service"] == "global/backendServices/slipway-tiny-blue"
+    assert rule["routeAction"]["requestMirrorPolicy"] == {
+        "backendService": "global/backendServices/slipway-tiny-green",
+        "mirrorPercent": 2.5,
+    }
+
+
+@pytest.mark.parametrize("mirror", [None, Backend(GREEN, 20)])
+def test_an_undesired_mirror_is_drift(mirror: Backend | None) -> None:
+    body = with_(FOREIGN, replace(TINY, mirror=Backend(GREEN, 10)))
+    assert drift(replace(TINY, mirror=mirror), "tiny", body)
+
+
+def test_the_form_of_a_matcher_and_its_priorities_are_no_drift_of_its_other_models() -> None:
+    others = [route("*", "/tiny/sub", "sub"), route("*", "/tin2", "same-length")]
+    body = with_(with_(FOREIGN, others[0]), others[1])
+    for target in (
+        TINY,
+        replace(TINY, cohorts=(COHORT,)),
+        replace(TINY, cohorts=(PREVIEW,)),
+        route(green=20),
+    ):
+        body = with_(body, target)
+        assert drift(target, "tiny", body) is None
+        assert [drift(each, each.model, body) for each in others] == [None, None]
+    assert "routeRules" not in str(body)
+
+
+def test_a_rule_with_a_priority_of_another_path_is_repaired() -> None:
+    sub = route("*", "/tiny/sub", "sub")
+    body = with_(with_(FOREIGN, sub), replace(TINY, cohorts=(COHORT,)))
+    rules = matcher(body, "*")["routeRules"]
+    rules[0]["priority"] = rules[-1]["priority"] + 1
+    rules.append(rules.pop(0))
+    assert drift(sub, "sub", body)
+    assert drift(replace(TINY, cohorts=(COHORT,)), "tiny", body) is None
+    assert with_(body, sub) == with_(with_(FOREIGN, replace(TINY, cohorts=(COHORT,))), sub)
+
+
+@pytest.mark.parametrize(
+    ("of", "path_rules", "message"),
+    [
+        (
+            replace(TINY, cohorts=(COHORT,)),
+            [foreign_rule(paths=["/pay"])],
+            "the path rules of path matcher slipway-any (like /pay to pay)",
+        ),
+        (
+            replace(TINY, cohorts=(replace(PREVIEW, host="shop.example.com"),)),
+            [],
+            "path matcher shop serves host shop.example.com already",
+        ),
+        (
+            replace(
+                TINY, host="api.example.com", cohorts=(replace(PREVIEW, host="api.example.com"),)
+            ),
+            [],
+            "api.example.com is the model's host",
+        ),
+    ],
+)
+def test_a_cohort_beside_rules_of_others_is_refused_and_nothing_is_written(
+    of: Route, path_rules: list[Body], message: str
+) -> None:
+    body = copy.deepcopy(with_(FOREIGN, TINY))
+    matcher(body, "*")["pathRules"] += path_rules
+    problem = merge_route(body, "tiny", of)
+    assert isinstance(problem, Problem)
+    assert message in problem.message
+
+
+def test_two_models_cannot_have_the_same_preview_host() -> None:
+    other = route("*", "/other", "other")
+    preview = replace(PREVIEW, service=naming.backend_service("other", "green"))
+    body = with_(FOREIGN, replace(TINY, cohorts=(PREVIEW,)))
+    problem = merge_route(body, "other", replace(other, cohorts=(preview,)))
+    assert isinstance(problem, Problem)
+    assert "preview.example.com already" in problem.message
+
+
+def test_a_model_goes_back_whatever_others_added_beside_its_cohort() -> None:
+    """Weights change and cohorts end where they are; only new rules are refused."""
+    routed = replace(route(green=100), cohorts=(COHORT,))
+    body = copy.deepcopy(with_(FOREIGN, routed))
+    theirs = foreign_rule(priority=7, matchRules=[{"prefixMatch": "/tiny/pay"}])
+    matcher(body, "*")["routeRules"].insert(0, theirs)
+    body["hostRules"].append({"hosts": ["theirs.example.com"], "pathMatcher": name_for("*")})
+    assert drift(routed, "tiny", body) is None
+    back = with_(body, route(green=0))
+    assert drift(route(green=0), "tiny", back) is None
+    rules = matcher(back, "*")["routeRules"]
+    assert rules[0] == theirs
+    assert [rule["priority"] for rule in rules[1:]] == [
+        rule["priority"] for rule in matcher(body, "*")["routeRules"][2:]
+    ]
+    problem = merge_route(back, "tiny", routed)
+    assert isinstance(problem, Problem)
+    assert "serves host * together with theirs.example.com" in problem.message
+
+
+def test_a_matcher_that_others_have_changed_stays_when_its_last_rule_goes() -> None:
+    preview = replace(TINY, cohorts=(PREVIEW,))
+    body = copy.deepcopy(with_(FOREIGN, preview))
+    theirs = {"requestHeadersToRemove": ["x-secret"]}
+    matcher(body, "preview.example.com")["headerAction"] = theirs
+    left = without(body, "tiny")
+    assert matcher(left, "preview.example.com")["headerAction"] == theirs
+    assert {"hosts": ["preview.example.com"], "pathMatcher": name_for(PREVIEW.host)} in left[
+        "hostRules"
+    ]

@@ -106,20 +106,20 @@ def _within(
                     template=match.get("pathTemplateMatch"),
                     error_policies=_error_policies(rule),
                 ), _header_actions(rule)
-    best: tuple[int, str, JsonObject] | None = None
-    for rule in matcher.get("pathRules") or []:
-        for pattern in rule.get("paths") or []:
-            if (best is None or len(pattern) > best[0]) and _path_matches(pattern, path):
-                best = (len(pattern), pattern, rule)
-    if best is None:
+    matching = [
+        (pattern, rule)
+        for rule in matcher.get("pathRules") or []
+        for pattern in rule.get("paths") or []
+        if _path_matches(pattern, path)
+    ]
+    if not matching:
         return _default(matcher), ()
-    pattern = best[1].removesuffix("*")
-    matched = pattern if path.startswith(pattern) else path
+    pattern, rule = max(matching, key=lambda each: _length(each[0]))
     return (
         replace(
-            _destination(best[2], "service", "routeAction", "urlRedirect"),
-            matched=matched,
-            error_policies=_error_policies(best[2]),
+            _destination(rule, "service", "routeAction", "urlRedirect"),
+            matched=pattern.removesuffix("*"),
+            error_policies=_error_policies(rule),
         ),
         (),
     )
@@ -174,9 +174,13 @@ def _host_score(pattern: str, host: str) -> int:
 
 
 def _path_matches(pattern: str, path: str) -> bool:
-    if pattern.endswith("/*"):
-        return path == pattern[:-2] or path.startswith(pattern[:-1])
-    return path == pattern
+    """`/v1/*` does not match `/v1`. Source: kubernetes/ingress-gce issue 76."""
+    return path.startswith(pattern[:-1]) if pattern.endswith("/*") else path == pattern
+
+
+def _length(pattern: str) -> tuple[int, bool]:
+    """Without the asterisk: `/v1/x` is longer than `/v1/*`, and `/v1/` goes before `/v1/*`."""
+    return len(pattern.removesuffix("*")), not pattern.endswith("*")
 
 
 def _route_matches(match: JsonObject, path: str, headers: dict[str, str], query: str) -> bool:
