@@ -14,7 +14,8 @@ from functools import cache
 from typing import Any, get_args
 
 from rollout.spec.message import CommandMessage, Invalid, ReleaseMessage, decode_json
-from rollout.spec.model import Section, Sections
+from rollout.spec.model import Sections
+from rollout.spec.section import Section
 
 # Not a legal value of any of these fields, so that a dead letter cannot be sent again by mistake.
 HIDDEN = {"hidden": True}

@@ -57,7 +57,6 @@ from rollout.model import (
 )
 from rollout.rollback import WayBack
 from rollout.spec.compatibility import cannot_share_group
-from rollout.spec.model import WeightStep
 from rollout.strategies import strategy_of, swap_of
 from rollout.strategies.base import FIRST_GROUP, Step, Strategy, Swap, steps_digest
 from rollout.transitions import PhaseChange, candidate_of
@@ -129,12 +128,14 @@ def _fleet(rollout: Rollout, observed: Observed) -> FleetTarget:
             if stable is None:
                 return FleetTarget()
             return strategy_of(stable).steady_target(stable, rollout.serving_group, rollout.kept)
-        case Stepping(step, weight=weight):
+        case Stepping() as at:
             swap, strategy, steps = _plan_of(rollout)
-            return strategy.target(swap, steps[min(step, len(steps) - 1)], observed, weight)
-        case Baking():
+            at = replace(at, step=min(at.step, len(steps) - 1))
+            return strategy.target(swap, at, observed)
+        case Baking(since):
             swap, strategy, steps = _plan_of(rollout)
-            return strategy.target(swap, steps[-1], observed, FULL_WEIGHT)
+            at = Stepping(len(steps) - 1, since, FULL_WEIGHT, granted=len(steps))
+            return strategy.target(swap, at, observed)
         case RollingBack(in_place=in_place, is_drained=is_drained):
             swap, strategy, _ = _plan_of(rollout)
             return strategy.rollback_target(
@@ -328,10 +329,11 @@ def _judge_step(
     context = _context(rollout, health, evidence, phase.since, now)
     step = steps[phase.step]
     traffic = None
-    if isinstance(step, WeightStep):
-        phase = _route(phase, step, evidence, now)
+    if step.is_routed:
+        phase = _route(phase, evidence, now)
         rollout = replace(rollout, phase=phase)
-        traffic = _traffic(rollout, phase, step, observed)
+        capacity = _group_in_focus(rollout, observed).min
+        traffic = Traffic(step.goal, capacity, phase.is_granted, phase.routed_since)
         context = replace(context, traffic=traffic)
     is_held = not rollout.promoted and (traffic is None or traffic.is_granted)
     if is_held:
@@ -340,7 +342,7 @@ def _judge_step(
     if not isinstance(verdict, Passed) or rollout.paused:
         return _hold(rollout, desired, verdict, health, now)
     if traffic and not traffic.is_granted:
-        return transitions.grant_weight(rollout, desired, phase, traffic.weight, health, now)
+        return transitions.grant(rollout, desired, phase, step, health, now)
     if phase.step + 1 == len(steps):
         return transitions.start_baking(rollout, desired, health, verdict.why, now)
     if frozen := _frozen(evidence, candidate_of(rollout)):
@@ -352,21 +354,12 @@ def _judge_step(
     return transitions.enter_step(rollout, desired, following, health, why, now)
 
 
-def _route(phase: Stepping, step: WeightStep, evidence: Evidence, now: datetime) -> Stepping:
-    """The phase with what the URL map shows. Weights that somebody edits count from when they are
+def _route(phase: Stepping, evidence: Evidence, now: datetime) -> Stepping:
+    """The phase with what the URL map shows. A route that somebody edits counts from when it is
     restored.
     """
-    is_in_map = phase.weight == step.per_mille and evidence.is_routed
+    is_in_map = phase.is_granted and evidence.is_routed
     return replace(phase, routed_since=(phase.routed_since or now) if is_in_map else None)
-
-
-def _traffic(rollout: Rollout, phase: Stepping, step: WeightStep, observed: Observed) -> Traffic:
-    return Traffic(
-        step.per_mille,
-        _group_in_focus(rollout, observed).min,
-        phase.weight == step.per_mille,
-        phase.routed_since,
-    )
 
 
 def _judge_bake(

@@ -244,14 +244,21 @@ class Stepping:
     """The candidate takes over step by step; `step` counts from 0 in the strategy's steps.
 
     `weight` is the part of the requests, from 0 to `FULL_WEIGHT`, that the candidate has been
-    granted: a step's weight is, once its instances are healthy. `routed_since`: since when the
-    URL map has the step's weights; None if it has not.
+    granted, and `granted` the number of steps up to the last one whose requests it has: a step's
+    are granted once its instances are healthy. `routed_since`: since when the URL map has what is
+    granted; None if it has not.
     """
 
     step: int
     since: datetime
     weight: int = 0
     routed_since: datetime | None = None
+    granted: int = 0
+
+    @property
+    def is_granted(self) -> bool:
+        """Whether the candidate has what the present step sends it."""
+        return self.granted > self.step
 
 
 @dataclass(frozen=True)

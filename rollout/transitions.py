@@ -34,9 +34,10 @@ from rollout.model import (
     phase_name,
     step_name,
 )
+from rollout.spec.steps import WeightStep
 from rollout.state import release_in_focus
 from rollout.strategies import strategy_of, swap_of
-from rollout.strategies.base import FIRST_GROUP, steps_digest
+from rollout.strategies.base import FIRST_GROUP, Step, steps_digest
 
 MAX_FAILED_DIGESTS = 20
 
@@ -129,28 +130,31 @@ def _refuse(rollout: Rollout, desired: Desired, release: Release) -> PhaseChange
 def enter_step(
     rollout: Rollout, desired: Desired, step: int, health: ReleaseHealth, why: str, now: datetime
 ) -> PhaseChange:
-    weight = rollout.phase.weight if isinstance(rollout.phase, Stepping) else 0
-    entered = replace(
-        rollout, phase=Stepping(step, now, weight), progress=_go_on(rollout, health, now)
-    )
+    """Enter a later step, or begin again at the first one with the weight that is granted."""
+    phase = Stepping(step, now)
+    if isinstance(rollout.phase, Stepping):
+        before = rollout.phase
+        phase = replace(phase, weight=before.weight, granted=min(before.granted, step))
+    entered = replace(rollout, phase=phase, progress=_go_on(rollout, health, now))
     return _change(rollout, entered, desired, step_name(step), why, health)
 
 
-def grant_weight(
+def grant(
     rollout: Rollout,
     desired: Desired,
     phase: Stepping,
-    weight: int,
+    step: Step,
     health: ReleaseHealth,
     now: datetime,
 ) -> PhaseChange:
-    """The candidate has the instances for the step's weight: from now on the route has it."""
+    """The candidate has the instances for what the step sends it: from now on the route has it."""
+    weight = step.per_mille if isinstance(step, WeightStep) else phase.weight
     granted = replace(
         rollout,
-        phase=replace(phase, weight=weight, routed_since=None),
+        phase=replace(phase, weight=weight, granted=phase.step + 1, routed_since=None),
         progress=_go_on(rollout, health, now),
     )
-    why = f"{health}; it gets {weight / 10:g} % of the requests"
+    why = f"{health}; it gets {step.goal}"
     return _change(rollout, granted, desired, step_name(phase.step), why, health)
 
 
@@ -353,7 +357,7 @@ def _has_requests(rollout: Rollout) -> bool:
     group = strategy_of(candidate).candidate_group(swap_of(rollout, candidate))
     if rollout.stable is None or group == (rollout.serving_group or FIRST_GROUP):
         return False
-    return not isinstance(phase, Stepping) or phase.weight > 0
+    return not isinstance(phase, Stepping) or phase.weight > 0 or phase.granted > 0
 
 
 def roll_back_in_place(

@@ -36,7 +36,8 @@ from infra.store.documents import from_document
 from infra.store.port import Put, Store, Write
 from infra.store.sqlite import SqliteStore
 from infra.wiring import World
-from rollout.spec.model import DEFAULT_PERCENTS, Spec
+from rollout.spec.model import Spec
+from rollout.spec.steps import DEFAULT_PERCENTS
 from rollout.state import ModelState
 
 PROJECT = "demo"

@@ -51,11 +51,11 @@ class Query:
 
 @dataclass(frozen=True)
 class Traffic:
-    """A step that moves requests: the weight that it asks for, how many instances that needs, and
-    whether it was granted. `routed_since`: see `Stepping`.
+    """A step that changes the route: what it sends to the candidate (`goal`), how many instances
+    that needs, and whether it was granted. `routed_since`: see `Stepping`.
     """
 
-    weight: int
+    goal: str
     capacity: int
     is_granted: bool
     routed_since: datetime | None

@@ -1,4 +1,4 @@
-"""Gate `traffic`: capacity before a weight, and a weight long enough in the load balancer.
+"""Gate `traffic`: capacity before requests, and a route long enough in the load balancer.
 
 A URL map takes a while to reach every front end, so a step's hold begins after that. A step that
 moves no requests passes.
@@ -21,7 +21,7 @@ from rollout.gates.base import (
 from rollout.spec.defaults import progress_deadline_seconds
 
 PROPAGATION = timedelta(seconds=120)
-"""Google documents minutes at most and no number; weights are trusted only after this."""
+"""Google documents minutes at most and no number; a route is trusted only after this."""
 
 
 class TrafficGate:
@@ -36,20 +36,20 @@ class TrafficGate:
             return _lacks_capacity(context, traffic)
         if not traffic.is_granted:
             return Passed("")
-        share = f"{traffic.weight / 10:g} % of the requests"
+        goal = traffic.goal
         if traffic.routed_since is None:
-            return Waiting(f"the URL map does not send {share} to the candidate yet")
+            return Waiting(f"the URL map does not send {goal} to the candidate yet")
         end = traffic.routed_since + PROPAGATION + context.hold
         if context.now < end:
-            return Waiting(f"{share} go to the candidate, until {end:%Y-%m-%dT%H:%M:%SZ}")
+            return Waiting(f"{goal} go to the candidate, until {end:%Y-%m-%dT%H:%M:%SZ}")
         span = duration(context.now - traffic.routed_since)
-        return Passed(f"{share} went to the candidate for {span}")
+        return Passed(f"{goal} went to the candidate for {span}")
 
 
 def _lacks_capacity(context: GateContext, traffic: Traffic) -> Verdict:
     """What the environment keeps away has no deadline."""
     health = context.health
-    needs = f"{traffic.weight / 10:g} % of the requests need {traffic.capacity} instances"
+    needs = f"{traffic.goal} need {traffic.capacity} instances"
     why = f"{needs}, and {health.healthy} of release {health.release.version} are healthy"
     deadline = timedelta(seconds=progress_deadline_seconds(health.release.spec))
     if context.is_halted or context.now - context.progress.improved_at < deadline:

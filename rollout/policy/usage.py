@@ -93,9 +93,7 @@ def max_usage(prices: Prices, specs: Iterable[Spec]) -> Usage:
     """
     found = tuple(specs)
     widest = max((spec.scaling.max for spec in found), default=0)
-    has_second_group = any(
-        spec.rollout.strategy == "canary" and spec != found[0] for spec in found[1:]
-    )
+    has_second_group = any(spec.rollout.has_second_group and spec != found[0] for spec in found[1:])
     instances = widest * (2 if has_second_group else 1) + max(
         (spec.rollout.surge or 0 for spec in found), default=0
     )

@@ -1,7 +1,7 @@
 """Which fields cannot change from one release to the next, by the strategy of the next one.
 
-With `rolling` both releases share one group for a while. With `canary` each has its own, and they
-share only the route and the region.
+With `rolling` both releases share one group for a while. With `canary` and `blue_green` each has
+its own, and they share only the route and the region.
 
 Called when a release or a rollback is accepted, and by `advance` before a newer release takes over.
 Pure.
@@ -28,16 +28,16 @@ _FIXED_IN_A_GROUP = {
     ),
 }
 _FIXED_IN_A_ROUTE = {
-    "placement.region": "both groups of a canary are in one region",
-    "traffic.exposure": "both groups of a canary share one route",
-    "traffic.host": "both groups of a canary share one route",
-    "traffic.path": "both groups of a canary share one route",
+    "placement.region": "both groups are in one region",
+    "traffic.exposure": "both groups share one route",
+    "traffic.host": "both groups share one route",
+    "traffic.path": "both groups share one route",
 }
 
 
 def incompatible(stable: Spec, candidate: Spec) -> tuple[SpecProblem, ...]:
     """The changes from `stable` to `candidate` that the candidate's strategy cannot make."""
-    if candidate.rollout.strategy == "canary":
+    if candidate.rollout.has_second_group:
         return _changes(stable, candidate, _FIXED_IN_A_ROUTE)
     return cannot_share_group(stable, candidate)
 

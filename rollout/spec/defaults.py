@@ -13,7 +13,8 @@ from operator import attrgetter, getitem
 from typing import Any
 
 from rollout.spec.machines import disk_type, fixed_accelerator, is_arm
-from rollout.spec.model import Artifact, Cpu, Sections, Spec, default_steps, dump
+from rollout.spec.model import Artifact, Cpu, Sections, Spec, dump
+from rollout.spec.steps import default_steps
 
 CONTAINER_IMAGE = "projects/cos-cloud/global/images/family/cos-stable"
 ARM_CONTAINER_IMAGE = "projects/cos-cloud/global/images/family/cos-arm64-stable"
@@ -84,7 +85,7 @@ def _dependent(sections: Sections, model: str) -> dict[str, Any]:
         ),
         "rollout.steps": default_steps(rollout.strategy),
         "rollout.keep_old_seconds": (
-            max(KEEP_OLD_SECONDS, rollout.watch_seconds) if rollout.strategy == "canary" else None
+            max(KEEP_OLD_SECONDS, rollout.watch_seconds) if rollout.has_second_group else None
         ),
         "rollout.surge": 0 if rollout.unavailable else sections.placement.zone_count,
         "rollout.progress_deadline_seconds": progress_deadline_seconds(sections),

@@ -17,9 +17,10 @@ from pydantic import Field
 from rollout.spec import types
 from rollout.spec.defaults import fill_defaults, inheritable
 from rollout.spec.merge import merge, without_nulls
-from rollout.spec.model import Section, Sections, Spec
+from rollout.spec.model import Sections, Spec
 from rollout.spec.problems import Invalid, SpecProblem, redact
 from rollout.spec.rules import RuleContext, check_rules, gives
+from rollout.spec.section import Section
 from rollout.spec.strict_json import decode_json
 from rollout.spec.validation import freeze, misplaced_nulls, validate
 

@@ -9,27 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from rollout.spec import types
 from rollout.spec.problems import Invalid
-from rollout.spec.types import Allowed, DefaultsTo, Shorthand
-from rollout.spec.validation import freeze, option_tag, validate
+from rollout.spec.section import Section, at_most
+from rollout.spec.steps import StepField, hold_longest_at_first
+from rollout.spec.types import Allowed, DefaultsTo
+from rollout.spec.validation import freeze, validate
 
 Value = TypeVar("Value")
 DEFAULT_NETWORK = "global/networks/default"
@@ -46,28 +38,9 @@ def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-def at_most(most: int) -> BeforeValidator:
-    """A limit that is checked before the items, unlike pydantic's own: a list of ten thousand
-    invalid items is one problem.
-    """
-
-    def count(value: Any) -> Any:
-        if isinstance(value, (dict, tuple, list)) and len(value) > most:
-            raise ValueError("too many")
-        return tuple(value) if isinstance(value, list) else value
-
-    return BeforeValidator(count)
-
-
 # A store may return a map's keys in any order; whatever is built from a spec must not depend on it.
 InNameOrder = AfterValidator(_in_name_order)
 EachOnce = AfterValidator(_each_once)
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
-    )
 
 
 class Ulimits(Section):
@@ -432,6 +405,15 @@ class Traffic(Section):
     certificate: types.Certificate | None = Field(
         default=None, description="Certificate for HTTPS; none: HTTP only"
     )
+    preview_host: types.PreviewHost | None = Field(
+        default=None,
+        description="Host whose requests all go to the new release from a `preview` step on, until"
+        " that has everything; none: only requests with the preview header do",
+    )
+    mirror_safe: bool = Field(
+        default=False,
+        description="Whether a request may take effect twice, so that a `mirror` step may copy it",
+    )
 
     @property
     def is_exposed(self) -> bool:
@@ -439,129 +421,24 @@ class Traffic(Section):
         return self.exposure != "none"
 
 
-FIRST_HOLD_SECONDS = 480
-"""Shows a release that crashes within five minutes, though the liveness check takes 150 s to notice
-it."""
-
-
-HOLD = (
-    "How long a step lasts once it is reached: each of its instances must be healthy for so long"
-    " without a break, and a weight must have been in the load balancer for so long;"
-    f" {FIRST_HOLD_SECONDS} by default in the first step"
-)
-
-
-class PercentStep(Section):
-    """A step that moves a percentage of the instances to the new release."""
-
-    percent: Annotated[int, Field(ge=1, le=100)] = Field(
-        description="Percent of instances on the new release"
-    )
-    hold_seconds: Annotated[int, Field(ge=0, le=86400)] = Field(default=60, description=HOLD)
-
-    @property
-    def goal(self) -> str:
-        return f"{self.percent} %"
-
-
-def _in_tenths(value: float) -> float:
-    """Percent in steps of 0.1, each in one spelling."""
-    tenths = round(value * 10)
-    if not math.isclose(tenths, value * 10, rel_tol=0, abs_tol=1e-6):
-        raise ValueError("not a multiple of 0.1")
-    return tenths / 10
-
-
-class WeightStep(Section):
-    """A step that sends a share of the requests to the new release."""
-
-    weight: Annotated[
-        float,
-        Field(ge=0.1, le=100),
-        AfterValidator(_in_tenths),
-        Allowed("a number from 0.1 to 100, in steps of 0.1"),
-    ] = Field(description="Percent of the requests that go to the new release")
-    hold_seconds: Annotated[int, Field(ge=0, le=86400)] = Field(default=60, description=HOLD)
-
-    @property
-    def per_mille(self) -> int:
-        """The weight as targets and the URL map have it, from 0 to 1000."""
-        return round(self.weight * 10)
-
-    @property
-    def goal(self) -> str:
-        return f"{self.weight:g} % of the requests"
-
-
-def _step(value: Any) -> Any:
-    """An integer is short for `{"percent": integer}`. An invalid one is refused here, so that the
-    error names the step and not a field that is not in the message.
-    """
-    if type(value) is int and 1 <= value <= 100:
-        return {"percent": value}
-    if not isinstance(value, (dict, Section)):
-        raise ValueError("not a step")
-    return value
-
-
-def _kind_of_step(value: Any) -> str:
-    """The field that tells the kinds apart, as `schema_at` finds it again."""
-    is_weight = isinstance(value, WeightStep) or (isinstance(value, dict) and "weight" in value)
-    return option_tag(WeightStep if is_weight else PercentStep)
-
-
-# Further kinds of step (a preview, an approval) join this union, each told apart by its fields.
-Step = Annotated[
-    Annotated[PercentStep, Tag(option_tag(PercentStep))]
-    | Annotated[WeightStep, Tag(option_tag(WeightStep))],
-    Discriminator(_kind_of_step),
-    BeforeValidator(_step),
-    Shorthand({"type": "integer", "minimum": 1, "maximum": 100}),
-    Allowed(
-        'an integer from 1 to 100, {"percent": 1 to 100, "hold_seconds": 0 to 86400}, or, with'
-        ' strategy canary, {"weight": 0.1 to 100, "hold_seconds": 0 to 86400}'
-    ),
-]
-DEFAULT_PERCENTS = (10, 50, 100)
-DEFAULT_WEIGHTS = ((1, 300), (5, 600), (25, 600), (50, 600), (100, 60))
-
-
-def default_steps(strategy: str) -> tuple[PercentStep | WeightStep, ...]:
-    if strategy == "canary":
-        return tuple(
-            WeightStep(weight=weight, hold_seconds=hold) for weight, hold in DEFAULT_WEIGHTS
-        )
-    return _hold_longest_at_first(
-        tuple(PercentStep(percent=percent) for percent in DEFAULT_PERCENTS)
-    )
-
-
-def _hold_longest_at_first(
-    steps: tuple[PercentStep | WeightStep, ...],
-) -> tuple[PercentStep | WeightStep, ...]:
-    if not steps or "hold_seconds" in steps[0].model_fields_set:
-        return steps
-    first = steps[0].model_copy(update={"hold_seconds": FIRST_HOLD_SECONDS})
-    return (first, *steps[1:])
-
-
 class RolloutSpec(Section):
     """How the next release replaces the current one."""
 
-    strategy: Literal["rolling", "canary"] = Field(
+    strategy: Literal["rolling", "canary", "blue_green"] = Field(
         default="rolling",
         description="`rolling`: replace instances step by step in one group; `canary`: send a"
-        " growing share of the requests to a second group",
+        " growing share of the requests to a second group; `blue_green`: check a second group of"
+        " full size in a preview, then send all requests to it at once",
     )
     steps: (
         Annotated[
-            tuple[Step, ...],
+            tuple[StepField, ...],
             Field(min_length=1, max_length=20),
             at_most(20),
-            AfterValidator(_hold_longest_at_first),
+            AfterValidator(hold_longest_at_first),
             DefaultsTo(
                 "`rolling`: 10, 50 and 100 percent; `canary`: weights 1, 5, 25, 50 and 100, held"
-                " for 300 s, three times 600 s, and 60 s"
+                " for 300 s, three times 600 s, and 60 s; `blue_green`: a preview, and weight 100"
             ),
         ]
         | None
@@ -570,13 +447,13 @@ class RolloutSpec(Section):
         Annotated[
             int,
             Field(ge=0, le=1209600),
-            DefaultsTo("3600, or a longer `watch_seconds`, with `canary`"),
+            DefaultsTo("3600, or a longer `watch_seconds`; none with `rolling`"),
         ]
         | None
     ) = Field(
         default=None,
-        description="With `canary`: how long the old group is kept after the bake, without"
-        " requests and at full size, so that it can take them back at once",
+        description="How long the old group is kept after the bake, without requests and at full"
+        " size, so that it can take them back at once",
     )
     surge: (
         Annotated[
@@ -614,8 +491,13 @@ class RolloutSpec(Section):
     on_newer: Literal["supersede", "wait", "reject"] = Field(
         default="supersede",
         description="What to do if a newer release arrives during the rollout: end it for the newer"
-        " one, finish it first, or refuse the newer one",
+        " one, finish it first, or refuse the newer one; `wait` lasts until the old group is gone",
     )
+
+    @property
+    def has_second_group(self) -> bool:
+        """Whether the new release gets a group of its own beside the one that serves."""
+        return self.strategy != "rolling"
 
 
 class Sections(Section):
@@ -681,13 +563,23 @@ def _read(document: object) -> Spec:
     return found.value
 
 
+_LATER_FIELDS = (
+    ("rollout", "keep_old_seconds", None),
+    ("traffic", "preview_host", None),
+    ("traffic", "mirror_safe", False),
+)
+"""Fields that releases were accepted without, and their defaults: with these they keep their
+digest."""
+
+
 def digest(spec: Spec) -> str:
     """SHA-256 of the spec's canonical JSON, in hex. It depends neither on which values are defaults
     nor on the signature.
     """
     document = spec.model_dump(mode="json", exclude={"defaulted": True, "artifact": {"signature"}})
-    if spec.rollout.keep_old_seconds is None:  # releases from before the field have no other digest
-        del document["rollout"]["keep_old_seconds"]
+    for section, field, default in _LATER_FIELDS:
+        if document[section][field] == default:
+            del document[section][field]
     return hashlib.sha256(
         json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
     ).hexdigest()

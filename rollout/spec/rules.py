@@ -14,8 +14,9 @@ from itertools import pairwise
 from typing import Any
 
 from rollout.spec.machines import accelerator_problem, disk_problem
-from rollout.spec.model import Sections, Traffic, WeightStep
+from rollout.spec.model import Sections, Traffic
 from rollout.spec.problems import SpecProblem, redact
+from rollout.spec.steps import MirrorStep, PercentStep, Step, WeightStep
 from rollout.spec.validation import Path
 
 # For all arguments, and for all variables. Metadata holds 262144 bytes per value, 524288 in all.
@@ -377,35 +378,86 @@ def deadline(context: RuleContext) -> Iterator[SpecProblem]:
 
 
 def step_kinds(context: RuleContext) -> Iterator[SpecProblem]:
-    """Every step of `rollout.steps` has a `weight` with strategy `canary`, and a `percent` with
-    `rolling`.
+    """With strategy `rolling`, which has no second group to send requests to, every step of
+    `rollout.steps` has a `percent`.
     """
     rollout = context.spec.rollout
-    if not context.knows("rollout.steps", "rollout.strategy"):
+    if not context.knows("rollout.steps", "rollout.strategy") or rollout.has_second_group:
         return
-    is_canary = rollout.strategy == "canary"
-    field = "weight" if is_canary else "percent"
     for number, step in enumerate(rollout.steps or ()):
-        if isinstance(step, WeightStep) != is_canary:
+        if not isinstance(step, PercentStep):
             yield SpecProblem(
                 f"rollout.steps[{number}]",
-                f'must have a {field} with strategy {rollout.strategy}, as in {{"{field}": 5}}; or'
-                " set rollout.steps to null for the default",
+                'must have a percent with strategy rolling, as in {"percent": 5}; for other kinds'
+                " of step set rollout.strategy to canary or blue_green, or set rollout.steps to"
+                " null for the default",
                 step.goal,
             )
 
 
-def canary_is_exposed(context: RuleContext) -> Iterator[SpecProblem]:
-    """Strategy `canary` needs `traffic.exposure` to be `external`: without a route there are no
-    requests to split.
+def rising_steps(context: RuleContext) -> Iterator[SpecProblem]:
+    """The percentages of `rollout.steps` rise strictly, and so do the weights. The last step is
+    100 percent with strategy `rolling`, and weight 100 with `canary` and `blue_green`.
+    """
+    rollout = context.spec.rollout
+    steps = rollout.steps if context.knows("rollout.steps") else ()
+    if not steps:
+        return
+    percents = [step.percent for step in steps if isinstance(step, PercentStep)]
+    weights = [step.weight for step in steps if isinstance(step, WeightStep)]
+    is_rising = all(low < high for each in (percents, weights) for low, high in pairwise(each))
+    goals = ", ".join(step.goal for step in steps)
+    has_strategy = context.knows("rollout.strategy")
+    if not weights and not (has_strategy and rollout.has_second_group):
+        if not is_rising or percents[-1:] != [100]:
+            given = ", ".join(f"{percent}" for percent in percents)
+            yield SpecProblem("rollout.steps", "must rise strictly and end at 100", f"[{given}]")
+    elif not is_rising:
+        yield SpecProblem("rollout.steps", "must rise strictly in percent and in weight", goals)
+    elif has_strategy and rollout.has_second_group and not _gives_everything(steps[-1]):
+        allowed = 'must end with {"weight": 100}, which gives the new release everything'
+        yield SpecProblem("rollout.steps", allowed, goals)
+
+
+def _gives_everything(step: Step) -> bool:
+    return isinstance(step, WeightStep) and step.weight == 100
+
+
+def mirrored_requests(context: RuleContext) -> Iterator[SpecProblem]:
+    """A `mirror` step in `rollout.steps` needs `traffic.mirror_safe`: each copy of a request takes
+    effect once more, and Slipway cannot know whether that does harm.
+    """
+    if not context.knows("rollout.steps", "traffic.mirror_safe"):
+        return
+    for number, step in enumerate(context.spec.rollout.steps or ()):
+        if isinstance(step, MirrorStep) and not context.spec.traffic.mirror_safe:
+            yield SpecProblem(
+                f"rollout.steps[{number}].mirror",
+                "must be left out unless traffic.mirror_safe is true: a copy of a request takes"
+                " effect once more; set it if requests change nothing",
+                f"{step.mirror:g}",
+            )
+
+
+def preview_host(context: RuleContext) -> Iterator[SpecProblem]:
+    """`traffic.preview_host` is another host than `traffic.host`."""
+    traffic, path = context.spec.traffic, "traffic.preview_host"
+    is_same = traffic.preview_host is not None and traffic.preview_host == traffic.host
+    if context.knows(path, "traffic.host") and is_same:
+        yield SpecProblem(path, "must differ from traffic.host, which users use", traffic.host)
+
+
+def second_group_is_exposed(context: RuleContext) -> Iterator[SpecProblem]:
+    """Strategies `canary` and `blue_green` need `traffic.exposure` to be `external`: without a
+    route there are no requests to send to a second group.
     """
     spec = context.spec
     is_known = context.knows("rollout.strategy", "traffic.exposure")
-    if is_known and spec.rollout.strategy == "canary" and not spec.traffic.is_exposed:
+    if is_known and spec.rollout.has_second_group and not spec.traffic.is_exposed:
         yield SpecProblem(
             "rollout.strategy",
             'must be "rolling" when traffic.exposure is "none": there are no requests to split',
-            '"canary"',
+            f'"{spec.rollout.strategy}"',
         )
 
 
@@ -417,8 +469,9 @@ def kept_while_watched(context: RuleContext) -> Iterator[SpecProblem]:
     keep = rollout.keep_old_seconds
     if keep is None or not context.knows(path, "rollout.watch_seconds", "rollout.strategy"):
         return
-    if rollout.strategy != "canary":
-        yield SpecProblem(path, "must be left out, or null, unless strategy is canary", f"{keep}")
+    if not rollout.has_second_group:
+        allowed = "must be left out, or null, unless strategy is canary or blue_green"
+        yield SpecProblem(path, allowed, f"{keep}")
     elif keep < rollout.watch_seconds:
         yield SpecProblem(
             path,
@@ -426,21 +479,6 @@ def kept_while_watched(context: RuleContext) -> Iterator[SpecProblem]:
             " have to give its requests back",
             f"{keep}",
         )
-
-
-def rising_steps(context: RuleContext) -> Iterator[SpecProblem]:
-    """The percentages or weights of `rollout.steps` rise strictly and end at 100."""
-    percents = [
-        step.weight if isinstance(step, WeightStep) else step.percent
-        for step in context.spec.rollout.steps or ()
-    ]
-    if (
-        percents
-        and context.knows("rollout.steps")
-        and (percents[-1] != 100 or any(low >= high for low, high in pairwise(percents)))
-    ):
-        given = ", ".join(f"{percent:g}" for percent in percents)
-        yield SpecProblem("rollout.steps", "must rise strictly and end at 100", f"[{given}]")
 
 
 def trusted_module(context: RuleContext) -> Iterator[SpecProblem]:
@@ -485,7 +523,9 @@ RULES: tuple[Rule, ...] = (
     unexposed,
     rising_steps,
     step_kinds,
-    canary_is_exposed,
+    mirrored_requests,
+    preview_host,
+    second_group_is_exposed,
     kept_while_watched,
     budget,
     deadline,

@@ -276,6 +276,21 @@ Host = Annotated[
     Field(max_length=253, pattern=rf"^(\*|{_LABEL}(\.{_LABEL})*)$"),
     Allowed("a lower-case host name without port, or * for any host"),
 ]
+PreviewHost = Annotated[
+    str,
+    Field(max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})+$"),
+    Allowed("a lower-case host name with a dot, without port"),
+]
+HeaderName = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$"),
+    Allowed("the name of a header, of 1 to 63 lower-case letters, digits and hyphens"),
+]
+HeaderValue = Annotated[
+    str,
+    Field(max_length=128, pattern=r"^[!-~]([ -~]*[!-~])?$"),
+    Allowed("1 to 128 printable ASCII characters, without spaces at the ends"),
+]
 Certificate = Annotated[
     str,
     Field(pattern=rf"^({_PROJECT}global/sslCertificates/)?{_RFC1035}$"),

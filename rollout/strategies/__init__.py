@@ -10,10 +10,15 @@ from collections.abc import Mapping
 
 from rollout.model import Release, Rollout
 from rollout.strategies.base import Strategy, Swap
+from rollout.strategies.blue_green import BlueGreen
 from rollout.strategies.canary import Canary
 from rollout.strategies.rolling import Rolling
 
-STRATEGIES: Mapping[str, Strategy] = {"rolling": Rolling(), "canary": Canary()}
+STRATEGIES: Mapping[str, Strategy] = {
+    "rolling": Rolling(),
+    "canary": Canary(),
+    "blue_green": BlueGreen(),
+}
 
 
 def strategy_of(release: Release) -> Strategy:

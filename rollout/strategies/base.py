@@ -19,12 +19,13 @@ from rollout.model import (
     Kept,
     Observed,
     Release,
+    Stepping,
     TrafficTarget,
     TrafficWeight,
 )
-from rollout.spec.model import PercentStep, WeightStep
+from rollout.spec.steps import Step
 
-Step = PercentStep | WeightStep
+__all__ = ["FIRST_GROUP", "Step", "Strategy", "Swap", "all_traffic_to", "steps_digest"]
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Strategy(Protocol):
         """
         ...
 
-    def target(self, swap: Swap, step: Step, observed: Observed, weight: int = 0) -> FleetTarget:
-        """The intermediate target of one step. `weight`: see `Stepping`."""
+    def target(self, swap: Swap, at: Stepping, observed: Observed) -> FleetTarget:
+        """The intermediate target of the step that the rollout is `at`."""
         ...
 
     def rollback_target(

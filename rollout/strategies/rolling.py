@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rollout.model import Colour, FleetTarget, GroupTarget, Kept, Observed, Release, Share
-from rollout.spec.model import PercentStep, default_steps
+from rollout.model import Colour, FleetTarget, GroupTarget, Kept, Observed, Release, Share, Stepping
+from rollout.spec.steps import PercentStep, default_steps
 from rollout.strategies.base import FIRST_GROUP, Step, Swap, all_traffic_to
 
 EVERYTHING = PercentStep(percent=100, hold_seconds=0)
@@ -35,8 +35,8 @@ class Rolling:
     def candidate_group(self, swap: Swap) -> Colour:
         return swap.serving or FIRST_GROUP
 
-    def target(self, swap: Swap, step: Step, observed: Observed, weight: int = 0) -> FleetTarget:
-        return _fleet(swap_group(swap, step, observed))
+    def target(self, swap: Swap, at: Stepping, observed: Observed) -> FleetTarget:
+        return _fleet(swap_group(swap, self.steps(swap)[at.step], observed))
 
     def rollback_target(
         self, swap: Swap, observed: Observed, *, in_place: bool, is_drained: bool = True

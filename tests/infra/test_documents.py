@@ -55,7 +55,7 @@ ONE, TWO, THREE = (
 )
 PHASES: dict[str, Phase] = {
     "settled": Settled(),
-    "stepping": Stepping(2, at(1), 50, at(6)),
+    "stepping": Stepping(2, at(1), 50, at(6), 2),
     "baking": Baking(at(2)),
     "rolling_back": RollingBack(
         "rolled_back",
@@ -176,6 +176,7 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
                 "since": at(1),
                 "weight": 50,
                 "routed_since": at(6),
+                "granted": 2,
             },
             "serving_group": "green",
             "stable_kept": 4,
@@ -253,7 +254,14 @@ def test_each_phase_is_stored_with_its_fields() -> None:
     ]
     assert stored_phases == [
         {"name": "settled"},
-        {"name": "stepping", "step": 2, "since": at(1), "weight": 50, "routed_since": at(6)},
+        {
+            "name": "stepping",
+            "step": 2,
+            "since": at(1),
+            "weight": 50,
+            "routed_since": at(6),
+            "granted": 2,
+        },
         {"name": "baking", "since": at(2)},
         {
             "name": "rolling_back",

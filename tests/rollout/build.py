@@ -9,7 +9,8 @@ from typing import Any
 
 from rollout.model import GroupView, Health, Instance, Observed, Problem, Reason, Release
 from rollout.spec.message import ReleaseRequested, resolve
-from rollout.spec.model import DEFAULT_PERCENTS, PercentStep, digest
+from rollout.spec.model import digest
+from rollout.spec.steps import DEFAULT_PERCENTS, PercentStep
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -14,13 +14,15 @@ from rollout.model import (
     Kept,
     Observed,
     Release,
+    Stepping,
     TrafficTarget,
     TrafficWeight,
 )
-from rollout.spec.model import WeightStep
+from rollout.spec.steps import WeightStep
 from rollout.strategies.base import Swap
-from rollout.strategies.canary import Canary, instances_for
+from rollout.strategies.canary import Canary
 from rollout.strategies.rolling import Rolling
+from rollout.strategies.second_group import instances_for
 from tests.rollout.build import NOON, at, release, step
 
 CANARY, ROLLING = Canary(), Rolling()
@@ -29,6 +31,7 @@ ONE = release("1", scaling={"min": 2, "max": 20})
 TWO = release("2", scaling={"min": 1, "max": 6}, rollout={"strategy": "canary", "steps": WEIGHTS})
 SAME_TEMPLATE = replace(TWO, template=ONE.template)
 FIVE, FULL = WeightStep(weight=5, hold_seconds=600), WeightStep(weight=100, hold_seconds=0)
+FIRST, GRANTED = Stepping(0, NOON), Stepping(0, NOON, 50, granted=1)
 OTHER: dict[Colour, Colour] = {"blue": "green", "green": "blue"}
 
 
@@ -64,7 +67,7 @@ def test_a_canary_runs_in_the_other_group(serving: Colour) -> None:
     swap = Swap(ONE, TWO, serving)
     assert CANARY.candidate_group(swap) == OTHER[serving]
     assert CANARY.steps(swap) == (FIVE, FULL)
-    target = CANARY.target(swap, FIVE, Observed((view(serving, 10),)), 50)
+    target = CANARY.target(swap, GRANTED, Observed((view(serving, 10),)))
     stable, candidate = target.groups
     assert (stable.colour, stable.settings) == (serving, ONE)
     assert (candidate.colour, candidate.settings) == (OTHER[serving], TWO)
@@ -73,8 +76,8 @@ def test_a_canary_runs_in_the_other_group(serving: Colour) -> None:
 
 def test_a_step_gets_its_instances_before_its_weight() -> None:
     swap, observed = Swap(ONE, TWO, "blue"), Observed((view("blue", 10), view("green", 1)))
-    before = CANARY.target(swap, FULL, observed, 50)
-    after = CANARY.target(swap, FULL, observed, FULL_WEIGHT)
+    before = CANARY.target(swap, Stepping(1, NOON, 50, granted=1), observed)
+    after = CANARY.target(swap, Stepping(1, NOON, FULL_WEIGHT, granted=2), observed)
     assert before.groups == after.groups
     assert before.groups[1].min == 11
     assert before.traffic == traffic(ONE, blue=950, green=50)
@@ -84,7 +87,7 @@ def test_a_step_gets_its_instances_before_its_weight() -> None:
 @pytest.mark.parametrize(("size", "least"), [(0, 1), (10, 1), (60, 4), (1000, 20)])
 def test_the_candidate_is_sized_within_the_wider_bounds(size: int, least: int) -> None:
     observed = Observed((view("blue", size),))
-    stable, candidate = CANARY.target(Swap(ONE, TWO, "blue"), FIVE, observed).groups
+    stable, candidate = CANARY.target(Swap(ONE, TWO, "blue"), FIRST, observed).groups
     assert (candidate.min, candidate.max) == (least, 20)
     assert not any(group.may_scale_in for group in (stable, candidate))
     assert (stable.min, stable.max) == (2, 20)
@@ -97,7 +100,7 @@ def test_what_has_nothing_to_compare_takes_one_step_in_place(stable: Release | N
     assert only == step(100, 600)
     assert CANARY.candidate_group(swap) == "blue"
     observed = Observed((view("blue", 2),))
-    assert CANARY.target(swap, only, observed) == ROLLING.target(swap, only, observed)
+    assert CANARY.target(swap, FIRST, observed) == ROLLING.target(swap, FIRST, observed)
     back = CANARY.rollback_target(swap, observed, in_place=True, is_drained=False)
     assert back == ROLLING.rollback_target(swap, observed, in_place=True)
 

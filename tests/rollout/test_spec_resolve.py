@@ -22,11 +22,11 @@ from rollout.spec.model import (
     Schedule,
     Sections,
     Spec,
-    WeightStep,
     digest,
     dump,
     load,
 )
+from rollout.spec.steps import WeightStep
 from tests.rollout.build import step
 
 IMAGE = "us-docker.pkg.dev/p/r/tiny:1"

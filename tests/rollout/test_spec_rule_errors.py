@@ -20,6 +20,11 @@ SCRIPT = {"startup_script": "exec serve"}
 SCHEDULE = {"cron": "0 8 * * *", "duration_seconds": 3600, "min": 2}
 METRIC = {"name": "custom.googleapis.com/queue", "target": 1}
 T4 = {"type": "nvidia-tesla-t4"}
+STEP = (
+    'an integer from 1 to 100 or {"percent": 1 to 100}; with strategy canary or blue_green also'
+    ' {"weight": 0.1 to 100}, {"preview": true}, {"match": {"header": ..., "value": ...}} or'
+    ' {"mirror": 0.1 to 100}; each with "hold_seconds": 0 to 86400'
+)
 
 
 def problems_of(patch: dict[str, Any]) -> list[str]:
@@ -180,13 +185,21 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"rollout": {"steps": [0]}},
-        "rollout.steps[0]: must be an integer from 1 to 100,"
-        ' {"percent": 1 to 100, "hold_seconds": 0 to 86400}, or, with strategy canary,'
-        ' {"weight": 0.1 to 100, "hold_seconds": 0 to 86400}, got 0',
+        f"rollout.steps[0]: must be {STEP}, got 0",
     ),
     (
         {"rollout": {"steps": [{}, 100]}},
-        "rollout.steps[0].percent: is required; must be an integer from 1 to 100",
+        f"rollout.steps[0]: must be {STEP}, got an object with 0 fields",
+    ),
+    (
+        {"rollout": {"strategy": "canary", "steps": [{"weight": 5}, 100]}},
+        'rollout.steps: must end with {"weight": 100}, which gives the new release everything, got'
+        " 5 % of the requests, 100 %",
+    ),
+    (
+        {"rollout": {"strategy": "canary", "steps": [{"mirror": 10}, {"weight": 100}]}},
+        "rollout.steps[0].mirror: must be left out unless traffic.mirror_safe is true: a copy of a"
+        " request takes effect once more; set it if requests change nothing, got 10",
     ),
     (
         {"machine": {"shielded_vm": {"vtpm": False}}},

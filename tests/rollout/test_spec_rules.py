@@ -135,7 +135,30 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"rollout": {"steps": [{"weight": 10, "percent": 10}, 100]}}, "rollout.steps[0].percent"),
     ({"rollout": {"steps": list(range(80, 101))}}, "rollout.steps"),
     ({"rollout": {"steps": [{"weight": 5}, 100]}}, "rollout.steps[0]"),
-    ({"rollout": {"strategy": "canary", "steps": [{"weight": 5}, 100]}}, "rollout.steps[1]"),
+    ({"rollout": {"strategy": "canary", "steps": [{"weight": 5}, 100]}}, "rollout.steps"),
+    ({"rollout": {"strategy": "blue_green", "steps": [{"preview": True}]}}, "rollout.steps"),
+    (
+        {"rollout": {"strategy": "canary", "steps": [50, 10, {"weight": 100}]}},
+        "rollout.steps",
+    ),
+    (
+        {"rollout": {"strategy": "canary", "steps": [{"preview": False}, {"weight": 100}]}},
+        "rollout.steps[0].preview",
+    ),
+    (
+        {"rollout": {"strategy": "canary", "steps": [{"match": {"header": "x-a"}}]}},
+        "rollout.steps[0].match.value",
+    ),
+    (
+        {"rollout": {"strategy": "canary", "steps": [{"mirror": 10}, {"weight": 100}]}},
+        "rollout.steps[0].mirror",
+    ),
+    (
+        {"traffic": {"host": "a.example.com", "preview_host": "a.example.com"}},
+        "traffic.preview_host",
+    ),
+    ({"traffic": {"preview_host": "*"}}, "traffic.preview_host"),
+    ({"rollout": {"steps": [{"preview": True}, 100]}}, "rollout.steps[0]"),
     ({"rollout": {"strategy": "canary", "steps": [{"weight": 5}]}}, "rollout.steps"),
     (
         {"rollout": {"strategy": "canary", "steps": [{"weight": 0.25}, {"weight": 100}]}},
@@ -193,6 +216,22 @@ VALID: list[dict[str, Any]] = [
     {"rollout": {"steps": [100]}},
     {"rollout": {"steps": [10, {"percent": 100}]}},
     {"rollout": {"steps": list(range(81, 101))}},
+    {
+        "rollout": {
+            "strategy": "canary",
+            "steps": [
+                5,
+                {"preview": True},
+                {"match": {"header": "x-canary", "value": "1"}},
+                {"weight": 0.1},
+                {"mirror": 10},
+                50,
+                {"weight": 100},
+            ],
+        },
+        "traffic": {"mirror_safe": True, "preview_host": "next.example.com"},
+    },
+    {"rollout": {"strategy": "blue_green"}},
     {"rollout": {"surge": 0, "unavailable": 3}},
     {"rollout": {"surge": 2}, "placement": {"zones": ["us-central1-a", "us-central1-b"]}},
     {"rollout": {"surge": 1}, "placement": {"zones": ["us-central1-a"]}},

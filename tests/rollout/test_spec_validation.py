@@ -8,8 +8,9 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from rollout.spec.message import CommandMessage, ReleaseMessage
-from rollout.spec.model import Scaling, Sections, Spec, at_most
+from rollout.spec.model import Scaling, Sections, Spec
 from rollout.spec.problems import MAX_PROBLEMS, Invalid
+from rollout.spec.section import at_most
 from rollout.spec.validation import (
     MAX_DEPTH,
     dereference,

@@ -23,7 +23,7 @@ from rollout.model import (
     TrafficTarget,
     TrafficWeight,
 )
-from rollout.spec.model import PercentStep
+from rollout.spec.steps import PercentStep
 from rollout.strategies import STRATEGIES, strategy_of, swap_of
 from rollout.strategies.base import FIRST_GROUP, Swap, all_traffic_to, steps_digest
 from rollout.strategies.rolling import Rolling, instances_of, steady_group, swap_group
@@ -39,6 +39,7 @@ UNEXPOSED = release("3", traffic={"exposure": "none"})
 SWAP = Swap(ONE, TWO, "blue")
 NOTHING, FIVE = Observed(), group(*instances(ONE, 5))
 COLOURS: tuple[Colour, ...] = ("blue", "green")
+FIRST, SECOND = Stepping(0, NOON), Stepping(1, NOON)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +82,8 @@ def test_a_balanced_group_never_has_two_versions(before: int, after: int) -> Non
         release("2", placement=shapes[after]),
     )
     swap = Swap(stable, candidate, "blue")
-    (only,) = ROLLING.steps(swap)
-    (target,) = ROLLING.target(swap, only, FIVE).groups
+    assert [each.goal for each in ROLLING.steps(swap)] == ["100 %"]
+    (target,) = ROLLING.target(swap, FIRST, FIVE).groups
     assert target.shares == (Share(swap.candidate),)
 
 
@@ -175,7 +176,7 @@ def test_a_group_has_at_least_one_instance_during_a_swap() -> None:
 
 
 def test_a_release_names_its_strategy() -> None:
-    assert list(STRATEGIES) == ["rolling", "canary"]
+    assert list(STRATEGIES) == ["rolling", "canary", "blue_green"]
     assert isinstance(strategy_of(ONE), Rolling)
 
 
@@ -191,7 +192,7 @@ def test_a_first_release_goes_to_the_first_group() -> None:
     swap = swap_of(Rollout(), TWO)
     assert swap == Swap(None, TWO, None)
     assert ROLLING.candidate_group(swap) == FIRST_GROUP == "blue"
-    assert [each.colour for each in ROLLING.target(swap, step(100), NOTHING).groups] == ["blue"]
+    assert [each.colour for each in ROLLING.target(swap, FIRST, NOTHING).groups] == ["blue"]
     assert [each.colour for each in ROLLING.steady_target(TWO, None).groups] == ["blue"]
 
 
@@ -205,9 +206,9 @@ def test_a_step_counts_the_instances_of_the_serving_group_alone(serving: Colour)
             *group(*instances(ONE, 50), colour=other).groups,
         )
     )
-    [target] = ROLLING.target(swap, step(40), both).groups
-    assert (target.colour, target.shares) == (serving, (Share(ONE), Share(TWO, 2)))
-    [target] = ROLLING.target(swap, step(40), Observed(both.groups[1:])).groups
+    [target] = ROLLING.target(swap, FIRST, both).groups
+    assert (target.colour, target.shares) == (serving, (Share(ONE), Share(TWO, 1)))
+    [target] = ROLLING.target(swap, FIRST, Observed(both.groups[1:])).groups
     assert (target.colour, target.shares) == (serving, (Share(ONE), Share(TWO, 1)))
 
 
@@ -265,8 +266,8 @@ def test_the_serving_group_has_the_full_weight_in_every_target(serving: Colour) 
     """The route has the stable release's settings until the candidate has everything."""
     swap, observed = Swap(ONE, TWO, serving), group(*instances(ONE, 5), colour=serving)
     targets = [
-        ROLLING.target(swap, step(20), observed),
-        ROLLING.target(swap, step(100), observed),
+        ROLLING.target(swap, FIRST, observed),
+        ROLLING.target(swap, SECOND, observed),
         ROLLING.rollback_target(swap, observed, in_place=False),
         ROLLING.steady_target(TWO, serving),
     ]
@@ -278,14 +279,15 @@ def test_the_serving_group_has_the_full_weight_in_every_target(serving: Colour) 
 def test_a_model_that_is_not_exposed_has_no_route() -> None:
     assert all_traffic_to("blue", UNEXPOSED) is None
     swap = Swap(UNEXPOSED, UNEXPOSED, "blue")
-    assert ROLLING.target(swap, step(100), FIVE).traffic is None
+    assert ROLLING.target(swap, FIRST, FIVE).traffic is None
     assert ROLLING.rollback_target(swap, FIVE, in_place=False).traffic is None
     assert ROLLING.steady_target(UNEXPOSED, "blue").traffic is None
 
 
 def test_a_model_is_exposed_as_the_release_whose_settings_its_group_has() -> None:
     hides, exposes = Swap(ONE, UNEXPOSED, "blue"), Swap(UNEXPOSED, ONE, "blue")
-    assert ROLLING.target(hides, step(20), FIVE).traffic == full_weight("blue", ONE)
-    assert ROLLING.target(hides, step(100), FIVE).traffic is None
-    assert ROLLING.target(exposes, step(20), FIVE).traffic is None
-    assert ROLLING.target(exposes, step(100), FIVE).traffic == full_weight("blue", ONE)
+    last = Stepping(2, NOON)
+    assert ROLLING.target(hides, FIRST, FIVE).traffic == full_weight("blue", ONE)
+    assert ROLLING.target(hides, last, FIVE).traffic is None
+    assert ROLLING.target(exposes, FIRST, FIVE).traffic is None
+    assert ROLLING.target(exposes, last, FIVE).traffic == full_weight("blue", ONE)

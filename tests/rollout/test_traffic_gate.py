@@ -30,7 +30,7 @@ def judge(
     )
 
 
-GRANTED = Traffic(weight=50, capacity=4, is_granted=True, routed_since=NOON)
+GRANTED = Traffic("5 % of the requests", capacity=4, is_granted=True, routed_since=NOON)
 
 
 def test_a_step_without_requests_passes() -> None:

@@ -102,6 +102,8 @@ FULL: dict[str, Any] = {
         "max_utilization": 0.7,
         "timeout_seconds": 60,
         "certificate": "c",
+        "preview_host": "next.example.com",
+        "mirror_safe": True,
     },
     "rollout": {
         "strategy": "rolling",
@@ -133,6 +135,10 @@ EXCLUSIONS: dict[FieldPath, dict[FieldPath, Any]] = {
     ("traffic", "max_rate_per_instance"): {
         ("traffic", "balancing_mode"): "rate",
         ("traffic", "max_utilization"): None,
+    },
+    ("rollout", "keep_old_seconds"): {
+        ("rollout", "strategy"): "blue_green",
+        ("rollout", "steps"): [{"weight": 100}],
     },
 }
 
@@ -303,6 +309,7 @@ LEGAL: dict[FieldPath, Any] = {
     ("scaling", "metrics", 0, "per_instance"): 5,
     ("scaling", "scale_in", "max_percent"): 10,
     ("traffic", "max_rate_per_instance"): 10,
+    ("rollout", "keep_old_seconds"): 600,
 }
 
 
