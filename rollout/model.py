@@ -418,7 +418,8 @@ class Share:
 @dataclass(frozen=True)
 class GroupTarget:
     """One group: its releases (at most two), the release whose settings it carries, and the
-    autoscaler's present bounds.
+    autoscaler's present bounds. `keeps_unhealthy`: it is the candidate's own, and an
+    unhealthy instance is not repaired, since it is evidence.
     """
 
     colour: Colour
@@ -429,6 +430,7 @@ class GroupTarget:
     may_scale_in: bool
     surge: int
     unavailable: int
+    keeps_unhealthy: bool = False
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def _split(stable: Release, serving: Colour, candidate: GroupTarget, weight: int
         TrafficWeight(serving, FULL_WEIGHT - weight),
         TrafficWeight(candidate.colour, weight),
     )
-    groups = (steady_group(stable, serving), candidate)
+    groups = (steady_group(stable, serving), replace(candidate, keeps_unhealthy=True))
     return FleetTarget(
         tuple(_without_scale_in(group) for group in groups), TrafficTarget(settings, weights)
     )

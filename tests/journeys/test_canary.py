@@ -196,6 +196,26 @@ def test_a_bad_canary_is_taken_back_by_one_patch_before_its_group_goes(
     assert leftovers(story, "green") == set()
 
 
+def repaired(story: Scenario) -> list[str]:
+    """The groups of the instances that Compute Engine has recreated by itself."""
+    story.emulator.advance()
+    return [
+        operation["targetLink"].rsplit("-", 2)[1]
+        for operation in story.emulator.operations()
+        if operation["operationType"] == "compute.instances.repair.recreateInstance"
+    ]
+
+
+def test_an_unhealthy_instance_of_a_candidate_stays_until_it_is_judged() -> None:
+    story = canary(on_failure="pause")
+    story.when_phase_reached("baking")
+    story.emulator.affect_instances("kill", most=1, group="slipway-tiny-green")
+    story.emulator.affect_instances("kill", most=1, group="slipway-tiny-blue")
+    story.when_minutes_pass(6)
+    assert story.state().rollout.paused
+    assert repaired(story) == ["blue"]
+
+
 def test_the_group_of_a_bad_canary_stays_until_it_has_drained() -> None:
     story = Scenario()
     story.given_serving("1", traffic={"draining_seconds": 60})

@@ -35,6 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "mirrorPercent": 100,
     "mode": "ON",
     "mostDisruptiveAllowedAction": "REPLACE",
+    "onFailedHealthCheck": "DEFAULT_ACTION",
     "predictiveMethod": "NONE",
     "proxyHeader": "NONE",
     "replacementMethod": "SUBSTITUTE",

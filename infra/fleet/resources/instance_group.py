@@ -23,6 +23,7 @@ _WORDS = {
     "updatePolicy.replacementMethod": "replacement method",
     "updatePolicy.instanceRedistributionType": "redistribution",
     "distributionPolicy.targetShape": "shape",
+    "instanceLifecyclePolicy.onFailedHealthCheck": "repair of unhealthy instances",
     "autoHealingPolicies": "auto-healing",
     "autoHealingPolicies[0].healthCheck": "auto-healing check",
     "autoHealingPolicies[0].initialDelaySec": "auto-healing delay",
@@ -50,6 +51,7 @@ def desired(model: str, target: GroupTarget) -> DesiredResource:
         "distributionPolicy": _distribution(target.settings),
         "instanceLifecyclePolicy": {
             "defaultActionOnFailure": "REPAIR",
+            "onFailedHealthCheck": "DO_NOTHING" if target.keeps_unhealthy else "DEFAULT_ACTION",
             "forceUpdateOnRepair": "NO",
         },
         "namedPorts": [{"name": PORT_NAME, "port": spec.serving.port}],

@@ -48,6 +48,17 @@ def test_without_surge_instances_are_recreated_in_place() -> None:
     assert in_place["updatePolicy"]["maxSurge"] == {"fixed": 0}
 
 
+def test_only_a_candidate_that_keeps_unhealthy_keeps_its_unhealthy_instances() -> None:
+    one = Share(release())
+    policies = [
+        desired("tiny", group(one, keeps_unhealthy=keeps_unhealthy)).body["instanceLifecyclePolicy"]
+        for keeps_unhealthy in (True, False)
+    ]
+    found = [policy["onFailedHealthCheck"] for policy in policies]
+    assert found == ["DO_NOTHING", "DEFAULT_ACTION"]
+    assert {policy["defaultActionOnFailure"] for policy in policies} == {"REPAIR"}
+
+
 def test_a_balanced_group_is_not_redistributed() -> None:
     assert body(target_shape="balanced")["updatePolicy"]["instanceRedistributionType"] == "NONE"
     assert body()["updatePolicy"]["instanceRedistributionType"] == "PROACTIVE"
