@@ -24,7 +24,7 @@ from rollout.accept import accept
 from rollout.intents import serving_release
 from rollout.model import Intent, Release
 from rollout.policy.caps import violations
-from rollout.spec.compatibility import incompatible
+from rollout.spec.compatibility import incompatible, restorable
 from rollout.spec.message import CommandGiven
 from rollout.state import ModelState
 
@@ -45,6 +45,9 @@ def record_command(
     intent = _intent(request, payload, published_at)
     if request.command == "rollback":
         goal = _kept_release(world, request) if request.version else state.rollout.previous
+        stable = serving_release(state.rollout)
+        if goal and stable and not _is_kept(state, goal):
+            goal = replace(goal, spec=restorable(stable.spec, goal.spec))
         intent = replace(intent, generation=state.desired.generation + 1, goal=goal)
     change = accept(state.rollout, state.desired, intent, world.clock.now())
     desired = change.desired.release
@@ -88,6 +91,12 @@ def _kept_release(world: World, request: CommandGiven) -> Release:
     return release_from_record(document.data, path)
 
 
+def _is_kept(state: ModelState, release: Release) -> bool:
+    """Whether the release's group still exists, so that it only needs its requests back."""
+    kept = state.rollout.kept
+    return kept is not None and kept.release.version == release.version
+
+
 def _reserve(
     world: World, state: ModelState, release: Release, *, is_named: bool
 ) -> tuple[Write, ...]:
@@ -99,8 +108,7 @@ def _reserve(
     stable = serving_release(state.rollout)
     why: tuple[str, ...] = ()
     if is_named:
-        kept = state.rollout.kept
-        is_kept = kept is not None and kept.release.version == release.version
+        is_kept = _is_kept(state, release)
         problems = incompatible(stable.spec, release.spec) if stable and not is_kept else ()
         caps = violations(policy, release.spec, stable.spec if stable else None)
         why = (*map(str, problems), *caps)

@@ -42,6 +42,7 @@ from rollout.spec.message import (
     ReleaseRequested,
     decode_json,
     inherited_note,
+    not_inherited,
     parse,
     resolve,
 )
@@ -220,6 +221,7 @@ def _release(
         spec, inherits_from = resolve(request, base.spec, base.version), base.version
     else:
         spec, inherits_from = resolve(request, None), ""
+    misfits = not_inherited(request.patch, base.spec) if base else ()
     return Release(
         version=request.version,
         digest=digest(spec),
@@ -235,6 +237,7 @@ def _release(
         sent_at=key.sent_at,
         own_id=key.id,
         inherits_from=inherits_from,
+        not_inherited=before.not_inherited if before else " and ".join(misfits),
     )
 
 

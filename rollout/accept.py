@@ -95,7 +95,7 @@ def _pending(
             release.version,
             origin,
             "desired",
-            _published(intent),
+            _published(intent, release),
             inherits_from=release.inherits_from,
         )
         made.append(accepted)
@@ -182,10 +182,15 @@ def _change_nothing(change: PhaseChange, intent: Intent, after: Fold) -> PhaseCh
     return replace(change, transitions=(unchanged,))
 
 
-def _published(intent: Intent) -> str:
+def _published(intent: Intent, release: Release) -> str:
     by = f" by {intent.requested_by}" if intent.requested_by else ""
     reason = f": {intent.reason}" if intent.reason else ""
-    return f"release {intent.version} was published{by}{reason}"
+    note = ""
+    if release.not_inherited:
+        strategy = release.spec.rollout.strategy
+        note = f"; defaults of strategy {strategy} for {release.not_inherited}, which release"
+        note += f" {release.inherits_from} has for another strategy"
+    return f"release {intent.version} was published{by}{reason}{note}"
 
 
 def _then(before: PhaseChange, after: PhaseChange) -> PhaseChange:

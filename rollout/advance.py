@@ -34,6 +34,7 @@ from rollout.gates.base import (
 from rollout.gates.clocks import decode, lost_instances
 from rollout.gates.release_health import ReleaseHealth, observe_release, update_progress
 from rollout.gates.traffic import PROPAGATION
+from rollout.intents import is_waited_for
 from rollout.model import (
     FULL_WEIGHT,
     Baking,
@@ -203,8 +204,9 @@ def _judge_settled(
         rollout, kept = replace(rollout, kept=None), None
     is_frozen = _frozen(evidence, desired.release) is not None
     if kept and transitions.has_newer(rollout, desired) and not is_frozen:
-        return _yield_kept(rollout, desired, kept, now)
-    change = _begin(rollout, desired, evidence, now)
+        change = _yield_kept(rollout, desired, kept, now)
+    else:
+        change = _begin(rollout, desired, evidence, now)
     if not change.transitions and rollout.watched_since:
         watched = _watch(rollout, desired, rollout.watched_since, observed, evidence, now)
         change = replace(watched, waiting_for=change.waiting_for, frozen=change.frozen)
@@ -215,11 +217,17 @@ def _judge_settled(
 
 
 def _yield_kept(rollout: Rollout, desired: Desired, kept: Kept, now: datetime) -> PhaseChange:
-    """The release of the kept group is restored from it; any other one needs its place."""
-    newer = desired.release
+    """The release of the kept group is restored from it. Any other one needs its place: it ends the
+    keep once the group has drained, or waits for its end if `on_newer` of what serves says so.
+    """
+    newer, stable = desired.release, rollout.stable
     if newer and newer.is_restored and newer.version == kept.release.version:
         why = f"release {newer.version} is restored, and its group is kept"
         return transitions.take_back(rollout, desired, "aborted", "aborted", why, now)
+    is_urgent = desired.promoted or (newer is not None and newer.is_restored)
+    if stable and is_waited_for(stable) and not is_urgent:
+        waiting_for = f"the {kept.colour} group is kept until {kept.until:%Y-%m-%dT%H:%M:%SZ}"
+        return PhaseChange(rollout, desired, waiting_for=waiting_for)
     if now < _drained_at(kept):
         waiting_for = f"the {kept.colour} group drains until {_drained_at(kept):%Y-%m-%dT%H:%M:%SZ}"
         return PhaseChange(rollout, desired, waiting_for=waiting_for)
@@ -507,6 +515,8 @@ def _judge_rollback(
     if phase.routed_since and not phase.is_drained:
         end = phase.routed_since + _time_to_drain(candidate_of(rollout))
         why = f"the candidate's group drains until {end:%Y-%m-%dT%H:%M:%SZ}"
+        if transitions.has_newer(rollout, desired) and desired.release:
+            why += f"; release {desired.release.version} may take over after that"
         return _wait(rollout, desired, why, evidence)
     way = _way_back(rollout, observed, evidence)
     if way.is_done or rollback.ends_short(phase, way, now):
@@ -521,7 +531,7 @@ def _judge_rollback(
         stable_kept = way.healthy if rollout.stable else None
         return transitions.take_over(rollout, desired, phase, why, stable_kept, now)
     if stalled and not phase.stalled:
-        return transitions.stall(rollout, desired, phase, stalled)
+        return transitions.stall(rollout, desired, phase, stalled, needs_place=way.has_other_group)
     waiting = replace(rollout, phase=replace(phase, stalled=why))
     waited = _wait(waiting, desired, way.waiting_for, evidence)
     return replace(waited, warnings=() if why else waited.warnings)
@@ -559,15 +569,16 @@ def _way_back(rollout: Rollout, observed: Observed, evidence: Evidence) -> WayBa
 
 def _successor(rollout: Rollout, desired: Desired, observed: Observed) -> Release | None:
     """The newer release that a rollback may give way to. That is not the stable release, published
-    again: the rollback leads to it. Nor is it one that cannot have the group of a first release,
-    which must go before.
+    again: the rollback leads to it. Nor is it one that needs a group which has to go before: that
+    of the candidate, or of a first release that it cannot share.
     """
     newer, stable, candidate = desired.release, rollout.stable, candidate_of(rollout)
     if newer is None or newer.generation == candidate.generation:
         return None
     if stable:
-        has_others = any(group.colour != rollout.serving_group for group in observed.groups)
-        return None if has_others or newer.version == stable.version else newer
+        others = {group.colour for group in observed.groups} - {rollout.serving_group}
+        needed = strategy_of(newer).candidate_group(swap_of(rollout, newer))
+        return None if needed in others or newer.version == stable.version else newer
     return None if observed.groups and cannot_share_group(candidate.spec, newer.spec) else newer
 
 

@@ -49,9 +49,10 @@ class Release:
     `patch_digest` is the SHA-256 of the event's own sections, `digest` that of the resolved spec.
     `template` is the instance template's name. It is fixed when the release is accepted, so that a
     newer Slipway that would render the template differently does not roll a fleet by itself.
-    `inherits_from` is the version that what the event left out was taken from. `is_restored`: a
-    rollback made it the desired one again; then the times and the ids are the command's. `event_id`
-    is unique and made from `own_id`, which the event carries, and its source.
+    `inherits_from` is the version that what the event left out was taken from, and `not_inherited`
+    the fields that were not, since they do not fit the strategy. `is_restored`: a rollback made it
+    the desired one again; then the times and the ids are the command's. `event_id` is unique and
+    made from `own_id`, which the event carries, and its source.
     """
 
     version: str
@@ -69,6 +70,7 @@ class Release:
     own_id: str = ""
     inherits_from: str = ""
     is_restored: bool = False
+    not_inherited: str = ""
 
     @property
     def key(self) -> IntentKey:

@@ -4,9 +4,11 @@ backup of the store. Pure.
 Called by `handlers/reconcile/decide.py` before anything else is decided, and by
 `handlers/command.py` for `resume`. What happened since the backup is unknown: a plan made from the
 old state would bring yesterday's release back. Only a person's `resume` ends the hold. It goes on
-with the release that the fleet runs, at its last step, which changes no instance. A release that
-was published after the backup is not known until it is published again; without that, `resume`
-brings the fleet to the release that the state desires, also in one step.
+with the release that the fleet runs, in the group that runs it, at its last step and with the
+requests that it has, which changes nothing that serves. What has taken over from another group, of
+which nothing is left, serves already. A release that was published after the backup is not known
+until it is published again; without that, `resume` brings the fleet to the release that the state
+desires, also in one step.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from datetime import datetime, timedelta
 from rollout import transitions
 from rollout.intents import join, restored_release
 from rollout.model import (
+    FULL_WEIGHT,
+    Colour,
     Condition,
     Decision,
     Intent,
@@ -24,9 +28,11 @@ from rollout.model import (
     Release,
     Retiring,
     RollingBack,
+    Rollout,
     Settled,
     Stepping,
     Target,
+    TrafficWeight,
     Transition,
     phase_name,
 )
@@ -87,10 +93,14 @@ def resume(state: ModelState, version: str, who: str, now: datetime) -> ModelSta
 
 
 def adopt(
-    state: ModelState, newest_revision: int, observed: Observed, now: datetime
+    state: ModelState,
+    newest_revision: int,
+    observed: Observed,
+    routed: tuple[TrafficWeight, ...],
+    now: datetime,
 ) -> tuple[ModelState, tuple[Transition, ...]]:
     """The state that goes on; still on hold if nobody has resumed it, or with a version that the
-    state does not know.
+    state does not know. `routed` is how the URL map splits the requests.
     """
     current = state.hold
     release = _adopted(state, observed)
@@ -99,16 +109,17 @@ def adopt(
     rest = tuple(each for each in state.conditions if each.type != CONDITION)
     revision = max(state.revision, newest_revision, current.revision)
     after = replace(state, hold=None, conditions=rest, revision=revision)
+    made: tuple[Transition, ...] = ()
     if release and not _ends_by_itself(state, release):
-        after = _go_on(after, release, now)
+        after, made = _go_on(after, release, observed, routed, now)
     before, phase = phase_name(state.rollout.phase), phase_name(after.rollout.phase)
     why = f"{current.resumed_by}: goes on with {_named(release)}"
     resumed = Transition(release.version if release else "", before, phase, why)
     dropped = state.rollout.candidate
     if dropped is None or dropped in (after.rollout.candidate, after.rollout.stable):
-        return after, (resumed,)
+        return after, (resumed, *made)
     ended = Transition(dropped.version, before, "superseded", why, "superseded", "superseded")
-    return after, (ended, resumed)
+    return after, (ended, resumed, *made)
 
 
 def _ends_by_itself(state: ModelState, release: Release) -> bool:
@@ -122,12 +133,62 @@ def _ends_by_itself(state: ModelState, release: Release) -> bool:
     return False
 
 
-def _go_on(state: ModelState, release: Release, now: datetime) -> ModelState:
-    """The rollout at the last step of the release, or settled if that is the stable one. A release
-    that is desired and newer follows as usual.
+def _go_on(
+    state: ModelState,
+    release: Release,
+    observed: Observed,
+    routed: tuple[TrafficWeight, ...],
+    now: datetime,
+) -> tuple[ModelState, tuple[Transition, ...]]:
+    """The rollout at the last step of the release, or settled if that is the stable one, or serves
+    alone from a group that the rollout does not share. A release that is desired and newer follows
+    as usual.
     """
-    rollout, desired = state.rollout, state.desired
-    is_over = replace(
+    desired, is_over = state.desired, _over(state.rollout, release, observed)
+    stable, serving = is_over.stable, is_over.serving_group
+    if stable and release.version == stable.version:
+        if desired.release == state.rollout.candidate:
+            desired = replace(desired, release=release)
+        return replace(state, rollout=is_over, desired=desired), ()
+    if release not in (desired.release, state.rollout.candidate):
+        generation = desired.generation + 1
+        event_id = f"resumed-{generation}"
+        intent = Intent("rollback", event_id, now, now, release.version, generation, release)
+        release = restored_release(intent)
+        desired = replace(join(desired, intent), release=release, generation=generation)
+    forced = replace(desired, release=replace(release, force=True), paused="", promoted=False)
+    begun = replace(transitions.begin(is_over, forced, now).rollout, candidate=release)
+    if release == desired.release:
+        desired = replace(desired, paused="", promoted=False)
+    swap, strategy = swap_of(is_over, release), strategy_of(release)
+    group, count = strategy.candidate_group(swap), len(strategy.steps(swap))
+    weight, granted = 0, 0
+    if stable and group != serving and _group_of(release, observed) == group:
+        if _group_of(stable, observed) is None:
+            why = f"release {release.version} serves alone"
+            made = transitions.succeed(begun, desired, None, why, now)
+            settled = transitions.end_watch(made.rollout)
+            return replace(state, rollout=settled, desired=desired), made.transitions
+        weight = next((each.weight for each in routed if each.colour == group), 0)
+        granted = count if weight == FULL_WEIGHT else 0
+    last = Stepping(count - 1, now, weight, granted=granted)
+    return replace(state, rollout=replace(begun, phase=last), desired=desired), ()
+
+
+def _over(rollout: Rollout, release: Release, observed: Observed) -> Rollout:
+    """The rollout when it is over, with the groups as they are: `serving_group` is the one from
+    which the release finds itself where it runs.
+    """
+    colour, serving = _group_of(release, observed), rollout.serving_group
+    if colour:
+        in_place = replace(rollout, serving_group=colour)
+        serving = strategy_of(release).candidate_group(swap_of(in_place, release))
+    elif _group_of(None, observed):
+        serving = _group_of(rollout.stable, observed) or _group_of(None, observed)
+    kept = rollout.kept
+    if kept and (kept.colour == serving or _group_of(kept.release, observed) != kept.colour):
+        kept = None
+    return replace(
         rollout,
         phase=Settled(),
         candidate=None,
@@ -135,27 +196,22 @@ def _go_on(state: ModelState, release: Release, now: datetime) -> ModelState:
         progress=None,
         paused=None,
         promoted=False,
+        serving_group=serving,
+        kept=kept,
     )
-    if rollout.stable and release.version == rollout.stable.version:
-        if desired.release == rollout.candidate:
-            desired = replace(desired, release=release)
-        return replace(state, rollout=is_over, desired=desired)
-    if release not in (desired.release, rollout.candidate):
-        generation = desired.generation + 1
-        event_id = f"resumed-{generation}"
-        intent = Intent("rollback", event_id, now, now, release.version, generation, release)
-        release = restored_release(intent)
-        desired = replace(join(desired, intent), release=release, generation=generation)
-    forced = replace(desired, release=replace(release, force=True), paused="", promoted=False)
-    begun = transitions.begin(is_over, forced, now).rollout
-    if release == desired.release:
-        desired = replace(desired, paused="", promoted=False)
-    last = len(strategy_of(release).steps(swap_of(is_over, release))) - 1
-    return replace(
-        state,
-        rollout=replace(begun, candidate=release, phase=Stepping(last, now)),
-        desired=desired,
-    )
+
+
+def _group_of(release: Release | None, observed: Observed) -> Colour | None:
+    """The group with the most instances of the release, or of any; None if there are none."""
+    sizes = {
+        group.colour: sum(
+            not each.is_leaving and (release is None or each.template == release.template)
+            for each in group.instances
+        )
+        for group in observed.groups
+    }
+    colour = max(sizes, key=lambda each: sizes[each], default=None)
+    return colour if colour and sizes[colour] else None
 
 
 def _adopted(state: ModelState, observed: Observed) -> Release | None:

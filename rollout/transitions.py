@@ -175,10 +175,11 @@ def _go_on(rollout: Rollout, health: ReleaseHealth, now: datetime) -> Progress:
 
 
 def succeed(
-    rollout: Rollout, desired: Desired, health: ReleaseHealth, why: str, now: datetime
+    rollout: Rollout, desired: Desired, health: ReleaseHealth | None, why: str, now: datetime
 ) -> PhaseChange:
     """The candidate has baked: it is the stable release now, and its group serves. It is watched
-    while there is a release to return to; what a rollback restored is not.
+    while there is a release to return to; what a rollback restored is not. `health`: None if it has
+    served since before, unobserved.
     """
     candidate = candidate_of(rollout)
     group = strategy_of(candidate).candidate_group(swap_of(rollout, candidate))
@@ -203,10 +204,11 @@ def succeed(
             digest for digest in rollout.failed_digests if digest != candidate.digest
         ),
     )
-    why = f"promoted; {health}" if rollout.promoted else why
-    evidence = (str(health),)
+    why = f"promoted; {health}" if rollout.promoted and health else why
+    evidence = (str(health),) if health else ()
+    before = phase_name(rollout.phase)
     transition = Transition(
-        candidate.version, "baking", "succeeded", why, outcome="succeeded", evidence=evidence
+        candidate.version, before, "succeeded", why, outcome="succeeded", evidence=evidence
     )
     return PhaseChange(done, desired, (transition,))
 
@@ -376,9 +378,14 @@ def roll_back_in_place(
     )
 
 
-def stall(rollout: Rollout, desired: Desired, phase: RollingBack, stalled: Problem) -> PhaseChange:
-    """Say once that the rollback does not get on. It goes on trying."""
-    why = f"{stalled.message}; a newer release, or a rollback to another one, takes over"
+def stall(
+    rollout: Rollout, desired: Desired, phase: RollingBack, stalled: Problem, *, needs_place: bool
+) -> PhaseChange:
+    """Say once that the rollback does not get on. It goes on trying. `needs_place`: the candidate's
+    own group exists, so only a release that shares the stable one's group can take over.
+    """
+    which = "a newer release with strategy rolling" if needs_place else "a newer release"
+    why = f"{stalled.message}; {which}, or a rollback to another one, takes over"
     waiting = replace(rollout, phase=replace(phase, stalled=stalled.message))
     return _change(rollout, waiting, desired, "stalled", why, reason=stalled.reason)
 

@@ -90,7 +90,9 @@ def decide(
     """
     observed = observe(snapshot, state.desired.model)
     newest = newest_revision(snapshot, state.desired.model)
-    state, adopted = restored.adopt(state, newest, observed, now)
+    gateway = snapshot.bodies.get(naming.GATEWAY) if state.hold else None
+    routed = url_map.weights(state.desired.model, gateway) if gateway else ()
+    state, adopted = restored.adopt(state, newest, observed, routed, now)
     if restored.is_newer(state, newest):
         target = target_of(state.rollout, state.desired, observed)
         settlement = restored.hold(state, newest, observed, target, now)

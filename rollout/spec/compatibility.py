@@ -42,6 +42,16 @@ def incompatible(stable: Spec, candidate: Spec) -> tuple[SpecProblem, ...]:
     return cannot_share_group(stable, candidate)
 
 
+def restorable(stable: Spec, earlier: Spec) -> Spec:
+    """The spec with which a rollback brings an earlier release back: with its own strategy, unless
+    only that of the stable release, which has led from it, can make the change.
+    """
+    if not incompatible(stable, earlier):
+        return earlier
+    like_stable = earlier.model_copy(update={"rollout": stable.rollout})
+    return earlier if incompatible(stable, like_stable) else like_stable
+
+
 def cannot_share_group(stable: Spec, candidate: Spec) -> tuple[SpecProblem, ...]:
     """The changes that two releases in one group cannot make."""
     return _changes(stable, candidate, _FIXED_IN_A_GROUP)

@@ -17,7 +17,7 @@ from pydantic import Field
 from rollout.spec import types
 from rollout.spec.defaults import fill_defaults, inheritable
 from rollout.spec.merge import merge, without_nulls
-from rollout.spec.model import Sections, Spec
+from rollout.spec.model import RolloutSpec, Sections, Spec
 from rollout.spec.problems import Invalid, SpecProblem, redact
 from rollout.spec.rules import RuleContext, check_rules, gives
 from rollout.spec.section import Section
@@ -31,6 +31,7 @@ __all__ = [
     "SpecProblem",
     "decode_json",
     "inherited_note",
+    "not_inherited",
     "parse",
     "resolve",
 ]
@@ -192,11 +193,29 @@ def inherited_note(
     return f" (what the event leaves out is inherited from release {base_version})"
 
 
+def not_inherited(patch: Mapping[str, Any], base: Spec | None) -> tuple[str, ...]:
+    """The fields of `rollout` that an event with another strategy than its base does not inherit,
+    as they do not fit that strategy: without a value of its own it gets the strategy's default.
+    """
+    given = patch.get("rollout")
+    if base is None or not isinstance(given, Mapping) or "strategy" not in given:
+        return ()
+    strategy = given["strategy"] or RolloutSpec().strategy
+    if strategy == base.rollout.strategy:
+        return ()
+    misfits = ("steps",) if strategy != "rolling" else ("steps", "keep_old_seconds")
+    inherited = inheritable(base)["rollout"]
+    return tuple(f"rollout.{name}" for name in misfits if name in inherited and name not in given)
+
+
 def _merge(patch: Mapping[str, Any], base: Spec | None) -> dict[str, Any]:
     """The patch merged into what the base passes on. A release that is not exposed inherits nothing
     of `traffic`: the fields have no meaning for it.
     """
     inherited = freeze(inheritable(base)) if base else {}
+    for path in not_inherited(patch, base):
+        section, field = path.split(".")
+        del inherited[section][field]
     merged: dict[str, Any] = merge(inherited, patch)
     traffic = merged.get("traffic")
     if isinstance(traffic, dict) and traffic.get("exposure") == "none":

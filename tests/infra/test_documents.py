@@ -51,6 +51,7 @@ ONE, TWO, THREE = (
         sent_at=NOON,
         inherits_from="2",
         is_restored=True,
+        not_inherited="rollout.steps",
     ),
 )
 PHASES: dict[str, Phase] = {
@@ -131,6 +132,7 @@ def stored(of: Release) -> dict[str, Any]:
         "sent_at": of.sent_at,
         "own_id": of.own_id,
         "inherits_from": of.inherits_from,
+        "not_inherited": of.not_inherited,
         "is_restored": of.is_restored,
         "reason": of.reason,
         "force": of.force,

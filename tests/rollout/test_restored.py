@@ -71,9 +71,9 @@ def test_resume_goes_on_with_the_release_that_runs(
 ) -> None:
     observed = group(*instances(running, 3))
     on_hold = hold(state_of(phase, candidate, desired), observed)
-    assert restored.adopt(on_hold, 85, observed, NOW) == (on_hold, ())
+    assert restored.adopt(on_hold, 85, observed, (), NOW) == (on_hold, ())
     resumed = restored.resume(on_hold, "", "resumed by ann", NOW)
-    after, transitions = restored.adopt(resumed, 85, observed, NOW)
+    after, transitions = restored.adopt(resumed, 85, observed, (), NOW)
     assert (type(after.rollout.phase), after.rollout.candidate) == (phase_after, candidate_after)
     assert (after.hold, after.conditions) == (None, ())
     assert not restored.is_newer(after, 85)
@@ -95,5 +95,5 @@ def test_the_revision_goes_on_above_the_mark() -> None:
     observed = group(*instances(ONE, 3))
     on_hold = hold(state_of(Settled(), None, ONE), observed)
     resumed = restored.resume(on_hold, "", "resumed on command", NOW)
-    after, _ = restored.adopt(resumed, 85, observed, NOW)
+    after, _ = restored.adopt(resumed, 85, observed, (), NOW)
     assert next_revision(resumed, after, is_takeover=False) == 86

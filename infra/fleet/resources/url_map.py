@@ -28,7 +28,7 @@ from infra.fleet.resources.route import (
     paths_of,
     services_of,
 )
-from rollout.model import Problem
+from rollout.model import FULL_WEIGHT, Problem, TrafficWeight
 
 __all__ = [
     "Backend",
@@ -43,6 +43,7 @@ __all__ = [
     "owns",
     "route_drift",
     "update",
+    "weights",
 ]
 
 _SERVER_SET = ("id", "kind", "creationTimestamp", "selfLink", "selfLinkWithId", "region", "status")
@@ -136,6 +137,27 @@ def _destination(rule: Body) -> str:
 
 def _place(rule: Body) -> str:
     return ", ".join(paths_of(rule)) or f"the matches of priority {rule.get('priority')}"
+
+
+# ---- What the map shows
+
+
+def weights(model: str, observed: Body) -> tuple[TrafficWeight, ...]:
+    """How the map splits the model's requests among its groups, cohorts aside; empty without a
+    route. A preview has a single group, so a rule that splits requests is the model's own.
+    """
+    rules = [rule for _, rule in index(observed).rules.get(model, ())]
+    rule = max(rules, key=lambda each: len(list(services_of(each))), default={})
+    if rule.get("service"):
+        return _weight(model, rule["service"], FULL_WEIGHT)
+    backends = (rule.get("routeAction") or {}).get("weightedBackendServices") or []
+    found = (_weight(model, each["backendService"], each.get("weight", 0)) for each in backends)
+    return tuple(weight for weights in found for weight in weights)
+
+
+def _weight(model: str, service: str, weight: int) -> tuple[TrafficWeight, ...]:
+    colour = naming.colour_of(model, naming.last(service) or "")
+    return (TrafficWeight(colour, weight),) if colour else ()
 
 
 # ---- The desired map
