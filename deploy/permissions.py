@@ -61,6 +61,7 @@ PERMISSIONS: Mapping[str, tuple[str, ...]] = {
         "compute.targetHttpProxies.use",
         "compute.targetHttpsProxies.use",
     ),
+    "compute.globalOperations.list": ("compute.globalOperations.list",),
     "compute.globalOperations.wait": ("compute.globalOperations.get",),
     "compute.healthChecks.delete": ("compute.healthChecks.delete",),
     "compute.healthChecks.get": ("compute.healthChecks.get",),

@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
-from rollout import requeue, rollback, transitions
+from rollout import requeue, rollback, routing, transitions
 from rollout.conditions import conditions_of
 from rollout.gates import BAKE_GATES, STEP_GATES, WATCH_GATES
 from rollout.gates.base import (
@@ -58,7 +58,7 @@ from rollout.model import (
 )
 from rollout.rollback import WayBack
 from rollout.spec.compatibility import cannot_share_group
-from rollout.strategies import strategy_of, swap_of
+from rollout.strategies import has_own_group, strategy_of, swap_of
 from rollout.strategies.base import FIRST_GROUP, Step, Strategy, Swap, steps_digest
 from rollout.transitions import PhaseChange, candidate_of
 
@@ -119,7 +119,7 @@ def target_of(rollout: Rollout, desired: Desired, observed: Observed) -> Target:
     releases = (rollout.stable, rollout.candidate, rollout.previous, desired.release)
     kept = releases if fleet.groups else ()
     templates = frozenset(release.template for release in kept if release)
-    return Target(desired.model, fleet.groups, templates, fleet.traffic)
+    return Target(desired.model, fleet.groups, templates, fleet.traffic, fleet.is_draining)
 
 
 def _fleet(rollout: Rollout, observed: Observed) -> FleetTarget:
@@ -139,11 +139,13 @@ def _fleet(rollout: Rollout, observed: Observed) -> FleetTarget:
             return strategy.target(swap, at, observed)
         case RollingBack(in_place=in_place, is_drained=is_drained):
             swap, strategy, _ = _plan_of(rollout)
+            if swap.stable is None:
+                return FleetTarget(is_draining=not is_drained)
             return strategy.rollback_target(
                 swap, observed, in_place=in_place, is_drained=is_drained
             )
-        case Retiring():
-            return FleetTarget()
+        case Retiring(is_drained=is_drained):
+            return FleetTarget(is_draining=not is_drained)
         case _:
             assert_never(rollout.phase)
 
@@ -158,6 +160,21 @@ def _plan_of(rollout: Rollout) -> tuple[Swap, Strategy, tuple[Step, ...]]:
 
 
 def decide(
+    rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime
+) -> PhaseChange:
+    """What somebody changed in the route is restored, and recorded with the decision."""
+    is_edited = routing.is_edited(rollout, evidence)
+    rollout = routing.observe_route(rollout, evidence, now)
+    if not is_edited or isinstance(rollout.phase, Settled):
+        return _judge(rollout, desired, observed, evidence, now)
+    edited = transitions.restore_route(rollout, desired, evidence.edited_by, now)
+    if edited.rollout.paused != rollout.paused:
+        return edited
+    change = _judge(edited.rollout, desired, observed, evidence, now)
+    return replace(change, transitions=(*edited.transitions, *change.transitions))
+
+
+def _judge(
     rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime
 ) -> PhaseChange:
     match rollout.phase:
@@ -183,10 +200,13 @@ def decide(
         case RollingBack():
             return _judge_rollback(rollout, desired, rollout.phase, observed, evidence, now)
         case Retiring():
+            rollout = _drain(rollout, observed, now)
+            if drains := _draining(rollout):
+                return _wait(rollout, desired, drains, evidence)
             waiting_for = _remaining(observed) or _first(evidence.pending_changes)
             if waiting_for:
                 return _wait(rollout, desired, waiting_for, evidence)
-            return transitions.finish_retirement(rollout, desired, rollout.phase)
+            return transitions.finish_retirement(rollout, desired)
         case _:
             assert_never(rollout.phase)
 
@@ -210,7 +230,8 @@ def _judge_settled(
     if not change.transitions and rollout.watched_since:
         watched = _watch(rollout, desired, rollout.watched_since, observed, evidence, now)
         change = replace(watched, waiting_for=change.waiting_for, frozen=change.frozen)
-    if kept and not change.transitions and now >= max(kept.until, _drained_at(kept)):
+    drained_at = routing.kept_drained_at(kept) if kept else None
+    if kept and drained_at and not change.transitions and now >= max(kept.until, drained_at):
         why = "it was kept for long enough"
         return transitions.end_keep(change.rollout, desired, kept, why)
     return change
@@ -228,19 +249,12 @@ def _yield_kept(rollout: Rollout, desired: Desired, kept: Kept, now: datetime) -
     if stable and is_waited_for(stable) and not is_urgent:
         waiting_for = f"the {kept.colour} group is kept until {kept.until:%Y-%m-%dT%H:%M:%SZ}"
         return PhaseChange(rollout, desired, waiting_for=waiting_for)
-    if now < _drained_at(kept):
-        waiting_for = f"the {kept.colour} group drains until {_drained_at(kept):%Y-%m-%dT%H:%M:%SZ}"
-        return PhaseChange(rollout, desired, waiting_for=waiting_for)
+    drained_at = routing.kept_drained_at(kept)
+    if drained_at is None or now < drained_at:
+        until = f" until {drained_at:%Y-%m-%dT%H:%M:%SZ}" if drained_at else ""
+        return PhaseChange(rollout, desired, waiting_for=f"the {kept.colour} group drains{until}")
     why = f"release {newer.version if newer else ''} needs its place"
     return transitions.end_keep(rollout, desired, kept, why)
-
-
-def _drained_at(kept: Kept) -> datetime:
-    return kept.since + _draining(kept.release)
-
-
-def _draining(release: Release) -> timedelta:
-    return timedelta(seconds=release.spec.traffic.draining_seconds)
 
 
 def _begin(rollout: Rollout, desired: Desired, evidence: Evidence, now: datetime) -> PhaseChange:
@@ -338,8 +352,6 @@ def _judge_step(
     step = steps[phase.step]
     traffic = None
     if step.is_routed:
-        phase = _route(phase, evidence, now)
-        rollout = replace(rollout, phase=phase)
         capacity = _group_in_focus(rollout, observed).min
         traffic = Traffic(step.goal, capacity, phase.is_granted, phase.routed_since)
         context = replace(context, traffic=traffic)
@@ -362,14 +374,6 @@ def _judge_step(
     return transitions.enter_step(rollout, desired, following, health, why, now)
 
 
-def _route(phase: Stepping, evidence: Evidence, now: datetime) -> Stepping:
-    """The phase with what the URL map shows. A route that somebody edits counts from when it is
-    restored.
-    """
-    is_in_map = phase.is_granted and evidence.is_routed
-    return replace(phase, routed_since=(phase.routed_since or now) if is_in_map else None)
-
-
 def _judge_bake(
     rollout: Rollout,
     desired: Desired,
@@ -380,8 +384,12 @@ def _judge_bake(
 ) -> PhaseChange:
     health = _health(rollout, observed)
     rollout, health = _with_progress(rollout, health, evidence, now)
-    began = ALWAYS if rollout.promoted else phase.since
-    verdict = judge(BAKE_GATES, _context(rollout, health, evidence, began, now))
+    began, traffic = phase.since, None
+    if has_own_group(rollout):
+        traffic = Traffic("all requests", 0, is_granted=True, routed_since=phase.routed_since)
+        began = max(began, (phase.routed_since or now) + PROPAGATION)
+    context = _context(rollout, health, evidence, ALWAYS if rollout.promoted else began, now)
+    verdict = judge(BAKE_GATES, replace(context, traffic=traffic))
     if not isinstance(verdict, Passed) or rollout.paused:
         return _hold(rollout, desired, verdict, health, now)
     return transitions.succeed(rollout, desired, health, verdict.why, now)
@@ -510,14 +518,12 @@ def _judge_rollback(
     now: datetime,
 ) -> PhaseChange:
     """End, find another way, give way to a newer release, or wait: see `rollout/rollback.py`."""
-    phase = _drain(rollout, phase, observed, evidence, now)
-    rollout = replace(rollout, phase=phase)
-    if phase.routed_since and not phase.is_drained:
-        end = phase.routed_since + _time_to_drain(candidate_of(rollout))
-        why = f"the candidate's group drains until {end:%Y-%m-%dT%H:%M:%SZ}"
+    rollout = _drain(rollout, observed, now)
+    if drains := _draining(rollout):
         if transitions.has_newer(rollout, desired) and desired.release:
-            why += f"; release {desired.release.version} may take over after that"
-        return _wait(rollout, desired, why, evidence)
+            drains += f"; release {desired.release.version} may take over after that"
+        return _wait(rollout, desired, drains, evidence)
+    phase = rollout.phase if isinstance(rollout.phase, RollingBack) else phase
     way = _way_back(rollout, observed, evidence)
     if way.is_done or rollback.ends_short(phase, way, now):
         return transitions.finish_rollback(rollout, desired, phase, short=way.waiting_for)
@@ -537,25 +543,27 @@ def _judge_rollback(
     return replace(waited, warnings=() if why else waited.warnings)
 
 
-def _drain(
-    rollout: Rollout, phase: RollingBack, observed: Observed, evidence: Evidence, now: datetime
-) -> RollingBack:
-    """The phase with what the URL map shows. The candidate's own group has drained when it has been
-    without requests for the propagation time and the draining limit.
-    """
-    others = [group for group in observed.groups if group.colour != rollout.serving_group]
-    if phase.is_drained or not others or rollout.stable is None:
-        return replace(phase, is_drained=True)
-    if not evidence.is_routed:
-        return replace(phase, routed_since=None)
-    since = phase.routed_since or now
-    if now < since + _time_to_drain(candidate_of(rollout)):
-        return replace(phase, routed_since=since)
-    return replace(phase, routed_since=since, is_drained=True, improved_at=now)
+def _drain(rollout: Rollout, observed: Observed, now: datetime) -> Rollout:
+    """The rollout on its way back or out, with whether the groups that leave have drained."""
+    phase = rollout.phase
+    if not isinstance(phase, RollingBack | Retiring) or phase.is_drained:
+        return rollout
+    end = routing.drained_at(rollout)
+    is_over = end is not None and now >= end
+    if not is_over and not routing.has_nothing_in_flight(rollout, observed):
+        return rollout
+    if isinstance(phase, RollingBack):
+        return replace(rollout, phase=replace(phase, is_drained=True, improved_at=now))
+    return replace(rollout, phase=replace(phase, is_drained=True))
 
 
-def _time_to_drain(release: Release) -> timedelta:
-    return PROPAGATION + _draining(release)
+def _draining(rollout: Rollout) -> str:
+    """What must drain before anything is removed; empty if nothing must."""
+    phase, end = rollout.phase, routing.drained_at(rollout)
+    if not isinstance(phase, RollingBack | Retiring) or phase.is_drained or end is None:
+        return ""
+    group = "the candidate's group" if isinstance(phase, RollingBack) else "the model"
+    return f"{group} drains until {end:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _way_back(rollout: Rollout, observed: Observed, evidence: Evidence) -> WayBack:

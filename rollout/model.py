@@ -222,7 +222,8 @@ class Evidence:
     refused for good, `pending_changes`, why the observed state still differs from the present
     target, `losses`, why instances were lost, `has_no_template`, whether the candidate's template
     does not exist, so that no group can run the candidate, and `is_routed`, whether the URL map has
-    the present target's weights. `frozen`: see `Frozen`.
+    the present target's weights, or no route if the target has none. `frozen`: see `Frozen`.
+    `edited_by`: who changed the URL map last beside Slipway, and when, if Compute Engine says so.
     """
 
     refusals: tuple[Problem, ...] = ()
@@ -231,6 +232,7 @@ class Evidence:
     has_no_template: bool = False
     frozen: Frozen | None = None
     is_routed: bool = True
+    edited_by: str = ""
 
 
 # ---- Phases
@@ -247,8 +249,8 @@ class Stepping:
 
     `weight` is the part of the requests, from 0 to `FULL_WEIGHT`, that the candidate has been
     granted, and `granted` the number of steps up to the last one whose requests it has: a step's
-    are granted once its instances are healthy. `routed_since`: since when the URL map has what is
-    granted; None if it has not.
+    are granted once its instances are healthy. `routed_since`: since when the URL map has had what
+    is granted so far; None if it has not, or if the candidate has no group of its own.
     """
 
     step: int
@@ -266,10 +268,11 @@ class Stepping:
 @dataclass(frozen=True)
 class Baking:
     """The candidate has everything; the way back is kept until it has been healthy for the bake
-    time.
+    time. `routed_since`: see `Stepping`.
     """
 
     since: datetime
+    routed_since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -297,10 +300,14 @@ class RollingBack:
 
 @dataclass(frozen=True)
 class Retiring:
-    """Everything of the model is being removed."""
+    """Everything of the model is being removed: first its route, and its groups when it has drained
+    (`is_drained`). `routed_since`: since when the URL map has no route to it.
+    """
 
     since: datetime
     why: str
+    is_drained: bool = True
+    routed_since: datetime | None = None
 
 
 Phase = Settled | Stepping | Baking | RollingBack | Retiring
@@ -367,13 +374,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Kept:
-    """The group of the previous release, which gets no requests since `since` and is kept until
-    `until`, so that it can take them back at once. `is_leaving`: it is being removed.
+    """The group of the previous release, which is kept until `until`, so that it can take requests
+    back at once. `since`: since when the URL map sends it none; None if it is not so.
+    `is_leaving`: it is being removed.
     """
 
     release: Release
     colour: Colour
-    since: datetime
+    since: datetime | None
     until: datetime
     is_leaving: bool = False
 
@@ -402,6 +410,7 @@ class Rollout:
     watched_since: datetime | None = None  # settled, but the stable release is still watched
     stable_kept: int | None = None
     kept: Kept | None = None
+    route_edits: int = 0  # of others, in this rollout or since it was resumed
 
 
 # ---- Targets and decisions
@@ -477,20 +486,26 @@ class TrafficTarget:
 
 @dataclass(frozen=True)
 class FleetTarget:
-    """What a strategy asks for: groups, and how requests are split among them (None: no route)."""
+    """What a strategy asks for: groups, and how requests are split among them (None: no route).
+    `is_draining`: see `Target`.
+    """
 
     groups: tuple[GroupTarget, ...] = ()
     traffic: TrafficTarget | None = None
+    is_draining: bool = False
 
 
 @dataclass(frozen=True)
 class Target:
-    """Everything of a model as it should be now. Without groups: remove all that is the model's."""
+    """Everything of a model as it should be now. Without groups: remove all that is the model's,
+    but only its route while `is_draining`.
+    """
 
     model: str
     groups: tuple[GroupTarget, ...] = ()
     kept_templates: frozenset[str] = frozenset()
     traffic: TrafficTarget | None = None
+    is_draining: bool = False
 
     @property
     def main_group(self) -> Colour | None:

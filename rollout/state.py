@@ -17,10 +17,8 @@ from rollout.model import (
     Decision,
     Desired,
     Release,
-    RollingBack,
     Rollout,
     Settled,
-    Stepping,
     Transition,
 )
 
@@ -146,15 +144,10 @@ def _without_progress(state: ModelState) -> ModelState:
 
 def is_verified(state: ModelState, now: datetime) -> bool:
     """Whether everything was read so lately that a pass may read only what changes by itself."""
-    if state.verified is None or _depends_on_weights(state.rollout):
+    if state.verified is None:
         return False
     valid = VERIFIED_PAUSED if state.rollout.paused else VERIFIED
     return now - state.verified.at < valid
-
-
-def _depends_on_weights(rollout: Rollout) -> bool:
-    """Whether the pass must read the URL map, since time counts only while it is right."""
-    return isinstance(rollout.phase, Stepping | RollingBack) and bool(rollout.phase.routed_since)
 
 
 def release_in_focus(rollout: Rollout) -> Release | None:

@@ -36,10 +36,12 @@ from rollout.model import (
 )
 from rollout.spec.steps import WeightStep
 from rollout.state import release_in_focus
-from rollout.strategies import strategy_of, swap_of
-from rollout.strategies.base import FIRST_GROUP, Step, steps_digest
+from rollout.strategies import has_own_group, strategy_of, swap_of
+from rollout.strategies.base import Step, steps_digest
 
 MAX_FAILED_DIGESTS = 20
+MOST_EDITS = 2
+"""So many changes of the route by others pause a rollout."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def begin(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
         promoted=promoted,
         last_observed_at=now,
         watched_since=None,
+        route_edits=0,
     )
     origin = f"release {rollout.stable.version} serves" if rollout.stable else "nothing serves yet"
     why = (
@@ -161,7 +164,9 @@ def grant(
 def start_baking(
     rollout: Rollout, desired: Desired, health: ReleaseHealth, why: str, now: datetime
 ) -> PhaseChange:
-    baking = replace(rollout, phase=Baking(now), progress=_go_on(rollout, health, now))
+    routed_since = rollout.phase.routed_since if isinstance(rollout.phase, Stepping) else None
+    phase = Baking(now, routed_since)
+    baking = replace(rollout, phase=phase, progress=_go_on(rollout, health, now))
     bake_seconds = health.release.spec.rollout.bake_seconds
     why = f"{why}; bakes for {bake_seconds} s"
     return _change(rollout, baking, desired, "baking", why, health)
@@ -214,14 +219,12 @@ def succeed(
 
 
 def _kept(rollout: Rollout, candidate: Release, group: Colour, now: datetime) -> Kept | None:
-    """The group that served before, if the candidate has its own. It has had no requests since the
-    bake began.
-    """
+    """The group that served before, if the candidate has its own."""
     phase, stable, colour = rollout.phase, rollout.stable, rollout.serving_group
     if stable is None or colour is None or colour == group or not isinstance(phase, Baking):
         return None
     keep = timedelta(seconds=candidate.spec.rollout.keep_old_seconds or 0)
-    return Kept(stable, colour, phase.since, now + keep)
+    return Kept(stable, colour, phase.routed_since, now + keep)
 
 
 def end_keep(rollout: Rollout, desired: Desired, kept: Kept, why: str) -> PhaseChange:
@@ -270,6 +273,23 @@ def take_over(
 # ---- Pauses
 
 
+def restore_route(rollout: Rollout, desired: Desired, edited_by: str, now: datetime) -> PhaseChange:
+    """Somebody changed the route. It is restored each time, but the second time in one rollout
+    pauses it, unless it is on its way back: whoever made both changes will make another one.
+    """
+    edits = rollout.route_edits + 1
+    by = f" by {edited_by}" if edited_by else " outside of Slipway"
+    edited = replace(rollout, route_edits=edits)
+    why = f"the route in the URL map was changed{by}; it is restored"
+    change = _change(rollout, edited, desired, "repaired", why)
+    is_progressing = isinstance(rollout.phase, Stepping | Baking) and rollout.paused is None
+    if edits < MOST_EDITS or not is_progressing:
+        return change
+    why = f"the route was changed {edits} times, last{by}; find out why, then resume"
+    stopped = pause(edited, desired, why, now)
+    return replace(stopped, transitions=(*change.transitions, *stopped.transitions))
+
+
 def pause(
     rollout: Rollout, desired: Desired, why: str, now: datetime, *, after_failure: bool = False
 ) -> PhaseChange:
@@ -283,7 +303,8 @@ def resume(
     """The time of the pause counts neither as bake time nor toward a deadline, and only once: the
     next pass is not late.
     """
-    resumed = replace(shift(rollout, now - paused.since), paused=None, last_observed_at=now)
+    shifted = shift(rollout, now - paused.since)
+    resumed = replace(shifted, paused=None, last_observed_at=now, route_edits=0)
     return _change(rollout, resumed, desired, phase_name(rollout.phase), why)
 
 
@@ -298,7 +319,7 @@ def shift(rollout: Rollout, span: timedelta) -> Rollout:
     phase, progress = rollout.phase, rollout.progress
     if isinstance(phase, Stepping | Baking):
         phase = replace(phase, since=phase.since + span)
-    if isinstance(phase, Stepping | RollingBack) and phase.routed_since:
+    if isinstance(phase, Stepping | Baking | RollingBack | Retiring) and phase.routed_since:
         phase = replace(phase, routed_since=phase.routed_since + span)
     if isinstance(phase, RollingBack) and phase.improved_at:
         phase = replace(phase, improved_at=phase.improved_at + span)
@@ -354,10 +375,11 @@ def roll_back(
 
 
 def _has_requests(rollout: Rollout) -> bool:
-    """Whether the candidate may have got requests in its own group."""
-    phase, candidate = rollout.phase, candidate_of(rollout)
-    group = strategy_of(candidate).candidate_group(swap_of(rollout, candidate))
-    if rollout.stable is None or group == (rollout.serving_group or FIRST_GROUP):
+    """Whether a group may have got requests that goes when the candidate does."""
+    phase = rollout.phase
+    if rollout.stable is None:
+        return candidate_of(rollout).spec.traffic.is_exposed
+    if not has_own_group(rollout):
         return False
     return not isinstance(phase, Stepping) or phase.weight > 0 or phase.granted > 0
 
@@ -430,9 +452,11 @@ def end_watch(rollout: Rollout) -> Rollout:
 
 
 def retire(rollout: Rollout, desired: Desired, why: str, now: datetime) -> PhaseChange:
+    releases = (rollout.stable, rollout.candidate)
+    is_exposed = any(release.spec.traffic.is_exposed for release in releases if release)
     retiring = replace(
         rollout,
-        phase=Retiring(now, why),
+        phase=Retiring(now, why, is_drained=not is_exposed),
         paused=None,
         progress=None,
         promoted=False,
@@ -442,10 +466,11 @@ def retire(rollout: Rollout, desired: Desired, why: str, now: datetime) -> Phase
     return _change(rollout, retiring, undesired, "retiring", why)
 
 
-def finish_retirement(rollout: Rollout, desired: Desired, phase: Retiring) -> PhaseChange:
+def finish_retirement(rollout: Rollout, desired: Desired) -> PhaseChange:
     """Nothing of the model is left: its releases end here."""
+    why = rollout.phase.why if isinstance(rollout.phase, Retiring) else ""
     ended = tuple(
-        Transition(release.version, "retiring", "retired", phase.why, outcome="retired")
+        Transition(release.version, "retiring", "retired", why, outcome="retired")
         for release in (rollout.candidate, rollout.stable)
         if release
     )

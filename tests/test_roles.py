@@ -103,6 +103,15 @@ def everything_changed_by_hand(story: Scenario) -> None:
     story.given_serving("2")
 
 
+def a_canary_whose_weights_are_changed(story: Scenario) -> None:
+    story.given_serving("1")
+    story.when_released("2", rollout={"strategy": "canary", "steps": [{"weight": 100}]})
+    story.when_phase_reached("step_1")
+    story.when_minutes_pass(2)
+    story.url_map()["hostRules"], story.url_map()["pathMatchers"] = [], []
+    story.when_minutes_pass(1)
+
+
 def change(story: Scenario, collection: str, name: str, **fields: Any) -> None:
     resource(story, collection, name).update(fields)
 
@@ -129,6 +138,7 @@ STORIES: tuple[Callable[[Scenario], None], ...] = (
     a_model_behind_https,
     releases_that_name_all_they_use,
     everything_changed_by_hand,
+    a_canary_whose_weights_are_changed,
 )
 BY_THE_STORIES = {
     "compute.sslCertificates.insert"

@@ -14,7 +14,7 @@ from datetime import datetime
 from infra.fleet import naming
 from infra.fleet.marks import newest_revision
 from infra.fleet.model import Plan, Snapshot
-from infra.fleet.observe import observe, outputs
+from infra.fleet.observe import is_routed, observe, outputs
 from infra.fleet.plan import plan
 from infra.fleet.resources import url_map
 from infra.fleet.resources.instance_group import templates_of
@@ -50,6 +50,7 @@ class Plans:
 class PassDecision:
     """What one pass decided: the state to save, the plan to apply, the transitions to record.
     `target` is the digest of what the plan leads to. `blocked`: why the plan was dropped.
+    `is_routed`: see `Evidence`.
     """
 
     state: ModelState
@@ -57,6 +58,7 @@ class PassDecision:
     decision: Decision
     blocked: tuple[Problem, ...] = ()
     target: str = ""
+    is_routed: bool = True
 
     @property
     def is_noop(self) -> bool:
@@ -84,9 +86,11 @@ def decide(
     *,
     is_light: bool = False,
     losses: tuple[Loss, ...] = (),
+    edited_by: str = "",
 ) -> tuple[PassDecision, Plans]:
     """`refusals`: what was refused when the last pass of this loop applied its plan. `is_light`:
-    nothing but groups and health was read. `losses`: why instances were lost since the last pass.
+    nothing but groups, health and what splits requests was read. `losses`: why instances were lost
+    since the last pass. `edited_by`: see `Evidence`.
     """
     observed = observe(snapshot, state.desired.model)
     newest = newest_revision(snapshot, state.desired.model)
@@ -99,6 +103,7 @@ def decide(
         return PassDecision(settlement.state, Plan(), settlement.decision), plans
     present = clamp(policy, target_of(state.rollout, state.desired, observed))
     pending, plans = plans.get(present, snapshot, is_light=is_light)
+    is_right = is_routed(present, snapshot)
     # Without pending changes, what was refused is no longer desired, or happened by itself.
     earlier = refusals if pending.actions else ()
     evidence = Evidence(
@@ -107,7 +112,8 @@ def decide(
         losses,
         has_no_template=_has_no_template(state, snapshot),
         frozen=frozen(policy.freezes, now),
-        is_routed=_is_routed(present, snapshot),
+        is_routed=is_right,
+        edited_by=edited_by,
     )
     decision = advance(state.rollout, state.desired, observed, evidence, now)
     decision = replace(decision, transitions=(*adopted, *decision.transitions))
@@ -117,7 +123,10 @@ def decide(
     found = {} if is_light else outputs(snapshot, state.desired.model, group)
     settlement = settle(state, decision, (action.why for action in next_plan.actions), found, now)
     digest = digest_of(clamped)
-    return PassDecision(settlement.state, next_plan, settlement.decision, target=digest), plans
+    made = PassDecision(
+        settlement.state, next_plan, settlement.decision, target=digest, is_routed=is_right
+    )
+    return made, plans
 
 
 def _has_no_template(state: ModelState, snapshot: Snapshot) -> bool:
@@ -137,21 +146,9 @@ def _has_no_template(state: ModelState, snapshot: Snapshot) -> bool:
     return snapshot.bodies.get(template, {}) is None and not is_used
 
 
-def _is_routed(target: Target, snapshot: Snapshot) -> bool:
-    """Whether the URL map has the target's weights, cohorts and mirror. With all requests to a
-    single group there is nothing to wait for.
-    """
-    traffic = target.traffic
-    if traffic is None or not (len(traffic.weights) > 1 or traffic.cohorts or traffic.mirror):
-        return True
-    gateway = snapshot.bodies.get(naming.GATEWAY)
-    route = url_map.desired(target.model, traffic)
-    return gateway is not None and url_map.drift(route, target.model, gateway) is None
-
-
 def digest_of(target: Target) -> str:
     """The same for the same target, in every process."""
-    parts = (target.groups, sorted(target.kept_templates), target.traffic)
+    parts = (target.groups, sorted(target.kept_templates), target.traffic, target.is_draining)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

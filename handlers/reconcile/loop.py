@@ -32,7 +32,7 @@ from handlers.reconcile.decide import (
     needs_no_policy,
     policy_problems,
 )
-from handlers.reconcile.explain import explain_losses
+from handlers.reconcile.explain import explain_edit, explain_losses
 from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe, observe_lightly
 from handlers.reconcile.save import Run, save, save_observation_failure
 from infra.compute.apply import apply
@@ -139,6 +139,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     cache = _observe(world, run, stored, carried)
     carried = replace(carried, observed_at=world.clock.now())
     losses = explain_losses(world.compute, state, cache.snapshot, world.clock.now())
+    edited_by = explain_edit(world.compute, state, cache.snapshot)
 
     # decide
     policy = _policy(world, documents, state)
@@ -151,6 +152,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
         world.clock.now(),
         is_light=cache.is_light,
         losses=losses,
+        edited_by=edited_by,
     )
     carried = replace(carried, cache=replace(cache, is_noop=decision.is_noop), plans=plans)
     if cache.is_partial and not _is_as_expected(state, cache, decision):
@@ -177,9 +179,11 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
 
 
 def _is_as_expected(state: ModelState, cache: SnapshotCache, decision: PassDecision) -> bool:
-    """Whether a pass that read groups and health alone may wait further."""
-    is_same = not cache.is_light or (state.verified and state.verified.target == decision.target)
-    return decision.is_noop and bool(is_same)
+    """Whether a pass that did not read everything may wait further."""
+    if cache.is_light:
+        is_same = state.verified is not None and state.verified.target == decision.target
+        return decision.is_noop and is_same and decision.is_routed
+    return decision.is_noop
 
 
 def _verified(

@@ -137,6 +137,12 @@ class Compute:
         pages = self._read_pages(ZONE_OPERATIONS, "list", fields)
         return tuple(body for page in pages for body in page.get("items", ()))
 
+    def list_latest_operations(self, filter: str) -> Bodies:
+        """The latest global operations that the filter finds: one page, the newest first."""
+        fields = {"filter": filter, "orderBy": "creationTimestamp desc", "maxResults": PAGE_SIZE}
+        page = self._calls.call(GLOBAL_OPERATIONS, "list", fields, READ_SECONDS)
+        return tuple(page.get("items", ()))
+
     def read_references(self, references: Iterable[Reference]) -> Answers:
         """What a release refers to, read concurrently. What cannot be read has no answer."""
         keys = tuple(dict.fromkeys(references))

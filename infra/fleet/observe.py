@@ -13,7 +13,7 @@ from infra.compute.errors import classify_instance_error
 from infra.fleet import naming
 from infra.fleet.model import Body, Key, Snapshot
 from infra.fleet.resources import url_map
-from rollout.model import Colour, GroupView, Health, Instance, Observed, Problem
+from rollout.model import Colour, GroupView, Health, Instance, Observed, Problem, Target
 
 _BALANCER_HEALTH: Mapping[str, Health] = {"HEALTHY": "healthy", "UNHEALTHY": "unhealthy"}
 # TIMEOUT: no connection, or no answer in time. The check itself counts that as a failure.
@@ -107,6 +107,19 @@ def _liveness_health(managed: Body) -> Health:
         for each in managed.get("instanceHealth", [])
     ]
     return states[0] if states else "unknown"
+
+
+def is_routed(target: Target, snapshot: Snapshot) -> bool:
+    """Whether the URL map has the target's weights, cohorts and mirror, or no route if the target
+    has none. With all requests to a single group there is nothing to wait for.
+    """
+    gateway, traffic = snapshot.bodies.get(naming.GATEWAY), target.traffic
+    if traffic is None:
+        return gateway is None or url_map.drift(None, target.model, gateway) is None
+    if not (len(traffic.weights) > 1 or traffic.cohorts or traffic.mirror):
+        return True
+    route = url_map.desired(target.model, traffic)
+    return gateway is not None and url_map.drift(route, target.model, gateway) is None
 
 
 def outputs(snapshot: Snapshot, model: str, group: Colour | None) -> dict[str, str]:

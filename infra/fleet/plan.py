@@ -9,10 +9,10 @@ action waits for; everything else may happen at the same time:
                   readiness check, group ──> backend service ──> route in the URL map
     default backend service ──> URL map ──> proxy ──> forwarding rule <── address
 
-A target without groups is the same in reverse. A plan is data and complete: a route is written only
-into a URL map that has been read, so a map that this plan inserts gets its routes from the next
-pass. A resource with our name but another owner is left alone and reported in `Plan.problems`, and
-so is everything that depends on it.
+A target without groups is the same in reverse; while it drains, only its route goes. A plan is data
+and complete: a route is written only into a URL map that has been read, so a map that this plan
+inserts gets its routes from the next pass. A resource with our name but another owner is left alone
+and reported in `Plan.problems`, and so is everything that depends on it.
 """
 
 from __future__ import annotations
@@ -114,6 +114,8 @@ def plan(target: Target, snapshot: Snapshot, routes: url_map.Routes | None = Non
     for desired in fleet.resources:
         _insert_or_update(draft, desired, target.model, snapshot)
     _plan_route(draft, fleet.route, target.model, snapshot, routes)
+    if target.is_draining:
+        return Plan(tuple(draft.actions), tuple(draft.problems))
     keys = frozenset(desired.key for desired in fleet.resources)
     changed = frozenset(action.key for action in draft.actions)
     draft.add(*deletions.deletions(target, keys, changed, snapshot))

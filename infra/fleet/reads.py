@@ -103,10 +103,12 @@ def group_reads(scope: Scope) -> ReadSet:
 
 def light_reads(scope: Scope) -> ReadSet:
     """What changes by itself, for a pass that has read nothing before: `group_reads` with the
-    backend services, which say which groups to ask for the health of.
+    backend services, which say which groups to ask for the health of. While requests are split
+    between two groups, time counts only while the URL map is right, so it is read too.
     """
     reads = group_reads(scope)
-    return replace(reads, keys=(*reads.keys, *reads.healths))
+    route = (naming.GATEWAY,) if scope.is_exposed and len(scope.colours) > 1 else ()
+    return replace(reads, keys=(*reads.keys, *reads.healths, *route))
 
 
 def without(reads: ReadSet, known: ReadSet) -> ReadSet:

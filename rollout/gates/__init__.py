@@ -13,5 +13,5 @@ from rollout.gates.traffic import TrafficGate
 from rollout.gates.watch import WatchGate
 
 STEP_GATES: tuple[Gate, ...] = (HealthGate(), TrafficGate())
-BAKE_GATES: tuple[Gate, ...] = (BakeGate(),)
+BAKE_GATES: tuple[Gate, ...] = (BakeGate(), TrafficGate())
 WATCH_GATES: tuple[Gate, ...] = (WatchGate(),)

@@ -57,7 +57,7 @@ ONE, TWO, THREE = (
 PHASES: dict[str, Phase] = {
     "settled": Settled(),
     "stepping": Stepping(2, at(1), 50, at(6), 2),
-    "baking": Baking(at(2)),
+    "baking": Baking(at(2), routed_since=at(6)),
     "rolling_back": RollingBack(
         "rolled_back",
         "unhealthy",
@@ -70,7 +70,7 @@ PHASES: dict[str, Phase] = {
         is_drained=False,
         routed_since=at(6),
     ),
-    "retiring": Retiring(at(4), "retired by ann"),
+    "retiring": Retiring(at(4), "retired by ann", is_drained=False, routed_since=at(6)),
 }
 KEPT = Kept(ONE, "blue", at(2), at(15))
 FULL = ModelState(
@@ -99,6 +99,7 @@ FULL = ModelState(
         serving_group="green",
         stable_kept=4,
         kept=KEPT,
+        route_edits=1,
     ),
     conditions=(Condition("Paused", "paused by ann", at(9)),),
     outputs={"group": "https://example.com/group"},
@@ -189,6 +190,7 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
                 "until": at(15),
                 "is_leaving": False,
             },
+            "route_edits": 1,
             "steps_digest": "0123456789ab",
             "progress": {
                 "healthy": 3,
@@ -264,7 +266,7 @@ def test_each_phase_is_stored_with_its_fields() -> None:
             "routed_since": at(6),
             "granted": 2,
         },
-        {"name": "baking", "since": at(2)},
+        {"name": "baking", "since": at(2), "routed_since": at(6)},
         {
             "name": "rolling_back",
             "outcome": "rolled_back",
@@ -278,7 +280,13 @@ def test_each_phase_is_stored_with_its_fields() -> None:
             "is_drained": False,
             "routed_since": at(6),
         },
-        {"name": "retiring", "since": at(4), "why": "retired by ann"},
+        {
+            "name": "retiring",
+            "since": at(4),
+            "why": "retired by ann",
+            "is_drained": False,
+            "routed_since": at(6),
+        },
     ]
 
 

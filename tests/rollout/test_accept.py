@@ -349,7 +349,7 @@ def test_a_newer_release_wins_over_a_rollback_and_returns_to_its_goal_if_aborted
 def test_retire_removes_every_release(rollout: Rollout, of: Release) -> None:
     change = apply(rollout, command("retire", requested_by="ann", reason="unused"), of=of)
     why = "retired by ann: unused"
-    retiring = Retiring(NOW, why)
+    retiring = Retiring(NOW, why, is_drained=False)
     assert change.rollout == replace(
         rollout, phase=retiring, paused=None, progress=None, promoted=False
     )

@@ -71,9 +71,9 @@ def bake(
     return judge(BAKE_GATES, context(found, seconds, progress, evidence))
 
 
-def test_a_step_has_the_health_and_traffic_gates_and_a_bake_the_bake_gate() -> None:
+def test_a_step_has_the_health_and_traffic_gates_and_a_bake_the_bake_gate_too() -> None:
     assert [type(gate) for gate in STEP_GATES] == [HealthGate, TrafficGate]
-    assert [type(gate) for gate in BAKE_GATES] == [BakeGate]
+    assert [type(gate) for gate in BAKE_GATES] == [BakeGate, TrafficGate]
 
 
 # ---- Several gates

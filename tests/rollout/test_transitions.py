@@ -327,8 +327,9 @@ def test_a_newer_first_release_that_needs_another_group_waits_until_the_first_is
     elsewhere = release("3", placement={"region": "us-east1"})
     decision = run_pass(first_release(Stepping(0, NOON)), elsewhere, group(*instances(TWO, 3)))
     assert decision.rollout.phase == RollingBack(
-        "superseded", "superseded", "release 3 is newer", NOW
+        "superseded", "superseded", "release 3 is newer", NOW, is_drained=False
     )
+    assert decision.target.is_draining
     why = "release 3 is newer; removes it, since no release served before it"
     assert decision.transitions[0].why == why
     assert (decision.target.groups, decision.desired.release) == ((), elsewhere)
