@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
-from rollout import requeue, rollback, routing, transitions
+from rollout import capacity_lease, requeue, rollback, routing, transitions
 from rollout.conditions import conditions_of
 from rollout.gates import BAKE_GATES, STEP_GATES, WATCH_GATES
 from rollout.gates.base import (
@@ -70,10 +70,12 @@ def advance(
     rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime
 ) -> Decision:
     change = decide(mark_observed(rollout, now), desired, observed, evidence, now)
+    target = target_of(change.rollout, change.desired, observed)
+    lease = capacity_lease.renew(change.rollout.capacity_lease, target, observed, now)
     return Decision(
-        rollout=change.rollout,
+        rollout=replace(change.rollout, capacity_lease=lease),
         desired=change.desired,
-        target=target_of(change.rollout, change.desired, observed),
+        target=target,
         requeue_at=requeue.after_decision(
             change.rollout,
             has_transitions=bool(change.transitions),
@@ -116,6 +118,10 @@ def target_of(rollout: Rollout, desired: Desired, observed: Observed) -> Target:
     to see which changes are pending.
     """
     fleet = _fleet(rollout, observed)
+    if rollout.candidate and rollout.stable:
+        serving, lease = rollout.serving_group or FIRST_GROUP, rollout.capacity_lease
+        groups = capacity_lease.with_floor(fleet.groups, lease, serving, observed)
+        fleet = replace(fleet, groups=groups)
     releases = (rollout.stable, rollout.candidate, rollout.previous, desired.release)
     kept = releases if fleet.groups else ()
     templates = frozenset(release.template for release in kept if release)

@@ -175,14 +175,24 @@ class Instance:
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """Between which sizes an autoscaler keeps its group, and whether it may make it smaller."""
+
+    min: int
+    max: int
+    may_scale_in: bool = True
+
+
+@dataclass(frozen=True)
 class GroupView:
-    """One observed managed instance group of the model."""
+    """One observed managed instance group of the model, and its autoscaler's bounds, if read."""
 
     colour: Colour
     region: str
     target_size: int
     is_stable: bool
     instances: tuple[Instance, ...]
+    bounds: Bounds | None = None
 
 
 @dataclass(frozen=True)
@@ -387,6 +397,27 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class Loan:
+    """A group that may have more than its release asks for: the bounds to restore, and the largest
+    size that it has had meanwhile.
+    """
+
+    colour: Colour
+    region: str
+    bounds: Bounds
+    size: int
+
+
+@dataclass(frozen=True)
+class CapacityLease:
+    """What a rollout has borrowed of its groups' bounds. See `rollout/capacity_lease.py`."""
+
+    since: datetime
+    expires_at: datetime
+    loans: tuple[Loan, ...]
+
+
+@dataclass(frozen=True)
 class Rollout:
     """Where a model is between two releases.
 
@@ -411,6 +442,7 @@ class Rollout:
     stable_kept: int | None = None
     kept: Kept | None = None
     route_edits: int = 0  # of others, in this rollout or since it was resumed
+    capacity_lease: CapacityLease | None = None
 
 
 # ---- Targets and decisions

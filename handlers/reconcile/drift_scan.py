@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from handlers.reconcile.overdue import restore_overdue
 from infra.compute.inventory import list_inventory
 from infra.fleet import naming
 from infra.fleet.inventory import GLOBAL, REGIONAL, owned_by_model
@@ -32,7 +32,7 @@ from infra.fleet.resources import gateway, url_map
 from infra.settings import POLICY, load_project_policy
 from infra.store import outbox
 from infra.store.documents import UnknownSchema, from_document
-from infra.store.port import Delete, Put
+from infra.store.port import Delete, Document, Put
 from infra.wiring import World
 from rollout.advance import target_of
 from rollout.model import Observed, Settled, Target
@@ -110,12 +110,26 @@ def read_states(world: World, after: str | None) -> tuple[tuple[ModelState, ...]
     for _ in range(MODELS_PER_TICK // PAGE):
         page = world.store.list("models", PAGE, after)
         for document in page:
-            with suppress(UnknownSchema):
-                states.append(from_document(document.data))
+            state = _read_state(world, document)
+            if state:
+                states.append(state)
         if len(page) < PAGE:
             return tuple(states), None
         after = page[-1].path.rpartition("/")[2]
     return tuple(states), after
+
+
+def _read_state(world: World, document: Document) -> ModelState | None:
+    """None if the document cannot be read. No pass can end what such a model has borrowed."""
+    model = document.path.rpartition("/")[2]
+    try:
+        return from_document(document.data)
+    except UnknownSchema:
+        restore_overdue(world, model, document)
+    except Exception:
+        log.exception("document not readable", extra={"fields": {"model": model}})
+        restore_overdue(world, model, document)
+    return None
 
 
 @dataclass(frozen=True)

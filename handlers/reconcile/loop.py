@@ -34,6 +34,7 @@ from handlers.reconcile.decide import (
 )
 from handlers.reconcile.explain import explain_edit, explain_losses
 from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe, observe_lightly
+from handlers.reconcile.overdue import restore_overdue
 from handlers.reconcile.save import Run, save, save_observation_failure
 from infra.compute.apply import apply
 from infra.compute.errors import Refused
@@ -108,6 +109,7 @@ def reconcile(world: World, model: str, event_id: str = "", number: int | None =
     except Exception as error:
         fields = {"model": model, "event_id": event_id, "why": repr(error)}
         log.warning("reconcile failed", extra={"fields": fields})
+        restore_overdue(world, model)
         if isinstance(error, ObservationFailed):
             is_repeated = lease.postpone(world, model, run.token, error.retry_after_seconds)
         else:

@@ -13,7 +13,7 @@ from infra.compute.errors import classify_instance_error
 from infra.fleet import naming
 from infra.fleet.model import Body, Key, Snapshot
 from infra.fleet.resources import url_map
-from rollout.model import Colour, GroupView, Health, Instance, Observed, Problem, Target
+from rollout.model import Bounds, Colour, GroupView, Health, Instance, Observed, Problem, Target
 
 _BALANCER_HEALTH: Mapping[str, Health] = {"HEALTHY": "healthy", "UNHEALTHY": "unhealthy"}
 # TIMEOUT: no connection, or no answer in time. The check itself counts that as a failure.
@@ -62,6 +62,17 @@ def _group(snapshot: Snapshot, model: str, colour: Colour, key: Key, body: Body)
         target_size=int(body.get("targetSize", 0)),
         is_stable=bool(status.get("isStable", False)),
         instances=tuple(_instance(each, health) for each in snapshot.instances.get(key, ())),
+        bounds=_bounds(snapshot.bodies.get(naming.autoscaler(model, colour, key.scope))),
+    )
+
+
+def _bounds(autoscaler: Body | None) -> Bounds | None:
+    if autoscaler is None:
+        return None
+    policy = autoscaler.get("autoscalingPolicy", {})
+    may_scale_in = policy.get("mode", "ON") == "ON"
+    return Bounds(
+        int(policy.get("minNumReplicas", 0)), int(policy.get("maxNumReplicas", 0)), may_scale_in
     )
 
 

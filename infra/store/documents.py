@@ -11,10 +11,13 @@ from typing import Any, assert_never
 
 from rollout.model import (
     Baking,
+    Bounds,
+    CapacityLease,
     Condition,
     Desired,
     Intent,
     Kept,
+    Loan,
     Pause,
     Phase,
     Progress,
@@ -71,6 +74,7 @@ def to_document(state: ModelState) -> Json:
             "kept": _kept(rollout.kept),
             "route_edits": rollout.route_edits,
         },
+        "capacity_lease": _capacity_lease(rollout.capacity_lease),
         "waiting_for": state.waiting_for,
         "conditions": [vars(condition) | {} for condition in state.conditions],
         "outputs": dict(state.outputs),
@@ -114,6 +118,7 @@ def from_document(document: Json) -> ModelState:
             stable_kept=rollout.get("stable_kept"),
             kept=_read_kept(rollout.get("kept")),
             route_edits=rollout.get("route_edits", 0),
+            capacity_lease=_read_capacity_lease(document.get("capacity_lease")),
         ),
         waiting_for=document["waiting_for"],
         conditions=tuple(Condition(**condition) for condition in document["conditions"]),
@@ -193,6 +198,26 @@ def _read_kept(document: Json | None) -> Kept | None:
     if document is None:
         return None
     return Kept(**document | {"release": release_from_document(document["release"])})
+
+
+def _capacity_lease(lease: CapacityLease | None) -> Json | None:
+    if lease is None:
+        return None
+    loans = [vars(loan) | {"bounds": vars(loan.bounds) | {}} for loan in lease.loans]
+    return vars(lease) | {"loans": loans}
+
+
+def _read_capacity_lease(document: Json | None) -> CapacityLease | None:
+    if document is None:
+        return None
+    loans = (Loan(**loan | {"bounds": Bounds(**loan["bounds"])}) for loan in document["loans"])
+    return CapacityLease(**document | {"loans": tuple(loans)})
+
+
+def read_capacity_lease(document: Json) -> CapacityLease | None:
+    """The capacity lease of a model's document, whatever else in it cannot be read."""
+    _check_schema(document, f"models/{document.get('model')}")
+    return _read_capacity_lease(document.get("capacity_lease"))
 
 
 def intent_to_document(intent: Intent) -> Json:

@@ -21,10 +21,13 @@ from infra.store.documents import (
 )
 from rollout.model import (
     Baking,
+    Bounds,
+    CapacityLease,
     Condition,
     Desired,
     Intent,
     Kept,
+    Loan,
     Pause,
     Phase,
     Progress,
@@ -100,6 +103,9 @@ FULL = ModelState(
         stable_kept=4,
         kept=KEPT,
         route_edits=1,
+        capacity_lease=CapacityLease(
+            at(1), at(61), (Loan("blue", "us-central1", Bounds(1, 5), 3),)
+        ),
     ),
     conditions=(Condition("Paused", "paused by ann", at(9)),),
     outputs={"group": "https://example.com/group"},
@@ -208,6 +214,18 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
             "failed_digests": ["d1", "d2"],
             "watched_since": at(11),
         },
+        "capacity_lease": {
+            "since": at(1),
+            "expires_at": at(61),
+            "loans": [
+                {
+                    "colour": "blue",
+                    "region": "us-central1",
+                    "bounds": {"min": 1, "max": 5, "may_scale_in": True},
+                    "size": 3,
+                }
+            ],
+        },
         "waiting_for": "paused by ann",
         "conditions": [{"type": "Paused", "why": "paused by ann", "since": at(9)}],
         "outputs": {"group": "https://example.com/group"},
@@ -231,7 +249,16 @@ def test_an_empty_model_has_a_document_too() -> None:
     document = to_document(ModelState(Desired("tiny")))
     assert from_document(document) == ModelState(Desired("tiny"))
     empty = {name for name, value in document.items() if value is None}
-    assert empty == {"stable", "candidate", "previous", "lease", "requeue_at", "hold", "verified"}
+    assert empty == {
+        "stable",
+        "candidate",
+        "previous",
+        "capacity_lease",
+        "lease",
+        "requeue_at",
+        "hold",
+        "verified",
+    }
     assert document["desired"] == {
         "release": None,
         "generation": 0,

@@ -10,9 +10,9 @@ Source: Compute API reference, regionAutoscalers.
 from __future__ import annotations
 
 from infra.fleet import naming
-from infra.fleet.model import Action, Body, DesiredResource
+from infra.fleet.model import Action, Body, DesiredResource, Key
 from infra.fleet.resources.drift import Changes, describe, differences, with_absent
-from rollout.model import GroupTarget
+from rollout.model import GroupTarget, Loan
 from rollout.spec.model import Cpu, Metric, ScaleIn, Scaling, Schedule
 
 # Other fields of a policy (`stabilizationPeriodSec`) are no drift; the next update removes them.
@@ -57,6 +57,25 @@ def desired(model: str, target: GroupTarget) -> DesiredResource:
     }
     return DesiredResource(
         key, body, after=(group,), why=f"group {group.name} has no autoscaler yet"
+    )
+
+
+def restore(key: Key, loan: Loan, observed: Body) -> Action | None:
+    """The patch that gives a group its own bounds back, without its release; None if it has them.
+    Signals stay as they are.
+    """
+    bounds = loan.bounds
+    policy = {"mode": "ON", "minNumReplicas": bounds.min, "maxNumReplicas": bounds.max}
+    present = observed.get("autoscalingPolicy", {})
+    changes = differences({"autoscalingPolicy": policy}, observed)
+    if not changes:
+        return None
+    return Action(
+        key,
+        "patch",
+        {"name": key.name, "autoscalingPolicy": {**present, **policy}},
+        describe("the autoscaler", changes, _WORDS),
+        based_on=str(observed.get("id", "")),
     )
 
 

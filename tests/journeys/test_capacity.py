@@ -1,0 +1,67 @@
+"""What a rollout borrows of its groups' bounds comes back, whatever happens to the rollout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from infra.settings import POLICY
+from infra.store.port import Delete, Put
+from infra.store.repository import model_path
+from tests.scenario import Scenario
+
+CANARY: dict[str, Any] = {
+    "strategy": "canary",
+    "steps": [{"weight": 50, "hold_seconds": 300}, {"weight": 100, "hold_seconds": 0}],
+    "watch_seconds": 0,
+    "keep_old_seconds": 0,
+}
+OWN = {"blue": ("ON", 3, 6), "green": ("ON", 1, 6)}
+
+
+def bounds(story: Scenario) -> dict[str, tuple[Any, ...]]:
+    """Mode and bounds of each group's autoscaler."""
+    found = {}
+    for key, body in story.emulator.resources("autoscalers"):
+        policy = body["autoscalingPolicy"]
+        fields = ("mode", "minNumReplicas", "maxNumReplicas")
+        found[key.name.rpartition("-")[2]] = tuple(policy[field] for field in fields)
+    return found
+
+
+def half_way() -> Scenario:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2", scaling={"min": 1}, rollout=CANARY)
+    story.when_minutes_pass(5)
+    assert bounds(story) == {"blue": ("ONLY_SCALE_OUT", 3, 6), "green": ("ONLY_SCALE_OUT", 2, 6)}
+    return story
+
+
+def break_record(story: Scenario) -> None:
+    document = story.store.get(model_path("tiny"))
+    assert document
+    gone: dict[str, Any] = {"rollout": {}, "candidate": None, "requeue_at": None, "lease": None}
+    story.store.commit(Put(model_path("tiny"), document.data | gone))
+
+
+def test_a_rollout_whose_record_is_gone_gives_back_what_it_borrowed() -> None:
+    story = half_way()
+    break_record(story)
+    story.when_minutes_pass(20)
+    assert bounds(story)["blue"] == ("ONLY_SCALE_OUT", 3, 6)
+    story.when_minutes_pass(50)
+    assert bounds(story) == OWN
+
+
+def test_what_no_pass_can_renew_is_given_back_and_lent_again_when_one_can() -> None:
+    story = half_way()
+    story.store.commit(Put(POLICY, {"max_instances": "many"}))
+    story.when_minutes_pass(62)
+    assert bounds(story) == OWN
+    story.store.commit(Delete(POLICY))
+    story.when_minutes_pass(2)
+    assert bounds(story) == {"blue": ("ONLY_SCALE_OUT", 3, 6), "green": ("ONLY_SCALE_OUT", 2, 6)}
+    story.when_settled()
+    assert story.outcome("2") == "succeeded"
+    assert bounds(story) == {"green": OWN["green"]}
+    assert story.state().rollout.capacity_lease is None
