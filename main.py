@@ -33,13 +33,21 @@ def on_wakeup(event: CloudEvent) -> None:
     wakeup.handle(wiring.world(), event)
 
 
+@functions_framework.cloud_event
+def on_approval(event: CloudEvent) -> None:
+    from handlers import approval
+
+    approval.handle(wiring.world(), event)
+
+
 @functions_framework.errorhandler(400)
 def on_refused(refusal: Exception) -> str:
     """Handles a push request that functions-framework does not accept as an event, for example a
     message with attributes alone. Answered with 400, it would be redelivered for hours, so the
     handler gets it like any other message and records it.
     """
-    handle = on_wakeup if wiring.function_target() == "on_wakeup" else on_release
+    entry_points = {"on_wakeup": on_wakeup, "on_approval": on_approval}
+    handle = entry_points.get(wiring.function_target(), on_release)
     body = request.get_json(silent=True) or request.get_data()
     handle(CloudEvent({"type": PUSHED, "source": "//pubsub.googleapis.com/"}, body))
     return "OK"
@@ -48,6 +56,10 @@ def on_refused(refusal: Exception) -> str:
 match wiring.function_target():
     case "on_release":
         import handlers.release
+
+        wiring.world().connect("store", "bus")
+    case "on_approval":
+        import handlers.approval
 
         wiring.world().connect("store", "bus")
     case "on_wakeup":

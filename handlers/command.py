@@ -1,8 +1,8 @@
-"""Accepts a command (pause, resume, promote, abort, rollback, retire).
+"""Accepts a command, such as `pause` or `rollback`.
 
 Called by `handlers/release.py`. `rollout/accept.py` decides what the command changes; here a
-rollback is checked against the releases that baked, and against policy. The next pass carries out
-what was decided. Invariant: a duplicate changes nothing.
+rollback is checked against the releases that baked, and against policy, and the release of a retry
+is found. The next pass carries out what was decided. Invariant: a duplicate changes nothing.
 """
 
 from __future__ import annotations
@@ -21,17 +21,24 @@ from infra.store.port import Write
 from infra.wiring import World
 from rollout import restored
 from rollout.accept import accept
-from rollout.intents import serving_release
-from rollout.model import Intent, Release
+from rollout.intents import pending_release, release_in_progress, serving_release
+from rollout.model import Intent, Phase, Release, RollingBack, phase_name
 from rollout.policy.caps import violations
 from rollout.spec.compatibility import incompatible, restorable
-from rollout.spec.message import CommandGiven
+from rollout.spec.message import CommandGiven, ReleaseRequested
 from rollout.state import ModelState
+
+RETRIED = ("rolled_back", "aborted", "refused")
+"""The outcomes after which `retry` tries a release again."""
+
+
+APPROVALS = ("approve", "reject")
 
 
 def record_command(
-    world: World, request: CommandGiven, payload: Payload, published_at: datetime
+    world: World, request: CommandGiven, payload: Payload, published_at: datetime, topic: str = ""
 ) -> None:
+    """`topic`: the topic for approvals on which the command came, empty if it came on another."""
     stored = repository.load_state(world.store, request.model)
     if stored is None:
         raise NoModel(request.model, _intent(request, payload, published_at))
@@ -43,6 +50,8 @@ def record_command(
         world.store.commit(repository.write_state(stored, resumed))
         return
     intent = _intent(request, payload, published_at)
+    if request.command in APPROVALS:
+        intent = replace(intent, approver=_approver(world, state, request) or topic)
     if request.command == "rollback":
         goal = _kept_release(world, request) if request.version else state.rollout.previous
         stable = serving_release(state.rollout)
@@ -67,7 +76,68 @@ def _intent(request: CommandGiven, payload: Payload, published_at: datetime) -> 
         requested_by=request.requested_by,
         reason=request.reason,
         own_id=payload.event_id,
+        is_full=request.is_full,
     )
+
+
+def release_to_retry(
+    world: World, request: CommandGiven, payload: Payload
+) -> ReleaseRequested | None:
+    """The release that a retry publishes again: the last that failed, or the one that it names.
+    None if the command is not a retry, or is about the release that is being rolled out.
+    """
+    stored = repository.load_state(world.store, request.model)
+    if request.command != "retry" or stored is None or payload.key in stored.state.recent_events:
+        return None
+    rollout, desired = stored.state.rollout, stored.state.desired
+    live = (release_in_progress(rollout), pending_release(rollout, desired))
+    versions = [each.version for each in live if each]
+    version = request.version or ("" if versions else rollout.last_failed)
+    if version in versions or (versions and not version):
+        return None
+    if not version:
+        raise Refuse(f"retry: no release of {request.model} has failed; name one that did")
+    ending = rollout.candidate
+    if isinstance(rollout.phase, RollingBack) and ending and ending.version == version:
+        raise Refuse(f"retry: release {version} is being rolled back; try it again after that")
+    record = world.store.get(repository.release_path(request.model, version))
+    outcome = record.data.get("outcome") if record else "unknown"
+    if outcome not in RETRIED:
+        raise Refuse(
+            f"version: release {version} of {request.model} has not failed, its outcome is"
+            f" {outcome}; name one that was rolled back, aborted or refused"
+        )
+    return ReleaseRequested(
+        request.model,
+        version,
+        force=True,
+        requested_by=request.requested_by,
+        reason=request.reason,
+        is_retry=True,
+    )
+
+
+def _approver(world: World, state: ModelState, request: CommandGiven) -> str:
+    """The name of the policy's key that signed the command; empty if it is not signed, or if there
+    is no release that it could be about.
+    """
+    candidate = state.rollout.candidate
+    if not request.signature or candidate is None:
+        return ""
+    policy = load_project_policy(world.store, world.store.get_many([POLICY]))
+    text = signed_text(state.desired.model, request.command, candidate, state.rollout.phase)
+    for name, key in policy.approvers.items():
+        if policy.is_signed(text, request.signature, (key,)):
+            return name
+    raise Refuse(f"signature: must be one of {text!r} by a key of the policy's approvers")
+
+
+def signed_text(model: str, command: str, release: Release, phase: Phase) -> str:
+    """What an approver signs. It names the attempt, so that nobody can use the signature for
+    another one, and with an approval also the step.
+    """
+    text = f"{command} {model} {release.version} {release.generation}"
+    return f"{text} {phase_name(phase)}" if command == "approve" else text
 
 
 def _resume_hold(

@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any, assert_never
 
 from handlers import admission
-from handlers.command import record_command
+from handlers.command import record_command, release_to_retry
 from handlers.quarantine import Refuse, quarantine
 from handlers.save_change import save_change
 from infra.bus.envelope import Message, Payload, Unreadable, parse_message, parse_payload
@@ -30,7 +30,15 @@ from infra.store.port import Put, Unstorable, Write
 from infra.store.repository import StoredState
 from infra.wiring import World
 from rollout.accept import accept
-from rollout.intents import base_of, forget, is_outdated, join, rejecting_release, serving_release
+from rollout.intents import (
+    NEWER,
+    base_of,
+    forget,
+    is_outdated,
+    join,
+    rejecting_release,
+    serving_release,
+)
 from rollout.model import Desired, Intent, IntentKey, Release, Rollout, Transition
 from rollout.policy.caps import violations
 from rollout.policy.policy import Policy
@@ -56,13 +64,18 @@ FindDigest = Callable[[TaggedImage, tuple[str, ...]], str]
 
 
 def handle(world: World, event: Any) -> None:
+    handle_message(world, event, accept_message)
+
+
+def handle_message(world: World, event: Any, accept: Callable[[World, Message], str]) -> None:
+    """Save what the event's message requests, as `accept` does it, or record why it is refused."""
     try:
         message = parse_message(event, world.project)
     except Unreadable as error:
         quarantine(world, hashlib.sha256(error.raw).hexdigest(), error, error.raw)
         return
     try:
-        model = accept_message(world, message)
+        model = accept(world, message)
     except (Unreadable, Invalid, Refuse, Unstorable) as error:
         quarantine(world, message.id, error, message.data)
         return
@@ -82,11 +95,22 @@ def accept_message(world: World, message: Message) -> str:
             )
         case CommandGiven():
             repository.retry_on_conflict(
-                world, lambda: record_command(world, request, payload, message.published_at)
+                world, lambda: _record_command(world, request, payload, message.published_at)
             )
         case _:
             assert_never(request)
     return request.model
+
+
+def _record_command(
+    world: World, request: CommandGiven, payload: Payload, published_at: datetime
+) -> None:
+    """A retry of a release that has ended publishes it again."""
+    again = release_to_retry(world, request, payload)
+    if again is None:
+        record_command(world, request, payload, published_at)
+    else:
+        record_release(world, again, payload, published_at, world.registry.find_digest)
 
 
 def record_release(
@@ -110,7 +134,7 @@ def record_release(
     is_duplicate = before is not None and before.event_id == payload.key
     if is_duplicate or payload.key in stored.state.recent_events:
         return
-    if before and before.patch_digest != _digest(request):
+    if before and not request.is_retry and before.patch_digest != _digest(request):
         raise Refuse(
             f"version: release {request.version} of {request.model} exists with other content; give"
             " this one a new version"
@@ -119,14 +143,14 @@ def record_release(
     key = IntentKey(published_at, payload.at, len(own_id), own_id, payload.key)
     late = is_outdated(stored.state.rollout, stored.state.desired, key)
     if before and (late or not request.force):
-        _record_unchanged(world, stored, before, payload)
+        _record_unchanged(world, stored, before, payload, is_retry=request.is_retry)
         return
     base = None if before else _base(world, stored.state, request, key)
     release = _release(stored.state, request, before, base, key)
     if late:
         accepted = repository.accept_release(world.store, request.model, release)
         notes = _note_on_newer(world, stored.state, release)
-        _accept(world, stored, release, payload, *notes, accepted)
+        _accept(world, stored, release, payload, *notes, accepted, is_retry=request.is_retry)
         return
     if rejecting := rejecting_release(stored.state.rollout, stored.state.desired):
         raise Refuse(
@@ -146,7 +170,7 @@ def record_release(
         )
     accepted = repository.accept_release(world.store, request.model, release)
     admitted = admission.reserve(policy, last, request.model, release)
-    _accept(world, stored, release, payload, accepted, *admitted)
+    _accept(world, stored, release, payload, accepted, *admitted, is_retry=request.is_retry)
 
 
 def _new_model(world: World, model: str) -> StoredState:
@@ -162,11 +186,16 @@ def _new_model(world: World, model: str) -> StoredState:
 
 
 def _accept(
-    world: World, stored: StoredState, release: Release, payload: Payload, *writes: Write
+    world: World,
+    stored: StoredState,
+    release: Release,
+    payload: Payload,
+    *writes: Write,
+    is_retry: bool,
 ) -> None:
     state, now = stored.state, world.clock.now()
     intent = Intent(
-        "release",
+        "retry" if is_retry else "release",
         release.event_id,
         release.released_at,
         payload.at,
@@ -181,15 +210,17 @@ def _accept(
 
 
 def _record_unchanged(
-    world: World, stored: StoredState, release: Release, payload: Payload
+    world: World, stored: StoredState, release: Release, payload: Payload, *, is_retry: bool
 ) -> None:
     """A release that was published again with the same content: another try at a version that
-    ended needs `force`.
+    ended needs `force`, or `retry`.
     """
     why = (
         f"release {release.version} was accepted before, with the same content; publish it with"
         ' "force": true to roll it out again'
     )
+    if is_retry:
+        why = f"retry changes nothing: {NEWER}"
     unchanged = Transition(release.version, "published", "unchanged", why)
     change = PhaseChange(stored.state.rollout, stored.state.desired, (unchanged,))
     save_change(world, stored, change, payload)
@@ -230,7 +261,7 @@ def _release(
         generation=state.desired.generation + 1,
         released_at=key.published_at,
         event_id=key.event_id,
-        patch_digest=_digest(request),
+        patch_digest=before.patch_digest if before else _digest(request),
         requested_by=request.requested_by,
         reason=request.reason,
         force=request.force,

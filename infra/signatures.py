@@ -1,10 +1,11 @@
-"""Verifies image signatures: ECDSA with SHA-256 on P-256 (as Cloud KMS, cosign and openssl create
-them), or Ed25519.
+"""Verifies signatures of images and of approvals: ECDSA with SHA-256 on P-256 (as Cloud KMS, cosign
+and openssl create them), or Ed25519.
 
-Passed to the policy by `infra/settings.py`, for policies that name signers. The signed data is the
-image's name as in the release, up to and including its digest; no network access. The cryptography
-library is imported at first use. Invariant: an invalid signature counts as no signature, and a key
-that cannot be parsed is an error, not one signer fewer.
+Passed to the policy by `infra/settings.py`, for policies that name signers or approvers. The signed
+data is the image's name as in the release, up to and including its digest, or a line that
+`handlers/command.py` makes; no network access. The cryptography library is imported at first use.
+Invariant: an invalid signature counts as no signature, and a key that cannot be parsed is an error,
+not one signer fewer.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=64)  # a pass asks the same question several times
-def is_signed(image: str, signature: str, signers: tuple[str, ...]) -> bool:
-    """Whether one of the signers, public keys in PEM form, signed the image. Raises ValueError for
+def is_signed(text: str, signature: str, signers: tuple[str, ...]) -> bool:
+    """Whether one of the signers, public keys in PEM form, signed the text. Raises ValueError for
     a signer that is not such a key.
     """
     keys = [_load_key(number, signer) for number, signer in enumerate(signers)]
@@ -29,7 +30,7 @@ def is_signed(image: str, signature: str, signers: tuple[str, ...]) -> bool:
         given = base64.b64decode(signature, validate=True)
     except binascii.Error:
         return False
-    return any(_is_by(key, given, image.encode()) for key in keys)
+    return any(_is_by(key, given, text.encode()) for key in keys)
 
 
 def _is_by(key: EllipticCurvePublicKey | Ed25519PublicKey, signature: bytes, signed: bytes) -> bool:

@@ -20,6 +20,7 @@ from rollout.intents import (
     forget,
     join,
     pending_release,
+    publishes,
     release_in_progress,
     why,
     with_top,
@@ -36,7 +37,11 @@ from rollout.model import (
     phase_name,
 )
 from rollout.state import release_in_focus
+from rollout.step_controls import awaited_step, is_timed_out, step_refusal
 from rollout.transitions import PhaseChange
+
+OF_A_STEP = ("approve", "promote", "retry")
+"""Commands about the step or bake that a rollout is in; `promote` only if it is not full."""
 
 
 def accept(
@@ -51,7 +56,7 @@ def accept(
     joined = join(desired, intent)
     after = fold(rollout, joined, release)
     in_line = with_top(joined, after)
-    if intent.verb in ("release", "rollback"):
+    if publishes(intent) or intent.verb == "rollback":
         in_line = replace(in_line, generation=max(desired.generation, intent.generation))
     change = PhaseChange(rollout, in_line)
     for each in (pending_release(rollout, desired), release):
@@ -63,7 +68,7 @@ def accept(
     elif release_in_progress(rollout):
         change = _then(change, _candidate(change, intent, before, after, now))
     if not change.transitions:
-        change = _change_nothing(change, intent, after)
+        change = _change_nothing(change, intent, _why_nothing(change, intent, after))
     line = tuple(
         replace(each, target=after.targets.get(each.event_id, each.target))
         for each in change.desired.line
@@ -87,7 +92,8 @@ def _pending(
     if slot is None or not is_goal:
         outcome, ended = after.ends.get(release.generation, ("superseded", NEWER))
         transition = _end(release, origin, outcome, ended)
-        return replace(change, transitions=(transition,))
+        rollout = transitions.remember_failed(change.rollout, release, outcome)
+        return replace(change, rollout=rollout, transitions=(transition,))
     found = before.slot_of(release) or Slot(release)
     made: list[Transition] = []
     if release is new:
@@ -109,8 +115,18 @@ def _pending(
 
 
 def _end(release: Release, origin: str, outcome: Outcome, why_ended: str) -> Transition:
-    reason: Reason = "aborted" if outcome == "aborted" else "superseded"
-    return Transition(release.version, origin, outcome, why_ended, reason, outcome)
+    return Transition(release.version, origin, outcome, why_ended, _reason_of(outcome), outcome)
+
+
+def _reason_of(outcome: Outcome) -> Reason:
+    """Why a release ends by what people said: only a rejection rolls it back."""
+    match outcome:
+        case "aborted":
+            return "aborted"
+        case "rolled_back":
+            return "rejected"
+        case _:
+            return "superseded"
 
 
 def _restore(change: PhaseChange, intent: Intent, desired: Desired, after: Fold) -> PhaseChange:
@@ -151,32 +167,75 @@ def _candidate(
         is_replaced = goal is not None and pending_release(rollout, desired) is goal
         if is_replaced and outcome == "superseded":
             return unchanged
-        reason: Reason = "aborted" if outcome == "aborted" else "superseded"
+        reason = _reason_of(outcome)
         return transitions.roll_back(rollout, desired, outcome, reason, ended, now)
     found = before.slot_of(candidate) or Slot(candidate)
     is_target = after.targets.get(intent.event_id) == candidate.generation
     paused = rollout.paused
+    lifts_pause = is_target and intent.verb in ("resume", "promote", "retry")
+    is_ended = paused and not slot.paused and (found.paused or lifts_pause)
     # Nobody goes on over a failure that had not happened yet.
-    is_ended = paused and not slot.paused and (found.paused or is_target)
     can_go_on = bool(
         is_ended and not (paused and paused.after_failure and paused.since > intent.published_at)
     )
+    going_on = transitions.without_pause(rollout, now) if can_go_on else rollout
     made = unchanged
     if slot.promoted and not found.promoted:
-        made = transitions.promote(rollout, desired, why(intent, "promoted"))
-        if not can_go_on:
-            made = replace(made, rollout=replace(made.rollout, paused=paused))
-    elif paused and can_go_on and intent.verb != "pause":
-        made = transitions.resume(rollout, desired, paused, why(intent, "resumed"), now)
+        made = transitions.promote(going_on, desired, why(intent, "promoted"))
+    elif is_target and intent.verb == "retry" and can_go_on:
+        made = transitions.judge_anew(rollout, desired, why(intent, "tried again"), now)
+    elif is_target and intent.verb in ("approve", "promote") and not intent.is_full:
+        made = _change_step(unchanged, intent, slot, going_on, after, now)
+    elif can_go_on and intent.verb != "pause":
+        made = _resume(unchanged, intent, now)
     if slot.paused and not found.paused and made.rollout.paused is None:
         stopped = transitions.pause(made.rollout, made.desired, slot.paused, now)
         made = _then(made, stopped)
     return made
 
 
-def _change_nothing(change: PhaseChange, intent: Intent, after: Fold) -> PhaseChange:
+def _resume(change: PhaseChange, intent: Intent, now: datetime) -> PhaseChange:
+    rollout = change.rollout
+    awaits_anew = is_timed_out(rollout, awaited_step(rollout))
+    return transitions.resume(
+        rollout, change.desired, why(intent, "resumed"), now, awaits_anew=awaits_anew
+    )
+
+
+def _change_step(
+    unchanged: PhaseChange,
+    intent: Intent,
+    slot: Slot,
+    going_on: Rollout,
+    after: Fold,
+    now: datetime,
+) -> PhaseChange:
+    """What an approval, or a promotion that is not full, does to the present step or bake. It is
+    about the one in which it was published.
+    """
+    rollout, desired = unchanged.rollout, unchanged.desired
+    step = awaited_step(rollout)
+    because = step_refusal(rollout, step, intent)
+    if because:
+        after.answers[intent.event_id] = because
+        return _resume(unchanged, intent, now) if going_on != rollout else unchanged
+    if intent.verb == "promote":
+        return transitions.promote_step(going_on, desired, why(intent, "promoted"))
+    if is_timed_out(rollout, step) and not slot.paused:
+        going_on = transitions.without_pause(rollout, now)
+    return transitions.approve(going_on, desired, intent, why(intent, "approved"))
+
+
+def _why_nothing(change: PhaseChange, intent: Intent, after: Fold) -> str:
+    pending = pending_release(change.rollout, change.desired)
+    is_of_step = intent.verb in OF_A_STEP and not intent.is_full
+    if pending and is_of_step and after.targets.get(intent.event_id) == pending.generation:
+        return f"release {pending.version} has not begun"
+    return after.answers.get(intent.event_id, NEWER)
+
+
+def _change_nothing(change: PhaseChange, intent: Intent, because: str) -> PhaseChange:
     release, phase = release_in_focus(change.rollout), phase_name(change.rollout.phase)
-    because = after.answers.get(intent.event_id, NEWER)
     version = release.version if release else ""
     unchanged = Transition(version, phase, phase, f"{intent.verb} changes nothing: {because}")
     return replace(change, transitions=(unchanged,))
@@ -185,12 +244,13 @@ def _change_nothing(change: PhaseChange, intent: Intent, after: Fold) -> PhaseCh
 def _published(intent: Intent, release: Release) -> str:
     by = f" by {intent.requested_by}" if intent.requested_by else ""
     reason = f": {intent.reason}" if intent.reason else ""
+    done = "tried again" if intent.verb == "retry" else "published"
     note = ""
     if release.not_inherited:
         strategy = release.spec.rollout.strategy
         note = f"; defaults of strategy {strategy} for {release.not_inherited}, which release"
         note += f" {release.inherits_from} has for another strategy"
-    return f"release {intent.version} was published{by}{reason}{note}"
+    return f"release {intent.version} was {done}{by}{reason}{note}"
 
 
 def _then(before: PhaseChange, after: PhaseChange) -> PhaseChange:

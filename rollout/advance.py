@@ -22,6 +22,7 @@ from rollout import capacity_lease, requeue, rollback, routing, transitions
 from rollout.conditions import conditions_of
 from rollout.gates import BAKE_GATES, STEP_GATES, WATCH_GATES
 from rollout.gates.base import (
+    AwaitedApproval,
     Failed,
     GateContext,
     Inconclusive,
@@ -58,6 +59,7 @@ from rollout.model import (
 )
 from rollout.rollback import WayBack
 from rollout.spec.compatibility import cannot_share_group
+from rollout.spec.steps import ApproveStep, promoted_step
 from rollout.strategies import has_own_group, strategy_of, swap_of
 from rollout.strategies.base import FIRST_GROUP, Step, Strategy, Swap, steps_digest
 from rollout.transitions import PhaseChange, candidate_of
@@ -361,9 +363,11 @@ def _judge_step(
         capacity = _group_in_focus(rollout, observed).min
         traffic = Traffic(step.goal, capacity, phase.is_granted, phase.routed_since)
         context = replace(context, traffic=traffic)
-    is_held = not rollout.promoted and (traffic is None or traffic.is_granted)
+    is_promoted = rollout.promoted or phase.is_promoted
+    is_held = not is_promoted and (traffic is None or traffic.is_granted)
     if is_held:
         context = replace(context, hold=timedelta(seconds=step.hold_seconds))
+    context = replace(context, approval=_approval(rollout, phase, step, now))
     verdict = judge(STEP_GATES, context)
     if not isinstance(verdict, Passed) or rollout.paused:
         return _hold(rollout, desired, verdict, health, now)
@@ -374,10 +378,27 @@ def _judge_step(
     if frozen := _frozen(evidence, candidate_of(rollout)):
         waiting = _hold(rollout, desired, verdict, health, now)
         return replace(waiting, waiting_for=frozen.why, frozen=frozen)
-    following = len(steps) - 1 if rollout.promoted else phase.step + 1
+    following = phase.step + 1
+    if rollout.promoted:
+        is_approved = candidate_of(rollout).is_restored
+        following = promoted_step(steps, phase.step, is_approved=is_approved)
     goal = steps[following].goal
     why = f"{verdict.why}; step {following + 1} of {len(steps)} asks for {goal}"
     return transitions.enter_step(rollout, desired, following, health, why, now)
+
+
+def _approval(
+    rollout: Rollout, phase: Stepping, step: Step, now: datetime
+) -> AwaitedApproval | None:
+    """While a person has paused the rollout, the time to approve it does not run. What a rollback
+    restores was approved before it served.
+    """
+    if not isinstance(step, ApproveStep) or candidate_of(rollout).is_restored:
+        return None
+    until = phase.since + timedelta(seconds=step.approve.timeout_seconds)
+    if rollout.paused and rollout.paused.since < until:
+        until += now - rollout.paused.since
+    return AwaitedApproval(step.approve.by, until, step.approve.on_timeout, phase.approved_by)
 
 
 def _judge_bake(
@@ -394,7 +415,9 @@ def _judge_bake(
     if has_own_group(rollout):
         traffic = Traffic("all requests", 0, is_granted=True, routed_since=phase.routed_since)
         began = max(began, (phase.routed_since or now) + PROPAGATION)
-    context = _context(rollout, health, evidence, ALWAYS if rollout.promoted else began, now)
+    if rollout.promoted or phase.is_promoted:
+        began = ALWAYS
+    context = _context(rollout, health, evidence, began, now)
     verdict = judge(BAKE_GATES, replace(context, traffic=traffic))
     if not isinstance(verdict, Passed) or rollout.paused:
         return _hold(rollout, desired, verdict, health, now)

@@ -28,6 +28,7 @@ from rollout.model import (
     Rollout,
     Stepping,
 )
+from rollout.spec.steps import approvers_of
 
 REMEMBERED = timedelta(hours=1)
 """How long an intent stays in line without an effect, for one that was published before it and
@@ -36,11 +37,16 @@ arrives later. Pub/Sub redelivers at least every ten minutes."""
 MAX_LINE = 40
 NEWER = "something newer was published before it arrived"
 NOT_ROLLED_OUT = "no release is being rolled out"
+ALREADY_PROMOTED = "it is promoted already"
 _NO_EFFECT = {
     "pause": "it is paused already",
-    "promote": "it is promoted already",
+    "promote": ALREADY_PROMOTED,
     "resume": "nothing is paused",
+    "retry": "it has not failed",
+    "approve": "no approval is awaited",
 }
+DECIDING = ("release", "retry", "rollback", "retire")
+"""The verbs that decide which release is desired; a retry of the candidate is not among them."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +134,17 @@ def base_of(rollout: Rollout, desired: Desired, key: IntentKey) -> Release | Non
 def is_outdated(rollout: Rollout, desired: Desired, key: IntentKey) -> bool:
     """Whether a release with this place in line could not become the desired one."""
     stable = serving_release(rollout)
-    decided = (each.key for each in desired.line if each.verb in ("release", "rollback", "retire"))
+    decided = (each.key for each in desired.line if is_deciding(each))
     return any(key < newer for newer in (*decided, *((stable.key,) if stable else ())))
+
+
+def is_deciding(intent: Intent) -> bool:
+    return intent.verb in DECIDING and (intent.verb != "retry" or intent.generation > 0)
+
+
+def publishes(intent: Intent) -> bool:
+    """Whether it is a release, or one that is tried again."""
+    return is_deciding(intent) and intent.verb in ("release", "retry")
 
 
 def restored_release(intent: Intent) -> Release:
@@ -167,7 +182,7 @@ def fold(
         if base and intent.key <= base.key:
             state.answers[intent.event_id] = NEWER
             state.ends[intent.generation] = ("superseded", f"release {base.version} is newer")
-        elif intent.verb == "release":
+        elif publishes(intent):
             state = _release(state, intent, releases.get(intent.generation), rollout)
         elif intent.verb == "rollback":
             state = _rollback(state, intent, base)
@@ -212,7 +227,8 @@ def _keep(
     for slot in state.slots:
         if slot not in slots:
             state.ends[slot.release.generation] = (outcome, why_ended)
-    after = replace(state, slots=slots, newest=intent.verb)
+    newest = "release" if publishes(intent) else intent.verb
+    after = replace(state, slots=slots, newest=newest)
     return replace(after, about=_generation(after.top))
 
 
@@ -263,7 +279,7 @@ def _rollback(state: Fold, intent: Intent, base: Release | None) -> Fold:
 
 
 def _command(state: Fold, intent: Intent, base: Release | None) -> Fold:
-    """Pause, resume, promote or abort a release."""
+    """A command about a release that is being rolled out."""
     target = _target(state, intent, base)
     if target is None:
         nothing = "nothing is paused" if intent.verb == "resume" else NOT_ROLLED_OUT
@@ -271,6 +287,8 @@ def _command(state: Fold, intent: Intent, base: Release | None) -> Fold:
         state.answers[intent.event_id] = named if intent.version else nothing
         return state
     state.targets[intent.event_id] = target.release.generation
+    if intent.verb == "reject":
+        return _reject(state, intent, target)
     if intent.verb == "abort":
         state.ends[target.release.generation] = ("aborted", why(intent, "aborted"))
         return replace(state, slots=tuple(each for each in state.slots if each != target))
@@ -278,12 +296,39 @@ def _command(state: Fold, intent: Intent, base: Release | None) -> Fold:
         case "pause":
             after = target if target.paused else replace(target, paused=why(intent, "paused"))
         case "promote":
-            after = replace(target, paused="", promoted=True)
-        case _:
+            after = replace(target, paused="", promoted=target.promoted or intent.is_full)
+        case "resume" | "retry":
             after = replace(target, paused="")
+        case _:  # an approval is about a step, and no step is in the line
+            after = target
     if after == target:
         state.answers[intent.event_id] = _NO_EFFECT[intent.verb]
     return replace(state, slots=tuple(after if each == target else each for each in state.slots))
+
+
+def _reject(state: Fold, intent: Intent, target: Slot) -> Fold:
+    """Whoever may approve a release may reject it, from its publication to its end; against an
+    approval, too, whichever came first.
+    """
+    release = target.release
+    approvers = approvers_of(release.spec.rollout.steps or ())
+    if not approvers:
+        because = f"release {release.version} asks for no approval; abort it"
+    elif intent.approver not in approvers:
+        because = may_not(intent, f"release {release.version}", sorted(approvers))
+    else:
+        state.ends[release.generation] = ("rolled_back", why(intent, "rejected"))
+        return replace(state, slots=tuple(each for each in state.slots if each != target))
+    state.answers[intent.event_id] = because
+    return state
+
+
+def may_not(intent: Intent, about: str, approvers: Iterable[str]) -> str:
+    """Why an approval or a rejection does not count."""
+    by = " or ".join(approvers)
+    origin = f"came by {intent.approver}" if intent.approver else "was neither signed nor"
+    origin += "" if intent.approver else " published on a topic for approvals"
+    return f"{about} asks for approval by {by}, and this {origin}"
 
 
 def _target(state: Fold, intent: Intent, base: Release | None) -> Slot | None:

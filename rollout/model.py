@@ -16,11 +16,21 @@ from rollout.spec.model import Spec
 
 Outcome = Literal["succeeded", "rolled_back", "superseded", "aborted", "refused", "retired"]
 Reason = Literal[
-    "unhealthy", "stock-out", "quota", "config", "timeout", "aborted", "superseded", "policy"
+    "unhealthy",
+    "stock-out",
+    "quota",
+    "config",
+    "timeout",
+    "rejected",
+    "aborted",
+    "superseded",
+    "policy",
 ]
 Colour = Literal["blue", "green"]
 Health = Literal["healthy", "unhealthy", "unknown"]
-Verb = Literal["pause", "resume", "promote", "abort", "rollback", "retire"]
+Verb = Literal[
+    "approve", "reject", "promote", "pause", "resume", "abort", "rollback", "retry", "retire"
+]
 
 FULL_WEIGHT = 1000  # weights of a URL map's weighted backend services go from 0 to 1000
 
@@ -84,8 +94,10 @@ class Intent:
 
     `version` is the release's, or the one that the command names. `generation` is the release's, or
     that of the release which a rollback restores: `goal`, the one that it names or, without a
-    version, the one that served before. `target` is the generation of the release that a command is
-    about, 0 if there is none.
+    version, the one that served before. A `retry` with a generation publishes its release again;
+    without, it is about the candidate. `target` is the generation of the release that a command is
+    about, 0 if there is none. `is_full`: see `transitions.promote`. `approver`: the topic or the
+    key that vouches for an `approve` or `reject`, empty if none does.
     """
 
     verb: Verb | Literal["release"]
@@ -99,6 +111,8 @@ class Intent:
     requested_by: str = ""
     reason: str = ""
     own_id: str = ""
+    is_full: bool = False
+    approver: str = ""
 
     @property
     def key(self) -> IntentKey:
@@ -261,6 +275,8 @@ class Stepping:
     granted, and `granted` the number of steps up to the last one whose requests it has: a step's
     are granted once its instances are healthy. `routed_since`: since when the URL map has had what
     is granted so far; None if it has not, or if the candidate has no group of its own.
+    `is_promoted`: a person ended the step's hold. `approved_by`: who approved the step, if it asks
+    for approval.
     """
 
     step: int
@@ -268,6 +284,8 @@ class Stepping:
     weight: int = 0
     routed_since: datetime | None = None
     granted: int = 0
+    is_promoted: bool = False
+    approved_by: str = ""
 
     @property
     def is_granted(self) -> bool:
@@ -278,11 +296,12 @@ class Stepping:
 @dataclass(frozen=True)
 class Baking:
     """The candidate has everything; the way back is kept until it has been healthy for the bake
-    time. `routed_since`: see `Stepping`.
+    time. `routed_since`: see `Stepping`. `is_promoted`: a person ended that time.
     """
 
     since: datetime
     routed_since: datetime | None = None
+    is_promoted: bool = False
 
 
 @dataclass(frozen=True)
@@ -437,6 +456,7 @@ class Rollout:
     promoted: bool = False
     last_observed_at: datetime | None = None  # to within `advance.OBSERVED_EVERY`
     failed_digests: tuple[str, ...] = ()  # releases that were rolled back; refused unless forced
+    last_failed: str = ""  # the version that `retry` tries again if it names none
     serving_group: Colour | None = None
     watched_since: datetime | None = None  # settled, but the stable release is still watched
     stable_kept: int | None = None

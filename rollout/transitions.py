@@ -18,6 +18,7 @@ from rollout.model import (
     Colour,
     Desired,
     Frozen,
+    Intent,
     Kept,
     Outcome,
     Pause,
@@ -34,7 +35,7 @@ from rollout.model import (
     phase_name,
     step_name,
 )
-from rollout.spec.steps import WeightStep
+from rollout.spec.steps import WeightStep, promoted_step
 from rollout.state import release_in_focus
 from rollout.strategies import has_own_group, strategy_of, swap_of
 from rollout.strategies.base import Step, steps_digest
@@ -72,7 +73,7 @@ def begin(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
         return _refuse(rollout, desired, release)
     steps = strategy_of(release).steps(swap_of(rollout, release))
     promoted = desired.promoted or release.is_restored
-    first = len(steps) - 1 if promoted else 0
+    first = promoted_step(steps, -1, is_approved=release.is_restored) if promoted else 0
     begun = replace(
         rollout,
         phase=Stepping(first, now),
@@ -122,11 +123,12 @@ def _adopt(rollout: Rollout, desired: Desired, release: Release) -> PhaseChange:
 
 def _refuse(rollout: Rollout, desired: Desired, release: Release) -> PhaseChange:
     why = (
-        f"release {release.version} was rolled back before; publish it with"
-        ' "force": true to try it again'
+        f"release {release.version} was rolled back before; send retry, or publish it with"
+        ' "force": true, to try it again'
     )
     phase = phase_name(rollout.phase)
     refused = Transition(release.version, phase, "refused", why, outcome="refused")
+    rollout = replace(rollout, last_failed=release.version)
     return PhaseChange(rollout, desired_without(rollout, desired, release), (refused,))
 
 
@@ -208,6 +210,7 @@ def succeed(
         failed_digests=tuple(
             digest for digest in rollout.failed_digests if digest != candidate.digest
         ),
+        last_failed="" if rollout.last_failed == candidate.version else rollout.last_failed,
     )
     why = f"promoted; {health}" if rollout.promoted and health else why
     evidence = (str(health),) if health else ()
@@ -297,21 +300,74 @@ def pause(
     return replace(_change(rollout, paused, desired, "paused", why), waiting_for=why)
 
 
-def resume(
-    rollout: Rollout, desired: Desired, paused: Pause, why: str, now: datetime
-) -> PhaseChange:
+def without_pause(rollout: Rollout, now: datetime) -> Rollout:
     """The time of the pause counts neither as bake time nor toward a deadline, and only once: the
     next pass is not late.
     """
-    shifted = shift(rollout, now - paused.since)
-    resumed = replace(shifted, paused=None, last_observed_at=now, route_edits=0)
-    return _change(rollout, resumed, desired, phase_name(rollout.phase), why)
+    if rollout.paused is None:
+        return rollout
+    shifted = shift(rollout, now - rollout.paused.since)
+    return replace(shifted, paused=None, last_observed_at=now, route_edits=0)
+
+
+def resume(
+    rollout: Rollout, desired: Desired, why: str, now: datetime, *, awaits_anew: bool = False
+) -> PhaseChange:
+    """`awaits_anew`: the rollout was paused since nobody approved it; that time begins again."""
+    resumed = without_pause(rollout, now)
+    phase = resumed.phase
+    if awaits_anew and isinstance(phase, Stepping):
+        resumed = replace(resumed, phase=replace(phase, since=now))
+    return _change(rollout, resumed, desired, phase_name(phase), why)
 
 
 def promote(rollout: Rollout, desired: Desired, why: str) -> PhaseChange:
-    """Skip the remaining pauses, steps and bake time. The health gates still hold."""
-    promoted = replace(rollout, paused=None, promoted=True)
-    return _change(rollout, promoted, desired, "promoted", why)
+    """Skip the remaining steps and bake time. The health gates still hold."""
+    return _change(rollout, replace(rollout, promoted=True), desired, "promoted", why)
+
+
+def promote_step(rollout: Rollout, desired: Desired, why: str) -> PhaseChange:
+    """End the hold of the present step, or the bake time. The health gates still hold."""
+    phase = rollout.phase
+    if not isinstance(phase, Stepping | Baking):
+        raise ValueError(f"phase {phase_name(phase)} has no hold")
+    promoted = replace(rollout, phase=replace(phase, is_promoted=True))
+    ended = "the bake time" if isinstance(phase, Baking) else f"the hold of {phase_name(phase)}"
+    return _change(rollout, promoted, desired, "promoted", f"{why}; ends {ended}")
+
+
+def judge_anew(rollout: Rollout, desired: Desired, why: str, now: datetime) -> PhaseChange:
+    """The present step, or the bake, begins again, and what was observed before counts no more."""
+    phase = rollout.phase
+    if not isinstance(phase, Stepping | Baking):
+        raise ValueError(f"phase {phase_name(phase)} has nothing to judge")
+    initial_size = rollout.progress.initial_size if rollout.progress else 0
+    anew = replace(
+        rollout,
+        phase=_begun_again(phase, now),
+        paused=None,
+        progress=Progress(0, now, initial_size=initial_size),
+        last_observed_at=now,
+        route_edits=0,
+    )
+    return _change(rollout, anew, desired, phase_name(phase), why)
+
+
+def _begun_again(phase: Stepping | Baking, now: datetime) -> Stepping | Baking:
+    """With nothing of what people said about it."""
+    phase = replace(phase, since=now, is_promoted=False)
+    return replace(phase, approved_by="") if isinstance(phase, Stepping) else phase
+
+
+def approve(rollout: Rollout, desired: Desired, intent: Intent, why: str) -> PhaseChange:
+    """The step has its approval. It ends when its other gates have passed, too."""
+    phase = rollout.phase
+    if not isinstance(phase, Stepping):
+        raise ValueError(f"phase {phase_name(phase)} asks for no approval")
+    by = intent.requested_by
+    given_by = f"{by} ({intent.approver})" if by else intent.approver
+    approved = replace(rollout, phase=replace(phase, approved_by=given_by))
+    return _change(rollout, approved, desired, "approved", why)
 
 
 def shift(rollout: Rollout, span: timedelta) -> Rollout:
@@ -350,21 +406,16 @@ def roll_back(
     it failed. A release newer than the candidate stays desired.
     """
     candidate = candidate_of(rollout)
-    failed = rollout.failed_digests
-    if outcome == "rolled_back":
-        others = (digest for digest in failed if digest != candidate.digest)
-        failed = (*others, candidate.digest)[-MAX_FAILED_DIGESTS:]
     newer = desired.release
     if newer is None or newer.generation == candidate.generation:
         desired = desired_without(rollout, desired, candidate)
     back = replace(
-        rollout,
+        remember_failed(rollout, candidate, outcome),
         phase=RollingBack(outcome, reason, why, now, is_drained=not _has_requests(rollout)),
         stable_kept=None,
         progress=None,
         paused=None,
         promoted=False,
-        failed_digests=failed,
     )
     goal = (
         f"rolls back to release {rollout.stable.version}"
@@ -372,6 +423,19 @@ def roll_back(
         else "removes it, since no release served before it"
     )
     return _change(rollout, back, desired, "rolling_back", f"{why}; {goal}", reason=reason)
+
+
+def remember_failed(rollout: Rollout, release: Release, outcome: Outcome) -> Rollout:
+    """Content that failed is refused until somebody tries it again; `retry` also tries what was
+    aborted.
+    """
+    if outcome == "aborted":
+        return replace(rollout, last_failed=release.version)
+    if outcome != "rolled_back":
+        return rollout
+    others = (digest for digest in rollout.failed_digests if digest != release.digest)
+    digests = (*others, release.digest)[-MAX_FAILED_DIGESTS:]
+    return replace(rollout, failed_digests=digests, last_failed=release.version)
 
 
 def _has_requests(rollout: Rollout) -> bool:
@@ -474,7 +538,8 @@ def finish_retirement(rollout: Rollout, desired: Desired) -> PhaseChange:
         for release in (rollout.candidate, rollout.stable)
         if release
     )
-    return PhaseChange(Rollout(failed_digests=rollout.failed_digests), desired, ended)
+    left = Rollout(failed_digests=rollout.failed_digests, last_failed=rollout.last_failed)
+    return PhaseChange(left, desired, ended)
 
 
 def candidate_of(rollout: Rollout) -> Release:

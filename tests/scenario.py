@@ -23,7 +23,7 @@ from requests.adapters import BaseAdapter
 
 from compute_emulator import Emulator
 from compute_emulator import VirtualClock as CloudClock
-from handlers import release, wakeup
+from handlers import approval, release, wakeup
 from infra.bus.embedded import EmbeddedBus
 from infra.bus.envelope import RELEASE_TYPE, CloudEventLike, Message, parse_message
 from infra.bus.port import Bus
@@ -41,6 +41,7 @@ from rollout.spec.steps import DEFAULT_PERCENTS
 from rollout.state import ModelState
 
 PROJECT = "demo"
+APPROVALS = "model-approvals"
 IMAGE = "us-docker.pkg.dev/p/r/tiny"
 NO_DRAINING = {"draining_seconds": 0}
 DEFAULT_BEHAVIOUR: dict[str, Any] = {
@@ -158,6 +159,10 @@ class Scenario:
         self.bus.subscribe(
             "model-releases",
             lambda event: self.run_handler(lambda: release.handle(self.world, event)),
+        )
+        self.bus.subscribe(
+            APPROVALS,
+            lambda event: self.run_handler(lambda: approval.handle(self.world, event)),
         )
         self.bus.subscribe(
             outbox.WAKEUPS,
@@ -328,10 +333,16 @@ class Scenario:
     def when_commanded(self, command: str, model: str = "tiny", **fields: Any) -> None:
         self.when_published({"model": model, "command": command, **fields})
 
-    def when_published(self, body: object, **attributes: str) -> None:
+    def when_published(
+        self, body: object, topic: str = "model-releases", **attributes: str
+    ) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.bus.publish("model-releases", data, attributes)
+        self.bus.publish(topic, data, attributes)
         self.bus.pump()
+
+    def when_decided(self, command: str, model: str = "tiny", **fields: Any) -> None:
+        """An approver publishes `approve` or `reject` on the topic for approvals."""
+        self.when_published({"model": model, "command": command, **fields}, APPROVALS)
 
     def when_minutes_pass(self, minutes: int) -> None:
         for _ in range(minutes):

@@ -70,6 +70,7 @@ def to_document(state: ModelState) -> Json:
             "promoted": rollout.promoted,
             "last_observed_at": rollout.last_observed_at,
             "failed_digests": list(rollout.failed_digests),
+            "last_failed": rollout.last_failed,
             "watched_since": rollout.watched_since,
             "kept": _kept(rollout.kept),
             "route_edits": rollout.route_edits,
@@ -113,6 +114,7 @@ def from_document(document: Json) -> ModelState:
             promoted=rollout["promoted"],
             last_observed_at=rollout["last_observed_at"],
             failed_digests=tuple(rollout["failed_digests"]),
+            last_failed=rollout.get("last_failed", ""),
             serving_group=rollout["serving_group"],
             watched_since=rollout["watched_since"],
             stable_kept=rollout.get("stable_kept"),
@@ -225,7 +227,9 @@ def intent_to_document(intent: Intent) -> Json:
 
 
 def intent_from_document(document: Json) -> Intent:
-    return Intent(**document | {"goal": _read_release(document["goal"])})
+    """A promotion of an earlier Slipway was a full one."""
+    older = {"is_full": document["verb"] == "promote"}
+    return Intent(**older | document | {"goal": _read_release(document["goal"])})
 
 
 _PHASES: dict[str, type[Phase]] = {

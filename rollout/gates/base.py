@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 
 from rollout.gates.release_health import ReleaseHealth
 from rollout.model import Evidence, Progress, Reason
@@ -62,9 +62,22 @@ class Traffic:
 
 
 @dataclass(frozen=True)
+class AwaitedApproval:
+    """A step that asks for approval: by whom, until when, and what follows then. `given_by`: who
+    gave it, empty if nobody has.
+    """
+
+    by: str
+    until: datetime
+    on_timeout: Literal["rollback", "pause"]
+    given_by: str
+
+
+@dataclass(frozen=True)
 class GateContext:
     """What gates judge by. `since` is when the step or the bake began, and `hold` how long each
     instance of the step must have been healthy. `traffic`: None if the step moves no requests.
+    `approval`: None if it asks for none.
     """
 
     health: ReleaseHealth
@@ -74,6 +87,7 @@ class GateContext:
     now: datetime
     hold: timedelta = timedelta(0)
     traffic: Traffic | None = None
+    approval: AwaitedApproval | None = None
 
     @property
     def is_halted(self) -> bool:

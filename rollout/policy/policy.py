@@ -39,6 +39,7 @@ class Policy:
     carries a signature by one of them, and start-up scripts, which cannot be signed, do not run.
     `registries` are the hosts, or their domains, that the intake may connect to for the digest of a
     tag; an empty list means none. `freezes` are times in which no rollout begins or goes on.
+    `approvers` are public keys (PEM) by the name that a step of kind `approve` gives them.
     """
 
     max_instances: int | None = None
@@ -54,6 +55,7 @@ class Policy:
     registries: tuple[str, ...] = REGISTRIES
     signers: tuple[str, ...] = ()
     freezes: tuple[Freeze, ...] = ()
+    approvers: Mapping[str, str] = field(default_factory=dict)
     prices: Prices = field(default_factory=Prices)
     is_signed: IsSigned = field(default=never_signed, compare=False)
 
@@ -93,6 +95,14 @@ def load_policy(
     policy = Policy(**values, is_signed=is_signed)
     if policy.signers:
         is_signed("", "", policy.signers)  # reports an invalid key now, not at the first signature
+    for name, key in policy.approvers.items():
+        try:
+            is_signed("", "", (key,))
+        except ValueError as error:
+            raise ValueError(
+                f"settings/policy: approvers.{name} must be a public key in PEM form, of P-256 or"
+                " Ed25519"
+            ) from error
     has_cost_cap = any(values.get(name) is not None for name in _COSTS)
     return replace(policy, prices=prices()) if has_cost_cap else policy
 
@@ -103,7 +113,19 @@ def _value(name: str, value: Any, default: Any) -> Any:
             return load_freezes(value)
         except ValueError as error:
             raise ValueError(f"settings/policy: {error}") from error
+    if name == "approvers":
+        return _keys(value)
     return _names(name, value) if isinstance(default, tuple) else _number(name, value)
+
+
+def _keys(value: Any) -> Mapping[str, str]:
+    is_map = isinstance(value, Mapping) and all(
+        isinstance(name, str) and name and isinstance(key, str) and key
+        for name, key in value.items()
+    )
+    if not is_map:
+        raise ValueError(f"settings/policy: approvers must map names to keys, got {value!r}")
+    return dict(value)
 
 
 def _number(name: str, value: Any) -> float | None:

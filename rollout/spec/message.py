@@ -36,7 +36,9 @@ __all__ = [
     "resolve",
 ]
 
-Verb = Literal["pause", "resume", "promote", "abort", "rollback", "retire"]
+Verb = Literal[
+    "approve", "reject", "promote", "pause", "resume", "abort", "rollback", "retry", "retire"
+]
 Message = TypeVar("Message", bound=Section)
 
 
@@ -71,9 +73,23 @@ class CommandMessage(Section):
     version: types.Version | None = Field(
         default=None,
         description=(
-            "With `rollback` the version to roll back to (default: the previous one); with other"
-            " commands a safeguard: the command does nothing unless this release is being rolled"
-            " out"
+            "With `rollback` the version to roll back to (default: the previous one), with `retry`"
+            " the one to try again (default: the last that failed); with other commands a"
+            " safeguard: the command does nothing unless this release is being rolled out"
+        ),
+    )
+    full: bool = Field(
+        default=False,
+        description=(
+            "With `promote`: end all holds, steps and the bake, up to a step that asks for"
+            " approval, and not only the present one"
+        ),
+    )
+    signature: types.Signature | None = Field(
+        default=None,
+        description=(
+            "With `approve` or `reject`: a signature by one of the policy's `approvers`; not needed"
+            " on a topic for approvals"
         ),
     )
     requested_by: types.Line = Field(default="", description="Who gave it")
@@ -82,7 +98,9 @@ class CommandMessage(Section):
 
 @dataclass(frozen=True)
 class ReleaseRequested:
-    """A parsed model-release event; `patch` holds its sections unchanged, nulls included."""
+    """A parsed model-release event; `patch` holds its sections unchanged, nulls included.
+    `is_retry`: a command tries the release with this version again; it has no patch.
+    """
 
     model: str
     version: str
@@ -91,6 +109,7 @@ class ReleaseRequested:
     requested_by: str = ""
     reason: str = ""
     base: str | None = None
+    is_retry: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +119,8 @@ class CommandGiven:
     version: str | None = None
     requested_by: str = ""
     reason: str = ""
+    is_full: bool = False
+    signature: str = ""
 
 
 def parse(payload: object) -> ReleaseRequested | CommandGiven:
@@ -151,10 +172,22 @@ def _command(fields: Mapping[str, Any]) -> CommandGiven:
                 "version", "must be left out: retire applies to the model with all its releases"
             ),
         )
+    if message and message.full and message.command != "promote":
+        problems += (SpecProblem("full", "must be left out: only promote can be full"),)
+    if message and message.signature and message.command not in ("approve", "reject"):
+        problems += (
+            SpecProblem("signature", "must be left out: only approve and reject are signed"),
+        )
     if message is None or problems:
         raise Invalid(problems)
     return CommandGiven(
-        message.model, message.command, message.version, message.requested_by, message.reason
+        message.model,
+        message.command,
+        message.version,
+        message.requested_by,
+        message.reason,
+        message.full,
+        message.signature or "",
     )
 
 

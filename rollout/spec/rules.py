@@ -16,7 +16,7 @@ from typing import Any
 from rollout.spec.machines import accelerator_problem, disk_problem
 from rollout.spec.model import Sections, Traffic
 from rollout.spec.problems import SpecProblem, redact
-from rollout.spec.steps import MirrorStep, PercentStep, Step, WeightStep
+from rollout.spec.steps import ApproveStep, MirrorStep, PercentStep, Step, WeightStep, approvers_of
 from rollout.spec.validation import Path
 
 # For all arguments, and for all variables. Metadata holds 262144 bytes per value, 524288 in all.
@@ -379,12 +379,14 @@ def deadline(context: RuleContext) -> Iterator[SpecProblem]:
 
 def step_kinds(context: RuleContext) -> Iterator[SpecProblem]:
     """With strategy `rolling`, which has no second group to send requests to, every step of
-    `rollout.steps` has a `percent`.
+    `rollout.steps` has a `percent`, or asks for approval after one that has.
     """
     rollout = context.spec.rollout
     if not context.knows("rollout.steps", "rollout.strategy") or rollout.has_second_group:
         return
     for number, step in enumerate(rollout.steps or ()):
+        if isinstance(step, ApproveStep) and number > 0:
+            continue
         if not isinstance(step, PercentStep):
             yield SpecProblem(
                 f"rollout.steps[{number}]",
@@ -409,7 +411,9 @@ def rising_steps(context: RuleContext) -> Iterator[SpecProblem]:
     goals = ", ".join(step.goal for step in steps)
     has_strategy = context.knows("rollout.strategy")
     if not weights and not (has_strategy and rollout.has_second_group):
-        if not is_rising or percents[-1:] != [100]:
+        if isinstance(steps[-1], ApproveStep) and is_rising:
+            yield SpecProblem("rollout.steps", "must end with 100 percent", goals)
+        elif not is_rising or percents[-1:] != [100]:
             given = ", ".join(f"{percent}" for percent in percents)
             yield SpecProblem("rollout.steps", "must rise strictly and end at 100", f"[{given}]")
     elif not is_rising:
@@ -421,6 +425,22 @@ def rising_steps(context: RuleContext) -> Iterator[SpecProblem]:
 
 def _gives_everything(step: Step) -> bool:
     return isinstance(step, WeightStep) and step.weight == 100
+
+
+def approvals(context: RuleContext) -> Iterator[SpecProblem]:
+    """No step of `rollout.steps` has `approve` with `rolling` and `placement.target_shape`
+    `balanced`, which replaces all instances in one step.
+    """
+    rollout = context.spec.rollout
+    if not context.knows("rollout.steps", "rollout.strategy", "placement.target_shape"):
+        return
+    is_balanced = context.spec.placement.target_shape == "balanced"
+    if is_balanced and not rollout.has_second_group and approvers_of(rollout.steps or ()):
+        yield SpecProblem(
+            "rollout.steps",
+            "must not ask for approval with placement.target_shape balanced: it is a single step;"
+            " set rollout.strategy to canary or blue_green",
+        )
 
 
 def mirrored_requests(context: RuleContext) -> Iterator[SpecProblem]:
@@ -521,6 +541,7 @@ RULES: tuple[Rule, ...] = (
     balancer_signal,
     balancing,
     unexposed,
+    approvals,
     rising_steps,
     step_kinds,
     mirrored_requests,

@@ -8,6 +8,7 @@ To add one: a class with `goal` (as in "step 1 asks for ... on release 2"), a pl
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
@@ -133,13 +134,40 @@ class MirrorStep(StepBase):
         return f"copies of {self.mirror:g} % of the requests"
 
 
-Step = PercentStep | WeightStep | PreviewStep | MatchStep | MirrorStep
+class Approval(Section):
+    """Who must approve, and what follows if nobody does."""
+
+    by: types.Approver = Field(
+        description="The topic on which the approval must come, or the key of the policy's"
+        " `approvers` that must have signed it"
+    )
+    timeout_seconds: Annotated[int, Field(ge=60, le=1209600)] = Field(
+        default=86400, description="How long it is awaited"
+    )
+    on_timeout: Literal["rollback", "pause"] = Field(
+        default="rollback", description="What to do if it does not come"
+    )
+
+
+class ApproveStep(StepBase):
+    """A step that changes nothing and ends when a person has approved the release."""
+
+    is_routed: ClassVar[bool] = False
+    approve: Approval = Field(description="The approval without which the rollout does not go on")
+
+    @property
+    def goal(self) -> str:
+        return f"approval by {self.approve.by}"
+
+
+Step = PercentStep | WeightStep | PreviewStep | MatchStep | MirrorStep | ApproveStep
 KINDS: dict[str, type[StepBase]] = {
     "weight": WeightStep,
     "percent": PercentStep,
     "preview": PreviewStep,
     "match": MatchStep,
     "mirror": MirrorStep,
+    "approve": ApproveStep,
 }
 """The field by which each kind is told apart, and its place in errors if a step has two of them."""
 
@@ -167,17 +195,36 @@ StepField = Annotated[
     | Annotated[WeightStep, Tag(option_tag(WeightStep))]
     | Annotated[PreviewStep, Tag(option_tag(PreviewStep))]
     | Annotated[MatchStep, Tag(option_tag(MatchStep))]
-    | Annotated[MirrorStep, Tag(option_tag(MirrorStep))],
+    | Annotated[MirrorStep, Tag(option_tag(MirrorStep))]
+    | Annotated[ApproveStep, Tag(option_tag(ApproveStep))],
     Discriminator(_kind_of_step),
     BeforeValidator(_step),
     Shorthand({"type": "integer", "minimum": 1, "maximum": 100}),
     Allowed(
-        'an integer from 1 to 100 or {"percent": 1 to 100}; with strategy canary or blue_green also'
-        ' {"weight": 0.1 to 100}, {"preview": true}, {"match": {"header": ..., "value": ...}} or'
-        ' {"mirror": 0.1 to 100}; each with "hold_seconds": 0 to 86400'
+        'an integer from 1 to 100, {"percent": 1 to 100} or {"approve": {"by": ...}}; with strategy'
+        ' canary or blue_green also {"weight": 0.1 to 100}, {"preview": true}, {"match": {"header":'
+        ' ..., "value": ...}} or {"mirror": 0.1 to 100}; each with "hold_seconds": 0 to 86400'
     ),
 ]
 """A step as a message has it."""
+
+
+# ---- Approvals
+
+
+def approvers_of(steps: Iterable[Step]) -> frozenset[str]:
+    """Who may approve or reject a release with these steps."""
+    return frozenset(step.approve.by for step in steps if isinstance(step, ApproveStep))
+
+
+def promoted_step(steps: Sequence[Step], after: int, *, is_approved: bool) -> int:
+    """The step to which a full promotion goes from the step `after` (-1: it has not begun): the
+    last, or the one before the next approval, which nobody but an approver skips. `is_approved`:
+    the release needs none any more.
+    """
+    following = range(after + 1, 0 if is_approved else len(steps))
+    awaited = next((each for each in following if isinstance(steps[each], ApproveStep)), len(steps))
+    return max(after + 1, awaited - 1)
 
 
 # ---- Defaults

@@ -286,6 +286,11 @@ HeaderName = Annotated[
     Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$"),
     Allowed("the name of a header, of 1 to 63 lower-case letters, digits and hyphens"),
 ]
+Approver = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z][A-Za-z0-9._-]{2,99}$"),
+    Allowed("3 to 100 letters, digits and . _ -, starting with a letter"),
+]
 HeaderValue = Annotated[
     str,
     Field(max_length=128, pattern=r"^[!-~]([ -~]*[!-~])?$"),

@@ -36,7 +36,7 @@ class Rolling:
         return swap.serving or FIRST_GROUP
 
     def target(self, swap: Swap, at: Stepping, observed: Observed) -> FleetTarget:
-        return _fleet(swap_group(swap, self.steps(swap)[at.step], observed))
+        return _fleet(swap_group(swap, _moving_step(self.steps(swap), at.step), observed))
 
     def rollback_target(
         self, swap: Swap, observed: Observed, *, in_place: bool, is_drained: bool = True
@@ -52,6 +52,11 @@ class Rolling:
         self, release: Release, serving: Colour | None, kept: Kept | None = None
     ) -> FleetTarget:
         return _fleet(steady_group(release, serving or FIRST_GROUP))
+
+
+def _moving_step(steps: tuple[Step, ...], step: int) -> Step:
+    """The last step up to this one that moves instances: an approval leaves them as they are."""
+    return next(each for each in reversed(steps[: step + 1]) if isinstance(each, PercentStep))
 
 
 def _fleet(group: GroupTarget) -> FleetTarget:

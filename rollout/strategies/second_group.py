@@ -10,6 +10,7 @@ balancer probes only what is in a route. Extended by `canary.py` and `blue_green
     match      as before                                   and the cohort's requests
     mirror     as before, and so much                      and copies, during this step
     weight     so much                                     so much of the requests
+    approve    as before                                   as before
 """
 
 from __future__ import annotations

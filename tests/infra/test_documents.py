@@ -13,6 +13,8 @@ import pytest
 from infra.store.documents import (
     UnknownSchema,
     from_document,
+    intent_from_document,
+    intent_to_document,
     release_from_document,
     release_from_record,
     release_to_document,
@@ -59,7 +61,7 @@ ONE, TWO, THREE = (
 )
 PHASES: dict[str, Phase] = {
     "settled": Settled(),
-    "stepping": Stepping(2, at(1), 50, at(6), 2),
+    "stepping": Stepping(2, at(1), 50, at(6), 2, True, "ann"),
     "baking": Baking(at(2), routed_since=at(6)),
     "rolling_back": RollingBack(
         "rolled_back",
@@ -83,7 +85,23 @@ FULL = ModelState(
         7,
         "paused by bob",
         True,
-        (Intent("rollback", "event-9", at(5), at(6), "1", 7, ONE, 6, "bob", "slow", "9"),),
+        (
+            Intent(
+                "rollback",
+                "event-9",
+                at(5),
+                at(6),
+                "1",
+                7,
+                ONE,
+                6,
+                "bob",
+                "slow",
+                "9",
+                True,
+                "model-approvals",
+            ),
+        ),
     ),
     rollout=Rollout(
         phase=PHASES["stepping"],
@@ -99,6 +117,7 @@ FULL = ModelState(
         last_observed_at=at(10),
         watched_since=at(11),
         failed_digests=("d1", "d2"),
+        last_failed="3",
         serving_group="green",
         stable_kept=4,
         kept=KEPT,
@@ -172,6 +191,8 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
                     "requested_by": "bob",
                     "reason": "slow",
                     "own_id": "9",
+                    "is_full": True,
+                    "approver": "model-approvals",
                 }
             ],
         },
@@ -186,6 +207,8 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
                 "weight": 50,
                 "routed_since": at(6),
                 "granted": 2,
+                "is_promoted": True,
+                "approved_by": "ann",
             },
             "serving_group": "green",
             "stable_kept": 4,
@@ -212,6 +235,7 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
             "promoted": True,
             "last_observed_at": at(10),
             "failed_digests": ["d1", "d2"],
+            "last_failed": "3",
             "watched_since": at(11),
         },
         "capacity_lease": {
@@ -243,6 +267,13 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
         "wakeups": 17,
         "verified": {"at": at(14), "target": "0123456789abcdef"},
     }
+
+
+def test_a_promotion_of_an_earlier_slipway_was_a_full_one() -> None:
+    promoted = intent_to_document(Intent("promote", "event-9", at(5), at(6), is_full=True))
+    del promoted["is_full"], promoted["approver"]
+    assert intent_from_document(promoted).is_full
+    assert not intent_from_document(promoted | {"verb": "pause"}).is_full
 
 
 def test_an_empty_model_has_a_document_too() -> None:
@@ -292,8 +323,10 @@ def test_each_phase_is_stored_with_its_fields() -> None:
             "weight": 50,
             "routed_since": at(6),
             "granted": 2,
+            "is_promoted": True,
+            "approved_by": "ann",
         },
-        {"name": "baking", "since": at(2), "routed_since": at(6)},
+        {"name": "baking", "since": at(2), "routed_since": at(6), "is_promoted": False},
         {
             "name": "rolling_back",
             "outcome": "rolled_back",

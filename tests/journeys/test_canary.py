@@ -276,7 +276,7 @@ def test_a_paused_canary_keeps_its_weight_until_it_is_resumed() -> None:
 def test_a_promoted_canary_gets_everything_once_it_has_the_instances() -> None:
     story = canary()
     watch = Watch(story)
-    story.when_commanded("promote")
+    story.when_commanded("promote", full=True)
     story.when_settled()
     assert story.outcome("2") == "succeeded"
     for second in watch.seconds:

@@ -152,3 +152,50 @@ def test_a_command_for_an_unknown_model_is_quarantined() -> None:
         story.quarantine()[0]["why"]
         == "model: there is no model ghost, so there is nothing to pause"
     )
+
+
+def test_promote_ends_one_hold_and_with_full_all_of_them() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    held = [{"percent": percent, "hold_seconds": 3600} for percent in (10, 50, 100)]
+    story.when_released("2", rollout={"steps": held, "bake_seconds": 86400})
+    story.when_minutes_pass(5)
+    story.when_commanded("promote", requested_by="ann")
+    story.when_minutes_pass(30)
+    assert story.log()[-1]["to"] == "step_2"
+    assert story.healthy_by_version() == {"1": 1, "2": 2}
+    story.when_commanded("promote", full=True)
+    story.when_minutes_pass(5)
+    assert story.outcome("2") == "succeeded"
+
+
+def test_retry_tries_a_release_again_that_was_rolled_back() -> None:
+    """Its content need not be published again."""
+    story = Scenario()
+    story.given_serving("1")
+    story.given_behaviour("2", never_ready=True)
+    story.when_released("2", rollout={"progress_deadline_seconds": 60})
+    story.when_settled()
+    assert story.outcome("2") == "rolled_back"
+    story.when_commanded("retry", version="1")
+    assert "has not failed, its outcome is succeeded" in story.quarantine()[0]["why"]
+    story.given_default_behaviour()
+    story.when_commanded("retry", requested_by="ann")
+    assert "release 2 was tried again by ann" in {entry["why"] for entry in story.log()}
+    story.when_settled()
+    assert (story.outcome("2"), story.healthy_by_version()) == ("succeeded", {"2": 3})
+    story.when_commanded("retry")
+    assert "no release of tiny has failed" in story.quarantine()[-1]["why"]
+
+
+def test_retry_goes_on_with_a_candidate_that_is_paused_after_a_failure() -> None:
+    """Here the release starts more slowly than its deadline allows."""
+    story = Scenario()
+    story.given_serving("1")
+    story.given_behaviour("2", ready_after_seconds=100)
+    story.when_released("2", rollout={"progress_deadline_seconds": 100, "on_failure": "pause"})
+    story.when_phase_reached("paused")
+    story.when_commanded("retry")
+    story.when_phase_reached("step_2")
+    story.when_commanded("retry")
+    assert story.log()[-1]["why"] == "retry changes nothing: it has not failed"

@@ -64,7 +64,7 @@ def test_a_rollback_that_cannot_end_says_why_and_a_fix_takes_over(
     assert {name for name, version in serving.items() if version == "1"} == kept
     assert story.healthy_by_version() == {"1": 3, "3": 3}
     assert (story.outcome("2"), story.reason("2")) == ("aborted", "aborted")
-    story.when_commanded("promote")
+    story.when_commanded("promote", full=True)
     story.when_settled()
     assert (story.outcome("3"), story.healthy_by_version()) == ("succeeded", {"3": 6})
     assert conditions(story) == {}

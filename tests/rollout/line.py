@@ -42,16 +42,20 @@ class End:
 
 
 def line(names: Iterable[str], seconds_apart: float = 2) -> tuple[Intent, ...]:
-    """The intents with these names, in order: `release`, `rollback 1`, or another verb."""
+    """The intents with these names, in order: `release`, `rollback 1`, `promote full`, or another
+    verb.
+    """
     return tuple(
         intent(name, number + 3, at(number * seconds_apart)) for number, name in enumerate(names)
     )
 
 
 def intent(name: str, number: int, published_at: datetime) -> Intent:
-    verb, _, version = name.partition(" ")
-    named = str(number) if verb == "release" else version
-    return Intent(VERBS[verb], f"event-{number}", published_at, published_at, named)
+    verb, _, rest = name.partition(" ")
+    is_full = rest == "full"
+    named = str(number) if verb == "release" else "" if is_full else rest
+    event_id = f"event-{number}"
+    return Intent(VERBS[verb], event_id, published_at, published_at, named, is_full=is_full)
 
 
 @cache

@@ -108,11 +108,44 @@ def test_a_pause_does_not_count_as_bake_time() -> None:
 
 
 @pytest.mark.parametrize("phase", IN_PROGRESS)
-def test_promote_ends_a_pause_and_marks_the_rollout(phase: Phase) -> None:
-    change = apply(swapping(phase, paused=PAUSED), command("promote", requested_by="ann"))
-    assert change.rollout == swapping(phase, promoted=True)
+@pytest.mark.parametrize("is_full", [False, True])
+def test_promote_ends_a_pause_and_the_hold(phase: Stepping | Baking, is_full: bool) -> None:
+    """With `full` also what follows."""
+    promote = replace(command("promote", requested_by="ann", is_full=is_full))
+    change = apply(swapping(phase, paused=PAUSED), promote)
+    rollout = change.rollout
+    assert rollout.paused is None
+    assert rollout.phase == replace(phase, since=at(60), is_promoted=not is_full)
+    assert rollout.promoted is is_full
     [(version, _, to, why)] = recorded(change)
-    assert (version, to, why) == ("2", "promoted", "promoted by ann")
+    ended = {"stepping": "the hold of step_2", "baking": "the bake time"}
+    name = "stepping" if phase == STEPPING else "baking"
+    full, one = "promoted by ann", f"promoted by ann; ends {ended[name]}"
+    assert (version, to, why) == ("2", "promoted", full if is_full else one)
+
+
+def test_promote_does_not_end_a_step_that_began_after_it_was_published() -> None:
+    later = swapping(Stepping(2, at(95)))
+    change = apply(later, command("promote"))
+    assert change.rollout == later
+    assert recorded(change)[-1][3].endswith("nothing: step_3 began after it was published")
+
+
+def test_retry_judges_a_failed_candidate_anew() -> None:
+    failed = Pause("3 of 4 instances are unhealthy", at(80), after_failure=True)
+    worn = Progress(3, at(10), at(20), "a zone is down", 4, 4, "x@1", "5")
+    phase = replace(STEPPING, weight=50, routed_since=at(30))
+    change = apply(swapping(phase, paused=failed, progress=worn), command("retry"))
+    anew = swapping(
+        replace(phase, since=NOW),
+        progress=Progress(0, NOW, initial_size=4),
+        last_observed_at=NOW,
+    )
+    assert change.rollout == anew
+    assert recorded(change) == [("2", "step_2", "step_2", "tried again on command")]
+    healthy = apply(swapping(), command("retry"))
+    assert healthy.rollout == swapping()
+    assert recorded(healthy)[-1][3] == "retry changes nothing: it has not failed"
 
 
 @pytest.mark.parametrize("verb", ["resume", "promote"])
@@ -130,7 +163,8 @@ def test_abort_and_rollback_return_to_the_stable_release(phase: Phase, verb: Ver
     change = apply(before, command(verb, reason="wrong weights"))
     done = {"abort": "aborted", "rollback": "rolled back"}[verb]
     why = f"{done} on command: wrong weights"
-    assert change.rollout == swapping(RollingBack("aborted", "aborted", why, NOW), progress=None)
+    back = RollingBack("aborted", "aborted", why, NOW)
+    assert change.rollout == swapping(back, progress=None, last_failed="2")
     assert change.desired.release == ONE
     [transition] = change.transitions
     assert (transition.release, transition.to) == ("2", "rolling_back")
@@ -202,7 +236,7 @@ def test_the_second_of_two_like_commands_changes_nothing(verb: Verb) -> None:
 def test_a_release_that_has_not_begun_begins_as_commands_say() -> None:
     serving = Rollout(stable=ONE, serving_group="blue")
     pause = replace(command("pause", reason="too early"), event_id="later")
-    change = apply(serving, command("promote"), pause)
+    change = apply(serving, command("promote", is_full=True), pause)
     why = "paused on command: too early"
     assert (change.desired.promoted, change.desired.paused) == (True, why)
     assert recorded(change) == [
@@ -222,7 +256,7 @@ def test_what_was_commanded_about_one_release_is_not_inherited_by_the_next() -> 
 @pytest.mark.parametrize("verb", ["abort", "rollback"])
 def test_a_release_that_is_aborted_before_it_begins_never_does(verb: Verb) -> None:
     change = apply(Rollout(stable=ONE), command(verb))
-    assert (change.rollout, change.desired.release) == (Rollout(stable=ONE), ONE)
+    assert (change.rollout, change.desired.release) == (Rollout(stable=ONE, last_failed="2"), ONE)
     [transition] = change.transitions
     assert (transition.release, transition.to, transition.outcome) == ("2", "aborted", "aborted")
 
@@ -231,10 +265,11 @@ def test_a_release_that_waits_can_be_aborted_and_the_one_before_it_goes_on() -> 
     waited_for = release("2", rollout={"on_newer": "wait"})
     before = swapping(candidate=waited_for)
     change = apply(before, command("abort"), of=THREE)
-    assert (change.rollout, change.desired.release) == (before, waited_for)
+    after = replace(before, last_failed="3")
+    assert (change.rollout, change.desired.release) == (after, waited_for)
     assert [each.outcome for each in change.transitions] == ["aborted"]
     again = accept(change.rollout, change.desired, replace(command("abort"), event_id="x"), NOW)
-    assert again.rollout == before
+    assert again.rollout == after
     named = replace(command("abort", "2"), event_id="y")
     gone = accept(again.rollout, again.desired, named, NOW)
     assert isinstance(gone.rollout.phase, RollingBack)
@@ -370,3 +405,87 @@ def test_retire_supersedes_a_release_that_has_not_begun(rollout: Rollout) -> Non
     ended = change.transitions[0]
     assert (ended.release, ended.outcome, ended.why) == ("3", "superseded", "retired on command")
     assert change.desired.release is None
+
+
+# ---- Approvals
+
+
+APPROVE = {"approve": {"by": "approvals", "timeout_seconds": 3600}, "hold_seconds": 0}
+ASKING = release("2", rollout={"steps": [10, APPROVE, 50, 100]})
+
+
+def awaiting(since: float = 0, phase: Phase | None = None) -> Rollout:
+    return swapping(phase or Stepping(1, at(since)), candidate=ASKING)
+
+
+def decide(rollout: Rollout, verb: Verb, by: str = "approvals", **fields: Any) -> PhaseChange:
+    return apply(rollout, command(verb, approver=by, **fields), of=ASKING)
+
+
+def test_an_approval_is_saved_with_the_step_and_who_gave_it() -> None:
+    change = decide(awaiting(), "approve", requested_by="ann")
+    assert change.rollout == awaiting(0, phase=Stepping(1, NOON, approved_by="ann (approvals)"))
+    assert recorded(change) == [("2", "step_2", "approved", "approved by ann")]
+    again = accept(change.rollout, change.desired, replace(command("approve"), event_id="x"), NOW)
+    assert again.rollout == change.rollout
+
+
+@pytest.mark.parametrize(
+    ("rollout", "by", "because"),
+    [
+        (awaiting(), "others", "step_2 asks for approval by approvals, and this came by others"),
+        (
+            awaiting(),
+            "",
+            "step_2 asks for approval by approvals, and this was neither signed nor published on a"
+            " topic for approvals",
+        ),
+        (awaiting(95), "approvals", "step_2 began after it was published"),
+        (swapping(Stepping(0, NOON), candidate=ASKING), "approvals", "step_1 asks for no approval"),
+        (swapping(BAKING, candidate=ASKING), "approvals", "baking asks for no approval"),
+        (Rollout(stable=ONE), "approvals", "release 2 has not begun"),
+    ],
+)
+def test_an_approval_counts_only_for_the_step_that_awaits_it(
+    rollout: Rollout, by: str, because: str
+) -> None:
+    change = decide(rollout, "approve", by)
+    assert change.rollout == rollout
+    assert recorded(change)[-1][3] == f"approve changes nothing: {because}"
+
+
+def test_a_rejection_counts_against_an_approval_whichever_comes_first() -> None:
+    for phase in (Stepping(1, NOON, approved_by="bob (approvals)"), Stepping(2, at(50)), BAKING):
+        change = decide(awaiting(phase=phase), "reject", requested_by="ann")
+        back = change.rollout.phase
+        assert isinstance(back, RollingBack)
+        assert (back.outcome, back.reason, back.why) == (
+            "rolled_back",
+            "rejected",
+            "rejected by ann",
+        )
+        assert change.rollout.failed_digests == ("d", ASKING.digest)
+        late = accept(change.rollout, change.desired, command("approve", approver="approvals"), NOW)
+        assert late.rollout == change.rollout
+    waiting = decide(Rollout(stable=ONE), "reject")
+    [transition] = waiting.transitions
+    assert (transition.outcome, transition.reason) == ("rolled_back", "rejected")
+    assert waiting.desired.release == ONE
+
+
+def test_a_rejection_by_somebody_who_may_not_approve_changes_nothing() -> None:
+    assert decide(awaiting(), "reject", "others").rollout == awaiting()
+    change = apply(swapping(), command("reject", approver="others"))
+    assert change.rollout == swapping()
+    assert recorded(change)[-1][3].endswith("release 2 asks for no approval; abort it")
+
+
+def test_promote_replaces_no_approval_and_goes_at_most_up_to_it() -> None:
+    change = apply(awaiting(), command("promote"), of=ASKING)
+    assert change.rollout == awaiting()
+    assert "which promote does not replace" in recorded(change)[-1][3]
+    full = apply(Rollout(stable=ONE), command("promote", is_full=True), of=ASKING)
+    assert begin(full.rollout, full.desired, NOW).rollout.phase == Stepping(0, NOW)
+    restored = replace(ASKING, is_restored=True)
+    begun = begin(Rollout(stable=ONE), Desired("tiny", restored, 9), NOW).rollout
+    assert begun.phase == Stepping(3, NOW)

@@ -166,6 +166,10 @@ def test_a_step_ends_when_its_instances_have_been_healthy_for_its_hold() -> None
     assert run_observed(promoted, desired(slow), HEALTHY_STEP, at(20)).rollout.phase == Stepping(
         2, at(20)
     )
+    one = replace(rollout, phase=Stepping(0, NOON, is_promoted=True))
+    assert run_observed(one, desired(slow), HEALTHY_STEP, at(20)).rollout.phase == Stepping(
+        1, at(20)
+    )
 
 
 def test_a_step_waits_while_a_change_it_asks_for_is_pending() -> None:
@@ -669,10 +673,7 @@ def test_the_time_of_a_pause_is_taken_off_once() -> None:
     paused = replace(baking(last_observed_at=at(90)), paused=Pause("paused by ann", at(100)))
     observed = mark_observed(paused, at(1500))
     assert (observed.phase, observed.last_observed_at) == (paused.phase, at(1500))
-    assert observed.paused
-    resumed = transitions.resume(
-        observed, desired(TWO), observed.paused, "resumed", at(1700)
-    ).rollout
+    resumed = transitions.resume(observed, desired(TWO), "resumed", at(1700)).rollout
     assert mark_observed(resumed, at(1710)).phase == Baking(at(1600))
 
 

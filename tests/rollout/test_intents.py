@@ -17,7 +17,7 @@ from tests.rollout.build import NOON, at
 from tests.rollout.line import ONE, SERVING, TWO, End, Model, intent, line
 
 NAMES = (
-    *("release", "pause", "resume", "promote", "abort"),
+    *("release", "pause", "resume", "promote full", "abort"),
     *("rollback", "rollback 1", "rollback 2", "retire"),
 )
 IN_THREES = ("release", "abort", "rollback", "rollback 1", "retire")

@@ -21,9 +21,9 @@ SCHEDULE = {"cron": "0 8 * * *", "duration_seconds": 3600, "min": 2}
 METRIC = {"name": "custom.googleapis.com/queue", "target": 1}
 T4 = {"type": "nvidia-tesla-t4"}
 STEP = (
-    'an integer from 1 to 100 or {"percent": 1 to 100}; with strategy canary or blue_green also'
-    ' {"weight": 0.1 to 100}, {"preview": true}, {"match": {"header": ..., "value": ...}} or'
-    ' {"mirror": 0.1 to 100}; each with "hold_seconds": 0 to 86400'
+    'an integer from 1 to 100, {"percent": 1 to 100} or {"approve": {"by": ...}}; with strategy'
+    ' canary or blue_green also {"weight": 0.1 to 100}, {"preview": true}, {"match": {"header":'
+    ' ..., "value": ...}} or {"mirror": 0.1 to 100}; each with "hold_seconds": 0 to 86400'
 )
 
 
@@ -360,8 +360,8 @@ def test_all_problems_of_a_command_are_reported() -> None:
     assert [str(problem) for problem in refused.value.problems] == [
         'reason: must be one line of at most 500 printable characters, got "two\\nlines"',
         (
-            "force: is not a known field (known: command, model, reason, requested_by, version),"
-            " got true"
+            "force: is not a known field (known: command, full, model, reason, requested_by,"
+            " signature, version), got true"
         ),
         "version: must be left out: retire applies to the model with all its releases",
     ]

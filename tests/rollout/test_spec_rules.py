@@ -149,6 +149,16 @@ INVALID: list[tuple[dict[str, Any], str]] = [
         {"rollout": {"strategy": "canary", "steps": [{"match": {"header": "x-a"}}]}},
         "rollout.steps[0].match.value",
     ),
+    ({"rollout": {"steps": [{"approve": {"by": "model-approvals"}}, 100]}}, "rollout.steps[0]"),
+    ({"rollout": {"steps": [100, {"approve": {"by": "model-approvals"}}]}}, "rollout.steps"),
+    ({"rollout": {"steps": [10, {"approve": {"by": "a b"}}, 100]}}, "rollout.steps[1].approve.by"),
+    (
+        {
+            "rollout": {"steps": [10, {"approve": {"by": "model-approvals"}}, 100]},
+            "placement": {"target_shape": "balanced"},
+        },
+        "rollout.steps",
+    ),
     (
         {"rollout": {"strategy": "canary", "steps": [{"mirror": 10}, {"weight": 100}]}},
         "rollout.steps[0].mirror",
@@ -232,6 +242,14 @@ VALID: list[dict[str, Any]] = [
         "traffic": {"mirror_safe": True, "preview_host": "next.example.com"},
     },
     {"rollout": {"strategy": "blue_green"}},
+    {"rollout": {"steps": [10, {"approve": {"by": "model-approvals"}}, 100]}},
+    {
+        "rollout": {
+            "strategy": "blue_green",
+            "steps": [{"approve": {"by": "model-approvals"}}, {"weight": 100}],
+        },
+        "placement": {"target_shape": "balanced"},
+    },
     {"rollout": {"surge": 0, "unavailable": 3}},
     {"rollout": {"surge": 2}, "placement": {"zones": ["us-central1-a", "us-central1-b"]}},
     {"rollout": {"surge": 1}, "placement": {"zones": ["us-central1-a"]}},

@@ -125,9 +125,12 @@ def test_a_release_with_the_stable_releases_template_needs_a_single_step() -> No
 def test_a_release_that_was_rolled_back_is_refused_and_the_stable_one_is_desired_again() -> None:
     before = serving(ONE, failed_digests=("d", TWO.digest))
     decision = run_pass(before, TWO, FOUR_OF_ONE)
-    why = 'release 2 was rolled back before; publish it with "force": true to try it again'
+    why = (
+        'release 2 was rolled back before; send retry, or publish it with "force": true, to try it'
+        " again"
+    )
     assert decision.transitions == (Transition("2", "settled", "refused", why, outcome="refused"),)
-    assert decision.rollout == before
+    assert decision.rollout == replace(before, last_failed="2")
     assert decision.desired == replace(desired(TWO), release=ONE)
     assert decision.requeue_at == NOW
 
@@ -358,6 +361,7 @@ def test_a_failed_step_is_rolled_back_and_says_why_and_to_what() -> None:
         RollingBack("rolled_back", "quota", "no quota", NOW),
         progress=None,
         failed_digests=("d", "e", TWO.digest),
+        last_failed="2",
     )
     why = "no quota; rolls back to release 1"
     assert decision.transitions == (Transition("2", "step_1", "rolling_back", why, "quota"),)

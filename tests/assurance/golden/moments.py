@@ -8,6 +8,7 @@ runs each one and saves the state that it leaves.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tests.scenario import IMAGE, Scenario
@@ -280,7 +281,8 @@ def _(scenario: Scenario) -> None:
     settle(scenario, "1")
     scenario.when_released("2")
     scenario.when_phase_reached("step_2")
-    crash_at_phase("promoted", scenario, lambda: scenario.when_commanded("promote"))
+    promote = partial(scenario.when_commanded, "promote", full=True)
+    crash_at_phase("promoted", scenario, promote)
 
 
 def _pending(command: str, **fields: Any) -> Moment:

@@ -28,6 +28,8 @@ INTENTS: tuple[dict[str, Any], ...] = tuple(
         *(command(0.0, verb) for verb in ("abort", "pause", "promote", "rollback", "retire")),
         command(0.0, "rollback", version="1"),
         command(0.0, "resume"),
+        command(0.0, "retry"),
+        command(0.0, "promote", full=True),
     )
 )
 
