@@ -411,3 +411,23 @@ def test_a_matcher_that_others_have_changed_stays_when_its_last_rule_goes() -> N
     assert {"hosts": ["preview.example.com"], "pathMatcher": name_for(PREVIEW.host)} in left[
         "hostRules"
     ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"matchRules": [{"prefixMatch": "/tiny/sub"}]},
+        {"priority": 1},
+        {"headerAction": {"requestHeadersToRemove": ["x-secret"]}},
+        {"service": f"{SERVER}global/backendServices/pay"},
+    ],
+)
+def test_route_rules_that_no_path_rule_equals_stay_route_rules(change: Body) -> None:
+    """The last cohort ends, and another's rule has been changed."""
+    body = copy.deepcopy(with_(FOREIGN, route("*", "/tiny/sub", "sub")))
+    body = copy.deepcopy(with_(body, replace(TINY, cohorts=(COHORT,))))
+    changed = matcher(body, "*")["routeRules"][0]
+    changed |= change
+    left = with_(body, TINY)
+    assert drift(TINY, "tiny", left) is None
+    assert matcher(left, "*")["routeRules"][0] == changed
