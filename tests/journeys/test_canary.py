@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from rollout.model import Stepping
+from rollout.model import Stepping, phase_name
+from tests.journeys.second_group import CANARY, Watch, leftovers, mirrored, routed, weights
 from tests.scenario import Scenario
-
-STEPS = [
-    {"weight": 5, "hold_seconds": 120},
-    {"weight": 50, "hold_seconds": 120},
-    {"weight": 100, "hold_seconds": 0},
-]
-CANARY: dict[str, Any] = {
-    "strategy": "canary",
-    "steps": STEPS,
-    "bake_seconds": 300,
-    "watch_seconds": 600,
-    "keep_old_seconds": 600,
-}
-Weights = dict[str, int]
 
 
 def rule(story: Scenario, model: str = "tiny") -> dict[str, Any]:
@@ -39,17 +24,6 @@ def rule(story: Scenario, model: str = "tiny") -> dict[str, Any]:
     return found
 
 
-def weights(story: Scenario) -> Weights:
-    """The weights of the model's route by colour."""
-    found = rule(story)
-    if "service" in found:
-        return {found["service"].rsplit("-", 1)[-1]: 1000}
-    return {
-        each["backendService"].rsplit("-", 1)[-1]: each.get("weight", 0)
-        for each in found["routeAction"]["weightedBackendServices"]
-    }
-
-
 def canary(serving: str = "blue", **rollout: Any) -> Scenario:
     """Release 1 serves, and release 2 begins as a canary."""
     story = Scenario()
@@ -60,53 +34,6 @@ def canary(serving: str = "blue", **rollout: Any) -> Scenario:
         assert weights(story) == {"green": 1000}
     story.when_released("2", rollout=CANARY | rollout)
     return story
-
-
-@dataclass(frozen=True)
-class Second:
-    """What is true at one moment: the weights, and how many instances are healthy where."""
-
-    at: datetime
-    weights: Weights
-    healthy: dict[str, int]
-
-
-class Watch:
-    """What was true in every second."""
-
-    def __init__(self, story: Scenario) -> None:
-        self.story = story
-        self.seconds: list[Second] = []
-        story.given_watcher(self.look)
-
-    def look(self) -> None:
-        healthy = {"blue": 0, "green": 0}
-        for instance in self.story.instances():
-            colour = "green" if "-green-" in instance.name else "blue"
-            healthy[colour] += instance.healthy
-        self.seconds.append(Second(self.story.clock.now(), weights(self.story), healthy))
-
-    @property
-    def course(self) -> list[Second]:
-        """The moments at which the weights changed."""
-        self.look()
-        return [
-            second
-            for number, second in enumerate(self.seconds)
-            if not number or self.seconds[number - 1].weights != second.weights
-        ]
-
-    def spans(self) -> list[tuple[Weights, float]]:
-        """For how many seconds each weights lasted."""
-        course = self.course
-        return [
-            (first.weights, (following.at - first.at).total_seconds())
-            for first, following in pairwise(course)
-        ]
-
-
-def leftovers(story: Scenario, colour: str) -> set[str]:
-    return {name for name in story.resources() if f"-{colour}" in name}
 
 
 # ---- Forward
@@ -159,6 +86,39 @@ def test_a_hold_begins_when_the_weights_have_reached_the_load_balancer() -> None
     spans = {present["green"]: span for present, span in watch.spans()}
     assert 240 <= spans[50] <= 300
     assert 240 <= spans[500] <= 400  # with the time that the last step needs for its instances
+
+
+def test_each_kind_of_step_sends_its_requests_once_its_instances_are_healthy() -> None:
+    """A cohort lasts until the candidate has everything, a mirror for its own step."""
+    kinds = [{"percent": 50}, {"match": {"header": "x-canary", "value": "1"}}, {"mirror": 10}]
+    steps = [each | {"hold_seconds": 60} for each in (*kinds, {"weight": 5}, {"weight": 100})]
+    story = Scenario()
+    story.given_serving("1")
+    seen: dict[str, list[tuple[bool, float, int]]] = {}
+
+    def look() -> None:
+        phase = story.state().rollout.phase
+        if isinstance(phase, Stepping):
+            cohort = routed(story, {"x-canary": "1"}).get("green") == 1000
+            split = weights(story).get("green", 0)
+            moment = (cohort, mirrored(story), split)
+            moments = seen.setdefault(phase_name(phase), [])
+            if moments[-1:] != [moment]:
+                moments.append(moment)
+            if cohort or split or mirrored(story):
+                assert story.healthy_by_version()["2"] >= 2
+
+    story.given_watcher(look)
+    story.when_released("2", rollout=CANARY | {"steps": steps}, traffic={"mirror_safe": True})
+    story.when_settled()
+    assert story.outcome("2") == "succeeded"
+    assert seen == {
+        "step_1": [(False, 0, 0)],
+        "step_2": [(True, 0, 0)],
+        "step_3": [(True, 10, 0)],
+        "step_4": [(True, 0, 50)],
+        "step_5": [(True, 0, 50), (True, 0, 1000)],
+    }
 
 
 # ---- Back

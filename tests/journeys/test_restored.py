@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from infra.store.port import Delete, Put
+from tests.journeys.second_group import CANARY, Watch, weights
 from tests.scenario import Scenario
 
 KINDS = (
@@ -159,3 +162,48 @@ def test_a_model_that_the_backup_does_not_have_is_left_alone_and_adopted() -> No
     story.when_settled()
     assert story.outcome("1") == "succeeded"
     assert story.healthy_by_version() == {"1": 3}
+
+
+@pytest.mark.parametrize("moment", ["before the canary", "during it"])
+def test_a_backup_from_before_a_canary_leaves_what_runs_and_is_routed(moment: str) -> None:
+    """The canary has moved to the other group since, and the old group is gone."""
+    story = Scenario()
+    story.given_serving("1")
+    backup = back_up(story)
+    story.when_released("2", rollout=CANARY)
+    if moment == "during it":
+        story.when_phase_reached("step_2")
+        backup = back_up(story)
+    story.when_settled()
+    assert weights(story) == {"green": 1000}
+    restore(story, backup)
+    story.when_minutes_pass(5)
+    assert conditions(story) == ["Restored"]
+    if moment == "before the canary":
+        story.when_released("2", rollout=CANARY)
+    watch = Watch(story)
+    names = {instance.name for instance in story.instances()}
+    story.when_commanded("resume")
+    story.when_settled()
+    assert (story.serving_version(), story.outcome("2")) == ("2", "succeeded")
+    assert {instance.name for instance in story.instances()} == names
+    assert [second.weights for second in watch.course] == [{"green": 1000}]
+    assert conditions(story) == []
+
+
+def test_a_backup_from_the_first_weights_goes_on_with_those_of_the_url_map() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    story.when_released("2", rollout=CANARY)
+    story.when_phase_reached("step_1")
+    backup = back_up(story)
+    story.when_phase_reached("step_2")
+    story.when_seconds_pass(90)
+    restore(story, backup)
+    story.when_minutes_pass(5)
+    assert conditions(story) == ["Restored"]
+    watch = Watch(story)
+    story.when_commanded("resume")
+    story.when_settled()
+    assert (story.serving_version(), story.outcome("2")) == ("2", "succeeded")
+    assert [second.weights["green"] for second in watch.course] == [500, 1000, 1000]
