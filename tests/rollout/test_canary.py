@@ -8,10 +8,12 @@ import pytest
 
 from rollout.model import (
     FULL_WEIGHT,
+    Cohort,
     Colour,
     FleetTarget,
     GroupView,
     Kept,
+    Mirror,
     Observed,
     Release,
     Stepping,
@@ -20,6 +22,7 @@ from rollout.model import (
 )
 from rollout.spec.steps import WeightStep
 from rollout.strategies.base import Swap
+from rollout.strategies.blue_green import BlueGreen
 from rollout.strategies.canary import Canary
 from rollout.strategies.rolling import Rolling
 from rollout.strategies.second_group import instances_for
@@ -143,3 +146,73 @@ def test_the_old_group_is_kept_warm_without_requests_until_it_leaves() -> None:
     ]
     alone = CANARY.steady_target(TWO, "green", replace(kept, is_leaving=True))
     assert alone == CANARY.steady_target(TWO, "green") == ROLLING.steady_target(TWO, "green")
+
+
+# ---- Kinds of step
+
+MATCH, MIRROR = {"match": {"header": "x-canary", "value": "1"}}, {"mirror": 10}
+KINDS = [{"percent": 20}, {"preview": True}, MATCH, MIRROR, {"weight": 50}, {"weight": 100}]
+
+
+def mixed(strategy: str) -> Swap:
+    candidate = release(
+        "2",
+        scaling={"min": 1, "max": 20},
+        rollout={"strategy": strategy, "steps": KINDS},
+        traffic={"mirror_safe": True, "preview_host": "next.example.com"},
+    )
+    return Swap(ONE, candidate, "blue")
+
+
+PREVIEW = Cohort("green", "x-slipway-preview", "2", "next.example.com")
+USERS = Cohort("green", "x-canary", "1")
+
+
+@pytest.mark.parametrize(
+    ("step", "weight", "granted", "size", "weight_after", "cohorts", "mirror"),
+    [
+        (0, 0, 0, 3, 0, (), None),
+        (1, 0, 0, 3, 0, (), None),
+        (1, 0, 2, 3, 0, (PREVIEW,), None),
+        (2, 0, 2, 3, 0, (PREVIEW,), None),
+        (2, 0, 3, 3, 0, (PREVIEW, USERS), None),
+        (3, 0, 3, 4, 0, (PREVIEW, USERS), None),
+        (3, 0, 4, 4, 0, (PREVIEW, USERS), Mirror("green", 100)),
+        (4, 0, 4, 6, 0, (PREVIEW, USERS), None),
+        (4, 500, 5, 6, 500, (PREVIEW, USERS), None),
+        (5, 500, 5, 11, 500, (PREVIEW, USERS), None),
+        (5, 1000, 6, 11, 1000, (), None),
+        # Promoted from the preview: what was skipped was never granted.
+        (5, 0, 2, 11, 0, (PREVIEW,), None),
+    ],
+)
+def test_a_step_has_the_capacity_for_what_it_sends_and_sends_it_once_granted(
+    step: int,
+    weight: int,
+    granted: int,
+    size: int,
+    weight_after: int,
+    cohorts: tuple[Cohort, ...],
+    mirror: Mirror | None,
+) -> None:
+    swap, phase = mixed("canary"), Stepping(step, NOON, weight, granted=granted)
+    target = CANARY.target(swap, phase, Observed((view("blue", 10),)))
+    assert target.traffic
+    assert target.groups[1].min == size
+    assert by_weight(target)["green"] == weight_after
+    assert (target.traffic.cohorts, target.traffic.mirror) == (cohorts, mirror)
+
+
+def test_a_blue_green_candidate_has_full_size_from_its_first_step() -> None:
+    strategy, swap = BlueGreen(), mixed("blue_green")
+    sizes = [
+        strategy.target(swap, Stepping(step, NOON), Observed((view("blue", 10),))).groups[1].min
+        for step in range(len(KINDS))
+    ]
+    assert sizes == [11] * len(KINDS)
+
+
+def test_the_way_back_has_no_cohort_and_no_mirror() -> None:
+    both = Observed((view("blue", 10), view("green", 4)))
+    back = CANARY.rollback_target(mixed("canary"), both, in_place=False, is_drained=False)
+    assert back.traffic == traffic(ONE, blue=1000, green=0)

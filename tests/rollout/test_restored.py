@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from rollout import restored
 from rollout.model import (
+    FULL_WEIGHT,
     Baking,
     Desired,
+    Kept,
     Observed,
     Phase,
     Release,
@@ -20,6 +23,7 @@ from rollout.model import (
     Settled,
     Stepping,
     Target,
+    TrafficWeight,
 )
 from rollout.state import ModelState, next_revision
 from tests.rollout.build import group, instances, release
@@ -97,3 +101,57 @@ def test_the_revision_goes_on_above_the_mark() -> None:
     resumed = restored.resume(on_hold, "", "resumed on command", NOW)
     after, _ = restored.adopt(resumed, 85, observed, (), NOW)
     assert next_revision(resumed, after, is_takeover=False) == 86
+
+
+# ---- With two groups
+
+CANARY = release("2", rollout={"strategy": "canary", "steps": [{"weight": 5}, {"weight": 100}]})
+
+
+def resumed(
+    observed: Observed, *routed: TrafficWeight, desired: Release = CANARY, **fields: Any
+) -> Rollout:
+    state = state_of(Settled(), None, desired)
+    state = replace(state, rollout=replace(state.rollout, **fields))
+    on_hold = restored.resume(hold(state, observed), desired.version, "resumed by ann", NOW)
+    return restored.adopt(on_hold, 85, observed, routed, NOW)[0].rollout
+
+
+def both(blue: Release | None, green: Release) -> Observed:
+    parts = [("blue", blue), ("green", green)]
+    return Observed(
+        tuple(
+            view
+            for colour, of in parts
+            if of
+            for view in group(*instances(of, 3), colour=colour).groups  # type: ignore[arg-type]
+        )
+    )
+
+
+def test_a_release_that_serves_alone_from_its_own_group_is_the_stable_one() -> None:
+    after = resumed(both(None, CANARY))
+    assert (after.phase, after.stable, after.serving_group) == (Settled(), CANARY, "green")
+    assert (after.previous, after.kept, after.watched_since) == (ONE, None, None)
+
+
+@pytest.mark.parametrize(("weight", "granted"), [(0, 0), (500, 0), (FULL_WEIGHT, 2)])
+def test_a_canary_keeps_the_requests_that_the_url_map_gives_it(weight: int, granted: int) -> None:
+    after = resumed(both(ONE, CANARY), TrafficWeight("green", weight))
+    assert after.phase == Stepping(1, NOW, weight, granted=granted)
+    assert after.serving_group == "blue"
+
+
+def test_the_stable_release_is_found_in_the_group_that_runs_it() -> None:
+    after = resumed(both(None, ONE), desired=ONE, kept=Kept(TWO, "green", NOW, NOW))
+    assert (after.phase, after.serving_group, after.kept) == (Settled(), "green", None)
+
+
+def test_a_rolling_release_is_found_in_the_group_that_runs_it() -> None:
+    after = resumed(both(None, TWO), desired=TWO)
+    assert (after.phase, after.serving_group) == (Stepping(2, NOW), "green")
+
+
+def test_an_unknown_release_is_replaced_where_it_runs() -> None:
+    after = resumed(both(None, THREE), desired=ONE)
+    assert (after.phase, after.serving_group) == (Settled(), "green")

@@ -273,3 +273,31 @@ def test_a_take_over_that_fails_rolls_back_to_the_stable_release_alone() -> None
         taking_over(2), THREE, NOTHING, Evidence((Problem("config", "CODE", "no such image"),))
     )
     assert (phase_of(failed).outcome, failed.rollout.stable_kept) == ("rolled_back", None)
+
+
+# ---- While the candidate's own group exists
+
+CANARY = release(
+    "2", rollout={"strategy": "canary", "steps": [{"weight": 100}], "keep_old_seconds": 0}
+)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "is_drained", "takes_over"),
+    [("rolling", True, True), ("canary", True, False), ("rolling", False, False)],
+)
+def test_a_stalled_rollback_gives_way_to_what_does_not_need_the_candidates_group(
+    strategy: str, is_drained: bool, takes_over: bool
+) -> None:
+    phase = replace(BACK, stalled="why", remaining=1, improved_at=NOON, is_drained=is_drained)
+    rollout = swapping(phase, candidate=CANARY, last_observed_at=at(1))
+    steps = [{"weight": 100}] if strategy == "canary" else [100]
+    newer = release("3", rollout={"strategy": strategy, "steps": steps})
+    observed = Observed(
+        (
+            *group(*instances(ONE, 3, "unhealthy")).groups,
+            *group(*instances(CANARY, 3), colour="green").groups,
+        )
+    )
+    decision = run_pass(rollout, newer, observed, now=at(2))
+    assert (decision.rollout.candidate == newer) == takes_over

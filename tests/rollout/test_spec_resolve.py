@@ -12,10 +12,10 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from rollout.spec.compatibility import incompatible
+from rollout.spec.compatibility import incompatible, restorable
 from rollout.spec.defaults import fill_defaults, inheritable
 from rollout.spec.merge import merge, without_nulls
-from rollout.spec.message import Invalid, ReleaseRequested, resolve
+from rollout.spec.message import Invalid, ReleaseRequested, not_inherited, resolve
 from rollout.spec.model import (
     Accelerator,
     Cpu,
@@ -440,6 +440,56 @@ def test_the_default_steps_follow_the_strategy() -> None:
     assert (back.rollout.steps, back.rollout.keep_old_seconds) == (first().rollout.steps, None)
     watched = after(first(), rollout={"strategy": "canary", "watch_seconds": 7200})
     assert watched.rollout.keep_old_seconds == 7200
+
+
+STEPS = [{"weight": 5}, {"weight": 100}]
+CANARY = {"strategy": "canary", "steps": STEPS, "keep_old_seconds": 7200}
+
+
+@pytest.mark.parametrize(
+    ("before", "given", "reset"),
+    [
+        (CANARY, {"strategy": "rolling"}, ("rollout.steps", "rollout.keep_old_seconds")),
+        (CANARY, {"strategy": None}, ("rollout.steps", "rollout.keep_old_seconds")),
+        (CANARY, {"strategy": "blue_green"}, ("rollout.steps",)),
+        (CANARY, {"strategy": "blue_green", "steps": STEPS}, ()),
+        (CANARY, {"strategy": "canary"}, ()),
+        (CANARY, {"bake_seconds": 60}, ()),
+        (CANARY, None, ()),
+        ({"steps": [50, 100]}, {"strategy": "canary"}, ("rollout.steps",)),
+        ({"strategy": "canary"}, {"strategy": "rolling"}, ()),
+    ],
+)
+def test_what_does_not_fit_another_strategy_is_not_inherited(
+    before: dict[str, Any], given: dict[str, Any] | None, reset: tuple[str, ...]
+) -> None:
+    base = first(rollout=before)
+    assert not_inherited({"rollout": given}, base) == reset
+    spec = after(base, rollout=given)
+    for path in reset:
+        assert path in spec.defaulted or getattr(spec.rollout, path.split(".")[1]) is None
+    assert spec.rollout.bake_seconds == (given or {}).get("bake_seconds", 300)
+
+
+@pytest.mark.parametrize(
+    ("changed", "strategy"),
+    [({"serving": {"port": 9000}}, "canary"), ({"scaling": {"max": 9}}, "rolling")],
+)
+def test_a_rollback_takes_the_strategy_that_can_bring_the_release_back(
+    changed: dict[str, Any], strategy: str
+) -> None:
+    earlier = first()
+    stable = after(earlier, rollout={"strategy": "canary"}, **changed)
+    restored = restorable(stable, earlier)
+    assert restored.rollout.strategy == strategy
+    assert (restored.serving, restored.scaling) == (earlier.serving, earlier.scaling)
+    assert incompatible(stable, restored) == ()
+
+
+def test_a_release_on_another_host_cannot_be_brought_back() -> None:
+    earlier = first(traffic={"host": "a.example.com"})
+    stable = first(traffic={"host": "b.example.com"}, rollout={"strategy": "canary"})
+    assert restorable(stable, earlier) == earlier
 
 
 def test_the_order_of_zones_does_not_matter() -> None:

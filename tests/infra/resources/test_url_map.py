@@ -21,8 +21,9 @@ from infra.fleet.resources.url_map import (
     drift,
     merge_route,
     update,
+    weights,
 )
-from rollout.model import Problem
+from rollout.model import Problem, TrafficWeight
 
 SERVER = "https://www.googleapis.com/compute/v1/projects/p/"
 DEFAULT = f"{SERVER}global/backendServices/slipway-gateway-default"
@@ -431,3 +432,14 @@ def test_route_rules_that_no_path_rule_equals_stay_route_rules(change: Body) -> 
     left = with_(body, TINY)
     assert drift(TINY, "tiny", left) is None
     assert matcher(left, "*")["routeRules"][0] == changed
+
+
+def test_the_weights_of_a_model_are_read_from_its_own_rule() -> None:
+    blue, green = (naming.backend_service("tiny", colour) for colour in naming.COLOURS)
+    cohort = CohortRoute(green, ("x-canary", "1"), "next.example.com")
+    split = Route("tiny", "*", "/tiny", (Backend(blue, 950), Backend(green, 50)), (cohort,))
+    other = route(path="/other", model="other")
+    both = with_(with_(FOREIGN, split), other)
+    assert weights("tiny", both) == (TrafficWeight("blue", 950), TrafficWeight("green", 50))
+    assert weights("other", both) == (TrafficWeight("blue", 1000),)
+    assert weights("none", both) == ()
