@@ -20,11 +20,11 @@ from tests.scenario import Scenario
 PREVIEW = {"preview_host": "next.example.com"}
 
 
-def blue_green(serving: str = "blue", **sections: Any) -> Scenario:
+def blue_green(old: str = "blue", **sections: Any) -> Scenario:
     """Release 1 serves, and release 2 begins."""
     story = Scenario()
     story.given_serving("1")
-    if serving == "green":
+    if old == "green":
         story.when_released("0", rollout=CANARY)
         story.when_settled()
     rollout = BLUE_GREEN | sections.pop("rollout", {})

@@ -90,7 +90,11 @@ def test_a_hold_begins_when_the_weights_have_reached_the_load_balancer() -> None
 
 def test_each_kind_of_step_sends_its_requests_once_its_instances_are_healthy() -> None:
     """A cohort lasts until the candidate has everything, a mirror for its own step."""
-    kinds = [{"percent": 50}, {"match": {"header": "x-canary", "value": "1"}}, {"mirror": 10}]
+    kinds: list[dict[str, Any]] = [
+        {"percent": 50},
+        {"match": {"header": "x-canary", "value": "1"}},
+        {"mirror": 10},
+    ]
     steps = [each | {"hold_seconds": 60} for each in (*kinds, {"weight": 5}, {"weight": 100})]
     story = Scenario()
     story.given_serving("1")

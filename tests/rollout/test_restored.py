@@ -124,7 +124,7 @@ def both(blue: Release | None, green: Release) -> Observed:
             view
             for colour, of in parts
             if of
-            for view in group(*instances(of, 3), colour=colour).groups  # type: ignore[arg-type]
+            for view in group(*instances(of, 3), colour=colour).groups
         )
     )
 
