@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Creates what Slipway needs in a Google Cloud project: topics and subscriptions, a Cloud Tasks queue,
-# Firestore, service accounts and their roles, the minute tick, and the two Cloud Run services as
+# Firestore, service accounts and their roles, the minute tick, and the three Cloud Run services as
 # empty shells. A project owner runs it once. It is idempotent: existing resources are kept or set to
 # the same values. The functions are deployed afterwards (cloudbuild.yaml, or functions.sh).
 #
@@ -18,7 +18,7 @@ Usage: deploy/bootstrap.sh --project=ID [--region=REGION] [--firestore-location=
                            [--network=NAME] [--only-model-account] [--dry-run]
 
 Creates topics, subscriptions, a task queue, Firestore, service accounts with their roles, the minute
-tick and two empty Cloud Run services in a project. Safe to run again.
+tick and three empty Cloud Run services in a project. Safe to run again.
 
   --project=ID             the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --region=REGION          where the functions run (default: us-central1)
@@ -81,6 +81,7 @@ may_publish() { # member, topic
 
 identities() {
   service_account "$INTAKE" "Slipway intake: records releases, has no Compute permission"
+  service_account "$APPROVER" "Slipway approver: records approvals, has no Compute permission"
   service_account "$RECONCILER" "Slipway reconciler: makes Compute Engine match the release"
   service_account "$WAKER" "Slipway waker: scheduled wake-ups are published as this account"
   service_account slipway-invoker "Slipway push: Pub/Sub calls the functions with this identity"
@@ -101,8 +102,8 @@ roles() {
   local this_database="expression=resource.name==\"$database\",title=slipway-documents"
   local who
 
-  # Both functions use the documents and the topics; only the reconciler uses Compute Engine.
-  for who in "$INTAKE" "$RECONCILER"; do
+  # All functions use the documents and the topics; only the reconciler uses Compute Engine.
+  for who in "$INTAKE" "$APPROVER" "$RECONCILER"; do
     project_role "$who" roles/datastore.user "$this_database"
     may_publish "$(identity "$who")" "$WAKEUPS"
     may_publish "$(identity "$who")" "$STATUS"
@@ -123,22 +124,23 @@ roles() {
   may_act_as "$RECONCILER" "$(identity "$WAKER")"
   may_publish "$(identity "$WAKER")" "$WAKEUPS"
 
+  # Nobody may publish on the topic for approvals until you say who approves (docs/deploy.md).
   may_publish "$(identity slipway-publisher)" "$RELEASES"
 
   project_role slipway-model roles/artifactregistry.reader
   project_role slipway-model roles/logging.logWriter
   project_role slipway-model roles/monitoring.metricWriter
 
-  # The deployer builds and deploys, points the two subscriptions at the deployed functions, and may
+  # The deployer builds and deploys, points the push subscriptions at the deployed functions, and may
   # publish a release. It sets no IAM policy: this script decides who may call the functions.
   project_role slipway-deployer roles/run.sourceDeveloper
   project_role slipway-deployer roles/run.builder
   project_role slipway-deployer roles/logging.logWriter
-  for who in "$INTAKE" "$RECONCILER" slipway-invoker slipway-deployer; do
+  for who in "$INTAKE" "$APPROVER" "$RECONCILER" slipway-invoker slipway-deployer; do
     may_act_as slipway-deployer "$(identity "$who")"
   done
   may_publish "$(identity slipway-deployer)" "$RELEASES"
-  for who in "$INTAKE_SUBSCRIPTION" "$RECONCILER_SUBSCRIPTION"; do
+  for who in "$INTAKE_SUBSCRIPTION" "$APPROVER_SUBSCRIPTION" "$RECONCILER_SUBSCRIPTION"; do
     run gcloud pubsub subscriptions add-iam-policy-binding "$who" \
       --member="serviceAccount:$(identity slipway-deployer)" --role=roles/pubsub.editor \
       "${quietly[@]}"
@@ -152,8 +154,11 @@ pubsub_agent() {
   run gcloud iam service-accounts add-iam-policy-binding "$(identity slipway-invoker)" \
     --member="serviceAccount:$agent" --role=roles/iam.serviceAccountTokenCreator "${quietly[@]}"
   may_publish "$agent" "$DEAD"
-  run gcloud pubsub subscriptions add-iam-policy-binding "$INTAKE_SUBSCRIPTION" \
-    --member="serviceAccount:$agent" --role=roles/pubsub.subscriber "${quietly[@]}"
+  local kept
+  for kept in "$INTAKE_SUBSCRIPTION" "$APPROVER_SUBSCRIPTION"; do
+    run gcloud pubsub subscriptions add-iam-policy-binding "$kept" \
+      --member="serviceAccount:$agent" --role=roles/pubsub.subscriber "${quietly[@]}"
+  done
 }
 
 # -- Pub/Sub
@@ -175,14 +180,15 @@ subscription() { # name, topic, flags that an update may set again
 
 messages() {
   local name
-  for name in "$RELEASES" "$WAKEUPS" "$STATUS" "$DEAD"; do topic "$name"; done
+  for name in "$RELEASES" "$APPROVALS" "$WAKEUPS" "$STATUS" "$DEAD"; do topic "$name"; done
 
   # 100 attempts, 10 s to 10 min apart, take about 16 hours: an outage of Firestore or Slipway
-  # dead-letters no release.
-  subscription "$INTAKE_SUBSCRIPTION" "$RELEASES" \
-    --ack-deadline="$ACK_DEADLINE_SECONDS" --expiration-period=never \
-    --message-retention-duration=7d --min-retry-delay=10s --max-retry-delay=600s \
-    --dead-letter-topic="projects/$PROJECT/topics/$DEAD" --max-delivery-attempts=100
+  # dead-letters no release and no approval.
+  local intent=(--ack-deadline="$ACK_DEADLINE_SECONDS" --expiration-period=never
+    --message-retention-duration=7d --min-retry-delay=10s --max-retry-delay=600s
+    --dead-letter-topic="projects/$PROJECT/topics/$DEAD" --max-delivery-attempts=100)
+  subscription "$INTAKE_SUBSCRIPTION" "$RELEASES" "${intent[@]}"
+  subscription "$APPROVER_SUBSCRIPTION" "$APPROVALS" "${intent[@]}"
   # A wake-up is a hint that the tick repeats, so it expires instead of becoming a dead letter.
   subscription "$RECONCILER_SUBSCRIPTION" "$WAKEUPS" \
     --ack-deadline="$ACK_DEADLINE_SECONDS" --expiration-period=never \
@@ -263,6 +269,7 @@ documents
 messages
 identities
 service "$INTAKE"
+service "$APPROVER"
 service "$RECONCILER"
 queue
 roles

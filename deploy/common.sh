@@ -4,12 +4,14 @@
 
 # Topics. The code uses the same names (tests/test_deploy.py compares them).
 RELEASES=model-releases
+APPROVALS=model-approvals
 WAKEUPS=model-wakeups
 STATUS=model-rollout-status
 DEAD=model-releases-dead
 
 # Subscriptions.
 INTAKE_SUBSCRIPTION=model-releases-intake
+APPROVER_SUBSCRIPTION=model-approvals-approver
 RECONCILER_SUBSCRIPTION=model-wakeups-reconciler
 DEAD_SUBSCRIPTION=model-releases-dead-kept
 
@@ -19,6 +21,7 @@ WAKER=slipway-waker
 
 # Cloud Run services, each with a service account of the same name.
 INTAKE=slipway-intake
+APPROVER=slipway-approver
 RECONCILER=slipway-reconciler
 
 # The reconciler's custom role. Role names cannot contain dashes.

@@ -8,10 +8,10 @@ source ./common.sh
 
 usage() {
   cat <<TEXT
-Usage: deploy/functions.sh [intake] [reconciler] --project=ID [--region=REGION] [--dry-run]
+Usage: deploy/functions.sh [intake] [approver] [reconciler] --project=ID [--region=REGION] [--dry-run]
 
-Deploys on_release (intake) and on_wakeup (reconciler) as Cloud Run functions, both by default, and
-makes Pub/Sub push to them with a signed token.
+Deploys on_release (intake), on_approval (approver) and on_wakeup (reconciler) as Cloud Run
+functions, all by default, and makes Pub/Sub push to them with a signed token.
 
   --project=ID      the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --region=REGION   where the functions run (default: us-central1)
@@ -44,12 +44,16 @@ push() { # subscription, topic, service
     --push-auth-service-account="$(identity slipway-invoker)" --push-auth-token-audience="$url"
 }
 
-if [ ${#REST[@]} = 0 ]; then REST=(intake reconciler); fi
+if [ ${#REST[@]} = 0 ]; then REST=(intake approver reconciler); fi
 for part in "${REST[@]}"; do
   case "$part" in
     intake)
       deploy "$INTAKE" on_release 8 5
       push "$INTAKE_SUBSCRIPTION" "$RELEASES" "$INTAKE"
+      ;;
+    approver)
+      deploy "$APPROVER" on_approval 8 2
+      push "$APPROVER_SUBSCRIPTION" "$APPROVALS" "$APPROVER"
       ;;
     reconciler)
       queue="SLIPWAY_QUEUE=projects/$PROJECT/locations/$REGION/queues/$QUEUE"

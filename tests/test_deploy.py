@@ -161,7 +161,7 @@ def test_scheduled_wake_ups_are_published_by_an_account_that_can_do_nothing_else
     assert [
         f"SLIPWAY_QUEUE={path},SLIPWAY_QUEUE_ACCOUNT={email('slipway-waker')}" in each
         for each in environment
-    ] == [False, True]
+    ] == [False, False, True]
 
 
 def test_the_field_that_the_tick_queries_stays_indexed() -> None:
@@ -246,6 +246,7 @@ def test_each_function_runs_as_its_own_service_account() -> None:
     deploys = starting_with("run deploy", dry_run("functions.sh"))
     assert {flag(command, "function"): flag(command, "service-account") for command in deploys} == {
         "on_release": email("slipway-intake"),
+        "on_approval": email("slipway-approver"),
         "on_wakeup": email("slipway-reconciler"),
     }
 
@@ -259,8 +260,8 @@ def test_the_ack_deadline_is_longer_than_the_function_timeout() -> None:
     deadlines = [
         int(flag(command, "ack-deadline")) for command in subscriptions if "dead" not in command[4]
     ]
-    assert limits == [120, 120]
-    assert deadlines == [135, 135]
+    assert limits == [120, 120, 120]
+    assert deadlines == [135, 135, 135]
 
 
 def test_an_undeliverable_release_is_kept() -> None:
@@ -279,6 +280,7 @@ def test_an_undeliverable_release_is_kept() -> None:
     assert {
         ("roles/pubsub.publisher", dead),
         ("roles/pubsub.subscriber", "model-releases-intake"),
+        ("roles/pubsub.subscriber", "model-approvals-approver"),
     } <= {(flag(command, "role"), command[4]) for command in agent}
 
 
@@ -310,7 +312,7 @@ def test_the_scripts_create_the_topics_that_the_code_uses() -> None:
         for path in (ROOT / folder).rglob("*.py")
     )
     in_code = set(re.findall(r'"(model-(?:releases|wakeups|rollout|dead)[a-z-]*)"', code))
-    assert in_code | {"model-releases"} == {
+    assert in_code | {"model-releases", "model-approvals"} == {
         command[4] for command in starting_with("pubsub topics create", dry_run("bootstrap.sh"))
     }
 
@@ -320,6 +322,7 @@ def test_push_tokens_have_the_service_as_audience(tmp_path: Path) -> None:
     pushes = starting_with("pubsub subscriptions modify-push-config", commands)
     assert [command[4] for command in pushes] == [
         "model-releases-intake",
+        "model-approvals-approver",
         "model-wakeups-reconciler",
     ]
     for command in pushes:
@@ -331,7 +334,19 @@ def test_push_tokens_have_the_service_as_audience(tmp_path: Path) -> None:
         )
         for command in pushes
     ]
-    assert topics == ["model-releases", "model-wakeups"]
+    assert topics == ["model-releases", "model-approvals", "model-wakeups"]
+
+
+def test_nobody_may_approve_until_somebody_is_named() -> None:
+    """Not even those who may release, or deploy."""
+    commands = dry_run("bootstrap.sh")
+    bindings = starting_with("pubsub topics add-iam-policy-binding", commands)
+    assert "model-approvals" not in {command[4] for command in bindings}
+    on_topics = {role for role, resource in granted("slipway-approver") if resource != PROJECT}
+    assert on_topics == {"roles/pubsub.publisher"}
+    assert {role for role, resource in granted("slipway-approver") if resource == PROJECT} == {
+        "roles/datastore.user"
+    }
 
 
 def test_a_second_run_creates_nothing(tmp_path: Path) -> None:

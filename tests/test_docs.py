@@ -33,6 +33,7 @@ from tests.tools import require_program
 ROOT = Path(__file__).parents[1]
 README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
 OPERATIONS, STYLE = ROOT / "docs/operations.md", ROOT / "docs/style.md"
+DEPLOYING = ROOT / "docs/deploy.md"
 PAGES = [
     README,
     CONTRIBUTING,
@@ -352,7 +353,8 @@ def plain(value: dict[str, Any]) -> Any:
 
 def test_every_entry_point_is_deployed() -> None:
     deployed = set(re.findall(r'deploy "\$\w+" (\w+)', text(ROOT / "deploy/functions.sh")))
-    assert deployed == set(re.findall(r"`(on_\w+)` in \[main\.py\]", text(README)))
+    documented = re.findall(r"^\| `slipway-\w+` \| `(on_\w+)` \|", text(DEPLOYING), re.MULTILINE)
+    assert deployed == set(documented)
     defined = ast.parse(text(ROOT / "main.py")).body
     assert deployed <= {each.name for each in defined if isinstance(each, ast.FunctionDef)}
 

@@ -155,7 +155,12 @@ def loaded_by(entry_point: str, then: str = "") -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("entry_point", "never"), [("on_release", INTAKE_NEVER_LOADS), ("on_wakeup", NEVER_LOADED)]
+    ("entry_point", "never"),
+    [
+        ("on_release", INTAKE_NEVER_LOADS),
+        ("on_approval", INTAKE_NEVER_LOADS),
+        ("on_wakeup", NEVER_LOADED),
+    ],
 )
 def test_a_function_loads_only_what_it_needs(entry_point: str, never: set[str]) -> None:
     loaded = loaded_by(entry_point)
@@ -206,7 +211,8 @@ def test_the_entry_points_are_plain_functions_with_their_own_names() -> None:
     process = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert process.returncode == 0, process.stderr[-2000:]
     names = ast.literal_eval(process.stdout)
-    assert {"on_release": "on_release", "on_wakeup": "on_wakeup"}.items() <= names.items()
+    entry_points = ("on_release", "on_approval", "on_wakeup")
+    assert {name: name for name in entry_points}.items() <= names.items()
 
 
 @pytest.mark.parametrize("name", ["main", *DEPLOYED])
