@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
-from rollout import capacity_lease, requeue, rollback, routing, transitions
+from rollout import capacity, capacity_lease, requeue, rollback, routing, transitions
 from rollout.conditions import conditions_of
 from rollout.gates import BAKE_GATES, STEP_GATES, WATCH_GATES
 from rollout.gates.base import (
@@ -82,11 +82,14 @@ def advance(
             change.rollout,
             has_transitions=bool(change.transitions),
             frozen_until=change.frozen.until if change.frozen else None,
+            is_scarce=bool(change.scarce),
             now=now,
         ),
         waiting_for=change.waiting_for,
         transitions=change.transitions,
-        conditions=conditions_of(change.rollout, change.frozen, change.warnings, now),
+        conditions=conditions_of(
+            change.rollout, change.frozen, change.scarce, change.warnings, now
+        ),
     )
 
 
@@ -234,10 +237,15 @@ def _judge_settled(
     if kept and transitions.has_newer(rollout, desired) and not is_frozen:
         change = _yield_kept(rollout, desired, kept, now)
     else:
-        change = _begin(rollout, desired, evidence, now)
+        change = _begin(rollout, desired, observed, evidence, now)
     if not change.transitions and rollout.watched_since:
         watched = _watch(rollout, desired, rollout.watched_since, observed, evidence, now)
-        change = replace(watched, waiting_for=change.waiting_for, frozen=change.frozen)
+        change = replace(
+            watched,
+            waiting_for=change.waiting_for,
+            frozen=change.frozen,
+            scarce=change.scarce,
+        )
     drained_at = routing.kept_drained_at(kept) if kept else None
     if kept and drained_at and not change.transitions and now >= max(kept.until, drained_at):
         why = "it was kept for long enough"
@@ -265,12 +273,19 @@ def _yield_kept(rollout: Rollout, desired: Desired, kept: Kept, now: datetime) -
     return transitions.end_keep(rollout, desired, kept, why)
 
 
-def _begin(rollout: Rollout, desired: Desired, evidence: Evidence, now: datetime) -> PhaseChange:
+def _begin(
+    rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime
+) -> PhaseChange:
     change = transitions.begin(rollout, desired, now)
-    frozen = _frozen(evidence, change.rollout.candidate)
-    if frozen is None:
+    candidate = change.rollout.candidate
+    if frozen := _frozen(evidence, candidate):
+        return PhaseChange(rollout, desired, waiting_for=frozen.why, frozen=frozen)
+    if candidate is None:
         return change
-    return PhaseChange(rollout, desired, waiting_for=frozen.why, frozen=frozen)
+    choice = capacity.choose(rollout, candidate, observed, evidence.room)
+    if choice.lacks:
+        return PhaseChange(rollout, desired, waiting_for=choice.lacks, scarce=choice.lacks)
+    return transitions.with_capacity(change, choice.mode, choice.why)
 
 
 def _frozen(evidence: Evidence, release: Release | None) -> Frozen | None:
@@ -360,8 +375,8 @@ def _judge_step(
     step = steps[phase.step]
     traffic = None
     if step.is_routed:
-        capacity = _group_in_focus(rollout, observed).min
-        traffic = Traffic(step.goal, capacity, phase.is_granted, phase.routed_since)
+        least = _group_in_focus(rollout, observed).min
+        traffic = Traffic(step.goal, least, phase.is_granted, phase.routed_since)
         context = replace(context, traffic=traffic)
     is_promoted = rollout.promoted or phase.is_promoted
     is_held = not is_promoted and (traffic is None or traffic.is_granted)
@@ -484,7 +499,10 @@ def _with_progress(
     rollout: Rollout, health: ReleaseHealth, evidence: Evidence, now: datetime
 ) -> tuple[Rollout, ReleaseHealth]:
     progress = rollout.progress or Progress(0, now)
-    health, progress = update_progress(health, progress, evidence.losses, now)
+    is_patient = rollout.capacity == "wait"
+    health, progress = update_progress(
+        health, progress, evidence.losses, now, is_patient=is_patient
+    )
     return replace(rollout, progress=progress), health
 
 
@@ -495,7 +513,8 @@ def _context(
     progress = rollout.progress or Progress(0, now)
     if rollout.paused:
         progress = replace(progress, improved_at=now)
-    return GateContext(health, progress, evidence, since, now)
+    is_patient = rollout.capacity == "wait"
+    return GateContext(health, progress, evidence, since, now, is_patient=is_patient)
 
 
 def _hold(

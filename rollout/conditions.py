@@ -1,6 +1,7 @@
 """Which conditions hold for a model, and since when. Pure.
 
 Conditions are for people: `Paused`, `Frozen` (the policy lets no rollout begin or go on now),
+`CapacityScarce` (a release waits for quota or machines before anything is touched),
 `RollbackStalled` (the stable release cannot be restored; a newer release takes over), `Degraded`
 (something is wrong and may need a person), `Drifted` (a settled model was repaired),
 `ObservationFailed` (the rollout could not be observed for a while).
@@ -21,12 +22,14 @@ OBSERVATION_GAP = timedelta(seconds=180)
 
 
 def conditions_of(
-    rollout: Rollout, frozen: Frozen | None, warnings: Iterable[str], now: datetime
+    rollout: Rollout, frozen: Frozen | None, scarce: str, warnings: Iterable[str], now: datetime
 ) -> tuple[Condition, ...]:
     phase, paused = rollout.phase, rollout.paused
     found = [Condition("Paused", paused.why, paused.since)] if paused else []
     if frozen:
         found.append(Condition("Frozen", frozen.why, now))
+    if scarce:
+        found.append(Condition("CapacityScarce", scarce, now))
     if isinstance(phase, RollingBack) and phase.stalled:
         found.append(Condition("RollbackStalled", phase.stalled, now))
     return (*found, *(Condition("Degraded", why, now) for why in warnings))

@@ -31,6 +31,7 @@ Health = Literal["healthy", "unhealthy", "unknown"]
 Verb = Literal[
     "approve", "reject", "promote", "pause", "resume", "abort", "rollback", "retry", "retire"
 ]
+CapacityMode = Literal["surge", "replace_in_place", "wait"]
 
 FULL_WEIGHT = 1000  # weights of a URL map's weighted backend services go from 0 to 1000
 
@@ -241,12 +242,23 @@ class Frozen:
 
 
 @dataclass(frozen=True)
+class Room:
+    """For how many more instances of a release the region's quotas have room, and which one runs
+    out first. A hint: others use the same quota.
+    """
+
+    instances: int
+    why: str
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What the pass learned beside the groups: `refusals`, what Compute Engine or the policy
     refused for good, `pending_changes`, why the observed state still differs from the present
     target, `losses`, why instances were lost, `has_no_template`, whether the candidate's template
     does not exist, so that no group can run the candidate, and `is_routed`, whether the URL map has
     the present target's weights, or no route if the target has none. `frozen`: see `Frozen`.
+    `room`: for how many instances of the desired release the quotas have room, if that was read.
     `edited_by`: who changed the URL map last beside Slipway, and when, if Compute Engine says so.
     """
 
@@ -257,6 +269,7 @@ class Evidence:
     frozen: Frozen | None = None
     is_routed: bool = True
     edited_by: str = ""
+    room: Room | None = None
 
 
 # ---- Phases
@@ -463,6 +476,7 @@ class Rollout:
     kept: Kept | None = None
     route_edits: int = 0  # of others, in this rollout or since it was resumed
     capacity_lease: CapacityLease | None = None
+    capacity: CapacityMode | None = None  # chosen when the rollout began
 
 
 # ---- Targets and decisions

@@ -5,6 +5,7 @@ while it bakes      15 s to 5 min, a sixtieth of the time it has baked; 15 s whi
 stalled rollback    1 to 5 min, a sixtieth of the time it has taken
 paused              10 min
 frozen              10 min, or until the window ends
+short of capacity   2 min, before a rollout begins
 after a change      at once, or after a back-off that doubles while the same change is repeated
 not readable        when Compute Engine allows it, spread over the time for which it was not
 settled             never; every 60 s while a change is refused, the release is watched, or the old
@@ -25,6 +26,7 @@ LONGEST_BAKE = timedelta(minutes=5)  # for a bake that has taken five hours
 PAUSED = timedelta(minutes=10)
 RETRY = timedelta(seconds=5)
 STALLED = timedelta(seconds=60)
+SCARCE = timedelta(minutes=2)
 SETTLED_RETRY = timedelta(seconds=60)
 WATCH = timedelta(seconds=60)
 MOVE_BEYOND = timedelta(seconds=120)
@@ -49,6 +51,7 @@ def after_decision(
     *,
     has_transitions: bool,
     frozen_until: datetime | None = None,
+    is_scarce: bool = False,
     now: datetime,
 ) -> datetime | None:
     """When `advance` wants the next pass; None if the model is settled."""
@@ -57,6 +60,8 @@ def after_decision(
     wait = interval(rollout, now)
     if frozen_until:
         return min(frozen_until, now + min(wait or PAUSED, PAUSED))
+    if is_scarce:
+        return now + min(wait or SCARCE, SCARCE)
     return None if wait is None else now + wait
 
 

@@ -15,6 +15,7 @@ from rollout.gates.release_health import ReleaseHealth
 from rollout.intents import desired_without
 from rollout.model import (
     Baking,
+    CapacityMode,
     Colour,
     Desired,
     Frozen,
@@ -55,6 +56,7 @@ class PhaseChange:
     waiting_for: str = ""
     warnings: tuple[str, ...] = ()
     frozen: Frozen | None = None
+    scarce: str = ""  # why no rollout begins, for want of capacity
 
 
 # ---- Forward
@@ -85,6 +87,7 @@ def begin(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
         last_observed_at=now,
         watched_since=None,
         route_edits=0,
+        capacity=None,
     )
     origin = f"release {rollout.stable.version} serves" if rollout.stable else "nothing serves yet"
     why = (
@@ -93,6 +96,16 @@ def begin(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
     )
     transition = Transition(release.version, "settled", step_name(first), why)
     return PhaseChange(begun, replace(desired, paused="", promoted=False), (transition,))
+
+
+def with_capacity(change: PhaseChange, mode: CapacityMode, why: str) -> PhaseChange:
+    """The rollout that begins, with how it gets its instances."""
+    begun = replace(change.rollout, capacity=mode)
+    if not why:
+        return replace(change, rollout=begun)
+    first, *others = change.transitions
+    explained = replace(first, why=f"{first.why}; capacity {why}")
+    return replace(change, rollout=begun, transitions=(explained, *others))
 
 
 def has_newer(rollout: Rollout, desired: Desired) -> bool:
@@ -200,6 +213,7 @@ def succeed(
         candidate=None,
         previous=rollout.stable or rollout.previous,
         stable_kept=None,
+        capacity=None,
         serving_group=group,
         kept=_kept(rollout, candidate, group, now),
         steps_digest="",

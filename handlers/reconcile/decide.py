@@ -20,7 +20,17 @@ from infra.fleet.resources import url_map
 from infra.fleet.resources.instance_group import templates_of
 from rollout import restored
 from rollout.advance import advance, target_of
-from rollout.model import Decision, Evidence, Loss, Problem, Retiring, RollingBack, Rollout, Target
+from rollout.model import (
+    Decision,
+    Evidence,
+    Loss,
+    Problem,
+    Retiring,
+    RollingBack,
+    Rollout,
+    Room,
+    Target,
+)
 from rollout.policy.caps import clamp, violations
 from rollout.policy.freeze import frozen
 from rollout.policy.policy import Policy
@@ -86,6 +96,7 @@ def decide(
     *,
     is_light: bool = False,
     losses: tuple[Loss, ...] = (),
+    room: Room | None = None,
     edited_by: str = "",
 ) -> tuple[PassDecision, Plans]:
     """`refusals`: what was refused when the last pass of this loop applied its plan. `is_light`:
@@ -114,6 +125,7 @@ def decide(
         frozen=frozen(policy.freezes, now),
         is_routed=is_right,
         edited_by=edited_by,
+        room=room,
     )
     decision = advance(state.rollout, state.desired, observed, evidence, now)
     decision = replace(decision, transitions=(*adopted, *decision.transitions))

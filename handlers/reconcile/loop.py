@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from handlers import admission
 from handlers.reconcile import lease
@@ -41,18 +42,21 @@ from infra.compute.errors import Refused
 from infra.fleet import preflight
 from infra.fleet.marks import mark
 from infra.fleet.model import Action, Applied, Failed, Pending, Plan, Result
+from infra.fleet.preflight import Answers
 from infra.fleet.reads import scope_of
+from infra.fleet.room import room
 from infra.settings import POLICY, load_project_policy
 from infra.store import repository
 from infra.store.port import Conflict, Document, Unavailable
 from infra.store.repository import StoredState
 from infra.wiring import World
 from rollout.advance import target_of
-from rollout.model import Observed, Problem, phase_name
+from rollout.capacity import needs_room
+from rollout.model import Observed, Problem, Room, phase_name
 from rollout.policy.policy import Policy
 from rollout.requeue import Attempt, after_attempt
-from rollout.spec.model import Spec
 from rollout.state import ModelState, Verified, is_verified, release_in_focus
+from rollout.transitions import has_newer
 
 BUDGET = timedelta(seconds=45)
 CONFIRM_SECONDS = 2.0
@@ -65,9 +69,9 @@ log = logging.getLogger("slipway")
 @dataclass(frozen=True)
 class Carried:
     """State carried from one pass to the next: what was loaded and observed, the plans made, the
-    last plan applied and how often again, what was refused of it, and what a preflight found for
-    which generation. `observed_at`: when the last pass observed; `verified`: whether it found
-    nothing to change.
+    last plan applied and how often again, what was refused of it, and what was read and found about
+    the `references` of which generation before anything is created. `observed_at`: when the last
+    pass observed; `verified`: whether it found nothing to change.
     """
 
     stored: StoredState | None = None
@@ -79,6 +83,7 @@ class Carried:
     revision: int = 0
     observed_at: datetime | None = None
     verified: Verified | None = None
+    references: tuple[int, Answers] = (0, MappingProxyType({}))
     preflight: tuple[int, tuple[Problem, ...]] = (0, ())
 
 
@@ -145,6 +150,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
 
     # decide
     policy = _policy(world, documents, state)
+    space, carried = _room(world, state, carried)
     decision, plans = decide(
         state,
         cache.snapshot,
@@ -154,6 +160,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
         world.clock.now(),
         is_light=cache.is_light,
         losses=losses,
+        room=space,
         edited_by=edited_by,
     )
     carried = replace(carried, cache=replace(cache, is_noop=decision.is_noop), plans=plans)
@@ -255,17 +262,31 @@ def _preflight(
     if generation != candidate.generation:
         spec, model = candidate.spec, decision.state.desired.model
         zones = preflight.zones_of(spec, carried.cache.snapshot, model)
-        problems = _find_problems(world, spec, zones)
+        read_for, answers = carried.references
+        if read_for != candidate.generation:
+            answers = world.compute.read_references(preflight.references(spec))
+        problems = preflight.problems(spec, answers, zones)
         if problems:
             world.clock.sleep(CONFIRM_SECONDS)
-            problems = _find_problems(world, spec, zones)
+            answers = world.compute.read_references(preflight.references(spec))
+            problems = preflight.problems(spec, answers, zones)
         carried = replace(carried, preflight=(candidate.generation, problems))
     return block(decision, problems), carried
 
 
-def _find_problems(world: World, spec: Spec, zones: tuple[str, ...]) -> tuple[Problem, ...]:
-    answers = world.compute.read_references(preflight.references(spec))
-    return preflight.problems(spec, answers, zones)
+def _room(world: World, state: ModelState, carried: Carried) -> tuple[Room | None, Carried]:
+    """How much room the quotas have for a release that is about to begin, if that decides how it
+    gets its instances. The preflight, which follows, needs the same reads.
+    """
+    rollout, release = state.rollout, state.desired.release
+    is_next = release is not None and has_newer(rollout, state.desired) and not state.hold
+    if release is None or not is_next or not needs_room(rollout, release):
+        return None, carried
+    read_for, answers = carried.references
+    if read_for != release.generation:
+        answers = world.compute.read_references(preflight.references(release.spec))
+        carried = replace(carried, references=(release.generation, answers))
+    return room(release.spec, answers), carried
 
 
 def _apply(world: World, run: Run, state: ModelState, plan: Plan) -> tuple[Result, ...]:

@@ -78,6 +78,7 @@ class GateContext:
     """What gates judge by. `since` is when the step or the bake began, and `hold` how long each
     instance of the step must have been healthy. `traffic`: None if the step moves no requests.
     `approval`: None if it asks for none.
+    `is_patient`: the release waits for capacity however long that takes.
     """
 
     health: ReleaseHealth
@@ -88,6 +89,7 @@ class GateContext:
     hold: timedelta = timedelta(0)
     traffic: Traffic | None = None
     approval: AwaitedApproval | None = None
+    is_patient: bool = False
 
     @property
     def is_halted(self) -> bool:

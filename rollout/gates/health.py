@@ -61,7 +61,8 @@ def non_retryable(context: GateContext) -> Failed | None:
     that it cannot get.
     """
     health = context.health
-    final = (each for each in health.problems if each.reason != "quota" or not health.has_run)
+    excused = health.has_run or context.is_patient
+    final = (each for each in health.problems if each.reason != "quota" or not excused)
     for problem in (*context.evidence.refusals, *final):
         if problem.reason in NON_RETRYABLE:
             return Failed(problem.reason, problem.message)

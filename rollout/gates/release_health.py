@@ -160,10 +160,16 @@ def _share_of(release: Release, target: GroupTarget, size: int) -> int:
 
 
 def update_progress(
-    health: ReleaseHealth, progress: Progress, losses: tuple[Loss, ...], now: datetime
+    health: ReleaseHealth,
+    progress: Progress,
+    losses: tuple[Loss, ...],
+    now: datetime,
+    *,
+    is_patient: bool = False,
 ) -> tuple[ReleaseHealth, Progress]:
     """The health with what is remembered of each instance, and the progress after this pass. The
-    progress changes only when an instance does, so that it is seldom written.
+    progress changes only when an instance does, so that it is seldom written. `is_patient`: see
+    `GateContext`.
     """
     group = health.group
     if group is None:
@@ -181,7 +187,8 @@ def update_progress(
     )
     if health.healthy > progress.healthy:
         progress = replace(progress, healthy=health.healthy, improved_at=now)
-    return health, _halted(progress, health, losses, size, now)
+    is_short = is_patient and bool(_blocked(group))
+    return health, _halted(progress, health, losses, size, now, is_short=is_short)
 
 
 def flaps_of(progress: Progress, now: datetime) -> int:
@@ -224,6 +231,8 @@ def _halted(
     losses: Iterable[Loss],
     size: int,
     now: datetime,
+    *,
+    is_short: bool,
 ) -> Progress:
     """While the environment keeps instances away, or the group's growth has taken the room of the
     swap, no deadline runs; afterwards it begins anew, for instances have to start again.
@@ -231,7 +240,7 @@ def _halted(
     others = [each for each in _blocked(health.group) if each.template != health.release.template]
     growth = max(0, health.group.target_size - size) if health.group else 0
     gone, since = len(health.since("gone")), progress.halted_since
-    if gone or len(others) > growth or _has_outgrown(health.group, progress):
+    if is_short or gone or len(others) > growth or _has_outgrown(health.group, progress):
         if since:
             return progress
         known = [loss.why for loss in losses if loss.owner == "environment"]

@@ -236,7 +236,9 @@ def not_inherited(patch: Mapping[str, Any], base: Spec | None) -> tuple[str, ...
     strategy = given["strategy"] or RolloutSpec().strategy
     if strategy == base.rollout.strategy:
         return ()
-    misfits = ("steps",) if strategy != "rolling" else ("steps", "keep_old_seconds")
+    misfits = ["steps"] if strategy != "rolling" else ["steps", "keep_old_seconds"]
+    if base.rollout.capacity == "replace_in_place":
+        misfits.append("capacity")
     inherited = inheritable(base)["rollout"]
     return tuple(f"rollout.{name}" for name in misfits if name in inherited and name not in given)
 

@@ -466,6 +466,21 @@ class RolloutSpec(Section):
     unavailable: Annotated[int, Field(ge=0, le=2000)] = Field(
         default=0, description="Instances that may be unavailable during a rollout"
     )
+    capacity: (
+        Annotated[
+            Literal["surge", "replace_in_place", "wait"],
+            DefaultsTo(
+                "`surge`, or, if the quotas read when the rollout begins have no room and"
+                " `unavailable` is not 0, `replace_in_place`"
+            ),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="How the new release gets its instances: `surge`, beside the old ones;"
+        " `replace_in_place`, in their place (strategy `rolling` alone); `wait`, beside the old"
+        " ones, once the quotas have room, however long that takes",
+    )
     bake_seconds: Annotated[int, Field(ge=0, le=1209600)] = Field(
         default=300, description="How long the new release must stay healthy after the last step"
     )
@@ -565,6 +580,7 @@ def _read(document: object) -> Spec:
 
 _LATER_FIELDS = (
     ("rollout", "keep_old_seconds", None),
+    ("rollout", "capacity", None),
     ("traffic", "preview_host", None),
     ("traffic", "mirror_safe", False),
 )

@@ -481,6 +481,21 @@ def second_group_is_exposed(context: RuleContext) -> Iterator[SpecProblem]:
         )
 
 
+def room_for_both(context: RuleContext) -> Iterator[SpecProblem]:
+    """`rollout.capacity` is `replace_in_place` with strategy `rolling` alone: a second group needs
+    instances beside the first one's.
+    """
+    rollout, path = context.spec.rollout, "rollout.capacity"
+    is_known = context.knows(path, "rollout.strategy")
+    if is_known and rollout.has_second_group and rollout.capacity == "replace_in_place":
+        yield SpecProblem(
+            path,
+            f"must be surge or wait with strategy {rollout.strategy}: its second group needs"
+            " instances beside the first one's",
+            '"replace_in_place"',
+        )
+
+
 def kept_while_watched(context: RuleContext) -> Iterator[SpecProblem]:
     """`rollout.keep_old_seconds` is at least `watch_seconds`, and left out with `rolling`, which
     has no second group.
@@ -548,6 +563,7 @@ RULES: tuple[Rule, ...] = (
     preview_host,
     second_group_is_exposed,
     kept_while_watched,
+    room_for_both,
     budget,
     deadline,
 )

@@ -26,7 +26,9 @@ def strategy_of(release: Release) -> Strategy:
 
 
 def swap_of(rollout: Rollout, candidate: Release) -> Swap:
-    return Swap(rollout.stable, candidate, rollout.serving_group, rollout.stable_kept)
+    return Swap(
+        rollout.stable, candidate, rollout.serving_group, rollout.stable_kept, rollout.capacity
+    )
 
 
 def has_own_group(rollout: Rollout) -> bool:

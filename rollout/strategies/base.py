@@ -14,6 +14,7 @@ from typing import Protocol
 
 from rollout.model import (
     FULL_WEIGHT,
+    CapacityMode,
     Colour,
     FleetTarget,
     Kept,
@@ -31,13 +32,21 @@ __all__ = ["FIRST_GROUP", "Step", "Strategy", "Swap", "all_traffic_to", "steps_d
 @dataclass(frozen=True)
 class Swap:
     """The two releases of a rollout, and the group that serves the stable one. Without a stable
-    release nothing is shared. `stable_kept`: see `Rollout`.
+    release nothing is shared. `stable_kept` and `capacity`: see `Rollout`.
     """
 
     stable: Release | None
     candidate: Release
     serving: Colour | None
     stable_kept: int | None = None
+    capacity: CapacityMode | None = None
+
+    @property
+    def is_replaced_in_place(self) -> bool:
+        """Whether old instances make room for new ones. A rollout that took over another one has
+        chosen nothing.
+        """
+        return (self.capacity or self.candidate.spec.rollout.capacity) == "replace_in_place"
 
 
 class Strategy(Protocol):

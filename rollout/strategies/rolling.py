@@ -44,9 +44,7 @@ class Rolling:
         if swap.stable is None:
             return FleetTarget()
         back = swap_group(Swap(None, swap.stable, swap.serving), EVERYTHING, observed)
-        if in_place:
-            back = replace(back, surge=0, unavailable=max(1, back.unavailable))
-        return _fleet(back)
+        return _fleet(_in_place(back) if in_place or swap.is_replaced_in_place else back)
 
     def steady_target(
         self, release: Release, serving: Colour | None, kept: Kept | None = None
@@ -86,7 +84,7 @@ def swap_group(swap: Swap, step: Step, observed: Observed) -> GroupTarget:
         target = replace(steady_group(shares[0].release, colour), shares=shares)
     scaling = [release.spec.scaling for release in (stable, candidate) if release]
     rollout = candidate.spec.rollout
-    return replace(
+    target = replace(
         target,
         min=max(1, *(bounds.min for bounds in scaling)),
         max=max(bounds.max for bounds in scaling),
@@ -94,6 +92,12 @@ def swap_group(swap: Swap, step: Step, observed: Observed) -> GroupTarget:
         surge=rollout.surge or 0,
         unavailable=rollout.unavailable,
     )
+    return _in_place(target) if swap.is_replaced_in_place else target
+
+
+def _in_place(group: GroupTarget) -> GroupTarget:
+    """The group without an instance more than it has."""
+    return replace(group, surge=0, unavailable=max(1, group.unavailable))
 
 
 def steady_group(release: Release, colour: Colour) -> GroupTarget:

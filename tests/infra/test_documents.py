@@ -122,6 +122,7 @@ FULL = ModelState(
         stable_kept=4,
         kept=KEPT,
         route_edits=1,
+        capacity="wait",
         capacity_lease=CapacityLease(
             at(1), at(61), (Loan("blue", "us-central1", Bounds(1, 5), 3),)
         ),
@@ -220,6 +221,7 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
                 "is_leaving": False,
             },
             "route_edits": 1,
+            "capacity": "wait",
             "steps_digest": "0123456789ab",
             "progress": {
                 "healthy": 3,

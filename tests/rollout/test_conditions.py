@@ -15,14 +15,15 @@ PAUSED = Condition("Paused", "paused by ann", NOON)
 BUSY = "compute.googleapis.com: 503"
 
 
-def test_a_pause_and_each_warning_are_a_condition() -> None:
+def test_a_pause_a_want_of_capacity_and_each_warning_are_a_condition() -> None:
     paused = Rollout(paused=Pause("paused by ann", NOON))
-    assert conditions_of(paused, None, ("none left", "too slow"), NOW) == (
+    assert conditions_of(paused, None, "no quota", ("none left", "too slow"), NOW) == (
         PAUSED,
+        Condition("CapacityScarce", "no quota", NOW),
         Condition("Degraded", "none left", NOW),
         Condition("Degraded", "too slow", NOW),
     )
-    assert conditions_of(Rollout(), None, (), NOW) == ()
+    assert conditions_of(Rollout(), None, "", (), NOW) == ()
 
 
 def test_a_condition_that_held_before_keeps_its_time() -> None:

@@ -27,7 +27,7 @@ from rollout.gates.base import (
 )
 from rollout.gates.clocks import Clock, State, encode_times
 from rollout.gates.health import UNHEALTHY_MAJORITY_SECONDS, HealthGate
-from rollout.gates.release_health import ReleaseHealth, observe_release
+from rollout.gates.release_health import ReleaseHealth, observe_release, update_progress
 from rollout.gates.traffic import TrafficGate
 from rollout.model import Evidence, Problem, Progress, Reason
 from tests.rollout.build import NOON, at, instances, release, stuck
@@ -176,6 +176,17 @@ def test_a_problem_that_may_pass_by_itself_is_waited_for(reason: Reason) -> None
     evidence = Evidence((Problem(reason, "CODE", "not now"),))
     assert isinstance(step(health(1, needed=2), 0, evidence=evidence), Waiting)
     assert isinstance(bake(health(2), 0, evidence=evidence), Waiting)
+
+
+def test_a_release_that_waits_for_capacity_does_not_fail_for_want_of_quota() -> None:
+    blocked = stuck(TWO, "quota", "Quota 'GPUS' exceeded")
+    none = observe_release(target(1), TWO, view(*instances(ONE, 3), blocked))
+    _, short = update_progress(none, BEGUN, (), at(60), is_patient=True)
+    for seconds in (60, 7200):
+        late = context(none, seconds, short, NO_EVIDENCE)
+        assert isinstance(judge(STEP_GATES, replace(late, is_patient=True)), Waiting)
+    _, progress = update_progress(health(0, 1), short, (), at(7260), is_patient=True)
+    assert (progress.halted_since, progress.improved_at) == (None, at(7260))
 
 
 def test_a_release_that_gets_no_instance_for_want_of_quota_fails_in_compute_engines_words() -> None:

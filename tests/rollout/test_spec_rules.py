@@ -184,6 +184,7 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ),
     ({"rollout": {"strategy": "canary", "keep_old_seconds": 60}}, "rollout.keep_old_seconds"),
     ({"rollout": {"keep_old_seconds": 3600}}, "rollout.keep_old_seconds"),
+    ({"rollout": {"strategy": "canary", "capacity": "replace_in_place"}}, "rollout.capacity"),
     ({"rollout": {"surge": 2}}, "rollout.surge"),
     ({"rollout": {"unavailable": 1}}, "rollout.unavailable"),
     ({"rollout": {"surge": 0}}, "rollout.surge"),
