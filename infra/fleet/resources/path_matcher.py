@@ -194,4 +194,4 @@ def _taken(new: Sequence[Rule], others: Sequence[Body]) -> str | None:
 
 
 def _owner(rule: Body) -> str:
-    return naming.last(next(services_of(rule), None)) or "something else"
+    return naming.last(next(iter(services_of(rule)), None)) or "something else"

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from infra.fleet import naming
@@ -201,17 +201,19 @@ def owns(model: str, rule: Body) -> bool:
 
 def models_of(rule: Body) -> set[str]:
     """The models that a rule sends requests to. A mirror's copies do not count."""
-    found = (naming.model_of_service(naming.canonical(service)) for service in services_of(rule))
-    return {model for model in found if model}
+    return {model for service in services_of(rule) if (model := _model_of(service))}
 
 
-def services_of(rule: Body) -> Iterator[str]:
-    weighted: list[dict[str, Any]] = rule.get("routeAction", {}).get("weightedBackendServices", [])
-    yield from (
-        service
-        for service in [rule.get("service"), *(each.get("backendService") for each in weighted)]
-        if service
-    )
+@lru_cache(maxsize=8192)  # the same references are in every map of every pass
+def _model_of(service: str) -> str | None:
+    return naming.model_of_service(naming.canonical(service))
+
+
+def services_of(rule: Body) -> list[str]:
+    if service := rule.get("service"):
+        return [service]
+    weighted: list[Body] = rule.get("routeAction", {}).get("weightedBackendServices", [])
+    return [service for each in weighted if (service := each.get("backendService"))]
 
 
 def priorities(base: str, *, has_header: bool) -> range:

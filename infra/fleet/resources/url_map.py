@@ -126,7 +126,7 @@ def _destination(rule: Body) -> str:
     action = rule.get("routeAction") or {}
     weighted = action.get("weightedBackendServices") or []
     parts = [f"{naming.last(each['backendService'])} {each.get('weight', 0)}" for each in weighted]
-    parts = parts or [naming.last(next(services_of(rule), None)) or "nothing"]
+    parts = parts or [naming.last(next(iter(services_of(rule)), None)) or "nothing"]
     if mirror := action.get("requestMirrorPolicy"):
         percent = mirror.get("mirrorPercent", 100)
         parts.append(f"{percent:g} % mirrored to {naming.last(mirror.get('backendService'))}")
@@ -147,7 +147,7 @@ def weights(model: str, observed: Body) -> tuple[TrafficWeight, ...]:
     route. A preview has a single group, so a rule that splits requests is the model's own.
     """
     rules = [rule for _, rule in index(observed).rules.get(model, ())]
-    rule = max(rules, key=lambda each: len(list(services_of(each))), default={})
+    rule = max(rules, key=lambda each: len(services_of(each)), default={})
     if rule.get("service"):
         return _weight(model, rule["service"], FULL_WEIGHT)
     backends = (rule.get("routeAction") or {}).get("weightedBackendServices") or []
