@@ -25,6 +25,7 @@ from bench import (
     page,
     provision,
     results,
+    rollouts,
     verdicts,
     virtual,
 )
@@ -39,6 +40,7 @@ IN_SETTING: dict[str, Callable[[Setting, int], tuple[Row, ...]]] = {
 }
 ALONE: dict[str, Callable[[], tuple[Row, ...]]] = {
     "verdicts": verdicts.measure,
+    "rollouts": rollouts.measure,
     "gcloud": by_gcloud.measure,
     "emulator": emulator.measure,
 }

@@ -148,6 +148,32 @@ class Watcher:
         return {template: Count(count, healthy[template]) for template, count in everything.items()}
 
 
+def weights(emulator: Emulator, model: str) -> dict[str, int]:
+    """The weights of a model's groups in the URL map, 0 to 1000, by group; empty without a route.
+    A route to a single backend service gives it all.
+    """
+    url_map = emulator.find("urlMaps", "slipway-gateway", "global") or {}
+    routes = [
+        rule
+        for matcher in url_map.get("pathMatchers", ())
+        for kind in ("pathRules", "routeRules")
+        for rule in matcher.get(kind, ())
+    ]
+    alone: dict[str, int] = {}
+    for rule in routes:
+        split = rule.get("routeAction", {}).get("weightedBackendServices", ())
+        found = {_name(each["backendService"]): each.get("weight", 0) for each in split}
+        if any(name.startswith(f"slipway-{model}-") for name in found):
+            return found
+        if _name(rule.get("service", "")).startswith(f"slipway-{model}-"):
+            alone = {_name(rule["service"]): 1000}
+    return alone
+
+
+def _name(url: str) -> str:
+    return url.rpartition("/")[2]
+
+
 def _entry(data: Mapping[str, Any]) -> Entry:
     return Entry(
         data["at"],

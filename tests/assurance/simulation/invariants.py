@@ -4,7 +4,8 @@ They read the emulator and the committed documents directly, never through the c
 violation ends the run (`Simulation.fail`).
 
     I2  floor       healthy serving instances >= the lowest minimum of the live releases, except for
-                    losses that the run itself caused
+                    losses that the run itself caused; of two groups, those that get requests, each
+                    with a healthy instance, and the one that a rollback would return to
     I3  ceiling     instances <= the highest maximum of the live releases, with surge
     I4  versions    at most two are live; one whose end is recorded has no instance, unless nothing
                     served before it and a newer one replaces it. When a newer release takes
@@ -35,9 +36,10 @@ from typing import Any
 
 from compute_emulator import GroupView, InstanceView
 from infra.store.port import Create, Put, Replace, Write
+from local.watch import weights as weights_of
 from tests.assurance.simulation.engine import Simulation
 
-REGION = "us-central1"
+REGION, GROUPS = "us-central1", "instanceGroupManagers"
 SLACK_SECONDS = 600.0  # beyond a rollback's deadline: clocks differ by up to ten minutes
 MAX_WAIT = 900.0  # for a due pass: a stalled worker's lease, and its message's back-off
 FAILED_OUTCOMES = ("aborted", "rolled_back", "superseded")
@@ -133,16 +135,22 @@ class Invariants:
             document = self.documents.get(model)
             if document and document["requeue_at"] and self._simulation.is_healed:
                 self._check_wait(model, document["requeue_at"].timestamp())
-            group = self._emulator.group(f"slipway-{model}-blue", REGION)
-            if document and group:
-                self._check_group(model, document, group)
+            groups = {
+                name: group
+                for name in (f"slipway-{model}-blue", f"slipway-{model}-green")
+                if (group := self._emulator.group(name, REGION)) is not None
+            }
+            if document and groups:
+                self._check_fleet(model, document, groups)
 
     def _check_wait(self, model: str, due_at: float) -> None:
         overdue = self._simulation.now() - max(due_at, self._simulation.ticks_since)
         if overdue > MAX_WAIT:
             self._fail(f"{model}: has waited {overdue:.0f} s for its pass")
 
-    def _check_group(self, model: str, document: Mapping[str, Any], group: GroupView) -> None:
+    def _check_fleet(
+        self, model: str, document: Mapping[str, Any], groups: Mapping[str, GroupView]
+    ) -> None:
         stable, candidate, desired = (
             document["stable"],
             document["candidate"],
@@ -152,7 +160,8 @@ class Invariants:
             release for release in (stable, candidate, desired, document["previous"]) if release
         ]
         phase = document["rollout"]["phase"]["name"]
-        members = group.instances
+        by_group = {name: group.instances for name, group in groups.items()}
+        members = [instance for found in by_group.values() for instance in found]
         live = {
             instance.template
             for instance in members
@@ -166,10 +175,11 @@ class Invariants:
                 release["spec"]["scaling"]["max"] + max(3, release["spec"]["rollout"]["surge"] or 0)
                 for release in live_releases
             )
-            # A group's size does not count an instance that is being deleted.
-            size = sum(instance.action != "DELETING" for instance in members)
-            if size > ceiling:
-                self._fail(f"{model}: {size} instances, ceiling {ceiling}")
+            for name, found in by_group.items():
+                # A group's size does not count an instance that is being deleted.
+                size = sum(instance.action != "DELETING" for instance in found)
+                if size > ceiling:
+                    self._fail(f"{name}: {size} instances, ceiling {ceiling}")
         used = {release["template"] for release in (stable, candidate, desired) if release}
         for version, template in self.ended_templates[model].items():
             if template in live and template not in used and not is_taken_over:
@@ -187,7 +197,7 @@ class Invariants:
         if document["rollout"]["phase"].get("in_place"):
             self.excused.add(model)  # without room for more, the way back may go below the floor
         if stable and phase != "retiring":
-            self._check_floor(model, live_releases, group, members)
+            self._check_floor(model, document, live_releases, groups)
 
     def _is_taken_over(
         self, model: str, document: Mapping[str, Any], members: list[InstanceView]
@@ -204,8 +214,12 @@ class Invariants:
         is_taking_over = document["rollout"]["stable_kept"] is not None
         if not is_taking_over and model not in self._leaving:
             return False
-        found = self._emulator.find("instanceGroupManagers", f"slipway-{model}-blue", REGION)
-        urls = [str(version["instanceTemplate"]) for version in found["versions"]] if found else []
+        urls = [
+            str(version["instanceTemplate"])
+            for colour in ("blue", "green")
+            if (found := self._emulator.find(GROUPS, f"slipway-{model}-{colour}", REGION))
+            for version in found["versions"]
+        ]
         is_written = {url.rpartition("/")[2] for url in urls} <= two
         if is_written and not third <= self._leaving.get(model, third):
             self._fail(f"{model}: a third release got instances: {third - self._leaving[model]}")
@@ -218,23 +232,34 @@ class Invariants:
     def _check_floor(
         self,
         model: str,
+        document: Mapping[str, Any],
         live_releases: list[Mapping[str, Any]],
-        group: GroupView,
-        members: list[InstanceView],
+        groups: Mapping[str, GroupView],
     ) -> None:
+        """The instances that requests reach, and, while there is a way back, those of the group
+        that it leads to.
+        """
         if any(release["version"] in self.crash_loops for release in live_releases):
             return
         floor = min(_floor_of(release["spec"]) for release in live_releases)
-        serving = [
-            instance
-            for instance in members
-            if _is_serving(instance, by_load_balancer=group.has_readiness_check)
-        ]
-        healthy, steady = len(serving), sum(instance.action == "NONE" for instance in serving)
-        if steady >= floor and self._simulation.is_healed:
+        serving = {name: _serving(group) for name, group in groups.items()}
+        weights = weights_of(self._emulator, model) if len(groups) > 1 else {}
+        routed = [name for name in groups if weights.get(name, not weights)]
+        healthy = sum(len(serving[name]) for name in routed)
+        back = f"slipway-{model}-{document['rollout']['serving_group']}"
+        able = len(serving.get(back, ())) if weights and document["candidate"] else healthy
+        steady = sum(each.action == "NONE" for name in routed for each in serving[name])
+        if min(steady, able) >= floor and self._simulation.is_healed:
             self.excused.discard(model)
-        elif healthy < floor and model not in self.excused:
+        if model in self.excused:
+            return
+        if healthy < floor:
             self._fail(f"{model}: {healthy} healthy instances, floor {floor}")
+        if able < floor:
+            self._fail(f"{back} could not take all requests back, floor {floor}")
+        for name in routed:
+            if not serving[name]:
+                self._fail(f"{name} gets requests and has no healthy instance")
 
     def _check_foreign_rules(self) -> None:
         gateway = self._emulator.find("urlMaps", "slipway-gateway", "global")
@@ -244,6 +269,13 @@ class Invariants:
 
     def _fail(self, why: str) -> None:
         self._simulation.fail(why)
+
+
+def _serving(group: GroupView) -> list[InstanceView]:
+    by_load_balancer = group.has_readiness_check
+    return [
+        each for each in group.instances if _is_serving(each, by_load_balancer=by_load_balancer)
+    ]
 
 
 def _is_serving(instance: InstanceView, *, by_load_balancer: bool) -> bool:

@@ -62,8 +62,12 @@ def _model_state(simulation: Simulation, model: str) -> dict[str, Any]:
     state = from_document(document.data)
     releases = simulation.store.list(f"models/{model}/releases", 100, None)
     templates = {release.data["template"]: release.data["version"] for release in releases}
-    members = simulation.emulator.instances(group=f"slipway-{model}-blue")
-    live = [each for each in members if each["action"] != "DELETING"]
+    groups = {f"slipway-{model}-blue", f"slipway-{model}-green"}
+    live = [
+        each
+        for each in simulation.emulator.instances()
+        if each["group"] in groups and each["action"] != "DELETING"
+    ]
     healthy = Counter(
         templates.get(each["template"], each["template"])
         for each in live
@@ -205,11 +209,18 @@ def _check_consistency(
     if end["serves"] is not None:
         if set(end["healthy"]) != {end["serves"]}:
             report(f"{model}: {end['serves']} should serve; healthy are {end['healthy']}")
-        policy = bodies[f"autoscalers/slipway-{model}-blue"]["autoscalingPolicy"]
-        if policy["mode"] != "ON":
-            report(f"{model}: the autoscaler's mode is {policy['mode']} at rest")
+        _check_autoscaler(model, bodies, report)
     if end["conditions"]:
         report(f"{model}: settled with conditions {end['conditions']}")
+
+
+def _check_autoscaler(model: str, bodies: dict[str, Any], report: Report) -> None:
+    scalers = [body for name, body in bodies.items() if name.startswith("autoscalers/")]
+    if len(scalers) != 1:
+        report(f"{model}: {len(scalers)} autoscalers are left at rest")
+    for scaler in scalers:
+        if (mode := scaler["autoscalingPolicy"]["mode"]) != "ON":
+            report(f"{model}: the autoscaler's mode is {mode} at rest")
 
 
 def _normalize(body: Any) -> Any:

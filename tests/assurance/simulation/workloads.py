@@ -79,6 +79,11 @@ SETTLED = "settled"
 SECONDS = 5.0
 NEVER = {"never_ready": True}
 HELD = {"percent": 50, "hold_seconds": 90}
+CANARY = {
+    "strategy": "canary",
+    "steps": [{"weight": weight, "hold_seconds": 0} for weight in (10, 100)],
+    "keep_old_seconds": 60,
+}
 WORKLOADS: dict[str, Workload] = {
     each.name: each
     for each in (
@@ -318,6 +323,12 @@ WORKLOADS: dict[str, Workload] = {
             ),
             is_racy=True,
             serves="3",
+        ),
+        Workload("canary", (first(), release(SETTLED, "2", rollout=CANARY))),
+        Workload(
+            "canary-abort",
+            (first(), release(SETTLED, "2", rollout=CANARY), command("step_2", "abort")),
+            is_racy=True,
         ),
         Workload(
             "in-place",

@@ -1,9 +1,10 @@
 """A small load generator: `python -m compute_emulator.traffic.load_generator URL --seconds 5
---connections 32 [--rate 200]`.
+--connections 32 [--rate 200] [--header "x-stream-seconds: 6"]`.
 
 Each of the kept connections sends its next request when the last one is answered, or all at a
-common rate. It ends by itself and reports responses by status and by release, and their
-durations. It accepts any certificate of an https address.
+common rate. It ends by itself, or at SIGINT or SIGTERM once the requests in flight are answered, and
+reports responses by status and by release, and their durations. It accepts any certificate of an
+https address.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import ssl
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -62,17 +65,24 @@ async def load(
     rate: float | None = None,
     most: int | None = None,
     headers: dict[str, str] | None = None,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> Report:
-    """Send requests to a URL until `seconds` have passed or `most` requests are sent."""
+    """Send requests to a URL until `seconds` have passed, `most` requests are sent, or
+    `is_stopping`.
+    """
     parts = urlsplit(url)
     tls = _trusting_context() if parts.scheme == "https" else None
     upstream = Upstream(parts.hostname or "127.0.0.1", parts.port or (443 if tls else 80), tls)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     report, began, sent = Report(), time.monotonic(), 0
 
+    def has_ended() -> bool:
+        is_late = time.monotonic() >= began + seconds
+        return is_late or is_stopping() or (most is not None and sent >= most)
+
     async def one() -> None:
         nonlocal sent
-        while time.monotonic() < began + seconds and (most is None or sent < most):
+        while not has_ended():
             number, sent = sent, sent + 1
             if rate:
                 await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
@@ -117,9 +127,30 @@ def main(arguments: list[str] | None = None) -> int:
         type=float,
         help="requests per second over all connections (default: as fast as possible)",
     )
+    parser.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="NAME: VALUE",
+        help="a header of each request; may be repeated",
+    )
     given = parser.parse_args(arguments)
+    headers = {
+        name.strip().lower(): value.strip()
+        for name, _, value in (each.partition(":") for each in given.header)
+    }
+    stops: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: stops.append(number))
     report = asyncio.run(
-        load(given.url, seconds=given.seconds, connections=given.connections, rate=given.rate)
+        load(
+            given.url,
+            seconds=given.seconds,
+            connections=given.connections,
+            rate=given.rate,
+            headers=headers,
+            is_stopping=lambda: bool(stops),
+        )
     )
     print(json.dumps(report.as_dict(), indent=1))
     return 0 if report.requests else 1
