@@ -1,4 +1,4 @@
-"""`python -m bench`: measures everything in about seven minutes, prints a table, writes
+"""`python -m bench`: measures everything in about ten minutes, prints a table, writes
 `bench/results.json` and the table in `docs/bench.md`.
 
 With `--only` some parts are measured and shown, and nothing is written; with `--write` too, their

@@ -50,6 +50,7 @@ KEYS = (
     Key("healthy_condemned_percent", "%", 1),
     Key("crash_loops_succeeded", "releases", 0),
     Key("canary_failed_requests", "requests", 0),
+    Key("blue_green_failed_requests", "requests", 0),
     Key("rollback_failed_requests", "requests", 0),
     Key("bad_canary_failed_over_share", "ratio", 1),
     Key("seconds_to_roll_back", "s"),

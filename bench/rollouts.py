@@ -8,9 +8,10 @@ pass in a real one.
 
     journey      what happens                                   must hold
     canary       a good release takes over by weight            no request fails
-    rollback     a good release is aborted at 50 %              no request fails
-    bad canary   half the answers are errors, then it crashes   failed <= share x requests until
-                                                                the verdict
+    blue/green   a good release is previewed and switched       no request fails
+    rollback     a good canary is aborted at 50 %              no request fails
+    bad canary   half the answers are errors, then it crashes   failed <= share x requests while
+                                                                it had any
 """
 
 from __future__ import annotations
@@ -44,16 +45,10 @@ CONNECTIONS, STREAMS, LEAST_RATE = 16, 6, 200
 LIMIT_SECONDS = 150.0  # real, for one release
 POLL_SECONDS, WARM_SECONDS = 0.05, 1.0
 GROUPS = (f"slipway-{MODEL}-blue", f"slipway-{MODEL}-green")
-BAD: dict[str, Any] = {
-    "image": "*bad*",
-    "boot_seconds": 30,
-    "error_rate": 0.5,
-    "dies_after_seconds": 150,
-}
-BEHAVIOURS: list[dict[str, Any]] = [
-    BAD | {"latency_seconds": LATENCY_SECONDS},
-    {"boot_seconds": 30, "ready_after_seconds": 10, "latency_seconds": LATENCY_SECONDS},
-]
+BAD = "-bad"
+WELL = {"boot_seconds": 30, "ready_after_seconds": 10, "latency_seconds": LATENCY_SECONDS}
+BEHAVIOURS: list[dict[str, Any]] = [{"image": f"*{BAD}*", "error_rate": 0.5} | WELL, WELL]
+DEAD = {"image": f"*{BAD}*", "never_ready": True} | WELL
 STEPS = [
     {"weight": 5, "hold_seconds": 60},
     {"weight": 50, "hold_seconds": 60},
@@ -65,6 +60,10 @@ CANARY = {
     "bake_seconds": 60,
     "watch_seconds": 0,
     "keep_old_seconds": 60,
+}
+BLUE_GREEN = CANARY | {
+    "strategy": "blue_green",
+    "steps": [{"preview": True, "hold_seconds": 30}, {"weight": 100, "hold_seconds": 30}],
 }
 FIRST = {
     "scaling": {"min": 4, "max": 12},
@@ -103,7 +102,7 @@ class Course:
     streams: Counts
     moments: tuple[Moment, ...]
     group: str
-    commanded_at: float | None = None
+    stopped_at: float | None = None
     promised: float | None = None
 
     def exposure(self) -> tuple[float, float]:
@@ -136,10 +135,12 @@ def measure() -> tuple[Row, ...]:
         runs = Runs(stack, plane)
         runs.settle("1", f"{IMAGE}:1", FIRST)
         good = runs.course("2", f"{IMAGE}:2", {})
-        back = runs.course("3", f"{IMAGE}:3", {}, abort_at=500)
-        bad = runs.course("4", f"{IMAGE}:4-bad", {})
+        switch = runs.course("3", f"{IMAGE}:3", {"rollout": BLUE_GREEN})
+        back = runs.course("4", f"{IMAGE}:4", {"rollout": CANARY}, stop_at=500)
+        bad = runs.course("5", f"{IMAGE}:5{BAD}", {"rollout": CANARY}, stop_at=50)
     return (
         _without_failures("canary", good, "succeeded", "a canary to its success"),
+        _without_failures("blue_green", switch, "succeeded", "a blue/green to its success"),
         _without_failures("rollback", back, "aborted", "a canary that is aborted at 50 %"),
         _bounded(bad),
         _way_back(back),
@@ -160,15 +161,16 @@ class Runs:
             time.sleep(POLL_SECONDS)
 
     def course(
-        self, version: str, image: str, sections: Mapping[str, Any], abort_at: int | None = None
+        self, version: str, image: str, sections: Mapping[str, Any], stop_at: int | None = None
     ) -> Course:
-        """A release under load, until its rollout has ended and the other group is gone. With
-        `abort_at` it is aborted once its step has had that weight in the URL map for a while.
+        """A release under load, until its rollout has ended and the other group is gone. Once the
+        release has had the weight `stop_at` for a while, all its instances crash for good if it is
+        bad, else it is aborted.
         """
         (serving,) = weights(self._stack.emulator, MODEL)
         group = next(name for name in GROUPS if name != serving)
         moments, latest = [self._moment()], time.monotonic() + LIMIT_SECONDS
-        commanded_at: float | None = None
+        stopped_at: float | None = None
         promised: float | None = None
         with _load(self._url) as stop:
             time.sleep(WARM_SECONDS)
@@ -177,15 +179,19 @@ class Runs:
                 time.sleep(POLL_SECONDS)
                 moments.append(self._moment())
                 self._check_limit(version, latest)
-                if commanded_at is None and self._has_had(moments, group, abort_at):
+                if stopped_at is None and self._has_had(moments, group, stop_at):
                     promised = self._document()["outputs"].get("seconds_to_roll_back")
-                    commanded_at = moments[-1].at
-                    self._stack.publish(RELEASES, {"model": MODEL, "command": "abort"})
+                    stopped_at = moments[-1].at
+                    if image.endswith(BAD):
+                        self._stack.emulator.set_behaviours([DEAD, WELL])
+                        self._stack.emulator.affect_instances("kill", group=group)
+                    else:
+                        self._stack.publish(RELEASES, {"model": MODEL, "command": "abort"})
             time.sleep(WARM_SECONDS)
             plain, streams = stop()
         moments.append(self._moment())
         outcome = str(self._release(version)["outcome"])
-        return Course(outcome, plain, streams, tuple(moments), group, commanded_at, promised)
+        return Course(outcome, plain, streams, tuple(moments), group, stopped_at, promised)
 
     def _check_limit(self, version: str, latest: float) -> None:
         if time.monotonic() > latest:
@@ -261,9 +267,10 @@ def _without_failures(name: str, course: Course, outcome: str, what: str) -> Row
 
 
 def _bounded(course: Course) -> Row:
-    if course.outcome != "rolled_back":
-        raise RuntimeError(f"the bad candidate ended as {course.outcome}")
     expected, seconds = course.exposure()
+    if course.outcome != "rolled_back" or not course.plain.failed:
+        failed = course.plain.failed
+        raise RuntimeError(f"the bad canary ended as {course.outcome} with {failed} failures")
     how = (
         f"requests that failed ({course.plain.failed} of {course.plain.requests}) over weight share"
         f" x requests until it got none ({expected:.0f}, in {seconds:.0f} s), of a canary that"
@@ -271,7 +278,7 @@ def _bounded(course: Course) -> Row:
     )
     return row(
         "bad_canary_failed_over_share",
-        course.plain.failed / max(expected, 1),
+        course.plain.failed / expected,
         how,
         failed=course.plain.failed,
         share_x_requests=round(expected),
@@ -281,8 +288,8 @@ def _bounded(course: Course) -> Row:
 
 
 def _way_back(course: Course) -> Row:
-    assert course.commanded_at is not None
-    measured = course.last_request_at() - course.commanded_at
+    assert course.stopped_at is not None
+    measured = course.last_request_at() - course.stopped_at
     how = (
         "seconds from `abort` at 50 % until the candidate got its last request;"
         f" {PROPAGATION_SECONDS:g} s of them propagation;"

@@ -1,8 +1,8 @@
 """`python -m local.demo`: runs three releases of one model through Slipway on this machine.
 
-Release 1 creates the fleet, release 2 takes over step by step, release 3 never becomes healthy and
-is rolled back. Exits with 0 only if all of that happened, and prints what differs otherwise. Writes
-the results to `demo-report.json` and draws them in `demo-report.svg`.
+Release 1 creates the fleet, release 2 takes over, release 3 is bad and is taken back: as canaries,
+or step by step with `--story rolling`. Exits with 0 only if all of that happened, and prints what
+differs otherwise. Writes the results to `demo-report.json` and draws them in `demo-report.svg`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from local import guide, picture, story
+from local import guide, picture
 from local.report import Report, check_promises, to_json
 from local.screen import LiveScreen, PlainScreen, Screen, View
 from local.stack import RELEASES, Stack
+from local.story import FLOOR, IMAGE, MODEL, SCENARIOS, Scenario
 from local.watch import Watcher
 
-SPEED = 20.0
 LIMIT_SECONDS = 108  # leaves time to stop within two minutes
 POLL_SECONDS = 0.25
 # In the run's time: how long the model may take to settle after the last release has ended.
@@ -38,12 +38,7 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ABOUT = """\
 Runs Slipway on this machine: the functions, an emulator of Compute Engine, and Google's emulators
 of Pub/Sub and Firestore if they are installed. Publishes three releases of one model and shows
-their progress:
-
-  release 1   creates the fleet
-  release 2   takes over in steps of 10, 50 and 100 %, and bakes
-  release 3   never becomes healthy and is rolled back
-
+their progress. {stories}
 Takes about a minute, two at most. Exits with 0 if all of that happened, and with 1 and what differs
 otherwise.
 """
@@ -57,10 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.monotonic()
     options = _parser().parse_args(arguments)
     screen: Screen = LiveScreen(Console()) if sys.stdout.isatty() else PlainScreen(sys.stdout)
-    stack = Stack(options.speed, options.embedded, screen.part)
+    scenario = SCENARIOS[options.story]
+    stack = Stack(options.speed or scenario.speed, options.embedded, screen.part)
     try:
         with closing(screen), _signals(LIMIT_SECONDS), stack:
-            return _tour(stack, screen, options, began)
+            return _tour(stack, scenario, screen, options, began)
     except KeyboardInterrupt:
         print("Stopped.")
         return 130
@@ -74,10 +70,20 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m local.demo",
-        description=ABOUT,
+        description=ABOUT.format(
+            stories="".join(
+                f"With --story {name}:\n\n{each.about}\n" for name, each in SCENARIOS.items()
+            )
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
+    add(
+        "--story",
+        choices=tuple(SCENARIOS),
+        default="canary",
+        help="what the releases show (default canary)",
+    )
     add(
         "--keep",
         action="store_true",
@@ -86,9 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--speed",
         type=_speed,
-        default=SPEED,
         metavar="N",
-        help=f"how many times faster than real time (default {SPEED:g})",
+        help="how many times faster than real time (default: the story's)",
     )
     add(
         "--embedded",
@@ -121,16 +126,18 @@ def _speed(text: str) -> float:
     return speed
 
 
-def _tour(stack: Stack, screen: Screen, options: argparse.Namespace, began: float) -> int:
+def _tour(
+    stack: Stack, scenario: Scenario, screen: Screen, options: argparse.Namespace, began: float
+) -> int:
     if stack.backend == "embedded":
         screen.say(
             f"Using the embedded store and bus, not Google's emulators: {stack.why_embedded}."
         )
-    with Watcher(stack.emulator, stack.store, story.MODEL) as watcher:
-        tour = Tour(stack, watcher, screen)
+    with Watcher(stack.emulator, stack.store, MODEL) as watcher:
+        tour = Tour(stack, scenario, watcher, screen)
         failure = tour.run()
         signal.alarm(0)
-        report = _report(stack, watcher, time.monotonic() - began)
+        report = _report(stack, scenario, watcher, time.monotonic() - began)
         is_fine = not failure and not any(promise.differs for promise in report.promises)
         stack.keeps_logs = not is_fine
         options.json_report.write_text(
@@ -156,15 +163,17 @@ def _tour(stack: Stack, screen: Screen, options: argparse.Namespace, began: floa
 class Tour:
     """Publishes the releases one after the other and shows the progress until each has ended."""
 
-    def __init__(self, stack: Stack, watcher: Watcher, screen: Screen) -> None:
+    def __init__(self, stack: Stack, scenario: Scenario, watcher: Watcher, screen: Screen) -> None:
         self._stack, self._watcher, self._screen = stack, watcher, screen
+        self._scenario = scenario
+        self._crashed: set[str] = set()
         self._began = stack.clock.now()
 
     def run(self) -> str:
         """Runs all releases; returns why the tour ended early, if it did."""
-        self._stack.emulator.set_behaviours(story.BEHAVIOURS)
+        self._stack.emulator.set_behaviours(self._scenario.behaviours)
         try:
-            for version, event in story.RELEASES.items():
+            for version, event in self._scenario.releases.items():
                 self._stack.publish(RELEASES, event)
                 while not self._has_ended(version):
                     self._update()
@@ -186,6 +195,7 @@ class Tour:
         time.sleep(POLL_SECONDS)
         watcher = self._watcher
         watcher.poll()
+        self._crash_what_gets_requests()
         at, sample = self._stack.clock.now(), watcher.samples[-1] if watcher.samples else None
         self._screen.show(
             View(
@@ -194,27 +204,36 @@ class Tour:
                 watcher.stories,
                 watcher.entries,
                 sample,
-                story.FLOOR,
+                FLOOR,
                 watcher.calls,
                 watcher.waiting_for,
             )
         )
 
+    def _crash_what_gets_requests(self) -> None:
+        shares = self._watcher.samples[-1].shares if self._watcher.samples else {}
+        for version in {*shares} & self._scenario.crashing - self._crashed:
+            self._crashed.add(version)
+            image, emulator = f"*{IMAGE}:{version}*", self._stack.emulator
+            emulator.set_behaviours([{"image": image, "never_ready": True}, *emulator.behaviours])
+            emulator.affect_instances("kill", template=self._watcher.template_of(version))
+
     def _has_ended(self, version: str) -> bool:
         return any(each.version == version and each.outcome for each in self._watcher.stories)
 
 
-def _report(stack: Stack, watcher: Watcher, real_seconds: float) -> Report:
+def _report(stack: Stack, scenario: Scenario, watcher: Watcher, real_seconds: float) -> Report:
     report = Report(
         backend=stack.backend,
-        model=story.MODEL,
+        model=MODEL,
         speed=stack.speed,
-        floor=story.FLOOR,
+        floor=FLOOR,
         releases=watcher.stories,
         instances=watcher.samples,
         calls=watcher.calls,
         outputs=dict(watcher.document.get("outputs", {})),
         real_seconds=real_seconds,
+        scenario=scenario,
     )
     return replace(report, promises=check_promises(report))
 

@@ -1,8 +1,9 @@
-"""Draws a report as SVG: the instances by release over time, and below the phases of each release.
-Pure.
+"""Draws a report as SVG: the instances by release over time, below them each release's share of the
+requests if the scenario promises shares, and the phases of each release. Pure.
 
     instances ┤ a stacked, stepped area: solid for healthy instances, striped for the others
               └────────────────────────────────────────────────
+    requests  ┤ a stacked, stepped area from 0 to 100 %
     release 1 ▐ step 1 ▌ bake ▐ succeeded
     release 2              ▐ 1 ▌ 2 ▐ 3 ▌ bake ▐ succeeded
 
@@ -20,6 +21,7 @@ from local.report import Phase, Report, Sample, Story, floor_since
 
 WIDTH, LEFT, MARGIN = 1000.0, 96.0, 24.0
 TOP, AREA, LANE, LANE_GAP = 92.0, 250.0, 26.0, 10.0
+SHARES_GAP, SHARES = 26.0, 84.0
 INK, QUIET, LINE, PAPER = "#1f2933", "#66727f", "#e3e7eb", "#ffffff"
 COLOURS = ("#4c78b8", "#2f9e8f", "#e07a3f", "#8a63b8", "#b8923a")
 SHADES = {"desired": 0.12, "baking": 0.85, "rolling_back": 0.25, "retiring": 0.25}
@@ -53,7 +55,8 @@ def draw(report: Report) -> str:
     """The picture as SVG text. Deterministic."""
     scales = _scales(report)
     colours = {story.version: COLOURS[n % len(COLOURS)] for n, story in enumerate(report.releases)}
-    lanes_top = TOP + AREA + 34
+    shares_top = TOP + AREA + SHARES_GAP
+    lanes_top = TOP + AREA + 34 + (SHARES_GAP + SHARES if report.scenario.shares else 0)
     axis = lanes_top + len(report.releases) * (LANE + LANE_GAP)
     height = axis + 62
     parts = [
@@ -69,6 +72,7 @@ def draw(report: Report) -> str:
         *_grid(scales, axis),
         *_area(report, scales, colours),
         *_floor(report, scales),
+        *(_shares(report, scales, colours, shares_top) if report.scenario.shares else ()),
         *_lanes(report, scales, colours, lanes_top),
         *_minutes(scales, axis),
         "</svg>",
@@ -103,7 +107,8 @@ def _right_edges(report: Report, scales: Scales) -> Iterator[float]:
 
 
 def _title(report: Report) -> str:
-    return f"Instances of the model {report.model} while {len(report.releases)} releases arrive"
+    what = "Instances and requests" if report.scenario.shares else "Instances"
+    return f"{what} of the model {report.model} while {len(report.releases)} releases arrive"
 
 
 def _heading(report: Report) -> Iterator[str]:
@@ -229,6 +234,46 @@ def _floor(report: Report, scales: Scales) -> Iterator[str]:
 
 def _floor_label(report: Report) -> str:
     return f"floor: {report.floor} healthy"
+
+
+def _shares(report: Report, scales: Scales, colours: dict[str, str], top: float) -> Iterator[str]:
+    """Each release's part of the requests, stacked: the stable release below its canary."""
+    middle = top + SHARES / 2
+    yield (
+        "<g transform='rotate(-90 36"
+        f" {middle:g})'>{_text(36, middle, 'requests', anchor='middle', colour=QUIET)}</g>"
+    )
+    for share in (0, 50, 100):
+        y = top + SHARES * (1 - share / 100)
+        yield f"<path d='M{LEFT:g} {y:.1f}H{scales.right:.1f}' stroke='{LINE}'/>"
+        yield _text(LEFT - 8, y + 4, f"{share} %", anchor="end", colour=QUIET)
+    boxes: dict[str, str] = dict.fromkeys(colours, "")
+    for sample, until in _spans(report.instances, scales.ends):
+        left, right, under = scales.x(sample.at), scales.x(until), 0.0
+        for version in colours:
+            over = under + sample.shares.get(version, 0)
+            if over > under and right > left:
+                low, high = (top + SHARES * (1 - part / 100) for part in (under, over))
+                boxes[version] += f"M{left:.1f} {low:.1f}V{high:.1f}H{right:.1f}V{low:.1f}Z"
+            under = over
+    for version, path in boxes.items():
+        title = f"<title>{escape(f'requests to release {version}')}</title>"
+        if path:
+            yield f"<path d='{path}' fill='{colours[version]}'>{title}</path>"
+    yield from _share_labels(report, scales, top)
+
+
+def _share_labels(report: Report, scales: Scales, top: float) -> Iterator[str]:
+    """The share of each canary, where it begins."""
+    last: dict[str, float] = {}
+    for sample in (each for each in report.instances if each.shares):
+        for version in report.scenario.shares:
+            share = sample.shares.get(version, 0)
+            if share > last.get(version, 0):
+                y = top - 5 if share < 100 else top + SHARES / 2 + 4
+                ink = INK if share < 100 else PAPER
+                yield _text(scales.x(sample.at) + 3, y, f"{share:g} %", size=11, colour=ink)
+            last[version] = share
 
 
 def _lanes(report: Report, scales: Scales, colours: dict[str, str], top: float) -> Iterator[str]:

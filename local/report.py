@@ -8,9 +8,11 @@ All times are those of the run's clock, which may be faster than real time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
+
+from local.story import ROLLING, Promised, Scenario
 
 READS = ("get", "list", "aggregatedList", "wait")  # prefixes of methods that change nothing
 PHASES = ("desired", "baking", "rolling_back", "retiring")  # in addition to step_1, step_2, ...
@@ -57,12 +59,14 @@ class Story:
 @dataclass(frozen=True)
 class Sample:
     """The instances by version at one moment: all of them, and those that the load balancer finds
-    healthy.
+    healthy. `shares`: the percentage of the requests that the URL map gives each version; empty
+    if it does not tell, since releases share a group.
     """
 
     at: datetime
     by_version: Mapping[str, int]
     healthy: Mapping[str, int]
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def serving(self) -> int:
@@ -89,6 +93,7 @@ class Report:
     outputs: Mapping[str, str] = field(default_factory=dict)
     promises: tuple[Promise, ...] = ()
     real_seconds: float = 0.0
+    scenario: Scenario = ROLLING
 
 
 def stories(entries: Iterable[Entry]) -> tuple[Story, ...]:
@@ -118,7 +123,7 @@ def _ended(phases: tuple[Phase, ...], at: datetime) -> tuple[Phase, ...]:
 def with_sample(samples: tuple[Sample, ...], sample: Sample) -> tuple[Sample, ...]:
     """Appends a sample if it differs from the last one, which holds until the next."""
     last = samples[-1] if samples else None
-    same = last and (last.by_version, last.healthy) == (sample.by_version, sample.healthy)
+    same = last is not None and replace(last, at=sample.at) == sample
     return samples if same else (*samples, sample)
 
 
@@ -130,30 +135,19 @@ def count_changes(calls: Mapping[str, int]) -> int:
 
 
 def check_promises(report: Report) -> tuple[Promise, ...]:
-    """What the demo promises about its three releases, each with what differs, if anything."""
+    """What the scenario promises about its releases, each with what differs, if anything."""
     releases = {story.version: story for story in report.releases}
+    scenario = report.scenario
     return (
-        _outcome(releases, "1", "succeeded", "release 1 creates the fleet"),
-        _outcome(releases, "2", "succeeded", "release 2 takes over step by step and bakes"),
-        _outcome(
-            releases,
-            "3",
-            "rolled_back",
-            "release 3 never becomes healthy and is rolled back",
-            "unhealthy",
-        ),
+        *(_outcome(releases, promised) for promised in scenario.promises),
+        *(_shares(version, shares, report) for version, shares in scenario.shares.items()),
         _all_on("2", report),
         _floor_kept(report),
     )
 
 
-def _outcome(
-    releases: Mapping[str, Story],
-    version: str,
-    outcome: str,
-    text: str,
-    reason: str | None = None,
-) -> Promise:
+def _outcome(releases: Mapping[str, Story], promised: Promised) -> Promise:
+    version, text, reason = promised.version, promised.text, promised.reason
     story = releases.get(version)
     if story is None:
         return Promise(text, f"release {version} is not in the log")
@@ -162,10 +156,27 @@ def _outcome(
             text,
             f"release {version} has not ended; it is in {story.phase or 'no phase'}: {story.why}",
         )
-    if (story.outcome, reason and story.reason) != (outcome, reason):
+    if (story.outcome, reason and story.reason) != (promised.outcome, reason):
         given = f" ({story.reason})" if story.reason else ""
         return Promise(text, f"release {version} {story.outcome}{given}: {story.why}")
     return Promise(text)
+
+
+def _shares(version: str, shares: tuple[int, ...], report: Report) -> Promise:
+    """Which shares of the requests the release got, up to its largest."""
+    text = f"release {version} gets {_series(shares)} % of the requests"
+    rising = [0]
+    for sample in report.instances:
+        if (share := round(sample.shares.get(version, 0))) > rising[-1]:
+            rising.append(share)
+    del rising[0]
+    if rising == [*shares]:
+        return Promise(text)
+    return Promise(text, f"it got {_series(rising)} %" if rising else "it got none")
+
+
+def _series(shares: Iterable[int]) -> str:
+    return ", then ".join(map(str, shares))
 
 
 def _all_on(version: str, report: Report) -> Promise:
@@ -231,6 +242,7 @@ def to_json(report: Report) -> dict[str, Any]:
                 "at": _iso(s.at),
                 "by_version": dict(sorted(s.by_version.items())),
                 "healthy": dict(sorted(s.healthy.items())),
+                "shares": dict(sorted(s.shares.items())),
             }
             for s in report.instances
         ],

@@ -73,6 +73,7 @@ class PlainScreen:
         self._out, self._started = out, time.monotonic()
         self._printed = printed
         self._counted: tuple[Mapping[str, int], Mapping[str, int]] | None = None
+        self._shares: Mapping[str, float] = {}
 
     def part(self, name: str, state: str, done: bool = False) -> None:
         self.say(f"{name}: {state}")
@@ -86,6 +87,9 @@ class PlainScreen:
         if view.sample and (view.sample.by_version, view.sample.healthy) != self._counted:
             self._counted = (view.sample.by_version, view.sample.healthy)
             news.append((view.sample.at, _instances(view.sample)))
+        if view.sample and view.sample.shares and view.sample.shares != self._shares:
+            self._shares = view.sample.shares
+            news.append((view.sample.at, _requests(view.sample)))
         for at, text in sorted(news):
             self.say(f"{elapsed(view.began, at)}  {text}")
 
@@ -104,6 +108,11 @@ def _instances(sample: Sample) -> str:
         for v, count in sorted(sample.by_version.items())
     ]
     return "instances: " + (", ".join(each) or "none")
+
+
+def _requests(sample: Sample) -> str:
+    each = [f"{share:.0f} % to release {v}" for v, share in sorted(sample.shares.items())]
+    return "requests: " + ", ".join(each)
 
 
 class LiveScreen:
@@ -189,7 +198,11 @@ def _bar(view: View) -> RenderableType:
     line.append(
         f"  {view.sample.serving} healthy, never fewer than {view.floor} in a swap\n", "dim"
     )
-    return line
+    line.append("requests   ", "dim")
+    for version, share in sorted(view.sample.shares.items()):
+        line.append("▬" * max(1, round(share / 2.5)), _colour(version))
+        line.append(f" {share:.0f} %  ", "dim")
+    return line.append("\n")
 
 
 def _log(view: View) -> RenderableType:

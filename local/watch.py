@@ -40,10 +40,13 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class Count:
-    """The instances of one template: all, and those that the load balancer uses."""
+    """The instances of one template: all, those that the load balancer uses, and the percentage of
+    the requests that the URL map gives them.
+    """
 
     all: int
     healthy: int
+    share: float
 
 
 class Watcher:
@@ -100,6 +103,10 @@ class Watcher:
             next((condition["why"] for condition in self.document.get("conditions", ())), "")
         )
 
+    def template_of(self, version: str) -> str:
+        """The name of a release's template, once it has been seen in a sample."""
+        return next(name for name, found in self._versions.items() if found == version)
+
     def poll(self) -> None:
         for document in self._store.list(f"models/{self._model}/log", PAGE, self._last):
             self._last = document.path.rpartition("/")[2]
@@ -120,12 +127,17 @@ class Watcher:
     def _by_version(self, at: datetime, counts: Mapping[str, Count]) -> Sample:
         everything: Counter[str] = Counter()
         healthy: Counter[str] = Counter()
+        shares: dict[str, float] = {}
         for template, count in counts.items():
             version = self._versions.get(template, template)
             everything[version] += count.all
             healthy[version] += count.healthy
+            shares[version] = shares.get(version, 0) + count.share
         return Sample(
-            at, dict(everything), {version: count for version, count in healthy.items() if count}
+            at,
+            dict(everything),
+            {version: count for version, count in healthy.items() if count},
+            {version: share for version, share in shares.items() if share},
         )
 
     def _sample_on(self) -> None:
@@ -142,10 +154,30 @@ class Watcher:
         """
         everything: Counter[str] = Counter()
         healthy: Counter[str] = Counter()
+        groups: dict[str, set[str]] = {}
         for record in self._emulator.instances():
+            groups.setdefault(record["group"], set()).add(record["template"])
             everything[record["template"]] += 1
             healthy[record["template"]] += record["ready"] and record["action"] not in LEAVING
-        return {template: Count(count, healthy[template]) for template, count in everything.items()}
+        shares = _shares(weights(self._emulator, self._model), groups)
+        return {
+            template: Count(count, healthy[template], shares.get(template, 0))
+            for template, count in everything.items()
+        }
+
+
+def _shares(weights: Mapping[str, int], groups: Mapping[str, set[str]]) -> dict[str, float]:
+    """The percentages of the requests by template; empty while a group that gets requests has
+    instances of two templates.
+    """
+    found: dict[str, float] = {}
+    for group, weight in weights.items():
+        templates = groups.get(group, set())
+        if weight and len(templates) != 1:
+            return {}
+        for template in templates:
+            found[template] = found.get(template, 0) + weight / 10
+    return found
 
 
 def weights(emulator: Emulator, model: str) -> dict[str, int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from local.report import Entry, Report, Sample, check_promises, stories
+from local.story import CANARY
 
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 FLOOR = 4
@@ -63,6 +65,24 @@ SAMPLES = (
     sample(8.8, {"2": 4}, {"3": 1}),
     sample(11.4, {"2": 4}),
 )
+
+
+CANARY_SAMPLES = tuple(
+    Sample(at(minute), {"1": 4, "2": 4}, {"1": 4, "2": 4}, shares)
+    for minute, shares in (
+        (0.5, {"1": 100.0}),
+        (4, {"1": 95.0, "2": 5.0}),
+        (5, {"1": 50.0, "2": 50.0}),
+        (7, {"2": 100.0}),
+        (9, {"2": 95.0, "3": 5.0}),
+        (11, {"2": 100.0}),
+    )
+)
+"""Two canaries; the second one is taken back."""
+
+
+def a_canary_run(samples: tuple[Sample, ...] = CANARY_SAMPLES) -> Report:
+    return replace(a_run(samples=samples), scenario=CANARY)
 
 
 def a_run(entries: tuple[Entry, ...] = ENTRIES, samples: tuple[Sample, ...] = SAMPLES) -> Report:

@@ -23,7 +23,7 @@ def demo(folder: Path, *arguments: str, before: str = "pass") -> subprocess.Pope
     """Starts the demo. `before` is code that runs first and may change `demo` and `story`."""
     files = ("--json-report", str(folder / "report.json"), "--picture", str(folder / "picture.svg"))
     code = (
-        f"import sys; from local import demo; from local.demo import story; {before};"
+        f"import sys; from local import demo; from local import story; {before};"
         " sys.exit(demo.main(sys.argv[1:]))"
     )
     command = [sys.executable, "-u", "-c", code, *files, *arguments]
@@ -65,33 +65,43 @@ def test_the_demo_keeps_its_promises_and_writes_its_files(tmp_path: Path) -> Non
         ("2", "succeeded"),
         ("3", "rolled_back"),
     ]
-    assert [phase["phase"] for phase in report["releases"][1]["phases"]] == [
+    assert {phase["phase"] for phase in report["releases"][1]["phases"]} == {
         "desired",
         "step_1",
         "step_2",
         "step_3",
         "baking",
-    ]
+    }
     assert report["releases"][2]["reason"] == "unhealthy"
+    shares = [sample["shares"].get("3", 0) for sample in report["instances"]]
+    assert (max(shares), shares[-1]) == (5, 0)
     assert (
         report["instances"][-1]["by_version"]
         == report["instances"][-1]["healthy"]
         == {"2": report["floor"]}
     )
-    assert report["calls"]["compute.regionInstanceGroupManagers.insert"] == 1
     assert report["backend"] == "embedded"
     assert (tmp_path / "picture.svg").read_text().startswith("<svg")
     for output in (
-        "/instanceGroups/slipway-tiny-blue",
-        "/backendServices/slipway-tiny-blue",
+        "/instanceGroups/slipway-tiny-green",
+        "/backendServices/slipway-tiny-green",
         "address  ",
     ):
         assert output in out
 
 
 @pytest.mark.wide
+def test_the_rolling_story_keeps_its_promises(tmp_path: Path) -> None:
+    status, out = wait(demo(tmp_path, *FAST, "--story", "rolling"))
+    assert status == 0, out
+    assert "release 3 never becomes healthy and is rolled back" in out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["calls"]["compute.regionInstanceGroupManagers.insert"] == 1
+
+
+@pytest.mark.wide
 def test_a_broken_promise_ends_with_status_1_and_what_differs(tmp_path: Path) -> None:
-    status, out = wait(demo(tmp_path, *FAST, before="story.BEHAVIOURS.pop(0)"))
+    status, out = wait(demo(tmp_path, *FAST, before="story.CANARY.crashing.clear()"))
     assert status == 1
     assert "but release 3 succeeded" in out
     logs = re.search(r"^  logs: (\S+)$", out, re.MULTILINE)

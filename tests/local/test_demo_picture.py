@@ -4,9 +4,11 @@ import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
-from local.picture import AREA, BOLD_LETTER, TOP, draw
+import pytest
+
+from local.picture import AREA, BOLD_LETTER, SHARES, SHARES_GAP, TOP, draw
 from local.report import Report
-from tests.local.runs import ENTRIES, a_run, entry
+from tests.local.runs import ENTRIES, a_canary_run, a_run, entry
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -69,8 +71,18 @@ def test_healthy_instances_are_stacked_below_the_others() -> None:
     assert sick == [round(TOP + AREA * (1 - 5 / most), 1), round(TOP + AREA * (1 - 4 / most), 1)]
 
 
-def test_everything_is_inside_the_frame() -> None:
-    root = drawn(a_run())
+def test_a_canarys_share_is_stacked_on_that_of_the_stable_release() -> None:
+    bottom = TOP + AREA + SHARES_GAP + SHARES
+    heights = [bottom - SHARES * share for share in (1.0, 0.95, 0.5, 0.0)]
+    assert edges(a_canary_run(), "requests to release 2") == [round(y, 1) for y in heights]
+    assert edges(a_canary_run(), "requests to release 3") == [round(y, 1) for y in heights[:2]]
+    assert {"5 %", "50 %", "100 %"} <= {*texts(a_canary_run())}
+    assert "requests" not in texts(a_run())
+
+
+@pytest.mark.parametrize("report", [a_run(), a_canary_run()], ids=["rolling", "canary"])
+def test_everything_is_inside_the_frame(report: Report) -> None:
+    root = drawn(report)
     width, height = (float(part) for part in root.attrib["viewBox"].split()[2:])
     for rect in root.iter(f"{SVG}rect"):
         x, y = float(rect.attrib.get("x", 0)), float(rect.attrib.get("y", 0))

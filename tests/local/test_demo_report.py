@@ -1,9 +1,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
-from local.report import count_changes, to_json, with_sample
-from tests.local.runs import ENTRIES, SAMPLES, a_run, at, differing, entry, sample
+from local.report import check_promises, count_changes, to_json, with_sample
+from tests.local.runs import (
+    CANARY_SAMPLES,
+    ENTRIES,
+    SAMPLES,
+    a_canary_run,
+    a_run,
+    at,
+    differing,
+    entry,
+    sample,
+)
 
 
 def test_a_successful_run_keeps_every_promise() -> None:
@@ -49,6 +60,20 @@ def test_an_unfinished_release_is_reported_with_its_phase() -> None:
 def test_a_bad_release_that_succeeds_is_reported() -> None:
     entries = (*ENTRIES[:-2], entry(11.5, "3", "baking", "succeeded", outcome="succeeded"))
     assert differing(a_run(entries)) == ["release 3 succeeded: succeeded was due"]
+
+
+def test_canaries_get_the_promised_shares() -> None:
+    promises = {promise.text: promise.differs for promise in check_promises(a_canary_run())}
+    assert promises["release 2 gets 5, then 50, then 100 % of the requests"] == ""
+    assert promises["release 3 gets 5 % of the requests"] == ""
+
+
+def test_a_canary_that_gets_other_shares_is_reported() -> None:
+    first, *_, back = CANARY_SAMPLES
+    more = replace(back, at=at(10), shares={"2": 50.0, "3": 50.0})
+    found = differing(a_canary_run((first, *CANARY_SAMPLES[3:5], more, back)))
+    assert {"it got 100 %", "it got 5, then 50 %"} <= {*found}
+    assert "it got none" in differing(a_canary_run((first,)))
 
 
 def test_a_rollback_for_another_reason_is_reported() -> None:
@@ -123,5 +148,6 @@ def test_the_json_report_contains_the_run() -> None:
         "at": at(3.3).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "by_version": {"1": 4, "2": 1},
         "healthy": {"1": 4},
+        "shares": {},
     }
     assert (written["backend"], written["calls"]) == ("emulators", {"compute.urlMaps.get": 7})

@@ -88,7 +88,9 @@ def _select(options: argparse.Namespace) -> Iterator[Schedule]:
         (options.stalls, generators.call_stalls),
     )
     if options.double_crashes:
-        yield from generators.double_crashes(generators.MAIN)
+        for workload in generators.DOUBLE:
+            if workload in workloads:
+                yield from generators.double_crashes(workload)
     for is_selected, generate in families:
         if is_selected:
             yield from itertools.chain.from_iterable(generate(workload) for workload in workloads)
@@ -147,7 +149,9 @@ def _arguments() -> argparse.Namespace:
         help="every crash and stall at every write of the workloads",
     )
     parser.add_argument(
-        "--double-crashes", action="store_true", help="all pairs of crashes in the main workload"
+        "--double-crashes",
+        action="store_true",
+        help="all pairs of crashes in the main workload and in that of a canary",
     )
     parser.add_argument(
         "--stalls", action="store_true", help="a stall at every call, including reads"

@@ -29,9 +29,11 @@ STALL_SECONDS = (70.0, 130.0, 400.0)
 FOREVER = 1_000_000
 
 MAIN, PREFIX = "swap", "create"
+DOUBLE = (MAIN, "canary")
 LONG = (
     *("roll", "scale", "invalid-messages", "bad", "supersede", "two-models", "again"),
     *("stalled-rollback", "crash-loop", "quota", "losses", "queue"),
+    *("canary", "canary-abort", "blue-green"),
 )
 SHORT = tuple(name for name in WORKLOADS if name not in LONG)
 # A long workload is drawn a third as often, since two others run in its time.
@@ -121,7 +123,12 @@ def write_stalls(workload: str) -> Iterator[Schedule]:
 
 
 def double_crashes(workload: str) -> Iterator[Schedule]:
-    for (first, _), (second, _) in itertools.combinations(writes(workload), 2):
+    """All pairs of a crash after and a crash before a write, behind the prefix shared with
+    `PREFIX` unless it is the main workload.
+    """
+    begun = 0 if workload == MAIN else _shared_prefix(workload)
+    found = [(at, name) for at, name in writes(workload) if at > begun]
+    for (first, _), (second, _) in itertools.combinations(found, 2):
         yield Schedule(workload, (Fault("crash_after", first), Fault("crash_before", second)))
 
 

@@ -42,7 +42,8 @@ class Step:
 @dataclass(frozen=True)
 class Workload:
     """`is_racy`: its outcome depends on timing, so that delays alone may change it. `serves` is
-    then the release that has to serve in the final state, if one has to.
+    then the release that has to serve in the final state, if one has to. `may_merge`: a crash may
+    merge the updates of two steps into one.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Workload:
     bad: dict[str, dict[str, Any]] = field(default_factory=dict)
     is_racy: bool = False
     serves: str = ""
+    may_merge: bool = False
 
 
 def release(when: str | float, version: str, model: str = "tiny", **sections: Any) -> Step:
@@ -83,6 +85,11 @@ CANARY = {
     "strategy": "canary",
     "steps": [{"weight": weight, "hold_seconds": 0} for weight in (10, 100)],
     "keep_old_seconds": 60,
+}
+BLUE_GREEN = {
+    "strategy": "blue_green",
+    "steps": [{"preview": True, "hold_seconds": 0}, {"weight": 100, "hold_seconds": 0}],
+    "keep_old_seconds": 0,
 }
 WORKLOADS: dict[str, Workload] = {
     each.name: each
@@ -329,6 +336,11 @@ WORKLOADS: dict[str, Workload] = {
             "canary-abort",
             (first(), release(SETTLED, "2", rollout=CANARY), command("step_2", "abort")),
             is_racy=True,
+        ),
+        Workload(
+            "blue-green",
+            (first(), release(SETTLED, "2", rollout=BLUE_GREEN)),
+            may_merge=True,  # the end of the preview, and the switch
         ),
         Workload(
             "in-place",
