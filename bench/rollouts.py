@@ -10,7 +10,7 @@ pass in a real one.
     canary       a good release takes over by weight            no request fails
     blue/green   a good release is previewed and switched       no request fails
     rollback     a good canary is aborted at 50 %              no request fails
-    bad canary   half the answers are errors, then it crashes   failed <= share x requests while
+    bad canary   a fifth of the answers are errors; it crashes  failed <= share x requests while
                                                                 it had any
 """
 
@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.results import Row, row
-from compute_emulator.traffic.data_plane import DataPlane
 from local.stack import RELEASES, Stack
 from local.watch import weights
 
@@ -47,7 +46,7 @@ POLL_SECONDS, WARM_SECONDS = 0.05, 1.0
 GROUPS = (f"slipway-{MODEL}-blue", f"slipway-{MODEL}-green")
 BAD = "-bad"
 WELL = {"boot_seconds": 30, "ready_after_seconds": 10, "latency_seconds": LATENCY_SECONDS}
-BEHAVIOURS: list[dict[str, Any]] = [{"image": f"*{BAD}*", "error_rate": 0.5} | WELL, WELL]
+BEHAVIOURS: list[dict[str, Any]] = [{"image": f"*{BAD}*", "error_rate": 0.2} | WELL, WELL]
 DEAD = {"image": f"*{BAD}*", "never_ready": True} | WELL
 STEPS = [
     {"weight": 5, "hold_seconds": 60},
@@ -132,7 +131,7 @@ def measure() -> tuple[Row, ...]:
     with Stack(SPEED, embedded=True) as stack, stack.emulator.data_plane() as plane:
         stack.emulator.propagation_seconds = PROPAGATION_SECONDS
         stack.emulator.set_behaviours(BEHAVIOURS)
-        runs = Runs(stack, plane)
+        runs = Runs(stack, lambda: sum(plane.metrics.requests.copy().values()))
         runs.settle("1", f"{IMAGE}:1", FIRST)
         good = runs.course("2", f"{IMAGE}:2", {})
         switch = runs.course("3", f"{IMAGE}:3", {"rollout": BLUE_GREEN})
@@ -150,8 +149,8 @@ def measure() -> tuple[Row, ...]:
 class Runs:
     """Publishes releases and watches them under load."""
 
-    def __init__(self, stack: Stack, plane: DataPlane) -> None:
-        self._stack, self._plane = stack, plane
+    def __init__(self, stack: Stack, answered: Callable[[], int]) -> None:
+        self._stack, self._answered = stack, answered
 
     def settle(self, version: str, image: str, sections: Mapping[str, Any]) -> None:
         self._publish(version, image, sections)
@@ -204,7 +203,7 @@ class Runs:
 
     @property
     def _url(self) -> str:
-        rules = self._plane.state()["forwarding_rules"]
+        rules = self._data_plane()["forwarding_rules"]
         return str(next(iter(rules.values()))["url"]).rstrip("/") + f"/{MODEL}/"
 
     def _has_had(self, moments: Sequence[Moment], group: str, weight: int | None) -> bool:
@@ -226,6 +225,10 @@ class Runs:
             and not document["requeue_at"]
         )
 
+    def _data_plane(self) -> dict[str, Any]:
+        state: dict[str, Any] = self._stack.emulator.control("GET", "/data-plane")
+        return state
+
     def _document(self) -> Mapping[str, Any]:
         found = self._stack.store.get(f"models/{MODEL}")
         return found.data if found else {}
@@ -235,13 +238,12 @@ class Runs:
         return found.data if found else {}
 
     def _moment(self) -> Moment:
-        state, by_group = self._plane.state(), Counter[str]()
-        for backends in state["backend_services"].values():
+        by_group = Counter[str]()
+        for backends in self._data_plane()["backend_services"].values():
             for each in backends:
                 by_group[each["group"]] += each["requests"]
-        answered = sum(self._plane.metrics.requests.copy().values())
         at = self._stack.emulator.now()
-        return Moment(at, weights(self._stack.emulator, MODEL), answered, dict(by_group))
+        return Moment(at, weights(self._stack.emulator, MODEL), self._answered(), dict(by_group))
 
 
 # ---- Rows
@@ -274,7 +276,7 @@ def _bounded(course: Course) -> Row:
     how = (
         f"requests that failed ({course.plain.failed} of {course.plain.requests}) over weight share"
         f" x requests until it got none ({expected:.0f}, in {seconds:.0f} s), of a canary that"
-        f" answers half with 500 and then crashes; {_setting(course)}"
+        f" answers a fifth with 500 and then crashes; {_setting(course)}"
     )
     return row(
         "bad_canary_failed_over_share",

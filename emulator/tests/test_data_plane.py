@@ -451,3 +451,14 @@ def test_the_load_generator_reports_the_responses(balancer: LoadBalancer) -> Non
     report = json.loads(done.stdout)
     assert report["statuses"] == {"200": report["requests"]} != {"200": 0}
     assert report["releases"] == {"v1": report["requests"]}
+
+
+def test_a_stopped_load_generator_finishes_its_streams(balancer: LoadBalancer) -> None:
+    module = "compute_emulator.traffic.load_generator"
+    command = [sys.executable, "-m", module, balancer.url, "--seconds", "60", "--connections", "2"]
+    command += ["--header", "x-stream-seconds: 0.4"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as program:
+        until(lambda: sum(each["in_flight"] for each in balancer.service_instances()) == 2)
+        program.terminate()
+        report = json.loads(program.communicate(timeout=20)[0])
+    assert report["statuses"] == {"200": 2}

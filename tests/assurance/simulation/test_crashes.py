@@ -4,6 +4,8 @@ the final state is the same.
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from tests.assurance.simulation import generators, workloads
@@ -25,18 +27,23 @@ WORKLOADS = (
     "in-place",
     "unexposed",
 )
+SECOND_GROUP = ("canary", "canary-abort", "blue-green")
+"""Longer ones: the wide tier runs the crashes after their writes, the soak all kinds."""
+CASES = [
+    *itertools.product(WORKLOADS, generators.CRASHES),
+    *((workload, "crash_after") for workload in SECOND_GROUP),
+]
 
 
 @pytest.mark.wide
-@pytest.mark.parametrize("kind", generators.CRASHES)
-@pytest.mark.parametrize("workload", WORKLOADS)
+@pytest.mark.parametrize(("workload", "kind"), CASES)
 def test_a_crash_at_any_external_write_does_not_change_the_final_state(
     run_schedules: RunSchedules, workload: str, kind: str
 ) -> None:
     run_schedules(generators.distinct_crashes(workload, (kind,)))
 
 
-@pytest.mark.parametrize("workload", WORKLOADS)
+@pytest.mark.parametrize("workload", [*WORKLOADS, *SECOND_GROUP])
 def test_a_crash_at_a_sample_of_writes_does_not_change_the_final_state(
     run_schedules: RunSchedules, workload: str
 ) -> None:

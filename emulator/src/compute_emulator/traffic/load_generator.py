@@ -2,9 +2,9 @@
 --connections 32 [--rate 200] [--header "x-stream-seconds: 6"]`.
 
 Each of the kept connections sends its next request when the last one is answered, or all at a
-common rate. It ends by itself, or at SIGINT or SIGTERM once the requests in flight are answered, and
-reports responses by status and by release, and their durations. It accepts any certificate of an
-https address.
+common rate. It ends by itself, or at SIGINT or SIGTERM once the requests in flight are answered,
+and reports responses by status and by release, and their durations. It accepts any certificate of
+an https address.
 """
 
 from __future__ import annotations
