@@ -59,10 +59,18 @@ from rollout.model import (
 )
 from rollout.rollback import WayBack
 from rollout.spec.compatibility import cannot_share_group
+from rollout.spec.defaults import progress_deadline_seconds
 from rollout.spec.steps import ApproveStep, promoted_step
 from rollout.strategies import has_own_group, strategy_of, swap_of
 from rollout.strategies.base import FIRST_GROUP, Step, Strategy, Swap, steps_digest
 from rollout.transitions import PhaseChange, candidate_of
+from rollout.way_back_time import (
+    exceeds_limit,
+    healthy_and_needed,
+    is_short,
+    seconds_to_roll_back,
+    weight_to_leave,
+)
 
 OBSERVED_EVERY = timedelta(seconds=60)
 ALWAYS = datetime.min.replace(tzinfo=UTC)
@@ -90,6 +98,7 @@ def advance(
         conditions=conditions_of(
             change.rollout, change.frozen, change.scarce, change.warnings, now
         ),
+        seconds_to_roll_back=seconds_to_roll_back(change.rollout, observed, now),
     )
 
 
@@ -148,12 +157,12 @@ def _fleet(rollout: Rollout, observed: Observed) -> FleetTarget:
             swap, strategy, steps = _plan_of(rollout)
             at = Stepping(len(steps) - 1, since, FULL_WEIGHT, granted=len(steps))
             return strategy.target(swap, at, observed)
-        case RollingBack(in_place=in_place, is_drained=is_drained):
+        case RollingBack(in_place=in_place, is_drained=is_drained, weight=weight):
             swap, strategy, _ = _plan_of(rollout)
             if swap.stable is None:
                 return FleetTarget(is_draining=not is_drained)
             return strategy.rollback_target(
-                swap, observed, in_place=in_place, is_drained=is_drained
+                swap, observed, in_place=in_place, is_drained=is_drained, weight=weight
             )
         case Retiring(is_drained=is_drained):
             return FleetTarget(is_draining=not is_drained)
@@ -277,6 +286,8 @@ def _begin(
     rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime
 ) -> PhaseChange:
     change = transitions.begin(rollout, desired, now)
+    if exceeded := _exceeds_at_once(change.rollout, observed):
+        return transitions.refuse_long_way_back(rollout, desired, exceeded)
     candidate = change.rollout.candidate
     if frozen := _frozen(evidence, candidate):
         return PhaseChange(rollout, desired, waiting_for=frozen.why, frozen=frozen)
@@ -286,6 +297,14 @@ def _begin(
     if choice.lacks:
         return PhaseChange(rollout, desired, waiting_for=choice.lacks, scarce=choice.lacks)
     return transitions.with_capacity(change, choice.mode, choice.why)
+
+
+def _exceeds_at_once(begun: Rollout, observed: Observed) -> str:
+    """Why the first step may not be entered. What a second group gets is decided later."""
+    if not isinstance(begun.phase, Stepping) or has_own_group(begun):
+        return ""
+    _, _, steps = _plan_of(begun)
+    return exceeds_limit(begun, steps[begun.phase.step], observed)
 
 
 def _frozen(evidence: Evidence, release: Release | None) -> Frozen | None:
@@ -387,6 +406,8 @@ def _judge_step(
     if not isinstance(verdict, Passed) or rollout.paused:
         return _hold(rollout, desired, verdict, health, now)
     if traffic and not traffic.is_granted:
+        if exceeded := exceeds_limit(rollout, step, observed):
+            return _stop(rollout, desired, exceeded, observed, now)
         return transitions.grant(rollout, desired, phase, step, health, now)
     if phase.step + 1 == len(steps):
         return transitions.start_baking(rollout, desired, health, verdict.why, now)
@@ -397,6 +418,8 @@ def _judge_step(
     if rollout.promoted:
         is_approved = candidate_of(rollout).is_restored
         following = promoted_step(steps, phase.step, is_approved=is_approved)
+    if exceeded := exceeds_limit(rollout, steps[following], observed):
+        return _stop(rollout, desired, exceeded, observed, now)
     goal = steps[following].goal
     why = f"{verdict.why}; step {following + 1} of {len(steps)} asks for {goal}"
     return transitions.enter_step(rollout, desired, following, health, why, now)
@@ -414,6 +437,20 @@ def _approval(
     if rollout.paused and rollout.paused.since < until:
         until += now - rollout.paused.since
     return AwaitedApproval(step.approve.by, until, step.approve.on_timeout, phase.approved_by)
+
+
+def _stop(
+    rollout: Rollout, desired: Desired, exceeded: str, observed: Observed, now: datetime
+) -> PhaseChange:
+    """The next step would make the way back too long. That is not the release's fault: it waits for
+    a stable release that is short of instances to heal, and otherwise for a person.
+    """
+    stable, colour = rollout.stable, rollout.serving_group or FIRST_GROUP
+    if stable and has_own_group(rollout) and is_short(stable, colour, observed):
+        why = f"{exceeded}, since release {stable.version} lacks healthy instances"
+        return PhaseChange(rollout, desired, waiting_for=why, warnings=(why,))
+    why = f"{exceeded}; promote it in spite of that, or abort it"
+    return transitions.pause(rollout, desired, why, now)
 
 
 def _judge_bake(
@@ -566,6 +603,11 @@ def _judge_rollback(
     now: datetime,
 ) -> PhaseChange:
     """End, find another way, give way to a newer release, or wait: see `rollout/rollback.py`."""
+    rollout = _pace(rollout, phase, observed, now)
+    if isinstance(rollout.phase, RollingBack) and rollout.phase.weight:
+        why = f"the candidate keeps {rollout.phase.weight / 10:g} % of the requests until the"
+        why += " stable release has the instances for them"
+        return replace(_wait(rollout, desired, why, evidence), warnings=(why,))
     rollout = _drain(rollout, observed, now)
     if drains := _draining(rollout):
         if transitions.has_newer(rollout, desired) and desired.release:
@@ -589,6 +631,28 @@ def _judge_rollback(
     waiting = replace(rollout, phase=replace(phase, stalled=why))
     waited = _wait(waiting, desired, way.waiting_for, evidence)
     return replace(waited, warnings=() if why else waited.warnings)
+
+
+def _pace(rollout: Rollout, phase: RollingBack, observed: Observed, now: datetime) -> Rollout:
+    """The rollout with the weight that its candidate keeps: none, unless the stable release lacks
+    instances and the candidate has healthy ones. Without progress until the deadline, all requests
+    go back too: a rollback must end.
+    """
+    stable, candidate = rollout.stable, candidate_of(rollout)
+    if not phase.weight or stable is None:
+        return rollout
+    colour = rollout.serving_group or FIRST_GROUP
+    weight = weight_to_leave(phase.weight, *healthy_and_needed(stable, colour, observed))
+    groups = (group for group in observed.groups if group.colour != colour)
+    instances = [each for group in groups for each in group.instances]
+    is_able = any(each.is_healthy and each.template == candidate.template for each in instances)
+    patience = timedelta(seconds=progress_deadline_seconds(stable.spec))
+    if not is_able or now - (phase.improved_at or phase.since) >= patience:
+        weight = 0
+    if weight == phase.weight:
+        return rollout
+    paced = replace(phase, weight=weight, routed_since=None, improved_at=now)
+    return replace(rollout, phase=paced)
 
 
 def _drain(rollout: Rollout, observed: Observed, now: datetime) -> Rollout:

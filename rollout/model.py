@@ -325,7 +325,8 @@ class RollingBack:
     `improved_at` when it was reached. `in_place`: without room for more instances, the candidate's
     are replaced in place. `stalled`: why the rollback does not get on by itself; empty if it does.
     `is_drained`: the candidate's own group has no request in flight, so it may go; until then it
-    stays without requests, since `routed_since` at the latest.
+    stays without requests, since `routed_since` at the latest. `weight`: the part of the requests
+    that it keeps while the stable release lacks the instances for them.
     """
 
     outcome: Outcome
@@ -338,6 +339,7 @@ class RollingBack:
     stalled: str = ""
     is_drained: bool = True
     routed_since: datetime | None = None
+    weight: int = 0
 
 
 @dataclass(frozen=True)
@@ -621,3 +623,4 @@ class Decision:
     waiting_for: str = ""
     transitions: tuple[Transition, ...] = ()
     conditions: tuple[Condition, ...] = ()
+    seconds_to_roll_back: int | None = None

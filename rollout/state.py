@@ -64,9 +64,10 @@ class Verified:
 class ModelState:
     """The hot document of one model.
 
-    `revision` counts the saves that changed more than the lease or `waiting_for`: request ids are
-    derived from it. `recent_events` holds the ids of the latest events, so that a duplicate changes
-    nothing. `wakeups` counts the waits: how often a worker released the lease.
+    `revision` counts the saves that changed more than the lease, `waiting_for` or an estimate:
+    request ids are derived from it. `recent_events` holds the ids of the latest events, so that a
+    duplicate changes nothing. `wakeups` counts the waits: how often a worker released the lease.
+    `seconds_to_roll_back`: see `rollout/way_back_time.py`.
     """
 
     desired: Desired
@@ -81,6 +82,7 @@ class ModelState:
     hold: Hold | None = None
     wakeups: int = 0
     verified: Verified | None = None
+    seconds_to_roll_back: int | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def settle(
         outputs=outputs or ({} if decision.rollout.stable is None else state.outputs),
         requeue_at=requeue.merge(state.requeue_at, decision.requeue_at, now),
         waiting_for=decision.waiting_for,
+        seconds_to_roll_back=decision.seconds_to_roll_back,
     )
     return Settlement(after, decision)
 
@@ -139,7 +142,15 @@ def next_revision(before: ModelState, after: ModelState, *, is_takeover: bool) -
 
 
 def _without_progress(state: ModelState) -> ModelState:
-    return replace(state, lease=None, waiting_for="", revision=0, wakeups=0, verified=None)
+    return replace(
+        state,
+        lease=None,
+        waiting_for="",
+        revision=0,
+        wakeups=0,
+        verified=None,
+        seconds_to_roll_back=None,
+    )
 
 
 def is_verified(state: ModelState, now: datetime) -> bool:

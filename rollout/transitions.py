@@ -14,6 +14,7 @@ from rollout.gates.clocks import decode, encode
 from rollout.gates.release_health import ReleaseHealth
 from rollout.intents import desired_without
 from rollout.model import (
+    FULL_WEIGHT,
     Baking,
     CapacityMode,
     Colour,
@@ -142,6 +143,16 @@ def _refuse(rollout: Rollout, desired: Desired, release: Release) -> PhaseChange
     phase = phase_name(rollout.phase)
     refused = Transition(release.version, phase, "refused", why, outcome="refused")
     rollout = replace(rollout, last_failed=release.version)
+    return PhaseChange(rollout, desired_without(rollout, desired, release), (refused,))
+
+
+def refuse_long_way_back(rollout: Rollout, desired: Desired, exceeded: str) -> PhaseChange:
+    """The first step of the desired release would make the way back too long."""
+    release = desired.release
+    if release is None:
+        return PhaseChange(rollout, desired)
+    why = f"{exceeded}; a larger rollout.surge, smaller steps or strategy canary makes it shorter"
+    refused = Transition(release.version, "settled", "refused", why, "policy", "refused")
     return PhaseChange(rollout, desired_without(rollout, desired, release), (refused,))
 
 
@@ -425,7 +436,14 @@ def roll_back(
         desired = desired_without(rollout, desired, candidate)
     back = replace(
         remember_failed(rollout, candidate, outcome),
-        phase=RollingBack(outcome, reason, why, now, is_drained=not _has_requests(rollout)),
+        phase=RollingBack(
+            outcome,
+            reason,
+            why,
+            now,
+            is_drained=not _has_requests(rollout),
+            weight=_weight(rollout) if reason != "unhealthy" else 0,
+        ),
         stable_kept=None,
         progress=None,
         paused=None,
@@ -450,6 +468,13 @@ def remember_failed(rollout: Rollout, release: Release, outcome: Outcome) -> Rol
     others = (digest for digest in rollout.failed_digests if digest != release.digest)
     digests = (*others, release.digest)[-MAX_FAILED_DIGESTS:]
     return replace(rollout, failed_digests=digests, last_failed=release.version)
+
+
+def _weight(rollout: Rollout) -> int:
+    """The candidate's part of the requests."""
+    if not has_own_group(rollout):
+        return 0
+    return rollout.phase.weight if isinstance(rollout.phase, Stepping) else FULL_WEIGHT
 
 
 def _has_requests(rollout: Rollout) -> bool:

@@ -370,9 +370,11 @@ def _log_result(state: ModelState, result: Result) -> None:
 
 def _log(message: str, state: ModelState, fields: Mapping[str, object]) -> None:
     release = release_in_focus(state.rollout)
-    context = {
+    context: dict[str, object] = {
         "model": state.desired.model,
         "release": release.version if release else "",
         "phase": phase_name(state.rollout.phase),
     }
+    if state.seconds_to_roll_back is not None:
+        context["seconds_to_roll_back"] = state.seconds_to_roll_back
     log.info(message, extra={"fields": {**context, **fields}})

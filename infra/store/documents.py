@@ -78,6 +78,7 @@ def to_document(state: ModelState) -> Json:
         },
         "capacity_lease": _capacity_lease(rollout.capacity_lease),
         "waiting_for": state.waiting_for,
+        "seconds_to_roll_back": state.seconds_to_roll_back,
         "conditions": [vars(condition) | {} for condition in state.conditions],
         "outputs": dict(state.outputs),
         "lease": vars(state.lease) | {} if state.lease else None,
@@ -134,6 +135,7 @@ def from_document(document: Json) -> ModelState:
         hold=Hold(**document["hold"]) if document.get("hold") else None,
         wakeups=document.get("wakeups", 0),
         verified=Verified(**document["verified"]) if document.get("verified") else None,
+        seconds_to_roll_back=document.get("seconds_to_roll_back"),
     )
 
 

@@ -106,6 +106,7 @@ def record_transitions(
             "event_id": event_id,
             "generation": state.desired.generation,
             "outputs": dict(state.outputs) if transition.outcome == "succeeded" else {},
+            "seconds_to_roll_back": state.seconds_to_roll_back,
         }
         if transition.inherits_from:
             entry["inherits_from"] = transition.inherits_from

@@ -19,9 +19,10 @@ from rollout.gates.base import (
     duration,
 )
 from rollout.spec.defaults import progress_deadline_seconds
+from rollout.spec.way_back import PROPAGATION_SECONDS
 
-PROPAGATION = timedelta(seconds=120)
-"""Google documents minutes at most and no number; a route is trusted only after this."""
+PROPAGATION = timedelta(seconds=PROPAGATION_SECONDS)
+"""A route is trusted only after this."""
 
 
 class TrafficGate:

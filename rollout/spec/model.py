@@ -500,6 +500,10 @@ class RolloutSpec(Section):
         ]
         | None
     ) = Field(default=None, description="Maximum time without progress before the rollout fails")
+    max_seconds_to_roll_back: Annotated[int, Field(ge=1, le=86400)] | None = Field(
+        default=None,
+        description="No step is entered whose way back would take longer; none: no limit",
+    )
     on_failure: Literal["rollback", "pause"] = Field(
         default="rollback", description="What to do if the rollout fails"
     )
@@ -581,6 +585,7 @@ def _read(document: object) -> Spec:
 _LATER_FIELDS = (
     ("rollout", "keep_old_seconds", None),
     ("rollout", "capacity", None),
+    ("rollout", "max_seconds_to_roll_back", None),
     ("traffic", "preview_host", None),
     ("traffic", "mirror_safe", False),
 )

@@ -18,6 +18,7 @@ from rollout.spec.model import Sections, Traffic
 from rollout.spec.problems import SpecProblem, redact
 from rollout.spec.steps import ApproveStep, MirrorStep, PercentStep, Step, WeightStep, approvers_of
 from rollout.spec.validation import Path
+from rollout.spec.way_back import least_seconds
 
 # For all arguments, and for all variables. Metadata holds 262144 bytes per value, 524288 in all.
 MAX_TEXT_BYTES = 65536
@@ -516,6 +517,24 @@ def kept_while_watched(context: RuleContext) -> Iterator[SpecProblem]:
         )
 
 
+def quick_way_back(context: RuleContext) -> Iterator[SpecProblem]:
+    """`rollout.max_seconds_to_roll_back` is at least the shortest way back of such a release."""
+    spec, path = context.spec, "rollout.max_seconds_to_roll_back"
+    limit, fields = spec.rollout.max_seconds_to_roll_back, ["rollout.strategy", "rollout.surge"]
+    fields += ["rollout.unavailable", "serving.startup_seconds", "traffic.draining_seconds"]
+    fields += ["scaling.min", "placement.zones", "rollout.progress_deadline_seconds"]
+    if limit is None or not context.knows(path, *fields) or limit >= least_seconds(spec):
+        return
+    why = "a write of the URL map has to reach every front end"
+    if not spec.rollout.has_second_group:
+        why = (
+            f"{spec.scaling.min} instances are replaced again; a larger rollout.surge, a shorter"
+            " serving.startup_seconds or traffic.draining_seconds, or strategy canary makes that"
+            " faster"
+        )
+    yield SpecProblem(path, f"must be at least {least_seconds(spec)}: {why}", f"{limit}")
+
+
 def trusted_module(context: RuleContext) -> Iterator[SpecProblem]:
     """`machine.shielded_vm.integrity_monitoring` needs `vtpm`."""
     shielded, path = context.spec.machine.shielded_vm, "machine.shielded_vm.integrity_monitoring"
@@ -564,6 +583,7 @@ RULES: tuple[Rule, ...] = (
     second_group_is_exposed,
     kept_while_watched,
     room_for_both,
+    quick_way_back,
     budget,
     deadline,
 )

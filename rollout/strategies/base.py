@@ -69,10 +69,17 @@ class Strategy(Protocol):
         ...
 
     def rollback_target(
-        self, swap: Swap, observed: Observed, *, in_place: bool, is_drained: bool = True
+        self,
+        swap: Swap,
+        observed: Observed,
+        *,
+        in_place: bool,
+        is_drained: bool = True,
+        weight: int = 0,
     ) -> FleetTarget:
         """The way back from any step: the stable release alone, or nothing if there is none.
-        `in_place`: without an instance more than there are. `is_drained`: see `RollingBack`.
+        `in_place`: without an instance more than there are. `is_drained`, `weight`: see
+        `RollingBack`.
         """
         ...
 

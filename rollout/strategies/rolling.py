@@ -39,7 +39,13 @@ class Rolling:
         return _fleet(swap_group(swap, _moving_step(self.steps(swap), at.step), observed))
 
     def rollback_target(
-        self, swap: Swap, observed: Observed, *, in_place: bool, is_drained: bool = True
+        self,
+        swap: Swap,
+        observed: Observed,
+        *,
+        in_place: bool,
+        is_drained: bool = True,
+        weight: int = 0,
     ) -> FleetTarget:
         if swap.stable is None:
             return FleetTarget()

@@ -91,10 +91,16 @@ class SecondGroup:
         return replace(fleet, traffic=replace(fleet.traffic, cohorts=cohorts, mirror=mirror))
 
     def rollback_target(
-        self, swap: Swap, observed: Observed, *, in_place: bool, is_drained: bool = True
+        self,
+        swap: Swap,
+        observed: Observed,
+        *,
+        in_place: bool,
+        is_drained: bool = True,
+        weight: int = 0,
     ) -> FleetTarget:
-        """All requests to the stable release, and the candidate's group as it is until it has
-        drained.
+        """All requests to the stable release, as far as it can take them, and the candidate's group
+        as it is until it has drained.
         """
         stable, colour = swap.stable, self.candidate_group(swap)
         if stable is None or _is_in_place(swap):
@@ -103,7 +109,7 @@ class SecondGroup:
         if is_drained or observed.group(colour) is None:
             fleet = IN_PLACE.steady_target(stable, serving)
             return replace(fleet, groups=tuple(_without_scale_in(group) for group in fleet.groups))
-        return _split(stable, serving, steady_group(swap.candidate, colour), 0)
+        return _split(stable, serving, steady_group(swap.candidate, colour), weight)
 
     def steady_target(
         self, release: Release, serving: Colour | None, kept: Kept | None = None

@@ -74,6 +74,7 @@ PHASES: dict[str, Phase] = {
         "no progress",
         is_drained=False,
         routed_since=at(6),
+        weight=500,
     ),
     "retiring": Retiring(at(4), "retired by ann", is_drained=False, routed_since=at(6)),
 }
@@ -135,6 +136,7 @@ FULL = ModelState(
     recent_events=("event-1", "event-2"),
     hold=Hold("restored", at(13), 50, True, "2", "ann"),
     waiting_for="paused by ann",
+    seconds_to_roll_back=180,
     wakeups=17,
     verified=Verified(at(14), "0123456789abcdef"),
 )
@@ -253,6 +255,7 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
             ],
         },
         "waiting_for": "paused by ann",
+        "seconds_to_roll_back": 180,
         "conditions": [{"type": "Paused", "why": "paused by ann", "since": at(9)}],
         "outputs": {"group": "https://example.com/group"},
         "lease": {"token": "token", "expires": at(11)},
@@ -291,6 +294,7 @@ def test_an_empty_model_has_a_document_too() -> None:
         "requeue_at",
         "hold",
         "verified",
+        "seconds_to_roll_back",
     }
     assert document["desired"] == {
         "release": None,
@@ -341,6 +345,7 @@ def test_each_phase_is_stored_with_its_fields() -> None:
             "stalled": "no progress",
             "is_drained": False,
             "routed_since": at(6),
+            "weight": 500,
         },
         {
             "name": "retiring",

@@ -113,6 +113,7 @@ FULL: dict[str, Any] = {
         "bake_seconds": 60,
         "progress_deadline_seconds": 600,
         "watch_seconds": 600,
+        "max_seconds_to_roll_back": 86400,
         "on_failure": "rollback",
         "on_newer": "supersede",
     },
