@@ -414,15 +414,19 @@ def _judge_step(
     if frozen := _frozen(evidence, candidate_of(rollout)):
         waiting = _hold(rollout, desired, verdict, health, now)
         return replace(waiting, waiting_for=frozen.why, frozen=frozen)
-    following = phase.step + 1
-    if rollout.promoted:
-        is_approved = candidate_of(rollout).is_restored
-        following = promoted_step(steps, phase.step, is_approved=is_approved)
+    following = _following(rollout, phase, steps)
     if exceeded := exceeds_limit(rollout, steps[following], observed):
         return _stop(rollout, desired, exceeded, observed, now)
     goal = steps[following].goal
     why = f"{verdict.why}; step {following + 1} of {len(steps)} asks for {goal}"
     return transitions.enter_step(rollout, desired, following, health, why, now)
+
+
+def _following(rollout: Rollout, phase: Stepping, steps: tuple[Step, ...]) -> int:
+    if rollout.promoted:
+        is_approved = candidate_of(rollout).is_restored
+        return promoted_step(steps, phase.step, is_approved=is_approved)
+    return phase.step + 1
 
 
 def _approval(

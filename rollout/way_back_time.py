@@ -79,8 +79,9 @@ def exceeds_limit(rollout: Rollout, step: Step, observed: Observed) -> str:
     """Why the candidate may not enter a step, or get what it asks for; empty if it may. A person
     who promotes it, or a rollback to it, goes on in spite of the limit.
     """
-    candidate, stable = rollout.candidate, rollout.stable
-    if candidate is None or stable is None or rollout.promoted:
+    candidate, stable, phase = rollout.candidate, rollout.stable, rollout.phase
+    is_promoted = rollout.promoted or (isinstance(phase, Stepping) and phase.is_promoted)
+    if candidate is None or stable is None or is_promoted:
         return ""
     limit = candidate.spec.rollout.max_seconds_to_roll_back
     seconds = _after(rollout, stable, step, observed)
