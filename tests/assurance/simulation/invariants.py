@@ -258,7 +258,7 @@ class Invariants:
         if able < floor:
             self._fail(f"{back} could not take all requests back, floor {floor}")
         for name in routed:
-            if not serving[name]:
+            if weights and not serving[name]:
                 self._fail(f"{name} gets requests and has no healthy instance")
 
     def _check_foreign_rules(self) -> None:
