@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from compute_emulator.traffic.routing import route
+from compute_emulator import route
 from tests.scenario import Scenario
 
 STEPS = [

@@ -22,12 +22,14 @@ from compute_emulator.engine.regions import REGIONS
 from compute_emulator.errors import ConnectionDropped
 from compute_emulator.inspection import GroupView, InstanceRecord, InstanceView, Method, method_of
 from compute_emulator.keys import Key
+from compute_emulator.traffic.routing import Destination, apply_rewrite, route
 
 __all__ = [
     "REGIONS",
     "CallLog",
     "Clock",
     "ConnectionDropped",
+    "Destination",
     "Emulator",
     "Fault",
     "Faults",
@@ -44,5 +46,7 @@ __all__ = [
     "ScaledClock",
     "Server",
     "VirtualClock",
+    "apply_rewrite",
     "method_of",
+    "route",
 ]

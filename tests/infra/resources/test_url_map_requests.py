@@ -14,9 +14,8 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compute_emulator import Emulator
-from compute_emulator.traffic.routing import apply_rewrite
-from compute_emulator.traffic.routing import route as resolve
+from compute_emulator import Emulator, apply_rewrite
+from compute_emulator import route as resolve
 from infra.fleet import naming
 from infra.fleet.model import Body
 from infra.fleet.resources import path_matcher
