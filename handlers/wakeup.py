@@ -1,5 +1,5 @@
 """Handles a message on `model-wakeups`: a tick becomes a wake-up for each model that is due, and
-any other wake-up reconciles its model.
+any other wake-up reconciles its model, or writes the routes that are pending.
 
 Called by `main.on_wakeup`. A wake-up carries a model's name and nothing that a decision depends on,
 so a lost, duplicate or late one costs at most time: the tick of every minute guarantees that each
@@ -16,6 +16,7 @@ from typing import Any
 
 from handlers.reconcile.drift_scan import scan
 from handlers.reconcile.loop import reconcile
+from handlers.reconcile.route_writer import drain, request_drain
 from infra.bus.envelope import Unreadable, parse_message
 from infra.store import outbox
 from infra.store.port import Due
@@ -43,11 +44,13 @@ def handle(world: World, event: Any) -> None:
         case {"tick": True}:
             if world.clock.now() - _published(request, message.published_at) < STALE:
                 tick(world)
+        case {"routes": True}:
+            drain(world)
         case {"model": str(model), **rest} if is_model_name(model):
             number = rest.get("number")
             reconcile(world, model, message.id, number if isinstance(number, int) else None)
         case _:
-            why = "neither a tick nor the name of a model"
+            why = "neither a tick, nor a request for routes, nor the name of a model"
             fields = {"why": why, "event_id": message.id}
             log.warning("wake-up not understood", extra={"fields": fields})
 
@@ -66,6 +69,7 @@ def tick(world: World) -> None:
     that succeeded would be repeated with it.
     """
     _attempt("due models", lambda: wake_due(world))
+    _attempt("routes", lambda: request_drain(world))
     _attempt("outbox", lambda: outbox.publish_unsent(world))
     _attempt("drift scan", lambda: scan(world))
 

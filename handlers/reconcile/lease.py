@@ -43,13 +43,14 @@ def acquire(lease: Lease | None, token: str, now: datetime) -> Lease:
 @dataclass(frozen=True)
 class Wait:
     """What the worker leaves to the next pass. `revision` is the last one that it knows, and
-    `observed_at` when it last observed the rollout.
+    `observed_at` when it last observed the rollout. `waiting_for`: what stopped its last plan.
     """
 
     revision: int
     requeue_at: datetime | None
     observed_at: datetime | None
     verified: Verified | None
+    waiting_for: str = ""
 
 
 def release(world: World, model: str, token: str, wait: Wait | None) -> None:
@@ -120,5 +121,6 @@ def _waiting(state: ModelState, wait: Wait) -> ModelState:
         rollout=rollout,
         requeue_at=wait.requeue_at if is_due else state.requeue_at,
         verified=wait.verified,
+        waiting_for=wait.waiting_for or state.waiting_for,
         wakeups=state.wakeups + 1,
     )

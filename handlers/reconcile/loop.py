@@ -36,13 +36,15 @@ from handlers.reconcile.decide import (
 from handlers.reconcile.explain import explain_edit, explain_losses
 from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe, observe_lightly
 from handlers.reconcile.overdue import restore_overdue
+from handlers.reconcile.route_writer import write_route
 from handlers.reconcile.save import Run, save, save_observation_failure
 from infra.compute.apply import apply
 from infra.compute.errors import Refused
-from infra.fleet import preflight
+from infra.fleet import naming, preflight
 from infra.fleet.marks import mark
 from infra.fleet.model import Action, Applied, Failed, Pending, Plan, Result
 from infra.fleet.preflight import Answers
+from infra.fleet.pending_routes import PendingRoute, goes_first
 from infra.fleet.reads import scope_of
 from infra.fleet.room import room
 from infra.settings import POLICY, load_project_policy
@@ -71,7 +73,8 @@ class Carried:
     """State carried from one pass to the next: what was loaded and observed, the plans made, the
     last plan applied and how often again, what was refused of it, and what was read and found about
     the `references` of which generation before anything is created. `observed_at`: when the last
-    pass observed; `verified`: whether it found nothing to change.
+    pass observed; `verified`: whether it found nothing to change; `waiting_for`: why its route is
+    not written yet.
     """
 
     stored: StoredState | None = None
@@ -84,6 +87,7 @@ class Carried:
     observed_at: datetime | None = None
     verified: Verified | None = None
     references: tuple[int, Answers] = (0, MappingProxyType({}))
+    waiting_for: str = ""
     preflight: tuple[int, tuple[Problem, ...]] = (0, ())
 
 
@@ -123,7 +127,9 @@ def reconcile(world: World, model: str, event_id: str = "", number: int | None =
         if not is_repeated:
             raise
         return
-    wait = lease.Wait(carried.revision, requeue_at, carried.observed_at, carried.verified)
+    wait = lease.Wait(
+        carried.revision, requeue_at, carried.observed_at, carried.verified, carried.waiting_for
+    )
     lease.release(world, model, run.token, wait)
 
 
@@ -181,7 +187,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     _log_decision(run, state, saved, decision)
 
     # apply, remember
-    results = _apply(world, run, saved, decision.plan)
+    results = _apply(world, run, saved, decision)
     carried = _remember(carried, saved, decision, results)
     attempt = _attempt(results, carried.repeats)
     return carried, after_attempt(decision.decision, attempt, world.clock.now())
@@ -289,14 +295,23 @@ def _room(world: World, state: ModelState, carried: Carried) -> tuple[Room | Non
     return room(release.spec, answers), carried
 
 
-def _apply(world: World, run: Run, state: ModelState, plan: Plan) -> tuple[Result, ...]:
-    if plan.is_empty:
+def _apply(world: World, run: Run, state: ModelState, decision: PassDecision) -> tuple[Result, ...]:
+    if decision.plan.is_empty:
         return ()
     target = target_of(state.rollout, state.desired, Observed())
-    marked = mark(plan, target, state.revision)
-    results = apply(
-        marked, world.compute, world.clock, lambda action: request_id(state, action), run.until
-    )
+    traffic = decision.decision.target.traffic
+
+    def number(action: Action) -> uuid.UUID:
+        return request_id(state, action)
+
+    def write(action: Action) -> Result:
+        is_first = goes_first(state.rollout.phase, traffic)
+        now, model = world.clock.now(), state.desired.model
+        route = PendingRoute(model, traffic, state.revision, is_first, now)
+        return write_route(world, route, action, number(action), run.until)
+
+    marked = mark(decision.plan, target, state.revision)
+    results = apply(marked, world.compute, world.clock, number, run.until, write)
     for result in results:
         _log_result(state, result)
     return results
@@ -325,6 +340,18 @@ def _remember(
         repeats=carried.repeats + 1 if decision.plan == carried.applied else 0,
         refusals=(*decision.blocked, *refused),
         revision=saved.revision,
+        waiting_for=_waiting_for_route(results),
+    )
+
+
+def _waiting_for_route(results: tuple[Result, ...]) -> str:
+    return next(
+        (
+            result.why
+            for result in results
+            if isinstance(result, Pending) and result.action.key == naming.GATEWAY
+        ),
+        "",
     )
 
 

@@ -36,21 +36,30 @@ from infra.compute.errors import (
     missing_resource,
     parse_operation_error,
 )
+from infra.fleet import naming
 from infra.fleet.model import Action, Applied, Body, Failed, Pending, Plan, Result
 
 RequestId = Callable[[Action], UUID]
+WriteRoute = Callable[[Action], Result]
 MAX_CLOCK_SKEW = timedelta(seconds=1)
 
 
 def apply(
-    plan: Plan, compute: Compute, clock: Clock, request_id: RequestId, until: datetime
+    plan: Plan,
+    compute: Compute,
+    clock: Clock,
+    request_id: RequestId,
+    until: datetime,
+    write_route: WriteRoute | None = None,
 ) -> tuple[Result, ...]:
     """One result per action, in the plan's order. If `compute.workers` is 1, the actions run one
-    after the other in that order.
+    after the other in that order. `write_route` writes the URL map, which all models share.
     """
 
     def run(action: Action) -> Result:
-        return _run(action, compute, clock, request_id, until)
+        if write_route and (action.key, action.verb) == (naming.GATEWAY, "update"):
+            return write_route(action)
+        return _run(action, compute, clock, request_id(action), until)
 
     predecessors = _find_predecessors(plan.actions)
     if compute.workers == 1 or len(plan.actions) < 2:
@@ -123,19 +132,29 @@ def _describe(action: Action) -> str:
 
 
 def _run(
-    action: Action, compute: Compute, clock: Clock, request_id: RequestId, until: datetime
+    action: Action, compute: Compute, clock: Clock, request_id: UUID, until: datetime
 ) -> Result:
     if clock.now() >= until:
         return Pending(action, "not started: no time left in this pass")
     try:
-        operation = _send(action, compute, clock, request_id(action), until)
-        finished = compute.wait(operation, until)
-        failure = parse_operation_error(finished) if finished else None
-        if failure:
-            raise classify_error(failure, clock.now())
+        operation = execute(action, compute, clock, request_id, until)
     except (Retry, NotFound, AlreadyExists, Busy, Conflict, Refused) as error:
-        return _result(action, error)
-    return Applied(action) if finished else Pending(action, "its operation is still running")
+        return failed_result(action, error)
+    return Pending(action, "its operation is still running") if operation else Applied(action)
+
+
+def execute(
+    action: Action, compute: Compute, clock: Clock, request_id: UUID, until: datetime
+) -> Body | None:
+    """Send the action and wait. Returns its operation if that is still running at `until`; raises a
+    `ComputeError` if it failed.
+    """
+    operation = _send(action, compute, clock, request_id, until)
+    finished = compute.wait(operation, until)
+    failure = parse_operation_error(finished) if finished else None
+    if failure:
+        raise classify_error(failure, clock.now())
+    return None if finished else operation
 
 
 def _send(
@@ -154,7 +173,8 @@ def _send(
     return operation
 
 
-def _result(action: Action, error: ComputeError) -> Result:
+def failed_result(action: Action, error: ComputeError) -> Result:
+    """What it means for the plan that an action failed."""
     match error:
         case Refused(problem=problem) if not is_own(missing_resource(problem.message)):
             return Failed(action, problem)

@@ -88,6 +88,11 @@ def wakeup(model: str, number: int | None = None) -> bytes:
     return json.dumps({"model": model} | numbered).encode()
 
 
+def routes_wakeup() -> bytes:
+    """The data of a wake-up that writes the routes that are pending."""
+    return json.dumps({"routes": True}).encode()
+
+
 def publish_committed(world: World, writes: Iterable[Write]) -> None:
     """Publish the messages among the writes just committed. What the bus does not take stays in the
     outbox for the tick: what was committed is done, and its handler goes on.

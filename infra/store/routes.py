@@ -1,0 +1,107 @@
+"""Reads and writes pending routes, one document for each model that has one. See
+`infra/fleet/pending_routes.py`.
+
+A document exists only until the URL map has its route, or for two minutes after its model last
+asked for it. It counts only while its model's document has the same revision, so that neither a
+late worker nor a restored store writes a route that its model no longer asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from infra.fleet.pending_routes import PendingRoute
+from infra.store.documents import SCHEMA, release_from_document, release_to_document
+from infra.store.port import Create, Document, Replace, Write
+from rollout.model import Cohort, Mirror, Problem, TrafficTarget, TrafficWeight
+
+COLLECTION = "routes"
+VALID = timedelta(minutes=2)
+
+Json = dict[str, Any]
+
+
+def path(model: str) -> str:
+    return f"{COLLECTION}/{model}"
+
+
+@dataclass(frozen=True)
+class StoredRoute:
+    """A pending route and the document version it was read at, which fences the next write."""
+
+    route: PendingRoute
+    version: str
+
+
+def stored_route(document: Document | None) -> StoredRoute | None:
+    return StoredRoute(from_document(document.data), document.version) if document else None
+
+
+def write_route(before: StoredRoute | None, route: PendingRoute) -> Write:
+    where, data = path(route.model), to_document(route)
+    return Replace(where, data, before.version) if before else Create(where, data)
+
+
+def counts(document: Document, model: Document | None, now: datetime) -> bool:
+    """Whether a pending route may be written: its model asked for it lately, at its present
+    revision, and is not on hold.
+    """
+    if model is None or model.data.get("hold") or document.data["problem"]:
+        return False
+    is_present = document.data["revision"] == model.data["revision"]
+    return is_present and document.data["schema"] == SCHEMA and not is_outdated(document, now)
+
+
+def is_outdated(document: Document, now: datetime) -> bool:
+    requested_at: datetime = document.data["requested_at"]
+    return now - requested_at > VALID
+
+
+# ---- Documents
+
+
+def to_document(route: PendingRoute) -> Json:
+    traffic, problem = route.traffic, route.problem
+    return {
+        "schema": SCHEMA,
+        "model": route.model,
+        "revision": route.revision,
+        "is_first": route.is_first,
+        "requested_at": route.requested_at,
+        "traffic": _traffic(traffic) if traffic else None,
+        "problem": vars(problem) | {} if problem else None,
+    }
+
+
+def from_document(document: Mapping[str, Any]) -> PendingRoute:
+    traffic, problem = document["traffic"], document["problem"]
+    return PendingRoute(
+        document["model"],
+        _read_traffic(traffic) if traffic else None,
+        document["revision"],
+        document["is_first"],
+        document["requested_at"],
+        Problem(**problem) if problem else None,
+    )
+
+
+def _traffic(traffic: TrafficTarget) -> Json:
+    return {
+        "settings": release_to_document(traffic.settings),
+        "weights": [vars(each) | {} for each in traffic.weights],
+        "cohorts": [vars(each) | {} for each in traffic.cohorts],
+        "mirror": vars(traffic.mirror) | {} if traffic.mirror else None,
+    }
+
+
+def _read_traffic(document: Mapping[str, Any]) -> TrafficTarget:
+    mirror = document["mirror"]
+    return TrafficTarget(
+        release_from_document(document["settings"]),
+        tuple(TrafficWeight(**each) for each in document["weights"]),
+        tuple(Cohort(**each) for each in document["cohorts"]),
+        Mirror(**mirror) if mirror else None,
+    )
