@@ -143,9 +143,11 @@ def intercepted_adapter(emulator: Emulator, intercept: Intercept) -> BaseAdapter
 
 
 class Scenario:
+    clock_type = VirtualClock
+
     def __init__(self) -> None:
         self._cloud_clock = CloudClock()
-        self.clock = VirtualClock(self._cloud_clock)
+        self.clock = self.clock_type(self._cloud_clock)
         self.emulator = Emulator(PROJECT, self._cloud_clock, operation_seconds=1)
         self.emulator.set_behaviours([DEFAULT_BEHAVIOUR])
         self.store = SqliteStore(":memory:")
