@@ -131,13 +131,15 @@ def _record(world: World, route: PendingRoute, until: datetime) -> Held | Proble
     for _ in range(RECORD_TRIES):
         with suppress(Conflict):
             documents, now = world.store.get_many([path, WRITER]), world.clock.now()
-            before = routes.stored_route(documents.get(path))
-            if before and before.route.revision > route.revision:
+            document = documents.get(path)
+            if document and document.data["revision"] > route.revision:
                 return BACK_OFF_SECONDS
+            before = routes.stored_route(document)
             if before and before.route.problem and before.route.traffic == route.traffic:
                 world.store.commit(Delete(path, before.version))
                 return before.route.problem
-            writes = () if _is_recorded(before, route) else (routes.write_route(before, route),)
+            is_recorded = _is_recorded(before, route)
+            writes = () if is_recorded else (routes.write_route(document, route),)
             if held := _acquire(world, documents.get(WRITER), until, *writes):
                 return held
             # The writer lists what is pending when it releases its lease. If it has done so before
@@ -193,7 +195,7 @@ def _acquire(world: World, stored: Document | None, until: datetime, *writes: Wr
             world.store.commit(*writes)
         return None
     operation = stored.data["operation"] if stored else ""
-    data = {"token": world.new_token(), "expires": until + MARGIN, "operation": operation}
+    data = {"expires": until + MARGIN, "operation": operation}
     lease = Replace(WRITER, data, stored.version) if stored else Create(WRITER, data)
     return Held(world.store.commit(*writes, lease)[WRITER], operation)
 
@@ -206,34 +208,36 @@ def _seconds_left(writer: Document | None, now: datetime) -> float:
 def _write_and_release(
     world: World, held: Held, until: datetime, planned: Planned | None
 ) -> Outcome:
+    model = planned.route.model if planned else ""
     try:
         outcome = _write(world, held, until, planned)
     except (Unavailable, StoreError):
-        _release(world, held, Outcome())
+        _release(world, held, Outcome(), model)
         raise
-    _release(world, held, outcome)
-    _go_on(world, outcome, planned.route.model if planned else "")
+    _release(world, held, outcome, model)
+    _go_on(world, outcome, model)
     _log_outcome(outcome)
     return outcome
 
 
-def _release(world: World, held: Held, outcome: Outcome) -> None:
-    """Clear what the map has, tell the models what it cannot have, and let the next writer in."""
-    now = world.clock.now()
+def _release(world: World, held: Held, outcome: Outcome, model: str) -> None:
+    """Clear what the map has, record what it cannot have, and let the next writer in. `model` gets
+    its answer from this pass.
+    """
     lease: Write = Delete(WRITER, held.version)
     if outcome.operation:
-        data = {"token": "", "expires": now, "operation": outcome.operation}
+        data = {"expires": world.clock.now(), "operation": outcome.operation}
         lease = Replace(WRITER, data, held.version)
-    told = (
-        Replace(
-            routes.path(each.route.model),
-            routes.to_document(replace(each.route, problem=problem)),
-            each.version,
+    answers = (
+        Delete(each.path, each.version)
+        if each.route.model == model
+        else Replace(
+            each.path, routes.to_document(replace(each.route, problem=problem)), each.version
         )
         for each, problem in outcome.refused
     )
-    cleared = (Delete(routes.path(each.route.model), each.version) for each in outcome.done)
-    writes: tuple[Write, ...] = (*cleared, *told, *outcome.dropped, lease)
+    cleared = (Delete(each.path, each.version) for each in outcome.done)
+    writes: tuple[Write, ...] = (*cleared, *answers, *outcome.dropped, lease)
     with suppress(Conflict):
         world.store.commit(*writes)
         return
@@ -254,9 +258,9 @@ def _go_on(world: World, outcome: Outcome, model: str) -> None:
             if each != model:
                 outbox.wake(world, each)
         left = world.store.list(routes.COLLECTION, MAX_ROUTES)
-        told = {routes.path(each.route.model) for each, _ in outcome.refused}
+        answers = {each.path for each, _ in outcome.refused}
         is_left = any(
-            each.version not in outcome.skipped and each.path not in told for each in left
+            each.version not in outcome.skipped and each.path not in answers for each in left
         )
         if outcome.operation or (is_left and not outcome.error):
             world.bus.publish(outbox.WAKEUPS, outbox.routes_wakeup())
@@ -318,8 +322,8 @@ def _write_batch(
 
 def _is_alone(planned: Planned, batch: tuple[StoredRoute, ...]) -> bool:
     route = planned.route
-    asked = [(each.route.model, each.route.traffic) for each in batch]
-    return asked == [(route.model, route.traffic)]
+    pending = [(each.route.model, each.route.traffic) for each in batch]
+    return pending == [(route.model, route.traffic)]
 
 
 def _has_ended(world: World, operation: str, until: datetime) -> bool:
@@ -338,8 +342,9 @@ def _load(world: World) -> tuple[tuple[StoredRoute, ...], Outcome]:
     counting, dropped, skipped = [], [], set()
     for each in documents:
         model = models.get(names[each.path])
-        if routes.counts(each, model, now):
-            counting.append(StoredRoute(routes.from_document(each.data), each.version))
+        stored = routes.stored_route(each) if routes.counts(each, model, now) else None
+        if stored:
+            counting.append(stored)
         elif model is None or routes.is_outdated(each, now):
             dropped.append(Delete(each.path, each.version))
         else:
@@ -377,7 +382,7 @@ def _refuse(found: Outcome, stored: StoredRoute, result: Result) -> Outcome:
     """
     if isinstance(result, Failed):
         return replace(found, refused=(*found.refused, (stored, result.problem)))
-    gone = Delete(routes.path(stored.route.model), stored.version)
+    gone = Delete(stored.path, stored.version)
     return replace(found, dropped=(*found.dropped, gone))
 
 
@@ -389,6 +394,8 @@ def _request_id(action: Action, merged: Iterable[StoredRoute]) -> uuid.UUID:
 
 
 def _log_outcome(outcome: Outcome) -> None:
+    if not (outcome.done or outcome.refused or outcome.error or outcome.operation):
+        return
     names: list[str] = [each.route.model for each in outcome.done]
     fields: Body = {"models": names[:50], "routes": len(names)}
     if outcome.refused:

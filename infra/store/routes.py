@@ -9,12 +9,13 @@ late worker nor a restored store writes a route that its model no longer asks fo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from infra.fleet.pending_routes import PendingRoute
-from infra.store.documents import SCHEMA, release_from_document, release_to_document
+from infra.store.documents import UnknownSchema, release_from_document, release_to_document
 from infra.store.port import Create, Document, Replace, Write
 from rollout.model import Cohort, Mirror, Problem, TrafficTarget, TrafficWeight
 
@@ -35,12 +36,19 @@ class StoredRoute:
     route: PendingRoute
     version: str
 
+    @property
+    def path(self) -> str:
+        return path(self.route.model)
+
 
 def stored_route(document: Document | None) -> StoredRoute | None:
-    return StoredRoute(from_document(document.data), document.version) if document else None
+    """None also for a document that another Slipway wrote and this one cannot read."""
+    with suppress(UnknownSchema, KeyError, TypeError):
+        return StoredRoute(from_document(document.data), document.version) if document else None
+    return None
 
 
-def write_route(before: StoredRoute | None, route: PendingRoute) -> Write:
+def write_route(before: Document | None, route: PendingRoute) -> Write:
     where, data = path(route.model), to_document(route)
     return Replace(where, data, before.version) if before else Create(where, data)
 
@@ -51,8 +59,8 @@ def counts(document: Document, model: Document | None, now: datetime) -> bool:
     """
     if model is None or model.data.get("hold") or document.data["problem"]:
         return False
-    is_present = document.data["revision"] == model.data["revision"]
-    return is_present and document.data["schema"] == SCHEMA and not is_outdated(document, now)
+    is_present: bool = document.data["revision"] == model.data["revision"]
+    return is_present and not is_outdated(document, now)
 
 
 def is_outdated(document: Document, now: datetime) -> bool:
@@ -66,7 +74,6 @@ def is_outdated(document: Document, now: datetime) -> bool:
 def to_document(route: PendingRoute) -> Json:
     traffic, problem = route.traffic, route.problem
     return {
-        "schema": SCHEMA,
         "model": route.model,
         "revision": route.revision,
         "is_first": route.is_first,

@@ -32,9 +32,11 @@ BLUE_GREEN: dict[str, Any] = {
 Weights = dict[str, int]
 
 
-def routed(story: Scenario, headers: dict[str, str] | None = None, host: str = "any") -> Weights:
+def routed(
+    story: Scenario, headers: dict[str, str] | None = None, host: str = "any", model: str = "tiny"
+) -> Weights:
     """How the URL map splits requests for the model, by colour, of 1000."""
-    found = route(story.url_map(), f"{host}.example.com", "/tiny/v1", headers).weights
+    found = route(story.url_map(), f"{host}.example.com", f"/{model}/v1", headers).weights
     whole = sum(weight for _, weight in found)
     return {url.rsplit("-", 1)[-1]: weight * 1000 // whole for url, weight in found}
 

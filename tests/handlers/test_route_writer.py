@@ -1,0 +1,356 @@
+"""The one writer of the URL map: few writes for many models, rollbacks first, and whatever crashes
+or interferes, the map gets every route in the end and no document stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from greenlet import greenlet
+
+from handlers.reconcile.route_writer import WRITER, drain, write_route
+from infra.fleet import naming
+from infra.fleet.model import Action, Applied, Failed, Pending, Result
+from infra.fleet.pending_routes import PendingRoute
+from infra.fleet.resources import gateway, url_map
+from infra.store import routes
+from infra.store.documents import to_document
+from infra.store.port import Delete, Put
+from infra.wiring import World
+from rollout.model import Desired, TrafficTarget, TrafficWeight
+from rollout.state import Lease, ModelState
+from tests.concurrent import ConcurrentScenario
+from tests.infra.build import release
+from tests.scenario import InterceptedStore, Scenario, intercepted_adapter
+
+REVISION = 7
+BUDGET = timedelta(seconds=45)
+THEIRS = {"hosts": ["theirs.example.com"], "pathMatcher": "theirs"}
+
+
+class Crash(BaseException):
+    """Not an `Exception`: no handler may survive it."""
+
+
+def given_models(story: Scenario, *models: str, seconds: float = 30) -> Scenario:
+    """A gateway, and for each model two backend services and a document. The documents are leased,
+    so that wake-ups of models find them so: these tests call the writer alone.
+    """
+    story.emulator.operation_seconds = 0
+    for desired in gateway.desired(None)[1:3]:
+        story.given_resource(f"global/{desired.key.collection}", desired.body)
+    for model in models:
+        for colour in ("blue", "green"):
+            service = {"name": f"slipway-{model}-{colour}", "protocol": "HTTP"}
+            story.given_resource(
+                "global/backendServices", service | {"loadBalancingScheme": "EXTERNAL_MANAGED"}
+            )
+        given_revision(story, model, REVISION)
+    story.emulator.operation_seconds_by_method["compute.urlMaps.update"] = seconds
+    return story
+
+
+def given_revision(story: Scenario, model: str, revision: int) -> None:
+    lease = Lease("the test", story.clock.now() + timedelta(days=1))
+    state = ModelState(Desired(model), lease=lease, revision=revision)
+    story.store.commit(Put(f"models/{model}", to_document(state)))
+
+
+def given_pending(story: Scenario, *pending: PendingRoute) -> None:
+    for each in pending:
+        story.store.commit(Put(routes.path(each.model), routes.to_document(each)))
+
+
+def route(story: Scenario, model: str, weight: int = 50, **traffic: Any) -> PendingRoute:
+    weights = (TrafficWeight("blue", 1000 - weight), TrafficWeight("green", weight))
+    target = TrafficTarget(release(model=model, traffic=traffic), weights)
+    return PendingRoute(model, target, REVISION, weight == 0, story.clock.now())
+
+
+def planned(story: Scenario, asked: PendingRoute) -> Action:
+    (action,) = url_map.update(story.url_map(), asked.model, asked.route)
+    assert isinstance(action, Action)
+    return action
+
+
+def ask(
+    story: Scenario, asked: PendingRoute, world: World | None = None, action: Action | None = None
+) -> Result:
+    """What a pass does whose plan has this route."""
+    until = story.clock.now() + BUDGET
+    action = action or planned(story, asked)
+    return write_route(world or story.world, asked, action, uuid4(), until)
+
+
+def in_map(story: Scenario, asked: PendingRoute) -> bool:
+    return url_map.drift(asked.route, asked.model, story.url_map()) is None
+
+
+def is_clean(story: Scenario) -> bool:
+    return not story.store.list(routes.COLLECTION, 10) and story.store.get(WRITER) is None
+
+
+def edit(story: Scenario) -> None:
+    """A foreign editor adds a host. That is a new fingerprint each time."""
+    body = story.url_map()
+    count = len(body.get("pathMatchers", []))
+    matcher = {"name": f"theirs-{count}", "defaultService": body["defaultService"]}
+    rule = {"hosts": [f"theirs-{count}.example.com"], "pathMatcher": matcher["name"]}
+    patch = {
+        "hostRules": [*body.get("hostRules", []), rule],
+        "pathMatchers": [*body.get("pathMatchers", []), matcher],
+    }
+    story.emulator.call("PATCH", "global/urlMaps/slipway-gateway", patch)
+
+
+# ---- Many models
+
+
+def test_fifty_canaries_do_not_queue_before_a_rollback() -> None:
+    models = tuple(f"m{number:02}" for number in range(50))
+    story = given_models(ConcurrentScenario(), *models, "bad")
+    served: dict[str, float] = {}
+
+    def run(asked: PendingRoute) -> None:
+        """Passes until one observes the route."""
+        began = story.clock.now()
+        while not in_map(story, asked):
+            result = ask(story, asked)
+            if isinstance(result, Pending):
+                story.clock.sleep(result.retry_after_seconds or 0)
+        served.setdefault(asked.model, (story.clock.now() - began).total_seconds())
+
+    for model in models:
+        greenlet(run).switch(route(story, model))
+    story.clock.sleep(5)
+    greenlet(run).switch(route(story, "bad", 0))
+    asked_at, in_map_at = story.clock.now(), None
+    while story.clock.now() < asked_at + timedelta(seconds=120):
+        story.when_seconds_pass(1)
+        if in_map_at is None and in_map(story, route(story, "bad", 0)):
+            in_map_at = story.clock.now()
+    # The write in flight ends after at most 30 s, and the rollback's own is accepted then.
+    assert in_map_at
+    assert in_map_at - asked_at <= timedelta(seconds=30)
+    assert max(served.values()) <= 120
+    assert len(served) == 51
+    assert story.calls("urlMaps.update") <= 3
+    assert is_clean(story)
+
+
+def test_a_model_alone_reads_no_map_and_writes_it_once() -> None:
+    story = given_models(Scenario(), "tiny")
+    asked = route(story, "tiny")
+    action = planned(story, asked)
+    story.emulator.calls.clear()
+    assert isinstance(ask(story, asked, action=action), Applied)
+    assert in_map(story, asked)
+    assert story.calls("urlMaps.get") == 0
+    assert story.calls("urlMaps.update") == 1
+    assert is_clean(story)
+
+
+def test_a_pass_beside_the_writer_ends_and_its_route_is_in_the_next_write() -> None:
+    story = given_models(ConcurrentScenario(), "a", "b")
+    results: list[Result] = []
+    greenlet(lambda: ask(story, route(story, "a"))).switch()
+    story.clock.sleep(5)
+    greenlet(lambda: results.append(ask(story, route(story, "b")))).switch()
+    (result,) = results
+    assert isinstance(result, Pending)
+    assert "next write" in result.why
+    assert result.retry_after_seconds
+    story.when_seconds_pass(60)
+    assert in_map(story, route(story, "b"))
+    assert is_clean(story)
+
+
+# ---- Changed minds
+
+
+def test_an_older_decision_never_replaces_a_newer_one() -> None:
+    story = given_models(Scenario(), "tiny")
+    given_revision(story, "tiny", 8)
+    newer = replace(route(story, "tiny", 0), revision=8)
+    given_pending(story, newer)
+    assert isinstance(ask(story, route(story, "tiny", 500)), Pending)
+    drain(story.world)
+    assert in_map(story, newer)
+
+
+@pytest.mark.parametrize("revision", [6, 8])
+def test_a_route_of_another_revision_is_not_written(revision: int) -> None:
+    story = given_models(Scenario(), "tiny")
+    given_pending(story, replace(route(story, "tiny"), revision=revision))
+    drain(story.world)
+    assert story.calls("urlMaps.update") == 0
+    story.clock.sleep(121)
+    drain(story.world)
+    assert story.calls("urlMaps.update") == 0
+    assert is_clean(story)
+
+
+# ---- Dead writers
+
+
+def test_the_tick_finishes_what_a_dead_writer_left() -> None:
+    story = given_models(Scenario(), "tiny", "retired", "gone")
+    leaving = replace(route(story, "retired"), traffic=None, is_first=True)
+    given_pending(story, route(story, "retired"))
+    drain(story.world)
+    given_pending(story, route(story, "tiny"), leaving, route(story, "gone"))
+    story.store.commit(
+        Put(WRITER, {"expires": story.clock.now() + timedelta(seconds=50), "operation": ""}),
+        Delete("models/gone"),
+    )
+    story.when_seconds_pass(121)
+    assert in_map(story, route(story, "tiny"))
+    assert in_map(story, leaving)
+    assert not in_map(story, route(story, "gone"))
+    assert is_clean(story)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_writer_may_crash_at_each_write(after: bool) -> None:
+    for at in range(1, 6):
+        story = given_models(Scenario(), "a", "b")
+        given_pending(story, route(story, "b", 0))
+        count = 0
+
+        def crash(write: Callable[[], Any], at: int = at) -> Any:
+            nonlocal count
+            count += 1
+            if count == at and not after:
+                raise Crash
+            answer = write()
+            if count == at:
+                raise Crash
+            return answer
+
+        worker = story.new_worker(
+            InterceptedStore(story.store, crash),
+            adapter=intercepted_adapter(story.emulator, crash),
+        )
+        is_crashed = False
+        try:
+            ask(story, route(story, "a"), worker)
+        except Crash:
+            is_crashed = True
+        assert is_crashed == (at <= 3), at
+        story.clock.sleep(61)  # the lease expires
+        if not in_map(story, route(story, "a")):
+            ask(story, route(story, "a"))
+        drain(story.world)
+        assert in_map(story, route(story, "a")), at
+        assert in_map(story, route(story, "b", 0)), at
+        assert is_clean(story), at
+
+
+def test_a_write_that_outlasts_its_writer_is_awaited_by_the_next_one() -> None:
+    story = given_models(Scenario(), "a", "b", seconds=100)
+    result = ask(story, route(story, "a"))
+    assert isinstance(result, Pending)
+    assert "still running" in result.why
+    given_pending(story, route(story, "b"))
+    story.bus.pump()
+    first, second = (
+        each
+        for each in story.emulator.operations()
+        if each["targetLink"].endswith("slipway-gateway") and each["operationType"] == "update"
+    )
+    assert second["insertTime"] >= first["endTime"]
+    story.when_seconds_pass(180)
+    assert in_map(story, route(story, "b"))
+    assert is_clean(story)
+
+
+# ---- Others who edit the map, and refusals
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_foreign_editor_may_edit_the_map_at_any_moment(at: int) -> None:
+    story = given_models(Scenario(), "a", "b")
+    story.emulator.operation_seconds_by_method.clear()
+    given_pending(story, route(story, "b"))
+    count = 0
+
+    def interfere(write: Callable[[], Any]) -> Any:
+        nonlocal count
+        if count == at:
+            edit(story)
+        count += 1
+        return write()
+
+    worker = story.new_worker(
+        InterceptedStore(story.store, interfere),
+        adapter=intercepted_adapter(story.emulator, interfere),
+    )
+    assert isinstance(ask(story, route(story, "a"), worker), Applied)
+    edit(story)
+    assert in_map(story, route(story, "a"))
+    assert in_map(story, route(story, "b"))
+    hosts = [host for rule in story.url_map()["hostRules"] for host in rule["hosts"]]
+    assert sum(host.startswith("theirs") for host in hosts) == 1 + (at < count)
+    assert is_clean(story)
+
+
+def test_a_map_that_others_change_all_the_time_is_left_for_later() -> None:
+    story = given_models(Scenario(), "tiny")
+
+    def interfere(write: Callable[[], Any]) -> Any:
+        edit(story)
+        return write()
+
+    worker = story.new_worker(adapter=intercepted_adapter(story.emulator, interfere))
+    result = ask(story, route(story, "tiny"), worker)
+    assert isinstance(result, Pending)
+    assert "changed by others" in result.why
+    drain(story.world)
+    assert in_map(story, route(story, "tiny"))
+    assert is_clean(story)
+
+
+def test_a_route_that_compute_engine_refuses_blocks_no_other() -> None:
+    models = ("a", "b", "c", "d", "e")
+    story = given_models(Scenario(), *models, seconds=1)
+    no_weight = (TrafficWeight("blue", 0), TrafficWeight("green", 0))
+    bad = route(story, "c")
+    assert bad.traffic
+    bad = replace(bad, traffic=replace(bad.traffic, weights=no_weight))
+    given_pending(story, *(bad if model == "c" else route(story, model) for model in models))
+    drain(story.world)
+    story.when_seconds_pass(30)
+    assert all(in_map(story, route(story, model)) for model in models if model != "c")
+    result = ask(story, bad, action=planned(story, bad))
+    assert isinstance(result, Failed)
+    assert "not all 0" in result.problem.message
+    assert is_clean(story)
+
+
+def test_a_route_whose_backend_service_is_missing_blocks_no_other() -> None:
+    story = given_models(Scenario(), "a", "b", seconds=1)
+    story.emulator.call("DELETE", "global/backendServices/slipway-a-green")
+    story.clock.sleep(5)
+    given_pending(story, route(story, "a", 0), route(story, "b"))
+    drain(story.world)
+    story.when_seconds_pass(30)
+    assert in_map(story, route(story, "b"))
+    assert is_clean(story)
+
+
+def test_a_path_that_another_route_takes_in_the_same_write_is_reported_to_its_model() -> None:
+    story = given_models(Scenario(), "a", "b", seconds=1)
+    first, second = route(story, "a", path="/same"), route(story, "b", path="/same")
+    action = planned(story, second)
+    given_pending(story, first)
+    result = ask(story, second, action=action)
+    assert isinstance(result, Failed)
+    assert result.problem.code == "ROUTE_TAKEN"
+    assert in_map(story, first)
+    assert is_clean(story)
+    assert naming.GATEWAY.name in str(story.resources())
