@@ -108,8 +108,10 @@ class SimBus:
     def publish(
         self, topic: str, data: bytes, attributes: Mapping[str, str] = MappingProxyType({})
     ) -> str:
+        # A request for the writer of the URL map is no wake-up of the model.
+        target = "routes" if data == outbox.routes_wakeup() else topic
         return self._boundary(
-            "bus.publish", topic, True, lambda _: self._publish(topic, data, attributes)
+            "bus.publish", target, True, lambda _: self._publish(topic, data, attributes)
         )
 
 

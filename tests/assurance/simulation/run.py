@@ -18,6 +18,7 @@ from functools import cache
 from typing import Any
 
 from handlers import wakeup
+from handlers.reconcile.route_writer import WRITER
 from infra.store.sqlite import SqliteStore
 from tests.assurance.simulation import oracles
 from tests.assurance.simulation.engine import BEHAVIOUR, Simulation, mute_logs
@@ -260,7 +261,9 @@ class Run:
 
     def _is_idle(self) -> bool:
         simulation = self.simulation
-        if simulation.alive or simulation.store.list("outbox", 1, None):
+        store = simulation.store
+        left = store.list("outbox", 1) or store.list("routes", 1) or store.get(WRITER)
+        if simulation.alive or left:
             return False
         if simulation.in_flight:
             simulation.skip_to_late_message()
