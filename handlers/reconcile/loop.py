@@ -43,8 +43,8 @@ from infra.compute.errors import Refused
 from infra.fleet import naming, preflight
 from infra.fleet.marks import mark
 from infra.fleet.model import Action, Applied, Failed, Pending, Plan, Result
-from infra.fleet.preflight import Answers
 from infra.fleet.pending_routes import PendingRoute, goes_first
+from infra.fleet.preflight import Answers
 from infra.fleet.reads import scope_of
 from infra.fleet.room import room
 from infra.settings import POLICY, load_project_policy
