@@ -72,23 +72,23 @@ def route(story: Scenario, model: str, weight: int = 50, **traffic: Any) -> Pend
     return PendingRoute(model, target, REVISION, weight == 0, story.clock.now())
 
 
-def planned(story: Scenario, asked: PendingRoute) -> Action:
-    (action,) = url_map.update(story.url_map(), asked.model, asked.route)
+def planned(story: Scenario, pending: PendingRoute) -> Action:
+    (action,) = url_map.update(story.url_map(), pending.model, pending.route)
     assert isinstance(action, Action)
     return action
 
 
 def ask(
-    story: Scenario, asked: PendingRoute, world: World | None = None, action: Action | None = None
+    story: Scenario, pending: PendingRoute, world: World | None = None, action: Action | None = None
 ) -> Result:
     """What a pass does whose plan has this route."""
     until = story.clock.now() + BUDGET
-    action = action or planned(story, asked)
-    return write_route(world or story.world, asked, action, uuid4(), until)
+    action = action or planned(story, pending)
+    return write_route(world or story.world, pending, action, uuid4(), until)
 
 
-def in_map(story: Scenario, asked: PendingRoute) -> bool:
-    return url_map.drift(asked.route, asked.model, story.url_map()) is None
+def in_map(story: Scenario, pending: PendingRoute) -> bool:
+    return url_map.drift(pending.route, pending.model, story.url_map()) is None
 
 
 def is_clean(story: Scenario) -> bool:
@@ -116,27 +116,27 @@ def test_fifty_canaries_do_not_queue_before_a_rollback() -> None:
     story = given_models(ConcurrentScenario(), *models, "bad")
     served: dict[str, float] = {}
 
-    def run(asked: PendingRoute) -> None:
+    def run(pending: PendingRoute) -> None:
         """Passes until one observes the route."""
         began = story.clock.now()
-        while not in_map(story, asked):
-            result = ask(story, asked)
+        while not in_map(story, pending):
+            result = ask(story, pending)
             if isinstance(result, Pending):
                 story.clock.sleep(result.retry_after_seconds or 0)
-        served.setdefault(asked.model, (story.clock.now() - began).total_seconds())
+        served.setdefault(pending.model, (story.clock.now() - began).total_seconds())
 
     for model in models:
         greenlet(run).switch(route(story, model))
     story.clock.sleep(5)
     greenlet(run).switch(route(story, "bad", 0))
-    asked_at, in_map_at = story.clock.now(), None
-    while story.clock.now() < asked_at + timedelta(seconds=120):
+    requested_at, in_map_at = story.clock.now(), None
+    while story.clock.now() < requested_at + timedelta(seconds=120):
         story.when_seconds_pass(1)
         if in_map_at is None and in_map(story, route(story, "bad", 0)):
             in_map_at = story.clock.now()
     # The write in flight ends after at most 30 s, and the rollback's own is accepted then.
     assert in_map_at
-    assert in_map_at - asked_at <= timedelta(seconds=30)
+    assert in_map_at - requested_at <= timedelta(seconds=30)
     assert max(served.values()) <= 120
     assert len(served) == 51
     assert story.calls("urlMaps.update") <= 3
@@ -145,11 +145,11 @@ def test_fifty_canaries_do_not_queue_before_a_rollback() -> None:
 
 def test_a_model_alone_reads_no_map_and_writes_it_once() -> None:
     story = given_models(Scenario(), "tiny")
-    asked = route(story, "tiny")
-    action = planned(story, asked)
+    pending = route(story, "tiny")
+    action = planned(story, pending)
     story.emulator.calls.clear()
-    assert isinstance(ask(story, asked, action=action), Applied)
-    assert in_map(story, asked)
+    assert isinstance(ask(story, pending, action=action), Applied)
+    assert in_map(story, pending)
     assert story.calls("urlMaps.get") == 0
     assert story.calls("urlMaps.update") == 1
     assert is_clean(story)

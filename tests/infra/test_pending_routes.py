@@ -152,7 +152,7 @@ def test_a_pending_route_of_another_slipway_is_not_read() -> None:
 def test_a_route_counts_only_at_its_models_present_revision_and_for_two_minutes(
     pending_fields: dict[str, Any], model_fields: dict[str, Any], after: int, counts: bool
 ) -> None:
-    asked = Document("routes/tiny", routes.to_document(pending("tiny")) | pending_fields, "1")
+    request = Document("routes/tiny", routes.to_document(pending("tiny")) | pending_fields, "1")
     model = Document("models/tiny", {"revision": 7, "hold": None} | model_fields, "1")
-    assert routes.counts(asked, model, NOON + after * SECOND) is counts
-    assert not routes.counts(asked, None, NOON)
+    assert routes.counts(request, model, NOON + after * SECOND) is counts
+    assert not routes.counts(request, None, NOON)
