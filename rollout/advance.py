@@ -540,7 +540,7 @@ def _with_progress(
     rollout: Rollout, health: ReleaseHealth, evidence: Evidence, now: datetime
 ) -> tuple[Rollout, ReleaseHealth]:
     progress = rollout.progress or Progress(0, now)
-    is_patient = rollout.capacity == "wait"
+    is_patient = capacity.is_patient(rollout)
     health, progress = update_progress(
         health, progress, evidence.losses, now, is_patient=is_patient
     )
@@ -554,7 +554,7 @@ def _context(
     progress = rollout.progress or Progress(0, now)
     if rollout.paused:
         progress = replace(progress, improved_at=now)
-    is_patient = rollout.capacity == "wait"
+    is_patient = capacity.is_patient(rollout)
     return GateContext(health, progress, evidence, since, now, is_patient=is_patient)
 
 

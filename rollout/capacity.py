@@ -23,11 +23,11 @@ from rollout.strategies.base import FIRST_GROUP
 
 @dataclass(frozen=True)
 class Choice:
-    """How a rollout gets its instances, and why; empty if that goes without saying. `lacks`: why it
-    has to wait; empty if it may begin.
+    """How a rollout gets its instances, and why. None: as the release asks, or `surge`, since there
+    was nothing to choose by. `lacks`: why it has to wait; empty if it may begin.
     """
 
-    mode: CapacityMode
+    mode: CapacityMode | None = None
     why: str = ""
     lacks: str = ""
 
@@ -44,16 +44,25 @@ def choose(rollout: Rollout, release: Release, observed: Observed, room: Room | 
     """`rollout` is still settled. A commanded rollback does not wait for capacity."""
     spec = release.spec.rollout
     if not needs_room(rollout, release):
-        return Choice("surge" if release.is_restored else spec.capacity or "surge")
+        return Choice("surge" if release.is_restored and spec.capacity == "wait" else None)
     lacks = _lacks(rollout, release, observed, room)
     if spec.capacity == "wait":
         return Choice("wait", lacks=lacks)
     if not lacks:
-        return Choice("surge", f"surge: {room.why}" if room else "")
+        return Choice("surge", f"surge: {room.why}") if room else Choice()
     if spec.unavailable and not spec.has_second_group:
         return Choice("replace_in_place", f"replace_in_place: {lacks}")
     others = "wait" if spec.has_second_group else "wait or replace_in_place"
     return Choice("surge", f"surge, though {lacks}; rollout.capacity could be {others}")
+
+
+def is_patient(rollout: Rollout) -> bool:
+    """Whether the rollout waits for capacity however long that takes. One that took over another
+    has chosen nothing.
+    """
+    candidate = rollout.candidate
+    given = candidate.spec.rollout.capacity if candidate else None
+    return (rollout.capacity or given) == "wait"
 
 
 def _lacks(rollout: Rollout, release: Release, observed: Observed, room: Room | None) -> str:

@@ -99,7 +99,7 @@ def begin(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
     return PhaseChange(begun, replace(desired, paused="", promoted=False), (transition,))
 
 
-def with_capacity(change: PhaseChange, mode: CapacityMode, why: str) -> PhaseChange:
+def with_capacity(change: PhaseChange, mode: CapacityMode | None, why: str) -> PhaseChange:
     """The rollout that begins, with how it gets its instances."""
     begun = replace(change.rollout, capacity=mode)
     if not why:

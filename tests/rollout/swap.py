@@ -61,8 +61,11 @@ def run_pass(
     evidence: Evidence = NO_EVIDENCE,
     now: datetime = NOW,
 ) -> Decision:
-    """The decision of one pass with `of` as the desired release."""
-    return advance(rollout, desired(of), observed, evidence, now)
+    """The decision of one pass with `of` as the desired release. What it lends is in
+    `test_capacity_lease.py`.
+    """
+    decision = advance(rollout, desired(of), observed, evidence, now)
+    return replace(decision, rollout=replace(decision.rollout, capacity_lease=None))
 
 
 def mixed(old: int, new: int, unhealthy: int = 0) -> Observed:
