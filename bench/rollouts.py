@@ -102,7 +102,7 @@ class Course:
     moments: tuple[Moment, ...]
     group: str
     stopped_at: float | None = None
-    promised: float | None = None
+    promised: int | None = None
 
     def exposure(self) -> tuple[float, float]:
         """The requests that the weights gave the candidate, and for how many seconds they gave it
@@ -170,7 +170,7 @@ class Runs:
         group = next(name for name in GROUPS if name != serving)
         moments, latest = [self._moment()], time.monotonic() + LIMIT_SECONDS
         stopped_at: float | None = None
-        promised: float | None = None
+        promised: int | None = None
         with _load(self._url) as stop:
             time.sleep(WARM_SECONDS)
             self._publish(version, image, sections)
@@ -179,7 +179,7 @@ class Runs:
                 moments.append(self._moment())
                 self._check_limit(version, latest)
                 if stopped_at is None and self._has_had(moments, group, stop_at):
-                    promised = self._document()["outputs"].get("seconds_to_roll_back")
+                    promised = self._document()["seconds_to_roll_back"]
                     stopped_at = moments[-1].at
                     if image.endswith(BAD):
                         self._stack.emulator.set_behaviours([DEAD, WELL])
@@ -295,7 +295,7 @@ def _way_back(course: Course) -> Row:
     how = (
         "seconds from `abort` at 50 % until the candidate got its last request;"
         f" {PROPAGATION_SECONDS:g} s of them propagation;"
-        f" `seconds_to_roll_back` promised {course.promised}"
+        f" the model's document promised {course.promised}"
     )
     return row("seconds_to_roll_back", measured, how, promised=course.promised)
 
