@@ -54,7 +54,9 @@ from rollout.spec.message import (
     parse,
     resolve,
 )
+from rollout.spec.metrics import RATES, is_same_machine, uncountable, unknown_capacity
 from rollout.spec.model import digest
+from rollout.spec.rules import gives
 from rollout.state import ModelState
 from rollout.transitions import PhaseChange
 
@@ -146,7 +148,8 @@ def record_release(
         _record_unchanged(world, stored, before, payload, is_retry=request.is_retry)
         return
     base = None if before else _base(world, stored.state, request, key)
-    release = _release(stored.state, request, before, base, key)
+    has_metrics = world.has_metrics
+    release = _release(stored.state, request, before, base, key, has_metrics=has_metrics)
     if late:
         accepted = repository.accept_release(world.store, request.model, release)
         notes = _note_on_newer(world, stored.state, release)
@@ -160,6 +163,7 @@ def record_release(
     policy = load_project_policy(world.store, documents)
     last = admission.last_admission(world, policy)
     why = _violations(world, policy, stored.state, release)
+    why = why or _unmeasurable(world, stored.state, release, request, base)
     if why:
         raise Refuse(*(f"{each}{_inherited(request, each, base)}" for each in why))
     release = _with_digest(request.model, release, policy, find_digest)
@@ -244,14 +248,17 @@ def _release(
     before: Release | None,
     base: Release | None,
     key: IntentKey,
+    *,
+    has_metrics: bool,
 ) -> Release:
     """`before` is the same version, accepted earlier; otherwise `base` is what it inherits from."""
     if before:
         spec, inherits_from = before.spec, before.inherits_from
     elif base:
-        spec, inherits_from = resolve(request, base.spec, base.version), base.version
+        spec = resolve(request, base.spec, base.version, has_metrics=has_metrics)
+        inherits_from = base.version
     else:
-        spec, inherits_from = resolve(request, None), ""
+        spec, inherits_from = resolve(request, None, has_metrics=has_metrics), ""
     misfits = not_inherited(request.patch, base.spec) if base else ()
     return Release(
         version=request.version,
@@ -319,6 +326,28 @@ def _violations(
     if why:
         return why
     return tuple(map(str, incompatible(stable.spec, release.spec))) if stable else ()
+
+
+def _unmeasurable(
+    world: World,
+    state: ModelState,
+    release: Release,
+    request: ReleaseRequested,
+    base: Release | None,
+) -> tuple[str, ...]:
+    """Why requests could not be counted, or the candidate not be sized, as the release needs it."""
+    stable = serving_release(state.rollout)
+    problems = () if world.has_metrics else uncountable(release.spec)
+    if stable:
+        given = any(gives(request.patch, path) for path in RATES)
+        is_other = base is not None and not is_same_machine(base.spec, release.spec)
+        problems += unknown_capacity(
+            stable.spec,
+            release.spec,
+            has_metrics=world.has_metrics,
+            is_inherited=is_other and not given,
+        )
+    return tuple(map(str, problems))
 
 
 def _inherited(request: ReleaseRequested, why: str, base: Release | None) -> str:

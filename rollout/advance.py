@@ -27,10 +27,12 @@ from rollout.gates.base import (
     GateContext,
     Inconclusive,
     Passed,
+    Query,
     Traffic,
     Verdict,
     Waiting,
     judge,
+    queries,
 )
 from rollout.gates.clocks import decode, lost_instances
 from rollout.gates.release_health import ReleaseHealth, observe_release, update_progress
@@ -58,9 +60,11 @@ from rollout.model import (
     Target,
 )
 from rollout.rollback import WayBack
+from rollout.sizing import demand_query
 from rollout.spec.compatibility import cannot_share_group
 from rollout.spec.defaults import progress_deadline_seconds
 from rollout.spec.steps import ApproveStep, promoted_step
+from rollout.step_context import context_of_step, with_demand, with_lack
 from rollout.strategies import has_own_group, strategy_of, swap_of
 from rollout.strategies.base import FIRST_GROUP, Step, Strategy, Swap, steps_digest
 from rollout.transitions import PhaseChange, candidate_of
@@ -384,31 +388,31 @@ def _judge_step(
     now: datetime,
 ) -> PhaseChange:
     _, _, steps = _plan_of(rollout)
+    group = _group_in_focus(rollout, observed)
+    rollout = with_demand(rollout, group, observed, evidence, now)
     health = _health(rollout, observed)
     if steps_digest(steps) != rollout.steps_digest:
         restarted = replace(rollout, steps_digest=steps_digest(steps))
         why = "the steps of its strategy have changed"
         return transitions.enter_step(restarted, desired, 0, health, why, now)
     rollout, health = _with_progress(rollout, health, evidence, now)
-    context = _context(rollout, health, evidence, phase.since, now)
     step = steps[phase.step]
-    traffic = None
+    group = _group_in_focus(rollout, observed)
     if step.is_routed:
-        least = _group_in_focus(rollout, observed).min
-        traffic = Traffic(step.goal, least, phase.is_granted, phase.routed_since)
-        context = replace(context, traffic=traffic)
-    is_promoted = rollout.promoted or phase.is_promoted
-    is_held = not is_promoted and (traffic is None or traffic.is_granted)
-    if is_held:
-        context = replace(context, hold=timedelta(seconds=step.hold_seconds))
+        phase = with_lack(rollout, phase, step, group, evidence, now)
+        rollout = replace(rollout, phase=phase)
+    context = _context(rollout, health, evidence, phase.since, now)
+    context = context_of_step(context, rollout, phase, step, group)
     context = replace(context, approval=_approval(rollout, phase, step, now))
+    traffic = context.traffic
     verdict = judge(STEP_GATES, context)
     if not isinstance(verdict, Passed) or rollout.paused:
         return _hold(rollout, desired, verdict, health, now)
     if traffic and not traffic.is_granted:
         if exceeded := exceeds_limit(rollout, step, observed):
             return _stop(rollout, desired, exceeded, observed, now)
-        return transitions.grant(rollout, desired, phase, step, health, now)
+        basis = traffic.basis or ""
+        return transitions.grant(rollout, desired, phase, step, health, basis, now)
     if phase.step + 1 == len(steps):
         return transitions.start_baking(rollout, desired, health, verdict.why, now)
     if frozen := _frozen(evidence, candidate_of(rollout)):
@@ -455,6 +459,23 @@ def _stop(
         return PhaseChange(rollout, desired, waiting_for=why, warnings=(why,))
     why = f"{exceeded}; promote it in spite of that, or abort it"
     return transitions.pause(rollout, desired, why, now)
+
+
+def queries_of(rollout: Rollout, observed: Observed, now: datetime) -> tuple[Query, ...]:
+    """What the gates that are due, and the size of the candidate, need to know of requests."""
+    phase = rollout.phase
+    if not isinstance(phase, Stepping) or rollout.paused or rollout.stable is None:
+        return ()
+    _, _, steps = _plan_of(rollout)
+    step = steps[min(phase.step, len(steps) - 1)]
+    if not step.is_routed:
+        return ()
+    if not phase.is_granted:
+        query = demand_query(candidate_of(rollout).spec, now)
+        return (query,) if query else ()
+    group, health = _group_in_focus(rollout, observed), _health(rollout, observed)
+    context = _context(rollout, health, Evidence(), phase.since, now)
+    return queries(STEP_GATES, context_of_step(context, rollout, phase, step, group))
 
 
 def _judge_bake(

@@ -1,9 +1,8 @@
-"""What gates and the sizing of a candidate may ask of a source of metrics, and what it answers.
-Pure.
+"""What may be asked of a source of metrics, and what it answers. Pure.
 
-`infra/metrics` answers, `handlers/reconcile/measure.py` asks, once per pass, and the answers reach
-the gates in `Evidence`. Invariant: a source that cannot answer is never an exception and never 0;
-each way to fail is an answer of its own kind.
+Gates and the sizing of a candidate name queries, `handlers/reconcile/measure.py` asks once per
+pass, and the answers come back in `Evidence`. Invariant: a source that cannot answer is never an
+exception and never 0; each way to fail is an answer of its own kind.
 """
 
 from __future__ import annotations
@@ -15,8 +14,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class RequestCount:
-    """A query: how many requests did each of the model's groups get in this time?"""
+    """A query: how many requests did each of the model's groups get in this time? `purpose`: for
+    the minimum of a step, or for the demand by which the candidate is sized.
+    """
 
+    purpose: Literal["step", "demand"]
     since: datetime
     until: datetime
 
@@ -56,6 +58,7 @@ class Delayed:
 
 
 Lack = Literal[
+    "no-source",  # no source of metrics is configured
     "timeout",  # no answer in time
     "http",  # no connection, or an answer that is an error
     "partial",  # an answer that says, or shows, that a part of it is missing

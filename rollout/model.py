@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, assert_never
 
+from rollout.measurements import Answer, RequestCount
 from rollout.spec.model import Spec
 
 Outcome = Literal["succeeded", "rolled_back", "superseded", "aborted", "refused", "retired"]
@@ -200,7 +201,9 @@ class Bounds:
 
 @dataclass(frozen=True)
 class GroupView:
-    """One observed managed instance group of the model, and its autoscaler's bounds, if read."""
+    """One observed managed instance group of the model, and its autoscaler's bounds and
+    `recommended_size`, the size that it computes from the load, if read.
+    """
 
     colour: Colour
     region: str
@@ -208,6 +211,7 @@ class GroupView:
     is_stable: bool
     instances: tuple[Instance, ...]
     bounds: Bounds | None = None
+    recommended_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -252,6 +256,14 @@ class Room:
 
 
 @dataclass(frozen=True)
+class Measurement:
+    """What the source of metrics answered to a query, for each group."""
+
+    query: RequestCount
+    answers: tuple[tuple[Colour, Answer], ...]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What the pass learned beside the groups: `refusals`, what Compute Engine or the policy
     refused for good, `pending_changes`, why the observed state still differs from the present
@@ -260,6 +272,7 @@ class Evidence:
     the present target's weights, or no route if the target has none. `frozen`: see `Frozen`.
     `room`: for how many instances of the desired release the quotas have room, if that was read.
     `edited_by`: who changed the URL map last beside Slipway, and when, if Compute Engine says so.
+    `measurements`: the answers to what `advance.queries_of` names.
     """
 
     refusals: tuple[Problem, ...] = ()
@@ -270,6 +283,15 @@ class Evidence:
     is_routed: bool = True
     edited_by: str = ""
     room: Room | None = None
+    measurements: tuple[Measurement, ...] = ()
+
+    def answers(self, query: RequestCount) -> dict[Colour, Answer]:
+        """By group; none if it was not asked. The time at which it was asked does not matter."""
+        for each in self.measurements:
+            is_same = each.query.purpose == query.purpose
+            if is_same and (query.purpose == "demand" or each.query.since == query.since):
+                return dict(each.answers)
+        return {}
 
 
 # ---- Phases
@@ -289,7 +311,8 @@ class Stepping:
     are granted once its instances are healthy. `routed_since`: since when the URL map has had what
     is granted so far; None if it has not, or if the candidate has no group of its own.
     `is_promoted`: a person ended the step's hold. `approved_by`: who approved the step, if it asks
-    for approval.
+    for approval. `unmeasured_since`: since when what the step needs to know of requests has not
+    been measured, though it was asked.
     """
 
     step: int
@@ -299,6 +322,7 @@ class Stepping:
     granted: int = 0
     is_promoted: bool = False
     approved_by: str = ""
+    unmeasured_since: datetime | None = None
 
     @property
     def is_granted(self) -> bool:
@@ -417,6 +441,16 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Demand:
+    """The most that users have asked of the model since the rollout began: `instances` of the
+    stable release, and the requests a second, None if they are not measured.
+    """
+
+    instances: int
+    requests_per_second: float | None = None
+
+
+@dataclass(frozen=True)
 class Kept:
     """The group of the previous release, which is kept until `until`, so that it can take requests
     back at once. `since`: since when the URL map sends it none; None if it is not so.
@@ -479,6 +513,7 @@ class Rollout:
     route_edits: int = 0  # of others, in this rollout or since it was resumed
     capacity_lease: CapacityLease | None = None
     capacity: CapacityMode | None = None  # chosen when the rollout began
+    demand: Demand | None = None
 
 
 # ---- Targets and decisions
@@ -498,7 +533,8 @@ class Share:
 class GroupTarget:
     """One group: its releases (at most two), the release whose settings it carries, and the
     autoscaler's present bounds. `keeps_unhealthy`: it is the candidate's own, and an
-    unhealthy instance is not repaired, since it is evidence.
+    unhealthy instance is not repaired, since it is evidence. `basis`: from what `min` follows, for
+    people; None if the demand must be measured first.
     """
 
     colour: Colour
@@ -510,6 +546,7 @@ class GroupTarget:
     surge: int
     unavailable: int
     keeps_unhealthy: bool = False
+    basis: str | None = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ def begin(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
         watched_since=None,
         route_edits=0,
         capacity=None,
+        demand=None,
     )
     origin = f"release {rollout.stable.version} serves" if rollout.stable else "nothing serves yet"
     why = (
@@ -174,16 +175,20 @@ def grant(
     phase: Stepping,
     step: Step,
     health: ReleaseHealth,
+    basis: str,
     now: datetime,
 ) -> PhaseChange:
     """The candidate has the instances for what the step sends it: from now on the route has it."""
     weight = step.per_mille if isinstance(step, WeightStep) else phase.weight
     granted = replace(
         rollout,
-        phase=replace(phase, weight=weight, granted=phase.step + 1, routed_since=None),
+        phase=replace(
+            phase, weight=weight, granted=phase.step + 1, routed_since=None, unmeasured_since=None
+        ),
         progress=_go_on(rollout, health, now),
     )
-    why = f"{health}; it gets {step.goal}"
+    sized = f", sized {basis}" if basis else ""
+    why = f"{health}{sized}; it gets {step.goal}"
     return _change(rollout, granted, desired, step_name(phase.step), why, health)
 
 
@@ -231,6 +236,7 @@ def succeed(
         progress=rollout.progress if is_watched else None,
         paused=None,
         promoted=False,
+        demand=None,
         watched_since=now if is_watched else None,
         failed_digests=tuple(
             digest for digest in rollout.failed_digests if digest != candidate.digest
@@ -402,6 +408,8 @@ def shift(rollout: Rollout, span: timedelta) -> Rollout:
         phase = replace(phase, since=phase.since + span)
     if isinstance(phase, Stepping | Baking | RollingBack | Retiring) and phase.routed_since:
         phase = replace(phase, routed_since=phase.routed_since + span)
+    if isinstance(phase, Stepping):
+        phase = replace(phase, unmeasured_since=None)  # nobody asked in that time
     if isinstance(phase, RollingBack) and phase.improved_at:
         phase = replace(phase, improved_at=phase.improved_at + span)
     if progress:
@@ -448,6 +456,7 @@ def roll_back(
         progress=None,
         paused=None,
         promoted=False,
+        demand=None,
     )
     goal = (
         f"rolls back to release {rollout.stable.version}"
@@ -563,6 +572,7 @@ def retire(rollout: Rollout, desired: Desired, why: str, now: datetime) -> Phase
         paused=None,
         progress=None,
         promoted=False,
+        demand=None,
         watched_since=None,
     )
     undesired = replace(desired, release=None, paused="", promoted=False)

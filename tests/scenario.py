@@ -29,6 +29,7 @@ from infra.bus.envelope import RELEASE_TYPE, CloudEventLike, Message, parse_mess
 from infra.bus.port import Bus
 from infra.compute.client import Compute
 from infra.fleet import naming
+from infra.metrics.port import Metrics
 from infra.registry.emulated import EmulatedRegistry
 from infra.schedule.timer import Timer
 from infra.store import outbox, repository
@@ -66,23 +67,27 @@ def quick(rollout: dict[str, Any]) -> dict[str, Any]:
 
 class VirtualClock:
     """The emulator's virtual time as the World's clock. While the caller sleeps, the emulator
-    advances, and the watchers are called every second.
+    advances, and the watchers are called every second; the meters once, with the time that passed.
     """
 
     def __init__(self, cloud_clock: CloudClock) -> None:
         self._cloud_clock = cloud_clock
         self.watchers: list[Callable[[], None]] = []
+        self.meters: list[Callable[[float], None]] = []
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self._cloud_clock(), UTC)
 
     def sleep(self, seconds: float) -> None:
-        while self.watchers and seconds > 1:
+        left = seconds
+        while self.watchers and left > 1:
             self._cloud_clock.advance(1)
-            seconds -= 1
+            left -= 1
             for watch in self.watchers:
                 watch()
-        self._cloud_clock.advance(seconds)
+        self._cloud_clock.advance(left)
+        for meter in self.meters:
+            meter(seconds)
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,7 @@ class Scenario:
         self.bus = EmbeddedBus(self.clock)
         self.registry = EmulatedRegistry()
         self.tokens = itertools.count(1)
+        self._metrics: Callable[[], Metrics] | None = None
         self.world = self.new_worker()
         # Runs the handler of each event. A test replaces it to act before or after, or to crash.
         self.run_handler: Callable[[Callable[[], None]], None] = lambda handle: handle()
@@ -205,6 +211,7 @@ class Scenario:
             registry=lambda: self.registry,
             jitter=lambda: 0.5,
             scheduler=lambda: Timer(self.bus),
+            metrics=self._metrics,
         )
 
     # ---- given
@@ -240,6 +247,11 @@ class Scenario:
 
     def given_operation_seconds(self, seconds: float) -> None:
         self.emulator.operation_seconds = seconds
+
+    def given_metrics(self, metrics: Metrics | None) -> None:
+        """The functions have this source of metrics from now on."""
+        self._metrics = (lambda: metrics) if metrics else None
+        self.world = self.new_worker()
 
     def given_load(self, group: str, **load: float) -> None:
         self.emulator.load[group] = dict(load)

@@ -24,6 +24,7 @@ from rollout.model import (
     Decision,
     Evidence,
     Loss,
+    Measurement,
     Problem,
     Retiring,
     RollingBack,
@@ -98,10 +99,12 @@ def decide(
     losses: tuple[Loss, ...] = (),
     room: Room | None = None,
     edited_by: str = "",
+    measurements: tuple[Measurement, ...] = (),
 ) -> tuple[PassDecision, Plans]:
     """`refusals`: what was refused when the last pass of this loop applied its plan. `is_light`:
     nothing but groups, health and what splits requests was read. `losses`: why instances were lost
-    since the last pass. `edited_by`: see `Evidence`.
+    since the last pass. `edited_by`: see `Evidence`. `measurements`: what the source of metrics
+    answered.
     """
     observed = observe(snapshot, state.desired.model)
     newest = newest_revision(snapshot, state.desired.model)
@@ -126,6 +129,7 @@ def decide(
         is_routed=is_right,
         edited_by=edited_by,
         room=room,
+        measurements=measurements,
     )
     decision = advance(state.rollout, state.desired, observed, evidence, now)
     decision = replace(decision, transitions=(*adopted, *decision.transitions))

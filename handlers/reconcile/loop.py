@@ -34,6 +34,7 @@ from handlers.reconcile.decide import (
     policy_problems,
 )
 from handlers.reconcile.explain import explain_edit, explain_losses
+from handlers.reconcile.measure import measure
 from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe, observe_lightly
 from handlers.reconcile.overdue import restore_overdue
 from handlers.reconcile.route_writer import write_route
@@ -153,6 +154,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     carried = replace(carried, observed_at=world.clock.now())
     losses = explain_losses(world.compute, state, cache.snapshot, world.clock.now())
     edited_by = explain_edit(world.compute, state, cache.snapshot)
+    measurements = measure(world, state, cache.snapshot, world.clock.now())
 
     # decide
     policy = _policy(world, documents, state)
@@ -168,6 +170,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
         losses=losses,
         room=space,
         edited_by=edited_by,
+        measurements=measurements,
     )
     carried = replace(carried, cache=replace(cache, is_noop=decision.is_noop), plans=plans)
     if cache.is_partial and not _is_as_expected(state, cache, decision):

@@ -63,6 +63,7 @@ def _group(snapshot: Snapshot, model: str, colour: Colour, key: Key, body: Body)
         is_stable=bool(status.get("isStable", False)),
         instances=tuple(_instance(each, health) for each in snapshot.instances.get(key, ())),
         bounds=_bounds(snapshot.bodies.get(naming.autoscaler(model, colour, key.scope))),
+        recommended_size=_recommended_size(snapshot, model, colour, key),
     )
 
 
@@ -74,6 +75,12 @@ def _bounds(autoscaler: Body | None) -> Bounds | None:
     return Bounds(
         int(policy.get("minNumReplicas", 0)), int(policy.get("maxNumReplicas", 0)), may_scale_in
     )
+
+
+def _recommended_size(snapshot: Snapshot, model: str, colour: Colour, group: Key) -> int | None:
+    scaler = snapshot.bodies.get(naming.autoscaler(model, colour, group.scope)) or {}
+    size = scaler.get("recommendedSize")
+    return size if isinstance(size, int) and size > 0 else None
 
 
 def _instance(managed: Body, health: Mapping[str, Health] | None) -> Instance:

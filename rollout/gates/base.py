@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from rollout.gates.release_health import ReleaseHealth
-from rollout.model import Evidence, Progress, Reason
+from rollout.measurements import RequestCount
+from rollout.model import Colour, Evidence, Progress, Reason
 
 
 @dataclass(frozen=True)
@@ -39,26 +40,36 @@ class Inconclusive:
 Verdict = Passed | Waiting | Failed | Inconclusive
 
 
+Query = RequestCount
+"""Evidence that a gate needs beside the fleet that every pass observes."""
+
+
 @dataclass(frozen=True)
-class Query:
-    """Evidence that a gate needs beside the fleet that every pass observes: the `source` that
-    answers it, and the question in that source's own language.
+class RequestGoal:
+    """The candidate's group must have got at least so many requests since its weight reached every
+    front end, which is asked once the hold is over (`due`). `unmeasured_since`: see `Stepping`.
     """
 
-    source: str
-    text: str
+    at_least: int
+    colour: Colour
+    since: datetime
+    due: datetime
+    unmeasured_since: datetime | None
 
 
 @dataclass(frozen=True)
 class Traffic:
     """A step that changes the route: what it sends to the candidate (`goal`), how many instances
-    that needs, and whether it was granted. `routed_since`: see `Stepping`.
+    that needs, and whether it was granted. `basis`: see `GroupTarget`; `routed_since` and
+    `unmeasured_since`: see `Stepping`.
     """
 
     goal: str
     capacity: int
     is_granted: bool
     routed_since: datetime | None
+    basis: str | None = ""
+    unmeasured_since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +87,8 @@ class AwaitedApproval:
 @dataclass(frozen=True)
 class GateContext:
     """What gates judge by. `since` is when the step or the bake began, and `hold` how long each
-    instance of the step must have been healthy. `traffic`: None if the step moves no requests.
+    instance of the step must have been healthy. `traffic`: None if the step moves no requests;
+    `requests`: None if it needs no minimum of them, or they have not reached the candidate yet;
     `approval`: None if it asks for none.
     `is_patient`: the release waits for capacity however long that takes.
     """
@@ -90,6 +102,7 @@ class GateContext:
     traffic: Traffic | None = None
     approval: AwaitedApproval | None = None
     is_patient: bool = False
+    requests: RequestGoal | None = None
 
     @property
     def is_halted(self) -> bool:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from rollout.gates.base import (
     Failed,
     GateContext,
+    Inconclusive,
     Passed,
     Query,
     Traffic,
@@ -18,6 +19,7 @@ from rollout.gates.base import (
     Waiting,
     duration,
 )
+from rollout.sizing import lack_of_demand
 from rollout.spec.defaults import progress_deadline_seconds
 from rollout.spec.way_back import PROPAGATION_SECONDS
 
@@ -33,6 +35,8 @@ class TrafficGate:
         traffic = context.traffic
         if traffic is None:
             return Passed("")
+        if traffic.basis is None and not traffic.is_granted:
+            return _lacks_demand(context, traffic)
         if context.health.healthy < traffic.capacity:
             return _lacks_capacity(context, traffic)
         if not traffic.is_granted:
@@ -47,10 +51,22 @@ class TrafficGate:
         return Passed(f"{goal} went to the candidate for {span}")
 
 
+def _lacks_demand(context: GateContext, traffic: Traffic) -> Verdict:
+    """A candidate of unknown size must not get requests. After the deadline a person is asked."""
+    deadline = timedelta(seconds=progress_deadline_seconds(context.health.release.spec))
+    span = context.now - (traffic.unmeasured_since or context.now)
+    lack = lack_of_demand(context.evidence, context.now) or "it has not been measured yet"
+    why = f"for {traffic.goal}: {lack}"
+    if span < deadline:
+        return Waiting(f"the demand is not measured {why}")
+    return Inconclusive(f"the demand could not be measured for {duration(span)} {why}")
+
+
 def _lacks_capacity(context: GateContext, traffic: Traffic) -> Verdict:
     """What the environment keeps away has no deadline."""
     health = context.health
-    needs = f"{traffic.goal} need {traffic.capacity} instances"
+    basis = f" ({traffic.basis})" if traffic.basis else ""
+    needs = f"{traffic.goal} need {traffic.capacity} instances{basis}"
     why = f"{needs}, and {health.healthy} of release {health.release.version} are healthy"
     deadline = timedelta(seconds=progress_deadline_seconds(health.release.spec))
     if context.is_halted or context.now - context.progress.improved_at < deadline:

@@ -50,11 +50,13 @@ def progress_deadline_seconds(sections: Sections) -> int:
     )
 
 
-def fill_defaults(sections: Sections, model: str) -> Spec:
-    """The sections with every dependent default filled in, and the names of those fields."""
+def fill_defaults(sections: Sections, model: str, *, has_metrics: bool = False) -> Spec:
+    """The sections with every dependent default filled in, and the names of those fields.
+    `has_metrics`: see `default_steps`.
+    """
     values = {name: getattr(sections, name) for name in Sections.model_fields}
     defaulted = []
-    for path, value in sorted(_dependent(sections, model).items()):
+    for path, value in sorted(_dependent(sections, model, has_metrics=has_metrics).items()):
         section, *fields = path.split(".")
         if value is not None and attrgetter(".".join(fields))(values[section]) is None:
             values[section] = _with_value(values[section], fields, value)
@@ -68,7 +70,7 @@ def _with_value(section: Any, fields: list[str], value: Any) -> Any:
     return section.model_copy(update={field: part})
 
 
-def _dependent(sections: Sections, model: str) -> dict[str, Any]:
+def _dependent(sections: Sections, model: str, *, has_metrics: bool) -> dict[str, Any]:
     traffic, rollout = sections.traffic, sections.rollout
     is_exposed = traffic.is_exposed
     return {
@@ -83,7 +85,7 @@ def _dependent(sections: Sections, model: str) -> dict[str, Any]:
         "traffic.max_utilization": (
             DEFAULT_UTILIZATION if is_exposed and traffic.balancing_mode == "utilization" else None
         ),
-        "rollout.steps": default_steps(rollout.strategy),
+        "rollout.steps": default_steps(rollout.strategy, has_metrics=has_metrics),
         "rollout.keep_old_seconds": (
             max(KEEP_OLD_SECONDS, rollout.watch_seconds) if rollout.has_second_group else None
         ),

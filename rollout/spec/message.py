@@ -191,11 +191,18 @@ def _command(fields: Mapping[str, Any]) -> CommandGiven:
     )
 
 
-def resolve(request: ReleaseRequested, base: Spec | None, base_version: str = "") -> Spec:
+def resolve(
+    request: ReleaseRequested,
+    base: Spec | None,
+    base_version: str = "",
+    *,
+    has_metrics: bool = False,
+) -> Spec:
     """The whole spec of a release: the event's sections over the base's (JSON Merge Patch), then
     the defaults. Raises `Invalid`, which says what of it is inherited from `base_version`.
 
-    Without a base (the model is new or retired) nothing is inherited.
+    Without a base (the model is new or retired) nothing is inherited. `has_metrics`: whether
+    requests can be counted, which a default depends on.
     """
     patch = freeze(request.patch)
     merged = _merge(patch, base)
@@ -209,7 +216,7 @@ def resolve(request: ReleaseRequested, base: Spec | None, base_version: str = ""
             replace(each, allowed=each.allowed + note)
             for each, note in zip(problems, notes, strict=True)
         )
-    return fill_defaults(found.value, request.model)
+    return fill_defaults(found.value, request.model, has_metrics=has_metrics)
 
 
 def inherited_note(

@@ -132,6 +132,11 @@ class Serving(Section):
         ]
         | None
     ) = Field(default=None, description="Expected time from boot to ready")
+    requests_per_second: Annotated[float, Field(gt=0, le=1_000_000)] | None = Field(
+        default=None,
+        description="Requests that one instance takes a second. A candidate in a second group is"
+        " sized by it; to be given anew when the machine changes",
+    )
 
 
 class Accelerator(Section):
@@ -438,7 +443,8 @@ class RolloutSpec(Section):
             AfterValidator(hold_longest_at_first),
             DefaultsTo(
                 "`rolling`: 10, 50 and 100 percent; `canary`: weights 1, 5, 25, 50 and 100, held"
-                " for 300 s, three times 600 s, and 60 s; `blue_green`: a preview, and weight 100"
+                " for 300 s, three times 600 s, and 60 s, the first one with `min_requests` 200 if"
+                " there is a source of metrics; `blue_green`: a preview, and weight 100"
             ),
         ]
         | None
@@ -586,6 +592,7 @@ _LATER_FIELDS = (
     ("rollout", "keep_old_seconds", None),
     ("rollout", "capacity", None),
     ("rollout", "max_seconds_to_roll_back", None),
+    ("serving", "requests_per_second", None),
     ("traffic", "preview_host", None),
     ("traffic", "mirror_safe", False),
 )
@@ -601,6 +608,9 @@ def digest(spec: Spec) -> str:
     for section, field, default in _LATER_FIELDS:
         if document[section][field] == default:
             del document[section][field]
+    for step in document["rollout"]["steps"] or ():
+        if step["min_requests"] is None:
+            del step["min_requests"]
     return hashlib.sha256(
         json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
     ).hexdigest()

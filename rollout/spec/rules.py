@@ -16,7 +16,16 @@ from typing import Any
 from rollout.spec.machines import accelerator_problem, disk_problem
 from rollout.spec.model import Sections, Traffic
 from rollout.spec.problems import SpecProblem, redact
-from rollout.spec.steps import ApproveStep, MirrorStep, PercentStep, Step, WeightStep, approvers_of
+from rollout.spec.steps import (
+    ApproveStep,
+    MatchStep,
+    MirrorStep,
+    PercentStep,
+    PreviewStep,
+    Step,
+    WeightStep,
+    approvers_of,
+)
 from rollout.spec.validation import Path
 from rollout.spec.way_back import least_seconds
 
@@ -444,6 +453,20 @@ def approvals(context: RuleContext) -> Iterator[SpecProblem]:
         )
 
 
+def counted_requests(context: RuleContext) -> Iterator[SpecProblem]:
+    """`min_requests` is given only in steps that send requests to the new release: those with a
+    `weight`, `preview` or `match`.
+    """
+    steps = context.spec.rollout.steps if context.knows("rollout.steps") else ()
+    for number, step in enumerate(steps or ()):
+        if step.min_requests and not isinstance(step, WeightStep | PreviewStep | MatchStep):
+            yield SpecProblem(
+                f"rollout.steps[{number}].min_requests",
+                "must be left out of a step that sends no requests of its own to the new release",
+                f"{step.min_requests}",
+            )
+
+
 def mirrored_requests(context: RuleContext) -> Iterator[SpecProblem]:
     """A `mirror` step in `rollout.steps` needs `traffic.mirror_safe`: each copy of a request takes
     effect once more, and Slipway cannot know whether that does harm.
@@ -578,6 +601,7 @@ RULES: tuple[Rule, ...] = (
     approvals,
     rising_steps,
     step_kinds,
+    counted_requests,
     mirrored_requests,
     preview_host,
     second_group_is_exposed,

@@ -53,6 +53,11 @@ class StepBase(Section):
 
     is_routed: ClassVar[bool] = True
     hold_seconds: HoldSeconds = Field(default=60, description=HOLD)
+    min_requests: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = Field(
+        default=None,
+        description="Requests that the new release must have got in this step before it ends;"
+        " needs a source of metrics",
+    )
 
 
 class PercentStep(StepBase):
@@ -203,7 +208,8 @@ StepField = Annotated[
     Allowed(
         'an integer from 1 to 100, {"percent": 1 to 100} or {"approve": {"by": ...}}; with strategy'
         ' canary or blue_green also {"weight": 0.1 to 100}, {"preview": true}, {"match": {"header":'
-        ' ..., "value": ...}} or {"mirror": 0.1 to 100}; each with "hold_seconds": 0 to 86400'
+        ' ..., "value": ...}} or {"mirror": 0.1 to 100}; each with "hold_seconds": 0 to 86400 and,'
+        ' if it sends requests, "min_requests": 1 or more'
     ),
 ]
 """A step as a message has it."""
@@ -231,13 +237,18 @@ def promoted_step(steps: Sequence[Step], after: int, *, is_approved: bool) -> in
 
 DEFAULT_PERCENTS = (10, 50, 100)
 DEFAULT_WEIGHTS = ((1, 300), (5, 600), (25, 600), (50, 600), (100, 60))
+DEFAULT_REQUESTS = 200
 
 
-def default_steps(strategy: str) -> tuple[Step, ...]:
+def default_steps(strategy: str, *, has_metrics: bool = False) -> tuple[Step, ...]:
+    """`has_metrics`: requests can be counted, so the first weight needs some."""
     match strategy:
         case "canary":
-            return tuple(
-                WeightStep(weight=weight, hold_seconds=hold) for weight, hold in DEFAULT_WEIGHTS
+            (first, hold), *others = DEFAULT_WEIGHTS
+            least = DEFAULT_REQUESTS if has_metrics else None
+            return (
+                WeightStep(weight=first, hold_seconds=hold, min_requests=least),
+                *(WeightStep(weight=weight, hold_seconds=hold) for weight, hold in others),
             )
         case "blue_green":
             return hold_longest_at_first((PreviewStep(preview=True), WeightStep(weight=100)))

@@ -27,7 +27,12 @@ def strategy_of(release: Release) -> Strategy:
 
 def swap_of(rollout: Rollout, candidate: Release) -> Swap:
     return Swap(
-        rollout.stable, candidate, rollout.serving_group, rollout.stable_kept, rollout.capacity
+        rollout.stable,
+        candidate,
+        rollout.serving_group,
+        rollout.stable_kept,
+        rollout.capacity,
+        rollout.demand,
     )
 
 

@@ -16,6 +16,7 @@ from rollout.model import (
     FULL_WEIGHT,
     CapacityMode,
     Colour,
+    Demand,
     FleetTarget,
     Kept,
     Observed,
@@ -32,7 +33,7 @@ __all__ = ["FIRST_GROUP", "Step", "Strategy", "Swap", "all_traffic_to", "steps_d
 @dataclass(frozen=True)
 class Swap:
     """The two releases of a rollout, and the group that serves the stable one. Without a stable
-    release nothing is shared. `stable_kept` and `capacity`: see `Rollout`.
+    release nothing is shared. `stable_kept`, `capacity` and `demand`: see `Rollout`.
     """
 
     stable: Release | None
@@ -40,6 +41,7 @@ class Swap:
     serving: Colour | None
     stable_kept: int | None = None
     capacity: CapacityMode | None = None
+    demand: Demand | None = None
 
     @property
     def is_replaced_in_place(self) -> bool:
@@ -96,7 +98,8 @@ FIRST_GROUP: Colour = "blue"
 
 def steps_digest(steps: tuple[Step, ...]) -> str:
     """A short hash of the steps. A rollout whose stored hash differs starts its steps again."""
-    text = json.dumps([step.model_dump(mode="json") for step in steps], sort_keys=True)
+    dumped = [step.model_dump(mode="json", exclude_none=True) for step in steps]
+    text = json.dumps(dumped, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -22,6 +22,7 @@ from rollout.model import (
     FULL_WEIGHT,
     Cohort,
     Colour,
+    Demand,
     FleetTarget,
     GroupTarget,
     Kept,
@@ -32,6 +33,7 @@ from rollout.model import (
     TrafficTarget,
     TrafficWeight,
 )
+from rollout.sizing import present_instances, size_for
 from rollout.spec.compatibility import cannot_share_group
 from rollout.spec.steps import (
     PREVIEW_HEADER,
@@ -45,9 +47,6 @@ from rollout.spec.steps import (
 from rollout.strategies.base import FIRST_GROUP, Step, Swap
 from rollout.strategies.rolling import Rolling, steady_group
 
-HEADROOM_PERCENT = 110
-"""A candidate gets so many instances for each 100 of the stable release that its requests need: its
-caches are cold, and the split between backend services is not exact at every moment."""
 OTHER: dict[Colour, Colour] = {"blue": "green", "green": "blue"}
 IN_PLACE = Rolling()
 
@@ -179,17 +178,14 @@ def _sized(
     """
     target = steady_group(swap.candidate, colour)
     serving = observed.group(swap.serving or FIRST_GROUP)
-    demand = serving.target_size if serving else stable.spec.scaling.min
+    demand = swap.demand or Demand(present_instances(serving, None, 0, stable.spec.scaling.min))
+    capacity = size_for(weight, demand, stable, swap.candidate)
     most = max(stable.spec.scaling.max, target.max)
-    least = min(most, max(1, target.min, instances_for(weight, demand)))
-    return replace(target, min=least, max=most)
-
-
-def instances_for(weight: int, demand: int) -> int:
-    """How many instances take so much of what `demand` instances take, rounded up: 5 % of 10 is 1,
-    and 100 % of 10 is 11.
-    """
-    return -(-demand * weight * HEADROOM_PERCENT // (FULL_WEIGHT * 100))
+    if capacity is None:
+        return replace(target, min=max(1, target.min), max=most, basis=None)
+    cap = f", at most scaling.max ({most})" if capacity.instances > most else ""
+    least = min(most, max(1, target.min, capacity.instances))
+    return replace(target, min=least, max=most, basis=f"{capacity.basis}{cap}")
 
 
 def _without_scale_in(group: GroupTarget) -> GroupTarget:

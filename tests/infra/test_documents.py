@@ -26,6 +26,7 @@ from rollout.model import (
     Bounds,
     CapacityLease,
     Condition,
+    Demand,
     Desired,
     Intent,
     Kept,
@@ -61,7 +62,7 @@ ONE, TWO, THREE = (
 )
 PHASES: dict[str, Phase] = {
     "settled": Settled(),
-    "stepping": Stepping(2, at(1), 50, at(6), 2, True, "ann"),
+    "stepping": Stepping(2, at(1), 50, at(6), 2, True, "ann", at(9)),
     "baking": Baking(at(2), routed_since=at(6)),
     "rolling_back": RollingBack(
         "rolled_back",
@@ -127,6 +128,7 @@ FULL = ModelState(
         capacity_lease=CapacityLease(
             at(1), at(61), (Loan("blue", "us-central1", Bounds(1, 5), 3),)
         ),
+        demand=Demand(8, 42.5),
     ),
     conditions=(Condition("Paused", "paused by ann", at(9)),),
     outputs={"group": "https://example.com/group"},
@@ -212,6 +214,7 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
                 "granted": 2,
                 "is_promoted": True,
                 "approved_by": "ann",
+                "unmeasured_since": at(9),
             },
             "serving_group": "green",
             "stable_kept": 4,
@@ -224,6 +227,7 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
             },
             "route_edits": 1,
             "capacity": "wait",
+            "demand": {"instances": 8, "requests_per_second": 42.5},
             "steps_digest": "0123456789ab",
             "progress": {
                 "healthy": 3,
@@ -331,6 +335,7 @@ def test_each_phase_is_stored_with_its_fields() -> None:
             "granted": 2,
             "is_promoted": True,
             "approved_by": "ann",
+            "unmeasured_since": at(9),
         },
         {"name": "baking", "since": at(2), "routed_since": at(6), "is_promoted": False},
         {

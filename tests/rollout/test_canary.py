@@ -25,7 +25,6 @@ from rollout.strategies.base import Swap
 from rollout.strategies.blue_green import BlueGreen
 from rollout.strategies.canary import Canary
 from rollout.strategies.rolling import Rolling
-from rollout.strategies.second_group import instances_for
 from tests.rollout.build import NOON, at, release, step
 
 CANARY, ROLLING = Canary(), Rolling()
@@ -53,16 +52,6 @@ def traffic(settings: Release, **weights: int) -> TrafficTarget:
 def by_weight(target: FleetTarget) -> dict[Colour, int]:
     assert target.traffic
     return {each.colour: each.weight for each in target.traffic.weights}
-
-
-@pytest.mark.parametrize(
-    ("weight", "demand", "count"),
-    [(1, 1, 1), (50, 10, 1), (50, 100, 6), (500, 3, 2), (1000, 3, 4), (1000, 10, 11), (1000, 0, 0)],
-)
-def test_a_weight_needs_its_part_of_the_demand_with_headroom(
-    weight: int, demand: int, count: int
-) -> None:
-    assert instances_for(weight, demand) == count
 
 
 @pytest.mark.parametrize("serving", ["blue", "green"])

@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 
 from rollout.gates import BAKE_GATES, STEP_GATES, WATCH_GATES
+from rollout.gates.approval import ApprovalGate
 from rollout.gates.bake import BakeGate
 from rollout.gates.base import (
     Failed,
@@ -28,6 +29,7 @@ from rollout.gates.base import (
 from rollout.gates.clocks import Clock, State, encode_times
 from rollout.gates.health import UNHEALTHY_MAJORITY_SECONDS, HealthGate
 from rollout.gates.release_health import ReleaseHealth, observe_release, update_progress
+from rollout.gates.requests import RequestsGate
 from rollout.gates.traffic import TrafficGate
 from rollout.model import Evidence, Problem, Progress, Reason
 from tests.rollout.build import NOON, at, instances, release, stuck
@@ -71,8 +73,13 @@ def bake(
     return judge(BAKE_GATES, context(found, seconds, progress, evidence))
 
 
-def test_a_step_has_the_health_and_traffic_gates_and_a_bake_the_bake_gate_too() -> None:
-    assert [type(gate) for gate in STEP_GATES] == [HealthGate, TrafficGate]
+def test_the_gates_of_a_step_and_of_a_bake() -> None:
+    assert [type(gate) for gate in STEP_GATES] == [
+        HealthGate,
+        TrafficGate,
+        RequestsGate,
+        ApprovalGate,
+    ]
     assert [type(gate) for gate in BAKE_GATES] == [BakeGate, TrafficGate]
 
 
@@ -127,13 +134,13 @@ def test_several_gates_pass_together_with_all_their_reasons() -> None:
 
 
 def test_each_query_is_needed_once() -> None:
-    latency, errors = Query("monitoring", "latency"), Query("monitoring", "errors")
+    step, demand = Query("step", NOON, NOON), Query("demand", NOON, NOON)
     gates: list[Gate] = [
-        Fixed(PASSED, (latency, errors)),
-        Fixed(PASSED, (errors, latency)),
-        Fixed(PASSED, (Query("prometheus", "latency"),)),
+        Fixed(PASSED, (step, demand)),
+        Fixed(PASSED, (demand, step)),
+        Fixed(PASSED, (Query("step", NOON, at(1)),)),
     ]
-    assert queries(gates, ANY_CONTEXT) == (latency, errors, Query("prometheus", "latency"))
+    assert queries(gates, ANY_CONTEXT) == (step, demand, Query("step", NOON, at(1)))
 
 
 def test_the_gates_need_no_evidence_beside_the_observed_fleet() -> None:

@@ -108,9 +108,9 @@ def test_a_resolved_spec_holds_each_step_as_an_object() -> None:
     spec = first(rollout={"steps": [20, {"percent": 50}, {"percent": 100, "hold_seconds": 0}]})
     assert spec.rollout.steps == (step(20, 480), step(50, 60), step(100))
     assert dump(spec)["rollout"]["steps"] == [
-        {"percent": 20, "hold_seconds": 480},
-        {"percent": 50, "hold_seconds": 60},
-        {"percent": 100, "hold_seconds": 0},
+        {"percent": 20, "hold_seconds": 480, "min_requests": None},
+        {"percent": 50, "hold_seconds": 60, "min_requests": None},
+        {"percent": 100, "hold_seconds": 0, "min_requests": None},
     ]
     assert load(dump(spec)) == spec
 

@@ -23,7 +23,8 @@ T4 = {"type": "nvidia-tesla-t4"}
 STEP = (
     'an integer from 1 to 100, {"percent": 1 to 100} or {"approve": {"by": ...}}; with strategy'
     ' canary or blue_green also {"weight": 0.1 to 100}, {"preview": true}, {"match": {"header":'
-    ' ..., "value": ...}} or {"mirror": 0.1 to 100}; each with "hold_seconds": 0 to 86400'
+    ' ..., "value": ...}} or {"mirror": 0.1 to 100}; each with "hold_seconds": 0 to 86400 and,'
+    ' if it sends requests, "min_requests": 1 or more'
 )
 
 
@@ -200,6 +201,11 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
         {"rollout": {"strategy": "canary", "steps": [{"mirror": 10}, {"weight": 100}]}},
         "rollout.steps[0].mirror: must be left out unless traffic.mirror_safe is true: a copy of a"
         " request takes effect once more; set it if requests change nothing, got 10",
+    ),
+    (
+        {"rollout": {"steps": [{"percent": 100, "min_requests": 200}]}},
+        "rollout.steps[0].min_requests: must be left out of a step that sends no requests of its"
+        " own to the new release, got 200",
     ),
     (
         {"machine": {"shielded_vm": {"vtpm": False}}},

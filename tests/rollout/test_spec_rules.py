@@ -234,7 +234,7 @@ VALID: list[dict[str, Any]] = [
                 5,
                 {"preview": True},
                 {"match": {"header": "x-canary", "value": "1"}},
-                {"weight": 0.1},
+                {"weight": 0.1, "min_requests": 200},
                 {"mirror": 10},
                 50,
                 {"weight": 100},

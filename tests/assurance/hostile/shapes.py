@@ -46,6 +46,7 @@ FULL: dict[str, Any] = {
         "readiness_path": "/ready",
         "liveness_path": "/live",
         "startup_seconds": 60,
+        "requests_per_second": 12.5,
     },
     "machine": {
         "type": "n1-standard-8",

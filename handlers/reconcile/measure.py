@@ -1,0 +1,37 @@
+"""Asks the source of metrics what a pass needs to know of requests.
+
+Called by `handlers/reconcile/loop.py` between observing and deciding. Most passes need nothing, and
+then nothing is asked. Invariant: no answer of a source ends a pass.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from infra.fleet import naming
+from infra.fleet.model import Snapshot
+from infra.fleet.observe import observe
+from infra.wiring import World
+from rollout.advance import queries_of
+from rollout.measurements import Answer, RequestCount, Unmeasured
+from rollout.model import Colour, Measurement
+from rollout.state import ModelState
+
+NO_SOURCE = Unmeasured("no-source", "no source of metrics is configured")
+
+
+def measure(
+    world: World, state: ModelState, snapshot: Snapshot, now: datetime
+) -> tuple[Measurement, ...]:
+    """The answers to what the gates that are due, and the size of the candidate, depend on."""
+    model = state.desired.model
+    queries = queries_of(state.rollout, observe(snapshot, model), now)
+    return tuple(Measurement(each, _answers(world, model, each)) for each in queries)
+
+
+def _answers(world: World, model: str, query: RequestCount) -> tuple[tuple[Colour, Answer], ...]:
+    services = {colour: naming.backend_service(model, colour).name for colour in naming.COLOURS}
+    if world.metrics is None:
+        return tuple((colour, NO_SOURCE) for colour in services)
+    answers = world.metrics.count_requests(services.values(), query.since, query.until)
+    return tuple((colour, answers[name]) for colour, name in services.items())

@@ -1,0 +1,81 @@
+"""What a release says of the requests that an instance takes, and what it needs to know of them.
+Pure.
+
+`rollout/sizing.py` sizes a candidate by it. `handlers/release.py`, which knows whether a source
+of metrics is configured, checks it when a release is accepted; an inherited field counts like one
+that the message gives.
+"""
+
+from __future__ import annotations
+
+from rollout.spec.model import Machine, Spec
+from rollout.spec.problems import SpecProblem
+
+CONFIGURE = "set PROMETHEUS_URL or SLIPWAY_METRICS for both functions"
+RATE = "serving.requests_per_second"
+RATES = ("serving.requests_per_second", "traffic.max_rate_per_instance")
+"""The fields that declare what one instance takes."""
+
+
+def is_same_machine(stable: Spec, candidate: Spec) -> bool:
+    """Whether instances of both take as much, as far as the machine decides it."""
+    before, after = stable.machine, candidate.machine
+    return (before.type, before.accelerator) == (after.type, after.accelerator)
+
+
+def instance_rate(spec: Spec) -> float | None:
+    """The requests a second that one instance takes, if the spec says so."""
+    return spec.serving.requests_per_second or spec.traffic.max_rate_per_instance
+
+
+def needs_rate(stable: Spec, candidate: Spec) -> bool:
+    """Whether instances of the stable release cannot be converted to the candidate's: its machine
+    differs, and it alone declares what one instance takes.
+    """
+    is_declared = instance_rate(candidate) is not None and instance_rate(stable) is None
+    return is_declared and not is_same_machine(stable, candidate)
+
+
+# ---- At acceptance
+
+
+def uncountable(spec: Spec) -> tuple[SpecProblem, ...]:
+    """The minimums that nobody could check without a source of metrics."""
+    return tuple(
+        SpecProblem(
+            f"rollout.steps[{number}].min_requests",
+            f"must be left out: no source of metrics counts requests; {CONFIGURE}",
+            f"{step.min_requests}",
+        )
+        for number, step in enumerate(spec.rollout.steps or ())
+        if step.min_requests
+    )
+
+
+def unknown_capacity(
+    stable: Spec, candidate: Spec, *, has_metrics: bool, is_inherited: bool
+) -> tuple[SpecProblem, ...]:
+    """Why a candidate in a second group could not be sized: its machine differs from the stable
+    release's, and what its instances take is not declared, is declared for another machine
+    (`is_inherited`), or cannot be compared to any demand.
+    """
+    if not candidate.rollout.has_second_group or is_same_machine(stable, candidate):
+        return ()
+    change = f"the machine changes from {_name(stable.machine)} to {_name(candidate.machine)}"
+    rate = instance_rate(candidate)
+    if rate is None:
+        return (SpecProblem(RATE, f"is required, since {change}: what one instance takes"),)
+    if is_inherited:
+        return (SpecProblem(RATE, f"must be given anew, since {change}", f"{rate:g}"),)
+    if instance_rate(stable) is None and not has_metrics:
+        allowed = (
+            f"must stay {_name(stable.machine)}, unless the demand is measured in requests:"
+            f" {CONFIGURE}, or first publish a release of the old machine with {RATE}"
+        )
+        return (SpecProblem("machine.type", allowed, _name(candidate.machine)),)
+    return ()
+
+
+def _name(machine: Machine) -> str:
+    gpus = machine.accelerator
+    return f"{machine.type} with {gpus.count} {gpus.type}" if gpus else machine.type
