@@ -128,10 +128,10 @@ types: $(READY) ## mypy, strict
 imports: $(READY) ## check the import contracts: main -> handlers -> infra -> rollout
 	$(BIN)/lint-imports
 
-schema-check: $(READY) ## check that the JSON Schema and docs/spec.md match the types
+schema-check: $(READY) ## check that the JSON Schema, docs/spec.md and docs/controls.md match the code
 	$(BIN)/python -m schemas.generate --check
 
-schema: $(READY) ## generate the JSON Schema and docs/spec.md from the types
+schema: $(READY) ## generate the JSON Schema, docs/spec.md and docs/controls.md from the code
 	$(BIN)/python -m schemas.generate
 
 shell-check: $(READY) ## shellcheck: check the shell scripts

@@ -19,10 +19,10 @@ from infra.store import repository
 from infra.store.documents import release_from_record
 from infra.store.port import Write
 from infra.wiring import World
-from rollout import restored
+from rollout import controls, restored
 from rollout.accept import accept
-from rollout.intents import pending_release, release_in_progress, serving_release
-from rollout.model import Intent, Phase, Release, RollingBack, phase_name
+from rollout.intents import serving_release
+from rollout.model import Intent, Phase, Release, phase_name
 from rollout.policy.caps import violations
 from rollout.spec.compatibility import incompatible, restorable
 from rollout.spec.message import CommandGiven, ReleaseRequested
@@ -45,6 +45,8 @@ def record_command(
     state = stored.state
     if payload.key in state.recent_events:
         return
+    if why := controls.refusal(state, request.command, request.version or ""):
+        raise Refuse(why)
     if request.command == "resume" and state.hold:
         resumed = _resume_hold(world, state, request, payload)
         world.store.commit(repository.write_state(stored, resumed))
@@ -89,17 +91,12 @@ def release_to_retry(
     stored = repository.load_state(world.store, request.model)
     if request.command != "retry" or stored is None or payload.key in stored.state.recent_events:
         return None
-    rollout, desired = stored.state.rollout, stored.state.desired
-    live = (release_in_progress(rollout), pending_release(rollout, desired))
-    versions = [each.version for each in live if each]
-    version = request.version or ("" if versions else rollout.last_failed)
-    if version in versions or (versions and not version):
+    state, named = stored.state, request.version or ""
+    if why := controls.refusal(state, request.command, named):
+        raise Refuse(why)
+    if controls.is_about_candidate(state, named):
         return None
-    if not version:
-        raise Refuse(f"retry: no release of {request.model} has failed; name one that did")
-    ending = rollout.candidate
-    if isinstance(rollout.phase, RollingBack) and ending and ending.version == version:
-        raise Refuse(f"retry: release {version} is being rolled back; try it again after that")
+    version = named or state.rollout.last_failed
     record = world.store.get(repository.release_path(request.model, version))
     outcome = record.data.get("outcome") if record else "unknown"
     if outcome not in RETRIED:

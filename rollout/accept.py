@@ -13,7 +13,11 @@ from datetime import datetime
 
 from rollout import transitions
 from rollout.intents import (
+    ALREADY_PROMOTED,
     NEWER,
+    NOT_ROLLED_OUT,
+    NOTHING_EXISTS,
+    PAUSED_ALREADY,
     Fold,
     Slot,
     fold,
@@ -32,7 +36,9 @@ from rollout.model import (
     Reason,
     Release,
     Retiring,
+    RollingBack,
     Rollout,
+    Stepping,
     Transition,
     phase_name,
 )
@@ -42,6 +48,7 @@ from rollout.transitions import PhaseChange
 
 OF_A_STEP = ("approve", "promote", "retry")
 """Commands about the step or bake that a rollout is in; `promote` only if it is not full."""
+LIFTS_PAUSE = ("promote", "resume", "retry")
 
 
 def accept(
@@ -171,27 +178,65 @@ def _candidate(
         return transitions.roll_back(rollout, desired, outcome, reason, ended, now)
     found = before.slot_of(candidate) or Slot(candidate)
     is_target = after.targets.get(intent.event_id) == candidate.generation
-    paused = rollout.paused
-    lifts_pause = is_target and intent.verb in ("resume", "promote", "retry")
-    is_ended = paused and not slot.paused and (found.paused or lifts_pause)
-    # Nobody goes on over a failure that had not happened yet.
-    can_go_on = bool(
-        is_ended and not (paused and paused.after_failure and paused.since > intent.published_at)
-    )
-    going_on = transitions.without_pause(rollout, now) if can_go_on else rollout
+    going_on = _without_ended_pause(rollout, intent, slot, found, now, is_target=is_target)
     made = unchanged
-    if slot.promoted and not found.promoted:
-        made = transitions.promote(going_on, desired, why(intent, "promoted"))
-    elif is_target and intent.verb == "retry" and can_go_on:
-        made = transitions.judge_anew(rollout, desired, why(intent, "tried again"), now)
-    elif is_target and intent.verb in ("approve", "promote") and not intent.is_full:
-        made = _change_step(unchanged, intent, slot, going_on, after, now)
-    elif can_go_on and intent.verb != "pause":
+    if slot.promoted and not found.promoted and not rollout.promoted:
+        made = _promote(going_on, desired, intent)
+    elif is_target:
+        made = _command(unchanged, intent, slot, going_on, after, now)
+    elif going_on != rollout:
         made = _resume(unchanged, intent, now)
     if slot.paused and not found.paused and made.rollout.paused is None:
         stopped = transitions.pause(made.rollout, made.desired, slot.paused, now)
         made = _then(made, stopped)
     return made
+
+
+def _without_ended_pause(
+    rollout: Rollout, intent: Intent, slot: Slot, found: Slot, now: datetime, *, is_target: bool
+) -> Rollout:
+    """The rollout without its pause, if the intent ends that. Nobody goes on over a failure that
+    had not happened yet.
+    """
+    paused, lifts_pause = rollout.paused, is_target and intent.verb in LIFTS_PAUSE
+    if paused is None or slot.paused or not (found.paused or lifts_pause):
+        return rollout
+    if paused.after_failure and paused.since > intent.published_at:
+        return rollout
+    awaits_anew = is_timed_out(rollout, awaited_step(rollout))
+    return transitions.without_pause(rollout, now, awaits_anew=awaits_anew)
+
+
+def _command(
+    unchanged: PhaseChange,
+    intent: Intent,
+    slot: Slot,
+    going_on: Rollout,
+    after: Fold,
+    now: datetime,
+) -> PhaseChange:
+    """A command about the candidate that does not end it."""
+    rollout, desired = unchanged.rollout, unchanged.desired
+    match intent.verb:
+        case "retry" if going_on != rollout:
+            return transitions.judge_anew(rollout, desired, why(intent, "tried again"), now)
+        case "approve" | "promote" if not intent.is_full:
+            return _change_step(unchanged, intent, slot, going_on, after, now)
+        case "pause" if rollout.paused:
+            after.answers[intent.event_id] = PAUSED_ALREADY
+        case _ if going_on != rollout:
+            return _resume(unchanged, intent, now)
+        case "promote":
+            after.answers[intent.event_id] = ALREADY_PROMOTED
+    return unchanged
+
+
+def _promote(rollout: Rollout, desired: Desired, intent: Intent) -> PhaseChange:
+    step, phase = awaited_step(rollout), rollout.phase
+    awaited = ""
+    if step and isinstance(phase, Stepping) and not phase.approved_by:
+        awaited = f"; {phase_name(phase)} still needs approval by {step.approve.by}"
+    return transitions.promote(rollout, desired, why(intent, "promoted") + awaited)
 
 
 def _resume(change: PhaseChange, intent: Intent, now: datetime) -> PhaseChange:
@@ -231,7 +276,14 @@ def _why_nothing(change: PhaseChange, intent: Intent, after: Fold) -> str:
     is_of_step = intent.verb in OF_A_STEP and not intent.is_full
     if pending and is_of_step and after.targets.get(intent.event_id) == pending.generation:
         return f"release {pending.version} has not begun"
-    return after.answers.get(intent.event_id, NEWER)
+    rollout, because = change.rollout, after.answers.get(intent.event_id, NEWER)
+    match rollout.phase:
+        case RollingBack() if because == NOT_ROLLED_OUT:
+            return f"release {transitions.candidate_of(rollout).version} is being rolled back"
+        case Retiring() if because in (NOT_ROLLED_OUT, NOTHING_EXISTS):
+            return f"{change.desired.model} is being retired"
+        case _:
+            return because
 
 
 def _change_nothing(change: PhaseChange, intent: Intent, because: str) -> PhaseChange:

@@ -38,8 +38,10 @@ MAX_LINE = 40
 NEWER = "something newer was published before it arrived"
 NOT_ROLLED_OUT = "no release is being rolled out"
 ALREADY_PROMOTED = "it is promoted already"
+PAUSED_ALREADY = "it is paused already"
+NOTHING_EXISTS = "nothing of the model exists"
 _NO_EFFECT = {
-    "pause": "it is paused already",
+    "pause": PAUSED_ALREADY,
     "promote": ALREADY_PROMOTED,
     "resume": "nothing is paused",
     "retry": "it has not failed",
@@ -189,7 +191,7 @@ def fold(
         elif intent.verb == "retire":
             state = _keep(state, intent, (), "superseded", why(intent, "retired"))
             state = replace(state, is_retired=True)
-            state.answers[intent.event_id] = "nothing of the model exists"
+            state.answers[intent.event_id] = NOTHING_EXISTS
         else:
             state = _command(state, intent, base)
     return state
@@ -312,7 +314,7 @@ def _reject(state: Fold, intent: Intent, target: Slot) -> Fold:
     """
     release = target.release
     approvers = approvers_of(release.spec.rollout.steps or ())
-    if not approvers:
+    if not approvers or release.is_restored:
         because = f"release {release.version} asks for no approval; abort it"
     elif intent.approver not in approvers:
         because = may_not(intent, f"release {release.version}", sorted(approvers))

@@ -331,25 +331,25 @@ def pause(
     return replace(_change(rollout, paused, desired, "paused", why), waiting_for=why)
 
 
-def without_pause(rollout: Rollout, now: datetime) -> Rollout:
+def without_pause(rollout: Rollout, now: datetime, *, awaits_anew: bool = False) -> Rollout:
     """The time of the pause counts neither as bake time nor toward a deadline, and only once: the
-    next pass is not late.
+    next pass is not late. `awaits_anew`: the rollout was paused since nobody approved it; that time
+    begins again.
     """
     if rollout.paused is None:
         return rollout
     shifted = shift(rollout, now - rollout.paused.since)
+    if awaits_anew and isinstance(shifted.phase, Stepping):
+        shifted = replace(shifted, phase=replace(shifted.phase, since=now))
     return replace(shifted, paused=None, last_observed_at=now, route_edits=0)
 
 
 def resume(
     rollout: Rollout, desired: Desired, why: str, now: datetime, *, awaits_anew: bool = False
 ) -> PhaseChange:
-    """`awaits_anew`: the rollout was paused since nobody approved it; that time begins again."""
-    resumed = without_pause(rollout, now)
-    phase = resumed.phase
-    if awaits_anew and isinstance(phase, Stepping):
-        resumed = replace(resumed, phase=replace(phase, since=now))
-    return _change(rollout, resumed, desired, phase_name(phase), why)
+    """`awaits_anew`: see `without_pause`."""
+    resumed = without_pause(rollout, now, awaits_anew=awaits_anew)
+    return _change(rollout, resumed, desired, phase_name(rollout.phase), why)
 
 
 def promote(rollout: Rollout, desired: Desired, why: str) -> PhaseChange:

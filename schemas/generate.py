@@ -1,4 +1,5 @@
-"""Generates `schemas/model-release.v1.json` and `docs/spec.md` from the types of messages.
+"""Generates `schemas/model-release.v1.json` and `docs/spec.md` from the types of messages, and
+`docs/controls.md` from what commands do.
 
     python -m schemas.generate           writes them
     python -m schemas.generate --check   prints which are stale, and fails if any is
@@ -22,9 +23,11 @@ from rollout.spec.message import CommandMessage, ReleaseMessage
 from rollout.spec.model import Sections
 from rollout.spec.rules import RULES
 from rollout.spec.validation import dereference, describe, schema_of, values_of
+from schemas import controls
 
 ROOT = Path(__file__).parent.parent
 SCHEMA, PAGE = "schemas/model-release.v1.json", "docs/spec.md"
+CONTROLS = "docs/controls.md"
 ID = "urn:slipway:schemas:model-release:v1"
 NULL = {"type": "null"}
 
@@ -34,7 +37,11 @@ _MARKUP = re.compile(r"[*_<~]")
 
 def generated_files() -> dict[str, str]:
     """The text of each generated file, by its path."""
-    return {SCHEMA: json.dumps(message_schema(), indent=2) + "\n", PAGE: page()}
+    return {
+        SCHEMA: json.dumps(message_schema(), indent=2) + "\n",
+        PAGE: page(),
+        CONTROLS: controls.page(),
+    }
 
 
 def replace_marked(text: str, mark: str, part: str) -> str:

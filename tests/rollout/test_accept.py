@@ -195,25 +195,18 @@ def test_a_command_that_names_another_release_changes_nothing(verb: Verb) -> Non
 
 
 @pytest.mark.parametrize(
-    ("verb", "why"),
+    ("rollout", "of", "phase", "because"),
     [
-        ("pause", "no release is being rolled out"),
-        ("promote", "no release is being rolled out"),
-        ("abort", "no release is being rolled out"),
-        ("resume", "nothing is paused"),
+        (Rollout(stable=TWO), TWO, "settled", "no release is being rolled out"),
+        (swapping(ROLLING_BACK), ONE, "rolling_back", "release 2 is being rolled back"),
+        (swapping(Retiring(NOON, "retired")), None, "retiring", "tiny is being retired"),
     ],
 )
-@pytest.mark.parametrize(
-    ("rollout", "of", "version", "phase"),
-    [
-        (Rollout(stable=TWO), TWO, "2", "settled"),
-        (swapping(ROLLING_BACK), ONE, "2", "rolling_back"),
-        (swapping(Retiring(NOON, "retired")), None, "2", "retiring"),
-    ],
-)
+@pytest.mark.parametrize("verb", ["pause", "promote", "abort", "resume"])
 def test_a_command_about_a_rollout_changes_nothing_if_there_is_none(
-    verb: Verb, why: str, rollout: Rollout, of: Release | None, version: str, phase: str
+    verb: Verb, rollout: Rollout, of: Release | None, phase: str, because: str
 ) -> None:
+    version, why = "2", "nothing is paused" if verb == "resume" else because
     change = apply(rollout, command(verb), of=of)
     assert (change.rollout, change.desired.release) == (rollout, of)
     assert recorded(change) == [(version, phase, phase, f"{verb} changes nothing: {why}")]

@@ -14,6 +14,7 @@ from rollout.spec.message import CommandMessage, ReleaseMessage
 from rollout.spec.types import Allowed, DefaultsTo
 from schemas import generate
 from schemas.generate import (
+    CONTROLS,
     PAGE,
     ROOT,
     SCHEMA,
@@ -34,7 +35,7 @@ def test_the_committed_files_match_the_types() -> None:
 
 
 def test_a_missing_file_is_stale(tmp_path: Path) -> None:
-    assert stale_files(tmp_path) == (SCHEMA, PAGE)
+    assert stale_files(tmp_path) == (SCHEMA, PAGE, CONTROLS)
 
 
 def test_the_check_passes_and_unknown_arguments_are_refused(
@@ -168,7 +169,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_it_writes_all_stale_files(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--check"]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        f"{path} is stale; run make schema" for path in (SCHEMA, PAGE)
+        f"{path} is stale; run make schema" for path in (SCHEMA, PAGE, CONTROLS)
     ]
     assert main([]) == 0
     assert main([]) == 0  # existing files are overwritten
@@ -187,7 +188,7 @@ def test_a_file_with_one_more_byte_is_stale(elsewhere: Path) -> None:
 
 
 def test_nothing_else_is_generated() -> None:
-    assert set(generated_files()) == {SCHEMA, PAGE}
+    assert set(generated_files()) == {SCHEMA, PAGE, CONTROLS}
     assert stale_files(ROOT) == ()
 
 

@@ -108,7 +108,7 @@ FULL: dict[str, Any] = {
     },
     "rollout": {
         "strategy": "rolling",
-        "steps": [50, 100],
+        "steps": [50, {"approve": {"by": "model-approvals"}}, 100],
         "surge": 2,
         "unavailable": 0,
         "bake_seconds": 60,
@@ -307,6 +307,8 @@ def all_near_misses() -> tuple[tuple[FieldPath, dict[str, Any]], ...]:
 
 LEGAL: dict[FieldPath, Any] = {
     ("base",): "0",
+    ("full",): True,
+    ("signature",): "A" * 88,
     ("artifact", "startup_script"): "#!/bin/sh\ntrue\n",
     ("scaling", "metrics", 0, "per_instance"): 5,
     ("scaling", "scale_in", "max_percent"): 10,
