@@ -173,7 +173,7 @@ def states() -> Mapping[str, ModelState]:
     failing = Pause("2 of 3 instances of release 3 are unhealthy", BEGAN, after_failure=True)
     unread = Pause("no health data for release 3 for 15 min", BEGAN)
     timed_out = Pause("approval was awaited in vain", BEGAN + timedelta(hours=1))
-    waits = replace(_begun(PATIENT, phase=Stepping(4, BEGAN)))
+    patient = _begun(PATIENT, phase=Stepping(4, BEGAN))
     hold = Hold("the store was restored", BEGAN, 9)
     return {
         "retired: nothing serves": ModelState(Desired("tiny", generation=2)),
@@ -184,7 +184,7 @@ def states() -> Mapping[str, ModelState]:
         "settled: 2 serves, the group of 1 is kept": _serving(kept=kept),
         "3 has not begun, as in a freeze": _with(SERVING, THREE),
         "3 has not begun, and is paused": _after(_with(SERVING, THREE), "pause"),
-        "4 waits behind 3 (`on_newer: wait`)": _with(waits, FOUR),
+        "4 waits behind 3 (`on_newer: wait`)": _with(patient, FOUR),
         "first release, in its step": first_release,
         **{f"step `{kind}`": _at(number) for number, kind in enumerate(KINDS[:APPROVE])},
         "step `weight`, granted": _begun(phase=Stepping(4, BEGAN, 50, BEGAN, granted=5)),
