@@ -1,7 +1,8 @@
 """When the next pass over a model is due. Pure.
 
 while it waits      5 to 15 s, an eighth of the time the phase has taken
-while it bakes      15 s to 5 min, a sixtieth of the time it has baked; 15 s while it is degraded
+while it bakes, or  15 s to 5 min, a sixtieth of the time it has taken; 15 s while it is degraded
+awaits approval
 stalled rollback    1 to 5 min, a sixtieth of the time it has taken
 paused              10 min
 frozen              10 min, or until the window ends
@@ -19,6 +20,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from rollout.model import Baking, Decision, Retiring, RollingBack, Rollout, Settled, Stepping
+from rollout.step_controls import awaited_step
 
 SHORTEST = timedelta(seconds=5)
 LONGEST = timedelta(seconds=15)  # for a phase that has taken two minutes, and early in a bake
@@ -74,13 +76,15 @@ def interval(rollout: Rollout, now: datetime) -> timedelta | None:
             return WATCH if rollout.watched_since or rollout.kept else None
         case _ if rollout.paused:
             return PAUSED
-        case Baking(since):
+        case Stepping(since=since) if not awaited_step(rollout):
+            return min(LONGEST, max(SHORTEST, (now - since) / 8))
+        case Baking(since) | Stepping(since=since):
             is_degraded = rollout.progress is not None and rollout.progress.is_degraded
             longest = LONGEST if is_degraded else LONGEST_BAKE
             return min(longest, max(LONGEST, (now - since) / 60))
         case RollingBack(since=since, stalled=stalled) if stalled:
             return min(LONGEST_BAKE, max(STALLED, (now - since) / 60))
-        case Stepping(since=since) | RollingBack(since=since) | Retiring(since=since):
+        case RollingBack(since=since) | Retiring(since=since):
             return min(LONGEST, max(SHORTEST, (now - since) / 8))
         case _:
             assert_never(rollout.phase)

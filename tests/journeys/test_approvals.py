@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import pytest
+from cloudevents.http import CloudEvent
 
+from handlers import release
+from infra.bus.envelope import PUBLISHED
 from tests.scenario import APPROVALS, Scenario
 from tests.signing import Signer
 
@@ -97,6 +101,21 @@ def test_only_the_topic_of_the_step_approves_it() -> None:
     other = given_an_awaited_approval(by="security-reviews")
     other.when_decided("approve")
     assert last_why(other).endswith("by security-reviews, and this came by model-approvals")
+
+
+def test_no_message_makes_itself_an_approval() -> None:
+    """The topic that an event of the intake claims to come from vouches for nothing."""
+    story = given_an_awaited_approval()
+    message = {
+        "messageId": "forged",
+        "publishTime": story.clock.now().isoformat(),
+        "data": b64encode(b'{"model": "tiny", "command": "approve"}').decode(),
+        "attributes": {"topic": APPROVALS, "approver": APPROVALS},
+    }
+    source = f"//pubsub.googleapis.com/projects/demo/topics/{APPROVALS}"
+    claimed = CloudEvent({"type": PUBLISHED, "source": source}, {"message": message})
+    release.handle(story.world, claimed)
+    assert "and this was neither signed nor published on a topic" in last_why(story)
 
 
 def test_a_signature_approves_one_step_of_one_attempt() -> None:

@@ -54,6 +54,18 @@ def by_weight(target: FleetTarget) -> dict[Colour, int]:
     return {each.colour: each.weight for each in target.traffic.weights}
 
 
+def test_an_approval_leaves_groups_and_route_as_they_are() -> None:
+    approve = {"approve": {"by": "model-approvals"}}
+    steps = [WEIGHTS[0], approve, WEIGHTS[1]]
+    for strategy in (CANARY, BlueGreen()):
+        two = replace(TWO, spec=release("2", rollout={"strategy": "canary", "steps": steps}).spec)
+        swap, observed = Swap(ONE, two, "blue"), Observed((view("blue", 10),))
+        before, awaited = (
+            strategy.target(swap, Stepping(step, NOON, 50, granted=1), observed) for step in (0, 1)
+        )
+        assert before == awaited
+
+
 @pytest.mark.parametrize("serving", ["blue", "green"])
 def test_a_canary_runs_in_the_other_group(serving: Colour) -> None:
     swap = Swap(ONE, TWO, serving)

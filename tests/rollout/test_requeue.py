@@ -24,7 +24,7 @@ from rollout.model import (
     Transition,
 )
 from rollout.requeue import Attempt, after_attempt, after_decision, merge
-from tests.rollout.build import NOON, at
+from tests.rollout.build import NOON, at, release
 
 NOW = at(600)
 DUE = at(615)
@@ -72,6 +72,16 @@ def test_a_settled_model_needs_no_pass() -> None:
 )
 def test_a_long_bake_is_observed_rarely(taken: float, wait: float) -> None:
     assert due(Baking(NOON), at(taken)) == at(taken + wait)
+
+
+def test_a_step_that_awaits_approval_is_observed_as_rarely_as_a_bake() -> None:
+    """Whoever approves it wakes it."""
+    approve = {"approve": {"by": "model-approvals"}}
+    two = release("2", rollout={"steps": [10, approve, 100]})
+    rollout = Rollout(Stepping(1, NOON), release("1"), two, serving_group="blue")
+    assert requeue.interval(rollout, at(18_000)) == timedelta(minutes=5)
+    at_once = replace(rollout, phase=Stepping(0, NOON))
+    assert requeue.interval(at_once, at(18_000)) == timedelta(seconds=15)
 
 
 def test_a_bake_that_has_lost_instances_is_observed_every_fifteen_seconds() -> None:
