@@ -191,4 +191,8 @@ def _plan_route(
     services = route.services if route else ()
     if draft.blocked & {*services}:
         return
-    draft.add(*url_map.update(observed, model, route, routes), after=draft.inserted(services))
+    split = services if route and route.is_split else ()
+    bodies = ((key, snapshot.bodies.get(key)) for key in split)
+    affinities = [found for each in bodies if (found := backend_service.affinity(*each))]
+    changes = affinities or url_map.update(observed, model, route, routes)
+    draft.add(*changes, after=draft.inserted(services))

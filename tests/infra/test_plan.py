@@ -13,7 +13,7 @@ from infra.fleet import naming
 from infra.fleet.model import Action, Key, Snapshot
 from infra.fleet.plan import plan
 from infra.fleet.reads import Scope, full_reads
-from rollout.model import Release, Share, Target
+from rollout.model import Release, Share, Target, TrafficWeight
 from tests.infra import discovery
 from tests.infra.build import REGION, World, release, target
 
@@ -488,3 +488,22 @@ def test_a_group_in_another_region_is_not_replaced_by_a_new_one() -> None:
     assert {GROUP, AUTOSCALER, SERVICE} <= set(world.bodies)
     assert naming.group("tiny", "blue", "europe-west4") not in world.bodies
     assert world.bodies[SERVICE]["backends"][0]["group"].startswith(f"regions/{REGION}/")
+
+
+@pytest.mark.parametrize(("weight", "is_refused"), [(0, False), (10, True), (1000, False)])
+def test_requests_are_not_split_beside_session_affinity(weight: int, is_refused: bool) -> None:
+    """With all requests to one group, as on the way back, affinity does no harm."""
+    blue = target(release())
+    assert blue.traffic
+    weights = (TrafficWeight("blue", 1000 - weight), TrafficWeight("green", weight))
+    split = replace(
+        blue,
+        groups=(*blue.groups, replace(blue.groups[0], colour="green")),
+        traffic=replace(blue.traffic, weights=weights),
+    )
+    world = settled(release())
+    world.bodies[SERVICE]["sessionAffinity"] = "GENERATED_COOKIE"
+    scope = Scope("tiny", (release(),), ("blue", "green"))
+    made = plan(split, world.snapshot(full_reads(scope)))
+    assert [problem.code for problem in made.problems] == ["SESSION_AFFINITY"] * is_refused
+    assert (naming.GATEWAY in [action.key for action in made.actions]) != is_refused

@@ -10,10 +10,10 @@ Source: Compute API reference, backendServices.
 from __future__ import annotations
 
 from infra.fleet import naming
-from infra.fleet.model import Action, Body, DesiredResource
+from infra.fleet.model import Action, Body, DesiredResource, Key
 from infra.fleet.resources.drift import Changes, describe, differences
 from infra.fleet.resources.instance_group import PORT_NAME
-from rollout.model import GroupTarget
+from rollout.model import GroupTarget, Problem
 from rollout.spec.model import Traffic
 
 SCHEME = "EXTERNAL_MANAGED"
@@ -97,3 +97,17 @@ def update(desired: DesiredResource, observed: Body) -> tuple[Action, ...]:
             based_on=fingerprint,
         ),
     )
+
+
+def affinity(key: Key, observed: Body | None) -> Problem | None:
+    """Why requests cannot be split by weight between this backend service and another one: a split
+    takes precedence over session affinity. Source: load-balancing/docs/https/traffic-management.
+    """
+    found = (observed or {}).get("sessionAffinity", "NONE")
+    if found == "NONE":
+        return None
+    message = (
+        f"backend service {key.name} has session affinity {found}, which a split of its requests by"
+        " weight would break; set it to NONE, or release without weights"
+    )
+    return Problem("config", "SESSION_AFFINITY", message)

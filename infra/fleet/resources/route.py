@@ -148,6 +148,11 @@ class Route:
         found += [self.mirror.service] if self.mirror else []
         return tuple(dict.fromkeys(found))
 
+    @property
+    def is_split(self) -> bool:
+        """Whether more than one backend gets requests by weight."""
+        return sum(each.weight > 0 for each in self.backends) > 1
+
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
         """On a preview host the model's path is removed too, so that a client only changes the
