@@ -234,6 +234,12 @@ def obstacle(route: Route, observed: Body) -> Problem | None:
     for host, rules in route.by_host.items():
         name = matcher_of(host, observed)
         if name is None:
+            wildcard = next((each for each in _wildcards(observed) if host.endswith(each[1:])), "")
+            if wildcard and host != route.host:
+                return _conflict(
+                    f"host rule {wildcard} serves host {host} already; a preview needs a host that"
+                    " nothing else uses"
+                )
             continue
         why = path_matcher.obstacle(
             matchers.get(name, {}),
@@ -245,6 +251,12 @@ def obstacle(route: Route, observed: Body) -> Problem | None:
         if why:
             return _conflict(why)
     return None
+
+
+def _wildcards(observed: Body) -> Iterator[str]:
+    """The hosts like `*.example.com`, which no model has."""
+    for rule in observed.get("hostRules", []):
+        yield from (host for host in rule.get("hosts", []) if host.startswith("*") and host != "*")
 
 
 def _conflict(message: str) -> Problem:

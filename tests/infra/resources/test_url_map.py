@@ -373,6 +373,15 @@ def test_a_cohort_beside_rules_of_others_is_refused_and_nothing_is_written(
     assert message in problem.message
 
 
+def test_a_preview_host_of_somebodys_wildcard_is_refused() -> None:
+    body = copy.deepcopy(FOREIGN)
+    body["hostRules"][0]["hosts"].append("*.example.com")
+    assert not isinstance(merge_route(body, "tiny", replace(TINY, cohorts=(COHORT,))), Problem)
+    problem = merge_route(body, "tiny", replace(TINY, cohorts=(PREVIEW,)))
+    assert isinstance(problem, Problem)
+    assert "host rule *.example.com serves host preview.example.com already" in problem.message
+
+
 def test_two_models_cannot_have_the_same_preview_host() -> None:
     other = route("*", "/other", "other")
     preview = replace(PREVIEW, service=naming.backend_service("other", "green"))
