@@ -95,9 +95,11 @@ def drained_at(rollout: Rollout) -> datetime | None:
 
 
 def has_nothing_in_flight(rollout: Rollout, observed: Observed) -> bool:
-    """Whether nothing has to drain: the group that leaves does not exist, or nothing stays and no
-    instance is healthy.
+    """Whether nothing has to drain: the group that leaves does not exist, or everything leaves, and
+    when the route still existed no instance could serve. Without a route there is no health data.
     """
     if rollout.stable and isinstance(rollout.phase, RollingBack):
         return all(group.colour == rollout.serving_group for group in observed.groups)
-    return not any(each.is_healthy for group in observed.groups for each in group.instances)
+    instances = [each for group in observed.groups for each in group.instances]
+    can_serve = any(each.is_running and each.health != "unhealthy" for each in instances)
+    return not can_serve and routed_since(rollout) is None

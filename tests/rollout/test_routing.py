@@ -185,11 +185,22 @@ def test_nothing_is_removed_before_it_has_drained(phase: RollingBack | Retiring)
     assert len(late.target.groups) < 2
 
 
-@pytest.mark.parametrize("health", ["healthy", "unhealthy"])
-def test_a_first_release_drains_if_it_can_have_requests(health: Any) -> None:
+@pytest.mark.parametrize("phase", [BACK, Retiring(NOON, "", is_drained=False)])
+@pytest.mark.parametrize(
+    ("health", "evidence", "is_draining"),
+    [
+        ("healthy", UNROUTED, True),
+        ("unknown", UNROUTED, True),
+        ("unhealthy", UNROUTED, False),
+        ("unhealthy", ROUTED, True),
+    ],
+)
+def test_what_goes_as_a_whole_drains_if_it_can_have_requests(
+    phase: Phase, health: Any, evidence: Evidence, is_draining: bool
+) -> None:
     view = GroupView("blue", "us-central1", 3, True, instances(TWO, 3, health))
-    decision = run(canary(BACK, stable=None), ROUTED, at(10), Observed((view,)))
-    assert decision.target.is_draining == (health == "healthy")
+    decision = run(canary(phase, stable=None), evidence, at(10), Observed((view,)))
+    assert decision.target.is_draining == is_draining
 
 
 def test_a_model_without_healthy_instances_does_not_drain() -> None:
