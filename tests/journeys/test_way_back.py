@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from rollout.gates.traffic import PROPAGATION
-from tests.journeys.test_canary import CANARY, Watch, leftovers, rule, weights
+from tests.journeys.second_group import CANARY, Watch, leftovers, weights
+from tests.journeys.test_canary import rule
 from tests.scenario import Scenario
 
 PROPAGATES_IN = 100  # seconds; less than what Slipway allows for
