@@ -173,7 +173,7 @@ def test_edits_are_restored_and_the_second_one_pauses_until_a_person_resumes() -
     assert story.outcome("2") == "succeeded"
 
 
-def test_edits_do_not_keep_a_canary_from_going_back() -> None:
+def test_edits_do_not_keep_a_canary_from_its_way_back() -> None:
     story = canary()
     until_green_has(500)(story)
     story.when_commanded("abort")
