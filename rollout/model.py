@@ -421,8 +421,8 @@ class Progress:
     `halted_since`: no deadline runs, because the environment took instances; `halted_by` says which
     and why. The rest lasts for the whole rollout: `initial_size`, the group's target size when it
     began; `size`, how many of it have had a running VM; `clocks`, what each instance has shown;
-    `flaps`, when the release lost healthy ones. The last two are in the compact form of
-    `gates/clocks.py`.
+    `flaps`, when the release lost healthy ones, both in the compact form of `gates/clocks.py`; and
+    `needed`, the most instances that it was to have.
     """
 
     healthy: int
@@ -433,6 +433,7 @@ class Progress:
     size: int = 0
     clocks: str = ""
     flaps: str = ""
+    needed: int = 0
 
     @property
     def is_degraded(self) -> bool:

@@ -185,10 +185,23 @@ def update_progress(
         clocks=encode(clocks),
         flaps=_flaps(progress.flaps, fallen, now),
     )
+    progress = _with_growth(progress, health.needed, now)
     if health.healthy > progress.healthy:
         progress = replace(progress, healthy=health.healthy, improved_at=now)
     is_short = is_patient and bool(_blocked(group))
     return health, _halted(progress, health, losses, size, now, is_short=is_short)
+
+
+def _with_growth(progress: Progress, needed: int, now: datetime) -> Progress:
+    """A group that grows after all its instances have been healthy gives the new ones the whole
+    deadline. One that grows though they never were gets no more time.
+    """
+    before = progress.needed
+    if needed <= before:
+        return progress
+    is_grown = before > 0 and progress.healthy >= before
+    improved_at = now if is_grown else progress.improved_at
+    return replace(progress, needed=needed, improved_at=improved_at)
 
 
 def flaps_of(progress: Progress, now: datetime) -> int:

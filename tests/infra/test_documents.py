@@ -112,7 +112,7 @@ FULL = ModelState(
         previous=ONE,
         steps_digest="0123456789ab",
         progress=Progress(
-            3, at(7), at(8), "preempted", 3, 4, "healthy@1767268800:x7k2", "1767268800"
+            3, at(7), at(8), "preempted", 3, 4, "healthy@1767268800:x7k2", "1767268800", 4
         ),
         paused=Pause("paused by ann", at(9), True),
         promoted=True,
@@ -238,6 +238,7 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
                 "size": 4,
                 "clocks": "healthy@1767268800:x7k2",
                 "flaps": "1767268800",
+                "needed": 4,
             },
             "paused": {"why": "paused by ann", "since": at(9), "after_failure": True},
             "promoted": True,
@@ -387,7 +388,7 @@ def test_a_document_shares_nothing_with_the_state_it_was_made_from() -> None:
     document["desired"]["line"][0]["reason"] = "changed"
     assert from_document(to_document(FULL)) == FULL
     assert FULL.rollout.progress == Progress(
-        3, at(7), at(8), "preempted", 3, 4, "healthy@1767268800:x7k2", "1767268800"
+        3, at(7), at(8), "preempted", 3, 4, "healthy@1767268800:x7k2", "1767268800", 4
     )
     assert FULL.outputs == {"group": "https://example.com/group"}
 

@@ -135,7 +135,7 @@ def test_a_step_says_what_it_waits_for_and_asks_for_another_pass_soon() -> None:
     decision = run_pass(stepping(1), TWO, mixed(2, 1, unhealthy=1))
     clocks = "healthy@1767268810:0 starting@1767268810:1"
     assert decision.rollout == stepping(
-        1, progress=Progress(1, NOW, initial_size=4, size=4, clocks=clocks)
+        1, progress=Progress(1, NOW, initial_size=4, size=4, clocks=clocks, needed=2)
     )
     assert decision.waiting_for == "1 of 2 instances of release 2 are healthy"
     assert (decision.transitions, decision.conditions) == ((), ())
@@ -201,7 +201,10 @@ def test_missing_progress_begins_now() -> None:
     for phase in (Stepping(1, NOON), Baking(NOON)):
         decision = run_pass(swapping(phase, progress=None), TWO, mixed(2, 0, unhealthy=2))
         clocks = "starting@1767268810:0,1"
-        assert decision.rollout.progress == Progress(0, NOW, initial_size=4, size=4, clocks=clocks)
+        needed = 2 if isinstance(phase, Stepping) else 4
+        assert decision.rollout.progress == Progress(
+            0, NOW, initial_size=4, size=4, clocks=clocks, needed=needed
+        )
 
 
 @pytest.mark.parametrize(

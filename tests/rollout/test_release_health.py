@@ -128,6 +128,15 @@ def test_more_healthy_instances_restart_the_time_and_as_many_change_nothing() ->
     assert progress_after(TWO_HEALTHY, health(2), 99) == TWO_HEALTHY
 
 
+def test_a_group_that_grows_late_gives_its_new_instances_the_whole_deadline() -> None:
+    grown = progress_after(TWO_HEALTHY, health(2, needed=3, others=1), 2000)
+    assert grown.improved_at == at(2000)
+    # The third one has never been healthy: that the group grows again gives it no more time.
+    assert progress_after(grown, health(2, needed=4, others=2), 2500).improved_at == at(2000)
+    sick = progress_after(START, health(1, needed=2, others=1), 5)
+    assert progress_after(sick, health(1, needed=3, others=2), 2000).improved_at == at(5)
+
+
 def test_a_fall_is_counted_once_however_long_it_lasts_and_again_after_a_recovery() -> None:
     fallen = progress_after(TWO_HEALTHY, health(1, others=1), 9)
     assert flaps_of(fallen, at(9)) == 1

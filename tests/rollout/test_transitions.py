@@ -156,7 +156,7 @@ def test_a_healthy_step_leads_to_the_next(step: int, observed: Observed, why: st
     assert decision.rollout.phase == Stepping(step + 1, NOW)
     clocks = "healthy@1767268810:" + ",".join("01"[: step + 1])
     assert decision.rollout.progress == Progress(
-        step + 1, NOW, initial_size=4, size=4, clocks=clocks
+        step + 1, NOW, initial_size=4, size=4, clocks=clocks, needed=step + 1
     )
     evidence = (why.split(";")[0],)
     assert decision.transitions == (
@@ -175,7 +175,7 @@ def test_a_promoted_rollout_goes_from_any_step_to_the_last() -> None:
 def test_the_last_step_leads_to_the_bake() -> None:
     decision = run_pass(swapping(Stepping(2, NOON)), TWO, HEALTHY_BAKE)
     clocks = "healthy@1767268810:0,1,2,3"
-    progress = Progress(4, NOW, initial_size=4, size=4, clocks=clocks)
+    progress = Progress(4, NOW, initial_size=4, size=4, clocks=clocks, needed=4)
     assert decision.rollout == swapping(Baking(NOW), progress=progress)
     why = "4 of 4 instances of release 2 are healthy"
     assert decision.transitions == (
@@ -189,7 +189,8 @@ def test_the_deadline_is_new_in_the_next_phase_and_what_instances_showed_is_kept
 ) -> None:
     healthy = 2 * step
     keys = ",".join(map(str, range(healthy)))
-    kept = Progress(healthy, NOON, None, "", 4, 4, f"healthy@1767268805:{keys}", "1767268801")
+    clocks = f"healthy@1767268805:{keys}"
+    kept = Progress(healthy, NOON, None, "", 4, 4, clocks, "1767268801", healthy)
     before = swapping(Stepping(step, NOON), progress=kept)
     assert run_pass(before, TWO, observed).rollout.progress == replace(kept, improved_at=NOW)
 
