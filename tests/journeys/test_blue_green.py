@@ -153,7 +153,7 @@ def test_a_promoted_release_does_not_wait_for_the_end_of_the_keep() -> None:
     story.when_released("3")
     story.when_minutes_pass(20)
     assert "is kept until" in story.state().waiting_for
-    story.when_commanded("promote")
+    story.when_commanded("promote", full=True)
     story.when_phase_reached("succeeded")
     assert story.serving_version() == "3"
 
@@ -168,7 +168,7 @@ def test_the_strategy_may_change_from_release_to_release_in_every_direction() ->
         story.when_released(str(number), rollout=rollout)
         accepted = next(each for each in story.log()[::-1] if each["to"] == "desired")
         assert ("for rollout.steps, which release 1 has" in accepted["why"]) == (number == 2)
-        story.when_commanded("promote")
+        story.when_commanded("promote", full=True)
         story.when_phase_reached("succeeded")
         assert story.serving_version() == str(number)
     story.when_settled()

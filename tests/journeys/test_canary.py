@@ -315,7 +315,12 @@ def test_what_others_have_in_the_url_map_survives_every_step() -> None:
 def test_a_canary_may_change_what_a_group_fixes() -> None:
     story = Scenario()
     story.given_serving("1")
-    story.when_released("2", rollout=CANARY, serving={"port": 9000, "readiness_path": "/ready"})
+    story.when_released(
+        "2",
+        rollout=CANARY,
+        serving={"port": 9000, "readiness_path": "/ready"},
+        placement={"zones": ["us-central1-b", "us-central1-c"]},
+    )
     story.when_settled()
     assert story.outcome("2") == "succeeded"
 
