@@ -337,6 +337,8 @@ def _has_ended(world: World, operation: str, until: datetime) -> bool:
 def _load(world: World) -> tuple[tuple[StoredRoute, ...], Outcome]:
     """The routes to write, and what is to be done with the other documents."""
     documents, now = world.store.list(routes.COLLECTION, MAX_ROUTES), world.clock.now()
+    if not documents:
+        return (), Outcome()
     names = {each.path: repository.model_path(each.data["model"]) for each in documents}
     models = world.store.get_many(names.values())
     counting, dropped, skipped = [], [], set()
