@@ -111,6 +111,7 @@ FULL: dict[str, Any] = {
         "steps": [50, {"approve": {"by": "model-approvals"}}, 100],
         "surge": 2,
         "unavailable": 0,
+        "capacity": "wait",
         "bake_seconds": 60,
         "progress_deadline_seconds": 600,
         "watch_seconds": 600,
