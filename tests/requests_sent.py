@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from compute_emulator.traffic.metrics import Metrics as Counters
-from compute_emulator.traffic.routing import route
+from compute_emulator import Metrics as Counters
+from compute_emulator import route
 from infra.metrics.port import SeriesFound
 from rollout.measurements import Answer, Measured, Unmeasured
 from tests.scenario import Scenario

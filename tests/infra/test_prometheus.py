@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from compute_emulator import Emulator
-from compute_emulator.traffic.data_plane import DataPlane
+from compute_emulator import DataPlane, Emulator
 from infra.metrics.port import SeriesFound
 from infra.metrics.prometheus import Prometheus
 from rollout.measurements import Measured, Unmeasured

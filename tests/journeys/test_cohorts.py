@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from compute_emulator.traffic.data_plane import DataPlane
+from compute_emulator import DataPlane
 from tests.scenario import Scenario
 
 PREVIEW = "preview.example.com"

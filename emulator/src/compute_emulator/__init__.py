@@ -22,6 +22,8 @@ from compute_emulator.engine.regions import REGIONS
 from compute_emulator.errors import ConnectionDropped
 from compute_emulator.inspection import GroupView, InstanceRecord, InstanceView, Method, method_of
 from compute_emulator.keys import Key
+from compute_emulator.traffic.data_plane import DataPlane
+from compute_emulator.traffic.metrics import Metrics
 from compute_emulator.traffic.routing import Destination, apply_rewrite, route
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "CallLog",
     "Clock",
     "ConnectionDropped",
+    "DataPlane",
     "Destination",
     "Emulator",
     "Fault",
@@ -39,6 +42,7 @@ __all__ = [
     "Key",
     "LoggedCall",
     "Method",
+    "Metrics",
     "RealClock",
     "Request",
     "RequestRefused",
