@@ -74,7 +74,7 @@ mutation: $(READY) ## mutation score of rollout/ (MUTATION_ARGS="--only 'rollout
 mutants: $(READY) ## do tests find each seeded defect? (MUTANTS_ARGS="--only 'no-*' --workers 2")
 	$(BIN)/python -m tests.assurance.mutants $(MUTANTS_ARGS)
 
-simulate: $(READY) ## run 151,000 simulated schedules (SOAK_ARGS="--minutes 60", "--part 2/4")
+simulate: $(READY) ## run 150,000 simulated schedules (SOAK_ARGS="--minutes 60", "--part 2/4")
 	$(BIN)/python -m tests.assurance.simulation --seeds 100000 --crashes --double-crashes \
 		--stalls $(SOAK_ARGS)
 

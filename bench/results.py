@@ -53,7 +53,7 @@ KEYS = (
     Key("blue_green_failed_requests", "requests", 0),
     Key("rollback_failed_requests", "requests", 0),
     Key("bad_canary_failed_over_share", "ratio", 1),
-    Key("seconds_to_roll_back", "s"),
+    Key("roll_back_over_promised", "ratio", 1),
     Key("provision_vs_gcloud", "ratio"),
     Key("swap_vs_gcloud", "ratio"),
     Key("emulator_rolling_update_cpu_ms", "ms", 50),

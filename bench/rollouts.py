@@ -290,14 +290,21 @@ def _bounded(course: Course) -> Row:
 
 
 def _way_back(course: Course) -> Row:
-    assert course.stopped_at is not None
+    if course.stopped_at is None or not course.promised:
+        raise RuntimeError("the canary was aborted without a promised way back")
     measured = course.last_request_at() - course.stopped_at
     how = (
-        "seconds from `abort` at 50 % until the candidate got its last request;"
-        f" {PROPAGATION_SECONDS:g} s of them propagation;"
-        f" the model's document promised {course.promised}"
+        f"{measured:.0f} s from `abort` at 50 % until the candidate got its last request, of them"
+        f" {PROPAGATION_SECONDS:g} s of propagation, over the {course.promised} s that"
+        " `seconds_to_roll_back` promised at that moment"
     )
-    return row("seconds_to_roll_back", measured, how, promised=course.promised)
+    return row(
+        "roll_back_over_promised",
+        measured / course.promised,
+        how,
+        seconds=round(measured, 1),
+        promised=course.promised,
+    )
 
 
 def _setting(course: Course) -> str:

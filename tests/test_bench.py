@@ -24,7 +24,7 @@ NAMES = [
     *("settled_pass_writes", "settled_pass_cpu_ms"),
     *("healthy_condemned_percent", "crash_loops_succeeded"),
     *("canary_failed_requests", "blue_green_failed_requests", "rollback_failed_requests"),
-    *("bad_canary_failed_over_share", "seconds_to_roll_back"),
+    *("bad_canary_failed_over_share", "roll_back_over_promised"),
     *("provision_vs_gcloud", "swap_vs_gcloud"),
     *(
         "emulator_rolling_update_cpu_ms",

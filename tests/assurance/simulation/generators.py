@@ -30,6 +30,7 @@ FOREVER = 1_000_000
 
 MAIN, PREFIX = "swap", "create"
 DOUBLE = (MAIN, "canary")
+COVERED_BY = {"canary-abort": "canary"}
 LONG = (
     *("roll", "scale", "invalid-messages", "bad", "supersede", "two-models", "again"),
     *("stalled-rollback", "crash-loop", "quota", "losses", "queue"),
@@ -100,17 +101,17 @@ def _is_immediate(made: tuple[tuple[float, int], ...]) -> bool:
 
 
 def _shared_prefix(workload: str) -> int:
-    """How many calls a workload shares with `PREFIX`: those before its second step, if all of
-    them are identical.
+    """How many calls a workload shares with the one that covers its beginning: those before the
+    first step in which they differ, if all of them are identical.
     """
-    mine, theirs = reference(workload), reference(PREFIX)
-    until = (
-        mine.calls_before_steps[1] if workload != PREFIX and len(mine.calls_before_steps) > 1 else 0
-    )
-    is_alike = (
-        WORKLOADS[workload].steps[:1] == WORKLOADS[PREFIX].steps
-        and mine.calls[:until] == theirs.calls[:until]
-    )
+    other = COVERED_BY.get(workload, PREFIX)
+    mine, theirs = reference(workload), reference(other)
+    steps = zip(WORKLOADS[workload].steps, WORKLOADS[other].steps, strict=False)
+    alike = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], steps))
+    if workload == other or not 0 < alike < len(mine.calls_before_steps):
+        return 0
+    until = mine.calls_before_steps[alike]
+    is_alike = mine.calls[:until] == theirs.calls[:until]
     return until if is_alike and mine.call_log[:until] == theirs.call_log[:until] else 0
 
 
