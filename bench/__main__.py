@@ -36,7 +36,10 @@ IN_SETTING: dict[str, Callable[[Setting, int], tuple[Row, ...]]] = {
     "cold-start": cold_start.measure,
     "memory": lambda where, runs: (memory.measure(where),),
     "provision": lambda where, runs: (provision.measure(where, 3),),
-    "virtual": lambda where, runs: (virtual.swap(), virtual.function_calls(), *virtual.settled()),
+    "virtual": lambda where, runs: (
+        *(virtual.swap(), virtual.function_calls()),
+        *(*virtual.settled(), *virtual.routes()),
+    ),
 }
 ALONE: dict[str, Callable[[], tuple[Row, ...]]] = {
     "verdicts": verdicts.measure,

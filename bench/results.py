@@ -47,6 +47,8 @@ KEYS = (
     Key("swap_function_calls", "calls"),
     Key("settled_pass_writes", "writes", 0),
     Key("settled_pass_cpu_ms", "ms", 15),
+    Key("url_map_writes_for_51_routes", "writes", 3),
+    Key("rollback_in_url_map_s", "s", 30),
     Key("healthy_condemned_percent", "%", 1),
     Key("crash_loops_succeeded", "releases", 0),
     Key("canary_failed_requests", "requests", 0),

@@ -1,5 +1,5 @@
-"""Counts the calls of a swap, its cost in function calls, and the cost of passes over a settled
-model, in virtual time.
+"""Counts the calls of a swap, its cost in function calls, the cost of passes over a settled model,
+and the writes of the URL map for many models, in virtual time.
 
 Uses the journeys' scenario, with the Compute Engine emulator in this process. Calls come from the
 emulator's log of a whole swap; writes are counted at the store, the bus and the Compute client's
@@ -19,9 +19,12 @@ from bench.results import Row, row
 from bench.setting import release_message
 from compute_emulator import LoggedCall
 from handlers.reconcile.loop import reconcile
+from tests.concurrent import ConcurrentScenario
+from tests.routes import canaries_and_a_rollback
 from tests.scenario import InterceptedBus, InterceptedStore, Scenario, intercepted_adapter
 
 PASSES, BATCHES = 40, 5
+WRITE_SECONDS = 30.0
 READS = ("get", "list", "aggregatedList", "wait")
 
 
@@ -132,6 +135,31 @@ def settled() -> tuple[Row, Row]:
             cpu,
             batches=[round(each, 2) for each in spent],
             calls_per_pass=calls,
+        ),
+    )
+
+
+def routes() -> tuple[Row, Row]:
+    """What 50 canaries that change their weights at once cost a rollback that comes 5 s later."""
+    scenario = ConcurrentScenario()
+    times = canaries_and_a_rollback(scenario, 50, WRITE_SECONDS)
+    if len(times) != 51:
+        raise RuntimeError(f"only {len(times)} of 51 routes are in the URL map")
+    story = (
+        f"50 canaries change weights at once, and 5 s later one model rolls back; a write of the"
+        f" URL map takes {WRITE_SECONDS:g} s, one after the other; virtual time"
+    )
+    return (
+        row(
+            "url_map_writes_for_51_routes",
+            scenario.calls("urlMaps.update"),
+            f"updates in the emulator's log: {story}",
+            slowest_route_s=max(times.values()),
+        ),
+        row(
+            "rollback_in_url_map_s",
+            times["bad"],
+            f"until the map has the rollback's route: {story}",
         ),
     )
 

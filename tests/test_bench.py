@@ -22,6 +22,7 @@ NAMES = [
         "swap_function_calls",
     ),
     *("settled_pass_writes", "settled_pass_cpu_ms"),
+    *("url_map_writes_for_51_routes", "rollback_in_url_map_s"),
     *("healthy_condemned_percent", "crash_loops_succeeded"),
     *("canary_failed_requests", "blue_green_failed_requests", "rollback_failed_requests"),
     *("bad_canary_failed_over_share", "roll_back_over_promised"),

@@ -8,87 +8,32 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from greenlet import greenlet
 
-from handlers.reconcile.route_writer import WRITER, drain, write_route
+from handlers.reconcile.route_writer import WRITER, drain
 from infra.fleet import naming
-from infra.fleet.model import Action, Applied, Failed, Pending, Result
-from infra.fleet.pending_routes import PendingRoute
-from infra.fleet.resources import gateway, url_map
+from infra.fleet.model import Applied, Failed, Pending, Result
 from infra.store import routes
-from infra.store.documents import to_document
 from infra.store.port import Delete, Put
-from infra.wiring import World
-from rollout.model import Desired, TrafficTarget, TrafficWeight
-from rollout.state import Lease, ModelState
+from rollout.model import TrafficWeight
 from tests.concurrent import ConcurrentScenario
-from tests.infra.build import release
+from tests.routes import (
+    ask,
+    canaries_and_a_rollback,
+    given_models,
+    given_pending,
+    given_revision,
+    in_map,
+    planned,
+    route,
+)
 from tests.scenario import InterceptedStore, Scenario, intercepted_adapter
-
-REVISION = 7
-BUDGET = timedelta(seconds=45)
-THEIRS = {"hosts": ["theirs.example.com"], "pathMatcher": "theirs"}
 
 
 class Crash(BaseException):
     """Not an `Exception`: no handler may survive it."""
-
-
-def given_models(story: Scenario, *models: str, seconds: float = 30) -> Scenario:
-    """A gateway, and for each model two backend services and a document. The documents are leased,
-    so that wake-ups of models find them so: these tests call the writer alone.
-    """
-    story.emulator.operation_seconds = 0
-    for desired in gateway.desired(None)[1:3]:
-        story.given_resource(f"global/{desired.key.collection}", desired.body)
-    for model in models:
-        for colour in ("blue", "green"):
-            service = {"name": f"slipway-{model}-{colour}", "protocol": "HTTP"}
-            story.given_resource(
-                "global/backendServices", service | {"loadBalancingScheme": "EXTERNAL_MANAGED"}
-            )
-        given_revision(story, model, REVISION)
-    story.emulator.operation_seconds_by_method["compute.urlMaps.update"] = seconds
-    return story
-
-
-def given_revision(story: Scenario, model: str, revision: int) -> None:
-    lease = Lease("the test", story.clock.now() + timedelta(days=1))
-    state = ModelState(Desired(model), lease=lease, revision=revision)
-    story.store.commit(Put(f"models/{model}", to_document(state)))
-
-
-def given_pending(story: Scenario, *pending: PendingRoute) -> None:
-    for each in pending:
-        story.store.commit(Put(routes.path(each.model), routes.to_document(each)))
-
-
-def route(story: Scenario, model: str, weight: int = 50, **traffic: Any) -> PendingRoute:
-    weights = (TrafficWeight("blue", 1000 - weight), TrafficWeight("green", weight))
-    target = TrafficTarget(release(model=model, traffic=traffic), weights)
-    return PendingRoute(model, target, REVISION, weight == 0, story.clock.now())
-
-
-def planned(story: Scenario, pending: PendingRoute) -> Action:
-    (action,) = url_map.update(story.url_map(), pending.model, pending.route)
-    assert isinstance(action, Action)
-    return action
-
-
-def ask(
-    story: Scenario, pending: PendingRoute, world: World | None = None, action: Action | None = None
-) -> Result:
-    """What a pass does whose plan has this route."""
-    until = story.clock.now() + BUDGET
-    action = action or planned(story, pending)
-    return write_route(world or story.world, pending, action, uuid4(), until)
-
-
-def in_map(story: Scenario, pending: PendingRoute) -> bool:
-    return url_map.drift(pending.route, pending.model, story.url_map()) is None
 
 
 def is_clean(story: Scenario) -> bool:
@@ -112,33 +57,12 @@ def edit(story: Scenario) -> None:
 
 
 def test_fifty_canaries_do_not_queue_before_a_rollback() -> None:
-    models = tuple(f"m{number:02}" for number in range(50))
-    story = given_models(ConcurrentScenario(), *models, "bad")
-    served: dict[str, float] = {}
-
-    def run(pending: PendingRoute) -> None:
-        """Passes until one observes the route."""
-        began = story.clock.now()
-        while not in_map(story, pending):
-            result = ask(story, pending)
-            if isinstance(result, Pending):
-                story.clock.sleep(result.retry_after_seconds or 0)
-        served.setdefault(pending.model, (story.clock.now() - began).total_seconds())
-
-    for model in models:
-        greenlet(run).switch(route(story, model))
-    story.clock.sleep(5)
-    greenlet(run).switch(route(story, "bad", 0))
-    requested_at, in_map_at = story.clock.now(), None
-    while story.clock.now() < requested_at + timedelta(seconds=120):
-        story.when_seconds_pass(1)
-        if in_map_at is None and in_map(story, route(story, "bad", 0)):
-            in_map_at = story.clock.now()
+    story = ConcurrentScenario()
+    times = canaries_and_a_rollback(story, 50, seconds=30)
     # The write in flight ends after at most 30 s, and the rollback's own is accepted then.
-    assert in_map_at
-    assert in_map_at - requested_at <= timedelta(seconds=30)
-    assert max(served.values()) <= 120
-    assert len(served) == 51
+    assert times["bad"] <= 30
+    assert max(times.values()) <= 120
+    assert len(times) == 51
     assert story.calls("urlMaps.update") <= 3
     assert is_clean(story)
 
