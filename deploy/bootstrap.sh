@@ -112,6 +112,7 @@ roles() {
   project_role "$INTAKE" roles/artifactregistry.reader # the digest of a tag
   reconciler_role
   project_role "$RECONCILER" "projects/$PROJECT/roles/$RECONCILER_ROLE"
+  project_role "$RECONCILER" roles/monitoring.viewer # requests, with SLIPWAY_METRICS
   may_act_as "$RECONCILER" "$(identity slipway-model)"
   if [ "$ONLY_MODEL_ACCOUNT" = false ]; then
     may_act_as "$RECONCILER" "$PROJECT_NUMBER-compute@developer.gserviceaccount.com"

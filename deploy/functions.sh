@@ -16,10 +16,21 @@ functions, all by default, and makes Pub/Sub push to them with a signed token.
   --project=ID      the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --region=REGION   where the functions run (default: us-central1)
   --dry-run         print every command and run none; needs neither gcloud nor a login
+
+SLIPWAY_METRICS (cloud-monitoring), or PROMETHEUS_URL and SLIPWAY_REQUESTS_COUNTER, name a source of
+metrics for the intake and the reconciler; see docs/operations.md.
 TEXT
 }
 
 parse_common "$@"
+
+# A source of metrics, if there is one: the intake must know of it, and the reconciler reads it.
+# A selector of counters may have commas, so then another character separates the variables.
+METRICS="" COMMA="," DELIMITER=""
+if [ -n "${SLIPWAY_REQUESTS_COUNTER:-}" ]; then COMMA="|" DELIMITER="^|^"; fi
+for name in SLIPWAY_METRICS PROMETHEUS_URL SLIPWAY_REQUESTS_COUNTER; do
+  if [ -n "${!name:-}" ]; then METRICS="$METRICS$COMMA$name=${!name}"; fi
+done
 
 # Concurrency: the reconciler mostly waits for Compute Engine and the intake for Firestore, so one
 # warm instance can serve a few requests at once.
@@ -29,7 +40,7 @@ deploy() { # service, function, concurrency, max instances, [more environment va
     --build-service-account="projects/$PROJECT/serviceAccounts/$(identity slipway-deployer)" \
     --no-allow-unauthenticated --ingress=internal --timeout="$TIMEOUT_SECONDS" --concurrency="$3" \
     --max-instances="$4" --cpu=1 --memory=512Mi --cpu-boost \
-    --set-env-vars="GOOGLE_CLOUD_PROJECT=$PROJECT${5:+,$5}" --labels=app=slipway --quiet
+    --set-env-vars="${DELIMITER}GOOGLE_CLOUD_PROJECT=$PROJECT${5:-}" --labels=app=slipway --quiet
 }
 
 # The URL's path carries the topic; the token's audience is the service.
@@ -48,7 +59,7 @@ if [ ${#REST[@]} = 0 ]; then REST=(intake approver reconciler); fi
 for part in "${REST[@]}"; do
   case "$part" in
     intake)
-      deploy "$INTAKE" on_release 8 5
+      deploy "$INTAKE" on_release 8 5 "$METRICS"
       push "$INTAKE_SUBSCRIPTION" "$RELEASES" "$INTAKE"
       ;;
     approver)
@@ -56,8 +67,9 @@ for part in "${REST[@]}"; do
       push "$APPROVER_SUBSCRIPTION" "$APPROVALS" "$APPROVER"
       ;;
     reconciler)
-      queue="SLIPWAY_QUEUE=projects/$PROJECT/locations/$REGION/queues/$QUEUE"
-      deploy "$RECONCILER" on_wakeup 4 10 "$queue,SLIPWAY_QUEUE_ACCOUNT=$(identity "$WAKER")"
+      queue="${COMMA}SLIPWAY_QUEUE=projects/$PROJECT/locations/$REGION/queues/$QUEUE"
+      waker="${COMMA}SLIPWAY_QUEUE_ACCOUNT=$(identity "$WAKER")"
+      deploy "$RECONCILER" on_wakeup 4 10 "$queue$waker$METRICS"
       push "$RECONCILER_SUBSCRIPTION" "$WAKEUPS" "$RECONCILER"
       ;;
     *) fail "unknown argument $part; see --help" ;;

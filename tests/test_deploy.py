@@ -164,6 +164,20 @@ def test_scheduled_wake_ups_are_published_by_an_account_that_can_do_nothing_else
     ] == [False, False, True]
 
 
+def test_a_source_of_metrics_is_named_to_those_who_accept_and_who_ask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert ("roles/monitoring.viewer", PROJECT) in granted("slipway-reconciler")
+    deployed = starting_with("run deploy", dry_run("functions.sh"))
+    assert not any("PROMETHEUS" in flag(each, "set-env-vars") for each in deployed)
+    counter = 'envoy_rq{job="edge", cluster=~"$backend_services"}'
+    monkeypatch.setenv("PROMETHEUS_URL", "http://10.0.0.9:9090")
+    monkeypatch.setenv("SLIPWAY_REQUESTS_COUNTER", counter)
+    deployed = starting_with("run deploy", dry_run("functions.sh"))
+    ending = f"|PROMETHEUS_URL=http://10.0.0.9:9090|SLIPWAY_REQUESTS_COUNTER={counter}"
+    assert [flag(each, "set-env-vars").endswith(ending) for each in deployed] == [True, False, True]
+
+
 def test_the_field_that_the_tick_queries_stays_indexed() -> None:
     exempt = starting_with("firestore indexes fields update", dry_run("bootstrap.sh"))
     assert ("models", "desired") in {
