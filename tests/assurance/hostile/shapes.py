@@ -109,6 +109,7 @@ FULL: dict[str, Any] = {
     "rollout": {
         "strategy": "rolling",
         "steps": [50, {"approve": {"by": "model-approvals"}}, 100],
+        "capacity": "surge",
         "surge": 2,
         "unavailable": 0,
         "capacity": "wait",
