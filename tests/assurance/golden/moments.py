@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from tests.scenario import IMAGE, Scenario
+from tests.scenario import APPROVALS, IMAGE, Scenario
 
 Moment = Callable[[Scenario], None]
 MOMENTS: dict[str, Moment] = {}
@@ -307,6 +307,31 @@ def _(scenario: Scenario) -> None:
     scenario.when_phase_reached("step_2")
     scenario.when_commanded("pause")
     only_accept(scenario, lambda: scenario.when_commanded("resume"))
+
+
+def _decided(command: str) -> Moment:
+    def play(scenario: Scenario) -> None:
+        settle(scenario, "1")
+        approve = {"approve": {"by": APPROVALS}, "hold_seconds": 0}
+        scenario.when_released("2", rollout={"steps": [10, approve, 100]})
+        scenario.when_phase_reached("step_2")
+        only_accept(scenario, lambda: scenario.when_decided(command, requested_by="ann"))
+
+    return play
+
+
+for verb in ("approve", "reject"):
+    MOMENTS[f"pending-{verb}"] = _decided(verb)
+
+
+@moment("pending-retry")
+def _(scenario: Scenario) -> None:
+    settle(scenario, "1")
+    scenario.when_released("2")
+    scenario.when_phase_reached("step_2")
+    scenario.when_commanded("abort")
+    scenario.when_settled()
+    only_accept(scenario, lambda: scenario.when_commanded("retry"))
 
 
 @moment("pending-two-commands")
