@@ -112,7 +112,6 @@ FULL: dict[str, Any] = {
         "capacity": "surge",
         "surge": 2,
         "unavailable": 0,
-        "capacity": "wait",
         "bake_seconds": 60,
         "progress_deadline_seconds": 600,
         "watch_seconds": 600,
