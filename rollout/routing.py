@@ -100,6 +100,8 @@ def has_nothing_in_flight(rollout: Rollout, observed: Observed) -> bool:
     """
     if rollout.stable and isinstance(rollout.phase, RollingBack):
         return all(group.colour == rollout.serving_group for group in observed.groups)
+    if not observed.groups:
+        return True
     instances = [each for group in observed.groups for each in group.instances]
     can_serve = any(each.is_running and each.health != "unhealthy" for each in instances)
     return not can_serve and routed_since(rollout) is None
