@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 import requests
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from compute_emulator import Emulator, apply_rewrite
@@ -316,8 +316,9 @@ def check_requests(before: Body, after: Body, model: str, route: Route | None) -
                 assert was.specificity < len(route.path), request
         elif is_same_host:
             assert was.models == {model} or now == was, request
-            # Only something more specific keeps a request from the model that should have it.
-            assert desired is None or was.models != {model}, request
+            # Only a longer path of others takes a request that was the model's, and should be.
+            is_kept = desired is not None and was.models == {model}
+            assert not is_kept or (route and now.specificity > len(route.path.rstrip("/"))), request
 
 
 @dataclass
@@ -381,7 +382,7 @@ def faults(body: Body) -> list[str]:
     return list(answer.json()["result"].get("loadErrors", []))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80, deadline=None, phases=set(Phase) - {Phase.explain})
 @given(st.tuples(*map(routes, MODELS)), st.lists(EDITS, max_size=3), st.lists(STEPS, max_size=5))
 def test_no_other_request_changes_its_way(
     routed: tuple[Route, ...], edits: list[Edit], steps: list[Write | Edit]
