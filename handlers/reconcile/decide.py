@@ -19,7 +19,7 @@ from infra.fleet.plan import plan
 from infra.fleet.resources import url_map
 from infra.fleet.resources.instance_group import templates_of
 from rollout import restored
-from rollout.advance import advance, target_of
+from rollout.advance import advance
 from rollout.model import (
     Decision,
     Evidence,
@@ -36,6 +36,7 @@ from rollout.policy.caps import clamp, violations
 from rollout.policy.freeze import frozen
 from rollout.policy.policy import Policy
 from rollout.state import ModelState, settle
+from rollout.targets import target_of
 
 
 @dataclass(frozen=True)

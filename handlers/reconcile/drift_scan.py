@@ -34,12 +34,12 @@ from infra.store import outbox
 from infra.store.documents import UnknownSchema, from_document
 from infra.store.port import Delete, Document, Put
 from infra.wiring import World
-from rollout.advance import target_of
 from rollout.model import Observed, Settled, Target
 from rollout.policy.caps import clamp
 from rollout.policy.policy import Policy
 from rollout.restored import is_newer
 from rollout.state import ModelState
+from rollout.targets import target_of
 
 EVERY_MINUTES = 5
 PAGE = 200

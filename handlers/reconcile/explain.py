@@ -16,10 +16,11 @@ from infra.fleet.edits import EDITS_FILTER, edited_by
 from infra.fleet.losses import OPERATIONS_FILTER, explain
 from infra.fleet.model import Body, Snapshot
 from infra.fleet.observe import is_routed, observe
-from rollout.advance import target_of, unexplained
+from rollout.judging import unexplained
 from rollout.model import Loss
 from rollout.routing import routed_since
 from rollout.state import ModelState
+from rollout.targets import target_of
 
 WITHIN = timedelta(minutes=10)
 

@@ -53,12 +53,12 @@ from infra.store import repository
 from infra.store.port import Conflict, Document, Unavailable
 from infra.store.repository import StoredState
 from infra.wiring import World
-from rollout.advance import target_of
 from rollout.capacity import needs_room
 from rollout.model import Observed, Problem, Room, phase_name
 from rollout.policy.policy import Policy
 from rollout.requeue import Attempt, after_attempt
 from rollout.state import ModelState, Verified, is_verified, release_in_focus
+from rollout.targets import target_of
 from rollout.transitions import has_newer
 
 BUDGET = timedelta(seconds=45)

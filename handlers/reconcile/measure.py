@@ -12,9 +12,9 @@ from infra.fleet import naming
 from infra.fleet.model import Snapshot
 from infra.fleet.observe import observe
 from infra.wiring import World
-from rollout.advance import queries_of
 from rollout.measurements import Answer, RequestCount, Unmeasured
 from rollout.model import Colour, Measurement
+from rollout.phases.stepping import queries_of
 from rollout.state import ModelState
 
 NO_SOURCE = Unmeasured("no-source", "no source of metrics is configured")

@@ -12,17 +12,10 @@ from typing import Any
 
 import pytest
 
-from rollout import advance as rollouts
 from rollout import transitions
-from rollout.advance import (
-    ALWAYS,
-    OBSERVED_EVERY,
-    advance,
-    mark_observed,
-    target_of,
-    unexplained,
-)
+from rollout.advance import OBSERVED_EVERY, advance, mark_observed
 from rollout.gates.base import Gate, GateContext, Verdict, Waiting
+from rollout.judging import unexplained
 from rollout.model import (
     FULL_WEIGHT,
     Baking,
@@ -47,9 +40,13 @@ from rollout.model import (
     TrafficTarget,
     TrafficWeight,
 )
+from rollout.phases import baking as baking_phase
+from rollout.phases import stepping as stepping_phase
+from rollout.phases.baking import ALWAYS
 from rollout.requeue import LONGEST, PAUSED, SHORTEST
 from rollout.strategies.base import steps_digest
 from rollout.strategies.rolling import steady_group
+from rollout.targets import target_of
 from tests.rollout.build import NOON, at, group, instances, release, stuck
 from tests.rollout.swap import (
     HEALTHY_BAKE,
@@ -225,7 +222,8 @@ def test_gates_know_when_the_phase_began(
         contexts.append(context)
         return Waiting("not yet")
 
-    monkeypatch.setattr(rollouts, "judge", capture)
+    for phase in (stepping_phase, baking_phase):
+        monkeypatch.setattr(phase, "judge", capture)
     run_pass(rollout, TWO, HEALTHY_STEP, REFUSALS)
     [context] = contexts
     assert (context.since, context.now, context.evidence) == (since, NOW, REFUSALS)

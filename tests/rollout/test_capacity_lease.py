@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from rollout.advance import advance, target_of
+from rollout.advance import advance
 from rollout.capacity_lease import DURATION, is_overdue, renew
 from rollout.model import (
     FULL_WEIGHT,
@@ -29,6 +29,7 @@ from rollout.model import (
     Stepping,
     Target,
 )
+from rollout.targets import target_of
 from tests.rollout.build import NOON, at, release
 
 ONE = release("1", scaling={"min": 2, "max": 8})

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from rollout.advance import advance, target_of
+from rollout.advance import advance
 from rollout.model import (
     Baking,
     Condition,
@@ -28,6 +28,7 @@ from rollout.model import (
     Transition,
 )
 from rollout.strategies.rolling import steady_group
+from rollout.targets import target_of
 from rollout.transitions import MAX_FAILED_DIGESTS, shift, shift_clocks
 from tests.rollout.build import NOON, at, group, instances, release
 from tests.rollout.swap import (

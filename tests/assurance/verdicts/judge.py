@@ -12,7 +12,8 @@ from datetime import timedelta
 from random import Random
 
 from infra.fleet.losses import explain
-from rollout.advance import advance, unexplained
+from rollout.advance import advance
+from rollout.judging import unexplained
 from rollout.model import Desired, Evidence, Release, Rollout
 from rollout.spec.message import ReleaseRequested, resolve
 from rollout.spec.model import digest

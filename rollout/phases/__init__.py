@@ -1,0 +1,1 @@
+"""How each phase of a rollout ends: one module for each. Pure."""
