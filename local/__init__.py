@@ -2,6 +2,6 @@
 
 `stack.py` starts emulators, functions and the tick; `demo.py` publishes the releases of `story.py`,
 watches them (`watch.py`), shows them (`screen.py`) and reports (`report.py`, `picture.py`).
-To add a release to the demo, add it to `story.py` and its promise to `report.py`; to add a part to
+To add a release to the demo, add it and its promise to a scenario in `story.py`; to add a part to
 the stack, start and stop it in `Stack._start`.
 """
