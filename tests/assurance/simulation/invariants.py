@@ -99,12 +99,15 @@ class Invariants:
         self._check_rollback(model, new)
 
     def _check_rollback(self, model: str, document: Mapping[str, Any]) -> None:
-        """One that makes no progress until its deadline says why."""
+        """One that makes no progress until its deadline says why. That requests have left the
+        candidate's group is progress: it drains from then on.
+        """
         rollout, release = document["rollout"], document["stable"] or document["candidate"]
         phase, last = rollout["phase"], rollout["last_observed_at"]
         if phase["name"] != "rolling_back" or phase["stalled"] or last is None:
             return
-        idle = (last - (phase["improved_at"] or phase["since"])).total_seconds()
+        improved_at = phase["improved_at"] or phase["routed_since"] or phase["since"]
+        idle = (last - improved_at).total_seconds()
         if idle > release["spec"]["rollout"]["progress_deadline_seconds"] + SLACK_SECONDS:
             self._fail(f"{model}: a rollback made no progress for {idle:.0f} s and does not say so")
 
