@@ -1,7 +1,7 @@
 """Runs all of Slipway on this machine: emulators, the functions, and the minute tick.
 
-    publish ─> model-releases ─> on_release ─> model-wakeups ─> on_wakeup ─> Compute Engine emulator
-                                                    ^ a tick every minute of the stack's time
+    publish ─> model-releases ──> on_release ──> model-wakeups ─> on_wakeup ─> Compute Engine emulator
+    publish ─> model-approvals ─> on_approval ───────^ a tick every minute of the stack's time
 
 With Google's emulators the functions run as deployed: functions-framework processes that Pub/Sub
 pushes to, with a small emulator of Cloud Tasks. Without them, the embedded store and bus are used
@@ -38,9 +38,10 @@ from local.tasks import TaskQueue
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "demo"
 QUEUE = f"projects/{PROJECT}/locations/local/queues/wakeups"
-RELEASES, WAKEUPS, DEAD_LETTERS = "model-releases", "model-wakeups", "model-releases-dead"
-TOPICS = (RELEASES, WAKEUPS, "model-rollout-status", DEAD_LETTERS)
-FUNCTIONS = {"on_release": RELEASES, "on_wakeup": WAKEUPS}
+RELEASES, APPROVALS, WAKEUPS = "model-releases", "model-approvals", "model-wakeups"
+DEAD_LETTERS = "model-releases-dead"
+TOPICS = (RELEASES, APPROVALS, WAKEUPS, "model-rollout-status", DEAD_LETTERS)
+FUNCTIONS = {"on_release": RELEASES, "on_approval": APPROVALS, "on_wakeup": WAKEUPS}
 
 Backend = Literal["emulators", "embedded"]
 OnPart = Callable[[str, str, bool], None]
@@ -196,7 +197,7 @@ class Stack:
         self._on_part("topics and push subscriptions", "creating", False)
         topics.make_topics(self.pubsub, PROJECT, TOPICS)
         for program, topic in zip(self.programs, FUNCTIONS.values(), strict=True):
-            dead_letters = DEAD_LETTERS if topic == RELEASES else None
+            dead_letters = None if topic == WAKEUPS else DEAD_LETTERS
             topics.push_to(self.pubsub, PROJECT, topic, program.url, dead_letter_topic=dead_letters)
         self._on_part(
             "topics and push subscriptions",
@@ -210,7 +211,7 @@ class Stack:
     # ---- Embedded
 
     def _start_embedded(self, endpoint: str) -> None:
-        from handlers import release, wakeup
+        from handlers import approval, release, wakeup
         from infra.bus.embedded import EmbeddedBus
         from infra.compute.client import Compute
         from infra.logs import JsonLines
@@ -238,6 +239,9 @@ class Stack:
         )
         bus.subscribe(
             RELEASES, lambda event: release.handle(world, event), dead_letter_topic=DEAD_LETTERS
+        )
+        bus.subscribe(
+            APPROVALS, lambda event: approval.handle(world, event), dead_letter_topic=DEAD_LETTERS
         )
         bus.subscribe(WAKEUPS, lambda event: wakeup.handle(world, event))
         bus.start()

@@ -395,9 +395,14 @@ def step_kinds(context: RuleContext) -> Iterator[SpecProblem]:
     if not context.knows("rollout.steps", "rollout.strategy") or rollout.has_second_group:
         return
     for number, step in enumerate(rollout.steps or ()):
-        if isinstance(step, ApproveStep) and number > 0:
-            continue
-        if not isinstance(step, PercentStep):
+        if isinstance(step, ApproveStep):
+            if number == 0:
+                yield SpecProblem(
+                    "rollout.steps[0]",
+                    "must have a percent with strategy rolling: an approval comes after one",
+                    step.goal,
+                )
+        elif not isinstance(step, PercentStep):
             yield SpecProblem(
                 f"rollout.steps[{number}]",
                 'must have a percent with strategy rolling, as in {"percent": 5}; for other kinds'
@@ -429,7 +434,10 @@ def rising_steps(context: RuleContext) -> Iterator[SpecProblem]:
     elif not is_rising:
         yield SpecProblem("rollout.steps", "must rise strictly in percent and in weight", goals)
     elif has_strategy and rollout.has_second_group and not _gives_everything(steps[-1]):
-        allowed = 'must end with {"weight": 100}, which gives the new release everything'
+        allowed = (
+            'must end with {"weight": 100}, which gives the new release all requests; a percent'
+            " gives it none"
+        )
         yield SpecProblem("rollout.steps", allowed, goals)
 
 
@@ -551,9 +559,9 @@ def quick_way_back(context: RuleContext) -> Iterator[SpecProblem]:
     why = "a write of the URL map has to reach every front end"
     if not spec.rollout.has_second_group:
         why = (
-            f"{spec.scaling.min} instances are replaced again; a larger rollout.surge, a shorter"
-            " serving.startup_seconds or traffic.draining_seconds, or strategy canary makes that"
-            " faster"
+            f"scaling.min ({spec.scaling.min}) instances are replaced again; a larger rollout.surge,"
+            " a shorter serving.startup_seconds or traffic.draining_seconds, or strategy canary"
+            " makes that faster"
         )
     yield SpecProblem(path, f"must be at least {least_seconds(spec)}: {why}", f"{limit}")
 

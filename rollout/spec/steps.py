@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
 from rollout.spec import types
 from rollout.spec.section import Section
@@ -174,18 +175,34 @@ KINDS: dict[str, type[StepBase]] = {
     "mirror": MirrorStep,
     "approve": ApproveStep,
 }
-"""The field by which each kind is told apart, and its place in errors if a step has two of them."""
+"""The field by which each kind is told apart."""
 
 
 def _step(value: Any) -> Any:
-    """An integer is short for `{"percent": integer}`. What is of no kind is refused here, so that
-    the error names the step and not a field that is not in the message.
+    """An integer is short for `{"percent": integer}`. What is of no kind, or of two, is refused
+    here, so that the error says so and names no field that is not in the message.
     """
     if type(value) is int and 1 <= value <= 100:
         return {"percent": value}
-    if not isinstance(value, Section) and not (isinstance(value, dict) and KINDS.keys() & value):
+    if isinstance(value, Section):
+        return value
+    if not isinstance(value, dict):
         raise ValueError("not a step")
+    kinds = [kind for kind in KINDS if kind in value]
+    if not kinds:
+        raise PydanticCustomError("rule", _without_kind(value))
+    if len(kinds) > 1:
+        both = " and ".join(kinds)
+        raise PydanticCustomError("rule", f"must be of one kind, and has {both}; make two steps")
     return value
+
+
+def _without_kind(fields: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    close = (get_close_matches(each[:64], KINDS, n=1) for each in fields)
+    guess = next((f"; did you mean {found[0]}?" for found in close if found), "")
+    return f"needs one of {', '.join(KINDS)}{guess}"
 
 
 def _kind_of_step(value: Any) -> str:

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from local.processes import answers
-from local.stack import RELEASES, Stack
+from local.stack import APPROVALS, RELEASES, Stack
 
 EVENT = {
     "model": "tiny",
@@ -34,6 +34,10 @@ def succeeded(stack: Stack, version: str) -> bool:
     return document is not None and document.data.get("outcome") == "succeeded"
 
 
+def quarantined(stack: Stack) -> str:
+    return " ".join(each.data["why"] for each in stack.store.list("quarantine", 10))
+
+
 def ports(stack: Stack) -> list[int]:
     addresses = [
         stack.pubsub,
@@ -53,6 +57,9 @@ def run_a_release(embedded: bool) -> None:
         stack.publish(RELEASES, EVENT)
         assert eventually(lambda: succeeded(stack, "1"))
         assert len([each for each in stack.emulator.instances() if each["ready"]]) == 2
+        stack.publish(APPROVALS, {"model": "tiny", "command": "pause"})
+        takes = "topic model-approvals takes only approve and reject"
+        assert eventually(lambda: takes in quarantined(stack))
         assert "Compute Engine emulator" in parts
         used = ports(stack)
         assert all(answers(port, "/") for port in used)

@@ -190,12 +190,26 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"rollout": {"steps": [{}, 100]}},
-        f"rollout.steps[0]: must be {STEP}, got an object with 0 fields",
+        "rollout.steps[0]: needs one of weight, percent, preview, match, mirror, approve",
+    ),
+    (
+        {"rollout": {"strategy": "canary", "steps": [{"setWeight": 5}, {"weight": 100}]}},
+        "rollout.steps[0]: needs one of weight, percent, preview, match, mirror, approve; did you"
+        " mean weight?",
+    ),
+    (
+        {"rollout": {"strategy": "canary", "steps": [{"preview": True, "weight": 100}]}},
+        "rollout.steps[0]: must be of one kind, and has weight and preview; make two steps",
+    ),
+    (
+        {"rollout": {"steps": [{"approve": {"by": "model-approvals"}}, 100]}},
+        "rollout.steps[0]: must have a percent with strategy rolling: an approval comes after one,"
+        " got approval by model-approvals",
     ),
     (
         {"rollout": {"strategy": "canary", "steps": [{"weight": 5}, 100]}},
-        'rollout.steps: must end with {"weight": 100}, which gives the new release everything, got'
-        " 5 % of the requests, 100 %",
+        'rollout.steps: must end with {"weight": 100}, which gives the new release all requests; a'
+        " percent gives it none, got 5 % of the requests, 100 %",
     ),
     (
         {"rollout": {"strategy": "canary", "steps": [{"mirror": 10}, {"weight": 100}]}},

@@ -132,7 +132,7 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"rollout": {"steps": [True, 100]}}, "rollout.steps[0]"),
     ({"rollout": {"steps": [10.0, 100]}}, "rollout.steps[0]"),
     ({"rollout": {"steps": [{"percent": 101}, 100]}}, "rollout.steps[0].percent"),
-    ({"rollout": {"steps": [{"weight": 10, "percent": 10}, 100]}}, "rollout.steps[0].percent"),
+    ({"rollout": {"steps": [{"weight": 10, "percent": 10}, 100]}}, "rollout.steps[0]"),
     ({"rollout": {"steps": list(range(80, 101))}}, "rollout.steps"),
     ({"rollout": {"steps": [{"weight": 5}, 100]}}, "rollout.steps[0]"),
     ({"rollout": {"strategy": "canary", "steps": [{"weight": 5}, 100]}}, "rollout.steps"),
