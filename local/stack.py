@@ -1,7 +1,7 @@
 """Runs all of Slipway on this machine: emulators, the functions, and the minute tick.
 
-    publish ─> model-releases ──> on_release ──> model-wakeups ─> on_wakeup ─> Compute Engine emulator
-    publish ─> model-approvals ─> on_approval ───────^ a tick every minute of the stack's time
+    model-releases ──> on_release ──> model-wakeups ─> on_wakeup ─> Compute Engine emulator
+    model-approvals ─> on_approval ────────^ a tick every minute of the stack's time
 
 With Google's emulators the functions run as deployed: functions-framework processes that Pub/Sub
 pushes to, with a small emulator of Cloud Tasks. Without them, the embedded store and bus are used

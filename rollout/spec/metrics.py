@@ -11,7 +11,7 @@ from __future__ import annotations
 from rollout.spec.model import Machine, Spec
 from rollout.spec.problems import SpecProblem
 
-CONFIGURE = "set PROMETHEUS_URL or SLIPWAY_METRICS for both functions"
+CONFIGURE = "set PROMETHEUS_URL or SLIPWAY_METRICS for the intake and the reconciler"
 RATE = "serving.requests_per_second"
 RATES = ("serving.requests_per_second", "traffic.max_rate_per_instance")
 """The fields that declare what one instance takes."""

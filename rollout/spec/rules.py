@@ -559,9 +559,9 @@ def quick_way_back(context: RuleContext) -> Iterator[SpecProblem]:
     why = "a write of the URL map has to reach every front end"
     if not spec.rollout.has_second_group:
         why = (
-            f"scaling.min ({spec.scaling.min}) instances are replaced again; a larger rollout.surge,"
-            " a shorter serving.startup_seconds or traffic.draining_seconds, or strategy canary"
-            " makes that faster"
+            f"scaling.min ({spec.scaling.min}) instances are replaced again; a larger"
+            " rollout.surge, a shorter serving.startup_seconds or traffic.draining_seconds, or"
+            " strategy canary makes that faster"
         )
     yield SpecProblem(path, f"must be at least {least_seconds(spec)}: {why}", f"{limit}")
 

@@ -213,6 +213,6 @@ def test_a_minimum_of_requests_needs_somebody_who_counts() -> None:
     spec = release("2", rollout={"strategy": "canary", "steps": steps}).spec
     assert [str(each) for each in uncountable(spec)] == [
         "rollout.steps[1].min_requests: must be left out: no source of metrics counts requests;"
-        " set PROMETHEUS_URL or SLIPWAY_METRICS for both functions, got 200"
+        " set PROMETHEUS_URL or SLIPWAY_METRICS for the intake and the reconciler, got 200"
     ]
     assert uncountable(OLD.spec) == ()
