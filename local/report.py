@@ -108,6 +108,8 @@ def _with_entry(story: Story, entry: Entry) -> Story:
     if entry.outcome:
         ended = _ended(story.phases, entry.at)
         return Story(story.version, ended, entry.outcome, entry.reason, entry.why)
+    if entry.to == story.phase:  # it goes on, as when a step gets its requests
+        return replace(story, why=entry.why)
     if entry.to in PHASES or entry.to.startswith("step_"):
         phases = (*_ended(story.phases, entry.at), Phase(entry.to, entry.at, None, entry.why))
         return Story(story.version, phases, "", entry.reason, entry.why)

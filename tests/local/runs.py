@@ -45,6 +45,7 @@ ENTRIES = (
     entry(3, "1", "baking", "succeeded", outcome="succeeded"),
     entry(3.1, "2", "published", "desired"),
     entry(3.2, "2", "settled", "step_1"),
+    entry(3.8, "2", "step_1", "step_1"),
     entry(4.5, "2", "step_1", "step_2"),
     entry(6, "2", "step_2", "step_3"),
     entry(7.5, "2", "step_3", "baking"),
