@@ -176,17 +176,20 @@ class Route:
 
 
 def desired(model: str, target: TrafficTarget) -> Route:
-    """The model's route. Its path is `/<model>` unless the release names another one."""
+    """The model's route. Its path is `/<model>` unless the release names another one. Its backends
+    are in one order whichever serves, so that a candidate that becomes stable changes nothing.
+    """
 
     def service(colour: Colour) -> Key:
         return naming.backend_service(model, colour)
 
     traffic, mirror = target.settings.spec.traffic, target.mirror
+    weights = sorted(target.weights, key=lambda each: each.colour)
     return Route(
         model,
         traffic.host,
         traffic.path or f"/{model}",
-        tuple(Backend(service(each.colour), each.weight) for each in target.weights),
+        tuple(Backend(service(each.colour), each.weight) for each in weights),
         tuple(
             CohortRoute(service(each.colour), (each.header, each.value), each.host)
             for each in target.cohorts

@@ -23,7 +23,8 @@ from infra.fleet.resources.url_map import (
     update,
     weights,
 )
-from rollout.model import Problem, TrafficWeight
+from rollout.model import Problem, TrafficTarget, TrafficWeight
+from tests.rollout.build import release
 
 SERVER = "https://www.googleapis.com/compute/v1/projects/p/"
 DEFAULT = f"{SERVER}global/backendServices/slipway-gateway-default"
@@ -452,3 +453,12 @@ def test_the_weights_of_a_model_are_read_from_its_own_rule() -> None:
     assert weights("tiny", both) == (TrafficWeight("blue", 950), TrafficWeight("green", 50))
     assert weights("other", both) == (TrafficWeight("blue", 1000),)
     assert weights("none", both) == ()
+
+
+def test_a_candidate_that_becomes_stable_leaves_the_map_as_it_is() -> None:
+    old, new = TrafficWeight("blue", 0), TrafficWeight("green", 1000)
+    baking, steady = (
+        url_map.desired("tiny", TrafficTarget(release("2"), weights))
+        for weights in ((old, new), (new, old))
+    )
+    assert drift(steady, "tiny", with_(FOREIGN, baking)) is None
