@@ -8,7 +8,7 @@ plans.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from datetime import datetime
 
 from infra.fleet import naming
@@ -26,6 +26,7 @@ from rollout.model import (
     Loss,
     Measurement,
     Problem,
+    Release,
     Retiring,
     RollingBack,
     Rollout,
@@ -165,8 +166,20 @@ def _has_no_template(state: ModelState, snapshot: Snapshot) -> bool:
 
 def digest_of(target: Target) -> str:
     """The same for the same target, in every process."""
-    parts = (target.groups, sorted(target.kept_templates), target.traffic, target.is_draining)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr(_values(target)).encode()).hexdigest()[:16]
+
+
+def _values(part: object) -> object:
+    """A part of a target, with each release as its digest: a spec is long."""
+    match part:
+        case Release():
+            return (part.version, part.digest)
+        case tuple():
+            return tuple(_values(each) for each in part)
+        case frozenset():
+            return sorted(part)
+        case _:
+            return _values(tuple(vars(part).values())) if is_dataclass(part) else part
 
 
 def policy_problems(policy: Policy, state: ModelState) -> tuple[Problem, ...]:
