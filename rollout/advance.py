@@ -91,7 +91,7 @@ def mark_observed(rollout: Rollout, now: datetime) -> Rollout:
         return replace(rollout, last_observed_at=now)
     late = gap - (requeue.interval(rollout, last) or timedelta(0))
     if late > OBSERVED_EVERY:
-        rollout = transitions.shift_clocks(transitions.shift(rollout, late), late)
+        rollout = transitions.shift_clocks(transitions.shift(rollout, late, now), late)
     return replace(rollout, last_observed_at=now)
 
 
@@ -120,7 +120,7 @@ def _judge(
         case Settled():
             warnings = tuple(problem.message for problem in evidence.refusals)
             change = judge_settled(rollout, desired, observed, evidence, now)
-            return replace(change, warnings=warnings)
+            return replace(change, warnings=(*change.warnings, *warnings))
         case Stepping() as phase:
             rollout = without_lost(rollout, observed)
             change = yield_to_newer(rollout, desired, observed, evidence, now) or judge_step(

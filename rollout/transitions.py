@@ -261,10 +261,15 @@ def _kept(rollout: Rollout, candidate: Release, group: Colour, now: datetime) ->
     return Kept(stable, colour, phase.routed_since, now + keep)
 
 
-def end_keep(rollout: Rollout, desired: Desired, kept: Kept, why: str) -> PhaseChange:
+def end_keep(
+    rollout: Rollout, desired: Desired, kept: Kept, why: str, now: datetime
+) -> PhaseChange:
     """From now on the kept group goes; with it goes the way back that a watch would take."""
     leaving = replace(
-        rollout, kept=replace(kept, is_leaving=True), watched_since=None, progress=None
+        rollout,
+        kept=replace(kept, is_leaving=True, until=now),
+        watched_since=None,
+        progress=None,
     )
     why = f"the {kept.colour} group of release {kept.release.version} goes: {why}"
     return _change(rollout, leaving, desired, "settled", why)
@@ -338,7 +343,7 @@ def without_pause(rollout: Rollout, now: datetime, *, awaits_anew: bool = False)
     """
     if rollout.paused is None:
         return rollout
-    shifted = shift(rollout, now - rollout.paused.since)
+    shifted = shift(rollout, now - rollout.paused.since, now)
     if awaits_anew and isinstance(shifted.phase, Stepping):
         shifted = replace(shifted, phase=replace(shifted.phase, since=now))
     return replace(shifted, paused=None, last_observed_at=now, route_edits=0)
@@ -401,19 +406,21 @@ def approve(rollout: Rollout, desired: Desired, intent: Intent, why: str) -> Pha
     return _change(rollout, approved, desired, "approved", why)
 
 
-def shift(rollout: Rollout, span: timedelta) -> Rollout:
-    """The rollout as if its present phase had begun, and progressed, that much later."""
+def shift(rollout: Rollout, span: timedelta, now: datetime) -> Rollout:
+    """The rollout as if its present phase had begun, and progressed, that much later. What happened
+    within that time, such as a repair of the route, counts from now.
+    """
     phase, progress = rollout.phase, rollout.progress
     if isinstance(phase, Stepping | Baking):
-        phase = replace(phase, since=phase.since + span)
+        phase = replace(phase, since=min(phase.since + span, now))
     if isinstance(phase, Stepping | Baking | RollingBack | Retiring) and phase.routed_since:
-        phase = replace(phase, routed_since=phase.routed_since + span)
+        phase = replace(phase, routed_since=min(phase.routed_since + span, now))
     if isinstance(phase, Stepping):
         phase = replace(phase, unmeasured_since=None)  # nobody asked in that time
     if isinstance(phase, RollingBack) and phase.improved_at:
-        phase = replace(phase, improved_at=phase.improved_at + span)
+        phase = replace(phase, improved_at=min(phase.improved_at + span, now))
     if progress:
-        progress = replace(progress, improved_at=progress.improved_at + span)
+        progress = replace(progress, improved_at=min(progress.improved_at + span, now))
     return replace(rollout, phase=phase, progress=progress)
 
 

@@ -40,7 +40,7 @@ def judge_rollback(
     now: datetime,
 ) -> PhaseChange:
     """End, find another way, give way to a newer release, or wait: see `rollout/rollback.py`."""
-    rollout = _pace(rollout, phase, observed, now)
+    rollout = _pace(rollout, desired, phase, observed, now)
     if isinstance(rollout.phase, RollingBack) and rollout.phase.weight:
         why = f"the candidate keeps {rollout.phase.weight / 10:g} % of the requests until the"
         why += " stable release has the instances for them"
@@ -70,21 +70,27 @@ def judge_rollback(
     return replace(waited, warnings=() if why else waited.warnings)
 
 
-def _pace(rollout: Rollout, phase: RollingBack, observed: Observed, now: datetime) -> Rollout:
+def _pace(
+    rollout: Rollout, desired: Desired, phase: RollingBack, observed: Observed, now: datetime
+) -> Rollout:
     """The rollout with the weight that its candidate keeps: none, unless the stable release lacks
     instances and the candidate has healthy ones. Without progress until the deadline, all requests
-    go back too: a rollback must end.
+    go back too: a rollback must end. But if no instance of the stable release is healthy, that
+    would end what serves, so only a newer release makes it so.
     """
     stable, candidate = rollout.stable, candidate_of(rollout)
     if not phase.weight or stable is None:
         return rollout
     colour = rollout.serving_group or FIRST_GROUP
-    weight = weight_to_leave(phase.weight, *healthy_and_needed(stable, colour, observed))
+    healthy, needed = healthy_and_needed(stable, colour, observed)
+    weight = weight_to_leave(phase.weight, healthy, needed)
     groups = (group for group in observed.groups if group.colour != colour)
     instances = [each for group in groups for each in group.instances]
     is_able = any(each.is_healthy and each.template == candidate.template for each in instances)
     patience = timedelta(seconds=progress_deadline_seconds(stable.spec))
-    if not is_able or now - (phase.improved_at or phase.since) >= patience:
+    is_overdue = now - (phase.improved_at or phase.since) >= patience
+    may_end = healthy > 0 or transitions.has_newer(rollout, desired)
+    if not is_able or (is_overdue and may_end):
         weight = 0
     if weight == phase.weight:
         return rollout
@@ -102,7 +108,8 @@ def _drain(rollout: Rollout, observed: Observed, now: datetime) -> Rollout:
     if not is_over and not routing.has_nothing_in_flight(rollout, observed):
         return rollout
     if isinstance(phase, RollingBack):
-        return replace(rollout, phase=replace(phase, is_drained=True, improved_at=now))
+        drained = replace(phase, is_drained=True, improved_at=now, stalled="")
+        return replace(rollout, phase=drained)
     return replace(rollout, phase=replace(phase, is_drained=True))
 
 
@@ -127,10 +134,13 @@ def _way_back(rollout: Rollout, observed: Observed, evidence: Evidence) -> WayBa
 def _successor(rollout: Rollout, desired: Desired, observed: Observed) -> Release | None:
     """The newer release that a rollback may give way to. That is not the stable release, published
     again: the rollback leads to it. Nor is it one that needs a group which has to go before: that
-    of the candidate, or of a first release that it cannot share.
+    of the candidate, or of a first release that it cannot share. And while the candidate's group
+    may get requests, none is: it would be removed with requests in flight.
     """
     newer, stable, candidate = desired.release, rollout.stable, candidate_of(rollout)
-    if newer is None or newer.generation == candidate.generation:
+    phase = rollout.phase
+    is_draining = isinstance(phase, RollingBack) and not phase.is_drained
+    if newer is None or newer.generation == candidate.generation or (stable and is_draining):
         return None
     if stable:
         others = {group.colour for group in observed.groups} - {rollout.serving_group}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rollout import capacity, routing, transitions
 from rollout.gates import WATCH_GATES
 from rollout.gates.base import (
     Failed,
     Passed,
+    duration,
     judge,
 )
 from rollout.intents import is_waited_for
@@ -22,6 +23,7 @@ from rollout.model import (
     Rollout,
     Stepping,
 )
+from rollout.spec.defaults import progress_deadline_seconds
 from rollout.strategies import has_own_group
 from rollout.targets import plan_of
 from rollout.transitions import PhaseChange
@@ -39,7 +41,7 @@ def judge_settled(
     kept = rollout.kept
     if kept and kept.is_leaving:
         if observed.group(kept.colour) or evidence.pending_changes:
-            return PhaseChange(rollout, desired, waiting_for=f"the {kept.colour} group goes")
+            return _await_removal(rollout, desired, kept, evidence, now)
         rollout, kept = replace(rollout, kept=None), None
     is_frozen = frozen_for(evidence, desired.release) is not None
     if kept and transitions.has_newer(rollout, desired) and not is_frozen:
@@ -57,8 +59,27 @@ def judge_settled(
     drained_at = routing.kept_drained_at(kept) if kept else None
     if kept and drained_at and not change.transitions and now >= max(kept.until, drained_at):
         why = "it was kept for long enough"
-        return transitions.end_keep(change.rollout, desired, kept, why)
+        return transitions.end_keep(change.rollout, desired, kept, why, now)
     return change
+
+
+def _await_removal(
+    rollout: Rollout, desired: Desired, kept: Kept, evidence: Evidence, now: datetime
+) -> PhaseChange:
+    """A newer release needs the place. After the deadline people are told, since something outside
+    of Slipway may keep the group, such as a URL map that names its backend service.
+    """
+    waiting_for = f"the {kept.colour} group goes"
+    deadline = timedelta(seconds=progress_deadline_seconds(kept.release.spec))
+    if now - kept.until < deadline:
+        return PhaseChange(rollout, desired, waiting_for=waiting_for)
+    why = (
+        f"the {kept.colour} group of release {kept.release.version} could not be removed for"
+        f" {duration(deadline)}; find out what still refers to it or to its backend service"
+    )
+    if newer := desired.release if transitions.has_newer(rollout, desired) else None:
+        why += f"; release {newer.version} begins after that"
+    return PhaseChange(rollout, desired, waiting_for=why, warnings=(why,))
 
 
 def _yield_kept(rollout: Rollout, desired: Desired, kept: Kept, now: datetime) -> PhaseChange:
@@ -78,7 +99,7 @@ def _yield_kept(rollout: Rollout, desired: Desired, kept: Kept, now: datetime) -
         until = f" until {drained_at:%Y-%m-%dT%H:%M:%SZ}" if drained_at else ""
         return PhaseChange(rollout, desired, waiting_for=f"the {kept.colour} group drains{until}")
     why = f"release {newer.version if newer else ''} needs its place"
-    return transitions.end_keep(rollout, desired, kept, why)
+    return transitions.end_keep(rollout, desired, kept, why, now)
 
 
 def _begin(

@@ -65,16 +65,19 @@ def judge_step(
     verdict = judge(STEP_GATES, context)
     if not isinstance(verdict, Passed) or rollout.paused:
         return hold(rollout, desired, verdict, health, now)
-    if traffic and not traffic.is_granted:
+    needs_grant = traffic is not None and not traffic.is_granted
+    is_last = phase.step + 1 == len(steps)
+    frozen = frozen_for(evidence, candidate_of(rollout))
+    if frozen and (needs_grant or not is_last):
+        waiting = hold(rollout, desired, verdict, health, now)
+        return replace(waiting, waiting_for=frozen.why, frozen=frozen)
+    if traffic and needs_grant:
         if exceeded := exceeds_limit(rollout, step, observed):
             return _stop(rollout, desired, exceeded, observed, now)
         basis = traffic.basis or ""
         return transitions.grant(rollout, desired, phase, step, health, basis, now)
-    if phase.step + 1 == len(steps):
+    if is_last:
         return transitions.start_baking(rollout, desired, health, verdict.why, now)
-    if frozen := frozen_for(evidence, candidate_of(rollout)):
-        waiting = hold(rollout, desired, verdict, health, now)
-        return replace(waiting, waiting_for=frozen.why, frozen=frozen)
     following = _following(rollout, phase, steps)
     if exceeded := exceeds_limit(rollout, steps[following], observed):
         return _stop(rollout, desired, exceeded, observed, now)

@@ -15,6 +15,7 @@ from rollout.model import (
     Baking,
     Decision,
     Evidence,
+    Frozen,
     GroupView,
     Kept,
     Observed,
@@ -206,3 +207,40 @@ def test_what_goes_as_a_whole_drains_if_it_can_have_requests(
 def test_a_model_without_healthy_instances_does_not_drain() -> None:
     rollout = canary(Retiring(NOON, "", is_drained=False))
     assert not run(rollout, UNROUTED, at(10), Observed()).target.is_draining
+
+
+def test_no_release_takes_over_while_the_map_may_send_requests_to_the_candidate() -> None:
+    """The map could not be written for an hour. Release 3 would not keep the candidate's group."""
+    rolling = replace(release("3"), generation=3)
+    observed, stalled = both(), replace(BACK, stalled="stalled", remaining=0)
+
+    def take(phase: RollingBack) -> Decision:
+        rollout = canary(phase, last_observed_at=at(3600))
+        return advance(rollout, desired(rolling), observed, UNROUTED, at(3600))
+
+    decision = take(stalled)
+    assert isinstance(decision.rollout.phase, RollingBack)
+    assert [group.colour for group in decision.target.groups] == ["blue", "green"]
+    taken = take(replace(stalled, is_drained=True))
+    assert taken.rollout.candidate == rolling
+
+
+def test_a_kept_group_that_cannot_be_removed_is_reported_after_the_deadline() -> None:
+    """A URL map of others may name its backend service."""
+    leaving = replace(KEPT, is_leaving=True, until=NOON)
+    rollout = Rollout(stable=TWO, serving_group="green", kept=leaving)
+    rolling = replace(release("3"), generation=3)
+    for seconds, kinds in ((899, []), (900, ["Degraded"])):
+        decision = advance(rollout, desired(rolling), both(), ROUTED, at(seconds))
+        assert [each.type for each in decision.conditions] == kinds
+    assert "the blue group of release 1 could not be removed for 15 min" in decision.waiting_for
+    assert "release 3 begins after that" in decision.waiting_for
+
+
+def test_a_freeze_keeps_requests_where_they_are() -> None:
+    """A step that begins before the window may have its instances only within it."""
+    window = Evidence(frozen=Frozen("frozen", at(3600)))
+    decision = run(canary(Stepping(0, NOON)), window, at(60))
+    assert (decision.waiting_for, decision.transitions) == ("frozen", ())
+    granted = run(canary(Stepping(0, NOON)), ROUTED, at(60)).rollout.phase
+    assert granted == Stepping(0, NOON, 50, granted=1)

@@ -29,7 +29,7 @@ from rollout.model import (
 )
 from rollout.strategies.rolling import steady_group
 from rollout.targets import target_of
-from rollout.transitions import MAX_FAILED_DIGESTS, shift, shift_clocks
+from rollout.transitions import MAX_FAILED_DIGESTS, shift, shift_clocks, without_pause
 from tests.rollout.build import NOON, at, group, instances, release
 from tests.rollout.swap import (
     HEALTHY_BAKE,
@@ -280,14 +280,25 @@ def test_a_step_without_health_data_is_paused_at_the_deadline() -> None:
 def test_a_shift_moves_the_phase_and_its_progress_and_nothing_else() -> None:
     span = at(30) - NOON
     stepping = swapping(Stepping(1, NOON), progress=None)
-    assert shift(stepping, span) == replace(stepping, phase=Stepping(1, at(30)))
+    assert shift(stepping, span, at(30)) == replace(stepping, phase=Stepping(1, at(30)))
     clocked = swapping(Baking(NOON), progress=Progress(1, NOON, clocks="healthy@1767268800:0"))
-    assert shift(clocked, span).progress == Progress(1, at(30), clocks="healthy@1767268800:0")
+    assert shift(clocked, span, at(30)).progress == Progress(
+        1, at(30), clocks="healthy@1767268800:0"
+    )
     assert shift_clocks(clocked, span).progress == Progress(1, NOON, clocks="healthy@1767268830:0")
-    assert shift(swapping(Stepping(1, NOON), healthy=1), span).progress == Progress(1, at(30))
+    assert shift(swapping(Stepping(1, NOON), healthy=1), span, at(30)).progress == Progress(
+        1, at(30)
+    )
     others: tuple[Phase, ...] = (Settled(), ROLLING_BACK, RETIRING)
     for phase in others:
-        assert shift(swapping(phase, progress=None), span) == swapping(phase, progress=None)
+        assert shift(swapping(phase, progress=None), span, at(30)) == swapping(phase, progress=None)
+
+
+def test_what_happened_in_a_pause_counts_from_its_end_and_never_later() -> None:
+    """Somebody edited the route, and it was restored, while a person had paused the rollout."""
+    restored = swapping(Stepping(1, NOON, routed_since=at(3000)), paused=Pause("", at(60)))
+    resumed = without_pause(restored, at(3600))
+    assert resumed.phase == Stepping(1, at(3540), routed_since=at(3600))
 
 
 # ---- Superseded by a newer release

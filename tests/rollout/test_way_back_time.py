@@ -197,8 +197,10 @@ def test_requests_return_by_what_the_stable_release_can_take(
     assert weight_to_leave(before, healthy, needed) == left
 
 
-def paced(phase: RollingBack, observed: Observed, now: float = 10) -> RollingBack:
-    decision = advance(canary(phase), desired(ONE), observed, Evidence(), at(now))
+def paced(
+    phase: RollingBack, observed: Observed, now: float = 10, goal: Release = ONE
+) -> RollingBack:
+    decision = advance(canary(phase), desired(goal), observed, Evidence(), at(now))
     assert isinstance(decision.rollout.phase, RollingBack)
     assert decision.target.traffic
     weights = {each.colour: each.weight for each in decision.target.traffic.weights}
@@ -216,12 +218,21 @@ def test_requests_return_as_the_stable_release_heals_and_never_fall_back() -> No
 
 
 @pytest.mark.parametrize(
-    ("observed", "now"), [(both(1, 2, green=0), 10), (both(0, 3), 900), (both(3), 10)]
+    ("observed", "now"), [(both(1, 2, green=0), 10), (both(1, 2), 900), (both(3), 10)]
 )
 def test_all_requests_return_at_once_if_the_candidate_cannot_or_need_not_take_them(
     observed: Observed, now: float
 ) -> None:
     assert paced(replace(BACK, weight=1000), observed, now).weight == 0
+
+
+def test_a_candidate_that_alone_serves_gives_way_only_to_a_newer_release() -> None:
+    """No instance of the stable release is healthy, and may never be again."""
+    phase = replace(BACK, weight=1000)
+    assert paced(phase, both(0, 3), 10**6).weight == 1000
+    newer = replace(release("3"), generation=3)
+    assert paced(phase, both(0, 3), 899, newer).weight == 1000
+    assert paced(phase, both(0, 3), 900, newer).weight == 0
 
 
 @pytest.mark.parametrize(("reason", "weight"), [("unhealthy", 0), ("aborted", 1000)])
