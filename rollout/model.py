@@ -581,13 +581,16 @@ class Mirror:
 @dataclass(frozen=True)
 class TrafficTarget:
     """The model's route: `settings` is the release whose host, path and certificate it has. A
-    request of a cohort goes to the cohort's group, any other one by the weights.
+    request of a cohort goes to the cohort's group, any other one by the weights. `is_claimed`: the
+    stable release has had this host and path since it settled, and no release of the rollout moves
+    them. So a rule for them that serves others is an edit, and not older than the model.
     """
 
     settings: Release
     weights: tuple[TrafficWeight, ...]
     cohorts: tuple[Cohort, ...] = ()
     mirror: Mirror | None = None
+    is_claimed: bool = False
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,19 @@ def target_of(rollout: Rollout, desired: Desired, observed: Observed) -> Target:
     releases = (rollout.stable, rollout.candidate, rollout.previous, desired.release)
     kept = releases if fleet.groups else ()
     templates = frozenset(release.template for release in kept if release)
-    return Target(desired.model, fleet.groups, templates, fleet.traffic, fleet.is_draining)
+    traffic = fleet.traffic
+    if traffic and _is_claimed(rollout):
+        traffic = replace(traffic, is_claimed=True)
+    return Target(desired.model, fleet.groups, templates, traffic, fleet.is_draining)
+
+
+def _is_claimed(rollout: Rollout) -> bool:
+    """See `TrafficTarget`. A move counts from when the release that moved has settled."""
+    if rollout.stable is None:
+        return False
+    releases = (rollout.stable, rollout.candidate or rollout.stable)
+    routes = {(each.spec.traffic.host, each.spec.traffic.path) for each in releases}
+    return len(routes) == 1 and all(each.spec.traffic.is_exposed for each in releases)
 
 
 def fleet_of(rollout: Rollout, observed: Observed) -> FleetTarget:

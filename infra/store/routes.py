@@ -101,6 +101,7 @@ def _traffic(traffic: TrafficTarget) -> Json:
         "weights": [vars(each) | {} for each in traffic.weights],
         "cohorts": [vars(each) | {} for each in traffic.cohorts],
         "mirror": vars(traffic.mirror) | {} if traffic.mirror else None,
+        "is_claimed": traffic.is_claimed,
     }
 
 
@@ -111,4 +112,5 @@ def _read_traffic(document: Mapping[str, Any]) -> TrafficTarget:
         tuple(TrafficWeight(**each) for each in document["weights"]),
         tuple(Cohort(**each) for each in document["cohorts"]),
         Mirror(**mirror) if mirror else None,
+        document.get("is_claimed", False),
     )

@@ -119,7 +119,7 @@ def test_a_pending_route_is_read_back_equal() -> None:
     plain = pending("tiny")
     assert plain.traffic
     cohorts = (Cohort("green", "x-canary", "1", "next.example.com"), Cohort("green", "x", "2"))
-    full = replace(plain.traffic, cohorts=cohorts, mirror=Mirror("green", 10))
+    full = replace(plain.traffic, cohorts=cohorts, mirror=Mirror("green", 10), is_claimed=True)
     for route in (
         plain,
         replace(plain, traffic=full, problem=Problem("config", "ROUTE_TAKEN", "taken")),

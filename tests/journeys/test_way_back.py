@@ -230,3 +230,41 @@ def test_a_retired_model_drains_before_its_groups_go() -> None:
     story.when_settled()
     assert gone[0] >= unrouted[0] + PROPAGATION + DRAINING
     assert not any("slipway-tiny" in name for name in story.resources())
+
+
+def take_rule(story: Scenario) -> None:
+    """Point the model's rule at a backend service of others."""
+    found = rule(story)
+    found.pop("routeAction", None)
+    found["service"] = story.url_map()["defaultService"]
+
+
+def until_rolling_back(story: Scenario) -> None:
+    until_green_has(500)(story)
+    story.when_commanded("abort")
+    story.when_seconds_pass(30)
+
+
+@pytest.mark.parametrize(
+    ("reach", "restored", "outcome"),
+    [
+        (until_green_has(500), {"blue": 500, "green": 500}, "succeeded"),
+        (until_rolling_back, {"blue": 1000}, "aborted"),
+    ],
+    ids=["forward", "way back"],
+)
+def test_a_rule_that_others_have_taken_is_restored(
+    reach: Callable[[Scenario], None], restored: dict[str, int], outcome: str
+) -> None:
+    story = canary()
+    reach(story)
+    story.when_seconds_pass(30)
+    take_rule(story)
+    story.when_seconds_pass(45)
+    assert {name: weight for name, weight in weights(story).items() if weight} == restored
+    assert [entry for entry in story.log() if entry["to"] == "repaired"]
+    story.when_settled()
+    assert story.outcome("2") == outcome
+    take_rule(story)
+    story.when_minutes_pass(7)  # a drift scan
+    assert sum(weights(story).values()) == 1000

@@ -743,7 +743,7 @@ def test_a_model_that_serves_from_green_is_rolled_out_entirely_in_green() -> Non
         assert [transition.to for transition in decision.transitions] == [to]
         assert [target.colour for target in decision.target.groups] == ["green"]
         weights = (TrafficWeight("green", FULL_WEIGHT),)
-        assert decision.target.traffic == TrafficTarget(settings, weights)
+        assert decision.target.traffic == TrafficTarget(settings, weights, is_claimed=True)
         rollout = decision.rollout
         assert rollout.serving_group == "green"
     assert (rollout.phase, rollout.stable) == (Settled(), TWO)

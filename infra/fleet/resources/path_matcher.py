@@ -63,22 +63,39 @@ def is_inserted(matcher: Body, hosts: AbstractSet[str]) -> bool:
     return naming.is_gateway(matcher) and all(name_for(host) == matcher["name"] for host in hosts)
 
 
-def is_ours(matcher: Body, hosts: AbstractSet[str]) -> bool:
-    """Whether Slipway inserted the matcher, and all its rules are models'."""
-    return is_inserted(matcher, hosts) and all(models_of(rule) for rule in rules_of(matcher))
+def is_ours(matcher: Body, hosts: AbstractSet[str], edited: Sequence[Body] = ()) -> bool:
+    """Whether Slipway inserted the matcher, and all its rules are models', or were: `edited`."""
+    return is_inserted(matcher, hosts) and all(
+        models_of(rule) or rule in edited for rule in rules_of(matcher)
+    )
 
 
-def with_rules(matcher: Body, model: str, rules: Sequence[Rule], *, ours: bool) -> Body:
-    """The matcher with these rules of the model instead of those that it has. `obstacle` has found
-    that they can be there; `ours`: see `is_ours`.
+def edited_rules(
+    matcher: Body, hosts: AbstractSet[str], model: str, rules: Sequence[Rule]
+) -> list[Body]:
+    """The model's rules that somebody has pointed at a service of others, in a matcher that Slipway
+    inserted. In any other matcher its owner decides.
     """
+    if not is_inserted(matcher, hosts):
+        return []
     own = [rule for rule in rules_of(matcher) if owns(model, rule)]
+    left = [each for each in rules if not any(each.is_at(rule) for rule in own)]
+    return [rule for rule in rules_of(matcher) if any(each.is_edited_to(rule) for each in left)]
+
+
+def with_rules(matcher: Body, hosts: AbstractSet[str], model: str, rules: Sequence[Rule]) -> Body:
+    """The matcher with these rules of the model instead of those that it has. `obstacle` has found
+    that they can be there.
+    """
+    edited = edited_rules(matcher, hosts, model, rules)
+    ours = is_ours(matcher, hosts, edited)
+    own = [rule for rule in rules_of(matcher) if owns(model, rule) or rule in edited]
     if not own and not rules:
         return matcher
     rest = {
         field: value for field, value in matcher.items() if field not in ("pathRules", "routeRules")
     }
-    others = [rule for rule in rules_of(matcher) if not owns(model, rule)]
+    others = [rule for rule in rules_of(matcher) if rule not in own]
     has_headers = any(rule.header for rule in rules)
     if not matcher.get("routeRules") and not has_headers:
         return rest | _some("pathRules", [*others, *(rule.path_rule for rule in rules)])
@@ -141,12 +158,13 @@ def obstacle(
     of its hosts. It is reported and not overwritten. A rule that is there already conflicts with
     nothing, so weights change and cohorts end whatever others added.
     """
-    own = [rule for rule in rules_of(matcher) if owns(model, rule)]
+    edited = edited_rules(matcher, hosts, model, rules)
+    own = [rule for rule in rules_of(matcher) if owns(model, rule) or rule in edited]
     new = [rule for rule in rules if not any(rule.is_at(each) for each in own)]
     if not new:
         return None
     host, name = new[0].host, matcher.get("name")
-    others = [rule for rule in rules_of(matcher) if not owns(model, rule)]
+    others = [rule for rule in rules_of(matcher) if rule not in own]
     if sharing := hosts - {host}:
         names = ", ".join(sorted(sharing))
         return (
@@ -159,7 +177,7 @@ def obstacle(
             " else uses"
         )
     foreign = next((rule for rule in others if not models_of(rule)), None)
-    if not is_ours(matcher, hosts):
+    if not is_ours(matcher, hosts, edited):
         if matcher.get("routeRules"):
             return (
                 f"path matcher {name} of host {host} has route rules, which exclude path rules"

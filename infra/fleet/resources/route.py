@@ -43,7 +43,7 @@ class Backend:
 class Rule:
     """Requests for `host` and `path` (and below), and with exactly this `header` (name, value) if
     there is one, go to `backends`; `mirror` gets copies of `weight` of 1000. `path` is removed:
-    `/tiny/v1/x` arrives as `/v1/x`.
+    `/tiny/v1/x` arrives as `/v1/x`. `is_claimed`: see `TrafficTarget`.
     """
 
     host: str
@@ -51,6 +51,7 @@ class Rule:
     backends: tuple[Backend, ...]
     header: tuple[str, str] | None = None
     mirror: Backend | None = None
+    is_claimed: bool = False
 
     @property
     def paths(self) -> list[str]:
@@ -105,6 +106,15 @@ class Rule:
             return [_plain(match) for match in rule["matchRules"]] == self.matches
         return self.header is None and rule.get("paths") == self.paths
 
+    def is_edited_to(self, rule: Body) -> bool:
+        """Whether a rule of a map that serves others must have been this one. Nobody else can have
+        had its paths while this rule had them: a matcher has each path in one path rule.
+        """
+        if not self.is_claimed or models_of(rule):
+            return False
+        paths: list[str] = rule.get("paths", [])
+        return self.is_at(rule) or (bool(paths) and set(paths) <= set(self.paths))
+
     def leads_like(self, rule: Body) -> bool:
         """Whether a rule of a map does the same with them. What the route does not have must be
         missing there too.
@@ -131,7 +141,7 @@ class CohortRoute:
 @dataclass(frozen=True)
 class Route:
     """Requests for `host` and `path` (and below) go to `backends`, except for those of `cohorts`;
-    `mirror` gets copies.
+    `mirror` gets copies. `is_claimed`: see `TrafficTarget`.
     """
 
     model: str
@@ -140,6 +150,7 @@ class Route:
     backends: tuple[Backend, ...]
     cohorts: tuple[CohortRoute, ...] = ()
     mirror: Backend | None = None
+    is_claimed: bool = False
 
     @property
     def services(self) -> tuple[Key, ...]:
@@ -164,7 +175,15 @@ class Route:
             found.append(Rule(self.host, self.path, backends, header=cohort.header))
             if cohort.host:
                 found += [Rule(cohort.host, path, backends) for path in (self.path, "/")]
-        found.append(Rule(self.host, self.path, self.backends, mirror=self.mirror))
+        found.append(
+            Rule(
+                self.host,
+                self.path,
+                self.backends,
+                mirror=self.mirror,
+                is_claimed=self.is_claimed,
+            )
+        )
         return tuple({(each.host, each.path, each.header): each for each in found[::-1]}.values())[
             ::-1
         ]
@@ -196,6 +215,7 @@ def desired(model: str, target: TrafficTarget) -> Route:
         ),
         # The server may drop a percentage of 0, and without one all requests are copied.
         Backend(service(mirror.colour), mirror.weight) if mirror and mirror.weight else None,
+        target.is_claimed,
     )
 
 

@@ -3,7 +3,8 @@
 The map is shared, so it is always written as read, with the model's rules corrected, under the
 fingerprint that was read: hosts, matchers and rules of others survive unchanged, and a concurrent
 change is a conflict and not a loss. A rule belongs to a model if it sends requests to one of the
-model's backend services. Waits for the backend services. Source: Compute API reference, urlMaps.
+model's backend services, or if the model had it and somebody has pointed it elsewhere. Waits for
+the backend services. Source: Compute API reference, urlMaps.
 
     route.py          a route and its rules, in both forms that a map has for them
     path_matcher.py   a model's rules in one path matcher
@@ -188,8 +189,8 @@ def merge_route(observed: Body, model: str, route: Route | None) -> Body | Probl
     for matcher in body.get("pathMatchers", []):
         name = matcher["name"]
         its_hosts = hosts.get(name, set())
-        ours = path_matcher.is_ours(matcher, its_hosts)
-        merged = path_matcher.with_rules(matcher, model, by_matcher.get(name, ()), ours=ours)
+        rules = by_matcher.get(name, ())
+        merged = path_matcher.with_rules(matcher, its_hosts, model, rules)
         # A matcher goes with its last rule, if others have not made it theirs.
         is_emptied = merged is not matcher and not any(path_matcher.rules_of(merged))
         if (

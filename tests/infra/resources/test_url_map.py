@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from infra.fleet import naming
 from infra.fleet.model import Action, Body
-from infra.fleet.resources import url_map
+from infra.fleet.resources import path_matcher, url_map
 from infra.fleet.resources.path_matcher import name_for
 from infra.fleet.resources.url_map import (
     Backend,
@@ -462,3 +462,65 @@ def test_a_candidate_that_becomes_stable_leaves_the_map_as_it_is() -> None:
         for weights in ((old, new), (new, old))
     )
     assert drift(steady, "tiny", with_(FOREIGN, baking)) is None
+
+
+# ---- A rule of the model that somebody has pointed at a service of others
+
+
+def repointed(of: Route, *, redirect: bool = False) -> Body:
+    body = copy.deepcopy(with_(FOREIGN, of))
+    matcher = next(each for each in body["pathMatchers"] if each["name"] == name_for(of.host))
+    for rule in path_matcher.rules_of(matcher):
+        rule.pop("routeAction", None)
+        rule.pop("service", None)
+        rule |= {"urlRedirect": {"hostRedirect": "x"}} if redirect else {"service": PAY}
+    return body
+
+
+PAY = f"{SERVER}global/backendServices/pay"
+CLAIMED = replace(route("h.example.com", green=50), is_claimed=True)
+WITH_COHORT = replace(
+    CLAIMED, cohorts=(CohortRoute(naming.backend_service("tiny", "green"), ("x-canary", "1")),)
+)
+
+
+@pytest.mark.parametrize("of", [CLAIMED, replace(TINY, is_claimed=True)])
+@pytest.mark.parametrize("redirect", [False, True])
+def test_a_rule_that_others_have_pointed_elsewhere_is_restored(of: Route, redirect: bool) -> None:
+    body = repointed(of, redirect=redirect)
+    assert drift(of, "tiny", body)
+    assert with_(body, of) == with_(FOREIGN, of)
+
+
+def test_a_part_of_a_rule_that_others_have_taken_is_restored() -> None:
+    body = copy.deepcopy(with_(FOREIGN, CLAIMED))
+    rules = body["pathMatchers"][1]["pathRules"]
+    rules[0]["paths"] = ["/tiny"]
+    rules.append({"paths": ["/tiny/*"], "service": PAY})
+    assert with_(body, CLAIMED) == with_(FOREIGN, CLAIMED)
+
+
+@pytest.mark.parametrize("of", [CLAIMED, WITH_COHORT], ids=["way back", "forward"])
+def test_a_route_rule_that_others_have_pointed_elsewhere_is_restored(of: Route) -> None:
+    body = copy.deepcopy(with_(FOREIGN, WITH_COHORT))
+    rule = body["pathMatchers"][1]["routeRules"][-1]
+    del rule["routeAction"]
+    rule["service"] = PAY
+    assert with_(body, of) == with_(FOREIGN, of)
+
+
+def test_a_rule_that_was_there_before_the_model_is_not_overwritten() -> None:
+    own = replace(CLAIMED, is_claimed=False)
+    problem = merge_route(repointed(CLAIMED), "tiny", own)
+    assert isinstance(problem, Problem)
+    other = with_(FOREIGN, route("h.example.com", "/other", "other"))
+    wider = copy.deepcopy(other)
+    rule = {"paths": ["/tiny/*", "/pay/*"], "service": PAY}
+    wider["pathMatchers"][1]["pathRules"].append(rule)
+    assert isinstance(merge_route(wider, "tiny", CLAIMED), Problem)
+    in_their_matcher = replace(CLAIMED, host="shop.example.com", path="/pay")
+    theirs = copy.deepcopy(FOREIGN)
+    theirs["pathMatchers"][0]["pathRules"][0]["paths"] = ["/pay", "/pay/*"]
+    assert isinstance(merge_route(theirs, "tiny", in_their_matcher), Problem)
+    taken = with_(FOREIGN, route("h.example.com", "/tiny", "other"))
+    assert isinstance(merge_route(taken, "tiny", CLAIMED), Problem)
