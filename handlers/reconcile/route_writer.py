@@ -62,6 +62,7 @@ MARGIN = timedelta(seconds=15)  # for a request that is still sent when the time
 TRIES = 16  # of one writer; each refusal halves what it writes
 RECORD_TRIES = 8
 MAX_ROUTES = 400  # in one write: a commit has at most 500 writes
+MAX_PENDING = 2000  # among which the first ones are found
 
 log = logging.getLogger("slipway")
 
@@ -132,9 +133,9 @@ def _record(world: World, route: PendingRoute, until: datetime) -> Held | Proble
         with suppress(Conflict):
             documents, now = world.store.get_many([path, WRITER]), world.clock.now()
             document = documents.get(path)
-            if document and document.data["revision"] > route.revision:
-                return BACK_OFF_SECONDS
             before = routes.stored_route(document)
+            if before and before.route.revision > route.revision:
+                return BACK_OFF_SECONDS
             if before and before.route.problem and before.route.traffic == route.traffic:
                 world.store.commit(Delete(path, before.version))
                 return before.route.problem
@@ -172,7 +173,11 @@ def _result(action: Action, model: str, outcome: Outcome) -> Result:
 
 
 def drain(world: World) -> None:
-    """Write what is pending, whoever asked for it."""
+    """Write what is pending, whoever asked for it. Anybody's message may ask, so without any it
+    costs one read.
+    """
+    if not world.store.list(routes.COLLECTION, 1):
+        return
     until = world.clock.now() + DRAIN_BUDGET
     with suppress(Conflict):
         if held := _acquire(world, world.store.get(WRITER), until):
@@ -257,7 +262,7 @@ def _go_on(world: World, outcome: Outcome, model: str) -> None:
         for each in answered:
             if each != model:
                 outbox.wake(world, each)
-        left = world.store.list(routes.COLLECTION, MAX_ROUTES)
+        left = world.store.list(routes.COLLECTION, MAX_PENDING)
         answers = {each.path for each, _ in outcome.refused}
         is_left = any(
             each.version not in outcome.skipped and each.path not in answers for each in left
@@ -336,16 +341,17 @@ def _has_ended(world: World, operation: str, until: datetime) -> bool:
 
 def _load(world: World) -> tuple[tuple[StoredRoute, ...], Outcome]:
     """The routes to write, and what is to be done with the other documents."""
-    documents, now = world.store.list(routes.COLLECTION, MAX_ROUTES), world.clock.now()
-    if not documents:
+    found, now = world.store.list(routes.COLLECTION, MAX_PENDING), world.clock.now()
+    if not found:
         return (), Outcome()
-    names = {each.path: repository.model_path(each.data["model"]) for each in documents}
+    documents = sorted(found, key=routes.place)[:MAX_ROUTES]
+    names = {each.path: repository.model_path(routes.model_of(each)) for each in documents}
     models = world.store.get_many(names.values())
     counting, dropped, skipped = [], [], set()
     for each in documents:
         model = models.get(names[each.path])
-        stored = routes.stored_route(each) if routes.counts(each, model, now) else None
-        if stored:
+        stored = routes.stored_route(each)
+        if stored and routes.counts(stored, model, now):
             counting.append(stored)
         elif model is None or routes.is_outdated(each, now):
             dropped.append(Delete(each.path, each.version))

@@ -42,10 +42,40 @@ class StoredRoute:
 
 
 def stored_route(document: Document | None) -> StoredRoute | None:
-    """None also for a document that another Slipway wrote and this one cannot read."""
-    with suppress(UnknownSchema, KeyError, TypeError):
-        return StoredRoute(from_document(document.data), document.version) if document else None
+    """None also for a document that this Slipway cannot read, whoever wrote it."""
+    if document is None:
+        return None
+    with suppress(UnknownSchema, KeyError, TypeError, ValueError, AttributeError):
+        found = StoredRoute(from_document(document.data), document.version)
+        return found if found.path == document.path and _is_readable(found.route) else None
     return None
+
+
+def _is_readable(route: PendingRoute) -> bool:
+    """Whether the values are of their types. Raises if no rules can be made of them."""
+    rules = route.route.rules if route.route else ()
+    has_weights = all(type(each.weight) is int for rule in rules for each in rule.backends)
+    is_timed = isinstance(route.requested_at, datetime)
+    return (
+        is_timed
+        and type(route.revision) is int
+        and has_weights
+        and all(rule.path_rule for rule in rules)
+    )
+
+
+def model_of(document: Document) -> str:
+    return document.path.rpartition("/")[2]
+
+
+def place(document: Document) -> tuple[bool, str]:
+    """The place of a document among all of them, whatever is in it: rollbacks and removals first,
+    then who asked first. See `pending_routes.in_order`.
+    """
+    data = document.data
+    requested_at = data.get("requested_at")
+    moment = requested_at.isoformat() if isinstance(requested_at, datetime) else "~"
+    return data.get("is_first") is not True, moment
 
 
 def write_route(before: Document | None, route: PendingRoute) -> Write:
@@ -53,19 +83,21 @@ def write_route(before: Document | None, route: PendingRoute) -> Write:
     return Replace(where, data, before.version) if before else Create(where, data)
 
 
-def counts(document: Document, model: Document | None, now: datetime) -> bool:
+def counts(stored: StoredRoute, model: Document | None, now: datetime) -> bool:
     """Whether a pending route may be written: its model asked for it lately, at its present
     revision, and is not on hold.
     """
-    if model is None or model.data.get("hold") or document.data["problem"]:
+    route = stored.route
+    if model is None or model.data.get("hold") or route.problem:
         return False
-    is_present: bool = document.data["revision"] == model.data["revision"]
-    return is_present and not is_outdated(document, now)
+    is_present: bool = route.revision == model.data.get("revision")
+    return is_present and now - route.requested_at <= VALID
 
 
 def is_outdated(document: Document, now: datetime) -> bool:
-    requested_at: datetime = document.data["requested_at"]
-    return now - requested_at > VALID
+    """Also if it does not say since when it is pending: its model asks again."""
+    requested_at = document.data.get("requested_at")
+    return not isinstance(requested_at, datetime) or abs(now - requested_at) > VALID
 
 
 # ---- Documents
@@ -87,7 +119,7 @@ def from_document(document: Mapping[str, Any]) -> PendingRoute:
     traffic, problem = document["traffic"], document["problem"]
     return PendingRoute(
         document["model"],
-        _read_traffic(traffic) if traffic else None,
+        _read_traffic(traffic) if traffic is not None else None,  # none of it removes the route
         document["revision"],
         document["is_first"],
         document["requested_at"],

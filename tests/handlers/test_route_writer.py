@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from greenlet import greenlet
 
+from handlers.reconcile import route_writer
 from handlers.reconcile.route_writer import WRITER, drain
 from infra.fleet import naming
 from infra.fleet.model import Applied, Failed, Pending, Result
@@ -117,6 +118,43 @@ def test_a_route_of_another_revision_is_not_written(revision: int) -> None:
     drain(story.world)
     assert story.calls("urlMaps.update") == 0
     assert is_clean(story)
+
+
+# ---- What is no pending route, and more than fit into one write
+
+
+def test_documents_that_make_no_sense_block_no_route_and_go() -> None:
+    story = given_models(Scenario(), "tiny", "other")
+    moved = routes.to_document(route(story, "tiny", 500))
+    story.store.commit(
+        Put("routes/empty", {}),
+        Put("routes/text", {"model": 5, "is_first": "yes", "requested_at": "noon"}),
+        Put("routes/other", moved | {"is_first": True}),
+    )
+    assert isinstance(ask(story, route(story, "tiny")), Applied)
+    assert in_map(story, route(story, "tiny"))
+    story.clock.sleep(121)
+    drain(story.world)
+    assert is_clean(story)
+
+
+def test_a_rollback_is_in_the_first_write_however_many_routes_are_pending(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(route_writer, "MAX_ROUTES", 2)
+    story = given_models(Scenario(), "a", "b", "c", "z")
+    given_pending(story, *(route(story, each) for each in "abc"), route(story, "z", 0))
+    drain(story.world)
+    assert in_map(story, route(story, "z", 0))
+    assert story.calls("urlMaps.update") == 1
+
+
+def test_a_request_to_write_costs_nothing_if_nothing_is_pending() -> None:
+    story = Scenario()
+    writes = []
+    world = story.new_worker(InterceptedStore(story.store, writes.append))
+    drain(world)
+    assert (writes, story.store.get(WRITER)) == ([], None)
 
 
 # ---- Dead writers

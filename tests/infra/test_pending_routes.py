@@ -138,6 +138,26 @@ def test_a_pending_route_of_another_slipway_is_not_read() -> None:
 
 
 @pytest.mark.parametrize(
+    "junk",
+    [
+        {"model": "other"},
+        {"revision": "9"},
+        {"requested_at": 5},
+        {"traffic": "all"},
+        {"traffic": {}},
+        {"problem": {"code": "X"}},
+        {"traffic": {"weights": [{"colour": "blue", "weight": "all"}]}},
+    ],
+)
+def test_a_pending_route_that_makes_no_sense_is_not_read(junk: dict[str, Any]) -> None:
+    data = routes.to_document(pending("tiny"))
+    if isinstance(junk.get("traffic"), dict) and junk["traffic"]:
+        junk = {"traffic": data["traffic"] | junk["traffic"]}
+    assert routes.stored_route(Document("routes/tiny", data | junk, "1")) is None
+    assert routes.stored_route(Document("routes/tiny", junk, "1")) is None
+
+
+@pytest.mark.parametrize(
     ("pending_fields", "model_fields", "after", "counts"),
     [
         ({}, {}, 0, True),
@@ -154,5 +174,7 @@ def test_a_route_counts_only_at_its_models_present_revision_and_for_two_minutes(
 ) -> None:
     request = Document("routes/tiny", routes.to_document(pending("tiny")) | pending_fields, "1")
     model = Document("models/tiny", {"revision": 7, "hold": None} | model_fields, "1")
-    assert routes.counts(request, model, NOON + after * SECOND) is counts
-    assert not routes.counts(request, None, NOON)
+    stored = routes.stored_route(request)
+    assert stored
+    assert routes.counts(stored, model, NOON + after * SECOND) is counts
+    assert not routes.counts(stored, None, NOON)
