@@ -55,13 +55,9 @@ def _is_readable(route: PendingRoute) -> bool:
     """Whether the values are of their types. Raises if no rules can be made of them."""
     rules = route.route.rules if route.route else ()
     has_weights = all(type(each.weight) is int for rule in rules for each in rule.backends)
+    has_rules = has_weights and all(rule.path_rule for rule in rules)
     is_timed = isinstance(route.requested_at, datetime)
-    return (
-        is_timed
-        and type(route.revision) is int
-        and has_weights
-        and all(rule.path_rule for rule in rules)
-    )
+    return has_rules and is_timed and type(route.revision) is int
 
 
 def model_of(document: Document) -> str:

@@ -151,7 +151,7 @@ def test_a_rollback_is_in_the_first_write_however_many_routes_are_pending(
 
 def test_a_request_to_write_costs_nothing_if_nothing_is_pending() -> None:
     story = Scenario()
-    writes = []
+    writes: list[Any] = []
     world = story.new_worker(InterceptedStore(story.store, writes.append))
     drain(world)
     assert (writes, story.store.get(WRITER)) == ([], None)
