@@ -60,7 +60,8 @@ def release(world: World, model: str, token: str, wait: Wait | None) -> None:
     another wake-up is published for it. Without a `wait` the worker failed, and what is due stays
     due. If the release itself fails, the lease expires and a later tick finds the model due.
     """
-    try:
+
+    def attempt() -> None:
         stored = repository.load_state(world.store, model)
         if stored is None or stored.state.lease is None or stored.state.lease.token != token:
             return
@@ -73,6 +74,9 @@ def release(world: World, model: str, token: str, wait: Wait | None) -> None:
             outbox.wake(world, model)
         elif wait and after.requeue_at:
             schedule(world, model, after.wakeups, after.requeue_at)
+
+    try:  # an event may be saved in between
+        repository.retry_on_conflict(world, attempt)
     except (BusError, StoreError, Unavailable) as error:
         fields = {"model": model, "why": str(error)}
         log.info("lease left to expire", extra={"fields": fields})

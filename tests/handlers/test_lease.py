@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from handlers.reconcile import lease
 from handlers.reconcile.loop import reconcile
 from infra.store import repository
 from rollout.state import Lease
-from tests.scenario import Scenario
+from tests.scenario import InterceptedStore, Scenario
 
 
 def lease_model(story: Scenario, token: str, seconds: float) -> None:
@@ -64,6 +66,23 @@ def test_an_event_during_a_lease_is_handled_when_the_lease_is_released() -> None
     story.when_released("2")  # its wake-up finds the model leased
     assert story.state().rollout.candidate is None
     lease.release(story.world, "tiny", "mine", lease.Wait(revision, None, None, None))
+    story.bus.pump()
+    assert story.state().rollout.candidate
+
+
+def test_an_event_that_is_saved_while_the_lease_is_released_is_handled_at_once() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    lease_model(story, "mine", 100)
+    revision, arriving = story.state().revision, ["2"]
+
+    def release_arrives(commit: Callable[[], Any]) -> Any:
+        if arriving:
+            story.when_released(arriving.pop())
+        return commit()
+
+    worker = story.new_worker(InterceptedStore(story.store, release_arrives))
+    lease.release(worker, "tiny", "mine", lease.Wait(revision, None, None, None))
     story.bus.pump()
     assert story.state().rollout.candidate
 
