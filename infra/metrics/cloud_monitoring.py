@@ -9,6 +9,7 @@ google-auth is imported at first use.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
@@ -126,7 +127,11 @@ def _totals(answer: Answered) -> dict[str, float] | Unmeasured:
             if any(value is None for value in values):
                 return Unmeasured("not-finite", f"NaN or an infinity in {METRIC}")
             name = str(labels[LABEL])
-            totals[name] = totals.get(name, 0.0) + sum(value or 0.0 for value in values)
+            if name in totals or any(value and value < 0 for value in values):
+                return Unmeasured("unreadable", f"{METRIC} of {short(name)} is twice, or negative")
+            totals[name] = sum(value or 0.0 for value in values)
+            if not math.isfinite(totals[name]):
+                return Unmeasured("not-finite", f"the sum of {METRIC} is no number")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return Unmeasured("unreadable", "the answer is not Cloud Monitoring's")
     return totals

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Thread
@@ -47,34 +48,46 @@ class Fetch:
         self._headers = headers
 
     def get(self, url: str, query: Query) -> Answered | Unmeasured:
-        """A thread that is late is left behind: no time-out of a socket limits a whole answer."""
+        """A thread that is late is left behind: no time-out of a socket limits a whole answer. What
+        it still reads is shut down, so that it ends.
+        """
         answers: list[Answered | Unmeasured] = []
-        thread = Thread(target=lambda: answers.append(self._get(url, query)), daemon=True)
+        opened: list[Response] = []
+        thread = Thread(target=lambda: answers.append(self._get(url, query, opened)), daemon=True)
         thread.start()
         thread.join(self.timeout_seconds)
-        return answers[0] if answers else self._late(url)
+        if answers:
+            return answers[0]
+        for response in opened:
+            with suppress(Exception):  # it has just ended
+                response.raw.shutdown()
+        return self._late(url)
 
     def _late(self, url: str) -> Unmeasured:
         seconds = f"{self.timeout_seconds:g} s"
         return Unmeasured("timeout", f"{_host(url)} did not answer within {seconds}")
 
-    def _get(self, url: str, query: Query) -> Answered | Unmeasured:
+    def _get(self, url: str, query: Query, opened: list[Response]) -> Answered | Unmeasured:
         from requests import Timeout
 
+        headers: Mapping[str, str] = {}
         try:
+            headers = self._headers()
             with self._session.get(
                 url,
                 params=dict(query),
-                headers={"Accept": "application/json", **self._headers()},
+                headers={"Accept": "application/json", **headers},
                 timeout=self.timeout_seconds,
                 allow_redirects=False,
                 stream=True,
             ) as response:
+                opened.append(response)
                 body = _body(response)
         except Timeout:
             return self._late(url)
         except Exception as error:  # a library raises what it likes, and this is only an answer
-            return Unmeasured("http", f"{_host(url)} cannot be read: {short(error)}")
+            why = _without_secrets(str(error), url, headers)
+            return Unmeasured("http", f"{_host(url)} cannot be read: {short(why)}")
         if isinstance(body, Unmeasured):
             return body
         try:
@@ -111,6 +124,17 @@ def short(error: object) -> str:
     """What somebody else says, on one line, without control characters."""
     text = " ".join(str(error).split())
     return "".join(each for each in text if each.isprintable())[:MAX_WHY]
+
+
+def _without_secrets(text: str, url: str, headers: Mapping[str, str]) -> str:
+    """A library's text without the credentials that it may quote: from a URL or header that it
+    refuses.
+    """
+    user = url.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    quoted = (repr(value)[1:-1] for value in headers.values())
+    for secret in (user, *headers.values(), *quoted):
+        text = text.replace(secret, "***") if secret else text
+    return text
 
 
 def _host(url: str) -> str:

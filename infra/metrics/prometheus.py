@@ -6,9 +6,10 @@ Made by `infra/wiring.py` for `PROMETHEUS_URL`. It takes the differences of the 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from infra.metrics.fetch import Fetch
@@ -18,6 +19,7 @@ from rollout.measurements import Answer, CounterReset, Measured, Unmeasured
 
 REQUESTS = 'lb_requests_total{backend_service=~"$backend_services"}'
 """What the emulator's data plane exports."""
+SLACK = 1.0  # seconds: the time of a query is rounded
 _PLACEHOLDER = "$backend_services"
 _SELECTOR = re.compile(
     r"\s*(?P<metric>[a-zA-Z_:][a-zA-Z0-9_:]*)\s*\{"
@@ -58,6 +60,9 @@ class Prometheus:
             return dict.fromkeys(names, self._missing())
         if any(self._label not in each.labels for each in answer.series):
             return dict.fromkeys(names, self._other_labels(answer.series[0].labels))
+        start = until - timedelta(seconds=seconds)
+        if why := _contradiction(answer.series, start.timestamp(), until.timestamp()):
+            return dict.fromkeys(names, Unmeasured("unreadable", f"{self._metric}: {why}"))
         return {
             name: _count(name, [each for each in answer.series if each.labels[self._label] == name])
             for name in names
@@ -78,6 +83,21 @@ class Prometheus:
         return Unmeasured("labels", f"{self._metric} has no label {self._label}, but {found}")
 
 
+def _contradiction(series: tuple[Series, ...], start: float, end: float) -> str:
+    """What no Prometheus answers about counters in this time; empty if there is nothing."""
+    if len({frozenset(each.labels.items()) for each in series}) < len(series):
+        return "a series occurs twice"
+    for each in series:
+        moments = [moment for moment, _ in each.samples]
+        if any(not start - SLACK <= moment <= end + SLACK for moment in moments):
+            return "a sample is not within the time of the query"
+        if any(after <= before for before, after in pairwise(moments)):
+            return "samples are not in the order of time"
+        if any(value < 0 for _, value in each.samples):
+            return "a counter is negative"
+    return ""
+
+
 def _count(name: str, series: list[Series]) -> Answer:
     """What the counters rose by, from their first to their last sample within the time. A counter
     that first appears in it counts from there: it may have begun long before.
@@ -89,6 +109,8 @@ def _count(name: str, series: list[Series]) -> Answer:
         max(0.0, after - before) for each in samples for (_, before), (_, after) in pairwise(each)
     ]
     total = sum(rises)
+    if not math.isfinite(total):
+        return Unmeasured("not-finite", f"the sum of the counters of {name} is no number")
     if any(after < before for each in samples for (_, before), (_, after) in pairwise(each)):
         return CounterReset(total, f"a counter of {name} began anew")
     first = min(each[0][0] for each in samples)

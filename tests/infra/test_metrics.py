@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -150,6 +150,10 @@ def test_a_series_without_the_label_says_which_it_has() -> None:
     assert kind(green(matrix((GREEN, [1, 2]), label="service"))) == "labels"
 
 
+TWICE = (
+    b'[{"metric": {"__name__": "lb_requests_total", "backend_service": "slipway-tiny-green",'
+    b' "code": "0"}, "values": []}, {'
+)
 DEEP = b"[" * 100_000
 PROMETHEUS_ANSWERS: dict[str, tuple[int, bytes, str]] = {
     "NaN": (200, matrix((GREEN, [1, "NaN", 3])), "not-finite"),
@@ -168,6 +172,28 @@ PROMETHEUS_ANSWERS: dict[str, tuple[int, bytes, str]] = {
     "a page with 200": (200, b"<html>", "unreadable"),
     "a list": (200, b"[1]", "unreadable"),
     "nested too deeply": (200, DEEP, "unreadable"),
+    "a negative counter": (200, matrix((GREEN, [-5, 5])), "unreadable"),
+    "a sum that is infinite": (
+        200,
+        matrix((GREEN, [0, "1.7e308"]), (GREEN, [0, "1.7e308"])),
+        "not-finite",
+    ),
+    "the same series twice": (200, matrix((GREEN, [1, 2])).replace(b"[{", TWICE), "unreadable"),
+    "a time that does not exist": (
+        200,
+        matrix((GREEN, [1, 2])).replace(b"[1767268860.0", b"[1e300"),
+        "unreadable",
+    ),
+    "a time in the future": (
+        200,
+        matrix((GREEN, [1, 2])).replace(b"[1767268860.0", b"[1767278860.0"),
+        "unreadable",
+    ),
+    "times in disorder": (
+        200,
+        matrix((GREEN, [1, 2])).replace(b"[1767268860.0", b"[1767268799.5"),
+        "unreadable",
+    ),
     "a scalar": (
         200,
         b'{"status": "success", "data": {"resultType": "scalar", "result": [1, "1"]}}',
@@ -194,7 +220,7 @@ def test_an_answer_that_is_too_large_is_partial(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_no_server_holds_a_pass_beyond_the_deadline() -> None:
-    stop = threading.Event()
+    stop, is_closed = threading.Event(), threading.Event()
 
     def drip_header(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n")
@@ -203,8 +229,11 @@ def test_no_server_holds_a_pass_beyond_the_deadline() -> None:
 
     def drip_body(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n")
-        while not stop.wait(0.05):
-            connection.sendall(b" ")
+        with suppress(ConnectionError):
+            while not stop.wait(0.05):
+                connection.sendall(b" ")
+            return
+        is_closed.set()
 
     def stay_silent(_: socket.socket) -> None:
         stop.wait(5)
@@ -214,6 +243,7 @@ def test_no_server_holds_a_pass_beyond_the_deadline() -> None:
             began = time.monotonic()
             assert kind(ask(url, timeout_seconds=0.6)[1]) == "timeout"
             assert time.monotonic() - began < 2
+    assert is_closed.wait(2)
     stop.set()
 
 
@@ -225,6 +255,17 @@ def test_a_server_that_breaks_off_or_is_gone_is_an_answer_too() -> None:
         assert kind(ask(url)[1]) == "partial"
     assert kind(ask(url)[1]) == "http"
     assert kind(ask("http://[not-a-host/")[1]) == "http"
+
+
+def test_a_refused_url_or_header_shows_no_credentials() -> None:
+    for url in ("http://ann:s3cret@[not-a-host/", "http://ann:s3cret@host:port/"):
+        answer = ask(url)[1]
+        assert kind(answer) == "http"
+        assert "s3cret" not in str(answer)
+    source = CloudMonitoring("p", "http://localhost:1", token=lambda: "s3cret\n x")
+    answer = source.count_requests((GREEN,), SINCE, UNTIL)[GREEN]
+    assert kind(answer) == "http"
+    assert "s3cret" not in str(answer)
 
 
 @pytest.mark.parametrize(
@@ -316,6 +357,9 @@ MONITORING_ANSWERS: dict[str, tuple[int, bytes, str]] = {
     "another page": (200, sums((GREEN, [count(1)]), nextPageToken="x"), "partial"),
     "NaN": (200, sums((GREEN, [{"doubleValue": "NaN"}])), "not-finite"),
     "an infinity": (200, sums((GREEN, [{"doubleValue": "Infinity"}])), "not-finite"),
+    "a negative count": (200, sums((GREEN, [count(-1)])), "unreadable"),
+    "the same series twice": (200, sums((GREEN, [count(1)]), (GREEN, [count(1)])), "unreadable"),
+    "a sum that is infinite": (200, sums((GREEN, [{"doubleValue": 1.7e308}] * 2)), "not-finite"),
     "a distribution": (200, sums((GREEN, [{"distributionValue": {}}])), "unreadable"),
     "renamed labels": (
         200,
