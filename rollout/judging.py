@@ -52,12 +52,12 @@ def health_of(rollout: Rollout, observed: Observed) -> ReleaseHealth:
 
 
 def with_progress(
-    rollout: Rollout, health: ReleaseHealth, evidence: Evidence, now: datetime
+    rollout: Rollout, health: ReleaseHealth, evidence: Evidence, now: datetime, least: int = 0
 ) -> tuple[Rollout, ReleaseHealth]:
     progress = rollout.progress or Progress(0, now)
     is_patient = capacity.is_patient(rollout)
     health, progress = update_progress(
-        health, progress, evidence.losses, now, is_patient=is_patient
+        health, progress, evidence.losses, now, is_patient=is_patient, least=least
     )
     return replace(rollout, progress=progress), health
 

@@ -166,10 +166,11 @@ def update_progress(
     now: datetime,
     *,
     is_patient: bool = False,
+    least: int = 0,
 ) -> tuple[ReleaseHealth, Progress]:
     """The health with what is remembered of each instance, and the progress after this pass. The
     progress changes only when an instance does, so that it is seldom written. `is_patient`: see
-    `GateContext`.
+    `GateContext`. `least`: so many instances the step itself asks for, which is no growth.
     """
     group = health.group
     if group is None:
@@ -177,7 +178,7 @@ def update_progress(
     clocks, fallen = update_clocks(decode(progress.clocks), health.instances, losses, now)
     health = replace(health, clocks=clocks)
     size = max(progress.size, _running(group)) if progress.size else group.target_size
-    health = _without_blocked_growth(health, size)
+    health = _without_blocked_growth(health, max(size, least))
     progress = replace(
         progress,
         initial_size=progress.initial_size or group.target_size,
@@ -189,7 +190,8 @@ def update_progress(
     if health.healthy > progress.healthy:
         progress = replace(progress, healthy=health.healthy, improved_at=now)
     is_short = is_patient and bool(_blocked(group))
-    return health, _halted(progress, health, losses, size, now, is_short=is_short)
+    is_short = is_short or _has_outgrown(group, max(progress.initial_size, least))
+    return health, _halted(progress, health, losses, max(size, least), now, is_short=is_short)
 
 
 def _with_growth(progress: Progress, needed: int, now: datetime) -> Progress:
@@ -253,7 +255,7 @@ def _halted(
     others = [each for each in _blocked(health.group) if each.template != health.release.template]
     growth = max(0, health.group.target_size - size) if health.group else 0
     gone, since = len(health.since("gone")), progress.halted_since
-    if is_short or gone or len(others) > growth or _has_outgrown(health.group, progress):
+    if is_short or gone or len(others) > growth:
         if since:
             return progress
         known = [loss.why for loss in losses if loss.owner == "environment"]
@@ -264,6 +266,8 @@ def _halted(
     return replace(progress, improved_at=now, halted_since=None, halted_by="")
 
 
-def _has_outgrown(group: GroupView | None, progress: Progress) -> bool:
-    """Whether the group lacks capacity or quota since it is larger than when the rollout began."""
-    return bool(group and _blocked(group) and group.target_size > progress.initial_size)
+def _has_outgrown(group: GroupView, size: int) -> bool:
+    """Whether the group lacks capacity or quota since it is larger than when the rollout began, or
+    than the step asks for.
+    """
+    return bool(_blocked(group)) and group.target_size > size

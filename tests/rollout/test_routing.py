@@ -14,6 +14,7 @@ from rollout.model import (
     FULL_WEIGHT,
     Baking,
     Decision,
+    Demand,
     Evidence,
     Frozen,
     GroupView,
@@ -30,7 +31,7 @@ from rollout.model import (
 from rollout.routing import is_edited, observe_route, routed_since
 from rollout.strategies.base import Swap, steps_digest
 from rollout.strategies.canary import Canary
-from tests.rollout.build import NOON, at, instances, release
+from tests.rollout.build import NOON, at, instances, release, stuck
 from tests.rollout.swap import desired
 
 DRAINING = 60
@@ -244,3 +245,17 @@ def test_a_freeze_keeps_requests_where_they_are() -> None:
     assert (decision.waiting_for, decision.transitions) == ("frozen", ())
     granted = run(canary(Stepping(0, NOON)), ROUTED, at(60)).rollout.phase
     assert granted == Stepping(0, NOON, 50, granted=1)
+
+
+def test_what_a_step_asks_for_has_a_deadline_and_what_load_adds_has_none() -> None:
+    """All requests need 4 instances, and there is no capacity for the fourth."""
+    missing = stuck(TWO, "stock-out", "no capacity")
+    green = GroupView("green", "us-central1", 4, False, (*instances(TWO, 3), missing))
+    observed = Observed((both().groups[0], green))
+    progress, demand = Progress(3, NOON, initial_size=3, size=3, needed=4), Demand(3)
+    required = canary(Stepping(1, NOON, 50, NOON, granted=1), progress=progress, demand=demand)
+    back = run(required, ROUTED, at(900), observed).rollout.phase
+    assert isinstance(back, RollingBack)
+    assert back.reason == "stock-out"
+    added = canary(Stepping(0, NOON, 50, NOON, granted=1), progress=progress, demand=demand)
+    assert not isinstance(run(added, ROUTED, at(900), observed).rollout.phase, RollingBack)
