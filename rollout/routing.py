@@ -97,11 +97,15 @@ def drained_at(rollout: Rollout) -> datetime | None:
 def has_nothing_in_flight(rollout: Rollout, observed: Observed) -> bool:
     """Whether nothing has to drain: the group that leaves does not exist, or everything leaves, and
     when the route still existed no instance could serve. Without a route there is no health data.
+    What has served may be answering requests although it has become unhealthy since.
     """
     if rollout.stable and isinstance(rollout.phase, RollingBack):
         return all(group.colour == rollout.serving_group for group in observed.groups)
     if not observed.groups:
         return True
     instances = [each for group in observed.groups for each in group.instances]
-    can_serve = any(each.is_running and each.health != "unhealthy" for each in instances)
+    has_served = rollout.stable is not None
+    can_serve = any(
+        each.is_running and (has_served or each.health != "unhealthy") for each in instances
+    )
     return not can_serve and routed_since(rollout) is None

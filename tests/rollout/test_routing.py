@@ -205,8 +205,10 @@ def test_what_goes_as_a_whole_drains_if_it_can_have_requests(
     assert decision.target.is_draining == is_draining
 
 
-def test_a_model_without_healthy_instances_does_not_drain() -> None:
+def test_a_retired_model_drains_although_its_instances_have_become_unhealthy() -> None:
     rollout = canary(Retiring(NOON, "", is_drained=False))
+    sick = GroupView("blue", "us-central1", 3, True, instances(ONE, 3, "unhealthy"))
+    assert run(rollout, UNROUTED, at(10), Observed((sick,))).target.is_draining
     assert not run(rollout, UNROUTED, at(10), Observed()).target.is_draining
 
 
