@@ -59,6 +59,7 @@ from rollout.model import Problem
 WRITER = "settings/route_writer"
 DRAIN_BUDGET = timedelta(seconds=45)
 MARGIN = timedelta(seconds=15)  # for a request that is still sent when the time is over
+MAX_LEASE = timedelta(minutes=3)  # a writer's time, and two clocks that differ
 TRIES = 16  # of one writer; each refusal halves what it writes
 RECORD_TRIES = 8
 MAX_ROUTES = 400  # in one write: a commit has at most 500 writes
@@ -199,15 +200,17 @@ def _acquire(world: World, stored: Document | None, until: datetime, *writes: Wr
         if writes:
             world.store.commit(*writes)
         return None
-    operation = stored.data["operation"] if stored else ""
+    operation = str(stored.data.get("operation") or "") if stored else ""
     data = {"expires": until + MARGIN, "operation": operation}
     lease = Replace(WRITER, data, stored.version) if stored else Create(WRITER, data)
     return Held(world.store.commit(*writes, lease)[WRITER], operation)
 
 
 def _seconds_left(writer: Document | None, now: datetime) -> float:
-    left = (writer.data["expires"] - now).total_seconds() if writer else 0.0
-    return max(0.0, left)
+    """0 also for what no writer has stored, which would keep out every other one."""
+    expires = writer.data.get("expires") if writer else None
+    left = (expires - now).total_seconds() if isinstance(expires, datetime) else 0.0
+    return left if 0 < left <= MAX_LEASE.total_seconds() else 0.0
 
 
 def _write_and_release(

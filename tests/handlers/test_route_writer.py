@@ -138,6 +138,15 @@ def test_documents_that_make_no_sense_block_no_route_and_go() -> None:
     assert is_clean(story)
 
 
+@pytest.mark.parametrize("years", [1, None])
+def test_a_lease_that_no_writer_has_stored_keeps_nobody_out(years: int | None) -> None:
+    story = given_models(Scenario(), "tiny")
+    expires = story.clock.now() + timedelta(days=365 * years) if years else "never"
+    story.store.commit(Put(WRITER, {"expires": expires}))
+    assert isinstance(ask(story, route(story, "tiny")), Applied)
+    assert is_clean(story)
+
+
 def test_a_rollback_is_in_the_first_write_however_many_routes_are_pending(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
