@@ -53,8 +53,8 @@ def judge_step(
         why = "the steps of its strategy have changed"
         return transitions.enter_step(restarted, desired, 0, health, why, now)
     group = group_in_focus(rollout, observed)
-    has_no_requests_yet = has_own_group(rollout) and not phase.is_granted
-    least = group.min if has_no_requests_yet else 0  # what is missing of it is no growth by load
+    is_ungranted = has_own_group(rollout) and not phase.is_granted
+    least = group.min if is_ungranted else 0  # what is missing of it is no growth by load
     rollout, health = with_progress(rollout, health, evidence, now, least)
     step = steps[phase.step]
     if step.is_routed:
