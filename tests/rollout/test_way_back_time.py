@@ -22,6 +22,7 @@ from rollout.model import (
     RollingBack,
     Rollout,
     Stepping,
+    phase_name,
 )
 from rollout.spec.way_back import ROUTE_SECONDS, least_seconds, round_seconds, rounds
 from rollout.strategies import strategy_of, swap_of
@@ -241,3 +242,14 @@ def test_a_sick_candidate_keeps_nothing(reason: Reason, weight: int) -> None:
     change = roll_back(rollout, desired(TWO), "aborted", reason, "why", NOON)
     assert isinstance(change.rollout.phase, RollingBack)
     assert change.rollout.phase.weight == weight
+
+
+@pytest.mark.parametrize(
+    ("observed", "phase"),
+    [(both(1, 2), "rolling_back"), (both(0, 3), "step_1"), (both(0, 3, green=0), "rolling_back")],
+    ids=["stable serves too", "the candidate serves alone", "nothing serves"],
+)
+def test_a_newer_release_does_not_end_what_alone_serves(observed: Observed, phase: str) -> None:
+    rollout = canary(Stepping(0, NOON, 500, granted=1, routed_since=NOON))
+    decision = run_pass(rollout, release("3"), observed)
+    assert phase_name(decision.rollout.phase) == phase
