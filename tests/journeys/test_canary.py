@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from rollout.model import Stepping, phase_name
-from tests.journeys.second_group import CANARY, Watch, leftovers, mirrored, routed, weights
+from tests.journeys.second_group import (
+    BLUE_GREEN,
+    CANARY,
+    Watch,
+    leftovers,
+    mirrored,
+    routed,
+    weights,
+)
 from tests.scenario import Scenario
 
 
@@ -178,6 +186,26 @@ def test_an_unhealthy_instance_of_a_candidate_stays_until_it_is_judged() -> None
     story.when_minutes_pass(6)
     assert story.state().rollout.paused
     assert repaired(story) == ["blue"]
+
+
+@pytest.mark.parametrize(("rollout", "most"), [(CANARY, 500), (BLUE_GREEN, 1000)])
+def test_a_release_that_fails_only_under_load_is_taken_back(
+    rollout: dict[str, Any], most: int
+) -> None:
+    story = Scenario()
+    story.given_serving("1")
+
+    def overload() -> None:
+        if weights(story).get("green", 0) >= most:
+            story.emulator.affect_instances("unready", group="slipway-tiny-green")
+
+    story.given_watcher(overload)
+    story.when_released("2", rollout=rollout)
+    story.when_settled()
+    assert (story.outcome("2"), story.reason("2")) == ("rolled_back", "unhealthy")
+    (back,) = (entry for entry in story.log() if entry["to"] == "rolling_back")
+    assert back["from"] == "step_2"
+    assert (weights(story), story.healthy_by_version()) == ({"blue": 1000}, {"1": 3})
 
 
 def test_the_group_of_a_bad_canary_stays_until_it_has_drained() -> None:
