@@ -13,6 +13,8 @@ from infra.bus.envelope import PUBLISHED
 from tests.scenario import APPROVALS, Scenario
 from tests.signing import Signer
 
+pytestmark = pytest.mark.wide
+
 ANN = Signer()
 
 

@@ -6,10 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from infra.settings import POLICY
 from infra.store.port import Delete, Put
 from infra.store.repository import model_path
 from tests.scenario import Scenario, quick
+
+pytestmark = pytest.mark.wide
 
 CANARY: dict[str, Any] = {
     "strategy": "canary",

@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import requests
 
 from compute_emulator import DataPlane
 from tests.scenario import Scenario
+
+pytestmark = pytest.mark.wide
 
 PREVIEW = "preview.example.com"
 STEPS: list[dict[str, Any]] = [

@@ -13,7 +13,9 @@ from tests.journeys.second_group import CANARY, routed
 WRITE_SECONDS = 30
 
 
-@pytest.mark.parametrize("count", [5, pytest.param(50, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(
+    "count", [pytest.param(5, marks=pytest.mark.wide), pytest.param(50, marks=pytest.mark.nightly)]
+)
 def test_a_rollback_is_in_the_map_after_the_write_in_flight(count: int) -> None:
     story = ConcurrentScenario()
     good = [f"good{number:02}" for number in range(count)]

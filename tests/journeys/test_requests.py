@@ -11,6 +11,8 @@ from rollout.model import Stepping
 from tests.requests_sent import SentRequests
 from tests.scenario import Scenario
 
+pytestmark = pytest.mark.wide
+
 SILENT = Unmeasured("timeout", "prometheus:9090 did not answer within 5 s")
 
 

@@ -13,6 +13,8 @@ from tests.journeys.second_group import CANARY, Watch, leftovers, weights
 from tests.journeys.test_canary import rule
 from tests.scenario import Scenario
 
+pytestmark = pytest.mark.wide
+
 PROPAGATES_IN = 100  # seconds; less than what Slipway allows for
 DRAINING = timedelta(seconds=60)
 STABLE_ALONE = ({"blue": 1000, "green": 0}, {"blue": 1000})

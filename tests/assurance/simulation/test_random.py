@@ -1,6 +1,6 @@
 """Random schedules with many kinds of faults at once, over every workload.
 
-`SLIPWAY_SEEDS` sets how many (500), `SLIPWAY_SEED` the first seed (0).
+`SLIPWAY_SEEDS` sets how many (300), `SLIPWAY_SEED` the first seed (0).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.assurance.simulation.conftest import RunSchedules
 from tests.assurance.simulation.workloads import WORKLOADS
 
 FIRST_SEED = int(os.environ.get("SLIPWAY_SEED", "0"))
-SEED_COUNT = int(os.environ.get("SLIPWAY_SEEDS", "500"))
+SEED_COUNT = int(os.environ.get("SLIPWAY_SEEDS", "300"))
 
 
 @pytest.mark.wide
