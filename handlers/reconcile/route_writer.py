@@ -18,30 +18,21 @@ fingerprint. Nothing depends on a pending route that was written: each model obs
 
 from __future__ import annotations
 
-import json
 import logging
 import uuid
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from handlers.reconcile.route_batch import MAX_PENDING, Outcome, Planned, write_pending
 from infra.bus.port import BusError
-from infra.compute.apply import execute, failed_result
+from infra.compute.apply import failed_result
 from infra.compute.errors import (
     BACK_OFF_SECONDS,
-    AlreadyExists,
-    Busy,
-    ComputeError,
-    NotFound,
-    Refused,
-    Retry,
 )
-from infra.compute.errors import Conflict as FingerprintConflict
-from infra.fleet import naming
 from infra.fleet.model import Action, Applied, Body, Failed, Pending, Result
-from infra.fleet.pending_routes import PendingRoute, in_order, merge
-from infra.store import outbox, repository, routes
+from infra.fleet.pending_routes import PendingRoute
+from infra.store import outbox, routes
 from infra.store.port import (
     Conflict,
     Create,
@@ -60,35 +51,17 @@ WRITER = "settings/route_writer"
 DRAIN_BUDGET = timedelta(seconds=45)
 MARGIN = timedelta(seconds=15)  # for a request that is still sent when the time is over
 MAX_LEASE = timedelta(minutes=3)  # a writer's time, and two clocks that differ
-TRIES = 16  # of one writer; each refusal halves what it writes
 RECORD_TRIES = 8
-MAX_ROUTES = 400  # in one write: a commit has at most 500 writes
-MAX_PENDING = 2000  # among which the first ones are found
 
 log = logging.getLogger("slipway")
 
 
 @dataclass(frozen=True)
-class Held:
+class WriterLease:
     """The writer's lease as stored. `operation`: a write that an earlier writer left running."""
 
     version: str
     operation: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one writer did. `done`: the map has these routes; `refused`: it cannot have these;
-    `dropped`: nothing asks for these any more; `skipped`: they do not count now. `operation`: the
-    write that still runs, with its `batch`; `error`: why nothing was written.
-    """
-
-    done: tuple[StoredRoute, ...] = ()
-    refused: tuple[tuple[StoredRoute, Problem], ...] = ()
-    dropped: tuple[Delete, ...] = ()
-    skipped: frozenset[str] = frozenset()
-    operation: str = ""
-    error: ComputeError | None = None
 
 
 # ---- For one model
@@ -103,29 +76,20 @@ def write_route(
     if world.clock.now() >= until:
         return Pending(action, "not started: no time left in this pass")
     try:
-        held = _record(world, route, until)
-        match held:
+        recorded = _record(world, route, until)
+        match recorded:
             case Problem():
-                return Failed(action, held)
+                return Failed(action, recorded)
             case float():
                 why = "the URL map is being written; this route is in the next write"
-                return Pending(action, why, held)
-        outcome = _write_and_release(world, held, until, Planned(route, action, request_id))
+                return Pending(action, why, recorded)
+        outcome = _write_and_release(world, recorded, until, Planned(route, action, request_id))
     except (StoreError, Unavailable) as error:
         return Pending(action, f"the route could not be recorded: {error}", BACK_OFF_SECONDS)
     return _result(action, route.model, outcome)
 
 
-@dataclass(frozen=True)
-class Planned:
-    """The write that one model's pass planned, for its route alone."""
-
-    route: PendingRoute
-    action: Action
-    request_id: uuid.UUID
-
-
-def _record(world: World, route: PendingRoute, until: datetime) -> Held | Problem | float:
+def _record(world: World, route: PendingRoute, until: datetime) -> WriterLease | Problem | float:
     """Record the route and become the writer. Otherwise why the map cannot have the route, or in
     how many seconds the writer's lease expires.
     """
@@ -142,8 +106,8 @@ def _record(world: World, route: PendingRoute, until: datetime) -> Held | Proble
                 return before.route.problem
             is_recorded = _is_recorded(before, route)
             writes = () if is_recorded else (routes.write_route(document, route),)
-            if held := _acquire(world, documents.get(WRITER), until, *writes):
-                return held
+            if lease := _acquire(world, documents.get(WRITER), until, *writes):
+                return lease
             # The writer lists what is pending when it releases its lease. If it has done so before
             # this was recorded, its lease is gone now.
             if seconds := _seconds_left(world.store.get(WRITER), now):
@@ -181,8 +145,8 @@ def drain(world: World) -> None:
         return
     until = world.clock.now() + DRAIN_BUDGET
     with suppress(Conflict):
-        if held := _acquire(world, world.store.get(WRITER), until):
-            _write_and_release(world, held, until, None)
+        if lease := _acquire(world, world.store.get(WRITER), until):
+            _write_and_release(world, lease, until, None)
 
 
 def request_drain(world: World) -> None:
@@ -194,7 +158,9 @@ def request_drain(world: World) -> None:
 # ---- The lease
 
 
-def _acquire(world: World, stored: Document | None, until: datetime, *writes: Write) -> Held | None:
+def _acquire(
+    world: World, stored: Document | None, until: datetime, *writes: Write
+) -> WriterLease | None:
     """Commit the writes and become the writer; None if another one is."""
     if _seconds_left(stored, world.clock.now()):
         if writes:
@@ -202,8 +168,8 @@ def _acquire(world: World, stored: Document | None, until: datetime, *writes: Wr
         return None
     operation = str(stored.data.get("operation") or "") if stored else ""
     data = {"expires": until + MARGIN, "operation": operation}
-    lease = Replace(WRITER, data, stored.version) if stored else Create(WRITER, data)
-    return Held(world.store.commit(*writes, lease)[WRITER], operation)
+    write = Replace(WRITER, data, stored.version) if stored else Create(WRITER, data)
+    return WriterLease(world.store.commit(*writes, write)[WRITER], operation)
 
 
 def _seconds_left(writer: Document | None, now: datetime) -> float:
@@ -214,28 +180,28 @@ def _seconds_left(writer: Document | None, now: datetime) -> float:
 
 
 def _write_and_release(
-    world: World, held: Held, until: datetime, planned: Planned | None
+    world: World, lease: WriterLease, until: datetime, planned: Planned | None
 ) -> Outcome:
     model = planned.route.model if planned else ""
     try:
-        outcome = _write(world, held, until, planned)
+        outcome = write_pending(world, lease.operation, until, planned)
     except (Unavailable, StoreError):
-        _release(world, held, Outcome(), model)
+        _release(world, lease, Outcome(), model)
         raise
-    _release(world, held, outcome, model)
+    _release(world, lease, outcome, model)
     _go_on(world, outcome, model)
     _log_outcome(outcome)
     return outcome
 
 
-def _release(world: World, held: Held, outcome: Outcome, model: str) -> None:
+def _release(world: World, lease: WriterLease, outcome: Outcome, model: str) -> None:
     """Clear what the map has, record what it cannot have, and let the next writer in. `model` gets
     its answer from this pass.
     """
-    lease: Write = Delete(WRITER, held.version)
+    end: Write = Delete(WRITER, lease.version)
     if outcome.operation:
         data = {"expires": world.clock.now(), "operation": outcome.operation}
-        lease = Replace(WRITER, data, held.version)
+        end = Replace(WRITER, data, lease.version)
     answers = (
         Delete(each.path, each.version)
         if each.route.model == model
@@ -245,7 +211,7 @@ def _release(world: World, held: Held, outcome: Outcome, model: str) -> None:
         for each, problem in outcome.refused
     )
     cleared = (Delete(each.path, each.version) for each in outcome.done)
-    writes: tuple[Write, ...] = (*cleared, *answers, *outcome.dropped, lease)
+    writes: tuple[Write, ...] = (*cleared, *answers, *outcome.dropped, end)
     with suppress(Conflict):
         world.store.commit(*writes)
         return
@@ -274,134 +240,6 @@ def _go_on(world: World, outcome: Outcome, model: str) -> None:
             world.bus.publish(outbox.WAKEUPS, outbox.routes_wakeup())
     except (BusError, StoreError, Unavailable) as error:
         log.info("wake-ups left to the tick", extra={"fields": {"why": str(error)}})
-
-
-# ---- One write
-
-
-def _write(world: World, held: Held, until: datetime, planned: Planned | None) -> Outcome:
-    """Merge what is pending into one write, and wait for it. A foreign change of the map is merged
-    anew. What Compute Engine refuses is halved until the route at fault is alone.
-    """
-    if held.operation and not _has_ended(world, held.operation, until):
-        return Outcome(operation=held.operation)
-    most = MAX_ROUTES
-    for _ in range(TRIES):
-        stored, found = _load(world)
-        batch = _first(stored, most)
-        if not batch:
-            return found
-        alone = planned if planned and _is_alone(planned, batch) else None
-        written = _write_batch(world, alone, batch, found, until)
-        if isinstance(written, Outcome):
-            return written
-        planned, most = None, min(most, written)
-    return Outcome(error=Busy("the URL map was changed by others at every try"))
-
-
-def _write_batch(
-    world: World,
-    planned: Planned | None,
-    batch: tuple[StoredRoute, ...],
-    found: Outcome,
-    until: datetime,
-) -> Outcome | int:
-    """What one write came to, or how many routes the next try may have."""
-    action, merged, found = _merge(world, planned, batch, found)
-    if action is None:
-        return replace(found, done=merged)
-    if world.clock.now() >= until:
-        return replace(found, error=Busy("no time is left for a write"))
-    request_id = planned.request_id if planned else _request_id(action, merged)
-    try:
-        running = execute(action, world.compute, world.clock, request_id, until)
-    except FingerprintConflict:
-        return MAX_ROUTES
-    except (Refused, NotFound) as error:
-        if len(merged) > 1:
-            return len(merged) // 2
-        return _refuse(found, merged[0], failed_result(action, error))
-    except (Retry, Busy, AlreadyExists) as error:
-        return replace(found, error=error)
-    if running:
-        return replace(found, operation=str(running["name"]))
-    return replace(found, done=merged)
-
-
-def _is_alone(planned: Planned, batch: tuple[StoredRoute, ...]) -> bool:
-    route = planned.route
-    pending = [(each.route.model, each.route.traffic) for each in batch]
-    return pending == [(route.model, route.traffic)]
-
-
-def _has_ended(world: World, operation: str, until: datetime) -> bool:
-    """Whether the write that an earlier writer left running has ended, however it did."""
-    try:
-        return world.compute.wait({"name": operation}, until) is not None
-    except (Retry, Refused):
-        return True  # it is kept no longer
-
-
-def _load(world: World) -> tuple[tuple[StoredRoute, ...], Outcome]:
-    """The routes to write, and what is to be done with the other documents."""
-    found, now = world.store.list(routes.COLLECTION, MAX_PENDING), world.clock.now()
-    if not found:
-        return (), Outcome()
-    documents = sorted(found, key=routes.place)[:MAX_ROUTES]
-    names = {each.path: repository.model_path(routes.model_of(each)) for each in documents}
-    models = world.store.get_many(names.values())
-    counting, dropped, skipped = [], [], set()
-    for each in documents:
-        model = models.get(names[each.path])
-        stored = routes.stored_route(each)
-        if stored and routes.counts(stored, model, now):
-            counting.append(stored)
-        elif model is None or routes.is_outdated(each, now):
-            dropped.append(Delete(each.path, each.version))
-        else:
-            skipped.add(each.version)
-    return tuple(counting), Outcome(dropped=tuple(dropped), skipped=frozenset(skipped))
-
-
-def _first(stored: Iterable[StoredRoute], most: int) -> tuple[StoredRoute, ...]:
-    by_model = {each.route.model: each for each in stored}
-    ordered = in_order(each.route for each in by_model.values())
-    return tuple(by_model[route.model] for route in ordered[:most])
-
-
-def _merge(
-    world: World, planned: Planned | None, batch: tuple[StoredRoute, ...], found: Outcome
-) -> tuple[Action | None, tuple[StoredRoute, ...], Outcome]:
-    """The write of the map for these routes, those that it has then, and what it cannot have. The
-    map that a pass has just planned with need not be read again.
-    """
-    if planned:
-        return planned.action, batch, found
-    observed = world.compute.get(naming.GATEWAY)
-    if observed is None or not naming.is_gateway(observed):
-        return None, (), replace(found, skipped=found.skipped | {each.version for each in batch})
-    by_model = {each.route.model: each for each in batch}
-    merged = merge(observed, (each.route for each in batch))
-    refused = tuple((by_model[route.model], problem) for route, problem in merged.left_out)
-    routes_in_map = tuple(by_model[route.model] for route in merged.routes)
-    return merged.action, routes_in_map, replace(found, refused=refused)
-
-
-def _refuse(found: Outcome, stored: StoredRoute, result: Result) -> Outcome:
-    """What became of a route that Compute Engine refuses by itself. Its model plans anew if what is
-    missing is its own.
-    """
-    if isinstance(result, Failed):
-        return replace(found, refused=(*found.refused, (stored, result.problem)))
-    gone = Delete(stored.path, stored.version)
-    return replace(found, dropped=(*found.dropped, gone))
-
-
-def _request_id(action: Action, merged: Iterable[StoredRoute]) -> uuid.UUID:
-    """The same for a repeat of the same write after a crash."""
-    revisions = [(each.route.model, each.route.revision) for each in merged]
-    parts = (revisions, action.based_on, action.body)
-    return uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(parts, sort_keys=True))
 
 
 def _log_outcome(outcome: Outcome) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from greenlet import greenlet
 
-from handlers.reconcile import route_writer
+from handlers.reconcile import route_batch
 from handlers.reconcile.route_writer import WRITER, drain
 from infra.fleet import naming
 from infra.fleet.model import Applied, Failed, Pending, Result
@@ -150,7 +150,7 @@ def test_a_lease_that_no_writer_has_stored_keeps_nobody_out(years: int | None) -
 def test_a_rollback_is_in_the_first_write_however_many_routes_are_pending(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(route_writer, "MAX_ROUTES", 2)
+    monkeypatch.setattr(route_batch, "MAX_ROUTES", 2)
     story = given_models(Scenario(), "a", "b", "c", "z")
     given_pending(story, *(route(story, each) for each in "abc"), route(story, "z", 0))
     drain(story.world)
