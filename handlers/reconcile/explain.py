@@ -15,9 +15,9 @@ from infra.compute.errors import Refused, Retry
 from infra.fleet.edits import EDITS_FILTER, edited_by
 from infra.fleet.losses import OPERATIONS_FILTER, explain
 from infra.fleet.model import Body, Snapshot
-from infra.fleet.observe import is_routed, observe
+from infra.fleet.observe import is_routed
 from rollout.judging import unexplained
-from rollout.model import Loss
+from rollout.model import Loss, Observed
 from rollout.routing import routed_since
 from rollout.state import ModelState
 from rollout.targets import target_of
@@ -28,11 +28,11 @@ log = logging.getLogger("slipway")
 
 
 def explain_losses(
-    compute: Compute, state: ModelState, snapshot: Snapshot, now: datetime
+    compute: Compute, state: ModelState, observed: Observed, now: datetime
 ) -> tuple[Loss, ...]:
     """Why instances were lost since the pass before, as far as Compute Engine says so."""
     model = state.desired.model
-    lost = unexplained(state.rollout, observe(snapshot, model))
+    lost = unexplained(state.rollout, observed)
     operations: list[Body] = []
     for zone in sorted({each.zone for each in lost if each.zone}):
         try:
@@ -43,14 +43,16 @@ def explain_losses(
     return explain(lost, operations, now - WITHIN)
 
 
-def explain_edit(compute: Compute, state: ModelState, snapshot: Snapshot) -> str:
+def explain_edit(
+    compute: Compute, state: ModelState, snapshot: Snapshot, observed: Observed
+) -> str:
     """Who changed the route since a pass read it as it should be, and when; empty if nobody did, or
     if Compute Engine does not say.
     """
     model, since = state.desired.model, routed_since(state.rollout)
     if since is None:
         return ""
-    target = target_of(state.rollout, state.desired, observe(snapshot, model))
+    target = target_of(state.rollout, state.desired, observed)
     if is_routed(target, snapshot):
         return ""
     try:

@@ -44,6 +44,7 @@ from infra.compute.errors import Refused
 from infra.fleet import naming, preflight
 from infra.fleet.marks import mark
 from infra.fleet.model import Action, Applied, Failed, Pending, Plan, Result
+from infra.fleet.observe import observe as observed_fleet
 from infra.fleet.pending_routes import PendingRoute, goes_first
 from infra.fleet.preflight import Answers
 from infra.fleet.reads import scope_of
@@ -152,9 +153,10 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     # observe
     cache = _observe(world, run, stored, carried)
     carried = replace(carried, observed_at=world.clock.now())
-    losses = explain_losses(world.compute, state, cache.snapshot, world.clock.now())
-    edited_by = explain_edit(world.compute, state, cache.snapshot)
-    measurements = measure(world, state, cache.snapshot, world.clock.now())
+    fleet = observed_fleet(cache.snapshot, run.model)
+    losses = explain_losses(world.compute, state, fleet, world.clock.now())
+    edited_by = explain_edit(world.compute, state, cache.snapshot, fleet)
+    measurements = measure(world, state, fleet, world.clock.now())
 
     # decide
     policy = _policy(world, documents, state)

@@ -9,11 +9,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from infra.fleet import naming
-from infra.fleet.model import Snapshot
-from infra.fleet.observe import observe
 from infra.wiring import World
 from rollout.measurements import Answer, RequestCount, Unmeasured
-from rollout.model import Colour, Measurement
+from rollout.model import Colour, Measurement, Observed
 from rollout.phases.stepping import queries_of
 from rollout.state import ModelState
 
@@ -21,12 +19,11 @@ NO_SOURCE = Unmeasured("no-source", "no source of metrics is configured")
 
 
 def measure(
-    world: World, state: ModelState, snapshot: Snapshot, now: datetime
+    world: World, state: ModelState, observed: Observed, now: datetime
 ) -> tuple[Measurement, ...]:
     """The answers to what the gates that are due, and the size of the candidate, depend on."""
-    model = state.desired.model
-    queries = queries_of(state.rollout, observe(snapshot, model), now)
-    return tuple(Measurement(each, _answers(world, model, each)) for each in queries)
+    queries = queries_of(state.rollout, observed, now)
+    return tuple(Measurement(each, _answers(world, state.desired.model, each)) for each in queries)
 
 
 def _answers(world: World, model: str, query: RequestCount) -> tuple[tuple[Colour, Answer], ...]:
