@@ -30,8 +30,6 @@ from rollout.state import ModelState
 
 RETRIED = ("rolled_back", "aborted", "refused")
 """The outcomes after which `retry` tries a release again."""
-
-
 APPROVALS = ("approve", "reject")
 
 

@@ -12,7 +12,7 @@ wakes models) · `SLIPWAY_QUEUE_ACCOUNT` (as which tasks publish) · `SLIPWAY_CO
 `SLIPWAY_REGISTRY` (`https`, or `emulated`) · the emulators' own variables
 (`FIRESTORE_EMULATOR_HOST`, `PUBSUB_EMULATOR_HOST`) · `PROMETHEUS_URL` with
 `SLIPWAY_REQUESTS_COUNTER`, or `SLIPWAY_METRICS` (`cloud-monitoring`; empty: no metrics), the same
-in both functions.
+for the intake and the reconciler.
 """
 
 from __future__ import annotations

@@ -40,9 +40,7 @@ from rollout.phases.settled import judge_settled
 from rollout.phases.stepping import end_untouched, judge_step, without_lost
 from rollout.targets import target_of
 from rollout.transitions import PhaseChange
-from rollout.way_back_time import (
-    seconds_to_roll_back,
-)
+from rollout.way_back_time import seconds_to_roll_back
 
 OBSERVED_EVERY = timedelta(seconds=60)
 

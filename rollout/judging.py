@@ -10,26 +10,10 @@ from datetime import datetime
 from typing import assert_never
 
 from rollout import capacity, transitions
-from rollout.gates.base import (
-    Failed,
-    GateContext,
-    Inconclusive,
-    Passed,
-    Verdict,
-    Waiting,
-)
+from rollout.gates.base import Failed, GateContext, Inconclusive, Passed, Verdict, Waiting
 from rollout.gates.clocks import decode, lost_instances
 from rollout.gates.release_health import ReleaseHealth, observe_release, update_progress
-from rollout.model import (
-    Desired,
-    Evidence,
-    Frozen,
-    Instance,
-    Observed,
-    Progress,
-    Release,
-    Rollout,
-)
+from rollout.model import Desired, Evidence, Frozen, Instance, Observed, Progress, Release, Rollout
 from rollout.targets import group_in_focus, watched_release
 from rollout.transitions import PhaseChange, candidate_of
 

@@ -12,14 +12,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rollout.measurements import (
-    Answer,
-    CounterReset,
-    Delayed,
-    Measured,
-    RequestCount,
-    Unmeasured,
-)
+from rollout.measurements import Answer, CounterReset, Delayed, Measured, RequestCount, Unmeasured
 from rollout.model import FULL_WEIGHT, Colour, Demand, Evidence, GroupView, Release
 from rollout.spec.metrics import instance_rate, needs_rate
 from rollout.spec.model import Spec

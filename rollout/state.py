@@ -12,15 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from rollout import conditions, requeue
-from rollout.model import (
-    Condition,
-    Decision,
-    Desired,
-    Release,
-    Rollout,
-    Settled,
-    Transition,
-)
+from rollout.model import Condition, Decision, Desired, Release, Rollout, Settled, Transition
 
 VERIFIED = timedelta(minutes=5)
 VERIFIED_PAUSED = timedelta(hours=1)

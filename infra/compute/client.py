@@ -29,14 +29,7 @@ from infra.compute.endpoints import (
     ZONE_OPERATIONS,
     Endpoint,
 )
-from infra.compute.errors import (
-    BACK_OFF_SECONDS,
-    Busy,
-    Conflict,
-    NotFound,
-    Refused,
-    Retry,
-)
+from infra.compute.errors import BACK_OFF_SECONDS, Busy, Conflict, NotFound, Refused, Retry
 from infra.fleet import naming
 from infra.fleet.model import Action, Body, Collection, Key, ReadSet, Snapshot
 from infra.fleet.preflight import ZONAL, Answer, Answers, Reference

@@ -7,20 +7,10 @@ from datetime import UTC, datetime
 
 from rollout import transitions
 from rollout.gates import BAKE_GATES
-from rollout.gates.base import (
-    Passed,
-    Traffic,
-    judge,
-)
+from rollout.gates.base import Passed, Traffic, judge
 from rollout.gates.traffic import PROPAGATION
 from rollout.judging import context_of, health_of, hold, with_progress
-from rollout.model import (
-    Baking,
-    Desired,
-    Evidence,
-    Observed,
-    Rollout,
-)
+from rollout.model import Baking, Desired, Evidence, Observed, Rollout
 from rollout.strategies import has_own_group
 from rollout.transitions import PhaseChange
 

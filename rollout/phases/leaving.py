@@ -9,15 +9,7 @@ from datetime import datetime, timedelta
 
 from rollout import rollback, routing, transitions
 from rollout.judging import wait
-from rollout.model import (
-    Desired,
-    Evidence,
-    Observed,
-    Release,
-    Retiring,
-    RollingBack,
-    Rollout,
-)
+from rollout.model import Desired, Evidence, Observed, Release, Retiring, RollingBack, Rollout
 from rollout.rollback import WayBack
 from rollout.spec.compatibility import cannot_share_group
 from rollout.spec.defaults import progress_deadline_seconds
@@ -25,10 +17,7 @@ from rollout.strategies import strategy_of, swap_of
 from rollout.strategies.base import FIRST_GROUP
 from rollout.targets import fleet_of
 from rollout.transitions import PhaseChange, candidate_of
-from rollout.way_back_time import (
-    healthy_and_needed,
-    weight_to_leave,
-)
+from rollout.way_back_time import healthy_and_needed, weight_to_leave
 
 
 def judge_rollback(

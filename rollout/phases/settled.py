@@ -7,29 +7,15 @@ from datetime import datetime, timedelta
 
 from rollout import capacity, routing, transitions
 from rollout.gates import WATCH_GATES
-from rollout.gates.base import (
-    Failed,
-    Passed,
-    duration,
-    judge,
-)
+from rollout.gates.base import Failed, Passed, duration, judge
 from rollout.intents import is_waited_for
 from rollout.judging import context_of, frozen_for, health_of, with_progress
-from rollout.model import (
-    Desired,
-    Evidence,
-    Kept,
-    Observed,
-    Rollout,
-    Stepping,
-)
+from rollout.model import Desired, Evidence, Kept, Observed, Rollout, Stepping
 from rollout.spec.defaults import progress_deadline_seconds
 from rollout.strategies import has_own_group
 from rollout.targets import plan_of
 from rollout.transitions import PhaseChange
-from rollout.way_back_time import (
-    exceeds_limit,
-)
+from rollout.way_back_time import exceeds_limit
 
 
 def judge_settled(
@@ -66,8 +52,9 @@ def judge_settled(
 def _await_removal(
     rollout: Rollout, desired: Desired, kept: Kept, evidence: Evidence, now: datetime
 ) -> PhaseChange:
-    """A newer release needs the place. After the deadline people are told, since something outside
-    of Slipway may keep the group, such as a URL map that names its backend service.
+    """A newer release needs the place. After the deadline a condition says that the group is still
+    there: something outside of Slipway may keep it, such as a URL map that names its backend
+    service.
     """
     waiting_for = f"the {kept.colour} group goes"
     deadline = timedelta(seconds=progress_deadline_seconds(kept.release.spec))

@@ -7,22 +7,9 @@ from datetime import datetime, timedelta
 
 from rollout import transitions
 from rollout.gates import STEP_GATES
-from rollout.gates.base import (
-    AwaitedApproval,
-    Passed,
-    Query,
-    judge,
-    queries,
-)
+from rollout.gates.base import AwaitedApproval, Passed, Query, judge, queries
 from rollout.judging import context_of, frozen_for, health_of, hold, remaining, with_progress
-from rollout.model import (
-    Desired,
-    Evidence,
-    Observed,
-    RollingBack,
-    Rollout,
-    Stepping,
-)
+from rollout.model import Desired, Evidence, Observed, RollingBack, Rollout, Stepping
 from rollout.sizing import demand_query
 from rollout.spec.steps import ApproveStep, promoted_step
 from rollout.step_context import context_of_step, with_demand, with_lack
@@ -30,10 +17,7 @@ from rollout.strategies import has_own_group
 from rollout.strategies.base import FIRST_GROUP, Step, steps_digest
 from rollout.targets import group_in_focus, plan_of
 from rollout.transitions import PhaseChange, candidate_of
-from rollout.way_back_time import (
-    exceeds_limit,
-    is_short,
-)
+from rollout.way_back_time import exceeds_limit, is_short
 
 
 def judge_step(

@@ -7,14 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.journeys.second_group import (
-    BLUE_GREEN,
-    CANARY,
-    Watch,
-    leftovers,
-    routed,
-    weights,
-)
+from tests.journeys.second_group import BLUE_GREEN, CANARY, Watch, leftovers, routed, weights
 from tests.scenario import Scenario
 
 PREVIEW = {"preview_host": "next.example.com"}

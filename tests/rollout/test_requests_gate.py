@@ -7,24 +7,10 @@ from datetime import datetime
 
 import pytest
 
-from rollout.gates.base import (
-    GateContext,
-    Inconclusive,
-    Passed,
-    RequestGoal,
-    Verdict,
-    Waiting,
-)
+from rollout.gates.base import GateContext, Inconclusive, Passed, RequestGoal, Verdict, Waiting
 from rollout.gates.release_health import observe_release
 from rollout.gates.requests import RequestsGate, answer_for, unmeasured_since
-from rollout.measurements import (
-    Answer,
-    CounterReset,
-    Delayed,
-    Measured,
-    RequestCount,
-    Unmeasured,
-)
+from rollout.measurements import Answer, CounterReset, Delayed, Measured, RequestCount, Unmeasured
 from rollout.model import Evidence, Measurement, Progress
 from rollout.strategies.rolling import steady_group
 from tests.rollout.build import NOON, at, group, instances, release

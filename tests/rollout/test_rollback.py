@@ -24,16 +24,7 @@ from rollout.model import (
 )
 from rollout.requeue import LONGEST_BAKE, STALLED, Attempt, after_attempt
 from tests.rollout.build import NOON, at, group, instances, release, stuck
-from tests.rollout.swap import (
-    NO_EVIDENCE,
-    NOTHING,
-    ONE,
-    THREE,
-    TWO,
-    mixed,
-    run_pass,
-    swapping,
-)
+from tests.rollout.swap import NO_EVIDENCE, NOTHING, ONE, THREE, TWO, mixed, run_pass, swapping
 
 DEADLINE, PATIENCE = 900, 240  # of a release with 120 s of start-up time
 BACK = RollingBack("rolled_back", "unhealthy", "it was unhealthy", NOON, 4, NOON)

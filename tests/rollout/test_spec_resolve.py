@@ -16,16 +16,7 @@ from rollout.spec.compatibility import incompatible, restorable
 from rollout.spec.defaults import fill_defaults, inheritable
 from rollout.spec.merge import merge, without_nulls
 from rollout.spec.message import Invalid, ReleaseRequested, not_inherited, resolve
-from rollout.spec.model import (
-    Accelerator,
-    Cpu,
-    Schedule,
-    Sections,
-    Spec,
-    digest,
-    dump,
-    load,
-)
+from rollout.spec.model import Accelerator, Cpu, Schedule, Sections, Spec, digest, dump, load
 from rollout.spec.steps import WeightStep
 from tests.rollout.build import step
 
