@@ -121,7 +121,7 @@ def _body(response: Response) -> bytes | Unmeasured:
 
 
 def short(error: object) -> str:
-    """What somebody else says, on one line, without control characters."""
+    """A foreign text on one line, without control characters."""
     text = " ".join(str(error).split())
     return "".join(each for each in text if each.isprintable())[:MAX_WHY]
 
