@@ -1,0 +1,196 @@
+"""The statistics by which gates judge counts: bad events of all events, candidate against baseline.
+
+Pure. Gates add each window to a `Tally` and ask it for evidence at any time. Each kind of evidence
+is an e-process, so that looking after every window does not raise the rate of false alarms:
+a true null hypothesis reaches evidence of 1/alpha with a probability of at most alpha, ever.
+docs/gates.md ("The mathematics") has the derivation, the assumptions and the references.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+RATIOS = (1.25, 1.5, 2, 3, 5, 10)
+"""The alternatives of a test: by how much the ratio of both rates differs from the hypothesis. The
+evidence is the mean over them, so that none has to be chosen in advance."""
+
+NOTHING = (0.0,) * len(RATIOS)
+PRIOR_WINDOWS = 0
+"""How many windows of dispersion 1 an estimate of the dispersion begins with."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Bad events and all events of both sides during the same time."""
+
+    baseline_bad: float
+    baseline_total: float
+    candidate_bad: float
+    candidate_total: float
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What all windows of one step have shown; a sum, so that it can be stored and carried on.
+
+    `against` and `in_favour` are the log-likelihood ratios of each alternative: that the candidate
+    is worse than tolerated, and that it is better than harmful.
+    """
+
+    windows: int = 0
+    baseline_bad: float = 0.0
+    baseline_total: float = 0.0
+    candidate_bad: float = 0.0
+    candidate_total: float = 0.0
+    against: tuple[float, ...] = NOTHING
+    in_favour: tuple[float, ...] = NOTHING
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times the baseline's share the candidate's share is; None if none is bad."""
+        if not self.baseline_bad or not self.candidate_total:
+            return None
+        share = self.candidate_bad / self.candidate_total
+        return share / (self.baseline_bad / self.baseline_total)
+
+
+def add(
+    tally: Tally, window: Window, harmful_ratio: float, *, tolerated_ratio: float = 1.0
+) -> Tally:
+    """The tally after one more window. Both ratios are fixed for all windows of a tally.
+
+    A window without requests on one side compares nothing; it counts in the sums only.
+    """
+    against = _log_likelihoods(window, tolerated_ratio, RATIOS)
+    in_favour = _log_likelihoods(window, harmful_ratio, [1 / ratio for ratio in RATIOS])
+    return Tally(
+        tally.windows + 1,
+        tally.baseline_bad + window.baseline_bad,
+        tally.baseline_total + window.baseline_total,
+        tally.candidate_bad + window.candidate_bad,
+        tally.candidate_total + window.candidate_total,
+        tuple(map(sum, zip(tally.against, against, strict=True))),
+        tuple(map(sum, zip(tally.in_favour, in_favour, strict=True))),
+    )
+
+
+def _log_likelihoods(
+    window: Window, hypothesis: float, ratios: Iterable[float]
+) -> tuple[float, ...]:
+    """How much likelier the window is if the ratio of both rates is `ratio` times the hypothesis.
+
+    Of all bad events, a binomial share of q = ρ·n_c / (ρ·n_c + n_b) falls on the candidate. The
+    logarithm of (q(rρ)/q(ρ))^e_c · ((1 - q(rρ))/(1 - q(ρ)))^e_b simplifies to the sum below.
+    """
+    if window.baseline_total <= 0 or window.candidate_total <= 0:
+        return NOTHING
+    exposure = hypothesis * window.candidate_total
+    q = exposure / (exposure + window.baseline_total)
+    bad = window.candidate_bad + window.baseline_bad
+    return tuple(
+        window.candidate_bad * math.log(ratio) - bad * math.log1p((ratio - 1) * q)
+        for ratio in ratios
+    )
+
+
+def log_evidence_against(tally: Tally) -> float:
+    """The logarithm of E against "the candidate is at most `tolerated_ratio` times as bad"."""
+    return _log_mean_exp(tally.against)
+
+
+def log_evidence_for(tally: Tally) -> float:
+    """The logarithm of E against "the candidate is at least `harmful_ratio` times as bad"."""
+    return _log_mean_exp(tally.in_favour)
+
+
+def log_evidence_below(tally: Tally, share: float) -> float:
+    """The logarithm of E against "at least this share of the candidate's events is bad".
+
+    Needs no baseline, so it can pass a service in which nothing is bad on either side. For a
+    Poisson count, r^e · exp((1 - r)·s·n) has an expectation of at most 1 if r < 1.
+    """
+    expected = share * tally.candidate_total
+    return _log_mean_exp(
+        -tally.candidate_bad * math.log(ratio) + (1 - 1 / ratio) * expected for ratio in RATIOS
+    )
+
+
+def _log_mean_exp(logs: Iterable[float]) -> float:
+    """The logarithm of a mean, from logarithms: the largest is taken out, so nothing overflows."""
+    values = tuple(logs)
+    largest = max(values)
+    return largest + math.log(math.fsum(math.exp(each - largest) for each in values) / len(values))
+
+
+# ---- Bursts
+
+
+@dataclass(frozen=True)
+class Dispersion:
+    """How much more the candidate's share of the bad events varies between windows than chance
+    does: Pearson's chi-squared of the windows of each step, summed over the steps of a rollout.
+
+    `chi_squared` and `degrees` are those of the steps before; the rest are sums over the windows
+    of this step that have bad events: how many, bad events, those of the candidate, and the sum of
+    the candidate's squared by all.
+    """
+
+    chi_squared: float = 0.0
+    degrees: int = 0
+    windows: int = 0
+    bad: float = 0.0
+    candidate_bad: float = 0.0
+    squares: float = 0.0
+
+
+def add_dispersion(dispersion: Dispersion, window: Window) -> Dispersion:
+    """The dispersion after one more window. Bursts that hit both sides at once cancel out."""
+    bad = window.candidate_bad + window.baseline_bad
+    if bad <= 0 or window.baseline_total <= 0 or window.candidate_total <= 0:
+        return dispersion
+    return replace(
+        dispersion,
+        windows=dispersion.windows + 1,
+        bad=dispersion.bad + bad,
+        candidate_bad=dispersion.candidate_bad + window.candidate_bad,
+        squares=dispersion.squares + window.candidate_bad**2 / bad,
+    )
+
+
+def next_step(dispersion: Dispersion) -> Dispersion:
+    """Begins a step: other weights give the candidate another share of the bad events."""
+    chi_squared, degrees = _pearson(dispersion)
+    return Dispersion(chi_squared, degrees)
+
+
+def factor(dispersion: Dispersion) -> float:
+    """By what to divide the logarithm of evidence: at least 1."""
+    chi_squared, degrees = _pearson(dispersion)
+    return max(1.0, (chi_squared + PRIOR_WINDOWS) / max(1, degrees + PRIOR_WINDOWS))
+
+
+def _pearson(dispersion: Dispersion) -> tuple[float, int]:
+    """Chi-squared and degrees of freedom of all steps. A step in which one side has all the bad
+    events says nothing.
+    """
+    bad, candidate_bad = dispersion.bad, dispersion.candidate_bad
+    if not 0 < candidate_bad < bad:
+        return dispersion.chi_squared, dispersion.degrees
+    share = candidate_bad / bad
+    chi_squared = (dispersion.squares - candidate_bad * share) / (share * (1 - share))
+    return (
+        dispersion.chi_squared + max(0.0, chi_squared),
+        dispersion.degrees + dispersion.windows - 1,
+    )
+
+
+# ---- Error budgets
+
+
+def burn_rate(bad: float, total: float, objective_share: float) -> float:
+    """How many times faster than allowed an error budget is used up: the share of bad events by the
+    share that the objective tolerates. 14.4 uses up 2 % of a month's budget in an hour.
+    """
+    return bad / total / objective_share if total > 0 else 0.0
