@@ -131,6 +131,7 @@ def test_maps_are_merged_replaced_and_cleared(
             "unknown member 'colour'; use one of effect, name",
         ),
         ("PUT", "/traffic", [{"error_rate": 2}], "traffic[0].error_rate must be from 0 to 1"),
+        ("PUT", "/traffic", [{"error_header": 2}], "traffic[0].error_header must be a header"),
         ("POST", "/zones", {"mars-1": "DOWN"}, "'mars-1' is not a zone"),
         (
             "POST",

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -21,6 +22,7 @@ from google.cloud import compute_v1
 from prometheus_client.parser import text_string_to_metric_families
 
 from compute_emulator import Cloud, VirtualClock, serve
+from compute_emulator.control.instances import apply_effect
 from compute_emulator.traffic import metrics
 from emulator.tests.clients import Clients
 from emulator.tests.fleet import Fleet
@@ -73,6 +75,95 @@ def test_instances_are_gauges_by_release_even_without_traffic(
         ("tiny", "v1", 4.0)
     ]
     assert "lb_requests_total" not in samples
+
+
+# Triton's counters have no suffix; Prometheus's Python parser gives them one.
+SUCCESSES, FAILURES = (f"nv_inference_request_{end}_total" for end in ("success", "failure"))
+
+
+def instance_samples(url: str) -> dict[str, list[Any]]:
+    answer = requests.get(f"{url}/metrics", timeout=10)
+    assert answer.headers["content-type"] == metrics.CONTENT_TYPE
+    return parse_metrics(answer.text)
+
+
+def by_label(samples: list[Any], label: str) -> dict[str, float]:
+    return {each.labels[label]: each.value for each in samples}
+
+
+def test_each_instance_counts_its_own_requests_under_the_names_of_model_servers(
+    balancer: LoadBalancer,
+) -> None:
+    balancer.cloud.traffic = [{"latency_seconds": 0.02, "error_rate": 0.5, "error_status": 500}]
+    balancer.plane.refresh()
+    report = balancer.load(most=60, seconds=60)
+    ends: Counter[str] = Counter()
+    first_tokens = 0.0
+    instances = balancer.service_instances()
+    for each in instances:
+        samples = instance_samples(each["url"])
+        finished = by_label(samples["vllm:request_success_total"], "finished_reason")
+        assert set(finished) == {"stop", "length", "abort", "error", "repetition"}
+        ends.update(finished)
+        edges = by_label(samples["vllm:time_to_first_token_seconds_bucket"], "le")
+        assert edges["0.01"] == 0
+        assert edges["0.25"] == edges["+Inf"] == finished["stop"]
+        first_tokens += samples["vllm:time_to_first_token_seconds_count"][0].value
+        latencies = samples["vllm:e2e_request_latency_seconds_count"][0]
+        assert latencies.value == each["requests"] == finished["stop"] + finished["error"]
+        assert latencies.labels == {"engine": "0", "model_name": "tiny"}
+        failed = by_label(samples[FAILURES], "reason")
+        assert (failed["BACKEND"], failed["CANCELED"]) == (finished["error"], 0)
+        assert samples[SUCCESSES][0].value == finished["stop"]
+    assert (ends["stop"], ends["error"]) == (report.statuses[200], report.statuses[500])
+    assert first_tokens == report.statuses[200] > 0
+    assert [each["requests"] for each in balancer.service_instances()] == [
+        each["requests"] for each in instances
+    ], "a scrape is no request"
+
+
+def test_an_instance_measures_its_streams_its_queue_and_who_left(balancer: LoadBalancer) -> None:
+    balancer.fleet.resize(1)
+    balancer.cloud.traffic = [{"concurrency": 1, "queue": 1, "latency_seconds": 0.3}]
+    balancer.settle()
+    (instance,) = [each["url"] for each in balancer.service_instances() if each["takes_requests"]]
+    report = balancer.load(most=3, connections=3, seconds=60)
+    assert report.statuses == {200: 2, 503: 1}
+    balancer.load(most=1, headers={"x-stream-seconds": "0.4", "x-stream-interval-seconds": "0.1"})
+    leaving = requests.get(balancer.url, headers={"x-stream-seconds": "60"}, stream=True, timeout=9)
+    leaving.close()
+
+    def finished() -> dict[str, float]:
+        samples = instance_samples(instance)
+        return by_label(samples["vllm:request_success_total"], "finished_reason")
+
+    until(lambda: finished()["abort"] == 1)
+    samples = instance_samples(instance)
+    assert finished()["stop"] == 3
+    assert by_label(samples[FAILURES], "reason")["REJECTED"] == 2  # it was retried
+    assert samples["vllm:request_queue_time_seconds_sum"][0].value > 0.25
+    gaps = by_label(samples["vllm:inter_token_latency_seconds_bucket"], "le")
+    assert (gaps["0.075"], gaps["+Inf"] >= 3) == (0, True)
+    assert samples["vllm:num_requests_waiting"][0].value == 0
+
+
+def test_a_crash_ends_the_counters_of_an_instance(balancer: LoadBalancer) -> None:
+    balancer.load(most=30, seconds=60)
+    url = balancer.service_instances()[0]["url"]
+
+    def answered() -> float:
+        samples = instance_samples(url)["vllm:request_success_total"]
+        return sum(by_label(samples, "finished_reason").values())
+
+    assert answered() > 0
+    name = balancer.service_instances()[0]["name"]
+    apply_effect(balancer.cloud, "kill", name=name)
+    balancer.plane.refresh()
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{url}/metrics", timeout=10)
+    apply_effect(balancer.cloud, "revive", name=name)
+    balancer.plane.refresh()
+    assert answered() == 0
 
 
 def test_label_values_are_escaped() -> None:

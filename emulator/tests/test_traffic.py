@@ -156,6 +156,23 @@ def test_the_first_matching_entry_with_a_member_sets_it() -> None:
     )
 
 
+def fails(profile: ResponseProfile, now: float = 0.0, in_flight: int = 1, **headers: str) -> bool:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return profile.fails(named, in_flight, now, Random(1))
+
+
+def test_errors_can_be_limited_to_load_to_bursts_and_to_one_header() -> None:
+    assert fails(ResponseProfile(error_rate=1.0))
+    loaded = ResponseProfile(error_rate=1.0, error_above_in_flight=4)
+    assert [fails(loaded, in_flight=count) for count in (4, 5)] == [False, True]
+    bursts = ResponseProfile(error_rate=1.0, error_for_seconds=2, error_every_seconds=10)
+    assert [fails(bursts, now) for now in (1.9, 2.1, 11.9)] == [True, False, True]
+    by_value = ResponseProfile(error_rate=1.0, error_header="X-Tenant: acme")
+    assert [fails(by_value, x_tenant=each) for each in ("acme", "other")] == [True, False]
+    assert not fails(by_value)
+    assert fails(ResponseProfile(error_rate=1.0, error_header="x-tenant"), x_tenant="other")
+
+
 def test_a_weight_of_zero_gets_no_requests() -> None:
     chance = Random(1)
     assert {choose_by_weight((("a", 0), ("b", 5), ("c", 0)), chance) for _ in range(200)} == {1}

@@ -8,7 +8,8 @@ size.
 
 It works on as many requests at once as its profile allows; the others wait. The autoscaler sees
 the share of busy workers as CPU. A dead app drops connections; one that is not ready answers
-503. Runs on the data plane's event loop.
+503. `GET /metrics` answers with what it has counted (`instance_metrics.py`), also while it is not
+ready. Runs on the data plane's event loop.
 """
 
 from __future__ import annotations
@@ -19,16 +20,29 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import cast
 
 from compute_emulator.traffic.body_stream import BodyStream
 from compute_emulator.traffic.http import BadMessage, Reader, Request, Response, as_chunk
+from compute_emulator.traffic.instance_metrics import InstanceMetrics
+from compute_emulator.traffic.metrics import CONTENT_TYPE
 from compute_emulator.traffic.response_profile import ResponseProfile
 from compute_emulator.traffic.topology import Vm
 
+METRICS_PATH = "/metrics"
 EVENT_HEADERS = {"content-type": "text/event-stream", "cache-control": "no-cache"}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A request, with its times by the monotonic clock."""
+
+    connection: _Connection
+    request: Request
+    arrived: float
+    began: float = 0.0
 
 
 class App:
@@ -42,8 +56,9 @@ class App:
         self.port = 0
         self.requests = 0
         self.working = 0
+        self._metrics = InstanceMetrics()
         self._chance = chance
-        self._waiting: deque[tuple[_Connection, Request]] = deque()
+        self._waiting: deque[Work] = deque()
         self._connections: set[_Connection] = set()
         self._streams: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -87,54 +102,82 @@ class App:
         return busy / passed / self.profile.concurrency if passed > 0 else 0.0
 
     def accept(self, connection: _Connection, request: Request) -> None:
-        self.requests += 1
         is_alive, is_ready = self.vm.health(self._clock())
+        is_scrape = request.target == METRICS_PATH
+        self.requests += not is_scrape
         if not is_alive:
+            self._metrics = InstanceMetrics()  # a process that starts again has counted nothing
             connection.cut()
+        elif is_scrape:
+            connection.respond(request, self._metrics_response())
         elif not is_ready:
             connection.respond(request, self._refusal("not ready"))
         elif self.working < self.profile.concurrency:
-            self._begin(connection, request)
+            self._begin(Work(connection, request, time.monotonic()))
         elif len(self._waiting) < self.profile.queue:
-            self._waiting.append((connection, request))
+            self._waiting.append(Work(connection, request, time.monotonic()))
         else:
+            self._metrics.record_refused()
             connection.respond(request, self._refusal("too many requests are waiting"))
 
-    def _begin(self, connection: _Connection, request: Request) -> None:
+    def _metrics_response(self) -> Response:
+        model, waiting = self.vm.names["group"], len(self._waiting)
+        body = self._metrics.exposition(model, self.working, waiting)
+        return Response(200, {"content-type": CONTENT_TYPE}, body)
+
+    def _begin(self, work: Work) -> None:
         self._account()
         self.working += 1
+        begun = replace(work, began=time.monotonic())
         seconds = self.profile.latency(self._chance)
         if seconds > 0:
-            asyncio.get_running_loop().call_later(seconds, self._finish, connection, request)
+            asyncio.get_running_loop().call_later(seconds, self._finish, begun)
         else:
-            self._finish(connection, request)
+            self._finish(begun)
 
-    def _finish(self, connection: _Connection, request: Request) -> None:
-        events = events_of(self.profile, request)
-        response = self._response(request)
+    def _finish(self, work: Work) -> None:
+        events = events_of(self.profile, work.request)
+        response = self._response(work.request)
         if events.count and response.status == 200:
-            task = asyncio.get_running_loop().create_task(self._stream(connection, request, events))
+            task = asyncio.get_running_loop().create_task(self._stream(work, events))
             self._streams.add(task)
             task.add_done_callback(self._streams.discard)
             return
-        connection.respond(request, response)
+        if response.status == 200:
+            self._metrics.record_first_token(time.monotonic() - work.arrived)
+        self._record_end(work, response.status)
+        work.connection.respond(work.request, response)
         self._free_worker()
 
-    async def _stream(self, connection: _Connection, request: Request, events: Events) -> None:
+    def _record_end(self, work: Work, status: int) -> None:
+        reason = "error" if status >= 500 else "stop" if work.connection.is_open else "abort"
+        seconds = time.monotonic() - work.arrived
+        self._metrics.record_finished(reason, seconds, work.began - work.arrived)
+
+    async def _stream(self, work: Work, events: Events) -> None:
         """Send the events, no faster than the client reads. Ends when the connection does."""
+        connection, request = work.connection, work.request
         try:
             headers = self._headers | EVENT_HEADERS
             await connection.start_stream(request, Response(200, headers, stream=BodyStream()))
+            last = 0.0
             for number in range(events.count):
                 if not self.vm.health(self._clock())[0]:
                     connection.cut()
                 event = json.dumps({"n": number} | self._about).encode()
                 await connection.write_part(b"data: " + event.ljust(events.size) + b"\n\n")
+                now = time.monotonic()
+                if number:
+                    self._metrics.record_next_token(now - last)
+                else:
+                    self._metrics.record_first_token(now - work.arrived)
+                last = now
                 await asyncio.sleep(events.interval)
             await connection.write_part(b"data: [DONE]\n\n")
+            self._record_end(work, 200)
             connection.end_stream(request)
         except ConnectionResetError:
-            pass
+            self._record_end(work, 200)
         finally:
             self._free_worker()
 
@@ -142,7 +185,7 @@ class App:
         self._account()
         self.working -= 1
         while self._waiting and self.working < self.profile.concurrency:
-            self._begin(*self._waiting.popleft())
+            self._begin(self._waiting.popleft())
 
     def _account(self) -> None:
         now = time.monotonic()
@@ -150,7 +193,8 @@ class App:
         self._busy_since = now
 
     def _response(self, request: Request) -> Response:
-        failed = self.profile.error_rate and self._chance.random() < self.profile.error_rate
+        now = time.monotonic()
+        failed = self.profile.fails(request.headers, self.in_flight, now, self._chance)
         content = self._about | {
             "method": request.method,
             "path": request.target,
@@ -226,6 +270,10 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
         self._next()
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
 
     def cut(self) -> None:
         if self._transport is not None:

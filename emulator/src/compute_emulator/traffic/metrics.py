@@ -20,19 +20,28 @@ Sample = tuple[str, Mapping[str, str], float]
 
 
 class Histogram:
-    """Durations in seconds."""
+    """Durations in seconds, by the upper edges of their buckets."""
 
-    __slots__ = ("count", "counts", "total")
+    __slots__ = ("bounds", "count", "counts", "total")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS) + 1)
+    def __init__(self, bounds: tuple[float, ...] = BOUNDS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
         self.count = 0
         self.total = 0.0
 
     def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.counts[bisect_left(self.bounds, seconds)] += 1
         self.count += 1
         self.total += seconds
+
+    def samples(self, labels: Mapping[str, str]) -> Iterable[Sample]:
+        below = 0
+        for bound, count in zip((*self.bounds, math.inf), self.counts, strict=True):
+            below += count
+            yield "_bucket", {**labels, "le": _number(bound)}, below
+        yield "_sum", labels, self.total
+        yield "_count", labels, self.count
 
 
 class Metrics:
@@ -74,7 +83,7 @@ class Metrics:
             buckets = [
                 sample
                 for labels, histogram in durations.items()
-                for sample in _buckets(labels, histogram)
+                for sample in histogram.samples(_label_names(labels))
             ]
         coded = [
             ("", _label_names(labels) | {"code": str(status)}, count)
@@ -125,15 +134,6 @@ def family(name: str, kind: str, about: str, samples: Iterable[Sample]) -> str:
 
 def _plain(values: Mapping[Labels, float]) -> list[Sample]:
     return [("", _label_names(labels), value) for labels, value in values.items()]
-
-
-def _buckets(labels: Labels, histogram: Histogram) -> Iterable[Sample]:
-    named, below = _label_names(labels), 0
-    for bound, count in zip((*BOUNDS, math.inf), histogram.counts, strict=True):
-        below += count
-        yield "_bucket", named | {"le": _number(bound)}, below
-    yield "_sum", named, histogram.total
-    yield "_count", named, histogram.count
 
 
 def _label_names(labels: Labels) -> dict[str, str]:
