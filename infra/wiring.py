@@ -12,7 +12,8 @@ wakes models) · `SLIPWAY_QUEUE_ACCOUNT` (as which tasks publish) · `SLIPWAY_CO
 `SLIPWAY_REGISTRY` (`https`, or `emulated`) · the emulators' own variables
 (`FIRESTORE_EMULATOR_HOST`, `PUBSUB_EMULATOR_HOST`) · `PROMETHEUS_URL` with
 `SLIPWAY_REQUESTS_COUNTER`, or `SLIPWAY_METRICS` (`cloud-monitoring`; empty: no metrics), the same
-for the intake and the reconciler.
+for the intake and the reconciler · `SLIPWAY_GATE_SECRET`, by which the reconciler and evaluation
+jobs sign, and `SLIPWAY_HTTP_GATES` (`signed`), by which the intake knows of it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from infra.registry.port import Registry
     from infra.schedule.port import Scheduler
     from infra.store.port import Store
+    from infra.verdicts.port import Verdicts
 
 
 class RealClock:
@@ -83,9 +85,10 @@ class World:
         jitter: Callable[[], float] = random.random,
         scheduler: Callable[[], Scheduler] = NoScheduler,
         metrics: Callable[[], Metrics] | None = None,
+        verdicts: Callable[[], Verdicts] | None = None,
     ) -> None:
         """`jitter` returns a number from 0 to 1, which spreads what would happen at once.
-        `metrics`: None without a source.
+        `metrics`: None without a source; `verdicts`: None if no evaluation job may be asked.
         """
         self.clock = clock
         self.project = project
@@ -95,6 +98,7 @@ class World:
         self._make_registry = registry
         self._make_scheduler = scheduler
         self._make_metrics = metrics
+        self._make_verdicts = verdicts
 
     def connect(self, *parts: Literal["store", "bus", "compute", "scheduler"]) -> None:
         """Create these parts now, so that the first event does not wait for them."""
@@ -130,6 +134,15 @@ class World:
     def metrics(self) -> Metrics | None:
         return self._make_metrics() if self._make_metrics else None
 
+    @property
+    def has_verdicts(self) -> bool:
+        """Whether evaluation jobs may be asked. Creates nothing, as `has_metrics`."""
+        return self._make_verdicts is not None
+
+    @cached_property
+    def verdicts(self) -> Verdicts | None:
+        return self._make_verdicts() if self._make_verdicts else None
+
 
 @cache
 def world() -> World:
@@ -152,6 +165,7 @@ def world() -> World:
         registry=lambda: _make_registry(environment.get("SLIPWAY_REGISTRY") or "https"),
         scheduler=lambda: _make_scheduler(project, environment),
         metrics=_metrics_maker(project, environment),
+        verdicts=_verdicts_maker(environment),
     )
 
 
@@ -239,3 +253,25 @@ def _metrics_maker(project: str, environment: Mapping[str, str]) -> Callable[[],
     if url:
         return lambda: prometheus(url)
     return cloud_monitoring if kind else None
+
+
+def _verdicts_maker(environment: Mapping[str, str]) -> Callable[[], Verdicts] | None:
+    """What asks evaluation jobs; None if the environment has no secret for them."""
+    secret, flag = environment.get("SLIPWAY_GATE_SECRET"), environment.get("SLIPWAY_HTTP_GATES")
+    if flag not in (None, "", "signed"):
+        raise ValueError(f"SLIPWAY_HTTP_GATES must be signed, or left out, got {flag!r}")
+
+    def signed(text: str) -> Verdicts:
+        from infra.verdicts.https import HttpsVerdicts
+        from infra.verdicts.signing import read_secrets
+
+        return HttpsVerdicts(read_secrets(text))
+
+    def unsigned() -> Verdicts:
+        from infra.verdicts.port import NoSecret
+
+        return NoSecret()
+
+    if secret:
+        return lambda: signed(secret)
+    return unsigned if flag else None

@@ -1,4 +1,4 @@
-"""What may be asked of a source of metrics, and what it answers. Pure.
+"""What may be asked of a source of metrics or of an evaluation job, and what they answer. Pure.
 
 Gates and the sizing of a candidate name queries, `handlers/reconcile/measure.py` asks once per
 pass, and the answers come back in `Evidence`. Invariant: a source that cannot answer is never an
@@ -78,3 +78,64 @@ class Unmeasured:
 
 
 Answer = Measured | CounterReset | Delayed | Unmeasured
+
+
+# ---- Evaluation jobs
+
+
+@dataclass(frozen=True)
+class VerdictRequest:
+    """A query to the evaluation job of a gate: how does it judge the candidate, by the window from
+    `since` to `until`? `baseline`: the version that serves beside it, empty if none does. `phase`
+    is the phase's name, and `weight` the candidate's part of the requests, in percent.
+    """
+
+    gate: str
+    url: str
+    model: str
+    version: str
+    generation: int
+    baseline: str
+    phase: str
+    weight: float
+    since: datetime
+    until: datetime
+
+    @property
+    def key(self) -> str:
+        """Identifies the query, so that asking it again after a crash is no other query: one for
+        each window of a gate in a phase of an attempt.
+        """
+        window = f"{self.since:%Y%m%dT%H%M%SZ}"
+        return f"{self.model}:{self.generation}:{self.gate}:{self.phase}:{window}"
+
+
+@dataclass(frozen=True)
+class ExternalVerdict:
+    """What an evaluation job answered, and why, in its words."""
+
+    verdict: Literal["pass", "fail", "inconclusive"]
+    why: str
+
+
+VerdictLack = Literal[
+    "no-secret",  # no secret is configured, so nothing can be signed
+    "not-allowed",  # the policy does not list the host, or its address is internal
+    "timeout",  # no answer in time
+    "http",  # no connection, or a status other than 200
+    "redirect",  # an answer that sends clients elsewhere
+    "too-large",  # more than any verdict needs
+    "invalid-signature",  # not signed with the secret, for another query, or long ago
+    "unreadable",  # signed, but no verdict
+]
+
+
+@dataclass(frozen=True)
+class NoVerdict:
+    """There is no verdict, of which kind the lack is, and why."""
+
+    kind: VerdictLack
+    why: str
+
+
+VerdictAnswer = ExternalVerdict | NoVerdict

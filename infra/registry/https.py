@@ -14,11 +14,11 @@ import json
 import re
 from collections.abc import Mapping
 from functools import cached_property, partial
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from infra.errors import Unavailable
+from infra.outbound import is_loopback, is_safe
 from infra.registry.port import NoDigest
 from rollout.spec.images import DOCKER_HUB, TaggedImage, is_listed, unlisted_registry
 
@@ -78,7 +78,7 @@ class HttpsRegistry:
         realm = urlsplit(fields.get("realm") or "")
         if not realm.netloc:
             raise NoDigest(f"{image.host} requires credentials")
-        if not is_listed(realm.netloc, registries) or not _is_safe(realm.scheme, realm.netloc):
+        if not is_listed(realm.netloc, registries) or not is_safe(realm.scheme, realm.netloc):
             raise NoDigest(f"{image.host} sends clients to {realm.netloc}, which may not be asked")
         query = {name: fields[name] for name in ("service", "scope") if fields.get(name)}
         query.setdefault("scope", f"repository:{image.repository}:pull")
@@ -181,16 +181,4 @@ def _body(answer: Response) -> bytes:
 def _origin(host: str) -> str:
     if host == DOCKER_HUB:
         return "https://registry-1.docker.io"
-    return f"http://{host}" if _is_loopback(host) else f"https://{host}"
-
-
-def _is_safe(scheme: str, host: str) -> bool:
-    return scheme == "https" or (scheme == "http" and _is_loopback(host))
-
-
-def _is_loopback(host: str) -> bool:
-    name = host.partition(":")[0]
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"
+    return f"http://{host}" if is_loopback(host) else f"https://{host}"

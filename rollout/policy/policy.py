@@ -40,6 +40,8 @@ class Policy:
     `registries` are the hosts, or their domains, that the intake may connect to for the digest of a
     tag; an empty list means none. `freezes` are times in which no rollout begins or goes on.
     `approvers` are public keys (PEM) by the name that a step of kind `approve` gives them.
+    `gate_hosts` are the hosts, or their domains, whose evaluation jobs may judge a release; an
+    empty list means none.
     """
 
     max_instances: int | None = None
@@ -56,6 +58,7 @@ class Policy:
     signers: tuple[str, ...] = ()
     freezes: tuple[Freeze, ...] = ()
     approvers: Mapping[str, str] = field(default_factory=dict)
+    gate_hosts: tuple[str, ...] = ()
     prices: Prices = field(default_factory=Prices)
     is_signed: IsSigned = field(default=never_signed, compare=False)
 

@@ -119,6 +119,13 @@ def _weights(uri: str) -> str:
     return uri
 
 
+def _gate_url(url: str) -> str:
+    host = url.removeprefix("https://").partition("/")[0].partition(":")[0]
+    if not _reachable(host, loopback=False):
+        raise ValueError
+    return url
+
+
 def _without_dots(path: str) -> str:
     if any(segment in (".", "..") for segment in path.split("/")):
         raise ValueError
@@ -225,6 +232,23 @@ Weights = Annotated[
         "gs://bucket/path or https://host/path, of plain characters, without user info or query"
         " and not on a link-local, loopback or metadata host"
     ),
+]
+GateUrl = Annotated[
+    str,
+    Field(
+        max_length=1024,
+        pattern=rf"^https://({_LABEL}\.)*{_LABEL}(:[0-9]{{1,5}})?(/[A-Za-z0-9._~+=,@%/-]*)?$",
+    ),
+    AfterValidator(_gate_url),
+    Allowed(
+        "https://host/path, in lower case up to the path, of plain characters, without user info or"
+        " query and not on a link-local, loopback or metadata host"
+    ),
+]
+AlertPolicy = Annotated[
+    str,
+    Field(min_length=1, max_length=512, pattern=f"^[^{_UNPRINTABLE}]+$"),
+    Allowed("the display name or the id of an alert policy, one line of 1 to 512 characters"),
 ]
 Argument = Annotated[
     str,

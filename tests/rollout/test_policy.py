@@ -12,7 +12,7 @@ from rollout.policy.prices import Prices, load_prices
 from tests.rollout.policies import PRICES, spec
 
 KNOWN = (
-    "accelerator_types, approvers, freezes, images, machine_types, max_accelerators,"
+    "accelerator_types, approvers, freezes, gate_hosts, images, machine_types, max_accelerators,"
     " max_cost_per_hour, max_instances, max_project_accelerators, max_project_cost_per_hour,"
     " max_project_instances, regions, registries, signers"
 )

@@ -1,0 +1,32 @@
+"""The hosts that may judge a release: the policy's `gate_hosts`. Pure.
+
+A gate's URL comes from a release, and the reconciler connects to it, so a host counts only if the
+policy lists it. Unlike most lists of the policy an empty one allows none. Checked when a release is
+accepted, by every pass of its rollout, and again before a connection is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from rollout.spec.images import is_listed
+
+
+def unlisted_host(url: str, hosts: tuple[str, ...]) -> str:
+    """Why the URL's host may not be asked; empty if it may. A port is part of the name."""
+    try:
+        host = urlsplit(url).netloc
+    except ValueError:
+        host = ""
+    if host and is_listed(host, hosts):
+        return ""
+    listed = ", ".join(hosts) or "no host"
+    return f"policy allows gates on {listed}; got {host or url}"
+
+
+def unlisted_gates(urls: Mapping[str, str], hosts: tuple[str, ...]) -> tuple[str, ...]:
+    """The violations of the gates with these URLs, by name."""
+    fix = "add the host to gate_hosts of settings/policy"
+    found = ((name, unlisted_host(url, hosts)) for name, url in urls.items())
+    return tuple(f"rollout.gates.{name}.url: {why}; {fix}" for name, why in found if why)
