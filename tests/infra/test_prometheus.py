@@ -4,11 +4,6 @@ sent.
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,42 +13,10 @@ from compute_emulator import DataPlane, Emulator
 from infra.metrics.port import SeriesFound
 from infra.metrics.prometheus import Prometheus
 from rollout.measurements import Measured, Unmeasured
-from tests.tools import require_program
+from tests.prometheus import prometheus, scrape, until
 
 BLUE, GREEN = "slipway-tiny-blue", "slipway-tiny-green"
 SCRAPE = 0.2
-
-
-@contextmanager
-def prometheus(folder: Path, target: str) -> Iterator[str]:
-    """The URL of a Prometheus that scrapes `target`."""
-    program = require_program("prometheus")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    settings = folder / "prometheus.yml"
-    settings.write_text(
-        f"scrape_configs: [{{job_name: lb, scrape_interval: {SCRAPE * 1000:.0f}ms, scrape_timeout:"
-        f" {SCRAPE * 1000:.0f}ms, static_configs: [{{targets: ['{target}']}}]}}]\n"
-    )
-    command = [
-        program,
-        f"--config.file={settings}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address={address}",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield f"http://{address}"
-        finally:
-            process.terminate()
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end, "the condition never became true"
-        time.sleep(0.05)
 
 
 def respond(plane: DataPlane, service: str, times: int, release: str = "v1") -> None:
@@ -69,7 +32,7 @@ def test_requests_are_counted_by_backend_service_as_a_real_prometheus_saw_them(
     emulator = Emulator("demo")
     with emulator.serve() as server, emulator.data_plane() as plane:
         target = server.url.removeprefix("http://")
-        with prometheus(tmp_path, target) as url:
+        with prometheus(tmp_path, scrape(target, SCRAPE)) as url:
             source = Prometheus(url)
             since = datetime.now(UTC) - timedelta(seconds=60)
 
