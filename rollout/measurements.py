@@ -66,6 +66,8 @@ Lack = Literal[
     "not-finite",  # NaN or an infinity among the numbers
     "no-series",  # no such metric, or none of this group
     "labels",  # the metric exists, without the label that tells the groups apart
+    "reset",  # a counter began anew in a window
+    "edge",  # the bound of a latency is no bucket's edge
 ]
 
 
@@ -139,3 +141,93 @@ class NoVerdict:
 
 
 VerdictAnswer = ExternalVerdict | NoVerdict
+
+
+# ---- Windows for gates
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A release as a source of metrics tells it apart: by its group, or by its version."""
+
+    colour: Literal["blue", "green"]
+    version: str
+
+
+@dataclass(frozen=True)
+class CountSource:
+    """Counters of bad requests and of all, as selectors (see `rollout/spec/gates.py`). Both empty:
+    what the load balancer counts, and 5xx is bad.
+    """
+
+    bad: str = ""
+    total: str = ""
+
+
+@dataclass(frozen=True)
+class LatencySource:
+    """A latency histogram, and the edge above which a request is bad. `histogram` empty: the load
+    balancer's.
+    """
+
+    slower_than_seconds: float
+    histogram: str = ""
+
+
+@dataclass(frozen=True)
+class ValueSource:
+    """A query in PromQL for one value of the candidate."""
+
+    query: str
+
+
+@dataclass(frozen=True)
+class GateQuery:
+    """What gate `gate` needs: the candidate's numbers and, unless there is no `baseline`, the
+    stable release's, in windows of `window_seconds` from `since` to `until`. Windows begin at
+    multiples of their length.
+    """
+
+    gate: str
+    source: CountSource | LatencySource | ValueSource
+    candidate: Subject
+    baseline: Subject | None
+    since: datetime
+    until: datetime
+    window_seconds: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Requests of one release in one window. `below`: of a latency histogram, how many were at most
+    as slow as each edge, in seconds; the last edge is infinite.
+    """
+
+    bad: float
+    total: float
+    below: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class WindowMeasured:
+    """One window. Of a source of values the candidate has a number, and the baseline nothing."""
+
+    start: datetime
+    end: datetime
+    candidate: Counts | float | Unmeasured
+    baseline: Counts | Unmeasured | None = None
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows whose data can have arrived, the oldest first, without a gap. `is_estimate`: made
+    from sampled traffic. `query`: what was asked, for the record.
+    """
+
+    windows: tuple[WindowMeasured, ...]
+    query: str
+    is_estimate: bool = False
+
+
+WindowAnswer = Windows | Delayed | Unmeasured
+"""`Unmeasured`: there is no answer about any window; they are asked for again."""

@@ -425,3 +425,35 @@ TimeZone = Annotated[
     AfterValidator(_timezone),
     Allowed("a time zone of the IANA database, such as Europe/Berlin"),
 ]
+
+_SELECTOR = (
+    r'^[a-zA-Z_:][a-zA-Z0-9_:]*\{[^{}\[\]]*[a-zA-Z_][a-zA-Z0-9_]*\s*=~\s*"\$(releases|backend_services)"'
+    r"[^{}\[\]]*\}$"
+)
+Selector = Annotated[
+    str,
+    Field(max_length=1000, pattern=_SELECTOR),
+    Allowed(
+        "a selector in PromQL, metric{label=value, ...}, in which one label matches"
+        ' =~"$releases" or =~"$backend_services"'
+    ),
+]
+PromQl = Annotated[
+    str,
+    Field(min_length=1, max_length=2000, pattern=f"^[^{_UNPRINTABLE}]*$"),
+    Allowed("a query in PromQL, of 1 to 2000 printable characters"),
+]
+GateUrl = Annotated[
+    str,
+    Field(
+        max_length=1024,
+        pattern=rf"^https://({_LABEL}\.)*{_LABEL}(:[0-9]{{1,5}})?(/[A-Za-z0-9._~+,:@%&=?/-]*)?$",
+    ),
+    AfterValidator(_weights),
+    Allowed("https://host/path, without user info and not on a link-local or metadata host"),
+]
+GateName = Annotated[
+    str,
+    Field(pattern=r"^[a-z][a-z0-9_]{0,39}$"),
+    Allowed("1 to 40 lower-case letters, digits and _, starting with a letter"),
+]
