@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from rollout import capacity_lease, requeue, routing, transitions
+from rollout import analysis, capacity_lease, requeue, routing, transitions
 from rollout.conditions import conditions_of
 from rollout.judging import first, remaining, wait
 from rollout.model import (
@@ -96,7 +96,16 @@ def mark_observed(rollout: Rollout, now: datetime) -> Rollout:
 def decide(
     rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime
 ) -> PhaseChange:
-    """What somebody changed in the route is restored, and recorded with the decision."""
+    """What the gates say, and what somebody changed in the route, is recorded with the decision."""
+    after = transitions.record_verdicts(rollout, analysis.update(rollout, evidence, now), desired)
+    change = _restore_route(after.rollout, desired, observed, evidence, now)
+    return replace(change, transitions=(*after.transitions, *change.transitions))
+
+
+def _restore_route(
+    rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime
+) -> PhaseChange:
+    """Somebody may have changed the route."""
     is_edited = routing.is_edited(rollout, evidence)
     rollout = routing.observe_route(rollout, evidence, now)
     if not is_edited or isinstance(rollout.phase, Settled):

@@ -6,10 +6,10 @@ Used by the modules of `rollout/phases`.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
-from rollout import capacity, transitions
+from rollout import analysis, capacity, transitions
 from rollout.gates.base import Failed, GateContext, Inconclusive, Passed, Verdict, Waiting
 from rollout.gates.clocks import decode, lost_instances
 from rollout.gates.release_health import ReleaseHealth, observe_release, update_progress
@@ -29,7 +29,7 @@ def unexplained(rollout: Rollout, observed: Observed) -> tuple[Instance, ...]:
 
 
 def health_of(rollout: Rollout, observed: Observed) -> ReleaseHealth:
-    """The health of the release that is judged, in the group that runs it."""
+    """The health of the release that is results, in the group that runs it."""
     release = watched_release(rollout) or candidate_of(rollout)
     target = group_in_focus(rollout, observed)
     return observe_release(target, release, observed.group(target.colour))
@@ -54,7 +54,10 @@ def context_of(
     if rollout.paused:
         progress = replace(progress, improved_at=now)
     is_patient = capacity.is_patient(rollout)
-    return GateContext(health, progress, evidence, since, now, is_patient=is_patient)
+    results = analysis.results_of(rollout, timedelta(0))
+    return GateContext(
+        health, progress, evidence, since, now, is_patient=is_patient, results=results
+    )
 
 
 def hold(

@@ -8,12 +8,16 @@ stored: `Rollout` holds only the phase, since when, and what people requested.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, assert_never
+from typing import TYPE_CHECKING, Literal, assert_never
 
-from rollout.measurements import Answer, RequestCount
+from rollout.measurements import Answer, RequestCount, WindowAnswer
 from rollout.spec.model import Spec
+
+if TYPE_CHECKING:
+    from rollout.gates.record import GateRecord
 
 Outcome = Literal["succeeded", "rolled_back", "superseded", "aborted", "refused", "retired"]
 Reason = Literal[
@@ -26,6 +30,8 @@ Reason = Literal[
     "aborted",
     "superseded",
     "policy",
+    "gate",
+    "alert",
 ]
 Colour = Literal["blue", "green"]
 Health = Literal["healthy", "unhealthy", "unknown"]
@@ -272,7 +278,8 @@ class Evidence:
     the present target's weights, or no route if the target has none. `frozen`: see `Frozen`.
     `room`: for how many instances of the desired release the quotas have room, if that was read.
     `edited_by`: who changed the URL map last beside Slipway, and when, if Compute Engine says so.
-    `measurements`: the answers to what `advance.queries_of` names.
+    `measurements`: the answers to what `queries_of` of a step names, and `windows` those of the
+    release's own gates, by name.
     """
 
     refusals: tuple[Problem, ...] = ()
@@ -284,6 +291,7 @@ class Evidence:
     edited_by: str = ""
     room: Room | None = None
     measurements: tuple[Measurement, ...] = ()
+    windows: Mapping[str, WindowAnswer] = field(default_factory=dict)
 
     def answers(self, query: RequestCount) -> dict[Colour, Answer]:
         """By group; none if it was not asked. The time at which it was asked does not matter."""
@@ -487,6 +495,15 @@ class CapacityLease:
 
 
 @dataclass(frozen=True)
+class LatchedFailure:
+    """What has failed the release for good, whatever is observed later."""
+
+    reason: Reason
+    why: str
+    since: datetime
+
+
+@dataclass(frozen=True)
 class Rollout:
     """Where a model is between two releases.
 
@@ -515,6 +532,8 @@ class Rollout:
     capacity_lease: CapacityLease | None = None
     capacity: CapacityMode | None = None  # chosen when the rollout began
     demand: Demand | None = None
+    gates: tuple[GateRecord, ...] = ()  # of the release that is judged, see `rollout/analysis.py`
+    failure: LatchedFailure | None = None
 
 
 # ---- Targets and decisions

@@ -9,6 +9,7 @@ frozen              10 min, or until the window ends
 short of capacity   2 min, before a rollout begins
 after a change      at once, or after a back-off that doubles while the same change is repeated
 not readable        when Compute Engine allows it, spread over the time for which it was not
+gates judge         60 s at most
 settled             never; every 60 s while a change is refused, the release is watched, or the old
                     group is kept
 """
@@ -31,6 +32,8 @@ STALLED = timedelta(seconds=60)
 SCARCE = timedelta(minutes=2)
 SETTLED_RETRY = timedelta(seconds=60)
 WATCH = timedelta(seconds=60)
+GATES = timedelta(seconds=60)
+"""While gates judge, in whatever phase: a fail acts within a window."""
 MOVE_BEYOND = timedelta(seconds=120)
 SHORTEST_SPREAD = timedelta(seconds=30)
 LONGEST_SPREAD = timedelta(minutes=5)
@@ -71,6 +74,13 @@ def interval(rollout: Rollout, now: datetime) -> timedelta | None:
     """How long a rollout waits for its next pass; None if it is settled. Each pass costs API quota,
     and what has taken long may take a little longer.
     """
+    present = _interval(rollout, now)
+    if present is None or not rollout.gates:
+        return present
+    return min(present, GATES)
+
+
+def _interval(rollout: Rollout, now: datetime) -> timedelta | None:
     match rollout.phase:
         case Settled():
             return WATCH if rollout.watched_since or rollout.kept else None

@@ -90,6 +90,8 @@ def begin(rollout: Rollout, desired: Desired, now: datetime) -> PhaseChange:
         route_edits=0,
         capacity=None,
         demand=None,
+        gates=(),
+        failure=None,
     )
     origin = f"release {rollout.stable.version} serves" if rollout.stable else "nothing serves yet"
     why = (
@@ -238,6 +240,8 @@ def succeed(
         promoted=False,
         demand=None,
         watched_since=now if is_watched else None,
+        gates=rollout.gates if is_watched else (),
+        failure=None,
         failed_digests=tuple(
             digest for digest in rollout.failed_digests if digest != candidate.digest
         ),
@@ -270,6 +274,8 @@ def end_keep(
         kept=replace(kept, is_leaving=True, until=now),
         watched_since=None,
         progress=None,
+        gates=(),
+        failure=None,
     )
     why = f"the {kept.colour} group of release {kept.release.version} goes: {why}"
     return _change(rollout, leaving, desired, "settled", why)
@@ -307,6 +313,22 @@ def take_over(
     settled = replace(rollout, phase=Settled(), candidate=None, stable_kept=stable_kept)
     begun = begin(settled, desired, now)
     return replace(begun, transitions=(ended, *begun.transitions))
+
+
+# ---- Gates
+
+
+def record_verdicts(before: Rollout, after: Rollout, desired: Desired) -> PhaseChange:
+    """One entry for all gates whose verdict has changed in a pass."""
+    known = {each.gate: each.verdict for each in before.gates}
+    whys = [
+        each.why
+        for each in after.gates
+        if each.why and each.verdict != known.get(each.gate, "inconclusive")
+    ]
+    if not whys:
+        return PhaseChange(after, desired)
+    return _change(before, after, desired, "verdict", "; ".join(whys))
 
 
 # ---- Pauses
@@ -385,6 +407,8 @@ def judge_anew(rollout: Rollout, desired: Desired, why: str, now: datetime) -> P
         progress=Progress(0, now, initial_size=initial_size),
         last_observed_at=now,
         route_edits=0,
+        gates=(),
+        failure=None,
     )
     return _change(rollout, anew, desired, phase_name(phase), why)
 
@@ -421,7 +445,8 @@ def shift(rollout: Rollout, span: timedelta, now: datetime) -> Rollout:
         phase = replace(phase, improved_at=min(phase.improved_at + span, now))
     if progress:
         progress = replace(progress, improved_at=min(progress.improved_at + span, now))
-    return replace(rollout, phase=phase, progress=progress)
+    gates = tuple(replace(each, lacking_since=None) for each in rollout.gates)
+    return replace(rollout, phase=phase, progress=progress, gates=gates)
 
 
 def shift_clocks(rollout: Rollout, span: timedelta) -> Rollout:
@@ -536,7 +561,9 @@ def finish_rollback(
 ) -> PhaseChange:
     """None of the candidate is left: record the outcome. `short`: what the stable release lacks."""
     candidate = candidate_of(rollout)
-    settled = replace(rollout, phase=Settled(), candidate=None, steps_digest="")
+    settled = replace(
+        rollout, phase=Settled(), candidate=None, steps_digest="", gates=(), failure=None
+    )
     why = f"{phase.why}; {short}" if short else phase.why
     ended = Transition(
         candidate.version, "rolling_back", phase.outcome, why, phase.reason, phase.outcome
@@ -567,7 +594,7 @@ def take_back(
 
 
 def end_watch(rollout: Rollout) -> Rollout:
-    return replace(rollout, watched_since=None, progress=None)
+    return replace(rollout, watched_since=None, progress=None, gates=(), failure=None)
 
 
 def retire(rollout: Rollout, desired: Desired, why: str, now: datetime) -> PhaseChange:
@@ -581,6 +608,8 @@ def retire(rollout: Rollout, desired: Desired, why: str, now: datetime) -> Phase
         promoted=False,
         demand=None,
         watched_since=None,
+        gates=(),
+        failure=None,
     )
     undesired = replace(desired, release=None, paused="", promoted=False)
     return _change(rollout, retiring, undesired, "retiring", why)

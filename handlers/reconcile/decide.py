@@ -8,8 +8,10 @@ plans.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 
 from infra.fleet import naming
 from infra.fleet.marks import newest_revision
@@ -20,6 +22,7 @@ from infra.fleet.resources import url_map
 from infra.fleet.resources.instance_group import templates_of
 from rollout import restored
 from rollout.advance import advance
+from rollout.measurements import WindowAnswer
 from rollout.model import (
     Decision,
     Evidence,
@@ -102,11 +105,12 @@ def decide(
     room: Room | None = None,
     edited_by: str = "",
     measurements: tuple[Measurement, ...] = (),
+    windows: Mapping[str, WindowAnswer] = MappingProxyType({}),
 ) -> tuple[PassDecision, Plans]:
     """`refusals`: what was refused when the last pass of this loop applied its plan. `is_light`:
     nothing but groups, health and what splits requests was read. `losses`: why instances were lost
-    since the last pass. `edited_by`: see `Evidence`. `measurements`: what the source of metrics
-    answered.
+    since the last pass. `edited_by`: see `Evidence`. `measurements` and `windows`: what the source
+    of metrics answered.
     """
     observed = observe(snapshot, state.desired.model)
     newest = newest_revision(snapshot, state.desired.model)
@@ -132,6 +136,7 @@ def decide(
         edited_by=edited_by,
         room=room,
         measurements=measurements,
+        windows=windows,
     )
     decision = advance(state.rollout, state.desired, observed, evidence, now)
     decision = replace(decision, transitions=(*adopted, *decision.transitions))

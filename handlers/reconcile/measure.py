@@ -9,8 +9,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from infra.fleet import naming
+from infra.metrics.port import Names
 from infra.wiring import World
-from rollout.measurements import Answer, RequestCount, Unmeasured
+from rollout import analysis
+from rollout.measurements import Answer, GateQuery, RequestCount, Subject, Unmeasured, WindowAnswer
 from rollout.model import Colour, Measurement, Observed
 from rollout.phases.stepping import queries_of
 from rollout.state import ModelState
@@ -24,6 +26,25 @@ def measure(
     """The answers to what the gates that are due, and the size of the candidate, depend on."""
     queries = queries_of(state.rollout, observed, now)
     return tuple(Measurement(each, _answers(world, state.desired.model, each)) for each in queries)
+
+
+def measure_gates(world: World, state: ModelState, now: datetime) -> dict[str, WindowAnswer]:
+    """The windows of each gate of the release that are not judged yet."""
+    model = state.desired.model
+    queries = analysis.queries_of(state.rollout, now)
+    return {each.gate: _windows(world, model, each) for each in queries}
+
+
+def _windows(world: World, model: str, query: GateQuery) -> WindowAnswer:
+    if world.metrics is None:
+        return NO_SOURCE
+    baseline = _names(model, query.baseline) if query.baseline else None
+    return world.metrics.read_windows(query, _names(model, query.candidate), baseline)
+
+
+def _names(model: str, subject: Subject) -> Names:
+    service = naming.backend_service(model, subject.colour).name
+    return Names(service, naming.label_value(subject.version))
 
 
 def _answers(world: World, model: str, query: RequestCount) -> tuple[tuple[Colour, Answer], ...]:

@@ -16,9 +16,16 @@ from functools import cached_property, partial
 from typing import Any
 
 from infra.metrics.fetch import Answered, Fetch, short
-from infra.metrics.port import TIMEOUT_SECONDS, SeriesFound
+from infra.metrics.port import TIMEOUT_SECONDS, Names, SeriesFound
 from infra.metrics.promql import PromQl
-from rollout.measurements import Answer, Delayed, Measured, Unmeasured
+from rollout.measurements import (
+    Answer,
+    Delayed,
+    GateQuery,
+    Measured,
+    Unmeasured,
+    WindowAnswer,
+)
 
 ENDPOINT = "https://monitoring.googleapis.com"
 SCOPES = ("https://www.googleapis.com/auth/monitoring.read",)
@@ -72,6 +79,11 @@ class CloudMonitoring:
             else Unmeasured("no-series", f"no series of {name} in {METRIC}")
             for name in names
         }
+
+    def read_windows(
+        self, query: GateQuery, candidate: Names, baseline: Names | None
+    ) -> WindowAnswer:
+        return Unmeasured("no-source", f"{query.gate} cannot be read yet")
 
     def _headers(self) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {self._make_token()}"}

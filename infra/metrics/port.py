@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from rollout.measurements import Answer, Unmeasured
+from rollout.measurements import Answer, GateQuery, Unmeasured, WindowAnswer
 
 TIMEOUT_SECONDS = 5.0
 
@@ -32,6 +32,16 @@ class SeriesFound:
     series: tuple[Series, ...]
 
 
+@dataclass(frozen=True)
+class Names:
+    """How series tell a release apart: by the backend service of its group, or by the value of the
+    label `slipway-release` of its instances.
+    """
+
+    backend_service: str
+    release: str
+
+
 class Metrics(Protocol):
     def query(self, text: str, at: datetime) -> SeriesFound | Unmeasured:
         """The answer to an instant query in PromQL; a range selector gives raw samples."""
@@ -41,4 +51,10 @@ class Metrics(Protocol):
         self, services: Iterable[str], since: datetime, until: datetime
     ) -> Mapping[str, Answer]:
         """How many requests each of these backend services got."""
+        ...
+
+    def read_windows(
+        self, query: GateQuery, candidate: Names, baseline: Names | None
+    ) -> WindowAnswer:
+        """The windows of a gate, as far as their data can have arrived."""
         ...

@@ -13,9 +13,16 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from infra.metrics.fetch import Fetch
-from infra.metrics.port import TIMEOUT_SECONDS, Series, SeriesFound
+from infra.metrics.port import TIMEOUT_SECONDS, Names, Series, SeriesFound
 from infra.metrics.promql import PromQl
-from rollout.measurements import Answer, CounterReset, Measured, Unmeasured
+from rollout.measurements import (
+    Answer,
+    CounterReset,
+    GateQuery,
+    Measured,
+    Unmeasured,
+    WindowAnswer,
+)
 
 REQUESTS = 'lb_requests_total{backend_service=~"$backend_services"}'
 """What the emulator's data plane exports."""
@@ -67,6 +74,11 @@ class Prometheus:
             name: _count(name, [each for each in answer.series if each.labels[self._label] == name])
             for name in names
         }
+
+    def read_windows(
+        self, query: GateQuery, candidate: Names, baseline: Names | None
+    ) -> WindowAnswer:
+        return Unmeasured("no-source", f"{query.gate} cannot be read yet")
 
     def _missing(self) -> Unmeasured:
         """Why no series was selected: the metric may have other labels than it had."""

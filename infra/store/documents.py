@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
+from rollout.gates.record import GateRecord
+from rollout.gates.statistics import Dispersion, Tally
 from rollout.model import (
     Baking,
     Bounds,
@@ -18,6 +20,7 @@ from rollout.model import (
     Desired,
     Intent,
     Kept,
+    LatchedFailure,
     Loan,
     Pause,
     Phase,
@@ -77,6 +80,8 @@ def to_document(state: ModelState) -> Json:
             "route_edits": rollout.route_edits,
             "capacity": rollout.capacity,
             "demand": vars(rollout.demand) | {} if rollout.demand else None,
+            "gates": [gate_record(each) for each in rollout.gates],
+            "failure": vars(rollout.failure) | {} if rollout.failure else None,
         },
         "capacity_lease": _capacity_lease(rollout.capacity_lease),
         "waiting_for": state.waiting_for,
@@ -127,6 +132,8 @@ def from_document(document: Json) -> ModelState:
             capacity=rollout.get("capacity"),
             capacity_lease=_read_capacity_lease(document.get("capacity_lease")),
             demand=Demand(**rollout["demand"]) if rollout.get("demand") else None,
+            gates=tuple(_read_gate_record(each) for each in rollout.get("gates", ())),
+            failure=LatchedFailure(**rollout["failure"]) if rollout.get("failure") else None,
         ),
         waiting_for=document["waiting_for"],
         conditions=tuple(Condition(**condition) for condition in document["conditions"]),
@@ -207,6 +214,24 @@ def _read_kept(document: Json | None) -> Kept | None:
     if document is None:
         return None
     return Kept(**document | {"release": release_from_document(document["release"])})
+
+
+def gate_record(record: GateRecord) -> Json:
+    tally = record.tally
+    sums = {"against": list(tally.against), "in_favour": list(tally.in_favour)}
+    return vars(record) | {
+        "tally": vars(tally) | sums,
+        "dispersion": vars(record.dispersion) | {},
+    }
+
+
+def _read_gate_record(document: Json) -> GateRecord:
+    tally = document["tally"]
+    sums = {"against": tuple(tally["against"]), "in_favour": tuple(tally["in_favour"])}
+    return GateRecord(
+        **document
+        | {"tally": Tally(**tally | sums), "dispersion": Dispersion(**document["dispersion"])}
+    )
 
 
 def _capacity_lease(lease: CapacityLease | None) -> Json | None:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from infra.store import outbox
-from infra.store.documents import from_document, release_to_record, to_document
+from infra.store.documents import from_document, gate_record, release_to_record, to_document
 from infra.store.port import Conflict, Create, Document, Put, Replace, Store, Write
 from rollout.model import Release, Transition
 from rollout.state import ModelState
@@ -93,7 +93,7 @@ def record_transitions(
     writes: list[Write] = []
     for number, transition in enumerate(transitions):
         model, key = state.desired.model, f"{state.revision:08d}-{number}"
-        entry = {
+        entry: dict[str, Any] = {
             "model": model,
             "release": transition.release,
             "from": transition.from_,
@@ -108,6 +108,8 @@ def record_transitions(
             "outputs": dict(state.outputs) if transition.outcome == "succeeded" else {},
             "seconds_to_roll_back": state.seconds_to_roll_back,
         }
+        if transition.to == "verdict":
+            entry["gates"] = [gate_record(each) for each in state.rollout.gates]
         if transition.inherits_from:
             entry["inherits_from"] = transition.inherits_from
         writes.append(Put(f"models/{model}/log/{key}", entry))

@@ -6,14 +6,17 @@ is `Passed`, `Waiting`, `Failed` or `Inconclusive`. Invariant: missing data neve
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
+from rollout.gates.record import GateRecord
 from rollout.gates.release_health import ReleaseHealth
 from rollout.measurements import RequestCount
-from rollout.model import Colour, Evidence, Progress, Reason
+from rollout.model import Colour, Evidence, LatchedFailure, Progress, Reason
+from rollout.spec.gates import Analysis
+from rollout.spec.gates import Gate as GateSpec
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,25 @@ class AwaitedApproval:
 
 
 @dataclass(frozen=True)
+class GateResults:
+    """What the release's own gates have said: `asking` are those that must pass before the step
+    ends, and `due` is when its hold is over. `failure`: what has failed the release for good.
+    """
+
+    failure: LatchedFailure | None
+    records: tuple[GateRecord, ...]
+    gates: Mapping[str, GateSpec]
+    analysis: Analysis
+    asking: frozenset[str]
+    due: datetime
+
+
+@dataclass(frozen=True)
 class GateContext:
     """What gates judge by. `since` is when the step or the bake began, and `hold` how long each
     instance of the step must have been healthy. `traffic`: None if the step moves no requests;
     `requests`: None if it needs no minimum of them, or they have not reached the candidate yet;
-    `approval`: None if it asks for none.
+    `approval`: None if it asks for none. `results`: None without gates of its own.
     `is_patient`: the release waits for capacity however long that takes.
     """
 
@@ -103,6 +120,7 @@ class GateContext:
     approval: AwaitedApproval | None = None
     is_patient: bool = False
     requests: RequestGoal | None = None
+    results: GateResults | None = None
 
     @property
     def is_halted(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from rollout import transitions
+from rollout import analysis, transitions
 from rollout.gates import STEP_GATES
 from rollout.gates.base import AwaitedApproval, Passed, Query, judge, queries
 from rollout.judging import context_of, frozen_for, health_of, hold, remaining, with_progress
@@ -46,7 +46,11 @@ def judge_step(
         rollout = replace(rollout, phase=phase)
     context = context_of(rollout, health, evidence, phase.since, now)
     context = context_of_step(context, rollout, phase, step, group)
-    context = replace(context, approval=_approval(rollout, phase, step, now))
+    context = replace(
+        context,
+        approval=_approval(rollout, phase, step, now),
+        results=analysis.results_of(rollout, context.hold),
+    )
     traffic = context.traffic
     verdict = judge(STEP_GATES, context)
     if not isinstance(verdict, Passed) or rollout.paused:

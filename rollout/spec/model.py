@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from rollout.spec import types
+from rollout.spec.gates import Analysis, Gate
 from rollout.spec.problems import Invalid
 from rollout.spec.section import Section, at_most
 from rollout.spec.steps import StepField, hold_longest_at_first
@@ -487,6 +488,15 @@ class RolloutSpec(Section):
         " `replace_in_place`, in their place (strategy `rolling` alone); `wait`, beside the old"
         " ones, once the quotas have room, however long that takes",
     )
+    gates: Annotated[dict[types.GateName, Gate], Field(max_length=20), at_most(20), InNameOrder] = (
+        Field(
+            default={},
+            description="What the new release is judged by beside its health, by name; needs a"
+            " source of metrics. A gate that is named like a preset has its fields: `http_errors`,"
+            " `latency`, `vllm_errors`, `vllm_ttft`, `vllm_inter_token`, `vllm_queue`",
+        )
+    )
+    analysis: Analysis = Field(default=Analysis(), description="How the gates judge")
     bake_seconds: Annotated[int, Field(ge=0, le=1209600)] = Field(
         default=300, description="How long the new release must stay healthy after the last step"
     )
@@ -588,10 +598,12 @@ def _read(document: object) -> Spec:
     return found.value
 
 
-_LATER_FIELDS = (
+_LATER_FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("rollout", "keep_old_seconds", None),
     ("rollout", "capacity", None),
     ("rollout", "max_seconds_to_roll_back", None),
+    ("rollout", "gates", {}),
+    ("rollout", "analysis", Analysis().model_dump(mode="json")),
     ("serving", "requests_per_second", None),
     ("traffic", "preview_host", None),
     ("traffic", "mirror_safe", False),

@@ -21,6 +21,8 @@ from infra.store.documents import (
     release_to_record,
     to_document,
 )
+from rollout.gates.record import GateRecord
+from rollout.gates.statistics import Dispersion, Tally
 from rollout.model import (
     Baking,
     Bounds,
@@ -30,6 +32,7 @@ from rollout.model import (
     Desired,
     Intent,
     Kept,
+    LatchedFailure,
     Loan,
     Pause,
     Phase,
@@ -129,6 +132,26 @@ FULL = ModelState(
             at(1), at(61), (Loan("blue", "us-central1", Bounds(1, 5), 3),)
         ),
         demand=Demand(8, 42.5),
+        gates=(
+            GateRecord(
+                "http_errors",
+                "fail",
+                "http_errors: 37 of 1,500",
+                at(3),
+                "lb_requests_total",
+                2,
+                at(4),
+                at(5),
+                573.7,
+                100.0,
+                Tally(3, 45, 4500, 37, 1500, (1.0,) * 6, (2.0,) * 6),
+                Dispersion(1.5, 2, 3, 82, 37, 12.5),
+                1,
+                2,
+                0.01,
+            ),
+        ),
+        failure=LatchedFailure("gate", "http_errors: 37 of 1,500", at(3)),
     ),
     conditions=(Condition("Paused", "paused by ann", at(9)),),
     outputs={"group": "https://example.com/group"},
@@ -228,6 +251,41 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
             "route_edits": 1,
             "capacity": "wait",
             "demand": {"instances": 8, "requests_per_second": 42.5},
+            "gates": [
+                {
+                    "gate": "http_errors",
+                    "verdict": "fail",
+                    "why": "http_errors: 37 of 1,500",
+                    "since": at(3),
+                    "query": "lb_requests_total",
+                    "step": 2,
+                    "judged_until": at(4),
+                    "lacking_since": at(5),
+                    "evidence": 573.7,
+                    "threshold": 100.0,
+                    "tally": {
+                        "windows": 3,
+                        "baseline_bad": 45,
+                        "baseline_total": 4500,
+                        "candidate_bad": 37,
+                        "candidate_total": 1500,
+                        "against": [1.0] * 6,
+                        "in_favour": [2.0] * 6,
+                    },
+                    "dispersion": {
+                        "chi_squared": 1.5,
+                        "degrees": 2,
+                        "windows": 3,
+                        "bad": 82,
+                        "candidate_bad": 37,
+                        "squares": 12.5,
+                    },
+                    "beyond": 1,
+                    "failures": 2,
+                    "baseline_share": 0.01,
+                }
+            ],
+            "failure": {"reason": "gate", "why": "http_errors: 37 of 1,500", "since": at(3)},
             "steps_digest": "0123456789ab",
             "progress": {
                 "healthy": 3,

@@ -28,6 +28,7 @@ from rollout.gates.base import (
 )
 from rollout.gates.clocks import Clock, State, encode_times
 from rollout.gates.health import UNHEALTHY_MAJORITY_SECONDS, HealthGate
+from rollout.gates.metrics import MetricsGate
 from rollout.gates.release_health import ReleaseHealth, observe_release, update_progress
 from rollout.gates.requests import RequestsGate
 from rollout.gates.traffic import TrafficGate
@@ -78,9 +79,10 @@ def test_the_gates_of_a_step_and_of_a_bake() -> None:
         HealthGate,
         TrafficGate,
         RequestsGate,
+        MetricsGate,
         ApprovalGate,
     ]
-    assert [type(gate) for gate in BAKE_GATES] == [BakeGate, TrafficGate]
+    assert [type(gate) for gate in BAKE_GATES] == [BakeGate, TrafficGate, MetricsGate]
 
 
 # ---- Several gates

@@ -1,0 +1,42 @@
+"""What is stored of each gate that judges by windows: its verdict, and what that came from. Pure.
+
+A record lasts for one rollout and the watch after it. Its tally is that of the present step, since
+each step asks anew; the dispersion is that of the whole rollout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from rollout.gates.statistics import Dispersion, Tally
+
+VerdictKind = Literal["pass", "fail", "inconclusive", "error"]
+
+
+@dataclass(frozen=True)
+class GateRecord:
+    """`judged_until`: the end of the last window that counts, or was found to have no numbers.
+    `step`: that of the tally. `threshold` and `evidence` are those of the verdict: E against the
+    release for a fail, else what the gate needs to pass; for a limit, the limit and the value.
+    `lacking_since`: since when no window has had numbers. `beyond`: windows in a row beyond the
+    limit, and `failures` all of them in this step. `baseline_share`: the share of bad requests that
+    the stable release had, of the last step in which it had requests.
+    """
+
+    gate: str
+    verdict: VerdictKind = "inconclusive"
+    why: str = ""
+    since: datetime | None = None
+    query: str = ""
+    step: int = -1
+    judged_until: datetime | None = None
+    lacking_since: datetime | None = None
+    evidence: float | None = None
+    threshold: float | None = None
+    tally: Tally = field(default_factory=Tally)
+    dispersion: Dispersion = field(default_factory=Dispersion)
+    beyond: int = 0
+    failures: int = 0
+    baseline_share: float | None = None

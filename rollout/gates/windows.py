@@ -1,0 +1,249 @@
+"""Judges a release by windows of requests, or of a value: one more answer, one more record. Pure.
+
+Called by `rollout/analysis.py` once per pass for each gate. Each window counts once, in order, and
+a window without numbers is never a pass:
+
+    pass          harm is ruled out for the weight of the next step
+    fail          the candidate is worse than the stable release, or beyond a limit
+    inconclusive  neither yet, or no numbers: no series, or a counter began anew
+    error         the source failed: a time-out, an answer that cannot be read, a missing label
+
+A fail stays; every other verdict may change with the next window.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from rollout.gates.record import GateRecord, VerdictKind
+from rollout.gates.statistics import (
+    Tally,
+    Window,
+    add,
+    add_dispersion,
+    factor,
+    log_evidence_against,
+    log_evidence_below,
+    log_evidence_for,
+    next_step,
+)
+from rollout.measurements import (
+    Counts,
+    Delayed,
+    Unmeasured,
+    WindowAnswer,
+    WindowMeasured,
+    Windows,
+)
+from rollout.spec.gates import Analysis, Gate
+
+PASS_ALPHA = 0.05
+MOST_EVIDENCE = 1e12
+INCONCLUSIVE_LACKS = frozenset({"no-series", "reset", "partial"})
+"""What a source lacks though it works; every other lack is an error."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a gate is asked in one step. `since`: when the step's weight had reached everybody, so
+    that a window from then on belongs to it; before, windows count for the step before. `alpha` is
+    the gate's share, `harmful_ratio` and `tolerated_share` are those for the weight of the next
+    step. `names`: the versions of the candidate and of the stable release.
+    """
+
+    gate: Gate
+    analysis: Analysis
+    step: int
+    since: datetime
+    alpha: float
+    harmful_ratio: float
+    tolerated_share: float
+    baseline: str
+
+
+def judge_answer(
+    record: GateRecord, question: Question, answer: WindowAnswer, now: datetime
+) -> GateRecord:
+    """The record after the windows of an answer. What a source could not say at all is asked again:
+    no window is lost by that.
+    """
+    if record.verdict == "fail":
+        return record
+    match answer:
+        case Delayed(why=why):
+            return record if record.why else _said(record, record.verdict, why, now)
+        case Unmeasured():
+            return _lacking(record, answer, now)
+        case Windows():
+            after = replace(record, query=answer.query)
+            for window in answer.windows:
+                if after.judged_until and window.start < after.judged_until:
+                    continue
+                after = _with_window(after, question, window, now, is_estimate=answer.is_estimate)
+                if after.verdict == "fail":
+                    break
+            return after
+
+
+def _with_window(
+    record: GateRecord,
+    question: Question,
+    window: WindowMeasured,
+    now: datetime,
+    *,
+    is_estimate: bool,
+) -> GateRecord:
+    if record.step < question.step and window.start >= question.since:
+        record = _begun(record, question.step)
+    record = replace(record, judged_until=window.end)
+    lack = next(
+        (each for each in (window.candidate, window.baseline) if isinstance(each, Unmeasured)), None
+    )
+    if lack:
+        return _lacking(record, lack, now)
+    record = replace(record, lacking_since=None)
+    if isinstance(window.candidate, Counts):
+        baseline = window.baseline if isinstance(window.baseline, Counts) else Counts(0, 0)
+        record = _with_counts(record, question, window.candidate, baseline)
+        return _judge_counts(record, question, now, is_estimate=is_estimate)
+    assert isinstance(window.candidate, float | int)
+    return _judge_value(record, question, float(window.candidate), now)
+
+
+def _begun(record: GateRecord, step: int) -> GateRecord:
+    return replace(
+        record,
+        step=step,
+        tally=Tally(),
+        dispersion=next_step(record.dispersion),
+        verdict="inconclusive",
+        beyond=0,
+        failures=0,
+        evidence=None,
+        threshold=None,
+    )
+
+
+def _lacking(record: GateRecord, lack: Unmeasured, now: datetime) -> GateRecord:
+    kind: VerdictKind = "inconclusive" if lack.kind in INCONCLUSIVE_LACKS else "error"
+    record = replace(record, lacking_since=record.lacking_since or now)
+    return _said(record, kind, f"{record.gate}: {lack.why} → {kind}", now)
+
+
+def _said(record: GateRecord, verdict: VerdictKind, why: str, now: datetime) -> GateRecord:
+    since = record.since if record.verdict == verdict and record.since else now
+    return replace(record, verdict=verdict, why=why, since=since)
+
+
+# ---- Counts
+
+
+def _with_counts(
+    record: GateRecord, question: Question, candidate: Counts, baseline: Counts
+) -> GateRecord:
+    window = Window(baseline.bad, baseline.total, candidate.bad, candidate.total)
+    tally = add(record.tally, window, question.harmful_ratio)
+    share = tally.baseline_bad / tally.baseline_total if tally.baseline_total else None
+    return replace(
+        record,
+        tally=tally,
+        dispersion=add_dispersion(record.dispersion, window),
+        baseline_share=record.baseline_share if share is None else share,
+    )
+
+
+def _judge_counts(
+    record: GateRecord, question: Question, now: datetime, *, is_estimate: bool
+) -> GateRecord:
+    tally, analysis, spread = record.tally, question.analysis, factor(record.dispersion)
+    is_enough = (
+        tally.windows >= analysis.min_windows and tally.candidate_total >= analysis.min_requests
+    )
+    against = log_evidence_against(tally) / spread
+    has_bad = tally.candidate_bad >= analysis.min_bad
+    if is_enough and has_bad and against >= -math.log(question.alpha):
+        return _with_verdict(record, question, "fail", against, question.alpha, now, is_estimate)
+    in_favour = max(log_evidence_for(tally), log_evidence_below(tally, question.tolerated_share))
+    passes = is_enough and in_favour / spread >= -math.log(PASS_ALPHA)
+    kind: VerdictKind = "pass" if passes else "inconclusive"
+    return _with_verdict(record, question, kind, in_favour / spread, PASS_ALPHA, now, is_estimate)
+
+
+def _with_verdict(
+    record: GateRecord,
+    question: Question,
+    kind: VerdictKind,
+    log_evidence: float,
+    alpha: float,
+    now: datetime,
+    is_estimate: bool,
+) -> GateRecord:
+    evidence = _exp(log_evidence)
+    sides = _sides(record, question, evidence, is_against=kind == "fail", is_estimate=is_estimate)
+    record = replace(record, evidence=evidence, threshold=1 / alpha)
+    return _said(record, kind, f"{record.gate}: {sides} → {kind}", now)
+
+
+def _sides(
+    record: GateRecord,
+    question: Question,
+    evidence: float,
+    *,
+    is_against: bool,
+    is_estimate: bool,
+) -> str:
+    """For people: `37 of 1,500 against 45 of 4,500 on release 4 (ratio 2.5, evidence 574:1
+    against)`.
+    """
+    tally = record.tally
+    about = "about " if is_estimate else ""
+    ratio = "" if tally.ratio is None else f"ratio {tally.ratio:.3g}, "
+    side = "against" if is_against else f"that it is not harmful, of {1 / PASS_ALPHA:.0f}:1 needed"
+    return (
+        f"{about}{tally.candidate_bad:,.0f} of {tally.candidate_total:,.0f} against"
+        f" {tally.baseline_bad:,.0f} of {tally.baseline_total:,.0f} on release {question.baseline}"
+        f" ({ratio}evidence {evidence:,.3g}:1 {side})"
+    )
+
+
+def _exp(log_evidence: float) -> float:
+    return min(MOST_EVIDENCE, math.exp(min(log_evidence, 700.0)))
+
+
+# ---- Limits
+
+
+def _judge_value(record: GateRecord, question: Question, value: float, now: datetime) -> GateRecord:
+    gate = question.gate
+    limit, is_beyond = _limit(gate, value)
+    tally = replace(record.tally, windows=record.tally.windows + 1)
+    beyond = record.beyond + 1 if is_beyond else 0
+    failures = record.failures + is_beyond
+    record = replace(
+        record,
+        tally=tally,
+        beyond=beyond,
+        failures=failures,
+        evidence=value,
+        threshold=gate.max if limit == "max" else gate.min,
+    )
+    in_a_row = gate.consecutive or (None if gate.failures else 3)
+    is_failed = (in_a_row is not None and beyond >= in_a_row) or (
+        gate.failures is not None and failures >= gate.failures
+    )
+    text = f"{record.gate}: {value:.4g}, {limit} {record.threshold:.4g}"
+    if is_failed:
+        why = f"{text}, {beyond} windows in a row and {failures} in all beyond it → fail"
+        return _said(record, "fail", why, now)
+    has_enough = tally.windows >= question.analysis.min_windows
+    kind: VerdictKind = "pass" if has_enough and not is_beyond else "inconclusive"
+    return _said(record, kind, f"{text} → {kind}", now)
+
+
+def _limit(gate: Gate, value: float) -> tuple[str, bool]:
+    """Which limit counts, and whether the value is beyond it."""
+    if gate.max is not None and (gate.min is None or value > gate.min):
+        return "max", value > gate.max
+    return "min", gate.min is not None and value < gate.min
