@@ -443,15 +443,6 @@ PromQl = Annotated[
     Field(min_length=1, max_length=2000, pattern=f"^[^{_UNPRINTABLE}]*$"),
     Allowed("a query in PromQL, of 1 to 2000 printable characters"),
 ]
-GateUrl = Annotated[
-    str,
-    Field(
-        max_length=1024,
-        pattern=rf"^https://({_LABEL}\.)*{_LABEL}(:[0-9]{{1,5}})?(/[A-Za-z0-9._~+,:@%&=?/-]*)?$",
-    ),
-    AfterValidator(_weights),
-    Allowed("https://host/path, without user info and not on a link-local or metadata host"),
-]
 GateName = Annotated[
     str,
     Field(pattern=r"^[a-z][a-z0-9_]{0,39}$"),
