@@ -41,7 +41,7 @@ COMPARISONS: tuple[Kind, ...] = ("counts", "latency")
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-def judged_release(rollout: Rollout) -> Release | None:
+def release_under_test(rollout: Rollout) -> Release | None:
     """The release that the gates judge: the candidate as long as it has requests, then the stable
     one while it is watched. What a rollback restores is not judged: it served before.
     """
@@ -62,7 +62,7 @@ def _has_requests(phase: Phase) -> bool:
 
 def gates_of(rollout: Rollout) -> dict[str, Gate]:
     """The gates that judge now, by name, with their presets' fields."""
-    release = judged_release(rollout)
+    release = release_under_test(rollout)
     if release is None:
         return {}
     return {name: resolved(name, gate) for name, gate in release.spec.rollout.gates.items()}
@@ -75,7 +75,7 @@ def queries_of(rollout: Rollout, now: datetime) -> tuple[GateQuery, ...]:
     """The windows that each gate has not judged yet. Those whose data have not arrived are left out
     by the source.
     """
-    release = judged_release(rollout)
+    release = release_under_test(rollout)
     if release is None:
         return ()
     seconds = release.spec.rollout.analysis.window_seconds
@@ -110,8 +110,8 @@ def _first_window(
     rollout: Rollout, release: Release, record: GateRecord, seconds: int
 ) -> datetime | None:
     """When the next window begins; None if the candidate has no requests yet."""
-    if record.judged_until:
-        return record.judged_until
+    if record.evaluated_until:
+        return record.evaluated_until
     began = _requests_since(rollout)
     if began is None:
         return None
@@ -179,7 +179,7 @@ def _record(rollout: Rollout, name: str) -> GateRecord:
 
 def _questions(rollout: Rollout, gates: Mapping[str, Gate]) -> dict[str, Question]:
     """Alpha is shared among the gates that compare, and the steps in which they do."""
-    release = judged_release(rollout)
+    release = release_under_test(rollout)
     if release is None:
         return {}
     analysis, stable = release.spec.rollout.analysis, rollout.stable
@@ -256,7 +256,7 @@ def _share_now(rollout: Rollout) -> float:
 
 def results_of(rollout: Rollout, hold: timedelta) -> GateResults | None:
     """What the gates have said, and which of them must pass before the step ends."""
-    release, gates = judged_release(rollout), gates_of(rollout)
+    release, gates = release_under_test(rollout), gates_of(rollout)
     if release is None or not (gates or rollout.failure):
         return None
     phase = rollout.phase
@@ -265,7 +265,7 @@ def results_of(rollout: Rollout, hold: timedelta) -> GateResults | None:
     asking = {
         name
         for name, gate in gates.items()
-        if is_asking and not gate.dry_run and _is_asked(rollout, kind_of(name, gate))
+        if is_asking and not gate.dry_run and _must_pass(rollout, kind_of(name, gate))
     }
     return GateResults(
         rollout.failure,
@@ -277,7 +277,7 @@ def results_of(rollout: Rollout, hold: timedelta) -> GateResults | None:
     )
 
 
-def _is_asked(rollout: Rollout, kind: Kind) -> bool:
+def _must_pass(rollout: Rollout, kind: Kind) -> bool:
     """A comparison needs requests on both sides. An approval waits for no other gate: what was
     asked before it has been answered.
     """

@@ -54,9 +54,13 @@ def _verdict(record: GateRecord, results: GateResults, context: GateContext) -> 
     window = timedelta(seconds=analysis.window_seconds)
     if record.lacking_since and now - record.lacking_since >= analysis.max_errors * window:
         span = duration(now - record.lacking_since)
-        return Inconclusive(f"{why}, for {span}; mend the source, then resume, or promote")
+        return Inconclusive(f"{why}, for {span}; repair the source, then resume, or promote")
     over = now - results.due
-    if over < timedelta(0) or record.judged_until is None or record.judged_until < results.due:
+    if (
+        over < timedelta(0)
+        or record.evaluated_until is None
+        or record.evaluated_until < results.due
+    ):
         longest = timedelta(seconds=analysis.max_inconclusive_seconds)
         return Waiting(why) if over < longest else _asks(why, over)
     match results.gates[record.gate].on_inconclusive or analysis.on_inconclusive:

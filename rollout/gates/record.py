@@ -17,7 +17,7 @@ VerdictKind = Literal["pass", "fail", "inconclusive", "error"]
 
 @dataclass(frozen=True)
 class GateRecord:
-    """`judged_until`: the end of the last window that counts, or was found to have no numbers.
+    """`evaluated_until`: the end of the last window that counts, or was found to have no numbers.
     `step`: that of the tally. `threshold` and `evidence` are those of the verdict: E against the
     release for a fail, else what the gate needs to pass; for a limit, the limit and the value.
     `lacking_since`: since when no window has had numbers. `beyond`: windows in a row beyond the
@@ -31,7 +31,7 @@ class GateRecord:
     since: datetime | None = None
     query: str = ""
     step: int = -1
-    judged_until: datetime | None = None
+    evaluated_until: datetime | None = None
     lacking_since: datetime | None = None
     evidence: float | None = None
     threshold: float | None = None

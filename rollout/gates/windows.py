@@ -73,13 +73,13 @@ def judge_answer(
         return record
     match answer:
         case Delayed(why=why):
-            return record if record.why else _said(record, record.verdict, why, now)
+            return record if record.why else _with_why(record, record.verdict, why, now)
         case Unmeasured():
             return _lacking(record, answer, now)
         case Windows():
             after = replace(record, query=answer.query)
             for window in answer.windows:
-                if after.judged_until and window.start < after.judged_until:
+                if after.evaluated_until and window.start < after.evaluated_until:
                     continue
                 after = _with_window(after, question, window, now, is_estimate=answer.is_estimate)
                 if after.verdict == "fail":
@@ -97,7 +97,7 @@ def _with_window(
 ) -> GateRecord:
     if record.step < question.step and window.start >= question.since:
         record = _begun(record, question.step)
-    record = replace(record, judged_until=window.end)
+    record = replace(record, evaluated_until=window.end)
     lack = next(
         (each for each in (window.candidate, window.baseline) if isinstance(each, Unmeasured)), None
     )
@@ -129,10 +129,10 @@ def _begun(record: GateRecord, step: int) -> GateRecord:
 def _lacking(record: GateRecord, lack: Unmeasured, now: datetime) -> GateRecord:
     kind: VerdictKind = "inconclusive" if lack.kind in INCONCLUSIVE_LACKS else "error"
     record = replace(record, lacking_since=record.lacking_since or now)
-    return _said(record, kind, f"{record.gate}: {lack.why} → {kind}", now)
+    return _with_why(record, kind, f"{record.gate}: {lack.why} → {kind}", now)
 
 
-def _said(record: GateRecord, verdict: VerdictKind, why: str, now: datetime) -> GateRecord:
+def _with_why(record: GateRecord, verdict: VerdictKind, why: str, now: datetime) -> GateRecord:
     since = record.since if record.verdict == verdict and record.since else now
     return replace(record, verdict=verdict, why=why, since=since)
 
@@ -183,7 +183,7 @@ def _with_verdict(
     evidence = _exp(log_evidence)
     sides = _sides(record, question, evidence, is_against=kind == "fail", is_estimate=is_estimate)
     record = replace(record, evidence=evidence, threshold=1 / alpha)
-    return _said(record, kind, f"{record.gate}: {sides} → {kind}", now)
+    return _with_why(record, kind, f"{record.gate}: {sides} → {kind}", now)
 
 
 def _sides(
@@ -236,10 +236,10 @@ def _judge_value(record: GateRecord, question: Question, value: float, now: date
     text = f"{record.gate}: {value:.4g}, {limit} {record.threshold:.4g}"
     if is_failed:
         why = f"{text}, {beyond} windows in a row and {failures} in all beyond it → fail"
-        return _said(record, "fail", why, now)
+        return _with_why(record, "fail", why, now)
     has_enough = tally.windows >= question.analysis.min_windows
     kind: VerdictKind = "pass" if has_enough and not is_beyond else "inconclusive"
-    return _said(record, kind, f"{text} → {kind}", now)
+    return _with_why(record, kind, f"{text} → {kind}", now)
 
 
 def _limit(gate: Gate, value: float) -> tuple[str, bool]:

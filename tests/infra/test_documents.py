@@ -259,7 +259,7 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
                     "since": at(3),
                     "query": "lb_requests_total",
                     "step": 2,
-                    "judged_until": at(4),
+                    "evaluated_until": at(4),
                     "lacking_since": at(5),
                     "evidence": 573.7,
                     "threshold": 100.0,

@@ -212,7 +212,7 @@ def server(answer: Callable[[str], Answer]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
-def test_a_registry_that_does_not_answer_is_asked_again_later(status: int) -> None:
+def test_a_registry_that_does_not_answer_must_pass_again_later(status: int) -> None:
     with server(lambda _: (status, {}, b"")) as host, pytest.raises(Unavailable, match=str(status)):
         find(host, "tiny:1")
 

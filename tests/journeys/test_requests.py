@@ -165,7 +165,7 @@ def test_a_candidate_on_another_machine_is_sized_by_measured_requests() -> None:
     assert [why.partition(" of")[0] for why in granted] == ["4", "8"]  # 84 / 12 x 1.1
 
 
-def test_a_candidate_of_unknown_size_gets_no_requests_and_a_person_is_asked() -> None:
+def test_a_candidate_of_unknown_size_gets_no_requests_and_a_person_must_pass() -> None:
     story = Scenario()
     sent = SentRequests(story, 84)
     story.given_serving("1")

@@ -28,14 +28,11 @@ def test_a_listed_host_or_one_of_a_listed_domain_may_be_asked(
 def test_without_a_list_no_host_may_be_asked_and_the_reason_names_field_and_fix() -> None:
     urls = {"quality": "https://evals.example.com/gate", "tone": "https://tone.example.org"}
     assert unlisted_gates(urls, Policy().gate_hosts) == (
-        "rollout.gates.quality.url: policy allows gates on no host; got"
-        f" evals.example.com; {FIX}",
-        "rollout.gates.tone.url: policy allows gates on no host; got"
-        f" tone.example.org; {FIX}",
+        f"rollout.gates.quality.url: policy allows gates on no host; got evals.example.com; {FIX}",
+        f"rollout.gates.tone.url: policy allows gates on no host; got tone.example.org; {FIX}",
     )
     assert unlisted_gates(urls, ("example.com",)) == (
-        "rollout.gates.tone.url: policy allows gates on example.com; got"
-        f" tone.example.org; {FIX}",
+        f"rollout.gates.tone.url: policy allows gates on example.com; got tone.example.org; {FIX}",
     )
 
 

@@ -87,7 +87,7 @@ def test_a_step_passes_by_a_number_alone(answer: Answer, verdict: Verdict) -> No
 @pytest.mark.parametrize(
     ("since", "kind"), [(None, Waiting), (at(101), Waiting), (at(100), Inconclusive)]
 )
-def test_after_the_deadline_a_person_is_asked(since: datetime | None, kind: type[Verdict]) -> None:
+def test_after_the_deadline_a_person_must_pass(since: datetime | None, kind: type[Verdict]) -> None:
     verdict = judge(replace(GOAL, unmeasured_since=since), LATE, seconds=1000)
     assert isinstance(verdict, kind)
     assert "it did not answer" in verdict.why
