@@ -59,7 +59,7 @@ def advance(
             change.rollout,
             has_transitions=bool(change.transitions),
             frozen_until=change.frozen.until if change.frozen else None,
-            is_scarce=bool(change.scarce),
+            is_scarce=bool(change.scarce) or change.is_delayed,
             now=now,
         ),
         waiting_for=change.waiting_for,

@@ -16,8 +16,17 @@ from rollout.gates.base import GateResults
 from rollout.gates.clocks import decode
 from rollout.gates.record import GateRecord
 from rollout.gates.traffic import PROPAGATION
-from rollout.gates.windows import Question, judge_answer
-from rollout.measurements import CountSource, GateQuery, LatencySource, Subject, ValueSource
+from rollout.gates.windows import Question, judge_answer, judge_verdict
+from rollout.measurements import (
+    CountSource,
+    ExternalVerdict,
+    GateQuery,
+    LatencySource,
+    NoVerdict,
+    Subject,
+    ValueSource,
+    VerdictRequest,
+)
 from rollout.model import (
     FULL_WEIGHT,
     Baking,
@@ -29,6 +38,7 @@ from rollout.model import (
     Rollout,
     Settled,
     Stepping,
+    phase_name,
 )
 from rollout.spec.gates import HARMFUL_RATIO, TOLERATED_SHARE, Gate, Kind, kind_of, resolved
 from rollout.spec.steps import PercentStep, Step, WeightStep
@@ -81,11 +91,10 @@ def queries_of(rollout: Rollout, now: datetime) -> tuple[GateQuery, ...]:
     seconds = release.spec.rollout.analysis.window_seconds
     found = []
     for name, gate in gates_of(rollout).items():
-        source = _source(name, gate)
-        since = _first_window(rollout, release, _record(rollout, name), seconds)
-        until = _multiple(now, seconds, math.floor)
-        if source is None or since is None or until <= since:
+        source, span = source_of(name, gate), _present_span(rollout, name, now)
+        if source is None or span is None:
             continue
+        since, until = span
         until = min(until, since + timedelta(seconds=seconds) * MOST_WINDOWS)
         candidate, baseline = _subjects(rollout, release)
         is_compared = kind_of(name, gate) in COMPARISONS
@@ -94,7 +103,43 @@ def queries_of(rollout: Rollout, now: datetime) -> tuple[GateQuery, ...]:
     return tuple(found)
 
 
-def _source(name: str, gate: Gate) -> CountSource | LatencySource | ValueSource | None:
+def verdict_requests(rollout: Rollout, model: str, now: datetime) -> tuple[VerdictRequest, ...]:
+    """What each evaluation job is asked about the time that it has not judged yet."""
+    release = release_under_test(rollout)
+    if release is None:
+        return ()
+    stable = rollout.stable if rollout.candidate else None
+    found = []
+    for name, gate in gates_of(rollout).items():
+        span = _present_span(rollout, name, now)
+        if gate.url and span:
+            request = VerdictRequest(
+                name,
+                gate.url,
+                model,
+                release.version,
+                release.generation,
+                stable.version if stable else "",
+                phase_name(rollout.phase),
+                100 * _share_now(rollout),
+                *span,
+            )
+            found.append(request)
+    return tuple(found)
+
+
+def _present_span(rollout: Rollout, name: str, now: datetime) -> tuple[datetime, datetime] | None:
+    """The whole windows that a gate has not judged yet; None if there is none."""
+    release = release_under_test(rollout)
+    if release is None:
+        return None
+    seconds = release.spec.rollout.analysis.window_seconds
+    since = _first_window(rollout, release, _record(rollout, name), seconds)
+    until = _multiple(now, seconds, math.floor)
+    return (since, until) if since and since < until else None
+
+
+def source_of(name: str, gate: Gate) -> CountSource | LatencySource | ValueSource | None:
     match kind_of(name, gate):
         case "counts":
             return CountSource(gate.bad or "", gate.total or "")
@@ -126,7 +171,7 @@ def _requests_since(rollout: Rollout) -> datetime | None:
         return None
     if rollout.candidate and has_own_group(rollout):
         has_weight = isinstance(phase, Baking) or phase.weight > 0
-        return phase.routed_since + PROPAGATION if has_weight and phase.routed_since else None
+        return phase.routed_since if has_weight else None
     clocks = decode(rollout.progress.clocks) if rollout.progress else {}
     healthy = [clock.since for clock in clocks.values() if clock.state == "healthy"]
     return min(healthy, default=None)
@@ -142,6 +187,11 @@ def _subjects(rollout: Rollout, release: Release) -> tuple[Subject, Subject | No
     if stable is None or _share_now(rollout) >= 1.0:
         return candidate, None
     return candidate, Subject(serving, stable.version)
+
+
+def whole_windows(since: datetime, until: datetime, seconds: int) -> tuple[datetime, datetime]:
+    """The span from the first to the last multiple of a window's length."""
+    return _multiple(since, seconds, math.ceil), _multiple(until, seconds, math.floor)
 
 
 def _multiple(time: datetime, seconds: int, round_to: Callable[[float], int]) -> datetime:
@@ -162,7 +212,10 @@ def update(rollout: Rollout, evidence: Evidence, now: datetime) -> Rollout:
     records = []
     for name in gates:
         record, answer = _record(rollout, name), evidence.windows.get(name)
-        if answer is not None:
+        if isinstance(answer, ExternalVerdict | NoVerdict):
+            span = _present_span(rollout, name, now)
+            record = judge_verdict(record, questions[name], answer, span[1] if span else now, now)
+        elif answer is not None:
             record = judge_answer(record, questions[name], answer, now)
         records.append(record)
     failed = (each for each in records if each.verdict == "fail" and not gates[each.gate].dry_run)
@@ -270,6 +323,7 @@ def results_of(rollout: Rollout, hold: timedelta) -> GateResults | None:
     return GateResults(
         rollout.failure,
         rollout.gates,
+        _asking_step(rollout, _steps(rollout))[0],
         gates,
         release.spec.rollout.analysis,
         frozenset(asking),

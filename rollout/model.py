@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, assert_never
 
-from rollout.measurements import Answer, RequestCount, WindowAnswer
+from rollout.measurements import Answer, RequestCount, VerdictAnswer, WindowAnswer
 from rollout.spec.model import Spec
 
 if TYPE_CHECKING:
@@ -279,7 +279,8 @@ class Evidence:
     `room`: for how many instances of the desired release the quotas have room, if that was read.
     `edited_by`: who changed the URL map last beside Slipway, and when, if Compute Engine says so.
     `measurements`: the answers to what `queries_of` of a step names, and `windows` those of the
-    release's own gates, by name.
+    release's own gates, by name. `before`: what the gates of a release that is about to begin find
+    out about the stable one.
     """
 
     refusals: tuple[Problem, ...] = ()
@@ -291,7 +292,8 @@ class Evidence:
     edited_by: str = ""
     room: Room | None = None
     measurements: tuple[Measurement, ...] = ()
-    windows: Mapping[str, WindowAnswer] = field(default_factory=dict)
+    windows: Mapping[str, WindowAnswer | VerdictAnswer] = field(default_factory=dict)
+    before: Mapping[str, WindowAnswer] = field(default_factory=dict)
 
     def answers(self, query: RequestCount) -> dict[Colour, Answer]:
         """By group; none if it was not asked. The time at which it was asked does not matter."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from rollout.gates.clocks import decode, encode
+from rollout.gates.record import GateRecord
 from rollout.gates.release_health import ReleaseHealth
 from rollout.intents import desired_without
 from rollout.model import (
@@ -58,6 +59,7 @@ class PhaseChange:
     warnings: tuple[str, ...] = ()
     frozen: Frozen | None = None
     scarce: str = ""  # why no rollout begins, for want of capacity
+    is_delayed: bool = False  # no rollout begins yet, since the source of metrics does not answer
 
 
 # ---- Forward
@@ -324,11 +326,25 @@ def record_verdicts(before: Rollout, after: Rollout, desired: Desired) -> PhaseC
     whys = [
         each.why
         for each in after.gates
-        if each.why and each.verdict != known.get(each.gate, "inconclusive")
+        if each.why and each.verdict != known.get(each.gate, "inconclusive") and _is_verdict(each)
     ]
     if not whys:
         return PhaseChange(after, desired)
     return _change(before, after, desired, "verdict", "; ".join(whys))
+
+
+def _is_verdict(record: GateRecord) -> bool:
+    """A step that asks anew is no verdict."""
+    return record.verdict != "inconclusive" or record.lacking_since is not None
+
+
+def refuse_without_baseline(rollout: Rollout, desired: Desired, lack: str) -> PhaseChange:
+    """A gate of the desired release could not compare it with anything."""
+    release = desired.release
+    if release is None:
+        return PhaseChange(rollout, desired)
+    refused = Transition(release.version, "settled", "refused", lack, "gate", "refused")
+    return PhaseChange(rollout, desired_without(rollout, desired, release), (refused,))
 
 
 # ---- Pauses

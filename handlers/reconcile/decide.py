@@ -22,7 +22,7 @@ from infra.fleet.resources import url_map
 from infra.fleet.resources.instance_group import templates_of
 from rollout import restored
 from rollout.advance import advance
-from rollout.measurements import WindowAnswer
+from rollout.measurements import VerdictAnswer, WindowAnswer
 from rollout.model import (
     Decision,
     Evidence,
@@ -105,12 +105,13 @@ def decide(
     room: Room | None = None,
     edited_by: str = "",
     measurements: tuple[Measurement, ...] = (),
-    windows: Mapping[str, WindowAnswer] = MappingProxyType({}),
+    windows: Mapping[str, WindowAnswer | VerdictAnswer] = MappingProxyType({}),
+    before: Mapping[str, WindowAnswer] = MappingProxyType({}),
 ) -> tuple[PassDecision, Plans]:
     """`refusals`: what was refused when the last pass of this loop applied its plan. `is_light`:
     nothing but groups, health and what splits requests was read. `losses`: why instances were lost
-    since the last pass. `edited_by`: see `Evidence`. `measurements` and `windows`: what the source
-    of metrics answered.
+    since the last pass. `edited_by`: see `Evidence`. `measurements`, `windows`, `before`: see
+    `Evidence`.
     """
     observed = observe(snapshot, state.desired.model)
     newest = newest_revision(snapshot, state.desired.model)
@@ -137,6 +138,7 @@ def decide(
         room=room,
         measurements=measurements,
         windows=windows,
+        before=before,
     )
     decision = advance(state.rollout, state.desired, observed, evidence, now)
     decision = replace(decision, transitions=(*adopted, *decision.transitions))

@@ -34,7 +34,7 @@ from handlers.reconcile.decide import (
     policy_problems,
 )
 from handlers.reconcile.explain import explain_edit, explain_losses
-from handlers.reconcile.measure import measure, measure_gates
+from handlers.reconcile.measure import measure, measure_before, measure_gates
 from handlers.reconcile.observe import SnapshotCache, age, invalidate, observe, observe_lightly
 from handlers.reconcile.overdue import restore_overdue
 from handlers.reconcile.route_writer import write_route
@@ -157,10 +157,11 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
     losses = explain_losses(world.compute, state, fleet, world.clock.now())
     edited_by = explain_edit(world.compute, state, cache.snapshot, fleet)
     measurements = measure(world, state, fleet, world.clock.now())
-    windows = measure_gates(world, state, world.clock.now())
+    policy = _policy(world, documents, state)
+    windows = measure_gates(world, state, policy, world.clock.now())
+    before = measure_before(world, state, world.clock.now())
 
     # decide
-    policy = _policy(world, documents, state)
     space, carried = _room(world, state, carried)
     decision, plans = decide(
         state,
@@ -175,6 +176,7 @@ def reconcile_once(world: World, run: Run, carried: Carried) -> tuple[Carried, d
         edited_by=edited_by,
         measurements=measurements,
         windows=windows,
+        before=before,
     )
     carried = replace(carried, cache=replace(cache, is_noop=decision.is_noop), plans=plans)
     if cache.is_partial and not _is_as_expected(state, cache, decision):

@@ -11,12 +11,23 @@ from datetime import datetime
 from infra.fleet import naming
 from infra.metrics.port import Names
 from infra.wiring import World
-from rollout import analysis
-from rollout.measurements import Answer, GateQuery, RequestCount, Subject, Unmeasured, WindowAnswer
+from rollout import analysis, baseline
+from rollout.measurements import (
+    Answer,
+    GateQuery,
+    NoVerdict,
+    RequestCount,
+    Subject,
+    Unmeasured,
+    VerdictAnswer,
+    WindowAnswer,
+)
 from rollout.model import Colour, Measurement, Observed
 from rollout.phases.stepping import queries_of
+from rollout.policy.policy import Policy
 from rollout.state import ModelState
 
+NO_JOBS = NoVerdict("no-secret", "no evaluation job may be asked")
 NO_SOURCE = Unmeasured("no-source", "no source of metrics is configured")
 
 
@@ -28,11 +39,25 @@ def measure(
     return tuple(Measurement(each, _answers(world, state.desired.model, each)) for each in queries)
 
 
-def measure_gates(world: World, state: ModelState, now: datetime) -> dict[str, WindowAnswer]:
-    """The windows of each gate of the release that are not judged yet."""
+def measure_gates(
+    world: World, state: ModelState, policy: Policy, now: datetime
+) -> dict[str, WindowAnswer | VerdictAnswer]:
+    """What each gate of the release has not judged yet: by windows, or by an evaluation job."""
     model = state.desired.model
-    queries = analysis.queries_of(state.rollout, now)
-    return {each.gate: _windows(world, model, each) for each in queries}
+    found: dict[str, WindowAnswer | VerdictAnswer] = {
+        each.gate: _windows(world, model, each) for each in analysis.queries_of(state.rollout, now)
+    }
+    for request in analysis.verdict_requests(state.rollout, model, now):
+        found[request.gate] = (
+            world.verdicts.ask(request, policy.gate_hosts, now) if world.verdicts else NO_JOBS
+        )
+    return found
+
+
+def measure_before(world: World, state: ModelState, now: datetime) -> dict[str, WindowAnswer]:
+    """What the gates of a release that is about to begin need to know of the stable one."""
+    queries = baseline.queries_before(state.rollout, state.desired, now)
+    return {each.gate: _windows(world, state.desired.model, each) for each in queries}
 
 
 def _windows(world: World, model: str, query: GateQuery) -> WindowAnswer:

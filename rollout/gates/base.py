@@ -90,11 +90,13 @@ class AwaitedApproval:
 @dataclass(frozen=True)
 class GateResults:
     """What the release's own gates have said: `asking` are those that must pass before the step
-    ends, and `due` is when its hold is over. `failure`: what has failed the release for good.
+    ends, about `step`, and `due` is when its hold is over. `failure`: what has failed the release
+    for good.
     """
 
     failure: LatchedFailure | None
     records: tuple[GateRecord, ...]
+    step: int
     gates: Mapping[str, GateSpec]
     analysis: Analysis
     asking: frozenset[str]

@@ -48,8 +48,9 @@ class MetricsGate:
 
 def _verdict(record: GateRecord, results: GateResults, context: GateContext) -> Verdict:
     analysis, now = results.analysis, context.now
-    why = record.why or f"{record.gate}: no window has been judged yet"
-    if record.verdict == "pass":
+    is_begun = record.step == results.step
+    why = record.why if is_begun and record.why else f"{record.gate}: no window of the step is over"
+    if record.verdict == "pass" and is_begun:
         return Passed(record.why)
     window = timedelta(seconds=analysis.window_seconds)
     if record.lacking_since and now - record.lacking_since >= analysis.max_errors * window:

@@ -32,7 +32,9 @@ from rollout.gates.statistics import (
 from rollout.measurements import (
     Counts,
     Delayed,
+    NoVerdict,
     Unmeasured,
+    VerdictAnswer,
     WindowAnswer,
     WindowMeasured,
     Windows,
@@ -95,7 +97,7 @@ def _with_window(
     *,
     is_estimate: bool,
 ) -> GateRecord:
-    if record.step < question.step and window.start >= question.since:
+    if record.step != question.step and window.start >= question.since:
         record = _begun(record, question.step)
     record = replace(record, evaluated_until=window.end)
     lack = next(
@@ -135,6 +137,26 @@ def _lacking(record: GateRecord, lack: Unmeasured, now: datetime) -> GateRecord:
 def _with_why(record: GateRecord, verdict: VerdictKind, why: str, now: datetime) -> GateRecord:
     since = record.since if record.verdict == verdict and record.since else now
     return replace(record, verdict=verdict, why=why, since=since)
+
+
+# ---- Evaluation jobs
+
+
+def judge_verdict(
+    record: GateRecord, question: Question, answer: VerdictAnswer, until: datetime, now: datetime
+) -> GateRecord:
+    """The record after what an evaluation job said about the time up to `until`."""
+    if record.verdict == "fail":
+        return record
+    if isinstance(answer, NoVerdict):
+        record = replace(record, lacking_since=record.lacking_since or now)
+        return _with_why(record, "error", f"{record.gate}: {answer.why} → error", now)
+    if record.step != question.step:
+        record = _begun(record, question.step)
+    url = question.gate.url or ""
+    record = replace(record, evaluated_until=until, lacking_since=None, query=url)
+    why = f"{record.gate}: {answer.why} → {answer.verdict}"
+    return _with_why(record, answer.verdict, why, now)
 
 
 # ---- Counts

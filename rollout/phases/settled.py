@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from rollout import capacity, routing, transitions
+from rollout import baseline, capacity, routing, transitions
 from rollout.gates import WATCH_GATES
 from rollout.gates.base import Failed, Passed, duration, judge
 from rollout.intents import is_waited_for
@@ -41,6 +41,7 @@ def judge_settled(
             waiting_for=change.waiting_for,
             frozen=change.frozen,
             scarce=change.scarce,
+            is_delayed=change.is_delayed,
         )
     drained_at = routing.kept_drained_at(kept) if kept else None
     if kept and drained_at and not change.transitions and now >= max(kept.until, drained_at):
@@ -100,6 +101,12 @@ def _begin(
         return PhaseChange(rollout, desired, waiting_for=frozen.why, frozen=frozen)
     if candidate is None:
         return change
+    if lack := baseline.lack_of_baseline(rollout, candidate, evidence):
+        if lack.is_final:
+            return transitions.refuse_without_baseline(rollout, desired, lack.why)
+        return PhaseChange(
+            rollout, desired, waiting_for=lack.why, warnings=(lack.why,), is_delayed=True
+        )
     choice = capacity.choose(rollout, candidate, observed, evidence.room)
     if choice.lacks:
         return PhaseChange(rollout, desired, waiting_for=choice.lacks, scarce=choice.lacks)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from rollout.measurements import Unmeasured
 from tests.requests_sent import SentRequests
 from tests.scenario import Scenario
 
@@ -41,12 +40,14 @@ def gated(per_second: float, baseline: float, candidate: float, **rollout: Any) 
 def test_a_good_release_passes_its_gates() -> None:
     story = gated(100, 0.01, 0.01)
     story.when_settled()
-    for e in story.log(): print(e["at"], e["from"], e["to"], e["why"])
+    for e in story.log():
+        print(e["at"], e["from"], e["to"], e["why"])
     assert story.outcome("2") == "succeeded"
 
 
 def test_a_release_with_more_errors_goes_back() -> None:
     story = gated(100, 0.01, 0.03)
     story.when_settled()
-    for e in story.log(): print(e["at"], e["from"], e["to"], e["why"])
+    for e in story.log():
+        print(e["at"], e["from"], e["to"], e["why"])
     assert story.outcome("2") == "rolled_back"
