@@ -380,7 +380,22 @@ def test_one_function_can_be_deployed_alone() -> None:
     ] == ["on_wakeup"]
 
 
-@pytest.mark.parametrize("name", ["bootstrap.sh", "functions.sh"])
+def test_the_prometheus_may_find_instances_and_change_nothing(tmp_path: Path) -> None:
+    commands = dry_run("prometheus.sh")
+    roles = {
+        flag(each, "role") for each in starting_with("projects add-iam-policy-binding", commands)
+    }
+    assert roles == {"roles/compute.viewer", "roles/logging.logWriter"}
+    answers, scrapes = sorted(starting_with("compute firewall-rules create", commands))
+    assert flag(scrapes, "source-service-accounts") == email("slipway-prometheus")
+    assert flag(answers, "target-service-accounts") == email("slipway-prometheus")
+    assert not any(each.startswith("0.") for each in flag(answers, "source-ranges").split(","))
+    again = run_against_existing(tmp_path, "prometheus.sh")
+    assert not [each for each in again if "create" in each]
+    assert starting_with("compute instances reset", again), "a changed configuration takes effect"
+
+
+@pytest.mark.parametrize("name", ["bootstrap.sh", "functions.sh", "prometheus.sh"])
 def test_a_script_prints_its_usage_and_names_a_missing_argument(name: str) -> None:
     assert script(name, "--help").stdout.startswith(f"Usage: deploy/{name}")
     without = script(name)
@@ -397,7 +412,9 @@ def test_gcloud_accepts_every_command_and_flag(tmp_path: Path) -> None:
     every = [
         *dry_run("bootstrap.sh"),
         *dry_run("functions.sh"),
+        *dry_run("prometheus.sh"),
         *run_against_existing(tmp_path, "bootstrap.sh"),
+        *run_against_existing(tmp_path, "prometheus.sh"),
     ]
     distinct = sorted({shlex.join(command) for command in every})
     commands = tmp_path / "commands.json"

@@ -1,0 +1,174 @@
+"""The shipped Prometheus finds the instances of a canary by Google's API and reads their metrics.
+
+Prometheus is the real one, with the configuration of `deploy/prometheus.sh`. Its requests to
+compute.googleapis.com go to the emulator, and those to an instance's internal address and port go
+to that instance of the emulator.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from compute_emulator import DataPlane
+from emulator.tests.tls_proxy import tls_proxy
+from tests.prometheus import ask, prometheus, until
+from tests.scenario import PROJECT, Scenario
+from tests.tools import require_program
+
+DEPLOY = Path(__file__).parents[1] / "deploy"
+ZONES = tuple(f"us-central1-{each}" for each in "abcf")
+PORT = 9000
+
+pytestmark = pytest.mark.wide
+
+
+def rendered(folder: Path, *arguments: str) -> str:
+    """The configuration that `deploy/prometheus.sh` gives its machine."""
+    gcloud, saved = folder / "gcloud", folder / "rendered.yml"
+    gcloud.write_text(
+        "#!/bin/bash\n"
+        'case "$*" in *describe*) exit 1 ;; esac\n'
+        'for part in "$@"; do\n'
+        f'  case "$part" in *prometheus-config=*) cp "${{part##*=}}" {saved} ;; esac\n'
+        "done\n"
+    )
+    gcloud.chmod(0o755)
+    result = subprocess.run(
+        [DEPLOY / "prometheus.sh", f"--project={PROJECT}", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"},
+    )
+    assert result.returncode == 0, result.stderr
+    return saved.read_text()
+
+
+class Network:
+    """What an instance in the project reaches: the metadata server, which hands out a token, and
+    the other instances by their internal addresses.
+    """
+
+    def __init__(self, story: Scenario, plane: DataPlane) -> None:
+        self._story, self._plane = story, plane
+
+    def app_at(self, address: str | None) -> str:
+        names = {
+            resource["networkInterfaces"][0]["networkIP"]: resource["name"]
+            for _, resource in self._story.emulator.resources("instances")
+        }
+        apps = {
+            each["name"]: each["url"]
+            for service in self._plane.state()["backend_services"].values()
+            for each in service
+        }
+        return str(apps[names[address]])
+
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        """`host:port` of the metadata server, which is the instances' HTTP proxy too."""
+        network = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path.startswith("/computeMetadata/"):
+                    body = b'{"access_token": "t", "expires_in": 3600, "token_type": "Bearer"}'
+                else:
+                    url = urlsplit(self.path)
+                    assert url.port == PORT
+                    answer = requests.get(network.app_at(url.hostname) + url.path, timeout=5)
+                    body = answer.content
+                self.send_response(200)
+                self.send_header("Metadata-Flavor", "Google")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+def quickened(settings: str, proxy: str) -> str:
+    """The same configuration, faster, and with the way to the emulator's instances."""
+    for pattern, replacement in (
+        (r"scrape_interval: \d+s", "scrape_interval: 500ms"),
+        (r"scrape_timeout: \d+s", "scrape_timeout: 500ms"),
+        (r"refresh_interval: \d+s", "refresh_interval: 1s"),
+        (r"metrics_path: /metrics", f"metrics_path: /metrics\n    proxy_url: http://{proxy}"),
+    ):
+        settings, count = re.subn(pattern, replacement, settings)
+        assert count, pattern
+    return settings
+
+
+def test_promtool_accepts_the_configuration_with_a_line_for_each_zone(tmp_path: Path) -> None:
+    settings = rendered(tmp_path, f"--zones={','.join(ZONES)}")
+    assert re.findall(r"project: (\S+), zone: (\S+),", settings) == [
+        (PROJECT, zone) for zone in ZONES
+    ]
+    for file in (DEPLOY / "prometheus" / "prometheus.yml", tmp_path / "rendered.yml"):
+        checked = subprocess.run(
+            [require_program("promtool"), "check", "config", file], capture_output=True, text=True
+        )
+        assert checked.returncode == 0, checked.stderr
+
+
+def test_the_metrics_of_both_releases_are_told_apart_instance_by_instance(tmp_path: Path) -> None:
+    story = Scenario()
+    with story.emulator.serve() as server, story.emulator.data_plane() as plane:
+        steps = [{"weight": 10, "hold_seconds": 3600}, {"weight": 100}]
+        canary = {"strategy": "canary", "steps": steps, "bake_seconds": 0}
+        story.given_serving("1", serving={"port": PORT}, rollout=canary)
+        story.when_released("2-RC1")
+        story.when_minutes_pass(6)
+        assert story.healthy_by_version() == {"1": 3, "2-RC1": 3}
+        plane.refresh()
+        with Network(story, plane).served() as network, tls_proxy(server.port) as google:
+            (tmp_path / "ca.pem").write_text(google.certificate)
+            environment = {
+                "GCE_METADATA_HOST": network,
+                "HOME": str(tmp_path),
+                "HTTPS_PROXY": google.url,
+                "SSL_CERT_FILE": str(tmp_path / "ca.pem"),
+            }
+            settings = quickened(rendered(tmp_path, f"--zones={','.join(ZONES)}"), network)
+            with prometheus(tmp_path, settings, environment) as url:
+                total = 'vllm:request_success_total{finished_reason="stop"}'
+                until(lambda: len(ask(url, total)) == 6)
+                found = [labels for labels, _ in ask(url, total)]
+    templates = {
+        each["template"]: each["version"] for each in story.emulator.instances() if each["status"]
+    }
+    assert len(templates) == 2
+    by_instance = {each["name"]: each for each in story.emulator.instances()}
+    for labels in found:
+        instance = by_instance[labels["instance"]]
+        assert (labels["model"], labels["job"]) == ("tiny", "slipway")
+        assert labels["template"] == instance["template"]
+        assert labels["group"] == instance["group"]
+        assert labels["zone"] == instance["zone"]
+    assert sorted((each["release"], each["group"]) for each in found) == [
+        *[("1", "slipway-tiny-blue")] * 3,
+        *[("2-rc1", "slipway-tiny-green")] * 3,
+    ]
