@@ -157,24 +157,31 @@ def _first_window(
     """When the next window begins; None if the candidate has no requests yet."""
     if record.evaluated_until:
         return record.evaluated_until
-    began = _requests_since(rollout)
+    began = _requests_since(rollout, kind_of(record.gate, release.spec.rollout.gates[record.gate]))
     if began is None:
         return None
     warm = began + timedelta(seconds=release.spec.rollout.analysis.warm_up_seconds)
     return _multiple(warm, seconds, math.ceil)
 
 
-def _requests_since(rollout: Rollout) -> datetime | None:
-    """Since when requests reach the candidate."""
+def _requests_since(rollout: Rollout, kind: Kind) -> datetime | None:
+    """Since when requests reach the candidate: a share of all, or for other kinds than comparisons
+    any, such as those of a preview.
+    """
     phase = rollout.phase
     if not isinstance(phase, Stepping | Baking):
         return None
     if rollout.candidate and has_own_group(rollout):
-        has_weight = isinstance(phase, Baking) or phase.weight > 0
-        return phase.routed_since if has_weight else None
+        if isinstance(phase, Stepping) and not _is_reached(phase, kind):
+            return None
+        return phase.routed_since
     clocks = decode(rollout.progress.clocks) if rollout.progress else {}
     healthy = [clock.since for clock in clocks.values() if clock.state == "healthy"]
     return min(healthy, default=None)
+
+
+def _is_reached(phase: Stepping, kind: Kind) -> bool:
+    return phase.weight > 0 if kind in COMPARISONS else phase.granted > 0
 
 
 def _subjects(rollout: Rollout, release: Release) -> tuple[Subject, Subject | None]:
@@ -243,15 +250,13 @@ def _questions(rollout: Rollout, gates: Mapping[str, Gate]) -> dict[str, Questio
         not gate.dry_run and kind_of(name, gate) in COMPARISONS for name, gate in gates.items()
     )
     alpha = analysis.alpha / max(1, comparing) / max(1, asking)
-    number, since = _asking_step(rollout, steps)
     present = _share_now(rollout)
-    following = next((each for each in shares[number + 1 :] if each and each > present), 1.0)
+    following = next((each for each in shares if each and each > present), 1.0)
     return {
         name: Question(
             gate,
             analysis,
-            number,
-            since,
+            *_step_under_test(rollout, kind_of(name, gate)),
             alpha,
             1 + ((gate.harmful_ratio or HARMFUL_RATIO) - 1) / following,
             min(1.0, _tolerated(gate) / following),
@@ -270,17 +275,20 @@ def _steps(rollout: Rollout) -> tuple[Step, ...]:
     return strategy_of(candidate).steps(swap_of(rollout, candidate)) if candidate else ()
 
 
-def _asking_step(rollout: Rollout, steps: tuple[Step, ...]) -> tuple[int, datetime]:
-    """The last step that gave the candidate more requests (-1: none has), and since when it is in
-    effect everywhere.
+def _step_under_test(rollout: Rollout, kind: Kind) -> tuple[int, datetime]:
+    """The last step that gave the candidate requests (-1: none has), and since when it is in effect
+    everywhere. A comparison is about steps that split requests; other kinds are about each step
+    that changes the route.
     """
-    phase = rollout.phase
+    phase, steps = rollout.phase, _steps(rollout)
     if not isinstance(phase, Stepping):
         return len(steps) - 1, phase.since if isinstance(phase, Baking) else NEVER
     if not has_own_group(rollout):
         return phase.step, phase.since
     granted = [
-        number for number, step in enumerate(steps[: phase.granted]) if isinstance(step, WeightStep)
+        number
+        for number, step in enumerate(steps[: phase.granted])
+        if (isinstance(step, WeightStep) if kind in COMPARISONS else step.is_routed)
     ]
     since = phase.routed_since + PROPAGATION if phase.routed_since else NEVER
     return (granted[-1] if granted else -1), since
@@ -314,8 +322,8 @@ def results_of(rollout: Rollout, hold: timedelta) -> GateResults | None:
         return None
     phase = rollout.phase
     is_promoted = rollout.promoted or getattr(phase, "is_promoted", False)
-    is_asking = isinstance(phase, Stepping) and not is_promoted and rollout.stable is not None
-    asking = {
+    is_asking = isinstance(phase, Stepping) and not is_promoted
+    required = {
         name
         for name, gate in gates.items()
         if is_asking and not gate.dry_run and _must_pass(rollout, kind_of(name, gate))
@@ -323,10 +331,10 @@ def results_of(rollout: Rollout, hold: timedelta) -> GateResults | None:
     return GateResults(
         rollout.failure,
         rollout.gates,
-        _asking_step(rollout, _steps(rollout))[0],
+        {name: _step_under_test(rollout, kind_of(name, gate))[0] for name, gate in gates.items()},
         gates,
         release.spec.rollout.analysis,
-        frozenset(asking),
+        frozenset(required),
         _due(rollout, hold),
     )
 
@@ -343,7 +351,7 @@ def _must_pass(rollout: Rollout, kind: Kind) -> bool:
     if has_own_group(rollout) and not phase.is_granted:
         return False
     if kind in COMPARISONS:
-        return share is not None and share < 1
+        return rollout.stable is not None and share is not None and share < 1
     return step.is_routed or share is not None
 
 

@@ -216,20 +216,27 @@ def _read_kept(document: Json | None) -> Kept | None:
     return Kept(**document | {"release": release_from_document(document["release"])})
 
 
+_BY_EDGE = ("edges", "baseline_below", "candidate_below")
+
+
 def gate_record(record: GateRecord) -> Json:
     tally = record.tally
     sums = {"against": list(tally.against), "in_favour": list(tally.in_favour)}
-    return vars(record) | {
-        "tally": vars(tally) | sums,
-        "dispersion": vars(record.dispersion) | {},
-    }
+    lists = {name: list(getattr(record, name)) for name in _BY_EDGE}
+    return (
+        vars(record)
+        | lists
+        | {"tally": vars(tally) | sums, "dispersion": vars(record.dispersion) | {}}
+    )
 
 
 def _read_gate_record(document: Json) -> GateRecord:
     tally = document["tally"]
     sums = {"against": tuple(tally["against"]), "in_favour": tuple(tally["in_favour"])}
+    by_edge = {name: tuple(document.get(name, ())) for name in _BY_EDGE}
     return GateRecord(
         **document
+        | by_edge
         | {"tally": Tally(**tally | sums), "dispersion": Dispersion(**document["dispersion"])}
     )
 

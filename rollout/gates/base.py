@@ -89,17 +89,17 @@ class AwaitedApproval:
 
 @dataclass(frozen=True)
 class GateResults:
-    """What the release's own gates have said: `asking` are those that must pass before the step
-    ends, about `step`, and `due` is when its hold is over. `failure`: what has failed the release
-    for good.
+    """What the release's own gates have said. `required`: those that must pass before the step
+    ends, each about its step in `steps`. `due`: when the hold is over. `failure`: what has failed
+    the release for good.
     """
 
     failure: LatchedFailure | None
     records: tuple[GateRecord, ...]
-    step: int
+    steps: Mapping[str, int]
     gates: Mapping[str, GateSpec]
     analysis: Analysis
-    asking: frozenset[str]
+    required: frozenset[str]
     due: datetime
 
 

@@ -37,7 +37,7 @@ class MetricsGate:
         records = {each.gate: each for each in results.records}
         verdicts = [
             _verdict(records.get(name, GateRecord(name)), results, context)
-            for name in sorted(results.asking)
+            for name in sorted(results.required)
         ]
         for kind in (Failed, Inconclusive, Waiting):
             for verdict in verdicts:
@@ -48,7 +48,7 @@ class MetricsGate:
 
 def _verdict(record: GateRecord, results: GateResults, context: GateContext) -> Verdict:
     analysis, now = results.analysis, context.now
-    is_begun = record.step == results.step
+    is_begun = record.step == results.steps[record.gate]
     why = record.why if is_begun and record.why else f"{record.gate}: no window of the step is over"
     if record.verdict == "pass" and is_begun:
         return Passed(record.why)

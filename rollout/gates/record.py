@@ -22,7 +22,9 @@ class GateRecord:
     release for a fail, else what the gate needs to pass; for a limit, the limit and the value.
     `lacking_since`: since when no window has had numbers. `beyond`: windows in a row beyond the
     limit, and `failures` all of them in this step. `baseline_share`: the share of bad requests that
-    the stable release had, of the last step in which it had requests.
+    the stable release had, of the last step in which it had requests. `edges` are those of a
+    latency histogram in seconds, with how many requests of the step took at most so long on each
+    side; `second_opinion` says at which edge both distributions differ, if they surely do.
     """
 
     gate: str
@@ -40,3 +42,7 @@ class GateRecord:
     beyond: int = 0
     failures: int = 0
     baseline_share: float | None = None
+    edges: tuple[float, ...] = ()
+    baseline_below: tuple[float, ...] = ()
+    candidate_below: tuple[float, ...] = ()
+    second_opinion: str = ""

@@ -17,6 +17,7 @@ import math
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from rollout.gates.band import Difference, difference
 from rollout.gates.record import GateRecord, VerdictKind
 from rollout.gates.statistics import (
     Tally,
@@ -123,6 +124,10 @@ def _begun(record: GateRecord, step: int) -> GateRecord:
         verdict="inconclusive",
         beyond=0,
         failures=0,
+        edges=(),
+        baseline_below=(),
+        candidate_below=(),
+        second_opinion="",
         evidence=None,
         threshold=None,
     )
@@ -168,11 +173,55 @@ def _with_counts(
     window = Window(baseline.bad, baseline.total, candidate.bad, candidate.total)
     tally = add(record.tally, window, question.harmful_ratio)
     share = tally.baseline_bad / tally.baseline_total if tally.baseline_total else None
-    return replace(
+    after = replace(
         record,
         tally=tally,
         dispersion=add_dispersion(record.dispersion, window),
         baseline_share=record.baseline_share if share is None else share,
+    )
+    return _with_edges(after, question, candidate, baseline)
+
+
+def _with_edges(
+    record: GateRecord, question: Question, candidate: Counts, baseline: Counts
+) -> GateRecord:
+    """The sums by edge, as long as the edges are those of the first window of the step."""
+    edges = tuple(edge for edge, _ in candidate.below if math.isfinite(edge))
+    if not edges or not baseline.below:
+        return record
+    if record.edges != edges:
+        if record.edges:
+            return record
+        nothing = (0.0,) * len(edges)
+        record = replace(record, edges=edges, baseline_below=nothing, candidate_below=nothing)
+    before, after = _sums(baseline), _sums(candidate)
+    if len(before) != len(edges):
+        return record
+    record = replace(
+        record,
+        baseline_below=tuple(map(sum, zip(record.baseline_below, before, strict=True))),
+        candidate_below=tuple(map(sum, zip(record.candidate_below, after, strict=True))),
+    )
+    found = difference(
+        dict(zip(edges, record.baseline_below, strict=True))
+        | {math.inf: record.tally.baseline_total},
+        dict(zip(edges, record.candidate_below, strict=True))
+        | {math.inf: record.tally.candidate_total},
+        question.alpha,
+    )
+    return replace(record, second_opinion=_opinion(found))
+
+
+def _sums(side: Counts) -> tuple[float, ...]:
+    return tuple(count for edge, count in side.below if math.isfinite(edge))
+
+
+def _opinion(found: Difference | None) -> str:
+    if found is None or found.excess <= 0:
+        return ""
+    return (
+        f"slower than {found.edge:g} s are {found.candidate_slower:.1%} against"
+        f" {found.baseline_slower:.1%}"
     )
 
 
