@@ -219,21 +219,21 @@ def values(*found: float) -> Windows:
 def test_a_limit_fails_by_windows_in_a_row_or_in_all(
     gate: dict[str, Any], found: tuple[float, ...], verdict: str
 ) -> None:
-    asked = question(query="gpu_utilization", **gate)
-    assert judge_answer(NEW, asked, values(*found), at(0)).verdict == verdict
+    of_step = question(query="gpu_utilization", **gate)
+    assert judge_answer(NEW, of_step, values(*found), at(0)).verdict == verdict
 
 
 # ---- Evaluation jobs
 
 
 def test_an_evaluation_job_decides_and_its_failure_does_not() -> None:
-    asked = question(url="https://jobs.example.com/evaluate")
-    passed = judge_verdict(NEW, asked, ExternalVerdict("pass", "93 of 100"), at(60), at(61))
+    of_step = question(url="https://jobs.example.com/evaluate")
+    passed = judge_verdict(NEW, of_step, ExternalVerdict("pass", "93 of 100"), at(60), at(61))
     assert (passed.verdict, passed.why) == ("pass", "errors: 93 of 100 → pass")
     assert passed.evaluated_until == at(60)
-    down = judge_verdict(passed, asked, NoVerdict("timeout", "no answer"), at(120), at(121))
+    down = judge_verdict(passed, of_step, NoVerdict("timeout", "no answer"), at(120), at(121))
     assert (down.verdict, down.evaluated_until) == ("error", at(60))
-    failed = judge_verdict(down, asked, ExternalVerdict("fail", "12 of 100"), at(120), at(121))
+    failed = judge_verdict(down, of_step, ExternalVerdict("fail", "12 of 100"), at(120), at(121))
     assert (failed.verdict, failed.lacking_since) == ("fail", None)
     later = ExternalVerdict("pass", "it was a mistake")
-    assert judge_verdict(failed, asked, later, at(180), at(181)) == failed
+    assert judge_verdict(failed, of_step, later, at(180), at(181)) == failed
