@@ -40,13 +40,20 @@ def on_approval(event: CloudEvent) -> None:
     approval.handle(wiring.world(), event)
 
 
+@functions_framework.cloud_event
+def on_alert(event: CloudEvent) -> None:
+    from handlers import alert
+
+    alert.handle(wiring.world(), event)
+
+
 @functions_framework.errorhandler(400)
 def on_refused(refusal: Exception) -> str:
     """Handles a push request that functions-framework does not accept as an event, for example a
     message with attributes alone. Answered with 400, it would be redelivered for hours, so the
     handler gets it like any other message and records it.
     """
-    entry_points = {"on_wakeup": on_wakeup, "on_approval": on_approval}
+    entry_points = {"on_wakeup": on_wakeup, "on_approval": on_approval, "on_alert": on_alert}
     handle = entry_points.get(wiring.function_target(), on_release)
     body = request.get_json(silent=True) or request.get_data()
     handle(CloudEvent({"type": PUSHED, "source": "//pubsub.googleapis.com/"}, body))
@@ -60,6 +67,10 @@ match wiring.function_target():
         wiring.world().connect("store", "bus")
     case "on_approval":
         import handlers.approval
+
+        wiring.world().connect("store", "bus")
+    case "on_alert":
+        import handlers.alert
 
         wiring.world().connect("store", "bus")
     case "on_wakeup":

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Creates what Slipway needs in a Google Cloud project: topics and subscriptions, a Cloud Tasks queue,
-# Firestore, service accounts and their roles, the minute tick, and the three Cloud Run services as
+# Firestore, service accounts and their roles, the minute tick, and the four Cloud Run services as
 # empty shells. A project owner runs it once. It is idempotent: existing resources are kept or set to
 # the same values. The functions are deployed afterwards (cloudbuild.yaml, or functions.sh).
 #
@@ -18,7 +18,7 @@ Usage: deploy/bootstrap.sh --project=ID [--region=REGION] [--firestore-location=
                            [--network=NAME] [--only-model-account] [--dry-run]
 
 Creates topics, subscriptions, a task queue, Firestore, service accounts with their roles, the minute
-tick and three empty Cloud Run services in a project. Safe to run again.
+tick and four empty Cloud Run services in a project. Safe to run again.
 
   --project=ID             the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --region=REGION          where the functions run (default: us-central1)
@@ -82,6 +82,7 @@ may_publish() { # member, topic
 identities() {
   service_account "$INTAKE" "Slipway intake: records releases, has no Compute permission"
   service_account "$APPROVER" "Slipway approver: records approvals, has no Compute permission"
+  service_account "$ALERT_INTAKE" "Slipway alert intake: records alerts, has no Compute permission"
   service_account "$RECONCILER" "Slipway reconciler: makes Compute Engine match the release"
   service_account "$WAKER" "Slipway waker: scheduled wake-ups are published as this account"
   service_account slipway-invoker "Slipway push: Pub/Sub calls the functions with this identity"
@@ -103,7 +104,7 @@ roles() {
   local who
 
   # All functions use the documents and the topics; only the reconciler uses Compute Engine.
-  for who in "$INTAKE" "$APPROVER" "$RECONCILER"; do
+  for who in "$INTAKE" "$APPROVER" "$ALERT_INTAKE" "$RECONCILER"; do
     project_role "$who" roles/datastore.user "$this_database"
     may_publish "$(identity "$who")" "$WAKEUPS"
     may_publish "$(identity "$who")" "$STATUS"
@@ -137,11 +138,12 @@ roles() {
   project_role slipway-deployer roles/run.sourceDeveloper
   project_role slipway-deployer roles/run.builder
   project_role slipway-deployer roles/logging.logWriter
-  for who in "$INTAKE" "$APPROVER" "$RECONCILER" slipway-invoker slipway-deployer; do
+  for who in "$INTAKE" "$APPROVER" "$ALERT_INTAKE" "$RECONCILER" slipway-invoker slipway-deployer; do
     may_act_as slipway-deployer "$(identity "$who")"
   done
   may_publish "$(identity slipway-deployer)" "$RELEASES"
-  for who in "$INTAKE_SUBSCRIPTION" "$APPROVER_SUBSCRIPTION" "$RECONCILER_SUBSCRIPTION"; do
+  for who in "$INTAKE_SUBSCRIPTION" "$APPROVER_SUBSCRIPTION" "$ALERT_SUBSCRIPTION" \
+    "$RECONCILER_SUBSCRIPTION"; do
     run gcloud pubsub subscriptions add-iam-policy-binding "$who" \
       --member="serviceAccount:$(identity slipway-deployer)" --role=roles/pubsub.editor \
       "${quietly[@]}"
@@ -156,10 +158,19 @@ pubsub_agent() {
     --member="serviceAccount:$agent" --role=roles/iam.serviceAccountTokenCreator "${quietly[@]}"
   may_publish "$agent" "$DEAD"
   local kept
-  for kept in "$INTAKE_SUBSCRIPTION" "$APPROVER_SUBSCRIPTION"; do
+  for kept in "$INTAKE_SUBSCRIPTION" "$APPROVER_SUBSCRIPTION" "$ALERT_SUBSCRIPTION"; do
     run gcloud pubsub subscriptions add-iam-policy-binding "$kept" \
       --member="serviceAccount:$agent" --role=roles/pubsub.subscriber "${quietly[@]}"
   done
+}
+
+# Cloud Monitoring's service agent alone publishes alerts. Google creates it with a project's first
+# notification channel of type Pub/Sub, and nobody can be granted a role before: create the channel
+# (docs/deploy.md), then run this script again.
+monitoring_agent() {
+  local agent="service-$PROJECT_NUMBER@gcp-sa-monitoring-notification.iam.gserviceaccount.com"
+  may_publish "$agent" "$ALERTS" ||
+    echo "no alerts yet: create a notification channel for the topic $ALERTS, then run this again" >&2
 }
 
 # -- Pub/Sub
@@ -181,15 +192,18 @@ subscription() { # name, topic, flags that an update may set again
 
 messages() {
   local name
-  for name in "$RELEASES" "$APPROVALS" "$WAKEUPS" "$STATUS" "$DEAD"; do topic "$name"; done
+  for name in "$RELEASES" "$APPROVALS" "$ALERTS" "$WAKEUPS" "$STATUS" "$DEAD"; do
+    topic "$name"
+  done
 
   # 100 attempts, 10 s to 10 min apart, take about 16 hours: an outage of Firestore or Slipway
-  # dead-letters no release and no approval.
+  # dead-letters no release, approval or alert.
   local intent=(--ack-deadline="$ACK_DEADLINE_SECONDS" --expiration-period=never
     --message-retention-duration=7d --min-retry-delay=10s --max-retry-delay=600s
     --dead-letter-topic="projects/$PROJECT/topics/$DEAD" --max-delivery-attempts=100)
   subscription "$INTAKE_SUBSCRIPTION" "$RELEASES" "${intent[@]}"
   subscription "$APPROVER_SUBSCRIPTION" "$APPROVALS" "${intent[@]}"
+  subscription "$ALERT_SUBSCRIPTION" "$ALERTS" "${intent[@]}"
   # A wake-up is a hint that the tick repeats, so it expires instead of becoming a dead letter.
   subscription "$RECONCILER_SUBSCRIPTION" "$WAKEUPS" \
     --ack-deadline="$ACK_DEADLINE_SECONDS" --expiration-period=never \
@@ -271,10 +285,12 @@ messages
 identities
 service "$INTAKE"
 service "$APPROVER"
+service "$ALERT_INTAKE"
 service "$RECONCILER"
 queue
 roles
 pubsub_agent
+monitoring_agent
 tick
 health_checks
 echo

@@ -5,6 +5,7 @@
 # Topics. The code uses the same names (tests/test_deploy.py compares them).
 RELEASES=model-releases
 APPROVALS=model-approvals
+ALERTS=model-alerts
 WAKEUPS=model-wakeups
 STATUS=model-rollout-status
 DEAD=model-releases-dead
@@ -12,6 +13,7 @@ DEAD=model-releases-dead
 # Subscriptions.
 INTAKE_SUBSCRIPTION=model-releases-intake
 APPROVER_SUBSCRIPTION=model-approvals-approver
+ALERT_SUBSCRIPTION=model-alerts-intake
 RECONCILER_SUBSCRIPTION=model-wakeups-reconciler
 DEAD_SUBSCRIPTION=model-releases-dead-kept
 
@@ -22,6 +24,7 @@ WAKER=slipway-waker
 # Cloud Run services, each with a service account of the same name.
 INTAKE=slipway-intake
 APPROVER=slipway-approver
+ALERT_INTAKE=slipway-alert-intake
 RECONCILER=slipway-reconciler
 
 # The reconciler's custom role. Role names cannot contain dashes.

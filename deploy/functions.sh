@@ -8,17 +8,20 @@ source ./common.sh
 
 usage() {
   cat <<TEXT
-Usage: deploy/functions.sh [intake] [approver] [reconciler] --project=ID [--region=REGION] [--dry-run]
+Usage: deploy/functions.sh [intake] [approver] [alert-intake] [reconciler] --project=ID
+                           [--region=REGION] [--dry-run]
 
-Deploys on_release (intake), on_approval (approver) and on_wakeup (reconciler) as Cloud Run
-functions, all by default, and makes Pub/Sub push to them with a signed token.
+Deploys on_release (intake), on_approval (approver), on_alert (alert-intake) and on_wakeup
+(reconciler) as Cloud Run functions, all by default, and makes Pub/Sub push to them with a signed
+token.
 
   --project=ID      the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --region=REGION   where the functions run (default: us-central1)
   --dry-run         print every command and run none; needs neither gcloud nor a login
 
 SLIPWAY_METRICS (cloud-monitoring), or PROMETHEUS_URL and SLIPWAY_REQUESTS_COUNTER, name a source of
-metrics for the intake and the reconciler; see docs/operations.md.
+metrics for the intake and the reconciler; see docs/operations.md. SLIPWAY_GATE_SECRET names the
+secret in Secret Manager by which the reconciler and evaluation jobs sign; see docs/gates.md.
 TEXT
 }
 
@@ -32,15 +35,23 @@ for name in SLIPWAY_METRICS PROMETHEUS_URL SLIPWAY_REQUESTS_COUNTER; do
   if [ -n "${!name:-}" ]; then METRICS="$METRICS$COMMA$name=${!name}"; fi
 done
 
+# Gates with a url: the intake must know that there is a secret, and only the reconciler reads it.
+GATES="" SECRET=()
+if [ -n "${SLIPWAY_GATE_SECRET:-}" ]; then
+  GATES="${COMMA}SLIPWAY_HTTP_GATES=signed"
+  SECRET=(--set-secrets="SLIPWAY_GATE_SECRET=$SLIPWAY_GATE_SECRET:latest")
+fi
+
 # Concurrency: the reconciler mostly waits for Compute Engine and the intake for Firestore, so one
 # warm instance can serve a few requests at once.
-deploy() { # service, function, concurrency, max instances, [more environment variables]
+deploy() { # service, function, concurrency, max instances, [more environment variables, [flags]]
   run gcloud run deploy "$1" --function="$2" --source=.. --base-image=python313 \
     --region="$REGION" --project="$PROJECT" --service-account="$(identity "$1")" \
     --build-service-account="projects/$PROJECT/serviceAccounts/$(identity slipway-deployer)" \
     --no-allow-unauthenticated --ingress=internal --timeout="$TIMEOUT_SECONDS" --concurrency="$3" \
     --max-instances="$4" --cpu=1 --memory=512Mi --cpu-boost \
-    --set-env-vars="${DELIMITER}GOOGLE_CLOUD_PROJECT=$PROJECT${5:-}" --labels=app=slipway --quiet
+    --set-env-vars="${DELIMITER}GOOGLE_CLOUD_PROJECT=$PROJECT${5:-}" --labels=app=slipway --quiet \
+    "${@:6}"
 }
 
 # The URL's path carries the topic; the token's audience is the service.
@@ -55,21 +66,26 @@ push() { # subscription, topic, service
     --push-auth-service-account="$(identity slipway-invoker)" --push-auth-token-audience="$url"
 }
 
-if [ ${#REST[@]} = 0 ]; then REST=(intake approver reconciler); fi
+if [ ${#REST[@]} = 0 ]; then REST=(intake approver alert-intake reconciler); fi
 for part in "${REST[@]}"; do
   case "$part" in
     intake)
-      deploy "$INTAKE" on_release 8 5 "$METRICS"
+      deploy "$INTAKE" on_release 8 5 "$METRICS$GATES"
       push "$INTAKE_SUBSCRIPTION" "$RELEASES" "$INTAKE"
       ;;
     approver)
       deploy "$APPROVER" on_approval 8 2
       push "$APPROVER_SUBSCRIPTION" "$APPROVALS" "$APPROVER"
       ;;
+    alert-intake)
+      deploy "$ALERT_INTAKE" on_alert 8 2
+      push "$ALERT_SUBSCRIPTION" "$ALERTS" "$ALERT_INTAKE"
+      ;;
     reconciler)
       queue="${COMMA}SLIPWAY_QUEUE=projects/$PROJECT/locations/$REGION/queues/$QUEUE"
       waker="${COMMA}SLIPWAY_QUEUE_ACCOUNT=$(identity "$WAKER")"
-      deploy "$RECONCILER" on_wakeup 4 10 "$queue$waker$METRICS"
+      deploy "$RECONCILER" on_wakeup 4 10 "$queue$waker$METRICS$GATES" \
+        ${SECRET[@]+"${SECRET[@]}"}
       push "$RECONCILER_SUBSCRIPTION" "$WAKEUPS" "$RECONCILER"
       ;;
     *) fail "unknown argument $part; see --help" ;;

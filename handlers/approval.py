@@ -13,7 +13,7 @@ from handlers.command import APPROVALS, record_command
 from handlers.quarantine import Refuse
 from handlers.release import handle_message
 from infra.bus.envelope import Message, parse_payload
-from infra.store import repository
+from infra.store import outbox, repository
 from infra.wiring import World
 from rollout.spec.message import CommandGiven, decode_json, parse
 
@@ -22,8 +22,8 @@ def handle(world: World, event: Any) -> None:
     handle_message(world, event, accept_approval)
 
 
-def accept_approval(world: World, message: Message) -> str:
-    """Save the approval or rejection. Returns the name of its model."""
+def accept_approval(world: World, message: Message) -> None:
+    """Save the approval or rejection, and wake its model."""
     payload = parse_payload(message)
     request = parse(decode_json(payload.data))
     topic = message.topic.rpartition("/")[2]
@@ -35,4 +35,4 @@ def accept_approval(world: World, message: Message) -> str:
     repository.retry_on_conflict(
         world, lambda: record_command(world, request, payload, message.published_at, topic)
     )
-    return request.model
+    outbox.wake(world, request.model)

@@ -69,7 +69,7 @@ def handle(world: World, event: Any) -> None:
     handle_message(world, event, accept_message)
 
 
-def handle_message(world: World, event: Any, accept: Callable[[World, Message], str]) -> None:
+def handle_message(world: World, event: Any, accept: Callable[[World, Message], None]) -> None:
     """Save what the event's message requests, as `accept` does it, or record why it is refused."""
     try:
         message = parse_message(event, world.project)
@@ -77,15 +77,13 @@ def handle_message(world: World, event: Any, accept: Callable[[World, Message], 
         quarantine(world, hashlib.sha256(error.raw).hexdigest(), error, error.raw)
         return
     try:
-        model = accept(world, message)
+        accept(world, message)
     except (Unreadable, Invalid, Refuse, Unstorable) as error:
         quarantine(world, message.id, error, message.data)
-        return
-    outbox.wake(world, model)
 
 
-def accept_message(world: World, message: Message) -> str:
-    """Save what the message requests. Returns the name of its model."""
+def accept_message(world: World, message: Message) -> None:
+    """Save what the message requests, and wake its model."""
     payload = parse_payload(message)
     request = parse(decode_json(payload.data))
     match request:
@@ -101,7 +99,7 @@ def accept_message(world: World, message: Message) -> str:
             )
         case _:
             assert_never(request)
-    return request.model
+    outbox.wake(world, request.model)
 
 
 def _record_command(

@@ -1,7 +1,8 @@
 """Runs all of Slipway on this machine: emulators, the functions, and the minute tick.
 
     model-releases ──> on_release ──> model-wakeups ─> on_wakeup ─> Compute Engine emulator
-    model-approvals ─> on_approval ────────^ a tick every minute of the stack's time
+    model-approvals ─> on_approval ────────^
+    model-alerts ────> on_alert ───────────^ a tick every minute of the stack's time
 
 With Google's emulators the functions run as deployed: functions-framework processes that Pub/Sub
 pushes to, with a small emulator of Cloud Tasks. Without them, the embedded store and bus are used
@@ -39,9 +40,15 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "demo"
 QUEUE = f"projects/{PROJECT}/locations/local/queues/wakeups"
 RELEASES, APPROVALS, WAKEUPS = "model-releases", "model-approvals", "model-wakeups"
+ALERTS = "model-alerts"
 DEAD_LETTERS = "model-releases-dead"
-TOPICS = (RELEASES, APPROVALS, WAKEUPS, "model-rollout-status", DEAD_LETTERS)
-FUNCTIONS = {"on_release": RELEASES, "on_approval": APPROVALS, "on_wakeup": WAKEUPS}
+TOPICS = (RELEASES, APPROVALS, ALERTS, WAKEUPS, "model-rollout-status", DEAD_LETTERS)
+FUNCTIONS = {
+    "on_release": RELEASES,
+    "on_approval": APPROVALS,
+    "on_alert": ALERTS,
+    "on_wakeup": WAKEUPS,
+}
 
 Backend = Literal["emulators", "embedded"]
 OnPart = Callable[[str, str, bool], None]
@@ -211,7 +218,7 @@ class Stack:
     # ---- Embedded
 
     def _start_embedded(self, endpoint: str) -> None:
-        from handlers import approval, release, wakeup
+        from handlers import alert, approval, release, wakeup
         from infra.bus.embedded import EmbeddedBus
         from infra.compute.client import Compute
         from infra.logs import JsonLines
@@ -242,6 +249,9 @@ class Stack:
         )
         bus.subscribe(
             APPROVALS, lambda event: approval.handle(world, event), dead_letter_topic=DEAD_LETTERS
+        )
+        bus.subscribe(
+            ALERTS, lambda event: alert.handle(world, event), dead_letter_topic=DEAD_LETTERS
         )
         bus.subscribe(WAKEUPS, lambda event: wakeup.handle(world, event))
         bus.start()

@@ -534,6 +534,7 @@ class Rollout:
     capacity_lease: CapacityLease | None = None
     capacity: CapacityMode | None = None  # chosen when the rollout began
     demand: Demand | None = None
+    begun_at: datetime | None = None  # when the last rollout began, or `retry` began it anew
     gates: tuple[GateRecord, ...] = ()  # of the release that is judged, see `rollout/analysis.py`
     failure: LatchedFailure | None = None
 

@@ -23,7 +23,7 @@ from requests.adapters import BaseAdapter
 
 from compute_emulator import Emulator
 from compute_emulator import VirtualClock as CloudClock
-from handlers import approval, release, wakeup
+from handlers import alert, approval, release, wakeup
 from infra.bus.embedded import EmbeddedBus
 from infra.bus.envelope import RELEASE_TYPE, CloudEventLike, Message, parse_message
 from infra.bus.port import Bus
@@ -43,6 +43,7 @@ from rollout.state import ModelState
 
 PROJECT = "demo"
 APPROVALS = "model-approvals"
+ALERTS = "model-alerts"
 IMAGE = "us-docker.pkg.dev/p/r/tiny"
 NO_DRAINING = {"draining_seconds": 0}
 DEFAULT_BEHAVIOUR: dict[str, Any] = {
@@ -171,6 +172,10 @@ class Scenario:
         self.bus.subscribe(
             APPROVALS,
             lambda event: self.run_handler(lambda: approval.handle(self.world, event)),
+        )
+        self.bus.subscribe(
+            ALERTS,
+            lambda event: self.run_handler(lambda: alert.handle(self.world, event)),
         )
         self.bus.subscribe(
             outbox.WAKEUPS,

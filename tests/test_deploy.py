@@ -35,8 +35,8 @@ def script(name: str, *arguments: str, **environment: str) -> subprocess.Complet
     )
 
 
-def dry_run(name: str, *arguments: str) -> list[Command]:
-    result = script(name, f"--project={PROJECT}", "--dry-run", *arguments)
+def dry_run(name: str, *arguments: str, **environment: str) -> list[Command]:
+    result = script(name, f"--project={PROJECT}", "--dry-run", *arguments, **environment)
     assert result.returncode == 0, result.stderr
     return [shlex.split(line) for line in result.stdout.splitlines() if line.startswith("gcloud ")]
 
@@ -161,7 +161,7 @@ def test_scheduled_wake_ups_are_published_by_an_account_that_can_do_nothing_else
     assert [
         f"SLIPWAY_QUEUE={path},SLIPWAY_QUEUE_ACCOUNT={email('slipway-waker')}" in each
         for each in environment
-    ] == [False, False, True]
+    ] == [False, False, False, True]
 
 
 def test_a_source_of_metrics_is_named_to_those_who_accept_and_who_ask(
@@ -175,7 +175,8 @@ def test_a_source_of_metrics_is_named_to_those_who_accept_and_who_ask(
     monkeypatch.setenv("SLIPWAY_REQUESTS_COUNTER", counter)
     deployed = starting_with("run deploy", dry_run("functions.sh"))
     ending = f"|PROMETHEUS_URL=http://10.0.0.9:9090|SLIPWAY_REQUESTS_COUNTER={counter}"
-    assert [flag(each, "set-env-vars").endswith(ending) for each in deployed] == [True, False, True]
+    has_metrics = [flag(each, "set-env-vars").endswith(ending) for each in deployed]
+    assert has_metrics == [True, False, False, True]
 
 
 def test_the_field_that_the_tick_queries_stays_indexed() -> None:
@@ -261,6 +262,7 @@ def test_each_function_runs_as_its_own_service_account() -> None:
     assert {flag(command, "function"): flag(command, "service-account") for command in deploys} == {
         "on_release": email("slipway-intake"),
         "on_approval": email("slipway-approver"),
+        "on_alert": email("slipway-alert-intake"),
         "on_wakeup": email("slipway-reconciler"),
     }
 
@@ -274,8 +276,8 @@ def test_the_ack_deadline_is_longer_than_the_function_timeout() -> None:
     deadlines = [
         int(flag(command, "ack-deadline")) for command in subscriptions if "dead" not in command[4]
     ]
-    assert limits == [120, 120, 120]
-    assert deadlines == [135, 135, 135]
+    assert limits == [120, 120, 120, 120]
+    assert deadlines == [135, 135, 135, 135]
 
 
 def test_an_undeliverable_release_is_kept() -> None:
@@ -295,6 +297,7 @@ def test_an_undeliverable_release_is_kept() -> None:
         ("roles/pubsub.publisher", dead),
         ("roles/pubsub.subscriber", "model-releases-intake"),
         ("roles/pubsub.subscriber", "model-approvals-approver"),
+        ("roles/pubsub.subscriber", "model-alerts-intake"),
     } <= {(flag(command, "role"), command[4]) for command in agent}
 
 
@@ -326,7 +329,7 @@ def test_the_scripts_create_the_topics_that_the_code_uses() -> None:
         for path in (ROOT / folder).rglob("*.py")
     )
     in_code = set(re.findall(r'"(model-(?:releases|wakeups|rollout|dead)[a-z-]*)"', code))
-    assert in_code | {"model-releases", "model-approvals"} == {
+    assert in_code | {"model-releases", "model-approvals", "model-alerts"} == {
         command[4] for command in starting_with("pubsub topics create", dry_run("bootstrap.sh"))
     }
 
@@ -337,6 +340,7 @@ def test_push_tokens_have_the_service_as_audience(tmp_path: Path) -> None:
     assert [command[4] for command in pushes] == [
         "model-releases-intake",
         "model-approvals-approver",
+        "model-alerts-intake",
         "model-wakeups-reconciler",
     ]
     for command in pushes:
@@ -348,7 +352,7 @@ def test_push_tokens_have_the_service_as_audience(tmp_path: Path) -> None:
         )
         for command in pushes
     ]
-    assert topics == ["model-releases", "model-approvals", "model-wakeups"]
+    assert topics == ["model-releases", "model-approvals", "model-alerts", "model-wakeups"]
 
 
 def test_nobody_may_approve_until_somebody_is_named() -> None:
@@ -361,6 +365,34 @@ def test_nobody_may_approve_until_somebody_is_named() -> None:
     assert {role for role, resource in granted("slipway-approver") if resource == PROJECT} == {
         "roles/datastore.user"
     }
+
+
+def test_only_cloud_monitoring_may_publish_alerts() -> None:
+    bindings = starting_with("pubsub topics add-iam-policy-binding", dry_run("bootstrap.sh"))
+    who = [flag(command, "member") for command in bindings if command[4] == "model-alerts"]
+    agent = "service-0@gcp-sa-monitoring-notification.iam.gserviceaccount.com"
+    assert who == [f"serviceAccount:{agent}"]
+    assert {role for role, resource in granted("slipway-alert-intake") if resource == PROJECT} == {
+        "roles/datastore.user"
+    }
+
+
+def test_only_the_reconciler_reads_the_secret_of_gates() -> None:
+    commands = dry_run("functions.sh", SLIPWAY_GATE_SECRET="gates")
+    deploys = starting_with("run deploy", commands)
+    secrets = {
+        flag(command, "function"): flag(command, "set-secrets")
+        for command in deploys
+        if any(each.startswith("--set-secrets=") for each in command)
+    }
+    assert secrets == {"on_wakeup": "SLIPWAY_GATE_SECRET=gates:latest"}
+    signed = {
+        flag(command, "function")
+        for command in deploys
+        if "SLIPWAY_HTTP_GATES=signed" in flag(command, "set-env-vars")
+    }
+    assert signed == {"on_release", "on_wakeup"}
+    assert "SLIPWAY_HTTP_GATES" not in str(dry_run("functions.sh"))
 
 
 def test_a_second_run_creates_nothing(tmp_path: Path) -> None:

@@ -353,7 +353,7 @@ def plain(value: dict[str, Any]) -> Any:
 
 def test_every_entry_point_is_deployed() -> None:
     deployed = set(re.findall(r'deploy "\$\w+" (\w+)', text(ROOT / "deploy/functions.sh")))
-    documented = re.findall(r"^\| `slipway-\w+` \| `(on_\w+)` \|", text(DEPLOYING), re.MULTILINE)
+    documented = re.findall(r"^\| `slipway-[\w-]+` \| `(on_\w+)` \|", text(DEPLOYING), re.MULTILINE)
     assert deployed == set(documented)
     defined = ast.parse(text(ROOT / "main.py")).body
     assert deployed <= {each.name for each in defined if isinstance(each, ast.FunctionDef)}

@@ -528,6 +528,17 @@ class RolloutSpec(Section):
         description="What to do if a newer release arrives during the rollout: end it for the newer"
         " one, finish it first, or refuse the newer one; `wait` lasts until the old group is gone",
     )
+    abort_on_alerts: Annotated[
+        tuple[types.AlertPolicy, ...],
+        Field(max_length=20),
+        at_most(20),
+        EachOnce,
+        Allowed("at most 20 alert policies, each once"),
+    ] = Field(
+        default=(),
+        description="Alert policies of Cloud Monitoring, by display name or id: an incident that"
+        " begins during the rollout or the watch after it fails the release",
+    )
 
     @property
     def has_second_group(self) -> bool:
@@ -602,6 +613,7 @@ _LATER_FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("rollout", "keep_old_seconds", None),
     ("rollout", "capacity", None),
     ("rollout", "max_seconds_to_roll_back", None),
+    ("rollout", "abort_on_alerts", []),
     ("rollout", "gates", {}),
     ("rollout", "analysis", Analysis().model_dump(mode="json")),
     ("serving", "requests_per_second", None),

@@ -114,6 +114,7 @@ FULL = ModelState(
         candidate=THREE,
         previous=ONE,
         steps_digest="0123456789ab",
+        begun_at=at(0),
         progress=Progress(
             3, at(7), at(8), "preempted", 3, 4, "healthy@1767268800:x7k2", "1767268800", 4
         ),
@@ -295,6 +296,7 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
             ],
             "failure": {"reason": "gate", "why": "http_errors: 37 of 1,500", "since": at(3)},
             "steps_digest": "0123456789ab",
+            "begun_at": at(0),
             "progress": {
                 "healthy": 3,
                 "improved_at": at(7),

@@ -139,6 +139,7 @@ def test_retry_judges_a_failed_candidate_anew() -> None:
     anew = swapping(
         replace(phase, since=NOW),
         progress=Progress(0, NOW, initial_size=4),
+        begun_at=NOW,
         last_observed_at=NOW,
     )
     assert change.rollout == anew

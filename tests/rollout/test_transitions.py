@@ -75,6 +75,7 @@ def test_a_first_release_begins_with_everything_in_one_step() -> None:
             None,
             SINGLE_STEP_DIGEST,
             Progress(0, NOW),
+            begun_at=NOW,
             last_observed_at=NOW,
             failed_digests=("d",),
         ),
@@ -95,6 +96,7 @@ def test_a_second_release_begins_with_its_first_step_and_stops_scale_in() -> Non
         None,
         STEPS_DIGEST,
         Progress(0, NOW),
+        begun_at=NOW,
         last_observed_at=NOW,
         serving_group="blue",
     )
@@ -329,6 +331,7 @@ def test_a_newer_first_release_takes_over_at_once_and_both_are_recorded() -> Non
         None,
         SINGLE_STEP_DIGEST,
         Progress(0, NOW),
+        begun_at=NOW,
         last_observed_at=NOW,
     )
     why = "nothing serves yet; step 1 of 1 asks for 100 % on release 3"

@@ -118,6 +118,7 @@ FULL: dict[str, Any] = {
         "max_seconds_to_roll_back": 86400,
         "on_failure": "rollback",
         "on_newer": "supersede",
+        "abort_on_alerts": ["tiny: errors"],
     },
 }
 ROLLBACK: dict[str, Any] = {
