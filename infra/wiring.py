@@ -241,9 +241,9 @@ def _metrics_maker(project: str, environment: Mapping[str, str]) -> Callable[[],
         )
 
     def prometheus(url: str) -> Metrics:
-        from infra.metrics.prometheus import REQUESTS, Prometheus
+        from infra.metrics.prometheus import Prometheus, balancer_of
 
-        return Prometheus(url, environment.get("SLIPWAY_REQUESTS_COUNTER") or REQUESTS)
+        return Prometheus(url, balancer_of(environment))
 
     def cloud_monitoring() -> Metrics:
         from infra.metrics.cloud_monitoring import CloudMonitoring

@@ -7,11 +7,18 @@ Made by `infra/wiring.py` for `PROMETHEUS_URL`. It takes the differences of the 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+from infra.metrics.counters import (
+    BalancerSelectors,
+    Counters,
+    contradiction,
+    missing,
+    other_labels,
+)
 from infra.metrics.fetch import Fetch
 from infra.metrics.port import TIMEOUT_SECONDS, Names, Series, SeriesFound
 from infra.metrics.promql import PromQl
@@ -23,33 +30,59 @@ from rollout.measurements import (
     Unmeasured,
     WindowAnswer,
 )
+from rollout.spec.gates import BY_SERVICE
+from rollout.spec.selectors import Selector, parse_selector
 
 REQUESTS = 'lb_requests_total{backend_service=~"$backend_services"}'
+ERRORS = 'lb_requests_total{backend_service=~"$backend_services",code=~"5.."}'
+LATENCIES = 'lb_request_duration_seconds_bucket{backend_service=~"$backend_services"}'
 """What the emulator's data plane exports."""
 SLACK = 1.0  # seconds: the time of a query is rounded
-_PLACEHOLDER = "$backend_services"
-_SELECTOR = re.compile(
-    r"\s*(?P<metric>[a-zA-Z_:][a-zA-Z0-9_:]*)\s*\{"
-    r'[^{}\[\]]*?(?P<label>[a-zA-Z_][a-zA-Z0-9_]*)\s*=~\s*"\$backend_services"[^{}\[\]]*\}\s*'
-)
+
+
+@dataclass(frozen=True)
+class LoadBalancer:
+    """Which metrics a load balancer or proxy exports: its requests, those that went wrong, and the
+    buckets of their latencies, each as a selector by `$backend_services`. Each request is in
+    exactly one series of `requests`. Empty: it has no such metric.
+    """
+
+    requests: str = REQUESTS
+    errors: str = ERRORS
+    latencies: str = LATENCIES
+
+
+def balancer_of(environment: Mapping[str, str]) -> LoadBalancer:
+    """What the settings say of it. Another load balancer has none of the default metrics."""
+    requests = environment.get("SLIPWAY_REQUESTS_COUNTER")
+    default = LoadBalancer(requests, "", "") if requests else LoadBalancer()
+    return LoadBalancer(
+        default.requests,
+        environment.get("SLIPWAY_ERRORS_COUNTER") or default.errors,
+        environment.get("SLIPWAY_LATENCY_HISTOGRAM") or default.latencies,
+    )
 
 
 class Prometheus:
-    """`requests` selects the counters of requests: each request in one of them, and the label that
-    has the backend service's name matched by `=~"$backend_services"`.
-    """
-
     def __init__(
-        self, url: str, requests: str = REQUESTS, timeout_seconds: float = TIMEOUT_SECONDS
+        self,
+        url: str,
+        balancer: LoadBalancer = LoadBalancer(),
+        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
-        found = _SELECTOR.fullmatch(requests)
-        if found is None or requests.count(_PLACEHOLDER) != 1:
-            raise ValueError(
-                "SLIPWAY_REQUESTS_COUNTER must select counters by one label that matches"
-                f" {_PLACEHOLDER}, as in {REQUESTS}, got {requests!r}"
+        self._requests = _selector("SLIPWAY_REQUESTS_COUNTER", balancer.requests)
+        errors, latencies = (
+            _selector(setting, text) if text else None
+            for setting, text in (
+                ("SLIPWAY_ERRORS_COUNTER", balancer.errors),
+                ("SLIPWAY_LATENCY_HISTOGRAM", balancer.latencies),
             )
-        self._selector, self._metric, self._label = requests, found["metric"], found["label"]
+        )
         self._promql = PromQl(url, Fetch(timeout_seconds / 2))  # a second question may follow
+        self._counters = Counters(
+            PromQl(url, Fetch(timeout_seconds / 3)),  # and a third
+            BalancerSelectors(errors, self._requests, latencies),
+        )
 
     def query(self, text: str, at: datetime) -> SeriesFound | Unmeasured:
         return self._promql.query(text, at)
@@ -59,55 +92,45 @@ class Prometheus:
     ) -> Mapping[str, Answer]:
         names = tuple(services)
         seconds = max(1, round((until - since).total_seconds()))
-        selector = self._selector.replace(_PLACEHOLDER, "|".join(names))  # [a-z0-9-]: no escapes
+        selector = self._requests.with_names(names)
         answer = self._promql.query(f"{selector}[{seconds}s]", until)
         if isinstance(answer, Unmeasured):
             return dict.fromkeys(names, answer)
         if not answer.series:
-            return dict.fromkeys(names, self._missing())
-        if any(self._label not in each.labels for each in answer.series):
-            return dict.fromkeys(names, self._other_labels(answer.series[0].labels))
+            return dict.fromkeys(names, missing(self._promql, self._requests))
+        label, metric = self._requests.label, self._requests.metric
+        if any(label not in each.labels for each in answer.series):
+            lack = other_labels(self._requests, answer.series[0].labels, label)
+            return dict.fromkeys(names, lack)
         start = until - timedelta(seconds=seconds)
         if why := _contradiction(answer.series, start.timestamp(), until.timestamp()):
-            return dict.fromkeys(names, Unmeasured("unreadable", f"{self._metric}: {why}"))
+            return dict.fromkeys(names, Unmeasured("unreadable", f"{metric}: {why}"))
         return {
-            name: _count(name, [each for each in answer.series if each.labels[self._label] == name])
+            name: _count(name, [each for each in answer.series if each.labels[label] == name])
             for name in names
         }
 
     def read_windows(
         self, query: GateQuery, candidate: Names, baseline: Names | None
     ) -> WindowAnswer:
-        return Unmeasured("no-source", f"{query.gate} cannot be read yet")
+        return self._counters.read_windows(query, candidate, baseline)
 
-    def _missing(self) -> Unmeasured:
-        """Why no series was selected: the metric may have other labels than it had."""
-        labels = self._promql.labels_of(self._metric)
-        if isinstance(labels, Unmeasured):
-            return labels
-        if labels and self._label not in labels:
-            return self._other_labels(labels)
-        why = "no series of this model" if labels else "no such metric"
-        return Unmeasured("no-series", f"{self._metric}: {why}")
 
-    def _other_labels(self, labels: Iterable[str]) -> Unmeasured:
-        found = ", ".join(sorted(set(labels) - {"__name__"}))
-        return Unmeasured("labels", f"{self._metric} has no label {self._label}, but {found}")
+def _selector(setting: str, text: str) -> Selector:
+    found = parse_selector(text)
+    if found is None or found.placeholder != BY_SERVICE:
+        raise ValueError(
+            f"{setting} must select counters by one label that matches {BY_SERVICE}, as in"
+            f" {REQUESTS}, got {text!r}"
+        )
+    return found
 
 
 def _contradiction(series: tuple[Series, ...], start: float, end: float) -> str:
     """What no Prometheus answers about counters in this time; empty if there is nothing."""
-    if len({frozenset(each.labels.items()) for each in series}) < len(series):
-        return "a series occurs twice"
-    for each in series:
-        moments = [moment for moment, _ in each.samples]
-        if any(not start - SLACK <= moment <= end + SLACK for moment in moments):
-            return "a sample is not within the time of the query"
-        if any(after <= before for before, after in pairwise(moments)):
-            return "samples are not in the order of time"
-        if any(value < 0 for _, value in each.samples):
-            return "a counter is negative"
-    return ""
+    if any(value < 0 for each in series for _, value in each.samples):
+        return "a counter is negative"
+    return contradiction(series, start - SLACK, end + SLACK)
 
 
 def _count(name: str, series: list[Series]) -> Answer:

@@ -1,7 +1,7 @@
 """Queries in PromQL over the HTTP API of Prometheus, which Cloud Monitoring offers too.
 
 Used by both adapters beside this module. It reads what an answer says, and trusts none of it: an
-answer with warnings is partial, and one with a NaN or an infinity is no number.
+answer with warnings is partial, and a NaN or an infinity is no number.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from infra.metrics.fetch import Answered, Fetch, short
+from infra.metrics.fetch import Answered, Fetch, Query, short
 from infra.metrics.port import Series, SeriesFound
 from rollout.measurements import Unmeasured
 
@@ -22,10 +22,22 @@ class PromQl:
     def __init__(self, base: str, fetch: Fetch) -> None:
         self._base, self._fetch = base.rstrip("/"), fetch
 
-    def query(self, text: str, at: datetime) -> SeriesFound | Unmeasured:
-        answer = self._fetch.get(
-            f"{self._base}/api/v1/query", {"query": text, "time": f"{at.timestamp():.3f}"}
-        )
+    def query(self, text: str, at: datetime, *, is_finite: bool = True) -> SeriesFound | Unmeasured:
+        """An instant query. `is_finite`: with a NaN or an infinity among the samples there is no
+        answer at all.
+        """
+        found = self._ask("query", {"query": text, "time": f"{at.timestamp():.3f}"})
+        return _infinite(found) or found if is_finite else found
+
+    def query_range(
+        self, text: str, first: datetime, last: datetime, step_seconds: float
+    ) -> SeriesFound | Unmeasured:
+        """The values at each step from the first moment to the last; some may be NaN."""
+        times = {"start": f"{first.timestamp():.3f}", "end": f"{last.timestamp():.3f}"}
+        return self._ask("query_range", {"query": text, **times, "step": f"{step_seconds:g}"})
+
+    def _ask(self, call: str, question: Query) -> SeriesFound | Unmeasured:
+        answer = self._fetch.get(f"{self._base}/api/v1/{call}", question)
         if isinstance(answer, Unmeasured):
             return answer
         data = _data(answer)
@@ -67,11 +79,17 @@ def _series(data: Any) -> SeriesFound | Unmeasured:
         series = tuple(_one_series(each) for each in data["result"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return _unreadable("a sample that is none")
-    for each in series:
+    return SeriesFound(series)
+
+
+def _infinite(found: SeriesFound | Unmeasured) -> Unmeasured | None:
+    if isinstance(found, Unmeasured):
+        return None
+    for each in found.series:
         for _, value in each.samples:
             if not math.isfinite(value):
                 return Unmeasured("not-finite", f"{value} among the samples of {_name(each)}")
-    return SeriesFound(series)
+    return None
 
 
 def _one_series(result: dict[str, Any]) -> Series:

@@ -8,10 +8,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,50 +17,14 @@ import pytest
 
 from infra.metrics import fetch
 from infra.metrics.cloud_monitoring import CloudMonitoring
-from infra.metrics.prometheus import Prometheus
+from infra.metrics.prometheus import LoadBalancer, Prometheus
 from infra.wiring import _metrics_maker
 from rollout.measurements import Answer, CounterReset, Delayed, Measured, Unmeasured
+from tests.infra.metric_server import Reply, raw_server, server
 
 SINCE = datetime(2026, 1, 1, 12, tzinfo=UTC)
 UNTIL = SINCE + timedelta(seconds=600)
 BLUE, GREEN = "slipway-tiny-blue", "slipway-tiny-green"
-Reply = tuple[int, bytes]
-
-
-@contextmanager
-def server(reply: Callable[[str], Reply]) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, body = reply(self.path)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Keeps the tests' output clean."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
-        threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{made.server_address[1]}"
-        finally:
-            made.shutdown()
-
-
-@contextmanager
-def raw_server(speak: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that speaks as no HTTP server does."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def run() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65536)
-                speak(connection)
-
-        threading.Thread(target=run, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 # ---- Prometheus
@@ -279,7 +241,7 @@ def test_a_refused_url_or_header_shows_no_credentials() -> None:
 )
 def test_a_setting_that_selects_no_counters_is_refused(selector: str) -> None:
     with pytest.raises(ValueError, match="SLIPWAY_REQUESTS_COUNTER must select"):
-        Prometheus("http://localhost", selector)
+        Prometheus("http://localhost", LoadBalancer(selector))
 
 
 def test_one_may_name_the_counters_of_another_proxy() -> None:
@@ -290,7 +252,7 @@ def test_one_may_name_the_counters_of_another_proxy() -> None:
         return 200, matrix((GREEN, [1, 4]), label="cluster")
 
     with server(reply) as url:
-        source = Prometheus(url, 'envoy_rq{job="edge", cluster=~"$backend_services"}')
+        source = Prometheus(url, LoadBalancer('envoy_rq{job="edge", cluster=~"$backend_services"}'))
         answer = source.count_requests((GREEN,), SINCE, UNTIL)[GREEN]
     assert isinstance(answer, Measured)
     assert answer.requests == 3

@@ -11,7 +11,7 @@ import pytest
 
 from compute_emulator import DataPlane, Emulator
 from infra.metrics.port import SeriesFound
-from infra.metrics.prometheus import Prometheus
+from infra.metrics.prometheus import LoadBalancer, Prometheus
 from rollout.measurements import Measured, Unmeasured
 from tests.prometheus import prometheus, scrape, until
 
@@ -60,7 +60,9 @@ def test_requests_are_counted_by_backend_service_as_a_real_prometheus_saw_them(
             found = source.query(own, now)
             assert isinstance(found, SeriesFound)
             assert [each.samples[0][1] for each in found.series] == [13]
-            renamed = Prometheus(url, 'lb_requests_total{cluster=~"$backend_services"}')
+            renamed = Prometheus(
+                url, LoadBalancer('lb_requests_total{cluster=~"$backend_services"}')
+            )
             answer = renamed.count_requests((GREEN,), since, now)[GREEN]
             assert isinstance(answer, Unmeasured)
             assert answer.kind == "labels"

@@ -1,0 +1,431 @@
+"""Windows of counters, histograms and queries from a source that answers PromQL.
+
+Used by both adapters beside this module. It reads raw samples, and `windows.py` splits them: an
+answer of the source is for one query, and a window of a release without a number says why.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import assert_never
+
+from infra.metrics.port import Names, Series, SeriesFound
+from infra.metrics.promql import PromQl
+from infra.metrics.windows import (
+    DELAY_SECONDS,
+    MOST_DELAY_SECONDS,
+    Scrapes,
+    Windows,
+    complete_windows,
+    lacks,
+    rises,
+    target_of,
+)
+from rollout import measurements
+from rollout.measurements import (
+    Counts,
+    CountSource,
+    Delayed,
+    GateQuery,
+    LatencySource,
+    Unmeasured,
+    ValueSource,
+    WindowAnswer,
+    WindowMeasured,
+)
+from rollout.spec.gates import BY_SERVICE
+from rollout.spec.selectors import Selector, parse_selector
+
+LOOKBACK_SECONDS = 300.0
+"""How long before the first window its counters may have been scraped last."""
+LONGEST_SECONDS = 600.0
+"""The windows of so much time, and one at least, are read at once: an answer has bounds, and what
+was missed for hours is read in parts."""
+SLACK_SECONDS = 1.0
+"""The time of a query is rounded."""
+
+_NAME_IN_QUERY = re.compile(r"\$(release|backend_service)(?![a-zA-Z0-9_])")
+Numbers = list[Counts | Unmeasured]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The windows of a query that are read now, and the names of the releases."""
+
+    windows: Windows
+    now: float
+    candidate: Names
+    baseline: Names | None
+
+    @property
+    def end(self) -> float:
+        """Late enough for the first samples after the windows."""
+        return self.windows.edges[-1] + MOST_DELAY_SECONDS
+
+    @property
+    def start(self) -> float:
+        return self.windows.edges[0] - LOOKBACK_SECONDS
+
+
+def asked_of(query: GateQuery, candidate: Names, baseline: Names | None) -> Asked:
+    start, until, seconds = query.since.timestamp(), query.until.timestamp(), query.window_seconds
+    most = max(1, int(LONGEST_SECONDS // seconds))
+    count = min(most, max(1, round((until - start) / seconds)))
+    edges = tuple(start + seconds * number for number in range(count + 1))
+    return Asked(Windows(edges), until, candidate, baseline)
+
+
+@dataclass(frozen=True)
+class BalancerSelectors:
+    """What a gate counts that has no selectors of its own; None: there is no such metric."""
+
+    errors: Selector | None = None
+    requests: Selector | None = None
+    latencies: Selector | None = None
+
+
+NO_BALANCER = BalancerSelectors()
+
+
+class Counters:
+    """Reads the windows of a gate by selectors that name both releases."""
+
+    def __init__(self, promql: PromQl, balancer: BalancerSelectors = NO_BALANCER) -> None:
+        self._promql, self._balancer = promql, balancer
+
+    def read_windows(
+        self, query: GateQuery, candidate: Names, baseline: Names | None
+    ) -> WindowAnswer:
+        asked = asked_of(query, candidate, baseline)
+        match query.source:
+            case ValueSource(query=text):
+                return self.read_values(text, asked)
+            case CountSource(bad=bad, total=total):
+                errors = parse_selector(bad) if bad else self._balancer.errors
+                requests = parse_selector(total) if total else self._balancer.requests
+                if errors is None or requests is None:
+                    return _no_selector("bad and total", "SLIPWAY_ERRORS_COUNTER")
+                return self.read_counts(errors, requests, asked)
+            case LatencySource(slower_than_seconds=bound, histogram=text):
+                buckets = parse_selector(text) if text else self._balancer.latencies
+                if buckets is None:
+                    return _no_selector("histogram", "SLIPWAY_LATENCY_HISTOGRAM")
+                return self.read_latency(buckets, bound, asked)
+            case _:
+                assert_never(query.source)
+
+    def read_counts(self, bad: Selector, total: Selector, asked: Asked) -> WindowAnswer:
+        """All requests are read first, so that the bad ones are not of an earlier moment."""
+        totals = self._select(total, asked)
+        if isinstance(totals, Unmeasured):
+            return totals
+        found = self._promql.query(_ranged(bad, asked), _moment(asked.end), is_finite=False)
+        if isinstance(found, Unmeasured):
+            return found
+        if lack := _contradiction(found, bad, asked) or self._missing_bad(
+            found, bad, totals, total
+        ):
+            return lack
+        scrapes = Scrapes((*totals.series, *found.series), asked.windows)
+
+        def numbers(names: Names) -> Numbers:
+            selected = _of(totals, total, names)
+            what = f"{total.metric} of {_name(total, names)}"
+            return [
+                lack or _counts(rise, bad_rise, what)
+                for lack, rise, bad_rise in zip(
+                    lacks(map(target_of, selected), scrapes, asked.windows, what),
+                    rises(selected, scrapes, asked.windows, what),
+                    rises(
+                        _of(found, bad, names),
+                        scrapes,
+                        asked.windows,
+                        f"{bad.metric} of {_name(bad, names)}",
+                    ),
+                    strict=True,
+                )
+            ]
+
+        text = f"{_of_both(bad, asked)} of {_of_both(total, asked)}"
+        return _answer(asked, scrapes, numbers, text)
+
+    def read_latency(self, histogram: Selector, bound: float, asked: Asked) -> WindowAnswer:
+        """Bad are the requests above the bound; it is compared with edges to three digits."""
+        found = self._select(histogram, asked)
+        if isinstance(found, Unmeasured):
+            return found
+        if any("le" not in each.labels for each in found.series):
+            return other_labels(histogram, found.series[0].labels, "le")
+        edges = common_edges(found.series)
+        if isinstance(edges, Unmeasured):
+            return edges
+        edge = edge_at(edges, bound)
+        if edge is None or math.inf not in edges:
+            return no_edge(histogram.metric, bound, edges)
+        scrapes = Scrapes(found.series, asked.windows)
+
+        def numbers(names: Names) -> Numbers:
+            selected = _of(found, histogram, names)
+            what = f"{histogram.metric} of {_name(histogram, names)}"
+            by_edge = [
+                rises(
+                    [each for each in selected if float(each.labels["le"]) == one],
+                    scrapes,
+                    asked.windows,
+                    what,
+                )
+                for one in edges
+            ]
+            missing = lacks(map(target_of, selected), scrapes, asked.windows, what)
+            return [
+                missing[number]
+                or slower_than(edges, [each[number] for each in by_edge], edge, what)
+                for number in range(asked.windows.count)
+            ]
+
+        return _answer(asked, scrapes, numbers, f"{_of_both(histogram, asked)} above {edge:g} s")
+
+    def read_values(self, text: str, asked: Asked) -> WindowAnswer:
+        """The value of a query at each window's end."""
+        names = {
+            "release": asked.candidate.release,
+            "backend_service": asked.candidate.backend_service,
+        }
+        query = _NAME_IN_QUERY.sub(lambda found: names[found[1]], text)
+        delay = min(DELAY_SECONDS, asked.windows.seconds)
+        ends = [end for end in asked.windows.edges[1:] if end + delay <= asked.now]
+        if not ends:
+            return _delayed(asked.windows.edges[1] + delay)
+        first, last = _moment(ends[0]), _moment(ends[-1])
+        found = self._promql.query_range(query, first, last, asked.windows.seconds)
+        if isinstance(found, Unmeasured):
+            return found
+        if not found.series:
+            return Unmeasured("no-series", f"no value of {query}")
+        values = [_value(found.series, end, query) for end in ends]
+        windows = tuple(
+            WindowMeasured(_moment(start), _moment(end), value)
+            for (start, end), value in zip(pairwise(asked.windows.edges), values, strict=False)
+        )
+        return measurements.Windows(windows, query)
+
+    def _select(self, selector: Selector, asked: Asked) -> SeriesFound | Unmeasured:
+        """The series of a selector that must have some, with the label that names the release."""
+        if lack := _same_names(selector, asked):
+            return lack
+        found = self._promql.query(_ranged(selector, asked), _moment(asked.end), is_finite=False)
+        if isinstance(found, Unmeasured):
+            return found
+        if not found.series:
+            return missing(self._promql, selector)
+        return _contradiction(found, selector, asked) or found
+
+    def _missing_bad(
+        self, found: SeriesFound, bad: Selector, totals: SeriesFound, total: Selector
+    ) -> Unmeasured | None:
+        """Why no counter of bad requests was selected, unless there was simply no bad one. It must
+        not be taken for that if the metric or one of its labels does not exist.
+        """
+        if found.series:
+            return None
+        labels: frozenset[str] | Unmeasured = frozenset[str]()
+        if bad.metric == total.metric:
+            labels = frozenset(label for each in totals.series for label in each.labels)
+        else:
+            labels = self._promql.labels_of(bad.metric)
+        if isinstance(labels, Unmeasured):
+            return labels
+        if not labels:
+            why = (
+                "no such metric; select one that begins at 0, or that exists before the first error"
+            )
+            return Unmeasured("no-series", f"{bad.metric}: {why}")
+        lacking = bad.required - labels
+        return other_labels(bad, labels, min(lacking)) if lacking else None
+
+
+# ---- Selectors
+
+
+def missing(promql: PromQl, selector: Selector) -> Unmeasured:
+    """Why no series was selected: the metric may have other labels than it had."""
+    labels = promql.labels_of(selector.metric)
+    if isinstance(labels, Unmeasured):
+        return labels
+    if labels and (lacking := selector.required - labels):
+        return other_labels(selector, labels, min(lacking))
+    why = "no series of this model" if labels else "no such metric"
+    return Unmeasured("no-series", f"{selector.metric}: {why}")
+
+
+def _no_selector(fields: str, setting: str) -> Unmeasured:
+    why = f"the source of metrics has no selector: give {fields}, or set {setting}"
+    return Unmeasured("no-source", why)
+
+
+def _ranged(selector: Selector, asked: Asked) -> str:
+    return f"{_of_both(selector, asked)}[{math.ceil(asked.end - asked.start)}s]"
+
+
+def _of_both(selector: Selector, asked: Asked) -> str:
+    both = (asked.candidate, asked.baseline) if asked.baseline else (asked.candidate,)
+    return selector.with_names(_name(selector, each) for each in both)
+
+
+def _name(selector: Selector, names: Names) -> str:
+    return names.backend_service if selector.placeholder == BY_SERVICE else names.release
+
+
+def _of(found: SeriesFound, selector: Selector, names: Names) -> list[Series]:
+    name = _name(selector, names)
+    return [each for each in found.series if each.labels.get(selector.label) == name]
+
+
+def _same_names(selector: Selector, asked: Asked) -> Unmeasured | None:
+    if asked.baseline is None:
+        return None
+    names = _name(selector, asked.candidate), _name(selector, asked.baseline)
+    if names[0] != names[1]:
+        return None
+    why = f"{selector.label} is {names[0]} for both releases, which cannot be told apart"
+    return Unmeasured("labels", f"{selector.metric}: {why}")
+
+
+def other_labels(selector: Selector, labels: Iterable[str], lacking: str) -> Unmeasured:
+    found = ", ".join(sorted(set(labels) - {"__name__"}))
+    return Unmeasured("labels", f"{selector.metric} has no label {lacking}, but {found}")
+
+
+def _contradiction(found: SeriesFound, selector: Selector, asked: Asked) -> Unmeasured | None:
+    """What no Prometheus answers about counters in this time."""
+    if why := contradiction(found.series, asked.start - SLACK_SECONDS, asked.end + SLACK_SECONDS):
+        return Unmeasured("unreadable", f"{selector.metric}: {why}")
+    return next(
+        (
+            other_labels(selector, each.labels, selector.label)
+            for each in found.series
+            if selector.label not in each.labels
+        ),
+        None,
+    )
+
+
+def contradiction(series: Sequence[Series], start: float, end: float) -> str:
+    """Why these cannot be samples from `start` to `end`; empty if they can."""
+    if len({frozenset(each.labels.items()) for each in series}) < len(series):
+        return "a series occurs twice"
+    for each in series:
+        moments = [moment for moment, _ in each.samples]
+        if any(not start <= moment <= end for moment in moments):
+            return "a sample is not within the time of the query"
+        if any(after <= before for before, after in pairwise(moments)):
+            return "samples are not in the order of time"
+    return ""
+
+
+# ---- Histograms
+
+
+def common_edges(series: Sequence[Series]) -> tuple[float, ...] | Unmeasured:
+    """The edges that every histogram has, rising. One with fewer would count in some sums only."""
+    histograms: dict[frozenset[tuple[str, str]], set[float]] = {}
+    try:
+        for each in series:
+            others = frozenset(item for item in each.labels.items() if item[0] != "le")
+            histograms.setdefault(others, set()).add(float(each.labels["le"]))
+    except ValueError:
+        return Unmeasured("unreadable", "a label le is no number")
+    return tuple(sorted(set.intersection(*histograms.values())))
+
+
+def edge_at(edges: Iterable[float], bound: float) -> float | None:
+    """The edge that is the bound, to three digits: exponential buckets have long ones."""
+    near = [each for each in edges if math.isclose(each, bound, rel_tol=2e-3)]
+    return min(near, key=lambda each: abs(each - bound), default=None)
+
+
+def no_edge(metric: str, bound: float, edges: Iterable[float]) -> Unmeasured:
+    found = ", ".join(f"{each:.3g}" for each in edges if math.isfinite(each))
+    why = f"{metric} has no bucket that ends at {bound:g} s; it has {found or 'none'}"
+    return Unmeasured("edge", why)
+
+
+def slower_than(
+    edges: Sequence[float], below: Sequence[float | Unmeasured], edge: float, what: str
+) -> Counts | Unmeasured:
+    """The counts of one window from the cumulative counts at all edges."""
+    numbers: list[float] = []
+    for each in below:
+        if isinstance(each, Unmeasured):
+            return each
+        numbers.append(each)
+    if any(after < before for before, after in pairwise(numbers)):
+        return Unmeasured("unreadable", f"{what}: a bucket has more than a wider one")
+    total = numbers[-1]
+    bad = total - numbers[edges.index(edge)]
+    return Counts(bad, total, tuple(zip(edges, numbers, strict=True)))
+
+
+# ---- Answers
+
+
+def _counts(total: float | Unmeasured, bad: float | Unmeasured, what: str) -> Counts | Unmeasured:
+    if isinstance(total, Unmeasured):
+        return total
+    if isinstance(bad, Unmeasured):
+        return bad
+    if bad > total:
+        return Unmeasured("unreadable", f"{what}: {bad:g} are bad of {total:g}")
+    return Counts(bad, total)
+
+
+def _answer(
+    asked: Asked, scrapes: Scrapes, numbers: Callable[[Names], Numbers], text: str
+) -> WindowAnswer:
+    complete = complete_windows(scrapes, asked.windows, asked.now)
+    if not complete:
+        return _delayed(asked.windows.edges[1] + scrapes.delay)
+    candidate = numbers(asked.candidate)[:complete]
+    baseline: Sequence[Counts | Unmeasured | None] = [None] * complete
+    if asked.baseline:
+        baseline = numbers(asked.baseline)
+    windows = zip(pairwise(asked.windows.edges), candidate, baseline, strict=False)
+    return measurements.Windows(
+        tuple(
+            WindowMeasured(_moment(start), _moment(end), ours, theirs)
+            for (start, end), ours, theirs in windows
+        ),
+        text,
+    )
+
+
+def _value(series: Sequence[Series], moment: float, query: str) -> float | Unmeasured:
+    """The value of the only series that has one then."""
+    found = [
+        value
+        for each in series
+        for at, value in each.samples
+        if abs(at - moment) < SLACK_SECONDS / 2
+    ]
+    if not found:
+        return Unmeasured("no-series", f"no value of {query}")
+    if len(found) > 1:
+        why = f"the query gives {len(found)} series; it must give one: {query}"
+        return Unmeasured("unreadable", why)
+    if not math.isfinite(found[0]):
+        return Unmeasured("not-finite", f"{found[0]} is the value of {query}")
+    return found[0]
+
+
+def _delayed(until: float) -> Delayed:
+    moment = _moment(until)
+    return Delayed(moment, f"the data of the next window arrive by {moment:%H:%M:%SZ}")
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,57 @@
+"""Selectors of time series in PromQL that tell releases apart by a placeholder. Pure.
+
+`lb_requests_total{backend_service=~"$backend_services", code=~"5.."}` selects the counters of both
+releases: the placeholder stands for their names, and its label says which of them a series belongs
+to. Used by the rules of a spec and by `infra/metrics`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rollout.spec.gates import PLACEHOLDERS
+
+_MATCHER = r'[a-zA-Z_][a-zA-Z0-9_]*\s*(?:=~|!~|!=|=)\s*"(?:[^"\\]|\\.)*"'
+_SELECTOR = re.compile(
+    r"\s*(?P<metric>[a-zA-Z_:][a-zA-Z0-9_:]*)\s*"
+    rf"\{{\s*(?P<matchers>{_MATCHER}(?:\s*,\s*{_MATCHER})*)\s*,?\s*\}}\s*"
+)
+_PARTS = re.compile(
+    r'(?P<label>[a-zA-Z_][a-zA-Z0-9_]*)\s*(?P<operator>=~|!~|!=|=)\s*"(?P<value>(?:[^"\\]|\\.)*)"'
+)
+_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
+
+
+@dataclass(frozen=True)
+class Selector:
+    """`label` has the placeholder; `required` are the labels that a series must have."""
+
+    text: str
+    metric: str
+    placeholder: str
+    label: str
+    required: frozenset[str]
+
+    def with_names(self, names: Iterable[str]) -> str:
+        """The selector of these releases: the placeholder is one alternative for each name."""
+        alternatives = "|".join(
+            _SPECIAL.sub(lambda found: rf"\\{found[0]}", each) for each in names
+        )
+        return self.text.replace(self.placeholder, alternatives)
+
+
+def parse_selector(text: str) -> Selector | None:
+    """None if it is no selector in which exactly one label matches one placeholder with `=~`."""
+    found = _SELECTOR.fullmatch(text)
+    if found is None:
+        return None
+    parts = list(_PARTS.finditer(found["matchers"]))
+    marked = [each for each in parts if each["value"] in PLACEHOLDERS and each["operator"] == "=~"]
+    if len(marked) != 1 or sum(text.count(each) for each in PLACEHOLDERS) != 1:
+        return None
+    required = {each["label"] for each in parts if each["operator"] in ("=", "=~")}
+    return Selector(
+        text, found["metric"], marked[0]["value"], marked[0]["label"], frozenset(required)
+    )
