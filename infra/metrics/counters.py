@@ -54,7 +54,7 @@ Numbers = list[Counts | Unmeasured]
 
 
 @dataclass(frozen=True)
-class Asked:
+class Reading:
     """The windows of a query that are read now, and the names of the releases."""
 
     windows: Windows
@@ -72,12 +72,12 @@ class Asked:
         return self.windows.edges[0] - LOOKBACK_SECONDS
 
 
-def asked_of(query: GateQuery, candidate: Names, baseline: Names | None) -> Asked:
+def reading_of(query: GateQuery, candidate: Names, baseline: Names | None) -> Reading:
     start, until, seconds = query.since.timestamp(), query.until.timestamp(), query.window_seconds
     most = max(1, int(LONGEST_SECONDS // seconds))
     count = min(most, max(1, round((until - start) / seconds)))
     edges = tuple(start + seconds * number for number in range(count + 1))
-    return Asked(Windows(edges), until, candidate, baseline)
+    return Reading(Windows(edges), until, candidate, baseline)
 
 
 @dataclass(frozen=True)
@@ -101,37 +101,37 @@ class Counters:
     def read_windows(
         self, query: GateQuery, candidate: Names, baseline: Names | None
     ) -> WindowAnswer:
-        asked = asked_of(query, candidate, baseline)
+        reading = reading_of(query, candidate, baseline)
         match query.source:
             case ValueSource(query=text):
-                return self.read_values(text, asked)
+                return self.read_values(text, reading)
             case CountSource(bad=bad, total=total):
                 errors = parse_selector(bad) if bad else self._balancer.errors
                 requests = parse_selector(total) if total else self._balancer.requests
                 if errors is None or requests is None:
                     return _no_selector("bad and total", "SLIPWAY_ERRORS_COUNTER")
-                return self.read_counts(errors, requests, asked)
+                return self.read_counts(errors, requests, reading)
             case LatencySource(slower_than_seconds=bound, histogram=text):
                 buckets = parse_selector(text) if text else self._balancer.latencies
                 if buckets is None:
                     return _no_selector("histogram", "SLIPWAY_LATENCY_HISTOGRAM")
-                return self.read_latency(buckets, bound, asked)
+                return self.read_latency(buckets, bound, reading)
             case _:
                 assert_never(query.source)
 
-    def read_counts(self, bad: Selector, total: Selector, asked: Asked) -> WindowAnswer:
+    def read_counts(self, bad: Selector, total: Selector, reading: Reading) -> WindowAnswer:
         """All requests are read first, so that the bad ones are not of an earlier moment."""
-        totals = self._select(total, asked)
+        totals = self._select(total, reading)
         if isinstance(totals, Unmeasured):
             return totals
-        found = self._promql.query(_ranged(bad, asked), _moment(asked.end), is_finite=False)
+        found = self._promql.query(_ranged(bad, reading), _moment(reading.end), is_finite=False)
         if isinstance(found, Unmeasured):
             return found
-        if lack := _contradiction(found, bad, asked) or self._missing_bad(
+        if lack := _contradiction(found, bad, reading) or self._missing_bad(
             found, bad, totals, total
         ):
             return lack
-        scrapes = Scrapes((*totals.series, *found.series), asked.windows)
+        scrapes = Scrapes((*totals.series, *found.series), reading.windows)
 
         def numbers(names: Names) -> Numbers:
             selected = _of(totals, total, names)
@@ -139,24 +139,24 @@ class Counters:
             return [
                 lack or _counts(rise, bad_rise, what)
                 for lack, rise, bad_rise in zip(
-                    lacks(map(target_of, selected), scrapes, asked.windows, what),
-                    rises(selected, scrapes, asked.windows, what),
+                    lacks(map(target_of, selected), scrapes, reading.windows, what),
+                    rises(selected, scrapes, reading.windows, what),
                     rises(
                         _of(found, bad, names),
                         scrapes,
-                        asked.windows,
+                        reading.windows,
                         f"{bad.metric} of {_name(bad, names)}",
                     ),
                     strict=True,
                 )
             ]
 
-        text = f"{_of_both(bad, asked)} of {_of_both(total, asked)}"
-        return _answer(asked, scrapes, numbers, text)
+        text = f"{_of_both(bad, reading)} of {_of_both(total, reading)}"
+        return _answer(reading, scrapes, numbers, text)
 
-    def read_latency(self, histogram: Selector, bound: float, asked: Asked) -> WindowAnswer:
+    def read_latency(self, histogram: Selector, bound: float, reading: Reading) -> WindowAnswer:
         """Bad are the requests above the bound; it is compared with edges to three digits."""
-        found = self._select(histogram, asked)
+        found = self._select(histogram, reading)
         if isinstance(found, Unmeasured):
             return found
         if any("le" not in each.labels for each in found.series):
@@ -167,7 +167,7 @@ class Counters:
         edge = edge_at(edges, bound)
         if edge is None or math.inf not in edges:
             return no_edge(histogram.metric, bound, edges)
-        scrapes = Scrapes(found.series, asked.windows)
+        scrapes = Scrapes(found.series, reading.windows)
 
         def numbers(names: Names) -> Numbers:
             selected = _of(found, histogram, names)
@@ -176,33 +176,35 @@ class Counters:
                 rises(
                     [each for each in selected if float(each.labels["le"]) == one],
                     scrapes,
-                    asked.windows,
+                    reading.windows,
                     what,
                 )
                 for one in edges
             ]
-            missing = lacks(map(target_of, selected), scrapes, asked.windows, what)
+            missing = lacks(map(target_of, selected), scrapes, reading.windows, what)
             return [
                 missing[number]
                 or slower_than(edges, [each[number] for each in by_edge], edge, what)
-                for number in range(asked.windows.count)
+                for number in range(reading.windows.count)
             ]
 
-        return _answer(asked, scrapes, numbers, f"{_of_both(histogram, asked)} above {edge:g} s")
+        return _answer(
+            reading, scrapes, numbers, f"{_of_both(histogram, reading)} above {edge:g} s"
+        )
 
-    def read_values(self, text: str, asked: Asked) -> WindowAnswer:
+    def read_values(self, text: str, reading: Reading) -> WindowAnswer:
         """The value of a query at each window's end."""
         names = {
-            "release": asked.candidate.release,
-            "backend_service": asked.candidate.backend_service,
+            "release": reading.candidate.release,
+            "backend_service": reading.candidate.backend_service,
         }
         query = _NAME_IN_QUERY.sub(lambda found: names[found[1]], text)
-        delay = min(DELAY_SECONDS, asked.windows.seconds)
-        ends = [end for end in asked.windows.edges[1:] if end + delay <= asked.now]
+        delay = min(DELAY_SECONDS, reading.windows.seconds)
+        ends = [end for end in reading.windows.edges[1:] if end + delay <= reading.now]
         if not ends:
-            return _delayed(asked.windows.edges[1] + delay)
+            return _delayed(reading.windows.edges[1] + delay)
         first, last = _moment(ends[0]), _moment(ends[-1])
-        found = self._promql.query_range(query, first, last, asked.windows.seconds)
+        found = self._promql.query_range(query, first, last, reading.windows.seconds)
         if isinstance(found, Unmeasured):
             return found
         if not found.series:
@@ -210,20 +212,22 @@ class Counters:
         values = [_value(found.series, end, query) for end in ends]
         windows = tuple(
             WindowMeasured(_moment(start), _moment(end), value)
-            for (start, end), value in zip(pairwise(asked.windows.edges), values, strict=False)
+            for (start, end), value in zip(pairwise(reading.windows.edges), values, strict=False)
         )
         return measurements.Windows(windows, query)
 
-    def _select(self, selector: Selector, asked: Asked) -> SeriesFound | Unmeasured:
+    def _select(self, selector: Selector, reading: Reading) -> SeriesFound | Unmeasured:
         """The series of a selector that must have some, with the label that names the release."""
-        if lack := _same_names(selector, asked):
+        if lack := _same_names(selector, reading):
             return lack
-        found = self._promql.query(_ranged(selector, asked), _moment(asked.end), is_finite=False)
+        found = self._promql.query(
+            _ranged(selector, reading), _moment(reading.end), is_finite=False
+        )
         if isinstance(found, Unmeasured):
             return found
         if not found.series:
             return missing(self._promql, selector)
-        return _contradiction(found, selector, asked) or found
+        return _contradiction(found, selector, reading) or found
 
     def _missing_bad(
         self, found: SeriesFound, bad: Selector, totals: SeriesFound, total: Selector
@@ -268,12 +272,12 @@ def _no_selector(fields: str, setting: str) -> Unmeasured:
     return Unmeasured("no-source", why)
 
 
-def _ranged(selector: Selector, asked: Asked) -> str:
-    return f"{_of_both(selector, asked)}[{math.ceil(asked.end - asked.start)}s]"
+def _ranged(selector: Selector, reading: Reading) -> str:
+    return f"{_of_both(selector, reading)}[{math.ceil(reading.end - reading.start)}s]"
 
 
-def _of_both(selector: Selector, asked: Asked) -> str:
-    both = (asked.candidate, asked.baseline) if asked.baseline else (asked.candidate,)
+def _of_both(selector: Selector, reading: Reading) -> str:
+    both = (reading.candidate, reading.baseline) if reading.baseline else (reading.candidate,)
     return selector.with_names(_name(selector, each) for each in both)
 
 
@@ -286,10 +290,10 @@ def _of(found: SeriesFound, selector: Selector, names: Names) -> list[Series]:
     return [each for each in found.series if each.labels.get(selector.label) == name]
 
 
-def _same_names(selector: Selector, asked: Asked) -> Unmeasured | None:
-    if asked.baseline is None:
+def _same_names(selector: Selector, reading: Reading) -> Unmeasured | None:
+    if reading.baseline is None:
         return None
-    names = _name(selector, asked.candidate), _name(selector, asked.baseline)
+    names = _name(selector, reading.candidate), _name(selector, reading.baseline)
     if names[0] != names[1]:
         return None
     why = f"{selector.label} is {names[0]} for both releases, which cannot be told apart"
@@ -301,9 +305,11 @@ def other_labels(selector: Selector, labels: Iterable[str], lacking: str) -> Unm
     return Unmeasured("labels", f"{selector.metric} has no label {lacking}, but {found}")
 
 
-def _contradiction(found: SeriesFound, selector: Selector, asked: Asked) -> Unmeasured | None:
+def _contradiction(found: SeriesFound, selector: Selector, reading: Reading) -> Unmeasured | None:
     """What no Prometheus answers about counters in this time."""
-    if why := contradiction(found.series, asked.start - SLACK_SECONDS, asked.end + SLACK_SECONDS):
+    if why := contradiction(
+        found.series, reading.start - SLACK_SECONDS, reading.end + SLACK_SECONDS
+    ):
         return Unmeasured("unreadable", f"{selector.metric}: {why}")
     return next(
         (
@@ -385,16 +391,16 @@ def _counts(total: float | Unmeasured, bad: float | Unmeasured, what: str) -> Co
 
 
 def _answer(
-    asked: Asked, scrapes: Scrapes, numbers: Callable[[Names], Numbers], text: str
+    reading: Reading, scrapes: Scrapes, numbers: Callable[[Names], Numbers], text: str
 ) -> WindowAnswer:
-    complete = complete_windows(scrapes, asked.windows, asked.now)
+    complete = complete_windows(scrapes, reading.windows, reading.now)
     if not complete:
-        return _delayed(asked.windows.edges[1] + scrapes.delay)
-    candidate = numbers(asked.candidate)[:complete]
+        return _delayed(reading.windows.edges[1] + scrapes.delay)
+    candidate = numbers(reading.candidate)[:complete]
     baseline: Sequence[Counts | Unmeasured | None] = [None] * complete
-    if asked.baseline:
-        baseline = numbers(asked.baseline)
-    windows = zip(pairwise(asked.windows.edges), candidate, baseline, strict=False)
+    if reading.baseline:
+        baseline = numbers(reading.baseline)
+    windows = zip(pairwise(reading.windows.edges), candidate, baseline, strict=False)
     return measurements.Windows(
         tuple(
             WindowMeasured(_moment(start), _moment(end), ours, theirs)

@@ -134,11 +134,11 @@ def lacks(
     targets: Iterable[Target], scrapes: Scrapes, windows: Windows, what: str
 ) -> list[Unmeasured | None]:
     """Why a window has no data of these targets. What one of them lost is no lack."""
-    wanted = tuple(targets)
+    expected = tuple(targets)
     found: list[Unmeasured | None] = []
     for end in windows.edges[1:]:
         last = max(
-            (each for t in wanted if (each := scrapes.last(t, end)) is not None), default=None
+            (each for t in expected if (each := scrapes.last(t, end)) is not None), default=None
         )
         if last is None:
             found.append(Unmeasured("no-series", f"no series of {what} until {_clock(end)}"))

@@ -61,7 +61,9 @@ class FakePrometheus:
     """
 
     series: list[Series] = field(default_factory=list)
-    values: list[tuple[dict[str, str], Sequence[tuple[float, float]]]] = field(default_factory=list)
+    values: Sequence[tuple[dict[str, str], Sequence[tuple[float, float]]]] = field(
+        default_factory=list
+    )
     more: dict[str, Any] = field(default_factory=dict)
     paths: list[str] = field(default_factory=list)
 

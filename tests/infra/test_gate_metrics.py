@@ -50,9 +50,9 @@ def counter(
     return Series(named | labels, tuple(samples))
 
 
-def of_balancer(names: Names, code: str, rate: float, **more: float) -> Series:
-    labels = {"backend_service": names.backend_service, "code": code}
-    return counter("lb_requests_total", rate, **more, **labels)
+def of_balancer(names: Names, code: str, rate: float, end: float = 300) -> Series:
+    service = names.backend_service
+    return counter("lb_requests_total", rate, end=end, backend_service=service, code=code)
 
 
 def balancer() -> list[Series]:

@@ -143,7 +143,7 @@ def test_an_instance_that_is_gone_takes_nothing_from_the_others() -> None:
 def test_a_release_of_a_proxy_has_no_requests_before_its_first_one() -> None:
     """The proxy was scraped, so there were none; a counter by release is created by its first."""
     other = steady(1, -60, 240, release="old")
-    new = Series(other.labels | {"release": "new"}, ((HOUR + 130, 7.0), (HOUR + 140, 9.0)))
+    new = Series({**other.labels, "release": "new"}, ((HOUR + 130, 7.0), (HOUR + 140, 9.0)))
     assert kinds_of_lacks(new, among=(other,)) == [""] * 4
     assert split(new, among=(other,)) == [0, 0, 9, 0]
 
