@@ -11,7 +11,7 @@ import pytest
 
 from compute_emulator import Cloud, ScaledClock, Server, VirtualClock, serve
 from emulator.tests.clients import Clients
-from emulator.tests.commandline import Commandline
+from emulator.tests.commandline import Commandline, Host
 from emulator.tests.fleet import Fleet
 from emulator.tests.load_balancer import LoadBalancer, load_balancer
 
@@ -66,6 +66,13 @@ def server() -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def gcloud_host() -> Iterator[Host]:
+    host = Host()
+    yield host
+    host.close()
+
+
 @pytest.fixture
-def gcloud(server: Server, tmp_path: Path) -> Commandline:
-    return Commandline(server.url, tmp_path)
+def gcloud(gcloud_host: Host, server: Server, tmp_path: Path) -> Commandline:
+    return Commandline(gcloud_host, server.url, tmp_path)
