@@ -5,6 +5,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PYTHONPATH := emulator/src
+# Every process of a test run would compile the code anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -56,8 +58,9 @@ $(READY): requirements-dev.txt emulator/pyproject.toml
 		"python3-venv)" >&2; exit 1; }
 	@echo "Creating $(VENV) with the pinned packages (once; about half a minute) ..."
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes \
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-compile \
 		-r requirements-dev.txt
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps \
 		--no-build-isolation --editable ./emulator
 	@touch $@

@@ -10,11 +10,13 @@ Tests run in random order (pytest-randomly). `-p no:randomly` turns that off.
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import os
 import shutil
 import uuid
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -28,6 +30,7 @@ RUN_FOLDER = "SLIPWAY_TEST_RUN"  # shared by the workers of one run, which inher
 # A property of a test: how many schedules it simulated, with how many rollouts, in how many seconds
 # of CPU time.
 SIMULATED = "simulated"
+WIDE = "wide"
 LONG = ("tests/emulators/", "tests/assurance/simulation/", "tests/local/test_demo.py")
 _started: list[Emulator] = []
 
@@ -56,8 +59,20 @@ def project() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # until everything is imported
     if not _is_worker(config):
         os.environ[RUN_FOLDER] = mkdtemp(prefix="slipway-tests-")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out the modules without tests of the wide tier in a run of that tier: importing them
+    takes several seconds.
+    """
+    is_module = collection_path.suffix == ".py"
+    is_left_out = (
+        is_module and config.getoption("markexpr") == WIDE and not _is_wide(collection_path)
+    )
+    return is_left_out or None
 
 
 @pytest.hookimpl(trylast=True)
@@ -65,10 +80,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Starts long tests first, so that no worker has to finish one alone. Keeps their random
     order.
     """
+    hidden = {item.path for item in items if item.get_closest_marker(WIDE)}
+    if hidden := {path for path in hidden if not _is_wide(path)}:
+        raise pytest.UsageError(f"`make test-wide` would not find the tests marked in {hidden}")
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 def pytest_collection_finish() -> None:
+    gc.freeze()  # what is imported stays
+    gc.enable()
     use_large_pages()
 
 
@@ -97,6 +117,12 @@ def pytest_terminal_summary(
     if config.pluginmanager.has_plugin("randomly"):
         seed = config.getoption("randomly_seed")
         terminalreporter.line(f"random order: repeat it with --randomly-seed={seed}")
+
+
+@cache
+def _is_wide(path: Path) -> bool:
+    """Whether a module of tests names the marker of the wide tier."""
+    return f"pytest.mark.{WIDE}" in path.read_text()
 
 
 def _reason(report: pytest.TestReport) -> str:

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 MARKS = [
-    pytest.mark.wide,
     pytest.mark.skipif(
         shutil.which("gcloud") is None and not os.environ.get("CI"),
         reason="gcloud is not installed",

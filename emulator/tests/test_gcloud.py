@@ -13,7 +13,7 @@ from emulator.tests.clients import PROJECT, REGION, Clients, health_check, templ
 from emulator.tests.commandline import GROUPS, MARKS, Commandline
 from emulator.tests.fleet import version
 
-pytestmark = MARKS
+pytestmark = [pytest.mark.wide, *MARKS]
 
 
 def test_a_load_balancer_is_created_changed_and_deleted(

@@ -22,7 +22,7 @@ from emulator.tests.fleet import version
 from emulator.tests.readme import block
 
 HERE = f"--region={REGION}"
-pytestmark = MARKS
+pytestmark = [pytest.mark.wide, *MARKS]
 
 
 def texts(file: Path) -> Iterator[str]:

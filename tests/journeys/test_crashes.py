@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pytest
@@ -67,19 +68,24 @@ def logged_ids(story: Scenario) -> set[str]:
     }
 
 
-REFERENCE = CrashPoint()
-WORLD = play(REFERENCE)
+@cache
+def reference() -> tuple[int, Scenario]:
+    """How many writes a run without a crash makes, and its world."""
+    crash_point = CrashPoint()
+    world = play(crash_point)
+    return crash_point.count, world
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("share", range(4))
 def test_a_crash_at_any_write_changes_nothing_in_the_end(share: int, after: bool) -> None:
-    for at in range(1 + share, REFERENCE.count + 1, 4):
+    count, world = reference()
+    for at in range(1 + share, count + 1, 4):
         story = play(CrashPoint(at, after))
         context = f"crash {'after' if after else 'before'} write {at}:\n{story.history()}"
         assert (story.outcome("1"), story.outcome("2")) == ("succeeded", "succeeded"), context
         assert story.healthy_by_version() == {"2": 2}, context
-        assert story.resources() == WORLD.resources(), context
+        assert story.resources() == world.resources(), context
         assert story.autoscaler()["mode"] == "ON", context
         assert story.unsent_messages() == (), context
         assert published_ids(story) == logged_ids(story), context

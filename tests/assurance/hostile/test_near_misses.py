@@ -23,7 +23,7 @@ from tests.assurance.hostile.shapes import (
     legal,
 )
 
-SECTIONS = sorted({str(path[0]) for path, _ in all_near_misses()})
+SECTIONS = sorted({str(path[0]) for schema in (RELEASE, COMMAND) for path, _ in fields(schema)})
 AT_RANDOM = settings(
     max_examples=scaled(60, 20_000),
     deadline=None,
