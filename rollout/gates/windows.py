@@ -20,6 +20,7 @@ from datetime import datetime
 from rollout.gates.band import Difference, difference
 from rollout.gates.record import GateRecord, VerdictKind
 from rollout.gates.statistics import (
+    Dispersion,
     Tally,
     Window,
     add,
@@ -42,7 +43,9 @@ from rollout.measurements import (
 )
 from rollout.spec.gates import Analysis, Gate
 
-PASS_ALPHA = 0.05
+PASS_ALPHA = 0.01
+UNSEEN_DISPERSION = 2.0
+"""Divides the evidence of a rollout in which nothing has been bad so far, on either side."""
 MOST_EVIDENCE = 1e12
 INCONCLUSIVE_LACKS = frozenset({"no-series", "reset", "partial"})
 """What a source lacks though it works; every other lack is an error."""
@@ -236,10 +239,15 @@ def _judge_counts(
     has_bad = tally.candidate_bad >= analysis.min_bad
     if is_enough and has_bad and against >= -math.log(question.alpha):
         return _with_verdict(record, question, "fail", against, question.alpha, now, is_estimate)
-    in_favour = max(log_evidence_for(tally), log_evidence_below(tally, question.tolerated_share))
-    passes = is_enough and in_favour / spread >= -math.log(PASS_ALPHA)
+    below = log_evidence_below(tally, question.tolerated_share)
+    has_seen_bad = record.dispersion != Dispersion()
+    in_favour = max(
+        log_evidence_for(tally) / spread,
+        below / (spread if has_seen_bad else UNSEEN_DISPERSION),
+    )
+    passes = is_enough and in_favour >= -math.log(PASS_ALPHA)
     kind: VerdictKind = "pass" if passes else "inconclusive"
-    return _with_verdict(record, question, kind, in_favour / spread, PASS_ALPHA, now, is_estimate)
+    return _with_verdict(record, question, kind, in_favour, PASS_ALPHA, now, is_estimate)
 
 
 def _with_verdict(

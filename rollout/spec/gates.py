@@ -23,7 +23,7 @@ BY_SERVICE = "$backend_services"
 BY_RELEASE = "$releases"
 PLACEHOLDERS = (BY_SERVICE, BY_RELEASE)
 CONSECUTIVE = 3
-HARMFUL_RATIO = 2.0
+HARMFUL_RATIO = 1.75
 TOLERATED_SHARE = 0.001
 
 
@@ -135,10 +135,10 @@ class Analysis(Section):
         default=5, description="Bad requests of the new release before a gate fails it"
     )
     min_requests: Annotated[int, Field(ge=1, le=1_000_000_000)] = Field(
-        default=100, description="Requests of the new release in a step before any verdict"
+        default=30, description="Requests of the new release in a step before any verdict"
     )
     min_windows: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=2, description="Windows of a step before any verdict"
+        default=3, description="Windows of a step before any verdict"
     )
     on_inconclusive: OnInconclusive = Field(
         default="wait",
