@@ -41,6 +41,7 @@ from rollout.intents import (
 )
 from rollout.model import Desired, Intent, IntentKey, Release, Rollout, Transition
 from rollout.policy.caps import violations
+from rollout.policy.gate_hosts import unasked_gates
 from rollout.policy.policy import Policy
 from rollout.spec.compatibility import incompatible
 from rollout.spec.images import TaggedImage, refusal, tagged_image
@@ -333,9 +334,12 @@ def _unmeasurable(
     request: ReleaseRequested,
     base: Release | None,
 ) -> tuple[str, ...]:
-    """Why requests could not be counted, or the candidate not be sized, as the release needs it."""
+    """Why requests could not be counted, a job not be asked, or the candidate not be sized, as the
+    release needs it.
+    """
     stable = serving_release(state.rollout)
     problems = () if world.has_metrics else uncountable(release.spec)
+    problems += () if world.has_verdicts else unasked_gates(release.spec.rollout.gates)
     if stable:
         given = any(gives(request.patch, path) for path in RATES)
         is_other = base is not None and not is_same_machine(base.spec, release.spec)

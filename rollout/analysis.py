@@ -220,8 +220,7 @@ def update(rollout: Rollout, evidence: Evidence, now: datetime) -> Rollout:
     for name in gates:
         record, answer = _record(rollout, name), evidence.windows.get(name)
         if isinstance(answer, ExternalVerdict | NoVerdict):
-            span = _present_span(rollout, name, now)
-            record = judge_verdict(record, questions[name], answer, span[1] if span else now, now)
+            record = judge_verdict(record, questions[name], answer, now)
         elif answer is not None:
             record = judge_answer(record, questions[name], answer, now)
         records.append(record)

@@ -106,18 +106,20 @@ class VerdictRequest:
     @property
     def key(self) -> str:
         """Identifies the query, so that asking it again after a crash is no other query: one for
-        each window of a gate in a phase of an attempt.
+        each window, by its end, of a gate in a phase of an attempt.
         """
-        window = f"{self.since:%Y%m%dT%H%M%SZ}"
-        return f"{self.model}:{self.generation}:{self.gate}:{self.phase}:{window}"
+        return (
+            f"{self.model}:{self.generation}:{self.gate}:{self.phase}:{self.until:%Y%m%dT%H%M%SZ}"
+        )
 
 
 @dataclass(frozen=True)
 class ExternalVerdict:
-    """What an evaluation job answered, and why, in its words."""
+    """What an evaluation job answered about the time up to `until`, and why, in its words."""
 
     verdict: Literal["pass", "fail", "inconclusive"]
     why: str
+    until: datetime
 
 
 VerdictLack = Literal[

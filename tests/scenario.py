@@ -36,6 +36,7 @@ from infra.store import outbox, repository
 from infra.store.documents import from_document
 from infra.store.port import Put, Store, Write
 from infra.store.sqlite import SqliteStore
+from infra.verdicts.port import Verdicts
 from infra.wiring import World
 from rollout.spec.model import Spec
 from rollout.spec.steps import DEFAULT_PERCENTS
@@ -161,6 +162,7 @@ class Scenario:
         self.registry = EmulatedRegistry()
         self.tokens = itertools.count(1)
         self._metrics: Callable[[], Metrics] | None = None
+        self._verdicts: Callable[[], Verdicts] | None = None
         self.world = self.new_worker()
         # Runs the handler of each event. A test replaces it to act before or after, or to crash.
         self.run_handler: Callable[[Callable[[], None]], None] = lambda handle: handle()
@@ -217,6 +219,7 @@ class Scenario:
             jitter=lambda: 0.5,
             scheduler=lambda: Timer(self.bus),
             metrics=self._metrics,
+            verdicts=self._verdicts,
         )
 
     # ---- given
@@ -256,6 +259,11 @@ class Scenario:
     def given_metrics(self, metrics: Metrics | None) -> None:
         """The functions have this source of metrics from now on."""
         self._metrics = (lambda: metrics) if metrics else None
+        self.world = self.new_worker()
+
+    def given_verdicts(self, verdicts: Verdicts | None) -> None:
+        """The functions ask evaluation jobs in this way from now on."""
+        self._verdicts = (lambda: verdicts) if verdicts else None
         self.world = self.new_worker()
 
     def given_load(self, group: str, **load: float) -> None:

@@ -18,13 +18,13 @@ NO_SECRET = NoVerdict("no-secret", "no secret for gates with a url is configured
 
 def ask_jobs(
     world: World, requests: Sequence[VerdictRequest], hosts: tuple[str, ...], now: datetime
-) -> tuple[tuple[VerdictRequest, VerdictAnswer], ...]:
-    """`hosts`: the policy's `gate_hosts`."""
+) -> dict[str, VerdictAnswer]:
+    """The answers by gate. `hosts`: the policy's `gate_hosts`."""
     if not requests:
-        return ()
+        return {}
     verdicts = world.verdicts
     if verdicts is None:
-        return tuple((each, NO_SECRET) for each in requests)
+        return {each.gate: NO_SECRET for each in requests}
     with ThreadPoolExecutor(len(requests)) as pool:
         answers = pool.map(lambda each: verdicts.ask(each, hosts, now), requests)
-        return tuple(zip(requests, answers, strict=True))
+        return {each.gate: answer for each, answer in zip(requests, answers, strict=True)}

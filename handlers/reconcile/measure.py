@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from handlers.reconcile.external import ask_jobs
 from infra.fleet import naming
 from infra.metrics.port import Names
 from infra.wiring import World
@@ -15,7 +16,6 @@ from rollout import analysis, baseline
 from rollout.measurements import (
     Answer,
     GateQuery,
-    NoVerdict,
     RequestCount,
     Subject,
     Unmeasured,
@@ -27,7 +27,6 @@ from rollout.phases.stepping import queries_of
 from rollout.policy.policy import Policy
 from rollout.state import ModelState
 
-NO_JOBS = NoVerdict("no-secret", "no evaluation job may be asked")
 NO_SOURCE = Unmeasured("no-source", "no source of metrics is configured")
 
 
@@ -47,11 +46,8 @@ def measure_gates(
     found: dict[str, WindowAnswer | VerdictAnswer] = {
         each.gate: _windows(world, model, each) for each in analysis.queries_of(state.rollout, now)
     }
-    for request in analysis.verdict_requests(state.rollout, model, now):
-        found[request.gate] = (
-            world.verdicts.ask(request, policy.gate_hosts, now) if world.verdicts else NO_JOBS
-        )
-    return found
+    requests = analysis.verdict_requests(state.rollout, model, now)
+    return found | ask_jobs(world, requests, policy.gate_hosts, now)
 
 
 def measure_before(world: World, state: ModelState, now: datetime) -> dict[str, WindowAnswer]:

@@ -59,7 +59,7 @@ class HttpsVerdicts:
             return NoVerdict("http", f"the job answered {reply.status}")
         if why := self._secrets.problem_of(reply.headers, request.key, reply.body, now):
             return NoVerdict("invalid-signature", why)
-        return read_verdict(reply.body)
+        return read_verdict(reply.body, request.until)
 
 
 def body_of(request: VerdictRequest) -> bytes:
@@ -78,8 +78,8 @@ def body_of(request: VerdictRequest) -> bytes:
     return json.dumps(document).encode()
 
 
-def read_verdict(body: bytes) -> VerdictAnswer:
-    """The verdict in a job's answer; further fields are ignored."""
+def read_verdict(body: bytes, until: datetime) -> VerdictAnswer:
+    """The verdict in a job's answer; further fields are ignored. `until`: see `ExternalVerdict`."""
     try:
         document = read_json(body)
     except (Invalid, RecursionError):
@@ -89,7 +89,7 @@ def read_verdict(body: bytes) -> VerdictAnswer:
             "verdict": ("pass" | "fail" | "inconclusive") as verdict,
             "why": str(why),
         } if why.strip():
-            return ExternalVerdict(verdict, _one_line(why))
+            return ExternalVerdict(verdict, _one_line(why), until)
         case {"verdict": "pass" | "fail" | "inconclusive"}:
             return NoVerdict("unreadable", "why must be a sentence")
         case _:

@@ -151,18 +151,18 @@ def _with_why(record: GateRecord, verdict: VerdictKind, why: str, now: datetime)
 
 
 def judge_verdict(
-    record: GateRecord, question: Question, answer: VerdictAnswer, until: datetime, now: datetime
+    record: GateRecord, question: Question, answer: VerdictAnswer, now: datetime
 ) -> GateRecord:
-    """The record after what an evaluation job said about the time up to `until`."""
+    """The record after what an evaluation job said. Without a verdict it is asked again."""
     if record.verdict == "fail":
         return record
+    if record.step != question.step:
+        record = _begun(record, question.step)
     if isinstance(answer, NoVerdict):
         record = replace(record, lacking_since=record.lacking_since or now)
         return _with_why(record, "error", f"{record.gate}: {answer.why} → error", now)
-    if record.step != question.step:
-        record = _begun(record, question.step)
     url = question.gate.url or ""
-    record = replace(record, evaluated_until=until, lacking_since=None, query=url)
+    record = replace(record, evaluated_until=answer.until, lacking_since=None, query=url)
     why = f"{record.gate}: {answer.why} → {answer.verdict}"
     return _with_why(record, answer.verdict, why, now)
 

@@ -11,6 +11,7 @@ import math
 from dataclasses import replace
 
 from rollout.model import Target
+from rollout.policy.gate_hosts import unlisted_gates
 from rollout.policy.policy import Policy
 from rollout.policy.prices import missing_price
 from rollout.policy.usage import Cap, caps_of, display_amount, max_usage
@@ -47,6 +48,7 @@ def violations(policy: Policy, spec: Spec, stable: Spec | None = None) -> tuple[
         if machine.image not in DEFAULT_BOOT_IMAGES
         else None,
         _unsigned(policy, spec.artifact),
+        *unlisted_gates(spec.rollout.gates, policy.gate_hosts),
     )
     return tuple(violation for violation in found if violation)
 

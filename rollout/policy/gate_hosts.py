@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from rollout.spec.gates import Gate
 from rollout.spec.images import is_listed
+from rollout.spec.problems import SpecProblem
 
 
 def unlisted_host(url: str, hosts: tuple[str, ...]) -> str:
@@ -25,8 +27,23 @@ def unlisted_host(url: str, hosts: tuple[str, ...]) -> str:
     return f"policy allows gates on {listed}; got {host or url}"
 
 
-def unlisted_gates(urls: Mapping[str, str], hosts: tuple[str, ...]) -> tuple[str, ...]:
-    """The violations of the gates with these URLs, by name."""
+def unlisted_gates(gates: Mapping[str, Gate], hosts: tuple[str, ...]) -> tuple[str, ...]:
+    """The violations of the gates with a URL, by name."""
     fix = "add the host to gate_hosts of settings/policy"
-    found = ((name, unlisted_host(url, hosts)) for name, url in urls.items())
+    urls = ((name, gate.url) for name, gate in gates.items() if gate.url)
+    found = ((name, unlisted_host(url, hosts)) for name, url in urls)
     return tuple(f"rollout.gates.{name}.url: {why}; {fix}" for name, why in found if why)
+
+
+def unasked_gates(gates: Mapping[str, Gate]) -> tuple[SpecProblem, ...]:
+    """The gates whose jobs nobody can ask: there is no secret by which they could be signed."""
+    return tuple(
+        SpecProblem(
+            f"rollout.gates.{name}.url",
+            "must be left out: no secret for evaluation jobs is configured; set"
+            " SLIPWAY_GATE_SECRET for the intake and the reconciler",
+            gate.url,
+        )
+        for name, gate in gates.items()
+        if gate.url
+    )

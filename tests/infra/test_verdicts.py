@@ -218,11 +218,11 @@ def test_a_query_names_the_candidate_and_its_window_and_is_signed() -> None:
         assert (
             ask(port)
             == ask(port)
-            == ExternalVerdict("pass", "98 of 100 answers are as good as those of 4")
+            == ExternalVerdict("pass", "98 of 100 answers are as good as those of 4", NOW)
         )
     body, headers = received[0]
     assert json.loads(body) == {
-        "id": "tiny:7:quality:step_2:20260101T115900Z",
+        "id": "tiny:7:quality:step_2:20260101T120000Z",
         "gate": "quality",
         "model": "tiny",
         "version": "5",
@@ -242,7 +242,7 @@ def test_a_query_names_the_candidate_and_its_window_and_is_signed() -> None:
 def test_each_window_phase_and_attempt_is_another_query() -> None:
     others = (
         REQUEST,
-        VerdictRequest(**vars(REQUEST) | {"since": NOW}),
+        VerdictRequest(**vars(REQUEST) | {"until": NOW + timedelta(seconds=60)}),
         VerdictRequest(**vars(REQUEST) | {"phase": "step_3"}),
         VerdictRequest(**vars(REQUEST) | {"generation": 8}),
         VerdictRequest(**vars(REQUEST) | {"gate": "toxicity"}),
@@ -289,12 +289,12 @@ def test_a_signed_verdict_counts(body: bytes, expected: str) -> None:
     ],
 )
 def test_whatever_else_is_signed_is_unreadable(body: bytes) -> None:
-    assert kind(read_verdict(body)) == "unreadable"
+    assert kind(read_verdict(body, NOW)) == "unreadable"
 
 
 def test_a_reason_is_one_short_line() -> None:
     why = "bad\r\n\x1b[31mnews\u202e" + "!" * 1000
-    answer = read_verdict(json.dumps({"verdict": "fail", "why": why}).encode())
+    answer = read_verdict(json.dumps({"verdict": "fail", "why": why}).encode(), NOW)
     assert answer.why.startswith("bad [31mnews!!")
     assert len(answer.why) == 300
 

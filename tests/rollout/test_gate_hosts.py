@@ -6,6 +6,7 @@ import pytest
 
 from rollout.policy.gate_hosts import unlisted_gates, unlisted_host
 from rollout.policy.policy import Policy
+from rollout.spec.gates import Gate
 
 FIX = "add the host to gate_hosts of settings/policy"
 
@@ -26,12 +27,16 @@ def test_a_listed_host_or_one_of_a_listed_domain_may_be_asked(
 
 
 def test_without_a_list_no_host_may_be_asked_and_the_reason_names_field_and_fix() -> None:
-    urls = {"quality": "https://evals.example.com/gate", "tone": "https://tone.example.org"}
-    assert unlisted_gates(urls, Policy().gate_hosts) == (
+    gates = {
+        "errors": Gate(query="up", max=1),
+        "quality": Gate(url="https://evals.example.com/gate"),
+        "tone": Gate(url="https://tone.example.org"),
+    }
+    assert unlisted_gates(gates, Policy().gate_hosts) == (
         f"rollout.gates.quality.url: policy allows gates on no host; got evals.example.com; {FIX}",
         f"rollout.gates.tone.url: policy allows gates on no host; got tone.example.org; {FIX}",
     )
-    assert unlisted_gates(urls, ("example.com",)) == (
+    assert unlisted_gates(gates, ("example.com",)) == (
         f"rollout.gates.tone.url: policy allows gates on example.com; got tone.example.org; {FIX}",
     )
 

@@ -84,9 +84,7 @@ def test_estimates_are_labelled() -> None:
     assert "errors: about 1 of 90" in record.why
 
 
-@pytest.mark.parametrize(
-    ("windows", "candidate"), [(2, (40, 1000)), (3, (4, 1000)), (3, (15, 29))]
-)
+@pytest.mark.parametrize(("windows", "candidate"), [(2, (40, 1000)), (3, (4, 1000)), (3, (15, 29))])
 def test_no_verdict_before_the_minimum_of_windows_requests_and_bad_ones(
     windows: int, candidate: tuple[float, float]
 ) -> None:
@@ -229,12 +227,12 @@ def test_a_limit_fails_by_windows_in_a_row_or_in_all(
 
 def test_an_evaluation_job_decides_and_its_failure_does_not() -> None:
     of_step = question(url="https://jobs.example.com/evaluate")
-    passed = judge_verdict(NEW, of_step, ExternalVerdict("pass", "93 of 100"), at(60), at(61))
+    passed = judge_verdict(NEW, of_step, ExternalVerdict("pass", "93 of 100", at(60)), at(61))
     assert (passed.verdict, passed.why) == ("pass", "errors: 93 of 100 → pass")
     assert passed.evaluated_until == at(60)
-    down = judge_verdict(passed, of_step, NoVerdict("timeout", "no answer"), at(120), at(121))
+    down = judge_verdict(passed, of_step, NoVerdict("timeout", "no answer"), at(121))
     assert (down.verdict, down.evaluated_until) == ("error", at(60))
-    failed = judge_verdict(down, of_step, ExternalVerdict("fail", "12 of 100"), at(120), at(121))
+    failed = judge_verdict(down, of_step, ExternalVerdict("fail", "12 of 100", at(120)), at(121))
     assert (failed.verdict, failed.lacking_since) == ("fail", None)
-    later = ExternalVerdict("pass", "it was a mistake")
-    assert judge_verdict(failed, of_step, later, at(180), at(181)) == failed
+    later = ExternalVerdict("pass", "it was a mistake", at(180))
+    assert judge_verdict(failed, of_step, later, at(181)) == failed
