@@ -128,6 +128,8 @@ PRIOR_WINDOWS = 2
 """How many windows of dispersion 1 an estimate begins with, so that there always is one."""
 UPPER_DEVIATIONS = 1.2816
 """The estimate is the upper 90 % limit: with few windows, the mean misses most bursts."""
+PRIOR_BURST = 4
+"""The size of the one burst that the size of bursts begins with."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,8 @@ class Dispersion:
 
     `chi_squared` and `degrees` are those of the steps before. The rest are sums over the windows
     of this step that have bad events: how many, bad events, those of the candidate, and the square
-    of the candidate's by all.
+    of the candidate's by all; `total_bad` and `total_squares` are the bad events and their squares
+    in all windows of the rollout.
     """
 
     chi_squared: float = 0.0
@@ -146,6 +149,8 @@ class Dispersion:
     bad: float = 0.0
     candidate_bad: float = 0.0
     squares: float = 0.0
+    total_bad: float = 0.0
+    total_squares: float = 0.0
 
 
 def add_dispersion(dispersion: Dispersion, window: Window) -> Dispersion:
@@ -161,24 +166,38 @@ def add_dispersion(dispersion: Dispersion, window: Window) -> Dispersion:
         bad=dispersion.bad + bad,
         candidate_bad=dispersion.candidate_bad + window.candidate_bad,
         squares=dispersion.squares + window.candidate_bad**2 / bad,
+        total_bad=dispersion.total_bad + bad,
+        total_squares=dispersion.total_squares + bad**2,
     )
 
 
 def next_step(dispersion: Dispersion) -> Dispersion:
     """Begins a step: another weight gives the candidate another share of the bad events."""
     chi_squared, degrees = _pearson(dispersion)
-    return Dispersion(chi_squared, degrees)
+    return Dispersion(
+        chi_squared,
+        degrees,
+        total_bad=dispersion.total_bad,
+        total_squares=dispersion.total_squares,
+    )
 
 
 def factor(dispersion: Dispersion) -> float:
     """By what to divide the logarithm of evidence: at least 1. A heuristic: it is measured, not
     proven, that this keeps false alarms rare (see docs/gates.md).
 
-    10 without any window, 2.5 after 5 windows without bursts, 1.2 after 100.
+    The upper limit is 2.5 after 5 windows without bursts, 1.2 after 100. It is no more than if all
+    bad events of a window were one burst: errors that come one by one show no bursts.
     """
     chi_squared, degrees = _pearson(dispersion)
     degrees += PRIOR_WINDOWS
-    return max(1.0, (chi_squared + PRIOR_WINDOWS) / _low_quantile(degrees))
+    upper = (chi_squared + PRIOR_WINDOWS) / _low_quantile(degrees)
+    return max(1.0, min(upper, _largest(dispersion)))
+
+
+def _largest(dispersion: Dispersion) -> float:
+    """The size of a window's bad events, as one of them finds it. It begins with one burst of 4."""
+    return (dispersion.total_squares + PRIOR_BURST) / (dispersion.total_bad + 1)
 
 
 def _pearson(dispersion: Dispersion) -> tuple[float, int]:

@@ -276,6 +276,14 @@ def test_the_errors_of_a_single_window_hardly_count() -> None:
     assert factor(dispersion([Window(0, 5700, 0, 300), Window(30, 5700, 0, 300)])) > 10
 
 
+def test_errors_that_come_one_by_one_are_no_bursts() -> None:
+    singles = [Window(1, 5700, 0, 300), Window(0, 5700, 1, 300)] * 2
+    assert factor(Dispersion()) == 4
+    assert factor(dispersion(singles[:1])) == 2.5
+    assert factor(dispersion(singles)) == factor(next_step(dispersion(singles))) == 1.6
+    assert factor(dispersion([*singles, Window(0, 5700, 12, 300)])) > 3
+
+
 def test_a_step_with_another_weight_is_no_burst() -> None:
     first = dispersion([Window(95, 9500, 5, 500)] * 10)
     kept = next_step(first)
