@@ -89,6 +89,7 @@ def queries_of(rollout: Rollout, now: datetime) -> tuple[GateQuery, ...]:
     if release is None:
         return ()
     seconds = release.spec.rollout.analysis.window_seconds
+    candidate, stable = _subjects(rollout, release)
     found = []
     for name, gate in gates_of(rollout).items():
         source, span = source_of(name, gate), _present_span(rollout, name, now)
@@ -96,10 +97,12 @@ def queries_of(rollout: Rollout, now: datetime) -> tuple[GateQuery, ...]:
             continue
         since, until = span
         until = min(until, since + timedelta(seconds=seconds) * MOST_WINDOWS)
-        candidate, baseline = _subjects(rollout, release)
-        is_compared = kind_of(name, gate) in COMPARISONS
-        compared_with = baseline if is_compared else None
-        found.append(GateQuery(name, source, candidate, compared_with, since, until, seconds))
+        baseline = stable if kind_of(name, gate) in COMPARISONS else None
+        if baseline and (full_since := _full_since(rollout, _record(rollout, name))):
+            # What is late of the time before has a baseline, and is asked for by itself.
+            full = _multiple(full_since, seconds, math.ceil)
+            baseline, until = (None, until) if since >= full else (baseline, min(until, full))
+        found.append(GateQuery(name, source, candidate, baseline, since, until, seconds))
     return tuple(found)
 
 
@@ -135,7 +138,8 @@ def _present_span(rollout: Rollout, name: str, now: datetime) -> tuple[datetime,
         return None
     seconds = release.spec.rollout.analysis.window_seconds
     since = _first_window(rollout, release, _record(rollout, name), seconds)
-    until = _multiple(now, seconds, math.floor)
+    end = rollout.phase.since if isinstance(rollout.phase, RollingBack) else now
+    until = _multiple(end, seconds, math.floor)
     return (since, until) if since and since < until else None
 
 
@@ -185,15 +189,34 @@ def _is_reached(phase: Stepping, kind: Kind) -> bool:
 
 
 def _subjects(rollout: Rollout, release: Release) -> tuple[Subject, Subject | None]:
-    """The candidate and, while it has requests, the stable release."""
-    serving, stable = rollout.serving_group or FIRST_GROUP, rollout.stable
-    if rollout.candidate is None:
-        return Subject(serving, release.version), None
-    colour = strategy_of(release).candidate_group(swap_of(rollout, release))
-    candidate = Subject(colour, release.version)
-    if stable is None or _share_now(rollout) >= 1.0:
-        return candidate, None
-    return candidate, Subject(serving, stable.version)
+    """The candidate, and the release before it. That one has no requests any more once the
+    candidate has all of them (`_full_since`).
+    """
+    serving, before = rollout.serving_group or FIRST_GROUP, _release_before(rollout)
+    if rollout.candidate:
+        colour = strategy_of(release).candidate_group(swap_of(rollout, release))
+    else:
+        colour, serving = serving, rollout.kept.colour if rollout.kept else serving
+    stable = Subject(serving, before.version) if before else None
+    return Subject(colour, release.version), stable
+
+
+def _release_before(rollout: Rollout) -> Release | None:
+    return rollout.stable if rollout.candidate else rollout.previous
+
+
+def _full_since(rollout: Rollout, record: GateRecord) -> datetime | None:
+    """Since when the release has had all requests; None if there is no release to return to."""
+    phase = rollout.phase
+    if isinstance(phase, Stepping) and _share_now(rollout) < 1:
+        return None
+    if record.full_since or _release_before(rollout) is None:
+        return record.full_since
+    if not isinstance(phase, Stepping | Baking):
+        return None
+    if has_own_group(rollout):
+        return phase.routed_since + PROPAGATION if phase.routed_since else None
+    return phase.since if isinstance(phase, Baking) else None
 
 
 def whole_windows(since: datetime, until: datetime, seconds: int) -> tuple[datetime, datetime]:
@@ -219,6 +242,9 @@ def update(rollout: Rollout, evidence: Evidence, now: datetime) -> Rollout:
     records = []
     for name in gates:
         record, answer = _record(rollout, name), evidence.windows.get(name)
+        full_since = _full_since(rollout, record)
+        recent = record.recent if full_since else ()
+        record = replace(record, full_since=full_since, recent=recent)
         if isinstance(answer, ExternalVerdict | NoVerdict):
             record = judge_verdict(record, questions[name], answer, now)
         elif answer is not None:
@@ -232,23 +258,44 @@ def update(rollout: Rollout, evidence: Evidence, now: datetime) -> Rollout:
     return replace(rollout, gates=tuple(records), failure=failure)
 
 
+def begun_again(rollout: Rollout, now: datetime) -> tuple[GateRecord, ...]:
+    """The records of a candidate that is judged anew: with what the stable release had, and from
+    the next window on if the candidate has requests.
+    """
+    release = release_under_test(rollout)
+    if release is None:
+        return ()
+    seconds = release.spec.rollout.analysis.window_seconds
+    following = _multiple(now, seconds, math.ceil)
+    return tuple(
+        GateRecord(
+            each.gate,
+            evaluated_until=following if _first_window(rollout, release, each, seconds) else None,
+            history=each.history,
+        )
+        for each in rollout.gates
+    )
+
+
 def _record(rollout: Rollout, name: str) -> GateRecord:
     return next((each for each in rollout.gates if each.gate == name), GateRecord(name))
 
 
 def _questions(rollout: Rollout, gates: Mapping[str, Gate]) -> dict[str, Question]:
-    """Alpha is shared among the gates that compare, and the steps in which they do."""
+    """Half of alpha is for the steps in which gates compare, and shared among these; the other half
+    is for the time after that. Both are shared among the gates.
+    """
     release = release_under_test(rollout)
     if release is None:
         return {}
-    analysis, stable = release.spec.rollout.analysis, rollout.stable
+    analysis, before = release.spec.rollout.analysis, _release_before(rollout)
     steps = _steps(rollout)
     shares = [_share_of(rollout, step) for step in steps]
     asking = sum(share is not None and share < 1 for share in shares)
     comparing = sum(
         not gate.dry_run and kind_of(name, gate) in COMPARISONS for name, gate in gates.items()
     )
-    alpha = analysis.alpha / max(1, comparing) / max(1, asking)
+    alpha = analysis.alpha / 2 / max(1, comparing)
     present = _share_now(rollout)
     following = next((each for each in shares if each and each > present), 1.0)
     return {
@@ -256,10 +303,11 @@ def _questions(rollout: Rollout, gates: Mapping[str, Gate]) -> dict[str, Questio
             gate,
             analysis,
             *_step_under_test(rollout, kind_of(name, gate)),
+            alpha / max(1, asking),
             alpha,
             1 + ((gate.harmful_ratio or HARMFUL_RATIO) - 1) / following,
             min(1.0, _tolerated(gate) / following),
-            stable.version if stable else "",
+            before.version if before else "",
         )
         for name, gate in gates.items()
     }
@@ -321,7 +369,7 @@ def results_of(rollout: Rollout, hold: timedelta) -> GateResults | None:
         return None
     phase = rollout.phase
     is_promoted = rollout.promoted or getattr(phase, "is_promoted", False)
-    is_asking = isinstance(phase, Stepping) and not is_promoted
+    is_asking = isinstance(phase, Stepping | Baking) and not is_promoted
     required = {
         name
         for name, gate in gates.items()
@@ -339,10 +387,13 @@ def results_of(rollout: Rollout, hold: timedelta) -> GateResults | None:
 
 
 def _must_pass(rollout: Rollout, kind: Kind) -> bool:
-    """A comparison needs requests on both sides. An approval waits for no other gate: what was
-    asked before it has been answered.
+    """A comparison needs requests on both sides; in the bake, with all requests, it needs the
+    budget of errors. An approval waits for no other gate: what was asked before it has been
+    answered.
     """
     phase = rollout.phase
+    if isinstance(phase, Baking):
+        return rollout.stable is not None and kind in COMPARISONS
     if not isinstance(phase, Stepping):
         return False
     step = _steps(rollout)[phase.step]
@@ -355,10 +406,16 @@ def _must_pass(rollout: Rollout, kind: Kind) -> bool:
 
 
 def _due(rollout: Rollout, hold: timedelta) -> datetime:
-    """When the hold of the present step is over."""
-    phase = rollout.phase
-    if not isinstance(phase, Stepping):
+    """When the hold of the present step, or the bake, is over."""
+    phase, candidate = rollout.phase, rollout.candidate
+    if not isinstance(phase, Stepping | Baking) or candidate is None:
         return NEVER
-    if not has_own_group(rollout):
-        return phase.since + hold
-    return phase.routed_since + PROPAGATION + hold if phase.routed_since else NEVER
+    began = phase.since
+    if has_own_group(rollout):
+        if phase.routed_since is None:
+            return NEVER
+        began = phase.routed_since + PROPAGATION
+    if isinstance(phase, Baking):
+        hold = timedelta(seconds=candidate.spec.rollout.bake_seconds)
+        began = max(began, phase.since)
+    return began + hold

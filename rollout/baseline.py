@@ -9,15 +9,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rollout.analysis import COMPARISONS, source_of, whole_windows
-from rollout.measurements import Counts, Delayed, GateQuery, Subject, Unmeasured, WindowAnswer
+from rollout.analysis import COMPARISONS, MOST_WINDOWS, source_of, whole_windows
+from rollout.gates.base import duration
+from rollout.gates.burn import History, add_history
+from rollout.gates.record import GateRecord
+from rollout.measurements import (
+    Counts,
+    Delayed,
+    GateQuery,
+    Subject,
+    Unmeasured,
+    WindowAnswer,
+    Windows,
+)
 from rollout.model import Desired, Evidence, Release, Rollout, Settled
 from rollout.spec.gates import kind_of, resolved
 from rollout.strategies.base import FIRST_GROUP
 from rollout.transitions import has_newer
 
 LOOK_BACK = timedelta(minutes=10)
-"""Long enough for metrics that arrive up to 270 s late."""
+"""Long enough for metrics that arrive up to 270 s late; for long windows, as many as fit into one
+query."""
 FINAL = frozenset({"no-source", "no-series", "labels", "edge", "unreadable"})
 """What no waiting changes."""
 
@@ -38,7 +50,7 @@ def queries_before(rollout: Rollout, desired: Desired, now: datetime) -> tuple[G
     if not has_newer(rollout, desired) or not _is_compared(release):
         return ()
     seconds = release.spec.rollout.analysis.window_seconds
-    since, until = whole_windows(now - LOOK_BACK, now, seconds)
+    since, until = whole_windows(now - _look_back(release), now, seconds)
     subject = Subject(rollout.serving_group or FIRST_GROUP, stable.version)
     queries = []
     for name, gate in release.spec.rollout.gates.items():
@@ -46,6 +58,23 @@ def queries_before(rollout: Rollout, desired: Desired, now: datetime) -> tuple[G
         if kind_of(name, gate) in COMPARISONS and source and not gate.dry_run:
             queries.append(GateQuery(name, source, subject, None, since, until, seconds))
     return tuple(queries)
+
+
+def _look_back(release: Release) -> timedelta:
+    seconds = release.spec.rollout.analysis.window_seconds
+    return max(LOOK_BACK, MOST_WINDOWS * timedelta(seconds=seconds))
+
+
+def records_before(evidence: Evidence) -> tuple[GateRecord, ...]:
+    """A record for each comparison of the release that begins, with what the stable one had."""
+    records = []
+    for name, answer in sorted(evidence.before.items()):
+        history = History()
+        for window in answer.windows if isinstance(answer, Windows) else ():
+            if isinstance(window.candidate, Counts):
+                history = add_history(history, window.candidate.bad, window.candidate.total)
+        records.append(GateRecord(name, history=history))
+    return tuple(records)
 
 
 def _is_compared(release: Release) -> bool:
@@ -59,12 +88,12 @@ def lack_of_baseline(rollout: Rollout, candidate: Release, evidence: Evidence) -
     if stable is None or not _is_compared(candidate):
         return None
     for name, answer in sorted(evidence.before.items()):
-        if lack := _lack(name, answer, stable.version):
+        if lack := _lack(name, answer, stable.version, _look_back(candidate)):
             return lack
     return None
 
 
-def _lack(name: str, answer: WindowAnswer, version: str) -> Lack | None:
+def _lack(name: str, answer: WindowAnswer, version: str, look_back: timedelta) -> Lack | None:
     gate = f"gate {name} has nothing to compare with"
     match answer:
         case Delayed(why=why):
@@ -74,9 +103,8 @@ def _lack(name: str, answer: WindowAnswer, version: str) -> Lack | None:
     measured = [each.candidate for each in answer.windows if isinstance(each.candidate, Counts)]
     if any(each.total > 0 for each in measured):
         return None
-    minutes = LOOK_BACK.total_seconds() / 60
     if measured:
-        why = f"no request reached release {version} in the last {minutes:.0f} min"
+        why = f"no request reached release {version} in the last {duration(look_back)}"
         return Lack(f"{gate}: {why}; send it requests, or leave the gate out", is_final=True)
     lacks = [each.candidate for each in answer.windows if isinstance(each.candidate, Unmeasured)]
     if not lacks:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from rollout import analysis
 from rollout.gates.clocks import decode, encode
 from rollout.gates.record import GateRecord
 from rollout.gates.release_health import ReleaseHealth
@@ -23,6 +24,7 @@ from rollout.model import (
     Frozen,
     Intent,
     Kept,
+    LatchedFailure,
     Outcome,
     Pause,
     Problem,
@@ -220,12 +222,16 @@ def succeed(
 ) -> PhaseChange:
     """The candidate has baked: it is the stable release now, and its group serves. It is watched
     while there is a release to return to; what a rollback restored is not. `health`: None if it has
-    served since before, unobserved.
+    served since before, unobserved. One with gates of its own is watched as long as the group of
+    the release before is kept.
     """
     candidate = candidate_of(rollout)
     group = strategy_of(candidate).candidate_group(swap_of(rollout, candidate))
+    kept, spec = _kept(rollout, candidate, group, now), candidate.spec.rollout
     is_watched = bool(
-        rollout.stable and candidate.spec.rollout.watch_seconds and not candidate.is_restored
+        rollout.stable
+        and (spec.watch_seconds or (spec.gates and kept))
+        and not candidate.is_restored
     )
     done = replace(
         rollout,
@@ -236,7 +242,7 @@ def succeed(
         stable_kept=None,
         capacity=None,
         serving_group=group,
-        kept=_kept(rollout, candidate, group, now),
+        kept=kept,
         steps_digest="",
         progress=rollout.progress if is_watched else None,
         paused=None,
@@ -286,9 +292,15 @@ def end_keep(
 
 def replace_candidate(rollout: Rollout, desired: Desired, why: str, now: datetime) -> PhaseChange:
     """A newer release takes over from a first release that never became stable."""
-    candidate = candidate_of(rollout)
+    candidate, failure = candidate_of(rollout), rollout.failure
     phase = phase_name(rollout.phase)
     ended = Transition(candidate.version, phase, "superseded", why, "superseded", "superseded")
+    if failure:
+        rollout = remember_failed(rollout, candidate, "rolled_back")
+        why = f"{failure.why}; {why}"
+        ended = Transition(
+            candidate.version, phase, "rolled_back", why, failure.reason, "rolled_back"
+        )
     settled = replace(rollout, phase=Settled(), candidate=None, promoted=False)
     begun = begin(settled, desired, now)
     return replace(begun, transitions=(ended, *begun.transitions))
@@ -346,6 +358,19 @@ def refuse_without_baseline(rollout: Rollout, desired: Desired, lack: str) -> Ph
         return PhaseChange(rollout, desired)
     refused = Transition(release.version, "settled", "refused", lack, "gate", "refused")
     return PhaseChange(rollout, desired_without(rollout, desired, release), (refused,))
+
+
+def fail_rollback(
+    rollout: Rollout, desired: Desired, phase: RollingBack, failure: LatchedFailure
+) -> PhaseChange:
+    """A gate failed the candidate that is being rolled back for another reason, by requests that it
+    had before: its content is remembered as failed.
+    """
+    why = f"{phase.why}; {failure.why}"
+    failed = replace(phase, outcome="rolled_back", reason=failure.reason, why=why)
+    remembered = remember_failed(rollout, candidate_of(rollout), "rolled_back")
+    after = replace(remembered, phase=failed)
+    return _change(rollout, after, desired, "rolling_back", why, reason=failure.reason)
 
 
 # ---- Pauses
@@ -425,7 +450,7 @@ def judge_anew(rollout: Rollout, desired: Desired, why: str, now: datetime) -> P
         begun_at=now,
         last_observed_at=now,
         route_edits=0,
-        gates=(),
+        gates=analysis.begun_again(rollout, now),
         failure=None,
     )
     return _change(rollout, anew, desired, phase_name(phase), why)

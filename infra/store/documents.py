@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
+from rollout.gates.burn import History
 from rollout.gates.record import GateRecord
 from rollout.gates.statistics import Dispersion, Tally
 from rollout.model import (
@@ -222,13 +223,19 @@ _BY_EDGE = ("edges", "baseline_below", "candidate_below")
 
 
 def gate_record(record: GateRecord) -> Json:
+    """`recent` is a flat list, since a Firestore array contains no arrays."""
     tally = record.tally
     sums = {"against": list(tally.against), "in_favour": list(tally.in_favour)}
     lists = {name: list(getattr(record, name)) for name in _BY_EDGE}
     return (
         vars(record)
         | lists
-        | {"tally": vars(tally) | sums, "dispersion": vars(record.dispersion) | {}}
+        | {
+            "tally": vars(tally) | sums,
+            "dispersion": vars(record.dispersion) | {},
+            "history": vars(record.history) | {},
+            "recent": [number for pair in record.recent for number in pair],
+        }
     )
 
 
@@ -236,10 +243,16 @@ def _read_gate_record(document: Json) -> GateRecord:
     tally = document["tally"]
     sums = {"against": tuple(tally["against"]), "in_favour": tuple(tally["in_favour"])}
     by_edge = {name: tuple(document.get(name, ())) for name in _BY_EDGE}
+    recent = document["recent"]
     return GateRecord(
         **document
         | by_edge
-        | {"tally": Tally(**tally | sums), "dispersion": Dispersion(**document["dispersion"])}
+        | {
+            "tally": Tally(**tally | sums),
+            "dispersion": Dispersion(**document["dispersion"]),
+            "history": History(**document["history"]),
+            "recent": tuple(zip(recent[::2], recent[1::2], strict=True)),
+        }
     )
 
 

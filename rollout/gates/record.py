@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from rollout.gates.burn import History, Pair
 from rollout.gates.statistics import Dispersion, Tally
 
 VerdictKind = Literal["pass", "fail", "inconclusive", "error"]
@@ -21,10 +22,11 @@ class GateRecord:
     `step`: that of the tally. `threshold` and `evidence` are those of the verdict: E against the
     release for a fail, else what the gate needs to pass; for a limit, the limit and the value.
     `lacking_since`: since when no window has had numbers. `beyond`: windows in a row beyond the
-    limit, and `failures` all of them in this step. `baseline_share`: the share of bad requests that
-    the stable release had, of the last step in which it had requests. `edges` are those of a
-    latency histogram in seconds, with how many requests of the step took at most so long on each
-    side; `second_opinion` says at which edge both distributions differ, if they surely do.
+    limit, and `failures` all of them in this step. `edges` are those of a latency histogram in
+    seconds, with how many requests of the step took at most so long on each side; `second_opinion`
+    says at which edge both distributions differ, if they surely do. `history`: what the stable
+    release had, from before the rollout on. `full_since`: since when the release has had all
+    requests, and `recent` its last windows since then, at most `burn.LONG`.
     """
 
     gate: str
@@ -41,8 +43,10 @@ class GateRecord:
     dispersion: Dispersion = field(default_factory=Dispersion)
     beyond: int = 0
     failures: int = 0
-    baseline_share: float | None = None
     edges: tuple[float, ...] = ()
     baseline_below: tuple[float, ...] = ()
     candidate_below: tuple[float, ...] = ()
     second_opinion: str = ""
+    history: History = field(default_factory=History)
+    full_since: datetime | None = None
+    recent: tuple[Pair, ...] = ()

@@ -95,12 +95,12 @@ def _log_likelihoods(
 
 def log_evidence_against(tally: Tally) -> float:
     """The logarithm of E against "the candidate is at most `tolerated_ratio` times as bad"."""
-    return _log_mean_exp(tally.against)
+    return log_mean_exp(tally.against)
 
 
 def log_evidence_for(tally: Tally) -> float:
     """The logarithm of E against "the candidate is at least `harmful_ratio` times as bad"."""
-    return _log_mean_exp(tally.in_favour)
+    return log_mean_exp(tally.in_favour)
 
 
 def log_evidence_below(tally: Tally, share: float) -> float:
@@ -110,12 +110,12 @@ def log_evidence_below(tally: Tally, share: float) -> float:
     Poisson count, r^e · exp((1 - r)·s·n) has an expectation of at most 1 if r < 1.
     """
     expected = share * tally.candidate_total
-    return _log_mean_exp(
+    return log_mean_exp(
         -tally.candidate_bad * math.log(ratio) + (1 - 1 / ratio) * expected for ratio in RATIOS
     )
 
 
-def _log_mean_exp(logs: Iterable[float]) -> float:
+def log_mean_exp(logs: Iterable[float]) -> float:
     """The logarithm of a mean, from logarithms: the largest is taken out, so nothing overflows."""
     values = tuple(logs)
     largest = max(values)
@@ -191,7 +191,7 @@ def factor(dispersion: Dispersion) -> float:
     """
     chi_squared, degrees = _pearson(dispersion)
     degrees += PRIOR_WINDOWS
-    upper = (chi_squared + PRIOR_WINDOWS) / _low_quantile(degrees)
+    upper = (chi_squared + PRIOR_WINDOWS) / low_quantile(degrees)
     return max(1.0, min(upper, _largest(dispersion)))
 
 
@@ -218,7 +218,7 @@ def _pearson(dispersion: Dispersion) -> tuple[float, int]:
     return before[0] + chi_squared, before[1] + degrees
 
 
-def _low_quantile(degrees: int) -> float:
+def low_quantile(degrees: float) -> float:
     """What a chi-squared of so many degrees of freedom exceeds in nine of ten cases, by the
     approximation of Wilson and Hilferty.
     """

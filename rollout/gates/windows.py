@@ -17,6 +17,7 @@ import math
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from rollout.gates import burn
 from rollout.gates.band import Difference, difference
 from rollout.gates.record import GateRecord, VerdictKind
 from rollout.gates.statistics import (
@@ -41,7 +42,7 @@ from rollout.measurements import (
     WindowMeasured,
     Windows,
 )
-from rollout.spec.gates import Analysis, Gate
+from rollout.spec.gates import HARMFUL_RATIO, TOLERATED_SHARE, Analysis, Gate
 
 PASS_ALPHA = 0.01
 UNSEEN_DISPERSION = 2.0
@@ -55,8 +56,9 @@ INCONCLUSIVE_LACKS = frozenset({"no-series", "reset", "partial"})
 class Question:
     """What a gate is asked in one step. `since`: when the step's weight had reached everybody, so
     that a window from then on belongs to it; before, windows count for the step before. `alpha` is
-    the gate's share, `harmful_ratio` and `tolerated_share` are those for the weight of the next
-    step. `names`: the versions of the candidate and of the stable release.
+    the gate's share for this step, and `burn_alpha` the one for the time after it has all requests.
+    `harmful_ratio` and `tolerated_share` are those for the weight of the next step. `baseline`: the
+    version with which the candidate is compared.
     """
 
     gate: Gate
@@ -64,6 +66,7 @@ class Question:
     step: int
     since: datetime
     alpha: float
+    burn_alpha: float
     harmful_ratio: float
     tolerated_share: float
     baseline: str
@@ -111,6 +114,9 @@ def _with_window(
         return _lacking(record, lack, now)
     record = replace(record, lacking_since=None)
     if isinstance(window.candidate, Counts):
+        if record.full_since and window.start >= record.full_since:
+            record = _with_recent(record, question, window.candidate)
+            return _judge_burn(record, question, now, is_estimate=is_estimate)
         baseline = window.baseline if isinstance(window.baseline, Counts) else Counts(0, 0)
         record = _with_counts(record, question, window.candidate, baseline)
         return _judge_counts(record, question, now, is_estimate=is_estimate)
@@ -174,13 +180,11 @@ def _with_counts(
     record: GateRecord, question: Question, candidate: Counts, baseline: Counts
 ) -> GateRecord:
     window = Window(baseline.bad, baseline.total, candidate.bad, candidate.total)
-    tally = add(record.tally, window, question.harmful_ratio)
-    share = tally.baseline_bad / tally.baseline_total if tally.baseline_total else None
     after = replace(
         record,
-        tally=tally,
+        tally=add(record.tally, window, question.harmful_ratio),
         dispersion=add_dispersion(record.dispersion, window),
-        baseline_share=record.baseline_share if share is None else share,
+        history=burn.add_history(record.history, baseline.bad, baseline.total),
     )
     return _with_edges(after, question, candidate, baseline)
 
@@ -289,6 +293,58 @@ def _sides(
 
 def _exp(log_evidence: float) -> float:
     return min(MOST_EVIDENCE, math.exp(min(log_evidence, 700.0)))
+
+
+# ---- Error budgets
+
+
+def _with_recent(record: GateRecord, question: Question, counts: Counts) -> GateRecord:
+    """A window without requests shows nothing. What the steps have shown stays on record."""
+    if not record.recent:
+        record = replace(record, verdict="inconclusive", evidence=None, threshold=None)
+    pair = [(counts.bad, counts.total)] * (counts.total > 0)
+    return replace(record, step=question.step, recent=(*record.recent, *pair)[-burn.LONG :])
+
+
+def _judge_burn(
+    record: GateRecord, question: Question, now: datetime, *, is_estimate: bool
+) -> GateRecord:
+    """Half of the error of the first kind is for the budget, which is an estimate."""
+    gate, analysis, recent = question.gate, question.analysis, record.recent
+    alpha, harmful_ratio = question.burn_alpha / 2, gate.harmful_ratio or HARMFUL_RATIO
+    budget = burn.budget_of(
+        record.history,
+        recent,
+        gate.objective_share,
+        harmful_ratio,
+        TOLERATED_SHARE if gate.tolerated_share is None else gate.tolerated_share,
+        alpha,
+    )
+    if budget is None:
+        why = f"{record.gate}: nothing says which share release {question.baseline} had"
+        return _with_why(record, "inconclusive", f"{why} → inconclusive", now)
+    burns = burn.measure(recent, budget)
+    bad, total = (sum(each) for each in zip(*recent, strict=True)) if recent else (0.0, 0.0)
+    is_enough = len(recent) >= analysis.min_windows and total >= analysis.min_requests
+    is_sure = bad >= analysis.min_bad and burns.log_evidence >= -math.log(alpha)
+    is_burning = burns.is_above(burn.limit(harmful_ratio))
+    kind: VerdictKind = "inconclusive"
+    log_evidence, threshold = burns.log_evidence_for, 1 / PASS_ALPHA
+    if is_enough and is_burning and is_sure:
+        kind, log_evidence, threshold = "fail", burns.log_evidence, 1 / alpha
+    elif is_enough and not is_burning and burns.log_evidence_for >= -math.log(PASS_ALPHA):
+        kind = "pass"
+    evidence = _exp(log_evidence)
+    record = replace(record, evidence=evidence, threshold=threshold)
+    side = "against" if kind == "fail" else f"that it is not harmful, of {threshold:.0f}:1 needed"
+    about = "about " if is_estimate else ""
+    origin = "the objective" if gate.objective_share else f"release {question.baseline}"
+    why = (
+        f"{record.gate}: {about}{bad:,.0f} of {total:,.0f} with all requests; burns the budget of"
+        f" {100 * budget.share:.3g} % ({origin}) {burns.short:.3g} times as fast as allowed, and"
+        f" {burns.long:.3g} times over {len(recent)} windows (evidence {evidence:,.3g}:1 {side})"
+    )
+    return _with_why(record, kind, f"{why} → {kind}", now)
 
 
 # ---- Limits

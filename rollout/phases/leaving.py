@@ -29,6 +29,8 @@ def judge_rollback(
     now: datetime,
 ) -> PhaseChange:
     """End, find another way, give way to a newer release, or wait: see `rollout/rollback.py`."""
+    if (failure := rollout.failure) and phase.outcome in ("superseded", "aborted"):
+        return transitions.fail_rollback(rollout, desired, phase, failure)
     rollout = _pace(rollout, desired, phase, observed, now)
     if isinstance(rollout.phase, RollingBack) and rollout.phase.weight:
         why = f"the candidate keeps {rollout.phase.weight / 10:g} % of the requests until the"

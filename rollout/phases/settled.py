@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from rollout import baseline, capacity, routing, transitions
+from rollout import analysis, baseline, capacity, routing, transitions
 from rollout.gates import WATCH_GATES
 from rollout.gates.base import Failed, Passed, duration, judge
 from rollout.intents import is_waited_for
@@ -22,9 +22,14 @@ def judge_settled(
     rollout: Rollout, desired: Desired, observed: Observed, evidence: Evidence, now: datetime
 ) -> PhaseChange:
     """Begin toward a newer release, which has to wait for the group that is kept; else watch the
-    stable one, and end the keep when its time is over.
+    stable one, and end the keep when its time is over. What has failed the stable one comes first:
+    the newer release begins when that has gone back.
     """
     kept = rollout.kept
+    if rollout.watched_since and (failure := rollout.failure):
+        return transitions.take_back(
+            rollout, desired, "rolled_back", failure.reason, failure.why, now
+        )
     if kept and kept.is_leaving:
         if observed.group(kept.colour) or evidence.pending_changes:
             return _await_removal(rollout, desired, kept, evidence, now)
@@ -107,6 +112,8 @@ def _begin(
         return PhaseChange(
             rollout, desired, waiting_for=lack.why, warnings=(lack.why,), is_delayed=True
         )
+    begun = replace(change.rollout, gates=baseline.records_before(evidence))
+    change = replace(change, rollout=begun)
     choice = capacity.choose(rollout, candidate, observed, evidence.room)
     if choice.lacks:
         return PhaseChange(rollout, desired, waiting_for=choice.lacks, scarce=choice.lacks)
@@ -135,7 +142,13 @@ def _watch(
     match verdict:
         case Failed(reason, why):
             return transitions.take_back(rollout, desired, "rolled_back", reason, why, now)
-        case Passed():
+        case Passed() if not _gates_watch(rollout, now):
             return PhaseChange(transitions.end_watch(rollout), desired)
         case _:
             return PhaseChange(rollout, desired)
+
+
+def _gates_watch(rollout: Rollout, now: datetime) -> bool:
+    """Whether the release's own gates still watch it: as long as the old group is kept."""
+    kept = rollout.kept
+    return bool(analysis.gates_of(rollout) and kept and now < kept.until)

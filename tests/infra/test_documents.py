@@ -21,6 +21,7 @@ from infra.store.documents import (
     release_to_record,
     to_document,
 )
+from rollout.gates.burn import History
 from rollout.gates.record import GateRecord
 from rollout.gates.statistics import Dispersion, Tally
 from rollout.model import (
@@ -149,11 +150,13 @@ FULL = ModelState(
                 Dispersion(1.5, 2, 3, 82, 37, 12.5, 119, 4800),
                 1,
                 2,
-                0.01,
                 (0.5, 1.0),
                 (90.0, 95.0),
                 (80.0, 85.0),
                 "slower than 0.5 s are 20.0% against 10.0%",
+                History(20, 45, 4500, 101.25),
+                at(2),
+                ((37.0, 1500.0), (2.0, 1400.0)),
             ),
         ),
         failure=LatchedFailure("gate", "http_errors: 37 of 1,500", at(3)),
@@ -289,11 +292,13 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
                     },
                     "beyond": 1,
                     "failures": 2,
-                    "baseline_share": 0.01,
                     "edges": [0.5, 1.0],
                     "baseline_below": [90.0, 95.0],
                     "candidate_below": [80.0, 85.0],
                     "second_opinion": "slower than 0.5 s are 20.0% against 10.0%",
+                    "history": {"windows": 20, "bad": 45, "total": 4500, "squares": 101.25},
+                    "full_since": at(2),
+                    "recent": [37.0, 1500.0, 2.0, 1400.0],
                 }
             ],
             "failure": {"reason": "gate", "why": "http_errors: 37 of 1,500", "since": at(3)},

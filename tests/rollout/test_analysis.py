@@ -68,6 +68,9 @@ def queries(rollout: Rollout, seconds: float) -> tuple[GateQuery, ...]:
 
 # ---- What is asked
 
+LATER = (GateRecord("http_errors", evaluated_until=at(180)),)
+"""All requests have reached the candidate since 150 s after noon."""
+
 
 def test_windows_begin_after_the_warm_up_and_are_whole() -> None:
     assert queries(stepping(), 179) == ()  # routed at 30 s, warm at 90 s: from 120 s on
@@ -89,8 +92,9 @@ def test_windows_go_on_where_the_last_ones_ended_and_never_too_many_at_once() ->
         ({"phase": Stepping(0, at(0), 0, None)}, None),
         ({"phase": Stepping(0, at(0), 50, None, granted=1)}, None),  # not in the route yet
         ({"phase": Stepping(1, at(0), 50, ROUTED, granted=1)}, BLUE),
-        ({"phase": Stepping(2, at(0), 1000, ROUTED, granted=3)}, "alone"),
-        ({"phase": Baking(at(0), ROUTED)}, "alone"),
+        ({"phase": Stepping(2, at(0), 1000, ROUTED, granted=3)}, BLUE),  # late, of before
+        ({"phase": Stepping(2, at(0), 1000, ROUTED, granted=3), "gates": LATER}, "alone"),
+        ({"phase": Baking(at(0), ROUTED), "gates": LATER}, "alone"),
         ({"phase": RollingBack("superseded", "superseded", "", at(0))}, None),
         ({"candidate": replace(gated(), is_restored=True)}, None),
         ({"candidate": gated(gates={})}, None),
@@ -168,6 +172,22 @@ def test_a_step_ends_when_each_gate_has_passed(
 
 
 @pytest.mark.parametrize(
+    ("seconds", "answered", "expected"),
+    [
+        (DUE + 60, "pass", Passed),
+        (DUE - 60, "inconclusive", Waiting),
+        (DUE + 60, "inconclusive", Waiting),
+        (DUE + 3600, "inconclusive", Inconclusive),
+    ],
+)
+def test_a_bake_ends_when_each_comparison_has_passed(
+    seconds: float, answered: VerdictKind, expected: type[Verdict]
+) -> None:
+    baking = stepping(phase=Baking(at(60), ROUTED), candidate=gated(bake_seconds=300))
+    assert isinstance(verdict(baking, seconds, answered, step=2, **EVALUATED), expected)
+
+
+@pytest.mark.parametrize(
     "rollout",
     [
         stepping(2, 1000),  # nothing to compare with any more
@@ -176,7 +196,7 @@ def test_a_step_ends_when_each_gate_has_passed(
         stepping(promoted=True),
         stepping(phase=Stepping(0, at(0), 50, ROUTED, granted=1, is_promoted=True)),
         stepping(phase=Stepping(1, at(0), 50, ROUTED, granted=1)),  # its weight is not granted yet
-        stepping(phase=Baking(at(0), ROUTED)),
+        stepping(phase=Baking(at(0), ROUTED, is_promoted=True)),
     ],
 )
 def test_some_steps_need_no_comparison(rollout: Rollout) -> None:
@@ -223,12 +243,12 @@ def test_a_fail_is_latched_unless_the_gate_only_records(is_dry: bool) -> None:
 @pytest.mark.parametrize(
     ("gates", "steps", "threshold"),
     [
-        ({"http_errors": {}}, STEPS, 200),  # two steps compare
-        ({"http_errors": {}}, STEPS[1:], 100),
-        ({"http_errors": {}, "slow": {"slower_than_seconds": 1, "histogram": None}}, STEPS, 200),
-        ({"http_errors": {}, "b": {"bad": "x", "total": "x"}}, STEPS, 400),
-        ({"http_errors": {}, "b": {"bad": "x", "total": "x", "dry_run": True}}, STEPS, 200),
-        ({"http_errors": {}, "limit": {"query": "up", "min": 1}}, STEPS, 200),
+        ({"http_errors": {}}, STEPS, 400),  # two steps compare, and half is for after them
+        ({"http_errors": {}}, STEPS[1:], 200),
+        ({"http_errors": {}, "slow": {"slower_than_seconds": 1, "histogram": None}}, STEPS, 400),
+        ({"http_errors": {}, "b": {"bad": "x", "total": "x"}}, STEPS, 800),
+        ({"http_errors": {}, "b": {"bad": "x", "total": "x", "dry_run": True}}, STEPS, 400),
+        ({"http_errors": {}, "limit": {"query": "up", "min": 1}}, STEPS, 400),
     ],
 )
 def test_alpha_is_shared_among_gates_and_steps(
@@ -274,7 +294,7 @@ def stable(counts: Counts | Unmeasured) -> Windows:
     ("answer", "expected", "why"),
     [
         (stable(Counts(0, 5)), "begins", ""),
-        (stable(Counts(0, 0)), "refused", "no request reached release 1 in the last 10 min"),
+        (stable(Counts(0, 0)), "refused", "no request reached release 1 in the last 30 min"),
         (stable(Unmeasured("no-series", "no series")), "refused", "no series"),
         (stable(Unmeasured("reset", "began anew")), "delayed", "began anew"),
         (Unmeasured("no-series", "no such metric"), "refused", "no such metric"),

@@ -27,7 +27,7 @@ NEW = GateRecord("errors")
 
 def question(step: int = 0, since: float = 0, **gate: Any) -> Question:
     """A step with weight 25, whose next one sends half of the requests."""
-    return Question(Gate(**gate), Analysis(), step, at(since), 0.01, 3.0, 0.002, "4")
+    return Question(Gate(**gate), Analysis(), step, at(since), 0.01, 0.01, 3.0, 0.002, "4")
 
 
 def window(
