@@ -57,7 +57,7 @@ from rollout.spec.message import (
 )
 from rollout.spec.metrics import RATES, is_same_machine, uncountable, unknown_capacity
 from rollout.spec.model import digest
-from rollout.spec.rules import gives
+from rollout.spec.rule_context import gives
 from rollout.state import ModelState
 from rollout.transitions import PhaseChange
 

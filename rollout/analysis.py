@@ -197,8 +197,8 @@ def _subjects(rollout: Rollout, release: Release) -> tuple[Subject, Subject | No
         colour = strategy_of(release).candidate_group(swap_of(rollout, release))
     else:
         colour, serving = serving, rollout.kept.colour if rollout.kept else serving
-    stable = Subject(serving, before.version) if before else None
-    return Subject(colour, release.version), stable
+    stable = Subject(serving, before.version, before.template) if before else None
+    return Subject(colour, release.version, release.template), stable
 
 
 def _release_before(rollout: Rollout) -> Release | None:

@@ -51,7 +51,7 @@ def queries_before(rollout: Rollout, desired: Desired, now: datetime) -> tuple[G
         return ()
     seconds = release.spec.rollout.analysis.window_seconds
     since, until = whole_windows(now - _look_back(release), now, seconds)
-    subject = Subject(rollout.serving_group or FIRST_GROUP, stable.version)
+    subject = Subject(rollout.serving_group or FIRST_GROUP, stable.version, stable.template)
     queries = []
     for name, gate in release.spec.rollout.gates.items():
         source = source_of(name, resolved(name, gate))

@@ -150,10 +150,13 @@ VerdictAnswer = ExternalVerdict | NoVerdict
 
 @dataclass(frozen=True)
 class Subject:
-    """A release as a source of metrics tells it apart: by its group, or by its version."""
+    """A release as a source of metrics tells it apart: by its group, its version, or the template
+    of its instances.
+    """
 
     colour: Literal["blue", "green"]
     version: str
+    template: str
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ then nothing is asked. Invariant: no answer of a source ends a pass.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from handlers.reconcile.external import ask_jobs
@@ -43,9 +44,8 @@ def measure_gates(
 ) -> dict[str, WindowAnswer | VerdictAnswer]:
     """What each gate of the release has not judged yet: by windows, or by an evaluation job."""
     model = state.desired.model
-    found: dict[str, WindowAnswer | VerdictAnswer] = {
-        each.gate: _windows(world, model, each) for each in analysis.queries_of(state.rollout, now)
-    }
+    found: dict[str, WindowAnswer | VerdictAnswer] = {}
+    found |= _all_windows(world, model, analysis.queries_of(state.rollout, now))
     requests = analysis.verdict_requests(state.rollout, model, now)
     return found | ask_jobs(world, requests, policy.gate_hosts, now)
 
@@ -53,7 +53,18 @@ def measure_gates(
 def measure_before(world: World, state: ModelState, now: datetime) -> dict[str, WindowAnswer]:
     """What the gates of a release that is about to begin need to know of the stable one."""
     queries = baseline.queries_before(state.rollout, state.desired, now)
-    return {each.gate: _windows(world, state.desired.model, each) for each in queries}
+    return _all_windows(world, state.desired.model, queries)
+
+
+def _all_windows(world: World, model: str, queries: Iterable[GateQuery]) -> dict[str, WindowAnswer]:
+    """A source that is late once is asked no further: a pass has little time."""
+    found: dict[str, WindowAnswer] = {}
+    late: Unmeasured | None = None
+    for query in queries:
+        answer = found[query.gate] = late or _windows(world, model, query)
+        if isinstance(answer, Unmeasured) and answer.kind == "timeout":
+            late = answer
+    return found
 
 
 def _windows(world: World, model: str, query: GateQuery) -> WindowAnswer:
@@ -65,7 +76,7 @@ def _windows(world: World, model: str, query: GateQuery) -> WindowAnswer:
 
 def _names(model: str, subject: Subject) -> Names:
     service = naming.backend_service(model, subject.colour).name
-    return Names(service, naming.label_value(subject.version))
+    return Names(service, naming.label_value(subject.version), subject.template)
 
 
 def _answers(world: World, model: str, query: RequestCount) -> tuple[tuple[Colour, Answer], ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import assert_never
@@ -38,7 +38,7 @@ from rollout.measurements import (
     WindowAnswer,
     WindowMeasured,
 )
-from rollout.spec.gates import BY_SERVICE
+from rollout.spec.gates import edge_at, no_edge
 from rollout.spec.selectors import Selector, parse_selector
 
 LOOKBACK_SECONDS = 300.0
@@ -49,7 +49,7 @@ was missed for hours is read in parts."""
 SLACK_SECONDS = 1.0
 """The time of a query is rounded."""
 
-_NAME_IN_QUERY = re.compile(r"\$(release|backend_service)(?![a-zA-Z0-9_])")
+_NAME_IN_QUERY = re.compile(r"\$(release|template|backend_service)(?![a-zA-Z0-9_])")
 Numbers = list[Counts | Unmeasured]
 
 
@@ -166,7 +166,8 @@ class Counters:
             return edges
         edge = edge_at(edges, bound)
         if edge is None or math.inf not in edges:
-            return no_edge(histogram.metric, bound, edges)
+            why = f"{histogram.metric} {no_edge(bound, edges)}"
+            return Unmeasured("edge", why)
         scrapes = Scrapes(found.series, reading.windows)
 
         def numbers(names: Names) -> Numbers:
@@ -194,11 +195,8 @@ class Counters:
 
     def read_values(self, text: str, reading: Reading) -> WindowAnswer:
         """The value of a query at each window's end."""
-        names = {
-            "release": reading.candidate.release,
-            "backend_service": reading.candidate.backend_service,
-        }
-        query = _NAME_IN_QUERY.sub(lambda found: names[found[1]], text)
+        names = asdict(reading.candidate)
+        query = _NAME_IN_QUERY.sub(lambda found: str(names[found[1]]), text)
         delay = min(DELAY_SECONDS, reading.windows.seconds)
         ends = [end for end in reading.windows.edges[1:] if end + delay <= reading.now]
         if not ends:
@@ -241,7 +239,7 @@ class Counters:
         if bad.metric == total.metric:
             labels = frozenset(label for each in totals.series for label in each.labels)
         else:
-            labels = self._promql.labels_of(bad.metric)
+            labels = self._promql.labels_of(bad.series)
         if isinstance(labels, Unmeasured):
             return labels
         if not labels:
@@ -258,7 +256,7 @@ class Counters:
 
 def missing(promql: PromQl, selector: Selector) -> Unmeasured:
     """Why no series was selected: the metric may have other labels than it had."""
-    labels = promql.labels_of(selector.metric)
+    labels = promql.labels_of(selector.series)
     if isinstance(labels, Unmeasured):
         return labels
     if labels and (lacking := selector.required - labels):
@@ -282,7 +280,7 @@ def _of_both(selector: Selector, reading: Reading) -> str:
 
 
 def _name(selector: Selector, names: Names) -> str:
-    return names.backend_service if selector.placeholder == BY_SERVICE else names.release
+    return str(getattr(names, selector.placeholder[1:-1]))  # $releases: names.release
 
 
 def _of(found: SeriesFound, selector: Selector, names: Names) -> list[Series]:
@@ -347,18 +345,6 @@ def common_edges(series: Sequence[Series]) -> tuple[float, ...] | Unmeasured:
     except ValueError:
         return Unmeasured("unreadable", "a label le is no number")
     return tuple(sorted(set.intersection(*histograms.values())))
-
-
-def edge_at(edges: Iterable[float], bound: float) -> float | None:
-    """The edge that is the bound, to three digits: exponential buckets have long ones."""
-    near = [each for each in edges if math.isclose(each, bound, rel_tol=2e-3)]
-    return min(near, key=lambda each: abs(each - bound), default=None)
-
-
-def no_edge(metric: str, bound: float, edges: Iterable[float]) -> Unmeasured:
-    found = ", ".join(f"{each:.3g}" for each in edges if math.isfinite(each))
-    why = f"{metric} has no bucket that ends at {bound:g} s; it has {found or 'none'}"
-    return Unmeasured("edge", why)
 
 
 def slower_than(

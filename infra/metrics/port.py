@@ -34,12 +34,14 @@ class SeriesFound:
 
 @dataclass(frozen=True)
 class Names:
-    """How series tell a release apart: by the backend service of its group, or by the value of the
-    label `slipway-release` of its instances.
+    """How series tell a release apart: by the backend service of its group, by the value that its
+    version has as label `slipway-release` of its instances, or by their template. Selectors and
+    queries name these fields, as `$releases` and `$release`.
     """
 
     backend_service: str
     release: str
+    template: str
 
 
 class Metrics(Protocol):

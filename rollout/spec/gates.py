@@ -8,7 +8,8 @@ override (`resolved`). `rollout/gates/` judges.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -21,7 +22,11 @@ Kind = Literal["counts", "latency", "limit", "verdict"]
 OnInconclusive = Literal["wait", "pause", "rollback"]
 BY_SERVICE = "$backend_services"
 BY_RELEASE = "$releases"
-PLACEHOLDERS = (BY_SERVICE, BY_RELEASE)
+BY_TEMPLATE = "$templates"
+PLACEHOLDERS = (BY_SERVICE, BY_RELEASE, BY_TEMPLATE)
+"""What tells releases apart: the backend service of the group, the version as instances have it in
+their label `slipway-release`, or the instance template. Two releases that make the same machine
+share a template, whose label names the first of them."""
 CONSECUTIVE = 3
 HARMFUL_RATIO = 1.75
 TOLERATED_SHARE = 0.001
@@ -33,7 +38,7 @@ class Gate(Section):
     bad: types.Selector | None = Field(
         default=None,
         description="Counters of the requests that went wrong, as a selector in PromQL with one"
-        ' label that matches `=~"$releases"` or `=~"$backend_services"`',
+        ' label that matches `=~"$templates"`, `=~"$releases"` or `=~"$backend_services"`',
     )
     total: types.Selector | None = Field(
         default=None, description="Counters of all requests, as a selector like `bad`"
@@ -49,8 +54,8 @@ class Gate(Section):
     )
     query: types.PromQl | None = Field(
         default=None,
-        description="A query in PromQL with a limit; `$release` and `$backend_service` in it are"
-        " the new release's",
+        description="A query in PromQL with a limit; `$template`, `$release` and `$backend_service`"
+        " in it are the new release's",
     )
     max: float | None = Field(default=None, description="Fails above this value of `query`")
     min: float | None = Field(default=None, description="Fails below this value of `query`")
@@ -160,18 +165,56 @@ class Analysis(Section):
 
 # ---- Presets
 
-_VLLM = 'model_name=~".+",release=~"$releases"'
+_SELECTED = 'template=~"$templates"'
+"""The label that the shipped Prometheus gives each instance (deploy/prometheus/)."""
+_LATENCY = (
+    *(0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0),
+    *(120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0),
+)
 
 PRESETS: Mapping[str, Gate] = {
     "http_errors": Gate(),
     "latency": Gate(),
-    "vllm_errors": Gate(),
-    "vllm_ttft": Gate(),
-    "vllm_inter_token": Gate(),
-    "vllm_queue": Gate(),
+    "vllm_errors": Gate(
+        bad=f'vllm:request_success_total{{{_SELECTED},finished_reason="error"}}',
+        total=f"vllm:request_success_total{{{_SELECTED}}}",
+    ),
+    "vllm_ttft": Gate(
+        histogram=f"vllm:time_to_first_token_seconds_bucket{{{_SELECTED}}}",
+        slower_than_seconds=1.0,
+    ),
+    "vllm_inter_token": Gate(
+        histogram=f"vllm:inter_token_latency_seconds_bucket{{{_SELECTED}}}",
+        slower_than_seconds=0.1,
+    ),
+    "vllm_queue": Gate(
+        histogram=f"vllm:request_queue_time_seconds_bucket{{{_SELECTED}}}",
+        slower_than_seconds=1.0,
+    ),
+    "triton_errors": Gate(
+        bad=f'nv_inference_request_failure{{{_SELECTED},reason!="CANCELED"}}',
+        total=f'{{__name__=~"nv_inference_request_(success|failure)",{_SELECTED}}}',
+    ),
 }
 """By name. `http_errors` and `latency` are counted by the load balancer: what selects them is
-known to the source of metrics (`infra/metrics`)."""
+defined by the source of metrics (`infra/metrics`). The others are the names of vLLM 0.33
+(`vllm/v1/metrics/loggers.py`) and of Triton (`docs/user_guide/metrics.md`)."""
+
+BALANCER_PRESETS: Mapping[str, Kind] = {"http_errors": "counts", "latency": "latency"}
+
+EDGES: Mapping[str, tuple[float, ...]] = {
+    "vllm:time_to_first_token_seconds_bucket": (
+        *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5),
+        *(10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0),
+    ),
+    "vllm:inter_token_latency_seconds_bucket": (
+        *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5),
+        *(10.0, 20.0, 40.0, 80.0),
+    ),
+    "vllm:request_queue_time_seconds_bucket": _LATENCY,
+    "vllm:e2e_request_latency_seconds_bucket": _LATENCY,
+}
+"""The edges of the buckets of histograms, in seconds, where a server does not let one choose."""
 
 
 def resolved(name: str, gate: Gate) -> Gate:
@@ -183,7 +226,24 @@ def resolved(name: str, gate: Gate) -> Gate:
     return preset.model_copy(update=given)
 
 
+def kinds_of(name: str, gate: Gate) -> tuple[Kind, ...]:
+    """The kinds of a gate that is named so: one, unless it is wrong."""
+    found = resolved(name, gate).kinds
+    preset = BALANCER_PRESETS.get(name)
+    return found or ((preset,) if preset else ())
+
+
 def kind_of(name: str, gate: Gate) -> Kind:
-    if name in ("http_errors", "latency") and not gate.kinds:
-        return "latency" if name == "latency" else "counts"
-    return resolved(name, gate).kinds[0]
+    return kinds_of(name, gate)[0]
+
+
+def edge_at(edges: Iterable[float], bound: float) -> float | None:
+    """The edge that is the bound, to three digits: those of exponential buckets have many."""
+    near = [each for each in edges if math.isclose(each, bound, rel_tol=2e-3)]
+    return min(near, key=lambda each: abs(each - bound), default=None)
+
+
+def no_edge(bound: float, edges: Iterable[float]) -> str:
+    """Why no bucket ends there."""
+    found = ", ".join(f"{each:.3g}" for each in edges if math.isfinite(each))
+    return f"has no bucket that ends at {bound:g} s; it has {found or 'none'}"

@@ -19,7 +19,8 @@ from rollout.spec.defaults import fill_defaults, inheritable
 from rollout.spec.merge import merge, without_nulls
 from rollout.spec.model import RolloutSpec, Sections, Spec
 from rollout.spec.problems import Invalid, SpecProblem, redact
-from rollout.spec.rules import RuleContext, check_rules, gives
+from rollout.spec.rule_context import RuleContext, gives
+from rollout.spec.rules import check_rules
 from rollout.spec.section import Section
 from rollout.spec.strict_json import decode_json
 from rollout.spec.validation import freeze, misplaced_nulls, validate

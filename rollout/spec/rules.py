@@ -8,14 +8,14 @@ reads, so that it reports nothing that a default or an inherited value would fix
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
+from rollout.spec.gate_rules import GATE_RULES
 from rollout.spec.machines import accelerator_problem, disk_problem
-from rollout.spec.model import Sections, Traffic
+from rollout.spec.model import Traffic
 from rollout.spec.problems import SpecProblem, redact
+from rollout.spec.rule_context import Rule, RuleContext
 from rollout.spec.steps import (
     ApproveStep,
     MatchStep,
@@ -26,59 +26,10 @@ from rollout.spec.steps import (
     WeightStep,
     approvers_of,
 )
-from rollout.spec.validation import Path
 from rollout.spec.way_back import least_seconds
 
 # For all arguments, and for all variables. Metadata holds 262144 bytes per value, 524288 in all.
 MAX_TEXT_BYTES = 65536
-
-
-@dataclass(frozen=True)
-class RuleContext:
-    """What the rules check. `given` is the message; unless `whole`, only its fields are known.
-    `removed` are the invalid parts that `spec` lacks.
-    """
-
-    spec: Sections
-    given: Mapping[str, Any]
-    whole: bool
-    removed: frozenset[Path] = frozenset()
-
-    def knows(self, *paths: str) -> bool:
-        return all(
-            (self.whole or self._states(path)) and not self._is_removed(path) for path in paths
-        )
-
-    def gives(self, path: str) -> bool:
-        """Whether the message itself gives a value for this field."""
-        return gives(self.given, path)
-
-    def _states(self, path: str) -> bool:
-        """Whether the message determines this field. A null does: it means the default, for the
-        field and everything in it.
-        """
-        node: Any = self.given
-        for step in path.split("."):
-            if not isinstance(node, dict):
-                return node is None
-            if step not in node:
-                return False
-            node = node[step]
-        return True
-
-    def _is_removed(self, path: str) -> bool:
-        steps = tuple(path.split("."))
-        return any(place[: len(steps)] == steps[: len(place)] for place in self.removed)
-
-
-def gives(patch: Mapping[str, Any], path: str) -> bool:
-    node: Any = patch
-    for step in path.split("."):
-        node = node.get(step) if isinstance(node, Mapping) else None
-    return node is not None
-
-
-Rule = Callable[[RuleContext], Iterator[SpecProblem]]
 
 
 def check_rules(context: RuleContext) -> tuple[SpecProblem, ...]:
@@ -618,4 +569,5 @@ RULES: tuple[Rule, ...] = (
     quick_way_back,
     budget,
     deadline,
+    *GATE_RULES,
 )

@@ -15,7 +15,7 @@ from rollout.spec.gates import PLACEHOLDERS
 
 _MATCHER = r'[a-zA-Z_][a-zA-Z0-9_]*\s*(?:=~|!~|!=|=)\s*"(?:[^"\\]|\\.)*"'
 _SELECTOR = re.compile(
-    r"\s*(?P<metric>[a-zA-Z_:][a-zA-Z0-9_:]*)\s*"
+    r"\s*(?P<metric>[a-zA-Z_:][a-zA-Z0-9_:]*)?\s*"
     rf"\{{\s*(?P<matchers>{_MATCHER}(?:\s*,\s*{_MATCHER})*)\s*,?\s*\}}\s*"
 )
 _PARTS = re.compile(
@@ -26,13 +26,18 @@ _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
 
 @dataclass(frozen=True)
 class Selector:
-    """`label` has the placeholder; `required` are the labels that a series must have."""
+    """`metric` is the name of the metric, or of several what matches their names; `series` selects
+    all series of it. `label` has the placeholder; `required` are those of its `labels` that series
+    must have.
+    """
 
     text: str
     metric: str
+    series: str
     placeholder: str
     label: str
     required: frozenset[str]
+    labels: frozenset[str]
 
     def with_names(self, names: Iterable[str]) -> str:
         """The selector of these releases: the placeholder is one alternative for each name."""
@@ -52,6 +57,19 @@ def parse_selector(text: str) -> Selector | None:
     if len(marked) != 1 or sum(text.count(each) for each in PLACEHOLDERS) != 1:
         return None
     required = {each["label"] for each in parts if each["operator"] in ("=", "=~")}
+    metric = series = found["metric"]
+    if metric is None:
+        names = [each for each in parts if each["label"] == "__name__"]
+        if len(names) != 1 or names[0]["operator"] not in ("=", "=~"):
+            return None
+        metric, series = names[0]["value"], f"{{{names[0][0]}}}"
+    label = marked[0]["label"]
     return Selector(
-        text, found["metric"], marked[0]["value"], marked[0]["label"], frozenset(required)
+        text,
+        metric,
+        series,
+        marked[0]["value"],
+        label,
+        frozenset(required),
+        frozenset(each["label"] for each in parts),
     )

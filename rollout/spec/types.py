@@ -427,15 +427,15 @@ TimeZone = Annotated[
 ]
 
 _SELECTOR = (
-    r'^[a-zA-Z_:][a-zA-Z0-9_:]*\{[^{}\[\]]*[a-zA-Z_][a-zA-Z0-9_]*\s*=~\s*"\$(releases|backend_services)"'
-    r"[^{}\[\]]*\}$"
+    r"^([a-zA-Z_:][a-zA-Z0-9_:]*)?\{[^{}\[\]]*[a-zA-Z_][a-zA-Z0-9_]*\s*=~\s*"
+    r'"\$(templates|releases|backend_services)"[^{}\[\]]*\}$'
 )
 Selector = Annotated[
     str,
     Field(max_length=1000, pattern=_SELECTOR),
     Allowed(
         "a selector in PromQL, metric{label=value, ...}, in which one label matches"
-        ' =~"$releases" or =~"$backend_services"'
+        ' =~"$templates", =~"$releases" or =~"$backend_services"'
     ),
 ]
 PromQl = Annotated[

@@ -26,14 +26,14 @@ from rollout.measurements import (
 from tests.infra.metric_server import FakePrometheus, server
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-OLD, NEW = Names("slipway-tiny-blue", "v1"), Names("slipway-tiny-green", "v2")
+OLD, NEW = Names("slipway-tiny-blue", "v1", "t1"), Names("slipway-tiny-green", "v2", "t2")
 OWN_BAD = 'app_errors_total{release=~"$releases"}'
 OWN_TOTAL = 'app_requests_total{release=~"$releases"}'
 QUERY = GateQuery(
     "http_errors",
     CountSource(),
-    Subject("green", "v2"),
-    Subject("blue", "v1"),
+    Subject("green", "v2", "t2"),
+    Subject("blue", "v1", "t1"),
     NOON,
     NOON + timedelta(seconds=180),
     60,
@@ -131,7 +131,7 @@ def test_series_without_the_releases_say_whether_labels_were_renamed() -> None:
     answer = lack(ask(FakePrometheus(renamed)))
     assert answer.kind == "labels"
     assert "has no label backend_service, but cluster, code" in answer.why
-    others = [of_balancer(Names("slipway-other-blue", "1"), "200", 1)]
+    others = [of_balancer(Names("slipway-other-blue", "1", "t"), "200", 1)]
     assert lack(ask(FakePrometheus(others))).kind == "no-series"
     assert lack(ask(FakePrometheus())).why == "lb_requests_total: no such metric"
 

@@ -44,13 +44,16 @@ from tests.rollout.build import at, release
 STEPS = [{"weight": each, "hold_seconds": 300} for each in (5, 25, 100)]
 APPROVAL = {"approve": {"by": "model-approvals"}}
 ONE = release("1", traffic={"path": "/tiny"})
-GREEN, BLUE = Subject("green", "2"), Subject("blue", "1")
 ROUTED = at(30)
 
 
 def gated(steps: list[Any] = STEPS, **rollout: Any) -> Release:
     fields = {"strategy": "canary", "steps": steps, "gates": {"http_errors": {}}} | rollout
     return release("2", rollout=fields)
+
+
+GREEN = Subject("green", "2", gated().template)
+BLUE = Subject("blue", "1", ONE.template)
 
 
 def stepping(

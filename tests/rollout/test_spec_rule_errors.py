@@ -13,7 +13,7 @@ import pytest
 from rollout.spec.compatibility import incompatible
 from rollout.spec.message import Invalid, ReleaseRequested, parse, resolve
 from rollout.spec.model import Sections, Spec
-from rollout.spec.rules import RuleContext
+from rollout.spec.rule_context import RuleContext
 
 IMAGE = "us-docker.pkg.dev/p/r/tiny:1"
 SCRIPT = {"startup_script": "exec serve"}
