@@ -1,10 +1,11 @@
 """Addresses that must not be fetched: the metadata server in every spelling, the machine itself,
 other schemes.
 
-Slipway fetches nothing: `Intake` checks that handling an event opens no connection and looks up no
-name. What instances fetch must not be the metadata server in any spelling of its address. A name
-that merely resolves to that address cannot be recognized; the instance's service account limits
-what it can do.
+The intake fetches nothing: `Intake` checks that handling an event opens no connection and looks up
+no name. What instances fetch, and where gates are, must not be the metadata server in any spelling
+of its address. A name that merely resolves to that address cannot be recognized; the instance's
+service account limits what it can do, and the reconciler checks the address that it connects to
+(`tests/infra/test_verdicts.py`).
 """
 
 from __future__ import annotations
@@ -49,6 +50,14 @@ def test_an_image_from_a_forbidden_host_is_refused(host: str) -> None:
         assert (
             "artifact.image" in Intake().deliver(with_value(("artifact", "image"), reference)).why
         ), reference
+
+
+@pytest.mark.parametrize("uri", [*SCHEMES, *(f"https://{host}/x" for host in HOSTS)])
+def test_a_gate_with_another_scheme_or_a_forbidden_host_is_refused(uri: str) -> None:
+    gates = {"quality": {"url": uri}}
+    why = Intake().deliver(with_value(("rollout", "gates"), gates)).why
+    assert "rollout.gates.quality.url" in why
+    assert "policy" not in why
 
 
 @pytest.mark.parametrize("uri", SCHEMES)
