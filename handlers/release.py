@@ -55,7 +55,7 @@ from rollout.spec.message import (
     parse,
     resolve,
 )
-from rollout.spec.metrics import RATES, is_same_machine, uncountable, unknown_capacity
+from rollout.spec.metrics import RATES, is_same_machine, unknown_capacity, unmeasurable
 from rollout.spec.model import digest
 from rollout.spec.rule_context import gives
 from rollout.state import ModelState
@@ -338,7 +338,7 @@ def _unmeasurable(
     release needs it.
     """
     stable = serving_release(state.rollout)
-    problems = () if world.has_metrics else uncountable(release.spec)
+    problems = unmeasurable(release.spec, world.metrics_source)
     problems += () if world.has_verdicts else unasked_gates(release.spec.rollout.gates)
     if stable:
         given = any(gives(request.patch, path) for path in RATES)

@@ -11,8 +11,9 @@ wakes models) · `SLIPWAY_QUEUE_ACCOUNT` (as which tasks publish) · `SLIPWAY_CO
 `SLIPWAY_TASKS_ENDPOINT` (empty: Google's) · `SLIPWAY_CLOCK` (`real`, or `scaled:SPEED:EPOCH`) ·
 `SLIPWAY_REGISTRY` (`https`, or `emulated`) · the emulators' own variables
 (`FIRESTORE_EMULATOR_HOST`, `PUBSUB_EMULATOR_HOST`) · `PROMETHEUS_URL` with
-`SLIPWAY_REQUESTS_COUNTER`, or `SLIPWAY_METRICS` (`cloud-monitoring`; empty: no metrics), the same
-for the intake and the reconciler · `SLIPWAY_GATE_SECRET`, by which the reconciler and evaluation
+`SLIPWAY_REQUESTS_COUNTER`, `SLIPWAY_ERRORS_COUNTER` and `SLIPWAY_LATENCY_HISTOGRAM`, or
+`SLIPWAY_METRICS` (`cloud-monitoring`; empty: no metrics), the same for the intake and the
+reconciler · `SLIPWAY_GATE_SECRET`, by which the reconciler and evaluation
 jobs sign, and `SLIPWAY_HTTP_GATES` (`signed`), by which the intake knows of it.
 """
 
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Literal
 
 from infra.clock import Clock
 from infra.schedule.port import NoScheduler
+from rollout.spec.metrics import PROMETHEUS, MetricsSource
 
 if TYPE_CHECKING:
     from infra.bus.port import Bus
@@ -86,9 +88,11 @@ class World:
         scheduler: Callable[[], Scheduler] = NoScheduler,
         metrics: Callable[[], Metrics] | None = None,
         verdicts: Callable[[], Verdicts] | None = None,
+        metrics_source: MetricsSource = PROMETHEUS,
     ) -> None:
         """`jitter` returns a number from 0 to 1, which spreads what would happen at once.
         `metrics`: None without a source; `verdicts`: None if no evaluation job may be asked.
+        `metrics_source` describes the source, if there is one.
         """
         self.clock = clock
         self.project = project
@@ -99,6 +103,7 @@ class World:
         self._make_scheduler = scheduler
         self._make_metrics = metrics
         self._make_verdicts = verdicts
+        self._metrics_source = metrics_source
 
     def connect(self, *parts: Literal["store", "bus", "compute", "scheduler"]) -> None:
         """Create these parts now, so that the first event does not wait for them."""
@@ -129,6 +134,11 @@ class World:
     def has_metrics(self) -> bool:
         """Whether there is a source of metrics. Creates none: the intake only needs to know."""
         return self._make_metrics is not None
+
+    @property
+    def metrics_source(self) -> MetricsSource | None:
+        """What there is to measure by, for the intake; None without a source."""
+        return self._metrics_source if self.has_metrics else None
 
     @cached_property
     def metrics(self) -> Metrics | None:
@@ -166,6 +176,7 @@ def world() -> World:
         scheduler=lambda: _make_scheduler(project, environment),
         metrics=_metrics_maker(project, environment),
         verdicts=_verdicts_maker(environment),
+        metrics_source=_metrics_source(environment),
     )
 
 
@@ -253,6 +264,20 @@ def _metrics_maker(project: str, environment: Mapping[str, str]) -> Callable[[],
     if url:
         return lambda: prometheus(url)
     return cloud_monitoring if kind else None
+
+
+def _metrics_source(environment: Mapping[str, str]) -> MetricsSource:
+    """What the settings of a source say of it: with a counter of requests of its own, a Prometheus
+    has none of the default metrics.
+    """
+    if environment.get("SLIPWAY_METRICS"):
+        return MetricsSource("cloud-monitoring")
+    is_default = not environment.get("SLIPWAY_REQUESTS_COUNTER")
+    return MetricsSource(
+        "prometheus",
+        has_errors=is_default or bool(environment.get("SLIPWAY_ERRORS_COUNTER")),
+        has_latencies=is_default or bool(environment.get("SLIPWAY_LATENCY_HISTOGRAM")),
+    )
 
 
 def _verdicts_maker(environment: Mapping[str, str]) -> Callable[[], Verdicts] | None:

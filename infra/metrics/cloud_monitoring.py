@@ -1,36 +1,55 @@
-"""Requests by backend service from Cloud Monitoring, as the function's own service account.
+"""Requests from Cloud Monitoring, as the function's own service account.
 
 Made by `infra/wiring.py` for `SLIPWAY_METRICS=cloud-monitoring`. The global external Application
 Load Balancer samples its traffic, so these numbers are estimates, written each minute and visible
 up to 210 s later. The metric is of kind DELTA, whose raw samples PromQL does not define, so
-requests come from the time-series API, as sums of whole minutes. Needs `roles/monitoring.viewer`.
-google-auth is imported at first use.
+requests come from the time-series API, as sums of whole minutes. What a gate selects itself comes
+from its API of Prometheus, as raw samples. Needs `roles/monitoring.viewer`. google-auth is imported
+at first use.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
+from itertools import pairwise
 from typing import Any
 
-from infra.metrics.fetch import Answered, Fetch, short
+from infra.metrics.counters import Counters, reading_of
+from infra.metrics.fetch import Fetch
 from infra.metrics.port import TIMEOUT_SECONDS, Names, SeriesFound
 from infra.metrics.promql import PromQl
+from infra.metrics.time_series import (
+    CODE_CLASS,
+    SECONDS_PER_MINUTE,
+    SERVICE,
+    TimeSeries,
+    counts_of,
+    latencies_of,
+    series_of,
+    total_of,
+)
+from infra.metrics.windows import Windows
+from rollout import measurements
 from rollout.measurements import (
     Answer,
+    Counts,
+    CountSource,
     Delayed,
     GateQuery,
+    LatencySource,
     Measured,
     Unmeasured,
     WindowAnswer,
+    WindowMeasured,
 )
 
 ENDPOINT = "https://monitoring.googleapis.com"
 SCOPES = ("https://www.googleapis.com/auth/monitoring.read",)
 METRIC = "loadbalancing.googleapis.com/https/request_count"
-LABEL = "backend_target_name"
+LATENCIES = "loadbalancing.googleapis.com/https/total_latencies"
+"""From the first byte of a request to the last of its answer, in milliseconds."""
 DELAY = timedelta(seconds=270)
 """60 s of sampling and 210 s until it is visible."""
 MINUTE = timedelta(minutes=1)
@@ -49,9 +68,9 @@ class CloudMonitoring:
         self._make_token = token or self._google_token
         self._fetch = Fetch(timeout_seconds, self._headers)
         self._url = f"{endpoint}/v3/projects/{project}/timeSeries"
-        self._promql = PromQl(
-            f"{endpoint}/v1/projects/{project}/location/global/prometheus", self._fetch
-        )
+        base = f"{endpoint}/v1/projects/{project}/location/global/prometheus"
+        self._promql = PromQl(base, self._fetch)
+        self._counters = Counters(PromQl(base, Fetch(timeout_seconds / 3, self._headers)))
 
     def query(self, text: str, at: datetime) -> SeriesFound | Unmeasured:
         return self._promql.query(text, at)
@@ -62,20 +81,20 @@ class CloudMonitoring:
         """Whole minutes within the time whose data can have arrived by its end."""
         names = tuple(services)
         start, end = -(-_minutes(since) // 1), (until - DELAY).timestamp() // 60
-        first, last = _moment(start), _moment(end)
+        first, last = _moment(60 * start), _moment(60 * end)
         if first >= last:
             arrival = first + MINUTE + DELAY
             why = f"load-balancer metrics of this time arrive by {arrival:%H:%M:%SZ}"
             return dict.fromkeys(names, Delayed(arrival, why))
-        answer = self._fetch.get(self._url, _question(names, first, last))
-        if isinstance(answer, Unmeasured):
-            return dict.fromkeys(names, answer)
-        totals = _totals(answer)
-        if isinstance(totals, Unmeasured):
-            return dict.fromkeys(names, totals)
+        series = self._series(METRIC, names, first, last)
+        if isinstance(series, Unmeasured):
+            return dict.fromkeys(names, series)
+        found = {each.service: total_of(each, METRIC) for each in series}
+        if lack := next((each for each in found.values() if isinstance(each, Unmeasured)), None):
+            return dict.fromkeys(names, lack)
         return {
-            name: Measured(totals[name], first, last, is_estimate=True)
-            if name in totals
+            name: Measured(total, first, last, is_estimate=True)
+            if isinstance(total := found.get(name), float)
             else Unmeasured("no-series", f"no series of {name} in {METRIC}")
             for name in names
         }
@@ -83,7 +102,75 @@ class CloudMonitoring:
     def read_windows(
         self, query: GateQuery, candidate: Names, baseline: Names | None
     ) -> WindowAnswer:
-        return Unmeasured("no-source", f"{query.gate} cannot be read yet")
+        """What the load balancer counts is in whole minutes."""
+        source = query.source
+        is_of_balancer = source == CountSource() or (
+            isinstance(source, LatencySource) and not source.histogram
+        )
+        if not is_of_balancer:
+            return self._counters.read_windows(query, candidate, baseline)
+        if query.window_seconds % SECONDS_PER_MINUTE:
+            why = f"Cloud Monitoring has whole minutes, and a window {query.window_seconds} s"
+            return Unmeasured("no-source", why)
+        windows = reading_of(query, candidate, baseline).windows
+        ends = [end for end in windows.edges[1:] if _moment(end) + DELAY <= query.until]
+        if not ends:
+            arrival = _moment(windows.edges[1]) + DELAY
+            why = f"load-balancer metrics of the next window arrive by {arrival:%H:%M:%SZ}"
+            return Delayed(arrival, why)
+        return self._windows(source, Windows((windows.edges[0], *ends)), candidate, baseline)
+
+    def _windows(
+        self,
+        source: object,
+        windows: Windows,
+        candidate: Names,
+        baseline: Names | None,
+    ) -> WindowAnswer:
+        bound = source.slower_than_seconds if isinstance(source, LatencySource) else None
+        metric = METRIC if bound is None else LATENCIES
+        names = [each.backend_service for each in (candidate, baseline) if each]
+        if len(set(names)) < len(names):
+            why = f"{SERVICE} is {names[0]} for both releases, which cannot be told apart"
+            return Unmeasured("labels", f"{metric}: {why}")
+        first, last = _moment(windows.edges[0]), _moment(windows.edges[-1])
+        series = self._series(metric, names, first, last, by_class=bound is None)
+        if isinstance(series, Unmeasured):
+            return series
+
+        def numbers(names: Names) -> Sequence[Counts | Unmeasured]:
+            if bound is None:
+                return counts_of(series, names.backend_service, windows, metric)
+            return latencies_of(series, names.backend_service, windows, metric, bound)
+
+        ours = numbers(candidate)
+        theirs = numbers(baseline) if baseline else [None] * windows.count
+        what = "of class 5xx" if bound is None else f"above {bound:g} s"
+        return measurements.Windows(
+            tuple(
+                WindowMeasured(_moment(start), _moment(end), candidates, stables)
+                for (start, end), candidates, stables in zip(
+                    pairwise(windows.edges), ours, theirs, strict=True
+                )
+            ),
+            f"{metric} of {', '.join(names)} {what}",
+            is_estimate=True,
+        )
+
+    def _series(
+        self,
+        metric: str,
+        services: Sequence[str],
+        first: datetime,
+        last: datetime,
+        *,
+        by_class: bool = False,
+    ) -> tuple[TimeSeries, ...] | Unmeasured:
+        question = _question(metric, services, first, last, by_class=by_class)
+        answer = self._fetch.get(self._url, question)
+        if isinstance(answer, Unmeasured):
+            return answer
+        return series_of(answer, metric, by_class=by_class)
 
     def _headers(self) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {self._make_token()}"}
@@ -104,71 +191,27 @@ class CloudMonitoring:
         return token
 
 
-def _question(services: tuple[str, ...], first: datetime, last: datetime) -> dict[str, str | int]:
+def _question(
+    metric: str, services: Iterable[str], first: datetime, last: datetime, *, by_class: bool
+) -> dict[str, str | int | Sequence[str]]:
     names = ",".join(f'"{name}"' for name in services)
+    groups = [f"resource.label.{SERVICE}", f"metric.label.{CODE_CLASS}"]
     return {
-        "filter": f'metric.type="{METRIC}" AND resource.type="https_lb_rule"'
-        f" AND resource.label.{LABEL}=one_of({names})",
+        "filter": f'metric.type="{metric}" AND resource.type="https_lb_rule"'
+        f" AND resource.label.{SERVICE}=one_of({names})",
         "interval.startTime": f"{first:%Y-%m-%dT%H:%M:%SZ}",
         "interval.endTime": f"{last:%Y-%m-%dT%H:%M:%SZ}",
         "aggregation.alignmentPeriod": "60s",
         "aggregation.perSeriesAligner": "ALIGN_DELTA",
         "aggregation.crossSeriesReducer": "REDUCE_SUM",
-        "aggregation.groupByFields": f"resource.label.{LABEL}",
+        "aggregation.groupByFields": groups if by_class else groups[:1],
         "pageSize": 100_000,
     }
-
-
-def _totals(answer: Answered) -> dict[str, float] | Unmeasured:
-    """The sum of each backend service."""
-    body = answer.document if isinstance(answer.document, dict) else {}
-    if answer.status != 200:
-        return _failure(answer.status, body)
-    if not isinstance(answer.document, dict):
-        return Unmeasured("unreadable", "the answer is not Cloud Monitoring's")
-    if body.get("executionErrors") or body.get("nextPageToken"):
-        errors = short(body.get("executionErrors") or "there are further pages")
-        return Unmeasured("partial", f"Cloud Monitoring answers in part: {errors}")
-    totals: dict[str, float] = {}
-    try:
-        for series in body.get("timeSeries", []):
-            labels = series.get("resource", {}).get("labels", {})
-            if LABEL not in labels:
-                return Unmeasured("labels", f"{METRIC} has no label {LABEL}: {short(labels)}")
-            values = [_value(point["value"]) for point in series["points"]]
-            if any(value is None for value in values):
-                return Unmeasured("not-finite", f"NaN or an infinity in {METRIC}")
-            name = str(labels[LABEL])
-            if name in totals or any(value and value < 0 for value in values):
-                return Unmeasured("unreadable", f"{METRIC} of {short(name)} is twice, or negative")
-            totals[name] = sum(value or 0.0 for value in values)
-            if not math.isfinite(totals[name]):
-                return Unmeasured("not-finite", f"the sum of {METRIC} is no number")
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        return Unmeasured("unreadable", "the answer is not Cloud Monitoring's")
-    return totals
-
-
-def _value(value: Mapping[str, Any]) -> float | None:
-    """None: not a finite number. Of a double that is none, JSON has the name."""
-    if "int64Value" in value:
-        return float(int(value["int64Value"]))
-    number = float(value["doubleValue"])
-    return number if abs(number) < float("inf") else None
-
-
-def _failure(status: int, body: Mapping[str, Any]) -> Unmeasured:
-    error = body.get("error")
-    text = short(error.get("message", "")) if isinstance(error, dict) else ""
-    hint = "; grant the reconciler's identity roles/monitoring.viewer" if status == 403 else ""
-    if status in (408, 504):
-        return Unmeasured("timeout", f"Cloud Monitoring answered {status}: {text}")
-    return Unmeasured("http", f"Cloud Monitoring answered {status}: {text or 'no reason'}{hint}")
 
 
 def _minutes(time: datetime) -> float:
     return time.timestamp() / 60
 
 
-def _moment(minutes: float) -> datetime:
-    return datetime.fromtimestamp(minutes * 60, UTC)
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -8,7 +8,7 @@ is imported at first use.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +24,7 @@ MAX_BYTES = 16 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 MAX_WHY = 300
 
-Query = Mapping[str, str | int]
+Query = Mapping[str, str | int | Sequence[str]]
 MakeHeaders = Callable[[], Mapping[str, str]]
 
 

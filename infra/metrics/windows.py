@@ -191,7 +191,7 @@ def _lack(before: Sample, after: Sample, what: str) -> Unmeasured | None:
 
 
 def _sum(numbers: Sequence[float], what: str) -> float | Unmeasured:
-    total = math.fsum(numbers)
+    total = sum(numbers)
     return total if math.isfinite(total) else Unmeasured("not-finite", f"{what} is no number")
 
 

@@ -8,6 +8,11 @@ that the message gives.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from rollout.spec.gates import BALANCER_PRESETS, Gate, kind_of, resolved
 from rollout.spec.model import Machine, Spec
 from rollout.spec.problems import SpecProblem
 
@@ -15,6 +20,20 @@ CONFIGURE = "set PROMETHEUS_URL or SLIPWAY_METRICS for the intake and the reconc
 RATE = "serving.requests_per_second"
 RATES = ("serving.requests_per_second", "traffic.max_rate_per_instance")
 """The fields that declare what one instance takes."""
+
+
+@dataclass(frozen=True)
+class MetricsSource:
+    """What the configured source of metrics is, and which of the load balancer's presets it has the
+    metrics for.
+    """
+
+    kind: Literal["prometheus", "cloud-monitoring"] = "prometheus"
+    has_errors: bool = True
+    has_latencies: bool = True
+
+
+PROMETHEUS = MetricsSource()
 
 
 def is_same_machine(stable: Spec, candidate: Spec) -> bool:
@@ -39,8 +58,38 @@ def needs_rate(stable: Spec, candidate: Spec) -> bool:
 # ---- At acceptance
 
 
-def uncountable(spec: Spec) -> tuple[SpecProblem, ...]:
-    """The minimums that nobody could check without a source of metrics."""
+def unmeasurable(spec: Spec, source: MetricsSource | None) -> tuple[SpecProblem, ...]:
+    """The minimums and gates that nobody could check by this source of metrics."""
+    minimums = () if source else _uncountable(spec)
+    return (*minimums, *_unmeasurable_gates(spec, source))
+
+
+def _unmeasurable_gates(spec: Spec, source: MetricsSource | None) -> Iterator[SpecProblem]:
+    seconds = spec.rollout.analysis.window_seconds
+    for name, gate in spec.rollout.gates.items():
+        path, kind = f"rollout.gates.{name}", kind_of(name, gate)
+        if kind == "verdict":
+            continue
+        if source is None:
+            yield SpecProblem(path, f"must be left out: no source of metrics judges; {CONFIGURE}")
+        elif not _is_of_balancer(name, gate):
+            continue
+        elif source.kind == "cloud-monitoring" and seconds % 60:
+            allowed = f"must be a multiple of 60: {path} is judged by Cloud Monitoring's minutes"
+            yield SpecProblem("rollout.analysis.window_seconds", allowed, f"{seconds}")
+        elif kind == "counts" and not source.has_errors:
+            allowed = "must have bad and total: SLIPWAY_ERRORS_COUNTER is not set"
+            yield SpecProblem(path, allowed)
+        elif kind == "latency" and not source.has_latencies:
+            allowed = "must have histogram: SLIPWAY_LATENCY_HISTOGRAM is not set"
+            yield SpecProblem(path, allowed)
+
+
+def _is_of_balancer(name: str, gate: Gate) -> bool:
+    return name in BALANCER_PRESETS and not resolved(name, gate).selectors and not gate.query
+
+
+def _uncountable(spec: Spec) -> tuple[SpecProblem, ...]:
     return tuple(
         SpecProblem(
             f"rollout.steps[{number}].min_requests",

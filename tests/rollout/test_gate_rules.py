@@ -8,6 +8,7 @@ import pytest
 
 from rollout.spec.gates import EDGES, PRESETS, Gate, edge_at, kind_of, resolved
 from rollout.spec.message import Invalid, ReleaseRequested, resolve
+from rollout.spec.metrics import PROMETHEUS, MetricsSource, unmeasurable
 from rollout.spec.selectors import parse_selector
 
 IMAGE = "us-docker.pkg.dev/p/r/tiny:1"
@@ -168,3 +169,48 @@ def test_a_selector_may_name_several_metrics() -> None:
     assert found.metric == "nv_inference_request_(success|failure)"
     assert found.series == '{__name__=~"nv_inference_request_(success|failure)"}'
     assert found.with_names(["a.b", "c"]).endswith('template=~"a\\\\.b|c"}')
+
+
+# ---- What the source of metrics has
+
+MONITORING = MetricsSource("cloud-monitoring")
+PROXY = MetricsSource("prometheus", has_errors=False, has_latencies=False)
+OWN = {"bad": BAD, "total": TOTAL}
+CHECK = {"url": "https://evals.example.com/slipway"}
+
+
+@pytest.mark.parametrize(
+    ("source", "gates", "seconds", "expected"),
+    [
+        (None, {"http_errors": {}}, 60, "rollout.gates.http_errors: must be left out: no source"),
+        (None, {"own": OWN}, 60, "rollout.gates.own: must be left out: no source"),
+        (None, {"check": CHECK}, 60, ""),
+        (PROMETHEUS, {"http_errors": {}}, 5, ""),
+        (MONITORING, {"http_errors": {}}, 120, ""),
+        (
+            MONITORING,
+            {"http_errors": {}},
+            90,
+            "rollout.analysis.window_seconds: must be a multiple of 60: rollout.gates.http_errors",
+        ),
+        (MONITORING, {"own": OWN, "check": CHECK}, 10, ""),
+        (PROXY, {"http_errors": {}}, 60, "rollout.gates.http_errors: must have bad and total"),
+        (PROXY, {"http_errors": OWN}, 60, ""),
+        (PROXY, {"http_errors": {"query": "x", "max": 1}}, 60, ""),
+        (
+            PROXY,
+            {"latency": {"slower_than_seconds": 1}},
+            60,
+            "rollout.gates.latency: must have histogram: SLIPWAY_LATENCY_HISTOGRAM is not set",
+        ),
+    ],
+)
+def test_a_gate_that_the_source_of_metrics_cannot_answer_is_refused(
+    source: MetricsSource | None, gates: dict[str, Any], seconds: int, expected: str
+) -> None:
+    rollout = {"strategy": "canary", "gates": gates, "analysis": {"window_seconds": seconds}}
+    patch = {"artifact": {"image": IMAGE}, "rollout": rollout}
+    spec = resolve(ReleaseRequested("tiny", "1", patch), None, has_metrics=bool(source))
+    found = [str(each) for each in unmeasurable(spec, source)]
+    assert len(found) == (1 if expected else 0), found
+    assert not expected or found[0].startswith(expected)

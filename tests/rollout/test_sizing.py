@@ -21,7 +21,7 @@ from rollout.sizing import (
     size_for,
     update_demand,
 )
-from rollout.spec.metrics import uncountable, unknown_capacity
+from rollout.spec.metrics import unknown_capacity, unmeasurable
 from tests.rollout.build import NOON, at, release
 
 SMALL, LARGE = {"type": "n2-standard-2"}, {"type": "n2-standard-8"}
@@ -211,8 +211,8 @@ def test_instances_that_are_replaced_in_their_group_need_none() -> None:
 def test_a_minimum_of_requests_needs_somebody_who_counts() -> None:
     steps = [{"weight": 1}, {"weight": 100, "min_requests": 200}]
     spec = release("2", rollout={"strategy": "canary", "steps": steps}).spec
-    assert [str(each) for each in uncountable(spec)] == [
+    assert [str(each) for each in unmeasurable(spec, None)] == [
         "rollout.steps[1].min_requests: must be left out: no source of metrics counts requests;"
         " set PROMETHEUS_URL or SLIPWAY_METRICS for the intake and the reconciler, got 200"
     ]
-    assert uncountable(OLD.spec) == ()
+    assert unmeasurable(OLD.spec, None) == ()
