@@ -386,6 +386,20 @@ def results_of(rollout: Rollout, hold: timedelta) -> GateResults | None:
     )
 
 
+def lacks_of(rollout: Rollout, now: datetime) -> tuple[str, ...]:
+    """What the gates of a release that is watched have not been able to judge for long."""
+    release, gates = release_under_test(rollout), gates_of(rollout)
+    if release is None:
+        return ()
+    analysis = release.spec.rollout.analysis
+    patience = analysis.max_errors * timedelta(seconds=analysis.window_seconds)
+    return tuple(
+        each.why
+        for each in rollout.gates
+        if each.gate in gates and each.lacking_since and now - each.lacking_since >= patience
+    )
+
+
 def _must_pass(rollout: Rollout, kind: Kind) -> bool:
     """A comparison needs requests on both sides; in the bake, with all requests, it needs the
     budget of errors. An approval waits for no other gate: what was asked before it has been

@@ -31,8 +31,8 @@ from rollout.gates.statistics import (
 
 SHORT, LONG = 5, 60
 """Windows: 5 minutes and an hour, unless `analysis.window_seconds` says otherwise."""
-PASS_QUANTILE = 1.96
-"""The lower limit of the stable release's share, for a pass."""
+PASS_QUANTILE = 2.576
+"""Of the lower limit of the stable release's share, for a pass: half a percent."""
 
 Pair = tuple[float, float]
 """Bad requests and all requests of one window."""

@@ -145,7 +145,7 @@ def _watch(
         case Passed() if not _gates_watch(rollout, now):
             return PhaseChange(transitions.end_watch(rollout), desired)
         case _:
-            return PhaseChange(rollout, desired)
+            return PhaseChange(rollout, desired, warnings=analysis.lacks_of(rollout, now))
 
 
 def _gates_watch(rollout: Rollout, now: datetime) -> bool:
