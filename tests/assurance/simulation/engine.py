@@ -48,11 +48,12 @@ from tests.assurance.simulation.adapters import (
 from tests.assurance.simulation.calls import make_compute
 from tests.assurance.simulation.faults import Faults
 from tests.assurance.simulation.memory import MemoryStore
+from tests.assurance.simulation.requests_counted import RequestsCounted, SimMetrics
 from tests.assurance.simulation.schedule import ERRORS, OPERATION_ERRORS, Fault, Schedule
 
 PROJECT = "demo"
 REGIONS = {name: ALL_REGIONS[name] for name in ("us-central1", "europe-west4")}
-LATENCY = {"compute": 0.03, "store": 0.01, "bus": 0.01}
+LATENCY = {"compute": 0.03, "store": 0.01, "bus": 0.01, "metrics": 0.02}
 FUNCTION_TIMEOUT = 120.0
 ACK_DEADLINE = 60.0
 TICK = 60.0
@@ -140,6 +141,7 @@ class Simulation:
             SimBus(self.boundary, self.publish),
             SimScheduler(self.boundary, self.publish_at),
         )
+        self.counted: RequestsCounted | None = None
         self.faults = Faults(plan)
         world_faults = self.faults.world_faults
         # Negative numbers: before anything else that is due at the same time.
@@ -191,6 +193,8 @@ class Simulation:
         """Advances the clock and Compute Engine's state; no worker runs meanwhile."""
         self.cloud_clock.advance(seconds)
         self.emulator.advance()
+        if self.counted:
+            self.counted.advance(seconds, self.now())
 
     def _end(self, worker: Worker) -> None:
         """Ends a worker that has run out of time, or whose run is over. The time-out of a stalled
@@ -228,6 +232,7 @@ class Simulation:
             registry=EmulatedRegistry,
             jitter=lambda: 0.5,
             scheduler=lambda: self._scheduler,
+            metrics=partial(SimMetrics, self.boundary, self.counted) if self.counted else None,
         )
 
     # ---- messages

@@ -80,6 +80,8 @@ def _matches_call(fault: Fault, name: str, is_write: bool) -> bool:
             return is_compute and not is_write and not name.endswith("Operations.wait")
         case "error" | "garbled":
             return is_compute
+        case "metrics":
+            return name.startswith("metrics.")
         case "operation_error" | "operation_never":
             return is_compute and is_write
     return is_write

@@ -36,9 +36,15 @@ LONG = (
     *("stalled-rollback", "crash-loop", "quota", "losses", "queue"),
     *("canary", "canary-abort", "blue-green"),
 )
-SHORT = tuple(name for name in WORKLOADS if name not in LONG)
+GATED = ("gated", "gated-bad")  # their faults are those of the source: see `lies`
+SHORT = tuple(name for name in WORKLOADS if name not in (*LONG, *GATED))
 # A long workload is drawn a third as often, since two others run in its time.
-RANDOM_POOL = (*WORKLOADS, *SHORT, *SHORT)
+RANDOM_POOL = (*(name for name in WORKLOADS if name not in GATED), *SHORT, *SHORT)
+QUESTIONS = ("metrics.read_windows",)
+LIES = (
+    *("timeout", "http", "partial", "unreadable", "not-finite", "no-series", "labels", "reset"),
+    "stale",
+)
 MATRIX = Path(__file__).with_name("matrix.json")
 CHAOS_SECONDS = 300.0  # after the release has been published
 MOMENTS = ("first", "midway", "persistent")
@@ -140,6 +146,16 @@ def call_stalls(workload: str) -> Iterator[Schedule]:
     points = range(_shared_prefix(workload) + 1, calls_until_idle(workload) + 1)
     for at, seconds in itertools.product(points, STALL_SECONDS):
         yield Schedule(workload, (Fault("stall_before", at, "*.*", seconds=seconds),))
+
+
+def lies(workload: str) -> Iterator[Schedule]:
+    """Each lie of a source of metrics at each question, one after the other."""
+    found = [at for at, name in enumerate(reference(workload).calls, 1) if name in QUESTIONS]
+    for at, code in itertools.product(found, LIES):
+        yield Schedule(workload, (Fault("metrics", at, code=code),))
+    for at in found:
+        yield Schedule(workload, (Fault("no_effect", at, "metrics.*", times=3),))
+        yield Schedule(workload, (Fault("stall_before", at, "metrics.*", seconds=5.0),))
 
 
 def writes(workload: str) -> list[tuple[int, str]]:

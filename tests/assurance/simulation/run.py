@@ -25,6 +25,7 @@ from tests.assurance.simulation.engine import BEHAVIOUR, Simulation, mute_logs
 from tests.assurance.simulation.environment import Environment
 from tests.assurance.simulation.invariants import Invariants
 from tests.assurance.simulation.memory import MemoryStore
+from tests.assurance.simulation.requests_counted import RequestsCounted
 from tests.assurance.simulation.schedule import Fault, Schedule
 from tests.assurance.simulation.workloads import IMAGE, WORKLOADS, Step
 
@@ -140,6 +141,8 @@ class Run:
             {"image": f"*{IMAGE}:{version}*", **BEHAVIOUR, **how}
             for version, how in self.workload.bad.items()
         ]
+        if self.workload.errors is not None:
+            self.simulation.counted = RequestsCounted(self.emulator, self.workload.errors)
         self.behaviours = [*bad, BEHAVIOUR]
         self.emulator.set_behaviours(self.behaviours)
         self.invariants.crash_loops = {

@@ -47,8 +47,11 @@ WRITE_FAULTS = (
 READ_FAULTS = ("no_effect", "crash_before", "stall_before", "stale")
 COMPUTE_FAULTS = ("error", "garbled")
 COMPUTE_WRITE_FAULTS = ("operation_error", "operation_never")
+METRICS_FAULTS = ("metrics",)  # the source lies, as `code` says
 CALL_FAULTS = (
-    *dict.fromkeys((*WRITE_FAULTS, *READ_FAULTS, *COMPUTE_FAULTS, *COMPUTE_WRITE_FAULTS)),
+    *dict.fromkeys(
+        (*WRITE_FAULTS, *READ_FAULTS, *COMPUTE_FAULTS, *COMPUTE_WRITE_FAULTS, *METRICS_FAULTS)
+    ),
 )
 MESSAGE_FAULTS = ("drop", "duplicate", "delay")
 WORKER_FAULTS = ("skew",)

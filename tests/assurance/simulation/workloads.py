@@ -43,13 +43,15 @@ class Step:
 class Workload:
     """`is_racy`: its outcome depends on timing, so that delays alone may change it. `serves` is
     then the release that has to serve in the final state, if one has to. `may_merge`: a crash may
-    merge the updates of two steps into one.
+    merge the updates of two steps into one. `errors`: the share of 5xx by colour that a source of
+    metrics counts; None without one.
     """
 
     name: str
     steps: tuple[Step, ...]
     models: tuple[str, ...] = ("tiny",)
     bad: dict[str, dict[str, Any]] = field(default_factory=dict)
+    errors: dict[str, float] | None = None
     is_racy: bool = False
     serves: str = ""
     may_merge: bool = False
@@ -90,6 +92,11 @@ BLUE_GREEN = {
     "strategy": "blue_green",
     "steps": [{"preview": True, "hold_seconds": 0}, {"weight": 100, "hold_seconds": 0}],
     "keep_old_seconds": 0,
+}
+GATED = CANARY | {
+    "steps": [{"weight": weight, "hold_seconds": 0} for weight in (20, 100)],
+    "gates": {"http_errors": {}},
+    "analysis": {"window_seconds": 10, "warm_up_seconds": 0},
 }
 WORKLOADS: dict[str, Workload] = {
     each.name: each
@@ -345,6 +352,13 @@ WORKLOADS: dict[str, Workload] = {
         Workload(
             "in-place",
             (first(rollout={"unavailable": 3, "steps": steps(100)}), release(SETTLED, "2")),
+        ),
+        Workload("gated", (first(), release(SETTLED, "2", rollout=GATED)), errors={}),
+        Workload(
+            "gated-bad",
+            (first(), release(SETTLED, "2", rollout=GATED)),
+            bad={"2": {}},
+            errors={"green": 0.2},
         ),
     )
 }
