@@ -6,7 +6,7 @@ them it would never have a verdict, and the rollout would stop at its first step
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from rollout.analysis import COMPARISONS, MOST_WINDOWS, source_of, whole_windows
@@ -32,6 +32,8 @@ LOOK_BACK = timedelta(minutes=10)
 query."""
 FINAL = frozenset({"no-source", "no-series", "labels", "edge", "unreadable"})
 """What no waiting changes."""
+CONFIRMED_AFTER = timedelta(seconds=90)
+"""A release is not refused by what a source says only once."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,17 @@ def _is_compared(release: Release) -> bool:
     return not release.is_restored
 
 
-def lack_of_baseline(rollout: Rollout, candidate: Release, evidence: Evidence) -> Lack | None:
+def lack_of_baseline(
+    rollout: Rollout, candidate: Release, evidence: Evidence, now: datetime
+) -> Lack | None:
     """The first gate that has no numbers of the stable release."""
     stable = rollout.stable
     if stable is None or not _is_compared(candidate):
         return None
     for name, answer in sorted(evidence.before.items()):
         if lack := _lack(name, answer, stable.version, _look_back(candidate)):
-            return lack
+            is_confirmed = now - candidate.released_at >= CONFIRMED_AFTER
+            return replace(lack, is_final=lack.is_final and is_confirmed)
     return None
 
 

@@ -30,6 +30,7 @@ from rollout.gates.statistics import (
     log_evidence_against,
     log_evidence_below,
     log_evidence_for,
+    log_mean_exp,
     next_step,
 )
 from rollout.measurements import (
@@ -245,10 +246,8 @@ def _judge_counts(
         return _with_verdict(record, question, "fail", against, question.alpha, now, is_estimate)
     below = log_evidence_below(tally, question.tolerated_share)
     has_seen_bad = record.dispersion != Dispersion()
-    in_favour = max(
-        log_evidence_for(tally) / spread,
-        below / (spread if has_seen_bad else UNSEEN_DISPERSION),
-    )
+    both = log_mean_exp((log_evidence_for(tally), below))  # the mean of two e-processes is one
+    in_favour = both / (spread if has_seen_bad else UNSEEN_DISPERSION)
     passes = is_enough and in_favour >= -math.log(PASS_ALPHA)
     kind: VerdictKind = "pass" if passes else "inconclusive"
     return _with_verdict(record, question, kind, in_favour, PASS_ALPHA, now, is_estimate)

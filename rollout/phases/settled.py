@@ -106,7 +106,7 @@ def _begin(
         return PhaseChange(rollout, desired, waiting_for=frozen.why, frozen=frozen)
     if candidate is None:
         return change
-    if lack := baseline.lack_of_baseline(rollout, candidate, evidence):
+    if lack := baseline.lack_of_baseline(rollout, candidate, evidence, now):
         if lack.is_final:
             return transitions.refuse_without_baseline(rollout, desired, lack.why)
         return PhaseChange(

@@ -273,12 +273,14 @@ def test_alpha_is_shared_among_gates_and_steps(
 # ---- Before it begins
 
 
-def beginning(answer: WindowAnswer | None) -> tuple[str, str]:
-    """What becomes of a release whose gate hears this about the stable one."""
+def beginning(answer: WindowAnswer | None, seconds: float = 120) -> tuple[str, str]:
+    """What becomes of a release whose gate hears this about the stable one, so long after it was
+    published.
+    """
     rollout = Rollout(Settled(), stable=ONE, serving_group="blue")
     before = {} if answer is None else {"http_errors": answer}
     desired = Desired("tiny", gated(), 2)
-    change = judge_settled(rollout, desired, Observed(), Evidence(before=before), at(0))
+    change = judge_settled(rollout, desired, Observed(), Evidence(before=before), at(seconds))
     if isinstance(change.rollout.phase, Stepping):
         return "begins", ""
     if change.is_delayed:
@@ -314,3 +316,12 @@ def test_a_release_does_not_begin_without_numbers_of_the_stable_one(
     outcome, answered = beginning(answer)
     assert (outcome, why in answered) == (expected, True)
     assert not answered or answered.startswith("gate http_errors has nothing to compare with")
+
+
+def test_a_release_is_not_refused_by_what_a_source_says_once() -> None:
+    lack = Unmeasured("no-series", "no such metric")
+    assert [beginning(lack, seconds)[0] for seconds in (1, 89, 90)] == [
+        "delayed",
+        "delayed",
+        "refused",
+    ]

@@ -91,6 +91,10 @@ def _select(options: argparse.Namespace) -> Iterator[Schedule]:
         for workload in generators.DOUBLE:
             if workload in workloads:
                 yield from generators.double_crashes(workload)
+    if options.crashes:
+        for workload in generators.GATED:
+            if workload in workloads:
+                yield from generators.lies(workload)
     for is_selected, generate in families:
         if is_selected:
             yield from itertools.chain.from_iterable(generate(workload) for workload in workloads)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from tests.assurance.simulation.schedule import ERRORS, OPERATION_ERRORS, Fault,
 from tests.assurance.simulation.workloads import WORKLOADS
 
 T = TypeVar("T")
+Schedules = Callable[[str], Iterator[Schedule]]
 SAMPLE = int(os.environ.get("SLIPWAY_SAMPLE", "16"))
 
 CRASHES = ("crash_before", "crash_after", "lost_reply")
@@ -40,10 +42,17 @@ GATED = ("gated", "gated-bad")  # their faults are those of the source: see `lie
 SHORT = tuple(name for name in WORKLOADS if name not in (*LONG, *GATED))
 # A long workload is drawn a third as often, since two others run in its time.
 RANDOM_POOL = (*(name for name in WORKLOADS if name not in GATED), *SHORT, *SHORT)
-QUESTIONS = ("metrics.read_windows",)
+QUESTION = "metrics.read_windows"
 LIES = (
-    *("timeout", "http", "partial", "unreadable", "not-finite", "no-series", "labels", "reset"),
-    "stale",
+    *(
+        Fault("metrics", 0, code=code)
+        for code in (
+            *("timeout", "http", "partial", "unreadable", "not-finite", "no-series", "labels"),
+            *("reset", "stale"),
+        )
+    ),
+    Fault("no_effect", 0, QUESTION, times=3),
+    Fault("stall_before", 0, QUESTION, seconds=5.0),
 )
 MATRIX = Path(__file__).with_name("matrix.json")
 CHAOS_SECONDS = 300.0  # after the release has been published
@@ -149,13 +158,19 @@ def call_stalls(workload: str) -> Iterator[Schedule]:
 
 
 def lies(workload: str) -> Iterator[Schedule]:
-    """Each lie of a source of metrics at each question, one after the other."""
-    found = [at for at, name in enumerate(reference(workload).calls, 1) if name in QUESTIONS]
-    for at, code in itertools.product(found, LIES):
-        yield Schedule(workload, (Fault("metrics", at, code=code),))
-    for at in found:
-        yield Schedule(workload, (Fault("no_effect", at, "metrics.*", times=3),))
-        yield Schedule(workload, (Fault("stall_before", at, "metrics.*", seconds=5.0),))
+    """Each way in which a source of metrics lies or fails, at each question of a gate."""
+    for at, fault in itertools.product(_questions(workload), LIES):
+        yield Schedule(workload, (replace(fault, at=at),))
+
+
+def alternating_lies(workload: str) -> Iterator[Schedule]:
+    """One of them at each question, so that all occur."""
+    for at, fault in zip(_questions(workload), itertools.cycle(LIES), strict=False):
+        yield Schedule(workload, (replace(fault, at=at),))
+
+
+def _questions(workload: str) -> list[int]:
+    return [at for at, name in enumerate(reference(workload).calls, 1) if name == QUESTION]
 
 
 def writes(workload: str) -> list[tuple[int, str]]:

@@ -27,7 +27,7 @@ from rollout.measurements import (
 from tests.assurance.simulation.adapters import Boundary
 from tests.assurance.simulation.schedule import Fault
 
-PER_SECOND = 200.0
+PER_SECOND = 2000.0
 BASE_SHARE = 0.01
 LIES_OF_WINDOWS = ("reset", "partial", "no-series")
 """What a source says of single windows; every other lie is about all of them."""
@@ -38,16 +38,14 @@ class RequestsCounted:
     `BASE_SHARE` of all.
     """
 
-    def __init__(
-        self, emulator: Emulator, errors: Mapping[str, float], model: str = "tiny"
-    ) -> None:
-        self._emulator, self._errors, self._model = emulator, errors, model
+    def __init__(self, emulator: Emulator, errors: Mapping[str, float]) -> None:
+        self._emulator, self._errors = emulator, errors
         self._totals: dict[str, tuple[float, float]] = {}
         self._samples: list[tuple[float, dict[str, tuple[float, float]]]] = []
 
     def advance(self, seconds: float, now: float) -> None:
         url_map: dict[str, Any] | None = self._emulator.find("urlMaps", "slipway-gateway")
-        weights = route(url_map, "", f"/{self._model}").weights if url_map else ()
+        weights = route(url_map, "", "/tiny").weights if url_map else ()
         whole = sum(weight for _, weight in weights) or 1
         for url, weight in weights:
             service = url.rsplit("/", 1)[-1]
