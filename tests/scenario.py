@@ -152,8 +152,8 @@ def intercepted_adapter(emulator: Emulator, intercept: Intercept) -> BaseAdapter
 class Scenario:
     clock_type = VirtualClock
 
-    def __init__(self) -> None:
-        self._cloud_clock = CloudClock()
+    def __init__(self, cloud_clock: CloudClock | None = None) -> None:
+        self._cloud_clock = cloud_clock or CloudClock()
         self.clock = self.clock_type(self._cloud_clock)
         self.emulator = Emulator(PROJECT, self._cloud_clock, operation_seconds=1)
         self.emulator.set_behaviours([DEFAULT_BEHAVIOUR])
