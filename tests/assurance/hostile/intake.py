@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import functions_framework
 
@@ -48,6 +48,7 @@ FULL_POLICY = {
     "max_project_instances": 20,
     "max_project_accelerators": 40,
     "max_project_cost_per_hour": 10,
+    "gate_hosts": ["evals.example.com"],
 }
 
 
@@ -106,6 +107,10 @@ def _no_compute() -> Compute:
     raise AssertionError("the intake created a Compute client")
 
 
+def _no_source() -> NoReturn:
+    raise AssertionError("the intake asked a source of metrics or an evaluation job")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The outcome of one message: refused with a reason, accepted for a model, or neither (a
@@ -138,6 +143,8 @@ class Intake:
             _no_compute,
             project="demo",
             registry=EmulatedRegistry,
+            metrics=_no_source,
+            verdicts=_no_source,
         )
         self._numbers = itertools.count(1)
 

@@ -119,6 +119,29 @@ FULL: dict[str, Any] = {
         "on_failure": "rollback",
         "on_newer": "supersede",
         "abort_on_alerts": ["tiny: errors"],
+        "gates": {
+            "custom": {
+                "query": "up",
+                "max": 5,
+                "min": 1,
+                "consecutive": 3,
+                "failures": 9,
+                "dry_run": False,
+                "on_inconclusive": "wait",
+            }
+        },
+        "analysis": {
+            "window_seconds": 60,
+            "warm_up_seconds": 60,
+            "alpha": 0.01,
+            "min_bad": 5,
+            "min_requests": 30,
+            "min_windows": 3,
+            "on_inconclusive": "wait",
+            "max_inconclusive_seconds": 3600,
+            "max_errors": 10,
+            "baseline": "stable",
+        },
     },
 }
 ROLLBACK: dict[str, Any] = {
@@ -128,6 +151,10 @@ ROLLBACK: dict[str, Any] = {
     "requested_by": "a",
     "reason": "b",
 }
+GATE: FieldPath = ("rollout", "gates", "custom")
+COUNTERS = 'requests_total{template=~"$templates"}'
+BUCKETS = 'seconds_bucket{template=~"$templates"}'
+COUNTS = {GATE: {"bad": COUNTERS, "total": COUNTERS}}
 # For a field that excludes others: the values that these get instead; None removes one.
 EXCLUSIONS: dict[FieldPath, dict[FieldPath, Any]] = {
     ("artifact", "startup_script"): {("artifact",): {}, ("machine", "image"): None},
@@ -140,11 +167,29 @@ EXCLUSIONS: dict[FieldPath, dict[FieldPath, Any]] = {
         ("traffic", "balancing_mode"): "rate",
         ("traffic", "max_utilization"): None,
     },
+    (*GATE, "bad"): COUNTS,
+    (*GATE, "total"): COUNTS,
+    (*GATE, "harmful_ratio"): COUNTS,
+    (*GATE, "tolerated_share"): COUNTS,
+    (*GATE, "objective_share"): COUNTS,
+    (*GATE, "histogram"): {GATE: {"slower_than_seconds": 1}},
+    (*GATE, "slower_than_seconds"): {GATE: {"histogram": BUCKETS}},
+    (*GATE, "url"): {GATE: {}},
     ("rollout", "keep_old_seconds"): {
         ("rollout", "strategy"): "blue_green",
         ("rollout", "steps"): [{"weight": 100}],
     },
 }
+
+
+KEYS = {
+    "env": "WORKERS",
+    "secrets": "TOKEN",
+    "labels": "team",
+    "schedules": "day",
+    "gates": "custom",
+}
+"""The key that each map of `FULL` has."""
 
 
 def fields(
@@ -160,9 +205,7 @@ def fields(
         yield (*at, 0), schema["items"]
         yield from fields(schema["items"], (*at, 0))
     if isinstance(schema.get("additionalProperties"), dict):
-        key = {"env": "WORKERS", "secrets": "TOKEN", "labels": "team", "schedules": "day"}[
-            str(at[-1])
-        ]
+        key = KEYS[str(at[-1])]
         yield (*at, key), schema["additionalProperties"]
         yield from fields(schema["additionalProperties"], (*at, key))
 
@@ -316,6 +359,14 @@ LEGAL: dict[FieldPath, Any] = {
     ("scaling", "scale_in", "max_percent"): 10,
     ("traffic", "max_rate_per_instance"): 10,
     ("rollout", "keep_old_seconds"): 600,
+    (*GATE, "bad"): COUNTERS,
+    (*GATE, "total"): COUNTERS,
+    (*GATE, "harmful_ratio"): 2,
+    (*GATE, "tolerated_share"): 0.01,
+    (*GATE, "objective_share"): 0.01,
+    (*GATE, "histogram"): BUCKETS,
+    (*GATE, "slower_than_seconds"): 1,
+    (*GATE, "url"): "https://evals.example.com/gate",
 }
 
 
