@@ -8,6 +8,7 @@ largest of the model's releases:
     desired, stable, candidate, previous      4 x the largest release
     the line of intents                       as it is; the next intent is checked when it comes
     clocks of instances                       for the most instances that a release allows
+    records of gates                          for the most gates of a release
     conditions, reasons, outputs, events      a reserve
 """
 
@@ -23,6 +24,8 @@ from rollout.state import ModelState
 PLACES = 4
 RESERVE_BYTES = 100_000
 INSTANCE_BYTES = 128
+GATE_BYTES = 10_000
+"""60 windows, sums by 100 edges of a histogram, the query and the sentence."""
 
 
 def problem_of(state: ModelState) -> str | None:
@@ -39,7 +42,9 @@ def problem_of(state: ModelState) -> str | None:
     largest = max(releases, key=_release_bytes)
     instances = max(_most_instances(release) for release in releases)
     rest = present - sum(_release_bytes(release) for release in places if release)
-    total = rest + PLACES * _release_bytes(largest) + instances * INSTANCE_BYTES + RESERVE_BYTES
+    gates = max(len(release.spec.rollout.gates) for release in releases)
+    records = instances * INSTANCE_BYTES + gates * GATE_BYTES
+    total = rest + PLACES * _release_bytes(largest) + records + RESERVE_BYTES
     if total <= MAX_DOCUMENT_BYTES:
         return None
     path, size = _largest_field(largest)

@@ -503,7 +503,8 @@ class RolloutSpec(Section):
     watch_seconds: Annotated[int, Field(ge=0, le=86400)] = Field(
         default=3600,
         description="How long the new release is watched after the bake: if its fleet falls sick,"
-        " the previous release comes back",
+        " or a gate fails, the previous release comes back; with gates, at least as long as the"
+        " old group is kept",
     )
     progress_deadline_seconds: (
         Annotated[

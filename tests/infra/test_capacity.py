@@ -6,9 +6,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from infra.store import repository
-from infra.store.capacity import INSTANCE_BYTES, RESERVE_BYTES, problem_of
-from infra.store.documents import to_document
-from infra.store.limits import MAX_DOCUMENT_BYTES, document_bytes
+from infra.store.capacity import GATE_BYTES, INSTANCE_BYTES, RESERVE_BYTES, problem_of
+from infra.store.documents import gate_record, to_document
+from infra.store.limits import MAX_DOCUMENT_BYTES, document_bytes, value_bytes
+from rollout.gates.burn import LONG
+from rollout.gates.record import GateRecord
 from rollout.model import Condition, Desired, Intent, Pause, Progress, Rollout, Stepping
 from rollout.state import ModelState
 from tests.rollout.build import NOON, release
@@ -57,3 +59,22 @@ def test_what_may_outgrow_its_document_is_refused_and_the_reason_names_the_large
     assert size + clocks > MAX_DOCUMENT_BYTES - RESERVE_BYTES - 130_000, (
         "the check is not too strict"
     )
+
+
+def test_the_record_of_a_gate_has_its_place() -> None:
+    hundred = tuple(map(float, range(100)))
+    record = GateRecord(
+        "g" * 40,
+        why="w" * 1500,
+        since=NOON,
+        query="q" * 2500,
+        evaluated_until=NOON,
+        lacking_since=NOON,
+        edges=hundred,
+        baseline_below=hundred,
+        candidate_below=hundred,
+        second_opinion="o" * 200,
+        full_since=NOON,
+        recent=((1e9, 1e9),) * LONG,
+    )
+    assert value_bytes(gate_record(record)) <= GATE_BYTES
