@@ -19,8 +19,9 @@ token.
   --region=REGION   where the functions run (default: us-central1)
   --dry-run         print every command and run none; needs neither gcloud nor a login
 
-SLIPWAY_METRICS (cloud-monitoring), or PROMETHEUS_URL and SLIPWAY_REQUESTS_COUNTER, name a source of
-metrics for the intake and the reconciler; see docs/operations.md. SLIPWAY_GATE_SECRET names the
+SLIPWAY_METRICS (cloud-monitoring) and PROMETHEUS_URL with SLIPWAY_REQUESTS_COUNTER,
+SLIPWAY_ERRORS_COUNTER and SLIPWAY_LATENCY_HISTOGRAM name the source of metrics for the intake and
+the reconciler; see docs/operations.md. SLIPWAY_GATE_SECRET names the
 secret in Secret Manager by which the reconciler and evaluation jobs sign; see docs/gates.md.
 TEXT
 }
@@ -28,10 +29,13 @@ TEXT
 parse_common "$@"
 
 # A source of metrics, if there is one: the intake must know of it, and the reconciler reads it.
-# A selector of counters may have commas, so then another character separates the variables.
+# A selector of series may have commas and bars, so then another character separates the variables.
 METRICS="" COMMA="," DELIMITER=""
-if [ -n "${SLIPWAY_REQUESTS_COUNTER:-}" ]; then COMMA="|" DELIMITER="^|^"; fi
-for name in SLIPWAY_METRICS PROMETHEUS_URL SLIPWAY_REQUESTS_COUNTER; do
+SELECTORS=(SLIPWAY_REQUESTS_COUNTER SLIPWAY_ERRORS_COUNTER SLIPWAY_LATENCY_HISTOGRAM)
+for name in "${SELECTORS[@]}"; do
+  if [ -n "${!name:-}" ]; then COMMA=";" DELIMITER="^;^"; fi
+done
+for name in SLIPWAY_METRICS PROMETHEUS_URL "${SELECTORS[@]}"; do
   if [ -n "${!name:-}" ]; then METRICS="$METRICS$COMMA$name=${!name}"; fi
 done
 

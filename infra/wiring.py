@@ -12,9 +12,10 @@ wakes models) · `SLIPWAY_QUEUE_ACCOUNT` (as which tasks publish) · `SLIPWAY_CO
 `SLIPWAY_REGISTRY` (`https`, or `emulated`) · the emulators' own variables
 (`FIRESTORE_EMULATOR_HOST`, `PUBSUB_EMULATOR_HOST`) · `PROMETHEUS_URL` with
 `SLIPWAY_REQUESTS_COUNTER`, `SLIPWAY_ERRORS_COUNTER` and `SLIPWAY_LATENCY_HISTOGRAM`, or
-`SLIPWAY_METRICS` (`cloud-monitoring`; empty: no metrics), the same for the intake and the
-reconciler · `SLIPWAY_GATE_SECRET`, by which the reconciler and evaluation
-jobs sign, and `SLIPWAY_HTTP_GATES` (`signed`), by which the intake knows of it.
+`SLIPWAY_METRICS` (`cloud-monitoring`; empty: no metrics), or both: then Prometheus answers nothing
+but what gates select themselves; the same for the intake and the reconciler ·
+`SLIPWAY_GATE_SECRET`, by which the reconciler and evaluation jobs sign, and `SLIPWAY_HTTP_GATES`
+(`signed`), by which the intake knows of it.
 """
 
 from __future__ import annotations
@@ -245,11 +246,8 @@ def _make_registry(kind: str) -> Registry:
 def _metrics_maker(project: str, environment: Mapping[str, str]) -> Callable[[], Metrics] | None:
     """What makes the source of metrics; None if the environment names none."""
     url, kind = environment.get("PROMETHEUS_URL"), environment.get("SLIPWAY_METRICS")
-    if kind and (url or kind != "cloud-monitoring"):
-        raise ValueError(
-            "SLIPWAY_METRICS must be cloud-monitoring, or left out beside PROMETHEUS_URL, got"
-            f" {kind!r}"
-        )
+    if kind and kind != "cloud-monitoring":
+        raise ValueError(f"SLIPWAY_METRICS must be cloud-monitoring, or left out, got {kind!r}")
 
     def prometheus(url: str) -> Metrics:
         from infra.metrics.prometheus import Prometheus, balancer_of
@@ -259,11 +257,11 @@ def _metrics_maker(project: str, environment: Mapping[str, str]) -> Callable[[],
     def cloud_monitoring() -> Metrics:
         from infra.metrics.cloud_monitoring import CloudMonitoring
 
-        return CloudMonitoring(project)
+        return CloudMonitoring(project, prometheus_url=url or "")
 
-    if url:
-        return lambda: prometheus(url)
-    return cloud_monitoring if kind else None
+    if kind:
+        return cloud_monitoring
+    return (lambda: prometheus(url)) if url else None
 
 
 def _metrics_source(environment: Mapping[str, str]) -> MetricsSource:

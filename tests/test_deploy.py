@@ -173,8 +173,13 @@ def test_a_source_of_metrics_is_named_to_those_who_accept_and_who_ask(
     counter = 'envoy_rq{job="edge", cluster=~"$backend_services"}'
     monkeypatch.setenv("PROMETHEUS_URL", "http://10.0.0.9:9090")
     monkeypatch.setenv("SLIPWAY_REQUESTS_COUNTER", counter)
+    errors = 'envoy_rq{code=~"502|503", cluster=~"$backend_services"}'
+    monkeypatch.setenv("SLIPWAY_ERRORS_COUNTER", errors)
     deployed = starting_with("run deploy", dry_run("functions.sh"))
-    ending = f"|PROMETHEUS_URL=http://10.0.0.9:9090|SLIPWAY_REQUESTS_COUNTER={counter}"
+    ending = (
+        f";PROMETHEUS_URL=http://10.0.0.9:9090;SLIPWAY_REQUESTS_COUNTER={counter}"
+        f";SLIPWAY_ERRORS_COUNTER={errors}"
+    )
     has_metrics = [flag(each, "set-env-vars").endswith(ending) for each in deployed]
     assert has_metrics == [True, False, False, True]
 

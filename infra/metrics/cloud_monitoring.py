@@ -4,8 +4,8 @@ Made by `infra/wiring.py` for `SLIPWAY_METRICS=cloud-monitoring`. The global ext
 Load Balancer samples its traffic, so these numbers are estimates, written each minute and visible
 up to 210 s later. The metric is of kind DELTA, whose raw samples PromQL does not define, so
 requests come from the time-series API, as sums of whole minutes. What a gate selects itself comes
-from its API of Prometheus, as raw samples. Needs `roles/monitoring.viewer`. google-auth is imported
-at first use.
+as raw samples from its API of Prometheus, or from another Prometheus. Needs
+`roles/monitoring.viewer`. google-auth is imported at first use.
 """
 
 from __future__ import annotations
@@ -64,13 +64,21 @@ class CloudMonitoring:
         endpoint: str = ENDPOINT,
         token: Any = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
+        prometheus_url: str = "",
     ) -> None:
+        """`prometheus_url`: what answers a gate's own selectors and queries; empty: Cloud
+        Monitoring's API of Prometheus.
+        """
         self._make_token = token or self._google_token
         self._fetch = Fetch(timeout_seconds, self._headers)
         self._url = f"{endpoint}/v3/projects/{project}/timeSeries"
         base = f"{endpoint}/v1/projects/{project}/location/global/prometheus"
         self._promql = PromQl(base, self._fetch)
-        self._counters = Counters(PromQl(base, Fetch(timeout_seconds / 3, self._headers)))
+        if prometheus_url:
+            own = PromQl(prometheus_url, Fetch(timeout_seconds / 3))
+        else:
+            own = PromQl(base, Fetch(timeout_seconds / 3, self._headers))
+        self._counters = Counters(own)
 
     def query(self, text: str, at: datetime) -> SeriesFound | Unmeasured:
         return self._promql.query(text, at)

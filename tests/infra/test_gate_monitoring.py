@@ -269,3 +269,17 @@ def test_selectors_of_ones_own_are_read_as_from_any_prometheus() -> None:
     assert isinstance(answer, Windows)
     assert not answer.is_estimate
     assert found.paths[0].startswith("/v1/projects/demo/location/global/prometheus/api/v1/query?")
+
+
+def test_another_prometheus_may_have_the_metrics_of_instances() -> None:
+    own = replace(QUERY, source=CountSource(OWN_TOTAL, OWN_TOTAL))
+    found = FakePrometheus(
+        [counter("app_requests_total", 1, release=release) for release in ("v1", "v2")]
+    )
+    nowhere = "http://127.0.0.1:9"
+    with server(found.reply) as url:
+        source = CloudMonitoring("demo", nowhere, token=lambda: "t", prometheus_url=url)
+        assert sides(source.read_windows(own, NEW, OLD))[0] == (Counts(6, 6), Counts(6, 6))
+        answer = source.read_windows(QUERY, NEW, OLD)
+    assert isinstance(answer, Unmeasured)
+    assert answer.kind == "http"

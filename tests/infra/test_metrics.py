@@ -17,9 +17,10 @@ import pytest
 
 from infra.metrics import fetch
 from infra.metrics.cloud_monitoring import CloudMonitoring
-from infra.metrics.prometheus import LoadBalancer, Prometheus
-from infra.wiring import _metrics_maker
+from infra.metrics.prometheus import LoadBalancer, Prometheus, balancer_of
+from infra.wiring import _metrics_maker, _metrics_source
 from rollout.measurements import Answer, CounterReset, Delayed, Measured, Unmeasured
+from rollout.spec.metrics import PROMETHEUS, MetricsSource
 from tests.infra.metric_server import Reply, raw_server, server
 
 SINCE = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -362,7 +363,7 @@ def test_without_a_token_it_asks_nothing_and_says_why() -> None:
 # ---- Settings
 
 
-def test_the_environment_names_at_most_one_source() -> None:
+def test_the_environment_names_the_source() -> None:
     assert _metrics_maker("demo", {}) is None
     prometheus = _metrics_maker("demo", {"PROMETHEUS_URL": "http://prometheus:9090"})
     assert prometheus is not None
@@ -370,9 +371,20 @@ def test_the_environment_names_at_most_one_source() -> None:
     monitoring = _metrics_maker("demo", {"SLIPWAY_METRICS": "cloud-monitoring"})
     assert monitoring is not None
     assert isinstance(monitoring(), CloudMonitoring)
-    for environment in (
-        {"SLIPWAY_METRICS": "cloud-monitoring", "PROMETHEUS_URL": "http://prometheus:9090"},
-        {"SLIPWAY_METRICS": "prometheus"},
-    ):
-        with pytest.raises(ValueError, match="SLIPWAY_METRICS must be cloud-monitoring"):
-            _metrics_maker("demo", environment)
+    with pytest.raises(ValueError, match="SLIPWAY_METRICS must be cloud-monitoring"):
+        _metrics_maker("demo", {"SLIPWAY_METRICS": "prometheus"})
+
+
+def test_settings_say_which_presets_the_source_has_metrics_for() -> None:
+    def source(**settings: str) -> MetricsSource:
+        return _metrics_source({f"SLIPWAY_{name}": value for name, value in settings.items()})
+
+    assert source(METRICS="cloud-monitoring").kind == "cloud-monitoring"
+    assert source() == PROMETHEUS
+    own = source(REQUESTS_COUNTER="x")
+    assert (own.has_errors, own.has_latencies) == (False, False)
+    own = source(REQUESTS_COUNTER="x", ERRORS_COUNTER="y", LATENCY_HISTOGRAM="z")
+    assert (own.has_errors, own.has_latencies) == (True, True)
+    settings = {"SLIPWAY_REQUESTS_COUNTER": "x", "SLIPWAY_ERRORS_COUNTER": "y"}
+    assert balancer_of(settings) == LoadBalancer("x", "y", "")
+    assert balancer_of({}) == LoadBalancer()
