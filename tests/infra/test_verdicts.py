@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import socket
 import ssl
 import threading
@@ -32,6 +33,7 @@ from infra.wiring import _verdicts_maker
 from rollout.measurements import ExternalVerdict, NoVerdict, VerdictAnswer, VerdictRequest
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+GATES = Path(__file__).parents[2] / "docs/gates.md"
 HOST = "evals.example.com"
 TEXT = "whsec_" + base64.b64encode(b"k" * 32).decode()
 OTHER = "whsec_" + base64.b64encode(b"o" * 32).decode()
@@ -337,6 +339,19 @@ def test_a_verdict_that_is_forged_changed_or_replayed_does_not_count(
     assert why in answer.why
 
 
+def test_an_answer_as_the_docs_make_it_counts() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", GATES.read_text("utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(next(each for each in blocks if "def answer" in each), names)
+
+    def reply(body: bytes, headers: Headers) -> Reply:
+        return 200, *names["answer"](TEXT, headers["webhook-id"], "fail", "it insults users")
+
+    with job(reply) as port:
+        answer = ask(port, now=datetime.now(UTC))
+    assert answer == ExternalVerdict("fail", "it insults users", NOW)
+
+
 def test_secrets_are_exchanged_without_a_gap() -> None:
     """While both are set, a query carries both signatures, and either is accepted."""
     both = read_secrets(f"{OTHER} {TEXT}")
@@ -458,10 +473,14 @@ def test_a_host_without_an_address_or_a_server_is_an_error() -> None:
 
 
 def ask(
-    port: int, *, secrets: Secrets = SECRETS, outbound: Outbound | None = None
+    port: int,
+    *,
+    secrets: Secrets = SECRETS,
+    outbound: Outbound | None = None,
+    now: datetime = NOW,
 ) -> VerdictAnswer:
     verdicts = HttpsVerdicts(secrets, outbound or local())
-    return verdicts.ask(with_url(f"https://{HOST}:{port}/gate"), (f"{HOST}:{port}",), NOW)
+    return verdicts.ask(with_url(f"https://{HOST}:{port}/gate"), (f"{HOST}:{port}",), now)
 
 
 def ask_raw(
