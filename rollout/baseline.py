@@ -57,7 +57,7 @@ def queries_before(rollout: Rollout, desired: Desired, now: datetime) -> tuple[G
     queries = []
     for name, gate in release.spec.rollout.gates.items():
         source = source_of(name, resolved(name, gate))
-        if kind_of(name, gate) in COMPARISONS and source and not gate.dry_run:
+        if kind_of(name, gate) in COMPARISONS and source:
             queries.append(GateQuery(name, source, subject, None, since, until, seconds))
     return tuple(queries)
 
@@ -91,7 +91,10 @@ def lack_of_baseline(
     stable = rollout.stable
     if stable is None or not _is_compared(candidate):
         return None
+    gates = candidate.spec.rollout.gates
     for name, answer in sorted(evidence.before.items()):
+        if name in gates and gates[name].dry_run:
+            continue
         if lack := _lack(name, answer, stable.version, _look_back(candidate)):
             is_confirmed = now - candidate.released_at >= CONFIRMED_AFTER
             return replace(lack, is_final=lack.is_final and is_confirmed)

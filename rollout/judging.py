@@ -76,6 +76,8 @@ def hold(
             if paused and paused.after_failure:
                 return PhaseChange(rollout, desired, waiting_for=paused.why)
             if candidate_of(rollout).spec.rollout.on_failure == "pause":
+                if rollout.failure:  # it stays: to resume would pause it again
+                    why += "; retry has it judged anew, abort ends it"
                 return transitions.pause(rollout, desired, why, now, after_failure=True)
             return transitions.roll_back(rollout, desired, "rolled_back", reason, why, now)
         case Inconclusive(why):

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from rollout import analysis
+from rollout import analysis, baseline
 from rollout.gates.base import Failed, Inconclusive, Passed, Verdict, Waiting, judge
+from rollout.gates.burn import History
 from rollout.gates.metrics import MetricsGate
 from rollout.gates.record import GateRecord, VerdictKind
 from rollout.judging import context_of, health_of
@@ -325,3 +326,30 @@ def test_a_release_is_not_refused_by_what_a_source_says_once() -> None:
         "delayed",
         "refused",
     ]
+
+
+def test_a_gate_that_only_records_keeps_no_release_from_beginning() -> None:
+    rollout = Rollout(Settled(), stable=ONE, serving_group="blue")
+    candidate = gated(gates={"http_errors": {"dry_run": True}})
+    lack = Evidence(before={"http_errors": Unmeasured("no-series", "no such metric")})
+    desired = Desired("tiny", candidate, 2)
+    change = judge_settled(rollout, desired, Observed(), lack, at(0))
+    assert isinstance(change.rollout.phase, Stepping)
+
+
+def test_a_release_begins_with_what_the_stable_one_had() -> None:
+    rollout = Rollout(Settled(), stable=ONE, serving_group="blue")
+    desired = Desired("tiny", gated(), 2)
+    (query,) = baseline.queries_before(rollout, desired, at(0))
+    assert (query.candidate, query.until - query.since) == (BLUE, timedelta(minutes=30))
+    reset, nothing = Unmeasured("reset", "began anew"), Counts(0, 0)
+    found: tuple[Counts | Unmeasured, ...] = (Counts(10, 1000), reset, Counts(20, 1000), nothing)
+    minutes = tuple(
+        WindowMeasured(at(60 * minute), at(60 * minute + 60), each)
+        for minute, each in enumerate(found)
+    )
+    evidence = Evidence(before={"http_errors": Windows(minutes, "requests_total")})
+    change = judge_settled(rollout, desired, Observed(), evidence, at(0))
+    assert change.rollout.gates == (
+        GateRecord("http_errors", history=History(2, 30, 2000, 0.1 + 0.4)),
+    )
