@@ -130,6 +130,9 @@ UPPER_DEVIATIONS = 1.2816
 """The estimate is the upper 90 % limit: with few windows, the mean misses most bursts."""
 PRIOR_BURST = 4
 """The size of the one burst that the size of bursts begins with."""
+UNSEEN = 2.0
+"""Of a rollout in which nothing has been bad on either side. With more, a service without errors
+would stay in its first steps for long."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,9 @@ def factor(dispersion: Dispersion) -> float:
 
 
 def _largest(dispersion: Dispersion) -> float:
-    """The size of a window's bad events, as one of them finds it. It begins with one burst of 4."""
+    """The size of a window's bad events, as one of them finds it."""
+    if not dispersion.total_bad:
+        return UNSEEN
     return (dispersion.total_squares + PRIOR_BURST) / (dispersion.total_bad + 1)
 
 

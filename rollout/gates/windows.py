@@ -21,7 +21,6 @@ from rollout.gates import burn
 from rollout.gates.band import Difference, difference
 from rollout.gates.record import GateRecord, VerdictKind
 from rollout.gates.statistics import (
-    Dispersion,
     Tally,
     Window,
     add,
@@ -46,8 +45,6 @@ from rollout.measurements import (
 from rollout.spec.gates import HARMFUL_RATIO, TOLERATED_SHARE, Analysis, Gate
 
 PASS_ALPHA = 0.01
-UNSEEN_DISPERSION = 2.0
-"""Divides the evidence of a rollout in which nothing has been bad so far, on either side."""
 MOST_EVIDENCE = 1e12
 INCONCLUSIVE_LACKS = frozenset({"no-series", "reset", "partial"})
 """What a source lacks though it works; every other lack is an error."""
@@ -245,9 +242,8 @@ def _judge_counts(
     if is_enough and has_bad and against >= -math.log(question.alpha):
         return _with_verdict(record, question, "fail", against, question.alpha, now, is_estimate)
     below = log_evidence_below(tally, question.tolerated_share)
-    has_seen_bad = record.dispersion != Dispersion()
     both = log_mean_exp((log_evidence_for(tally), below))  # the mean of two e-processes is one
-    in_favour = both / (spread if has_seen_bad else UNSEEN_DISPERSION)
+    in_favour = both / spread
     passes = is_enough and in_favour >= -math.log(PASS_ALPHA)
     kind: VerdictKind = "pass" if passes else "inconclusive"
     return _with_verdict(record, question, kind, in_favour, PASS_ALPHA, now, is_estimate)
