@@ -277,7 +277,7 @@ def _sides(
     """
     tally = record.tally
     about = "about " if is_estimate else ""
-    ratio = "" if tally.ratio is None else f"ratio {tally.ratio:.3g}, "
+    ratio = "" if tally.ratio is None else f"ratio {tally.ratio:.2g}, "
     side = "against" if is_against else f"that it is not harmful, of {1 / PASS_ALPHA:.0f}:1 needed"
     return (
         f"{about}{tally.candidate_bad:,.0f} of {tally.candidate_total:,.0f} against"
