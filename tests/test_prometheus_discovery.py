@@ -1,4 +1,5 @@
-"""The shipped Prometheus finds the instances of a canary by Google's API and reads their metrics.
+"""The shipped Prometheus finds the instances of a canary by Google's API and reads their metrics,
+by which gates tell its releases apart.
 
 Prometheus is the real one, with the configuration of `deploy/prometheus.sh`. Its requests to
 compute.googleapis.com go to the emulator, and those to an instance's internal address and port go
@@ -11,7 +12,9 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -20,8 +23,16 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from compute_emulator import DataPlane
+from compute_emulator import DataPlane, Key
 from emulator.tests.tls_proxy import tls_proxy
+from infra.fleet.naming import label_value
+from infra.metrics.port import Names
+from infra.metrics.prometheus import Prometheus
+from infra.store.repository import release_path
+from rollout.analysis import source_of
+from rollout.measurements import Counts, GateQuery, Subject, Windows
+from rollout.model import Colour
+from rollout.spec.gates import Gate, resolved
 from tests.prometheus import ask, prometheus, until
 from tests.scenario import PROJECT, Scenario
 from tests.tools import require_program
@@ -29,6 +40,14 @@ from tests.tools import require_program
 DEPLOY = Path(__file__).parents[1] / "deploy"
 ZONES = tuple(f"us-central1-{each}" for each in "abcf")
 PORT = 9000
+RULE = Key("global", "forwardingRules", "slipway-gateway-http")
+GATES = {
+    "vllm_errors": Gate(),
+    "triton_errors": Gate(),
+    "vllm_ttft": Gate(slower_than_seconds=0.25),
+    "vllm_inter_token": Gate(slower_than_seconds=0.1),
+    "vllm_queue": Gate(slower_than_seconds=0.3),
+}
 
 pytestmark = pytest.mark.wide
 
@@ -93,7 +112,8 @@ class Network:
                 self.send_header("Metadata-Flavor", "Google")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                with suppress(ConnectionError):  # a scrape that took too long
+                    self.wfile.write(body)
 
             def log_message(self, format: str, *arguments: object) -> None:
                 pass
@@ -122,6 +142,56 @@ def quickened(settings: str, proxy: str) -> str:
     return settings
 
 
+Both = tuple[Counts, Counts]
+
+
+def send_requests(url: str) -> Both:
+    """Streams of two tokens. Returns how many candidate and stable release answered and failed."""
+    headers = {"x-stream-seconds": "0.3", "x-stream-interval-seconds": "0.15"}
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: requests.get(url, headers=headers), range(120)))
+    by_colour = [
+        [each.status_code for each in answers if colour in each.headers["x-instance"]]
+        for colour in ("green", "blue")
+    ]
+    candidate, stable = (Counts(each.count(500), len(each)) for each in by_colour)
+    assert candidate.total + stable.total == 120
+    return candidate, stable
+
+
+def subject(story: Scenario, colour: Colour, version: str) -> tuple[Subject, Names]:
+    document = story.store.get(release_path("tiny", version))
+    assert document
+    template = document.data["template"]
+    names = Names(f"slipway-tiny-{colour}", label_value(version), template)
+    return Subject(colour, version, template), names
+
+
+def measured(story: Scenario, url: str, name: str) -> Both:
+    """What a gate learns of candidate and stable release, all windows together."""
+    source = source_of(name, resolved(name, GATES[name]))
+    assert source
+    until = datetime.now(UTC).replace(microsecond=0)
+    (candidate, candidate_names), (stable, stable_names) = (
+        subject(story, "green", "2-RC1"),
+        subject(story, "blue", "1"),
+    )
+    since = until - timedelta(seconds=60)
+    query = GateQuery(name, source, candidate, stable, since, until, 1)
+    answer = Prometheus(url).read_windows(query, candidate_names, stable_names)
+    assert isinstance(answer, Windows), answer
+    sides = (
+        [each.candidate for each in answer.windows],
+        [each.baseline for each in answer.windows],
+    )
+    counted = ([each for each in side if isinstance(each, Counts)] for side in sides)
+    of_candidate, of_stable = (
+        Counts(sum(each.bad for each in counts), sum(each.total for each in counts))
+        for counts in counted
+    )
+    return of_candidate, of_stable
+
+
 def test_promtool_accepts_the_configuration_with_a_line_for_each_zone(tmp_path: Path) -> None:
     settings = rendered(tmp_path, f"--zones={','.join(ZONES)}")
     assert re.findall(r"project: (\S+), zone: (\S+),", settings) == [
@@ -136,8 +206,9 @@ def test_promtool_accepts_the_configuration_with_a_line_for_each_zone(tmp_path: 
 
 def test_the_metrics_of_both_releases_are_told_apart_instance_by_instance(tmp_path: Path) -> None:
     story = Scenario()
+    story.given_behaviour("2-RC1", error_rate=0.3, latency_seconds=0.3)
     with story.emulator.serve() as server, story.emulator.data_plane() as plane:
-        steps = [{"weight": 10, "hold_seconds": 3600}, {"weight": 100}]
+        steps = [{"weight": 50, "hold_seconds": 3600}, {"weight": 100}]
         canary = {"strategy": "canary", "steps": steps, "bake_seconds": 0}
         story.given_serving("1", serving={"port": PORT}, rollout=canary)
         story.when_released("2-RC1")
@@ -157,6 +228,9 @@ def test_the_metrics_of_both_releases_are_told_apart_instance_by_instance(tmp_pa
                 total = 'vllm:request_success_total{finished_reason="stop"}'
                 until(lambda: len(ask(url, total)) == 6)
                 found = [labels for labels, _ in ask(url, total)]
+                sent = send_requests(f"{plane.url_of(RULE)}/tiny")
+                until(lambda: measured(story, url, "vllm_errors") == sent)
+                by_gate = {name: measured(story, url, name) for name in GATES}
     templates = {
         each["template"]: each["version"] for each in story.emulator.instances() if each["status"]
     }
@@ -172,3 +246,12 @@ def test_the_metrics_of_both_releases_are_told_apart_instance_by_instance(tmp_pa
         *[("1", "slipway-tiny-blue")] * 3,
         *[("2-rc1", "slipway-tiny-green")] * 3,
     ]
+    candidate, stable = sent
+    answered = candidate.total - candidate.bad
+    assert by_gate == {
+        "vllm_errors": sent,
+        "triton_errors": sent,
+        "vllm_ttft": (Counts(answered, answered), stable),
+        "vllm_inter_token": (Counts(answered, answered), Counts(stable.total, stable.total)),
+        "vllm_queue": (Counts(0, candidate.total), stable),
+    }
