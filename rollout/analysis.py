@@ -102,7 +102,7 @@ def queries_of(rollout: Rollout, now: datetime) -> tuple[GateQuery, ...]:
             # What is late of the time before has a baseline, and is asked for by itself.
             full = _multiple(full_since, seconds, math.ceil)
             baseline, until = (None, until) if since >= full else (baseline, min(until, full))
-        found.append(GateQuery(name, source, candidate, baseline, since, until, seconds))
+        found.append(GateQuery(name, source, candidate, baseline, since, until, seconds, now))
     return tuple(found)
 
 

@@ -58,7 +58,7 @@ def queries_before(rollout: Rollout, desired: Desired, now: datetime) -> tuple[G
     for name, gate in release.spec.rollout.gates.items():
         source = source_of(name, resolved(name, gate))
         if kind_of(name, gate) in COMPARISONS and source:
-            queries.append(GateQuery(name, source, subject, None, since, until, seconds))
+            queries.append(GateQuery(name, source, subject, None, since, until, seconds, now))
     return tuple(queries)
 
 

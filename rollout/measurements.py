@@ -190,7 +190,7 @@ class ValueSource:
 class GateQuery:
     """What gate `gate` needs: the candidate's numbers and, unless there is no `baseline`, the
     stable release's, in windows of `window_seconds` from `since` to `until`. Windows begin at
-    multiples of their length.
+    multiples of their length. `now`: by when data may have arrived.
     """
 
     gate: str
@@ -200,6 +200,7 @@ class GateQuery:
     since: datetime
     until: datetime
     window_seconds: int
+    now: datetime
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ def measured(story: Scenario, url: str, name: str) -> Both:
         subject(story, "blue", "1"),
     )
     since = until - timedelta(seconds=60)
-    query = GateQuery(name, source, candidate, stable, since, until, 1)
+    query = GateQuery(name, source, candidate, stable, since, until, 1, until)
     answer = Prometheus(url).read_windows(query, candidate_names, stable_names)
     assert isinstance(answer, Windows), answer
     sides = (

@@ -121,7 +121,7 @@ class CloudMonitoring:
             why = f"Cloud Monitoring has whole minutes, and a window {query.window_seconds} s"
             return Unmeasured("no-source", why)
         windows = reading_of(query, candidate, baseline).windows
-        ends = [end for end in windows.edges[1:] if _moment(end) + DELAY <= query.until]
+        ends = [end for end in windows.edges[1:] if _moment(end) + DELAY <= query.now]
         if not ends:
             arrival = _moment(windows.edges[1]) + DELAY
             why = f"load-balancer metrics of the next window arrive by {arrival:%H:%M:%SZ}"

@@ -77,7 +77,7 @@ def reading_of(query: GateQuery, candidate: Names, baseline: Names | None) -> Re
     most = max(1, int(LONGEST_SECONDS // seconds))
     count = min(most, max(1, round((until - start) / seconds)))
     edges = tuple(start + seconds * number for number in range(count + 1))
-    return Reading(Windows(edges), until, candidate, baseline)
+    return Reading(Windows(edges), query.now.timestamp(), candidate, baseline)
 
 
 @dataclass(frozen=True)
@@ -379,6 +379,8 @@ def _counts(total: float | Unmeasured, bad: float | Unmeasured, what: str) -> Co
 def _answer(
     reading: Reading, scrapes: Scrapes, numbers: Callable[[Names], Numbers], text: str
 ) -> WindowAnswer:
+    if lack := _too_short(scrapes, reading.windows):
+        return lack
     complete = complete_windows(scrapes, reading.windows, reading.now)
     if not complete:
         return _delayed(reading.windows.edges[1] + scrapes.delay)
@@ -394,6 +396,15 @@ def _answer(
         ),
         text,
     )
+
+
+def _too_short(scrapes: Scrapes, windows: Windows) -> Unmeasured | None:
+    """Why no window can be compared: most of them would contain no scrape."""
+    if scrapes.interval is None or scrapes.interval <= windows.seconds:
+        return None
+    interval = f"{scrapes.interval:.3g} s"
+    why = f"the metrics are scraped each {interval}; give window_seconds of more than that"
+    return Unmeasured("no-source", why)
 
 
 def _value(series: Sequence[Series], moment: float, query: str) -> float | Unmeasured:

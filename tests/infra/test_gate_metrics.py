@@ -37,6 +37,7 @@ QUERY = GateQuery(
     NOON,
     NOON + timedelta(seconds=180),
     60,
+    NOON + timedelta(seconds=190),
 )
 
 
@@ -191,9 +192,11 @@ def test_a_window_whose_data_cannot_have_arrived_is_not_judged() -> None:
         of_balancer(OLD, "200", 99, end=120),
         of_balancer(NEW, "200", 7, end=120),
     ]
-    at_120 = replace(QUERY, until=NOON + timedelta(seconds=120))
+    at_120 = replace(QUERY, until=NOON + timedelta(seconds=120), now=NOON + timedelta(seconds=139))
     assert len(windows(ask(FakePrometheus(early), at_120))) == 1
-    at_60 = replace(QUERY, until=NOON + timedelta(seconds=60))
+    at_140 = replace(at_120, now=NOON + timedelta(seconds=140))
+    assert len(windows(ask(FakePrometheus(early), at_140))) == 2, "nobody is scraped any more"
+    at_60 = replace(QUERY, until=NOON + timedelta(seconds=60), now=NOON + timedelta(seconds=79))
     none = ask(FakePrometheus([each for each in early_until(early, 60)]), at_60)
     assert none == Delayed(
         NOON + timedelta(seconds=80), "the data of the next window arrive by 12:01:20Z"
@@ -207,9 +210,15 @@ def early_until(found: Iterable[Series], end: float) -> Iterable[Series]:
         )
 
 
+def test_windows_that_are_shorter_than_the_time_between_scrapes_are_refused() -> None:
+    short = replace(QUERY, window_seconds=5)
+    answer = lack(ask(FakePrometheus(balancer()), short))
+    assert answer.why == "the metrics are scraped each 10 s; give window_seconds of more than that"
+
+
 def test_hours_that_were_missed_are_read_in_parts() -> None:
     found = FakePrometheus([of_balancer(each, "200", 7, end=8000) for each in (OLD, NEW)])
-    late = replace(QUERY, until=NOON + timedelta(hours=2))
+    late = replace(QUERY, until=NOON + timedelta(hours=2), now=NOON + timedelta(hours=2))
     assert len(windows(ask(found, late))) == 10
     hourly = replace(late, window_seconds=3600)
     assert len(windows(ask(found, hourly))) == 1
@@ -283,7 +292,7 @@ def value_of(*found: tuple[dict[str, str], list[float]]) -> WindowAnswer:
     ]
     source = ValueSource('queue{r="$release",s="$backend_service",x="$releases"}')
     fake = FakePrometheus(values=values)
-    answer = ask(fake, replace(QUERY, source=source, until=NOON + timedelta(seconds=240)))
+    answer = ask(fake, replace(QUERY, source=source, now=NOON + timedelta(seconds=210)))
     if isinstance(answer, Windows):
         assert answer.query == 'queue{r="v2",s="slipway-tiny-green",x="$releases"}'
     return answer

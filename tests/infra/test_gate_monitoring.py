@@ -35,8 +35,9 @@ QUERY = GateQuery(
     Subject("green", "v2", "t2"),
     Subject("blue", "v1", "t1"),
     NOON,
-    NOON + timedelta(seconds=180 + 270),
+    NOON + timedelta(seconds=420),
     60,
+    NOON + timedelta(seconds=180 + 270),
 )
 SLOWER = replace(QUERY, source=LatencySource(0.305))
 
@@ -105,7 +106,7 @@ def test_it_asks_for_sums_by_service_and_class_of_what_can_have_arrived() -> Non
         paths.append(path)
         return 200, json.dumps({"timeSeries": []}).encode()
 
-    late = replace(QUERY, until=QUERY.until - timedelta(seconds=1))
+    late = replace(QUERY, now=QUERY.now - timedelta(seconds=1))
     with server(reply) as url:
         CloudMonitoring("demo", url, token=lambda: "t").read_windows(late, NEW, OLD)
     question = parse_qs(urlsplit(paths[0]).query)
@@ -115,7 +116,7 @@ def test_it_asks_for_sums_by_service_and_class_of_what_can_have_arrived() -> Non
         "resource.label.backend_target_name",
         "metric.label.response_code_class",
     ]
-    soon = ask(query=replace(QUERY, until=NOON + timedelta(seconds=300)))
+    soon = ask(query=replace(QUERY, now=NOON + timedelta(seconds=329)))
     assert isinstance(soon, Delayed)
     assert soon.until == NOON + timedelta(seconds=60 + 270)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
+from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
@@ -158,3 +160,64 @@ def test_a_window_is_complete_once_all_targets_were_scraped_after_it() -> None:
     assert complete(121, steady(1, -65, 125), steady(1, -63, 127, instance="b:80")) == 2
     assert complete(59, steady(1, -60, 50)) == 0
     assert complete(121) == 1, "without any sample: once they can have arrived"
+
+
+@dataclass
+class Instance:
+    """An instance that counts since it was born, and is scraped now and then."""
+
+    born: float
+    dies: float
+    requests: list[tuple[float, bool]]
+    scrapes: list[float]
+
+    def series(self, name: str) -> list[Series]:
+        """All requests, and the bad ones: that counter is created with the first of them."""
+        moments = [moment for moment in self.scrapes if self.born <= moment < self.dies]
+        found = []
+        for kind in ("all", "bad"):
+            counted = [at for at, is_bad in self.requests if is_bad or kind == "all"]
+            values = [(moment, bisect_right(counted, moment)) for moment in moments]
+            samples = [each for each in values if each[1] or kind == "all"]
+            if samples:
+                found.append(series(*samples, instance=name, kind=kind))
+        return found
+
+
+@st.composite
+def instances(draw: st.DrawFn) -> Instance:
+    """Scraped each 10 s with jitter, except for some scrapes that are lost."""
+    born, dies = draw(st.integers(-400, 100)), draw(st.integers(120, 500))
+    chance = random.Random(draw(st.integers(0, 10_000)))
+    offset, loss = chance.uniform(0, 10), draw(st.sampled_from((0.0, 0.1, 0.5)))
+    scrapes = [
+        offset + 10 * number + chance.uniform(-1, 1)
+        for number in range(-40, 50)
+        if chance.random() >= loss
+    ]
+    share = chance.choice((0.0, 0.01, 0.3))
+    requests = sorted(
+        (chance.uniform(born, dies), chance.random() < share) for _ in range(chance.randint(0, 400))
+    )
+    return Instance(born, dies, requests, scrapes)
+
+
+@given(fleet=st.lists(instances(), min_size=1, max_size=4))
+def test_no_request_is_counted_twice_or_made_up_whatever_scrapes_are_lost(
+    fleet: list[Instance],
+) -> None:
+    found = [each for n, one in enumerate(fleet) for each in one.series(f"{n}")]
+    scrapes = Scrapes(found, WINDOWS)
+    for kind in ("all", "bad"):
+        selected = [each for each in found if each.labels["kind"] == kind]
+        answers = rises(selected, scrapes, WINDOWS, "it")
+        times = [at for one in fleet for at, is_bad in one.requests if is_bad or kind == "all"]
+        total = 0.0
+        for (start, end), answer in zip(pairwise(WINDOWS.edges), answers, strict=True):
+            if isinstance(answer, Unmeasured):
+                assert answer.kind == "partial"
+                continue
+            total += answer
+            earliest = start - HOUR - scrapes.longest
+            assert answer <= sum(earliest < at <= end - HOUR for at in times)
+        assert total <= sum(-scrapes.longest < at <= 240 for at in times)

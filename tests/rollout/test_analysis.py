@@ -79,7 +79,9 @@ LATER = (GateRecord("http_errors", evaluated_until=at(180)),)
 def test_windows_begin_after_the_warm_up_and_are_whole() -> None:
     assert queries(stepping(), 179) == ()  # routed at 30 s, warm at 90 s: from 120 s on
     (query,) = queries(stepping(), 315)
-    assert query == GateQuery("http_errors", CountSource(), GREEN, BLUE, at(120), at(300), 60)
+    assert query == GateQuery(
+        "http_errors", CountSource(), GREEN, BLUE, at(120), at(300), 60, at(315)
+    )
 
 
 def test_windows_go_on_where_the_last_ones_ended_and_never_too_many_at_once() -> None:
