@@ -31,8 +31,9 @@ from rollout.gates.statistics import (
 
 SHORT, LONG = 5, 60
 """Windows: 5 minutes and an hour, unless `analysis.window_seconds` says otherwise."""
-PASS_QUANTILE = 2.576
-"""Of the lower limit of the stable release's share, for a pass: half a percent."""
+PASS_DEVIATIONS = 1.2816
+"""Of the lower 90 % limit of the stable release's share, for a pass. No more, since a pass needs
+evidence of 100:1 beside it."""
 
 Pair = tuple[float, float]
 """Bad requests and all requests of one window."""
@@ -109,7 +110,7 @@ def budget_of(
     if not history.total:
         return None
     highest = _upper_limit(history, spread, _quantile(alpha))
-    lowest = _lower_limit(history, spread, PASS_QUANTILE)
+    lowest = _lower_limit(history, spread, PASS_DEVIATIONS)
     return Budget(
         max(history.share, tolerated_share),
         max(highest, tolerated_share),
