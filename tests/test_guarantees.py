@@ -17,7 +17,7 @@ NAMED = re.findall(TEST, PAGE)
 RULES = "tests/journeys/test_rules.py"
 # Sections that promise nothing.
 WITHOUT_PROMISES = ("Faults", "Known limits", "What is not shown here")
-LABELS = [*(f"I{number}" for number in range(1, 20)), *(f"S{number}" for number in range(1, 12))]
+LABELS = [*(f"I{number}" for number in range(1, 21)), *(f"S{number}" for number in range(1, 12))]
 
 
 @cache
