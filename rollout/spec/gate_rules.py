@@ -150,21 +150,23 @@ def gate_of_a_release(context: RuleContext) -> Iterator[SpecProblem]:
     spec = context.spec
     if not context.knows("rollout.strategy", "traffic.exposure"):
         return
-    for path, name, gate, kind in _gates_of_a_kind(context):
+    for path, _, gate, kind in _gates_of_a_kind(context):
         selectors = [each for text in gate.selectors if (each := parse_selector(text))]
         is_by_service = all(each.placeholder == BY_SERVICE for each in selectors)
         if kind not in COMPARED or not is_by_service:
             continue
         way_out = "select the instances' own metrics by $templates or $releases"
         if not spec.traffic.is_exposed:
-            allowed = f'must be left out with traffic.exposure "none", or {way_out}'
-            yield SpecProblem(path, allowed, f"{name} counts at the load balancer")
+            allowed = (
+                f'must not count at the load balancer, with traffic.exposure "none": {way_out}'
+            )
+            yield SpecProblem(path, allowed)
         elif not spec.rollout.has_second_group:
             allowed = (
-                "must tell releases apart, which share a backend service with strategy rolling:"
-                f" {way_out}, or set rollout.strategy to canary"
+                "must not count at the load balancer, where both releases are one backend service"
+                f" with strategy rolling: {way_out}, or set rollout.strategy to canary"
             )
-            yield SpecProblem(path, allowed, f"{name} counts at the load balancer")
+            yield SpecProblem(path, allowed)
 
 
 def bound_of_latency(context: RuleContext) -> Iterator[SpecProblem]:

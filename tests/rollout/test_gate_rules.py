@@ -9,6 +9,7 @@ import pytest
 from rollout.spec.gates import EDGES, PRESETS, Gate, edge_at, kind_of, resolved
 from rollout.spec.message import Invalid, ReleaseRequested, resolve
 from rollout.spec.metrics import PROMETHEUS, MetricsSource, unmeasurable
+from rollout.spec.model import Spec
 from rollout.spec.selectors import parse_selector
 
 IMAGE = "us-docker.pkg.dev/p/r/tiny:1"
@@ -118,7 +119,7 @@ HIDDEN: dict[str, Any] = {**ROLLING, "traffic": {"exposure": "none"}}
         ("http_errors", {}, ROLLING, "set rollout.strategy to canary"),
         ("latency", {"slower_than_seconds": 0.3}, ROLLING, "set rollout.strategy to canary"),
         ("own", {"bad": OF_SERVICE, "total": OF_SERVICE}, ROLLING, "$templates or $releases"),
-        ("http_errors", {}, HIDDEN, "must be left out with traffic.exposure"),
+        ("http_errors", {}, HIDDEN, "must not count at the load balancer, with traffic.exposure"),
         ("vllm_errors", {}, ROLLING, ""),
         ("vllm_errors", {}, HIDDEN, ""),
         ("own", {"query": "errors", "max": 1}, ROLLING, ""),
@@ -214,3 +215,20 @@ def test_a_gate_that_the_source_of_metrics_cannot_answer_is_refused(
     found = [str(each) for each in unmeasurable(spec, source)]
     assert len(found) == (1 if expected else 0), found
     assert not expected or found[0].startswith(expected)
+
+
+def test_an_inherited_gate_that_does_not_fit_a_new_strategy_is_refused_with_the_way_out() -> None:
+    canary = {"strategy": "canary", "gates": {"http_errors": {}}}
+    patch = {"artifact": {"image": IMAGE}, "rollout": canary}
+    base = resolve(ReleaseRequested("tiny", "1", patch), None, has_metrics=True)
+
+    def resolved_rolling(**rollout: Any) -> Spec:
+        change = {"rollout": {"strategy": "rolling", **rollout}}
+        return resolve(ReleaseRequested("tiny", "2", change), base, "1", has_metrics=True)
+
+    with pytest.raises(Invalid) as refused:
+        resolved_rolling()
+    assert str(refused.value).endswith(
+        "(inherited from release 1; give a value, or null for the default)"
+    )
+    assert resolved_rolling(gates={"http_errors": None}).rollout.gates == {}
