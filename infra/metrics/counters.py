@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import assert_never
@@ -41,11 +41,11 @@ from rollout.measurements import (
 from rollout.spec.gates import edge_at, no_edge
 from rollout.spec.selectors import Selector, parse_selector
 
-LOOKBACK_SECONDS = 300.0
+PARTS = 8
+"""If the buckets of all windows are too much for one answer, so small a part of them is read."""
+SHORTEST_LOOKBACK_SECONDS, LONGEST_LOOKBACK_SECONDS = 60.0, 600.0
+LOOKBACK_WINDOWS = 3
 """How long before the first window its counters may have been scraped last."""
-LONGEST_SECONDS = 600.0
-"""The windows of so much time, and one at least, are read at once: an answer has bounds, and what
-was missed for hours is read in parts."""
 SLACK_SECONDS = 1.0
 """The time of a query is rounded."""
 
@@ -62,6 +62,11 @@ class Reading:
     candidate: Names
     baseline: Names | None
 
+    def part(self) -> Reading:
+        """The first windows of it."""
+        count = max(1, self.windows.count // PARTS)
+        return replace(self, windows=Windows(self.windows.edges[: count + 1]))
+
     @property
     def end(self) -> float:
         """Late enough for the first samples after the windows."""
@@ -69,13 +74,13 @@ class Reading:
 
     @property
     def start(self) -> float:
-        return self.windows.edges[0] - LOOKBACK_SECONDS
+        seconds = max(SHORTEST_LOOKBACK_SECONDS, LOOKBACK_WINDOWS * self.windows.seconds)
+        return self.windows.edges[0] - min(seconds, LONGEST_LOOKBACK_SECONDS)
 
 
 def reading_of(query: GateQuery, candidate: Names, baseline: Names | None) -> Reading:
     start, until, seconds = query.since.timestamp(), query.until.timestamp(), query.window_seconds
-    most = max(1, int(LONGEST_SECONDS // seconds))
-    count = min(most, max(1, round((until - start) / seconds)))
+    count = max(1, round((until - start) / seconds))
     edges = tuple(start + seconds * number for number in range(count + 1))
     return Reading(Windows(edges), query.now.timestamp(), candidate, baseline)
 
@@ -123,7 +128,7 @@ class Counters:
         """All requests are read first, so that the bad ones are not of an earlier moment."""
         totals = self._select(total, reading)
         if isinstance(totals, Unmeasured):
-            return totals
+            return _without_numbers(totals, reading)
         found = self._promql.query(_ranged(bad, reading), _moment(reading.end), is_finite=False)
         if isinstance(found, Unmeasured):
             return found
@@ -157,8 +162,11 @@ class Counters:
     def read_latency(self, histogram: Selector, bound: float, reading: Reading) -> WindowAnswer:
         """Bad are the requests above the bound; it is compared with edges to three digits."""
         found = self._select(histogram, reading)
+        if isinstance(found, Unmeasured) and found.kind in ("partial", "timeout"):
+            reading = reading.part()
+            found = self._select(histogram, reading)
         if isinstance(found, Unmeasured):
-            return found
+            return _without_numbers(found, reading)
         if any("le" not in each.labels for each in found.series):
             return other_labels(histogram, found.series[0].labels, "le")
         edges = common_edges(found.series)
@@ -205,8 +213,6 @@ class Counters:
         found = self._promql.query_range(query, first, last, reading.windows.seconds)
         if isinstance(found, Unmeasured):
             return found
-        if not found.series:
-            return Unmeasured("no-series", f"no value of {query}")
         values = [_value(found.series, end, query) for end in ends]
         windows = tuple(
             WindowMeasured(_moment(start), _moment(end), value)
@@ -395,6 +401,24 @@ def _answer(
             for (start, end), ours, theirs in windows
         ),
         text,
+    )
+
+
+def _without_numbers(lack: Unmeasured, reading: Reading) -> WindowAnswer:
+    """Without any series of both releases, the windows that are over are without numbers for good:
+    the source may have been down for hours. Any other lack is of the whole answer.
+    """
+    if lack.kind != "no-series":
+        return lack
+    scrapes = Scrapes((), reading.windows)
+    complete = complete_windows(scrapes, reading.windows, reading.now)
+    if not complete:
+        return _delayed(reading.windows.edges[1] + scrapes.delay)
+    baseline = lack if reading.baseline else None
+    spans = list(pairwise(reading.windows.edges))[:complete]
+    return measurements.Windows(
+        tuple(WindowMeasured(_moment(start), _moment(end), lack, baseline) for start, end in spans),
+        "",
     )
 
 

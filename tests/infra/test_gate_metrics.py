@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from infra.metrics import fetch
 from infra.metrics.port import Names, Series
 from infra.metrics.prometheus import LoadBalancer, Prometheus
 from rollout.measurements import (
@@ -132,9 +133,20 @@ def test_series_without_the_releases_say_whether_labels_were_renamed() -> None:
     answer = lack(ask(FakePrometheus(renamed)))
     assert answer.kind == "labels"
     assert "has no label backend_service, but cluster, code" in answer.why
+
+
+def test_windows_without_any_series_are_over_for_good() -> None:
+    """A source that was down for hours has nothing of that time, and is not asked for ever."""
     others = [of_balancer(Names("slipway-other-blue", "1", "t"), "200", 1)]
-    assert lack(ask(FakePrometheus(others))).kind == "no-series"
-    assert lack(ask(FakePrometheus())).why == "lb_requests_total: no such metric"
+    for found, why in (
+        (FakePrometheus(others), "lb_requests_total: no series of this model"),
+        (FakePrometheus(), "lb_requests_total: no such metric"),
+    ):
+        nothing = Unmeasured("no-series", why)
+        answer = windows(ask(found, replace(QUERY, now=NOON + timedelta(seconds=150))))
+        assert [(each.candidate, each.baseline) for each in answer] == [(nothing, nothing)] * 2
+    soon = replace(QUERY, now=NOON + timedelta(seconds=80))
+    assert isinstance(ask(FakePrometheus(), soon), Delayed)
 
 
 def test_a_release_that_is_missing_is_not_one_with_0_requests() -> None:
@@ -216,14 +228,6 @@ def test_windows_that_are_shorter_than_the_time_between_scrapes_are_refused() ->
     assert answer.why == "the metrics are scraped each 10 s; give window_seconds of more than that"
 
 
-def test_hours_that_were_missed_are_read_in_parts() -> None:
-    found = FakePrometheus([of_balancer(each, "200", 7, end=8000) for each in (OLD, NEW)])
-    late = replace(QUERY, until=NOON + timedelta(hours=2), now=NOON + timedelta(hours=2))
-    assert len(windows(ask(found, late))) == 10
-    hourly = replace(late, window_seconds=3600)
-    assert len(windows(ask(found, hourly))) == 1
-
-
 def test_a_warning_spoils_the_whole_answer() -> None:
     assert lack(ask(FakePrometheus(balancer(), more={"warnings": ["x"]}))).kind == "partial"
 
@@ -272,6 +276,18 @@ def test_only_edges_that_all_instances_have_count() -> None:
     assert lack(ask(FakePrometheus(found), replace(QUERY, source=SLOWER))).kind == "edge"
 
 
+def test_of_more_buckets_than_one_answer_may_have_the_first_windows_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = [each for name in ("v1", "v2") for each in buckets(name, {"0.25": 1, "+Inf": 1})]
+    monkeypatch.setattr(fetch, "MAX_BYTES", 3800)
+    monkeypatch.setattr(fetch, "CHUNK_BYTES", 100)
+    three = replace(QUERY, source=SLOWER)
+    assert len(windows(ask(FakePrometheus(found), three))) == 1
+    monkeypatch.setattr(fetch, "MAX_BYTES", 1000)
+    assert lack(ask(FakePrometheus(found), three)).kind == "partial"
+
+
 def test_a_histogram_needs_buckets() -> None:
     found = [counter("ttft_bucket", 1, release=release) for release in ("v1", "v2")]
     answer = lack(ask(FakePrometheus(found), replace(QUERY, source=SLOWER)))
@@ -308,4 +324,5 @@ def test_a_query_has_one_value_at_the_end_of_each_window() -> None:
     assert found[0].candidate == 1.5
     kinds = [each.candidate.kind for each in found[1:] if isinstance(each.candidate, Unmeasured)]
     assert kinds == ["not-finite", "no-series"]
-    assert lack(value_of()).kind == "no-series"
+    nothing = [each.candidate for each in windows(value_of())]
+    assert [each.kind for each in nothing if isinstance(each, Unmeasured)] == ["no-series"] * 3
