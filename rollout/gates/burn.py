@@ -6,10 +6,11 @@ from when the release has all requests until its watch is over.
 
 A release fails if both are so:
 
-    it burns   over the last `SHORT` windows and over the last `LONG` ones, it uses up the budget at
-               half of the harmful ratio or faster: it has for a while, and still does
+    it burns   over the last `SHORT` windows and over the last `LONG` ones, it uses up the budget
+               faster than their limits: it has for a while, and still does
     surely     the evidence that its share exceeds what the budget can be reaches 1/alpha
 
+With a declared objective it passes if it is surely not harmful; without one, unless it burns.
 docs/gates.md ("After promotion") has the derivation and what was measured.
 """
 
@@ -31,6 +32,8 @@ from rollout.gates.statistics import (
 
 SHORT, LONG = 5, 60
 """Windows: 5 minutes and an hour, unless `analysis.window_seconds` says otherwise."""
+UNDECLARED_LIMIT = 4.0
+"""How many times what the stable release had is too much in any hour. Measured by `make bench`."""
 PASS_DEVIATIONS = 1.2816
 """Of the lower 90 % limit of the stable release's share, for a pass. No more, since a pass needs
 evidence of 100:1 beside it."""
@@ -77,9 +80,9 @@ class Burn:
     log_evidence: float
     log_evidence_for: float
 
-    def is_above(self, limit: float) -> bool:
+    def is_above(self, limits: tuple[float, float]) -> bool:
         """Whether it has burnt that fast for a while, and still does."""
-        return min(self.short, self.long) >= limit
+        return self.short >= limits[0] and self.long >= limits[1]
 
 
 def add_history(history: History, bad: float, total: float) -> History:
@@ -119,9 +122,15 @@ def budget_of(
     )
 
 
-def limit(harmful_ratio: float) -> float:
-    """How many times as fast as allowed is too fast: half-way to what is harmful."""
-    return (1 + harmful_ratio) / 2
+def limits(harmful_ratio: float, *, is_declared: bool) -> tuple[float, float]:
+    """How many times as fast as allowed is too fast, over the short and over the long windows:
+    half-way to what is harmful.
+
+    What the stable release had is of another time: in a busy hour, or when something fails that
+    both need, a good release has more. So without a declared objective the short limit is high.
+    """
+    half_way = (1 + harmful_ratio) / 2
+    return half_way if is_declared else max(UNDECLARED_LIMIT, half_way), half_way
 
 
 def measure(windows: Sequence[Pair], budget: Budget) -> Burn:

@@ -322,23 +322,27 @@ def _judge_burn(
     bad, total = (sum(each) for each in zip(*recent, strict=True)) if recent else (0.0, 0.0)
     is_enough = len(recent) >= analysis.min_windows and total >= analysis.min_requests
     is_sure = bad >= analysis.min_bad and burns.log_evidence >= -math.log(alpha)
-    is_burning = burns.is_above(burn.limit(harmful_ratio))
-    kind: VerdictKind = "inconclusive"
-    log_evidence, threshold = burns.log_evidence_for, 1 / PASS_ALPHA
+    is_declared = gate.objective_share is not None
+    limits = burn.limits(harmful_ratio, is_declared=is_declared)
+    is_burning = burns.is_above(limits)
+    is_harmless = not is_declared or burns.log_evidence_for >= -math.log(PASS_ALPHA)
+    kind: VerdictKind
     if is_enough and is_burning and is_sure:
-        kind, log_evidence, threshold = "fail", burns.log_evidence, 1 / alpha
-    elif is_enough and not is_burning and burns.log_evidence_for >= -math.log(PASS_ALPHA):
-        kind = "pass"
-    evidence = _exp(log_evidence)
-    record = replace(record, evidence=evidence, threshold=threshold)
-    side = "against" if kind == "fail" else f"that it is not harmful, of {threshold:.0f}:1 needed"
+        kind, evidence, threshold = "fail", _exp(burns.log_evidence), 1 / alpha
+        side = f"evidence {evidence:,.3g}:1 against"
+    else:
+        kind = "pass" if is_enough and not is_burning and is_harmless else "inconclusive"
+        evidence, threshold = _exp(burns.log_evidence_for), 1 / PASS_ALPHA
+        side = f"evidence {evidence:,.3g}:1 that it is not harmful"
+        side += f", of {threshold:.0f}:1 needed" if is_declared else f"; {limits[0]:g} times fail"
     about = "about " if is_estimate else ""
-    origin = "the objective" if gate.objective_share else f"release {question.baseline}"
+    origin = "the objective" if is_declared else f"release {question.baseline}"
     why = (
         f"{record.gate}: {about}{bad:,.0f} of {total:,.0f} with all requests; burns the budget of"
         f" {100 * budget.share:.3g} % ({origin}) {burns.short:.3g} times as fast as allowed, and"
-        f" {burns.long:.3g} times over {len(recent)} windows (evidence {evidence:,.3g}:1 {side})"
+        f" {burns.long:.3g} times over {len(recent)} windows ({side})"
     )
+    record = replace(record, evidence=evidence, threshold=threshold)
     return _with_why(record, kind, f"{why} → {kind}", now)
 
 

@@ -19,7 +19,7 @@ from rollout.gates.burn import (
     Pair,
     add_history,
     budget_of,
-    limit,
+    limits,
     log_evidence_above,
     measure,
 )
@@ -94,23 +94,33 @@ def test_a_release_that_goes_bad_later_fails_within_a_few_windows() -> None:
 def test_a_burn_that_is_over_takes_nothing_back() -> None:
     """The short window says that it does not burn any more."""
     burnt = ((30.0, 1000.0),) * 10 + (HALF,) * 4
-    record = judge_answer(alone(recent=burnt), question(), windows([HALF]), at(0))
+    declared = question(objective_share=0.01)
+    record = judge_answer(alone(recent=burnt), declared, windows([HALF]), at(0))
     assert record.verdict == "inconclusive"
-    budget = budget_of(HISTORY, record.recent, None, 2.0, 0.001, ALPHA / 2)
+    budget = budget_of(HISTORY, record.recent, 0.01, 2.0, 0.001, ALPHA / 2)
     assert budget is not None
     burns = measure(record.recent, budget)
-    assert burns.short < limit(2.0) <= burns.long
+    assert burns.short < limits(2.0, is_declared=True)[0] <= burns.long
     assert burns.log_evidence >= -math.log(ALPHA / 2)
 
 
 def test_a_short_burst_takes_nothing_back() -> None:
     """The long window says that little of the budget is used up."""
-    record = record_of([GOOD] * 50 + [(100.0, 1000.0), GOOD, GOOD])
+    record = record_of([GOOD] * 50 + [(100.0, 1000.0), GOOD, GOOD], objective_share=0.01)
     assert record.verdict != "fail"
-    budget = budget_of(HISTORY, record.recent, None, 2.0, 0.001, ALPHA / 2)
+    budget = budget_of(HISTORY, record.recent, 0.01, 2.0, 0.001, ALPHA / 2)
     assert budget is not None
     burns = measure(record.recent, budget)
-    assert burns.short >= limit(2.0) > burns.long
+    assert burns.short >= limits(2.0, is_declared=True)[1] > burns.long
+
+
+def test_a_busy_hour_fails_only_beside_a_declared_objective() -> None:
+    """What the stable release had says little about another hour."""
+    assert record_of([DOUBLE] * 10, objective_share=0.01).verdict == "fail"
+    record = record_of([DOUBLE] * 10)
+    assert record.verdict == "pass"
+    assert record.why.endswith("that it is not harmful; 4 times fail) → pass")
+    assert limits(9.0, is_declared=False) == (5.0, 5.0)
 
 
 @pytest.mark.parametrize(
@@ -159,8 +169,8 @@ def test_a_service_without_errors_may_have_the_tolerated_share() -> None:
 def test_bursts_of_the_stable_release_are_an_excuse() -> None:
     bursty = replace(HISTORY, squares=HISTORY.squares * 21)  # as if 21 came at a time
     pairs = [(18.0, 1000.0)] * 10
-    assert record_of(pairs).verdict == "fail"
-    assert record_of(pairs, bursty).verdict == "inconclusive"
+    assert record_of(pairs, objective_share=0.01).verdict == "fail"
+    assert record_of(pairs, bursty, objective_share=0.01).verdict == "inconclusive"
 
 
 def test_no_window_counts_twice_and_few_are_kept() -> None:
@@ -248,7 +258,7 @@ def test_more_bad_requests_are_more_evidence(counts: list[tuple[int, int]], spre
 @dataclass(frozen=True)
 class Case:
     """Requests a second, the share of bad ones, how many times that the release has from which
-    window on, and the dispersion.
+    window on, the dispersion, and the declared objective.
     """
 
     per_second: float
@@ -256,6 +266,7 @@ class Case:
     ratio: float = 1.0
     onset: int = 0
     dispersion: float = 4.0
+    objective: float | None = None
 
 
 def count(rng: random.Random, mean: float, dispersion: float) -> float:
@@ -284,7 +295,8 @@ def windows_to_fail(rng: random.Random, case: Case, most: int = LONG) -> int | N
         ratio = case.ratio if minute >= case.onset else 1.0
         bad = count(rng, total * case.share * ratio, case.dispersion)
         answer = windows([(min(bad, total), total)], since=minute)
-        record = judge_answer(record, question(), answer, at(0))
+        declared = question(objective_share=case.objective)
+        record = judge_answer(record, declared, answer, at(0))
         if record.verdict == "fail":
             return minute + 1 - case.onset
     return None
@@ -309,8 +321,8 @@ def test_good_releases_stay_and_those_that_go_bad_later_go_back() -> None:
         *((Case(rate, 0.01, dispersion=phi), 0.0, 0.02) for rate in (10, 100) for phi in (1, 4)),
         (Case(1, 0.01), 0.0, 0.04),  # a burst in every second window
         (Case(100, 0.0005), 0.0, 0.02),
-        (Case(100, 0.01, ratio=2), 0.99, 1.0),
-        (Case(100, 0.01, ratio=2, onset=4), 0.99, 1.0),
+        (Case(100, 0.01, ratio=2, objective=0.01), 0.99, 1.0),
+        (Case(100, 0.01, ratio=2, onset=4, objective=0.01), 0.99, 1.0),
         (Case(10, 0.01, ratio=5), 0.99, 1.0),
         (Case(10, 0.01, ratio=5, onset=4), 0.99, 1.0),
     ],
