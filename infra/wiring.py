@@ -158,7 +158,11 @@ class World:
 @cache
 def world() -> World:
     """The World for this environment, created once per instance."""
-    environment = dict(os.environ)
+    return make_world(dict(os.environ))
+
+
+def make_world(environment: Mapping[str, str]) -> World:
+    """The World that an environment describes."""
     clock = _make_clock(environment.get("SLIPWAY_CLOCK", "real"))
     project = environment.get("GOOGLE_CLOUD_PROJECT", "")
     return World(
