@@ -23,7 +23,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from local import guide, picture
+from local import guide, picture, running
 from local.report import Report, check_promises, to_json
 from local.screen import LiveScreen, PlainScreen, Screen, View
 from local.stack import RELEASES, Stack
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     scenario = SCENARIOS[options.story]
     stack = Stack(options.speed or scenario.speed, options.embedded, screen.part)
     try:
-        with closing(screen), _signals(LIMIT_SECONDS), stack:
+        with closing(screen), _signals(LIMIT_SECONDS), stack, _announced(stack, options.keep):
             return _tour(stack, scenario, screen, options, began)
     except KeyboardInterrupt:
         print("Stopped.")
@@ -65,6 +65,23 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"The demo failed: {error or type(error).__name__}", file=sys.stderr)
         print(f"Logs: {stack.folder}", file=sys.stderr)
         return 1
+
+
+@contextmanager
+def _announced(stack: Stack, keep: bool) -> Iterator[None]:
+    """While the block runs, the command line finds a stack that is kept, unless it finds another
+    one.
+    """
+    if not keep:
+        yield
+        return
+    file = running.file_of(os.environ)
+    described = running.RunningStack(os.getpid(), stack.environment, stack.pubsub)
+    with running.announced(file, described) as is_first:
+        if not is_first:
+            why = f"another stack runs, or {file} cannot be written"
+            print(f"slipway does not find this stack by itself: {why}", file=sys.stderr)
+        yield
 
 
 def _parser() -> argparse.ArgumentParser:

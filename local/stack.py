@@ -227,7 +227,9 @@ class Stack:
 
         self._on_part("store and bus", "starting", False)
         clock = StoppableClock(self.clock)
-        store, bus = SqliteStore(self.folder / "slipway.sqlite"), EmbeddedBus(clock, PROJECT)
+        path = self.folder / "slipway.sqlite"
+        self.environment["SLIPWAY_STORE"] = f"sqlite:{path}"
+        store, bus = SqliteStore(path), EmbeddedBus(clock, PROJECT)
         self._parts.callback(store.close)
         out = logging.FileHandler(self.folder / "functions.log")
         out.setFormatter(JsonLines())
