@@ -50,7 +50,7 @@ help: ## list these commands
 
 setup: $(READY) ## create .venv with the pinned packages
 
-$(READY): requirements-dev.txt emulator/pyproject.toml
+$(READY): requirements-dev.txt pyproject.toml emulator/pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Slipway needs Python 3.11 or newer and found none:" \
 		"make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
@@ -62,7 +62,7 @@ $(READY): requirements-dev.txt emulator/pyproject.toml
 		-r requirements-dev.txt
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps \
-		--no-build-isolation --editable ./emulator
+		--no-build-isolation --editable ./emulator --editable .
 	@touch $@
 
 test: $(READY) ## run the tests of the first tier (TEST_ARGS="tests/journeys -k retire", COVERAGE=1)
@@ -131,11 +131,13 @@ types: $(READY) ## mypy, strict
 imports: $(READY) ## check the import contracts: main -> handlers -> infra -> rollout
 	$(BIN)/lint-imports
 
-schema-check: $(READY) ## check that the JSON Schema, docs/spec.md and docs/controls.md match the code
+schema-check: $(READY) ## check that the JSON Schema and the generated pages match the code
 	$(BIN)/python -m schemas.generate --check
+	$(BIN)/python -m console.page --check
 
-schema: $(READY) ## generate the JSON Schema, docs/spec.md and docs/controls.md from the code
+schema: $(READY) ## generate the JSON Schema, docs/spec.md, docs/controls.md and docs/cli.md
 	$(BIN)/python -m schemas.generate
+	$(BIN)/python -m console.page
 
 shell-check: $(READY) ## shellcheck: check the shell scripts
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)

@@ -66,6 +66,11 @@ def by_hand(
     return f"""
 The stack keeps running. To stop it: Ctrl-C here, or kill {pid}
 
+In another terminal, slipway uses this stack by itself
+  {Path(python).parent}/slipway status {MODEL}
+  {Path(python).parent}/slipway why {MODEL} 3
+  {Path(python).parent}/slipway --help
+
 Publish an event with gcloud
   export CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB=http://{pubsub}/ CLOUDSDK_CORE_PROJECT={project} \\
          CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true CLOUDSDK_CORE_DISABLE_PROMPTS=1

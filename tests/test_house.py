@@ -40,6 +40,7 @@ AMBIENT = re.compile(
 # store.
 NEVER_LOADED = {
     "bench",
+    "console",
     "cronsim",
     "googleapiclient",
     "httplib2",
@@ -51,6 +52,7 @@ NEVER_LOADED = {
     "pytest",
     "rich",
     "sqlite3",
+    "typer",
     "unittest",
     "xmlrpc",
     "yaml",
@@ -216,7 +218,7 @@ def test_the_entry_points_are_plain_functions_with_their_own_names() -> None:
     assert {name: name for name in entry_points}.items() <= names.items()
 
 
-@pytest.mark.parametrize("name", ["main", *DEPLOYED])
+@pytest.mark.parametrize("name", ["main", "console", *DEPLOYED])
 def test_no_installed_package_shadows_ours(name: str) -> None:
     assert name not in packages_distributions(), f"an installed package is also called {name}"
     spec = find_spec(name)
@@ -252,7 +254,7 @@ def test_main_imports_only_handlers_wiring_and_logs() -> None:
     ours = {
         name
         for name in imports(ROOT / "main.py")
-        if name.split(".")[0] in (*DEPLOYED, "local", "tests", "bench")
+        if name.split(".")[0] in (*DEPLOYED, "bench", "console", "local", "tests")
     }
     assert {name for name in ours if not name.startswith("handlers.")} <= {
         "infra.logs",
@@ -264,7 +266,9 @@ def test_deployed_code_never_imports_main_or_code_that_is_not_deployed() -> None
     wrong = {(module(path), name) for path in deployed_files() for name in imports(path)}
     assert (
         sorted(
-            pair for pair in wrong if pair[1].split(".")[0] in ("main", "local", "tests", "bench")
+            pair
+            for pair in wrong
+            if pair[1].split(".")[0] in ("main", "bench", "console", "local", "tests")
         )
         == []
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,6 +34,8 @@ DISTRIBUTIONS = {
     "grpc": "grpcio",
 }
 PACKAGES = ("handlers", "infra", "rollout")
+# The command line never loads the module that imports it.
+NOT_OF_THE_COMMAND_LINE = {"cloudevents"}
 
 
 def listed(name: str) -> dict[str, Requirement]:
@@ -102,20 +105,31 @@ def test_each_package_that_deployed_code_imports_is_listed() -> None:
     assert missing == set(), "add the package to requirements.in and run `make lock`"
 
 
-def third_party_imports() -> set[tuple[Path, str]]:
-    deployed = [
-        *ROOT.glob("main.py"),
-        *(
-            path
-            for folder in ("handlers", "infra", "rollout")
-            for path in (ROOT / folder).rglob("*.py")
-        ),
+def test_each_package_that_the_command_line_imports_is_installed_with_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = {
+        canonicalize_name(Requirement(each).name): Requirement(each)
+        for each in project["dependencies"]
+    }
+    imports = {distribution(name) for _, name in third_party_imports("console")}
+    assert imports <= set(required)
+    deployed = {distribution(name) for _, name in third_party_imports("infra", "rollout")}
+    assert deployed - set(required) == NOT_OF_THE_COMMAND_LINE
+    developed = pins("requirements-dev")
+    assert [name for name, each in required.items() if developed[name] not in each.specifier] == []
+
+
+def third_party_imports(*folders: str) -> set[tuple[Path, str]]:
+    """Of the deployed code, or of these folders."""
+    files = [
+        *(() if folders else ROOT.glob("main.py")),
+        *(path for folder in folders or PACKAGES for path in (ROOT / folder).rglob("*.py")),
     ]
-    found = {(path, name) for path in deployed for name in imported(path)}
+    found = {(path, name) for path in files for name in imported(path)}
     return {
         (path, name)
         for path, name in found
-        if name.split(".")[0] not in {*PACKAGES, *sys.stdlib_module_names}
+        if name.split(".")[0] not in {*PACKAGES, "console", "local", *sys.stdlib_module_names}
     }
 
 

@@ -30,7 +30,8 @@ def demo(folder: Path, *arguments: str, before: str = "pass") -> subprocess.Pope
     return subprocess.Popen(
         command,
         cwd=ROOT,
-        env=os.environ | {"TMPDIR": str(folder)},  # the folder for logs after a failure
+        # The folders for logs after a failure, and for the file that says where the stack runs.
+        env=os.environ | {"TMPDIR": str(folder), "XDG_STATE_HOME": str(folder)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -141,6 +142,22 @@ def test_a_kept_stack_runs_until_stopped_and_prints_how_to_use_it(tmp_path: Path
     assert command
     subprocess.run(command[1], shell=True, check=True, timeout=30, cwd=ROOT)
     read_until(program, "release 4: desired")
+    command_line = [sys.executable, "-m", "console"]
+    environment = os.environ | {"XDG_STATE_HOME": str(tmp_path), "GOOGLE_CLOUD_PROJECT": "other"}
+
+    def slipway(*arguments: str) -> str:
+        return subprocess.run(
+            [*command_line, *arguments],
+            cwd=ROOT,
+            env=environment,
+            check=True,
+            timeout=60,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    assert slipway("abort", "tiny", "--wait").endswith("settled: release 2 serves\n")
+    assert "2 succeeded" in " ".join(slipway("history", "tiny").split())
     started = time.monotonic()
     program.send_signal(signal.SIGTERM)
     assert wait(program)[0] == 0

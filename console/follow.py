@@ -1,0 +1,125 @@
+"""Reads the log of a model page after page, and follows a message until what it asked for ended.
+
+Only documents are read: that needs no rights beyond those of `slipway status`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from console.answers import Answer, Ending, Goal, ReleaseEnds, answer_in, ending_of, refused
+from console.connect import Connection, Failure
+from console.views import EntryView, entry_view
+from infra.store import repository
+from infra.store.port import Document, Store
+from infra.store.repository import stored_state
+from rollout.spec.message import CommandGiven, ReleaseRequested
+from rollout.state import ModelState
+
+PAGE = 200
+POLL_SECONDS = 1.0
+FIRST_POLL_SECONDS = 0.25
+ANSWER_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A published message. `after`: the place in the model's log before it was published."""
+
+    message_id: str
+    event_id: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What has happened since the last poll."""
+
+    state: ModelState
+    entries: tuple[EntryView, ...]
+    ending: Ending | None
+
+
+def documents(store: Store, collection: str, after: str | None = None) -> Iterator[Document]:
+    """All documents of a collection, in the order of their ids."""
+    while True:
+        page = store.list(collection, PAGE, after)
+        yield from page
+        if len(page) < PAGE:
+            return
+        after = page[-1].path.rpartition("/")[2]
+
+
+def entries(store: Store, model: str, after: str | None = None) -> Iterator[EntryView]:
+    """The entries of a model's log."""
+    for document in documents(store, f"models/{model}/log", after):
+        yield entry_view(document.path.rpartition("/")[2], document.data)
+
+
+def end_of_log(store: Store, model: str) -> str:
+    """The place in the model's log after what is written already."""
+    document = store.get(repository.model_path(model))
+    return place_after(document.data.get("revision", 0)) if document else ""
+
+
+def place_before(revision: int) -> str:
+    """The place before the entries of a revision: their ids begin with it and a hyphen."""
+    return f"{max(0, revision):08d}"
+
+
+def place_after(revision: int) -> str:
+    return f"{revision:08d}~"
+
+
+def load(store: Store, model: str) -> ModelState:
+    stored = repository.load_state(store, model)
+    if stored is None:
+        raise Failure(f"MODEL: there is no model {model}; slipway models lists all")
+    return stored.state
+
+
+def wait_for_answer(
+    connection: Connection, sent: Sent, request: ReleaseRequested | CommandGiven
+) -> Answer:
+    """What the intake made of the message."""
+    model_path = repository.model_path(request.model)
+    quarantine_path = f"quarantine/{sent.message_id}"
+    left, pause = ANSWER_SECONDS, FIRST_POLL_SECONDS
+    while True:
+        found = connection.store.get_many([model_path, quarantine_path])
+        if quarantine_path in found:
+            return refused(found[quarantine_path].data)
+        stored = stored_state(found.get(model_path))
+        if stored and sent.event_id in stored.state.recent_events:
+            written = entries(connection.store, request.model, sent.after or None)
+            return answer_in(written, request, sent.event_id)
+        if left <= 0:
+            raise Failure(
+                f"message {sent.message_id} was published, and nothing has answered it for"
+                f" {ANSWER_SECONDS:.0f} s. It is not lost: look whether on_release runs, in its"
+                " logs and among the dead letters"
+            )
+        connection.sleep(pause)
+        left, pause = left - pause, min(POLL_SECONDS, 2 * pause)
+
+
+def follow(connection: Connection, model: str, goal: Goal, after: str) -> Iterator[Progress]:
+    """One value for each poll, the last one with the ending."""
+    model_path = repository.model_path(model)
+    release_path = ""
+    if isinstance(goal, ReleaseEnds):
+        release_path = repository.release_path(model, goal.version)
+    while True:
+        found = connection.store.get_many([path for path in (model_path, release_path) if path])
+        stored = stored_state(found.get(model_path))
+        if stored is None:
+            raise Failure(f"the document of model {model} is gone")
+        record = found.get(release_path)
+        ending = ending_of(goal, stored.state, record.data if record else None)
+        new = tuple(entries(connection.store, model, after or None))
+        after = new[-1].id if new else after
+        yield Progress(stored.state, new, ending)
+        if ending:
+            return
+        connection.sleep(POLL_SECONDS)

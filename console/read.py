@@ -1,0 +1,546 @@
+"""The commands that read: `status`, `models`, `history`, `why`, `events`, `quarantine`."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from console import views
+from console.connect import Connection, Failure
+from console.follow import documents, entries, load, place_after, place_before
+from console.options import (
+    Format,
+    Model,
+    Output,
+    Program,
+    Project,
+    check_model,
+    check_version,
+    program_of,
+)
+from console.output import (
+    print_fields,
+    print_items,
+    print_json,
+    print_line,
+    print_table,
+)
+from console.text import clock, moment, plain, since, span
+from console.views import EntryView, ModelView, QuarantineView, StatusView
+from infra.store import repository
+from infra.store.documents import UnknownSchema, from_document
+from rollout.state import ModelState
+
+WATCH_SECONDS = 1.0
+EVENTS_SECONDS = 2.0
+LAST = 10
+MARKS = {"passed": "x", "present": ">", "next": " "}
+
+
+# ---- status
+
+
+def status(
+    context: typer.Context,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="The model's name; without it, all.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew until Ctrl-C.")] = False,
+    output: Output = Format.table,
+    project: Project = None,
+) -> None:
+    """Show what runs now, what it waits for, and what is wrong.
+
+    Without MODEL one line for each model, with those first that are under way or need a person.
+
+    \b
+    Example:
+      slipway status
+      slipway status tiny --watch
+    """
+    program = program_of(context)
+    name = check_model(model) if model else None
+    with program.open(project) as connection:
+        if not watch:
+            _show_status(program, connection, name, output)
+            return
+        with suppress(KeyboardInterrupt):
+            _watch(program, connection, lambda: _show_status(program, connection, name, output))
+
+
+def _watch(program: Program, connection: Connection, show: Callable[[], None]) -> None:
+    """Writes anew what has changed: in place on a terminal, below the last one elsewhere."""
+    last = ""
+    while True:
+        with program.out.capture() as capture:
+            show()
+        text = capture.get()
+        if text != last:
+            if program.out.is_terminal and not program.out.is_dumb_terminal:
+                program.out.clear()
+            program.out.out(text, end="", highlight=False)
+            last = text
+        connection.sleep(WATCH_SECONDS)
+
+
+def _show_status(
+    program: Program, connection: Connection, model: str | None, output: Format
+) -> None:
+    if model is None:
+        _show_all(program, connection, output)
+        return
+    view = views.status_view(load(connection.store, model))
+    if output is Format.json:
+        print_json(program.out, view)
+    else:
+        _print_status(program, connection, view)
+
+
+def _show_all(program: Program, connection: Connection, output: Format) -> None:
+    found = sorted(_states(connection), key=_urgency)
+    lines = [_overview(state) for state in found]
+    if output is Format.json:
+        print_json(program.out, lines)
+    elif not lines:
+        print_line(program.notes, f"{connection.place} has no models")
+    else:
+        rows = (tuple(each.values()) for each in lines)
+        print_table(program.out, [*lines[0]], rows, wide="waiting for")
+
+
+def _overview(state: ModelState | UnreadableModel) -> dict[str, str]:
+    if isinstance(state, UnreadableModel):
+        values = (state.model, "?", "?", "?", state.why)
+    else:
+        view = views.status_view(state)
+        coming = view.candidate or view.desired
+        warning = view.conditions[0].why if view.conditions else ""
+        waiting = view.on_hold or view.paused or warning or view.waiting_for
+        phase = "paused" if view.paused else "on hold" if view.on_hold else view.phase
+        values = (view.model, view.stable or "-", coming or "-", phase, waiting)
+    return dict(zip(("model", "serves", "next", "phase", "waiting for"), values, strict=True))
+
+
+def _urgency(state: ModelState | UnreadableModel) -> tuple[bool, bool, str]:
+    if isinstance(state, UnreadableModel):
+        return False, False, state.model
+    has_warning = bool(state.conditions or state.hold)
+    return not has_warning, views.is_over(state), state.desired.model
+
+
+def _print_status(program: Program, connection: Connection, view: StatusView) -> None:
+    out, now = program.out, connection.clock.now()
+    print_fields(out, _status_fields(view, now))
+    if view.steps:
+        out.print()
+        rows = ((MARKS[each.state], each.number, each.goal) for each in view.steps)
+        print_table(out, ("", "step", "asks for"), rows, wide="asks for")
+    if view.gates:
+        out.print()
+        rows_of_gates = ((each.gate, each.verdict, each.why) for each in view.gates)
+        print_table(out, ("gate", "verdict", "why"), rows_of_gates, wide="why")
+    if view.conditions:
+        out.print()
+        conditions = ((each.type, clock(each.since), each.why) for each in view.conditions)
+        print_table(out, ("condition", "since", "why"), conditions, wide="why")
+
+
+def _status_fields(view: StatusView, now: datetime) -> Iterator[tuple[str, object]]:
+    yield "model", view.model
+    yield "serves", f"release {view.stable}" if view.stable else "nothing"
+    yield "candidate", f"release {view.candidate}" if view.candidate else ""
+    yield "next", f"release {view.desired}, not begun" if view.desired else ""
+    yield "phase", view.phase
+    yield "since", since(view.phase_since, now) if view.phase_since else ""
+    if view.step:
+        yield "step", f"{view.step} of {len(view.steps)}"
+    if view.weight_percent is not None:
+        yield "requests", f"{view.weight_percent:g} % to release {view.candidate}"
+    if view.healthy is not None and view.needed:
+        release = view.candidate or view.stable
+        yield "healthy", f"{view.healthy} of {view.needed} of release {release}"
+    yield "on hold", view.on_hold
+    yield "paused", view.paused
+    yield "waiting for", view.waiting_for
+    if view.until and view.until > now:
+        yield "until", f"{moment(view.until)}, in {span(view.until - now)}: {view.until_what}"
+    if view.next_pass:
+        due = view.next_pass - now
+        yield "next pass", f"in {span(due)}" if due > timedelta(0) else "due now"
+    if view.seconds_to_roll_back is not None:
+        yield "way back", f"{span(timedelta(seconds=view.seconds_to_roll_back))} to roll back"
+    yield "previous", f"release {view.previous}" if view.previous else ""
+    yield "last failed", f"release {view.last_failed}" if view.last_failed else ""
+    for name, value in view.outputs.items():
+        yield name.removesuffix("_url").replace("_", " "), value
+
+
+# ---- models
+
+
+class UnreadableModel:
+    """A model whose document was written by another Slipway."""
+
+    def __init__(self, model: str, why: str) -> None:
+        self.model, self.why = model, why
+
+
+def _states(connection: Connection) -> Iterator[ModelState | UnreadableModel]:
+    for document in documents(connection.store, "models"):
+        try:
+            yield from_document(document.data)
+        except UnknownSchema as error:
+            yield UnreadableModel(document.path.rpartition("/")[2], str(error))
+
+
+def models(context: typer.Context, output: Output = Format.table, project: Project = None) -> None:
+    """List the models: what serves, on what, and where.
+
+    \b
+    Example:
+      slipway models
+      slipway models --output json
+    """
+    program = program_of(context)
+    with program.open(project) as connection:
+        found = [
+            views.model_view(each) if isinstance(each, ModelState) else _unreadable(each)
+            for each in _states(connection)
+        ]
+    if output is Format.json:
+        print_json(program.out, found)
+    elif not found:
+        print_line(program.notes, f"{connection.place} has no models")
+    else:
+        rows = (
+            (
+                each.model,
+                each.stable or "-",
+                each.machine,
+                each.region,
+                each.instances,
+                each.strategy,
+                each.address or "-",
+            )
+            for each in found
+        )
+        columns = ("model", "serves", "machine", "region", "size", "strategy", "address")
+        print_table(program.out, columns, rows)
+
+
+def _unreadable(model: UnreadableModel) -> ModelView:
+    nothing = dict.fromkeys(
+        ("candidate", "phase", "region", "instances", "strategy", "address"), ""
+    )
+    return ModelView(model.model, "?", machine=model.why, conditions=("Unreadable",), **nothing)
+
+
+# ---- history and why
+
+
+def history(
+    context: typer.Context, model: Model, output: Output = Format.table, project: Project = None
+) -> None:
+    """List the releases of a model, and which it may return to.
+
+    The newest comes first. A release with "yes" below BACK has served:
+    slipway rollback MODEL --version VERSION returns to it.
+
+    \b
+    Example:
+      slipway history tiny
+    """
+    program, name = program_of(context), check_model(model)
+    with program.open(project) as connection:
+        state = load(connection.store, name)
+        found = _history(connection, state)
+    if output is Format.json:
+        print_json(program.out, found)
+        return
+    rows = (
+        (
+            each.version,
+            each.outcome,
+            each.reason or "-",
+            "yes" if each.rollback else "",
+            f"{each.released_at:%Y-%m-%d %H:%M}",
+            each.requested_by or "-",
+        )
+        for each in found
+    )
+    columns = ("release", "outcome", "reason", "back", "released", "by")
+    print_table(program.out, columns, rows, wide="by")
+
+
+def _history(connection: Connection, state: ModelState) -> tuple[views.ReleaseView, ...]:
+    records = documents(connection.store, f"models/{state.desired.model}/releases")
+    return views.history_view((each.data for each in records), state)
+
+
+def why(
+    context: typer.Context,
+    model: Model,
+    version: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="VERSION", help="The release; without it the present or the newest one."
+        ),
+    ] = None,
+    output: Output = Format.table,
+    project: Project = None,
+) -> None:
+    """Explain what became of a release.
+
+    The evidence comes first, then each decision.
+
+    \b
+    Example:
+      slipway why tiny
+      slipway why tiny 3
+    """
+    program, name = program_of(context), check_model(model)
+    with program.open(project) as connection:
+        state = load(connection.store, name)
+        named = check_version(version) if version else ""
+        subject = named or views.release_to_explain(state, _history(connection, state))
+        view = views.why_view(name, subject, entries(connection.store, name))
+    if view is None:
+        raise Failure(
+            f"VERSION: nothing is known of a release {subject} of {name};"
+            f" slipway history {name} lists all"
+        )
+    if output is Format.json:
+        print_json(program.out, view)
+        return
+    fields = (("release", f"{subject} of {name}"), ("state", view.state), ("reason", view.reason))
+    print_fields(program.out, (*fields, ("why", view.why)))
+    print_items(program.out, "evidence", view.observed)
+    print_items(program.out, "gates", view.decisions[-1].gates)
+    program.out.print()
+    rows = ((clock(e.at), f"{e.from_} -> {e.to}", e.why) for e in view.decisions)
+    print_table(program.out, ("at", "decision", "why"), rows, wide="why")
+
+
+# ---- events
+
+
+def events(
+    context: typer.Context,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="The model's name; without it, all.")
+    ] = None,
+    last: Annotated[
+        int,
+        typer.Option("--last", min=0, max=1000, metavar="N", help="Begin with so many past ones."),
+    ] = LAST,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="Go on until Ctrl-C.")
+    ] = True,
+    output: Output = Format.table,
+    project: Project = None,
+) -> None:
+    """Show transitions and refusals when they happen.
+
+    One line for each; with --output json one JSON object on each line.
+
+    \b
+    Example:
+      slipway events
+      slipway events tiny --last 50 --no-follow
+    """
+    program = program_of(context)
+    name = check_model(model) if model else None
+    with program.open(project) as connection:
+        if name:
+            load(connection.store, name)
+        feed = Feed(connection, name)
+        for entry in feed.past(last):
+            _print_entry(program, entry, output)
+        with suppress(KeyboardInterrupt):
+            while follow:
+                connection.sleep(EVENTS_SECONDS)
+                for entry in feed.new():
+                    _print_entry(program, entry, output)
+
+
+class Feed:
+    """What is new in the logs, from poll to poll. A model's log is read only if its document has a
+    new revision.
+    """
+
+    def __init__(self, connection: Connection, model: str | None) -> None:
+        self._connection, self._model = connection, model
+        self._places: dict[str, str] = {}
+        self._revisions: dict[str, int] = {}
+        self._refused: set[str] = set()
+
+    def past(self, last: int) -> list[EntryView]:
+        found: list[EntryView] = []
+        for model, revision in self._present():
+            self._revisions[model] = revision
+            found += self._last_of(model, revision, last)
+            self._places[model] = place_after(revision)
+        found = sorted((*found, *self._new_refusals()), key=lambda each: each.at)
+        return found[-last:] if last else []
+
+    def new(self) -> list[EntryView]:
+        found: list[EntryView] = []
+        for model, revision in self._present():
+            if self._revisions.get(model) == revision:
+                continue
+            self._revisions[model] = revision
+            found += self._new_of(model)
+        return sorted((*found, *self._new_refusals()), key=lambda each: each.at)
+
+    def _last_of(self, model: str, revision: int, last: int) -> list[EntryView]:
+        """The last entries of a model's log. Not every revision has one."""
+        back = last
+        while back:
+            self._places[model] = place_before(revision - back)
+            found = self._new_of(model)
+            if len(found) >= last or back > revision:
+                return found[-last:]
+            back *= 4
+        return []
+
+    def _new_of(self, model: str) -> list[EntryView]:
+        """The new entries of a model's log, without refusals, which also have records."""
+        written = [*entries(self._connection.store, model, self._places.get(model))]
+        if written:
+            self._places[model] = written[-1].id
+        return [each for each in written if each.to != "quarantined"]
+
+    def _present(self) -> Iterator[tuple[str, int]]:
+        store = self._connection.store
+        if self._model:
+            document = store.get(repository.model_path(self._model))
+            found = [document] if document else []
+        else:
+            found = [*documents(store, "models")]
+        for each in found:
+            yield each.path.rpartition("/")[2], each.data.get("revision", 0)
+
+    def _new_refusals(self) -> Iterator[EntryView]:
+        for document in documents(self._connection.store, "quarantine"):
+            key, data = document.path.rpartition("/")[2], document.data
+            if key in self._refused or self._model not in (None, data.get("model")):
+                continue
+            self._refused.add(key)
+            yield _refusal(key, data)
+
+
+def _refusal(key: str, data: dict[str, Any]) -> EntryView:
+    return views.entry_view(
+        key,
+        {
+            "at": data["at"],
+            "model": data.get("model") or "",
+            "release": data.get("version") or "",
+            "from": "published",
+            "to": "quarantined",
+            "why": data.get("why", ""),
+            "problems": data.get("problems", ()),
+            "event_id": key,
+        },
+    )
+
+
+def _print_entry(program: Program, entry: EntryView, output: Format) -> None:
+    if output is Format.json:
+        print_json(program.out, entry, is_line=True)
+    else:
+        print_line(program.out, entry_line(entry))
+
+
+def entry_line(entry: EntryView) -> str:
+    subject = " ".join(each for each in (entry.model or "?", entry.release) if each)
+    return f"{clock(entry.at)} {subject}: {entry.from_} -> {entry.to}: {entry.why}"
+
+
+# ---- quarantine
+
+
+def quarantine_list(
+    context: typer.Context, output: Output = Format.table, project: Project = None
+) -> None:
+    """List the messages that were refused, newest first.
+
+    \b
+    Example:
+      slipway quarantine list
+    """
+    program = program_of(context)
+    with program.open(project) as connection:
+        records = documents(connection.store, "quarantine")
+        found = [_quarantine_view(each.path.rpartition("/")[2], each.data) for each in records]
+    found.sort(key=lambda each: each.at, reverse=True)
+    if output is Format.json:
+        print_json(program.out, found)
+    elif not found:
+        print_line(program.notes, f"{connection.place} has refused nothing")
+    else:
+        rows = (
+            (each.id, moment(each.at), each.model or "-", each.version or "-", _first(each))
+            for each in found
+        )
+        columns = ("id", "at", "model", "version", "problem")
+        print_table(program.out, columns, rows, wide="problem")
+
+
+def quarantine_show(
+    context: typer.Context,
+    key: Annotated[str, typer.Argument(metavar="ID", help="As slipway quarantine list has it.")],
+    output: Output = Format.table,
+    project: Project = None,
+) -> None:
+    """Show a refused message with all its problems. What could be a secret is hidden.
+
+    \b
+    Example:
+      slipway quarantine show 1234567890
+    """
+    program = program_of(context)
+    if not key.isalnum():
+        raise Failure(f"ID: must be letters and digits, got {key[:80]!r}")
+    with program.open(project) as connection:
+        document = connection.store.get(f"quarantine/{key}")
+    if document is None:
+        raise Failure(f"ID: there is no refused message {key}; slipway quarantine list lists all")
+    view = _quarantine_view(key, document.data)
+    if output is Format.json:
+        print_json(program.out, view)
+        return
+    print_fields(
+        program.out,
+        (
+            ("id", view.id),
+            ("at", moment(view.at)),
+            ("model", view.model),
+            ("version", view.version),
+            ("size", f"{view.size} bytes"),
+        ),
+    )
+    print_items(program.out, "problems", view.problems)
+    program.out.print()
+    program.out.print(plain("message", "bold"))
+    for line in view.message.splitlines():
+        print_line(program.out, line)
+
+
+def _first(view: QuarantineView) -> str:
+    more = len(view.problems) - 1
+    return view.problems[0] + (f" (and {more} more)" if more else "")
+
+
+def _quarantine_view(key: str, data: dict[str, Any]) -> QuarantineView:
+    try:
+        message = base64.b64decode(data.get("raw") or "").decode(errors="replace")
+    except binascii.Error:
+        message = ""
+    return views.quarantine_view(key, data, message)

@@ -1,0 +1,48 @@
+"""Text for terminals: what others wrote is shown as it is, and controls nothing. Pure.
+
+Names, reasons and messages come from events, instances and Compute Engine. Control characters,
+which move the cursor or change colours, and characters that cannot be seen or change the direction
+of writing are replaced by their escapes. Text is never read as rich's markup: what is printed is
+made by `plain`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from rich.text import Text
+
+
+def escape(text: object) -> str:
+    """One line without characters that a terminal would act on."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(text))
+
+
+def plain(text: object, style: str = "") -> Text:
+    return Text(escape(text), style, overflow="fold")
+
+
+def moment(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}Z" if at else "-"
+
+
+def clock(at: datetime) -> str:
+    return f"{at:%H:%M:%S}Z"
+
+
+def span(time: timedelta) -> str:
+    """A length of time in two units at most: `45 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    seconds = max(0, round(time.total_seconds()))
+    for size, unit, small, small_unit in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if seconds >= size:
+            rest = seconds % size // small
+            return f"{seconds // size} {unit}" + (f" {rest} {small_unit}" if rest else "")
+    return f"{seconds} s"
+
+
+def since(at: datetime | None, now: datetime) -> str:
+    return f"{moment(at)}, {span(now - at)} ago" if at else "-"
