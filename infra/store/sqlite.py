@@ -197,7 +197,7 @@ def _conflict(write: Write, version: int | None) -> str | None:
 
 def _document(row: tuple[str, str, int]) -> Document:
     path, data, version = row
-    return Document(path, _decode(json.loads(data)), str(version))
+    return Document(path, json.loads(data, object_hook=_decode), str(version))
 
 
 def _encode_datetime(at: datetime) -> str:
@@ -207,9 +207,11 @@ def _encode_datetime(at: datetime) -> str:
 
 def _encode(value: Any) -> Any:
     match value:
+        case str() | None | int() | float():  # first, because most values are
+            return value
         case datetime():
             return {_DATETIME: _encode_datetime(value)}
-        case Mapping():
+        case dict() | Mapping():
             return {
                 f"${name}" if name.startswith("$") else name: _encode(item)
                 for name, item in value.items()
@@ -219,12 +221,8 @@ def _encode(value: Any) -> Any:
     return value
 
 
-def _decode(value: Any) -> Any:
-    match value:
-        case {"$at": str(at)}:
-            return datetime.fromisoformat(at)
-        case dict():
-            return {name.removeprefix("$"): _decode(item) for name, item in value.items()}
-        case list():
-            return [_decode(item) for item in value]
-    return value
+def _decode(fields: dict[str, Any]) -> Any:
+    """A map or a datetime, from an object as it is stored."""
+    if _DATETIME in fields:
+        return datetime.fromisoformat(fields[_DATETIME])
+    return {name.removeprefix("$"): value for name, value in fields.items()}
