@@ -32,7 +32,7 @@ FOREVER = 1_000_000
 
 MAIN, PREFIX = "swap", "create"
 DOUBLE = (MAIN, "canary")
-COVERED_BY = {"canary-abort": "canary"}
+COVERED_BY = {"canary-abort": "canary", "rollback": "swap"}
 LONG = (
     *("roll", "scale", "invalid-messages", "bad", "supersede", "two-models", "again"),
     *("stalled-rollback", "crash-loop", "quota", "losses", "queue"),
@@ -92,9 +92,9 @@ def crashes(workload: str, kinds: tuple[str, ...] = CRASHES) -> Iterator[Schedul
 def distinct_crashes(workload: str, kinds: tuple[str, ...] = CRASHES) -> Iterator[Schedule]:
     """The crashes that leave a state which no other crash leaves.
 
-    Left out are those within a prefix that is identical, call for call, to the run of `PREFIX`,
-    which covers them; and a crash before a write that directly follows another write of the same
-    worker, which equals the crash after that one.
+    Left out are those within a prefix that is identical, call for call, to the run of `PREFIX` or
+    the one in `COVERED_BY`, which covers them; and a crash before a write that directly follows
+    another write of the same worker, which equals the crash after that one.
     """
     begun, made = _shared_prefix(workload), reference(workload).call_log
     found = writes(workload)

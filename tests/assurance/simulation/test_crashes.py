@@ -54,8 +54,8 @@ def test_a_crash_at_a_sample_of_writes_does_not_change_the_final_state(
 
 
 def test_only_crashes_that_leave_the_same_state_as_another_are_left_to_the_soak() -> None:
-    """Each omitted crash is in the prefix shared with `create`, or comes less than a second after
-    one that is included: the crash after the same worker's previous write.
+    """Each omitted crash is in the prefix shared with another workload, or comes less than a second
+    after one that is included: the crash after the same worker's previous write.
     """
     assert [*generators.distinct_crashes("create", ("crash_after",))] == [
         *generators.crashes("create", ("crash_after",))
@@ -75,27 +75,32 @@ def test_only_crashes_that_leave_the_same_state_as_another_are_left_to_the_soak(
                 earlier < at and len(workers) == 1 and made[at - 1][0] - made[earlier - 1][0] < 1.0
             )
             is_same = fault.kind == "crash_before" and is_immediate
-            assert is_same or is_shared_with_create(workload, at), (workload, fault)
+            assert is_same or is_shared_with_another(workload, at), (workload, fault)
 
 
-def test_a_worker_stalls_at_every_call_that_is_not_shared_with_create() -> None:
+def test_a_worker_stalls_at_every_call_that_is_not_shared_with_another_workload() -> None:
     for workload in WORKLOADS:
         stalled = {int(schedule.faults[0].at) for schedule in generators.call_stalls(workload)}
         calls = {*range(1, generators.calls_until_idle(workload) + 1)}
         assert max(at for at, _ in generators.writes(workload)) in calls
         assert stalled <= calls
-        assert all(is_shared_with_create(workload, at) for at in calls - stalled), workload
+        assert all(is_shared_with_another(workload, at) for at in calls - stalled), workload
 
 
-def is_shared_with_create(workload: str, at: int) -> bool:
-    """Whether the run of another workload is identical to that of `create` up to a call."""
-    found, create = reference(workload), reference("create")
-    begins_alike = workloads.WORKLOADS[workload].steps[:1] == workloads.WORKLOADS["create"].steps
-    is_first = len(found.calls_before_steps) > 1 and at <= found.calls_before_steps[1]
+def is_shared_with_another(workload: str, at: int) -> bool:
+    """Whether the run of a workload is identical up to a call to that of the one that covers its
+    beginning.
+    """
+    covering = generators.COVERED_BY.get(workload, generators.PREFIX)
+    found, other = reference(workload), reference(covering)
+    steps = workloads.WORKLOADS[covering].steps
+    begins_alike = workloads.WORKLOADS[workload].steps[: len(steps)] == steps
+    taken = found.calls_before_steps
     return (
         begins_alike
-        and is_first
-        and (found.calls[:at], found.call_log[:at]) == (create.calls[:at], create.call_log[:at])
+        and len(taken) > len(steps)
+        and at <= taken[len(steps)]
+        and (found.calls[:at], found.call_log[:at]) == (other.calls[:at], other.call_log[:at])
     )
 
 

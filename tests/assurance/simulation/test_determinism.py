@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from infra.store.sqlite import SqliteStore
+from tests.assurance.simulation import generators
 from tests.assurance.simulation import schedule as schedules
+from tests.assurance.simulation.branches import run_all
 from tests.assurance.simulation.memory import MemoryStore
 from tests.assurance.simulation.run import reference, run
 from tests.assurance.simulation.schedule import Fault, Schedule
@@ -51,6 +55,15 @@ def test_a_failing_schedule_shrinks_to_the_faults_that_it_needs() -> None:
         "swap", (Fault("drop", 1), needed, Fault("crash_after", 3), Fault("skew", 1, seconds=60.0))
     )
     assert schedules.shrink(plan, lambda each: needed in each.faults).faults == (needed,)
+
+
+def test_branches_have_the_results_of_separate_runs() -> None:
+    cells = generators.matrix("compute.regionInstanceGroupManagers.patch").values()
+    plans = [
+        *itertools.islice(generators.distinct_crashes("swap"), 5, None, 12),
+        *itertools.islice(cells, 1, None, 10),
+    ]
+    assert run_all(plans, with_trace=True) == [run(plan, with_trace=True) for plan in plans]
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
