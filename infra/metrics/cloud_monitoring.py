@@ -11,15 +11,16 @@ as raw samples from its API of Prometheus, or from another Prometheus. Needs
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any
 
-from infra.metrics.counters import Counters, reading_of
+from infra.metrics.counters import Counters
 from infra.metrics.fetch import Fetch
 from infra.metrics.port import TIMEOUT_SECONDS, Names, SeriesFound
 from infra.metrics.promql import PromQl
+from infra.metrics.reading import moment_of, reading_of
 from infra.metrics.time_series import (
     CODE_CLASS,
     SECONDS_PER_MINUTE,
@@ -89,7 +90,7 @@ class CloudMonitoring:
         """Whole minutes within the time whose data can have arrived by its end."""
         names = tuple(services)
         start, end = -(-_minutes(since) // 1), (until - DELAY).timestamp() // 60
-        first, last = _moment(60 * start), _moment(60 * end)
+        first, last = moment_of(60 * start), moment_of(60 * end)
         if first >= last:
             arrival = first + MINUTE + DELAY
             why = f"load-balancer metrics of this time arrive by {arrival:%H:%M:%SZ}"
@@ -121,9 +122,9 @@ class CloudMonitoring:
             why = f"Cloud Monitoring has whole minutes, and a window {query.window_seconds} s"
             return Unmeasured("no-source", why)
         windows = reading_of(query, candidate, baseline).windows
-        ends = [end for end in windows.edges[1:] if _moment(end) + DELAY <= query.now]
+        ends = [end for end in windows.edges[1:] if moment_of(end) + DELAY <= query.now]
         if not ends:
-            arrival = _moment(windows.edges[1]) + DELAY
+            arrival = moment_of(windows.edges[1]) + DELAY
             why = f"load-balancer metrics of the next window arrive by {arrival:%H:%M:%SZ}"
             return Delayed(arrival, why)
         return self._windows(source, Windows((windows.edges[0], *ends)), candidate, baseline)
@@ -141,7 +142,7 @@ class CloudMonitoring:
         if len(set(names)) < len(names):
             why = f"{SERVICE} is {names[0]} for both releases, which cannot be told apart"
             return Unmeasured("labels", f"{metric}: {why}")
-        first, last = _moment(windows.edges[0]), _moment(windows.edges[-1])
+        first, last = moment_of(windows.edges[0]), moment_of(windows.edges[-1])
         series = self._series(metric, names, first, last, by_class=bound is None)
         if isinstance(series, Unmeasured):
             return series
@@ -156,7 +157,7 @@ class CloudMonitoring:
         what = "of class 5xx" if bound is None else f"above {bound:g} s"
         return measurements.Windows(
             tuple(
-                WindowMeasured(_moment(start), _moment(end), candidates, stables)
+                WindowMeasured(moment_of(start), moment_of(end), candidates, stables)
                 for (start, end), candidates, stables in zip(
                     pairwise(windows.edges), ours, theirs, strict=True
                 )
@@ -219,7 +220,3 @@ def _question(
 
 def _minutes(time: datetime) -> float:
     return time.timestamp() / 60
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

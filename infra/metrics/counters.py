@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import assert_never
 
-from infra.metrics.port import Names, Series, SeriesFound
+from infra.metrics.histograms import common_edges, slower_than
+from infra.metrics.port import Names, SeriesFound
 from infra.metrics.promql import PromQl
+from infra.metrics.reading import (
+    Reading,
+    delayed,
+    moment_of,
+    name_of,
+    other_labels,
+    reading_of,
+    series_of,
+    value_at,
+)
 from infra.metrics.windows import (
     DELAY_SECONDS,
-    MOST_DELAY_SECONDS,
     Scrapes,
     Windows,
     complete_windows,
@@ -30,7 +39,6 @@ from rollout import measurements
 from rollout.measurements import (
     Counts,
     CountSource,
-    Delayed,
     GateQuery,
     LatencySource,
     Unmeasured,
@@ -41,48 +49,8 @@ from rollout.measurements import (
 from rollout.spec.gates import edge_at, no_edge
 from rollout.spec.selectors import Selector, parse_selector
 
-PARTS = 8
-"""If the buckets of all windows are too much for one answer, so small a part of them is read."""
-SHORTEST_LOOKBACK_SECONDS, LONGEST_LOOKBACK_SECONDS = 60.0, 600.0
-LOOKBACK_WINDOWS = 3
-"""How long before the first window its counters may have been scraped last."""
-SLACK_SECONDS = 1.0
-"""The time of a query is rounded."""
-
 _NAME_IN_QUERY = re.compile(r"\$(release|template|backend_service)(?![a-zA-Z0-9_])")
 Numbers = list[Counts | Unmeasured]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The windows of a query that are read now, and the names of the releases."""
-
-    windows: Windows
-    now: float
-    candidate: Names
-    baseline: Names | None
-
-    def part(self) -> Reading:
-        """The first windows of it."""
-        count = max(1, self.windows.count // PARTS)
-        return replace(self, windows=Windows(self.windows.edges[: count + 1]))
-
-    @property
-    def end(self) -> float:
-        """Late enough for the first samples after the windows."""
-        return self.windows.edges[-1] + MOST_DELAY_SECONDS
-
-    @property
-    def start(self) -> float:
-        seconds = max(SHORTEST_LOOKBACK_SECONDS, LOOKBACK_WINDOWS * self.windows.seconds)
-        return self.windows.edges[0] - min(seconds, LONGEST_LOOKBACK_SECONDS)
-
-
-def reading_of(query: GateQuery, candidate: Names, baseline: Names | None) -> Reading:
-    start, until, seconds = query.since.timestamp(), query.until.timestamp(), query.window_seconds
-    count = max(1, round((until - start) / seconds))
-    edges = tuple(start + seconds * number for number in range(count + 1))
-    return Reading(Windows(edges), query.now.timestamp(), candidate, baseline)
 
 
 @dataclass(frozen=True)
@@ -129,34 +97,37 @@ class Counters:
         totals = self._select(total, reading)
         if isinstance(totals, Unmeasured):
             return _without_numbers(totals, reading)
-        found = self._promql.query(_ranged(bad, reading), _moment(reading.end), is_finite=False)
+        found = self._promql.query(
+            reading.range_selector(bad), moment_of(reading.end), is_finite=False
+        )
         if isinstance(found, Unmeasured):
             return found
-        if lack := _contradiction(found, bad, reading) or self._missing_bad(
+        if lack := reading.contradiction(found, bad) or self._missing_bad(
             found, bad, totals, total
         ):
             return lack
-        scrapes = Scrapes((*totals.series, *found.series), reading.windows)
+        scrapes = Scrapes(totals.series, reading.windows)
+        both = Scrapes((*totals.series, *found.series), reading.windows)
 
         def numbers(names: Names) -> Numbers:
-            selected = _of(totals, total, names)
-            what = f"{total.metric} of {_name(total, names)}"
+            selected = series_of(totals, total, names)
+            what = f"{total.metric} of {name_of(total, names)}"
             return [
                 lack or _counts(rise, bad_rise, what)
                 for lack, rise, bad_rise in zip(
                     lacks(map(target_of, selected), scrapes, reading.windows, what),
                     rises(selected, scrapes, reading.windows, what),
                     rises(
-                        _of(found, bad, names),
-                        scrapes,
+                        series_of(found, bad, names),
+                        both,
                         reading.windows,
-                        f"{bad.metric} of {_name(bad, names)}",
+                        f"{bad.metric} of {name_of(bad, names)}",
                     ),
                     strict=True,
                 )
             ]
 
-        text = f"{_of_both(bad, reading)} of {_of_both(total, reading)}"
+        text = f"{reading.selector_of_both(bad)} of {reading.selector_of_both(total)}"
         return _answer(reading, scrapes, numbers, text)
 
     def read_latency(self, histogram: Selector, bound: float, reading: Reading) -> WindowAnswer:
@@ -179,8 +150,8 @@ class Counters:
         scrapes = Scrapes(found.series, reading.windows)
 
         def numbers(names: Names) -> Numbers:
-            selected = _of(found, histogram, names)
-            what = f"{histogram.metric} of {_name(histogram, names)}"
+            selected = series_of(found, histogram, names)
+            what = f"{histogram.metric} of {name_of(histogram, names)}"
             by_edge = [
                 rises(
                     [each for each in selected if float(each.labels["le"]) == one],
@@ -198,7 +169,7 @@ class Counters:
             ]
 
         return _answer(
-            reading, scrapes, numbers, f"{_of_both(histogram, reading)} above {edge:g} s"
+            reading, scrapes, numbers, f"{reading.selector_of_both(histogram)} above {edge:g} s"
         )
 
     def read_values(self, text: str, reading: Reading) -> WindowAnswer:
@@ -208,30 +179,30 @@ class Counters:
         delay = min(DELAY_SECONDS, reading.windows.seconds)
         ends = [end for end in reading.windows.edges[1:] if end + delay <= reading.now]
         if not ends:
-            return _delayed(reading.windows.edges[1] + delay)
-        first, last = _moment(ends[0]), _moment(ends[-1])
+            return delayed(reading.windows.edges[1] + delay)
+        first, last = moment_of(ends[0]), moment_of(ends[-1])
         found = self._promql.query_range(query, first, last, reading.windows.seconds)
         if isinstance(found, Unmeasured):
             return found
-        values = [_value(found.series, end, query) for end in ends]
+        values = [value_at(found.series, end, query) for end in ends]
         windows = tuple(
-            WindowMeasured(_moment(start), _moment(end), value)
+            WindowMeasured(moment_of(start), moment_of(end), value)
             for (start, end), value in zip(pairwise(reading.windows.edges), values, strict=False)
         )
         return measurements.Windows(windows, query)
 
     def _select(self, selector: Selector, reading: Reading) -> SeriesFound | Unmeasured:
         """The series of a selector that must have some, with the label that names the release."""
-        if lack := _same_names(selector, reading):
+        if lack := reading.same_names(selector):
             return lack
         found = self._promql.query(
-            _ranged(selector, reading), _moment(reading.end), is_finite=False
+            reading.range_selector(selector), moment_of(reading.end), is_finite=False
         )
         if isinstance(found, Unmeasured):
             return found
         if not found.series:
             return missing(self._promql, selector)
-        return _contradiction(found, selector, reading) or found
+        return reading.contradiction(found, selector) or found
 
     def _missing_bad(
         self, found: SeriesFound, bad: Selector, totals: SeriesFound, total: Selector
@@ -276,99 +247,6 @@ def _no_selector(fields: str, setting: str) -> Unmeasured:
     return Unmeasured("no-source", why)
 
 
-def _ranged(selector: Selector, reading: Reading) -> str:
-    return f"{_of_both(selector, reading)}[{math.ceil(reading.end - reading.start)}s]"
-
-
-def _of_both(selector: Selector, reading: Reading) -> str:
-    both = (reading.candidate, reading.baseline) if reading.baseline else (reading.candidate,)
-    return selector.with_names(_name(selector, each) for each in both)
-
-
-def _name(selector: Selector, names: Names) -> str:
-    return str(getattr(names, selector.placeholder[1:-1]))  # $releases: names.release
-
-
-def _of(found: SeriesFound, selector: Selector, names: Names) -> list[Series]:
-    name = _name(selector, names)
-    return [each for each in found.series if each.labels.get(selector.label) == name]
-
-
-def _same_names(selector: Selector, reading: Reading) -> Unmeasured | None:
-    if reading.baseline is None:
-        return None
-    names = _name(selector, reading.candidate), _name(selector, reading.baseline)
-    if names[0] != names[1]:
-        return None
-    why = f"{selector.label} is {names[0]} for both releases, which cannot be told apart"
-    return Unmeasured("labels", f"{selector.metric}: {why}")
-
-
-def other_labels(selector: Selector, labels: Iterable[str], lacking: str) -> Unmeasured:
-    found = ", ".join(sorted(set(labels) - {"__name__"}))
-    return Unmeasured("labels", f"{selector.metric} has no label {lacking}, but {found}")
-
-
-def _contradiction(found: SeriesFound, selector: Selector, reading: Reading) -> Unmeasured | None:
-    """What no Prometheus answers about counters in this time."""
-    if why := contradiction(
-        found.series, reading.start - SLACK_SECONDS, reading.end + SLACK_SECONDS
-    ):
-        return Unmeasured("unreadable", f"{selector.metric}: {why}")
-    return next(
-        (
-            other_labels(selector, each.labels, selector.label)
-            for each in found.series
-            if selector.label not in each.labels
-        ),
-        None,
-    )
-
-
-def contradiction(series: Sequence[Series], start: float, end: float) -> str:
-    """Why these cannot be samples from `start` to `end`; empty if they can."""
-    if len({frozenset(each.labels.items()) for each in series}) < len(series):
-        return "a series occurs twice"
-    for each in series:
-        moments = [moment for moment, _ in each.samples]
-        if any(not start <= moment <= end for moment in moments):
-            return "a sample is not within the time of the query"
-        if any(after <= before for before, after in pairwise(moments)):
-            return "samples are not in the order of time"
-    return ""
-
-
-# ---- Histograms
-
-
-def common_edges(series: Sequence[Series]) -> tuple[float, ...] | Unmeasured:
-    """The edges that every histogram has, rising. One with fewer would count in some sums only."""
-    histograms: dict[frozenset[tuple[str, str]], set[float]] = {}
-    try:
-        for each in series:
-            others = frozenset(item for item in each.labels.items() if item[0] != "le")
-            histograms.setdefault(others, set()).add(float(each.labels["le"]))
-    except ValueError:
-        return Unmeasured("unreadable", "a label le is no number")
-    return tuple(sorted(set.intersection(*histograms.values())))
-
-
-def slower_than(
-    edges: Sequence[float], below: Sequence[float | Unmeasured], edge: float, what: str
-) -> Counts | Unmeasured:
-    """The counts of one window from the cumulative counts at all edges."""
-    numbers: list[float] = []
-    for each in below:
-        if isinstance(each, Unmeasured):
-            return each
-        numbers.append(each)
-    if any(after < before for before, after in pairwise(numbers)):
-        return Unmeasured("unreadable", f"{what}: a bucket has more than a wider one")
-    total = numbers[-1]
-    bad = total - numbers[edges.index(edge)]
-    return Counts(bad, total, tuple(zip(edges, numbers, strict=True)))
-
-
 # ---- Answers
 
 
@@ -389,7 +267,7 @@ def _answer(
         return lack
     complete = complete_windows(scrapes, reading.windows, reading.now)
     if not complete:
-        return _delayed(reading.windows.edges[1] + scrapes.delay)
+        return delayed(reading.windows.edges[1] + scrapes.delay)
     candidate = numbers(reading.candidate)[:complete]
     baseline: Sequence[Counts | Unmeasured | None] = [None] * complete
     if reading.baseline:
@@ -397,7 +275,7 @@ def _answer(
     windows = zip(pairwise(reading.windows.edges), candidate, baseline, strict=False)
     return measurements.Windows(
         tuple(
-            WindowMeasured(_moment(start), _moment(end), ours, theirs)
+            WindowMeasured(moment_of(start), moment_of(end), ours, theirs)
             for (start, end), ours, theirs in windows
         ),
         text,
@@ -413,11 +291,13 @@ def _without_numbers(lack: Unmeasured, reading: Reading) -> WindowAnswer:
     scrapes = Scrapes((), reading.windows)
     complete = complete_windows(scrapes, reading.windows, reading.now)
     if not complete:
-        return _delayed(reading.windows.edges[1] + scrapes.delay)
+        return delayed(reading.windows.edges[1] + scrapes.delay)
     baseline = lack if reading.baseline else None
     spans = list(pairwise(reading.windows.edges))[:complete]
     return measurements.Windows(
-        tuple(WindowMeasured(_moment(start), _moment(end), lack, baseline) for start, end in spans),
+        tuple(
+            WindowMeasured(moment_of(start), moment_of(end), lack, baseline) for start, end in spans
+        ),
         "",
     )
 
@@ -429,30 +309,3 @@ def _too_short(scrapes: Scrapes, windows: Windows) -> Unmeasured | None:
     interval = f"{scrapes.interval:.3g} s"
     why = f"the metrics are scraped each {interval}; give window_seconds of more than that"
     return Unmeasured("no-source", why)
-
-
-def _value(series: Sequence[Series], moment: float, query: str) -> float | Unmeasured:
-    """The value of the only series that has one then."""
-    found = [
-        value
-        for each in series
-        for at, value in each.samples
-        if abs(at - moment) < SLACK_SECONDS / 2
-    ]
-    if not found:
-        return Unmeasured("no-series", f"no value of {query}")
-    if len(found) > 1:
-        why = f"the query gives {len(found)} series; it must give one: {query}"
-        return Unmeasured("unreadable", why)
-    if not math.isfinite(found[0]):
-        return Unmeasured("not-finite", f"{found[0]} is the value of {query}")
-    return found[0]
-
-
-def _delayed(until: float) -> Delayed:
-    moment = _moment(until)
-    return Delayed(moment, f"the data of the next window arrive by {moment:%H:%M:%SZ}")
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

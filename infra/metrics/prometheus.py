@@ -12,16 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from infra.metrics.counters import (
-    BalancerSelectors,
-    Counters,
-    contradiction,
-    missing,
-    other_labels,
-)
+from infra.metrics.counters import BalancerSelectors, Counters, missing
 from infra.metrics.fetch import Fetch
 from infra.metrics.port import TIMEOUT_SECONDS, Names, Series, SeriesFound
 from infra.metrics.promql import PromQl
+from infra.metrics.reading import contradiction, other_labels
 from rollout.measurements import (
     Answer,
     CounterReset,

@@ -11,19 +11,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import accumulate
 from typing import Any
 
 from infra.metrics.fetch import Answered, short
+from infra.metrics.histograms import slower_of_distributions
 from infra.metrics.windows import Windows
 from rollout.measurements import Counts, Unmeasured
-from rollout.spec.gates import edge_at, no_edge
 
 SERVICE = "backend_target_name"
 CODE_CLASS = "response_code_class"
 BAD_CLASS = "500"
 SECONDS_PER_MINUTE = 60.0
-MILLISECONDS = 1000.0
+
+UNREADABLE = Unmeasured("unreadable", "the answer is not Cloud Monitoring's")
 
 Points = tuple[Mapping[str, Any], ...]
 
@@ -110,7 +110,7 @@ def latencies_of(
     try:
         values = _by_window([each for each in series if each.service == service], windows)
         return [
-            lack or _slower_than(bound, values[number], metric)
+            lack or slower_of_distributions(bound, values[number], metric)
             for number, lack in enumerate(_lacks(series, service, windows, metric))
         ]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError):
@@ -191,59 +191,7 @@ def _number(value: Mapping[str, Any]) -> float | None:
     return number if abs(number) < float("inf") else None
 
 
-# ---- Distributions
-
-
-def _slower_than(
-    bound: float, values: Sequence[Mapping[str, Any]], metric: str
-) -> Counts | Unmeasured:
-    distributions = [each["distributionValue"] for each in values]
-    filled = [each for each in distributions if int(each.get("count", 0))]
-    if not filled:
-        return Counts(0, 0)
-    edges = _edges(filled[0])
-    if not edges:
-        return UNREADABLE
-    edge = edge_at(edges, bound)
-    if edge is None:
-        return Unmeasured("edge", f"{metric} {no_edge(bound, edges)}")
-    sums = [0.0] * (len(edges) + 1)
-    for each in filled:
-        counts = [float(int(number)) for number in each["bucketCounts"]]
-        counts += [0.0] * (len(sums) - len(counts))  # trailing zeros are left out
-        if _edges(each) != edges or len(counts) > len(sums):
-            return Unmeasured("unreadable", f"the edges of {metric} change")
-        if sum(counts) != int(each["count"]) or min(counts) < 0:
-            return Unmeasured("unreadable", f"the buckets of {metric} are not its count")
-        sums = [before + count for before, count in zip(sums, counts, strict=True)]
-    below = list(accumulate(sums))
-    bad = below[-1] - below[edges.index(edge)]
-    return Counts(bad, below[-1], tuple(zip((*edges, math.inf), below, strict=True)))
-
-
-def _edges(distribution: Mapping[str, Any]) -> tuple[float, ...]:
-    """The upper edges of all buckets but the last, in seconds; those of the API are milliseconds.
-    Bucket 0 is what lies below the first one.
-    """
-    options = distribution.get("bucketOptions", {})
-    if "explicitBuckets" in options:
-        edges = [float(each) for each in options["explicitBuckets"]["bounds"]]
-    elif "linearBuckets" in options:
-        linear = options["linearBuckets"]
-        offset, width = float(linear.get("offset", 0)), float(linear["width"])
-        edges = [offset + width * n for n in range(int(linear["numFiniteBuckets"]) + 1)]
-    elif "exponentialBuckets" in options:
-        exponential = options["exponentialBuckets"]
-        scale, growth = float(exponential["scale"]), float(exponential["growthFactor"])
-        edges = [scale * growth**n for n in range(int(exponential["numFiniteBuckets"]) + 1)]
-    else:
-        edges = []
-    return tuple(each / MILLISECONDS for each in edges)
-
-
 # ---- Failures
-
-UNREADABLE = Unmeasured("unreadable", "the answer is not Cloud Monitoring's")
 
 
 def _failure(status: int, body: Mapping[str, Any]) -> Unmeasured:
