@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -23,7 +24,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from compute_emulator import DataPlane, Key
+from compute_emulator import DataPlane, Server
 from emulator.tests.tls_proxy import tls_proxy
 from infra.fleet.naming import label_value
 from infra.metrics.port import Names
@@ -33,6 +34,7 @@ from rollout.analysis import source_of
 from rollout.measurements import Counts, GateQuery, Subject, Windows
 from rollout.model import Colour
 from rollout.spec.gates import Gate, resolved
+from tests.live import LiveScenario, Load, model_url
 from tests.prometheus import ask, prometheus, until
 from tests.scenario import PROJECT, Scenario
 from tests.tools import require_program
@@ -40,7 +42,6 @@ from tests.tools import require_program
 DEPLOY = Path(__file__).parents[1] / "deploy"
 ZONES = tuple(f"us-central1-{each}" for each in "abcf")
 PORT = 9000
-RULE = Key("global", "forwardingRules", "slipway-gateway-http")
 GATES = {
     "vllm_errors": Gate(),
     "triton_errors": Gate(),
@@ -48,8 +49,6 @@ GATES = {
     "vllm_inter_token": Gate(slower_than_seconds=0.1),
     "vllm_queue": Gate(slower_than_seconds=0.3),
 }
-
-pytestmark = pytest.mark.wide
 
 
 def rendered(folder: Path, *arguments: str) -> str:
@@ -82,7 +81,8 @@ class Network:
     def __init__(self, story: Scenario, plane: DataPlane) -> None:
         self._story, self._plane = story, plane
 
-    def app_at(self, address: str | None) -> str:
+    def app_at(self, address: str | None) -> str | None:
+        """The URL of the instance's app; None if nothing answers there."""
         names = {
             resource["networkInterfaces"][0]["networkIP"]: resource["name"]
             for _, resource in self._story.emulator.resources("instances")
@@ -92,7 +92,7 @@ class Network:
             for service in self._plane.state()["backend_services"].values()
             for each in service
         }
-        return str(apps[names[address]])
+        return apps.get(names.get(address))
 
     @contextmanager
     def served(self) -> Iterator[str]:
@@ -106,8 +106,11 @@ class Network:
                 else:
                     url = urlsplit(self.path)
                     assert url.port == PORT
-                    answer = requests.get(network.app_at(url.hostname) + url.path, timeout=5)
-                    body = answer.content
+                    app = network.app_at(url.hostname)
+                    if app is None:
+                        self.send_error(502)
+                        return
+                    body = requests.get(app + url.path, timeout=5).content
                 self.send_response(200)
                 self.send_header("Metadata-Flavor", "Google")
                 self.send_header("Content-Length", str(len(body)))
@@ -127,6 +130,24 @@ class Network:
             server.shutdown()
             server.server_close()
             thread.join()
+
+
+@contextmanager
+def shipped_prometheus(
+    folder: Path, story: Scenario, server: Server, plane: DataPlane
+) -> Iterator[str]:
+    """The URL of the Prometheus that `deploy/prometheus.sh` configures, in the story's project."""
+    with Network(story, plane).served() as network, tls_proxy(server.port) as google:
+        (folder / "ca.pem").write_text(google.certificate)
+        environment = {
+            "GCE_METADATA_HOST": network,
+            "HOME": str(folder),
+            "HTTPS_PROXY": google.url,
+            "SSL_CERT_FILE": str(folder / "ca.pem"),
+        }
+        settings = quickened(rendered(folder, f"--zones={','.join(ZONES)}"), network)
+        with prometheus(folder, settings, environment) as url:
+            yield url
 
 
 def quickened(settings: str, proxy: str) -> str:
@@ -192,6 +213,7 @@ def measured(story: Scenario, url: str, name: str) -> Both:
     return of_candidate, of_stable
 
 
+@pytest.mark.wide
 def test_promtool_accepts_the_configuration_with_a_line_for_each_zone(tmp_path: Path) -> None:
     settings = rendered(tmp_path, f"--zones={','.join(ZONES)}")
     assert re.findall(r"project: (\S+), zone: (\S+),", settings) == [
@@ -204,6 +226,7 @@ def test_promtool_accepts_the_configuration_with_a_line_for_each_zone(tmp_path: 
         assert checked.returncode == 0, checked.stderr
 
 
+@pytest.mark.wide
 def test_the_metrics_of_both_releases_are_told_apart_instance_by_instance(tmp_path: Path) -> None:
     story = Scenario()
     story.given_behaviour("2-RC1", error_rate=0.3, latency_seconds=0.3)
@@ -215,22 +238,13 @@ def test_the_metrics_of_both_releases_are_told_apart_instance_by_instance(tmp_pa
         story.when_minutes_pass(6)
         assert story.healthy_by_version() == {"1": 3, "2-RC1": 3}
         plane.refresh()
-        with Network(story, plane).served() as network, tls_proxy(server.port) as google:
-            (tmp_path / "ca.pem").write_text(google.certificate)
-            environment = {
-                "GCE_METADATA_HOST": network,
-                "HOME": str(tmp_path),
-                "HTTPS_PROXY": google.url,
-                "SSL_CERT_FILE": str(tmp_path / "ca.pem"),
-            }
-            settings = quickened(rendered(tmp_path, f"--zones={','.join(ZONES)}"), network)
-            with prometheus(tmp_path, settings, environment) as url:
-                total = 'vllm:request_success_total{finished_reason="stop"}'
-                until(lambda: len(ask(url, total)) == 6)
-                found = [labels for labels, _ in ask(url, total)]
-                sent = send_requests(f"{plane.url_of(RULE)}/tiny")
-                until(lambda: measured(story, url, "vllm_errors") == sent)
-                by_gate = {name: measured(story, url, name) for name in GATES}
+        with shipped_prometheus(tmp_path, story, server, plane) as url:
+            total = 'vllm:request_success_total{finished_reason="stop"}'
+            until(lambda: len(ask(url, total)) == 6)
+            found = [labels for labels, _ in ask(url, total)]
+            sent = send_requests(model_url(plane))
+            until(lambda: measured(story, url, "vllm_errors") == sent)
+            by_gate = {name: measured(story, url, name) for name in GATES}
     templates = {
         each["template"]: each["version"] for each in story.emulator.instances() if each["status"]
     }
@@ -255,3 +269,40 @@ def test_the_metrics_of_both_releases_are_told_apart_instance_by_instance(tmp_pa
         "vllm_inter_token": (Counts(answered, answered), Counts(stable.total, stable.total)),
         "vllm_queue": (Counts(0, candidate.total), stable),
     }
+
+
+def has_verdict(story: Scenario) -> bool:
+    last = story.log()[-1]
+    return last["release"] == "2" and last["to"] in ("rolling_back", "succeeded")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("error_rate", "outcome"), [(0.1, "rolled_back"), (0.0, "succeeded")])
+def test_a_rolling_release_is_judged_by_its_own_instances_in_the_group_of_both(
+    tmp_path: Path, error_rate: float, outcome: str
+) -> None:
+    story = LiveScenario()
+    story.given_behaviour("2", error_rate=error_rate)
+    steps = [{"percent": 10, "hold_seconds": 20}, {"percent": 100, "hold_seconds": 0}]
+    rolling = {"steps": steps, "bake_seconds": 0, "watch_seconds": 0}
+    with (
+        story.emulator.serve() as server,
+        story.emulator.data_plane() as plane,
+        shipped_prometheus(tmp_path, story, server, plane) as url,
+    ):
+        story.given_serving("1", serving={"port": PORT}, rollout=rolling)
+        story.given_metrics(Prometheus(url))
+        latest = time.monotonic() + 180
+        story.clock.go_live(lambda: has_verdict(story) or time.monotonic() > latest)
+        with Load(200).sent(model_url(plane)):
+            until(lambda: bool(ask(url, "vllm:request_success_total")))
+            story.when_seconds_pass(8)
+            gates = {"vllm_errors": {"tolerated_share": 0.02}}
+            analysis = {"window_seconds": 4, "warm_up_seconds": 0}
+            story.when_released("2", rollout={"gates": gates, "analysis": analysis})
+            while story.clock.is_live:
+                story.when_seconds_pass(1)
+        assert time.monotonic() < latest, story.history()
+        story.when_settled()
+    assert story.outcome("2") == outcome, story.history()
+    assert outcome == "succeeded" or re.search(r"vllm_errors: .* on release 1", story.why("2"))

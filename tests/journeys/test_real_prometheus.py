@@ -6,86 +6,24 @@ has: windows last seconds, not minutes. Only Compute Engine is faster than it wo
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from math import sqrt
 from pathlib import Path
 
 import pytest
 
-from compute_emulator import DataPlane, Key, route
-from compute_emulator import VirtualClock as CloudClock
+from compute_emulator import route
 from infra.metrics.prometheus import Prometheus
+from tests.live import LiveScenario, Load, model_url
 from tests.prometheus import ask, prometheus, scrape, until
-from tests.scenario import Scenario, VirtualClock
+from tests.scenario import Scenario
 
 pytestmark = pytest.mark.wide
 
-RULE = Key("global", "forwardingRules", "slipway-gateway-http")
 ANALYSIS = {"window_seconds": 2, "warm_up_seconds": 0}
 RATE, WEIGHT, ERRORS = 500.0, 0.05, 0.03
-CLOUD_SPEED = 20.0
 PATIENCE = 60.0
-
-
-class LiveClock(VirtualClock):
-    """Virtual, but the real time from `go_live` until a condition holds; in real time Compute
-    Engine is twenty times as fast.
-    """
-
-    is_live = False
-    _offset = timedelta()
-
-    def go_live(self, until: Callable[[], bool]) -> None:
-        self.is_live, self._is_over = True, until
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) if self.is_live else super().now() + self._offset
-
-    def sleep(self, seconds: float) -> None:
-        if self.is_live and self._is_over():
-            self._offset = datetime.now(UTC) - super().now()
-            self.is_live = False
-        if self.is_live:
-            time.sleep(seconds)
-        super().sleep(seconds * CLOUD_SPEED if self.is_live else seconds)
-
-
-class LiveScenario(Scenario):
-    clock_type = LiveClock
-    clock: LiveClock
-
-
-class Load:
-    """Requests at a steady rate, by the emulator's load generator; its report is there when the
-    block has ended.
-    """
-
-    @contextmanager
-    def sent(self, url: str) -> Iterator[None]:
-        module = "compute_emulator.traffic.load_generator"
-        command = [sys.executable, "-m", module, url, "--seconds", "300", "--rate", f"{RATE}"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
-            try:
-                yield
-            finally:
-                program.terminate()
-                self._report = json.loads(program.communicate()[0])
-
-    @property
-    def requests(self) -> int:
-        return int(self._report["requests"])
-
-    @property
-    def failed(self) -> int:
-        """Those with any other answer than 200, or none."""
-        return self.requests - int(self._report["statuses"]["200"])
 
 
 def is_taken_back(story: Scenario) -> bool:
@@ -95,19 +33,14 @@ def is_taken_back(story: Scenario) -> bool:
     return story.log()[-1]["to"] == "rolling_back" and not has_requests
 
 
-def model_url(plane: DataPlane) -> str:
-    plane.refresh()
-    return f"{plane.url_of(RULE)}/tiny"
-
-
 def test_a_canary_with_three_percent_errors_is_caught_at_five_percent_of_the_requests(
     tmp_path: Path,
 ) -> None:
-    story = LiveScenario(CloudClock(time.time() - 86400))
+    story = LiveScenario()
     story.given_behaviour("2", error_rate=ERRORS)
     steps = [{"weight": 100 * WEIGHT, "hold_seconds": 300}, {"weight": 100}]
     quick = {"bake_seconds": 0, "watch_seconds": 0, "keep_old_seconds": 0}
-    sent = Load()
+    sent = Load(RATE)
     with (
         story.emulator.serve() as server,
         story.emulator.data_plane() as plane,
