@@ -21,6 +21,7 @@ from types import MappingProxyType
 import requests
 from google.auth.exceptions import GoogleAuthError
 
+from console.topics import Topics
 from infra.bus.port import Bus, BusError, check_outgoing
 from infra.clock import Clock
 from infra.errors import Unavailable
@@ -45,6 +46,7 @@ class Connection:
     project: str
     place: str
     publisher: Bus | None = None
+    find_topics: Callable[[], Topics] | None = None
     sleep: Callable[[float], None] = time.sleep
     timer: Callable[[], float] = time.monotonic
 
@@ -59,6 +61,11 @@ class Connection:
     @cached_property
     def bus(self) -> Bus:
         return self.publisher or self.world.bus
+
+    @cached_property
+    def topics(self) -> Topics | None:
+        """None if the bus is embedded in the local stack."""
+        return self.find_topics() if self.find_topics else None
 
 
 Connect = Callable[[str | None], Connection]
@@ -104,9 +111,12 @@ def connect(project: str | None, environment: Mapping[str, str]) -> Connection:
         raise Failure(f"--project: must be a project id such as my-project-1, got {named!r}")
     world = make_world({**environment, "GOOGLE_CLOUD_PROJECT": named})
     is_emulated = bool(environment.get("FIRESTORE_EMULATOR_HOST"))
-    return Connection(
-        world, named, f"the emulated project {named}" if is_emulated else f"project {named}"
-    )
+    place = f"the emulated project {named}" if is_emulated else f"project {named}"
+    return Connection(world, named, place, find_topics=_topics(named, environment))
+
+
+def _topics(project: str, environment: Mapping[str, str]) -> Callable[[], Topics]:
+    return lambda: Topics(project, environment.get("PUBSUB_EMULATOR_HOST") or None)
 
 
 def _local_stack(environment: Mapping[str, str]) -> Connection | None:
@@ -119,10 +129,11 @@ def _local_stack(environment: Mapping[str, str]) -> Connection | None:
     if stack is None:
         return None
     project = stack.environment["GOOGLE_CLOUD_PROJECT"]
-    is_embedded = "PUBSUB_EMULATOR_HOST" not in stack.environment
-    publisher = RestBus(project, stack.pubsub) if is_embedded else None
-    place = f"the local stack, process {stack.pid}"
-    return Connection(make_world(stack.environment), project, place, publisher)
+    world, place = make_world(stack.environment), f"the local stack, process {stack.pid}"
+    if "PUBSUB_EMULATOR_HOST" in stack.environment:
+        topics = _topics(project, stack.environment)
+        return Connection(world, project, place, find_topics=topics)
+    return Connection(world, project, place, RestBus(project, stack.pubsub))
 
 
 def gcloud_project(environment: Mapping[str, str]) -> str:

@@ -97,8 +97,8 @@ def wait_for_answer(
         if left <= 0:
             raise Failure(
                 f"message {sent.message_id} was published, and nothing has answered it for"
-                f" {ANSWER_SECONDS:.0f} s. It is not lost: look whether on_release runs, in its"
-                " logs and among the dead letters"
+                f" {ANSWER_SECONDS:.0f} s. It is not lost: slipway doctor says whether functions"
+                " run; look also into the logs of on_release"
             )
         connection.sleep(pause)
         left, pause = left - pause, min(POLL_SECONDS, 2 * pause)

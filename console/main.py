@@ -16,6 +16,7 @@ from rich.console import Console
 
 from console import read, send
 from console.connect import Failure, connector
+from console.doctor import doctor
 from console.options import Program
 from console.output import print_line
 
@@ -51,6 +52,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "history": read.history,
     "why": read.why,
     "events": read.events,
+    "doctor": doctor,
     "publish": send.publish,
     "pause": send.pause,
     "resume": send.resume,

@@ -32,6 +32,7 @@ application default credentials (`gcloud auth application-default login`):
 | read | `roles/datastore.viewer` in the project |
 | publish | the same, and `roles/pubsub.publisher` on `model-releases` |
 | approve, reject | the same, but on `model-approvals` |
+| check, `doctor` | `roles/datastore.viewer`, and `roles/pubsub.viewer` for the topics |
 
 It reads documents and publishes messages; it calls neither the functions nor Compute Engine. What
 became of a message is read from the model's log and from the quarantine, so that nothing else has

@@ -20,7 +20,7 @@ from handlers import release
 from infra.bus.envelope import PUBLISHED
 from infra.store import outbox
 from infra.wiring import make_world
-from local.topics import make_topics
+from local.topics import make_topics, push_to
 from tests.console.terminal import run
 
 TOPIC = "model-releases"
@@ -95,5 +95,14 @@ def test_releases_are_published_and_read_with_googles_clients(
         assert [each["version"] for each in slipway("history", "tiny")[1]] == ["1"]
         (record,) = slipway("quarantine", "list")[1]
         assert record["id"] == refused["message_id"]
+        status, findings = slipway("doctor")
+        found = {each["check"]: (each["result"], each["what"]) for each in findings}
+        assert status == 2
+        assert found["topic model-releases"] == ("wrong", "no subscription pushes to a function")
+        assert found["topic model-approvals"] == ("wrong", "it does not exist")
+        assert found["topic model-rollout-status"] == ("right", "subscriptions: 0")
+        push_to(pubsub_emulator, project, outbox.WAKEUPS, "http://127.0.0.1:9")
+        pushed = {each["check"]: each["what"] for each in slipway("doctor")[1]}
+        assert pushed["topic model-wakeups"] == "pushed by model-wakeups-push"
         decisions = slipway("why", "tiny", "1")[1]["decisions"]
         assert [each["to"] for each in decisions] == ["desired", "unchanged"]

@@ -1,0 +1,63 @@
+"""Which topics and subscriptions a project has. Only for `slipway doctor`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.api_core.exceptions import GoogleAPICallError, NotFound, PermissionDenied
+from google.pubsub_v1.services.publisher import PublisherClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.services.subscriber import SubscriberClient
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+from google.pubsub_v1.types import Subscription as Described
+
+from infra.errors import Unavailable
+
+TIMEOUT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Subscription:
+    name: str
+    push_endpoint: str
+    is_active: bool
+
+
+class Topics:
+    """`emulator` is the `host:port` of Google's emulator."""
+
+    def __init__(self, project: str, emulator: str | None) -> None:
+        self._project = project
+        self._publisher, self._subscriber = _clients(emulator)
+
+    def subscriptions(self, topic: str) -> tuple[Subscription, ...] | str | None:
+        """Those of a topic; None if it does not exist; why, if that may not be read."""
+        name = f"projects/{self._project}/topics/{topic}"
+        try:
+            self._publisher.get_topic(topic=name, timeout=TIMEOUT_SECONDS)
+            names = self._publisher.list_topic_subscriptions(topic=name, timeout=TIMEOUT_SECONDS)
+            return tuple(map(self._subscription, names))
+        except NotFound:
+            return None
+        except PermissionDenied:
+            return "you may not read it: roles/pubsub.viewer"
+        except GoogleAPICallError as error:
+            raise Unavailable(f"Pub/Sub failed: {error.message}") from error
+
+    def _subscription(self, name: str) -> Subscription:
+        found = self._subscriber.get_subscription(subscription=name, timeout=TIMEOUT_SECONDS)
+        is_broken = found.state == Described.State.RESOURCE_ERROR
+        short = name.rpartition("/")[2]
+        return Subscription(short, found.push_config.push_endpoint, not is_broken)
+
+
+def _clients(emulator: str | None) -> tuple[Any, Any]:
+    if emulator is None:
+        return PublisherClient(), SubscriberClient()
+    channel = grpc.insecure_channel(emulator)
+    return (
+        PublisherClient(transport=PublisherGrpcTransport(channel=channel)),
+        SubscriberClient(transport=SubscriberGrpcTransport(channel=channel)),
+    )
