@@ -132,6 +132,21 @@ def test_without_a_source_a_minimum_is_refused_also_an_inherited_one() -> None:
     assert story.outcome("4") is None
 
 
+def test_a_gate_that_nobody_can_answer_is_refused() -> None:
+    story = Scenario()
+    story.given_serving("1")
+    gates: dict[str, Any] = {"strategy": "canary", "gates": {"http_errors": {}}}
+    story.when_released("2", rollout=gates)
+    assert "rollout.gates.http_errors: must be left out: no source of metrics" in refusal(story)
+    SentRequests(story, 20)
+    story.when_released("3", rollout={**gates, "strategy": "rolling"})
+    assert "rollout.gates.http_errors: must not count at the load balancer" in refusal(story)
+    story.when_released("4", rollout=gates)
+    accepted = story.state().desired.release
+    assert accepted
+    assert accepted.version == "4"
+
+
 def test_the_default_canary_needs_requests_where_they_are_counted() -> None:
     story = Scenario()
     story.given_serving("1")
