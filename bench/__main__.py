@@ -29,6 +29,7 @@ from bench import (
     verdicts,
     virtual,
 )
+from bench.gates import measure as gates
 from bench.results import Row
 from bench.setting import Setting, setting
 
@@ -43,6 +44,7 @@ IN_SETTING: dict[str, Callable[[Setting, int], tuple[Row, ...]]] = {
 }
 ALONE: dict[str, Callable[[], tuple[Row, ...]]] = {
     "verdicts": verdicts.measure,
+    "gates": gates.measure,
     "rollouts": rollouts.measure,
     "gcloud": by_gcloud.measure,
     "emulator": emulator.measure,

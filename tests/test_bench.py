@@ -24,6 +24,8 @@ NAMES = [
     *("settled_pass_writes", "settled_pass_cpu_ms"),
     *("url_map_writes_for_51_routes", "rollback_in_url_map_s"),
     *("healthy_condemned_percent", "crash_loops_succeeded"),
+    *("gates_bad_promoted", "gates_good_rolled_back_percent", "gates_good_promoted_percent"),
+    "gates_function_calls_per_pass",
     *("canary_failed_requests", "blue_green_failed_requests", "rollback_failed_requests"),
     *("bad_canary_failed_over_share", "roll_back_over_promised"),
     *("provision_vs_gcloud", "swap_vs_gcloud"),

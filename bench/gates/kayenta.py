@@ -41,7 +41,11 @@ class Kayenta:
         for gate in minutes[0]:
             both = [each[gate] for each in minutes]
             passed += not is_high(
-                [each.candidate.bad / each.candidate.total for each in both if each.candidate.total],
+                [
+                    each.candidate.bad / each.candidate.total
+                    for each in both
+                    if each.candidate.total
+                ],
                 [each.stable.bad / each.stable.total for each in both if each.stable.total],
             )
         score = 100 * passed / len(minutes[0])

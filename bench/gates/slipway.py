@@ -23,7 +23,7 @@ from rollout.spec.model import digest
 from rollout.spec.steps import DEFAULT_WEIGHTS
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-GATES = {ERRORS: {}, LATENCY: {"slower_than_seconds": 0.5}}
+GATES: Mapping[str, Mapping[str, float]] = {ERRORS: {}, LATENCY: {"slower_than_seconds": 0.5}}
 
 
 def at(minute: float) -> datetime:
@@ -31,12 +31,12 @@ def at(minute: float) -> datetime:
 
 
 @cache
-def release(version: str) -> Release:
-    """A canary with the default steps and both gates."""
+def release(version: str, gates: tuple[str, ...] = tuple(GATES)) -> Release:
+    """A canary with the default steps and these gates."""
     sections = {
         "artifact": {"image": f"eu-docker.pkg.dev/p/r/tiny:{version}"},
         "traffic": {"path": "/tiny"},
-        "rollout": {"strategy": "canary", "gates": GATES},
+        "rollout": {"strategy": "canary", "gates": {gate: GATES[gate] for gate in gates}},
     }
     spec = resolve(ReleaseRequested(model="tiny", version=version, patch=sections), None)
     template = f"tiny-{version}"
