@@ -1,4 +1,4 @@
-"""Writes the table of results in `docs/bench.md` from `bench/results.json`, so that the page holds
+"""Writes the tables of results in `docs/bench.md` from `bench/results.json`, so that the page holds
 only measured numbers.
 
     python -m bench.page           writes it
@@ -19,6 +19,7 @@ from schemas.generate import replace_marked
 
 ROOT = Path(__file__).parent.parent
 PAGE, RESULTS = ROOT / "docs/bench.md", ROOT / "bench/results.json"
+BY_WEIGHT = "windows_to_fail_by_weight"
 NOTHING = "Nothing has been measured in this checkout yet."
 
 
@@ -40,10 +41,56 @@ def _row(key: str, result: Mapping[str, Any]) -> str:
     )
 
 
+def rules(measured: Mapping[str, Any]) -> str:
+    """How the simulated releases end by each rule that judges them."""
+    head = ("rule", "bad: promoted", "rolled back", "minutes until then")
+    head += ("good: rolled back", "left to a person", "promoted", "minutes until then")
+    found = measured["results"].get("gates_bad_promoted", {}).get("detail", {}).get("rules", {})
+    rows = [_of_rule(name, summary) for name, summary in found.items()]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
+
+
+def _of_rule(name: str, summary: Mapping[str, Any]) -> tuple[str, ...]:
+    good, bad = summary["good"], summary["bad"]
+    return (
+        name,
+        *(str(bad[end]) for end in ("promoted", "rolled_back")),
+        _span(summary["minutes_to_roll_back"]),
+        *(str(good[end]) for end in ("rolled_back", "left", "promoted")),
+        _span(summary["minutes_to_promote"]),
+    )
+
+
+def windows(measured: Mapping[str, Any]) -> str:
+    """Of the bad releases: in the step with which weight they are rolled back, and after how many
+    windows of it, by each rule.
+    """
+    found = measured["results"].get("gates_bad_promoted", {}).get("detail", {}).get("rules", {})
+    weights = sorted({w for each in found.values() for w in each[BY_WEIGHT]}, key=float)
+    head = ("rule", *(f"{weight} %" for weight in weights))
+    rows = [
+        (name, *(_of_weight(summary[BY_WEIGHT].get(weight)) for weight in weights))
+        for name, summary in found.items()
+    ]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
+
+
+def _of_weight(found: Mapping[str, Any] | None) -> str:
+    return f"{found['releases']}, after {_span(found)}" if found else ""
+
+
+def _span(found: Mapping[str, Any]) -> str:
+    return f"{found['median']:g} (95 %: {found['95 %']:g})" if found else ""
+
+
 def update(text: str) -> str:
-    """The page's text with a new table."""
-    measured = table(json.loads(RESULTS.read_text("utf-8"))) if RESULTS.exists() else NOTHING
-    return replace_marked(text, "results", measured)
+    """The page's text with new tables."""
+    if not RESULTS.exists():
+        return replace_marked(text, "results", NOTHING)
+    measured = json.loads(RESULTS.read_text("utf-8"))
+    for mark, made in (("results", table), ("rules", rules), ("windows", windows)):
+        text = replace_marked(text, mark, made(measured))
+    return text
 
 
 def main(arguments: list[str]) -> int:

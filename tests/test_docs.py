@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from bench import page as bench_page
+from bench.gates import times
 from infra.signatures import is_signed
 from infra.store.documents import to_document
 from rollout import gates, model, strategies
@@ -143,6 +144,11 @@ def test_the_readme_is_short() -> None:
 def test_the_table_of_results_matches_the_measurements() -> None:
     page = text(bench_page.PAGE)
     assert bench_page.update(page) == page, "run python -m bench.page"
+
+
+def test_how_long_gates_take_is_computed() -> None:
+    page = text(times.PAGE)
+    assert times.update(page) == page, "run python -m bench.gates.times"
 
 
 def test_the_example_of_a_strategy_works() -> None:
