@@ -43,8 +43,10 @@ def _row(key: str, result: Mapping[str, Any]) -> str:
 
 def rules(measured: Mapping[str, Any]) -> str:
     """How the simulated releases end by each rule that judges them."""
-    head = ("rule", "bad: promoted", "rolled back", "minutes until then")
-    head += ("good: rolled back", "left to a person", "promoted", "minutes until then")
+    head = (
+        *("rule", "bad: promoted", "rolled back", "minutes until then"),
+        *("good: rolled back", "left to a person", "promoted", "minutes until then"),
+    )
     found = measured["results"].get("gates_bad_promoted", {}).get("detail", {}).get("rules", {})
     rows = [_of_rule(name, summary) for name, summary in found.items()]
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))

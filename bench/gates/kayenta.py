@@ -10,6 +10,7 @@ removes outliers only if told to; its examples do not.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,4 +108,4 @@ def statistic(experiment: Sequence[float], control: Sequence[float], shift: floa
     variance = n * m / 12 * (n + m + 1 - ties / ((n + m) * (n + m - 1)))
     if variance <= 0:
         return 0.0
-    return (excess - 0.5 * ((excess > 0) - (excess < 0))) / variance**0.5
+    return (excess - 0.5 * ((excess > 0) - (excess < 0))) / math.sqrt(variance)

@@ -55,7 +55,8 @@ def case(rule: str, kind: str, seed: int) -> Case:
 
 def summary(found: Iterable[Case]) -> dict[str, Any]:
     """What happened to good and to bad releases, in numbers for people."""
-    good, bad = [], []
+    good: list[Case] = []
+    bad: list[Case] = []
     for each in found:
         (good if each.release.kind == GOOD else bad).append(each)
     return {
