@@ -158,6 +158,7 @@ def _status_fields(view: StatusView, now: datetime) -> Iterator[tuple[str, objec
     yield "next", f"release {view.desired}, not begun" if view.desired else ""
     yield "phase", view.phase
     yield "since", since(view.phase_since, now) if view.phase_since else ""
+    yield "because", view.why
     if view.step:
         yield "step", f"{view.step} of {len(view.steps)}"
     if view.weight_percent is not None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from rich import progress
+from rich.table import Column
 
 from console import views
 from console.answers import Answer, Ending, Goal, goal_of
@@ -492,12 +493,14 @@ def _bar(program: Program) -> Iterator[Callable[[Progress], None]]:
     if not console.is_terminal or console.is_dumb_terminal:
         yield lambda each: None
         return
+    name = Column(no_wrap=True, min_width=12)
+    rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)
     columns = (
-        progress.TextColumn("{task.description}", markup=False),
-        progress.BarColumn(20),
-        progress.TextColumn("{task.fields[waiting_for]}", markup=False),
+        progress.TextColumn("{task.description}", markup=False, table_column=name),
+        progress.BarColumn(20, table_column=Column(min_width=20)),
+        progress.TextColumn("{task.fields[waiting_for]}", markup=False, table_column=rest),
     )
-    with progress.Progress(*columns, console=console, transient=True) as bar:
+    with progress.Progress(*columns, console=console, transient=True, expand=True) as bar:
         task = bar.add_task("", total=None, waiting_for="")
 
         def update(each: Progress) -> None:

@@ -79,9 +79,10 @@ class ConditionView:
 
 @dataclass(frozen=True)
 class StatusView:
-    """What `slipway status MODEL` shows. `healthy` and `needed` are those of the release that is
-    judged, and None if none is. `until`: when what the model waits for happens at the earliest,
-    or what follows if it does not; `until_what` says which.
+    """What `slipway status MODEL` shows. `why`: why it rolls back or is retired. `healthy` and
+    `needed` are those of the release that is judged, and None if none is. `until`: when what the
+    model waits for happens at the earliest, or what follows if it does not, as `until_what`
+    says.
     """
 
     model: str
@@ -91,6 +92,7 @@ class StatusView:
     previous: str
     phase: str
     phase_since: datetime | None
+    why: str
     step: int
     steps: tuple[StepView, ...]
     weight_percent: float | None
@@ -141,6 +143,7 @@ def status_view(state: ModelState) -> StatusView:
         previous=_version(rollout.previous),
         phase=phase_name(phase),
         phase_since=None if isinstance(phase, Settled) else phase.since,
+        why=phase.why if isinstance(phase, RollingBack | Retiring) else "",
         step=phase.step + 1 if isinstance(phase, Stepping) else 0,
         steps=_steps(rollout),
         weight_percent=_weight(rollout),
@@ -218,7 +221,7 @@ def _health(rollout: Rollout) -> tuple[int | None, int | None]:
         return None, None
     clocks = decode(progress.clocks)
     healthy = sum(each.state == "healthy" for each in clocks.values())
-    return healthy, max(progress.needed, healthy)
+    return healthy, progress.needed or None
 
 
 def _until(rollout: Rollout) -> tuple[datetime | None, str]:
@@ -392,9 +395,9 @@ def why_view(model: str, version: str, entries: Iterable[EntryView]) -> WhyView 
     if not decisions:
         return None
     changes = [each for each in decisions if _is_change(each)] or [*decisions]
-    decisive = next((each for each in reversed(changes) if each.reason), changes[-1])
-    with_evidence = next((each for each in reversed(decisions) if each.evidence), None)
-    observed = decisive.evidence or (with_evidence.evidence if with_evidence else ())
+    reasons = [each for each in changes if each.reason] or changes
+    decisive = reasons[-1]
+    observed = next((each.evidence for each in reversed(reasons) if each.evidence), ())
     last = changes[-1]
     return WhyView(
         model=model,

@@ -119,7 +119,8 @@ def entry(release: str, from_: str, to: str, why: str = "", **fields: object) ->
 def test_the_decisive_reason_is_the_last_one_and_no_empty_command() -> None:
     entries = (
         entry("3", "published", "desired"),
-        entry("3", "step_1", "rolling_back", "unhealthy", reason="unhealthy", evidence=["0 of 3"]),
+        entry("3", "step_1", "step_2", evidence=["3 of 3"]),
+        entry("3", "step_2", "rolling_back", "unhealthy", reason="unhealthy", evidence=["0 of 3"]),
         entry("3", "rolling_back", "rolled_back", "it failed", reason="unhealthy"),
         entry("3", "settled", "settled", "resume changes nothing: nothing is paused"),
         entry("4", "published", "desired"),
@@ -128,7 +129,7 @@ def test_the_decisive_reason_is_the_last_one_and_no_empty_command() -> None:
     assert view
     assert (view.state, view.reason, view.why) == ("rolled_back", "unhealthy", "it failed")
     assert view.observed == ("0 of 3",)
-    assert len(view.decisions) == 4
+    assert len(view.decisions) == 5
     assert why_view("tiny", "9", entries) is None
 
 

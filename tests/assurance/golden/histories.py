@@ -188,6 +188,11 @@ def _restore_times(value: Any, shift: timedelta) -> Any:
             return value
 
 
+def restore_times(history: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The documents of a moment as they were stored, by path."""
+    return dict(_documents(history, timedelta(0)))
+
+
 def load(file: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(file.read_text("utf-8"))
     return found
