@@ -27,7 +27,7 @@ from rollout.gates.record import GateRecord
 from rollout.gates.statistics import RATIOS
 from rollout.gates.windows import Question, judge_answer
 from rollout.measurements import Counts, Unmeasured, WindowMeasured, Windows
-from rollout.spec.gates import Analysis, Gate
+from rollout.spec.gates import HARMFUL_RATIO, Analysis, Gate
 from tests.rollout.build import at
 
 ALPHA = 0.005
@@ -100,18 +100,25 @@ def test_a_burn_that_is_over_takes_nothing_back() -> None:
     budget = budget_of(HISTORY, record.recent, 0.01, 2.0, 0.001, ALPHA / 2)
     assert budget is not None
     burns = measure(record.recent, budget)
-    assert burns.short < limits(2.0, is_declared=True)[0] <= burns.long
+    assert burns.short < limits(HARMFUL_RATIO, is_declared=True)[0] <= burns.long
     assert burns.log_evidence >= -math.log(ALPHA / 2)
 
 
 def test_a_short_burst_takes_nothing_back() -> None:
     """The long window says that little of the budget is used up."""
-    record = record_of([GOOD] * 50 + [(100.0, 1000.0), GOOD, GOOD], objective_share=0.01)
+    record = record_of([GOOD] * 50 + [(60.0, 1000.0)] * 3, objective_share=0.01)
     assert record.verdict != "fail"
     budget = budget_of(HISTORY, record.recent, 0.01, 2.0, 0.001, ALPHA / 2)
     assert budget is not None
     burns = measure(record.recent, budget)
-    assert burns.short >= limits(2.0, is_declared=True)[1] > burns.long
+    assert burns.short >= limits(HARMFUL_RATIO, is_declared=True)[1] > burns.long
+
+
+def test_one_bad_minute_takes_nothing_back() -> None:
+    """Something that both releases need may have failed."""
+    for objective in (None, 0.01):
+        record = record_of([GOOD] * 3 + [(300.0, 1000.0)] + [GOOD] * 3, objective_share=objective)
+        assert record.verdict != "fail"
 
 
 def test_a_busy_hour_fails_only_beside_a_declared_objective() -> None:
@@ -119,7 +126,7 @@ def test_a_busy_hour_fails_only_beside_a_declared_objective() -> None:
     assert record_of([DOUBLE] * 10, objective_share=0.01).verdict == "fail"
     record = record_of([DOUBLE] * 10)
     assert record.verdict == "pass"
-    assert record.why.endswith("that it is not harmful; 4 times fail) → pass")
+    assert record.why.endswith("that it is not harmful; 3 times fail) → pass")
     assert limits(9.0, is_declared=False) == (5.0, 5.0)
 
 
