@@ -47,13 +47,25 @@ def on_alert(event: CloudEvent) -> None:
     alert.handle(wiring.world(), event)
 
 
+@functions_framework.cloud_event
+def on_status(event: CloudEvent) -> None:
+    from handlers import status
+
+    status.handle(wiring.world(), event)
+
+
 @functions_framework.errorhandler(400)
 def on_refused(refusal: Exception) -> str:
     """Handles a push request that functions-framework does not accept as an event, for example a
     message with attributes alone. Answered with 400, it would be redelivered for hours, so the
     handler gets it like any other message and records it.
     """
-    entry_points = {"on_wakeup": on_wakeup, "on_approval": on_approval, "on_alert": on_alert}
+    entry_points = {
+        "on_wakeup": on_wakeup,
+        "on_approval": on_approval,
+        "on_alert": on_alert,
+        "on_status": on_status,
+    }
     handle = entry_points.get(wiring.function_target(), on_release)
     body = request.get_json(silent=True) or request.get_data()
     handle(CloudEvent({"type": PUSHED, "source": "//pubsub.googleapis.com/"}, body))
@@ -73,6 +85,10 @@ match wiring.function_target():
         import handlers.alert
 
         wiring.world().connect("store", "bus")
+    case "on_status":
+        import handlers.status
+
+        wiring.world().connect("store", "notifier")
     case "on_wakeup":
         import handlers.wakeup  # noqa: F401
 

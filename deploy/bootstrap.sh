@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Creates what Slipway needs in a Google Cloud project: topics and subscriptions, a Cloud Tasks queue,
-# Firestore, service accounts and their roles, the minute tick, and the four Cloud Run services as
+# Firestore, service accounts and their roles, the minute tick, and the five Cloud Run services as
 # empty shells. A project owner runs it once. It is idempotent: existing resources are kept or set to
 # the same values. The functions are deployed afterwards (cloudbuild.yaml, or functions.sh).
 #
@@ -18,7 +18,7 @@ Usage: deploy/bootstrap.sh --project=ID [--region=REGION] [--firestore-location=
                            [--network=NAME] [--only-model-account] [--dry-run]
 
 Creates topics, subscriptions, a task queue, Firestore, service accounts with their roles, the minute
-tick and four empty Cloud Run services in a project. Safe to run again.
+tick and five empty Cloud Run services in a project. Safe to run again.
 
   --project=ID             the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --region=REGION          where the functions run (default: us-central1)
@@ -83,6 +83,7 @@ identities() {
   service_account "$INTAKE" "Slipway intake: records releases, has no Compute permission"
   service_account "$APPROVER" "Slipway approver: records approvals, has no Compute permission"
   service_account "$ALERT_INTAKE" "Slipway alert intake: records alerts, has no Compute permission"
+  service_account "$NOTIFIER" "Slipway notifier: sends status events on, publishes nothing"
   service_account "$RECONCILER" "Slipway reconciler: makes Compute Engine match the release"
   service_account "$WAKER" "Slipway waker: scheduled wake-ups are published as this account"
   service_account slipway-invoker "Slipway push: Pub/Sub calls the functions with this identity"
@@ -103,13 +104,15 @@ roles() {
   local this_database="expression=resource.name==\"$database\",title=slipway-documents"
   local who
 
-  # All functions use the documents and the topics; only the reconciler uses Compute Engine.
+  # All functions use the documents, and all but the notifier the topics; only the reconciler uses
+  # Compute Engine.
   for who in "$INTAKE" "$APPROVER" "$ALERT_INTAKE" "$RECONCILER"; do
     project_role "$who" roles/datastore.user "$this_database"
     may_publish "$(identity "$who")" "$WAKEUPS"
     may_publish "$(identity "$who")" "$STATUS"
     may_publish "$(identity "$who")" "$DEAD"
   done
+  project_role "$NOTIFIER" roles/datastore.user "$this_database"
   project_role "$INTAKE" roles/artifactregistry.reader # the digest of a tag
   reconciler_role
   project_role "$RECONCILER" "projects/$PROJECT/roles/$RECONCILER_ROLE"
@@ -138,12 +141,13 @@ roles() {
   project_role slipway-deployer roles/run.sourceDeveloper
   project_role slipway-deployer roles/run.builder
   project_role slipway-deployer roles/logging.logWriter
-  for who in "$INTAKE" "$APPROVER" "$ALERT_INTAKE" "$RECONCILER" slipway-invoker slipway-deployer; do
+  for who in "$INTAKE" "$APPROVER" "$ALERT_INTAKE" "$NOTIFIER" "$RECONCILER" slipway-invoker \
+    slipway-deployer; do
     may_act_as slipway-deployer "$(identity "$who")"
   done
   may_publish "$(identity slipway-deployer)" "$RELEASES"
   for who in "$INTAKE_SUBSCRIPTION" "$APPROVER_SUBSCRIPTION" "$ALERT_SUBSCRIPTION" \
-    "$RECONCILER_SUBSCRIPTION"; do
+    "$NOTIFIER_SUBSCRIPTION" "$RECONCILER_SUBSCRIPTION"; do
     run gcloud pubsub subscriptions add-iam-policy-binding "$who" \
       --member="serviceAccount:$(identity slipway-deployer)" --role=roles/pubsub.editor \
       "${quietly[@]}"
@@ -204,6 +208,10 @@ messages() {
   subscription "$INTAKE_SUBSCRIPTION" "$RELEASES" "${intent[@]}"
   subscription "$APPROVER_SUBSCRIPTION" "$APPROVALS" "${intent[@]}"
   subscription "$ALERT_SUBSCRIPTION" "$ALERTS" "${intent[@]}"
+  # The notifier gives an event up after 12 hours by itself, so nothing becomes a dead letter.
+  subscription "$NOTIFIER_SUBSCRIPTION" "$STATUS" \
+    --ack-deadline="$ACK_DEADLINE_SECONDS" --expiration-period=never \
+    --message-retention-duration=1d --min-retry-delay=10s --max-retry-delay=600s
   # A wake-up is a hint that the tick repeats, so it expires instead of becoming a dead letter.
   subscription "$RECONCILER_SUBSCRIPTION" "$WAKEUPS" \
     --ack-deadline="$ACK_DEADLINE_SECONDS" --expiration-period=never \
@@ -248,6 +256,13 @@ documents() {
   done
   unindexed releases spec
   unindexed outbox data
+  expiring notifications
+  expiring notification_threads
+}
+
+expiring() { # collection group
+  run gcloud firestore fields ttls update expires_at --collection-group="$1" \
+    --database="(default)" --enable-ttl --async "${quietly[@]}"
 }
 
 unindexed() { # collection group, field
@@ -286,6 +301,7 @@ identities
 service "$INTAKE"
 service "$APPROVER"
 service "$ALERT_INTAKE"
+service "$NOTIFIER"
 service "$RECONCILER"
 queue
 roles

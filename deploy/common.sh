@@ -14,6 +14,7 @@ DEAD=model-releases-dead
 INTAKE_SUBSCRIPTION=model-releases-intake
 APPROVER_SUBSCRIPTION=model-approvals-approver
 ALERT_SUBSCRIPTION=model-alerts-intake
+NOTIFIER_SUBSCRIPTION=model-rollout-status-notifier
 RECONCILER_SUBSCRIPTION=model-wakeups-reconciler
 DEAD_SUBSCRIPTION=model-releases-dead-kept
 
@@ -25,6 +26,7 @@ WAKER=slipway-waker
 INTAKE=slipway-intake
 APPROVER=slipway-approver
 ALERT_INTAKE=slipway-alert-intake
+NOTIFIER=slipway-notifier
 RECONCILER=slipway-reconciler
 
 # The reconciler's custom role. Role names cannot contain dashes.

@@ -8,12 +8,12 @@ source ./common.sh
 
 usage() {
   cat <<TEXT
-Usage: deploy/functions.sh [intake] [approver] [alert-intake] [reconciler] --project=ID
-                           [--region=REGION] [--dry-run]
+Usage: deploy/functions.sh [intake] [approver] [alert-intake] [notifier] [reconciler]
+                           --project=ID [--region=REGION] [--dry-run]
 
-Deploys on_release (intake), on_approval (approver), on_alert (alert-intake) and on_wakeup
-(reconciler) as Cloud Run functions, all by default, and makes Pub/Sub push to them with a signed
-token.
+Deploys on_release (intake), on_approval (approver), on_alert (alert-intake), on_status (notifier)
+and on_wakeup (reconciler) as Cloud Run functions, all by default, and makes Pub/Sub push to them
+with a signed token.
 
   --project=ID      the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --region=REGION   where the functions run (default: us-central1)
@@ -23,6 +23,8 @@ SLIPWAY_METRICS (cloud-monitoring) and PROMETHEUS_URL with SLIPWAY_REQUESTS_COUN
 SLIPWAY_ERRORS_COUNTER and SLIPWAY_LATENCY_HISTOGRAM name the source of metrics for the intake and
 the reconciler; see docs/operations.md. SLIPWAY_GATE_SECRET names the
 secret in Secret Manager by which the reconciler and evaluation jobs sign; see docs/gates.md.
+SLIPWAY_NOTIFICATION_SECRETS names the secret that has the secrets of notifications; see
+docs/notifications.md.
 TEXT
 }
 
@@ -70,7 +72,7 @@ push() { # subscription, topic, service
     --push-auth-service-account="$(identity slipway-invoker)" --push-auth-token-audience="$url"
 }
 
-if [ ${#REST[@]} = 0 ]; then REST=(intake approver alert-intake reconciler); fi
+if [ ${#REST[@]} = 0 ]; then REST=(intake approver alert-intake notifier reconciler); fi
 for part in "${REST[@]}"; do
   case "$part" in
     intake)
@@ -84,6 +86,14 @@ for part in "${REST[@]}"; do
     alert-intake)
       deploy "$ALERT_INTAKE" on_alert 8 2
       push "$ALERT_SUBSCRIPTION" "$ALERTS" "$ALERT_INTAKE"
+      ;;
+    notifier)
+      secrets=()
+      if [ -n "${SLIPWAY_NOTIFICATION_SECRETS:-}" ]; then
+        secrets=(--set-secrets="SLIPWAY_NOTIFICATION_SECRETS=$SLIPWAY_NOTIFICATION_SECRETS:latest")
+      fi
+      deploy "$NOTIFIER" on_status 8 2 "" ${secrets[@]+"${secrets[@]}"}
+      push "$NOTIFIER_SUBSCRIPTION" "$STATUS" "$NOTIFIER"
       ;;
     reconciler)
       queue="${COMMA}SLIPWAY_QUEUE=projects/$PROJECT/locations/$REGION/queues/$QUEUE"

@@ -1,11 +1,11 @@
-"""HTTPS requests to hosts that a release names: which host, scheme and address may be connected to,
-and one request within a deadline.
+"""HTTPS requests to hosts that a release or a setting names: which host, scheme and address may be
+connected to, and one request within a deadline.
 
-Used by `infra/verdicts/https.py`; `infra/registry/https.py` shares the rules for schemes. A name is
-resolved once, all its addresses are checked, and the connection goes to one that was checked, so
-that no second answer of a name server leads elsewhere. Invariants: no redirect is followed, no
-proxy or credential of the environment is used, and nothing that a server does raises or takes
-longer than the deadline.
+Used by `infra/verdicts/https.py` and `infra/notifications/https.py`; `infra/registry/https.py`
+shares the rules for schemes. A name is resolved once, all its addresses are checked, and the
+connection goes to one that was checked, so that no second answer of a name server leads elsewhere.
+Invariants: no redirect is followed, no proxy or credential of the environment is used, and nothing
+that a server does raises or takes longer than the deadline.
 """
 
 from __future__ import annotations

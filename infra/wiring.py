@@ -15,7 +15,7 @@ wakes models) · `SLIPWAY_QUEUE_ACCOUNT` (as which tasks publish) · `SLIPWAY_CO
 `SLIPWAY_METRICS` (`cloud-monitoring`; empty: no metrics), or both: then Prometheus answers nothing
 but what gates select themselves; the same for the intake and the reconciler ·
 `SLIPWAY_GATE_SECRET`, by which the reconciler and evaluation jobs sign, and `SLIPWAY_HTTP_GATES`
-(`signed`), by which the intake knows of it.
+(`signed`), by which the intake knows of it · `SLIPWAY_NOTIFICATION_SECRETS`, for the notifier.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from infra.bus.port import Bus
     from infra.compute.client import Compute
     from infra.metrics.port import Metrics
+    from infra.notifications.port import Notifier
     from infra.registry.port import Registry
     from infra.schedule.port import Scheduler
     from infra.store.port import Store
@@ -90,10 +91,12 @@ class World:
         metrics: Callable[[], Metrics] | None = None,
         verdicts: Callable[[], Verdicts] | None = None,
         metrics_source: MetricsSource = PROMETHEUS,
+        notifier: Callable[[], Notifier] | None = None,
     ) -> None:
         """`jitter` returns a number from 0 to 1, which spreads what would happen at once.
         `metrics`: None without a source; `verdicts`: None if no evaluation job may be asked.
-        `metrics_source` describes the source, if there is one.
+        `metrics_source` describes the source, if there is one. `notifier`: by default one without
+        secrets.
         """
         self.clock = clock
         self.project = project
@@ -105,8 +108,9 @@ class World:
         self._make_metrics = metrics
         self._make_verdicts = verdicts
         self._metrics_source = metrics_source
+        self._make_notifier = notifier or (lambda: _make_notifier(""))
 
-    def connect(self, *parts: Literal["store", "bus", "compute", "scheduler"]) -> None:
+    def connect(self, *parts: Literal["store", "bus", "compute", "scheduler", "notifier"]) -> None:
         """Create these parts now, so that the first event does not wait for them."""
         for part in parts:
             getattr(self, part)
@@ -151,6 +155,10 @@ class World:
         return self._make_verdicts is not None
 
     @cached_property
+    def notifier(self) -> Notifier:
+        return self._make_notifier()
+
+    @cached_property
     def verdicts(self) -> Verdicts | None:
         return self._make_verdicts() if self._make_verdicts else None
 
@@ -182,6 +190,7 @@ def make_world(environment: Mapping[str, str]) -> World:
         metrics=_metrics_maker(project, environment),
         verdicts=_verdicts_maker(environment),
         metrics_source=_metrics_source(environment),
+        notifier=lambda: _make_notifier(environment.get("SLIPWAY_NOTIFICATION_SECRETS", "")),
     )
 
 
@@ -280,6 +289,12 @@ def _metrics_source(environment: Mapping[str, str]) -> MetricsSource:
         has_errors=is_default or bool(environment.get("SLIPWAY_ERRORS_COUNTER")),
         has_latencies=is_default or bool(environment.get("SLIPWAY_LATENCY_HISTOGRAM")),
     )
+
+
+def _make_notifier(secrets: str) -> Notifier:
+    from infra.notifications.https import HttpsNotifier, read_notification_secrets
+
+    return HttpsNotifier(read_notification_secrets(secrets))
 
 
 def _verdicts_maker(environment: Mapping[str, str]) -> Callable[[], Verdicts] | None:

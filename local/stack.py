@@ -3,6 +3,7 @@
     model-releases ──> on_release ──> model-wakeups ─> on_wakeup ─> Compute Engine emulator
     model-approvals ─> on_approval ────────^
     model-alerts ────> on_alert ───────────^ a tick every minute of the stack's time
+    model-rollout-status ─> on_status ─> Slack, webhooks
 
 With Google's emulators the functions run as deployed: functions-framework processes that Pub/Sub
 pushes to, with a small emulator of Cloud Tasks. Without them, the embedded store and bus are used
@@ -41,12 +42,14 @@ PROJECT = "demo"
 QUEUE = f"projects/{PROJECT}/locations/local/queues/wakeups"
 RELEASES, APPROVALS, WAKEUPS = "model-releases", "model-approvals", "model-wakeups"
 ALERTS = "model-alerts"
+STATUS = "model-rollout-status"
 DEAD_LETTERS = "model-releases-dead"
-TOPICS = (RELEASES, APPROVALS, ALERTS, WAKEUPS, "model-rollout-status", DEAD_LETTERS)
+TOPICS = (RELEASES, APPROVALS, ALERTS, WAKEUPS, STATUS, DEAD_LETTERS)
 FUNCTIONS = {
     "on_release": RELEASES,
     "on_approval": APPROVALS,
     "on_alert": ALERTS,
+    "on_status": STATUS,
     "on_wakeup": WAKEUPS,
 }
 
@@ -204,7 +207,7 @@ class Stack:
         self._on_part("topics and push subscriptions", "creating", False)
         topics.make_topics(self.pubsub, PROJECT, TOPICS)
         for program, topic in zip(self.programs, FUNCTIONS.values(), strict=True):
-            dead_letters = None if topic == WAKEUPS else DEAD_LETTERS
+            dead_letters = None if topic in (WAKEUPS, STATUS) else DEAD_LETTERS
             topics.push_to(self.pubsub, PROJECT, topic, program.url, dead_letter_topic=dead_letters)
         self._on_part(
             "topics and push subscriptions",
@@ -218,7 +221,7 @@ class Stack:
     # ---- Embedded
 
     def _start_embedded(self, endpoint: str) -> None:
-        from handlers import alert, approval, release, wakeup
+        from handlers import alert, approval, release, status, wakeup
         from infra.bus.embedded import EmbeddedBus
         from infra.compute.client import Compute
         from infra.logs import JsonLines
@@ -255,6 +258,7 @@ class Stack:
         bus.subscribe(
             ALERTS, lambda event: alert.handle(world, event), dead_letter_topic=DEAD_LETTERS
         )
+        bus.subscribe(STATUS, lambda event: status.handle(world, event))
         bus.subscribe(WAKEUPS, lambda event: wakeup.handle(world, event))
         bus.start()
         self._parts.callback(bus.stop)

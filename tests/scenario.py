@@ -25,7 +25,7 @@ from requests.structures import CaseInsensitiveDict
 
 from compute_emulator import Emulator
 from compute_emulator import VirtualClock as CloudClock
-from handlers import alert, approval, release, wakeup
+from handlers import alert, approval, release, status, wakeup
 from infra.bus.embedded import EmbeddedBus
 from infra.bus.envelope import RELEASE_TYPE, CloudEventLike, Message, parse_message
 from infra.bus.port import Bus
@@ -34,6 +34,7 @@ from infra.compute.client import Compute
 from infra.compute.endpoints import Endpoint
 from infra.fleet import naming
 from infra.metrics.port import Metrics
+from infra.notifications.port import Notifier
 from infra.registry.emulated import EmulatedRegistry
 from infra.schedule.timer import Timer
 from infra.store import outbox, repository
@@ -200,6 +201,7 @@ class Scenario:
         self.tokens = itertools.count(1)
         self._metrics: Callable[[], Metrics] | None = None
         self._verdicts: Callable[[], Verdicts] | None = None
+        self._notifier: Callable[[], Notifier] | None = None
         self.world = self.new_worker()
         # Runs the handler of each event. A test replaces it to act before or after, or to crash.
         self.run_handler: Callable[[Callable[[], None]], None] = lambda handle: handle()
@@ -253,6 +255,7 @@ class Scenario:
             scheduler=lambda: Timer(self.bus),
             metrics=self._metrics,
             verdicts=self._verdicts,
+            notifier=self._notifier,
         )
 
     # ---- given
@@ -298,6 +301,17 @@ class Scenario:
         """The functions ask evaluation jobs in this way from now on."""
         self._verdicts = (lambda: verdicts) if verdicts else None
         self.world = self.new_worker()
+
+    def given_notifier(self, notifier: Notifier, **settings: Any) -> None:
+        """From now on status events are sent as `settings/notifications` says."""
+        if self._notifier is None:
+            self.bus.subscribe(
+                outbox.STATUS,
+                lambda event: self.run_handler(lambda: status.handle(self.world, event)),
+            )
+        self._notifier = lambda: notifier
+        self.world = self.new_worker()
+        self.store.commit(Put("settings/notifications", settings))
 
     def given_load(self, group: str, **load: float) -> None:
         self.emulator.load[group] = dict(load)

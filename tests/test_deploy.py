@@ -161,7 +161,7 @@ def test_scheduled_wake_ups_are_published_by_an_account_that_can_do_nothing_else
     assert [
         f"SLIPWAY_QUEUE={path},SLIPWAY_QUEUE_ACCOUNT={email('slipway-waker')}" in each
         for each in environment
-    ] == [False, False, False, True]
+    ] == [False, False, False, False, True]
 
 
 def test_a_source_of_metrics_is_named_to_those_who_accept_and_who_ask(
@@ -181,7 +181,7 @@ def test_a_source_of_metrics_is_named_to_those_who_accept_and_who_ask(
         f";SLIPWAY_ERRORS_COUNTER={errors}"
     )
     has_metrics = [flag(each, "set-env-vars").endswith(ending) for each in deployed]
-    assert has_metrics == [True, False, False, True]
+    assert has_metrics == [True, False, False, False, True]
 
 
 def test_the_field_that_the_tick_queries_stays_indexed() -> None:
@@ -268,6 +268,7 @@ def test_each_function_runs_as_its_own_service_account() -> None:
         "on_release": email("slipway-intake"),
         "on_approval": email("slipway-approver"),
         "on_alert": email("slipway-alert-intake"),
+        "on_status": email("slipway-notifier"),
         "on_wakeup": email("slipway-reconciler"),
     }
 
@@ -281,8 +282,8 @@ def test_the_ack_deadline_is_longer_than_the_function_timeout() -> None:
     deadlines = [
         int(flag(command, "ack-deadline")) for command in subscriptions if "dead" not in command[4]
     ]
-    assert limits == [120, 120, 120, 120]
-    assert deadlines == [135, 135, 135, 135]
+    assert limits == [120, 120, 120, 120, 120]
+    assert deadlines == [135, 135, 135, 135, 135]
 
 
 def test_an_undeliverable_release_is_kept() -> None:
@@ -346,6 +347,7 @@ def test_push_tokens_have_the_service_as_audience(tmp_path: Path) -> None:
         "model-releases-intake",
         "model-approvals-approver",
         "model-alerts-intake",
+        "model-rollout-status-notifier",
         "model-wakeups-reconciler",
     ]
     for command in pushes:
@@ -357,7 +359,13 @@ def test_push_tokens_have_the_service_as_audience(tmp_path: Path) -> None:
         )
         for command in pushes
     ]
-    assert topics == ["model-releases", "model-approvals", "model-alerts", "model-wakeups"]
+    assert topics == [
+        "model-releases",
+        "model-approvals",
+        "model-alerts",
+        "model-rollout-status",
+        "model-wakeups",
+    ]
 
 
 def test_nobody_may_approve_until_somebody_is_named() -> None:
@@ -398,6 +406,28 @@ def test_only_the_reconciler_reads_the_secret_of_gates() -> None:
     }
     assert signed == {"on_release", "on_wakeup"}
     assert "SLIPWAY_HTTP_GATES" not in str(dry_run("functions.sh"))
+
+
+def test_only_the_notifier_reads_the_secrets_of_notifications_and_it_publishes_nothing() -> None:
+    deploys = starting_with(
+        "run deploy", dry_run("functions.sh", SLIPWAY_NOTIFICATION_SECRETS="notify")
+    )
+    secrets = {
+        flag(command, "function"): flag(command, "set-secrets")
+        for command in deploys
+        if any(each.startswith("--set-secrets=") for each in command)
+    }
+    assert secrets == {"on_status": "SLIPWAY_NOTIFICATION_SECRETS=notify:latest"}
+    assert granted("slipway-notifier") == {("roles/datastore.user", PROJECT)}
+
+
+def test_records_of_notifications_expire() -> None:
+    commands = starting_with("firestore fields ttls update", dry_run("bootstrap.sh"))
+    assert {(command[5], flag(command, "collection-group")) for command in commands} == {
+        ("expires_at", "notifications"),
+        ("expires_at", "notification_threads"),
+    }
+    assert all("--enable-ttl" in command for command in commands)
 
 
 def test_a_second_run_creates_nothing(tmp_path: Path) -> None:

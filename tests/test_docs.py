@@ -21,6 +21,9 @@ from bench.gates import times
 from infra.signatures import is_signed
 from infra.store.documents import to_document
 from rollout import gates, model, strategies
+from rollout.notifications import settings as notifications
+from rollout.notifications.forms import webhook_body
+from rollout.notifications.settings import load_notifications
 from rollout.policy.caps import violations
 from rollout.policy.policy import Policy, load_policy
 from rollout.spec.message import CommandGiven, ReleaseRequested, decode_json, parse, resolve
@@ -28,11 +31,13 @@ from rollout.spec.model import Spec
 from rollout.state import ModelState
 from rollout.strategies import base, rolling
 from tests.rollout.build import release
+from tests.rollout.test_notifications import sent
 from tests.scenario import Scenario
 from tests.tools import require_program
 
 ROOT = Path(__file__).parents[1]
 README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
+NOTIFICATIONS = ROOT / "docs/notifications.md"
 OPERATIONS, STYLE = ROOT / "docs/operations.md", ROOT / "docs/style.md"
 DEPLOYING = ROOT / "docs/deploy.md"
 PAGES = [
@@ -316,6 +321,32 @@ def test_the_words_of_a_status_event_are_documented() -> None:
     section = text(OPERATIONS).split("### Status events")[1].split("\n## ")[0]
     assert len(words) > 12
     assert words <= set(re.findall(r"`(\w+)`", section))
+    events = {"step" if word == "step_1" else word for word in words}
+    assert events - {"published"} <= set(notifications.EVENTS)
+
+
+def test_the_examples_of_notifications_are_valid() -> None:
+    settings = load_notifications(json.loads(example(NOTIFICATIONS, "notifications")))
+    assert settings.problems == ()
+    named = json.loads(example(NOTIFICATIONS, "secrets of notifications"))
+    assert {each.secret for each in settings.destinations} == set(named)
+    command = example(NOTIFICATIONS, "notifications in Firestore's form")
+    stored = json.loads(command.split("-d '")[1].rsplit("'", 1)[0])["fields"]
+    team = load_notifications({name: plain(value) for name, value in stored.items()})
+    assert (team.destinations, team.problems) == (settings.destinations[2:], ())
+
+
+def test_events_and_the_body_of_a_webhook_are_documented() -> None:
+    section = text(NOTIFICATIONS).split("## Events")[1].split("\n## ")[0]
+    default, table = section.split("|", 1)
+    assert set(re.findall(r"`(\w+)`", default)) == set(notifications.DEFAULT_EVENTS)
+    cells = "".join(line.split("|")[1] for line in f"|{table}".splitlines() if line[:1] == "|")
+    named = re.findall(r"`(\w+)`", cells)
+    assert sorted(named) == sorted(notifications.EVENTS)
+    documented = json.loads(example(NOTIFICATIONS, "the body of a webhook"))
+    body = json.loads(webhook_body(sent()))
+    assert set(documented) == set(body)
+    assert set(documented["data"]) | {"outcome"} == set(body["data"])
 
 
 def test_the_examples_of_a_policy_are_valid() -> None:
@@ -352,9 +383,13 @@ def plain(value: dict[str, Any]) -> Any:
     match value:
         case {"integerValue": number}:
             return int(number)
+        case {"stringValue": str(found)}:
+            return found
+        case {"mapValue": {"fields": values}}:
+            return {name: plain(each) for name, each in values.items()}
         case {"arrayValue": {"values": values}}:
             return [each["stringValue"] for each in values]
-    raise ValueError(f"neither a number nor a list of strings: {value}")
+    raise ValueError(f"neither a number, text, a map nor a list of strings: {value}")
 
 
 def test_every_entry_point_is_deployed() -> None:

@@ -72,7 +72,7 @@ def save_observation_failure(world: World, run: Run, stored: StoredState, why: s
     )
     release, phase = release_in_focus(before.rollout), phase_name(before.rollout.phase)
     version = release.version if release else ""
-    failed = Transition(version, phase, phase, f"cannot observe the rollout: {why}")
+    failed = Transition(version, phase, "unobserved", f"cannot observe the rollout: {why}")
     with suppress(Conflict):
         _commit(world, run, stored, state, (failed,), (), now)
 

@@ -103,6 +103,7 @@ def record_transitions(
             "outcome": transition.outcome,
             "evidence": list(transition.evidence),
             "at": now,
+            "begun_at": state.rollout.begun_at,
             "event_id": event_id,
             "generation": state.desired.generation,
             "outputs": dict(state.outputs) if transition.outcome == "succeeded" else {},

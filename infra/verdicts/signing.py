@@ -1,7 +1,8 @@
 """Signs messages and verifies them, as Standard Webhooks specifies it for symmetric keys
 (https://www.standardwebhooks.com, `v1`): HMAC-SHA256 over `id.timestamp.body`. Pure.
 
-Used by `infra/verdicts/https.py` for the query and for its answer. Invariant: no error shows a
+Used by `infra/verdicts/https.py` for the query and for its answer, and by
+`infra/notifications/https.py`. Invariant: no error shows a
 secret.
 """
 
@@ -59,22 +60,22 @@ class Secrets:
         return ""
 
 
-def read_secrets(text: str) -> Secrets:
+def read_secrets(text: str, setting: str = "SLIPWAY_GATE_SECRET") -> Secrets:
     """The secrets in a setting, separated by spaces. Raises ValueError for what is none."""
-    keys = tuple(_key(number, secret) for number, secret in enumerate(text.split(), 1))
+    keys = tuple(_key(setting, number, secret) for number, secret in enumerate(text.split(), 1))
     if not keys:
-        raise ValueError("SLIPWAY_GATE_SECRET must hold a secret, and is empty")
+        raise ValueError(f"{setting} must hold a secret, and is empty")
     return Secrets(keys)
 
 
-def _key(number: int, secret: str) -> bytes:
+def _key(setting: str, number: int, secret: str) -> bytes:
     try:
         key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
     except binascii.Error:
         key = b""
     if not secret.startswith(_PREFIX) or not 24 <= len(key) <= 64:
         raise ValueError(
-            f"SLIPWAY_GATE_SECRET: secret {number} must be {_PREFIX} and 24 to 64 bytes in base64"
+            f"{setting}: secret {number} must be {_PREFIX} and 24 to 64 bytes in base64"
         )
     return key
 

@@ -526,7 +526,7 @@ def job(reply: Callable[[bytes, Headers], Reply]) -> Iterator[int]:
             status, headers, answer = reply(body, received)
             self.send_response(status)
             for name, text in headers.items():
-                if name.startswith("webhook-") or name == "Location":
+                if name.startswith("webhook-") or name in ("Location", "Retry-After"):
                     self.send_header(name, text)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()

@@ -1,0 +1,1 @@
+"""Sends notifications: one port, and an adapter for HTTPS."""
