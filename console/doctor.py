@@ -14,14 +14,14 @@ from typing import Literal
 import typer
 
 from console.connect import Connection
-from console.follow import documents
+from console.follow import documents, state_of
 from console.options import Format, Output, Project, program_of
 from console.output import print_json, print_table
 from console.text import span
 from console.topics import Subscription, Topics
 from infra.settings import POLICY, load_project_policy
 from infra.store import outbox
-from infra.store.documents import UnknownSchema, from_document
+from infra.store.documents import UnknownSchema
 from infra.store.port import Document, Due
 from rollout.policy.policy import Policy
 from rollout.state import ModelState
@@ -92,7 +92,7 @@ def _read(models: Iterable[Document]) -> tuple[list[ModelState], list[str]]:
     states, problems = [], []
     for document in models:
         try:
-            states.append(from_document(document.data))
+            states.append(state_of(document))
         except UnknownSchema as error:
             problems.append(str(error))
     return states, problems

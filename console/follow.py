@@ -12,8 +12,8 @@ from console.answers import Answer, Ending, Goal, ReleaseEnds, answer_in, ending
 from console.connect import Connection, Failure
 from console.views import EntryView, entry_view
 from infra.store import repository
+from infra.store.documents import UnknownSchema, from_document
 from infra.store.port import Document, Store
-from infra.store.repository import stored_state
 from rollout.spec.message import CommandGiven, ReleaseRequested
 from rollout.state import ModelState
 
@@ -39,6 +39,14 @@ class Progress:
     state: ModelState
     entries: tuple[EntryView, ...]
     ending: Ending | None
+
+
+def state_of(document: Document) -> ModelState:
+    """The state in a model's document. Raises `UnknownSchema` also for a damaged one."""
+    try:
+        return from_document(document.data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UnknownSchema(f"{document.path}: the document is damaged: {error!r}") from error
 
 
 def documents(store: Store, collection: str, after: str | None = None) -> Iterator[Document]:
@@ -73,10 +81,10 @@ def place_after(revision: int) -> str:
 
 
 def load(store: Store, model: str) -> ModelState:
-    stored = repository.load_state(store, model)
-    if stored is None:
+    document = store.get(repository.model_path(model))
+    if document is None:
         raise Failure(f"MODEL: there is no model {model}; slipway models lists all")
-    return stored.state
+    return state_of(document)
 
 
 def wait_for_answer(
@@ -90,8 +98,8 @@ def wait_for_answer(
         found = connection.store.get_many([model_path, quarantine_path])
         if quarantine_path in found:
             return refused(found[quarantine_path].data)
-        stored = stored_state(found.get(model_path))
-        if stored and sent.event_id in stored.state.recent_events:
+        document = found.get(model_path)
+        if document and sent.event_id in document.data.get("recent_events", ()):
             written = entries(connection.store, request.model, sent.after or None)
             return answer_in(written, request, sent.event_id)
         if left <= 0:
@@ -112,14 +120,13 @@ def follow(connection: Connection, model: str, goal: Goal, after: str) -> Iterat
         release_path = repository.release_path(model, goal.version)
     while True:
         found = connection.store.get_many([path for path in (model_path, release_path) if path])
-        stored = stored_state(found.get(model_path))
-        if stored is None:
+        if model_path not in found:
             raise Failure(f"the document of model {model} is gone")
-        record = found.get(release_path)
-        ending = ending_of(goal, stored.state, record.data if record else None)
+        state, record = state_of(found[model_path]), found.get(release_path)
+        ending = ending_of(goal, state, record.data if record else None)
         new = tuple(entries(connection.store, model, after or None))
         after = new[-1].id if new else after
-        yield Progress(stored.state, new, ending)
+        yield Progress(state, new, ending)
         if ending:
             return
         connection.sleep(POLL_SECONDS)

@@ -21,6 +21,7 @@ from console.options import Program
 from console.output import print_line
 
 ERROR, INTERRUPTED = 1, 130
+TRACEBACK = "SLIPWAY_TRACEBACK"  # set to anything, shows where an unexpected error was raised
 ABOUT = """Show and change what Slipway rolls out.
 
 Reads the documents in Firestore and publishes releases and commands on Pub/Sub, of a project or of
@@ -98,4 +99,11 @@ def main(arguments: Sequence[str] | None = None, program: Program | None = None)
     except typer.Abort:
         print_line(program.notes, "slipway: stopped", "red")
         return INTERRUPTED
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        what = f"{type(error).__name__}: {error}"
+        why = "a document is damaged, or this is a defect of slipway"
+        print_line(program.notes, f"slipway: {what}: {why}; {TRACEBACK}=1 shows where", "red")
+        return ERROR
     return int(status or 0)

@@ -37,7 +37,8 @@ application default credentials (`gcloud auth application-default login`):
 It reads documents and publishes messages; it calls neither the functions nor Compute Engine. What
 became of a message is read from the model's log and from the quarantine, so that nothing else has
 to be allowed. All models are listed for `status`, `models` and `events` without MODEL, which costs
-a read for each model; `events` lists them every two seconds, and `--watch` every second.
+a read for each model; `--watch` lists them every second, and `events` every two seconds, with the
+messages that were refused.
 
 | exit status | meaning |
 |---|---|

@@ -13,7 +13,7 @@ import typer
 
 from console import views
 from console.connect import Connection, Failure
-from console.follow import documents, entries, load, place_after, place_before
+from console.follow import documents, entries, load, place_after, place_before, state_of
 from console.options import (
     Format,
     Model,
@@ -34,7 +34,7 @@ from console.output import (
 from console.text import clock, moment, plain, since, span
 from console.views import EntryView, ModelView, QuarantineView, StatusView
 from infra.store import repository
-from infra.store.documents import UnknownSchema, from_document
+from infra.store.documents import UnknownSchema
 from rollout.state import ModelState
 
 WATCH_SECONDS = 1.0
@@ -121,7 +121,8 @@ def _overview(state: ModelState | UnreadableModel) -> dict[str, str]:
         view = views.status_view(state)
         coming = view.candidate or view.desired
         warning = view.conditions[0].why if view.conditions else ""
-        waiting = view.on_hold or view.paused or warning or view.waiting_for
+        failed = f"release {view.last_failed} has failed" if view.last_failed else ""
+        waiting = view.on_hold or view.paused or warning or view.waiting_for or failed
         phase = "paused" if view.paused else "on hold" if view.on_hold else view.phase
         values = (view.model, view.stable or "-", coming or "-", phase, waiting)
     return dict(zip(("model", "serves", "next", "phase", "waiting for"), values, strict=True))
@@ -195,7 +196,7 @@ class UnreadableModel:
 def _states(connection: Connection) -> Iterator[ModelState | UnreadableModel]:
     for document in documents(connection.store, "models"):
         try:
-            yield from_document(document.data)
+            yield state_of(document)
         except UnknownSchema as error:
             yield UnreadableModel(document.path.rpartition("/")[2], str(error))
 

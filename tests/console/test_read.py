@@ -237,6 +237,25 @@ def test_a_model_of_another_slipway_is_listed_beside_the_others() -> None:
     assert "deploy the version that wrote it" in result.notes
 
 
+def test_a_damaged_document_is_an_error_and_no_traceback() -> None:
+    scenario = Scenario()
+    scenario.when_released("1", "fine")
+    document = scenario.store.get("models/fine")
+    assert document
+    scenario.store.commit(Put("models/damaged", document.data | {"rollout": {}, "desired": 1}))
+    scenario.store.commit(Put("models/fine/log/99999999-0", {"model": "fine"}))
+    for command in ("status", "models"):
+        text = words(show(scenario, command))
+        assert "damaged" in text
+        assert "fine" in text
+    for arguments in (("status", "damaged"), ("why", "fine"), ("events", "fine", "--no-follow")):
+        result = Terminal(scenario).run(*arguments)
+        assert (result.status, result.out) == (1, "")
+        assert "damaged" in result.notes
+        assert result.notes.count("\n") == 1
+    assert Terminal(scenario).run("doctor").status == 2
+
+
 # ---- What others wrote
 
 
