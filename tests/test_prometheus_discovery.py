@@ -41,7 +41,8 @@ from tests.tools import require_program
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 ZONES = tuple(f"us-central1-{each}" for each in "abcf")
-PORT = 9000
+PORT, METRICS_PORT = 9000, 9002
+SERVING = {"port": PORT, "metrics_port": METRICS_PORT}
 GATES = {
     "vllm_errors": Gate(),
     "triton_errors": Gate(),
@@ -105,7 +106,7 @@ class Network:
                     body = b'{"access_token": "t", "expires_in": 3600, "token_type": "Bearer"}'
                 else:
                     url = urlsplit(self.path)
-                    assert url.port == PORT
+                    assert url.port == METRICS_PORT
                     app = network.app_at(url.hostname)
                     if app is None:
                         self.send_error(502)
@@ -233,7 +234,7 @@ def test_the_metrics_of_both_releases_are_told_apart_instance_by_instance(tmp_pa
     with story.emulator.serve() as server, story.emulator.data_plane() as plane:
         steps = [{"weight": 50, "hold_seconds": 3600}, {"weight": 100}]
         canary = {"strategy": "canary", "steps": steps, "bake_seconds": 0}
-        story.given_serving("1", serving={"port": PORT}, rollout=canary)
+        story.given_serving("1", serving=SERVING, rollout=canary)
         story.when_released("2-RC1")
         story.when_minutes_pass(6)
         assert story.healthy_by_version() == {"1": 3, "2-RC1": 3}
@@ -290,7 +291,7 @@ def test_a_rolling_release_is_judged_by_its_own_instances_in_the_group_of_both(
         story.emulator.data_plane() as plane,
         shipped_prometheus(tmp_path, story, server, plane) as url,
     ):
-        story.given_serving("1", serving={"port": PORT}, rollout=rolling)
+        story.given_serving("1", serving=SERVING, rollout=rolling)
         story.given_metrics(Prometheus(url))
         latest = time.monotonic() + 180
         story.clock.go_live(lambda: has_verdict(story) or time.monotonic() > latest)

@@ -113,6 +113,10 @@ class Serving(Section):
     port: Annotated[int, Field(ge=1, le=65535)] = Field(
         default=8080, description="The port it serves HTTP on"
     )
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        default=None,
+        description="The port on which it answers `/metrics`, if that is not `port`; opened too",
+    )
     readiness_path: types.RequestPath = Field(
         default="/health", description="Returns 200 when the instance can serve requests"
     )

@@ -20,7 +20,7 @@ from infra.fleet.model import Body, DesiredResource
 from rollout.model import Release
 from rollout.spec.defaults import boot_image
 from rollout.spec.machines import disk_type, has_gpu
-from rollout.spec.model import DEFAULT_NETWORK, Artifact, Machine, Spec
+from rollout.spec.model import DEFAULT_NETWORK, Artifact, Machine, Serving, Spec
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
@@ -149,6 +149,7 @@ def metadata(spec: Spec) -> dict[str, str]:
             _pairs({"PORT": str(spec.serving.port), **_weights(artifact), **artifact.env})
         ),
         "slipway-secrets": _lines(_pairs(artifact.secrets)),
+        "slipway-metrics-port": _other_port(spec.serving),
         "slipway-gpu": "true" if has_gpu(spec.machine) else "",
     }
     if artifact.image:
@@ -165,6 +166,12 @@ def metadata(spec: Spec) -> dict[str, str]:
     elif artifact.startup_script:
         items["startup-script"] = artifact.startup_script
     return {key: value for key, value in items.items() if value}
+
+
+def _other_port(serving: Serving) -> str:
+    """The port of its metrics, if it has one of their own."""
+    port = serving.metrics_port
+    return str(port) if port and port != serving.port else ""
 
 
 def _weights(artifact: Artifact) -> dict[str, str]:

@@ -43,6 +43,7 @@ FULL: dict[str, Any] = {
     },
     "serving": {
         "port": 8080,
+        "metrics_port": 8002,
         "readiness_path": "/ready",
         "liveness_path": "/live",
         "startup_seconds": 60,

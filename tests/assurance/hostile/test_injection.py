@@ -66,6 +66,7 @@ PLACES: dict[str, set[str]] = {
 }
 METADATA = {
     "slipway-port",
+    "slipway-metrics-port",
     "slipway-args",
     "slipway-env",
     "slipway-secrets",

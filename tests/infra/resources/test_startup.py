@@ -322,6 +322,19 @@ def test_shared_memory_and_limits_are_generous_and_can_be_set(tmp_path: Path) ->
         assert size == shm if shm else int(size.removesuffix("k")) > 65536
 
 
+@pytest.mark.parametrize(("metrics_port", "ports"), [(None, 1), (8080, 1), (8002, 2)])
+def test_the_port_of_metrics_is_opened_beside_the_serving_port(
+    tmp_path: Path, metrics_port: int | None, ports: int
+) -> None:
+    serving = {"port": 8080, "metrics_port": metrics_port}
+    image = "eu-docker.pkg.dev/p/r/app:1"
+    machine = Machine(tmp_path, metadata(spec(artifact={"image": image}, serving=serving)))
+    assert machine.boot().returncode == 0
+    run = machine.read("docker-run")
+    opened = [run[place + 1] for place, word in enumerate(run) if word == "--publish"]
+    assert opened == ["8080:8080", "8002:8002"][:ports]
+
+
 def test_a_machine_without_gpus_installs_no_drivers(tmp_path: Path) -> None:
     machine = Machine(tmp_path, metadata_of({}))
     assert machine.boot().returncode == 0

@@ -8,6 +8,7 @@
 #                    the machine's service account
 #   slipway-shm-mb   the size of /dev/shm in MiB; without it, half of the machine's memory
 #   slipway-ulimits  one name=limit per line
+#   slipway-metrics-port  a second port to open, for the server's own metrics
 #   slipway-gpu      present if the machine has GPUs
 # Values reach Docker as single arguments or through a file. No value is run as code, no secret is
 # in metadata or printed, and no variable of this script gets its name from one.
@@ -177,9 +178,15 @@ attribute slipway-args >"$run/args"
 attribute slipway-env >"$run/env"
 attribute slipway-secrets >"$run/secrets"
 attribute slipway-ulimits >"$run/ulimits"
+metrics_port=$(attribute slipway-metrics-port)
 shm=$(shared_memory)
 options=(--detach --restart always --name "$container")
-options+=(--publish "$port:$port" --env-file "$run/env" --shm-size "$shm")
+options+=(--publish "$port:$port")
+if [[ -n $metrics_port ]]; then
+  [[ $metrics_port =~ ^[0-9]+$ ]] || fail 'slipway-metrics-port is not a port'
+  options+=(--publish "$metrics_port:$metrics_port")
+fi
+options+=(--env-file "$run/env" --shm-size "$shm")
 while IFS= read -r line || [[ -n $line ]]; do
   [[ $line =~ ^[a-z]+=-?[0-9]+$ ]] || fail 'slipway-ulimits has a line that is no limit'
   options+=(--ulimit "$line")
