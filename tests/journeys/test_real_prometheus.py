@@ -23,7 +23,7 @@ pytestmark = pytest.mark.wide
 
 ANALYSIS = {"window_seconds": 2, "warm_up_seconds": 0}
 RATE, WEIGHT, ERRORS = 500.0, 0.05, 0.03
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def is_taken_back(story: Scenario) -> bool:
@@ -51,7 +51,7 @@ def test_a_canary_with_three_percent_errors_is_caught_at_five_percent_of_the_req
         latest = time.monotonic() + PATIENCE
         story.clock.go_live(lambda: is_taken_back(story) or time.monotonic() > latest)
         with sent.sent(model_url(plane)):
-            until(lambda: bool(ask(url, "lb_requests_total")))
+            until(lambda: bool(ask(url, "lb_requests_total")), PATIENCE)
             story.when_seconds_pass(6)  # the stable release has windows to compare with
             story.when_released("2", rollout={"gates": {"http_errors": {}}, "analysis": ANALYSIS})
             while story.clock.is_live:
