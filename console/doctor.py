@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -18,13 +18,15 @@ from console.follow import documents, state_of
 from console.options import Format, Output, Project, program_of
 from console.output import print_json, print_table
 from console.text import span
-from console.topics import Subscription, Topics
 from infra.settings import POLICY, load_project_policy
 from infra.store import outbox
 from infra.store.documents import UnknownSchema
 from infra.store.port import Document, Due
 from rollout.policy.policy import Policy
 from rollout.state import ModelState
+
+if TYPE_CHECKING:
+    from console.topics import Subscription, Topics
 
 Result = Literal["right", "wrong", "left out"]
 PUSHED = ("model-releases", "model-approvals", "model-wakeups")
