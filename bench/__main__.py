@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from bench import (
     by_gcloud,
     cold_start,
+    command_line,
     emulator,
     facts,
     memory,
@@ -47,6 +48,7 @@ ALONE: dict[str, Callable[[], tuple[Row, ...]]] = {
     "gates": gates.measure,
     "rollouts": rollouts.measure,
     "gcloud": by_gcloud.measure,
+    "command-line": command_line.measure,
     "emulator": emulator.measure,
 }
 """Parts that do not use a `Setting`."""
