@@ -36,9 +36,10 @@ application default credentials (`gcloud auth application-default login`):
 
 It reads documents and publishes messages; it calls neither the functions nor Compute Engine. What
 became of a message is read from the model's log and from the quarantine, so that nothing else has
-to be allowed. All models are listed for `status`, `models` and `events` without MODEL, which costs
-a read for each model; `--watch` lists them every second, and `events` every two seconds, with the
-messages that were refused.
+to be allowed ([ADR 0036](adr/0036-a-publisher-reads-its-answer-from-documents.md)). All models
+are listed for `status`, `models` and `events` without MODEL, which costs a read for each model;
+`--watch` lists them every second, and `events` every two seconds, with the messages that were
+refused.
 
 | exit status | meaning |
 |---|---|
