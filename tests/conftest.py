@@ -31,7 +31,14 @@ RUN_FOLDER = "SLIPWAY_TEST_RUN"  # shared by the workers of one run, which inher
 # of CPU time.
 SIMULATED = "simulated"
 WIDE = "wide"
-LONG = ("tests/emulators/", "tests/assurance/simulation/", "tests/local/test_demo.py")
+LONG = (
+    "tests/emulators/",
+    "tests/assurance/simulation/",
+    "tests/local/",
+    "tests/journeys/test_real_prometheus.py",
+    "tests/test_prometheus_discovery.py",
+    "emulator/tests/test_ansible.py",
+)
 _started: list[Emulator] = []
 
 if not is_ci():  # Hypothesis's own CI profile has no deadlines either.

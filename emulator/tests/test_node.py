@@ -19,6 +19,7 @@ SCRIPT = Path(__file__).parent / "node" / "load_balancer.mjs"
 
 def test_googles_clients_create_read_change_and_delete(server: Server, tmp_path: Path) -> None:
     folder = installed.node()
+    server.cloud.set_behaviours([{"boot_seconds": 1200}])  # two seconds, in which they are listed
     script = folder / SCRIPT.name  # Node looks for packages beside the script
     script.write_text(SCRIPT.read_text())
     done = subprocess.run(
