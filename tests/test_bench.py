@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bench.gates.measure import SETTINGS
 from bench.provision import critical_length
 from bench.results import FILE, KEYS, Key, merged, row, to_text
 from infra.fleet.model import Action, Plan
@@ -62,6 +63,14 @@ def test_each_result_says_its_value_unit_target_and_how_it_was_measured(
     assert len(result["how"]) > 20
     if result["value"] is None:
         assert result["how"].startswith("not measured: ")
+
+
+def test_releases_were_rolled_out_by_each_rule(committed: dict[str, Any]) -> None:
+    found = committed["results"]["gates_bad_promoted"]["detail"]["rules"]
+    assert list(found) == list(SETTINGS)
+    for name, setting in SETTINGS.items():
+        for kind in ("good", "bad"):
+            assert sum(found[name][kind].values()) == setting.releases
 
 
 def test_met_follows_from_value_and_target(committed: dict[str, Any]) -> None:

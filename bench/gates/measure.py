@@ -19,28 +19,42 @@ from bench.gates.rollouts import SHORTEST, Outcome, Rule, roll_out
 from bench.gates.slipway import Slipway
 from bench.results import Row, row
 
-RELEASES = 1000
+RELEASES, FEWER = 1000, 100
 SLIPWAY = "Slipway"
-RULES: Mapping[str, Callable[[], Rule]] = {
-    SLIPWAY: Slipway,
-    "Argo Rollouts, the documentation's limits": partial(Argo, EXAMPLE),
-    "Argo Rollouts, limits chosen for the service": partial(Argo, TUNED),
-    "Kayenta, every minute": partial(Kayenta, every_minute=True),
-    "Kayenta, once per step": partial(Kayenta, every_minute=False),
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A rule, and under which conditions so many good and so many bad releases are rolled out."""
+
+    rule: Callable[[], Rule]
+    releases: int = RELEASES
+    requests_per_second: float = 100
+    delay: int = 1
+
+
+SETTINGS: Mapping[str, Setting] = {
+    SLIPWAY: Setting(Slipway),
+    "Argo Rollouts, the documentation's limits": Setting(partial(Argo, EXAMPLE)),
+    "Argo Rollouts, limits chosen for the service": Setting(partial(Argo, TUNED)),
+    "Kayenta, every minute": Setting(partial(Kayenta, every_minute=True)),
+    "Kayenta, once per step": Setting(partial(Kayenta, every_minute=False)),
+    "Slipway, metrics 5 minutes late": Setting(Slipway, FEWER, delay=5),
+    "Slipway, 10 requests a second": Setting(Slipway, FEWER, 10),
 }
 
 
 @dataclass(frozen=True)
 class Case:
-    rule: str
     release: SimulatedRelease
     outcome: Outcome
 
 
-def cases(rule: str, releases: int) -> list[Case]:
-    """So many good releases and so many bad ones, each kind of these the same number of times."""
+def cases(name: str) -> list[Case]:
+    """Good releases and as many bad ones, each kind of these the same number of times."""
+    releases = SETTINGS[name].releases
     tasks = [
-        (rule, kind, seed)
+        (name, kind, seed)
         for kind in (GOOD, *BAD)
         for seed in range(releases if kind == GOOD else releases // len(BAD))
     ]
@@ -48,9 +62,16 @@ def cases(rule: str, releases: int) -> list[Case]:
         return pool.starmap(case, tasks, chunksize=20)
 
 
-def case(rule: str, kind: str, seed: int) -> Case:
-    release = draw(kind, seed)
-    return Case(rule, release, roll_out(release, RULES[rule](), f"{kind} {seed}"))
+def case(name: str, kind: str, seed: int) -> Case:
+    setting, release = SETTINGS[name], draw(kind, seed)
+    outcome = roll_out(
+        release,
+        setting.rule(),
+        f"{kind} {seed}",
+        requests_per_second=setting.requests_per_second,
+        delay=setting.delay,
+    )
+    return Case(release, outcome)
 
 
 def summary(found: Iterable[Case]) -> dict[str, Any]:
@@ -119,14 +140,16 @@ def _windows_by_weight(found: Sequence[Case]) -> dict[float, list[float]]:
 
 
 def measure() -> tuple[Row, ...]:
-    found = {rule: summary(cases(rule, RELEASES)) for rule in RULES}
+    found = {name: summary(cases(name)) for name in SETTINGS}
     ours = found[SLIPWAY]
     how = (
         f"{RELEASES} simulated releases at 100 requests a second, with the default steps, holds and"
         " bake and two gates (errors and latency); bursts of dispersion 4 in half of them"
     )
     return (
-        row("gates_bad_promoted", ours["bad"]["promoted"], f"bad ones promoted; {how}", **found),
+        row(
+            "gates_bad_promoted", ours["bad"]["promoted"], f"bad ones promoted; {how}", rules=found
+        ),
         row(
             "gates_good_rolled_back_percent",
             100 * ours["good"]["rolled_back"] / RELEASES,
