@@ -13,17 +13,15 @@ from bench.gates.traffic import PROPAGATION, Minute, Traffic
 from rollout.spec.steps import DEFAULT_WEIGHTS
 
 BAKE_SECONDS = 300
-SHORTEST = (
-    sum(PROPAGATION + hold // 60 for _, hold in DEFAULT_WEIGHTS) + PROPAGATION + BAKE_SECONDS // 60
-)
-"""Minutes of a rollout that nothing delays, at most."""
+SHORTEST = sum(PROPAGATION + hold // 60 for _, hold in DEFAULT_WEIGHTS) + BAKE_SECONDS // 60
+"""Minutes of a rollout that nothing delays."""
 
 Answer = Literal["go on", "stay", "roll back", "ask"]
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What a rule is told once a minute. `step`: its number, that of the bake after the last.
+    """What a rule gets once a minute. `step`: its number, that of the bake after the last.
     `routed`: the minute from which its weight is in the route. `due`: whether its hold is over.
     `minutes`: by gate, all that have been measured.
     """
