@@ -88,7 +88,9 @@ def _commit(
 ) -> None:
     outcomes = repository.record_outcomes(world.store, run.model, releases, transitions, now)
     log = repository.record_transitions(state, transitions, now, run.event_id)
+    reports = repository.report_conditions(stored.state, state, now)
     reopened = repository.reopen_restored(world.store, stored.state, state)
     records = {write.path: write for write in (*reopened, *outcomes)}
-    world.store.commit(repository.write_state(stored, state), *log, *records.values())
-    outbox.publish_committed(world, log)
+    writes = (repository.write_state(stored, state), *log, *reports, *records.values())
+    world.store.commit(*writes)
+    outbox.publish_committed(world, (*log, *reports))

@@ -14,9 +14,10 @@ from typing import Any
 
 from infra.bus.envelope import Message, Unreadable
 from infra.bus.validators import display, parse_timestamp
-from rollout.notifications.model import StatusEvent
+from rollout.notifications.model import CONDITIONS, StatusEvent
 
 ROLLOUT_TYPE = "io.slipway.rollout.v1"
+CONDITION_TYPE = "io.slipway.condition.v1"
 QUARANTINE_TYPE = "io.slipway.quarantine.v1"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,255}")
 _MAX_NAME = 100
@@ -26,7 +27,7 @@ def parse_status(message: Message) -> StatusEvent:
     attributes = message.attributes
     kind, event_id = attributes.get("ce-type", ""), attributes.get("ce-id", "")
     try:
-        if kind not in (ROLLOUT_TYPE, QUARANTINE_TYPE):
+        if kind not in (ROLLOUT_TYPE, CONDITION_TYPE, QUARANTINE_TYPE):
             raise ValueError(f"ce-type must be that of a status event, not {display(kind)}")
         if not _ID.fullmatch(event_id):
             raise ValueError(f"ce-id is missing or malformed: {display(event_id)}")
@@ -36,13 +37,12 @@ def parse_status(message: Message) -> StatusEvent:
         if kind == QUARANTINE_TYPE:
             at = parse_timestamp(attributes.get("ce-time"), "ce-time")
             return _refused(event_id, data, at)
-        return _transition(event_id, data)
+        return _condition(event_id, data) if kind == CONDITION_TYPE else _transition(event_id, data)
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"not a status event: {error}", message.data) from error
 
 
 def _transition(event_id: str, data: Mapping[str, Any]) -> StatusEvent:
-    begun_at = data.get("begun_at")
     return StatusEvent(
         id=event_id,
         model=_text(data, "model", _MAX_NAME),
@@ -53,7 +53,23 @@ def _transition(event_id: str, data: Mapping[str, Any]) -> StatusEvent:
         at=parse_timestamp(data.get("at"), "at"),
         reason=_text(data, "reason", _MAX_NAME),
         outcome=_text(data, "outcome", _MAX_NAME),
-        begun_at=parse_timestamp(begun_at, "begun_at") if begun_at else None,
+        begun_at=_begun_at(data),
+        data=data,
+    )
+
+
+def _condition(event_id: str, data: Mapping[str, Any]) -> StatusEvent:
+    condition = _text(data, "condition", _MAX_NAME)
+    return StatusEvent(
+        id=event_id,
+        model=_text(data, "model", _MAX_NAME),
+        release=_text(data, "release", _MAX_NAME),
+        from_=_text(data, "phase", _MAX_NAME),
+        to=CONDITIONS.get(condition, condition),
+        why=_text(data, "why"),
+        at=parse_timestamp(data.get("at"), "at"),
+        begun_at=_begun_at(data),
+        condition=condition,
         data=data,
     )
 
@@ -69,6 +85,11 @@ def _refused(event_id: str, data: Mapping[str, Any], at: datetime) -> StatusEven
         at=at,
         data=data,
     )
+
+
+def _begun_at(data: Mapping[str, Any]) -> datetime | None:
+    given = data.get("begun_at")
+    return parse_timestamp(given, "begun_at") if given else None
 
 
 def _text(data: Mapping[str, Any], name: str, longest: int = 1 << 20) -> str:

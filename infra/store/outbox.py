@@ -51,10 +51,10 @@ def message(
     return Put(f"outbox/{key}", body)
 
 
-def status_event(key: str, entry: Mapping[str, Any], now: datetime) -> Write:
-    """The status event for a log entry."""
+def status_event(key: str, entry: Mapping[str, Any], now: datetime, kind: str = "rollout") -> Write:
+    """The status event for a log entry, or for a condition."""
     data = json.dumps(entry, default=_iso).encode()
-    return message(key, STATUS, data, status_attributes(key, str(entry["model"]), now), now)
+    return message(key, STATUS, data, status_attributes(key, str(entry["model"]), now, kind), now)
 
 
 def status_attributes(key: str, model: str, now: datetime, kind: str = "rollout") -> dict[str, str]:

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from infra.store import outbox
 from infra.store.documents import from_document, gate_record, release_to_record, to_document
 from infra.store.port import Conflict, Create, Document, Put, Replace, Store, Write
-from rollout.model import Release, Transition
+from rollout.model import Release, Transition, phase_name
 from rollout.state import ModelState
 
 if TYPE_CHECKING:
     from infra.wiring import World
 
 MAX_RECENT_EVENTS = 50
+REPORTED = ("Degraded", "Frozen", "CapacityScarce")
+"""Conditions that begin without a transition."""
 MAX_ATTEMPTS = 200  # of one release
 TRIES = 24  # about 20 seconds
 FIRST_BACK_OFF_SECONDS = 0.05
@@ -115,6 +117,32 @@ def record_transitions(
             entry["inherits_from"] = transition.inherits_from
         writes.append(Put(f"models/{model}/log/{key}", entry))
         writes.append(outbox.status_event(f"{model}-{key}", entry, now))
+    return tuple(writes)
+
+
+def report_conditions(before: ModelState, after: ModelState, now: datetime) -> tuple[Write, ...]:
+    """The status events of conditions that begin. A condition may come and go, so each is published
+    under one id in an hour, by which readers recognize it.
+    """
+    earlier = {each.type for each in before.conditions}
+    begun = [each for each in after.conditions if each.type not in earlier]
+    rollout, model = after.rollout, after.desired.model
+    release = rollout.candidate or after.desired.release or rollout.stable
+    writes: list[Write] = []
+    for kind in REPORTED:
+        whys = [each.why for each in begun if each.type == kind]
+        if whys:
+            key = f"{model}-{kind}-{now:%Y%m%dT%H}"
+            entry = {
+                "model": model,
+                "release": release.version if release else "",
+                "condition": kind,
+                "phase": phase_name(rollout.phase),
+                "why": "; ".join(whys),
+                "at": now,
+                "begun_at": rollout.begun_at,
+            }
+            writes.append(outbox.status_event(key, entry, now, "condition"))
     return tuple(writes)
 
 

@@ -69,6 +69,7 @@ def webhook_body(notification: Notification) -> bytes:
     """
     event = notification.event
     kind = "message" if event.to == "quarantined" else "rollout"
+    kind = "condition" if event.condition else kind
     body = {
         "type": f"{kind}.{event.name}",
         "timestamp": event.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),

@@ -10,10 +10,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+CONDITIONS: Mapping[str, str] = {
+    "Degraded": "degraded",
+    "Frozen": "frozen",
+    "CapacityScarce": "capacity_scarce",
+}
+"""What the events of conditions are called that no transition reports."""
+
 
 @dataclass(frozen=True)
 class StatusEvent:
-    """A transition, or a refused message, as it was published. Texts that it lacks are empty.
+    """A transition, a condition that began (`to` is its event, `from_` the phase), or a refused
+    message, as it was published. Texts that it lacks are empty.
     `begun_at` is when the rollout began that the transition belongs to, if any. `data` is the whole
     event.
     """
@@ -28,6 +36,7 @@ class StatusEvent:
     reason: str = ""
     outcome: str = ""
     begun_at: datetime | None = None
+    condition: str = ""
     data: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property

@@ -26,6 +26,8 @@ def notification_of(event: StatusEvent, facts: Facts, link: str, project: str) -
     undo, fields = _undo(event, facts)
     release = f"release {event.release}" if event.release else "a message"
     change = f"{event.from_} → {event.to}" if event.from_ else event.to
+    if event.condition:
+        change = f"condition {event.condition} ({event.from_})"
     reason = f" ({event.reason})" if event.reason and event.reason != event.to else ""
     return Notification(
         event,
@@ -67,7 +69,9 @@ def _undo(event: StatusEvent, facts: Facts) -> tuple[str, dict[str, str]]:
     release, name = event.release, event.name
     if not is_model_name(event.model) or not is_version(release):
         return "", {}
-    if name in _IN_PROGRESS:
+    is_rollout = event.from_.startswith("step_") or event.from_ == "baking"
+    is_waiting = name == "capacity_scarce" or (name == "degraded" and is_rollout)
+    if name in _IN_PROGRESS or is_waiting:
         return "To stop it", {"command": "abort"}
     if name == "paused":
         return "To go on", {"command": "resume"}

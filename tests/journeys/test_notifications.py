@@ -1,4 +1,4 @@
-"""What a team is told of its rollouts, over HTTPS, and that the command in it does what it says."""
+"""What a team hears of its rollouts, over HTTPS, and that the command in it does what it says."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Team:
         return [(data["release"], data["to"]) for data in dict(self.received).values()]
 
 
-def test_a_team_is_told_how_its_releases_end_and_can_undo_it() -> None:
+def test_a_team_hears_how_its_releases_end_and_can_undo_it() -> None:
     story, team = Scenario(), Team()
     with job(team.answer) as port:
         url = f"https://{HOST}:{port}/"
@@ -55,7 +55,35 @@ def test_a_team_is_told_how_its_releases_end_and_can_undo_it() -> None:
     assert team.outcomes[-1] == ("1", "succeeded")
 
 
-def test_a_team_is_told_why_a_release_was_taken_back() -> None:
+def test_a_condition_that_comes_and_goes_is_sent_once_an_hour() -> None:
+    story, team = Scenario(), Team()
+    with job(team.answer) as port:
+        destination = {"type": "webhook", "secret": "key", "url": f"https://{HOST}:{port}/"}
+        settings = {"team": destination | {"events": ["degraded"]}}
+        story.given_notifier(HttpsNotifier({"key": KEY}, local()), destinations=settings)
+        story.given_serving("1")
+        story.given_stock_out("us-central1")
+        story.when_released("2")
+        for _ in range(3):
+            story.given_stock_out("us-central1")
+            story.when_minutes_pass(2)
+            story.given_no_stock_out()
+            story.when_minutes_pass(1)
+    published = [
+        each["ce-id"]
+        for each in story.attributes_on("model-rollout-status")
+        if each["ce-type"] == "io.slipway.condition.v1"
+    ]
+    assert len(published) > len(set(published)) == 1
+    received = [each for each, _ in team.received]
+    assert received == [published[0]] * 2  # the first try was answered by an error
+    data = team.received[0][1]
+    assert (data["condition"], data["release"]) == ("Degraded", "2")
+    assert "does not have enough resources" in data["text"]
+    assert '"abort"' in data["undo_command"]
+
+
+def test_a_team_hears_why_a_release_was_taken_back() -> None:
     story, team = Scenario(), Team()
     with job(team.answer) as port:
         destination = {"type": "webhook", "secret": "key", "url": f"https://{HOST}:{port}/"}

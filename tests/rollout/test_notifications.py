@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rollout.notifications.forms import MAX_HEADER, MAX_SECTION, escape, slack_message, webhook_body
-from rollout.notifications.model import Facts, Notification, StatusEvent
+from rollout.notifications.model import CONDITIONS, Facts, Notification, StatusEvent
 from rollout.notifications.settings import (
     DEFAULT_EVENTS,
     MAX_DESTINATIONS,
@@ -240,6 +240,31 @@ def test_the_command_undoes_the_transition(
     ]
     assert json.loads(message.removeprefix("--message=")) == {"model": "tiny"} | command
     assert notification.undo
+
+
+@pytest.mark.parametrize(
+    ("condition", "phase", "command"),
+    [
+        ("Degraded", "step_2", "abort"),
+        ("Degraded", "baking", "abort"),
+        ("Degraded", "settled", ""),
+        ("Degraded", "rolling_back", ""),
+        ("CapacityScarce", "settled", "abort"),
+        ("Frozen", "settled", ""),
+    ],
+)
+def test_a_condition_is_named_with_the_phase_in_which_it_began(
+    condition: str, phase: str, command: str
+) -> None:
+    event = replace(
+        EVENT, condition=condition, from_=phase, to=CONDITIONS[condition], reason="", outcome=""
+    )
+    notification = sent(event)
+    assert notification.title == f"tiny, release 2: condition {condition} ({phase})"
+    assert (f'"{command}"' in notification.undo_command) == bool(command)
+    assert bool(notification.undo_command) == bool(command)
+    assert json.loads(webhook_body(notification))["type"] == f"condition.{CONDITIONS[condition]}"
+    assert Destination("team", "slack", "team", events=(event.to,)).takes(event)
 
 
 @pytest.mark.parametrize("begun_at", [None, NOW, NOW + timedelta(seconds=5)])
