@@ -22,6 +22,8 @@ from infra.settings import POLICY, load_project_policy
 from infra.store import outbox
 from infra.store.documents import UnknownSchema
 from infra.store.port import Document, Due
+from rollout.notifications.settings import DOCUMENT as NOTIFICATIONS
+from rollout.notifications.settings import Notifications, load_notifications
 from rollout.policy.policy import Policy
 from rollout.state import ModelState
 
@@ -29,9 +31,9 @@ if TYPE_CHECKING:
     from console.topics import Subscription, Topics
 
 Result = Literal["right", "wrong", "left out"]
-PUSHED = ("model-releases", "model-approvals", "model-wakeups")
+PUSHED = ("model-releases", "model-approvals", "model-rollout-status", "model-wakeups")
 """Topics whose messages functions get."""
-PUBLISHED = ("model-rollout-status", "model-releases-dead")
+PUBLISHED = ("model-releases-dead",)
 LATE = timedelta(minutes=3)
 """The tick of every minute wakes what is due; a pass takes 45 seconds at most."""
 DIFFERS = 2
@@ -81,6 +83,8 @@ def find(connection: Connection) -> Iterator[Finding]:
     yield of_holds(states)
     stored = store.get_many([POLICY])
     yield of_policy(POLICY in stored, lambda: load_project_policy(store, stored))
+    document = store.get(NOTIFICATIONS)
+    yield of_notifications(load_notifications(document.data if document else None))
     yield of_passes(store.list_due(now - LATE, NAMED + 1), now)
     unsent = (each.data["at"] for each in documents(store, "outbox"))
     yield of_outbox(unsent, now)
@@ -129,6 +133,14 @@ def of_policy(is_stored: bool, load: Callable[[], Policy]) -> Finding:
         todo = "Until it is repaired, every release is refused"
         return Finding("policy", "wrong", str(error), todo)
     return Finding("policy", "right", "settings/policy is valid")
+
+
+def of_notifications(settings: Notifications) -> Finding:
+    if settings.problems:
+        what = "; ".join(settings.problems[:NAMED])
+        return Finding("notifications", "wrong", what, "See docs/notifications.md")
+    names = _some([each.name for each in settings.destinations]) or "no destination"
+    return Finding("notifications", "right", f"sent to {names}")
 
 
 def of_passes(overdue: Iterable[Due], now: datetime) -> Finding:

@@ -35,6 +35,7 @@ def test_all_is_right_where_slipway_works(scenario: Scenario) -> None:
         "documents": "right",
         "holds": "right",
         "policy": "right",
+        "notifications": "right",
         "passes": "right",
         "outbox": "right",
         "topics": "left out",
@@ -45,6 +46,11 @@ def test_all_is_right_where_slipway_works(scenario: Scenario) -> None:
 
 def wrong_policy(scenario: Scenario) -> None:
     scenario.given_policy(max_instances="many")
+
+
+def wrong_destination(scenario: Scenario) -> None:
+    team = {"type": "slack", "secret": "team", "evnts": ["paused"]}
+    scenario.store.commit(Put("settings/notifications", {"destinations": {"team": team}}))
 
 
 def another_schema(scenario: Scenario) -> None:
@@ -64,6 +70,7 @@ def messages_left(scenario: Scenario) -> None:
     ("break_it", "check", "what"),
     [
         (wrong_policy, "policy", "settings/policy: max_instances must be a non-negative"),
+        (wrong_destination, "notifications", "destinations.team: has unknown fields evnts"),
         (another_schema, "documents", "models/older: the document has schema 1"),
         (no_ticks, "passes", "and less: tiny"),
         (messages_left, "outbox", "messages not published: 1, the oldest since 10 min"),
