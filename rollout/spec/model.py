@@ -622,6 +622,7 @@ _LATER_FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("rollout", "gates", {}),
     ("rollout", "analysis", Analysis().model_dump(mode="json")),
     ("serving", "requests_per_second", None),
+    ("serving", "metrics_port", None),
     ("traffic", "preview_host", None),
     ("traffic", "mirror_safe", False),
 )

@@ -14,11 +14,11 @@ DIGEST = f"host/app@sha256:{'0' * 64}"
     [
         (
             {"image": DIGEST},
-            "de5d772418a0a7bf9dfd79bd0bda1db026a14191675fd0187474fb778b0cf412",
+            "b32222bf009834ed8abc7346d6ffaf183620715fbe86937713a633b4a4773119",
         ),
         (
             {"image": DIGEST, "args": ["--path=/a b", "ü"], "env": {"B": "2", "A": "1"}},
-            "694385589a9ee94f22f1cab8bc88ddd3f18867da7fb548b400675b2bfa4a6744",
+            "664c7706e60bd62c3566a2e23dc343d47122bf6539923e393771b84e0e1dea2b",
         ),
     ],
     ids=["plain", "rich"],
