@@ -19,6 +19,7 @@ from console.connect import Failure, connector
 from console.doctor import doctor
 from console.options import Program
 from console.output import print_line
+from console.plan import plan
 
 ERROR, INTERRUPTED = 1, 130
 TRACEBACK = "SLIPWAY_TRACEBACK"  # set to anything, shows where an unexpected error was raised
@@ -54,6 +55,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "why": read.why,
     "events": read.events,
     "doctor": doctor,
+    "plan": plan,
     "publish": send.publish,
     "pause": send.pause,
     "resume": send.resume,

@@ -51,6 +51,15 @@ class Program:
         with explained(connection.place):
             yield connection
 
+    @contextmanager
+    def busy(self, what: str) -> Iterator[None]:
+        """Says on a terminal what is being done, as long as it is."""
+        if not self.notes.is_terminal or self.notes.is_dumb_terminal:
+            yield
+            return
+        with self.notes.status(what):
+            yield
+
 
 def program_of(context: typer.Context) -> Program:
     program = context.obj

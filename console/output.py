@@ -7,6 +7,7 @@ what the words say; rich leaves them out with NO_COLOR, on a dumb terminal, and 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import is_dataclass
 from datetime import datetime
@@ -34,8 +35,8 @@ STYLES = {
 
 
 def to_json(view: Any, *, is_line: bool = False) -> str:
-    """Views as JSON, with their fields' names; `from_` is written `from`. Times are RFC 3339, and
-    whatever is not ASCII is escaped.
+    """Views as JSON, with their fields' names; `from_` is written `from`. Times are RFC 3339,
+    whatever is not ASCII is escaped, and a number that is not finite is null.
     """
     return json.dumps(_plain_value(view), indent=None if is_line else 2)
 
@@ -48,6 +49,8 @@ def _plain_value(value: Any) -> Any:
         }
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, dict):
         return {name: _plain_value(each) for name, each in value.items()}
     if isinstance(value, list | tuple):

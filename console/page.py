@@ -32,14 +32,20 @@ application default credentials (`gcloud auth application-default login`):
 | read | `roles/datastore.viewer` in the project |
 | publish | the same, and `roles/pubsub.publisher` on `model-releases` |
 | approve, reject | the same, but on `model-approvals` |
+| `plan` | `roles/datastore.viewer`, `roles/compute.viewer`, and to read a tag's image |
 | check, `doctor` | `roles/datastore.viewer`, and `roles/pubsub.viewer` for the topics |
 
-It reads documents and publishes messages; it calls neither the functions nor Compute Engine. What
-became of a message is read from the model's log and from the quarantine, so that nothing else has
-to be allowed ([ADR 0036](adr/0036-a-publisher-reads-its-answer-from-documents.md)). All models
-are listed for `status`, `models` and `events` without MODEL, which costs a read for each model;
-`--watch` lists them every second, and `events` every two seconds, with the messages that were
-refused.
+It reads documents and publishes messages; it calls no function, and `plan` alone reads Compute
+Engine. What became of a message is read from the model's log and from the quarantine, so that
+nothing else has to be allowed
+([ADR 0036](adr/0036-a-publisher-reads-its-answer-from-documents.md)). All models are listed for
+`status`, `models` and `events` without MODEL, which costs a read for each model; `--watch` lists
+them every second, and `events` every two seconds, with the messages that were refused.
+
+`plan` resolves and checks a release with the intake's own code ([ADR
+0037](adr/0037-a-plan-is-made-by-the-code-that-rolls-out.md)). Some defaults depend on whether the
+functions have a source of metrics: set the same variables as they have (`PROMETHEUS_URL`,
+`SLIPWAY_METRICS`).
 
 | exit status | meaning |
 |---|---|

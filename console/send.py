@@ -113,7 +113,7 @@ def publish(
       slipway publish - < release.json
     """
     program = program_of(context)
-    data = _read(file)
+    data = read_event(file)
     request = _parse(data)
     if isinstance(request, Answer):
         if output is Format.json:
@@ -125,7 +125,7 @@ def publish(
         _send(program, connection, data, request, Delivery(RELEASES, wait, timeout, output))
 
 
-def _read(file: str) -> bytes:
+def read_event(file: str) -> bytes:
     try:
         if file == "-":
             return sys.stdin.buffer.read(MAX_BYTES + 1)

@@ -135,45 +135,64 @@ def record_release(
     is_duplicate = before is not None and before.event_id == payload.key
     if is_duplicate or payload.key in stored.state.recent_events:
         return
-    if before and not request.is_retry and before.patch_digest != _digest(request):
-        raise Refuse(
-            f"version: release {request.version} of {request.model} exists with other content; give"
-            " this one a new version"
-        )
+    refuse_other_content(request, before)
     own_id = payload.event_id
     key = IntentKey(published_at, payload.at, len(own_id), own_id, payload.key)
     late = is_outdated(stored.state.rollout, stored.state.desired, key)
     if before and (late or not request.force):
         _record_unchanged(world, stored, before, payload, is_retry=request.is_retry)
         return
-    base = None if before else _base(world, stored.state, request, key)
-    has_metrics = world.has_metrics
-    release = _release(stored.state, request, before, base, key, has_metrics=has_metrics)
+    release, base = resolve_release(world, stored.state, request, before, key)
     if late:
         accepted = repository.accept_release(world.store, request.model, release)
         notes = _note_on_newer(world, stored.state, release)
         _accept(world, stored, release, payload, *notes, accepted, is_retry=request.is_retry)
         return
-    if rejecting := rejecting_release(stored.state.rollout, stored.state.desired):
+    policy = load_project_policy(world.store, documents)
+    last = admission.last_admission(world, policy)
+    release = check_release(world, policy, stored.state, request, release, base, find_digest)
+    accepted = repository.accept_release(world.store, request.model, release)
+    admitted = admission.reserve(policy, last, request.model, release)
+    _accept(world, stored, release, payload, accepted, *admitted, is_retry=request.is_retry)
+
+
+def refuse_other_content(request: ReleaseRequested, before: Release | None) -> None:
+    """A version is never used for other content."""
+    if before and not request.is_retry and before.patch_digest != _digest(request):
+        raise Refuse(
+            f"version: release {request.version} of {request.model} exists with other content; give"
+            " this one a new version"
+        )
+
+
+def check_release(
+    world: World,
+    policy: Policy,
+    state: ModelState,
+    request: ReleaseRequested,
+    release: Release,
+    base: Release | None,
+    find_digest: FindDigest,
+) -> Release:
+    """The release as it may be accepted, with its image's digest. Raises `Refuse` with all that
+    forbids it. It changes nothing: `handlers/forecast.py` calls it too.
+    """
+    if rejecting := rejecting_release(state.rollout, state.desired):
         raise Refuse(
             f"release {release.version}: release {rejecting.version} is being rolled out, and its"
             " rollout.on_newer is reject; publish this one again when that has ended, or abort it"
         )
-    policy = load_project_policy(world.store, documents)
-    last = admission.last_admission(world, policy)
-    why = _violations(world, policy, stored.state, release)
-    why = why or _unmeasurable(world, stored.state, release, request, base)
+    why = _violations(world, policy, state, release)
+    why = why or _unmeasurable(world, state, release, request, base)
     if why:
         raise Refuse(*(f"{each}{_inherited(request, each, base)}" for each in why))
     release = _with_digest(request.model, release, policy, find_digest)
-    if release.digest in stored.state.rollout.failed_digests and not release.force:
+    if release.digest in state.rollout.failed_digests and not release.force:
         raise Refuse(
             f"release {release.version}: this content was rolled back before; publish it with"
             ' "force": true to try it again'
         )
-    accepted = repository.accept_release(world.store, request.model, release)
-    admitted = admission.reserve(policy, last, request.model, release)
-    _accept(world, stored, release, payload, accepted, *admitted, is_retry=request.is_retry)
+    return release
 
 
 def _new_model(world: World, model: str) -> StoredState:
@@ -239,6 +258,18 @@ def _note_on_newer(world: World, state: ModelState, late: Release) -> Iterator[W
         if record:
             without = [*record.data.get("resolved_without", []), late.version]
             yield Put(path, record.data | {"resolved_without": without})
+
+
+def resolve_release(
+    world: World,
+    state: ModelState,
+    request: ReleaseRequested,
+    before: Release | None,
+    key: IntentKey,
+) -> tuple[Release, Release | None]:
+    """The release, and what it inherits from. `before` is the same version, accepted earlier."""
+    base = None if before else _base(world, state, request, key)
+    return _release(state, request, before, base, key, has_metrics=world.has_metrics), base
 
 
 def _release(

@@ -84,7 +84,7 @@ def exceeds_limit(rollout: Rollout, step: Step, observed: Observed) -> str:
     if candidate is None or stable is None or is_promoted:
         return ""
     limit = candidate.spec.rollout.max_seconds_to_roll_back
-    seconds = _after(rollout, stable, step, observed)
+    seconds = seconds_after(rollout, stable, step, observed)
     if limit is None or seconds <= limit:
         return ""
     return (
@@ -110,7 +110,7 @@ def healthy_and_needed(release: Release, colour: Colour, observed: Observed) -> 
     return healthy, group.target_size
 
 
-def _after(rollout: Rollout, stable: Release, step: Step, observed: Observed) -> int:
+def seconds_after(rollout: Rollout, stable: Release, step: Step, observed: Observed) -> int:
     """The estimate once the candidate has what the step asks for."""
     colour = rollout.serving_group or FIRST_GROUP
     if has_own_group(rollout):

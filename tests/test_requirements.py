@@ -113,7 +113,9 @@ def test_each_package_that_the_command_line_imports_is_installed_with_it() -> No
     }
     imports = {distribution(name) for _, name in third_party_imports("console")}
     assert imports <= set(required)
-    deployed = {distribution(name) for _, name in third_party_imports("infra", "rollout")}
+    deployed = {
+        distribution(name) for _, name in third_party_imports("handlers", "infra", "rollout")
+    }
     assert deployed - set(required) == NOT_OF_THE_COMMAND_LINE
     developed = pins("requirements-dev")
     assert [name for name, each in required.items() if developed[name] not in each.specifier] == []

@@ -67,7 +67,7 @@ def redact(path: str, value: object) -> str:
             return f"an object with {len(value)} fields"
         case list() | tuple():
             return f"a list of {len(value)}"
-        case str() if _HIDDEN.match(path) or _has_user_info(value):
+        case str() if is_hidden(path, value):
             return f"a string of {len(value)} characters"
         case str():
             return _quote(value, MAX_DISPLAYED)
@@ -79,6 +79,11 @@ def redact(path: str, value: object) -> str:
             return "a number" if _HIDDEN.match(path) else json.dumps(value)
         case _:
             return f"a {type(value).__name__}"
+
+
+def is_hidden(path: str, text: str) -> bool:
+    """Whether a text may be a secret."""
+    return bool(_HIDDEN.match(path)) or _has_user_info(text)
 
 
 def _has_user_info(text: str) -> bool:

@@ -1,0 +1,124 @@
+"""Forecasts what a release would do: read-only, for `slipway plan`.
+
+Called by `console/plan.py`. The release is resolved and checked by the intake's own functions, and
+Compute Engine is read as a pass reads it. Nothing is written or published.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from handlers.quarantine import Refuse
+from handlers.release import check_release, refuse_other_content, resolve_release
+from infra.compute.errors import Refused
+from infra.errors import Unavailable
+from infra.fleet import preflight
+from infra.fleet.forecast import Inputs, RolloutPlan, rollout_plan
+from infra.fleet.forecast_steps import PlannedStep
+from infra.fleet.reads import full_reads, scope_of
+from infra.settings import POLICY, PRICES, default_prices, load_project_policy
+from infra.store import repository
+from infra.store.documents import release_from_record
+from infra.store.port import Store
+from infra.wiring import World
+from rollout.accept import accept
+from rollout.model import Desired, Intent, IntentKey, Release
+from rollout.policy.prices import load_prices
+from rollout.policy.usage import Usage
+from rollout.spec.message import Invalid, ReleaseRequested
+from rollout.start_times import LogEntry
+from rollout.state import ModelState
+
+__all__ = ["PlannedStep", "RolloutPlan", "Usage", "forecast"]
+
+EVENT = "slipway-plan"
+LOG_REVISIONS = 400
+"""Of how many revisions of the model the log is read, for the times of past rollouts."""
+
+
+def forecast(world: World, request: ReleaseRequested) -> RolloutPlan:
+    """What would become of the release, also if it would be refused. Raises `Unavailable`."""
+    try:
+        return _forecast(world, request)
+    except Invalid as error:
+        problems = tuple(map(str, error.problems))
+    except Refuse as error:
+        problems = error.problems
+    return RolloutPlan(request.model, request.version, problems=problems, is_refused=True)
+
+
+def _forecast(world: World, request: ReleaseRequested) -> RolloutPlan:
+    now = world.clock.now()
+    model_path = repository.model_path(request.model)
+    release_path = repository.release_path(request.model, request.version)
+    documents = world.store.get_many([model_path, release_path, POLICY])
+    stored = repository.stored_state(documents.get(model_path))
+    state = stored.state if stored else ModelState(Desired(request.model))
+    record = documents.get(release_path)
+    before = release_from_record(record.data, release_path) if record else None
+    refuse_other_content(request, before)
+    if before and not request.force:
+        return _unchanged(state, before)
+    policy = load_project_policy(world.store, documents)
+    key = IntentKey(now, now, len(EVENT), EVENT, EVENT)
+    release, base = resolve_release(world, state, request, before, key)
+    release = check_release(
+        world, policy, state, request, release, base, world.registry.find_digest
+    )
+    state = _accepted(state, release, now)
+    try:
+        reads = full_reads(scope_of(state.rollout, state.desired), sweep=True)
+        snapshot = world.compute.observe(reads)
+        answers = world.compute.read_references(preflight.references(release.spec))
+    except Refused as error:
+        raise Unavailable(str(error)) from error
+    prices = world.store.get(PRICES)
+    return rollout_plan(
+        Inputs(
+            state=state,
+            release=release,
+            base=base,
+            patch=request.patch,
+            policy=policy,
+            prices=load_prices(default_prices(), prices.data if prices else None),
+            snapshot=snapshot,
+            answers=answers,
+            log=_log(world.store, state),
+            now=now,
+        )
+    )
+
+
+def _unchanged(state: ModelState, before: Release) -> RolloutPlan:
+    stable = state.rollout.stable
+    why = (
+        f"release {before.version} was accepted before, with the same content; publish it with"
+        ' "force": true to roll it out again'
+    )
+    return RolloutPlan(
+        model=state.desired.model,
+        version=before.version,
+        base=before.inherits_from,
+        serving=stable.version if stable else "",
+        strategy=before.spec.rollout.strategy,
+        notes=(why,),
+        is_unchanged=True,
+    )
+
+
+def _accepted(state: ModelState, release: Release, now: datetime) -> ModelState:
+    """The state once the intake has accepted the release."""
+    intent = Intent("release", EVENT, now, now, release.version, release.generation, own_id=EVENT)
+    change = accept(state.rollout, state.desired, intent, now, release)
+    return replace(state, rollout=change.rollout, desired=change.desired)
+
+
+def _log(store: Store, state: ModelState) -> tuple[LogEntry, ...]:
+    after = f"{max(0, state.revision - LOG_REVISIONS):08d}"
+    found = store.list(f"models/{state.desired.model}/log", 2 * LOG_REVISIONS, after)
+    return tuple(
+        LogEntry(each["release"], each["from"], each["to"], each["at"])
+        for each in (document.data for document in found)
+        if "to" in each
+    )

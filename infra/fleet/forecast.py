@@ -1,0 +1,254 @@
+"""Forecasts a rollout before it begins: `rollout_plan(...) -> RolloutPlan`. Pure.
+
+Called by `handlers/forecast.py` for `slipway plan`. It decides nothing itself: the rollout begins
+by `transitions.begin`, each step's target is its strategy's, the diff of resources is `plan`'s. An
+estimate says from what it follows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from infra.fleet import preflight
+from infra.fleet.changes import ResourceChange, resource_changes
+from infra.fleet.forecast_steps import Basis, PlannedStep, planned_steps, start_seconds_of
+from infra.fleet.model import Plan, Snapshot
+from infra.fleet.observe import observe
+from infra.fleet.plan import plan
+from infra.fleet.preflight import Answers
+from infra.fleet.room import room
+from rollout import capacity, transitions
+from rollout.model import Desired, Observed, Release, Rollout, Settled, Target, phase_name
+from rollout.policy.caps import clamp
+from rollout.policy.freeze import frozen
+from rollout.policy.policy import Policy
+from rollout.policy.prices import Prices
+from rollout.policy.usage import Usage, max_usage
+from rollout.spec.model import Sections, Spec, dump
+from rollout.spec.problems import is_hidden, redact
+from rollout.spec.rule_context import gives
+from rollout.spec.steps import KINDS
+from rollout.start_times import LogEntry, first_steps_of, past_start
+from rollout.state import ModelState
+from rollout.strategies import strategy_of, swap_of
+from rollout.targets import target_of
+
+
+@dataclass(frozen=True)
+class FieldValue:
+    """A field of the merged spec that is not a default, or was none. `origin`: the event, or the
+    release that it is inherited from.
+    """
+
+    path: str
+    before: str
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class RolloutPlan:
+    """`base`: the release that the event inherits from. `problems`: why it would be refused, or
+    rolled back at once; `notes`: what it has to wait for, or what else to know. `peak`, `lowest`
+    and `seconds` are over all steps and the bake; `most`: what the policy counts for it. `seconds`
+    leaves out approvals. `is_refused`: the intake would not accept it, so there is nothing else.
+    """
+
+    model: str
+    version: str
+    base: str = ""
+    serving: str = ""
+    strategy: str = ""
+    capacity: str = ""
+    spec: tuple[FieldValue, ...] = ()
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    changes: tuple[ResourceChange, ...] = ()
+    steps: tuple[PlannedStep, ...] = ()
+    bake_seconds: int = 0
+    start_seconds: int = 0
+    start_basis: str = ""
+    seconds: int = 0
+    peak: Usage = field(default_factory=Usage)
+    most: Usage = field(default_factory=Usage)
+    lowest: int = 0
+    currency: str = ""
+    is_unchanged: bool = False
+    is_refused: bool = False
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the forecast is made from: the state as the intake would save it, the release and the
+    one that it inherits from, what Compute Engine answered, and the model's log.
+    """
+
+    state: ModelState
+    release: Release
+    base: Release | None
+    patch: Mapping[str, Any]
+    policy: Policy
+    prices: Prices
+    snapshot: Snapshot
+    answers: Answers
+    log: tuple[LogEntry, ...]
+    now: datetime
+
+
+def rollout_plan(inputs: Inputs) -> RolloutPlan:
+    state, release = inputs.state, inputs.release
+    observed = observe(inputs.snapshot, state.desired.model)
+    desired = replace(state.desired, release=release)
+    settled = replace(state.rollout, phase=Settled(), candidate=None, paused=None, kept=None)
+    begun = transitions.begin(settled, desired, inputs.now)
+    choice = capacity.choose(settled, release, observed, room(release.spec, inputs.answers))
+    rollout = replace(begun.rollout, capacity=choice.mode)
+    target = final_target(rollout, desired, release, observed, inputs.policy)
+    resources = plan(target, inputs.snapshot)
+    known = (state.rollout.stable, state.rollout.previous, state.rollout.candidate)
+    start = past_start(inputs.log, first_steps_of(known))
+    basis = Basis(rollout, desired, observed, inputs.policy, inputs.prices, start, inputs.now)
+    steps = tuple(planned_steps(basis)) if rollout.candidate else ()
+    stable, spec = rollout.stable, release.spec
+    bake = spec.rollout.bake_seconds if steps else 0
+    return RolloutPlan(
+        model=desired.model,
+        version=release.version,
+        base=inputs.base.version if inputs.base else "",
+        serving=stable.version if stable else "",
+        strategy=spec.rollout.strategy,
+        capacity=choice.mode or spec.rollout.capacity or "surge",
+        spec=tuple(merged_fields(inputs)),
+        problems=tuple(_problems(inputs, resources, steps)),
+        notes=tuple(_notes(inputs, choice)),
+        changes=resource_changes(resources, target, observed),
+        steps=steps,
+        bake_seconds=bake,
+        start_seconds=start_seconds_of(basis) if steps else 0,
+        start_basis="past rollouts" if start else "serving.startup_seconds",
+        seconds=sum(each.start_seconds + each.hold_seconds for each in steps) + bake,
+        peak=_peak(steps),
+        most=max_usage(inputs.prices, [each.spec for each in (stable, release) if each]),
+        lowest=min((each.lowest for each in steps), default=0),
+        currency=inputs.prices.currency,
+        is_unchanged=not steps and resources.is_empty,
+    )
+
+
+def final_target(
+    rollout: Rollout, desired: Desired, release: Release, observed: Observed, policy: Policy
+) -> Target:
+    """What the model looks like when the release has baked, and the old group is no longer kept."""
+    group = strategy_of(release).candidate_group(swap_of(rollout, release))
+    settled = Rollout(stable=release, previous=rollout.stable, serving_group=group)
+    return clamp(policy, target_of(settled, desired, observed))
+
+
+def _peak(steps: Iterable[PlannedStep]) -> Usage:
+    peaks = [each.peak for each in steps] or [Usage()]
+    return Usage(
+        max(each.instances for each in peaks),
+        max(each.accelerators for each in peaks),
+        max(each.cost for each in peaks),
+    )
+
+
+# ---- What stands in the way
+
+
+def _problems(inputs: Inputs, resources: Plan, steps: tuple[PlannedStep, ...]) -> Iterator[str]:
+    spec, model = inputs.release.spec, inputs.state.desired.model
+    zones = preflight.zones_of(spec, inputs.snapshot, model)
+    for problem in (*preflight.problems(spec, inputs.answers, zones), *resources.problems):
+        yield problem.message
+    for step in steps:
+        if step.problem:
+            yield f"step {step.number}: {step.problem}"
+
+
+def _notes(inputs: Inputs, choice: capacity.Choice) -> Iterator[str]:
+    state, release = inputs.state, inputs.release
+    rollout = state.rollout
+    if state.hold:
+        yield f"the model is on hold: {state.hold.why}"
+    if rollout.candidate and rollout.candidate.generation != release.generation:
+        on_newer = rollout.candidate.spec.rollout.on_newer
+        yield (
+            f"release {rollout.candidate.version} is being rolled out"
+            f" ({phase_name(rollout.phase)}), and its rollout.on_newer is {on_newer}; the forecast"
+            " begins when it has ended"
+        )
+    if rollout.kept:
+        yield (
+            f"the {rollout.kept.colour} group of release {rollout.kept.release.version} is kept"
+            f" until {rollout.kept.until:%Y-%m-%d %H:%M}Z, and makes way first"
+        )
+    if found := frozen(inputs.policy.freezes, inputs.now):
+        yield found.why
+    if choice.lacks or choice.why:
+        yield f"capacity: {choice.lacks or choice.why}"
+    if release.not_inherited:
+        yield f"{release.not_inherited} is not inherited: it does not fit the strategy"
+
+
+# ---- The merged spec
+
+
+def merged_fields(inputs: Inputs) -> Iterator[FieldValue]:
+    """The fields that the event gives, that differ from the release before, or that are inherited
+    from it and are no default.
+    """
+    base = inputs.base
+    after, before = _leaves(inputs.release.spec), _leaves(base.spec) if base else {}
+    defaults = dict(_flatten(Sections().model_dump(mode="json")))
+    for path in sorted({*after, *before}):
+        value, old = after.get(path), before.get(path)
+        is_same = base is not None and value == old
+        is_given = gives(inputs.patch, path)
+        is_derived = any(f"{path}.".startswith(f"{e}.") for e in inputs.release.spec.defaulted)
+        is_plain = is_derived or value == defaults.get(path)
+        if not is_given and is_plain and (base is None or is_same):
+            continue
+        origin = "event" if is_given else "default"
+        if base and is_same and not is_given:
+            origin = f"release {base.version}"
+        displayed = "" if base is None or is_same else _display(path, old)
+        yield FieldValue(path, displayed, _display(path, value), origin)
+
+
+def _display(path: str, value: object) -> str:
+    """For people: a digest by its beginning, and no environment variable."""
+    if value is None:
+        return "-"
+    if path == "rollout.steps" and isinstance(value, list):
+        return ", ".join(_goal(each) for each in value)
+    if isinstance(value, str) and (path == "artifact.image" or not is_hidden(path, value)):
+        return re.sub(r"(@sha256:[0-9a-f]{12})[0-9a-f]+", r"\1", value)
+    return redact(path, value)
+
+
+def _goal(step: Mapping[str, Any]) -> str:
+    """A step by what tells its kind apart, and its hold: `percent 10 for 60 s`."""
+    kind = next(each for each in KINDS if step.get(each) is not None)
+    value, hold = step[kind], f" for {step['hold_seconds']} s" if kind != "approve" else ""
+    is_share = isinstance(value, int | float) and value is not True
+    return f"{kind} {value:g}{hold}" if is_share else f"{kind}{hold}"
+
+
+def _leaves(spec: Spec) -> dict[str, Any]:
+    document = dump(spec)
+    del document["defaulted"]
+    return dict(_flatten(document))
+
+
+def _flatten(value: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, each in value.items():
+        where = f"{path}.{name}" if path else name
+        if isinstance(each, dict) and each and where != "rollout.gates":
+            yield from _flatten(each, where)
+        else:
+            yield where, each

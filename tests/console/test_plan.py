@@ -1,0 +1,133 @@
+"""What `slipway plan` says of a release, and whether the rollout then does that."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.console.terminal import Result, Terminal
+from tests.scenario import IMAGE, Scenario
+
+GOLDEN = Path(__file__).parent / "golden_plan.txt"
+Write = Callable[..., str]
+
+
+def event(version: str = "2", **sections: Any) -> dict[str, Any]:
+    return {
+        "model": "tiny",
+        "version": version,
+        "artifact": {"image": f"{IMAGE}:{version}"},
+    } | sections
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def to_file(body: object) -> str:
+        file = tmp_path / "event.json"
+        file.write_text(json.dumps(body))
+        return str(file)
+
+    return to_file
+
+
+@pytest.fixture
+def serving() -> Scenario:
+    scenario = Scenario()
+    scenario.given_serving("1", scaling={"min": 6, "max": 12}, rollout={"bake_seconds": 60})
+    return scenario
+
+
+def plan(scenario: Scenario, file: str) -> Result:
+    return Terminal(scenario).run("plan", file, "--output", "json")
+
+
+@pytest.mark.parametrize(
+    "rollout",
+    [
+        {"steps": [10, 50, 100]},
+        {"unavailable": 3, "steps": [{"percent": 100, "hold_seconds": 0}]},
+        {"strategy": "canary", "keep_old_seconds": 0, "steps": [{"weight": 20}, {"weight": 100}]},
+    ],
+    ids=["rolling", "unavailable", "canary"],
+)
+def test_a_rollout_does_what_its_plan_says(
+    serving: Scenario, write: Write, rollout: dict[str, Any]
+) -> None:
+    body = event(rollout=rollout)
+    result = plan(serving, write(body))
+    found = result.json
+    assert (result.status, found["problems"]) == (2, [])
+    exist: list[int] = []
+    healthy: list[int] = []
+
+    def watch() -> None:
+        running = serving.instances()
+        exist.append(len(running))
+        healthy.append(sum(each.healthy for each in running))
+
+    serving.given_watcher(watch)
+    serving.when_published(body)
+    began = serving.clock.now()
+    while not serving.outcome("2"):
+        serving.when_seconds_pass(30)
+    took = (serving.clock.now() - began).total_seconds()
+    assert (max(exist), min(healthy)) == (found["peak"]["instances"], found["lowest"])
+    assert found["seconds"] == pytest.approx(took, rel=0.3)
+    created = {each["resource"] for each in found["changes"] if each["sign"] == "+"}
+    assert {name.rpartition(" ")[2] for name in created} <= {
+        each.partition("/")[2] for each in serving.resources()
+    }
+
+
+def test_a_plan_writes_nothing_and_publishes_nothing(serving: Scenario, write: Write) -> None:
+    before = serving.store.list("models", 10, None), serving.resources(), serving.log()
+    assert plan(serving, write(event())).status == 2
+    assert (serving.store.list("models", 10, None), serving.resources(), serving.log()) == before
+
+
+def test_a_release_that_was_accepted_changes_nothing(serving: Scenario, write: Write) -> None:
+    serving.when_published(event())
+    serving.when_settled("tiny")
+    result = plan(serving, write(event()))
+    assert (result.status, result.json["is_unchanged"]) == (0, True)
+    other = plan(serving, write(event(serving={"port": 9000})))
+    assert (other.status, other.json["is_refused"]) == (2, True)
+    assert "exists with other content" in other.json["problems"][0]
+
+
+def test_a_plan_says_what_would_be_refused_or_fail(serving: Scenario, write: Write) -> None:
+    wrong = plan(serving, write(event(scaling={"max": "many"})))
+    assert (wrong.status, wrong.json["is_refused"]) == (2, True)
+    assert wrong.json["problems"][0].startswith("scaling.max: must be an integer")
+    serving.given_policy(max_instances=10)
+    above = plan(serving, write(event(scaling={"max": 12})))
+    assert above.json["problems"][0].startswith("scaling.max: policy allows 10 instances")
+    serving.given_policy(
+        freezes=[{"reason": "fair", "from": "2000-01-01T00:00", "to": "2100-01-01T00:00"}]
+    )
+    missing = plan(serving, write(event(machine={"type": "n1-standard-9"})))
+    assert missing.json["problems"][0].startswith("machine.type: n1-standard-9 does not exist")
+    assert missing.json["notes"] == ["frozen until 2100-01-01 00:00 UTC: fair"]
+
+
+def test_a_command_has_no_plan(serving: Scenario, write: Write) -> None:
+    result = Terminal(serving).run("plan", write({"model": "tiny", "command": "pause"}))
+    assert (result.status, result.out) == (1, "")
+    assert "FILE: must have a release" in result.notes
+
+
+def test_the_output_is_the_golden_one(serving: Scenario, write: Write) -> None:
+    body = event(
+        rollout={"strategy": "canary", "steps": [{"weight": 5}, {"weight": 100}]},
+        scaling={"max": 20},
+    )
+    result = Terminal(serving).run("plan", write(body))
+    found = "\n".join(line.rstrip() for line in result.out.splitlines()) + "\n"
+    assert max(map(len, found.splitlines())) <= 80
+    found = re.sub("slipway-tiny-[0-9a-f]{10}", "slipway-tiny-0123456789", found)
+    assert found == GOLDEN.read_text()
