@@ -45,6 +45,7 @@ from rollout.spec.steps import PercentStep, Step, WeightStep
 from rollout.strategies import has_own_group, strategy_of, swap_of
 from rollout.strategies.base import FIRST_GROUP
 
+MINUTE = 60
 MOST_WINDOWS = 30
 """So many windows are asked for at once; what is older comes first."""
 COMPARISONS: tuple[Kind, ...] = ("counts", "latency")
@@ -103,7 +104,18 @@ def queries_of(rollout: Rollout, now: datetime) -> tuple[GateQuery, ...]:
             full = _multiple(full_since, seconds, math.ceil)
             baseline, until = (None, until) if since >= full else (baseline, min(until, full))
         found.append(GateQuery(name, source, candidate, baseline, since, until, seconds, now))
-    return tuple(found)
+    return tuple(_in_turn(rollout, found, now))
+
+
+def _in_turn(rollout: Rollout, queries: list[GateQuery], now: datetime) -> list[GateQuery]:
+    """The oldest windows first, since a pass may have no time for all. Gates that lack numbers come
+    last and take turns, so that one whose query is always late keeps no other from its windows.
+    """
+    queries.sort(key=lambda each: each.since)
+    lacking = [each for each in queries if _record(rollout, each.gate).lacking_since]
+    others = [each for each in queries if each not in lacking]
+    first = int(now.timestamp() // MINUTE) % len(lacking) if lacking else 0
+    return [*others, *lacking[first:], *lacking[:first]]
 
 
 def verdict_requests(rollout: Rollout, model: str, now: datetime) -> tuple[VerdictRequest, ...]:

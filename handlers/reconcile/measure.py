@@ -6,8 +6,8 @@ then nothing is asked. Invariant: no answer of a source ends a pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from handlers.reconcile.external import ask_jobs
 from infra.fleet import naming
@@ -29,6 +29,10 @@ from rollout.policy.policy import Policy
 from rollout.state import ModelState
 
 NO_SOURCE = Unmeasured("no-source", "no source of metrics is configured")
+SLOW = Unmeasured("timeout", "the source took too long for all gates of the release")
+GATES_SECONDS, BEFORE_SECONDS = 10.0, 20.0
+"""How long a pass reads windows: the windows of other gates are read by the next pass, and a release
+begins when those of all have been read. A pass that reads both has time left for what it does."""
 
 
 def measure(
@@ -45,25 +49,34 @@ def measure_gates(
     """What each gate of the release has not judged yet: by windows, or by an evaluation job."""
     model = state.desired.model
     found: dict[str, WindowAnswer | VerdictAnswer] = {}
-    found |= _all_windows(world, model, analysis.queries_of(state.rollout, now))
+    found |= _windows_in_turn(world, model, analysis.queries_of(state.rollout, now), GATES_SECONDS)
     requests = analysis.verdict_requests(state.rollout, model, now)
     return found | ask_jobs(world, requests, policy.gate_hosts, now)
 
 
 def measure_before(world: World, state: ModelState, now: datetime) -> dict[str, WindowAnswer]:
-    """What the gates of a release that is about to begin need to know of the stable one."""
+    """What the gates of a release that is about to begin need to know of the stable one. Without
+    the answer for one of them it does not begin.
+    """
     queries = baseline.queries_before(state.rollout, state.desired, now)
-    return _all_windows(world, state.desired.model, queries)
+    found = _windows_in_turn(world, state.desired.model, queries, BEFORE_SECONDS)
+    return {each.gate: found.get(each.gate, SLOW) for each in queries}
 
 
-def _all_windows(world: World, model: str, queries: Iterable[GateQuery]) -> dict[str, WindowAnswer]:
-    """A source that is late once is asked no further: a pass has little time."""
+def _windows_in_turn(
+    world: World, model: str, queries: Sequence[GateQuery], seconds: float
+) -> dict[str, WindowAnswer]:
+    """The answers to as many queries as there is time for: a pass has little, and a source that is
+    late once is asked no further. The others are left to the next pass.
+    """
     found: dict[str, WindowAnswer] = {}
-    late: Unmeasured | None = None
+    until = world.clock.now() + timedelta(seconds=seconds)
     for query in queries:
-        answer = found[query.gate] = late or _windows(world, model, query)
+        if world.clock.now() >= until:
+            break
+        answer = found[query.gate] = _windows(world, model, query)
         if isinstance(answer, Unmeasured) and answer.kind == "timeout":
-            late = answer
+            break
     return found
 
 

@@ -2,7 +2,7 @@
 
 A fail ends the rollout at any time. A step ends when each of its gates has passed; without a
 verdict when the hold is over it is waited for, a person is asked, or the release goes back, as
-`on_inconclusive` says. An answer that does not come is never a pass.
+`on_inconclusive` says. An answer that does not come is never a pass, and takes nothing back either.
 """
 
 from __future__ import annotations
@@ -57,11 +57,8 @@ def _verdict(record: GateRecord, results: GateResults, context: GateContext) -> 
         span = duration(now - record.lacking_since)
         return Inconclusive(f"{why}, for {span}; repair the source, then resume, or promote")
     over = now - results.due
-    if (
-        over < timedelta(0)
-        or record.evaluated_until is None
-        or record.evaluated_until < results.due
-    ):
+    is_evaluated = record.evaluated_until is not None and record.evaluated_until >= results.due
+    if over < timedelta(0) or not is_evaluated or record.lacking_since:
         longest = timedelta(seconds=analysis.max_inconclusive_seconds)
         return Waiting(why) if over < longest else _asks(why, over)
     match results.gates[record.gate].on_inconclusive or analysis.on_inconclusive:

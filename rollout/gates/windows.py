@@ -278,12 +278,22 @@ def _sides(
     tally = record.tally
     about = "about " if is_estimate else ""
     ratio = "" if tally.ratio is None else f"ratio {tally.ratio:.2g}, "
-    side = "against" if is_against else f"that it is not harmful, of {1 / PASS_ALPHA:.0f}:1 needed"
+    side = "against"
+    if not is_against:
+        side = f"that it is not harmful, of {1 / PASS_ALPHA:.0f}:1 needed"
+        side += _minimum(question.analysis, tally.windows, tally.candidate_total)
     return (
         f"{about}{tally.candidate_bad:,.0f} of {tally.candidate_total:,.0f} against"
         f" {tally.baseline_bad:,.0f} of {tally.baseline_total:,.0f} on release {question.baseline}"
         f" ({ratio}evidence {evidence:,.3g}:1 {side})"
     )
+
+
+def _minimum(analysis: Analysis, windows: int, requests: float) -> str:
+    """What no verdict is given without, of what there is too little."""
+    lacks = [f"{analysis.min_requests:,} requests"] * (requests < analysis.min_requests)
+    lacks += [f"{analysis.min_windows} windows"] * (windows < analysis.min_windows)
+    return "".join(f", and {each}" for each in lacks)
 
 
 def _exp(log_evidence: float) -> float:
@@ -335,6 +345,7 @@ def _judge_burn(
         evidence, threshold = _exp(burns.log_evidence_for), 1 / PASS_ALPHA
         side = f"evidence {evidence:,.3g}:1 that it is not harmful"
         side += f", of {threshold:.0f}:1 needed" if is_declared else f"; {limits[0]:g} times fail"
+        side += _minimum(analysis, len(recent), total)
     about = "about " if is_estimate else ""
     origin = "the objective" if is_declared else f"release {question.baseline}"
     why = (

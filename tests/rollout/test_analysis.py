@@ -43,6 +43,7 @@ from rollout.phases.settled import judge_settled
 from tests.rollout.build import at, release
 
 STEPS = [{"weight": each, "hold_seconds": 300} for each in (5, 25, 100)]
+BUCKETS = 'seconds_bucket{release=~"$releases"}'
 APPROVAL = {"approve": {"by": "model-approvals"}}
 ONE = release("1", traffic={"path": "/tiny"})
 ROUTED = at(30)
@@ -90,6 +91,18 @@ def test_windows_go_on_where_the_last_ones_ended_and_never_too_many_at_once() ->
     assert (query.since, query.until) == (at(240), at(300))
     (query,) = queries(stepping(gates=records), 86_400)
     assert query.until == at(240) + analysis.MOST_WINDOWS * timedelta(seconds=60)
+
+
+def test_the_oldest_windows_come_first_and_gates_that_lack_numbers_take_turns() -> None:
+    gates = {name: {"histogram": BUCKETS, "slower_than_seconds": 1} for name in "abcde"}
+    until, lacking = (240, 180, 120, 120, 180), (None, None, at(0), at(0), None)
+    records = tuple(
+        GateRecord(name, evaluated_until=at(end), lacking_since=since)
+        for name, end, since in zip(gates, until, lacking, strict=True)
+    )
+    rollout = stepping(candidate=gated(gates=gates), gates=records)
+    found = [[each.gate for each in queries(rollout, seconds)] for seconds in (300, 360, 420)]
+    assert found == [[*"bea", *turn] for turn in ("dc", "cd", "dc")]
 
 
 @pytest.mark.parametrize(
@@ -166,6 +179,12 @@ EVALUATED = {"evaluated_until": at(DUE)}
         ({"gates": {"http_errors": {"on_inconclusive": "rollback"}}}, DUE + 60, EVALUATED, Failed),
         ({"gates": {"http_errors": {"dry_run": True}}}, DUE + 60, EVALUATED, Passed),
         ({}, DUE, {"answered": "error", "lacking_since": at(0)}, Waiting),
+        (
+            {"analysis": {"on_inconclusive": "rollback"}},
+            DUE + 60,
+            {"evaluated_until": at(DUE + 60), "lacking_since": at(DUE)},
+            Waiting,  # a window without numbers takes nothing back
+        ),
         ({}, 600, {"answered": "error", "lacking_since": at(0)}, Inconclusive),
         ({"analysis": {"max_errors": 2}}, 120, {"answered": "error", "lacking_since": at(0)}, None),
     ],
