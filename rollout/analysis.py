@@ -104,12 +104,12 @@ def queries_of(rollout: Rollout, now: datetime) -> tuple[GateQuery, ...]:
             full = _multiple(full_since, seconds, math.ceil)
             baseline, until = (None, until) if since >= full else (baseline, min(until, full))
         found.append(GateQuery(name, source, candidate, baseline, since, until, seconds, now))
-    return tuple(_in_turn(rollout, found, now))
+    return tuple(_by_age(rollout, found, now))
 
 
-def _in_turn(rollout: Rollout, queries: list[GateQuery], now: datetime) -> list[GateQuery]:
+def _by_age(rollout: Rollout, queries: list[GateQuery], now: datetime) -> list[GateQuery]:
     """The oldest windows first, since a pass may have no time for all. Gates that lack numbers come
-    last and take turns, so that one whose query is always late keeps no other from its windows.
+    last and alternate, so that one whose query is always late keeps no other from its windows.
     """
     queries.sort(key=lambda each: each.since)
     lacking = [each for each in queries if _record(rollout, each.gate).lacking_since]

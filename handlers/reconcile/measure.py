@@ -31,7 +31,7 @@ from rollout.state import ModelState
 NO_SOURCE = Unmeasured("no-source", "no source of metrics is configured")
 SLOW = Unmeasured("timeout", "the source took too long for all gates of the release")
 GATES_SECONDS, BEFORE_SECONDS = 10.0, 20.0
-"""How long a pass reads windows: the windows of other gates are read by the next pass, and a release
+"""How long a pass reads windows: those of other gates are read by the next pass, and a release
 begins when those of all have been read. A pass that reads both has time left for what it does."""
 
 
@@ -49,7 +49,7 @@ def measure_gates(
     """What each gate of the release has not judged yet: by windows, or by an evaluation job."""
     model = state.desired.model
     found: dict[str, WindowAnswer | VerdictAnswer] = {}
-    found |= _windows_in_turn(world, model, analysis.queries_of(state.rollout, now), GATES_SECONDS)
+    found |= _windows_by_age(world, model, analysis.queries_of(state.rollout, now), GATES_SECONDS)
     requests = analysis.verdict_requests(state.rollout, model, now)
     return found | ask_jobs(world, requests, policy.gate_hosts, now)
 
@@ -59,11 +59,11 @@ def measure_before(world: World, state: ModelState, now: datetime) -> dict[str, 
     the answer for one of them it does not begin.
     """
     queries = baseline.queries_before(state.rollout, state.desired, now)
-    found = _windows_in_turn(world, state.desired.model, queries, BEFORE_SECONDS)
+    found = _windows_by_age(world, state.desired.model, queries, BEFORE_SECONDS)
     return {each.gate: found.get(each.gate, SLOW) for each in queries}
 
 
-def _windows_in_turn(
+def _windows_by_age(
     world: World, model: str, queries: Sequence[GateQuery], seconds: float
 ) -> dict[str, WindowAnswer]:
     """The answers to as many queries as there is time for: a pass has little, and a source that is

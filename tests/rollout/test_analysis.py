@@ -93,7 +93,7 @@ def test_windows_go_on_where_the_last_ones_ended_and_never_too_many_at_once() ->
     assert query.until == at(240) + analysis.MOST_WINDOWS * timedelta(seconds=60)
 
 
-def test_the_oldest_windows_come_first_and_gates_that_lack_numbers_take_turns() -> None:
+def test_the_oldest_windows_come_first_and_gates_that_lack_numbers_alternate() -> None:
     gates = {name: {"histogram": BUCKETS, "slower_than_seconds": 1} for name in "abcde"}
     until, lacking = (240, 180, 120, 120, 180), (None, None, at(0), at(0), None)
     records = tuple(
@@ -102,7 +102,7 @@ def test_the_oldest_windows_come_first_and_gates_that_lack_numbers_take_turns() 
     )
     rollout = stepping(candidate=gated(gates=gates), gates=records)
     found = [[each.gate for each in queries(rollout, seconds)] for seconds in (300, 360, 420)]
-    assert found == [[*"bea", *turn] for turn in ("dc", "cd", "dc")]
+    assert found == [[*"bea", *order] for order in ("dc", "cd", "dc")]
 
 
 @pytest.mark.parametrize(
