@@ -7,7 +7,6 @@ answer of the source is for one query, and a window of a release without a numbe
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -46,10 +45,12 @@ from rollout.measurements import (
     WindowAnswer,
     WindowMeasured,
 )
-from rollout.spec.gates import edge_at, no_edge
+from rollout.spec.gates import NAME_IN_QUERY, edge_at, no_edge
 from rollout.spec.selectors import Selector, parse_selector
 
-_NAME_IN_QUERY = re.compile(r"\$(release|template|backend_service)(?![a-zA-Z0-9_])")
+JITTER = 0.1
+"""Not every collector scrapes to the millisecond. A window without a scrape has no requests, and
+the next one has them."""
 Numbers = list[Counts | Unmeasured]
 
 
@@ -143,8 +144,11 @@ class Counters:
         edges = common_edges(found.series)
         if isinstance(edges, Unmeasured):
             return edges
+        if math.inf not in edges:
+            why = f"{histogram.metric} has no bucket +Inf, which counts all requests"
+            return Unmeasured("edge", why)
         edge = edge_at(edges, bound)
-        if edge is None or math.inf not in edges:
+        if edge is None:
             why = f"{histogram.metric} {no_edge(bound, edges)}"
             return Unmeasured("edge", why)
         scrapes = Scrapes(found.series, reading.windows)
@@ -175,7 +179,7 @@ class Counters:
     def read_values(self, text: str, reading: Reading) -> WindowAnswer:
         """The value of a query at each window's end."""
         names = asdict(reading.candidate)
-        query = _NAME_IN_QUERY.sub(lambda found: str(names[found[1]]), text)
+        query = NAME_IN_QUERY.sub(lambda found: str(names[found[1]]), text)
         delay = min(DELAY_SECONDS, reading.windows.seconds)
         ends = [end for end in reading.windows.edges[1:] if end + delay <= reading.now]
         if not ends:
@@ -304,8 +308,8 @@ def _without_numbers(lack: Unmeasured, reading: Reading) -> WindowAnswer:
 
 def _too_short(scrapes: Scrapes, windows: Windows) -> Unmeasured | None:
     """Why no window can be compared: most of them would contain no scrape."""
-    if scrapes.interval is None or scrapes.interval <= windows.seconds:
+    if scrapes.interval is None or scrapes.interval <= windows.seconds * (1 + JITTER):
         return None
     interval = f"{scrapes.interval:.3g} s"
-    why = f"the metrics are scraped each {interval}; give window_seconds of more than that"
+    why = f"the metrics are scraped each {interval}; give window_seconds of no less"
     return Unmeasured("no-source", why)

@@ -82,6 +82,8 @@ class Fetch:
                 stream=True,
             ) as response:
                 opened.append(response)
+                if response.is_redirect:
+                    return _redirected(url, response.headers["location"])
                 body = _body(response)
         except Timeout:
             return self._late(url)
@@ -102,6 +104,16 @@ class Fetch:
         from requests import Session
 
         return Session()
+
+
+def _redirected(url: str, location: str) -> Unmeasured:
+    """Without what follows the path, and without credentials."""
+    target = location.partition("?")[0]
+    if "://" in target:
+        scheme, _, rest = target.partition("://")
+        target = f"{scheme}://{_host(target)}/{rest.partition('/')[2]}"
+    why = f"{_host(url)} redirects to {short(target)}, which is not followed: name its address"
+    return Unmeasured("http", why)
 
 
 def _body(response: Response) -> bytes | Unmeasured:

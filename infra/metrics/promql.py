@@ -15,12 +15,15 @@ from infra.metrics.fetch import Answered, Fetch, Query, short
 from infra.metrics.port import Series, SeriesFound
 from rollout.measurements import Unmeasured
 
+API = "/api/v1"
+HINT = "PromQL info:"
+
 
 class PromQl:
-    """`base` is the URL up to `/api/v1`."""
+    """`base` is the URL up to `/api/v1`, which it may have at its end."""
 
     def __init__(self, base: str, fetch: Fetch) -> None:
-        self._base, self._fetch = base.rstrip("/"), fetch
+        self._base, self._fetch = base.rstrip("/").removesuffix(API) + API, fetch
 
     def query(self, text: str, at: datetime, *, is_finite: bool = True) -> SeriesFound | Unmeasured:
         """An instant query. `is_finite`: with a NaN or an infinity among the samples there is no
@@ -37,7 +40,7 @@ class PromQl:
         return self._ask("query_range", {"query": text, **times, "step": f"{step_seconds:g}"})
 
     def _ask(self, call: str, question: Query) -> SeriesFound | Unmeasured:
-        answer = self._fetch.get(f"{self._base}/api/v1/{call}", question)
+        answer = self._fetch.get(f"{self._base}/{call}", question)
         if isinstance(answer, Unmeasured):
             return answer
         data = _data(answer)
@@ -45,7 +48,7 @@ class PromQl:
 
     def labels_of(self, metric: str) -> frozenset[str] | Unmeasured:
         """The labels that series of this metric have; none if there is no such metric."""
-        answer = self._fetch.get(f"{self._base}/api/v1/labels", {"match[]": metric})
+        answer = self._fetch.get(f"{self._base}/labels", {"match[]": metric})
         if isinstance(answer, Unmeasured):
             return answer
         data = _data(answer)
@@ -65,11 +68,18 @@ def _data(answer: Answered) -> Any:
         return Unmeasured("http", f"the source answered {answer.status}: {text or 'no reason'}")
     if body.get("status") != "success":
         return _unreadable("no status")
-    if body.get("warnings"):
-        return Unmeasured("partial", f"the source warns: {short(body['warnings'])}")
+    if warnings := _warnings(body.get("warnings")):
+        return Unmeasured("partial", f"the source warns: {short(warnings)}")
     if body.get("isPartial"):
         return Unmeasured("partial", "the source marks its answer as partial")
     return body.get("data")
+
+
+def _warnings(found: Any) -> Any:
+    """All but hints about the query: before version 3, Prometheus has them among its warnings."""
+    if not isinstance(found, list):
+        return found
+    return [each for each in found if not str(each).startswith(HINT)]
 
 
 def _series(data: Any) -> SeriesFound | Unmeasured:

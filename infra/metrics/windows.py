@@ -6,7 +6,8 @@ it rose by, whenever it was scraped. Three rules say what is no number:
 
 - A series that appears counts from 0 if its target was scraped without it shortly before: a counter
   of errors is created at the first error. Otherwise it counts from its first sample, since it may
-  have begun long before.
+  have begun long before. So does one without a label `instance`, whose target nobody knows, and one
+  that appears as another one of its target ends: that one may have got other labels.
 - A rise over a gap in the scrapes that reaches over the edge of a window belongs to no window.
 - A counter that falls began anew: nobody knows how far it had come.
 """
@@ -72,9 +73,12 @@ class Scrapes:
 
     def __init__(self, series: Iterable[Series], windows: Windows) -> None:
         moments: dict[Target, set[float]] = defaultdict(set)
+        ends: dict[Target, set[float]] = defaultdict(set)
         for each in series:
             moments[target_of(each)].update(moment for moment, _ in each.samples)
+            ends[target_of(each)].update(moment for moment, _ in each.samples[-1:])
         self._moments = {target: sorted(each) for target, each in moments.items() if each}
+        self._ends = ends
         self._windows = windows
 
     @cached_property
@@ -106,11 +110,15 @@ class Scrapes:
         index = bisect_right(moments, moment)
         return moments[index - 1] if index else None
 
-    def was_scraped_before(self, target: Target, moment: float) -> bool:
-        """Whether it was scraped shortly before."""
-        moments = self._moments.get(target, [])
+    def created(self, target: Target, moment: float) -> bool:
+        """Whether a series whose first sample is of this moment began between two scrapes: its
+        target was scraped without it shortly before, and lost no other series since.
+        """
+        moments, (_, instance) = self._moments.get(target, []), target
         index = bisect_left(moments, moment)
-        return index > 0 and moment - moments[index - 1] <= self.longest
+        if not instance or index == 0 or moment - moments[index - 1] > self.longest:
+            return False
+        return moments[index - 1] not in self._ends[target]
 
     def has_passed(self, moment: float) -> bool:
         """Whether each target that was scraped shortly before was scraped after that, too."""
@@ -175,7 +183,7 @@ def rises(
 def _pairs(series: Series, scrapes: Scrapes) -> Iterator[tuple[Sample, Sample]]:
     """Each two samples in a row; a counter that was created between two scrapes begins at 0."""
     samples = series.samples
-    if samples and scrapes.was_scraped_before(target_of(series), samples[0][0]):
+    if samples and scrapes.created(target_of(series), samples[0][0]):
         yield (samples[0][0], 0.0), samples[0]
     yield from pairwise(samples)
 

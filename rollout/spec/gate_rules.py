@@ -6,12 +6,15 @@ in the whole spec.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from rollout.spec.gates import (
     BALANCER_PRESETS,
     BY_SERVICE,
     EDGES,
+    NAME_IN_QUERY,
+    PRESETS,
     Gate,
     Kind,
     edge_at,
@@ -41,6 +44,8 @@ FIELDS: dict[str, tuple[Kind, ...]] = {
 """Which kinds of gates have a field."""
 DECIDING = {"counts": "bad", "latency": "histogram", "limit": "query", "verdict": "url"}
 COMPARED: tuple[Kind, ...] = ("counts", "latency")
+_DOLLAR_NAME = re.compile(r"\$\{?[a-zA-Z_]\w*")
+"""Nothing that PromQL has: in its regular expressions, too, `$` ends what is matched."""
 
 
 def _gates(context: RuleContext) -> Iterator[tuple[str, str, Gate]]:
@@ -68,7 +73,7 @@ def kind_of_gate(context: RuleContext) -> Iterator[SpecProblem]:
         kinds = kinds_of(name, gate)
         if not kinds:
             allowed = "needs bad and total, histogram and slower_than_seconds, query, or url"
-            yield SpecProblem(path, allowed, "none of them")
+            yield SpecProblem(path, f"{allowed}; or {_preset_like(name)}", "none of them")
         elif len(kinds) > 1:
             given = ", ".join(
                 field
@@ -78,6 +83,13 @@ def kind_of_gate(context: RuleContext) -> Iterator[SpecProblem]:
             yield SpecProblem(path, "must be of one kind; make two gates of it", given)
         else:
             yield from _other_fields(path, gate, kinds[0])
+
+
+def _preset_like(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, PRESETS, n=1)
+    return f"the name of a preset{f', such as {near[0]}' if near else ': ' + ', '.join(PRESETS)}"
 
 
 def _other_fields(path: str, gate: Gate, kind: Kind) -> Iterator[SpecProblem]:
@@ -142,6 +154,20 @@ def gate_selectors(context: RuleContext) -> Iterator[SpecProblem]:
             yield SpecProblem(f"{path}.histogram", allowed, histogram.text)
 
 
+def names_in_query(context: RuleContext) -> Iterator[SpecProblem]:
+    """A `query` has no other names after a `$` than `$template`, `$release` and
+    `$backend_service`.
+    """
+    for path, _, gate in _gates(context):
+        found = _DOLLAR_NAME.findall(NAME_IN_QUERY.sub("", gate.query or ""))
+        if found:
+            allowed = (
+                "must name the new release by $template, $release or $backend_service, as in"
+                ' queue_length{template="$template"}'
+            )
+            yield SpecProblem(f"{path}.query", allowed, found[0])
+
+
 def gate_of_a_release(context: RuleContext) -> Iterator[SpecProblem]:
     """With strategy `rolling`, both releases share a backend service: a gate that compares them
     selects series of instances, by `$templates` or `$releases`. With `traffic.exposure` `none`
@@ -196,6 +222,7 @@ GATE_RULES: tuple[Rule, ...] = (
     kind_of_gate,
     whole_gate,
     gate_selectors,
+    names_in_query,
     gate_of_a_release,
     bound_of_latency,
     fresh_baseline,

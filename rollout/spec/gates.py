@@ -9,6 +9,7 @@ override (`resolved`). `rollout/gates/` judges.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
@@ -27,6 +28,8 @@ PLACEHOLDERS = (BY_SERVICE, BY_RELEASE, BY_TEMPLATE)
 """What tells releases apart: the backend service of the group, the version as instances have it in
 their label `slipway-release`, or the instance template. Two releases that make the same machine
 share a template, whose label names the first of them."""
+NAME_IN_QUERY = re.compile(r"\$(release|template|backend_service)(?![a-zA-Z0-9_])")
+"""What a query names the new release by."""
 CONSECUTIVE = 3
 HARMFUL_RATIO = 1.75
 TOLERATED_SHARE = 0.001

@@ -492,13 +492,18 @@ class RolloutSpec(Section):
         " `replace_in_place`, in their place (strategy `rolling` alone); `wait`, beside the old"
         " ones, once the quotas have room, however long that takes",
     )
-    gates: Annotated[dict[types.GateName, Gate], Field(max_length=20), at_most(20), InNameOrder] = (
-        Field(
-            default={},
-            description="What the new release is judged by beside its health, by name; needs a"
-            " source of metrics. A gate that is named like a preset has its fields: `http_errors`,"
-            " `latency`, `vllm_errors`, `vllm_ttft`, `vllm_inter_token`, `vllm_queue`",
-        )
+    gates: Annotated[
+        dict[types.GateName, Gate],
+        Field(max_length=20),
+        at_most(20),
+        InNameOrder,
+        types.Allowed('an object of at most 20 gates by name, as in {"http_errors": {}}'),
+    ] = Field(
+        default={},
+        description="What the new release is judged by beside its health, by name; needs a"
+        " source of metrics. A gate that is named like a preset has its fields: `http_errors`,"
+        " `latency`, `vllm_errors`, `vllm_ttft`, `vllm_inter_token`, `vllm_queue`,"
+        " `triton_errors`",
     )
     analysis: Analysis = Field(default=Analysis(), description="How the gates judge")
     bake_seconds: Annotated[int, Field(ge=0, le=1209600)] = Field(

@@ -232,7 +232,9 @@ def _unknown(kind: type[BaseModel], location: Path) -> str:
     from difflib import get_close_matches
 
     known = sorted(schema_at(kind, location[:-1]).get("properties", {}))
-    close = get_close_matches(str(location[-1])[:64], known, n=1)
+    given = str(location[-1])[:64]
+    longer = [each for each in known if each.startswith(f"{given}_")]  # without its unit
+    close = longer or get_close_matches(given, known, n=1)
     guess = f"; did you mean {close[0]}?" if close else ""
     return f"is not a known field{guess} (known: {', '.join(known)})"
 
@@ -294,12 +296,16 @@ def describe(node: Mapping[str, Any]) -> str:
 
 
 def _range(node: Mapping[str, Any]) -> str:
-    low, high = node.get("minimum"), node.get("maximum")
-    if "exclusiveMinimum" in node:
-        return f" above {node['exclusiveMinimum']}" + (
-            f" and up to {high}" if high is not None else ""
-        )
-    return f" from {low} to {high}" if low is not None and high is not None else ""
+    if "minimum" in node and "maximum" in node:
+        return f" from {node['minimum']} to {node['maximum']}"
+    words = {
+        "minimum": "of at least",
+        "exclusiveMinimum": "above",
+        "maximum": "up to",
+        "exclusiveMaximum": "below",
+    }
+    limits = [f"{word} {node[name]}" for name, word in words.items() if name in node]
+    return f" {' and '.join(limits)}" if limits else ""
 
 
 def _sizes(least: int | None, most: int | None) -> str:

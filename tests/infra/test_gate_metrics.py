@@ -222,14 +222,61 @@ def early_until(found: Iterable[Series], end: float) -> Iterable[Series]:
         )
 
 
+def test_a_series_that_got_other_labels_does_not_count_from_0_again() -> None:
+    early = [
+        Series(each.labels, tuple(one for one in each.samples if one[0] <= NOON.timestamp() + 90))
+        for each in balancer()
+    ]
+    late = [
+        Series(
+            {**each.labels, "zone": "a"},
+            tuple(one for one in each.samples if one[0] > NOON.timestamp() + 90),
+        )
+        for each in balancer()
+    ]
+    found = windows(ask(FakePrometheus(early + late)))
+    assert [each.candidate for each in found] == [Counts(18, 60), Counts(15, 50), Counts(18, 60)]
+    assert found[1].baseline == Counts(5, 500)
+
+
+@pytest.mark.parametrize(("instance", "bad"), [("lb:80", 10), ("", 0)])
+def test_a_series_whose_target_nobody_knows_counts_from_its_first_sample(
+    instance: str, bad: float
+) -> None:
+    found = [of_balancer(OLD, "200", 99), of_balancer(NEW, "200", 70)]
+    begun = of_balancer(NEW, "503", 0)
+    late = tuple((at, 10.0) for at, _ in begun.samples if at > NOON.timestamp() + 90)
+    for each in (*found, Series(begun.labels, late)):
+        found = [one for one in found if one.labels != each.labels]
+        found.append(Series({**each.labels, "instance": instance}, each.samples))
+    assert windows(ask(FakePrometheus(found)))[1].candidate == Counts(bad, 420 + bad)
+
+
+def test_a_collector_may_scrape_a_little_late() -> None:
+    late = [
+        Series(
+            each.labels,
+            tuple((at + (at - NOON.timestamp()) / 500, value) for at, value in each.samples),
+        )
+        for each in balancer()
+    ]
+    ten = replace(QUERY, window_seconds=10, until=NOON + timedelta(seconds=30))
+    assert len(windows(ask(FakePrometheus(late), ten))) == 3
+
+
 def test_windows_that_are_shorter_than_the_time_between_scrapes_are_refused() -> None:
     short = replace(QUERY, window_seconds=5)
     answer = lack(ask(FakePrometheus(balancer()), short))
-    assert answer.why == "the metrics are scraped each 10 s; give window_seconds of more than that"
+    assert answer.why == "the metrics are scraped each 10 s; give window_seconds of no less"
 
 
 def test_a_warning_spoils_the_whole_answer() -> None:
     assert lack(ask(FakePrometheus(balancer(), more={"warnings": ["x"]}))).kind == "partial"
+    hint = "PromQL info: metric might not be a counter, name does not end in _total"
+    for more in ({"warnings": [hint]}, {"infos": [hint]}):
+        assert windows(ask(FakePrometheus(balancer(), more=more)))
+    both = {"warnings": [hint, "PromQL warning: x"]}
+    assert lack(ask(FakePrometheus(balancer(), more=both))).kind == "partial"
 
 
 def test_another_load_balancer_has_no_default_counters() -> None:
@@ -289,6 +336,9 @@ def test_of_more_buckets_than_one_answer_may_have_the_first_windows_are_read(
 
 
 def test_a_histogram_needs_buckets() -> None:
+    found = [each for name in ("v1", "v2") for each in buckets(name, {"0.25": 1})]
+    answer = lack(ask(FakePrometheus(found), replace(QUERY, source=SLOWER)))
+    assert answer.why == "ttft_bucket has no bucket +Inf, which counts all requests"
     found = [counter("ttft_bucket", 1, release=release) for release in ("v1", "v2")]
     answer = lack(ask(FakePrometheus(found), replace(QUERY, source=SLOWER)))
     assert answer.why == "ttft_bucket has no label le, but instance, job, release"

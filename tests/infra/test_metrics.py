@@ -220,6 +220,30 @@ def test_a_server_that_breaks_off_or_is_gone_is_an_answer_too() -> None:
     assert kind(ask("http://[not-a-host/")[1]) == "http"
 
 
+def test_a_redirect_names_the_address_to_set() -> None:
+    def redirect(connection: socket.socket) -> None:
+        location = b"https://ann:s3cret@metrics.example.com/prometheus/api/v1/query?query=x"
+        connection.sendall(b"HTTP/1.1 301 Moved\r\nLocation: " + location + b"\r\n\r\n")
+
+    with raw_server(redirect) as url:
+        answer = ask(url)[1]
+    assert kind(answer) == "http"
+    assert "redirects to https://metrics.example.com/prometheus/api/v1/query," in str(answer)
+
+
+def test_the_url_may_end_with_the_path_of_the_api() -> None:
+    paths: list[str] = []
+
+    def reply(path: str) -> tuple[int, bytes]:
+        paths.append(path.partition("?")[0])
+        return 404, b""
+
+    with server(reply) as url:
+        for end in ("/prometheus", "/prometheus/", "/prometheus/api/v1", "/prometheus/api/v1/"):
+            ask(url + end)
+    assert set(paths) == {"/prometheus/api/v1/query"}
+
+
 def test_a_refused_url_or_header_shows_no_credentials() -> None:
     for url in ("http://ann:s3cret@[not-a-host/", "http://ann:s3cret@host:port/"):
         answer = ask(url)[1]

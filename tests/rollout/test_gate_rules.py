@@ -15,6 +15,10 @@ from rollout.spec.selectors import parse_selector
 IMAGE = "us-docker.pkg.dev/p/r/tiny:1"
 BAD, TOTAL = 'errors_total{template=~"$templates"}', 'requests_total{template=~"$templates"}'
 BUCKETS = 'seconds_bucket{release=~"$releases"}'
+OWN_KINDS = (
+    "own: needs bad and total, histogram and slower_than_seconds, query, or url; or the name of a"
+    " preset"
+)
 OF_SERVICE = 'rq{code="500",service=~"$backend_services"}'
 
 
@@ -38,6 +42,7 @@ def problems(name: str, gate: dict[str, Any], **sections: Any) -> list[str]:
         ("own", {"bad": OF_SERVICE, "total": OF_SERVICE.replace('code="500",', "")}),
         ("own", {"histogram": BUCKETS, "slower_than_seconds": 0.123}),
         ("own", {"query": 'up{release="$release"}', "min": 1, "consecutive": 2}),
+        ("own", {"query": 'up{template="$template",code=~"^5..$"}', "min": 1}),
         ("own", {"url": "https://evals.example.com/slipway"}),
         ("http_errors", {"query": "errors", "max": 3}),
         ("vllm_ttft", {"slower_than_seconds": 2.5, "dry_run": True}),
@@ -51,7 +56,14 @@ def test_a_gate_with_the_fields_of_one_kind_is_accepted(name: str, gate: dict[st
 @pytest.mark.parametrize(
     ("name", "gate", "expected"),
     [
-        ("own", {}, "own: needs bad and total, histogram and slower_than_seconds, query, or url"),
+        ("own", {}, f"{OWN_KINDS}: http_errors, latency, vllm_errors,"),
+        ("http_error", {}, f"{OWN_KINDS}, such as http_errors, got".replace("own", "http_error")),
+        (
+            "own",
+            {"query": 'x{t=~"$templates"}', "max": 1},
+            "own.query: must name the new release by $template, $release or $backend_service",
+        ),
+        ("own", {"query": "rate(x[$__interval])", "max": 1}, "own.query: must name the new"),
         ("own", {"bad": BAD}, "own.total: is required"),
         ("http_errors", {"total": TOTAL}, "http_errors.bad: is required"),
         ("latency", {}, "latency.slower_than_seconds: is required"),
