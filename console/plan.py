@@ -11,6 +11,7 @@ import typer
 from console.connect import Failure
 from console.options import Format, Output, Program, Project, program_of
 from console.output import print_fields, print_items, print_json, print_line, print_table
+from console.planned import write_plan
 from console.send import read_event
 from console.text import span
 from handlers.forecast import PlannedStep, RolloutPlan, Usage, forecast
@@ -23,6 +24,12 @@ SIGNS = {"+": "green", "-": "red", "~": "yellow", "-/+": "yellow"}
 def plan(
     context: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="The event's file; - for stdin.")],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", metavar="PLAN", help="Write the plan to a file, for slipway publish --plan."
+        ),
+    ] = None,
     output: Output = Format.table,
     project: Project = None,
 ) -> None:
@@ -42,10 +49,12 @@ def plan(
     Example:
       slipway plan release.json
       slipway plan - < release.json
+      slipway plan release.json --out plan.json
     """
     program = program_of(context)
+    event = read_event(file)
     try:
-        request = parse(decode_json(read_event(file)))
+        request = parse(decode_json(event))
     except Invalid as error:
         problems = tuple(map(str, error.problems))
         found = RolloutPlan("", "", problems=problems, is_refused=True)
@@ -58,6 +67,10 @@ def plan(
         print_json(program.out, found)
     else:
         _print_plan(program, found)
+    if out is not None:
+        if not found.hash:
+            raise Failure("--out: there is nothing to apply, so no plan was written")
+        write_plan(out, event, found)
     raise typer.Exit(SAME if found.is_unchanged else DIFFERS)
 
 

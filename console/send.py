@@ -30,6 +30,7 @@ from console.options import (
     program_of,
 )
 from console.output import print_items, print_json, print_line
+from console.planned import event_of_plan
 from console.read import entry_line
 from console.text import escape
 from infra.bus.envelope import COMMAND_TYPE, RELEASE_TYPE, Payload
@@ -91,7 +92,18 @@ class Delivery:
 
 def publish(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The event's file; - for stdin.")],
+    file: Annotated[
+        str | None, typer.Argument(metavar="FILE", help="The event's file; - for stdin.")
+    ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            "--plan",
+            metavar="FILE",
+            help="A plan that slipway plan --out wrote, in place of FILE: it is refused if what it"
+            " decided on has changed.",
+        ),
+    ] = None,
     wait: Wait = False,
     timeout: Timeout = None,
     output: Output = Format.table,
@@ -111,9 +123,12 @@ def publish(
     Example:
       slipway publish release.json --wait
       slipway publish - < release.json
+      slipway publish --plan plan.json
     """
     program = program_of(context)
-    data = read_event(file)
+    if (file is None) == (plan is None):
+        raise Failure("FILE: give a file with an event, or --plan, and not both")
+    data = event_of_plan(plan) if plan is not None else read_event(file or "")
     request = _parse(data)
     if isinstance(request, Answer):
         if output is Format.json:

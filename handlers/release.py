@@ -40,6 +40,7 @@ from rollout.intents import (
     serving_release,
 )
 from rollout.model import Desired, Intent, IntentKey, Release, Rollout, Transition
+from rollout.plan_hash import changed_documents, settled_before
 from rollout.policy.caps import violations
 from rollout.policy.gate_hosts import unasked_gates
 from rollout.policy.policy import Policy
@@ -151,6 +152,10 @@ def record_release(
     policy = load_project_policy(world.store, documents)
     last = admission.last_admission(world, policy)
     release = check_release(world, policy, stored.state, request, release, base, find_digest)
+    if request.plan:
+        settled = settled_before(stored.state.rollout)
+        if changed := changed_documents(request.plan, settled, release, base, policy):
+            raise Refuse(f"plan: {changed}")
     accepted = repository.accept_release(world.store, request.model, release)
     admitted = admission.reserve(policy, last, request.model, release)
     _accept(world, stored, release, payload, accepted, *admitted, is_retry=request.is_retry)
@@ -305,6 +310,7 @@ def _release(
         sent_at=key.sent_at,
         own_id=key.id,
         inherits_from=inherits_from,
+        plan=request.plan,
         not_inherited=before.not_inherited if before else " and ".join(misfits),
     )
 

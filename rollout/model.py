@@ -70,7 +70,8 @@ class Release:
     `inherits_from` is the version that what the event left out was taken from, and `not_inherited`
     the fields that were not, since they do not fit the strategy. `is_restored`: a rollback made it
     the desired one again; then the times and the ids are the command's. `event_id` is unique and
-    made from `own_id`, which the event carries, and its source.
+    made from `own_id`, which the event carries, and its source. `plan`: the hash of the plan by
+    which it was published, if any.
     """
 
     version: str
@@ -89,6 +90,7 @@ class Release:
     inherits_from: str = ""
     is_restored: bool = False
     not_inherited: str = ""
+    plan: str = ""
 
     @property
     def key(self) -> IntentKey:
@@ -280,7 +282,8 @@ class Evidence:
     `edited_by`: who changed the URL map last beside Slipway, and when, if Compute Engine says so.
     `measurements`: the answers to what `queries_of` of a step names, and `windows` those of the
     release's own gates, by name. `before`: what the gates of a release that is about to begin find
-    out about the stable one.
+    out about the stable one. `replanned`: why the plan by which the desired release was published
+    does not hold any more; empty if it does.
     """
 
     refusals: tuple[Problem, ...] = ()
@@ -294,6 +297,7 @@ class Evidence:
     measurements: tuple[Measurement, ...] = ()
     windows: Mapping[str, WindowAnswer | VerdictAnswer] = field(default_factory=dict)
     before: Mapping[str, WindowAnswer] = field(default_factory=dict)
+    replanned: str = ""
 
     def answers(self, query: RequestCount) -> dict[Colour, Answer]:
         """By group; none if it was not asked. The time at which it was asked does not matter."""

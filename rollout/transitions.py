@@ -360,6 +360,15 @@ def refuse_without_baseline(rollout: Rollout, desired: Desired, lack: str) -> Ph
     return PhaseChange(rollout, desired_without(rollout, desired, release), (refused,))
 
 
+def refuse_changed_plan(rollout: Rollout, desired: Desired, why: str) -> PhaseChange:
+    """What the desired release was planned to do is not what it would do now."""
+    release = desired.release
+    if release is None:
+        return PhaseChange(rollout, desired)
+    refused = Transition(release.version, "settled", "refused", f"plan: {why}", None, "refused")
+    return PhaseChange(rollout, desired_without(rollout, desired, release), (refused,))
+
+
 def fail_rollback(
     rollout: Rollout, desired: Desired, phase: RollingBack, failure: LatchedFailure
 ) -> PhaseChange:

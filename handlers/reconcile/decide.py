@@ -14,12 +14,14 @@ from datetime import datetime
 from types import MappingProxyType
 
 from infra.fleet import naming
+from infra.fleet.changes import kinds_of
 from infra.fleet.marks import newest_revision
 from infra.fleet.model import Plan, Snapshot
 from infra.fleet.observe import is_routed, observe, outputs
 from infra.fleet.plan import plan
 from infra.fleet.resources import url_map
 from infra.fleet.resources.instance_group import templates_of
+from infra.fleet.whole_plan import whole_plan
 from rollout import restored
 from rollout.advance import advance
 from rollout.measurements import VerdictAnswer, WindowAnswer
@@ -34,13 +36,16 @@ from rollout.model import (
     RollingBack,
     Rollout,
     Room,
+    Settled,
     Target,
 )
+from rollout.plan_hash import changed_actions
 from rollout.policy.caps import clamp, violations
 from rollout.policy.freeze import frozen
 from rollout.policy.policy import Policy
 from rollout.state import ModelState, settle
 from rollout.targets import target_of
+from rollout.transitions import has_newer
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,7 @@ def decide(
         measurements=measurements,
         windows=windows,
         before=before,
+        replanned="" if is_light else _replanned(state, snapshot, policy),
     )
     decision = advance(state.rollout, state.desired, observed, evidence, now)
     decision = replace(decision, transitions=(*adopted, *decision.transitions))
@@ -152,6 +158,18 @@ def decide(
         settlement.state, next_plan, settlement.decision, target=digest, is_routed=is_right
     )
     return made, plans
+
+
+def _replanned(state: ModelState, snapshot: Snapshot, policy: Policy) -> str:
+    """Why the plan by which a release that is about to begin was published does not hold any more:
+    what it would do now is of another kind.
+    """
+    rollout, release = state.rollout, state.desired.release
+    is_about_to_begin = isinstance(rollout.phase, Settled) and has_newer(rollout, state.desired)
+    if release is None or not release.plan or release.is_restored or not is_about_to_begin:
+        return ""
+    whole = whole_plan(rollout, state.desired, release, policy, snapshot)
+    return changed_actions(release.plan, kinds_of(whole.plan))
 
 
 def _has_no_template(state: ModelState, snapshot: Snapshot) -> bool:

@@ -14,16 +14,16 @@ from datetime import datetime
 from typing import Any
 
 from infra.fleet import preflight
-from infra.fleet.changes import ResourceChange, resource_changes
+from infra.fleet.changes import ResourceChange, kinds_of, resource_changes
 from infra.fleet.forecast_steps import Basis, PlannedStep, planned_steps, start_seconds_of
 from infra.fleet.model import Plan, Snapshot
 from infra.fleet.observe import observe
-from infra.fleet.plan import plan
 from infra.fleet.preflight import Answers
 from infra.fleet.room import room
+from infra.fleet.whole_plan import whole_plan
 from rollout import capacity, transitions
-from rollout.model import Desired, Observed, Release, Rollout, Settled, Target, phase_name
-from rollout.policy.caps import clamp
+from rollout.model import Release, phase_name
+from rollout.plan_hash import plan_hash, settled_before
 from rollout.policy.freeze import frozen
 from rollout.policy.policy import Policy
 from rollout.policy.prices import Prices
@@ -34,8 +34,6 @@ from rollout.spec.rule_context import gives
 from rollout.spec.steps import KINDS
 from rollout.start_times import LogEntry, first_steps_of, past_start
 from rollout.state import ModelState
-from rollout.strategies import strategy_of, swap_of
-from rollout.targets import target_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,8 @@ class RolloutPlan:
     """`base`: the release that the event inherits from. `problems`: why it would be refused, or
     rolled back at once; `notes`: what it has to wait for, or what else to know. `peak`, `lowest`
     and `seconds` are over all steps and the bake; `most`: what the policy counts for it. `seconds`
-    leaves out approvals. `is_refused`: the intake would not accept it, so there is nothing else.
+    leaves out approvals. `hash`: see `rollout/plan_hash.py`. `is_refused`: the intake would not
+    accept it, so there is nothing else.
     """
 
     model: str
@@ -77,6 +76,7 @@ class RolloutPlan:
     most: Usage = field(default_factory=Usage)
     lowest: int = 0
     currency: str = ""
+    hash: str = ""
     is_unchanged: bool = False
     is_refused: bool = False
 
@@ -103,12 +103,11 @@ def rollout_plan(inputs: Inputs) -> RolloutPlan:
     state, release = inputs.state, inputs.release
     observed = observe(inputs.snapshot, state.desired.model)
     desired = replace(state.desired, release=release)
-    settled = replace(state.rollout, phase=Settled(), candidate=None, paused=None, kept=None)
+    settled = settled_before(state.rollout)
     begun = transitions.begin(settled, desired, inputs.now)
     choice = capacity.choose(settled, release, observed, room(release.spec, inputs.answers))
     rollout = replace(begun.rollout, capacity=choice.mode)
-    target = final_target(rollout, desired, release, observed, inputs.policy)
-    resources = plan(target, inputs.snapshot)
+    whole = whole_plan(state.rollout, desired, release, inputs.policy, inputs.snapshot)
     known = (state.rollout.stable, state.rollout.previous, state.rollout.candidate)
     start = past_start(inputs.log, first_steps_of(known))
     basis = Basis(rollout, desired, observed, inputs.policy, inputs.prices, start, inputs.now)
@@ -123,9 +122,9 @@ def rollout_plan(inputs: Inputs) -> RolloutPlan:
         strategy=spec.rollout.strategy,
         capacity=choice.mode or spec.rollout.capacity or "surge",
         spec=tuple(merged_fields(inputs)),
-        problems=tuple(_problems(inputs, resources, steps)),
+        problems=tuple(_problems(inputs, whole.plan, steps)),
         notes=tuple(_notes(inputs, choice)),
-        changes=resource_changes(resources, target, observed),
+        changes=resource_changes(whole.plan, whole.target, observed),
         steps=steps,
         bake_seconds=bake,
         start_seconds=start_seconds_of(basis) if steps else 0,
@@ -135,17 +134,9 @@ def rollout_plan(inputs: Inputs) -> RolloutPlan:
         most=max_usage(inputs.prices, [each.spec for each in (stable, release) if each]),
         lowest=min((each.lowest for each in steps), default=0),
         currency=inputs.prices.currency,
-        is_unchanged=not steps and resources.is_empty,
+        hash=plan_hash(settled, release, inputs.base, inputs.policy, kinds_of(whole.plan)),
+        is_unchanged=not steps and whole.plan.is_empty,
     )
-
-
-def final_target(
-    rollout: Rollout, desired: Desired, release: Release, observed: Observed, policy: Policy
-) -> Target:
-    """What the model looks like when the release has baked, and the old group is no longer kept."""
-    group = strategy_of(release).candidate_group(swap_of(rollout, release))
-    settled = Rollout(stable=release, previous=rollout.stable, serving_group=group)
-    return clamp(policy, target_of(settled, desired, observed))
 
 
 def _peak(steps: Iterable[PlannedStep]) -> Usage:

@@ -112,6 +112,8 @@ def _begin(
         return PhaseChange(
             rollout, desired, waiting_for=lack.why, warnings=(lack.why,), is_delayed=True
         )
+    if evidence.replanned:
+        return transitions.refuse_changed_plan(rollout, desired, evidence.replanned)
     begun = replace(change.rollout, gates=baseline.records_before(evidence))
     change = replace(change, rollout=begun)
     choice = capacity.choose(rollout, candidate, observed, evidence.room)

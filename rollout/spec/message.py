@@ -59,6 +59,12 @@ class ReleaseMessage(Sections):
             " the newest one that has not failed, been aborted or been paused after a failure)"
         ),
     )
+    plan: types.PlanHash | None = Field(
+        default=None,
+        description=(
+            "The hash of a plan: the release is refused if what was planned has changed since"
+        ),
+    )
     force: bool = Field(
         default=False, description="Roll it out even if the same content was rolled back before"
     )
@@ -100,7 +106,8 @@ class CommandMessage(Section):
 @dataclass(frozen=True)
 class ReleaseRequested:
     """A parsed model-release event; `patch` holds its sections unchanged, nulls included.
-    `is_retry`: a command tries the release with this version again; it has no patch.
+    `plan`: see `rollout/plan_hash.py`. `is_retry`: a command tries the release with this version
+    again; it has no patch.
     """
 
     model: str
@@ -110,6 +117,7 @@ class ReleaseRequested:
     requested_by: str = ""
     reason: str = ""
     base: str | None = None
+    plan: str = ""
     is_retry: bool = False
 
 
@@ -161,6 +169,7 @@ def _release(payload: Mapping[str, Any], fields: Mapping[str, Any]) -> ReleaseRe
         message.requested_by,
         message.reason,
         message.base,
+        message.plan or "",
     )
 
 

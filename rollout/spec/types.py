@@ -181,6 +181,11 @@ Version = Annotated[
     Field(pattern=_VERSION),
     Allowed("1 to 63 letters, digits and . _ + -, starting with a letter or digit"),
 ]
+PlanHash = Annotated[
+    str,
+    Field(pattern=r"^[0-9a-f]{8}(\.[0-9a-f]{8}){4}$"),
+    Allowed("the hash that `slipway plan --out` writes"),
+]
 Line = Annotated[
     str,
     Field(max_length=500, pattern=f"^[^{_UNPRINTABLE}]*$"),

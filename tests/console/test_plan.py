@@ -131,3 +131,66 @@ def test_the_output_is_the_golden_one(serving: Scenario, write: Write) -> None:
     assert max(map(len, found.splitlines())) <= 80
     found = re.sub("slipway-tiny-[0-9a-f]{10}", "slipway-tiny-0123456789", found)
     assert found == GOLDEN.read_text()
+
+
+# ---- Applying a plan
+
+
+def planned(scenario: Scenario, write: Write, folder: Path, **sections: Any) -> str:
+    out = str(folder / "plan.json")
+    result = Terminal(scenario).run("plan", write(event(**sections)), "--out", out)
+    assert result.status == 2, result.notes
+    return out
+
+
+def test_a_plan_is_applied_if_nothing_changed(
+    serving: Scenario, write: Write, tmp_path: Path
+) -> None:
+    serving.given_load("slipway-tiny-blue", cpu=0.9)
+    file = planned(serving, write, tmp_path)
+    serving.when_seconds_pass(300)  # the autoscaler moves the size, which a plan does not decide
+    result = Terminal(serving).run("publish", "--plan", file, "--wait")
+    assert (result.status, serving.serving_version()) == (0, "2")
+
+
+def test_a_plan_whose_documents_changed_is_refused_by_name(
+    serving: Scenario, write: Write, tmp_path: Path
+) -> None:
+    file = planned(serving, write, tmp_path)
+    serving.given_policy(max_instances=100)
+    result = Terminal(serving).run("publish", "--plan", file)
+    assert result.status == 2
+    assert "plan: the policy changed after it was planned; plan it again" in oneline(result)
+    file = planned(serving, write, tmp_path)
+    serving.given_serving("9", scaling={"max": 14})
+    result = Terminal(serving).run("publish", "--plan", file)
+    assert "the merged spec and the release that it inherits from changed" in oneline(result)
+
+
+def test_a_plan_that_would_take_other_actions_is_refused_by_the_first_pass(
+    serving: Scenario, write: Write, tmp_path: Path
+) -> None:
+    file = planned(serving, write, tmp_path)
+    serving.emulator.call(
+        "PATCH",
+        "regions/us-central1/autoscalers?autoscaler=slipway-tiny-blue",
+        {"autoscalingPolicy": {"maxNumReplicas": 7}},
+    )
+    serving.when_seconds_pass(5)
+    result = Terminal(serving).run("publish", "--plan", file, "--wait")
+    assert (result.status, serving.outcome("2")) == (2, "refused")
+    assert "what has to be done changed after it was planned" in serving.why("2")
+    assert "regionAutoscalers" in serving.why("2")
+    assert serving.serving_version() == "1"
+
+
+def test_a_file_that_is_no_plan_is_an_error(serving: Scenario, write: Write) -> None:
+    result = Terminal(serving).run("publish", "--plan", write(event()))
+    assert result.status == 1
+    assert "is no plan; slipway plan FILE --out writes one" in " ".join(result.notes.split())
+    both = Terminal(serving).run("publish")
+    assert (both.status, "give a file with an event, or --plan" in both.notes) == (1, True)
+
+
+def oneline(result: Result) -> str:
+    return " ".join(result.out.split())

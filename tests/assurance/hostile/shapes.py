@@ -353,6 +353,7 @@ def all_near_misses() -> tuple[tuple[FieldPath, dict[str, Any]], ...]:
 
 LEGAL: dict[FieldPath, Any] = {
     ("base",): "0",
+    ("plan",): "0a1b2c3d.0a1b2c3d.0a1b2c3d.0a1b2c3d.0a1b2c3d",
     ("full",): True,
     ("signature",): "A" * 88,
     ("artifact", "startup_script"): "#!/bin/sh\ntrue\n",
