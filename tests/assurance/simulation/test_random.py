@@ -1,4 +1,4 @@
-"""Random schedules with many kinds of faults at once, over every workload.
+"""Random schedules with many kinds of faults at once, over every workload of the pool.
 
 `SLIPWAY_SEEDS` sets how many (300), `SLIPWAY_SEED` the first seed (0).
 """
@@ -11,14 +11,13 @@ import pytest
 
 from tests.assurance.simulation import generators
 from tests.assurance.simulation.conftest import RunSchedules
-from tests.assurance.simulation.workloads import WORKLOADS
 
 FIRST_SEED = int(os.environ.get("SLIPWAY_SEED", "0"))
 SEED_COUNT = int(os.environ.get("SLIPWAY_SEEDS", "300"))
 
 
 @pytest.mark.wide
-@pytest.mark.parametrize("workload", WORKLOADS)
+@pytest.mark.parametrize("workload", dict.fromkeys(generators.RANDOM_POOL))
 def test_random_schedules_violate_nothing(run_schedules: RunSchedules, workload: str) -> None:
     seeds = (
         seed
