@@ -219,13 +219,14 @@ def _read_kept(document: Json | None) -> Kept | None:
     return Kept(**document | {"release": release_from_document(document["release"])})
 
 
+_BY_RATIO = ("against", "in_favour", "since")
 _BY_EDGE = ("edges", "baseline_below", "candidate_below")
 
 
 def gate_record(record: GateRecord) -> Json:
     """`recent` is a flat list, since a Firestore array contains no arrays."""
     tally = record.tally
-    sums = {"against": list(tally.against), "in_favour": list(tally.in_favour)}
+    sums = {name: list(getattr(tally, name)) for name in _BY_RATIO}
     lists = {name: list(getattr(record, name)) for name in _BY_EDGE}
     return (
         vars(record)
@@ -241,7 +242,7 @@ def gate_record(record: GateRecord) -> Json:
 
 def _read_gate_record(document: Json) -> GateRecord:
     tally = document["tally"]
-    sums = {"against": tuple(tally["against"]), "in_favour": tuple(tally["in_favour"])}
+    sums = {name: tuple(tally.get(name, ())) for name in _BY_RATIO}
     by_edge = {name: tuple(document.get(name, ())) for name in _BY_EDGE}
     recent = document["recent"]
     return GateRecord(

@@ -18,6 +18,11 @@ evidence is the mean over them, so that none has to be chosen in advance."""
 
 NOTHING = (0.0,) * len(RATIOS)
 
+LATER = 0.1
+"""Little, since most releases that are bad are so at once."""
+MOST_GAIN = 5.0
+"""After an hour or a day of good windows it takes four or five to convict."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -34,7 +39,8 @@ class Tally:
     """What all windows of one step have shown; a sum, so that it can be stored and carried on.
 
     `against` and `in_favour` are the log-likelihood ratios of each alternative: that the candidate
-    is worse than tolerated, and that it is better than harmful.
+    is worse than tolerated, and that it is better than harmful. `since`: those of `against` from
+    each window on, summed with the weight of that window; empty without windows.
     """
 
     windows: int = 0
@@ -44,6 +50,7 @@ class Tally:
     candidate_total: float = 0.0
     against: tuple[float, ...] = NOTHING
     in_favour: tuple[float, ...] = NOTHING
+    since: tuple[float, ...] = ()
 
     @property
     def ratio(self) -> float | None:
@@ -71,6 +78,20 @@ def add(
         tally.candidate_total + window.candidate_total,
         tuple(map(sum, zip(tally.against, against, strict=True))),
         tuple(map(sum, zip(tally.in_favour, in_favour, strict=True))),
+        _since_each_window(tally, against),
+    )
+
+
+def _since_each_window(tally: Tally, gains: Iterable[float]) -> tuple[float, ...]:
+    """Window t has a weight of 1/(t(t + 1)): those of all windows, ever, add up to 1. A window adds
+    `MOST_GAIN` at most, which only lowers the evidence: one bad minute of a good day is a burst.
+    """
+    number = tally.windows + 1
+    weight = -math.log(number * (number + 1))
+    before = tally.since or (-math.inf,) * len(RATIOS)
+    return tuple(
+        min(gain, MOST_GAIN) + math.log(2) + log_mean_exp((old, weight))
+        for gain, old in zip(gains, before, strict=True)
     )
 
 
@@ -96,6 +117,17 @@ def _log_likelihoods(
 def log_evidence_against(tally: Tally) -> float:
     """The logarithm of E against "the candidate is at most `tolerated_ratio` times as bad"."""
     return log_mean_exp(tally.against)
+
+
+def log_evidence_against_now(tally: Tally) -> float:
+    """The same for a candidate that may have become worse in any window of the tally, so that a day
+    of good windows does not outweigh what follows: the mean of the evidence from the first window
+    on and, with the weight `LATER`, of that from each window on.
+    """
+    unspent = -math.log(tally.windows + 1)  # the weight of the windows to come
+    later = math.log(2) + log_mean_exp((log_mean_exp(tally.since), unspent)) if tally.since else 0
+    both = math.log(1 - LATER) + log_evidence_against(tally), math.log(LATER) + later
+    return math.log(2) + log_mean_exp(both)
 
 
 def log_evidence_for(tally: Tally) -> float:

@@ -26,7 +26,7 @@ from rollout.gates.statistics import (
     add,
     add_dispersion,
     factor,
-    log_evidence_against,
+    log_evidence_against_now,
     log_evidence_below,
     log_evidence_for,
     log_mean_exp,
@@ -237,7 +237,7 @@ def _judge_counts(
     is_enough = (
         tally.windows >= analysis.min_windows and tally.candidate_total >= analysis.min_requests
     )
-    against = log_evidence_against(tally) / spread
+    against = log_evidence_against_now(tally) / spread
     has_bad = tally.candidate_bad >= analysis.min_bad
     if is_enough and has_bad and against >= -math.log(question.alpha):
         return _with_verdict(record, question, "fail", against, question.alpha, now, is_estimate)

@@ -147,7 +147,7 @@ FULL = ModelState(
                 at(5),
                 573.7,
                 100.0,
-                Tally(3, 45, 4500, 37, 1500, (1.0,) * 6, (2.0,) * 6),
+                Tally(3, 45, 4500, 37, 1500, (1.0,) * 6, (2.0,) * 6, (3.0,) * 6),
                 Dispersion(1.5, 2, 3, 82, 37, 12.5, 119, 4800),
                 1,
                 2,
@@ -281,6 +281,7 @@ def test_the_document_of_a_model_has_the_fields_of_schema_3() -> None:
                         "candidate_total": 1500,
                         "against": [1.0] * 6,
                         "in_favour": [2.0] * 6,
+                        "since": [3.0] * 6,
                     },
                     "dispersion": {
                         "chi_squared": 1.5,

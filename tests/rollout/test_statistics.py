@@ -23,6 +23,7 @@ from rollout.gates.statistics import (
     burn_rate,
     factor,
     log_evidence_against,
+    log_evidence_against_now,
     log_evidence_below,
     log_evidence_for,
     next_step,
@@ -98,6 +99,22 @@ def test_evidence_is_expected_to_be_one_at_the_hypothesis(
         in_favour += probability * math.exp(log_evidence_for(evidence))
     assert against == pytest.approx(1, rel=1e-9)
     assert in_favour == pytest.approx(1, rel=1e-9)
+
+
+def test_evidence_that_begins_in_any_window_is_expected_to_be_one_at_most() -> None:
+    """Exactly: over all ways in which the bad events of three windows fall on both sides. It is one
+    if no window adds more than one may.
+    """
+    expected = []
+    for bad in (2, 12):
+        shares = [(c, math.comb(bad, c) * 0.05**c * 0.95 ** (bad - c)) for c in range(bad + 1)]
+        total = 0.0
+        for ways in product(shares, repeat=3):
+            evidence = tally(Window(bad - c, 5700, c, 300) for c, _ in ways)
+            total += math.prod(p for _, p in ways) * math.exp(log_evidence_against_now(evidence))
+        expected.append(total)
+    assert expected[0] == pytest.approx(1, rel=1e-9)
+    assert expected[1] < 1
 
 
 @pytest.mark.parametrize("ratio", [0.5, 1.0, 2.0, 4.0])
@@ -223,6 +240,7 @@ def test_evidence_in_favour_is_evidence_against_the_other_side(sample: list[Wind
 
 def test_no_window_is_evidence_of_nothing() -> None:
     assert log_evidence_against(Tally()) == log_evidence_for(Tally()) == 0
+    assert log_evidence_against_now(Tally()) == pytest.approx(0)
     assert log_evidence_below(Tally(), 0.01) == 0
     assert len(Tally().against) == len(RATIOS)
 
@@ -301,6 +319,26 @@ def test_what_a_rollout_has_learnt_of_bursts_holds_for_its_next_step() -> None:
     bursts = dispersion([Window(30, 3000, size, 1000) for size in (2, 20)] * 10)
     assert factor(next_step(bursts)) == pytest.approx(factor(bursts))
     assert next_step(next_step(bursts)) == next_step(bursts)
+
+
+# ---- A release that goes bad late
+
+
+@pytest.mark.parametrize("good", [0, 10, 60, 4320])
+@pytest.mark.parametrize(("errors", "most"), [(9, 18), (15, 9), (60, 8)])
+def test_good_windows_do_not_outweigh_bad_ones_for_long(good: int, errors: int, most: int) -> None:
+    """Three days of good minutes at most, then three, five or twenty times the errors."""
+    total, number = tally([Window(57, 5700, 3, 300)] * good), 0
+    while log_evidence_against_now(total) < math.log(800):
+        total, number = add(total, Window(57, 5700, errors, 300), HARMFUL), number + 1
+    assert (4 if good == 4320 else 1) <= number <= most  # one bad minute is a burst
+
+
+def test_evidence_from_the_first_window_on_counts_almost_in_full() -> None:
+    for windows in (1, 5, 20):
+        total = tally([Window(57, 5700, 15, 300)] * windows)
+        lost = log_evidence_against(total) - log_evidence_against_now(total)
+        assert 0 < lost < 0.11
 
 
 # ---- False alarms, simulated
@@ -384,7 +422,7 @@ def is_rolled_back(rng: random.Random, spans: int) -> bool:
             window = Window(next(baseline), 6000 - requests, next(candidate), requests)
             total, spread = add(total, window, HARMFUL), add_dispersion(spread, window)
             is_enough = number >= 2 and total.baseline_bad + total.candidate_bad >= 10
-            log = log_evidence_against(total) / factor(spread)
+            log = log_evidence_against_now(total) / factor(spread)
             if is_enough and log >= math.log(len(WEIGHTS) / 0.01):
                 return True
     return False
