@@ -99,3 +99,5 @@ echo "  gcloud run services update $RECONCILER --project=$PROJECT --region=$REGI
 echo "    --network=$NETWORK --subnet=${SUBNET:-$NETWORK} --vpc-egress=private-ranges-only"
 echo "  PROMETHEUS_URL=http://$NAME.$zone.c.$PROJECT.internal:9090 deploy/functions.sh \\"
 echo "    --project=$PROJECT --region=$REGION"
+echo "It has no metrics of the load balancer: for the gates http_errors and latency, set"
+echo "SLIPWAY_METRICS=cloud-monitoring beside PROMETHEUS_URL."

@@ -69,8 +69,18 @@ NO_BALANCER = BalancerSelectors()
 class Counters:
     """Reads the windows of a gate by selectors that name both releases."""
 
-    def __init__(self, promql: PromQl, balancer: BalancerSelectors = NO_BALANCER) -> None:
+    def __init__(
+        self,
+        promql: PromQl,
+        balancer: BalancerSelectors = NO_BALANCER,
+        *,
+        is_of_part: bool = False,
+    ) -> None:
+        """`is_of_part`: reads a part of the windows already, and no smaller one."""
         self._promql, self._balancer = promql, balancer
+        self._of_part = None
+        if not is_of_part:
+            self._of_part = Counters(promql.in_half_the_time(), balancer, is_of_part=True)
 
     def read_windows(
         self, query: GateQuery, candidate: Names, baseline: Names | None
@@ -96,6 +106,8 @@ class Counters:
     def read_counts(self, bad: Selector, total: Selector, reading: Reading) -> WindowAnswer:
         """All requests are read first, so that the bad ones are not of an earlier moment."""
         totals = self._select(total, reading)
+        if self._of_part and _is_too_much(totals):
+            return self._of_part.read_counts(bad, total, reading.part())
         if isinstance(totals, Unmeasured):
             return _without_numbers(totals, reading)
         found = self._promql.query(
@@ -134,9 +146,8 @@ class Counters:
     def read_latency(self, histogram: Selector, bound: float, reading: Reading) -> WindowAnswer:
         """Bad are the requests above the bound; it is compared with edges to three digits."""
         found = self._select(histogram, reading)
-        if isinstance(found, Unmeasured) and found.kind in ("partial", "timeout"):
-            reading = reading.part()
-            found = self._select(histogram, reading)
+        if self._of_part and _is_too_much(found):
+            return self._of_part.read_latency(histogram, bound, reading.part())
         if isinstance(found, Unmeasured):
             return _without_numbers(found, reading)
         if any("le" not in each.labels for each in found.series):
@@ -230,6 +241,11 @@ class Counters:
             return Unmeasured("no-series", f"{bad.metric}: {why}")
         lacking = bad.required - labels
         return other_labels(bad, labels, min(lacking)) if lacking else None
+
+
+def _is_too_much(found: SeriesFound | Unmeasured) -> bool:
+    """Whether fewer windows may have an answer, as after an hour without the source."""
+    return isinstance(found, Unmeasured) and found.kind in ("partial", "timeout")
 
 
 # ---- Selectors

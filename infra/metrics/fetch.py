@@ -47,6 +47,9 @@ class Fetch:
         self.timeout_seconds = timeout_seconds
         self._headers = headers
 
+    def in_half_the_time(self) -> Fetch:
+        return Fetch(self.timeout_seconds / 2, self._headers)
+
     def get(self, url: str, query: Query) -> Answered | Unmeasured:
         """A thread that is late is left behind: no time-out of a socket limits a whole answer. What
         it still reads is shut down, so that it ends.

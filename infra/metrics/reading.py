@@ -17,7 +17,7 @@ from rollout.measurements import Delayed, GateQuery, Unmeasured
 from rollout.spec.selectors import Selector
 
 PARTS = 8
-"""If the buckets of all windows are too much for one answer, so small a part of them is read."""
+"""If the samples of all windows are too much for one answer, so small a part of them is read."""
 SHORTEST_LOOKBACK_SECONDS, LONGEST_LOOKBACK_SECONDS = 60.0, 600.0
 LOOKBACK_WINDOWS = 3
 """How long before the first window its counters may have been scraped last."""

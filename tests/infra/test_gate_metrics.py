@@ -323,6 +323,17 @@ def test_only_edges_that_all_instances_have_count() -> None:
     assert lack(ask(FakePrometheus(found), replace(QUERY, source=SLOWER))).kind == "edge"
 
 
+def test_of_more_counters_than_one_answer_may_have_the_first_windows_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fetch, "MAX_BYTES", 3800)
+    monkeypatch.setattr(fetch, "CHUNK_BYTES", 100)
+    found = windows(ask(FakePrometheus(balancer())))
+    assert [each.candidate for each in found] == [Counts(18, 60)]
+    monkeypatch.setattr(fetch, "MAX_BYTES", 1000)
+    assert lack(ask(FakePrometheus(balancer()))).kind == "partial"
+
+
 def test_of_more_buckets_than_one_answer_may_have_the_first_windows_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
