@@ -48,6 +48,13 @@ def on_alert(event: CloudEvent) -> None:
 
 
 @functions_framework.cloud_event
+def on_artifact(event: CloudEvent) -> None:
+    from handlers import artifact
+
+    artifact.handle(wiring.world(), event)
+
+
+@functions_framework.cloud_event
 def on_status(event: CloudEvent) -> None:
     from handlers import status
 
@@ -64,6 +71,7 @@ def on_refused(refusal: Exception) -> str:
         "on_wakeup": on_wakeup,
         "on_approval": on_approval,
         "on_alert": on_alert,
+        "on_artifact": on_artifact,
         "on_status": on_status,
     }
     handle = entry_points.get(wiring.function_target(), on_release)
@@ -83,6 +91,10 @@ match wiring.function_target():
         wiring.world().connect("store", "bus")
     case "on_alert":
         import handlers.alert
+
+        wiring.world().connect("store", "bus")
+    case "on_artifact":
+        import handlers.artifact
 
         wiring.world().connect("store", "bus")
     case "on_status":

@@ -40,6 +40,10 @@ from rollout.state import ModelState
 WATCH_SECONDS = 1.0
 EVENTS_SECONDS = 2.0
 LAST = 10
+IGNORED = timedelta(hours=24)
+"""Of artifacts that are no release, `events` shows those of so long."""
+LATE = timedelta(minutes=10)
+"""The record of one has the time of its message, and may be written so much later."""
 MARKS = {"passed": "x", "present": ">", "next": " "}
 
 
@@ -381,6 +385,8 @@ class Feed:
         self._places: dict[str, str] = {}
         self._revisions: dict[str, int] = {}
         self._refused: set[str] = set()
+        self._ignored: set[str] = set()
+        self._ignored_since = connection.clock.now() - IGNORED
 
     def past(self, last: int) -> list[EntryView]:
         found: list[EntryView] = []
@@ -388,7 +394,8 @@ class Feed:
             self._revisions[model] = revision
             found += self._last_of(model, revision, last)
             self._places[model] = place_after(revision)
-        found = sorted((*found, *self._new_refusals()), key=lambda each: each.at)
+        found = [*found, *self._new_refusals(), *self._new_ignored()]
+        found.sort(key=lambda each: each.at)
         return found[-last:] if last else []
 
     def new(self) -> list[EntryView]:
@@ -398,7 +405,8 @@ class Feed:
                 continue
             self._revisions[model] = revision
             found += self._new_of(model)
-        return sorted((*found, *self._new_refusals()), key=lambda each: each.at)
+        found = [*found, *self._new_refusals(), *self._new_ignored()]
+        return sorted(found, key=lambda each: each.at)
 
     def _last_of(self, model: str, revision: int, last: int) -> list[EntryView]:
         """The last entries of a model's log. Not every revision has one."""
@@ -435,6 +443,25 @@ class Feed:
                 continue
             self._refused.add(key)
             yield _refusal(key, data)
+
+    def _new_ignored(self) -> Iterator[EntryView]:
+        """Artifacts that are no release, and so of no model."""
+        if self._model:
+            return
+        now, since = self._connection.clock.now(), f"{self._ignored_since:%Y%m%dT%H%M%S}"
+        for document in documents(self._connection.store, "ignored", since):
+            key = document.path.rpartition("/")[2]
+            if key not in self._ignored:
+                self._ignored.add(key)
+                yield _ignored(key, document.data)
+        self._ignored_since = max(self._ignored_since, now - LATE)
+
+
+def _ignored(key: str, data: dict[str, Any]) -> EntryView:
+    why = f"{data['about']}: {data['why']}" if data["about"] else data["why"]
+    about = {"model": "", "release": "", "from": data["source"] or "unknown", "to": "ignored"}
+    event = {"at": data["at"], "why": why, "event_id": data["event_id"]}
+    return views.entry_view(key, about | event)
 
 
 def _refusal(key: str, data: dict[str, Any]) -> EntryView:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Creates what Slipway needs in a Google Cloud project: topics and subscriptions, a Cloud Tasks queue,
-# Firestore, service accounts and their roles, the minute tick, and the five Cloud Run services as
+# Firestore, service accounts and their roles, the minute tick, and the six Cloud Run services as
 # empty shells. A project owner runs it once. It is idempotent: existing resources are kept or set to
 # the same values. The functions are deployed afterwards (cloudbuild.yaml, or functions.sh).
 #
@@ -18,7 +18,7 @@ Usage: deploy/bootstrap.sh --project=ID [--region=REGION] [--firestore-location=
                            [--network=NAME] [--only-model-account] [--dry-run]
 
 Creates topics, subscriptions, a task queue, Firestore, service accounts with their roles, the minute
-tick and five empty Cloud Run services in a project. Safe to run again.
+tick and six empty Cloud Run services in a project. Safe to run again.
 
   --project=ID             the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --region=REGION          where the functions run (default: us-central1)
@@ -83,6 +83,7 @@ identities() {
   service_account "$INTAKE" "Slipway intake: records releases, has no Compute permission"
   service_account "$APPROVER" "Slipway approver: records approvals, has no Compute permission"
   service_account "$ALERT_INTAKE" "Slipway alert intake: records alerts, has no Compute permission"
+  service_account "$ARTIFACT_INTAKE" "Slipway artifact intake: publishes releases, writes nothing"
   service_account "$NOTIFIER" "Slipway notifier: sends status events on, publishes nothing"
   service_account "$RECONCILER" "Slipway reconciler: makes Compute Engine match the release"
   service_account "$WAKER" "Slipway waker: scheduled wake-ups are published as this account"
@@ -104,8 +105,8 @@ roles() {
   local this_database="expression=resource.name==\"$database\",title=slipway-documents"
   local who
 
-  # All functions use the documents, and all but the notifier the topics; only the reconciler uses
-  # Compute Engine.
+  # Only the reconciler uses Compute Engine. The notifier publishes nothing, and the artifact intake
+  # writes no document.
   for who in "$INTAKE" "$APPROVER" "$ALERT_INTAKE" "$RECONCILER"; do
     project_role "$who" roles/datastore.user "$this_database"
     may_publish "$(identity "$who")" "$WAKEUPS"
@@ -113,6 +114,8 @@ roles() {
     may_publish "$(identity "$who")" "$DEAD"
   done
   project_role "$NOTIFIER" roles/datastore.user "$this_database"
+  project_role "$ARTIFACT_INTAKE" roles/datastore.viewer "$this_database"
+  may_publish "$(identity "$ARTIFACT_INTAKE")" "$RELEASES"
   project_role "$INTAKE" roles/artifactregistry.reader # the digest of a tag
   reconciler_role
   project_role "$RECONCILER" "projects/$PROJECT/roles/$RECONCILER_ROLE"
@@ -141,13 +144,14 @@ roles() {
   project_role slipway-deployer roles/run.sourceDeveloper
   project_role slipway-deployer roles/run.builder
   project_role slipway-deployer roles/logging.logWriter
-  for who in "$INTAKE" "$APPROVER" "$ALERT_INTAKE" "$NOTIFIER" "$RECONCILER" slipway-invoker \
-    slipway-deployer; do
+  for who in "$INTAKE" "$APPROVER" "$ALERT_INTAKE" "$ARTIFACT_INTAKE" "$NOTIFIER" "$RECONCILER" \
+    slipway-invoker slipway-deployer; do
     may_act_as slipway-deployer "$(identity "$who")"
   done
   may_publish "$(identity slipway-deployer)" "$RELEASES"
   for who in "$INTAKE_SUBSCRIPTION" "$APPROVER_SUBSCRIPTION" "$ALERT_SUBSCRIPTION" \
-    "$NOTIFIER_SUBSCRIPTION" "$RECONCILER_SUBSCRIPTION"; do
+    "$IMAGE_SUBSCRIPTION" "$BUILD_SUBSCRIPTION" "$ARTIFACT_SUBSCRIPTION" "$NOTIFIER_SUBSCRIPTION" \
+    "$RECONCILER_SUBSCRIPTION"; do
     run gcloud pubsub subscriptions add-iam-policy-binding "$who" \
       --member="serviceAccount:$(identity slipway-deployer)" --role=roles/pubsub.editor \
       "${quietly[@]}"
@@ -162,7 +166,8 @@ pubsub_agent() {
     --member="serviceAccount:$agent" --role=roles/iam.serviceAccountTokenCreator "${quietly[@]}"
   may_publish "$agent" "$DEAD"
   local kept
-  for kept in "$INTAKE_SUBSCRIPTION" "$APPROVER_SUBSCRIPTION" "$ALERT_SUBSCRIPTION"; do
+  for kept in "$INTAKE_SUBSCRIPTION" "$APPROVER_SUBSCRIPTION" "$ALERT_SUBSCRIPTION" \
+    "$IMAGE_SUBSCRIPTION" "$BUILD_SUBSCRIPTION" "$ARTIFACT_SUBSCRIPTION"; do
     run gcloud pubsub subscriptions add-iam-policy-binding "$kept" \
       --member="serviceAccount:$agent" --role=roles/pubsub.subscriber "${quietly[@]}"
   done
@@ -184,19 +189,22 @@ topic() {
     run gcloud pubsub topics create "$1" "${in_project[@]}"
 }
 
-subscription() { # name, topic, flags that an update may set again
+# A filter cannot be changed later, so it is set only at creation.
+subscription() { # name, topic, flags that an update may set again; FILTER for a new one
   local name="$1" from="$2"
   shift 2
   if exists gcloud pubsub subscriptions describe "$name" "${in_project[@]}"; then
     run gcloud pubsub subscriptions update "$name" "$@" "${in_project[@]}"
   else
-    run gcloud pubsub subscriptions create "$name" --topic="$from" "$@" "${in_project[@]}"
+    run gcloud pubsub subscriptions create "$name" --topic="$from" \
+      ${FILTER:+--message-filter="$FILTER"} "$@" "${in_project[@]}"
   fi
 }
 
 messages() {
   local name
-  for name in "$RELEASES" "$APPROVALS" "$ALERTS" "$WAKEUPS" "$STATUS" "$DEAD"; do
+  for name in "$RELEASES" "$APPROVALS" "$ALERTS" "$IMAGES" "$BUILDS" "$ARTIFACTS" "$WAKEUPS" "$STATUS" \
+    "$DEAD"; do
     topic "$name"
   done
 
@@ -208,6 +216,9 @@ messages() {
   subscription "$INTAKE_SUBSCRIPTION" "$RELEASES" "${intent[@]}"
   subscription "$APPROVER_SUBSCRIPTION" "$APPROVALS" "${intent[@]}"
   subscription "$ALERT_SUBSCRIPTION" "$ALERTS" "${intent[@]}"
+  subscription "$IMAGE_SUBSCRIPTION" "$IMAGES" "${intent[@]}"
+  FILTER='attributes.status = "SUCCESS"' subscription "$BUILD_SUBSCRIPTION" "$BUILDS" "${intent[@]}"
+  subscription "$ARTIFACT_SUBSCRIPTION" "$ARTIFACTS" "${intent[@]}"
   # The notifier gives an event up after 12 hours by itself, so nothing becomes a dead letter.
   subscription "$NOTIFIER_SUBSCRIPTION" "$STATUS" \
     --ack-deadline="$ACK_DEADLINE_SECONDS" --expiration-period=never \
@@ -258,6 +269,7 @@ documents() {
   unindexed outbox data
   expiring notifications
   expiring notification_threads
+  expiring ignored
 }
 
 expiring() { # collection group
@@ -301,6 +313,7 @@ identities
 service "$INTAKE"
 service "$APPROVER"
 service "$ALERT_INTAKE"
+service "$ARTIFACT_INTAKE"
 service "$NOTIFIER"
 service "$RECONCILER"
 queue

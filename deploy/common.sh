@@ -6,6 +6,10 @@
 RELEASES=model-releases
 APPROVALS=model-approvals
 ALERTS=model-alerts
+ARTIFACTS=model-artifacts
+# Google names these two: Artifact Registry and Cloud Build publish on them.
+IMAGES=gcr
+BUILDS=cloud-builds
 WAKEUPS=model-wakeups
 STATUS=model-rollout-status
 DEAD=model-releases-dead
@@ -14,6 +18,9 @@ DEAD=model-releases-dead
 INTAKE_SUBSCRIPTION=model-releases-intake
 APPROVER_SUBSCRIPTION=model-approvals-approver
 ALERT_SUBSCRIPTION=model-alerts-intake
+ARTIFACT_SUBSCRIPTION=model-artifacts-intake
+IMAGE_SUBSCRIPTION=gcr-slipway
+BUILD_SUBSCRIPTION=cloud-builds-slipway
 NOTIFIER_SUBSCRIPTION=model-rollout-status-notifier
 RECONCILER_SUBSCRIPTION=model-wakeups-reconciler
 DEAD_SUBSCRIPTION=model-releases-dead-kept
@@ -26,6 +33,7 @@ WAKER=slipway-waker
 INTAKE=slipway-intake
 APPROVER=slipway-approver
 ALERT_INTAKE=slipway-alert-intake
+ARTIFACT_INTAKE=slipway-artifact-intake
 NOTIFIER=slipway-notifier
 RECONCILER=slipway-reconciler
 

@@ -8,12 +8,12 @@ source ./common.sh
 
 usage() {
   cat <<TEXT
-Usage: deploy/functions.sh [intake] [approver] [alert-intake] [notifier] [reconciler]
-                           --project=ID [--region=REGION] [--dry-run]
+Usage: deploy/functions.sh [intake] [approver] [alert-intake] [artifact-intake]
+                           [notifier] [reconciler] --project=ID [--region=REGION] [--dry-run]
 
-Deploys on_release (intake), on_approval (approver), on_alert (alert-intake), on_status (notifier)
-and on_wakeup (reconciler) as Cloud Run functions, all by default, and makes Pub/Sub push to them
-with a signed token.
+Deploys on_release (intake), on_approval (approver), on_alert (alert-intake), on_artifact
+(artifact-intake), on_status (notifier) and on_wakeup (reconciler) as Cloud Run functions, all by
+default, and makes Pub/Sub push to them with a signed token.
 
   --project=ID      the Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT)
   --region=REGION   where the functions run (default: us-central1)
@@ -72,7 +72,7 @@ push() { # subscription, topic, service
     --push-auth-service-account="$(identity slipway-invoker)" --push-auth-token-audience="$url"
 }
 
-if [ ${#REST[@]} = 0 ]; then REST=(intake approver alert-intake notifier reconciler); fi
+if [ ${#REST[@]} = 0 ]; then REST=(intake approver alert-intake artifact-intake notifier reconciler); fi
 for part in "${REST[@]}"; do
   case "$part" in
     intake)
@@ -86,6 +86,12 @@ for part in "${REST[@]}"; do
     alert-intake)
       deploy "$ALERT_INTAKE" on_alert 8 2
       push "$ALERT_SUBSCRIPTION" "$ALERTS" "$ALERT_INTAKE"
+      ;;
+    artifact-intake)
+      deploy "$ARTIFACT_INTAKE" on_artifact 8 2
+      push "$IMAGE_SUBSCRIPTION" "$IMAGES" "$ARTIFACT_INTAKE"
+      push "$BUILD_SUBSCRIPTION" "$BUILDS" "$ARTIFACT_INTAKE"
+      push "$ARTIFACT_SUBSCRIPTION" "$ARTIFACTS" "$ARTIFACT_INTAKE"
       ;;
     notifier)
       secrets=()

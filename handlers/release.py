@@ -18,9 +18,17 @@ from typing import Any, assert_never
 
 from handlers import admission
 from handlers.command import record_command, release_to_retry
+from handlers.ignored import record_ignored
 from handlers.quarantine import Refuse, quarantine
 from handlers.save_change import save_change
-from infra.bus.envelope import Message, Payload, Unreadable, parse_message, parse_payload
+from infra.bus.envelope import (
+    IGNORED_TYPE,
+    Message,
+    Payload,
+    Unreadable,
+    parse_message,
+    parse_payload,
+)
 from infra.fleet.resources import instance_template
 from infra.registry.port import NoDigest
 from infra.settings import POLICY, load_project_policy
@@ -87,6 +95,9 @@ def handle_message(world: World, event: Any, accept: Callable[[World, Message], 
 def accept_message(world: World, message: Message) -> None:
     """Save what the message requests, and wake its model."""
     payload = parse_payload(message)
+    if payload.type == IGNORED_TYPE:
+        record_ignored(world, payload)
+        return
     request = parse(decode_json(payload.data))
     match request:
         case ReleaseRequested():

@@ -3,6 +3,7 @@
     model-releases ──> on_release ──> model-wakeups ─> on_wakeup ─> Compute Engine emulator
     model-approvals ─> on_approval ────────^
     model-alerts ────> on_alert ───────────^ a tick every minute of the stack's time
+    gcr, cloud-builds, model-artifacts ─> on_artifact ─> model-releases
     model-rollout-status ─> on_status ─> Slack, webhooks
 
 With Google's emulators the functions run as deployed: functions-framework processes that Pub/Sub
@@ -44,13 +45,15 @@ RELEASES, APPROVALS, WAKEUPS = "model-releases", "model-approvals", "model-wakeu
 ALERTS = "model-alerts"
 STATUS = "model-rollout-status"
 DEAD_LETTERS = "model-releases-dead"
-TOPICS = (RELEASES, APPROVALS, ALERTS, WAKEUPS, STATUS, DEAD_LETTERS)
+ARTIFACTS = ("gcr", "cloud-builds", "model-artifacts")
+TOPICS = (RELEASES, APPROVALS, ALERTS, *ARTIFACTS, WAKEUPS, STATUS, DEAD_LETTERS)
 FUNCTIONS = {
-    "on_release": RELEASES,
-    "on_approval": APPROVALS,
-    "on_alert": ALERTS,
-    "on_status": STATUS,
-    "on_wakeup": WAKEUPS,
+    "on_release": (RELEASES,),
+    "on_approval": (APPROVALS,),
+    "on_alert": (ALERTS,),
+    "on_artifact": ARTIFACTS,
+    "on_status": (STATUS,),
+    "on_wakeup": (WAKEUPS,),
 }
 
 Backend = Literal["emulators", "embedded"]
@@ -206,12 +209,15 @@ class Stack:
 
         self._on_part("topics and push subscriptions", "creating", False)
         topics.make_topics(self.pubsub, PROJECT, TOPICS)
-        for program, topic in zip(self.programs, FUNCTIONS.values(), strict=True):
-            dead_letters = None if topic in (WAKEUPS, STATUS) else DEAD_LETTERS
-            topics.push_to(self.pubsub, PROJECT, topic, program.url, dead_letter_topic=dead_letters)
+        for program, pushed in zip(self.programs, FUNCTIONS.values(), strict=True):
+            for topic in pushed:
+                dead_letters = None if topic in (WAKEUPS, STATUS) else DEAD_LETTERS
+                topics.push_to(
+                    self.pubsub, PROJECT, topic, program.url, dead_letter_topic=dead_letters
+                )
         self._on_part(
             "topics and push subscriptions",
-            f"{len(TOPICS)} topics, {len(FUNCTIONS)} subscriptions",
+            f"{len(TOPICS)} topics, {sum(map(len, FUNCTIONS.values()))} subscriptions",
             True,
         )
         self.bus = PubsubBus(PROJECT, emulator=self.pubsub)
@@ -221,7 +227,7 @@ class Stack:
     # ---- Embedded
 
     def _start_embedded(self, endpoint: str) -> None:
-        from handlers import alert, approval, release, status, wakeup
+        from handlers import alert, approval, artifact, release, status, wakeup
         from infra.bus.embedded import EmbeddedBus
         from infra.compute.client import Compute
         from infra.logs import JsonLines
@@ -258,6 +264,10 @@ class Stack:
         bus.subscribe(
             ALERTS, lambda event: alert.handle(world, event), dead_letter_topic=DEAD_LETTERS
         )
+        for topic in ARTIFACTS:
+            bus.subscribe(
+                topic, lambda event: artifact.handle(world, event), dead_letter_topic=DEAD_LETTERS
+            )
         bus.subscribe(STATUS, lambda event: status.handle(world, event))
         bus.subscribe(WAKEUPS, lambda event: wakeup.handle(world, event))
         bus.start()

@@ -25,7 +25,7 @@ from requests.structures import CaseInsensitiveDict
 
 from compute_emulator import Emulator
 from compute_emulator import VirtualClock as CloudClock
-from handlers import alert, approval, release, status, wakeup
+from handlers import alert, approval, artifact, release, status, wakeup
 from infra.bus.embedded import EmbeddedBus
 from infra.bus.envelope import RELEASE_TYPE, CloudEventLike, Message, parse_message
 from infra.bus.port import Bus
@@ -51,6 +51,7 @@ PROJECT = "demo"
 ENDPOINT = "http://compute.local"
 APPROVALS = "model-approvals"
 ALERTS = "model-alerts"
+ARTIFACTS = ("gcr", "cloud-builds", "model-artifacts")
 IMAGE = "us-docker.pkg.dev/p/r/tiny"
 NO_DRAINING = {"draining_seconds": 0}
 DEFAULT_BEHAVIOUR: dict[str, Any] = {
@@ -218,6 +219,11 @@ class Scenario:
             ALERTS,
             lambda event: self.run_handler(lambda: alert.handle(self.world, event)),
         )
+        for topic in ARTIFACTS:
+            self.bus.subscribe(
+                topic,
+                lambda event: self.run_handler(lambda: artifact.handle(self.world, event)),
+            )
         self.bus.subscribe(
             outbox.WAKEUPS,
             lambda event: self.run_handler(lambda: wakeup.handle(self.world, event)),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from handlers import artifact
 from tests.tools import require_program
 
 ROOT = Path(__file__).parents[1]
@@ -161,7 +162,7 @@ def test_scheduled_wake_ups_are_published_by_an_account_that_can_do_nothing_else
     assert [
         f"SLIPWAY_QUEUE={path},SLIPWAY_QUEUE_ACCOUNT={email('slipway-waker')}" in each
         for each in environment
-    ] == [False, False, False, False, True]
+    ] == [False, False, False, False, False, True]
 
 
 def test_a_source_of_metrics_is_named_to_those_who_accept_and_who_ask(
@@ -181,7 +182,7 @@ def test_a_source_of_metrics_is_named_to_those_who_accept_and_who_ask(
         f";SLIPWAY_ERRORS_COUNTER={errors}"
     )
     has_metrics = [flag(each, "set-env-vars").endswith(ending) for each in deployed]
-    assert has_metrics == [True, False, False, False, True]
+    assert has_metrics == [True, False, False, False, False, True]
 
 
 def test_the_field_that_the_tick_queries_stays_indexed() -> None:
@@ -268,6 +269,7 @@ def test_each_function_runs_as_its_own_service_account() -> None:
         "on_release": email("slipway-intake"),
         "on_approval": email("slipway-approver"),
         "on_alert": email("slipway-alert-intake"),
+        "on_artifact": email("slipway-artifact-intake"),
         "on_status": email("slipway-notifier"),
         "on_wakeup": email("slipway-reconciler"),
     }
@@ -282,8 +284,8 @@ def test_the_ack_deadline_is_longer_than_the_function_timeout() -> None:
     deadlines = [
         int(flag(command, "ack-deadline")) for command in subscriptions if "dead" not in command[4]
     ]
-    assert limits == [120, 120, 120, 120, 120]
-    assert deadlines == [135, 135, 135, 135, 135]
+    assert limits == [120] * 6
+    assert deadlines == [135] * 8
 
 
 def test_an_undeliverable_release_is_kept() -> None:
@@ -304,6 +306,9 @@ def test_an_undeliverable_release_is_kept() -> None:
         ("roles/pubsub.subscriber", "model-releases-intake"),
         ("roles/pubsub.subscriber", "model-approvals-approver"),
         ("roles/pubsub.subscriber", "model-alerts-intake"),
+        ("roles/pubsub.subscriber", "gcr-slipway"),
+        ("roles/pubsub.subscriber", "cloud-builds-slipway"),
+        ("roles/pubsub.subscriber", "model-artifacts-intake"),
     } <= {(flag(command, "role"), command[4]) for command in agent}
 
 
@@ -335,7 +340,8 @@ def test_the_scripts_create_the_topics_that_the_code_uses() -> None:
         for path in (ROOT / folder).rglob("*.py")
     )
     in_code = set(re.findall(r'"(model-(?:releases|wakeups|rollout|dead)[a-z-]*)"', code))
-    assert in_code | {"model-releases", "model-approvals", "model-alerts"} == {
+    elsewhere = {"model-approvals", "model-alerts", "model-artifacts", *artifact.TOPICS}
+    assert in_code | elsewhere == {
         command[4] for command in starting_with("pubsub topics create", dry_run("bootstrap.sh"))
     }
 
@@ -347,6 +353,9 @@ def test_push_tokens_have_the_service_as_audience(tmp_path: Path) -> None:
         "model-releases-intake",
         "model-approvals-approver",
         "model-alerts-intake",
+        "gcr-slipway",
+        "cloud-builds-slipway",
+        "model-artifacts-intake",
         "model-rollout-status-notifier",
         "model-wakeups-reconciler",
     ]
@@ -363,6 +372,9 @@ def test_push_tokens_have_the_service_as_audience(tmp_path: Path) -> None:
         "model-releases",
         "model-approvals",
         "model-alerts",
+        "gcr",
+        "cloud-builds",
+        "model-artifacts",
         "model-rollout-status",
         "model-wakeups",
     ]
@@ -421,11 +433,29 @@ def test_only_the_notifier_reads_the_secrets_of_notifications_and_it_publishes_n
     assert granted("slipway-notifier") == {("roles/datastore.user", PROJECT)}
 
 
-def test_records_of_notifications_expire() -> None:
+def test_the_artifact_intake_may_only_read_documents_and_publish_releases() -> None:
+    assert granted("slipway-artifact-intake") == {
+        ("roles/datastore.viewer", PROJECT),
+        ("roles/pubsub.publisher", "model-releases"),
+    }
+
+
+def test_only_builds_that_succeeded_are_delivered(tmp_path: Path) -> None:
+    created = starting_with("pubsub subscriptions create", dry_run("bootstrap.sh"))
+    filters = {each[4]: flag(each, "message-filter") for each in created}
+    assert {name: each for name, each in filters.items() if each} == {
+        "cloud-builds-slipway": 'attributes.status = "SUCCESS"'
+    }
+    again = run_against_existing(tmp_path, "bootstrap.sh")
+    assert not any("message-filter" in str(each) for each in again), "it cannot be changed"
+
+
+def test_records_that_expire_say_when() -> None:
     commands = starting_with("firestore fields ttls update", dry_run("bootstrap.sh"))
     assert {(command[5], flag(command, "collection-group")) for command in commands} == {
         ("expires_at", "notifications"),
         ("expires_at", "notification_threads"),
+        ("expires_at", "ignored"),
     }
     assert all("--enable-ttl" in command for command in commands)
 

@@ -5,6 +5,7 @@ names, fields and log messages exist.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import re
 import subprocess
@@ -26,6 +27,8 @@ from rollout.notifications.forms import webhook_body
 from rollout.notifications.settings import load_notifications
 from rollout.policy.caps import violations
 from rollout.policy.policy import Policy, load_policy
+from rollout.sources import model as model_of_sources
+from rollout.sources import settings as sources
 from rollout.spec.message import CommandGiven, ReleaseRequested, decode_json, parse, resolve
 from rollout.spec.model import Spec
 from rollout.state import ModelState
@@ -38,6 +41,7 @@ from tests.tools import require_program
 ROOT = Path(__file__).parents[1]
 README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
 NOTIFICATIONS = ROOT / "docs/notifications.md"
+SOURCES = ROOT / "docs/sources.md"
 OPERATIONS, STYLE = ROOT / "docs/operations.md", ROOT / "docs/style.md"
 DEPLOYING = ROOT / "docs/deploy.md"
 PAGES = [
@@ -334,6 +338,16 @@ def test_the_examples_of_notifications_are_valid() -> None:
     stored = json.loads(command.split("-d '")[1].rsplit("'", 1)[0])["fields"]
     team = load_notifications({name: plain(value) for name, value in stored.items()})
     assert (team.destinations, team.problems) == (settings.destinations[2:], ())
+
+
+def test_the_example_of_sources_is_valid_and_names_each_field() -> None:
+    routes = sources.load_routes(json.loads(example(SOURCES, "sources")))
+    assert len(routes) == 4
+    table = text(SOURCES).split("| field |")[1].split("\n\n")[0]
+    fields = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
+    assert fields == {each.name for each in dataclasses.fields(sources.Route)} - {"name"}
+    vendors = text(SOURCES).split("| `source` |")[1].splitlines()[0]
+    assert set(get_args(model_of_sources.SourceName)) <= set(re.findall(r"`(\w+)`", vendors))
 
 
 def test_events_and_the_body_of_a_webhook_are_documented() -> None:

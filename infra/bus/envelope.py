@@ -24,6 +24,7 @@ from rollout.spec.strict_json import read_json
 
 RELEASE_TYPE = "io.slipway.model.release.v1"
 COMMAND_TYPE = "io.slipway.model.command.v1"
+IGNORED_TYPE = "io.slipway.artifact.ignored.v1"
 PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
 MAX_DATA_BYTES = 256 * 1024
 """The most data that is parsed: far more than any event has, far less than a document can hold."""
@@ -123,6 +124,15 @@ def parse_message(event: CloudEventLike, project: str = "") -> Message:
         raise Unreadable(f"not a Pub/Sub message: {error}", _raw_bytes(data)) from error
 
 
+def parse_event(event: CloudEventLike) -> tuple[str, datetime, Any]:
+    """The id, time and data of an event that Eventarc delivers without Pub/Sub."""
+    try:
+        at = validators.parse_timestamp(event.get("time"), "time")
+        return validators.parse_identifier(event.get("id"), "id"), at, event.data
+    except ValueError as error:
+        raise Unreadable(f"not an event of Eventarc: {error}", _raw_bytes(event.data)) from error
+
+
 def parse_payload(message: Message) -> Payload:
     """The payload of a message: a CloudEvent in structured or binary mode, or data without one.
 
@@ -180,7 +190,7 @@ def _parse_event(
             )
     if context["specversion"] != "1.0":
         raise ValueError(f"specversion must be 1.0, not {display(context['specversion'])}")
-    if context["type"] not in (RELEASE_TYPE, COMMAND_TYPE):
+    if context["type"] not in (RELEASE_TYPE, COMMAND_TYPE, IGNORED_TYPE):
         raise ValueError(
             f"type must be {RELEASE_TYPE} or {COMMAND_TYPE}, not {display(context['type'])}"
         )

@@ -73,7 +73,7 @@ def _release(artifact: Artifact, route: Route, about: str) -> NewRelease | Ignor
         "model": route.model,
         "version": version,
         "requested_by": artifact.requested_by,
-        "reason": f"{about}, by route {route.name}"[:500],
+        "reason": f"{artifact.source}: {about}, by route {route.name}"[:500],
         **fill(route.spec or {}, texts),
     }
     of_artifact = {"image": artifact.image, "weights": artifact.weights}
@@ -83,7 +83,8 @@ def _release(artifact: Artifact, route: Route, about: str) -> NewRelease | Ignor
         parse(message)
     except Invalid as error:
         return Ignored(f"route {route.name} makes no valid release of it: {error}", about)
-    return NewRelease(route.model, f"{artifact.id}#{route.model}", message)
+    event_id = hashlib.sha256(f"{artifact.id}#{route.model}".encode()).hexdigest()[:32]
+    return NewRelease(route.model, event_id, message)
 
 
 def _unversioned(artifact: Artifact, route: Route) -> str:

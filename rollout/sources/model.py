@@ -33,12 +33,12 @@ class Artifact:
 
     def __str__(self) -> str:
         ref = self.ref or self.version
-        return f"{self.source} {self.name}" + (f":{ref}" if ref else "")
+        return f"{self.name}:{ref}" if ref else self.name
 
     @property
     def id(self) -> str:
         """The same for each message about the same artifact."""
-        return f"{self.name}:{self.version or self.ref}@{self.content}"
+        return f"{self.source} {self.name}:{self.version or self.ref}@{self.content}"
 
 
 @dataclass(frozen=True)

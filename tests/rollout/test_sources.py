@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -43,12 +44,12 @@ def test_a_pushed_image_is_a_release_of_the_routes_model() -> None:
     (release,) = released(PUSHED, tiny=ROUTE | {"spec": SECTIONS})
     assert release == NewRelease(
         "tiny",
-        f"{IMAGE}:1.4.0@{SHA}#tiny",
+        hashlib.sha256(f"artifact_registry {IMAGE}:1.4.0@{SHA}#tiny".encode()).hexdigest()[:32],
         {
             "model": "tiny",
             "version": "1.4.0",
             "requested_by": "",
-            "reason": f"artifact_registry {IMAGE}:1.4.0, by route tiny",
+            "reason": f"artifact_registry: {IMAGE}:1.4.0, by route tiny",
             "artifact": {"image": f"{IMAGE}:1.4.0@sha256:{SHA}"},
             **SECTIONS,
         },
