@@ -30,6 +30,7 @@ from rollout.policy.policy import Policy, load_policy
 from rollout.sources import model as model_of_sources
 from rollout.sources import settings as sources
 from rollout.spec.message import CommandGiven, ReleaseRequested, decode_json, parse, resolve
+from rollout.spec.metrics import PROMETHEUS, MetricsSource, unmeasurable
 from rollout.spec.model import Spec
 from rollout.state import ModelState
 from rollout.strategies import base, rolling
@@ -144,6 +145,18 @@ def test_the_readmes_releases_inherit_from_each_other() -> None:
     assert (spec.scaling.max, spec.rollout.bake_seconds) == (12, 1800)
     commands = {each.command for each in parsed if isinstance(each, CommandGiven)}
     assert commands == {"pause", "rollback"}
+
+
+@pytest.mark.parametrize("source", [PROMETHEUS, MetricsSource("cloud-monitoring")])
+def test_the_examples_of_gates_are_accepted_after_a_first_release(source: MetricsSource) -> None:
+    first = ReleaseRequested("tiny", "1", {"artifact": {"image": "us-docker.pkg.dev/p/r/tiny:1"}})
+    stable = resolve(first, None)
+    for message in messages(ROOT / "docs/gates.md"):
+        release = parse(decode_json(message.encode()))
+        assert isinstance(release, ReleaseRequested)
+        spec = resolve(release, stable, has_metrics=True)
+        assert spec.rollout.gates or spec.rollout.abort_on_alerts
+        assert not unmeasurable(spec, source)
 
 
 def test_the_readme_is_short() -> None:
