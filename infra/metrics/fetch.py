@@ -30,10 +30,13 @@ MakeHeaders = Callable[[], Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Answered:
-    """The status of an answer, and its body as JSON (None: an error without JSON)."""
+    """The status of an answer, and its body as JSON. Of an error without JSON that is None, and
+    `text` is what a proxy wrote instead, unless it is a page.
+    """
 
     status: int
     document: Any
+    text: str = ""
 
 
 def no_headers() -> Mapping[str, str]:
@@ -99,7 +102,9 @@ class Fetch:
             return Answered(response.status_code, json.loads(body))
         except (ValueError, RecursionError):
             if response.status_code != 200:
-                return Answered(response.status_code, None)
+                text = body.decode(errors="replace").strip()
+                is_page = text.startswith("<")
+                return Answered(response.status_code, None, "" if is_page else short(text))
             return Unmeasured("unreadable", f"{_host(url)} did not send JSON")
 
     @cached_property

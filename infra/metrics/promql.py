@@ -65,7 +65,7 @@ def _data(answer: Answered) -> Any:
     """The `data` of an answer, or why there are none."""
     document = answer.document
     body = document if isinstance(document, dict) else {}
-    kind, text = str(body.get("errorType", "")), short(body.get("error", ""))
+    kind, text = str(body.get("errorType", "")), short(body.get("error", "")) or answer.text
     if kind == "timeout" or answer.status in (408, 504):
         return Unmeasured("timeout", f"the query took too long: {text or answer.status}")
     if answer.status != 200 or body.get("status") == "error":

@@ -231,6 +231,11 @@ def test_a_redirect_names_the_address_to_set() -> None:
     assert "redirects to https://metrics.example.com/prometheus/api/v1/query," in str(answer)
 
 
+def test_what_a_proxy_writes_instead_of_json_is_the_reason_unless_it_is_a_page() -> None:
+    assert "answered 401: no org id" in str(green(b"no org id\n", 401))
+    assert "answered 502: no reason" in str(green(b"<html>Bad gateway", 502))
+
+
 def test_the_url_may_end_with_the_path_of_the_api() -> None:
     paths: list[str] = []
 
