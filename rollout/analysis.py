@@ -144,9 +144,11 @@ def verdict_requests(rollout: Rollout, model: str, now: datetime) -> tuple[Verdi
 
 
 def _present_span(rollout: Rollout, name: str, now: datetime) -> tuple[datetime, datetime] | None:
-    """The whole windows that a gate has not judged yet; None if there is none."""
+    """The whole windows that a gate has not judged yet; None if there is none. One that has failed
+    judges no more, also if it only records.
+    """
     release = release_under_test(rollout)
-    if release is None:
+    if release is None or _record(rollout, name).verdict == "fail":
         return None
     seconds = release.spec.rollout.analysis.window_seconds
     since = _first_window(rollout, release, _record(rollout, name), seconds)
