@@ -180,7 +180,8 @@ def _candidate(
     is_target = after.targets.get(intent.event_id) == candidate.generation
     going_on = _without_ended_pause(rollout, intent, slot, found, now, is_target=is_target)
     made = unchanged
-    if slot.promoted and not found.promoted and not rollout.promoted:
+    is_promotion = is_target and intent.verb == "promote" and intent.is_full
+    if slot.promoted and not rollout.promoted and (is_promotion or not found.promoted):
         made = _promote(going_on, desired, intent)
     elif is_target:
         made = _command(unchanged, intent, slot, going_on, after, now)

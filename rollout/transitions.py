@@ -446,7 +446,9 @@ def promote_step(rollout: Rollout, desired: Desired, why: str) -> PhaseChange:
 
 
 def judge_anew(rollout: Rollout, desired: Desired, why: str, now: datetime) -> PhaseChange:
-    """The present step, or the bake, begins again, and what was observed before counts no more."""
+    """The present step, or the bake, begins again, and what was observed before counts no more.
+    Nor does a promotion in full that the failure stopped: it would end the step unjudged.
+    """
     phase = rollout.phase
     if not isinstance(phase, Stepping | Baking):
         raise ValueError(f"phase {phase_name(phase)} has nothing to judge")
@@ -455,6 +457,7 @@ def judge_anew(rollout: Rollout, desired: Desired, why: str, now: datetime) -> P
         rollout,
         phase=_begun_again(phase, now),
         paused=None,
+        promoted=False,
         progress=Progress(0, now, initial_size=initial_size),
         begun_at=now,
         last_observed_at=now,

@@ -149,6 +149,18 @@ def test_retry_judges_a_failed_candidate_anew() -> None:
     assert recorded(healthy)[-1][3] == "retry changes nothing: it has not failed"
 
 
+def test_retry_ends_a_full_promotion_that_can_be_asked_for_again() -> None:
+    """It was stopped by the failure, and would end the step that is judged anew at once."""
+    failed = Pause("http_errors: 37 of 1,500", at(40), after_failure=True)
+    promote = command("promote", is_full=True)
+    promoted = apply(swapping(), promote)
+    stopped = replace(promoted.rollout, paused=failed)
+    anew = accept(stopped, promoted.desired, command("retry"), NOW)
+    assert (stopped.promoted, anew.rollout.promoted, anew.rollout.paused) == (True, False, None)
+    again = replace(promote, event_id="event-again")
+    assert accept(anew.rollout, anew.desired, again, NOW).rollout.promoted
+
+
 @pytest.mark.parametrize("verb", ["resume", "promote"])
 def test_nobody_goes_on_over_a_failure_that_had_not_happened_yet(verb: Verb) -> None:
     failed = Pause("3 of 4 instances are unhealthy", at(95), after_failure=True)
