@@ -146,7 +146,7 @@ def test_a_gate_that_has_failed_is_asked_no_more(name: str) -> None:
     failed = GateRecord(name, "fail", evaluated_until=at(240))
     rollout = stepping(candidate=candidate, gates=(failed,))
     requests = analysis.verdict_requests(rollout, "tiny", at(600))
-    asked = {each.gate for each in (*queries(rollout, 600), *requests)}
+    asked = {each.gate for each in queries(rollout, 600)} | {each.gate for each in requests}
     assert asked == {"http_errors", "job"} - {name}
 
 
