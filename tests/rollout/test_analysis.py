@@ -139,15 +139,15 @@ def test_a_job_is_asked_about_each_routed_step_and_a_preview_too() -> None:
 
 
 @pytest.mark.parametrize("name", ["http_errors", "job"])
-def test_a_gate_that_has_failed_is_asked_no_more(name: str) -> None:
+def test_a_gate_that_has_failed_needs_no_more_windows(name: str) -> None:
     """Nor is one that only records, whose release goes on."""
     url = {"url": "https://jobs.example.com/evaluate", "dry_run": True}
     candidate = gated(gates={"http_errors": {"dry_run": True}, "job": url})
     failed = GateRecord(name, "fail", evaluated_until=at(240))
     rollout = stepping(candidate=candidate, gates=(failed,))
     requests = analysis.verdict_requests(rollout, "tiny", at(600))
-    asked = {each.gate for each in queries(rollout, 600)} | {each.gate for each in requests}
-    assert asked == {"http_errors", "job"} - {name}
+    found = {each.gate for each in queries(rollout, 600)} | {each.gate for each in requests}
+    assert found == {"http_errors", "job"} - {name}
 
 
 # ---- What a step needs
