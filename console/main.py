@@ -20,6 +20,7 @@ from console.doctor import doctor
 from console.options import Program
 from console.output import print_line
 from console.plan import plan
+from console.rehearse import rehearse
 
 ERROR, INTERRUPTED = 1, 130
 TRACEBACK = "SLIPWAY_TRACEBACK"  # set to anything, shows where an unexpected error was raised
@@ -56,6 +57,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "events": read.events,
     "doctor": doctor,
     "plan": plan,
+    "rehearse": rehearse,
     "publish": send.publish,
     "pause": send.pause,
     "resume": send.resume,

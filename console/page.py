@@ -21,7 +21,7 @@ INTRODUCTION = """\
 # The command line
 
 `slipway` shows what Slipway rolls out, and publishes releases and commands. `make setup` installs
-it in `.venv/bin`, and in a clone `pipx install .` for a user; it needs nothing of the functions.
+it in `.venv/bin`, and in a clone `pipx install .` for a user; the functions need nothing of it.
 
 Which project a command is about: `--project`, else a local stack that runs (`make demo
 DEMO_ARGS="--keep"`), else `GOOGLE_CLOUD_PROJECT`, else gcloud's configuration. `slipway` uses
@@ -33,11 +33,12 @@ application default credentials (`gcloud auth application-default login`):
 | publish | the same, and `roles/pubsub.publisher` on `model-releases` |
 | approve, reject | the same, but on `model-approvals` |
 | `plan` | `roles/datastore.viewer`, `roles/compute.viewer`, and to read a tag's image |
+| `rehearse` | what `plan` needs, and the emulator: `pipx install '.[rehearse]'` in a clone |
 | check, `doctor` | `roles/datastore.viewer`, and `roles/pubsub.viewer` for the topics |
 
-It reads documents and publishes messages; it calls no function, and `plan` alone reads Compute
-Engine. What became of a message is read from the model's log and from the quarantine, so that
-nothing else has to be allowed
+It reads documents and publishes messages; it calls no function, and `plan` and `rehearse` alone
+read Compute Engine. What became of a message is read from the model's log and from the quarantine,
+so that nothing else has to be allowed
 ([ADR 0036](adr/0036-a-publisher-reads-its-answer-from-documents.md)). All models are listed for
 `status`, `models` and `events` without MODEL, which costs a read for each model; `--watch` lists
 them every second, and `events` every two seconds, with the messages that were refused.
@@ -46,6 +47,11 @@ them every second, and `events` every two seconds, with the messages that were r
 0037](adr/0037-a-plan-is-made-by-the-code-that-rolls-out.md)). Some defaults depend on whether the
 functions have a source of metrics: set the same variables as they have (`PROMETHEUS_URL`,
 `SLIPWAY_METRICS`).
+
+`rehearse` rolls the release out on the Compute Engine emulator in this process, from the model's
+documents and its present size ([ADR 0040](adr/0040-a-rehearsal-runs-the-real-functions.md)).
+Approvals, gates, `min_requests`, freeze windows and caps on the whole project are left out, and the
+load stays as it is.
 
 | exit status | meaning |
 |---|---|

@@ -30,7 +30,15 @@ from rollout.spec.message import Invalid, ReleaseRequested
 from rollout.start_times import LogEntry
 from rollout.state import ModelState
 
-__all__ = ["PlannedStep", "RolloutPlan", "Usage", "forecast"]
+__all__ = [
+    "Inputs",
+    "PlannedStep",
+    "RolloutPlan",
+    "Usage",
+    "forecast",
+    "read_inputs",
+    "rollout_plan",
+]
 
 EVENT = "slipway-plan"
 LOG_REVISIONS = 400
@@ -39,8 +47,14 @@ LOG_REVISIONS = 400
 
 def forecast(world: World, request: ReleaseRequested) -> RolloutPlan:
     """What would become of the release, also if it would be refused. Raises `Unavailable`."""
+    found = read_inputs(world, request)
+    return found if isinstance(found, RolloutPlan) else rollout_plan(found)
+
+
+def read_inputs(world: World, request: ReleaseRequested) -> Inputs | RolloutPlan:
+    """What a plan is made from; a plan if there is nothing to roll out. Raises `Unavailable`."""
     try:
-        return _forecast(world, request)
+        return _read_inputs(world, request)
     except Invalid as error:
         problems = tuple(map(str, error.problems))
     except Refuse as error:
@@ -48,7 +62,7 @@ def forecast(world: World, request: ReleaseRequested) -> RolloutPlan:
     return RolloutPlan(request.model, request.version, problems=problems, is_refused=True)
 
 
-def _forecast(world: World, request: ReleaseRequested) -> RolloutPlan:
+def _read_inputs(world: World, request: ReleaseRequested) -> Inputs | RolloutPlan:
     now = world.clock.now()
     model_path = repository.model_path(request.model)
     release_path = repository.release_path(request.model, request.version)
@@ -74,19 +88,17 @@ def _forecast(world: World, request: ReleaseRequested) -> RolloutPlan:
     except Refused as error:
         raise Unavailable(str(error)) from error
     prices = world.store.get(PRICES)
-    return rollout_plan(
-        Inputs(
-            state=state,
-            release=release,
-            base=base,
-            patch=request.patch,
-            policy=policy,
-            prices=load_prices(default_prices(), prices.data if prices else None),
-            snapshot=snapshot,
-            answers=answers,
-            log=_log(world.store, state),
-            now=now,
-        )
+    return Inputs(
+        state=state,
+        release=release,
+        base=base,
+        patch=request.patch,
+        policy=policy,
+        prices=load_prices(default_prices(), prices.data if prices else None),
+        snapshot=snapshot,
+        answers=answers,
+        log=_log(world.store, state),
+        now=now,
     )
 
 

@@ -51,8 +51,8 @@ class Scales:
         return TOP + AREA * (1 - count / self.most)
 
 
-def draw(report: Report) -> str:
-    """The picture as SVG text. Deterministic."""
+def draw(report: Report, heading: str = "") -> str:
+    """The picture as SVG text. Deterministic. `heading`: what it shows, if no run of the demo."""
     scales = _scales(report)
     colours = {story.version: COLOURS[n % len(COLOURS)] for n, story in enumerate(report.releases)}
     shares_top = TOP + AREA + SHARES_GAP
@@ -67,7 +67,7 @@ def draw(report: Report) -> str:
         f"<title>{escape(_title(report))}</title>",
         _hatches(colours),
         f"<rect width='{WIDTH:g}' height='{height:g}' fill='{PAPER}'/>",
-        *_heading(report),
+        *_heading(report, heading),
         *_legend(colours),
         *_grid(scales, axis),
         *_area(report, scales, colours),
@@ -111,14 +111,14 @@ def _title(report: Report) -> str:
     return f"{what} of the model {report.model} while {len(report.releases)} releases arrive"
 
 
-def _heading(report: Report) -> Iterator[str]:
+def _heading(report: Report, heading: str) -> Iterator[str]:
     where = (
         "Google's Pub/Sub and Firestore emulators"
         if report.backend == "emulators"
         else "the embedded store and bus"
     )
     yield _text(LEFT - 72, 34, _title(report), size=19, weight=650)
-    what = (
+    what = heading or (
         f"One run of make demo: the functions on {where}, Compute Engine emulated, at"
         f" {report.speed:g}x speed."
     )

@@ -111,12 +111,21 @@ def test_each_package_that_the_command_line_imports_is_installed_with_it() -> No
         canonicalize_name(Requirement(each).name): Requirement(each)
         for each in project["dependencies"]
     }
-    imports = {distribution(name) for _, name in third_party_imports("console")}
+    imports = {
+        distribution(name)
+        for _, name in third_party_imports("console")
+        if name != "compute_emulator"
+    }
     assert imports <= set(required)
     deployed = {
         distribution(name) for _, name in third_party_imports("handlers", "infra", "rollout")
     }
     assert deployed - set(required) == NOT_OF_THE_COMMAND_LINE
+    emulator = tomllib.loads((ROOT / "emulator/pyproject.toml").read_text())["project"]
+    extra = project["optional-dependencies"]["rehearse"]
+    names = {canonicalize_name(Requirement(each).name) for each in extra}
+    needed = {canonicalize_name(Requirement(each).name) for each in emulator["dependencies"]}
+    assert needed - set(required) == names - NOT_OF_THE_COMMAND_LINE
     developed = pins("requirements-dev")
     assert [name for name, each in required.items() if developed[name] not in each.specifier] == []
 

@@ -46,7 +46,8 @@ class PlannedStep:
     """`stable`, `candidate`: instances of each release when the step is reached. `weight`: percent
     of the requests, None if they follow the instances. `surge`: instances beyond that while they
     are replaced, and `lowest`: how many serve at least. `hold_seconds` includes what the gates need
-    at least. `seconds_to_roll_back`: None without a release to return to.
+    at least, and the time in which instances that leave drain. `seconds_to_roll_back`: None without
+    a release to return to.
     """
 
     number: int
@@ -129,7 +130,11 @@ def _planned(
         lowest=max(0, serving - unavailable) if stable else 0,
         peak=_usage(basis, sizes, surge),
         start_seconds=_start(basis, step, sizes, before),
-        hold_seconds=max(hold, _least_seconds(spec.rollout.analysis) if gates else 0),
+        hold_seconds=max(
+            hold,
+            _least_seconds(spec.rollout.analysis) if gates else 0,
+            spec.traffic.draining_seconds if sizes.replaced else 0,
+        ),
         seconds_to_roll_back=_way_back(basis, step),
         approval=step.approve.by if isinstance(step, ApproveStep) else "",
         gates=gates,

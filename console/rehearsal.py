@@ -1,0 +1,401 @@
+"""Runs a rollout on the Compute Engine emulator, in virtual time: `rehearse(inputs, case)`.
+
+Called by `console/rehearse.py`. In memory, the model's documents and the project's policy are
+copied, the real handlers make the fleet that the documents describe, in the observed size, and then
+get the release as an event. Nothing outside of this process is read or written.
+
+Not rehearsed: what depends on people, metrics or the calendar. Approvals, gates, `min_requests` and
+freeze windows are left out, and caps on the sum over all models, whose documents are not copied.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from compute_emulator import Emulator, VirtualClock
+from console.connect import Failure
+from handlers import release, wakeup
+from handlers.forecast import Inputs
+from infra.bus.embedded import EmbeddedBus
+from infra.compute.client import Compute
+from infra.fleet import naming
+from infra.fleet.observe import observe
+from infra.fleet.resources import url_map
+from infra.registry.emulated import EmulatedRegistry
+from infra.schedule.timer import Timer
+from infra.settings import POLICY, PRICES
+from infra.store import outbox, repository
+from infra.store.documents import release_to_record, to_document
+from infra.store.port import Put, Store
+from infra.store.sqlite import SqliteStore
+from infra.wiring import World
+from rollout.model import Desired, Release
+from rollout.plan_hash import settled_before
+from rollout.policy.prices import cost_per_hour
+from rollout.spec.defaults import progress_deadline_seconds
+from rollout.spec.steps import ApproveStep
+from rollout.spec.way_back import REPLACEMENT_SECONDS
+from rollout.state import ModelState
+
+Kind = Literal["as planned", "never healthy", "slow", "stock-out"]
+CASES: Mapping[Kind, str] = {
+    "as planned": "instances start as they did before",
+    "never healthy": "no instance of the release becomes healthy",
+    "slow": "instances of the release take twice as long to start",
+    "stock-out": "Compute Engine has no capacity for further instances",
+}
+RELEASES = "model-releases"
+READY_SECONDS = 10
+SAMPLE_SECONDS = 5
+LEFT_OUT = (
+    "freezes",
+    "max_project_instances",
+    "max_project_accelerators",
+    "max_project_cost_per_hour",
+)
+"""Fields of the policy."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Instances by version at one moment, and the percentage of the requests of each version."""
+
+    at: datetime
+    by_version: Mapping[str, int]
+    healthy: Mapping[str, int]
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A decision. `seconds`: after the release was published."""
+
+    seconds: int
+    from_: str
+    to: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """`outcome`: empty if it had not ended after `seconds`, and `why` is what it waits for.
+    `lowest`: healthy instances, of whichever release; `cost`: of all instances until the end.
+    `serving`: the release that serves in the end.
+    """
+
+    case: Kind
+    about: str
+    outcome: str
+    reason: str
+    why: str
+    seconds: int
+    peak: int
+    lowest: int
+    cost: float
+    serving: str
+    timeline: tuple[Entry, ...]
+    samples: tuple[Sample, ...] = field(default=(), repr=False)
+
+
+class Clock:
+    """The emulator's time, which passes only while somebody sleeps. `watch` is called meanwhile."""
+
+    def __init__(self, cloud: VirtualClock) -> None:
+        self._cloud = cloud
+        self.watch: Callable[[], None] = lambda: None
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._cloud(), UTC)
+
+    def sleep(self, seconds: float) -> None:
+        left = seconds
+        while left > 0:
+            part = min(left, SAMPLE_SECONDS)
+            self._cloud.advance(part)
+            self.watch()
+            left -= part
+
+
+def rehearse(
+    inputs: Inputs,
+    event: Mapping[str, Any],
+    documents: Mapping[str, Any],
+    case: Kind,
+    start_seconds: int,
+    limit_seconds: int,
+) -> Rehearsal:
+    """`documents`: the project's settings. `start_seconds`: until an instance is healthy."""
+    stage = Stage(inputs, documents, case, start_seconds)
+    stage.provide()
+    return stage.run(event, limit_seconds)
+
+
+class Stage:
+    """A world in memory with one model."""
+
+    def __init__(
+        self, inputs: Inputs, documents: Mapping[str, Any], case: Kind, start_seconds: int
+    ) -> None:
+        self._inputs, self._case = inputs, case
+        self._model = inputs.state.desired.model
+        cloud = VirtualClock(inputs.now.timestamp())
+        self._clock = Clock(cloud)
+        self._emulator = Emulator("rehearsal", cloud, operation_seconds=1)
+        self._store: Store = SqliteStore(":memory:")
+        self._bus = EmbeddedBus(self._clock)
+        compute = Compute(
+            "rehearsal",
+            self._clock,
+            "http://compute.local",
+            None,
+            self._emulator.adapter(),
+            workers=1,
+        )
+        self._world = World(
+            self._clock,
+            lambda: self._store,
+            lambda: self._bus,
+            lambda: compute,
+            registry=EmulatedRegistry,
+            scheduler=lambda: Timer(self._bus),
+        )
+        self._bus.subscribe(RELEASES, lambda message: release.handle(self._world, message))
+        self._bus.subscribe(outbox.WAKEUPS, lambda message: wakeup.handle(self._world, message))
+        self._samples: list[Sample] = []
+        self._provide_catalogue()
+        self._provide_behaviours(start_seconds)
+        self._provide_documents(documents)
+
+    # ---- given
+
+    def _provide_catalogue(self) -> None:
+        """What the release refers to and exists, exists here too."""
+        given: dict[str, list[str]] = {}
+        for reference, answer in self._inputs.answers.items():
+            kind = "images" if reference.catalogue == "imageFamilies" else reference.catalogue
+            if answer.found and kind in ("images", "networks", "subnetworks"):
+                family = "family/" if reference.catalogue == "imageFamilies" else ""
+                scope = f"regions/{reference.region}" if reference.region else naming.GLOBAL
+                project = f"projects/{reference.project}/" if reference.project else ""
+                found = f"{project}{scope}/{kind}/{family}{reference.name}"
+                given.setdefault(kind, []).append(found)
+        self._emulator.catalogue.update(given)
+        for each in self._releases():
+            traffic = each.spec.traffic
+            if traffic.is_exposed and traffic.certificate:
+                name = naming.last(traffic.certificate)
+                domain = "models.example.com" if traffic.host == "*" else traffic.host
+                body = {"name": name, "type": "MANAGED", "managed": {"domains": [domain]}}
+                if self._emulator.find("sslCertificates", str(name)) is None:
+                    self._emulator.call("POST", "global/sslCertificates", body)
+
+    def _provide_behaviours(self, start_seconds: int) -> None:
+        """The stable release's template is known, whatever else runs is the candidate."""
+        boot = max(1, start_seconds - REPLACEMENT_SECONDS - READY_SECONDS)
+        healthy = {"boot_seconds": boot, "ready_after_seconds": READY_SECONDS}
+        candidate: dict[str, Any] = dict(healthy)
+        if self._case == "never healthy":
+            candidate["never_ready"] = True
+        if self._case == "slow":
+            candidate = {"boot_seconds": boot + start_seconds, "ready_after_seconds": READY_SECONDS}
+        stable = self._inputs.state.rollout.stable
+        rules = [{"template": stable.template, **healthy}] if stable else []
+        self._emulator.set_behaviours([*rules, candidate])
+
+    def _provide_documents(self, documents: Mapping[str, Any]) -> None:
+        policy = {
+            name: each for name, each in documents.get(POLICY, {}).items() if name not in LEFT_OUT
+        }
+        writes = [Put(POLICY, policy), Put(PRICES, documents.get(PRICES, {}))]
+        state = self._settled()
+        writes += [
+            Put(repository.release_path(self._model, each.version), release_to_record(each))
+            for each in self._releases()
+        ]
+        if state.rollout.stable:
+            writes.append(Put(repository.model_path(self._model), to_document(state)))
+        self._store.commit(*writes)
+
+    def _settled(self) -> ModelState:
+        state = self._inputs.state
+        rollout = settled_before(state.rollout)
+        desired = Desired(self._model, rollout.stable, state.desired.generation)
+        now = self._clock.now()
+        return ModelState(desired, rollout, revision=state.revision, requeue_at=now)
+
+    def _releases(self) -> tuple[Release, ...]:
+        rollout = self._inputs.state.rollout
+        found = (rollout.stable, rollout.previous, self._inputs.base)
+        return tuple({each.version: each for each in found if each}.values())
+
+    def provide(self) -> None:
+        """The fleet that the documents describe, with as many instances as there are."""
+        stable = self._inputs.state.rollout.stable
+        if stable is None:
+            return
+        observed = observe(self._inputs.snapshot, self._model)
+        for group in observed.groups:
+            name = naming.group_name(self._model, group.colour)
+            target = stable.spec.scaling.cpu.target if stable.spec.scaling.cpu else 0.6
+            size = group.recommended_size or group.target_size
+            self._emulator.load[name] = {"cpu_demand": max(0.0, size - 0.01) * target}
+        group_view = observed.group(self._inputs.state.rollout.serving_group or "blue")
+        goal = max(stable.spec.scaling.min, group_view.target_size if group_view else 0)
+        self._wake()
+        for _ in range(240):
+            self._pass_time(30)
+            is_still = all(each["action"] == "NONE" for each in self._emulator.instances())
+            is_whole = sum(self._sample().healthy.values()) >= goal
+            if is_whole and is_still and not self._is_due():
+                return
+        raise Failure(
+            f"the emulator could not run release {stable.version} as it is now:"
+            f" {self._waiting_for()}"
+        )
+
+    # ---- when
+
+    def run(self, event: Mapping[str, Any], limit_seconds: int) -> Rehearsal:
+        if self._case == "stock-out":
+            self._emulator.stock_outs["*"] = {}
+        began, version = self._clock.now(), str(event["version"])
+        self._samples = [self._sample()]
+        self._clock.watch = lambda: self._samples.append(self._sample())
+        self._bus.publish(RELEASES, json.dumps(event).encode())
+        self._bus.pump()
+        refused = [each.data for each in self._store.list("quarantine", 1, None)]
+        if refused:
+            raise Failure(f"it cannot be rehearsed: {refused[0]['why']}")
+        end = began + timedelta(seconds=limit_seconds)
+        while self._clock.now() < end and not self._ending(version) and not self._is_paused():
+            self._pass_time(30)
+        return self._result(version, began)
+
+    def _result(self, version: str, began: datetime) -> Rehearsal:
+        ending = self._ending(version)
+        entries = [each.data for each in self._store.list(f"models/{self._model}/log", 1000, None)]
+        timeline = tuple(
+            Entry(
+                round((each["at"] - began).total_seconds()), each["from"], each["to"], each["why"]
+            )
+            for each in entries
+            if each["release"] == version
+        )
+        ended = began + timedelta(seconds=timeline[-1].seconds) if ending else self._clock.now()
+        samples = tuple(each for each in self._samples if each.at <= ended)
+        stable = self._state().rollout.stable
+        outcome = "paused" if self._is_paused() else ending.get("outcome", "")
+        return Rehearsal(
+            case=self._case,
+            about=CASES[self._case],
+            outcome=outcome,
+            reason=ending.get("reason") or "",
+            why=ending.get("why") or self._waiting_for(),
+            seconds=round((ended - began).total_seconds()),
+            peak=max(sum(each.by_version.values()) for each in samples),
+            lowest=min(sum(each.healthy.values()) for each in samples),
+            cost=sum(self._costs(samples, ended)),
+            serving=stable.version if stable else "",
+            timeline=timeline,
+            samples=samples,
+        )
+
+    def _costs(self, samples: tuple[Sample, ...], ended: datetime) -> Iterator[float]:
+        prices = {
+            each.version: cost_per_hour(self._inputs.prices, each.spec)
+            for each in (*self._releases(), self._inputs.release)
+        }
+        until = (*(each.at for each in samples[1:]), ended)
+        for sample, end in zip(samples, until, strict=True):
+            hours = (end - sample.at).total_seconds() / 3600
+            for version, count in sample.by_version.items():
+                yield hours * count * prices.get(version, 0) if hours and count else 0.0
+
+    # ---- Time
+
+    def _pass_time(self, seconds: int) -> None:
+        """Time passes, with a tick at its end and all the passes that follow from it."""
+        end = self._clock.now() + timedelta(seconds=seconds)
+        while (now := self._clock.now()) < end:
+            due = min(end, self._bus.next_due() or end)
+            self._clock.sleep(max(0.0, (due - now).total_seconds()))
+            self._bus.pump()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._bus.publish(outbox.WAKEUPS, json.dumps({"tick": True}).encode())
+        self._bus.pump()
+
+    # ---- then
+
+    def _state(self) -> ModelState:
+        stored = repository.load_state(self._store, self._model)
+        return stored.state if stored else ModelState(Desired(self._model))
+
+    def _is_due(self) -> bool:
+        return self._state().requeue_at is not None
+
+    def _is_paused(self) -> bool:
+        return self._state().rollout.paused is not None
+
+    def _waiting_for(self) -> str:
+        state = self._state()
+        return state.rollout.paused.why if state.rollout.paused else state.waiting_for
+
+    def _ending(self, version: str) -> Mapping[str, Any]:
+        record = self._store.get(repository.release_path(self._model, version))
+        if record is None or not record.data.get("outcome"):
+            return {}
+        ended: dict[str, Any] = record.data["ended"]
+        return ended | {"outcome": record.data["outcome"]}
+
+    def _sample(self) -> Sample:
+        versions = {each.template: each.version for each in self._releases()}
+        is_exposed = self._inputs.release.spec.traffic.is_exposed
+        found, healthy = Counter[str](), Counter[str]()
+        for record in self._emulator.instances():
+            if record["status"] and record["action"] != "DELETING":
+                version = versions.get(record["template"], self._inputs.release.version)
+                found[version] += 1
+                is_healthy = record["ready"] if is_exposed else record["alive"] == "HEALTHY"
+                healthy[version] += is_healthy
+        return Sample(self._clock.now(), found, healthy, self._shares())
+
+    def _shares(self) -> Mapping[str, float]:
+        """By version, while two groups share the requests."""
+        gateway = self._emulator.find("urlMaps", naming.GATEWAY.name)
+        found = url_map.weights(self._model, gateway) if gateway else ()
+        rollout = self._state().rollout
+        stable, candidate = rollout.stable, rollout.candidate
+        if len(found) < 2 or stable is None:
+            return {}
+        serving, other = stable.version, candidate.version if candidate else ""
+        return {
+            serving if each.colour == rollout.serving_group else other: each.weight / 10
+            for each in found
+        }
+
+
+def rehearsed_event(event: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
+    """The event without what people, metrics and the calendar decide."""
+    spec = inputs.release.spec.rollout
+    steps = [each for each in spec.steps or () if not isinstance(each, ApproveStep)]
+    given = event.get("rollout")
+    rollout = dict(given) if isinstance(given, Mapping) else {}
+    rollout |= {"gates": None, "abort_on_alerts": None}
+    if steps:
+        dumped = [each.model_dump(mode="json", exclude_none=True) for each in steps]
+        for each in dumped:
+            each.pop("min_requests", None)
+        rollout["steps"] = dumped
+    return {**event, "rollout": rollout}
+
+
+def limit_of(inputs: Inputs, seconds: int) -> int:
+    """When a rehearsal ends that does not end by itself."""
+    return 3 * seconds + 3 * progress_deadline_seconds(inputs.release.spec) + 3600
